@@ -1,0 +1,1 @@
+"""The API service: the Personalize control plane."""

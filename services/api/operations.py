@@ -1,0 +1,167 @@
+"""Create, describe, list and delete: once, for every type of resource.
+
+Each change is read, decided and written with a comparison; when something moved in between, it is decided again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import structlog
+from kombu.exceptions import OperationalError
+
+from services.api import tokens
+from shared import queue
+from shared.aws import model
+from shared.aws.errors import ResourceAlreadyExists, ResourceInUse, ServiceUnavailable
+from shared.aws.web import Answer, Call
+from shared.lifecycle import Request
+from shared.messages import Command, Remove
+from shared.resources import Draft, Reading, Resource, described
+from shared.resources.contract import settled
+from shared.store import Conflict, NameTaken, Record, Store
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+#: A decision that loses so many races in a row meets more than bad luck.
+ATTEMPTS = 50
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What an operation works with."""
+
+    store: Store
+    queue: queue.Queue
+    reading: Reading
+
+    def ring(self, command: Command) -> None:
+        """Send a command whose note is in the outbox. When the queue can't be reached, the reconciler sends it."""
+        try:
+            queue.ring(self.store, self.queue, command)
+        except OperationalError as error:
+            log.warning("command left in the outbox", arn=command.arn, wire=command.wire, reason=str(error))
+
+
+def decide(attempt: Callable[[], T]) -> T:
+    """Run a read-decide-write until nothing moved in between."""
+    for _ in range(ATTEMPTS):
+        try:
+            return attempt()
+        except Conflict:
+            continue
+    raise ServiceUnavailable("The resource is being changed by too many requests at once. Try again.")
+
+
+def create(desk: Desk, resource: Resource, call: Call) -> Mapping[str, Any]:
+    arn, body = decide(lambda: _create(desk, resource, call))
+    return {**body, resource.arn_member: arn}
+
+
+def _create(desk: Desk, resource: Resource, call: Call) -> tuple[str, Mapping[str, Any]]:
+    draft = resource.draft(call.request, desk.reading)
+    record = _first(resource, draft, call)
+    command = resource.command(arn=draft.arn) if resource.command else None
+    try:
+        arn = desk.store.create(
+            record,
+            invocation=f"{call.operation}/{call.invocation}",
+            guards=draft.guards,
+            notes=[queue.note(command)] if command else [],
+        )
+    except NameTaken as taken:
+        raise ResourceAlreadyExists(f"Another resource with Arn {taken.arn} already exists.") from taken
+    if command and arn == draft.arn:
+        desk.ring(command)
+    # An SDK that lost the answer asks again: it gets what its first call made.
+    standing = record if arn == draft.arn else desk.store.get(arn)
+    return arn, standing.body if standing else {}
+
+
+def _first(resource: Resource, draft: Draft, call: Call) -> Record:
+    now = time.time()
+    return Record(
+        arn=draft.arn,
+        kind=resource.noun,
+        status=resource.lifecycle.first if resource.lifecycle else None,
+        body={member: value for member, value in draft.body.items() if value is not None},
+        state={**draft.state, "tags": call.request.get("tags") or []},
+        parents=draft.parents,
+        claims=draft.claims,
+        created=now,
+        updated=now,
+    )
+
+
+def describe(desk: Desk, resource: Resource, call: Call) -> Answer:
+    record = desk.reading.find(call.request[resource.arn_member], resource.noun)
+    progress = record.state.get("progress")
+    return Answer(
+        members={resource.camel: described(resource, record, desk.reading)},
+        headers=progress_header(progress) if progress and not settled(record) else {},
+    )
+
+
+def progress_header(progress: Mapping[str, Any]) -> dict[str, str]:
+    """How far the work is: AWS has no member for it, and every client can read a header."""
+    return {"x-foretaste-progress": tokens.compact(progress)}
+
+
+def page(desk: Desk, resource: Resource, call: Call) -> Mapping[str, Any]:
+    filters = {k: v for k, v in call.request.items() if k not in ("maxResults", "nextToken")}
+    parent = next((value for member, value in sorted(filters.items()) if member.endswith("Arn")), None)
+    records, after = desk.store.page(
+        resource.noun,
+        parent,
+        after=tokens.read(call.request.get("nextToken"), call.operation, filters),
+        limit=call.request.get("maxResults", 100),
+    )
+    listed = [described(resource, record, desk.reading) for record in records]
+    return {
+        _list_member(call.operation): listed,
+        "nextToken": tokens.write(after, call.operation, filters) if after else None,
+    }
+
+
+def _list_member(operation: str) -> str:
+    members = model.operations("personalize")[operation].output.members
+    return next(str(name) for name, shape in members.items() if shape.type_name == "list")
+
+
+def delete(desk: Desk, resource: Resource, call: Call) -> None:
+    decide(lambda: _delete(desk, resource, call.request[resource.arn_member]))
+
+
+def _delete(desk: Desk, resource: Resource, arn: str) -> None:
+    record = desk.reading.find(arn, resource.noun)
+    _refuse_while_needed(desk.reading, resource, record)
+    if resource.lifecycle is None:
+        desk.store.remove(record)
+        return
+    after = resource.lifecycle.after(record.status or "", Request.DELETE)
+    if after is None or not settled(record):
+        raise ResourceInUse(f"{arn} is in status {record.moving or record.status}; it can't be deleted now.")
+    command = Remove(arn=arn)
+    desk.store.replace(
+        # A new attempt: whatever earlier workers still report is of the past.
+        replace(record, status=after, attempt=record.attempt + 1, updated=time.time()),
+        notes=[queue.note(command)],
+    )
+    desk.ring(command)
+
+
+def _refuse_while_needed(reading: Reading, resource: Resource, record: Record) -> None:
+    for noun in resource.blocked_by:
+        for child in reading.children(noun, record.arn):
+            raise ResourceInUse(f"{record.arn} is still used by {child.arn}; delete that first.")
+    for noun in resource.busy_with:
+        for child in reading.children(noun, record.arn):
+            if not settled(child):
+                raise ResourceInUse(
+                    f"{record.arn} is used by {child.arn}, which is in status {child.status}; wait until it has ended."
+                )

@@ -1,0 +1,26 @@
+"""StopSolutionVersionCreation: what waits is stopped at once, what runs is told to stop by its worker."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from services.api.operations import Desk, decide
+from shared.aws.errors import InvalidInput, ResourceInUse
+from shared.aws.web import Call
+from shared.lifecycle import CREATE_STOPPING, TRAINED, Request
+
+
+def stop_solution_version_creation(desk: Desk, call: Call) -> None:
+    decide(lambda: _stop(desk, call.request["solutionVersionArn"]))
+
+
+def _stop(desk: Desk, arn: str) -> None:
+    version = desk.reading.find(arn, "solution_version")
+    status = version.status or ""
+    if status == CREATE_STOPPING:
+        raise ResourceInUse(f"{arn} is being stopped already.")
+    after = TRAINED.after(status, Request.STOP)
+    if after is None:
+        raise InvalidInput(f"{arn} is in status {status}: only a version that is being created can be stopped.")
+    desk.store.replace(replace(version, status=after, updated=time.time()))

@@ -1,0 +1,87 @@
+"""The three boto3 clients of the command line, and where it finds the server: a client like any other.
+
+What foretaste says beyond AWS's shapes (a training's progress, the popularity baseline) it says in response
+headers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+from services.cli.data_dir import DataDir, read_client_env
+
+PROGRESS = "x-foretaste-progress"
+BASELINE = "x-foretaste-baseline"
+
+# A process that is being started again is back within seconds; the SDK's own retries bridge that. The
+# gateway is reached directly, whatever proxy the environment names for the rest of the world.
+CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 10}, connect_timeout=5, read_timeout=70, proxies={})
+
+
+class NoServer(Exception):
+    """Nothing says where the server is; the message says what to set."""
+
+
+@dataclass(frozen=True)
+class Personalize:
+    """boto3's clients of the services ``personalize``, ``personalize-runtime`` and ``personalize-events``."""
+
+    control: Any
+    runtime: Any
+    events: Any
+
+
+def environment(data_dir: Path | None, default: Path) -> Mapping[str, str]:
+    """The client's variables: of the data dir that was named, else of the environment, else of the default one.
+
+    Raises NoServer.
+    """
+    if data_dir is None and "AWS_ENDPOINT_URL_PERSONALIZE" in os.environ:
+        return os.environ
+    client_env = DataDir(data_dir or default).client_env
+    if not client_env.exists():
+        raise NoServer(
+            f"no server is known: there is no {client_env}. Start one with `foretaste up --data-dir DIR` and give "
+            "the same --data-dir, or set AWS_ENDPOINT_URL_PERSONALIZE, ..._RUNTIME and ..._EVENTS."
+        )
+    return read_client_env(client_env)
+
+
+def connect(variables: Mapping[str, str]) -> Personalize:
+    """Clients for these variables; those of the environment itself go through boto3's own chain of credentials."""
+    if variables is os.environ:
+        session = boto3.Session()
+    else:
+        session = boto3.Session(
+            aws_access_key_id=variables["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=variables["AWS_SECRET_ACCESS_KEY"],
+            region_name=variables["AWS_REGION"],
+        )
+    url = variables["AWS_ENDPOINT_URL_PERSONALIZE"]
+    return Personalize(
+        control=session.client("personalize", endpoint_url=url, config=CONFIG),
+        runtime=session.client(
+            "personalize-runtime",
+            endpoint_url=variables.get("AWS_ENDPOINT_URL_PERSONALIZE_RUNTIME", url),
+            config=CONFIG,
+        ),
+        events=session.client(
+            "personalize-events",
+            endpoint_url=variables.get("AWS_ENDPOINT_URL_PERSONALIZE_EVENTS", url),
+            config=CONFIG,
+        ),
+    )
+
+
+def header(answer: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The JSON object that foretaste put into a header of this answer; empty when there is none."""
+    text = answer["ResponseMetadata"]["HTTPHeaders"].get(name)
+    return dict(json.loads(text)) if text else {}

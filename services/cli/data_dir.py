@@ -1,0 +1,103 @@
+"""The folder in which a local foretaste keeps everything: who uses it now, its keys, its passwords.
+
+Not what the services themselves keep in it: that is Redis's, the importers' and the trainers' business.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import shlex
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+#: A system that has just been killed is given so long to let go of its folder.
+LOCK_SECONDS = 3.0
+
+
+class InUse(Exception):
+    """Another system runs on this folder; the message says which process."""
+
+
+class DataDir:
+    """``path`` is made on first use, readable by its owner alone."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self.client_env = self.path / "client.env"
+        self.logs = self.path / "logs"
+        self.redis = self.path / "redis"
+        self.buckets = self.path / "s3"
+        self._lock = self.path / "lock"
+
+    @contextmanager
+    def locked(self) -> Iterator[int]:
+        """Keep others out. Gives the descriptor of the lock: who inherits it keeps it too. Raises InUse."""
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._lock.open("a+") as lock:
+            self._take(lock.fileno())
+            lock.truncate(0)
+            lock.write(f"{os.getpid()}\n")
+            lock.flush()
+            yield lock.fileno()
+
+    def _take(self, descriptor: int) -> None:
+        deadline = time.monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    owner = self._lock.read_text().strip()
+                    raise InUse(f"foretaste runs on {self.path} already (process {owner})") from None
+                time.sleep(0.05)
+
+    def keys(self) -> tuple[str, str]:
+        """The access key id and secret made for this folder; the same pair each time."""
+        known = read_client_env(self.client_env) if self.client_env.exists() else {}
+        if "AWS_ACCESS_KEY_ID" in known and "AWS_SECRET_ACCESS_KEY" in known:
+            return known["AWS_ACCESS_KEY_ID"], known["AWS_SECRET_ACCESS_KEY"]
+        return f"FT{secrets.token_hex(9).upper()}", secrets.token_hex(20)
+
+    def write_client_env(self, *, keys: tuple[str, str], region: str, url: str) -> dict[str, str]:
+        """Write what a client needs into ``client.env``, as ``export`` lines; returns the variables."""
+        values = {
+            "AWS_ACCESS_KEY_ID": keys[0],
+            "AWS_SECRET_ACCESS_KEY": keys[1],
+            "AWS_REGION": region,
+            "AWS_DEFAULT_REGION": region,
+            "AWS_ENDPOINT_URL_PERSONALIZE": url,
+            "AWS_ENDPOINT_URL_PERSONALIZE_RUNTIME": url,
+            "AWS_ENDPOINT_URL_PERSONALIZE_EVENTS": url,
+        }
+        lines = (f"export {name}={shlex.quote(value)}\n" for name, value in values.items())
+        _write_private(self.client_env, "".join(lines))
+        return values
+
+    def redis_password(self) -> str:
+        """Made once per folder."""
+        path = self.redis / "password"
+        if not path.exists():
+            self.redis.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _write_private(path, secrets.token_hex(32))
+        return path.read_text()
+
+
+def read_client_env(path: Path) -> Mapping[str, str]:
+    """The variables of a ``client.env``."""
+    words = (shlex.split(line) for line in path.read_text().splitlines())
+    pairs = (assignment.partition("=") for word in words if word[:1] == ["export"] for assignment in word[1:])
+    return {name: value for name, _, value in pairs}
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Readable by the owner alone, and never seen half-written."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)

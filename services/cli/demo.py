@@ -1,0 +1,234 @@
+"""``foretaste demo``: a recommender's whole life on this machine, before your eyes.
+
+It starts the local system and is from then on a boto3 client of it like any other: nothing that it shows is
+known to it in another way than through the API and the data's own files.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.table import Table as Grid
+
+from services.cli import signals
+from services.cli.options import appendfsync
+from services.cli.screen import metrics_table, step
+
+if TYPE_CHECKING:
+    from services.cli.life import Life, Metrics
+    from services.cli.system import LocalSystem
+    from services.cli.tables import Table
+    from services.cli.viewing import Viewer
+
+RECIPE = "aws-hrnn"
+VIEWERS = 3
+NEWEST = 5
+SHOWN = 8
+EVENTS = 3
+
+
+@click.command()
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder with interactions.csv, and maybe items.csv and users.csv. [default: a made-up film catalogue]",
+)
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for all state, kept. [default: a temporary one, removed at the end]",
+)
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port to listen on. [default: a free one]")
+@click.option("--exit-when-done", is_flag=True, help="End after the last step, instead of staying up.")
+@appendfsync
+def demo(data: Path | None, data_dir: Path | None, port: int, exit_when_done: bool, appendfsync: str) -> None:
+    """Watch a recommender being born: import, train, evaluate, deploy, ask, and change by live events."""
+    from services.cli.system import Wishes, local_system
+
+    console = Console(highlight=False, soft_wrap=True)
+    stopping = threading.Event()
+    with ExitStack() as stack:
+        stack.enter_context(signals.noted(stopping))
+        home = data_dir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="foretaste-")))
+        folder = (data or _made_up(home / "catalogue", console)).absolute()
+        bucket = _bucket_name(folder)
+        wishes = Wishes(data_dir=home, port=port, buckets={bucket: folder}, appendfsync=appendfsync)
+
+        def say(sentence: str) -> None:
+            console.print(sentence, style="yellow", markup=False)
+
+        with step(console, "system") as shown:
+            shown.show("starting Redis, 4 HTTP services, 5 workers")
+            system = stack.enter_context(local_system(wishes, say=say, stopping=stopping))
+            shown.show(f"Redis, 4 HTTP services, 5 workers; {system.url}")
+        try:
+            with signals.raised(stopping):
+                _Demo(console, system, folder, bucket).run()
+        except signals.Interrupted:
+            console.print("stopped before the end")
+        if not (exit_when_done or stopping.is_set()):
+            console.print("The system stays up. Ctrl-C ends it.")
+            system.supervisor.watch(stopping)
+        console.print("stopping every process")
+
+
+def _made_up(folder: Path, console: Console) -> Path:
+    from services.cli import catalogue
+
+    with step(console, "catalogue") as shown:
+        catalogue.write(folder)
+        shown.show(f"{catalogue.USERS} viewers, {catalogue.ITEMS:,} films, {catalogue.INTERACTIONS:,} views, made up")
+    return folder
+
+
+def _bucket_name(folder: Path) -> str:
+    """The folder's name as AWS allows it for buckets and resources."""
+    name = re.sub(r"[^a-z0-9-]+", "-", folder.name.lower()).strip("-")
+    return f"{name or 'data'}-demo"[:60]
+
+
+@dataclass(frozen=True)
+class _Deployed:
+    """What the first half of the demo has made."""
+
+    campaign: str
+    tracking_id: str
+    metrics: Metrics
+
+
+class _Demo:
+    def __init__(self, console: Console, system: LocalSystem, folder: Path, bucket: str) -> None:
+        from services.cli.client import connect
+        from services.cli.life import Life
+        from services.cli.viewing import Viewing, titles
+
+        self._console = console
+        self._system = system
+        self._folder = folder
+        self._bucket = bucket
+        self._life: Life = Life(connect(system.client), bucket)
+        self._viewing = Viewing(folder)
+        self._titles = titles(folder / "items.csv")
+
+    def run(self) -> None:
+        began = time.monotonic()
+        made = self._make()
+        viewers = self._viewing.viewers(VIEWERS, NEWEST)
+        first = self._recommend(made.campaign, viewers[0].user_id)
+        self._console.print(f"First recommendation {time.monotonic() - began:.0f} s after the system was up.\n")
+        self._console.print(metrics_table(RECIPE, made.metrics.model, made.metrics.popularity))
+        lists = [first, *(self._recommend(made.campaign, viewer.user_id) for viewer in viewers[1:])]
+        for viewer, items in zip(viewers, lists, strict=True):
+            self._console.print(self._portrait(viewer, items))
+        self._move(made, viewers, lists)
+        self._console.print("\nPoint any boto3, AWS CLI or AWS SDK client at it:\n")
+        for name, value in self._system.client.items():
+            self._console.print(f"export {name}={value}")
+        self._console.print()
+
+    def _make(self) -> _Deployed:
+        from services.cli import tables
+
+        life, console = self._life, self._console
+        with step(console, "dataset group") as shown:
+            found = tables.read(self._folder)
+            group = life.dataset_group(shown.watch)
+            shown.show(self._bucket)
+        for table in found:
+            self._import(group, table)
+        with step(console, "solution") as shown:
+            solution = life.solution(group, RECIPE, shown.watch)
+            shown.show(RECIPE)
+        with step(console, "solution version: training") as shown:
+            version = life.solution_version(solution, shown.watch, again=False)
+            metrics = life.metrics(version)
+        with step(console, "campaign") as shown:
+            campaign = life.campaign(solution, version, shown.watch)
+            shown.show("loaded, and a canary scored")
+        with step(console, "event tracker") as shown:
+            tracking_id = life.event_tracker(group, shown.watch)
+            shown.show(tracking_id)
+        return _Deployed(campaign, tracking_id, metrics)
+
+    def _import(self, group: str, table: Table) -> None:
+        kind = table.dataset_type.lower()
+        with step(self._console, f"{kind}: schema, dataset") as shown:
+            dataset = self._life.dataset(group, table.dataset_type, table.schema, shown.watch)
+        with step(self._console, f"{kind}: import") as shown:
+            location = f"s3://{self._bucket}/{table.path.name}"
+            self._life.dataset_import(
+                dataset,
+                f"{self._bucket}-{kind}",
+                location,
+                lambda status, progress: shown.watch(status, {"total": table.rows, **progress}),
+            )
+            shown.show(f"{table.rows:,} rows of {location}")
+
+    def _recommend(self, campaign: str, user_id: str) -> list[str]:
+        answer = self._life.aws.runtime.get_recommendations(campaignArn=campaign, userId=user_id, numResults=SHOWN)
+        return [item["itemId"] for item in answer["itemList"]]
+
+    def _title(self, item_id: str) -> str:
+        return self._titles.get(item_id, item_id)
+
+    def _portrait(self, viewer: Viewer, items: Sequence[str]) -> Grid:
+        grid = Grid(title=f"User {viewer.user_id}", title_justify="left", title_style="bold", width=96)
+        grid.add_column(f"newest of {viewer.interactions} interactions", ratio=1)
+        grid.add_column("recommended", ratio=1)
+        newest = [self._title(item) for item in reversed(viewer.newest)]
+        for row, item in enumerate(items):
+            grid.add_row(newest[row] if row < len(newest) else "", self._title(item))
+        return grid
+
+    def _move(self, made: _Deployed, viewers: Sequence[Viewer], lists: Sequence[Sequence[str]]) -> None:
+        """Let the first user take to what another one is recommended, and show what that does to the list."""
+        user, before = viewers[0].user_id, lists[0]
+        # The user of other tastes: whose list has least in common with the first one's.
+        others = min(lists[1:] or [before], key=lambda items: len({*items} & {*before}))
+        picked = [item for item in others if item not in before][:EVENTS] or list(others[:EVENTS])
+        aws, kind = self._life.aws, self._viewing.event_type()
+        sent = time.perf_counter()
+        aws.events.put_events(
+            trackingId=made.tracking_id,
+            userId=user,
+            sessionId=str(uuid.uuid4()),
+            eventList=[
+                {"eventId": str(uuid.uuid4()), "eventType": kind, "itemId": item, "sentAt": datetime.now(UTC)}
+                for item in picked
+            ],
+        )
+        kept = time.perf_counter()
+        after = self._recommend(made.campaign, user)
+        answered = time.perf_counter()
+        self._console.print(
+            f"\nUser {user} now takes to: {'; '.join(self._title(item) for item in picked)}\n"
+            f"PutEvents {1000 * (kept - sent):.0f} ms, "
+            f"GetRecommendations with the events in it {1000 * (answered - kept):.0f} ms"
+        )
+        grid = Grid(title=f"User {user}'s list", title_justify="left", title_style="bold", width=96)
+        grid.add_column("before", ratio=1)
+        grid.add_column("after", ratio=1)
+        grid.add_column("moved", justify="right")
+        for row, item in enumerate(after):
+            was = self._title(before[row]) if row < len(before) else ""
+            grid.add_row(was, self._title(item), _moved(before, item, row))
+        self._console.print(grid)
+
+
+def _moved(before: Sequence[str], item: str, row: int) -> str:
+    if item not in before:
+        return "new"
+    up = list(before).index(item) - row
+    return f"{up:+d}" if up else "="

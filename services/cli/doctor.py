@@ -1,0 +1,156 @@
+"""``foretaste doctor``: what is missing on this machine, and what to do about it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import socket
+import stat
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Literal
+
+import click
+from rich.console import Console
+from rich.table import Table as Grid
+
+from services.cli.data_dir import DataDir
+from services.cli.options import DEFAULT_DATA_DIR
+
+DISK_BYTES = 2 * 1024**3
+SKEW_SECONDS = 300  # a signature older or newer than that is refused
+
+Verdict = Literal["ok", "note", "bad"]
+SHOWN = {"ok": "[green]ok[/green]", "note": "[yellow]note[/yellow]", "bad": "[red]bad[/red]"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """``advice`` says what to do when the verdict is not "ok"."""
+
+    what: str
+    verdict: Verdict
+    found: str
+    advice: str = ""
+
+
+@click.command()
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=DEFAULT_DATA_DIR,
+    envvar="FORETASTE_DATA_DIR",
+    show_default=True,
+    help="Folder that `up` uses or would use.",
+)
+@click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True, help="Port to look at.")
+def doctor(data_dir: Path, port: int) -> None:
+    """Check Python, torch, Redis, port, disk, keys, clock and endpoint; say what to do. Exits with 1 if bad."""
+    findings = list(examine(DataDir(data_dir), port))
+    grid = Grid()
+    for title in ("", "", "found", "what to do"):
+        grid.add_column(title)
+    for finding in findings:
+        grid.add_row(SHOWN[finding.verdict], finding.what, finding.found, finding.advice)
+    Console(highlight=False).print(grid)
+    if any(finding.verdict == "bad" for finding in findings):
+        raise SystemExit(1)
+
+
+def examine(data_dir: DataDir, port: int) -> Iterator[Finding]:
+    """All findings, in the order in which one would set a machine up."""
+    yield _python()
+    for package in ("torch", "pytorch-lightning"):
+        yield _package(package)
+    yield _redis()
+    yield _disk(data_dir)
+    yield _keys(data_dir)
+    yield _port(port)
+    yield from _endpoint(data_dir)
+
+
+def _python() -> Finding:
+    version = platform.python_version()
+    if sys.version_info >= (3, 11):
+        return Finding("Python", "ok", version)
+    return Finding("Python", "bad", version, "install Python 3.11 or newer")
+
+
+def _package(name: str) -> Finding:
+    try:
+        return Finding(name, "ok", importlib.metadata.version(name))
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(name, "bad", "not installed", "make setup, or pip install 'foretaste[train]'")
+
+
+def _redis() -> Finding:
+    from services.cli import embedded_redis
+    from shared import settings
+
+    if "FORETASTE_REDIS_URL" in os.environ or "FORETASTE_REDIS_URL_FILE" in os.environ:
+        if embedded_redis.answers(settings.load().redis_url):
+            return Finding("Redis", "ok", "answers at FORETASTE_REDIS_URL")
+        advice = "start it, correct the variable, or unset it to use the embedded server"
+        return Finding("Redis", "bad", "no answer at FORETASTE_REDIS_URL", advice)
+    try:
+        return Finding("Redis", "ok", f"embedded: {embedded_redis.binary()}")
+    except FileNotFoundError as error:
+        return Finding("Redis", "bad", "no embedded server", str(error))
+
+
+def _disk(data_dir: DataDir) -> Finding:
+    standing = next(path for path in (data_dir.path, *data_dir.path.parents) if path.exists())
+    if not os.access(standing, os.W_OK):
+        return Finding("data dir", "bad", f"{standing} is not writable", "choose another --data-dir")
+    free = shutil.disk_usage(standing).free
+    found = f"{data_dir.path}: {free / 1024**3:.1f} GiB free"
+    if free < DISK_BYTES:
+        return Finding("data dir", "bad", found, f"make room: at least {DISK_BYTES / 1024**3:.0f} GiB")
+    return Finding("data dir", "ok", found)
+
+
+def _keys(data_dir: DataDir) -> Finding:
+    try:
+        mode = stat.S_IMODE(data_dir.client_env.stat().st_mode)
+    except FileNotFoundError:
+        return Finding("keys", "note", "none yet", "the first `foretaste up` makes a pair")
+    if mode & 0o077:
+        advice = f"chmod 600 {data_dir.client_env}"
+        return Finding("keys", "bad", f"{data_dir.client_env} is readable by others", advice)
+    return Finding("keys", "ok", f"{data_dir.client_env}, readable by you alone")
+
+
+def _port(port: int) -> Finding:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            advice = "fine if that is foretaste itself; else `up --port` another one"
+            return Finding("port", "note", f"{port}: {error.strerror}", advice)
+    return Finding("port", "ok", f"{port} is free")
+
+
+def _endpoint(data_dir: DataDir) -> Iterator[Finding]:
+    from services.cli.client import NoServer, environment
+    from services.cli.health import ping
+
+    try:
+        url = environment(None, data_dir.path).get("AWS_ENDPOINT_URL_PERSONALIZE", "")
+    except NoServer:
+        yield Finding("endpoint", "note", "none is known", "start one: foretaste up")
+        return
+    answer = ping(url, 5.0)
+    if answer is None:
+        yield Finding("endpoint", "note", f"{url} does not answer", "start it: foretaste up")
+        return
+    yield Finding("endpoint", "ok" if answer.status == 200 else "bad", f"{url} answers {answer.status}")
+    skew = (datetime.now(UTC) - parsedate_to_datetime(answer.headers["Date"])).total_seconds()
+    verdict: Verdict = "ok" if abs(skew) < SKEW_SECONDS else "bad"
+    yield Finding("clock", verdict, f"{skew:+.0f} s beside the server's", "" if verdict == "ok" else "set the clock")

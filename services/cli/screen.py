@@ -1,0 +1,110 @@
+"""How a step shows that it goes on: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table as Grid
+
+PLAIN_SECONDS = 5.0
+
+#: AWS's metrics, and what the field calls them.
+METRICS = {
+    "normalized_discounted_cumulative_gain_at_25": "NDCG@25",
+    "normalized_discounted_cumulative_gain_at_10": "NDCG@10",
+    "normalized_discounted_cumulative_gain_at_5": "NDCG@5",
+    "mean_reciprocal_rank_at_25": "MRR@25",
+    "precision_at_25": "precision@25",
+    "precision_at_10": "precision@10",
+    "precision_at_5": "precision@5",
+    "coverage": "coverage",
+}
+
+
+class Step:
+    """One line of the screen: what is done, how much of it, and a note."""
+
+    def __init__(self, console: Console, title: str, bars: Progress | None) -> None:
+        self._console = console
+        self._title = title
+        self._bars = bars
+        self._task = bars.add_task(title, total=None, note="") if bars else None
+        self._said = time.monotonic()
+        self.note = ""
+
+    def show(self, note: str, *, done: float | None = None, total: float | None = None) -> None:
+        """Without ``total`` the bar only says that something happens."""
+        if self._bars is not None and self._task is not None:
+            self._bars.update(self._task, completed=done, total=total, note=note)
+        elif note != self.note and time.monotonic() - self._said > PLAIN_SECONDS:
+            self._said = time.monotonic()
+            self._console.print(f"  {self._title}: {note}", highlight=False)
+        self.note = note
+
+    def watch(self, _status: str, progress: Mapping[str, Any]) -> None:
+        """Show what a resource reports of itself while it is made."""
+        if "epochs" in progress:
+            self.show(describe(progress), done=progress.get("epoch"), total=progress["epochs"])
+        elif "rows" in progress:
+            self.show(f"{progress['rows']:,} rows", done=progress["rows"], total=progress.get("total"))
+
+    def finish(self, note: str, seconds: float) -> None:
+        if self._bars is not None and self._task is not None:
+            self._bars.update(self._task, completed=1, total=1, note=note)
+        else:
+            self._console.print(f"{self._title:<28} {seconds:6.1f} s  {note}".rstrip(), highlight=False)
+
+
+@contextmanager
+def step(console: Console, title: str) -> Iterator[Step]:
+    """Shows a step while the block runs; what was noted last stays on the screen."""
+    started = time.monotonic()
+    if not console.is_terminal:
+        plain = Step(console, title, None)
+        yield plain
+        plain.finish(plain.note, time.monotonic() - started)
+        return
+    columns: list[ProgressColumn] = [
+        TextColumn("{task.description:<28}"),
+        BarColumn(bar_width=24),
+        TimeElapsedColumn(),
+        TextColumn("[dim]{task.fields[note]}"),
+    ]
+    with Progress(*columns, console=console) as bars:
+        drawn = Step(console, title, bars)
+        yield drawn
+        drawn.finish(drawn.note, time.monotonic() - started)
+
+
+def describe(progress: Mapping[str, Any]) -> str:
+    """A training's progress in a few words: phase, epoch, loss, and how long it still takes."""
+    words = [str(progress.get("phase", "training"))]
+    if "epoch" in progress and "epochs" in progress:
+        words.append(f"epoch {progress['epoch']}/{progress['epochs']}")
+    if progress.get("loss") is not None:
+        words.append(f"loss {progress['loss']:.3f}")
+    if progress.get("eta_seconds") is not None:
+        words.append(f"{progress['eta_seconds']:.0f} s left")
+    return ", ".join(words)
+
+
+def metrics_table(recipe: str, model: Mapping[str, float], popularity: Mapping[str, float] | None) -> Grid:
+    """A version's metrics, beside those of recommending what is popular."""
+    grid = Grid(title="Metrics", title_justify="left", title_style="bold")
+    grid.add_column("on held-out interactions")
+    for name in (recipe, "popularity", "ratio"):
+        grid.add_column(name, justify="right")
+    for name, title in METRICS.items():
+        value, floor = model[name], (popularity or {}).get(name)
+        grid.add_row(
+            title,
+            f"{value:.4f}",
+            "" if floor is None else f"{floor:.4f}",
+            f"{value / floor:.1f}x" if floor else "",
+        )
+    return grid

@@ -1,0 +1,51 @@
+"""SIGINT and SIGTERM, as an event to wait on or as an exception to fall through."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(BaseException):
+    """The process was asked to end."""
+
+
+@contextmanager
+def noted(stopping: threading.Event) -> Iterator[None]:
+    """While the block runs, a signal sets ``stopping`` and does nothing else."""
+
+    def note(_number: int, _frame: FrameType | None) -> None:
+        stopping.set()
+
+    with _handled_by(note):
+        yield
+
+
+@contextmanager
+def raised(stopping: threading.Event) -> Iterator[None]:
+    """While the block runs, the first signal sets ``stopping`` and ends the block with Interrupted."""
+
+    def raise_once(_number: int, _frame: FrameType | None) -> None:
+        if not stopping.is_set():
+            stopping.set()
+            raise Interrupted
+
+    with _handled_by(raise_once):
+        if stopping.is_set():
+            raise Interrupted
+        yield
+
+
+@contextmanager
+def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    before = {number: signal.signal(number, handler) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, was in before.items():
+            signal.signal(number, was)

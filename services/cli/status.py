@@ -1,0 +1,106 @@
+"""``foretaste status``: every resource and how far it is, asked of the API."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table as Grid
+
+from services.cli import signals
+from services.cli.options import DEFAULT_DATA_DIR, client_data_dir
+from services.cli.screen import describe
+
+if TYPE_CHECKING:
+    from services.cli.client import Personalize
+
+REFRESH_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """A resource as it is shown; ``depth`` says how far it is indented below what it belongs to."""
+
+    depth: int
+    kind: str
+    name: str
+    status: str
+    note: str
+
+
+@click.command()
+@click.option("--watch", is_flag=True, help="Keep the table current until Ctrl-C.")
+@client_data_dir
+def status(watch: bool, data_dir: Path | None) -> None:
+    """Show all resources with their status; of a version in training its epoch, loss and remaining time."""
+    from services.cli.client import connect, environment
+
+    aws = connect(environment(data_dir, DEFAULT_DATA_DIR))
+    console = Console(highlight=False)
+    if not watch:
+        console.print(_table(list(rows(aws))))
+        return
+    stopping = threading.Event()
+    with signals.noted(stopping), Live(_table(list(rows(aws))), console=console) as live:
+        while not stopping.wait(REFRESH_SECONDS):
+            live.update(_table(list(rows(aws))))
+
+
+def rows(aws: Personalize) -> Iterator[Row]:
+    """Every resource, each below what it belongs to."""
+    from services.cli.life import listed
+
+    for group in listed(aws, "list_dataset_groups"):
+        yield _row(0, "dataset group", group)
+        arn = group["datasetGroupArn"]
+        for dataset in listed(aws, "list_datasets", datasetGroupArn=arn):
+            yield _row(1, "dataset", dataset)
+            for job in listed(aws, "list_dataset_import_jobs", datasetArn=dataset["datasetArn"]):
+                yield _row(2, "dataset import job", job, _progress(aws, "dataset_import_job", job))
+        for solution in listed(aws, "list_solutions", datasetGroupArn=arn):
+            yield _row(1, "solution", solution)
+            for version in listed(aws, "list_solution_versions", solutionArn=solution["solutionArn"]):
+                yield _row(2, "solution version", version, _progress(aws, "solution_version", version))
+            for campaign in listed(aws, "list_campaigns", solutionArn=solution["solutionArn"]):
+                yield _row(2, "campaign", campaign)
+        for tracker in listed(aws, "list_event_trackers", datasetGroupArn=arn):
+            yield _row(1, "event tracker", tracker)
+    for schema in listed(aws, "list_schemas"):
+        yield _row(0, "schema", schema)
+
+
+def _row(depth: int, kind: str, summary: Mapping[str, Any], note: str = "") -> Row:
+    arn = next(value for member, value in summary.items() if member.endswith("Arn"))
+    name = summary.get("name") or summary.get("jobName") or arn.partition("/")[2]
+    return Row(depth, kind, str(name), summary.get("status", ""), note or summary.get("failureReason", ""))
+
+
+def _progress(aws: Personalize, what: str, summary: Mapping[str, Any]) -> str:
+    from services.cli.client import PROGRESS, header
+    from services.cli.life import arn_member
+    from shared.lifecycle import SETTLED
+
+    if summary["status"] in SETTLED:
+        return ""
+    member = arn_member(what)
+    answer = getattr(aws.control, f"describe_{what}")(**{member: summary[member]})
+    progress = header(answer, PROGRESS)
+    if "rows" in progress:
+        return f"{progress['rows']:,} rows"
+    return describe(progress) if progress else ""
+
+
+def _table(found: list[Row]) -> Grid:
+    grid = Grid(caption=time.strftime("%H:%M:%S") if found else "no resources yet", caption_justify="left")
+    for title in ("resource", "name", "status", ""):
+        grid.add_column(title)
+    for row in found:
+        grid.add_row("  " * row.depth + row.kind, row.name, row.status, row.note)
+    return grid

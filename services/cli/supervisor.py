@@ -1,0 +1,234 @@
+"""Keeps processes running: starts them, starts again whatever dies, stops all of them within ten seconds.
+
+It knows nothing of foretaste: what runs is told to it as children (``system.py`` names ours).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+LEASH = Path(__file__).with_name("leash.py")
+
+TICK_SECONDS = 0.1
+#: All of a stop: SIGTERM, at TERM_SECONDS SIGKILL, then the same for the foundation.
+TERM_SECONDS = 7.5
+FOUNDATION_SECONDS = 1.5
+#: A child that lived for so long did not fail at its start: it is started again at once.
+STEADY_SECONDS = 10.0
+LONGEST_DELAY_SECONDS = 10.0
+LOG_BYTES = 10 * 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Child:
+    """A process to keep running.
+
+    ``ready`` is asked with the process id, until it says yes once per start; it must answer within a second
+    and not raise. ``descriptors`` stay open in the child under the same numbers.
+    """
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    ready: Callable[[int], bool]
+    descriptors: tuple[int, ...] = ()
+
+
+class NotReady(Exception):
+    """Some children did not come up in time; the message names them and where their logs are."""
+
+
+class Supervisor:
+    """Runs ``children`` while it is entered, each in a session of its own, its output in ``logs``.
+
+    The ``foundation`` must be ready before any other child is started, and is stopped last. A child's death
+    and what is done about it is told to ``say``, a sentence each. Children are started by one thread that
+    lives as long as they do: Linux ends them when that thread, and so this process, dies (``leash.py``).
+    """
+
+    def __init__(
+        self,
+        children: Iterable[Child],
+        *,
+        logs: Path,
+        say: Callable[[str], None],
+        foundation: Child | None = None,
+    ) -> None:
+        self._foundation = _Kept(foundation, logs) if foundation else None
+        self._others = [_Kept(child, logs) for child in children]
+        self._logs = logs
+        self._say = say
+        self._stopping = threading.Event()
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._logs.mkdir(parents=True, exist_ok=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End every child and wait until they are gone: at most 10 s."""
+        self._stopping.set()
+        self._thread.join()
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The process ids of the children that run now."""
+        return {kept.child.name: kept.process.pid for kept in self._all() if kept.process}
+
+    def wait_until_ready(self, seconds: float, *, stopping: threading.Event) -> bool:
+        """True when every child is ready, False when ``stopping`` was set meanwhile. Raises NotReady."""
+        deadline = time.monotonic() + seconds
+        while not stopping.wait(0.05):
+            if all(kept.is_ready() for kept in self._all()):
+                return True
+            self._raise_failure()
+            if time.monotonic() > deadline:
+                late = ", ".join(kept.child.name for kept in self._all() if not kept.is_ready())
+                raise NotReady(f"not ready after {seconds:.0f} s: {late}; see the logs in {self._logs}")
+        return False
+
+    def watch(self, stopping: threading.Event) -> None:
+        """Return when ``stopping`` is set. Raises what has ended the supervision itself, should that happen."""
+        while not stopping.wait(1.0):
+            self._raise_failure()
+
+    def _raise_failure(self) -> None:
+        if self._failure:
+            raise self._failure
+
+    def _all(self) -> list[_Kept]:
+        return [self._foundation, *self._others] if self._foundation else self._others
+
+    def _run(self) -> None:
+        try:
+            self._keep_running()
+        except BaseException as failure:
+            self._failure = failure
+        finally:
+            _end(self._others, TERM_SECONDS)
+            _end([self._foundation] if self._foundation else [], FOUNDATION_SECONDS)
+
+    def _keep_running(self) -> None:
+        while not self._stopping.wait(TICK_SECONDS):
+            for kept in self._all():
+                if kept.process and (status := kept.process.poll()) is not None:
+                    self._say(kept.buried(status))
+                if kept.due() and (kept is self._foundation or self._founded()):
+                    self._start(kept)
+
+    def _founded(self) -> bool:
+        return self._foundation is None or self._foundation.is_ready()
+
+    def _start(self, kept: _Kept) -> None:
+        try:
+            kept.start()
+        except OSError as error:
+            self._say(kept.failed(str(error)))
+
+
+class _Kept:
+    """A child, the process that runs it now, and how well it has been doing."""
+
+    def __init__(self, child: Child, logs: Path) -> None:
+        self.child = child
+        self.process: subprocess.Popen[bytes] | None = None
+        self.log = logs / f"{child.name}.log"
+        self._ready_pid: int | None = None
+        self._started = 0.0
+        self._due = 0.0
+        self._early_ends = 0
+
+    def due(self) -> bool:
+        return self.process is None and time.monotonic() >= self._due
+
+    def is_ready(self) -> bool:
+        process = self.process
+        if process is None:
+            return False
+        if self._ready_pid != process.pid and self.child.ready(process.pid):
+            self._ready_pid = process.pid
+        return self._ready_pid == process.pid
+
+    def start(self) -> None:
+        """Raises OSError."""
+        if self.log.exists() and self.log.stat().st_size > LOG_BYTES:
+            self.log.replace(self.log.with_suffix(".log.1"))
+        self._started = time.monotonic()
+        leashed = [sys.executable, "-I", "-S", str(LEASH), str(os.getpid()), *self.child.command]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                leashed,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=dict(self.child.environment),
+                pass_fds=self.child.descriptors,
+                start_new_session=True,
+            )
+
+    def buried(self, status: int) -> str:
+        """Take note of the end, with all that the process has left behind; returns what to say."""
+        assert self.process  # noqa: S101 - only a process that ran can have ended
+        self.signal_group(signal.SIGKILL)
+        self.process = None
+        how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+        return self.failed(how)
+
+    def failed(self, how: str) -> str:
+        early = time.monotonic() - self._started < STEADY_SECONDS
+        self._early_ends = self._early_ends + 1 if early else 0
+        # One early end is an accident: only what goes on ending is kept waiting.
+        delay = min(0.25 * 2 ** (self._early_ends - 1), LONGEST_DELAY_SECONDS) if self._early_ends > 1 else 0.0
+        self._due = time.monotonic() + delay
+        if not delay:
+            return f"{self.child.name} {how}; starting it again"
+        return (
+            f"{self.child.name} {how}, {self._early_ends} times in a row; starting it again in {delay:g} s. "
+            f"Its log: {self.log}"
+        )
+
+    def terminate(self) -> None:
+        if self.process:
+            self.process.terminate()
+
+    def signal_group(self, number: signal.Signals) -> None:
+        """To the process and whatever it has started; it leads its own group."""
+        assert self.process  # noqa: S101 - as above
+        try:
+            os.killpg(self.process.pid, number)
+        except (ProcessLookupError, PermissionError):
+            # Nobody is left. (macOS answers EPERM for a group of nothing but zombies.)
+            return
+
+
+def _end(running: Sequence[_Kept], seconds: float) -> None:
+    for kept in running:
+        kept.terminate()
+    deadline = time.monotonic() + seconds
+    for kept in running:
+        if kept.process is None:
+            continue
+        try:
+            kept.process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            kept.signal_group(signal.SIGKILL)
+            kept.process.wait()
+        kept.signal_group(signal.SIGKILL)
+        kept.process = None

@@ -1,0 +1,197 @@
+"""The local system: Redis and every process of the table, on loopback, with all state in one folder.
+
+``foretaste up`` and ``foretaste demo`` run it; it starts the services and imports none of them.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import redis
+
+from services.cli import embedded_redis
+from services.cli.data_dir import DataDir
+from services.cli.health import beats, pings
+from services.cli.processes import PROCESSES, Process
+from services.cli.supervisor import Child, Supervisor
+from shared import settings
+from shared.settings import Settings
+from shared.store.redis import RedisStore
+
+#: Processes of a system that was killed a moment ago are given so long to let go of the port.
+BIND_SECONDS = 5.0
+READY_SECONDS = 180.0
+
+
+class CannotStart(Exception):
+    """The system can't run like this; the message says why and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """What the operator has asked for. ``port`` 0 takes a free one; ``buckets`` are mounted read-only."""
+
+    data_dir: Path
+    host: str = "127.0.0.1"
+    port: int = 0
+    buckets: Mapping[str, Path]
+    appendfsync: str = "everysec"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalSystem:
+    """A system that runs. ``client`` holds the variables that a client needs."""
+
+    url: str
+    data_dir: DataDir
+    client: Mapping[str, str]
+    supervisor: Supervisor
+
+
+@contextmanager
+def local_system(wishes: Wishes, *, say: Callable[[str], None], stopping: threading.Event) -> Iterator[LocalSystem]:
+    """Start everything, wait until it answers, and end it at the end of the block.
+
+    Gives the system also when ``stopping`` was set before it was ready. Raises CannotStart, InUse, NotReady.
+    """
+    data_dir = DataDir(wishes.data_dir)
+    chosen = settings.load()
+    _refuse_open_door(wishes.host, chosen)
+    with ExitStack() as stack:
+        lock = stack.enter_context(data_dir.locked())
+        data_dir.buckets.mkdir(exist_ok=True)
+        sockets = {p.name: stack.enter_context(socket.socket()) for p in PROCESSES if p.http}
+        for name, listener in sockets.items():
+            at_gateway = name == "gateway"
+            _listen(listener, wishes.host if at_gateway else "127.0.0.1", wishes.port if at_gateway else 0)
+        url = _url(sockets["gateway"])
+        keys = (
+            (chosen.access_key_id, chosen.secret_access_key)
+            if chosen.access_key_id and chosen.secret_access_key
+            else data_dir.keys()
+        )
+        client = data_dir.write_client_env(keys=keys, region=chosen.region, url=url)
+        foundation, redis_url = _redis(data_dir, wishes, lock)
+        values = {
+            "FORETASTE_DATA_DIR": str(data_dir.path),
+            "FORETASTE_REDIS_URL": redis_url,
+            "FORETASTE_ACCESS_KEY_ID": keys[0],
+            "FORETASTE_SECRET_ACCESS_KEY": keys[1],
+            "FORETASTE_UNSIGNED": str(chosen.unsigned).lower(),
+            "FORETASTE_API_URL": _url(sockets["api"]),
+            "FORETASTE_RUNTIME_URL": _url(sockets["runtime"]),
+            "FORETASTE_EVENTS_URL": _url(sockets["events"]),
+            "FORETASTE_BUCKETS": _mounts({**chosen.buckets, **wishes.buckets}),
+        }
+        store = RedisStore(redis_url)
+        children = [_child(process, sockets.get(process.name), values, store) for process in PROCESSES]
+        supervisor = stack.enter_context(Supervisor(children, logs=data_dir.logs, say=say, foundation=foundation))
+        supervisor.wait_until_ready(READY_SECONDS, stopping=stopping)
+        yield LocalSystem(url=url, data_dir=data_dir, client=client, supervisor=supervisor)
+
+
+def _refuse_open_door(host: str, chosen: Settings) -> None:
+    if _is_loopback(host):
+        return
+    if chosen.unsigned:
+        raise CannotStart(
+            f"refusing to listen on {host} while FORETASTE_UNSIGNED=true: anybody who reaches it could use "
+            "it. Unset it, or listen on 127.0.0.1."
+        )
+    if not (chosen.access_key_id and chosen.secret_access_key):
+        raise CannotStart(
+            f"refusing to listen on {host} without keys of your own: set FORETASTE_ACCESS_KEY_ID and "
+            "FORETASTE_SECRET_ACCESS_KEY, or listen on 127.0.0.1."
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(socket.gethostbyname(host)).is_loopback
+    except OSError as error:
+        raise CannotStart(f"--host {host} is no IPv4 address of this machine: {error}") from error
+
+
+def _listen(listener: socket.socket, host: str, port: int) -> None:
+    # We hold the listening sockets ourselves: while a killed process is being started again, connections
+    # wait in the backlog and none is refused.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    deadline = time.monotonic() + BIND_SECONDS
+    while True:
+        try:
+            listener.bind((host, port))
+            return listener.listen(1024)
+        except OSError as error:
+            if time.monotonic() > deadline:
+                reason = f"can't listen on {host}:{port}: {error.strerror}; choose another --port"
+                raise CannotStart(reason) from error
+            time.sleep(0.1)
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()
+    return f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104 - it is only compared
+
+
+def _redis(data_dir: DataDir, wishes: Wishes, lock: int) -> tuple[Child | None, str]:
+    """The server to start and its URL; no server when the operator has one."""
+    own = os.environ.get("FORETASTE_REDIS_URL") or os.environ.get("FORETASTE_REDIS_URL_FILE")
+    if own:
+        redis_url = settings.load().redis_url
+        if not embedded_redis.answers(redis_url):
+            at = urlsplit(redis_url)
+            raise CannotStart(f"no Redis answers at FORETASTE_REDIS_URL ({at.hostname}:{at.port})")
+        return None, redis_url
+    try:
+        port = embedded_redis.free_port()
+        foundation = embedded_redis.child(data_dir, port=port, appendfsync=wishes.appendfsync, lock=lock)
+    except OSError as error:
+        raise CannotStart(str(error)) from error
+    return foundation, embedded_redis.url(port, data_dir.redis_password())
+
+
+def _mounts(buckets: Mapping[str, Path]) -> str:
+    for name, path in buckets.items():
+        if "," in f"{name}{path}" or "=" in name:
+            raise CannotStart(f"a bucket's name and folder must be without commas: {name}={path}")
+    return ",".join(f"{name}={path.absolute()}" for name, path in buckets.items())
+
+
+def _child(process: Process, listener: socket.socket | None, values: Mapping[str, str], store: RedisStore) -> Child:
+    told = {name: values[name] for name in process.environment if name in values}
+    # Whatever else the operator has set reaches every process; keys and addresses only those that need them.
+    passed = {name: value for name, value in os.environ.items() if name not in values}
+    passed["FORETASTE_BUCKETS"] = values["FORETASTE_BUCKETS"]
+    environment = {**passed, **told, "PYTHONUNBUFFERED": "1"}
+    if listener is not None:
+        environment["FORETASTE_BIND"] = f"fd://{listener.fileno()}"
+        return Child(
+            name=process.name,
+            command=(sys.executable, "-m", *process.command),
+            environment=environment,
+            descriptors=(listener.fileno(),),
+            ready=lambda _pid: pings(_url(listener), 0.5),
+        )
+    return Child(
+        name=process.name,
+        command=(sys.executable, "-m", *process.command),
+        environment=environment,
+        ready=lambda pid: _beats(store, process.name, pid),
+    )
+
+
+def _beats(store: RedisStore, name: str, pid: int) -> bool:
+    try:
+        return beats(store, name, pid=pid)
+    except redis.RedisError:
+        return False

@@ -1,0 +1,37 @@
+"""``foretaste train``: a new version of a dataset group's solution, evaluated and put behind its campaign."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from services.cli.options import DEFAULT_DATA_DIR, client_data_dir, name_option
+from services.cli.screen import metrics_table, step
+
+
+@click.command()
+@name_option
+@click.option("--recipe", default="aws-hrnn", show_default=True, help="Recipe, by its name.")
+@click.option("--deploy/--no-deploy", default=True, show_default=True, help="Let the campaign NAME serve it.")
+@client_data_dir
+def train(name: str, recipe: str, deploy: bool, data_dir: Path | None) -> None:
+    """Train a recommender on what was imported as NAME, and print its metrics."""
+    from services.cli.client import connect, environment
+    from services.cli.life import Life
+
+    life = Life(connect(environment(data_dir, DEFAULT_DATA_DIR)), name)
+    console = Console(highlight=False, soft_wrap=True)
+    with step(console, "solution") as shown:
+        group = life.dataset_group(shown.watch)
+        solution = life.solution(group, recipe, shown.watch)
+        shown.show(solution)
+    with step(console, "solution version") as shown:
+        version = life.solution_version(solution, shown.watch)
+        shown.show(version)
+    metrics = life.metrics(version)
+    console.print(metrics_table(recipe, metrics.model, metrics.popularity))
+    if deploy:
+        with step(console, "campaign") as shown:
+            shown.show(life.campaign(solution, version, shown.watch))

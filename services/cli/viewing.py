@@ -1,0 +1,77 @@
+"""What a folder's data says of its people and items, for showing: titles, histories, and who is worth a look.
+
+Not a model and not an import: four questions to DuckDB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from services.cli.tables import csv_source
+
+TITLES = ("TITLE", "NAME", "ITEM_NAME", "PRODUCT_NAME")
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """A user with the items of their newest interactions, oldest first, and how many there are in all."""
+
+    user_id: str
+    newest: tuple[str, ...]
+    interactions: int
+
+
+class Viewing:
+    """``folder`` holds interactions.csv."""
+
+    def __init__(self, folder: Path) -> None:
+        self._interactions = csv_source(folder / "interactions.csv")
+
+    def viewers(self, count: int, newest: int) -> list[Viewer]:
+        """``count`` users with histories of ordinary length: the same ones each time, from all over the data."""
+        rows = _ask(
+            f"""
+            WITH histories AS (
+              SELECT USER_ID, count(*) AS n, list(ITEM_ID ORDER BY TIMESTAMP::BIGINT) AS items
+              FROM {self._interactions} GROUP BY USER_ID
+            ), ordinary AS (
+              SELECT *, ntile({count}) OVER (ORDER BY md5(USER_ID)) AS part FROM histories
+              WHERE n BETWEEN (SELECT quantile_disc(n, 0.25) FROM histories)
+                          AND (SELECT quantile_disc(n, 0.9) FROM histories)
+            )
+            SELECT first(USER_ID ORDER BY md5(USER_ID)), first(items[-{newest}:] ORDER BY md5(USER_ID)),
+                   first(n ORDER BY md5(USER_ID))
+            FROM ordinary GROUP BY part ORDER BY part
+            """  # noqa: S608 - numbers and a quoted path
+        )
+        return [Viewer(user, tuple(items), n) for user, items, n in rows]
+
+    def event_type(self) -> str:
+        """The commonest one; "watch" where the data has none."""
+        columns = {row[0] for row in _ask(f"DESCRIBE FROM {self._interactions}")}
+        if "EVENT_TYPE" not in columns:
+            return "watch"
+        ((commonest,),) = _ask(f"SELECT mode(EVENT_TYPE) FROM {self._interactions}")  # noqa: S608
+        return str(commonest)
+
+
+def titles(items: Path) -> Mapping[str, str]:
+    """Item id -> title; empty where there is no such CSV file, or none with a column of titles."""
+    if not items.is_file():
+        return {}
+    source = csv_source(items)
+    columns = {row[0] for row in _ask(f"DESCRIBE FROM {source}")}
+    title = next((name for name in TITLES if name in columns), None)
+    if title is None:
+        return {}
+    return dict(_ask(f"SELECT ITEM_ID, {title} FROM {source} WHERE {title} IS NOT NULL"))  # noqa: S608
+
+
+def _ask(question: str) -> list[tuple[Any, ...]]:
+    with duckdb.connect() as connection:
+        return connection.execute(question).fetchall()

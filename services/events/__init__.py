@@ -1,0 +1,1 @@
+"""The events service: personalize-events. An answer leaves when Redis has what was sent."""

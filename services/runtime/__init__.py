@@ -1,0 +1,1 @@
+"""The runtime service: personalize-runtime, which answers with the models that it holds in memory."""

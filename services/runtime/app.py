@@ -1,0 +1,39 @@
+"""The runtime service: the operations of personalize-runtime that are offered, and the deployer beside them."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+
+from flask import Flask
+
+from services.runtime import deployer
+from services.runtime.deployed import Deployed
+from services.runtime.recommend import get_recommendations
+from shared import queue, settings, telemetry
+from shared.artifacts import Artifacts
+from shared.aws import web
+from shared.process import Process, beat_in_background, process_name
+from shared.resources import Reading
+from shared.store.redis import RedisStore
+
+
+def create_app() -> Flask:
+    """For gunicorn: the application of this process, from the environment."""
+    configured = settings.load()
+    telemetry.configure(configured, "runtime")
+    process = Process(
+        name=process_name("runtime"),
+        settings=configured,
+        store=RedisStore(configured.redis_url),
+        queue=queue.Queue(queue.application(configured)),
+        artifacts=Artifacts(configured.artifacts),
+        ending=threading.Event(),
+    )
+    deployed = Deployed(process.artifacts)
+    deployer.start(process, deployed)
+    beat_in_background(process.store, process.name, process.ending)
+    handlers: dict[str, web.Handler] = {
+        "GetRecommendations": partial(get_recommendations, Reading(process.store, configured), process.store, deployed)
+    }
+    return web.create_app("personalize-runtime", handlers, keys=configured.keys)

@@ -1,0 +1,112 @@
+"""Watches for campaigns in motion: loads the model, scores a canary with it, and reports that it can answer."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import redis.exceptions
+import structlog
+from kombu.exceptions import OperationalError
+
+from services.runtime.deployed import Deployed, NotDeployable
+from shared.lifecycle import ACTIVE, CLAIMABLE
+from shared.messages import Failed, Finished, Started
+from shared.process import Process
+from shared.queue import report
+from shared.resources import Reading
+from shared.store import Record
+from shared.work import keeping
+
+log = structlog.get_logger()
+
+EVERY = 0.25
+#: How often models that nobody needs are let go of (seconds).
+TIDY_EVERY = 30.0
+
+
+def start(process: Process, deployed: Deployed) -> None:
+    threading.Thread(target=_run, args=(process, deployed), name="deployer", daemon=True).start()
+
+
+def _run(process: Process, deployed: Deployed) -> None:
+    tidied = time.monotonic()
+    _warm(process, deployed)
+    while not process.ending.wait(EVERY):
+        try:
+            for arn in process.store.moving():
+                record = process.store.get(arn)
+                if record is not None and record.kind == "campaign" and record.moving in CLAIMABLE:
+                    deploy(process, deployed, record)
+            if time.monotonic() - tidied > TIDY_EVERY:
+                tidied = time.monotonic()
+                deployed.keep(set(_needed(Reading(process.store, process.settings))))
+        except (redis.exceptions.RedisError, OperationalError) as error:
+            log.warning("the deployer waits for Redis", reason=str(error))
+
+
+def _warm(process: Process, deployed: Deployed) -> None:
+    """Load what this runtime's predecessor had in memory, before somebody asks for it."""
+    for arn in set(_needed(Reading(process.store, process.settings))):
+        version = process.store.get(arn)
+        if version is not None and version.status == ACTIVE:
+            try:
+                deployed.scorer(arn, version.body["recipeArn"])
+            except NotDeployable as error:
+                log.warning("not loaded", version=arn, reason=str(error))
+
+
+def deploy(process: Process, deployed: Deployed, campaign: Record) -> None:
+    """Take the campaign up, unless another runtime has it, and report how it went."""
+    lease = process.store.claim(campaign.arn, process.name, CLAIMABLE, process.settings.lease_seconds)
+    if lease is None:
+        return
+    arn, attempt = campaign.arn, lease.attempt
+    report(process.store, process.queue, Started(arn=arn, attempt=attempt))
+    wanted = campaign.update.body if campaign.update and campaign.moving == campaign.update.status else campaign.body
+    version_arn = wanted["solutionVersionArn"]
+    with keeping(process, lease):
+        try:
+            _canary(process, deployed, version_arn)
+        except NotDeployable as error:
+            log.warning("not deployed", arn=arn, version=version_arn, reason=str(error))
+            report(process.store, process.queue, Failed(arn=arn, attempt=attempt, reason=str(error)))
+        else:
+            log.info("deployed", arn=arn, version=version_arn)
+            report(process.store, process.queue, Finished(arn=arn, attempt=attempt))
+        _wait_until_applied(process, arn, attempt)
+
+
+def _canary(process: Process, deployed: Deployed, version_arn: str) -> None:
+    """Load the model and ask it once, for nobody: its answer must be a distribution over its items."""
+    version = process.store.get(version_arn)
+    if version is None:
+        raise NotDeployable(f"The solution version {version_arn} does not exist any more.")
+    scorer = deployed.scorer(version_arn, version.body["recipeArn"])
+    scores = scorer.scores([], time.time())
+    if scores.shape != (len(scorer.item_ids),) or not np.isfinite(scores).all() or abs(scores.sum() - 1.0) > 1e-3:
+        raise NotDeployable("The model's answer is no distribution over its items. Train the solution again.")
+
+
+def _wait_until_applied(process: Process, arn: str, attempt: int) -> None:
+    """The lease is kept until the report has been written, so that no other runtime deploys it once more."""
+    deadline = time.monotonic() + process.settings.lease_seconds
+    while time.monotonic() < deadline and not process.ending.wait(0.02):
+        record = process.store.get(arn)
+        if record is None or record.attempt != attempt or record.moving not in CLAIMABLE:
+            return
+
+
+def _needed(reading: Reading) -> Iterator[str]:
+    after: str | None = None
+    while True:
+        campaigns, after = reading.records.page("campaign", after=after)
+        for campaign in campaigns:
+            if campaign.status == ACTIVE or campaign.moving:
+                yield campaign.body["solutionVersionArn"]
+            if campaign.update is not None:
+                yield campaign.update.body["solutionVersionArn"]
+        if after is None:
+            return

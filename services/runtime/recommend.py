@@ -1,0 +1,80 @@
+"""GetRecommendations: history -> scores -> page, as one readable pipeline."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from services.runtime.deployed import Deployed, NotDeployable
+from shared.aws.errors import InvalidInput, ServiceUnavailable
+from shared.aws.web import Call
+from shared.lifecycle import ACTIVE
+from shared.recipes.contract import Scorer
+from shared.resources import Reading
+from shared.resources.dataset.requests import arn_of
+from shared.store import Interaction, Record, Store
+
+DEFAULT_RESULTS = 25
+MOST_RESULTS = 500
+
+#: Members that ask for what foretaste does not do yet. They are refused: an unfiltered answer would be a wrong one.
+NOT_OFFERED = ("recommenderArn", "filterArn", "promotions", "metadataColumns")
+
+
+def get_recommendations(reading: Reading, store: Store, deployed: Deployed, call: Call) -> Mapping[str, Any]:
+    request = call.request
+    campaign, wanted = _asked(request, reading)
+    version = reading.find(campaign.body["solutionVersionArn"], "solution_version")
+    try:
+        scorer = deployed.scorer(version.arn, version.body["recipeArn"])
+    except NotDeployable as error:
+        raise ServiceUnavailable(f"The campaign {campaign.arn} can't answer: {error}") from error
+    dataset = arn_of(version.body["datasetGroupArn"], "INTERACTIONS", reading)
+    history = merged(scorer.history(request["userId"]), store.recent(dataset, request["userId"]))
+    scores = scorer.scores(history, time.time())
+    return {"itemList": ranked(scorer, scores, wanted), "recommendationId": f"RID-{uuid.uuid4()}"}
+
+
+def _asked(request: Mapping[str, Any], reading: Reading) -> tuple[Record, int]:
+    """The campaign and how many items. Raises InvalidInput, ResourceNotFound."""
+    for member in NOT_OFFERED:
+        if request.get(member):
+            raise InvalidInput(f"foretaste does not offer {member} yet: leave it out.")
+    if "campaignArn" not in request:
+        raise InvalidInput("campaignArn is required.")
+    campaign = reading.find(request["campaignArn"], "campaign")
+    if campaign.status != ACTIVE:
+        raise InvalidInput(f"The campaign {campaign.arn} is in status {campaign.status}; it must be {ACTIVE}.")
+    if not request.get("userId"):
+        raise InvalidInput("userId is required by the campaign's recipe. For an anonymous user, send the sessionId.")
+    wanted = request.get("numResults", DEFAULT_RESULTS)
+    if wanted > MOST_RESULTS:
+        raise InvalidInput(f"numResults is {wanted}; at most {MOST_RESULTS} are answered.")
+    return campaign, wanted
+
+
+def merged(bulk: list[tuple[str, int]], live: list[Interaction]) -> list[tuple[str, float]]:
+    """One history, oldest first: what the model was trained on and what came since; an event in both counts once."""
+    known = set(bulk)
+    news = [
+        (one.item_id, one.sent_at)
+        for one in live
+        if one.item_id is not None and (one.item_id, int(one.sent_at)) not in known
+    ]
+    # Sorted by time alone, and stably: events of one second stay in the order of their arrival.
+    return sorted([*bulk, *news], key=lambda event: event[1])
+
+
+def ranked(scorer: Scorer, scores: npt.NDArray[np.float32], wanted: int) -> list[dict[str, Any]]:
+    """The best ``wanted`` items, by falling score and then by id, with the scores' 7 decimals of AWS's answers."""
+    count = min(wanted, len(scores))
+    if count == 0:
+        return []
+    best = np.argpartition(-scores, count - 1)[:count]
+    rows = sorted((-float(scores[item]), scorer.item_ids[item]) for item in best)
+    return [{"itemId": item_id, "score": round(-score, 7)} for score, item_id in rows]

@@ -1,0 +1,29 @@
+"""The Celery process of the status service: facts and its own commands in, the reconciler beside them."""
+
+from __future__ import annotations
+
+from services.status import handlers, reconciler
+from shared import messages
+from shared.process import celery_process, current
+from shared.queue import handles
+
+
+def _hear(fact: messages.Fact) -> None:
+    handlers.apply(current().store, fact)
+
+
+for _fact in messages.FACTS:
+    handles(_fact)(_hear)
+
+
+@handles(messages.Provision)
+def provision(command: messages.Provision) -> None:
+    handlers.provision(current().store, command)
+
+
+@handles(messages.Remove)
+def remove(command: messages.Remove) -> None:
+    handlers.remove(current().store, current().artifacts, command)
+
+
+app = celery_process("status", long_work=False, started=reconciler.start)

@@ -1,0 +1,127 @@
+"""(status, fact) -> status, atomically, fenced by attempt; and the work that needs no worker: provision, remove."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import structlog
+
+from shared import queue
+from shared.artifacts import Artifacts
+from shared.lifecycle import ACTIVE, CLAIMABLE, DELETE_PENDING, DELETION, UPDATE, Happened
+from shared.messages import Fact, Failed, Finished, Progressed, Provision, Remove, Started
+from shared.resources import RESOURCES
+from shared.store import Conflict, Record, Store
+
+log = structlog.get_logger()
+
+REASON_LIMIT = 1000
+
+
+def apply(store: Store, fact: Fact) -> None:
+    """Write what follows from a fact, once; a repeated, late or misplaced one changes nothing."""
+    written = queue.note(fact).id
+    while True:
+        record = store.get(fact.arn)
+        after = after_fact(record, fact, time.time()) if record else None
+        if after is None:
+            store.done(written)
+            return
+        try:
+            store.replace(after, done=written)
+        except Conflict:
+            continue
+        if not isinstance(fact, Progressed):
+            log.info("moved", arn=fact.arn, attempt=fact.attempt, fact=fact.wire, status=after.status)
+        return
+
+
+def after_fact(record: Record, fact: Fact, now: float) -> Record | None:
+    """The record after a fact; None when the fact changes nothing."""
+    if fact.attempt != record.attempt:
+        return None
+    if record.update is not None and record.moving == record.update.status:
+        return _after_update_fact(record, fact, now)
+    lifecycle = RESOURCES[record.kind].lifecycle
+    status = lifecycle.after(record.status or "", fact.happened) if lifecycle else None
+    if status is None:
+        return None
+    moved = now if status != record.status else record.updated
+    after = replace(record, status=status, updated=moved)
+    match fact:
+        case Progressed():
+            return replace(after, state={**record.state, "progress": dict(fact.progress)})
+        case Finished() if status == ACTIVE:
+            return replace(
+                after,
+                body=RESOURCES[record.kind].finished(record, fact.outcome),
+                state={**record.state, **fact.outcome},
+            )
+        case Failed() if status != record.status:
+            return replace(after, reason=fact.reason[:REASON_LIMIT])
+    return after
+
+
+def _after_update_fact(record: Record, fact: Fact, now: float) -> Record | None:
+    update = record.update
+    status = UPDATE.after(update.status, fact.happened) if update else None
+    if update is None or status is None:
+        return None
+    moved = replace(update, status=status, updated=now)
+    match fact:
+        case Finished():
+            body = {**record.body, **update.body}
+            # A campaign whose creation failed stands once an update of it has worked.
+            return replace(
+                record,
+                status=ACTIVE,
+                reason=None,
+                body=body,
+                parents=RESOURCES[record.kind].listed_under(record, body),
+                update=moved,
+                updated=now,
+            )
+        case Failed():
+            moved = replace(moved, reason=fact.reason[:REASON_LIMIT])
+    return replace(record, update=moved)
+
+
+def provision(store: Store, command: Provision) -> None:
+    """Nothing has to be made for it but the record: say that it has started and finished."""
+    record = store.get(command.arn)
+    if record is None or record.moving not in CLAIMABLE:
+        return
+    apply(store, Started(arn=record.arn, attempt=record.attempt))
+    apply(store, Finished(arn=record.arn, attempt=record.attempt))
+
+
+def remove(store: Store, artifacts: Artifacts, command: Remove) -> None:
+    """Remove the files, then the records of what is owned, then its own: a crash leaves it to be done again."""
+    while (record := store.get(command.arn)) is not None and record.status in _DELETING:
+        if record.status == DELETE_PENDING:
+            apply(store, Started(arn=record.arn, attempt=record.attempt))
+            continue
+        try:
+            for owned in [*_owned(store, record), record]:
+                artifacts.discard(owned.arn)
+                if RESOURCES[owned.kind].holds_interactions:
+                    store.forget(owned.arn)
+                store.remove(owned)
+        except Conflict:
+            continue
+        log.info("removed", arn=record.arn)
+
+
+_DELETING = frozenset(status for status, what in DELETION if what is Happened.FINISHED)
+
+
+def _owned(store: Store, record: Record) -> Iterator[Record]:
+    for noun in RESOURCES[record.kind].owns:
+        after: str | None = None
+        while True:
+            page, after = store.page(noun, record.arn, after=after)
+            yield from page
+            if after is None:
+                break

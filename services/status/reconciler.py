@@ -1,0 +1,96 @@
+"""Re-sends what was lost, fails what can't be done, finds workers that died. Idempotent: it may run anywhere, any
+number of times; a lock keeps it to one process at a time only to spare the others the work.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import redis.exceptions
+import structlog
+from kombu.exceptions import OperationalError
+
+from services.status import handlers
+from shared import queue
+from shared.lifecycle import CLAIMABLE, CREATE_STOPPING
+from shared.messages import Command, Fact, Failed, Remove, Stopped
+from shared.process import Process, current
+from shared.resources import RESOURCES
+from shared.store import Record
+
+log = structlog.get_logger()
+
+EVERY = 1.0
+LOCK_SECONDS = 5.0
+
+
+def start() -> None:
+    process = current()
+    threading.Thread(target=_run, args=(process,), name="reconciler", daemon=True).start()
+
+
+def _run(process: Process) -> None:
+    since: dict[str, float] = {}
+    while not process.ending.wait(EVERY):
+        try:
+            if process.store.lock("reconciler", process.name, LOCK_SECONDS):
+                walk(process, since)
+        except (redis.exceptions.RedisError, OperationalError) as error:
+            log.warning("the reconciler waits for Redis", reason=str(error))
+
+
+def walk(process: Process, since: dict[str, float]) -> None:
+    """One round. ``since`` remembers, by ARN, when work was first seen without a worker or last announced."""
+    for note in process.store.notes(older_than=process.settings.resend_after_seconds):
+        if isinstance(note.message, Fact):
+            handlers.apply(process.store, note.message)
+        elif isinstance(note.message, Command):
+            queue.ring(process.store, process.queue, note.message)
+    moving = process.store.moving()
+    for arn in since.keys() - set(moving):
+        del since[arn]
+    for arn in moving:
+        record = process.store.get(arn)
+        if record is not None and record.moving is not None:
+            _tend(process, record, since)
+
+
+def _tend(process: Process, record: Record, since: dict[str, float]) -> None:
+    lease = process.store.lease(record.arn)
+    if lease is not None and lease.seconds_left > 0:
+        since.pop(record.arn, None)
+        return
+    if lease is not None:
+        log.warning("worker lost", arn=record.arn, worker=lease.worker, attempt=lease.attempt)
+        process.store.release(lease, failed=True)
+        _announce(process, record, since)
+        return
+    if record.failures >= process.settings.max_attempts and record.moving in CLAIMABLE:
+        reason = f"The work was given up: its process died {record.failures} times. See the worker's log."
+        handlers.apply(process.store, Failed(arn=record.arn, attempt=record.attempt, reason=reason))
+        return
+    if record.moving == CREATE_STOPPING:
+        handlers.apply(process.store, Stopped(arn=record.arn, attempt=record.attempt))
+        return
+    seen = since.setdefault(record.arn, time.monotonic())
+    if time.monotonic() - seen >= process.settings.ring_after_seconds:
+        _announce(process, record, since)
+
+
+def _announce(process: Process, record: Record, since: dict[str, float]) -> None:
+    """Ring again for work that nobody has, unless the bell still hangs in the queue."""
+    since[record.arn] = time.monotonic()
+    command = RESOURCES[record.kind].command if record.moving in CLAIMABLE else Remove
+    if command is None:
+        _fail_undeployed(process, record)
+    elif process.queue.waiting(command.queue()) == 0:
+        log.info("announced again", arn=record.arn, wire=command.wire)
+        process.queue.send(command(arn=record.arn))
+
+
+def _fail_undeployed(process: Process, record: Record) -> None:
+    asked = record.update.created if record.update is not None else record.created
+    if time.time() - asked > process.settings.deploy_deadline_seconds:
+        reason = "No runtime service took the campaign up. Start one, then update the campaign."
+        handlers.apply(process.store, Failed(arn=record.arn, attempt=record.attempt, reason=reason))

@@ -1,0 +1,110 @@
+"""Model and data files, a folder per ARN under one root that importing, training and runtime processes share.
+
+A folder appears whole or not at all: it is filled under another name, checked off in a manifest with sizes and
+checksums, synced, and renamed. Not a cache and not S3: what a client's own S3 holds is ``buckets.py``'s.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import orjson
+
+MANIFEST = "manifest.json"
+
+
+class ArtifactDamaged(Exception):
+    """A file of an artifact is missing or differs from what was written; the message names it."""
+
+
+class Artifacts:
+    """The artifacts under ``root``."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def folder(self, arn: str) -> Path:
+        """Where the artifact of ``arn`` lies, or will lie."""
+        return self._root / "kept" / _name(arn)
+
+    def workspace(self, arn: str) -> Path:
+        """A folder for work in progress on ``arn`` that outlives a failed attempt (checkpoints)."""
+        folder = self._root / "work" / _name(arn)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    @contextlib.contextmanager
+    def filling(self, arn: str, attempt: int) -> Iterator[Path]:
+        """An empty folder to fill; when the block ends well it becomes the artifact of ``arn``, else it goes."""
+        draft = self._root / "drafts" / f"{_name(arn)}.{attempt}"
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+        try:
+            yield draft
+            _seal(draft)
+            target = self.folder(arn)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            # An earlier attempt may have got as far as here before it could report.
+            shutil.rmtree(target, ignore_errors=True)
+            draft.rename(target)
+            _sync(target.parent)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+    def opened(self, arn: str) -> Path:
+        """The artifact's folder, its files compared with the manifest. Raises ArtifactDamaged."""
+        folder = self.folder(arn)
+        try:
+            manifest = orjson.loads((folder / MANIFEST).read_bytes())
+        except (OSError, orjson.JSONDecodeError) as error:
+            raise ArtifactDamaged(f"The artifact of {arn} is missing or has no readable manifest.") from error
+        for name, written in manifest.items():
+            path = folder / name
+            if not path.is_file() or path.stat().st_size != written["bytes"]:
+                raise ArtifactDamaged(f"The file {name} of the artifact of {arn} is missing or cut short.")
+            if _checksum(path) != written["sha256"]:
+                raise ArtifactDamaged(f"The file {name} of the artifact of {arn} differs from what was written.")
+        return folder
+
+    def discard(self, arn: str) -> None:
+        """Remove all that is kept for ``arn``; nothing happens when there is nothing."""
+        shutil.rmtree(self.folder(arn), ignore_errors=True)
+        self.discard_workspace(arn)
+
+    def discard_workspace(self, arn: str) -> None:
+        shutil.rmtree(self._root / "work" / _name(arn), ignore_errors=True)
+
+
+def _name(arn: str) -> str:
+    return quote(arn, safe="")
+
+
+def _seal(folder: Path) -> None:
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    for path in files:
+        _sync(path)
+    written = {
+        str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": _checksum(path)} for path in files
+    }
+    (folder / MANIFEST).write_bytes(orjson.dumps(written, option=orjson.OPT_INDENT_2))
+    _sync(folder / MANIFEST)
+    _sync(folder)
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,78 @@
+"""Reads a request's body within its limits of size and patience, and the JSON in it.
+
+The size is above any valid request of Personalize: ten items of 32,000 characters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import orjson
+from werkzeug.exceptions import ClientDisconnected
+from werkzeug.wsgi import get_input_stream
+
+from shared.aws.errors import RequestTooLarge, Serialization
+
+LIMIT = 1024 * 1024  # bytes
+STALL = 10.0  # seconds that a client may send nothing in the middle of its body
+
+# A client that is still sending does not read: cut off at once it would see a broken connection, which the
+# SDKs try again, in place of the answer. So much is read and thrown away to let it hear that it is refused.
+PATIENCE = 16 * LIMIT
+
+_CHUNK = 64 * 1024
+
+
+def read(environ: Mapping[str, Any]) -> bytes:
+    """The body of a WSGI request. Raises RequestTooLarge, or Serialization if it ends early."""
+    body = bytearray()
+    read_in_all = 0
+    with _stalls_end(environ):
+        for chunk in _chunks(environ):
+            read_in_all += len(chunk)
+            if read_in_all > PATIENCE:
+                break
+            if read_in_all <= LIMIT:
+                body += chunk
+    if read_in_all > LIMIT:
+        raise RequestTooLarge(f"Request size exceeded {LIMIT} bytes.")
+    return bytes(body)
+
+
+def parse(body: bytes) -> Any:
+    """The JSON value of a body, {} for an empty one. Raises Serialization.
+
+    orjson refuses what must not come in: bad UTF-8, lone surrogates, NaN, nesting beyond 1024 levels.
+    Of a key that is there twice the last one counts.
+    """
+    if not body:
+        return {}
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise Serialization(f"The body is not valid JSON: {error.msg} at character {error.pos}.") from None
+
+
+def _chunks(environ: Mapping[str, Any]) -> Iterator[bytes]:
+    try:
+        stream = get_input_stream(dict(environ))
+        while chunk := stream.read(_CHUNK):
+            yield chunk
+    except (ClientDisconnected, OSError):
+        raise Serialization("The body ended before all of it had arrived.") from None
+
+
+@contextmanager
+def _stalls_end(environ: Mapping[str, Any]) -> Iterator[None]:
+    socket = environ.get("gunicorn.socket")  # other servers have time limits of their own
+    if socket is None:
+        yield
+        return
+    before = socket.gettimeout()
+    socket.settimeout(STALL)
+    try:
+        yield
+    finally:
+        socket.settimeout(before)

@@ -1,0 +1,109 @@
+"""The constraints of the service model, and AWS's words for a value that breaks one.
+
+A constraint is a marshmallow validator. What it raises carries a `Breach`, not a text: only the whole request
+knows how many there are and where they stand (`shared.aws.schemas` words them).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import regex  # type: ignore[import-untyped]
+from marshmallow import ValidationError
+
+SHOWN = 128  # characters of a refused value that are repeated to the caller
+
+
+@dataclass(frozen=True)
+class Breach:
+    """A value that breaks a constraint. `value` is how it may be shown, quoted; empty where it may not."""
+
+    value: str
+    rule: str
+
+    def at(self, path: str) -> str:
+        value = f"Value {self.value}" if self.value else "Value"
+        return f"{value} at '{path}' failed to satisfy constraint: {self.rule}"
+
+
+@dataclass(frozen=True)
+class Mistyped:
+    """JSON of another type than the model's: the request cannot be read at all."""
+
+    text: str
+
+    def at(self, path: str) -> str:
+        return f"{self.text} at '{path}'" if path else self.text
+
+
+NOT_NULL = Breach("null", "Member must not be null")
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """`shown`: whether a refused value may be repeated; never for sensitive ones, lists and maps."""
+
+    rule: str
+    holds: Callable[[Any], bool]
+    shown: bool = True
+
+    def __call__(self, value: Any) -> None:
+        if not self.holds(value):
+            raise ValidationError([Breach(quoted(value) if self.shown else "", self.rule)])
+
+
+def quoted(value: Any) -> str:
+    text = str(value)
+    return f"'{text[:SHOWN]}…'" if len(text) > SHOWN else f"'{text}'"
+
+
+def of_string(metadata: dict[str, Any], *, shown: bool) -> Iterator[Constraint]:
+    yield Constraint("Member must not contain the character U+0000", lambda text: "\0" not in text, shown)
+    yield from of_length(metadata, shown=shown)
+    if enum := metadata.get("enum"):
+        yield Constraint(
+            f"Member must satisfy enum value set: [{', '.join(enum)}]", frozenset(enum).__contains__, shown
+        )
+    if pattern := metadata.get("pattern"):
+        yield _pattern(pattern, metadata.get("max"), shown)
+
+
+def of_length(metadata: dict[str, Any], *, shown: bool) -> Iterator[Constraint]:
+    """For strings (in code points), lists and maps."""
+    if least := metadata.get("min"):
+        yield Constraint(
+            f"Member must have length greater than or equal to {least}", lambda v: len(v) >= least, shown
+        )
+    if (most := metadata.get("max")) is not None:
+        yield Constraint(
+            f"Member must have length less than or equal to {most}", lambda v: len(v) <= most, shown
+        )
+
+
+def of_number(metadata: dict[str, Any], *, shown: bool) -> Iterator[Constraint]:
+    if (least := metadata.get("min")) is not None:
+        yield Constraint(
+            f"Member must have value greater than or equal to {least}", lambda v: v >= least, shown
+        )
+    if (most := metadata.get("max")) is not None:
+        yield Constraint(f"Member must have value less than or equal to {most}", lambda v: v <= most, shown)
+
+
+def broken(constraints: Sequence[Constraint], value: Any) -> list[Any]:
+    """The breaches of a value, for the places where marshmallow does not run the validators itself."""
+    return [Breach(quoted(value) if c.shown else "", c.rule) for c in constraints if not c.holds(value)]
+
+
+def _pattern(pattern: str, longest: int | None, shown: bool) -> Constraint:
+    # Java's \d is ASCII; \p{L} must not be, and regex's flag would narrow both.
+    compiled = regex.compile(pattern, flags=0 if r"\p{" in pattern else regex.ASCII)
+
+    def holds(text: str) -> bool:
+        # Some of AWS's patterns take cubic time: over-long text is refused by its length alone.
+        if longest is not None and len(text) > longest:
+            return True
+        return compiled.fullmatch(text) is not None
+
+    return Constraint(f"Member must satisfy regular expression pattern: {pattern}", holds, shown)

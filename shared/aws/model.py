@@ -1,0 +1,103 @@
+"""The 79 operations of the three services, as botocore's service models declare them.
+
+Read from the files that ship with botocore alone: no session, no client, nothing from the user's ~/.aws.
+A service is read when it is first asked for, without its documentation strings (nine tenths of its size).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from botocore.loaders import Loader
+from botocore.model import ServiceModel
+
+SERVICES = ("personalize", "personalize-runtime", "personalize-events")
+SIGNING_NAME = "personalize"  # all three services
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """One operation. `input` and `output` are botocore structure shapes; None: the body is empty."""
+
+    service: str
+    name: str
+    path: str
+    input: Any = field(repr=False)
+    output: Any = field(repr=False)
+
+
+@cache
+def operations(service: str) -> Mapping[str, Operation]:
+    """The operations of a service by name. Raises KeyError for a service that is not in SERVICES."""
+    model = _service_model(service)
+    return {name: _operation(service, model.operation_model(name)) for name in model.operation_names}
+
+
+@cache
+def paths(service: str) -> Mapping[str, str]:
+    """Path -> operation for a service with fixed POST paths; empty for the one that goes by X-Amz-Target."""
+    if is_json_rpc(service):
+        return {}
+    return {operation.path: operation.name for operation in operations(service).values()}
+
+
+@cache
+def targets(service: str) -> Mapping[str, str]:
+    """X-Amz-Target -> operation; empty for a service with paths."""
+    if not is_json_rpc(service):
+        return {}
+    prefix = _service_model(service).metadata["targetPrefix"]
+    return {f"{prefix}.{name}": name for name in operations(service)}
+
+
+def is_json_rpc(service: str) -> bool:
+    return bool(_service_model(service).metadata["protocol"] == "json")
+
+
+def content_type(service: str) -> str:
+    version = _service_model(service).metadata.get("jsonVersion")
+    return f"application/x-amz-json-{version}" if is_json_rpc(service) else "application/json"
+
+
+@cache
+def error_statuses(service: str) -> Mapping[str, int]:
+    """HTTP status by error code where the service's model gives one: runtime and events do."""
+    model = _service_model(service)
+    shapes = (model.shape_for(name) for name in model.shape_names)
+    return {
+        shape.error_code: shape.metadata["error"]["httpStatusCode"]
+        for shape in shapes
+        if shape.metadata.get("exception") and "httpStatusCode" in shape.metadata.get("error", {})
+    }
+
+
+@cache
+def _service_model(service: str) -> Any:
+    if service not in SERVICES:
+        raise KeyError(service)
+    # The default search paths would let ~/.aws/models replace what the server validates by.
+    loader = Loader(extra_search_paths=[Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
+    return ServiceModel(_undocumented(loader.load_service_model(service, "service-2")), service)
+
+
+def _operation(service: str, model: Any) -> Operation:
+    return Operation(
+        service=service,
+        name=model.name,
+        path=model.http["requestUri"],
+        input=model.input_shape,
+        output=model.output_shape,
+    )
+
+
+def _undocumented(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {
+            key: _undocumented(value)
+            for key, value in node.items()
+            if not (key == "documentation" and isinstance(value, str))
+        }
+    return node

@@ -1,0 +1,110 @@
+"""A marshmallow schema for every operation's request, compiled from the service model's input shapes.
+
+`load` is the whole of it: JSON already parsed in, a dict of known members out, or AWS's error in AWS's words.
+Unknown members are ignored and null is absence, as AWS's own servers do. Schemas are compiled when an
+operation is first called. What AWS only writes in its documentation (numResults <= 500) is not checked here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, pre_load
+from marshmallow.exceptions import SCHEMA
+
+from shared.aws import constraints, model
+from shared.aws.constraints import Breach, Mistyped
+from shared.aws.errors import Serialization, Validation
+from shared.aws.fields import Boolean, Double, Integer, List, Map, String, Structure, Timestamp, mistyped
+
+NAMED = 10  # broken constraints that are named in one message; the rest is counted
+
+_SCALARS: dict[str, type[fields.Field[Any]]] = {
+    "boolean": Boolean,
+    "integer": Integer,
+    "float": Double,
+    "double": Double,
+    "timestamp": Timestamp,
+}
+
+
+class Request(Schema):
+    """What every compiled schema is."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    @pre_load
+    def _drop_nulls(self, data: Any, **_: Any) -> Any:
+        if not isinstance(data, dict):
+            raise mistyped(data, "a Structure")
+        return {name: value for name, value in data.items() if value is not None}
+
+
+def load(operation: model.Operation, body: Any) -> dict[str, Any]:
+    """The members of a request. Timestamps are epoch seconds (int or float), as sent.
+
+    Raises Serialization for a wrong JSON type, Validation for broken constraints.
+    """
+    if operation.input is None:
+        return {}
+    try:
+        return dict(_request(operation.service, operation.name).load(body))
+    except ValidationError as error:
+        raise _worded(list(_leaves(error.messages))) from None
+
+
+@cache
+def _request(service: str, operation: str) -> Schema:
+    return _schema(model.operations(service)[operation].input, shown=True)()
+
+
+def _schema(shape: Any, *, shown: bool) -> type[Schema]:
+    shown = shown and not shape.metadata.get("sensitive")
+    required = set(shape.metadata.get("required", ()))
+    members = {
+        name: _field(member, shown=shown, required=name in required) for name, member in shape.members.items()
+    }
+    return Request.from_dict(members, name=shape.name)
+
+
+def _field(shape: Any, *, shown: bool, required: bool = False) -> fields.Field[Any]:
+    """`shown` turns False at a sensitive shape: nothing from there downwards is repeated to the caller."""
+    metadata = shape.metadata
+    shown = shown and not metadata.get("sensitive")
+    match shape.type_name:
+        case "structure":
+            return Structure(_schema(shape, shown=shown), required=required)
+        case "list":
+            length = tuple(constraints.of_length(metadata, shown=False))
+            return List(_field(shape.member, shown=shown), constraints=length, required=required)
+        case "map":
+            return Map(
+                _field(shape.value, shown=shown),
+                keys=tuple(constraints.of_string(shape.key.metadata, shown=shown)),
+                constraints=tuple(constraints.of_length(metadata, shown=False)),
+                required=required,
+            )
+        case "string":
+            return String(validate=constraints.of_string(metadata, shown=shown), required=required)
+        case scalar:
+            return _SCALARS[scalar](validate=constraints.of_number(metadata, shown=shown), required=required)
+
+
+def _leaves(messages: Any, path: str = "") -> Iterator[tuple[str, Breach | Mistyped]]:
+    if isinstance(messages, dict):
+        for key, below in messages.items():
+            step = "" if key == SCHEMA else key
+            yield from _leaves(below, f"{path}.{step}".strip("."))
+    else:
+        yield from ((path, leaf) for leaf in messages)
+
+
+def _worded(found: list[tuple[str, Breach | Mistyped]]) -> Serialization | Validation:
+    for path, leaf in found:
+        if isinstance(leaf, Mistyped):  # AWS reads before it checks
+            return Serialization(leaf.at(path))
+    count = f"{len(found)} validation error{'s' if len(found) > 1 else ''} detected"
+    return Validation(f"{count}: {'; '.join(leaf.at(path) for path, leaf in found[:NAMED])}")

@@ -1,0 +1,185 @@
+"""Verifies Signature Version 4 with botocore's own signer: what its clients sign is what is computed here.
+
+It differs from the signer in what a server must not trust: the headers are those that the client names as
+signed, host and every x-amz-* header must be among them (else a captured call could be aimed at another
+operation), the body is hashed here whatever hash the client states, and presigned queries are not accepted.
+Sessions do not exist: an X-Amz-Security-Token must be signed like any x-amz-* header, and means nothing.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import Any
+
+from botocore.auth import SIGV4_TIMESTAMP, SigV4Auth
+from botocore.compat import HTTPHeaders
+from botocore.credentials import Credentials
+
+from shared.aws.errors import (
+    IncompleteSignature,
+    InvalidSignature,
+    MissingAuthenticationToken,
+    UnrecognizedClient,
+)
+from shared.aws.model import SIGNING_NAME
+
+ALGORITHM = "AWS4-HMAC-SHA256"
+SKEW = timedelta(minutes=5)
+
+_PARTS = ("Credential", "SignedHeaders", "Signature")
+_SCOPE = re.compile(
+    r"(?P<key>[\w+=,.@-]{1,128})/(?P<date>\d{8})/(?P<region>[a-z0-9-]{1,64})/(?P<service>[a-z0-9-]+)/aws4_request",
+    re.ASCII,
+)
+_SIGNATURE = re.compile(r"[0-9a-f]{64}")
+_NOBODY = (
+    "a secret for access keys that do not exist, so that refusing one takes as long as refusing a signature"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignedRequest:
+    """A request as it came in. Header names are in lower case; `target` is the raw path with its query."""
+
+    method: str
+    target: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def verify(request: SignedRequest, keys: Mapping[str, str], now: datetime | None = None) -> str:
+    """The access key that signed the request. Raises an AuthenticationError; `now` must be aware."""
+    claim = _claim(request.headers)
+    stamp = _stamp(request.headers, claim)
+    _require_signed(request.headers, claim.signed_headers)
+    digest = sha256(request.body).hexdigest()
+    if not hmac.compare_digest(request.headers.get("x-amz-content-sha256", digest).encode(), digest.encode()):
+        raise InvalidSignature(
+            "X-Amz-Content-SHA256 must be the SHA-256 of the body; unsigned payloads are not accepted."
+        )
+    secret = keys.get(claim.access_key)
+    signature = _signature(request, claim, stamp, secret or _NOBODY)
+    matches = hmac.compare_digest(signature.encode(), claim.signature.encode())
+    if secret is None:
+        raise UnrecognizedClient("The security token included in the request is invalid.")
+    if not matches:
+        raise InvalidSignature(
+            "The request signature we calculated does not match the signature you provided. "
+            "Check your AWS Secret Access Key and signing method. "
+            "Consult the service documentation for details."
+        )
+    _require_current(stamp, now or datetime.now(UTC))
+    return claim.access_key
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Claim:
+    access_key: str
+    date: str
+    region: str
+    signed_headers: tuple[str, ...]
+    signature: str
+
+
+def _claim(headers: Mapping[str, str]) -> _Claim:
+    authorization = headers.get("authorization", "").strip()
+    if not authorization:
+        raise MissingAuthenticationToken("Missing Authentication Token")
+    algorithm, _, rest = authorization.partition(" ")
+    if algorithm != ALGORITHM:
+        raise IncompleteSignature(f"The Authorization header must use {ALGORITHM}.")
+    parts = dict(part.strip().partition("=")[::2] for part in rest.split(","))
+    missing = [name for name in _PARTS if not parts.get(name)]
+    if missing:
+        raise IncompleteSignature(
+            " ".join(f"Authorization header requires '{name}' parameter." for name in missing)
+        )
+    scope = _SCOPE.fullmatch(parts["Credential"])
+    if scope is None:
+        raise IncompleteSignature(
+            f"Credential must have the form <access key>/<date>/<region>/{SIGNING_NAME}/aws4_request."
+        )
+    if scope["service"] != SIGNING_NAME:
+        raise InvalidSignature(f"Credential should be scoped to correct service: '{SIGNING_NAME}'.")
+    if not _SIGNATURE.fullmatch(parts["Signature"]):
+        raise IncompleteSignature("Signature must be 64 hexadecimal digits in lower case.")
+    return _Claim(
+        access_key=scope["key"],
+        date=scope["date"],
+        region=scope["region"],
+        signed_headers=tuple(parts["SignedHeaders"].split(";")),
+        signature=parts["Signature"],
+    )
+
+
+def _stamp(headers: Mapping[str, str], claim: _Claim) -> datetime:
+    try:
+        stamp = datetime.strptime(headers.get("x-amz-date", ""), SIGV4_TIMESTAMP).replace(tzinfo=UTC)
+    except ValueError:
+        raise IncompleteSignature(
+            "The request must carry an X-Amz-Date of the form YYYYMMDDTHHMMSSZ."
+        ) from None
+    if f"{stamp:%Y%m%d}" != claim.date:
+        raise InvalidSignature(
+            "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP."
+        )
+    return stamp
+
+
+def _require_signed(headers: Mapping[str, str], signed: tuple[str, ...]) -> None:
+    must = {"host"} | {name for name in headers if name.startswith("x-amz-")}
+    if unsigned := must.difference(signed):
+        raise InvalidSignature(f"These headers must be signed: {', '.join(sorted(unsigned))}.")
+    if absent := set(signed).difference(headers):
+        raise InvalidSignature(f"{len(absent)} of the SignedHeaders are not in the request.")
+
+
+def _require_current(stamp: datetime, now: datetime) -> None:
+    """The words hold the server's time: the JavaScript SDK and people correct their clocks by it."""
+    sent, clock = f"{stamp:{SIGV4_TIMESTAMP}}", f"{now:{SIGV4_TIMESTAMP}}"
+    if stamp < now - SKEW:
+        limit = f"{now - SKEW:{SIGV4_TIMESTAMP}}"
+        raise InvalidSignature(f"Signature expired: {sent} is now earlier than {limit} ({clock} - 5 min.)")
+    if stamp > now + SKEW:
+        limit = f"{now + SKEW:{SIGV4_TIMESTAMP}}"
+        raise InvalidSignature(
+            f"Signature not yet current: {sent} is still later than {limit} ({clock} + 5 min.)"
+        )
+
+
+@dataclass
+class _ToSign:
+    """The part of botocore's AWSRequest that its signer reads."""
+
+    method: str
+    url: str
+    headers: Any
+    body: bytes
+    context: dict[str, str]
+    params: dict[str, str] = field(default_factory=dict)
+
+
+class _Signer(SigV4Auth):  # type: ignore[misc]
+    def headers_to_sign(self, request: _ToSign) -> Any:
+        return request.headers  # those the client named: botocore would drop the ones it never signs itself
+
+
+def _signature(request: SignedRequest, claim: _Claim, stamp: datetime, secret: str) -> str:
+    headers = HTTPHeaders()
+    for name in dict.fromkeys(claim.signed_headers):
+        headers[name] = request.headers[name]
+    to_sign = _ToSign(
+        method=request.method,
+        url=f"http://localhost{request.target}",  # the host that counts is the signed header
+        headers=headers,
+        body=request.body,
+        context={"timestamp": f"{stamp:{SIGV4_TIMESTAMP}}"},
+    )
+    signer = _Signer(Credentials(claim.access_key, secret), SIGNING_NAME, claim.region)
+    string_to_sign = signer.string_to_sign(to_sign, signer.canonical_request(to_sign))
+    return str(signer.signature(string_to_sign, to_sign))

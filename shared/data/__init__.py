@@ -1,0 +1,5 @@
+"""What a dataset holds: its Avro schema, the rows of its CSV files, and histories made from them.
+
+Nothing is imported here: ``schemas`` is cheap and read by every service, the other modules need DuckDB or
+numpy.
+"""

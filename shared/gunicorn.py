@@ -1,0 +1,24 @@
+"""Gunicorn's configuration, the same for every HTTP process: ``gunicorn --config python:shared.gunicorn``.
+
+One worker process with threads: what scales out is the process. The address comes from FORETASTE_BIND; ``fd://N``
+is a listening socket that a supervisor holds, so that clients wait while this process is replaced.
+"""
+
+from __future__ import annotations
+
+from shared import settings
+
+_settings = settings.load()
+
+bind = _settings.bind
+worker_class = "gthread"
+workers = 1
+threads = _settings.threads
+keepalive = 75
+graceful_timeout = 8
+timeout = 60
+control_socket_disable = True
+loglevel = "warning"
+forwarded_allow_ips = ""
+limit_request_line = 4094
+limit_request_fields = 64

@@ -1,0 +1,116 @@
+"""Every message that crosses the queue: the catalogue of traffic.
+
+A command asks for work and has one handler; a fact says what happened and is read by the status service. Fields
+are ids, numbers and short strings; wire names are written out, so that a moved module orphans no queued message.
+The record is the truth and a message only rings: losing one, or getting it twice or late, changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
+
+from shared.lifecycle import Happened
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """What travels: ``wire`` is its name on the queue, whose first half is the queue's own name."""
+
+    wire: ClassVar[str]
+
+    arn: str
+
+    @classmethod
+    def queue(cls) -> str:
+        return cls.wire.partition(".")[0]
+
+    def fields(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Command(Message):
+    """Asks for work on the resource ``arn``."""
+
+
+class ImportDataset(Command):
+    """Read the CSV of a dataset import job into the dataset."""
+
+    wire = "importing.import_dataset"
+
+
+class TrainSolutionVersion(Command):
+    """Train, evaluate and keep the model of a solution version."""
+
+    wire = "training.train_solution_version"
+
+
+class Provision(Command):
+    """Make a resource usable that needs no worker: the status service does it itself."""
+
+    wire = "status.provision"
+
+
+class Remove(Command):
+    """Remove a resource whose deletion was asked for, with all that vanishes with it."""
+
+    wire = "status.remove"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fact(Message):
+    """Says what happened in the ``attempt`` that ``arn``'s record counts; older attempts are not heard."""
+
+    happened: ClassVar[Happened]
+
+    attempt: int
+
+
+class Started(Fact):
+    """Somebody has taken the work up."""
+
+    wire = "status.started"
+    happened = Happened.STARTED
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progressed(Fact):
+    """How far the work is: phase, epoch, epochs, loss, eta_seconds, rows; those that apply."""
+
+    wire = "status.progressed"
+    happened = Happened.PROGRESSED
+
+    progress: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished(Fact):
+    """The work is done; ``outcome`` holds the numbers and names that the record keeps of it."""
+
+    wire = "status.finished"
+    happened = Happened.FINISHED
+
+    outcome: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed(Fact):
+    """The work can't be done; ``reason`` becomes the resource's failureReason."""
+
+    wire = "status.failed"
+    happened = Happened.FAILED
+
+    reason: str
+
+
+class Stopped(Fact):
+    """The work was ended because a client asked for it."""
+
+    wire = "status.stopped"
+    happened = Happened.STOPPED
+
+
+COMMANDS: tuple[type[Command], ...] = (ImportDataset, TrainSolutionVersion, Provision, Remove)
+FACTS: tuple[type[Fact], ...] = (Started, Progressed, Finished, Failed, Stopped)
+BY_WIRE: Mapping[str, type[Message]] = {message.wire: message for message in (*COMMANDS, *FACTS)}

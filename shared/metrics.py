@@ -1,0 +1,68 @@
+"""precision@k, NDCG@k, mean reciprocal rank and coverage by AWS's definitions: functions of arrays.
+
+Q queries (one per test user), K positions of the longest list. Every function but ``coverage`` takes
+``hits_QK``, bool: was the item at this position one of those held out? Positions count from 1.
+Source: the developer guide's page on evaluating a solution version.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Hits = npt.NDArray[np.bool_]
+Counts = npt.NDArray[np.integer[Any]]
+
+LONGEST = 25
+"""Positions that the longest of AWS's metrics looks at."""
+
+
+def precision(hits_QK: Hits, k: int) -> float:
+    """Relevant items in the top k over k, never over the length of the list; the mean over queries."""
+    return float(hits_QK[:, :k].sum() / (len(hits_QK) * k))
+
+
+def mean_reciprocal_rank(hits_QK: Hits, k: int = LONGEST) -> float:
+    """The mean over queries of 1 / position of the first hit in the top k; 0 where there is none."""
+    top_QK = hits_QK[:, :k]
+    first_Q = top_QK.argmax(axis=1) + 1
+    return float(np.where(top_QK.any(axis=1), 1.0 / first_Q, 0.0).mean())
+
+
+def normalized_discounted_cumulative_gain(hits_QK: Hits, relevant_Q: Counts, k: int) -> float:
+    """DCG / ideal DCG, DCG = sum over hits of 1 / log2(1 + position); the mean over queries.
+
+    ``relevant_Q`` counts all held-out items of a query, found or not: the ideal has min(relevant, k) hits.
+    """
+    discounts_K = 1.0 / np.log2(np.arange(2, k + 2))
+    top_QK = hits_QK[:, :k]
+    gains_Q = top_QK @ discounts_K[: top_QK.shape[1]]
+    ideals_Q = np.cumsum(discounts_K)[np.minimum(relevant_Q, k) - 1]
+    return float((gains_Q / ideals_Q).mean())
+
+
+def coverage(recommended: npt.NDArray[np.integer[Any]], items: int) -> float:
+    """Distinct items over all lists, over the number of items there are."""
+    return float(len(np.unique(recommended)) / items)
+
+
+def evaluate(
+    hits_QK: Hits, relevant_Q: Counts, recommended_QK: npt.NDArray[np.integer[Any]], items: int
+) -> dict[str, float]:
+    """AWS's eight metrics under AWS's keys, rounded to 4 decimals as GetSolutionMetrics answers them.
+
+    ``recommended_QK`` are the item numbers of the top 25 (fewer only where the catalogue has fewer),
+    ``relevant_Q`` how many items were held out (at least 1), ``items`` the size of the catalogue.
+    """
+    metrics = {
+        "coverage": coverage(recommended_QK, items),
+        "mean_reciprocal_rank_at_25": mean_reciprocal_rank(hits_QK, 25),
+    }
+    for k in (5, 10, 25):
+        metrics[f"normalized_discounted_cumulative_gain_at_{k}"] = normalized_discounted_cumulative_gain(
+            hits_QK, relevant_Q, k
+        )
+        metrics[f"precision_at_{k}"] = precision(hits_QK, k)
+    return {key: round(value, 4) for key, value in sorted(metrics.items())}

@@ -1,0 +1,95 @@
+"""What every Celery process of foretaste is made of, and the sign of life that it and the runtime give.
+
+``celery --app workers.training.app`` finds ``app`` there; it comes from ``celery_process``.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import redis.exceptions
+import structlog
+from celery import Celery, signals
+
+from shared import queue, settings, telemetry
+from shared.artifacts import Artifacts
+from shared.settings import Settings
+from shared.store import Store
+from shared.store.redis import RedisStore
+
+log = structlog.get_logger()
+
+BEAT_EVERY = 1.0
+BEAT_LASTS = 5.0
+
+
+@dataclass(frozen=True)
+class Process:
+    """What a handler works with: one per process, made by the first ``current()``."""
+
+    name: str
+    settings: Settings
+    store: Store
+    queue: queue.Queue
+    artifacts: Artifacts
+    #: Set when the process was told to end: long work hands its lease back.
+    ending: threading.Event
+
+
+_current: list[Process] = []
+
+
+def current() -> Process:
+    """This process. Raises IndexError when it was not started by ``celery_process``."""
+    return _current[0]
+
+
+def celery_process(queue_name: str, *, long_work: bool = True, started: Callable[[], None] | None = None) -> Celery:
+    """The Celery application of one process, its handlers already declared; ``started`` runs when it consumes."""
+    configured = settings.load()
+    telemetry.configure(configured, queue_name)
+    app = queue.application(configured, long_work=long_work)
+    process = Process(
+        name=process_name(queue_name),
+        settings=configured,
+        store=RedisStore(configured.redis_url),
+        queue=queue.Queue(app),
+        artifacts=Artifacts(configured.artifacts),
+        ending=threading.Event(),
+    )
+    _current.append(process)
+
+    def ready(**_: object) -> None:
+        beat_in_background(process.store, process.name, process.ending)
+        if started is not None:
+            started()
+
+    def ending(**_: object) -> None:
+        process.ending.set()
+
+    signals.worker_ready.connect(ready, weak=False)
+    signals.worker_shutting_down.connect(ending, weak=False)
+    return app
+
+
+def process_name(queue_name: str) -> str:
+    """Unique among all processes: "training@host:pid"."""
+    return f"{queue_name}@{socket.gethostname()}:{os.getpid()}"
+
+
+def beat_in_background(store: Store, name: str, ending: threading.Event) -> None:
+    """Say every second that this process is alive, until it ends."""
+
+    def beat() -> None:
+        while not ending.is_set():
+            try:
+                store.beat(name, BEAT_LASTS)
+            except redis.exceptions.RedisError as error:
+                log.warning("no sign of life could be given", reason=str(error))
+            ending.wait(BEAT_EVERY)
+
+    threading.Thread(target=beat, name="beat", daemon=True).start()

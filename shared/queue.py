@@ -1,0 +1,137 @@
+"""The Celery application; ``send``, ``report`` and ``handles`` are the only ways to touch the queue.
+
+JSON only, one Celery queue per worker folder, no result backend: facts carry results. Messages are acknowledged
+when they are taken: the lease on the record protects the work, not the broker.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import structlog
+from celery import Celery
+
+from shared.messages import BY_WIRE, Command, Fact, Message
+from shared.settings import Settings
+from shared.store import Note, Records
+
+log = structlog.get_logger()
+
+#: How every Celery process of foretaste is started, behind ``celery --app <module> worker --queues <queue>``.
+#: Threads, so that the consumer goes on listening (and hears SIGTERM) while a handler watches its child process.
+WORKER_FLAGS: tuple[str, ...] = (
+    "--pool=threads",
+    "--concurrency=1",
+    "--without-gossip",
+    "--without-mingle",
+    "--without-heartbeat",
+    "--loglevel=warning",
+)
+
+M = TypeVar("M", bound=Message)
+Handler = Callable[[Any], None]
+
+_handlers: dict[str, Handler] = {}
+
+
+def handles(message: type[M]) -> Callable[[Callable[[M], None]], Callable[[M], None]]:
+    """Declare a function as the one handler of a message. The process's ``application`` takes it up."""
+
+    def declare(handler: Callable[[M], None]) -> Callable[[M], None]:
+        if message.wire in _handlers:
+            raise ValueError(f"{message.wire} has a handler already")
+        _handlers[message.wire] = handler
+        return handler
+
+    return declare
+
+
+def application(settings: Settings, *, long_work: bool = True) -> Celery:
+    """The Celery application, with the handlers declared so far as its tasks. Connects to nothing yet.
+
+    With ``long_work`` a message stays in Redis until this worker is free, so that a busy one does not sit on what
+    another could do; that costs up to a second between two messages.
+    """
+    app = Celery("foretaste", broker=settings.redis_url, set_as_current=False)
+    app.conf.update(
+        accept_content=["json"],
+        task_serializer="json",
+        task_ignore_result=True,
+        task_create_missing_queues=True,
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=long_work,
+        worker_enable_remote_control=False,
+        worker_hijack_root_logger=False,
+        worker_send_task_events=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options={
+            "global_keyprefix": "foretaste:queue:",
+            "socket_timeout": 10,
+            "socket_connect_timeout": 2,
+            "socket_keepalive": True,
+            "health_check_interval": 10,
+        },
+    )
+    for wire, handler in _handlers.items():
+        app.task(_unpacking(BY_WIRE[wire], handler), name=wire, shared=False)
+    return app
+
+
+def _unpacking(message: type[Message], handler: Handler) -> Callable[..., None]:
+    def task(**fields: Any) -> None:
+        try:
+            unpacked = message(**fields)
+        except TypeError as error:
+            # A poisoned message (another release's, say) is said and dropped: the reconciler rings for real work.
+            log.warning("message not understood", wire=message.wire, fields=sorted(fields), reason=str(error))
+            return
+        handler(unpacked)
+
+    return task
+
+
+class Queue:
+    """Sends messages; one per process."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+
+    def send(self, message: Message) -> None:
+        """Put a message on its queue. Raises kombu's OperationalError when Redis can't be reached."""
+        self._app.send_task(
+            message.wire,
+            kwargs=message.fields(),
+            queue=message.queue(),
+            retry=True,
+            retry_policy={"max_retries": 2, "interval_start": 0.1, "interval_max": 0.5},
+        )
+
+    def waiting(self, queue: str) -> int:
+        """How many messages wait on a queue."""
+        with self._app.connection_for_read() as connection:
+            return int(connection.default_channel.queue_declare(queue=queue, passive=False).message_count)
+
+
+def note(message: Message) -> Note:
+    """The message as an outbox note, to be written with the change that causes it.
+
+    A message that says the same has the same id: its handler can take the note out without having been told of it.
+    """
+    attempt = f":{message.attempt}" if isinstance(message, Fact) else ""
+    return Note(id=f"{message.wire}:{message.arn}{attempt}", message=message, written=time.time())
+
+
+def ring(records: Records, queue: Queue, command: Command) -> None:
+    """Send a command, and take its note (written with its record) out of the outbox."""
+    queue.send(command)
+    records.done(note(command).id)
+
+
+def report(records: Records, queue: Queue, fact: Fact) -> None:
+    """Say that something happened, so that it can't be lost: the note stays until the fact has been applied."""
+    written = note(fact)
+    records.add_note(written)
+    queue.send(fact)

@@ -1,0 +1,62 @@
+"""The recipes foretaste offers: every folder here that declares some. Cheap to import, never torch.
+
+Heavy modules are loaded by name where they are needed:
+``importlib.import_module(f"{recipe.module}.training")``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from shared.recipes.contract import HyperParameter, Recipe
+
+__all__ = [
+    "RECIPES",
+    "HyperParameter",
+    "Recipe",
+    "by_algorithm_arn",
+    "by_arn",
+    "by_feature_transformation_arn",
+]
+
+_ARN = re.compile(r"arn:aws[a-z-]*:personalize:::(recipe|algorithm|feature-transformation)/([^/:]+)")
+
+
+def _discover() -> Mapping[str, Recipe]:
+    folders = [module.name for module in pkgutil.iter_modules(__path__) if module.ispkg]
+    declared = [
+        recipe for folder in folders for recipe in importlib.import_module(f"{__name__}.{folder}").RECIPES
+    ]
+    return MappingProxyType({recipe.name: recipe for recipe in sorted(declared, key=lambda r: r.name)})
+
+
+RECIPES: Mapping[str, Recipe] = _discover()
+"""By name, in the order of ListRecipes."""
+
+
+def by_arn(arn: str) -> Recipe | None:
+    """The recipe of a recipe ARN of any partition; None for one that is not offered."""
+    return RECIPES.get(_name(arn, "recipe") or "")
+
+
+def by_algorithm_arn(arn: str) -> Recipe | None:
+    """A recipe that runs this algorithm; None where there is none."""
+    name = _name(arn, "algorithm")
+    return next((recipe for recipe in RECIPES.values() if recipe.algorithm == name), None)
+
+
+def by_feature_transformation_arn(arn: str) -> Recipe | None:
+    """A recipe that prepares its data so; recipes that share a transformation share its parameters."""
+    name = _name(arn, "feature-transformation")
+    return next(
+        (recipe for recipe in RECIPES.values() if name and recipe.feature_transformation == name), None
+    )
+
+
+def _name(arn: str, kind: str) -> str | None:
+    match = _ARN.fullmatch(arn)
+    return match[2] if match and match[1] == kind else None

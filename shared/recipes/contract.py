@@ -1,0 +1,246 @@
+"""What every recipe must say about itself and be able to do: declarations, the trainer's call, the scorer's.
+
+Not a recipe, and free of torch: the API imports this to answer DescribeRecipe and to check CreateSolution.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from shared.data.histories import Histories
+
+
+@dataclass(frozen=True, kw_only=True)
+class HyperParameter:
+    """One value that CreateSolution may set. All values are strings on the wire, ``"true"`` in lower case."""
+
+    name: str
+    kind: Literal["algorithm", "featurization"]
+    type: Literal["integer", "float", "categorical"]
+    default: str
+    minimum: float | None = None
+    maximum: float | None = None
+    accepted_maximum: float | None = None
+    """AWS's own samples pass values above its documented maximum; up to here they are accepted."""
+    choices: tuple[str, ...] = ()
+    tunable: bool = False
+
+    def check(self, value: str) -> str:
+        """Returns the value as it is kept; raises ValueError with a sentence that says what is allowed."""
+        if self.type == "categorical":
+            if value.lower() not in self.choices:
+                raise ValueError(f"{self.name} must be one of {', '.join(self.choices)}; it is {value!r}.")
+            return value.lower()
+        self._number(value)
+        return value
+
+    def _number(self, value: Any) -> float:
+        try:
+            number = float(int(str(value)) if self.type == "integer" else float(value))
+        except (TypeError, ValueError):
+            raise ValueError(f"{self.name} must be of type {self.type}; it is {value!r}.") from None
+        least = -math.inf if self.minimum is None else self.minimum
+        most = self.accepted_maximum or (math.inf if self.maximum is None else self.maximum)
+        if not least <= number <= most:
+            raise ValueError(f"{self.name} must lie in [{least:g}, {most:g}]; it is {value}.")
+        return number
+
+    def check_range(self, wanted: Mapping[str, Any]) -> None:
+        """``wanted`` is one entry of hpoConfig.algorithmHyperParameterRanges; raises ValueError."""
+        if not self.tunable:
+            raise ValueError(f"{self.name} is not tunable.")
+        if self.type == "categorical":
+            for value in wanted.get("values") or ():
+                self.check(value)
+            return
+        low = self._number(wanted.get("minValue", self.minimum))
+        high = self._number(wanted.get("maxValue", self.maximum))
+        if low > high:
+            raise ValueError(f"{self.name} has minValue {low:g} above maxValue {high:g}.")
+
+
+RANGE_LISTS: Mapping[str, str] = {
+    "integer": "integerHyperParameterRanges",
+    "float": "continuousHyperParameterRanges",
+    "categorical": "categoricalHyperParameterRanges",
+}
+"""Type of a hyperparameter -> the list that holds its range, in HPOConfig and in DescribeAlgorithm alike."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A recipe as AWS names and documents it, and the folder that trains and serves it."""
+
+    name: str
+    description: str
+    recipe_type: str
+    algorithm: str
+    feature_transformation: str | None
+    module: str
+    """Package with ``training`` and ``scoring``; these import torch, the package itself does not."""
+    hyperparameters: tuple[HyperParameter, ...] = ()
+    training_modes: tuple[str, ...] = ("FULL",)
+    domain: str | None = None
+    created: datetime = field(default=datetime(2019, 6, 10, tzinfo=UTC))
+    """The day Personalize became generally available: recipes are as old as the service."""
+
+    @property
+    def arn(self) -> str:
+        return f"arn:aws:personalize:::recipe/{self.name}"
+
+    @property
+    def algorithm_arn(self) -> str:
+        return f"arn:aws:personalize:::algorithm/{self.algorithm}"
+
+    @property
+    def feature_transformation_arn(self) -> str | None:
+        name = self.feature_transformation
+        return name and f"arn:aws:personalize:::feature-transformation/{name}"
+
+    @property
+    def default_hyperparameters(self) -> dict[str, str]:
+        """DescribeAlgorithm's ``defaultHyperParameters``."""
+        return {p.name: p.default for p in self.hyperparameters if p.kind == "algorithm"}
+
+    @property
+    def default_parameters(self) -> dict[str, str]:
+        """DescribeFeatureTransformation's ``defaultParameters``."""
+        return {p.name: p.default for p in self.hyperparameters if p.kind == "featurization"}
+
+    @property
+    def default_ranges(self) -> dict[str, list[dict[str, Any]]]:
+        """DescribeAlgorithm's ``defaultHyperParameterRanges``: three lists, any of them may be empty."""
+        ranges: dict[str, list[dict[str, Any]]] = {list_name: [] for list_name in RANGE_LISTS.values()}
+        for p in self.hyperparameters:
+            if p.kind != "algorithm":
+                continue
+            entry: dict[str, Any] = {"name": p.name, "isTunable": p.tunable}
+            if p.type == "categorical":
+                entry["values"] = list(p.choices)
+            else:
+                number = int if p.type == "integer" else float
+                entry |= {
+                    bound: number(value)
+                    for bound, value in (("minValue", p.minimum), ("maxValue", p.maximum))
+                    if value is not None
+                }
+            ranges[RANGE_LISTS[p.type]].append(entry)
+        return ranges
+
+    def settings(self, solution_config: Mapping[str, Any] | None) -> dict[str, str]:
+        """The value of every hyperparameter: the defaults overlaid by what a SolutionConfig sets.
+
+        Either map may hold either kind, since AWS's own guide puts the percentiles in both. Ranges in
+        hpoConfig are checked with the same table. Raises ValueError with a sentence for the user: an unknown
+        name, a value of the wrong type or out of range, a range that is empty, not tunable or misplaced.
+        """
+        config = solution_config or {}
+        known = {p.name: p for p in self.hyperparameters}
+        values = {p.name: p.default for p in self.hyperparameters}
+        for map_name in ("algorithmHyperParameters", "featureTransformationParameters"):
+            for name, value in (config.get(map_name) or {}).items():
+                values[name] = self._parameter(known, name).check(value)
+        low = values.get("min_user_history_length_percentile")
+        high = values.get("max_user_history_length_percentile")
+        if low is not None and high is not None and float(low) > float(high):
+            raise ValueError(f"min_user_history_length_percentile {low} is above the maximum, {high}.")
+        ranges = (config.get("hpoConfig") or {}).get("algorithmHyperParameterRanges") or {}
+        for type_, list_name in RANGE_LISTS.items():
+            for wanted in ranges.get(list_name) or ():
+                # DescribeSolution prints ranges with a prefix, and clients send back what they have read.
+                parameter = self._parameter(known, wanted["name"].rpartition(".")[2])
+                if parameter.type != type_:
+                    raise ValueError(f"{parameter.name} belongs in {RANGE_LISTS[parameter.type]}.")
+                parameter.check_range(wanted)
+        return values
+
+    def _parameter(self, known: Mapping[str, HyperParameter], name: str) -> HyperParameter:
+        if name not in known:
+            offered = ", ".join(sorted(known)) or "none"
+            raise ValueError(f"{name} is not a hyperparameter of {self.name}, which has: {offered}.")
+        return known[name]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a training is. ``loss`` is None until there is one; ``eta_seconds`` is for all of it."""
+
+    epoch: int
+    epochs: int
+    loss: float | None
+    eta_seconds: float | None
+    phase: Literal["training", "evaluating", "retraining", "writing"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """``metrics`` has AWS's eight keys, rounded to 4 decimals; ``baseline`` the same for plain popularity."""
+
+    metrics: dict[str, float]
+    baseline: dict[str, float]
+    epochs: int
+    seconds: float
+
+
+class Stopped(Exception):  # noqa: N818 -- what happened, not what went wrong
+    """Training ended because it was asked to; its checkpoints remain."""
+
+
+class ArtifactError(Exception):
+    """A model's files are missing, cut short or of another format; the message names the file."""
+
+
+class Train(Protocol):
+    """``training.train`` of every recipe folder.
+
+    ``workspace`` outlives an attempt: checkpoints lie there, and a second call continues from the last one.
+    ``artifact`` is an empty folder to fill. ``progress`` is called at least each epoch and about each second.
+    ``threads`` 0 means as many as the cgroup grants. The same seed and threads give the same run.
+
+    Raises TooLittleData, and Stopped within 2 s of ``should_stop()`` turning true.
+    """
+
+    def __call__(
+        self,
+        histories: Histories,
+        parameters: Mapping[str, str],
+        *,
+        workspace: Path,
+        artifact: Path,
+        progress: Callable[[Progress], None],
+        should_stop: Callable[[], bool],
+        threads: int,
+        retrain_on_all_users: bool,
+        seed: int = 0,
+    ) -> Trained: ...
+
+
+class Scorer(Protocol):
+    """``scoring.Scorer`` of every recipe folder: a loaded model, safe to use from several threads."""
+
+    item_ids: list[str]
+
+    @classmethod
+    def load(cls, artifact: Path) -> Self:
+        """Raises ArtifactError."""
+        ...
+
+    def history(self, user_id: str) -> list[tuple[str, int]]:
+        """The (item, timestamp in seconds) pairs as trained on, oldest first; [] for an unknown user."""
+        ...
+
+    def scores(self, history: Sequence[tuple[str, float]], now: float) -> npt.NDArray[np.float32]:
+        """float32[I]: softmax over the whole catalogue. An empty history gives the popularity distribution.
+
+        ``history`` is oldest first and may hold items the model does not know; ``now`` is in seconds.
+        """
+        ...

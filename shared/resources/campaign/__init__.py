@@ -1,0 +1,11 @@
+"""A campaign: a solution version that a runtime has loaded and answers for.
+
+No command starts it: the runtimes watch for campaigns in motion, and one that has loaded the model and scored a
+canary with it reports so.
+"""
+
+from shared.lifecycle import DEPLOYABLE
+from shared.resources.campaign.requests import draft, listed_under
+from shared.resources.contract import Resource
+
+resource = Resource(name="Campaign", draft=draft, lifecycle=DEPLOYABLE, listed_under=listed_under)

@@ -1,0 +1,146 @@
+"""What a type of resource must say of itself, and the view of the store that its checks may use."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from shared import arns
+from shared.aws.errors import ResourceInUse, ResourceNotFound
+from shared.lifecycle import ACTIVE, SETTLED, Lifecycle
+from shared.messages import Command
+from shared.settings import Settings
+from shared.store import Record, Records
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """What Create decided to write: the record's content, and what must not change until it is written."""
+
+    arn: str
+    body: Mapping[str, Any]
+    state: Mapping[str, Any] = field(default_factory=dict)
+    parents: tuple[str, ...] = ()
+    claims: tuple[str, ...] = ()
+    guards: tuple[Record, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a resource's checks may look at."""
+
+    records: Records
+    settings: Settings
+
+    def arn(self, kind: str, name: str) -> str:
+        """An ARN of this account and Region; ``kind`` is AWS's word for the type."""
+        return str(arns.Arn(kind, name, self.settings.region, self.settings.account_id))
+
+    def find(self, arn: str, noun: str) -> Record:
+        """The record of that type. Raises ResourceNotFound."""
+        record = self.records.get(arn)
+        if record is None or record.kind != noun:
+            raise ResourceNotFound(f"The given {noun.replace('_', ' ')} does not exist: {arn}")
+        return record
+
+    def active(self, arn: str, noun: str) -> Record:
+        """The record of that type, which must be usable. Raises ResourceNotFound or ResourceInUse."""
+        record = self.find(arn, noun)
+        if record.status != ACTIVE:
+            raise ResourceInUse(
+                f"The {noun.replace('_', ' ')} {arn} is in status {record.status}; it must be {ACTIVE}."
+            )
+        return record
+
+    def children(self, noun: str, parent: str) -> Iterator[Record]:
+        """All records of a type that are listed under ``parent``, newest first."""
+        after: str | None = None
+        while True:
+            page, after = self.records.page(noun, parent, after=after)
+            yield from page
+            if after is None:
+                return
+
+
+def no_more(_record: Record, _reading: Reading) -> dict[str, Any]:
+    return {}
+
+
+def as_it_was(record: Record, _outcome: Mapping[str, Any]) -> Mapping[str, Any]:
+    return record.body
+
+
+def same_parents(record: Record, _body: Mapping[str, Any]) -> tuple[str, ...]:
+    return record.parents
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resource:
+    """One type of resource, as every process knows it.
+
+    ``draft`` checks a Create request beyond AWS's service model and says what to write; it raises AWS's errors.
+    """
+
+    name: str
+    """AWS's: "SolutionVersion", as in CreateSolutionVersion."""
+    draft: Callable[[Mapping[str, Any], Reading], Draft]
+    lifecycle: Lifecycle | None
+    """None for what is usable at once and has no status (schemas)."""
+    command: type[Command] | None = None
+    """Starts the work after Create; None where another process watches for the record itself."""
+    blocked_by: tuple[str, ...] = ()
+    """Nouns whose existence under this resource refuses its deletion."""
+    busy_with: tuple[str, ...] = ()
+    """Nouns that refuse the deletion of what they stand under only while they are moving."""
+    owns: tuple[str, ...] = ()
+    """Nouns that vanish with it."""
+    holds_interactions: bool = False
+    """Live events are kept under its ARN."""
+    view: Callable[[Record, Reading], dict[str, Any]] = no_more
+    """Further members of Describe, which are read from other records."""
+    finished: Callable[[Record, Mapping[str, Any]], Mapping[str, Any]] = as_it_was
+    """The body after the work has ended well with an outcome."""
+    listed_under: Callable[[Record, Mapping[str, Any]], tuple[str, ...]] = same_parents
+    """The parents after an update has given the record another body."""
+
+    @property
+    def noun(self) -> str:
+        """Its folder and its records' kind: "solution_version"."""
+        return re.sub(r"(?<!^)(?=[A-Z])", "_", self.name).lower()
+
+    @property
+    def camel(self) -> str:
+        """The member of Describe's answer: "solutionVersion"."""
+        return self.name[0].lower() + self.name[1:]
+
+    @property
+    def arn_member(self) -> str:
+        return f"{self.camel}Arn"
+
+
+def settled(record: Record) -> bool:
+    return record.moving is None or record.moving in SETTLED
+
+
+def described(resource: Resource, record: Record, reading: Reading) -> dict[str, Any]:
+    """All members of the resource that AWS's Describe and List may show; the output model picks its own."""
+    members: dict[str, Any] = {
+        **record.body,
+        resource.arn_member: record.arn,
+        "status": record.status,
+        "creationDateTime": record.created,
+        "lastUpdatedDateTime": record.updated,
+        "failureReason": record.reason,
+        **resource.view(record, reading),
+    }
+    if record.update is not None:
+        members[f"latest{resource.name}Update"] = {
+            **record.update.body,
+            "status": record.update.status,
+            "creationDateTime": record.update.created,
+            "lastUpdatedDateTime": record.update.updated,
+            "failureReason": record.update.reason,
+        }
+    return members

@@ -1,0 +1,18 @@
+"""What CreateDatasetGroup checks beyond the service model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from shared.aws.errors import InvalidInput
+from shared.resources.contract import Draft, Reading
+
+
+def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
+    if ("roleArn" in request) != ("kmsKeyArn" in request):
+        raise InvalidInput("roleArn and kmsKeyArn belong together: give both, or neither.")
+    return Draft(
+        arn=reading.arn("dataset-group", request["name"]),
+        body={member: request.get(member) for member in ("name", "roleArn", "kmsKeyArn", "domain")},
+    )

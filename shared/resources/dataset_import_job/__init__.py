@@ -1,0 +1,27 @@
+"""A dataset import job: CSV from S3 into a dataset, whole (FULL) or added to what is there (INCREMENTAL)."""
+
+from collections.abc import Iterator
+
+from shared.lifecycle import ACTIVE, JOB
+from shared.messages import ImportDataset
+from shared.resources.contract import Reading, Resource
+from shared.resources.dataset_import_job.requests import FULL, draft
+from shared.store import Record
+
+resource = Resource(name="DatasetImportJob", draft=draft, lifecycle=JOB, command=ImportDataset)
+
+
+#: The one file of a finished job's artifact.
+ROWS = "rows.parquet"
+
+
+def current(dataset_arn: str, reading: Reading) -> Iterator[Record]:
+    """The jobs whose rows are the dataset's bulk data now: the last FULL one and what was added since, newest first.
+
+    A job counts from when it ended, not from when it was asked for.
+    """
+    ended = [job for job in reading.children("dataset_import_job", dataset_arn) if job.status == ACTIVE]
+    for job in sorted(ended, key=lambda job: job.updated, reverse=True):
+        yield job
+        if job.body["importMode"] == FULL:
+            return

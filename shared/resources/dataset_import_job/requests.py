@@ -1,0 +1,37 @@
+"""What CreateDatasetImportJob checks beyond the service model. What the files hold is found out by the job itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from shared.aws.errors import InvalidInput
+from shared.lifecycle import ACTIVE
+from shared.resources.contract import Draft, Reading
+
+FULL = "FULL"
+INCREMENTAL = "INCREMENTAL"
+ECHOED = ("jobName", "datasetArn", "dataSource", "roleArn", "publishAttributionMetricsToS3")
+
+
+def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
+    dataset = reading.active(request["datasetArn"], "dataset")
+    location = request["dataSource"].get("dataLocation")
+    if not (location or "").startswith("s3://"):
+        raise InvalidInput("Invalid Data location. Give dataSource.dataLocation as s3://bucket/key.")
+    mode = request.get("importMode", FULL)
+    if mode == INCREMENTAL and not _has_full(dataset.arn, reading):
+        raise InvalidInput("The dataset has no bulk data yet: you can only specify FULL for its first import.")
+    return Draft(
+        arn=reading.arn("dataset-import-job", request["jobName"]),
+        body={**{member: request.get(member) for member in ECHOED}, "importMode": mode},
+        parents=(dataset.arn,),
+        guards=(dataset,),
+    )
+
+
+def _has_full(dataset_arn: str, reading: Reading) -> bool:
+    return any(
+        job.status == ACTIVE and job.body["importMode"] == FULL
+        for job in reading.children("dataset_import_job", dataset_arn)
+    )

@@ -1,0 +1,10 @@
+"""An event tracker: the id under which live events reach a dataset group."""
+
+from shared.lifecycle import DEPLOYABLE
+from shared.messages import Provision
+from shared.resources.contract import Resource
+from shared.resources.event_tracker.requests import draft, tracking_claim
+
+__all__ = ["resource", "tracking_claim"]
+
+resource = Resource(name="EventTracker", draft=draft, lifecycle=DEPLOYABLE, command=Provision)

@@ -1,0 +1,36 @@
+"""What CreateEventTracker checks beyond the service model: one tracker per dataset group."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from shared import arns
+from shared.resources.contract import Draft, Reading
+
+
+def tracking_claim(tracking_id: str) -> str:
+    """The further name by which PutEvents finds the tracker."""
+    return f"tracking-id:{tracking_id}"
+
+
+def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
+    group = reading.active(request["datasetGroupArn"], "dataset_group")
+    tracking_id = str(uuid.uuid4())
+    return Draft(
+        arn=reading.arn("event-tracker", arns.fresh_id()),
+        body={
+            "name": request["name"],
+            "accountId": reading.settings.account_id,
+            "trackingId": tracking_id,
+            "datasetGroupArn": group.arn,
+        },
+        parents=(group.arn,),
+        claims=(
+            tracking_claim(tracking_id),
+            f"event-tracker-of:{group.arn}",
+            f"event-tracker-name:{request['name']}",
+        ),
+        guards=(group,),
+    )

@@ -1,0 +1,21 @@
+"""What CreateSchema checks beyond the service model: the Avro text itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from shared.aws.errors import InvalidInput
+from shared.data import schemas
+from shared.resources.contract import Draft, Reading
+
+
+def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
+    try:
+        schemas.parse(request["schema"], domain=request.get("domain"))
+    except schemas.SchemaError as error:
+        raise InvalidInput(str(error)) from error
+    return Draft(
+        arn=reading.arn("schema", request["name"]),
+        body={member: request.get(member) for member in ("name", "schema", "domain")},
+    )

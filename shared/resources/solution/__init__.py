@@ -1,0 +1,16 @@
+"""A solution: a recipe and its configuration, from which solution versions are trained."""
+
+from shared.lifecycle import IMMEDIATE
+from shared.resources.contract import Resource
+from shared.resources.solution.requests import draft
+from shared.resources.solution.view import view
+
+resource = Resource(
+    name="Solution",
+    draft=draft,
+    lifecycle=IMMEDIATE,
+    blocked_by=("campaign",),
+    busy_with=("solution_version",),
+    owns=("solution_version",),
+    view=view,
+)

@@ -1,0 +1,26 @@
+"""What DescribeSolution reads from other records: the version that was created last."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shared.resources.contract import Reading
+from shared.store import Record
+
+
+def view(record: Record, reading: Reading) -> dict[str, Any]:
+    newest, _ = reading.records.page("solution_version", record.arn, limit=1)
+    if not newest:
+        return {}
+    version = newest[0]
+    return {
+        "latestSolutionVersion": {
+            "solutionVersionArn": version.arn,
+            "status": version.status,
+            "trainingMode": version.body["trainingMode"],
+            "trainingType": version.body["trainingType"],
+            "creationDateTime": version.created,
+            "lastUpdatedDateTime": version.updated,
+            "failureReason": version.reason,
+        }
+    }

@@ -1,0 +1,14 @@
+"""A solution version: one trained model, with the metrics that it was evaluated by."""
+
+from shared.lifecycle import TRAINED
+from shared.messages import TrainSolutionVersion
+from shared.resources.contract import Resource
+from shared.resources.solution_version.requests import draft, finished
+
+resource = Resource(
+    name="SolutionVersion",
+    draft=draft,
+    lifecycle=TRAINED,
+    command=TrainSolutionVersion,
+    finished=finished,
+)

@@ -1,0 +1,47 @@
+"""What CreateSolutionVersion checks beyond the service model, and what a finished training adds to the record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from shared import arns, recipes
+from shared.aws.errors import InvalidInput, ResourceInUse
+from shared.resources.contract import Draft, Reading, settled
+from shared.store import Record
+
+FULL = "FULL"
+MANUAL = "MANUAL"
+REPEATED = ("recipeArn", "eventType", "datasetGroupArn", "solutionConfig", "performHPO", "performAutoML")
+
+
+def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
+    solution = reading.active(request["solutionArn"], "solution")
+    datasets = tuple(reading.children("dataset", solution.body["datasetGroupArn"]))
+    for dataset in datasets:
+        for job in reading.children("dataset_import_job", dataset.arn):
+            if not settled(job):
+                raise ResourceInUse(f"The import {job.arn} is in status {job.status}; wait until it has ended.")
+    mode = request.get("trainingMode", FULL)
+    recipe = recipes.by_arn(solution.body["recipeArn"])
+    if recipe is None or mode not in recipe.training_modes:
+        raise InvalidInput(f"The recipe {solution.body['recipeArn']} can't be trained in mode {mode}; use {FULL}.")
+    number = arns.fresh_id()
+    name = f"{solution.body['name']}/{number}"
+    return Draft(
+        arn=reading.arn("solution", name),
+        body={
+            **{member: solution.body.get(member) for member in REPEATED},
+            "name": request.get("name", name),
+            "solutionArn": solution.arn,
+            "trainingMode": mode,
+            "trainingType": MANUAL,
+        },
+        parents=(solution.arn, solution.body["datasetGroupArn"], *(dataset.arn for dataset in datasets)),
+        claims=(f"solution-version:{solution.arn}:{request['name']}",) if "name" in request else (),
+        guards=(solution, *datasets),
+    )
+
+
+def finished(record: Record, outcome: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {**record.body, "trainingHours": round(float(outcome["seconds"]) / 3600, 3)}

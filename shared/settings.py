@@ -1,0 +1,117 @@
+"""Every setting of foretaste, read from the environment once, at the start of a process.
+
+A variable is named ``FORETASTE_`` and the field in capitals. Where a line says "also _FILE", the value may lie
+in a file whose path stands in ``FORETASTE_<NAME>_FILE``, as container platforms hand over secrets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from environs import Env
+
+
+def _setting(meaning: str, default: Any = None) -> Any:
+    return field(default=default, metadata={"meaning": meaning})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a process must know before it starts. ``docs/settings.md`` is generated from this table."""
+
+    data_dir: Path = _setting("folder for everything kept on disk", Path("foretaste-data"))
+    redis_url: str = _setting("where Redis or Valkey listens; also _FILE", "redis://127.0.0.1:6379/0")
+    region: str = _setting("AWS Region in every ARN", "us-east-1")
+    account_id: str = _setting("AWS account id in every ARN, 12 digits", "000000000000")
+
+    access_key_id: str | None = _setting("access key that clients sign with; also _FILE")
+    secret_access_key: str | None = _setting("secret of that key; also _FILE")
+    unsigned: bool = _setting("accept requests without a signature", False)
+
+    bind: str = _setting("address of an HTTP process: host:port, or fd://N", "127.0.0.1:8000")
+    threads: int = _setting("request threads of an HTTP process", 8)
+    api_url: str = _setting("where the gateway finds the API service", "http://127.0.0.1:8001")
+    runtime_url: str = _setting("where the gateway finds the runtime service", "http://127.0.0.1:8002")
+    events_url: str = _setting("where the gateway finds the events service", "http://127.0.0.1:8003")
+
+    storage: str = _setting("where s3:// locations are: 'folder' or 's3'", "folder")
+    s3_folder: Path | None = _setting("folder whose sub-folders are the buckets (default: <data_dir>/s3)")
+    buckets: Mapping[str, Path] = field(
+        default_factory=dict, metadata={"meaning": "more buckets, mounted read-only: NAME=PATH,NAME=PATH"}
+    )
+    s3_endpoint_url: str | None = _setting("S3 endpoint for storage 's3' (default: AWS's own)")
+    artifacts_dir: Path | None = _setting("folder for imported data and models (default: <data_dir>/artifacts)")
+
+    import_memory_mb: int = _setting("memory that one import may use, MiB", 1024)
+    training_threads: int = _setting("threads of one training; 0: as many as the cgroup grants", 0)
+    retrain_on_all_users: bool = _setting("after evaluation, train the deployed model on all users", True)
+
+    lease_seconds: float = _setting("a worker that was silent for so long has lost its work", 15.0)
+    ring_after_seconds: float = _setting("work that nobody took for so long is announced again", 10.0)
+    resend_after_seconds: float = _setting("a message not known as sent for so long is sent again", 2.0)
+    max_attempts: int = _setting("work whose process died so often has failed", 3)
+    deploy_deadline_seconds: float = _setting("a campaign that no runtime has taken for so long has failed", 600.0)
+
+    log_level: str = _setting("debug, info, warning or error", "info")
+
+    @property
+    def bucket_root(self) -> Path:
+        return self.s3_folder or self.data_dir / "s3"
+
+    @property
+    def artifacts(self) -> Path:
+        return self.artifacts_dir or self.data_dir / "artifacts"
+
+    @property
+    def keys(self) -> Mapping[str, str] | None:
+        """Access key id -> secret; None when unsigned requests are accepted.
+
+        Raises SettingsError when there are no keys and unsigned was not asked for.
+        """
+        if self.unsigned:
+            return None
+        if not (self.access_key_id and self.secret_access_key):
+            raise SettingsError(
+                "no keys: set FORETASTE_ACCESS_KEY_ID and FORETASTE_SECRET_ACCESS_KEY (`foretaste up` makes a pair), "
+                "or set FORETASTE_UNSIGNED=true to accept unsigned requests"
+            )
+        return {self.access_key_id: self.secret_access_key}
+
+
+class SettingsError(ValueError):
+    """A setting is missing or unusable; the message names it and says what to do."""
+
+
+SECRETS = frozenset({"redis_url", "access_key_id", "secret_access_key"})
+
+
+def load() -> Settings:
+    """Read the settings from the environment. Raises SettingsError naming the variable."""
+    env = Env(prefix="FORETASTE_")
+    return Settings(**{f.name: _read(env, f.name, f.type, f.default) for f in fields(Settings)})
+
+
+def _read(env: Env, name: str, kind: Any, default: Any) -> Any:
+    variable = name.upper()
+    if name in SECRETS and (path := env.str(f"{variable}_FILE", None)):
+        return Path(path).read_text().strip()
+    try:
+        match str(kind):
+            case "bool":
+                return env.bool(variable, default)
+            case "int":
+                return env.int(variable, default)
+            case "float":
+                return env.float(variable, default)
+            case "Path" | "Path | None":
+                return env.path(variable, default)
+            case "Mapping[str, Path]":
+                mounts: dict[str, str] = env.dict(variable, {})
+                return {bucket: Path(folder) for bucket, folder in mounts.items()}
+            case _:
+                return env.str(variable, default)
+    except ValueError as error:
+        raise SettingsError(f"FORETASTE_{variable}: {error}") from error

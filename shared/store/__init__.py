@@ -1,0 +1,225 @@
+"""Where records live: the contract that Redis (``redis.py``) and its in-memory twin (``memory.py``) both keep.
+
+Every change is one atomic step and safe to repeat. Changes compare versions: a writer reads a record, decides, and
+writes with the version it read; ``Conflict`` sends it back to reading. Guards extend the comparison to other records
+(the parents of what is created), and raise their version, so that a parent can't be deleted beside a birth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from shared.messages import Message
+
+
+class NameTaken(Exception):
+    """A record or a claimed name exists already; ``arn`` is its holder's."""
+
+    def __init__(self, arn: str) -> None:
+        super().__init__(arn)
+        self.arn = arn
+
+
+class Conflict(Exception):
+    """A record changed since it was read: read again and decide again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Update:
+    """A change that is being made to a resource which goes on as it is meanwhile (UpdateCampaign)."""
+
+    status: str
+    body: Mapping[str, Any]
+    created: float
+    updated: float
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One resource. Times are epoch seconds.
+
+    ``body`` holds AWS's members as Describe answers them; ``state`` what foretaste alone must know of it.
+    ``parents`` are the ARNs under which it is listed, ``claims`` further names that nobody else may take.
+    """
+
+    arn: str
+    kind: str
+    created: float
+    updated: float
+    status: str | None = None
+    body: Mapping[str, Any] = field(default_factory=dict)
+    state: Mapping[str, Any] = field(default_factory=dict)
+    update: Update | None = None
+    reason: str | None = None
+    parents: tuple[str, ...] = ()
+    claims: tuple[str, ...] = ()
+
+    #: Raised by every change of the record; 0 for one that was never written.
+    version: int = 0
+    #: Fences off the reports of earlier workers: raised whenever somebody takes the work up.
+    attempt: int = 0
+    #: How many attempts died without a word.
+    failures: int = 0
+    #: The status in motion: the update's while one is under way, else the record's own; None when settled.
+    moving: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    """A message in the outbox: kept from the write that caused it until it is known to have been sent or applied."""
+
+    id: str
+    message: Message
+    written: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lease:
+    """Who works on ``arn``, under which attempt, until when (by the store's own clock)."""
+
+    arn: str
+    worker: str
+    attempt: int
+    seconds_left: float
+
+
+class Records(Protocol):
+    """Records, indexes and the outbox."""
+
+    def get(self, arn: str) -> Record | None: ...
+
+    def create(
+        self,
+        record: Record,
+        *,
+        invocation: str,
+        guards: Sequence[Record] = (),
+        notes: Sequence[Note] = (),
+    ) -> str:
+        """Write a new record; returns its ARN, or the ARN that an earlier try of the same invocation made.
+
+        Raises NameTaken, or Conflict when a guard has changed.
+        """
+        ...
+
+    def replace(
+        self,
+        record: Record,
+        *,
+        guards: Sequence[Record] = (),
+        notes: Sequence[Note] = (),
+        done: str | None = None,
+    ) -> None:
+        """Write a record that was read before, and take the note ``done`` out of the outbox. Raises Conflict."""
+        ...
+
+    def holder(self, claim: str) -> str | None:
+        """The ARN of the record that holds a further name."""
+        ...
+
+    def remove(self, record: Record) -> None:
+        """Remove a record with its indexes, claims and lease. Raises Conflict."""
+        ...
+
+    def page(
+        self, kind: str, parent: str | None = None, *, after: str | None = None, limit: int = 100
+    ) -> tuple[list[Record], str | None]:
+        """A page of a kind's records, newest first, and the position to go on ``after`` (None: the last page)."""
+        ...
+
+    def moving(self) -> list[str]:
+        """ARNs of the records whose status is not settled."""
+        ...
+
+    def notes(self, older_than: float = 0.0) -> list[Note]:
+        """Messages that have waited in the outbox for longer than so many seconds, oldest first."""
+        ...
+
+    def add_note(self, note: Note) -> None: ...
+
+    def done(self, note_id: str) -> None: ...
+
+
+class Leases(Protocol):
+    """Who works on what. Times by the store's clock, so that a worker's wrong clock does no harm."""
+
+    def claim(self, arn: str, worker: str, statuses: frozenset[str], seconds: float) -> Lease | None:
+        """Take the work up: None when the record moves through none of ``statuses`` or somebody has it."""
+        ...
+
+    def renew(self, lease: Lease, seconds: float) -> str | None:
+        """Keep the work; returns the record's moving status ("" when settled), None when the lease is lost."""
+        ...
+
+    def release(self, lease: Lease, *, failed: bool) -> None:
+        """Give the work back; ``failed`` counts an attempt that died."""
+        ...
+
+    def lease(self, arn: str) -> Lease | None:
+        """The lease on ``arn``, expired (seconds_left <= 0) or not."""
+        ...
+
+    def lock(self, name: str, owner: str, seconds: float) -> bool:
+        """Take or keep a lock that passes on when its owner is silent."""
+        ...
+
+    def beat(self, process: str, seconds: float) -> None:
+        """Say that ``process`` ("training@host:pid") is alive for so many seconds."""
+        ...
+
+    def beating(self) -> list[str]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interaction:
+    """A live event. ``sent_at`` is epoch seconds; ``event_id`` the client's own, if it gave one; ``properties`` the
+    event's further columns by their schema names.
+    """
+
+    user_id: str
+    session_id: str
+    item_id: str | None
+    event_type: str
+    event_value: float | None
+    sent_at: float
+    event_id: str | None = None
+    properties: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Interactions(Protocol):
+    """Live events of a dataset: a stream for training, and each user's newest for serving."""
+
+    def append(self, dataset: str, interactions: Sequence[Interaction], *, invocation: str) -> int:
+        """Keep the events; returns how many were new (a repeated invocation or event id is kept once)."""
+        ...
+
+    def recent(self, dataset: str, user_id: str) -> list[Interaction]:
+        """The user's newest events, as they arrived; at most RECENT of them."""
+        ...
+
+    def stream(self, dataset: str) -> Iterator[Interaction]:
+        """All kept events in the order of their arrival."""
+        ...
+
+    def forget(self, dataset: str) -> None:
+        """Remove everything kept for the dataset."""
+        ...
+
+
+#: How many live events per user are kept for serving.
+RECENT = 200
+#: An invocation is remembered for so long (seconds): longer than any SDK goes on retrying.
+INVOCATION_SECONDS = 600
+#: A client's own event id is remembered for so long (seconds): 30 days.
+EVENT_ID_SECONDS = 30 * 24 * 3600
+
+
+class Store(Records, Leases, Interactions, Protocol):
+    """All of it."""
+
+    def ping(self) -> None:
+        """Raises the backend's connection error when the store can't be reached."""
+        ...

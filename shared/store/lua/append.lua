@@ -1,0 +1,22 @@
+-- Keep live events, each once. ARGV[1]: JSON {prefix, dataset, invocation, invocation_seconds, id_seconds, recent,
+-- events: [{user, id (only a client's own), text}]}. Returns how many were new.
+local a = cjson.decode(ARGV[1])
+local p = a.prefix
+local seen = p .. 'invocation:' .. a.invocation
+if redis.call('EXISTS', seen) == 1 then return 0 end
+local new = 0
+for _, event in ipairs(a.events) do
+  local known = false
+  if event.id then
+    known = not redis.call('SET', p .. 'event:' .. a.dataset .. ':' .. event.id, 1, 'NX', 'EX', a.id_seconds)
+  end
+  if not known then
+    new = new + 1
+    redis.call('XADD', p .. 'stream:' .. a.dataset, '*', 'event', event.text)
+    local recent = p .. 'recent:' .. a.dataset .. ':' .. event.user
+    redis.call('RPUSH', recent, event.text)
+    redis.call('LTRIM', recent, -a.recent, -1)
+  end
+end
+redis.call('SET', seen, a.dataset, 'EX', a.invocation_seconds)
+return new

@@ -1,0 +1,54 @@
+-- Create, replace or remove one record with its indexes, claims and outbox notes, or change nothing.
+-- ARGV[1]: JSON of what redis.py's _write builds. Versions travel as strings; "" as `expect` means: must not exist.
+local a = cjson.decode(ARGV[1])
+local p = a.prefix
+local record = p .. 'record:' .. a.arn
+
+if a.invocation then
+  local earlier = redis.call('GET', p .. 'invocation:' .. a.invocation)
+  if earlier then return {'repeated', earlier} end
+end
+for arn, version in pairs(a.guards) do
+  if redis.call('HGET', p .. 'record:' .. arn, 'version') ~= version then return {'conflict', arn} end
+end
+local standing = redis.call('HGET', record, 'version')
+if a.expect == '' then
+  if standing then return {'taken', a.arn} end
+elseif standing ~= a.expect then
+  return {'conflict', a.arn}
+end
+for _, claim in ipairs(a.claim) do
+  local holder = redis.call('GET', p .. 'claim:' .. claim)
+  if holder and holder ~= a.arn then return {'taken', holder} end
+end
+
+for arn, _ in pairs(a.guards) do redis.call('HINCRBY', p .. 'record:' .. arn, 'version', 1) end
+for _, claim in ipairs(a.unclaim) do redis.call('DEL', p .. 'claim:' .. claim) end
+for _, index in ipairs(a.unlist) do redis.call('ZREM', p .. 'index:' .. index, a.arn) end
+
+if a.remove then
+  redis.call('DEL', record, p .. 'lease:' .. a.arn)
+  redis.call('ZREM', p .. 'moving', a.arn)
+else
+  for _, claim in ipairs(a.claim) do redis.call('SET', p .. 'claim:' .. claim, a.arn) end
+  for _, index in ipairs(a.list) do redis.call('ZADD', p .. 'index:' .. index, a.created, a.arn) end
+  redis.call('HSET', record, 'document', a.document, 'moving', a.moving, 'attempt', a.attempt, 'failures', a.failures)
+  redis.call('HINCRBY', record, 'version', 1)
+  if a.moving == '' then
+    redis.call('ZREM', p .. 'moving', a.arn)
+  else
+    redis.call('ZADD', p .. 'moving', 'NX', a.now, a.arn)
+  end
+end
+for _, note in ipairs(a.notes) do
+  redis.call('HSET', p .. 'notes', note.id, note.text)
+  redis.call('ZADD', p .. 'outbox', a.now, note.id)
+end
+if a.done then
+  redis.call('HDEL', p .. 'notes', a.done)
+  redis.call('ZREM', p .. 'outbox', a.done)
+end
+if a.invocation then
+  redis.call('SET', p .. 'invocation:' .. a.invocation, a.arn, 'EX', a.invocation_seconds)
+end
+return {'written', a.arn}

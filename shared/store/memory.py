@@ -1,0 +1,248 @@
+"""The store's twin in a process's own memory: what tests and one-process tools use instead of Redis."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace as changed
+
+from shared.store import (
+    EVENT_ID_SECONDS,
+    INVOCATION_SECONDS,
+    RECENT,
+    Conflict,
+    Interaction,
+    Lease,
+    NameTaken,
+    Note,
+    Record,
+)
+from shared.store.coding import moving as moving_status
+
+
+class MemoryStore:
+    """Keeps the contract under one lock. ``clock`` stands in for Redis's own clock."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._records: dict[str, Record] = {}
+        self._claims: dict[str, str] = {}
+        self._notes: dict[str, Note] = {}
+        self._leases: dict[str, tuple[Lease, float]] = {}
+        self._locks: dict[str, tuple[str, float]] = {}
+        self._beats: dict[str, float] = {}
+        self._invocations: dict[str, tuple[str, float]] = {}
+        self._streams: dict[str, list[Interaction]] = defaultdict(list)
+        self._recent: dict[tuple[str, str], list[Interaction]] = defaultdict(list)
+        self._event_ids: dict[tuple[str, str], float] = {}
+
+    def ping(self) -> None:
+        return
+
+    # Records
+
+    def get(self, arn: str) -> Record | None:
+        return self._records.get(arn)
+
+    def holder(self, claim: str) -> str | None:
+        return self._claims.get(claim)
+
+    def create(
+        self,
+        record: Record,
+        *,
+        invocation: str,
+        guards: Sequence[Record] = (),
+        notes: Sequence[Note] = (),
+    ) -> str:
+        with self._lock:
+            earlier, ends = self._invocations.get(invocation, ("", 0.0))
+            if ends > self._clock():
+                return earlier
+            self._compare(guards)
+            if record.arn in self._records:
+                raise NameTaken(record.arn)
+            self._write(record, guards, notes)
+            self._invocations[invocation] = (record.arn, self._clock() + INVOCATION_SECONDS)
+            return record.arn
+
+    def replace(
+        self,
+        record: Record,
+        *,
+        guards: Sequence[Record] = (),
+        notes: Sequence[Note] = (),
+        done: str | None = None,
+    ) -> None:
+        with self._lock:
+            self._compare([record, *guards])
+            self._write(record, guards, notes)
+            if done is not None:
+                self._notes.pop(done, None)
+
+    def remove(self, record: Record) -> None:
+        with self._lock:
+            self._compare([record])
+            del self._records[record.arn]
+            self._leases.pop(record.arn, None)
+            for claim in record.claims:
+                self._claims.pop(claim, None)
+
+    def _compare(self, read: Sequence[Record]) -> None:
+        for record in read:
+            standing = self._records.get(record.arn)
+            if standing is None or standing.version != record.version:
+                raise Conflict(record.arn)
+
+    def _write(self, record: Record, guards: Sequence[Record], notes: Sequence[Note]) -> None:
+        for claim in record.claims:
+            if self._claims.get(claim, record.arn) != record.arn:
+                raise NameTaken(self._claims[claim])
+        self._claims.update(dict.fromkeys(record.claims, record.arn))
+        for guard in guards:
+            self._touch(guard.arn)
+        self._records[record.arn] = changed(record, version=record.version + 1, moving=moving_status(record) or None)
+        self._notes.update({note.id: note for note in notes})
+
+    def _touch(self, arn: str, *, attempts: int = 0, failures: int = 0) -> Record:
+        record = self._records[arn]
+        self._records[arn] = changed(
+            record,
+            version=record.version + 1,
+            attempt=record.attempt + attempts,
+            failures=record.failures + failures,
+        )
+        return self._records[arn]
+
+    def page(
+        self, kind: str, parent: str | None = None, *, after: str | None = None, limit: int = 100
+    ) -> tuple[list[Record], str | None]:
+        with self._lock:
+            listed = [
+                record
+                for record in self._records.values()
+                if record.kind == kind and (parent is None or parent in record.parents)
+            ]
+        listed.sort(key=_position, reverse=True)
+        if after is not None:
+            at, _, arn = after.partition("|")
+            listed = [record for record in listed if _position(record) < (float(at), arn)]
+        rows = listed[:limit]
+        more = f"{rows[-1].created!r}|{rows[-1].arn}" if len(listed) > limit else None
+        return rows, more
+
+    def moving(self) -> list[str]:
+        with self._lock:
+            return [record.arn for record in self._records.values() if record.moving]
+
+    def notes(self, older_than: float = 0.0) -> list[Note]:
+        with self._lock:
+            waiting = [note for note in self._notes.values() if note.written <= self._clock() - older_than]
+        return sorted(waiting, key=lambda note: note.written)
+
+    def add_note(self, note: Note) -> None:
+        with self._lock:
+            self._notes[note.id] = note
+
+    def done(self, note_id: str) -> None:
+        with self._lock:
+            self._notes.pop(note_id, None)
+
+    # Leases
+
+    def claim(self, arn: str, worker: str, statuses: frozenset[str], seconds: float) -> Lease | None:
+        with self._lock:
+            record = self._records.get(arn)
+            if record is None or record.moving not in statuses:
+                return None
+            held = self._leases.get(arn)
+            if held and held[1] > self._clock():
+                return None
+            record = self._touch(arn, attempts=1, failures=1 if held else 0)
+            lease = Lease(arn=arn, worker=worker, attempt=record.attempt, seconds_left=seconds)
+            self._leases[arn] = (lease, self._clock() + seconds)
+            return lease
+
+    def renew(self, lease: Lease, seconds: float) -> str | None:
+        with self._lock:
+            if not self._holds(lease):
+                return None
+            self._leases[lease.arn] = (lease, self._clock() + seconds)
+            return self._records[lease.arn].moving or ""
+
+    def release(self, lease: Lease, *, failed: bool) -> None:
+        with self._lock:
+            if self._holds(lease):
+                del self._leases[lease.arn]
+                if failed:
+                    self._touch(lease.arn, failures=1)
+
+    def _holds(self, lease: Lease) -> bool:
+        held = self._leases.get(lease.arn)
+        return held is not None and (held[0].worker, held[0].attempt) == (lease.worker, lease.attempt)
+
+    def lease(self, arn: str) -> Lease | None:
+        with self._lock:
+            held = self._leases.get(arn)
+            return changed(held[0], seconds_left=held[1] - self._clock()) if held else None
+
+    def lock(self, name: str, owner: str, seconds: float) -> bool:
+        with self._lock:
+            holder, ends = self._locks.get(name, (owner, 0.0))
+            if holder != owner and ends > self._clock():
+                return False
+            self._locks[name] = (owner, self._clock() + seconds)
+            return True
+
+    def beat(self, process: str, seconds: float) -> None:
+        with self._lock:
+            self._beats[process] = self._clock() + seconds
+
+    def beating(self) -> list[str]:
+        with self._lock:
+            return sorted(process for process, ends in self._beats.items() if ends > self._clock())
+
+    # Interactions
+
+    def append(self, dataset: str, interactions: Sequence[Interaction], *, invocation: str) -> int:
+        with self._lock:
+            if self._invocations.get(invocation, ("", 0.0))[1] > self._clock():
+                return 0
+            new = [one for one in interactions if self._is_new(dataset, one)]
+            self._streams[dataset] += new
+            for one in new:
+                recent = self._recent[dataset, one.user_id]
+                recent.append(one)
+                del recent[:-RECENT]
+            self._invocations[invocation] = (dataset, self._clock() + INVOCATION_SECONDS)
+            return len(new)
+
+    def _is_new(self, dataset: str, one: Interaction) -> bool:
+        if one.event_id is None:
+            return True
+        known = self._event_ids.get((dataset, one.event_id), 0.0) > self._clock()
+        if not known:
+            self._event_ids[dataset, one.event_id] = self._clock() + EVENT_ID_SECONDS
+        return not known
+
+    def recent(self, dataset: str, user_id: str) -> list[Interaction]:
+        with self._lock:
+            return list(self._recent.get((dataset, user_id), ()))
+
+    def stream(self, dataset: str) -> Iterator[Interaction]:
+        with self._lock:
+            kept = list(self._streams.get(dataset, ()))
+        yield from kept
+
+    def forget(self, dataset: str) -> None:
+        with self._lock:
+            self._streams.pop(dataset, None)
+            self._recent = defaultdict(list, {k: v for k, v in self._recent.items() if k[0] != dataset})
+            self._event_ids = {k: v for k, v in self._event_ids.items() if k[0] != dataset}
+
+
+def _position(record: Record) -> tuple[float, str]:
+    return record.created, record.arn

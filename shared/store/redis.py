@@ -1,0 +1,276 @@
+"""The store in Redis (or Valkey). Keys, all under the prefix ``foretaste:``:
+
+    record:<arn>              hash: document (JSON), version, attempt, failures, moving
+    index:<kind>              sorted set of ARNs by creation time, for lists
+    index:<kind>:<parent>     the same, of one parent
+    claim:<name>              string: the ARN that holds a further name
+    moving                    sorted set of ARNs whose status is not settled, by the time since when
+    notes, outbox             hash of messages by id; sorted set of their ids by the time they were written
+    lease:<arn>               hash: worker, attempt, ends (ms by Redis's clock; kept when over, until seen)
+    lock:<name>               string: its owner, expiring
+    beat:<process>            string, expiring
+    invocation:<id>           string: the ARN made (or the dataset written) by that SDK call, expiring
+    stream:<dataset>          stream of live events
+    recent:<dataset>:<user>   list of the user's newest events
+    event:<dataset>:<id>      string: a client's own event id that was seen, expiring
+
+Changes of several keys are scripts (``lua/``). Each compares before it writes, so that a command which redis-py
+sends again after a lost reply changes nothing twice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+import redis
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+
+from shared.store import (
+    EVENT_ID_SECONDS,
+    INVOCATION_SECONDS,
+    RECENT,
+    Conflict,
+    Interaction,
+    Lease,
+    NameTaken,
+    Note,
+    Record,
+    coding,
+)
+
+PREFIX = "foretaste:"
+LUA = Path(__file__).parent / "lua"
+
+
+class RedisStore:
+    """One connection pool; safe to share between threads, not across a fork."""
+
+    def __init__(self, url: str) -> None:
+        # The embedded server is back in well under a second after a crash; commands ride it out.
+        self._redis: Any = redis.Redis.from_url(
+            url,
+            decode_responses=True,
+            socket_timeout=5,
+            socket_connect_timeout=2,
+            health_check_interval=15,
+            retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), retries=6),
+            retry_on_error=[redis.BusyLoadingError, redis.ConnectionError, redis.TimeoutError],
+        )
+        self._scripts = {path.stem: self._redis.register_script(path.read_text()) for path in LUA.glob("*.lua")}
+
+    def ping(self) -> None:
+        self._redis.ping()
+
+    # Records
+
+    def get(self, arn: str) -> Record | None:
+        fields = self._redis.hgetall(f"{PREFIX}record:{arn}")
+        return coding.read_record(fields) if fields else None
+
+    def holder(self, claim: str) -> str | None:
+        arn = self._redis.get(f"{PREFIX}claim:{claim}")
+        return None if arn is None else str(arn)
+
+    def create(
+        self,
+        record: Record,
+        *,
+        invocation: str,
+        guards: Sequence[Record] = (),
+        notes: Sequence[Note] = (),
+    ) -> str:
+        return self._write(record, expect="", guards=guards, notes=notes, invocation=invocation)
+
+    def replace(
+        self,
+        record: Record,
+        *,
+        guards: Sequence[Record] = (),
+        notes: Sequence[Note] = (),
+        done: str | None = None,
+    ) -> None:
+        standing = self.get(record.arn)
+        if standing is None or standing.version != record.version:
+            raise Conflict(record.arn)
+        self._write(
+            record,
+            expect=str(record.version),
+            guards=guards,
+            notes=notes,
+            done=done,
+            unlist=[index for index in _indexes(standing) if index not in _indexes(record)],
+        )
+
+    def remove(self, record: Record) -> None:
+        self._write(
+            record,
+            expect=str(record.version),
+            remove=True,
+            unlist=_indexes(record),
+            unclaim=list(record.claims),
+        )
+
+    def _write(  # the one place that builds the script's argument
+        self,
+        record: Record,
+        *,
+        expect: str,
+        guards: Sequence[Record] = (),
+        notes: Sequence[Note] = (),
+        **more: Any,
+    ) -> str:
+        arguments = {
+            "prefix": PREFIX,
+            "arn": record.arn,
+            "document": coding.write_record(record),
+            "moving": coding.moving(record),
+            "attempt": str(record.attempt),
+            "failures": str(record.failures),
+            "created": repr(record.created),
+            "now": repr(time.time()),
+            "expect": expect,
+            "guards": {guard.arn: str(guard.version) for guard in guards},
+            "claim": [] if more.get("remove") else list(record.claims),
+            "unclaim": [],
+            "list": [] if more.get("remove") else _indexes(record),
+            "unlist": [],
+            "notes": [{"id": note.id, "text": coding.write_note(note)} for note in notes],
+            "invocation_seconds": INVOCATION_SECONDS,
+            # cjson reads null as a value that is true: what does not apply is left out.
+            **{name: value for name, value in more.items() if value is not None},
+        }
+        verdict, arn = self._scripts["write"](args=[orjson.dumps(arguments)])
+        if verdict == "taken":
+            raise NameTaken(arn)
+        if verdict == "conflict":
+            raise Conflict(arn)
+        return str(arn)
+
+    def page(
+        self, kind: str, parent: str | None = None, *, after: str | None = None, limit: int = 100
+    ) -> tuple[list[Record], str | None]:
+        key = f"{PREFIX}index:{kind}" if parent is None else f"{PREFIX}index:{kind}:{parent}"
+        score, _, last = after.partition("|") if after else ("+inf", "", "")
+        # Members of one score come in reverse order of their text: those up to `last` were on the page before.
+        found: list[tuple[str, float]] = []
+        offset = 0
+        while len(found) <= limit:
+            page = self._redis.zrange(
+                key, score, "-inf", desc=True, byscore=True, offset=offset, num=limit + 1, withscores=True
+            )
+            found += [(arn, at) for arn, at in page if not (last and repr(at) == score and arn >= last)]
+            offset += len(page)
+            if len(page) <= limit:
+                break
+        rows = found[:limit]
+        more = f"{rows[-1][1]!r}|{rows[-1][0]}" if len(found) > limit else None
+        pipeline = self._redis.pipeline(transaction=False)
+        for arn, _ in rows:
+            pipeline.hgetall(f"{PREFIX}record:{arn}")
+        return [coding.read_record(fields) for fields in pipeline.execute() if fields], more
+
+    def moving(self) -> list[str]:
+        return list(self._redis.zrange(f"{PREFIX}moving", 0, -1))
+
+    def notes(self, older_than: float = 0.0) -> list[Note]:
+        ids = self._redis.zrange(f"{PREFIX}outbox", "-inf", time.time() - older_than, byscore=True)
+        texts = self._redis.hmget(f"{PREFIX}notes", ids) if ids else []
+        return [coding.read_note(note_id, text) for note_id, text in zip(ids, texts, strict=True) if text]
+
+    def add_note(self, note: Note) -> None:
+        with self._redis.pipeline() as pipeline:
+            pipeline.hset(f"{PREFIX}notes", note.id, coding.write_note(note))
+            pipeline.zadd(f"{PREFIX}outbox", {note.id: note.written})
+            pipeline.execute()
+
+    def done(self, note_id: str) -> None:
+        with self._redis.pipeline() as pipeline:
+            pipeline.hdel(f"{PREFIX}notes", note_id)
+            pipeline.zrem(f"{PREFIX}outbox", note_id)
+            pipeline.execute()
+
+    # Leases
+
+    def claim(self, arn: str, worker: str, statuses: frozenset[str], seconds: float) -> Lease | None:
+        attempt = self._scripts["claim"](
+            keys=[f"{PREFIX}record:{arn}", f"{PREFIX}lease:{arn}"],
+            args=[worker, round(seconds * 1000), *sorted(statuses)],
+        )
+        if attempt is None:
+            return None
+        return Lease(arn=arn, worker=worker, attempt=int(attempt), seconds_left=seconds)
+
+    def renew(self, lease: Lease, seconds: float) -> str | None:
+        moving = self._scripts["renew"](
+            keys=[f"{PREFIX}record:{lease.arn}", f"{PREFIX}lease:{lease.arn}"],
+            args=[lease.worker, lease.attempt, round(seconds * 1000)],
+        )
+        return None if moving is None else str(moving)
+
+    def release(self, lease: Lease, *, failed: bool) -> None:
+        self._scripts["release"](
+            keys=[f"{PREFIX}record:{lease.arn}", f"{PREFIX}lease:{lease.arn}"],
+            args=[lease.worker, lease.attempt, "1" if failed else "0"],
+        )
+
+    def lease(self, arn: str) -> Lease | None:
+        fields = self._redis.hgetall(f"{PREFIX}lease:{arn}")
+        if not fields:
+            return None
+        seconds, microseconds = self._redis.time()
+        left = float(fields["ends"]) / 1000 - (seconds + microseconds / 1e6)
+        return Lease(arn=arn, worker=fields["worker"], attempt=int(fields["attempt"]), seconds_left=left)
+
+    def lock(self, name: str, owner: str, seconds: float) -> bool:
+        return bool(self._scripts["lock"](keys=[f"{PREFIX}lock:{name}"], args=[owner, round(seconds * 1000)]))
+
+    def beat(self, process: str, seconds: float) -> None:
+        self._redis.set(f"{PREFIX}beat:{process}", "1", px=round(seconds * 1000))
+
+    def beating(self) -> list[str]:
+        start = len(f"{PREFIX}beat:")
+        return sorted(key[start:] for key in self._redis.scan_iter(match=f"{PREFIX}beat:*", count=1000))
+
+    # Interactions
+
+    def append(self, dataset: str, interactions: Sequence[Interaction], *, invocation: str) -> int:
+        arguments = {
+            "prefix": PREFIX,
+            "dataset": dataset,
+            "invocation": invocation,
+            "invocation_seconds": INVOCATION_SECONDS,
+            "id_seconds": EVENT_ID_SECONDS,
+            "recent": RECENT,
+            "events": [
+                {"user": one.user_id, "text": coding.write_interaction(one)}
+                | ({"id": one.event_id} if one.event_id else {})
+                for one in interactions
+            ],
+        }
+        return int(self._scripts["append"](args=[orjson.dumps(arguments)]))
+
+    def recent(self, dataset: str, user_id: str) -> list[Interaction]:
+        texts = self._redis.lrange(f"{PREFIX}recent:{dataset}:{user_id}", 0, -1)
+        return [coding.read_interaction(text) for text in texts]
+
+    def stream(self, dataset: str) -> Iterator[Interaction]:
+        start = "-"
+        while page := self._redis.xrange(f"{PREFIX}stream:{dataset}", min=start, count=10_000):
+            yield from (coding.read_interaction(fields["event"]) for _, fields in page)
+            start = f"({page[-1][0]}"
+
+    def forget(self, dataset: str) -> None:
+        self._redis.delete(f"{PREFIX}stream:{dataset}")
+        for family in ("recent", "event"):
+            # ARNs hold no character that a pattern would read as its own.
+            for key in self._redis.scan_iter(match=f"{PREFIX}{family}:{dataset}:*", count=1000):
+                self._redis.delete(key)
+
+
+def _indexes(record: Record) -> list[str]:
+    return [record.kind, *(f"{record.kind}:{parent}" for parent in record.parents)]

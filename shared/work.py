@@ -1,0 +1,301 @@
+"""How a worker does one piece of work: under a lease, in a child process of its own, watched until it ends.
+
+The worker process stays small and responsive; the child (``python -m workers.training.job ARN ATTEMPT``) imports
+what is heavy and may die of it. They talk in lines: the child's answers are JSON objects on its standard output,
+each with one key (``progress``, ``finished``, ``failed``, ``stopped``); a line ``stop`` on its standard input asks it
+to end, and the end of that input (its worker died) ends it at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue as threads
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TextIO, TypeVar
+
+import orjson
+import redis.exceptions
+import structlog
+from kombu.exceptions import OperationalError
+
+from shared.lifecycle import CLAIMABLE, CREATE_STOPPING
+from shared.messages import Command, Fact, Failed, Finished, Progressed, Started, Stopped
+from shared.process import Process
+from shared.queue import report
+from shared.store import Lease
+
+log = structlog.get_logger()
+
+#: How often the lease is looked after (seconds): well within its length, and within the 5 s that a stop may take.
+WATCH_EVERY = 1.0
+#: A child that was asked to end is killed after so long (seconds): a checkpoint's time.
+STOP_SECONDS = 4.0
+#: How long a report is tried while Redis can't be reached (seconds).
+INSIST_SECONDS = 120.0
+
+T = TypeVar("T")
+
+
+class WorkFailed(Exception):
+    """Raised by a job: the work can't be done; the message becomes the resource's failureReason."""
+
+
+class WorkStopped(Exception):
+    """Raised by a job that ended because it was asked to."""
+
+
+# The worker's side
+
+
+def work(command: Command, process: Process, module: str) -> None:
+    """Claim the resource, run ``module`` on it in a child process, and report how it went."""
+    lease = process.store.claim(command.arn, process.name, CLAIMABLE, process.settings.lease_seconds)
+    if lease is None:
+        log.info("nothing to take up", arn=command.arn, wire=command.wire)
+        return
+    with structlog.contextvars.bound_contextvars(arn=lease.arn, attempt=lease.attempt):
+        insist(lambda: report(process.store, process.queue, Started(arn=lease.arn, attempt=lease.attempt)))
+        match _Watch(process, lease, module).run():
+            case Fact() as last:
+                insist(lambda: report(process.store, process.queue, last))
+                _keep_until_applied(process, lease)
+            case HandedBack():
+                insist(lambda: process.store.release(lease, failed=False))
+                insist(lambda: process.queue.send(command))
+            case Died() as death:
+                _after_death(command, process, lease, death)
+
+
+def _after_death(command: Command, process: Process, lease: Lease, death: Died) -> None:
+    """Whoever is free takes the work up again, from its last checkpoint, unless it has died too often."""
+    insist(lambda: process.store.release(lease, failed=True))
+    record = insist(lambda: process.store.get(lease.arn))
+    if record is None or record.attempt != lease.attempt:
+        return
+    if record.failures < process.settings.max_attempts:
+        insist(lambda: process.queue.send(command))
+        return
+    reason = f"The work was given up after its process died {record.failures} times, the last time with {death}."
+    insist(lambda: report(process.store, process.queue, Failed(arn=lease.arn, attempt=lease.attempt, reason=reason)))
+
+
+def _keep_until_applied(process: Process, lease: Lease) -> None:
+    """Hold the lease until the status service has written what was reported: nobody must start it anew meanwhile."""
+    while insist(lambda: process.store.renew(lease, process.settings.lease_seconds)):
+        if process.ending.wait(0.1):
+            return  # the lease runs out by itself, after the report has been applied
+    insist(lambda: process.store.release(lease, failed=False))
+
+
+@contextlib.contextmanager
+def keeping(process: Process, lease: Lease) -> Iterator[None]:
+    """Renew a lease in the background for as long as the block takes, then give it back."""
+    over = threading.Event()
+
+    def renew() -> None:
+        while not over.wait(WATCH_EVERY):
+            insist(lambda: process.store.renew(lease, process.settings.lease_seconds))
+
+    renewing = threading.Thread(target=renew, name="lease", daemon=True)
+    renewing.start()
+    try:
+        yield
+    finally:
+        over.set()
+        renewing.join()
+        process.store.release(lease, failed=False)
+
+
+def insist(action: Callable[[], T]) -> T:
+    """Do it again while Redis can't be reached. Each action is safe to repeat. Raises in the end what it last met."""
+    deadline = time.monotonic() + INSIST_SECONDS
+    while True:
+        try:
+            return action()
+        except (redis.exceptions.RedisError, OperationalError) as error:
+            if time.monotonic() > deadline:
+                raise
+            log.warning("waiting for Redis", reason=str(error))
+            time.sleep(0.2)
+
+
+class HandedBack:
+    """The worker was told to end: the work is another's now."""
+
+
+@dataclass(frozen=True)
+class Died:
+    """The child ended without a word."""
+
+    code: int
+
+    def __str__(self) -> str:
+        if self.code < 0:
+            return f"signal {signal.Signals(-self.code).name}"
+        return f"exit status {self.code}"
+
+
+class _Watch:
+    """One child and the lease that it works under."""
+
+    def __init__(self, process: Process, lease: Lease, module: str) -> None:
+        self._process = process
+        self._lease = lease
+        self._said: threads.Queue[bytes | None] = threads.Queue()
+        self._child = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            [sys.executable, "-m", module, lease.arn, str(lease.attempt)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+        self._stopping_since: float | None = None
+        self._handing_back = False
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        assert self._child.stdout is not None  # noqa: S101 - it is a pipe
+        for line in self._child.stdout:
+            self._said.put(line)
+        self._said.put(None)
+
+    def run(self) -> Fact | HandedBack | Died | None:
+        """The fact to report, or why there is none; None when the lease went to somebody else."""
+        last: Fact | None = None
+        looked = 0.0
+        while True:
+            if time.monotonic() - looked >= WATCH_EVERY:
+                looked = time.monotonic()
+                if not self._look_after_lease():
+                    log.warning("lease lost")
+                    self._end(0.0)
+                    return None
+            try:
+                line = self._said.get(timeout=0.1)
+            except threads.Empty:
+                continue
+            if line is None:
+                return self._outcome(last)
+            fact = self._fact(orjson.loads(line))
+            if isinstance(fact, Progressed):
+                self._say_in_passing(fact)
+            else:
+                last = fact
+
+    def _say_in_passing(self, fact: Progressed) -> None:
+        try:
+            self._process.queue.send(fact)
+        except OperationalError as error:
+            log.warning("progress not said", reason=str(error))
+
+    def _look_after_lease(self) -> bool:
+        try:
+            moving = self._process.store.renew(self._lease, self._process.settings.lease_seconds)
+        except redis.exceptions.RedisError as error:
+            # The child works on: when Redis is back the lease is ours still, or it is not, and then we end it.
+            log.warning("lease not renewed", reason=str(error))
+            return True
+        if moving is None:
+            return False
+        if self._process.ending.is_set():
+            self._handing_back = True
+        if moving == CREATE_STOPPING or self._handing_back:
+            self._ask_to_stop()
+        return True
+
+    def _ask_to_stop(self) -> None:
+        if self._stopping_since is None:
+            self._stopping_since = time.monotonic()
+            self._tell("stop")
+        elif time.monotonic() - self._stopping_since > STOP_SECONDS:
+            self._child.kill()
+
+    def _tell(self, word: str) -> None:
+        assert self._child.stdin is not None  # noqa: S101 - it is a pipe
+        try:
+            self._child.stdin.write(f"{word}\n".encode())
+            self._child.stdin.flush()
+        except BrokenPipeError:
+            return  # it has ended already
+
+    def _outcome(self, last: Fact | None) -> Fact | HandedBack | Died:
+        code = self._end(STOP_SECONDS)
+        if isinstance(last, Finished | Failed):
+            return last
+        if self._stopping_since is not None:
+            return HandedBack() if self._handing_back else Stopped(arn=self._lease.arn, attempt=self._lease.attempt)
+        log.warning("child died", code=code)
+        return Died(code)
+
+    def _end(self, patience: float) -> int:
+        try:
+            return self._child.wait(timeout=patience)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            return self._child.wait()
+
+    def _fact(self, said: Mapping[str, Any]) -> Fact:
+        named: dict[str, Any] = {"arn": self._lease.arn, "attempt": self._lease.attempt}
+        match said:
+            case {"progress": progress}:
+                return Progressed(**named, progress=progress)
+            case {"finished": outcome}:
+                return Finished(**named, outcome=outcome)
+            case {"failed": reason}:
+                return Failed(**named, reason=reason)
+        return Stopped(**named)
+
+
+# The child's side
+
+Progress = Callable[[Mapping[str, Any]], None]
+Job = Callable[[str, int, Progress, Callable[[], bool]], Mapping[str, Any]]
+
+
+def child(job: Job) -> None:
+    """The main function of a child process: run ``job(arn, attempt, progress, should_stop)`` and say how it went.
+
+    The job returns its outcome, or raises WorkFailed or WorkStopped; any other exception is a fault of ours, and
+    is said as such.
+    """
+    answers = _private_output()
+    stop = threading.Event()
+    threading.Thread(target=_obey, args=(stop,), daemon=True).start()
+
+    def say(**what: Any) -> None:
+        answers.write(orjson.dumps(what).decode() + "\n")
+        answers.flush()
+
+    arn, attempt = sys.argv[1], int(sys.argv[2])
+    try:
+        outcome = job(arn, attempt, lambda progress: say(progress=progress), stop.is_set)
+    except WorkFailed as error:
+        say(failed=str(error))
+    except WorkStopped:
+        say(stopped=True)
+    except Exception as error:
+        log.exception("job broke", arn=arn, attempt=attempt)
+        say(failed=f"An internal error ended the work ({type(error).__name__}). The worker's log says more.")
+    else:
+        say(finished=outcome)
+
+
+def _private_output() -> TextIO:
+    """Keep standard output for answers: what a library prints goes to standard error instead."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    return answers
+
+
+def _obey(stop: threading.Event) -> None:
+    # Read without sys.stdin's buffer, whose lock a daemon thread may not hold when the interpreter ends.
+    while said := os.read(0, 64):
+        if b"stop" in said:
+            stop.set()
+    os._exit(1)  # the worker is gone: whoever takes the work up next must not find us at it

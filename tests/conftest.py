@@ -1,0 +1,134 @@
+"""What all tests may ask for: a real Redis-compatible server, and a whole running system with its boto3 clients."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import boto3
+import pytest
+import redis
+from botocore.config import Config
+
+from services.cli.embedded_redis import binary
+
+T = TypeVar("T")
+ROOT = Path(__file__).parent.parent
+REAL_DATA = Path(os.environ.get("FORETASTE_TEST_DATA", ROOT.parent / "shared" / "data"))
+
+
+def until(look: Callable[[], T | None], seconds: float = 30.0, what: str = "") -> T:
+    """What ``look`` finds, as soon as it finds something; an AssertionError after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = look()
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"waited {seconds} s in vain for {what or look}"
+        time.sleep(0.05)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a server of the tests' own."""
+    folder = tmp_path_factory.mktemp("redis")
+    port = free_port()
+    command = [str(binary()), "--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder), "--save", ""]
+    url = f"redis://127.0.0.1:{port}/0"
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
+        until(lambda: _answers(url), what="the Redis-compatible server")
+        yield url
+        server.terminate()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return bool(redis.Redis.from_url(url).ping())
+    except redis.exceptions.ConnectionError:
+        return False
+
+
+@dataclass
+class System:
+    """A running ``foretaste up``, with plain boto3 clients of its three services."""
+
+    folder: Path
+    process: subprocess.Popen[str]
+    environment: dict[str, str]
+    output: list[str] = field(default_factory=list)
+
+    def client(self, service: str, **more: Any) -> Any:
+        return boto3.client(
+            service,
+            endpoint_url=self.environment["AWS_ENDPOINT_URL_" + service.upper().replace("-", "_")],
+            region_name=self.environment["AWS_REGION"],
+            aws_access_key_id=self.environment["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=self.environment["AWS_SECRET_ACCESS_KEY"],
+            config=Config(retries={"mode": "standard", "max_attempts": 6}, **more),
+        )
+
+    @property
+    def personalize(self) -> Any:
+        return self.client("personalize")
+
+    @property
+    def runtime(self) -> Any:
+        return self.client("personalize-runtime")
+
+    @property
+    def events(self) -> Any:
+        return self.client("personalize-events")
+
+    def log(self, name: str) -> str:
+        return (self.folder / "logs" / f"{name}.log").read_text(errors="replace")
+
+
+def start_system(folder: Path, **environment: str) -> System:
+    """``foretaste up`` on a folder, ready."""
+    command = [sys.executable, "-m", "services.cli.main", "up", "--data-dir", str(folder), "--port", "0"]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line, f"foretaste up ended with {process.wait()}"
+    return System(folder=folder, process=process, environment=client_environment(folder), output=[line])
+
+
+def client_environment(folder: Path) -> dict[str, str]:
+    exports = [line.removeprefix("export ") for line in (folder / "client.env").read_text().splitlines()]
+    pairs = [line.split("=", 1) for line in exports if "=" in line and not line.startswith("#")]
+    return {name: shlex.split(value)[0] for name, value in pairs}
+
+
+def stop_system(system: System, seconds: float = 12.0) -> int:
+    system.process.send_signal(signal.SIGTERM)
+    return system.process.wait(timeout=seconds)
+
+
+@pytest.fixture(scope="session")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """One system for all tests that only use it; tests that break things start their own."""
+    running = start_system(tmp_path_factory.mktemp("system"))
+    yield running
+    stop_system(running)

@@ -1,0 +1,63 @@
+"""Live events: kept once each, in order, for training whole and for serving the newest of each user."""
+
+from __future__ import annotations
+
+from shared.store import RECENT, Interaction, Store
+
+
+def event(item: str, user: str = "u", at: float = 1.0, event_id: str | None = None) -> Interaction:
+    return Interaction(
+        user_id=user,
+        session_id="s",
+        item_id=item,
+        event_type="watch",
+        event_value=None,
+        sent_at=at,
+        event_id=event_id,
+        properties={"DEVICE": "tv"},
+    )
+
+
+def test_events_come_back_as_they_were_sent_in_the_order_of_arrival(store: Store) -> None:
+    sent = [event("b", at=2.5), event("a", at=1.25)]
+    assert store.append("d", sent, invocation="1") == 2
+    assert store.recent("d", "u") == sent
+    assert list(store.stream("d")) == sent
+
+
+def test_users_and_datasets_are_kept_apart(store: Store) -> None:
+    store.append("d", [event("a"), event("b", user="v")], invocation="1")
+    store.append("e", [event("c")], invocation="2")
+    assert [one.item_id for one in store.recent("d", "u")] == ["a"]
+    assert [one.item_id for one in store.recent("d", "v")] == ["b"]
+    assert [one.item_id for one in store.stream("e")] == ["c"]
+
+
+def test_a_repeated_call_is_kept_once(store: Store) -> None:
+    assert store.append("d", [event("a")], invocation="same") == 1
+    assert store.append("d", [event("a")], invocation="same") == 0
+    assert len(store.recent("d", "u")) == 1
+
+
+def test_an_event_id_is_kept_once_and_only_a_clients_own(store: Store) -> None:
+    store.append("d", [event("a", event_id="1"), event("b", event_id="1"), event("c")], invocation="1")
+    store.append("d", [event("d", event_id="1"), event("c")], invocation="2")
+    assert [one.item_id for one in store.stream("d")] == ["a", "c", "c"]
+
+
+def test_serving_keeps_only_the_newest_of_a_user(store: Store) -> None:
+    sent = [event(str(number)) for number in range(RECENT + 5)]
+    for start in range(0, len(sent), 10):
+        store.append("d", sent[start : start + 10], invocation=str(start))
+    assert store.recent("d", "u") == sent[-RECENT:]
+    assert len(list(store.stream("d"))) == len(sent)
+
+
+def test_forgetting_a_dataset_leaves_the_others(store: Store) -> None:
+    store.append("d", [event("a", event_id="1")], invocation="1")
+    store.append("e", [event("b")], invocation="2")
+    store.forget("d")
+    assert store.recent("d", "u") == []
+    assert list(store.stream("d")) == []
+    assert store.append("d", [event("a", event_id="1")], invocation="3") == 1
+    assert len(store.recent("e", "u")) == 1

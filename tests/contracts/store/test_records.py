@@ -1,0 +1,191 @@
+"""Records, indexes, claims and the outbox: every change is atomic, compared and safe to repeat."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+import pytest
+
+from shared.lifecycle import ACTIVE, CREATE_IN_PROGRESS, CREATE_PENDING
+from shared.messages import Provision, Started
+from shared.queue import note
+from shared.store import Conflict, NameTaken, Record, Store, Update
+
+
+def record(name: str, **more: object) -> Record:
+    fields: dict[str, object] = {"kind": "solution", "created": 1.0, "updated": 1.0, "status": CREATE_PENDING}
+    return Record(arn=f"arn:aws:personalize:r:a:solution/{name}", **{**fields, **more})  # type: ignore[arg-type]
+
+
+def test_what_was_created_is_read_back_whole(store: Store) -> None:
+    written = record("a", body={"name": "é\u2028", "n": 1.5}, state={"x": [1, None]}, parents=("p",), claims=("c",))
+    assert store.create(written, invocation="1") == written.arn
+    read = store.get(written.arn)
+    assert read == replace(written, version=1, moving=CREATE_PENDING)
+
+
+def test_an_update_in_motion_is_what_moves(store: Store) -> None:
+    update = Update(status=CREATE_PENDING, body={"b": 2}, created=2.0, updated=2.0)
+    store.create(record("a", status=ACTIVE, update=update), invocation="1")
+    read = store.get(record("a").arn)
+    assert read is not None
+    assert (read.status, read.moving, read.update) == (ACTIVE, CREATE_PENDING, update)
+
+
+def test_a_settled_record_does_not_move(store: Store) -> None:
+    store.create(record("a", status=ACTIVE), invocation="1")
+    assert store.moving() == []
+    store.create(record("b"), invocation="2")
+    assert store.moving() == [record("b").arn]
+
+
+def test_nothing_is_found_under_an_unknown_arn(store: Store) -> None:
+    assert store.get("arn:none") is None
+    assert store.holder("nobody") is None
+
+
+def test_a_second_record_of_the_same_arn_is_refused_and_changes_nothing(store: Store) -> None:
+    store.create(record("a", body={"n": 1}), invocation="1")
+    with pytest.raises(NameTaken) as refused:
+        store.create(record("a", body={"n": 2}), invocation="2", notes=[note(Provision(arn="x"))])
+    assert refused.value.arn == record("a").arn
+    standing = store.get(record("a").arn)
+    assert standing is not None
+    assert standing.body == {"n": 1}
+    assert store.notes() == []
+
+
+def test_a_claimed_name_has_one_holder_until_it_is_removed(store: Store) -> None:
+    store.create(record("a", claims=("tracker-of:g",)), invocation="1")
+    with pytest.raises(NameTaken) as refused:
+        store.create(record("b", claims=("tracker-of:g",)), invocation="2")
+    assert refused.value.arn == record("a").arn
+    assert store.get(record("b").arn) is None
+    assert store.holder("tracker-of:g") == record("a").arn
+    standing = store.get(record("a").arn)
+    assert standing is not None
+    store.remove(standing)
+    assert store.holder("tracker-of:g") is None
+    store.create(record("b", claims=("tracker-of:g",)), invocation="3")
+
+
+def test_a_repeated_invocation_gets_the_first_answer(store: Store) -> None:
+    first = store.create(record("a"), invocation="same")
+    assert store.create(record("b"), invocation="same") == first
+    assert store.get(record("b").arn) is None
+
+
+def test_of_many_creates_of_one_name_one_wins(store: Store) -> None:
+    outcomes: list[str] = []
+
+    def create(number: int) -> None:
+        try:
+            store.create(record("a", body={"n": number}), invocation=str(number))
+            outcomes.append("written")
+        except NameTaken:
+            outcomes.append("taken")
+
+    threads = [threading.Thread(target=create, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == ["taken"] * 7 + ["written"]
+
+
+def test_a_replacement_compares_versions(store: Store) -> None:
+    store.create(record("a"), invocation="1")
+    read = store.get(record("a").arn)
+    assert read is not None
+    store.replace(replace(read, status=CREATE_IN_PROGRESS))
+    with pytest.raises(Conflict):
+        store.replace(replace(read, status=ACTIVE))
+    standing = store.get(read.arn)
+    assert standing is not None
+    assert standing.status == CREATE_IN_PROGRESS
+
+
+def test_a_removed_record_cannot_be_replaced_or_removed_again(store: Store) -> None:
+    store.create(record("a"), invocation="1")
+    read = store.get(record("a").arn)
+    assert read is not None
+    store.remove(read)
+    assert store.get(read.arn) is None
+    assert store.page("solution") == ([], None)
+    assert store.moving() == []
+    with pytest.raises(Conflict):
+        store.replace(read)
+    with pytest.raises(Conflict):
+        store.remove(read)
+
+
+def test_a_guard_that_changed_stops_the_birth_of_its_child(store: Store) -> None:
+    store.create(record("parent", status=ACTIVE), invocation="1")
+    read = store.get(record("parent").arn)
+    assert read is not None
+    store.replace(replace(read, body={"changed": True}))
+    with pytest.raises(Conflict):
+        store.create(record("child"), invocation="2", guards=[read])
+    assert store.get(record("child").arn) is None
+
+
+def test_a_birth_stops_a_deletion_that_was_decided_before_it(store: Store) -> None:
+    store.create(record("parent", status=ACTIVE), invocation="1")
+    read = store.get(record("parent").arn)
+    assert read is not None
+    store.create(record("child"), invocation="2", guards=[read])
+    with pytest.raises(Conflict):
+        store.remove(read)
+
+
+def test_pages_go_from_the_newest_to_the_oldest_and_meet_everything_once(store: Store) -> None:
+    for number in range(7):
+        # Some are born in the same instant: the order among them is that of their ARNs.
+        store.create(record(f"s{number}", created=float(number // 2), parents=("p",)), invocation=str(number))
+    store.create(record("other"), invocation="o")
+    seen: list[str] = []
+    after = None
+    while True:
+        page, after = store.page("solution", "p", after=after, limit=2)
+        assert len(page) <= 2
+        seen += [one.arn.rpartition("/")[2] for one in page]
+        if after is None:
+            break
+    assert seen == ["s6", "s5", "s4", "s3", "s2", "s1", "s0"]
+    assert len(store.page("solution")[0]) == 8
+
+
+def test_a_page_that_ends_with_the_last_record_says_so(store: Store) -> None:
+    for number in range(4):
+        store.create(record(f"s{number}"), invocation=str(number))
+    page, after = store.page("solution", limit=4)
+    assert (len(page), after) == (4, None)
+
+
+def test_new_parents_replace_the_old_ones(store: Store) -> None:
+    store.create(record("a", parents=("one",)), invocation="1")
+    read = store.get(record("a").arn)
+    assert read is not None
+    store.replace(replace(read, parents=("two",)))
+    assert store.page("solution", "one")[0] == []
+    assert [one.arn for one in store.page("solution", "two")[0]] == [read.arn]
+
+
+def test_a_note_written_with_a_record_waits_until_it_is_done(store: Store) -> None:
+    written = note(Provision(arn=record("a").arn))
+    store.create(record("a"), invocation="1", notes=[written])
+    assert store.notes() == [written]
+    assert store.notes(older_than=60) == []
+    store.done(written.id)
+    assert store.notes() == []
+
+
+def test_a_fact_note_goes_with_the_replacement_that_applied_it(store: Store) -> None:
+    store.create(record("a"), invocation="1")
+    written = note(Started(arn=record("a").arn, attempt=1))
+    store.add_note(written)
+    read = store.get(record("a").arn)
+    assert read is not None
+    store.replace(replace(read, status=CREATE_IN_PROGRESS), done=written.id)
+    assert store.notes() == []

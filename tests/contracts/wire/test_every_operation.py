@@ -1,0 +1,64 @@
+"""All 79 operations: what the service model allows passes, and every fault that it forbids is refused."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import app_of
+from flask.testing import FlaskClient
+from generated_requests import faults, full, minimal
+
+from shared.aws import model, web
+
+OPERATIONS = [operation for service in model.SERVICES for operation in model.operations(service).values()]
+IDS = [operation.name for operation in OPERATIONS]
+
+
+@pytest.fixture(scope="module")
+def clients() -> dict[str, FlaskClient]:
+    return {service: app_of(service, lambda _: {}, keys=None).test_client() for service in model.SERVICES}
+
+
+def post(client: FlaskClient, operation: model.Operation, request: object) -> tuple[int, str | None, str]:
+    headers = {"X-Amz-Target": f"AmazonPersonalize.{operation.name}"}
+    answer = client.post(operation.path, json=request, headers=headers)
+    return answer.status_code, answer.headers.get("x-amzn-ErrorType"), answer.text
+
+
+def test_there_are_79_of_them() -> None:
+    assert [len(model.operations(service)) for service in model.SERVICES] == [71, 3, 5]
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=IDS)
+@pytest.mark.parametrize("make", [minimal, full])
+def test_a_valid_request_passes(clients, operation, make) -> None:
+    assert post(clients[operation.service], operation, make(operation.input))[:2] == (200, None)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=IDS)
+def test_every_fault_is_refused_under_its_name(clients, operation) -> None:
+    request = full(operation.input)
+    wrong = [
+        (fault, answer)
+        for fault in faults(operation.input)
+        if (answer := post(clients[operation.service], operation, fault.applied(request)))[:2] != (400, fault.code)
+    ]
+    assert wrong == []
+
+
+def test_the_faults_are_many() -> None:
+    """The test above would pass on an empty list."""
+    assert sum(1 for operation in OPERATIONS for _ in faults(operation.input)) > 3000
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=IDS)
+def test_an_operation_without_a_handler_says_so(operation) -> None:
+    client = web.create_app(operation.service, {}, keys=None).test_client()
+    status, code, text = post(client, operation, minimal(operation.input))
+    assert (status, code) == (400, "UnsupportedOperationException")
+    assert operation.name in text
+    assert "docs/operations.md" in text
+
+
+def test_a_handler_for_an_operation_that_does_not_exist_is_a_mistake() -> None:
+    with pytest.raises(KeyError, match="CreateEverything"):
+        web.create_app("personalize", {"CreateEverything": lambda _: {}}, keys=None)

@@ -1,0 +1,204 @@
+"""boto3 through the gateway to the services, each in a gunicorn process as they are run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import urllib3
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.config import Config
+from botocore.credentials import Credentials
+from botocore.exceptions import ClientError
+from conftest import KEYS
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[2]
+NAMES = {"personalize": "api", "personalize-runtime": "runtime", "personalize-events": "events"}
+
+
+class Processes:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.ports = {name: _free_port() for name in (*NAMES.values(), "gateway")}
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, name: str, app: str) -> None:
+        environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": f"{ROOT}:{HERE}",
+            "FORETASTE_DATA_DIR": str(self._folder),
+            "FORETASTE_BIND": f"127.0.0.1:{self.ports[name]}",
+        } | {f"FORETASTE_{n.upper()}_URL": f"http://127.0.0.1:{self.ports[n]}" for n in NAMES.values()}
+        command = [sys.executable, "-m", "gunicorn", "--config", "python:shared.gunicorn", app]
+        self._running[name] = subprocess.Popen(
+            command, env=environment, cwd=self._folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    def start_service(self, service: str) -> None:
+        self.start(NAMES[service], f"served_app:create_app('{service}')")
+
+    def kill(self, service: str) -> None:
+        process = self._running[NAMES[service]]
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        for pid in (process.pid, *map(int, children)):
+            os.kill(pid, signal.SIGKILL)
+        process.wait(10)
+
+    def stop(self) -> None:
+        for process in self._running.values():
+            process.terminate()
+        for process in self._running.values():
+            process.wait(20)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.ports['gateway']}"
+
+    def wait(self) -> None:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            try:
+                if urllib3.request("GET", f"{self.url}/ping", retries=False).status == 200:
+                    return
+            except urllib3.exceptions.HTTPError:
+                time.sleep(0.05)
+        raise AssertionError("the gateway did not come up")
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def processes(tmp_path_factory) -> Iterator[Processes]:
+    processes = Processes(tmp_path_factory.mktemp("gateway"))
+    try:
+        for service in NAMES:
+            processes.start_service(service)
+        processes.start("gateway", "services.gateway:create_app()")
+        processes.wait()
+        yield processes
+    finally:
+        processes.stop()
+
+
+@pytest.fixture
+def clients(processes, client_of) -> dict:
+    return {service: client_of(service, processes.url) for service in NAMES}
+
+
+def test_all_three_services_are_reached_with_their_signatures(clients) -> None:
+    assert clients["personalize"].create_schema(name="a", schema="{}")["schemaArn"] == "a"
+    assert clients["personalize-runtime"].get_recommendations(userId="größe")["recommendationId"] == "größe"
+    event = {"eventType": "a", "sentAt": 1}
+    answer = clients["personalize-events"].put_events(trackingId="t", sessionId="s", eventList=[event])
+    assert answer["ResponseMetadata"]["HTTPHeaders"]["content-length"] == "0"
+
+
+def test_errors_pass_with_their_form(clients, client_of, processes) -> None:
+    with pytest.raises(ClientError, match="1 validation error detected"):
+        clients["personalize"].create_schema(name="a b", schema="{}")
+    wrong = client_of("personalize-runtime", processes.url, aws_secret_access_key="wrong")
+    with pytest.raises(ClientError) as caught:
+        wrong.get_recommendations()
+    assert caught.value.response["Error"]["Code"] == "InvalidSignatureException"
+
+
+@pytest.mark.parametrize("path", ["/", "/nothing", "/recommendations", "/events"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT"])
+def test_what_is_not_there_is_answered_in_awss_form(processes, path, method) -> None:
+    answer = urllib3.request(method, processes.url + path, retries=False)
+    assert answer.status == (404 if path == "/nothing" else 405)
+    assert answer.headers["x-amzn-ErrorType"] == "UnknownOperationException"
+    assert "json" in answer.headers["Content-Type"]
+    assert len(answer.headers.getlist("Date")) == 1
+    assert (answer.data == b"") == (method == "HEAD")
+
+
+@pytest.mark.parametrize("service", NAMES)
+def test_five_megabytes_are_refused_and_heard(clients, service) -> None:
+    calls = {
+        "personalize": lambda c: c.create_schema(name="a", schema="x" * 5_000_000),
+        "personalize-runtime": lambda c: c.get_recommendations(userId="x" * 5_000_000),
+        "personalize-events": lambda c: c.put_events(trackingId="x" * 5_000_000),
+    }
+    with pytest.raises(ClientError) as caught:
+        calls[service](clients[service])
+    assert caught.value.response["Error"]["Code"] == "RequestEntityTooLargeException"
+
+
+def test_a_chunked_body_arrives_whole(processes) -> None:
+    """The signature covers the body, so a call that is accepted had all of it."""
+    body = b'{"userId":"' + b"u" * 200 + b'"}'
+    request = AWSRequest("POST", f"{processes.url}/recommendations", data=body)
+    SigV4Auth(Credentials(*next(iter(KEYS.items()))), "personalize", "us-east-1").add_auth(request)
+    chunks = iter([body[:50], body[50:]])
+    answer = urllib3.request("POST", request.url, body=chunks, headers=dict(request.headers.items()), retries=False)
+    assert answer.json() == {"recommendationId": "u" * 200}
+
+
+def test_a_slow_body_does_not_stop_others(processes, clients) -> None:
+    with socket.create_connection(("127.0.0.1", processes.ports["gateway"])) as slow:
+        slow.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{")
+        assert clients["personalize"].list_schemas()["schemas"] == []
+
+
+@pytest.mark.parametrize("service", NAMES)
+def test_a_service_that_is_killed_and_started_again_is_not_felt(processes, client_of, service) -> None:
+    """Calls of plain clients, which try again as SDKs do, go on meanwhile: not one of them fails."""
+    client = client_of(service, processes.url, config=Config())
+    calls = {
+        "personalize": lambda c: c.list_schemas(),
+        "personalize-runtime": lambda c: c.get_recommendations(userId="a"),
+        "personalize-events": lambda c: c.put_users(datasetArn=ARN, users=[{"userId": "a"}]),
+    }
+    statuses: list[int] = []
+    over = threading.Event()
+
+    def keep_calling() -> None:
+        while not over.is_set():
+            try:
+                statuses.append(calls[service](client)["ResponseMetadata"]["HTTPStatusCode"])
+            except ClientError as error:
+                statuses.append(error.response["ResponseMetadata"]["HTTPStatusCode"])
+
+    callers = [threading.Thread(target=keep_calling) for _ in range(3)]
+    for caller in callers:
+        caller.start()
+    _until(lambda: len(statuses) > 10)
+    processes.kill(service)
+    processes.start_service(service)
+    before = len(statuses)
+    _until(lambda: len(statuses) > before + 10)
+    over.set()
+    for caller in callers:
+        caller.join(20)
+        assert not caller.is_alive()
+    assert set(statuses) == {200}
+
+
+ARN = "arn:aws:personalize:us-east-1:000000000000:dataset/a/USERS"
+
+
+def _until(condition) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "waited for 30 s"
+        time.sleep(0.01)
+
+
+def test_the_keys_of_the_served_app_are_the_clients() -> None:
+    from served_app import KEYS as SERVED
+
+    assert SERVED == KEYS

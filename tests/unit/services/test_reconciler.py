@@ -1,0 +1,192 @@
+"""One round of the reconciler: what was lost is sent again, who died is noticed, what can't be done fails."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.status import reconciler
+from shared.artifacts import Artifacts
+from shared.lifecycle import (
+    ACTIVE,
+    CLAIMABLE,
+    CREATE_FAILED,
+    CREATE_IN_PROGRESS,
+    CREATE_PENDING,
+    CREATE_STOPPED,
+    CREATE_STOPPING,
+    DELETE_PENDING,
+)
+from shared.messages import Finished, Message, Provision, Remove, TrainSolutionVersion
+from shared.process import Process
+from shared.queue import note
+from shared.settings import Settings
+from shared.store import Record
+from shared.store.memory import MemoryStore
+
+ARN = "arn:aws:personalize:r:a:solution/s/1"
+
+
+class Sent:
+    """Stands where the queue stands, and keeps what is sent."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+
+    def send(self, message: Message) -> None:
+        self.messages.append(message)
+
+    def waiting(self, queue: str) -> int:
+        return sum(message.queue() == queue for message in self.messages)
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(reconciler.time, "monotonic", clock)
+    monkeypatch.setattr(reconciler.time, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def process(tmp_path: Path, clock: Clock) -> Process:
+    sent: Any = Sent()
+    return Process(
+        name="status@test:1",
+        settings=Settings(),
+        store=MemoryStore(clock),
+        queue=sent,
+        artifacts=Artifacts(tmp_path),
+        ending=threading.Event(),
+    )
+
+
+def create(process: Process, **more: Any) -> None:
+    fields: dict[str, Any] = {
+        "arn": ARN, "kind": "solution_version", "status": CREATE_PENDING, "created": 1000.0, "updated": 1000.0,
+    }  # fmt: skip
+    process.store.create(Record(**{**fields, **more}), invocation=str(more))
+
+
+def standing(process: Process) -> Record:
+    record = process.store.get(ARN)
+    assert record is not None
+    return record
+
+
+def sent(process: Process) -> list[Message]:
+    queue: Any = process.queue
+    messages: list[Message] = queue.messages
+    return messages
+
+
+def test_a_command_left_in_the_outbox_is_sent(process: Process, clock: Clock) -> None:
+    command = Provision(arn=ARN)
+    process.store.add_note(note(command))
+    reconciler.walk(process, {})
+    assert sent(process) == []
+    clock.now += 3
+    reconciler.walk(process, {})
+    assert sent(process) == [command]
+    assert process.store.notes() == []
+
+
+def test_a_fact_left_in_the_outbox_is_applied(process: Process, clock: Clock) -> None:
+    create(process, kind="dataset_group", attempt=1)
+    process.store.add_note(note(Finished(arn=ARN, attempt=1)))
+    clock.now += 3
+    reconciler.walk(process, {})
+    assert standing(process).status == ACTIVE
+    assert process.store.notes() == []
+
+
+def test_work_that_nobody_takes_is_announced_again_and_not_twice_in_a_full_queue(
+    process: Process, clock: Clock
+) -> None:
+    create(process)
+    since: dict[str, float] = {}
+    reconciler.walk(process, since)
+    assert sent(process) == []
+    clock.now += 11
+    reconciler.walk(process, since)
+    assert sent(process) == [TrainSolutionVersion(arn=ARN)]
+    clock.now += 11
+    reconciler.walk(process, since)
+    assert len(sent(process)) == 1
+    sent(process).clear()
+    clock.now += 11
+    reconciler.walk(process, since)
+    assert len(sent(process)) == 1
+
+
+def test_work_under_a_live_lease_is_left_alone(process: Process, clock: Clock) -> None:
+    create(process)
+    process.store.claim(ARN, "worker", CLAIMABLE, 1000)
+    since: dict[str, float] = {}
+    for _ in range(5):
+        clock.now += 100
+        reconciler.walk(process, since)
+    assert sent(process) == []
+    assert standing(process).failures == 0
+
+
+def test_a_dead_workers_lease_is_taken_away_and_its_work_announced(process: Process, clock: Clock) -> None:
+    create(process)
+    process.store.claim(ARN, "worker", CLAIMABLE, 15)
+    clock.now += 16
+    reconciler.walk(process, {})
+    assert process.store.lease(ARN) is None
+    assert standing(process).failures == 1
+    assert sent(process) == [TrainSolutionVersion(arn=ARN)]
+
+
+def test_work_whose_process_died_too_often_fails_with_a_reason(process: Process, clock: Clock) -> None:
+    create(process)
+    for _ in range(3):
+        process.store.claim(ARN, "worker", CLAIMABLE, 15)
+        clock.now += 16
+        reconciler.walk(process, {})
+    clock.now += 1
+    reconciler.walk(process, {})
+    assert standing(process).status == CREATE_FAILED
+    assert "died 3 times" in (standing(process).reason or "")
+
+
+def test_a_version_being_stopped_without_a_worker_is_stopped(process: Process) -> None:
+    create(process, status=CREATE_STOPPING, attempt=1)
+    reconciler.walk(process, {})
+    assert standing(process).status == CREATE_STOPPED
+
+
+def test_a_deletion_that_was_forgotten_is_announced(process: Process, clock: Clock) -> None:
+    create(process, kind="solution", status=DELETE_PENDING)
+    since: dict[str, float] = {}
+    reconciler.walk(process, since)
+    clock.now += 11
+    reconciler.walk(process, since)
+    assert sent(process) == [Remove(arn=ARN)]
+
+
+def test_a_campaign_that_no_runtime_takes_fails_after_its_deadline(process: Process, clock: Clock) -> None:
+    create(process, kind="campaign", status=CREATE_IN_PROGRESS)
+    since: dict[str, float] = {}
+    for _ in range(50):
+        clock.now += 11
+        reconciler.walk(process, since)
+        assert standing(process).status == CREATE_IN_PROGRESS
+    for _ in range(10):
+        clock.now += 11
+        reconciler.walk(process, since)
+    assert standing(process).status == CREATE_FAILED
+    assert "No runtime" in (standing(process).reason or "")
+    assert sent(process) == []

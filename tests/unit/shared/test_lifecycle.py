@@ -1,0 +1,67 @@
+"""The tables of moves: complete for what they promise, and silent for everything else."""
+
+from __future__ import annotations
+
+import pytest
+
+from shared import lifecycle
+from shared.lifecycle import (
+    ACTIVE,
+    CREATE_FAILED,
+    CREATE_IN_PROGRESS,
+    CREATE_PENDING,
+    CREATE_STOPPED,
+    CREATE_STOPPING,
+    DELETE_IN_PROGRESS,
+    DELETE_PENDING,
+    GONE,
+    Happened,
+    Lifecycle,
+    Request,
+)
+
+LIFECYCLES = [value for value in vars(lifecycle).values() if isinstance(value, Lifecycle)]
+ENDS = {GONE, *lifecycle.SETTLED}
+
+
+@pytest.mark.parametrize("table", LIFECYCLES)
+def test_every_status_in_motion_can_still_end(table: Lifecycle) -> None:
+    def reachable(status: str, seen: frozenset[str]) -> set[str]:
+        after = {to for (at, _), to in table.moves.items() if at == status} - seen
+        return after.union(*(reachable(to, seen | after) for to in after)) if after else set()
+
+    for status in {table.first, *table.moves.values()} - ENDS:
+        assert reachable(status, frozenset({status})) & ENDS, status
+
+
+@pytest.mark.parametrize("table", LIFECYCLES)
+def test_a_settled_status_moves_on_a_request_alone(table: Lifecycle) -> None:
+    for status, what in table.moves:
+        if status in lifecycle.SETTLED:
+            assert isinstance(what, Request)
+
+
+@pytest.mark.parametrize(
+    ("status", "what", "after"),
+    [
+        (CREATE_PENDING, Request.STOP, CREATE_STOPPED),
+        (CREATE_IN_PROGRESS, Request.STOP, CREATE_STOPPING),
+        (CREATE_STOPPING, Happened.STOPPED, CREATE_STOPPED),
+        (CREATE_STOPPING, Happened.FINISHED, CREATE_STOPPED),
+        (CREATE_IN_PROGRESS, Happened.FINISHED, ACTIVE),
+        (CREATE_IN_PROGRESS, Happened.FAILED, CREATE_FAILED),
+        (CREATE_STOPPED, Happened.FINISHED, None),
+        (ACTIVE, Request.STOP, None),
+        (ACTIVE, Happened.STARTED, None),
+    ],
+)
+def test_a_version_is_stopped_as_aws_stops_it(status: str, what: Request | Happened, after: str | None) -> None:
+    assert lifecycle.TRAINED.after(status, what) == after
+
+
+def test_what_is_deleted_goes_through_two_statuses_and_is_gone() -> None:
+    assert lifecycle.DEPLOYABLE.after(ACTIVE, Request.DELETE) == DELETE_PENDING
+    assert lifecycle.DEPLOYABLE.after(CREATE_FAILED, Request.DELETE) == DELETE_PENDING
+    assert lifecycle.DEPLOYABLE.after(DELETE_PENDING, Happened.STARTED) == DELETE_IN_PROGRESS
+    assert lifecycle.DEPLOYABLE.after(DELETE_IN_PROGRESS, Happened.FINISHED) == GONE
+    assert lifecycle.DEPLOYABLE.after(CREATE_PENDING, Request.DELETE) is None

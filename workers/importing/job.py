@@ -1,0 +1,53 @@
+"""The child process of one dataset import job: CSV from the buckets, checked against the schema, to Parquet."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from shared.buckets import BucketError, open_buckets
+from shared.data.importing import ImportFailed, import_csv
+
+from shared import settings, telemetry
+from shared.artifacts import Artifacts
+from shared.data import schemas
+from shared.resources import Reading
+from shared.resources.dataset_import_job import ROWS
+from shared.store.redis import RedisStore
+from shared.work import Progress, WorkFailed, child
+
+#: A FULL import of interactions must bring at least so many rows (AWS's rule for bulk data).
+MIN_INTERACTIONS = 1000
+
+
+def import_dataset(arn: str, attempt: int, progress: Progress, _should_stop: Callable[[], bool]) -> Mapping[str, Any]:
+    configured = settings.load()
+    reading = Reading(RedisStore(configured.redis_url), configured)
+    job = reading.find(arn, "dataset_import_job")
+    dataset = reading.find(job.body["datasetArn"], "dataset")
+    schema_text = reading.find(dataset.body["schemaArn"], "schema").body["schema"]
+    schema = schemas.parse(schema_text, dataset_type=dataset.body["datasetType"])
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="foretaste-import-") as downloads,
+            Artifacts(configured.artifacts).filling(arn, attempt) as folder,
+        ):
+            files = open_buckets(configured).fetch(job.body["dataSource"]["dataLocation"], Path(downloads))
+            imported = import_csv(
+                files,
+                schema,
+                folder / ROWS,
+                memory_mb=configured.import_memory_mb,
+                min_rows=MIN_INTERACTIONS if dataset.body["datasetType"] == "INTERACTIONS" else 0,
+                progress=lambda rows: progress({"phase": "importing", "rows": rows}),
+            )
+    except (BucketError, ImportFailed) as error:
+        raise WorkFailed(str(error)) from error
+    return {"rows": imported.rows}
+
+
+if __name__ == "__main__":
+    telemetry.configure(settings.load(), "importing")
+    child(import_dataset)

@@ -1,0 +1,1 @@
+"""One training run at a time, on one device."""

@@ -1,0 +1,8 @@
+"""The Celery process of the ``training`` queue."""
+
+from shared.process import celery_process
+from workers.training import tasks
+
+__all__ = ["app", "tasks"]
+
+app = celery_process("training")

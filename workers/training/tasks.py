@@ -1,0 +1,13 @@
+"""One handler per command of the ``training`` queue."""
+
+from __future__ import annotations
+
+from shared.messages import TrainSolutionVersion
+from shared.process import current
+from shared.queue import handles
+from shared.work import work
+
+
+@handles(TrainSolutionVersion)
+def train_solution_version(command: TrainSolutionVersion) -> None:
+    work(command, current(), "workers.training.job")
