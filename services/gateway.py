@@ -35,9 +35,10 @@ from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionErro
 from urllib3.util import SKIP_HEADER
 from werkzeug.datastructures import EnvironHeaders
 
-from shared import settings as configuration
+from shared import settings, telemetry
 from shared.aws import bodies, model
 from shared.aws.errors import InternalFailure, PersonalizeError, ServiceUnavailable, UnknownOperation
+from shared.settings import Settings
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -67,16 +68,22 @@ NOT_FORWARDED = HOP_BY_HOP | {"expect"}
 NOT_RETURNED = HOP_BY_HOP | {"date", "server"}
 
 
-def create_app(settings: configuration.Settings | None = None) -> WSGIApplication:
-    """The gateway as a WSGI application, for a server with `settings.threads` threads."""
-    settings = settings or configuration.load()
+def build(configured: Settings) -> WSGIApplication:
+    """The gateway as a WSGI application, for a server with `configured.threads` threads."""
     urls = {
-        "personalize": settings.api_url,
-        "personalize-runtime": settings.runtime_url,
-        "personalize-events": settings.events_url,
+        "personalize": configured.api_url,
+        "personalize-runtime": configured.runtime_url,
+        "personalize-events": configured.events_url,
     }
-    upstreams = {service: _Upstream(service, url, settings.threads) for service, url in urls.items()}
-    return Gateway(upstreams, waiting=threading.BoundedSemaphore(max(1, settings.threads // 2)))
+    upstreams = {service: _Upstream(service, url, configured.threads) for service, url in urls.items()}
+    return Gateway(upstreams, waiting=threading.BoundedSemaphore(max(1, configured.threads // 2)))
+
+
+def create_app() -> WSGIApplication:
+    """For gunicorn: the gateway of this process, from the environment."""
+    configured = settings.load()
+    telemetry.configure(configured, "gateway")
+    return build(configured)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,10 +123,7 @@ class _Upstream:
 
     def answers(self) -> bool:
         try:
-            return (
-                self._pool.request("GET", "/ping", retries=False, timeout=PING_TIMEOUT).status
-                == HTTPStatus.OK
-            )
+            return self._pool.request("GET", "/ping", retries=False, timeout=PING_TIMEOUT).status == HTTPStatus.OK
         except HTTPError:
             return False
 
@@ -137,10 +141,7 @@ class Gateway:
         path = target.partition("?")[0]
         upstream = self._by_path.get(path, self._upstreams["personalize"])
         try:
-            if path == "/ping":
-                returned = self._ping()
-            else:
-                returned = self._forward(upstream, _forwarded(environ, target))
+            returned = self._ping() if path == "/ping" else self._forward(upstream, _forwarded(environ, target))
         except PersonalizeError as error:
             returned = _refused(error, upstream.service)
         except Exception:  # a server's own answer to this would be HTML
@@ -213,9 +214,7 @@ def _forwarded(environ: WSGIEnvironment, target: str) -> _Forwarded:
     # urllib3 adds these two where they are missing.
     headers = {"User-Agent": SKIP_HEADER, "Accept-Encoding": SKIP_HEADER}
     headers |= {name: value for name, value in sent.items() if name.lower() not in dropped}
-    return _Forwarded(
-        method=environ["REQUEST_METHOD"], target=target, headers=headers, body=bodies.read(environ)
-    )
+    return _Forwarded(method=environ["REQUEST_METHOD"], target=target, headers=headers, body=bodies.read(environ))
 
 
 def _refused(error: PersonalizeError, service: str) -> _Returned:

@@ -11,7 +11,7 @@ from shared import settings
 _settings = settings.load()
 
 bind = _settings.bind
-worker_class = "gthread"
+worker_class = "shared.aws.worker.Worker"
 workers = 1
 threads = _settings.threads
 keepalive = 75

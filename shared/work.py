@@ -1,15 +1,12 @@
 """How a worker does one piece of work: under a lease, in a child process of its own, watched until it ends.
 
-The worker process stays small and responsive; the child (``python -m workers.training.job ARN ATTEMPT``) imports
-what is heavy and may die of it. They talk in lines: the child's answers are JSON objects on its standard output,
-each with one key (``progress``, ``finished``, ``failed``, ``stopped``); a line ``stop`` on its standard input asks it
-to end, and the end of that input (its worker died) ends it at once.
+The worker process stays small and responsive; the child (``python -m workers.training.job ARN ATTEMPT``, whose side
+is ``job.py``) imports what is heavy and may die of it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import queue as threads
 import signal
 import subprocess
@@ -18,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TextIO, TypeVar
+from typing import Any, TypeVar
 
 import orjson
 import redis.exceptions
@@ -41,17 +38,6 @@ STOP_SECONDS = 4.0
 INSIST_SECONDS = 120.0
 
 T = TypeVar("T")
-
-
-class WorkFailed(Exception):
-    """Raised by a job: the work can't be done; the message becomes the resource's failureReason."""
-
-
-class WorkStopped(Exception):
-    """Raised by a job that ended because it was asked to."""
-
-
-# The worker's side
 
 
 def work(command: Command, process: Process, module: str) -> None:
@@ -250,52 +236,3 @@ class _Watch:
             case {"failed": reason}:
                 return Failed(**named, reason=reason)
         return Stopped(**named)
-
-
-# The child's side
-
-Progress = Callable[[Mapping[str, Any]], None]
-Job = Callable[[str, int, Progress, Callable[[], bool]], Mapping[str, Any]]
-
-
-def child(job: Job) -> None:
-    """The main function of a child process: run ``job(arn, attempt, progress, should_stop)`` and say how it went.
-
-    The job returns its outcome, or raises WorkFailed or WorkStopped; any other exception is a fault of ours, and
-    is said as such.
-    """
-    answers = _private_output()
-    stop = threading.Event()
-    threading.Thread(target=_obey, args=(stop,), daemon=True).start()
-
-    def say(**what: Any) -> None:
-        answers.write(orjson.dumps(what).decode() + "\n")
-        answers.flush()
-
-    arn, attempt = sys.argv[1], int(sys.argv[2])
-    try:
-        outcome = job(arn, attempt, lambda progress: say(progress=progress), stop.is_set)
-    except WorkFailed as error:
-        say(failed=str(error))
-    except WorkStopped:
-        say(stopped=True)
-    except Exception as error:
-        log.exception("job broke", arn=arn, attempt=attempt)
-        say(failed=f"An internal error ended the work ({type(error).__name__}). The worker's log says more.")
-    else:
-        say(finished=outcome)
-
-
-def _private_output() -> TextIO:
-    """Keep standard output for answers: what a library prints goes to standard error instead."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    return answers
-
-
-def _obey(stop: threading.Event) -> None:
-    # Read without sys.stdin's buffer, whose lock a daemon thread may not hold when the interpreter ends.
-    while said := os.read(0, 64):
-        if b"stop" in said:
-            stop.set()
-    os._exit(1)  # the worker is gone: whoever takes the work up next must not find us at it

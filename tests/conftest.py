@@ -100,7 +100,7 @@ class System:
 
 def start_system(folder: Path, **environment: str) -> System:
     """``foretaste up`` on a folder, ready."""
-    command = [sys.executable, "-m", "services.cli.main", "up", "--data-dir", str(folder), "--port", "0"]
+    command = [str(Path(sys.executable).with_name("foretaste")), "up", "--data-dir", str(folder), "--port", "0"]
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,

@@ -17,8 +17,6 @@ from services.api.operations import Desk, create, delete, describe, page
 from shared import queue, settings, telemetry
 from shared.aws import web
 from shared.resources import RESOURCES, Reading
-from shared.settings import Settings
-from shared.store import Store
 from shared.store.redis import RedisStore
 
 #: The operations that are no plain verb of one resource, a file each.
@@ -48,14 +46,10 @@ def handlers(desk: Desk) -> dict[str, web.Handler]:
     return offered
 
 
-def build(configured: Settings, store: Store, send: queue.Queue) -> Flask:
-    desk = Desk(store, send, Reading(store, configured))
-    return web.create_app("personalize", handlers(desk), keys=configured.keys)
-
-
 def create_app() -> Flask:
     """For gunicorn: the application of this process, from the environment."""
     configured = settings.load()
     telemetry.configure(configured, "api")
     store = RedisStore(configured.redis_url)
-    return build(configured, store, queue.Queue(queue.application(configured)))
+    desk = Desk(store, queue.Queue(queue.application(configured)), Reading(store, configured))
+    return web.create_app("personalize", handlers(desk), keys=configured.keys)

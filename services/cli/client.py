@@ -17,6 +17,7 @@ import boto3
 from botocore.config import Config
 
 from services.cli.data_dir import DataDir, read_client_env
+from services.cli.errors import NoServer
 
 PROGRESS = "x-foretaste-progress"
 BASELINE = "x-foretaste-baseline"
@@ -24,10 +25,6 @@ BASELINE = "x-foretaste-baseline"
 # A process that is being started again is back within seconds; the SDK's own retries bridge that. The
 # gateway is reached directly, whatever proxy the environment names for the rest of the world.
 CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 10}, connect_timeout=5, read_timeout=70, proxies={})
-
-
-class NoServer(Exception):
-    """Nothing says where the server is; the message says what to set."""
 
 
 @dataclass(frozen=True)

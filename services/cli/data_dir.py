@@ -14,12 +14,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from services.cli.errors import InUse
+
 #: A system that has just been killed is given so long to let go of its folder.
 LOCK_SECONDS = 3.0
-
-
-class InUse(Exception):
-    """Another system runs on this folder; the message says which process."""
 
 
 class DataDir:

@@ -22,7 +22,7 @@ import click
 from rich.console import Console
 from rich.table import Table as Grid
 
-from services.cli import signals
+from services.cli import screen, signals
 from services.cli.options import appendfsync
 from services.cli.screen import metrics_table, step
 
@@ -57,7 +57,7 @@ def demo(data: Path | None, data_dir: Path | None, port: int, exit_when_done: bo
     """Watch a recommender being born: import, train, evaluate, deploy, ask, and change by live events."""
     from services.cli.system import Wishes, local_system
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = screen.console()
     stopping = threading.Event()
     with ExitStack() as stack:
         stack.enter_context(signals.noted(stopping))

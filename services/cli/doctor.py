@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import Literal
 
 import click
-from rich.console import Console
-from rich.table import Table as Grid
 
+from services.cli import screen
 from services.cli.data_dir import DataDir
 from services.cli.options import DEFAULT_DATA_DIR
 
@@ -27,7 +26,7 @@ DISK_BYTES = 2 * 1024**3
 SKEW_SECONDS = 300  # a signature older or newer than that is refused
 
 Verdict = Literal["ok", "note", "bad"]
-SHOWN = {"ok": "[green]ok[/green]", "note": "[yellow]note[/yellow]", "bad": "[red]bad[/red]"}
+SHOWN = {"ok": "[green]ok  [/green]", "note": "[yellow]note[/yellow]", "bad": "[red]bad [/red]"}
 
 
 @dataclass(frozen=True)
@@ -53,12 +52,11 @@ class Finding:
 def doctor(data_dir: Path, port: int) -> None:
     """Check Python, torch, Redis, port, disk, keys, clock and endpoint; say what to do. Exits with 1 if bad."""
     findings = list(examine(DataDir(data_dir), port))
-    grid = Grid()
-    for title in ("", "", "found", "what to do"):
-        grid.add_column(title)
+    console = screen.console()
     for finding in findings:
-        grid.add_row(SHOWN[finding.verdict], finding.what, finding.found, finding.advice)
-    Console(highlight=False).print(grid)
+        console.print(f"{SHOWN[finding.verdict]} {finding.what:<18} {finding.found}")
+        if finding.advice:
+            console.print(f"{'':<24}{finding.advice}")
     if any(finding.verdict == "bad" for finding in findings):
         raise SystemExit(1)
 
@@ -77,7 +75,7 @@ def examine(data_dir: DataDir, port: int) -> Iterator[Finding]:
 
 def _python() -> Finding:
     version = platform.python_version()
-    if sys.version_info >= (3, 11):
+    if sys.version_info >= (3, 11):  # noqa: UP036 - this is what finds it out
         return Finding("Python", "ok", version)
     return Finding("Python", "bad", version, "install Python 3.11 or newer")
 
@@ -138,7 +136,8 @@ def _port(port: int) -> Finding:
 
 
 def _endpoint(data_dir: DataDir) -> Iterator[Finding]:
-    from services.cli.client import NoServer, environment
+    from services.cli.client import environment
+    from services.cli.errors import NoServer
     from services.cli.health import ping
 
     try:

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 import click
-from rich.console import Console
 
+from services.cli import screen
 from services.cli.options import DEFAULT_DATA_DIR, client_data_dir, name_option
 from services.cli.screen import step
 
@@ -34,7 +34,7 @@ def import_data(folder: Path, name: str, bucket: str | None, data_dir: Path | No
     from services.cli.life import Life
 
     life = Life(connect(environment(data_dir, DEFAULT_DATA_DIR)), name)
-    console = Console(highlight=False, soft_wrap=True)
+    console = screen.console()
     found = tables.read(folder)
     job = f"{name[:40]}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
     with step(console, "dataset group") as shown:

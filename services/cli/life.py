@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.cli.client import BASELINE, PROGRESS, Personalize, header
+from services.cli.errors import CreationFailed
 from shared.lifecycle import ACTIVE, CREATE_FAILED, CREATE_STOPPED, SETTLED
 
 POLL_SECONDS = 0.5
@@ -19,10 +20,6 @@ ROLE = "arn:aws:iam::000000000000:role/foretaste"  # must be well-formed; local 
 
 #: Told how far a resource is: its status, and the progress header when there is one.
 Watch = Callable[[str, Mapping[str, Any]], None]
-
-
-class CreationFailed(Exception):
-    """A resource ended otherwise than ACTIVE; the message gives AWS's failureReason."""
 
 
 def watch_nothing(_status: str, _progress: Mapping[str, Any]) -> None:

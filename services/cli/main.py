@@ -7,33 +7,15 @@ import sys
 import click
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError
 
-from services.cli.client import NoServer
-from services.cli.data_dir import InUse
 from services.cli.demo import demo
 from services.cli.doctor import doctor
+from services.cli.errors import CommandError
 from services.cli.import_data import import_data
-from services.cli.life import CreationFailed
 from services.cli.recommend import recommend
 from services.cli.status import status
-from services.cli.supervisor import NotReady
-from services.cli.system import CannotStart
-from services.cli.tables import UnusableFolder
 from services.cli.train import train
 from services.cli.up import up
 from shared.settings import SettingsError
-
-#: What a user can do something about: said in a sentence, without a traceback.
-EXPECTED = (
-    CannotStart,
-    CreationFailed,
-    InUse,
-    NoServer,
-    NotReady,
-    SettingsError,
-    UnusableFolder,
-    BotoCoreError,
-    ClientError,
-)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -49,7 +31,7 @@ for command in (up, demo, status, doctor, import_data, train, recommend):
 def main() -> None:
     try:
         cli()
-    except EXPECTED as error:
+    except (CommandError, SettingsError, BotoCoreError, ClientError) as error:
         click.echo(f"foretaste: {error}", err=True)
         if isinstance(error, EndpointConnectionError):
             click.echo("foretaste: is the server running? `foretaste doctor` looks.", err=True)

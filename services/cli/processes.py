@@ -55,9 +55,9 @@ def _worker(name: str, module: str, image: Literal["api", "train"], *environment
 
 
 PROCESSES: tuple[Process, ...] = (
-    _http("api", "services.api.app:create_app()", "api", *STORE, *FILES, *KEYS),
+    _http("api", "services.api.app:create_app()", "api", *STORE, *KEYS),
     _http("runtime", "services.runtime.app:create_app()", "train", *STORE, *FILES, *KEYS),
-    _http("events", "services.events.app:create_app()", "api", *STORE, *FILES, *KEYS),
+    _http("events", "services.events.app:create_app()", "api", *STORE, *KEYS),
     _worker("status", "services.status.app", "api"),
     _worker("importing", "workers.importing.app", "api"),
     _worker("training", "workers.training.app", "train"),

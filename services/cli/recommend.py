@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.table import Table as Grid
 
+from services.cli import screen
 from services.cli.options import DEFAULT_DATA_DIR, client_data_dir
 
 
@@ -41,4 +41,4 @@ def recommend(user: str, name: str | None, results: int, data_dir: Path | None) 
         title = [known.get(item["itemId"], "")] if known else []
         score = f"{item['score']:.7f}" if "score" in item else ""
         grid.add_row(item["itemId"], *title, score)
-    Console(highlight=False).print(grid)
+    screen.console().print(grid)

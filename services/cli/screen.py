@@ -26,6 +26,12 @@ METRICS = {
 }
 
 
+def console() -> Console:
+    """The screen; what is piped elsewhere is not cut to a terminal's width."""
+    shown = Console(highlight=False, soft_wrap=True)
+    return shown if shown.is_terminal else Console(highlight=False, soft_wrap=True, width=160)
+
+
 class Step:
     """One line of the screen: what is done, how much of it, and a note."""
 

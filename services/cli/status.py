@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table as Grid
 
-from services.cli import signals
+from services.cli import screen, signals
 from services.cli.options import DEFAULT_DATA_DIR, client_data_dir
 from services.cli.screen import describe
 
@@ -43,7 +42,7 @@ def status(watch: bool, data_dir: Path | None) -> None:
     from services.cli.client import connect, environment
 
     aws = connect(environment(data_dir, DEFAULT_DATA_DIR))
-    console = Console(highlight=False)
+    console = screen.console()
     if not watch:
         console.print(_table(list(rows(aws))))
         return

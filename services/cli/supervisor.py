@@ -17,6 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from services.cli.errors import NotReady
+
 LEASH = Path(__file__).with_name("leash.py")
 
 TICK_SECONDS = 0.1
@@ -42,10 +44,6 @@ class Child:
     environment: Mapping[str, str]
     ready: Callable[[int], bool]
     descriptors: tuple[int, ...] = ()
-
-
-class NotReady(Exception):
-    """Some children did not come up in time; the message names them and where their logs are."""
 
 
 class Supervisor:

@@ -21,6 +21,7 @@ import redis
 
 from services.cli import embedded_redis
 from services.cli.data_dir import DataDir
+from services.cli.errors import CannotStart
 from services.cli.health import beats, pings
 from services.cli.processes import PROCESSES, Process
 from services.cli.supervisor import Child, Supervisor
@@ -31,10 +32,6 @@ from shared.store.redis import RedisStore
 #: Processes of a system that was killed a moment ago are given so long to let go of the port.
 BIND_SECONDS = 5.0
 READY_SECONDS = 180.0
-
-
-class CannotStart(Exception):
-    """The system can't run like this; the message says why and what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,8 @@ from typing import Any
 
 import duckdb
 
+from services.cli.errors import UnusableFolder
+
 #: File name -> dataset type, and the columns whose type Personalize fixes.
 FILES = {
     "interactions.csv": "Interactions",
@@ -42,10 +44,6 @@ LONGEST_STRING = 1000  # characters; a longer value must be textual
 
 INTEGER = r"-?(0|[1-9]\d{0,17})"  # a leading zero makes it a code, not a number
 NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
-
-
-class UnusableFolder(Exception):
-    """A folder can't be imported; the message says what is missing in which file."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from rich.console import Console
 
+from services.cli import screen
 from services.cli.options import DEFAULT_DATA_DIR, client_data_dir, name_option
 from services.cli.screen import metrics_table, step
 
@@ -22,7 +22,7 @@ def train(name: str, recipe: str, deploy: bool, data_dir: Path | None) -> None:
     from services.cli.life import Life
 
     life = Life(connect(environment(data_dir, DEFAULT_DATA_DIR)), name)
-    console = Console(highlight=False, soft_wrap=True)
+    console = screen.console()
     with step(console, "solution") as shown:
         group = life.dataset_group(shown.watch)
         solution = life.solution(group, recipe, shown.watch)

@@ -15,13 +15,14 @@ from shared.store import Store
 from shared.store.redis import RedisStore
 
 
-def build(configured: Settings, store: Store) -> Flask:
-    handlers: dict[str, web.Handler] = {"PutEvents": partial(put_events, store, Reading(store, configured))}
-    return web.create_app("personalize-events", handlers, keys=configured.keys)
+def handlers(configured: Settings, store: Store) -> dict[str, web.Handler]:
+    """Every operation that is offered, by its name."""
+    return {"PutEvents": partial(put_events, store, Reading(store, configured))}
 
 
 def create_app() -> Flask:
     """For gunicorn: the application of this process, from the environment."""
     configured = settings.load()
     telemetry.configure(configured, "events")
-    return build(configured, RedisStore(configured.redis_url))
+    offered = handlers(configured, RedisStore(configured.redis_url))
+    return web.create_app("personalize-events", offered, keys=configured.keys)

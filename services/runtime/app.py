@@ -15,7 +15,14 @@ from shared.artifacts import Artifacts
 from shared.aws import web
 from shared.process import Process, beat_in_background, process_name
 from shared.resources import Reading
+from shared.settings import Settings
+from shared.store import Store
 from shared.store.redis import RedisStore
+
+
+def handlers(configured: Settings, store: Store, deployed: Deployed) -> dict[str, web.Handler]:
+    """Every operation that is offered, by its name."""
+    return {"GetRecommendations": partial(get_recommendations, Reading(store, configured), store, deployed)}
 
 
 def create_app() -> Flask:
@@ -31,9 +38,7 @@ def create_app() -> Flask:
         ending=threading.Event(),
     )
     deployed = Deployed(process.artifacts)
+    offered = handlers(configured, process.store, deployed)
     deployer.start(process, deployed)
     beat_in_background(process.store, process.name, process.ending)
-    handlers: dict[str, web.Handler] = {
-        "GetRecommendations": partial(get_recommendations, Reading(process.store, configured), process.store, deployed)
-    }
-    return web.create_app("personalize-runtime", handlers, keys=configured.keys)
+    return web.create_app("personalize-runtime", offered, keys=configured.keys)

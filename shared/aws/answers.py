@@ -7,47 +7,65 @@ break their model's patterns (a dataset import job's roleArn is typed as a Perso
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import orjson
 
+from shared.aws import model
 
-def body(output: Any, members: Mapping[str, Any]) -> bytes:
-    """The JSON body of an answer; empty for an operation without output. `output` is a botocore shape.
+_Shaper = Callable[[Any], Any]
+
+
+def body(operation: model.Operation, members: Mapping[str, Any]) -> bytes:
+    """The JSON body of an answer; empty for an operation without output.
 
     Timestamps may be aware datetimes or epoch seconds; they leave as epoch seconds with milliseconds.
     """
-    if output is None:
+    if operation.output is None:
         return b""
-    return orjson.dumps(_shaped(output, members), option=orjson.OPT_SERIALIZE_NUMPY)
+    return orjson.dumps(_answer(operation.service, operation.name)(members))
 
 
-def _shaped(shape: Any, value: Any) -> Any:
+@cache
+def _answer(service: str, operation: str) -> _Shaper:
+    return _shaper(model.operations(service)[operation].output)
+
+
+def _shaper(shape: Any) -> _Shaper:
+    """A function that shapes one value. Composed once per operation: an answer may hold 500 items."""
     match shape.type_name:
         case "structure":
-            return {
-                name: _shaped(member, value[name])
-                for name, member in shape.members.items()
-                if value.get(name) is not None
+            members = [(name, _shaper(member)) for name, member in shape.members.items()]
+            return lambda value: {
+                name: shaped(found) for name, shaped in members if (found := value.get(name)) is not None
             }
         case "list":
-            return [_shaped(shape.member, item) for item in value]
+            item = _shaper(shape.member)
+            return lambda value: [item(one) for one in value]
         case "map":
-            return {key: _shaped(shape.value, item) for key, item in value.items() if item is not None}
+            entry = _shaper(shape.value)
+            return lambda value: {key: entry(one) for key, one in value.items() if one is not None}
         case "timestamp":
-            seconds = value.timestamp() if isinstance(value, datetime) else float(value)
-            return round(seconds, 3)
+            return _seconds
         case "float" | "double":
-            return _number(float(value))
-    return value
+            return _number
+    return _unchanged
+
+
+def _seconds(value: datetime | float) -> float:
+    return round(value.timestamp() if isinstance(value, datetime) else float(value), 3)
 
 
 def _number(value: float) -> float | str:
-    """JSON has no NaN; AWS writes it as a string."""
-    if math.isnan(value):
-        return "NaN"
-    if math.isinf(value):
-        return "Infinity" if value > 0 else "-Infinity"
+    """A float, also of a NumPy scalar; what JSON has no number for, AWS writes as a string."""
+    number = float(value)
+    if math.isfinite(number):
+        return number
+    return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
+
+
+def _unchanged(value: Any) -> Any:
     return value

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import orjson
+from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import ClientDisconnected
 from werkzeug.wsgi import get_input_stream
 
@@ -62,6 +63,8 @@ def _chunks(environ: Mapping[str, Any]) -> Iterator[bytes]:
             yield chunk
     except (ClientDisconnected, OSError):
         raise Serialization("The body ended before all of it had arrived.") from None
+    except ParseException:
+        raise Serialization("The body is not chunked as HTTP says.") from None
 
 
 @contextmanager

@@ -73,20 +73,14 @@ def of_string(metadata: dict[str, Any], *, shown: bool) -> Iterator[Constraint]:
 def of_length(metadata: dict[str, Any], *, shown: bool) -> Iterator[Constraint]:
     """For strings (in code points), lists and maps."""
     if least := metadata.get("min"):
-        yield Constraint(
-            f"Member must have length greater than or equal to {least}", lambda v: len(v) >= least, shown
-        )
+        yield Constraint(f"Member must have length greater than or equal to {least}", lambda v: len(v) >= least, shown)
     if (most := metadata.get("max")) is not None:
-        yield Constraint(
-            f"Member must have length less than or equal to {most}", lambda v: len(v) <= most, shown
-        )
+        yield Constraint(f"Member must have length less than or equal to {most}", lambda v: len(v) <= most, shown)
 
 
 def of_number(metadata: dict[str, Any], *, shown: bool) -> Iterator[Constraint]:
     if (least := metadata.get("min")) is not None:
-        yield Constraint(
-            f"Member must have value greater than or equal to {least}", lambda v: v >= least, shown
-        )
+        yield Constraint(f"Member must have value greater than or equal to {least}", lambda v: v >= least, shown)
     if (most := metadata.get("max")) is not None:
         yield Constraint(f"Member must have value less than or equal to {most}", lambda v: v <= most, shown)
 

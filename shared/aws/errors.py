@@ -26,8 +26,6 @@ The class says the HTTP status unless the service's own model says another: the 
 answer 404 and 409 where the control plane answers 400 (see `shared.aws.model.error_statuses`).
 """
 
-# ruff: noqa: N818 - AWS's names, without the "Exception" that their codes end in
-
 from __future__ import annotations
 
 import orjson

@@ -102,9 +102,7 @@ class List(Strict):
     accepts = (list,)
     noun = "a List"
 
-    def __init__(
-        self, member: fields.Field[Any], *, constraints: Sequence[Constraint], **kwargs: Any
-    ) -> None:
+    def __init__(self, member: fields.Field[Any], *, constraints: Sequence[Constraint], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.member = member
         self.constraints = constraints

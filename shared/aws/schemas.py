@@ -64,9 +64,7 @@ def _request(service: str, operation: str) -> Schema:
 def _schema(shape: Any, *, shown: bool) -> type[Schema]:
     shown = shown and not shape.metadata.get("sensitive")
     required = set(shape.metadata.get("required", ()))
-    members = {
-        name: _field(member, shown=shown, required=name in required) for name, member in shape.members.items()
-    }
+    members = {name: _field(member, shown=shown, required=name in required) for name, member in shape.members.items()}
     return Request.from_dict(members, name=shape.name)
 
 

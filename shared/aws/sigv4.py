@@ -37,9 +37,7 @@ _SCOPE = re.compile(
     re.ASCII,
 )
 _SIGNATURE = re.compile(r"[0-9a-f]{64}")
-_NOBODY = (
-    "a secret for access keys that do not exist, so that refusing one takes as long as refusing a signature"
-)
+_NOBODY = "a secret for access keys that do not exist, so that refusing one takes as long as refusing a signature"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,9 +94,7 @@ def _claim(headers: Mapping[str, str]) -> _Claim:
     parts = dict(part.strip().partition("=")[::2] for part in rest.split(","))
     missing = [name for name in _PARTS if not parts.get(name)]
     if missing:
-        raise IncompleteSignature(
-            " ".join(f"Authorization header requires '{name}' parameter." for name in missing)
-        )
+        raise IncompleteSignature(" ".join(f"Authorization header requires '{name}' parameter." for name in missing))
     scope = _SCOPE.fullmatch(parts["Credential"])
     if scope is None:
         raise IncompleteSignature(
@@ -121,9 +117,7 @@ def _stamp(headers: Mapping[str, str], claim: _Claim) -> datetime:
     try:
         stamp = datetime.strptime(headers.get("x-amz-date", ""), SIGV4_TIMESTAMP).replace(tzinfo=UTC)
     except ValueError:
-        raise IncompleteSignature(
-            "The request must carry an X-Amz-Date of the form YYYYMMDDTHHMMSSZ."
-        ) from None
+        raise IncompleteSignature("The request must carry an X-Amz-Date of the form YYYYMMDDTHHMMSSZ.") from None
     if f"{stamp:%Y%m%d}" != claim.date:
         raise InvalidSignature(
             "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP."
@@ -147,9 +141,7 @@ def _require_current(stamp: datetime, now: datetime) -> None:
         raise InvalidSignature(f"Signature expired: {sent} is now earlier than {limit} ({clock} - 5 min.)")
     if stamp > now + SKEW:
         limit = f"{now + SKEW:{SIGV4_TIMESTAMP}}"
-        raise InvalidSignature(
-            f"Signature not yet current: {sent} is still later than {limit} ({clock} + 5 min.)"
-        )
+        raise InvalidSignature(f"Signature not yet current: {sent} is still later than {limit} ({clock} + 5 min.)")
 
 
 @dataclass

@@ -68,9 +68,7 @@ def create_app(service: str, handlers: Mapping[str, Handler], *, keys: Mapping[s
     app.url_map.merge_slashes = False  # it would answer "//" with a redirect, in HTML
     door = _Door(service=service, operations=operations, handlers=handlers, keys=keys)
     for path in model.paths(service) or ("/",):
-        app.add_url_rule(
-            path, view_func=door.enter, endpoint=path, methods=["POST"], provide_automatic_options=False
-        )
+        app.add_url_rule(path, view_func=door.enter, endpoint=path, methods=["POST"], provide_automatic_options=False)
     app.add_url_rule("/ping", view_func=door.ping, methods=["GET"], provide_automatic_options=False)
     app.before_request(_begin)
     app.after_request(_end)
@@ -98,7 +96,7 @@ class _Door:
             Call(operation=operation.name, request=members, request_id=g.request_id, invocation=_invocation())
         )
         answer = result if isinstance(result, Answer) else Answer(members=result or {})
-        return self._respond(answers.body(operation.output, answer.members), 200, answer.headers)
+        return self._respond(answers.body(operation, answer.members), 200, answer.headers)
 
     def ping(self) -> Response:
         return self._respond(orjson.dumps({"service": self.service}), 200, {})

@@ -85,9 +85,7 @@ def load(
     ):
         _number_events(connection, files, event_type, event_value_threshold)
         names = {
-            table: [
-                id_ for (id_,) in connection.execute(f"SELECT id FROM {table} ORDER BY number").fetchall()
-            ]
+            table: [id_ for (id_,) in connection.execute(f"SELECT id FROM {table} ORDER BY number").fetchall()]
             for table in ("users", "items", "types")
         }
         columns = connection.execute(

@@ -107,8 +107,7 @@ def _name(name: Any, dataset_type: str | None) -> str:
     found = known.get(_folded(name)) if isinstance(name, str) else None
     if found is None:
         raise SchemaError(
-            f"The name of the schema is {_shown(name)}; it must be the dataset type: "
-            f"{', '.join(DATASET_TYPES)}."
+            f"The name of the schema is {_shown(name)}; it must be the dataset type: {', '.join(DATASET_TYPES)}."
         )
     if dataset_type is not None and _folded(dataset_type) != _folded(found):
         raise SchemaError(
@@ -186,9 +185,7 @@ def _check_attributes(field: Field, dataset_type: str) -> None:
                 f'Remove "{attribute}".'
             )
     if field.categorical and field.textual:
-        raise SchemaError(
-            f"The field {field.name} is categorical and textual. Remove one of the two attributes."
-        )
+        raise SchemaError(f"The field {field.name} is categorical and textual. Remove one of the two attributes.")
 
 
 def _check_one_of_each_attribute(schema: DatasetSchema) -> None:
@@ -326,9 +323,7 @@ def _check_declared_column(field: Field, expected: Field) -> None:
 
 def _check_own_fields(schema: DatasetSchema, domain: str | None) -> None:
     if schema.key is not None and len(schema.fields) == 1:
-        raise SchemaError(
-            f"The {schema.name} schema has only {schema.key}. Add at least one metadata field to it."
-        )
+        raise SchemaError(f"The {schema.name} schema has only {schema.key}. Add at least one metadata field to it.")
     required, reserved = _declared_columns(schema.dataset_type, domain)
     own = [field.name for field in schema.fields if field.name not in required and field.name not in reserved]
     limit = _MAX_OWN_FIELDS[schema.dataset_type]

@@ -28,9 +28,7 @@ _ARN = re.compile(r"arn:aws[a-z-]*:personalize:::(recipe|algorithm|feature-trans
 
 def _discover() -> Mapping[str, Recipe]:
     folders = [module.name for module in pkgutil.iter_modules(__path__) if module.ispkg]
-    declared = [
-        recipe for folder in folders for recipe in importlib.import_module(f"{__name__}.{folder}").RECIPES
-    ]
+    declared = [recipe for folder in folders for recipe in importlib.import_module(f"{__name__}.{folder}").RECIPES]
     return MappingProxyType({recipe.name: recipe for recipe in sorted(declared, key=lambda r: r.name)})
 
 
@@ -52,9 +50,7 @@ def by_algorithm_arn(arn: str) -> Recipe | None:
 def by_feature_transformation_arn(arn: str) -> Recipe | None:
     """A recipe that prepares its data so; recipes that share a transformation share its parameters."""
     name = _name(arn, "feature-transformation")
-    return next(
-        (recipe for recipe in RECIPES.values() if name and recipe.feature_transformation == name), None
-    )
+    return next((recipe for recipe in RECIPES.values() if name and recipe.feature_transformation == name), None)
 
 
 def _name(arn: str, kind: str) -> str | None:

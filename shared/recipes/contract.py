@@ -191,7 +191,7 @@ class Trained:
     seconds: float
 
 
-class Stopped(Exception):  # noqa: N818 -- what happened, not what went wrong
+class Stopped(Exception):
     """Training ended because it was asked to; its checkpoints remain."""
 
 

@@ -7,16 +7,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from shared.buckets import BucketError, open_buckets
-from shared.data.importing import ImportFailed, import_csv
-
 from shared import settings, telemetry
 from shared.artifacts import Artifacts
+from shared.buckets import BucketError, open_buckets
 from shared.data import schemas
+from shared.data.importing import ImportFailed, import_csv
+from shared.job import Progress, WorkFailed, child
 from shared.resources import Reading
 from shared.resources.dataset_import_job import ROWS
 from shared.store.redis import RedisStore
-from shared.work import Progress, WorkFailed, child
 
 #: A FULL import of interactions must bring at least so many rows (AWS's rule for bulk data).
 MIN_INTERACTIONS = 1000

@@ -11,13 +11,13 @@ from typing import Any
 from shared import recipes, settings, telemetry
 from shared.artifacts import ArtifactDamaged, Artifacts
 from shared.data import histories
+from shared.job import Progress, WorkFailed, WorkStopped, child
 from shared.recipes.contract import Stopped
 from shared.resources import Reading
 from shared.resources.dataset.requests import arn_of
 from shared.resources.dataset_import_job import ROWS, current
 from shared.store import Record
 from shared.store.redis import RedisStore
-from shared.work import Progress, WorkFailed, WorkStopped, child
 from workers.training.live import write_live
 
 

@@ -9,12 +9,9 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
-from flask import Flask
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from shared.aws import model, web
-
-KEYS = {"AKIDEXAMPLE": "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"}
+from tests.contracts.wire.served import KEYS
 
 
 class KeepAlive(WSGIRequestHandler):
@@ -57,8 +54,3 @@ def client_of() -> Callable[..., Any]:
         return boto3.client(service, endpoint_url=url, **settings | changes)
 
     return make
-
-
-def app_of(service: str, handler: web.Handler, keys: Any = KEYS) -> Flask:
-    """One handler for all operations of a service."""
-    return web.create_app(service, dict.fromkeys(model.operations(service), handler), keys=keys)

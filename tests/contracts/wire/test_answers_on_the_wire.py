@@ -6,9 +6,9 @@ import json
 from datetime import UTC, datetime
 
 import pytest
-from conftest import app_of
 
 from shared.aws import web
+from tests.contracts.wire.served import app_of
 
 ARN = "arn:aws:personalize:us-east-1:000000000000:dataset-group/a"
 

@@ -7,11 +7,11 @@ import socket
 
 import pytest
 from botocore.exceptions import ClientError
-from conftest import app_of
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from shared.aws import bodies
+from tests.contracts.wire.served import app_of
 
 APPS = {
     "personalize": app_of("personalize", lambda _: {}, keys=None),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from conftest import app_of
 from flask.testing import FlaskClient
-from generated_requests import faults, full, minimal
 
 from shared.aws import model, web
+from tests.contracts.wire.generated_requests import faults, full, minimal
+from tests.contracts.wire.served import app_of
 
 OPERATIONS = [operation for service in model.SERVICES for operation in model.operations(service).values()]
 IDS = [operation.name for operation in OPERATIONS]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from conftest import app_of
 
 from shared.aws import model
+from tests.contracts.wire.served import app_of
 
 ARN = "arn:aws:personalize:us-east-1:000000000000:schema/a"
 

@@ -11,9 +11,9 @@ from botocore.auth import SigV4Auth, SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
-from conftest import KEYS, app_of
 
 from shared.aws import model
+from tests.contracts.wire.served import KEYS, app_of
 
 ((KEY, SECRET),) = KEYS.items()
 TARGET = "AmazonPersonalize.ListSchemas"

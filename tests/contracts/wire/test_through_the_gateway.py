@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from http.client import HTTPResponse
 from pathlib import Path
 
 import pytest
@@ -19,10 +21,11 @@ from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
-from conftest import KEYS
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[2]
+from tests.contracts.wire.served import KEYS
+
+ROOT = Path(__file__).parents[3]
+ARN = "arn:aws:personalize:us-east-1:000000000000:dataset/a/USERS"
 NAMES = {"personalize": "api", "personalize-runtime": "runtime", "personalize-events": "events"}
 
 
@@ -35,17 +38,18 @@ class Processes:
     def start(self, name: str, app: str) -> None:
         environment = {
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": f"{ROOT}:{HERE}",
+            "PYTHONPATH": str(ROOT),
             "FORETASTE_DATA_DIR": str(self._folder),
             "FORETASTE_BIND": f"127.0.0.1:{self.ports[name]}",
         } | {f"FORETASTE_{n.upper()}_URL": f"http://127.0.0.1:{self.ports[n]}" for n in NAMES.values()}
-        command = [sys.executable, "-m", "gunicorn", "--config", "python:shared.gunicorn", app]
+        command = [sys.executable, "-m", "gunicorn", "--config", "python:shared.gunicorn"]
+        command += ["--worker-class", "shared.aws.worker.Worker", app]
         self._running[name] = subprocess.Popen(
             command, env=environment, cwd=self._folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
 
     def start_service(self, service: str) -> None:
-        self.start(NAMES[service], f"served_app:create_app('{service}')")
+        self.start(NAMES[service], f"tests.contracts.wire.served:echo('{service}')")
 
     def kill(self, service: str) -> None:
         process = self._running[NAMES[service]]
@@ -148,6 +152,28 @@ def test_a_chunked_body_arrives_whole(processes) -> None:
     assert answer.json() == {"recommendationId": "u" * 200}
 
 
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"\x16\x03\x01 nonsense\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{", 400),
+        (b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nX: " + b"x" * 9000 + b"\r\n\r\n", 431),
+        (b"POST /" + b"x" * 5000 + b" HTTP/1.1\r\n\r\n", 414),
+    ],
+)
+def test_what_is_not_http_is_refused_without_html(processes, request_, status) -> None:
+    with socket.create_connection(("127.0.0.1", processes.ports["gateway"]), timeout=10) as connection:
+        connection.sendall(request_)
+        answer = HTTPResponse(connection)
+        answer.begin()
+        assert answer.status == status
+        assert answer.headers["x-amzn-ErrorType"] == "SerializationException"
+        assert json.loads(answer.read())["__type"] == "SerializationException"
+
+
 def test_a_slow_body_does_not_stop_others(processes, clients) -> None:
     with socket.create_connection(("127.0.0.1", processes.ports["gateway"])) as slow:
         slow.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{")
@@ -188,17 +214,8 @@ def test_a_service_that_is_killed_and_started_again_is_not_felt(processes, clien
     assert set(statuses) == {200}
 
 
-ARN = "arn:aws:personalize:us-east-1:000000000000:dataset/a/USERS"
-
-
 def _until(condition) -> None:
     deadline = time.monotonic() + 30
     while not condition():
         assert time.monotonic() < deadline, "waited for 30 s"
         time.sleep(0.01)
-
-
-def test_the_keys_of_the_served_app_are_the_clients() -> None:
-    from served_app import KEYS as SERVED
-
-    assert SERVED == KEYS

@@ -106,7 +106,7 @@ def settings(upstreams) -> Settings:
 
 @pytest.fixture
 def call(settings) -> Callable[..., Answered]:
-    app = gateway.create_app(settings)
+    app = gateway.build(settings)
 
     def send(method: str = "POST", target: str = "/", **request: Any) -> Answered:
         environ = EnvironBuilder(method=method, **request).get_environ() | {"RAW_URI": target}

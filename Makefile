@@ -1,0 +1,62 @@
+# foretaste: `make demo` to see it, `make test` to trust it. Nothing is needed but Python 3.11 or newer and make.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.set-up
+COMPOSE ?= docker compose
+
+.PHONY: setup demo test check docs pins wheels compose-env compose-test clean
+
+setup: $(STAMP)  ## install everything into .venv
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[train,local,test]'
+	@touch $@
+
+demo: setup  ## a recommender's whole life; DATA=folder for your own interactions.csv
+	@$(BIN)/foretaste demo $(if $(DATA),--data "$(DATA)")
+
+test: setup  ## the whole suite, against real processes
+	$(BIN)/pytest -m "not compose" --cov --cov-report=term:skip-covered
+
+check: setup  ## style, types, layers
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+pins: setup  ## write the installed versions into constraints.txt
+	@{ head -2 constraints.txt; $(BIN)/pip freeze --all --exclude-editable | grep -v '^pip==' | sed 's/+cpu$$//'; } > .pins
+	@mv .pins constraints.txt
+
+wheels: setup  ## torch for the image, as pip finds it for this machine
+	$(BIN)/pip download --quiet --no-deps --dest wheels "$$(grep '^torch==' constraints.txt)"
+
+compose-env: .env  ## keys and passwords for compose.yaml
+
+# Written once. A root user gets the containers' own user: they must not run as root.
+.env:
+	@umask 077 && \
+	random() { head -c $$1 /dev/urandom | od -An -tx1 | tr -d ' \n'; } && \
+	uid=$$(id -u) && gid=$$(id -g) && \
+	if [ $$uid = 0 ]; then uid=10001 gid=10001; fi && \
+	key=FT$$(random 9 | tr a-f A-F) && secret=$$(random 20) && \
+	{ echo FORETASTE_ACCESS_KEY_ID=$$key; echo FORETASTE_SECRET_ACCESS_KEY=$$secret; \
+	  echo FORETASTE_REDIS_PASSWORD=$$(random 32); echo FORETASTE_UID=$$uid; echo FORETASTE_GID=$$gid; } > .env.new && \
+	(umask 022 && mkdir -p foretaste-data/s3) && \
+	if [ $$(id -u) = 0 ]; then chown $$uid:$$gid foretaste-data/s3; fi && \
+	{ echo export AWS_ACCESS_KEY_ID=$$key; echo export AWS_SECRET_ACCESS_KEY=$$secret; \
+	  echo export AWS_REGION=us-east-1; echo export AWS_DEFAULT_REGION=us-east-1; \
+	  for service in PERSONALIZE PERSONALIZE_RUNTIME PERSONALIZE_EVENTS; do \
+	    echo export AWS_ENDPOINT_URL_$$service=http://127.0.0.1:8080; done; } > foretaste-data/compose.env && \
+	mv .env.new .env && \
+	echo "wrote .env, and foretaste-data/compose.env for clients"
+
+compose-test: setup wheels  ## the same life against containers; needs a Docker engine
+	$(BIN)/pytest -m compose tests/compose
+
+clean:  ## remove what make has made
+	rm -rf $(VENV) wheels .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
+	find services workers shared tests -name __pycache__ -type d -prune -exec rm -rf {} +

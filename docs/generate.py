@@ -1,0 +1,184 @@
+"""Writes the pages of docs/ that repeat what the code declares: ``python -m docs.generate``; ``--check`` only compares.
+
+A page that is out of date fails ``make check`` and the test suite.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
+from pathlib import Path
+
+from services.api import app as api
+from services.api.operations import Desk
+from services.events import app as events
+from services.runtime import app as runtime
+from services.runtime.deployed import Deployed
+from shared import lifecycle, messages, queue, recipes, settings
+from shared.artifacts import Artifacts
+from shared.aws import model
+from shared.recipes import Recipe
+from shared.resources import RESOURCES, Reading
+from shared.settings import Settings
+from shared.store.memory import MemoryStore
+
+FOLDER = Path(__file__).parent
+HEAD = "<!-- Written by `python -m docs.generate` from the code. Change the code, not this page. -->\n\n"
+
+#: What an operation or a member does otherwise than at AWS, or not yet; said here so that nobody has to find out.
+NOTES: Mapping[str, str] = {
+    "CreateSolution": "`performHPO` and `performAutoML` are refused; `performAutoTraining` is kept and answered, "
+    "but no schedule trains yet; `optimizationObjective`, `eventsConfig` and `trainingDataConfig` are kept and "
+    "answered, and do not act yet",
+    "CreateCampaign": "`syncWithLatestSolutionVersion` is refused; `minProvisionedTPS` is kept and answered",
+    "UpdateCampaign": "as CreateCampaign",
+    "CreateDatasetImportJob": "`roleArn` is kept and answered: access is that of the importing process",
+    "PutEvents": "impressions, `recommendationId` and `metricAttribution` are accepted and not used yet",
+    "GetRecommendations": "`filterArn`, `promotions`, `metadataColumns` and `recommenderArn` are refused",
+}
+
+
+def operations() -> str:
+    offered = _offered()
+    lines = [
+        "# Operations\n",
+        "All 79 operations of the three services are known: each request is checked by AWS's service model. One that",
+        "is not offered yet answers `UnsupportedOperationException`, whatever the request.\n",
+        f"Offered: {sum(map(len, offered.values()))} of "
+        f"{sum(len(model.operations(service)) for service in model.SERVICES)}.\n",
+    ]
+    for service in model.SERVICES:
+        lines += [f"## {service}\n", "| operation | offered | remarks |", "|---|---|---|"]
+        for name in sorted(model.operations(service)):
+            known = offered[service]
+            lines.append(f"| {name} | {'yes' if name in known else 'not yet'} | {NOTES.get(name, '')} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _offered() -> Mapping[str, Iterable[str]]:
+    configured, store = Settings(), MemoryStore()
+    desk = Desk(store, queue.Queue(queue.application(configured)), Reading(store, configured))
+    deployed = Deployed(Artifacts(configured.artifacts))
+    return {
+        "personalize": api.handlers(desk),
+        "personalize-runtime": runtime.handlers(configured, store, deployed),
+        "personalize-events": events.handlers(configured, store),
+    }
+
+
+def recipe_pages() -> str:
+    lines = ["# Recipes\n", "Values are strings on the wire. T: tunable by HPO at AWS.\n"]
+    for recipe in recipes.RECIPES.values():
+        lines += [f"## {recipe.name}\n", f"{recipe.description}\n", *_recipe_table(recipe), ""]
+    return "\n".join(lines)
+
+
+def _recipe_table(recipe: Recipe) -> Iterable[str]:
+    yield f"* recipe: `{recipe.arn}`, type {recipe.recipe_type}, training modes {', '.join(recipe.training_modes)}"
+    yield f"* algorithm: `{recipe.algorithm_arn}`"
+    yield f"* feature transformation: `{recipe.feature_transformation_arn}`"
+    yield f"* code and numbers: `{recipe.module.replace('.', '/')}/`\n"
+    yield "| hyperparameter | kind | type | default | range | T |"
+    yield "|---|---|---|---|---|---|"
+    for p in recipe.hyperparameters:
+        range_ = ", ".join(p.choices) or f"[{p.minimum:g}, {p.maximum:g}]"
+        yield f"| {p.name} | {p.kind} | {p.type} | {p.default} | {range_} | {'yes' if p.tunable else ''} |"
+
+
+def setting_page() -> str:
+    lines = [
+        "# Settings\n",
+        "Every process reads its settings from the environment, once, when it starts. *also _FILE*: the value may",
+        "lie in a file whose path stands in the variable with `_FILE` at its end.\n",
+        "| variable | default | meaning |",
+        "|---|---|---|",
+    ]
+    defaults = Settings()
+    for field in fields(Settings):
+        default = getattr(defaults, field.name)
+        shown = "" if default in (None, {}) else f"`{str(default).lower() if isinstance(default, bool) else default}`"
+        lines.append(f"| `FORETASTE_{field.name.upper()}` | {shown} | {field.metadata['meaning']} |")
+    return "\n".join([*lines, ""])
+
+
+def lifecycle_page() -> str:
+    lines = [
+        "# Lifecycles\n",
+        "Drawn from `shared/lifecycle.py`. Arrows in capitals are what a client asks; the others are facts that",
+        "workers and runtimes report. A pair that is not drawn changes nothing.\n",
+    ]
+    by_table: dict[int, list[str]] = {}
+    for resource in RESOURCES.values():
+        by_table.setdefault(id(resource.lifecycle), []).append(resource.name)
+    for resource in RESOURCES.values():
+        names = by_table.pop(id(resource.lifecycle), None)
+        if names is None:
+            continue
+        if resource.lifecycle is None:
+            lines.append(f"## {', '.join(names)}\n\nNo status: usable at once.\n")
+            continue
+        lines += [f"## {', '.join(names)}\n", *_drawing(resource.lifecycle), ""]
+    lines += ["## An update of a campaign (`latestCampaignUpdate`)\n", *_drawing(lifecycle.UPDATE), ""]
+    return "\n".join(lines)
+
+
+def _drawing(table: lifecycle.Lifecycle) -> Iterable[str]:
+    yield "```mermaid\nstateDiagram-v2"
+    yield f"    [*] --> {_box(table.first)}"
+    for (status, what), after in table.moves.items():
+        if after == status:
+            continue
+        word = what.upper() if isinstance(what, lifecycle.Request) else what
+        yield f"    {_box(status)} --> {_box(after)}: {word}"
+    yield "```"
+
+
+def _box(status: str) -> str:
+    return status.replace(" ", "_") if status != lifecycle.GONE else "[*]"
+
+
+def message_page() -> str:
+    lines = [
+        "# Messages\n",
+        "What crosses the queue, from `shared/messages.py`. The first half of a wire name is the queue.\n",
+        "| message | wire name | fields | meaning |",
+        "|---|---|---|---|",
+    ]
+    for message in (*messages.COMMANDS, *messages.FACTS):
+        named = ", ".join(field.name for field in fields(message))
+        meaning = " ".join((message.__doc__ or "").split())
+        lines.append(f"| {message.__name__} | `{message.wire}` | {named} | {meaning} |")
+    return "\n".join([*lines, ""])
+
+
+PAGES: Mapping[str, Callable[[], str]] = {
+    "lifecycles.md": lifecycle_page,
+    "messages.md": message_page,
+    "operations.md": operations,
+    "recipes.md": recipe_pages,
+    "settings.md": setting_page,
+}
+
+
+def outdated() -> list[str]:
+    """The pages that do not say what the code says."""
+    return [
+        name
+        for name, page in PAGES.items()
+        if not (FOLDER / name).exists() or (FOLDER / name).read_text() != HEAD + page()
+    ]
+
+
+def main() -> None:
+    if "--check" in sys.argv:
+        if stale := outdated():
+            sys.exit(f"out of date: {', '.join(stale)}. Run `python -m docs.generate` and commit what it writes.")
+        return
+    for name, page in PAGES.items():
+        (FOLDER / name).write_text(HEAD + page())
+
+
+if __name__ == "__main__":
+    main()

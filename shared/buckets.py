@@ -1,0 +1,326 @@
+"""Where ``s3://`` locations are: folders on this machine, or S3 itself. Reads for imports, writes for exports.
+
+In folder storage a bucket is a sub-folder of the bucket root, or a folder mounted by name and never written.
+Nothing outside the folder of a bucket is reached: keys are split into names and never decoded, and a path that
+leads out through a symbolic link is refused. Models and imported data are not kept here, see ``artifacts``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from shared.settings import Settings, SettingsError
+
+# AWS's texts; what to do about it follows them.
+_INVALID = "Invalid Data location."
+_FORBIDDEN = "Insufficient privileges for accessing data in Amazon S3."
+
+
+class BucketError(Exception):
+    """A location that cannot be read or written. The message is a failure reason: AWS's text and what to do."""
+
+
+class Buckets(Protocol):
+    """The two storages under one contract."""
+
+    def fetch(self, location: str, into: Path) -> list[Path]:
+        """Local paths of the files at ``s3://bucket/key``, sorted by name; at least one.
+
+        The key names a file or a folder, of which the files of the first level count, without those whose name
+        begins with ``_`` or ``.`` (the marks that Spark and others leave). Files are copied below `into` only
+        where they are not on this machine. Raises BucketError.
+        """
+        ...
+
+    def write(self, location: str, path: Path) -> None:
+        """Store the file `path` at ``s3://bucket/key``, replacing what is there. Raises BucketError."""
+        ...
+
+
+def open_buckets(settings: Settings) -> Buckets:
+    """The storage that the settings name. Raises SettingsError; connects to nothing."""
+    match settings.storage:
+        case "folder":
+            return FolderBuckets(settings.bucket_root, settings.buckets)
+        case "s3":
+            return S3Buckets(settings.s3_endpoint_url)
+        case other:
+            raise SettingsError(f"FORETASTE_STORAGE is {other!r}; it must be 'folder' or 's3'")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Location:
+    text: str
+    bucket: str
+    key: str
+
+
+def _parse(location: str) -> _Location:
+    found = re.fullmatch(r"s3://([A-Za-z0-9][A-Za-z0-9._-]{0,62})(?:/(.*))?", location, flags=re.DOTALL)
+    # JSON can carry half of a surrogate pair, which no file name and no S3 key can hold.
+    if found is None or location != location.encode(errors="replace").decode():
+        raise BucketError(f"{_INVALID} Give {_shown(location)} in the form s3://bucket/key.")
+    return _Location(text=location, bucket=found[1], key=found[2] or "")
+
+
+def _is_data(name: str) -> bool:
+    return not name.startswith(("_", "."))
+
+
+@contextlib.contextmanager
+def _as_reasons(location: _Location) -> Iterator[None]:
+    try:
+        yield
+    except PermissionError as error:
+        raise BucketError(
+            f"{_FORBIDDEN} Let the user that the importing worker runs as access {_shown(location.text)}."
+        ) from error
+    except FileNotFoundError as error:
+        raise BucketError(
+            f"{_INVALID} There is nothing at {_shown(location.text)}. Check the key; it is case-sensitive."
+        ) from error
+    except NotADirectoryError as error:
+        raise BucketError(
+            f"{_INVALID} {_shown(location.text)} goes through a file as if it were a folder. Check the key."
+        ) from error
+    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of symbolic links, before Python 3.13
+        detail = error.strerror if isinstance(error, OSError) else "a loop of symbolic links"
+        raise BucketError(f"{_INVALID} {_shown(location.text)} cannot be used: {detail}.") from error
+
+
+class FolderBuckets:
+    """Folders as buckets: the sub-folders of `root`, and `mounted` ones, which win over a sub-folder's name."""
+
+    def __init__(self, root: Path, mounted: Mapping[str, Path]) -> None:
+        self._root = root
+        self._mounted = mounted
+
+    def fetch(self, location: str, into: Path) -> list[Path]:  # noqa: ARG002 -- files lie here already
+        """See Buckets.fetch. The paths are real ones: no part of them is a symbolic link."""
+        place = _parse(location)
+        with _as_reasons(place):
+            bucket = self._bucket(place)
+            path = _inside(bucket, bucket.joinpath(*_names(place)), place)
+            if path.is_dir():
+                files = _files_of_folder(bucket, path, place)
+            elif place.key.endswith("/"):
+                raise BucketError(f"{_INVALID} {_shown(location)} is a file. Leave out the / at its end.")
+            else:
+                files = [path]
+            for file in files:
+                _check_readable(file, place)
+        return files
+
+    def write(self, location: str, path: Path) -> None:
+        """See Buckets.write. A mounted bucket is never written."""
+        place = _parse(location)
+        if place.bucket in self._mounted:
+            raise BucketError(f"{_FORBIDDEN} The bucket {place.bucket} is mounted read-only; name another bucket.")
+        with _as_reasons(place):
+            bucket = self._bucket(place)
+            names = _names(place)
+            if not names or place.key.endswith("/"):
+                raise BucketError(f"{_INVALID} {_shown(location)} names no file. Add a file's name to it.")
+            folder = bucket
+            for name in names[:-1]:
+                # One level at a time: a link that leads out is found before anything is made behind it.
+                folder = folder / name
+                folder.mkdir(exist_ok=True)
+                folder = _inside(bucket, folder, place)
+            _copy_whole(path, folder / names[-1])
+
+    def _bucket(self, place: _Location) -> Path:
+        try:
+            if place.bucket in self._mounted:
+                bucket = self._mounted[place.bucket].resolve(strict=True)
+            else:
+                bucket = _inside(self._root.resolve(), self._root / place.bucket, place)
+        except FileNotFoundError:
+            bucket = None
+        if bucket is None or not bucket.is_dir():
+            raise BucketError(
+                f"{_INVALID} There is no bucket {place.bucket}. Make a folder of this name in the folder of the "
+                f"buckets (FORETASTE_S3_FOLDER), or mount one with --bucket {place.bucket}=PATH."
+            )
+        return bucket
+
+
+def _names(place: _Location) -> list[str]:
+    """The key as file names. A key is data, not a path: what a file system would interpret is refused."""
+    names = place.key.split("/")
+    if names[-1] == "":
+        names.pop()
+    if any(name in ("", ".", "..") or "\0" in name or "\\" in name for name in names):
+        raise BucketError(
+            f"{_INVALID} {_shown(place.text)} has an empty part, ., .., a backslash or a NUL in its key. "
+            "Give the key as it is in the bucket."
+        )
+    return names
+
+
+def _inside(folder: Path, path: Path, place: _Location) -> Path:
+    """The real path of `path`, which must exist below the real path `folder`."""
+    real = path.resolve(strict=True)
+    if not real.is_relative_to(folder):
+        raise BucketError(
+            f"{_INVALID} {_shown(place.text)} leads out of its bucket through a symbolic link. Copy the file into "
+            "the bucket, or mount its folder as a bucket."
+        )
+    return real
+
+
+def _files_of_folder(bucket: Path, folder: Path, place: _Location) -> list[Path]:
+    with os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries if _is_data(entry.name) and not entry.is_dir())
+    if not names:
+        raise BucketError(_no_files(place))
+    return [_inside(bucket, folder / name, place) for name in names]
+
+
+def _no_files(place: _Location) -> str:
+    return (
+        f"{_INVALID} The folder {_shown(place.text)} holds no files. Put CSV files into its first level; "
+        "sub-folders, and names that begin with _ or . are not read."
+    )
+
+
+def _check_readable(file: Path, place: _Location) -> None:
+    # Not blocking: a named pipe without a writer would hold the job for ever.
+    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise BucketError(f"{_INVALID} {_shown(file.name)} in {_shown(place.text)} is not a file. Remove it.")
+    finally:
+        os.close(descriptor)
+
+
+def _copy_whole(source: Path, target: Path) -> None:
+    """Copy so that `target` is never seen half written, and is on the disk when this returns."""
+    descriptor, draft = tempfile.mkstemp(dir=target.parent, prefix=".", suffix=".draft")
+    try:
+        with source.open("rb") as reading, os.fdopen(descriptor, "wb") as writing:
+            shutil.copyfileobj(reading, writing, 1 << 20)
+            writing.flush()
+            os.fsync(writing.fileno())
+        os.replace(draft, target)
+    except BaseException:
+        Path(draft).unlink(missing_ok=True)
+        raise
+
+
+class S3Buckets:
+    """Any S3 endpoint, through boto3 and its own chain of credentials."""
+
+    def __init__(self, endpoint_url: str | None) -> None:
+        self._endpoint_url = endpoint_url
+
+    def fetch(self, location: str, into: Path) -> list[Path]:
+        """See Buckets.fetch. A key that is no object is taken for a folder, with or without ``/`` at its end."""
+        place = _parse(location)
+        client = self._client()
+        with _as_s3_reasons(place):
+            is_object = bool(place.key) and not place.key.endswith("/") and _exists(client, place)
+            keys = [place.key] if is_object else _keys_of_folder(client, place)
+            return [_download(client, place.bucket, key, into / str(n)) for n, key in enumerate(keys)]
+
+    def write(self, location: str, path: Path) -> None:
+        """See Buckets.write."""
+        place = _parse(location)
+        if not place.key or place.key.endswith("/"):
+            raise BucketError(f"{_INVALID} {_shown(location)} names no file. Add a file's name to it.")
+        with _as_s3_reasons(place):
+            self._client().upload_file(str(path), place.bucket, place.key)
+
+    def _client(self) -> Any:
+        # Folder storage must not pay for boto3.
+        import boto3
+        from botocore.config import Config
+
+        return boto3.client(
+            "s3",
+            endpoint_url=self._endpoint_url,
+            config=Config(connect_timeout=10, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 3}),
+        )
+
+
+@contextlib.contextmanager
+def _as_s3_reasons(place: _Location) -> Iterator[None]:
+    from boto3.exceptions import S3UploadFailedError
+    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+
+    try:
+        yield
+    except NoCredentialsError as error:
+        raise BucketError(
+            f"{_FORBIDDEN} Give the importing worker credentials, for example AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY."
+        ) from error
+    except (ClientError, S3UploadFailedError) as error:
+        # boto3 words a failed upload as an error of its own, made from the ClientError that it keeps as context.
+        cause = error if isinstance(error, ClientError) else error.__context__
+        raise BucketError(_reason(place, cause)) from error
+    except BotoCoreError as error:
+        raise BucketError(
+            f"{_INVALID} S3 did not answer for {_shown(place.text)} ({type(error).__name__}). Check "
+            "FORETASTE_S3_ENDPOINT_URL and the Region, then create a new job."
+        ) from error
+
+
+def _reason(place: _Location, error: BaseException | None) -> str:
+    answer = getattr(error, "response", {})
+    code = answer.get("Error", {}).get("Code", "")
+    if answer.get("ResponseMetadata", {}).get("HTTPStatusCode") in (401, 403):
+        return (
+            f"{_FORBIDDEN} S3 answered {code} for {_shown(place.text)}. Allow s3:GetObject and s3:ListBucket "
+            "(s3:PutObject for exports) to the credentials of the worker."
+        )
+    if code == "NoSuchBucket":
+        return f"{_INVALID} There is no bucket {place.bucket}. Check its name, Region and endpoint."
+    return f"{_INVALID} S3 answered {code or 'an error'} for {_shown(place.text)}. Check the location."
+
+
+def _exists(client: Any, place: _Location) -> bool:
+    from botocore.exceptions import ClientError
+
+    try:
+        client.head_object(Bucket=place.bucket, Key=place.key)
+    except ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
+            return False
+        raise
+    return True
+
+
+def _keys_of_folder(client: Any, place: _Location) -> list[str]:
+    prefix = f"{place.key.removesuffix('/')}/" if place.key else ""
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=place.bucket, Prefix=prefix, Delimiter="/")
+    found = [each["Key"] for page in pages for each in page.get("Contents", [])]
+    # The key that is the prefix itself is the mark of a folder made in AWS's console.
+    keys = sorted(key for key in found if key != prefix and _is_data(key.rpartition("/")[2]))
+    if not keys:
+        if place.key.endswith("/") or not place.key or found:
+            raise BucketError(_no_files(place))
+        raise BucketError(f"{_INVALID} There is nothing at {_shown(place.text)}. Check the key; it is case-sensitive.")
+    return keys
+
+
+def _download(client: Any, bucket: str, key: str, folder: Path) -> Path:
+    # An object's name is for messages alone: whatever could lead elsewhere, or is too long for a file, goes.
+    name = re.sub(r"[\x00-\x1f/\\]", "_", key.rpartition("/")[2])[-60:].lstrip(".") or "object"
+    folder.mkdir(parents=True)
+    client.download_file(bucket, key, str(folder / name))
+    return folder / name
+
+
+def _shown(text: str) -> str:
+    shown = text if text.isprintable() else repr(text)[1:-1]
+    return shown if len(shown) <= 200 else f"{shown[:197]}..."

@@ -1,0 +1,152 @@
+"""Which cells of a CSV file are wrong, where they stand, and a failure reason made from that.
+
+Runs after an import has failed: it reads the file once more, in DuckDB, and counts every wrong cell, but looks up
+the lines of the first few alone. Lines are exact, except that in a file with broken rows (too few cells, an open
+quote) the cells of other rows are left out when the rows can no longer be counted.
+"""
+
+# ruff: noqa: S608 -- names come from a checked schema, and all that goes into SQL is quoted
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import duckdb
+
+from shared.data import cells, csv_file
+from shared.data.csv_file import CsvFile
+from shared.data.scanning import name, raw_cells
+from shared.data.schemas import DatasetSchema
+
+MAX_REASON_CHARACTERS = 1000
+_MAX_SHOWN = 5
+_MAX_BROKEN_ROWS = 10_000  # remembered per file; a wrong separator breaks every row
+
+# DuckDB's error types; what it says about them is about its own options.
+_BROKEN_ROWS = {
+    "MISSING COLUMNS": "has fewer cells than the header",
+    "TOO MANY COLUMNS": "has more cells than the header; values with commas must be in quotes",
+    "UNQUOTED VALUE": "has a quote that is not closed, or text after a closing quote",
+    "LINE SIZE OVER MAXIMUM": f"is longer than {csv_file.MAX_RECORD_BYTES:,} bytes",
+    "INVALID ENCODING": "is not UTF-8",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BadCell:
+    """What is wrong with a cell, or with a whole row when `column` is None. `line` counts from 1."""
+
+    file: str
+    line: int
+    column: str | None
+    value: str | None
+    problem: str
+
+    def __str__(self) -> str:
+        place = f"{shortened(self.file, 80)} line {self.line}"
+        if self.column is not None:
+            place += f", column {shortened(self.column, 64)}"
+        what = json.dumps(shortened(self.value, 40), ensure_ascii=False) if self.value is not None else "the cell"
+        return f"{place}: {'the row ' if self.column is None else ''}{what} {self.problem}."
+
+
+@dataclass(frozen=True, kw_only=True)
+class BadCells:
+    """`first` in the order of their lines, a few at most; `count` of them all."""
+
+    first: list[BadCell]
+    count: int
+
+
+def find(connection: duckdb.DuckDBPyConnection, file: CsvFile, schema: DatasetSchema) -> BadCells:
+    """Read a file and check every cell. `connection` must be a fresh one. Raises duckdb.Error."""
+    suspects, count = _suspects(connection, file, schema)
+    places = _broken_rows(connection)
+    first = [_broken_row(file, *broken) for broken in places[:_MAX_SHOWN]]
+    if len(places) < _MAX_BROKEN_ROWS:
+        rows = {suspect.row for suspect in suspects}
+        lines = csv_file.lines_of(file, rows, [place for place, *_ in places])
+        if lines is not None:
+            first += [suspect.at(file.name, lines[suspect.row]) for suspect in suspects]
+    first.sort(key=lambda cell: cell.line)
+    return BadCells(first=first[:_MAX_SHOWN], count=count + len(places))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Suspect:
+    """A bad cell whose row is known by its number among those that DuckDB took."""
+
+    row: int
+    column: str
+    value: str | None
+    problem: str
+
+    def at(self, file: str, line: int) -> BadCell:
+        return BadCell(file=file, line=line, column=self.column, value=self.value, problem=self.problem)
+
+
+def _suspects(
+    connection: duckdb.DuckDBPyConnection, file: CsvFile, schema: DatasetSchema
+) -> tuple[list[_Suspect], int]:
+    """The first suspects by row and column, and the number of all."""
+    broken, shown = [], []
+    for field in schema.fields:
+        broken.append(f"({cells.is_broken(field, has_nul=file.has_nul)})")
+        shown.append(cells.problem(field, has_nul=file.has_nul))
+        shown.append(f"left({name(field.name)}, 60)")
+    numbered = f"""SELECT *, row_number() OVER () AS "row number" FROM
+        ({raw_cells([file], schema, f"store_rejects = true, rejects_limit = {_MAX_BROKEN_ROWS}")})"""
+    columns = ", ".join(f"{sql} AS c{number}" for number, sql in enumerate(shown))
+    connection.execute(
+        f"""CREATE TEMP TABLE bad_rows AS
+            SELECT "row number", {columns} FROM ({numbered}) WHERE {" OR ".join(broken)}"""
+    )
+    problems = " + ".join(f"count(c{number})" for number in range(0, len(shown), 2))
+    ((count,),) = connection.execute(f"SELECT {problems} FROM bad_rows").fetchall()
+    first = connection.execute(f'SELECT * FROM bad_rows ORDER BY "row number" LIMIT {_MAX_SHOWN}').fetchall()
+    suspects = [
+        _Suspect(row=row, column=field.name, value=value, problem=problem)
+        for row, *pairs in first
+        for field, problem, value in zip(schema.fields, pairs[0::2], pairs[1::2], strict=True)
+        if problem is not None
+    ]
+    return suspects[:_MAX_SHOWN], count
+
+
+def _broken_rows(connection: duckdb.DuckDBPyConnection) -> list[tuple[int, str, str]]:
+    """Place in bytes from 0, kind and beginning of the rows that could not be taken apart, in their order."""
+    return connection.execute(
+        """SELECT line_byte_position - 1, any_value(error_type::VARCHAR), any_value(left(csv_line, 60))
+           FROM reject_errors GROUP BY line_byte_position ORDER BY line_byte_position"""
+    ).fetchall()
+
+
+def _broken_row(file: CsvFile, place: int, kind: str, beginning: str) -> BadCell:
+    return BadCell(
+        file=file.name,
+        line=csv_file.line_at(file, place),
+        column=None,
+        value=beginning.strip("\r\n"),
+        problem=_BROKEN_ROWS.get(kind, "cannot be read as CSV"),
+    )
+
+
+def reason(found: Sequence[BadCells]) -> str:
+    """The failure reason for all files: the first bad cells in full, the rest counted; at most 1000 characters."""
+    count = sum(each.count for each in found)
+    first = [str(cell) for each in found for cell in each.first][:_MAX_SHOWN]
+    if count == 1:
+        return shortened(f"{first[0]} Correct it and create a new dataset import job.", MAX_REASON_CHARACTERS)
+    while True:
+        rest = f" And {count - len(first)} more." if count > len(first) else ""
+        text = f"{count} errors. {' '.join(first)}{rest} Correct them and create a new dataset import job."
+        if len(text) <= MAX_REASON_CHARACTERS:
+            return text
+        first.pop()
+
+
+def shortened(text: str, length: int) -> str:
+    """At most `length` characters; what goes is marked."""
+    return text if len(text) <= length else f"{text[: length - 3]}..."

@@ -1,0 +1,132 @@
+"""What a CSV cell must be for its field: each rule once, as SQL over the raw text and as words.
+
+Source: "Formatting your data" and the quotas of AWS's developer guide. Where AWS does not say, what would lose or
+change the value is refused: 1.5 or 1e3 for a whole number, NaN and infinity, a timestamp in milliseconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shared.data.scanning import literal, name
+from shared.data.schemas import Field
+
+MAX_ID_CHARACTERS = 256
+MAX_STRING_CHARACTERS = 1000  # categorical values, impressions and plain strings
+MAX_TEXT_CHARACTERS = 20_000  # of a textual field; the rest is cut off
+LATEST_TIMESTAMP = 100_000_000_000  # seconds: the year 5138; today in milliseconds is 17 times as much
+
+_IDS = frozenset({"USER_ID", "ITEM_ID", "ACTION_ID"})
+_PARQUET_TYPES = {
+    "string": "VARCHAR",
+    "long": "BIGINT",
+    "int": "INTEGER",
+    "float": "FLOAT",
+    "double": "DOUBLE",
+    "boolean": "BOOLEAN",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """`broken` is SQL, true for a cell that breaks the rule; `problem` ends the sentence about its value."""
+
+    broken: str
+    problem: str
+
+
+def rules(field: Field, *, has_nul: bool) -> list[Rule]:
+    """The rules of a field, the most telling first. An empty cell reads as NULL, quoted or not."""
+    raw = name(field.name)
+    of_type = [
+        Rule(broken=f"{raw} IS NOT NULL AND ({rule.broken})", problem=rule.problem)
+        for rule in _rules_of_type(field, has_nul)
+    ]
+    if field.nullable:
+        return of_type
+    return [Rule(broken=f"{raw} IS NULL", problem="is empty, but the schema does not allow null"), *of_type]
+
+
+def _rules_of_type(field: Field, has_nul: bool) -> list[Rule]:
+    raw, cast = name(field.name), _cast(field)
+    match field.type:
+        case "string":
+            return _rules_of_string(field, has_nul)
+        case "boolean":
+            return [Rule(broken=f"{raw} NOT IN ('true', 'false')", problem="is not true or false in lower case")]
+        case "float" | "double":
+            return [
+                # DuckDB reads 1_000 as a thousand.
+                Rule(broken=f"contains({raw}, '_')", problem="is not a number"),
+                Rule(broken=f"TRY_CAST({raw} AS DOUBLE) IS NULL", problem="is not a number"),
+                Rule(
+                    broken=f"{cast} IS NULL OR NOT isfinite({cast})",
+                    problem=f"is not a finite number within the range of {field.type}",
+                ),
+            ]
+        case _:
+            # The cast alone would round 1.5 and take 1e3; the pattern alone costs more for the usual digits.
+            unlike = f"{cast} IS NULL OR CAST({cast} AS VARCHAR) <> {raw}"
+            whole = Rule(
+                broken=f"({unlike}) AND NOT regexp_full_match(trim({raw}), '[+-]?[0-9]+')",
+                problem="is not a whole number",
+            )
+            fits = Rule(broken=f"{cast} IS NULL", problem=f"is out of the range of {field.type}")
+            return [whole, fits, *_rules_of_timestamp(field)]
+
+
+def _rules_of_string(field: Field, has_nul: bool) -> list[Rule]:
+    raw = name(field.name)
+    rules = []
+    if has_nul:
+        rules.append(Rule(broken=f"contains({raw}, chr(0))", problem="holds a NUL character"))
+    if not field.textual:
+        limit = MAX_ID_CHARACTERS if field.name in _IDS else MAX_STRING_CHARACTERS
+        # A string has at least as many bytes as characters, and counting bytes costs nothing.
+        rules.append(
+            Rule(
+                broken=f"strlen({raw}) > {limit} AND length({raw}) > {limit}",
+                problem=f"is too long. Length cannot be more than {limit} characters for {field.name}",
+            )
+        )
+    return rules
+
+
+def _rules_of_timestamp(field: Field) -> list[Rule]:
+    if not field.name.endswith("TIMESTAMP"):
+        return []
+    return [
+        Rule(
+            broken=f"{_cast(field)} > {LATEST_TIMESTAMP}",
+            problem="is not a time in seconds since 1970. It looks like milliseconds; divide by 1000",
+        )
+    ]
+
+
+def _cast(field: Field) -> str:
+    return f"TRY_CAST({name(field.name)} AS {_PARQUET_TYPES[field.type]})"
+
+
+def is_broken(field: Field, *, has_nul: bool) -> str:
+    """SQL: true for a cell that breaks any rule."""
+    return " OR ".join(f"({rule.broken})" for rule in rules(field, has_nul=has_nul)) or "false"
+
+
+def problem(field: Field, *, has_nul: bool) -> str:
+    """SQL: the words for the first rule that a cell breaks, or NULL."""
+    cases = [f"WHEN {rule.broken} THEN {literal(rule.problem)}" for rule in rules(field, has_nul=has_nul)]
+    return f"CASE {' '.join(cases)} END" if cases else "NULL"
+
+
+def value(field: Field, *, has_nul: bool) -> str:
+    """SQL: the typed value of a cell; the query ends with an error at one that breaks a rule."""
+    raw = name(field.name)
+    typed = _cast(field)
+    if field.textual:
+        typed = (
+            f"CASE WHEN strlen({raw}) > {MAX_TEXT_CHARACTERS} THEN left({raw}, {MAX_TEXT_CHARACTERS}) ELSE {raw} END"
+        )
+    elif field.type == "string":
+        typed = raw
+    broken = is_broken(field, has_nul=has_nul)
+    return f"CASE WHEN {broken} THEN error('a cell breaks a rule') ELSE {typed} END AS {raw}"

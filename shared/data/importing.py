@@ -1,0 +1,211 @@
+"""CSV files of one dataset, checked against its schema and written as one sorted Parquet file.
+
+One pass reads, checks, casts, sorts and writes within a memory limit, spilling beside the target. Only when it
+fails are the files read again to say which cells are wrong and where they stand. What a cell must be stands in
+``cells``, what a file must be in ``csv_file``; whether there is enough data to train is not asked here.
+"""
+
+# ruff: noqa: S608 -- names come from a checked schema, and all that goes into SQL is quoted
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from shared.data import bad_cells, cells, csv_file
+from shared.data.csv_file import CsvError, CsvFile
+from shared.data.scanning import literal, name, raw_cells
+from shared.data.schemas import DatasetSchema
+
+_MEMORY_BESIDE_DUCKDB_MB = 160  # Python, the CSV and Parquet readers' own buffers: measured, see benchmarks/importing
+_LEAST_MEMORY_MB = 256
+_SECONDS_BETWEEN_REPORTS = 0.5
+
+
+class ImportFailed(Exception):
+    """The files cannot be imported. The message is the job's failure reason, at most 1000 characters."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(bad_cells.shortened(reason, bad_cells.MAX_REASON_CHARACTERS))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imported:
+    """What was written: `rows` without repeats, `bytes` of the Parquet file."""
+
+    rows: int
+    bytes: int
+
+
+def import_csv(
+    files: Sequence[Path],
+    schema: DatasetSchema,
+    target: Path,
+    *,
+    memory_mb: int,
+    progress: Callable[[int], None],
+    min_rows: int = 0,
+) -> Imported:
+    """Import `files` into the new Parquet file `target`, with the columns of `schema`, named as declared there.
+
+    Events (interactions) are sorted by USER_ID, TIMESTAMP, then by their order in the files; those alike in all
+    columns count once, where the first of them stood. Users, items and actions are sorted by their id, by code
+    point; the last row of an id wins. Fewer than `min_rows` rows after that are refused.
+
+    `memory_mb` bounds the resident memory of the process, in MiB, and is at least 256. `progress` is called in
+    the caller's thread about twice a second with the rows done so far, an estimate over reading, sorting and
+    writing; what it raises ends the import. `target` appears whole or not at all, and is on the disk when this
+    returns. Raises ImportFailed.
+    """
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
+        workspace = Path(folder)
+        try:
+            sources = [csv_file.prepare(file, workspace) for file in files]
+        except CsvError as error:
+            raise ImportFailed(str(error)) from error
+        except OSError as error:
+            raise ImportFailed(
+                f"{Path(str(error.filename)).name} cannot be read: {error.strerror}. Check the file and the disk."
+            ) from error
+        for source in sources:
+            _check_header(source, schema)
+        draft = workspace / "draft.parquet"
+        rows = _write(sources, schema, draft, workspace, memory_mb, progress)
+        _check_number(rows, min_rows, sources)
+        _put_in_place(draft, target)
+    return Imported(rows=rows, bytes=target.stat().st_size)
+
+
+def _check_header(source: CsvFile, schema: DatasetSchema) -> None:
+    names = [column.upper() for column in source.header]
+    if missing := [field.name for field in schema.fields if field.name.upper() not in names]:
+        hint = f"Add them to the header of {source.name}, or use a schema without them."
+        if len(names) == 1 and any(separator in names[0] for separator in ";\t|"):
+            hint = f"The columns of {source.name} are not separated by commas; save it with commas."
+        raise ImportFailed(f"Input CSV is missing the following columns:[{', '.join(missing)}]. {hint}")
+    for field in schema.fields:
+        if names.count(field.name.upper()) > 1:
+            raise ImportFailed(f"The header of {source.name} names {field.name} twice. Remove one of the columns.")
+
+
+def _check_number(rows: int, min_rows: int, sources: Sequence[CsvFile]) -> None:
+    names = ", ".join(source.name for source in sources[:3])
+    if rows == 0:
+        raise ImportFailed(f"There are no rows below the header of {names}. Import at least one row.")
+    if rows < min_rows:
+        raise ImportFailed(
+            f"The files hold {rows} rows without duplicates; at least {min_rows} are needed. "
+            f"Add more rows to {names} and create a new dataset import job."
+        )
+
+
+def _write(
+    sources: Sequence[CsvFile],
+    schema: DatasetSchema,
+    draft: Path,
+    workspace: Path,
+    memory_mb: int,
+    progress: Callable[[int], None],
+) -> int:
+    query = f"COPY ({_rows(sources, schema)}) TO {literal(str(draft))} ({_parquet_options(schema)})"
+    try:
+        with _connect(workspace, memory_mb) as connection:
+            return _run(connection, query, sum(source.lines for source in sources), progress)
+    except duckdb.OutOfMemoryException as error:
+        raise ImportFailed(
+            f"The import needs more than {memory_mb} MiB of memory, or more room for temporary files. Raise "
+            "FORETASTE_IMPORT_MEMORY_MB, free disk space, or import fewer rows at a time."
+        ) from error
+    except duckdb.InvalidInputException as error:
+        reason = _reason(sources, schema, workspace, memory_mb)
+        raise ImportFailed(reason or f"The files cannot be read as CSV: {str(error).splitlines()[0]}") from error
+    except duckdb.IOException as error:
+        raise ImportFailed(
+            "The files could not be read, or the imported data could not be written. Check that there is space "
+            "left on the disk of the artifacts, then create a new dataset import job."
+        ) from error
+
+
+def _connect(workspace: Path, memory_mb: int) -> duckdb.DuckDBPyConnection:
+    memory_mb = max(memory_mb, _LEAST_MEMORY_MB)
+    connection = duckdb.connect(
+        config={
+            "memory_limit": f"{memory_mb - _MEMORY_BESIDE_DUCKDB_MB}MiB",
+            "temp_directory": str(workspace / "spilled"),
+            # Each thread holds buffers of its own.
+            "threads": max(1, min(len(os.sched_getaffinity(0)), memory_mb // 256)),
+            "autoload_known_extensions": False,
+            "autoinstall_known_extensions": False,
+        }
+    )
+    # Without these there is no query_progress(); they belong to a connection, not to the database.
+    connection.execute("SET enable_progress_bar = true; SET enable_progress_bar_print = false")
+    connection.execute("SET progress_bar_time = 0")
+    return connection
+
+
+def _run(connection: duckdb.DuckDBPyConnection, query: str, lines: int, progress: Callable[[int], None]) -> int:
+    """Run a COPY in a thread, so that this one can report, and end it when reporting raises. Rows written."""
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        running = pool.submit(lambda: connection.execute(query).fetchall())
+        try:
+            while not concurrent.futures.wait([running], _SECONDS_BETWEEN_REPORTS).done:
+                progress(int(lines * max(connection.query_progress(), 0.0) / 100))
+        except BaseException:
+            # The thread may not have begun its query, and an interrupt before that is forgotten.
+            while not concurrent.futures.wait([running], 0.05).done:
+                connection.interrupt()
+            raise
+        [(rows,)] = running.result()
+    progress(rows)
+    return int(rows)
+
+
+def _rows(sources: Sequence[CsvFile], schema: DatasetSchema) -> str:
+    """SQL: the checked, typed and sorted rows of all files without repeats."""
+    has_nul = any(source.has_nul for source in sources)
+    values = ", ".join(cells.value(field, has_nul=has_nul) for field in schema.fields)
+    columns = ", ".join(name(field.name) for field in schema.fields)
+    # row_number() OVER () streams: it numbers rows in the order of the files, whatever the number of threads.
+    # No field can be called "file order": names have no spaces.
+    read = f'SELECT {values}, row_number() OVER () AS "file order" FROM ({raw_cells(sources, schema)})'
+    if schema.key is None:
+        once = f'SELECT {columns}, min("file order") AS "file order" FROM ({read}) GROUP BY {columns}'
+        return f'SELECT {columns} FROM ({once}) ORDER BY "USER_ID", "TIMESTAMP", "file order"'
+    last = f'row_number() OVER (PARTITION BY {schema.key} ORDER BY "file order" DESC) = 1'
+    return f"SELECT {columns} FROM ({read}) QUALIFY {last} ORDER BY {schema.key}"
+
+
+def _parquet_options(schema: DatasetSchema) -> str:
+    # A row group is held in memory while it is written, and a text may have 20,000 characters.
+    rows = 10_240 if any(field.textual for field in schema.fields) else 122_880
+    return f"FORMAT parquet, ROW_GROUP_SIZE {rows}"
+
+
+def _put_in_place(draft: Path, target: Path) -> None:
+    _sync(draft)
+    os.replace(draft, target)
+    _sync(target.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _reason(sources: Sequence[CsvFile], schema: DatasetSchema, workspace: Path, memory_mb: int) -> str | None:
+    """Words for the bad cells of all files; None when there are none, as when a file was changed meanwhile."""
+    found = []
+    for source in sources:
+        with _connect(workspace, memory_mb) as connection:
+            found.append(bad_cells.find(connection, source, schema))
+    return bad_cells.reason(found) if any(each.count for each in found) else None

@@ -1,0 +1,54 @@
+"""SQL that gives the cells of CSV files as text, under the names of the schema. Checks and casts nothing."""
+
+# ruff: noqa: S608 -- names come from a checked schema, and all that goes into SQL is quoted
+
+from __future__ import annotations
+
+import glob
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+from shared.data import csv_file
+from shared.data.csv_file import CsvFile
+from shared.data.schemas import DatasetSchema
+
+
+def name(column: str) -> str:
+    """A column's name as SQL."""
+    return '"' + column.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """A string as SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def raw_cells(files: Sequence[CsvFile], schema: DatasetSchema, options: str = "") -> str:
+    """A SELECT of the schema's columns as VARCHAR, files and rows in order; an empty cell is NULL.
+
+    The headers must hold every column of the schema; case does not matter, and other columns are left out.
+    `options` go to ``read_csv`` as they are.
+    """
+    alike = itertools.groupby(files, key=lambda file: file.header)
+    return " UNION ALL ".join(
+        f"SELECT {_columns(header, schema)} FROM {_read_csv([file.path for file in group], header, options)}"
+        for header, group in alike
+    )
+
+
+def _columns(header: Sequence[str], schema: DatasetSchema) -> str:
+    places = {column.upper(): place for place, column in enumerate(header)}
+    return ", ".join(f"c{places[field.name.upper()]} AS {name(field.name)}" for field in schema.fields)
+
+
+def _read_csv(paths: Sequence[Path], header: Sequence[str], options: str) -> str:
+    # DuckDB expands patterns even in the name of a file that exists.
+    files = ", ".join(literal(glob.escape(str(path.absolute()))) for path in paths)
+    columns = ", ".join(f"c{place}: 'VARCHAR'" for place in range(len(header)))
+    # Nothing is guessed: a guess is made from the first rows alone.
+    dialect = """delim = ',', quote = '"', escape = '"', nullstr = '', compression = 'none', encoding = 'utf-8'"""
+    return (
+        f"read_csv([{files}], auto_detect = false, header = true, columns = {{{columns}}}, {dialect}, "
+        f"max_line_size = {csv_file.MAX_RECORD_BYTES}{options and ', ' + options})"
+    )

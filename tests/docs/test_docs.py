@@ -1,0 +1,72 @@
+"""The docs say what the code does, or the suite fails."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+
+from docs import generate
+from shared import messages, recipes, settings
+from shared.aws import model
+
+ROOT = Path(__file__).parents[2]
+WORDS = (ROOT / "docs" / "glossary.md").read_text()
+
+
+def test_the_generated_pages_are_current() -> None:
+    assert generate.outdated() == []
+
+
+@pytest.mark.parametrize("service", model.SERVICES)
+def test_every_operation_is_listed(service: str) -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    for operation in model.operations(service):
+        assert f"| {operation} |" in page
+
+
+def test_every_remark_is_about_an_operation() -> None:
+    known = {name for service in model.SERVICES for name in model.operations(service)}
+    assert set(generate.NOTES) <= known
+
+
+def test_every_recipe_and_hyperparameter_is_listed() -> None:
+    page = (ROOT / "docs" / "recipes.md").read_text()
+    for recipe in recipes.RECIPES.values():
+        assert f"## {recipe.name}\n" in page
+        for parameter in recipe.hyperparameters:
+            assert f"| {parameter.name} |" in page
+
+
+def test_every_setting_and_message_is_listed() -> None:
+    page = (ROOT / "docs" / "settings.md").read_text()
+    for field in dataclasses.fields(settings.Settings):
+        assert f"`FORETASTE_{field.name.upper()}`" in page
+    traffic = (ROOT / "docs" / "messages.md").read_text()
+    for wire in messages.BY_WIRE:
+        assert f"`{wire}`" in traffic
+
+
+@pytest.mark.parametrize("word", ["command", "fact", "record", "lease", "attempt", "reconciler", "artifact", "note"])
+def test_the_glossary_has_the_words_of_the_house(word: str) -> None:
+    assert re.search(rf"^\*\*{word}", WORDS, re.MULTILINE | re.IGNORECASE)
+
+
+def test_every_file_that_the_docs_name_exists() -> None:
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        for path in re.findall(r"`((?:services|workers|shared|tests|benchmarks|docs)/[\w/.]+)`", page.read_text()):
+            assert (ROOT / path).exists(), f"{page.name} names {path}"
+
+
+def test_no_status_is_spelt_outside_the_lifecycle() -> None:
+    """The words of AWS's statuses stand in shared/lifecycle.py alone."""
+    from shared import lifecycle
+
+    statuses = [value for name, value in vars(lifecycle).items() if name.isupper() and isinstance(value, str) and value]
+    pattern = re.compile("|".join(f"[\"']{re.escape(status)}[\"']" for status in statuses))
+    for folder in ("services", "workers", "shared", "benchmarks"):
+        for path in (ROOT / folder).rglob("*"):
+            if path.suffix in (".py", ".lua") and path != ROOT / "shared" / "lifecycle.py":
+                assert not pattern.search(path.read_text()), path

@@ -1,0 +1,181 @@
+"""What the tests of operations stand on: names nobody else uses, and resources that are ready."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import random
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.conftest import System, until
+
+INTERACTIONS = {
+    "type": "record",
+    "name": "Interactions",
+    "namespace": "com.amazonaws.personalize.schema",
+    "fields": [
+        {"name": "USER_ID", "type": "string"},
+        {"name": "ITEM_ID", "type": "string"},
+        {"name": "TIMESTAMP", "type": "long"},
+        {"name": "EVENT_TYPE", "type": "string"},
+        {"name": "DEVICE_KIND", "type": ["null", "string"]},
+    ],
+    "version": "1.0",
+}
+HRNN = "arn:aws:personalize:::recipe/aws-hrnn"
+ROLE = "arn:aws:iam::000000000000:role/personalize"
+
+_numbers = itertools.count()
+
+
+@contextmanager
+def refused(code: str, message: str = "") -> Iterator[None]:
+    """The block must be refused with AWS's error of this name and a message in which the pattern is found."""
+    with pytest.raises(ClientError) as refusal:
+        yield
+    error = refusal.value.response["Error"]
+    assert error["Code"] == code, error
+    assert re.search(message, error["Message"]), error
+
+
+@dataclass
+class Maker:
+    """Makes resources through the API and waits until they are usable."""
+
+    client: Any
+    folder: Path
+
+    def name(self) -> str:
+        return f"t{next(_numbers)}"
+
+    def settled(self, operation: str, member: str, arn: str, seconds: float = 60.0) -> dict[str, Any]:
+        """What Describe answers once the resource is no longer moving."""
+        describe: Callable[..., dict[str, Any]] = getattr(self.client, f"describe_{operation}")
+
+        def look() -> dict[str, Any] | None:
+            found: dict[str, Any] = describe(**{f"{member}Arn": arn})[member]
+            done = found["status"] in ("ACTIVE", "CREATE FAILED", "CREATE STOPPED")
+            return found if done else None
+
+        return until(look, seconds, arn)
+
+    def gone(self, operation: str, member: str, arn: str) -> None:
+        describe = getattr(self.client, f"describe_{operation}")
+
+        def look() -> bool:
+            try:
+                describe(**{f"{member}Arn": arn})
+            except self.client.exceptions.ResourceNotFoundException:
+                return True
+            return False
+
+        until(look, 20, f"the end of {arn}")
+
+    def schema(self, document: dict[str, Any] | None = None, **more: str) -> str:
+        text = json.dumps(document or INTERACTIONS)
+        return str(self.client.create_schema(name=self.name(), schema=text, **more)["schemaArn"])
+
+    def group(self) -> str:
+        arn = str(self.client.create_dataset_group(name=self.name())["datasetGroupArn"])
+        self.settled("dataset_group", "datasetGroup", arn)
+        return arn
+
+    def dataset(self, group: str | None = None, schema: str | None = None) -> str:
+        created = self.client.create_dataset(
+            name=self.name(),
+            schemaArn=schema or self.schema(),
+            datasetGroupArn=group or self.group(),
+            datasetType="Interactions",
+        )
+        arn = str(created["datasetArn"])
+        self.settled("dataset", "dataset", arn)
+        return arn
+
+    def bucket(self) -> str:
+        bucket = f"bucket-{self.name()}"
+        (self.folder / "s3" / bucket).mkdir(parents=True)
+        return bucket
+
+    def csv(self, rows: int = 1200, users: int = 40, items: int = 20, header: str = "") -> str:
+        """The location of a CSV with interactions: everybody goes round the items in one order."""
+        bucket = self.bucket()
+        rng = random.Random(7)
+        with (self.folder / "s3" / bucket / "interactions.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow((header or "USER_ID,ITEM_ID,TIMESTAMP,EVENT_TYPE,DEVICE_KIND").split(","))
+            start = [rng.randrange(items) for _ in range(users)]
+            for number in range(rows):
+                user, step = number % users, number // users
+                item = (start[user] + step) % items
+                kind = "tv" if item % 2 else ""
+                writer.writerow((f"u{user}", f"i{item}", 1_600_000_000 + step * 600 + user, "watch", kind))
+        return f"s3://{bucket}/interactions.csv"
+
+    def started_import(self, dataset: str, location: str, **more: Any) -> str:
+        created = self.client.create_dataset_import_job(
+            jobName=self.name(), datasetArn=dataset, dataSource={"dataLocation": location}, roleArn=ROLE, **more
+        )
+        return str(created["datasetImportJobArn"])
+
+    def imported(self, dataset: str, location: str, **more: Any) -> dict[str, Any]:
+        return self.settled("dataset_import_job", "datasetImportJob", self.started_import(dataset, location, **more))
+
+    def solution(self, group: str | None = None, **more: Any) -> str:
+        arn = self.client.create_solution(
+            name=self.name(), datasetGroupArn=group or self.group(), recipeArn=HRNN, **more
+        )["solutionArn"]
+        self.settled("solution", "solution", arn)
+        return str(arn)
+
+    def tracker(self, group: str) -> tuple[str, str]:
+        created = self.client.create_event_tracker(name=self.name(), datasetGroupArn=group)
+        self.settled("event_tracker", "eventTracker", created["eventTrackerArn"])
+        return created["eventTrackerArn"], created["trackingId"]
+
+
+@pytest.fixture(scope="session")
+def personalize(system: System) -> Any:
+    return system.personalize
+
+
+@pytest.fixture(scope="session")
+def make(system: System, personalize: Any) -> Maker:
+    return Maker(personalize, system.folder)
+
+
+@dataclass(frozen=True)
+class Life:
+    """A small recommender that stands, made once and only read by the tests."""
+
+    group: str
+    dataset: str
+    solution: str
+    version: str
+    campaign: str
+    tracking_id: str
+
+
+@pytest.fixture(scope="session")
+def life(make: Maker) -> Life:
+    group = make.group()
+    dataset = make.dataset(group)
+    job = make.imported(dataset, make.csv())
+    assert job["status"] == "ACTIVE", job
+    solution = make.solution(group)
+    version = make.client.create_solution_version(solutionArn=solution)["solutionVersionArn"]
+    trained = make.settled("solution_version", "solutionVersion", version, 120)
+    assert trained["status"] == "ACTIVE", trained
+    campaign = make.client.create_campaign(name=make.name(), solutionVersionArn=version)["campaignArn"]
+    deployed = make.settled("campaign", "campaign", campaign)
+    assert deployed["status"] == "ACTIVE", deployed
+    _, tracking_id = make.tracker(group)
+    return Life(group, dataset, solution, version, campaign, tracking_id)

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.conftest import System
+from tests.operations.conftest import Life, Maker, refused
+
+
+@pytest.fixture(scope="session")
+def runtime(system: System) -> Any:
+    return system.runtime
+
+
+def test_it_answers_items_by_falling_score(runtime: Any, life: Life) -> None:
+    answer = runtime.get_recommendations(campaignArn=life.campaign, userId="u1")
+    scores = [item["score"] for item in answer["itemList"]]
+    assert len({item["itemId"] for item in answer["itemList"]}) == len(answer["itemList"]) == 20
+    assert scores == sorted(scores, reverse=True)
+    assert all(round(score, 7) == score for score in scores)
+    # The catalogue has 20 items and all are answered: the softmax is over the whole of it.
+    assert sum(scores) == pytest.approx(1.0, abs=1e-5)
+    assert len(answer["recommendationId"]) <= 40
+
+
+def test_every_answer_has_an_id_of_its_own(runtime: Any, life: Life) -> None:
+    ids = {runtime.get_recommendations(campaignArn=life.campaign, userId="u1")["recommendationId"] for _ in range(3)}
+    assert len(ids) == 3
+
+
+def test_a_shorter_list_is_the_beginning_of_a_longer_one(runtime: Any, life: Life) -> None:
+    longer = runtime.get_recommendations(campaignArn=life.campaign, userId="u2", numResults=10)["itemList"]
+    shorter = runtime.get_recommendations(campaignArn=life.campaign, userId="u2", numResults=3)["itemList"]
+    assert [item["itemId"] for item in shorter] == [item["itemId"] for item in longer[:3]]
+    assert runtime.get_recommendations(campaignArn=life.campaign, userId="u2", numResults=0)["itemList"] == []
+
+
+def test_unknown_users_get_the_same_popular_items(runtime: Any, life: Life) -> None:
+    one, two = (
+        runtime.get_recommendations(campaignArn=life.campaign, userId=user)["itemList"] for user in ("new", "newer")
+    )
+    assert one == two
+
+
+@pytest.mark.parametrize(
+    ("request_", "code", "message"),
+    [
+        ({"userId": "u"}, "InvalidInputException", "campaignArn is required"),
+        ({"campaignArn": "{campaign}"}, "InvalidInputException", "userId is required"),
+        ({"campaignArn": "{campaign}", "userId": "u", "numResults": 501}, "InvalidInputException", "at most 500"),
+        ({"campaignArn": "{campaign}", "userId": "u" * 257}, "ValidationException", "256"),
+        (
+            {"campaignArn": "{campaign}", "userId": "u", "filterArn": "arn:aws:personalize:r:a:filter/f"},
+            "InvalidInputException",
+            "filterArn",
+        ),
+        (
+            {"campaignArn": "arn:aws:personalize:us-east-1:000000000000:campaign/none", "userId": "u"},
+            "ResourceNotFoundException",
+            "The given campaign does not exist",
+        ),
+        ({"campaignArn": "nonsense", "userId": "u"}, "ValidationException", "campaignArn"),
+    ],
+)
+def test_what_cannot_be_answered_is_refused(
+    runtime: Any, life: Life, request_: dict[str, Any], code: str, message: str
+) -> None:
+    request = {member: life.campaign if value == "{campaign}" else value for member, value in request_.items()}
+    with refused(code, message):
+        runtime.get_recommendations(**request)
+
+
+def test_not_found_is_404_here(runtime: Any) -> None:
+    with pytest.raises(runtime.exceptions.ResourceNotFoundException) as refusal:
+        runtime.get_recommendations(campaignArn="arn:aws:personalize:us-east-1:000000000000:campaign/none", userId="u")
+    assert refusal.value.response["ResponseMetadata"]["HTTPStatusCode"] == 404
+
+
+def test_a_campaign_that_is_being_created_does_not_answer_yet(
+    runtime: Any, personalize: Any, make: Maker, life: Life
+) -> None:
+    arn = personalize.create_campaign(name=make.name(), solutionVersionArn=life.version)["campaignArn"]
+    status = personalize.describe_campaign(campaignArn=arn)["campaign"]["status"]
+    if status != "ACTIVE":
+        with refused("InvalidInputException", "status CREATE"):
+            runtime.get_recommendations(campaignArn=arn, userId="u")
+    make.settled("campaign", "campaign", arn)
+    assert runtime.get_recommendations(campaignArn=arn, userId="u")["itemList"]
+    personalize.delete_campaign(campaignArn=arn)

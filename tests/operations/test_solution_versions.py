@@ -1,0 +1,126 @@
+"""Create, Describe and List of solution versions, StopSolutionVersionCreation, GetSolutionMetrics."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from typing import Any
+
+import pytest
+
+from tests.conftest import until
+from tests.operations.conftest import HRNN, Life, Maker, refused
+
+METRICS = [
+    "coverage",
+    "mean_reciprocal_rank_at_25",
+    "normalized_discounted_cumulative_gain_at_10",
+    "normalized_discounted_cumulative_gain_at_25",
+    "normalized_discounted_cumulative_gain_at_5",
+    "precision_at_10",
+    "precision_at_25",
+    "precision_at_5",
+]
+
+
+def test_it_is_trained(personalize: Any, life: Life) -> None:
+    assert re.fullmatch(re.escape(life.solution) + "/[0-9a-f]{8}", life.version)
+    version = personalize.describe_solution_version(solutionVersionArn=life.version)["solutionVersion"]
+    assert version["status"] == "ACTIVE"
+    assert version["name"] == life.version.partition(":solution/")[2]
+    assert (version["solutionArn"], version["datasetGroupArn"], version["recipeArn"]) == (
+        life.solution,
+        life.group,
+        HRNN,
+    )
+    assert (version["trainingMode"], version["trainingType"]) == ("FULL", "MANUAL")
+    assert version["trainingHours"] >= 0
+    [listed] = personalize.list_solution_versions(solutionArn=life.solution)["solutionVersions"]
+    assert (listed["solutionVersionArn"], listed["status"]) == (life.version, "ACTIVE")
+
+
+def test_its_metrics_are_aws_eight_and_beat_the_baseline_on_a_pattern(personalize: Any, life: Life) -> None:
+    answer = personalize.get_solution_metrics(solutionVersionArn=life.version)
+    assert list(answer["metrics"]) == METRICS
+    assert all(0 <= value <= 1 and round(value, 4) == value for value in answer["metrics"].values())
+    baseline = json.loads(answer["ResponseMetadata"]["HTTPHeaders"]["x-foretaste-baseline"])
+    assert list(baseline) == METRICS
+    best = "normalized_discounted_cumulative_gain_at_5"
+    assert answer["metrics"][best] > baseline[best]
+
+
+def test_too_little_data_fails_with_aws_text(personalize: Any, make: Maker) -> None:
+    group = make.group()
+    dataset = make.dataset(group)
+    make.imported(dataset, make.csv(rows=1200, users=10))
+    version = personalize.create_solution_version(solutionArn=make.solution(group))["solutionVersionArn"]
+    ended = make.settled("solution_version", "solutionVersion", version)
+    assert ended["status"] == "CREATE FAILED"
+    assert "fewer than 25 users with at least 2 interactions each" in ended["failureReason"]
+    assert "trainingHours" not in ended
+    with refused("ResourceInUseException", "CREATE FAILED"):
+        personalize.get_solution_metrics(solutionVersionArn=version)
+
+
+def test_an_event_type_without_enough_events_fails(personalize: Any, make: Maker, life: Life) -> None:
+    solution = make.solution(life.group, eventType="Purchase")
+    version = personalize.create_solution_version(solutionArn=solution)["solutionVersionArn"]
+    ended = make.settled("solution_version", "solutionVersion", version)
+    assert "Dataset has fewer than 1000 interactions after filtering by event type: Purchase" in ended["failureReason"]
+
+
+def test_a_group_without_interactions_fails(personalize: Any, make: Maker) -> None:
+    version = personalize.create_solution_version(solutionArn=make.solution())["solutionVersionArn"]
+    ended = make.settled("solution_version", "solutionVersion", version)
+    assert (ended["status"], "no interactions" in ended["failureReason"]) == ("CREATE FAILED", True)
+
+
+def test_an_import_under_way_is_waited_for(personalize: Any, make: Maker) -> None:
+    group = make.group()
+    dataset = make.dataset(group)
+    solution = make.solution(group)
+    job = make.started_import(dataset, make.csv(rows=20_000))
+    with refused("ResourceInUseException", job):
+        personalize.create_solution_version(solutionArn=solution)
+    make.settled("dataset_import_job", "datasetImportJob", job)
+
+
+@pytest.mark.parametrize("mode", ["UPDATE", "AUTOTRAIN"])
+def test_a_mode_the_recipe_does_not_have_is_refused(personalize: Any, life: Life, mode: str) -> None:
+    with refused("InvalidInputException", mode):
+        personalize.create_solution_version(solutionArn=life.solution, trainingMode=mode)
+
+
+def test_an_unknown_solution_is_not_found(personalize: Any) -> None:
+    with refused("ResourceNotFoundException", "The given solution does not exist"):
+        personalize.create_solution_version(solutionArn="arn:aws:personalize:us-east-1:000000000000:solution/none")
+
+
+def test_a_running_training_is_stopped_within_five_seconds(personalize: Any, make: Maker) -> None:
+    group = make.group()
+    make.imported(make.dataset(group), make.csv(rows=60_000, users=600, items=400))
+    version = personalize.create_solution_version(solutionArn=make.solution(group))["solutionVersionArn"]
+
+    def progress() -> dict[str, Any] | None:
+        answer = personalize.describe_solution_version(solutionVersionArn=version)
+        header = answer["ResponseMetadata"]["HTTPHeaders"].get("x-foretaste-progress")
+        told: dict[str, Any] = json.loads(header) if header else {}
+        return told if told.get("epoch") else None
+
+    told = until(progress, 60, "the first epoch")
+    assert told["epochs"] >= told["epoch"]
+    personalize.stop_solution_version_creation(solutionVersionArn=version)
+    asked = time.monotonic()
+    ended = make.settled("solution_version", "solutionVersion", version)
+    assert ended["status"] == "CREATE STOPPED"
+    assert time.monotonic() - asked < 5
+    with refused("InvalidInputException", "CREATE STOPPED"):
+        personalize.stop_solution_version_creation(solutionVersionArn=version)
+    with refused("ResourceInUseException", "CREATE STOPPED"):
+        personalize.create_campaign(name=make.name(), solutionVersionArn=version)
+
+
+def test_one_that_is_ready_cannot_be_stopped(personalize: Any, life: Life) -> None:
+    with refused("InvalidInputException", "ACTIVE"):
+        personalize.stop_solution_version_creation(solutionVersionArn=life.version)
