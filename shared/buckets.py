@@ -245,7 +245,8 @@ class S3Buckets:
         import boto3
         from botocore.config import Config
 
-        return boto3.client(
+        # boto3's default session would keep the credentials of the process's first look.
+        return boto3.session.Session().client(
             "s3",
             endpoint_url=self._endpoint_url,
             config=Config(connect_timeout=10, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 3}),

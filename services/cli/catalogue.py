@@ -1,4 +1,4 @@
-"""A made-up film catalogue and its audience: the demo's data when it is given none. No real film is in it.
+"""A made-up film catalogue and its audience: the demo's data when it is given none.
 
 It is the same on every run and has ml-100k's size. What a model can learn is planted: viewers have favourite
 genres, watch a genre per session, go from a genre to the one that follows it, and from a film to its sequel.
@@ -24,7 +24,7 @@ NINETY_DAYS = 90 * 24 * 3600
 ADJECTIVES = (
     "Amber Ashen Bitter Blue Borrowed Broken Copper Crimson Distant Double Eleventh Empty Final First "
     "Forgotten Frozen Gentle Gilded Golden Hidden Hollow Honest Iron Last Long Lost Midnight Narrow "
-    "Northern Paper Patient Quiet Restless Scarlet Second Secret Silver Sleeping Southern Stolen Tender "
+    "Northern Paper Patient Quiet Restless Saffron Second Secret Silver Sleeping Southern Stolen Tender "
     "Thirteenth Unwritten Velvet White"
 )
 
@@ -33,7 +33,7 @@ SUBJECTS = {
     "Western": "Canyon Saddle Prairie Marshal Stagecoach Coyote Homestead Ranch Outlaw Badlands",
     "Science Fiction": "Orbit Nebula Airlock Android Colony Starfall Reactor Comet Signal Terraformer",
     "Animation": "Teapot Kite Dragonling Puddle Button Hedgehog Cloudlet Snowglobe Otter Lantern",
-    "Romance": "Letter Promenade Waltz Orchard Bouquet Balcony Summer Rendezvous Violin Harbour",
+    "Romance": "Keepsake Promenade Waltz Orchard Bouquet Balcony Summer Rendezvous Violin Harbour",
     "Crime": "Alibi Ledger Safehouse Getaway Warehouse Informer Syndicate Verdict Heist Counterfeit",
     "Fantasy": "Grimoire Citadel Griffin Rune Enchanter Moonblade Oracle Labyrinth Crown Willowwood",
     "Documentary": "Glacier Estuary Migration Archive Reef Steppe Workshop Expedition Harvest Monsoon",
@@ -42,7 +42,7 @@ SUBJECTS = {
     "War": "Bunker Convoy Armistice Trench Battalion Bridgehead Radioman Ration Siege Sortie",
     "Musical": "Chorus Overture Spotlight Refrain Encore Tapdancer Ballroom Melody Footlight Cabaret",
     "Mystery": "Cipher Lighthouse Portrait Footprint Sleeper Manuscript Key Pavilion Stranger Telegram",
-    "Adventure": "Compass Lagoon Caravel Summit Treasure Rapids Jungle Map Voyage Idol",
+    "Adventure": "Sextant Lagoon Caravel Summit Treasure Rapids Jungle Map Voyage Idol",
     "Sports": "Sprint Underdog Scrimmage Goalkeeper Regatta Marathon Southpaw Podium Comeback Derby",
 }
 NUMERALS = ("", " II", " III", " IV", " V", " VI")

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 RECIPE = "aws-hrnn"
 VIEWERS = 3
 NEWEST = 5
+ASKED = 50
 SHOWN = 8
 EVENTS = 3
 
@@ -72,7 +73,7 @@ def demo(data: Path | None, data_dir: Path | None, port: int, exit_when_done: bo
         with step(console, "system") as shown:
             shown.show("starting Redis, 4 HTTP services, 5 workers")
             system = stack.enter_context(local_system(wishes, say=say, stopping=stopping))
-            shown.show(f"Redis, 4 HTTP services, 5 workers; {system.url}")
+            shown.conclude(f"Redis, 4 HTTP services, 5 workers; {system.url}")
         try:
             with signals.raised(stopping):
                 _Demo(console, system, folder, bucket).run()
@@ -89,7 +90,9 @@ def _made_up(folder: Path, console: Console) -> Path:
 
     with step(console, "catalogue") as shown:
         catalogue.write(folder)
-        shown.show(f"{catalogue.USERS} viewers, {catalogue.ITEMS:,} films, {catalogue.INTERACTIONS:,} views, made up")
+        shown.conclude(
+            f"{catalogue.USERS} viewers, {catalogue.ITEMS:,} films, {catalogue.INTERACTIONS:,} views, made up"
+        )
     return folder
 
 
@@ -145,21 +148,22 @@ class _Demo:
         with step(console, "dataset group") as shown:
             found = tables.read(self._folder)
             group = life.dataset_group(shown.watch)
-            shown.show(self._bucket)
+            shown.conclude(self._bucket)
         for table in found:
             self._import(group, table)
         with step(console, "solution") as shown:
             solution = life.solution(group, RECIPE, shown.watch)
-            shown.show(RECIPE)
+            shown.conclude(RECIPE)
         with step(console, "solution version: training") as shown:
             version = life.solution_version(solution, shown.watch, again=False)
             metrics = life.metrics(version)
+            shown.conclude(f"NDCG@25 {metrics.model['normalized_discounted_cumulative_gain_at_25']:.4f}")
         with step(console, "campaign") as shown:
             campaign = life.campaign(solution, version, shown.watch)
-            shown.show("loaded, and a canary scored")
+            shown.conclude("loaded, and a canary scored")
         with step(console, "event tracker") as shown:
             tracking_id = life.event_tracker(group, shown.watch)
-            shown.show(tracking_id)
+            shown.conclude(tracking_id)
         return _Deployed(campaign, tracking_id, metrics)
 
     def _import(self, group: str, table: Table) -> None:
@@ -168,16 +172,12 @@ class _Demo:
             dataset = self._life.dataset(group, table.dataset_type, table.schema, shown.watch)
         with step(self._console, f"{kind}: import") as shown:
             location = f"s3://{self._bucket}/{table.path.name}"
-            self._life.dataset_import(
-                dataset,
-                f"{self._bucket}-{kind}",
-                location,
-                lambda status, progress: shown.watch(status, {"total": table.rows, **progress}),
-            )
-            shown.show(f"{table.rows:,} rows of {location}")
+            shown.rows = table.rows
+            self._life.dataset_import(dataset, f"{self._bucket}-{kind}", location, shown.watch)
+            shown.conclude(f"{table.rows:,} rows of {location}")
 
     def _recommend(self, campaign: str, user_id: str) -> list[str]:
-        answer = self._life.aws.runtime.get_recommendations(campaignArn=campaign, userId=user_id, numResults=SHOWN)
+        answer = self._life.aws.runtime.get_recommendations(campaignArn=campaign, userId=user_id, numResults=ASKED)
         return [item["itemId"] for item in answer["itemList"]]
 
     def _title(self, item_id: str) -> str:
@@ -188,7 +188,7 @@ class _Demo:
         grid.add_column(f"newest of {viewer.interactions} interactions", ratio=1)
         grid.add_column("recommended", ratio=1)
         newest = [self._title(item) for item in reversed(viewer.newest)]
-        for row, item in enumerate(items):
+        for row, item in enumerate(items[:SHOWN]):
             grid.add_row(newest[row] if row < len(newest) else "", self._title(item))
         return grid
 
@@ -196,7 +196,7 @@ class _Demo:
         """Let the first user take to what another one is recommended, and show what that does to the list."""
         user, before = viewers[0].user_id, lists[0]
         # The user of other tastes: whose list has least in common with the first one's.
-        others = min(lists[1:] or [before], key=lambda items: len({*items} & {*before}))
+        others = min(lists[1:] or [before], key=lambda items: len({*items[:SHOWN]} & {*before[:SHOWN]}))
         picked = [item for item in others if item not in before][:EVENTS] or list(others[:EVENTS])
         aws, kind = self._life.aws, self._viewing.event_type()
         sent = time.perf_counter()
@@ -221,9 +221,8 @@ class _Demo:
         grid.add_column("before", ratio=1)
         grid.add_column("after", ratio=1)
         grid.add_column("moved", justify="right")
-        for row, item in enumerate(after):
-            was = self._title(before[row]) if row < len(before) else ""
-            grid.add_row(was, self._title(item), _moved(before, item, row))
+        for row, item in enumerate(after[:SHOWN]):
+            grid.add_row(self._title(before[row]), self._title(item), _moved(before, item, row))
         self._console.print(grid)
 
 

@@ -44,9 +44,10 @@ def import_data(folder: Path, name: str, bucket: str | None, data_dir: Path | No
             if bucket is None:
                 _copy(table.path, _bucket(data_dir or DEFAULT_DATA_DIR, name))
             dataset = life.dataset(group, table.dataset_type, table.schema, shown.watch)
+            shown.rows = table.rows
             location = f"s3://{bucket or name}/{table.path.name}"
             life.dataset_import(dataset, f"{job}-{table.dataset_type.lower()}", location, shown.watch)
-            shown.show(f"{table.rows:,} rows of {location}")
+            shown.conclude(f"{table.rows:,} rows of {location}")
 
 
 def _bucket(data_dir: Path, name: str) -> Path:

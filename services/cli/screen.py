@@ -42,6 +42,8 @@ class Step:
         self._task = bars.add_task(title, total=None, note="") if bars else None
         self._said = time.monotonic()
         self.note = ""
+        #: How many rows there are to import, where that is known.
+        self.rows: int | None = None
 
     def show(self, note: str, *, done: float | None = None, total: float | None = None) -> None:
         """Without ``total`` the bar only says that something happens."""
@@ -52,12 +54,16 @@ class Step:
             self._console.print(f"  {self._title}: {note}", highlight=False)
         self.note = note
 
+    def conclude(self, note: str) -> None:
+        """What stays on the screen beside the step when it is over."""
+        self.note = note
+
     def watch(self, _status: str, progress: Mapping[str, Any]) -> None:
         """Show what a resource reports of itself while it is made."""
         if "epochs" in progress:
             self.show(describe(progress), done=progress.get("epoch"), total=progress["epochs"])
         elif "rows" in progress:
-            self.show(f"{progress['rows']:,} rows", done=progress["rows"], total=progress.get("total"))
+            self.show(f"{progress['rows']:,} rows", done=progress["rows"], total=self.rows)
 
     def finish(self, note: str, seconds: float) -> None:
         if self._bars is not None and self._task is not None:

@@ -42,8 +42,9 @@ REQUIRED = {"Interactions": ("USER_ID", "ITEM_ID", "TIMESTAMP"), "Items": ("ITEM
 MOST_OWN = {"Interactions": 5, "Items": 100, "Users": 25}
 LONGEST_STRING = 1000  # characters; a longer value must be textual
 
-INTEGER = r"-?(0|[1-9]\d{0,17})"  # a leading zero makes it a code, not a number
-NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
+# A leading zero makes it a code, not a number.
+INTEGER = r"-?(0|[1-9]\d{0,17})"
+NUMBER = r"[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +86,9 @@ def _table(path: Path, dataset_type: str) -> Table | None:
     rows, columns = _columns(path)
     names = {column.name for column in columns}
     if missing := [name for name in REQUIRED[dataset_type] if name not in names]:
-        raise UnusableFolder(f"{path} has no column {', '.join(missing)}; it has {', '.join(sorted(names))}")
+        raise UnusableFolder(
+            f"{path} has no column {', '.join(missing)}; it has {', '.join(column.name for column in columns)}"
+        )
     fixed = [
         {"name": name, "type": _nullable(kind, name in REQUIRED[dataset_type] or column.filled == rows)}
         for column in columns

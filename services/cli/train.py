@@ -26,12 +26,12 @@ def train(name: str, recipe: str, deploy: bool, data_dir: Path | None) -> None:
     with step(console, "solution") as shown:
         group = life.dataset_group(shown.watch)
         solution = life.solution(group, recipe, shown.watch)
-        shown.show(solution)
+        shown.conclude(solution)
     with step(console, "solution version") as shown:
         version = life.solution_version(solution, shown.watch)
-        shown.show(version)
+        shown.conclude(version)
     metrics = life.metrics(version)
     console.print(metrics_table(recipe, metrics.model, metrics.popularity))
     if deploy:
         with step(console, "campaign") as shown:
-            shown.show(life.campaign(solution, version, shown.watch))
+            shown.conclude(life.campaign(solution, version, shown.watch))

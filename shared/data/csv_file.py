@@ -7,8 +7,10 @@ one of these, and walked line by line only when the line of a bad row is asked f
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import re
+import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,12 +28,23 @@ _FOREIGN = {
     b"\xfe\xff": "encoded in UTF-16. Save it as UTF-8",
 }
 
-# A quoted value begins with the cell, perhaps after spaces; a quote further on is a letter like any other.
-_OPENING = re.compile(rb'(?:^|,) *"')
-_CLOSING = re.compile(rb'(?:[^"]|"")*+"')
-_CLOSING_WITH_BACKSLASH = re.compile(rb'(?:[^"\\]|\\.|"")*+"', re.DOTALL)
-_QUOTED_WITH_BACKSLASH = re.compile(rb'((?:^|,) *")((?:[^"\\]|\\.|"")*+)"', re.DOTALL)
+
+def _record(quoted: bytes) -> re.Pattern[bytes]:
+    """Blank lines and the record after them; `quoted` matches what may stand inside quotes.
+
+    A quoted value begins with its cell, perhaps after spaces; a quote further on is a letter like any other.
+    """
+    cell = rb'(?: *+"' + quoted + rb'"[^,\n]*+|(?! *+")[^,\n]*+)'
+    return re.compile(rb"([\r\n]*+)(" + cell + rb"(?:," + cell + rb")*+\n)", re.DOTALL)
+
+
+_RECORD = _record(rb'[^"]*+(?:""[^"]*+)*+')
+_BACKSLASHED = rb'[^"\\]*+(?:(?:\\.|"")[^"\\]*+)*+'
+_RECORD_WITH_BACKSLASHES = _record(_BACKSLASHED)
+_QUOTED_CELL = re.compile(rb'((?:^|,) *")(' + _BACKSLASHED + rb')"', re.DOTALL)
 _ESCAPED = re.compile(rb'\\(["\\])')
+# What may be held in memory while the end of a record is looked for.
+_MAX_OPEN_BYTES = 16_000_000
 
 
 class CsvError(ValueError):
@@ -114,7 +127,7 @@ def _check_beginning(name: str, block: bytes) -> None:
 
 def _header(path: Path) -> tuple[str, ...]:
     with path.open("rb") as file:
-        _, record = next(_records(file, _CLOSING, path.name))
+        _, _, record = next(_records(file, _RECORD, path.name))
     try:
         text = record.removeprefix(_BOM).decode()
     except UnicodeDecodeError as error:
@@ -128,18 +141,21 @@ def _header(path: Path) -> tuple[str, ...]:
 
 def _written_anew(path: Path, workspace: Path) -> Path:
     # A folder of its own: the copy keeps the name that messages give.
-    folder = workspace / f"csv-{len(list(workspace.iterdir()))}"
-    folder.mkdir()
+    folder = Path(tempfile.mkdtemp(dir=workspace))
     with path.open("rb") as reading, (folder / path.name).open("wb") as writing:
-        for line, record in _records(reading, _CLOSING_WITH_BACKSLASH, path.name):
+        next_line = 1
+        for line, _, record in _records(reading, _RECORD_WITH_BACKSLASHES, path.name):
             row = record.removesuffix(b"\n").removesuffix(b"\r")
-            if b"\r" in row and b"\r" in _QUOTED_WITH_BACKSLASH.sub(b"", row):
+            if b"\r" in row and b"\r" in _QUOTED_CELL.sub(b"", row):
                 raise CsvError(
-                    f"{path.name} line {line}: a carriage return stands outside quotes. Remove it, or quote the value."
+                    f"{path.name} line {line}: a carriage return stands outside quotes. "
+                    "Remove it, or put the value in quotes."
                 )
             if b"\\" in row and b'"' in row:
-                row = _QUOTED_WITH_BACKSLASH.sub(_with_doubled_quotes, row)
-            writing.write(row + b"\n")
+                row = _QUOTED_CELL.sub(_with_doubled_quotes, row)
+            # Blank lines stay, so that lines keep their numbers.
+            writing.write(b"\n" * (line - next_line) + row + b"\n")
+            next_line = line + record.count(b"\n")
     return folder / path.name
 
 
@@ -148,57 +164,35 @@ def _with_doubled_quotes(value: re.Match[bytes]) -> bytes:
     return value[1] + inside + b'"'
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Piece:
-    """A line, or a part of a very long one. `place` is its first byte, counted from 0; `line` from 1."""
+def _records(file: BinaryIO, record: re.Pattern[bytes], name: str) -> Iterator[tuple[int, int, bytes]]:
+    """Line from 1, place of the blank lines before it in bytes from 0, and bytes of each record.
 
-    content: bytes
-    place: int
-    line: int
-    begins_record: bool
-
-
-def _pieces(file: BinaryIO, closing: re.Pattern[bytes]) -> Iterator[_Piece]:
-    place, line = 0, 1
-    inside, at_line_start = False, True
-    while content := file.readline(MAX_RECORD_BYTES):
-        yield _Piece(content=content, place=place, line=line, begins_record=at_line_start and not inside)
-        inside = _ends_inside_quotes(content, inside, closing)
-        place += len(content)
-        at_line_start = content.endswith(b"\n")
-        line += at_line_start
-
-
-def _ends_inside_quotes(content: bytes, inside: bool, closing: re.Pattern[bytes]) -> bool:
-    if b'"' not in content:
-        return inside
-    place = 0
+    The bytes end with a line feed even where the file does not. A record whose quote stays open goes on to the
+    end of the file; CsvError if that is far.
+    """
+    line, place, buffer, begin = 1, 0, b"", 0
     while True:
-        if inside:
-            if (closed := closing.match(content, place)) is None:
-                return True
-            place = closed.end()
-        if (opened := _OPENING.search(content, place)) is None:
-            return False
-        place, inside = opened.end(), True
-
-
-def _records(file: BinaryIO, closing: re.Pattern[bytes], name: str) -> Iterator[tuple[int, bytes]]:
-    """Line and content of each record, blank lines among them; raises CsvError for one that never ends."""
-    parts: list[bytes] = []
-    first_line, size = 1, 0
-    for piece in _pieces(file, closing):
-        if piece.begins_record and parts:
-            yield first_line, b"".join(parts)
-            parts, first_line, size = [], piece.line, 0
-        parts.append(piece.content)
-        size += len(piece.content)
-        if size > MAX_RECORD_BYTES:
+        block = file.read(_BLOCK_BYTES)
+        buffer, begin = buffer[begin:] + block, 0
+        if not block and buffer and not buffer.endswith(b"\n"):
+            buffer += b"\n"
+        while found := record.match(buffer, begin):
+            blank, content = found.groups()
+            line += blank.count(b"\n")
+            yield line, place, content
+            line += content.count(b"\n")
+            place += len(blank) + len(content)
+            begin = found.end()
+        rest = len(buffer) - begin
+        if rest > _MAX_OPEN_BYTES:
             raise CsvError(
-                f"{name} line {first_line}: the row is longer than {MAX_RECORD_BYTES:,} bytes. Shorten it, or "
-                "close the quote that is open in it."
+                f"{name} line {line}: the row is longer than {MAX_RECORD_BYTES:,} bytes. Shorten it, or close "
+                "the quote that is open in it."
             )
-    yield first_line, b"".join(parts)
+        if not block:
+            break
+    if buffer[begin:].strip(b"\r\n"):
+        yield line, place, buffer[begin:]
 
 
 def line_at(file: CsvFile, place: int) -> int:
@@ -209,7 +203,7 @@ def line_at(file: CsvFile, place: int) -> int:
         while left and (block := reading.read(min(left, _BLOCK_BYTES))):
             line += block.count(b"\n")
             left -= len(block)
-        while (content := reading.readline(MAX_RECORD_BYTES)) and not content.strip(b"\r\n"):
+        while (content := reading.readline(_BLOCK_BYTES)) and not content.strip(b"\r\n"):
             line += 1
     return line
 
@@ -224,19 +218,15 @@ def lines_of(file: CsvFile, rows: Collection[int], rejected: Sequence[int]) -> d
     found: dict[int, int] = {}
     left = list(reversed(rejected))
     row = -1  # the header
-    gap = 0  # where the record before ended: DuckDB gives a record the place of the blank lines before it
-    with file.path.open("rb") as reading:
-        for piece in _pieces(reading, _CLOSING):
-            if piece.begins_record and not piece.content.strip(b"\r\n"):
-                continue
-            if piece.begins_record and left and left[-1] <= piece.place:
-                if left.pop() < gap:
+    with file.path.open("rb") as reading, contextlib.suppress(CsvError):
+        for line, place, record in _records(reading, _RECORD, file.name):
+            if left and left[-1] < place + len(record):
+                if left.pop() < place:
                     return None
-            elif piece.begins_record:
+            else:
                 row += 1
                 if row in rows:
-                    found[row] = piece.line
+                    found[row] = line
             if not left and len(found) == len(rows):
                 return found
-            gap = piece.place + len(piece.content)
     return None

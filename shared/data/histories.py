@@ -1,7 +1,7 @@
 """Interactions as arrays: every user's history, oldest first, in numbers. Reads Parquet; knows no model.
 
-No Python object is made per event: 25 million events cost about 18 bytes each here, and the sorting is DuckDB's,
-within the memory it is given.
+No Python object is made per event: 25 million events take 14 bytes each here, and the sorting is DuckDB's, within
+the memory it is given.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ LEAST_SHARE_OF_USERS = 0.01
 """AWS's minimum data: interactions, users with at least 2 of them, and these as a share of all users."""
 
 
-class TooLittleData(ValueError):  # noqa: N818 -- what is wrong, in the words of the failure reason
-    """The data does not reach AWS's minimum; the message is the failure reason, in AWS's words where known."""
+class TooLittleData(ValueError):
+    """The data does not reach AWS's minimum. The message is the failure reason, in AWS's words where known."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,8 +46,8 @@ class Histories:
     event_type_names: list[str]
     """In lower case: event types are the same whatever their case."""
     in_training: npt.NDArray[np.bool_]
-    """bool[U]: False for users whose history is too short or too long for the percentiles. They are not trained
-    on, but keep their history and are served."""
+    """bool[U]: False where a history is too short or too long for the percentiles. Such users are not trained on,
+    but keep their history and are served."""
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
@@ -64,12 +64,12 @@ def load(
     max_percentile: float = 1.0,
     memory_mb: int,
 ) -> Histories:
-    """Reads Parquet files with the columns USER_ID, ITEM_ID, TIMESTAMP and perhaps EVENT_TYPE and EVENT_VALUE.
+    """Reads Parquet files with the columns USER_ID, ITEM_ID, TIMESTAMP, perhaps EVENT_TYPE and EVENT_VALUE.
 
-    Files may differ in columns. An event that stands several times, alike in these five columns, counts once.
-    ``event_type`` is compared ignoring case; ``event_value_threshold`` keeps values at or above it, and no event
-    without a value. Events without a user or an item are left out. The percentiles are of history length, after
-    this filtering.
+    Files may differ in columns. An event that stands several times, alike in these five, counts once.
+    ``event_type`` is compared ignoring case; ``event_value_threshold`` keeps values at or above it, and no
+    event without a value. Events without a user or an item are left out. The percentiles are of the lengths
+    of histories, after this filtering.
 
     Raises TooLittleData.
     """
@@ -85,7 +85,7 @@ def load(
     ):
         _number_events(connection, files, event_type, event_value_threshold)
         names = {
-            table: [id_ for (id_,) in connection.execute(f"SELECT id FROM {table} ORDER BY number").fetchall()]
+            table: [id_ for (id_,) in connection.table(table).order("number").project("id").fetchall()]
             for table in ("users", "items", "types")
         }
         columns = connection.execute(
@@ -132,7 +132,7 @@ def _number_events(
                {type_} AS type_id, {value} AS value, (file_index::BIGINT << 40) + file_row_number AS place
         FROM read_parquet($paths, union_by_name = true)
         WHERE USER_ID IS NOT NULL AND ITEM_ID IS NOT NULL AND TIMESTAMP IS NOT NULL
-          AND ($type IS NULL OR type_id = lower($type)) AND ($threshold IS NULL OR value >= $threshold)"""
+          AND ($type IS NULL OR type_id = lower($type)) AND ($threshold IS NULL OR value >= $threshold)"""  # noqa: S608 -- names of ours alone
     parameters = {"paths": paths, "type": event_type, "threshold": event_value_threshold}
     for table, column, number in (
         ("users", "user_id", "INTEGER"),
@@ -142,7 +142,7 @@ def _number_events(
         connection.execute(
             f"""CREATE TABLE {table} AS
                 SELECT id, (row_number() OVER (ORDER BY id) - 1)::{number} AS number
-                FROM (SELECT DISTINCT {column} AS id FROM ({wanted}) WHERE {column} IS NOT NULL)""",
+                FROM (SELECT DISTINCT {column} AS id FROM ({wanted}) WHERE {column} IS NOT NULL)""",  # noqa: S608
             parameters,
         )
     connection.execute(
@@ -151,7 +151,7 @@ def _number_events(
                    coalesce(types.number, -1)::SMALLINT AS type, min(place) AS place
             FROM ({wanted}) JOIN users ON users.id = user_id JOIN items ON items.id = item_id
                  LEFT JOIN types ON types.id = type_id
-            GROUP BY users.number, items.number, time, types.number, value""",
+            GROUP BY users.number, items.number, time, types.number, value""",  # noqa: S608
         parameters,
     )
 

@@ -157,7 +157,7 @@ class Recipe:
         for type_, list_name in RANGE_LISTS.items():
             for wanted in ranges.get(list_name) or ():
                 # DescribeSolution prints ranges with a prefix, and clients send back what they have read.
-                parameter = self._parameter(known, wanted["name"].rpartition(".")[2])
+                parameter = self._parameter(known, wanted.get("name", "").rpartition(".")[2])
                 if parameter.type != type_:
                     raise ValueError(f"{parameter.name} belongs in {RANGE_LISTS[parameter.type]}.")
                 parameter.check_range(wanted)

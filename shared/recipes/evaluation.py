@@ -21,7 +21,7 @@ from shared.data.histories import Histories, TooLittleData
 
 TEST_SHARE = 0.1
 
-Score = Callable[[npt.NDArray[np.int32], npt.NDArray[np.int64], float], npt.NDArray[np.floating[Any]]]
+Score = Callable[[npt.NDArray[np.int32], npt.NDArray[np.int64], float], npt.NDArray[Any]]
 """(items_T, timestamps_T, now) -> scores_I: what a user with this history is shown who asks now."""
 
 

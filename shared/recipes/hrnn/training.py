@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ from shared.recipes.hrnn.streams import Batch, Events
 
 Phase = Literal["training", "evaluating", "retraining", "writing"]
 
-RECENT = 4.0
+RECENT = 2.0
 """With recency_mask the newest interaction counts so many times as much as the oldest."""
 
 LEARNING_RATE = 3e-3
@@ -87,7 +88,7 @@ def train(
     plan = Plan.of(parameters, int(histories.lengths[split.train].sum()))
     epochs = plan.epochs + (RETRAINING_EPOCHS if retrain_on_all_users else 0)
     watch = Watch(progress, should_stop, epochs)
-    watch.say("training")
+    watch.say("training", 0)
 
     step = plan.streams * plan.bptt * plan.hidden * len(histories.item_ids)
     torch.set_num_threads(max(1, min(threads or granted_cores(), step // MULTIPLY_ADDS_A_THREAD)))
@@ -107,11 +108,10 @@ def train(
         watch.of("training", 0, checkpoint),
         checkpoint,
     )
-    watch.say("evaluating")
-    network.eval()
+    watch.say("evaluating", plan.epochs)
     evaluated, baseline = evaluate(
         lambda items, timestamps, now: history_logits(
-            network, torch.from_numpy(items.astype(np.int64)), torch.from_numpy(timestamps), now
+            network.eval(), torch.from_numpy(items.astype(np.int64)), torch.from_numpy(timestamps), now
         ).numpy(),
         histories,
         split,
@@ -124,7 +124,7 @@ def train(
             watch.of("retraining", plan.epochs, checkpoint),
             checkpoint,
         )
-    watch.say("writing")
+    watch.say("writing", epochs)
     trained = Trained(metrics=evaluated, baseline=baseline, epochs=epochs, seconds=round(time.monotonic() - started, 3))
     save_file(network.state_dict(), artifact / artifacts.WEIGHTS)
     artifacts.write(
@@ -165,7 +165,7 @@ def fingerprint(histories: Histories, parameters: Mapping[str, str], seed: int) 
     digest = hashlib.sha256(repr((sorted(parameters.items()), seed, artifacts.FORMAT)).encode())
     digest.update("\0".join(histories.item_ids).encode())
     for array in (histories.offsets, histories.items, histories.timestamps):
-        digest.update(np.ascontiguousarray(array))
+        digest.update(array.data)
     return digest.hexdigest()[:16]
 
 
@@ -219,33 +219,32 @@ class Fitting(lightning.LightningModule):
         super().__init__()
         self.network = network
         self.epochs = epochs
-        self.epoch_of = lambda number: Epoch(events, users, plan, (seed, number))
-        self.steps = epochs * len(self.epoch_of(0))
+        self._data = events, users
         self._plan = plan
         self._learning_rate = learning_rate
         self._seed = seed
         self._state = torch.empty(0)
-        self._losses: list[Tensor] = []
+        self.losses: list[Tensor] = []
 
     def train_dataloader(self) -> Epoch:
-        return self.epoch_of(self.current_epoch)
+        return self._epoch(self.current_epoch)
+
+    def _epoch(self, number: int) -> Epoch:
+        events, users = self._data
+        return Epoch(events, users, self._plan, (self._seed, number))
 
     def on_train_epoch_start(self) -> None:
         torch.manual_seed(self._seed * 1_000_003 + self.current_epoch)
         self._state = self.network.start(self._plan.streams)
-        self._losses = []
+        self.losses = []
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         x_TBH, state = self.network(batch.items, batch.before, batch.begins, self._state)
         self._state = state.detach()
         q_NH = self.network.query(x_TBH, batch.after).flatten(0, 1)
         loss = self.network.loss(q_NH, batch.rows, batch.seen, batch.targets, batch.weights)
-        self._losses.append(loss.detach())
+        self.losses.append(loss.detach())
         return loss
-
-    def mean_loss(self) -> float | None:
-        """Over the epoch so far; None before its first step."""
-        return float(torch.stack(self._losses).mean()) if self._losses else None
 
     def configure_optimizers(self) -> Any:
         matrices = [p for p in self.network.parameters() if p.ndim > 1]
@@ -256,10 +255,11 @@ class Fitting(lightning.LightningModule):
             betas=(0.9, 0.98),
             fused=True,
         )
-        warm_up = max(1, round(WARM_UP * self.steps))
+        steps = self.epochs * len(self._epoch(0))
+        warm_up = max(1, round(WARM_UP * steps))
 
         def rate(step: int) -> float:
-            return min((step + 1) / warm_up, 0.5 * (1 + math.cos(math.pi * min(step / self.steps, 1.0))))
+            return min((step + 1) / warm_up, 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0))))
 
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
@@ -290,8 +290,9 @@ class Watch(lightning.Callback):
         if self._should_stop():
             raise Stopped
 
-    def say(self, phase: Phase) -> None:
-        self._phase = phase
+    def say(self, phase: Phase, done: float) -> None:
+        """``done`` are the epochs finished, with the part of the one under way."""
+        self._done = done
         self._said_at = time.monotonic()
         eta_seconds = None
         if self._started_at is not None and self._done > self._started_at[1]:
@@ -308,27 +309,36 @@ class Watch(lightning.Callback):
         )
 
     def on_train_batch_start(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, batch: Any, batch_idx: int
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        batch: Any,  # noqa: ARG002 -- Lightning passes it
+        batch_idx: int,
     ) -> None:
         self.stop_if_asked()
         now = time.monotonic()
-        self._done = self._epochs_before + trainer.current_epoch + batch_idx / trainer.num_training_batches
+        done = self._epochs_before + trainer.current_epoch + batch_idx / trainer.num_training_batches
         if self._started_at is None:
-            self._started_at = now, self._done
+            self._started_at = now, done
         if now - self._said_at >= 1.0:
-            self._loss = pl_module.mean_loss() or self._loss
-            self.say(self._phase)
+            self._loss = mean_loss(pl_module) or self._loss
+            self.say(self._phase, done)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self._done = self._epochs_before + trainer.current_epoch + 1.0
-        self._loss = pl_module.mean_loss()
-        self.say(self._phase)
+        self._loss = mean_loss(pl_module)
+        self.say(self._phase, self._epochs_before + trainer.current_epoch + 1.0)
         if self._checkpoint is not None:
             written = self._checkpoint.with_suffix(".new")
             trainer.save_checkpoint(written)
             with written.open("rb") as file:
                 os.fsync(file.fileno())
             written.replace(self._checkpoint)
+
+
+def mean_loss(fitting: lightning.LightningModule) -> float | None:
+    """Over the epoch so far; None before its first step."""
+    losses = fitting.losses
+    return float(torch.stack(losses).mean()) if isinstance(losses, list) and losses else None
 
 
 def fit(fitting: Fitting, watch: Watch, checkpoint: Path) -> None:
@@ -347,4 +357,8 @@ def fit(fitting: Fitting, watch: Watch, checkpoint: Path) -> None:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    trainer.fit(fitting, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
+    fitting.train()
+    with warnings.catch_warnings():
+        # Lightning asks torch for a class by its old name at every batch.
+        warnings.filterwarnings("ignore", module=r"pytorch_lightning\.utilities\._pytree")
+        trainer.fit(fitting, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)

@@ -68,9 +68,7 @@ def test_the_answer_has_awss_eight_keys_with_four_decimals() -> None:
     assert answer["coverage"] == 0.3333
     assert answer["mean_reciprocal_rank_at_25"] == 0.375
     assert answer["precision_at_5"] == 0.3
-    assert answer["normalized_discounted_cumulative_gain_at_5"] == pytest.approx(
-        (0.47762 + 0.43068) / 2, abs=1e-4
-    )
+    assert answer["normalized_discounted_cumulative_gain_at_5"] == pytest.approx((0.47762 + 0.43068) / 2, abs=1e-4)
 
 
 def test_a_catalogue_of_fewer_than_25_items_is_evaluated_too() -> None:

@@ -1,0 +1,235 @@
+"""kill -9, stopped and restarted processes under a life that goes on: nothing acknowledged is lost, nothing is stuck.
+
+Real processes and real signals, through boto3 alone.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import System, start_system, stop_system, until
+from tests.operations.conftest import Maker
+
+SERVERS = (
+    "valkey-server",
+    "services.api",
+    "services.runtime",
+    "services.events",
+    "services.gateway",
+    "services.status",
+    "workers.importing.app",
+)
+
+
+def processes(system: System, part: str = "") -> list[int]:
+    """The processes that this system has started, with theirs, whose command line holds ``part``."""
+    parents: dict[int, int] = {}
+    commands: dict[int, bytes] = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            # The parent is the second field behind the name, which stands in brackets and may hold anything.
+            parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            commands[int(entry.name)] = (entry / "cmdline").read_bytes()
+        except OSError:
+            continue
+
+    def ours(pid: int) -> bool:
+        parent = parents.get(pid, 0)
+        return parent == system.process.pid or (parent > 1 and ours(parent))
+
+    return [pid for pid, command in commands.items() if command and part.encode() in command and ours(pid)]
+
+
+def kill(system: System, part: str, how: signal.Signals = signal.SIGKILL) -> list[int]:
+    killed = until(lambda: processes(system, part), 20, part)
+    for pid in killed:
+        os.kill(pid, how)
+    return killed
+
+
+def maker(system: System) -> Maker:
+    return Maker(system.personalize, system.folder)
+
+
+@pytest.fixture(scope="module")
+def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """A system that loses patience with silent workers after 3 seconds."""
+    running = start_system(
+        tmp_path_factory.mktemp("hasty"), FORETASTE_LEASE_SECONDS="3", FORETASTE_RING_AFTER_SECONDS="2"
+    )
+    yield running
+    stop_system(running)
+
+
+def ready_group(make: Maker, rows: int = 30_000) -> str:
+    group = make.group()
+    job = make.imported(make.dataset(group), make.csv(rows=rows, users=300, items=200))
+    assert job["status"] == "ACTIVE", job
+    return group
+
+
+def training(make: Maker, group: str) -> str:
+    """A version whose training has ended its first epoch: a checkpoint lies there."""
+    version = str(make.client.create_solution_version(solutionArn=make.solution(group))["solutionVersionArn"])
+
+    def epoch() -> bool:
+        answer = make.client.describe_solution_version(solutionVersionArn=version)
+        assert answer["solutionVersion"]["status"].startswith("CREATE"), answer["solutionVersion"]
+        return '"epoch":2' in answer["ResponseMetadata"]["HTTPHeaders"].get("x-foretaste-progress", "")
+
+    until(epoch, 90, "the second epoch")
+    return version
+
+
+def test_a_life_goes_on_while_every_process_is_killed_in_turn(hasty: System) -> None:
+    make = maker(hasty)
+    over = threading.Event()
+    killed: list[str] = []
+
+    def murder() -> None:
+        while not over.is_set():
+            for part in SERVERS:
+                if processes(hasty, part):
+                    kill(hasty, part)
+                    killed.append(part)
+                if over.wait(2.0):
+                    return
+
+    murderer = threading.Thread(target=murder)
+    murderer.start()
+    try:
+        group = make.group()
+        job = make.settled(
+            "dataset_import_job", "datasetImportJob", make.started_import(make.dataset(group), make.csv()), 90
+        )
+        assert job["status"] == "ACTIVE", job
+        version = make.client.create_solution_version(solutionArn=make.solution(group))["solutionVersionArn"]
+        trained = make.settled("solution_version", "solutionVersion", version, 120)
+        assert trained["status"] == "ACTIVE", trained
+        campaign = make.client.create_campaign(name=make.name(), solutionVersionArn=version)["campaignArn"]
+        deployed = make.settled("campaign", "campaign", campaign, 90)
+        assert deployed["status"] == "ACTIVE", deployed
+    finally:
+        over.set()
+        murderer.join()
+    answer = hasty.runtime.get_recommendations(campaignArn=campaign, userId="u1", numResults=5)
+    assert len(answer["itemList"]) == 5
+    assert set(SERVERS) <= set(killed)
+
+
+def test_a_killed_training_worker_is_noticed_and_its_work_goes_on_from_the_checkpoint(hasty: System) -> None:
+    make = maker(hasty)
+    version = training(make, ready_group(make))
+    kill(hasty, "workers.training.app")
+    until(lambda: "worker lost" in hasty.log("status"), 10, "the loss to be noticed")
+    ended = make.settled("solution_version", "solutionVersion", version, 120)
+    assert ended["status"] == "ACTIVE", ended
+    metrics = make.client.get_solution_metrics(solutionVersionArn=version)["metrics"]
+    assert metrics["normalized_discounted_cumulative_gain_at_25"] > 0
+
+
+def test_training_whose_process_dies_three_times_fails_with_a_reason(hasty: System) -> None:
+    make = maker(hasty)
+    group = ready_group(make)
+    version = make.client.create_solution_version(solutionArn=make.solution(group))["solutionVersionArn"]
+    dead: set[int] = set()
+    deadline = time.monotonic() + 90
+    while len(dead) < 3 and time.monotonic() < deadline:
+        for pid in set(processes(hasty, f"workers.training.job\0{version}")) - dead:
+            os.kill(pid, signal.SIGKILL)
+            dead.add(pid)
+        time.sleep(0.05)
+    ended = make.settled("solution_version", "solutionVersion", version, 60)
+    assert ended["status"] == "CREATE FAILED"
+    assert "died 3 times, the last time with signal SIGKILL" in ended["failureReason"]
+    assert len(dead) == 3
+
+
+def test_a_worker_told_to_end_hands_its_work_back_at_once(hasty: System) -> None:
+    make = maker(hasty)
+    version = training(make, ready_group(make))
+    kill(hasty, "workers.training.app", signal.SIGTERM)
+    ended = make.settled("solution_version", "solutionVersion", version, 120)
+    assert ended["status"] == "ACTIVE", ended
+
+
+def test_redis_killed_loses_nothing_acknowledged(hasty: System) -> None:
+    make = maker(hasty)
+    made = []
+    for _ in range(5):
+        made += [make.client.create_dataset_group(name=make.name())["datasetGroupArn"] for _ in range(10)]
+        kill(hasty, "valkey-server")
+    for arn in made:
+        assert make.settled("dataset_group", "datasetGroup", arn)["status"] == "ACTIVE"
+
+
+def test_redis_stopped_for_ten_seconds_is_waited_for(hasty: System) -> None:
+    make = maker(hasty)
+    version = training(make, ready_group(make))
+    [pid] = kill(hasty, "valkey-server", signal.SIGSTOP)
+    time.sleep(10)  # the fault itself
+    os.kill(pid, signal.SIGCONT)
+    ended = make.settled("solution_version", "solutionVersion", version, 120)
+    assert ended["status"] == "ACTIVE", ended
+
+
+def test_everything_is_found_again_at_the_next_up_and_nothing_runs_in_between(tmp_path: Path) -> None:
+    first = start_system(tmp_path)
+    make = maker(first)
+    group = ready_group(make, rows=3000)
+    version = make.client.create_solution_version(solutionArn=make.solution(group))["solutionVersionArn"]
+    make.settled("solution_version", "solutionVersion", version, 120)
+    campaign = make.client.create_campaign(name=make.name(), solutionVersionArn=version)["campaignArn"]
+    make.settled("campaign", "campaign", campaign)
+    _, tracking_id = make.tracker(group)
+    first.events.put_events(
+        trackingId=tracking_id,
+        userId="new",
+        sessionId="s",
+        eventList=[{"eventType": "watch", "itemId": "i3", "sentAt": time.time()}],
+    )
+    before = answer(first, campaign)
+    unfinished = training(make, ready_group(make))
+    started = time.monotonic()
+    running = processes(first)
+    assert len(running) > 10
+    stop_system(first)
+    assert time.monotonic() - started < 10
+    assert [pid for pid in running if Path(f"/proc/{pid}").exists()] == []
+
+    second = start_system(tmp_path)
+    try:
+        assert second.environment["AWS_SECRET_ACCESS_KEY"] == first.environment["AWS_SECRET_ACCESS_KEY"]
+        assert answer(second, campaign) == before
+        ended = maker(second).settled("solution_version", "solutionVersion", unfinished, 120)
+        assert ended["status"] == "ACTIVE", ended
+    finally:
+        stop_system(second)
+
+
+def answer(system: System, campaign: str) -> list[Any]:
+    items = system.runtime.get_recommendations(campaignArn=campaign, userId="new", numResults=10)["itemList"]
+    return [item["itemId"] for item in items]
+
+
+def test_a_killed_worker_is_noticed_within_thirty_seconds_by_default(tmp_path: Path) -> None:
+    system = start_system(tmp_path)
+    try:
+        make = maker(system)
+        version = training(make, ready_group(make))
+        killed = time.monotonic()
+        kill(system, "workers.training.app")
+        until(lambda: "worker lost" in system.log("status"), 30, "the loss to be noticed")
+        assert time.monotonic() - killed < 30
+        ended = make.settled("solution_version", "solutionVersion", version, 120)
+        assert ended["status"] == "ACTIVE", ended
+    finally:
+        stop_system(system)

@@ -1,0 +1,159 @@
+"""What the recipes declare: AWS's names, ranges and defaults, and what CreateSolution may set."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from shared import recipes
+from shared.recipes import RECIPES
+
+HRNN = RECIPES["aws-hrnn"]
+
+
+def test_it_works() -> None:
+    assert HRNN.arn == "arn:aws:personalize:::recipe/aws-hrnn"
+    assert HRNN.algorithm_arn == "arn:aws:personalize:::algorithm/aws-hrnn"
+    expected = "arn:aws:personalize:::feature-transformation/JSON-percentile-filtering"
+    assert HRNN.feature_transformation_arn == expected
+    assert HRNN.recipe_type == "USER_PERSONALIZATION"
+    assert HRNN.settings(None) == {
+        "hidden_dimension": "43",
+        "bptt": "32",
+        "recency_mask": "true",
+        "min_user_history_length_percentile": "0.0",
+        "max_user_history_length_percentile": "0.99",
+    }
+
+
+def test_a_recipe_is_found_by_its_arn_in_any_partition() -> None:
+    assert recipes.by_arn("arn:aws:personalize:::recipe/aws-hrnn") is HRNN
+    assert recipes.by_arn("arn:aws-cn:personalize:::recipe/aws-hrnn") is HRNN
+    assert recipes.by_algorithm_arn(HRNN.algorithm_arn) is HRNN
+    assert recipes.by_feature_transformation_arn(str(HRNN.feature_transformation_arn)) is HRNN
+
+
+@pytest.mark.parametrize(
+    "arn",
+    [
+        "",
+        "aws-hrnn",
+        "arn:aws:personalize:::algorithm/aws-hrnn",
+        "arn:aws:personalize:::recipe/aws-none",
+        "arn:aws:personalize:us-east-1:000000000000:recipe/aws-hrnn",
+        "arn:aws:personalize:::recipe/aws-hrnn/x",
+    ],
+)
+def test_what_is_not_a_recipes_arn_finds_none(arn: str) -> None:
+    assert recipes.by_arn(arn) is None
+
+
+def test_declaring_costs_no_torch_and_no_arrays() -> None:
+    loaded = "import sys, shared.recipes; print([m for m in ('torch', 'numpy', 'duckdb') if m in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
+
+
+def test_the_ranges_of_describe_algorithm() -> None:
+    assert HRNN.default_ranges == {
+        "integerHyperParameterRanges": [
+            {"name": "hidden_dimension", "isTunable": True, "minValue": 32, "maxValue": 256},
+            {"name": "bptt", "isTunable": True, "minValue": 2, "maxValue": 32},
+        ],
+        "continuousHyperParameterRanges": [],
+        "categoricalHyperParameterRanges": [{"name": "recency_mask", "isTunable": True, "values": ["true", "false"]}],
+    }
+    assert HRNN.default_hyperparameters == {"hidden_dimension": "43", "bptt": "32", "recency_mask": "true"}
+    assert HRNN.default_parameters["max_user_history_length_percentile"] == "0.99"
+
+
+def test_either_map_may_hold_either_kind() -> None:
+    percentile = {"max_user_history_length_percentile": "0.5"}
+    for config in (
+        {"algorithmHyperParameters": percentile},
+        {"featureTransformationParameters": percentile},
+    ):
+        assert HRNN.settings(config)["max_user_history_length_percentile"] == "0.5"
+
+
+def test_a_truth_value_may_be_written_as_the_guide_writes_it() -> None:
+    settings = HRNN.settings({"algorithmHyperParameters": {"recency_mask": "False", "bptt": "40"}})
+    assert settings["recency_mask"] == "false"
+    assert settings["bptt"] == "40"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"hidden_dim": "64"}, "hidden_dim is not a hyperparameter of aws-hrnn, which has: bptt,"),
+        ({"hidden_dimension": "31"}, r"hidden_dimension must lie in \[32, 256\]; it is 31"),
+        ({"hidden_dimension": "257"}, r"must lie in \[32, 256\]"),
+        ({"hidden_dimension": "64.5"}, "hidden_dimension must be of type integer; it is '64.5'"),
+        ({"bptt": "41"}, r"bptt must lie in \[2, 40\]"),
+        ({"bptt": ""}, "bptt must be of type integer"),
+        ({"recency_mask": "yes"}, "recency_mask must be one of true, false; it is 'yes'"),
+        ({"max_user_history_length_percentile": "nan"}, "must lie in"),
+        ({"max_user_history_length_percentile": "1.1"}, r"must lie in \[0, 1\]"),
+        (
+            {"min_user_history_length_percentile": "0.9", "max_user_history_length_percentile": "0.1"},
+            r"min_user_history_length_percentile 0\.9 is above the maximum, 0\.1",
+        ),
+    ],
+)
+def test_refused_values(values: dict[str, str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        HRNN.settings({"algorithmHyperParameters": values})
+
+
+def ranges(**lists: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"hpoConfig": {"algorithmHyperParameterRanges": lists}}
+
+
+def test_ranges_to_tune_in_change_no_value() -> None:
+    wanted = ranges(
+        integerHyperParameterRanges=[
+            {"name": "bptt", "minValue": 20, "maxValue": 40},
+            {"name": "training.hidden_dimension", "minValue": 32, "maxValue": 64},
+        ],
+        continuousHyperParameterRanges=[],
+        categoricalHyperParameterRanges=[{"name": "data.recency_mask", "values": ["true", "false"]}],
+    )
+    assert HRNN.settings(wanted) == HRNN.settings(None)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        (ranges(integerHyperParameterRanges=[{"name": "depth"}]), "depth is not a hyperparameter"),
+        (
+            ranges(integerHyperParameterRanges=[{"name": "bptt", "minValue": 30, "maxValue": 20}]),
+            "bptt has minValue 30 above maxValue 20",
+        ),
+        (
+            ranges(integerHyperParameterRanges=[{"name": "bptt", "minValue": 1, "maxValue": 20}]),
+            "bptt must lie in",
+        ),
+        (
+            ranges(continuousHyperParameterRanges=[{"name": "bptt", "minValue": 2.0, "maxValue": 4.0}]),
+            "bptt belongs in integerHyperParameterRanges",
+        ),
+        (
+            ranges(categoricalHyperParameterRanges=[{"name": "recency_mask", "values": ["maybe"]}]),
+            "recency_mask must be one of",
+        ),
+        (
+            ranges(
+                continuousHyperParameterRanges=[
+                    {"name": "max_user_history_length_percentile", "minValue": 0.1, "maxValue": 0.9}
+                ]
+            ),
+            "max_user_history_length_percentile is not tunable",
+        ),
+    ],
+)
+def test_refused_ranges(wanted: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        HRNN.settings(wanted)

@@ -1,0 +1,114 @@
+"""The commands, each a client like any other, against a running system."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from services.cli import catalogue
+from services.cli.errors import CreationFailed, NoServer, UnusableFolder
+from services.cli.main import cli
+from tests.conftest import System, until
+
+Invoke = Callable[..., Result]
+COMMANDS = ("up", "demo", "status", "doctor", "import", "train", "recommend")
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, arguments, catch_exceptions=False)
+
+
+@pytest.fixture
+def invoke(system: System, monkeypatch: pytest.MonkeyPatch) -> Invoke:
+    for name, value in system.environment.items():
+        monkeypatch.setenv(name, value)
+    return lambda *arguments: run(*arguments)
+
+
+@pytest.fixture
+def few_films(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A catalogue just large enough to train on."""
+    for name, size in {"USERS": 60, "ITEMS": 150, "INTERACTIONS": 1800}.items():
+        monkeypatch.setattr(catalogue, name, size)
+    catalogue.write(tmp_path / "films")
+    return tmp_path / "films"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_says_what_it_does(command: str) -> None:
+    result = run(command, "--help")
+    assert result.exit_code == 0
+    assert f"Usage: cli {command}" in result.output
+
+
+def test_there_are_these_commands_and_no_others() -> None:
+    assert set(cli.commands) == set(COMMANDS)
+
+
+def test_import_train_recommend(invoke: Invoke, system: System, few_films: Path) -> None:
+    """Told of the server by --data-dir, then by the environment."""
+    imported = run("import", str(few_films), "--name", "few", "--data-dir", str(system.folder))
+    assert "1,800 rows of s3://few/interactions.csv" in imported.output
+    assert "150 rows of s3://few/items.csv" in imported.output
+    assert "60 rows of s3://few/users.csv" in imported.output
+
+    trained = invoke("train", "--name", "few")
+    assert "NDCG@25" in trained.output
+    assert "popularity" in trained.output
+
+    recommended = run("recommend", "7", "--name", "few", "--results", "3", "--data-dir", str(system.folder))
+    titles = [line.split(",")[1] for line in (few_films / "items.csv").read_text().splitlines()[1:]]
+    assert sum(title in recommended.output for title in titles) >= 3
+
+    shown = invoke("status").output
+    for kind in ("dataset group", "dataset import job", "solution version", "campaign", "schema"):
+        assert kind in shown
+    assert "ACTIVE" in shown
+
+
+def test_an_import_again_replaces_the_data(invoke: Invoke, system: System, few_films: Path) -> None:
+    names = {"--name": "twice", "--data-dir": str(system.folder)}
+    options = [word for pair in names.items() for word in pair]
+    run("import", str(few_films), *options)
+    until(lambda: "twice" in invoke("status").output)
+    (few_films / "interactions.csv").write_text("USER_ID,ITEM_ID,TIMESTAMP\nu,i,1\n")
+    with pytest.raises(CreationFailed, match="1000"):
+        run("import", str(few_films), *options)
+
+
+def test_doctor_finds_a_running_server_well(invoke: Invoke, system: System) -> None:
+    result = invoke("doctor", "--data-dir", str(system.folder))
+    assert result.exit_code == 0
+    url = system.environment["AWS_ENDPOINT_URL_PERSONALIZE"]
+    assert f"{url} answers 200" in result.output
+    assert "+0 s beside the server's" in result.output
+
+
+def test_doctor_says_what_to_do_about_what_is_bad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORETASTE_REDIS_URL", "redis://127.0.0.1:1/0")
+    (tmp_path / "client.env").write_text("export AWS_ENDPOINT_URL_PERSONALIZE=http://127.0.0.1:1\n")
+    (tmp_path / "client.env").chmod(0o644)
+    result = run("doctor", "--data-dir", str(tmp_path))
+    assert result.exit_code == 1
+    assert f"chmod 600 {tmp_path}/client.env" in result.output
+    assert "no answer at FORETASTE_REDIS_URL" in result.output
+    assert "start it: foretaste up" in result.output
+
+
+def test_a_client_without_a_server_is_told_what_to_set(tmp_path: Path) -> None:
+    with pytest.raises(NoServer, match="foretaste up --data-dir DIR"):
+        run("status", "--data-dir", str(tmp_path))
+
+
+def test_a_folder_without_interactions_is_refused(invoke: Invoke, tmp_path: Path) -> None:
+    with pytest.raises(UnusableFolder, match=r"no interactions\.csv"):
+        invoke("import", str(tmp_path), "--name", "none")
+
+
+def test_a_campaign_that_does_not_exist_is_said_with_those_that_do(invoke: Invoke) -> None:
+    result = invoke("recommend", "7", "--name", "nobody")
+    assert result.exit_code == 2
+    assert "no campaign nobody; campaigns:" in result.output

@@ -1,0 +1,80 @@
+"""The folder of a local system: one user at a time, keys that stay."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from services.cli import data_dir as module
+from services.cli.data_dir import DataDir, read_client_env
+from services.cli.errors import InUse
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_it_works(tmp_path: Path) -> None:
+    folder = DataDir(tmp_path / "new")
+    with folder.locked():
+        keys = folder.keys()
+        folder.write_client_env(keys=keys, region="eu-west-1", url="http://127.0.0.1:1")
+    variables = read_client_env(folder.client_env)
+    assert variables == {
+        "AWS_ACCESS_KEY_ID": keys[0],
+        "AWS_SECRET_ACCESS_KEY": keys[1],
+        "AWS_REGION": "eu-west-1",
+        "AWS_DEFAULT_REGION": "eu-west-1",
+        "AWS_ENDPOINT_URL_PERSONALIZE": "http://127.0.0.1:1",
+        "AWS_ENDPOINT_URL_PERSONALIZE_RUNTIME": "http://127.0.0.1:1",
+        "AWS_ENDPOINT_URL_PERSONALIZE_EVENTS": "http://127.0.0.1:1",
+    }
+    assert all(line.startswith("export ") for line in folder.client_env.read_text().splitlines())
+
+
+def test_secrets_are_readable_by_the_owner_alone(tmp_path: Path) -> None:
+    folder = DataDir(tmp_path / "new")
+    with folder.locked():
+        folder.write_client_env(keys=folder.keys(), region="us-east-1", url="http://127.0.0.1:1")
+        folder.redis_password()
+    assert mode(folder.path) == 0o700
+    assert mode(folder.client_env) == 0o600
+    assert mode(folder.redis / "password") == 0o600
+
+
+def test_keys_and_passwords_are_made_once(tmp_path: Path) -> None:
+    with DataDir(tmp_path).locked():
+        keys, password = DataDir(tmp_path).keys(), DataDir(tmp_path).redis_password()
+        DataDir(tmp_path).write_client_env(keys=keys, region="us-east-1", url="http://127.0.0.1:1")
+    with DataDir(tmp_path).locked():
+        assert DataDir(tmp_path).keys() == keys
+        assert DataDir(tmp_path).redis_password() == password
+
+
+def test_two_folders_have_different_keys(tmp_path: Path) -> None:
+    assert DataDir(tmp_path / "a").keys() != DataDir(tmp_path / "b").keys()
+
+
+def test_an_access_key_id_has_the_form_of_aws(tmp_path: Path) -> None:
+    access_key_id, secret = DataDir(tmp_path).keys()
+    assert len(access_key_id) == 20
+    assert access_key_id.isalnum()
+    assert len(secret) == 40
+
+
+def test_a_second_user_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LOCK_SECONDS", 0.2)
+    with (
+        DataDir(tmp_path).locked(),
+        pytest.raises(InUse, match=rf"foretaste runs on {tmp_path} already \(process \d+\)"),
+        DataDir(tmp_path).locked(),
+    ):
+        pytest.fail("two users at once")
+
+
+def test_values_with_blanks_and_quotes_survive(tmp_path: Path) -> None:
+    keys = ("id", "a 'secret' $HOME \"x\"")
+    DataDir(tmp_path).write_client_env(keys=keys, region="us-east-1", url="http://127.0.0.1:1")
+    assert DataDir(tmp_path).keys() == keys

@@ -1,0 +1,106 @@
+"""The embedded server, kept by the supervisor: real processes, real signals, nothing lost."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import stat
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+import redis
+
+from services.cli import embedded_redis
+from services.cli.data_dir import DataDir
+from services.cli.errors import InUse
+from services.cli.supervisor import Supervisor
+from tests.conftest import until
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[tuple[Supervisor, str]]:
+    """A supervised server on the folder, and its URL."""
+    data_dir = DataDir(folder)
+    with ExitStack() as stack:
+        lock = stack.enter_context(data_dir.locked())
+        port = embedded_redis.free_port()
+        server = embedded_redis.child(data_dir, port=port, appendfsync="everysec", lock=lock)
+        supervisor = stack.enter_context(
+            Supervisor([], logs=data_dir.logs, say=lambda _sentence: None, foundation=server)
+        )
+        assert supervisor.wait_until_ready(20, stopping=threading.Event())
+        yield supervisor, embedded_redis.url(port, data_dir.redis_password())
+
+
+def connect(url: str) -> redis.Redis:
+    return redis.Redis.from_url(url, decode_responses=True)
+
+
+def test_it_works(tmp_path: Path) -> None:
+    folder = tmp_path / 'with "quotes" and blanks'
+    with running(folder) as (_, url), connect(url) as client:
+        client.set("a", "1")
+        settings = client.config_get("*")
+        assert settings["appendonly"] == "yes"
+        assert settings["appendfsync"] == "everysec"
+        assert settings["maxmemory-policy"] == "noeviction"
+        assert settings["bind"] == "127.0.0.1"
+        assert settings["save"] == ""
+    with running(folder) as (_, url), connect(url) as client:
+        assert client.get("a") == "1"
+
+
+def test_nobody_gets_in_without_the_password(tmp_path: Path) -> None:
+    with running(tmp_path) as (_, url):
+        bare = re.sub(r":[^@/]+@", "", url)
+        with connect(bare) as client, pytest.raises(redis.AuthenticationError):
+            client.ping()
+        assert not embedded_redis.answers(bare)
+        assert embedded_redis.answers(url)
+    assert stat.S_IMODE((tmp_path / "redis" / "redis.conf").stat().st_mode) == 0o600
+
+
+def test_a_killed_server_is_back_on_its_port_with_all_it_had_acknowledged(tmp_path: Path) -> None:
+    with running(tmp_path) as (supervisor, url):
+        for round_ in range(3):
+            with connect(url) as client:
+                for number in range(200):
+                    client.set(f"{round_}:{number}", number)
+            killed = supervisor.pids["redis"]
+            os.kill(killed, signal.SIGKILL)
+            until(lambda killed=killed: supervisor.pids.get("redis", killed) != killed)
+            until(lambda: embedded_redis.answers(url))
+        with connect(url) as client:
+            assert client.dbsize() == 600
+
+
+def test_a_damaged_tail_of_its_file_costs_no_more_than_the_tail(tmp_path: Path) -> None:
+    with running(tmp_path) as (_, url), connect(url) as client:
+        client.set("before", "1")
+    (log,) = (tmp_path / "redis" / "appendonlydir").glob("*.incr.aof")
+    with log.open("ab") as file:
+        file.write(b"*3\r\n$3\r\nSET\r\n$5\r\nafter")
+    with running(tmp_path) as (_, url), connect(url) as client:
+        assert client.get("before") == "1"
+
+
+def test_a_server_that_outlives_its_supervisor_keeps_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.cli.data_dir.LOCK_SECONDS", 0.2)
+    data_dir = DataDir(tmp_path)
+    with ExitStack() as stack:
+        with data_dir.locked() as lock:
+            inherited = os.dup(lock)  # as the server inherits it
+            stack.callback(os.close, inherited)
+        with pytest.raises(InUse), data_dir.locked():
+            pytest.fail("two servers on one file")
+
+
+def test_its_port_is_none_that_an_outgoing_connection_may_get(tmp_path: Path) -> None:
+    first, _ = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    assert embedded_redis.free_port() < first
