@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 COMPOSE ?= docker compose
 
-.PHONY: setup demo test check docs pins wheels compose-env compose-test clean
+.PHONY: setup demo test check pins wheels compose-env compose-test clean
 
 setup: $(STAMP)  ## install everything into .venv
 
@@ -21,11 +21,12 @@ demo: setup  ## a recommender's whole life; DATA=folder for your own interaction
 test: setup  ## the whole suite, against real processes
 	$(BIN)/pytest -m "not compose" --cov --cov-report=term:skip-covered
 
-check: setup  ## style, types, layers
+check: setup  ## style, types, layers, docs
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m docs.generate --check
 
 pins: setup  ## write the installed versions into constraints.txt
 	@{ head -2 constraints.txt; $(BIN)/pip freeze --all --exclude-editable | grep -v '^pip==' | sed 's/+cpu$$//'; } > .pins

@@ -126,6 +126,25 @@ def stop_system(system: System, seconds: float = 12.0) -> int:
     return system.process.wait(timeout=seconds)
 
 
+def processes(system: System, part: str = "") -> list[int]:
+    """The processes that this system has started, with theirs, whose command line holds ``part``."""
+    parents: dict[int, int] = {}
+    commands: dict[int, bytes] = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            # The parent is the second field behind the name, which stands in brackets and may hold anything.
+            parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            commands[int(entry.name)] = (entry / "cmdline").read_bytes()
+        except OSError:
+            continue
+
+    def ours(pid: int) -> bool:
+        parent = parents.get(pid, 0)
+        return parent == system.process.pid or (parent > 1 and ours(parent))
+
+    return [pid for pid, command in commands.items() if command and part.encode() in command and ours(pid)]
+
+
 @pytest.fixture(scope="session")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """One system for all tests that only use it; tests that break things start their own."""

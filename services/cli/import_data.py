@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import time
 from pathlib import Path
@@ -36,7 +37,7 @@ def import_data(folder: Path, name: str, bucket: str | None, data_dir: Path | No
     life = Life(connect(environment(data_dir, DEFAULT_DATA_DIR)), name)
     console = screen.console()
     found = tables.read(folder)
-    job = f"{name[:40]}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
+    job = f"{name[:40]}-{time.strftime('%Y%m%d%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
     with step(console, "dataset group") as shown:
         group = life.dataset_group(shown.watch)
     for table in found:

@@ -43,7 +43,7 @@ class Life:
 
     def dataset_group(self, watch: Watch = watch_nothing) -> str:
         arn = self._create("dataset_group", "list_dataset_groups", name=self.name)
-        self._wait("dataset_group", arn, watch)
+        self.wait("dataset_group", arn, watch)
         return arn
 
     def dataset(self, group: str, dataset_type: str, schema: str, watch: Watch = watch_nothing) -> str:
@@ -59,7 +59,7 @@ class Life:
             datasetType=dataset_type,
             schemaArn=schema_arn,
         )
-        self._wait("dataset", arn, watch)
+        self.wait("dataset", arn, watch)
         return arn
 
     def dataset_import(self, dataset: str, job: str, location: str, watch: Watch = watch_nothing) -> str:
@@ -73,7 +73,7 @@ class Life:
             dataSource={"dataLocation": location},
             roleArn=ROLE,
         )
-        self._wait("dataset_import_job", arn, watch)
+        self.wait("dataset_import_job", arn, watch)
         return arn
 
     def solution(self, group: str, recipe: str, watch: Watch = watch_nothing) -> str:
@@ -86,7 +86,7 @@ class Life:
             recipeArn=f"arn:aws:personalize:::recipe/{recipe}",
             performAutoTraining=False,
         )
-        self._wait("solution", arn, watch)
+        self.wait("solution", arn, watch)
         return arn
 
     def solution_version(self, solution: str, watch: Watch = watch_nothing, *, again: bool = True) -> str:
@@ -96,7 +96,7 @@ class Life:
             standing
             or self.aws.control.create_solution_version(solutionArn=solution, trainingMode="FULL")["solutionVersionArn"]
         )
-        self._wait("solution_version", arn, watch)
+        self.wait("solution_version", arn, watch)
         return str(arn)
 
     def metrics(self, version: str) -> Metrics:
@@ -113,7 +113,7 @@ class Life:
             solutionVersionArn=version,
             minProvisionedTPS=1,
         )
-        self._wait("campaign", arn, watch)
+        self.wait("campaign", arn, watch)
         serving = self.aws.control.describe_campaign(campaignArn=arn)["campaign"]
         if serving["solutionVersionArn"] != version:
             self.aws.control.update_campaign(campaignArn=arn, solutionVersionArn=version)
@@ -129,7 +129,7 @@ class Life:
             name=self.name,
             datasetGroupArn=group,
         )
-        self._wait("event_tracker", arn, watch)
+        self.wait("event_tracker", arn, watch)
         return str(self.aws.control.describe_event_tracker(eventTrackerArn=arn)["eventTracker"]["trackingId"])
 
     def _usable_version(self, solution: str) -> str | None:
@@ -152,14 +152,12 @@ class Life:
                     return str(standing[member])
             raise
 
-    def _wait(self, what: str, arn: str, watch: Watch) -> None:
-        """Raises CreationFailed."""
-        describe = getattr(self.aws.control, f"describe_{what}")
+    def wait(self, what: str, arn: str, watch: Watch = watch_nothing) -> None:
+        """Return when the resource is usable. Raises CreationFailed."""
         while True:
-            answer = describe(**{arn_member(what): arn})
-            resource = answer[_camel(what)]
+            resource, progress = described(self.aws, what, arn)
             status = resource["status"]
-            watch(status, header(answer, PROGRESS))
+            watch(status, progress)
             if status in SETTLED:
                 break
             time.sleep(POLL_SECONDS)
@@ -179,6 +177,12 @@ class Life:
             raise CreationFailed(
                 f"the update of {campaign} is {update['status']}: {update.get('failureReason', 'no reason was given')}"
             )
+
+
+def described(aws: Personalize, what: str, arn: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """A ``solution_version`` (or whatever it is), and how far its making is."""
+    answer = getattr(aws.control, f"describe_{what}")(**{arn_member(what): arn})
+    return answer[_camel(what)], header(answer, PROGRESS)
 
 
 def listed(aws: Personalize, operation: str, **request: Any) -> Iterator[Mapping[str, Any]]:

@@ -82,15 +82,12 @@ def _row(depth: int, kind: str, summary: Mapping[str, Any], note: str = "") -> R
 
 
 def _progress(aws: Personalize, what: str, summary: Mapping[str, Any]) -> str:
-    from services.cli.client import PROGRESS, header
-    from services.cli.life import arn_member
+    from services.cli.life import arn_member, described
     from shared.lifecycle import SETTLED
 
     if summary["status"] in SETTLED:
         return ""
-    member = arn_member(what)
-    answer = getattr(aws.control, f"describe_{what}")(**{member: summary[member]})
-    progress = header(answer, PROGRESS)
+    _, progress = described(aws, what, summary[arn_member(what)])
     if "rows" in progress:
         return f"{progress['rows']:,} rows"
     return describe(progress) if progress else ""

@@ -22,7 +22,7 @@ from shared.data.schemas import DatasetSchema
 
 MAX_REASON_CHARACTERS = 1000
 _MAX_SHOWN = 5
-_MAX_BROKEN_ROWS = 10_000  # remembered per file; a wrong separator breaks every row
+_MAX_ERRORS = 10_000  # of broken rows, remembered per file: a lost column breaks every row
 
 # DuckDB's error types; what it says about them is about its own options.
 _BROKEN_ROWS = {
@@ -54,24 +54,25 @@ class BadCell:
 
 @dataclass(frozen=True, kw_only=True)
 class BadCells:
-    """`first` in the order of their lines, a few at most; `count` of them all."""
+    """`first` in the order of their lines, a few at most; `count` of all, or of some where not `complete`."""
 
     first: list[BadCell]
     count: int
+    complete: bool
 
 
 def find(connection: duckdb.DuckDBPyConnection, file: CsvFile, schema: DatasetSchema) -> BadCells:
     """Read a file and check every cell. `connection` must be a fresh one. Raises duckdb.Error."""
     suspects, count = _suspects(connection, file, schema)
-    places = _broken_rows(connection)
-    first = [_broken_row(file, *broken) for broken in places[:_MAX_SHOWN]]
-    if len(places) < _MAX_BROKEN_ROWS:
+    broken, complete = _broken_rows(connection)
+    first = [_broken_row(file, *each) for each in broken[:_MAX_SHOWN]]
+    if complete:
         rows = {suspect.row for suspect in suspects}
-        lines = csv_file.lines_of(file, rows, [place for place, *_ in places])
+        lines = csv_file.lines_of(file, rows, [place for place, *_ in broken])
         if lines is not None:
             first += [suspect.at(file.name, lines[suspect.row]) for suspect in suspects]
     first.sort(key=lambda cell: cell.line)
-    return BadCells(first=first[:_MAX_SHOWN], count=count + len(places))
+    return BadCells(first=first[:_MAX_SHOWN], count=count + len(broken), complete=complete)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +98,7 @@ def _suspects(
         shown.append(cells.problem(field, has_nul=file.has_nul))
         shown.append(f"left({name(field.name)}, 60)")
     numbered = f"""SELECT *, row_number() OVER () AS "row number" FROM
-        ({raw_cells([file], schema, f"store_rejects = true, rejects_limit = {_MAX_BROKEN_ROWS}")})"""
+        ({raw_cells([file], schema, f"store_rejects = true, rejects_limit = {_MAX_ERRORS}")})"""
     columns = ", ".join(f"{sql} AS c{number}" for number, sql in enumerate(shown))
     connection.execute(
         f"""CREATE TEMP TABLE bad_rows AS
@@ -115,12 +116,16 @@ def _suspects(
     return suspects[:_MAX_SHOWN], count
 
 
-def _broken_rows(connection: duckdb.DuckDBPyConnection) -> list[tuple[int, str, str]]:
-    """Place in bytes from 0, kind and beginning of the rows that could not be taken apart, in their order."""
-    return connection.execute(
+def _broken_rows(connection: duckdb.DuckDBPyConnection) -> tuple[list[tuple[int, str, str]], bool]:
+    """Place in bytes from 0, kind and beginning of the rows that could not be taken apart, in their order; and
+    whether these are all."""
+    rows = connection.execute(
         """SELECT line_byte_position - 1, any_value(error_type::VARCHAR), any_value(left(csv_line, 60))
            FROM reject_errors GROUP BY line_byte_position ORDER BY line_byte_position"""
     ).fetchall()
+    # DuckDB remembers an error for each cell that is missing or too many, and none beyond its limit.
+    ((errors,),) = connection.execute("SELECT count(*) FROM reject_errors").fetchall()
+    return rows, errors < _MAX_ERRORS
 
 
 def _broken_row(file: CsvFile, place: int, kind: str, beginning: str) -> BadCell:
@@ -137,11 +142,12 @@ def reason(found: Sequence[BadCells]) -> str:
     """The failure reason for all files: the first bad cells in full, the rest counted; at most 1000 characters."""
     count = sum(each.count for each in found)
     first = [str(cell) for each in found for cell in each.first][:_MAX_SHOWN]
+    more = "" if all(each.complete for each in found) else " and more"
     if count == 1:
         return shortened(f"{first[0]} Correct it and create a new dataset import job.", MAX_REASON_CHARACTERS)
     while True:
         rest = f" And {count - len(first)} more." if count > len(first) else ""
-        text = f"{count} errors. {' '.join(first)}{rest} Correct them and create a new dataset import job."
+        text = f"{count} errors{more}. {' '.join(first)}{rest} Correct them and create a new dataset import job."
         if len(text) <= MAX_REASON_CHARACTERS:
             return text
         first.pop()

@@ -35,13 +35,13 @@ def _record(quoted: bytes) -> re.Pattern[bytes]:
     A quoted value begins with its cell, perhaps after spaces; a quote further on is a letter like any other.
     """
     cell = rb'(?: *+"' + quoted + rb'"[^,\n]*+|(?! *+")[^,\n]*+)'
-    return re.compile(rb"([\r\n]*+)(" + cell + rb"(?:," + cell + rb")*+\n)", re.DOTALL)
+    return re.compile(rb"((?:\r?\n)*+)(" + cell + rb"(?:," + cell + rb")*+\n)", re.DOTALL)
 
 
 _RECORD = _record(rb'[^"]*+(?:""[^"]*+)*+')
 _BACKSLASHED = rb'[^"\\]*+(?:(?:\\.|"")[^"\\]*+)*+'
 _RECORD_WITH_BACKSLASHES = _record(_BACKSLASHED)
-_QUOTED_CELL = re.compile(rb'((?:^|,) *")(' + _BACKSLASHED + rb')"', re.DOTALL)
+_QUOTED_CELL = re.compile(rb'((?:^|,) *")(' + _BACKSLASHED + rb')("|\Z)', re.DOTALL)
 _ESCAPED = re.compile(rb'\\(["\\])')
 # What may be held in memory while the end of a record is looked for.
 _MAX_OPEN_BYTES = 16_000_000
@@ -118,8 +118,10 @@ def _look_over(path: Path) -> _Marks:
 
 
 def _check_beginning(name: str, block: bytes) -> None:
-    if not block.removeprefix(_BOM).strip():
-        raise CsvError(f"{name} is empty. Its first line must name the columns of the schema.")
+    text = block.removeprefix(_BOM)
+    if not text.strip() or text.startswith((b"\n", b"\r\n")):
+        what = "begins with a blank line" if text.strip() else "is empty"
+        raise CsvError(f"{name} {what}. Its first line must name the columns of the schema.")
     for beginning, what in _FOREIGN.items():
         if block.startswith(beginning):
             raise CsvError(f"{name} is {what}; only CSV files in UTF-8 are imported.")
@@ -161,7 +163,7 @@ def _written_anew(path: Path, workspace: Path) -> Path:
 
 def _with_doubled_quotes(value: re.Match[bytes]) -> bytes:
     inside = _ESCAPED.sub(lambda escaped: b'""' if escaped[1] == b'"' else b"\\", value[2])
-    return value[1] + inside + b'"'
+    return value[1] + inside + value[3]
 
 
 def _records(file: BinaryIO, record: re.Pattern[bytes], name: str) -> Iterator[tuple[int, int, bytes]]:

@@ -26,6 +26,10 @@ from shared.data.schemas import DatasetSchema
 _MEMORY_BESIDE_DUCKDB_MB = 160  # Python, the CSV and Parquet readers' own buffers: measured, see benchmarks/importing
 _LEAST_MEMORY_MB = 256
 _SECONDS_BETWEEN_REPORTS = 0.5
+_NOT_WRITTEN = (
+    "The files could not be read, or the imported data could not be written. Check that there is space left on "
+    "the disk of the artifacts, then create a new dataset import job."
+)
 
 
 class ImportFailed(Exception):
@@ -78,7 +82,10 @@ def import_csv(
         draft = workspace / "draft.parquet"
         rows = _write(sources, schema, draft, workspace, memory_mb, progress)
         _check_number(rows, min_rows, sources)
-        _put_in_place(draft, target)
+        try:
+            _put_in_place(draft, target)
+        except OSError as error:
+            raise ImportFailed(_NOT_WRITTEN) from error
     return Imported(rows=rows, bytes=target.stat().st_size)
 
 
@@ -126,10 +133,7 @@ def _write(
         reason = _reason(sources, schema, workspace, memory_mb)
         raise ImportFailed(reason or f"The files cannot be read as CSV: {str(error).splitlines()[0]}") from error
     except duckdb.IOException as error:
-        raise ImportFailed(
-            "The files could not be read, or the imported data could not be written. Check that there is space "
-            "left on the disk of the artifacts, then create a new dataset import job."
-        ) from error
+        raise ImportFailed(_NOT_WRITTEN) from error
 
 
 def _connect(workspace: Path, memory_mb: int) -> duckdb.DuckDBPyConnection:

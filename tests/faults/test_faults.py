@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import System, start_system, stop_system, until
+from tests.conftest import System, processes, start_system, stop_system, until
 from tests.operations.conftest import Maker
 
 SERVERS = (
@@ -27,25 +27,6 @@ SERVERS = (
     "services.status",
     "workers.importing.app",
 )
-
-
-def processes(system: System, part: str = "") -> list[int]:
-    """The processes that this system has started, with theirs, whose command line holds ``part``."""
-    parents: dict[int, int] = {}
-    commands: dict[int, bytes] = {}
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            # The parent is the second field behind the name, which stands in brackets and may hold anything.
-            parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            commands[int(entry.name)] = (entry / "cmdline").read_bytes()
-        except OSError:
-            continue
-
-    def ours(pid: int) -> bool:
-        parent = parents.get(pid, 0)
-        return parent == system.process.pid or (parent > 1 and ours(parent))
-
-    return [pid for pid, command in commands.items() if command and part.encode() in command and ours(pid)]
 
 
 def kill(system: System, part: str, how: signal.Signals = signal.SIGKILL) -> list[int]:

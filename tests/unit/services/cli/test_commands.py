@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
-from services.cli import catalogue
 from services.cli.errors import CreationFailed, NoServer, UnusableFolder
 from services.cli.main import cli
 from tests.conftest import System, until
@@ -26,15 +26,6 @@ def invoke(system: System, monkeypatch: pytest.MonkeyPatch) -> Invoke:
     for name, value in system.environment.items():
         monkeypatch.setenv(name, value)
     return lambda *arguments: run(*arguments)
-
-
-@pytest.fixture
-def few_films(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A catalogue just large enough to train on."""
-    for name, size in {"USERS": 60, "ITEMS": 150, "INTERACTIONS": 1800}.items():
-        monkeypatch.setattr(catalogue, name, size)
-    catalogue.write(tmp_path / "films")
-    return tmp_path / "films"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -74,7 +65,7 @@ def test_an_import_again_replaces_the_data(invoke: Invoke, system: System, few_f
     options = [word for pair in names.items() for word in pair]
     run("import", str(few_films), *options)
     until(lambda: "twice" in invoke("status").output)
-    (few_films / "interactions.csv").write_text("USER_ID,ITEM_ID,TIMESTAMP\nu,i,1\n")
+    (few_films / "interactions.csv").write_text("USER_ID,ITEM_ID,TIMESTAMP,EVENT_TYPE\nu,i,1,watch\n")
     with pytest.raises(CreationFailed, match="1000"):
         run("import", str(few_films), *options)
 
@@ -84,7 +75,7 @@ def test_doctor_finds_a_running_server_well(invoke: Invoke, system: System) -> N
     assert result.exit_code == 0
     url = system.environment["AWS_ENDPOINT_URL_PERSONALIZE"]
     assert f"{url} answers 200" in result.output
-    assert "+0 s beside the server's" in result.output
+    assert re.search(r"ok   clock +[+-]\d s beside the server's", result.output)
 
 
 def test_doctor_says_what_to_do_about_what_is_bad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,6 +51,11 @@ TYPED = schema(
 )
 
 
+def query(sql: str) -> list[Any]:
+    with duckdb.connect() as connection:
+        return connection.execute(sql).fetchall()
+
+
 class Importer:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -82,7 +87,7 @@ class Importer:
     def rows(self, *contents: str | bytes | Path, **options: Any) -> list[tuple[Any, ...]]:
         """Import and read back; the temporary files must be gone."""
         imported = self.run(*contents, **options)
-        rows = duckdb.sql(f"SELECT * FROM read_parquet('{self.target}')").fetchall()
+        rows = query(f"SELECT * FROM read_parquet('{self.target}')")
         assert imported == Imported(rows=len(rows), bytes=self.target.stat().st_size)
         assert os.listdir(self.target.parent) == ["rows.parquet"]
         return rows
@@ -109,7 +114,7 @@ def test_it_works(importer: Importer) -> None:
 
 def test_columns_are_those_of_the_schema_with_its_types(importer: Importer) -> None:
     importer.run("USER_ID,I,L,F,D,B\nu,1,2,3.5,4.5,true\n", schema=TYPED)
-    described = duckdb.sql(f"DESCRIBE SELECT * FROM read_parquet('{importer.target}')").fetchall()
+    described = query(f"DESCRIBE SELECT * FROM read_parquet('{importer.target}')")
     assert [(name, type_) for name, type_, *_ in described] == [
         ("USER_ID", "VARCHAR"), ("I", "INTEGER"), ("L", "BIGINT"), ("F", "FLOAT"), ("D", "DOUBLE"), ("B", "BOOLEAN"),
     ]  # fmt: skip
@@ -117,8 +122,8 @@ def test_columns_are_those_of_the_schema_with_its_types(importer: Importer) -> N
 
 @pytest.mark.parametrize(
     "header",
-    ["NOTE,USER_ID", "note,User_Id", '"NOTE","USER_ID"', " NOTE , USER_ID ", "\ufeffNOTE,USER_ID", '\ufeff"NOTE",USER_ID',
-     "NOTE,USER_ID\r", "\n\nNOTE,USER_ID"],
+    ["NOTE,USER_ID", "note,User_Id", '"NOTE","USER_ID"', " NOTE , USER_ID ", "\ufeffNOTE,USER_ID",
+     '\ufeff"NOTE",USER_ID', "NOTE,USER_ID\r"],
 )  # fmt: skip
 def test_columns_are_found_by_name(importer: Importer, header: str) -> None:
     line = "x,1\r\n" if header.endswith("\r") else "x,1\n"
@@ -152,6 +157,13 @@ def test_a_column_twice_is_refused(importer: Importer) -> None:
 @pytest.mark.parametrize("content", ["", "\n\n", "\ufeff", "  \r\n"])
 def test_an_empty_file_is_refused(importer: Importer, content: str) -> None:
     assert importer.failure(content) == ("data.csv is empty. Its first line must name the columns of the schema.")
+
+
+@pytest.mark.parametrize("beginning", ["\n", "\r\n", "\ufeff\n"])
+def test_a_file_that_begins_with_a_blank_line_is_refused(importer: Importer, beginning: str) -> None:
+    assert importer.failure(beginning + HEADER + "a,1,2,x,\n") == (
+        "data.csv begins with a blank line. Its first line must name the columns of the schema."
+    )
 
 
 @pytest.mark.parametrize("content", [HEADER, HEADER.strip(), HEADER + "\n\n"])
@@ -253,13 +265,12 @@ def test_numbers_and_booleans(importer: Importer, column: str, written: str, val
 @pytest.mark.parametrize(
     ("column", "written", "problem"),
     [
-        ("I", "1.0", "is not a whole number"), ("I", "1.5", "is not a whole number"), ("I", "1e3", "is not a whole number"),
-        ("I", "1_000", "is not a whole number"), ("I", "0x1F", "is not a whole number"), ("I", "x", "is not a whole number"),
-        ("I", "--1", "is not a whole number"), ("L", "\u0663", "is not a whole number"), ("L", " ", "is not a whole number"),
+        *[("I", each, "is not a whole number") for each in ("1.0", "1.5", "1e3", "1_000", "0x1F", "x", "--1")],
+        *[("L", each, "is not a whole number") for each in ("1.0", "\u0663", " ", "1 2", "+")],
         ("I", "2147483648", "is out of the range of int"), ("L", "9223372036854775808", "is out of the range of long"),
         ("F", "x", "is not a number"), ("F", "1,5", "is not a number"), ("F", "1_0.5", "is not a number"),
-        ("F", "nan", "is not a finite number within the range of float"), ("F", "1e39", "is not a finite number within the range of float"),
-        ("D", "-Infinity", "is not a finite number within the range of double"), ("D", "1e400", "is not a finite number within the range of double"),
+        *[("F", each, "is not a finite number within the range of float") for each in ("nan", "inf", "1e39")],
+        *[("D", each, "is not a finite number within the range of double") for each in ("-Infinity", "1e400")],
         ("B", "True", "is not true or false in lower case"), ("B", "1", "is not true or false in lower case"),
     ],
 )  # fmt: skip
@@ -304,7 +315,7 @@ def test_strings_have_a_longest_length_in_characters(importer: Importer, column:
         "KIND string categorical", "PLAIN string", "IMPRESSION string null",
     )  # fmt: skip
     names = [field.name for field in long.fields]
-    row = {name: "1" for name in names} | {column: letter * limit}
+    row = dict.fromkeys(names, "1") | {column: letter * limit}
     header = ",".join(names)
     [imported] = importer.rows(f"{header}\n{','.join(row.values())}\n", schema=long)
     assert imported[names.index(column)] == letter * limit
@@ -359,11 +370,10 @@ def test_a_quote_that_is_never_closed_in_a_large_file_takes_no_memory_for_the_re
         ("a,1,2", "has fewer cells than the header"),
         ("a", "has fewer cells than the header"),
         ("   ", "has fewer cells than the header"),
-        ("a,1,2,x,1,", "has more cells than the header"),
         ("a,1,2,x,1,5", "has more cells than the header"),
         ('a,1,2,"x"y,1', "has a quote that is not closed, or text after a closing quote"),
         ("a,1,2,\udcff,1", "is not UTF-8"),
-        ("a,1,2,\udcc3,1", "is not UTF-8"),
+        ("a,1,2,\udcc3\udc28,1", "is not UTF-8"),
     ],
 )
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
@@ -414,7 +424,8 @@ def test_the_reason_stays_within_1000_characters(importer: Importer) -> None:
 
 def test_ten_thousand_broken_rows_are_enough(importer: Importer) -> None:
     message = importer.failure(HEADER + "a,1,z,x,\n" + "a,1,2\n" * 30_000)
-    assert message.startswith("10001 errors. data.csv line 3: the row ")
+    assert message.startswith("5001 errors and more. data.csv line 3: the row ")
+    assert "column TIMESTAMP" not in message
 
 
 # What a dataset is
@@ -425,7 +436,8 @@ def test_events_are_sorted_by_user_time_and_place_in_the_files(importer: Importe
     numbered = [f"{user},{99 - n},{time},x,\n" for n, (user, time) in enumerate(events)]
     rows = importer.rows(HEADER + "".join(numbered[:4]), HEADER + "".join(numbered[4:]))
     assert [(user, item) for user, item, *_ in rows] == [
-        ("10", "92"), ("9", "91"), ("Z", "98"), ("a", "96"), ("a", "97"), ("a", "95"), ("a", "93"), ("b", "94"), ("é", "99"),
+        ("10", "92"), ("9", "91"), ("Z", "98"), ("a", "96"), ("a", "97"), ("a", "95"), ("a", "93"), ("b", "94"),
+        ("é", "99"),
     ]  # fmt: skip
 
 
@@ -525,7 +537,7 @@ def test_a_disk_that_is_full_is_a_failure_and_leaves_nothing(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    assert "No space left on device" in importer.failure("USER_ID,NOTE\n1,a\n", schema=USERS)
+    assert "Check that there is space left" in importer.failure("USER_ID,NOTE\n1,a\n", schema=USERS)
 
 
 @pytest.mark.parametrize("error", [duckdb.IOException, duckdb.OutOfMemoryException])
@@ -563,11 +575,12 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """  # fmt: skip
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 300
-    rows = duckdb.sql(
-        f"""SELECT count(*), sum("TIMESTAMP"), count_if((USER_ID, "TIMESTAMP") < (before, time)) FROM
-            (SELECT *, lag(USER_ID) OVER () AS before, lag("TIMESTAMP") OVER () AS time FROM read_parquet('{importer.target}'))"""
-    ).fetchone()
-    assert rows == (1_000_000, 499_999_500_000, 0)
+    before = 'lag(USER_ID) OVER () AS user_before, lag("TIMESTAMP") OVER () AS time_before'
+    [found] = query(
+        f"""SELECT count(*), sum("TIMESTAMP"), count_if((USER_ID, "TIMESTAMP") < (user_before, time_before))
+            FROM (SELECT *, {before} FROM read_parquet('{importer.target}'))"""
+    )
+    assert found == (1_000_000, 499_999_500_000, 0)
 
 
 @pytest.mark.skipif(not (REAL_DATA / "ml-100k").is_dir(), reason="no real data: set FORETASTE_TEST_DATA")
@@ -585,8 +598,8 @@ def test_real_data_is_imported_whole(importer: Importer) -> None:
 # Any table
 
 
-VALUE = st.text(st.sampled_from('",\\\n\r;|\t \'#aé日👩0') | st.characters(exclude_categories=["Cs"], exclude_characters="\0"),
-                min_size=1, max_size=12).filter(lambda value: value != "\ufeff")  # fmt: skip
+LETTERS = st.sampled_from("\",\\\n\r;|\t '#aé日👩0")
+VALUE = st.text(LETTERS | st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=12)
 
 
 def written(value: str, style: Sequence[str]) -> str:
@@ -613,14 +626,19 @@ def test_a_quoted_table_comes_back_as_it_was(
     assert sorted(importer.rows(content, schema=USERS)) == sorted(values)
 
 
-@given(values=st.lists(st.tuples(VALUE.filter(lambda v: "\\" not in v), VALUE.filter(lambda v: "\\" not in v)),
-                       min_size=1, max_size=8, unique_by=lambda row: row[0]), end=st.sampled_from(["\n", "\r\n"]))  # fmt: skip
+PLAIN = VALUE.filter(lambda value: "\\" not in value)
+
+
+@given(
+    values=st.lists(st.tuples(PLAIN, PLAIN), min_size=1, max_size=8, unique_by=lambda row: row[0]),
+    end=st.sampled_from(["\n", "\r\n"]),
+)
 @hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100, deadline=None)
 def test_what_pythons_csv_writes_comes_back_as_it_was(
     importer: Importer, values: list[tuple[str, str]], end: str
 ) -> None:
     out = io.StringIO()
-    csv.writer(out, lineterminator=end).writerows([("USER_ID", "NOTE"), *values])
+    csv.writer(out, lineterminator=end, quoting=csv.QUOTE_ALL).writerows([("USER_ID", "NOTE"), *values])
     assert sorted(importer.rows(out.getvalue().encode(), schema=USERS)) == sorted(values)
 
 
@@ -630,7 +648,8 @@ ROW = st.sampled_from(
 )  # fmt: skip
 BAD = st.sampled_from(
     [("{},1,2,x,\n", "USER_ID", ""), ('a,{},2,"x\n\ny",\n', "ITEM_ID", '"' + "x" * 257 + '"'),
-     ('a,"1\n2",{},x,\n', "TIMESTAMP", "1.5"), ('"a\n",1,2,{},\n', "EVENT_TYPE", '""'), ("a,1,2,x,{}\n", "EVENT_VALUE", "inf")]
+     ('a,"1\n2",{},x,\n', "TIMESTAMP", "1.5"), ('"a\n",1,2,{},\n', "EVENT_TYPE", '""'),
+     ("a,1,2,x,{}\n", "EVENT_VALUE", "inf")]
 )  # fmt: skip
 
 
@@ -669,6 +688,5 @@ def test_whatever_the_file_it_is_imported_or_refused(importer: Importer, content
     importer.target.parent.mkdir()
     try:
         importer.rows("USER_ID,NOTE\n" + "".join(content), schema=USERS)
-    except ImportFailed as failed:
-        assert str(failed)
+    except ImportFailed:
         assert os.listdir(importer.target.parent) == []

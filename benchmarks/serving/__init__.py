@@ -1,0 +1,1 @@
+"""Requests per second and latency of GetRecommendations and PutEvents, beside the same servers answering a constant."""

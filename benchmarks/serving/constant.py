@@ -1,0 +1,36 @@
+"""The peer: the same gunicorn, the same Flask, the same wire checks, and an answer that is always the same."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Flask
+
+from shared import settings, telemetry
+from shared.aws import web
+
+ANSWER: Mapping[str, Any] = {
+    "itemList": [{"itemId": str(number), "score": round(0.05 / (number + 1), 7)} for number in range(25)],
+    "recommendationId": "RID-00000000-0000-4000-8000-000000000000",
+}
+
+
+def recommend(_call: web.Call) -> Mapping[str, Any]:
+    return ANSWER
+
+
+def put(_call: web.Call) -> None:
+    return
+
+
+def create_app() -> Flask:
+    handlers: Mapping[str, Mapping[str, web.Handler]] = {
+        "personalize-runtime": {"GetRecommendations": recommend},
+        "personalize-events": {"PutEvents": put},
+    }
+    configured = settings.load()
+    service = os.environ["BENCHMARK_SERVICE"]
+    telemetry.configure(configured, service)
+    return web.create_app(service, handlers[service], keys=configured.keys)

@@ -1,0 +1,78 @@
+"""A load: signed requests over kept-alive connections from this process, timed one by one.
+
+Requests are signed before the clock starts: what is measured is the server, not botocore's signer.
+"""
+
+from __future__ import annotations
+
+import http.client
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Requests per second, and the 50th and 99th percentile of their milliseconds."""
+
+    rate: float
+    p50: float
+    p99: float
+
+
+def signed(url: str, path: str, body: Mapping[str, Any], keys: Mapping[str, str]) -> tuple[bytes, dict[str, str]]:
+    payload = orjson.dumps(body)
+    headers = {"Content-Type": "application/json", "Host": urlsplit(url).netloc}
+    request = AWSRequest("POST", url + path, data=payload, headers=headers)
+    credentials = Credentials(keys["AWS_ACCESS_KEY_ID"], keys["AWS_SECRET_ACCESS_KEY"])
+    SigV4Auth(credentials, "personalize", keys["AWS_REGION"]).add_auth(request)
+    return payload, dict(request.headers.items())
+
+
+def measure(
+    url: str,
+    path: str,
+    body: Callable[[int], Mapping[str, Any]],
+    keys: Mapping[str, str],
+    *,
+    connections: int,
+    requests: int,
+) -> Measured:
+    """Send ``requests`` requests over each of ``connections`` connections at once. Any status but 200 ends it."""
+    milliseconds: list[float] = []
+    start = threading.Barrier(connections + 1)
+
+    def send(number: int) -> None:
+        ready = [signed(url, path, body(number * requests + n), keys) for n in range(requests)]
+        connection = http.client.HTTPConnection(urlsplit(url).netloc)
+        connection.connect()
+        start.wait()
+        for payload, headers in ready:
+            began = time.perf_counter()
+            connection.request("POST", path, payload, headers)
+            answer = connection.getresponse()
+            said = answer.read()
+            milliseconds.append((time.perf_counter() - began) * 1e3)
+            if answer.status != 200:
+                raise RuntimeError(f"{path} answered {answer.status}: {said[:300]!r}")
+
+    threads = [threading.Thread(target=send, args=(number,)) for number in range(connections)]
+    for thread in threads:
+        thread.start()
+    start.wait()
+    began = time.perf_counter()
+    for thread in threads:
+        thread.join()
+    seconds = time.perf_counter() - began
+    if len(milliseconds) != connections * requests:
+        raise RuntimeError(f"only {len(milliseconds)} of {connections * requests} requests were answered")
+    ranked = sorted(milliseconds)
+    return Measured(len(ranked) / seconds, ranked[len(ranked) // 2], ranked[int(len(ranked) * 0.99)])
