@@ -115,6 +115,8 @@ def progress_header(progress: Mapping[str, Any]) -> dict[str, str]:
 def page(desk: Desk, resource: Resource, call: Call) -> Mapping[str, Any]:
     filters = {k: v for k, v in call.request.items() if k not in ("maxResults", "nextToken")}
     parent = next((value for member, value in sorted(filters.items()) if member.endswith("Arn")), None)
+    if parent is not None and resource.needed_to_list:
+        desk.reading.find(parent, resource.needed_to_list)
     records, after = desk.store.page(
         resource.noun,
         parent,

@@ -13,6 +13,9 @@ from shared.data import csv_file
 from shared.data.csv_file import CsvFile
 from shared.data.schemas import DatasetSchema
 
+# DuckDB's own 32 MB, several per thread, would be most of a small memory limit.
+_BUFFER_BYTES = 4 * csv_file.MAX_RECORD_BYTES
+
 
 def name(column: str) -> str:
     """A column's name as SQL."""
@@ -50,5 +53,6 @@ def _read_csv(paths: Sequence[Path], header: Sequence[str], options: str) -> str
     dialect = """delim = ',', quote = '"', escape = '"', nullstr = '', compression = 'none', encoding = 'utf-8'"""
     return (
         f"read_csv([{files}], auto_detect = false, header = true, columns = {{{columns}}}, {dialect}, "
-        f"max_line_size = {csv_file.MAX_RECORD_BYTES}{options and ', ' + options})"
+        f"max_line_size = {csv_file.MAX_RECORD_BYTES}, buffer_size = {_BUFFER_BYTES}"
+        f"{options and ', ' + options})"
     )

@@ -96,6 +96,8 @@ class Resource:
     """Nouns that refuse the deletion of what they stand under only while they are moving."""
     owns: tuple[str, ...] = ()
     """Nouns that vanish with it."""
+    needed_to_list: str | None = None
+    """The noun of the parent that List must be able to find; others may ask for what an unknown parent has: nothing."""
     holds_interactions: bool = False
     """Live events are kept under its ARN."""
     view: Callable[[Record, Reading], dict[str, Any]] = no_more

@@ -193,7 +193,9 @@ def test_torch_is_where_it_is_needed_and_nowhere_else(stack: Stack) -> None:
 
 def test_only_the_gateway_is_reachable_and_only_from_here(stack: Stack) -> None:
     published = {
-        process.name: [port["URL"] for port in stack.containers(process.name)[0]["Publishers"] if port["PublishedPort"]]
+        process.name: [
+            port["URL"] for port in stack.containers(process.name)[0]["Publishers"] or () if port["PublishedPort"]
+        ]
         for process in PROCESSES
     }
     assert {name for name, urls in published.items() if urls} == {"gateway"}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import until
+from tests.conftest import System, until
 from tests.operations.conftest import HRNN, Life, Maker, refused
 
 METRICS = [
@@ -95,6 +95,27 @@ def test_a_mode_the_recipe_does_not_have_is_refused(personalize: Any, life: Life
 def test_an_unknown_solution_is_not_found(personalize: Any) -> None:
     with refused("ResourceNotFoundException", "The given solution does not exist"):
         personalize.create_solution_version(solutionArn="arn:aws:personalize:us-east-1:000000000000:solution/none")
+
+
+def test_versions_of_an_unknown_solution_are_not_listed(personalize: Any) -> None:
+    with refused("ResourceNotFoundException", "The given solution does not exist"):
+        personalize.list_solution_versions(solutionArn="arn:aws:personalize:us-east-1:000000000000:solution/none")
+
+
+def test_a_call_that_an_sdk_sends_again_trains_once(system: System, personalize: Any, make: Maker) -> None:
+    """botocore sends every try of one call with one invocation id; so do two calls here."""
+    client = system.personalize
+
+    def same_call(request: Any, **_: Any) -> None:
+        assert request.headers["amz-sdk-invocation-id"]
+        request.headers["amz-sdk-invocation-id"] = "11111111-2222-4333-8444-555555555555"
+
+    client.meta.events.register("before-send.personalize.CreateSolutionVersion", same_call)
+    solution = make.solution()
+    first, second = (client.create_solution_version(solutionArn=solution)["solutionVersionArn"] for _ in range(2))
+    assert first == second
+    assert len(personalize.list_solution_versions(solutionArn=solution)["solutionVersions"]) == 1
+    make.settled("solution_version", "solutionVersion", first)
 
 
 def test_a_running_training_is_stopped_within_five_seconds(personalize: Any, make: Maker) -> None:

@@ -51,8 +51,8 @@ class Events:
         first_E = _first_of_its_item(histories, on_block)
         # The items a user has seen by event e are a slice of the items in the order of their first occurrence.
         self._distinct = histories.items[first_E]
-        self._seen_to_E = np.cumsum(first_E)
-        self._seen_from_U = self._seen_to_E[histories.offsets[:-1]] - 1
+        self._seen_to_E = np.cumsum(first_E, dtype=np.int32)
+        self._seen_from_E = np.repeat(self._seen_to_E[histories.offsets[:-1]] - 1, histories.lengths)
 
     def batches(
         self, users: npt.NDArray[np.int64], *, streams: int, steps: int, rng: np.random.Generator
@@ -64,7 +64,6 @@ class Events:
         # The last stream is filled up with events of the first users, which are no targets a second time.
         length = math.ceil(total / streams)
         events_BL = np.resize(_ranges(self._offsets[users], lengths), (streams, length))
-        seen_from_BL = np.resize(np.repeat(self._seen_from_U[users], lengths), (streams, length))
         again_BL = (np.arange(streams * length) >= total).reshape(streams, length)
         for begin in range(0, length, steps):
             window = slice(begin, begin + steps)
@@ -72,7 +71,7 @@ class Events:
             ends_TB = self._ends_E[e_TB]
             next_TB = e_TB + ~ends_TB
             weights_TB = np.where(ends_TB | again_BL[:, window].T, np.float32(0), self._weights_E[next_TB])
-            seen_from_N = seen_from_BL[:, window].T.ravel()
+            seen_from_N = self._seen_from_E[e_TB.ravel()]
             counts_N = self._seen_to_E[e_TB.ravel()] - seen_from_N
             yield Batch(
                 items=_long(self._items_E[e_TB]),
@@ -106,9 +105,9 @@ def _first_of_its_item(histories: Histories, on_block: Callable[[], None]) -> np
     return first_E
 
 
-def _ranges(starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def _ranges(starts: npt.NDArray[np.integer[Any]], lengths: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int64]:
     """start, start + 1 ... of each range, end to end."""
-    ends = np.cumsum(lengths)
+    ends = np.cumsum(lengths, dtype=np.int64)
     ranges: npt.NDArray[np.int64] = np.arange(ends[-1]) + np.repeat(starts - (ends - lengths), lengths)
     return ranges
 

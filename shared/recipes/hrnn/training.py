@@ -34,7 +34,7 @@ Phase = Literal["training", "evaluating", "retraining", "writing"]
 RECENT = 2.0
 """With recency_mask the newest interaction counts so many times as much as the oldest."""
 
-LEARNING_RATE = 4e-3
+LEARNING_RATE = 6e-3
 RETRAINING_RATE = 1e-3
 RETRAINING_EPOCHS = 2
 WARM_UP = 0.1

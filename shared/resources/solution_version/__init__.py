@@ -11,4 +11,5 @@ resource = Resource(
     lifecycle=TRAINED,
     command=TrainSolutionVersion,
     finished=finished,
+    needed_to_list="solution",
 )

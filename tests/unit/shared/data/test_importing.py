@@ -616,7 +616,7 @@ def written(value: str, style: Sequence[str]) -> str:
     style=st.lists(st.sampled_from(['""', '\\"']), min_size=1, max_size=5),
     ends=st.lists(st.sampled_from(["\n", "\r\n", "\n\n"]), min_size=1, max_size=3),
 )
-@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100, deadline=None)
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
 def test_a_quoted_table_comes_back_as_it_was(
     importer: Importer, values: list[tuple[str, str]], style: list[str], ends: list[str]
 ) -> None:
@@ -633,7 +633,7 @@ PLAIN = VALUE.filter(lambda value: "\\" not in value)
     values=st.lists(st.tuples(PLAIN, PLAIN), min_size=1, max_size=8, unique_by=lambda row: row[0]),
     end=st.sampled_from(["\n", "\r\n"]),
 )
-@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100, deadline=None)
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
 def test_what_pythons_csv_writes_comes_back_as_it_was(
     importer: Importer, values: list[tuple[str, str]], end: str
 ) -> None:
@@ -655,7 +655,7 @@ BAD = st.sampled_from(
 
 @given(before=st.lists(ROW, max_size=12), bad=BAD, after=st.lists(ROW, max_size=12),
        mark=st.sampled_from(["", "\ufeff"]), backslash=st.booleans())  # fmt: skip
-@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None)
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
 def test_a_bad_cell_is_found_at_its_line_wherever_it_stands(
     importer: Importer, monkeypatch: pytest.MonkeyPatch, before: list[str], bad: tuple[str, str, str],
     after: list[str], mark: str, backslash: bool,
@@ -682,7 +682,7 @@ def test_a_bad_cell_is_found_at_its_line_wherever_it_stands(
 
 
 @given(content=st.lists(st.sampled_from(['"', ",", "\n", "\r", "\\", "a", " ", "é", "1"]), max_size=60))
-@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300, deadline=None)
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100, deadline=None)
 def test_whatever_the_file_it_is_imported_or_refused(importer: Importer, content: list[str]) -> None:
     shutil.rmtree(importer.target.parent)
     importer.target.parent.mkdir()
