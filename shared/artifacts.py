@@ -42,8 +42,9 @@ class Artifacts:
     @contextlib.contextmanager
     def filling(self, arn: str, attempt: int) -> Iterator[Path]:
         """An empty folder to fill; when the block ends well it becomes the artifact of ``arn``, else it goes."""
+        # What an attempt that was killed left behind goes as well.
+        self._discard_drafts(arn)
         draft = self._root / "drafts" / f"{_name(arn)}.{attempt}"
-        shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
         try:
             yield draft
@@ -76,6 +77,11 @@ class Artifacts:
         """Remove all that is kept for ``arn``; nothing happens when there is nothing."""
         shutil.rmtree(self.folder(arn), ignore_errors=True)
         self.discard_workspace(arn)
+        self._discard_drafts(arn)
+
+    def _discard_drafts(self, arn: str) -> None:
+        for draft in (self._root / "drafts").glob(f"{_name(arn)}.*"):
+            shutil.rmtree(draft, ignore_errors=True)
 
     def discard_workspace(self, arn: str) -> None:
         shutil.rmtree(self._root / "work" / _name(arn), ignore_errors=True)

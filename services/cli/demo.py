@@ -184,7 +184,9 @@ class _Demo:
         return self._titles.get(item_id, item_id)
 
     def _portrait(self, viewer: Viewer, items: Sequence[str]) -> Grid:
-        grid = Grid(title=f"User {viewer.user_id}", title_justify="left", title_style="bold", width=96)
+        grid = Grid(
+            title=f"User {viewer.user_id}", title_justify="left", title_style="bold", width=min(96, self._console.width)
+        )
         grid.add_column(f"newest of {viewer.interactions} interactions", ratio=1)
         grid.add_column("recommended", ratio=1)
         newest = [self._title(item) for item in reversed(viewer.newest)]
@@ -217,7 +219,9 @@ class _Demo:
             f"PutEvents {1000 * (kept - sent):.0f} ms, "
             f"GetRecommendations with the events in it {1000 * (answered - kept):.0f} ms"
         )
-        grid = Grid(title=f"User {user}'s list", title_justify="left", title_style="bold", width=96)
+        grid = Grid(
+            title=f"User {user}'s list", title_justify="left", title_style="bold", width=min(96, self._console.width)
+        )
         grid.add_column("before", ratio=1)
         grid.add_column("after", ratio=1)
         grid.add_column("moved", justify="right")

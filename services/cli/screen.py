@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Column
 from rich.table import Table as Grid
 
 PLAIN_SECONDS = 5.0
@@ -69,7 +70,7 @@ class Step:
         if self._bars is not None and self._task is not None:
             self._bars.update(self._task, completed=1, total=1, note=note)
         else:
-            self._console.print(f"{self._title:<28} {seconds:6.1f} s  {note}".rstrip(), highlight=False)
+            self._console.print(f"{self._title:<30} {seconds:6.1f} s  {note}".rstrip(), highlight=False)
 
 
 @contextmanager
@@ -82,10 +83,10 @@ def step(console: Console, title: str) -> Iterator[Step]:
         plain.finish(plain.note, time.monotonic() - started)
         return
     columns: list[ProgressColumn] = [
-        TextColumn("{task.description:<28}"),
-        BarColumn(bar_width=24),
-        TimeElapsedColumn(),
-        TextColumn("[dim]{task.fields[note]}"),
+        TextColumn("{task.description:<30}", table_column=Column(no_wrap=True)),
+        BarColumn(bar_width=20, table_column=Column(min_width=20)),
+        TimeElapsedColumn(table_column=Column(min_width=7)),
+        TextColumn("[dim]{task.fields[note]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
     ]
     with Progress(*columns, console=console) as bars:
         drawn = Step(console, title, bars)

@@ -69,7 +69,7 @@ def prepare(path: Path, workspace: Path) -> CsvFile:
     else, and outside quotes, it is a letter itself. Raises CsvError, and OSError of the file system.
     """
     marks = _look_over(path)
-    if marks.has_backslash or marks.mixes_line_endings:
+    if marks.has_quoting_with_backslash or marks.mixes_line_endings:
         path = _written_anew(path, workspace)
     return CsvFile(
         name=path.name,
@@ -84,13 +84,13 @@ def prepare(path: Path, workspace: Path) -> CsvFile:
 class _Marks:
     lines: int
     has_nul: bool
-    has_backslash: bool
+    has_quoting_with_backslash: bool
     mixes_line_endings: bool
 
 
 def _look_over(path: Path) -> _Marks:
     feeds = returns = pairs = 0
-    nul = backslash = False
+    nul = backslash = quote = False
     last = b""
     with path.open("rb") as file:
         block = file.read(_BLOCK_BYTES)
@@ -103,6 +103,7 @@ def _look_over(path: Path) -> _Marks:
             pairs += last.endswith(b"\r") and block.startswith(b"\n")
             nul = nul or b"\0" in block
             backslash = backslash or b"\\" in block
+            quote = quote or b'"' in block
             last = block
             block = file.read(_BLOCK_BYTES)
     if returns and not feeds:
@@ -112,7 +113,7 @@ def _look_over(path: Path) -> _Marks:
     return _Marks(
         lines=feeds + (not last.endswith(b"\n")),
         has_nul=nul,
-        has_backslash=backslash,
+        has_quoting_with_backslash=backslash and quote,
         mixes_line_endings=returns > 0 and not returns == pairs == feeds,
     )
 

@@ -26,12 +26,13 @@ def import_dataset(arn: str, attempt: int, progress: Progress, _should_stop: Cal
     reading = Reading(RedisStore(configured.redis_url), configured)
     job = reading.find(arn, "dataset_import_job")
     dataset = reading.find(job.body["datasetArn"], "dataset")
-    schema_text = reading.find(dataset.body["schemaArn"], "schema").body["schema"]
-    schema = schemas.parse(schema_text, dataset_type=dataset.body["datasetType"])
+    declared = reading.find(dataset.body["schemaArn"], "schema").body
+    schema = schemas.parse(declared["schema"], dataset_type=dataset.body["datasetType"], domain=declared.get("domain"))
+    artifacts = Artifacts(configured.artifacts)
     try:
         with (
-            tempfile.TemporaryDirectory(prefix="foretaste-import-") as downloads,
-            Artifacts(configured.artifacts).filling(arn, attempt) as folder,
+            tempfile.TemporaryDirectory(dir=artifacts.workspace(arn)) as downloads,
+            artifacts.filling(arn, attempt) as folder,
         ):
             files = open_buckets(configured).fetch(job.body["dataSource"]["dataLocation"], Path(downloads))
             imported = import_csv(
@@ -44,6 +45,8 @@ def import_dataset(arn: str, attempt: int, progress: Progress, _should_stop: Cal
             )
     except (BucketError, ImportFailed) as error:
         raise WorkFailed(str(error)) from error
+    finally:
+        artifacts.discard_workspace(arn)
     return {"rows": imported.rows}
 
 

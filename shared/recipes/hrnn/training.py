@@ -35,7 +35,7 @@ RECENT = 2.0
 """With recency_mask the newest interaction counts so many times as much as the oldest."""
 
 LEARNING_RATE = 6e-3
-RETRAINING_RATE = 1e-3
+RETRAINING_RATE = 2e-3
 RETRAINING_EPOCHS = 2
 WARM_UP = 0.1
 """Share of the steps; after them the rate falls to 0 along a cosine."""

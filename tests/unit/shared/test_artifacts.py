@@ -36,6 +36,15 @@ def test_a_failed_filling_leaves_what_stood_and_no_draft(artifacts: Artifacts, t
     assert list((tmp_path / "drafts").iterdir()) == []
 
 
+def test_what_a_killed_attempt_left_is_swept_up(artifacts: Artifacts, tmp_path: Path) -> None:
+    killed = artifacts.filling(ARN, 2)
+    (killed.__enter__() / "model").write_bytes(b"half")
+    assert len(list((tmp_path / "drafts").iterdir())) == 1
+    with artifacts.filling(ARN, 3) as folder:
+        (folder / "model").write_bytes(b"whole")
+    assert list((tmp_path / "drafts").iterdir()) == []
+
+
 def test_a_later_filling_replaces_an_earlier_one(artifacts: Artifacts) -> None:
     with artifacts.filling(ARN, 2) as folder:
         (folder / "model").write_bytes(b"better")

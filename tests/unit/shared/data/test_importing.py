@@ -373,7 +373,7 @@ def test_a_quote_that_is_never_closed_in_a_large_file_takes_no_memory_for_the_re
         ("a,1,2,x,1,5", "has more cells than the header"),
         ('a,1,2,"x"y,1', "has a quote that is not closed, or text after a closing quote"),
         ("a,1,2,\udcff,1", "is not UTF-8"),
-        ("a,1,2,\udcc3\udc28,1", "is not UTF-8"),
+        ("a,1,2,\udcc3(,1", "is not UTF-8"),
     ],
 )
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
@@ -574,24 +574,26 @@ import_csv([Path({str(file)!r})], schema, Path({str(importer.target)!r}), memory
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """  # fmt: skip
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert int(done.stdout) < 300
+    assert int(done.stdout) <= 256
     before = 'lag(USER_ID) OVER () AS user_before, lag("TIMESTAMP") OVER () AS time_before'
     [found] = query(
-        f"""SELECT count(*), sum("TIMESTAMP"), count_if((USER_ID, "TIMESTAMP") < (user_before, time_before))
+        f"""SELECT count(*), sum("TIMESTAMP"),
+                   count_if(user_before IS NOT NULL AND (USER_ID, "TIMESTAMP") < (user_before, time_before))
             FROM (SELECT *, {before} FROM read_parquet('{importer.target}'))"""
     )
     assert found == (1_000_000, 499_999_500_000, 0)
 
 
-@pytest.mark.skipif(not (REAL_DATA / "ml-100k").is_dir(), reason="no real data: set FORETASTE_TEST_DATA")
-def test_real_data_is_imported_whole(importer: Importer) -> None:
-    rows = importer.rows(REAL_DATA / "ml-100k" / "interactions.csv")
-    assert len(rows) == 100_000
-    with (REAL_DATA / "ml-100k" / "interactions.csv").open(newline="") as file:
+def test_a_whole_data_set_is_imported(importer: Importer) -> None:
+    real = REAL_DATA / "ml-100k" / "interactions.csv"
+    file = real if real.is_file() else importer.file(many(100_000))
+    with file.open(newline="") as opened:
         expected = [
             (row["USER_ID"], row["ITEM_ID"], int(row["TIMESTAMP"]), row["EVENT_TYPE"], float(row["EVENT_VALUE"]))
-            for row in csv.DictReader(file)
+            for row in csv.DictReader(opened)
         ]
+    rows = importer.rows(file)
+    assert len(rows) == 100_000
     assert rows == sorted(expected, key=lambda row: (row[0], row[2]))
 
 

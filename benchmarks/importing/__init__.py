@@ -1,0 +1,1 @@
+"""Import speed and memory beside plain DuckDB."""
