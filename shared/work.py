@@ -7,6 +7,7 @@ is ``job.py``) imports what is heavy and may die of it.
 from __future__ import annotations
 
 import contextlib
+import os
 import queue as threads
 import signal
 import subprocess
@@ -139,6 +140,8 @@ class _Watch:
             [sys.executable, "-m", module, lease.arn, str(lease.attempt)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            # Threads that wait by spinning are slower by far as soon as anything else wants the cores.
+            env={"OMP_WAIT_POLICY": "passive", **os.environ},
             start_new_session=True,
         )
         self._stopping_since: float | None = None

@@ -87,7 +87,10 @@ def _progress(aws: Personalize, what: str, summary: Mapping[str, Any]) -> str:
 
     if summary["status"] in SETTLED:
         return ""
-    _, progress = described(aws, what, summary[arn_member(what)])
+    try:
+        _, progress = described(aws, what, summary[arn_member(what)])
+    except aws.control.exceptions.ResourceNotFoundException:  # deleted since it was listed
+        return ""
     if "rows" in progress:
         return f"{progress['rows']:,} rows"
     return describe(progress) if progress else ""

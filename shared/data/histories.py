@@ -73,6 +73,8 @@ def load(
 
     Raises TooLittleData.
     """
+    if not files:
+        _check_minimum(np.zeros(0, np.int64), event_type)
     with (
         tempfile.TemporaryDirectory() as spill,
         duckdb.connect(

@@ -238,6 +238,12 @@ def test_the_plan_follows_the_size_of_the_data_and_bptt_does_not_change_the_step
     assert short.streams * short.bptt == plans[1].streams * plans[1].bptt == 512
 
 
+def test_a_wider_network_learns_slower() -> None:
+    narrow, wide = (Plan.of(SETTINGS | {"hidden_dimension": hidden}, 100_000) for hidden in ("43", "172"))
+    assert narrow.learning_rate == training.LEARNING_RATE
+    assert wide.learning_rate == pytest.approx(narrow.learning_rate / 4)
+
+
 def test_with_recency_mask_newer_events_count_more() -> None:
     data = walks()
     weights = event_weights(data, recency_mask=True)

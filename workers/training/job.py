@@ -15,10 +15,10 @@ from shared.job import Progress, WorkFailed, WorkStopped, child
 from shared.recipes.contract import Stopped
 from shared.resources import Reading
 from shared.resources.dataset.requests import arn_of
-from shared.resources.dataset_import_job import ROWS, current
+from shared.resources.dataset_import_job import ROWS
 from shared.store import Record
 from shared.store.redis import RedisStore
-from workers.training.live import write_live
+from workers.training.live import frozen
 
 
 def train_solution_version(
@@ -77,10 +77,10 @@ def _interactions(
     """The Parquet files of the group's interactions: what was imported, and what came as live events."""
     dataset_arn = arn_of(version.body["datasetGroupArn"], "INTERACTIONS", reading)
     try:
-        bulk = [artifacts.opened(job.arn) / ROWS for job in current(dataset_arn, reading)]
+        bulk = [artifacts.opened(job_arn) / ROWS for job_arn in version.state["imports"]]
     except ArtifactDamaged as error:
         raise WorkFailed(f"{error} Import the data again.") from error
-    live = write_live(store.stream(dataset_arn), workspace / "live.parquet")
+    live = frozen(store.stream(dataset_arn), workspace / "live.parquet")
     if not bulk and live is None:
         raise WorkFailed("The dataset group has no interactions: import some, or send events.")
     return [*bulk, *([live] if live else [])]

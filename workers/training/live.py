@@ -19,20 +19,31 @@ COLUMNS = {
 }
 
 
-def write_live(interactions: Iterator[Interaction], target: Path) -> Path | None:
-    """Write the events that name an item; returns ``target``, or None when there are none."""
+def frozen(interactions: Iterator[Interaction], target: Path) -> Path | None:
+    """The events that name an item, as they were when this was first called for ``target``; None: there were none.
+
+    An attempt that goes on from an earlier one's checkpoint must train on the same events.
+    """
+    if not target.exists():
+        draft = target.with_suffix(".draft")
+        _write(interactions, draft)
+        draft.rename(target)
+    return target if target.stat().st_size else None
+
+
+def _write(interactions: Iterator[Interaction], target: Path) -> None:
+    """An empty file stands for no events: Parquet without a row would be one too, and need a reader to tell."""
     lines = target.with_suffix(".jsonl")
-    written = 0
     with lines.open("wb") as file:
         for one in interactions:
             if one.item_id is not None:
                 file.write(orjson.dumps(_row(one)) + b"\n")
-                written += 1
-    if written:
+    if lines.stat().st_size:
         with duckdb.connect() as database:
             database.read_json(str(lines), columns=COLUMNS, format="newline_delimited").write_parquet(str(target))
+    else:
+        target.touch()
     lines.unlink()
-    return target if written else None
 
 
 def _row(one: Interaction) -> dict[str, object]:

@@ -73,7 +73,7 @@ class Scorer:
         """
         known = [(self._numbers[item], at) for item, at in history if item in self._numbers]
         if not known:
-            return self._artifact.popularity
+            return self._artifact.popularity.copy()
         items, timestamps = zip(*known, strict=True)
         logits_I = history_logits(self._network, torch.tensor(items), torch.tensor(timestamps, dtype=torch.double), now)
         return logits_I.softmax(-1).numpy()

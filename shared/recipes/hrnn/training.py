@@ -35,8 +35,12 @@ RECENT = 2.0
 """With recency_mask the newest interaction counts so many times as much as the oldest."""
 
 LEARNING_RATE = 6e-3
-RETRAINING_RATE = 2e-3
+"""At a hidden_dimension of 43, and in inverse proportion to it: a wide network with this rate learns by heart."""
+
 RETRAINING_EPOCHS = 2
+RETRAINING_RATE = 1 / 3
+"""Of the learning rate."""
+
 WARM_UP = 0.1
 """Share of the steps; after them the rate falls to 0 along a cosine."""
 
@@ -52,6 +56,10 @@ class Plan:
     bptt: int
     streams: int
     epochs: int
+
+    @property
+    def learning_rate(self) -> float:
+        return LEARNING_RATE * 43 / self.hidden
 
     @classmethod
     def of(cls, parameters: Mapping[str, str], events: int) -> Self:
@@ -104,7 +112,7 @@ def train(
 
     checkpoint = checkpoints / "training.ckpt"
     fit(
-        Fitting(network, events, split.train, plan, plan.epochs, LEARNING_RATE, seed),
+        Fitting(network, events, split.train, plan, plan.epochs, plan.learning_rate, seed),
         AtEachBatch(watch, "training", 0, checkpoint),
         checkpoint,
     )
@@ -119,8 +127,9 @@ def train(
     )
     if retrain_on_all_users:
         checkpoint = checkpoints / "retraining.ckpt"
+        rate = RETRAINING_RATE * plan.learning_rate
         fit(
-            Fitting(network, events, everybody, plan, RETRAINING_EPOCHS, RETRAINING_RATE, seed + 1),
+            Fitting(network, events, everybody, plan, RETRAINING_EPOCHS, rate, seed + 1),
             AtEachBatch(watch, "retraining", plan.epochs, checkpoint),
             checkpoint,
         )

@@ -8,6 +8,8 @@ from typing import Any
 from shared import arns, recipes
 from shared.aws.errors import InvalidInput, ResourceInUse
 from shared.resources.contract import Draft, Reading, settled
+from shared.resources.dataset.requests import arn_of
+from shared.resources.dataset_import_job import current
 from shared.store import Record
 
 FULL = "FULL"
@@ -17,7 +19,8 @@ REPEATED = ("recipeArn", "eventType", "datasetGroupArn", "solutionConfig", "perf
 
 def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
     solution = reading.active(request["solutionArn"], "solution")
-    datasets = tuple(reading.children("dataset", solution.body["datasetGroupArn"]))
+    group_arn = solution.body["datasetGroupArn"]
+    datasets = tuple(reading.children("dataset", group_arn))
     for dataset in datasets:
         for job in reading.children("dataset_import_job", dataset.arn):
             if not settled(job):
@@ -37,7 +40,9 @@ def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
             "trainingMode": mode,
             "trainingType": MANUAL,
         },
-        parents=(solution.arn, solution.body["datasetGroupArn"], *(dataset.arn for dataset in datasets)),
+        # What it trains on is settled now: a later attempt, or a longer wait, must not train on something else.
+        state={"imports": [job.arn for job in current(arn_of(group_arn, "INTERACTIONS", reading), reading)]},
+        parents=(solution.arn, group_arn, *(dataset.arn for dataset in datasets)),
         claims=(f"solution-version:{solution.arn}:{request['name']}",) if "name" in request else (),
         guards=(solution, *datasets),
     )

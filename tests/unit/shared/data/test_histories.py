@@ -156,3 +156,8 @@ def test_hardly_any_user_with_two_interactions(tmp_path: Path) -> None:
 def test_a_path_with_a_quote_is_a_path(tmp_path: Path) -> None:
     path = parquet(tmp_path / "a.parquet", enough()).rename(tmp_path / "it's.parquet")
     assert len(load(path).items) == len(enough())
+
+
+def test_no_file_at_all_is_too_little_data() -> None:
+    with pytest.raises(TooLittleData, match=r"^Dataset has fewer than 1000 interactions"):
+        load()
