@@ -1,0 +1,41 @@
+"""Each type of resource is declared whole: AWS's operations, members and commands follow from its name."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+
+from services.api.app import UNDELETABLE
+from shared.aws import model
+from shared.messages import COMMANDS, Provision, Remove
+from shared.resources import RESOURCES, Resource
+
+OPERATIONS = model.operations("personalize")
+
+
+@pytest.mark.parametrize("resource", RESOURCES.values(), ids=list(RESOURCES))
+def test_its_name_leads_to_aws_operations_and_members(resource: Resource) -> None:
+    describe = OPERATIONS[f"Describe{resource.name}"]
+    assert list(describe.input.members) == [resource.arn_member]
+    assert list(describe.output.members) == [resource.camel]
+    assert resource.arn_member in OPERATIONS[f"Create{resource.name}"].output.members
+    assert f"List{resource.name}s" in OPERATIONS
+    assert (f"Delete{resource.name}" in OPERATIONS) == (resource.name not in UNDELETABLE)
+
+
+@pytest.mark.parametrize("resource", RESOURCES.values(), ids=list(RESOURCES))
+def test_its_folder_bears_its_noun(resource: Resource) -> None:
+    assert importlib.util.find_spec(f"shared.resources.{resource.noun}.requests") is not None
+
+
+@pytest.mark.parametrize("resource", RESOURCES.values(), ids=list(RESOURCES))
+def test_what_it_names_exists(resource: Resource) -> None:
+    named = {*resource.blocked_by, *resource.busy_with, *resource.owns, *filter(None, [resource.needed_to_list])}
+    assert named <= set(RESOURCES)
+
+
+def test_every_command_starts_the_work_of_some_resource() -> None:
+    started = {resource.command for resource in RESOURCES.values()}
+    assert set(COMMANDS) - {Remove} <= started
+    assert Provision in started
