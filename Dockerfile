@@ -8,9 +8,9 @@ FROM python:3.11-slim-bookworm AS base
 ENV PATH=/venv/bin:$PATH PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONUNBUFFERED=1 HOME=/tmp
 WORKDIR /app
 RUN python3 -m venv /venv
-COPY pyproject.toml constraints.txt README.md ./
-# The code comes later: a change of it must not install the dependencies again.
-RUN --mount=type=bind,from=wheels,target=/wheels mkdir services workers shared \
+COPY pyproject.toml constraints.txt ./
+# Code and README come later, or not at all: a change of them must not install the dependencies again.
+RUN --mount=type=bind,from=wheels,target=/wheels mkdir services workers shared && touch README.md \
  && PIP_CONSTRAINT=/app/constraints.txt pip install --no-cache-dir --find-links /wheels --editable .
 # A fresh volume takes its owner and mode from here; any user may be set to run the containers.
 RUN mkdir -p /data/s3 /data/artifacts && chmod 1777 /data /data/s3 /data/artifacts

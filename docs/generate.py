@@ -15,7 +15,7 @@ from services.api.operations import Desk
 from services.events import app as events
 from services.runtime import app as runtime
 from services.runtime.deployed import Deployed
-from shared import lifecycle, messages, queue, recipes, settings
+from shared import lifecycle, messages, queue, recipes
 from shared.artifacts import Artifacts
 from shared.aws import model
 from shared.recipes import Recipe
