@@ -29,11 +29,13 @@ def test_what_was_filled_is_opened(artifacts: Artifacts, tmp_path: Path) -> None
 
 
 def test_a_failed_filling_leaves_what_stood_and_no_draft(artifacts: Artifacts, tmp_path: Path) -> None:
-    filling = artifacts.filling(ARN, 2)
-    (filling.__enter__() / "model").write_bytes(b"half")
-    error = OSError("disk full")
+    def fill() -> None:
+        with artifacts.filling(ARN, 2) as folder:
+            (folder / "model").write_bytes(b"half")
+            raise OSError("disk full")
+
     with pytest.raises(OSError, match="disk full"):
-        filling.__exit__(OSError, error, None)
+        fill()
     assert (artifacts.opened(ARN) / "model").read_bytes() == b"weights"
     assert list((tmp_path / "drafts").iterdir()) == []
 

@@ -32,7 +32,7 @@ def alive(pid: int) -> bool:
     """Neither gone nor a zombie that nobody has waited for yet."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # gone before, or while, it was read
         return False
 
 
