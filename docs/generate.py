@@ -60,7 +60,7 @@ def operations() -> str:
 def _offered() -> Mapping[str, Iterable[str]]:
     configured, store = Settings(), MemoryStore()
     desk = Desk(store, queue.Queue(queue.application(configured)), Reading(store, configured))
-    deployed = Deployed(Artifacts(configured.artifacts))
+    deployed = Deployed(desk.reading, Artifacts(configured.artifacts))
     return {
         "personalize": api.handlers(desk),
         "personalize-runtime": runtime.handlers(configured, store, deployed),

@@ -37,7 +37,7 @@ def create_app() -> Flask:
         artifacts=Artifacts(configured.artifacts),
         ending=threading.Event(),
     )
-    deployed = Deployed(process.artifacts)
+    deployed = Deployed(Reading(process.store, configured), process.artifacts)
     offered = handlers(configured, process.store, deployed)
     deployer.start(process, deployed)
     beat_in_background(process.store, process.name, process.ending)

@@ -4,47 +4,75 @@ from __future__ import annotations
 
 import importlib
 import threading
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from shared import recipes
 from shared.artifacts import ArtifactDamaged, Artifacts
 from shared.recipes.contract import ArtifactError, Scorer
+from shared.resources import Reading
+from shared.resources.dataset.requests import arn_of
 
 
 class NotDeployable(Exception):
     """The model of a version can't be loaded; the message says why and what to do."""
 
 
+class Model:
+    """One loaded model. ``interactions`` is the ARN of the dataset whose live events go on where its histories end."""
+
+    def __init__(self, scorer: Scorer, interactions: str, scoring: threading.Lock) -> None:
+        self.interactions = interactions
+        self.item_ids = scorer.item_ids
+        self.history = scorer.history
+        self._scorer = scorer
+        self._scoring = scoring
+
+    def scores(self, history: Sequence[tuple[str, float]], now: float) -> npt.NDArray[np.float32]:
+        """float32[I]: the scorer's. One at a time in a process: torch lets go of the interpreter in each of its
+        operations, and requests that take it from one another are slower, all of them, than requests in a row.
+        """
+        with self._scoring:
+            return self._scorer.scores(history, now)
+
+
 class Deployed:
     """Loads a model when it is first asked for, once, and keeps it until no campaign needs it."""
 
-    def __init__(self, artifacts: Artifacts) -> None:
+    def __init__(self, reading: Reading, artifacts: Artifacts) -> None:
+        self._reading = reading
         self._artifacts = artifacts
-        self._scorers: dict[str, Scorer] = {}
+        self._models: dict[str, Model] = {}
         self._loading = threading.Lock()
+        self._scoring = threading.Lock()
 
-    def scorer(self, version_arn: str, recipe_arn: str) -> Scorer:
-        """The scorer of a version. Raises NotDeployable."""
-        held = self._scorers.get(version_arn)
+    def model(self, version_arn: str) -> Model:
+        """The model of a solution version. Raises NotDeployable."""
+        held = self._models.get(version_arn)
         if held is not None:
             return held
         with self._loading:
-            if version_arn not in self._scorers:
-                self._scorers[version_arn] = self._load(version_arn, recipe_arn)
-            return self._scorers[version_arn]
+            if version_arn not in self._models:
+                self._models[version_arn] = self._load(version_arn)
+            return self._models[version_arn]
 
-    def _load(self, version_arn: str, recipe_arn: str) -> Scorer:
-        recipe = recipes.by_arn(recipe_arn)
-        if recipe is None:
-            raise NotDeployable(f"The recipe {recipe_arn} is not offered by this release.")
+    def _load(self, version_arn: str) -> Model:
+        version = self._reading.records.get(version_arn)
+        recipe = recipes.by_arn(version.body["recipeArn"]) if version else None
+        if version is None or recipe is None:
+            raise NotDeployable(f"The solution version {version_arn} does not exist any more, or its recipe does not.")
         scoring: Any = importlib.import_module(f"{recipe.module}.scoring")
         try:
             scorer: Scorer = scoring.Scorer.load(self._artifacts.opened(version_arn))
         except (ArtifactDamaged, ArtifactError) as error:
             raise NotDeployable(f"{error} Train the solution again.") from error
-        return scorer
+        interactions = arn_of(version.body["datasetGroupArn"], "INTERACTIONS", self._reading)
+        return Model(scorer, interactions, self._scoring)
 
     def keep(self, needed: set[str]) -> None:
         """Let go of the models that no campaign needs any more."""
-        for version_arn in self._scorers.keys() - needed:
-            self._scorers.pop(version_arn, None)
+        for version_arn in self._models.keys() - needed:
+            self._models.pop(version_arn, None)

@@ -7,11 +7,12 @@ import time
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 import redis.exceptions
 import structlog
 from kombu.exceptions import OperationalError
 
-from services.runtime.deployed import Deployed, NotDeployable
+from services.runtime.deployed import Deployed, Model, NotDeployable
 from shared.lifecycle import ACTIVE, CLAIMABLE
 from shared.messages import Failed, Finished, Started
 from shared.process import Process
@@ -50,12 +51,10 @@ def _run(process: Process, deployed: Deployed) -> None:
 def _warm(process: Process, deployed: Deployed) -> None:
     """Load what this runtime's predecessor had in memory, before somebody asks for it."""
     for arn in set(_needed(Reading(process.store, process.settings))):
-        version = process.store.get(arn)
-        if version is not None and version.status == ACTIVE:
-            try:
-                deployed.scorer(arn, version.body["recipeArn"])
-            except NotDeployable as error:
-                log.warning("not loaded", version=arn, reason=str(error))
+        try:
+            deployed.model(arn)
+        except NotDeployable as error:
+            log.warning("not loaded", version=arn, reason=str(error))
 
 
 def deploy(process: Process, deployed: Deployed, campaign: Record) -> None:
@@ -69,7 +68,7 @@ def deploy(process: Process, deployed: Deployed, campaign: Record) -> None:
     version_arn = wanted["solutionVersionArn"]
     with keeping(process, lease):
         try:
-            _canary(process, deployed, version_arn)
+            _canary(deployed.model(version_arn))
         except NotDeployable as error:
             log.warning("not deployed", arn=arn, version=version_arn, reason=str(error))
             report(process.store, process.queue, Failed(arn=arn, attempt=attempt, reason=str(error)))
@@ -79,14 +78,14 @@ def deploy(process: Process, deployed: Deployed, campaign: Record) -> None:
         _wait_until_applied(process, arn, attempt)
 
 
-def _canary(process: Process, deployed: Deployed, version_arn: str) -> None:
-    """Load the model and ask it once, for nobody: its answer must be a distribution over its items."""
-    version = process.store.get(version_arn)
-    if version is None:
-        raise NotDeployable(f"The solution version {version_arn} does not exist any more.")
-    scorer = deployed.scorer(version_arn, version.body["recipeArn"])
-    scores = scorer.scores([], time.time())
-    if scores.shape != (len(scorer.item_ids),) or not np.isfinite(scores).all() or abs(scores.sum() - 1.0) > 1e-3:
+def _canary(model: Model) -> None:
+    """Ask the model for nobody and for somebody: its answers must be distributions over its items."""
+    for history in ([], [(model.item_ids[0], time.time())]):
+        _check(model.scores(history, time.time()), len(model.item_ids))
+
+
+def _check(scores: npt.NDArray[np.float32], items: int) -> None:
+    if scores.shape != (items,) or not np.isfinite(scores).all() or abs(scores.sum() - 1.0) > 1e-3:
         raise NotDeployable("The model's answer is no distribution over its items. Train the solution again.")
 
 

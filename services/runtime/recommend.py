@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,7 @@ from services.runtime.deployed import Deployed, NotDeployable
 from shared.aws.errors import InvalidInput, ServiceUnavailable
 from shared.aws.web import Call
 from shared.lifecycle import ACTIVE
-from shared.recipes.contract import Scorer
 from shared.resources import Reading
-from shared.resources.dataset.requests import arn_of
 from shared.store import Interaction, Record, Store
 
 DEFAULT_RESULTS = 25
@@ -29,15 +27,14 @@ NOT_OFFERED = ("recommenderArn", "filterArn", "promotions", "metadataColumns")
 def get_recommendations(reading: Reading, store: Store, deployed: Deployed, call: Call) -> Mapping[str, Any]:
     request = call.request
     campaign, wanted = _asked(request, reading)
-    version = reading.find(campaign.body["solutionVersionArn"], "solution_version")
     try:
-        scorer = deployed.scorer(version.arn, version.body["recipeArn"])
+        model = deployed.model(campaign.body["solutionVersionArn"])
     except NotDeployable as error:
         raise ServiceUnavailable(f"The campaign {campaign.arn} can't answer: {error}") from error
-    dataset = arn_of(version.body["datasetGroupArn"], "INTERACTIONS", reading)
-    history = merged(scorer.history(request["userId"]), store.recent(dataset, request["userId"]))
-    scores = scorer.scores(history, time.time())
-    return {"itemList": ranked(scorer, scores, wanted), "recommendationId": f"RID-{uuid.uuid4()}"}
+    user_id = request["userId"]
+    history = merged(model.history(user_id), store.recent(model.interactions, user_id))
+    scores = model.scores(history, time.time())
+    return {"itemList": ranked(model.item_ids, scores, wanted), "recommendationId": f"RID-{uuid.uuid4()}"}
 
 
 def _asked(request: Mapping[str, Any], reading: Reading) -> tuple[Record, int]:
@@ -70,11 +67,11 @@ def merged(bulk: list[tuple[str, int]], live: list[Interaction]) -> list[tuple[s
     return sorted([*bulk, *news], key=lambda event: event[1])
 
 
-def ranked(scorer: Scorer, scores: npt.NDArray[np.float32], wanted: int) -> list[dict[str, Any]]:
+def ranked(item_ids: Sequence[str], scores: npt.NDArray[np.float32], wanted: int) -> list[dict[str, Any]]:
     """The best ``wanted`` items, by falling score and then by id, with the scores' 7 decimals of AWS's answers."""
     count = min(wanted, len(scores))
     if count == 0:
         return []
     best = np.argpartition(-scores, count - 1)[:count]
-    rows = sorted((-float(scores[item]), scorer.item_ids[item]) for item in best)
+    rows = sorted((-float(scores[item]), item_ids[item]) for item in best)
     return [{"itemId": item_id, "score": round(-score, 7)} for score, item_id in rows]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from typing import Any
+from urllib.parse import quote
 
 from tests.conftest import System, until
 from tests.operations.conftest import Life, Maker, refused
@@ -74,6 +75,21 @@ def test_an_update_swaps_without_one_failed_request(personalize: Any, make: Make
     assert (campaign["solutionVersionArn"], campaign["minProvisionedTPS"]) == (second, 2)
     assert campaign["latestCampaignUpdate"]["solutionVersionArn"] == second
     assert arn in [one["campaignArn"] for one in personalize.list_campaigns(solutionArn=solution)["campaigns"]]
+    personalize.delete_campaign(campaignArn=arn)
+
+
+def test_a_damaged_model_is_not_deployed(personalize: Any, make: Maker, life: Life) -> None:
+    version = personalize.create_solution_version(solutionArn=make.solution(life.group))["solutionVersionArn"]
+    make.settled("solution_version", "solutionVersion", version, 120)
+    [weights] = (make.folder / "artifacts" / "kept" / quote(version, safe="")).glob("*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-100])
+    arn = personalize.create_campaign(name=make.name(), solutionVersionArn=version)["campaignArn"]
+    campaign = make.settled("campaign", "campaign", arn)
+    assert campaign["status"] == "CREATE FAILED"
+    assert f"{weights.name} of the artifact of {version} is missing or cut short" in campaign["failureReason"]
+    personalize.update_campaign(campaignArn=arn, solutionVersionArn=life.version)
+    until(lambda: personalize.describe_campaign(campaignArn=arn)["campaign"]["status"] == "ACTIVE")
+    assert "failureReason" not in personalize.describe_campaign(campaignArn=arn)["campaign"]
     personalize.delete_campaign(campaignArn=arn)
 
 
