@@ -6,6 +6,7 @@ in a file whose path stands in ``FORETASTE_<NAME>_FILE``, as container platforms
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -69,9 +70,15 @@ class Settings:
     def keys(self) -> Mapping[str, str] | None:
         """Access key id -> secret; None when unsigned requests are accepted.
 
-        Raises SettingsError when there are no keys and unsigned was not asked for.
+        Raises SettingsError when there are no keys and unsigned was not asked for, or was asked for on an address
+        that others can reach.
         """
         if self.unsigned:
+            if not _is_private(self.bind):
+                raise SettingsError(
+                    f"FORETASTE_BIND={self.bind} can be reached from other machines, and FORETASTE_UNSIGNED=true would "
+                    "let anybody in: unset it and give keys, or bind to 127.0.0.1"
+                )
             return None
         if not (self.access_key_id and self.secret_access_key):
             raise SettingsError(
@@ -79,6 +86,17 @@ class Settings:
                 "or set FORETASTE_UNSIGNED=true to accept unsigned requests"
             )
         return {self.access_key_id: self.secret_access_key}
+
+
+def _is_private(bind: str) -> bool:
+    """Loopback, a Unix socket, or a socket that the supervisor holds (and has checked)."""
+    if bind.startswith(("fd://", "unix:")):
+        return True
+    host = bind.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class SettingsError(ValueError):

@@ -1,0 +1,51 @@
+"""Settings: read by name, refused by name, and no open door by accident."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from shared import settings
+from shared.settings import Settings, SettingsError
+
+
+def test_a_variable_sets_the_field_of_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORETASTE_DATA_DIR", "/somewhere")
+    monkeypatch.setenv("FORETASTE_BUCKETS", "a=/one,b=/two")
+    monkeypatch.setenv("FORETASTE_LEASE_SECONDS", "2.5")
+    monkeypatch.setenv("FORETASTE_UNSIGNED", "true")
+    read = settings.load()
+    assert (read.data_dir, read.lease_seconds, read.unsigned) == (Path("/somewhere"), 2.5, True)
+    assert read.buckets == {"a": Path("/one"), "b": Path("/two")}
+    assert (read.bucket_root, read.artifacts) == (Path("/somewhere/s3"), Path("/somewhere/artifacts"))
+
+
+def test_a_value_that_makes_no_sense_is_refused_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORETASTE_THREADS", "many")
+    with pytest.raises(SettingsError, match="FORETASTE_THREADS"):
+        settings.load()
+
+
+def test_a_secret_may_lie_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("s3cret\n")
+    monkeypatch.setenv("FORETASTE_SECRET_ACCESS_KEY_FILE", str(tmp_path / "secret"))
+    assert settings.load().secret_access_key == "s3cret"
+
+
+def test_without_keys_nothing_is_served_unless_unsigned_was_asked_for() -> None:
+    with pytest.raises(SettingsError, match="FORETASTE_ACCESS_KEY_ID"):
+        _ = Settings().keys
+    assert Settings(unsigned=True).keys is None
+    assert Settings(access_key_id="a", secret_access_key="b").keys == {"a": "b"}
+
+
+@pytest.mark.parametrize("bind", ["0.0.0.0:8000", "10.0.0.1:8000", "[::]:8000", "example.org:80", ":8000"])
+def test_unsigned_requests_are_not_served_to_other_machines(bind: str) -> None:
+    with pytest.raises(SettingsError, match="FORETASTE_BIND"):
+        _ = Settings(unsigned=True, bind=bind).keys
+
+
+@pytest.mark.parametrize("bind", ["127.0.0.1:8000", "localhost:8000", "[::1]:80", "fd://3", "unix:/run/x"])
+def test_on_this_machine_they_may_be(bind: str) -> None:
+    assert Settings(unsigned=True, bind=bind).keys is None
