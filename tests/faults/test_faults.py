@@ -15,6 +15,9 @@ from typing import Any
 
 import pytest
 
+from shared import queue
+from shared.messages import Failed, Finished, TrainSolutionVersion
+from shared.settings import Settings
 from tests.conftest import System, processes, start_system, stop_system, until
 from tests.operations.conftest import Maker
 
@@ -214,3 +217,61 @@ def test_a_killed_worker_is_noticed_within_thirty_seconds_by_default(tmp_path: P
         assert ended["status"] == "ACTIVE", ended
     finally:
         stop_system(system)
+
+
+def test_a_torn_append_only_file_does_not_stop_the_next_up(tmp_path: Path) -> None:
+    first = start_system(tmp_path)
+    made = [first.personalize.create_dataset_group(name=f"g{number}")["datasetGroupArn"] for number in range(5)]
+    for arn in made:
+        maker(first).settled("dataset_group", "datasetGroup", arn)
+    stop_system(first)
+    [log] = (tmp_path / "redis").rglob("*.incr.aof")
+    log.write_bytes(log.read_bytes()[:-7])
+    second = start_system(tmp_path)
+    try:
+        listed = second.personalize.list_dataset_groups()["datasetGroups"]
+        assert {group["datasetGroupArn"] for group in listed} == set(made)
+        for arn in made:
+            assert maker(second).settled("dataset_group", "datasetGroup", arn)["status"] == "ACTIVE"
+    finally:
+        stop_system(second)
+
+
+def queue_of(system: System) -> tuple[Any, queue.Queue]:
+    """The queue of a running system, as a process of it sees it."""
+    lines = [line.split(" ", 1) for line in (system.folder / "redis" / "redis.conf").read_text().splitlines()]
+    conf = dict(line for line in lines if len(line) == 2)
+    url = f"redis://:{conf['requirepass']}@127.0.0.1:{conf['port']}/0"
+    app = queue.application(Settings(redis_url=url))
+    return app, queue.Queue(app)
+
+
+def test_a_message_that_comes_again_or_late_changes_nothing(hasty: System) -> None:
+    make = maker(hasty)
+    version = make.client.create_solution_version(solutionArn=make.solution(ready_group(make, rows=3000)))
+    arn = version["solutionVersionArn"]
+    trained = make.settled("solution_version", "solutionVersion", arn, 120)
+    assert trained["status"] == "ACTIVE", trained
+    _, sending = queue_of(hasty)
+    for message in (
+        TrainSolutionVersion(arn=arn),
+        Finished(arn=arn, attempt=1),
+        Failed(arn=arn, attempt=1, reason="x"),
+    ):
+        for _ in range(3):
+            sending.send(message)
+    until(lambda: sending.waiting("training") + sending.waiting("status") == 0, 20, "the messages to be taken")
+    # Whatever follows on the same queues has been handled after them.
+    make.imported(make.dataset(), make.csv())
+    assert make.client.describe_solution_version(solutionVersionArn=arn)["solutionVersion"] == trained
+
+
+def test_a_poisoned_message_does_not_stop_a_worker(hasty: System) -> None:
+    app, sending = queue_of(hasty)
+    app.send_task("importing.import_dataset", kwargs={"colour": "red"}, queue="importing")
+    app.send_task("importing.no_such_task", kwargs={}, queue="importing")
+    app.send_task("importing.import_dataset", kwargs={"arn": "arn:of:nothing"}, queue="importing")
+    make = maker(hasty)
+    assert make.imported(make.dataset(), make.csv())["status"] == "ACTIVE"
+    until(lambda: sending.waiting("importing") == 0, 20, "the poison to be taken")
+    assert "message not understood" in hasty.log("importing")
