@@ -54,7 +54,7 @@ class Artifacts:
             # An earlier attempt may have got as far as here before it could report.
             shutil.rmtree(target, ignore_errors=True)
             draft.rename(target)
-            _sync(target.parent)
+            sync(target.parent)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
 
@@ -94,13 +94,13 @@ def _name(arn: str) -> str:
 def _seal(folder: Path) -> None:
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     for path in files:
-        _sync(path)
+        sync(path)
     written = {
         str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": _checksum(path)} for path in files
     }
     (folder / MANIFEST).write_bytes(orjson.dumps(written, option=orjson.OPT_INDENT_2))
-    _sync(folder / MANIFEST)
-    _sync(folder)
+    sync(folder / MANIFEST)
+    sync(folder)
 
 
 def _checksum(path: Path) -> str:
@@ -108,7 +108,8 @@ def _checksum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Have the disk keep a file, or the names in a folder, before anything relies on it."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import duckdb
 
+from shared.artifacts import sync
 from shared.data import bad_cells, cells, csv_file
 from shared.data.csv_file import CsvError, CsvFile
 from shared.data.scanning import literal, name, raw_cells
@@ -193,17 +194,9 @@ def _parquet_options(schema: DatasetSchema) -> str:
 
 
 def _put_in_place(draft: Path, target: Path) -> None:
-    _sync(draft)
+    sync(draft)
     os.replace(draft, target)
-    _sync(target.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(target.parent)
 
 
 def _reason(sources: Sequence[CsvFile], schema: DatasetSchema, workspace: Path, memory_mb: int) -> str | None:

@@ -78,7 +78,9 @@ def test_an_update_swaps_without_one_failed_request(personalize: Any, make: Make
     personalize.delete_campaign(campaignArn=arn)
 
 
-def test_a_damaged_model_is_not_deployed(personalize: Any, make: Maker, life: Life) -> None:
+def test_a_damaged_model_is_not_deployed_and_does_not_answer(
+    personalize: Any, make: Maker, life: Life, system: System
+) -> None:
     version = personalize.create_solution_version(solutionArn=make.solution(life.group))["solutionVersionArn"]
     make.settled("solution_version", "solutionVersion", version, 120)
     [weights] = (make.folder / "artifacts" / "kept" / quote(version, safe="")).glob("*.safetensors")
@@ -87,9 +89,12 @@ def test_a_damaged_model_is_not_deployed(personalize: Any, make: Maker, life: Li
     campaign = make.settled("campaign", "campaign", arn)
     assert campaign["status"] == "CREATE FAILED"
     assert f"{weights.name} of the artifact of {version} is missing or cut short" in campaign["failureReason"]
+    with refused("InvalidInputException", "in status CREATE FAILED; it must be ACTIVE"):
+        system.runtime.get_recommendations(campaignArn=arn, userId="u1")
     personalize.update_campaign(campaignArn=arn, solutionVersionArn=life.version)
     until(lambda: personalize.describe_campaign(campaignArn=arn)["campaign"]["status"] == "ACTIVE")
     assert "failureReason" not in personalize.describe_campaign(campaignArn=arn)["campaign"]
+    assert system.runtime.get_recommendations(campaignArn=arn, userId="u1")["itemList"]
     personalize.delete_campaign(campaignArn=arn)
 
 

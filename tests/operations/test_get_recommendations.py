@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import System
-from tests.operations.conftest import Life, Maker, refused
+from tests.operations.conftest import Life, refused
 
 
 @pytest.fixture(scope="session")
@@ -75,16 +75,3 @@ def test_not_found_is_404_here(runtime: Any) -> None:
     with pytest.raises(runtime.exceptions.ResourceNotFoundException) as refusal:
         runtime.get_recommendations(campaignArn="arn:aws:personalize:us-east-1:000000000000:campaign/none", userId="u")
     assert refusal.value.response["ResponseMetadata"]["HTTPStatusCode"] == 404
-
-
-def test_a_campaign_that_is_being_created_does_not_answer_yet(
-    runtime: Any, personalize: Any, make: Maker, life: Life
-) -> None:
-    arn = personalize.create_campaign(name=make.name(), solutionVersionArn=life.version)["campaignArn"]
-    status = personalize.describe_campaign(campaignArn=arn)["campaign"]["status"]
-    if status != "ACTIVE":
-        with refused("InvalidInputException", "status CREATE"):
-            runtime.get_recommendations(campaignArn=arn, userId="u")
-    make.settled("campaign", "campaign", arn)
-    assert runtime.get_recommendations(campaignArn=arn, userId="u")["itemList"]
-    personalize.delete_campaign(campaignArn=arn)

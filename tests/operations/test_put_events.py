@@ -57,11 +57,14 @@ def test_an_event_id_counts_once(events: Any, system: System, life: Life) -> Non
     assert top(system, life, user) == first
 
 
-def test_properties_travel_in_camel_case_and_may_hold_item_and_value(events: Any, life: Life) -> None:
+def test_properties_travel_in_camel_case_and_may_hold_item_and_value(events: Any, system: System, life: Life) -> None:
+    user = str(uuid.uuid4())
+    before = top(system, life, user)
     properties = json.dumps({"deviceKind": "tv", "itemId": "i1", "eventValue": 4, "unknown": [1]})
     events.put_events(
-        trackingId=life.tracking_id, userId="u", sessionId="s", eventList=[event(None, properties=properties)]
+        trackingId=life.tracking_id, userId=user, sessionId="s", eventList=[event(None, properties=properties)]
     )
+    assert top(system, life, user) != before
 
 
 @pytest.mark.parametrize(
