@@ -52,7 +52,9 @@ def work(command: Command, process: Process, module: str) -> None:
         match _Watch(process, lease, module).run():
             case Fact() as last:
                 insist(lambda: report(process.store, process.queue, last))
-                _keep_until_applied(process, lease)
+                if _keep_until_applied(process, lease):
+                    # However it ended, nobody goes on from here: a failure must not keep the disk it filled.
+                    process.artifacts.discard_workspace(lease.arn)
             case HandedBack():
                 insist(lambda: process.store.release(lease, failed=False))
                 insist(lambda: process.queue.send(command))
@@ -73,12 +75,16 @@ def _after_death(command: Command, process: Process, lease: Lease, death: Died) 
     insist(lambda: report(process.store, process.queue, Failed(arn=lease.arn, attempt=lease.attempt, reason=reason)))
 
 
-def _keep_until_applied(process: Process, lease: Lease) -> None:
-    """Hold the lease until the status service has written what was reported: nobody must start it anew meanwhile."""
-    while insist(lambda: process.store.renew(lease, process.settings.lease_seconds)):
+def _keep_until_applied(process: Process, lease: Lease) -> bool:
+    """Hold the lease until the status service has written what was reported: nobody must start it anew meanwhile.
+
+    False when this worker has to end first, or the work went to another.
+    """
+    while moving := insist(lambda: process.store.renew(lease, process.settings.lease_seconds)):
         if process.ending.wait(0.1):
-            return  # the lease runs out by itself, after the report has been applied
+            return False  # the lease runs out by itself, after the report has been applied
     insist(lambda: process.store.release(lease, failed=False))
+    return moving is not None
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import json
 import re
 import time
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -130,12 +131,15 @@ def test_a_running_training_is_stopped_within_five_seconds(personalize: Any, mak
         return told if told.get("epoch") else None
 
     told = until(progress, 60, "the first epoch")
+    checkpoints = make.folder / "artifacts" / "work" / quote(version, safe="")
+    assert checkpoints.exists()
     assert told["epochs"] >= told["epoch"]
     personalize.stop_solution_version_creation(solutionVersionArn=version)
     asked = time.monotonic()
     ended = make.settled("solution_version", "solutionVersion", version)
     assert ended["status"] == "CREATE STOPPED"
     assert time.monotonic() - asked < 5
+    until(lambda: not checkpoints.exists(), 10, "the checkpoints to go")
     with refused("InvalidInputException", "CREATE STOPPED"):
         personalize.stop_solution_version_creation(solutionVersionArn=version)
     with refused("ResourceInUseException", "CREATE STOPPED"):

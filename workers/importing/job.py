@@ -45,8 +45,6 @@ def import_dataset(arn: str, attempt: int, progress: Progress, _should_stop: Cal
             )
     except (BucketError, ImportFailed) as error:
         raise WorkFailed(str(error)) from error
-    finally:
-        artifacts.discard_workspace(arn)
     return {"rows": imported.rows}
 
 

@@ -62,7 +62,6 @@ def train_solution_version(
         raise WorkFailed(str(error)) from error
     except Stopped as stopped:
         raise WorkStopped from stopped
-    artifacts.discard_workspace(arn)
     return {
         "metrics": trained.metrics,
         "baseline": trained.baseline,
