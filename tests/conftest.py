@@ -19,11 +19,23 @@ import pytest
 import redis
 from botocore.config import Config
 
+from services.cli import catalogue
 from services.cli.embedded_redis import binary
 
 T = TypeVar("T")
 ROOT = Path(__file__).parent.parent
 REAL_DATA = Path(os.environ.get("FORETASTE_TEST_DATA", ROOT.parent / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with interactions.csv: MovieLens 100k where it is at hand, else the demo's made-up films."""
+    real = REAL_DATA / "ml-100k"
+    if real.is_dir() or "FORETASTE_TEST_DATA" in os.environ:
+        return real
+    made = tmp_path_factory.mktemp("films")
+    catalogue.write(made)
+    return made
 
 
 def until(look: Callable[[], T | None], seconds: float = 30.0, what: str = "") -> T:

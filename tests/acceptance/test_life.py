@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 import time
@@ -10,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import REAL_DATA, System, start_system, stop_system, until
+from tests.conftest import System, start_system, stop_system, until
 from tests.operations.conftest import HRNN, ROLE, Maker
 
-SCHEMA = {
+SCHEMA: dict[str, Any] = {
     "type": "record",
     "name": "Interactions",
     "namespace": "com.amazonaws.personalize.schema",
@@ -35,14 +36,19 @@ def fresh(tmp_path: Path) -> Any:
     stop_system(running)
 
 
-def test_a_whole_life_on_movielens(fresh: System) -> None:
+def test_a_whole_life_on_films(fresh: System, films: Path) -> None:
     personalize, runtime, events = fresh.personalize, fresh.runtime, fresh.events
     make = Maker(personalize, fresh.folder)
     bucket = fresh.folder / "s3" / "movies"
     bucket.mkdir(parents=True)
-    shutil.copy(REAL_DATA / "ml-100k" / "interactions.csv", bucket)
+    shutil.copy(films / "interactions.csv", bucket)
+    with (films / "interactions.csv").open(newline="") as file:
+        first = next(csv.DictReader(file))
+    # The made-up films are watched, not rated.
+    threshold = {"eventValueThreshold": "2"} if "EVENT_VALUE" in first else {}
+    schema_text = json.dumps({**SCHEMA, "fields": [f for f in SCHEMA["fields"] if f["name"] in first]})
 
-    schema = personalize.create_schema(name="movies", schema=json.dumps(SCHEMA))["schemaArn"]
+    schema = personalize.create_schema(name="movies", schema=schema_text)["schemaArn"]
     tags = [{"tagKey": "team", "tagValue": "films"}]
     group = personalize.create_dataset_group(name="movies", tags=tags)["datasetGroupArn"]
     make.settled("dataset_group", "datasetGroup", group)
@@ -63,8 +69,11 @@ def test_a_whole_life_on_movielens(fresh: System) -> None:
         datasetGroupArn=group,
         recipeArn=HRNN,
         performAutoTraining=False,
-        eventType="rating",
-        solutionConfig={"eventValueThreshold": "2", "algorithmHyperParameters": {"hidden_dimension": "32"}},
+        eventType=first["EVENT_TYPE"],
+        solutionConfig={
+            **threshold,
+            "algorithmHyperParameters": {"hidden_dimension": "32"},
+        },
     )["solutionArn"]
     version = personalize.create_solution_version(solutionArn=solution, trainingMode="FULL")["solutionVersionArn"]
     assert make.settled("solution_version", "solutionVersion", version, 180)["status"] == "ACTIVE"
@@ -93,7 +102,7 @@ def test_a_whole_life_on_movielens(fresh: System) -> None:
             trackingId=tracker["trackingId"],
             userId="693",
             sessionId="evening",
-            eventList=[{"eventType": "rating", "eventValue": 5, "itemId": item, "sentAt": time.time()}],
+            eventList=[{"eventType": first["EVENT_TYPE"], "eventValue": 5, "itemId": item, "sentAt": time.time()}],
         )
     assert recommended("693") != before
 

@@ -21,7 +21,6 @@ from shared.recipes.contract import ArtifactError, Progress, Stopped, Trained
 from shared.recipes.hrnn import training
 from shared.recipes.hrnn.scoring import Scorer
 from shared.recipes.hrnn.training import Plan, event_weights, fingerprint, granted_cores
-from tests.conftest import REAL_DATA
 from tests.recipes.synthetic import histories_of, walks
 
 NDCG = "normalized_discounted_cumulative_gain_at_25"
@@ -263,9 +262,8 @@ def test_at_least_one_core_is_granted() -> None:
     assert granted_cores() >= 1
 
 
-def test_ml_100k_beats_popularity_by_far(tmp_path: Path) -> None:
-    source = REAL_DATA / "ml-100k" / "interactions.csv"
-    duckdb.read_csv(str(source), all_varchar=True).write_parquet(str(tmp_path / "rows.parquet"))
+def test_a_hundred_thousand_interactions_beat_popularity_by_far(tmp_path: Path, films: Path) -> None:
+    duckdb.read_csv(str(films / "interactions.csv"), all_varchar=True).write_parquet(str(tmp_path / "rows.parquet"))
     defaults = RECIPES["aws-hrnn"].settings(None)
     data = histories.load(
         [tmp_path / "rows.parquet"],
