@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 COMPOSE ?= docker compose
 
-.PHONY: setup demo test check pins wheels compose-env compose-test clean
+.PHONY: setup demo test check pins wheels peers compose-env compose-test clean
 
 setup: $(STAMP)  ## install everything into .venv
 
@@ -35,6 +35,9 @@ pins: setup  ## write the installed versions into constraints.txt
 wheels: setup  ## torch for the image, as pip finds it for this machine
 	$(BIN)/pip download --quiet --no-deps --dest wheels "$$(grep '^torch==' constraints.txt)"
 
+peers: setup  ## what the benchmarks compare with, into .venv-peers
+	@$(BIN)/python -m benchmarks.quality.environment
+
 compose-env: .env  ## keys and passwords for compose.yaml
 
 # Written once. A root user gets the containers' own user: they must not run as root.
@@ -59,5 +62,5 @@ compose-test: setup wheels  ## the same life against containers; needs a Docker 
 	$(BIN)/pytest -m compose tests/compose
 
 clean:  ## remove what make has made
-	rm -rf $(VENV) wheels .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
+	rm -rf $(VENV) $(VENV)-peers wheels .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
 	find services workers shared tests -name __pycache__ -type d -prune -exec rm -rf {} +

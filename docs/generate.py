@@ -29,8 +29,8 @@ HEAD = "<!-- Written by `python -m docs.generate` from the code. Change the code
 #: What an operation or a member does otherwise than at AWS, or not yet; said here so that nobody has to find out.
 NOTES: Mapping[str, str] = {
     "CreateSolution": "`performHPO` and `performAutoML` are refused; `performAutoTraining` is kept and answered, "
-    "but no schedule trains yet; `optimizationObjective`, `eventsConfig` and `trainingDataConfig` are kept and "
-    "answered, and do not act yet",
+    "but no schedule trains yet; `eventsConfig` and `optimizationObjective` are refused, since AWS gives them to "
+    "recipes that are not offered yet",
     "CreateCampaign": "`syncWithLatestSolutionVersion` is refused; `minProvisionedTPS` is kept and answered",
     "UpdateCampaign": "as CreateCampaign",
     "CreateDatasetImportJob": "`roleArn` is kept and answered: access is that of the importing process",
@@ -79,12 +79,20 @@ def _recipe_table(recipe: Recipe) -> Iterable[str]:
     yield f"* recipe: `{recipe.arn}`, type {recipe.recipe_type}, training modes {', '.join(recipe.training_modes)}"
     yield f"* algorithm: `{recipe.algorithm_arn}`"
     yield f"* feature transformation: `{recipe.feature_transformation_arn}`"
+    yield f"* trains on: {_trained_on(recipe)}"
     yield f"* code and numbers: `{recipe.module.replace('.', '/')}/`\n"
     yield "| hyperparameter | kind | type | default | range | T |"
     yield "|---|---|---|---|---|---|"
     for p in recipe.hyperparameters:
-        range_ = ", ".join(p.choices) or f"[{p.minimum:g}, {p.maximum:g}]"
+        range_ = "above 0" if p.positive else ", ".join(p.choices) or f"[{p.minimum:g}, {p.maximum:g}]"
         yield f"| {p.name} | {p.kind} | {p.type} | {p.default} | {range_} | {'yes' if p.tunable else ''} |"
+
+
+def _trained_on(recipe: Recipe) -> str:
+    if not recipe.metadata:
+        return "Interactions"
+    catalogue = "; recommends every item of Items" if recipe.cold_items else ""
+    return f"Interactions with contextual metadata, Items, Users{catalogue}"
 
 
 def setting_page() -> str:

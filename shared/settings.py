@@ -10,7 +10,7 @@ import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from environs import Env
 
@@ -46,9 +46,20 @@ class Settings:
     s3_endpoint_url: str | None = _setting("S3 endpoint for storage 's3' (default: AWS's own)")
     artifacts_dir: Path | None = _setting("folder for imported data and models (default: <data_dir>/artifacts)")
 
-    import_memory_mb: int = _setting("memory that one import may use, MiB", 1024)
+    import_memory_mb: int = _setting("memory that one import, or reading the data of one training, may use, MiB", 1024)
     training_threads: int = _setting("threads of one training; 0: as many as the cgroup grants", 0)
     retrain_on_all_users: bool = _setting("after evaluation, train the deployed model on all users", True)
+    training_cell: Literal["linear", "gru"] = _setting(
+        "recurrent cell of the HRNN recipes: gated linear recurrence, or the classic GRU", "linear"
+    )
+    training_precision: Literal["auto", "32-true", "bf16-mixed"] = _setting(
+        "numbers of a training; auto: bf16-mixed on a GPU that has it, else 32-true", "auto"
+    )
+    training_compile: bool = _setting("train with torch.compile, which needs a C++ compiler", False)
+    training_logger: Literal["none", "csv", "tensorboard"] = _setting(
+        "what a training's losses are logged as, in the folder logs of the model; tensorboard is an extra", "none"
+    )
+    checkpoint_seconds: float = _setting("a training keeps a checkpoint after so long, and after each epoch", 60.0)
 
     lease_seconds: float = _setting("a worker that was silent for so long has lost its work", 15.0)
     ring_after_seconds: float = _setting("work that nobody took for so long is announced again", 10.0)
@@ -109,7 +120,8 @@ SECRETS = frozenset({"redis_url", "access_key_id", "secret_access_key"})
 def load() -> Settings:
     """Read the settings from the environment. Raises SettingsError naming the variable."""
     env = Env(prefix="FORETASTE_")
-    return Settings(**{f.name: _read(env, f.name, f.type, f.default) for f in fields(Settings)})
+    kinds = get_type_hints(Settings)
+    return Settings(**{f.name: _read(env, f.name, kinds[f.name], f.default) for f in fields(Settings)})
 
 
 def _read(env: Env, name: str, kind: Any, default: Any) -> Any:
@@ -117,19 +129,23 @@ def _read(env: Env, name: str, kind: Any, default: Any) -> Any:
     if name in SECRETS and (path := env.str(f"{variable}_FILE", None)):
         return Path(path).read_text().strip()
     try:
-        match str(kind):
-            case "bool":
-                return env.bool(variable, default)
-            case "int":
-                return env.int(variable, default)
-            case "float":
-                return env.float(variable, default)
-            case "Path" | "Path | None":
-                return env.path(variable, default)
-            case "Mapping[str, Path]":
-                mounts: dict[str, str] = env.dict(variable, {})
-                return {bucket: Path(folder) for bucket, folder in mounts.items()}
-            case _:
-                return env.str(variable, default)
+        if kind is bool:
+            return env.bool(variable, default)
+        if kind is int:
+            return env.int(variable, default)
+        if kind is float:
+            return env.float(variable, default)
+        if kind in (Path, Path | None):
+            return env.path(variable, default)
+        if kind == Mapping[str, Path]:
+            mounts: dict[str, str] = env.dict(variable, {})
+            return {bucket: Path(folder) for bucket, folder in mounts.items()}
+        return _one_of(get_args(kind) if get_origin(kind) is Literal else (), env.str(variable, default))
     except ValueError as error:
         raise SettingsError(f"FORETASTE_{variable}: {error}") from error
+
+
+def _one_of(choices: tuple[str, ...], text: str | None) -> str | None:
+    if choices and text not in choices:
+        raise ValueError(f"{text!r} is none of {', '.join(choices)}")
+    return text

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from services.cli import screen, signals
-from services.cli.options import appendfsync
+from services.cli.options import DEFAULT_RECIPE, appendfsync
 from services.cli.screen import metrics_table, step
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from services.cli.tables import Table
     from services.cli.viewing import Viewer
 
-RECIPE = "aws-hrnn"
 VIEWERS = 3
 NEWEST = 5
 ASKED = 50
@@ -131,7 +130,7 @@ class _Demo:
         viewers = self._viewing.viewers(VIEWERS, NEWEST)
         first = self._recommend(made.campaign, viewers[0].user_id)
         self._console.print(f"First recommendation {time.monotonic() - began:.0f} s after the system was up.\n")
-        self._console.print(metrics_table(RECIPE, made.metrics.model, made.metrics.popularity))
+        self._console.print(metrics_table(DEFAULT_RECIPE, made.metrics.model, made.metrics.popularity))
         lists = [first, *(self._recommend(made.campaign, viewer.user_id) for viewer in viewers[1:])]
         for viewer, items in zip(viewers, lists, strict=True):
             self._console.print(self._portrait(viewer, items))
@@ -152,14 +151,14 @@ class _Demo:
         for table in found:
             self._import(group, table)
         with step(console, "solution") as shown:
-            solution = life.solution(group, RECIPE, shown.watch)
-            shown.conclude(RECIPE)
+            solution = life.solution(group, DEFAULT_RECIPE, shown.watch)
+            shown.conclude(DEFAULT_RECIPE)
         with step(console, "solution version: training") as shown:
             version = life.solution_version(solution, shown.watch, again=False)
             metrics = life.metrics(version)
             shown.conclude(f"NDCG@25 {metrics.model['normalized_discounted_cumulative_gain_at_25']:.4f}")
         with step(console, "campaign") as shown:
-            campaign = life.campaign(solution, version, shown.watch)
+            campaign = life.campaign(version, shown.watch)
             shown.conclude("loaded, and a canary scored")
         with step(console, "event tracker") as shown:
             tracking_id = life.event_tracker(group, shown.watch)

@@ -13,6 +13,7 @@ from typing import Any
 
 from services.cli.client import BASELINE, PROGRESS, Personalize, header
 from services.cli.errors import CreationFailed
+from services.cli.options import DEFAULT_RECIPE
 from shared.lifecycle import ACTIVE, CREATE_FAILED, CREATE_STOPPED, SETTLED
 
 POLL_SECONDS = 0.5
@@ -77,11 +78,12 @@ class Life:
         return arn
 
     def solution(self, group: str, recipe: str, watch: Watch = watch_nothing) -> str:
+        """One for each recipe; that of the default recipe has the recommender's own name."""
         arn = self._create(
             "solution",
             "list_solutions",
             within={"datasetGroupArn": group},
-            name=self.name,
+            name=self.name if recipe == DEFAULT_RECIPE else f"{self.name}-{recipe.removeprefix('aws-')}",
             datasetGroupArn=group,
             recipeArn=f"arn:aws:personalize:::recipe/{recipe}",
             performAutoTraining=False,
@@ -103,12 +105,11 @@ class Life:
         answer = self.aws.control.get_solution_metrics(solutionVersionArn=version)
         return Metrics(model=answer["metrics"], popularity=header(answer, BASELINE) or None)
 
-    def campaign(self, solution: str, version: str, watch: Watch = watch_nothing) -> str:
-        """The campaign, serving this version when the step ends."""
+    def campaign(self, version: str, watch: Watch = watch_nothing) -> str:
+        """The campaign, serving this version when the step ends; before, it may have served one of another solution."""
         arn = self._create(
             "campaign",
             "list_campaigns",
-            within={"solutionArn": solution},
             name=self.name,
             solutionVersionArn=version,
             minProvisionedTPS=1,

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 DEFAULT_DATA_DIR = Path("foretaste-data")
+DEFAULT_RECIPE = "aws-hrnn"
 
 
 class Mount(click.ParamType[tuple[str, Path]]):

@@ -7,13 +7,13 @@ from pathlib import Path
 import click
 
 from services.cli import screen
-from services.cli.options import DEFAULT_DATA_DIR, client_data_dir, name_option
+from services.cli.options import DEFAULT_DATA_DIR, DEFAULT_RECIPE, client_data_dir, name_option
 from services.cli.screen import metrics_table, step
 
 
 @click.command()
 @name_option
-@click.option("--recipe", default="aws-hrnn", show_default=True, help="Recipe, by its name.")
+@click.option("--recipe", default=DEFAULT_RECIPE, show_default=True, help="Recipe, by its name.")
 @click.option("--deploy/--no-deploy", default=True, show_default=True, help="Let the campaign NAME serve it.")
 @client_data_dir
 def train(name: str, recipe: str, deploy: bool, data_dir: Path | None) -> None:
@@ -34,4 +34,4 @@ def train(name: str, recipe: str, deploy: bool, data_dir: Path | None) -> None:
     console.print(metrics_table(recipe, metrics.model, metrics.popularity))
     if deploy:
         with step(console, "campaign") as shown:
-            shown.conclude(life.campaign(solution, version, shown.watch))
+            shown.conclude(life.campaign(version, shown.watch))

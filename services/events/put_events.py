@@ -128,7 +128,8 @@ def _fits(value: Any, field: schemas.Field) -> bool:
         case "boolean":
             return isinstance(value, bool)
         case "int" | "long":
-            return isinstance(value, int) and not isinstance(value, bool)
+            bits = 31 if field.type == "int" else 63
+            return isinstance(value, int) and not isinstance(value, bool) and -(2**bits) <= value < 2**bits
     return _is_number(value)
 
 

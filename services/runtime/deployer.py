@@ -17,6 +17,7 @@ from shared.lifecycle import ACTIVE, CLAIMABLE
 from shared.messages import Failed, Finished, Started
 from shared.process import Process
 from shared.queue import report
+from shared.recipes.contract import Past
 from shared.resources import Reading
 from shared.store import Record
 from shared.work import keeping
@@ -80,8 +81,9 @@ def deploy(process: Process, deployed: Deployed, campaign: Record) -> None:
 
 def _canary(model: Model) -> None:
     """Ask the model for nobody and for somebody: its answers must be distributions over its items."""
-    for history in ([], [(model.item_ids[0], time.time())]):
-        _check(model.scores(history, time.time()), len(model.item_ids))
+    now = time.time()
+    for history in ([], [Past(model.item_ids[0], now)]):
+        _check(model.scores("", history, now, {}), len(model.item_ids))
 
 
 def _check(scores: npt.NDArray[np.float32], items: int) -> None:

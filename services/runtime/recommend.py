@@ -14,6 +14,7 @@ from services.runtime.deployed import Deployed, NotDeployable
 from shared.aws.errors import InvalidInput, ServiceUnavailable
 from shared.aws.web import Call
 from shared.lifecycle import ACTIVE
+from shared.recipes.contract import Past
 from shared.resources import Reading
 from shared.store import Interaction, Record, Store
 
@@ -33,7 +34,7 @@ def get_recommendations(reading: Reading, store: Store, deployed: Deployed, call
         raise ServiceUnavailable(f"The campaign {campaign.arn} can't answer: {error}") from error
     user_id = request["userId"]
     history = merged(model.history(user_id), store.recent(model.interactions, user_id))
-    scores = model.scores(history, time.time())
+    scores = model.scores(user_id, history, time.time(), request.get("context") or {})
     return {"itemList": ranked(model.item_ids, scores, wanted), "recommendationId": f"RID-{uuid.uuid4()}"}
 
 
@@ -55,16 +56,22 @@ def _asked(request: Mapping[str, Any], reading: Reading) -> tuple[Record, int]:
     return campaign, wanted
 
 
-def merged(bulk: list[tuple[str, int]], live: list[Interaction]) -> list[tuple[str, float]]:
-    """One history, oldest first: what the model was trained on and what came since; an event in both counts once."""
+def merged(bulk: list[Past], live: list[Interaction]) -> list[Past]:
+    """One history, oldest first: what the model was trained on and what came since; an event in both counts once.
+
+    Training keeps whole seconds, event types in lower case, and none where the bulk data has no such column.
+    """
     known = set(bulk)
     news = [
-        (one.item_id, one.sent_at)
+        Past(one.item_id, one.sent_at, one.event_type.lower())
         for one in live
-        if one.item_id is not None and (one.item_id, int(one.sent_at)) not in known
+        if one.item_id is not None
+        and known.isdisjoint(
+            Past(one.item_id, int(one.sent_at), event_type) for event_type in (one.event_type.lower(), None)
+        )
     ]
     # Sorted by time alone, and stably: events of one second stay in the order of their arrival.
-    return sorted([*bulk, *news], key=lambda event: event[1])
+    return sorted([*bulk, *news], key=lambda event: event.timestamp)
 
 
 def ranked(item_ids: Sequence[str], scores: npt.NDArray[np.float32], wanted: int) -> list[dict[str, Any]]:

@@ -1,28 +1,50 @@
-"""Interactions as arrays: every user's history, oldest first, in numbers. Reads Parquet; knows no model.
+"""Interactions as arrays: every user's history, oldest first, in numbers. Knows no model.
 
-No Python object is made per event: 25 million events take 14 bytes each here, and the sorting is DuckDB's, within
-the memory it is given.
+No Python object is made per event. In memory or mapped from a folder, the same arrays:
+
+    histories/
+      user_ids.bin          the ids in UTF-8, sorted by their bytes, end to end
+      user_id_ends.npy      int64[U]: where each id ends in it
+      item_ids.bin, item_id_ends.npy   the same of items
+      offsets.npy           int64[U + 1]
+      items.npy             int32[E]
+      timestamps.npy        int64[E]
+      event_types.npy       int16[E]
+      in_training.npy       bool[U]
+      event_types.json      the names of event types
+
+``training_data`` makes them from Parquet.
 """
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
-import duckdb
 import numpy as np
 import numpy.typing as npt
+import orjson
+
+from shared.data import arrays
 
 LEAST_INTERACTIONS = 1000
 LEAST_USERS = 25
 LEAST_SHARE_OF_USERS = 0.01
 """AWS's minimum data: interactions, users with at least 2 of them, and these as a share of all users."""
 
+_OF_EVENTS = ("items", "timestamps", "event_types")
+_OF_USERS = ("offsets", "in_training")
 
-class TooLittleData(ValueError):
-    """The data does not reach AWS's minimum. The message is the failure reason, in AWS's words where known."""
+
+class DataRefused(ValueError):
+    """The data cannot be trained on. The message is the failure reason, in AWS's words where known."""
+
+
+class TooLittleData(DataRefused):
+    """The data does not reach AWS's minimum."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,7 +58,7 @@ class Histories:
     user_ids: list[str]
     """Sorted by code point."""
     item_ids: list[str]
-    """Sorted by code point; an item's number is its place here."""
+    """Sorted by code point; an item's number is its place here. May hold items that nobody interacted with."""
     offsets: npt.NDArray[np.int64]
     items: npt.NDArray[np.int32]
     timestamps: npt.NDArray[np.int64]
@@ -54,108 +76,63 @@ class Histories:
         """int64[U]: events of each user."""
         return np.diff(self.offsets)
 
+    def save(self, folder: Path) -> None:
+        """Writes a new folder."""
+        folder.mkdir()
+        save_names(folder, user_ids=self.user_ids, item_ids=self.item_ids, event_type_names=self.event_type_names)
+        for name in (*_OF_USERS, *_OF_EVENTS):
+            np.save(folder / f"{name}.npy", getattr(self, name))
 
-def load(
-    files: Sequence[Path],
-    *,
-    event_type: str | None = None,
-    event_value_threshold: float | None = None,
-    min_percentile: float = 0.0,
-    max_percentile: float = 1.0,
-    memory_mb: int,
-) -> Histories:
-    """Reads Parquet files with the columns USER_ID, ITEM_ID, TIMESTAMP, perhaps EVENT_TYPE and EVENT_VALUE.
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Reads the ids that ``save`` wrote and maps the rest. Raises OSError and ValueError where it is damaged."""
+        return cls(
+            user_ids=read_ids(folder, "user"),
+            item_ids=read_ids(folder, "item"),
+            event_type_names=orjson.loads((folder / "event_types.json").read_bytes()),
+            **{name: arrays.mapped(folder / f"{name}.npy") for name in (*_OF_USERS, *_OF_EVENTS)},
+        )
 
-    Files may differ in columns. An event that stands several times, alike in these five, counts once.
-    ``event_type`` is compared ignoring case; ``event_value_threshold`` keeps values at or above it, and no
-    event without a value. Events without a user or an item are left out. The percentiles are of the lengths
-    of histories, after this filtering.
 
-    Raises TooLittleData.
+def save_names(
+    folder: Path, *, user_ids: Sequence[str], item_ids: Sequence[str], event_type_names: Sequence[str]
+) -> None:
+    """The part of ``Histories.save`` that is no array."""
+    _write_ids(folder, "user", user_ids)
+    _write_ids(folder, "item", item_ids)
+    (folder / "event_types.json").write_bytes(orjson.dumps(event_type_names))
+
+
+def _write_ids(folder: Path, kind: str, ids: Iterable[str]) -> None:
+    encoded = [id_.encode() for id_ in ids]
+    (folder / f"{kind}_ids.bin").write_bytes(b"".join(encoded))
+    ends = np.cumsum(np.fromiter(map(len, encoded), np.int64, len(encoded)))
+    np.save(folder / f"{kind}_id_ends.npy", ends)
+
+
+def read_ids(folder: Path, kind: str) -> list[str]:
+    """The ids of kind "user" or "item", sorted."""
+    text = (folder / f"{kind}_ids.bin").read_bytes()
+    ends: list[Any] = np.load(folder / f"{kind}_id_ends.npy").tolist()
+    return [text[begin:end].decode() for begin, end in itertools.pairwise([0, *ends])]
+
+
+def trained_on(
+    lengths: npt.NDArray[np.int64], *, min_percentile: float, max_percentile: float, event_type: str | None
+) -> npt.NDArray[np.bool_]:
+    """bool[U]: whose history is neither too short nor too long for the percentiles of ``lengths``.
+
+    Raises TooLittleData below AWS's minimum, and where nobody is left whose next interaction could be learnt.
     """
-    if not files:
-        _check_minimum(np.zeros(0, np.int64), event_type)
-    with (
-        tempfile.TemporaryDirectory() as spill,
-        duckdb.connect(
-            config={
-                "memory_limit": f"{memory_mb}MiB",
-                "temp_directory": spill,
-                "preserve_insertion_order": False,
-            }
-        ) as connection,
-    ):
-        _number_events(connection, files, event_type, event_value_threshold)
-        names = {
-            table: [id_ for (id_,) in connection.table(table).order("number").project("id").fetchall()]
-            for table in ("users", "items", "types")
-        }
-        columns = connection.execute(
-            "SELECT user, item, time, type FROM events ORDER BY user, time, place"
-        ).fetchnumpy()
-
-    lengths = np.bincount(columns["user"], minlength=len(names["users"]))
     _check_minimum(lengths, event_type)
     low, high = np.quantile(lengths, [min_percentile, max_percentile])
-    in_training = (lengths >= low) & (lengths <= high)
-    if lengths[in_training].max(initial=0) < 2:
+    inside: npt.NDArray[np.bool_] = (lengths >= low) & (lengths <= high)
+    if lengths[inside].max(initial=0) < 2:
         raise TooLittleData(
             "No user with at least 2 interactions is left between the history length percentiles "
             f"{min_percentile:g} and {max_percentile:g}."
         )
-    return Histories(
-        user_ids=names["users"],
-        item_ids=names["items"],
-        offsets=np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)]),
-        items=np.asarray(columns["item"]),
-        timestamps=np.asarray(columns["time"]),
-        event_types=np.asarray(columns["type"]),
-        event_type_names=names["types"],
-        in_training=in_training,
-    )
-
-
-def _number_events(
-    connection: duckdb.DuckDBPyConnection,
-    files: Sequence[Path],
-    event_type: str | None,
-    event_value_threshold: float | None,
-) -> None:
-    """Makes the tables users, items and types (id, number) and events (user, item, time, type, place)."""
-    paths = [str(path) for path in files]
-    described = connection.execute(
-        "DESCRIBE SELECT * FROM read_parquet($paths, union_by_name = true)", {"paths": paths}
-    ).fetchall()
-    present = {name for name, *_ in described}
-    type_ = "lower(EVENT_TYPE)" if "EVENT_TYPE" in present else "NULL::VARCHAR"
-    value = "EVENT_VALUE::DOUBLE" if "EVENT_VALUE" in present else "NULL::DOUBLE"
-    wanted = f"""
-        SELECT USER_ID::VARCHAR AS user_id, ITEM_ID::VARCHAR AS item_id, TIMESTAMP::BIGINT AS time,
-               {type_} AS type_id, {value} AS value, (file_index::BIGINT << 40) + file_row_number AS place
-        FROM read_parquet($paths, union_by_name = true)
-        WHERE USER_ID IS NOT NULL AND ITEM_ID IS NOT NULL AND TIMESTAMP IS NOT NULL
-          AND ($type IS NULL OR type_id = lower($type)) AND ($threshold IS NULL OR value >= $threshold)"""  # noqa: S608 -- names of ours alone
-    parameters = {"paths": paths, "type": event_type, "threshold": event_value_threshold}
-    for table, column, number in (
-        ("users", "user_id", "INTEGER"),
-        ("items", "item_id", "INTEGER"),
-        ("types", "type_id", "SMALLINT"),
-    ):
-        connection.execute(
-            f"""CREATE TABLE {table} AS
-                SELECT id, (row_number() OVER (ORDER BY id) - 1)::{number} AS number
-                FROM (SELECT DISTINCT {column} AS id FROM ({wanted}) WHERE {column} IS NOT NULL)""",  # noqa: S608
-            parameters,
-        )
-    connection.execute(
-        f"""CREATE TABLE events AS
-            SELECT users.number AS user, items.number AS item, time,
-                   coalesce(types.number, -1)::SMALLINT AS type, min(place) AS place
-            FROM ({wanted}) JOIN users ON users.id = user_id JOIN items ON items.id = item_id
-                 LEFT JOIN types ON types.id = type_id
-            GROUP BY users.number, items.number, time, types.number, value""",  # noqa: S608
-        parameters,
-    )
+    return inside
 
 
 def _check_minimum(lengths: npt.NDArray[np.int64], event_type: str | None) -> None:

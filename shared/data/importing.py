@@ -9,7 +9,6 @@ fails are the files read again to say which cells are wrong and where they stand
 
 from __future__ import annotations
 
-import concurrent.futures
 import os
 import tempfile
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ import duckdb
 from shared.artifacts import sync
 from shared.data import bad_cells, cells, csv_file
 from shared.data.csv_file import CsvError, CsvFile
+from shared.data.interrupting import interruptibly
 from shared.data.scanning import literal, name, raw_cells
 from shared.data.schemas import DatasetSchema
 
@@ -156,18 +156,13 @@ def _connect(workspace: Path, memory_mb: int) -> duckdb.DuckDBPyConnection:
 
 
 def _run(connection: duckdb.DuckDBPyConnection, query: str, lines: int, progress: Callable[[int], None]) -> int:
-    """Run a COPY in a thread, so that this one can report, and end it when reporting raises. Rows written."""
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        running = pool.submit(lambda: connection.execute(query).fetchall())
-        try:
-            while not concurrent.futures.wait([running], _SECONDS_BETWEEN_REPORTS).done:
-                progress(int(lines * max(connection.query_progress(), 0.0) / 100))
-        except BaseException:
-            # The thread may not have begun its query, and an interrupt before that is forgotten.
-            while not concurrent.futures.wait([running], 0.05).done:
-                connection.interrupt()
-            raise
-        [(rows,)] = running.result()
+    """Run a COPY while this thread reports, and end it when reporting raises. Rows written."""
+    [(rows,)] = interruptibly(
+        connection,
+        lambda: connection.execute(query).fetchall(),
+        lambda: progress(int(lines * max(connection.query_progress(), 0.0) / 100)),
+        _SECONDS_BETWEEN_REPORTS,
+    )
     progress(rows)
     return int(rows)
 

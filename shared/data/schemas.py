@@ -60,6 +60,12 @@ class DatasetSchema:
         """The column whose value names a row (a later row replaces it); None where rows are events."""
         return {"ITEMS": "ITEM_ID", "USERS": "USER_ID", "ACTIONS": "ACTION_ID"}.get(self.dataset_type)
 
+    @property
+    def metadata(self) -> tuple[Field, ...]:
+        """The fields to which AWS gives no meaning beyond their values: what describes a row."""
+        kept = {field.name for field in (*_REQUIRED[self.dataset_type], *_RESERVED[self.dataset_type])}
+        return tuple(field for field in self.fields if field.name not in kept)
+
     @cached_property
     def columns(self) -> Mapping[str, Field]:
         return {field.name: field for field in self.fields}
@@ -103,13 +109,13 @@ def _record(text: str) -> Mapping[str, Any]:
 
 
 def _name(name: Any, dataset_type: str | None) -> str:
-    known = {_folded(each): each for each in DATASET_TYPES}
-    found = known.get(_folded(name)) if isinstance(name, str) else None
+    known = {folded(each): each for each in DATASET_TYPES}
+    found = known.get(folded(name)) if isinstance(name, str) else None
     if found is None:
         raise SchemaError(
             f"The name of the schema is {_shown(name)}; it must be the dataset type: {', '.join(DATASET_TYPES)}."
         )
-    if dataset_type is not None and _folded(dataset_type) != _folded(found):
+    if dataset_type is not None and folded(dataset_type) != folded(found):
         raise SchemaError(
             f"The name of the schema is {found}, so it cannot be used for a dataset of type {dataset_type}. "
             "Use a schema whose name is the dataset type."
@@ -162,12 +168,12 @@ def _flag(name: str, declared: Mapping[str, Any], attribute: str) -> bool:
 def _check_names(schema: DatasetSchema) -> None:
     seen: dict[str, str] = {}
     for field in schema.fields:
-        if (other := seen.get(_folded(field.name))) is not None:
+        if (other := seen.get(folded(field.name))) is not None:
             raise SchemaError(
                 f"The field names {other} and {field.name} clash. Names must be unique when underscores and "
                 "case are ignored; rename one of them."
             )
-        seen[_folded(field.name)] = field.name
+        seen[folded(field.name)] = field.name
 
 
 def _check_attributes(field: Field, dataset_type: str) -> None:
@@ -292,6 +298,11 @@ def _declared_columns(dataset_type: str, domain: str | None) -> tuple[dict[str, 
     return required, {name: field for name, field in reserved.items() if name not in required}
 
 
+def required_columns(dataset_type: str, domain: str | None = None) -> frozenset[str]:
+    """The columns that every schema of this type must have."""
+    return frozenset(_declared_columns(dataset_type, domain)[0])
+
+
 def _check_declared_columns(schema: DatasetSchema, domain: str | None) -> None:
     if domain is not None and schema.dataset_type in ("ACTIONS", "ACTION_INTERACTIONS"):
         raise SchemaError(
@@ -334,7 +345,8 @@ def _check_own_fields(schema: DatasetSchema, domain: str | None) -> None:
         )
 
 
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
+    """What tells column names apart: neither case nor underscores do."""
     return name.replace("_", "").casefold()
 
 

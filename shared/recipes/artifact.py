@@ -1,13 +1,10 @@
 """The folder a trained recipe leaves: what every recipe's has in common. Not where artifacts are stored, no torch.
 
-    model.json            recipe, parameters, item ids, metrics, counts, and the size of every other file
+    model.json            recipe, parameters, form of the network, metrics, counts, and the size of every other file
     popularity.npy        float32[I]: share of each item in all interactions
-    histories/            the histories trained on, as arrays that are mapped and not read:
-      user_ids.bin          the ids in UTF-8, sorted by their bytes, end to end
-      user_id_ends.npy      int64[U]: where each id ends in it
-      offsets.npy           int64[U + 1]
-      items.npy             int32[E]
-      timestamps.npy        int64[E]
+    histories/            the histories trained on, as ``shared.data.histories`` writes them; mapped and not read
+    users/                what is known of users, as ``shared.data.features`` writes it; absent where nothing is
+    contexts/             how a request's context becomes features; no rows; absent where there are none
 
 Weights lie beside these in ``model.safetensors``, in the recipe's own terms. model.json is written last.
 """
@@ -15,6 +12,7 @@ Weights lie beside these in ``model.safetensors``, in the recipe's own terms. mo
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,45 +20,43 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from shared.data.histories import Histories
-from shared.recipes.contract import ArtifactError
+from shared.data.features import Features
+from shared.data.histories import read_ids
+from shared.data.training_data import TrainingData
+from shared.recipes.contract import ArtifactError, Past
 
-FORMAT = 1
+FORMAT = 2
 WEIGHTS = "model.safetensors"
 
-_ARRAYS = ("user_id_ends", "offsets", "items", "timestamps")
+_ARRAYS = ("user_id_ends", "offsets", "items", "timestamps", "event_types")
 
 
 def write(
     folder: Path,
-    histories: Histories,
+    data: TrainingData,
     *,
     recipe: str,
     parameters: Mapping[str, str],
+    form: Mapping[str, Any],
     popularity: npt.NDArray[np.floating[Any]],
     report: Mapping[str, Any],
 ) -> None:
     """Completes a folder that holds the weights. ``report`` (metrics, counts) is kept for people, as it is."""
-    encoded = [user_id.encode() for user_id in histories.user_ids]
-    arrays: Mapping[str, npt.NDArray[np.integer[Any]]] = {
-        "user_id_ends": np.cumsum([len(user_id) for user_id in encoded], dtype=np.int64),
-        "offsets": histories.offsets,
-        "items": histories.items,
-        "timestamps": histories.timestamps,
-    }
-    (folder / "histories").mkdir()
-    (folder / "histories" / "user_ids.bin").write_bytes(b"".join(encoded))
-    for name in _ARRAYS:
-        np.save(folder / "histories" / f"{name}.npy", arrays[name])
+    data.histories.save(folder / "histories")
+    if data.users is not None:
+        data.users.save(folder / "users")
+    if data.contexts is not None:
+        nothing = {name: getattr(data.contexts, name)[:0] for name in ("values", "weights")}
+        replace(data.contexts, offsets=np.zeros(1, np.int64), **nothing).save(folder / "contexts")
     np.save(folder / "popularity.npy", popularity.astype(np.float32))
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     model = {
         "format": FORMAT,
         "recipe": recipe,
         "parameters": dict(parameters),
+        "form": dict(form),
         **report,
         "files": {path.relative_to(folder).as_posix(): path.stat().st_size for path in files},
-        "item_ids": histories.item_ids,
     }
     (folder / "model.json").write_bytes(orjson.dumps(model))
 
@@ -71,11 +67,15 @@ class Artifact:
     def __init__(self, folder: Path, model: Mapping[str, Any]) -> None:
         self.folder = folder
         self.parameters: Mapping[str, str] = model["parameters"]
-        self.item_ids: list[str] = model["item_ids"]
+        self.form: Mapping[str, Any] = model["form"]
         self.popularity: npt.NDArray[np.float32] = np.load(folder / "popularity.npy")
         histories = folder / "histories"
+        self.item_ids = read_ids(histories, "item")
+        self.event_type_names: list[str] = orjson.loads((histories / "event_types.json").read_bytes())
+        self.users = Features.open(folder / "users") if (folder / "users").exists() else None
+        self.contexts = Features.open(folder / "contexts") if (folder / "contexts").exists() else None
         self._user_ids = np.memmap(histories / "user_ids.bin", mode="r", dtype=np.uint8)
-        self._user_id_ends, self._offsets, self._items, self._timestamps = (
+        self._user_id_ends, self._offsets, self._items, self._timestamps, self._event_types = (
             np.load(histories / f"{name}.npy", mmap_mode="r") for name in _ARRAYS
         )
 
@@ -101,14 +101,25 @@ class Artifact:
         except (OSError, ValueError, KeyError) as error:
             raise ArtifactError(f"{folder} is damaged: {error}") from error
 
-    def history(self, user_id: str) -> list[tuple[str, int]]:
-        """(item id, timestamp) of the user's events, oldest first; [] for an unknown user."""
+    def history(self, user_id: str) -> list[Past]:
+        """The user's events, oldest first; [] for an unknown user."""
         user = self._number(user_id.encode())
         if user is None:
             return []
         begin, end = self._offsets[user : user + 2].tolist()
-        items, timestamps = self._items[begin:end].tolist(), self._timestamps[begin:end].tolist()
-        return [(self.item_ids[item], timestamp) for item, timestamp in zip(items, timestamps, strict=True)]
+        events = (array[begin:end].tolist() for array in (self._items, self._timestamps, self._event_types))
+        return [
+            Past(self.item_ids[item], timestamp, self.event_type_names[type_] if type_ >= 0 else None)
+            for item, timestamp, type_ in zip(*events, strict=True)
+        ]
+
+    def user_features(self, user_id: str) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+        """Features of the user and their weights; empty where nothing is known."""
+        user = None if self.users is None else self._number(user_id.encode())
+        if self.users is None or user is None:
+            return np.zeros(0, np.int32), np.zeros(0, np.float32)
+        begin, end = self.users.offsets[user : user + 2].tolist()
+        return self.users.values[begin:end], self.users.weights[begin:end]
 
     def _number(self, user_id: bytes) -> int | None:
         low, high = 0, len(self._user_id_ends)

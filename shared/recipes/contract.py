@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, Self
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from shared.data.histories import Histories
+    from shared.data.training_data import TrainingData
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,10 +25,13 @@ class HyperParameter:
 
     name: str
     kind: Literal["algorithm", "featurization"]
-    type: Literal["integer", "float", "categorical"]
+    type: Literal["integer", "float", "categorical", "string"]
+    """A categorical is compared ignoring case and kept in lower case; a string as AWS spells it."""
     default: str
     minimum: float | None = None
     maximum: float | None = None
+    positive: bool = False
+    """Any number above 0: AWS gives no other bound."""
     accepted_maximum: float | None = None
     """AWS's own samples pass values above its documented maximum; up to here they are accepted."""
     choices: tuple[str, ...] = ()
@@ -36,18 +39,21 @@ class HyperParameter:
 
     def check(self, value: str) -> str:
         """Returns the value as it is kept; raises ValueError with a sentence that says what is allowed."""
-        if self.type == "categorical":
-            if value.lower() not in self.choices:
+        if self.type in ("categorical", "string"):
+            spelt = value.lower() if self.type == "categorical" else value
+            if spelt not in self.choices:
                 raise ValueError(f"{self.name} must be one of {', '.join(self.choices)}; it is {value!r}.")
-            return value.lower()
+            return spelt
         self._number(value)
         return value
 
     def _number(self, value: Any) -> float:
         try:
             number = float(int(str(value)) if self.type == "integer" else float(value))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise ValueError(f"{self.name} must be of type {self.type}; it is {value!r}.") from None
+        if self.positive and not 0 < number < math.inf:
+            raise ValueError(f"{self.name} must be above 0; it is {value}.")
         least = -math.inf if self.minimum is None else self.minimum
         most = self.accepted_maximum or (math.inf if self.maximum is None else self.maximum)
         if not least <= number <= most:
@@ -88,6 +94,10 @@ class Recipe:
     module: str
     """Package with ``training`` and ``scoring``; these import torch, the package itself does not."""
     hyperparameters: tuple[HyperParameter, ...] = ()
+    metadata: bool = False
+    """Does it learn from the Items and Users datasets and from the contextual columns of the interactions?"""
+    cold_items: bool = False
+    """Is its catalogue all of the Items dataset, or only the items that somebody interacted with?"""
     training_modes: tuple[str, ...] = ("FULL",)
     domain: str | None = None
     created: datetime = field(default=datetime(2019, 6, 10, tzinfo=UTC))
@@ -158,7 +168,7 @@ class Recipe:
             for wanted in ranges.get(list_name) or ():
                 # DescribeSolution prints ranges with a prefix, and clients send back what they have read.
                 parameter = self._parameter(known, wanted.get("name", "").rpartition(".")[2])
-                if parameter.type != type_:
+                if parameter.tunable and parameter.type != type_:
                     raise ValueError(f"{parameter.name} belongs in {RANGE_LISTS[parameter.type]}.")
                 parameter.check_range(wanted)
         return values
@@ -199,29 +209,54 @@ class ArtifactError(Exception):
     """A model's files are missing, cut short or of another format; the message names the file."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What the operator of a training worker decides, not the customer: the settings of that name."""
+
+    threads: int = 0
+    """0: as many as the cgroup grants."""
+    retrain_on_all_users: bool = True
+    cell: Literal["linear", "gru"] = "linear"
+    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
+    """auto: bf16-mixed on a GPU that has it, else 32-true."""
+    compile: bool = False
+    logger: Literal["none", "csv", "tensorboard"] = "none"
+    """Where other than none, a folder ``logs`` stands in the artifact."""
+    checkpoint_seconds: float = 60.0
+
+
 class Train(Protocol):
     """``training.train`` of every recipe folder.
 
     ``workspace`` outlives an attempt: checkpoints lie there, and a second call continues from the last one.
     ``artifact`` is an empty folder to fill. ``progress`` is called at least each epoch and about each second.
-    ``threads`` 0 means as many as the cgroup grants. The same seed and threads give the same run.
+    The same seed and threads give the same run.
 
     Raises TooLittleData, and Stopped within 2 s of ``should_stop()`` turning true.
     """
 
     def __call__(
         self,
-        histories: Histories,
+        data: TrainingData,
+        recipe: Recipe,
         parameters: Mapping[str, str],
         *,
         workspace: Path,
         artifact: Path,
         progress: Callable[[Progress], None],
         should_stop: Callable[[], bool],
-        threads: int,
-        retrain_on_all_users: bool,
+        options: Options,
         seed: int = 0,
     ) -> Trained: ...
+
+
+class Past(NamedTuple):
+    """An interaction of a user, as a scorer reads it."""
+
+    item_id: str
+    timestamp: float
+    """Seconds since the epoch."""
+    event_type: str | None = None
 
 
 class Scorer(Protocol):
@@ -234,13 +269,17 @@ class Scorer(Protocol):
         """Raises ArtifactError."""
         ...
 
-    def history(self, user_id: str) -> list[tuple[str, int]]:
-        """The (item, timestamp in seconds) pairs as trained on, oldest first; [] for an unknown user."""
+    def history(self, user_id: str) -> list[Past]:
+        """What the user did, as trained on, oldest first; [] for an unknown user."""
         ...
 
-    def scores(self, history: Sequence[tuple[str, float]], now: float) -> npt.NDArray[np.float32]:
-        """float32[I]: softmax over the whole catalogue. An empty history gives the popularity distribution.
+    def scores(
+        self, user_id: str, history: Sequence[Past], now: float, context: Mapping[str, str]
+    ) -> npt.NDArray[np.float32]:
+        """float32[I]: softmax over the whole catalogue. An empty history gives the popularity distribution, or
+        what users of the same metadata begin with where the recipe knows this user's.
 
-        ``history`` is oldest first and may hold items the model does not know; ``now`` is in seconds.
+        ``history`` is oldest first and may hold items the model does not know; ``now`` is in seconds. ``context``
+        are values of contextual columns at the moment of the request; unknown columns are passed over.
         """
         ...

@@ -8,10 +8,9 @@ up, and at least one interaction is held out and at least one is input.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -21,15 +20,21 @@ from shared.data.histories import Histories, TooLittleData
 
 TEST_SHARE = 0.1
 
-Score = Callable[[npt.NDArray[np.int32], npt.NDArray[np.int64], float], npt.NDArray[Any]]
-"""(items_T, timestamps_T, now) -> scores_I: what a user with this history is shown who asks now."""
+VALIDATION_SHARE = 0.05
+MOST_VALIDATION_USERS = 2000
+LEAST_VALIDATION_USERS = 5
+"""Of the users that are not tested: they tell when to stop. With fewer there is no telling, and all are trained on."""
+
+Recommend = Callable[[npt.NDArray[np.int64], int], npt.NDArray[np.int64]]
+"""(events_Q, count) -> items_QK: what the user of each event is shown, best first, in the moment of that event."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """Numbers of the users to train on and to test on. Those outside the percentiles are in neither."""
+    """Numbers of the users to train on, to validate with and to test on. Those outside the percentiles are in none."""
 
     train: npt.NDArray[np.int64]
+    validation: npt.NDArray[np.int64]
     test: npt.NDArray[np.int64]
 
     @classmethod
@@ -39,9 +44,22 @@ class Split:
         eligible = users[histories.lengths[users] >= 2]
         if len(eligible) < 2:
             raise TooLittleData("Fewer than 2 users with at least 2 interactions are left to train and test on.")
+        rng = np.random.default_rng(seed)
         size = min(max(round(TEST_SHARE * len(users)), 1), len(eligible) - 1)
-        test = np.sort(np.random.default_rng(seed).choice(eligible, size=size, replace=False))
-        return cls(train=np.setdiff1d(users, test), test=test)
+        test = np.sort(rng.choice(eligible, size=size, replace=False))
+        train, validation = without_validation(np.setdiff1d(users, test), rng)
+        return cls(train=train, validation=validation, test=test)
+
+
+def without_validation(
+    users: npt.NDArray[np.int64], rng: np.random.Generator
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Some of the users, drawn, as validation users: (the others, these)."""
+    size = min(round(VALIDATION_SHARE * len(users)), MOST_VALIDATION_USERS)
+    if size < LEAST_VALIDATION_USERS:
+        return users, users[:0]
+    validation = np.sort(rng.choice(users, size=size, replace=False))
+    return np.setdiff1d(users, validation), validation
 
 
 def popularity(histories: Histories, users: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -52,38 +70,25 @@ def popularity(histories: Histories, users: npt.NDArray[np.int64]) -> npt.NDArra
     return np.bincount(items, minlength=len(histories.item_ids))
 
 
-def evaluate(
-    score: Score, histories: Histories, split: Split, on_user: Callable[[], None]
-) -> tuple[dict[str, float], dict[str, float]]:
-    """AWS's eight metrics of ``score``, and of plain popularity among the users trained on.
+def evaluate(recommend: Recommend, histories: Histories, split: Split) -> tuple[dict[str, float], dict[str, float]]:
+    """AWS's eight metrics of ``recommend``, and of plain popularity among the users not tested.
 
-    The moment of each request is that of the first interaction held out. ``on_user`` is called before each user.
+    The moment of each request is that of the first interaction held out.
     """
-    counts_I = popularity(histories, split.train)
-    return (
-        _evaluate(score, histories, split.test, on_user),
-        _evaluate(lambda *_: counts_I, histories, split.test, on_user),
-    )
+    counts_I = popularity(histories, np.union1d(split.train, split.validation))
+    popular_I = np.argsort(-counts_I, kind="stable")
+
+    def recommend_popular(events_Q: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
+        return np.broadcast_to(popular_I[:count], (len(events_Q), min(count, len(popular_I))))
+
+    return _evaluate(recommend, histories, split.test), _evaluate(recommend_popular, histories, split.test)
 
 
-def _evaluate(
-    score: Score, histories: Histories, test: npt.NDArray[np.int64], on_user: Callable[[], None]
-) -> dict[str, float]:
-    length = min(metrics.LONGEST, len(histories.item_ids))
-    hits_QK = np.zeros((len(test), length), np.bool_)
-    recommended_QK = np.zeros((len(test), length), np.int64)
-    relevant_Q = np.zeros(len(test), np.int64)
-    for query, user in enumerate(test):
-        on_user()
-        begin, end = histories.offsets[user : user + 2]
-        held_out = end - min(math.ceil(TEST_SHARE * (end - begin)), end - begin - 1)
-        scores_I = score(
-            histories.items[begin:held_out],
-            histories.timestamps[begin:held_out],
-            float(histories.timestamps[held_out]),
-        )
-        recommended_QK[query] = np.argsort(-scores_I, kind="stable")[:length]
-        wanted = np.unique(histories.items[held_out:end])
-        hits_QK[query] = np.isin(recommended_QK[query], wanted)
-        relevant_Q[query] = len(wanted)
+def _evaluate(recommend: Recommend, histories: Histories, users: npt.NDArray[np.int64]) -> dict[str, float]:
+    begins, ends = histories.offsets[users], histories.offsets[users + 1]
+    held_out = np.minimum(np.ceil(TEST_SHARE * (ends - begins)).astype(np.int64), ends - begins - 1)
+    recommended_QK = recommend(ends - held_out, metrics.LONGEST)
+    wanted = [np.unique(histories.items[end - count : end]) for end, count in zip(ends, held_out, strict=True)]
+    hits_QK = np.array([np.isin(row_K, items) for row_K, items in zip(recommended_QK, wanted, strict=True)])
+    relevant_Q = np.array([len(items) for items in wanted])
     return metrics.evaluate(hits_QK, relevant_Q, recommended_QK, len(histories.item_ids))

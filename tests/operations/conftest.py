@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
-import itertools
 import json
 import random
 import re
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,9 +32,9 @@ INTERACTIONS = {
     "version": "1.0",
 }
 HRNN = "arn:aws:personalize:::recipe/aws-hrnn"
+METADATA = "arn:aws:personalize:::recipe/aws-hrnn-metadata"
+COLDSTART = "arn:aws:personalize:::recipe/aws-hrnn-coldstart"
 ROLE = "arn:aws:iam::000000000000:role/personalize"
-
-_numbers = itertools.count()
 
 
 @contextmanager
@@ -55,7 +55,7 @@ class Maker:
     folder: Path
 
     def name(self) -> str:
-        return f"t{next(_numbers)}"
+        return f"t{uuid.uuid4().hex[:12]}"
 
     def settled(self, operation: str, member: str, arn: str, seconds: float = 60.0) -> dict[str, Any]:
         """What Describe answers once the resource is no longer moving."""
@@ -89,12 +89,12 @@ class Maker:
         self.settled("dataset_group", "datasetGroup", arn)
         return arn
 
-    def dataset(self, group: str | None = None, schema: str | None = None) -> str:
+    def dataset(self, group: str | None = None, schema: str | None = None, dataset_type: str = "Interactions") -> str:
         created = self.client.create_dataset(
             name=self.name(),
             schemaArn=schema or self.schema(),
             datasetGroupArn=group or self.group(),
-            datasetType="Interactions",
+            datasetType=dataset_type,
         )
         arn = str(created["datasetArn"])
         self.settled("dataset", "dataset", arn)
@@ -120,6 +120,21 @@ class Maker:
                 writer.writerow((f"u{user}", f"i{item}", 1_600_000_000 + step * 600 + user, "watch", kind))
         return f"s3://{bucket}/interactions.csv"
 
+    def file(self, header: str, rows: Iterable[Sequence[Any]]) -> str:
+        """The location of a CSV with these rows; None is an empty cell."""
+        bucket = self.bucket()
+        with (self.folder / "s3" / bucket / "rows.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(header.split(","))
+            writer.writerows(rows)
+        return f"s3://{bucket}/rows.csv"
+
+    def filled(self, group: str, table: str, fields: Sequence[dict[str, Any]], rows: Iterable[Sequence[Any]]) -> None:
+        """A dataset of the group ("Interactions", "Items" or "Users") with these columns and rows."""
+        dataset = self.dataset(group, self.schema({**INTERACTIONS, "name": table, "fields": list(fields)}), table)
+        job = self.imported(dataset, self.file(",".join(field["name"] for field in fields), rows))
+        assert job["status"] == "ACTIVE", job
+
     def started_import(self, dataset: str, location: str, **more: Any) -> str:
         created = self.client.create_dataset_import_job(
             jobName=self.name(), datasetArn=dataset, dataSource={"dataLocation": location}, roleArn=ROLE, **more
@@ -129,17 +144,45 @@ class Maker:
     def imported(self, dataset: str, location: str, **more: Any) -> dict[str, Any]:
         return self.settled("dataset_import_job", "datasetImportJob", self.started_import(dataset, location, **more))
 
-    def solution(self, group: str | None = None, **more: Any) -> str:
+    def solution(self, group: str | None = None, recipe: str = HRNN, **more: Any) -> str:
         arn = self.client.create_solution(
-            name=self.name(), datasetGroupArn=group or self.group(), recipeArn=HRNN, **more
+            name=self.name(), datasetGroupArn=group or self.group(), recipeArn=recipe, **more
         )["solutionArn"]
         self.settled("solution", "solution", arn)
         return str(arn)
+
+    def trained(self, solution: str, seconds: float = 120.0) -> dict[str, Any]:
+        """A new version, ended: well or with a failureReason."""
+        version = self.client.create_solution_version(solutionArn=solution)["solutionVersionArn"]
+        return self.settled("solution_version", "solutionVersion", version, seconds)
+
+    def deployed(self, solution: str) -> str:
+        """A campaign with a new version of the solution."""
+        version = self.trained(solution)
+        assert version["status"] == "ACTIVE", version.get("failureReason")
+        campaign = str(
+            self.client.create_campaign(name=self.name(), solutionVersionArn=version["solutionVersionArn"])[
+                "campaignArn"
+            ]
+        )
+        described = self.settled("campaign", "campaign", campaign)
+        assert described["status"] == "ACTIVE", described
+        return campaign
 
     def tracker(self, group: str) -> tuple[str, str]:
         created = self.client.create_event_tracker(name=self.name(), datasetGroupArn=group)
         self.settled("event_tracker", "eventTracker", created["eventTrackerArn"])
         return created["eventTrackerArn"], created["trackingId"]
+
+
+def column(name: str, type_: str | list[str] = "string", **attributes: bool) -> dict[str, Any]:
+    """A field of an Avro schema."""
+    return {"name": name, "type": type_, **attributes}
+
+
+def recommended(system: System, campaign: str, user: str, count: int = 25, **more: Any) -> list[str]:
+    listed = system.runtime.get_recommendations(campaignArn=campaign, userId=user, numResults=count, **more)
+    return [item["itemId"] for item in listed["itemList"]]
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.operations.conftest import HRNN, refused
 
 
@@ -32,6 +34,46 @@ def test_a_recipe_leads_to_its_algorithm_and_transformation(personalize: Any) ->
     )["featureTransformation"]
     assert transformation["name"] == "JSON-percentile-filtering"
     assert transformation["defaultParameters"]["max_user_history_length_percentile"] == "0.99"
+
+
+@pytest.mark.parametrize(
+    ("name", "hidden_dimension", "transformation", "parameters"),
+    [
+        ("aws-hrnn-metadata", "43", "featurize_metadata", {}),
+        (
+            "aws-hrnn-coldstart",
+            "149",
+            "featurize_coldstart",
+            {
+                "cold_start_max_interactions": "15",
+                "cold_start_max_duration": "5.0",
+                "cold_start_relative_from": "latestItem",
+            },
+        ),
+    ],
+)
+def test_the_siblings_are_described(
+    personalize: Any, name: str, hidden_dimension: str, transformation: str, parameters: dict[str, str]
+) -> None:
+    recipe = personalize.describe_recipe(recipeArn=f"arn:aws:personalize:::recipe/{name}")["recipe"]
+    assert recipe["name"] in {listed["name"] for listed in personalize.list_recipes()["recipes"]}
+    assert (recipe["recipeType"], recipe["status"]) == ("USER_PERSONALIZATION", "ACTIVE")
+    algorithm = personalize.describe_algorithm(algorithmArn=recipe["algorithmArn"])["algorithm"]
+    assert algorithm["name"] == name
+    assert algorithm["defaultHyperParameters"] == {
+        "hidden_dimension": hidden_dimension,
+        "bptt": "32",
+        "recency_mask": "true",
+    }
+    described = personalize.describe_feature_transformation(
+        featureTransformationArn=recipe["featureTransformationArn"]
+    )["featureTransformation"]
+    assert described["name"] == transformation
+    assert described["defaultParameters"] == {
+        "min_user_history_length_percentile": "0.0",
+        "max_user_history_length_percentile": "0.99",
+        **parameters,
+    }
 
 
 def test_unknown_ones_are_not_found(personalize: Any) -> None:

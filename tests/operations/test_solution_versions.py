@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.conftest import System, until
-from tests.operations.conftest import HRNN, Life, Maker, refused
+from tests.operations.conftest import HRNN, Life, Maker, column, recommended, refused
 
 METRICS = [
     "coverage",
@@ -69,6 +69,53 @@ def test_an_event_type_without_enough_events_fails(personalize: Any, make: Maker
     version = personalize.create_solution_version(solutionArn=solution)["solutionVersionArn"]
     ended = make.settled("solution_version", "solutionVersion", version)
     assert "Dataset has fewer than 1000 interactions after filtering by event type: Purchase" in ended["failureReason"]
+
+
+EVENTS = [
+    column("USER_ID"),
+    column("ITEM_ID"),
+    column("TIMESTAMP", "long"),
+    column("EVENT_TYPE"),
+    column("EVENT_VALUE", ["null", "float"]),
+]
+
+
+def test_only_events_of_the_type_and_at_or_above_the_threshold_are_trained_on(system: System, make: Maker) -> None:
+    # What is recommended shows what was trained on: the ids begin with why.
+    kinds = (
+        ("at", "Buy", 3.0, 20),
+        ("above", "buy", 5.5, 3),
+        ("below", "BUY", 2.99, 20),
+        ("without", "buy", None, 5),
+        ("other", "watch", 9.0, 9),
+    )
+    rows = [
+        (f"u{user}", f"{why} {(user + step) % 12}", 1_600_000_000 + step * 600, kind, value)
+        for user in range(60)
+        for why, kind, value, steps in kinds
+        for step in range(steps)
+    ]
+    group = make.group()
+    make.filled(group, "Interactions", EVENTS, rows)
+    campaign = make.deployed(make.solution(group, eventType="bUY", solutionConfig={"eventValueThreshold": "3"}))
+    assert {item.partition(" ")[0] for item in recommended(system, campaign, "u1", 100)} == {"at", "above"}
+
+
+def test_a_robots_history_is_dropped_unless_the_percentiles_take_it(system: System, make: Maker) -> None:
+    people = [
+        (f"u{user}", f"i{(user + step) % 20}", 1_600_000_000 + step * 600, "watch", None)
+        for user in range(60)
+        for step in range(20)
+    ]
+    robot = [("robot", f"r{step % 10}", 1_600_000_000 + step * 4, "watch", None) for step in range(3000)]
+    group = make.group()
+    make.filled(group, "Interactions", EVENTS, people + robot)
+    campaign = make.deployed(make.solution(group))
+    assert [item for item in recommended(system, campaign, "stranger", 10) if item.startswith("r")] == []
+    assert len(recommended(system, campaign, "robot", 10)) == 10
+    everybody = {"featureTransformationParameters": {"max_user_history_length_percentile": "1.0"}}
+    campaign = make.deployed(make.solution(group, solutionConfig=everybody))
+    assert [item for item in recommended(system, campaign, "stranger", 10) if item.startswith("i")] == []
 
 
 def test_a_group_without_interactions_fails(personalize: Any, make: Maker) -> None:

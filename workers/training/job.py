@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from shared import recipes, settings, telemetry
-from shared.artifacts import ArtifactDamaged, Artifacts
-from shared.data import histories
+from shared.artifacts import Artifacts
+from shared.aws.errors import PersonalizeError
+from shared.data import training_data
+from shared.data.histories import DataRefused
 from shared.job import Progress, WorkFailed, WorkStopped, child
-from shared.recipes.contract import Stopped
+from shared.recipes.contract import Options, Stopped
 from shared.resources import Reading
-from shared.resources.dataset.requests import arn_of
-from shared.resources.dataset_import_job import ROWS
-from shared.store import Record
+from shared.settings import Settings
 from shared.store.redis import RedisStore
-from workers.training.live import frozen
+from workers.training.sources import Finding
 
 
 def train_solution_version(
@@ -31,34 +31,36 @@ def train_solution_version(
     recipe = recipes.by_arn(version.body["recipeArn"])
     if recipe is None:
         raise WorkFailed(f"The recipe {version.body['recipeArn']} is not offered by this release.")
+    options = chosen(configured)
     artifacts = Artifacts(configured.artifacts)
     workspace = artifacts.workspace(arn)
     progress({"phase": "loading"})
-    config = version.body.get("solutionConfig") or {}
-    parameters = recipe.settings(config)
-    threshold = config.get("eventValueThreshold")
+    parameters = recipe.settings(version.body.get("solutionConfig"))
+
+    def stop_if_asked() -> None:
+        if should_stop():
+            raise Stopped
+
     try:
-        loaded = histories.load(
-            _interactions(version, reading, store, artifacts, workspace),
-            event_type=version.body.get("eventType"),
-            event_value_threshold=None if threshold is None else float(threshold),
-            min_percentile=float(parameters["min_user_history_length_percentile"]),
-            max_percentile=float(parameters["max_user_history_length_percentile"]),
+        data = training_data.prepare(
+            workspace / "data",
+            Finding(version, recipe, reading, store, artifacts, workspace, stop_if_asked).sources(parameters),
             memory_mb=configured.import_memory_mb,
+            on_step=stop_if_asked,
         )
         trainer = importlib.import_module(f"{recipe.module}.training")
         with artifacts.filling(arn, attempt) as folder:
             trained = trainer.train(
-                loaded,
+                data,
+                recipe,
                 parameters,
                 workspace=workspace,
                 artifact=folder,
                 progress=lambda made: progress(asdict(made)),
                 should_stop=should_stop,
-                threads=configured.training_threads,
-                retrain_on_all_users=configured.retrain_on_all_users,
+                options=options,
             )
-    except histories.TooLittleData as error:
+    except (DataRefused, PersonalizeError) as error:
         raise WorkFailed(str(error)) from error
     except Stopped as stopped:
         raise WorkStopped from stopped
@@ -70,19 +72,22 @@ def train_solution_version(
     }
 
 
-def _interactions(
-    version: Record, reading: Reading, store: RedisStore, artifacts: Artifacts, workspace: Path
-) -> list[Path]:
-    """The Parquet files of the group's interactions: what was imported, and what came as live events."""
-    dataset_arn = arn_of(version.body["datasetGroupArn"], "INTERACTIONS", reading)
-    try:
-        bulk = [artifacts.opened(job_arn) / ROWS for job_arn in version.state["imports"]]
-    except ArtifactDamaged as error:
-        raise WorkFailed(f"{error} Import the data again.") from error
-    live = frozen(store.stream(dataset_arn), workspace / "live.parquet")
-    if not bulk and live is None:
-        raise WorkFailed("The dataset group has no interactions: import some, or send events.")
-    return [*bulk, *([live] if live else [])]
+def chosen(configured: Settings) -> Options:
+    """What the operator has decided about training. Raises WorkFailed where the machine can't do it."""
+    if configured.training_logger == "tensorboard" and importlib.util.find_spec("tensorboard") is None:
+        raise WorkFailed(
+            "FORETASTE_TRAINING_LOGGER is tensorboard, which is not installed on the training worker: "
+            "install foretaste[tensorboard] there, or choose csv."
+        )
+    return Options(
+        threads=configured.training_threads,
+        retrain_on_all_users=configured.retrain_on_all_users,
+        cell=configured.training_cell,
+        precision=configured.training_precision,
+        compile=configured.training_compile,
+        logger=configured.training_logger,
+        checkpoint_seconds=configured.checkpoint_seconds,
+    )
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from shared.recipes.contract import HyperParameter, Recipe
 
 HIDDEN_DIMENSION = HyperParameter(
@@ -32,6 +34,27 @@ RECENCY_MASK = HyperParameter(
     choices=("true", "false"),
     tunable=True,
 )
+COLD_START_MAX_INTERACTIONS = HyperParameter(
+    name="cold_start_max_interactions",
+    kind="featurization",
+    type="integer",
+    default="15",
+    positive=True,
+)
+COLD_START_MAX_DURATION = HyperParameter(
+    name="cold_start_max_duration",  # in days
+    kind="featurization",
+    type="float",
+    default="5.0",
+    positive=True,
+)
+COLD_START_RELATIVE_FROM = HyperParameter(
+    name="cold_start_relative_from",
+    kind="featurization",
+    type="string",
+    default="latestItem",
+    choices=("currentTime", "latestItem"),
+)
 MIN_USER_HISTORY_LENGTH_PERCENTILE = HyperParameter(
     name="min_user_history_length_percentile",
     kind="featurization",
@@ -49,23 +72,54 @@ MAX_USER_HISTORY_LENGTH_PERCENTILE = HyperParameter(
     maximum=1.0,
 )
 
-RECIPES = (
-    Recipe(
-        name="aws-hrnn",
-        description=(
-            "Predicts the items that a user will interact with: a hierarchical recurrent neural network that "
-            "models the temporal order of user-item interactions."
-        ),
-        recipe_type="USER_PERSONALIZATION",
-        algorithm="aws-hrnn",
-        feature_transformation="JSON-percentile-filtering",
-        module=__name__,
-        hyperparameters=(
-            HIDDEN_DIMENSION,
-            BPTT,
-            RECENCY_MASK,
-            MIN_USER_HISTORY_LENGTH_PERCENTILE,
-            MAX_USER_HISTORY_LENGTH_PERCENTILE,
-        ),
+HRNN = Recipe(
+    name="aws-hrnn",
+    description=(
+        "Predicts the items that a user will interact with: a hierarchical recurrent neural network that "
+        "models the temporal order of user-item interactions."
+    ),
+    recipe_type="USER_PERSONALIZATION",
+    algorithm="aws-hrnn",
+    feature_transformation="JSON-percentile-filtering",
+    module=__name__,
+    hyperparameters=(
+        HIDDEN_DIMENSION,
+        BPTT,
+        RECENCY_MASK,
+        MIN_USER_HISTORY_LENGTH_PERCENTILE,
+        MAX_USER_HISTORY_LENGTH_PERCENTILE,
     ),
 )
+METADATA = dataclasses.replace(
+    HRNN,
+    name="aws-hrnn-metadata",
+    description=(
+        "aws-hrnn with features from the metadata of users, items and interactions: better than aws-hrnn where "
+        "these say much about what a user wants."
+    ),
+    algorithm="aws-hrnn-metadata",
+    feature_transformation="featurize_metadata",
+    metadata=True,
+)
+COLDSTART = dataclasses.replace(
+    METADATA,
+    name="aws-hrnn-coldstart",
+    description=(
+        "aws-hrnn-metadata for catalogues to which new items are often added: recommends an item from its metadata "
+        "before anybody has interacted with it."
+    ),
+    algorithm="aws-hrnn-coldstart",
+    feature_transformation="featurize_coldstart",
+    hyperparameters=(
+        dataclasses.replace(HIDDEN_DIMENSION, default="149"),
+        BPTT,
+        RECENCY_MASK,
+        COLD_START_MAX_INTERACTIONS,
+        COLD_START_MAX_DURATION,
+        COLD_START_RELATIVE_FROM,
+        MIN_USER_HISTORY_LENGTH_PERCENTILE,
+        MAX_USER_HISTORY_LENGTH_PERCENTILE,
+    ),
+    cold_items=True,
+)
+RECIPES = (HRNN, METADATA, COLDSTART)

@@ -1,29 +1,35 @@
-"""The hierarchical recurrent network of aws-hrnn, whole, in plain torch. No training loop, no data, no ids.
+"""The hierarchical recurrent network of the HRNN recipes, whole, in plain torch. No training loop, no data, no ids.
 
-It reads the events of many users end to end and says, after each of them, what the user will take next:
+It reads the events of many users end to end and says, before each of them, what the user will take next:
 
-    x_t = E[item_t] + gap[g_t]                         the item, and how long since the event before
-    a_t = sigmoid(W_a x_t + time[g_t])                 what is kept of the state          (in each layer)
-    h_t = a_t * h_(t-1) + (1 - a_t) * W_v x_t          gated linear recurrence            (in each layer)
-    x_t = x_t + W_o (h_t * silu(W_g x_t))              output gate and residual           (in each layer)
-    q_t = norm(x_t) * scale[g'_t] + shift[g'_t]        g': from the event to the moment of the request
-    logits_t = E q_t + b + r_t * [the item is in the history],  r_t = w q_t + c
+    v_i = E_i + sum of F_f over the features f of item i            the item                     (F: HRNN-Metadata)
+    x_t = v_(i_t) + gap[g_t] + type_t + user                        the event, and how long since the one before
+    a_t = sigmoid(W_a x_t + time[g_t])                              what is kept of the state          (each layer)
+    h_t = a_t * h_(t-1) + (1 - a_t) * W_v x_t                       gated linear recurrence            (each layer)
+    x_t = x_t + W_o (h_t * silu(W_g x_t))                           output gate and residual           (each layer)
+    q_t = norm(x_t) * scale[g'_t] + shift[g'_t] + context_t         g': from the event to the moment of the request
+    logits_ti = v_i q_t + b_i + [i is in the history] * (w q_t + c + age)
+
+A user begins with the event START: what follows it is learnt like everything else.
 
 The hierarchy: half of each state is the session's and starts anew after 30 minutes of silence, the other half is
 the user's and goes on. Sessions and time enter the inputs and gates of one recurrence, as in Amazon's HRNN (Ma,
 Narayanaswamy, Lin, Ding, Temporal-Contextual Recommendations in Real-Time, KDD 2020), unlike the nested networks
 of Quadrana et al. (Personalizing Session-based Recommendations with Hierarchical Recurrent Neural Networks,
 RecSys 2017). The recurrence is that of De et al. (Griffin, 2024) and Feng et al. (Were RNNs All We Needed?, 2024):
-its gates look at the input alone, so a whole window is one scan, and one event is one multiply-add.
+its gates look at the input alone, so a whole window is one scan, and one event is one multiply-add. The gated
+recurrent unit of Cho et al. (2014), as in Hidasi et al. (Session-based Recommendations with Recurrent Neural
+Networks, ICLR 2016), is the other cell.
 
-Shapes: T steps, B streams, L layers, H hidden, W state width (2 H), I items, N queries (T x B, flat), S pairs of
-a query and an item of its history.
+Shapes: T steps, B streams, L layers, H hidden, W state width, I items, C candidates (all items, or a sample),
+N queries (T x B, flat), S pairs of a query and an item of its history, R rows, P pair codes.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -33,8 +39,15 @@ LAYERS = 2
 GAP_BUCKETS = 32
 SESSION_SECONDS = 30 * 60
 
-CACHE = 2**18
-"""Logits held at once for each thread of a CPU: 1 MiB, its second-level cache. Elsewhere a thousand times more."""
+DISTANCE_BUCKETS = 11
+COUNT_BUCKETS = 4
+
+STREAMS_TO_LOOP = 8
+"""With fewer streams a scan on a CPU waits for its calls, not for its multiply-adds."""
+
+CACHE = 2**20
+"""Logits held at once for each thread of a CPU, 4 MiB: few enough for its caches, enough rows for its matrix units.
+Elsewhere 256 times as many."""
 
 
 def gap_buckets(seconds: Tensor) -> Tensor:
@@ -42,112 +55,341 @@ def gap_buckets(seconds: Tensor) -> Tensor:
     return torch.log2(seconds.clamp(min=0).float() + 1).long().clamp(max=GAP_BUCKETS - 1)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """What a network's weights look like: all that is needed to build one for a file of weights."""
+
+    items: int
+    hidden: int
+    cell: Literal["linear", "gru"] = "linear"
+    event_types: int = 0
+    """0: the events' types are not looked at."""
+    repeats: bool = False
+    """Does the age of an item in the history act, beside its being there? Where people take things again."""
+    item_features: int = 0
+    user_features: int = 0
+    context_features: int = 0
+
+    @property
+    def ages(self) -> tuple[int, int, int, int]:
+        """How an item in the history is told from another there: events ago, seconds ago, times taken, last type."""
+        return DISTANCE_BUCKETS, GAP_BUCKETS, COUNT_BUCKETS, self.event_types + 1
+
+
+class Bags(NamedTuple):
+    """For each of R rows its features: ``values[offsets[r]:offsets[r + 1]]`` with their ``weights``."""
+
+    offsets: Tensor  # [R + 1]
+    values: Tensor  # [F]
+    weights: Tensor  # [F]
+
+    def of(self, rows: Tensor) -> Bags:
+        """The bags of some rows."""
+        begins = self.offsets[rows]
+        lengths = self.offsets[rows + 1] - begins
+        offsets = functional.pad(lengths.cumsum(0), (1, 0))
+        places = torch.arange(int(offsets[-1]), device=rows.device)
+        places += (begins - offsets[:-1]).repeat_interleave(lengths)
+        return Bags(offsets, self.values[places], self.weights[places])
+
+    def summed(self, of: nn.Embedding) -> Tensor:
+        """The weighted sum of each bag's vectors: [R,H]."""
+        return functional.embedding_bag(
+            self.values,
+            of.weight,
+            self.offsets,
+            mode="sum",
+            per_sample_weights=self.weights,
+            include_last_offset=True,
+        )
+
+
+class Events(NamedTuple):
+    """What the network reads. ``types`` and ``users`` are None where the form has none."""
+
+    items: Tensor  # [T,B] START is the number after the last item
+    before: Tensor  # [T,B] seconds since the user's event before; 0 at the first
+    begins: Tensor  # [T,B] is this START? There the state starts anew
+    types: Tensor | None = None  # [T,B] 0: none
+    users: Bags | None = None  # R = T x B
+
+
+class Pairs(NamedTuple):
+    """Query ``rows[s]`` has item ``items[s]`` in its history; each such pair stands once, rows ascending."""
+
+    rows: Tensor  # [S]
+    items: Tensor  # [S]
+    codes: Tensor | None = None  # [S] place in the table of ages; None where the form has none
+
+
+class Candidates(NamedTuple):
+    """The items that stand for all of them in one step. A target that is not among them counts nothing."""
+
+    ids: Tensor  # [C] ascending
+    log_share: Tensor  # [C] log of the probability that the item is among them
+
+
 class Network(nn.Module):
-    def __init__(self, items: int, hidden: int, dropout: float = 0.2) -> None:
+    def __init__(self, form: Form, dropout: float = 0.2) -> None:
         super().__init__()
-        self.hidden = hidden
-        self.item = nn.Embedding(items, hidden)
+        hidden = form.hidden
+        self.form = form
+        self.dropout = dropout
+        self.item = nn.Embedding(form.items + 1, hidden)  # and START
+        self.bias = nn.Parameter(torch.zeros(form.items + 1))
         self.gap = nn.Embedding(GAP_BUCKETS, hidden)
-        self.layers = nn.ModuleList(Recurrence(hidden) for _ in range(LAYERS))
+        self.layers = nn.ModuleList(CELLS[form.cell](hidden) for _ in range(LAYERS))
         self.norm = nn.RMSNorm(hidden)
         self.scale = nn.Embedding(GAP_BUCKETS, hidden)
         self.shift = nn.Embedding(GAP_BUCKETS, hidden)
-        self.bias = nn.Parameter(torch.zeros(items))
         self.repeat = nn.Linear(hidden, 1)
-        self.dropout = dropout
+        self.ages = nn.ParameterList([torch.zeros(size) for size in form.ages] if form.repeats else [])
+        self.of_type = nn.Embedding(form.event_types + 1, hidden) if form.event_types else None
+        self.of_user = nn.Embedding(form.user_features, hidden) if form.user_features else None
+        self.of_context = nn.Embedding(form.context_features, hidden) if form.context_features else None
+        # What a feature says of an item's vector, and of its bias. The last row is every item's that is a stranger.
+        self.of_item = nn.Embedding(form.item_features + 1, hidden + 1) if form.item_features else None
+        self.estrange = 0.0
+        self.fast = False
+        """Multiply the gradient of the loss in bfloat16."""
         nn.init.normal_(self.item.weight, std=hidden**-0.5)
         nn.init.ones_(self.scale.weight)
-        for start_at_nothing in (self.gap, self.shift, self.repeat):
-            nn.init.zeros_(start_at_nothing.weight)
+        optional = (self.of_type, self.of_user, self.of_context, self.of_item)
+        for start_at_nothing in (self.gap, self.shift, self.repeat, *optional):
+            if start_at_nothing is not None:
+                nn.init.zeros_(start_at_nothing.weight)
         nn.init.zeros_(self.repeat.bias)
+
+    def know(self, bags: Bags, strangers_I: Tensor, estrange: float) -> None:
+        """Gives the network the features of its items, where the form has some, before each fit.
+
+        A stranger is an item with too few interactions for a vector of its own: its features are all of it. In
+        training a share ``estrange`` of the others is treated so as well (as by Volkovs et al., DropoutNet, 2017).
+        One that was a stranger in the last fit and is none any more sets out from what strangers have in common.
+        """
+        if self.of_item is not None and hasattr(self, "strangers"):
+            met = torch.nonzero(cast(Tensor, self.strangers) & ~strangers_I).view(-1)
+            with torch.no_grad():
+                self.item.weight[met], self.bias[met] = self.of_item.weight[-1, :-1], self.of_item.weight[-1, -1]
+        for name, tensor in zip(Bags._fields, bags, strict=True):
+            self.register_buffer(f"bag_{name}", tensor, persistent=False)
+        self.register_buffer("strangers", strangers_I, persistent=False)
+        self.estrange = estrange
+
+    def folded(self) -> Network:
+        """The same network for serving: what features say of items has become part of the items' own vectors."""
+        network = Network(replace(self.form, item_features=0), self.dropout).eval()
+        state = {name: tensor for name, tensor in self.state_dict().items() if not name.startswith("of_item")}
+        network.load_state_dict(state)
+        with torch.no_grad():
+            v_IH1 = self.items(estrange=False)
+            network.item.weight[:-1], network.bias[:-1] = v_IH1[:, :-1], v_IH1[:, -1]
+        return network
+
+    def items(self, ids_R: Tensor | None = None, *, estrange: bool = True) -> Tensor:
+        """Vector and bias of these items (None: of all but START): v_RH1. ``estrange``: in training, some strangely."""
+        if ids_R is None and self.of_item is None:
+            return torch.cat([self.item.weight, self.bias[:, None]], -1)[:-1]
+        if ids_R is None:
+            ids_R = torch.arange(self.form.items, device=self.bias.device)
+        v_RH1 = torch.cat([self.item(ids_R), self.bias[ids_R, None]], -1)
+        if self.of_item is None:
+            return v_RH1
+        item_R = ids_R.clamp(max=self.form.items - 1)  # START has no features, and is no stranger
+        strange_R = cast(Tensor, self.strangers)[item_R]
+        if self.training and estrange:
+            strange_R = strange_R | (torch.rand(len(ids_R), device=ids_R.device) < self.estrange)
+        bags = Bags(*(cast(Tensor, getattr(self, f"bag_{name}")) for name in Bags._fields)).of(item_R)
+        known_R1 = (ids_R < self.form.items)[:, None]
+        v_RH1 = torch.where(strange_R[:, None] & known_R1, self.of_item.weight[-1], v_RH1)
+        return v_RH1 + known_R1 * bags.summed(self.of_item)
 
     def start(self, streams: int) -> Tensor:
         """The state_LBW of users of whom nothing is known."""
-        return self.bias.new_zeros(LAYERS, streams, 2 * self.hidden)
+        return self.bias.new_zeros(LAYERS, streams, cast(int, self.layers[0].width))
 
-    def forward(
-        self, items_TB: Tensor, before_TB: Tensor, begins_TB: Tensor, state_LBW: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, events: Events, state_LBW: Tensor) -> tuple[Tensor, Tensor]:
         """Reads T more events of B streams; returns what is known after each, x_TBH, and the state after the last.
 
-        ``before_TB`` are the seconds since the user's event before, ``begins_TB`` marks a user's first event: there
-        the state starts anew. Windows that hand on their state give the same as one long window.
+        Windows that hand on their state give the same as one long window.
         """
-        gap_TB = gap_buckets(before_TB)
-        of_session_TB = ~(begins_TB | (before_TB > SESSION_SECONDS))
-        of_user_TB = ~begins_TB
-        keep_TBW = torch.stack([of_session_TB, of_user_TB], -1).repeat_interleave(self.hidden, -1).to(self.bias)
-        x_TBH = functional.dropout(self.item(items_TB) + self.gap(gap_TB), self.dropout, self.training)
+        gap_TB = gap_buckets(events.before)
+        new_session_TB = events.begins | (events.before > SESSION_SECONDS)
+        keep_TB2 = torch.stack([~new_session_TB, ~events.begins], -1).to(self.bias)
+        if self.of_item is None:
+            x_TBH = self.item(events.items) + self.gap(gap_TB)
+        else:
+            ids_R, places_TB = torch.unique(events.items, return_inverse=True)
+            x_TBH = self.items(ids_R)[:, :-1][places_TB] + self.gap(gap_TB)
+        if self.of_type is not None:
+            x_TBH = x_TBH + self.of_type(cast(Tensor, events.types))
+        if self.of_user is not None:
+            x_TBH = x_TBH + cast(Bags, events.users).summed(self.of_user).view_as(x_TBH)
+        x_TBH = self.drop(x_TBH)
         states = []
         for layer, h_BW in zip(self.layers, state_LBW, strict=True):
-            x_TBH, h_BW = layer(x_TBH, gap_TB, keep_TBW, h_BW)
+            x_TBH, h_BW = layer(x_TBH, gap_TB, keep_TB2, h_BW)
             states.append(h_BW)
         return self.norm(x_TBH), torch.stack(states)
 
-    def step(self, items_B: Tensor, before_B: Tensor, begins_B: Tensor, state_LBW: Tensor) -> tuple[Tensor, Tensor]:
-        """One more event of each stream: a window of one."""
-        x_TBH, state_LBW = self.forward(items_B[None], before_B[None], begins_B[None], state_LBW)
-        return x_TBH[0], state_LBW
+    def query(self, x_NH: Tensor, after_N: Tensor, contexts: Bags | None = None) -> Tensor:
+        """q_NH: x seen ``after`` seconds later, when somebody asks, in these contexts."""
+        gap_N = gap_buckets(after_N)
+        q_NH = torch.addcmul(self.shift(gap_N), x_NH, self.scale(gap_N))
+        if self.of_context is not None and contexts is not None:
+            q_NH = q_NH + contexts.summed(self.of_context)
+        return self.drop(q_NH)
 
-    def query(self, x: Tensor, after: Tensor) -> Tensor:
-        """x [..., H] seen ``after`` [...] seconds later, when somebody asks: q [..., H]."""
-        gap = gap_buckets(after)
-        return functional.dropout(torch.addcmul(self.shift(gap), x, self.scale(gap)), self.dropout, self.training)
+    def drop(self, x: Tensor) -> Tensor:
+        """Dropout by random bytes, drawn eight at a time: a chance in 256ths, at an eighth of the cost."""
+        if not self.training or not self.dropout:
+            return x
+        bytes_ = torch.empty(-(-x.numel() // 8), dtype=torch.long, device=x.device).random_(-(2**63), None)
+        dropped = round(self.dropout * 256)
+        mask = (bytes_.view(torch.uint8)[: x.numel()] >= dropped).view(x.shape)
+        return x * mask.to(x.dtype).mul_(256 / (256 - dropped))
 
-    def logits(self, q_NH: Tensor, rows_S: Tensor, items_S: Tensor) -> Tensor:
-        """logits_NI. Query ``rows_S[s]`` has item ``items_S[s]`` in its history; each such pair stands once."""
-        logits_NI = torch.addmm(self.bias, q_NH, self.item.weight.T)
-        repeat_S = self.repeat(q_NH).view(-1)[rows_S]
-        return logits_NI.index_put((rows_S, items_S), repeat_S, accumulate=True)
+    def age_table(self) -> Tensor | None:
+        """What being in the history is worth more or less, by ``Pairs.codes``."""
+        if not len(self.ages):
+            return None
+        distance, seconds, count, type_ = self.ages
+        table: Tensor = distance[:, None, None, None] + seconds[:, None, None] + count[:, None] + type_
+        return table.flatten()
 
-    def loss(self, q_NH: Tensor, rows_S: Tensor, items_S: Tensor, targets_N: Tensor, weights_N: Tensor) -> Tensor:
-        """The weighted mean over queries of -log softmax(logits)[target]; ``rows_S`` is sorted."""
+    def logits(self, q_NH: Tensor, pairs: Pairs) -> Tensor:
+        """logits_NI of all items."""
+        v_IH1 = self.items()
+        logits_NI = torch.addmm(v_IH1[:, -1], q_NH, v_IH1[:, :-1].T)
+        repeat_S = self.repeat(q_NH).view(-1)[pairs.rows]
+        table = self.age_table()
+        if table is not None:
+            repeat_S = repeat_S + table[cast(Tensor, pairs.codes)]
+        return logits_NI.index_put((pairs.rows, pairs.items), repeat_S, accumulate=True)
+
+    def loss(
+        self,
+        q_NH: Tensor,
+        pairs: Pairs,
+        targets_N: Tensor,
+        weights_N: Tensor,
+        candidates: Candidates | None = None,
+    ) -> Tensor:
+        """The weighted mean over queries of -log softmax(logits)[target], over the candidates or over all items.
+
+        Over candidates each exp(logit) is divided by the probability of being one, so that their sum estimates the
+        sum over all items without bias (logQ correction; Bengio & Senecal, 2008). The target is there for certain.
+        """
         q_NH1 = functional.pad(q_NH, (0, 1), value=1.0)
-        E_IH1 = torch.cat([self.item.weight, self.bias[:, None]], dim=1)
-        repeat_N = self.repeat(q_NH).view(-1)
+        rows_S, items_S, codes_S = pairs
+        if candidates is None:
+            v_CH1, shares_N = self.items(), None
+        else:
+            place_I = torch.full((self.form.items,), -1, device=q_NH.device)
+            place_I[candidates.ids] = torch.arange(len(candidates.ids), device=q_NH.device)
+            targets_N, items_S = place_I[targets_N], place_I[items_S]
+            there_S = items_S >= 0
+            rows_S, items_S = rows_S[there_S], items_S[there_S]
+            codes_S = None if codes_S is None else codes_S[there_S]
+            weights_N = weights_N * (targets_N >= 0)
+            targets_N = targets_N.clamp(min=0)
+            shares_N = candidates.log_share[targets_N]
+            v_CH1 = self.items(candidates.ids)
+            v_CH1 = torch.cat([v_CH1[:, :-1], v_CH1[:, -1:] - candidates.log_share[:, None]], -1)
+        repeat_N = self.repeat(q_NH).view(-1).float()
+        q_NH1, v_CH1 = q_NH1.float(), v_CH1.float()
         total: Tensor = SoftmaxLoss.apply(  # type: ignore[no-untyped-call]
-            q_NH1, E_IH1, repeat_N, rows_S, items_S, targets_N, weights_N
+            q_NH1,
+            v_CH1,
+            repeat_N,
+            self.age_table(),
+            rows_S,
+            items_S,
+            codes_S,
+            targets_N,
+            weights_N,
+            shares_N,
+            self.fast,
         )
         return total / weights_N.sum().clamp(min=1e-9)
 
 
-class Recurrence(nn.Module):
+class LinearRecurrence(nn.Module):
     """One layer: norm, gated linear recurrence, output gate, residual."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
-        width = 2 * hidden
+        self.width = width = 2 * hidden
         self.norm = nn.RMSNorm(hidden)
-        self.into = nn.Linear(hidden, 3 * width)
+        self.into = nn.Linear(hidden, 3 * width, bias=False)
         self.time = nn.Embedding(GAP_BUCKETS, width)
         self.out = nn.Linear(width, hidden, bias=False)
-        nn.init.zeros_(self.time.weight)
         # Half-lives from 1 to 256 events, in the session's half and in the user's.
         halflives_H = 2 ** torch.linspace(0, 8, hidden)
         gates_H = torch.logit(0.5 ** (1 / halflives_H))
         with torch.no_grad():
-            self.into.bias.copy_(torch.cat([gates_H, gates_H, torch.zeros(2 * width)]))
+            self.time.weight.copy_(torch.cat([gates_H, gates_H]))
 
-    def forward(self, x_TBH: Tensor, gap_TB: Tensor, keep_TBW: Tensor, h_BW: Tensor) -> tuple[Tensor, Tensor]:
-        gate_TBW, value_TBW, out_TBW = self.into(self.norm(x_TBH)).chunk(3, dim=-1)
-        a_TBW = torch.sigmoid(gate_TBW + self.time(gap_TB))
-        taken_TBW = torch.addcmul(value_TBW, a_TBW, value_TBW, value=-1)  # (1 - a) v
-        h_TBW = scan(a_TBW * keep_TBW, taken_TBW, h_BW)
-        return x_TBH + self.out(h_TBW * functional.silu(out_TBW)), h_TBW[-1]
+    def forward(self, x_TBH: Tensor, gap_TB: Tensor, keep_TB2: Tensor, h_BW: Tensor) -> tuple[Tensor, Tensor]:
+        into_TB3W = self.into(self.norm(x_TBH)).float()
+        y_TBW, h_BW = GatedScan.apply(into_TB3W, self.time(gap_TB), keep_TB2, h_BW)  # type: ignore[no-untyped-call]
+        return x_TBH + self.out(y_TBW), h_BW
+
+
+class GatedScan(torch.autograd.Function):
+    """The recurrence with its gates: a = sigmoid(gate + time), h_t = a h_(t-1) + (1 - a) v, y = h silu(g).
+
+    Forward and backward are written out because each pass over [T,B,W] that is saved is time saved: it is these, not
+    the products, that a small network waits for. The adjoint of the scan is the scan backwards. The state that
+    came in is a constant: that is the truncation of back-propagation through time.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, into_TB3W: Tensor, time_TBW: Tensor, keep_TB2: Tensor, h_BW: Tensor) -> tuple[Tensor, Tensor]:
+        gate, v, g = into_TB3W.chunk(3, -1)
+        a = torch.add(gate, time_TBW).sigmoid_()
+        b = torch.addcmul(v, a, v, value=-1)
+        h = scan(kept(a, keep_TB2), b, h_BW)
+        ctx.save_for_backward(into_TB3W, a, keep_TB2, h, h_BW)
+        last_BW = h[-1].clone()
+        ctx.mark_non_differentiable(last_BW)
+        return functional.silu(g).mul_(h), last_BW
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        into_TB3W, a, keep_TB2, h, h_BW = ctx.saved_tensors
+        _, v, g = into_TB3W.chunk(3, -1)
+        dinto = torch.empty_like(into_TB3W)
+        dgate, dv, dg = dinto.chunk(3, -1)
+        dg.copy_(torch.ops.aten.silu_backward(dy * h, g))
+        db = scan_back(kept(a, keep_TB2), functional.silu(g).mul_(dy))
+        torch.addcmul(db, a, db, value=-1, out=dv)
+        da = torch.cat([h_BW[None], h[:-1]])
+        da.view(*keep_TB2.shape, -1).mul_(keep_TB2[..., None])
+        da.sub_(v).mul_(db)
+        dtime = torch.ops.aten.sigmoid_backward(da, a)
+        dgate.copy_(dtime)
+        return dinto, dtime, None, None
+
+
+def kept(a_TBW: Tensor, keep_TB2: Tensor) -> Tensor:
+    """a where the session (first half) or the user (second half) goes on, 0 where one begins."""
+    return (a_TBW.view(*keep_TB2.shape, -1) * keep_TB2[..., None]).view_as(a_TBW)
 
 
 def scan(a_TBW: Tensor, b_TBW: Tensor, h_BW: Tensor) -> Tensor:
-    """h_t = a_t * h_(t-1) + b_t for all t: h_TBW."""
-    if a_TBW.device.type == "cpu" and torch.is_grad_enabled():
-        return LoopScan.apply(a_TBW, b_TBW, h_BW)  # type: ignore[no-any-return, no-untyped-call]
-    return doubling_scan(a_TBW, b_TBW, h_BW)
+    """h_t = a_t * h_(t-1) + b_t for all t: h_TBW.
 
-
-def doubling_scan(a_TBW: Tensor, b_TBW: Tensor, h_BW: Tensor) -> Tensor:
-    """In log2(T) operations over everything (Hillis and Steele, Data Parallel Algorithms, 1986).
-
-    After the pass with stride s, (a_t, b_t) carry the state over the 2 s steps up to t.
+    For many streams on a CPU in T multiply-adds over [B,W]: the least work, and few enough calls. Elsewhere in log2(T)
+    operations over everything (Hillis & Steele, Data Parallel Algorithms, 1986): after the pass with stride s,
+    (a_t, b_t) carry the state over the 2 s steps up to t.
     """
+    if a_TBW.device.type == "cpu" and a_TBW.shape[1] >= STREAMS_TO_LOOP:
+        h_TBW = torch.empty_like(b_TBW)
+        before = h_BW
+        for a, b, h in zip(a_TBW.unbind(), b_TBW.unbind(), h_TBW.unbind(), strict=True):
+            before = torch.addcmul(b, a, before, out=h)
+        return h_TBW
     b_TBW = torch.cat([torch.addcmul(b_TBW[:1], a_TBW[:1], h_BW), b_TBW[1:]])
     stride = 1
     while stride < len(a_TBW):
@@ -157,79 +399,120 @@ def doubling_scan(a_TBW: Tensor, b_TBW: Tensor, h_BW: Tensor) -> Tensor:
     return b_TBW
 
 
-class LoopScan(torch.autograd.Function):
-    """In T multiply-adds over [B,W]: on a CPU the least work, and few enough calls.
-
-    The adjoint is the same loop backwards: g_t = dh_t + a_(t+1) * g_(t+1), da_t = g_t * h_(t-1), db_t = g_t. The
-    state that came in is a constant: that is the truncation of back-propagation through time.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, a_TBW: Tensor, b_TBW: Tensor, h_BW: Tensor) -> Tensor:
-        h_TBW = torch.empty_like(b_TBW)
-        before = h_BW
-        for a, b, h in zip(a_TBW.unbind(), b_TBW.unbind(), h_TBW.unbind(), strict=True):
-            before = torch.addcmul(b, a, before, out=h)
-        ctx.save_for_backward(a_TBW, h_TBW, h_BW)
-        return h_TBW
-
-    @staticmethod
-    def backward(ctx: Any, dh_TBW: Tensor) -> tuple[Tensor, Tensor, None]:
-        a_TBW, h_TBW, h_BW = ctx.saved_tensors
-        g_TBW = dh_TBW.clone()
+def scan_back(a_TBW: Tensor, g_TBW: Tensor) -> Tensor:
+    """The adjoint of ``scan``: g_t + a_(t+1) * adjoint_(t+1) for all t. May overwrite ``g_TBW``."""
+    if a_TBW.device.type == "cpu" and a_TBW.shape[1] >= STREAMS_TO_LOOP:
         a, g = a_TBW.unbind(), g_TBW.unbind()
         for t in range(len(g) - 2, -1, -1):
             g[t].addcmul_(a[t + 1], g[t + 1])
-        return g_TBW * torch.cat([h_BW[None], h_TBW[:-1]]), g_TBW, None
+        return g_TBW
+    following = torch.cat([torch.zeros_like(a_TBW[:1]), a_TBW.flip(0)[:-1]])
+    return scan(following, g_TBW.flip(0), torch.zeros_like(g_TBW[0])).flip(0)
+
+
+class GatedUnit(nn.Module):
+    """One layer: norm, gated recurrent unit, residual. Its gates look at the state, so it goes step by step."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.width = hidden
+        self.norm = nn.RMSNorm(hidden)
+        self.into = nn.Linear(hidden, 3 * hidden)
+        self.time = nn.Embedding(GAP_BUCKETS, 3 * hidden)
+        self.recur = nn.Linear(hidden, 3 * hidden, bias=False)
+        self.out = nn.Linear(hidden, hidden, bias=False)
+        nn.init.zeros_(self.time.weight)
+
+    def forward(self, x_TBH: Tensor, gap_TB: Tensor, keep_TB2: Tensor, h_BH: Tensor) -> tuple[Tensor, Tensor]:
+        into_TB3H = self.into(self.norm(x_TBH)) + self.time(gap_TB)
+        of_session = self.width // 2
+        keep_TBH = torch.cat(
+            [
+                keep_TB2[..., :1].expand(-1, -1, of_session),
+                keep_TB2[..., 1:].expand(-1, -1, self.width - of_session),
+            ],
+            -1,
+        )
+        h_TBH = []
+        for into_B3H, keep_BH in zip(into_TB3H, keep_TBH, strict=True):
+            h_BH = h_BH * keep_BH
+            reset, update, new = into_B3H.chunk(3, -1)
+            of_reset, of_update, of_new = self.recur(h_BH).chunk(3, -1)
+            z_BH = torch.sigmoid(update + of_update)
+            h_BH = torch.lerp(torch.tanh(new + torch.sigmoid(reset + of_reset) * of_new), h_BH, z_BH)
+            h_TBH.append(h_BH)
+        return x_TBH + self.out(torch.stack(h_TBH)), h_BH.detach()
+
+
+CELLS = {"linear": LinearRecurrence, "gru": GatedUnit}
 
 
 class SoftmaxLoss(torch.autograd.Function):
-    """Full softmax cross-entropy, with its gradient, in pieces that stay in the cache.
+    """Softmax cross-entropy over the candidates, with its gradient, in pieces that stay in the cache.
 
-    The logits never exist as a whole: of each piece's softmax p the gradient (p - onehot) goes into dq and dE at
+    The logits never exist as a whole: of each piece's softmax p the gradient (p - onehot) goes into dq and dv at
     once (as in Wijmans et al., Cut Your Losses in Large-Vocabulary Language Models, 2024). That halves the
-    time of torch's cross_entropy here. The last column of q is 1 and that of E the bias.
+    time of torch's cross_entropy here. The last column of q is 1 and that of v the bias. ``fast`` multiplies the
+    gradient, two thirds of the work, in bfloat16: the loss stays exact, and its gradient's rounding is far below
+    the noise of a step.
     """
 
     @staticmethod
     def forward(
         ctx: Any,
         q_NH: Tensor,
-        E_IH: Tensor,
+        v_CH: Tensor,
         repeat_N: Tensor,
+        table_P: Tensor | None,
         rows_S: Tensor,
-        items_S: Tensor,
+        places_S: Tensor,
+        codes_S: Tensor | None,
         targets_N: Tensor,
         weights_N: Tensor,
+        shares_N: Tensor | None,
+        fast: bool,
     ) -> Tensor:
-        N, I = len(q_NH), len(E_IH)  # noqa: E741
-        at_once = CACHE * (torch.get_num_threads() if q_NH.device.type == "cpu" else 1000)
-        size = max(1, min(N, at_once // I))
+        N, C = len(q_NH), len(v_CH)
+        device, exact = q_NH.device.type, q_NH.dtype
+        low = torch.bfloat16 if fast else exact
+        at_once = CACHE * (torch.get_num_threads() if device == "cpu" else 256)
+        size = max(1, min(N, at_once // C))
         edges = torch.arange(0, N + size, size, device=rows_S.device)
         ends = torch.searchsorted(rows_S, edges).tolist()
-        places_S = rows_S * I + items_S
-        repeat_S = repeat_N[rows_S]
-        weighted_NH = q_NH * weights_N[:, None]
-        logits = q_NH.new_empty(size, I)
-        losses_N, dq_NH, dE_IH = torch.empty_like(repeat_N), torch.empty_like(q_NH), torch.zeros_like(E_IH)
-        drepeat_S = torch.empty_like(repeat_S)
-        for begin, (first, last) in zip(range(0, N, size), pairwise(ends), strict=True):
-            n, s = slice(begin, begin + size), slice(first, last)
-            targets = targets_N[n, None]
-            p = torch.mm(q_NH[n], E_IH.T, out=logits[: len(targets)])
-            places = places_S[s] - begin * I
-            p.view(-1).scatter_add_(0, places, repeat_S[s])
-            torch.softmax(p, -1, out=p)
-            losses_N[n] = p.gather(1, targets).view(-1)
-            p.scatter_add_(1, targets, p.new_full(targets.shape, -1.0))
-            torch.mm(p, E_IH, out=dq_NH[n])
-            dE_IH.addmm_(p.T, weighted_NH[n])
-            torch.index_select(p.view(-1), 0, places, out=drepeat_S[s])
-        dq_NH *= weights_N[:, None]
-        drepeat_N = torch.zeros_like(repeat_N).scatter_add_(0, rows_S, drepeat_S * weights_N[rows_S])
-        ctx.save_for_backward(dq_NH, dE_IH, drepeat_N)
+        weighted_NH, low_CH = (q_NH * weights_N[:, None]).to(low), v_CH.to(low)
+        logits = q_NH.new_empty(size, C)
+        losses_N, dq_NH = torch.empty_like(repeat_N), q_NH.new_empty(q_NH.shape, dtype=low)
+        dv_CH, drepeat_N = torch.zeros_like(v_CH), torch.zeros_like(repeat_N)
+        dtable_P = None if table_P is None else torch.zeros_like(table_P)
+        with torch.autocast(device, enabled=False):
+            for begin, (first, last) in zip(range(0, N, size), pairwise(ends), strict=True):
+                n, s = slice(begin, begin + size), slice(first, last)
+                targets, rows = targets_N[n, None], rows_S[s]
+                p = torch.mm(q_NH[n], v_CH.T, out=logits[: len(targets)])
+                pair_S = (rows - begin).mul_(C).add_(places_S[s])
+                repeat_S = repeat_N.index_select(0, rows)
+                if table_P is not None and codes_S is not None:
+                    repeat_S += table_P.index_select(0, codes_S[s])
+                p.view(-1).scatter_add_(0, pair_S, repeat_S)
+                if shares_N is not None:
+                    p.scatter_add_(1, targets, shares_N[n, None])
+                torch.softmax(p, -1, out=p)
+                losses_N[n] = p.gather(1, targets).view(-1)
+                p.scatter_add_(1, targets, p.new_full(targets.shape, -1.0))
+                drepeat_S = p.view(-1).index_select(0, pair_S).mul_(weights_N.index_select(0, rows))
+                drepeat_N.scatter_add_(0, rows, drepeat_S)
+                if dtable_P is not None and codes_S is not None:
+                    dtable_P.scatter_add_(0, codes_S[s], drepeat_S)
+                low_p = p.to(low)
+                torch.mm(low_p, low_CH, out=dq_NH[n])
+                if low is exact:
+                    dv_CH.addmm_(low_p.T, weighted_NH[n])
+                else:
+                    dv_CH += torch.mm(low_p.T, weighted_NH[n])
+        ctx.save_for_backward(dq_NH.to(exact).mul_(weights_N[:, None]), dv_CH, drepeat_N, dtable_P)
         return -torch.dot(losses_N.clamp_(min=1e-37).log_(), weights_N)
 
     @staticmethod
     def backward(ctx: Any, dloss: Tensor) -> tuple[Tensor | None, ...]:
-        return (*(dloss * gradient for gradient in ctx.saved_tensors), None, None, None, None)
+        gradients = (None if gradient is None else dloss * gradient for gradient in ctx.saved_tensors)
+        return (*gradients, None, None, None, None, None, None, None)

@@ -50,3 +50,15 @@ def arn_of(group_arn: str, dataset_type: str, reading: Reading) -> str:
     """A group's dataset is named by its type, not by its name."""
     group = arns.parse(group_arn)
     return reading.arn("dataset", f"{group.name if group else ''}/{dataset_type}")
+
+
+def schema_of(group_arn: str, dataset_type: str, reading: Reading) -> Mapping[str, Any] | None:
+    """The schema of a group's dataset of that type, as CreateSchema took it; None where the group has none."""
+    dataset = reading.records.get(arn_of(group_arn, dataset_type, reading))
+    return reading.find(dataset.body["schemaArn"], "schema").body if dataset else None
+
+
+def columns_of(group_arn: str, dataset_type: str, reading: Reading) -> Mapping[str, schemas.Field] | None:
+    """The columns of a group's dataset of that type, by name; None where the group has none."""
+    schema = schema_of(group_arn, dataset_type, reading)
+    return schemas.parse(schema["schema"], domain=schema.get("domain")).columns if schema else None

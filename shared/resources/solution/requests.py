@@ -1,4 +1,7 @@
-"""What CreateSolution checks beyond the service model: that the recipe exists and what it is told makes sense to it."""
+"""What CreateSolution checks beyond the service model: that the recipe exists and what it is told makes sense to it.
+
+Whether there is enough data, and of what event types, is found out by the training.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,9 @@ from typing import Any
 from shared import recipes
 from shared.aws.errors import InvalidInput, ResourceNotFound
 from shared.resources.contract import Draft, Reading
+from shared.resources.dataset.requests import columns_of
+from shared.resources.solution.columns import left_out
+from shared.store import Record
 
 ECHOED = (
     "name",
@@ -22,6 +28,9 @@ ECHOED = (
 #: Members that ask for what foretaste does not do yet. They are refused: to accept them would promise it.
 NOT_OFFERED = ("performHPO", "performAutoML")
 
+#: What AWS gives to other recipes: User-Personalization, Personalized-Ranking and those of version 2.
+OF_OTHER_RECIPES = ("eventsConfig", "optimizationObjective")
+
 
 def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
     for member in NOT_OFFERED:
@@ -34,7 +43,11 @@ def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
         recipe.settings(config)
     except ValueError as error:
         raise InvalidInput(str(error)) from error
-    _check_threshold(config.get("eventValueThreshold"))
+    for member in OF_OTHER_RECIPES:
+        if config.get(member):
+            raise InvalidInput(f"{recipe.name} does not take solutionConfig.{member}: leave it out.")
+    excluded = left_out(config, group, reading)
+    _check_threshold(config.get("eventValueThreshold"), excluded.get("INTERACTIONS", frozenset()), group, reading)
     return Draft(
         arn=reading.arn("solution", request["name"]),
         body={
@@ -59,7 +72,7 @@ def _recipe(arn: str | None) -> recipes.Recipe:
     return recipe
 
 
-def _check_threshold(text: str | None) -> None:
+def _check_threshold(text: str | None, excluded: frozenset[str], group: Record, reading: Reading) -> None:
     if text is None:
         return
     try:
@@ -68,3 +81,8 @@ def _check_threshold(text: str | None) -> None:
         finite = False
     if not finite:
         raise InvalidInput(f"eventValueThreshold must be a number, written as a string; it is {text!r}.")
+    columns = columns_of(group.arn, "INTERACTIONS", reading)
+    if columns is not None and "EVENT_VALUE" not in columns:
+        raise InvalidInput("eventValueThreshold needs a column EVENT_VALUE; the Interactions schema has none.")
+    if "EVENT_VALUE" in excluded:
+        raise InvalidInput("eventValueThreshold needs the column EVENT_VALUE: do not exclude it.")

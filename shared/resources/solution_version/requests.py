@@ -8,7 +8,6 @@ from typing import Any
 from shared import arns, recipes
 from shared.aws.errors import InvalidInput, ResourceInUse
 from shared.resources.contract import Draft, Reading, settled
-from shared.resources.dataset.requests import arn_of
 from shared.resources.dataset_import_job import current
 from shared.store import Record
 
@@ -41,11 +40,23 @@ def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
             "trainingType": MANUAL,
         },
         # What it trains on is settled now: a later attempt, or a longer wait, must not train on something else.
-        state={"imports": [job.arn for job in current(arn_of(group_arn, "INTERACTIONS", reading), reading)]},
+        state={
+            "imports": {
+                dataset.body["datasetType"]: [job.arn for job in current(dataset.arn, reading)] for dataset in datasets
+            }
+        },
         parents=(solution.arn, group_arn, *(dataset.arn for dataset in datasets)),
         claims=(f"solution-version:{solution.arn}:{request['name']}",) if "name" in request else (),
         guards=(solution, *datasets),
     )
+
+
+def imports(version: Record, dataset_type: str) -> list[str]:
+    """The ARNs of the import jobs that the version trains on, oldest first."""
+    frozen = version.state["imports"]
+    if isinstance(frozen, list):  # of a version that was made when training read the interactions alone
+        frozen = {"INTERACTIONS": frozen}
+    return list(reversed(frozen.get(dataset_type, [])))
 
 
 def finished(record: Record, outcome: Mapping[str, Any]) -> Mapping[str, Any]:

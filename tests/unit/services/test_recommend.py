@@ -8,29 +8,39 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.runtime.recommend import merged, ranked
+from shared.recipes.contract import Past
 from shared.store import Interaction
 
 
-def event(item: str | None, at: float) -> Interaction:
-    return Interaction(user_id="u", session_id="s", item_id=item, event_type="w", event_value=None, sent_at=at)
+def event(item: str | None, at: float, event_type: str = "Watch") -> Interaction:
+    return Interaction(user_id="u", session_id="s", item_id=item, event_type=event_type, event_value=None, sent_at=at)
+
+
+def past(item: str, at: float) -> Past:
+    return Past(item, at, "watch")
 
 
 def test_live_events_go_where_their_time_puts_them() -> None:
-    history = merged([("a", 10), ("c", 30)], [event("d", 40.5), event("b", 20.0)])
-    assert history == [("a", 10), ("b", 20.0), ("c", 30), ("d", 40.5)]
+    history = merged([past("a", 10), past("c", 30)], [event("d", 40.5), event("b", 20.0)])
+    assert history == [past("a", 10), past("b", 20.0), past("c", 30), past("d", 40.5)]
 
 
 def test_an_event_that_was_trained_on_counts_once() -> None:
-    """Training keeps whole seconds of what was sent with fractions."""
-    assert merged([("a", 10)], [event("a", 10.7), event("a", 11.2)]) == [("a", 10), ("a", 11.2)]
+    """Training keeps whole seconds of what was sent with fractions, and event types in lower case."""
+    live = [event("a", 10.7), event("a", 11.2)]
+    assert merged([past("a", 10)], live) == [past("a", 10), past("a", 11.2)]
+    untyped = Past("a", 10)
+    assert merged([untyped], live) == [untyped, past("a", 11.2)]
+
+
+def test_events_of_two_types_are_two() -> None:
+    history = merged([past("a", 10)], [event("a", 10.0, "Buy")])
+    assert history == [past("a", 10), Past("a", 10.0, "buy")]
 
 
 def test_events_without_an_item_are_passed_over_and_ties_stay_in_order() -> None:
-    assert merged([("b", 10)], [event(None, 5.0), event("a", 10.0), event("c", 10.0)]) == [
-        ("b", 10),
-        ("a", 10.0),
-        ("c", 10.0),
-    ]
+    history = merged([past("b", 10)], [event(None, 5.0), event("a", 10.0), event("c", 10.0)])
+    assert history == [past("b", 10), past("a", 10.0), past("c", 10.0)]
 
 
 @given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=30), st.integers(0, 40))

@@ -27,6 +27,14 @@ def test_a_value_that_makes_no_sense_is_refused_by_its_name(monkeypatch: pytest.
         settings.load()
 
 
+def test_one_of_several_words_is_taken_and_any_other_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORETASTE_TRAINING_CELL", "gru")
+    assert settings.load().training_cell == "gru"
+    monkeypatch.setenv("FORETASTE_TRAINING_CELL", "lstm")
+    with pytest.raises(SettingsError, match="FORETASTE_TRAINING_CELL: 'lstm' is none of linear, gru"):
+        settings.load()
+
+
 def test_a_secret_may_lie_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("s3cret\n")
     monkeypatch.setenv("FORETASTE_SECRET_ACCESS_KEY_FILE", str(tmp_path / "secret"))

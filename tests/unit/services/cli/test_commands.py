@@ -54,6 +54,12 @@ def test_import_train_recommend(invoke: Invoke, system: System, few_films: Path)
     titles = [line.split(",")[1] for line in (few_films / "items.csv").read_text().splitlines()[1:]]
     assert sum(title in recommended.output for title in titles) >= 3
 
+    again = invoke("train", "--name", "few", "--recipe", "aws-hrnn-metadata")
+    assert "aws-hrnn-metadata" in again.output
+    campaigns = [c for c in system.personalize.list_campaigns()["campaigns"] if c["name"] == "few"]
+    serving = system.personalize.describe_campaign(campaignArn=campaigns[0]["campaignArn"])["campaign"]
+    assert "solution/few-hrnn-metadata/" in serving["solutionVersionArn"]
+
     shown = invoke("status").output
     for kind in ("dataset group", "dataset import job", "solution version", "campaign", "schema"):
         assert kind in shown

@@ -1,0 +1,117 @@
+"""DuckDB for as long as data is read: within a memory limit, spilling to a folder, and ended when its caller asks.
+
+Not a store: nothing outlives it.
+"""
+
+# ruff: noqa: S608 -- names and files are quoted
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+
+from shared.data.histories import DataRefused
+from shared.data.interrupting import interruptibly
+from shared.data.scanning import literal, name
+
+_LEAST_MEMORY_MB = 256
+_SECONDS_BETWEEN_STEPS = 0.25
+
+T = TypeVar("T")
+
+
+def read_parquet(files: Sequence[Path]) -> str:
+    """SQL: the rows of all files; what a file does not have is NULL there."""
+    # DuckDB expands patterns even in the name of a file that exists.
+    paths = ", ".join(literal(glob.escape(str(file))) for file in files)
+    return f"read_parquet([{paths}], union_by_name = true)"
+
+
+PLACE = "(file_index::BIGINT << 40) + file_row_number"
+"""SQL: where a row of ``read_parquet`` stands: ascending within a file, and from file to file."""
+
+
+def finite(column: str) -> str:
+    """SQL: the column as DOUBLE, NULL where it is no number, NaN or infinite."""
+    number = f"TRY_CAST({name(column)} AS DOUBLE)"
+    return f"CASE WHEN isfinite({number}) THEN {number} END"
+
+
+class Database:
+    """Tables of one reading. Every query calls ``on_step`` at least every 0.5 s, and ends when that raises.
+
+    As a context it turns what DuckDB says is wrong with the data into DataRefused.
+    """
+
+    def __init__(self, *, memory_mb: int, scratch: Path, on_step: Callable[[], None]) -> None:
+        """``scratch`` is a folder for whatever need not be kept."""
+        self.on_step = on_step
+        self.scratch = scratch
+        self._memory_mb = max(memory_mb, _LEAST_MEMORY_MB)
+        self._connection = duckdb.connect(
+            config={
+                "memory_limit": f"{self._memory_mb}MiB",
+                "temp_directory": str(scratch / "spilled"),
+                # Each thread holds buffers of its own.
+                "threads": max(1, min(len(os.sched_getaffinity(0)), self._memory_mb // 256)),
+                "preserve_insertion_order": False,
+                "autoload_known_extensions": False,
+                "autoinstall_known_extensions": False,
+            }
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._connection.close()
+        match error:
+            case duckdb.OutOfMemoryException():
+                raise DataRefused(
+                    f"Reading the data needs more than {self._memory_mb} MiB of memory, or more room for temporary "
+                    "files. Raise FORETASTE_IMPORT_MEMORY_MB or free disk space, and create a new solution version."
+                ) from error
+            case duckdb.IOException():
+                said = str(error).partition("\n")[0]
+                raise DataRefused(
+                    f"The imported data cannot be read, or there is no room on the disk: {said}"
+                ) from error
+            case duckdb.Error():
+                said = str(error).partition("\n")[0]
+                raise DataRefused(f"The imported data cannot be read: {said} Import it again.") from error
+
+    def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
+        self.rows(sql, parameters)
+
+    def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        return self._run(lambda: self._connection.execute(sql, parameters).fetchall())
+
+    def arrays(self, sql: str, parameters: Mapping[str, Any] | None = None) -> dict[str, npt.NDArray[Any]]:
+        """The columns of the result, which must hold no NULL; text as Python strings."""
+        found = self._run(lambda: self._connection.execute(sql, parameters).fetchnumpy())
+        return {name: np.asarray(column) for name, column in found.items()}
+
+    def batches(self, sql: str, size: int) -> Iterator[list[tuple[Any, ...]]]:
+        """The rows of a large result, in its order and ``size`` at a time. No other query may run meanwhile."""
+        self._run(lambda: self._connection.execute(sql))
+        while batch := self._run(lambda: self._connection.fetchmany(size)):
+            yield batch
+
+    def columns(self, files: Sequence[Path]) -> set[str]:
+        """The names of the columns that any of these Parquet files has."""
+        return {row[0] for row in self.rows(f"DESCRIBE SELECT * FROM {read_parquet(files)}")}
+
+    def _run(self, work: Callable[[], T]) -> T:
+        result = interruptibly(self._connection, work, self.on_step, _SECONDS_BETWEEN_STEPS)
+        self.on_step()
+        return result

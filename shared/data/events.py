@@ -1,0 +1,167 @@
+"""Interactions from Parquet as numbered, sorted tables of a database. What becomes of them stands elsewhere.
+
+Tables: ``users``, ``items`` and ``types`` (id, number), numbered in the order of the ids; ``context_0`` ... of each
+categorical column (id, number), where an id is all that a cell holds; ``events`` (user, item, time, type, place,
+c0 ...), sorted by user, time and place: the place of the event in the files.
+"""
+
+# ruff: noqa: S608 -- names come from a checked schema, and all else is quoted or a parameter
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.data import featurizing
+from shared.data.database import PLACE, Database, finite, read_parquet
+from shared.data.featurizing import Described
+from shared.data.histories import DataRefused
+from shared.data.scanning import literal, name
+from shared.data.schemas import Field
+
+MOST_KINDS = 10
+EVENTS_AT_ONCE = 2**18
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """Which interactions count, and what is read of them."""
+
+    files: Sequence[Path]
+    """With the columns USER_ID, ITEM_ID and TIMESTAMP, perhaps EVENT_TYPE, EVENT_VALUE and others."""
+    event_type: str | None = None
+    event_value_threshold: float | None = None
+    contexts: Sequence[Field] = ()
+    """Columns to read as c0 ...: categorical ones as numbers in ``context_...``, others as DOUBLE."""
+
+
+def number(database: Database, wanted: Wanted, *, catalogue: Sequence[Path], metadata_columns: int) -> None:
+    """Makes the tables.
+
+    An event that stands several times, alike in user, item, time, type and value, counts once: the first of them.
+    Events without a user, an item or a time are left out. Types are the same whatever their case; a threshold keeps
+    the values at or above it, and no event without a finite value. ``items`` holds the ids of the files ``catalogue``
+    as well.
+
+    Raises DataRefused where types and ``metadata_columns`` are more than AWS allows.
+    """
+    _number_ids(database, wanted, catalogue)
+    ((types,),) = database.rows("SELECT count(*) FROM types")
+    if types + metadata_columns > MOST_KINDS:
+        raise DataRefused(
+            f"Create failed. The number of distinct event types ({types}) and of optional metadata columns "
+            f"({metadata_columns}) in the Interactions dataset is more than {MOST_KINDS}. Choose an event type to "
+            "train on, or exclude columns."
+        )
+    columns, joins = "", ""
+    for place, field in enumerate(wanted.contexts):
+        if field.categorical:
+            columns += f", coalesce(context_{place}.number, -1) AS c{place}"
+            joins += f" LEFT JOIN context_{place} ON context_{place}.id = c{place}"
+        else:
+            columns += f", c{place}"
+    # Repeats may differ in their contexts; none is NULL, which arg_min would pass over.
+    firsts = "".join(f", arg_min(c{place}, place) AS c{place}" for place in range(len(wanted.contexts)))
+    database.execute(
+        f"""CREATE TABLE events AS
+            SELECT user, item, time, type, min(place) AS place {firsts}
+            FROM (SELECT users.number AS user, items.number AS item, time, value, place,
+                         coalesce(types.number, -1)::SMALLINT AS type {columns}
+                  FROM ({_select(database, wanted)})
+                  JOIN users ON users.id = user_id JOIN items ON items.id = item_id
+                  LEFT JOIN types ON types.id = type_id {joins})
+            GROUP BY user, item, time, type, value ORDER BY user, time, place"""
+    )
+
+
+def _number_ids(database: Database, wanted: Wanted, catalogue: Sequence[Path]) -> None:
+    selected = _select(database, wanted)
+    of_catalogue = ""
+    if catalogue:
+        of_catalogue = f" UNION ALL SELECT ITEM_ID::VARCHAR FROM {read_parquet(catalogue)}"
+    sources = {
+        "users": f"SELECT user_id FROM ({selected})",
+        "items": f"SELECT item_id FROM ({selected}){of_catalogue}",
+        "types": f"SELECT type_id FROM ({selected})",
+    } | {
+        f"context_{place}": f"SELECT c{place} FROM ({selected})"
+        for place, field in enumerate(wanted.contexts)
+        if field.categorical
+    }
+    for table, ids in sources.items():
+        database.execute(
+            f"""CREATE TABLE {table} AS
+                SELECT id, (row_number() OVER (ORDER BY id) - 1)::INTEGER AS number
+                FROM (SELECT DISTINCT id FROM ({ids}) AS found(id) WHERE id <> '')"""
+        )
+
+
+def _select(database: Database, wanted: Wanted) -> str:
+    """SQL: the interactions that count, with repeats."""
+    present = database.columns(wanted.files)
+    type_ = "nullif(lower(EVENT_TYPE), '')" if "EVENT_TYPE" in present else "NULL::VARCHAR"
+    value = "TRY_CAST(EVENT_VALUE AS DOUBLE)" if "EVENT_VALUE" in present else "NULL::DOUBLE"
+    contexts = "".join(f", {_cell(field)} AS c{place}" for place, field in enumerate(wanted.contexts))
+    conditions = ["user_id <> ''", "item_id <> ''", "time IS NOT NULL"]
+    if wanted.event_type is not None:
+        conditions.append(f"type_id = lower({literal(wanted.event_type)})")
+    if wanted.event_value_threshold is not None:
+        # To DuckDB NaN is above every number.
+        conditions.append(f"isfinite(value) AND value >= {literal(repr(wanted.event_value_threshold))}::DOUBLE")
+    # The conditions stand outside: in there a name is the dataset's column first, whatever it is called.
+    return f"""SELECT * FROM (
+                   SELECT USER_ID::VARCHAR AS user_id, ITEM_ID::VARCHAR AS item_id,
+                          TRY_CAST("TIMESTAMP" AS BIGINT) AS time, {type_} AS type_id, {value} AS value,
+                          {PLACE} AS place {contexts}
+                   FROM {read_parquet(wanted.files)}
+               ) WHERE {" AND ".join(conditions)}"""
+
+
+def _cell(field: Field) -> str:
+    return name(field.name) if field.categorical else f"coalesce({finite(field.name)}, 'nan'::DOUBLE)"
+
+
+def names(database: Database, table: str) -> list[str]:
+    """The ids of a table, by number."""
+    ids: list[str] = database.arrays(f"SELECT id FROM {table} ORDER BY number")["id"].tolist()
+    return ids
+
+
+def lengths(database: Database) -> npt.NDArray[np.int64]:
+    """int64[U]: events of each user."""
+    counted = database.arrays("SELECT count(*) AS events FROM events GROUP BY user ORDER BY user")
+    return counted["events"].astype(np.int64, copy=False)
+
+
+def blocks(database: Database, lengths: npt.NDArray[np.int64], columns: str) -> Iterator[dict[str, Any]]:
+    """The events in their order, by about a quarter of a million: ``columns`` as arrays. Histories are not divided."""
+    ends = np.cumsum(lengths)
+    user = 0
+    while user < len(ends):
+        begin = ends[user - 1] if user else 0
+        last = max(int(np.searchsorted(ends, begin + EVENTS_AT_ONCE, side="right")), user + 1)
+        yield database.arrays(
+            f"SELECT {columns} FROM events WHERE user >= $user AND user < $last ORDER BY user, time, place",
+            {"user": user, "last": last},
+        )
+        user = last
+
+
+def described(database: Database, fields: Sequence[Field]) -> dict[str, Described]:
+    """The columns c0 ... of ``events``, by that name, as far as they hold something."""
+    found: dict[str, Described | None] = {}
+    for place, field in enumerate(fields):
+        column = f"c{place}"
+        if field.categorical:
+            ((bags,),) = database.rows(f"SELECT count(*) FROM context_{place}")
+            rows = f"""SELECT number AS bag, id AS value, n FROM context_{place}
+                       JOIN (SELECT {column}, count(*) AS n FROM events GROUP BY {column}) ON {column} = number"""
+            found[column] = featurizing.categories(database, field, rows, bags)
+        else:
+            found[column] = featurizing.numbers(database, field, f"SELECT place, {column} AS value FROM events")
+    return {column: each for column, each in found.items() if each is not None}

@@ -1,0 +1,215 @@
+"""Features of whole tables: columns that DuckDB reads, split, counted and numbered, as bags; rows are numpy's.
+
+A column at a time, it does what ``Column.encode`` does to one value; the two must agree. Only the words of texts are
+told apart in Python.
+"""
+
+# ruff: noqa: S608 -- names come from a checked schema, and all else is a number or quoted
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.data import arrays
+from shared.data.database import Database
+from shared.data.features import SEPARATOR, SPACES, TEXT_BUCKETS, Column, save_columns, word_buckets
+from shared.data.scanning import literal
+from shared.data.schemas import DatasetSchema, Field
+
+MOST_CATEGORIES = 100_000
+MOST_BUCKETS = 16
+ROWS_AT_ONCE = 2**14
+_TEXTS_AT_ONCE = 256
+_ROWS_OF_A_SAMPLE = 2**20
+
+_NUMBERS = ("int", "long", "float", "double")
+
+
+def usable(schema: DatasetSchema, excluded: Collection[str], present: Collection[str]) -> list[Field]:
+    """The fields to train on, as AWS has it: categories, numbers and texts; no boolean, no plain string."""
+    return [
+        field
+        for field in schema.metadata
+        if field.name not in excluded
+        and field.name in present
+        and (field.categorical or field.textual or field.type in _NUMBERS)
+    ]
+
+
+class Bags(NamedTuple):
+    """The features of one column, those of bag b at ``offsets[b]:offsets[b + 1]``; 0 is the column's first."""
+
+    offsets: npt.NDArray[np.int64]
+    values: npt.NDArray[np.int32]
+    weights: npt.NDArray[np.float32]
+
+    @classmethod
+    def of(cls, counts: npt.NDArray[np.int64], values: npt.NDArray[Any], weights: npt.NDArray[Any]) -> Self:
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+        return cls(offsets, values.astype(np.int32, copy=False), weights.astype(np.float32, copy=False))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Described:
+    """A column and its bags. Which of them a row has is its table's to say."""
+
+    column: Column
+    bags: Bags
+
+    def bags_of(self, cells: npt.NDArray[Any]) -> npt.NDArray[np.integer[Any]]:
+        """The bag of each cell, -1 for none: a number's is its bucket, other cells are the number of their bag."""
+        if self.column.kind != "numeric":
+            return cells
+        buckets = np.searchsorted(np.asarray(self.column.edges), cells, side="right")
+        return np.where(np.isnan(cells), -1, buckets).astype(np.int8)
+
+
+def categories(database: Database, field: Field, rows: str, bags: int) -> Described | None:
+    """``rows`` is SQL with the columns bag (below ``bags``), value (text) and n, the rows that have it.
+
+    None where there is no category.
+    """
+    database.execute(
+        f"""CREATE OR REPLACE TABLE parts AS
+            SELECT bag, unnest(list_distinct(
+                       [trim(part, {literal(SPACES)}) FOR part IN string_split(value, {literal(SEPARATOR)})]
+                   )) AS part, n
+            FROM ({rows}) WHERE value IS NOT NULL"""
+    )
+    database.execute(
+        f"""CREATE OR REPLACE TABLE vocabulary AS
+            SELECT part, (row_number() OVER (ORDER BY sum(n) DESC, part) - 1)::INTEGER AS number
+            FROM parts WHERE part <> '' GROUP BY part QUALIFY number < {MOST_CATEGORIES}"""
+    )
+    vocabulary = database.arrays("SELECT part FROM vocabulary ORDER BY number")["part"].tolist()
+    if not vocabulary:
+        return None
+    found = database.arrays("SELECT bag, number FROM parts JOIN vocabulary USING (part) ORDER BY bag, number")
+    database.execute("DROP TABLE parts")
+    counts = np.bincount(found["bag"], minlength=bags)
+    weights = np.repeat(1 / np.maximum(counts, 1), counts)
+    return Described(
+        column=Column(name=field.name, kind="categorical", first=0, vocabulary=vocabulary),
+        bags=Bags.of(counts, found["number"], weights),
+    )
+
+
+def numbers(database: Database, field: Field, rows: str) -> Described | None:
+    """``rows`` is SQL with the columns place and value, a DOUBLE. Bag b is bucket b.
+
+    None where there is no number.
+    """
+    known = f"FROM ({rows}) WHERE isfinite(value)"
+    ((count,),) = database.rows(f"SELECT count(*) {known}")
+    if not count:
+        return None
+    # A million rows tell the quantiles as well, and fit into memory.
+    every = -(-count // _ROWS_OF_A_SAMPLE)
+    values = database.arrays(f"SELECT value {known} AND hash(place) % {every} = 0")["value"]
+    edges = _edges(values)
+    singles = np.ones(len(edges) + 1, np.int64)
+    return Described(
+        column=Column(name=field.name, kind="numeric", first=0, edges=edges.tolist()),
+        bags=Bags.of(singles, np.arange(len(singles)), singles),
+    )
+
+
+def _edges(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Quantiles, with a number that occurs in every bucket.
+
+    They lie midway between numbers: a FLOAT 0.1 is not quite the 0.1 that a request says.
+    """
+    shares = np.arange(1, MOST_BUCKETS) / MOST_BUCKETS
+    distinct = np.unique(values)
+    places = np.unique(np.searchsorted(distinct, np.quantile(values, shares, method="higher")))
+    places = places[places > 0]
+    middles = distinct[places - 1] / 2 + distinct[places] / 2
+    return np.where(middles > distinct[places - 1], middles, distinct[places])
+
+
+def texts(database: Database, field: Field, rows: str, bags: int) -> Described | None:
+    """``rows`` is SQL with the columns bag (below ``bags``, each at most once) and value (text).
+
+    None where there is no word. Bags are left in the database's scratch folder and mapped from there; a schema has one
+    textual column at most.
+    """
+    counts = np.zeros(bags, np.int64)
+    texts_with = np.zeros(TEXT_BUCKETS, np.int64)
+    folder = database.scratch / "texts"
+    folder.mkdir()
+    with (
+        arrays.Writer(folder / "values.npy", np.int32) as values,
+        arrays.Writer(folder / "times.npy", np.int32) as times,
+    ):
+        for batch in database.batches(f"SELECT bag, value FROM ({rows}) ORDER BY bag", _TEXTS_AT_ONCE):
+            for bag, text in batch:
+                words, repeats = np.unique(np.fromiter(word_buckets(text), np.int32), return_counts=True)
+                counts[bag] = len(words)
+                texts_with[words] += 1
+                values.append(words)
+                times.append(repeats)
+    if not counts.any():
+        return None
+    idf = idf_of(texts_with, int(np.count_nonzero(counts)))
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+    found_values, found_times = arrays.mapped(folder / "values.npy"), arrays.mapped(folder / "times.npy")
+    with arrays.Writer(folder / "weights.npy", np.float32) as weights:
+        for begin in range(0, bags, ROWS_AT_ONCE):
+            database.on_step()
+            offsets_ = offsets[begin : begin + ROWS_AT_ONCE + 1]
+            part = slice(offsets_[0], offsets_[-1])
+            weighed = found_times[part] * idf[found_values[part]]
+            of_bag = np.repeat(np.arange(len(offsets_) - 1), np.diff(offsets_))
+            weights.append(weighed / np.sqrt(np.bincount(of_bag, weighed**2))[of_bag])
+    return Described(
+        column=Column(name=field.name, kind="textual", first=0, idf=idf.tolist()),
+        bags=Bags(offsets, found_values, arrays.mapped(folder / "weights.npy")),
+    )
+
+
+def idf_of(texts_with: npt.NDArray[np.int64], texts: int) -> npt.NDArray[np.float64]:
+    """As scikit-learn has it, what every text has weighs 1; what none has weighs 0: nothing is learnt of it."""
+    weights: npt.NDArray[np.float64] = np.log((1 + texts) / (1 + texts_with)) + 1
+    return np.where(texts_with > 0, weights, 0.0)
+
+
+def write(
+    folder: Path, described: Sequence[Described], blocks: Iterable[Sequence[npt.NDArray[np.integer[Any]]]]
+) -> None:
+    """Writes what ``Features.open`` maps. ``blocks`` holds rows in order: of each column the bags, -1 for none."""
+    folder.mkdir()
+    columns, bag_sizes = [], []
+    first = 0
+    for each in described:
+        columns.append(replace(each.column, first=first))
+        bag_sizes.append(np.diff(each.bags.offsets))
+        first += each.column.size
+    save_columns(folder, columns)
+    with (
+        arrays.Writer(folder / "offsets.npy", np.int64) as offsets,
+        arrays.Writer(folder / "values.npy", np.int32) as values,
+        arrays.Writer(folder / "weights.npy", np.float32) as weights,
+    ):
+        offsets.append(np.zeros(1, np.int64))
+        end = 0
+        for block in blocks:
+            counts = [np.where(bags < 0, 0, sizes[bags]) for bags, sizes in zip(block, bag_sizes, strict=True)]
+            ends = np.cumsum(np.sum(counts, axis=0))
+            places = np.concatenate([np.zeros(1, np.int64), ends[:-1]])
+            block_values, block_weights = np.empty(ends[-1], np.int32), np.empty(ends[-1], np.float32)
+            for column, each, bags, count in zip(columns, described, block, counts, strict=True):
+                source = arrays.ranges(each.bags.offsets[bags], count)
+                target = arrays.ranges(places, count)
+                block_values[target] = each.bags.values[source] + column.first
+                block_weights[target] = each.bags.weights[source]
+                places += count
+            offsets.append(end + ends)
+            values.append(block_values)
+            weights.append(block_weights)
+            end += int(ends[-1])

@@ -1,0 +1,106 @@
+"""The rows of an Items or Users dataset as features, in the order of the ids that histories have.
+
+Of rows with one id the last counts. Columns are read one at a time: a dataset may have a hundred, and long texts.
+"""
+
+# ruff: noqa: S608 -- names come from a checked schema, and files are quoted
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.data import featurizing
+from shared.data.database import PLACE, Database, finite, read_parquet
+from shared.data.features import SPACES
+from shared.data.featurizing import Described
+from shared.data.scanning import literal, name
+from shared.data.schemas import DatasetSchema, Field
+
+LEAST_SHARE_OF_TEXTS = 0.85
+"""AWS's: a textual column with fewer of the dataset's rows filled is not trained on."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Rows:
+    """A dataset in a database that numbers its ids (id, number). Reads no row of another id."""
+
+    database: Database
+    files: Sequence[Path]
+    count: int
+    """R: the ids, of which some may have no row."""
+    table: str
+    """Where the rows that count stand: (number, place). The number of one without histories is NULL."""
+
+    @classmethod
+    def of(cls, database: Database, schema: DatasetSchema, files: Sequence[Path], ids: str) -> Self:
+        table = f"rows_of_{ids}"
+        database.execute(
+            f"""CREATE TABLE {table} AS
+                SELECT any_value(number) AS number, max(place) AS place
+                FROM (SELECT {schema.key}::VARCHAR AS id, {PLACE} AS place FROM {read_parquet(files)})
+                LEFT JOIN {ids} USING (id) WHERE id <> '' GROUP BY id"""
+        )
+        ((count,),) = database.rows(f"SELECT count(*) FROM {ids}")
+        return cls(database=database, files=files, count=count, table=table)
+
+    def times(self, column: str) -> npt.NDArray[np.int64]:
+        """[R] seconds since the epoch, -1 where there are none."""
+        found = self.database.arrays(
+            f"SELECT number, value FROM ({self._cells(f'TRY_CAST({name(column)} AS BIGINT)')}) WHERE value >= 0"
+        )
+        times = np.full(self.count, -1, np.int64)
+        times[found["number"]] = found["value"]
+        return times
+
+    def write(self, fields: Sequence[Field], folder: Path) -> None:
+        """Writes ``Features`` of the columns that hold something, and no folder where none does."""
+        described = [each for field in fields if (each := self._described(field)) is not None]
+        if described:
+            featurizing.write(folder, described, self._blocks(described))
+
+    def _described(self, field: Field) -> Described | None:
+        if field.categorical:
+            rows = f"SELECT number AS bag, value, 1 AS n FROM ({self._cells(name(field.name))})"
+            return featurizing.categories(self.database, field, rows, self.count)
+        if field.textual:
+            rows = f"SELECT number AS bag, value FROM ({self._cells(name(field.name))}) WHERE value IS NOT NULL"
+            return featurizing.texts(self.database, field, rows, self.count) if self._is_filled(field) else None
+        return featurizing.numbers(self.database, field, self._cells(finite(field.name)))
+
+    def _is_filled(self, field: Field) -> bool:
+        ((filled, rows),) = self.database.rows(
+            f"""SELECT count(nullif(trim(value, {literal(SPACES)}), '')), count(*)
+                FROM ({self._all_cells(name(field.name))})"""
+        )
+        return bool(filled >= LEAST_SHARE_OF_TEXTS * rows)
+
+    def _cells(self, cell: str) -> str:
+        """SQL: number, place and value of the rows whose id histories have."""
+        return f"SELECT * FROM ({self._all_cells(cell)}) WHERE number IS NOT NULL"
+
+    def _all_cells(self, cell: str) -> str:
+        # The dataset's own columns may have any name: none stands beside ours.
+        read = f"SELECT {cell} AS value, {PLACE} AS place FROM {read_parquet(self.files)}"
+        return f"SELECT number, place, value FROM ({read}) JOIN {self.table} USING (place)"
+
+    def _bags(self, described: Described) -> npt.NDArray[np.integer[Any]]:
+        """int[R]: the bag of each row."""
+        if described.column.kind != "numeric":
+            return np.arange(self.count)
+        cells = self._cells(finite(described.column.name))
+        found = self.database.arrays(f"SELECT number, value FROM ({cells}) WHERE value IS NOT NULL")
+        numbers = np.full(self.count, np.nan)
+        numbers[found["number"]] = found["value"]
+        return described.bags_of(numbers)
+
+    def _blocks(self, described: Sequence[Described]) -> Iterator[list[npt.NDArray[np.integer[Any]]]]:
+        bags = [self._bags(each) for each in described]
+        for begin in range(0, self.count, featurizing.ROWS_AT_ONCE):
+            self.database.on_step()
+            yield [each[begin : begin + featurizing.ROWS_AT_ONCE] for each in bags]

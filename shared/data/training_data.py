@@ -1,0 +1,199 @@
+"""All that one solution version trains on: prepared once from Parquet into a folder, then mapped by whoever trains.
+
+    data/
+      histories/          see ``histories``
+      items/, users/, contexts/   see ``features``; absent where there are none
+      item_created.npy    int64[I]; absent where Items has no CREATION_TIMESTAMP
+
+The folder appears whole or not at all, so a second attempt, or another trial of the same version, only opens it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.artifacts import sync
+from shared.data import arrays, events, featurizing, schemas
+from shared.data.database import Database
+from shared.data.events import Wanted
+from shared.data.features import Features
+from shared.data.histories import Histories, TooLittleData, save_names, trained_on
+from shared.data.rows import Rows
+from shared.data.schemas import DatasetSchema, Field
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrainingData:
+    """Histories of U users over I items, E events in all, and what is known of users, items and events."""
+
+    histories: Histories
+    items: Features | None = None
+    """R = I, in the order of ``histories.item_ids``. None, here and below: no dataset, no column that can be
+    trained on, or a recipe that trains on none."""
+    users: Features | None = None
+    """R = U, in the order of ``histories.user_ids``."""
+    contexts: Features | None = None
+    """R = E, in the order of ``histories``: the columns of Interactions whose names AWS does not reserve."""
+    item_created: npt.NDArray[np.int64] | None = None
+    """[I] CREATION_TIMESTAMP in seconds since the epoch, -1 where unknown; None without such a column."""
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Maps what ``prepare`` wrote; ids are read. Raises OSError and ValueError where it is missing or damaged."""
+        created = folder / "item_created.npy"
+        return cls(
+            histories=Histories.open(folder / "histories"),
+            item_created=arrays.mapped(created) if created.exists() else None,
+            **{
+                name: Features.open(folder / name)
+                for name in ("items", "users", "contexts")
+                if (folder / name).exists()
+            },
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A dataset: Parquet files with the columns of its schema, the older ones first.
+
+    Files may differ in columns, and lack some of the schema's.
+    """
+
+    files: Sequence[Path]
+    schema: str
+    """Avro JSON, as CreateSchema took it."""
+    domain: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """What a solution version is to be trained on."""
+
+    interactions: Table
+    items: Table | None = None
+    users: Table | None = None
+    excluded: Mapping[str, Collection[str]] = field(default_factory=dict)
+    """INTERACTIONS, ITEMS or USERS -> columns not to train on: trainingDataConfig.excludedDatasetColumns."""
+    event_type: str | None = None
+    event_value_threshold: float | None = None
+    min_percentile: float = 0.0
+    max_percentile: float = 1.0
+    metadata: bool = False
+    """Does the recipe train on columns beyond who, what and when?"""
+    all_items: bool = False
+    """Is the catalogue every row of Items, or only the items that somebody interacted with?"""
+
+
+def prepare(
+    folder: Path, sources: Sources, *, memory_mb: int, on_step: Callable[[], None] = lambda: None
+) -> TrainingData:
+    """Reads the sources into ``folder``, or opens it where an earlier call has; it appears whole or not at all.
+
+    ``memory_mb`` bounds what DuckDB takes. ``on_step`` is called at least every 0.5 s; what it raises ends the
+    reading within 2 s and comes out of here. Raises DataRefused.
+    """
+    if not folder.exists():
+        draft = folder.with_name(f"{folder.name}.draft")
+        shutil.rmtree(draft, ignore_errors=True)
+        scratch = draft / "scratch"
+        scratch.mkdir(parents=True)
+        try:
+            with Database(memory_mb=memory_mb, scratch=scratch, on_step=on_step) as database:
+                _write(draft, sources, database)
+            shutil.rmtree(scratch)
+            for path in draft.rglob("*"):
+                sync(path)
+                on_step()
+            draft.rename(folder)
+            sync(folder.parent)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+    return TrainingData.open(folder)
+
+
+def _write(folder: Path, sources: Sources, database: Database) -> None:
+    schema = _parsed(sources.interactions)
+    excluded = sources.excluded.get("INTERACTIONS", ())
+    files = sources.interactions.files
+    if not files:
+        raise TooLittleData("The dataset group has no interactions: import some, or send events.")
+    contexts = featurizing.usable(schema, excluded, database.columns(files)) if sources.metadata else []
+    events.number(
+        database,
+        Wanted(
+            files=files,
+            event_type=sources.event_type,
+            event_value_threshold=sources.event_value_threshold,
+            contexts=contexts,
+        ),
+        catalogue=sources.items.files if sources.items and sources.all_items else (),
+        metadata_columns=sum(each.name not in excluded for each in schema.metadata),
+    )
+    lengths = events.lengths(database)
+    _write_histories(folder / "histories", sources, database, lengths)
+    _write_contexts(folder / "contexts", contexts, database, lengths)
+    for table, ids in ((sources.items, "items"), (sources.users, "users")):
+        if table is not None and table.files:
+            _write_rows(folder, ids, table, sources, database)
+
+
+def _write_histories(folder: Path, sources: Sources, database: Database, lengths: npt.NDArray[np.int64]) -> None:
+    in_training = trained_on(
+        lengths,
+        min_percentile=sources.min_percentile,
+        max_percentile=sources.max_percentile,
+        event_type=sources.event_type,
+    )
+    folder.mkdir()
+    save_names(
+        folder,
+        user_ids=events.names(database, "users"),
+        item_ids=events.names(database, "items"),
+        event_type_names=events.names(database, "types"),
+    )
+    np.save(folder / "in_training.npy", in_training)
+    np.save(folder / "offsets.npy", np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]))
+    columns = {"items": ("item", np.int32), "timestamps": ("time", np.int64), "event_types": ("type", np.int16)}
+    with contextlib.ExitStack() as stack:
+        writers = {
+            column: stack.enter_context(arrays.Writer(folder / f"{name}.npy", dtype))
+            for name, (column, dtype) in columns.items()
+        }
+        for block in events.blocks(database, lengths, ", ".join(writers)):
+            for column, writer in writers.items():
+                writer.append(block[column])
+
+
+def _write_contexts(folder: Path, fields: Sequence[Field], database: Database, lengths: npt.NDArray[np.int64]) -> None:
+    described = events.described(database, fields)
+    if described:
+        blocks = events.blocks(database, lengths, ", ".join(described))
+        featurizing.write(
+            folder,
+            list(described.values()),
+            ([each.bags_of(block[column]) for column, each in described.items()] for block in blocks),
+        )
+
+
+def _write_rows(folder: Path, ids: str, table: Table, sources: Sources, database: Database) -> None:
+    """Features of the rows of Items or Users, and the creation of items, by the numbers of the table ``ids``."""
+    schema = _parsed(table)
+    excluded = sources.excluded.get(schema.dataset_type, ())
+    present = database.columns(table.files)
+    rows = Rows.of(database, schema, table.files, ids)
+    if "CREATION_TIMESTAMP" in present and "CREATION_TIMESTAMP" not in excluded and ids == "items":
+        np.save(folder / "item_created.npy", rows.times("CREATION_TIMESTAMP"))
+    if sources.metadata:
+        rows.write(featurizing.usable(schema, excluded, present), folder / ids)
+
+
+def _parsed(table: Table) -> DatasetSchema:
+    return schemas.parse(table.schema, domain=table.domain)

@@ -1,0 +1,43 @@
+"""Which items stand for all of them in a step of training: all, all that somebody took, or a sample of these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from shared.recipes.hrnn.network import Candidates
+from shared.recipes.hrnn.plan import FULL_SOFTMAX_ITEMS, NEGATIVES
+
+Choose = Callable[[Tensor], Candidates | None]
+"""The targets of a step -> the candidates; None: all items."""
+
+FLATTENING = 0.5
+"""Negatives are drawn by the popularity to this power: the rare ones must be met too."""
+
+
+def chooser(
+    counts_I: Tensor, *, only_taken: bool, negatives: int = NEGATIVES, full: int = FULL_SOFTMAX_ITEMS
+) -> Choose:
+    """``counts_I`` are the interactions trained on. ``only_taken`` leaves out the items that have none: of those that
+    are judged by their features alone, nobody's passing them over says anything, for nobody was shown them.
+    """
+    taken = torch.nonzero(counts_I).view(-1)
+    if len(taken) <= full:
+        fixed = Candidates(taken, torch.zeros(len(taken), device=counts_I.device))
+        return lambda _: fixed if only_taken and len(taken) < len(counts_I) else None
+    target_I = counts_I / counts_I.sum()
+    drawn_I = counts_I.double() ** FLATTENING
+    drawn_I /= drawn_I.sum()
+    up_to_I = drawn_I.cumsum(0)
+
+    def sample(targets_N: Tensor) -> Candidates:
+        chance_K = torch.rand(negatives, dtype=torch.double, device=counts_I.device)
+        drawn_K = torch.searchsorted(up_to_I, chance_K).clamp_(max=len(counts_I) - 1)
+        ids_C = torch.unique(torch.cat([targets_N, drawn_K]))
+        # That none of N targets and none of the draws is this item: exp(-expected), near enough.
+        expected_C = len(targets_N) * target_I[ids_C] + negatives * drawn_I[ids_C].float()
+        return Candidates(ids_C, torch.log(-torch.expm1(-expected_C.clamp(min=1e-12))))
+
+    return sample

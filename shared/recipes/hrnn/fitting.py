@@ -1,0 +1,325 @@
+"""One fit of a network to some users, as Lightning wants it: batches, step, optimiser, checkpoints, when to stop."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pytorch_lightning as lightning
+import torch
+from torch import Tensor
+
+from shared.recipes.contract import Options, Progress, Stopped
+from shared.recipes.hrnn.candidates import Choose
+from shared.recipes.hrnn.network import Network
+from shared.recipes.hrnn.plan import Plan
+from shared.recipes.hrnn.streams import REMEMBERED, Streams, Window
+
+Phase = Literal["training", "evaluating", "retraining", "writing"]
+
+WARM_UP = 0.1
+"""Share of the steps; after them the rate falls to 0 along a cosine."""
+
+PATIENCE = 1 / 3
+"""Share of the epochs planned that may pass in a row, at least 3, without foretelling the validation users better."""
+
+
+class Watch:
+    """Says how far the training is, and ends it when asked to."""
+
+    def __init__(self, progress: Callable[[Progress], None], should_stop: Callable[[], bool], epochs: int) -> None:
+        self._progress = progress
+        self._should_stop = should_stop
+        self._epochs = epochs
+        self._began: tuple[float, float] | None = None
+        self._said_at = -math.inf
+        self.loss: float | None = None
+
+    def stop_if_asked(self) -> None:
+        """Raises Stopped."""
+        if self._should_stop():
+            raise Stopped
+
+    def is_due(self) -> bool:
+        """Has nothing been said for a second?"""
+        return time.monotonic() - self._said_at >= 1.0
+
+    def begin(self, done: float) -> None:
+        """From here on, time and epochs done tell the speed: what an earlier attempt did does not count."""
+        self._began = self._began or (time.monotonic(), done)
+
+    def expect(self, epochs: int) -> None:
+        """There are fewer epochs to come than was thought."""
+        self._epochs = epochs
+
+    def say(self, phase: Phase, done: float) -> None:
+        """``done`` are the epochs finished, with the part of the one under way."""
+        self._said_at = time.monotonic()
+        eta_seconds = None
+        if self._began is not None and done > self._began[1]:
+            began_at, done_before = self._began
+            eta_seconds = (self._said_at - began_at) / (done - done_before) * max(self._epochs - done, 0)
+        self._progress(
+            Progress(epoch=int(done), epochs=self._epochs, loss=self.loss, eta_seconds=eta_seconds, phase=phase)
+        )
+
+
+class Epoch:
+    """One pass over some users' events, drawn from its own seed: a resumed run reads what the first would have."""
+
+    def __init__(
+        self, streams: Streams, users: npt.NDArray[np.int64], plan: Plan, seed: tuple[int, int], first: int = 0
+    ) -> None:
+        self._streams, self._users, self._plan, self._seed, self._first = streams, users, plan, seed, first
+
+    def __len__(self) -> int:
+        return self._streams.window_count(self._users, streams=self._plan.streams, steps=self._plan.bptt)
+
+    def __iter__(self) -> Iterator[Window]:
+        windows = self._streams.windows(
+            self._users,
+            streams=self._plan.streams,
+            steps=self._plan.bptt,
+            rng=np.random.default_rng(self._seed),
+        )
+        for number, window in enumerate(windows):
+            if number >= self._first:
+                yield window
+
+
+@dataclass
+class Best:
+    """The epoch that foretold the validation users best. Its weights are kept where there are such users."""
+
+    gain: float = -math.inf
+    epoch: int = 0
+    weights: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Fitting(lightning.LightningModule):
+    def __init__(
+        self,
+        network: Network,
+        streams: Streams,
+        users: npt.NDArray[np.int64],
+        plan: Plan,
+        choose: Choose,
+        *,
+        epochs: int,
+        learning_rate: float,
+        seed: int,
+        compiled: bool = False,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.epochs = epochs
+        self._streams = streams
+        self._users = users
+        self._plan = plan
+        self._choose = choose
+        self._learning_rate = learning_rate
+        self._seed = seed
+        self._read = torch.compile(network, dynamic=True) if compiled else network
+        self._state = torch.empty(0)
+        self._batch = 0
+        self.losses: list[Tensor] = []
+        self.best = Best()
+
+    def train_dataloader(self) -> Epoch:
+        return self.epoch_of(self.current_epoch, self._batch)
+
+    def epoch_of(self, number: int, first: int = 0) -> Epoch:
+        return Epoch(self._streams, self._users, self._plan, (self._seed, number), first)
+
+    def on_train_epoch_start(self) -> None:
+        if not self._batch:
+            self._state = self.network.start(self._plan.streams)
+            self.losses = []
+
+    def training_step(self, window: Window, _: int) -> Tensor:
+        # Each step draws from a seed of its own, so that a run may be taken up at any of them.
+        torch.manual_seed((self._seed * 1_000_003 + self.current_epoch) * 1_000_003 + self._batch)
+        loss, self._state = window_loss(self._read, self._streams, self._choose, window, self._state)
+        self._batch += 1
+        self.losses.append(loss.detach())
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        self._batch = 0
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["fitting"] = {
+            "batch": self._batch,
+            "state": self._state,
+            "losses": torch.stack(self.losses) if self.losses else torch.empty(0),
+            "best": vars(self.best),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        kept = checkpoint["fitting"]
+        self._batch, self._state, self.best = (
+            kept["batch"],
+            kept["state"].to(self._streams.device),
+            Best(**kept["best"]),
+        )
+        self.losses = list(kept["losses"].to(self._streams.device))
+
+    def configure_optimizers(self) -> Any:
+        matrices = [p for p in self.network.parameters() if p.ndim > 1]
+        vectors = [p for p in self.network.parameters() if p.ndim <= 1]
+        optimizer = torch.optim.AdamW(
+            [{"params": matrices, "weight_decay": 0.01}, {"params": vectors, "weight_decay": 0.0}],
+            lr=self._learning_rate,
+            betas=(0.9, 0.98),
+            fused=True,
+        )
+        steps = self.epochs * len(self.epoch_of(0))
+        warm_up = max(1, round(WARM_UP * steps))
+
+        def rate(step: int) -> float:
+            return min((step + 1) / warm_up, 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0))))
+
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def mean_loss(self) -> float | None:
+        """Over the epoch so far; None before its first step."""
+        return float(torch.stack(self.losses).mean()) if self.losses else None
+
+
+def window_loss(
+    network: Any, streams: Streams, choose: Choose, window: Window, state_LBW: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The loss over a window, and the state after it, detached. ``network`` may be a compiled one."""
+    events_TB = window.events.to(streams.device)
+    events_N = events_TB.flatten()
+    x_TBH, state_LBW = network(streams.read(events_TB), state_LBW)
+    asked = streams.queries(events_N, REMEMBERED)
+    q_NH = network.query(x_TBH.flatten(0, 1), asked.after, asked.contexts)
+    targets_N = streams.items_E[events_N].long()
+    weights_N = streams.weights_E[events_N] * window.counts.flatten().to(streams.device)
+    return network.loss(q_NH, asked.pairs, targets_N, weights_N, choose(targets_N)), state_LBW.detach()
+
+
+class AtEachBatch(lightning.Callback):
+    """Lets the watch look at each batch, validates each epoch, and keeps a checkpoint."""
+
+    def __init__(
+        self,
+        watch: Watch,
+        phase: Phase,
+        epochs_before: int,
+        checkpoint: Path,
+        every_seconds: float,
+        validate: Callable[[], float] | None = None,
+    ) -> None:
+        """``validate`` tells how well the validation users are foretold; None: there are none, and nothing stops."""
+        self._watch = watch
+        self._phase = phase
+        self._epochs_before = epochs_before
+        self._checkpoint = checkpoint
+        self._every_seconds = every_seconds
+        self._kept_at = time.monotonic()
+        self._validate = validate
+
+    def on_train_batch_start(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        batch: Any,  # noqa: ARG002 -- Lightning passes it
+        batch_idx: int,
+    ) -> None:
+        self._watch.stop_if_asked()
+        done = self._epochs_before + trainer.current_epoch + batch_idx / trainer.num_training_batches
+        self._watch.begin(done)
+        if self._watch.is_due():
+            assert isinstance(pl_module, Fitting)  # noqa: S101
+            self._watch.loss = pl_module.mean_loss() or self._watch.loss
+            self._watch.say(self._phase, done)
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        if time.monotonic() - self._kept_at >= self._every_seconds:
+            self._keep(trainer)
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        assert isinstance(pl_module, Fitting)  # noqa: S101
+        self._watch.loss = pl_module.mean_loss()
+        epoch = trainer.current_epoch + 1
+        if self._validate is not None:
+            gain = self._validate()
+            if gain > pl_module.best.gain:
+                weights = {name: tensor.clone() for name, tensor in pl_module.network.state_dict().items()}
+                pl_module.best = Best(gain, epoch, weights)
+            trainer.should_stop = epoch - pl_module.best.epoch >= max(3, round(PATIENCE * pl_module.epochs))
+            self._log(trainer, epoch, validation_gain=gain)
+        else:
+            self._log(trainer, epoch)
+        self._watch.say(self._phase, self._epochs_before + epoch)
+        self._keep(trainer)
+
+    def _log(self, trainer: lightning.Trainer, epoch: int, **values: float) -> None:
+        for logger in trainer.loggers:
+            logger.log_metrics({f"{self._phase}_loss": self._watch.loss or math.nan, **values}, step=epoch)
+            logger.save()
+
+    def _keep(self, trainer: lightning.Trainer) -> None:
+        written = self._checkpoint.with_suffix(".new")
+        trainer.save_checkpoint(written)
+        with written.open("rb") as file:
+            os.fsync(file.fileno())
+        written.replace(self._checkpoint)
+        self._kept_at = time.monotonic()
+
+
+def fit(fitting: Fitting, each_batch: AtEachBatch, checkpoint: Path, options: Options, logs: Path | None = None) -> int:
+    """Runs the epochs that the checkpoint does not have yet; returns how many the weights have behind them.
+
+    Afterwards the network has the weights of its best epoch, or of its last where nobody validated.
+    """
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    trainer = lightning.Trainer(
+        accelerator="auto",
+        devices=1,
+        precision=precision(options),
+        max_epochs=fitting.epochs,
+        gradient_clip_val=1.0,
+        reload_dataloaders_every_n_epochs=1,
+        callbacks=[each_batch],
+        default_root_dir=checkpoint.parent,
+        logger=logger(options, logs),
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    fitting.train()
+    with warnings.catch_warnings():
+        # Lightning asks torch for a class by its old name at every batch.
+        warnings.filterwarnings("ignore", module=r"pytorch_lightning\.utilities\._pytree")
+        trainer.fit(fitting, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
+    if not fitting.best.weights:
+        return fitting.epochs
+    fitting.network.load_state_dict(fitting.best.weights)
+    return fitting.best.epoch
+
+
+def precision(options: Options) -> Literal["32-true", "bf16-mixed"]:
+    if options.precision != "auto":
+        return options.precision
+    return "bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true"
+
+
+def logger(options: Options, logs: Path | None) -> Any:
+    """Lightning's logger into this folder; False for none."""
+    if options.logger == "none" or logs is None:
+        return False
+    loggers = {"csv": lightning.loggers.CSVLogger, "tensorboard": lightning.loggers.TensorBoardLogger}
+    return loggers[options.logger](save_dir=logs.parent, name=logs.name, version="")

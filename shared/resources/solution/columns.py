@@ -1,0 +1,58 @@
+"""Which columns a solution does not train on: solutionConfig.trainingDataConfig, checked and put in one form.
+
+What is left out of training stays in the dataset, for filters and as metadata of answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from shared.aws.errors import InvalidInput
+from shared.data import schemas
+from shared.resources.contract import Reading
+from shared.resources.dataset.requests import TYPES, columns_of
+from shared.store import Record
+
+EXCLUDED = "excludedDatasetColumns"
+INCLUDED = "includedDatasetColumns"
+
+
+def left_out(config: Mapping[str, Any], group: Record, reading: Reading) -> dict[str, frozenset[str]]:
+    """Dataset type, as in an ARN -> columns that are not trained on. Raises InvalidInput.
+
+    ``includedDatasetColumns`` leaves out what it does not name, of the types that it names; the columns that a dataset
+    must have, and EVENT_TYPE, are always trained on.
+    """
+    wanted = config.get("trainingDataConfig") or {}
+    excluded, included = (_named(wanted.get(member) or {}, member) for member in (EXCLUDED, INCLUDED))
+    if excluded and included:
+        raise InvalidInput(f"trainingDataConfig has {EXCLUDED} and {INCLUDED}: give one of them.")
+    result = {}
+    for dataset_type, columns in (excluded or included).items():
+        known = columns_of(group.arn, dataset_type, reading)
+        if known is None:
+            raise InvalidInput(f"trainingDataConfig names {dataset_type}: the dataset group has no such dataset.")
+        if unknown := columns - known.keys():
+            raise InvalidInput(f"trainingDataConfig names {_listed(unknown)}, no column of the {dataset_type} dataset.")
+        needed = schemas.required_columns(dataset_type, group.body.get("domain")) | {"EVENT_TYPE"}
+        if excluded and (kept := columns & needed):
+            raise InvalidInput(f"{_listed(kept)} can't be excluded from training: every training needs it.")
+        result[dataset_type] = columns if excluded else frozenset(known.keys() - columns - needed)
+    return result
+
+
+def _named(columns: Mapping[str, list[str]], member: str) -> dict[str, frozenset[str]]:
+    """By dataset type in capitals; clients write it as they like."""
+    result = {}
+    for dataset_type, names in columns.items():
+        if dataset_type.upper() not in TYPES:
+            raise InvalidInput(f"{member} names the dataset type {dataset_type}; it must be one of {', '.join(TYPES)}.")
+        if dataset_type.upper() in result:
+            raise InvalidInput(f"{member} names the dataset type {dataset_type} twice.")
+        result[dataset_type.upper()] = frozenset(names)
+    return result
+
+
+def _listed(columns: frozenset[str]) -> str:
+    return ", ".join(sorted(columns))

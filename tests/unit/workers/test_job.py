@@ -1,0 +1,85 @@
+"""The child process of a training, called in this one: what it decides before and after the recipe's trainer."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from shared.job import WorkFailed, WorkStopped
+from shared.recipes.contract import Options
+from shared.settings import Settings
+from shared.store.redis import RedisStore
+from tests.unit.workers.world import World
+from workers.training import job
+
+ROWS = """SELECT 'u' || (n % 50) AS USER_ID, 'i' || (n % 7) AS ITEM_ID, n AS TIMESTAMP
+    FROM range(1000) AS numbers(n)"""
+
+
+@pytest.fixture
+def world(tmp_path: Path, redis_server: str, monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.setenv("FORETASTE_REDIS_URL", redis_server)
+    monkeypatch.setenv("FORETASTE_ARTIFACTS_DIR", str(tmp_path / "artifacts"))
+    redis.Redis.from_url(redis_server).flushall()
+    return World(tmp_path, RedisStore(redis_server))
+
+
+def test_every_option_is_a_setting() -> None:
+    configured = Settings(
+        training_threads=3,
+        retrain_on_all_users=False,
+        training_cell="gru",
+        training_precision="32-true",
+        training_compile=True,
+        training_logger="csv",
+        checkpoint_seconds=7.5,
+    )
+    chosen = job.chosen(configured)
+    assert chosen == Options(
+        threads=3,
+        retrain_on_all_users=False,
+        cell="gru",
+        precision="32-true",
+        compile=True,
+        logger="csv",
+        checkpoint_seconds=7.5,
+    )
+    defaults = dataclasses.asdict(Options())
+    assert dataclasses.asdict(job.chosen(Settings())) == defaults
+    assert all(value != defaults[name] for name, value in dataclasses.asdict(chosen).items())
+
+
+def test_tensorboard_that_is_not_installed_fails_the_work_with_advice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(WorkFailed, match=r"install foretaste\[tensorboard\]"):
+        job.chosen(Settings(training_logger="tensorboard"))
+
+
+def train(world: World, should_stop: Any = lambda: False) -> Any:
+    return job.train_solution_version(world.version().arn, 1, lambda _: None, should_stop)
+
+
+def test_it_stops_while_the_data_is_loaded(world: World) -> None:
+    world.imported(world.dataset("Interactions"), rows=ROWS)
+    with pytest.raises(WorkStopped):
+        train(world, lambda: True)
+    assert not list((world.artifacts_root / "work").rglob("data"))
+
+
+def test_what_is_too_little_fails_in_the_words_of_aws(world: World) -> None:
+    world.imported(world.dataset("Interactions"), rows=f"{ROWS} LIMIT 999")
+    with pytest.raises(WorkFailed, match="Dataset has fewer than 1000 interactions"):
+        train(world)
+
+
+def test_a_dataset_made_anew_with_other_columns_fails_with_the_name_of_the_column(world: World) -> None:
+    world.imported(world.dataset("Interactions"), rows=ROWS)
+    config = {"trainingDataConfig": {"excludedDatasetColumns": {"Interactions": ["GONE"]}}}
+    world.solution("aws-hrnn-metadata", solutionConfig=config)
+    with pytest.raises(WorkFailed, match="names GONE, no column of the INTERACTIONS dataset"):
+        train(world)

@@ -1,0 +1,120 @@
+"""What a solution version trains on: settled when it was made, found again by each attempt."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from shared.job import WorkFailed
+from shared.recipes import RECIPES
+from shared.recipes.contract import Stopped
+from shared.store import Interaction, Record
+from tests.unit.workers.world import SCHEMAS, World
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def parameters(version: Record) -> dict[str, str]:
+    recipe = RECIPES[version.body["recipeArn"].rpartition("/")[2]]
+    return recipe.settings(version.body.get("solutionConfig"))
+
+
+def test_all_three_datasets_are_frozen_with_the_version_the_older_files_first(world: World) -> None:
+    interactions, items, users = (world.dataset(table) for table in SCHEMAS)
+    first, more = world.imported(interactions), world.imported(interactions, "INCREMENTAL")
+    films, people = world.imported(items), world.imported(users)
+    version = world.version()
+    world.imported(interactions)
+    world.imported(items)
+    sources = world.finding(version).sources(parameters(version))
+    assert sources.interactions.files == [world.file(first), world.file(more)]
+    assert sources.items is not None
+    assert sources.items.files == [world.file(films)]
+    assert sources.users is not None
+    assert sources.users.files == [world.file(people)]
+    assert json.loads(sources.users.schema)["name"] == "Users"
+    assert (sources.metadata, sources.all_items) == (True, True)
+
+
+def test_a_version_that_was_made_when_interactions_alone_were_frozen_is_read(world: World) -> None:
+    interactions = world.dataset("Interactions")
+    first, more = world.imported(interactions), world.imported(interactions, "INCREMENTAL")
+    version = replace(world.version(), state={"imports": [more, first]})
+    sources = world.finding(version).sources(parameters(version))
+    assert sources.interactions.files == [world.file(first), world.file(more)]
+    assert (sources.items, sources.users) == (None, None)
+
+
+def test_a_recipe_without_metadata_reads_interactions_alone(world: World) -> None:
+    for table in SCHEMAS:
+        world.imported(world.dataset(table))
+    world.solution("aws-hrnn")
+    version = world.version()
+    sources = world.finding(version).sources(parameters(version))
+    assert (sources.items, sources.users, sources.metadata, sources.all_items) == (None, None, False, False)
+
+
+def test_what_the_solution_says_is_handed_on(world: World) -> None:
+    for table in ("Interactions", "Items"):
+        world.imported(world.dataset(table))
+    config = {
+        "eventValueThreshold": "2.5",
+        "trainingDataConfig": {"includedDatasetColumns": {"Interactions": []}},
+        "featureTransformationParameters": {"max_user_history_length_percentile": "0.9"},
+    }
+    world.solution("aws-hrnn-metadata", eventType="Buy", solutionConfig=config)
+    version = world.version()
+    sources = world.finding(version).sources(parameters(version))
+    assert (sources.event_type, sources.event_value_threshold) == ("Buy", 2.5)
+    assert (sources.min_percentile, sources.max_percentile) == (0.0, 0.9)
+    assert sources.excluded == {"INTERACTIONS": {"DEVICE"}}
+    assert (sources.metadata, sources.all_items) == (True, False)
+
+
+def test_live_events_stand_behind_the_bulk_data_with_their_properties(world: World) -> None:
+    interactions = world.dataset("Interactions")
+    job = world.imported(interactions)
+    event = Interaction(
+        user_id="u",
+        session_id="s",
+        item_id="a",
+        event_type="watch",
+        event_value=None,
+        sent_at=5.5,
+        properties={"DEVICE": "tv"},
+    )
+    world.store.append(interactions, [event], invocation="1")
+    version = world.version()
+    bulk, live = world.finding(version).sources(parameters(version)).interactions.files
+    assert bulk == world.file(job)
+    assert duckdb.read_parquet(str(live)).select("ITEM_ID", "TIMESTAMP", "DEVICE").fetchall() == [("a", 5, "tv")]
+
+
+def test_without_a_file_or_with_a_damaged_one_it_fails_with_a_reason(world: World) -> None:
+    interactions = world.dataset("Interactions")
+    version = world.version()
+    with pytest.raises(WorkFailed, match="no interactions: import some, or send events"):
+        world.finding(version).sources(parameters(version))
+    job = world.imported(interactions)
+    version = world.version()
+    world.file(job).write_bytes(b"")
+    with pytest.raises(WorkFailed, match=r"rows\.parquet .* Import the data again"):
+        world.finding(version).sources(parameters(version))
+
+
+def test_it_ends_when_it_is_asked_to(world: World) -> None:
+    world.imported(world.dataset("Interactions"))
+    version = world.version()
+
+    def stop() -> None:
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        world.finding(version, stop).sources(parameters(version))
