@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import orjson
 import pytest
 
+from shared.data.features import Features
+from shared.data.training_data import TrainingData
 from shared.recipes import artifact
 from shared.recipes.artifact import Artifact
-from shared.recipes.contract import ArtifactError
-from tests.recipes.synthetic import histories_of
+from shared.recipes.contract import ArtifactError, Past
+from tests.recipes.synthetic import histories_of, training_data
 
 SEQUENCES = {
     "": [("x", 1)],
@@ -21,31 +24,107 @@ SEQUENCES = {
     "zoë": [("x", 5)],
     "語": [("y", 6)],
 }
+TYPES = [0, -1, 1, 0, 1, -1, 0, 0]  # in the order of the users: "", ann, anna ...
+NAMES = ["click", "buy"]
+USERS = [{"club": "red"}, {"club": "red|blue"}, {}, {"club": "blue"}, {"age": 7.0}, {"club": "red", "age": 9.0}]
+CONTEXTS = [{"device": "tv"}, {"device": "phone"}, {}, {"device": "tv"}, {}, {}, {"device": "tv"}, {}]
+
+
+def described() -> TrainingData:
+    histories = histories_of(SEQUENCES)
+    histories = replace(histories, event_types=np.array(TYPES, np.int16), event_type_names=NAMES)
+    return training_data(histories, users=USERS, contexts=CONTEXTS)
+
+
+def written(folder: Path, data: TrainingData) -> Path:
+    (folder / artifact.WEIGHTS).write_bytes(b"weights")
+    artifact.write(
+        folder,
+        data,
+        recipe="aws-hrnn",
+        parameters={"bptt": "32"},
+        form={"items": 3, "hidden": 32},
+        popularity=np.array([0.5, 0.3, 0.2]),
+        report={"metrics": {"coverage": 0.5}},
+    )
+    return folder
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / artifact.WEIGHTS).write_bytes(b"weights")
-    artifact.write(
-        tmp_path,
-        histories_of(SEQUENCES),
-        recipe="aws-hrnn",
-        parameters={"bptt": "32"},
-        popularity=np.array([0.5, 0.3, 0.2]),
-        report={"metrics": {"coverage": 0.5}},
-    )
-    return tmp_path
+    return written(tmp_path, described())
 
 
 def test_it_works(folder: Path) -> None:
     opened = Artifact.open(folder, ("aws-hrnn",))
     assert opened.item_ids == ["x", "y", "z"]
     assert opened.parameters == {"bptt": "32"}
+    assert opened.form == {"items": 3, "hidden": 32}
+    assert opened.event_type_names == NAMES
     np.testing.assert_allclose(opened.popularity, [0.5, 0.3, 0.2])
-    for user_id, events in SEQUENCES.items():
-        assert opened.history(user_id) == events
+    assert opened.popularity.dtype == np.float32
+    types = iter(TYPES)
+    for user_id in sorted(SEQUENCES):
+        expected = [
+            Past(item, at, NAMES[type_] if type_ >= 0 else None)
+            for (item, at), type_ in zip(SEQUENCES[user_id], types, strict=False)
+        ]
+        assert opened.history(user_id) == expected
     model = orjson.loads((folder / "model.json").read_bytes())
     assert model["metrics"] == {"coverage": 0.5}
+    assert model["recipe"] == "aws-hrnn"
+
+
+def test_every_file_is_listed_with_its_size(folder: Path) -> None:
+    files = orjson.loads((folder / "model.json").read_bytes())["files"]
+    found = {path.relative_to(folder).as_posix(): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
+    found.pop("model.json")
+    assert files == found
+    assert {"model.safetensors", "popularity.npy", "users/values.npy", "contexts/columns.json"} < files.keys()
+
+
+def test_what_is_known_of_users_is_kept(folder: Path) -> None:
+    opened = Artifact.open(folder, ("aws-hrnn",))
+    users = described().users
+    assert users is not None
+    for user_id, row in zip(sorted(SEQUENCES), USERS, strict=True):
+        values, weights = opened.user_features(user_id)
+        assert (values.tolist(), weights.tolist()) == users.encode(row)
+    values, weights = opened.user_features("nobody")
+    assert len(values) == len(weights) == 0
+
+
+def test_a_requests_context_becomes_the_features_it_was_trained_on(folder: Path) -> None:
+    opened = Artifact.open(folder, ("aws-hrnn",)).contexts
+    trained_on = described().contexts
+    assert opened is not None
+    assert trained_on is not None
+    assert len(opened.values) == 0  # nobody's past contexts are served
+    for context in ({"device": "phone"}, {"device": "tv", "weather": "wet"}, {"device": "fridge"}, {}):
+        assert opened.encode(context) == trained_on.encode(context)
+
+
+def test_without_users_and_contexts_there_are_none(tmp_path: Path) -> None:
+    opened = Artifact.open(written(tmp_path, training_data(histories_of(SEQUENCES))), ("aws-hrnn",))
+    assert opened.contexts is None
+    assert len(opened.user_features("anna")[0]) == 0
+    assert opened.history("anna") == [Past("x", 1), Past("y", 2)]
+    assert not (tmp_path / "users").exists()
+
+
+def test_data_mapped_from_files_is_written_alike(tmp_path: Path) -> None:
+    data = described()
+    data.histories.save(tmp_path / "histories")
+    assert data.users is not None
+    data.users.save(tmp_path / "users")
+    mapped = TrainingData(
+        histories=type(data.histories).open(tmp_path / "histories"), users=Features.open(tmp_path / "users")
+    )
+    for name, kept in (("one", mapped), ("other", replace(data, contexts=None))):
+        (tmp_path / name).mkdir()
+        written(tmp_path / name, kept)
+    for path in (tmp_path / "one").rglob("*.*"):
+        assert path.read_bytes() == (tmp_path / "other" / path.relative_to(tmp_path / "one")).read_bytes()
 
 
 @pytest.mark.parametrize("user_id", ["a", "annas", "zz", "zo", "emile", "\0"])
@@ -55,7 +134,14 @@ def test_an_unknown_user_has_no_history(folder: Path, user_id: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["model.safetensors", "popularity.npy", "histories/items.npy", "histories/user_ids.bin"],
+    [
+        "model.safetensors",
+        "popularity.npy",
+        "histories/items.npy",
+        "histories/user_ids.bin",
+        "users/offsets.npy",
+        "contexts/columns.json",
+    ],
 )
 def test_a_file_cut_short_is_named(folder: Path, name: str) -> None:
     path = folder / name
@@ -70,7 +156,7 @@ def test_a_missing_file_is_named(folder: Path) -> None:
         Artifact.open(folder, ("aws-hrnn",))
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"format": 99}'])
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"format": 1}', b'{"format": 99}'])
 def test_a_broken_description_is_named(folder: Path, text: bytes) -> None:
     (folder / "model.json").write_bytes(text)
     with pytest.raises(ArtifactError, match=r"model\.json"):
@@ -87,8 +173,17 @@ def test_another_recipes_model_is_refused(folder: Path) -> None:
         Artifact.open(folder, ("aws-sims",))
 
 
-def test_bytes_that_are_no_array_are_refused(folder: Path) -> None:
-    path = folder / "histories" / "items.npy"
+@pytest.mark.parametrize("name", ["histories/items.npy", "users/values.npy", "popularity.npy"])
+def test_bytes_that_are_no_array_are_refused(folder: Path, name: str) -> None:
+    path = folder / name
     path.write_bytes(bytes(path.stat().st_size))
+    with pytest.raises(ArtifactError, match="is damaged"):
+        Artifact.open(folder, ("aws-hrnn",))
+
+
+@pytest.mark.parametrize("name", ["histories/event_types.json", "users/columns.json", "histories/item_ids.bin"])
+def test_bytes_that_are_no_text_are_refused(folder: Path, name: str) -> None:
+    path = folder / name
+    path.write_bytes(b"\xff" * path.stat().st_size)
     with pytest.raises(ArtifactError, match="is damaged"):
         Artifact.open(folder, ("aws-hrnn",))

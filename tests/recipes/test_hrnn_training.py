@@ -1,72 +1,73 @@
-"""Training of aws-hrnn from histories to a model that serves: quality, stops, resumptions, sameness."""
+"""Training from histories to a model that serves: quality, stops, resumptions, sameness, bad input."""
 
 from __future__ import annotations
 
+import csv
+import dataclasses
+import functools
+import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
+import orjson
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from shared.data import histories
-from shared.data.histories import Histories
+from shared.data import training_data as preparing
+from shared.data.histories import Histories, TooLittleData, trained_on
+from shared.data.training_data import Sources, Table, TrainingData
 from shared.recipes import RECIPES
 from shared.recipes.artifact import WEIGHTS
-from shared.recipes.contract import ArtifactError, Progress, Stopped, Trained
-from shared.recipes.hrnn import training
+from shared.recipes.contract import Options, Past, Progress, Stopped, Trained
+from shared.recipes.evaluation import Split
+from shared.recipes.hrnn import candidates, training
+from shared.recipes.hrnn.fitting import Fitting
+from shared.recipes.hrnn.plan import RETRAINING_EPOCHS
+from shared.recipes.hrnn.ranking import next_item_gain
 from shared.recipes.hrnn.scoring import Scorer
-from shared.recipes.hrnn.training import Plan, event_weights, fingerprint, granted_cores
-from tests.recipes.synthetic import histories_of, walks
+from shared.recipes.hrnn.training import Learner, event_weights, fingerprint
+from tests.recipes.networks import CELLS, took
+from tests.recipes.runs import HRNN, MRR, NDCG, planned, settings, train
+from tests.recipes.synthetic import histories_of, training_data, walks
 
-NDCG = "normalized_discounted_cumulative_gain_at_25"
-SETTINGS = RECIPES["aws-hrnn"].settings({"algorithmHyperParameters": {"hidden_dimension": "32"}})
+DAY = 86_400
 
-
-def never() -> bool:
-    return False
-
-
-def train(
-    folder: Path,
-    data: Histories,
-    *,
-    should_stop: Callable[[], bool] = never,
-    progress: Callable[[Progress], None] = lambda _: None,
-    **options: Any,
-) -> tuple[Trained, Path]:
-    """Trains in folder/workspace into a new folder/artifact..., and returns that too."""
-    artifact = folder / f"artifact{len(list(folder.glob('artifact*')))}"
-    artifact.mkdir(parents=True)
-    settings = SETTINGS | options.pop("settings", {})
-    options = {"threads": 1, "retrain_on_all_users": False, **options}
-    trained = training.train(
-        data,
-        settings,
-        workspace=folder / "workspace",
-        artifact=artifact,
-        progress=progress,
-        should_stop=should_stop,
-        **options,
-    )
-    return trained, artifact
+Run = tuple[Trained, Path]
 
 
-@pytest.fixture
-def few_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the course of a run matters and its quality does not."""
-    monkeypatch.setattr(Plan, "of", lambda parameters, _: Plan(32, int(parameters["bptt"]), 4, 3))
+def noise(users: int = 120, length: int = 8, items: int = 20) -> Histories:
+    """What can only be learnt by heart: with enough users that some validate."""
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(0, items, (users, length))
+    return took([[(int(item), 10 * t) for t, item in enumerate(of_user)] for of_user in drawn], items)
+
+
+def weights(artifact: Path) -> dict[str, torch.Tensor]:
+    return load_file(artifact / WEIGHTS)
+
+
+def assert_equal(one: Path, other: Path) -> None:
+    """Bit by bit."""
+    expected = weights(other)
+    assert weights(one).keys() == expected.keys()
+    for name, tensor in weights(one).items():
+        assert torch.equal(tensor, expected[name]), name
+
+
+# What is learnt
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Trained, Path, list[Progress]]:
     told: list[Progress] = []
     folder = tmp_path_factory.mktemp("trained")
-    return *train(folder, walks(), progress=told.append, retrain_on_all_users=True), told
+    return *train(folder, walks(users=160), progress=told.append, retrain_on_all_users=True), told
 
 
 def test_it_learns_what_comes_next(trained: tuple[Trained, Path, list[Progress]]) -> None:
@@ -74,183 +75,402 @@ def test_it_learns_what_comes_next(trained: tuple[Trained, Path, list[Progress]]
     assert len(result.metrics) == 8
     assert result.metrics.keys() == result.baseline.keys()
     assert result.metrics[NDCG] > 1.8 * result.baseline[NDCG]
+    assert result.metrics[MRR] > 3.0 * result.baseline[MRR]
     assert result.seconds > 0
+
+
+def test_the_classic_cell_learns_it_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    planned(monkeypatch, epochs=10)
+    result, artifact = train(tmp_path, walks(users=120), cell="gru")
+    assert result.metrics[MRR] > 3.0 * result.baseline[MRR]
+    assert orjson.loads((artifact / "model.json").read_bytes())["form"]["cell"] == "gru"
+    assert Scorer.load(artifact).scores("u000", [Past("i03", 100.0)], 200.0, {}).argmax() == 4
+
+
+def test_a_sample_of_the_items_is_enough_to_learn_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sampled = functools.partial(candidates.chooser, negatives=10, full=0)
+    monkeypatch.setattr(candidates, "chooser", sampled)
+    planned(monkeypatch, epochs=10, streams=2)
+    result, _ = train(tmp_path, walks(users=120))
+    assert result.metrics[MRR] > 3.0 * result.baseline[MRR]
 
 
 def test_it_tells_how_far_it_is(trained: tuple[Trained, Path, list[Progress]]) -> None:
     result, _, told = trained
     assert list(dict.fromkeys(p.phase for p in told)) == ["training", "evaluating", "retraining", "writing"]
-    assert {p.epochs for p in told} == {result.epochs}
-    assert set(range(result.epochs + 1)) == {p.epoch for p in told}
-    assert [p.epoch for p in told] == sorted(p.epoch for p in told)
+    assert all(p.epoch <= p.epochs for p in told)
+    # Validation may end the training before the epochs planned, and take an earlier epoch's weights.
+    assert told[0].epochs >= told[-1].epochs == told[-1].epoch == result.epochs
+    for phase in ("training", "retraining"):
+        epochs = [p.epoch for p in told if p.phase == phase]
+        assert epochs == sorted(epochs)
+        assert set(epochs) >= set(range(epochs[0] + 1, epochs[-1] + 1))
     assert told[0].loss is None
-    assert told[-1].loss is not None
+    assert told[0].eta_seconds is None
     assert told[-1].eta_seconds == 0.0
-    first, last = (next(p.loss for p in order if p.loss) for order in (told, told[::-1]))
-    assert last < first
+    assert any(p.eta_seconds for p in told)
+    losses = [p.loss for p in told if p.loss is not None]
+    assert losses[-1] < losses[0]
+    assert all(math.isfinite(loss) for loss in losses)
 
 
 def test_it_serves_what_it_learnt(trained: tuple[Trained, Path, list[Progress]]) -> None:
     _, artifact, _ = trained
     scorer = Scorer.load(artifact)
     assert scorer.item_ids == [f"i{number:02}" for number in range(50)]
-    data = walks()
+    data = walks(users=160)
     end = int(data.offsets[1])
-    expected = [
-        (data.item_ids[item], int(at)) for item, at in zip(data.items[:end], data.timestamps[:end], strict=True)
+    assert scorer.history("u000") == [
+        Past(data.item_ids[item], int(at), None)
+        for item, at in zip(data.items[:end], data.timestamps[:end], strict=True)
     ]
-    history = scorer.history("u000")
-    assert history == expected
-    assert scorer.history("nobody") == []
     hits = 0
     for number in range(40):
-        steps = [(f"i{(number + step) % 50:02}", 1_000_000.0 + 900 * step) for step in range(8)]
-        scores = scorer.scores(steps, steps[-1][1] + 900)
-        assert scores.shape == (50,)
-        assert scores.dtype == np.float32
-        assert scores.sum() == pytest.approx(1.0, abs=1e-5)
+        history = [Past(f"i{(number + step) % 50:02}", 1_000_000.0 + 900 * step) for step in range(8)]
+        scores = scorer.scores("new", history, history[-1].timestamp + 900, {})
         hits += int(scores.argmax() == (number + 8) % 50)
     assert hits >= 30
 
 
-def test_a_new_event_moves_the_scores(trained: tuple[Trained, Path, list[Progress]]) -> None:
-    scorer = Scorer.load(trained[1])
-    history = [("i03", 100.0), ("i04", 200.0)]
-    before = scorer.scores(history, 300.0)
-    after = scorer.scores([*history, ("i20", 300.0)], 310.0)
-    assert after[21] > before[21]
+def test_what_is_written_says_what_was_done(trained: tuple[Trained, Path, list[Progress]]) -> None:
+    result, artifact, _ = trained
+    model = orjson.loads((artifact / "model.json").read_bytes())
+    assert model["recipe"] == "aws-hrnn"
+    assert model["parameters"] == settings()
+    assert model["metrics"] == result.metrics
+    assert (model["users"], model["test_users"], model["interactions"]) == (160, 16, 4800)
+    popular = Scorer.load(artifact).scores("nobody", [], 0.0, {})
+    of = event_weights(walks(users=160), recency_mask=True)
+    np.testing.assert_allclose(popular, np.bincount(walks(users=160).items, of) / of.sum(), rtol=1e-4)
 
 
-def test_a_stranger_is_shown_what_is_popular(trained: tuple[Trained, Path, list[Progress]]) -> None:
-    scorer = Scorer.load(trained[1])
-    popular = scorer.scores([], 0.0)
-    assert popular.sum() == pytest.approx(1.0, abs=1e-5)
-    weights = event_weights(walks(), recency_mask=True)
-    np.testing.assert_allclose(popular, np.bincount(walks().items, weights) / weights.sum(), rtol=1e-4)
-    np.testing.assert_array_equal(scorer.scores([("never heard of", 5.0)], 9.0), popular)
+# Sameness, stops and resumptions
 
 
-def test_unknown_items_in_a_history_are_passed_over(trained: tuple[Trained, Path, list[Progress]]) -> None:
-    scorer = Scorer.load(trained[1])
-    with_unknown = scorer.scores([("i01", 10.0), ("?", 20.0), ("i02", 30.0)], 40.0)
-    np.testing.assert_array_equal(with_unknown, scorer.scores([("i01", 10.0), ("i02", 30.0)], 40.0))
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the course of a run matters and its quality does not: 3 epochs of 7 windows, and 2 of 8."""
+    planned(monkeypatch, epochs=3, streams=16, bptt=8)
 
 
-def test_weights_cut_short_are_refused(
-    trained: tuple[Trained, Path, list[Progress]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    _, artifact, _ = trained
-    copy = tmp_path / "copy"
-    copy.mkdir()
-    for path in artifact.rglob("*"):
-        if path.is_file():
-            (copy / path.relative_to(artifact)).parent.mkdir(exist_ok=True)
-            (copy / path.relative_to(artifact)).write_bytes(path.read_bytes())
-    size = (copy / WEIGHTS).stat().st_size
-    (copy / WEIGHTS).write_bytes(bytes(size))
-    with pytest.raises(ArtifactError, match=r"model\.safetensors cannot be read"):
-        Scorer.load(copy)
-    (copy / WEIGHTS).write_bytes((artifact / WEIGHTS).read_bytes()[: size // 2])
-    with pytest.raises(ArtifactError, match="the model is incomplete"):
-        Scorer.load(copy)
+def stopping_after(calls: int) -> Callable[[], bool]:
+    asked = iter(range(10**9))
+    return lambda: next(asked) >= calls
 
 
-@pytest.mark.usefixtures("few_epochs")
-def test_the_same_seed_gives_the_same_run(tmp_path: Path) -> None:
-    data = walks(users=30)
-    one, first = train(tmp_path / "one", data, seed=3)
-    two, second = train(tmp_path / "two", data, seed=3)
-    _, third = train(tmp_path / "three", data, seed=4)
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_same_seed_gives_the_same_run(tmp_path: Path, cell: str) -> None:
+    data = walks(users=60, events=8)
+    one, first = train(tmp_path / "one", data, seed=3, cell=cell)
+    two, second = train(tmp_path / "two", data, seed=3, cell=cell)
+    _, third = train(tmp_path / "three", data, seed=4, cell=cell)
     assert one.metrics == two.metrics
     assert (first / WEIGHTS).read_bytes() == (second / WEIGHTS).read_bytes()
     assert (first / WEIGHTS).read_bytes() != (third / WEIGHTS).read_bytes()
 
 
-@pytest.mark.usefixtures("few_epochs")
-@pytest.mark.parametrize("calls", [20, 35, 70])
-def test_a_run_cut_off_and_taken_up_again_ends_as_one_that_was_not(tmp_path: Path, calls: int) -> None:
-    """13 batches an epoch, 12 users to evaluate: cut in the second epoch, in the third, and while retraining."""
-    data = walks(users=60)
-    whole, expected = train(tmp_path / "whole", data, retrain_on_all_users=True)
-    asked = iter(range(10**9))
-    told: list[Progress] = []
-    with pytest.raises(Stopped):
-        train(tmp_path / "cut", data, retrain_on_all_users=True, should_stop=lambda: next(asked) >= calls)
-    again, found = train(tmp_path / "cut", data, retrain_on_all_users=True, progress=told.append)
-    assert again.metrics == whole.metrics
-    for name, weights in load_file(expected / WEIGHTS).items():
-        torch.testing.assert_close(load_file(found / WEIGHTS)[name], weights, rtol=0, atol=0)
-    assert next(p.epoch for p in told[1:]) >= 1
+@dataclasses.dataclass
+class Counted:
+    """How often a run asks whether to stop, and how many steps it takes."""
+
+    calls: int = 0
+    steps: int = 0
+
+    def should_stop(self) -> bool:
+        self.calls += 1
+        return False
 
 
-@pytest.mark.usefixtures("few_epochs")
-def test_a_checkpoint_of_other_data_is_not_taken_up(tmp_path: Path) -> None:
-    train(tmp_path, walks(users=30, seed=1))
-    _, after_other = train(tmp_path, walks(users=30, seed=2))
-    _, alone = train(tmp_path / "alone", walks(users=30, seed=2))
-    assert (after_other / WEIGHTS).read_bytes() == (alone / WEIGHTS).read_bytes()
-    same = fingerprint(walks(), SETTINGS, 0)
-    assert same == fingerprint(walks(), SETTINGS, 0)
-    assert len({same, fingerprint(walks(), SETTINGS | {"bptt": "8"}, 0), fingerprint(walks(), SETTINGS, 1)}) == 3
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
+    count = Counted()
+    training_step = Fitting.training_step
+
+    def step(fitting: Fitting, *args: Any) -> Any:
+        count.steps += 1
+        return training_step(fitting, *args)
+
+    monkeypatch.setattr(Fitting, "training_step", step)
+    return count
 
 
-def test_it_stops_at_once_when_asked_to(tmp_path: Path) -> None:
+def assert_taken_up_wherever_it_is_cut(
+    folder: Path, data: Histories, counted: Counted, cuts: int, *, seconds: float, **options: Any
+) -> None:
+    options |= {"checkpoint_seconds": seconds, "retrain_on_all_users": True}
+    whole, expected = train(folder / "whole", data, should_stop=counted.should_stop, **options)
+    steps, calls = counted.steps, counted.calls
+    for calls_before in np.linspace(3, calls - 2, cuts).astype(int).tolist():
+        counted.steps = 0
+        cut = folder / f"cut{calls_before}"
+        with pytest.raises(Stopped):
+            train(cut, data, should_stop=stopping_after(calls_before), **options)
+        again, found = train(cut, data, **options)
+        assert again.metrics == whole.metrics, calls_before
+        assert again.epochs == whole.epochs, calls_before
+        assert_equal(found, expected)
+        if seconds == 0:  # none was left out, and no step was done twice but the last of an epoch not yet validated
+            assert counted.steps - steps in (0, 1), calls_before
+
+
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize(("cell", "cuts"), [("linear", 8), ("gru", 2)])
+def test_a_run_cut_off_anywhere_and_taken_up_again_ends_as_one_that_was_not(
+    tmp_path: Path, counted: Counted, cell: str, cuts: int
+) -> None:
+    """With a checkpoint after each step: cut in each epoch, while validating, while evaluating, while retraining."""
+    data = walks(users=120, events=8, items=20)
+    assert_taken_up_wherever_it_is_cut(tmp_path, data, counted, cuts, seconds=0, cell=cell)
+
+
+@pytest.mark.usefixtures("short")
+def test_a_run_cut_off_between_its_checkpoints_too(tmp_path: Path, counted: Counted) -> None:
+    data = walks(users=120, events=8, items=20)
+    assert_taken_up_wherever_it_is_cut(tmp_path, data, counted, 4, seconds=3600)
+
+
+@pytest.mark.usefixtures("short")
+def test_a_run_cut_off_after_the_last_step_of_an_epoch_too(
+    tmp_path: Path, counted: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a machine fails while the validation users are looked at."""
+    data = walks(users=120, events=8, items=20)
+    options = {"checkpoint_seconds": 0}
+    _, expected = train(tmp_path / "whole", data, **options)
+    steps = counted.steps
+    counted.steps = 0
+    validations = iter((False, True))
+
+    def fails(*args: Any) -> float:
+        if next(validations):
+            raise Stopped
+        return next_item_gain(*args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(training, "next_item_gain", fails)
+        with pytest.raises(Stopped):
+            train(tmp_path / "cut", data, **options)
+    assert counted.steps == steps * 2 / 3
+    _, found = train(tmp_path / "cut", data, **options)
+    assert_equal(found, expected)
+
+
+@pytest.mark.usefixtures("short")
+def test_a_checkpoint_of_another_run_is_not_taken_up(tmp_path: Path) -> None:
+    data = walks(users=40, events=8)
+    train(tmp_path / "shared", data)
+    others: list[tuple[Histories, dict[str, Any]]] = [
+        (walks(users=40, events=8, seed=2), {}),
+        (data, {"parameters": {"recency_mask": "false"}}),
+        (data, {"cell": "gru"}),
+        (data, {"seed": 1}),
+    ]
+    for number, (other, options) in enumerate(others):
+        _, after = train(tmp_path / "shared", other, **options)
+        _, alone = train(tmp_path / f"alone{number}", other, **options)
+        assert_equal(after, alone)
+
+
+def test_a_run_is_named_by_all_that_makes_it_what_it_is() -> None:
+    options = Options()
+
+    def named(histories: Histories | None = None, **changes: Any) -> str:
+        asked: dict[str, Any] = {"recipe": HRNN, "parameters": settings(), "options": options, "seed": 0} | changes
+        return fingerprint(training_data(histories or walks()), **asked)
+
+    names = {
+        "itself": named(),
+        "items": named(walks(items=49)),
+        "times": named(replace(walks(), timestamps=walks().timestamps + 1)),
+        "types": named(replace(walks(), event_types=walks().event_types + np.int16(1), event_type_names=["click"])),
+        "percentiles": named(replace(walks(), in_training=np.arange(60) > 0)),
+        "parameters": named(parameters=settings(bptt="8")),
+        "cell": named(options=Options(cell="gru")),
+        "seed": named(seed=1),
+        "recipe": named(recipe=RECIPES["aws-hrnn-metadata"]),
+    }
+    assert len(set(names.values())) == len(names), names
+    assert named() == named(options=Options(checkpoint_seconds=1.0, logger="csv"))
+
+
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize("phase", ["training", "evaluating", "retraining"])
+def test_it_stops_at_once_when_asked_to(tmp_path: Path, phase: str) -> None:
     asked_at: list[float] = []
 
     def told(progress: Progress) -> None:
-        if progress.epoch >= 1 and not asked_at:
+        if progress.phase == phase and not asked_at:
             asked_at.append(time.monotonic())
 
     with pytest.raises(Stopped):
-        train(tmp_path, walks(), progress=told, should_stop=lambda: bool(asked_at))
+        train(
+            tmp_path,
+            walks(users=40),
+            progress=told,
+            should_stop=lambda: bool(asked_at),
+            retrain_on_all_users=True,
+        )
     assert time.monotonic() - asked_at[0] < 2.0
-    assert list((tmp_path / "workspace").rglob("training.ckpt"))
-    assert not list((tmp_path / "artifact0").iterdir())
+    assert not (tmp_path / "artifact0" / "model.json").exists()
 
 
-@pytest.mark.usefixtures("few_epochs")
-def test_users_outside_the_percentiles_teach_nothing_and_are_served(tmp_path: Path) -> None:
-    sequences = {f"u{n}": [(f"i{(n + step) % 9}", 60 * step) for step in range(20)] for n in range(40)}
-    sequences["robot"] = [("spam", second) for second in range(300)]
-    data = histories_of(sequences, excluded=("robot",))
-    _, artifact = train(tmp_path, data)
-    scorer = Scorer.load(artifact)
-    assert len(scorer.history("robot")) == 300
-    spam = scorer.item_ids.index("spam")
-    scores = scorer.scores(scorer.history("u1"), 2000.0)
-    assert scores.argmin() == spam
-    assert scores[spam] < 0.01
+def test_it_stops_before_it_has_begun(tmp_path: Path) -> None:
+    with pytest.raises(Stopped):
+        train(tmp_path, walks(), should_stop=lambda: True)
 
 
-@pytest.mark.usefixtures("few_epochs")
+def test_every_second_somebody_asks_whether_to_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large catalogue, whose steps are slow."""
+    planned(monkeypatch, epochs=1)
+    asked_at = [time.process_time()]
+
+    def should_stop() -> bool:
+        asked_at.append(time.process_time())
+        return False
+
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(0, 15_000, (110, 12)).tolist()
+    data = took([[(item, 10 * t) for t, item in enumerate(of_user)] for of_user in drawn], 15_000)
+    train(tmp_path, data, should_stop=should_stop)
+    assert np.diff(asked_at).max() < 1.0
+
+
+# When it ends
+
+
+def learner_of(histories: Histories, **options: Any) -> tuple[Learner, Split]:
+    split = Split.of(histories, 0)
+    events = int(histories.lengths[split.train].sum())
+    return Learner(training_data(histories), HRNN, settings(), Options(threads=1, **options), events), split
+
+
+def test_it_takes_the_weights_of_the_best_epoch_and_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is nothing to learn but the training users by heart: the validation users are foretold worse and worse."""
+    planned(monkeypatch, epochs=40, streams=16, bptt=8, learning_rate=0.02)
+    learner, split = learner_of(noise(), logger="csv")
+    assert len(split.validation) >= 5
+    epochs = learner.fit(split.train, split.validation, tmp_path / "training.ckpt", tmp_path / "logs")
+    with (tmp_path / "logs" / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    gains = [float(row["validation_gain"]) for row in rows]
+    assert epochs == 1 + int(np.argmax(gains))
+    assert epochs < len(gains) < 40
+    losses = [float(row["training_loss"]) for row in rows]
+    assert losses[-1] < losses[0]
+    gain = next_item_gain(learner.network.folded(), learner.streams, split.validation, learner.plan.bptt, lambda: None)
+    assert gain == pytest.approx(gains[epochs - 1], abs=1e-6)
+    assert gain > gains[-1]
+
+
+def test_validation_leaves_the_training_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dropout goes on after it."""
+    planned(monkeypatch, epochs=2, streams=16, bptt=8)
+    modes: list[bool] = []
+    training_step = Fitting.training_step
+
+    def step(fitting: Fitting, *args: Any) -> Any:
+        modes.append(fitting.network.training)
+        return training_step(fitting, *args)
+
+    monkeypatch.setattr(Fitting, "training_step", step)
+    learner, split = learner_of(walks(users=120, events=8))
+    learner.fit(split.train, split.validation, tmp_path / "training.ckpt")
+    assert len(modes) > 2
+    assert all(modes)
+
+
+def test_without_validation_users_all_epochs_are_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    planned(monkeypatch, epochs=6)
+    result, _ = train(tmp_path, noise(users=30))
+    assert result.epochs == 6
+
+
+@pytest.mark.usefixtures("short")
+def test_retraining_on_all_users_can_be_left_out_and_changes_no_metric(tmp_path: Path) -> None:
+    data = walks(users=60, events=8)
+    told: list[Progress] = []
+    without, kept = train(tmp_path / "without", data, progress=told.append)
+    retrained, more = train(tmp_path / "with", data, retrain_on_all_users=True)
+    assert "retraining" not in {p.phase for p in told}
+    assert without.metrics == retrained.metrics
+    assert retrained.epochs == without.epochs + RETRAINING_EPOCHS
+    assert not torch.equal(weights(kept)["item.weight"], weights(more)["item.weight"])
+
+
+@pytest.mark.usefixtures("short")
+def test_a_csv_log_stands_in_the_artifact_where_it_is_wanted(tmp_path: Path) -> None:
+    _, artifact = train(tmp_path, walks(users=30, events=8), logger="csv")
+    with (artifact / "logs" / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 3
+    assert all(float(row["training_loss"]) > 0 for row in rows)
+    assert "logs/metrics.csv" in orjson.loads((artifact / "model.json").read_bytes())["files"]
+    assert Scorer.load(artifact).item_ids
+    _, quiet = train(tmp_path / "quiet", walks(users=30, events=8))
+    assert not (quiet / "logs").exists()
+
+
+@pytest.mark.usefixtures("short")
+def test_the_network_is_compiled_where_it_is_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[torch.nn.Module] = []
+
+    def compile_(module: torch.nn.Module, **_: Any) -> torch.nn.Module:
+        compiled.append(module)
+        return module
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    train(tmp_path / "plain", walks(users=30, events=8))
+    assert not compiled
+    train(tmp_path / "compiled", walks(users=30, events=8), compile=True)
+    assert len(compiled) == 1
+
+
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize("cell", CELLS)
+def test_it_trains_in_half_precision(tmp_path: Path, cell: str) -> None:
+    result, artifact = train(tmp_path, walks(users=60, events=8), precision="bf16-mixed", cell=cell)
+    assert all(math.isfinite(value) for value in result.metrics.values())
+    assert {tensor.dtype for tensor in weights(artifact).values()} == {torch.float32}
+    assert all(tensor.isfinite().all() for tensor in weights(artifact).values())
+
+
 @pytest.mark.parametrize("bptt", ["2", "7", "40"])
-def test_any_bptt_trains(tmp_path: Path, bptt: str) -> None:
-    result, _ = train(tmp_path, walks(users=30, events=5), settings={"bptt": bptt})
-    assert result.epochs == 3
+def test_any_bptt_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bptt: str) -> None:
+    planned(monkeypatch, epochs=2)
+    result, _ = train(tmp_path, walks(users=30, events=5), parameters={"bptt": bptt})
+    assert result.epochs == 2
 
 
-def test_the_plan_follows_the_size_of_the_data_and_bptt_does_not_change_the_step() -> None:
-    plans = [Plan.of(SETTINGS, events) for events in (1_000, 100_000, 1_000_000, 25_000_000)]
-    assert [plan.epochs for plan in plans] == sorted((plan.epochs for plan in plans), reverse=True)
-    assert [plan.streams for plan in plans] == sorted(plan.streams for plan in plans)
-    short = Plan.of(SETTINGS | {"bptt": "2"}, 100_000)
-    assert short.streams * short.bptt == plans[1].streams * plans[1].bptt == 512
-
-
-def test_a_wider_network_learns_slower() -> None:
-    narrow, wide = (Plan.of(SETTINGS | {"hidden_dimension": hidden}, 100_000) for hidden in ("43", "172"))
-    assert narrow.learning_rate == training.LEARNING_RATE
-    assert wide.learning_rate == pytest.approx(narrow.learning_rate / 4)
+# What counts, and whom
 
 
 def test_with_recency_mask_newer_events_count_more() -> None:
     data = walks()
-    weights = event_weights(data, recency_mask=True)
+    of = event_weights(data, recency_mask=True)
     order = np.argsort(data.timestamps, kind="stable")
-    assert (np.diff(weights[order]) >= 0).all()
-    assert weights.max() / weights.min() == pytest.approx(training.RECENT, rel=0.01)
-    assert weights.mean() == pytest.approx(1.0, abs=1e-5)
+    assert (np.diff(of[order]) >= 0).all()
+    assert of[order][-1] > 1.5 * of[order][0]
+    assert of.mean() == pytest.approx(1.0, abs=1e-5)
     assert (event_weights(data, recency_mask=False) == 1.0).all()
+
+
+def test_a_long_pause_in_the_data_changes_no_weight() -> None:
+    data = walks()
+    middle = np.median(data.timestamps)
+    later = replace(data, timestamps=data.timestamps + 900 * DAY * (data.timestamps > middle))
+    np.testing.assert_allclose(
+        event_weights(later, recency_mask=True), event_weights(data, recency_mask=True), atol=0.02
+    )
+
+
+def test_users_outside_the_percentiles_do_not_count() -> None:
+    data = replace(walks(), in_training=np.arange(60) % 4 > 0)
+    for recency_mask in (True, False):
+        of = event_weights(data, recency_mask=recency_mask).reshape(60, -1)
+        assert (of[::4] == 0).all()
+        assert (of[1] > 0).all()
+        assert of[of > 0].mean() == pytest.approx(1.0, abs=1e-5)
 
 
 def test_one_moment_for_all_events_is_no_reason_to_fail() -> None:
@@ -258,21 +478,138 @@ def test_one_moment_for_all_events_is_no_reason_to_fail() -> None:
     assert event_weights(data, recency_mask=True).tolist() == [1.0, 1.0, 1.0]
 
 
-def test_at_least_one_core_is_granted() -> None:
-    assert granted_cores() >= 1
+def test_where_tastes_drift_recency_mask_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everyone takes an item and then what goes with it; what goes with it changed a little after half of the time."""
+    planned(monkeypatch, epochs=8, streams=16, bptt=8)
+    rng = np.random.default_rng(0)
+    items, before, after = 20, rng.permutation(20), rng.permutation(20)
+    sequences = []
+    for day in np.sort(rng.uniform(0, 1, 700)):
+        at, item = int(day * 400 * DAY), int(rng.integers(items))
+        sequences.append([(item, at), (int((before if day < 0.55 else after)[item]), at + 60)])
+    shares = {}
+    for mask in ("true", "false"):
+        _, artifact = train(tmp_path / mask, took(sequences, items), parameters={"recency_mask": mask})
+        scorer = Scorer.load(artifact)
+        asked = [scorer.scores("nobody", [Past(scorer.item_ids[item], 0.0)], 60.0, {}) for item in range(items)]
+        newer = [scores[after[item]] > scores[before[item]] for item, scores in enumerate(asked)]
+        shares[mask] = float(np.mean([one for item, one in enumerate(newer) if before[item] != after[item]]))
+    assert shares["true"] > shares["false"] + 0.2, shares
 
 
-def test_a_hundred_thousand_interactions_beat_popularity_by_far(tmp_path: Path, films: Path) -> None:
-    duckdb.read_csv(str(films / "interactions.csv"), all_varchar=True).write_parquet(str(tmp_path / "rows.parquet"))
-    defaults = RECIPES["aws-hrnn"].settings(None)
-    data = histories.load(
-        [tmp_path / "rows.parquet"],
-        event_type=None,
-        event_value_threshold=None,
-        min_percentile=0.0,
-        max_percentile=float(defaults["max_user_history_length_percentile"]),
-        memory_mb=512,
+def test_a_robot_is_dropped_by_the_longest_percentile_and_still_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned(monkeypatch, epochs=4)
+    sequences = {f"u{n:03}": [(f"i{(n + step) % 9}", 60 * step) for step in range(20)] for n in range(120)}
+    sequences["robot"] = [("spam", second) for second in range(3000)]
+    histories = histories_of(sequences)
+    robot = histories.user_ids.index("robot")
+    inside = trained_on(histories.lengths, min_percentile=0.0, max_percentile=0.99, event_type=None)
+    assert np.flatnonzero(~inside).tolist() == [robot]
+    for seed in range(20):
+        split = Split.of(replace(histories, in_training=inside), seed)
+        assert robot not in [*split.train, *split.validation, *split.test]
+    _, artifact = train(tmp_path, replace(histories, in_training=inside), retrain_on_all_users=True)
+    scorer = Scorer.load(artifact)
+    assert len(scorer.history("robot")) == 3000
+    spam = scorer.item_ids.index("spam")
+    scores = scorer.scores("u001", scorer.history("u001"), 2000.0, {})
+    assert scores.argmin() == spam
+    assert scores[spam] < 0.01
+    assert scorer.scores("nobody", [], 0.0, {})[spam] == 0.0
+
+
+# Bad input
+
+
+def one_user_with_two() -> Histories:
+    sequences = {f"u{n:03}": [(f"i{n % 7}", n)] for n in range(60)}
+    return histories_of(sequences | {"a": [("i1", 1), ("i2", 2)], "b": [("i2", 1), ("i3", 2)]})
+
+
+def at(timestamps: Callable[[int, int], int]) -> Histories:
+    return histories_of(
+        {f"u{n}": [(f"i{(n + step) % 9}", timestamps(n, step)) for step in range(8)] for n in range(30)}
     )
-    result, _ = train(tmp_path, data, settings=defaults)
-    assert result.metrics[NDCG] > 3.0 * result.baseline[NDCG]
-    assert result.metrics["mean_reciprocal_rank_at_25"] > 3.0 * result.baseline["mean_reciprocal_rank_at_25"]
+
+
+BAD: dict[str, Callable[[], Histories]] = {
+    "one event for nearly everyone": one_user_with_two,
+    "all at one timestamp": lambda: at(lambda n, step: 1_600_000_000),
+    "in the future": lambda: at(lambda n, step: 4_000_000_000 + 3600 * step),
+    "in milliseconds": lambda: at(lambda n, step: 1_600_000_000_000 + 3_600_000 * step),
+    "seconds and milliseconds mixed": lambda: at(lambda n, step: 1_600_000_000 * (1000 if step > 4 else 1)),
+    "before the epoch": lambda: at(lambda n, step: -1_000_000 + step),
+    "one item only": lambda: histories_of({f"u{n}": [("x", step) for step in range(6)] for n in range(30)}),
+    "ten of a hundred thousand items": lambda: replace(
+        at(lambda n, step: step), item_ids=[f"i{number:06}" for number in range(100_000)]
+    ),
+}
+
+
+@pytest.mark.parametrize("histories", BAD.values(), ids=BAD.keys())
+def test_bad_input_is_trained_on(histories: Callable[[], Histories], tmp_path: Path, monkeypatch: Any) -> None:
+    planned(monkeypatch, epochs=2)
+    told: list[Progress] = []
+    data = histories()
+    result, artifact = train(tmp_path, data, progress=told.append, retrain_on_all_users=True)
+    assert all(math.isfinite(value) for value in result.metrics.values())
+    assert all(p.loss is None or math.isfinite(p.loss) for p in told)
+    assert told[-1].loss is not None
+    assert all(tensor.isfinite().all() for tensor in weights(artifact).values())
+    scorer = Scorer.load(artifact)
+    user = data.user_ids[0]
+    assert np.isfinite(scorer.scores(user, scorer.history(user), 1_600_000_000.0, {})).all()
+
+
+def test_one_event_for_everyone_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TooLittleData, match="Fewer than 2 users"):
+        train(tmp_path, histories_of({f"u{n}": [("x", n)] for n in range(50)}))
+
+
+def test_a_history_of_a_hundred_thousand_events_is_trained_on_in_bounded_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned(monkeypatch, epochs=1)
+    rng = np.random.default_rng(0)
+    walk = (np.cumsum(rng.integers(1, 3, 100_000)) % 40).tolist()
+    sequences = [[(item, 60 * step) for step, item in enumerate(walk)]]
+    sequences += [[((n + step) % 40, 60 * step) for step in range(10)] for n in range(30)]
+    began = time.process_time()
+    result, artifact = train(tmp_path, took(sequences, 40))
+    assert time.process_time() - began < 30.0
+    assert all(math.isfinite(value) for value in result.metrics.values())
+    scorer = Scorer.load(artifact)
+    history = scorer.history("u0000")
+    began = time.process_time()
+    scores = scorer.scores("u0000", history, history[-1].timestamp + 60, {})
+    assert time.process_time() - began < 2.0
+    assert np.isfinite(scores).all()
+
+
+# The whole of it
+
+
+def prepared(folder: Path, films: Path) -> TrainingData:
+    """MovieLens 100k, or the demo's films."""
+    duckdb.read_csv(str(films / "interactions.csv"), all_varchar=True).write_parquet(str(folder / "rows.parquet"))
+    names = ("USER_ID", "ITEM_ID", "TIMESTAMP")
+    schema = {
+        "type": "record",
+        "name": "Interactions",
+        "namespace": "com.amazonaws.personalize.schema",
+        "fields": [{"name": name, "type": "long" if name == "TIMESTAMP" else "string"} for name in names],
+        "version": "1.0",
+    }
+    interactions = Table(files=[folder / "rows.parquet"], schema=orjson.dumps(schema).decode())
+    return preparing.prepare(folder / "data", Sources(interactions=interactions, max_percentile=0.99), memory_mb=512)
+
+
+def test_a_hundred_thousand_interactions_beat_popularity_by_far(
+    tmp_path: Path, films: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned(monkeypatch, epochs=3)
+    result, _ = train(tmp_path, prepared(tmp_path, films))
+    assert result.metrics[NDCG] > 2.0 * result.baseline[NDCG]
+    assert result.metrics[MRR] > 2.0 * result.baseline[MRR]

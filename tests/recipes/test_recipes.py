@@ -29,6 +29,43 @@ def test_it_works() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("name", "hidden_dimension", "transformation", "more"),
+    [
+        ("aws-hrnn-metadata", "43", "featurize_metadata", {}),
+        (
+            "aws-hrnn-coldstart",
+            "149",
+            "featurize_coldstart",
+            {
+                "cold_start_max_interactions": "15",
+                "cold_start_max_duration": "5.0",
+                "cold_start_relative_from": "latestItem",
+            },
+        ),
+    ],
+)
+def test_its_siblings_are_declared_as_aws_does(
+    name: str, hidden_dimension: str, transformation: str, more: dict[str, str]
+) -> None:
+    recipe = RECIPES[name]
+    assert recipe.algorithm_arn == f"arn:aws:personalize:::algorithm/{name}"
+    assert recipe.feature_transformation_arn == f"arn:aws:personalize:::feature-transformation/{transformation}"
+    assert recipe.recipe_type == "USER_PERSONALIZATION"
+    assert recipe.settings(None) == {**HRNN.settings(None), "hidden_dimension": hidden_dimension, **more}
+    assert recipe.default_ranges == HRNN.default_ranges
+    assert recipe.default_parameters.keys() - HRNN.default_parameters.keys() == more.keys()
+
+
+def test_only_the_siblings_learn_from_metadata_and_only_coldstart_knows_cold_items() -> None:
+    flags = {recipe.name: (recipe.metadata, recipe.cold_items) for recipe in RECIPES.values()}
+    assert flags == {
+        "aws-hrnn": (False, False),
+        "aws-hrnn-coldstart": (True, True),
+        "aws-hrnn-metadata": (True, False),
+    }
+
+
 def test_a_recipe_is_found_by_its_arn_in_any_partition() -> None:
     assert recipes.by_arn("arn:aws:personalize:::recipe/aws-hrnn") is HRNN
     assert recipes.by_arn("arn:aws-cn:personalize:::recipe/aws-hrnn") is HRNN
@@ -108,6 +145,34 @@ def test_refused_values(values: dict[str, str], message: str) -> None:
         HRNN.settings({"algorithmHyperParameters": values})
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"cold_start_max_interactions": "0"}, "cold_start_max_interactions must be above 0; it is 0"),
+        ({"cold_start_max_interactions": "1.5"}, "must be of type integer"),
+        ({"cold_start_max_interactions": "9" * 400}, "must be of type integer"),
+        ({"cold_start_max_duration": "-1"}, "cold_start_max_duration must be above 0"),
+        ({"cold_start_max_duration": "inf"}, "cold_start_max_duration must be above 0"),
+        ({"cold_start_max_duration": "nan"}, "cold_start_max_duration must be above 0"),
+        ({"cold_start_relative_from": "latestitem"}, "must be one of currentTime, latestItem; it is 'latestitem'"),
+    ],
+)
+def test_refused_values_of_coldstart(values: dict[str, str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        RECIPES["aws-hrnn-coldstart"].settings({"featureTransformationParameters": values})
+
+
+def test_values_of_coldstart_in_either_map() -> None:
+    values = {
+        "cold_start_max_interactions": "1000000",
+        "cold_start_max_duration": "0.25",
+        "cold_start_relative_from": "currentTime",
+    }
+    for map_name in ("algorithmHyperParameters", "featureTransformationParameters"):
+        settings = RECIPES["aws-hrnn-coldstart"].settings({map_name: values})
+        assert values.items() <= settings.items()
+
+
 def ranges(**lists: list[dict[str, Any]]) -> dict[str, Any]:
     return {"hpoConfig": {"algorithmHyperParameterRanges": lists}}
 
@@ -157,3 +222,10 @@ def test_ranges_to_tune_in_change_no_value() -> None:
 def test_refused_ranges(wanted: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         HRNN.settings(wanted)
+
+
+@pytest.mark.parametrize("list_name", ["integerHyperParameterRanges", "categoricalHyperParameterRanges"])
+def test_what_is_no_number_and_no_category_has_no_range(list_name: str) -> None:
+    wanted = ranges(**{list_name: [{"name": "cold_start_relative_from", "values": ["currentTime"]}]})
+    with pytest.raises(ValueError, match="cold_start_relative_from is not tunable"):
+        RECIPES["aws-hrnn-coldstart"].settings(wanted)

@@ -153,8 +153,13 @@ class Fitting(lightning.LightningModule):
         self.losses.append(loss.detach())
         return loss
 
-    def on_train_epoch_end(self) -> None:
+    def end_epoch(self) -> None:
+        """To be called before a checkpoint at the end of an epoch, which goes on with the next."""
         self._batch = 0
+
+    def configure_gradient_clipping(self, *_: Any, **__: Any) -> None:
+        # Lightning refuses to clip for a fused optimiser under bf16, where nothing is scaled.
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["fitting"] = {
@@ -246,13 +251,23 @@ class AtEachBatch(lightning.Callback):
             self._watch.loss = pl_module.mean_loss() or self._watch.loss
             self._watch.say(self._phase, done)
 
-    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
-        if time.monotonic() - self._kept_at >= self._every_seconds:
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,  # noqa: ARG002 -- Lightning passes these
+        outputs: Any,  # noqa: ARG002
+        batch: Any,  # noqa: ARG002
+        batch_idx: int,
+    ) -> None:
+        # After its last batch an epoch is validated before it is kept.
+        due = time.monotonic() - self._kept_at >= self._every_seconds
+        if due and batch_idx + 1 < trainer.num_training_batches:
             self._keep(trainer)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         assert isinstance(pl_module, Fitting)  # noqa: S101
         self._watch.loss = pl_module.mean_loss()
+        pl_module.end_epoch()
         epoch = trainer.current_epoch + 1
         if self._validate is not None:
             gain = self._validate()
@@ -291,7 +306,7 @@ def fit(fitting: Fitting, each_batch: AtEachBatch, checkpoint: Path, options: Op
         devices=1,
         precision=precision(options),
         max_epochs=fitting.epochs,
-        gradient_clip_val=1.0,
+        log_every_n_steps=1,
         reload_dataloaders_every_n_epochs=1,
         callbacks=[each_batch],
         default_root_dir=checkpoint.parent,

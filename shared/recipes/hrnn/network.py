@@ -453,8 +453,8 @@ class SoftmaxLoss(torch.autograd.Function):
     The logits never exist as a whole: of each piece's softmax p the gradient (p - onehot) goes into dq and dv at
     once (as in Wijmans et al., Cut Your Losses in Large-Vocabulary Language Models, 2024). That halves the
     time of torch's cross_entropy here. The last column of q is 1 and that of v the bias. ``fast`` multiplies the
-    gradient, two thirds of the work, in bfloat16: the loss stays exact, and its gradient's rounding is far below
-    the noise of a step.
+    gradient, two thirds of the work, in bfloat16, on a GPU the logits too, and sums in float32: what is rounded off is
+    far below the noise of a step.
     """
 
     @staticmethod
@@ -479,8 +479,9 @@ class SoftmaxLoss(torch.autograd.Function):
         size = max(1, min(N, at_once // C))
         edges = torch.arange(0, N + size, size, device=rows_S.device)
         ends = torch.searchsorted(rows_S, edges).tolist()
-        weighted_NH, low_CH = (q_NH * weights_N[:, None]).to(low), v_CH.to(low)
-        logits = q_NH.new_empty(size, C)
+        weighted_NH, low_NH, low_CH = (q_NH * weights_N[:, None]).to(low), q_NH.to(low), v_CH.to(low)
+        on_gpu = fast and device == "cuda"
+        logits = q_NH.new_empty(0 if on_gpu else size, C)
         losses_N, dq_NH = torch.empty_like(repeat_N), q_NH.new_empty(q_NH.shape, dtype=low)
         dv_CH, drepeat_N = torch.zeros_like(v_CH), torch.zeros_like(repeat_N)
         dtable_P = None if table_P is None else torch.zeros_like(table_P)
@@ -488,7 +489,10 @@ class SoftmaxLoss(torch.autograd.Function):
             for begin, (first, last) in zip(range(0, N, size), pairwise(ends), strict=True):
                 n, s = slice(begin, begin + size), slice(first, last)
                 targets, rows = targets_N[n, None], rows_S[s]
-                p = torch.mm(q_NH[n], v_CH.T, out=logits[: len(targets)])
+                if on_gpu:
+                    p = torch.mm(low_NH[n], low_CH.T, out_dtype=exact)
+                else:
+                    p = torch.mm(q_NH[n], v_CH.T, out=logits[: len(targets)])
                 pair_S = (rows - begin).mul_(C).add_(places_S[s])
                 repeat_S = repeat_N.index_select(0, rows)
                 if table_P is not None and codes_S is not None:
@@ -508,7 +512,8 @@ class SoftmaxLoss(torch.autograd.Function):
                 if low is exact:
                     dv_CH.addmm_(low_p.T, weighted_NH[n])
                 else:
-                    dv_CH += torch.mm(low_p.T, weighted_NH[n])
+                    of_piece = low_p.T, weighted_NH[n]
+                    dv_CH += torch.mm(*of_piece, out_dtype=exact) if on_gpu else torch.mm(*of_piece)
         ctx.save_for_backward(dq_NH.to(exact).mul_(weights_N[:, None]), dv_CH, drepeat_N, dtable_P)
         return -torch.dot(losses_N.clamp_(min=1e-37).log_(), weights_N)
 

@@ -19,7 +19,7 @@ RETRAINING_RATE = 1 / 3
 MULTIPLY_ADDS_A_THREAD = 2**26
 """A step with fewer is done sooner by one thread than by two that wait for each other."""
 
-FULL_SOFTMAX_ITEMS = 16_384
+FULL_SOFTMAX_ITEMS = 10_000
 """Catalogues up to this size are learnt over all items in each step, larger ones over a sample."""
 
 NEGATIVES = 4096

@@ -37,16 +37,19 @@ def history_logits(
     """
     form = network.form
     pairs = history_pairs(form, items_T, timestamps_T, types_T, now)
-    read = EVENTS_READ - 1
-    before = torch.diff(timestamps_T, prepend=timestamps_T[:1])[-read:]
-    items = torch.cat([items_T.new_tensor([form.items]), items_T[-read:]])[:, None]
+    before = torch.diff(timestamps_T, prepend=timestamps_T[:1])
+    # START, and the events; of a long history the newest alone.
+    items, before, types = (
+        torch.cat([array.new_tensor([first]), array])[-EVENTS_READ:, None]
+        for array, first in ((items_T, form.items), (before, 0), (types_T, 0))
+    )
     begins = torch.zeros_like(items, dtype=torch.bool)
     begins[0] = True
     events = Events(
         items=items,
-        before=torch.cat([before.new_zeros(1), before])[:, None],
+        before=before,
         begins=begins,
-        types=torch.cat([types_T.new_zeros(1), types_T[-read:]])[:, None] if form.event_types else None,
+        types=types if form.event_types else None,
         users=user and user.of(torch.zeros(len(items), dtype=torch.long)),
     )
     x_TBH, _ = network(events, network.start(1))

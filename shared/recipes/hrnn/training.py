@@ -167,7 +167,7 @@ def train(
     watch = Watch(progress, should_stop, planned + more)
     watch.say("training", 0)
     learner = Learner(data, recipe, parameters, options, events, watch, seed)
-    checkpoints = workspace / fingerprint(histories, recipe, parameters, options, seed)
+    checkpoints = workspace / fingerprint(data, recipe, parameters, options, seed)
     checkpoints.mkdir(parents=True, exist_ok=True)
 
     epochs = learner.fit(split.train, split.validation, checkpoints / "training.ckpt", artifact / "logs")
@@ -225,13 +225,15 @@ def event_weights(histories: Histories, *, recency_mask: bool) -> npt.NDArray[np
     return weights_E
 
 
-def fingerprint(
-    histories: Histories, recipe: Recipe, parameters: Mapping[str, str], options: Options, seed: int
-) -> str:
+def fingerprint(data: TrainingData, recipe: Recipe, parameters: Mapping[str, str], options: Options, seed: int) -> str:
     """Names a run by its input: a checkpoint of other data or other parameters is never taken up."""
+    histories = data.histories
     said = (recipe.name, sorted(parameters.items()), options.cell, seed, artifacts.FORMAT)
     digest = hashlib.sha256(repr(said).encode())
     digest.update("\0".join(histories.item_ids).encode())
-    for array in (histories.offsets, histories.items, histories.timestamps):
-        digest.update(array.data)
+    arrays = [getattr(histories, name) for name in ("offsets", "items", "timestamps", "event_types", "in_training")]
+    for features in (data.items, data.users, data.contexts):
+        arrays += [] if features is None else [features.offsets, features.values, features.weights]
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()[:16]

@@ -1,0 +1,168 @@
+"""Networks whose every weight acts, events to read, and a plain fit by Adam to made-up histories.
+
+No training of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shared.data.histories import Histories
+from shared.data.training_data import TrainingData
+from shared.recipes.hrnn.network import SESSION_SECONDS, Bags, Events, Form, Network, Pairs
+from shared.recipes.hrnn.streams import REMEMBERED, Streams, bags
+from tests.recipes.synthetic import histories_of
+
+CELLS = ("linear", "gru")
+
+PLAIN = Form(items=40, hidden=32)
+RICH = Form(
+    items=40,
+    hidden=32,
+    event_types=3,
+    repeats=True,
+    item_features=5,
+    user_features=4,
+    context_features=6,
+)
+
+
+def shaken(form: Form = PLAIN, *, by: float = 0.2, dropout: float = 0.0) -> Network:
+    """A network whose every weight acts (many start at zero), in the mode of training."""
+    torch.manual_seed(0)
+    network = Network(form, dropout)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(by * torch.randn_like(parameter))
+    if form.item_features:
+        network.know(some_bags(form.items, form.item_features), torch.arange(form.items) % 7 == 0, 0.0)
+    return network
+
+
+def some_bags(rows: int, size: int, seed: int = 0) -> Bags:
+    """None to three features a row."""
+    drawn = torch.Generator().manual_seed(seed)
+    offsets = torch.cat([torch.zeros(1, dtype=torch.long), torch.randint(0, 4, (rows,), generator=drawn).cumsum(0)])
+    length = int(offsets[-1])
+    return Bags(offsets, torch.randint(0, size, (length,), generator=drawn), torch.rand(length, generator=drawn) + 0.1)
+
+
+def some_events(form: Form = PLAIN, steps: int = 24, streams: int = 5) -> Events:
+    """Several users and sessions in each stream."""
+    torch.manual_seed(1)
+    begins = torch.rand(steps, streams) < 0.15
+    begins[0] = True
+    before = torch.randint(0, 3 * SESSION_SECONDS, (steps, streams)).masked_fill(begins, 0)
+    items = torch.randint(0, form.items, (steps, streams)).masked_fill(begins, form.items)
+    types = torch.randint(0, form.event_types + 1, (steps, streams))
+    return Events(
+        items=items,
+        before=before,
+        begins=begins,
+        types=types if form.event_types else None,
+        users=some_bags(steps * streams, form.user_features) if form.user_features else None,
+    )
+
+
+def some_of(events: Events, steps: slice) -> Events:
+    """These steps alone."""
+    rows = torch.arange(events.items.numel()).view_as(events.items)[steps].flatten()
+    return Events(
+        items=events.items[steps],
+        before=events.before[steps],
+        begins=events.begins[steps],
+        types=None if events.types is None else events.types[steps],
+        users=None if events.users is None else events.users.of(rows),
+    )
+
+
+def some_pairs(form: Form, queries: int, of_each: int = 3) -> Pairs:
+    """So many different items in the history of each query but the first, which has none."""
+    drawn = torch.Generator().manual_seed(3)
+    rows = torch.arange(1, queries).repeat_interleave(of_each)
+    items = torch.cat([torch.randperm(form.items, generator=drawn)[:of_each] for _ in range(1, queries)])
+    size = int(np.prod(form.ages))
+    return Pairs(rows, items, torch.randint(0, size, (len(rows),), generator=drawn) if form.repeats else None)
+
+
+def took(
+    sequences: Sequence[Sequence[tuple[int, int]]], items: int, types: Sequence[Sequence[int]] | None = None
+) -> Histories:
+    """Histories of users in the order given, of (number of an item, timestamp); an event's type counts from 0."""
+    named = {f"u{user:04}": [(f"i{item:04}", at) for item, at in events] for user, events in enumerate(sequences)}
+    histories = histories_of(named, unseen=tuple(f"i{item:04}" for item in range(items)))
+    if types is None:
+        return histories
+    flat = np.array([type_ for of_user in types for type_ in of_user], np.int16)
+    return replace(histories, event_types=flat, event_type_names=[f"type{n}" for n in range(int(flat.max()) + 1)])
+
+
+def fresh(data: TrainingData, streams: Streams, cell: str = "linear", hidden: int = 32) -> Network:
+    """A network of the form that these streams ask for."""
+    torch.manual_seed(0)
+    form = Form(
+        items=len(data.histories.item_ids),
+        hidden=hidden,
+        cell=cell,  # type: ignore[arg-type]
+        event_types=streams.event_types,
+        repeats=streams.repeats,
+        item_features=data.items.size if data.items else 0,
+        user_features=data.users.size if data.users else 0,
+        context_features=data.contexts.size if data.contexts else 0,
+    )
+    network = Network(form, dropout=0.0)
+    described = bags(data.items)
+    if described is not None:
+        counts = np.bincount(data.histories.items, minlength=form.items)
+        network.know(described, torch.from_numpy(counts == 0), 0.1)
+    return network
+
+
+class Learnt(NamedTuple):
+    network: Network
+    """In the mode of evaluation."""
+    streams: Streams
+    loss_TB: Tensor
+    """Of every event of the users left out."""
+    q_NH: Tensor
+    """Of these events."""
+
+
+def learnt(data: TrainingData, cell: str = "linear", *, steps: int = 60, first: int = 0) -> Learnt:
+    """Fits a network to users, 48 in a step, and looks at the last 16, who were left out.
+
+    All have histories of one length, whose events count as targets from ``first`` on. What must not be learnt by
+    heart needs 48 new users a step.
+    """
+    histories = data.histories
+    users, length = len(histories.user_ids), int(histories.lengths[0])
+    assert (histories.lengths == length).all()
+    streams = Streams(data, np.ones(len(histories.items), np.float32))
+    network = fresh(data, streams, cell)
+    events_UT = torch.arange(users * length).view(users, length)
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.02)
+    for step in range(steps):
+        events_TB = events_UT[(48 * step + torch.arange(min(48, users - 16))) % (users - 16)].T
+        weights_N = (torch.arange(length) >= first).float().repeat_interleave(events_TB.shape[1])
+        x_TBH, _ = network(streams.read(events_TB), network.start(events_TB.shape[1]))
+        asked = streams.queries(events_TB.flatten(), REMEMBERED)
+        q_NH = network.query(x_TBH.flatten(0, 1), asked.after, asked.contexts)
+        loss = network.loss(q_NH, asked.pairs, streams.items_E[events_TB.flatten()].long(), weights_N)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    network.eval()
+    others_TB = events_UT[-16:].T
+    with torch.no_grad():
+        x_TBH, _ = network(streams.read(others_TB), network.start(16))
+        asked = streams.queries(others_TB.flatten())
+        q_NH = network.query(x_TBH.flatten(0, 1), asked.after, asked.contexts)
+        log_p_NI = network.logits(q_NH, asked.pairs).log_softmax(-1)
+        loss_N = -log_p_NI.gather(1, streams.items_E[others_TB.flatten(), None].long())
+    return Learnt(network, streams, loss_N.view_as(others_TB), q_NH)

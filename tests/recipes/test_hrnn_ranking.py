@@ -1,0 +1,214 @@
+"""Many users at once are recommended what each would be alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from shared.data.features import Features
+from shared.data.histories import Histories
+from shared.data.training_data import TrainingData
+from shared.recipes.hrnn import ranking
+from shared.recipes.hrnn.network import Bags, Form, Network
+from shared.recipes.hrnn.ranking import EVENTS_READ, best_items
+from shared.recipes.hrnn.scoring import bag, history_logits
+from shared.recipes.hrnn.streams import Streams, bags
+from tests.recipes.networks import CELLS, some_bags
+from tests.recipes.synthetic import histories_of, training_data
+
+ITEMS, HOUR = 60, 3600
+
+CLUBS = ({"club": "red"}, {"club": "blue|red"}, {})
+DEVICES = ({"device": "tv"}, {"device": "phone"}, {})
+
+
+def shoppers(lengths: list[int], items: int = ITEMS) -> Histories:
+    """Everyone takes few items again and again, with types; the user n has so many events, in sessions of about 20."""
+    rng = np.random.default_rng(0)
+    sequences = {}
+    for user, length in enumerate(lengths):
+        pauses = rng.choice([5, 50, 500, 50 * HOUR], length, p=[0.4, 0.4, 0.15, 0.05])
+        times = 1_000_000 + np.cumsum(pauses)
+        drawn = rng.integers(0, items, 20)[rng.integers(0, 20, length)]
+        sequences[f"u{user:03}"] = [(f"i{item:04}", int(at)) for item, at in zip(drawn, times, strict=True)]
+    histories = histories_of(sequences, unseen=tuple(f"i{item:04}" for item in range(items)))
+    types = rng.integers(-1, 2, len(histories.items)).astype(np.int16)
+    return replace(histories, event_types=types, event_type_names=["click", "buy"])
+
+
+def described(histories: Histories) -> TrainingData:
+    users, events = len(histories.user_ids), len(histories.items)
+    return training_data(
+        histories,
+        users=[CLUBS[user % 3] for user in range(users)],
+        contexts=[DEVICES[event % 3] for event in range(events)],
+    )
+
+
+def made(data: TrainingData, cell: str = "linear", item_features: int = 4) -> tuple[Network, Streams]:
+    """A network whose every weight acts; its gates remember some hundred events, as a fresh one's do."""
+    streams = Streams(data, np.ones(len(data.histories.items), np.float32))
+    form = Form(
+        items=len(data.histories.item_ids),
+        hidden=32,
+        cell=cell,  # type: ignore[arg-type]
+        event_types=streams.event_types,
+        repeats=streams.repeats,
+        item_features=item_features,
+        user_features=data.users.size if data.users else 0,
+        context_features=data.contexts.size if data.contexts else 0,
+    )
+    torch.manual_seed(0)
+    network = Network(form)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    if item_features:
+        network.know(some_bags(form.items, item_features), torch.arange(form.items) % 5 == 0, 0.3)
+    return network.folded(), streams
+
+
+def of_row(features: Features | None, row: int) -> Bags | None:
+    if features is None:
+        return None
+    begin, end = features.offsets[row : row + 2]
+    return bag(features.values[begin:end].tolist(), features.weights[begin:end].tolist())
+
+
+def alone(network: Network, data: TrainingData, event: int) -> Tensor:
+    """The logits of the user who is about to do this event, as a request computes them."""
+    histories = data.histories
+    user = int(np.searchsorted(histories.offsets, event, side="right")) - 1
+    past = slice(int(histories.offsets[user]), event)
+    return history_logits(
+        network,
+        torch.from_numpy(histories.items[past]).long(),
+        torch.from_numpy(histories.timestamps[past]).double(),
+        torch.from_numpy(histories.event_types[past]).long() + 1,
+        float(histories.timestamps[event]),
+        of_row(data.users, user),
+        of_row(data.contexts, event),
+    )
+
+
+def assert_each_is_as_alone(network: Network, streams: Streams, data: TrainingData, events: list[int]) -> None:
+    best = best_items(network, streams, np.array(events), 25)
+    assert best.shape == (len(events), 25)
+    for event, found in zip(events, best, strict=True):
+        logits = alone(network, data, event)
+        assert len(set(found.tolist())) == 25
+        torch.testing.assert_close(logits[found], logits.topk(25).values, rtol=0, atol=1e-5)
+
+
+def last_events(histories: Histories) -> list[int]:
+    return (histories.offsets[1:] - 1).tolist()
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_each_user_is_recommended_what_a_request_would_be(cell: str) -> None:
+    """With types, repeats, features of users and items, and contexts; histories of 0 to 300 events."""
+    data = described(shoppers([1, 2, 3, 7, 30, 128, 129, 300, 20, 21]))
+    network, streams = made(data, cell)
+    assert streams.repeats
+    assert streams.event_types == 2
+    middle = int(data.histories.offsets[7]) + 100
+    assert_each_is_as_alone(network, streams, data, [*last_events(data.histories), middle, middle + 150])
+
+
+def test_without_anything_but_items_and_times() -> None:
+    histories = shoppers([1, 5, 40, 200])
+    data = training_data(replace(histories, event_type_names=[]))
+    network, streams = made(data, item_features=0)
+    assert_each_is_as_alone(network, streams, data, last_events(histories))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_of_very_long_histories_both_read_the_same_events(cell: str) -> None:
+    lengths = [EVENTS_READ - 1, EVENTS_READ, EVENTS_READ + 1, EVENTS_READ + 2, EVENTS_READ + 500, 10]
+    data = described(shoppers(lengths))
+    network, streams = made(data, cell)
+    with torch.no_grad():
+        for layer in network.layers:  # what is read first, after no time at all, is written down and kept
+            layer.time.weight[:, : 2 * layer.width] = 12.0
+            layer.time.weight[0, : 2 * layer.width] = -2.0
+    assert_each_is_as_alone(network, streams, data, last_events(data.histories))
+
+
+def test_the_repeat_head_knows_the_whole_of_a_long_history() -> None:
+    first = [("rare", 0)]
+    histories = histories_of({"a": first + [(f"i{step % 7}", step) for step in range(1, EVENTS_READ + 100)]})
+    data = training_data(histories)
+    network, streams = made(data, item_features=0)
+    with torch.no_grad():
+        network.repeat.weight.zero_()
+        network.repeat.bias.fill_(-1000.0)
+    event = len(histories.items) - 1
+    assert best_items(network, streams, np.array([event]), 8)[0, 0] != histories.item_ids.index("rare")
+    logits = alone(network, data, event)
+    assert (logits < -500).all()  # all eight were taken
+
+
+def test_unseen_leaves_out_what_the_user_has_had() -> None:
+    histories = shoppers([1, 4, 30, 200])
+    data = training_data(histories)
+    network, streams = made(data, item_features=0)
+    events = np.array(last_events(histories))
+    for event, found in zip(events, best_items(network, streams, events, 20, unseen=True), strict=True):
+        user = np.searchsorted(histories.offsets, event, side="right") - 1
+        had = histories.items[histories.offsets[user] : event]
+        assert not np.isin(found, had).any()
+        logits = alone(network, data, int(event)).clone()
+        logits[had] = -torch.inf
+        torch.testing.assert_close(logits[found], logits.topk(20).values, rtol=0, atol=1e-5)
+
+
+def test_where_there_are_fewer_items_all_are_recommended() -> None:
+    data = training_data(shoppers([3, 9], items=7))
+    network, streams = made(data, item_features=0)
+    best = best_items(network, streams, np.array([2, 5]), 25)
+    assert [sorted(found) for found in best.tolist()] == [list(range(7))] * 2
+
+
+def test_nobody_is_recommended_nothing() -> None:
+    network, streams = made(training_data(shoppers([3, 9])), item_features=0)
+    assert best_items(network, streams, np.zeros(0, np.int64), 25).shape == (0, 25)
+
+
+def test_the_same_in_any_blocks_and_each_block_may_stop_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = training_data(shoppers([5] * 20))
+    network, streams = made(data, item_features=0)
+    events = np.random.default_rng(0).permutation(100)
+    whole = best_items(network, streams, events, 5)
+    monkeypatch.setattr(ranking, "LOGITS_AT_ONCE", 7 * ITEMS)
+    blocks: list[None] = []
+    np.testing.assert_array_equal(best_items(network, streams, events, 5, lambda: blocks.append(None)), whole)
+    assert len(blocks) >= 100 // 7
+
+    def stop() -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        best_items(network, streams, events, 5, stop)
+
+
+def test_a_catalogue_too_large_for_many_at_once_is_ranked_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = training_data(shoppers([5, 6]))
+    network, streams = made(data, item_features=0)
+    whole = best_items(network, streams, np.array([3, 8]), 5)
+    monkeypatch.setattr(ranking, "LOGITS_AT_ONCE", ITEMS // 2)
+    np.testing.assert_array_equal(best_items(network, streams, np.array([3, 8]), 5), whole)
+
+
+def test_bags_of_rows_are_what_training_reads() -> None:
+    data = described(shoppers([4, 4, 4]))
+    assert data.users is not None
+    whole = bags(data.users)
+    assert whole is not None
+    for user in range(3):
+        one, other = of_row(data.users, user), whole.of(torch.tensor([user]))
+        assert one is not None
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
