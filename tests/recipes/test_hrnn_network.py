@@ -339,6 +339,22 @@ def test_the_loss_in_half_precision_is_near(monkeypatch: pytest.MonkeyPatch, for
         assert (ours - theirs).norm() <= 0.05 * theirs.norm()
 
 
+@pytest.mark.parametrize("form", [PLAIN, RICH], ids=named)
+def test_the_fast_gradient_is_near_and_the_loss_the_same(monkeypatch: pytest.MonkeyPatch, form: Form) -> None:
+    monkeypatch.setattr(network, "CACHE", 3 * I)
+    net = shaken(form)
+    q, pairs, targets, weights = asked(form)
+    found = []
+    for net.fast in (False, True):
+        loss = net.loss(q, pairs, targets, weights)
+        found.append((loss, torch.autograd.grad(loss, wanted(net, q))))
+    (exact, exact_gradients), (fast, fast_gradients) = found
+    torch.testing.assert_close(fast, exact, rtol=1e-3, atol=0.0)
+    for ours, theirs in zip(fast_gradients, exact_gradients, strict=True):
+        assert ours.dtype == theirs.dtype
+        assert (ours - theirs).norm() <= 0.05 * theirs.norm()
+
+
 @each_cell
 def test_half_precision_reads_about_the_same(cell: str) -> None:
     net = shaken(replace(RICH, cell=cell), by=0.05)  # type: ignore[arg-type]

@@ -41,10 +41,11 @@ DAY = 86_400
 Run = tuple[Trained, Path]
 
 
-def noise(users: int = 120, length: int = 8, items: int = 20) -> Histories:
-    """What can only be learnt by heart: with enough users that some validate."""
+def noise(users: int = 160, length: int = 8, items: int = 40) -> Histories:
+    """Some items are popular, and nothing else can be learnt but by heart; enough users that some validate."""
     rng = np.random.default_rng(0)
-    drawn = rng.integers(0, items, (users, length))
+    popularity = 1 / np.arange(1, items + 1)
+    drawn = rng.choice(items, (users, length), p=popularity / popularity.sum())
     return took([[(int(item), 10 * t) for t, item in enumerate(of_user)] for of_user in drawn], items)
 
 
@@ -256,6 +257,30 @@ def test_a_run_cut_off_after_the_last_step_of_an_epoch_too(
     assert_equal(found, expected)
 
 
+@pytest.mark.parametrize("phase", ["evaluating", "retraining"])
+def test_a_training_that_was_over_is_not_taken_up_again(
+    tmp_path: Path, counted: Counted, monkeypatch: pytest.MonkeyPatch, phase: str
+) -> None:
+    """Where validation has ended it before its last epoch."""
+    planned(monkeypatch, epochs=20, streams=16, bptt=8, learning_rate=0.02)
+    whole, expected = train(tmp_path / "whole", noise(), retrain_on_all_users=True)
+    steps = counted.steps
+    counted.steps = 0
+    told: list[str] = []
+    with pytest.raises(Stopped):
+        train(
+            tmp_path / "cut",
+            noise(),
+            should_stop=lambda: phase in told,
+            progress=lambda progress: told.append(progress.phase),
+            retrain_on_all_users=True,
+        )
+    again, found = train(tmp_path / "cut", noise(), retrain_on_all_users=True)
+    assert again.epochs == whole.epochs
+    assert_equal(found, expected)
+    assert counted.steps - steps in (0, 1)  # told of a second too late, a step of the retraining may be done
+
+
 @pytest.mark.usefixtures("short")
 def test_a_checkpoint_of_another_run_is_not_taken_up(tmp_path: Path) -> None:
     data = walks(users=40, events=8)
@@ -348,9 +373,9 @@ def learner_of(histories: Histories, **options: Any) -> tuple[Learner, Split]:
 def test_it_takes_the_weights_of_the_best_epoch_and_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """There is nothing to learn but the training users by heart: the validation users are foretold worse and worse."""
     planned(monkeypatch, epochs=40, streams=16, bptt=8, learning_rate=0.02)
-    learner, split = learner_of(noise(), logger="csv")
-    assert len(split.validation) >= 5
-    epochs = learner.fit(split.train, split.validation, tmp_path / "training.ckpt", tmp_path / "logs")
+    learner, _ = learner_of(noise(), logger="csv")
+    users, validation = np.arange(60), np.arange(60, 160)
+    epochs = learner.fit(users, validation, tmp_path / "training.ckpt", tmp_path / "logs")
     with (tmp_path / "logs" / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     gains = [float(row["validation_gain"]) for row in rows]
@@ -358,7 +383,7 @@ def test_it_takes_the_weights_of_the_best_epoch_and_stops(tmp_path: Path, monkey
     assert epochs < len(gains) < 40
     losses = [float(row["training_loss"]) for row in rows]
     assert losses[-1] < losses[0]
-    gain = next_item_gain(learner.network.folded(), learner.streams, split.validation, learner.plan.bptt, lambda: None)
+    gain = next_item_gain(learner.network.folded(), learner.streams, validation, learner.plan.bptt, lambda: None)
     assert gain == pytest.approx(gains[epochs - 1], abs=1e-6)
     assert gain > gains[-1]
 
@@ -424,6 +449,36 @@ def test_the_network_is_compiled_where_it_is_wanted(tmp_path: Path, monkeypatch:
     assert not compiled
     train(tmp_path / "compiled", walks(users=30, events=8), compile=True)
     assert len(compiled) == 1
+
+
+@pytest.mark.usefixtures("short")
+def test_a_checkpoint_is_taken_up_whether_compiled_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when the operator changes the setting between two attempts."""
+    kept: list[set[str]] = []
+    saved = Fitting.on_save_checkpoint
+
+    def save(fitting: Fitting, checkpoint: dict[str, Any]) -> None:
+        kept.append(set(checkpoint["state_dict"]))
+        saved(fitting, checkpoint)
+
+    class Wrapped(torch.nn.Module):
+        """As torch.compile's: the network under a name of its own."""
+
+        def __init__(self, module: torch.nn.Module) -> None:
+            super().__init__()
+            self._orig_mod = module
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(super().__getattr__("_orig_mod"), name) if name != "_orig_mod" else super().__getattr__(name)
+
+        def forward(self, *args: Any) -> Any:
+            return self._orig_mod(*args)
+
+    monkeypatch.setattr(Fitting, "on_save_checkpoint", save)
+    monkeypatch.setattr(torch, "compile", lambda module, **_: Wrapped(module))
+    for compiled in (False, True):
+        train(tmp_path / str(compiled), walks(users=30, events=8), compile=compiled)
+    assert all(names == kept[0] for names in kept)
 
 
 @pytest.mark.usefixtures("short")

@@ -133,6 +133,8 @@ class Fitting(lightning.LightningModule):
         self._batch = 0
         self.losses: list[Tensor] = []
         self.best = Best()
+        self.over = False
+        """Has validation ended it?"""
 
     def train_dataloader(self) -> Epoch:
         return self.epoch_of(self.current_epoch, self._batch)
@@ -167,6 +169,7 @@ class Fitting(lightning.LightningModule):
             "state": self._state,
             "losses": torch.stack(self.losses) if self.losses else torch.empty(0),
             "best": vars(self.best),
+            "over": self.over,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -195,6 +198,13 @@ class Fitting(lightning.LightningModule):
 
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def take_best(self) -> int:
+        """Gives the network the weights of its best epoch; returns how many epochs they have behind them."""
+        if not self.best.weights:
+            return self.epochs
+        self.network.load_state_dict(self.best.weights)
+        return self.best.epoch
 
     def mean_loss(self) -> float | None:
         """Over the epoch so far; None before its first step."""
@@ -274,7 +284,8 @@ class AtEachBatch(lightning.Callback):
             if gain > pl_module.best.gain:
                 weights = {name: tensor.clone() for name, tensor in pl_module.network.state_dict().items()}
                 pl_module.best = Best(gain, epoch, weights)
-            trainer.should_stop = epoch - pl_module.best.epoch >= max(3, round(PATIENCE * pl_module.epochs))
+            pl_module.over = epoch - pl_module.best.epoch >= max(3, round(PATIENCE * pl_module.epochs))
+            trainer.should_stop = pl_module.over
             self._log(trainer, epoch, validation_gain=gain)
         else:
             self._log(trainer, epoch)
@@ -315,15 +326,16 @@ def fit(fitting: Fitting, each_batch: AtEachBatch, checkpoint: Path, options: Op
         enable_progress_bar=False,
         enable_model_summary=False,
     )
+    kept = torch.load(checkpoint, weights_only=True, map_location="cpu")["fitting"] if checkpoint.exists() else None
+    if kept and kept["over"]:
+        fitting.best = Best(**kept["best"])
+        return fitting.take_best()
     fitting.train()
     with warnings.catch_warnings():
         # Lightning asks torch for a class by its old name at every batch.
         warnings.filterwarnings("ignore", module=r"pytorch_lightning\.utilities\._pytree")
-        trainer.fit(fitting, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
-    if not fitting.best.weights:
-        return fitting.epochs
-    fitting.network.load_state_dict(fitting.best.weights)
-    return fitting.best.epoch
+        trainer.fit(fitting, ckpt_path=checkpoint if kept else None, weights_only=True)
+    return fitting.take_best()
 
 
 def precision(options: Options) -> Literal["32-true", "bf16-mixed"]:
