@@ -128,7 +128,8 @@ class Fitting(lightning.LightningModule):
         self._choose = choose
         self._learning_rate = learning_rate
         self._seed = seed
-        self._read = torch.compile(network, dynamic=True) if compiled else network
+        # Not as a module of this one: the weights stand in checkpoints once, whether compiled or not.
+        object.__setattr__(self, "_read", torch.compile(network, dynamic=True) if compiled else network)
         self._state = torch.empty(0)
         self._batch = 0
         self.losses: list[Tensor] = []

@@ -94,7 +94,7 @@ class Scorer:
         try:
             network = Network(Form(**opened.form))
             network.load_state_dict(load_file(artifact / WEIGHTS))
-        except (OSError, SafetensorError, RuntimeError, TypeError) as error:
+        except (OSError, SafetensorError, RuntimeError, TypeError, KeyError) as error:
             raise ArtifactError(f"{artifact / WEIGHTS} cannot be read: {error}") from error
         return cls(network.eval(), opened)
 
