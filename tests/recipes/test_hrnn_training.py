@@ -282,6 +282,26 @@ def test_a_training_that_was_over_is_not_taken_up_again(
 
 
 @pytest.mark.usefixtures("short")
+def test_a_run_with_metadata_too(tmp_path: Path, counted: Counted) -> None:
+    """Items that were strangers in the first fit, and are none in the retraining, are the same after a cut."""
+    recipe, histories = RECIPES["aws-hrnn-metadata"], walks(users=120, events=8, items=20)
+    data = training_data(
+        histories,
+        items=[{"GENRE": "abcde"[item % 5]} for item in range(20)],
+        users=[{"AGE": float(user % 7)} for user in range(120)],
+        contexts=[{"DEVICE": "xyz"[event % 3]} for event in range(len(histories.items))],
+    )
+    options = {"checkpoint_seconds": 0, "retrain_on_all_users": True}
+    _, expected = train(tmp_path / "whole", data, recipe, should_stop=counted.should_stop, **options)
+    for calls_before in (counted.calls // 3, counted.calls - 3):
+        cut = tmp_path / f"cut{calls_before}"
+        with pytest.raises(Stopped):
+            train(cut, data, recipe, should_stop=stopping_after(calls_before), **options)
+        _, found = train(cut, data, recipe, **options)
+        assert_equal(found, expected)
+
+
+@pytest.mark.usefixtures("short")
 def test_a_checkpoint_of_another_run_is_not_taken_up(tmp_path: Path) -> None:
     data = walks(users=40, events=8)
     train(tmp_path / "shared", data)
@@ -368,6 +388,15 @@ def learner_of(histories: Histories, **options: Any) -> tuple[Learner, Split]:
     split = Split.of(histories, 0)
     events = int(histories.lengths[split.train].sum())
     return Learner(training_data(histories), HRNN, settings(), Options(threads=1, **options), events), split
+
+
+@pytest.mark.parametrize(("precision", "fast"), [("auto", True), ("32-true", False), ("bf16-mixed", True)])
+def test_whoever_asks_for_float32_gets_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, precision: str, fast: bool
+) -> None:
+    monkeypatch.setattr(training, "multiplies_bfloat16", lambda _: True)
+    learner, _ = learner_of(walks(), precision=precision)
+    assert learner.network.fast == fast
 
 
 def test_it_takes_the_weights_of_the_best_epoch_and_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

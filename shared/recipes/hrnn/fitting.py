@@ -175,11 +175,9 @@ class Fitting(lightning.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         kept = checkpoint["fitting"]
-        self._batch, self._state, self.best = (
-            kept["batch"],
-            kept["state"].to(self._streams.device),
-            Best(**kept["best"]),
-        )
+        self._batch = kept["batch"]
+        self._state = kept["state"].to(self._streams.device)
+        self.best = Best(**kept["best"])
         self.losses = list(kept["losses"].to(self._streams.device))
 
     def configure_optimizers(self) -> Any:
@@ -335,6 +333,8 @@ def fit(fitting: Fitting, each_batch: AtEachBatch, checkpoint: Path, options: Op
     with warnings.catch_warnings():
         # Lightning asks torch for a class by its old name at every batch.
         warnings.filterwarnings("ignore", module=r"pytorch_lightning\.utilities\._pytree")
+        # Epoch goes on at the batch that comes next; Lightning can't know.
+        warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch ended")
         trainer.fit(fitting, ckpt_path=checkpoint if kept else None, weights_only=True)
     return fitting.take_best()
 

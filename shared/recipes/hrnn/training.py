@@ -72,7 +72,7 @@ class Learner:
         )
         self.cold_I = cold_items(data, parameters, time.time()) if recipe.cold_items else None
         self.network = Network(form).to(self.device)
-        self.network.fast = multiplies_bfloat16(self.device)
+        self.network.fast = options.precision != "32-true" and multiplies_bfloat16(self.device)
 
     def fit(
         self,
