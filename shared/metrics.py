@@ -52,9 +52,9 @@ def coverage(recommended: npt.NDArray[np.integer[Any]], items: int) -> float:
 def average_rewards(gains_QK: Gains, possible_QK: Gains) -> float:
     """What the items of the lists that were taken bring in, over what those held out could; the mean over queries.
 
-    ``gains_QK`` is the reward of the item at each position, 0 where it is no hit; ``possible_QK`` the greatest rewards of
-    all held-out items of a query, falling, and filled up with 0. AWS divides by the rewards of the interactions with
-    recommendations, without telling how many these are; here the most that a list of this length could bring.
+    ``gains_QK`` is the reward of the item at each position, 0 where it is no hit; ``possible_QK`` are the greatest
+    rewards of all held-out items of a query, falling, and filled up with 0. AWS divides by the rewards of the
+    interactions with recommendations, without telling how many these are; here by the most that a list could bring.
     """
     return _share(gains_QK, possible_QK, np.ones(possible_QK.shape[1]))
 

@@ -1,7 +1,7 @@
 """What items bring in beside being wanted: the column of Items that an optimization objective names, as rewards.
 
-AWS publishes no formula. Here a score is p_i * r_i ** emphasis, so that MEDIUM, which AWS calls equal emphasis on both, is
-the reward that may be expected. Shapes: I items.
+AWS publishes no formula. Here a score is p_i * r_i ** emphasis, so that MEDIUM, which AWS calls equal emphasis on both,
+is the reward that may be expected. Shapes: I items.
 """
 
 from __future__ import annotations
@@ -41,25 +41,25 @@ class Rewards:
     sensitivity: Sensitivity
 
     @classmethod
-    def of(cls, numbers_I: npt.NDArray[np.float64], sensitivity: Sensitivity) -> Self:
-        """NaN where an item has no value. Where some are negative, all are raised until the least is 0."""
-        known = np.isfinite(numbers_I)
+    def of(cls, numbers: npt.NDArray[np.float64], sensitivity: Sensitivity) -> Self:
+        """``numbers`` is NaN where an item has none. Where some are negative, all are raised until the least is 0."""
+        known = np.isfinite(numbers)
         if not known.any():
-            return cls(values=np.ones(len(numbers_I), np.float32), sensitivity=sensitivity)
-        values_I = np.where(known, numbers_I, numbers_I[known].mean())
-        return cls(values=(values_I - min(values_I.min(), 0.0)).astype(np.float32), sensitivity=sensitivity)
+            return cls(values=np.ones(len(numbers), np.float32), sensitivity=sensitivity)
+        filled = np.where(known, numbers, numbers[known].mean())
+        return cls(values=(filled - min(filled.min(), 0.0)).astype(np.float32), sensitivity=sensitivity)
 
     def log_factors(self) -> npt.NDArray[np.float32]:
         """float32[I]: the log of what each item's share is multiplied by. Rewards go from LEAST to 1 in it."""
         least, most = float(self.values.min()), float(self.values.max())
-        shares_I = (self.values - least) / max(most - least, 1e-30)
-        factors_I: npt.NDArray[np.float32] = EMPHASIS[self.sensitivity] * np.log(LEAST + (1 - LEAST) * shares_I)
-        return factors_I
+        shares = (self.values - least) / max(most - least, 1e-30)
+        factors: npt.NDArray[np.float32] = EMPHASIS[self.sensitivity] * np.log(LEAST + (1 - LEAST) * shares)
+        return factors
 
-    def weigh(self, p_I: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """A distribution that takes the rewards into account; with OFF the same."""
-        weighed_I = p_I * np.exp(self.log_factors())
-        return weighed_I / max(float(weighed_I.sum()), 1e-30)
+    def weigh(self, p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """A distribution over the items that takes the rewards into account; with OFF the same."""
+        weighed = p * np.exp(self.log_factors())
+        return weighed / max(float(weighed.sum()), 1e-30)
 
     def save(self, folder: Path) -> None:
         """Writes a new folder."""

@@ -193,18 +193,18 @@ def test_the_sensitivity_moves_what_is_recommended_brings_in(
     prices = np.random.default_rng(0).uniform(1, 100, 50)
     without, plain = train(tmp_path / "without", training_data(histories), recipe)
     assert AVERAGE_REWARDS not in without.metrics
-    history = Query(now=1e6, history=[Past("i03", 100.0)])
+    queries = Query(now=1e6, history=[Past("i03", 100.0)]), Query(now=0.0)
+    own = [loaded(recipe, plain).scores(query) for query in queries]
     earned = []
     for sensitivity in SENSITIVITIES:
         data = replace(training_data(histories), rewards=Rewards.of(prices, sensitivity))
         trained, artifact = train(tmp_path / sensitivity, data, recipe)
         assert 0 <= trained.metrics[AVERAGE_REWARDS] <= 1
         assert list(trained.metrics) == sorted(trained.metrics)
-        shown = [loaded(recipe, artifact).scores(query) for query in (history, Query(now=0.0))]
+        shown = [loaded(recipe, artifact).scores(query) for query in queries]
         if sensitivity == "OFF":
             assert {**without.metrics, AVERAGE_REWARDS: trained.metrics[AVERAGE_REWARDS]} == trained.metrics
-            for scores, own in zip(shown, [loaded(recipe, plain).scores(query) for query in (history, Query(now=0.0))]):
-                np.testing.assert_allclose(scores, own, rtol=1e-6)
+            np.testing.assert_allclose(shown, own, rtol=1e-6)
         earned.append([prices[np.argsort(-scores)[:10]].mean() for scores in shown])
         for scores in shown:
             assert scores.sum() == pytest.approx(1.0, abs=1e-5)
@@ -212,7 +212,7 @@ def test_the_sensitivity_moves_what_is_recommended_brings_in(
 
 
 def test_what_is_evaluated_is_what_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An objective that outweighs all else: what is evaluated are the most expensive items, and so are what is shown."""
+    """An objective that outweighs all else: the most expensive items are evaluated, and shown."""
     monkeypatch.setitem(EMPHASIS, "HIGH", 1000.0)
     planned(monkeypatch, epochs=1, hidden=32, streams=16, bptt=8)
     prices = np.arange(50.0)

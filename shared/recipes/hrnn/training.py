@@ -198,8 +198,8 @@ def train(
     save_file(
         {name: tensor.contiguous() for name, tensor in network.state_dict().items()}, artifact / artifacts.WEIGHTS
     )
-    shares_I = np.bincount(histories.items, learner.weights_E, minlength=len(histories.item_ids))
-    shares_I /= shares_I.sum()
+    counts_I = np.bincount(histories.items, learner.weights_E, minlength=len(histories.item_ids)).astype(np.float64)
+    shares_I = counts_I / counts_I.sum()
     artifacts.write(
         artifact,
         data,
