@@ -60,7 +60,9 @@ class Learner:
         torch.set_num_threads(self.plan.threads(options.threads))
         torch.manual_seed(seed)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.weights_E = event_weights(histories, recency_mask=parameters["recency_mask"] == "true")
+        self.weights_E = event_weights(
+            histories, recency_mask=parameters["recency_mask"] == "true", by_type_E=data.event_weights
+        )
         self.streams = Streams(data, self.weights_E, self.watch.stop_if_asked, self.device)
         items = known_of_items(data) if recipe.cold_items else data.items
         self._bags = bags(items, self.device)
@@ -187,7 +189,11 @@ def train(
     watch.expect(epochs + more)
     watch.say("evaluating", epochs)
     evaluated, baseline = evaluate(
-        learner.recommend, histories, split, rewards_I=None if data.rewards is None else data.rewards.values
+        learner.recommend,
+        histories,
+        split,
+        rewards_I=None if data.rewards is None else data.rewards.values,
+        weights_E=data.event_weights,
     )
     if options.retrain_on_all_users:
         everybody = np.concatenate([split.train, split.validation, split.test])
@@ -244,14 +250,18 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def event_weights(histories: Histories, *, recency_mask: bool) -> npt.NDArray[np.float32]:
+def event_weights(
+    histories: Histories, *, recency_mask: bool, by_type_E: npt.NDArray[np.float32] | None = None
+) -> npt.NDArray[np.float32]:
     """float32[E], 1 on average: what each event counts as a target and in the popularity shown to strangers.
 
-    0 for users outside the percentiles. With recency_mask the weight grows from the oldest event to the newest, to
-    RECENT times the oldest's, by the event's place among all events in time and not by its age, so that a gap or a
-    burst in the data changes nothing.
+    0 for users outside the percentiles; ``by_type_E`` is what else an event counts. With recency_mask the weight grows
+    from the oldest event to the newest, to RECENT times the oldest's, by the event's place among all events in time
+    and not by its age, so that a gap or a burst in the data changes nothing.
     """
     weights_E = np.repeat(histories.in_training, histories.lengths).astype(np.float32)
+    if by_type_E is not None:
+        weights_E *= by_type_E
     if recency_mask:
         # A thousand quantiles of a sample place 25 million events without sorting them.
         sample = histories.timestamps[:: max(1, len(histories.timestamps) // 1_000_000)]
@@ -272,6 +282,8 @@ def fingerprint(data: TrainingData, recipe: Recipe, parameters: Mapping[str, str
         arrays += [] if features is None else [features.offsets, features.values, features.weights]
     if data.rewards is not None:
         arrays.append(data.rewards.log_factors())
+    if data.event_weights is not None:
+        arrays.append(data.event_weights)
     for array in arrays:
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()[:16]
