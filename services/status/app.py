@@ -21,6 +21,11 @@ def provision(command: messages.Provision) -> None:
     handlers.provision(current().store, command)
 
 
+@handles(messages.Decline)
+def decline(command: messages.Decline) -> None:
+    handlers.decline(current().store, command)
+
+
 @handles(messages.Remove)
 def remove(command: messages.Remove) -> None:
     handlers.remove(current().store, current().artifacts, command)
