@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import numpy.typing as npt
 
 from shared import recipes
 from shared.artifacts import ArtifactDamaged, Artifacts
-from shared.recipes.contract import ArtifactError, Past, Scorer
+from shared.recipes.contract import ArtifactError, Query, Scorer
 from shared.resources import Reading
 from shared.resources.dataset.requests import arn_of
 
@@ -31,14 +30,12 @@ class Model:
         self._scorer = scorer
         self._scoring = scoring
 
-    def scores(
-        self, user_id: str, history: Sequence[Past], now: float, context: Mapping[str, str]
-    ) -> npt.NDArray[np.float32]:
+    def scores(self, query: Query) -> npt.NDArray[np.float32]:
         """float32[I]: the scorer's. One at a time in a process: torch lets go of the interpreter in each of its
         operations, and requests that take it from one another are slower, all of them, than requests in a row.
         """
         with self._scoring:
-            return self._scorer.scores(user_id, history, now, context)
+            return self._scorer.scores(query)
 
 
 class Deployed:

@@ -17,7 +17,7 @@ from shared.lifecycle import ACTIVE, CLAIMABLE
 from shared.messages import Failed, Finished, Started
 from shared.process import Process
 from shared.queue import report
-from shared.recipes.contract import Past
+from shared.recipes.contract import Past, Query
 from shared.resources import Reading
 from shared.store import Record
 from shared.work import keeping
@@ -81,13 +81,14 @@ def deploy(process: Process, deployed: Deployed, campaign: Record) -> None:
 
 def _canary(model: Model) -> None:
     """Ask the model for nobody and for somebody: its answers must be distributions over its items."""
-    now = time.time()
-    for history in ([], [Past(model.item_ids[0], now)]):
-        _check(model.scores("", history, now, {}), len(model.item_ids))
+    now, item_id = time.time(), model.item_ids[0]
+    for query in (Query(now=now), Query(now=now, history=[Past(item_id, now)], item_id=item_id)):
+        _check(model.scores(query), len(model.item_ids))
 
 
 def _check(scores: npt.NDArray[np.float32], items: int) -> None:
-    if scores.shape != (items,) or not np.isfinite(scores).all() or abs(scores.sum() - 1.0) > 1e-3:
+    shown = scores[scores >= 0]
+    if scores.shape != (items,) or not np.isfinite(scores).all() or (len(shown) and abs(shown.sum() - 1.0) > 1e-3):
         raise NotDeployable("The model's answer is no distribution over its items. Train the solution again.")
 
 

@@ -14,7 +14,7 @@ from services.runtime.deployed import Deployed, NotDeployable
 from shared.aws.errors import InvalidInput, ServiceUnavailable
 from shared.aws.web import Call
 from shared.lifecycle import ACTIVE
-from shared.recipes.contract import Past
+from shared.recipes.contract import Past, Query
 from shared.resources import Reading
 from shared.store import Interaction, Record, Store
 
@@ -34,7 +34,9 @@ def get_recommendations(reading: Reading, store: Store, deployed: Deployed, call
         raise ServiceUnavailable(f"The campaign {campaign.arn} can't answer: {error}") from error
     user_id = request["userId"]
     history = merged(model.history(user_id), store.recent(model.interactions, user_id))
-    scores = model.scores(user_id, history, time.time(), request.get("context") or {})
+    scores = model.scores(
+        Query(user_id=user_id, history=history, now=time.time(), context=request.get("context") or {})
+    )
     return {"itemList": ranked(model.item_ids, scores, wanted), "recommendationId": f"RID-{uuid.uuid4()}"}
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from shared.recipes.contract import HyperParameter, Recipe
@@ -42,15 +42,20 @@ def by_arn(arn: str) -> Recipe | None:
 
 
 def by_algorithm_arn(arn: str) -> Recipe | None:
-    """A recipe that runs this algorithm; None where there is none."""
+    """The recipe that lets this algorithm's hyperparameters be set; None where there is none."""
     name = _name(arn, "algorithm")
-    return next((recipe for recipe in RECIPES.values() if recipe.algorithm == name), None)
+    return _most(recipe for recipe in RECIPES.values() if recipe.algorithm == name)
 
 
 def by_feature_transformation_arn(arn: str) -> Recipe | None:
-    """A recipe that prepares its data so; recipes that share a transformation share its parameters."""
+    """A recipe that prepares its data so; of those that share a transformation, one that lets it be set."""
     name = _name(arn, "feature-transformation")
-    return next((recipe for recipe in RECIPES.values() if name and recipe.feature_transformation == name), None)
+    return _most(recipe for recipe in RECIPES.values() if name and recipe.feature_transformation == name)
+
+
+def _most(found: Iterable[Recipe]) -> Recipe | None:
+    """Use cases run the algorithms of other recipes, and Popularity-Count prepares as SIMS does but sets nothing."""
+    return max(found, key=lambda recipe: (recipe.domain is None, len(recipe.hyperparameters)), default=None)
 
 
 def _name(arn: str, kind: str) -> str | None:

@@ -36,6 +36,8 @@ class HyperParameter:
     """AWS's own samples pass values above its documented maximum; up to here they are accepted."""
     choices: tuple[str, ...] = ()
     tunable: bool = False
+    only_tuned: bool = False
+    """HPO alone sets it, within a range that names both bounds; without HPO it has its default."""
 
     def check(self, value: str) -> str:
         """Returns the value as it is kept; raises ValueError with a sentence that says what is allowed."""
@@ -68,6 +70,8 @@ class HyperParameter:
             for value in wanted.get("values") or ():
                 self.check(value)
             return
+        if self.only_tuned and not {"minValue", "maxValue"} <= wanted.keys():
+            raise ValueError(f"{self.name} needs both minValue and maxValue.")
         low = self._number(wanted.get("minValue", self.minimum))
         high = self._number(wanted.get("maxValue", self.maximum))
         if low > high:
@@ -99,7 +103,26 @@ class Recipe:
     cold_items: bool = False
     """Is its catalogue all of the Items dataset, or only the items that somebody interacted with?"""
     training_modes: tuple[str, ...] = ("FULL",)
+    datasets: tuple[str, ...] = ("INTERACTIONS",)
+    """The datasets without which it cannot train."""
+    needs: tuple[Literal["userId", "itemId"], ...] = ("userId",)
+    """The members of a runtime request without which it has nothing to say."""
+    shows_scores: bool = False
+    """Do its answers tell scores? AWS tells those of User-Personalization, Personalized-Ranking and HRNN."""
+    live: bool = False
+    """Does what a user did since the training change what is answered? Filters always know it."""
+    explores: bool = False
+    """Does a campaign, recommender or batch job with it take an itemExplorationConfig?"""
+    objective: bool = False
+    """Does it take an optimizationObjective?"""
+    events_config: bool = False
+    """Does it take an eventsConfig?"""
     domain: str | None = None
+    """VIDEO_ON_DEMAND or ECOMMERCE: a use case, for CreateRecommender alone. Nobody sets its hyperparameters."""
+    event_type: str | None = None
+    """The type of the events that a use case trains on, whatever their case; None: all types."""
+    hides: str | None = None
+    """A use case never shows what the user has events of this type with: watched, or bought."""
     created: datetime = field(default=datetime(2019, 6, 10, tzinfo=UTC))
     """The day Personalize became generally available: recipes are as old as the service."""
 
@@ -158,7 +181,10 @@ class Recipe:
         values = {p.name: p.default for p in self.hyperparameters}
         for map_name in ("algorithmHyperParameters", "featureTransformationParameters"):
             for name, value in (config.get(map_name) or {}).items():
-                values[name] = self._parameter(known, name).check(value)
+                parameter = self._parameter(known, name)
+                if parameter.only_tuned:
+                    raise ValueError(f"{name} is set by HPO alone: give its range in hpoConfig.")
+                values[name] = parameter.check(value)
         low = values.get("min_user_history_length_percentile")
         high = values.get("max_user_history_length_percentile")
         if low is not None and high is not None and float(low) > float(high):
@@ -259,6 +285,33 @@ class Past(NamedTuple):
     event_type: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Exploration:
+    """How far a request leaves the beaten path: the itemExplorationConfig of what is asked, as numbers."""
+
+    weight: float
+    """From 0, none, to 1."""
+    age_cut_off_days: float
+    """Items are new up to this age, counted back from the newest interaction trained on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Query:
+    """What a scorer is asked. Each recipe reads its own part; all but ``now`` may be missing."""
+
+    now: float
+    """Seconds since the epoch."""
+    user_id: str = ""
+    history: Sequence[Past] = ()
+    """What the user did, oldest first; it may hold items that the model does not know."""
+    context: Mapping[str, str] = field(default_factory=dict)
+    """Values of contextual columns at the moment of the request; unknown columns are passed over."""
+    item_id: str | None = None
+    """The item to which others are related; it may be unknown to the model."""
+    exploration: Exploration | None = None
+    """None: none."""
+
+
 class Scorer(Protocol):
     """``scoring.Scorer`` of every recipe folder: a loaded model, safe to use from several threads."""
 
@@ -273,13 +326,11 @@ class Scorer(Protocol):
         """What the user did, as trained on, oldest first; [] for an unknown user."""
         ...
 
-    def scores(
-        self, user_id: str, history: Sequence[Past], now: float, context: Mapping[str, str]
-    ) -> npt.NDArray[np.float32]:
-        """float32[I]: softmax over the whole catalogue. An empty history gives the popularity distribution, or
-        what users of the same metadata begin with where the recipe knows this user's.
+    def scores(self, query: Query) -> npt.NDArray[np.float32]:
+        """float32[I]: a distribution over the whole catalogue, for the caller to keep.
 
-        ``history`` is oldest first and may hold items the model does not know; ``now`` is in seconds. ``context``
-        are values of contextual columns at the moment of the request; unknown columns are passed over.
+        A negative entry means that the item is never shown, as an item that is asked for its like; the others sum
+        to 1. Who asks with nothing that the model knows is answered what is popular: an unknown user, or one of whom
+        nothing is known but perhaps metadata; an unknown item.
         """
         ...

@@ -10,7 +10,7 @@ import torch
 
 from shared.data.training_data import TrainingData
 from shared.recipes import RECIPES
-from shared.recipes.contract import Past
+from shared.recipes.contract import Past, Query
 from shared.recipes.hrnn.network import Bags, Form, Network
 from shared.recipes.hrnn.scoring import Scorer
 from tests.recipes.networks import CELLS, RICH, learnt, shaken, some_bags, some_events, some_pairs, took
@@ -210,7 +210,7 @@ def test_items_never_taken_are_recommended_from_their_features(cold_started: Sco
     right = []
     for genre in range(GENRES):
         history = [Past(f"i{genre + GENRES * n:04}", 1_700_100_000.0 + 300 * n) for n in (3, 1, 4, 5)]
-        scores = cold_started.scores("new", history, 1_700_101_700.0, {})
+        scores = cold_started.scores(Query(user_id="new", history=history, now=1_700_101_700.0))
         assert len(scores) == GENRES * (WARM + COLD)
         first = cold[np.argsort(-scores[cold])][:COLD]
         right.append(np.mean([genre_of(item) == genre for item in first]))
@@ -224,7 +224,9 @@ def test_a_history_with_an_item_never_taken_before_is_read_by_its_features(cold_
     warm = np.arange(GENRES * WARM)
     right = []
     for newest in range(GENRES * WARM, GENRES * (WARM + COLD)):
-        scores = cold_started.scores("new", [Past(f"i{newest:04}", 1_700_100_000.0)], 1_700_100_300.0, {})
+        scores = cold_started.scores(
+            Query(user_id="new", history=[Past(f"i{newest:04}", 1_700_100_000.0)], now=1_700_100_300.0)
+        )
         best = warm[np.argsort(-scores[warm])][:5]
         right.append(np.mean([genre_of(int(item)) == genre_of(newest) for item in best]))
     assert np.mean(right) > 0.6

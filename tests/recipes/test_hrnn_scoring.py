@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from shared.data.training_data import TrainingData
 from shared.recipes import artifact
 from shared.recipes.artifact import WEIGHTS
-from shared.recipes.contract import ArtifactError, Past
+from shared.recipes.contract import ArtifactError, Past, Query
 from shared.recipes.hrnn.network import Form, Network, Pairs, gap_buckets
 from shared.recipes.hrnn.scoring import Scorer, bag, history_logits, history_pairs
 from shared.recipes.hrnn.streams import Streams
@@ -87,12 +87,14 @@ def clicks(*items: str) -> list[Past]:
 def test_it_works(tmp_path: Path, cell: str) -> None:
     scorer = Scorer.load(written(tmp_path / "model", data(), cell))
     assert scorer.item_ids == [f"i{item}" for item in range(9)]
-    scores = scorer.scores("ann", clicks("i1", "i2"), NOW, {"device": "tv"})
+    scores = scorer.scores(Query(user_id="ann", history=clicks("i1", "i2"), now=NOW, context={"device": "tv"}))
     assert scores.shape == (9,)
     assert scores.dtype == np.float32
     assert (scores > 0).all()
     assert scores.sum() == pytest.approx(1.0, abs=1e-5)
-    assert not np.allclose(scorer.scores("ann", clicks("i1", "i3"), NOW, {"device": "tv"}), scores)
+    assert not np.allclose(
+        scorer.scores(Query(user_id="ann", history=clicks("i1", "i3"), now=NOW, context={"device": "tv"})), scores
+    )
 
 
 def test_the_scores_are_the_softmax_of_the_networks_logits(tmp_path: Path) -> None:
@@ -110,7 +112,7 @@ def test_the_scores_are_the_softmax_of_the_networks_logits(tmp_path: Path) -> No
         bag(*of.users.encode(USERS["bob"])),
         bag(*of.contexts.encode({"device": "phone"})),
     )
-    scores = scorer.scores("bob", history, NOW, {"device": "phone"})
+    scores = scorer.scores(Query(user_id="bob", history=history, now=NOW, context={"device": "phone"}))
     np.testing.assert_allclose(scores, logits.softmax(-1).numpy(), atol=1e-7)
 
 
@@ -137,8 +139,8 @@ def test_the_scores_are_the_softmax_of_the_networks_logits(tmp_path: Path) -> No
 def test_everything_said_acts(
     scorer: Scorer, user_id: str, history: Sequence[Past], now: float, context: dict[str, str]
 ) -> None:
-    usual = scorer.scores("ann", clicks("i1", "i2"), NOW, {"device": "tv"})
-    assert np.abs(scorer.scores(user_id, history, now, context) - usual).max() > 1e-4
+    usual = scorer.scores(Query(user_id="ann", history=clicks("i1", "i2"), now=NOW, context={"device": "tv"}))
+    assert np.abs(scorer.scores(Query(user_id=user_id, history=history, now=now, context=context)) - usual).max() > 1e-4
 
 
 def test_the_history_of_a_user_is_as_trained_on(scorer: Scorer) -> None:
@@ -154,7 +156,7 @@ def test_the_history_of_a_user_is_as_trained_on(scorer: Scorer) -> None:
 
 
 def test_a_stranger_is_shown_what_is_popular(scorer: Scorer) -> None:
-    popular = scorer.scores("nobody", [], NOW, {})
+    popular = scorer.scores(Query(user_id="nobody", now=NOW))
     np.testing.assert_allclose(popular, POPULARITY, rtol=1e-6)
     popular[:] = 0  # what is handed out is a copy
     for user_id, history, context in (
@@ -162,12 +164,14 @@ def test_a_stranger_is_shown_what_is_popular(scorer: Scorer) -> None:
         ("nobody", [Past("never heard of", 5.0)], {}),
         ("cleo", [], {}),
     ):
-        np.testing.assert_allclose(scorer.scores(user_id, history, NOW, context), POPULARITY, rtol=1e-6)
+        np.testing.assert_allclose(
+            scorer.scores(Query(user_id=user_id, history=history, now=NOW, context=context)), POPULARITY, rtol=1e-6
+        )
 
 
 def test_someone_of_whom_only_metadata_are_known_is_shown_what_such_users_begin_with(scorer: Scorer) -> None:
     ann, bob, on_tv = (
-        scorer.scores(user_id, [], NOW, context)
+        scorer.scores(Query(user_id=user_id, now=NOW, context=context))
         for user_id, context in (("ann", {}), ("bob", {}), ("nobody", {"device": "tv"}))
     )
     for one, other in ((ann, bob), (ann, on_tv), (ann, POPULARITY), (on_tv, POPULARITY)):
@@ -176,14 +180,26 @@ def test_someone_of_whom_only_metadata_are_known_is_shown_what_such_users_begin_
 
 
 def test_unknown_items_columns_and_types_are_passed_over(scorer: Scorer) -> None:
-    usual = scorer.scores("ann", clicks("i1", "i2"), NOW, {"device": "tv"})
+    usual = scorer.scores(Query(user_id="ann", history=clicks("i1", "i2"), now=NOW, context={"device": "tv"}))
     first, second = clicks("i1", "i2")
     with_unknown = [first, Past("?", first.timestamp + 1, "click"), second]
-    np.testing.assert_array_equal(scorer.scores("ann", with_unknown, NOW, {"DEVICE": "tv", "sun": "out"}), usual)
+    np.testing.assert_array_equal(
+        scorer.scores(Query(user_id="ann", history=with_unknown, now=NOW, context={"DEVICE": "tv", "sun": "out"})),
+        usual,
+    )
     named = [one._replace(event_type="CLICK") for one in (first, second)]
-    np.testing.assert_array_equal(scorer.scores("ann", named, NOW, {"device": "tv"}), usual)
+    np.testing.assert_array_equal(
+        scorer.scores(Query(user_id="ann", history=named, now=NOW, context={"device": "tv"})), usual
+    )
     untyped, unheard = (
-        scorer.scores("ann", [one._replace(event_type=type_) for one in (first, second)], NOW, {"device": "tv"})
+        scorer.scores(
+            Query(
+                user_id="ann",
+                history=[one._replace(event_type=type_) for one in (first, second)],
+                now=NOW,
+                context={"device": "tv"},
+            )
+        )
         for type_ in (None, "wink")
     )
     np.testing.assert_array_equal(untyped, unheard)
@@ -201,7 +217,7 @@ def test_unknown_items_columns_and_types_are_passed_over(scorer: Scorer) -> None
     ],
 )
 def test_odd_histories_are_scored(scorer: Scorer, history: list[Past]) -> None:
-    scores = scorer.scores("ann", history, NOW, {})
+    scores = scorer.scores(Query(user_id="ann", history=history, now=NOW))
     assert np.isfinite(scores).all()
     assert scores.sum() == pytest.approx(1.0, abs=1e-5)
 
@@ -241,7 +257,7 @@ def test_threads_may_share_it(scorer: Scorer) -> None:
     histories = [clicks(f"i{n % 9}", f"i{(3 * n + 1) % 9}", f"i{(5 * n) % 9}") for n in range(40)]
 
     def score(history: list[Past]) -> bytes:
-        return scorer.scores("ann", history, NOW, {}).tobytes()
+        return scorer.scores(Query(user_id="ann", history=history, now=NOW)).tobytes()
 
     alone = [score(history) for history in histories]
     with ThreadPoolExecutor(4) as pool:

@@ -24,7 +24,7 @@ from shared.data.histories import Histories, TooLittleData, trained_on
 from shared.data.training_data import Sources, Table, TrainingData
 from shared.recipes import RECIPES
 from shared.recipes.artifact import WEIGHTS
-from shared.recipes.contract import Options, Past, Progress, Stopped, Trained
+from shared.recipes.contract import Options, Past, Progress, Query, Stopped, Trained
 from shared.recipes.evaluation import Split
 from shared.recipes.hrnn import candidates, training
 from shared.recipes.hrnn.fitting import Fitting
@@ -85,7 +85,7 @@ def test_the_classic_cell_learns_it_too(tmp_path: Path, monkeypatch: pytest.Monk
     result, artifact = train(tmp_path, walks(users=120), cell="gru")
     assert result.metrics[MRR] > 3.0 * result.baseline[MRR]
     assert orjson.loads((artifact / "model.json").read_bytes())["form"]["cell"] == "gru"
-    assert Scorer.load(artifact).scores("u000", [Past("i03", 100.0)], 200.0, {}).argmax() == 4
+    assert Scorer.load(artifact).scores(Query(user_id="u000", history=[Past("i03", 100.0)], now=200.0)).argmax() == 4
 
 
 def test_a_sample_of_the_items_is_enough_to_learn_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +128,7 @@ def test_it_serves_what_it_learnt(trained: tuple[Trained, Path, list[Progress]])
     hits = 0
     for number in range(40):
         history = [Past(f"i{(number + step) % 50:02}", 1_000_000.0 + 900 * step) for step in range(8)]
-        scores = scorer.scores("new", history, history[-1].timestamp + 900, {})
+        scores = scorer.scores(Query(user_id="new", history=history, now=history[-1].timestamp + 900))
         hits += int(scores.argmax() == (number + 8) % 50)
     assert hits >= 30
 
@@ -140,7 +140,7 @@ def test_what_is_written_says_what_was_done(trained: tuple[Trained, Path, list[P
     assert model["parameters"] == settings()
     assert model["metrics"] == result.metrics
     assert (model["users"], model["test_users"], model["interactions"]) == (160, 16, 4800)
-    popular = Scorer.load(artifact).scores("nobody", [], 0.0, {})
+    popular = Scorer.load(artifact).scores(Query(user_id="nobody", now=0.0))
     of = event_weights(walks(users=160), recency_mask=True)
     np.testing.assert_allclose(popular, np.bincount(walks(users=160).items, of) / of.sum(), rtol=1e-4)
 
@@ -575,7 +575,10 @@ def test_where_tastes_drift_recency_mask_wins(tmp_path: Path, monkeypatch: pytes
     for mask in ("true", "false"):
         _, artifact = train(tmp_path / mask, took(sequences, items), parameters={"recency_mask": mask})
         scorer = Scorer.load(artifact)
-        asked = [scorer.scores("nobody", [Past(scorer.item_ids[item], 0.0)], 60.0, {}) for item in range(items)]
+        asked = [
+            scorer.scores(Query(user_id="nobody", history=[Past(scorer.item_ids[item], 0.0)], now=60.0))
+            for item in range(items)
+        ]
         newer = [scores[after[item]] > scores[before[item]] for item, scores in enumerate(asked)]
         shares[mask] = float(np.mean([one for item, one in enumerate(newer) if before[item] != after[item]]))
     assert shares["true"] > shares["false"] + 0.2, shares
@@ -598,10 +601,10 @@ def test_a_robot_is_dropped_by_the_longest_percentile_and_still_served(
     scorer = Scorer.load(artifact)
     assert len(scorer.history("robot")) == 3000
     spam = scorer.item_ids.index("spam")
-    scores = scorer.scores("u001", scorer.history("u001"), 2000.0, {})
+    scores = scorer.scores(Query(user_id="u001", history=scorer.history("u001"), now=2000.0))
     assert scores.argmin() == spam
     assert scores[spam] < 0.01
-    assert scorer.scores("nobody", [], 0.0, {})[spam] == 0.0
+    assert scorer.scores(Query(user_id="nobody", now=0.0))[spam] == 0.0
 
 
 # Bad input
@@ -644,7 +647,7 @@ def test_bad_input_is_trained_on(histories: Callable[[], Histories], tmp_path: P
     assert all(tensor.isfinite().all() for tensor in weights(artifact).values())
     scorer = Scorer.load(artifact)
     user = data.user_ids[0]
-    assert np.isfinite(scorer.scores(user, scorer.history(user), 1_600_000_000.0, {})).all()
+    assert np.isfinite(scorer.scores(Query(user_id=user, history=scorer.history(user), now=1_600_000_000.0))).all()
 
 
 def test_one_event_for_everyone_is_refused(tmp_path: Path) -> None:
@@ -667,7 +670,7 @@ def test_a_history_of_a_hundred_thousand_events_is_trained_on_in_bounded_time(
     scorer = Scorer.load(artifact)
     history = scorer.history("u0000")
     began = time.process_time()
-    scores = scorer.scores("u0000", history, history[-1].timestamp + 60, {})
+    scores = scorer.scores(Query(user_id="u0000", history=history, now=history[-1].timestamp + 60))
     assert time.process_time() - began < 2.0
     assert np.isfinite(scores).all()
 

@@ -43,10 +43,10 @@ class Finding:
             items=self._bulk("ITEMS") if self.recipe.metadata else None,
             users=self._bulk("USERS") if self.recipe.metadata else None,
             excluded=left_out(config, self.reading.find(self._group, "dataset_group"), self.reading),
-            event_type=self.version.body.get("eventType"),
+            event_type=self.version.body.get("eventType") or self.recipe.event_type,
             event_value_threshold=None if threshold is None else float(threshold),
-            min_percentile=float(parameters["min_user_history_length_percentile"]),
-            max_percentile=float(parameters["max_user_history_length_percentile"]),
+            min_percentile=float(parameters.get("min_user_history_length_percentile", 0.0)),
+            max_percentile=float(parameters.get("max_user_history_length_percentile", 1.0)),
             metadata=self.recipe.metadata,
             all_items=self.recipe.cold_items,
         )

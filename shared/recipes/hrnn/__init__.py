@@ -89,6 +89,8 @@ HRNN = Recipe(
         MIN_USER_HISTORY_LENGTH_PERCENTILE,
         MAX_USER_HISTORY_LENGTH_PERCENTILE,
     ),
+    shows_scores=True,
+    live=True,
 )
 METADATA = dataclasses.replace(
     HRNN,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
 
@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from shared.recipes.artifact import WEIGHTS, Artifact
-from shared.recipes.contract import ArtifactError, Past
+from shared.recipes.contract import ArtifactError, Past, Query
 from shared.recipes.hrnn import RECIPES
 from shared.recipes.hrnn.network import Bags, Events, Form, Network, Pairs
 from shared.recipes.hrnn.ranking import EVENTS_READ
@@ -102,18 +102,18 @@ class Scorer:
         """The user's events as trained on, oldest first; [] for an unknown user."""
         return self._artifact.history(user_id)
 
-    def scores(
-        self, user_id: str, history: Sequence[Past], now: float, context: Mapping[str, str]
-    ) -> npt.NDArray[np.float32]:
-        """``shared.recipes.contract.Scorer.scores``.
+    def scores(self, query: Query) -> npt.NDArray[np.float32]:
+        """``shared.recipes.contract.Scorer.scores``: the softmax of the network's logits.
 
         Items the model does not know are passed over. Where none are left, and neither the user's metadata nor the
         context say anything, the answer is the share of each item in all interactions.
         """
         form, numbers = self._network.form, self._numbers
-        known = [(numbers[one.item_id], one.timestamp, one.event_type) for one in history if one.item_id in numbers]
-        user = bag(*self._artifact.user_features(user_id)) if form.user_features else None
-        asked = bag(*self._artifact.contexts.encode(context)) if self._artifact.contexts is not None else None
+        known = [
+            (numbers[one.item_id], one.timestamp, one.event_type) for one in query.history if one.item_id in numbers
+        ]
+        user = bag(*self._artifact.user_features(query.user_id)) if form.user_features else None
+        asked = bag(*self._artifact.contexts.encode(query.context)) if self._artifact.contexts is not None else None
         if not known and not any(one is not None and len(one.values) for one in (user, asked)):
             return self._artifact.popularity.copy()
         types = [self._types.get(type_.lower(), 0) if type_ else 0 for _, _, type_ in known]
@@ -122,7 +122,7 @@ class Scorer:
             torch.tensor([item for item, _, _ in known], dtype=torch.long),
             torch.tensor([at for _, at, _ in known], dtype=torch.double),
             torch.tensor(types, dtype=torch.long),
-            now,
+            query.now,
             user,
             asked,
         )
