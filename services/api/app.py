@@ -11,6 +11,7 @@ from flask import Flask
 from services.api import (
     get_solution_metrics,
     recipes,
+    recommenders,
     stop_solution_version_creation,
     update_campaign,
 )
@@ -27,8 +28,11 @@ ODDITIES: Mapping[str, Callable[[Desk, web.Call], Mapping[str, object] | web.Ans
     "DescribeRecipe": recipes.describe_recipe,
     "GetSolutionMetrics": get_solution_metrics.get_solution_metrics,
     "ListRecipes": recipes.list_recipes,
+    "StartRecommender": recommenders.start_recommender,
+    "StopRecommender": recommenders.stop_recommender,
     "StopSolutionVersionCreation": stop_solution_version_creation.stop_solution_version_creation,
     "UpdateCampaign": update_campaign.update_campaign,
+    "UpdateRecommender": recommenders.update_recommender,
 }
 
 #: The operations that every type has of which AWS's model has one by this name: it can't delete jobs, for example.

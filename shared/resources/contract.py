@@ -38,11 +38,11 @@ class Reading:
         """An ARN of this account and Region; ``kind`` is AWS's word for the type."""
         return str(arns.Arn(kind, name, self.settings.region, self.settings.account_id))
 
-    def find(self, arn: str, noun: str) -> Record:
-        """The record of that type. Raises ResourceNotFound."""
+    def find(self, arn: str, *nouns: str) -> Record:
+        """The record, of one of these types. Raises ResourceNotFound."""
         record = self.records.get(arn)
-        if record is None or record.kind != noun:
-            raise ResourceNotFound(f"The given {noun.replace('_', ' ')} does not exist: {arn}")
+        if record is None or record.kind not in nouns:
+            raise ResourceNotFound(f"The given {nouns[0].replace('_', ' ')} does not exist: {arn}")
         return record
 
     def active(self, arn: str, noun: str) -> Record:
@@ -104,6 +104,8 @@ class Resource:
     """Nouns that vanish with it."""
     needed_to_list: str | None = None
     """The noun of the parent that List must be able to find; others may ask for what an unknown parent has: nothing."""
+    hidden: bool = False
+    """No client sees it: AWS's API has no such type."""
     holds_interactions: bool = False
     """Live events are kept under its ARN."""
     view: Callable[[Record, Reading], dict[str, Any]] = no_more

@@ -11,9 +11,10 @@ from shared.messages import COMMANDS, Provision, Remove
 from shared.resources import RESOURCES, Resource
 
 OPERATIONS = model.operations("personalize")
+SHOWN = {noun: resource for noun, resource in RESOURCES.items() if not resource.hidden}
 
 
-@pytest.mark.parametrize("resource", RESOURCES.values(), ids=list(RESOURCES))
+@pytest.mark.parametrize("resource", SHOWN.values(), ids=list(SHOWN))
 def test_its_name_leads_to_aws_operations_and_members(resource: Resource) -> None:
     describe = OPERATIONS[f"Describe{resource.name}"]
     assert list(describe.input.members) == [resource.arn_member]
