@@ -18,59 +18,18 @@ import pytorch_lightning as lightning
 import torch
 from torch import Tensor
 
-from shared.recipes.contract import Options, Progress, Stopped
+from shared.recipes.contract import Options
 from shared.recipes.hrnn.candidates import Choose
 from shared.recipes.hrnn.network import Network
 from shared.recipes.hrnn.plan import Plan
 from shared.recipes.hrnn.streams import REMEMBERED, Streams, Window
-
-Phase = Literal["training", "evaluating", "retraining", "writing"]
+from shared.recipes.watch import Phase, Watch
 
 WARM_UP = 0.1
 """Share of the steps; after them the rate falls to 0 along a cosine."""
 
 PATIENCE = 1 / 3
 """Share of the epochs planned that may pass in a row, at least 3, without foretelling the validation users better."""
-
-
-class Watch:
-    """Says how far the training is, and ends it when asked to."""
-
-    def __init__(self, progress: Callable[[Progress], None], should_stop: Callable[[], bool], epochs: int) -> None:
-        self._progress = progress
-        self._should_stop = should_stop
-        self._epochs = epochs
-        self._began: tuple[float, float] | None = None
-        self._said_at = -math.inf
-        self.loss: float | None = None
-
-    def stop_if_asked(self) -> None:
-        """Raises Stopped."""
-        if self._should_stop():
-            raise Stopped
-
-    def is_due(self) -> bool:
-        """Has nothing been said for a second?"""
-        return time.monotonic() - self._said_at >= 1.0
-
-    def begin(self, done: float) -> None:
-        """From here on, time and epochs done tell the speed: what an earlier attempt did does not count."""
-        self._began = self._began or (time.monotonic(), done)
-
-    def expect(self, epochs: int) -> None:
-        """There are fewer epochs to come than was thought."""
-        self._epochs = epochs
-
-    def say(self, phase: Phase, done: float) -> None:
-        """``done`` are the epochs finished, with the part of the one under way."""
-        self._said_at = time.monotonic()
-        eta_seconds = None
-        if self._began is not None and done > self._began[1]:
-            began_at, done_before = self._began
-            eta_seconds = (self._said_at - began_at) / (done - done_before) * max(self._epochs - done, 0)
-        self._progress(
-            Progress(epoch=int(done), epochs=self._epochs, loss=self.loss, eta_seconds=eta_seconds, phase=phase)
-        )
 
 
 class Epoch:

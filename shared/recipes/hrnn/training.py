@@ -21,11 +21,12 @@ from shared.recipes.evaluation import Split, evaluate, popularity
 from shared.recipes.hrnn import candidates
 from shared.recipes.hrnn.candidates import Choose
 from shared.recipes.hrnn.cold import cold_items
-from shared.recipes.hrnn.fitting import AtEachBatch, Fitting, Phase, Watch, fit
+from shared.recipes.hrnn.fitting import AtEachBatch, Fitting, fit
 from shared.recipes.hrnn.network import Form, Network
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS, RETRAINING_RATE, Plan
 from shared.recipes.hrnn.ranking import best_items, next_item_gain
 from shared.recipes.hrnn.streams import Streams, bags
+from shared.recipes.watch import Phase, Watch
 
 RECENT = 2.0
 """With recency_mask the newest interaction counts so many times as much as the oldest."""
