@@ -77,22 +77,37 @@ def recipe_pages() -> str:
 
 def _recipe_table(recipe: Recipe) -> Iterable[str]:
     yield f"* recipe: `{recipe.arn}`, type {recipe.recipe_type}, training modes {', '.join(recipe.training_modes)}"
+    if recipe.domain:
+        yield f"* a use case of {recipe.domain}, for CreateRecommender"
     yield f"* algorithm: `{recipe.algorithm_arn}`"
-    yield f"* feature transformation: `{recipe.feature_transformation_arn}`"
+    if recipe.feature_transformation:
+        yield f"* feature transformation: `{recipe.feature_transformation_arn}`"
     yield f"* trains on: {_trained_on(recipe)}"
-    yield f"* code and numbers: `{recipe.module.replace('.', '/')}/`\n"
-    yield "| hyperparameter | kind | type | default | range | T |"
+    yield f"* a request needs: {' and '.join(recipe.needs) or 'nothing'}; {_answered(recipe)}"
+    yield f"* code and numbers: `{recipe.module.replace('.', '/')}/`"
+    if not recipe.hyperparameters:
+        return
+    yield "\n| hyperparameter | kind | type | default | range | T |"
     yield "|---|---|---|---|---|---|"
     for p in recipe.hyperparameters:
         range_ = "above 0" if p.positive else ", ".join(p.choices) or f"[{p.minimum:g}, {p.maximum:g}]"
-        yield f"| {p.name} | {p.kind} | {p.type} | {p.default} | {range_} | {'yes' if p.tunable else ''} |"
+        tunable = "only so" if p.only_tuned else "yes" if p.tunable else ""
+        yield f"| {p.name} | {p.kind} | {p.type} | {p.default} | {range_} | {tunable} |"
 
 
 def _trained_on(recipe: Recipe) -> str:
+    of_type = f" of type {recipe.event_type}" if recipe.event_type else ""
     if not recipe.metadata:
-        return "Interactions"
+        return f"Interactions{of_type}"
     catalogue = "; recommends every item of Items" if recipe.cold_items else ""
-    return f"Interactions with contextual metadata, Items, Users{catalogue}"
+    return f"Interactions{of_type} with contextual metadata, Items, Users{catalogue}"
+
+
+def _answered(recipe: Recipe) -> str:
+    scores = "answers show scores" if recipe.shows_scores else "answers show no scores"
+    live = "live events change them" if recipe.live else "live events change them with the next training"
+    hidden = f"; never shows what the user has events of type {recipe.hides} with" if recipe.hides else ""
+    return f"{scores}; {live}{hidden}"
 
 
 def setting_page() -> str:

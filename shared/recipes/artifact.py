@@ -66,6 +66,7 @@ class Artifact:
 
     def __init__(self, folder: Path, model: Mapping[str, Any]) -> None:
         self.folder = folder
+        self.recipe: str = model["recipe"]
         self.parameters: Mapping[str, str] = model["parameters"]
         self.form: Mapping[str, Any] = model["form"]
         self.popularity: npt.NDArray[np.float32] = np.load(folder / "popularity.npy")

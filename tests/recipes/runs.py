@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ from shared.data.histories import Histories
 from shared.data.training_data import TrainingData
 from shared.recipes import RECIPES
 from shared.recipes.contract import Options, Progress, Recipe, Trained
-from shared.recipes.hrnn import training
 from shared.recipes.hrnn.plan import Plan
 from tests.recipes.synthetic import training_data
 
@@ -29,7 +29,9 @@ def never() -> bool:
 
 
 def settings(recipe: Recipe = HRNN, **parameters: str) -> dict[str, str]:
-    return recipe.settings({"algorithmHyperParameters": SMALL | parameters})
+    known = {one.name for one in recipe.hyperparameters}
+    small = {name: value for name, value in SMALL.items() if name in known}
+    return recipe.settings({"algorithmHyperParameters": small | parameters})
 
 
 def train(
@@ -47,7 +49,8 @@ def train(
     retraining on all users unless asked for."""
     artifact = folder / f"artifact{len(list(folder.glob('artifact*')))}"
     artifact.mkdir(parents=True)
-    trained = training.train(
+    trainer = importlib.import_module(f"{recipe.module}.training")
+    trained: Trained = trainer.train(
         data if isinstance(data, TrainingData) else training_data(data),
         recipe,
         settings(recipe, **(parameters or {})),

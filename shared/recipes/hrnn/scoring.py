@@ -13,9 +13,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from shared.recipes import RECIPES
 from shared.recipes.artifact import WEIGHTS, Artifact
 from shared.recipes.contract import ArtifactError, Past, Query
-from shared.recipes.hrnn import RECIPES
 from shared.recipes.hrnn.network import Bags, Events, Form, Network, Pairs
 from shared.recipes.hrnn.ranking import EVENTS_READ
 from shared.recipes.hrnn.streams import pair_codes
@@ -78,6 +78,7 @@ class Scorer:
     def __init__(self, network: Network, artifact: Artifact) -> None:
         self._network = network
         self._artifact = artifact
+        self.recipe = artifact.recipe
         self.item_ids = artifact.item_ids
         self._numbers = {item_id: number for number, item_id in enumerate(artifact.item_ids)}
         self._types = {name: number + 1 for number, name in enumerate(artifact.event_type_names)}
@@ -90,7 +91,8 @@ class Scorer:
         OpenMP's threads, waiting for one another on cores that are busy, would make each of them slower.
         """
         torch.set_num_threads(1)
-        opened = Artifact.open(artifact, tuple(recipe.name for recipe in RECIPES))
+        served = [recipe.name for recipe in RECIPES.values() if f"{recipe.module}.scoring" == cls.__module__]
+        opened = Artifact.open(artifact, tuple(served))
         try:
             network = Network(Form(**opened.form))
             network.load_state_dict(load_file(artifact / WEIGHTS))

@@ -13,12 +13,13 @@ import numpy.typing as npt
 import torch
 from safetensors.torch import save_file
 
+from shared.data.features import Column, Features
 from shared.data.histories import Histories
 from shared.data.training_data import TrainingData
 from shared.recipes import artifact as artifacts
 from shared.recipes.contract import Options, Progress, Recipe, Trained
 from shared.recipes.evaluation import Split, evaluate, popularity
-from shared.recipes.hrnn import candidates
+from shared.recipes.hrnn import BPTT, COLD_START_MAX_INTERACTIONS, candidates
 from shared.recipes.hrnn.candidates import Choose
 from shared.recipes.hrnn.cold import cold_items
 from shared.recipes.hrnn.fitting import AtEachBatch, Fitting, fit
@@ -50,6 +51,7 @@ class Learner:
     ) -> None:
         """``events`` is how many there are to train on, of those in ``data``. Sets torch's threads and seed."""
         histories = data.histories
+        parameters = completed(parameters)
         self.data = data
         self.plan = Plan.of(parameters, events, len(histories.item_ids))
         self.options = options
@@ -60,18 +62,20 @@ class Learner:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.weights_E = event_weights(histories, recency_mask=parameters["recency_mask"] == "true")
         self.streams = Streams(data, self.weights_E, self.watch.stop_if_asked, self.device)
-        self._bags = bags(data.items, self.device)
+        items = known_of_items(data) if recipe.cold_items else data.items
+        self._bags = bags(items, self.device)
         form = Form(
             items=len(histories.item_ids),
             hidden=self.plan.hidden,
             cell=options.cell,
             event_types=self.streams.event_types,
             repeats=self.streams.repeats,
-            item_features=data.items.size if self._bags and data.items else 0,
+            item_features=items.size if items else 0,
             user_features=data.users.size if data.users else 0,
             context_features=data.contexts.size if data.contexts else 0,
         )
-        self.cold_I = cold_items(data, parameters, time.time()) if recipe.cold_items else None
+        limited = COLD_START_MAX_INTERACTIONS.name in parameters
+        self.cold_I = cold_items(data, parameters, time.time()) if limited else None
         self.network = Network(form).to(self.device)
         self.network.fast = options.precision != "32-true" and multiplies_bfloat16(self.device)
 
@@ -106,13 +110,21 @@ class Learner:
     def recommend(self, events_Q: npt.NDArray[np.int64], count: int, *, unseen: bool = False) -> npt.NDArray[np.int64]:
         """``shared.recipes.evaluation.Recommend``; ``unseen`` leaves out what a user has had."""
         return best_items(
-            self.network.folded().to(self.device),
+            self.served().to(self.device),
             self.streams,
             events_Q,
             count,
             self.watch.stop_if_asked,
             unseen=unseen,
         )
+
+    def served(self) -> Network:
+        """The network as it answers: items' features in their vectors, and the objective, if any, in their biases."""
+        network = self.network.folded()
+        if self.data.rewards is not None:
+            with torch.no_grad():
+                network.bias[:-1] += torch.from_numpy(self.data.rewards.log_factors()).to(network.bias)
+        return network
 
     def chooser(self, counts_I: npt.NDArray[np.int64]) -> Choose:
         """Of candidates, for training on so many interactions with each item; tells the network who is a stranger."""
@@ -164,7 +176,7 @@ def train(
     split = Split.of(histories, seed)
     more = RETRAINING_EPOCHS if options.retrain_on_all_users else 0
     events = int(histories.lengths[split.train].sum())
-    planned = Plan.of(parameters, events, len(histories.item_ids)).epochs
+    planned = Plan.of(completed(parameters), events, len(histories.item_ids)).epochs
     watch = Watch(progress, should_stop, planned + more)
     watch.say("training", 0)
     learner = Learner(data, recipe, parameters, options, events, watch, seed)
@@ -174,24 +186,27 @@ def train(
     epochs = learner.fit(split.train, split.validation, checkpoints / "training.ckpt", artifact / "logs")
     watch.expect(epochs + more)
     watch.say("evaluating", epochs)
-    evaluated, baseline = evaluate(learner.recommend, histories, split)
+    evaluated, baseline = evaluate(
+        learner.recommend, histories, split, rewards_I=None if data.rewards is None else data.rewards.values
+    )
     if options.retrain_on_all_users:
         everybody = np.concatenate([split.train, split.validation, split.test])
         epochs += learner.go_on(np.sort(everybody), epochs, checkpoints / "retraining.ckpt")
     watch.say("writing", epochs)
     trained = Trained(metrics=evaluated, baseline=baseline, epochs=epochs, seconds=round(time.monotonic() - started, 3))
-    network = learner.network.folded()
+    network = learner.served()
     save_file(
         {name: tensor.contiguous() for name, tensor in network.state_dict().items()}, artifact / artifacts.WEIGHTS
     )
-    weights_E = learner.weights_E
+    counts_I = np.bincount(histories.items, learner.weights_E, minlength=len(histories.item_ids)).astype(np.float64)
+    shares_I = counts_I / counts_I.sum()
     artifacts.write(
         artifact,
         data,
         recipe=recipe.name,
         parameters=parameters,
         form=dataclasses.asdict(network.form),
-        popularity=np.bincount(histories.items, weights_E, minlength=len(histories.item_ids)) / weights_E.sum(),
+        popularity=shares_I if data.rewards is None else data.rewards.weigh(shares_I),
         report={
             **dataclasses.asdict(trained),
             "users": len(histories.user_ids),
@@ -200,6 +215,26 @@ def train(
         },
     )
     return trained
+
+
+def completed(parameters: Mapping[str, str]) -> dict[str, str]:
+    """Those of the network, of whatever recipe: what a recipe does not let be set is User-Personalization's default."""
+    recency = parameters.get("apply_recency_bias", "true")
+    return {"hidden_dimension": "149", "bptt": BPTT.default, "recency_mask": recency, **parameters}
+
+
+def known_of_items(data: TrainingData) -> Features | None:
+    """Features of the items. Where none are known, but some items were never taken, these still must be strangers to
+    the network, and not be learnt to be unwanted: then it is one feature, which no item has."""
+    items = len(data.histories.item_ids)
+    if data.items is not None or np.bincount(data.histories.items, minlength=items).all():
+        return data.items
+    return Features(
+        offsets=np.zeros(items + 1, np.int64),
+        values=np.zeros(0, np.int32),
+        weights=np.zeros(0, np.float32),
+        columns=(Column(name="", kind="categorical", first=0, vocabulary=("",)),),
+    )
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
@@ -235,6 +270,8 @@ def fingerprint(data: TrainingData, recipe: Recipe, parameters: Mapping[str, str
     arrays = [getattr(histories, name) for name in ("offsets", "items", "timestamps", "event_types", "in_training")]
     for features in (data.items, data.users, data.contexts):
         arrays += [] if features is None else [features.offsets, features.values, features.weights]
+    if data.rewards is not None:
+        arrays.append(data.rewards.log_factors())
     for array in arrays:
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()[:16]

@@ -1,0 +1,51 @@
+"""What a scorer answers where it ranks some items only: see ``contract.Scorer.scores``. No torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+NEVER = -1.0
+"""In place of a score: the item is not shown."""
+
+
+def ahead(
+    weights_I: npt.NDArray[np.floating[Any]], popularity_I: npt.NDArray[np.floating[Any]]
+) -> npt.NDArray[np.float32]:
+    """float32[I], a distribution: the items with a weight by it, and behind all of them the others by popularity."""
+    weighed_I = weights_I > 0
+    if not weighed_I.any():
+        return popularity_I.astype(np.float32)
+    others_I = np.where(weighed_I, 0.0, popularity_I.astype(np.float64))
+    most = others_I.max()
+    if most > 0:
+        others_I *= 0.5 * weights_I[weighed_I].min() / most
+    scores_I = np.where(weighed_I, weights_I, others_I)
+    distribution_I: npt.NDArray[np.float32] = (scores_I / scores_I.sum()).astype(np.float32)
+    return distribution_I
+
+
+def without(scores_I: npt.NDArray[np.float32], item: int) -> npt.NDArray[np.float32]:
+    """The same, changed in place, with one item never shown and the others' scores summing to 1 again.
+
+    Where it had all of the score the others have it in equal parts.
+    """
+    scores_I[item] = 0.0
+    left = float(scores_I.sum(dtype=np.float64))
+    if left > 0:
+        scores_I /= left
+    else:
+        scores_I[:] = 1 / max(len(scores_I) - 1, 1)
+    scores_I[item] = NEVER
+    return scores_I
+
+
+def best(scores_I: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.int64]:
+    """int64[K]: the items with the highest scores, of equal ones the first; K is ``count``, or fewer items."""
+    count = min(count, len(scores_I))
+    # Of those that share the last score some would be left out by chance.
+    least = np.partition(scores_I, -count)[-count]
+    found = np.flatnonzero(scores_I >= least)
+    return found[np.argsort(-scores_I[found], kind="stable")[:count]]

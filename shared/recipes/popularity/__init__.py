@@ -1,0 +1,39 @@
+"""Popularity-Count and the use cases that are nothing else, as AWS documents them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from shared.recipes.contract import Recipe
+
+POPULARITY_COUNT = Recipe(
+    name="aws-popularity-count",
+    description="Recommends the items that the most users interacted with, the same to everybody.",
+    recipe_type="POPULAR_ITEMS",
+    algorithm="aws-popularity-count",
+    feature_transformation="sims",
+    module=__name__,
+    needs=(),
+)
+MOST_POPULAR = dataclasses.replace(
+    POPULARITY_COUNT,
+    name="aws-vod-most-popular",
+    description="Most popular: what the most users watched.",
+    domain="VIDEO_ON_DEMAND",
+    event_type="Watch",
+)
+MOST_VIEWED = dataclasses.replace(
+    POPULARITY_COUNT,
+    name="aws-ecomm-popular-items-by-views",
+    description="Most viewed: what the most users viewed.",
+    domain="ECOMMERCE",
+    event_type="View",
+    needs=("userId",),
+)
+BEST_SELLERS = dataclasses.replace(
+    MOST_VIEWED,
+    name="aws-ecomm-popular-items-by-purchases",
+    description="Best sellers: what the most users bought.",
+    event_type="Purchase",
+)
+RECIPES = (POPULARITY_COUNT, MOST_POPULAR, MOST_VIEWED, BEST_SELLERS)

@@ -1,0 +1,37 @@
+"""One list, serving: everybody is answered the artifact's own distribution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.recipes import popularity
+from shared.recipes.artifact import Artifact
+from shared.recipes.contract import Past, Query, Recipe
+
+
+class Scorer:
+    """A model in memory. Threads may share it: nothing changes after ``load``."""
+
+    recipes: ClassVar[Sequence[Recipe]] = popularity.RECIPES
+
+    def __init__(self, artifact: Artifact) -> None:
+        self._artifact = artifact
+        self.item_ids = artifact.item_ids
+
+    @classmethod
+    def load(cls, artifact: Path) -> Self:
+        """Raises ArtifactError."""
+        return cls(Artifact.open(artifact, tuple(recipe.name for recipe in cls.recipes)))
+
+    def history(self, user_id: str) -> list[Past]:
+        """The user's events as trained on, oldest first; [] for an unknown user."""
+        return self._artifact.history(user_id)
+
+    def scores(self, query: Query) -> npt.NDArray[np.float32]:  # noqa: ARG002 - whatever is asked
+        """``shared.recipes.contract.Scorer.scores``."""
+        return self._artifact.popularity.copy()

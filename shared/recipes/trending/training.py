@@ -1,0 +1,110 @@
+"""Counts the interactions of the newest intervals and says whose grow."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.data.histories import Histories
+from shared.data.training_data import TrainingData
+from shared.recipes.contract import Options, Progress, Recipe, Trained
+from shared.recipes.course import OnBlock, follow
+from shared.recipes.distribution import ahead, best
+from shared.recipes.popularity.training import OneList
+
+INTERVALS = 5
+"""The newest so many are compared, each with the one before it; a rise counts half of the one after it."""
+
+TOP = 25
+"""Items in AWS's trend prediction accuracy."""
+
+_MINUTES = {"30 minutes": 30, "1 hour": 60, "2 hours": 120, "3 hours": 180, "1 day": 1440}
+
+
+def train(
+    data: TrainingData,
+    recipe: Recipe,
+    parameters: Mapping[str, str],
+    *,
+    workspace: Path,  # noqa: ARG001 - it is over before there was anything to keep
+    artifact: Path,
+    progress: Callable[[Progress], None],
+    should_stop: Callable[[], bool],
+    options: Options,
+    seed: int = 0,
+) -> Trained:
+    """``shared.recipes.contract.Train``, with ``trend_prediction_accuracy`` among the metrics."""
+    histories = data.histories
+    interval = 60 * _MINUTES[parameters["trend_discovery_frequency"]]
+    # The data's own clock: what was imported today may be of last year.
+    newest = int(histories.timestamps.max())
+
+    def learn(users: npt.NDArray[np.int64], on_block: OnBlock) -> OneList:
+        on_block()
+        return OneList(trend(histories, users, newest, interval))
+
+    def accuracy(on_block: OnBlock) -> Mapping[str, float]:
+        on_block()
+        return {"trend_prediction_accuracy": round(trend_prediction_accuracy(histories, newest, interval), 4)}
+
+    return follow(
+        learn,
+        data,
+        recipe,
+        parameters,
+        artifact=artifact,
+        progress=progress,
+        should_stop=should_stop,
+        options=options,
+        seed=seed,
+        more_metrics=accuracy,
+    )
+
+
+def trend(histories: Histories, users: npt.NDArray[np.int64], newest: int, interval: int) -> npt.NDArray[np.float32]:
+    """float32[I]: a distribution, first what rose by the moment ``newest``, then the rest as popular as it is.
+
+    The rise is the growth of interactions from one interval (seconds) to the next, weighed over the newest of them.
+    """
+    counts_NI = interactions(histories, users, newest, interval)
+    rises_I = np.zeros(counts_NI.shape[1])
+    for ago, (later_I, earlier_I) in enumerate(itertools.pairwise(counts_NI)):
+        rises_I += 0.5**ago * (later_I - earlier_I)
+    popularity_I = _taken(histories, users, histories.timestamps <= newest).astype(np.float64)
+    return ahead(np.maximum(rises_I, 0), popularity_I / max(popularity_I.sum(), 1))
+
+
+def interactions(
+    histories: Histories, users: npt.NDArray[np.int64], newest: int, interval: int
+) -> npt.NDArray[np.int64]:
+    """int64[INTERVALS, I]: these users' interactions with each item in each interval that ends at ``newest``, which is
+    the last second of the first row; older ones below."""
+    ages_E = newest - histories.timestamps
+    rows = [(ages_E >= row * interval) & (ages_E < (row + 1) * interval) for row in range(INTERVALS)]
+    return np.stack([_taken(histories, users, among_E) for among_E in rows])
+
+
+def _taken(histories: Histories, users: npt.NDArray[np.int64], among_E: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """int64[I]: interactions of these users with each item, among these events."""
+    events_N = np.flatnonzero(among_E)
+    user_N = np.searchsorted(histories.offsets, events_N, side="right") - 1
+    of_users_U = np.zeros(len(histories.user_ids), np.bool_)
+    of_users_U[users] = True
+    return np.bincount(histories.items[events_N[of_users_U[user_N]]], minlength=len(histories.item_ids))
+
+
+def trend_prediction_accuracy(histories: Histories, newest: int, interval: int) -> float:
+    """How much what was foretold to rise rose, over how much the 25 items rose that did most; 0 where none did.
+
+    The newest interval is foretold from those before it. Source: the developer guide's page on training metrics.
+    """
+    users = np.flatnonzero(histories.in_training)
+    now_I, before_I = interactions(histories, users, newest, interval)[:2]
+    rises_I = (now_I - before_I).astype(np.float64)
+    foretold = best(trend(histories, users, newest - interval, interval), TOP)
+    most = np.maximum(np.sort(rises_I)[-TOP:], 0).sum()
+    return max(float(rises_I[foretold].sum() / most), 0.0) if most else 0.0

@@ -1,0 +1,81 @@
+"""User-Personalization as AWS documents it, and the use cases that run it: the HRNN's network, and exploration."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from shared.recipes.contract import HyperParameter, Recipe
+from shared.recipes.hrnn import (
+    BPTT,
+    HIDDEN_DIMENSION,
+    MAX_USER_HISTORY_LENGTH_PERCENTILE,
+    MIN_USER_HISTORY_LENGTH_PERCENTILE,
+    RECENCY_MASK,
+)
+
+NETWORK = (
+    dataclasses.replace(HIDDEN_DIMENSION, default="149"),
+    BPTT,
+    RECENCY_MASK,
+    MIN_USER_HISTORY_LENGTH_PERCENTILE,
+    MAX_USER_HISTORY_LENGTH_PERCENTILE,
+)
+"""What the first version lets be set, here and of Personalized-Ranking."""
+
+APPLY_RECENCY_BIAS = HyperParameter(
+    name="apply_recency_bias",
+    kind="algorithm",
+    type="categorical",
+    default="true",
+    choices=("true", "false"),
+)
+
+USER_PERSONALIZATION = Recipe(
+    name="aws-user-personalization",
+    description=(
+        "Predicts the items that a user will interact with, from interactions, metadata and context, and explores: "
+        "new items are shown, so that something can be learnt of them."
+    ),
+    recipe_type="USER_PERSONALIZATION",
+    algorithm="aws-user-personalization",
+    feature_transformation=None,
+    module=__name__,
+    hyperparameters=NETWORK,
+    metadata=True,
+    cold_items=True,
+    shows_scores=True,
+    live=True,
+    explores=True,
+    objective=True,
+)
+SECOND = dataclasses.replace(
+    USER_PERSONALIZATION,
+    name="aws-user-personalization-v2",
+    description=(
+        "Predicts the items that a user will interact with, from interactions, metadata and context. It shows a few "
+        "new items by itself, and event types may count differently."
+    ),
+    algorithm="aws-user-personalization-v2",
+    hyperparameters=(APPLY_RECENCY_BIAS,),
+    explores=False,
+    objective=False,
+    events_config=True,
+)
+TOP_PICKS = dataclasses.replace(
+    USER_PERSONALIZATION,
+    name="aws-vod-top-picks",
+    description="Top picks for you: what a user is likely to watch next, without what the user has watched.",
+    hyperparameters=(),
+    shows_scores=False,
+    objective=False,
+    domain="VIDEO_ON_DEMAND",
+    hides="watch",
+)
+RECOMMENDED_FOR_YOU = dataclasses.replace(
+    TOP_PICKS,
+    name="aws-ecomm-recommended-for-you",
+    description="Recommended for you: what a user is likely to want next, without what the user has bought.",
+    domain="ECOMMERCE",
+    hides="purchase",
+)
+RECIPES = (USER_PERSONALIZATION, SECOND, TOP_PICKS, RECOMMENDED_FOR_YOU)

@@ -1,0 +1,42 @@
+"""User-Personalization, serving: the HRNN's distribution, and exploration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.recipes.contract import ArtifactError, Exploration, Query
+from shared.recipes.hrnn import scoring
+from shared.recipes.user_personalization import SECOND
+from shared.recipes.user_personalization.exploration import Novelty
+
+AUTOMATIC = Exploration(weight=0.1, age_cut_off_days=30.0)
+"""What the second version does unasked. AWS tells that about a thousandth of what it shows is 30 days old at most."""
+
+
+class Scorer(scoring.Scorer):
+    """A model in memory. Threads may share it."""
+
+    novelty: Novelty
+    rng: np.random.Generator
+    """Tests put their own here."""
+
+    @classmethod
+    def load(cls, artifact: Path) -> Self:
+        """Verifies what it reads; raises ArtifactError."""
+        scorer = super().load(artifact)
+        try:
+            scorer.novelty = Novelty.open(artifact)
+        except (OSError, ValueError) as error:
+            raise ArtifactError(f"What {artifact} tells of new items cannot be read: {error}") from error
+        scorer.rng = np.random.default_rng()
+        return scorer
+
+    def scores(self, query: Query) -> npt.NDArray[np.float32]:
+        """``shared.recipes.contract.Scorer.scores``. Two answers to one query differ a little where it explores."""
+        exploration = AUTOMATIC if self.recipe == SECOND.name else query.exploration
+        scores_I = super().scores(query)
+        return scores_I if exploration is None else self.novelty.explored(scores_I, exploration, self.rng)

@@ -1,0 +1,18 @@
+"""Training of User-Personalization: the HRNN's, and what exploration must know of the items."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from shared.data.training_data import TrainingData
+from shared.recipes.contract import Recipe, Trained
+from shared.recipes.hrnn import training
+from shared.recipes.user_personalization.exploration import Novelty
+
+
+def train(data: TrainingData, recipe: Recipe, parameters: Mapping[str, str], *, artifact: Path, **how: Any) -> Trained:
+    """``shared.recipes.contract.Train``."""
+    Novelty.of(data).save(artifact)
+    return training.train(data, recipe, parameters, artifact=artifact, **how)
