@@ -27,8 +27,14 @@ def group(make: Maker) -> str:
         for item in range(10)
         if user % (item + 1) == 0 or item == 1
     ]
-    rows += [(f"u{user}", "i9", 1_600_100_000 + user * 100 + again, "Purchase", "") for user in range(40) for again in range(20)]
-    rows += [(f"u{user}", "i0", 1_600_200_000 + user * 100 + again, "View", "") for user in range(200) for again in range(3)]
+    rows += [
+        (f"u{user}", "i9", 1_600_100_000 + user * 100 + again, "Purchase", "")
+        for user in range(40)
+        for again in range(20)
+    ]
+    rows += [
+        (f"u{user}", "i0", 1_600_200_000 + user * 100 + again, "View", "") for user in range(200) for again in range(3)
+    ]
     job = make.imported(dataset, make.file("USER_ID,ITEM_ID,TIMESTAMP,EVENT_TYPE,DEVICE", rows))
     assert job["status"] == "ACTIVE", job
     return group

@@ -11,6 +11,6 @@ resource = Resource(
     lifecycle=DEPLOYABLE,
     command=Provision,
     busy_with=("dataset_import_job", "solution_version", "recommender_version"),
-    owns=("dataset_import_job",),
+    owns=("dataset_import_job", "dataset_export_job"),
     holds_interactions=True,
 )

@@ -11,4 +11,6 @@ resource = Resource(
     lifecycle=DEPLOYABLE,
     command=Provision,
     blocked_by=("dataset", "solution", "recommender", "event_tracker"),
+    busy_with=("data_deletion_job",),
+    owns=("data_deletion_job",),
 )
