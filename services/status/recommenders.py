@@ -86,7 +86,9 @@ def _waited(recommender: Record, version: Record) -> float:
 
 
 def _fail(process: Process, recommender: Record, reason: str) -> None:
-    handlers.apply(process.store, Failed(arn=recommender.arn, attempt=recommender.attempt, reason=reason))
+    failed = Failed(arn=recommender.arn, attempt=recommender.attempt, reason=reason)
+    handlers.apply(process.store, failed)
+    follow(process, failed)
 
 
 def _forget_superseded(process: Process, recommender: Record) -> None:

@@ -94,7 +94,8 @@ class House:
         return found
 
     def version(self) -> Record:
-        body = self.record().update.body if self.record().moving != self.record().status else self.record().body
+        record = self.record()
+        body = record.update.body if record.update and record.moving == record.update.status else record.body
         return self.record(body["solutionVersionArn"])
 
     def described(self) -> Mapping[str, Any]:
@@ -140,7 +141,7 @@ def test_it_is_trained_then_loaded_then_active(house: House) -> None:
     assert (version.status, house.record().status) == (CREATE_PENDING, CREATE_IN_PROGRESS)
     assert awaited(house.record(), house.store) is None  # a runtime has nothing to load yet
     house.train()
-    assert house.described()["modelMetrics"] is None if "modelMetrics" in house.described() else True
+    assert "modelMetrics" not in house.described()
     house.deploy()
     described = house.described()
     assert described["status"] == ACTIVE
