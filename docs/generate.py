@@ -26,6 +26,11 @@ from shared.store.memory import MemoryStore
 FOLDER = Path(__file__).parent
 HEAD = "<!-- Written by `python -m docs.generate` from the code. Change the code, not this page. -->\n\n"
 
+_DECLINED = (
+    "the request is checked, kept and answered as at AWS, but the work comes in a later release: for now the job ends "
+    "failed, with a failureReason that says so"
+)
+
 #: What an operation or a member does otherwise than at AWS, or not yet; said here so that nobody has to find out.
 NOTES: Mapping[str, str] = {
     "CreateSolution": "`performHPO` and `performAutoML` are refused; `performAutoTraining` is kept and answered, "
@@ -34,6 +39,10 @@ NOTES: Mapping[str, str] = {
     "CreateCampaign": "`syncWithLatestSolutionVersion` is refused; `minProvisionedTPS` is kept and answered",
     "UpdateCampaign": "as CreateCampaign",
     "CreateDatasetImportJob": "`roleArn` is kept and answered: access is that of the importing process",
+    "CreateBatchInferenceJob": _DECLINED,
+    "CreateBatchSegmentJob": f"{_DECLINED}; no recipe of type USER_SEGMENTATION is offered yet",
+    "CreateDatasetExportJob": _DECLINED,
+    "CreateDataDeletionJob": f"{_DECLINED}. Nothing is deleted",
     "PutEvents": "impressions, `recommendationId` and `metricAttribution` are accepted and not used yet",
     "GetRecommendations": "`filterArn`, `promotions`, `metadataColumns` and `recommenderArn` are refused",
 }

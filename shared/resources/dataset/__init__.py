@@ -10,7 +10,7 @@ resource = Resource(
     draft=draft,
     lifecycle=DEPLOYABLE,
     command=Provision,
-    busy_with=("dataset_import_job", "solution_version"),
-    owns=("dataset_import_job",),
+    busy_with=("dataset_import_job", "solution_version", "recommender_version"),
+    owns=("dataset_import_job", "dataset_export_job"),
     holds_interactions=True,
 )

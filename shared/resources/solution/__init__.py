@@ -10,7 +10,7 @@ resource = Resource(
     draft=draft,
     lifecycle=IMMEDIATE,
     blocked_by=("campaign",),
-    busy_with=("solution_version",),
-    owns=("solution_version",),
+    busy_with=("solution_version", "batch_inference_job", "batch_segment_job"),
+    owns=("solution_version", "batch_inference_job", "batch_segment_job"),
     view=view,
 )
