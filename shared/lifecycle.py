@@ -16,8 +16,21 @@ CREATE_FAILED = "CREATE FAILED"
 CREATE_STOPPING = "CREATE STOPPING"
 CREATE_STOPPED = "CREATE STOPPED"
 ACTIVE = "ACTIVE"
+UPDATE_PENDING = "UPDATE PENDING"
+UPDATE_IN_PROGRESS = "UPDATE IN_PROGRESS"
+STOP_PENDING = "STOP PENDING"
+STOP_IN_PROGRESS = "STOP IN_PROGRESS"
+INACTIVE = "INACTIVE"
+START_PENDING = "START PENDING"
+START_IN_PROGRESS = "START IN_PROGRESS"
 DELETE_PENDING = "DELETE PENDING"
 DELETE_IN_PROGRESS = "DELETE IN_PROGRESS"
+
+# Of data deletion jobs, which alone have these.
+PENDING = "PENDING"
+IN_PROGRESS = "IN_PROGRESS"
+COMPLETED = "COMPLETED"
+FAILED = "FAILED"
 
 #: Not a status: the record is removed, and Describe answers ResourceNotFoundException from then on.
 GONE = ""
@@ -27,6 +40,7 @@ class Request(StrEnum):
     """What a client asks of a resource that stands. The API writes the status that follows, at once."""
 
     STOP = "stop"
+    START = "start"
     DELETE = "delete"
 
 
@@ -42,16 +56,24 @@ class Happened(StrEnum):
 
 Moves = Mapping[tuple[str, Request | Happened], str]
 
-# A Finished may overtake its own Started on the queue: the later fact implies the earlier one.
-CREATION: Moves = {
-    (CREATE_PENDING, Happened.STARTED): CREATE_IN_PROGRESS,
-    (CREATE_PENDING, Happened.FINISHED): ACTIVE,
-    (CREATE_PENDING, Happened.FAILED): CREATE_FAILED,
-    (CREATE_PENDING, Happened.PROGRESSED): CREATE_IN_PROGRESS,
-    (CREATE_IN_PROGRESS, Happened.PROGRESSED): CREATE_IN_PROGRESS,
-    (CREATE_IN_PROGRESS, Happened.FINISHED): ACTIVE,
-    (CREATE_IN_PROGRESS, Happened.FAILED): CREATE_FAILED,
-}
+
+def _work(pending: str, under_way: str, done: str, failed: str) -> dict[tuple[str, Request | Happened], str]:
+    """The moves of work that waits, is done, and ends well or not.
+
+    A Finished may overtake its own Started on the queue: the later fact implies the earlier one.
+    """
+    return {
+        (pending, Happened.STARTED): under_way,
+        (pending, Happened.PROGRESSED): under_way,
+        (pending, Happened.FINISHED): done,
+        (pending, Happened.FAILED): failed,
+        (under_way, Happened.PROGRESSED): under_way,
+        (under_way, Happened.FINISHED): done,
+        (under_way, Happened.FAILED): failed,
+    }
+
+
+CREATION: Moves = _work(CREATE_PENDING, CREATE_IN_PROGRESS, ACTIVE, CREATE_FAILED)
 
 # Stopping is final: work that ends while it is being stopped has been stopped.
 STOPPING: Moves = {
@@ -60,6 +82,14 @@ STOPPING: Moves = {
     (CREATE_STOPPING, Happened.STOPPED): CREATE_STOPPED,
     (CREATE_STOPPING, Happened.FINISHED): CREATE_STOPPED,
     (CREATE_STOPPING, Happened.FAILED): CREATE_STOPPED,
+}
+
+# What can't be stopped goes on, what can't be started stays stopped: AWS has no status for either.
+SWITCHING: Moves = {
+    (ACTIVE, Request.STOP): STOP_PENDING,
+    **_work(STOP_PENDING, STOP_IN_PROGRESS, INACTIVE, ACTIVE),
+    (INACTIVE, Request.START): START_PENDING,
+    **_work(START_PENDING, START_IN_PROGRESS, ACTIVE, INACTIVE),
 }
 
 DELETION: Moves = {
@@ -71,10 +101,23 @@ DELETION: Moves = {
 }
 
 #: Statuses in which nothing more will happen by itself.
-SETTLED = frozenset({ACTIVE, CREATE_FAILED, CREATE_STOPPED})
+SETTLED = frozenset({ACTIVE, INACTIVE, CREATE_FAILED, CREATE_STOPPED, COMPLETED, FAILED})
 
-#: Statuses in which a worker may take the work up.
-CLAIMABLE = frozenset({CREATE_PENDING, CREATE_IN_PROGRESS})
+#: Statuses in which somebody may take the work up.
+CLAIMABLE = frozenset(
+    {
+        CREATE_PENDING,
+        CREATE_IN_PROGRESS,
+        UPDATE_PENDING,
+        UPDATE_IN_PROGRESS,
+        STOP_PENDING,
+        STOP_IN_PROGRESS,
+        START_PENDING,
+        START_IN_PROGRESS,
+        PENDING,
+        IN_PROGRESS,
+    }
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,8 +135,15 @@ class Lifecycle:
 JOB = Lifecycle(moves=CREATION)
 DEPLOYABLE = Lifecycle(moves={**CREATION, **DELETION})
 TRAINED = Lifecycle(moves={**CREATION, **STOPPING})
+SWITCHABLE = Lifecycle(moves={**CREATION, **SWITCHING, **DELETION, (INACTIVE, Request.DELETE): DELETE_PENDING})
 #: A solution is usable as soon as it is described: seen so at AWS, although its reference lists the creation.
 IMMEDIATE = Lifecycle(moves={**CREATION, **DELETION}, first=ACTIVE)
+#: Data deletion jobs, by AWS's reference.
+ERASURE = Lifecycle(moves=_work(PENDING, IN_PROGRESS, COMPLETED, FAILED), first=PENDING)
 
-#: An update of a campaign runs the creation's list in its own status, while the campaign's stays.
+#: An update beside the resource runs the creation's list in its own status, while the resource's stays.
 UPDATE = Lifecycle(moves=CREATION)
+#: An update that is shown as the resource's own status, as datasets and metric attributions have it.
+UPDATE_IN_PLACE = Lifecycle(
+    moves=_work(UPDATE_PENDING, UPDATE_IN_PROGRESS, ACTIVE, CREATE_FAILED), first=UPDATE_PENDING
+)

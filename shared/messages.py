@@ -47,9 +47,21 @@ class TrainSolutionVersion(Command):
 
 
 class Provision(Command):
-    """Make a resource usable that needs no worker: the status service does it itself."""
+    """See to a resource that needs no worker of its own: the status service does what it needs."""
 
     wire = "status.provision"
+
+
+class AdvanceRecommender(Command):
+    """Take the next step of a recommender in motion: have its model trained, or end what was asked."""
+
+    wire = "status.advance_recommender"
+
+
+class Decline(Command):
+    """Say of a job that this release does not do such work yet."""
+
+    wire = "status.decline"
 
 
 class Remove(Command):
@@ -111,6 +123,13 @@ class Stopped(Fact):
     happened = Happened.STOPPED
 
 
-COMMANDS: tuple[type[Command], ...] = (ImportDataset, TrainSolutionVersion, Provision, Remove)
+COMMANDS: tuple[type[Command], ...] = (
+    ImportDataset,
+    TrainSolutionVersion,
+    Provision,
+    AdvanceRecommender,
+    Decline,
+    Remove,
+)
 FACTS: tuple[type[Fact], ...] = (Started, Progressed, Finished, Failed, Stopped)
 BY_WIRE: Mapping[str, type[Message]] = {message.wire: message for message in (*COMMANDS, *FACTS)}

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 Hits = npt.NDArray[np.bool_]
 Counts = npt.NDArray[np.integer[Any]]
+Gains = npt.NDArray[np.floating[Any]]
 
 LONGEST = 25
 """Positions that the longest of AWS's metrics looks at."""
@@ -46,6 +47,32 @@ def normalized_discounted_cumulative_gain(hits_QK: Hits, relevant_Q: Counts, k: 
 def coverage(recommended: npt.NDArray[np.integer[Any]], items: int) -> float:
     """Distinct items over all lists, over the number of items there are."""
     return float(len(np.unique(recommended)) / items)
+
+
+def average_rewards(gains_QK: Gains, possible_QK: Gains) -> float:
+    """What the items of the lists that were taken bring in, over what those held out could; the mean over queries.
+
+    ``gains_QK`` is the reward of the item at each position, 0 where it is no hit; ``possible_QK`` are the greatest
+    rewards of all held-out items of a query, falling, and filled up with 0. AWS divides by the rewards of the
+    interactions with recommendations, without telling how many these are; here by the most that a list could bring.
+    """
+    return _share(gains_QK, possible_QK, np.ones(possible_QK.shape[1]))
+
+
+def weighted_gain(gains_QK: Gains, possible_QK: Gains) -> float:
+    """``normalized_discounted_cumulative_gain`` where a hit counts what its event is worth, as in ``average_rewards``.
+
+    Only the ratio of the gains acts.
+    """
+    return _share(gains_QK, possible_QK, 1.0 / np.log2(np.arange(2, possible_QK.shape[1] + 2)))
+
+
+def _share(gains_QK: Gains, possible_QK: Gains, discounts_K: Gains) -> float:
+    """The mean over the queries where there is something to gain; 0 where there are none."""
+    ideals_Q = possible_QK @ discounts_K
+    gained_Q = gains_QK @ discounts_K[: gains_QK.shape[1]]
+    counted = ideals_Q > 0
+    return float((gained_Q[counted] / ideals_Q[counted]).mean()) if counted.any() else 0.0
 
 
 def evaluate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -10,13 +11,14 @@ from flask import Flask
 from services.api import (
     get_solution_metrics,
     recipes,
+    recommenders,
     stop_solution_version_creation,
     update_campaign,
 )
 from services.api.operations import Desk, create, delete, describe, page
 from shared import queue, settings, telemetry
-from shared.aws import web
-from shared.resources import RESOURCES, Reading
+from shared.aws import model, web
+from shared.resources import RESOURCES, Reading, Resource
 from shared.store.redis import RedisStore
 
 #: The operations that are no plain verb of one resource, a file each.
@@ -26,23 +28,28 @@ ODDITIES: Mapping[str, Callable[[Desk, web.Call], Mapping[str, object] | web.Ans
     "DescribeRecipe": recipes.describe_recipe,
     "GetSolutionMetrics": get_solution_metrics.get_solution_metrics,
     "ListRecipes": recipes.list_recipes,
+    "StartRecommender": recommenders.start_recommender,
+    "StopRecommender": recommenders.stop_recommender,
     "StopSolutionVersionCreation": stop_solution_version_creation.stop_solution_version_creation,
     "UpdateCampaign": update_campaign.update_campaign,
+    "UpdateRecommender": recommenders.update_recommender,
 }
 
-#: Types that AWS's API can't delete: they vanish with what they belong to.
-UNDELETABLE = frozenset({"DatasetImportJob", "SolutionVersion"})
+#: The operations that every type has of which AWS's model has one by this name: it can't delete jobs, for example.
+VERBS: Mapping[str, Callable[[Desk, Resource, web.Call], Mapping[str, object] | web.Answer | None]] = {
+    "Create{}": create,
+    "Describe{}": describe,
+    "List{}s": page,
+    "Delete{}": delete,
+}
 
 
 def handlers(desk: Desk) -> dict[str, web.Handler]:
     """Every operation that is offered, by its name."""
     offered: dict[str, web.Handler] = {name: partial(oddity, desk) for name, oddity in ODDITIES.items()}
-    for resource in RESOURCES.values():
-        offered[f"Create{resource.name}"] = partial(create, desk, resource)
-        offered[f"Describe{resource.name}"] = partial(describe, desk, resource)
-        offered[f"List{resource.name}s"] = partial(page, desk, resource)
-        if resource.name not in UNDELETABLE:
-            offered[f"Delete{resource.name}"] = partial(delete, desk, resource)
+    for resource, (verb, operation) in itertools.product(RESOURCES.values(), VERBS.items()):
+        if (name := verb.format(resource.name)) in model.operations("personalize"):
+            offered[name] = partial(operation, desk, resource)
     return offered
 
 

@@ -6,7 +6,7 @@ Each change is read, decided and written with a comparison; when something moved
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -16,13 +16,13 @@ from kombu.exceptions import OperationalError
 from services.api import tokens
 from shared import queue
 from shared.aws import model
-from shared.aws.errors import ResourceAlreadyExists, ResourceInUse, ServiceUnavailable
+from shared.aws.errors import InvalidInput, ResourceAlreadyExists, ResourceInUse, ServiceUnavailable
 from shared.aws.web import Answer, Call
-from shared.lifecycle import Request
+from shared.lifecycle import SETTLED, Request
 from shared.messages import Command, Remove
 from shared.resources import Draft, Reading, Resource, described
 from shared.resources.contract import settled
-from shared.store import Conflict, NameTaken, Record, Store
+from shared.store import Conflict, NameTaken, Record, Store, Update
 
 log = structlog.get_logger()
 
@@ -66,7 +66,7 @@ def create(desk: Desk, resource: Resource, call: Call) -> Mapping[str, Any]:
 def _create(desk: Desk, resource: Resource, call: Call) -> tuple[str, Mapping[str, Any]]:
     draft = resource.draft(call.request, desk.reading)
     record = _first(resource, draft, call)
-    command = resource.command(arn=draft.arn) if resource.command else None
+    command = resource.command(arn=draft.arn) if resource.command and not settled_at_once(resource) else None
     try:
         arn = desk.store.create(
             record,
@@ -81,6 +81,10 @@ def _create(desk: Desk, resource: Resource, call: Call) -> tuple[str, Mapping[st
     # An SDK that lost the answer asks again: it gets what its first call made.
     standing = record if arn == draft.arn else desk.store.get(arn)
     return arn, standing.body if standing else {}
+
+
+def settled_at_once(resource: Resource) -> bool:
+    return resource.lifecycle is None or resource.lifecycle.first in SETTLED
 
 
 def _first(resource: Resource, draft: Draft, call: Call) -> Record:
@@ -133,6 +137,41 @@ def page(desk: Desk, resource: Resource, call: Call) -> Mapping[str, Any]:
 def _list_member(operation: str) -> str:
     members = model.operations("personalize")[operation].output.members
     return next(str(name) for name, shape in members.items() if shape.type_name == "list")
+
+
+def update(
+    desk: Desk, resource: Resource, record: Record, body: Mapping[str, Any], *, guards: Sequence[Record] = ()
+) -> None:
+    """Begin to give a resource that stands still the members ``body``. Raises ResourceInUse, Conflict."""
+    if not settled(record):
+        raise ResourceInUse(f"{record.arn} is in status {record.moving}; it can't be updated now.")
+    now = time.time()
+    wanted = Update(
+        status=resource.update.first,
+        body={member: value for member, value in body.items() if value is not None},
+        created=now,
+        updated=now,
+    )
+    # A new attempt: whatever earlier workers still report is of the past.
+    _change(desk, resource, replace(record, update=wanted, attempt=record.attempt + 1, failures=0), guards)
+
+
+def ask(desk: Desk, resource: Resource, record: Record, what: Request) -> None:
+    """Begin what a client asks of a resource that stands still. Raises ResourceInUse, InvalidInput, Conflict."""
+    if not settled(record):
+        raise ResourceInUse(f"{record.arn} is in status {record.moving}; wait until that has ended.")
+    after = resource.lifecycle.after(record.status or "", what) if resource.lifecycle else None
+    if after is None:
+        raise InvalidInput(f"{record.arn} is in status {record.status}: there is nothing to {what}.")
+    asked = replace(record, status=after, reason=None, attempt=record.attempt + 1, failures=0, updated=time.time())
+    _change(desk, resource, asked)
+
+
+def _change(desk: Desk, resource: Resource, record: Record, guards: Sequence[Record] = ()) -> None:
+    command = resource.command(arn=record.arn) if resource.command else None
+    desk.store.replace(record, guards=guards, notes=[queue.note(command)] if command else [])
+    if command:
+        desk.ring(command)
 
 
 def delete(desk: Desk, resource: Resource, call: Call) -> None:

@@ -1,4 +1,4 @@
-"""Watches for campaigns in motion: loads the model, scores a canary with it, and reports that it can answer."""
+"""Watches for campaigns and recommenders in motion: loads the model, scores a canary, reports that it can answer."""
 
 from __future__ import annotations
 
@@ -13,18 +13,21 @@ import structlog
 from kombu.exceptions import OperationalError
 
 from services.runtime.deployed import Deployed, Model, NotDeployable
-from shared.lifecycle import ACTIVE, CLAIMABLE
+from shared.lifecycle import ACTIVE, CLAIMABLE, STOP_IN_PROGRESS, STOP_PENDING
 from shared.messages import Failed, Finished, Started
 from shared.process import Process
 from shared.queue import report
 from shared.recipes.contract import Past, Query
 from shared.resources import Reading
-from shared.store import Record
+from shared.store import Record, Records
 from shared.work import keeping
 
 log = structlog.get_logger()
 
 EVERY = 0.25
+#: What a runtime answers for.
+SERVED = ("campaign", "recommender")
+STOPPING = {STOP_PENDING, STOP_IN_PROGRESS}
 #: How often models that nobody needs are let go of (seconds).
 TIDY_EVERY = 30.0
 
@@ -40,8 +43,8 @@ def _run(process: Process, deployed: Deployed) -> None:
         try:
             for arn in process.store.moving():
                 record = process.store.get(arn)
-                if record is not None and record.kind == "campaign" and record.moving in CLAIMABLE:
-                    deploy(process, deployed, record)
+                if record is not None and (version_arn := awaited(record, process.store)) is not None:
+                    deploy(process, deployed, record, version_arn)
             if time.monotonic() - tidied > TIDY_EVERY:
                 tidied = time.monotonic()
                 deployed.keep(set(_needed(Reading(process.store, process.settings))))
@@ -58,15 +61,26 @@ def _warm(process: Process, deployed: Deployed) -> None:
             log.warning("not loaded", version=arn, reason=str(error))
 
 
-def deploy(process: Process, deployed: Deployed, campaign: Record) -> None:
-    """Take the campaign up, unless another runtime has it, and report how it went."""
-    lease = process.store.claim(campaign.arn, process.name, CLAIMABLE, process.settings.lease_seconds)
+def awaited(record: Record, records: Records) -> str | None:
+    """The ARN of the model that a campaign or recommender in motion waits for; None: it waits for no runtime."""
+    if record.kind not in SERVED or record.moving not in CLAIMABLE - STOPPING:
+        return None
+    updating = record.update is not None and record.moving == record.update.status
+    body = record.update.body if record.update is not None and updating else record.body
+    version = records.get(body["solutionVersionArn"])
+    # A recommender's model is still being trained when the recommender is. A campaign's may have been deleted since.
+    if record.kind == "recommender" and (version is None or version.status != ACTIVE):
+        return None
+    return str(body["solutionVersionArn"])
+
+
+def deploy(process: Process, deployed: Deployed, record: Record, version_arn: str) -> None:
+    """Take the campaign or recommender up, unless another runtime has it, and report how it went."""
+    lease = process.store.claim(record.arn, process.name, CLAIMABLE, process.settings.lease_seconds)
     if lease is None:
         return
-    arn, attempt = campaign.arn, lease.attempt
+    arn, attempt = record.arn, lease.attempt
     report(process.store, process.queue, Started(arn=arn, attempt=attempt))
-    wanted = campaign.update.body if campaign.update and campaign.moving == campaign.update.status else campaign.body
-    version_arn = wanted["solutionVersionArn"]
     with keeping(process, lease):
         try:
             _canary(deployed.model(version_arn))
@@ -102,13 +116,14 @@ def _wait_until_applied(process: Process, arn: str, attempt: int) -> None:
 
 
 def _needed(reading: Reading) -> Iterator[str]:
-    after: str | None = None
-    while True:
-        campaigns, after = reading.records.page("campaign", after=after)
-        for campaign in campaigns:
-            if campaign.status == ACTIVE or campaign.moving:
-                yield campaign.body["solutionVersionArn"]
-            if campaign.update is not None:
-                yield campaign.update.body["solutionVersionArn"]
-        if after is None:
-            return
+    for noun in SERVED:
+        after: str | None = None
+        while True:
+            page, after = reading.records.page(noun, after=after)
+            for record in page:
+                if record.status == ACTIVE or record.moving:
+                    yield record.body["solutionVersionArn"]
+                if record.update is not None:
+                    yield record.update.body["solutionVersionArn"]
+            if after is None:
+                break

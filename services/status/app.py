@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.status import handlers, reconciler
+from services.status import handlers, recommenders, reconciler
 from shared import messages
 from shared.process import celery_process, current
 from shared.queue import handles
@@ -10,6 +10,7 @@ from shared.queue import handles
 
 def _hear(fact: messages.Fact) -> None:
     handlers.apply(current().store, fact)
+    recommenders.follow(current(), fact)
 
 
 for _fact in messages.FACTS:
@@ -19,6 +20,16 @@ for _fact in messages.FACTS:
 @handles(messages.Provision)
 def provision(command: messages.Provision) -> None:
     handlers.provision(current().store, command)
+
+
+@handles(messages.AdvanceRecommender)
+def advance_recommender(command: messages.AdvanceRecommender) -> None:
+    recommenders.advance(current(), command.arn)
+
+
+@handles(messages.Decline)
+def decline(command: messages.Decline) -> None:
+    handlers.decline(current().store, command)
 
 
 @handles(messages.Remove)

@@ -10,14 +10,17 @@ import structlog
 
 from shared import queue
 from shared.artifacts import Artifacts
-from shared.lifecycle import ACTIVE, CLAIMABLE, DELETE_PENDING, DELETION, UPDATE, Happened
-from shared.messages import Fact, Failed, Finished, Progressed, Provision, Remove, Started
+from shared.lifecycle import ACTIVE, CLAIMABLE, COMPLETED, DELETE_PENDING, DELETION, Happened
+from shared.messages import Decline, Fact, Failed, Finished, Progressed, Provision, Remove, Started
 from shared.resources import RESOURCES
 from shared.store import Conflict, Record, Store
 
 log = structlog.get_logger()
 
 REASON_LIMIT = 1000
+
+#: Statuses of work that has ended well: the record keeps its outcome.
+DONE = frozenset({ACTIVE, COMPLETED})
 
 
 def apply(store: Store, fact: Fact) -> None:
@@ -53,7 +56,7 @@ def after_fact(record: Record, fact: Fact, now: float) -> Record | None:
     match fact:
         case Progressed():
             return replace(after, state={**record.state, "progress": dict(fact.progress)})
-        case Finished() if status == ACTIVE:
+        case Finished() if status in DONE:
             return replace(
                 after,
                 body=RESOURCES[record.kind].finished(record, fact.outcome),
@@ -66,7 +69,7 @@ def after_fact(record: Record, fact: Fact, now: float) -> Record | None:
 
 def _after_update_fact(record: Record, fact: Fact, now: float) -> Record | None:
     update = record.update
-    status = UPDATE.after(update.status, fact.happened) if update else None
+    status = RESOURCES[record.kind].update.after(update.status, fact.happened) if update else None
     if update is None or status is None:
         return None
     moved = replace(update, status=status, updated=now)
@@ -95,6 +98,15 @@ def provision(store: Store, command: Provision) -> None:
         return
     apply(store, Started(arn=record.arn, attempt=record.attempt))
     apply(store, Finished(arn=record.arn, attempt=record.attempt))
+
+
+def decline(store: Store, command: Decline) -> None:
+    record = store.get(command.arn)
+    if record is None or record.moving not in CLAIMABLE:
+        return
+    work = record.kind.replace("_", " ")
+    reason = f"foretaste keeps and checks a {work}, but does not do its work yet; docs/operations.md says what it does."
+    apply(store, Failed(arn=record.arn, attempt=record.attempt, reason=reason))
 
 
 def remove(store: Store, artifacts: Artifacts, command: Remove) -> None:

@@ -28,7 +28,7 @@ ROWS_AT_ONCE = 2**14
 _TEXTS_AT_ONCE = 256
 _ROWS_OF_A_SAMPLE = 2**20
 
-_NUMBERS = ("int", "long", "float", "double")
+NUMBERS = ("int", "long", "float", "double")
 
 
 def usable(schema: DatasetSchema, excluded: Collection[str], present: Collection[str]) -> list[Field]:
@@ -38,7 +38,7 @@ def usable(schema: DatasetSchema, excluded: Collection[str], present: Collection
         for field in schema.metadata
         if field.name not in excluded
         and field.name in present
-        and (field.categorical or field.textual or field.type in _NUMBERS)
+        and (field.categorical or field.textual or field.type in NUMBERS)
     ]
 
 

@@ -58,6 +58,14 @@ class Rows:
         times[found["number"]] = found["value"]
         return times
 
+    def numbers(self, column: str) -> npt.NDArray[np.float64]:
+        """[R] NaN where there are none."""
+        cells = self._cells(finite(column))
+        found = self.database.arrays(f"SELECT number, value FROM ({cells}) WHERE value IS NOT NULL")
+        numbers = np.full(self.count, np.nan)
+        numbers[found["number"]] = found["value"]
+        return numbers
+
     def write(self, fields: Sequence[Field], folder: Path) -> None:
         """Writes ``Features`` of the columns that hold something, and no folder where none does."""
         described = [each for field in fields if (each := self._described(field)) is not None]
@@ -93,11 +101,7 @@ class Rows:
         """int[R]: the bag of each row."""
         if described.column.kind != "numeric":
             return np.arange(self.count)
-        cells = self._cells(finite(described.column.name))
-        found = self.database.arrays(f"SELECT number, value FROM ({cells}) WHERE value IS NOT NULL")
-        numbers = np.full(self.count, np.nan)
-        numbers[found["number"]] = found["value"]
-        return described.bags_of(numbers)
+        return described.bags_of(self.numbers(described.column.name))
 
     def _blocks(self, described: Sequence[Described]) -> Iterator[list[npt.NDArray[np.integer[Any]]]]:
         bags = [self._bags(each) for each in described]

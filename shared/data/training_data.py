@@ -4,6 +4,7 @@
       histories/          see ``histories``
       items/, users/, contexts/   see ``features``; absent where there are none
       item_created.npy    int64[I]; absent where Items has no CREATION_TIMESTAMP
+      rewards/            see ``rewards``; absent without an optimization objective
 
 The folder appears whole or not at all, so a second attempt, or another trial of the same version, only opens it.
 """
@@ -25,7 +26,8 @@ from shared.data import arrays, events, featurizing, schemas
 from shared.data.database import Database
 from shared.data.events import Wanted
 from shared.data.features import Features
-from shared.data.histories import Histories, TooLittleData, save_names, trained_on
+from shared.data.histories import DataRefused, Histories, TooLittleData, save_names, trained_on
+from shared.data.rewards import Objective, Rewards
 from shared.data.rows import Rows
 from shared.data.schemas import DatasetSchema, Field
 
@@ -44,6 +46,8 @@ class TrainingData:
     """R = E, in the order of ``histories``: the columns of Interactions whose names AWS does not reserve."""
     item_created: npt.NDArray[np.int64] | None = None
     """[I] CREATION_TIMESTAMP in seconds since the epoch, -1 where unknown; None without such a column."""
+    rewards: Rewards | None = None
+    """In the order of ``histories.item_ids``; None without an optimization objective."""
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -52,6 +56,7 @@ class TrainingData:
         return cls(
             histories=Histories.open(folder / "histories"),
             item_created=arrays.mapped(created) if created.exists() else None,
+            rewards=Rewards.open(folder / "rewards") if (folder / "rewards").exists() else None,
             **{
                 name: Features.open(folder / name)
                 for name in ("items", "users", "contexts")
@@ -90,6 +95,7 @@ class Sources:
     """Does the recipe train on columns beyond who, what and when?"""
     all_items: bool = False
     """Is the catalogue every row of Items, or only the items that somebody interacted with?"""
+    objective: Objective | None = None
 
 
 def prepare(
@@ -140,6 +146,10 @@ def _write(folder: Path, sources: Sources, database: Database) -> None:
     lengths = events.lengths(database)
     _write_histories(folder / "histories", sources, database, lengths)
     _write_contexts(folder / "contexts", contexts, database, lengths)
+    if sources.objective is not None and (sources.items is None or not sources.items.files):
+        raise DataRefused(
+            f"The optimization objective needs the column {sources.objective.column} of an Items dataset: import one."
+        )
     for table, ids in ((sources.items, "items"), (sources.users, "users")):
         if table is not None and table.files:
             _write_rows(folder, ids, table, sources, database)
@@ -191,6 +201,11 @@ def _write_rows(folder: Path, ids: str, table: Table, sources: Sources, database
     rows = Rows.of(database, schema, table.files, ids)
     if "CREATION_TIMESTAMP" in present and "CREATION_TIMESTAMP" not in excluded and ids == "items":
         np.save(folder / "item_created.npy", rows.times("CREATION_TIMESTAMP"))
+    if sources.objective is not None and ids == "items":
+        field = schema.column(sources.objective.column)
+        if field is None or field.type not in featurizing.NUMBERS or field.name not in present:
+            raise DataRefused(f"The optimization objective needs {sources.objective.column} to be a column of numbers.")
+        Rewards.of(rows.numbers(field.name), sources.objective.sensitivity).save(folder / "rewards")
     if sources.metadata:
         rows.write(featurizing.usable(schema, excluded, present), folder / ids)
 

@@ -8,9 +8,9 @@ up, and at least one interaction is held out and at least one is input.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -83,10 +83,18 @@ def related(
     return np.stack([best(scores(item), count) for item in items.tolist()])[asked_Q]
 
 
-def evaluate(recommend: Recommend, histories: Histories, split: Split) -> tuple[dict[str, float], dict[str, float]]:
+def evaluate(
+    recommend: Recommend,
+    histories: Histories,
+    split: Split,
+    *,
+    rewards_I: npt.NDArray[np.float32] | None = None,
+    weights_E: npt.NDArray[np.float32] | None = None,
+) -> tuple[dict[str, float], dict[str, float]]:
     """AWS's eight metrics of ``recommend``, and of plain popularity among the users not tested.
 
-    The moment of each request is that of the first interaction held out.
+    The moment of each request is that of the first interaction held out. With rewards, of an optimization objective,
+    there is average_rewards_at_k as well, and with weights of events, of an eventsConfig, the gain that counts them.
     """
     counts_I = popularity(histories, np.union1d(split.train, split.validation))
     popular_I = np.argsort(-counts_I, kind="stable")
@@ -94,14 +102,59 @@ def evaluate(recommend: Recommend, histories: Histories, split: Split) -> tuple[
     def recommend_popular(events_Q: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
         return np.broadcast_to(popular_I[:count], (len(events_Q), min(count, len(popular_I))))
 
-    return _evaluate(recommend, histories, split.test), _evaluate(recommend_popular, histories, split.test)
+    found, popular = (
+        _evaluate(by, histories, split.test, rewards_I, weights_E) for by in (recommend, recommend_popular)
+    )
+    return found, popular
 
 
-def _evaluate(recommend: Recommend, histories: Histories, users: npt.NDArray[np.int64]) -> dict[str, float]:
+def _evaluate(
+    recommend: Recommend,
+    histories: Histories,
+    users: npt.NDArray[np.int64],
+    rewards_I: npt.NDArray[np.float32] | None,
+    weights_E: npt.NDArray[np.float32] | None,
+) -> dict[str, float]:
     begins, ends = histories.offsets[users], histories.offsets[users + 1]
     held_out = np.minimum(np.ceil(TEST_SHARE * (ends - begins)).astype(np.int64), ends - begins - 1)
     recommended_QK = recommend(ends - held_out, metrics.LONGEST)
     wanted = [np.unique(histories.items[end - count : end]) for end, count in zip(ends, held_out, strict=True)]
     hits_QK = np.array([np.isin(row_K, items) for row_K, items in zip(recommended_QK, wanted, strict=True)])
     relevant_Q = np.array([len(items) for items in wanted])
-    return metrics.evaluate(hits_QK, relevant_Q, recommended_QK, len(histories.item_ids))
+    found = metrics.evaluate(hits_QK, relevant_Q, recommended_QK, len(histories.item_ids))
+    if rewards_I is not None:
+        possible = [rewards_I[items] for items in wanted]
+        gains_QK = np.where(hits_QK, rewards_I[recommended_QK], 0.0)
+        found["average_rewards_at_k"] = round(metrics.average_rewards(gains_QK, _greatest(possible)), 4)
+    if weights_E is not None:
+        worth = [
+            _worth(histories.items[end - count : end], weights_E[end - count : end], items)
+            for end, count, items in zip(ends, held_out, wanted, strict=True)
+        ]
+        gains_QK = np.zeros(recommended_QK.shape)
+        for gains_K, hits_K, recommended_K, items, worths in zip(
+            gains_QK, hits_QK, recommended_QK, wanted, worth, strict=True
+        ):
+            gains_K[hits_K] = worths[np.searchsorted(items, recommended_K[hits_K])]
+        found["normalized_discounted_cumulative_gain_with_event_weights_at_k"] = round(
+            metrics.weighted_gain(gains_QK, _greatest(worth)), 4
+        )
+    return dict(sorted(found.items()))
+
+
+def _worth(
+    items_T: npt.NDArray[np.int32], weights_T: npt.NDArray[np.float32], items: npt.NDArray[np.int32]
+) -> npt.NDArray[np.float64]:
+    """Of each of ``items``, which rise, the greatest weight that an event with it has."""
+    worth = np.zeros(len(items))
+    np.maximum.at(worth, np.searchsorted(items, items_T), weights_T)
+    return worth
+
+
+def _greatest(gains: Sequence[npt.NDArray[np.floating[Any]]]) -> npt.NDArray[np.float64]:
+    """float64[Q,LONGEST]: the greatest of each, falling, filled up with 0."""
+    greatest_QK = np.zeros((len(gains), metrics.LONGEST))
+    for row_K, of_query in zip(greatest_QK, gains, strict=True):
+        falling = -np.sort(-of_query)[: metrics.LONGEST]
+        row_K[: len(falling)] = falling
+    return greatest_QK

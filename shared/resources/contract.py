@@ -9,7 +9,7 @@ from typing import Any
 
 from shared import arns
 from shared.aws.errors import ResourceInUse, ResourceNotFound
-from shared.lifecycle import ACTIVE, SETTLED, Lifecycle
+from shared.lifecycle import ACTIVE, SETTLED, UPDATE, UPDATE_IN_PROGRESS, UPDATE_PENDING, Lifecycle
 from shared.messages import Command
 from shared.settings import Settings
 from shared.store import Record, Records
@@ -38,20 +38,18 @@ class Reading:
         """An ARN of this account and Region; ``kind`` is AWS's word for the type."""
         return str(arns.Arn(kind, name, self.settings.region, self.settings.account_id))
 
-    def find(self, arn: str, noun: str) -> Record:
-        """The record of that type. Raises ResourceNotFound."""
+    def find(self, arn: str, *nouns: str) -> Record:
+        """The record, of one of these types. Raises ResourceNotFound."""
         record = self.records.get(arn)
-        if record is None or record.kind != noun:
-            raise ResourceNotFound(f"The given {noun.replace('_', ' ')} does not exist: {arn}")
+        if record is None or record.kind not in nouns:
+            raise ResourceNotFound(f"The given {nouns[0].replace('_', ' ')} does not exist: {arn}")
         return record
 
     def active(self, arn: str, noun: str) -> Record:
         """The record of that type, which must be usable. Raises ResourceNotFound or ResourceInUse."""
         record = self.find(arn, noun)
-        if record.status != ACTIVE:
-            raise ResourceInUse(
-                f"The {noun.replace('_', ' ')} {arn} is in status {record.status}; it must be {ACTIVE}."
-            )
+        if (status := shown_status(record)) != ACTIVE:
+            raise ResourceInUse(f"The {noun.replace('_', ' ')} {arn} is in status {status}; it must be {ACTIVE}.")
         return record
 
     def children(self, noun: str, parent: str) -> Iterator[Record]:
@@ -62,6 +60,13 @@ class Reading:
             yield from page
             if after is None:
                 return
+
+
+def shown_status(record: Record) -> str | None:
+    """The status that clients see: some updates are shown as the resource's own."""
+    if record.update is not None and record.update.status in (UPDATE_PENDING, UPDATE_IN_PROGRESS):
+        return record.update.status
+    return record.status
 
 
 def no_more(_record: Record, _reading: Reading) -> dict[str, Any]:
@@ -89,7 +94,8 @@ class Resource:
     lifecycle: Lifecycle | None
     """None for what is usable at once and has no status (schemas)."""
     command: type[Command] | None = None
-    """Starts the work after Create; None where another process watches for the record itself."""
+    """Starts the work after Create and Update; None where another process watches for the record itself."""
+    update: Lifecycle = UPDATE
     blocked_by: tuple[str, ...] = ()
     """Nouns whose existence under this resource refuses its deletion."""
     busy_with: tuple[str, ...] = ()
@@ -98,6 +104,8 @@ class Resource:
     """Nouns that vanish with it."""
     needed_to_list: str | None = None
     """The noun of the parent that List must be able to find; others may ask for what an unknown parent has: nothing."""
+    hidden: bool = False
+    """No client sees it: AWS's API has no such type."""
     holds_interactions: bool = False
     """Live events are kept under its ARN."""
     view: Callable[[Record, Reading], dict[str, Any]] = no_more
@@ -131,7 +139,7 @@ def described(resource: Resource, record: Record, reading: Reading) -> dict[str,
     members: dict[str, Any] = {
         **record.body,
         resource.arn_member: record.arn,
-        "status": record.status,
+        "status": shown_status(record),
         "creationDateTime": record.created,
         "lastUpdatedDateTime": record.updated,
         "failureReason": record.reason,

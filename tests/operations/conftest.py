@@ -63,7 +63,7 @@ class Maker:
 
         def look() -> dict[str, Any] | None:
             found: dict[str, Any] = describe(**{f"{member}Arn": arn})[member]
-            done = found["status"] in ("ACTIVE", "CREATE FAILED", "CREATE STOPPED")
+            done = found["status"] in ("ACTIVE", "INACTIVE", "CREATE FAILED", "CREATE STOPPED")
             return found if done else None
 
         return until(look, seconds, arn)
@@ -84,8 +84,8 @@ class Maker:
         text = json.dumps(document or INTERACTIONS)
         return str(self.client.create_schema(name=self.name(), schema=text, **more)["schemaArn"])
 
-    def group(self) -> str:
-        arn = str(self.client.create_dataset_group(name=self.name())["datasetGroupArn"])
+    def group(self, **more: str) -> str:
+        arn = str(self.client.create_dataset_group(name=self.name(), **more)["datasetGroupArn"])
         self.settled("dataset_group", "datasetGroup", arn)
         return arn
 

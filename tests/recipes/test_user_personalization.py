@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import numpy as np
 import orjson
 import pytest
 
+from shared.data.rewards import EMPHASIS, SENSITIVITIES, Rewards
 from shared.recipes import RECIPES
 from shared.recipes.contract import ArtifactError, Exploration, Past, Query, Recipe, Scorer
+from shared.recipes.hrnn import training
 from tests.recipes.networks import took
 from tests.recipes.runs import planned, train
 from tests.recipes.synthetic import training_data, walks
@@ -173,3 +176,57 @@ def test_what_is_known_of_new_items_must_be_there(with_new_items: dict[str, Path
             target.write_bytes(path.read_bytes())
     with pytest.raises(ArtifactError, match=r"age\.npy is missing"):
         loaded(RECIPES[name], tmp_path)
+
+
+# Objectives
+
+AVERAGE_REWARDS = "average_rewards_at_k"
+
+
+@pytest.mark.parametrize("name", FIRST)
+def test_the_sensitivity_moves_what_is_recommended_brings_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    planned(monkeypatch, epochs=2, hidden=32, streams=16, bptt=8)
+    recipe = RECIPES[name]
+    histories = walks(users=60, events=8, items=50)
+    prices = np.random.default_rng(0).uniform(1, 100, 50)
+    without, plain = train(tmp_path / "without", training_data(histories), recipe)
+    assert AVERAGE_REWARDS not in without.metrics
+    queries = Query(now=1e6, history=[Past("i03", 100.0)]), Query(now=0.0)
+    own = [loaded(recipe, plain).scores(query) for query in queries]
+    earned = []
+    for sensitivity in SENSITIVITIES:
+        data = replace(training_data(histories), rewards=Rewards.of(prices, sensitivity))
+        trained, artifact = train(tmp_path / sensitivity, data, recipe)
+        assert 0 <= trained.metrics[AVERAGE_REWARDS] <= 1
+        assert list(trained.metrics) == sorted(trained.metrics)
+        shown = [loaded(recipe, artifact).scores(query) for query in queries]
+        if sensitivity == "OFF":
+            assert {**without.metrics, AVERAGE_REWARDS: trained.metrics[AVERAGE_REWARDS]} == trained.metrics
+            np.testing.assert_allclose(shown, own, rtol=1e-6)
+        earned.append([prices[np.argsort(-scores)[:10]].mean() for scores in shown])
+        for scores in shown:
+            assert scores.sum() == pytest.approx(1.0, abs=1e-5)
+    assert (np.diff(earned, axis=0) > 0).all(), earned
+
+
+def test_what_is_evaluated_is_what_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An objective that outweighs all else: the most expensive items are evaluated, and shown."""
+    monkeypatch.setitem(EMPHASIS, "HIGH", 1000.0)
+    planned(monkeypatch, epochs=1, hidden=32, streams=16, bptt=8)
+    prices = np.arange(50.0)
+    data = replace(training_data(walks(users=60, events=8)), rewards=Rewards.of(prices, "HIGH"))
+    shown: list[Any] = []
+    evaluate = training.evaluate
+
+    def looked_at(recommend: Any, *args: Any, **more: Any) -> Any:
+        shown.append(recommend(np.array([5, 50]), 5))
+        return evaluate(recommend, *args, **more)
+
+    monkeypatch.setattr(training, "evaluate", looked_at)
+    _, artifact = train(tmp_path, data, RECIPES[FIRST[0]])
+    expected = [49, 48, 47, 46, 45]
+    assert [row.tolist() for row in shown[0]] == [expected, expected]
+    served = loaded(RECIPES[FIRST[0]], artifact).scores(Query(now=1e6, history=[Past("i03", 100.0)]))
+    assert np.argsort(-served)[:1].tolist() == expected[:1]

@@ -27,7 +27,7 @@ def train_solution_version(
     configured = settings.load()
     store = RedisStore(configured.redis_url)
     reading = Reading(store, configured)
-    version = reading.find(arn, "solution_version")
+    version = reading.find(arn, "solution_version", "recommender_version")
     recipe = recipes.by_arn(version.body["recipeArn"])
     if recipe is None:
         raise WorkFailed(f"The recipe {version.body['recipeArn']} is not offered by this release.")

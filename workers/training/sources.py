@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from shared.artifacts import ArtifactDamaged, Artifacts
+from shared.data.rewards import Objective
 from shared.data.training_data import Sources, Table
 from shared.job import WorkFailed
 from shared.recipes import Recipe
@@ -49,6 +51,7 @@ class Finding:
             max_percentile=float(parameters.get("max_user_history_length_percentile", 1.0)),
             metadata=self.recipe.metadata,
             all_items=self.recipe.cold_items,
+            objective=objective(config),
         )
 
     @property
@@ -82,3 +85,11 @@ class Finding:
         events = self.store.stream(arn_of(self._group, "INTERACTIONS", self.reading))
         written = frozen(events, columns, self.workspace / "live.parquet", self.on_step)
         return [written] if written else []
+
+
+def objective(config: Mapping[str, Any]) -> Objective | None:
+    """The optimizationObjective of a solutionConfig."""
+    wanted = config.get("optimizationObjective")
+    if not wanted or not wanted.get("itemAttribute"):
+        return None
+    return Objective(column=wanted["itemAttribute"], sensitivity=wanted.get("objectiveSensitivity") or "OFF")

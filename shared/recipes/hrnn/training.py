@@ -110,13 +110,21 @@ class Learner:
     def recommend(self, events_Q: npt.NDArray[np.int64], count: int, *, unseen: bool = False) -> npt.NDArray[np.int64]:
         """``shared.recipes.evaluation.Recommend``; ``unseen`` leaves out what a user has had."""
         return best_items(
-            self.network.folded().to(self.device),
+            self.served().to(self.device),
             self.streams,
             events_Q,
             count,
             self.watch.stop_if_asked,
             unseen=unseen,
         )
+
+    def served(self) -> Network:
+        """The network as it answers: items' features in their vectors, and the objective, if any, in their biases."""
+        network = self.network.folded()
+        if self.data.rewards is not None:
+            with torch.no_grad():
+                network.bias[:-1] += torch.from_numpy(self.data.rewards.log_factors()).to(network.bias)
+        return network
 
     def chooser(self, counts_I: npt.NDArray[np.int64]) -> Choose:
         """Of candidates, for training on so many interactions with each item; tells the network who is a stranger."""
@@ -178,24 +186,27 @@ def train(
     epochs = learner.fit(split.train, split.validation, checkpoints / "training.ckpt", artifact / "logs")
     watch.expect(epochs + more)
     watch.say("evaluating", epochs)
-    evaluated, baseline = evaluate(learner.recommend, histories, split)
+    evaluated, baseline = evaluate(
+        learner.recommend, histories, split, rewards_I=None if data.rewards is None else data.rewards.values
+    )
     if options.retrain_on_all_users:
         everybody = np.concatenate([split.train, split.validation, split.test])
         epochs += learner.go_on(np.sort(everybody), epochs, checkpoints / "retraining.ckpt")
     watch.say("writing", epochs)
     trained = Trained(metrics=evaluated, baseline=baseline, epochs=epochs, seconds=round(time.monotonic() - started, 3))
-    network = learner.network.folded()
+    network = learner.served()
     save_file(
         {name: tensor.contiguous() for name, tensor in network.state_dict().items()}, artifact / artifacts.WEIGHTS
     )
-    weights_E = learner.weights_E
+    counts_I = np.bincount(histories.items, learner.weights_E, minlength=len(histories.item_ids)).astype(np.float64)
+    shares_I = counts_I / counts_I.sum()
     artifacts.write(
         artifact,
         data,
         recipe=recipe.name,
         parameters=parameters,
         form=dataclasses.asdict(network.form),
-        popularity=np.bincount(histories.items, weights_E, minlength=len(histories.item_ids)) / weights_E.sum(),
+        popularity=shares_I if data.rewards is None else data.rewards.weigh(shares_I),
         report={
             **dataclasses.asdict(trained),
             "users": len(histories.user_ids),
@@ -259,6 +270,8 @@ def fingerprint(data: TrainingData, recipe: Recipe, parameters: Mapping[str, str
     arrays = [getattr(histories, name) for name in ("offsets", "items", "timestamps", "event_types", "in_training")]
     for features in (data.items, data.users, data.contexts):
         arrays += [] if features is None else [features.offsets, features.values, features.weights]
+    if data.rewards is not None:
+        arrays.append(data.rewards.log_factors())
     for array in arrays:
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()[:16]

@@ -10,7 +10,7 @@ resource = Resource(
     draft=draft,
     lifecycle=DEPLOYABLE,
     command=Provision,
-    busy_with=("dataset_import_job", "solution_version"),
+    busy_with=("dataset_import_job", "solution_version", "recommender_version"),
     owns=("dataset_import_job",),
     holds_interactions=True,
 )

@@ -10,5 +10,5 @@ resource = Resource(
     draft=draft,
     lifecycle=DEPLOYABLE,
     command=Provision,
-    blocked_by=("dataset", "solution", "event_tracker"),
+    blocked_by=("dataset", "solution", "recommender", "event_tracker"),
 )

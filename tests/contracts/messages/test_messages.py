@@ -19,6 +19,8 @@ NAMES = {
     "importing.import_dataset": {"arn"},
     "training.train_solution_version": {"arn"},
     "status.provision": {"arn"},
+    "status.advance_recommender": {"arn"},
+    "status.decline": {"arn"},
     "status.remove": {"arn"},
     "status.started": {"arn", "attempt"},
     "status.progressed": {"arn", "attempt", "progress"},

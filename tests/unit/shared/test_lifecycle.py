@@ -65,3 +65,25 @@ def test_what_is_deleted_goes_through_two_statuses_and_is_gone() -> None:
     assert lifecycle.DEPLOYABLE.after(DELETE_PENDING, Happened.STARTED) == DELETE_IN_PROGRESS
     assert lifecycle.DEPLOYABLE.after(DELETE_IN_PROGRESS, Happened.FINISHED) == GONE
     assert lifecycle.DEPLOYABLE.after(CREATE_PENDING, Request.DELETE) is None
+
+
+def test_a_recommender_is_stopped_and_started_as_aws_says() -> None:
+    seen, status = [], ACTIVE
+    for what in (Request.STOP, Happened.STARTED, Happened.FINISHED, Request.START, Happened.STARTED, Happened.FINISHED):
+        status = lifecycle.SWITCHABLE.after(status, what) or ""
+        seen.append(status)
+    assert seen == ["STOP PENDING", "STOP IN_PROGRESS", "INACTIVE", "START PENDING", "START IN_PROGRESS", "ACTIVE"]
+    assert lifecycle.SWITCHABLE.after(ACTIVE, Request.START) is None
+    assert lifecycle.SWITCHABLE.after(lifecycle.INACTIVE, Request.STOP) is None
+
+
+def test_what_cannot_be_started_stays_stopped() -> None:
+    assert lifecycle.SWITCHABLE.after(lifecycle.START_IN_PROGRESS, Happened.FAILED) == lifecycle.INACTIVE
+    assert lifecycle.SWITCHABLE.after(lifecycle.INACTIVE, Request.DELETE) == DELETE_PENDING
+
+
+def test_a_deletion_job_has_words_of_its_own() -> None:
+    assert lifecycle.ERASURE.first == "PENDING"
+    assert lifecycle.ERASURE.after("PENDING", Happened.STARTED) == "IN_PROGRESS"
+    assert lifecycle.ERASURE.after("IN_PROGRESS", Happened.FINISHED) == "COMPLETED"
+    assert lifecycle.ERASURE.after("IN_PROGRESS", Happened.FAILED) == "FAILED"

@@ -75,3 +75,29 @@ def test_a_catalogue_of_fewer_than_25_items_is_evaluated_too() -> None:
     answer = metrics.evaluate(hits_at(1, length=10), np.array([1]), np.arange(10)[None], 10)
     assert answer["normalized_discounted_cumulative_gain_at_25"] == 1.0
     assert answer["precision_at_25"] == 0.04
+
+
+def test_rewards_are_shared_out_over_the_best_that_could_be_had() -> None:
+    """Of what two users took, worth 5, 3 and 2, and 4, one was recommended what is worth 3 and 2, the other nothing."""
+    gains = np.array([[0.0, 3.0, 2.0], [0.0, 0.0, 0.0]])
+    possible = np.array([[5.0, 3.0, 2.0], [4.0, 0.0, 0.0]])
+    assert metrics.average_rewards(gains, possible) == pytest.approx((0.5 + 0) / 2)
+    assert metrics.average_rewards(possible, possible) == 1.0
+    assert metrics.average_rewards(gains[:, :2], np.zeros((2, 3))) == 0.0
+
+
+def test_a_hit_counts_what_its_event_is_worth() -> None:
+    """AWS's example: purchases of weight .3 and clicks of weight .1 earn 1.5 and .5."""
+    possible = np.array([[0.3, 0.1, 0.0, 0.0, 0.0]])
+    bought, clicked = np.array([[0.0, 0.3, 0, 0, 0]]), np.array([[0.0, 0.1, 0, 0, 0]])
+    ideal = 1.5 + 0.5 / np.log2(3)
+    assert metrics.weighted_gain(bought, possible) == pytest.approx(1.5 / np.log2(3) / ideal)
+    assert metrics.weighted_gain(clicked, possible) == pytest.approx(0.5 / np.log2(3) / ideal)
+    assert metrics.weighted_gain(5 * bought, 5 * possible) == pytest.approx(metrics.weighted_gain(bought, possible))
+
+
+def test_with_equal_worth_it_is_the_plain_gain() -> None:
+    hits = np.array([[False, True, False, False, True]])
+    possible = np.array([[0.7, 0.7, 0.7, 0.0, 0.0]])
+    plain = metrics.normalized_discounted_cumulative_gain(hits, np.array([3]), 5)
+    assert metrics.weighted_gain(0.7 * hits, possible) == pytest.approx(plain) == pytest.approx(0.4776, abs=1e-4)

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from shared.data import featurizing, training_data
 from shared.data.features import TEXT_BUCKETS, Features
 from shared.data.histories import DataRefused, TooLittleData
+from shared.data.rewards import Objective
 from shared.data.training_data import Sources, Table, TrainingData
 from tests.unit.shared.data.parquet_files import IDS, INTERACTIONS, enough, parquet, schema, table
 
@@ -364,6 +365,32 @@ def test_a_domain_has_columns_of_its_own(dataset: Dataset) -> None:
     text = made.schema.replace('["null", "string"]', '"string"').replace('["null", "long"]', '"long"')
     data = dataset.prepare(items=Table(files=made.files, schema=text, domain="VIDEO_ON_DEMAND"))
     assert named(data.items, 0) == {"GENRES": {"Drama": 1.0}, "DURATION": {0: 1.0}}
+
+
+def test_the_column_of_an_objective_becomes_rewards_in_the_order_of_items(dataset: Dataset) -> None:
+    """Trained on or not."""
+    data = dataset.prepare(
+        items=dataset.items("PRICE float", rows=[("i1", 2.0), ("i3", 4.0), ("i1", 6.0)]),
+        objective=Objective(column="PRICE", sensitivity="HIGH"),
+        excluded={"ITEMS": {"PRICE"}},
+    )
+    assert data.items is None
+    assert data.rewards is not None
+    assert data.rewards.sensitivity == "HIGH"
+    assert data.rewards.values.tolist() == [5, 6, 5, 4, 5, 5, 5, 5, 5, 5]
+    assert dataset.prepare(items=dataset.items("PRICE float", rows=[("i1", 2.0)])).rewards is None
+
+
+@pytest.mark.parametrize("column", ["TITLE", "GONE"])
+def test_an_objective_that_is_no_column_of_numbers_is_refused(dataset: Dataset, column: str) -> None:
+    items = dataset.items("TITLE string", rows=[("i1", "5")])
+    with pytest.raises(DataRefused, match=f"needs {column} to be a column of numbers"):
+        dataset.prepare(items=items, objective=Objective(column=column))
+
+
+def test_an_objective_without_items_is_refused(dataset: Dataset) -> None:
+    with pytest.raises(DataRefused, match="needs the column PRICE of an Items dataset"):
+        dataset.prepare(objective=Objective(column="PRICE"))
 
 
 def test_a_second_time_it_is_only_opened(tmp_path: Path) -> None:

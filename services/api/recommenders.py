@@ -1,0 +1,64 @@
+"""UpdateRecommender, StopRecommender, StartRecommender."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from services.api.operations import Desk, ask, decide, update
+from shared import recipes
+from shared.aws.errors import InvalidInput, ResourceNotFound
+from shared.aws.web import Call
+from shared.lifecycle import ACTIVE, Request
+from shared.resources import RESOURCES
+from shared.resources.contract import settled
+from shared.resources.recommender.requests import checked, fresh_version
+
+RECOMMENDER = RESOURCES["recommender"]
+
+
+def update_recommender(desk: Desk, call: Call) -> Mapping[str, Any]:
+    """The recommender goes on with its old model and settings until the new ones can answer."""
+    decide(lambda: _update(desk, call.request))
+    return {"recommenderArn": call.request["recommenderArn"]}
+
+
+def _update(desk: Desk, request: Mapping[str, Any]) -> None:
+    recommender = desk.reading.find(request["recommenderArn"], "recommender")
+    if settled(recommender) and recommender.status != ACTIVE:
+        raise InvalidInput(f"{recommender.arn} is in status {recommender.status}; it must be {ACTIVE} to be updated.")
+    recipe = recipes.by_arn(recommender.body["recipeArn"])
+    if recipe is None:
+        raise ResourceNotFound(f"The recipe {recommender.body['recipeArn']} is not offered any more.")
+    group = desk.reading.active(recommender.body["datasetGroupArn"], "dataset_group")
+    standing = recommender.body["recommenderConfig"]
+    wanted = {
+        "minRecommendationRequestsPerSecond": standing["minRecommendationRequestsPerSecond"],
+        **checked(request["recommenderConfig"], recipe, group, desk.reading),
+    }
+    if wanted == standing:
+        raise InvalidInput(f"The recommenderConfig is the one that {recommender.arn} has already.")
+    # Other columns need another model; all else is settled at the moment of a request.
+    retrained = wanted.get("trainingDataConfig") != standing.get("trainingDataConfig")
+    version = fresh_version(recommender.arn) if retrained else recommender.body["solutionVersionArn"]
+    update(
+        desk,
+        RECOMMENDER,
+        recommender,
+        {"recommenderConfig": wanted, "solutionVersionArn": version},
+        guards=[group],
+    )
+
+
+def stop_recommender(desk: Desk, call: Call) -> Mapping[str, Any]:
+    return _switch(desk, call, Request.STOP)
+
+
+def start_recommender(desk: Desk, call: Call) -> Mapping[str, Any]:
+    return _switch(desk, call, Request.START)
+
+
+def _switch(desk: Desk, call: Call, what: Request) -> Mapping[str, Any]:
+    arn = call.request["recommenderArn"]
+    decide(lambda: ask(desk, RECOMMENDER, desk.reading.find(arn, "recommender"), what))
+    return {"recommenderArn": arn}

@@ -1,0 +1,102 @@
+"""What a recommender in motion needs next: a model in training, or an end. Safe to do again at any time."""
+
+from __future__ import annotations
+
+import time
+
+from services.status import handlers
+from shared import queue
+from shared.aws.errors import PersonalizeError
+from shared.lifecycle import ACTIVE, CLAIMABLE, SETTLED, STOP_IN_PROGRESS, STOP_PENDING
+from shared.messages import Fact, Failed, Finished, Progressed, Started, TrainSolutionVersion
+from shared.process import Process
+from shared.resources import RESOURCES, Reading
+from shared.resources.contract import settled
+from shared.store import Conflict, NameTaken, Record
+
+VERSION = RESOURCES["recommender_version"]
+
+
+def follow(process: Process, fact: Fact) -> None:
+    """After a fact about a recommender or its model has been written."""
+    record = None if isinstance(fact, Progressed) else process.store.get(fact.arn)
+    if record is None:
+        return
+    if record.kind == "recommender_version" and settled(record):
+        advance(process, record.parents[0])
+    elif record.kind == "recommender" and settled(record):
+        _forget_superseded(process, record)
+
+
+def advance(process: Process, arn: str) -> None:
+    recommender = process.store.get(arn)
+    if recommender is None or recommender.kind != "recommender" or recommender.moving not in CLAIMABLE:
+        return
+    if recommender.moving in (STOP_PENDING, STOP_IN_PROGRESS):
+        # The runtimes refuse its requests from STOP PENDING on, and let go of the model by themselves.
+        handlers.apply(process.store, Started(arn=arn, attempt=recommender.attempt))
+        handlers.apply(process.store, Finished(arn=arn, attempt=recommender.attempt))
+        return
+    version = process.store.get(_wanted(recommender))
+    if version is None:
+        _train(process, recommender)
+    elif version.status not in (ACTIVE, None) and version.status in SETTLED:
+        _fail(process, recommender, version.reason or f"Its model is in status {version.status}.")
+    elif version.status == ACTIVE and _waited(recommender, version) > process.settings.deploy_deadline_seconds:
+        _fail(process, recommender, "No runtime service took the recommender up. Start one, then update it.")
+
+
+def _wanted(recommender: Record) -> str:
+    update = recommender.update
+    body = update.body if update is not None and recommender.moving == update.status else recommender.body
+    return str(body["solutionVersionArn"])
+
+
+def _train(process: Process, recommender: Record) -> None:
+    reading = Reading(process.store, process.settings)
+    try:
+        draft = VERSION.draft({"recommenderArn": recommender.arn}, reading)
+    except PersonalizeError as error:
+        _fail(process, recommender, error.message)
+        return
+    now = time.time()
+    command = TrainSolutionVersion(arn=draft.arn)
+    version = Record(
+        arn=draft.arn,
+        kind=VERSION.noun,
+        status=VERSION.lifecycle.first if VERSION.lifecycle else None,
+        body=draft.body,
+        state=draft.state,
+        parents=draft.parents,
+        created=now,
+        updated=now,
+    )
+    try:
+        process.store.create(version, invocation=draft.arn, guards=draft.guards, notes=[queue.note(command)])
+    except (Conflict, NameTaken):
+        return  # somebody else sees to it, or the next round does
+    queue.ring(process.store, process.queue, command)
+    handlers.apply(process.store, Started(arn=recommender.arn, attempt=recommender.attempt))
+
+
+def _waited(recommender: Record, version: Record) -> float:
+    """Seconds since a runtime could have loaded the model."""
+    asked = recommender.update.created if recommender.update is not None else recommender.updated
+    return time.time() - max(asked, recommender.updated, version.updated)
+
+
+def _fail(process: Process, recommender: Record, reason: str) -> None:
+    handlers.apply(process.store, Failed(arn=recommender.arn, attempt=recommender.attempt, reason=reason))
+
+
+def _forget_superseded(process: Process, recommender: Record) -> None:
+    """Remove the models that an update has left behind."""
+    after: str | None = None
+    while True:
+        versions, after = process.store.page(VERSION.noun, recommender.arn, after=after)
+        for version in versions:
+            if version.arn != recommender.body["solutionVersionArn"]:
+                process.artifacts.discard(version.arn)
+                process.store.remove(version)
+        if after is None:
+            return

@@ -1,0 +1,74 @@
+"""What items bring in beside being wanted: the column of Items that an optimization objective names, as rewards.
+
+AWS publishes no formula. Here a score is p_i * r_i ** emphasis, so that MEDIUM, which AWS calls equal emphasis on both,
+is the reward that may be expected. Shapes: I items.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.data import arrays
+
+Sensitivity = Literal["OFF", "LOW", "MEDIUM", "HIGH"]
+SENSITIVITIES: tuple[Sensitivity, ...] = get_args(Sensitivity)
+EMPHASIS: Mapping[Sensitivity, float] = {"OFF": 0.0, "LOW": 0.5, "MEDIUM": 1.0, "HIGH": 2.0}
+
+LEAST = 0.01
+"""The share of the greatest reward that counts for the least: nothing is ruled out by the objective alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """solutionConfig.optimizationObjective."""
+
+    column: str
+    """Numeric, of Items."""
+    sensitivity: Sensitivity = "OFF"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Rewards:
+    values: npt.NDArray[np.float32]
+    """[I] at least 0; the mean where an item has no value."""
+    sensitivity: Sensitivity
+
+    @classmethod
+    def of(cls, numbers: npt.NDArray[np.float64], sensitivity: Sensitivity) -> Self:
+        """``numbers`` is NaN where an item has none. Where some are negative, all are raised until the least is 0."""
+        known = np.isfinite(numbers)
+        if not known.any():
+            return cls(values=np.ones(len(numbers), np.float32), sensitivity=sensitivity)
+        filled = np.where(known, numbers, numbers[known].mean())
+        return cls(values=(filled - min(filled.min(), 0.0)).astype(np.float32), sensitivity=sensitivity)
+
+    def log_factors(self) -> npt.NDArray[np.float32]:
+        """float32[I]: the log of what each item's share is multiplied by. Rewards go from LEAST to 1 in it."""
+        least, most = float(self.values.min()), float(self.values.max())
+        shares = (self.values - least) / max(most - least, 1e-30)
+        factors: npt.NDArray[np.float32] = EMPHASIS[self.sensitivity] * np.log(LEAST + (1 - LEAST) * shares)
+        return factors
+
+    def weigh(self, p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """A distribution over the items that takes the rewards into account; with OFF the same."""
+        weighed = p * np.exp(self.log_factors())
+        return weighed / max(float(weighed.sum()), 1e-30)
+
+    def save(self, folder: Path) -> None:
+        """Writes a new folder."""
+        folder.mkdir()
+        np.save(folder / "values.npy", self.values)
+        (folder / "sensitivity.json").write_text(json.dumps(self.sensitivity))
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Maps what ``save`` wrote. Raises OSError and ValueError where it is missing or damaged."""
+        sensitivity = json.loads((folder / "sensitivity.json").read_bytes())
+        return cls(values=arrays.mapped(folder / "values.npy"), sensitivity=sensitivity)

@@ -1,0 +1,31 @@
+"""itemExplorationConfig, as campaigns, recommenders and batch jobs take it: strings, like hyperparameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from shared.aws.errors import InvalidInput
+from shared.recipes import HyperParameter, Recipe
+
+PARAMETERS = {
+    parameter.name: parameter
+    for parameter in (
+        HyperParameter(
+            name="explorationWeight", kind="algorithm", type="float", default="0.3", minimum=0.0, maximum=1.0
+        ),
+        HyperParameter(name="explorationItemAgeCutOff", kind="algorithm", type="float", default="30.0", minimum=1.0),
+    )
+}
+
+
+def check_exploration(config: Mapping[str, str], recipe: Recipe) -> None:
+    """Raises InvalidInput where the recipe does not explore, or a name or value is none of AWS's."""
+    if not recipe.explores:
+        raise InvalidInput(f"{recipe.name} does not explore: leave itemExplorationConfig out.")
+    for name, value in config.items():
+        if name not in PARAMETERS:
+            raise InvalidInput(f"itemExplorationConfig has {name}; it takes {' and '.join(PARAMETERS)}.")
+        try:
+            PARAMETERS[name].check(value)
+        except ValueError as error:
+            raise InvalidInput(str(error)) from error

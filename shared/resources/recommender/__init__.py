@@ -1,0 +1,20 @@
+"""A recommender: a use case of a domain, trained, retrained and answered for as one; it can be stopped and started.
+
+The model that it answers with is a ``recommender_version`` of its own, which is to it what a solution version is to a
+campaign; its ARN stands in the body as ``solutionVersionArn``, a member that AWS's answers do not have.
+"""
+
+from shared.lifecycle import SWITCHABLE
+from shared.messages import AdvanceRecommender
+from shared.resources.contract import Resource
+from shared.resources.recommender.requests import draft
+from shared.resources.recommender.view import view
+
+resource = Resource(
+    name="Recommender",
+    draft=draft,
+    lifecycle=SWITCHABLE,
+    command=AdvanceRecommender,
+    owns=("recommender_version",),
+    view=view,
+)

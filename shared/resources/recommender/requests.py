@@ -1,0 +1,83 @@
+"""What CreateRecommender and UpdateRecommender check beyond the service model: the use case, its data, its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from shared import arns, recipes
+from shared.aws.errors import InvalidInput, ResourceInUse, ResourceNotFound
+from shared.recipes import Recipe
+from shared.resources.contract import Draft, Reading, settled
+from shared.resources.exploration import check_exploration
+from shared.resources.solution.columns import left_out
+from shared.store import Record
+
+
+def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
+    group = reading.active(request["datasetGroupArn"], "dataset_group")
+    recipe = _use_case(request["recipeArn"], group)
+    config = checked(request.get("recommenderConfig") or {}, recipe, group, reading)
+    arn = reading.arn("recommender", request["name"])
+    return Draft(
+        arn=arn,
+        body={
+            "name": request["name"],
+            "datasetGroupArn": group.arn,
+            "recipeArn": recipe.arn,
+            "recommenderConfig": {"minRecommendationRequestsPerSecond": 1, **config},
+            "solutionVersionArn": fresh_version(arn),
+        },
+        parents=(group.arn,),
+        guards=(group, *_trained_on(recipe, group, reading)),
+    )
+
+
+def fresh_version(recommender_arn: str) -> str:
+    """The ARN of a model to come."""
+    return f"{recommender_arn}/{arns.fresh_id()}"
+
+
+def _use_case(arn: str, group: Record) -> Recipe:
+    recipe = recipes.by_arn(arn)
+    if recipe is None:
+        raise ResourceNotFound(f"The given recipe does not exist: {arn}. ListRecipes shows those that do.")
+    domain = group.body.get("domain")
+    if domain is None:
+        raise InvalidInput(
+            f"The dataset group {group.arn} has no domain: create a solution in it, or a group with a domain."
+        )
+    if recipe.domain != domain:
+        raise InvalidInput(
+            f"{recipe.name} is {'of the domain ' + recipe.domain if recipe.domain else 'no use case of a domain'}; "
+            f"a recommender in {group.arn} needs a recipe of the domain {domain}."
+        )
+    return recipe
+
+
+def checked(config: Mapping[str, Any], recipe: Recipe, group: Record, reading: Reading) -> Mapping[str, Any]:
+    """``config``, a RecommenderConfig. Raises InvalidInput."""
+    if "itemExplorationConfig" in config:
+        check_exploration(config["itemExplorationConfig"], recipe)
+    left_out(config, group, reading)
+    return config
+
+
+def _trained_on(recipe: Recipe, group: Record, reading: Reading) -> tuple[Record, ...]:
+    """The group's datasets, all usable and with no import under way. Whether they hold enough, the training finds out.
+
+    Raises InvalidInput where the use case needs one that is not there, and ResourceInUse.
+    """
+    datasets = tuple(reading.children("dataset", group.arn))
+    there = {dataset.body["datasetType"] for dataset in datasets}
+    if missing := [dataset_type for dataset_type in recipe.datasets if dataset_type not in there]:
+        raise InvalidInput(
+            f"{recipe.name} trains on the datasets {', '.join(recipe.datasets)}; "
+            f"{group.arn} has no {' and no '.join(missing)}."
+        )
+    for dataset in datasets:
+        reading.active(dataset.arn, "dataset")
+        for job in reading.children("dataset_import_job", dataset.arn):
+            if not settled(job):
+                raise ResourceInUse(f"The import {job.arn} is in status {job.status}; wait until it has ended.")
+    return datasets

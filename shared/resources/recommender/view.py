@@ -1,0 +1,19 @@
+"""What DescribeRecommender reads from other records: how the model that answers was evaluated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shared.lifecycle import CREATE_FAILED, CREATE_IN_PROGRESS, CREATE_PENDING, DELETE_IN_PROGRESS, DELETE_PENDING
+from shared.resources.contract import Reading
+from shared.store import Record
+
+#: AWS leaves modelMetrics out while there is no model, or soon none.
+WITHOUT_METRICS = frozenset({CREATE_PENDING, CREATE_IN_PROGRESS, CREATE_FAILED, DELETE_PENDING, DELETE_IN_PROGRESS})
+
+
+def view(record: Record, reading: Reading) -> dict[str, Any]:
+    if record.status in WITHOUT_METRICS:
+        return {}
+    version = reading.records.get(record.body["solutionVersionArn"])
+    return {"modelMetrics": version.state.get("metrics") if version else None}

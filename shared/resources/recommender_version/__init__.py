@@ -1,0 +1,10 @@
+"""A recommender's trained model. AWS's API does not show it: it is to a recommender what a solution version is to a
+campaign, so that training, metrics and deployment are the same for both.
+"""
+
+from shared.lifecycle import JOB
+from shared.messages import TrainSolutionVersion
+from shared.resources.contract import Resource
+from shared.resources.recommender_version.requests import draft
+
+resource = Resource(name="RecommenderVersion", draft=draft, lifecycle=JOB, command=TrainSolutionVersion, hidden=True)

@@ -1,0 +1,34 @@
+"""What a recommender's model is trained on: its datasets as they are now, and the configuration it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from shared.resources.contract import Draft, Reading
+from shared.resources.dataset_import_job import current
+
+
+def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
+    """``request`` has recommenderArn alone. Raises ResourceNotFound, and ResourceInUse for a dataset being deleted."""
+    recommender = reading.find(request["recommenderArn"], "recommender")
+    wanted = {**recommender.body, **(recommender.update.body if recommender.update else {})}
+    group_arn = wanted["datasetGroupArn"]
+    datasets = tuple(reading.active(d.arn, "dataset") for d in reading.children("dataset", group_arn))
+    columns = wanted["recommenderConfig"].get("trainingDataConfig")
+    return Draft(
+        arn=wanted["solutionVersionArn"],
+        body={
+            "recipeArn": wanted["recipeArn"],
+            "datasetGroupArn": group_arn,
+            "solutionConfig": {"trainingDataConfig": columns} if columns else {},
+            "trainingMode": "FULL",
+        },
+        state={
+            "imports": {
+                dataset.body["datasetType"]: [job.arn for job in current(dataset.arn, reading)] for dataset in datasets
+            }
+        },
+        parents=(recommender.arn, group_arn, *(dataset.arn for dataset in datasets)),
+        guards=(recommender, *datasets),
+    )
