@@ -35,7 +35,9 @@ NOTES: Mapping[str, str] = {
     "UpdateCampaign": "as CreateCampaign",
     "CreateDatasetImportJob": "`roleArn` is kept and answered: access is that of the importing process",
     "PutEvents": "impressions, `recommendationId` and `metricAttribution` are accepted and not used yet",
-    "GetRecommendations": "`filterArn`, `promotions`, `metadataColumns` and `recommenderArn` are refused",
+    "GetRecommendations": "`filterArn`, `promotions` and `metadataColumns` are refused",
+    "GetPersonalizedRanking": "`filterArn` and `metadataColumns` are refused",
+    "GetActionRecommendations": "refused for every campaign: no recipe that recommends actions is offered yet",
 }
 
 
