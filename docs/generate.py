@@ -44,7 +44,9 @@ NOTES: Mapping[str, str] = {
     "CreateDatasetExportJob": _DECLINED,
     "CreateDataDeletionJob": f"{_DECLINED}. Nothing is deleted",
     "PutEvents": "impressions, `recommendationId` and `metricAttribution` are accepted and not used yet",
-    "GetRecommendations": "`filterArn`, `promotions`, `metadataColumns` and `recommenderArn` are refused",
+    "GetRecommendations": "`filterArn`, `promotions` and `metadataColumns` are refused",
+    "GetPersonalizedRanking": "`filterArn` and `metadataColumns` are refused",
+    "GetActionRecommendations": "refused for every campaign: no recipe that recommends actions is offered yet",
 }
 
 

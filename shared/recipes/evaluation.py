@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from shared import metrics
 from shared.data.histories import Histories, TooLittleData
+from shared.recipes.distribution import best
 
 TEST_SHARE = 0.1
 
@@ -68,6 +69,18 @@ def popularity(histories: Histories, users: npt.NDArray[np.int64]) -> npt.NDArra
     of_users[users] = True
     items = histories.items[np.repeat(of_users, histories.lengths)]
     return np.bincount(items, minlength=len(histories.item_ids))
+
+
+def related(
+    scores: Callable[[int], npt.NDArray[np.float32]], histories: Histories, events_Q: npt.NDArray[np.int64], count: int
+) -> npt.NDArray[np.int64]:
+    """``Recommend`` by recipes of related items: the item that the user of each event took before it is asked about.
+
+    ``scores`` is float32[I] of such an item, which is not shown itself.
+    """
+    items, asked_Q = np.unique(histories.items[events_Q - 1], return_inverse=True)
+    count = min(count, len(histories.item_ids) - 1)
+    return np.stack([best(scores(item), count) for item in items.tolist()])[asked_Q]
 
 
 def evaluate(
