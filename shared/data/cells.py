@@ -14,8 +14,11 @@ from shared.data.schemas import Field
 MAX_ID_CHARACTERS = 256
 MAX_STRING_CHARACTERS = 1000  # categorical values, impressions and plain strings
 MAX_TEXT_CHARACTERS = 20_000  # of a textual field; the rest is cut off
+MAX_CHINESE_OR_JAPANESE_CHARACTERS = 7_000  # of a text that is written in these
 LATEST_TIMESTAMP = 100_000_000_000  # seconds: the year 5138; today in milliseconds is 17 times as much
 
+# AWS does not say when a text is written in Chinese or Japanese: here, when half of its characters are.
+_CHINESE_OR_JAPANESE = r"\p{Han}\p{Hiragana}\p{Katakana}"
 _IDS = frozenset({"USER_ID", "ITEM_ID", "ACTION_ID"})
 _PARQUET_TYPES = {
     "string": "VARCHAR",
@@ -72,7 +75,7 @@ def _rules_of_type(field: Field, has_nul: bool) -> list[Rule]:
                 problem="is not a whole number",
             )
             fits = Rule(broken=f"{cast} IS NULL", problem=f"is out of the range of {field.type}")
-            return [whole, fits, *_rules_of_timestamp(field)]
+            return [whole, fits, *_rules_of_limits(field), *_rules_of_timestamp(field)]
 
 
 def _rules_of_string(field: Field, has_nul: bool) -> list[Rule]:
@@ -90,6 +93,13 @@ def _rules_of_string(field: Field, has_nul: bool) -> list[Rule]:
             )
         )
     return rules
+
+
+def _rules_of_limits(field: Field) -> list[Rule]:
+    if field.limits is None:
+        return []
+    least, most = field.limits
+    return [Rule(broken=f"{_cast(field)} NOT BETWEEN {least} AND {most}", problem=f"is not {least} to {most}")]
 
 
 def _rules_of_timestamp(field: Field) -> list[Rule]:
@@ -123,9 +133,10 @@ def value(field: Field, *, has_nul: bool) -> str:
     raw = name(field.name)
     typed = _cast(field)
     if field.textual:
-        typed = (
-            f"CASE WHEN strlen({raw}) > {MAX_TEXT_CHARACTERS} THEN left({raw}, {MAX_TEXT_CHARACTERS}) ELSE {raw} END"
-        )
+        # A text of few bytes has few characters, and is not looked at.
+        typed = f"""CASE WHEN strlen({raw}) <= {MAX_CHINESE_OR_JAPANESE_CHARACTERS} THEN {raw}
+            WHEN 2 * length(regexp_replace({raw}, '[^{_CHINESE_OR_JAPANESE}]+', '', 'g')) >= length({raw})
+            THEN left({raw}, {MAX_CHINESE_OR_JAPANESE_CHARACTERS}) ELSE left({raw}, {MAX_TEXT_CHARACTERS}) END"""
     elif field.type == "string":
         typed = raw
     broken = is_broken(field, has_nul=has_nul)
