@@ -43,6 +43,8 @@ NOTES: Mapping[str, str] = {
     "CreateBatchSegmentJob": f"{_DECLINED}; no recipe of type USER_SEGMENTATION is offered yet",
     "CreateDatasetExportJob": _DECLINED,
     "CreateDataDeletionJob": f"{_DECLINED}. Nothing is deleted",
+    "UpdateDataset": "solutions that were made before it leave the new columns out of their training; refused while an "
+    "import into the dataset is under way",
     "PutEvents": "impressions, `recommendationId` and `metricAttribution` are accepted and not used yet",
     "GetRecommendations": "`filterArn`, `promotions`, `metadataColumns` and `recommenderArn` are refused",
 }
@@ -153,6 +155,7 @@ def lifecycle_page() -> str:
             continue
         lines += [f"## {', '.join(names)}\n", *_drawing(resource.lifecycle), ""]
     lines += ["## An update of a campaign (`latestCampaignUpdate`)\n", *_drawing(lifecycle.UPDATE), ""]
+    lines += ["## An update of a dataset (its own `status`)\n", *_drawing(lifecycle.UPDATE_IN_PLACE), ""]
     return "\n".join(lines)
 
 
