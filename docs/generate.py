@@ -45,7 +45,8 @@ NOTES: Mapping[str, str] = {
     "CreateDataDeletionJob": f"{_DECLINED}. Nothing is deleted",
     "UpdateDataset": "solutions that were made before it leave the new columns out of their training; refused while an "
     "import into the dataset is under way",
-    "PutEvents": "impressions, `recommendationId` and `metricAttribution` are accepted and not used yet",
+    "PutEvents": "impressions, `recommendationId` and `metricAttribution` are kept with the event and not used yet",
+    "PutActionInteractions": "`Viewed`, `Taken` and `Not Taken` in any case; `trackingId` is that of DescribeDataset",
     "GetRecommendations": "`filterArn`, `promotions`, `metadataColumns` and `recommenderArn` are refused",
 }
 

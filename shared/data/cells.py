@@ -20,7 +20,7 @@ LATEST_TIMESTAMP = 100_000_000_000  # seconds: the year 5138; today in milliseco
 # AWS does not say when a text is written in Chinese or Japanese: here, when half of its characters are.
 _CHINESE_OR_JAPANESE = r"\p{Han}\p{Hiragana}\p{Katakana}"
 _IDS = frozenset({"USER_ID", "ITEM_ID", "ACTION_ID"})
-_PARQUET_TYPES = {
+PARQUET_TYPES = {
     "string": "VARCHAR",
     "long": "BIGINT",
     "int": "INTEGER",
@@ -114,7 +114,7 @@ def _rules_of_timestamp(field: Field) -> list[Rule]:
 
 
 def _cast(field: Field) -> str:
-    return f"TRY_CAST({name(field.name)} AS {_PARQUET_TYPES[field.type]})"
+    return f"TRY_CAST({name(field.name)} AS {PARQUET_TYPES[field.type]})"
 
 
 def is_broken(field: Field, *, has_nul: bool) -> str:
@@ -133,11 +133,17 @@ def value(field: Field, *, has_nul: bool) -> str:
     raw = name(field.name)
     typed = _cast(field)
     if field.textual:
-        # A text of few bytes has few characters, and is not looked at.
-        typed = f"""CASE WHEN strlen({raw}) <= {MAX_CHINESE_OR_JAPANESE_CHARACTERS} THEN {raw}
-            WHEN 2 * length(regexp_replace({raw}, '[^{_CHINESE_OR_JAPANESE}]+', '', 'g')) >= length({raw})
-            THEN left({raw}, {MAX_CHINESE_OR_JAPANESE_CHARACTERS}) ELSE left({raw}, {MAX_TEXT_CHARACTERS}) END"""
+        typed = cut(field)
     elif field.type == "string":
         typed = raw
     broken = is_broken(field, has_nul=has_nul)
     return f"CASE WHEN {broken} THEN error('a cell breaks a rule') ELSE {typed} END AS {raw}"
+
+
+def cut(field: Field) -> str:
+    """SQL: as much of a text as is kept."""
+    raw = name(field.name)
+    # A text of few bytes has few characters, and is not looked at.
+    return f"""CASE WHEN strlen({raw}) <= {MAX_CHINESE_OR_JAPANESE_CHARACTERS} THEN {raw}
+        WHEN 2 * length(regexp_replace({raw}, '[^{_CHINESE_OR_JAPANESE}]+', '', 'g')) >= length({raw})
+        THEN left({raw}, {MAX_CHINESE_OR_JAPANESE_CHARACTERS}) ELSE left({raw}, {MAX_TEXT_CHARACTERS}) END"""
