@@ -122,7 +122,7 @@ class Recipe:
     event_type: str | None = None
     """The type of the events that a use case trains on, whatever their case; None: all types."""
     hides: str | None = None
-    """A use case never shows what the user has events of this type with: watched, or bought."""
+    """A use case never shows what the user has events of this type with, whatever its case: watched, or bought."""
     created: datetime = field(default=datetime(2019, 6, 10, tzinfo=UTC))
     """The day Personalize became generally available: recipes are as old as the service."""
 
@@ -185,10 +185,10 @@ class Recipe:
                 if parameter.only_tuned:
                     raise ValueError(f"{name} is set by HPO alone: give its range in hpoConfig.")
                 values[name] = parameter.check(value)
-        low = values.get("min_user_history_length_percentile")
-        high = values.get("max_user_history_length_percentile")
-        if low is not None and high is not None and float(low) > float(high):
-            raise ValueError(f"min_user_history_length_percentile {low} is above the maximum, {high}.")
+        for name, low in values.items():
+            high = values.get(f"max_{name.removeprefix('min_')}")
+            if name.startswith("min_") and high is not None and float(low) > float(high):
+                raise ValueError(f"{name} {low} is above the maximum, {high}.")
         ranges = (config.get("hpoConfig") or {}).get("algorithmHyperParameterRanges") or {}
         for type_, list_name in RANGE_LISTS.items():
             for wanted in ranges.get(list_name) or ():
@@ -257,6 +257,9 @@ class Train(Protocol):
     ``workspace`` outlives an attempt: checkpoints lie there, and a second call continues from the last one.
     ``artifact`` is an empty folder to fill. ``progress`` is called at least each epoch and about each second.
     The same seed and threads give the same run.
+
+    Where UPDATE is among the recipe's training modes there is ``base: Path | None = None`` as well: the artifact of a
+    version trained in mode FULL, from which to go on with what is new since. It raises ArtifactError.
 
     Raises TooLittleData, and Stopped within 2 s of ``should_stop()`` turning true.
     """

@@ -19,7 +19,7 @@ from tests.recipes.runs import train
 from tests.recipes.synthetic import histories_of, walks
 
 POPULARITY = RECIPES["aws-popularity-count"]
-COUNTING = [RECIPES[name] for name in ("aws-popularity-count", "aws-trending-now")]
+COUNTING = [RECIPES[name] for name in ("aws-popularity-count", "aws-trending-now", "aws-sims")]
 
 
 def fans() -> Histories:

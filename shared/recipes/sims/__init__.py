@@ -1,0 +1,94 @@
+"""SIMS and the use cases that run it, as AWS documents them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from shared.recipes.contract import HyperParameter, Recipe
+from shared.recipes.hrnn import MAX_USER_HISTORY_LENGTH_PERCENTILE, MIN_USER_HISTORY_LENGTH_PERCENTILE
+
+POPULARITY_DISCOUNT_FACTOR = HyperParameter(
+    name="popularity_discount_factor",
+    kind="algorithm",
+    type="float",
+    default="0.5",
+    minimum=0.0,
+    maximum=1.0,
+    tunable=True,
+)
+MIN_COINTERACTION_COUNT = HyperParameter(
+    name="min_cointeraction_count",
+    kind="algorithm",
+    type="integer",
+    default="3",
+    minimum=0,
+    maximum=10,
+    tunable=True,
+)
+MIN_ITEM_INTERACTION_COUNT_PERCENTILE = HyperParameter(
+    name="min_item_interaction_count_percentile",
+    kind="featurization",
+    type="float",
+    default="0.01",
+    minimum=0.0,
+    maximum=1.0,
+)
+MAX_ITEM_INTERACTION_COUNT_PERCENTILE = dataclasses.replace(
+    MIN_ITEM_INTERACTION_COUNT_PERCENTILE,
+    name="max_item_interaction_count_percentile",
+    default="0.9",
+)
+
+SIMS = Recipe(
+    name="aws-sims",
+    description="Recommends the items that users of a given item took as well: item-to-item collaborative filtering.",
+    recipe_type="RELATED_ITEMS",
+    algorithm="aws-sims",
+    feature_transformation="sims",
+    module=__name__,
+    hyperparameters=(
+        POPULARITY_DISCOUNT_FACTOR,
+        MIN_COINTERACTION_COUNT,
+        dataclasses.replace(MIN_USER_HISTORY_LENGTH_PERCENTILE, default="0.005"),
+        dataclasses.replace(MAX_USER_HISTORY_LENGTH_PERCENTILE, default="0.995"),
+        MIN_ITEM_INTERACTION_COUNT_PERCENTILE,
+        MAX_ITEM_INTERACTION_COUNT_PERCENTILE,
+    ),
+    needs=("itemId",),
+)
+
+BECAUSE_YOU_WATCHED_X = dataclasses.replace(
+    SIMS,
+    name="aws-vod-because-you-watched-x",
+    description="Because you watched X: what those watched who watched a given video, but nothing seen before.",
+    hyperparameters=(
+        POPULARITY_DISCOUNT_FACTOR,
+        MIN_COINTERACTION_COUNT,
+        dataclasses.replace(MIN_USER_HISTORY_LENGTH_PERCENTILE, default="0.005"),
+        dataclasses.replace(MAX_USER_HISTORY_LENGTH_PERCENTILE, default="0.995"),
+        # A use case is for all of the catalogue: what everybody takes is not left out.
+        dataclasses.replace(MIN_ITEM_INTERACTION_COUNT_PERCENTILE, default="0.0"),
+        dataclasses.replace(MAX_ITEM_INTERACTION_COUNT_PERCENTILE, default="1.0"),
+    ),
+    needs=("userId", "itemId"),
+    domain="VIDEO_ON_DEMAND",
+    event_type="Watch",
+    hides="Watch",
+)
+ALSO_VIEWED = dataclasses.replace(
+    BECAUSE_YOU_WATCHED_X,
+    name="aws-ecomm-customers-who-viewed-x-also-viewed",
+    description="Customers who viewed X also viewed: what those viewed who viewed a given item, but nothing owned.",
+    domain="ECOMMERCE",
+    event_type="View",
+    hides="Purchase",
+)
+BOUGHT_TOGETHER = dataclasses.replace(
+    ALSO_VIEWED,
+    name="aws-ecomm-frequently-bought-together",
+    description="Frequently bought together: what those bought who bought a given item.",
+    needs=("itemId",),
+    event_type="Purchase",
+    hides=None,
+)
+RECIPES = (SIMS, BECAUSE_YOU_WATCHED_X, ALSO_VIEWED, BOUGHT_TOGETHER)
