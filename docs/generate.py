@@ -43,7 +43,10 @@ NOTES: Mapping[str, str] = {
     "CreateBatchSegmentJob": f"{_DECLINED}; no recipe of type USER_SEGMENTATION is offered yet",
     "CreateDatasetExportJob": _DECLINED,
     "CreateDataDeletionJob": f"{_DECLINED}. Nothing is deleted",
-    "PutEvents": "impressions, `recommendationId` and `metricAttribution` are accepted and not used yet",
+    "UpdateDataset": "solutions that were made before it leave the new columns out of their training; refused while an "
+    "import into the dataset is under way",
+    "PutEvents": "impressions, `recommendationId` and `metricAttribution` are kept with the event and not used yet",
+    "PutActionInteractions": "`Viewed`, `Taken` and `Not Taken` in any case; `trackingId` is that of DescribeDataset",
     "GetRecommendations": "`filterArn`, `promotions` and `metadataColumns` are refused",
     "GetPersonalizedRanking": "`filterArn` and `metadataColumns` are refused",
     "GetActionRecommendations": "refused for every campaign: no recipe that recommends actions is offered yet",
@@ -155,6 +158,7 @@ def lifecycle_page() -> str:
             continue
         lines += [f"## {', '.join(names)}\n", *_drawing(resource.lifecycle), ""]
     lines += ["## An update of a campaign (`latestCampaignUpdate`)\n", *_drawing(lifecycle.UPDATE), ""]
+    lines += ["## An update of a dataset (its own `status`)\n", *_drawing(lifecycle.UPDATE_IN_PLACE), ""]
     return "\n".join(lines)
 
 

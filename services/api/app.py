@@ -14,6 +14,7 @@ from services.api import (
     recommenders,
     stop_solution_version_creation,
     update_campaign,
+    update_dataset,
 )
 from services.api.operations import Desk, create, delete, describe, page
 from shared import queue, settings, telemetry
@@ -32,6 +33,7 @@ ODDITIES: Mapping[str, Callable[[Desk, web.Call], Mapping[str, object] | web.Ans
     "StopRecommender": recommenders.stop_recommender,
     "StopSolutionVersionCreation": stop_solution_version_creation.stop_solution_version_creation,
     "UpdateCampaign": update_campaign.update_campaign,
+    "UpdateDataset": update_dataset.update_dataset,
     "UpdateRecommender": recommenders.update_recommender,
 }
 

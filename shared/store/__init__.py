@@ -176,7 +176,7 @@ class Leases(Protocol):
 @dataclass(frozen=True, kw_only=True)
 class Interaction:
     """A live event. ``sent_at`` is epoch seconds; ``event_id`` the client's own, if it gave one; ``properties`` the
-    event's further columns by their schema names.
+    event's further columns by their schema names. ``item_id`` is the action's in an Action_Interactions dataset.
     """
 
     user_id: str
@@ -205,7 +205,30 @@ class Interactions(Protocol):
         ...
 
     def forget(self, dataset: str) -> None:
-        """Remove everything kept for the dataset."""
+        """Remove everything kept for the dataset, put records too."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class PutRecord:
+    """An item, a user or an action that was sent by itself: ``properties`` holds its columns by their schema names,
+    but for the id. ``at`` is when it was sent, in epoch seconds.
+    """
+
+    id: str
+    properties: Mapping[str, Any]
+    at: float
+
+
+class PutRecords(Protocol):
+    """What PutItems, PutUsers and PutActions have sent: the newest record of each id."""
+
+    def put(self, dataset: str, records: Sequence[PutRecord], *, invocation: str) -> None:
+        """Keep the records, each in the place of an earlier one of its id (a repeated invocation changes nothing)."""
+        ...
+
+    def put_records(self, dataset: str) -> Iterator[PutRecord]:
+        """All of them, by id."""
         ...
 
 
@@ -217,7 +240,7 @@ INVOCATION_SECONDS = 600
 EVENT_ID_SECONDS = 30 * 24 * 3600
 
 
-class Store(Records, Leases, Interactions, Protocol):
+class Store(Records, Leases, Interactions, PutRecords, Protocol):
     """All of it."""
 
     def ping(self) -> None:

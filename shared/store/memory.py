@@ -17,6 +17,7 @@ from shared.store import (
     Lease,
     NameTaken,
     Note,
+    PutRecord,
     Record,
 )
 from shared.store.coding import moving as moving_status
@@ -38,6 +39,7 @@ class MemoryStore:
         self._streams: dict[str, list[Interaction]] = defaultdict(list)
         self._recent: dict[tuple[str, str], list[Interaction]] = defaultdict(list)
         self._event_ids: dict[tuple[str, str], float] = {}
+        self._put_records: dict[str, dict[str, PutRecord]] = defaultdict(dict)
 
     def ping(self) -> None:
         return
@@ -242,6 +244,21 @@ class MemoryStore:
             self._streams.pop(dataset, None)
             self._recent = defaultdict(list, {k: v for k, v in self._recent.items() if k[0] != dataset})
             self._event_ids = {k: v for k, v in self._event_ids.items() if k[0] != dataset}
+            self._put_records.pop(dataset, None)
+
+    # Put records
+
+    def put(self, dataset: str, records: Sequence[PutRecord], *, invocation: str) -> None:
+        with self._lock:
+            if self._invocations.get(invocation, ("", 0.0))[1] > self._clock():
+                return
+            self._put_records[dataset].update({one.id: one for one in records})
+            self._invocations[invocation] = (dataset, self._clock() + INVOCATION_SECONDS)
+
+    def put_records(self, dataset: str) -> Iterator[PutRecord]:
+        with self._lock:
+            kept = sorted(self._put_records.get(dataset, {}).items())
+        yield from (one for _, one in kept)
 
 
 def _position(record: Record) -> tuple[float, str]:

@@ -12,6 +12,7 @@
     invocation:<id>           string: the ARN made (or the dataset written) by that SDK call, expiring
     stream:<dataset>          stream of live events
     recent:<dataset>:<user>   list of the user's newest events
+    put:<dataset>             hash of records that were sent by themselves, by id
     event:<dataset>:<id>      string: a client's own event id that was seen, expiring
 
 Changes of several keys are scripts (``lua/``). Each compares before it writes, so that a command which redis-py
@@ -39,6 +40,7 @@ from shared.store import (
     Lease,
     NameTaken,
     Note,
+    PutRecord,
     Record,
     coding,
 )
@@ -265,11 +267,30 @@ class RedisStore:
             start = f"({page[-1][0]}"
 
     def forget(self, dataset: str) -> None:
-        self._redis.delete(f"{PREFIX}stream:{dataset}")
+        self._redis.delete(f"{PREFIX}stream:{dataset}", f"{PREFIX}put:{dataset}")
         for family in ("recent", "event"):
             # ARNs hold no character that a pattern would read as its own.
             for key in self._redis.scan_iter(match=f"{PREFIX}{family}:{dataset}:*", count=1000):
                 self._redis.delete(key)
+
+    # Put records
+
+    def put(self, dataset: str, records: Sequence[PutRecord], *, invocation: str) -> None:
+        arguments = {
+            "prefix": PREFIX,
+            "dataset": dataset,
+            "invocation": invocation,
+            "invocation_seconds": INVOCATION_SECONDS,
+            "records": [{"id": one.id, "text": coding.write_put_record(one)} for one in records],
+        }
+        self._scripts["put"](args=[orjson.dumps(arguments)])
+
+    def put_records(self, dataset: str) -> Iterator[PutRecord]:
+        key = f"{PREFIX}put:{dataset}"
+        ids = sorted(self._redis.hkeys(key))
+        for start in range(0, len(ids), 1000):
+            texts = self._redis.hmget(key, ids[start : start + 1000])
+            yield from (coding.read_put_record(text) for text in texts if text is not None)
 
 
 def _indexes(record: Record) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.artifacts import ArtifactDamaged, Artifacts
+from shared.data.events import EventParameters
 from shared.data.rewards import Objective
 from shared.data.training_data import Sources, Table
 from shared.job import WorkFailed
@@ -53,6 +54,7 @@ class Finding:
             excluded=left_out(config, self.reading.find(self._group, "dataset_group"), self.reading),
             event_type=self.version.body.get("eventType") or self.recipe.event_type,
             event_value_threshold=None if threshold is None else float(threshold),
+            events=events(config),
             min_percentile=float(parameters.get("min_user_history_length_percentile", 0.0)),
             max_percentile=float(parameters.get("max_user_history_length_percentile", 1.0)),
             metadata=self.recipe.metadata,
@@ -91,6 +93,19 @@ class Finding:
         events = self.store.stream(arn_of(self._group, "INTERACTIONS", self.reading))
         written = frozen(events, columns, self.workspace / "live.parquet", self.on_step)
         return [written] if written else []
+
+
+def events(config: Mapping[str, Any]) -> list[EventParameters]:
+    """The eventParametersList of a solutionConfig's eventsConfig."""
+    wanted = (config.get("eventsConfig") or {}).get("eventParametersList") or ()
+    return [
+        EventParameters(
+            event_type=each.get("eventType"),
+            value_threshold=each.get("eventValueThreshold"),
+            weight=1.0 if each.get("weight") is None else float(each["weight"]),
+        )
+        for each in wanted
+    ]
 
 
 def objective(config: Mapping[str, Any]) -> Objective | None:

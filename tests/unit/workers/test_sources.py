@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import duckdb
 import pytest
 
+from shared.data.events import EventParameters
+from shared.data.rewards import Objective
 from shared.job import WorkFailed
 from shared.recipes import RECIPES
 from shared.recipes.contract import Stopped
@@ -76,6 +79,34 @@ def test_what_the_solution_says_is_handed_on(world: World) -> None:
     assert (sources.min_percentile, sources.max_percentile) == (0.0, 0.9)
     assert sources.excluded == {"INTERACTIONS": {"DEVICE"}}
     assert (sources.metadata, sources.all_items) == (True, False)
+
+
+def test_an_objective_is_handed_on(world: World) -> None:
+    for table in ("Interactions", "Items"):
+        world.imported(world.dataset(table))
+
+    def asked(wanted: Mapping[str, str]) -> Objective | None:
+        world.solution("aws-user-personalization", solutionConfig={"optimizationObjective": wanted})
+        version = world.version()
+        return world.finding(version).sources(parameters(version)).objective
+
+    assert asked({"itemAttribute": "PRICE", "objectiveSensitivity": "LOW"}) == Objective(
+        column="PRICE", sensitivity="LOW"
+    )
+    assert asked({"itemAttribute": "PRICE"}) == Objective(column="PRICE", sensitivity="OFF")
+    assert asked({}) is None
+
+
+def test_an_events_config_is_handed_on(world: World) -> None:
+    world.imported(world.dataset("Interactions"))
+    listed = [{"eventType": "Buy", "weight": 0.9}, {"eventType": "watch", "eventValueThreshold": 0.5, "weight": 0}, {}]
+    world.solution("aws-user-personalization-v2", solutionConfig={"eventsConfig": {"eventParametersList": listed}})
+    version = world.version()
+    assert world.finding(version).sources(parameters(version)).events == [
+        EventParameters(event_type="Buy", weight=0.9),
+        EventParameters(event_type="watch", value_threshold=0.5, weight=0.0),
+        EventParameters(),
+    ]
 
 
 def test_live_events_stand_behind_the_bulk_data_with_their_properties(world: World) -> None:

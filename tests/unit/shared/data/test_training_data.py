@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.data import featurizing, training_data
+from shared.data.events import EventParameters
 from shared.data.features import TEXT_BUCKETS, Features
 from shared.data.histories import DataRefused, TooLittleData
 from shared.data.rewards import Objective
@@ -365,6 +366,45 @@ def test_a_domain_has_columns_of_its_own(dataset: Dataset) -> None:
     text = made.schema.replace('["null", "string"]', '"string"').replace('["null", "long"]', '"long"')
     data = dataset.prepare(items=Table(files=made.files, schema=text, domain="VIDEO_ON_DEMAND"))
     assert named(data.items, 0) == {"GENRES": {"Drama": 1.0}, "DURATION": {0: 1.0}}
+
+
+def typed(dataset: Dataset, *more: tuple[Any, ...]) -> Table:
+    """1,200 clicks, and more events of one user, with a type and a value."""
+    rows: list[tuple[Any, ...]] = [(*row, "click", None) for row in enough()]
+    return dataset.table("Interactions", [*INTERACTIONS, "EVENT_TYPE string", "EVENT_VALUE float"], [*rows, *more])
+
+
+def test_events_count_by_their_type_and_only_above_the_threshold_of_it(dataset: Dataset) -> None:
+    """Those of types that are not named do not count; of several entries that an event meets the heaviest counts."""
+    watched = [
+        ("u000", f"w{number}", 2000 + number, "Watch", value) for number, value in enumerate((0.4, 0.5, 0.9, None))
+    ]
+    interactions = typed(dataset, *watched, ("u000", "i0", 3000, "wink", 5.0), ("u000", "i0", 3001, None, 5.0))
+    data = dataset.prepare(
+        interactions=interactions,
+        events=[
+            EventParameters(event_type="CLICK", weight=0.1),
+            EventParameters(event_type="watch", value_threshold=0.5, weight=0.3),
+            EventParameters(event_type="watch", value_threshold=0.8, weight=0.6),
+        ],
+    )
+    assert data.histories.event_type_names == ["click", "watch"]
+    assert data.event_weights is not None
+    assert data.event_weights.dtype == np.float32
+    np.testing.assert_allclose(data.event_weights[:42], [*[0.1] * 40, 0.3, 0.6])
+    assert [data.histories.item_ids[item] for item in data.histories.items[40:42]] == ["w1", "w2"]
+    assert len(data.event_weights) == len(data.histories.items) == 1202
+    assert dataset.prepare(interactions=interactions).event_weights is None
+
+
+def test_events_of_weight_0_are_known_and_something_must_be_worth_more(dataset: Dataset) -> None:
+    bought = ("u000", "i0", 3000, "buy", None)
+    clicks = EventParameters(event_type="click", weight=0.0)
+    data = dataset.prepare(interactions=typed(dataset, bought), events=[clicks, EventParameters(event_type="buy")])
+    assert data.event_weights is not None
+    assert data.event_weights.sum() == 1.0
+    with pytest.raises(TooLittleData, match="No event has a weight above 0"):
+        dataset.prepare(interactions=typed(dataset, bought), events=[clicks])
 
 
 def test_the_column_of_an_objective_becomes_rewards_in_the_order_of_items(dataset: Dataset) -> None:
