@@ -43,6 +43,8 @@ NOTES: Mapping[str, str] = {
     "CreateBatchSegmentJob": f"{_DECLINED}; no recipe of type USER_SEGMENTATION is offered yet",
     "CreateDatasetExportJob": _DECLINED,
     "CreateDataDeletionJob": f"{_DECLINED}. Nothing is deleted",
+    "CreateMetricAttribution": "kept and checked as at AWS; nothing is measured or reported yet",
+    "UpdateMetricAttribution": "as CreateMetricAttribution",
     "PutEvents": "impressions, `recommendationId` and `metricAttribution` are accepted and not used yet",
     "GetRecommendations": "`filterArn`, `promotions`, `metadataColumns` and `recommenderArn` are refused",
 }

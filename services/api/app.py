@@ -10,10 +10,12 @@ from flask import Flask
 
 from services.api import (
     get_solution_metrics,
+    list_metric_attribution_metrics,
     recipes,
     recommenders,
     stop_solution_version_creation,
     update_campaign,
+    update_metric_attribution,
 )
 from services.api.operations import Desk, create, delete, describe, page
 from shared import queue, settings, telemetry
@@ -27,11 +29,13 @@ ODDITIES: Mapping[str, Callable[[Desk, web.Call], Mapping[str, object] | web.Ans
     "DescribeFeatureTransformation": recipes.describe_feature_transformation,
     "DescribeRecipe": recipes.describe_recipe,
     "GetSolutionMetrics": get_solution_metrics.get_solution_metrics,
+    "ListMetricAttributionMetrics": list_metric_attribution_metrics.list_metric_attribution_metrics,
     "ListRecipes": recipes.list_recipes,
     "StartRecommender": recommenders.start_recommender,
     "StopRecommender": recommenders.stop_recommender,
     "StopSolutionVersionCreation": stop_solution_version_creation.stop_solution_version_creation,
     "UpdateCampaign": update_campaign.update_campaign,
+    "UpdateMetricAttribution": update_metric_attribution.update_metric_attribution,
     "UpdateRecommender": recommenders.update_recommender,
 }
 
