@@ -16,7 +16,7 @@ from kombu.exceptions import OperationalError
 from services.api import tokens
 from shared import queue
 from shared.aws import model
-from shared.aws.errors import InvalidInput, ResourceAlreadyExists, ResourceInUse, ServiceUnavailable
+from shared.aws.errors import InvalidInput, ResourceAlreadyExists, ResourceInUse, ServiceUnavailable, TooManyTags
 from shared.aws.web import Answer, Call
 from shared.lifecycle import SETTLED, Request
 from shared.messages import Command, Remove
@@ -30,6 +30,8 @@ T = TypeVar("T")
 
 #: A decision that loses so many races in a row meets more than bad luck.
 ATTEMPTS = 50
+#: Of one resource.
+MOST_TAGS = 50
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ def create(desk: Desk, resource: Resource, call: Call) -> Mapping[str, Any]:
 
 
 def _create(desk: Desk, resource: Resource, call: Call) -> tuple[str, Mapping[str, Any]]:
+    check_tags(call.request.get("tags") or [])
     draft = resource.draft(call.request, desk.reading)
     record = _first(resource, draft, call)
     command = resource.command(arn=draft.arn) if resource.command and not settled_at_once(resource) else None
@@ -81,6 +84,17 @@ def _create(desk: Desk, resource: Resource, call: Call) -> tuple[str, Mapping[st
     # An SDK that lost the answer asks again: it gets what its first call made.
     standing = record if arn == draft.arn else desk.store.get(arn)
     return arn, standing.body if standing else {}
+
+
+def check_tags(tags: Sequence[Mapping[str, str]]) -> None:
+    """Raises TooManyTags, InvalidInput. Neither repeats a key: AWS calls them sensitive."""
+    keys = [tag["tagKey"] for tag in tags]
+    if len(keys) > MOST_TAGS:
+        raise TooManyTags(f"A resource can have {MOST_TAGS} tags; these would be {len(keys)}.")
+    if len(set(keys)) < len(keys):
+        raise InvalidInput("Tag keys must be unique; one is given twice.")
+    if any(key.lower().startswith("aws:") for key in keys):
+        raise InvalidInput("Tag keys that begin with aws: are reserved; take another prefix.")
 
 
 def settled_at_once(resource: Resource) -> bool:

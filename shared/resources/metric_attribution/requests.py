@@ -44,9 +44,7 @@ def check_metrics(metrics: Sequence[Mapping[str, Any]], group_arn: str, reading:
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InvalidInput(f"Metric names must be unique; given more than once: {', '.join(twice)}.")
     if "EVENT_TYPE" not in (columns_of(group_arn, "INTERACTIONS", reading) or {}):
-        raise InvalidInput(
-            "Metrics are of event types: the group needs an Interactions dataset with EVENT_TYPE."
-        )
+        raise InvalidInput("Metrics are of event types: the group needs an Interactions dataset with EVENT_TYPE.")
     for metric in metrics:
         _check_expression(metric["expression"], group_arn, reading)
 
