@@ -16,13 +16,21 @@ from kombu.exceptions import OperationalError
 from services.api import tokens
 from shared import queue
 from shared.aws import model
-from shared.aws.errors import InvalidInput, ResourceAlreadyExists, ResourceInUse, ServiceUnavailable, TooManyTags
+from shared.aws.errors import (
+    InvalidInput,
+    LimitExceeded,
+    ResourceAlreadyExists,
+    ResourceInUse,
+    ServiceUnavailable,
+    TooManyTags,
+)
 from shared.aws.web import Answer, Call
 from shared.lifecycle import SETTLED, Request
 from shared.messages import Command, Remove
 from shared.resources import Draft, Reading, Resource, described
 from shared.resources.contract import settled
-from shared.store import Conflict, NameTaken, Record, Store, Update
+from shared.settings import Settings
+from shared.store import Conflict, LimitReached, NameTaken, Record, Store, Update
 
 log = structlog.get_logger()
 
@@ -75,15 +83,30 @@ def _create(desk: Desk, resource: Resource, call: Call) -> tuple[str, Mapping[st
             record,
             invocation=f"{call.operation}/{call.invocation}",
             guards=draft.guards,
+            limit=resource.limit(draft, desk.reading.settings),
             notes=[queue.note(command)] if command else [],
         )
     except NameTaken as taken:
         raise ResourceAlreadyExists(f"Another resource with Arn {taken.arn} already exists.") from taken
+    except LimitReached as reached:
+        raise LimitExceeded(_full(resource, desk.reading.settings)) from reached
     if command and arn == draft.arn:
         desk.ring(command)
     # An SDK that lost the answer asks again: it gets what its first call made.
     standing = record if arn == draft.arn else desk.store.get(arn)
     return arn, standing.body if standing else {}
+
+
+def _full(resource: Resource, settings: Settings) -> str:
+    """AWS's texts, and where the number comes from."""
+    setting = resource.quota_setting
+    most = f"More than {getattr(settings, setting)} resources"
+    if resource.quota and resource.quota.pending:
+        text = f"{most} with PENDING or IN_PROGRESS status."
+    else:
+        noun = resource.noun.replace("_", " ")
+        text = f"Cannot create a {noun}. {most} in ACTIVE state. Please delete some and try again."
+    return f"{text} The service's setting FORETASTE_{setting.upper()} says how many there may be."
 
 
 def check_tags(tags: Sequence[Mapping[str, str]]) -> None:
