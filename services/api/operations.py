@@ -14,7 +14,7 @@ import structlog
 from kombu.exceptions import OperationalError
 
 from services.api import tokens
-from shared import queue
+from shared import arns, queue
 from shared.aws import model
 from shared.aws.errors import (
     InvalidInput,
@@ -27,7 +27,7 @@ from shared.aws.errors import (
 from shared.aws.web import Answer, Call
 from shared.lifecycle import SETTLED, Request
 from shared.messages import Command, Remove
-from shared.resources import Draft, Reading, Resource, described
+from shared.resources import RESOURCES, Draft, Reading, Resource, described
 from shared.resources.contract import settled
 from shared.settings import Settings
 from shared.store import Conflict, LimitReached, NameTaken, Record, Store, Update
@@ -155,9 +155,11 @@ def progress_header(progress: Mapping[str, Any]) -> dict[str, str]:
 
 def page(desk: Desk, resource: Resource, call: Call) -> Mapping[str, Any]:
     filters = {k: v for k, v in call.request.items() if k not in ("maxResults", "nextToken")}
-    parent = next((value for member, value in sorted(filters.items()) if member.endswith("Arn")), None)
+    member, parent = next(((m, value) for m, value in sorted(filters.items()) if m.endswith("Arn")), ("", None))
     if parent is not None and resource.needed_to_list:
         desk.reading.find(parent, resource.needed_to_list)
+    if parent is not None and arns.noun(parent) != (noun := _noun(member)):
+        raise InvalidInput(f"{member} must be the ARN of a {noun.replace('_', ' ')}; it is {parent}.")
     records, after = desk.store.page(
         resource.noun,
         parent,
@@ -169,6 +171,11 @@ def page(desk: Desk, resource: Resource, call: Call) -> Mapping[str, Any]:
         _list_member(call.operation): listed,
         "nextToken": tokens.write(after, call.operation, filters) if after else None,
     }
+
+
+def _noun(arn_member: str) -> str:
+    """The type of the resource that a member such as "datasetGroupArn" names."""
+    return next(resource.noun for resource in RESOURCES.values() if resource.arn_member == arn_member)
 
 
 def _list_member(operation: str) -> str:

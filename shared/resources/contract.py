@@ -55,8 +55,20 @@ class Reading:
         """The record, of one of these types. Raises ResourceNotFound."""
         record = self.records.get(arn)
         if record is None or record.kind not in nouns:
-            raise ResourceNotFound(f"The given {nouns[0].replace('_', ' ')} does not exist: {arn}")
+            raise ResourceNotFound(
+                f"The given {nouns[0].replace('_', ' ')} does not exist: {arn}{self._why(arn, nouns)}"
+            )
         return record
+
+    def _why(self, arn: str, nouns: tuple[str, ...]) -> str:
+        """Why there can't be a record of that type under an ARN, as a further sentence; "" where there could."""
+        parsed, noun = arns.parse(arn), arns.noun(arn)
+        if parsed is None or noun is None:
+            return ""
+        here = (self.settings.region, self.settings.account_id)
+        if (parsed.region, parsed.account) != here:
+            return f". This service is in Region {here[0]}, account {here[1]}."
+        return "" if noun in nouns else f". That is the ARN of a {noun.replace('_', ' ')}."
 
     def active(self, arn: str, noun: str) -> Record:
         """The record of that type, which must be usable. Raises ResourceNotFound or ResourceInUse."""

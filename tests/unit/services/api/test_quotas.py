@@ -71,7 +71,8 @@ def test_what_stands_is_counted_in_the_region_or_in_its_group(
     standing = len(api.store.page(noun)[0])
     for number in range(3 - standing):
         create(api, f"n{number}", GROUP)
-    refusal = f"a {noun.replace('_', ' ')}. More than 3 resources in ACTIVE state. Please delete some and try again."
+    words = noun.replace("_", " ")
+    refusal = f"Cannot create a {words}. More than 3 resources in ACTIVE state. Please delete some and try again."
     with pytest.raises(LimitExceeded, match=refusal):
         create(api, "more", GROUP)
     assert api.store.get(f"{PREFIX}:{noun.replace('_', '-')}/more") is None
