@@ -50,6 +50,8 @@ NOTES: Mapping[str, str] = {
     "GetRecommendations": "`filterArn`, `promotions` and `metadataColumns` are refused",
     "GetPersonalizedRanking": "`filterArn` and `metadataColumns` are refused",
     "GetActionRecommendations": "refused for every campaign: no recipe that recommends actions is offered yet",
+    "CreateMetricAttribution": "kept and checked as at AWS; nothing is measured or reported yet",
+    "UpdateMetricAttribution": "as CreateMetricAttribution",
 }
 
 

@@ -10,11 +10,14 @@ from flask import Flask
 
 from services.api import (
     get_solution_metrics,
+    list_metric_attribution_metrics,
     recipes,
     recommenders,
     stop_solution_version_creation,
+    tags,
     update_campaign,
     update_dataset,
+    update_metric_attribution,
 )
 from services.api.operations import Desk, create, delete, describe, page
 from shared import queue, settings, telemetry
@@ -28,12 +31,17 @@ ODDITIES: Mapping[str, Callable[[Desk, web.Call], Mapping[str, object] | web.Ans
     "DescribeFeatureTransformation": recipes.describe_feature_transformation,
     "DescribeRecipe": recipes.describe_recipe,
     "GetSolutionMetrics": get_solution_metrics.get_solution_metrics,
+    "ListMetricAttributionMetrics": list_metric_attribution_metrics.list_metric_attribution_metrics,
     "ListRecipes": recipes.list_recipes,
+    "ListTagsForResource": tags.list_tags_for_resource,
     "StartRecommender": recommenders.start_recommender,
     "StopRecommender": recommenders.stop_recommender,
     "StopSolutionVersionCreation": stop_solution_version_creation.stop_solution_version_creation,
+    "TagResource": tags.tag_resource,
+    "UntagResource": tags.untag_resource,
     "UpdateCampaign": update_campaign.update_campaign,
     "UpdateDataset": update_dataset.update_dataset,
+    "UpdateMetricAttribution": update_metric_attribution.update_metric_attribution,
     "UpdateRecommender": recommenders.update_recommender,
 }
 

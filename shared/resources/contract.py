@@ -12,7 +12,7 @@ from shared.aws.errors import ResourceInUse, ResourceNotFound
 from shared.lifecycle import ACTIVE, SETTLED, UPDATE, UPDATE_IN_PROGRESS, UPDATE_PENDING, Lifecycle
 from shared.messages import Command
 from shared.settings import Settings
-from shared.store import Record, Records
+from shared.store import Limit, Record, Records
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +25,19 @@ class Draft:
     parents: tuple[str, ...] = ()
     claims: tuple[str, ...] = ()
     guards: tuple[Record, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quota:
+    """AWS limits how many of a type there may be: in the account and Region, or under each parent of a type.
+
+    The number is the setting ``FORETASTE_QUOTA_...`` that bears the type's name.
+    """
+
+    within: str | None = None
+    """The parent's noun."""
+    pending: bool = False
+    """Count only those whose work waits or is under way."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +55,20 @@ class Reading:
         """The record, of one of these types. Raises ResourceNotFound."""
         record = self.records.get(arn)
         if record is None or record.kind not in nouns:
-            raise ResourceNotFound(f"The given {nouns[0].replace('_', ' ')} does not exist: {arn}")
+            raise ResourceNotFound(
+                f"The given {nouns[0].replace('_', ' ')} does not exist: {arn}{self._why(arn, nouns)}"
+            )
         return record
+
+    def _why(self, arn: str, nouns: tuple[str, ...]) -> str:
+        """Why there can't be a record of that type under an ARN, as a further sentence; "" where there could."""
+        parsed, noun = arns.parse(arn), arns.noun(arn)
+        if parsed is None or noun is None:
+            return ""
+        here = (self.settings.region, self.settings.account_id)
+        if (parsed.region, parsed.account) != here:
+            return f". This service is in Region {here[0]}, account {here[1]}."
+        return "" if noun in nouns else f". That is the ARN of a {noun.replace('_', ' ')}."
 
     def active(self, arn: str, noun: str) -> Record:
         """The record of that type, which must be usable. Raises ResourceNotFound or ResourceInUse."""
@@ -102,6 +127,7 @@ class Resource:
     """Nouns that refuse the deletion of what they stand under only while they are moving."""
     owns: tuple[str, ...] = ()
     """Nouns that vanish with it."""
+    quota: Quota | None = None
     needed_to_list: str | None = None
     """The noun of the parent that List must be able to find; others may ask for what an unknown parent has: nothing."""
     hidden: bool = False
@@ -128,6 +154,19 @@ class Resource:
     @property
     def arn_member(self) -> str:
         return f"{self.camel}Arn"
+
+    def limit(self, draft: Draft, settings: Settings) -> Limit | None:
+        """What the quota allows for one more, as the store counts it."""
+        most = getattr(settings, self.quota_setting) if self.quota else None
+        if self.quota is None or most is None:
+            return None
+        within = [parent for parent in draft.parents if arns.noun(parent) == self.quota.within]
+        return Limit(most=most, parent=within[0] if within else None, moving=self.quota.pending)
+
+    @property
+    def quota_setting(self) -> str:
+        """The field of Settings: "quota_pending_dataset_import_jobs"."""
+        return f"quota_{'pending_' if self.quota and self.quota.pending else ''}{self.noun}s"
 
 
 def settled(record: Record) -> bool:

@@ -22,6 +22,10 @@ class NameTaken(Exception):
         self.arn = arn
 
 
+class LimitReached(Exception):
+    """As many records as may stand at once stand already."""
+
+
 class Conflict(Exception):
     """A record changed since it was read: read again and decide again."""
 
@@ -68,6 +72,16 @@ class Record:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Limit:
+    """How many records of the new one's kind may stand, itself included: at all, or listed under ``parent``."""
+
+    most: int
+    parent: str | None = None
+    moving: bool = False
+    """Count only those that have not settled."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Note:
     """A message in the outbox: kept from the write that caused it until it is known to have been sent or applied."""
 
@@ -97,11 +111,13 @@ class Records(Protocol):
         *,
         invocation: str,
         guards: Sequence[Record] = (),
+        limit: Limit | None = None,
         notes: Sequence[Note] = (),
     ) -> str:
         """Write a new record; returns its ARN, or the ARN that an earlier try of the same invocation made.
 
-        Raises NameTaken, or Conflict when a guard has changed.
+        Counting and writing are one step: creates that race can't pass the limit together.
+        Raises NameTaken, LimitReached, or Conflict when a guard has changed.
         """
         ...
 

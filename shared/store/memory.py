@@ -15,6 +15,8 @@ from shared.store import (
     Conflict,
     Interaction,
     Lease,
+    Limit,
+    LimitReached,
     NameTaken,
     Note,
     PutRecord,
@@ -58,6 +60,7 @@ class MemoryStore:
         *,
         invocation: str,
         guards: Sequence[Record] = (),
+        limit: Limit | None = None,
         notes: Sequence[Note] = (),
     ) -> str:
         with self._lock:
@@ -67,6 +70,9 @@ class MemoryStore:
             self._compare(guards)
             if record.arn in self._records:
                 raise NameTaken(record.arn)
+            self._compare_claims(record)
+            if limit is not None and self._standing(record.kind, limit) >= limit.most:
+                raise LimitReached(record.kind)
             self._write(record, guards, notes)
             self._invocations[invocation] = (record.arn, self._clock() + INVOCATION_SECONDS)
             return record.arn
@@ -99,10 +105,21 @@ class MemoryStore:
             if standing is None or standing.version != record.version:
                 raise Conflict(record.arn)
 
-    def _write(self, record: Record, guards: Sequence[Record], notes: Sequence[Note]) -> None:
+    def _compare_claims(self, record: Record) -> None:
         for claim in record.claims:
             if self._claims.get(claim, record.arn) != record.arn:
                 raise NameTaken(self._claims[claim])
+
+    def _standing(self, kind: str, limit: Limit) -> int:
+        return sum(
+            record.kind == kind
+            and (limit.parent is None or limit.parent in record.parents)
+            and not (limit.moving and record.moving is None)
+            for record in self._records.values()
+        )
+
+    def _write(self, record: Record, guards: Sequence[Record], notes: Sequence[Note]) -> None:
+        self._compare_claims(record)
         self._claims.update(dict.fromkeys(record.claims, record.arn))
         for guard in guards:
             self._touch(guard.arn)

@@ -38,6 +38,8 @@ from shared.store import (
     Conflict,
     Interaction,
     Lease,
+    Limit,
+    LimitReached,
     NameTaken,
     Note,
     PutRecord,
@@ -84,9 +86,17 @@ class RedisStore:
         *,
         invocation: str,
         guards: Sequence[Record] = (),
+        limit: Limit | None = None,
         notes: Sequence[Note] = (),
     ) -> str:
-        return self._write(record, expect="", guards=guards, notes=notes, invocation=invocation)
+        return self._write(
+            record,
+            expect="",
+            guards=guards,
+            notes=notes,
+            invocation=invocation,
+            limit=limit and {"index": _index(record.kind, limit.parent), "most": limit.most, "moving": limit.moving},
+        )
 
     def replace(
         self,
@@ -149,6 +159,8 @@ class RedisStore:
         verdict, arn = self._scripts["write"](args=[orjson.dumps(arguments)])
         if verdict == "taken":
             raise NameTaken(arn)
+        if verdict == "full":
+            raise LimitReached(record.kind)
         if verdict == "conflict":
             raise Conflict(arn)
         return str(arn)
@@ -156,7 +168,7 @@ class RedisStore:
     def page(
         self, kind: str, parent: str | None = None, *, after: str | None = None, limit: int = 100
     ) -> tuple[list[Record], str | None]:
-        key = f"{PREFIX}index:{kind}" if parent is None else f"{PREFIX}index:{kind}:{parent}"
+        key = f"{PREFIX}index:{_index(kind, parent)}"
         score, _, last = after.partition("|") if after else ("+inf", "", "")
         # Members of one score come in reverse order of their text: those up to `last` were on the page before.
         found: list[tuple[str, float]] = []
@@ -293,5 +305,9 @@ class RedisStore:
             yield from (coding.read_put_record(text) for text in texts if text is not None)
 
 
+def _index(kind: str, parent: str | None) -> str:
+    return kind if parent is None else f"{kind}:{parent}"
+
+
 def _indexes(record: Record) -> list[str]:
-    return [record.kind, *(f"{record.kind}:{parent}" for parent in record.parents)]
+    return [_index(record.kind, parent) for parent in (None, *record.parents)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from shared import recipes
+from shared import arns, recipes
 from shared.aws.errors import InvalidInput, ResourceNotFound
 from shared.lifecycle import ACTIVE
 from shared.resources.contract import Draft, Reading
@@ -25,7 +25,7 @@ def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
             "solutionVersionArn": version.arn,
             **{member: request.get(member, default) for member, default in DEFAULTS.items()},
         },
-        parents=_parents(version.arn),
+        parents=(*_parents(version.arn), solution.body["datasetGroupArn"]),
         guards=(solution, version),
     )
 
@@ -35,8 +35,9 @@ def _parents(version_arn: str) -> tuple[str, ...]:
     return (version_arn.rpartition("/")[0], version_arn)
 
 
-def listed_under(_campaign: Record, body: Mapping[str, Any]) -> tuple[str, ...]:
-    return _parents(body["solutionVersionArn"])
+def listed_under(campaign: Record, body: Mapping[str, Any]) -> tuple[str, ...]:
+    groups = (parent for parent in campaign.parents if arns.noun(parent) == "dataset_group")
+    return (*_parents(body["solutionVersionArn"]), *groups)
 
 
 def to_deploy(arn: str, config: Mapping[str, Any] | None, reading: Reading) -> tuple[Record, Record]:

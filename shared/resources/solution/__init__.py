@@ -1,7 +1,7 @@
 """A solution: a recipe and its configuration, from which solution versions are trained."""
 
 from shared.lifecycle import IMMEDIATE
-from shared.resources.contract import Resource
+from shared.resources.contract import Quota, Resource
 from shared.resources.solution.requests import draft
 from shared.resources.solution.view import view
 
@@ -13,4 +13,5 @@ resource = Resource(
     busy_with=("solution_version", "batch_inference_job", "batch_segment_job"),
     owns=("solution_version", "batch_inference_job", "batch_segment_job"),
     view=view,
+    quota=Quota(within="dataset_group"),
 )

@@ -2,7 +2,7 @@
 
 from shared.lifecycle import TRAINED
 from shared.messages import TrainSolutionVersion
-from shared.resources.contract import Resource
+from shared.resources.contract import Quota, Resource
 from shared.resources.solution_version.requests import draft, finished
 
 resource = Resource(
@@ -12,4 +12,5 @@ resource = Resource(
     command=TrainSolutionVersion,
     finished=finished,
     needed_to_list="solution",
+    quota=Quota(pending=True),
 )
