@@ -13,6 +13,7 @@ from services.api import (
     recipes,
     stop_solution_version_creation,
     update_campaign,
+    update_solution,
 )
 from services.api.operations import Desk, create, delete, describe, page
 from shared import queue, settings, telemetry
@@ -29,6 +30,7 @@ ODDITIES: Mapping[str, Callable[[Desk, web.Call], Mapping[str, object] | web.Ans
     "ListRecipes": recipes.list_recipes,
     "StopSolutionVersionCreation": stop_solution_version_creation.stop_solution_version_creation,
     "UpdateCampaign": update_campaign.update_campaign,
+    "UpdateSolution": update_solution.update_solution,
 }
 
 #: The operations that every type has of which AWS's model has one by this name: it can't delete jobs, for example.
