@@ -33,11 +33,14 @@ _DECLINED = (
 
 #: What an operation or a member does otherwise than at AWS, or not yet; said here so that nobody has to find out.
 NOTES: Mapping[str, str] = {
-    "CreateSolution": "`performHPO` and `performAutoML` are refused; `performAutoTraining` is kept and answered, "
-    "but no schedule trains yet; `eventsConfig` and `optimizationObjective` are refused, since AWS gives them to "
-    "recipes that are not offered yet",
-    "CreateCampaign": "`syncWithLatestSolutionVersion` is refused; `minProvisionedTPS` is kept and answered",
-    "UpdateCampaign": "as CreateCampaign",
+    "CreateSolution": "`performHPO` and `performAutoML` are checked and kept, but not done yet: a version of such a "
+    "solution ends CREATE FAILED with a reason; `performAutoTraining` is true by default, as at AWS, and acts only "
+    "where the setting `FORETASTE_AUTO_TRAINING` allows it; `hpoObjective` is kept and not read, as at AWS",
+    "UpdateSolution": "another rate begins the schedule anew, as at AWS; see CreateSolution",
+    "CreateSolutionVersion": "`trainingMode` AUTOTRAIN is refused",
+    "CreateCampaign": "`minProvisionedTPS` is kept and answered; a campaign that follows its solution "
+    "(`syncWithLatestSolutionVersion`) shows the version that it has, and moves to each new one that was trained FULL",
+    "UpdateCampaign": "as CreateCampaign; an update that changes nothing is accepted",
     "CreateDatasetImportJob": "`roleArn` is kept and answered: access is that of the importing process",
     "CreateBatchInferenceJob": _DECLINED,
     "CreateBatchSegmentJob": f"{_DECLINED}; no recipe of type USER_SEGMENTATION is offered yet",

@@ -67,6 +67,11 @@ class Settings:
     )
     checkpoint_seconds: float = _setting("a training keeps a checkpoint after so long, and after each epoch", 60.0)
 
+    auto_training: bool = _setting(
+        "train solutions that ask for it (performAutoTraining, which is true unless told otherwise) by their schedules",
+        False,
+    )
+
     lease_seconds: float = _setting("a worker that was silent for so long has lost its work", 15.0)
     ring_after_seconds: float = _setting("work that nobody took for so long is announced again", 10.0)
     resend_after_seconds: float = _setting("a message not known as sent for so long is sent again", 2.0)

@@ -18,6 +18,7 @@ from services.api import (
     update_campaign,
     update_dataset,
     update_metric_attribution,
+    update_solution,
 )
 from services.api.operations import Desk, create, delete, describe, page
 from shared import queue, settings, telemetry
@@ -43,6 +44,7 @@ ODDITIES: Mapping[str, Callable[[Desk, web.Call], Mapping[str, object] | web.Ans
     "UpdateDataset": update_dataset.update_dataset,
     "UpdateMetricAttribution": update_metric_attribution.update_metric_attribution,
     "UpdateRecommender": recommenders.update_recommender,
+    "UpdateSolution": update_solution.update_solution,
 }
 
 #: The operations that every type has of which AWS's model has one by this name: it can't delete jobs, for example.

@@ -27,10 +27,10 @@ from shared.aws.errors import (
 from shared.aws.web import Answer, Call
 from shared.lifecycle import SETTLED, Request
 from shared.messages import Command, Remove
-from shared.resources import RESOURCES, Draft, Reading, Resource, described
-from shared.resources.contract import settled
+from shared.resources import RESOURCES, Reading, Resource, described
+from shared.resources.contract import first_record, settled, with_update
 from shared.settings import Settings
-from shared.store import Conflict, LimitReached, NameTaken, Record, Store, Update
+from shared.store import Conflict, LimitReached, NameTaken, Record, Store
 
 log = structlog.get_logger()
 
@@ -76,8 +76,8 @@ def create(desk: Desk, resource: Resource, call: Call) -> Mapping[str, Any]:
 def _create(desk: Desk, resource: Resource, call: Call) -> tuple[str, Mapping[str, Any]]:
     check_tags(call.request.get("tags") or [])
     draft = resource.draft(call.request, desk.reading)
-    record = _first(resource, draft, call)
-    command = resource.command(arn=draft.arn) if resource.command and not settled_at_once(resource) else None
+    record = first_record(resource, draft, call.request.get("tags") or ())
+    command = None if settled_at_once(resource) else _command(resource, record)
     try:
         arn = desk.store.create(
             record,
@@ -122,21 +122,6 @@ def check_tags(tags: Sequence[Mapping[str, str]]) -> None:
 
 def settled_at_once(resource: Resource) -> bool:
     return resource.lifecycle is None or resource.lifecycle.first in SETTLED
-
-
-def _first(resource: Resource, draft: Draft, call: Call) -> Record:
-    now = time.time()
-    return Record(
-        arn=draft.arn,
-        kind=resource.noun,
-        status=resource.lifecycle.first if resource.lifecycle else None,
-        body={member: value for member, value in draft.body.items() if value is not None},
-        state={**draft.state, "tags": call.request.get("tags") or []},
-        parents=draft.parents,
-        claims=draft.claims,
-        created=now,
-        updated=now,
-    )
 
 
 def describe(desk: Desk, resource: Resource, call: Call) -> Answer:
@@ -187,17 +172,7 @@ def update(
     desk: Desk, resource: Resource, record: Record, body: Mapping[str, Any], *, guards: Sequence[Record] = ()
 ) -> None:
     """Begin to give a resource that stands still the members ``body``. Raises ResourceInUse, Conflict."""
-    if not settled(record):
-        raise ResourceInUse(f"{record.arn} is in status {record.moving}; it can't be updated now.")
-    now = time.time()
-    wanted = Update(
-        status=resource.update.first,
-        body={member: value for member, value in body.items() if value is not None},
-        created=now,
-        updated=now,
-    )
-    # A new attempt: whatever earlier workers still report is of the past.
-    _change(desk, resource, replace(record, update=wanted, attempt=record.attempt + 1, failures=0), guards)
+    _change(desk, resource, with_update(resource, record, body), guards)
 
 
 def ask(desk: Desk, resource: Resource, record: Record, what: Request) -> None:
@@ -211,8 +186,13 @@ def ask(desk: Desk, resource: Resource, record: Record, what: Request) -> None:
     _change(desk, resource, asked)
 
 
+def _command(resource: Resource, record: Record) -> Command | None:
+    command = resource.command_for(record)
+    return command(arn=record.arn) if command else None
+
+
 def _change(desk: Desk, resource: Resource, record: Record, guards: Sequence[Record] = ()) -> None:
-    command = resource.command(arn=record.arn) if resource.command else None
+    command = _command(resource, record)
     desk.store.replace(record, guards=guards, notes=[queue.note(command)] if command else [])
     if command:
         desk.ring(command)

@@ -220,6 +220,10 @@ class Interactions(Protocol):
         """All kept events in the order of their arrival."""
         ...
 
+    def last_arrival(self, dataset: str) -> float:
+        """When the newest kept event arrived, by the store's clock (epoch seconds); 0.0: there is none."""
+        ...
+
     def forget(self, dataset: str) -> None:
         """Remove everything kept for the dataset, put records too."""
         ...

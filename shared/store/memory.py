@@ -42,6 +42,7 @@ class MemoryStore:
         self._recent: dict[tuple[str, str], list[Interaction]] = defaultdict(list)
         self._event_ids: dict[tuple[str, str], float] = {}
         self._put_records: dict[str, dict[str, PutRecord]] = defaultdict(dict)
+        self._arrivals: dict[str, float] = {}
 
     def ping(self) -> None:
         return
@@ -232,6 +233,8 @@ class MemoryStore:
                 return 0
             new = [one for one in interactions if self._is_new(dataset, one)]
             self._streams[dataset] += new
+            if new:
+                self._arrivals[dataset] = self._clock()
             for one in new:
                 recent = self._recent[dataset, one.user_id]
                 recent.append(one)
@@ -256,8 +259,13 @@ class MemoryStore:
             kept = list(self._streams.get(dataset, ()))
         yield from kept
 
+    def last_arrival(self, dataset: str) -> float:
+        with self._lock:
+            return self._arrivals.get(dataset, 0.0)
+
     def forget(self, dataset: str) -> None:
         with self._lock:
+            self._arrivals.pop(dataset, None)
             self._streams.pop(dataset, None)
             self._recent = defaultdict(list, {k: v for k, v in self._recent.items() if k[0] != dataset})
             self._event_ids = {k: v for k, v in self._event_ids.items() if k[0] != dataset}

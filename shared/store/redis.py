@@ -278,6 +278,11 @@ class RedisStore:
             yield from (coding.read_interaction(fields["event"]) for _, fields in page)
             start = f"({page[-1][0]}"
 
+    def last_arrival(self, dataset: str) -> float:
+        newest = self._redis.xrevrange(f"{PREFIX}stream:{dataset}", count=1)
+        # The id that Redis gives an entry begins with its own time, in milliseconds.
+        return int(newest[0][0].partition("-")[0]) / 1000 if newest else 0.0
+
     def forget(self, dataset: str) -> None:
         self._redis.delete(f"{PREFIX}stream:{dataset}", f"{PREFIX}put:{dataset}")
         for family in ("recent", "event"):
