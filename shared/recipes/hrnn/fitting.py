@@ -215,13 +215,20 @@ def window_loss(
 ) -> tuple[Tensor, Tensor]:
     """The loss over a window, and the state after it, detached. ``network`` may be a compiled one."""
     events_TB = window.events.to(streams.device)
-    events_N = events_TB.flatten()
     x_TBH, state_LBW = network(streams.read(events_TB), state_LBW)
-    asked = streams.queries(events_N, REMEMBERED)
-    q_NH = network.query(x_TBH.flatten(0, 1), asked.after, asked.contexts)
+    if network.fast and streams.device.type == "cpu" and not streams.repeats:
+        # Stream by stream, for the sake of the spans.
+        events_BT = events_TB.T.contiguous()
+        events_N, counts_N, x_NH = events_BT.flatten(), window.counts.T.flatten(), x_TBH.transpose(0, 1).flatten(0, 1)
+        asked = streams.queries_of_streams(events_BT, REMEMBERED)
+    else:
+        events_N, counts_N, x_NH = events_TB.flatten(), window.counts.flatten(), x_TBH.flatten(0, 1)
+        asked = streams.queries(events_N, REMEMBERED)
+    q_NH = network.query(x_NH, asked.after, asked.contexts)
     targets_N = streams.items_E[events_N].long()
-    weights_N = streams.weights_E[events_N] * window.counts.flatten().to(streams.device)
-    return network.loss(q_NH, asked.pairs, targets_N, weights_N, choose(targets_N)), state_LBW.detach()
+    weights_N = streams.weights_E[events_N] * counts_N.to(streams.device)
+    loss = network.loss(q_NH, asked.pairs, targets_N, weights_N, choose(targets_N), asked.spans)
+    return loss, state_LBW.detach()
 
 
 class AtEachBatch(lightning.Callback):

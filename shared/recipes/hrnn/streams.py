@@ -22,7 +22,16 @@ from torch import Tensor
 from shared.data.features import Features
 from shared.data.histories import Histories
 from shared.data.training_data import TrainingData
-from shared.recipes.hrnn.network import COUNT_BUCKETS, DISTANCE_BUCKETS, GAP_BUCKETS, Bags, Events, Pairs, gap_buckets
+from shared.recipes.hrnn.network import (
+    COUNT_BUCKETS,
+    DISTANCE_BUCKETS,
+    GAP_BUCKETS,
+    Bags,
+    Events,
+    Pairs,
+    Spans,
+    gap_buckets,
+)
 
 EVENTS_AT_ONCE = 2**20
 
@@ -48,6 +57,7 @@ class Queries(NamedTuple):
     after: Tensor  # [N] seconds since the user's event before: the moment at which somebody would have asked
     pairs: Pairs
     contexts: Bags | None
+    spans: Spans | None = None
 
 
 class Streams:
@@ -134,6 +144,15 @@ class Streams:
         contexts = None if self._contexts is None else self._contexts.of(events_N)
         return Queries(self._before_E[events_N], self._pairs(events_N, remembered), contexts)
 
+    def queries_of_streams(self, events_BT: Tensor, remembered: int) -> Queries:
+        """The same before the events of a window, stream by stream, with what it says of histories mostly in spans.
+
+        Not where the age of an item in the history acts.
+        """
+        events_N = events_BT.flatten()
+        contexts = None if self._contexts is None else self._contexts.of(events_N)
+        return Queries(self._before_E[events_N], *self._spans(events_BT, remembered, contexts))
+
     def _pairs(self, events_N: Tensor, remembered: int | None) -> Pairs:
         """The items of each user's events before, each where it stands last."""
         counts_N = self._position_E[events_N].long()
@@ -157,6 +176,43 @@ class Streams:
             None if self._types_E is None else self._types_E[seen_S],
         )
         return Pairs(rows_S, items_S, codes_S)
+
+    def _spans(self, events_BT: Tensor, remembered: int, contexts: Bags | None) -> tuple[Pairs, Bags | None, Spans]:
+        steps = events_BT.shape[1]
+        # A run: events of one user, in a stream, without a gap.
+        position_BT = self._position_E[events_BT]
+        new_BT = position_BT == 0
+        new_BT[:, 1:] |= events_BT.diff(dim=1) != 1
+        new_BT[:, 0] = True
+        firsts_G = torch.nonzero(new_BT.view(-1)).view(-1)
+        lengths_G = torch.diff(firsts_G, append=torch.tensor([events_BT.numel()], device=self.device))
+        before_G = position_BT.view(-1)[firsts_G].long().clamp(max=remembered)
+        # What was taken in a run or before it, but for its last event, is in the history from the event after it on.
+        seen_G = before_G + lengths_G - 1
+        firsts_events_G = events_BT.reshape(-1)[firsts_G]
+        at_R = torch.arange(int(seen_G.sum()), device=self.device)
+        back_R = at_R - (seen_G.cumsum(0) - seen_G + before_G).repeat_interleave(seen_G)  # from the run's first event
+        seen_R = back_R + firsts_events_G.repeat_interleave(seen_G)
+        step_G = firsts_G % steps
+        ends_G = step_G + lengths_G
+        last_R = back_R + remembered
+        if self._next_E is not None:
+            last_R = torch.minimum(last_R, self._next_E[seen_R] - seen_R + back_R)
+        step_R = step_G.repeat_interleave(seen_G)
+        begins_R = step_R + (back_R + 1).clamp(min=0)
+        ends_R = torch.minimum(step_R + last_R + 1, ends_G.repeat_interleave(seen_G))
+        streams_R = (firsts_G // steps).repeat_interleave(seen_G)
+        items_R = self.items_E[seen_R].long()
+        spans = Spans(streams_R, items_R, begins_R, ends_R, steps)
+        # Two users in a stream may have an item in common, and one may take it again.
+        key_R = streams_R * self._items + items_R
+        times = torch.zeros(len(events_BT) * self._items, dtype=torch.int8, device=self.device)
+        twice_R = times.scatter_add_(0, key_R, torch.ones_like(key_R, dtype=torch.int8))[key_R] != 1
+        there_R = ends_R > begins_R
+        alone, others = there_R & ~twice_R, there_R & twice_R
+        rows_S, items_S = Spans(*(each[others] for each in spans[:-1]), steps).flat()
+        rows_S, order_S = torch.sort(rows_S)
+        return Pairs(rows_S, items_S[order_S]), contexts, Spans(*(each[alone] for each in spans[:-1]), steps)
 
 
 def pair_codes(
