@@ -132,6 +132,12 @@ class Spans(NamedTuple):
     ends: Tensor  # [R]
     steps: int
 
+    def of(self, chosen: Tensor) -> Spans:
+        """Some of them, in the same order."""
+        at = torch.nonzero(chosen).view(-1)
+        streams, items, begins, ends = (each.index_select(0, at) for each in self[:4])
+        return Spans(streams, items, begins, ends, self.steps)
+
     def flat(self) -> tuple[Tensor, Tensor]:
         """Rows and items of the same ``Pairs``, rows not in order."""
         lengths_R = self.ends - self.begins
@@ -312,9 +318,8 @@ class Network(nn.Module):
             rows_S, items_S = rows_S[there_S], items_S[there_S]
             codes_S = None if codes_S is None else codes_S[there_S]
             if spans is not None:
-                there_R = place_I[spans.items] >= 0
-                streams_R, items_R, begins_R, ends_R = (each[there_R] for each in spans[:-1])
-                spans = Spans(streams_R, place_I[items_R], begins_R, ends_R, spans.steps)
+                spans = spans._replace(items=place_I[spans.items])
+                spans = spans.of(spans.items >= 0)
             weights_N = weights_N * (targets_N >= 0)
             targets_N = targets_N.clamp(min=0)
             shares_N = candidates.log_share[targets_N]
@@ -386,8 +391,8 @@ class LinearRecurrence(nn.Module):
 class LayerOnCPU(torch.autograd.Function):
     """The whole of a layer in as few passes over [T,B,W] as torch allows: on a CPU a small network waits for these.
 
-    The gates lie apart, so that each pass runs over memory that is whole. Where a session or a user begins, which is seldom, a is
-    set to 0 in its row instead of multiplied in all of them. ``fast`` multiplies matrices in bfloat16.
+    The gates lie apart, so that each pass runs over memory that is whole. Where a session or a user begins, which
+    is seldom, a is set to 0 in its row instead of multiplied in all of them. ``fast`` multiplies matrices in bfloat16.
     """
 
     @staticmethod
@@ -463,8 +468,9 @@ class LayerOnCPU(torch.autograd.Function):
 class GatedScan(torch.autograd.Function):
     """The recurrence with its gates: a = sigmoid(gate + time), h_t = a h_(t-1) + (1 - a) v, y = h silu(g).
 
-    Forward and backward are written out because each pass over [T,B,W] that is saved is time saved. The adjoint of the scan is the scan backwards. The state that
-    came in is a constant: that is the truncation of back-propagation through time.
+    Forward and backward are written out because each pass over [T,B,W] that is saved is time saved. The adjoint of
+    the scan is the scan backwards. The state that came in is a constant: that is the truncation of back-propagation
+    through time.
     """
 
     @staticmethod

@@ -90,7 +90,7 @@ class SoftmaxLoss(torch.autograd.Function):
 
 
 REACH = 70.0
-"""Logits that differ by no more keep exp(logit), summed and divided, among the numbers that bfloat16 has: e^-87 to e^88."""
+"""Logits that differ by no more leave what is made of their exponentials among bfloat16's numbers: e^-87 to e^88."""
 
 
 def within_reach(q_NH: Tensor, v_CH1: Tensor, repeat_N: Tensor, table_P: Tensor | None) -> bool:

@@ -151,7 +151,8 @@ class Streams:
         """
         events_N = events_BT.flatten()
         contexts = None if self._contexts is None else self._contexts.of(events_N)
-        return Queries(self._before_E[events_N], *self._spans(events_BT, remembered, contexts))
+        pairs, spans = self._spans(events_BT, remembered)
+        return Queries(self._before_E[events_N], pairs, contexts, spans)
 
     def _pairs(self, events_N: Tensor, remembered: int | None) -> Pairs:
         """The items of each user's events before, each where it stands last."""
@@ -177,42 +178,47 @@ class Streams:
         )
         return Pairs(rows_S, items_S, codes_S)
 
-    def _spans(self, events_BT: Tensor, remembered: int, contexts: Bags | None) -> tuple[Pairs, Bags | None, Spans]:
+    def _spans(self, events_BT: Tensor, remembered: int) -> tuple[Pairs, Spans]:
         steps = events_BT.shape[1]
-        # A run: events of one user, in a stream, without a gap.
+        # A run: events in a row of one user, in one stream.
         position_BT = self._position_E[events_BT]
         new_BT = position_BT == 0
         new_BT[:, 1:] |= events_BT.diff(dim=1) != 1
         new_BT[:, 0] = True
         firsts_G = torch.nonzero(new_BT.view(-1)).view(-1)
-        lengths_G = torch.diff(firsts_G, append=torch.tensor([events_BT.numel()], device=self.device))
+        lengths_G = firsts_G.diff(append=firsts_G.new_tensor([events_BT.numel()]))
         before_G = position_BT.view(-1)[firsts_G].long().clamp(max=remembered)
-        # What was taken in a run or before it, but for its last event, is in the history from the event after it on.
+        # All that was taken before the run's last event is in the history at some of its steps.
         seen_G = before_G + lengths_G - 1
-        firsts_events_G = events_BT.reshape(-1)[firsts_G]
-        at_R = torch.arange(int(seen_G.sum()), device=self.device)
-        back_R = at_R - (seen_G.cumsum(0) - seen_G + before_G).repeat_interleave(seen_G)  # from the run's first event
-        seen_R = back_R + firsts_events_G.repeat_interleave(seen_G)
+        run_R = torch.arange(len(seen_G), device=self.device).repeat_interleave(seen_G)
+        # Places in the run, from its first event; negative before it.
+        place_R = torch.arange(len(run_R), device=self.device) - (seen_G.cumsum(0) - lengths_G + 1).index_select(
+            0, run_R
+        )
+        event_R = place_R + events_BT.reshape(-1)[firsts_G].index_select(0, run_R)
+        item_R = self.items_E.index_select(0, event_R).long()
+        stream_R = (firsts_G // steps).index_select(0, run_R)
         step_G = firsts_G % steps
-        ends_G = step_G + lengths_G
-        last_R = back_R + remembered
+        step_R = step_G.index_select(0, run_R)
+        begin_R = (place_R + 1).clamp_(min=0).add_(step_R)
+        last_R = place_R + remembered
         if self._next_E is not None:
-            last_R = torch.minimum(last_R, self._next_E[seen_R] - seen_R + back_R)
-        step_R = step_G.repeat_interleave(seen_G)
-        begins_R = step_R + (back_R + 1).clamp(min=0)
-        ends_R = torch.minimum(step_R + last_R + 1, ends_G.repeat_interleave(seen_G))
-        streams_R = (firsts_G // steps).repeat_interleave(seen_G)
-        items_R = self.items_E[seen_R].long()
-        spans = Spans(streams_R, items_R, begins_R, ends_R, steps)
-        # Two users in a stream may have an item in common, and one may take it again.
-        key_R = streams_R * self._items + items_R
-        times = torch.zeros(len(events_BT) * self._items, dtype=torch.int8, device=self.device)
-        twice_R = times.scatter_add_(0, key_R, torch.ones_like(key_R, dtype=torch.int8))[key_R] != 1
-        there_R = ends_R > begins_R
-        alone, others = there_R & ~twice_R, there_R & twice_R
-        rows_S, items_S = Spans(*(each[others] for each in spans[:-1]), steps).flat()
+            last_R = torch.minimum(last_R, self._next_E.index_select(0, event_R) - event_R + place_R)
+        end_R = torch.minimum(last_R.add_(step_R).add_(1), (step_G + lengths_G).index_select(0, run_R))
+        # Two users in a stream may have an item in common, and one may take it again. numpy sorts ten times as fast
+        # as torch, where it sorts nothing but numbers: so the place goes along in the low bits.
+        bits = len(run_R).bit_length()
+        packed_R = (stream_R * self._items + item_R << bits) | torch.arange(len(run_R), device=self.device)
+        packed_R = torch.from_numpy(np.sort(packed_R.cpu().numpy())).to(self.device)
+        at_R, again_R = packed_R & ((1 << bits) - 1), (packed_R >> bits).diff() == 0
+        several_R = torch.zeros_like(run_R, dtype=torch.bool)
+        several_R[at_R[1:][again_R]] = True
+        several_R[at_R[:-1][again_R]] = True
+        there_R = end_R > begin_R
+        spans = Spans(stream_R, item_R, begin_R, end_R, steps)
+        rows_S, items_S = spans.of(there_R & several_R).flat()
         rows_S, order_S = torch.sort(rows_S)
-        return Pairs(rows_S, items_S[order_S]), contexts, Spans(*(each[alone] for each in spans[:-1]), steps)
+        return Pairs(rows_S, items_S[order_S]), spans.of(there_R & ~several_R)
 
 
 def pair_codes(
