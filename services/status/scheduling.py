@@ -5,6 +5,8 @@ schedule, unless somebody trained it by hand meanwhile; the next ones follow at 
 a training began; one is passed over when no interactions have come since the last. Each is a FULL one.
 
 What the schedule of a solution has come to stands in its record: ``state["schedule"]``.
+
+Recommenders that are ACTIVE are trained anew every 7 days, likewise; that is an update of theirs like any other.
 """
 
 from __future__ import annotations
@@ -18,11 +20,13 @@ from services.status import rounds
 from shared import queue
 from shared.aws.errors import PersonalizeError
 from shared.lifecycle import ACTIVE
+from shared.messages import AdvanceRecommender
 from shared.process import Process
 from shared.resources import RESOURCES, Reading
-from shared.resources.contract import first_record, settled
+from shared.resources.contract import first_record, settled, with_update
 from shared.resources.dataset.requests import arn_of
 from shared.resources.dataset_import_job import current
+from shared.resources.recommender.requests import fresh_version
 from shared.resources.solution import schedule
 from shared.resources.solution_version.requests import AUTOMATIC, draft, imports, newest_full
 from shared.store import Conflict, NameTaken, Record
@@ -32,6 +36,7 @@ log = structlog.get_logger()
 EVERY = 60.0
 HOUR = 3600.0
 DAY = 24 * HOUR
+RECOMMENDER_DAYS = 7
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +74,30 @@ def tick(process: Process, now: float) -> None:
             continue  # Something moved in between: the next tick looks again.
         except PersonalizeError as refusal:
             log.info("automatic training waits", arn=solution.arn, reason=refusal.message)
+    for recommender in reading.children("recommender"):
+        if recommender.status == ACTIVE and settled(recommender):
+            _retrain(process, reading, recommender, now)
+
+
+def _retrain(process: Process, reading: Reading, recommender: Record, now: float) -> None:
+    """Train a recommender anew when its model is of last week and there is news. It goes on with the old one."""
+    model = process.store.get(recommender.body["solutionVersionArn"])
+    if model is None or now < model.created + RECOMMENDER_DAYS * DAY:
+        return
+    if not _has_news(process, reading, recommender, model):
+        return
+    resource = RESOURCES["recommender"]
+    body = {
+        "recommenderConfig": recommender.body["recommenderConfig"],
+        "solutionVersionArn": fresh_version(recommender.arn),
+    }
+    command = AdvanceRecommender(arn=recommender.arn)
+    try:
+        process.store.replace(with_update(resource, recommender, body), notes=[queue.note(command)])
+    except Conflict:
+        return  # Somebody asks something of it: the next tick looks again.
+    log.info("automatic training", arn=recommender.arn)
+    queue.ring(process.store, process.queue, command)
 
 
 def _tended(process: Process, reading: Reading, solution: Record, now: float) -> Plan | None:
