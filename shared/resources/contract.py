@@ -173,8 +173,8 @@ class Resource:
         most = getattr(settings, self.quota_setting) if self.quota else None
         if self.quota is None or most is None:
             return None
-        within = [parent for parent in draft.parents if arns.noun(parent) == self.quota.within]
-        return Limit(most=most, parent=within[0] if within else None, moving=self.quota.pending)
+        within = (parent for parent in draft.parents if arns.noun(parent) == self.quota.within)
+        return Limit(most=most, parent=next(within) if self.quota.within else None, moving=self.quota.pending)
 
     @property
     def quota_setting(self) -> str:
