@@ -10,7 +10,8 @@ resource = Resource(
     draft=draft,
     lifecycle=DEPLOYABLE,
     command=Provision,
-    blocked_by=("dataset", "solution", "recommender", "event_tracker", "metric_attribution"),
+    # In the order in which AWS lets them go: who is refused is told what comes next.
+    blocked_by=("recommender", "solution", "event_tracker", "metric_attribution", "dataset"),
     busy_with=("data_deletion_job",),
     owns=("data_deletion_job",),
     quota=Quota(),
