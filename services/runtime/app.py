@@ -9,7 +9,9 @@ from flask import Flask
 
 from services.runtime import deployer
 from services.runtime.deployed import Deployed
+from services.runtime.rank import get_personalized_ranking
 from services.runtime.recommend import get_recommendations
+from services.runtime.recommend_actions import get_action_recommendations
 from shared import queue, settings, telemetry
 from shared.artifacts import Artifacts
 from shared.aws import web
@@ -22,7 +24,12 @@ from shared.store.redis import RedisStore
 
 def handlers(configured: Settings, store: Store, deployed: Deployed) -> dict[str, web.Handler]:
     """Every operation that is offered, by its name."""
-    return {"GetRecommendations": partial(get_recommendations, Reading(store, configured), store, deployed)}
+    reading = Reading(store, configured)
+    return {
+        "GetActionRecommendations": partial(get_action_recommendations, reading, deployed),
+        "GetPersonalizedRanking": partial(get_personalized_ranking, reading, store, deployed),
+        "GetRecommendations": partial(get_recommendations, reading, store, deployed),
+    }
 
 
 def create_app() -> Flask:

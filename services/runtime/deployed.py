@@ -1,4 +1,4 @@
-"""The models held in memory, by solution version; a campaign's record says which of them answers for it."""
+"""The models held in memory, by version; the record of a campaign or recommender says which of them answers for it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from shared import recipes
 from shared.artifacts import ArtifactDamaged, Artifacts
+from shared.recipes import Recipe
 from shared.recipes.contract import ArtifactError, Query, Scorer
 from shared.resources import Reading
 from shared.resources.dataset.requests import arn_of
@@ -23,7 +24,8 @@ class NotDeployable(Exception):
 class Model:
     """One loaded model. ``interactions`` is the ARN of the dataset whose live events go on where its histories end."""
 
-    def __init__(self, scorer: Scorer, interactions: str, scoring: threading.Lock) -> None:
+    def __init__(self, scorer: Scorer, recipe: Recipe, interactions: str, scoring: threading.Lock) -> None:
+        self.recipe = recipe
         self.interactions = interactions
         self.item_ids = scorer.item_ids
         self.history = scorer.history
@@ -39,7 +41,7 @@ class Model:
 
 
 class Deployed:
-    """Loads a model when it is first asked for, once, and keeps it until no campaign needs it."""
+    """Loads a model when it is first asked for, once, and keeps it until nothing that is served needs it."""
 
     def __init__(self, reading: Reading, artifacts: Artifacts) -> None:
         self._reading = reading
@@ -49,7 +51,7 @@ class Deployed:
         self._scoring = threading.Lock()
 
     def model(self, version_arn: str) -> Model:
-        """The model of a solution version. Raises NotDeployable."""
+        """The model of a solution version or recommender version. Raises NotDeployable."""
         held = self._models.get(version_arn)
         if held is not None:
             return held
@@ -62,16 +64,16 @@ class Deployed:
         version = self._reading.records.get(version_arn)
         recipe = recipes.by_arn(version.body["recipeArn"]) if version else None
         if version is None or recipe is None:
-            raise NotDeployable(f"The solution version {version_arn} does not exist any more, or its recipe does not.")
+            raise NotDeployable(f"The version {version_arn} does not exist any more, or its recipe does not.")
         scoring: Any = importlib.import_module(f"{recipe.module}.scoring")
         try:
             scorer: Scorer = scoring.Scorer.load(self._artifacts.opened(version_arn))
         except (ArtifactDamaged, ArtifactError) as error:
-            raise NotDeployable(f"{error} Train the solution again.") from error
+            raise NotDeployable(f"{error} Train again.") from error
         interactions = arn_of(version.body["datasetGroupArn"], "INTERACTIONS", self._reading)
-        return Model(scorer, interactions, self._scoring)
+        return Model(scorer, recipe, interactions, self._scoring)
 
     def keep(self, needed: set[str]) -> None:
-        """Let go of the models that no campaign needs any more."""
+        """Let go of the models that nothing served needs any more."""
         for version_arn in self._models.keys() - needed:
             self._models.pop(version_arn, None)

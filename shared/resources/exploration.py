@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from shared.aws.errors import InvalidInput
 from shared.recipes import HyperParameter, Recipe
+from shared.recipes.contract import Exploration
 
 PARAMETERS = {
     parameter.name: parameter
@@ -29,3 +30,10 @@ def check_exploration(config: Mapping[str, str], recipe: Recipe) -> None:
             PARAMETERS[name].check(value)
         except ValueError as error:
             raise InvalidInput(str(error)) from error
+
+
+def exploration_of(config: Mapping[str, str] | None) -> Exploration:
+    """A checked itemExplorationConfig as numbers; what it leaves out is as AWS has it."""
+    wanted = config or {}
+    weight, cut_off = (float(wanted.get(name, parameter.default)) for name, parameter in PARAMETERS.items())
+    return Exploration(weight=weight, age_cut_off_days=cut_off)

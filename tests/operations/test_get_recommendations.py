@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import System
-from tests.operations.conftest import Life, refused
+from tests.operations.conftest import Life, Maker, refused
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +46,7 @@ def test_unknown_users_get_the_same_popular_items(runtime: Any, life: Life) -> N
 @pytest.mark.parametrize(
     ("request_", "code", "message"),
     [
-        ({"userId": "u"}, "InvalidInputException", "campaignArn is required"),
+        ({"userId": "u"}, "InvalidInputException", "either a campaignArn or a recommenderArn"),
         ({"campaignArn": "{campaign}"}, "InvalidInputException", "userId is required"),
         ({"campaignArn": "{campaign}", "userId": "u", "numResults": 501}, "InvalidInputException", "at most 500"),
         ({"campaignArn": "{campaign}", "userId": "u" * 257}, "ValidationException", "256"),
@@ -75,3 +75,16 @@ def test_not_found_is_404_here(runtime: Any) -> None:
     with pytest.raises(runtime.exceptions.ResourceNotFoundException) as refusal:
         runtime.get_recommendations(campaignArn="arn:aws:personalize:us-east-1:000000000000:campaign/none", userId="u")
     assert refusal.value.response["ResponseMetadata"]["HTTPStatusCode"] == 404
+
+
+def test_related_items_are_asked_about_an_item_and_tell_no_scores(runtime: Any, make: Maker, life: Life) -> None:
+    """Everybody goes round the items in one order: those next to an item have the most users with it."""
+    campaign = make.deployed(make.solution(life.group, "arn:aws:personalize:::recipe/aws-sims"))
+    items = runtime.get_recommendations(campaignArn=campaign, itemId="i5")["itemList"]
+    assert len(items) == 19
+    assert all(item.keys() == {"itemId"} for item in items)
+    assert "i5" not in {item["itemId"] for item in items}
+    unknown = runtime.get_recommendations(campaignArn=campaign, itemId="?", userId="u1")["itemList"]
+    assert len(unknown) == 20
+    with refused("InvalidInputException", "itemId is required by the recipe aws-sims"):
+        runtime.get_recommendations(campaignArn=campaign, userId="u1")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from shared.recipes.hrnn import network
+from shared.recipes.hrnn import network, softmax
 from shared.recipes.hrnn.network import (
     GAP_BUCKETS,
     LAYERS,
@@ -313,7 +313,7 @@ def wanted(net: Network, q: Tensor) -> list[Tensor]:
 @pytest.mark.parametrize("form", [PLAIN, RICH], ids=named)
 @pytest.mark.parametrize("at_once", [1, 3 * I, 1000 * I])
 def test_the_loss_in_pieces_is_torchs_cross_entropy(monkeypatch: pytest.MonkeyPatch, form: Form, at_once: int) -> None:
-    monkeypatch.setattr(network, "CACHE", at_once)
+    monkeypatch.setattr(softmax, "CACHE", at_once)
     net = shaken(form)
     q, pairs, targets, weights = asked(form)
     loss = net.loss(q, pairs, targets, weights)
@@ -326,7 +326,7 @@ def test_the_loss_in_pieces_is_torchs_cross_entropy(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("form", [PLAIN, RICH], ids=named)
 def test_the_loss_in_half_precision_is_near(monkeypatch: pytest.MonkeyPatch, form: Form) -> None:
-    monkeypatch.setattr(network, "CACHE", 3 * I)
+    monkeypatch.setattr(softmax, "CACHE", 3 * I)
     net = shaken(form)
     q, pairs, targets, weights = asked(form)
     plain = mean_cross_entropy(net, q, pairs, targets, weights)
@@ -340,8 +340,8 @@ def test_the_loss_in_half_precision_is_near(monkeypatch: pytest.MonkeyPatch, for
 
 
 @pytest.mark.parametrize("form", [PLAIN, RICH], ids=named)
-def test_the_fast_gradient_is_near_and_the_loss_the_same(monkeypatch: pytest.MonkeyPatch, form: Form) -> None:
-    monkeypatch.setattr(network, "CACHE", 3 * I)
+def test_the_fast_loss_and_its_gradient_are_near(monkeypatch: pytest.MonkeyPatch, form: Form) -> None:
+    monkeypatch.setattr(softmax, "CACHE", 3 * I)
     net = shaken(form)
     q, pairs, targets, weights = asked(form)
     found = []
@@ -349,7 +349,7 @@ def test_the_fast_gradient_is_near_and_the_loss_the_same(monkeypatch: pytest.Mon
         loss = net.loss(q, pairs, targets, weights)
         found.append((loss, torch.autograd.grad(loss, wanted(net, q))))
     (exact, exact_gradients), (fast, fast_gradients) = found
-    torch.testing.assert_close(fast, exact, rtol=1e-3, atol=0.0)
+    torch.testing.assert_close(fast, exact, rtol=3e-3, atol=0.0)
     for ours, theirs in zip(fast_gradients, exact_gradients, strict=True):
         assert ours.dtype == theirs.dtype
         assert (ours - theirs).norm() <= 0.05 * theirs.norm()

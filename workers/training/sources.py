@@ -41,10 +41,16 @@ class Finding:
         interactions = self._interactions()
         if interactions is None:
             raise WorkFailed("The dataset group has no interactions: import some, or send events.")
+        bulk = {table: self._bulk(table) if self.recipe.metadata else None for table in ("ITEMS", "USERS")}
+        for table in bulk.keys() & set(self.recipe.datasets):
+            if bulk[table] is None:
+                raise WorkFailed(
+                    f"{self.recipe.name} needs the {table} dataset, and nothing has been imported into it."
+                )
         return Sources(
             interactions=interactions,
-            items=self._bulk("ITEMS") if self.recipe.metadata else None,
-            users=self._bulk("USERS") if self.recipe.metadata else None,
+            items=bulk["ITEMS"],
+            users=bulk["USERS"],
             excluded=left_out(config, self.reading.find(self._group, "dataset_group"), self.reading),
             event_type=self.version.body.get("eventType") or self.recipe.event_type,
             event_value_threshold=None if threshold is None else float(threshold),

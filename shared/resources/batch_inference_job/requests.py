@@ -10,16 +10,13 @@ from shared.recipes import Recipe
 from shared.resources import batch
 from shared.resources.contract import Draft, Reading
 from shared.resources.dataset.requests import columns_of
+from shared.resources.exploration import check_exploration
 
 MOST_RESULTS = 500
 #: The types of recipe for which AWS has a format of input lines, and the one of their recipes that it leaves out.
 RECIPE_TYPES = ("USER_PERSONALIZATION", "PERSONALIZED_RANKING", "RELATED_ITEMS", "POPULAR_ITEMS")
 WITHOUT_BATCHES = "aws-trending-now"
-#: The recipes that AWS gives a part of the configuration to.
-OF_RECIPES: Mapping[str, str] = {
-    "itemExplorationConfig": "aws-user-personalization",
-    "rankingInfluence": "aws-semantic-similarity",
-}
+WITH_INFLUENCE = "aws-semantic-similarity"
 RECOMMENDATIONS = "BATCH_INFERENCE"
 THEMES = "THEME_GENERATION"
 WITH_THEMES = "aws-similar-items"
@@ -31,9 +28,10 @@ def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
     if recipe.recipe_type not in RECIPE_TYPES or recipe.name == WITHOUT_BATCHES:
         raise InvalidInput(f"A version of {recipe.name} can't be used in a batch inference job.")
     config = request.get("batchInferenceJobConfig") or {}
-    for member, taken_by in OF_RECIPES.items():
-        if config.get(member) and recipe.name != taken_by:
-            raise InvalidInput(f"{recipe.name} does not take batchInferenceJobConfig.{member}: leave it out.")
+    if "itemExplorationConfig" in config:
+        check_exploration(config["itemExplorationConfig"], recipe)
+    if config.get("rankingInfluence") and recipe.name != WITH_INFLUENCE:
+        raise InvalidInput(f"{recipe.name} does not take batchInferenceJobConfig.rankingInfluence: leave it out.")
     mode = request.get("batchInferenceJobMode", RECOMMENDATIONS)
     _check_themes(mode, request.get("themeGenerationConfig"), recipe, job.version.body["datasetGroupArn"], reading)
     return batch.drafted(

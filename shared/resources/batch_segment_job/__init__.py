@@ -3,6 +3,6 @@
 from shared.lifecycle import JOB
 from shared.messages import Decline
 from shared.resources.batch_segment_job.requests import draft
-from shared.resources.contract import Resource
+from shared.resources.contract import Quota, Resource
 
-resource = Resource(name="BatchSegmentJob", draft=draft, lifecycle=JOB, command=Decline)
+resource = Resource(name="BatchSegmentJob", draft=draft, lifecycle=JOB, command=Decline, quota=Quota(pending=True))

@@ -2,7 +2,13 @@
 
 from shared.lifecycle import ERASURE
 from shared.messages import Decline
-from shared.resources.contract import Resource
+from shared.resources.contract import Quota, Resource
 from shared.resources.data_deletion_job.requests import draft
 
-resource = Resource(name="DataDeletionJob", draft=draft, lifecycle=ERASURE, command=Decline)
+resource = Resource(
+    name="DataDeletionJob",
+    draft=draft,
+    lifecycle=ERASURE,
+    command=Decline,
+    quota=Quota(within="dataset_group", pending=True),
+)

@@ -186,3 +186,17 @@ def test_it_ends_when_it_is_asked_to(world: World) -> None:
 
     with pytest.raises(Stopped):
         world.finding(version, stop).sources(parameters(version))
+
+
+def test_a_use_case_trains_on_its_events_and_a_recipe_without_percentiles_on_everybody(world: World) -> None:
+    world.imported(world.dataset("Interactions"))
+    for recipe, event_type in (("aws-popularity-count", None), ("aws-vod-most-popular", "Watch")):
+        world.solution(recipe)
+        version = world.version()
+        sources = world.finding(version).sources(parameters(version))
+        assert (sources.min_percentile, sources.max_percentile) == (0.0, 1.0)
+        assert sources.event_type == event_type
+    world.solution("aws-sims")
+    version = world.version()
+    sources = world.finding(version).sources(parameters(version))
+    assert (sources.min_percentile, sources.max_percentile, sources.event_type) == (0.005, 0.995, None)

@@ -15,7 +15,7 @@ from services.status import handlers as status
 from shared.aws import answers, model, schemas
 from shared.aws.web import Answer, Call
 from shared.lifecycle import ACTIVE
-from shared.messages import Decline, Message, Provision
+from shared.messages import Decline, Failed, Message, Provision
 from shared.resources import Reading
 from shared.settings import Settings
 from shared.store import Record
@@ -78,6 +78,10 @@ class MemoryApi:
         assert found is not None
         return found
 
+    def end(self, arn: str) -> None:
+        """Let work fail."""
+        status.apply(self.store, Failed(arn=arn, attempt=self.record(arn).attempt, reason="It ends here."))
+
     def settle(self) -> None:
         """Let the status service do what it has been sent so far."""
         messages, self.sent.messages = self.sent.messages, []
@@ -97,17 +101,17 @@ class MemoryApi:
         body = {"datasetType": table.upper(), "schemaArn": schema, "datasetGroupArn": f"{PREFIX}:dataset-group/{group}"}
         return self.put(arn, "dataset", body, parents=(body["datasetGroupArn"], schema))
 
-    def version(self, recipe: str = "aws-hrnn", name: str = "s", status: str = ACTIVE) -> str:
-        """A version of a solution in ``GROUP``."""
+    def version(self, recipe: str = "aws-hrnn", name: str = "s", status: str = ACTIVE, group: str = GROUP) -> str:
+        """The version of a solution that has one."""
         solution = f"{PREFIX}:solution/{name}"
-        body = {"recipeArn": f"arn:aws:personalize:::recipe/{recipe}", "datasetGroupArn": GROUP}
-        self.put(solution, "solution", {"name": name, **body}, parents=(GROUP,))
+        body = {"recipeArn": f"arn:aws:personalize:::recipe/{recipe}", "datasetGroupArn": group}
+        self.put(solution, "solution", {"name": name, **body}, parents=(group,))
         return self.put(
             f"{solution}/0a1b2c3d",
             "solution_version",
             {"solutionArn": solution, **body},
             status,
-            parents=(solution, GROUP),
+            parents=(solution, group),
         )
 
     def filter(self, name: str = "f", group: str = "g", status: str = ACTIVE) -> str:

@@ -31,7 +31,6 @@ def api(monkeypatch: pytest.MonkeyPatch) -> MemoryApi:
             "aws-similar-items": "RELATED_ITEMS",
             "aws-trending-now": "POPULAR_ITEMS",
             "aws-next-best-action": "PERSONALIZED_ACTIONS",
-            "aws-user-personalization": "USER_PERSONALIZATION",
         }.items()
     }
     monkeypatch.setattr(recipes, "RECIPES", {**recipes.RECIPES, **more})
@@ -121,7 +120,7 @@ def location(path: str) -> dict[str, Any]:
         (
             {"batchInferenceJobConfig": {"itemExplorationConfig": {"explorationWeight": "0.3"}}},
             InvalidInput,
-            "aws-hrnn does not take batchInferenceJobConfig.itemExplorationConfig",
+            "aws-hrnn does not explore",
         ),
         ({"batchInferenceJobConfig": {"rankingInfluence": {"FRESHNESS": 0.5}}}, InvalidInput, "rankingInfluence"),
         ({"batchInferenceJobMode": "THEME_GENERATION"}, InvalidInput, "aws-similar-items, not of aws-hrnn"),
@@ -171,6 +170,9 @@ def test_exploration_is_for_the_recipe_that_explores(api: MemoryApi) -> None:
     arn = inference(api, api.version("aws-user-personalization"), batchInferenceJobConfig=config)
     job = api("DescribeBatchInferenceJob", batchInferenceJobArn=arn)["batchInferenceJob"]
     assert job["batchInferenceJobConfig"] == config
+    config["itemExplorationConfig"]["explorationWeight"] = "2"
+    with pytest.raises(InvalidInput, match="explorationWeight"):
+        inference(api, f"{PREFIX}:solution/s/0a1b2c3d", jobName="k", batchInferenceJobConfig=config)
 
 
 def test_a_job_says_that_its_work_is_not_done_yet(api: MemoryApi) -> None:

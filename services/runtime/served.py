@@ -1,0 +1,82 @@
+"""What answers a request: the campaign or recommender that it names, and its model."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from services.runtime.deployed import Deployed, Model, NotDeployable
+from services.runtime.history import merged
+from shared.aws.errors import InvalidInput, ServiceUnavailable
+from shared.lifecycle import ACTIVE
+from shared.recipes import Recipe
+from shared.recipes.contract import Query
+from shared.resources import Reading
+from shared.resources.exploration import exploration_of
+from shared.store import Record, Store
+
+#: The member of a request that names it -> the member of its body that configures it.
+CONFIGS = {"campaignArn": "campaignConfig", "recommenderArn": "recommenderConfig"}
+
+
+@dataclass(frozen=True)
+class Served:
+    record: Record
+    """A campaign or a recommender, ACTIVE."""
+    model: Model
+    config: Mapping[str, Any]
+    """Its CampaignConfig or RecommenderConfig."""
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.model.recipe
+
+
+def served(reading: Reading, deployed: Deployed, request: Mapping[str, Any], *types: str) -> Served:
+    """What the request names, which must be of one of these recipe types.
+
+    Raises ResourceNotFound, InvalidInput where it can't be asked now or not so, and ServiceUnavailable where its model
+    can't be loaded.
+    """
+    named = [member for member in CONFIGS if request.get(member)]
+    if len(named) != 1:
+        raise InvalidInput("Give either a campaignArn or a recommenderArn, and not both.")
+    noun = named[0].removesuffix("Arn")
+    record = reading.find(request[named[0]], noun)
+    if record.status != ACTIVE:
+        raise InvalidInput(f"The {noun} {record.arn} is in status {record.status}; it must be {ACTIVE}.")
+    try:
+        model = deployed.model(record.body["solutionVersionArn"])
+    except NotDeployable as error:
+        raise ServiceUnavailable(f"The {noun} {record.arn} can't answer: {error}") from error
+    if model.recipe.recipe_type not in types:
+        raise InvalidInput(
+            f"The {noun} {record.arn} is of {model.recipe.name}, a recipe of type {model.recipe.recipe_type}; "
+            f"this operation needs one of type {' or '.join(types)}."
+        )
+    return Served(record, model, record.body.get(CONFIGS[named[0]]) or {})
+
+
+def query(of: Served, request: Mapping[str, Any], store: Store) -> Query:
+    """What its model is asked. Raises InvalidInput where the request lacks what the recipe needs."""
+    for member in of.recipe.needs:
+        if not request.get(member):
+            hint = " For an anonymous user, send the sessionId." if member == "userId" else ""
+            raise InvalidInput(f"{member} is required by the recipe {of.recipe.name}.{hint}")
+    user_id, model = request.get("userId") or "", of.model
+    return Query(
+        now=time.time(),
+        user_id=user_id,
+        history=merged(model.history(user_id), store.recent(model.interactions, user_id)) if of.recipe.live else (),
+        context=request.get("context") or {},
+        item_id=request.get("itemId"),
+        exploration=exploration_of(of.config.get("itemExplorationConfig")) if of.recipe.explores else None,
+    )
+
+
+def recommendation_id() -> str:
+    """At most 40 characters, as AWS's."""
+    return f"RID-{uuid.uuid4()}"

@@ -1,0 +1,292 @@
+"""The runtime without a network: one history of two sources, rankings, and who may ask whom for what."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.runtime.deployed import Deployed, Model
+from services.runtime.history import merged
+from services.runtime.rank import get_personalized_ranking, reordered
+from services.runtime.recommend import get_recommendations, ranked
+from services.runtime.recommend_actions import get_action_recommendations
+from shared.artifacts import Artifacts
+from shared.aws.errors import InvalidInput, ResourceNotFound, ServiceUnavailable
+from shared.aws.web import Call
+from shared.lifecycle import ACTIVE
+from shared.recipes import RECIPES, Recipe
+from shared.recipes.contract import Exploration, Past, Query
+from shared.recipes.distribution import NEVER
+from shared.resources import Reading
+from shared.settings import Settings
+from shared.store import Interaction, Record
+from shared.store.memory import MemoryStore
+
+
+def event(item: str | None, at: float, event_type: str = "Watch") -> Interaction:
+    return Interaction(user_id="u", session_id="s", item_id=item, event_type=event_type, event_value=None, sent_at=at)
+
+
+def past(item: str, at: float) -> Past:
+    return Past(item, at, "watch")
+
+
+def test_live_events_go_where_their_time_puts_them() -> None:
+    history = merged([past("a", 10), past("c", 30)], [event("d", 40.5), event("b", 20.0)])
+    assert history == [past("a", 10), past("b", 20.0), past("c", 30), past("d", 40.5)]
+
+
+def test_an_event_that_was_trained_on_counts_once() -> None:
+    """Training keeps whole seconds of what was sent with fractions, and event types in lower case."""
+    live = [event("a", 10.7), event("a", 11.2)]
+    assert merged([past("a", 10)], live) == [past("a", 10), past("a", 11.2)]
+    untyped = Past("a", 10)
+    assert merged([untyped], live) == [untyped, past("a", 11.2)]
+
+
+def test_events_of_two_types_are_two() -> None:
+    history = merged([past("a", 10)], [event("a", 10.0, "Buy")])
+    assert history == [past("a", 10), Past("a", 10.0, "buy")]
+
+
+def test_events_without_an_item_are_passed_over_and_ties_stay_in_order() -> None:
+    history = merged([past("b", 10)], [event(None, 5.0), event("a", 10.0), event("c", 10.0)])
+    assert history == [past("b", 10), past("a", 10.0), past("c", 10.0)]
+
+
+@given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=30), st.integers(0, 40))
+def test_the_best_items_come_first_and_ties_by_id(scores: list[float], wanted: int) -> None:
+    ids = [f"i{number:02}" for number in range(len(scores))]
+    listed = ranked(ids, np.array(scores, np.float32), wanted, shows_scores=True)
+    assert len(listed) == min(wanted, len(scores))
+    order = sorted(zip((-score for score in scores), ids, strict=True))
+    assert [row["itemId"] for row in listed] == [item for _, item in order[:wanted]]
+    assert [row["score"] for row in listed] == pytest.approx([-score for score, _ in order[:wanted]], abs=1e-7)
+    hidden = ranked(ids, np.array(scores, np.float32), wanted, shows_scores=False)
+    assert hidden == [{"itemId": row["itemId"]} for row in listed]
+
+
+def test_what_is_never_shown_leaves_room_for_nothing() -> None:
+    scores = np.array([0.5, NEVER, 0.5, 0.0], np.float32)
+    assert [row["itemId"] for row in ranked("abcd", scores, 3, shows_scores=True)] == ["a", "c", "d"]
+    assert [row["itemId"] for row in ranked("abcd", scores, 9, shows_scores=True)] == ["a", "c", "d"]
+
+
+def test_a_ranking_is_a_softmax_over_the_given_items_with_the_unknown_behind() -> None:
+    scores = np.array([0.2, 0.5, 0.1, 0.2], np.float32)
+    assert reordered("abcd", scores, ["?", "c", "d", "c", "a", "0", "?"]) == [
+        {"itemId": "a", "score": 0.4},
+        {"itemId": "d", "score": 0.4},
+        {"itemId": "c", "score": 0.2},
+        {"itemId": "?"},
+        {"itemId": "0"},
+    ]
+    assert reordered("abcd", scores, ["e"]) == [{"itemId": "e"}]
+    assert reordered("abcd", scores, []) == []
+    assert [row["score"] for row in reordered("ab", np.zeros(2, np.float32), ["b", "a"])] == [0.5, 0.5]
+
+
+# Who may ask whom for what
+
+PREFIX = "arn:aws:personalize:us-east-1:000000000000"
+GROUP = f"{PREFIX}:dataset-group/g"
+UP, HRNN, SIMS, POPULAR, RANKING, ALSO_VIEWED, TOP_PICKS = (
+    RECIPES[f"aws-{name}"]
+    for name in (
+        "user-personalization",
+        "hrnn",
+        "sims",
+        "popularity-count",
+        "personalized-ranking",
+        "ecomm-customers-who-viewed-x-also-viewed",
+        "vod-top-picks",
+    )
+)
+
+
+class Echo:
+    """Three items, of which the one that is asked about is never shown. It tells what it was asked."""
+
+    def __init__(self) -> None:
+        self.item_ids = ["a", "b", "c"]
+        self.asked: list[Query] = []
+
+    def history(self, user_id: str) -> list[Past]:
+        return [Past("a", 1.0)] if user_id == "known" else []
+
+    def scores(self, query: Query) -> npt.NDArray[np.float32]:
+        self.asked.append(query)
+        scores = np.array([0.2, 0.5, 0.3], np.float32)
+        if query.item_id in self.item_ids:
+            scores[self.item_ids.index(query.item_id)] = NEVER
+        return scores / scores[scores >= 0].sum()
+
+
+class Runtime:
+    """A campaign for each recipe of its own, and a recommender for each use case: all answered by one scorer."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = MemoryStore()
+        self.reading = Reading(self.store, Settings())
+        self.deployed = Deployed(self.reading, Artifacts(folder))
+        self.scorer = Echo()
+
+    def serving(self, recipe: Recipe, status: str = ACTIVE, **config: Any) -> str:
+        """The ARN of a new campaign or recommender with this configuration."""
+        noun = "recommender" if recipe.domain else "campaign"
+        arn, version = f"{PREFIX}:{noun}/{recipe.name}", f"{PREFIX}:version/{recipe.name}"
+        body = {"recipeArn": recipe.arn, "solutionVersionArn": version, f"{noun}Config": config or None}
+        self.store.create(Record(arn=arn, kind=noun, status=status, created=0, updated=0, body=body), invocation=arn)
+        model = Model(self.scorer, recipe, f"{PREFIX}:dataset/g/INTERACTIONS", threading.Lock())  # type: ignore[arg-type]
+        self.deployed._models[version] = model
+        return arn
+
+    def asked(self, operation: str, **request: Any) -> Any:
+        call = Call(operation=operation, request=request, request_id="1", invocation="1")
+        if operation == "GetActionRecommendations":
+            return get_action_recommendations(self.reading, self.deployed, call)
+        answer = get_personalized_ranking if operation == "GetPersonalizedRanking" else get_recommendations
+        return answer(self.reading, self.store, self.deployed, call)
+
+    def recommended(self, arn: str, **request: Any) -> list[Any]:
+        member = "recommenderArn" if ":recommender/" in arn else "campaignArn"
+        listed: list[Any] = self.asked("GetRecommendations", **{member: arn}, **request)["itemList"]
+        return listed
+
+
+@pytest.fixture
+def runtime(tmp_path: Path) -> Runtime:
+    return Runtime(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "request_", "items", "scored"),
+    [
+        (HRNN, {"userId": "u"}, "bca", True),
+        (HRNN, {"userId": "u", "itemId": "?"}, "bca", True),
+        (UP, {"userId": "u"}, "bca", True),
+        (SIMS, {"itemId": "b"}, "ca", False),
+        (SIMS, {"itemId": "?"}, "bca", False),
+        (POPULAR, {}, "bca", False),
+        (ALSO_VIEWED, {"itemId": "b", "userId": "u"}, "ca", False),
+        (TOP_PICKS, {"userId": "u"}, "bca", False),
+    ],
+)
+def test_every_kind_of_recipe_answers(
+    runtime: Runtime, recipe: Recipe, request_: dict[str, str], items: str, scored: bool
+) -> None:
+    arn = runtime.serving(recipe)
+    listed = runtime.recommended(arn, **request_)
+    assert "".join(row["itemId"] for row in listed) == items
+    assert all(("score" in row) == scored for row in listed)
+    assert runtime.recommended(arn, **request_, numResults=0) == []
+
+
+@pytest.mark.parametrize(
+    ("recipe", "request_", "lacks"),
+    [
+        (HRNN, {"itemId": "a"}, "userId is required by the recipe aws-hrnn. For an anonymous user, send the sessionId"),
+        (UP, {"userId": ""}, "userId is required"),
+        (SIMS, {"userId": "u"}, "itemId is required by the recipe aws-sims"),
+        (ALSO_VIEWED, {"itemId": "a"}, "userId is required"),
+        (ALSO_VIEWED, {"userId": "u"}, "itemId is required"),
+    ],
+)
+def test_a_request_without_what_the_recipe_needs_is_refused(
+    runtime: Runtime, recipe: Recipe, request_: dict[str, str], lacks: str
+) -> None:
+    with pytest.raises(InvalidInput, match=lacks):
+        runtime.recommended(runtime.serving(recipe), **request_)
+
+
+@pytest.mark.parametrize(
+    ("operation", "recipe", "message"),
+    [
+        (
+            "GetRecommendations",
+            RANKING,
+            "a recipe of type PERSONALIZED_RANKING; this operation needs one of type USER_",
+        ),
+        ("GetPersonalizedRanking", HRNN, "a recipe of type USER_PERSONALIZATION; .* one of type PERSONALIZED_RANKING"),
+        ("GetPersonalizedRanking", SIMS, "a recipe of type RELATED_ITEMS"),
+        ("GetActionRecommendations", UP, "needs one of type PERSONALIZED_ACTIONS"),
+    ],
+)
+def test_an_operation_asks_recipes_of_its_type(runtime: Runtime, operation: str, recipe: Recipe, message: str) -> None:
+    arn = runtime.serving(recipe)
+    with pytest.raises(InvalidInput, match=message):
+        runtime.asked(operation, campaignArn=arn, userId="u", inputList=["a"])
+    with pytest.raises(ResourceNotFound, match="The given campaign does not exist"):
+        runtime.asked(operation, campaignArn=f"{arn}-not", userId="u", inputList=["a"])
+
+
+def test_one_of_campaign_and_recommender_is_asked_and_it_must_be_active(runtime: Runtime) -> None:
+    campaign, recommender = runtime.serving(POPULAR), runtime.serving(TOP_PICKS, status="INACTIVE")
+    for request in ({}, {"campaignArn": campaign, "recommenderArn": recommender}):
+        with pytest.raises(InvalidInput, match="either a campaignArn or a recommenderArn, and not both"):
+            runtime.asked("GetRecommendations", **request)
+    with pytest.raises(InvalidInput, match=f"The recommender {recommender} is in status INACTIVE; it must be ACTIVE"):
+        runtime.asked("GetRecommendations", recommenderArn=recommender, userId="u")
+    with pytest.raises(ResourceNotFound, match="The given recommender does not exist"):
+        runtime.asked("GetRecommendations", recommenderArn=campaign)
+
+
+def test_a_model_that_is_lost_is_no_fault_of_the_request(runtime: Runtime) -> None:
+    arn = runtime.serving(POPULAR)
+    runtime.deployed.keep(set())
+    with pytest.raises(ServiceUnavailable, match=r"can't answer: The version .* does not exist any more"):
+        runtime.recommended(arn)
+
+
+def test_only_recipes_that_follow_live_events_read_the_history(runtime: Runtime) -> None:
+    live = Interaction(
+        user_id="known", session_id="s", item_id="c", event_type="Buy", event_value=None, sent_at=5.5, event_id="1"
+    )
+    runtime.store.append(f"{PREFIX}:dataset/g/INTERACTIONS", [live], invocation="1")
+    for recipe, history in ((UP, [Past("a", 1.0), Past("c", 5.5, "buy")]), (POPULAR, []), (SIMS, [])):
+        runtime.recommended(runtime.serving(recipe), userId="known", itemId="b", context={"DEVICE": "tv"})
+        asked = runtime.scorer.asked[-1]
+        assert (list(asked.history), asked.user_id, asked.item_id) == (history, "known", "b")
+        assert asked.context == {"DEVICE": "tv"}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "config", "expected"),
+    [
+        (UP, {}, Exploration(weight=0.3, age_cut_off_days=30.0)),
+        (UP, {"itemExplorationConfig": {"explorationWeight": "0"}}, Exploration(weight=0.0, age_cut_off_days=30.0)),
+        (
+            TOP_PICKS,
+            {"itemExplorationConfig": {"explorationWeight": "1.0", "explorationItemAgeCutOff": "7"}},
+            Exploration(weight=1.0, age_cut_off_days=7.0),
+        ),
+        (HRNN, {}, None),
+    ],
+)
+def test_exploration_is_what_the_campaign_or_recommender_says(
+    runtime: Runtime, recipe: Recipe, config: dict[str, Any], expected: Exploration | None
+) -> None:
+    runtime.recommended(runtime.serving(recipe, **config), userId="u")
+    assert runtime.scorer.asked[-1].exploration == expected
+
+
+def test_rankings_are_answered_whole(runtime: Runtime) -> None:
+    arn = runtime.serving(RANKING)
+    answer = runtime.asked("GetPersonalizedRanking", campaignArn=arn, userId="u", inputList=["c", "?", "b", "c"])
+    assert [row["itemId"] for row in answer["personalizedRanking"]] == ["b", "c", "?"]
+    assert [row.get("score") for row in answer["personalizedRanking"]] == [0.625, 0.375, None]
+    assert len(answer["recommendationId"]) <= 40
+    most = [f"i{n}" for n in range(500)]
+    longest = runtime.asked("GetPersonalizedRanking", campaignArn=arn, userId="u", inputList=most)
+    assert [row["itemId"] for row in longest["personalizedRanking"]] == most
+    with pytest.raises(InvalidInput, match="inputList has 501 items; at most 500 are ranked"):
+        runtime.asked("GetPersonalizedRanking", campaignArn=arn, userId="u", inputList=[*most, "one more"])
+    with pytest.raises(InvalidInput, match="userId is required"):
+        runtime.asked("GetPersonalizedRanking", campaignArn=arn, userId="", inputList=["a"])
