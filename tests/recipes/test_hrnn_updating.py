@@ -21,8 +21,9 @@ from shared.recipes.contract import ArtifactError, Exploration, Options, Past, Q
 from shared.recipes.hrnn import base as bases
 from shared.recipes.hrnn.base import NEW, Base, features
 from shared.recipes.hrnn.fitting import Fitting
+from shared.recipes.hrnn.learner import Learner
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS
-from shared.recipes.hrnn.training import Learner, trailing
+from shared.recipes.hrnn.training import trailing
 from shared.recipes.user_personalization.scoring import Scorer
 from tests.recipes.networks import CELLS
 from tests.recipes.runs import NDCG, planned, settings, train
