@@ -10,7 +10,7 @@ resource = Resource(
     draft=draft,
     lifecycle=DEPLOYABLE,
     command=Provision,
-    blocked_by=("dataset", "solution", "recommender", "event_tracker"),
+    blocked_by=("dataset", "solution", "recommender", "event_tracker", "filter"),
     busy_with=("data_deletion_job",),
     owns=("data_deletion_job",),
 )
