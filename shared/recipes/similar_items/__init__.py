@@ -1,0 +1,46 @@
+"""Similar-Items and the use case that runs it, as AWS documents them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from shared.recipes.contract import HyperParameter, Recipe
+from shared.recipes.sims import POPULARITY_DISCOUNT_FACTOR
+
+ITEM_ID_HIDDEN_DIM = HyperParameter(
+    name="item_id_hidden_dim",
+    kind="algorithm",
+    type="integer",
+    default="100",
+    minimum=30,
+    maximum=200,
+    tunable=True,
+    only_tuned=True,
+)
+ITEM_METADATA_HIDDEN_DIM = dataclasses.replace(ITEM_ID_HIDDEN_DIM, name="item_metadata_hidden_dim")
+
+SIMILAR_ITEMS = Recipe(
+    name="aws-similar-items",
+    description="Recommends items like a given item: taken near it by the same users, and of like metadata.",
+    recipe_type="RELATED_ITEMS",
+    algorithm="aws-similar-items",
+    feature_transformation=None,
+    module=__name__,
+    hyperparameters=(
+        dataclasses.replace(POPULARITY_DISCOUNT_FACTOR, default="0.0", tunable=False),
+        ITEM_ID_HIDDEN_DIM,
+        ITEM_METADATA_HIDDEN_DIM,
+    ),
+    metadata=True,
+    cold_items=True,
+    needs=("itemId",),
+)
+MORE_LIKE_X = dataclasses.replace(
+    SIMILAR_ITEMS,
+    name="aws-vod-more-like-x",
+    description="More like X: videos like a given video, without what the user has watched.",
+    datasets=("INTERACTIONS", "ITEMS"),
+    domain="VIDEO_ON_DEMAND",
+    hides="Watch",
+)
+RECIPES = (SIMILAR_ITEMS, MORE_LIKE_X)

@@ -1,0 +1,239 @@
+"""One fit of item vectors to some users: steps, when to stop, checkpoints."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from shared.data.histories import Histories
+from shared.recipes.hrnn.candidates import chooser
+from shared.recipes.hrnn.network import Bags, Candidates
+from shared.recipes.hrnn.plan import FULL_SOFTMAX_ITEMS
+from shared.recipes.similar_items.nearby import Drawn, Nearby
+from shared.recipes.similar_items.network import Network, losses
+
+SEEDS_A_STEP = 256
+TARGETS = 64
+"""Drawn near each seed in a step over all items; over a sample of them, a quarter: each target is a candidate too."""
+LEARNING_RATE = 1e-2
+EPOCHS = 40
+"""An epoch makes each item a seed once."""
+WITHOUT_VALIDATION = 15
+PATIENCE = 6
+RETRAINING_EPOCHS = 3
+RETRAINING_RATE = 1 / 3
+COLD = 5
+"""AWS calls an item with fewer interactions cold."""
+ESTRANGED = 0.1
+"""Share of items that a step takes for strangers, where items have features."""
+VALIDATION_SEEDS = 2000
+
+
+class Fit:
+    """A network, and the events near one another that it learns from."""
+
+    def __init__(
+        self, network: Network, bags: Bags | None, histories: Histories, users: npt.NDArray[np.int64], seed: int
+    ) -> None:
+        self.network = network
+        self._bags = bags
+        self._device = network.stranger_bias.device
+        self._near = Nearby(histories, users)
+        self._seed = seed
+        counts = torch.from_numpy(self._near.counts).to(self._device)
+        self.known_I = counts >= (COLD if bags is not None else 1)
+        self._choose = chooser(counts, only_taken=True)
+        self._all = self._whole(np.arange(len(counts)))
+        self._seeds = np.flatnonzero(self._near.counts)
+        self._sampled = len(self._seeds) > FULL_SOFTMAX_ITEMS
+
+    def begin(self) -> None:
+        """How popular items are is known from the start, and left to the rest of the vectors to explain better."""
+        counts_I = self._near.counts
+        log_share_I = np.log((counts_I + 1) / (counts_I + 1).sum())
+        with torch.no_grad():
+            self.network.bias.weight.copy_(torch.from_numpy(log_share_I)[:, None])
+            self.network.stranger_bias.fill_(float(log_share_I[self._seeds].mean()))
+
+    def epoch(self, number: int, optimisers: list[torch.optim.Optimizer], on_step: Callable[[float], None]) -> float:
+        """Every item that was taken is a seed once; the mean loss. ``on_step`` is told the share done."""
+        rng = np.random.default_rng((self._seed, number))
+        torch.manual_seed(int(rng.integers(2**62)))
+        order = rng.permutation(self._seeds)
+        at_once = max(1, min(SEEDS_A_STEP, len(order) // 8))
+        total = weight = 0.0
+        for begin in range(0, len(order), at_once):
+            on_step(begin / len(order))
+            seeds_R = order[begin : begin + at_once]
+            drawn = self._near.draw(seeds_R, TARGETS // 4 if self._sampled else TARGETS, rng)
+            known_I = self.known_I.float()
+            if self._bags is not None:
+                known_I *= torch.rand(len(known_I), device=self._device) >= ESTRANGED
+            losses_R, counted_R = self._losses(seeds_R, drawn, known_I)
+            # What is taken often tells more, but not so much more that the rare items go unlearnt.
+            weights_R = torch.from_numpy(self._near.counts[seeds_R] ** 0.5).float().to(self._device) * counted_R
+            loss = (losses_R * weights_R).sum() / weights_R.sum().clamp(min=1e-9)
+            for optimiser in optimisers:
+                optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            for optimiser in optimisers:
+                optimiser.step()
+            total += float(loss.detach() * weights_R.sum())
+            weight += float(weights_R.sum())
+        return total / max(weight, 1e-9)
+
+    @torch.no_grad()
+    def validated(self, near: Nearby, on_step: Callable[[], None]) -> float:
+        """How badly these users' histories are foretold, over all items taken; the same draws at each call."""
+        rng = np.random.default_rng(self._seed)
+        seeds = rng.permutation(np.flatnonzero(near.counts * self._near.counts))[:VALIDATION_SEEDS]
+        total = weight = 0.0
+        for begin in range(0, len(seeds), SEEDS_A_STEP):
+            on_step()
+            seeds_R = seeds[begin : begin + SEEDS_A_STEP]
+            drawn = near.draw(seeds_R, TARGETS, rng)
+            losses_R, counted_R = self._losses(seeds_R, drawn, self.known_I.float(), self._whole(self._seeds))
+            weights_R = torch.from_numpy(near.counts[seeds_R]).to(self._device) * counted_R
+            total += float((losses_R * weights_R).sum())
+            weight += float(weights_R.sum())
+        return total / max(weight, 1e-9)
+
+    def _losses(
+        self,
+        seeds_R: npt.NDArray[np.int64],
+        drawn: Drawn,
+        known_I: Tensor,
+        among: Candidates | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """(loss_R, counted_R), the latter 1 where a target counts. Over these candidates, or the step's own."""
+        seeds = torch.from_numpy(seeds_R).to(self._device)
+        targets_RT = torch.from_numpy(drawn.items).to(self._device)
+        counts_RT = torch.from_numpy(drawn.counts).to(self._device)
+        candidates = among or self._choose(targets_RT[counts_RT]) or self._all
+        places_RT = torch.searchsorted(candidates.ids, targets_RT).clamp_(max=len(candidates.ids) - 1)
+        counts_RT = counts_RT & (candidates.ids[places_RT] == targets_RT)
+        own_RC = candidates.ids == seeds[:, None]
+        x_RD, x_CD = (self._vectors(ids, known_I) for ids in (seeds, candidates.ids))
+        losses_R = losses(x_RD, x_CD, candidates.log_share, own_RC, places_RT, counts_RT.float())
+        return losses_R, counts_RT.any(1).float()
+
+    def _vectors(self, ids_C: Tensor, known_I: Tensor) -> Tensor:
+        vectors: Tensor = self.network(ids_C, known_I[ids_C], None if self._bags is None else self._bags.of(ids_C))
+        return vectors
+
+    def _whole(self, items: npt.NDArray[np.int64]) -> Candidates:
+        """All of them, none drawn."""
+        ids = torch.from_numpy(items).to(self._device)
+        return Candidates(ids, torch.zeros(len(ids), device=self._device))
+
+    @torch.no_grad()
+    def folded(self, on_step: Callable[[], None]) -> Tensor:
+        """x_ID of all items, with b_I as the last column."""
+        known_I = self.known_I.float()
+        blocks = []
+        for ids_C in torch.split(self._all.ids, FULL_SOFTMAX_ITEMS):
+            on_step()
+            blocks.append(self._vectors(ids_C, known_I).cpu())
+        return torch.cat(blocks)
+
+
+class Course:
+    """Some epochs of a fit, from the last checkpoint where there is one; the best weights where validation tells."""
+
+    def __init__(self, fit: Fit, epochs: int, learning_rate: float, checkpoint: Path, every_seconds: float) -> None:
+        self._fit, self._epochs, self._checkpoint, self._every = fit, epochs, checkpoint, every_seconds
+        network = fit.network
+        self._optimisers: list[torch.optim.Optimizer] = [
+            torch.optim.SparseAdam([network.ids.weight, network.bias.weight], lr=learning_rate),
+            torch.optim.Adam(
+                [network.stranger_bias, *(network.features.parameters() if network.features else ())], lr=learning_rate
+            ),
+        ]
+        self._best: dict[str, Tensor] = {}
+        self._least, self._best_epoch, self._done = math.inf, 0, 0
+        self.loss: float | None = None
+
+    def run(
+        self, validation: Nearby | None, on_epoch: Callable[[float, float | None], None], on_step: Callable[[], None]
+    ) -> int:
+        """The epochs that the weights have behind them. ``on_epoch`` is told the epochs done, in part, and the loss."""
+        network = self._fit.network
+        if self._checkpoint.exists():
+            self._resume()
+        saved_at = time.monotonic()
+        while self._done < self._epochs and self._done - self._best_epoch < PATIENCE:
+            done = self._done
+
+            def told(share: float, done: int = done) -> None:
+                on_epoch(done + share, self.loss)
+
+            self.loss = self._fit.epoch(done, self._optimisers, told)
+            self._done += 1
+            if validation is None:
+                self._best_epoch = self._done
+            else:
+                loss = self._fit.validated(validation, on_step)
+                if loss < self._least:
+                    self._least, self._best_epoch = loss, self._done
+                    self._best = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+            if time.monotonic() - saved_at >= self._every:
+                self._save()
+                saved_at = time.monotonic()
+        self._save()
+        if self._best:
+            network.load_state_dict(self._best)
+        return self._best_epoch
+
+    def _save(self) -> None:
+        tensors = {f"network.{name}": tensor for name, tensor in self._fit.network.state_dict().items()}
+        tensors |= {f"best.{name}": tensor for name, tensor in self._best.items()}
+        steps: dict[str, float] = {}
+        for number, optimiser in enumerate(self._optimisers):
+            for parameter, state in optimiser.state_dict()["state"].items():
+                for name, value in state.items():
+                    if name == "step":
+                        steps[f"{number}.{parameter}"] = float(value)
+                    else:
+                        tensors[f"optimiser.{number}.{parameter}.{name}"] = value
+        told = {
+            "least": self._least,
+            "best_epoch": self._best_epoch,
+            "done": self._done,
+            "loss": self.loss,
+            "steps": steps,
+        }
+        draft = self._checkpoint.with_suffix(".draft")
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, draft, {"told": json.dumps(told)})
+        draft.rename(self._checkpoint)
+
+    def _resume(self) -> None:
+        with safe_open(self._checkpoint, framework="pt") as file:
+            told = json.loads(file.metadata()["told"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+
+        def under(prefix: str) -> dict[str, Tensor]:
+            return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+        self._fit.network.load_state_dict(under("network."))
+        self._best = under("best.")
+        self._least, self._best_epoch, self._done = told["least"], told["best_epoch"], told["done"]
+        self.loss = told["loss"]
+        for number, optimiser in enumerate(self._optimisers):
+            state: dict[int, dict[str, Tensor | int]] = {}
+            for name, tensor in under(f"optimiser.{number}.").items():
+                parameter, _, moment = name.partition(".")
+                state.setdefault(int(parameter), {})[moment] = tensor
+            for place, moments in state.items():
+                step = told["steps"][f"{number}.{place}"]
+                moments["step"] = torch.tensor(step) if isinstance(optimiser, torch.optim.Adam) else int(step)
+            optimiser.load_state_dict({**optimiser.state_dict(), "state": state})

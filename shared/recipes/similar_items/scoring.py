@@ -1,0 +1,47 @@
+"""Item vectors, serving: an item in, a score for every item out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from shared.recipes.artifact import WEIGHTS, Artifact
+from shared.recipes.contract import ArtifactError, Past, Query
+from shared.recipes.similar_items import RECIPES
+from shared.recipes.similar_items.vectors import Vectors
+
+
+class Scorer:
+    """A model in memory. Threads may share it: nothing changes after ``load``."""
+
+    def __init__(self, vectors: Vectors, artifact: Artifact) -> None:
+        self._vectors = vectors
+        self._artifact = artifact
+        self.item_ids = artifact.item_ids
+        self._numbers = {item_id: number for number, item_id in enumerate(artifact.item_ids)}
+
+    @classmethod
+    def load(cls, artifact: Path) -> Self:
+        """Raises ArtifactError."""
+        opened = Artifact.open(artifact, tuple(recipe.name for recipe in RECIPES))
+        try:
+            vectors = Vectors(
+                load_file(artifact / WEIGHTS)["vectors"], float(opened.parameters["popularity_discount_factor"])
+            )
+        except (OSError, SafetensorError, KeyError) as error:
+            raise ArtifactError(f"{artifact / WEIGHTS} cannot be read: {error}") from error
+        return cls(vectors, opened)
+
+    def history(self, user_id: str) -> list[Past]:
+        """The user's events as trained on, oldest first; [] for an unknown user."""
+        return self._artifact.history(user_id)
+
+    def scores(self, query: Query) -> npt.NDArray[np.float32]:
+        """``shared.recipes.contract.Scorer.scores``: who asks does not matter, only about which item."""
+        item = self._numbers.get(query.item_id or "")
+        return self._artifact.popularity.copy() if item is None else self._vectors.scores(item)
