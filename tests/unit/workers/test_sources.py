@@ -10,13 +10,24 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from shared.data import training_data
 from shared.data.events import EventParameters
 from shared.data.rewards import Objective
+from shared.data.training_data import Sources
 from shared.job import WorkFailed
 from shared.recipes import RECIPES
 from shared.recipes.contract import Stopped
 from shared.store import Interaction, Record
 from tests.unit.workers.world import SCHEMAS, World
+
+OF_ITEMS_AND_USERS = [
+    "aws-user-personalization",
+    "aws-user-personalization-v2",
+    "aws-personalized-ranking",
+    "aws-personalized-ranking-v2",
+    "aws-vod-top-picks",
+    "aws-ecomm-recommended-for-you",
+]
 
 
 @pytest.fixture
@@ -79,6 +90,32 @@ def test_what_the_solution_says_is_handed_on(world: World) -> None:
     assert (sources.min_percentile, sources.max_percentile) == (0.0, 0.9)
     assert sources.excluded == {"INTERACTIONS": {"DEVICE"}}
     assert (sources.metadata, sources.all_items) == (True, False)
+
+
+@pytest.mark.parametrize("recipe", OF_ITEMS_AND_USERS)
+def test_excluded_columns_are_left_out_and_items_and_users_may_be_missing(world: World, recipe: str) -> None:
+    world.imported(world.dataset("Interactions"))
+    world.solution(recipe)
+    alone = world.finding(world.version()).sources({})
+    assert (alone.items, alone.users, alone.metadata) == (None, None, True)
+    for table in ("Items", "Users"):
+        world.imported(world.dataset(table))
+    columns = {"Interactions": ["DEVICE"], "ITEMS": ["PRICE"], "users": ["AGE"]}
+    world.solution(recipe, solutionConfig={"trainingDataConfig": {"excludedDatasetColumns": columns}})
+    sources = world.finding(world.version()).sources({})
+    assert sources.excluded == {"INTERACTIONS": {"DEVICE"}, "ITEMS": {"PRICE"}, "USERS": {"AGE"}}
+    data = training_data.prepare(world.workspace / "data", many(sources), memory_mb=256)
+    assert (data.items, data.users, data.contexts) == (None, None, None)
+    assert sources.all_items == (recipe != "aws-personalized-ranking")
+
+
+def many(sources: Sources) -> Sources:
+    """The same, with enough interactions to train on."""
+    file = sources.interactions.files[0]
+    rows = "SELECT 'u' || (n % 50) AS USER_ID, 'i' AS ITEM_ID, n AS TIMESTAMP, 'tv' AS DEVICE FROM range(1000) AS r(n)"
+    file.unlink()
+    duckdb.sql(rows).write_parquet(str(file))
+    return sources
 
 
 def test_an_objective_is_handed_on(world: World) -> None:
