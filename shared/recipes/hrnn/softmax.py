@@ -128,7 +128,7 @@ class SwiftSoftmaxLoss(torch.autograd.Function):
         N, C, low = len(q_NH), len(v_CH1), torch.bfloat16
         rows_S, places_S, codes_S = pairs
         T = 1 if spans is None else spans[-1]
-        size = max(1, min(N, 4 * CACHE * torch.get_num_threads() // C) // T) * T
+        size = max(1, min(N, 2 * CACHE * torch.get_num_threads() // C) // T) * T
         edges = torch.arange(0, N + size, size)
         ends = torch.searchsorted(rows_S, edges).tolist()
         v_CH, b_C = v_CH1[:, :-1], v_CH1[:, -1]
