@@ -2,7 +2,9 @@
 
 from shared.lifecycle import DEPLOYABLE
 from shared.messages import Provision
-from shared.resources.contract import Resource
+from shared.resources.contract import Quota, Resource
 from shared.resources.filter.requests import draft
 
-resource = Resource(name="Filter", draft=draft, lifecycle=DEPLOYABLE, command=Provision)
+resource = Resource(
+    name="Filter", draft=draft, lifecycle=DEPLOYABLE, command=Provision, quota=Quota(within="dataset_group")
+)
