@@ -100,8 +100,8 @@ class Base:
         """Gives a new network what the old one learnt. ``items`` and ``bags`` are the features of its items.
 
         An item that was there is what it was, even if its features are others now. One that is new sets out from what
-        strangers have in common, or, where the network knows no strangers, from the mean of all items and its own
-        popularity; a feature of users or contexts that is new sets out from nothing.
+        strangers have in common, or, where the network knows no strangers, from around the mean of all items and its
+        own popularity; a feature of users or contexts that is new sets out from nothing.
         """
         rows = self._rows(network, data, items)
         new_I = rows["item.weight"][:-1] == NEW
@@ -144,11 +144,12 @@ class Base:
         }
 
     def _set_out(self, network: Network, data: TrainingData, new: Tensor) -> None:
-        """New items begin as the mean of all and with their own popularity, strangers as rare as the rarest."""
+        """New items begin around the mean of all and with their own popularity, strangers as rare as the rarest."""
         items = len(data.histories.item_ids)
         counts_I = torch.from_numpy(np.bincount(data.histories.items, minlength=items) + 1.0).to(network.bias)
         mean_H = self.tensors["item.weight"][:-1].mean(0).to(network.bias)
-        network.item.weight[new] = mean_H
+        # Not in one place: what is alike is learnt to be told apart much more slowly than what is not.
+        network.item.weight[new] += mean_H
         network.bias[new] = torch.log(counts_I / counts_I.sum())[new]
         if network.of_item is not None and "of_item.weight" not in self.tensors:
             network.of_item.weight[-1] = torch.cat([mean_H, self.tensors["bias"][:-1].min().to(mean_H)[None]])
