@@ -175,7 +175,7 @@ class Network(nn.Module):
         self.of_item = nn.Embedding(form.item_features + 1, hidden + 1) if form.item_features else None
         self.estrange = 0.0
         self.fast = False
-        """Multiply the gradient of the loss in bfloat16."""
+        """Train in bfloat16 what is not under autocast: on a CPU all large products, on a GPU those of the loss."""
         nn.init.normal_(self.item.weight, std=hidden**-0.5)
         nn.init.ones_(self.scale.weight)
         optional = (self.of_type, self.of_user, self.of_context, self.of_item)
