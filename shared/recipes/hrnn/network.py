@@ -175,7 +175,7 @@ class Network(nn.Module):
         self.of_item = nn.Embedding(form.item_features + 1, hidden + 1) if form.item_features else None
         self.estrange = 0.0
         self.fast = False
-        """Multiply the gradient of the loss in bfloat16."""
+        """Train in bfloat16 what is not under autocast: on a CPU all large products, on a GPU those of the loss."""
         nn.init.normal_(self.item.weight, std=hidden**-0.5)
         nn.init.ones_(self.scale.weight)
         optional = (self.of_type, self.of_user, self.of_context, self.of_item)
@@ -418,17 +418,15 @@ class LayerOnCPU(torch.autograd.Function):
         a = gate.add_(time_PW.index_select(0, gap_N)).sigmoid_()
         b = torch.addcmul(v, a, v, value=-1)
         ends_R = torch.nonzero(keep_TB2.reshape(-1) == 0).view(-1)
-        halves = a.view(-1, W // 2)
-        unkept = halves.index_select(0, ends_R)
-        halves.index_fill_(0, ends_R, 0.0)
+        kept_a = a.view(-1, W // 2).index_fill(0, ends_R, 0.0)
         h = a.new_empty(T + 1, B, W)
         h[0] = h_BW
-        scan(a.view(T, B, W), b.view(T, B, W), h_BW, out=h[1:])
+        scan(kept_a.view(T, B, W), b.view(T, B, W), h_BW, out=h[1:])
         silu = functional.silu(g)
         low_y = torch.mul(h[1:].view(-1, W), silu).to(low)
         z_NH = torch.mm(low_y, low_HW.T).to(x_TBH.dtype).add_(x_NH)
         ctx.save_for_backward(into_VH, norm_H, normed_NH, rms_N1, low_NH, low_VH, low_HW, gap_N,
-                              a, v, g, silu, h, low_y, ends_R, unkept)  # fmt: skip
+                              a, kept_a, v, g, silu, h, low_y, ends_R)  # fmt: skip
         last_BW = h[-1].clone()
         ctx.mark_non_differentiable(last_BW)
         return z_NH.view(T, B, H), last_BW
@@ -436,7 +434,7 @@ class LayerOnCPU(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dz_TBH: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         (into_VH, norm_H, normed_NH, rms_N1, low_NH, low_VH, low_HW, gap_N,
-         a, v, g, silu, h, low_y, ends_R, unkept) = ctx.saved_tensors  # fmt: skip
+         a, kept_a, v, g, silu, h, low_y, ends_R) = ctx.saved_tensors  # fmt: skip
         (T, B, H), W, low = dz_TBH.shape, g.shape[1], low_NH.dtype
         dz_NH = dz_TBH.reshape(-1, H)
         low_dz = dz_NH.to(low)
@@ -445,15 +443,11 @@ class LayerOnCPU(torch.autograd.Function):
         low_d = low_dz.new_empty(len(g), 3 * W)
         low_dgate, low_dv, low_dg = low_d.chunk(3, -1)
         low_dg.copy_(torch.ops.aten.silu_backward(dy * h[1:].view(-1, W), g))
-        db = scan_back(a.view(T, B, W), dy.mul_(silu).view(T, B, W)).view(-1, W)
-        # The gates as they were, for a moment.
-        halves = a.view(-1, W // 2)
-        halves.index_copy_(0, ends_R, unkept)
+        db = scan_back(kept_a.view(T, B, W), dy.mul_(silu).view(T, B, W)).view(-1, W)
         dv = torch.addcmul(db, a, db, value=-1)
         da = torch.sub(h[:-1].view(-1, W), v)
         da.view(-1, W // 2).index_copy_(0, ends_R, -v.view(-1, W // 2).index_select(0, ends_R))
         dgate = da.mul_(a).mul_(dv)  # a (1 - a) db (kept h_(t-1) - v)
-        halves.index_fill_(0, ends_R, 0.0)
         low_dv.copy_(dv)
         low_dgate.copy_(dgate)
         dtime_PW = torch.ops.aten.embedding_dense_backward(dgate, gap_N, GAP_BUCKETS, -1, False)

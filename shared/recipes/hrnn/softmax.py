@@ -1,4 +1,7 @@
-"""The loss of the network: softmax cross-entropy with its gradient, in pieces that stay in the cache. No weights."""
+"""The loss of the network: softmax cross-entropy with its gradient, in pieces that stay in the cache. No weights.
+
+Shapes as in network.py: N queries, H hidden, C candidates, S pairs, R spans, P pair codes, T steps of each stream.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 CACHE = 2**20
 """Logits held at once for each thread of a CPU, 4 MiB: few enough for its caches, enough rows for its matrix units.
@@ -125,17 +129,24 @@ class SwiftSoftmaxLoss(torch.autograd.Function):
         weights_N: Tensor,
         shares_N: Tensor | None,
     ) -> Tensor:
-        N, C, low = len(q_NH), len(v_CH1), torch.bfloat16
+        N, low = len(q_NH), torch.bfloat16
         rows_S, places_S, codes_S = pairs
+        # A sample is of another size in each step, and oneDNN writes code for each size anew: 4 ms a product. What
+        # fills it up weighs nothing.
+        filled = 0 if shares_N is None else -len(v_CH1) % 512
+        C = len(v_CH1) + filled
         T = 1 if spans is None else spans[-1]
-        size = max(1, min(N, 4 * CACHE * torch.get_num_threads() // C) // T) * T
+        # Whole streams, and at least the 32 columns that matrix units take at once.
+        at_least = -(-32 // T) * T
+        size = max(1, 2 * CACHE * torch.get_num_threads() // C // at_least) * at_least
         edges = torch.arange(0, N + size, size)
         ends = torch.searchsorted(rows_S, edges).tolist()
         v_CH, b_C = v_CH1[:, :-1], v_CH1[:, -1]
         w_C = b_C.exp()
-        low_CH, low_NH, low_repeat_N = v_CH.to(low), q_NH.to(low), repeat_N.to(low)
-        low_H1C = torch.cat([v_CH.T, torch.ones_like(b_C)[None]]).mul_(w_C).to(low)
-        pieces = torch.empty(C * size, dtype=low)
+        low_CH = functional.pad(v_CH.to(low), (0, 0, 0, filled))
+        low_H1C = functional.pad(torch.cat([v_CH.T, torch.ones_like(b_C)[None]]).mul_(w_C).to(low), (0, filled))
+        low_NH, low_repeat_N = q_NH.to(low), repeat_N.to(low)
+        pieces = torch.empty(C * min(N, size), dtype=low)
         losses_N, drepeat_N = torch.empty_like(repeat_N), torch.zeros_like(repeat_N)
         dq_NH, dv_CH1 = torch.empty_like(q_NH), torch.zeros_like(v_CH1)
         dtable_P = None if table_P is None else torch.zeros_like(table_P)
@@ -178,7 +189,7 @@ class SwiftSoftmaxLoss(torch.autograd.Function):
             flat.index_copy_(0, at_N, (e_N - sum_N / w_C.index_select(0, targets)).to(low))
             of_target = v_CH.index_select(0, targets).mul_(weights[:, None])
             torch.sub((summed[:-1] * inverse).T, of_target, out=dq_NH[n])
-            dv_CH1 += torch.mm(e, torch.cat([q * inverse[:, None], inverse[:, None]], 1).to(low))
+            dv_CH1 += torch.mm(e, torch.cat([q * inverse[:, None], inverse[:, None]], 1).to(low))[: len(v_CH1)]
             if len(rows):
                 drepeat_S = flat.index_select(0, at_S).float()
                 drepeat_S *= w_C.index_select(0, places_S[s])
@@ -189,7 +200,7 @@ class SwiftSoftmaxLoss(torch.autograd.Function):
             if spans is not None:
                 d_RT = of_stream.index_select(0, at_R).mul_(during_RT)
                 starts = torch.searchsorted(streams_R[r], torch.arange(begin // T, begin // T + whole))
-                d_BT = torch.nn.functional.embedding_bag(
+                d_BT = functional.embedding_bag(
                     torch.arange(len(d_RT)),
                     d_RT,
                     starts,

@@ -11,12 +11,12 @@ from shared.resources import batch
 from shared.resources.contract import Draft, Reading
 from shared.resources.dataset.requests import columns_of
 from shared.resources.exploration import check_exploration
+from shared.resources.solution.requests import SEMANTIC_SIMILARITY
 
 MOST_RESULTS = 500
 #: The types of recipe for which AWS has a format of input lines, and the one of their recipes that it leaves out.
 RECIPE_TYPES = ("USER_PERSONALIZATION", "PERSONALIZED_RANKING", "RELATED_ITEMS", "POPULAR_ITEMS")
 WITHOUT_BATCHES = "aws-trending-now"
-WITH_INFLUENCE = "aws-semantic-similarity"
 RECOMMENDATIONS = "BATCH_INFERENCE"
 THEMES = "THEME_GENERATION"
 WITH_THEMES = "aws-similar-items"
@@ -30,7 +30,7 @@ def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
     config = request.get("batchInferenceJobConfig") or {}
     if "itemExplorationConfig" in config:
         check_exploration(config["itemExplorationConfig"], recipe)
-    if config.get("rankingInfluence") and recipe.name != WITH_INFLUENCE:
+    if config.get("rankingInfluence") and recipe.name != SEMANTIC_SIMILARITY:
         raise InvalidInput(f"{recipe.name} does not take batchInferenceJobConfig.rankingInfluence: leave it out.")
     mode = request.get("batchInferenceJobMode", RECOMMENDATIONS)
     _check_themes(mode, request.get("themeGenerationConfig"), recipe, job.version.body["datasetGroupArn"], reading)

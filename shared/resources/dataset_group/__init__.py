@@ -11,7 +11,7 @@ resource = Resource(
     lifecycle=DEPLOYABLE,
     command=Provision,
     # In the order in which AWS lets them go: who is refused is told what comes next.
-    blocked_by=("recommender", "solution", "event_tracker", "metric_attribution", "dataset"),
+    blocked_by=("recommender", "solution", "filter", "event_tracker", "metric_attribution", "dataset"),
     busy_with=("data_deletion_job",),
     owns=("data_deletion_job",),
     quota=Quota(),

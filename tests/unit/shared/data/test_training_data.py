@@ -15,12 +15,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.data import featurizing, training_data
+from shared.data import featurizing, schemas, sent, training_data
 from shared.data.events import EventParameters
 from shared.data.features import TEXT_BUCKETS, Features
 from shared.data.histories import DataRefused, TooLittleData
 from shared.data.rewards import Objective
 from shared.data.training_data import Sources, Table, TrainingData
+from shared.store import Interaction
 from tests.unit.shared.data.parquet_files import IDS, INTERACTIONS, enough, parquet, schema, table
 
 MEMORY_MB = 512
@@ -337,15 +338,36 @@ def test_a_column_that_no_file_has_is_no_context(dataset: Dataset) -> None:
     assert dataset.prepare(interactions=Table(files=bulk.files, schema=wider)).contexts is None
 
 
-def test_repeats_that_differ_in_their_context_count_once_with_the_first(dataset: Dataset) -> None:
-    rows = [*((*row, None, None) for row in enough()), *((*row, "tv", 1.0) for row in enough())]
-    fields = [*INTERACTIONS, "DEVICE string categorical", "AGE float"]
-    rows[0] = (*rows[0][:3], "phone", math.nan)
-    data = dataset.prepare(interactions=dataset.table("Interactions", fields, rows))
-    assert len(data.histories.items) == 1200
-    assert data.contexts is not None
-    assert data.contexts.columns[0].vocabulary == ["phone"]
-    assert data.contexts.values.tolist() == [0]
+@pytest.mark.parametrize("metadata", [True, False])
+def test_events_alike_in_all_columns_count_once_whatever_file_they_stand_in(dataset: Dataset, metadata: bool) -> None:
+    fields = [*INTERACTIONS, "EVENT_VALUE float", "DEVICE string categorical", "IMPRESSION string"]
+    first, second = (
+        dataset.table("Interactions", fields, [(*row, 0.1, device, "a|b") for row in enough()])
+        for device in ("tv", "tv")
+    )
+    rows = [(*enough()[0], value, device, shown)
+            for value, device, shown in ((0.2, "tv", "a|b"), (0.1, "phone", "a|b"), (0.1, "tv", None))]  # fmt: skip
+    third = dataset.table("Interactions", fields, [*rows, *rows])
+    files = [*first.files, *second.files, *third.files]
+    data = dataset.prepare(interactions=Table(files=files, schema=first.schema), metadata=metadata)
+    assert len(data.histories.items) == 1200 + 3
+    if metadata:
+        assert [*named(data.contexts, 0)["DEVICE"], *named(data.contexts, 2)["DEVICE"]] == ["tv", "phone"]
+
+
+def test_a_live_event_is_the_imported_one_where_all_its_columns_are_alike(dataset: Dataset) -> None:
+    fields = [*INTERACTIONS, "EVENT_VALUE float", "DEVICE string categorical"]
+    bulk = dataset.table("Interactions", fields, [(*row, 0.1, "tv") for row in enough()])
+    user, item, at = enough()[0]
+    again, other = (
+        Interaction(user_id=user, session_id="s", item_id=item, event_type="", event_value=0.1, sent_at=at,
+                    properties={"DEVICE": device})
+        for device in ("tv", "phone")
+    )  # fmt: skip
+    live = sent.events([again, other, again], schemas.parse(bulk.schema), dataset.folder / "live.parquet")
+    assert live is not None
+    data = dataset.prepare(interactions=Table(files=[*bulk.files, live], schema=bulk.schema))
+    assert len(data.histories.items) == 1200 + 1
 
 
 def test_histories_are_the_same_with_metadata_and_without(dataset: Dataset) -> None:

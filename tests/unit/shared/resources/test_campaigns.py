@@ -121,13 +121,13 @@ def test_exploration_has_aws_defaults() -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"explorationWeight": "-0.1"}, "explorationWeight must be a number from 0 to 1"),
-        ({"explorationWeight": "1.1"}, "explorationWeight must be a number from 0 to 1"),
-        ({"explorationWeight": "much"}, "written as a string; it is 'much'"),
+        ({"explorationWeight": "-0.1"}, r"explorationWeight must lie in \[0, 1\]"),
+        ({"explorationWeight": "1.1"}, r"explorationWeight must lie in \[0, 1\]"),
+        ({"explorationWeight": "much"}, "of type float; it is 'much'"),
         ({"explorationWeight": "nan"}, "explorationWeight"),
-        ({"explorationItemAgeCutOff": "0.9"}, "explorationItemAgeCutOff must be a number at least 1"),
+        ({"explorationItemAgeCutOff": "0.9"}, r"explorationItemAgeCutOff must lie in \[1, inf\]"),
         ({"explorationItemAgeCutOff": "inf"}, "explorationItemAgeCutOff"),
-        ({"weight": "0.3"}, "has weight; it may have explorationWeight and explorationItemAgeCutOff"),
+        ({"weight": "0.3"}, "has weight; it takes explorationWeight and explorationItemAgeCutOff"),
     ],
 )
 def test_exploration_that_makes_no_sense_is_refused(standing: Standing, config: dict[str, str], message: str) -> None:
@@ -230,7 +230,7 @@ def test_a_configuration_must_fit_the_new_versions_recipe(standing: Standing) ->
     explorer = standing.version(standing.solution("aws-explorer"))
     plain = standing.version(standing.solution(name="plain"))
     standing.campaign(explorer, campaignConfig={"itemExplorationConfig": {"explorationWeight": "0.3"}})
-    with refused(InvalidInput, "aws-hrnn does not take itemExplorationConfig"):
+    with refused(InvalidInput, "aws-hrnn does not explore"):
         update(standing, solutionVersionArn=plain)
     assert update(standing, solutionVersionArn=plain, campaignConfig={})["latestCampaignUpdate"]["campaignConfig"] == {}
 
