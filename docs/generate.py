@@ -26,18 +26,35 @@ from shared.store.memory import MemoryStore
 FOLDER = Path(__file__).parent
 HEAD = "<!-- Written by `python -m docs.generate` from the code. Change the code, not this page. -->\n\n"
 
+_DECLINED = (
+    "the request is checked, kept and answered as at AWS, but the work comes in a later release: for now the job ends "
+    "failed, with a failureReason that says so"
+)
+
 #: What an operation or a member does otherwise than at AWS, or not yet; said here so that nobody has to find out.
 NOTES: Mapping[str, str] = {
-    "CreateSolution": "`performHPO` and `performAutoML` are refused; `performAutoTraining` is kept and answered, "
-    "but no schedule trains yet; `eventsConfig` and `optimizationObjective` are refused, since AWS gives them to "
-    "recipes that are not offered yet",
-    "CreateCampaign": "`syncWithLatestSolutionVersion` is refused; `minProvisionedTPS` is kept and answered",
-    "UpdateCampaign": "as CreateCampaign",
+    "CreateSolution": "`performHPO` and `performAutoML` are checked and kept, but not done yet: a version of such a "
+    "solution ends CREATE FAILED with a reason; `performAutoTraining` is true by default, as at AWS, and acts only "
+    "where the setting `FORETASTE_AUTO_TRAINING` allows it; `hpoObjective` is kept and not read, as at AWS",
+    "UpdateSolution": "another rate begins the schedule anew, as at AWS; see CreateSolution",
+    "CreateSolutionVersion": "`trainingMode` AUTOTRAIN is refused",
+    "CreateCampaign": "`minProvisionedTPS` is kept and answered; a campaign that follows its solution "
+    "(`syncWithLatestSolutionVersion`) shows the version that it has, and moves to each new one that was trained FULL",
+    "UpdateCampaign": "as CreateCampaign; an update that changes nothing is accepted",
     "CreateDatasetImportJob": "`roleArn` is kept and answered: access is that of the importing process",
-    "PutEvents": "impressions, `recommendationId` and `metricAttribution` are accepted and not used yet",
+    "CreateBatchInferenceJob": _DECLINED,
+    "CreateBatchSegmentJob": f"{_DECLINED}; no recipe of type USER_SEGMENTATION is offered yet",
+    "CreateDatasetExportJob": _DECLINED,
+    "CreateDataDeletionJob": f"{_DECLINED}. Nothing is deleted",
+    "UpdateDataset": "solutions that were made before it leave the new columns out of their training; refused while an "
+    "import into the dataset is under way",
+    "PutEvents": "impressions, `recommendationId` and `metricAttribution` are kept with the event and not used yet",
+    "PutActionInteractions": "`Viewed`, `Taken` and `Not Taken` in any case; `trackingId` is that of DescribeDataset",
     "GetRecommendations": "`filterArn`, `promotions` and `metadataColumns` are refused",
     "GetPersonalizedRanking": "`filterArn` and `metadataColumns` are refused",
     "GetActionRecommendations": "refused for every campaign: no recipe that recommends actions is offered yet",
+    "CreateMetricAttribution": "kept and checked as at AWS; nothing is measured or reported yet",
+    "UpdateMetricAttribution": "as CreateMetricAttribution",
 }
 
 
@@ -146,6 +163,7 @@ def lifecycle_page() -> str:
             continue
         lines += [f"## {', '.join(names)}\n", *_drawing(resource.lifecycle), ""]
     lines += ["## An update of a campaign (`latestCampaignUpdate`)\n", *_drawing(lifecycle.UPDATE), ""]
+    lines += ["## An update of a dataset (its own `status`)\n", *_drawing(lifecycle.UPDATE_IN_PLACE), ""]
     return "\n".join(lines)
 
 

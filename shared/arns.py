@@ -29,6 +29,16 @@ def parse(text: str) -> Arn | None:
     return None
 
 
+def noun(text: str) -> str | None:
+    """The type that an ARN says its resource is of: "dataset_group"; None when it is no Personalize ARN."""
+    arn = parse(text)
+    if arn is None:
+        return None
+    # Versions go by the type of what they are versions of, with an id behind its name.
+    versioned = arn.kind in ("solution", "recommender") and "/" in arn.name
+    return f"{arn.kind}_version" if versioned else arn.kind.replace("-", "_")
+
+
 def fresh_id() -> str:
     """Eight lower-case hex digits, as AWS ends the ARNs of solution versions and event trackers."""
     return secrets.token_hex(4)

@@ -19,6 +19,10 @@ def _setting(meaning: str, default: Any = None) -> Any:
     return field(default=default, metadata={"meaning": meaning})
 
 
+def _quota(what: str, default: int | None = None, *, aws: int) -> Any:
+    return _setting(f"at most so many {what}; empty: any number (AWS: {aws})", default)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """What a process must know before it starts. ``docs/settings.md`` is generated from this table."""
@@ -63,11 +67,31 @@ class Settings:
     )
     checkpoint_seconds: float = _setting("a training keeps a checkpoint after so long, and after each epoch", 60.0)
 
+    auto_training: bool = _setting(
+        "train solutions that ask for it (performAutoTraining, which is true unless told otherwise) by their schedules",
+        False,
+    )
+
     lease_seconds: float = _setting("a worker that was silent for so long has lost its work", 15.0)
     ring_after_seconds: float = _setting("work that nobody took for so long is announced again", 10.0)
     resend_after_seconds: float = _setting("a message not known as sent for so long is sent again", 2.0)
     max_attempts: int = _setting("work whose process died so often has failed", 3)
     deploy_deadline_seconds: float = _setting("a campaign that no runtime has taken for so long has failed", 600.0)
+
+    # AWS's quotas. Those of work that waits for the same workers hold; those of what merely stands are off.
+    quota_schemas: int | None = _quota("schemas", aws=500)
+    quota_dataset_groups: int | None = _quota("dataset groups", aws=5)
+    quota_solutions: int | None = _quota("solutions of a dataset group", aws=10)
+    quota_campaigns: int | None = _quota("campaigns of a dataset group", aws=5)
+    quota_recommenders: int | None = _quota("recommenders of a dataset group", aws=5)
+    quota_filters: int | None = _quota("filters of a dataset group", aws=30)
+    quota_pending_dataset_import_jobs: int | None = _quota("dataset import jobs that have not ended", 5, aws=5)
+    quota_pending_solution_versions: int | None = _quota("solution versions whose training has not ended", 20, aws=20)
+    quota_pending_batch_inference_jobs: int | None = _quota("batch inference jobs that have not ended", 5, aws=5)
+    quota_pending_batch_segment_jobs: int | None = _quota("batch segment jobs that have not ended", 5, aws=5)
+    quota_pending_data_deletion_jobs: int | None = _quota(
+        "data deletion jobs of a dataset group that have not ended", 5, aws=5
+    )
 
     log_level: str = _setting("debug, info, warning or error", "info")
 
@@ -133,7 +157,9 @@ def _read(env: Env, name: str, kind: Any, default: Any) -> Any:
     try:
         if kind is bool:
             return env.bool(variable, default)
-        if kind is int:
+        if kind == int | None and env.str(variable, None) == "":
+            return None
+        if kind in (int, int | None):
             return env.int(variable, default)
         if kind is float:
             return env.float(variable, default)

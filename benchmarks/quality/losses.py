@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from shared.recipes.hrnn.network import Candidates, Network, Pairs
+from shared.recipes.hrnn.network import Candidates, Network, Pairs, Spans
 
 NEGATIVES = 256
 
@@ -43,6 +43,7 @@ def replace(network: Network, name: str) -> None:
         targets_N: Tensor,
         weights_N: Tensor,
         candidates: Candidates | None = None,  # noqa: ARG001 -- these draw their own
+        spans: Spans | None = None,  # noqa: ARG001 -- none where it is not fast
     ) -> Tensor:
         logits_NI = self.logits(q_NH, pairs)
         # The bias began as log popularity.
@@ -53,6 +54,7 @@ def replace(network: Network, name: str) -> None:
         losses_N = of_name(Drawn(own_N1, logits_NI[:, drawn_K], hit_NK, chance_K, logits_NI.shape[1]))
         return (losses_N * weights_N).sum() / weights_N.sum().clamp(min=1e-9)
 
+    network.fast = False
     network.loss = MethodType(loss, network)  # type: ignore[method-assign]
 
 

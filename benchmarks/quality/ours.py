@@ -29,9 +29,9 @@ from shared.recipes.contract import Options, Recipe, Stopped
 from shared.recipes.evaluation import popularity, without_validation
 from shared.recipes.hrnn import streams
 from shared.recipes.hrnn.fitting import AtEachBatch, Epoch, Phase
+from shared.recipes.hrnn.learner import Learner
 from shared.recipes.hrnn.network import CELLS
 from shared.recipes.hrnn.ranking import best_items
-from shared.recipes.hrnn.training import Learner
 
 AT_ONCE = 512
 """Queries whose rankings of all items are held at once."""

@@ -4,6 +4,7 @@ python -m benchmarks.training               events/s on ml-1m, next to RecBole's
 python -m benchmarks.training curve         quality on validation events against seconds of training
 python -m benchmarks.training catalogues    events/s by hidden dimension and size of catalogue; for a GPU
 python -m benchmarks.training memory        peak memory with 25 million interactions
+python -m benchmarks.training updates       seconds of a training in mode UPDATE beside one in mode FULL
 """
 
 from __future__ import annotations
@@ -52,6 +53,15 @@ def main() -> None:
             threads=options.threads,
             seconds=options.seconds,
         )
+    elif options.what == "updates":
+        from benchmarks.training import updates
+
+        updates.show(
+            options.data / options.data_set,
+            hidden=options.hidden[0] if options.hidden else 43,
+            threads=options.threads,
+            share=options.share,
+        )
     else:
         from benchmarks.training import memory
 
@@ -69,7 +79,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.training", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", nargs="?", choices=["speed", "curve", "catalogues", "memory"], default="speed")
+    parser.add_argument(
+        "what", nargs="?", choices=["speed", "curve", "catalogues", "memory", "updates"], default="speed"
+    )
     parser.add_argument("--data", type=Path, default=data.FOLDER, help="folder of the data sets")
     parser.add_argument("--data-set", default="ml-1m-order")
     parser.add_argument("--device", choices=["auto", "cpu"], default="auto")
@@ -82,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sample", type=int, default=1000, help="curve: users asked after each epoch")
     parser.add_argument("--items", type=int, nargs="+", help="catalogues, memory: sizes of the made-up catalogue")
     parser.add_argument("--events", type=int, help="catalogues, memory: made-up interactions")
+    parser.add_argument("--share", type=float, default=0.05, help="updates: of the interactions, the newest, are new")
     parser.add_argument("--folder", type=Path, help="memory: where files are made (default: the system's)")
     return parser
 

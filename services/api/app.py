@@ -10,10 +10,15 @@ from flask import Flask
 
 from services.api import (
     get_solution_metrics,
+    list_metric_attribution_metrics,
     recipes,
     recommenders,
     stop_solution_version_creation,
+    tags,
     update_campaign,
+    update_dataset,
+    update_metric_attribution,
+    update_solution,
 )
 from services.api.operations import Desk, create, delete, describe, page
 from shared import queue, settings, telemetry
@@ -27,12 +32,19 @@ ODDITIES: Mapping[str, Callable[[Desk, web.Call], Mapping[str, object] | web.Ans
     "DescribeFeatureTransformation": recipes.describe_feature_transformation,
     "DescribeRecipe": recipes.describe_recipe,
     "GetSolutionMetrics": get_solution_metrics.get_solution_metrics,
+    "ListMetricAttributionMetrics": list_metric_attribution_metrics.list_metric_attribution_metrics,
     "ListRecipes": recipes.list_recipes,
+    "ListTagsForResource": tags.list_tags_for_resource,
     "StartRecommender": recommenders.start_recommender,
     "StopRecommender": recommenders.stop_recommender,
     "StopSolutionVersionCreation": stop_solution_version_creation.stop_solution_version_creation,
+    "TagResource": tags.tag_resource,
+    "UntagResource": tags.untag_resource,
     "UpdateCampaign": update_campaign.update_campaign,
+    "UpdateDataset": update_dataset.update_dataset,
+    "UpdateMetricAttribution": update_metric_attribution.update_metric_attribution,
     "UpdateRecommender": recommenders.update_recommender,
+    "UpdateSolution": update_solution.update_solution,
 }
 
 #: The operations that every type has of which AWS's model has one by this name: it can't delete jobs, for example.

@@ -14,15 +14,23 @@ import structlog
 from kombu.exceptions import OperationalError
 
 from services.api import tokens
-from shared import queue
+from shared import arns, queue
 from shared.aws import model
-from shared.aws.errors import InvalidInput, ResourceAlreadyExists, ResourceInUse, ServiceUnavailable
+from shared.aws.errors import (
+    InvalidInput,
+    LimitExceeded,
+    ResourceAlreadyExists,
+    ResourceInUse,
+    ServiceUnavailable,
+    TooManyTags,
+)
 from shared.aws.web import Answer, Call
 from shared.lifecycle import SETTLED, Request
 from shared.messages import Command, Remove
-from shared.resources import Draft, Reading, Resource, described
-from shared.resources.contract import settled
-from shared.store import Conflict, NameTaken, Record, Store, Update
+from shared.resources import RESOURCES, Reading, Resource, described
+from shared.resources.contract import first_record, settled, with_update
+from shared.settings import Settings
+from shared.store import Conflict, LimitReached, NameTaken, Record, Store
 
 log = structlog.get_logger()
 
@@ -30,6 +38,8 @@ T = TypeVar("T")
 
 #: A decision that loses so many races in a row meets more than bad luck.
 ATTEMPTS = 50
+#: Of one resource.
+MOST_TAGS = 50
 
 
 @dataclass(frozen=True)
@@ -64,18 +74,22 @@ def create(desk: Desk, resource: Resource, call: Call) -> Mapping[str, Any]:
 
 
 def _create(desk: Desk, resource: Resource, call: Call) -> tuple[str, Mapping[str, Any]]:
+    check_tags(call.request.get("tags") or [])
     draft = resource.draft(call.request, desk.reading)
-    record = _first(resource, draft, call)
-    command = resource.command(arn=draft.arn) if resource.command and not settled_at_once(resource) else None
+    record = first_record(resource, draft, call.request.get("tags") or ())
+    command = None if settled_at_once(resource) else _command(resource, record)
     try:
         arn = desk.store.create(
             record,
             invocation=f"{call.operation}/{call.invocation}",
             guards=draft.guards,
+            limit=resource.limit(draft, desk.reading.settings),
             notes=[queue.note(command)] if command else [],
         )
     except NameTaken as taken:
         raise ResourceAlreadyExists(f"Another resource with Arn {taken.arn} already exists.") from taken
+    except LimitReached as reached:
+        raise LimitExceeded(_full(resource, desk.reading.settings)) from reached
     if command and arn == draft.arn:
         desk.ring(command)
     # An SDK that lost the answer asks again: it gets what its first call made.
@@ -83,23 +97,31 @@ def _create(desk: Desk, resource: Resource, call: Call) -> tuple[str, Mapping[st
     return arn, standing.body if standing else {}
 
 
+def _full(resource: Resource, settings: Settings) -> str:
+    """AWS's texts, and where the number comes from."""
+    setting = resource.quota_setting
+    most = f"More than {getattr(settings, setting)} resources"
+    if resource.quota and resource.quota.pending:
+        text = f"{most} with PENDING or IN_PROGRESS status."
+    else:
+        noun = resource.noun.replace("_", " ")
+        text = f"Cannot create a {noun}. {most} in ACTIVE state. Please delete some and try again."
+    return f"{text} The service's setting FORETASTE_{setting.upper()} says how many there may be."
+
+
+def check_tags(tags: Sequence[Mapping[str, str]]) -> None:
+    """Raises TooManyTags, InvalidInput. Neither repeats a key: AWS calls them sensitive."""
+    keys = [tag["tagKey"] for tag in tags]
+    if len(keys) > MOST_TAGS:
+        raise TooManyTags(f"A resource can have {MOST_TAGS} tags; these would be {len(keys)}.")
+    if len(set(keys)) < len(keys):
+        raise InvalidInput("Tag keys must be unique; one is given twice.")
+    if any(key.lower().startswith("aws:") for key in keys):
+        raise InvalidInput("Tag keys that begin with aws: are reserved; take another prefix.")
+
+
 def settled_at_once(resource: Resource) -> bool:
     return resource.lifecycle is None or resource.lifecycle.first in SETTLED
-
-
-def _first(resource: Resource, draft: Draft, call: Call) -> Record:
-    now = time.time()
-    return Record(
-        arn=draft.arn,
-        kind=resource.noun,
-        status=resource.lifecycle.first if resource.lifecycle else None,
-        body={member: value for member, value in draft.body.items() if value is not None},
-        state={**draft.state, "tags": call.request.get("tags") or []},
-        parents=draft.parents,
-        claims=draft.claims,
-        created=now,
-        updated=now,
-    )
 
 
 def describe(desk: Desk, resource: Resource, call: Call) -> Answer:
@@ -118,9 +140,11 @@ def progress_header(progress: Mapping[str, Any]) -> dict[str, str]:
 
 def page(desk: Desk, resource: Resource, call: Call) -> Mapping[str, Any]:
     filters = {k: v for k, v in call.request.items() if k not in ("maxResults", "nextToken")}
-    parent = next((value for member, value in sorted(filters.items()) if member.endswith("Arn")), None)
+    member, parent = next(((m, value) for m, value in sorted(filters.items()) if m.endswith("Arn")), ("", None))
     if parent is not None and resource.needed_to_list:
         desk.reading.find(parent, resource.needed_to_list)
+    if parent is not None and arns.noun(parent) != (noun := _noun(member)):
+        raise InvalidInput(f"{member} must be the ARN of a {noun.replace('_', ' ')}; it is {parent}.")
     records, after = desk.store.page(
         resource.noun,
         parent,
@@ -134,6 +158,11 @@ def page(desk: Desk, resource: Resource, call: Call) -> Mapping[str, Any]:
     }
 
 
+def _noun(arn_member: str) -> str:
+    """The type of the resource that a member such as "datasetGroupArn" names."""
+    return next(resource.noun for resource in RESOURCES.values() if resource.arn_member == arn_member)
+
+
 def _list_member(operation: str) -> str:
     members = model.operations("personalize")[operation].output.members
     return next(str(name) for name, shape in members.items() if shape.type_name == "list")
@@ -143,17 +172,7 @@ def update(
     desk: Desk, resource: Resource, record: Record, body: Mapping[str, Any], *, guards: Sequence[Record] = ()
 ) -> None:
     """Begin to give a resource that stands still the members ``body``. Raises ResourceInUse, Conflict."""
-    if not settled(record):
-        raise ResourceInUse(f"{record.arn} is in status {record.moving}; it can't be updated now.")
-    now = time.time()
-    wanted = Update(
-        status=resource.update.first,
-        body={member: value for member, value in body.items() if value is not None},
-        created=now,
-        updated=now,
-    )
-    # A new attempt: whatever earlier workers still report is of the past.
-    _change(desk, resource, replace(record, update=wanted, attempt=record.attempt + 1, failures=0), guards)
+    _change(desk, resource, with_update(resource, record, body), guards)
 
 
 def ask(desk: Desk, resource: Resource, record: Record, what: Request) -> None:
@@ -167,8 +186,13 @@ def ask(desk: Desk, resource: Resource, record: Record, what: Request) -> None:
     _change(desk, resource, asked)
 
 
+def _command(resource: Resource, record: Record) -> Command | None:
+    command = resource.command_for(record)
+    return command(arn=record.arn) if command else None
+
+
 def _change(desk: Desk, resource: Resource, record: Record, guards: Sequence[Record] = ()) -> None:
-    command = resource.command(arn=record.arn) if resource.command else None
+    command = _command(resource, record)
     desk.store.replace(record, guards=guards, notes=[queue.note(command)] if command else [])
     if command:
         desk.ring(command)

@@ -8,7 +8,7 @@ from typing import Any
 from services.api.operations import Desk, decide, update
 from shared.aws.web import Call
 from shared.resources import RESOURCES
-from shared.resources.campaign.requests import DEFAULTS, to_deploy
+from shared.resources.campaign.requests import update_of
 
 
 def update_campaign(desk: Desk, call: Call) -> Mapping[str, Any]:
@@ -18,16 +18,5 @@ def update_campaign(desk: Desk, call: Call) -> Mapping[str, Any]:
 
 def _update(desk: Desk, request: Mapping[str, Any]) -> None:
     campaign = desk.reading.find(request["campaignArn"], "campaign")
-    wanted = {member: request.get(member, campaign.body.get(member)) for member in DEFAULTS}
-    solution, version = to_deploy(
-        request.get("solutionVersionArn", campaign.body["solutionVersionArn"]),
-        request.get("campaignConfig"),
-        desk.reading,
-    )
-    update(
-        desk,
-        RESOURCES["campaign"],
-        campaign,
-        {**wanted, "solutionVersionArn": version.arn},
-        guards=[solution, version],
-    )
+    body, guards = update_of(campaign, request, desk.reading)
+    update(desk, RESOURCES["campaign"], campaign, body, guards=guards)

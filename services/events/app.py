@@ -1,12 +1,14 @@
-"""The events service: the operations of personalize-events that are offered, behind AWS's wire."""
+"""The events service: the operations of personalize-events, behind AWS's wire."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from flask import Flask
 
-from services.events.put_events import put_events
+from services.events.put_events import put_action_interactions, put_events
+from services.events.put_records import KINDS, put_records
 from shared import settings, telemetry
 from shared.aws import web
 from shared.resources import Reading
@@ -14,10 +16,17 @@ from shared.settings import Settings
 from shared.store import Store
 from shared.store.redis import RedisStore
 
+OPERATIONS: Mapping[str, Callable[[Store, Reading, web.Call], None]] = {
+    "PutActionInteractions": put_action_interactions,
+    "PutEvents": put_events,
+    **dict.fromkeys(KINDS, put_records),
+}
+
 
 def handlers(configured: Settings, store: Store) -> dict[str, web.Handler]:
     """Every operation that is offered, by its name."""
-    return {"PutEvents": partial(put_events, store, Reading(store, configured))}
+    reading = Reading(store, configured)
+    return {name: partial(operation, store, reading) for name, operation in OPERATIONS.items()}
 
 
 def create_app() -> Flask:

@@ -1,137 +1,140 @@
-"""PutEvents: checked whole, then kept whole; the next GetRecommendations of that user sees them."""
+"""PutEvents and PutActionInteractions: checked whole, then kept whole; the next request of that user sees them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
 import orjson
 
-from shared.aws.errors import InvalidInput, ResourceNotFound
+from services.events import datasets
+from services.events.properties import columns, parsed, value
+from shared.aws.errors import InvalidInput
 from shared.aws.web import Call
-from shared.data import schemas
-from shared.lifecycle import ACTIVE
+from shared.data.cells import LATEST_TIMESTAMP, MAX_ID_CHARACTERS
+from shared.data.schemas import DatasetSchema, Field, folded
 from shared.resources import Reading
-from shared.resources.dataset.requests import arn_of
-from shared.resources.event_tracker import tracking_claim
 from shared.store import Interaction, Store
 
-#: Columns that are members of the event itself: they may not come in its properties as well.
+#: Members of the event itself: they may not come in its properties as well.
 RESERVED = frozenset({"userid", "sessionid", "eventtype", "timestamp", "recommendationid", "impression"})
+
+#: Columns that are members of an ``Interaction``, or of the request.
+MEMBERS = frozenset(
+    {"USER_ID", "ITEM_ID", "ACTION_ID", "TIMESTAMP", "EVENT_TYPE", "EVENT_VALUE", "RECOMMENDATION_ID", "IMPRESSION"}
+)
 
 #: One event may take so many bytes (AWS's quota).
 EVENT_BYTES = 10 * 1024
 
+#: What a user may do with an action that is recommended, in AWS's spelling.
+ACTION_EVENTS = ("Viewed", "Taken", "Not Taken")
+
+_VALUE = Field(name="EVENT_VALUE", type="float", nullable=True)
+
 
 def put_events(store: Store, reading: Reading, call: Call) -> None:
     request = call.request
-    dataset_arn, schema = _dataset(store, reading, request["trackingId"])
+    target = datasets.interactions(store, reading, request["trackingId"])
     interactions = [
-        _interaction(request, event, schema, f"eventList.{place}")
+        _event(request, event, target.schema, f"eventList.{place}")
         for place, event in enumerate(request["eventList"], start=1)
     ]
-    store.append(dataset_arn, interactions, invocation=f"PutEvents/{call.invocation}")
+    store.append(target.arn, interactions, invocation=f"PutEvents/{call.invocation}")
 
 
-def _dataset(store: Store, reading: Reading, tracking_id: str) -> tuple[str, schemas.DatasetSchema]:
-    """The interactions dataset behind a tracking id, with its schema. Raises ResourceNotFound, InvalidInput."""
-    arn = store.holder(tracking_claim(tracking_id))
-    tracker = store.get(arn) if arn else None
-    if tracker is None or tracker.status != ACTIVE:
-        raise ResourceNotFound(f"No usable event tracker has the tracking id {tracking_id}.")
-    dataset_arn = arn_of(tracker.body["datasetGroupArn"], "INTERACTIONS", reading)
-    dataset = store.get(dataset_arn)
-    if dataset is None or dataset.status != ACTIVE:
-        raise InvalidInput(
-            f"The dataset group {tracker.body['datasetGroupArn']} has no usable Interactions dataset: create one first."
-        )
-    schema = reading.find(dataset.body["schemaArn"], "schema")
-    return dataset_arn, _parsed(schema.body["schema"])
+def put_action_interactions(store: Store, reading: Reading, call: Call) -> None:
+    target = datasets.action_interactions(store, reading, call.request["trackingId"])
+    interactions = [
+        _action_interaction(sent, target.schema, f"actionInteractions.{place}")
+        for place, sent in enumerate(call.request["actionInteractions"], start=1)
+    ]
+    store.append(target.arn, interactions, invocation=f"PutActionInteractions/{call.invocation}")
 
 
-@lru_cache(maxsize=64)
-def _parsed(text: str) -> schemas.DatasetSchema:
-    return schemas.parse(text)
+def _event(request: Mapping[str, Any], event: Mapping[str, Any], schema: DatasetSchema, where: str) -> Interaction:
+    properties = _properties(event, where)
+    # AWS lets clients send these two among the properties as well.
+    item_id = event.get("itemId", properties.pop("itemId", None))
+    if item_id is not None and not (isinstance(item_id, str) and 0 < len(item_id) <= MAX_ID_CHARACTERS):
+        raise InvalidInput(f"{where}: itemId must be a string of 1 to {MAX_ID_CHARACTERS} characters.")
+    event_value = value(event.get("eventValue", properties.pop("eventValue", None)), _VALUE, f"{where}: eventValue")
+    return _within_its_size(
+        Interaction(
+            # Until a user is known, the session stands for them.
+            user_id=request.get("userId") or request["sessionId"],
+            session_id=request["sessionId"],
+            item_id=item_id,
+            event_type=event["eventType"],
+            event_value=None if event_value is None else float(event_value),
+            sent_at=_time(event["sentAt"], f"{where}.sentAt"),
+            event_id=event.get("eventId"),
+            properties=columns(properties, _own(schema), where) | _shown(event),
+        ),
+        where,
+    )
 
 
-def _interaction(
-    request: Mapping[str, Any], event: Mapping[str, Any], schema: schemas.DatasetSchema, where: str
-) -> Interaction:
-    properties = _properties(event.get("properties"), where)
+def _action_interaction(sent: Mapping[str, Any], schema: DatasetSchema, where: str) -> Interaction:
+    event_type = _ACTION_EVENTS.get(_squeezed(sent["eventType"]))
+    if event_type is None:
+        raise InvalidInput(f"{where}.eventType is {sent['eventType']}; it must be one of {', '.join(ACTION_EVENTS)}.")
+    return _within_its_size(
+        Interaction(
+            user_id=sent.get("userId") or sent["sessionId"],
+            session_id=sent["sessionId"],
+            item_id=sent["actionId"],
+            event_type=event_type,
+            event_value=None,
+            sent_at=_time(sent["timestamp"], f"{where}.timestamp"),
+            event_id=sent.get("eventId"),
+            properties=columns(_properties(sent, where), _own(schema), where) | _shown(sent),
+        ),
+        where,
+    )
+
+
+def _squeezed(event_type: str) -> str:
+    """AWS's own filters spell Not Taken as NOT_TAKEN."""
+    return folded(event_type.replace(" ", ""))
+
+
+_ACTION_EVENTS = {_squeezed(known): known for known in ACTION_EVENTS}
+
+
+def _own(schema: DatasetSchema) -> list[Field]:
+    return [field for field in schema.fields if field.name not in MEMBERS]
+
+
+def _properties(event: Mapping[str, Any], where: str) -> dict[str, Any]:
+    properties = parsed(event.get("properties"), where)
     for key in properties:
         if key.lower() in RESERVED:
             raise InvalidInput(f"{where}.properties must not hold {key}: it is a member of the event itself.")
-    item_id = event.get("itemId", properties.pop("itemId", None))
-    value = event.get("eventValue", properties.pop("eventValue", None))
-    if item_id is not None and not (isinstance(item_id, str) and 0 < len(item_id) <= 256):
-        raise InvalidInput(f"{where}: itemId must be a string of 1 to 256 characters.")
-    if value is not None and not _is_number(value):
-        raise InvalidInput(f"{where}: eventValue must be a finite number.")
-    if not math.isfinite(event["sentAt"]) or event["sentAt"] < 0:
-        raise InvalidInput(f"{where}.sentAt must be a time in seconds since 1970.")
-    interaction = Interaction(
-        # Until a user is known, the session stands for them.
-        user_id=request.get("userId") or request["sessionId"],
-        session_id=request["sessionId"],
-        item_id=item_id,
-        event_type=event["eventType"],
-        event_value=None if value is None else float(value),
-        sent_at=float(event["sentAt"]),
-        event_id=event.get("eventId"),
-        properties=_columns(properties, schema, where),
-    )
-    if len(orjson.dumps(interaction)) > EVENT_BYTES:
-        raise InvalidInput(f"{where} takes more than {EVENT_BYTES} bytes.")
-    return interaction
-
-
-def _properties(text: str | None, where: str) -> dict[str, Any]:
-    if text is None or not text.strip():
-        return {}
-    try:
-        properties = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise InvalidInput(f"Error parsing properties json: {where}.properties: {error}") from error
-    if not isinstance(properties, dict):
-        raise InvalidInput(f"Error parsing properties json: {where}.properties must be a JSON object.")
     return properties
 
 
-def _columns(properties: Mapping[str, Any], schema: schemas.DatasetSchema, where: str) -> dict[str, Any]:
-    """The properties under their columns' names; keys that the schema does not know are ignored."""
-    by_key = {_camel(field.name): field for field in schema.fields}
-    columns: dict[str, Any] = {}
-    for key, value in properties.items():
-        field = by_key.get(key)
-        if field is None:
-            continue
-        if not _fits(value, field):
-            raise InvalidInput(f"{where}.properties.{key} must be of type {field.type}, as the schema says.")
-        columns[field.name] = value
-    return columns
+def _time(seconds: float, where: str) -> float:
+    if not math.isfinite(seconds) or seconds < 0:
+        raise InvalidInput(f"{where} must be a time in seconds since 1970.")
+    if seconds > LATEST_TIMESTAMP:
+        raise InvalidInput(f"{where} must be a time in seconds since 1970; it looks like milliseconds.")
+    return float(seconds)
 
 
-def _camel(column: str) -> str:
-    """NUM_RATINGS is sent as numRatings."""
-    first, *others = column.lower().split("_")
-    return first + "".join(word.capitalize() for word in others)
+def _shown(event: Mapping[str, Any]) -> dict[str, str]:
+    """What was shown when it happened, and who takes the credit, as an imported file has it."""
+    attribution = event.get("metricAttribution") or {}
+    given = {
+        "RECOMMENDATION_ID": event.get("recommendationId"),
+        "IMPRESSION": "|".join(event.get("impression") or ()),
+        "EVENT_ATTRIBUTION_SOURCE": attribution.get("eventAttributionSource"),
+    }
+    return {column: text for column, text in given.items() if text}
 
 
-def _fits(value: Any, field: schemas.Field) -> bool:
-    if value is None:
-        return field.nullable
-    match field.type:
-        case "string":
-            return isinstance(value, str)
-        case "boolean":
-            return isinstance(value, bool)
-        case "int" | "long":
-            bits = 31 if field.type == "int" else 63
-            return isinstance(value, int) and not isinstance(value, bool) and -(2**bits) <= value < 2**bits
-    return _is_number(value)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _within_its_size(interaction: Interaction, where: str) -> Interaction:
+    if len(orjson.dumps(interaction)) > EVENT_BYTES:
+        raise InvalidInput(f"{where} takes more than {EVENT_BYTES} bytes.")
+    return interaction

@@ -1,8 +1,8 @@
-"""The Celery process of the status service: facts and its own commands in, the reconciler beside them."""
+"""The Celery process of the status service: facts and its own commands in, its rounds beside them."""
 
 from __future__ import annotations
 
-from services.status import handlers, recommenders, reconciler
+from services.status import handlers, recommenders, reconciler, scheduling, syncing
 from shared import messages
 from shared.process import celery_process, current
 from shared.queue import handles
@@ -37,4 +37,9 @@ def remove(command: messages.Remove) -> None:
     handlers.remove(current().store, current().artifacts, command)
 
 
-app = celery_process("status", long_work=False, started=reconciler.start)
+def _walk() -> None:
+    for rounds in (reconciler, scheduling, syncing):
+        rounds.start()
+
+
+app = celery_process("status", long_work=False, started=_walk)

@@ -75,7 +75,7 @@ def _after_update_fact(record: Record, fact: Fact, now: float) -> Record | None:
     moved = replace(update, status=status, updated=now)
     match fact:
         case Finished():
-            body = {**record.body, **update.body}
+            body = RESOURCES[record.kind].updated(record, update.body)
             # A campaign whose creation failed stands once an update of it has worked.
             return replace(
                 record,
@@ -88,6 +88,8 @@ def _after_update_fact(record: Record, fact: Fact, now: float) -> Record | None:
             )
         case Failed():
             moved = replace(moved, reason=fact.reason[:REASON_LIMIT])
+            parents = RESOURCES[record.kind].listed_under(record, record.body)
+            return replace(record, update=moved, parents=parents)
     return replace(record, update=moved)
 
 
@@ -105,7 +107,9 @@ def decline(store: Store, command: Decline) -> None:
     if record is None or record.moving not in CLAIMABLE:
         return
     work = record.kind.replace("_", " ")
-    reason = f"foretaste keeps and checks a {work}, but does not do its work yet; docs/operations.md says what it does."
+    reason = RESOURCES[record.kind].declines(record) or (
+        f"foretaste keeps and checks a {work}, but does not do its work yet; docs/operations.md says what it does."
+    )
     apply(store, Failed(arn=record.arn, attempt=record.attempt, reason=reason))
 
 

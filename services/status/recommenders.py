@@ -11,7 +11,7 @@ from shared.lifecycle import ACTIVE, CLAIMABLE, SETTLED, STOP_IN_PROGRESS, STOP_
 from shared.messages import Fact, Failed, Finished, Progressed, Started, TrainSolutionVersion
 from shared.process import Process
 from shared.resources import RESOURCES, Reading
-from shared.resources.contract import settled
+from shared.resources.contract import first_record, settled
 from shared.store import Conflict, NameTaken, Record
 
 VERSION = RESOURCES["recommender_version"]
@@ -59,18 +59,8 @@ def _train(process: Process, recommender: Record) -> None:
     except PersonalizeError as error:
         _fail(process, recommender, error.message)
         return
-    now = time.time()
     command = TrainSolutionVersion(arn=draft.arn)
-    version = Record(
-        arn=draft.arn,
-        kind=VERSION.noun,
-        status=VERSION.lifecycle.first if VERSION.lifecycle else None,
-        body=draft.body,
-        state=draft.state,
-        parents=draft.parents,
-        created=now,
-        updated=now,
-    )
+    version = first_record(VERSION, draft)
     try:
         process.store.create(version, invocation=draft.arn, guards=draft.guards, notes=[queue.note(command)])
     except (Conflict, NameTaken):
@@ -86,7 +76,9 @@ def _waited(recommender: Record, version: Record) -> float:
 
 
 def _fail(process: Process, recommender: Record, reason: str) -> None:
-    handlers.apply(process.store, Failed(arn=recommender.arn, attempt=recommender.attempt, reason=reason))
+    failed = Failed(arn=recommender.arn, attempt=recommender.attempt, reason=reason)
+    handlers.apply(process.store, failed)
+    follow(process, failed)
 
 
 def _forget_superseded(process: Process, recommender: Record) -> None:

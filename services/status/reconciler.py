@@ -1,43 +1,27 @@
-"""Re-sends what was lost, fails what can't be done, finds workers that died. Idempotent: it may run anywhere, any
-number of times; a lock keeps it to one process at a time only to spare the others the work.
-"""
+"""Re-sends what was lost, fails what can't be done, finds workers that died."""
 
 from __future__ import annotations
 
-import threading
 import time
 
-import redis.exceptions
 import structlog
-from kombu.exceptions import OperationalError
 
-from services.status import handlers
+from services.status import handlers, rounds
 from shared import queue
 from shared.lifecycle import CLAIMABLE, CREATE_STOPPING
 from shared.messages import Command, Fact, Failed, Remove, Stopped
-from shared.process import Process, current
+from shared.process import Process
 from shared.resources import RESOURCES
 from shared.store import Record
 
 log = structlog.get_logger()
 
 EVERY = 1.0
-LOCK_SECONDS = 5.0
 
 
 def start() -> None:
-    process = current()
-    threading.Thread(target=_run, args=(process,), name="reconciler", daemon=True).start()
-
-
-def _run(process: Process) -> None:
     since: dict[str, float] = {}
-    while not process.ending.wait(EVERY):
-        try:
-            if process.store.lock("reconciler", process.name, LOCK_SECONDS):
-                walk(process, since)
-        except (redis.exceptions.RedisError, OperationalError) as error:
-            log.warning("the reconciler waits for Redis", reason=str(error))
+    rounds.start("reconciler", EVERY, lambda process: walk(process, since))
 
 
 def walk(process: Process, since: dict[str, float]) -> None:
@@ -81,7 +65,7 @@ def _tend(process: Process, record: Record, since: dict[str, float]) -> None:
 def _announce(process: Process, record: Record, since: dict[str, float]) -> None:
     """Ring again for work that nobody has, unless the bell still hangs in the queue."""
     since[record.arn] = time.monotonic()
-    command = RESOURCES[record.kind].command if record.moving in CLAIMABLE else Remove
+    command = RESOURCES[record.kind].command_for(record) if record.moving in CLAIMABLE else Remove
     if command is None:
         _fail_undeployed(process, record)
     elif process.queue.waiting(command.queue()) == 0:

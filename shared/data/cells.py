@@ -14,10 +14,13 @@ from shared.data.schemas import Field
 MAX_ID_CHARACTERS = 256
 MAX_STRING_CHARACTERS = 1000  # categorical values, impressions and plain strings
 MAX_TEXT_CHARACTERS = 20_000  # of a textual field; the rest is cut off
+MAX_CHINESE_OR_JAPANESE_CHARACTERS = 7_000  # of a text that is written in these
 LATEST_TIMESTAMP = 100_000_000_000  # seconds: the year 5138; today in milliseconds is 17 times as much
 
+# AWS does not say when a text is written in Chinese or Japanese: here, when half of its characters are.
+_CHINESE_OR_JAPANESE = r"\p{Han}\p{Hiragana}\p{Katakana}"
 _IDS = frozenset({"USER_ID", "ITEM_ID", "ACTION_ID"})
-_PARQUET_TYPES = {
+PARQUET_TYPES = {
     "string": "VARCHAR",
     "long": "BIGINT",
     "int": "INTEGER",
@@ -72,7 +75,7 @@ def _rules_of_type(field: Field, has_nul: bool) -> list[Rule]:
                 problem="is not a whole number",
             )
             fits = Rule(broken=f"{cast} IS NULL", problem=f"is out of the range of {field.type}")
-            return [whole, fits, *_rules_of_timestamp(field)]
+            return [whole, fits, *_rules_of_limits(field), *_rules_of_timestamp(field)]
 
 
 def _rules_of_string(field: Field, has_nul: bool) -> list[Rule]:
@@ -92,6 +95,13 @@ def _rules_of_string(field: Field, has_nul: bool) -> list[Rule]:
     return rules
 
 
+def _rules_of_limits(field: Field) -> list[Rule]:
+    if field.limits is None:
+        return []
+    least, most = field.limits
+    return [Rule(broken=f"{_cast(field)} NOT BETWEEN {least} AND {most}", problem=f"is not {least} to {most}")]
+
+
 def _rules_of_timestamp(field: Field) -> list[Rule]:
     if not field.name.endswith("TIMESTAMP"):
         return []
@@ -104,7 +114,7 @@ def _rules_of_timestamp(field: Field) -> list[Rule]:
 
 
 def _cast(field: Field) -> str:
-    return f"TRY_CAST({name(field.name)} AS {_PARQUET_TYPES[field.type]})"
+    return f"TRY_CAST({name(field.name)} AS {PARQUET_TYPES[field.type]})"
 
 
 def is_broken(field: Field, *, has_nul: bool) -> str:
@@ -123,10 +133,17 @@ def value(field: Field, *, has_nul: bool) -> str:
     raw = name(field.name)
     typed = _cast(field)
     if field.textual:
-        typed = (
-            f"CASE WHEN strlen({raw}) > {MAX_TEXT_CHARACTERS} THEN left({raw}, {MAX_TEXT_CHARACTERS}) ELSE {raw} END"
-        )
+        typed = cut(field)
     elif field.type == "string":
         typed = raw
     broken = is_broken(field, has_nul=has_nul)
     return f"CASE WHEN {broken} THEN error('a cell breaks a rule') ELSE {typed} END AS {raw}"
+
+
+def cut(field: Field) -> str:
+    """SQL: as much of a text as is kept."""
+    raw = name(field.name)
+    # A text of few bytes has few characters, and is not looked at.
+    return f"""CASE WHEN strlen({raw}) <= {MAX_CHINESE_OR_JAPANESE_CHARACTERS} THEN {raw}
+        WHEN 2 * length(regexp_replace({raw}, '[^{_CHINESE_OR_JAPANESE}]+', '', 'g')) >= length({raw})
+        THEN left({raw}, {MAX_CHINESE_OR_JAPANESE_CHARACTERS}) ELSE left({raw}, {MAX_TEXT_CHARACTERS}) END"""

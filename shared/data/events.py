@@ -1,8 +1,8 @@
 """Interactions from Parquet as numbered, sorted tables of a database. What becomes of them stands elsewhere.
 
 Tables: ``users``, ``items`` and ``types`` (id, number), numbered in the order of the ids; ``context_0`` ... of each
-categorical column (id, number), where an id is all that a cell holds; ``events`` (user, item, time, type, place,
-c0 ...), sorted by user, time and place: the place of the event in the files.
+categorical column (id, number), where an id is all that a cell holds; ``events`` (user, item, time, type, weight,
+place, c0 ...), sorted by user, time and place: the place of the event in the files.
 """
 
 # ruff: noqa: S608 -- names come from a checked schema, and all else is quoted or a parameter
@@ -26,6 +26,18 @@ from shared.data.schemas import Field
 
 MOST_KINDS = 10
 EVENTS_AT_ONCE = 2**18
+_IN_EVERY_EVENT = frozenset({"USER_ID", "ITEM_ID", "TIMESTAMP", "EVENT_TYPE", "EVENT_VALUE"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventParameters:
+    """Events that count, and how much: an entry of solutionConfig.eventsConfig, and what eventType asks for."""
+
+    event_type: str | None = None
+    """None: any."""
+    value_threshold: float | None = None
+    """None: events without a value count too."""
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +46,8 @@ class Wanted:
 
     files: Sequence[Path]
     """With the columns USER_ID, ITEM_ID and TIMESTAMP, perhaps EVENT_TYPE, EVENT_VALUE and others."""
-    event_type: str | None = None
-    event_value_threshold: float | None = None
+    counting: Sequence[EventParameters] = (EventParameters(),)
+    """An event counts that meets any of them, and as much as the greatest weight of these."""
     contexts: Sequence[Field] = ()
     """Columns to read as c0 ...: categorical ones as numbers in ``context_...``, others as DOUBLE."""
 
@@ -43,7 +55,7 @@ class Wanted:
 def number(database: Database, wanted: Wanted, *, catalogue: Sequence[Path], metadata_columns: int) -> None:
     """Makes the tables.
 
-    An event that stands several times, alike in user, item, time, type and value, counts once: the first of them.
+    An event that stands several times, alike in all columns, counts once: the first of them.
     Events without a user, an item or a time are left out. Types are the same whatever their case; a threshold keeps
     the values at or above it, and no event without a finite value. ``items`` holds the ids of the files ``catalogue``
     as well.
@@ -65,17 +77,16 @@ def number(database: Database, wanted: Wanted, *, catalogue: Sequence[Path], met
             joins += f" LEFT JOIN context_{place} ON context_{place}.id = c{place}"
         else:
             columns += f", c{place}"
-    # Repeats may differ in their contexts; none is NULL, which arg_min would pass over.
-    firsts = "".join(f", arg_min(c{place}, place) AS c{place}" for place in range(len(wanted.contexts)))
+    contexts = "".join(f", any_value(c{place}) AS c{place}" for place in range(len(wanted.contexts)))
     database.execute(
         f"""CREATE TABLE events AS
-            SELECT user, item, time, type, min(place) AS place {firsts}
-            FROM (SELECT users.number AS user, items.number AS item, time, value, place,
+            SELECT user, item, time, type, any_value(weight) AS weight, min(place) AS place {contexts}
+            FROM (SELECT users.number AS user, items.number AS item, time, value, others, weight, place,
                          coalesce(types.number, -1)::SMALLINT AS type {columns}
                   FROM ({_select(database, wanted)})
                   JOIN users ON users.id = user_id JOIN items ON items.id = item_id
                   LEFT JOIN types ON types.id = type_id {joins})
-            GROUP BY user, item, time, type, value ORDER BY user, time, place"""
+            GROUP BY user, item, time, type, value, others ORDER BY user, time, place"""
     )
 
 
@@ -106,20 +117,29 @@ def _select(database: Database, wanted: Wanted) -> str:
     present = database.columns(wanted.files)
     type_ = "nullif(lower(EVENT_TYPE), '')" if "EVENT_TYPE" in present else "NULL::VARCHAR"
     value = "TRY_CAST(EVENT_VALUE AS DOUBLE)" if "EVENT_VALUE" in present else "NULL::DOUBLE"
+    # What else tells two events apart; a number is enough, and smaller.
+    more = [name(column) for column in sorted(present - _IN_EVERY_EVENT)]
+    others = f"hash({', '.join(more)})" if more else "0"
     contexts = "".join(f", {_cell(field)} AS c{place}" for place, field in enumerate(wanted.contexts))
-    conditions = ["user_id <> ''", "item_id <> ''", "time IS NOT NULL"]
-    if wanted.event_type is not None:
-        conditions.append(f"type_id = lower({literal(wanted.event_type)})")
-    if wanted.event_value_threshold is not None:
-        # To DuckDB NaN is above every number.
-        conditions.append(f"isfinite(value) AND value >= {literal(repr(wanted.event_value_threshold))}::DOUBLE")
+    heaviest_first = sorted(wanted.counting, key=lambda each: -each.weight)
+    weights = " ".join(f"WHEN {_condition(each)} THEN {each.weight!r}::FLOAT" for each in heaviest_first)
     # The conditions stand outside: in there a name is the dataset's column first, whatever it is called.
-    return f"""SELECT * FROM (
+    return f"""SELECT *, CASE {weights} END AS weight FROM (
                    SELECT USER_ID::VARCHAR AS user_id, ITEM_ID::VARCHAR AS item_id,
                           TRY_CAST("TIMESTAMP" AS BIGINT) AS time, {type_} AS type_id, {value} AS value,
-                          {PLACE} AS place {contexts}
+                          {others} AS others, {PLACE} AS place {contexts}
                    FROM {read_parquet(wanted.files)}
-               ) WHERE {" AND ".join(conditions)}"""
+               ) WHERE user_id <> '' AND item_id <> '' AND time IS NOT NULL AND weight IS NOT NULL"""
+
+
+def _condition(counting: EventParameters) -> str:
+    conditions = ["true"]
+    if counting.event_type is not None:
+        conditions.append(f"type_id = lower({literal(counting.event_type)})")
+    if counting.value_threshold is not None:
+        # To DuckDB NaN is above every number.
+        conditions.append(f"isfinite(value) AND value >= {literal(repr(counting.value_threshold))}::DOUBLE")
+    return " AND ".join(conditions)
 
 
 def _cell(field: Field) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -41,6 +41,8 @@ class Field:
     categorical: bool = False
     textual: bool = False
     item_name: bool = False
+    limits: tuple[int, int] | None = None
+    """The least and the greatest value, where AWS gives the column both."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +88,9 @@ def parse(text: str, dataset_type: str | None = None, domain: str | None = None)
     fields = record.get("fields")
     if not isinstance(fields, list) or not fields:
         raise SchemaError('The schema has no fields. Add "fields", a list of objects with "name" and "type".')
-    schema = DatasetSchema(name=name, fields=tuple(_field(field) for field in fields))
+    limits = {field.name: field.limits for field in _RESERVED[DATASET_TYPES[name]]}
+    declared = [_field(field) for field in fields]
+    schema = DatasetSchema(name=name, fields=tuple(replace(f, limits=limits.get(f.name)) for f in declared))
     _check_names(schema)
     for field in schema.fields:
         _check_attributes(field, schema.dataset_type)
@@ -223,8 +227,8 @@ def _label(name: str) -> Field:
     return Field(name=name, type="string", nullable=True, categorical=True)
 
 
-def _number(name: str, kind: str) -> Field:
-    return Field(name=name, type=kind, nullable=True)
+def _number(name: str, kind: str, limits: tuple[int, int] | None = None) -> Field:
+    return Field(name=name, type=kind, nullable=True, limits=limits)
 
 
 _REQUIRED: Mapping[str, tuple[Field, ...]] = {
@@ -246,10 +250,12 @@ _RESERVED: Mapping[str, tuple[Field, ...]] = {
     "USERS": (),
     "ACTIONS": (
         _CREATION_TIMESTAMP,
-        _number("VALUE", "long"),
+        _number("VALUE", "long", (1, 10)),
+        Field(name="TYPE", type="string", nullable=True),
+        # The guide's table and its text have different names for it.
         _number("EXPIRATION_TIMESTAMP", "long"),
         _number("ACTION_EXPIRATION_TIMESTAMP", "long"),
-        _number("REPEAT_FREQUENCY", "long"),
+        _number("REPEAT_FREQUENCY", "long", (0, 30)),  # days
     ),
     "ACTION_INTERACTIONS": (_IMPRESSION, _RECOMMENDATION_ID),
 }
@@ -333,8 +339,9 @@ def _check_declared_column(field: Field, expected: Field) -> None:
 
 
 def _check_own_fields(schema: DatasetSchema, domain: str | None) -> None:
-    if schema.key is not None and len(schema.fields) == 1:
-        raise SchemaError(f"The {schema.name} schema has only {schema.key}. Add at least one metadata field to it.")
+    if schema.key is not None and not schema.metadata:
+        only = ", ".join(field.name for field in schema.fields)
+        raise SchemaError(f"The {schema.name} schema has only {only}. Add at least one metadata field to it.")
     required, reserved = _declared_columns(schema.dataset_type, domain)
     own = [field.name for field in schema.fields if field.name not in required and field.name not in reserved]
     limit = _MAX_OWN_FIELDS[schema.dataset_type]

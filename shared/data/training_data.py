@@ -4,6 +4,7 @@
       histories/          see ``histories``
       items/, users/, contexts/   see ``features``; absent where there are none
       item_created.npy    int64[I]; absent where Items has no CREATION_TIMESTAMP
+      event_weights.npy   float32[E]; absent where all events count alike
       rewards/            see ``rewards``; absent without an optimization objective
 
 The folder appears whole or not at all, so a second attempt, or another trial of the same version, only opens it.
@@ -24,7 +25,7 @@ import numpy.typing as npt
 from shared.artifacts import sync
 from shared.data import arrays, events, featurizing, schemas
 from shared.data.database import Database
-from shared.data.events import Wanted
+from shared.data.events import EventParameters, Wanted
 from shared.data.features import Features
 from shared.data.histories import DataRefused, Histories, TooLittleData, save_names, trained_on
 from shared.data.rewards import Objective, Rewards
@@ -46,16 +47,19 @@ class TrainingData:
     """R = E, in the order of ``histories``: the columns of Interactions whose names AWS does not reserve."""
     item_created: npt.NDArray[np.int64] | None = None
     """[I] CREATION_TIMESTAMP in seconds since the epoch, -1 where unknown; None without such a column."""
+    event_weights: npt.NDArray[np.float32] | None = None
+    """[E] What each event counts by its type, of an eventsConfig; None without one: all alike."""
     rewards: Rewards | None = None
     """In the order of ``histories.item_ids``; None without an optimization objective."""
 
     @classmethod
     def open(cls, folder: Path) -> Self:
         """Maps what ``prepare`` wrote; ids are read. Raises OSError and ValueError where it is missing or damaged."""
-        created = folder / "item_created.npy"
+        created, weights = folder / "item_created.npy", folder / "event_weights.npy"
         return cls(
             histories=Histories.open(folder / "histories"),
             item_created=arrays.mapped(created) if created.exists() else None,
+            event_weights=arrays.mapped(weights) if weights.exists() else None,
             rewards=Rewards.open(folder / "rewards") if (folder / "rewards").exists() else None,
             **{
                 name: Features.open(folder / name)
@@ -89,6 +93,9 @@ class Sources:
     """INTERACTIONS, ITEMS or USERS -> columns not to train on: trainingDataConfig.excludedDatasetColumns."""
     event_type: str | None = None
     event_value_threshold: float | None = None
+    events: Sequence[EventParameters] = ()
+    """solutionConfig.eventsConfig: events that meet none of these are not trained on. Instead of a type and a
+    threshold for all."""
     min_percentile: float = 0.0
     max_percentile: float = 1.0
     metadata: bool = False
@@ -136,8 +143,8 @@ def _write(folder: Path, sources: Sources, database: Database) -> None:
         database,
         Wanted(
             files=files,
-            event_type=sources.event_type,
-            event_value_threshold=sources.event_value_threshold,
+            counting=sources.events
+            or [EventParameters(event_type=sources.event_type, value_threshold=sources.event_value_threshold)],
             contexts=contexts,
         ),
         catalogue=sources.items.files if sources.items and sources.all_items else (),
@@ -145,6 +152,8 @@ def _write(folder: Path, sources: Sources, database: Database) -> None:
     )
     lengths = events.lengths(database)
     _write_histories(folder / "histories", sources, database, lengths)
+    if sources.events:
+        _write_event_weights(folder / "event_weights.npy", database, lengths)
     _write_contexts(folder / "contexts", contexts, database, lengths)
     if sources.objective is not None and (sources.items is None or not sources.items.files):
         raise DataRefused(
@@ -180,6 +189,15 @@ def _write_histories(folder: Path, sources: Sources, database: Database, lengths
         for block in events.blocks(database, lengths, ", ".join(writers)):
             for column, writer in writers.items():
                 writer.append(block[column])
+
+
+def _write_event_weights(path: Path, database: Database, lengths: npt.NDArray[np.int64]) -> None:
+    ((heaviest,),) = database.rows("SELECT max(weight) FROM events")
+    if not heaviest:
+        raise TooLittleData("No event has a weight above 0: give one to an event type of eventsConfig that has events.")
+    with arrays.Writer(path, np.float32) as weights:
+        for block in events.blocks(database, lengths, "weight"):
+            weights.append(block["weight"])
 
 
 def _write_contexts(folder: Path, fields: Sequence[Field], database: Database, lengths: npt.NDArray[np.int64]) -> None:

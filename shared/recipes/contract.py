@@ -258,6 +258,9 @@ class Train(Protocol):
     ``artifact`` is an empty folder to fill. ``progress`` is called at least each epoch and about each second.
     The same seed and threads give the same run.
 
+    Where UPDATE is among the recipe's training modes there is ``base: Path | None = None`` as well: the artifact of a
+    version trained in mode FULL, from which to go on with what is new since. It raises ArtifactError.
+
     Raises TooLittleData, and Stopped within 2 s of ``should_stop()`` turning true.
     """
 

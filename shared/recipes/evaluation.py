@@ -90,11 +90,13 @@ def evaluate(
     *,
     rewards_I: npt.NDArray[np.float32] | None = None,
     weights_E: npt.NDArray[np.float32] | None = None,
+    newest_U: npt.NDArray[np.int64] | None = None,
 ) -> tuple[dict[str, float], dict[str, float]]:
     """AWS's eight metrics of ``recommend``, and of plain popularity among the users not tested.
 
     The moment of each request is that of the first interaction held out. With rewards, of an optimization objective,
     there is average_rewards_at_k as well, and with weights of events, of an eventsConfig, the gain that counts them.
+    ``newest_U`` limits how many interactions of each user are held out, where only the newest are new to the model.
     """
     counts_I = popularity(histories, np.union1d(split.train, split.validation))
     popular_I = np.argsort(-counts_I, kind="stable")
@@ -103,7 +105,7 @@ def evaluate(
         return np.broadcast_to(popular_I[:count], (len(events_Q), min(count, len(popular_I))))
 
     found, popular = (
-        _evaluate(by, histories, split.test, rewards_I, weights_E) for by in (recommend, recommend_popular)
+        _evaluate(by, histories, split.test, rewards_I, weights_E, newest_U) for by in (recommend, recommend_popular)
     )
     return found, popular
 
@@ -114,9 +116,12 @@ def _evaluate(
     users: npt.NDArray[np.int64],
     rewards_I: npt.NDArray[np.float32] | None,
     weights_E: npt.NDArray[np.float32] | None,
+    newest_U: npt.NDArray[np.int64] | None,
 ) -> dict[str, float]:
     begins, ends = histories.offsets[users], histories.offsets[users + 1]
     held_out = np.minimum(np.ceil(TEST_SHARE * (ends - begins)).astype(np.int64), ends - begins - 1)
+    if newest_U is not None:
+        held_out = np.minimum(held_out, newest_U[users])
     recommended_QK = recommend(ends - held_out, metrics.LONGEST)
     wanted = [np.unique(histories.items[end - count : end]) for end, count in zip(ends, held_out, strict=True)]
     hits_QK = np.array([np.isin(row_K, items) for row_K, items in zip(recommended_QK, wanted, strict=True)])

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from shared import arns
 from shared.aws.errors import ResourceInUse, ResourceNotFound
 from shared.lifecycle import ACTIVE, SETTLED, UPDATE, UPDATE_IN_PROGRESS, UPDATE_PENDING, Lifecycle
-from shared.messages import Command
+from shared.messages import Command, Decline
 from shared.settings import Settings
-from shared.store import Record, Records
+from shared.store import Limit, Record, Records, Update
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,19 @@ class Draft:
     parents: tuple[str, ...] = ()
     claims: tuple[str, ...] = ()
     guards: tuple[Record, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quota:
+    """AWS limits how many of a type there may be: in the account and Region, or under each parent of a type.
+
+    The number is the setting ``FORETASTE_QUOTA_...`` that bears the type's name.
+    """
+
+    within: str | None = None
+    """The parent's noun."""
+    pending: bool = False
+    """Count only those whose work waits or is under way."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +56,20 @@ class Reading:
         """The record, of one of these types. Raises ResourceNotFound."""
         record = self.records.get(arn)
         if record is None or record.kind not in nouns:
-            raise ResourceNotFound(f"The given {nouns[0].replace('_', ' ')} does not exist: {arn}")
+            raise ResourceNotFound(
+                f"The given {nouns[0].replace('_', ' ')} does not exist: {arn}{self._why(arn, nouns)}"
+            )
         return record
+
+    def _why(self, arn: str, nouns: tuple[str, ...]) -> str:
+        """Why there can't be a record of that type under an ARN, as a further sentence; "" where there could."""
+        parsed, noun = arns.parse(arn), arns.noun(arn)
+        if parsed is None or noun is None:
+            return ""
+        here = (self.settings.region, self.settings.account_id)
+        if (parsed.region, parsed.account) != here:
+            return f". This service is in Region {here[0]}, account {here[1]}."
+        return "" if noun in nouns else f". That is the ARN of a {noun.replace('_', ' ')}."
 
     def active(self, arn: str, noun: str) -> Record:
         """The record of that type, which must be usable. Raises ResourceNotFound or ResourceInUse."""
@@ -52,8 +78,8 @@ class Reading:
             raise ResourceInUse(f"The {noun.replace('_', ' ')} {arn} is in status {status}; it must be {ACTIVE}.")
         return record
 
-    def children(self, noun: str, parent: str) -> Iterator[Record]:
-        """All records of a type that are listed under ``parent``, newest first."""
+    def children(self, noun: str, parent: str | None = None) -> Iterator[Record]:
+        """All records of a type, or those that are listed under ``parent``, newest first."""
         after: str | None = None
         while True:
             page, after = self.records.page(noun, parent, after=after)
@@ -77,6 +103,14 @@ def as_it_was(record: Record, _outcome: Mapping[str, Any]) -> Mapping[str, Any]:
     return record.body
 
 
+def overlaid(record: Record, body: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {**record.body, **body}
+
+
+def does_it_all(_record: Record) -> str | None:
+    return None
+
+
 def same_parents(record: Record, _body: Mapping[str, Any]) -> tuple[str, ...]:
     return record.parents
 
@@ -95,6 +129,8 @@ class Resource:
     """None for what is usable at once and has no status (schemas)."""
     command: type[Command] | None = None
     """Starts the work after Create and Update; None where another process watches for the record itself."""
+    declines: Callable[[Record], str | None] = does_it_all
+    """Why this release does not do the work of this record yet, as a sentence; None where it does."""
     update: Lifecycle = UPDATE
     blocked_by: tuple[str, ...] = ()
     """Nouns whose existence under this resource refuses its deletion."""
@@ -102,6 +138,7 @@ class Resource:
     """Nouns that refuse the deletion of what they stand under only while they are moving."""
     owns: tuple[str, ...] = ()
     """Nouns that vanish with it."""
+    quota: Quota | None = None
     needed_to_list: str | None = None
     """The noun of the parent that List must be able to find; others may ask for what an unknown parent has: nothing."""
     hidden: bool = False
@@ -112,6 +149,8 @@ class Resource:
     """Further members of Describe, which are read from other records."""
     finished: Callable[[Record, Mapping[str, Any]], Mapping[str, Any]] = as_it_was
     """The body after the work has ended well with an outcome."""
+    updated: Callable[[Record, Mapping[str, Any]], Mapping[str, Any]] = overlaid
+    """The body after an update with these members has ended well."""
     listed_under: Callable[[Record, Mapping[str, Any]], tuple[str, ...]] = same_parents
     """The parents after an update has given the record another body."""
 
@@ -129,9 +168,60 @@ class Resource:
     def arn_member(self) -> str:
         return f"{self.camel}Arn"
 
+    def limit(self, draft: Draft, settings: Settings) -> Limit | None:
+        """What the quota allows for one more, as the store counts it."""
+        most = getattr(settings, self.quota_setting) if self.quota else None
+        if self.quota is None or most is None:
+            return None
+        within = (parent for parent in draft.parents if arns.noun(parent) == self.quota.within)
+        return Limit(most=most, parent=next(within) if self.quota.within else None, moving=self.quota.pending)
+
+    @property
+    def quota_setting(self) -> str:
+        """The field of Settings: "quota_pending_dataset_import_jobs"."""
+        return f"quota_{'pending_' if self.quota and self.quota.pending else ''}{self.noun}s"
+
+    def command_for(self, record: Record) -> type[Command] | None:
+        """What starts the work of this record."""
+        return Decline if self.declines(record) else self.command
+
 
 def settled(record: Record) -> bool:
     return record.moving is None or record.moving in SETTLED
+
+
+def first_record(resource: Resource, draft: Draft, tags: Sequence[Mapping[str, str]] = ()) -> Record:
+    """What a draft is written as."""
+    now = time.time()
+    return Record(
+        arn=draft.arn,
+        kind=resource.noun,
+        status=resource.lifecycle.first if resource.lifecycle else None,
+        body={member: value for member, value in draft.body.items() if value is not None},
+        state={**draft.state, "tags": list(tags)},
+        parents=draft.parents,
+        claims=draft.claims,
+        created=now,
+        updated=now,
+    )
+
+
+def with_update(resource: Resource, record: Record, body: Mapping[str, Any]) -> Record:
+    """The record with the beginning of an update to the members ``body``. Raises ResourceInUse."""
+    if not settled(record):
+        raise ResourceInUse(f"{record.arn} is in status {record.moving}; it can't be updated now.")
+    now = time.time()
+    wanted = {member: value for member, value in body.items() if value is not None}
+    new_parents = resource.listed_under(record, resource.updated(record, wanted))
+    return replace(
+        record,
+        update=Update(status=resource.update.first, body=wanted, created=now, updated=now),
+        # It stands on both while it moves: neither may be deleted.
+        parents=tuple(dict.fromkeys((*record.parents, *new_parents))),
+        # A new attempt: whatever earlier workers still report is of the past.
+        attempt=record.attempt + 1,
+        failures=0,
+    )
 
 
 def described(resource: Resource, record: Record, reading: Reading) -> dict[str, Any]:

@@ -14,7 +14,14 @@ PARAMETERS = {
         HyperParameter(
             name="explorationWeight", kind="algorithm", type="float", default="0.3", minimum=0.0, maximum=1.0
         ),
-        HyperParameter(name="explorationItemAgeCutOff", kind="algorithm", type="float", default="30.0", minimum=1.0),
+        HyperParameter(
+            name="explorationItemAgeCutOff",
+            kind="algorithm",
+            type="float",
+            default="30.0",
+            minimum=1.0,
+            positive=True,  # and finite
+        ),
     )
 }
 

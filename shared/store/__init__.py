@@ -22,6 +22,10 @@ class NameTaken(Exception):
         self.arn = arn
 
 
+class LimitReached(Exception):
+    """As many records as may stand at once stand already."""
+
+
 class Conflict(Exception):
     """A record changed since it was read: read again and decide again."""
 
@@ -68,6 +72,16 @@ class Record:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Limit:
+    """How many records of the new one's kind may stand, itself included: at all, or listed under ``parent``."""
+
+    most: int
+    parent: str | None = None
+    moving: bool = False
+    """Count only those that have not settled."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Note:
     """A message in the outbox: kept from the write that caused it until it is known to have been sent or applied."""
 
@@ -97,11 +111,13 @@ class Records(Protocol):
         *,
         invocation: str,
         guards: Sequence[Record] = (),
+        limit: Limit | None = None,
         notes: Sequence[Note] = (),
     ) -> str:
         """Write a new record; returns its ARN, or the ARN that an earlier try of the same invocation made.
 
-        Raises NameTaken, or Conflict when a guard has changed.
+        Counting and writing are one step: creates that race can't pass the limit together.
+        Raises NameTaken, LimitReached, or Conflict when a guard has changed.
         """
         ...
 
@@ -176,7 +192,7 @@ class Leases(Protocol):
 @dataclass(frozen=True, kw_only=True)
 class Interaction:
     """A live event. ``sent_at`` is epoch seconds; ``event_id`` the client's own, if it gave one; ``properties`` the
-    event's further columns by their schema names.
+    event's further columns by their schema names. ``item_id`` is the action's in an Action_Interactions dataset.
     """
 
     user_id: str
@@ -204,8 +220,35 @@ class Interactions(Protocol):
         """All kept events in the order of their arrival."""
         ...
 
+    def last_arrival(self, dataset: str) -> float:
+        """When the newest kept event arrived, by the store's clock (epoch seconds); 0.0: there is none."""
+        ...
+
     def forget(self, dataset: str) -> None:
-        """Remove everything kept for the dataset."""
+        """Remove everything kept for the dataset, put records too."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class PutRecord:
+    """An item, a user or an action that was sent by itself: ``properties`` holds its columns by their schema names,
+    but for the id. ``at`` is when it was sent, in epoch seconds.
+    """
+
+    id: str
+    properties: Mapping[str, Any]
+    at: float
+
+
+class PutRecords(Protocol):
+    """What PutItems, PutUsers and PutActions have sent: the newest record of each id."""
+
+    def put(self, dataset: str, records: Sequence[PutRecord], *, invocation: str) -> None:
+        """Keep the records, each in the place of an earlier one of its id (a repeated invocation changes nothing)."""
+        ...
+
+    def put_records(self, dataset: str) -> Iterator[PutRecord]:
+        """All of them, by id."""
         ...
 
 
@@ -217,7 +260,7 @@ INVOCATION_SECONDS = 600
 EVENT_ID_SECONDS = 30 * 24 * 3600
 
 
-class Store(Records, Leases, Interactions, Protocol):
+class Store(Records, Leases, Interactions, PutRecords, Protocol):
     """All of it."""
 
     def ping(self) -> None:

@@ -1,4 +1,4 @@
-"""Records, notes and interactions as JSON and back: how the Redis store writes them down."""
+"""Records, notes, interactions and put records as JSON and back: how the Redis store writes them down."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import orjson
 
 from shared.lifecycle import SETTLED
 from shared.messages import BY_WIRE
-from shared.store import Interaction, Note, Record, Update
+from shared.store import Interaction, Note, PutRecord, Record, Update
 
 #: Fields of a record that are hash fields of their own, because scripts change them without reading the rest.
 COUNTERS = ("version", "attempt", "failures", "moving")
@@ -67,3 +67,11 @@ def write_interaction(interaction: Interaction) -> str:
 
 def read_interaction(text: str | bytes) -> Interaction:
     return Interaction(**orjson.loads(text))
+
+
+def write_put_record(record: PutRecord) -> str:
+    return orjson.dumps(asdict(record)).decode()
+
+
+def read_put_record(text: str | bytes) -> PutRecord:
+    return PutRecord(**orjson.loads(text))

@@ -15,8 +15,11 @@ from shared.store import (
     Conflict,
     Interaction,
     Lease,
+    Limit,
+    LimitReached,
     NameTaken,
     Note,
+    PutRecord,
     Record,
 )
 from shared.store.coding import moving as moving_status
@@ -38,6 +41,8 @@ class MemoryStore:
         self._streams: dict[str, list[Interaction]] = defaultdict(list)
         self._recent: dict[tuple[str, str], list[Interaction]] = defaultdict(list)
         self._event_ids: dict[tuple[str, str], float] = {}
+        self._put_records: dict[str, dict[str, PutRecord]] = defaultdict(dict)
+        self._arrivals: dict[str, float] = {}
 
     def ping(self) -> None:
         return
@@ -56,6 +61,7 @@ class MemoryStore:
         *,
         invocation: str,
         guards: Sequence[Record] = (),
+        limit: Limit | None = None,
         notes: Sequence[Note] = (),
     ) -> str:
         with self._lock:
@@ -65,6 +71,9 @@ class MemoryStore:
             self._compare(guards)
             if record.arn in self._records:
                 raise NameTaken(record.arn)
+            self._compare_claims(record)
+            if limit is not None and self._standing(record.kind, limit) >= limit.most:
+                raise LimitReached(record.kind)
             self._write(record, guards, notes)
             self._invocations[invocation] = (record.arn, self._clock() + INVOCATION_SECONDS)
             return record.arn
@@ -97,10 +106,21 @@ class MemoryStore:
             if standing is None or standing.version != record.version:
                 raise Conflict(record.arn)
 
-    def _write(self, record: Record, guards: Sequence[Record], notes: Sequence[Note]) -> None:
+    def _compare_claims(self, record: Record) -> None:
         for claim in record.claims:
             if self._claims.get(claim, record.arn) != record.arn:
                 raise NameTaken(self._claims[claim])
+
+    def _standing(self, kind: str, limit: Limit) -> int:
+        return sum(
+            record.kind == kind
+            and (limit.parent is None or limit.parent in record.parents)
+            and not (limit.moving and record.moving is None)
+            for record in self._records.values()
+        )
+
+    def _write(self, record: Record, guards: Sequence[Record], notes: Sequence[Note]) -> None:
+        self._compare_claims(record)
         self._claims.update(dict.fromkeys(record.claims, record.arn))
         for guard in guards:
             self._touch(guard.arn)
@@ -213,6 +233,8 @@ class MemoryStore:
                 return 0
             new = [one for one in interactions if self._is_new(dataset, one)]
             self._streams[dataset] += new
+            if new:
+                self._arrivals[dataset] = self._clock()
             for one in new:
                 recent = self._recent[dataset, one.user_id]
                 recent.append(one)
@@ -237,11 +259,31 @@ class MemoryStore:
             kept = list(self._streams.get(dataset, ()))
         yield from kept
 
+    def last_arrival(self, dataset: str) -> float:
+        with self._lock:
+            return self._arrivals.get(dataset, 0.0)
+
     def forget(self, dataset: str) -> None:
         with self._lock:
+            self._arrivals.pop(dataset, None)
             self._streams.pop(dataset, None)
             self._recent = defaultdict(list, {k: v for k, v in self._recent.items() if k[0] != dataset})
             self._event_ids = {k: v for k, v in self._event_ids.items() if k[0] != dataset}
+            self._put_records.pop(dataset, None)
+
+    # Put records
+
+    def put(self, dataset: str, records: Sequence[PutRecord], *, invocation: str) -> None:
+        with self._lock:
+            if self._invocations.get(invocation, ("", 0.0))[1] > self._clock():
+                return
+            self._put_records[dataset].update({one.id: one for one in records})
+            self._invocations[invocation] = (dataset, self._clock() + INVOCATION_SECONDS)
+
+    def put_records(self, dataset: str) -> Iterator[PutRecord]:
+        with self._lock:
+            kept = sorted(self._put_records.get(dataset, {}).items())
+        yield from (one for _, one in kept)
 
 
 def _position(record: Record) -> tuple[float, str]:

@@ -12,6 +12,7 @@
     invocation:<id>           string: the ARN made (or the dataset written) by that SDK call, expiring
     stream:<dataset>          stream of live events
     recent:<dataset>:<user>   list of the user's newest events
+    put:<dataset>             hash of records that were sent by themselves, by id
     event:<dataset>:<id>      string: a client's own event id that was seen, expiring
 
 Changes of several keys are scripts (``lua/``). Each compares before it writes, so that a command which redis-py
@@ -37,8 +38,11 @@ from shared.store import (
     Conflict,
     Interaction,
     Lease,
+    Limit,
+    LimitReached,
     NameTaken,
     Note,
+    PutRecord,
     Record,
     coding,
 )
@@ -82,9 +86,17 @@ class RedisStore:
         *,
         invocation: str,
         guards: Sequence[Record] = (),
+        limit: Limit | None = None,
         notes: Sequence[Note] = (),
     ) -> str:
-        return self._write(record, expect="", guards=guards, notes=notes, invocation=invocation)
+        return self._write(
+            record,
+            expect="",
+            guards=guards,
+            notes=notes,
+            invocation=invocation,
+            limit=limit and {"index": _index(record.kind, limit.parent), "most": limit.most, "moving": limit.moving},
+        )
 
     def replace(
         self,
@@ -147,6 +159,8 @@ class RedisStore:
         verdict, arn = self._scripts["write"](args=[orjson.dumps(arguments)])
         if verdict == "taken":
             raise NameTaken(arn)
+        if verdict == "full":
+            raise LimitReached(record.kind)
         if verdict == "conflict":
             raise Conflict(arn)
         return str(arn)
@@ -154,7 +168,7 @@ class RedisStore:
     def page(
         self, kind: str, parent: str | None = None, *, after: str | None = None, limit: int = 100
     ) -> tuple[list[Record], str | None]:
-        key = f"{PREFIX}index:{kind}" if parent is None else f"{PREFIX}index:{kind}:{parent}"
+        key = f"{PREFIX}index:{_index(kind, parent)}"
         score, _, last = after.partition("|") if after else ("+inf", "", "")
         # Members of one score come in reverse order of their text: those up to `last` were on the page before.
         found: list[tuple[str, float]] = []
@@ -264,13 +278,41 @@ class RedisStore:
             yield from (coding.read_interaction(fields["event"]) for _, fields in page)
             start = f"({page[-1][0]}"
 
+    def last_arrival(self, dataset: str) -> float:
+        newest = self._redis.xrevrange(f"{PREFIX}stream:{dataset}", count=1)
+        # The id that Redis gives an entry begins with its own time, in milliseconds.
+        return int(newest[0][0].partition("-")[0]) / 1000 if newest else 0.0
+
     def forget(self, dataset: str) -> None:
-        self._redis.delete(f"{PREFIX}stream:{dataset}")
+        self._redis.delete(f"{PREFIX}stream:{dataset}", f"{PREFIX}put:{dataset}")
         for family in ("recent", "event"):
             # ARNs hold no character that a pattern would read as its own.
             for key in self._redis.scan_iter(match=f"{PREFIX}{family}:{dataset}:*", count=1000):
                 self._redis.delete(key)
 
+    # Put records
+
+    def put(self, dataset: str, records: Sequence[PutRecord], *, invocation: str) -> None:
+        arguments = {
+            "prefix": PREFIX,
+            "dataset": dataset,
+            "invocation": invocation,
+            "invocation_seconds": INVOCATION_SECONDS,
+            "records": [{"id": one.id, "text": coding.write_put_record(one)} for one in records],
+        }
+        self._scripts["put"](args=[orjson.dumps(arguments)])
+
+    def put_records(self, dataset: str) -> Iterator[PutRecord]:
+        key = f"{PREFIX}put:{dataset}"
+        ids = sorted(self._redis.hkeys(key))
+        for start in range(0, len(ids), 1000):
+            texts = self._redis.hmget(key, ids[start : start + 1000])
+            yield from (coding.read_put_record(text) for text in texts if text is not None)
+
+
+def _index(kind: str, parent: str | None) -> str:
+    return kind if parent is None else f"{kind}:{parent}"
+
 
 def _indexes(record: Record) -> list[str]:
-    return [record.kind, *(f"{record.kind}:{parent}" for parent in record.parents)]
+    return [_index(record.kind, parent) for parent in (None, *record.parents)]

@@ -78,6 +78,26 @@ def test_an_update_swaps_without_one_failed_request(personalize: Any, make: Make
     personalize.delete_campaign(campaignArn=arn)
 
 
+def test_one_that_follows_its_solution_moves_to_its_new_version(personalize: Any, make: Maker, life: Life) -> None:
+    solution = make.solution(life.group)
+    first = make.trained(solution)["solutionVersionArn"]
+    config = {"syncWithLatestSolutionVersion": True}
+    arn = personalize.create_campaign(
+        name=make.name(), solutionVersionArn=f"{solution}/$LATEST", campaignConfig=config
+    )["campaignArn"]
+    assert make.settled("campaign", "campaign", arn)["solutionVersionArn"] == first
+    second = make.trained(solution)["solutionVersionArn"]
+
+    def moved() -> dict[str, Any] | None:
+        campaign: dict[str, Any] = personalize.describe_campaign(campaignArn=arn)["campaign"]
+        assert campaign["status"] == "ACTIVE"
+        return campaign if campaign["solutionVersionArn"] == second else None
+
+    campaign = until(moved)
+    assert (campaign["campaignConfig"], campaign["latestCampaignUpdate"]["status"]) == (config, "ACTIVE")
+    personalize.delete_campaign(campaignArn=arn)
+
+
 def test_a_damaged_model_is_not_deployed_and_does_not_answer(
     personalize: Any, make: Maker, life: Life, system: System
 ) -> None:

@@ -134,6 +134,12 @@ def test_an_import_under_way_is_waited_for(personalize: Any, make: Maker) -> Non
     make.settled("dataset_import_job", "datasetImportJob", job)
 
 
+def test_a_tuned_solution_is_kept_but_its_versions_fail_with_a_reason(personalize: Any, make: Maker) -> None:
+    ended = make.trained(make.solution(performHPO=True))
+    assert ended["status"] == "CREATE FAILED"
+    assert ended["failureReason"].startswith("foretaste checks and keeps performHPO")
+
+
 @pytest.mark.parametrize("mode", ["UPDATE", "AUTOTRAIN"])
 def test_a_mode_the_recipe_does_not_have_is_refused(personalize: Any, life: Life, mode: str) -> None:
     with refused("InvalidInputException", mode):

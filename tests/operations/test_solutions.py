@@ -1,4 +1,7 @@
-"""CreateSolution, DescribeSolution, ListSolutions, DeleteSolution."""
+"""CreateSolution, DescribeSolution, ListSolutions, UpdateSolution, DeleteSolution.
+
+What is checked is tried in tests/unit/shared/resources/test_solutions.py; here it goes through the service.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import until
 from tests.operations.conftest import COLDSTART, HRNN, INTERACTIONS, METADATA, Life, Maker, column, refused
 
 
@@ -35,7 +39,8 @@ def test_the_latest_version_is_shown(personalize: Any, life: Life) -> None:
     [
         ({"recipeArn": "arn:aws:personalize:::recipe/aws-none"}, "ResourceNotFoundException", "ListRecipes"),
         ({"recipeArn": None}, "InvalidInputException", "recipeArn is required"),
-        ({"performHPO": True}, "InvalidInputException", "performHPO"),
+        ({"performAutoML": True}, "InvalidInputException", "leave recipeArn out"),
+        ({"performIncrementalUpdate": True}, "InvalidInputException", "aws-semantic-similarity"),
         ({"solutionConfig": {"algorithmHyperParameters": {"layers": "3"}}}, "InvalidInputException", "layers"),
         ({"solutionConfig": {"algorithmHyperParameters": {"bptt": "1000"}}}, "InvalidInputException", "bptt"),
         ({"solutionConfig": {"algorithmHyperParameters": {"bptt": "ten"}}}, "InvalidInputException", "bptt"),
@@ -156,6 +161,21 @@ def test_hyperparameters_of_coldstart_are_taken_by_coldstart_alone(make: Maker, 
     make.solution(columns, COLDSTART, solutionConfig=config)
     with refused("InvalidInputException", "cold_start_relative_from is not a hyperparameter of aws-hrnn-metadata"):
         make.solution(columns, METADATA, solutionConfig=config)
+
+
+def test_it_is_updated_beside_its_status(personalize: Any, make: Maker) -> None:
+    solution = make.solution()
+    wanted = {"autoTrainingConfig": {"schedulingExpression": "rate(5 days)"}}
+    personalize.update_solution(solutionArn=solution, performAutoTraining=False, solutionUpdateConfig=wanted)
+
+    def updated() -> dict[str, Any] | None:
+        shown: dict[str, Any] = personalize.describe_solution(solutionArn=solution)["solution"]
+        assert shown["status"] == "ACTIVE"
+        return shown if shown["latestSolutionUpdate"]["status"] == "ACTIVE" else None
+
+    shown = until(updated)
+    assert (shown["performAutoTraining"], shown["solutionConfig"]) == (False, wanted)
+    assert shown["latestSolutionUpdate"]["solutionUpdateConfig"] == wanted
 
 
 def test_it_is_deleted(personalize: Any, make: Maker) -> None:

@@ -43,6 +43,7 @@ def train(
     progress: Callable[[Progress], None] = lambda _: None,
     seed: int = 0,
     parameters: dict[str, str] | None = None,
+    base: Path | None = None,
     **options: Any,
 ) -> tuple[Trained, Path]:
     """Trains in folder/workspace into a new folder/artifact..., and returns that too. On one thread, and without
@@ -60,6 +61,7 @@ def train(
         should_stop=should_stop,
         options=Options(**{"threads": 1, "retrain_on_all_users": False, **options}),
         seed=seed,
+        **({} if base is None else {"base": base}),
     )
     return trained, artifact
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from shared.recipes.hrnn import network
+from shared.recipes.hrnn import softmax
 from shared.recipes.hrnn.candidates import chooser
 from shared.recipes.hrnn.network import Candidates, Form, Network
 from tests.recipes.networks import PLAIN, RICH, shaken, some_pairs
@@ -83,7 +83,7 @@ def test_an_item_is_a_candidate_as_often_as_is_said() -> None:
 def test_with_all_items_as_candidates_it_is_the_full_softmax(
     monkeypatch: pytest.MonkeyPatch, form: Form, at_once: int
 ) -> None:
-    monkeypatch.setattr(network, "CACHE", at_once)
+    monkeypatch.setattr(softmax, "CACHE", at_once)
     net = shaken(form)
     torch.manual_seed(0)
     q = torch.randn(9, H, requires_grad=True)

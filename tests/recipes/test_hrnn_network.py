@@ -10,17 +10,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from shared.recipes.hrnn import network
+from shared.recipes.hrnn import network, softmax
 from shared.recipes.hrnn.network import (
     GAP_BUCKETS,
     LAYERS,
     SESSION_SECONDS,
     Bags,
+    Candidates,
     Events,
     Form,
     GatedScan,
+    LinearRecurrence,
     Network,
     Pairs,
+    Spans,
     gap_buckets,
     scan,
     scan_back,
@@ -284,6 +287,41 @@ def test_the_gated_scans_gradients_are_finite_differences() -> None:
     assert torch.autograd.gradcheck(lambda into, time: GatedScan.apply(into, time, keep, h)[0], (into, time))
 
 
+def gradients_of_a_layer(layer: LinearRecurrence, streams: int, *, whole: bool, fast: bool = False) -> list[Tensor]:
+    """What it gives, its last state, and the gradients. ``whole``: as on a CPU."""
+    torch.manual_seed(0)
+    x = torch.randn(T, streams, H, requires_grad=True)
+    gap = torch.randint(0, GAP_BUCKETS, (T, streams))
+    keep, h = (torch.rand(T, streams, 2) < 0.8).float(), torch.randn(streams, 2 * H)
+    if whole:
+        z, last = layer(x, gap, keep, h, fast=fast)
+    else:
+        y, last = GatedScan.apply(layer.into(layer.norm(x)), layer.time(gap), keep, h)
+        z = x + layer.out(y)
+    return [z, last, *torch.autograd.grad(z, [x, *layer.parameters()], torch.randn_like(z))]
+
+
+@looped_or_doubled
+def test_a_layer_written_out_is_what_its_modules_are(streams: int) -> None:
+    layer = shaken().layers[0]
+    assert isinstance(layer, LinearRecurrence)
+    ours, plain = (gradients_of_a_layer(layer, streams, whole=whole) for whole in (True, False))
+    for one, other in zip(ours, plain, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+    fast = gradients_of_a_layer(layer, streams, whole=True, fast=True)
+    for one, other in zip(fast, plain, strict=True):
+        assert one.dtype == other.dtype
+        assert 0 < (one - other).norm() <= 0.03 * other.norm()
+
+
+def test_a_layers_gradient_can_be_taken_twice() -> None:
+    layer = shaken().layers[0]
+    x, keep = torch.randn(T, 9, H, requires_grad=True), (torch.rand(T, 9, 2) < 0.5).float()
+    z, _ = layer(x, torch.zeros(T, 9, dtype=torch.long), keep, torch.randn(9, 2 * H))
+    once, again = (torch.autograd.grad(z.sum(), x, retain_graph=True)[0] for _ in range(2))
+    assert torch.equal(once, again)
+
+
 # The loss
 
 QUERIES = 11
@@ -313,7 +351,7 @@ def wanted(net: Network, q: Tensor) -> list[Tensor]:
 @pytest.mark.parametrize("form", [PLAIN, RICH], ids=named)
 @pytest.mark.parametrize("at_once", [1, 3 * I, 1000 * I])
 def test_the_loss_in_pieces_is_torchs_cross_entropy(monkeypatch: pytest.MonkeyPatch, form: Form, at_once: int) -> None:
-    monkeypatch.setattr(network, "CACHE", at_once)
+    monkeypatch.setattr(softmax, "CACHE", at_once)
     net = shaken(form)
     q, pairs, targets, weights = asked(form)
     loss = net.loss(q, pairs, targets, weights)
@@ -326,7 +364,7 @@ def test_the_loss_in_pieces_is_torchs_cross_entropy(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("form", [PLAIN, RICH], ids=named)
 def test_the_loss_in_half_precision_is_near(monkeypatch: pytest.MonkeyPatch, form: Form) -> None:
-    monkeypatch.setattr(network, "CACHE", 3 * I)
+    monkeypatch.setattr(softmax, "CACHE", 3 * I)
     net = shaken(form)
     q, pairs, targets, weights = asked(form)
     plain = mean_cross_entropy(net, q, pairs, targets, weights)
@@ -340,8 +378,8 @@ def test_the_loss_in_half_precision_is_near(monkeypatch: pytest.MonkeyPatch, for
 
 
 @pytest.mark.parametrize("form", [PLAIN, RICH], ids=named)
-def test_the_fast_gradient_is_near_and_the_loss_the_same(monkeypatch: pytest.MonkeyPatch, form: Form) -> None:
-    monkeypatch.setattr(network, "CACHE", 3 * I)
+def test_the_fast_loss_and_its_gradient_are_near(monkeypatch: pytest.MonkeyPatch, form: Form) -> None:
+    monkeypatch.setattr(softmax, "CACHE", 3 * I)
     net = shaken(form)
     q, pairs, targets, weights = asked(form)
     found = []
@@ -349,10 +387,56 @@ def test_the_fast_gradient_is_near_and_the_loss_the_same(monkeypatch: pytest.Mon
         loss = net.loss(q, pairs, targets, weights)
         found.append((loss, torch.autograd.grad(loss, wanted(net, q))))
     (exact, exact_gradients), (fast, fast_gradients) = found
-    torch.testing.assert_close(fast, exact, rtol=1e-3, atol=0.0)
+    torch.testing.assert_close(fast, exact, rtol=3e-3, atol=0.0)
     for ours, theirs in zip(fast_gradients, exact_gradients, strict=True):
         assert ours.dtype == theirs.dtype
         assert (ours - theirs).norm() <= 0.05 * theirs.norm()
+
+
+def some_spans(streams: int, steps: int) -> tuple[Spans, Pairs]:
+    """Spans, a few pairs beside them."""
+    drawn = np.random.default_rng(0)
+    spans = [
+        (stream, int(item), *sorted(drawn.choice(steps + 1, 2, replace=False).tolist()))
+        for stream in range(streams)
+        for item in drawn.permutation(I)[: 6 * (stream != 1)]
+    ]
+    chosen = [row for row in range(streams * steps) if row % 4 == 0]
+    items = [next(n for n in range(I) if (row // steps, n) not in {each[:2] for each in spans}) for row in chosen]
+    return Spans(*torch.tensor(spans).T.contiguous(), steps=steps), Pairs(torch.tensor(chosen), torch.tensor(items))
+
+
+@pytest.mark.parametrize("at_once", [1, 7 * I, 1000 * I])
+@pytest.mark.parametrize("sampled", [False, True])
+def test_spans_say_to_the_loss_what_pairs_do(monkeypatch: pytest.MonkeyPatch, at_once: int, sampled: bool) -> None:
+    monkeypatch.setattr(softmax, "CACHE", at_once)
+    net = shaken()
+    streams, steps = 4, 6
+    spans, pairs = some_spans(streams, steps)
+    rows, order = torch.sort(torch.cat([pairs.rows, spans.flat()[0]]))
+    flat = Pairs(rows, torch.cat([pairs.items, spans.flat()[1]])[order])
+    q = torch.randn(streams * steps, H, requires_grad=True)
+    targets, weights = torch.randint(0, I, (streams * steps,)), torch.rand(streams * steps)
+    targets[3] = flat.items[flat.rows == 3][0]
+    ids = torch.cat([torch.arange(0, I, 3), targets]).unique()
+    candidates = Candidates(ids, -torch.rand(len(ids))) if sampled else None
+    plain = net.loss(q, flat, targets, weights, candidates)
+    expected = torch.autograd.grad(plain, wanted(net, q))
+    for net.fast, near in ((False, 1e-5), (True, 0.05)):
+        loss = net.loss(q, pairs, targets, weights, candidates, spans)
+        torch.testing.assert_close(loss, plain, rtol=near / 5, atol=0.0)
+        for ours, theirs in zip(torch.autograd.grad(loss, wanted(net, q)), expected, strict=True):
+            assert (ours - theirs).norm() <= near * theirs.norm()
+
+
+def test_logits_beyond_reach_are_learnt_exactly() -> None:
+    net = shaken()
+    q, pairs, targets, weights = asked(PLAIN)
+    with torch.no_grad():
+        q *= 100.0
+    exact = net.loss(q, pairs, targets, weights)
+    net.fast = True
+    torch.testing.assert_close(net.loss(q, pairs, targets, weights), exact)
 
 
 @each_cell

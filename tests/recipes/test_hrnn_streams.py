@@ -221,6 +221,35 @@ def test_a_rare_repeat_is_still_one_item_of_the_history() -> None:
     assert len(pairs.items) == 7
 
 
+@pytest.mark.parametrize("remembered", [1, 3, REMEMBERED])
+@pytest.mark.parametrize(("streams_", "steps"), [(1, 7), (6, 32), (40, 3)])
+def test_spans_and_pairs_together_say_what_pairs_alone_do(streams_: int, steps: int, remembered: int) -> None:
+    """With users who take things again, who share a stream, and whose events fill up the last one."""
+    histories = shoppers()
+    read = streams_of(histories)
+    said = 0
+    for window in epoch(histories, list(range(12)), streams_, steps):
+        events_BT = window.events.T.contiguous()
+        asked, plain = read.queries_of_streams(events_BT, remembered), read.queries(events_BT.flatten(), remembered)
+        assert asked.spans is not None
+        rows, items = asked.spans.flat()
+        found = torch.cat([rows, asked.pairs.rows]) * 9 + torch.cat([items, asked.pairs.items])
+        assert found.sort().values.tolist() == (plain.pairs.rows * 9 + plain.pairs.items).sort().values.tolist()
+        assert asked.pairs.rows.tolist() == sorted(asked.pairs.rows.tolist())
+        keys = asked.spans.streams * 9 + asked.spans.items
+        assert len(keys.unique()) == len(keys)
+        assert torch.equal(asked.after, plain.after)
+        said += len(keys)
+    assert said
+
+
+def test_users_of_one_event_have_no_spans() -> None:
+    histories = histories_of({f"u{n}": [("i0", n)] for n in range(6)})
+    asked = streams_of(histories).queries_of_streams(torch.arange(6).view(2, 3), REMEMBERED)
+    assert asked.spans is not None
+    assert len(asked.spans.items) == len(asked.pairs.items) == 0
+
+
 def test_training_remembers_as_many_events_as_the_ages_tell_apart() -> None:
     length = REMEMBERED + 6
     histories = histories_of({"a": [(f"i{step:05}", step) for step in range(length)]})

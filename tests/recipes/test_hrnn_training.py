@@ -26,12 +26,14 @@ from shared.recipes import RECIPES
 from shared.recipes.artifact import WEIGHTS
 from shared.recipes.contract import Options, Past, Progress, Query, Stopped, Trained
 from shared.recipes.evaluation import Split
-from shared.recipes.hrnn import candidates, training
+from shared.recipes.hrnn import candidates
+from shared.recipes.hrnn import learner as learning
 from shared.recipes.hrnn.fitting import Fitting
+from shared.recipes.hrnn.learner import Learner, event_weights
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS
 from shared.recipes.hrnn.ranking import next_item_gain
 from shared.recipes.hrnn.scoring import Scorer
-from shared.recipes.hrnn.training import Learner, event_weights, fingerprint
+from shared.recipes.hrnn.training import fingerprint
 from tests.recipes.networks import CELLS, took
 from tests.recipes.runs import HRNN, MRR, NDCG, planned, settings, train
 from tests.recipes.synthetic import histories_of, training_data, walks
@@ -249,7 +251,7 @@ def test_a_run_cut_off_after_the_last_step_of_an_epoch_too(
         return next_item_gain(*args)
 
     with monkeypatch.context() as patched:
-        patched.setattr(training, "next_item_gain", fails)
+        patched.setattr(learning, "next_item_gain", fails)
         with pytest.raises(Stopped):
             train(tmp_path / "cut", data, **options)
     assert counted.steps == steps * 2 / 3
@@ -394,7 +396,7 @@ def learner_of(histories: Histories, **options: Any) -> tuple[Learner, Split]:
 def test_whoever_asks_for_float32_gets_nothing_else(
     monkeypatch: pytest.MonkeyPatch, precision: str, fast: bool
 ) -> None:
-    monkeypatch.setattr(training, "multiplies_bfloat16", lambda _: True)
+    monkeypatch.setattr(learning, "multiplies_bfloat16", lambda _: True)
     learner, _ = learner_of(walks(), precision=precision)
     assert learner.network.fast == fast
 

@@ -13,6 +13,7 @@ import pytest
 
 from shared.data.rewards import EMPHASIS, SENSITIVITIES, Rewards
 from shared.recipes import RECIPES
+from shared.recipes.artifact import WEIGHTS
 from shared.recipes.contract import ArtifactError, Exploration, Past, Query, Recipe, Scorer
 from shared.recipes.hrnn import training
 from tests.recipes.networks import took
@@ -230,3 +231,46 @@ def test_what_is_evaluated_is_what_is_served(tmp_path: Path, monkeypatch: pytest
     assert [row.tolist() for row in shown[0]] == [expected, expected]
     served = loaded(RECIPES[FIRST[0]], artifact).scores(Query(now=1e6, history=[Past("i03", 100.0)]))
     assert np.argsort(-served)[:1].tolist() == expected[:1]
+
+
+# Events that count differently
+
+WEIGHTED = "normalized_discounted_cumulative_gain_with_event_weights_at_k"
+
+
+@pytest.mark.parametrize("name", SECOND)
+def test_the_weight_of_an_event_type_moves_what_is_recommended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Who has looked at item 0 clicks on item 1 or buys item 2, half of them each."""
+    planned(monkeypatch, epochs=16, hidden=32, streams=16, bptt=8)
+    recipe = RECIPES[name]
+    histories = took([[(0, 0), (1 + user % 2, 60)] for user in range(120)], 3, [[0, user % 2] for user in range(120)])
+    bought = histories.event_types == 1
+    shares: dict[float, list[float]] = {}
+    for weight in (0.1, 0.9):
+        weights = np.where(bought, weight, 1 - weight).astype(np.float32)
+        data = replace(training_data(histories), event_weights=weights)
+        trained, artifact = train(tmp_path / str(weight), data, recipe)
+        assert AVERAGE_REWARDS not in trained.metrics
+        assert 0 < trained.metrics[WEIGHTED] <= 1
+        scorer = loaded(recipe, artifact)
+        queries = Query(now=60.0, history=[Past("i0000", 0.0, "type0")]), Query(now=0.0)
+        shares[weight] = [float(scores[2] / scores[1]) for scores in map(scorer.scores, queries)]
+    assert shares[0.1][0] < 0.3
+    assert shares[0.9][0] > 3
+    assert shares[0.1][1] == pytest.approx(1 / 9, rel=0.3)
+    assert shares[0.9][1] == pytest.approx(9, rel=0.3)
+
+
+def test_only_the_ratio_of_the_weights_acts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    planned(monkeypatch, epochs=2, hidden=32, streams=16, bptt=8)
+    histories = walks(users=40, events=8)
+    weights = np.random.default_rng(0).choice([0.25, 0.5], len(histories.items)).astype(np.float32)
+    results = [
+        train(tmp_path / str(by), replace(training_data(histories), event_weights=by * weights), RECIPES[SECOND[0]])
+        for by in (1, 2)
+    ]
+    (one, first), (other, second) = results
+    assert one.metrics == other.metrics
+    assert (first / WEIGHTS).read_bytes() == (second / WEIGHTS).read_bytes()

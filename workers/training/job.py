@@ -6,19 +6,23 @@ import importlib
 import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from shared import recipes, settings, telemetry
-from shared.artifacts import Artifacts
+from shared.artifacts import ArtifactDamaged, Artifacts
 from shared.aws.errors import PersonalizeError
 from shared.data import training_data
 from shared.data.histories import DataRefused
 from shared.job import Progress, WorkFailed, WorkStopped, child
-from shared.recipes.contract import Options, Stopped
+from shared.recipes.contract import ArtifactError, Options, Stopped
 from shared.resources import Reading
 from shared.settings import Settings
+from shared.store import Record
 from shared.store.redis import RedisStore
 from workers.training.sources import Finding
+
+UPDATE = "UPDATE"
 
 
 def train_solution_version(
@@ -59,9 +63,12 @@ def train_solution_version(
                 progress=lambda made: progress(asdict(made)),
                 should_stop=should_stop,
                 options=options,
+                **going_on(version, artifacts),
             )
     except (DataRefused, PersonalizeError) as error:
         raise WorkFailed(str(error)) from error
+    except (ArtifactDamaged, ArtifactError) as error:
+        raise WorkFailed(f"{error} Create a solution version with trainingMode FULL.") from error
     except Stopped as stopped:
         raise WorkStopped from stopped
     return {
@@ -70,6 +77,19 @@ def train_solution_version(
         "epochs": trained.epochs,
         "seconds": trained.seconds,
     }
+
+
+def going_on(version: Record, artifacts: Artifacts) -> dict[str, Path]:
+    """What a training in mode UPDATE is told beside: the artifact of the version that it goes on from.
+
+    Raises WorkFailed and ArtifactDamaged.
+    """
+    if version.body["trainingMode"] != UPDATE:
+        return {}
+    base = version.state.get("base")
+    if not base:
+        raise WorkFailed("The solution has no active version that was trained in mode FULL, to go on from.")
+    return {"base": artifacts.opened(base)}
 
 
 def chosen(configured: Settings) -> Options:

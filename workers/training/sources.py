@@ -1,34 +1,36 @@
-"""What a solution version trains on: the bulk data as it was when the version was made, and the live events."""
+"""What a solution version trains on: the bulk data as it was when it was made, and what was sent one by one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from shared.artifacts import ArtifactDamaged, Artifacts
+from shared.data import schemas, sent
+from shared.data.events import EventParameters
 from shared.data.rewards import Objective
+from shared.data.schemas import DatasetSchema
 from shared.data.training_data import Sources, Table
 from shared.job import WorkFailed
 from shared.recipes import Recipe
 from shared.resources import Reading
-from shared.resources.dataset.requests import arn_of, columns_of, schema_of
+from shared.resources.dataset.requests import added_since, arn_of, schema_of
 from shared.resources.dataset_import_job import ROWS
 from shared.resources.solution.columns import left_out
 from shared.resources.solution_version.requests import imports
-from shared.store import Interactions, Record
-from workers.training.live import frozen
+from shared.store import Record, Store
 
 
 @dataclass(frozen=True)
 class Finding:
-    """``on_step`` is called at each file and each live event; what it raises comes out of ``sources``."""
+    """``on_step`` is called at each file, event and record; what it raises comes out of ``sources``."""
 
     version: Record
     recipe: Recipe
     reading: Reading
-    store: Interactions
+    store: Store
     artifacts: Artifacts
     workspace: Path
     on_step: Callable[[], None]
@@ -40,19 +42,20 @@ class Finding:
         interactions = self._interactions()
         if interactions is None:
             raise WorkFailed("The dataset group has no interactions: import some, or send events.")
-        bulk = {table: self._bulk(table) if self.recipe.metadata else None for table in ("ITEMS", "USERS")}
+        bulk = {table: self._described(table) if self.recipe.metadata else None for table in ("ITEMS", "USERS")}
         for table in bulk.keys() & set(self.recipe.datasets):
             if bulk[table] is None:
                 raise WorkFailed(
-                    f"{self.recipe.name} needs the {table} dataset, and nothing has been imported into it."
+                    f"{self.recipe.name} needs the {table} dataset, and there is nothing in it: import or put some."
                 )
         return Sources(
             interactions=interactions,
             items=bulk["ITEMS"],
             users=bulk["USERS"],
-            excluded=left_out(config, self.reading.find(self._group, "dataset_group"), self.reading),
+            excluded=self._excluded(config),
             event_type=self.version.body.get("eventType") or self.recipe.event_type,
             event_value_threshold=None if threshold is None else float(threshold),
+            events=events(config),
             min_percentile=float(parameters.get("min_user_history_length_percentile", 0.0)),
             max_percentile=float(parameters.get("max_user_history_length_percentile", 1.0)),
             metadata=self.recipe.metadata,
@@ -64,16 +67,54 @@ class Finding:
     def _group(self) -> str:
         return str(self.version.body["datasetGroupArn"])
 
+    def _excluded(self, config: Mapping[str, Any]) -> dict[str, frozenset[str]]:
+        """What the configuration leaves out, and the columns that it was made before."""
+        chosen = left_out(config, self.reading.find(self._group, "dataset_group"), self.reading)
+        for dataset_type, columns in added_since(self._group, self._configured(), self.reading).items():
+            chosen[dataset_type] = chosen.get(dataset_type, frozenset()) | columns
+        return chosen
+
+    def _configured(self) -> float:
+        """When the solution, or the configuration of the recommender, was made: epoch seconds."""
+        owner = self.reading.records.get(self.version.parents[0])
+        if owner is None:
+            return self.version.created
+        # UpdateRecommender chooses columns anew, UpdateSolution does not.
+        if owner.kind == "recommender" and owner.update is not None:
+            return owner.update.created
+        return owner.created
+
     def _interactions(self) -> Table | None:
-        return self._table("INTERACTIONS", [*self._files("INTERACTIONS"), *self._live()])
+        schema = self._schema("INTERACTIONS")
+        stream = self.store.stream(arn_of(self._group, "INTERACTIONS", self.reading))
+        live = sent.events(stream, schema, self.workspace / "live.parquet", self.on_step) if schema else None
+        return self._table("INTERACTIONS", [*self._files("INTERACTIONS"), live])
 
-    def _bulk(self, dataset_type: str) -> Table | None:
-        return self._table(dataset_type, self._files(dataset_type))
+    def _described(self, dataset_type: str) -> Table | None:
+        """Items or users: of rows with one id the newest counts, imported or sent by itself."""
+        schema = self._schema(dataset_type)
+        if schema is None:
+            return None
+        jobs = [self.reading.find(arn, "dataset_import_job") for arn in imports(self.version, dataset_type)]
+        between = sent.records(
+            self.store.put_records(arn_of(self._group, dataset_type, self.reading)),
+            schema,
+            self.workspace / f"put_{dataset_type.lower()}",
+            [job.created for job in jobs],
+            self.on_step,
+        )
+        imported = [*self._files(dataset_type), None]
+        return self._table(dataset_type, [file for pair in zip(between, imported, strict=True) for file in pair])
 
-    def _table(self, dataset_type: str, files: list[Path]) -> Table | None:
+    def _schema(self, dataset_type: str) -> DatasetSchema | None:
+        declared = schema_of(self._group, dataset_type, self.reading)
+        return schemas.parse(declared["schema"], domain=declared.get("domain")) if declared else None
+
+    def _table(self, dataset_type: str, files: Sequence[Path | None]) -> Table | None:
         """None where the group has no such dataset, or nothing in it."""
         schema = schema_of(self._group, dataset_type, self.reading)
-        return Table(files=files, schema=schema["schema"], domain=schema.get("domain")) if files and schema else None
+        there = [file for file in files if file is not None]
+        return Table(files=there, schema=schema["schema"], domain=schema.get("domain")) if there and schema else None
 
     def _files(self, dataset_type: str) -> list[Path]:
         """The older ones first."""
@@ -86,11 +127,18 @@ class Finding:
             raise WorkFailed(f"{error} Import the data again.") from error
         return files
 
-    def _live(self) -> list[Path]:
-        columns = columns_of(self._group, "INTERACTIONS", self.reading) or {}
-        events = self.store.stream(arn_of(self._group, "INTERACTIONS", self.reading))
-        written = frozen(events, columns, self.workspace / "live.parquet", self.on_step)
-        return [written] if written else []
+
+def events(config: Mapping[str, Any]) -> list[EventParameters]:
+    """The eventParametersList of a solutionConfig's eventsConfig."""
+    wanted = (config.get("eventsConfig") or {}).get("eventParametersList") or ()
+    return [
+        EventParameters(
+            event_type=each.get("eventType"),
+            value_threshold=each.get("eventValueThreshold"),
+            weight=1.0 if each.get("weight") is None else float(each["weight"]),
+        )
+        for each in wanted
+    ]
 
 
 def objective(config: Mapping[str, Any]) -> Objective | None:

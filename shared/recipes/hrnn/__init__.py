@@ -123,5 +123,6 @@ COLDSTART = dataclasses.replace(
         MAX_USER_HISTORY_LENGTH_PERCENTILE,
     ),
     cold_items=True,
+    training_modes=("FULL", "UPDATE"),
 )
 RECIPES = (HRNN, METADATA, COLDSTART)

@@ -28,12 +28,13 @@ N queries (T x B, flat), S pairs of a query and an item of its history, R rows, 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from shared.recipes.hrnn.softmax import SoftmaxLoss, SwiftSoftmaxLoss, within_reach
 
 LAYERS = 2
 GAP_BUCKETS = 32
@@ -44,10 +45,6 @@ COUNT_BUCKETS = 4
 
 STREAMS_TO_LOOP = 8
 """With fewer streams a scan on a CPU waits for its calls, not for its multiply-adds."""
-
-CACHE = 2**20
-"""Logits held at once for each thread of a CPU, 4 MiB: few enough for its caches, enough rows for its matrix units.
-Elsewhere 256 times as many."""
 
 
 def gap_buckets(seconds: Tensor) -> Tensor:
@@ -122,6 +119,33 @@ class Pairs(NamedTuple):
     codes: Tensor | None = None  # [S] place in the table of ages; None where the form has none
 
 
+class Spans(NamedTuple):
+    """What ``Pairs`` say, of queries that are the T steps of B streams, stream by stream: N = B x T.
+
+    The user of ``streams[r]`` has ``items[r]`` in the history in the steps from ``begins[r]`` to before ``ends[r]``.
+    No two are of one stream and one item; streams ascend.
+    """
+
+    streams: Tensor  # [R]
+    items: Tensor  # [R]
+    begins: Tensor  # [R]
+    ends: Tensor  # [R]
+    steps: int
+
+    def of(self, chosen: Tensor) -> Spans:
+        """Some of them, in the same order."""
+        at = torch.nonzero(chosen).view(-1)
+        streams, items, begins, ends = (each.index_select(0, at) for each in self[:4])
+        return Spans(streams, items, begins, ends, self.steps)
+
+    def flat(self) -> tuple[Tensor, Tensor]:
+        """Rows and items of the same ``Pairs``, rows not in order."""
+        lengths_R = self.ends - self.begins
+        rows_S = torch.arange(int(lengths_R.sum()), device=lengths_R.device)
+        rows_S += (self.streams * self.steps + self.ends - lengths_R.cumsum(0)).repeat_interleave(lengths_R)
+        return rows_S, self.items.repeat_interleave(lengths_R)
+
+
 class Candidates(NamedTuple):
     """The items that stand for all of them in one step. A target that is not among them counts nothing."""
 
@@ -151,7 +175,7 @@ class Network(nn.Module):
         self.of_item = nn.Embedding(form.item_features + 1, hidden + 1) if form.item_features else None
         self.estrange = 0.0
         self.fast = False
-        """Multiply the gradient of the loss in bfloat16."""
+        """Train in bfloat16 what is not under autocast: on a CPU all large products, on a GPU those of the loss."""
         nn.init.normal_(self.item.weight, std=hidden**-0.5)
         nn.init.ones_(self.scale.weight)
         optional = (self.of_type, self.of_user, self.of_context, self.of_item)
@@ -228,7 +252,7 @@ class Network(nn.Module):
         x_TBH = self.drop(x_TBH)
         states = []
         for layer, h_BW in zip(self.layers, state_LBW, strict=True):
-            x_TBH, h_BW = layer(x_TBH, gap_TB, keep_TB2, h_BW)
+            x_TBH, h_BW = layer(x_TBH, gap_TB, keep_TB2, h_BW, fast=self.fast and self.training)
             states.append(h_BW)
         return self.norm(x_TBH), torch.stack(states)
 
@@ -274,13 +298,15 @@ class Network(nn.Module):
         targets_N: Tensor,
         weights_N: Tensor,
         candidates: Candidates | None = None,
+        spans: Spans | None = None,
     ) -> Tensor:
         """The weighted mean over queries of -log softmax(logits)[target], over the candidates or over all items.
+
+        What is in the histories is said by ``pairs`` and ``spans`` together, nothing by both.
 
         Over candidates each exp(logit) is divided by the probability of being one, so that their sum estimates the
         sum over all items without bias (logQ correction; Bengio & Senecal, 2008). The target is there for certain.
         """
-        q_NH1 = functional.pad(q_NH, (0, 1), value=1.0)
         rows_S, items_S, codes_S = pairs
         if candidates is None:
             v_CH1, shares_N = self.items(), None
@@ -291,26 +317,47 @@ class Network(nn.Module):
             there_S = items_S >= 0
             rows_S, items_S = rows_S[there_S], items_S[there_S]
             codes_S = None if codes_S is None else codes_S[there_S]
+            if spans is not None:
+                spans = spans._replace(items=place_I[spans.items])
+                spans = spans.of(spans.items >= 0)
             weights_N = weights_N * (targets_N >= 0)
             targets_N = targets_N.clamp(min=0)
             shares_N = candidates.log_share[targets_N]
             v_CH1 = self.items(candidates.ids)
             v_CH1 = torch.cat([v_CH1[:, :-1], v_CH1[:, -1:] - candidates.log_share[:, None]], -1)
         repeat_N = self.repeat(q_NH).view(-1).float()
-        q_NH1, v_CH1 = q_NH1.float(), v_CH1.float()
-        total: Tensor = SoftmaxLoss.apply(  # type: ignore[no-untyped-call]
-            q_NH1,
-            v_CH1,
-            repeat_N,
-            self.age_table(),
-            rows_S,
-            items_S,
-            codes_S,
-            targets_N,
-            weights_N,
-            shares_N,
-            self.fast,
-        )
+        q_NH, v_CH1 = q_NH.float(), v_CH1.float()
+        total: Tensor
+        if self.fast and q_NH.device.type == "cpu" and within_reach(q_NH, v_CH1, repeat_N, self.age_table()):
+            total = SwiftSoftmaxLoss.apply(  # type: ignore[no-untyped-call]
+                q_NH,
+                v_CH1,
+                repeat_N,
+                self.age_table(),
+                (rows_S, items_S, codes_S),
+                spans,
+                targets_N,
+                weights_N,
+                shares_N,
+            )
+        else:
+            if spans is not None:
+                more_S, items_of_more_S = spans.flat()
+                rows_S, order_S = torch.sort(torch.cat([rows_S, more_S]))
+                items_S = torch.cat([items_S, items_of_more_S])[order_S]
+            total = SoftmaxLoss.apply(  # type: ignore[no-untyped-call]
+                functional.pad(q_NH, (0, 1), value=1.0),
+                v_CH1,
+                repeat_N,
+                self.age_table(),
+                rows_S,
+                items_S,
+                codes_S,
+                targets_N,
+                weights_N,
+                shares_N,
+                self.fast,
+            )
         return total / weights_N.sum().clamp(min=1e-9)
 
 
@@ -330,18 +377,94 @@ class LinearRecurrence(nn.Module):
         with torch.no_grad():
             self.time.weight.copy_(torch.cat([gates_H, gates_H]))
 
-    def forward(self, x_TBH: Tensor, gap_TB: Tensor, keep_TB2: Tensor, h_BW: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x_TBH: Tensor, gap_TB: Tensor, keep_TB2: Tensor, h_BW: Tensor, *, fast: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        if x_TBH.device.type == "cpu" and not torch.compiler.is_compiling():
+            weights = self.norm.weight, self.into.weight, self.time.weight, self.out.weight
+            return LayerOnCPU.apply(x_TBH, *weights, gap_TB, keep_TB2, h_BW, fast)  # type: ignore[no-any-return, no-untyped-call]
         into_TB3W = self.into(self.norm(x_TBH)).float()
         y_TBW, h_BW = GatedScan.apply(into_TB3W, self.time(gap_TB), keep_TB2, h_BW)  # type: ignore[no-untyped-call]
         return x_TBH + self.out(y_TBW), h_BW
 
 
+class LayerOnCPU(torch.autograd.Function):
+    """The whole of a layer in as few passes over [T,B,W] as torch allows: on a CPU a small network waits for these.
+
+    The gates lie apart, so that each pass runs over memory that is whole. Where a session or a user begins, which
+    is seldom, a is set to 0 in its row instead of multiplied in all of them. ``fast`` multiplies matrices in bfloat16.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x_TBH: Tensor,
+        norm_H: Tensor,
+        into_VH: Tensor,
+        time_PW: Tensor,
+        out_HW: Tensor,
+        gap_TB: Tensor,
+        keep_TB2: Tensor,
+        h_BW: Tensor,
+        fast: bool,
+    ) -> tuple[Tensor, Tensor]:
+        (T, B, H), W = x_TBH.shape, out_HW.shape[1]
+        low = torch.bfloat16 if fast else x_TBH.dtype
+        x_NH, gap_N = x_TBH.reshape(-1, H), gap_TB.reshape(-1)
+        rms_N1 = x_NH.norm(dim=1, keepdim=True).square_().div_(H).add_(torch.finfo(x_TBH.dtype).eps).rsqrt_()
+        normed_NH = x_NH * rms_N1
+        low_NH, low_VH, low_HW = normed_NH.to(low), (into_VH * norm_H).to(low), out_HW.to(low)
+        gate, v, g = (torch.mm(low_NH, of_gate_WH.T).to(x_TBH.dtype) for of_gate_WH in low_VH.chunk(3))
+        a = gate.add_(time_PW.index_select(0, gap_N)).sigmoid_()
+        b = torch.addcmul(v, a, v, value=-1)
+        ends_R = torch.nonzero(keep_TB2.reshape(-1) == 0).view(-1)
+        kept_a = a.view(-1, W // 2).index_fill(0, ends_R, 0.0)
+        h = a.new_empty(T + 1, B, W)
+        h[0] = h_BW
+        scan(kept_a.view(T, B, W), b.view(T, B, W), h_BW, out=h[1:])
+        silu = functional.silu(g)
+        low_y = torch.mul(h[1:].view(-1, W), silu).to(low)
+        z_NH = torch.mm(low_y, low_HW.T).to(x_TBH.dtype).add_(x_NH)
+        ctx.save_for_backward(into_VH, norm_H, normed_NH, rms_N1, low_NH, low_VH, low_HW, gap_N,
+                              a, kept_a, v, g, silu, h, low_y, ends_R)  # fmt: skip
+        last_BW = h[-1].clone()
+        ctx.mark_non_differentiable(last_BW)
+        return z_NH.view(T, B, H), last_BW
+
+    @staticmethod
+    def backward(ctx: Any, dz_TBH: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        (into_VH, norm_H, normed_NH, rms_N1, low_NH, low_VH, low_HW, gap_N,
+         a, kept_a, v, g, silu, h, low_y, ends_R) = ctx.saved_tensors  # fmt: skip
+        (T, B, H), W, low = dz_TBH.shape, g.shape[1], low_NH.dtype
+        dz_NH = dz_TBH.reshape(-1, H)
+        low_dz = dz_NH.to(low)
+        dout_HW = torch.mm(low_dz.T, low_y).to(g.dtype)
+        dy = torch.mm(low_dz, low_HW).to(g.dtype)
+        low_d = low_dz.new_empty(len(g), 3 * W)
+        low_dgate, low_dv, low_dg = low_d.chunk(3, -1)
+        low_dg.copy_(torch.ops.aten.silu_backward(dy * h[1:].view(-1, W), g))
+        db = scan_back(kept_a.view(T, B, W), dy.mul_(silu).view(T, B, W)).view(-1, W)
+        dv = torch.addcmul(db, a, db, value=-1)
+        da = torch.sub(h[:-1].view(-1, W), v)
+        da.view(-1, W // 2).index_copy_(0, ends_R, -v.view(-1, W // 2).index_select(0, ends_R))
+        dgate = da.mul_(a).mul_(dv)  # a (1 - a) db (kept h_(t-1) - v)
+        low_dv.copy_(dv)
+        low_dgate.copy_(dgate)
+        dtime_PW = torch.ops.aten.embedding_dense_backward(dgate, gap_N, GAP_BUCKETS, -1, False)
+        dnormed_NH = torch.mm(low_d, low_VH).to(g.dtype)
+        dinto_VH = torch.mm(low_d.T, low_NH).to(g.dtype)
+        dnorm_H = (dinto_VH * into_VH).sum(0)
+        along_N1 = torch.linalg.vecdot(dnormed_NH, normed_NH).div_(H)[:, None]
+        dx_NH = torch.addcmul(dnormed_NH, normed_NH, along_N1, value=-1).mul_(rms_N1).add_(dz_NH)
+        return dx_NH.view(T, B, H), dnorm_H, dinto_VH.mul_(norm_H), dtime_PW, dout_HW, None, None, None, None
+
+
 class GatedScan(torch.autograd.Function):
     """The recurrence with its gates: a = sigmoid(gate + time), h_t = a h_(t-1) + (1 - a) v, y = h silu(g).
 
-    Forward and backward are written out because each pass over [T,B,W] that is saved is time saved: it is these, not
-    the products, that a small network waits for. The adjoint of the scan is the scan backwards. The state that
-    came in is a constant: that is the truncation of back-propagation through time.
+    Forward and backward are written out because each pass over [T,B,W] that is saved is time saved. The adjoint of
+    the scan is the scan backwards. The state that came in is a constant: that is the truncation of back-propagation
+    through time.
     """
 
     @staticmethod
@@ -377,15 +500,15 @@ def kept(a_TBW: Tensor, keep_TB2: Tensor) -> Tensor:
     return (a_TBW.view(*keep_TB2.shape, -1) * keep_TB2[..., None]).view_as(a_TBW)
 
 
-def scan(a_TBW: Tensor, b_TBW: Tensor, h_BW: Tensor) -> Tensor:
-    """h_t = a_t * h_(t-1) + b_t for all t: h_TBW.
+def scan(a_TBW: Tensor, b_TBW: Tensor, h_BW: Tensor, out: Tensor | None = None) -> Tensor:
+    """h_t = a_t * h_(t-1) + b_t for all t: h_TBW, into ``out`` where given.
 
     For many streams on a CPU in T multiply-adds over [B,W]: the least work, and few enough calls. Elsewhere in log2(T)
     operations over everything (Hillis & Steele, Data Parallel Algorithms, 1986): after the pass with stride s,
     (a_t, b_t) carry the state over the 2 s steps up to t.
     """
     if a_TBW.device.type == "cpu" and a_TBW.shape[1] >= STREAMS_TO_LOOP:
-        h_TBW = torch.empty_like(b_TBW)
+        h_TBW = torch.empty_like(b_TBW) if out is None else out
         before = h_BW
         for a, b, h in zip(a_TBW.unbind(), b_TBW.unbind(), h_TBW.unbind(), strict=True):
             before = torch.addcmul(b, a, before, out=h)
@@ -396,7 +519,7 @@ def scan(a_TBW: Tensor, b_TBW: Tensor, h_BW: Tensor) -> Tensor:
         b_TBW = torch.cat([b_TBW[:stride], torch.addcmul(b_TBW[stride:], a_TBW[stride:], b_TBW[:-stride])])
         a_TBW = torch.cat([a_TBW[:stride], a_TBW[stride:] * a_TBW[:-stride]])
         stride *= 2
-    return b_TBW
+    return b_TBW if out is None else out.copy_(b_TBW)
 
 
 def scan_back(a_TBW: Tensor, g_TBW: Tensor) -> Tensor:
@@ -423,7 +546,15 @@ class GatedUnit(nn.Module):
         self.out = nn.Linear(hidden, hidden, bias=False)
         nn.init.zeros_(self.time.weight)
 
-    def forward(self, x_TBH: Tensor, gap_TB: Tensor, keep_TB2: Tensor, h_BH: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self,
+        x_TBH: Tensor,
+        gap_TB: Tensor,
+        keep_TB2: Tensor,
+        h_BH: Tensor,
+        *,
+        fast: bool = False,  # noqa: ARG002 -- what it waits for are its calls
+    ) -> tuple[Tensor, Tensor]:
         into_TB3H = self.into(self.norm(x_TBH)) + self.time(gap_TB)
         of_session = self.width // 2
         keep_TBH = torch.cat(
@@ -445,79 +576,3 @@ class GatedUnit(nn.Module):
 
 
 CELLS = {"linear": LinearRecurrence, "gru": GatedUnit}
-
-
-class SoftmaxLoss(torch.autograd.Function):
-    """Softmax cross-entropy over the candidates, with its gradient, in pieces that stay in the cache.
-
-    The logits never exist as a whole: of each piece's softmax p the gradient (p - onehot) goes into dq and dv at
-    once (as in Wijmans et al., Cut Your Losses in Large-Vocabulary Language Models, 2024). That halves the
-    time of torch's cross_entropy here. The last column of q is 1 and that of v the bias. ``fast`` multiplies the
-    gradient, two thirds of the work, in bfloat16, on a GPU the logits too, and sums in float32: what is rounded off is
-    far below the noise of a step.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        q_NH: Tensor,
-        v_CH: Tensor,
-        repeat_N: Tensor,
-        table_P: Tensor | None,
-        rows_S: Tensor,
-        places_S: Tensor,
-        codes_S: Tensor | None,
-        targets_N: Tensor,
-        weights_N: Tensor,
-        shares_N: Tensor | None,
-        fast: bool,
-    ) -> Tensor:
-        N, C = len(q_NH), len(v_CH)
-        device, exact = q_NH.device.type, q_NH.dtype
-        low = torch.bfloat16 if fast else exact
-        at_once = CACHE * (torch.get_num_threads() if device == "cpu" else 256)
-        size = max(1, min(N, at_once // C))
-        edges = torch.arange(0, N + size, size, device=rows_S.device)
-        ends = torch.searchsorted(rows_S, edges).tolist()
-        weighted_NH, low_NH, low_CH = (q_NH * weights_N[:, None]).to(low), q_NH.to(low), v_CH.to(low)
-        on_gpu = fast and device == "cuda"
-        logits = q_NH.new_empty(0 if on_gpu else size, C)
-        losses_N, dq_NH = torch.empty_like(repeat_N), q_NH.new_empty(q_NH.shape, dtype=low)
-        dv_CH, drepeat_N = torch.zeros_like(v_CH), torch.zeros_like(repeat_N)
-        dtable_P = None if table_P is None else torch.zeros_like(table_P)
-        with torch.autocast(device, enabled=False):
-            for begin, (first, last) in zip(range(0, N, size), pairwise(ends), strict=True):
-                n, s = slice(begin, begin + size), slice(first, last)
-                targets, rows = targets_N[n, None], rows_S[s]
-                if on_gpu:
-                    p = torch.mm(low_NH[n], low_CH.T, out_dtype=exact)
-                else:
-                    p = torch.mm(q_NH[n], v_CH.T, out=logits[: len(targets)])
-                pair_S = (rows - begin).mul_(C).add_(places_S[s])
-                repeat_S = repeat_N.index_select(0, rows)
-                if table_P is not None and codes_S is not None:
-                    repeat_S += table_P.index_select(0, codes_S[s])
-                p.view(-1).scatter_add_(0, pair_S, repeat_S)
-                if shares_N is not None:
-                    p.scatter_add_(1, targets, shares_N[n, None])
-                torch.softmax(p, -1, out=p)
-                losses_N[n] = p.gather(1, targets).view(-1)
-                p.scatter_add_(1, targets, p.new_full(targets.shape, -1.0))
-                drepeat_S = p.view(-1).index_select(0, pair_S).mul_(weights_N.index_select(0, rows))
-                drepeat_N.scatter_add_(0, rows, drepeat_S)
-                if dtable_P is not None and codes_S is not None:
-                    dtable_P.scatter_add_(0, codes_S[s], drepeat_S)
-                low_p = p.to(low)
-                torch.mm(low_p, low_CH, out=dq_NH[n])
-                if low is exact:
-                    dv_CH.addmm_(low_p.T, weighted_NH[n])
-                else:
-                    of_piece = low_p.T, weighted_NH[n]
-                    dv_CH += torch.mm(*of_piece, out_dtype=exact) if on_gpu else torch.mm(*of_piece)
-        ctx.save_for_backward(dq_NH.to(exact).mul_(weights_N[:, None]), dv_CH, drepeat_N, dtable_P)
-        return -torch.dot(losses_N.clamp_(min=1e-37).log_(), weights_N)
-
-    @staticmethod
-    def backward(ctx: Any, dloss: Tensor) -> tuple[Tensor | None, ...]:
-        gradients = (None if gradient is None else dloss * gradient for gradient in ctx.saved_tensors)
-        return (*gradients, None, None, None, None, None, None, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -18,6 +18,8 @@ RETRAINING_RATE = 1 / 3
 
 MULTIPLY_ADDS_A_THREAD = 2**26
 """A step with fewer is done sooner by one thread than by two that wait for each other."""
+
+MOST_EVENTS_A_STEP = 8192
 
 FULL_SOFTMAX_ITEMS = 10_000
 """Catalogues up to this size are learnt over all items in each step, larger ones over a sample."""
@@ -42,7 +44,7 @@ class Plan:
         A shorter bptt means more streams, not smaller steps.
         """
         bptt, hidden = int(parameters["bptt"]), int(parameters["hidden_dimension"])
-        events_a_step = min(max(2 ** round(math.log2(1.7 * math.sqrt(max(events, 1)))), 128), 8192)
+        events_a_step = min(max(2 ** round(math.log2(1.7 * math.sqrt(max(events, 1)))), 128), MOST_EVENTS_A_STEP)
         return cls(
             hidden=hidden,
             bptt=bptt,
@@ -51,6 +53,11 @@ class Plan:
             learning_rate=LEARNING_RATE * 43 / hidden,
             items=items,
         )
+
+    def with_rows(self, rows: float) -> Self:
+        """For streams where only one event in so many is a target: steps with as many targets."""
+        most = max(MOST_EVENTS_A_STEP // self.bptt, 1)
+        return replace(self, streams=min(round(self.streams * rows), max(most, self.streams)))
 
     def threads(self, granted: int) -> int:
         """How many of the threads granted (0: as many as the cgroup grants) a step of this size employs."""

@@ -6,6 +6,8 @@ canary with it reports so.
 
 from shared.lifecycle import DEPLOYABLE
 from shared.resources.campaign.requests import draft, listed_under
-from shared.resources.contract import Resource
+from shared.resources.contract import Quota, Resource
 
-resource = Resource(name="Campaign", draft=draft, lifecycle=DEPLOYABLE, listed_under=listed_under)
+resource = Resource(
+    name="Campaign", draft=draft, lifecycle=DEPLOYABLE, listed_under=listed_under, quota=Quota(within="dataset_group")
+)

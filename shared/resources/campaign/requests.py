@@ -1,14 +1,17 @@
-"""What CreateCampaign and UpdateCampaign check beyond the service model: what there is to deploy."""
+"""What CreateCampaign and UpdateCampaign check beyond the service model: what there is to deploy, and how."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from shared import recipes
-from shared.aws.errors import InvalidInput, ResourceNotFound
+from shared import arns, recipes
+from shared.aws.errors import InvalidInput, ResourceInUse, ResourceNotFound
 from shared.lifecycle import ACTIVE
 from shared.resources.contract import Draft, Reading
+from shared.resources.exploration import check_exploration
+from shared.resources.solution.requests import SEMANTIC_SIMILARITY
+from shared.resources.solution_version.requests import newest_full
 from shared.store import Record
 
 LATEST = "/$LATEST"
@@ -17,7 +20,9 @@ DEFAULTS: Mapping[str, Any] = {"minProvisionedTPS": 1, "campaignConfig": None}
 
 
 def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
-    solution, version = to_deploy(request["solutionVersionArn"], request.get("campaignConfig"), reading)
+    arn, config = request["solutionVersionArn"], request.get("campaignConfig") or {}
+    check_sync(arn, config)
+    solution, version = to_deploy(arn, config, reading)
     return Draft(
         arn=reading.arn("campaign", request["name"]),
         body={
@@ -25,9 +30,35 @@ def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
             "solutionVersionArn": version.arn,
             **{member: request.get(member, default) for member, default in DEFAULTS.items()},
         },
-        parents=_parents(version.arn),
+        parents=(*_parents(version.arn), solution.body["datasetGroupArn"]),
         guards=(solution, version),
     )
+
+
+def update_of(
+    campaign: Record, request: Mapping[str, Any], reading: Reading
+) -> tuple[Mapping[str, Any], tuple[Record, ...]]:
+    """The members that UpdateCampaign asks for, and what they stand on; what it leaves out stays as it is.
+
+    Raises ResourceNotFound, ResourceInUse, InvalidInput.
+    """
+    wanted = {member: request.get(member, campaign.body.get(member)) for member in DEFAULTS}
+    config = wanted["campaignConfig"] or {}
+    if "solutionVersionArn" in request or "campaignConfig" in request:
+        check_sync(request.get("solutionVersionArn", ""), config)
+    solution, version = to_deploy(
+        request.get("solutionVersionArn", campaign.body["solutionVersionArn"]), config, reading
+    )
+    return {**wanted, "solutionVersionArn": version.arn}, (solution, version)
+
+
+def check_sync(arn: str, config: Mapping[str, Any]) -> None:
+    """A campaign that follows its solution is given the solution, not one version. Raises InvalidInput."""
+    if config.get("syncWithLatestSolutionVersion") and not arn.endswith(LATEST):
+        raise InvalidInput(
+            f"syncWithLatestSolutionVersion needs a solutionVersionArn of the form <solutionArn>{LATEST}; "
+            "to stay with one version, send it as false."
+        )
 
 
 def _parents(version_arn: str) -> tuple[str, ...]:
@@ -35,17 +66,13 @@ def _parents(version_arn: str) -> tuple[str, ...]:
     return (version_arn.rpartition("/")[0], version_arn)
 
 
-def listed_under(_campaign: Record, body: Mapping[str, Any]) -> tuple[str, ...]:
-    return _parents(body["solutionVersionArn"])
+def listed_under(campaign: Record, body: Mapping[str, Any]) -> tuple[str, ...]:
+    groups = (parent for parent in campaign.parents if arns.noun(parent) == "dataset_group")
+    return (*_parents(body["solutionVersionArn"]), *groups)
 
 
-def to_deploy(arn: str, config: Mapping[str, Any] | None, reading: Reading) -> tuple[Record, Record]:
+def to_deploy(arn: str, config: Mapping[str, Any], reading: Reading) -> tuple[Record, Record]:
     """The solution, and its usable version that ``arn`` means. Raises ResourceNotFound, ResourceInUse, InvalidInput."""
-    if (config or {}).get("syncWithLatestSolutionVersion"):
-        raise InvalidInput(
-            "foretaste does not offer syncWithLatestSolutionVersion yet: leave it out, and call UpdateCampaign "
-            "when a new version is ready."
-        )
     if arn.endswith(LATEST):
         version = _latest(reading.find(arn.removesuffix(LATEST), "solution"), reading)
     else:
@@ -53,11 +80,35 @@ def to_deploy(arn: str, config: Mapping[str, Any] | None, reading: Reading) -> t
     recipe = recipes.by_arn(version.body["recipeArn"])
     if recipe is None or recipe.recipe_type == "USER_SEGMENTATION":
         raise InvalidInput(f"A version of {version.body['recipeArn']} can't be deployed in a campaign.")
+    if "itemExplorationConfig" in config:
+        check_exploration(config["itemExplorationConfig"], recipe)
+    if config.get("rankingInfluence") and recipe.name != SEMANTIC_SIMILARITY:
+        raise InvalidInput(f"rankingInfluence is for {SEMANTIC_SIMILARITY} alone: leave it out.")
     return reading.active(version.body["solutionArn"], "solution"), version
 
 
 def _latest(solution: Record, reading: Reading) -> Record:
-    for version in reading.children("solution_version", solution.arn):
+    versions = list(reading.children("solution_version", solution.arn))
+    if not versions:
+        raise ResourceNotFound(f"The solution {solution.arn} has no version yet: create one.")
+    for version in versions:
         if version.status == ACTIVE:
             return version
-    raise ResourceNotFound(f"The solution {solution.arn} has no version in status {ACTIVE} yet.")
+    raise ResourceInUse(
+        f"The solution {solution.arn} has no version in status {ACTIVE}; its latest is in status {versions[0].status}."
+    )
+
+
+def successor(campaign: Record, reading: Reading) -> Record | None:
+    """The version that a campaign which follows its solution has yet to move to.
+
+    None also where it was tried already: a version that can't be deployed is not tried for ever.
+    """
+    if not (campaign.body.get("campaignConfig") or {}).get("syncWithLatestSolutionVersion"):
+        return None
+    current = reading.records.get(campaign.body["solutionVersionArn"])
+    newest = newest_full(_parents(campaign.body["solutionVersionArn"])[0], reading)
+    if current is None or newest is None or newest.created <= current.created:
+        return None
+    tried = campaign.update is not None and campaign.update.body["solutionVersionArn"] == newest.arn
+    return None if tried else newest

@@ -1,16 +1,20 @@
-"""A dataset: the interactions, items or users of a dataset group, imported in bulk and sent as live events."""
+"""A dataset: the interactions, items, users, actions or action interactions of a dataset group, imported in bulk and
+sent one by one.
+"""
 
-from shared.lifecycle import DEPLOYABLE
+from shared.lifecycle import DEPLOYABLE, UPDATE_IN_PLACE
 from shared.messages import Provision
 from shared.resources.contract import Resource
-from shared.resources.dataset.requests import draft
+from shared.resources.dataset.requests import draft, listed_under
 
 resource = Resource(
     name="Dataset",
     draft=draft,
     lifecycle=DEPLOYABLE,
     command=Provision,
+    update=UPDATE_IN_PLACE,
+    listed_under=listed_under,
     busy_with=("dataset_import_job", "solution_version", "recommender_version"),
-    owns=("dataset_import_job",),
+    owns=("dataset_import_job", "dataset_export_job"),
     holds_interactions=True,
 )

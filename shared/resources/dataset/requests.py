@@ -1,4 +1,4 @@
-"""What CreateDataset checks beyond the service model: the type, and that the schema is one of that type and domain."""
+"""What CreateDataset and UpdateDataset check beyond the service model: the type, and that the schema suits it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,15 @@ from shared import arns
 from shared.aws.errors import InvalidInput
 from shared.data import schemas
 from shared.resources.contract import Draft, Reading
+from shared.resources.event_tracker.requests import tracking_claim
+from shared.store import Record
 
 TYPES = tuple(schemas.DATASET_TYPES.values())
 DOMAIN_TYPES = ("INTERACTIONS", "ITEMS", "USERS")
+UPDATABLE_TYPES = ("ITEMS", "USERS")
+
+#: The member of a dataset's state with the columns that updates have added: name -> when, in epoch seconds.
+ADDED = "added"
 
 
 def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
@@ -23,15 +29,8 @@ def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
     allowed = DOMAIN_TYPES if domain else TYPES
     if dataset_type not in allowed:
         raise InvalidInput(f"The dataset type {request['datasetType']} is none of {', '.join(allowed)}.")
-    if schema.body.get("domain") != domain:
-        raise InvalidInput(
-            f"The schema is of domain {schema.body.get('domain')}, the dataset group of domain {domain}: "
-            "they must be the same. Create the schema with the group's domain."
-        )
-    try:
-        schemas.parse(schema.body["schema"], dataset_type=dataset_type, domain=domain)
-    except schemas.SchemaError as error:
-        raise InvalidInput(str(error)) from error
+    _suited(schema, dataset_type, group)
+    tracking_id = str(uuid.uuid4()) if dataset_type == "ACTION_INTERACTIONS" else None
     return Draft(
         arn=arn_of(group.arn, dataset_type, reading),
         body={
@@ -39,11 +38,73 @@ def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
             "datasetGroupArn": group.arn,
             "datasetType": dataset_type,
             "schemaArn": schema.arn,
-            "trackingId": str(uuid.uuid4()) if dataset_type == "ACTION_INTERACTIONS" else None,
+            "trackingId": tracking_id,
         },
         parents=(group.arn, schema.arn),
+        claims=(tracking_claim(tracking_id),) if tracking_id else (),
         guards=(group, schema),
     )
+
+
+def listed_under(_dataset: Record, body: Mapping[str, Any]) -> tuple[str, ...]:
+    return (body["datasetGroupArn"], body["schemaArn"])
+
+
+def _suited(schema: Record, dataset_type: str, group: Record) -> schemas.DatasetSchema:
+    """The schema, read, if a dataset of this type in this group can have it. Raises InvalidInput."""
+    domain = group.body.get("domain")
+    if schema.body.get("domain") != domain:
+        raise InvalidInput(
+            f"The schema is of domain {schema.body.get('domain')}, the dataset group of domain {domain}: "
+            "they must be the same. Create the schema with the group's domain."
+        )
+    try:
+        return schemas.parse(schema.body["schema"], dataset_type=dataset_type, domain=domain)
+    except schemas.SchemaError as error:
+        raise InvalidInput(str(error)) from error
+
+
+def check_updatable(dataset: Record) -> None:
+    if dataset.body["datasetType"] not in UPDATABLE_TYPES:
+        raise InvalidInput(
+            f"The schema of a dataset of type {dataset.body['datasetType']} can't be replaced, only that of "
+            f"{' and '.join(UPDATABLE_TYPES)}."
+        )
+
+
+def added_by(schema: Record, dataset: Record, reading: Reading) -> frozenset[str]:
+    """The columns that the schema has beyond those of the dataset. Raises InvalidInput where it can't replace its own.
+
+    Every field stays as it is, types and attributes, and new ones may be null: what is there already has none.
+    """
+    group = reading.find(dataset.body["datasetGroupArn"], "dataset_group")
+    wanted = _suited(schema, dataset.body["datasetType"], group).columns
+    standing = _suited(reading.find(dataset.body["schemaArn"], "schema"), dataset.body["datasetType"], group).columns
+    if missing := [name for name in standing if name not in wanted]:
+        raise InvalidInput(f"The new schema must keep every field of the old one; it lacks {', '.join(missing)}.")
+    if changed := [name for name, field in standing.items() if wanted[name] != field]:
+        raise InvalidInput(
+            f"The new schema changes the type or the attributes of {', '.join(changed)}. Keep them, and add a field "
+            "of another name."
+        )
+    added = wanted.keys() - standing.keys()
+    if full := [name for name in wanted if name in added and not wanted[name].nullable]:
+        raise InvalidInput(
+            f'The new fields {", ".join(full)} must support null: give them a union with "null" as type.'
+        )
+    return frozenset(added)
+
+
+def added_since(group_arn: str, at: float, reading: Reading) -> dict[str, frozenset[str]]:
+    """Dataset type -> the columns that it was given by updates after this time (epoch seconds); types with some only.
+
+    A solution does not train on columns that it was not made for: AWS excludes them from those that exist already.
+    """
+    added = {
+        dataset.body["datasetType"]: frozenset(name for name, when in dataset.state.get(ADDED, {}).items() if when > at)
+        for dataset in reading.children("dataset", group_arn)
+    }
+    return {dataset_type: columns for dataset_type, columns in added.items() if columns}
 
 
 def arn_of(group_arn: str, dataset_type: str, reading: Reading) -> str:

@@ -2,7 +2,7 @@
 
 from shared.lifecycle import DEPLOYABLE
 from shared.messages import Provision
-from shared.resources.contract import Resource
+from shared.resources.contract import Quota, Resource
 from shared.resources.dataset_group.requests import draft
 
 resource = Resource(
@@ -10,5 +10,9 @@ resource = Resource(
     draft=draft,
     lifecycle=DEPLOYABLE,
     command=Provision,
-    blocked_by=("dataset", "solution", "recommender", "event_tracker"),
+    # In the order in which AWS lets them go: who is refused is told what comes next.
+    blocked_by=("recommender", "solution", "filter", "event_tracker", "metric_attribution", "dataset"),
+    busy_with=("data_deletion_job",),
+    owns=("data_deletion_job",),
+    quota=Quota(),
 )

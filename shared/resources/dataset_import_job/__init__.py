@@ -4,11 +4,13 @@ from collections.abc import Iterator
 
 from shared.lifecycle import ACTIVE, JOB
 from shared.messages import ImportDataset
-from shared.resources.contract import Reading, Resource
+from shared.resources.contract import Quota, Reading, Resource
 from shared.resources.dataset_import_job.requests import FULL, draft
 from shared.store import Record
 
-resource = Resource(name="DatasetImportJob", draft=draft, lifecycle=JOB, command=ImportDataset)
+resource = Resource(
+    name="DatasetImportJob", draft=draft, lifecycle=JOB, command=ImportDataset, quota=Quota(pending=True)
+)
 
 
 #: The one file of a finished job's artifact.

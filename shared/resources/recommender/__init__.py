@@ -6,7 +6,7 @@ campaign; its ARN stands in the body as ``solutionVersionArn``, a member that AW
 
 from shared.lifecycle import SWITCHABLE
 from shared.messages import AdvanceRecommender
-from shared.resources.contract import Resource
+from shared.resources.contract import Quota, Resource
 from shared.resources.recommender.requests import draft
 from shared.resources.recommender.view import view
 
@@ -17,4 +17,5 @@ resource = Resource(
     command=AdvanceRecommender,
     owns=("recommender_version",),
     view=view,
+    quota=Quota(within="dataset_group"),
 )

@@ -1,16 +1,20 @@
 """A solution: a recipe and its configuration, from which solution versions are trained."""
 
 from shared.lifecycle import IMMEDIATE
-from shared.resources.contract import Resource
-from shared.resources.solution.requests import draft
+from shared.messages import Provision
+from shared.resources.contract import Quota, Resource
+from shared.resources.solution.requests import draft, updated
 from shared.resources.solution.view import view
 
 resource = Resource(
     name="Solution",
     draft=draft,
     lifecycle=IMMEDIATE,
+    command=Provision,
+    updated=updated,
     blocked_by=("campaign",),
-    busy_with=("solution_version",),
-    owns=("solution_version",),
+    busy_with=("solution_version", "batch_inference_job", "batch_segment_job"),
+    owns=("solution_version", "batch_inference_job", "batch_segment_job"),
     view=view,
+    quota=Quota(within="dataset_group"),
 )

@@ -5,7 +5,6 @@ Whether there is enough data, and of what event types, is found out by the train
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,57 +12,54 @@ from shared import recipes
 from shared.aws.errors import InvalidInput, ResourceNotFound
 from shared.resources.contract import Draft, Reading
 from shared.resources.dataset.requests import columns_of
+from shared.resources.solution import schedule
 from shared.resources.solution.columns import left_out
+from shared.resources.solution.events import check_events
+from shared.resources.solution.objective import check_objective
+from shared.resources.solution.tuning import check_automl, check_hpo, printed
 from shared.store import Record
 
-ECHOED = (
-    "name",
-    "performAutoTraining",
-    "performIncrementalUpdate",
-    "recipeArn",
-    "eventType",
-    "solutionConfig",
-)
+ECHOED = ("name", "performIncrementalUpdate", "recipeArn", "eventType")
 
-#: Members that ask for what foretaste does not do yet. They are refused: to accept them would promise it.
-NOT_OFFERED = ("performHPO", "performAutoML")
-
-#: What AWS gives to other recipes: User-Personalization, Personalized-Ranking and those of version 2.
-OF_OTHER_RECIPES = ("eventsConfig", "optimizationObjective")
+#: The one recipe that AWS updates between trainings, and lets campaigns influence.
+SEMANTIC_SIMILARITY = "aws-semantic-similarity"
 
 
 def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
-    for member in NOT_OFFERED:
-        if request.get(member):
-            raise InvalidInput(f"foretaste does not offer {member} yet: leave it out, or send false.")
     group = reading.active(request["datasetGroupArn"], "dataset_group")
-    recipe = _recipe(request.get("recipeArn"))
-    config = request.get("solutionConfig") or {}
-    try:
-        recipe.settings(config)
-    except ValueError as error:
-        raise InvalidInput(str(error)) from error
-    for member in OF_OTHER_RECIPES:
-        if config.get(member):
-            raise InvalidInput(f"{recipe.name} does not take solutionConfig.{member}: leave it out.")
-    excluded = left_out(config, group, reading)
-    _check_threshold(config.get("eventValueThreshold"), excluded.get("INTERACTIONS", frozenset()), group, reading)
+    config = request.get("solutionConfig")
+    schedule.days(config or {})
+    automl = request.get("performAutoML", False)
+    recipe = _recipe(request.get("recipeArn"), automl=automl)
+    check_incremental(recipe, wanted=request.get("performIncrementalUpdate", False))
+    if recipe is None:
+        check_automl(config or {})
+    else:
+        _check(recipe, request, group, reading)
     return Draft(
         arn=reading.arn("solution", request["name"]),
         body={
             **{member: request.get(member) for member in ECHOED},
             "datasetGroupArn": group.arn,
-            "performHPO": False,
-            "performAutoML": False,
+            "solutionConfig": None if config is None else printed(config),
+            "performAutoML": automl,
+            # AutoML always tunes, whatever is asked.
+            "performHPO": automl or request.get("performHPO", False),
+            "performAutoTraining": request.get("performAutoTraining", True),
         },
         parents=(group.arn,),
         guards=(group,),
     )
 
 
-def _recipe(arn: str | None) -> recipes.Recipe:
+def _recipe(arn: str | None, *, automl: bool) -> recipes.Recipe | None:
+    """None where AutoML is to choose it. Raises InvalidInput, ResourceNotFound."""
+    if automl:
+        if arn is not None:
+            raise InvalidInput("performAutoML chooses the recipe: leave recipeArn out, or performAutoML.")
+        return None
     if arn is None:
-        raise InvalidInput("recipeArn is required. ListRecipes shows the recipes that are offered.")
+        raise InvalidInput("recipeArn is required without performAutoML. ListRecipes shows the recipes there are.")
     recipe = recipes.by_arn(arn)
     if recipe is None:
         raise ResourceNotFound(f"The given recipe does not exist: {arn}. ListRecipes shows those that do.")
@@ -72,17 +68,32 @@ def _recipe(arn: str | None) -> recipes.Recipe:
     return recipe
 
 
-def _check_threshold(text: str | None, excluded: frozenset[str], group: Record, reading: Reading) -> None:
-    if text is None:
-        return
+def check_incremental(recipe: recipes.Recipe | None, *, wanted: bool) -> None:
+    if wanted and (recipe is None or recipe.name != SEMANTIC_SIMILARITY):
+        raise InvalidInput(f"performIncrementalUpdate is for {SEMANTIC_SIMILARITY} alone: leave it out.")
+
+
+def _check(recipe: recipes.Recipe, request: Mapping[str, Any], group: Record, reading: Reading) -> None:
+    config = request.get("solutionConfig") or {}
     try:
-        finite = math.isfinite(float(text))
-    except ValueError:
-        finite = False
-    if not finite:
-        raise InvalidInput(f"eventValueThreshold must be a number, written as a string; it is {text!r}.")
-    columns = columns_of(group.arn, "INTERACTIONS", reading)
-    if columns is not None and "EVENT_VALUE" not in columns:
-        raise InvalidInput("eventValueThreshold needs a column EVENT_VALUE; the Interactions schema has none.")
-    if "EVENT_VALUE" in excluded:
-        raise InvalidInput("eventValueThreshold needs the column EVENT_VALUE: do not exclude it.")
+        recipe.settings(config)
+    except ValueError as error:
+        raise InvalidInput(str(error)) from error
+    if request.get("performHPO"):
+        check_hpo(recipe, config)
+    excluded = left_out(config, group, reading)
+    check_events(
+        recipe,
+        config,
+        request.get("eventType"),
+        columns_of(group.arn, "INTERACTIONS", reading),
+        excluded.get("INTERACTIONS", frozenset()),
+    )
+    check_objective(recipe, config, columns_of(group.arn, "ITEMS", reading), excluded.get("ITEMS", frozenset()))
+
+
+def updated(solution: Record, body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The body after UpdateSolution: what ``solutionUpdateConfig`` names replaces that part of the configuration."""
+    members = {member: value for member, value in body.items() if member != "solutionUpdateConfig"}
+    config = {**(solution.body.get("solutionConfig") or {}), **(body.get("solutionUpdateConfig") or {})}
+    return {**solution.body, **members, **({"solutionConfig": config} if config else {})}

@@ -7,16 +7,26 @@ from typing import Any
 
 from shared import arns, recipes
 from shared.aws.errors import InvalidInput, ResourceInUse
+from shared.lifecycle import ACTIVE
 from shared.resources.contract import Draft, Reading, settled
 from shared.resources.dataset_import_job import current
 from shared.store import Record
 
-FULL = "FULL"
-MANUAL = "MANUAL"
-REPEATED = ("recipeArn", "eventType", "datasetGroupArn", "solutionConfig", "performHPO", "performAutoML")
+FULL, UPDATE, AUTOTRAIN = "FULL", "UPDATE", "AUTOTRAIN"
+MANUAL, AUTOMATIC = "MANUAL", "AUTOMATIC"
+REPEATED = (
+    "recipeArn",
+    "eventType",
+    "datasetGroupArn",
+    "solutionConfig",
+    "performHPO",
+    "performAutoML",
+    "performIncrementalUpdate",
+)
 
 
-def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
+def draft(request: Mapping[str, Any], reading: Reading, *, training_type: str = MANUAL) -> Draft:
+    """``training_type``: who asks, a client or the solution's schedule."""
     solution = reading.active(request["solutionArn"], "solution")
     group_arn = solution.body["datasetGroupArn"]
     datasets = tuple(reading.children("dataset", group_arn))
@@ -25,9 +35,7 @@ def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
             if not settled(job):
                 raise ResourceInUse(f"The import {job.arn} is in status {job.status}; wait until it has ended.")
     mode = request.get("trainingMode", FULL)
-    recipe = recipes.by_arn(solution.body["recipeArn"])
-    if recipe is None or mode not in recipe.training_modes:
-        raise InvalidInput(f"The recipe {solution.body['recipeArn']} can't be trained in mode {mode}; use {FULL}.")
+    base = _base(solution, mode, reading)
     number = arns.fresh_id()
     name = f"{solution.body['name']}/{number}"
     return Draft(
@@ -37,17 +45,49 @@ def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
             "name": request.get("name", name),
             "solutionArn": solution.arn,
             "trainingMode": mode,
-            "trainingType": MANUAL,
+            "trainingType": training_type,
         },
         # What it trains on is settled now: a later attempt, or a longer wait, must not train on something else.
         state={
             "imports": {
                 dataset.body["datasetType"]: [job.arn for job in current(dataset.arn, reading)] for dataset in datasets
-            }
+            },
+            **({"base": base.arn} if base else {}),
         },
         parents=(solution.arn, group_arn, *(dataset.arn for dataset in datasets)),
         claims=(f"solution-version:{solution.arn}:{request['name']}",) if "name" in request else (),
         guards=(solution, *datasets),
+    )
+
+
+def _base(solution: Record, mode: str, reading: Reading) -> Record | None:
+    """The version that an UPDATE goes on from; None for a FULL training. Raises InvalidInput."""
+    arn = solution.body.get("recipeArn")
+    recipe = recipes.by_arn(arn) if arn else None
+    if arn and recipe is None:
+        raise InvalidInput(f"The recipe {arn} is not offered by this release.")
+    if mode == FULL:
+        return None
+    if mode == AUTOTRAIN or recipe is None or mode not in recipe.training_modes:
+        raise InvalidInput(f"The recipe {arn or 'that AutoML chooses'} can't be trained in mode {mode}; use {FULL}.")
+    base = newest_full(solution.arn, reading)
+    if base is None:
+        raise InvalidInput(f"{solution.arn} has no {ACTIVE} version that was trained {FULL}: train one first.")
+    return base
+
+
+def newest_full(solution_arn: str, reading: Reading) -> Record | None:
+    """The newest version that was trained from all data and can be used."""
+    for version in reading.children("solution_version", solution_arn):
+        if version.status == ACTIVE and version.body["trainingMode"] == FULL:
+            return version
+    return None
+
+
+def declines(version: Record) -> str | None:
+    asked = next((member for member in ("performAutoML", "performHPO") if version.body.get(member)), None)
+    return asked and (
+        f"foretaste checks and keeps {asked}, but does not do it yet: train a solution that does not ask for it."
     )
 
 

@@ -21,6 +21,12 @@ for _, claim in ipairs(a.claim) do
   local holder = redis.call('GET', p .. 'claim:' .. claim)
   if holder and holder ~= a.arn then return {'taken', holder} end
 end
+if a.limit then
+  local index = p .. 'index:' .. a.limit.index
+  -- Those in motion are few, whatever the index holds: the intersection walks the smaller set.
+  local standing = a.limit.moving and redis.call('ZINTERCARD', 2, index, p .. 'moving') or redis.call('ZCARD', index)
+  if standing >= a.limit.most then return {'full', a.arn} end
+end
 
 for arn, _ in pairs(a.guards) do redis.call('HINCRBY', p .. 'record:' .. arn, 'version', 1) end
 for _, claim in ipairs(a.unclaim) do redis.call('DEL', p .. 'claim:' .. claim) end

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from shared.store import RECENT, Interaction, Store
 
 
@@ -61,3 +63,16 @@ def test_forgetting_a_dataset_leaves_the_others(store: Store) -> None:
     assert list(store.stream("d")) == []
     assert store.append("d", [event("a", event_id="1")], invocation="3") == 1
     assert len(store.recent("e", "u")) == 1
+
+
+def test_the_last_arrival_is_told_by_the_stores_clock_and_forgotten_with_the_events(store: Store) -> None:
+    assert store.last_arrival("d") == 0.0
+    before = time.time() - 1
+    store.append("d", [event("a", at=5.0)], invocation="1")
+    first = store.last_arrival("d")
+    assert before < first < time.time() + 1
+    store.append("d", [event("b", at=1.0)], invocation="2")
+    assert store.last_arrival("d") >= first
+    assert store.last_arrival("e") == 0.0
+    store.forget("d")
+    assert store.last_arrival("d") == 0.0

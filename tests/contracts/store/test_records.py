@@ -10,7 +10,7 @@ import pytest
 from shared.lifecycle import ACTIVE, CREATE_IN_PROGRESS, CREATE_PENDING
 from shared.messages import Provision, Started
 from shared.queue import note
-from shared.store import Conflict, NameTaken, Record, Store, Update
+from shared.store import Conflict, Limit, LimitReached, NameTaken, Record, Store, Update
 
 
 def record(name: str, **more: object) -> Record:
@@ -92,6 +92,61 @@ def test_of_many_creates_of_one_name_one_wins(store: Store) -> None:
     for thread in threads:
         thread.join()
     assert sorted(outcomes) == ["taken"] * 7 + ["written"]
+
+
+def test_a_limit_counts_all_or_those_under_a_parent(store: Store) -> None:
+    store.create(record("a", parents=("p", "q")), invocation="1", limit=Limit(most=1))
+    with pytest.raises(LimitReached):
+        store.create(record("b"), invocation="2", limit=Limit(most=1), notes=[note(Provision(arn="x"))])
+    with pytest.raises(LimitReached):
+        store.create(record("b", parents=("q",)), invocation="2", limit=Limit(most=1, parent="q"))
+    assert (store.get(record("b").arn), store.notes()) == (None, [])
+    assert store.create(record("b"), invocation="2", limit=Limit(most=1, parent="r")) == record("b").arn
+    store.create(record("c", kind="campaign"), invocation="3", limit=Limit(most=1))
+
+
+def test_a_limit_of_what_moves_passes_over_what_has_settled(store: Store) -> None:
+    limit = Limit(most=2, parent="p", moving=True)
+    for number in range(3):
+        store.create(record(f"settled{number}", status=ACTIVE, parents=("p",)), invocation=f"s{number}", limit=limit)
+    store.create(record("elsewhere"), invocation="e", limit=limit)
+    for number in range(2):
+        store.create(record(f"moving{number}", parents=("p",)), invocation=str(number), limit=limit)
+    with pytest.raises(LimitReached):
+        store.create(record("third", parents=("p",)), invocation="3", limit=limit)
+    read = store.get(record("moving0").arn)
+    assert read is not None
+    store.replace(replace(read, status=ACTIVE))
+    store.create(record("third", parents=("p",)), invocation="3", limit=limit)
+
+
+def test_a_name_that_is_taken_is_said_before_a_limit_and_a_retry_before_both(store: Store) -> None:
+    full = Limit(most=1)
+    made = store.create(record("a", claims=("c",)), invocation="1", limit=full)
+    assert store.create(record("a", claims=("c",)), invocation="1", limit=full) == made
+    for again in (record("a"), record("b", claims=("c",))):
+        with pytest.raises(NameTaken):
+            store.create(again, invocation="2", limit=full)
+
+
+@pytest.mark.parametrize("moving", [False, True])
+def test_creates_that_race_stop_at_the_limit(store: Store, moving: bool) -> None:
+    refused: list[int] = []
+
+    def create(number: int) -> None:
+        limit = Limit(most=3, parent="p", moving=moving)
+        try:
+            store.create(record(str(number), parents=("p",)), invocation=str(number), limit=limit)
+        except LimitReached:
+            refused.append(number)
+
+    threads = [threading.Thread(target=create, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(refused) == 5
+    assert len(store.page("solution", "p")[0]) == 3
 
 
 def test_a_replacement_compares_versions(store: Store) -> None:

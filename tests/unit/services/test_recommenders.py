@@ -14,7 +14,7 @@ import pytest
 from services.api import recommenders as api
 from services.api.operations import Desk, create, delete, describe
 from services.runtime.deployer import awaited
-from services.status import handlers, recommenders
+from services.status import handlers, recommenders, scheduling
 from shared.artifacts import Artifacts
 from shared.aws.errors import InvalidInput, ResourceInUse, ResourceNotFound
 from shared.aws.web import Answer, Call
@@ -24,7 +24,7 @@ from shared.process import Process
 from shared.queue import Queue
 from shared.resources import RESOURCES, Reading
 from shared.settings import Settings
-from shared.store import Record
+from shared.store import Interaction, Record
 from shared.store.memory import MemoryStore
 
 PREFIX = "arn:aws:personalize:us-east-1:000000000000"
@@ -94,7 +94,8 @@ class House:
         return found
 
     def version(self) -> Record:
-        body = self.record().update.body if self.record().moving != self.record().status else self.record().body
+        record = self.record()
+        body = record.update.body if record.update and record.moving == record.update.status else record.body
         return self.record(body["solutionVersionArn"])
 
     def described(self) -> Mapping[str, Any]:
@@ -140,7 +141,7 @@ def test_it_is_trained_then_loaded_then_active(house: House) -> None:
     assert (version.status, house.record().status) == (CREATE_PENDING, CREATE_IN_PROGRESS)
     assert awaited(house.record(), house.store) is None  # a runtime has nothing to load yet
     house.train()
-    assert house.described()["modelMetrics"] is None if "modelMetrics" in house.described() else True
+    assert "modelMetrics" not in house.described()
     house.deploy()
     described = house.described()
     assert described["status"] == ACTIVE
@@ -315,3 +316,31 @@ def test_deleted_it_takes_its_model_along(house: House) -> None:
     handlers.remove(house.store, house.process.artifacts, cast(Any, command))
     assert house.store.get(ARN) is None
     assert house.store.get(model) is None
+
+
+def test_it_is_trained_anew_each_week_when_there_is_news(house: House) -> None:
+    house.active()
+    model, begun = house.version().arn, house.version().created
+    week = scheduling.RECOMMENDER_DAYS * scheduling.DAY
+    scheduling.tick(house.process, begun + week + 1)
+    assert house.record().update is None  # nothing has come since
+    event = Interaction(user_id="u", session_id="s", item_id="i", event_type="Watch", event_value=None, sent_at=1.0)
+    house.store.append(house.dataset, [event], invocation="1")
+    scheduling.tick(house.process, begun + week - 1)
+    assert house.record().update is None  # not yet
+    scheduling.tick(house.process, begun + week + 1)
+    house.advance()
+    assert house.described()["status"] == ACTIVE
+    house.train()
+    house.deploy()
+    assert house.version().arn != model
+
+
+def test_a_stopped_one_is_not_trained_anew(house: House) -> None:
+    house.active()
+    api.stop_recommender(house.desk, house.call("StopRecommender", recommenderArn=ARN))
+    house.advance()
+    event = Interaction(user_id="u", session_id="s", item_id="i", event_type="Watch", event_value=None, sent_at=1.0)
+    house.store.append(house.dataset, [event], invocation="1")
+    scheduling.tick(house.process, time.time() + 30 * scheduling.DAY)
+    assert house.record().update is None

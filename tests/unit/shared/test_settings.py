@@ -35,6 +35,14 @@ def test_one_of_several_words_is_taken_and_any_other_refused(monkeypatch: pytest
         settings.load()
 
 
+@pytest.mark.parametrize(("text", "most"), [("", None), ("7", 7), (None, 5)])
+def test_a_quota_may_be_lifted(monkeypatch: pytest.MonkeyPatch, text: str | None, most: int | None) -> None:
+    if text is not None:
+        monkeypatch.setenv("FORETASTE_QUOTA_PENDING_DATASET_IMPORT_JOBS", text)
+    read = settings.load()
+    assert (read.quota_pending_dataset_import_jobs, read.quota_schemas) == (most, None)
+
+
 def test_a_secret_may_lie_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("s3cret\n")
     monkeypatch.setenv("FORETASTE_SECRET_ACCESS_KEY_FILE", str(tmp_path / "secret"))

@@ -12,8 +12,11 @@ import redis
 
 from shared.job import WorkFailed, WorkStopped
 from shared.recipes.contract import Options
+from shared.recipes.hrnn import base
+from shared.recipes.hrnn.plan import RETRAINING_EPOCHS
 from shared.settings import Settings
 from shared.store.redis import RedisStore
+from tests.recipes.runs import planned
 from tests.unit.workers.world import World
 from workers.training import job
 
@@ -83,3 +86,30 @@ def test_a_dataset_made_anew_with_other_columns_fails_with_the_name_of_the_colum
     world.solution("aws-hrnn-metadata", solutionConfig=config)
     with pytest.raises(WorkFailed, match="names GONE, no column of the INTERACTIONS dataset"):
         train(world)
+
+
+def test_an_update_goes_on_from_the_version_in_its_record(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    planned(monkeypatch, epochs=1, hidden=32)
+    monkeypatch.setenv("FORETASTE_TRAINING_THREADS", "1")
+    interactions = world.dataset("Interactions")
+    world.imported(interactions, rows=ROWS)
+    world.solution("aws-user-personalization")
+    full = world.version()
+    job.train_solution_version(full.arn, 1, lambda _: None, lambda: False)
+    world.imported(interactions, "INCREMENTAL", rows=ROWS.replace("n AS TIMESTAMP", "n + 5000 AS TIMESTAMP"))
+    update = world.version("UPDATE", base=full.arn)
+    outcome = job.train_solution_version(update.arn, 1, lambda _: None, lambda: False)
+    assert outcome["epochs"] == 2 * RETRAINING_EPOCHS
+    assert (world.artifacts.opened(full.arn) / base.WEIGHTS).exists()
+    assert not (world.artifacts.opened(update.arn) / base.WEIGHTS).exists()
+
+
+def test_an_update_of_nothing_fails_with_advice(world: World) -> None:
+    world.imported(world.dataset("Interactions"), rows=ROWS)
+    world.solution("aws-user-personalization")
+    alone = world.version("UPDATE")
+    with pytest.raises(WorkFailed, match="no active version that was trained in mode FULL"):
+        job.train_solution_version(alone.arn, 1, lambda _: None, lambda: False)
+    gone = world.version("UPDATE", base=f"{alone.arn}x")
+    with pytest.raises(WorkFailed, match=r"missing or has no .* trainingMode FULL"):
+        job.train_solution_version(gone.arn, 1, lambda _: None, lambda: False)

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import duckdb
 import pytest
 
+from shared.data import training_data
+from shared.data.events import EventParameters
+from shared.data.rewards import Objective
+from shared.data.training_data import Sources
 from shared.job import WorkFailed
 from shared.recipes import RECIPES
 from shared.recipes.contract import Stopped
-from shared.store import Interaction, Record
-from tests.unit.workers.world import SCHEMAS, World
+from shared.store import Interaction, PutRecord, Record
+from tests.unit.workers.world import PREFIX, SCHEMAS, World
+
+OF_ITEMS_AND_USERS = [
+    "aws-user-personalization",
+    "aws-user-personalization-v2",
+    "aws-personalized-ranking",
+    "aws-personalized-ranking-v2",
+    "aws-vod-top-picks",
+    "aws-ecomm-recommended-for-you",
+]
 
 
 @pytest.fixture
@@ -78,6 +92,60 @@ def test_what_the_solution_says_is_handed_on(world: World) -> None:
     assert (sources.metadata, sources.all_items) == (True, False)
 
 
+@pytest.mark.parametrize("recipe", OF_ITEMS_AND_USERS)
+def test_excluded_columns_are_left_out_and_items_and_users_may_be_missing(world: World, recipe: str) -> None:
+    world.imported(world.dataset("Interactions"))
+    world.solution(recipe)
+    alone = world.finding(world.version()).sources({})
+    assert (alone.items, alone.users, alone.metadata) == (None, None, True)
+    for table in ("Items", "Users"):
+        world.imported(world.dataset(table))
+    columns = {"Interactions": ["DEVICE"], "ITEMS": ["PRICE"], "users": ["AGE"]}
+    world.solution(recipe, solutionConfig={"trainingDataConfig": {"excludedDatasetColumns": columns}})
+    sources = world.finding(world.version()).sources({})
+    assert sources.excluded == {"INTERACTIONS": {"DEVICE"}, "ITEMS": {"PRICE"}, "USERS": {"AGE"}}
+    data = training_data.prepare(world.workspace / "data", many(sources), memory_mb=256)
+    assert (data.items, data.users, data.contexts) == (None, None, None)
+    assert sources.all_items == (recipe != "aws-personalized-ranking")
+
+
+def many(sources: Sources) -> Sources:
+    """The same, with enough interactions to train on."""
+    file = sources.interactions.files[0]
+    rows = "SELECT 'u' || (n % 50) AS USER_ID, 'i' AS ITEM_ID, n AS TIMESTAMP, 'tv' AS DEVICE FROM range(1000) AS r(n)"
+    file.unlink()
+    duckdb.sql(rows).write_parquet(str(file))
+    return sources
+
+
+def test_an_objective_is_handed_on(world: World) -> None:
+    for table in ("Interactions", "Items"):
+        world.imported(world.dataset(table))
+
+    def asked(wanted: Mapping[str, str]) -> Objective | None:
+        world.solution("aws-user-personalization", solutionConfig={"optimizationObjective": wanted})
+        version = world.version()
+        return world.finding(version).sources(parameters(version)).objective
+
+    assert asked({"itemAttribute": "PRICE", "objectiveSensitivity": "LOW"}) == Objective(
+        column="PRICE", sensitivity="LOW"
+    )
+    assert asked({"itemAttribute": "PRICE"}) == Objective(column="PRICE", sensitivity="OFF")
+    assert asked({}) is None
+
+
+def test_an_events_config_is_handed_on(world: World) -> None:
+    world.imported(world.dataset("Interactions"))
+    listed = [{"eventType": "Buy", "weight": 0.9}, {"eventType": "watch", "eventValueThreshold": 0.5, "weight": 0}, {}]
+    world.solution("aws-user-personalization-v2", solutionConfig={"eventsConfig": {"eventParametersList": listed}})
+    version = world.version()
+    assert world.finding(version).sources(parameters(version)).events == [
+        EventParameters(event_type="Buy", weight=0.9),
+        EventParameters(event_type="watch", value_threshold=0.5, weight=0.0),
+        EventParameters(),
+    ]
+
+
 def test_live_events_stand_behind_the_bulk_data_with_their_properties(world: World) -> None:
     interactions = world.dataset("Interactions")
     job = world.imported(interactions)
@@ -95,6 +163,81 @@ def test_live_events_stand_behind_the_bulk_data_with_their_properties(world: Wor
     bulk, live = world.finding(version).sources(parameters(version)).interactions.files
     assert bulk == world.file(job)
     assert duckdb.read_parquet(str(live)).select("ITEM_ID", "TIMESTAMP", "DEVICE").fetchall() == [("a", 5, "tv")]
+
+
+def put(world: World, dataset: str, id_: str, at: float, price: float) -> None:
+    record = PutRecord(id=id_, properties={"PRICE": price}, at=at)
+    world.store.put(dataset, [record], invocation=f"{id_} {at}")
+
+
+def prices(world: World) -> dict[str, float]:
+    """What a training would read of each item: the last of its rows."""
+    version = world.version()
+    items = world.finding(version).sources(parameters(version)).items
+    assert items is not None
+    rows = [row for file in items.files for row in duckdb.read_parquet(str(file)).select("ITEM_ID", "PRICE").fetchall()]
+    return dict(rows)
+
+
+def priced(*prices: tuple[str, float]) -> str:
+    return f"SELECT * FROM (VALUES {', '.join(map(str, prices))}) AS t(ITEM_ID, PRICE)"
+
+
+def test_of_items_that_were_imported_and_sent_the_newest_counts_and_a_full_import_keeps_those_sent(
+    world: World,
+) -> None:
+    world.imported(world.dataset("Interactions"))  # import 1, asked for at second 1, and so on
+    items = world.dataset("Items")
+    put(world, items, "early", 0.5, 1.0)
+    put(world, items, "again", 0.5, 1.0)
+    world.imported(items, rows=priced(("again", 2.0), ("bulk", 2.0), ("changed", 2.0)))
+    put(world, items, "late", 2.5, 3.0)
+    put(world, items, "changed", 2.5, 3.0)
+    world.imported(items, "INCREMENTAL", rows=priced(("added", 4.0), ("bulk", 4.0)))
+    assert prices(world) == {"early": 1.0, "again": 2.0, "bulk": 4.0, "changed": 3.0, "late": 3.0, "added": 4.0}
+
+
+def test_a_full_import_replaces_what_was_imported_and_keeps_what_was_sent(world: World) -> None:
+    world.imported(world.dataset("Interactions"))
+    items = world.dataset("Items")
+    world.imported(items, rows=priced(("gone", 1.0), ("kept", 1.0)))
+    world.imported(
+        items,
+        "INCREMENTAL",
+        rows=priced(
+            ("gone too", 1.0),
+        ),
+    )
+    put(world, items, "sent", 3.5, 2.0)
+    world.imported(
+        items,
+        rows=priced(
+            ("kept", 3.0),
+        ),
+    )
+    assert prices(world) == {"sent": 2.0, "kept": 3.0}
+
+
+def test_items_that_were_sent_need_no_import(world: World) -> None:
+    world.imported(world.dataset("Interactions"))
+    put(world, world.dataset("Items"), "sent", 5.0, 2.0)
+    assert prices(world) == {"sent": 2.0}
+
+
+def test_columns_that_came_after_the_solution_are_left_out(world: World) -> None:
+    for table in SCHEMAS:
+        world.imported(world.dataset(table))
+    for table, column, at in (("ITEMS", "PRICE", -1.0), ("USERS", "AGE", 99.0)):
+        dataset = world.store.get(f"{PREFIX}:dataset/g/{table}")
+        assert dataset is not None
+        world.store.replace(replace(dataset, state={"added": {column: at}}))
+    config = {"trainingDataConfig": {"excludedDatasetColumns": {"Interactions": ["DEVICE"]}}}
+    world.solution("aws-hrnn-metadata", solutionConfig=config)
+    version = world.version()
+    assert world.finding(version).sources(parameters(version)).excluded == {
+        "INTERACTIONS": {"DEVICE"},
+        "USERS": {"AGE"},
+    }
 
 
 def test_without_a_file_or_with_a_damaged_one_it_fails_with_a_reason(world: World) -> None:

@@ -82,15 +82,15 @@ class World:
             duckdb.sql(rows).write_parquet(str(folder / ROWS))
         return arn
 
-    def version(self) -> Record:
+    def version(self, mode: str = "FULL", **state: Any) -> Record:
         """A new version of the solution, in training."""
         drafted = draft({"solutionArn": SOLUTION}, self.reading)
         return self.put(
             drafted.arn,
             "solution_version",
-            drafted.body,
+            {**drafted.body, "trainingMode": mode},
             CREATE_IN_PROGRESS,
-            state=drafted.state,
+            state={**drafted.state, **state},
             parents=drafted.parents,
         )
 

@@ -300,8 +300,24 @@ def test_milliseconds_are_refused(importer: Importer, written: str) -> None:
 
 
 def test_milliseconds_are_refused_in_items_too(importer: Importer) -> None:
-    items = schema("Items", "ITEM_ID string", "CREATION_TIMESTAMP long null")
-    assert "looks like milliseconds" in importer.failure("ITEM_ID,CREATION_TIMESTAMP\n1,1700000000000\n", schema=items)
+    items = schema("Items", "ITEM_ID string", "CREATION_TIMESTAMP long null", "PRICE int null")
+    content = "ITEM_ID,CREATION_TIMESTAMP,PRICE\n1,1700000000000,\n"
+    assert "looks like milliseconds" in importer.failure(content, schema=items)
+
+
+@pytest.mark.parametrize(("value", "days", "problem"), [
+    ("1", "0", None), ("10", "30", None), ("0", "7", "is not 1 to 10"), ("11", "", "is not 1 to 10"),
+    ("", "31", "is not 0 to 30"), ("5", "-1", "is not 0 to 30"),
+])  # fmt: skip
+def test_the_value_of_an_action_and_the_days_until_its_repeat_are_limited(
+    importer: Importer, value: str, days: str, problem: str | None
+) -> None:
+    actions = schema("Actions", "ACTION_ID string", "VALUE long null", "REPEAT_FREQUENCY long null", "KIND string")
+    content = f"ACTION_ID,VALUE,REPEAT_FREQUENCY,KIND\na,{value},{days},x\n"
+    if problem is None:
+        assert importer.rows(content, schema=actions) == [("a", int(value), int(days), "x")]
+    else:
+        assert problem in importer.failure(content, schema=actions)
 
 
 @pytest.mark.parametrize("letter", ["x", "é", "日", "👩"])
@@ -328,11 +344,17 @@ def test_strings_have_a_longest_length_in_characters(importer: Importer, column:
     )
 
 
-@pytest.mark.parametrize("letter", ["x", "日"])
-def test_a_text_is_cut_at_20000_characters(importer: Importer, letter: str) -> None:
+@pytest.mark.parametrize(
+    ("letters", "limit"),
+    [("x", 20_000), ("é", 20_000), ("한", 20_000), ("日", 7_000), ("かカ", 7_000), ("日x", 7_000), ("日xy", 20_000)],
+)
+def test_a_text_is_cut_sooner_where_half_of_it_is_chinese_or_japanese(
+    importer: Importer, letters: str, limit: int
+) -> None:
     items = schema("Items", "ITEM_ID string", "TEXT string null textual")
-    rows = importer.rows(f"ITEM_ID,TEXT\n1,{letter * 20_000}\n2,{letter * 20_005}\n3,\n", schema=items)
-    assert rows == [("1", letter * 20_000), ("2", letter * 20_000), ("3", None)]
+    text = letters * 20_005
+    rows = importer.rows(f"ITEM_ID,TEXT\n1,{text[:limit]}\n2,{text}\n3,\n", schema=items)
+    assert rows == [("1", text[:limit]), ("2", text[:limit]), ("3", None)]
 
 
 def test_a_field_of_a_million_characters_is_too_long(importer: Importer) -> None:

@@ -244,9 +244,14 @@ def test_an_id_alone_is_no_metadata(name: str, key: dict[str, Any]) -> None:
     assert f"has only {key['name']}. Add at least one metadata field" in refusal(name, [key])
 
 
-@pytest.mark.parametrize(("name", "limit"), [("Interactions", 5), ("Items", 100), ("Users", 25), ("Actions", 10)])
+@pytest.mark.parametrize(
+    ("name", "limit"),
+    [("Interactions", 5), ("Items", 100), ("Users", 25), ("Actions", 10), ("ActionInteractions", 5)],
+)
 def test_own_fields_are_limited_and_reserved_ones_do_not_count(name: str, limit: int) -> None:
-    base = [*LEAST[name], EVENT_TYPE] if name == "Interactions" else LEAST[name][:1]
+    base = {"Interactions": [*INTERACTIONS, EVENT_TYPE], "ActionInteractions": LEAST["ActionInteractions"]}.get(
+        name, LEAST[name][:1]
+    )
     own = [{"name": f"X{n}", "type": "int"} for n in range(limit + 1)]
     assert parse(text(name, base + own[:limit]))
     assert refusal(name, base + own) == (

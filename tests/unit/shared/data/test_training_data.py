@@ -15,11 +15,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.data import featurizing, training_data
+from shared.data import featurizing, schemas, sent, training_data
+from shared.data.events import EventParameters
 from shared.data.features import TEXT_BUCKETS, Features
 from shared.data.histories import DataRefused, TooLittleData
 from shared.data.rewards import Objective
 from shared.data.training_data import Sources, Table, TrainingData
+from shared.store import Interaction
 from tests.unit.shared.data.parquet_files import IDS, INTERACTIONS, enough, parquet, schema, table
 
 MEMORY_MB = 512
@@ -336,15 +338,36 @@ def test_a_column_that_no_file_has_is_no_context(dataset: Dataset) -> None:
     assert dataset.prepare(interactions=Table(files=bulk.files, schema=wider)).contexts is None
 
 
-def test_repeats_that_differ_in_their_context_count_once_with_the_first(dataset: Dataset) -> None:
-    rows = [*((*row, None, None) for row in enough()), *((*row, "tv", 1.0) for row in enough())]
-    fields = [*INTERACTIONS, "DEVICE string categorical", "AGE float"]
-    rows[0] = (*rows[0][:3], "phone", math.nan)
-    data = dataset.prepare(interactions=dataset.table("Interactions", fields, rows))
-    assert len(data.histories.items) == 1200
-    assert data.contexts is not None
-    assert data.contexts.columns[0].vocabulary == ["phone"]
-    assert data.contexts.values.tolist() == [0]
+@pytest.mark.parametrize("metadata", [True, False])
+def test_events_alike_in_all_columns_count_once_whatever_file_they_stand_in(dataset: Dataset, metadata: bool) -> None:
+    fields = [*INTERACTIONS, "EVENT_VALUE float", "DEVICE string categorical", "IMPRESSION string"]
+    first, second = (
+        dataset.table("Interactions", fields, [(*row, 0.1, device, "a|b") for row in enough()])
+        for device in ("tv", "tv")
+    )
+    rows = [(*enough()[0], value, device, shown)
+            for value, device, shown in ((0.2, "tv", "a|b"), (0.1, "phone", "a|b"), (0.1, "tv", None))]  # fmt: skip
+    third = dataset.table("Interactions", fields, [*rows, *rows])
+    files = [*first.files, *second.files, *third.files]
+    data = dataset.prepare(interactions=Table(files=files, schema=first.schema), metadata=metadata)
+    assert len(data.histories.items) == 1200 + 3
+    if metadata:
+        assert [*named(data.contexts, 0)["DEVICE"], *named(data.contexts, 2)["DEVICE"]] == ["tv", "phone"]
+
+
+def test_a_live_event_is_the_imported_one_where_all_its_columns_are_alike(dataset: Dataset) -> None:
+    fields = [*INTERACTIONS, "EVENT_VALUE float", "DEVICE string categorical"]
+    bulk = dataset.table("Interactions", fields, [(*row, 0.1, "tv") for row in enough()])
+    user, item, at = enough()[0]
+    again, other = (
+        Interaction(user_id=user, session_id="s", item_id=item, event_type="", event_value=0.1, sent_at=at,
+                    properties={"DEVICE": device})
+        for device in ("tv", "phone")
+    )  # fmt: skip
+    live = sent.events([again, other, again], schemas.parse(bulk.schema), dataset.folder / "live.parquet")
+    assert live is not None
+    data = dataset.prepare(interactions=Table(files=[*bulk.files, live], schema=bulk.schema))
+    assert len(data.histories.items) == 1200 + 1
 
 
 def test_histories_are_the_same_with_metadata_and_without(dataset: Dataset) -> None:
@@ -365,6 +388,45 @@ def test_a_domain_has_columns_of_its_own(dataset: Dataset) -> None:
     text = made.schema.replace('["null", "string"]', '"string"').replace('["null", "long"]', '"long"')
     data = dataset.prepare(items=Table(files=made.files, schema=text, domain="VIDEO_ON_DEMAND"))
     assert named(data.items, 0) == {"GENRES": {"Drama": 1.0}, "DURATION": {0: 1.0}}
+
+
+def typed(dataset: Dataset, *more: tuple[Any, ...]) -> Table:
+    """1,200 clicks, and more events of one user, with a type and a value."""
+    rows: list[tuple[Any, ...]] = [(*row, "click", None) for row in enough()]
+    return dataset.table("Interactions", [*INTERACTIONS, "EVENT_TYPE string", "EVENT_VALUE float"], [*rows, *more])
+
+
+def test_events_count_by_their_type_and_only_above_the_threshold_of_it(dataset: Dataset) -> None:
+    """Those of types that are not named do not count; of several entries that an event meets the heaviest counts."""
+    watched = [
+        ("u000", f"w{number}", 2000 + number, "Watch", value) for number, value in enumerate((0.4, 0.5, 0.9, None))
+    ]
+    interactions = typed(dataset, *watched, ("u000", "i0", 3000, "wink", 5.0), ("u000", "i0", 3001, None, 5.0))
+    data = dataset.prepare(
+        interactions=interactions,
+        events=[
+            EventParameters(event_type="CLICK", weight=0.1),
+            EventParameters(event_type="watch", value_threshold=0.5, weight=0.3),
+            EventParameters(event_type="watch", value_threshold=0.8, weight=0.6),
+        ],
+    )
+    assert data.histories.event_type_names == ["click", "watch"]
+    assert data.event_weights is not None
+    assert data.event_weights.dtype == np.float32
+    np.testing.assert_allclose(data.event_weights[:42], [*[0.1] * 40, 0.3, 0.6])
+    assert [data.histories.item_ids[item] for item in data.histories.items[40:42]] == ["w1", "w2"]
+    assert len(data.event_weights) == len(data.histories.items) == 1202
+    assert dataset.prepare(interactions=interactions).event_weights is None
+
+
+def test_events_of_weight_0_are_known_and_something_must_be_worth_more(dataset: Dataset) -> None:
+    bought = ("u000", "i0", 3000, "buy", None)
+    clicks = EventParameters(event_type="click", weight=0.0)
+    data = dataset.prepare(interactions=typed(dataset, bought), events=[clicks, EventParameters(event_type="buy")])
+    assert data.event_weights is not None
+    assert data.event_weights.sum() == 1.0
+    with pytest.raises(TooLittleData, match="No event has a weight above 0"):
+        dataset.prepare(interactions=typed(dataset, bought), events=[clicks])
 
 
 def test_the_column_of_an_objective_becomes_rewards_in_the_order_of_items(dataset: Dataset) -> None:

@@ -1,0 +1,49 @@
+"""UpdateDataset: another schema for Items or Users, with all columns of the old one and perhaps more."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from services.api.operations import Desk, decide, update
+from shared.aws.errors import ResourceInUse
+from shared.aws.web import Call
+from shared.resources import RESOURCES
+from shared.resources.contract import settled
+from shared.resources.dataset.requests import ADDED, added_by, check_updatable
+from shared.store import Record
+
+DATASET = RESOURCES["dataset"]
+
+
+def update_dataset(desk: Desk, call: Call) -> Mapping[str, Any]:
+    decide(lambda: _update(desk, call.request))
+    return {"datasetArn": call.request["datasetArn"]}
+
+
+def _update(desk: Desk, request: Mapping[str, Any]) -> None:
+    dataset = desk.reading.find(request["datasetArn"], "dataset")
+    check_updatable(dataset)
+    schema = desk.reading.find(request["schemaArn"], "schema")
+    if schema.arn == _wanted(dataset):
+        return  # an SDK that lost the answer asks again
+    desk.reading.active(dataset.arn, "dataset")
+    for job in desk.reading.children("dataset_import_job", dataset.arn):
+        if not settled(job):
+            raise ResourceInUse(f"The import {job.arn} is in status {job.status}; wait until it has ended.")
+    added = dict.fromkeys(added_by(schema, dataset, desk.reading), time.time())
+    begun = replace(
+        dataset,
+        # Under the new schema from now on, so that nobody can delete it meanwhile.
+        parents=(*dataset.parents, schema.arn),
+        state={**dataset.state, ADDED: {**dataset.state.get(ADDED, {}), **added}},
+    )
+    update(desk, DATASET, begun, {"schemaArn": schema.arn}, guards=[schema])
+
+
+def _wanted(dataset: Record) -> str:
+    """The schema that the dataset has, or is being given."""
+    moving = dataset.update is not None and not settled(dataset)
+    return str(dataset.update.body["schemaArn"] if dataset.update and moving else dataset.body["schemaArn"])

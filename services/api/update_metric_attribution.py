@@ -1,0 +1,43 @@
+"""UpdateMetricAttribution: metrics are removed, then added, and take effect together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from services.api.operations import Desk, decide, update
+from shared.aws.errors import InvalidInput, ResourceAlreadyExists, ResourceNotFound
+from shared.aws.web import Call
+from shared.resources import RESOURCES
+from shared.resources.metric_attribution.requests import check_metrics, check_output
+from shared.store import Record
+
+
+def update_metric_attribution(desk: Desk, call: Call) -> Mapping[str, Any]:
+    arn = call.request.get("metricAttributionArn")
+    if arn is None:
+        raise InvalidInput("metricAttributionArn is required.")
+    decide(lambda: _update(desk, arn, call.request))
+    return {"metricAttributionArn": arn}
+
+
+def _update(desk: Desk, arn: str, request: Mapping[str, Any]) -> None:
+    attribution = desk.reading.find(arn, "metric_attribution")
+    metrics = _metrics(attribution, request)
+    check_metrics(metrics, attribution.body["datasetGroupArn"], desk.reading)
+    output = request.get("metricsOutputConfig", attribution.body["metricsOutputConfig"])
+    check_output(output)
+    update(desk, RESOURCES["metric_attribution"], attribution, {"metrics": metrics, "metricsOutputConfig": output})
+
+
+def _metrics(attribution: Record, request: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What the attribution shall have. Raises ResourceNotFound, ResourceAlreadyExists."""
+    removed = set(request.get("removeMetrics") or ())
+    standing = attribution.body["metrics"]
+    if unknown := removed - {metric["metricName"] for metric in standing}:
+        raise ResourceNotFound(f"{attribution.arn} has no metric {', '.join(sorted(unknown))}.")
+    kept = [metric for metric in standing if metric["metricName"] not in removed]
+    added = request.get("addMetrics") or []
+    if taken := {metric["metricName"] for metric in kept} & {metric["metricName"] for metric in added}:
+        raise ResourceAlreadyExists(f"{attribution.arn} has a metric {', '.join(sorted(taken))} already.")
+    return [*kept, *added]

@@ -1,0 +1,52 @@
+"""UpdateSolution: another schedule of automatic training, or other events to train on; versions go on meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from services.api.operations import Desk, decide, update
+from shared import recipes
+from shared.aws.errors import InvalidInput
+from shared.aws.web import Call
+from shared.resources import RESOURCES
+from shared.resources.dataset.requests import columns_of
+from shared.resources.solution import schedule
+from shared.resources.solution.events import check_events
+from shared.resources.solution.requests import check_incremental
+from shared.store import Record
+
+MEMBERS = ("performAutoTraining", "performIncrementalUpdate", "solutionUpdateConfig")
+
+
+def update_solution(desk: Desk, call: Call) -> Mapping[str, Any]:
+    decide(lambda: _update(desk, call.request))
+    return {"solutionArn": call.request["solutionArn"]}
+
+
+def _update(desk: Desk, request: Mapping[str, Any]) -> None:
+    solution = desk.reading.find(request["solutionArn"], "solution")
+    body = {member: request[member] for member in MEMBERS if member in request}
+    if not body:
+        raise InvalidInput(f"There is nothing to update: give one of {', '.join(MEMBERS)}.")
+    _check(desk, solution, body)
+    update(desk, RESOURCES["solution"], solution, body)
+
+
+def _check(desk: Desk, solution: Record, body: Mapping[str, Any]) -> None:
+    arn = solution.body.get("recipeArn")
+    recipe = recipes.by_arn(arn) if arn else None
+    check_incremental(recipe, wanted=body.get("performIncrementalUpdate", False))
+    config = body.get("solutionUpdateConfig") or {}
+    schedule.days(config)
+    if not config.get("eventsConfig"):
+        return
+    if recipe is None:
+        raise InvalidInput("eventsConfig belongs to a recipe, and this solution leaves the choice of it to AutoML.")
+    standing = solution.body.get("solutionConfig") or {}
+    check_events(
+        recipe,
+        {**standing, **config},
+        solution.body.get("eventType"),
+        columns_of(solution.body["datasetGroupArn"], "INTERACTIONS", desk.reading),
+    )

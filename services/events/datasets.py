@@ -1,0 +1,67 @@
+"""Where a call's records go: the dataset behind a tracking id or an ARN, with its schema."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from shared.aws.errors import InvalidInput, ResourceNotFound
+from shared.data import schemas
+from shared.data.schemas import DatasetSchema
+from shared.lifecycle import ACTIVE
+from shared.resources import Reading
+from shared.resources.dataset.requests import arn_of
+from shared.resources.event_tracker import tracking_claim
+from shared.store import Record, Store
+
+
+@dataclass(frozen=True)
+class Target:
+    arn: str
+    schema: DatasetSchema
+
+
+def interactions(store: Store, reading: Reading, tracking_id: str) -> Target:
+    """The Interactions dataset of an event tracker's group. Raises ResourceNotFound, InvalidInput."""
+    tracker = _tracked(store, tracking_id, "event_tracker")
+    if tracker is None or tracker.status != ACTIVE:
+        raise ResourceNotFound(f"No usable event tracker has the tracking id {tracking_id}.")
+    group = tracker.body["datasetGroupArn"]
+    dataset = store.get(arn_of(group, "INTERACTIONS", reading))
+    if dataset is None or dataset.status != ACTIVE:
+        raise InvalidInput(f"The dataset group {group} has no usable Interactions dataset: create one first.")
+    return _target(dataset, reading)
+
+
+def action_interactions(store: Store, reading: Reading, tracking_id: str) -> Target:
+    """The Action_Interactions dataset that has this tracking id. Raises ResourceNotFound, ResourceInUse."""
+    dataset = _tracked(store, tracking_id, "dataset")
+    if dataset is None:
+        raise ResourceNotFound(
+            f"No Action_Interactions dataset has the tracking id {tracking_id}; DescribeDataset shows it."
+        )
+    return _target(reading.active(dataset.arn, "dataset"), reading)
+
+
+def of_type(dataset_type: str, arn: str, reading: Reading) -> Target:
+    """The dataset, which must be of this type. Raises ResourceNotFound, ResourceInUse, InvalidInput."""
+    dataset = reading.active(arn, "dataset")
+    if dataset.body["datasetType"] != dataset_type:
+        raise InvalidInput(f"{arn} is a dataset of type {dataset.body['datasetType']}; it must be {dataset_type}.")
+    return _target(dataset, reading)
+
+
+def _tracked(store: Store, tracking_id: str, noun: str) -> Record | None:
+    arn = store.holder(tracking_claim(tracking_id))
+    record = store.get(arn) if arn else None
+    return record if record is not None and record.kind == noun else None
+
+
+def _target(dataset: Record, reading: Reading) -> Target:
+    schema = reading.find(dataset.body["schemaArn"], "schema").body
+    return Target(dataset.arn, _parsed(schema["schema"], schema.get("domain")))
+
+
+@lru_cache(maxsize=64)
+def _parsed(text: str, domain: str | None) -> DatasetSchema:
+    return schemas.parse(text, domain=domain)

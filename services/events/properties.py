@@ -1,0 +1,103 @@
+"""The properties of an event, an item, a user or an action: JSON text in, values under their columns' names out.
+
+What a value must be is what a cell of an imported file must be (``shared.data.cells``): what is sent one by one is
+trained on, filtered by and exported beside it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import orjson
+
+from shared.aws.errors import InvalidInput
+from shared.data.cells import LATEST_TIMESTAMP, MAX_STRING_CHARACTERS
+from shared.data.schemas import Field, folded
+
+_LARGEST_FLOAT = (2 - 2**-23) * 2.0**127
+
+
+def parsed(text: str | None, where: str) -> dict[str, Any]:
+    """The object that the JSON text holds; {} where there is none. Raises InvalidInput."""
+    if text is None or not text.strip():
+        return {}
+    try:
+        properties = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput(f"Error parsing properties json: {where}.properties: {error}") from error
+    if not isinstance(properties, dict):
+        raise InvalidInput(f"Error parsing properties json: {where}.properties must be a JSON object.")
+    return properties
+
+
+def columns(properties: Mapping[str, Any], fields: Iterable[Field], where: str) -> dict[str, Any]:
+    """The values that are not null, by column: NUM_RATINGS is sent as numRatings. Keys of no field are ignored.
+
+    Raises InvalidInput.
+    """
+    by_key = {folded(field.name): field for field in fields}
+    given = [(key, by_key[folded(key)], sent) for key, sent in properties.items() if folded(key) in by_key]
+    read = {field.name: value(sent, field, f"{where}.properties.{key}") for key, field, sent in given}
+    return {column: found for column, found in read.items() if found is not None}
+
+
+def value(sent: Any, field: Field, where: str) -> str | int | float | bool | None:
+    """What a column keeps of a JSON value. AWS's examples write numbers as text, too. Raises InvalidInput."""
+    # As in a file, what is empty is null.
+    if sent is None or sent == "":
+        if not field.nullable:
+            raise InvalidInput(f"{where} is empty, but the schema does not allow null.")
+        return None
+    match field.type:
+        case "string":
+            return _string(sent, field, where)
+        case "boolean":
+            known = {"true": True, "false": False}.get(sent) if isinstance(sent, str) else sent
+            if isinstance(known, bool):
+                return known
+        case "int" | "long":
+            return _whole(sent, field, where)
+        case _:
+            number = _number(sent)
+            if number is not None and math.isfinite(number):
+                if field.type == "double" or abs(number) <= _LARGEST_FLOAT:
+                    return number
+                raise InvalidInput(f"{where} is not within the range of {field.type}.")
+    raise InvalidInput(f"{where} must be of type {field.type}, as the schema says.")
+
+
+def _string(sent: Any, field: Field, where: str) -> str:
+    if not isinstance(sent, str):
+        raise InvalidInput(f"{where} must be of type string, as the schema says.")
+    if "\0" in sent:
+        raise InvalidInput(f"{where} holds a NUL character.")
+    # A text is cut where it is read.
+    if len(sent) > MAX_STRING_CHARACTERS and not field.textual:
+        raise InvalidInput(f"Length cannot be more than {MAX_STRING_CHARACTERS} characters for {field.name} ({where}).")
+    return sent
+
+
+def _whole(sent: Any, field: Field, where: str) -> int:
+    if isinstance(sent, str) and len(sent) <= 40 and re.fullmatch(r"\s*[+-]?[0-9]+\s*", sent, re.ASCII):
+        sent = int(sent)
+    if not isinstance(sent, int) or isinstance(sent, bool):
+        raise InvalidInput(f"{where} must be of type {field.type}, as the schema says.")
+    bound = 2 ** (31 if field.type == "int" else 63)
+    if not -bound <= sent < bound:
+        raise InvalidInput(f"{where} must be of type {field.type}, and is out of its range.")
+    if field.limits and not field.limits[0] <= sent <= field.limits[1]:
+        raise InvalidInput(f"{where} must be {field.limits[0]} to {field.limits[1]}.")
+    if field.name.endswith("TIMESTAMP") and sent > LATEST_TIMESTAMP:
+        raise InvalidInput(f"{where} is not a time in seconds since 1970. It looks like milliseconds; divide by 1000.")
+    return sent
+
+
+def _number(sent: Any) -> float | None:
+    try:
+        # float() reads 1_000 as a thousand.
+        return None if isinstance(sent, bool) or "_" in str(sent) else float(sent)
+    except (TypeError, ValueError, OverflowError):
+        return None

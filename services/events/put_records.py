@@ -1,0 +1,52 @@
+"""PutItems, PutUsers and PutActions: the newest record of an id replaces the one before, whole."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from services.events import datasets
+from services.events.properties import columns, parsed
+from shared.aws.errors import InvalidInput
+from shared.aws.web import Call
+from shared.data.schemas import DatasetSchema
+from shared.resources import Reading
+from shared.store import PutRecord, Store
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What one of the operations puts."""
+
+    dataset_type: str
+    members: str
+    id: str
+
+
+#: By the operation's name.
+KINDS: Mapping[str, Kind] = {
+    "PutItems": Kind("ITEMS", "items", "itemId"),
+    "PutUsers": Kind("USERS", "users", "userId"),
+    "PutActions": Kind("ACTIONS", "actions", "actionId"),
+}
+
+
+def put_records(store: Store, reading: Reading, call: Call) -> None:
+    kind = KINDS[call.operation]
+    target = datasets.of_type(kind.dataset_type, call.request["datasetArn"], reading)
+    now = time.time()
+    records = [
+        PutRecord(id=sent[kind.id], properties=_properties(sent, target.schema, f"{kind.members}.{place}"), at=now)
+        for place, sent in enumerate(call.request[kind.members], start=1)
+    ]
+    store.put(target.arn, records, invocation=f"{call.operation}/{call.invocation}")
+
+
+def _properties(sent: Mapping[str, Any], schema: DatasetSchema, where: str) -> dict[str, Any]:
+    described = [field for field in schema.fields if field.name != schema.key]
+    properties = columns(parsed(sent.get("properties"), where), described, where)
+    if missing := [field.name for field in described if not field.nullable and field.name not in properties]:
+        raise InvalidInput(f"{where}.properties lacks {', '.join(missing)}, which the schema does not let be null.")
+    return properties

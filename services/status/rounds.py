@@ -1,0 +1,34 @@
+"""A walk of the status service: made every so often, by one process at a time, until the process ends.
+
+What walks is idempotent and may run anywhere, any number of times: the lock only spares the others the work.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import redis.exceptions
+import structlog
+from kombu.exceptions import OperationalError
+
+from shared.process import Process, current
+
+log = structlog.get_logger()
+
+#: The lock passes on when its owner has been silent for so long after a round was due (seconds).
+SILENCE = 4.0
+
+
+def start(name: str, every: float, walk: Callable[[Process], None]) -> None:
+    """Walk every so many seconds, in a thread of its own."""
+    threading.Thread(target=_run, args=(current(), name, every, walk), name=name, daemon=True).start()
+
+
+def _run(process: Process, name: str, every: float, walk: Callable[[Process], None]) -> None:
+    while not process.ending.wait(every):
+        try:
+            if process.store.lock(name, process.name, every + SILENCE):
+                walk(process)
+        except (redis.exceptions.RedisError, OperationalError) as error:
+            log.warning("a round waits for Redis", round=name, reason=str(error))

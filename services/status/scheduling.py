@@ -1,0 +1,165 @@
+"""Trains solutions by their own schedule (performAutoTraining), where the setting ``auto_training`` allows it.
+
+AWS's rules: the first training begins within the hour after the solution has become ACTIVE, or was given another
+schedule, unless somebody trained it by hand meanwhile; the next ones follow at the schedule's rate, counted from where
+a training began; one is passed over when no interactions have come since the last. Each is a FULL one.
+
+What the schedule of a solution has come to stands in its record: ``state["schedule"]``.
+
+Recommenders that are ACTIVE are trained anew every 7 days, likewise; that is an update of theirs like any other.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, replace
+
+import structlog
+
+from services.status import rounds
+from shared import queue
+from shared.aws.errors import PersonalizeError
+from shared.lifecycle import ACTIVE
+from shared.messages import AdvanceRecommender
+from shared.process import Process
+from shared.resources import RESOURCES, Reading
+from shared.resources.contract import first_record, settled, with_update
+from shared.resources.dataset.requests import arn_of
+from shared.resources.dataset_import_job import current
+from shared.resources.recommender.requests import fresh_version
+from shared.resources.solution import schedule
+from shared.resources.solution_version.requests import AUTOMATIC, draft, imports, newest_full
+from shared.store import Conflict, NameTaken, Record
+
+log = structlog.get_logger()
+
+EVERY = 60.0
+HOUR = 3600.0
+DAY = 24 * HOUR
+RECOMMENDER_DAYS = 7
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """When a solution is to be trained next. Times are epoch seconds."""
+
+    days: int
+    due: float
+    since: float | None = None
+    """Of the first training: who trains by hand after this has spared it. None of the later ones."""
+
+    def next(self, begun: float) -> Plan:
+        """The plan after a training that began then."""
+        return Plan(days=self.days, due=begun + self.days * DAY)
+
+
+def start() -> None:
+    rounds.start("scheduling", EVERY, walk)
+
+
+def walk(process: Process) -> None:
+    if process.settings.auto_training:
+        tick(process, time.time())
+
+
+def tick(process: Process, now: float) -> None:
+    """One look at every solution."""
+    reading = Reading(process.store, process.settings)
+    for solution in reading.children("solution"):
+        if solution.status != ACTIVE:
+            continue
+        try:
+            _keep(process, solution, _tended(process, reading, solution, now))
+        except Conflict:
+            continue  # Something moved in between: the next tick looks again.
+        except PersonalizeError as refusal:
+            log.info("automatic training waits", arn=solution.arn, reason=refusal.message)
+    for recommender in reading.children("recommender"):
+        if recommender.status == ACTIVE and settled(recommender):
+            _retrain(process, reading, recommender, now)
+
+
+def _retrain(process: Process, reading: Reading, recommender: Record, now: float) -> None:
+    """Train a recommender anew when its model is of last week and there is news. It goes on with the old one."""
+    model = process.store.get(recommender.body["solutionVersionArn"])
+    if model is None or now < model.created + RECOMMENDER_DAYS * DAY:
+        return
+    if not _has_news(process, reading, recommender, model):
+        return
+    resource = RESOURCES["recommender"]
+    body = {
+        "recommenderConfig": recommender.body["recommenderConfig"],
+        "solutionVersionArn": fresh_version(recommender.arn),
+    }
+    command = AdvanceRecommender(arn=recommender.arn)
+    try:
+        process.store.replace(with_update(resource, recommender, body), notes=[queue.note(command)])
+    except Conflict:
+        return  # Somebody asks something of it: the next tick looks again.
+    log.info("automatic training", arn=recommender.arn)
+    queue.ring(process.store, process.queue, command)
+
+
+def _tended(process: Process, reading: Reading, solution: Record, now: float) -> Plan | None:
+    """The solution's plan after this tick, which may have begun a training."""
+    if not solution.body.get("performAutoTraining"):
+        return None
+    plan = _plan(solution)
+    days = schedule.days(solution.body.get("solutionConfig") or {})
+    if plan is None or plan.days != days:
+        # The solution, or its schedule, is as new as the last tick or the one before it.
+        since = now - 2 * EVERY
+        return Plan(days=days, due=since + HOUR, since=since)
+    versions = list(reading.children("solution_version", solution.arn))
+    if plan.since is not None and versions and versions[0].created >= plan.since:
+        return plan.next(versions[0].created)
+    if now < plan.due or not all(map(settled, versions)):
+        return plan
+    last = newest_full(solution.arn, reading)
+    if _has_news(process, reading, solution, last):
+        _train(process, reading, solution, plan.due)
+        return plan.next(now)
+    # Nothing was ever there to train on: the first data is waited for.
+    return plan if last is None else plan.next(now)
+
+
+def _plan(solution: Record) -> Plan | None:
+    kept = solution.state.get("schedule")
+    return Plan(**kept) if kept else None
+
+
+def _keep(process: Process, solution: Record, plan: Plan | None) -> None:
+    if plan == _plan(solution):
+        return
+    # A training that was begun has touched the solution since it was read; nobody else writes its schedule.
+    standing = process.store.get(solution.arn)
+    if standing is not None:
+        state = {**standing.state, "schedule": asdict(plan) if plan else None}
+        process.store.replace(replace(standing, state=state))
+
+
+def _has_news(process: Process, reading: Reading, solution: Record, last: Record | None) -> bool:
+    """Have interactions come, in bulk or live, since the last training?"""
+    dataset = arn_of(solution.body["datasetGroupArn"], "INTERACTIONS", reading)
+    trained = imports(last, "INTERACTIONS") if last else ()
+    imported = {job.arn for job in current(dataset, reading)}
+    return bool(imported.difference(trained)) or process.store.last_arrival(dataset) > (last.created if last else 0.0)
+
+
+def _train(process: Process, reading: Reading, solution: Record, due: float) -> None:
+    """Create a version, once per due time. Raises what CreateSolutionVersion would be refused with."""
+    resource = RESOURCES["solution_version"]
+    once = f"automatic-training:{solution.arn}:{due!r}"
+    drafted = draft({"solutionArn": solution.arn}, reading, training_type=AUTOMATIC)
+    record = first_record(resource, replace(drafted, claims=(*drafted.claims, once)))
+    command = resource.command_for(record)
+    notes = [queue.note(command(arn=record.arn))] if command else []
+    try:
+        made = process.store.create(record, invocation=once, guards=drafted.guards, notes=notes)
+    except NameTaken as taken:
+        made = taken.arn
+    if made != record.arn:
+        return  # Begun already, by a process that died before it could keep the plan.
+    log.info("automatic training", arn=solution.arn, version=record.arn)
+    if command:
+        queue.ring(process.store, process.queue, command(arn=record.arn))

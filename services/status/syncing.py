@@ -1,0 +1,46 @@
+"""Moves campaigns that follow their solution (syncWithLatestSolutionVersion) to its newest version.
+
+Only a version trained FULL is followed. The update is one like any other: latestCampaignUpdate shows it, and the
+campaign goes on with its old version until a runtime has loaded the new one.
+"""
+
+from __future__ import annotations
+
+import structlog
+
+from services.status import rounds
+from shared.lifecycle import ACTIVE
+from shared.process import Process
+from shared.resources import RESOURCES, Reading
+from shared.resources.campaign.requests import DEFAULTS, successor
+from shared.resources.contract import settled, with_update
+from shared.store import Conflict, Record
+
+log = structlog.get_logger()
+
+EVERY = 2.0
+
+
+def start() -> None:
+    rounds.start("syncing", EVERY, walk)
+
+
+def walk(process: Process) -> None:
+    reading = Reading(process.store, process.settings)
+    for campaign in reading.children("campaign"):
+        if campaign.status == ACTIVE and settled(campaign):
+            version = successor(campaign, reading)
+            if version is not None:
+                _move(process, campaign, version)
+
+
+def _move(process: Process, campaign: Record, version: Record) -> None:
+    solution = process.store.get(version.body["solutionArn"])
+    if solution is None or solution.status != ACTIVE:
+        return
+    body = {**{member: campaign.body.get(member) for member in DEFAULTS}, "solutionVersionArn": version.arn}
+    try:
+        process.store.replace(with_update(RESOURCES["campaign"], campaign, body), guards=[solution, version])
+    except Conflict:
+        return  # Something moved in between: the next round looks again.
+    log.info("campaign follows its solution", arn=campaign.arn, version=version.arn)

@@ -1,0 +1,30 @@
+"""Filter expressions: what CreateFilter accepts, and which items, users or actions a filter lets through.
+
+    parse(text)             -> Filter, as written          the grammar (lark)
+    check(filter, schemas)  -> Filter, in the schemas' names and types
+    evaluation.compiled(filter, columns) -> function of one request -> bool[R]
+
+``evaluation`` and ``columns`` need numpy and are imported by whoever serves; the rest is cheap, for the API process.
+README.md says what AWS leaves open and what was chosen.
+"""
+
+from __future__ import annotations
+
+from shared.filters.checking import MOST_FIELDS, TooManyFields, check
+from shared.filters.expressions import Condition, Expression, Filter, FilterError, Kind
+from shared.filters.parsing import parse
+from shared.filters.values import FilterValueError, bound
+
+__all__ = [
+    "MOST_FIELDS",
+    "Condition",
+    "Expression",
+    "Filter",
+    "FilterError",
+    "FilterValueError",
+    "Kind",
+    "TooManyFields",
+    "bound",
+    "check",
+    "parse",
+]

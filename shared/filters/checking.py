@@ -1,0 +1,208 @@
+"""Does a filter fit a dataset group? Names become the schemas' own, and each condition learns what it compares.
+
+Source: "Guidelines and requirements" of filter expressions in AWS's developer guide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from shared.data.schemas import Field
+from shared.filters.expressions import (
+    ANY,
+    Condition,
+    CurrentItem,
+    Expression,
+    Filter,
+    FilterError,
+    Kind,
+    Operand,
+    Operator,
+    Placeholder,
+)
+
+Schemas = Mapping[str, Mapping[str, Field]]
+"""Dataset type, as in an ARN -> its columns by name; a type that the group has no dataset of is left out."""
+
+MOST_FIELDS = 10  # distinct ones of a filter
+
+_TARGETS = {"ITEMID": "ITEMS", "USERID": "USERS", "ACTIONID": "ACTIONS"}
+_DATASETS = {
+    "ITEMS": "ITEMS",
+    "USERS": "USERS",
+    "INTERACTIONS": "INTERACTIONS",
+    "ACTIONS": "ACTIONS",
+    "ACTION": "ACTIONS",  # so in an example of the guide
+    "ACTION_INTERACTIONS": "ACTION_INTERACTIONS",
+}
+_ALLOWED = {
+    "ITEMS": ("ITEMS", "INTERACTIONS"),
+    "USERS": ("USERS", "INTERACTIONS"),
+    "ACTIONS": ("ACTIONS", "ACTION_INTERACTIONS"),
+}
+_OF_EVENTS = ("INTERACTIONS", "ACTION_INTERACTIONS")
+_SHOWN = {
+    "ITEMS": "Items",
+    "USERS": "Users",
+    "INTERACTIONS": "Interactions",
+    "ACTIONS": "Actions",
+    "ACTION_INTERACTIONS": "Action_Interactions",
+}
+# By them AWS itself leaves actions out.
+_RESERVED = ("EXPIRATION_TIMESTAMP", "ACTION_EXPIRATION_TIMESTAMP", "REPEAT_FREQUENCY")
+
+
+class TooManyFields(FilterError):
+    """More distinct fields than AWS's quota."""
+
+
+def check(filter_: Filter, schemas: Schemas) -> Filter:
+    """The filter in the schemas' names and types. Raises FilterError, of which TooManyFields is one."""
+    checked = Filter(tuple(_expression(expression, schemas) for expression in filter_.expressions))
+    for expression in checked.expressions:
+        if expression.target != checked.target:
+            raise _invalid(
+                f"the target at {expression.place} is another than the first expression's. All expressions of a "
+                "filter have one target; create a filter for each."
+            )
+    if len(checked.columns) > MOST_FIELDS:
+        raise TooManyFields(
+            f"The expression has {len(checked.columns)} distinct fields; at most {MOST_FIELDS} are allowed."
+        )
+    return checked
+
+
+def _expression(expression: Expression, schemas: Schemas) -> Expression:
+    target = _TARGETS.get(expression.target.upper())
+    if target is None:
+        raise _invalid(f"the target at {expression.place} must be ItemID, UserID or ActionID.")
+    if expression.user and target == "USERS":
+        raise _invalid(
+            f"IF tests the user who is recommended to (before {expression.user[0].place}), and a segment has none. "
+            "Test Users in the condition itself."
+        )
+    _check_datasets(expression, target)
+    return replace(
+        expression,
+        target=target,
+        groups=tuple(tuple(_condition(each, schemas) for each in group) for group in expression.groups),
+        user=tuple(_user_condition(each, schemas) for each in expression.user),
+    )
+
+
+def _check_datasets(expression: Expression, target: str) -> None:
+    first = None
+    for condition in (condition for group in expression.groups for condition in group):
+        if condition.dataset.upper() == "CURRENTUSER":
+            raise _invalid(f"CurrentUser at {condition.place} can only be tested behind IF, at the expression's end.")
+        dataset = _DATASETS.get(condition.dataset.upper())
+        if dataset not in _ALLOWED[target]:
+            allowed = " or ".join(_SHOWN[each] for each in _ALLOWED[target])
+            raise _invalid(f"the dataset at {condition.place} must be {allowed}, by which this target is filtered.")
+        if dataset != (first := first or dataset):
+            raise _invalid(
+                f"{_SHOWN[dataset]} at {condition.place} is another dataset than the expression's first. Write an "
+                "expression for each dataset, joined by |."
+            )
+
+
+def _user_condition(condition: Condition, schemas: Schemas) -> Condition:
+    if condition.dataset.upper() != "CURRENTUSER":
+        raise _invalid(f"at {condition.place}, behind IF, only CurrentUser can be tested.")
+    if condition.current_item_columns:
+        raise _invalid(f"CurrentItem can't be compared with CurrentUser, as at {condition.place}.")
+    return _typed(condition, "USERS", schemas)
+
+
+def _condition(condition: Condition, schemas: Schemas) -> Condition:
+    return _typed(condition, _DATASETS[condition.dataset.upper()], schemas)
+
+
+def _typed(condition: Condition, dataset: str, schemas: Schemas) -> Condition:
+    field = _field(condition.column, dataset, schemas, condition)
+    kind = _kind(field, dataset)
+    _check_operator(condition, kind)
+    return replace(
+        condition,
+        dataset=dataset,
+        column=field.name,
+        kind=kind,
+        categorical=field.categorical,
+        single=field.type == "float",
+        operands=tuple(_operand(operand, condition, dataset, kind, schemas) for operand in condition.operands),
+    )
+
+
+def _field(name: str, dataset: str, schemas: Schemas, condition: Condition) -> Field:
+    """The field of that name, which can be filtered on."""
+    shown, place = f"{_SHOWN[dataset]}.{name}", condition.place
+    if dataset in _OF_EVENTS and name.upper() != "EVENT_TYPE":
+        raise _invalid(f"{shown} at {place} can't be filtered on; of {_SHOWN[dataset]} only EVENT_TYPE can.")
+    if dataset not in schemas:
+        raise _invalid(
+            f"{shown} at {place} names a dataset that the dataset group does not have. Create the dataset first."
+        )
+    field = next((each for each in schemas[dataset].values() if each.name.upper() == name.upper()), None)
+    if field is None:
+        raise _invalid(f"{shown} at {place} is no field of the schema; it has {', '.join(schemas[dataset])}.")
+    if field.type == "boolean":
+        raise _invalid(
+            f"{shown} at {place} is of type boolean, which can't be filtered on. Use a string with the values "
+            '"True" and "False", or an int with 0 and 1.'
+        )
+    if field.textual:
+        raise _invalid(f"{shown} at {place} is textual, and can't be filtered on.")
+    if dataset == "ACTIONS" and field.name in _RESERVED:
+        raise _invalid(f"{shown} at {place} can't be filtered on: actions are left out by it anyway.")
+    return field
+
+
+def _kind(field: Field, dataset: str) -> Kind:
+    if dataset in _OF_EVENTS:
+        return Kind.EVENT_TYPE
+    return Kind.TEXT if field.type == "string" else Kind.NUMBER
+
+
+def _check_operator(condition: Condition, kind: Kind) -> None:
+    operator, place = condition.operator, condition.place
+    if kind is Kind.NUMBER and operator in (Operator.IN, Operator.NOT_IN):
+        raise _invalid(f"the field at {place} holds numbers: use = or another comparison, {operator} is for strings.")
+    if kind is not Kind.NUMBER and operator.ordering:
+        raise _invalid(f"the field at {place} holds strings: use IN, NOT IN, = or !=, {operator} is for numbers.")
+    if operator is Operator.NOT_IN:
+        if condition.placeholders:
+            # AWS's words.
+            raise FilterError(
+                f"Invalid input symbol: ${condition.placeholders[0]}. Placeholders are not allowed with NOT_IN "
+                f"operator. Use IN at {place}, and EXCLUDE for INCLUDE or the reverse."
+            )
+        if condition.current_item_columns:
+            raise _invalid(f"CurrentItem at {place} needs IN: use it, and EXCLUDE for INCLUDE or the reverse.")
+
+
+def _operand(operand: Operand, condition: Condition, dataset: str, kind: Kind, schemas: Schemas) -> Operand:
+    place = condition.place
+    match operand:
+        case Placeholder():
+            return operand
+        case CurrentItem(column=column):
+            if dataset != "ITEMS":
+                raise _invalid(f"CurrentItem is compared with fields of Items only, not as at {place}.")
+            field = _field(column, "ITEMS", schemas, condition)
+            if _kind(field, "ITEMS") is not kind:
+                raise _invalid(f"the two fields at {place} must both hold numbers or both strings.")
+            return CurrentItem(field.name, field.categorical)
+        case float():
+            if kind is not Kind.NUMBER:
+                raise _invalid(f"the field at {place} holds strings: put its values in quotes.")
+        case _:
+            if kind is Kind.NUMBER:
+                raise _invalid(f"the field at {place} holds numbers: write its value without quotes.")
+            if operand == ANY and kind is not Kind.EVENT_TYPE:
+                raise _invalid(f'"*" at {place} can only stand for any EVENT_TYPE.')
+    return operand
+
+
+def _invalid(problem: str) -> FilterError:
+    return FilterError(f"Invalid Expression: {problem}")

@@ -1,0 +1,81 @@
+"""What a filter reads of the rows that it tests (items, users or actions), and a table in memory that has it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.data.features import SEPARATOR, SPACES
+
+Rows = npt.NDArray[np.integer[Any]]
+"""Numbers of rows."""
+
+
+class Columns(Protocol):
+    """R rows, one for each place of the answer: items stand in the order of a scorer's ``item_ids``.
+
+    Columns bear the schema's names. No array may change.
+    """
+
+    @property
+    def present(self) -> npt.NDArray[np.bool_]:
+        """bool[R]: false where the dataset has no row, as for items that only interactions know."""
+        ...
+
+    def numbers(self, column: str) -> npt.NDArray[np.floating[Any]]:
+        """float[R], NaN for null and where there is no row; as precise as the column is."""
+        ...
+
+    def rows_with(self, column: str, value: str) -> Rows:
+        """The rows whose value, or one of whose values where the column is categorical, is exactly this."""
+        ...
+
+
+def parts(value: str | None, *, categorical: bool) -> list[str]:
+    """The values of one cell: those between the bars of a categorical one, trimmed as at training. None: none."""
+    if not value:
+        return []
+    if not categorical:
+        return [value]
+    return [part for each in value.split(SEPARATOR) if (part := each.strip(SPACES))]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Table:
+    """``Columns`` in memory."""
+
+    present: npt.NDArray[np.bool_]
+    numeric: Mapping[str, npt.NDArray[np.floating[Any]]]
+    textual: Mapping[str, Mapping[str, Rows]]
+    """Column -> value -> rows; ``index`` makes one."""
+
+    def numbers(self, column: str) -> npt.NDArray[np.floating[Any]]:
+        return self.numeric[column]
+
+    def rows_with(self, column: str, value: str) -> Rows:
+        return self.textual[column].get(value, _NO_ROWS)
+
+
+_NO_ROWS = np.zeros(0, np.int32)
+
+
+def index(cells: Sequence[str | None], *, categorical: bool) -> Mapping[str, Rows]:
+    """Value -> the rows that have it, of a column of strings."""
+    rows: defaultdict[str, list[int]] = defaultdict(list)
+    for row, cell in enumerate(cells):
+        for part in parts(cell, categorical=categorical):
+            rows[part].append(row)
+    return {value: np.asarray(numbers, np.int32) for value, numbers in rows.items()}
+
+
+def marked(length: int, rows: Iterable[Rows]) -> npt.NDArray[np.bool_]:
+    """bool[length]: true at the rows of any of the arrays."""
+    mask = np.zeros(length, np.bool_)
+    for numbers in rows:
+        mask[numbers] = True
+    return mask

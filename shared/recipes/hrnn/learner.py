@@ -1,0 +1,232 @@
+"""A network and what it learns from: one fit of it, the epochs after that, and what it would recommend.
+
+Not who learns of whom: that is training.py's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from shared.data.features import Column, Features
+from shared.data.histories import Histories
+from shared.data.training_data import TrainingData
+from shared.recipes.contract import Options, Recipe
+from shared.recipes.evaluation import popularity
+from shared.recipes.hrnn import BPTT, COLD_START_MAX_INTERACTIONS, candidates
+from shared.recipes.hrnn.base import Base
+from shared.recipes.hrnn.candidates import Choose
+from shared.recipes.hrnn.cold import cold_items
+from shared.recipes.hrnn.fitting import AtEachBatch, Fitting, fit
+from shared.recipes.hrnn.network import Form, Network
+from shared.recipes.hrnn.plan import RETRAINING_EPOCHS, RETRAINING_RATE, Plan
+from shared.recipes.hrnn.ranking import best_items, next_item_gain
+from shared.recipes.hrnn.streams import Streams, bags
+from shared.recipes.watch import Phase, Watch
+
+RECENT = 2.0
+"""With recency_mask the newest interaction counts so many times as much as the oldest."""
+
+ESTRANGED = 0.1
+"""Share of items that a training step takes for strangers, where items have features."""
+
+
+class Learner:
+    """A network and the streams it learns from. Not where results are kept."""
+
+    def __init__(
+        self,
+        data: TrainingData,
+        recipe: Recipe,
+        parameters: Mapping[str, str],
+        options: Options,
+        events: int,
+        watch: Watch | None = None,
+        seed: int = 0,
+        base: Base | None = None,
+        new_E: npt.NDArray[np.bool_] | None = None,
+    ) -> None:
+        """``events`` is how many there are to train on, of those in ``data``. Sets torch's threads and seed.
+
+        With ``base`` the network sets out from there, and learns of the events that are new alone.
+        """
+        histories = data.histories
+        parameters = completed(parameters)
+        self.data = data
+        self.plan = Plan.of(parameters, events, len(histories.item_ids))
+        self.options = options
+        self.watch = watch or Watch(lambda _: None, lambda: False, self.plan.epochs)
+        self._seed = seed
+        torch.set_num_threads(self.plan.threads(options.threads))
+        torch.manual_seed(seed)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.weights_E = event_weights(
+            histories, recency_mask=parameters["recency_mask"] == "true", by_type_E=data.event_weights
+        )
+        self.streams = Streams(
+            data,
+            self.weights_E if new_E is None else self.weights_E * new_E,
+            self.watch.stop_if_asked,
+            self.device,
+            repeats=(base is not None and base.form.repeats) or None,
+        )
+        self.items = items = known_of_items(data) if recipe.cold_items else data.items
+        self._bags = bags(items, self.device)
+        form = Form(
+            items=len(histories.item_ids),
+            hidden=self.plan.hidden,
+            cell=options.cell if base is None else base.form.cell,
+            event_types=self.streams.event_types,
+            repeats=self.streams.repeats,
+            item_features=items.size if items else 0,
+            user_features=data.users.size if data.users else 0,
+            context_features=data.contexts.size if data.contexts else 0,
+        )
+        limited = COLD_START_MAX_INTERACTIONS.name in parameters
+        self.cold_I = cold_items(data, parameters, time.time()) if limited else None
+        self.network = Network(form).to(self.device)
+        if base is not None:
+            base.hand_on(self.network, data, items, self._bags)
+        self.network.fast = options.precision != "32-true" and multiplies_bfloat16(self.device)
+
+    def fit(
+        self,
+        users: npt.NDArray[np.int64],
+        validation: npt.NDArray[np.int64],
+        checkpoint: Path,
+        logs: Path | None = None,
+    ) -> int:
+        """Trains from the start; returns the epochs that the weights have behind them. Raises Stopped."""
+        counts_I = popularity(self.data.histories, users)
+        with torch.no_grad():
+            self.network.bias[:-1] = torch.from_numpy(np.log((counts_I + 1) / (counts_I + 1).sum()))
+        choose = self.chooser(counts_I)
+        fitting = self._fitting(users, choose, self.plan.epochs, self.plan.learning_rate, self._seed)
+
+        def validate() -> float:
+            network = self.network.folded().to(self.device)
+            return next_item_gain(network, self.streams, validation, self.plan.bptt, self.watch.stop_if_asked)
+
+        watching = self.each_batch("training", 0, checkpoint, validate if len(validation) else None)
+        return fit(fitting, watching, checkpoint, self.options, logs)
+
+    def go_on(
+        self,
+        users: npt.NDArray[np.int64],
+        epochs_before: int,
+        checkpoint: Path,
+        *,
+        phase: Phase = "retraining",
+        knowing: npt.NDArray[np.int64] | None = None,
+    ) -> int:
+        """Some more epochs with these users; returns how many. Raises Stopped.
+
+        ``knowing`` are the users whose items are no strangers, where these are not all.
+        """
+        choose = self.chooser(popularity(self.data.histories, users if knowing is None else knowing))
+        rate = RETRAINING_RATE * self.plan.learning_rate
+        fitting = self._fitting(users, choose, RETRAINING_EPOCHS, rate, self._seed + 1)
+        return fit(fitting, self.each_batch(phase, epochs_before, checkpoint), checkpoint, self.options)
+
+    def recommend(self, events_Q: npt.NDArray[np.int64], count: int, *, unseen: bool = False) -> npt.NDArray[np.int64]:
+        """``shared.recipes.evaluation.Recommend``; ``unseen`` leaves out what a user has had."""
+        return best_items(
+            self.served().to(self.device),
+            self.streams,
+            events_Q,
+            count,
+            self.watch.stop_if_asked,
+            unseen=unseen,
+        )
+
+    def served(self) -> Network:
+        """The network as it answers: items' features in their vectors, and the objective, if any, in their biases."""
+        network = self.network.folded()
+        if self.data.rewards is not None:
+            with torch.no_grad():
+                network.bias[:-1] += torch.from_numpy(self.data.rewards.log_factors()).to(network.bias)
+        return network
+
+    def chooser(self, counts_I: npt.NDArray[np.int64]) -> Choose:
+        """Of candidates, for training on so many interactions with each item; tells the network who is a stranger."""
+        counts = torch.from_numpy(counts_I).to(self.device)
+        if self._bags is not None:
+            strangers_I = counts == 0
+            if self.cold_I is not None:
+                strangers_I |= torch.from_numpy(self.cold_I).to(self.device)
+            self.network.know(self._bags, strangers_I, ESTRANGED)
+        return candidates.chooser(counts, only_taken=self._bags is not None)
+
+    def _fitting(
+        self, users: npt.NDArray[np.int64], choose: Choose, epochs: int, learning_rate: float, seed: int
+    ) -> Fitting:
+        return Fitting(
+            self.network,
+            self.streams,
+            users,
+            self.plan,
+            choose,
+            epochs=epochs,
+            learning_rate=learning_rate,
+            seed=seed,
+            compiled=self.options.compile,
+        )
+
+    def each_batch(
+        self, phase: Phase, before: int, checkpoint: Path, validate: Callable[[], float] | None = None
+    ) -> AtEachBatch:
+        """What looks on while ``phase`` goes; benchmarks put their own here."""
+        return AtEachBatch(self.watch, phase, before, checkpoint, self.options.checkpoint_seconds, validate)
+
+
+def completed(parameters: Mapping[str, str]) -> dict[str, str]:
+    """Those of the network, of whatever recipe: what a recipe does not let be set is User-Personalization's default."""
+    recency = parameters.get("apply_recency_bias", "true")
+    return {"hidden_dimension": "149", "bptt": BPTT.default, "recency_mask": recency, **parameters}
+
+
+def known_of_items(data: TrainingData) -> Features | None:
+    """Features of the items. Where none are known, but some items were never taken, these still must be strangers to
+    the network, and not be learnt to be unwanted: then it is one feature, which no item has."""
+    items = len(data.histories.item_ids)
+    if data.items is not None or np.bincount(data.histories.items, minlength=items).all():
+        return data.items
+    return Features(
+        offsets=np.zeros(items + 1, np.int64),
+        values=np.zeros(0, np.int32),
+        weights=np.zeros(0, np.float32),
+        columns=(Column(name="", kind="categorical", first=0, vocabulary=("",)),),
+    )
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Has the device instructions for it? Without them it would be slower than float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def event_weights(
+    histories: Histories, *, recency_mask: bool, by_type_E: npt.NDArray[np.float32] | None = None
+) -> npt.NDArray[np.float32]:
+    """float32[E], 1 on average: what each event counts as a target and in the popularity shown to strangers.
+
+    0 for users outside the percentiles; ``by_type_E`` is what else an event counts. With recency_mask the weight grows
+    from the oldest event to the newest, to RECENT times the oldest's, by the event's place among all events in time
+    and not by its age, so that a gap or a burst in the data changes nothing.
+    """
+    weights_E = np.repeat(histories.in_training, histories.lengths).astype(np.float32)
+    if by_type_E is not None:
+        weights_E *= by_type_E
+    if recency_mask:
+        # A thousand quantiles of a sample place 25 million events without sorting them.
+        sample = histories.timestamps[:: max(1, len(histories.timestamps) // 1_000_000)]
+        quantiles = np.unique(np.quantile(sample, np.linspace(0, 1, 1001)))
+        weights_E *= RECENT ** np.interp(histories.timestamps, quantiles, np.linspace(0, 1, len(quantiles)))
+    weights_E /= weights_E[weights_E > 0].mean()
+    return weights_E

@@ -1,0 +1,70 @@
+"""What batch inference jobs and batch segment jobs are checked for alike: version, filter, locations, results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from shared import recipes
+from shared.aws.errors import InvalidInput
+from shared.resources.contract import Draft, Reading
+from shared.resources.locations import INVALID_INPUT, INVALID_OUTPUT, check_apart, check_location
+from shared.store import Record
+
+#: What a line gets where the request does not say: AWS's samples have 25.
+DEFAULT_RESULTS = 25
+ECHOED = ("jobName", "filterArn", "jobInput", "jobOutput", "roleArn")
+
+
+class Asked(NamedTuple):
+    """What a job runs on: a usable version, its recipe, and the filter where one is named."""
+
+    version: Record
+    recipe: recipes.Recipe
+    filter: Record | None
+
+
+def asked(request: Mapping[str, Any], reading: Reading) -> Asked:
+    """Raises ResourceNotFound, ResourceInUse, InvalidInput."""
+    version = reading.active(request["solutionVersionArn"], "solution_version")
+    recipe = recipes.by_arn(version.body["recipeArn"])
+    if recipe is None:
+        raise InvalidInput(f"The recipe {version.body['recipeArn']} is not offered.")
+    return Asked(version, recipe, _filter(request.get("filterArn"), version, reading))
+
+
+def _filter(arn: str | None, version: Record, reading: Reading) -> Record | None:
+    if arn is None:
+        return None
+    found = reading.active(arn, "filter")
+    if found.body["datasetGroupArn"] != version.body["datasetGroupArn"]:
+        raise InvalidInput(f"The filter {arn} and {version.arn} must be of the same dataset group.")
+    return found
+
+
+def drafted(kind: str, request: Mapping[str, Any], job: Asked, reading: Reading, *, most: int, **more: Any) -> Draft:
+    """The job with the members ``more`` besides those that both types have. Raises InvalidInput."""
+    _check_locations(request)
+    wanted = request.get("numResults", DEFAULT_RESULTS)
+    if not 1 <= wanted <= most:
+        raise InvalidInput(f"numResults is {wanted}; it must lie between 1 and {most}.")
+    version = job.version
+    return Draft(
+        arn=reading.arn(kind, request["jobName"]),
+        body={
+            **{member: request.get(member) for member in ECHOED},
+            "solutionVersionArn": version.arn,
+            "numResults": wanted,
+            **more,
+        },
+        parents=(version.arn, version.body["solutionArn"]),
+        guards=(version,) if job.filter is None else (version, job.filter),
+    )
+
+
+def _check_locations(request: Mapping[str, Any]) -> None:
+    source = request["jobInput"]["s3DataSource"]["path"]
+    destination = request["jobOutput"]["s3DataDestination"]["path"]
+    check_location(source, INVALID_INPUT)
+    check_location(destination, INVALID_OUTPUT)
+    check_apart(destination, source)

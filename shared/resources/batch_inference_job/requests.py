@@ -1,0 +1,63 @@
+"""What CreateBatchInferenceJob checks beyond the service model. What the lines hold is found out by the job itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from shared.aws.errors import InvalidInput
+from shared.recipes import Recipe
+from shared.resources import batch
+from shared.resources.contract import Draft, Reading
+from shared.resources.dataset.requests import columns_of
+from shared.resources.exploration import check_exploration
+from shared.resources.solution.requests import SEMANTIC_SIMILARITY
+
+MOST_RESULTS = 500
+#: The types of recipe for which AWS has a format of input lines, and the one of their recipes that it leaves out.
+RECIPE_TYPES = ("USER_PERSONALIZATION", "PERSONALIZED_RANKING", "RELATED_ITEMS", "POPULAR_ITEMS")
+WITHOUT_BATCHES = "aws-trending-now"
+RECOMMENDATIONS = "BATCH_INFERENCE"
+THEMES = "THEME_GENERATION"
+WITH_THEMES = "aws-similar-items"
+
+
+def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
+    job = batch.asked(request, reading)
+    recipe = job.recipe
+    if recipe.recipe_type not in RECIPE_TYPES or recipe.name == WITHOUT_BATCHES:
+        raise InvalidInput(f"A version of {recipe.name} can't be used in a batch inference job.")
+    config = request.get("batchInferenceJobConfig") or {}
+    if "itemExplorationConfig" in config:
+        check_exploration(config["itemExplorationConfig"], recipe)
+    if config.get("rankingInfluence") and recipe.name != SEMANTIC_SIMILARITY:
+        raise InvalidInput(f"{recipe.name} does not take batchInferenceJobConfig.rankingInfluence: leave it out.")
+    mode = request.get("batchInferenceJobMode", RECOMMENDATIONS)
+    _check_themes(mode, request.get("themeGenerationConfig"), recipe, job.version.body["datasetGroupArn"], reading)
+    return batch.drafted(
+        "batch-inference-job",
+        request,
+        job,
+        reading,
+        most=MOST_RESULTS,
+        batchInferenceJobConfig=request.get("batchInferenceJobConfig"),
+        batchInferenceJobMode=mode,
+        themeGenerationConfig=request.get("themeGenerationConfig"),
+    )
+
+
+def _check_themes(
+    mode: str, config: Mapping[str, Any] | None, recipe: Recipe, group_arn: str, reading: Reading
+) -> None:
+    if mode != THEMES:
+        if config:
+            raise InvalidInput(f"themeGenerationConfig belongs to batchInferenceJobMode {THEMES}: leave it out.")
+        return
+    if recipe.name != WITH_THEMES:
+        raise InvalidInput(f"batchInferenceJobMode {THEMES} needs a version of {WITH_THEMES}, not of {recipe.name}.")
+    if not config:
+        raise InvalidInput(f"batchInferenceJobMode {THEMES} needs themeGenerationConfig: the column of item names.")
+    name = config["fieldsForThemeGeneration"]["itemName"]
+    column = (columns_of(group_arn, "ITEMS", reading) or {}).get(name)
+    if column is None or column.type != "string":
+        raise InvalidInput(f"fieldsForThemeGeneration.itemName is {name}, no string column of the Items dataset.")

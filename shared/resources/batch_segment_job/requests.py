@@ -1,0 +1,20 @@
+"""What CreateBatchSegmentJob checks beyond the service model. What the lines hold is found out by the job itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from shared.aws.errors import InvalidInput
+from shared.resources import batch
+from shared.resources.contract import Draft, Reading
+
+MOST_RESULTS = 5_000_000  # users of one segment
+RECIPE_TYPE = "USER_SEGMENTATION"
+
+
+def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
+    job = batch.asked(request, reading)
+    if job.recipe.recipe_type != RECIPE_TYPE:
+        raise InvalidInput(f"A batch segment job needs a recipe of type {RECIPE_TYPE}, which {job.recipe.name} is not.")
+    return batch.drafted("batch-segment-job", request, job, reading, most=MOST_RESULTS)

@@ -1,0 +1,23 @@
+"""What CreateDataDeletionJob checks beyond the service model. What the files hold is found out by the job itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from shared.resources.contract import Draft, Reading
+from shared.resources.locations import INVALID_DATA, check_location
+
+
+def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
+    group = reading.active(request["datasetGroupArn"], "dataset_group")
+    check_location(request["dataSource"].get("dataLocation"), INVALID_DATA)
+    return Draft(
+        arn=reading.arn("data-deletion-job", request["jobName"]),
+        body={
+            **{member: request.get(member) for member in ("jobName", "dataSource", "roleArn")},
+            "datasetGroupArn": group.arn,
+        },
+        parents=(group.arn,),
+        guards=(group,),
+    )

@@ -1,0 +1,26 @@
+"""What CreateDatasetExportJob checks beyond the service model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from shared.resources.contract import Draft, Reading
+from shared.resources.locations import INVALID_OUTPUT, check_location
+
+PUT = "PUT"
+
+
+def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
+    dataset = reading.active(request["datasetArn"], "dataset")
+    check_location(request["jobOutput"]["s3DataDestination"]["path"], INVALID_OUTPUT)
+    return Draft(
+        arn=reading.arn("dataset-export-job", request["jobName"]),
+        body={
+            **{member: request.get(member) for member in ("jobName", "roleArn", "jobOutput")},
+            "datasetArn": dataset.arn,
+            "ingestionMode": request.get("ingestionMode", PUT),
+        },
+        parents=(dataset.arn,),
+        guards=(dataset,),
+    )

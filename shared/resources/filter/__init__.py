@@ -1,0 +1,10 @@
+"""A filter: a named rule of a dataset group that says which items, users or actions a request may be answered with."""
+
+from shared.lifecycle import DEPLOYABLE
+from shared.messages import Provision
+from shared.resources.contract import Quota, Resource
+from shared.resources.filter.requests import draft
+
+resource = Resource(
+    name="Filter", draft=draft, lifecycle=DEPLOYABLE, command=Provision, quota=Quota(within="dataset_group")
+)

@@ -1,0 +1,63 @@
+"""What CreateFilter checks beyond the service model: the expression, against the schemas of the dataset group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from shared.aws.errors import InvalidInput, LimitExceeded, ResourceInUse
+from shared.filters import Filter, FilterError, TooManyFields, check, parse
+from shared.filters.checking import Schemas
+from shared.resources.contract import Draft, Reading
+from shared.resources.dataset.requests import TYPES, columns_of
+from shared.store import Record
+
+MOST_FIELDS_OF_A_GROUP = 20  # distinct ones, of all filters of a dataset group
+
+
+def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
+    group = _group(request["datasetGroupArn"], reading)
+    checked = _checked(request["filterExpression"], schemas_of(group.arn, reading))
+    _check_fields_of_the_group(checked, group, reading)
+    return Draft(
+        arn=reading.arn("filter", request["name"]),
+        body={member: request[member] for member in ("name", "datasetGroupArn", "filterExpression")},
+        state={"fields": sorted(checked.columns)},
+        parents=(group.arn,),
+        guards=(group,),
+    )
+
+
+def schemas_of(group_arn: str, reading: Reading) -> Schemas:
+    """What expressions of the group's filters are checked against."""
+    found = {dataset_type: columns_of(group_arn, dataset_type, reading) for dataset_type in TYPES}
+    return {dataset_type: columns for dataset_type, columns in found.items() if columns is not None}
+
+
+def _group(arn: str, reading: Reading) -> Record:
+    try:
+        return reading.active(arn, "dataset_group")
+    except ResourceInUse as error:  # which CreateFilter does not answer
+        raise InvalidInput(error.message) from error
+
+
+def _checked(expression: str, schemas: Schemas) -> Filter:
+    """Raises InvalidInput and LimitExceeded."""
+    try:
+        return check(parse(expression), schemas)
+    except TooManyFields as error:
+        raise LimitExceeded(f"Could not create filter. {error}") from error
+    except FilterError as error:
+        raise InvalidInput(f"Could not create filter. {error}") from error
+
+
+def _check_fields_of_the_group(checked: Filter, group: Record, reading: Reading) -> None:
+    """The group is guarded: two filters can't be created side by side."""
+    fields = set(checked.columns)
+    for standing in reading.children("filter", group.arn):
+        fields.update(standing.state["fields"])
+    if len(fields) > MOST_FIELDS_OF_A_GROUP:
+        raise LimitExceeded(
+            f"Could not create filter. The filters of the dataset group would have {len(fields)} distinct fields; at "
+            f"most {MOST_FIELDS_OF_A_GROUP} are allowed. Delete a filter that is not used any more."
+        )

@@ -1,0 +1,14 @@
+"""A metric attribution: which sums over events a dataset group reports, by what caused the events."""
+
+from shared.lifecycle import DEPLOYABLE, UPDATE_IN_PLACE
+from shared.messages import Provision
+from shared.resources.contract import Resource
+from shared.resources.metric_attribution.requests import draft
+
+resource = Resource(
+    name="MetricAttribution",
+    draft=draft,
+    lifecycle=DEPLOYABLE,
+    command=Provision,
+    update=UPDATE_IN_PLACE,
+)

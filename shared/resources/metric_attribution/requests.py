@@ -1,0 +1,68 @@
+"""What CreateMetricAttribution and UpdateMetricAttribution check beyond the service model: names and expressions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from shared.aws.errors import InvalidInput
+from shared.resources.contract import Draft, Reading
+from shared.resources.dataset.requests import columns_of
+from shared.resources.locations import INVALID_OUTPUT, check_location
+
+MOST_METRICS = 10
+#: AWS's whole grammar.
+EXPRESSION = re.compile(r"SAMPLECOUNT\(\)|SUM\((Items|Interactions)\.(\w+)\)", re.ASCII)
+NUMBERS = frozenset({"int", "long", "float", "double"})
+
+
+def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
+    group = reading.active(request["datasetGroupArn"], "dataset_group")
+    check_metrics(request["metrics"], group.arn, reading)
+    check_output(request["metricsOutputConfig"])
+    return Draft(
+        arn=reading.arn("metric-attribution", request["name"]),
+        body={
+            "name": request["name"],
+            "datasetGroupArn": group.arn,
+            "metricsOutputConfig": request["metricsOutputConfig"],
+            # Answered by ListMetricAttributionMetrics; in the body, because an update replaces it.
+            "metrics": request["metrics"],
+        },
+        parents=(group.arn,),
+        claims=(f"metric-attribution-of:{group.arn}",),
+        guards=(group,),
+    )
+
+
+def check_metrics(metrics: Sequence[Mapping[str, Any]], group_arn: str, reading: Reading) -> None:
+    """All the metrics that an attribution shall have. Raises InvalidInput."""
+    if len(metrics) > MOST_METRICS:
+        raise InvalidInput(f"A metric attribution can have {MOST_METRICS} metrics; these would be {len(metrics)}.")
+    names = [metric["metricName"] for metric in metrics]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InvalidInput(f"Metric names must be unique; given more than once: {', '.join(twice)}.")
+    if "EVENT_TYPE" not in (columns_of(group_arn, "INTERACTIONS", reading) or {}):
+        raise InvalidInput("Metrics are of event types: the group needs an Interactions dataset with EVENT_TYPE.")
+    for metric in metrics:
+        _check_expression(metric["expression"], group_arn, reading)
+
+
+def _check_expression(expression: str, group_arn: str, reading: Reading) -> None:
+    parsed = EXPRESSION.fullmatch(expression)
+    if parsed is None:
+        raise InvalidInput(
+            f"The expression {expression} is none of SAMPLECOUNT(), SUM(Items.COLUMN) and SUM(Interactions.COLUMN)."
+        )
+    table, name = parsed.groups()
+    if table is None:
+        return
+    column = (columns_of(group_arn, table.upper(), reading) or {}).get(name)
+    if column is None or column.type not in NUMBERS:
+        raise InvalidInput(f"The expression {expression} needs a numeric column {name} in the {table} dataset.")
+
+
+def check_output(config: Mapping[str, Any]) -> None:
+    if "s3DataDestination" in config:
+        check_location(config["s3DataDestination"]["path"], INVALID_OUTPUT)

@@ -1,0 +1,28 @@
+"""How often a solution is trained by itself: solutionConfig.autoTrainingConfig."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from shared.aws.errors import InvalidInput
+
+#: What AWS trains by where no rate is given.
+DEFAULT_DAYS = 7
+LEAST_DAYS, MOST_DAYS = 1, 30
+
+_RATE = re.compile(r"rate\((\d+) days?\)")
+
+
+def days(config: Mapping[str, Any]) -> int:
+    """The days between two trainings that ``autoTrainingConfig`` asks for. Raises InvalidInput."""
+    expression = (config.get("autoTrainingConfig") or {}).get("schedulingExpression")
+    if expression is None:
+        return DEFAULT_DAYS
+    rate = _RATE.fullmatch(expression)
+    if rate is None or not LEAST_DAYS <= int(rate[1]) <= MOST_DAYS:
+        raise InvalidInput(
+            f"schedulingExpression must be rate(N days) with N from {LEAST_DAYS} to {MOST_DAYS}; it is {expression}."
+        )
+    return int(rate[1])

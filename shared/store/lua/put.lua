@@ -1,0 +1,11 @@
+-- Keep records that replace what stands under their id. ARGV[1]: JSON {prefix, dataset, invocation, invocation_seconds,
+-- records: [{id, text}]}, the later ones of one id winning.
+local a = cjson.decode(ARGV[1])
+local p = a.prefix
+local seen = p .. 'invocation:' .. a.invocation
+if redis.call('EXISTS', seen) == 1 then return 0 end
+for _, record in ipairs(a.records) do
+  redis.call('HSET', p .. 'put:' .. a.dataset, record.id, record.text)
+end
+redis.call('SET', seen, a.dataset, 'EX', a.invocation_seconds)
+return 1

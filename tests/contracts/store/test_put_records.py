@@ -1,0 +1,48 @@
+"""Items, users and actions that were sent by themselves: the newest record of each id, whole."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shared.store import PutRecord, Store
+from tests.contracts.store.test_interactions import event
+
+
+def item(id_: str, at: float = 1.5, **properties: Any) -> PutRecord:
+    return PutRecord(id=id_, properties=properties, at=at)
+
+
+def test_records_come_back_as_they_were_sent_by_id(store: Store) -> None:
+    sent = [item("b", GENRES="Drama|War", PRICE=2.5, NEW=True, STORY="a\n日\"'|"), item("a", PRICE=None)]
+    store.put("d", sent, invocation="1")
+    assert list(store.put_records("d")) == [sent[1], sent[0]]
+
+
+def test_the_last_of_an_id_replaces_the_whole_record(store: Store) -> None:
+    store.put("d", [item("a", PRICE=1, GENRES="War"), item("b"), item("a", PRICE=2)], invocation="1")
+    assert list(store.put_records("d")) == [item("a", PRICE=2), item("b")]
+    store.put("d", [item("a", at=2.0, GENRES="Drama")], invocation="2")
+    assert list(store.put_records("d")) == [item("a", at=2.0, GENRES="Drama"), item("b")]
+
+
+def test_a_repeated_call_does_not_undo_what_came_after_it(store: Store) -> None:
+    store.put("d", [item("a", PRICE=1)], invocation="first")
+    store.put("d", [item("a", PRICE=2)], invocation="second")
+    store.put("d", [item("a", PRICE=1)], invocation="first")
+    assert list(store.put_records("d")) == [item("a", PRICE=2)]
+
+
+def test_many_are_read_in_order(store: Store) -> None:
+    records = [item(f"{number:05}") for number in range(2500)]
+    for start in range(0, len(records), 500):
+        store.put("d", list(reversed(records[start : start + 500])), invocation=str(start))
+    assert list(store.put_records("d")) == records
+
+
+def test_forgetting_a_dataset_forgets_them_and_leaves_the_others(store: Store) -> None:
+    store.put("d", [item("a")], invocation="1")
+    store.put("e", [item("b")], invocation="2")
+    store.append("d", [event("c")], invocation="3")
+    store.forget("d")
+    assert list(store.put_records("d")) == list(store.stream("d")) == []
+    assert list(store.put_records("e")) == [item("b")]

@@ -1,0 +1,281 @@
+"""Training in mode UPDATE: from the weights of a version trained in full, on what is new since then."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from shared.data.features import Column
+from shared.data.histories import Histories
+from shared.data.training_data import TrainingData
+from shared.recipes import RECIPES
+from shared.recipes.artifact import WEIGHTS
+from shared.recipes.contract import ArtifactError, Exploration, Options, Past, Query, Stopped
+from shared.recipes.hrnn import base as bases
+from shared.recipes.hrnn.base import NEW, Base, features
+from shared.recipes.hrnn.fitting import Fitting
+from shared.recipes.hrnn.learner import Learner
+from shared.recipes.hrnn.plan import RETRAINING_EPOCHS
+from shared.recipes.hrnn.training import trailing
+from shared.recipes.user_personalization.scoring import Scorer
+from tests.recipes.networks import CELLS
+from tests.recipes.runs import NDCG, planned, settings, train
+from tests.recipes.synthetic import histories_of, training_data
+
+RECIPE = RECIPES["aws-user-personalization"]
+OLD_ITEMS, ITEMS = 30, 40
+THEN, NOW = 1_000_000, 2_000_000
+
+Sequences = dict[str, list[tuple[str, int]]]
+
+
+def walk(rng: np.random.Generator, first: int, items: int, at: int, length: int = 10) -> list[tuple[str, int]]:
+    """From one item to the next, of so many in a circle."""
+    return [(f"i{(first + step) % items:02}", at + 60 * step + int(rng.integers(60))) for step in range(length)]
+
+
+def before() -> Sequences:
+    """80 users go from one of 30 items to the next."""
+    rng = np.random.default_rng(0)
+    return {f"u{user:03}": walk(rng, int(rng.integers(OLD_ITEMS)), OLD_ITEMS, THEN) for user in range(80)}
+
+
+def after() -> Sequences:
+    """Then 30 of these, and 10 who are new, do the same with ten more items."""
+    rng = np.random.default_rng(1)
+    sequences = before()
+    for user in [*range(30), *range(80, 90)]:
+        first = int(rng.integers(OLD_ITEMS - 8, OLD_ITEMS + 2))
+        sequences.setdefault(f"u{user:03}", []).extend(walk(rng, first, ITEMS, NOW))
+    return sequences
+
+
+def described(histories: Histories, *, items: bool) -> TrainingData:
+    """Users and events have features; items where it is asked for."""
+    numbers = [int(item_id[1:]) for item_id in histories.item_ids]
+    return training_data(
+        histories,
+        items=[{"half": "ab"[number % 2], "place": float(number)} for number in numbers] if items else None,
+        users=[{"club": "xyz"[int(user_id[1:]) % 3]} for user_id in histories.user_ids],
+        contexts=[{"device": ("tv", "phone", "pad")[event % 3]} for event in range(len(histories.items))],
+    )
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["with features of items", "without"])
+def based(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[bool, Path]:
+    """A version trained in full on what was before."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        planned(monkeypatch, epochs=8, hidden=32, streams=8, bptt=8)
+        data = described(histories_of(before()), items=request.param)
+        return request.param, train(tmp_path_factory.mktemp("base"), data, RECIPE)[1]
+
+
+@pytest.fixture
+def updates(monkeypatch: pytest.MonkeyPatch) -> None:
+    planned(monkeypatch, hidden=32, streams=8, bptt=8)
+
+
+def foretold(artifact: Path, items: range) -> float:
+    """How many items, of some, are foretold in the place after each other."""
+    scorer = Scorer.load(artifact)
+    hits = 0
+    for item in items:
+        history = [Past(f"i{number % ITEMS:02}", NOW + 9000.0 + 60 * number) for number in range(item - 4, item)]
+        known = [one for one in history if one.item_id in scorer.item_ids]
+        scores = scorer.scores(Query(now=NOW + 9000.0 + 60 * item, history=known))
+        hits += f"i{item % ITEMS:02}" in [scorer.item_ids[best] for best in np.argsort(-scores)[:3]]
+    return hits / len(items)
+
+
+@pytest.mark.usefixtures("updates")
+def test_it_learns_what_is_new_and_forgets_nothing(tmp_path: Path, based: tuple[bool, Path]) -> None:
+    with_items, base = based
+    data = described(histories_of(after()), items=with_items)
+    updated, artifact = train(tmp_path, data, RECIPE, base=base, retrain_on_all_users=True)
+    assert updated.epochs == 2 * RETRAINING_EPOCHS
+    assert updated.metrics.keys() == updated.baseline.keys()
+    assert foretold(base, range(34, 40)) == 0
+    assert foretold(artifact, range(34, 40)) > 0.2
+    assert updated.metrics[NDCG] > 1.5 * updated.baseline[NDCG]
+    assert foretold(artifact, range(8, 26)) > foretold(base, range(8, 26)) - 0.2 > 0.5
+    model = orjson.loads((artifact / "model.json").read_bytes())
+    assert bases.WEIGHTS not in model["files"]  # only what was trained in full is gone on from
+    assert model["test_users"] == 4
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    steps: list[int] = []
+    training_step = Fitting.training_step
+
+    def step(fitting: Fitting, window: Any, batch: int) -> Any:
+        steps.append(batch)
+        return training_step(fitting, window, batch)
+
+    monkeypatch.setattr(Fitting, "training_step", step)
+    return steps
+
+
+def learner(data: TrainingData, base: Base) -> Learner:
+    new_E = base.news(data.histories)
+    options = Options(threads=1)
+    return Learner(data, RECIPE, settings(RECIPE), options, int(new_E.sum()) or 1, None, 0, base, new_E)
+
+
+@pytest.mark.usefixtures("updates")
+def test_before_it_has_learnt_anything_it_answers_as_the_version_it_goes_on_from(based: tuple[bool, Path]) -> None:
+    """Though there are more items, users, categories and types, and all of these have other numbers."""
+    with_items, artifact = based
+    histories = histories_of({"t00": [("i000", 5), ("i05", 6)], **after()})
+    data = described_anew(histories, with_items)
+    going_on = learner(data, Base.open(artifact))
+    going_on.chooser(np.bincount(histories.items, minlength=len(histories.item_ids)))
+    served = going_on.served()
+    before_it = load_file(artifact / WEIGHTS)
+    ids = Base.open(artifact).histories.item_ids
+    now = [histories.item_ids.index(item_id) for item_id in ids]
+    torch.testing.assert_close(served.item.weight[now], before_it["item.weight"][:-1], atol=1e-5, rtol=0)
+    torch.testing.assert_close(served.bias[now], before_it["bias"][:-1], atol=1e-5, rtol=0)
+    torch.testing.assert_close(served.item.weight[-1], before_it["item.weight"][-1])
+    clubs = [served.of_user.weight[data.users.columns[0].vocabulary.index(club)] for club in "xyz"]  # type: ignore[union-attr]
+    columns = Base.open(artifact).columns["users"]
+    torch.testing.assert_close(
+        torch.stack(clubs), before_it["of_user.weight"][[columns[0].vocabulary.index(club) for club in "xyz"]]
+    )
+    for name, tensor in before_it.items():
+        if name.startswith("layers"):
+            assert torch.equal(served.state_dict()[name], tensor)
+
+
+def described_anew(histories: Histories, with_items: bool) -> TrainingData:
+    """As ``described``, with a club and a device that are new and the most frequent."""
+    data = described(histories, items=with_items)
+    users = [{"club": "w" if int(u[1:] or 0) > 60 else "xyz"[int(u[1:] or 0) % 3]} for u in histories.user_ids]
+    contexts = [{"device": ("fridge", "fridge", "phone", "pad", "tv")[n % 5]} for n in range(len(histories.items))]
+    anew = training_data(histories, users=users, contexts=contexts)
+    return replace(data, users=anew.users, contexts=anew.contexts)
+
+
+def test_news_are_the_events_that_were_not_there(based: tuple[bool, Path]) -> None:
+    base = Base.open(based[1])
+    histories = histories_of(after())
+    new = base.news(histories)
+    assert (new == (histories.timestamps >= NOW)).all()
+    typed = replace(histories, event_types=np.zeros(len(new), np.int16), event_type_names=["click"])
+    assert base.news(typed).all()
+    assert not base.news(histories_of(before())).any()
+    late = {**before(), "u000": [("i00", 5), *before()["u000"]]}
+    assert np.flatnonzero(base.news(histories_of(late))).tolist() == [0]
+
+
+def test_the_newest_that_are_new_may_be_held_out() -> None:
+    new = np.array([0, 1, 1, 1, 0, 1, 1, 0, 0], np.bool_)
+    assert trailing(new, np.array([0, 3, 5, 7, 9])).tolist() == [2, 0, 2, 0]
+
+
+@pytest.mark.usefixtures("updates")
+def test_it_is_tested_by_what_is_new_alone(
+    tmp_path: Path, based: tuple[bool, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[np.ndarray, TrainingData]] = []
+    recommend = Learner.recommend
+
+    def looked_at(self: Learner, events_Q: Any, count: int) -> Any:
+        asked.append((events_Q, self.data))
+        return recommend(self, events_Q, count)
+
+    monkeypatch.setattr(Learner, "recommend", looked_at)
+    sequences = {user: events[: len(before().get(user, [])) + 1] for user, events in after().items()}
+    histories = histories_of({user: events for user, events in sequences.items() if len(events) > 1})
+    train(tmp_path, described(histories, items=based[0]), RECIPE, base=based[1])
+    [(events_Q, _)] = asked
+    assert (histories.timestamps[events_Q] >= NOW).all()
+    assert (np.diff(np.flatnonzero(np.isin(events_Q, histories.offsets[1:] - 1))) == 1).all()
+
+
+@pytest.mark.usefixtures("updates")
+@pytest.mark.parametrize("news", ["none", "an item"])
+def test_without_new_events_nothing_is_learnt(tmp_path: Path, based: tuple[bool, Path], news: str) -> None:
+    """But a new item has its place, and is explored."""
+    with_items, base = based
+    histories = histories_of(before(), unseen=("i99",) if news == "an item" else ())
+    updated, artifact = train(tmp_path, described(histories, items=with_items), RECIPE, base=base)
+    model = orjson.loads((base / "model.json").read_bytes())
+    assert (updated.metrics, updated.baseline, updated.epochs) == (model["metrics"], model["baseline"], 0)
+    query = Query(now=NOW, history=[Past("i03", THEN)])
+    scores, own = Scorer.load(artifact).scores(query), Scorer.load(base).scores(query)
+    np.testing.assert_allclose(scores[:OLD_ITEMS] / scores[:OLD_ITEMS].sum(), own, atol=1e-5)
+    if news == "an item":
+        assert 0 < scores[-1] < 0.2
+        explored = replace(query, exploration=Exploration(weight=1.0, age_cut_off_days=30))
+        assert Scorer.load(artifact).scores(explored)[-1] > 5 * scores[-1]
+
+
+@pytest.mark.usefixtures("updates")
+def test_an_update_that_was_cut_off_is_taken_up_again(
+    tmp_path: Path, based: tuple[bool, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_items, base = based
+    data = described(histories_of(after()), items=with_items)
+    options: dict[str, Any] = {"base": base, "retrain_on_all_users": True, "checkpoint_seconds": 0}
+    whole, expected = train(tmp_path / "whole", data, RECIPE, **options)
+    told = iter(range(10**6))
+    with pytest.raises(Stopped):
+        train(tmp_path / "cut", data, RECIPE, should_stop=lambda: next(told) > 12, **options)
+    steps = counted(monkeypatch)
+    again, found = train(tmp_path / "cut", data, RECIPE, **options)
+    assert again.metrics == whole.metrics
+    assert (found / WEIGHTS).read_bytes() == (expected / WEIGHTS).read_bytes()
+    assert steps
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.usefixtures("updates")
+def test_the_cell_and_the_parameters_are_those_of_the_base(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cell: str
+) -> None:
+    """Whatever the operator has chosen since then."""
+    planned(monkeypatch, epochs=1)
+    data = training_data(histories_of(before()))
+    _, base = train(tmp_path / "base", data, RECIPE, cell=cell, parameters={"recency_mask": "false"})
+    other = next(each for each in CELLS if each != cell)
+    _, artifact = train(tmp_path, training_data(histories_of(after())), RECIPE, base=base, cell=other)
+    model = orjson.loads((artifact / "model.json").read_bytes())
+    assert model["form"]["cell"] == cell
+    assert model["parameters"]["recency_mask"] == "false"
+
+
+def test_what_has_nothing_to_go_on_from_is_refused(tmp_path: Path, based: tuple[bool, Path]) -> None:
+    with pytest.raises(ArtifactError, match="holds nothing to go on from"):
+        Base.open(tmp_path)
+    for path in based[1].rglob("*"):
+        if path.is_file() and path.name != bases.WEIGHTS:
+            target = tmp_path / path.relative_to(based[1])
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+    with pytest.raises(ArtifactError, match=r"base\.safetensors"):
+        Base.open(tmp_path)
+
+
+def test_features_are_known_again_by_what_they_mean() -> None:
+    before = [
+        Column(name="genre", kind="categorical", first=0, vocabulary=("war", "love")),
+        Column(name="price", kind="numeric", first=2, edges=(10.0, 20.0)),
+        Column(name="gone", kind="categorical", first=5, vocabulary=("x",)),
+    ]
+    now = [
+        Column(name="price", kind="numeric", first=0, edges=(5.0, 18.0, 40.0)),
+        Column(name="genre", kind="categorical", first=4, vocabulary=("love", "space", "war")),
+        Column(name="age", kind="numeric", first=7, edges=()),
+    ]
+    assert features(before, now).tolist() == [2, 3, 4, 4, 1, NEW, 0, NEW]
+    text = Column(name="about", kind="textual", first=3, idf=[1.0] * 16_384)
+    found = features([text], [replace(text, first=0)])
+    assert (found[0], len(found)) == (3, 16_384)
+    assert features([], []).tolist() == []
