@@ -82,7 +82,7 @@ def tick(process: Process, now: float) -> None:
 def _retrain(process: Process, reading: Reading, recommender: Record, now: float) -> None:
     """Train a recommender anew when its model is of last week and there is news. It goes on with the old one."""
     model = process.store.get(recommender.body["solutionVersionArn"])
-    if model is None or now < model.created + RECOMMENDER_DAYS * DAY:
+    if model is None or now < max(model.created, _failed(recommender)) + RECOMMENDER_DAYS * DAY:
         return
     if not _has_news(process, reading, recommender, model):
         return
@@ -98,6 +98,14 @@ def _retrain(process: Process, reading: Reading, recommender: Record, now: float
         return  # Somebody asks something of it: the next tick looks again.
     log.info("automatic training", arn=recommender.arn)
     queue.ring(process.store, process.queue, command)
+
+
+def _failed(recommender: Record) -> float:
+    """When a model was asked for that never took the place of the old one; 0.0: never."""
+    update = recommender.update
+    if update is None or update.body["solutionVersionArn"] == recommender.body["solutionVersionArn"]:
+        return 0.0
+    return update.created
 
 
 def _tended(process: Process, reading: Reading, solution: Record, now: float) -> Plan | None:

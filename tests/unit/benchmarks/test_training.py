@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.training import catalogues, curve, made_up, memory, roofline, speed
+from benchmarks.training import catalogues, curve, made_up, memory, roofline, speed, updates
 from benchmarks.training.steady import Steady, drained
+from tests.recipes.runs import planned
 
 
 @pytest.fixture(autouse=True)
@@ -108,3 +109,15 @@ def test_draining_ends_in_time() -> None:
 
 def test_rates_of_the_machine_are_of_this_world() -> None:
     assert 1e8 < roofline.gemm_rate(torch.float32, "cpu", shape=(256, 256, 256)) < 1e14
+
+
+def test_updates_prints_an_update_between_two_trainings_in_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    planned(monkeypatch, epochs=2)
+    updates.show(write(tmp_path / "few"), hidden=32, threads=1, share=0.1)
+    out = capsys.readouterr().out
+    assert "300 of 3,000 interactions are new" in out
+    before, update, full = (cells(line) for line in out.splitlines() if line.startswith(("| FULL", "| UPDATE")))
+    assert [number(row[1]) for row in (before, update, full)] == [2700, 3000, 3000]
+    assert number(update[4]) > 0
