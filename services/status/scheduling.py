@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 import structlog
 
 from services.status import rounds
-from shared import queue
+from shared import queue, recipes
 from shared.aws.errors import PersonalizeError
 from shared.lifecycle import ACTIVE
 from shared.messages import AdvanceRecommender
@@ -148,8 +148,10 @@ def _keep(process: Process, solution: Record, plan: Plan | None) -> None:
 
 def _has_news(process: Process, reading: Reading, solution: Record, last: Record | None) -> bool:
     """Have interactions come, in bulk or live, since the last training?"""
-    dataset = arn_of(solution.body["datasetGroupArn"], "INTERACTIONS", reading)
-    trained = imports(last, "INTERACTIONS") if last else ()
+    recipe = recipes.by_arn(solution.body.get("recipeArn") or "")
+    interactions = recipe.interactions if recipe else "INTERACTIONS"
+    dataset = arn_of(solution.body["datasetGroupArn"], interactions, reading)
+    trained = imports(last, interactions) if last else ()
     imported = {job.arn for job in current(dataset, reading)}
     return bool(imported.difference(trained)) or process.store.last_arrival(dataset) > (last.created if last else 0.0)
 
