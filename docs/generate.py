@@ -52,7 +52,7 @@ NOTES: Mapping[str, str] = {
     "PutActionInteractions": "`Viewed`, `Taken` and `Not Taken` in any case; `trackingId` is that of DescribeDataset",
     "GetRecommendations": "`filterArn`, `promotions` and `metadataColumns` are refused",
     "GetPersonalizedRanking": "`filterArn` and `metadataColumns` are refused",
-    "GetActionRecommendations": "refused for every campaign: no recipe that recommends actions is offered yet",
+    "GetActionRecommendations": "`filterArn` is refused",
     "CreateMetricAttribution": "kept and checked as at AWS; nothing is measured or reported yet",
     "UpdateMetricAttribution": "as CreateMetricAttribution",
 }
@@ -116,10 +116,12 @@ def _recipe_table(recipe: Recipe) -> Iterable[str]:
 
 def _trained_on(recipe: Recipe) -> str:
     of_type = f" of type {recipe.event_type}" if recipe.event_type else ""
+    interactions, described = recipe.interactions.title(), recipe.catalogue.title()
     if not recipe.metadata:
-        return f"Interactions{of_type}"
-    catalogue = "; recommends every item of Items" if recipe.cold_items else ""
-    return f"Interactions{of_type} with contextual metadata, Items, Users{catalogue}"
+        return f"{interactions}{of_type}"
+    noun = described.removesuffix("s").lower()
+    catalogue = f"; recommends every {noun} of {described}" if recipe.cold_items else ""
+    return f"{interactions}{of_type} with contextual metadata, {described}, Users{catalogue}"
 
 
 def _answered(recipe: Recipe) -> str:

@@ -49,6 +49,23 @@ def coverage(recommended: npt.NDArray[np.integer[Any]], items: int) -> float:
     return float(len(np.unique(recommended)) / items)
 
 
+def by_item(
+    hits_QK: Hits, recommended_QK: npt.NDArray[np.integer[Any]], wanted_I: Counts, k: int
+) -> tuple[float, float]:
+    """Precision and recall of each item, as the mean over the items that were shown, and over those wanted; 0 of none.
+
+    An item that the top k of 100 queries showed and that was a hit in 60 of them has a precision of 0.6. ``wanted_I``
+    is in how many queries each item was held out.
+    """
+    top_QK, hits_QK = recommended_QK[:, :k], hits_QK[:, :k]
+    shown_I = np.bincount(top_QK.ravel(), minlength=len(wanted_I))
+    found_I = np.bincount(top_QK[hits_QK], minlength=len(wanted_I))
+    precision, recall = (
+        float((found_I[of_I > 0] / of_I[of_I > 0]).mean()) if of_I.any() else 0.0 for of_I in (shown_I, wanted_I)
+    )
+    return precision, recall
+
+
 def average_rewards(gains_QK: Gains, possible_QK: Gains) -> float:
     """What the items of the lists that were taken bring in, over what those held out could; the mean over queries.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from services.api import tokens
 from services.api.operations import Desk
+from shared import arns
 from shared.aws.errors import InvalidInput
 from shared.aws.web import Call
 from shared.resources.metric_attribution.requests import MOST_METRICS
@@ -16,7 +17,10 @@ def list_metric_attribution_metrics(desk: Desk, call: Call) -> Mapping[str, Any]
     arn = call.request.get("metricAttributionArn")
     if arn is None:
         raise InvalidInput("metricAttributionArn is required.")
-    metrics = desk.reading.find(arn, "metric_attribution").body["metrics"]
+    if arns.noun(arn) != "metric_attribution":
+        raise InvalidInput(f"metricAttributionArn must be the ARN of a metric attribution; it is {arn}.")
+    record = desk.reading.records.get(arn)
+    metrics = record.body["metrics"] if record else []  # as any list of what an unknown parent has
     filters = {"metricAttributionArn": arn}
     start = int(tokens.read(call.request.get("nextToken"), call.operation, filters) or 0)
     end = start + call.request.get("maxResults", MOST_METRICS)

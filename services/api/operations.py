@@ -214,7 +214,7 @@ def _delete(desk: Desk, resource: Resource, arn: str) -> None:
     command = Remove(arn=arn)
     desk.store.replace(
         # A new attempt: whatever earlier workers still report is of the past.
-        replace(record, status=after, attempt=record.attempt + 1, updated=time.time()),
+        replace(record, status=after, reason=None, attempt=record.attempt + 1, updated=time.time()),
         notes=[queue.note(command)],
     )
     desk.ring(command)

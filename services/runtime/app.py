@@ -26,7 +26,7 @@ def handlers(configured: Settings, store: Store, deployed: Deployed) -> dict[str
     """Every operation that is offered, by its name."""
     reading = Reading(store, configured)
     return {
-        "GetActionRecommendations": partial(get_action_recommendations, reading, deployed),
+        "GetActionRecommendations": partial(get_action_recommendations, reading, store, deployed),
         "GetPersonalizedRanking": partial(get_personalized_ranking, reading, store, deployed),
         "GetRecommendations": partial(get_recommendations, reading, store, deployed),
     }

@@ -70,7 +70,7 @@ class Deployed:
             scorer: Scorer = scoring.Scorer.load(self._artifacts.opened(version_arn))
         except (ArtifactDamaged, ArtifactError) as error:
             raise NotDeployable(f"{error} Train again.") from error
-        interactions = arn_of(version.body["datasetGroupArn"], "INTERACTIONS", self._reading)
+        interactions = arn_of(version.body["datasetGroupArn"], recipe.interactions, self._reading)
         return Model(scorer, recipe, interactions, self._scoring)
 
     def keep(self, needed: set[str]) -> None:

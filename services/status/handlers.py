@@ -10,7 +10,15 @@ import structlog
 
 from shared import queue
 from shared.artifacts import Artifacts
-from shared.lifecycle import ACTIVE, CLAIMABLE, COMPLETED, DELETE_PENDING, DELETION, Happened
+from shared.lifecycle import (
+    ACTIVE,
+    CLAIMABLE,
+    COMPLETED,
+    DELETE_PENDING,
+    DELETION,
+    GONE,
+    Happened,
+)
 from shared.messages import Decline, Fact, Failed, Finished, Progressed, Provision, Remove, Started
 from shared.resources import RESOURCES
 from shared.store import Conflict, Record, Store
@@ -49,7 +57,7 @@ def after_fact(record: Record, fact: Fact, now: float) -> Record | None:
         return _after_update_fact(record, fact, now)
     lifecycle = RESOURCES[record.kind].lifecycle
     status = lifecycle.after(record.status or "", fact.happened) if lifecycle else None
-    if status is None:
+    if status is None or status == GONE:  # it is gone when its record is removed, not when somebody says so
         return None
     moved = now if status != record.status else record.updated
     after = replace(record, status=status, updated=moved)

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 import structlog
 
 from services.status import rounds
-from shared import queue
+from shared import queue, recipes
 from shared.aws.errors import PersonalizeError
 from shared.lifecycle import ACTIVE
 from shared.messages import AdvanceRecommender
@@ -82,7 +82,7 @@ def tick(process: Process, now: float) -> None:
 def _retrain(process: Process, reading: Reading, recommender: Record, now: float) -> None:
     """Train a recommender anew when its model is of last week and there is news. It goes on with the old one."""
     model = process.store.get(recommender.body["solutionVersionArn"])
-    if model is None or now < model.created + RECOMMENDER_DAYS * DAY:
+    if model is None or now < max(model.created, _failed(recommender)) + RECOMMENDER_DAYS * DAY:
         return
     if not _has_news(process, reading, recommender, model):
         return
@@ -98,6 +98,14 @@ def _retrain(process: Process, reading: Reading, recommender: Record, now: float
         return  # Somebody asks something of it: the next tick looks again.
     log.info("automatic training", arn=recommender.arn)
     queue.ring(process.store, process.queue, command)
+
+
+def _failed(recommender: Record) -> float:
+    """When a model was asked for that never took the place of the old one; 0.0: never."""
+    update = recommender.update
+    if update is None or update.body["solutionVersionArn"] == recommender.body["solutionVersionArn"]:
+        return 0.0
+    return update.created
 
 
 def _tended(process: Process, reading: Reading, solution: Record, now: float) -> Plan | None:
@@ -140,8 +148,10 @@ def _keep(process: Process, solution: Record, plan: Plan | None) -> None:
 
 def _has_news(process: Process, reading: Reading, solution: Record, last: Record | None) -> bool:
     """Have interactions come, in bulk or live, since the last training?"""
-    dataset = arn_of(solution.body["datasetGroupArn"], "INTERACTIONS", reading)
-    trained = imports(last, "INTERACTIONS") if last else ()
+    recipe = recipes.by_arn(solution.body.get("recipeArn") or "")
+    interactions = recipe.interactions if recipe else "INTERACTIONS"
+    dataset = arn_of(solution.body["datasetGroupArn"], interactions, reading)
+    trained = imports(last, interactions) if last else ()
     imported = {job.arn for job in current(dataset, reading)}
     return bool(imported.difference(trained)) or process.store.last_arrival(dataset) > (last.created if last else 0.0)
 

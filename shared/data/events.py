@@ -46,6 +46,8 @@ class Wanted:
 
     files: Sequence[Path]
     """With the columns USER_ID, ITEM_ID and TIMESTAMP, perhaps EVENT_TYPE, EVENT_VALUE and others."""
+    item: str = "ITEM_ID"
+    """The column in the place of ITEM_ID, here and in the catalogue: ACTION_ID of interactions with actions."""
     counting: Sequence[EventParameters] = (EventParameters(),)
     """An event counts that meets any of them, and as much as the greatest weight of these."""
     contexts: Sequence[Field] = ()
@@ -94,7 +96,7 @@ def _number_ids(database: Database, wanted: Wanted, catalogue: Sequence[Path]) -
     selected = _select(database, wanted)
     of_catalogue = ""
     if catalogue:
-        of_catalogue = f" UNION ALL SELECT ITEM_ID::VARCHAR FROM {read_parquet(catalogue)}"
+        of_catalogue = f" UNION ALL SELECT {wanted.item}::VARCHAR FROM {read_parquet(catalogue)}"
     sources = {
         "users": f"SELECT user_id FROM ({selected})",
         "items": f"SELECT item_id FROM ({selected}){of_catalogue}",
@@ -125,7 +127,7 @@ def _select(database: Database, wanted: Wanted) -> str:
     weights = " ".join(f"WHEN {_condition(each)} THEN {each.weight!r}::FLOAT" for each in heaviest_first)
     # The conditions stand outside: in there a name is the dataset's column first, whatever it is called.
     return f"""SELECT *, CASE {weights} END AS weight FROM (
-                   SELECT USER_ID::VARCHAR AS user_id, ITEM_ID::VARCHAR AS item_id,
+                   SELECT USER_ID::VARCHAR AS user_id, {wanted.item}::VARCHAR AS item_id,
                           TRY_CAST("TIMESTAMP" AS BIGINT) AS time, {type_} AS type_id, {value} AS value,
                           {others} AS others, {PLACE} AS place {contexts}
                    FROM {read_parquet(wanted.files)}

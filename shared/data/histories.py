@@ -118,13 +118,20 @@ def read_ids(folder: Path, kind: str) -> list[str]:
 
 
 def trained_on(
-    lengths: npt.NDArray[np.int64], *, min_percentile: float, max_percentile: float, event_type: str | None
+    lengths: npt.NDArray[np.int64],
+    *,
+    min_percentile: float,
+    max_percentile: float,
+    event_type: str | None,
+    enough: bool = False,
 ) -> npt.NDArray[np.bool_]:
     """bool[U]: whose history is neither too short nor too long for the percentiles of ``lengths``.
 
-    Raises TooLittleData below AWS's minimum, and where nobody is left whose next interaction could be learnt.
+    Raises TooLittleData below AWS's minimum, unless any number is ``enough``, and where nobody is left whose next
+    interaction could be learnt.
     """
-    _check_minimum(lengths, event_type)
+    if not enough:
+        _check_minimum(lengths, event_type)
     low, high = np.quantile(lengths, [min_percentile, max_percentile])
     inside: npt.NDArray[np.bool_] = (lengths >= low) & (lengths <= high)
     if lengths[inside].max(initial=0) < 2:

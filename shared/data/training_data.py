@@ -4,6 +4,7 @@
       histories/          see ``histories``
       items/, users/, contexts/   see ``features``; absent where there are none
       item_created.npy    int64[I]; absent where Items has no CREATION_TIMESTAMP
+      item_expires.npy, item_repeats.npy   int64[I], float64[I]; absent where Actions has no such column
       event_weights.npy   float32[E]; absent where all events count alike
       rewards/            see ``rewards``; absent without an optimization objective
 
@@ -32,6 +33,8 @@ from shared.data.rewards import Objective, Rewards
 from shared.data.rows import Rows
 from shared.data.schemas import DatasetSchema, Field
 
+OF_ACTIONS = "ACTION_INTERACTIONS"
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrainingData:
@@ -47,6 +50,10 @@ class TrainingData:
     """R = E, in the order of ``histories``: the columns of Interactions whose names AWS does not reserve."""
     item_created: npt.NDArray[np.int64] | None = None
     """[I] CREATION_TIMESTAMP in seconds since the epoch, -1 where unknown; None without such a column."""
+    item_expires: npt.NDArray[np.int64] | None = None
+    """[I] EXPIRATION_TIMESTAMP of actions, as ``item_created``."""
+    item_repeats: npt.NDArray[np.float64] | None = None
+    """[I] REPEAT_FREQUENCY of actions in days, NaN where unknown; None without such a column."""
     event_weights: npt.NDArray[np.float32] | None = None
     """[E] What each event counts by its type, of an eventsConfig; None without one: all alike."""
     rewards: Rewards | None = None
@@ -55,11 +62,16 @@ class TrainingData:
     @classmethod
     def open(cls, folder: Path) -> Self:
         """Maps what ``prepare`` wrote; ids are read. Raises OSError and ValueError where it is missing or damaged."""
-        created, weights = folder / "item_created.npy", folder / "event_weights.npy"
+        created, expires, repeats, weights = (
+            arrays.mapped(path) if (path := folder / f"{name}.npy").exists() else None
+            for name in ("item_created", "item_expires", "item_repeats", "event_weights")
+        )
         return cls(
             histories=Histories.open(folder / "histories"),
-            item_created=arrays.mapped(created) if created.exists() else None,
-            event_weights=arrays.mapped(weights) if weights.exists() else None,
+            item_created=created,
+            item_expires=expires,
+            item_repeats=repeats,
+            event_weights=weights,
             rewards=Rewards.open(folder / "rewards") if (folder / "rewards").exists() else None,
             **{
                 name: Features.open(folder / name)
@@ -90,7 +102,7 @@ class Sources:
     items: Table | None = None
     users: Table | None = None
     excluded: Mapping[str, Collection[str]] = field(default_factory=dict)
-    """INTERACTIONS, ITEMS or USERS -> columns not to train on: trainingDataConfig.excludedDatasetColumns."""
+    """Dataset type, as in an ARN -> columns not to train on: trainingDataConfig.excludedDatasetColumns."""
     event_type: str | None = None
     event_value_threshold: float | None = None
     events: Sequence[EventParameters] = ()
@@ -134,7 +146,7 @@ def prepare(
 
 def _write(folder: Path, sources: Sources, database: Database) -> None:
     schema = _parsed(sources.interactions)
-    excluded = sources.excluded.get("INTERACTIONS", ())
+    excluded = sources.excluded.get(schema.dataset_type, ())
     files = sources.interactions.files
     if not files:
         raise TooLittleData("The dataset group has no interactions: import some, or send events.")
@@ -143,6 +155,7 @@ def _write(folder: Path, sources: Sources, database: Database) -> None:
         database,
         Wanted(
             files=files,
+            item="ACTION_ID" if schema.dataset_type == OF_ACTIONS else "ITEM_ID",
             counting=sources.events
             or [EventParameters(event_type=sources.event_type, value_threshold=sources.event_value_threshold)],
             contexts=contexts,
@@ -170,6 +183,8 @@ def _write_histories(folder: Path, sources: Sources, database: Database, lengths
         min_percentile=sources.min_percentile,
         max_percentile=sources.max_percentile,
         event_type=sources.event_type,
+        # AWS: "There is no minimum requirement for action interactions data."
+        enough=_parsed(sources.interactions).dataset_type == OF_ACTIONS,
     )
     folder.mkdir()
     save_names(
@@ -219,6 +234,8 @@ def _write_rows(folder: Path, ids: str, table: Table, sources: Sources, database
     rows = Rows.of(database, schema, table.files, ids)
     if "CREATION_TIMESTAMP" in present and "CREATION_TIMESTAMP" not in excluded and ids == "items":
         np.save(folder / "item_created.npy", rows.times("CREATION_TIMESTAMP"))
+    if schema.dataset_type == "ACTIONS":
+        _write_rules(folder, rows, present)
     if sources.objective is not None and ids == "items":
         field = schema.column(sources.objective.column)
         if field is None or field.type not in featurizing.NUMBERS or field.name not in present:
@@ -226,6 +243,15 @@ def _write_rows(folder: Path, ids: str, table: Table, sources: Sources, database
         Rewards.of(rows.numbers(field.name), sources.objective.sensitivity).save(folder / "rewards")
     if sources.metadata:
         rows.write(featurizing.usable(schema, excluded, present), folder / ids)
+
+
+def _write_rules(folder: Path, rows: Rows, present: Collection[str]) -> None:
+    """When actions may be shown: not what is learnt of them, so that no column is excluded."""
+    for column in ("EXPIRATION_TIMESTAMP", "ACTION_EXPIRATION_TIMESTAMP"):
+        if column in present:
+            np.save(folder / "item_expires.npy", rows.times(column))
+    if "REPEAT_FREQUENCY" in present:
+        np.save(folder / "item_repeats.npy", rows.numbers("REPEAT_FREQUENCY"))
 
 
 def _parsed(table: Table) -> DatasetSchema:

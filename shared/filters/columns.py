@@ -32,7 +32,7 @@ class Columns(Protocol):
         ...
 
     def rows_with(self, column: str, value: str) -> Rows:
-        """The rows whose value, or one of whose values where the column is categorical, is exactly this."""
+        """The rows that are present and have exactly this value, or it among others where the column is categorical."""
         ...
 
 

@@ -82,7 +82,7 @@ class _Compiled:
                 wanted = _strings(condition, moment.current_item)
                 rows = (self._columns.rows_with(condition.column, value) for value in wanted)
                 found = marked(len(self._present), rows)
-                return ~found & self._present if _negates(condition) else found & self._present
+                return ~found & self._present if _negates(condition) else found
             case Kind.NUMBER:
                 numbers = self._columns.numbers(condition.column)
                 return _compared(condition, numbers, _number(condition, moment.current_item)) & self._present

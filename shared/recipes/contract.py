@@ -105,6 +105,10 @@ class Recipe:
     training_modes: tuple[str, ...] = ("FULL",)
     datasets: tuple[str, ...] = ("INTERACTIONS",)
     """The datasets without which it cannot train."""
+    interactions: str = "INTERACTIONS"
+    """The dataset whose events it learns from, in bulk and live."""
+    catalogue: str = "ITEMS"
+    """The dataset that describes what it recommends: items, or actions, which stand for items in all that follows."""
     needs: tuple[Literal["userId", "itemId"], ...] = ("userId",)
     """The members of a runtime request without which it has nothing to say."""
     shows_scores: bool = False

@@ -57,7 +57,7 @@ def drafted(kind: str, request: Mapping[str, Any], job: Asked, reading: Reading,
             "numResults": wanted,
             **more,
         },
-        parents=(version.arn, version.body["solutionArn"]),
+        parents=(version.arn, version.body["solutionArn"], *([job.filter.arn] if job.filter else [])),
         guards=(version,) if job.filter is None else (version, job.filter),
     )
 

@@ -201,6 +201,8 @@ def first_record(resource: Resource, draft: Draft, tags: Sequence[Mapping[str, s
         state={**draft.state, "tags": list(tags)},
         parents=draft.parents,
         claims=draft.claims,
+        # No earlier resource of this ARN got so far (microseconds): what its workers still report is not heard.
+        attempt=time.time_ns() // 1000,
         created=now,
         updated=now,
     )

@@ -18,6 +18,7 @@ import pytest
 from shared import queue
 from shared.messages import Failed, Finished, TrainSolutionVersion
 from shared.settings import Settings
+from shared.store.redis import RedisStore
 from tests.conftest import System, processes, start_system, stop_system, until
 from tests.operations.conftest import Maker
 
@@ -238,13 +239,13 @@ def test_a_torn_append_only_file_does_not_stop_the_next_up(tmp_path: Path) -> No
         stop_system(second)
 
 
-def queue_of(system: System) -> tuple[Any, queue.Queue]:
-    """The queue of a running system, as a process of it sees it."""
+def inside(system: System) -> tuple[Any, queue.Queue, RedisStore]:
+    """The queue and the store of a running system, as a process of it sees them."""
     lines = [line.split(" ", 1) for line in (system.folder / "redis" / "redis.conf").read_text().splitlines()]
     conf = dict(line for line in lines if len(line) == 2)
     url = f"redis://:{conf['requirepass']}@127.0.0.1:{conf['port']}/0"
     app = queue.application(Settings(redis_url=url))
-    return app, queue.Queue(app)
+    return app, queue.Queue(app), RedisStore(url)
 
 
 def test_a_message_that_comes_again_or_late_changes_nothing(hasty: System) -> None:
@@ -253,11 +254,13 @@ def test_a_message_that_comes_again_or_late_changes_nothing(hasty: System) -> No
     arn = version["solutionVersionArn"]
     trained = make.settled("solution_version", "solutionVersion", arn, 120)
     assert trained["status"] == "ACTIVE", trained
-    _, sending = queue_of(hasty)
+    _, sending, store = inside(hasty)
+    record = store.get(arn)
+    assert record is not None
     for message in (
         TrainSolutionVersion(arn=arn),
-        Finished(arn=arn, attempt=1),
-        Failed(arn=arn, attempt=1, reason="x"),
+        Finished(arn=arn, attempt=record.attempt),
+        Failed(arn=arn, attempt=record.attempt, reason="x"),
     ):
         for _ in range(3):
             sending.send(message)
@@ -268,7 +271,7 @@ def test_a_message_that_comes_again_or_late_changes_nothing(hasty: System) -> No
 
 
 def test_a_poisoned_message_does_not_stop_a_worker(hasty: System) -> None:
-    app, sending = queue_of(hasty)
+    app, sending, _ = inside(hasty)
     app.send_task("importing.import_dataset", kwargs={"colour": "red"}, queue="importing")
     app.send_task("importing.no_such_task", kwargs={}, queue="importing")
     app.send_task("importing.import_dataset", kwargs={"arn": "arn:of:nothing"}, queue="importing")

@@ -129,9 +129,17 @@ class Maker:
             writer.writerows(rows)
         return f"s3://{bucket}/rows.csv"
 
-    def filled(self, group: str, table: str, fields: Sequence[dict[str, Any]], rows: Iterable[Sequence[Any]]) -> None:
-        """A dataset of the group ("Interactions", "Items" or "Users") with these columns and rows."""
-        dataset = self.dataset(group, self.schema({**INTERACTIONS, "name": table, "fields": list(fields)}), table)
+    def filled(
+        self,
+        group: str,
+        table: str,
+        fields: Sequence[dict[str, Any]],
+        rows: Iterable[Sequence[Any]],
+        dataset_type: str | None = None,
+    ) -> None:
+        """A dataset of the group with these columns and rows; ``table`` is the schema's name, and mostly the type."""
+        schema = self.schema({**INTERACTIONS, "name": table, "fields": list(fields)})
+        dataset = self.dataset(group, schema, dataset_type or table)
         job = self.imported(dataset, self.file(",".join(field["name"] for field in fields), rows))
         assert job["status"] == "ACTIVE", job
 

@@ -48,10 +48,3 @@ def test_what_cannot_be_ranked_is_refused(
         system.runtime.get_personalized_ranking(
             **{"campaignArn": campaign, "userId": "u1", "inputList": ["i1"], **request_}
         )
-
-
-def test_actions_are_recommended_by_no_campaign_yet(system: System, life: Life) -> None:
-    with refused("InvalidInputException", "this operation needs one of type PERSONALIZED_ACTIONS"):
-        system.runtime.get_action_recommendations(campaignArn=life.campaign, userId="u1")
-    with refused("ResourceNotFoundException", "The given campaign does not exist"):
-        system.runtime.get_action_recommendations(campaignArn=f"{life.campaign}-none", userId="u1")

@@ -210,6 +210,18 @@ def test_the_same_seed_gives_the_same_model(tmp_path: Path) -> None:
     assert np.abs(one - other).max() > 1e-3
 
 
+def test_it_says_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.recipes.watch.Watch.is_due", lambda _: True)
+    said: list[Progress] = []
+    trained, _ = train(tmp_path, shelves(), SIMILAR, progress=said.append, retrain_on_all_users=True)
+    epochs = [progress.epoch for progress in said if progress.phase == "training"]
+    assert epochs == sorted(epochs)
+    assert next(progress.phase for progress in said if progress.phase != "training") == "evaluating"
+    assert said[-1].phase == "writing"
+    assert said[-1].epoch == said[-1].epochs == trained.epochs
+    assert said[-1].loss is not None
+
+
 @pytest.mark.parametrize("phase", ["training", "evaluating", "retraining"])
 def test_it_goes_on_where_it_was_stopped(tmp_path: Path, phase: str) -> None:
     said: list[Progress] = []

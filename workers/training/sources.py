@@ -41,8 +41,10 @@ class Finding:
         threshold = config.get("eventValueThreshold")
         interactions = self._interactions()
         if interactions is None:
-            raise WorkFailed("The dataset group has no interactions: import some, or send events.")
-        bulk = {table: self._described(table) if self.recipe.metadata else None for table in ("ITEMS", "USERS")}
+            what = self.recipe.interactions.lower().replace("_", " ")
+            raise WorkFailed(f"The dataset group has no {what}: import some, or send events.")
+        described = (self.recipe.catalogue, "USERS")
+        bulk = {table: self._described(table) if self.recipe.metadata else None for table in described}
         for table in bulk.keys() & set(self.recipe.datasets):
             if bulk[table] is None:
                 raise WorkFailed(
@@ -50,7 +52,7 @@ class Finding:
                 )
         return Sources(
             interactions=interactions,
-            items=bulk["ITEMS"],
+            items=bulk[self.recipe.catalogue],
             users=bulk["USERS"],
             excluded=self._excluded(config),
             event_type=self.version.body.get("eventType") or self.recipe.event_type,
@@ -85,10 +87,11 @@ class Finding:
         return owner.created
 
     def _interactions(self) -> Table | None:
-        schema = self._schema("INTERACTIONS")
-        stream = self.store.stream(arn_of(self._group, "INTERACTIONS", self.reading))
+        dataset_type = self.recipe.interactions
+        schema = self._schema(dataset_type)
+        stream = self.store.stream(arn_of(self._group, dataset_type, self.reading))
         live = sent.events(stream, schema, self.workspace / "live.parquet", self.on_step) if schema else None
-        return self._table("INTERACTIONS", [*self._files("INTERACTIONS"), live])
+        return self._table(dataset_type, [*self._files(dataset_type), live])
 
     def _described(self, dataset_type: str) -> Table | None:
         """Items or users: of rows with one id the newest counts, imported or sent by itself."""

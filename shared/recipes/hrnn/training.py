@@ -22,6 +22,9 @@ from shared.recipes.hrnn.learner import Learner, completed
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS, Plan
 from shared.recipes.watch import Watch
 
+Measure = Callable[[Learner, Split], tuple[dict[str, float], dict[str, float]]]
+"""The metrics of a learner and of plain popularity, by the users that are tested."""
+
 
 class Run(NamedTuple):
     """A training, but for the writing."""
@@ -45,14 +48,18 @@ def train(
     options: Options,
     seed: int = 0,
     base: Path | None = None,
+    measure: Measure | None = None,
 ) -> Trained:
-    """``shared.recipes.contract.Train``, in mode UPDATE too. Raises ArtifactError where ``base`` cannot be read."""
+    """``shared.recipes.contract.Train``, in mode UPDATE too. Raises ArtifactError where ``base`` cannot be read.
+
+    ``measure`` is for recipes that AWS evaluates in another way than by ``evaluated``; not in mode UPDATE.
+    """
     started = time.monotonic()
     watch = Watch(progress, should_stop, epochs=0)
     checkpoints = workspace / fingerprint(data, recipe, parameters, options, seed, base)
     checkpoints.mkdir(parents=True, exist_ok=True)
     if base is None:
-        run = in_full(data, recipe, parameters, options, watch, seed, checkpoints, artifact / "logs")
+        run = in_full(data, recipe, parameters, options, watch, seed, checkpoints, artifact / "logs", measure)
     else:
         before = Base.open(base)
         parameters = before.parameters
@@ -99,6 +106,7 @@ def in_full(
     seed: int,
     checkpoints: Path,
     logs: Path,
+    measure: Measure | None = None,
 ) -> Run:
     """Learns from nothing: fit, evaluate, go on with everybody."""
     histories = data.histories
@@ -111,7 +119,7 @@ def in_full(
     epochs = learner.fit(split.train, split.validation, checkpoints / "training.ckpt", logs)
     watch.expect(epochs + more)
     watch.say("evaluating", epochs)
-    metrics, baseline = evaluated(learner, split)
+    metrics, baseline = (measure or evaluated)(learner, split)
     if options.retrain_on_all_users:
         everybody = np.concatenate([split.train, split.validation, split.test])
         epochs += learner.go_on(np.sort(everybody), epochs, checkpoints / "retraining.ckpt")

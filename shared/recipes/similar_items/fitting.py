@@ -163,10 +163,8 @@ class Course:
         self._least, self._best_epoch, self._done = math.inf, 0, 0
         self.loss: float | None = None
 
-    def run(
-        self, validation: Nearby | None, on_epoch: Callable[[float, float | None], None], on_step: Callable[[], None]
-    ) -> int:
-        """The epochs that the weights have behind them. ``on_epoch`` is told the epochs done, in part, and the loss."""
+    def run(self, validation: Nearby | None, on_step: Callable[[float, float | None], None]) -> int:
+        """The epochs that the weights have behind them. ``on_step`` is told the epochs done, in part, and the loss."""
         network = self._fit.network
         if self._checkpoint.exists():
             self._resume()
@@ -175,14 +173,14 @@ class Course:
             done = self._done
 
             def told(share: float, done: int = done) -> None:
-                on_epoch(done + share, self.loss)
+                on_step(done + share, self.loss)
 
             self.loss = self._fit.epoch(done, self._optimisers, told)
             self._done += 1
             if validation is None:
                 self._best_epoch = self._done
             else:
-                loss = self._fit.validated(validation, on_step)
+                loss = self._fit.validated(validation, lambda: on_step(self._done, self.loss))
                 if loss < self._least:
                     self._least, self._best_epoch = loss, self._done
                     self._best = {name: tensor.clone() for name, tensor in network.state_dict().items()}

@@ -76,12 +76,12 @@ def train(
     def learnt(phase: Phase, fit: Fit, before: int, epochs: int, rate: float, validation: Nearby | None) -> int:
         course = Course(fit, epochs, rate, checkpoints / f"{phase}.safetensors", options.checkpoint_seconds)
 
-        def on_epoch(done: float, loss: float | None) -> None:
+        def on_step(done: float, loss: float | None) -> None:
             watch.loss = loss
             watch.begin(before + done)
             watch.step(phase, before + done)
 
-        return course.run(validation, on_epoch, lambda: watch.step(phase, before))
+        return course.run(validation, on_step)
 
     fit = Fit(network, features, histories, split.train, seed)
     fit.begin()

@@ -336,6 +336,25 @@ def test_it_is_trained_anew_each_week_when_there_is_news(house: House) -> None:
     assert house.version().arn != model
 
 
+def test_a_weekly_training_that_fails_waits_for_the_next_week(house: House) -> None:
+    house.active()
+    due = house.version().created + scheduling.RECOMMENDER_DAYS * scheduling.DAY + 1
+    event = Interaction(user_id="u", session_id="s", item_id="i", event_type="Watch", event_value=None, sent_at=1.0)
+    house.store.append(house.dataset, [event], invocation="1")
+    scheduling.tick(house.process, due)
+    house.advance()
+    version = house.version()
+    house.hear(Failed(arn=version.arn, attempt=version.attempt, reason="Dataset has fewer than 25 users."))
+    failed = house.record().update
+    assert failed is not None
+    assert failed.status == CREATE_FAILED
+    house.store.replace(replace(house.record(), update=replace(failed, created=due)))
+    scheduling.tick(house.process, due + scheduling.EVERY)
+    assert house.record().moving is None
+    scheduling.tick(house.process, due + scheduling.RECOMMENDER_DAYS * scheduling.DAY)
+    assert house.record().moving == CREATE_PENDING
+
+
 def test_a_stopped_one_is_not_trained_anew(house: House) -> None:
     house.active()
     api.stop_recommender(house.desk, house.call("StopRecommender", recommenderArn=ARN))

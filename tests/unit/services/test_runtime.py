@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ def test_a_ranking_is_a_softmax_over_the_given_items_with_the_unknown_behind() -
 
 PREFIX = "arn:aws:personalize:us-east-1:000000000000"
 GROUP = f"{PREFIX}:dataset-group/g"
-UP, HRNN, SIMS, POPULAR, RANKING, ALSO_VIEWED, TOP_PICKS = (
+UP, HRNN, SIMS, POPULAR, RANKING, ALSO_VIEWED, TOP_PICKS, ACTIONS = (
     RECIPES[f"aws-{name}"]
     for name in (
         "user-personalization",
@@ -107,6 +108,7 @@ UP, HRNN, SIMS, POPULAR, RANKING, ALSO_VIEWED, TOP_PICKS = (
         "personalized-ranking",
         "ecomm-customers-who-viewed-x-also-viewed",
         "vod-top-picks",
+        "next-best-action",
     )
 )
 
@@ -123,7 +125,7 @@ class Echo:
 
     def scores(self, query: Query) -> npt.NDArray[np.float32]:
         self.asked.append(query)
-        scores = np.array([0.2, 0.5, 0.3], np.float32)
+        scores = np.resize(np.array([0.2, 0.5, 0.3], np.float32), len(self.item_ids))
         if query.item_id in self.item_ids:
             scores[self.item_ids.index(query.item_id)] = NEVER
         return scores / scores[scores >= 0].sum()
@@ -144,14 +146,14 @@ class Runtime:
         arn, version = f"{PREFIX}:{noun}/{recipe.name}", f"{PREFIX}:version/{recipe.name}"
         body = {"recipeArn": recipe.arn, "solutionVersionArn": version, f"{noun}Config": config or None}
         self.store.create(Record(arn=arn, kind=noun, status=status, created=0, updated=0, body=body), invocation=arn)
-        model = Model(self.scorer, recipe, f"{PREFIX}:dataset/g/INTERACTIONS", threading.Lock())  # type: ignore[arg-type]
+        model = Model(self.scorer, recipe, f"{PREFIX}:dataset/g/{recipe.interactions}", threading.Lock())  # type: ignore[arg-type]
         self.deployed._models[version] = model
         return arn
 
     def asked(self, operation: str, **request: Any) -> Any:
         call = Call(operation=operation, request=request, request_id="1", invocation="1")
         if operation == "GetActionRecommendations":
-            return get_action_recommendations(self.reading, self.deployed, call)
+            return get_action_recommendations(self.reading, self.store, self.deployed, call)
         answer = get_personalized_ranking if operation == "GetPersonalizedRanking" else get_recommendations
         return answer(self.reading, self.store, self.deployed, call)
 
@@ -217,6 +219,7 @@ def test_a_request_without_what_the_recipe_needs_is_refused(
         ("GetPersonalizedRanking", HRNN, "a recipe of type USER_PERSONALIZATION; .* one of type PERSONALIZED_RANKING"),
         ("GetPersonalizedRanking", SIMS, "a recipe of type RELATED_ITEMS"),
         ("GetActionRecommendations", UP, "needs one of type PERSONALIZED_ACTIONS"),
+        ("GetRecommendations", ACTIONS, "a recipe of type PERSONALIZED_ACTIONS"),
     ],
 )
 def test_an_operation_asks_recipes_of_its_type(runtime: Runtime, operation: str, recipe: Recipe, message: str) -> None:
@@ -290,3 +293,33 @@ def test_rankings_are_answered_whole(runtime: Runtime) -> None:
         runtime.asked("GetPersonalizedRanking", campaignArn=arn, userId="u", inputList=[*most, "one more"])
     with pytest.raises(InvalidInput, match="userId is required"):
         runtime.asked("GetPersonalizedRanking", campaignArn=arn, userId="", inputList=["a"])
+
+
+def test_actions_are_answered_with_what_was_just_done_with_actions(runtime: Runtime) -> None:
+    arn = runtime.serving(ACTIONS)
+    live = Interaction(
+        user_id="known", session_id="s", item_id="c", event_type="Not Taken", event_value=None, sent_at=5
+    )
+    runtime.store.append(f"{PREFIX}:dataset/g/ACTION_INTERACTIONS", [live], invocation="1")
+    runtime.store.append(f"{PREFIX}:dataset/g/INTERACTIONS", [replace(live, item_id="b")], invocation="2")
+    answer = runtime.asked("GetActionRecommendations", campaignArn=arn, userId="known")
+    assert [row["actionId"] for row in answer["actionList"]] == ["b", "c", "a"]
+    assert answer["actionList"][0].keys() == {"actionId", "score"}
+    assert len(answer["recommendationId"]) <= 40
+    assert list(runtime.scorer.asked[-1].history) == [Past("a", 1.0), Past("c", 5.0, "not taken")]
+
+
+def test_five_actions_unless_more_are_asked_for_up_to_a_hundred(runtime: Runtime) -> None:
+    runtime.scorer.item_ids = [f"a{number:03}" for number in range(120)]
+    arn = runtime.serving(ACTIONS)
+    for request, length in (({}, 5), ({"numResults": 100}, 100), ({"numResults": 0}, 0)):
+        answer = runtime.asked("GetActionRecommendations", campaignArn=arn, userId="u", **request)
+        assert len(answer["actionList"]) == length
+    refusals: dict[str, dict[str, Any]] = {
+        "numResults is 101; at most 100 actions": {"userId": "u", "numResults": 101},
+        "userId is required by the recipe aws-next-best-action": {},
+        "does not offer filterArn": {"userId": "u", "filterArn": f"{PREFIX}:filter/f"},
+    }
+    for message, request in refusals.items():
+        with pytest.raises(InvalidInput, match=message):
+            runtime.asked("GetActionRecommendations", campaignArn=arn, **request)

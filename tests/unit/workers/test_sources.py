@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pytest
 
 from shared.data import training_data
@@ -163,6 +164,32 @@ def test_live_events_stand_behind_the_bulk_data_with_their_properties(world: Wor
     bulk, live = world.finding(version).sources(parameters(version)).interactions.files
     assert bulk == world.file(job)
     assert duckdb.read_parquet(str(live)).select("ITEM_ID", "TIMESTAMP", "DEVICE").fetchall() == [("a", 5, "tv")]
+
+
+def test_actions_are_read_in_the_place_of_items_bulk_and_live_and_few_will_do(world: World) -> None:
+    world.solution("aws-next-best-action")
+    world.imported(world.dataset("Interactions"))
+    interactions, actions = world.dataset("ActionInteractions"), world.dataset("Actions")
+    with pytest.raises(WorkFailed, match="has no action interactions: import some"):
+        world.finding(world.version()).sources({})
+    world.imported(interactions, rows="SELECT 'u' AS USER_ID, 'a' AS ACTION_ID, 'VIEWED' AS EVENT_TYPE, 1 AS TIMESTAMP")
+    with pytest.raises(WorkFailed, match="aws-next-best-action needs the ACTIONS dataset, and there is nothing in it"):
+        world.finding(world.version()).sources({})
+    world.imported(actions, rows="SELECT 'b' AS ACTION_ID, 2.5::FLOAT AS PRICE, 7 AS REPEAT_FREQUENCY")
+    sent = Interaction(user_id="u", session_id="s", item_id="a", event_type="Taken", event_value=None, sent_at=5.5)
+    world.store.append(interactions, [sent], invocation="1")
+    (world.workspace / "live.parquet").unlink()  # of the attempts above
+    data = training_data.prepare(world.workspace / "data", world.finding(world.version()).sources({}), memory_mb=256)
+    histories = data.histories
+    assert (histories.item_ids, histories.event_type_names) == (["a", "b"], ["taken", "viewed"])
+    assert (histories.items.tolist(), histories.event_types.tolist()) == ([0, 0], [1, 0])
+    assert histories.timestamps.tolist() == [1, 5]
+    assert data.items is not None
+    assert [column.name for column in data.items.columns] == ["PRICE"]
+    assert data.item_repeats is not None
+    assert np.isnan(data.item_repeats[0])
+    assert data.item_repeats[1] == 7
+    assert data.item_expires is None
 
 
 def put(world: World, dataset: str, id_: str, at: float, price: float) -> None:

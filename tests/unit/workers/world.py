@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 
 from shared.artifacts import Artifacts
+from shared.data.schemas import DATASET_TYPES
 from shared.lifecycle import ACTIVE, CREATE_IN_PROGRESS
 from shared.recipes import RECIPES
 from shared.resources import Reading
@@ -34,6 +35,15 @@ SCHEMAS: Mapping[str, list[tuple[str, Any]]] = {
     ],
     "Items": [("ITEM_ID", "string"), ("PRICE", "float")],
     "Users": [("USER_ID", "string"), ("AGE", "int")],
+}
+OF_ACTIONS: Mapping[str, list[tuple[str, Any]]] = {
+    "ActionInteractions": [
+        ("USER_ID", "string"),
+        ("ACTION_ID", "string"),
+        ("EVENT_TYPE", "string"),
+        ("TIMESTAMP", "long"),
+    ],
+    "Actions": [("ACTION_ID", "string"), ("PRICE", "float"), ("REPEAT_FREQUENCY", ["null", "long"])],
 }
 
 
@@ -65,12 +75,13 @@ class World:
         self.put(SOLUTION, "solution", body, parents=(GROUP,))
 
     def dataset(self, table: str) -> str:
-        fields = [{"name": name, "type": type_} for name, type_ in SCHEMAS[table]]
+        fields = [{"name": name, "type": type_} for name, type_ in {**SCHEMAS, **OF_ACTIONS}[table]]
         schema = f"{PREFIX}:schema/{table}"
         text = json.dumps({"type": "record", "name": table, "fields": fields})
         self.put(schema, "schema", {"schema": text, "domain": None})
-        arn = f"{PREFIX}:dataset/g/{table.upper()}"
-        self.put(arn, "dataset", {"schemaArn": schema, "datasetType": table.upper()}, parents=(GROUP,))
+        dataset_type = DATASET_TYPES[table]
+        arn = f"{PREFIX}:dataset/g/{dataset_type}"
+        self.put(arn, "dataset", {"schemaArn": schema, "datasetType": dataset_type}, parents=(GROUP,))
         return arn
 
     def imported(self, dataset: str, mode: str = "FULL", rows: str = ROW) -> str:

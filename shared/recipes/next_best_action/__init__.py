@@ -1,0 +1,39 @@
+"""Next-Best-Action as AWS documents it: the HRNN's network over interactions with actions."""
+
+from __future__ import annotations
+
+from shared.recipes.contract import HyperParameter, Recipe
+
+TAKEN = "taken"
+"""The event type, in lower case, of interactions with an action that the user took."""
+
+ACTION_OPTIMIZATION_PERIOD = HyperParameter(
+    name="action_optimization_period",  # in days
+    kind="featurization",
+    type="integer",
+    default="14",
+    minimum=7,
+    maximum=28,
+)
+
+RECIPES = (
+    Recipe(
+        name="aws-next-best-action",
+        description=(
+            "Predicts the actions that a user will take within the next days, from what the user has taken, viewed "
+            "and declined."
+        ),
+        recipe_type="PERSONALIZED_ACTIONS",
+        algorithm="aws-next-best-action",
+        feature_transformation=None,
+        module=__name__,
+        hyperparameters=(ACTION_OPTIMIZATION_PERIOD,),
+        metadata=True,
+        cold_items=True,
+        datasets=("ACTION_INTERACTIONS", "ACTIONS"),
+        interactions="ACTION_INTERACTIONS",
+        catalogue="ACTIONS",
+        shows_scores=True,
+        live=True,
+    ),
+)

@@ -1,0 +1,73 @@
+"""How Next-Best-Action is evaluated: by the actions that test users took within the period. No torch.
+
+The split is that of ``shared.recipes.evaluation``: a tenth of the users is not trained on. Of the actions that each of
+them took the newest tenth is to be found, as far as they were taken within the period from the first of these; all
+that the user did before is the input. Source: the developer guide, Evaluating a solution version, which gives
+precision by action and no reciprocal rank. Q queries, I actions, K places.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from shared import metrics
+from shared.data.histories import Histories
+from shared.recipes.evaluation import TEST_SHARE, Recommend, Split
+
+
+def evaluate(
+    recommend: Recommend, histories: Histories, split: Split, targets_E: npt.NDArray[np.bool_], period: int
+) -> tuple[dict[str, float], dict[str, float]]:
+    """The metrics of ``recommend``, and of what is taken most among the users not tested; all 0 without a query.
+
+    ``targets_E`` are the actions taken that count; ``period`` is in seconds.
+    """
+    events_Q, wanted = queries(histories, split.test, targets_E, period)
+    known_U = np.ones(len(histories.user_ids), np.bool_)
+    known_U[split.test] = False
+    known_E = np.repeat(known_U, histories.lengths) & targets_E
+    counts_I = np.bincount(histories.items[known_E], minlength=len(histories.item_ids))
+    popular_K = np.argsort(-counts_I, kind="stable")[: metrics.LONGEST]
+    count = len(popular_K)
+    recommended_QK = recommend(events_Q, count) if len(events_Q) else np.zeros((0, count), np.int64)
+    popular_QK = np.broadcast_to(popular_K, recommended_QK.shape)
+    return _metrics(recommended_QK, wanted, len(counts_I)), _metrics(popular_QK, wanted, len(counts_I))
+
+
+def queries(
+    histories: Histories, users: npt.NDArray[np.int64], targets_E: npt.NDArray[np.bool_], period: int
+) -> tuple[npt.NDArray[np.int64], list[npt.NDArray[np.int32]]]:
+    """int64[Q], the event at whose moment a user is asked about, and the actions to be found; some have no query."""
+    events, wanted = [], []
+    for user in users.tolist():
+        begin, end = histories.offsets[user : user + 2].tolist()
+        # The first event of all has nothing before it that could be read.
+        own = np.flatnonzero(targets_E[begin + 1 : end]) + begin + 1
+        if not len(own):
+            continue
+        held_out = own[-int(np.ceil(TEST_SHARE * len(own))) :]
+        times = histories.timestamps[held_out]
+        events.append(held_out[0])
+        wanted.append(np.unique(histories.items[held_out[times <= times[0] + period]]))
+    return np.array(events, np.int64), wanted
+
+
+def _metrics(
+    recommended_QK: npt.NDArray[np.int64], wanted: list[npt.NDArray[np.int32]], actions: int
+) -> dict[str, float]:
+    if not wanted:
+        recommended_QK, hits_QK, relevant_Q = np.zeros((1, 0), np.int64), np.zeros((1, 0), np.bool_), np.ones(1, int)
+    else:
+        hits_QK = np.array([np.isin(row_K, found) for row_K, found in zip(recommended_QK, wanted, strict=True)])
+        relevant_Q = np.array([len(found) for found in wanted])
+    wanted_I = np.bincount(np.concatenate([np.zeros(0, np.int32), *wanted]), minlength=actions)
+    found = {"coverage": metrics.coverage(recommended_QK, actions)}
+    for k in (5, 10, 25):
+        precision, recall = metrics.by_item(hits_QK, recommended_QK, wanted_I, k)
+        found[f"precision_at_{k}"] = precision
+        found[f"recall_at_{k}"] = recall
+        found[f"normalized_discounted_cumulative_gain_at_{k}"] = metrics.normalized_discounted_cumulative_gain(
+            hits_QK, relevant_Q, k
+        )
+    return {key: round(value, 4) for key, value in sorted(found.items())}

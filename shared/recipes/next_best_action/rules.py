@@ -1,0 +1,62 @@
+"""When an action may be shown: until it expires, and not again too soon after it was taken. I actions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.data.training_data import TrainingData
+from shared.recipes.distribution import NEVER
+
+DAY_SECONDS = 86_400
+
+
+@dataclass(frozen=True, eq=False)
+class Rules:
+    """EXPIRATION_TIMESTAMP and REPEAT_FREQUENCY of the Actions dataset, in seconds."""
+
+    expires: npt.NDArray[np.float64]
+    """float64[I]: since the epoch; inf for never."""
+    repeats: npt.NDArray[np.float64]
+    """float64[I]: from when it was taken; 0 where it may be shown at once."""
+
+    @classmethod
+    def of(cls, data: TrainingData) -> Self:
+        actions = len(data.histories.item_ids)
+        expires_I, repeats_I = np.full(actions, np.inf), np.zeros(actions)
+        if data.item_expires is not None:
+            expires_I = np.where(data.item_expires >= 0, data.item_expires, np.inf)
+        if data.item_repeats is not None:
+            repeats_I = np.nan_to_num(data.item_repeats) * DAY_SECONDS
+        return cls(expires_I, repeats_I)
+
+    def save(self, folder: Path) -> None:
+        np.save(folder / "expires.npy", self.expires)
+        np.save(folder / "repeats.npy", self.repeats)
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Raises OSError and ValueError."""
+        return cls(np.load(folder / "expires.npy"), np.load(folder / "repeats.npy"))
+
+    def hidden(self, now: float, taken: Iterable[tuple[int, float]]) -> npt.NDArray[np.bool_]:
+        """bool[I]: not to be shown ``now`` to who has ``taken`` these actions, at these times (epoch seconds)."""
+        hidden_I: npt.NDArray[np.bool_] = self.expires <= now
+        for action, at in taken:
+            hidden_I[action] |= now - at < self.repeats[action]
+        return hidden_I
+
+
+def without(scores_I: npt.NDArray[np.float32], hidden_I: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+    """float32[I]: the scores with some actions never shown, and those of the others summing to 1 again."""
+    if not hidden_I.any():
+        return scores_I
+    left_I = np.where(hidden_I, 0.0, scores_I.astype(np.float64))
+    total = left_I.sum()
+    left_I = left_I / total if total > 0 else ~hidden_I / max((~hidden_I).sum(), 1)
+    return np.where(hidden_I, NEVER, left_I).astype(np.float32)

@@ -1,0 +1,39 @@
+"""Next-Best-Action, serving: the HRNN's distribution over the actions that may be shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.recipes.contract import ArtifactError, Query
+from shared.recipes.hrnn import scoring
+from shared.recipes.next_best_action import TAKEN
+from shared.recipes.next_best_action.rules import Rules, without
+
+
+class Scorer(scoring.Scorer):
+    """A model in memory. Threads may share it."""
+
+    rules: Rules
+
+    @classmethod
+    def load(cls, artifact: Path) -> Self:
+        """Verifies what it reads; raises ArtifactError."""
+        scorer = super().load(artifact)
+        try:
+            scorer.rules = Rules.open(artifact)
+        except (OSError, ValueError) as error:
+            raise ArtifactError(f"What {artifact} tells of the actions cannot be read: {error}") from error
+        return scorer
+
+    def scores(self, query: Query) -> npt.NDArray[np.float32]:
+        """``shared.recipes.contract.Scorer.scores``: an action's is the likelihood that it is the next one taken."""
+        taken = [
+            (self._numbers[one.item_id], one.timestamp)
+            for one in query.history
+            if one.event_type == TAKEN and one.item_id in self._numbers
+        ]
+        return without(super().scores(query), self.rules.hidden(query.now, taken))

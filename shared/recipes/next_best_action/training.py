@@ -1,0 +1,59 @@
+"""Training of Next-Best-Action: the HRNN's, with the actions taken as targets and all interactions as inputs.
+
+E events, I actions.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.data.histories import Histories, TooLittleData
+from shared.data.training_data import TrainingData
+from shared.recipes.contract import Recipe, Trained
+from shared.recipes.evaluation import Split
+from shared.recipes.hrnn import training
+from shared.recipes.hrnn.learner import Learner
+from shared.recipes.next_best_action import ACTION_OPTIMIZATION_PERIOD, TAKEN
+from shared.recipes.next_best_action.evaluation import evaluate
+from shared.recipes.next_best_action.rules import Rules
+
+DAY_SECONDS = 86_400
+
+
+def train(data: TrainingData, recipe: Recipe, parameters: Mapping[str, str], *, artifact: Path, **how: Any) -> Trained:
+    """``shared.recipes.contract.Train``."""
+    period = int(parameters[ACTION_OPTIMIZATION_PERIOD.name]) * DAY_SECONDS
+    targets_E = targets(data.histories, period)
+
+    def measure(learner: Learner, split: Split) -> tuple[dict[str, float], dict[str, float]]:
+        return evaluate(learner.recommend, data.histories, split, targets_E, period)
+
+    Rules.of(data).save(artifact)
+    weighed = dataclasses.replace(data, event_weights=targets_E.astype(np.float32))
+    return training.train(weighed, recipe, parameters, artifact=artifact, measure=measure, **how)
+
+
+def targets(histories: Histories, period: int) -> npt.NDArray[np.bool_]:
+    """bool[E]: actions taken within so many seconds of what the user did before, or as the first that is known.
+
+    An event is foretold from those before it: one that came later than the period is none of the actions that the
+    user would take within it. Raises TooLittleData where no event is left.
+    """
+    names = histories.event_type_names
+    if TAKEN not in names:
+        raise TooLittleData("No action was taken: Next-Best-Action learns from interactions of event type Taken.")
+    since_E = np.diff(histories.timestamps, prepend=histories.timestamps[:1])
+    since_E[histories.offsets[:-1]] = 0
+    targets_E: npt.NDArray[np.bool_] = (histories.event_types == names.index(TAKEN)) & (since_E <= period)
+    if not targets_E.any():
+        raise TooLittleData(
+            f"No action was taken within {period // DAY_SECONDS} days of what the user did before: "
+            f"raise {ACTION_OPTIMIZATION_PERIOD.name}, or import more action interactions."
+        )
+    return targets_E
