@@ -43,7 +43,7 @@ NOTES: Mapping[str, str] = {
     "UpdateCampaign": "as CreateCampaign; an update that changes nothing is accepted",
     "CreateDatasetImportJob": "`roleArn` is kept and answered: access is that of the importing process",
     "CreateBatchInferenceJob": _DECLINED,
-    "CreateBatchSegmentJob": f"{_DECLINED}; no recipe of type USER_SEGMENTATION is offered yet",
+    "CreateBatchSegmentJob": _DECLINED,
     "CreateDatasetExportJob": _DECLINED,
     "CreateDataDeletionJob": f"{_DECLINED}. Nothing is deleted",
     "UpdateDataset": "solutions that were made before it leave the new columns out of their training; refused while an "
