@@ -119,8 +119,9 @@ def _trained_on(recipe: Recipe) -> str:
     interactions, described = recipe.interactions.title(), recipe.catalogue.title()
     if not recipe.metadata:
         return f"{interactions}{of_type}"
+    knows = "knows" if recipe.recipe_type == "USER_SEGMENTATION" else "recommends"
     noun = described.removesuffix("s").lower()
-    catalogue = f"; recommends every {noun} of {described}" if recipe.cold_items else ""
+    catalogue = f"; {knows} every {noun} of {described}" if recipe.cold_items else ""
     return f"{interactions}{of_type} with contextual metadata, {described}, Users{catalogue}"
 
 
