@@ -43,7 +43,7 @@ NOTES: Mapping[str, str] = {
     "UpdateCampaign": "as CreateCampaign; an update that changes nothing is accepted",
     "CreateDatasetImportJob": "`roleArn` is kept and answered: access is that of the importing process",
     "CreateBatchInferenceJob": _DECLINED,
-    "CreateBatchSegmentJob": f"{_DECLINED}; no recipe of type USER_SEGMENTATION is offered yet",
+    "CreateBatchSegmentJob": _DECLINED,
     "CreateDatasetExportJob": _DECLINED,
     "CreateDataDeletionJob": f"{_DECLINED}. Nothing is deleted",
     "UpdateDataset": "solutions that were made before it leave the new columns out of their training; refused while an "
@@ -119,8 +119,9 @@ def _trained_on(recipe: Recipe) -> str:
     interactions, described = recipe.interactions.title(), recipe.catalogue.title()
     if not recipe.metadata:
         return f"{interactions}{of_type}"
+    knows = "knows" if recipe.recipe_type == "USER_SEGMENTATION" else "recommends"
     noun = described.removesuffix("s").lower()
-    catalogue = f"; recommends every {noun} of {described}" if recipe.cold_items else ""
+    catalogue = f"; {knows} every {noun} of {described}" if recipe.cold_items else ""
     return f"{interactions}{of_type} with contextual metadata, {described}, Users{catalogue}"
 
 

@@ -66,6 +66,27 @@ def by_item(
     return precision, recall
 
 
+def segments(
+    users_IN: npt.NDArray[np.integer[Any]], taken: npt.NDArray[np.integer[Any]], users: int
+) -> dict[str, float]:
+    """AWS's metrics of user segments: ``users_IN`` are the N users, of so many, to whom each item is foretold.
+
+    ``taken`` are the pairs (item, user) held out, each once: int64[P,2]. Hits are the users of a segment that took its
+    item, and recall is these over all that took it; both are means over the items that somebody took. AWS does not
+    say what coverage is of: here it is the share of the users that are in a segment.
+    """
+    codes_IN = np.arange(len(users_IN))[:, None] * users + users_IN
+    hits_I = np.isin(codes_IN, taken[:, 0] * users + taken[:, 1]).sum(axis=1)
+    takers_I = np.bincount(taken[:, 0], minlength=len(users_IN))
+    wanted_I = takers_I > 0
+    found = {
+        "coverage": coverage(users_IN, users),
+        "hits_at_1_percent": float(hits_I[wanted_I].mean()),
+        "recall_at_1_percent": float((hits_I[wanted_I] / takers_I[wanted_I]).mean()),
+    }
+    return {key: round(value, 4) for key, value in found.items()}
+
+
 def average_rewards(gains_QK: Gains, possible_QK: Gains) -> float:
     """What the items of the lists that were taken bring in, over what those held out could; the mean over queries.
 

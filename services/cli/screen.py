@@ -112,10 +112,11 @@ def metrics_table(recipe: str, model: Mapping[str, float], popularity: Mapping[s
     grid.add_column("on held-out interactions")
     for name in (recipe, "popularity", "ratio"):
         grid.add_column(name, justify="right")
-    for name, title in METRICS.items():
+    # Segments of users, and actions, have some metrics of their own, and lack others.
+    for name in (*(known for known in METRICS if known in model), *sorted(model.keys() - METRICS.keys())):
         value, floor = model[name], (popularity or {}).get(name)
         grid.add_row(
-            title,
+            METRICS.get(name, name),
             f"{value:.4f}",
             "" if floor is None else f"{floor:.4f}",
             f"{value / floor:.1f}x" if floor else "",

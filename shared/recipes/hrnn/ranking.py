@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -38,9 +38,24 @@ def best_items(
 
     K is ``count``, or all items where there are fewer. ``unseen`` leaves out the items of the user's history.
     """
+    best_QK = np.zeros((len(events_Q), min(count, network.form.items)), np.int64)
+    for chosen, logits_BI in logits_of(network, streams, events_Q, on_block, unseen=unseen):
+        best_QK[chosen] = logits_BI.topk(best_QK.shape[1]).indices.cpu().numpy()
+    return best_QK
+
+
+@torch.inference_mode()
+def logits_of(
+    network: Network,
+    streams: Streams,
+    events_Q: npt.NDArray[np.int64],
+    on_block: Callable[[], None] = lambda: None,
+    *,
+    unseen: bool = False,
+) -> Iterator[tuple[npt.NDArray[np.int64], torch.Tensor]]:
+    """(int64[B] of Q, logits_BI) for all of Q, as many at once as are good to hold. What is asked: ``best_items``."""
     network = network.eval()
     items = network.form.items
-    best_QK = np.zeros((len(events_Q), min(count, items)), np.int64)
     positions_Q = streams.positions(events_Q)
     # Users of similar length together: little is read twice.
     order_Q = np.argsort(positions_Q, kind="stable")
@@ -66,8 +81,7 @@ def best_items(
         logits_BI = network.logits(network.query(x_BH, asked.after, asked.contexts), asked.pairs)
         if unseen:
             logits_BI[asked.pairs.rows, asked.pairs.items] = -torch.inf
-        best_QK[chosen] = logits_BI.topk(best_QK.shape[1]).indices.cpu().numpy()
-    return best_QK
+        yield chosen, logits_BI
 
 
 @torch.inference_mode()

@@ -22,9 +22,6 @@ from shared.recipes.hrnn.learner import Learner, completed
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS, Plan
 from shared.recipes.watch import Watch
 
-Measure = Callable[[Learner, Split], tuple[dict[str, float], dict[str, float]]]
-"""The metrics of a learner and of plain popularity, by the users that are tested."""
-
 
 class Run(NamedTuple):
     """A training, but for the writing."""
@@ -34,6 +31,13 @@ class Run(NamedTuple):
     baseline: dict[str, float]
     epochs: int
     test_users: int
+
+
+Measure = Callable[[Learner, Split], tuple[dict[str, float], dict[str, float]]]
+"""The metrics of a learner and of plain popularity, by the users that are tested."""
+
+Learn = Callable[[TrainingData, Recipe, Mapping[str, str], Options, Watch, int, Path, Path], Run]
+"""How a recipe learns from nothing, and is measured: ``in_full``, or what stands in its place."""
 
 
 def train(
@@ -48,18 +52,18 @@ def train(
     options: Options,
     seed: int = 0,
     base: Path | None = None,
-    measure: Measure | None = None,
+    learn: Learn | None = None,
 ) -> Trained:
     """``shared.recipes.contract.Train``, in mode UPDATE too. Raises ArtifactError where ``base`` cannot be read.
 
-    ``measure`` is for recipes that AWS evaluates in another way than by ``evaluated``; not in mode UPDATE.
+    ``learn`` is ``in_full`` unless AWS evaluates the recipe in another way.
     """
     started = time.monotonic()
     watch = Watch(progress, should_stop, epochs=0)
     checkpoints = workspace / fingerprint(data, recipe, parameters, options, seed, base)
     checkpoints.mkdir(parents=True, exist_ok=True)
     if base is None:
-        run = in_full(data, recipe, parameters, options, watch, seed, checkpoints, artifact / "logs", measure)
+        run = (learn or in_full)(data, recipe, parameters, options, watch, seed, checkpoints, artifact / "logs")
     else:
         before = Base.open(base)
         parameters = before.parameters

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,10 @@ def train(data: TrainingData, recipe: Recipe, parameters: Mapping[str, str], *, 
     def measure(learner: Learner, split: Split) -> tuple[dict[str, float], dict[str, float]]:
         return evaluate(learner.recommend, data.histories, split, targets_E, period)
 
+    learn = partial(training.in_full, measure=measure)
     Rules.of(data).save(artifact)
     weighed = dataclasses.replace(data, event_weights=targets_E.astype(np.float32))
-    return training.train(weighed, recipe, parameters, artifact=artifact, measure=measure, **how)
+    return training.train(weighed, recipe, parameters, artifact=artifact, learn=learn, **how)
 
 
 def targets(histories: Histories, period: int) -> npt.NDArray[np.bool_]:

@@ -297,9 +297,7 @@ def test_rankings_are_answered_whole(runtime: Runtime) -> None:
 
 def test_actions_are_answered_with_what_was_just_done_with_actions(runtime: Runtime) -> None:
     arn = runtime.serving(ACTIONS)
-    live = Interaction(
-        user_id="known", session_id="s", item_id="c", event_type="Not Taken", event_value=None, sent_at=5
-    )
+    live = replace(event("c", 5.0, "Not Taken"), user_id="known")
     runtime.store.append(f"{PREFIX}:dataset/g/ACTION_INTERACTIONS", [live], invocation="1")
     runtime.store.append(f"{PREFIX}:dataset/g/INTERACTIONS", [replace(live, item_id="b")], invocation="2")
     answer = runtime.asked("GetActionRecommendations", campaignArn=arn, userId="known")

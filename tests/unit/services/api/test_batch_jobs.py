@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from services.status import handlers as status
-from shared import recipes
 from shared.artifacts import Artifacts
 from shared.aws.errors import InvalidInput, PersonalizeError, ResourceAlreadyExists, ResourceInUse, ResourceNotFound
 from shared.lifecycle import CREATE_FAILED, CREATE_IN_PROGRESS, CREATE_PENDING
@@ -21,19 +19,7 @@ OUTPUT = {"s3DataDestination": {"path": "s3://bucket/out/"}}
 
 
 @pytest.fixture
-def api(monkeypatch: pytest.MonkeyPatch) -> MemoryApi:
-    """With recipes that AWS has and this release does not offer: their checks must hold when it does."""
-    hrnn = recipes.RECIPES["aws-hrnn"]
-    more = {
-        name: dataclasses.replace(hrnn, name=name, recipe_type=recipe_type)
-        for name, recipe_type in {
-            "aws-item-affinity": "USER_SEGMENTATION",
-            "aws-similar-items": "RELATED_ITEMS",
-            "aws-trending-now": "POPULAR_ITEMS",
-            "aws-next-best-action": "PERSONALIZED_ACTIONS",
-        }.items()
-    }
-    monkeypatch.setattr(recipes, "RECIPES", {**recipes.RECIPES, **more})
+def api() -> MemoryApi:
     return MemoryApi()
 
 

@@ -1,0 +1,130 @@
+"""Training of the affinity of users to items: the HRNN's, tested by the newest interactions of everybody.
+
+AWS: of each user four fifths of the interactions are trained on, and the newest fifth tests. An item's segment are the
+users to whom the network foretells it with the highest probability, before what is held out; a hundredth of all users.
+Shapes: U users, of whom Q are tested, E events, I items, N users of a segment, B users at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from shared import metrics
+from shared.data.histories import Histories, TooLittleData
+from shared.data.training_data import TrainingData
+from shared.recipes.contract import Options, Recipe, Trained
+from shared.recipes.evaluation import without_validation
+from shared.recipes.hrnn import training
+from shared.recipes.hrnn.learner import Learner, completed
+from shared.recipes.hrnn.plan import RETRAINING_EPOCHS, Plan
+from shared.recipes.hrnn.ranking import logits_of
+from shared.recipes.hrnn.training import Run
+from shared.recipes.watch import Watch
+
+TEST_SHARE = 0.2
+SEGMENT_SHARE = 0.01
+
+MOST_TESTED = 20_000
+"""Users that segments are drawn from in evaluation: the best of them for each item are held in memory."""
+
+
+def train(data: TrainingData, recipe: Recipe, parameters: Mapping[str, str], **how: Any) -> Trained:
+    """``shared.recipes.contract.Train``."""
+    return training.train(data, recipe, parameters, learn=learn, **how)
+
+
+def learn(
+    data: TrainingData,
+    recipe: Recipe,
+    parameters: Mapping[str, str],
+    options: Options,
+    watch: Watch,
+    seed: int,
+    checkpoints: Path,
+    logs: Path,
+) -> Run:
+    """``shared.recipes.hrnn.training.Learn``: of the older interactions of all, then of the newest as well."""
+    histories = data.histories
+    users = np.flatnonzero(histories.in_training)
+    rng = np.random.default_rng(seed)
+    held_out = HeldOut.of(histories, users, rng)
+    train_users, validation = without_validation(users, rng)
+    more = RETRAINING_EPOCHS if options.retrain_on_all_users else 0
+    events = int(histories.lengths[train_users].sum())
+    watch.expect(Plan.of(completed(parameters), events, len(histories.item_ids)).epochs + more)
+    watch.say("training", 0)
+    learner = Learner(data, recipe, parameters, options, events, watch, seed, new_E=held_out.older)
+    epochs = learner.fit(train_users, validation, checkpoints / "training.ckpt", logs)
+    watch.expect(epochs + more)
+    watch.say("evaluating", epochs)
+    found, active = evaluated(learner, held_out)
+    if options.retrain_on_all_users:
+        learner.streams.weights_E = torch.from_numpy(learner.weights_E).to(learner.device)
+        epochs += learner.go_on(users, epochs, checkpoints / "retraining.ckpt")
+    return Run(learner, found, active, epochs, len(held_out.firsts))
+
+
+class HeldOut(NamedTuple):
+    """The newest fifth of each user's interactions, rounded up; at least one interaction is input."""
+
+    older: npt.NDArray[np.bool_]
+    """[E] Which events are trained on. Users with one interaction are not tested."""
+    firsts: npt.NDArray[np.int64]
+    """[Q] The first event held out of each user that is tested."""
+    taken: npt.NDArray[np.int64]
+    """[P,2] The pairs of an item and a tested user (its place in Q) that were held out, each once."""
+
+    @classmethod
+    def of(cls, histories: Histories, users: npt.NDArray[np.int64], rng: np.random.Generator) -> Self:
+        """Raises TooLittleData where nobody has two interactions."""
+        lengths, ends = histories.lengths, histories.offsets[1:]
+        count_U = np.minimum(np.ceil(TEST_SHARE * lengths).astype(np.int64), lengths - 1)
+        first_U = ends - count_U
+        older_E: npt.NDArray[np.bool_] = np.arange(len(histories.items)) < np.repeat(first_U, lengths)
+        tested = users[count_U[users] > 0]
+        if not len(tested):
+            raise TooLittleData("No user has 2 interactions: there is nobody to test on.")
+        if len(tested) > MOST_TESTED:
+            tested = np.sort(rng.choice(tested, MOST_TESTED, replace=False))
+        pairs = np.concatenate(
+            [
+                np.stack([histories.items[first_U[user] : ends[user]], np.full(count_U[user], place)], axis=1)
+                for place, user in enumerate(tested)
+            ]
+        )
+        return cls(older_E, first_U[tested], np.unique(pairs, axis=0).astype(np.int64))
+
+
+def evaluated(learner: Learner, held_out: HeldOut) -> tuple[dict[str, float], dict[str, float]]:
+    """The metrics of the learner's segments, and of those with the most active users for every item."""
+    users = len(held_out.firsts)
+    segments_IN = segments(learner, held_out.firsts, math.ceil(SEGMENT_SHARE * users))
+    read_Q = learner.streams.positions(held_out.firsts)
+    active_N = np.argsort(-read_Q, kind="stable")[: segments_IN.shape[1]]
+    found, active = (
+        metrics.segments(users_IN, held_out.taken, users)
+        for users_IN in (segments_IN, np.broadcast_to(active_N, segments_IN.shape))
+    )
+    return found, active
+
+
+@torch.inference_mode()
+def segments(learner: Learner, events_Q: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
+    """int64[I,N]: places in Q of the users to whom each item is most likely, in the moment of these events."""
+    network = learner.served().to(learner.device)
+    best_NI = torch.zeros(0, network.form.items, device=learner.device)
+    users_NI = torch.zeros(0, network.form.items, dtype=torch.long, device=learner.device)
+    for chosen, logits_BI in logits_of(network, learner.streams, events_Q, learner.watch.stop_if_asked):
+        chosen_B = torch.from_numpy(chosen).to(learner.device)
+        all_I = torch.cat([best_NI, logits_BI.softmax(-1)])
+        users_I = torch.cat([users_NI, chosen_B[:, None].expand_as(logits_BI)])
+        best_NI, places_NI = all_I.topk(min(count, len(all_I)), dim=0)
+        users_NI = users_I.gather(0, places_NI)
+    return users_NI.T.cpu().numpy()
