@@ -57,8 +57,8 @@ class Settings:
         "recurrent cell of the HRNN recipes: gated linear recurrence, or the classic GRU", "linear"
     )
     training_precision: Literal["auto", "32-true", "bf16-mixed"] = _setting(
-        "numbers of a training; auto: bf16-mixed on a GPU that has it, else 32-true but for the gradient of the loss,"
-        " which is multiplied in bfloat16 where the CPU has instructions for it",
+        "numbers of a training; auto: bf16-mixed on a GPU that has it, else 32-true but for the large products of a"
+        " training, which are in bfloat16 where the CPU has instructions for it",
         "auto",
     )
     training_compile: bool = _setting("train with torch.compile, which needs a C++ compiler", False)

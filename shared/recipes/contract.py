@@ -248,7 +248,7 @@ class Options:
     retrain_on_all_users: bool = True
     cell: Literal["linear", "gru"] = "linear"
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
-    """auto: bf16-mixed on a GPU that has it, else 32-true, where a recipe may multiply gradients in bfloat16."""
+    """auto: bf16-mixed on a GPU that has it, else 32-true, where a recipe may multiply in bfloat16."""
     compile: bool = False
     logger: Literal["none", "csv", "tensorboard"] = "none"
     """Where other than none, a folder ``logs`` stands in the artifact."""

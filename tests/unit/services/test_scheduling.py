@@ -47,8 +47,11 @@ class Scheduled(Standing):
         return list(self.reading.children("solution_version", SOLUTION))
 
     def end(self, arn: str, *, well: bool = True) -> None:
-        fact = Finished(arn=arn, attempt=0, outcome={"seconds": 1.0}) if well else Failed(arn=arn, attempt=0, reason="")
-        handlers.apply(self.store, fact)
+        version = self.store.get(arn)
+        assert version is not None
+        attempt = version.attempt
+        done = Finished(arn=arn, attempt=attempt, outcome={"seconds": 1.0})
+        handlers.apply(self.store, done if well else Failed(arn=arn, attempt=attempt, reason=""))
 
     def trained_first(self) -> None:
         self.tick(0)
