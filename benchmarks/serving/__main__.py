@@ -6,22 +6,17 @@ front of a handler that answers a constant.
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import os
-import socket
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.peer import peer
 from benchmarks.serving.load import measure
 from services.cli import catalogue, tables
 from services.cli.client import connect
@@ -30,6 +25,7 @@ from services.cli.system import Wishes, local_system
 
 CONNECTIONS = (1, 8)
 REQUESTS = 400
+SERVICES = ("personalize-runtime", "personalize-events")
 
 
 @dataclass(frozen=True)
@@ -50,9 +46,9 @@ def main() -> None:
         wishes = Wishes(data_dir=Path(scratch) / "system", buckets={"data": data})
         with (
             local_system(wishes, say=print, stopping=threading.Event()) as system,
-            _peer(system.client) as peer,
+            peer("benchmarks.serving.constant:create_app()", SERVICES, system.client) as constant,
         ):
-            _report(system.client, _deploy(system.client, data), peer)
+            _report(system.client, _deploy(system.client, data), constant)
 
 
 def _deploy(client: Mapping[str, str], data: Path) -> Deployed:
@@ -73,7 +69,7 @@ def _deploy(client: Mapping[str, str], data: Path) -> Deployed:
     )
 
 
-def _report(client: Mapping[str, str], deployed: Deployed, peer: str) -> None:
+def _report(client: Mapping[str, str], deployed: Deployed, constant: str) -> None:
     url = client["AWS_ENDPOINT_URL_PERSONALIZE"]
 
     def recommendation(number: int) -> dict[str, Any]:
@@ -92,61 +88,14 @@ def _report(client: Mapping[str, str], deployed: Deployed, peer: str) -> None:
     print("|---|---|---|---|---|---|---|---|---|")
     for name, path, body in rows:
         for connections in CONNECTIONS:
-            for server in (url, peer):
+            for server in (url, constant):
                 measure(server, path, body, client, connections=2, requests=50)  # warm
             ours = measure(url, path, body, client, connections=connections, requests=REQUESTS)
-            theirs = measure(peer, path, body, client, connections=connections, requests=REQUESTS)
+            theirs = measure(constant, path, body, client, connections=connections, requests=REQUESTS)
             print(
                 f"| {name} | {connections} | {ours.rate:.0f} | {ours.p50:.1f} | {ours.p99:.1f} | {theirs.rate:.0f} "
                 f"| {theirs.p50:.1f} | {theirs.p99:.1f} | {ours.rate / theirs.rate:.2f} |"
             )
-
-
-@contextlib.contextmanager
-def _peer(client: Mapping[str, str]) -> Iterator[str]:
-    """The URL of a gateway before two processes that answer constants."""
-    ports = [_free_port() for _ in range(3)]
-    urls = [f"http://127.0.0.1:{port}" for port in ports]
-    common = {
-        **os.environ,
-        "FORETASTE_ACCESS_KEY_ID": client["AWS_ACCESS_KEY_ID"],
-        "FORETASTE_SECRET_ACCESS_KEY": client["AWS_SECRET_ACCESS_KEY"],
-        "FORETASTE_API_URL": urls[0],
-        "FORETASTE_RUNTIME_URL": urls[0],
-        "FORETASTE_EVENTS_URL": urls[1],
-    }
-    starts = [
-        ("benchmarks.serving.constant:create_app()", ports[0], "personalize-runtime"),
-        ("benchmarks.serving.constant:create_app()", ports[1], "personalize-events"),
-        ("services.gateway:create_app()", ports[2], ""),
-    ]
-    with contextlib.ExitStack() as stack:
-        for application, port, service in starts:
-            environment = {**common, "FORETASTE_BIND": f"127.0.0.1:{port}", "BENCHMARK_SERVICE": service}
-            command = [sys.executable, "-m", "gunicorn", "--config", "python:shared.gunicorn", application]
-            process = stack.enter_context(subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL))
-            stack.callback(process.terminate)
-        _wait(f"{urls[2]}/ping")
-        yield urls[2]
-
-
-def _wait(url: str, seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            urllib.request.urlopen(url)
-        except urllib.error.URLError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
-        else:
-            return
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 if __name__ == "__main__":

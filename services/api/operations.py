@@ -27,7 +27,7 @@ from shared.aws.errors import (
 from shared.aws.web import Answer, Call
 from shared.lifecycle import SETTLED, Request
 from shared.messages import Command, Remove
-from shared.resources import RESOURCES, Reading, Resource, described
+from shared.resources import RESOURCES, Reading, Resource, described, summarised
 from shared.resources.contract import first_record, settled, with_update
 from shared.settings import Settings
 from shared.store import Conflict, LimitReached, NameTaken, Record, Store
@@ -151,9 +151,8 @@ def page(desk: Desk, resource: Resource, call: Call) -> Mapping[str, Any]:
         after=tokens.read(call.request.get("nextToken"), call.operation, filters),
         limit=call.request.get("maxResults", 100),
     )
-    listed = [described(resource, record, desk.reading) for record in records]
     return {
-        _list_member(call.operation): listed,
+        _list_member(call.operation): [summarised(resource, record) for record in records],
         "nextToken": tokens.write(after, call.operation, filters) if after else None,
     }
 

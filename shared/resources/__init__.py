@@ -10,9 +10,9 @@ import pkgutil
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from shared.resources.contract import Draft, Reading, Resource, described
+from shared.resources.contract import Draft, Reading, Resource, described, summarised
 
-__all__ = ["RESOURCES", "Draft", "Reading", "Resource", "described"]
+__all__ = ["RESOURCES", "Draft", "Reading", "Resource", "described", "summarised"]
 
 
 def _discover() -> Mapping[str, Resource]:

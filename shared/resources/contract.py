@@ -227,7 +227,12 @@ def with_update(resource: Resource, record: Record, body: Mapping[str, Any]) -> 
 
 
 def described(resource: Resource, record: Record, reading: Reading) -> dict[str, Any]:
-    """All members of the resource that AWS's Describe and List may show; the output model picks its own."""
+    """All members of the resource that AWS's Describe may show; the output model picks its own."""
+    return {**summarised(resource, record), **resource.view(record, reading)}
+
+
+def summarised(resource: Resource, record: Record) -> dict[str, Any]:
+    """All members that List may show: none that is read from other records, since a page has a hundred of it."""
     members: dict[str, Any] = {
         **record.body,
         resource.arn_member: record.arn,
@@ -235,7 +240,6 @@ def described(resource: Resource, record: Record, reading: Reading) -> dict[str,
         "creationDateTime": record.created,
         "lastUpdatedDateTime": record.updated,
         "failureReason": record.reason,
-        **resource.view(record, reading),
     }
     if record.update is not None:
         members[f"latest{resource.name}Update"] = {

@@ -170,17 +170,13 @@ class RedisStore:
     ) -> tuple[list[Record], str | None]:
         key = f"{PREFIX}index:{_index(kind, parent)}"
         score, _, last = after.partition("|") if after else ("+inf", "", "")
+        # In one step: what is made or deleted between two looks at a list would move the rest of it.
+        with self._redis.pipeline() as look:
+            look.zrange(key, score, score, desc=True, byscore=True, withscores=True)
+            look.zrange(key, f"({score}", "-inf", desc=True, byscore=True, offset=0, num=limit + 1, withscores=True)
+            same_time, older = look.execute()
         # Members of one score come in reverse order of their text: those up to `last` were on the page before.
-        found: list[tuple[str, float]] = []
-        offset = 0
-        while len(found) <= limit:
-            page = self._redis.zrange(
-                key, score, "-inf", desc=True, byscore=True, offset=offset, num=limit + 1, withscores=True
-            )
-            found += [(arn, at) for arn, at in page if not (last and repr(at) == score and arn >= last)]
-            offset += len(page)
-            if len(page) <= limit:
-                break
+        found: list[tuple[str, float]] = [one for one in same_time if one[0] < last] + older
         rows = found[:limit]
         more = f"{rows[-1][1]!r}|{rows[-1][0]}" if len(found) > limit else None
         pipeline = self._redis.pipeline(transaction=False)

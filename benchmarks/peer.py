@@ -1,0 +1,62 @@
+"""What a benchmark of the services compares with: the same gunicorn and gateway, before an application of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+
+
+@contextlib.contextmanager
+def peer(application: str, services: Sequence[str], client: Mapping[str, str]) -> Iterator[str]:
+    """The URL of a gateway before a process for each of ``services`` (botocore's names).
+
+    ``application`` is for gunicorn; it finds the service that it is to be in BENCHMARK_SERVICE.
+    """
+    urls = {service: f"http://127.0.0.1:{_free_port()}" for service in services}
+    front, anything = f"http://127.0.0.1:{_free_port()}", next(iter(urls.values()))
+    common = {
+        **os.environ,
+        "FORETASTE_ACCESS_KEY_ID": client["AWS_ACCESS_KEY_ID"],
+        "FORETASTE_SECRET_ACCESS_KEY": client["AWS_SECRET_ACCESS_KEY"],
+        "FORETASTE_API_URL": urls.get("personalize", anything),
+        "FORETASTE_RUNTIME_URL": urls.get("personalize-runtime", anything),
+        "FORETASTE_EVENTS_URL": urls.get("personalize-events", anything),
+    }
+    starts = [
+        *((application, url, service) for service, url in urls.items()),
+        ("services.gateway:create_app()", front, ""),
+    ]
+    with contextlib.ExitStack() as stack:
+        for app, url, service in starts:
+            environment = {**common, "FORETASTE_BIND": url.removeprefix("http://"), "BENCHMARK_SERVICE": service}
+            command = [sys.executable, "-m", "gunicorn", "--config", "python:shared.gunicorn", app]
+            process = stack.enter_context(subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL))
+            stack.callback(process.terminate)
+        _wait(f"{front}/ping")
+        yield front
+
+
+def _wait(url: str, seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            urllib.request.urlopen(url)
+        except urllib.error.URLError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
