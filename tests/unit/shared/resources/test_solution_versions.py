@@ -52,7 +52,8 @@ def test_it_repeats_its_solution_and_lacks_what_training_will_add(standing: Stan
 
 def test_its_hours_have_three_decimals_once_it_is_active(standing: Standing) -> None:
     arn = create(standing, standing.solution())["solutionVersionArn"]
-    handlers.apply(standing.store, Finished(arn=arn, attempt=0, outcome={"seconds": 1234.5, "metrics": {}}))
+    attempt = standing.get(arn).attempt
+    handlers.apply(standing.store, Finished(arn=arn, attempt=attempt, outcome={"seconds": 1234.5, "metrics": {}}))
     assert (described(standing, arn)["status"], described(standing, arn)["trainingHours"]) == (ACTIVE, 0.343)
 
 
@@ -186,7 +187,8 @@ def test_a_stopped_version_is_still_listed_and_stays_stopped(standing: Standing)
     solution = standing.solution()
     version = standing.version(solution, status=CREATE_PENDING)
     standing.ask("StopSolutionVersionCreation", solutionVersionArn=version)
-    handlers.apply(standing.store, Finished(arn=version, attempt=0, outcome={"seconds": 1.0}))
+    attempt = standing.get(version).attempt
+    handlers.apply(standing.store, Finished(arn=version, attempt=attempt, outcome={"seconds": 1.0}))
     [listed] = standing.ask("ListSolutionVersions", solutionArn=solution)["solutionVersions"]
     assert (listed["solutionVersionArn"], listed["status"]) == (version, CREATE_STOPPED)
 
