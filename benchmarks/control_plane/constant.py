@@ -10,12 +10,13 @@ from flask import Flask
 
 from shared import settings, telemetry
 from shared.aws import web
+from shared.lifecycle import ACTIVE
 
 ARN = "arn:aws:personalize:us-east-1:000000000000"
 SUMMARY: Mapping[str, Any] = {
     "name": "standing-01234",
     "solutionArn": f"{ARN}:solution/standing-01234",
-    "status": "ACTIVE",
+    "status": ACTIVE,
     "creationDateTime": 1_700_000_000.917,
     "lastUpdatedDateTime": 1_700_000_000.917,
     "recipeArn": "arn:aws:personalize:::recipe/aws-hrnn",
