@@ -15,6 +15,8 @@ from tests.operations.conftest import INTERACTIONS, ROLE, Maker, column
 
 POPULARITY = "arn:aws:personalize:::recipe/aws-popularity-count"
 RANKING = "arn:aws:personalize:::recipe/aws-personalized-ranking"
+SEGMENTS = "arn:aws:personalize:::recipe/aws-item-affinity"
+ACTIONS = "arn:aws:personalize:::recipe/aws-next-best-action"
 USE_CASE = "arn:aws:personalize:::recipe/aws-vod-most-popular"
 TABLES: Mapping[str, list[dict[str, Any]]] = {
     "Items": [column("ITEM_ID"), column("GENRES", categorical=True)],
@@ -51,15 +53,17 @@ class World:
         arn["solution_version"] = self._trained(arn["solution"])
         arn["campaign"] = self._deployed(arn["solution_version"])
         arn["ranking"] = self._deployed(self._trained(self._solution(RANKING)))
+        arn["segments"] = self._trained(self._solution(SEGMENTS))
         arn["event_tracker"], self.tracking_id = make.tracker(arn["dataset_group"])
         self.bucket = make.bucket()
         (self.system.folder / "s3" / self.bucket / "in.json").write_text('{"userId": "u1"}\n')
         (self.system.folder / "s3" / self.bucket / "users.csv").write_text("USER_ID\nu1\n")
-        for noun in ("filter", "metric_attribution", "batch_inference_job"):
+        (self.system.folder / "s3" / self.bucket / "items.json").write_text('{"itemId": "i1"}\n')
+        for noun in ("filter", "metric_attribution", "batch_inference_job", "batch_segment_job"):
             arn[noun] = self.fresh(noun)
 
-    def _solution(self, recipe: str) -> str:
-        return self.make.solution(self.arn["dataset_group"], recipe, performAutoTraining=False)
+    def _solution(self, recipe: str, group: str | None = None) -> str:
+        return self.make.solution(group or self.arn["dataset_group"], recipe, performAutoTraining=False)
 
     def _trained(self, solution: str) -> str:
         version = self.make.trained(solution)
@@ -93,6 +97,15 @@ class World:
         }
         described = make.client.describe_dataset(datasetArn=self.datasets["ActionInteractions"])["dataset"]
         self.action_tracking_id = described["trackingId"]
+        rows = [
+            (f"u{user}", f"a{(user + step) % 6}", ("Taken", "Viewed")[step % 2], 1_600_000_000 + step * 600)
+            for user in range(30)
+            for step in range(8)
+        ]
+        header = ",".join(field["name"] for field in TABLES["ActionInteractions"])
+        make.imported(self.datasets["ActionInteractions"], make.file(header, rows))
+        make.imported(self.datasets["Actions"], make.file("ACTION_ID,LEVEL", [(f"a{n}", "x") for n in range(7)]))
+        self.arn["actions"] = self._deployed(self._trained(self._solution(ACTIONS, self.scratch)))
         for noun in ("dataset_export_job", "data_deletion_job"):
             self.arn[noun] = self.fresh(noun)
 
@@ -167,11 +180,11 @@ def _group_with_interactions(world: World) -> str:
     return group
 
 
-def _batch(world: World) -> dict[str, Any]:
+def _batch(world: World, version: str = "solution_version", lines: str = "in.json") -> dict[str, Any]:
     return {
         "jobName": world.make.name(),
-        "solutionVersionArn": world.arn["solution_version"],
-        "jobInput": {"s3DataSource": {"path": world.input("in.json")}},
+        "solutionVersionArn": world.arn[version],
+        "jobInput": {"s3DataSource": {"path": world.input(lines)}},
         "jobOutput": world.output(),
         "roleArn": ROLE,
     }
@@ -192,7 +205,7 @@ def _fresh_version(world: World) -> dict[str, Any]:
 #: A request of each operation that has to be answered.
 VALID: Mapping[str, Callable[[World], dict[str, Any]]] = {
     "CreateBatchInferenceJob": _batch,
-    "CreateBatchSegmentJob": _batch,
+    "CreateBatchSegmentJob": lambda w: _batch(w, "segments", "items.json"),
     "CreateCampaign": lambda w: {"name": w.make.name(), "solutionVersionArn": w.arn["solution_version"]},
     "CreateDataDeletionJob": lambda w: {
         "jobName": w.make.name(),
@@ -258,7 +271,7 @@ VALID: Mapping[str, Callable[[World], dict[str, Any]]] = {
     "GetSolutionMetrics": _named("solution_version"),
     **{name: (lambda _: {}) for name in OPERATIONS if name.startswith("List")},
     "ListBatchInferenceJobs": _named("solution_version"),
-    "ListBatchSegmentJobs": _named("solution_version"),
+    "ListBatchSegmentJobs": lambda w: {"solutionVersionArn": w.arn["segments"]},
     "ListCampaigns": _named("solution"),
     "ListDataDeletionJobs": lambda w: {"datasetGroupArn": w.scratch},
     "ListDatasetExportJobs": lambda w: {"datasetArn": w.datasets["Items"]},
@@ -295,7 +308,7 @@ VALID: Mapping[str, Callable[[World], dict[str, Any]]] = {
         "recommenderConfig": {"minRecommendationRequestsPerSecond": 2 + int(time.time()) % 90},
     },
     "UpdateSolution": lambda w: {"solutionArn": w.arn["solution"], "performAutoTraining": False},
-    "GetActionRecommendations": lambda w: {"campaignArn": w.arn["campaign"], "userId": "u1"},
+    "GetActionRecommendations": lambda w: {"campaignArn": w.arn["actions"], "userId": "u1"},
     "GetPersonalizedRanking": lambda w: {
         "campaignArn": w.arn["ranking"], "userId": "u1", "inputList": ["i1", "i2", "never"],
     },
