@@ -63,7 +63,9 @@ class World:
             arn[noun] = self.fresh(noun)
 
     def _solution(self, recipe: str, group: str | None = None) -> str:
-        return self.make.solution(group or self.arn["dataset_group"], recipe, performAutoTraining=False)
+        small = {"algorithmHyperParameters": {"hidden_dimension": "32"}} if recipe in (RANKING, SEGMENTS) else {}
+        group = group or self.arn["dataset_group"]
+        return self.make.solution(group, recipe, performAutoTraining=False, solutionConfig=small)
 
     def _trained(self, solution: str) -> str:
         version = self.make.trained(solution)
