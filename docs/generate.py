@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 
+from docs import traced
 from services.api import app as api
 from services.api.operations import Desk
 from services.events import app as events
@@ -17,7 +18,7 @@ from services.runtime import app as runtime
 from services.runtime.deployed import Deployed
 from shared import lifecycle, messages, queue, recipes
 from shared.artifacts import Artifacts
-from shared.aws import model
+from shared.aws import model, web
 from shared.recipes import Recipe
 from shared.resources import RESOURCES, Reading
 from shared.settings import Settings
@@ -66,17 +67,31 @@ def operations() -> str:
         "is not offered yet answers `UnsupportedOperationException`, whatever the request.\n",
         f"Offered: {sum(map(len, offered.values()))} of "
         f"{sum(len(model.operations(service)) for service in model.SERVICES)}.\n",
+        "`tests/conformance` asks all of them for what is right and what is wrong. Rules are those of Amazon",
+        "Personalize, by the numbers at the end of this page.\n",
     ]
     for service in model.SERVICES:
-        lines += [f"## {service}\n", "| operation | offered | remarks |", "|---|---|---|"]
+        lines += [
+            f"## {service}\n",
+            "| operation | answered by | tested in | rules | remarks |",
+            "|---|---|---|---|---|",
+        ]
         for name in sorted(model.operations(service)):
-            known = offered[service]
-            lines.append(f"| {name} | {'yes' if name in known else 'not yet'} | {NOTES.get(name, '')} |")
+            handler = offered[service].get(name)
+            cells = (
+                traced.function(handler) if handler else "not yet",
+                ", ".join(f"`{path}`" for path in traced.tests(name)),
+                ", ".join(traced.rules(name)),
+                NOTES.get(name, ""),
+            )
+            lines.append(f"| {name} | {' | '.join(cells)} |")
         lines.append("")
-    return "\n".join(lines)
+    lines += ["## Rules\n", "| number | subject |", "|---|---|"]
+    lines += [f"| {number} | {subject} |" for number, subject in traced.SUBJECTS.items()]
+    return "\n".join([*lines, ""])
 
 
-def _offered() -> Mapping[str, Iterable[str]]:
+def _offered() -> Mapping[str, Mapping[str, web.Handler]]:
     configured, store = Settings(), MemoryStore()
     desk = Desk(store, queue.Queue(queue.application(configured)), Reading(store, configured))
     deployed = Deployed(desk.reading, Artifacts(configured.artifacts))

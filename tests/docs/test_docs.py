@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from docs import generate
+from docs import generate, traced
 from shared import messages, recipes, settings
 from shared.aws import model
 
@@ -25,6 +25,24 @@ def test_every_operation_is_listed(service: str) -> None:
     page = (ROOT / "docs" / "operations.md").read_text()
     for operation in model.operations(service):
         assert f"| {operation} |" in page
+
+
+OPERATIONS = [name for service in model.SERVICES for name in sorted(model.operations(service))]
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_every_operation_leads_to_its_function_its_test_and_its_rules(name: str) -> None:
+    [row] = re.findall(rf"^\| {name} \| (.*) \|$", (ROOT / "docs" / "operations.md").read_text(), re.MULTILINE)
+    answered_by, tested_in, rules, _ = row.split(" | ", 3)
+    named, [file, *_] = answered_by.partition(" in ")[0], re.findall(r"`([^`]+)`", answered_by)
+    assert f"def {named}(" in (ROOT / file).read_text()
+    assert re.findall(r"`(tests/[^`]+)`", tested_in), f"nothing in {', '.join(traced.TESTS)} asks {name}"
+    assert {number for number in rules.split(", ") if number} <= traced.SUBJECTS.keys()
+    assert rules
+
+
+def test_every_rule_that_an_operation_could_keep_is_kept_by_one() -> None:
+    assert {number for name in OPERATIONS for number in traced.rules(name)} == traced.SUBJECTS.keys()
 
 
 def test_every_remark_is_about_an_operation() -> None:
