@@ -10,6 +10,7 @@ from typing import Any
 from services.api.operations import Desk, decide, update
 from shared.aws.errors import ResourceInUse
 from shared.aws.web import Call
+from shared.lifecycle import ACTIVE
 from shared.resources import RESOURCES
 from shared.resources.contract import settled
 from shared.resources.dataset.requests import ADDED, added_by, check_updatable
@@ -27,7 +28,7 @@ def _update(desk: Desk, request: Mapping[str, Any]) -> None:
     dataset = desk.reading.find(request["datasetArn"], "dataset")
     check_updatable(dataset)
     schema = desk.reading.find(request["schemaArn"], "schema")
-    if schema.arn == _wanted(dataset):
+    if dataset.status == ACTIVE and schema.arn == _wanted(dataset):
         return  # an SDK that lost the answer asks again
     desk.reading.active(dataset.arn, "dataset")
     for job in desk.reading.children("dataset_import_job", dataset.arn):
