@@ -10,7 +10,6 @@ from services.api.operations import Desk
 from shared import arns
 from shared.aws.errors import InvalidInput
 from shared.aws.web import Call
-from shared.resources.metric_attribution.requests import MOST_METRICS
 
 
 def list_metric_attribution_metrics(desk: Desk, call: Call) -> Mapping[str, Any]:
@@ -21,10 +20,5 @@ def list_metric_attribution_metrics(desk: Desk, call: Call) -> Mapping[str, Any]
         raise InvalidInput(f"metricAttributionArn must be the ARN of a metric attribution; it is {arn}.")
     record = desk.reading.records.get(arn)
     metrics = record.body["metrics"] if record else []  # as any list of what an unknown parent has
-    filters = {"metricAttributionArn": arn}
-    start = int(tokens.read(call.request.get("nextToken"), call.operation, filters) or 0)
-    end = start + call.request.get("maxResults", MOST_METRICS)
-    return {
-        "metrics": metrics[start:end],
-        "nextToken": tokens.write(str(end), call.operation, filters) if end < len(metrics) else None,
-    }
+    listed, following = tokens.part(metrics, call)
+    return {"metrics": listed, "nextToken": following}

@@ -139,7 +139,7 @@ def progress_header(progress: Mapping[str, Any]) -> dict[str, str]:
 
 
 def page(desk: Desk, resource: Resource, call: Call) -> Mapping[str, Any]:
-    filters = {k: v for k, v in call.request.items() if k not in ("maxResults", "nextToken")}
+    filters = tokens.filters_of(call)
     member, parent = next(((m, value) for m, value in sorted(filters.items()) if m.endswith("Arn")), ("", None))
     if parent is not None and resource.needed_to_list:
         desk.reading.find(parent, resource.needed_to_list)
@@ -149,7 +149,7 @@ def page(desk: Desk, resource: Resource, call: Call) -> Mapping[str, Any]:
         resource.noun,
         parent,
         after=tokens.read(call.request.get("nextToken"), call.operation, filters),
-        limit=call.request.get("maxResults", 100),
+        limit=call.request.get("maxResults", tokens.MOST_OF_A_PAGE),
     )
     return {
         _list_member(call.operation): [summarised(resource, record) for record in records],

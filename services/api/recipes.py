@@ -14,16 +14,10 @@ from shared.lifecycle import ACTIVE
 
 
 def list_recipes(_desk: Desk, call: Call) -> Mapping[str, Any]:
-    filters = {k: v for k, v in call.request.items() if k not in ("maxResults", "nextToken")}
-    domain = filters.get("domain")
+    domain = call.request.get("domain")
     offered = [recipe for recipe in recipes.RECIPES.values() if domain in (None, recipe.domain)]
-    after = tokens.read(call.request.get("nextToken"), call.operation, filters)
-    start = int(float(after.partition("|")[0])) if after else 0
-    end = start + call.request.get("maxResults", 100)
-    return {
-        "recipes": [_described(recipe) for recipe in offered[start:end]],
-        "nextToken": tokens.write(f"{end}|", call.operation, filters) if end < len(offered) else None,
-    }
+    listed, following = tokens.part(offered, call)
+    return {"recipes": [_described(recipe) for recipe in listed], "nextToken": following}
 
 
 def describe_recipe(_desk: Desk, call: Call) -> Mapping[str, Any]:

@@ -8,11 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 from services.api.operations import Desk, decide, update
-from shared.aws.errors import ResourceInUse
 from shared.aws.web import Call
+from shared.lifecycle import ACTIVE
 from shared.resources import RESOURCES
 from shared.resources.contract import settled
 from shared.resources.dataset.requests import ADDED, added_by, check_updatable
+from shared.resources.dataset_import_job import refuse_while_importing
 from shared.store import Record
 
 DATASET = RESOURCES["dataset"]
@@ -27,12 +28,10 @@ def _update(desk: Desk, request: Mapping[str, Any]) -> None:
     dataset = desk.reading.find(request["datasetArn"], "dataset")
     check_updatable(dataset)
     schema = desk.reading.find(request["schemaArn"], "schema")
-    if schema.arn == _wanted(dataset):
+    if dataset.status == ACTIVE and schema.arn == _wanted(dataset):
         return  # an SDK that lost the answer asks again
     desk.reading.active(dataset.arn, "dataset")
-    for job in desk.reading.children("dataset_import_job", dataset.arn):
-        if not settled(job):
-            raise ResourceInUse(f"The import {job.arn} is in status {job.status}; wait until it has ended.")
+    refuse_while_importing(dataset.arn, desk.reading)
     added = dict.fromkeys(added_by(schema, dataset, desk.reading), time.time())
     begun = replace(
         dataset,

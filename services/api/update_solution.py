@@ -12,6 +12,7 @@ from shared.aws.web import Call
 from shared.resources import RESOURCES
 from shared.resources.dataset.requests import columns_of
 from shared.resources.solution import schedule
+from shared.resources.solution.columns import left_out
 from shared.resources.solution.events import check_events
 from shared.resources.solution.requests import check_incremental
 from shared.store import Record
@@ -44,9 +45,11 @@ def _check(desk: Desk, solution: Record, body: Mapping[str, Any]) -> None:
     if recipe is None:
         raise InvalidInput("eventsConfig belongs to a recipe, and this solution leaves the choice of it to AutoML.")
     standing = solution.body.get("solutionConfig") or {}
+    group = desk.reading.find(solution.body["datasetGroupArn"], "dataset_group")
     check_events(
         recipe,
         {**standing, **config},
         solution.body.get("eventType"),
-        columns_of(solution.body["datasetGroupArn"], "INTERACTIONS", desk.reading),
+        columns_of(group.arn, "INTERACTIONS", desk.reading),
+        left_out(standing, group, desk.reading).get("INTERACTIONS", frozenset()),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 from services.status import handlers
@@ -82,13 +83,14 @@ def _fail(process: Process, recommender: Record, reason: str) -> None:
 
 
 def _forget_superseded(process: Process, recommender: Record) -> None:
-    """Remove the models that an update has left behind."""
+    """Remove the models that an update has left behind; one that something moves meanwhile, the next time."""
     after: str | None = None
     while True:
         versions, after = process.store.page(VERSION.noun, recommender.arn, after=after)
         for version in versions:
             if version.arn != recommender.body["solutionVersionArn"]:
                 process.artifacts.discard(version.arn)
-                process.store.remove(version)
+                with contextlib.suppress(Conflict):
+                    process.store.remove(version)
         if after is None:
             return

@@ -48,8 +48,10 @@ def _tend(process: Process, record: Record, since: dict[str, float]) -> None:
     if lease is not None:
         log.warning("worker lost", arn=record.arn, worker=lease.worker, attempt=lease.attempt)
         process.store.release(lease, failed=True)
-        _announce(process, record, since)
-        return
+        counted = process.store.get(record.arn)
+        if counted is None or counted.moving is None:
+            return
+        record = counted
     if record.failures >= process.settings.max_attempts and record.moving in CLAIMABLE:
         reason = f"The work was given up: its process died {record.failures} times. See the worker's log."
         handlers.apply(process.store, Failed(arn=record.arn, attempt=record.attempt, reason=reason))
@@ -58,7 +60,7 @@ def _tend(process: Process, record: Record, since: dict[str, float]) -> None:
         handlers.apply(process.store, Stopped(arn=record.arn, attempt=record.attempt))
         return
     seen = since.setdefault(record.arn, time.monotonic())
-    if time.monotonic() - seen >= process.settings.ring_after_seconds:
+    if lease is not None or time.monotonic() - seen >= process.settings.ring_after_seconds:
         _announce(process, record, since)
 
 

@@ -28,8 +28,6 @@ ROWS_AT_ONCE = 2**14
 _TEXTS_AT_ONCE = 256
 _ROWS_OF_A_SAMPLE = 2**20
 
-NUMBERS = ("int", "long", "float", "double")
-
 
 def usable(schema: DatasetSchema, excluded: Collection[str], present: Collection[str]) -> list[Field]:
     """The fields to train on, as AWS has it: categories, numbers and texts; no boolean, no plain string."""
@@ -38,7 +36,7 @@ def usable(schema: DatasetSchema, excluded: Collection[str], present: Collection
         for field in schema.metadata
         if field.name not in excluded
         and field.name in present
-        and (field.categorical or field.textual or field.type in NUMBERS)
+        and (field.categorical or field.textual or field.numeric)
     ]
 
 

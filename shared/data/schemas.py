@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-TYPES = ("string", "long", "int", "float", "double", "boolean")
+NUMBERS = ("long", "int", "float", "double")
+TYPES = ("string", *NUMBERS, "boolean")
 MAX_CHARACTERS = 20_000  # of the schema's text
 
 # The `name` of a schema is its dataset type; a dataset's type on the wire is the same word in capitals.
@@ -43,6 +44,10 @@ class Field:
     item_name: bool = False
     limits: tuple[int, int] | None = None
     """The least and the greatest value, where AWS gives the column both."""
+
+    @property
+    def numeric(self) -> bool:
+        return self.type in NUMBERS
 
 
 @dataclass(frozen=True, kw_only=True)

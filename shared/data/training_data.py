@@ -238,7 +238,7 @@ def _write_rows(folder: Path, ids: str, table: Table, sources: Sources, database
         _write_rules(folder, rows, present)
     if sources.objective is not None and ids == "items":
         field = schema.column(sources.objective.column)
-        if field is None or field.type not in featurizing.NUMBERS or field.name not in present:
+        if field is None or not field.numeric or field.name not in present:
             raise DataRefused(f"The optimization objective needs {sources.objective.column} to be a column of numbers.")
         Rewards.of(rows.numbers(field.name), sources.objective.sensitivity).save(folder / "rewards")
     if sources.metadata:

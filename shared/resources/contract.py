@@ -10,7 +10,7 @@ from typing import Any
 
 from shared import arns
 from shared.aws.errors import ResourceInUse, ResourceNotFound
-from shared.lifecycle import ACTIVE, SETTLED, UPDATE, UPDATE_IN_PROGRESS, UPDATE_PENDING, Lifecycle
+from shared.lifecycle import ACTIVE, SETTLED, UPDATE, UPDATE_IN_PLACE, UPDATE_IN_PROGRESS, UPDATE_PENDING, Lifecycle
 from shared.messages import Command, Decline
 from shared.settings import Settings
 from shared.store import Limit, Record, Records, Update
@@ -226,6 +226,13 @@ def with_update(resource: Resource, record: Record, body: Mapping[str, Any]) -> 
     )
 
 
+def _last_moved(resource: Resource, record: Record) -> float:
+    """An update that is shown as the resource's own status moves the resource's own time."""
+    if record.update is None or resource.update is not UPDATE_IN_PLACE:
+        return record.updated
+    return max(record.updated, record.update.updated)
+
+
 def described(resource: Resource, record: Record, reading: Reading) -> dict[str, Any]:
     """All members of the resource that AWS's Describe may show; the output model picks its own."""
     return {**summarised(resource, record), **resource.view(record, reading)}
@@ -238,7 +245,7 @@ def summarised(resource: Resource, record: Record) -> dict[str, Any]:
         resource.arn_member: record.arn,
         "status": shown_status(record),
         "creationDateTime": record.created,
-        "lastUpdatedDateTime": record.updated,
+        "lastUpdatedDateTime": _last_moved(resource, record),
         "failureReason": record.reason,
     }
     if record.update is not None:

@@ -1,10 +1,11 @@
 """A dataset import job: CSV from S3 into a dataset, whole (FULL) or added to what is there (INCREMENTAL)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+from shared.aws.errors import ResourceInUse
 from shared.lifecycle import ACTIVE, JOB
 from shared.messages import ImportDataset
-from shared.resources.contract import Quota, Reading, Resource
+from shared.resources.contract import Quota, Reading, Resource, settled
 from shared.resources.dataset_import_job.requests import FULL, draft
 from shared.store import Record
 
@@ -17,6 +18,13 @@ resource = Resource(
 ROWS = "rows.parquet"
 
 
+def refuse_while_importing(dataset_arn: str, reading: Reading) -> None:
+    """Raises ResourceInUse while an import into the dataset waits or is under way."""
+    for job in reading.children("dataset_import_job", dataset_arn):
+        if not settled(job):
+            raise ResourceInUse(f"The import {job.arn} is in status {job.status}; wait until it has ended.")
+
+
 def current(dataset_arn: str, reading: Reading) -> Iterator[Record]:
     """The jobs whose rows are the dataset's bulk data now: the last FULL one and what was added since, newest first.
 
@@ -27,3 +35,8 @@ def current(dataset_arn: str, reading: Reading) -> Iterator[Record]:
         yield job
         if job.body["importMode"] == FULL:
             return
+
+
+def current_of(datasets: Iterable[Record], reading: Reading) -> dict[str, list[str]]:
+    """Dataset type -> the ARNs of its current jobs, newest first: what a training that begins now is given."""
+    return {each.body["datasetType"]: [job.arn for job in current(each.arn, reading)] for each in datasets}

@@ -8,6 +8,7 @@ from typing import Any
 from shared.aws.errors import InvalidInput
 from shared.lifecycle import ACTIVE
 from shared.resources.contract import Draft, Reading
+from shared.resources.locations import INVALID_DATA, check_location
 
 FULL = "FULL"
 INCREMENTAL = "INCREMENTAL"
@@ -16,9 +17,7 @@ ECHOED = ("jobName", "datasetArn", "dataSource", "roleArn", "publishAttributionM
 
 def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
     dataset = reading.active(request["datasetArn"], "dataset")
-    location = request["dataSource"].get("dataLocation")
-    if not (location or "").startswith("s3://"):
-        raise InvalidInput("Invalid Data location. Give dataSource.dataLocation as s3://bucket/key.")
+    check_location(request["dataSource"].get("dataLocation"), INVALID_DATA)
     mode = request.get("importMode", FULL)
     if mode == INCREMENTAL and not _has_full(dataset.arn, reading):
         raise InvalidInput("The dataset has no bulk data yet: you can only specify FULL for its first import.")

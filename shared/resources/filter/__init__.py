@@ -6,5 +6,10 @@ from shared.resources.contract import Quota, Resource
 from shared.resources.filter.requests import draft
 
 resource = Resource(
-    name="Filter", draft=draft, lifecycle=DEPLOYABLE, command=Provision, quota=Quota(within="dataset_group")
+    name="Filter",
+    draft=draft,
+    lifecycle=DEPLOYABLE,
+    command=Provision,
+    busy_with=("batch_inference_job", "batch_segment_job"),
+    quota=Quota(within="dataset_group"),
 )

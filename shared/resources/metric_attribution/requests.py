@@ -14,7 +14,6 @@ from shared.resources.locations import INVALID_OUTPUT, check_location
 MOST_METRICS = 10
 #: AWS's whole grammar.
 EXPRESSION = re.compile(r"SAMPLECOUNT\(\)|SUM\((Items|Interactions)\.(\w+)\)", re.ASCII)
-NUMBERS = frozenset({"int", "long", "float", "double"})
 
 
 def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
@@ -59,7 +58,7 @@ def _check_expression(expression: str, group_arn: str, reading: Reading) -> None
     if table is None:
         return
     column = (columns_of(group_arn, table.upper(), reading) or {}).get(name)
-    if column is None or column.type not in NUMBERS:
+    if column is None or not column.numeric:
         raise InvalidInput(f"The expression {expression} needs a numeric column {name} in the {table} dataset.")
 
 

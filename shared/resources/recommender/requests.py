@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from shared import arns, recipes
-from shared.aws.errors import InvalidInput, ResourceInUse, ResourceNotFound
+from shared import arns
+from shared.aws.errors import InvalidInput
 from shared.recipes import Recipe
-from shared.resources.contract import Draft, Reading, settled
+from shared.resources.contract import Draft, Reading
+from shared.resources.dataset_import_job import refuse_while_importing
 from shared.resources.exploration import check_exploration
+from shared.resources.recipe import named
 from shared.resources.solution.columns import left_out
 from shared.store import Record
 
@@ -39,9 +41,7 @@ def fresh_version(recommender_arn: str) -> str:
 
 
 def _use_case(arn: str, group: Record) -> Recipe:
-    recipe = recipes.by_arn(arn)
-    if recipe is None:
-        raise ResourceNotFound(f"The given recipe does not exist: {arn}. ListRecipes shows those that do.")
+    recipe = named(arn)
     domain = group.body.get("domain")
     if domain is None:
         raise InvalidInput(
@@ -77,7 +77,5 @@ def _trained_on(recipe: Recipe, group: Record, reading: Reading) -> tuple[Record
         )
     for dataset in datasets:
         reading.active(dataset.arn, "dataset")
-        for job in reading.children("dataset_import_job", dataset.arn):
-            if not settled(job):
-                raise ResourceInUse(f"The import {job.arn} is in status {job.status}; wait until it has ended.")
+        refuse_while_importing(dataset.arn, reading)
     return datasets

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from shared.resources.contract import Draft, Reading
-from shared.resources.dataset_import_job import current
+from shared.resources.dataset_import_job import current_of
+from shared.resources.solution_version.requests import FULL
 
 
 def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
@@ -22,13 +23,9 @@ def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
             "recipeArn": wanted["recipeArn"],
             "datasetGroupArn": group_arn,
             "solutionConfig": {"trainingDataConfig": columns} if columns else {},
-            "trainingMode": "FULL",
+            "trainingMode": FULL,
         },
-        state={
-            "imports": {
-                dataset.body["datasetType"]: [job.arn for job in current(dataset.arn, reading)] for dataset in datasets
-            }
-        },
+        state={"imports": current_of(datasets, reading)},
         parents=(recommender.arn, group_arn, *(dataset.arn for dataset in datasets)),
         guards=(recommender, *datasets),
     )

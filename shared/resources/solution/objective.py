@@ -10,7 +10,6 @@ from shared.data.schemas import Field
 from shared.recipes import Recipe
 
 OFF = "OFF"
-NUMBERS = frozenset({"int", "long", "float", "double"})
 
 
 def check_objective(
@@ -30,7 +29,7 @@ def check_objective(
     column = (items or {}).get(name)
     if column is None:
         raise InvalidInput(f"itemAttribute names {name}, no column of the group's Items dataset.")
-    if column.type not in NUMBERS or column.nullable:
+    if not column.numeric or column.nullable:
         raise InvalidInput(f"itemAttribute names {name}, which is not a column of numbers that can't be null.")
     if name in excluded:
         raise InvalidInput(f"itemAttribute names {name}: do not exclude it from training.")

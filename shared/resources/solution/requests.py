@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from shared import recipes
-from shared.aws.errors import InvalidInput, ResourceNotFound
+from shared.aws.errors import InvalidInput
 from shared.resources.contract import Draft, Reading
 from shared.resources.dataset.requests import columns_of
+from shared.resources.recipe import named
 from shared.resources.solution import schedule
 from shared.resources.solution.columns import left_out
 from shared.resources.solution.events import check_events
@@ -60,9 +61,7 @@ def _recipe(arn: str | None, *, automl: bool) -> recipes.Recipe | None:
         return None
     if arn is None:
         raise InvalidInput("recipeArn is required without performAutoML. ListRecipes shows the recipes there are.")
-    recipe = recipes.by_arn(arn)
-    if recipe is None:
-        raise ResourceNotFound(f"The given recipe does not exist: {arn}. ListRecipes shows those that do.")
+    recipe = named(arn)
     if recipe.domain:
         raise InvalidInput(f"{recipe.name} is a recipe of a domain: use it with CreateRecommender.")
     return recipe

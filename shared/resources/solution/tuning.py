@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from shared import recipes
-from shared.aws.errors import InvalidInput, ResourceNotFound
+from shared.aws.errors import InvalidInput
+from shared.resources.recipe import named
 
 MOST_JOBS, MOST_JOBS_AT_ONCE = 40, 10
 RANGES = "algorithmHyperParameterRanges"
@@ -89,8 +90,6 @@ def check_automl(config: Mapping[str, Any]) -> None:
     if metric is not None and metric not in METRICS:
         raise InvalidInput(f"metricName must be one of {', '.join(METRICS)}; it is {metric}.")
     for arn in wanted.get("recipeList") or ():
-        recipe = recipes.by_arn(arn)
-        if recipe is None:
-            raise ResourceNotFound(f"The given recipe does not exist: {arn}. ListRecipes shows those that do.")
+        recipe = named(arn)
         if recipe.recipe_type != CANDIDATES or recipe.domain:
             raise InvalidInput(f"AutoML chooses among recipes of type {CANDIDATES}; {recipe.name} is not one.")

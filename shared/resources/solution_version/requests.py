@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from shared import arns, recipes
-from shared.aws.errors import InvalidInput, ResourceInUse
+from shared.aws.errors import InvalidInput
 from shared.lifecycle import ACTIVE
-from shared.resources.contract import Draft, Reading, settled
-from shared.resources.dataset_import_job import current
+from shared.resources.contract import Draft, Reading
+from shared.resources.dataset_import_job import current_of, refuse_while_importing
 from shared.store import Record
 
 FULL, UPDATE, AUTOTRAIN = "FULL", "UPDATE", "AUTOTRAIN"
@@ -31,9 +31,7 @@ def draft(request: Mapping[str, Any], reading: Reading, *, training_type: str = 
     group_arn = solution.body["datasetGroupArn"]
     datasets = tuple(reading.children("dataset", group_arn))
     for dataset in datasets:
-        for job in reading.children("dataset_import_job", dataset.arn):
-            if not settled(job):
-                raise ResourceInUse(f"The import {job.arn} is in status {job.status}; wait until it has ended.")
+        refuse_while_importing(dataset.arn, reading)
     mode = request.get("trainingMode", FULL)
     base = _base(solution, mode, reading)
     number = arns.fresh_id()
@@ -49,9 +47,7 @@ def draft(request: Mapping[str, Any], reading: Reading, *, training_type: str = 
         },
         # What it trains on is settled now: a later attempt, or a longer wait, must not train on something else.
         state={
-            "imports": {
-                dataset.body["datasetType"]: [job.arn for job in current(dataset.arn, reading)] for dataset in datasets
-            },
+            "imports": current_of(datasets, reading),
             **({"base": base.arn} if base else {}),
         },
         parents=(solution.arn, group_arn, *(dataset.arn for dataset in datasets)),

@@ -24,7 +24,7 @@ from shared.process import Process
 from shared.queue import Queue
 from shared.resources import RESOURCES, Reading
 from shared.settings import Settings
-from shared.store import Interaction, Record
+from shared.store import Conflict, Interaction, Record
 from shared.store.memory import MemoryStore
 
 PREFIX = "arn:aws:personalize:us-east-1:000000000000"
@@ -247,6 +247,29 @@ def test_an_update_that_fails_leaves_it_as_it_was(house: House) -> None:
     assert described["latestRecommenderUpdate"]["failureReason"] == "No."
     assert house.record().body == before.body
     assert house.store.get(version.arn) is None
+
+
+def test_a_superseded_model_that_something_moves_is_removed_the_next_time(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.active()
+    old = house.version().arn
+
+    def moved(record: Record) -> None:
+        raise Conflict(record.arn)
+
+    monkeypatch.setattr(house.store, "remove", moved)
+    update = {"recommenderArn": ARN, "recommenderConfig": COLUMNS}
+    api.update_recommender(house.desk, house.call("UpdateRecommender", **update))
+    house.advance()
+    house.train()
+    house.deploy()
+    assert (house.record().moving, house.record(old).kind) == (None, "recommender_version")
+    monkeypatch.undo()
+    update["recommenderConfig"] = {"minRecommendationRequestsPerSecond": 2, **COLUMNS}
+    api.update_recommender(house.desk, house.call("UpdateRecommender", **update))
+    house.deploy()
+    assert house.store.get(old) is None
 
 
 def test_an_update_of_the_rest_does_not_retrain(house: House) -> None:

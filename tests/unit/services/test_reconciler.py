@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -153,13 +154,23 @@ def test_a_dead_workers_lease_is_taken_away_and_its_work_announced(process: Proc
 def test_work_whose_process_died_too_often_fails_with_a_reason(process: Process, clock: Clock) -> None:
     create(process)
     for _ in range(3):
+        sent(process).clear()
         process.store.claim(ARN, "worker", CLAIMABLE, 15)
         clock.now += 16
         reconciler.walk(process, {})
-    clock.now += 1
-    reconciler.walk(process, {})
     assert standing(process).status == CREATE_FAILED
     assert "died 3 times" in (standing(process).reason or "")
+    assert sent(process) == []  # whoever waits for work must not be the fourth
+
+
+def test_a_version_whose_worker_dies_while_it_is_being_stopped_is_stopped(process: Process, clock: Clock) -> None:
+    create(process)
+    process.store.claim(ARN, "worker", CLAIMABLE, 15)
+    process.store.replace(replace(standing(process), status=CREATE_STOPPING))
+    clock.now += 16
+    reconciler.walk(process, {})
+    assert standing(process).status == CREATE_STOPPED
+    assert sent(process) == []
 
 
 def test_a_version_being_stopped_without_a_worker_is_stopped(process: Process) -> None:

@@ -47,6 +47,18 @@ def test_the_datasets_own_status_moves_and_its_schema_follows(group: Group) -> N
     assert (done["status"], done["schemaArn"], done["latestDatasetUpdate"]["status"]) == (ACTIVE, new, ACTIVE)
 
 
+def test_its_time_moves_with_each_of_these_statuses(group: Group) -> None:
+    items, new = group.dataset("Items"), group.schema("Items", [*ITEMS, COLOUR])
+    times = [group.described(items)["lastUpdatedDateTime"]]
+    group.call("UpdateDataset", datasetArn=items, schemaArn=new)
+    times.append(group.described(items)["lastUpdatedDateTime"])
+    handlers.apply(group.store, Started(arn=items, attempt=group.record(items).attempt))
+    times.append(group.described(items)["lastUpdatedDateTime"])
+    group.settle()
+    times.append(group.described(items)["lastUpdatedDateTime"])
+    assert sorted(set(times)) == times
+
+
 def test_the_old_schema_may_go_and_the_new_one_may_not_not_even_meanwhile(group: Group) -> None:
     items = group.dataset("Items")
     old, new = group.described(items)["schemaArn"], group.schema("Items", [*ITEMS, COLOUR])
@@ -128,6 +140,13 @@ def test_it_must_be_active_and_no_import_may_be_under_way(group: Group) -> None:
     job = group.call("CreateDatasetImportJob", jobName="j", datasetArn=items, dataSource=source)["datasetImportJobArn"]
     with pytest.raises(ResourceInUse, match=f"The import {job} is in status CREATE PENDING"):
         group.call("UpdateDataset", datasetArn=items, schemaArn=newer)
+
+
+def test_one_that_is_being_deleted_is_refused_even_what_it_has(group: Group) -> None:
+    items = group.dataset("Items")
+    group.call("DeleteDataset", datasetArn=items)
+    with pytest.raises(ResourceInUse, match="in status DELETE PENDING"):
+        group.call("UpdateDataset", datasetArn=items, schemaArn=group.described(items)["schemaArn"])
 
 
 def test_columns_are_new_to_whom_they_came_later(group: Group) -> None:

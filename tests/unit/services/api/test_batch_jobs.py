@@ -10,7 +10,7 @@ import pytest
 from services.status import handlers as status
 from shared.artifacts import Artifacts
 from shared.aws.errors import InvalidInput, PersonalizeError, ResourceAlreadyExists, ResourceInUse, ResourceNotFound
-from shared.lifecycle import CREATE_FAILED, CREATE_IN_PROGRESS, CREATE_PENDING
+from shared.lifecycle import CREATE_FAILED, CREATE_IN_PROGRESS, CREATE_PENDING, DELETE_PENDING
 from shared.messages import Remove
 from tests.unit.services.api.memory_api import PREFIX, ROLE, MemoryApi
 
@@ -168,6 +168,17 @@ def test_a_job_says_that_its_work_is_not_done_yet(api: MemoryApi) -> None:
     job = api("DescribeBatchInferenceJob", batchInferenceJobArn=arn)["batchInferenceJob"]
     assert job["status"] == CREATE_FAILED
     assert "docs/operations.md" in job["failureReason"]
+
+
+def test_a_filter_is_kept_while_a_job_that_names_it_runs(api: MemoryApi) -> None:
+    named, free = api.filter(), api.filter("free")
+    arn = inference(api, api.version(), filterArn=named)
+    api("DeleteFilter", filterArn=free)
+    with pytest.raises(ResourceInUse, match=arn):
+        api("DeleteFilter", filterArn=named)
+    api.settle()
+    api("DeleteFilter", filterArn=named)
+    assert api.record(named).status == DELETE_PENDING
 
 
 def test_jobs_vanish_with_their_solution_and_hold_it_while_they_run(api: MemoryApi, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""CreateDatasetExportJob and CreateDataDeletionJob: what is checked, kept and answered."""
+"""CreateDatasetImportJob, CreateDatasetExportJob and CreateDataDeletionJob: what is checked, kept and answered."""
 
 from __future__ import annotations
 
@@ -66,10 +66,12 @@ def test_a_deletion_has_statuses_of_its_own(api: MemoryApi) -> None:
     assert api.record(arn).status == FAILED
 
 
-@pytest.mark.parametrize("source", [{}, {"dataLocation": "http://bucket/users.csv"}])
-def test_a_deletion_needs_a_location_of_s3(api: MemoryApi, source: dict[str, str]) -> None:
+@pytest.mark.parametrize("source", [{}, {"dataLocation": "http://bucket/users.csv"}, {"dataLocation": "s3:///key"}])
+def test_an_import_and_a_deletion_need_a_location_of_s3(api: MemoryApi, source: dict[str, str]) -> None:
     with pytest.raises(InvalidInput, match=r"Invalid Data location.*s3://"):
         deletion(api, **source)
+    with pytest.raises(InvalidInput, match=r"Invalid Data location.*s3://"):
+        api("CreateDatasetImportJob", jobName="j", datasetArn=api.dataset(), dataSource=source)
 
 
 def test_a_group_is_not_deleted_under_a_deletion(api: MemoryApi) -> None:

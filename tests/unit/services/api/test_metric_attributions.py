@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from services.api import tokens
 from services.status import handlers as status
 from shared.artifacts import Artifacts
 from shared.aws.errors import (
@@ -193,3 +194,11 @@ def test_its_metrics_come_in_pages(api: MemoryApi) -> None:
         api("ListMetricAttributionMetrics", metricAttributionArn=other, **token)
     with pytest.raises(InvalidInput, match="metricAttributionArn is required"):
         api("ListMetricAttributionMetrics")
+
+
+def test_a_token_that_is_no_place_in_the_list_is_refused(api: MemoryApi) -> None:
+    create(api, metric("a"))
+    for place in ("nan", "inf", "-1", "1.5", "0|x"):
+        token = tokens.write(place, "ListMetricAttributionMetrics", {"metricAttributionArn": ARN})
+        with pytest.raises(InvalidNextToken):
+            api("ListMetricAttributionMetrics", metricAttributionArn=ARN, nextToken=token)

@@ -471,6 +471,14 @@ def test_events_are_not_updated_beside_an_event_type(with_events: Standing) -> N
         update(with_events, solutionUpdateConfig=events(WATCH))
 
 
+def test_events_are_not_updated_by_a_column_that_is_left_out(with_events: Standing) -> None:
+    left_out = {"trainingDataConfig": {"excludedDatasetColumns": {"INTERACTIONS": ["EVENT_VALUE"]}}}
+    create(with_events, "aws-with-events", solutionConfig=left_out)
+    with refused(InvalidInput, "eventsConfig needs the column EVENT_VALUE"):
+        update(with_events, solutionUpdateConfig=events(WATCH))
+    update(with_events, solutionUpdateConfig=events({"eventType": "watch"}))
+
+
 def test_an_unknown_solution_is_not_updated(standing: Standing) -> None:
     with refused(ResourceNotFound, "solution/none"):
         standing.ask("UpdateSolution", solutionArn=f"{PREFIX}:solution/none", performAutoTraining=True)

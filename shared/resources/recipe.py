@@ -1,0 +1,14 @@
+"""The recipe that a request names by its ARN."""
+
+from __future__ import annotations
+
+from shared import recipes
+from shared.aws.errors import ResourceNotFound
+
+
+def named(arn: str) -> recipes.Recipe:
+    """Raises ResourceNotFound."""
+    recipe = recipes.by_arn(arn)
+    if recipe is None:
+        raise ResourceNotFound(f"The given recipe does not exist: {arn}. ListRecipes shows those that do.")
+    return recipe
