@@ -1,7 +1,7 @@
 """precision@k, NDCG@k, mean reciprocal rank and coverage by AWS's definitions: functions of arrays.
 
-Q queries (one per test user), K positions of the longest list. Every function but ``coverage`` takes
-``hits_QK``, bool: was the item at this position one of those held out? Positions count from 1.
+Q queries (one per test user), K positions of the longest list. ``hits_QK`` is bool: was the item at this position one
+of those held out? Positions count from 1.
 Source: the developer guide's page on evaluating a solution version.
 """
 
@@ -28,8 +28,8 @@ def precision(hits_QK: Hits, k: int) -> float:
 def mean_reciprocal_rank(hits_QK: Hits, k: int = LONGEST) -> float:
     """The mean over queries of 1 / position of the first hit in the top k; 0 where there is none."""
     top_QK = hits_QK[:, :k]
-    first_Q = top_QK.argmax(axis=1) + 1
-    return float(np.where(top_QK.any(axis=1), 1.0 / first_Q, 0.0).mean())
+    # The lists may be empty: nothing is related to an item that is the only one.
+    return float((top_QK / np.arange(1, top_QK.shape[1] + 1)).max(axis=1, initial=0.0).mean())
 
 
 def normalized_discounted_cumulative_gain(hits_QK: Hits, relevant_Q: Counts, k: int) -> float:

@@ -7,6 +7,7 @@ to the task's users as ``training.train`` fits it to its own: a few of them tell
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import tempfile
 import time
@@ -28,7 +29,7 @@ from shared.data.training_data import Sources, Table, TrainingData, prepare
 from shared.recipes.contract import Options, Recipe, Stopped
 from shared.recipes.evaluation import popularity, without_validation
 from shared.recipes.hrnn import streams
-from shared.recipes.hrnn.fitting import AtEachBatch, Epoch, Phase
+from shared.recipes.hrnn.fitting import AtEachBatch, Epoch, Phase, gathered
 from shared.recipes.hrnn.learner import Learner
 from shared.recipes.hrnn.network import CELLS
 from shared.recipes.hrnn.ranking import best_items
@@ -121,17 +122,10 @@ def run_steps(histories: Histories, setting: Setting, on_step: Callable[[int], b
 def load_steps(histories: Histories, setting: Setting) -> Iterator[int]:
     """The data path alone: the targets of each step of one epoch after the other, gathered as training gathers them."""
     learner = _learner(histories, setting)
-    of_device, users = learner.streams, np.flatnonzero(histories.lengths)
-    number = 0
-    while True:
-        for window in Epoch(of_device, users, learner.plan, (0, number)):
-            events_TB = window.events.to(of_device.device)
-            events_N = events_TB.flatten()
-            of_device.read(events_TB)
-            of_device.queries(events_N, streams.REMEMBERED)
-            of_device.items_E[events_N].long()
-            yield int((of_device.weights_E[events_N] * window.counts.flatten()).count_nonzero())
-        number += 1
+    users = np.flatnonzero(histories.lengths)
+    for number in itertools.count():
+        for window in Epoch(learner.streams, users, learner.plan, (0, number)):
+            yield int(gathered(learner.network, learner.streams, window).weights.count_nonzero())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import structlog
 
 from shared import recipes
 from shared.artifacts import ArtifactDamaged, Artifacts
@@ -15,6 +16,10 @@ from shared.recipes import Recipe
 from shared.recipes.contract import ArtifactError, Query, Scorer
 from shared.resources import Reading
 from shared.resources.dataset.requests import arn_of
+
+log = structlog.get_logger()
+
+LOG_SAYS_MORE = "The runtime's log says more; train again, or give the runtime more memory."
 
 
 class NotDeployable(Exception):
@@ -70,6 +75,12 @@ class Deployed:
             scorer: Scorer = scoring.Scorer.load(self._artifacts.opened(version_arn))
         except (ArtifactDamaged, ArtifactError) as error:
             raise NotDeployable(f"{error} Train again.") from error
+        except Exception as error:
+            # A file that says something unheard of, too little memory: a campaign fails by it, never the deployer.
+            log.exception("a model broke while it was loaded", version=version_arn)
+            raise NotDeployable(
+                f"The model of {version_arn} can't be loaded ({type(error).__name__}). {LOG_SAYS_MORE}"
+            ) from error
         interactions = arn_of(version.body["datasetGroupArn"], recipe.interactions, self._reading)
         return Model(scorer, recipe, interactions, self._scoring)
 

@@ -12,7 +12,7 @@ import redis.exceptions
 import structlog
 from kombu.exceptions import OperationalError
 
-from services.runtime.deployed import Deployed, Model, NotDeployable
+from services.runtime.deployed import LOG_SAYS_MORE, Deployed, Model, NotDeployable
 from shared.lifecycle import ACTIVE, CLAIMABLE, STOP_IN_PROGRESS, STOP_PENDING
 from shared.messages import Failed, Finished, Started
 from shared.process import Process
@@ -37,10 +37,12 @@ def start(process: Process, deployed: Deployed) -> None:
 
 
 def _run(process: Process, deployed: Deployed) -> None:
-    tidied = time.monotonic()
-    _warm(process, deployed)
+    tidied, warm = time.monotonic(), False
     while not process.ending.wait(EVERY):
         try:
+            if not warm:
+                _warm(process, deployed)
+                warm = True
             for arn in process.store.moving():
                 record = process.store.get(arn)
                 if record is not None and (version_arn := awaited(record, process.store)) is not None:
@@ -83,7 +85,7 @@ def deploy(process: Process, deployed: Deployed, record: Record, version_arn: st
     report(process.store, process.queue, Started(arn=arn, attempt=attempt))
     with keeping(process, lease):
         try:
-            _canary(deployed.model(version_arn))
+            canary(deployed.model(version_arn))
         except NotDeployable as error:
             log.warning("not deployed", arn=arn, version=version_arn, reason=str(error))
             report(process.store, process.queue, Failed(arn=arn, attempt=attempt, reason=str(error)))
@@ -93,11 +95,19 @@ def deploy(process: Process, deployed: Deployed, record: Record, version_arn: st
         _wait_until_applied(process, arn, attempt)
 
 
-def _canary(model: Model) -> None:
+def canary(model: Model) -> None:
     """Ask the model for nobody and for somebody: its answers must be distributions over its items."""
+    if not model.item_ids:
+        raise NotDeployable("The model has no items. Train the solution again.")
     now, item_id = time.time(), model.item_ids[0]
     for query in (Query(now=now), Query(now=now, history=[Past(item_id, now)], item_id=item_id)):
-        _check(model.scores(query), len(model.item_ids))
+        try:
+            scores = model.scores(query)
+        except Exception as error:
+            # Whatever it is: other campaigns wait for this thread.
+            log.exception("the canary broke")
+            raise NotDeployable(f"The model can't answer ({type(error).__name__}). {LOG_SAYS_MORE}") from error
+        _check(scores, len(model.item_ids))
 
 
 def _check(scores: npt.NDArray[np.float32], items: int) -> None:

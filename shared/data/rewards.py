@@ -24,6 +24,9 @@ EMPHASIS: Mapping[Sensitivity, float] = {"OFF": 0.0, "LOW": 0.5, "MEDIUM": 1.0, 
 LEAST = 0.01
 """The share of the greatest reward that counts for the least: nothing is ruled out by the objective alone."""
 
+GREATEST = 1e30
+"""Values beyond it, to either side, count as it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
@@ -46,6 +49,8 @@ class Rewards:
         known = np.isfinite(numbers)
         if not known.any():
             return cls(values=np.ones(len(numbers), np.float32), sensitivity=sensitivity)
+        # A DOUBLE may be beyond what a float32 can say.
+        numbers = np.clip(numbers, -GREATEST, GREATEST)
         filled = np.where(known, numbers, numbers[known].mean())
         return cls(values=(filled - min(filled.min(), 0.0)).astype(np.float32), sensitivity=sensitivity)
 

@@ -223,7 +223,7 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """``metrics`` has AWS's eight keys, rounded to 4 decimals; ``baseline`` the same for plain popularity."""
+    """``metrics`` has AWS's keys for the recipe, rounded to 4 decimals; ``baseline`` what plain popularity reaches."""
 
     metrics: dict[str, float]
     baseline: dict[str, float]

@@ -27,18 +27,18 @@ def ahead(
     return distribution_I
 
 
-def without(scores_I: npt.NDArray[np.float32], item: int) -> npt.NDArray[np.float32]:
-    """The same, changed in place, with one item never shown and the others' scores summing to 1 again.
-
-    Where it had all of the score the others have it in equal parts.
+def without(scores_I: npt.NDArray[np.float32], hidden: int | npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+    """The same, changed in place, with one item, or those of a bool[I], never shown and the others' scores summing to 1
+    again. Where the hidden had all of the score the others have it in equal parts.
     """
-    scores_I[item] = 0.0
+    scores_I[hidden] = 0.0
     left = float(scores_I.sum(dtype=np.float64))
     if left > 0:
         scores_I /= left
     else:
-        scores_I[:] = 1 / max(len(scores_I) - 1, 1)
-    scores_I[item] = NEVER
+        among = len(scores_I) - (1 if isinstance(hidden, int) else np.count_nonzero(hidden))
+        scores_I[:] = 1 / max(among, 1)
+    scores_I[hidden] = NEVER
     return scores_I
 
 

@@ -702,3 +702,16 @@ def test_a_hundred_thousand_interactions_beat_popularity_by_far(
     result, _ = train(tmp_path, prepared(tmp_path, films))
     assert result.metrics[NDCG] > 2.0 * result.baseline[NDCG]
     assert result.metrics[MRR] > 2.0 * result.baseline[MRR]
+
+
+def test_validation_users_whose_events_do_not_count_end_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where nobody among them took any action."""
+    planned(monkeypatch, epochs=5)
+    histories = walks(users=20, events=6)
+    counts = np.ones(len(histories.items), np.float32)
+    counts[: histories.offsets[5]] = 0.0
+    data = replace(training_data(histories), event_weights=counts)
+    learner = Learner(data, HRNN, settings(), Options(threads=1), len(counts))
+    assert learner.fit(np.arange(5, 20), np.arange(5), tmp_path / "training.ckpt") == 5

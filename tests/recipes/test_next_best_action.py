@@ -12,10 +12,10 @@ import pytest
 from shared.data.histories import Histories, TooLittleData
 from shared.recipes import RECIPES
 from shared.recipes.contract import Past, Query
-from shared.recipes.distribution import NEVER
+from shared.recipes.distribution import NEVER, without
 from shared.recipes.evaluation import Split
 from shared.recipes.next_best_action.evaluation import evaluate, queries
-from shared.recipes.next_best_action.rules import Rules, without
+from shared.recipes.next_best_action.rules import Rules
 from shared.recipes.next_best_action.scoring import Scorer
 from shared.recipes.next_best_action.training import targets
 from tests.recipes.runs import planned, train
@@ -120,10 +120,13 @@ def test_what_expired_or_was_just_taken_is_hidden_and_the_others_share_the_rest(
     assert rules.hidden(200 + DAY, just).tolist() == [False, True, True, True]  # c has expired
     assert rules.hidden(200 + 2 * DAY, just).tolist() == [False, True, True, False]
     scores = np.array([0.5, 0.25, 0.25, 0.0], np.float32)
-    assert without(scores, np.array([True, False, False, False])).tolist() == [NEVER, 0.5, 0.5, 0.0]
-    assert without(scores, np.array([True, True, True, False])).tolist() == [NEVER, NEVER, NEVER, 1.0]
-    assert without(scores, np.ones(4, np.bool_)).tolist() == [NEVER] * 4
-    assert without(scores, np.zeros(4, np.bool_)) is scores
+    for hidden, left in (
+        ([True, False, False, False], [NEVER, 0.5, 0.5, 0.0]),
+        ([True, True, True, False], [NEVER, NEVER, NEVER, 1.0]),
+        ([True] * 4, [NEVER] * 4),
+        ([False] * 4, scores.tolist()),
+    ):
+        assert without(scores.copy(), np.array(hidden)).tolist() == left
 
 
 def test_the_period_decides_what_is_learnt_and_the_rules_what_is_shown(

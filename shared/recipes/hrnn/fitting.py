@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +20,9 @@ from torch import Tensor
 
 from shared.recipes.contract import Options
 from shared.recipes.hrnn.candidates import Choose
-from shared.recipes.hrnn.network import Network
+from shared.recipes.hrnn.network import Events, Network
 from shared.recipes.hrnn.plan import Plan
-from shared.recipes.hrnn.streams import REMEMBERED, Streams, Window
+from shared.recipes.hrnn.streams import REMEMBERED, Queries, Streams, Window
 from shared.recipes.watch import Phase, Watch
 
 WARM_UP = 0.1
@@ -177,24 +177,43 @@ def draw_from(seed: int) -> None:
         torch.default_generator.manual_seed(seed)
 
 
+class Batch(NamedTuple):
+    """What is learnt from a window, of N = T x B queries: stream by stream, or step by step."""
+
+    read: Events
+    asked: Queries
+    targets: Tensor  # [N]
+    weights: Tensor  # [N]
+    by_stream: bool
+
+
+def gathered(network: Any, streams: Streams, window: Window) -> Batch:
+    """The data of a step, as this network learns from it. ``network`` may be a compiled one."""
+    events_TB = window.events.to(streams.device)
+    counts_TB = window.counts.to(streams.device)
+    # Stream by stream, for the sake of the spans.
+    by_stream = bool(network.fast and streams.device.type == "cpu" and not streams.repeats)
+    if by_stream:
+        events_BT = events_TB.T.contiguous()
+        events_N, counts_N = events_BT.flatten(), counts_TB.T.flatten()
+        asked = streams.queries_of_streams(events_BT, REMEMBERED)
+    else:
+        events_N, counts_N = events_TB.flatten(), counts_TB.flatten()
+        asked = streams.queries(events_N, REMEMBERED)
+    targets_N = streams.items_E[events_N].long()
+    return Batch(streams.read(events_TB), asked, targets_N, streams.weights_E[events_N] * counts_N, by_stream)
+
+
 def window_loss(
     network: Any, streams: Streams, choose: Choose, window: Window, state_LBW: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The loss over a window, and the state after it, detached. ``network`` may be a compiled one."""
-    events_TB = window.events.to(streams.device)
-    x_TBH, state_LBW = network(streams.read(events_TB), state_LBW)
-    if network.fast and streams.device.type == "cpu" and not streams.repeats:
-        # Stream by stream, for the sake of the spans.
-        events_BT = events_TB.T.contiguous()
-        events_N, counts_N, x_NH = events_BT.flatten(), window.counts.T.flatten(), x_TBH.transpose(0, 1).flatten(0, 1)
-        asked = streams.queries_of_streams(events_BT, REMEMBERED)
-    else:
-        events_N, counts_N, x_NH = events_TB.flatten(), window.counts.flatten(), x_TBH.flatten(0, 1)
-        asked = streams.queries(events_N, REMEMBERED)
+    batch = gathered(network, streams, window)
+    x_TBH, state_LBW = network(batch.read, state_LBW)
+    x_NH = (x_TBH.transpose(0, 1) if batch.by_stream else x_TBH).flatten(0, 1)
+    asked = batch.asked
     q_NH = network.query(x_NH, asked.after, asked.contexts)
-    targets_N = streams.items_E[events_N].long()
-    weights_N = streams.weights_E[events_N] * counts_N.to(streams.device)
-    loss = network.loss(q_NH, asked.pairs, targets_N, weights_N, choose(targets_N), asked.spans)
+    loss = network.loss(q_NH, asked.pairs, batch.targets, batch.weights, choose(batch.targets), asked.spans)
     return loss, state_LBW.detach()
 
 

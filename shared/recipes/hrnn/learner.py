@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from shared.data.arrays import ranges
 from shared.data.features import Column, Features
 from shared.data.histories import Histories
 from shared.data.training_data import TrainingData
@@ -112,8 +113,14 @@ class Learner:
             network = self.network.folded().to(self.device)
             return next_item_gain(network, self.streams, validation, self.plan.bptt, self.watch.stop_if_asked)
 
-        watching = self.each_batch("training", 0, checkpoint, validate if len(validation) else None)
+        watching = self.each_batch("training", 0, checkpoint, validate if self._count(validation) else None)
         return fit(fitting, watching, checkpoint, self.options, logs)
+
+    def _count(self, users: npt.NDArray[np.int64]) -> bool:
+        """Has any of their events a weight? Where none has, they can't tell which epoch was the best."""
+        histories = self.data.histories
+        events = ranges(histories.offsets[users], histories.lengths[users])
+        return bool(self.streams.weights_E[torch.from_numpy(events).to(self.device)].any())
 
     def go_on(
         self,

@@ -34,7 +34,7 @@ def best_items(
     *,
     unseen: bool = False,
 ) -> npt.NDArray[np.int64]:
-    """int64[Q,K]: what is recommended, best first, to the user of each event at its moment, who has not had it yet.
+    """int64[Q,K]: what is recommended, best first, to the user of each event at its moment, before it.
 
     K is ``count``, or all items where there are fewer. ``unseen`` leaves out the items of the user's history.
     """

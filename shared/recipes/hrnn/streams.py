@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from shared.data.arrays import ranges
 from shared.data.features import Features
 from shared.data.histories import Histories
 from shared.data.training_data import TrainingData
@@ -113,7 +114,7 @@ class Streams:
         total = int(lengths.sum())
         # The last stream is filled up with events of the first users, which are no targets a second time.
         length = math.ceil(total / streams)
-        events_BL = np.resize(_ranges(self._offsets[users], lengths), (streams, length))
+        events_BL = np.resize(ranges(self._offsets[users], lengths), (streams, length))
         for begin in range(0, length, steps):
             events_TB = np.ascontiguousarray(events_BL[:, begin : begin + steps].T)
             places_TB = np.arange(begin, begin + len(events_TB))[:, None] + np.arange(streams) * length
@@ -274,10 +275,3 @@ def _repeats(histories: Histories, on_block: Callable[[], None]) -> tuple[npt.ND
         count_E[begin + order] = np.minimum(places - firsts + 1, np.iinfo(np.int16).max)
         user = last
     return next_E, count_E
-
-
-def _ranges(starts: npt.NDArray[np.integer[Any]], lengths: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int64]:
-    """start, start + 1 ... of each range, end to end."""
-    ends = np.cumsum(lengths, dtype=np.int64)
-    ranges: npt.NDArray[np.int64] = np.arange(ends[-1]) + np.repeat(starts - (ends - lengths), lengths)
-    return ranges

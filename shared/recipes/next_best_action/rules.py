@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.data.training_data import TrainingData
-from shared.recipes.distribution import NEVER
 
 DAY_SECONDS = 86_400
 
@@ -50,13 +49,3 @@ class Rules:
         for action, at in taken:
             hidden_I[action] |= now - at < self.repeats[action]
         return hidden_I
-
-
-def without(scores_I: npt.NDArray[np.float32], hidden_I: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
-    """float32[I]: the scores with some actions never shown, and those of the others summing to 1 again."""
-    if not hidden_I.any():
-        return scores_I
-    left_I = np.where(hidden_I, 0.0, scores_I.astype(np.float64))
-    total = left_I.sum()
-    left_I = left_I / total if total > 0 else ~hidden_I / max((~hidden_I).sum(), 1)
-    return np.where(hidden_I, NEVER, left_I).astype(np.float32)

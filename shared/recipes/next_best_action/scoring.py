@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.recipes.contract import ArtifactError, Query
+from shared.recipes.distribution import without
 from shared.recipes.hrnn import scoring
 from shared.recipes.next_best_action import TAKEN
-from shared.recipes.next_best_action.rules import Rules, without
+from shared.recipes.next_best_action.rules import Rules
 
 
 class Scorer(scoring.Scorer):

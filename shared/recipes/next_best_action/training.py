@@ -22,9 +22,7 @@ from shared.recipes.hrnn import training
 from shared.recipes.hrnn.learner import Learner
 from shared.recipes.next_best_action import ACTION_OPTIMIZATION_PERIOD, TAKEN
 from shared.recipes.next_best_action.evaluation import evaluate
-from shared.recipes.next_best_action.rules import Rules
-
-DAY_SECONDS = 86_400
+from shared.recipes.next_best_action.rules import DAY_SECONDS, Rules
 
 
 def train(data: TrainingData, recipe: Recipe, parameters: Mapping[str, str], *, artifact: Path, **how: Any) -> Trained:

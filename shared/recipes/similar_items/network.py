@@ -68,6 +68,7 @@ def losses(
     ``counts_RT`` is 1 for a target that counts, else 0.
     """
     logits_RC = functional.linear(x_RD[:, :-1], x_CD[:, :-1], x_CD[:, -1] - offset_C)
-    logits_RC = logits_RC.masked_fill(own_RC, -torch.inf)
+    # Not infinity: where the seed is all that there is, it counts nothing, and nothing times infinity is no number.
+    logits_RC = logits_RC.masked_fill(own_RC, torch.finfo(logits_RC.dtype).min)
     logp_RT = logits_RC.gather(1, targets_RT).where(counts_RT > 0, 0.0) - torch.logsumexp(logits_RC, 1, keepdim=True)
     return -(logp_RT * counts_RT).sum(1) / counts_RT.sum(1).clamp(min=1)

@@ -20,4 +20,5 @@ class Vectors:
         logits_I = self._x_ID @ self._x_ID[item] + self._b_I
         logits_I[item] = -np.inf
         weights_I = np.exp(logits_I - logits_I.max(initial=-1e30))
-        return without((weights_I / weights_I.sum()).astype(np.float32), item)
+        # All of them are 0 where the item is the only one.
+        return without((weights_I / max(weights_I.sum(), 1e-30)).astype(np.float32), item)

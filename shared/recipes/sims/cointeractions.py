@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from shared.data.arrays import ranges
 from shared.recipes.baskets import Baskets
 from shared.recipes.distribution import ahead, without
 
@@ -97,7 +98,7 @@ def cointeractions(
         cells = counts = np.zeros(0, np.int64)
         for some in _pieces(lengths_U[users]):
             on_block()
-            taken = baskets.items[_ranges(baskets.offsets[users[some]], lengths_U[users[some]])]
+            taken = baskets.items[ranges(baskets.offsets[users[some]], lengths_U[users[some]])]
             more = np.repeat(rows[some], lengths_U[users[some]]) * item_count + taken
             cells, counts = _counted(more, (last - first) * item_count, cells, counts)
         edges = np.searchsorted(cells, np.arange(last - first + 1) * item_count)
@@ -129,10 +130,3 @@ def _pieces(lengths: npt.NDArray[np.int64]) -> Iterator[slice]:
         last = max(int(np.searchsorted(sums, before + PAIRS_AT_ONCE, side="right")), first + 1)
         yield slice(first, last)
         first = last
-
-
-def _ranges(starts: npt.NDArray[np.integer[Any]], lengths: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int64]:
-    """start, start + 1 ... of each range, end to end."""
-    ends = np.cumsum(lengths, dtype=np.int64)
-    ranges: npt.NDArray[np.int64] = np.arange(ends[-1]) + np.repeat(starts - (ends - lengths), lengths)
-    return ranges

@@ -72,13 +72,13 @@ TOP_PICKS = dataclasses.replace(
     shows_scores=False,
     objective=False,
     domain="VIDEO_ON_DEMAND",
-    hides="watch",
+    hides="Watch",
 )
 RECOMMENDED_FOR_YOU = dataclasses.replace(
     TOP_PICKS,
     name="aws-ecomm-recommended-for-you",
     description="Recommended for you: what a user is likely to want next, without what the user has bought.",
     domain="ECOMMERCE",
-    hides="purchase",
+    hides="Purchase",
 )
 RECIPES = (USER_PERSONALIZATION, SECOND, TOP_PICKS, RECOMMENDED_FOR_YOU)

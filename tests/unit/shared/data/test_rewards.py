@@ -51,3 +51,12 @@ def test_it_is_kept(tmp_path: Path) -> None:
     rewards.save(tmp_path / "rewards")
     found = Rewards.open(tmp_path / "rewards")
     assert (found.values.tolist(), found.sensitivity) == ([1, 3], "HIGH")
+
+
+def test_numbers_beyond_a_float_are_still_rewards() -> None:
+    rewards = Rewards.of(np.array([1e300, -1e300, 1.0, NAN]), "HIGH")
+    assert np.isfinite(rewards.values).all()
+    factors = rewards.log_factors()
+    assert np.isfinite(factors).all()
+    assert factors.argmax() == 0
+    assert factors.argmin() == 1
