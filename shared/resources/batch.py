@@ -17,8 +17,9 @@ ECHOED = ("jobName", "filterArn", "jobInput", "jobOutput", "roleArn")
 
 
 class Asked(NamedTuple):
-    """What a job runs on: a usable version, its recipe, and the filter where one is named."""
+    """What a job runs on: a usable version of a solution, its recipe, and the filter where one is named."""
 
+    solution: Record
     version: Record
     recipe: recipes.Recipe
     filter: Record | None
@@ -30,7 +31,8 @@ def asked(request: Mapping[str, Any], reading: Reading) -> Asked:
     recipe = recipes.by_arn(version.body["recipeArn"])
     if recipe is None:
         raise InvalidInput(f"The recipe {version.body['recipeArn']} is not offered.")
-    return Asked(version, recipe, _filter(request.get("filterArn"), version, reading))
+    solution = reading.active(version.body["solutionArn"], "solution")
+    return Asked(solution, version, recipe, _filter(request.get("filterArn"), version, reading))
 
 
 def _filter(arn: str | None, version: Record, reading: Reading) -> Record | None:
@@ -48,17 +50,17 @@ def drafted(kind: str, request: Mapping[str, Any], job: Asked, reading: Reading,
     wanted = request.get("numResults", DEFAULT_RESULTS)
     if not 1 <= wanted <= most:
         raise InvalidInput(f"numResults is {wanted}; it must lie between 1 and {most}.")
-    version = job.version
+    stands_on = (job.version, job.solution, *([job.filter] if job.filter else []))
     return Draft(
         arn=reading.arn(kind, request["jobName"]),
         body={
             **{member: request.get(member) for member in ECHOED},
-            "solutionVersionArn": version.arn,
+            "solutionVersionArn": job.version.arn,
             "numResults": wanted,
             **more,
         },
-        parents=(version.arn, version.body["solutionArn"], *([job.filter.arn] if job.filter else [])),
-        guards=(version,) if job.filter is None else (version, job.filter),
+        parents=tuple(each.arn for each in stands_on),
+        guards=stands_on,
     )
 
 

@@ -12,6 +12,7 @@ from shared.artifacts import Artifacts
 from shared.aws.errors import InvalidInput, PersonalizeError, ResourceAlreadyExists, ResourceInUse, ResourceNotFound
 from shared.lifecycle import CREATE_FAILED, CREATE_IN_PROGRESS, CREATE_PENDING, DELETE_PENDING
 from shared.messages import Remove
+from shared.store import Conflict
 from tests.unit.services.api.memory_api import PREFIX, ROLE, MemoryApi
 
 INPUT = {"s3DataSource": {"path": "s3://bucket/in/users.json"}}
@@ -168,6 +169,19 @@ def test_a_job_says_that_its_work_is_not_done_yet(api: MemoryApi) -> None:
     job = api("DescribeBatchInferenceJob", batchInferenceJobArn=arn)["batchInferenceJob"]
     assert job["status"] == CREATE_FAILED
     assert "docs/operations.md" in job["failureReason"]
+
+
+def test_a_solution_that_is_being_deleted_takes_no_job_and_a_job_beside_its_deletion_undoes_it(api: MemoryApi) -> None:
+    version = api.version()
+    solution = version.rpartition("/")[0]
+    before = api.record(solution)
+    arn = inference(api, version)
+    api.end(arn)
+    with pytest.raises(Conflict):  # what a deletion that was decided before the job would write
+        api.store.replace(before)
+    api("DeleteSolution", solutionArn=solution)
+    with pytest.raises(ResourceInUse, match=f"{solution} is in status {DELETE_PENDING}"):
+        inference(api, version, jobName="k")
 
 
 def test_a_filter_is_kept_while_a_job_that_names_it_runs(api: MemoryApi) -> None:
