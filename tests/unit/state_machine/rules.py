@@ -165,6 +165,11 @@ class Known:
     def shown(self) -> str | None:
         return self.update if self.update in ("UPDATE PENDING", "UPDATE IN_PROGRESS") else self.status
 
+    @property
+    def given(self) -> tuple[str, ...]:
+        """What it stands on, or is being made to stand on."""
+        return self.wanted or self.uses
+
     def hear(self, fact: str) -> None:
         """A fact of the current attempt."""
         updating = self.update is not None and self.moving == self.update
