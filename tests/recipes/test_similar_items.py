@@ -280,3 +280,13 @@ def test_a_damaged_model_is_refused(tmp_path: Path) -> None:
     (artifact / WEIGHTS).write_bytes(bytes((artifact / WEIGHTS).stat().st_size))
     with pytest.raises(ArtifactError, match=r"model\.safetensors cannot be read"):
         Scorer.load(artifact)
+
+
+def test_validation_users_of_one_item_each_end_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They foretell nothing: no epoch would ever be better than the first."""
+    monkeypatch.setattr(training, "WITHOUT_VALIDATION", 3)
+    histories = histories_of({f"u{n:03}": [(f"i{n % 4}", t) for t in range(2)] for n in range(120)})
+    assert not training.take_several(histories, np.arange(120))
+    assert train(tmp_path, histories, SIMILAR)[0].epochs == 3
+    histories = histories_of({"a": [("x", 0), ("x", 1)], "b": [("x", 0), ("y", 1)]})
+    assert [training.take_several(histories, np.array(users, int)) for users in ([], [0], [1])] == [False, False, True]

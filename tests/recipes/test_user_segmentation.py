@@ -15,6 +15,7 @@ from shared.recipes import RECIPES
 from shared.recipes.contract import Options, Past, Query
 from shared.recipes.hrnn.learner import Learner
 from shared.recipes.hrnn.scoring import history_logits
+from shared.recipes.user_segmentation import training
 from shared.recipes.user_segmentation.scoring import Scorer
 from shared.recipes.user_segmentation.training import HeldOut, segments
 from tests.recipes.runs import planned, train
@@ -50,6 +51,13 @@ def test_the_newest_fifth_of_everybody_is_held_out() -> None:
     assert held_out.taken.tolist() == [[1, 0], [2, 0], [2, 1]]
     with pytest.raises(TooLittleData, match="nobody to test on"):
         HeldOut.of(data, np.array([1]), np.random.default_rng(0))
+
+
+def test_fewer_users_are_tested_of_a_catalogue_too_large_for_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "MOST_PLACES", 20)
+    data = walks(users=300, events=4, items=10)
+    held_out = HeldOut.of(data, np.arange(300), np.random.default_rng(0))
+    assert len(held_out.firsts) == 200
 
 
 def test_metrics_of_segments_are_by_item() -> None:

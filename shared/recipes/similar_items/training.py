@@ -8,9 +8,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors.numpy import save_file
 
+from shared.data.histories import Histories
 from shared.data.training_data import TrainingData
 from shared.recipes import artifact as artifacts
 from shared.recipes.baskets import Baskets
@@ -53,7 +55,8 @@ def train(
     data = dataclasses.replace(data, users=None, contexts=None)
     histories = data.histories
     split = Split.of(histories, seed)
-    planned = EPOCHS if len(split.validation) else WITHOUT_VALIDATION
+    validation = Nearby(histories, split.validation) if take_several(histories, split.validation) else None
+    planned = EPOCHS if validation else WITHOUT_VALIDATION
     more = RETRAINING_EPOCHS if options.retrain_on_all_users else 0
     watch = Watch(progress, should_stop, planned + more)
     watch.say("training", 0)
@@ -85,7 +88,6 @@ def train(
 
     fit = Fit(network, features, histories, split.train, seed)
     fit.begin()
-    validation = Nearby(histories, split.validation) if len(split.validation) else None
     epochs = learnt("training", fit, 0, planned, LEARNING_RATE, validation)
     watch.expect(epochs + more)
     watch.say("evaluating", epochs)
@@ -120,6 +122,11 @@ def train(
         },
     )
     return trained
+
+
+def take_several(histories: Histories, users: npt.NDArray[np.int64]) -> bool:
+    """Did any of these users take two items? Where none did, they can't tell which epoch was the best."""
+    return bool((np.diff(Baskets.of(histories, users).offsets) > 1).any())
 
 
 def threads(form: Form, options: Options) -> int:

@@ -32,7 +32,10 @@ TEST_SHARE = 0.2
 SEGMENT_SHARE = 0.01
 
 MOST_TESTED = 20_000
-"""Users that segments are drawn from in evaluation: the best of them for each item are held in memory."""
+"""Users that segments are drawn from in evaluation."""
+
+MOST_PLACES = 2**26
+"""The best users of each item are held in memory while others are looked at: so many in all, of 12 bytes each."""
 
 
 def train(data: TrainingData, recipe: Recipe, parameters: Mapping[str, str], **how: Any) -> Trained:
@@ -91,8 +94,10 @@ class HeldOut(NamedTuple):
         tested = users[count_U[users] > 0]
         if not len(tested):
             raise TooLittleData("No user has 2 interactions: there is nobody to test on.")
-        if len(tested) > MOST_TESTED:
-            tested = np.sort(rng.choice(tested, MOST_TESTED, replace=False))
+        of_an_item = max(MOST_PLACES // len(histories.item_ids), 1)
+        most = min(MOST_TESTED, int(of_an_item / SEGMENT_SHARE))
+        if len(tested) > most:
+            tested = np.sort(rng.choice(tested, most, replace=False))
         pairs = np.concatenate(
             [
                 np.stack([histories.items[first_U[user] : ends[user]], np.full(count_U[user], place)], axis=1)
