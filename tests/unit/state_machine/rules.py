@@ -67,8 +67,8 @@ NEEDS_ACTIVE: Mapping[str, tuple[str, ...]] = {
     "recommender": ("dataset_group", "dataset"),
     "metric_attribution": ("dataset_group",),
     "data_deletion_job": ("dataset_group",),
-    "batch_inference_job": ("solution_version",),
-    "batch_segment_job": ("solution_version",),
+    "batch_inference_job": ("solution_version", "solution"),
+    "batch_segment_job": ("solution_version", "solution"),
 }
 #: AWS's own order of cleaning up: what is used goes after what uses it.
 CLEARING = (
