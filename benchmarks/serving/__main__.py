@@ -62,7 +62,7 @@ def _deploy(client: Mapping[str, str], data: Path) -> Deployed:
     with interactions.path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     return Deployed(
-        campaign=life.campaign(solution, version),
+        campaign=life.campaign(version),
         tracking_id=life.event_tracker(group),
         users=sorted({row["USER_ID"] for row in rows}),
         items=sorted({row["ITEM_ID"] for row in rows}),
