@@ -103,6 +103,9 @@ DELETION: Moves = {
 #: Statuses in which nothing more will happen by itself.
 SETTLED = frozenset({ACTIVE, INACTIVE, CREATE_FAILED, CREATE_STOPPED, COMPLETED, FAILED})
 
+#: Statuses that have a failureReason.
+BROKEN = frozenset({CREATE_FAILED, FAILED})
+
 #: Statuses in which somebody may take the work up.
 CLAIMABLE = frozenset(
     {

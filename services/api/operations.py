@@ -5,6 +5,7 @@ Each change is read, decided and written with a comparison; when something moved
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +26,7 @@ from shared.aws.errors import (
     TooManyTags,
 )
 from shared.aws.web import Answer, Call
-from shared.lifecycle import SETTLED, Request
+from shared.lifecycle import BROKEN, SETTLED, Request
 from shared.messages import Command, Remove
 from shared.resources import RESOURCES, Reading, Resource, described, summarised
 from shared.resources.contract import first_record, settled, with_update
@@ -126,16 +127,19 @@ def settled_at_once(resource: Resource) -> bool:
 
 def describe(desk: Desk, resource: Resource, call: Call) -> Answer:
     record = desk.reading.find(call.request[resource.arn_member], resource.noun)
-    progress = record.state.get("progress")
-    return Answer(
-        members={resource.camel: described(resource, record, desk.reading)},
-        headers=progress_header(progress) if progress and not settled(record) else {},
-    )
+    return Answer(members={resource.camel: described(resource, record, desk.reading)}, headers=_beside(record))
 
 
-def progress_header(progress: Mapping[str, Any]) -> dict[str, str]:
-    """How far the work is: AWS has no member for it, and every client can read a header."""
-    return {"x-foretaste-progress": tokens.compact(progress)}
+def _beside(record: Record) -> dict[str, str]:
+    """What AWS has no member for, in headers, which every client can read: how far the work is, and why a recommender
+    could not be stopped or started, since AWS tells a reason of failed statuses alone.
+    """
+    headers = {}
+    if (progress := record.state.get("progress")) and not settled(record):
+        headers["x-foretaste-progress"] = tokens.compact(progress)
+    if record.reason is not None and record.status not in BROKEN:
+        headers["x-foretaste-failure"] = json.dumps(record.reason)
+    return headers
 
 
 def page(desk: Desk, resource: Resource, call: Call) -> Mapping[str, Any]:

@@ -10,7 +10,16 @@ from typing import Any
 
 from shared import arns
 from shared.aws.errors import ResourceInUse, ResourceNotFound
-from shared.lifecycle import ACTIVE, SETTLED, UPDATE, UPDATE_IN_PLACE, UPDATE_IN_PROGRESS, UPDATE_PENDING, Lifecycle
+from shared.lifecycle import (
+    ACTIVE,
+    BROKEN,
+    SETTLED,
+    UPDATE,
+    UPDATE_IN_PLACE,
+    UPDATE_IN_PROGRESS,
+    UPDATE_PENDING,
+    Lifecycle,
+)
 from shared.messages import Command, Decline
 from shared.settings import Settings
 from shared.store import Limit, Record, Records, Update
@@ -246,7 +255,7 @@ def summarised(resource: Resource, record: Record) -> dict[str, Any]:
         "status": shown_status(record),
         "creationDateTime": record.created,
         "lastUpdatedDateTime": _last_moved(resource, record),
-        "failureReason": record.reason,
+        "failureReason": record.reason if record.status in BROKEN else None,
     }
     if record.update is not None:
         members[f"latest{resource.name}Update"] = {
