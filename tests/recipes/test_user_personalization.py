@@ -69,8 +69,8 @@ def test_what_they_are_to_requests() -> None:
         "aws-user-personalization-v2": ("USER_PERSONALIZATION", None, None, False, True),
         "aws-personalized-ranking": ("PERSONALIZED_RANKING", None, None, False, True),
         "aws-personalized-ranking-v2": ("PERSONALIZED_RANKING", None, None, False, True),
-        "aws-vod-top-picks": ("USER_PERSONALIZATION", "VIDEO_ON_DEMAND", "watch", True, False),
-        "aws-ecomm-recommended-for-you": ("USER_PERSONALIZATION", "ECOMMERCE", "purchase", True, False),
+        "aws-vod-top-picks": ("USER_PERSONALIZATION", "VIDEO_ON_DEMAND", "Watch", True, False),
+        "aws-ecomm-recommended-for-you": ("USER_PERSONALIZATION", "ECOMMERCE", "Purchase", True, False),
     }
     assert all(RECIPES[name].metadata and RECIPES[name].live for name in ALL)
     assert [name for name in ALL if not RECIPES[name].cold_items] == ["aws-personalized-ranking"]
