@@ -133,7 +133,7 @@ def test_a_life(stack: Stack, life: Life, solution: str) -> None:
     name = "normalized_discounted_cumulative_gain_at_25"
     assert metrics.model[name] > 1.8 * metrics.popularity[name]
 
-    campaign = life.campaign(solution, version)
+    campaign = life.campaign(version)
     before = recommended(stack, campaign)
     assert len(before) == 10
 
