@@ -44,6 +44,11 @@ def normalized_discounted_cumulative_gain(hits_QK: Hits, relevant_Q: Counts, k: 
     return float((gains_Q / ideals_Q).mean())
 
 
+def gain_of_one(rank_Q: Counts, k: int = LONGEST) -> npt.NDArray[np.float64]:
+    """[Q] ``normalized_discounted_cumulative_gain`` where a query wants one item, which has this rank."""
+    return np.where(rank_Q <= k, 1.0 / np.log2(1.0 + rank_Q), 0.0)
+
+
 def coverage(recommended: npt.NDArray[np.integer[Any]], items: int) -> float:
     """Distinct items over all lists, over the number of items there are."""
     return float(len(np.unique(recommended)) / items)
@@ -131,3 +136,29 @@ def evaluate(
         )
         metrics[f"precision_at_{k}"] = precision(hits_QK, k)
     return {key: round(value, 4) for key, value in sorted(metrics.items())}
+
+
+def foretelling(rank_Q: Counts, user_Q: Counts, *, shown: int, items: int) -> tuple[dict[str, float], dict[str, float]]:
+    """AWS's eight metrics where each query wants one item, and their standard errors.
+
+    ``rank_Q`` is the place of that item, anything above 25 where it is not in the list; ``user_Q`` whose query it is:
+    the queries of one user are not independent, so the errors are those of means over users. ``shown`` are the
+    distinct items of all lists. Coverage has no error to tell: 0.
+    """
+    values = {
+        "mean_reciprocal_rank_at_25": np.where(rank_Q <= LONGEST, 1.0 / rank_Q, 0.0),
+        **{
+            key: value_Q
+            for k in (5, 10, 25)
+            for key, value_Q in (
+                (f"normalized_discounted_cumulative_gain_at_{k}", gain_of_one(rank_Q, k)),
+                (f"precision_at_{k}", (rank_Q <= k) / k),
+            )
+        },
+    }
+    found = {"coverage": shown / items, **{key: float(value_Q.mean()) for key, value_Q in values.items()}}
+    errors = {"coverage": 0.0}
+    for key, value_Q in values.items():
+        by_user = np.bincount(user_Q, value_Q - found[key])
+        errors[key] = float(np.sqrt((by_user**2).sum()) / len(value_Q))
+    return dict(sorted(found.items())), dict(sorted(errors.items()))

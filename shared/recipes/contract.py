@@ -219,6 +219,9 @@ class Progress:
     loss: float | None
     eta_seconds: float | None
     phase: Literal["training", "evaluating", "retraining", "writing"]
+    gain: float | None = None
+    """After the epoch that has just ended, where there are validation users: the mean normalised discounted gain of
+    the item taken next, every event counting alike. It is to be made great."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,6 +230,18 @@ class Trained:
 
     metrics: dict[str, float]
     baseline: dict[str, float]
+    epochs: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validated:
+    """What one choice of hyperparameters comes to among the validation users. No model is kept."""
+
+    metrics: dict[str, float]
+    """AWS's keys, to be compared with one another and not with those of ``Trained``: ``evaluation.foretold``."""
+    errors: dict[str, float]
+    """The standard error of each; 0 where there is none to tell."""
     epochs: int
     seconds: float
 
@@ -281,6 +296,28 @@ class Train(Protocol):
         options: Options,
         seed: int = 0,
     ) -> Trained: ...
+
+
+class Validate(Protocol):
+    """``training.validate`` of the recipes that HPO or AutoML may try: one trial.
+
+    The users are split as ``Train`` splits them by the same seed; the test users are not looked at. ``workspace`` and
+    ``seed`` are those that ``Train`` will be given with the parameters that win: what is learnt here is not learnt
+    again. Raises TooLittleData, and Stopped within 2 s of ``should_stop()`` turning true.
+    """
+
+    def __call__(
+        self,
+        data: TrainingData,
+        recipe: Recipe,
+        parameters: Mapping[str, str],
+        *,
+        workspace: Path,
+        progress: Callable[[Progress], None],
+        should_stop: Callable[[], bool],
+        options: Options,
+        seed: int = 0,
+    ) -> Validated: ...
 
 
 class Past(NamedTuple):

@@ -9,7 +9,7 @@ up, and at least one interaction is held out and at least one is input.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -61,6 +61,45 @@ def without_validation(
         return users, users[:0]
     validation = np.sort(rng.choice(users, size=size, replace=False))
     return np.setdiff1d(users, validation), validation
+
+
+MOST_FORETOLD = 20_000
+"""Events that validation foretells at most: their mean gain is then known to about a hundredth of itself."""
+
+
+def comparing(split: Split, histories: Histories) -> tuple[Split, npt.NDArray[np.int64]]:
+    """The split that trials learn by, and the users that they are compared by: drawn, with about MOST_FORETOLD events.
+
+    The split is another only where there are too few users for validation: some of them are then not trained on.
+    Raises TooLittleData.
+    """
+    if not len(split.validation):
+        eligible = split.train[histories.lengths[split.train] >= 2]
+        if len(eligible) < 2:
+            raise TooLittleData("Fewer than 3 users with at least 2 interactions are left to compare trainings by.")
+        drawn = np.random.default_rng(0).choice(eligible, size=max(round(TEST_SHARE * len(eligible)), 1), replace=False)
+        split = replace(split, train=np.setdiff1d(split.train, drawn), validation=np.sort(drawn))
+    shuffled = np.random.default_rng(0).permutation(split.validation)
+    many = np.searchsorted(np.cumsum(histories.lengths[shuffled]), MOST_FORETOLD)
+    return split, np.sort(shuffled[: int(many) + 1])
+
+
+def foretold(
+    recommend: Recommend, histories: Histories, users: npt.NDArray[np.int64]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """(metrics, their standard errors): how well each event of these users is foretold from those before it.
+
+    AWS's keys, but of every event and not of the newest tenth alone, so that a few users tell much.
+    """
+    first_U = histories.offsets[users]
+    events_Q = np.concatenate(
+        [np.arange(first + 1, end) for first, end in zip(first_U, histories.offsets[users + 1], strict=True)]
+    )
+    recommended_QK = recommend(events_Q, metrics.LONGEST)
+    hits_QK = recommended_QK == histories.items[events_Q][:, None]
+    rank_Q = np.where(hits_QK.any(axis=1), hits_QK.argmax(axis=1) + 1, metrics.LONGEST + 1)
+    user_Q = np.repeat(np.arange(len(users)), histories.offsets[users + 1] - first_U - 1)
+    return metrics.foretelling(rank_Q, user_Q, shown=len(np.unique(recommended_QK)), items=len(histories.item_ids))
 
 
 def popularity(histories: Histories, users: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

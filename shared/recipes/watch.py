@@ -22,6 +22,8 @@ class Watch:
         self._began: tuple[float, float] | None = None
         self._said_at = -math.inf
         self.loss: float | None = None
+        self.gain: float | None = None
+        """``Progress.gain``, while it is to be said."""
 
     def stop_if_asked(self) -> None:
         """Raises Stopped."""
@@ -54,5 +56,12 @@ class Watch:
             began_at, done_before = self._began
             eta_seconds = (self._said_at - began_at) / (done - done_before) * max(self._epochs - done, 0)
         self._progress(
-            Progress(epoch=int(done), epochs=self._epochs, loss=self.loss, eta_seconds=eta_seconds, phase=phase)
+            Progress(
+                epoch=int(done),
+                epochs=self._epochs,
+                loss=self.loss,
+                eta_seconds=eta_seconds,
+                phase=phase,
+                gain=self.gain,
+            )
         )

@@ -31,7 +31,7 @@ from shared.recipes.hrnn import learner as learning
 from shared.recipes.hrnn.fitting import Fitting
 from shared.recipes.hrnn.learner import Learner, event_weights
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS
-from shared.recipes.hrnn.ranking import next_item_gain
+from shared.recipes.hrnn.ranking import foretell
 from shared.recipes.hrnn.scoring import Scorer
 from shared.recipes.hrnn.training import fingerprint
 from tests.recipes.networks import CELLS, took
@@ -245,13 +245,13 @@ def test_a_run_cut_off_after_the_last_step_of_an_epoch_too(
     counted.steps = 0
     validations = iter((False, True))
 
-    def fails(*args: Any) -> float:
+    def fails(*args: Any, **more: Any) -> Any:
         if next(validations):
             raise Stopped
-        return next_item_gain(*args)
+        return foretell(*args, **more)
 
     with monkeypatch.context() as patched:
-        patched.setattr(learning, "next_item_gain", fails)
+        patched.setattr(learning, "foretell", fails)
         with pytest.raises(Stopped):
             train(tmp_path / "cut", data, **options)
     assert counted.steps == steps * 2 / 3
@@ -414,7 +414,7 @@ def test_it_takes_the_weights_of_the_best_epoch_and_stops(tmp_path: Path, monkey
     assert epochs < len(gains) < 40
     losses = [float(row["training_loss"]) for row in rows]
     assert losses[-1] < losses[0]
-    gain = next_item_gain(learner.network.folded(), learner.streams, validation, learner.plan.bptt, lambda: None)
+    gain = foretell(learner.network.folded(), learner.streams, validation, learner.plan.bptt, lambda: None).gain
     assert gain == pytest.approx(gains[epochs - 1], abs=1e-6)
     assert gain > gains[-1]
 

@@ -18,10 +18,12 @@ import pytorch_lightning as lightning
 import torch
 from torch import Tensor
 
+from shared.metrics import gain_of_one
 from shared.recipes.contract import Options
 from shared.recipes.hrnn.candidates import Choose
 from shared.recipes.hrnn.network import Events, Network
 from shared.recipes.hrnn.plan import Plan
+from shared.recipes.hrnn.ranking import Foretold
 from shared.recipes.hrnn.streams import REMEMBERED, Queries, Streams, Window
 from shared.recipes.watch import Phase, Watch
 
@@ -227,7 +229,7 @@ class AtEachBatch(lightning.Callback):
         epochs_before: int,
         checkpoint: Path,
         every_seconds: float,
-        validate: Callable[[], float] | None = None,
+        validate: Callable[[], Foretold] | None = None,
     ) -> None:
         """``validate`` tells how well the validation users are foretold; None: there are none, and nothing stops."""
         self._watch = watch
@@ -272,7 +274,9 @@ class AtEachBatch(lightning.Callback):
         pl_module.end_epoch()
         epoch = trainer.current_epoch + 1
         if self._validate is not None:
-            gain = self._validate()
+            foretold = self._validate()
+            gain = foretold.gain
+            self._watch.gain = float(gain_of_one(foretold.ranks).mean())
             if gain > pl_module.best.gain:
                 weights = {name: tensor.clone() for name, tensor in pl_module.network.state_dict().items()}
                 pl_module.best = Best(gain, epoch, weights)
@@ -282,6 +286,7 @@ class AtEachBatch(lightning.Callback):
         else:
             self._log(trainer, epoch)
         self._watch.say(self._phase, self._epochs_before + epoch)
+        self._watch.gain = None
         self._keep(trainer)
 
     def _log(self, trainer: lightning.Trainer, epoch: int, **values: float) -> None:

@@ -17,6 +17,7 @@ from shared.data.arrays import ranges
 from shared.data.features import Column, Features
 from shared.data.histories import Histories
 from shared.data.training_data import TrainingData
+from shared.metrics import foretelling
 from shared.recipes.contract import Options, Recipe
 from shared.recipes.evaluation import popularity
 from shared.recipes.hrnn import BPTT, COLD_START_MAX_INTERACTIONS, candidates
@@ -26,7 +27,7 @@ from shared.recipes.hrnn.cold import cold_items
 from shared.recipes.hrnn.fitting import AtEachBatch, Fitting, fit
 from shared.recipes.hrnn.network import Form, Network
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS, RETRAINING_RATE, Plan
-from shared.recipes.hrnn.ranking import best_items, next_item_gain
+from shared.recipes.hrnn.ranking import Foretold, best_items, foretell
 from shared.recipes.hrnn.streams import Streams, bags
 from shared.recipes.watch import Phase, Watch
 
@@ -109,12 +110,22 @@ class Learner:
         choose = self.chooser(counts_I)
         fitting = self._fitting(users, choose, self.plan.epochs, self.plan.learning_rate, self._seed)
 
-        def validate() -> float:
-            network = self.network.folded().to(self.device)
-            return next_item_gain(network, self.streams, validation, self.plan.bptt, self.watch.stop_if_asked)
+        def validate() -> Foretold:
+            return self._foretell(self.network.folded(), validation)
 
         watching = self.each_batch("training", 0, checkpoint, validate if self._count(validation) else None)
         return fit(fitting, watching, checkpoint, self.options, logs)
+
+    def foretold(self, users: npt.NDArray[np.int64]) -> tuple[dict[str, float], dict[str, float]]:
+        """``shared.recipes.evaluation.foretold``, reading each history once."""
+        histories = self.data.histories
+        found = self._foretell(self.served(), users, lists=True)
+        user_Q = np.searchsorted(histories.offsets, found.events, side="right") - 1
+        return foretelling(found.ranks, user_Q, shown=found.shown, items=len(histories.item_ids))
+
+    def _foretell(self, network: Network, users: npt.NDArray[np.int64], *, lists: bool = False) -> Foretold:
+        on_block = self.watch.stop_if_asked
+        return foretell(network.to(self.device), self.streams, users, self.plan.bptt, on_block, lists=lists)
 
     def _count(self, users: npt.NDArray[np.int64]) -> bool:
         """Has any of their events a weight? Where none has, they can't tell which epoch was the best."""
@@ -185,7 +196,7 @@ class Learner:
         )
 
     def each_batch(
-        self, phase: Phase, before: int, checkpoint: Path, validate: Callable[[], float] | None = None
+        self, phase: Phase, before: int, checkpoint: Path, validate: Callable[[], Foretold] | None = None
     ) -> AtEachBatch:
         """What looks on while ``phase`` goes; benchmarks put their own here."""
         return AtEachBatch(self.watch, phase, before, checkpoint, self.options.checkpoint_seconds, validate)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from shared import metrics
+from shared.recipes.evaluation import MOST_FORETOLD
 from shared.recipes.hrnn.network import Network
 from shared.recipes.hrnn.streams import REMEMBERED, Streams
 
@@ -19,9 +22,6 @@ STEPS = 128
 """Events read in one window."""
 
 LOGITS_AT_ONCE = 2**23
-
-MOST_FORETOLD = 20_000
-"""Events that validation foretells at most: their mean gain is then known to about a hundredth of itself."""
 
 
 @torch.inference_mode()
@@ -84,20 +84,39 @@ def logits_of(
         yield chosen, logits_BI
 
 
-@torch.inference_mode()
-def next_item_gain(
-    network: Network, streams: Streams, users: npt.NDArray[np.int64], steps: int, on_block: Callable[[], None]
-) -> float:
-    """How well the events of these users are foretold: the mean of 1 / log2(1 + rank of the item taken next).
+class Foretold(NamedTuple):
+    """How well events are foretold by those before them."""
 
-    It is the normalised discounted gain of one item over the whole catalogue, for every event and not for the newest
-    tenth alone, so that a few users tell much. The same users, read in the same order at each call.
+    gain: float
+    """The mean of 1 / log2(1 + rank of the item taken next), each event with its weight."""
+    events: npt.NDArray[np.int64]
+    """[Q] Those that are not their user's first, as they were read."""
+    ranks: npt.NDArray[np.int64]
+    """[Q] Of the item taken at each of these."""
+    shown: int
+    """Distinct items in the lists of 25; 0 unless they were asked for."""
+
+
+@torch.inference_mode()
+def foretell(
+    network: Network,
+    streams: Streams,
+    users: npt.NDArray[np.int64],
+    steps: int,
+    on_block: Callable[[], None],
+    *,
+    lists: bool = False,
+) -> Foretold:
+    """Foretells every event of these users, and not the newest tenth alone, so that a few users tell much.
+
+    The same users, read in the same order at each call. ``lists`` asks what is shown as well.
     """
     network = network.eval()
     columns = max(1, min(256, len(users)))
     rows_at_once = max(1, LOGITS_AT_ONCE // network.form.items)
     state_LBW = network.start(columns)
     gained = weight = 0.0
+    ranks, events, shown = [], [], torch.zeros(network.form.items, dtype=torch.bool, device=streams.device)
     for done, window in enumerate(streams.windows(users, streams=columns, steps=steps, rng=np.random.default_rng(0))):
         if done * columns * steps >= MOST_FORETOLD:
             break
@@ -117,4 +136,11 @@ def next_item_gain(
             weights_N = streams.weights_E[events_N] * counts_N
             gained += float((weights_N / torch.log2(1.0 + rank_N)).sum())
             weight += float(weights_N.sum())
-    return gained / max(weight, 1e-9)
+            counted = counts_N > 0
+            ranks.append(rank_N[counted].cpu().numpy())
+            events.append(events_N[counted].cpu().numpy())
+            if lists:
+                shown[logits_NI[counted].topk(min(metrics.LONGEST, network.form.items)).indices.flatten()] = True
+    events_Q, rank_Q = np.concatenate(events), np.concatenate(ranks)
+    later_Q = streams.positions(events_Q) > 0
+    return Foretold(gained / max(weight, 1e-9), events_Q[later_Q], rank_Q[later_Q], int(shown.sum()))

@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 
 from shared.data.training_data import TrainingData
 from shared.recipes import artifact as artifacts
-from shared.recipes.contract import Options, Progress, Recipe, Trained
-from shared.recipes.evaluation import Split, evaluate, popularity
+from shared.recipes.contract import Options, Progress, Recipe, Trained, Validated
+from shared.recipes.evaluation import Split, comparing, evaluate, popularity
 from shared.recipes.hrnn.base import Base, leave
 from shared.recipes.hrnn.learner import Learner, completed
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS, Plan
@@ -113,14 +113,9 @@ def in_full(
     measure: Measure | None = None,
 ) -> Run:
     """Learns from nothing: fit, evaluate, go on with everybody."""
-    histories = data.histories
-    split = Split.of(histories, seed)
     more = RETRAINING_EPOCHS if options.retrain_on_all_users else 0
-    events = int(histories.lengths[split.train].sum())
-    watch.expect(Plan.of(completed(parameters), events, len(histories.item_ids)).epochs + more)
-    watch.say("training", 0)
-    learner = Learner(data, recipe, parameters, options, events, watch, seed)
-    epochs = learner.fit(split.train, split.validation, checkpoints / "training.ckpt", logs)
+    split = Split.of(data.histories, seed)
+    learner, epochs = fitted(data, recipe, parameters, options, watch, seed, split, checkpoints, logs, more)
     watch.expect(epochs + more)
     watch.say("evaluating", epochs)
     metrics, baseline = (measure or evaluated)(learner, split)
@@ -128,6 +123,53 @@ def in_full(
         everybody = np.concatenate([split.train, split.validation, split.test])
         epochs += learner.go_on(np.sort(everybody), epochs, checkpoints / "retraining.ckpt")
     return Run(learner, metrics, baseline, epochs, len(split.test))
+
+
+def fitted(
+    data: TrainingData,
+    recipe: Recipe,
+    parameters: Mapping[str, str],
+    options: Options,
+    watch: Watch,
+    seed: int,
+    split: Split,
+    checkpoints: Path,
+    logs: Path | None = None,
+    more: int = 0,
+) -> tuple[Learner, int]:
+    """A learner that has learnt of the training users, as long as the validation users gained; its epochs."""
+    histories = data.histories
+    events = int(histories.lengths[split.train].sum())
+    watch.expect(Plan.of(completed(parameters), events, len(histories.item_ids)).epochs + more)
+    watch.say("training", 0)
+    learner = Learner(data, recipe, parameters, options, events, watch, seed)
+    return learner, learner.fit(split.train, split.validation, checkpoints / "training.ckpt", logs)
+
+
+def validate(
+    data: TrainingData,
+    recipe: Recipe,
+    parameters: Mapping[str, str],
+    *,
+    workspace: Path,
+    progress: Callable[[Progress], None],
+    should_stop: Callable[[], bool],
+    options: Options,
+    seed: int = 0,
+) -> Validated:
+    """``shared.recipes.contract.Validate``."""
+    started = time.monotonic()
+    of_training = Split.of(data.histories, seed)
+    split, users = comparing(of_training, data.histories)
+    watch = Watch(progress, should_stop, epochs=0)
+    name = fingerprint(data, recipe, parameters, options, seed)
+    # What has learnt of fewer users is not the training's.
+    checkpoints = workspace / (name if split is of_training else f"{name}.trial")
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    learner, epochs = fitted(data, recipe, parameters, options, watch, seed, split, checkpoints)
+    watch.say("evaluating", epochs)
+    metrics, errors = learner.foretold(users)
+    return Validated(metrics=metrics, errors=errors, epochs=epochs, seconds=round(time.monotonic() - started, 3))
 
 
 def updated(

@@ -60,7 +60,7 @@ SIMS = Recipe(
 BECAUSE_YOU_WATCHED_X = dataclasses.replace(
     SIMS,
     name="aws-vod-because-you-watched-x",
-    description="Because you watched X: what those watched who watched a given video, but nothing seen before.",
+    description="Because you watched X: what those watched who watched a given video.",
     hyperparameters=(
         POPULARITY_DISCOUNT_FACTOR,
         MIN_COINTERACTION_COUNT,
@@ -78,7 +78,7 @@ BECAUSE_YOU_WATCHED_X = dataclasses.replace(
 ALSO_VIEWED = dataclasses.replace(
     BECAUSE_YOU_WATCHED_X,
     name="aws-ecomm-customers-who-viewed-x-also-viewed",
-    description="Customers who viewed X also viewed: what those viewed who viewed a given item, but nothing owned.",
+    description="Customers who viewed X also viewed: what those viewed who viewed a given item.",
     domain="ECOMMERCE",
     event_type="View",
     hides="Purchase",

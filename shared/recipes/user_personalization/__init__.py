@@ -77,7 +77,7 @@ TOP_PICKS = dataclasses.replace(
 RECOMMENDED_FOR_YOU = dataclasses.replace(
     TOP_PICKS,
     name="aws-ecomm-recommended-for-you",
-    description="Recommended for you: what a user is likely to want next, without what the user has bought.",
+    description="Recommended for you: what a user is likely to want next.",
     domain="ECOMMERCE",
     hides="Purchase",
 )

@@ -16,3 +16,6 @@ def train(data: TrainingData, recipe: Recipe, parameters: Mapping[str, str], *, 
     """``shared.recipes.contract.Train``."""
     Novelty.of(data).save(artifact)
     return training.train(data, recipe, parameters, artifact=artifact, **how)
+
+
+validate = training.validate
