@@ -1,16 +1,18 @@
-"""The child's side of a piece of work: one job in a process of its own, started and watched by ``work.py``.
+"""The child's side of a worker's jobs, which ``child.py`` starts and ``work.py`` watches.
 
-They talk in lines: the child's answers are JSON objects on its standard output, each with one key (``progress``,
-``finished``, ``failed``, ``stopped``); a line ``stop`` on its standard input asks it to end, and the end of that input
-(its worker died) ends it at once. Imports nothing of the queue: a job starts quickly.
+They talk in lines of JSON. The child is told ``{"job", "arn", "attempt"}``, the next thing to do, or ``{"stop"}``,
+which ends that; it answers ``{"progress"}`` and, once a job, ``{"finished"}``, ``{"failed"}`` or ``{"stopped"}``. The
+end of its standard input (its worker died) ends it at once. Imports nothing of the queue: a job starts quickly.
 """
 
 from __future__ import annotations
 
 import os
+import queue
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, TextIO
 
 import orjson
@@ -32,38 +34,53 @@ Progress = Callable[[Mapping[str, Any]], None]
 Job = Callable[[str, int, Progress, Callable[[], bool]], Mapping[str, Any]]
 
 
-def child(job: Job) -> None:
-    """The main function of a child process: run ``job(arn, attempt, progress, should_stop)`` and say how it went.
+@dataclass(frozen=True)
+class _Order:
+    job: str
+    arn: str
+    attempt: int
+    stop: threading.Event = field(default_factory=threading.Event)
 
-    The job returns its outcome, or raises WorkFailed or WorkStopped; any other exception is a fault of ours, and
-    is said as such.
+
+def child(jobs: Mapping[str, Job]) -> None:
+    """The main function of a child process: do what is ordered, until the worker is gone.
+
+    ``jobs`` are by the wire names of the commands that they do. A job is called with
+    ``(arn, attempt, progress, should_stop)``; it returns its outcome, or raises WorkFailed or WorkStopped. Any other
+    exception is a fault of ours, and is said as such.
     """
     answers = _private_output()
-    stop = threading.Event()
-    threading.Thread(target=_obey, args=(stop,), daemon=True).start()
+    orders: queue.Queue[_Order] = queue.Queue()
+    threading.Thread(target=_listen, args=(orders,), daemon=True).start()
 
     def say(**what: Any) -> None:
         answers.write(orjson.dumps(what).decode() + "\n")
         answers.flush()
 
-    arn, attempt = sys.argv[1], int(sys.argv[2])
+    while True:
+        order = orders.get()
+        with structlog.contextvars.bound_contextvars(arn=order.arn, attempt=order.attempt):
+            _do(jobs[order.job], order, say)
+
+
+def _do(job: Job, order: _Order, say: Callable[..., None]) -> None:
     try:
-        outcome = job(arn, attempt, lambda progress: say(progress=progress), stop.is_set)
+        outcome = job(order.arn, order.attempt, lambda progress: say(progress=progress), order.stop.is_set)
     except WorkFailed as error:
         say(failed=str(error))
     except WorkStopped:
         say(stopped=True)
     except redis.exceptions.RedisError as error:
         # Not the work's fault: end without an answer, and somebody takes the work up again.
-        log.warning("job lost Redis", arn=arn, attempt=attempt, reason=str(error))
+        log.warning("job lost Redis", reason=str(error))
         sys.exit(os.EX_TEMPFAIL)
     except OSError as error:
-        log.exception("job met the system", arn=arn, attempt=attempt)
+        log.exception("job met the system")
         say(failed=f"The worker's system refused what the work needs: {error.strerror or error}.")
     except MemoryError:
         say(failed="The work needs more memory than the worker has.")
     except Exception as error:
-        log.exception("job broke", arn=arn, attempt=attempt)
+        log.exception("job broke")
         say(failed=f"An internal error ended the work ({type(error).__name__}). The worker's log says more.")
     else:
         say(finished=outcome)
@@ -76,9 +93,17 @@ def _private_output() -> TextIO:
     return answers
 
 
-def _obey(stop: threading.Event) -> None:
+def _listen(orders: queue.Queue[_Order]) -> None:
     # Read without sys.stdin's buffer, whose lock a daemon thread may not hold when the interpreter ends.
-    while said := os.read(0, 64):
-        if b"stop" in said:
-            stop.set()
+    last: _Order | None = None
+    unread = b""
+    while read := os.read(0, 65536):
+        *lines, unread = (unread + read).split(b"\n")
+        for line in lines:
+            told = orjson.loads(line)
+            if "job" in told:
+                last = _Order(told["job"], told["arn"], told["attempt"])
+                orders.put(last)
+            elif last is not None:
+                last.stop.set()
     os._exit(1)  # the worker is gone: whoever takes the work up next must not find us at it

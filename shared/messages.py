@@ -33,6 +33,9 @@ class Message:
 class Command(Message):
     """Asks for work on the resource ``arn``."""
 
+    winds_down: ClassVar[bool] = False
+    """Its handler sees to the end of work that a client stops. All other work is over when nobody is at it."""
+
 
 class ImportDataset(Command):
     """Read the CSV of a dataset import job into the dataset."""
@@ -44,6 +47,19 @@ class TrainSolutionVersion(Command):
     """Train, evaluate and keep the model of a solution version."""
 
     wire = "training.train_solution_version"
+
+
+class TuneSolutionVersion(Command):
+    """Take the next step of HPO or AutoML: begin trials, end some early, or choose the winner."""
+
+    wire = "tuning.tune_solution_version"
+    winds_down = True
+
+
+class RunTrial(Command):
+    """Train with the hyperparameters of a trial and tell what they come to."""
+
+    wire = "training.run_trial"
 
 
 class Provision(Command):
@@ -126,6 +142,8 @@ class Stopped(Fact):
 COMMANDS: tuple[type[Command], ...] = (
     ImportDataset,
     TrainSolutionVersion,
+    TuneSolutionVersion,
+    RunTrial,
     Provision,
     AdvanceRecommender,
     Decline,

@@ -67,11 +67,20 @@ class Settings:
     )
     checkpoint_seconds: float = _setting("a training keeps a checkpoint after so long, and after each epoch", 60.0)
 
+    automl_training_jobs: int = _setting("trainings that AutoML tries, over all its recipes", 20)
+    automl_parallel_jobs: int = _setting("as many of these at once", 10)
+    hpo_objective: bool = _setting(
+        "hpoObjective's metricName and type act; at AWS they are accepted and not read", False
+    )
+
     auto_training: bool = _setting(
         "train solutions that ask for it (performAutoTraining, which is true unless told otherwise) by their schedules",
         False,
     )
 
+    child_idle_seconds: float = _setting(
+        "a worker keeps the process that has done a job for so long, for the next one", 60.0
+    )
     lease_seconds: float = _setting("a worker that was silent for so long has lost its work", 15.0)
     ring_after_seconds: float = _setting("work that nobody took for so long is announced again", 10.0)
     resend_after_seconds: float = _setting("a message not known as sent for so long is sent again", 2.0)

@@ -1,28 +1,24 @@
 """How a worker does one piece of work: under a lease, in a child process of its own, watched until it ends.
 
-The worker process stays small and responsive; the child (``python -m workers.training.job ARN ATTEMPT``, whose side
-is ``job.py``) imports what is heavy and may die of it.
+The worker process stays small and responsive; the child (``child.py``) imports what is heavy and may die of it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import queue as threads
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import orjson
 import redis.exceptions
 import structlog
 from kombu.exceptions import OperationalError
 
+from shared.child import Children
 from shared.lifecycle import CLAIMABLE, CREATE_STOPPING
 from shared.messages import Command, Fact, Failed, Finished, Progressed, Started, Stopped
 from shared.process import Process
@@ -40,16 +36,18 @@ INSIST_SECONDS = 120.0
 
 T = TypeVar("T")
 
+_children = Children()
+
 
 def work(command: Command, process: Process, module: str) -> None:
-    """Claim the resource, run ``module`` on it in a child process, and report how it went."""
+    """Claim the resource, have a child that runs ``module`` do the job named as the command, and report how it went."""
     lease = process.store.claim(command.arn, process.name, CLAIMABLE, process.settings.lease_seconds)
     if lease is None:
         log.info("nothing to take up", arn=command.arn, wire=command.wire)
         return
     with structlog.contextvars.bound_contextvars(arn=lease.arn, attempt=lease.attempt):
         insist(lambda: report(process.store, process.queue, Started(arn=lease.arn, attempt=lease.attempt)))
-        match _Watch(process, lease, module).run():
+        match _Watch(process, lease, module, command.wire).run():
             case Fact() as last:
                 insist(lambda: report(process.store, process.queue, last))
                 if _keep_until_applied(process, lease):
@@ -136,52 +134,36 @@ class Died:
 
 
 class _Watch:
-    """One child and the lease that it works under."""
+    """One job of a child, and the lease that it is done under."""
 
-    def __init__(self, process: Process, lease: Lease, module: str) -> None:
+    def __init__(self, process: Process, lease: Lease, module: str, job: str) -> None:
         self._process = process
         self._lease = lease
-        self._said: threads.Queue[bytes | None] = threads.Queue()
-        self._child = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            [sys.executable, "-m", module, lease.arn, str(lease.attempt)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            # Threads that wait by spinning are slower by far as soon as anything else wants the cores.
-            env={"OMP_WAIT_POLICY": "passive", **os.environ},
-            start_new_session=True,
-        )
+        self._child = _children.take(module)
+        self._child.order(job, lease.arn, lease.attempt)
         self._stopping_since: float | None = None
         self._handing_back = False
-        threading.Thread(target=self._listen, daemon=True).start()
-
-    def _listen(self) -> None:
-        assert self._child.stdout is not None  # noqa: S101 - it is a pipe
-        for line in self._child.stdout:
-            self._said.put(line)
-        self._said.put(None)
 
     def run(self) -> Fact | HandedBack | Died | None:
         """The fact to report, or why there is none; None when the lease went to somebody else."""
-        last: Fact | None = None
         looked = 0.0
         while True:
             if time.monotonic() - looked >= WATCH_EVERY:
                 looked = time.monotonic()
                 if not self._look_after_lease():
                     log.warning("lease lost")
-                    self._end(0.0)
+                    self._child.end()
                     return None
             try:
-                line = self._said.get(timeout=0.1)
+                said = self._child.heard(0.1)
             except threads.Empty:
                 continue
-            if line is None:
-                return self._outcome(last)
-            fact = self._fact(orjson.loads(line))
-            if isinstance(fact, Progressed):
-                self._say_in_passing(fact)
-            else:
-                last = fact
+            if said is None:
+                return self._ended(None)
+            fact = self._fact(said)
+            if not isinstance(fact, Progressed):
+                return self._ended(fact)
+            self._say_in_passing(fact)
 
     def _say_in_passing(self, fact: Progressed) -> None:
         try:
@@ -207,33 +189,25 @@ class _Watch:
     def _ask_to_stop(self) -> None:
         if self._stopping_since is None:
             self._stopping_since = time.monotonic()
-            self._tell("stop")
+            self._child.ask_to_stop()
         elif time.monotonic() - self._stopping_since > STOP_SECONDS:
             self._child.kill()
 
-    def _tell(self, word: str) -> None:
-        assert self._child.stdin is not None  # noqa: S101 - it is a pipe
-        try:
-            self._child.stdin.write(f"{word}\n".encode())
-            self._child.stdin.flush()
-        except BrokenPipeError:
-            return  # it has ended already
-
-    def _outcome(self, last: Fact | None) -> Fact | HandedBack | Died:
-        code = self._end(STOP_SECONDS)
+    def _ended(self, last: Fact | None) -> Fact | HandedBack | Died:
+        """``last`` is what the child said of how it went; None: it ended without a word."""
+        if isinstance(last, Finished | Stopped) and not self._process.ending.is_set():
+            _children.give_back(self._child, self._process.settings.child_idle_seconds)
+        else:
+            # A job that failed may have left anything behind.
+            code = self._child.end(STOP_SECONDS if last is None else 0.0)
         if isinstance(last, Finished | Failed):
             return last
         if self._stopping_since is not None:
             return HandedBack() if self._handing_back else Stopped(arn=self._lease.arn, attempt=self._lease.attempt)
+        if last is not None:
+            return last
         log.warning("child died", code=code)
         return Died(code)
-
-    def _end(self, patience: float) -> int:
-        try:
-            return self._child.wait(timeout=patience)
-        except subprocess.TimeoutExpired:
-            self._child.kill()
-            return self._child.wait()
 
     def _fact(self, said: Mapping[str, Any]) -> Fact:
         named: dict[str, Any] = {"arn": self._lease.arn, "attempt": self._lease.attempt}

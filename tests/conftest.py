@@ -110,9 +110,10 @@ class System:
         return (self.folder / "logs" / f"{name}.log").read_text(errors="replace")
 
 
-def start_system(folder: Path, **environment: str) -> System:
+def start_system(folder: Path, *options: str, **environment: str) -> System:
     """``foretaste up`` on a folder, ready."""
-    command = [str(Path(sys.executable).with_name("foretaste")), "up", "--data-dir", str(folder), "--port", "0"]
+    program = str(Path(sys.executable).with_name("foretaste"))
+    command = [program, "up", "--data-dir", str(folder), "--port", "0", *options]
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,

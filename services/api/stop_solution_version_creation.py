@@ -6,9 +6,11 @@ import time
 from dataclasses import replace
 
 from services.api.operations import Desk, decide
+from shared import queue
 from shared.aws.errors import InvalidInput, ResourceInUse
 from shared.aws.web import Call
 from shared.lifecycle import CREATE_STOPPING, TRAINED, Request
+from shared.resources import RESOURCES
 
 
 def stop_solution_version_creation(desk: Desk, call: Call) -> None:
@@ -23,4 +25,10 @@ def _stop(desk: Desk, arn: str) -> None:
     after = TRAINED.after(status, Request.STOP)
     if after is None:
         raise InvalidInput(f"{arn} is in status {status}: only a version that is being created can be stopped.")
-    desk.store.replace(replace(version, status=after, updated=time.time()))
+    command = RESOURCES["solution_version"].command_for(version)
+    # Others are told by the lease that they work under; who begins work for others has none.
+    bell = command(arn=arn) if command and command.winds_down else None
+    stopped = replace(version, status=after, updated=time.time())
+    desk.store.replace(stopped, notes=[queue.note(bell)] if bell else [])
+    if bell:
+        desk.ring(bell)

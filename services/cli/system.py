@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -43,6 +43,7 @@ class Wishes:
     port: int = 0
     buckets: Mapping[str, Path]
     appendfsync: str = "everysec"
+    training_workers: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,10 +92,20 @@ def local_system(wishes: Wishes, *, say: Callable[[str], None], stopping: thread
             "FORETASTE_BUCKETS": _mounts({**chosen.buckets, **wishes.buckets}),
         }
         store = RedisStore(redis_url)
-        children = [_child(process, sockets.get(process.name), values, store) for process in PROCESSES]
+        children = [
+            replace(_child(process, sockets.get(process.name), values, store), name=name)
+            for process in PROCESSES
+            for name in _names(process, wishes)
+        ]
         supervisor = stack.enter_context(Supervisor(children, logs=data_dir.logs, say=say, foundation=foundation))
         supervisor.wait_until_ready(READY_SECONDS, stopping=stopping)
         yield LocalSystem(url=url, data_dir=data_dir, client=client, supervisor=supervisor)
+
+
+def _names(process: Process, wishes: Wishes) -> list[str]:
+    """Of the processes of this kind: "training", "training-2", ..."""
+    count = wishes.training_workers if process.name == "training" else 1
+    return [process.name if number == 1 else f"{process.name}-{number}" for number in range(1, count + 1)]
 
 
 def _refuse_open_door(host: str, chosen: Settings) -> None:

@@ -25,8 +25,22 @@ from services.cli.options import DEFAULT_DATA_DIR, Mount, appendfsync
 @click.option(
     "--bucket", "buckets", type=Mount(), multiple=True, help="Mount a folder, read-only, as the bucket s3://NAME."
 )
+@click.option(
+    "--training-workers",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Trainings at a time, and so trials of HPO and AutoML. They share the machine's cores.",
+)
 @appendfsync
-def up(data_dir: Path, host: str, port: int, buckets: tuple[tuple[str, Path], ...], appendfsync: str) -> None:
+def up(
+    data_dir: Path,
+    host: str,
+    port: int,
+    buckets: tuple[tuple[str, Path], ...],
+    training_workers: int,
+    appendfsync: str,
+) -> None:
     """Start the whole service on this machine and keep it running until Ctrl-C or SIGTERM.
 
     Prints one line when it is ready. A client needs the variables in DATA_DIR/client.env. Everything is found
@@ -34,7 +48,14 @@ def up(data_dir: Path, host: str, port: int, buckets: tuple[tuple[str, Path], ..
     """
     from services.cli.system import Wishes, local_system
 
-    wishes = Wishes(data_dir=data_dir, host=host, port=port, buckets=dict(buckets), appendfsync=appendfsync)
+    wishes = Wishes(
+        data_dir=data_dir,
+        host=host,
+        port=port,
+        buckets=dict(buckets),
+        appendfsync=appendfsync,
+        training_workers=training_workers,
+    )
     stopping = threading.Event()
     with signals.noted(stopping), local_system(wishes, say=_say, stopping=stopping) as system:
         if not stopping.is_set():

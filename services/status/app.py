@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.status import handlers, recommenders, reconciler, scheduling, syncing
+from services.status import handlers, recommenders, reconciler, scheduling, syncing, tuning
 from shared import messages
 from shared.process import celery_process, current
 from shared.queue import handles
@@ -11,6 +11,7 @@ from shared.queue import handles
 def _hear(fact: messages.Fact) -> None:
     handlers.apply(current().store, fact)
     recommenders.follow(current(), fact)
+    tuning.follow(current(), fact)
 
 
 for _fact in messages.FACTS:

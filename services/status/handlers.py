@@ -115,9 +115,7 @@ def decline(store: Store, command: Decline) -> None:
     if record is None or record.moving not in CLAIMABLE:
         return
     work = record.kind.replace("_", " ")
-    reason = RESOURCES[record.kind].declines(record) or (
-        f"foretaste keeps and checks a {work}, but does not do its work yet; docs/operations.md says what it does."
-    )
+    reason = f"foretaste keeps and checks a {work}, but does not do its work yet; docs/operations.md says what it does."
     apply(store, Failed(arn=record.arn, attempt=record.attempt, reason=reason))
 
 

@@ -56,7 +56,7 @@ def _tend(process: Process, record: Record, since: dict[str, float]) -> None:
         reason = f"The work was given up: its process died {record.failures} times. See the worker's log."
         handlers.apply(process.store, Failed(arn=record.arn, attempt=record.attempt, reason=reason))
         return
-    if record.moving == CREATE_STOPPING:
+    if record.moving == CREATE_STOPPING and not _winds_down(record):
         handlers.apply(process.store, Stopped(arn=record.arn, attempt=record.attempt))
         return
     seen = since.setdefault(record.arn, time.monotonic())
@@ -64,10 +64,16 @@ def _tend(process: Process, record: Record, since: dict[str, float]) -> None:
         _announce(process, record, since)
 
 
+def _winds_down(record: Record) -> bool:
+    command = RESOURCES[record.kind].command_for(record)
+    return command is not None and command.winds_down
+
+
 def _announce(process: Process, record: Record, since: dict[str, float]) -> None:
     """Ring again for work that nobody has, unless the bell still hangs in the queue."""
     since[record.arn] = time.monotonic()
-    command = RESOURCES[record.kind].command_for(record) if record.moving in CLAIMABLE else Remove
+    working = record.moving in CLAIMABLE or record.moving == CREATE_STOPPING
+    command = RESOURCES[record.kind].command_for(record) if working else Remove
     if command is None:
         _fail_undeployed(process, record)
     elif process.queue.waiting(command.queue()) == 0:

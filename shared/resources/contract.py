@@ -20,7 +20,7 @@ from shared.lifecycle import (
     UPDATE_PENDING,
     Lifecycle,
 )
-from shared.messages import Command, Decline
+from shared.messages import Command
 from shared.settings import Settings
 from shared.store import Limit, Record, Records, Update
 
@@ -116,10 +116,6 @@ def overlaid(record: Record, body: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**record.body, **body}
 
 
-def does_it_all(_record: Record) -> str | None:
-    return None
-
-
 def same_parents(record: Record, _body: Mapping[str, Any]) -> tuple[str, ...]:
     return record.parents
 
@@ -138,8 +134,8 @@ class Resource:
     """None for what is usable at once and has no status (schemas)."""
     command: type[Command] | None = None
     """Starts the work after Create and Update; None where another process watches for the record itself."""
-    declines: Callable[[Record], str | None] = does_it_all
-    """Why this release does not do the work of this record yet, as a sentence; None where it does."""
+    chooses: Callable[[Record], type[Command]] | None = None
+    """The command of this record, where it is not always the same."""
     update: Lifecycle = UPDATE
     blocked_by: tuple[str, ...] = ()
     """Nouns whose existence under this resource refuses its deletion."""
@@ -192,7 +188,7 @@ class Resource:
 
     def command_for(self, record: Record) -> type[Command] | None:
         """What starts the work of this record."""
-        return Decline if self.declines(record) else self.command
+        return self.chooses(record) if self.chooses else self.command
 
 
 def settled(record: Record) -> bool:

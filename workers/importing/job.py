@@ -13,6 +13,7 @@ from shared.buckets import BucketError, open_buckets
 from shared.data import schemas
 from shared.data.importing import ImportFailed, import_csv
 from shared.job import Progress, WorkFailed, child
+from shared.messages import ImportDataset
 from shared.resources import Reading
 from shared.resources.dataset_import_job import ROWS
 from shared.store.redis import RedisStore
@@ -50,4 +51,4 @@ def import_dataset(arn: str, attempt: int, progress: Progress, _should_stop: Cal
 
 if __name__ == "__main__":
     telemetry.configure(settings.load(), "importing")
-    child(import_dataset)
+    child({ImportDataset.wire: import_dataset})

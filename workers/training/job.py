@@ -1,22 +1,31 @@
-"""The child process of one solution version: the recipe's trainer between the data and the artifact."""
+"""The child process of a training worker: a recipe's trainer between the data and the artifact, or a trial's result."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from shared import recipes, settings, telemetry
 from shared.artifacts import ArtifactDamaged, Artifacts
 from shared.aws.errors import PersonalizeError
 from shared.data import training_data
 from shared.data.histories import DataRefused
+from shared.data.training_data import TrainingData
 from shared.job import Progress, WorkFailed, WorkStopped, child
+from shared.messages import RunTrial, TrainSolutionVersion
+from shared.recipes import Recipe
 from shared.recipes.contract import ArtifactError, Options, Stopped
+from shared.recipes.hrnn.plan import granted_cores
 from shared.resources import Reading
+from shared.resources.solution_version.requests import tuned
+from shared.resources.trial import requests as trials
 from shared.settings import Settings
 from shared.store import Record
 from shared.store.redis import RedisStore
@@ -24,59 +33,175 @@ from workers.training.sources import Finding
 
 UPDATE = "UPDATE"
 
+#: Who prepares data for others looks after it at least so often (seconds).
+PREPARING_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a training of a solution version, or a trial of it, has before it. Raises WorkFailed."""
+
+    version: Record
+    recipe: Recipe
+    store: RedisStore
+    configured: Settings
+    should_stop: Callable[[], bool]
+
+    @classmethod
+    def of(cls, version: Record, recipe_arn: str, store: RedisStore, should_stop: Callable[[], bool]) -> Self:
+        recipe = recipes.by_arn(recipe_arn)
+        if recipe is None:
+            raise WorkFailed(f"The recipe {recipe_arn} is not offered by this release.")
+        if version.body.get("performAutoML"):
+            # "AutoML ... all other solutionConfig members are ignored."
+            version = replace(version, body={**version.body, "solutionConfig": {}})
+        return cls(version, recipe, store, settings.load(), should_stop)
+
+    @property
+    def artifacts(self) -> Artifacts:
+        return Artifacts(self.configured.artifacts)
+
+    @property
+    def workspace(self) -> Path:
+        return self.artifacts.workspace(self.version.arn)
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        return self.recipe.settings(self.version.body.get("solutionConfig"))
+
+    def data(self) -> TrainingData:
+        """Prepared once for all trials of the recipe and the training that follows them. Raises DataRefused."""
+        folder = self.workspace / f"data-{self.recipe.name}"
+        name = f"data:{folder.parent.name}:{folder.name}"
+        owner = f"{os.uname().nodename}:{os.getpid()}:{time.monotonic_ns()}"
+        while not folder.exists():
+            self.stop_if_asked()
+            if self.store.lock(name, owner, PREPARING_SECONDS):
+                return self._prepared(folder, lambda: self.store.lock(name, owner, PREPARING_SECONDS))
+            time.sleep(0.1)
+        return TrainingData.open(folder)
+
+    def _prepared(self, folder: Path, keep_lock: Callable[[], object]) -> TrainingData:
+        looked = time.monotonic()
+
+        def on_step() -> None:
+            nonlocal looked
+            self.stop_if_asked()
+            if time.monotonic() - looked > 1.0:
+                looked = time.monotonic()
+                keep_lock()
+
+        reading = Reading(self.store, self.configured)
+        beside = folder.with_name(f"{folder.name}.sources")
+        beside.mkdir(exist_ok=True)
+        finding = Finding(self.version, self.recipe, reading, self.store, self.artifacts, beside, on_step)
+        return training_data.prepare(
+            folder,
+            finding.sources(self.parameters),
+            memory_mb=self.configured.import_memory_mb,
+            on_step=on_step,
+        )
+
+    def stop_if_asked(self) -> None:
+        if self.should_stop():
+            raise Stopped
+
+    def options(self) -> Options:
+        return chosen(self.configured, neighbours(self.store))
+
+    @property
+    def trainer(self) -> Any:
+        return importlib.import_module(f"{self.recipe.module}.training")
+
 
 def train_solution_version(
     arn: str, attempt: int, progress: Progress, should_stop: Callable[[], bool]
 ) -> Mapping[str, Any]:
     configured = settings.load()
     store = RedisStore(configured.redis_url)
-    reading = Reading(store, configured)
-    version = reading.find(arn, "solution_version", "recommender_version")
-    recipe = recipes.by_arn(version.body["recipeArn"])
-    if recipe is None:
-        raise WorkFailed(f"The recipe {version.body['recipeArn']} is not offered by this release.")
-    options = chosen(configured)
-    artifacts = Artifacts(configured.artifacts)
-    workspace = artifacts.workspace(arn)
+    version = Reading(store, configured).find(arn, "solution_version", "recommender_version")
+    won = tuned(version)
+    bench = Bench.of(version, won["recipeArn"] if won else version.body["recipeArn"], store, should_stop)
+    workspace = bench.workspace
     progress({"phase": "loading"})
-    parameters = recipe.settings(version.body.get("solutionConfig"))
-
-    def stop_if_asked() -> None:
-        if should_stop():
-            raise Stopped
-
-    try:
-        data = training_data.prepare(
-            workspace / "data",
-            Finding(version, recipe, reading, store, artifacts, workspace, stop_if_asked).sources(parameters),
-            memory_mb=configured.import_memory_mb,
-            on_step=stop_if_asked,
+    with _reasons(), bench.artifacts.filling(arn, attempt) as folder:
+        trained = bench.trainer.train(
+            bench.data(),
+            bench.recipe,
+            won["parameters"] if won else bench.parameters,
+            # The winner has learnt already: its training goes on from there.
+            workspace=trials.workspace(workspace, won["trial"]) if won else workspace,
+            artifact=folder,
+            progress=lambda made: progress(asdict(made)),
+            should_stop=should_stop,
+            options=bench.options(),
+            **going_on(version, bench.artifacts),
         )
-        trainer = importlib.import_module(f"{recipe.module}.training")
-        with artifacts.filling(arn, attempt) as folder:
-            trained = trainer.train(
-                data,
-                recipe,
-                parameters,
-                workspace=workspace,
-                artifact=folder,
-                progress=lambda made: progress(asdict(made)),
-                should_stop=should_stop,
-                options=options,
-                **going_on(version, artifacts),
-            )
-    except (DataRefused, PersonalizeError) as error:
-        raise WorkFailed(str(error)) from error
-    except (ArtifactDamaged, ArtifactError) as error:
-        raise WorkFailed(f"{error} Create a solution version with trainingMode FULL.") from error
-    except Stopped as stopped:
-        raise WorkStopped from stopped
     return {
         "metrics": trained.metrics,
         "baseline": trained.baseline,
         "epochs": trained.epochs,
         "seconds": trained.seconds,
     }
+
+
+def run_trial(arn: str, _attempt: int, progress: Progress, should_stop: Callable[[], bool]) -> Mapping[str, Any]:
+    configured = settings.load()
+    store = RedisStore(configured.redis_url)
+    reading = Reading(store, configured)
+    trial = reading.find(arn, "trial")
+    lease = store.lease(arn)
+    bench = Bench.of(reading.find(trial.parents[0], "solution_version"), trial.body["recipeArn"], store, should_stop)
+    curve = {epoch: (gain, seconds) for epoch, gain, seconds in trials.curve(trial)}
+    before = max((seconds for _, seconds in curve.values()), default=0.0)
+    began = time.monotonic()
+
+    def say(made: Mapping[str, Any]) -> Mapping[str, Any]:
+        """All that was said before with it, in case that was lost on the way."""
+        seconds = round(before + time.monotonic() - began, 3)
+        if made.get("gain") is not None:
+            curve[made["epoch"]] = (round(made["gain"], 6), seconds)
+        told = {
+            **made,
+            "curve": [[epoch, *point] for epoch, point in sorted(curve.items())],
+            "worker": lease.worker if lease else None,
+            "seconds": seconds,
+        }
+        progress(told)
+        return told
+
+    say({"phase": "loading"})
+    workspace = trials.workspace(bench.workspace, trial.body["number"])
+    workspace.mkdir(parents=True, exist_ok=True)
+    with _reasons():
+        tried = bench.trainer.validate(
+            bench.data(),
+            bench.recipe,
+            trial.body["parameters"],
+            workspace=workspace,
+            progress=lambda made: say(asdict(made)),
+            should_stop=should_stop,
+            options=bench.options(),
+        )
+    return {
+        "metrics": tried.metrics,
+        "errors": tried.errors,
+        "epochs": tried.epochs,
+        "progress": say({"phase": "finished", "epoch": tried.epochs, "epochs": tried.epochs}),
+    }
+
+
+@contextlib.contextmanager
+def _reasons() -> Iterator[None]:
+    """What trainers raise, in the words of a job."""
+    try:
+        yield
+    except (DataRefused, PersonalizeError) as error:
+        raise WorkFailed(str(error)) from error
+    except (ArtifactDamaged, ArtifactError) as error:
+        raise WorkFailed(f"{error} Create a solution version with trainingMode FULL.") from error
+    except Stopped as stopped:
+        raise WorkStopped from stopped
 
 
 def going_on(version: Record, artifacts: Artifacts) -> dict[str, Path]:
@@ -92,15 +217,25 @@ def going_on(version: Record, artifacts: Artifacts) -> dict[str, Path]:
     return {"base": artifacts.opened(base)}
 
 
-def chosen(configured: Settings) -> Options:
-    """What the operator has decided about training. Raises WorkFailed where the machine can't do it."""
+def neighbours(store: RedisStore) -> int:
+    """How many training workers of this machine, or container, share its cores: at least 1."""
+    here = f"training@{os.uname().nodename}:"
+    return max(sum(name.startswith(here) for name in store.beating()), 1)
+
+
+def chosen(configured: Settings, workers: int = 1) -> Options:
+    """What the operator has decided about training, on a machine with so many workers.
+
+    Raises WorkFailed where the machine can't do it.
+    """
     if configured.training_logger == "tensorboard" and importlib.util.find_spec("tensorboard") is None:
         raise WorkFailed(
             "FORETASTE_TRAINING_LOGGER is tensorboard, which is not installed on the training worker: "
             "install foretaste[tensorboard] there, or choose csv."
         )
     return Options(
-        threads=configured.training_threads,
+        # As many as the cgroup grants are one worker's alone.
+        threads=configured.training_threads or (max(granted_cores() // workers, 1) if workers > 1 else 0),
         retrain_on_all_users=configured.retrain_on_all_users,
         cell=configured.training_cell,
         precision=configured.training_precision,
@@ -112,4 +247,4 @@ def chosen(configured: Settings) -> Options:
 
 if __name__ == "__main__":
     telemetry.configure(settings.load(), "training")
-    child(train_solution_version)
+    child({TrainSolutionVersion.wire: train_solution_version, RunTrial.wire: run_trial})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shared.messages import TrainSolutionVersion
+from shared.messages import RunTrial, TrainSolutionVersion
 from shared.process import current
 from shared.queue import handles
 from shared.work import work
@@ -10,4 +10,9 @@ from shared.work import work
 
 @handles(TrainSolutionVersion)
 def train_solution_version(command: TrainSolutionVersion) -> None:
+    work(command, current(), "workers.training.job")
+
+
+@handles(RunTrial)
+def run_trial(command: RunTrial) -> None:
     work(command, current(), "workers.training.job")

@@ -1,1 +1,1 @@
-"""HPO and AutoML: a process and a queue, which no command is sent to yet."""
+"""HPO and AutoML: proposes trials, ends those that promise little, chooses the winner. Never trains, never waits."""

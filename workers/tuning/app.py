@@ -1,5 +1,8 @@
 """The Celery process of the ``tuning`` queue."""
 
 from shared.process import celery_process
+from workers.tuning import tasks
 
-app = celery_process("tuning")
+__all__ = ["app", "tasks"]
+
+app = celery_process("tuning", long_work=False)

@@ -14,7 +14,7 @@ resource = Resource(
     updated=updated,
     blocked_by=("campaign",),
     busy_with=("solution_version", "batch_inference_job", "batch_segment_job"),
-    owns=("solution_version", "batch_inference_job", "batch_segment_job"),
+    owns=("solution_version", "trial", "batch_inference_job", "batch_segment_job"),
     view=view,
     quota=Quota(within="dataset_group"),
 )

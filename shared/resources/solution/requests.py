@@ -17,7 +17,7 @@ from shared.resources.solution import schedule
 from shared.resources.solution.columns import left_out
 from shared.resources.solution.events import check_events
 from shared.resources.solution.objective import check_objective
-from shared.resources.solution.tuning import check_automl, check_hpo, printed
+from shared.resources.solution.tuning import check_automl, check_hpo, check_hpo_objective, printed
 from shared.store import Record
 
 ECHOED = ("name", "performIncrementalUpdate", "recipeArn", "eventType")
@@ -80,6 +80,8 @@ def _check(recipe: recipes.Recipe, request: Mapping[str, Any], group: Record, re
         raise InvalidInput(str(error)) from error
     if request.get("performHPO"):
         check_hpo(recipe, config)
+        if reading.settings.hpo_objective:
+            check_hpo_objective(config)
     excluded = left_out(config, group, reading)
     check_events(
         recipe,

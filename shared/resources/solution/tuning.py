@@ -1,6 +1,6 @@
 """What HPO and AutoML are told: solutionConfig.hpoConfig and autoMLConfig, checked and put in AWS's form.
 
-``hpoObjective`` is accepted and not read: AWS does not let anybody choose it either.
+``hpoObjective`` is accepted and not read, as at AWS, unless the setting ``hpo_objective`` has it act.
 """
 
 from __future__ import annotations
@@ -34,8 +34,12 @@ METRICS = (
     "precision_at_10",
     "precision_at_25",
 )
-#: The one type of recipe that AutoML tries.
+DEFAULT_METRIC = "normalized_discounted_cumulative_gain_at_25"
+MAXIMIZE, MINIMIZE = "Maximize", "Minimize"
+
+#: The type of recipe that AutoML tries.
 CANDIDATES = "USER_PERSONALIZATION"
+POPULARITY = "aws-popularity-count"
 
 
 def check_hpo(recipe: recipes.Recipe, config: Mapping[str, Any]) -> None:
@@ -90,6 +94,50 @@ def check_automl(config: Mapping[str, Any]) -> None:
     if metric is not None and metric not in METRICS:
         raise InvalidInput(f"metricName must be one of {', '.join(METRICS)}; it is {metric}.")
     for arn in wanted.get("recipeList") or ():
-        recipe = named(arn)
-        if recipe.recipe_type != CANDIDATES or recipe.domain:
-            raise InvalidInput(f"AutoML chooses among recipes of type {CANDIDATES}; {recipe.name} is not one.")
+        if not _competes(recipe := named(arn)):
+            offered = ", ".join(sorted(each.name for each in recipes.RECIPES.values() if _competes(each)))
+            raise InvalidInput(f"AutoML chooses among {offered}; {recipe.name} is not one.")
+
+
+def competing(config: Mapping[str, Any], *, described: bool) -> list[recipes.Recipe]:
+    """The recipes that AutoML tries, the simplest first: those it was told, else all that have something to learn from.
+
+    ``described``: has the group a dataset of Items or Users? Without one, what learns from metadata is not tried.
+    """
+    told = (config.get("autoMLConfig") or {}).get("recipeList")
+    chosen = [named(arn) for arn in dict.fromkeys(told)] if told else list(recipes.RECIPES.values())
+    fit = [recipe for recipe in chosen if _competes(recipe) and (told or described or not recipe.metadata)]
+    return sorted(fit, key=lambda recipe: (recipe.live, recipe.metadata, recipe.cold_items, recipe.explores))
+
+
+def _competes(recipe: recipes.Recipe) -> bool:
+    """AWS's rule, and popularity: without it AutoML could not tell that there is nothing else to learn."""
+    return recipe.domain is None and (recipe.recipe_type == CANDIDATES or recipe.name == POPULARITY)
+
+
+def objective(config: Mapping[str, Any], *, automl: bool, follow_hpo_objective: bool) -> tuple[str, bool]:
+    """(what trials are compared by, is it to be made great?): NDCG at 25, unless AutoML was told another metric.
+
+    AWS lets nobody choose HPO's; the setting ``hpo_objective`` does.
+    """
+    if automl:
+        return (config.get("autoMLConfig") or {}).get("metricName") or DEFAULT_METRIC, True
+    wanted = (config.get("hpoConfig") or {}).get("hpoObjective") or {}
+    if not follow_hpo_objective:
+        return DEFAULT_METRIC, True
+    return wanted.get("metricName") or DEFAULT_METRIC, (wanted.get("type") or MAXIMIZE) == MAXIMIZE
+
+
+def check_hpo_objective(config: Mapping[str, Any]) -> None:
+    """Of hpoConfig, where the setting ``hpo_objective`` has it act. Raises InvalidInput."""
+    wanted = (config.get("hpoConfig") or {}).get("hpoObjective") or {}
+    metric, type_ = wanted.get("metricName"), wanted.get("type")
+    if metric is not None and metric not in METRICS:
+        raise InvalidInput(f"hpoObjective's metricName must be one of {', '.join(METRICS)}; it is {metric}.")
+    if type_ is not None and type_ not in (MAXIMIZE, MINIMIZE):
+        raise InvalidInput(f"hpoObjective's type must be {MAXIMIZE} or {MINIMIZE}; it is {type_}.")
+
+
+def ranges(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The ranges of hpoConfig by the names of their hyperparameters."""
+    return {_bare(wanted): wanted for _, listed in _lists(config) for wanted in listed}

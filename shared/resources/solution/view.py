@@ -1,9 +1,10 @@
-"""What DescribeSolution reads from other records: the version that was created last."""
+"""What DescribeSolution reads from other records: the version that was created last, and what AutoML has come to."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from shared.lifecycle import ACTIVE
 from shared.resources.contract import Reading
 from shared.store import Record
 
@@ -22,5 +23,14 @@ def view(record: Record, reading: Reading) -> dict[str, Any]:
             "creationDateTime": version.created,
             "lastUpdatedDateTime": version.updated,
             "failureReason": version.reason,
-        }
+        },
+        **_automl_result(record, reading),
     }
+
+
+def _automl_result(record: Record, reading: Reading) -> dict[str, Any]:
+    if not record.body.get("performAutoML"):
+        return {}
+    trained = (v for v in reading.children("solution_version", record.arn) if v.status == ACTIVE)
+    best = next(trained, None)
+    return {"autoMLResult": {"bestRecipeArn": best.body["recipeArn"]}} if best else {}

@@ -3,14 +3,14 @@
 from shared.lifecycle import TRAINED
 from shared.messages import TrainSolutionVersion
 from shared.resources.contract import Quota, Resource
-from shared.resources.solution_version.requests import declines, draft, finished
+from shared.resources.solution_version.requests import chooses, draft, finished
 
 resource = Resource(
     name="SolutionVersion",
     draft=draft,
     lifecycle=TRAINED,
     command=TrainSolutionVersion,
-    declines=declines,
+    chooses=chooses,
     finished=finished,
     needed_to_list="solution",
     quota=Quota(pending=True),

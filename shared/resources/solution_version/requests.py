@@ -8,8 +8,11 @@ from typing import Any
 from shared import arns, recipes
 from shared.aws.errors import InvalidInput
 from shared.lifecycle import ACTIVE
+from shared.messages import Command, TrainSolutionVersion, TuneSolutionVersion
 from shared.resources.contract import Draft, Reading
+from shared.resources.dataset.requests import columns_of
 from shared.resources.dataset_import_job import current_of, refuse_while_importing
+from shared.resources.solution import tuning
 from shared.store import Record
 
 FULL, UPDATE, AUTOTRAIN = "FULL", "UPDATE", "AUTOTRAIN"
@@ -49,11 +52,19 @@ def draft(request: Mapping[str, Any], reading: Reading, *, training_type: str = 
         state={
             "imports": current_of(datasets, reading),
             **({"base": base.arn} if base else {}),
+            **({"candidates": _candidates(solution, reading)} if solution.body.get("performAutoML") else {}),
         },
         parents=(solution.arn, group_arn, *(dataset.arn for dataset in datasets)),
         claims=(f"solution-version:{solution.arn}:{request['name']}",) if "name" in request else (),
         guards=(solution, *datasets),
     )
+
+
+def _candidates(solution: Record, reading: Reading) -> list[str]:
+    group_arn = solution.body["datasetGroupArn"]
+    described = any(columns_of(group_arn, table, reading) is not None for table in ("ITEMS", "USERS"))
+    competing = tuning.competing(solution.body.get("solutionConfig") or {}, described=described)
+    return [recipe.arn for recipe in competing]
 
 
 def _base(solution: Record, mode: str, reading: Reading) -> Record | None:
@@ -80,11 +91,20 @@ def newest_full(solution_arn: str, reading: Reading) -> Record | None:
     return None
 
 
-def declines(version: Record) -> str | None:
-    asked = next((member for member in ("performAutoML", "performHPO") if version.body.get(member)), None)
-    return asked and (
-        f"foretaste checks and keeps {asked}, but does not do it yet: train a solution that does not ask for it."
-    )
+def chooses(version: Record) -> type[Command]:
+    """HPO and AutoML come before the training. One that goes on from a model has that model's hyperparameters."""
+    asked = version.body.get("performHPO") or version.body.get("performAutoML")
+    if asked and version.body["trainingMode"] != UPDATE and tuned(version) is None:
+        return TuneSolutionVersion
+    return TrainSolutionVersion
+
+
+def tuned(version: Record) -> Mapping[str, Any] | None:
+    """What HPO or AutoML has come to: recipeArn, parameters (all of them), searched (names of those that were),
+    trial (the winner's number) and seconds (of all trials). None before that, or without them.
+    """
+    kept: Mapping[str, Any] | None = version.state.get("tuned")
+    return kept
 
 
 def imports(version: Record, dataset_type: str) -> list[str]:
@@ -96,4 +116,17 @@ def imports(version: Record, dataset_type: str) -> list[str]:
 
 
 def finished(record: Record, outcome: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {**record.body, "trainingHours": round(float(outcome["seconds"]) / 3600, 3)}
+    won = tuned(record)
+    if won is None:
+        return {**record.body, "trainingHours": _hours(outcome["seconds"])}
+    searched = {name: won["parameters"][name] for name in won["searched"]}
+    return {
+        **record.body,
+        "recipeArn": won["recipeArn"],
+        "trainingHours": _hours(outcome["seconds"] + won["seconds"]),
+        **({"tunedHPOParams": {"algorithmHyperParameters": searched}} if searched else {}),
+    }
+
+
+def _hours(seconds: float) -> float:
+    return round(float(seconds) / 3600, 3)

@@ -1,0 +1,21 @@
+"""Wakes the tuner of a solution version when one of its trials has something to say.
+
+A bell that is lost does no harm: the reconciler rings for work that moves and that nobody has.
+"""
+
+from __future__ import annotations
+
+from shared import arns
+from shared.messages import Fact, Progressed, TuneSolutionVersion
+from shared.process import Process
+from shared.resources.contract import settled
+
+
+def follow(process: Process, fact: Fact) -> None:
+    """After a fact about a trial has been written."""
+    if arns.noun(fact.arn) != "trial":
+        return
+    epoch_ended = isinstance(fact, Progressed) and fact.progress.get("gain") is not None
+    trial = process.store.get(fact.arn)
+    if trial is not None and (epoch_ended or settled(trial)):
+        process.queue.send(TuneSolutionVersion(arn=trial.parents[0]))

@@ -1,0 +1,124 @@
+"""A worker's child process, which does its jobs one after the other: the worker's side. The child's is ``job.py``.
+
+What is heavy to import (torch: seconds) is imported once, and not for each of forty trials. A child that failed, or
+was killed, is not used again; one that has nothing to do for a while is ended and gives its memory back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue as threads
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+#: A child is replaced after so many jobs: whatever a library has leaked by then goes with it.
+MOST_JOBS = 50
+
+
+class Child:
+    """A process that runs ``module`` and takes jobs."""
+
+    def __init__(self, module: str) -> None:
+        self.module = module
+        self.jobs = 0
+        self._said: threads.Queue[bytes | None] = threads.Queue()
+        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            [sys.executable, "-m", module],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            # Threads that wait by spinning are slower by far as soon as anything else wants the cores.
+            env={"OMP_WAIT_POLICY": "passive", **os.environ},
+            start_new_session=True,
+        )
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None  # noqa: S101 - it is a pipe
+        for line in self._process.stdout:
+            self._said.put(line)
+        self._said.put(None)
+
+    def order(self, job: str, arn: str, attempt: int) -> None:
+        """Have it do one more job. What it answers is ``heard``."""
+        self.jobs += 1
+        self._tell({"job": job, "arn": arn, "attempt": attempt})
+
+    def ask_to_stop(self) -> None:
+        """The job, not the child."""
+        self._tell({"stop": True})
+
+    def _tell(self, what: Mapping[str, Any]) -> None:
+        assert self._process.stdin is not None  # noqa: S101 - it is a pipe
+        with contextlib.suppress(BrokenPipeError):  # it has ended: that is heard
+            self._process.stdin.write(orjson.dumps(what) + b"\n")
+            self._process.stdin.flush()
+
+    def heard(self, seconds: float) -> Mapping[str, Any] | None:
+        """What it said next; None when it has ended. Raises queue.Empty after so many seconds."""
+        line = self._said.get(timeout=seconds)
+        if line is None:
+            self._said.put(None)
+            return None
+        said: Mapping[str, Any] = orjson.loads(line)
+        return said
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            # With whatever it has started: it leads its own group.
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def end(self, patience: float = 0.0) -> int:
+        """See it end, by force if need be; returns its exit status, or minus the signal that ended it."""
+        try:
+            return self._process.wait(timeout=patience)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return self._process.wait()
+
+
+class Children:
+    """The children of a worker that wait for their next job, at most one of each module."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._idle: dict[str, tuple[Child, threading.Timer]] = {}
+
+    def take(self, module: str) -> Child:
+        with self._lock:
+            child, timer = self._idle.pop(module, (None, None))
+        if timer is not None:
+            timer.cancel()
+        return child if child is not None and child.alive else Child(module)
+
+    def give_back(self, child: Child, seconds: float) -> None:
+        """Keep a child that has done its job well for so long."""
+        if child.jobs >= MOST_JOBS or seconds <= 0:
+            child.end()
+            return
+        timer = threading.Timer(seconds, self._dismiss, args=(child,))
+        timer.daemon = True
+        with self._lock:
+            before = self._idle.pop(child.module, None)
+            self._idle[child.module] = (child, timer)
+        timer.start()
+        if before is not None:
+            before[1].cancel()
+            before[0].end()
+
+    def _dismiss(self, child: Child) -> None:
+        with self._lock:
+            if self._idle.get(child.module, (None,))[0] is not child:
+                return  # taken, or replaced
+            del self._idle[child.module]
+        child.end()

@@ -1,0 +1,11 @@
+"""A trial: one training of HPO or AutoML, which tells what its hyperparameters come to. AWS's API does not show it.
+
+It is worked on, killed, taken up again and stopped like any other work; its solution version is trained in the end.
+"""
+
+from shared.lifecycle import TRAINED
+from shared.messages import RunTrial
+from shared.resources.contract import Resource
+from shared.resources.trial.requests import draft
+
+resource = Resource(name="Trial", draft=draft, lifecycle=TRAINED, command=RunTrial, hidden=True)

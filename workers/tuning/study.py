@@ -1,0 +1,122 @@
+"""An Optuna study made from the records of trials: what to try next. It keeps nothing; the records are the study."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState
+
+from shared.recipes import HyperParameter, Recipe
+from shared.resources.solution import tuning
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+#: Trials drawn at random before the sampler has enough to go by, as a share of all, and at least.
+STARTUP_SHARE, LEAST_STARTUP = 0.25, 3
+#: A range whose bounds differ by so much is searched by ratio, not by difference.
+WIDE = 8.0
+#: So many proposals that were tried before, and there is nothing new to try.
+PROPOSALS = 30
+
+Parameters = Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tried:
+    """A trial, as the sampler sees it. Values are to be made great."""
+
+    parameters: Parameters
+    state: TrialState
+    value: float | None = None
+    """None of one that is under way or failed."""
+
+
+@dataclass(frozen=True)
+class Space:
+    """What is searched of a recipe's hyperparameters. ``first`` has all of them: the recipe's own or the customer's."""
+
+    recipe: Recipe
+    first: Parameters
+    distributions: Mapping[str, BaseDistribution]
+
+    @classmethod
+    def of(cls, recipe: Recipe, config: Mapping[str, Any]) -> Space:
+        """The ranges of ``config.hpoConfig``; without any, those of everything tunable, as the recipe has them."""
+        tunable = {p.name: p for p in recipe.hyperparameters if p.tunable}
+        wanted = tuning.ranges(config) or {name: {} for name in tunable}
+        distributions = {name: _distribution(tunable[name], range_) for name, range_ in wanted.items()}
+        first = recipe.settings(config)
+        first |= {name: _written(_nearest(first[name], within)) for name, within in distributions.items()}
+        return cls(recipe, first, distributions)
+
+    def next(self, tried: Sequence[Tried], *, jobs: int, seed: str) -> Parameters | None:
+        """All hyperparameters of the trial to begin now; None where there is nothing that was not tried.
+
+        The same trials, and the same seed, give the same proposal.
+        """
+        if not tried:
+            return self.first
+        if not self.distributions:
+            return None
+        sampler = optuna.samplers.TPESampler(
+            seed=zlib.crc32(f"{seed}/{len(tried)}".encode()),
+            multivariate=True,
+            # What is under way counts as if it went badly: two that ask at once look in different places.
+            constant_liar=True,
+            n_startup_trials=max(round(STARTUP_SHARE * jobs), LEAST_STARTUP),
+        )
+        study = optuna.create_study(direction="maximize", sampler=sampler)
+        for each in tried:
+            study.add_trial(self._frozen(each))
+        known = {tuple(sorted(each.parameters.items())) for each in tried}
+        for _ in range(PROPOSALS):
+            asked = study.ask(dict(self.distributions))
+            proposed = {**self.first, **{name: _written(value) for name, value in asked.params.items()}}
+            if tuple(sorted(proposed.items())) not in known:
+                return proposed
+            # It must not look there again.
+            study.tell(asked, state=TrialState.FAIL)
+        return None
+
+    def _frozen(self, tried: Tried) -> optuna.trial.FrozenTrial:
+        return optuna.trial.create_trial(
+            state=tried.state,
+            value=tried.value if tried.state == TrialState.COMPLETE else None,
+            params={name: _read(tried.parameters[name], within) for name, within in self.distributions.items()},
+            distributions=dict(self.distributions),
+            # A trial that was ended early stands behind all that were not, in the order of what it had come to.
+            intermediate_values={} if tried.value is None else {0: tried.value},
+        )
+
+
+def _distribution(parameter: HyperParameter, wanted: Mapping[str, Any]) -> BaseDistribution:
+    if parameter.type == "categorical":
+        values = wanted.get("values") or parameter.choices
+        return CategoricalDistribution(sorted({parameter.check(str(value)) for value in values}))
+    low, high = (float(str(wanted.get(f"{end}Value", getattr(parameter, f"{end}imum")))) for end in ("min", "max"))
+    by_ratio = low > 0 and high / low >= WIDE
+    if parameter.type == "integer":
+        return IntDistribution(int(low), int(high), log=by_ratio)
+    return FloatDistribution(low, high, log=by_ratio)
+
+
+def _nearest(text: str, within: BaseDistribution) -> object:
+    if isinstance(within, CategoricalDistribution):
+        return text if text in within.choices else within.choices[0]
+    assert isinstance(within, IntDistribution | FloatDistribution)  # noqa: S101
+    return type(within.low)(min(max(float(text), within.low), within.high))
+
+
+def _read(text: str, within: BaseDistribution) -> object:
+    if isinstance(within, CategoricalDistribution):
+        return text
+    return int(text) if isinstance(within, IntDistribution) else float(text)
+
+
+def _written(value: object) -> str:
+    return repr(value) if isinstance(value, float) else str(value)
