@@ -52,7 +52,7 @@ def application(settings: Settings, *, long_work: bool = True) -> Celery:
     """The Celery application, with the handlers declared so far as its tasks. Connects to nothing yet.
 
     With ``long_work`` a message stays in Redis until this worker is free, so that a busy one does not sit on what
-    another could do; that costs up to a second between two messages.
+    another could do.
     """
     app = Celery("foretaste", broker=settings.redis_url, set_as_current=False)
     app.conf.update(

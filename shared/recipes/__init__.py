@@ -1,4 +1,6 @@
-"""The recipes foretaste offers: every folder here that declares some. Cheap to import, never torch.
+"""The recipes foretaste offers: every folder here that declares some, and the packages that the operator names.
+
+Cheap to import, never torch.
 
 Heavy modules are loaded by name where they are needed:
 ``importlib.import_module(f"{recipe.module}.training")``.
@@ -12,6 +14,7 @@ import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
+from shared import settings
 from shared.recipes.contract import HyperParameter, Recipe
 
 __all__ = [
@@ -27,8 +30,10 @@ _ARN = re.compile(r"arn:aws[a-z-]*:personalize:::(recipe|algorithm|feature-trans
 
 
 def _discover() -> Mapping[str, Recipe]:
-    folders = [module.name for module in pkgutil.iter_modules(__path__) if module.ispkg]
-    declared = [recipe for folder in folders for recipe in importlib.import_module(f"{__name__}.{folder}").RECIPES]
+    folders = [f"{__name__}.{module.name}" for module in pkgutil.iter_modules(__path__) if module.ispkg]
+    # Of the operator's own models.
+    others = [package.strip() for package in settings.load().recipes.split(",") if package.strip()]
+    declared = [recipe for package in (*folders, *others) for recipe in importlib.import_module(package).RECIPES]
     return MappingProxyType({recipe.name: recipe for recipe in sorted(declared, key=lambda r: r.name)})
 
 

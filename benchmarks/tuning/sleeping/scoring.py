@@ -1,0 +1,5 @@
+"""Popularity-Count's."""
+
+from shared.recipes.popularity.scoring import Scorer
+
+__all__ = ["Scorer"]
