@@ -1,0 +1,186 @@
+"""HPO with real workers, under real signals: trials are neither lost nor repeated, and both limits hold all the while."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.store import Record
+from shared.store.redis import RedisStore
+from tests.conftest import ROOT, System, processes, start_system, stop_system, until
+from tests.operations.conftest import Maker
+
+SLEEPING = "arn:aws:personalize:::recipe/sleeping"
+HRNN = "arn:aws:personalize:::recipe/aws-hrnn"
+WORKERS = 3
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    running = start_system(
+        tmp_path_factory.mktemp("trials"),
+        "--training-workers",
+        str(WORKERS),
+        FORETASTE_LEASE_SECONDS="3",
+        FORETASTE_RING_AFTER_SECONDS="2",
+        FORETASTE_MAX_ATTEMPTS="50",
+        FORETASTE_RECIPES="benchmarks.tuning.sleeping",
+    )
+    yield running
+    stop_system(running)
+
+
+@pytest.fixture(scope="module")
+def make(system: System) -> Maker:
+    return Maker(system.personalize, system.folder)
+
+
+@pytest.fixture(scope="module")
+def group(make: Maker) -> str:
+    group = make.group()
+    job = make.imported(make.dataset(group), make.csv(rows=3000, users=150, items=30))
+    assert job["status"] == "ACTIVE", job
+    return group
+
+
+@pytest.fixture(scope="module")
+def store(system: System) -> RedisStore:
+    conf = (system.folder / "redis" / "redis.conf").read_text().splitlines()
+    settings = dict(line.split(" ", 1) for line in conf if " " in line)
+    return RedisStore(f"redis://:{settings['requirepass']}@127.0.0.1:{settings['port']}/0")
+
+
+def tuned(make: Maker, group: str, recipe: str, jobs: int, at_once: int, **config: Any) -> str:
+    """The version of a new solution with HPO."""
+    resources = {"maxNumberOfTrainingJobs": str(jobs), "maxParallelTrainingJobs": str(at_once)}
+    ranges = config.pop("ranges", {})
+    hpo = {"hpoResourceConfig": resources, **({"algorithmHyperParameterRanges": ranges} if ranges else {})}
+    solution = make.client.create_solution(
+        name=make.name(),
+        datasetGroupArn=group,
+        recipeArn=recipe,
+        performHPO=True,
+        performAutoTraining=False,
+        solutionConfig={"hpoConfig": hpo, **config},
+    )["solutionArn"]
+    return str(make.client.create_solution_version(solutionArn=solution)["solutionVersionArn"])
+
+
+def asleep(milliseconds: int) -> dict[str, Any]:
+    return {"algorithmHyperParameters": {"milliseconds": str(milliseconds)}}
+
+
+def trials(store: RedisStore, version: str) -> list[Record]:
+    return store.page("trial", version)[0]
+
+
+class Observer:
+    """Looks at Redis all the time: the most leases at once, and at which attempt each trial was over."""
+
+    def __init__(self, system: System, store: RedisStore, version: str) -> None:
+        self.most = 0
+        self.over: dict[str, int] = {}
+        self._store, self._version = store, version
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+
+    def __enter__(self) -> Observer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._end.wait(0.02):
+            try:
+                standing = trials(self._store, self._version)
+                leases = [lease for trial in standing if (lease := self._store.lease(trial.arn))]
+            except Exception:  # Redis is being killed as well
+                continue
+            self.most = max(self.most, sum(lease.seconds_left > 0 for lease in leases))
+            for trial in standing:
+                if trial.status == "ACTIVE":
+                    self.over.setdefault(trial.arn, trial.attempt)
+
+
+def test_a_study_survives_the_death_of_everybody(system: System, make: Maker, group: str, store: RedisStore) -> None:
+    version = tuned(make, group, SLEEPING, 10, WORKERS, **asleep(1500))
+    rng = random.Random(1)
+    victims = iter(["workers.tuning.app", "valkey-server", "services.status", "workers.tuning.app"])
+    deadline = time.monotonic() + 100
+    with Observer(system, store, version) as seen:
+        while make.client.describe_solution_version(solutionVersionArn=version)["solutionVersion"]["status"] in (
+            "CREATE PENDING",
+            "CREATE IN_PROGRESS",
+        ):
+            assert time.monotonic() < deadline
+            time.sleep(1.2)
+            os.kill(rng.choice(processes(system, "workers.training.app")), signal.SIGKILL)
+            for part in [next(victims, None)]:
+                for pid in processes(system, part) if part else []:
+                    os.kill(pid, signal.SIGKILL)
+    ended = make.settled("solution_version", "solutionVersion", version)
+    assert ended["status"] == "ACTIVE", ended
+    standing = trials(store, version)
+    assert sorted(trial.body["number"] for trial in standing) == list(range(10))
+    assert {trial.status for trial in standing} == {"ACTIVE"}
+    assert len({trial.body["parameters"]["worth"] for trial in standing}) == 10
+    assert 2 <= seen.most <= WORKERS
+    assert {trial.arn: trial.attempt for trial in standing if trial.arn in seen.over} == seen.over
+    best = max(standing, key=lambda trial: float(trial.body["parameters"]["worth"]))
+    assert ended["tunedHPOParams"] == {"algorithmHyperParameters": {"worth": best.body["parameters"]["worth"]}}
+
+
+def test_stopping_ends_what_runs_within_seconds(make: Maker, group: str, store: RedisStore) -> None:
+    version = tuned(make, group, SLEEPING, 10, WORKERS, **asleep(60_000))
+    until(lambda: sum(t.status == "CREATE IN_PROGRESS" for t in trials(store, version)) == WORKERS, 30, "the trials")
+    asked = time.monotonic()
+    make.client.stop_solution_version_creation(solutionVersionArn=version)
+    assert make.settled("solution_version", "solutionVersion", version, 10)["status"] == "CREATE STOPPED"
+    assert time.monotonic() - asked < 5
+    assert [trial.status for trial in trials(store, version)] == ["CREATE STOPPED"] * WORKERS
+    time.sleep(1)
+    assert len(trials(store, version)) == WORKERS
+
+
+def test_a_real_search_is_shown_and_served(system: System, make: Maker, group: str, store: RedisStore) -> None:
+    ranges = {
+        "integerHyperParameterRanges": [{"name": "hidden_dimension", "minValue": 32, "maxValue": 48}],
+        "continuousHyperParameterRanges": [],
+        "categoricalHyperParameterRanges": [{"name": "recency_mask", "values": ["true", "false"]}],
+    }
+    version = tuned(make, group, HRNN, 4, 2, ranges=ranges)
+    ended = make.settled("solution_version", "solutionVersion", version, 150)
+    assert ended["status"] == "ACTIVE", ended
+    won = ended["tunedHPOParams"]["algorithmHyperParameters"]
+    assert won.keys() == {"hidden_dimension", "recency_mask"}
+    assert 32 <= int(won["hidden_dimension"]) <= 48
+    standing = sorted(trials(store, version), key=lambda trial: trial.body["number"])
+    assert len(standing) == 4
+    assert standing[0].status == "ACTIVE"
+    assert standing[0].body["parameters"]["hidden_dimension"] == "43"
+    # What is told is rounded to 3.6 seconds.
+    assert ended["trainingHours"] * 3600 >= sum(trial.state["progress"]["seconds"] for trial in standing) - 3.6
+    metrics = make.client.get_solution_metrics(solutionVersionArn=version)["metrics"]
+    assert metrics["normalized_discounted_cumulative_gain_at_25"] > 0.3
+    shown = subprocess.run(
+        [str(Path(sys.executable).with_name("foretaste")), "hpo", version],
+        env={**os.environ, **system.environment, "COLUMNS": "160"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert all(trial.body["parameters"]["hidden_dimension"] in shown for trial in standing)
