@@ -11,30 +11,34 @@ from typing import Any
 from services.api.operations import Desk
 from shared.aws.web import Call
 from shared.lifecycle import BROKEN
+from shared.resources.solution_version.requests import tuned
+from shared.resources.trial import requests as trials
 from shared.store import Record
 
 
 def list_trials(desk: Desk, call: Call) -> Mapping[str, Any]:
     version = desk.reading.find(call.request["solutionVersionArn"], "solution_version")
-    trials = sorted(desk.reading.children("trial", version.arn), key=lambda trial: int(trial.body["number"]))
-    return {"trials": [_shown(trial) for trial in trials]}
+    won = (tuned(version) or {}).get("trial")
+    return {
+        "trials": [{**_shown(trial), "won": trial.body["number"] == won} for trial in trials.of(version, desk.reading)]
+    }
 
 
 def _shown(trial: Record) -> Mapping[str, Any]:
-    state, progress = trial.state, trial.state.get("progress") or {}
-    curve = [{"epoch": epoch, "gain": gain, "seconds": seconds} for epoch, gain, seconds in progress.get("curve") or ()]
+    progress = trial.state.get("progress") or {}
+    curve = [{"epoch": epoch, "gain": gain, "seconds": seconds} for epoch, gain, seconds in trials.curve(trial)]
     return {
         **trial.body,
         "trialArn": trial.arn,
         "status": trial.status,
-        "pruned": bool(state.get("pruned")),
-        "worker": state.get("worker"),
-        # What it came to, once it is done; until then, what it has said of itself.
-        "epoch": state.get("epochs", progress.get("epoch")),
-        "epochs": progress.get("epochs", state.get("epochs")),
+        "pruned": bool(trial.state.get("pruned")),
+        "worker": progress.get("worker"),
+        # A trial that was taken up again has at first only its curve.
+        "epoch": progress.get("epoch", curve[-1]["epoch"] if curve else None),
+        "epochs": progress.get("epochs"),
         "curve": curve,
-        "metrics": state.get("metrics"),
-        "trainingSeconds": state.get("seconds", curve[-1]["seconds"] if curve else None),
+        "metrics": trial.state.get("metrics"),
+        "trainingSeconds": progress.get("seconds"),
         "failureReason": trial.reason if trial.status in BROKEN else None,
         "creationDateTime": trial.created,
         "lastUpdatedDateTime": trial.updated,

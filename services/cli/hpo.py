@@ -87,7 +87,7 @@ def _shown(aws: Personalize, arn: str) -> tuple[Group, bool]:
 
 
 def table(trials: Sequence[Trial]) -> Grid:
-    """A line for each trial; the best of those that are done is marked."""
+    """A line for each trial; the one that won is marked, or the best so far."""
     best = best_of(trials)
     several = len({trial["recipeArn"] for trial in trials}) > 1
     grid = Grid()
@@ -105,7 +105,7 @@ def table(trials: Sequence[Trial]) -> Grid:
             state_of(trial),
             Text(trial.get("worker", "")),
             f"{trial['trainingSeconds']:.1f}" if "trainingSeconds" in trial else "",
-            "best" if trial is best else Text(trial.get("failureReason", "")),
+            ("won" if trial["won"] else "best") if trial is best else Text(trial.get("failureReason", "")),
             style="bold" if trial is best else "",
         )
     return grid
@@ -139,9 +139,10 @@ def best_so_far(trials: Sequence[Trial]) -> Iterator[float]:
 
 
 def best_of(trials: Sequence[Trial]) -> Trial | None:
-    """The best of those that are done; of equals the first."""
+    """The one that won; until that is settled the best of those that are done, of equals the first."""
+    won = next((trial for trial in trials if trial["won"]), None)
     done = [(gain, trial) for trial in trials if trial["status"] == ACTIVE and (gain := gain_of(trial)) is not None]
-    return max(done, key=lambda each: each[0])[1] if done else None
+    return won or (max(done, key=lambda each: each[0])[1] if done else None)
 
 
 def gain_of(trial: Trial) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -34,8 +35,10 @@ def test_it_works(api: MemoryApi) -> None:
         "loss": 3.5,
         "eta_seconds": 12.0,
         "curve": [[1, 0.1, 4.5], [2, 0.12, 9.0]],
+        "worker": "training@host:12",
+        "seconds": 10.5,
     }
-    arn = put(api, version, 0, CREATE_IN_PROGRESS, state={"progress": progress, "worker": "training@host:12"})
+    arn = put(api, version, 0, CREATE_IN_PROGRESS, state={"progress": progress})
     assert api("ListTrials", solutionVersionArn=version)["trials"] == [
         {
             "trialArn": arn,
@@ -44,11 +47,12 @@ def test_it_works(api: MemoryApi) -> None:
             "parameters": {"hidden_dimension": "32"},
             "status": CREATE_IN_PROGRESS,
             "pruned": False,
+            "won": False,
             "worker": "training@host:12",
             "epoch": 2,
             "epochs": 20,
             "curve": [{"epoch": 1, "gain": 0.1, "seconds": 4.5}, {"epoch": 2, "gain": 0.12, "seconds": 9.0}],
-            "trainingSeconds": 9.0,
+            "trainingSeconds": 10.5,
             "creationDateTime": 1.0,
             "lastUpdatedDateTime": 1.0,
         }
@@ -57,12 +61,30 @@ def test_it_works(api: MemoryApi) -> None:
 
 def test_what_is_done_tells_what_it_came_to(api: MemoryApi) -> None:
     version = api.version()
-    outcome = {"metrics": {GAIN: 0.12}, "errors": {GAIN: 0.01}, "epochs": 7, "seconds": 31.5}
-    progress = {"phase": "evaluating", "epoch": 6, "epochs": 20, "curve": [[6, 0.11, 28.0]]}
-    put(api, version, 0, ACTIVE, state={"progress": progress, **outcome})
+    progress = {"phase": "finished", "epoch": 7, "epochs": 7, "curve": [[6, 0.11, 28.0]], "seconds": 31.5}
+    outcome = {"metrics": {GAIN: 0.12}, "errors": {GAIN: 0.01}, "epochs": 7, "progress": progress}
+    put(api, version, 0, ACTIVE, state=outcome)
     [trial] = api("ListTrials", solutionVersionArn=version)["trials"]
-    assert (trial["epoch"], trial["epochs"], trial["trainingSeconds"]) == (7, 20, 31.5)
+    assert (trial["epoch"], trial["epochs"], trial["trainingSeconds"]) == (7, 7, 31.5)
     assert trial["metrics"] == {GAIN: 0.12}
+
+
+def test_what_is_taken_up_again_is_as_far_as_its_curve(api: MemoryApi) -> None:
+    version = api.version(status=CREATE_IN_PROGRESS)
+    progress = {"phase": "loading", "curve": [[3, 0.11, 28.0]], "seconds": 28.1}
+    put(api, version, 0, CREATE_IN_PROGRESS, state={"progress": progress})
+    [trial] = api("ListTrials", solutionVersionArn=version)["trials"]
+    assert (trial["epoch"], trial["trainingSeconds"]) == (3, 28.1)
+
+
+def test_the_one_that_the_version_was_given_has_won(api: MemoryApi) -> None:
+    version = api.version(status=CREATE_IN_PROGRESS)
+    for number in range(3):
+        put(api, version, number, ACTIVE)
+    record = api.record(version)
+    won = {"recipeArn": HRNN, "parameters": {}, "searched": [], "trial": 1, "seconds": 1.0}
+    api.store.replace(replace(record, state={**record.state, "tuned": won}))
+    assert [trial["won"] for trial in api("ListTrials", solutionVersionArn=version)["trials"]] == [False, True, False]
 
 
 def test_what_has_not_begun_tells_its_choice_alone(api: MemoryApi) -> None:

@@ -30,6 +30,7 @@ def trial(number: int, status: str = ACTIVE, *, gain: float | None = None, ended
         "parameters": {"hidden_dimension": str(32 + number), "recency_mask": "true", "bptt": "20"},
         "status": status,
         "pruned": False,
+        "won": False,
         "curve": [],
         "lastUpdatedDateTime": ended or float(number),
         **({"metrics": {METRIC: gain}} if gain is not None else {}),
@@ -89,6 +90,11 @@ def test_the_best_of_those_that_are_done_is_marked() -> None:
     trials = [trial(0, gain=0.1), trial(1, gain=0.3), trial(2, gain=0.3), promising]
     assert [line[-1] for line in cells(trials)[1:]] == ["", "best", "", ""]
     assert best_of([promising]) is None
+
+
+def test_the_one_that_won_is_marked_whatever_it_was_chosen_by() -> None:
+    trials = [trial(0, gain=0.1, won=True), trial(1, gain=0.3)]
+    assert [line[-1] for line in cells(trials)[1:]] == ["won", ""]
 
 
 def test_a_reason_is_printed_as_it_is() -> None:

@@ -62,7 +62,7 @@ def tuned(api: MemoryApi) -> str:
     recipe = record.body["recipeArn"]
     for number, status in enumerate((ACTIVE, CREATE_IN_PROGRESS)):
         body = {"recipeArn": recipe, "number": number, "parameters": {"bptt": str(20 + number)}}
-        state = {"metrics": {hpo.METRIC: 0.1234}, "epochs": 7, "seconds": 3.0} if status == ACTIVE else {}
+        state = {"metrics": {hpo.METRIC: 0.1234}} if status == ACTIVE else {}
         api.put(f"{PREFIX}:trial/s/0a1b2c3d/{number:03}", "trial", body, status, parents=(version,), state=state)
     return version
 
