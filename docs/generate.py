@@ -56,6 +56,7 @@ NOTES: Mapping[str, str] = {
     "GetActionRecommendations": "`filterArn` is refused",
     "CreateMetricAttribution": "kept and checked as at AWS; nothing is measured or reported yet",
     "UpdateMetricAttribution": "as CreateMetricAttribution",
+    "ListTrials": "`foretaste hpo` prints it",
 }
 
 
@@ -65,30 +66,37 @@ def operations() -> str:
         "# Operations\n",
         "All 79 operations of the three services are known: each request is checked by AWS's service model. One that",
         "is not offered yet answers `UnsupportedOperationException`, whatever the request.\n",
-        f"Offered: {sum(map(len, offered.values()))} of "
+        f"Offered: {sum(len(offered[service]) for service in model.SERVICES)} of "
         f"{sum(len(model.operations(service)) for service in model.SERVICES)}.\n",
         "`tests/conformance` asks all of them for what is right and what is wrong. Rules are those of Amazon",
         "Personalize, by the numbers at the end of this page.\n",
     ]
     for service in model.SERVICES:
-        lines += [
-            f"## {service}\n",
-            "| operation | answered by | tested in | rules | remarks |",
-            "|---|---|---|---|---|",
-        ]
-        for name in sorted(model.operations(service)):
-            handler = offered[service].get(name)
-            cells = (
-                traced.function(handler) if handler else "not yet",
-                ", ".join(f"`{path}`" for path in traced.tests(name)),
-                ", ".join(traced.rules(name)),
-                NOTES.get(name, ""),
-            )
-            lines.append(f"| {name} | {' | '.join(cells)} |")
-        lines.append("")
+        lines += [f"## {service}\n", *_operation_table(service, offered[service]), ""]
+    lines += [
+        f"## {model.OWN}\n",
+        "What AWS has no operation for, at the address of `personalize`, signed alike. It is described in AWS's own",
+        "language: any client of botocore can call it whose loader searches `shared/aws/models/`.\n",
+        *_operation_table(model.OWN, offered[model.OWN]),
+        "",
+    ]
     lines += ["## Rules\n", "| number | subject |", "|---|---|"]
     lines += [f"| {number} | {subject} |" for number, subject in traced.SUBJECTS.items()]
     return "\n".join([*lines, ""])
+
+
+def _operation_table(service: str, offered: Mapping[str, web.Handler]) -> Iterable[str]:
+    yield "| operation | answered by | tested in | rules | remarks |"
+    yield "|---|---|---|---|---|"
+    for name in sorted(model.operations(service)):
+        handler = offered.get(name)
+        cells = (
+            traced.function(handler) if handler else "not yet",
+            ", ".join(f"`{path}`" for path in traced.tests(name)),
+            ", ".join(traced.rules(name)),
+            NOTES.get(name, ""),
+        )
+        yield f"| {name} | {' | '.join(cells)} |"
 
 
 def _offered() -> Mapping[str, Mapping[str, web.Handler]]:
@@ -99,6 +107,7 @@ def _offered() -> Mapping[str, Mapping[str, web.Handler]]:
         "personalize": api.handlers(desk),
         "personalize-runtime": runtime.handlers(configured, store, deployed),
         "personalize-events": events.handlers(configured, store),
+        model.OWN: api.own_handlers(desk),
     }
 
 

@@ -42,4 +42,4 @@ def create_app() -> Flask:
     configured = settings.load()
     telemetry.configure(configured, "api")
     handlers: Mapping[str, web.Handler] = {"DescribeSolution": describe, "ListSolutions": listed}
-    return web.create_app(os.environ["BENCHMARK_SERVICE"], handlers, keys=configured.keys)
+    return web.create_app({os.environ["BENCHMARK_SERVICE"]: handlers}, keys=configured.keys)

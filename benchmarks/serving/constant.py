@@ -33,4 +33,4 @@ def create_app() -> Flask:
     configured = settings.load()
     service = os.environ["BENCHMARK_SERVICE"]
     telemetry.configure(configured, service)
-    return web.create_app(service, handlers[service], keys=configured.keys)
+    return web.create_app({service: handlers[service]}, keys=configured.keys)

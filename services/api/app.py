@@ -1,4 +1,7 @@
-"""The API service: X-Amz-Target -> operation -> answer; nothing else."""
+"""The API service: X-Amz-Target -> operation -> answer; nothing else.
+
+It answers two services: the control plane of AWS's, and what foretaste tells beyond it (`shared.aws.model.OWN`).
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from flask import Flask
 from services.api import (
     get_solution_metrics,
     list_metric_attribution_metrics,
+    list_trials,
     recipes,
     recommenders,
     stop_solution_version_creation,
@@ -55,14 +59,24 @@ VERBS: Mapping[str, Callable[[Desk, Resource, web.Call], Mapping[str, object] | 
     "Delete{}": delete,
 }
 
+#: The operations that AWS does not have.
+OWN: Mapping[str, Callable[[Desk, web.Call], Mapping[str, object]]] = {
+    "ListTrials": list_trials.list_trials,
+}
+
 
 def handlers(desk: Desk) -> dict[str, web.Handler]:
-    """Every operation that is offered, by its name."""
+    """Every operation of the control plane that is offered, by its name."""
     offered: dict[str, web.Handler] = {name: partial(oddity, desk) for name, oddity in ODDITIES.items()}
     for resource, (verb, operation) in itertools.product(RESOURCES.values(), VERBS.items()):
         if (name := verb.format(resource.name)) in model.operations("personalize"):
             offered[name] = partial(operation, desk, resource)
     return offered
+
+
+def own_handlers(desk: Desk) -> dict[str, web.Handler]:
+    """The same of foretaste's own service."""
+    return {name: partial(operation, desk) for name, operation in OWN.items()}
 
 
 def create_app() -> Flask:
@@ -71,4 +85,4 @@ def create_app() -> Flask:
     telemetry.configure(configured, "api")
     store = RedisStore(configured.redis_url)
     desk = Desk(store, queue.Queue(queue.application(configured)), Reading(store, configured))
-    return web.create_app("personalize", handlers(desk), keys=configured.keys)
+    return web.create_app({"personalize": handlers(desk), model.OWN: own_handlers(desk)}, keys=configured.keys)

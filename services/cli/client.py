@@ -1,4 +1,4 @@
-"""The three boto3 clients of the command line, and where it finds the server: a client like any other.
+"""The boto3 clients of the command line, and where it finds the server: a client like any other.
 
 What foretaste says beyond AWS's shapes (a training's progress, the popularity baseline) it says in response
 headers.
@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import botocore.session
 from botocore.config import Config
 
 from services.cli.data_dir import DataDir, read_client_env
 from services.cli.errors import NoServer
+from shared.aws import model
 
 PROGRESS = "x-foretaste-progress"
 BASELINE = "x-foretaste-baseline"
@@ -29,11 +31,12 @@ CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 10}, connect_
 
 @dataclass(frozen=True)
 class Personalize:
-    """boto3's clients of the services ``personalize``, ``personalize-runtime`` and ``personalize-events``."""
+    """boto3's clients of ``personalize``, ``personalize-runtime``, ``personalize-events`` and of our own service."""
 
     control: Any
     runtime: Any
     events: Any
+    foretaste: Any
 
 
 def environment(data_dir: Path | None, default: Path) -> Mapping[str, str]:
@@ -54,13 +57,16 @@ def environment(data_dir: Path | None, default: Path) -> Mapping[str, str]:
 
 def connect(variables: Mapping[str, str]) -> Personalize:
     """Clients for these variables; those of the environment itself go through boto3's own chain of credentials."""
+    botocore_session = botocore.session.Session()
+    botocore_session.get_component("data_loader").search_paths.append(str(model.MODELS))
     if variables is os.environ:
-        session = boto3.Session()
+        session = boto3.Session(botocore_session=botocore_session)
     else:
         session = boto3.Session(
             aws_access_key_id=variables["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=variables["AWS_SECRET_ACCESS_KEY"],
             region_name=variables["AWS_REGION"],
+            botocore_session=botocore_session,
         )
     url = variables["AWS_ENDPOINT_URL_PERSONALIZE"]
     return Personalize(
@@ -75,6 +81,7 @@ def connect(variables: Mapping[str, str]) -> Personalize:
             endpoint_url=variables.get("AWS_ENDPOINT_URL_PERSONALIZE_EVENTS", url),
             config=CONFIG,
         ),
+        foretaste=session.client(model.OWN, endpoint_url=url, config=CONFIG),
     )
 
 

@@ -6,6 +6,7 @@ CommandError
     NotReady          processes did not come up in time: the message names them and their logs
     NoServer          nothing says where the server is: the message says what to set
     UnusableFolder    a folder can't be imported: the message says what is missing in which file
+    NoTrials          a version is not tuned: the message says what its solution does not ask for
     CreationFailed    a resource ended otherwise than ACTIVE: the message gives AWS's failureReason
 """
 
@@ -31,6 +32,10 @@ class NoServer(CommandError):
 
 
 class UnusableFolder(CommandError):
+    pass
+
+
+class NoTrials(CommandError):
     pass
 
 

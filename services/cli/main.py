@@ -10,6 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionEr
 from services.cli.demo import demo
 from services.cli.doctor import doctor
 from services.cli.errors import CommandError
+from services.cli.hpo import hpo
 from services.cli.import_data import import_data
 from services.cli.recommend import recommend
 from services.cli.status import status
@@ -24,7 +25,7 @@ def cli() -> None:
     """A recommender service on your own machine that speaks the Amazon Personalize API."""
 
 
-for command in (up, demo, status, doctor, import_data, train, recommend):
+for command in (up, demo, status, doctor, import_data, train, hpo, recommend):
     cli.add_command(command)
 
 

@@ -34,4 +34,4 @@ def create_app() -> Flask:
     configured = settings.load()
     telemetry.configure(configured, "events")
     offered = handlers(configured, RedisStore(configured.redis_url))
-    return web.create_app("personalize-events", offered, keys=configured.keys)
+    return web.create_app({"personalize-events": offered}, keys=configured.keys)

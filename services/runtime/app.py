@@ -48,4 +48,4 @@ def create_app() -> Flask:
     offered = handlers(configured, process.store, deployed)
     deployer.start(process, deployed)
     beat_in_background(process.store, process.name, process.ending)
-    return web.create_app("personalize-runtime", offered, keys=configured.keys)
+    return web.create_app({"personalize-runtime": offered}, keys=configured.keys)

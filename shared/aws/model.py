@@ -1,7 +1,7 @@
-"""The 79 operations of the three services, as botocore's service models declare them.
+"""The 79 operations of the three services, as botocore's service models declare them, and those of foretaste's own.
 
-Read from the files that ship with botocore alone: no session, no client, nothing from the user's ~/.aws.
-A service is read when it is first asked for, without its documentation strings (nine tenths of its size).
+Read from the files that ship with botocore and from `models/` alone: no session, no client, nothing from the user's
+~/.aws. A service is read when it is first asked for, without its documentation strings (nine tenths of its size).
 """
 
 from __future__ import annotations
@@ -9,13 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from botocore.loaders import Loader
 from botocore.model import ServiceModel
 
 SERVICES = ("personalize", "personalize-runtime", "personalize-events")
-SIGNING_NAME = "personalize"  # all three services
+#: What foretaste tells that AWS has no operation for, in AWS's own language: so it is checked, signed and shaped like
+#: the rest, and any client of botocore can call it whose loader searches MODELS.
+OWN = "foretaste"
+MODELS = Path(__file__).parent / "models"
+SIGNING_NAME = "personalize"  # all four services
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,14 +36,14 @@ class Operation:
 
 @cache
 def operations(service: str) -> Mapping[str, Operation]:
-    """The operations of a service by name. Raises KeyError for a service that is not in SERVICES."""
+    """The operations of a service by name. Raises KeyError for one that is neither in SERVICES nor OWN."""
     model = _service_model(service)
     return {name: _operation(service, model.operation_model(name)) for name in model.operation_names}
 
 
 @cache
 def paths(service: str) -> Mapping[str, str]:
-    """Path -> operation for a service with fixed POST paths; empty for the one that goes by X-Amz-Target."""
+    """Path -> operation for a service with fixed POST paths; empty for those that go by X-Amz-Target."""
     if is_json_rpc(service):
         return {}
     return {operation.path: operation.name for operation in operations(service).values()}
@@ -47,10 +52,15 @@ def paths(service: str) -> Mapping[str, str]:
 @cache
 def targets(service: str) -> Mapping[str, str]:
     """X-Amz-Target -> operation; empty for a service with paths."""
-    if not is_json_rpc(service):
-        return {}
-    prefix = _service_model(service).metadata["targetPrefix"]
-    return {f"{prefix}.{name}": name for name in operations(service)}
+    prefix = target_prefix(service)
+    return {f"{prefix}.{name}": name for name in operations(service)} if prefix else {}
+
+
+@cache
+def target_prefix(service: str) -> str | None:
+    """What stands before the dot of its X-Amz-Target; None for a service with paths."""
+    prefix: str | None = _service_model(service).metadata.get("targetPrefix")
+    return prefix
 
 
 def is_json_rpc(service: str) -> bool:
@@ -76,10 +86,11 @@ def error_statuses(service: str) -> Mapping[str, int]:
 
 @cache
 def _service_model(service: str) -> Any:
-    if service not in SERVICES:
+    if service not in (*SERVICES, OWN):
         raise KeyError(service)
+    folder = MODELS if service == OWN else Loader.BUILTIN_DATA_PATH
     # The default search paths would let ~/.aws/models replace what the server validates by.
-    loader = Loader(extra_search_paths=[Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
+    loader = Loader(extra_search_paths=[str(folder)], include_default_search_paths=False)
     return ServiceModel(_undocumented(loader.load_service_model(service, "service-2")), service)
 
 

@@ -1,4 +1,4 @@
-"""One Flask application per service: a request in, AWS's answer out. What an operation does is its handler's.
+"""One Flask application per process: a request in, AWS's answer out. What an operation does is its handler's.
 
 The order of things: body read within its limit, signature verified, operation found, JSON parsed, members
 checked by the service model, handler called, answer shaped by the output model. Whatever goes wrong on the
@@ -55,19 +55,21 @@ class Answer:
 Handler = Callable[[Call], Mapping[str, Any] | Answer | None]
 
 
-def create_app(service: str, handlers: Mapping[str, Handler], *, keys: Mapping[str, str] | None) -> Flask:
-    """The application of one of `model.SERVICES`.
+def create_app(offered: Mapping[str, Mapping[str, Handler]], *, keys: Mapping[str, str] | None) -> Flask:
+    """The application of one service with paths, or of any number that go by X-Amz-Target: service -> its handlers.
 
-    `keys` maps access key ids to secrets; None accepts unsigned requests. An operation without a handler
-    answers NotOffered. Raises KeyError for a handler of an operation that the service does not have.
+    It bears the name of the first, which also answers what is for none of them. `keys` maps access key ids to
+    secrets; None accepts unsigned requests. An operation without a handler answers NotOffered. Raises KeyError for a
+    handler of an operation that its service does not have.
     """
-    operations = model.operations(service)
-    if unknown := set(handlers).difference(operations):
-        raise KeyError(f"{service} has no operation {', '.join(sorted(unknown))}")
-    app = Flask(service, static_folder=None)
+    for service, handlers in offered.items():
+        if unknown := set(handlers).difference(model.operations(service)):
+            raise KeyError(f"{service} has no operation {', '.join(sorted(unknown))}")
+    first = next(iter(offered))
+    app = Flask(first, static_folder=None)
     app.url_map.merge_slashes = False  # it would answer "//" with a redirect, in HTML
-    door = _Door(service=service, operations=operations, handlers=handlers, keys=keys)
-    for path in model.paths(service) or ("/",):
+    door = _Door(offered=offered, first=first, keys=keys)
+    for path in model.paths(first) or ("/",):
         app.add_url_rule(path, view_func=door.enter, endpoint=path, methods=["POST"], provide_automatic_options=False)
     app.add_url_rule("/ping", view_func=door.ping, methods=["GET"], provide_automatic_options=False)
     app.before_request(_begin)
@@ -78,9 +80,8 @@ def create_app(service: str, handlers: Mapping[str, Handler], *, keys: Mapping[s
 
 @dataclass(frozen=True, kw_only=True)
 class _Door:
-    service: str
-    operations: Mapping[str, model.Operation]
-    handlers: Mapping[str, Handler]
+    offered: Mapping[str, Mapping[str, Handler]]
+    first: str
     keys: Mapping[str, str] | None
 
     def enter(self) -> Response:
@@ -89,7 +90,7 @@ class _Door:
         operation = self._operation()
         g.operation = operation.name
         members = schemas.load(operation, bodies.parse(body))
-        handler = self.handlers.get(operation.name)
+        handler = self.offered[operation.service].get(operation.name)
         if handler is None:
             raise errors.NotOffered(operation.name)
         result = handler(
@@ -99,11 +100,11 @@ class _Door:
         return self._respond(answers.body(operation, answer.members), 200, answer.headers)
 
     def ping(self) -> Response:
-        return self._respond(orjson.dumps({"service": self.service}), 200, {})
+        return self._respond(orjson.dumps({"service": self.first}), 200, {})
 
     def refuse(self, error: Exception) -> Response:
         refusal, headers = _refusal(error)
-        status = model.error_statuses(self.service).get(refusal.code, refusal.status)
+        status = model.error_statuses(self._service()).get(refusal.code, refusal.status)
         g.error = refusal.code
         return self._respond(refusal.body(), status, {**headers, "x-amzn-ErrorType": refusal.code})
 
@@ -119,19 +120,24 @@ class _Door:
         )
         return sigv4.verify(signed, self.keys)
 
+    def _service(self) -> str:
+        prefix = request.headers.get("X-Amz-Target", "").partition(".")[0]
+        return next((service for service in self.offered if model.target_prefix(service) == prefix), self.first)
+
     def _operation(self) -> model.Operation:
-        if not model.is_json_rpc(self.service):
-            return self.operations[model.paths(self.service)[request.path]]
-        target = request.headers.get("X-Amz-Target", "")
+        service = self._service()
+        operations = model.operations(service)
+        if not model.is_json_rpc(service):
+            return operations[model.paths(service)[request.path]]
         try:
-            return self.operations[model.targets(self.service)[target]]
+            return operations[model.targets(service)[request.headers.get("X-Amz-Target", "")]]
         except KeyError:
             raise errors.UnknownOperation(
-                f"X-Amz-Target must name an operation of {self.service}: AmazonPersonalize.<operation>."
+                f"X-Amz-Target must name an operation of {service}: {model.target_prefix(service)}.<operation>."
             ) from None
 
     def _respond(self, body: bytes, status: int, headers: Mapping[str, str]) -> Response:
-        return Response(body, status, headers, content_type=model.content_type(self.service))
+        return Response(body, status, headers, content_type=model.content_type(self._service()))
 
 
 def _invocation() -> str:

@@ -13,7 +13,7 @@ KEYS = {"AKIDEXAMPLE": "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"}
 
 def app_of(service: str, handler: web.Handler, keys: Mapping[str, str] | None = KEYS) -> Flask:
     """One handler for all operations of a service."""
-    return web.create_app(service, dict.fromkeys(model.operations(service), handler), keys=keys)
+    return web.create_app({service: dict.fromkeys(model.operations(service), handler)}, keys=keys)
 
 
 def echo(service: str) -> Flask:

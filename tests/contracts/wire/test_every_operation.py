@@ -52,7 +52,7 @@ def test_the_faults_are_many() -> None:
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=IDS)
 def test_an_operation_without_a_handler_says_so(operation) -> None:
-    client = web.create_app(operation.service, {}, keys=None).test_client()
+    client = web.create_app({operation.service: {}}, keys=None).test_client()
     status, code, text = post(client, operation, minimal(operation.input))
     assert (status, code) == (400, "UnsupportedOperationException")
     assert operation.name in text
@@ -61,4 +61,4 @@ def test_an_operation_without_a_handler_says_so(operation) -> None:
 
 def test_a_handler_for_an_operation_that_does_not_exist_is_a_mistake() -> None:
     with pytest.raises(KeyError, match="CreateEverything"):
-        web.create_app("personalize", {"CreateEverything": lambda _: {}}, keys=None)
+        web.create_app({"personalize": {"CreateEverything": lambda _: {}}}, keys=None)

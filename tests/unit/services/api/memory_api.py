@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from services.api.app import handlers
+from services.api.app import handlers, own_handlers
 from services.api.operations import Desk
 from services.status import handlers as status
 from shared.aws import answers, model, schemas
@@ -21,6 +21,8 @@ from shared.settings import Settings
 from shared.store import Record
 from shared.store.memory import MemoryStore
 
+#: Of both services that the API answers.
+OPERATIONS: Mapping[str, model.Operation] = {**model.operations("personalize"), **model.operations(model.OWN)}
 PREFIX = "arn:aws:personalize:us-east-1:000000000000"
 GROUP = f"{PREFIX}:dataset-group/g"
 ROLE = "arn:aws:iam::000000000000:role/personalize"
@@ -55,11 +57,11 @@ class MemoryApi:
         sent: Any = Sent()
         self.sent: Sent = sent
         self.desk = Desk(self.store, sent, Reading(self.store, Settings(**settings)))
-        self.offered = handlers(self.desk)
+        self.offered = {**handlers(self.desk), **own_handlers(self.desk)}
         self.put(GROUP, "dataset_group", {"name": "g"})
 
     def __call__(self, operation: str, **request: Any) -> dict[str, Any]:
-        known = model.operations("personalize")[operation]
+        known = OPERATIONS[operation]
         members = schemas.load(known, request)
         result = self.offered[operation](
             Call(operation=operation, request=members, request_id="", invocation=str(uuid.uuid4()))

@@ -7,12 +7,10 @@ from typing import Any
 
 import pytest
 
-from shared.aws import model
 from shared.aws.errors import InvalidInput, ResourceNotFound
 from tests.contracts.wire.generated_requests import minimal
-from tests.unit.services.api.memory_api import GROUP, PREFIX, MemoryApi
+from tests.unit.services.api.memory_api import GROUP, OPERATIONS, PREFIX, MemoryApi
 
-OPERATIONS = model.operations("personalize")
 ASKED = [
     (name, str(member))
     for name in sorted(MemoryApi().offered)

@@ -26,6 +26,18 @@ def test_the_targets_are_the_control_planes() -> None:
     assert model.targets("personalize-events") == {}
 
 
+def test_foretastes_own_service_is_none_of_awss() -> None:
+    assert model.OWN not in model.SERVICES
+    assert model.targets(model.OWN) == {"Foretaste.ListTrials": "ListTrials"}
+
+
+def test_what_both_models_name_is_one_thing() -> None:
+    """A member of our own that has AWS's name has AWS's constraints."""
+    theirs = model.operations("personalize")["DescribeSolutionVersion"].input.members["solutionVersionArn"]
+    ours = model.operations(model.OWN)["ListTrials"].input.members["solutionVersionArn"]
+    assert ours.metadata == theirs.metadata
+
+
 def test_statuses_stand_in_the_models_of_runtime_and_events_alone() -> None:
     assert model.error_statuses("personalize") == {}
     assert model.error_statuses("personalize-runtime")["ResourceNotFoundException"] == 404
@@ -37,7 +49,7 @@ def test_another_service_is_a_mistake() -> None:
         model.operations("s3")
 
 
-@pytest.mark.parametrize("service", model.SERVICES)
+@pytest.mark.parametrize("service", [*model.SERVICES, model.OWN])
 def test_the_models_use_nothing_that_is_not_read(service) -> None:
     """Every request is one JSON object in a POST: no member travels in a header, path or query."""
     for operation in model.operations(service).values():

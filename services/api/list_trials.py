@@ -1,0 +1,45 @@
+"""ListTrials, of foretaste's own service: every trial of a solution version, as far as it is.
+
+A version has 40 at most, so there are no pages; one that nothing tunes has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from services.api.operations import Desk
+from shared.aws.web import Call
+from shared.lifecycle import BROKEN
+from shared.resources.solution_version.requests import tuned
+from shared.resources.trial import requests as trials
+from shared.store import Record
+
+
+def list_trials(desk: Desk, call: Call) -> Mapping[str, Any]:
+    version = desk.reading.find(call.request["solutionVersionArn"], "solution_version")
+    won = (tuned(version) or {}).get("trial")
+    return {
+        "trials": [{**_shown(trial), "won": trial.body["number"] == won} for trial in trials.of(version, desk.reading)]
+    }
+
+
+def _shown(trial: Record) -> Mapping[str, Any]:
+    progress = trial.state.get("progress") or {}
+    curve = [{"epoch": epoch, "gain": gain, "seconds": seconds} for epoch, gain, seconds in trials.curve(trial)]
+    return {
+        **trial.body,
+        "trialArn": trial.arn,
+        "status": trial.status,
+        "pruned": bool(trial.state.get("pruned")),
+        "worker": progress.get("worker"),
+        # A trial that was taken up again has at first only its curve.
+        "epoch": progress.get("epoch", curve[-1]["epoch"] if curve else None),
+        "epochs": progress.get("epochs"),
+        "curve": curve,
+        "metrics": trial.state.get("metrics"),
+        "trainingSeconds": progress.get("seconds"),
+        "failureReason": trial.reason if trial.status in BROKEN else None,
+        "creationDateTime": trial.created,
+        "lastUpdatedDateTime": trial.updated,
+    }
