@@ -78,11 +78,11 @@ def _keep_until_applied(process: Process, lease: Lease) -> bool:
 
     False when this worker has to end first, or the work went to another.
     """
-    while moving := insist(lambda: process.store.renew(lease, process.settings.lease_seconds)):
+    while insist(lambda: process.store.renew(lease, process.settings.lease_seconds)):
         if process.ending.wait(0.1):
             return False  # the lease runs out by itself, after the report has been applied
-    insist(lambda: process.store.release(lease, failed=False))
-    return moving is not None
+    record = insist(lambda: process.store.get(lease.arn))
+    return record is not None and record.attempt == lease.attempt and record.moving is None
 
 
 @contextlib.contextmanager

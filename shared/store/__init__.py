@@ -129,7 +129,10 @@ class Records(Protocol):
         notes: Sequence[Note] = (),
         done: str | None = None,
     ) -> None:
-        """Write a record that was read before, and take the note ``done`` out of the outbox. Raises Conflict."""
+        """Write a record that was read before, and take the note ``done`` out of the outbox. Raises Conflict.
+
+        A record that settles loses its lease in the same step.
+        """
         ...
 
     def holder(self, claim: str) -> str | None:
@@ -167,7 +170,7 @@ class Leases(Protocol):
         ...
 
     def renew(self, lease: Lease, seconds: float) -> str | None:
-        """Keep the work; returns the record's moving status ("" when settled), None when the lease is lost."""
+        """Keep the work; returns the record's moving status, None when the lease is lost: work that settles has none."""
         ...
 
     def release(self, lease: Lease, *, failed: bool) -> None:

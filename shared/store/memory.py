@@ -124,7 +124,10 @@ class MemoryStore:
         self._claims.update(dict.fromkeys(record.claims, record.arn))
         for guard in guards:
             self._touch(guard.arn)
-        self._records[record.arn] = changed(record, version=record.version + 1, moving=moving_status(record) or None)
+        moving = moving_status(record) or None
+        self._records[record.arn] = changed(record, version=record.version + 1, moving=moving)
+        if moving is None:
+            self._leases.pop(record.arn, None)
         self._notes.update({note.id: note for note in notes})
 
     def _touch(self, arn: str, *, attempts: int = 0, failures: int = 0) -> Record:

@@ -42,6 +42,8 @@ else
   redis.call('HINCRBY', record, 'version', 1)
   if a.moving == '' then
     redis.call('ZREM', p .. 'moving', a.arn)
+    -- Who begins other work for what has ended here must find nobody at this.
+    redis.call('DEL', p .. 'lease:' .. a.arn)
   else
     redis.call('ZADD', p .. 'moving', 'NX', a.now, a.arn)
   end

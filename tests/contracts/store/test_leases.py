@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from shared.lifecycle import ACTIVE, CLAIMABLE, CREATE_PENDING
 from shared.store import Record, Store
 from tests.conftest import until
@@ -64,6 +66,17 @@ def test_renewal_tells_the_status_and_fails_for_a_lost_lease(store: Store) -> No
     assert second is not None
     assert store.renew(first, 60) is None
     assert store.renew(second, 60) == CREATE_PENDING
+
+
+def test_work_that_settles_has_no_lease_any_more(store: Store) -> None:
+    create(store)
+    lease = store.claim(ARN, "one", CLAIMABLE, 60)
+    record = store.get(ARN)
+    assert lease is not None
+    assert record is not None
+    store.replace(replace(record, status=ACTIVE))
+    assert store.lease(ARN) is None
+    assert store.renew(lease, 60) is None
 
 
 def test_work_given_back_can_be_claimed_at_once(store: Store) -> None:
