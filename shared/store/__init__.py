@@ -170,7 +170,7 @@ class Leases(Protocol):
         ...
 
     def renew(self, lease: Lease, seconds: float) -> str | None:
-        """Keep the work; returns the record's moving status, None when the lease is lost: work that settles has none."""
+        """Keep the work; returns the record's moving status, None when the lease is lost: what settles has none."""
         ...
 
     def release(self, lease: Lease, *, failed: bool) -> None:
