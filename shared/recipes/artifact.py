@@ -19,6 +19,8 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import orjson
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
 
 from shared.data.features import Features
 from shared.data.histories import read_ids
@@ -101,6 +103,17 @@ class Artifact:
             return cls(folder, model)
         except (OSError, ValueError, KeyError) as error:
             raise ArtifactError(f"{folder} is damaged: {error}") from error
+
+    def weights(self, *names: str) -> dict[str, npt.NDArray[Any]]:
+        """The arrays of ``model.safetensors``, which must be those of these names. Raises ArtifactError."""
+        path = self.folder / WEIGHTS
+        try:
+            found = load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise ArtifactError(f"{path} cannot be read: {error}") from error
+        if found.keys() != set(names):
+            raise ArtifactError(f"{path} holds {', '.join(sorted(found))} instead of {', '.join(sorted(names))}.")
+        return found
 
     def history(self, user_id: str) -> list[Past]:
         """The user's events, oldest first; [] for an unknown user."""

@@ -1,6 +1,7 @@
 """The course of a training that is over in one pass: learn of nine tenths, be evaluated, learn of everybody, write.
 
-Not for networks, whose fits go by epochs and continue from checkpoints.
+And that of a trial, which learns of fewer and keeps nothing. Not for networks, whose fits go by epochs and continue
+from checkpoints.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,12 +19,15 @@ import numpy.typing as npt
 
 from shared.data.training_data import TrainingData
 from shared.recipes import artifact as artifacts
-from shared.recipes.contract import Options, Progress, Recipe, Trained
-from shared.recipes.evaluation import Split, evaluate
+from shared.recipes.contract import Options, Progress, Recipe, Train, Trained, Validate, Validated
+from shared.recipes.evaluation import Split, comparing, evaluate, foretold
 from shared.recipes.watch import Phase, Watch
 
 OnBlock = Callable[[], None]
-"""Called at least each second; what it raises ends the learning."""
+"""Called at least each second; what it raises ends the work."""
+
+GAIN = "normalized_discounted_cumulative_gain_at_25"
+"""The metric that ``Progress.gain`` is."""
 
 
 class Model(Protocol):
@@ -32,7 +38,7 @@ class Model(Protocol):
         """[I] The distribution that is answered to who asks with nothing that the model knows."""
         ...
 
-    def recommend(self, events_Q: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
+    def recommend(self, events_Q: npt.NDArray[np.int64], count: int, on_block: OnBlock) -> npt.NDArray[np.int64]:
         """``shared.recipes.evaluation.Recommend``."""
         ...
 
@@ -41,61 +47,108 @@ class Model(Protocol):
         ...
 
 
-Learn = Callable[[npt.NDArray[np.int64], OnBlock], Model]
-"""The numbers of users -> what is learnt of them."""
+class Learn(Protocol):
+    """How a recipe learns."""
+
+    def __call__(
+        self, data: TrainingData, parameters: Mapping[str, str], users: npt.NDArray[np.int64], on_block: OnBlock
+    ) -> Model:
+        """What is learnt of these users, given by their numbers. Raises TooLittleData."""
+        ...
 
 
-def follow(
-    learn: Learn,
-    data: TrainingData,
-    recipe: Recipe,
-    parameters: Mapping[str, str],
-    *,
-    artifact: Path,
-    progress: Callable[[Progress], None],
-    should_stop: Callable[[], bool],
-    options: Options,
-    seed: int,
-    more_metrics: Callable[[OnBlock], Mapping[str, float]] = lambda _: {},
-) -> Trained:
-    """``shared.recipes.contract.Train``, of what ``learn`` makes. The epochs are its calls."""
-    started = time.monotonic()
-    histories = data.histories
-    split = Split.of(histories, seed)
-    epochs = 2 if options.retrain_on_all_users else 1
-    watch = Watch(progress, should_stop, epochs)
+MoreMetrics = Callable[[TrainingData, Mapping[str, str], OnBlock], Mapping[str, float]]
+"""(data, parameters, on_block) -> what stands among the metrics of a training beside those of every recipe."""
 
-    def in_phase(phase: Phase, done: int) -> OnBlock:
-        watch.say(phase, done)
-        watch.begin(done)
-        return lambda: watch.step(phase, done)
 
-    model = learn(np.union1d(split.train, split.validation), in_phase("training", 0))
-    on_block = in_phase("evaluating", 1)
+def counted(learn: Learn, more_metrics: MoreMetrics = lambda *_: {}) -> tuple[Train, Validate]:
+    """``train`` and ``validate`` of a recipe that learns so."""
+    course = Course(learn, more_metrics)
+    return course.train, course.validate
 
-    def recommend(events_Q: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
-        on_block()
-        return model.recommend(events_Q, count)
 
-    metrics, baseline = evaluate(recommend, histories, split)
-    metrics |= more_metrics(on_block)
-    if options.retrain_on_all_users:
-        model = learn(np.flatnonzero(histories.in_training), in_phase("retraining", 1))
-    in_phase("writing", epochs)()
-    trained = Trained(metrics=metrics, baseline=baseline, epochs=epochs, seconds=round(time.monotonic() - started, 3))
-    model.save(artifact)
-    artifacts.write(
-        artifact,
-        data,
-        recipe=recipe.name,
-        parameters=parameters,
-        form={},
-        popularity=model.popularity,
-        report={
-            **dataclasses.asdict(trained),
-            "users": len(histories.user_ids),
-            "test_users": len(split.test),
-            "interactions": len(histories.items),
-        },
-    )
-    return trained
+@dataclass(frozen=True)
+class Course:
+    """Both courses of one recipe. Their epochs are the calls of ``learn``."""
+
+    learn: Learn
+    more_metrics: MoreMetrics
+
+    def train(
+        self,
+        data: TrainingData,
+        recipe: Recipe,
+        parameters: Mapping[str, str],
+        *,
+        workspace: Path,  # noqa: ARG002 - counting starts anew
+        artifact: Path,
+        progress: Callable[[Progress], None],
+        should_stop: Callable[[], bool],
+        options: Options,
+        seed: int = 0,
+    ) -> Trained:
+        """``shared.recipes.contract.Train``."""
+        started = time.monotonic()
+        histories = data.histories
+        split = Split.of(histories, seed)
+        epochs = 2 if options.retrain_on_all_users else 1
+        watch = Watch(progress, should_stop, epochs)
+        knowing = np.union1d(split.train, split.validation)
+        model = self.learn(data, parameters, knowing, begun(watch, "training", 0))
+        on_block = begun(watch, "evaluating", 1)
+        metrics, baseline = evaluate(partial(model.recommend, on_block=on_block), histories, split)
+        metrics |= self.more_metrics(data, parameters, on_block)
+        if options.retrain_on_all_users:
+            everybody = np.flatnonzero(histories.in_training)
+            model = self.learn(data, parameters, everybody, begun(watch, "retraining", 1))
+        begun(watch, "writing", epochs)()
+        trained = Trained(
+            metrics=metrics, baseline=baseline, epochs=epochs, seconds=round(time.monotonic() - started, 3)
+        )
+        model.save(artifact)
+        artifacts.write(
+            artifact,
+            data,
+            recipe=recipe.name,
+            parameters=parameters,
+            form={},
+            popularity=model.popularity,
+            report={
+                **dataclasses.asdict(trained),
+                "users": len(histories.user_ids),
+                "test_users": len(split.test),
+                "interactions": len(histories.items),
+            },
+        )
+        return trained
+
+    def validate(
+        self,
+        data: TrainingData,
+        recipe: Recipe,  # noqa: ARG002 - the parameters say all
+        parameters: Mapping[str, str],
+        *,
+        workspace: Path,  # noqa: ARG002 - counting starts anew
+        progress: Callable[[Progress], None],
+        should_stop: Callable[[], bool],
+        options: Options,  # noqa: ARG002 - nothing is to be decided
+        seed: int = 0,
+    ) -> Validated:
+        """``shared.recipes.contract.Validate``."""
+        started = time.monotonic()
+        histories = data.histories
+        split, users = comparing(Split.of(histories, seed), histories)
+        watch = Watch(progress, should_stop, epochs=1)
+        model = self.learn(data, parameters, split.train, begun(watch, "training", 0))
+        on_block = begun(watch, "evaluating", 1)
+        metrics, errors = foretold(partial(model.recommend, on_block=on_block), histories, users)
+        watch.gain = metrics[GAIN]
+        watch.say("evaluating", 1)
+        return Validated(metrics=metrics, errors=errors, epochs=1, seconds=round(time.monotonic() - started, 3))
+
+
+def begun(watch: Watch, phase: Phase, done: int) -> OnBlock:
+    """Says that a phase begins; what to call while it lasts. Raises Stopped."""
+    watch.say(phase, done)
+    watch.begin(done)
+    return lambda: watch.step(phase, done)

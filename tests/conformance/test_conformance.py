@@ -6,7 +6,7 @@ Requests and faults are made from AWS's service model; ``world.py`` says what va
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -18,9 +18,7 @@ from tests.conftest import until
 from tests.contracts.wire.generated_requests import Fault, full
 from tests.contracts.wire.generated_requests import faults as model_faults
 
-#: Operations that can't be answered yet, and what they wait for. One that can be answered must leave the table.
-AWAITED: Mapping[str, str] = {}
-CREATES = sorted(name for name in OPERATIONS if name.startswith("Create") and name not in AWAITED)
+CREATES = sorted(name for name in OPERATIONS if name.startswith("Create"))
 LISTS = sorted(name for name, one in OPERATIONS.items() if one.input and "nextToken" in one.input.members)
 #: Members that Describe shows otherwise than Create took them.
 SHOWN_OTHERWISE = {"datasetType", "tags", "performAutoTraining"}
@@ -56,8 +54,6 @@ def test_what_the_model_forbids_is_refused(world: World, name: str) -> None:
 
 @each_operation
 def test_what_leads_nowhere_is_refused(world: World, name: str) -> None:
-    if name in AWAITED:
-        pytest.skip(f"waits for {AWAITED[name]}")
     request = standing_request(world, name)
     found = [
         *faults.of_arns(request, lists=name in LISTS and name != "ListSolutionVersions"),
@@ -114,14 +110,9 @@ def _entries(reply: Reply) -> list[Any]:
 
 @each_operation
 def test_a_valid_request_is_answered(world: World, name: str) -> None:
-    if name in AWAITED and name.startswith("Describe"):
-        pytest.skip(f"waits for {AWAITED[name]}")
     reply = world.wire.send(name, VALID[name](world))
     world.wire.counts["valid requests"] += 1
-    if name in AWAITED:
-        assert reply.code, f"{name} can be answered: take it out of AWAITED"
-    else:
-        assert reply.status == 200, str(reply)
+    assert reply.status == 200, str(reply)
 
 
 @pytest.mark.parametrize("name", CREATES)

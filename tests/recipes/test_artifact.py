@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 import pytest
+from safetensors.numpy import save_file
 
 from shared.data.features import Features
 from shared.data.training_data import TrainingData
@@ -187,3 +188,13 @@ def test_bytes_that_are_no_text_are_refused(folder: Path, name: str) -> None:
     path.write_bytes(b"\xff" * path.stat().st_size)
     with pytest.raises(ArtifactError, match="is damaged"):
         Artifact.open(folder, ("aws-hrnn",))
+
+
+def test_weights_are_read_by_their_names(folder: Path) -> None:
+    opened = Artifact.open(folder, ("aws-hrnn",))
+    with pytest.raises(ArtifactError, match=r"model\.safetensors cannot be read"):
+        opened.weights("near")
+    save_file({"near": np.arange(3), "far": np.zeros(2)}, folder / artifact.WEIGHTS)
+    assert opened.weights("far", "near")["near"].tolist() == [0, 1, 2]
+    with pytest.raises(ArtifactError, match=r"model\.safetensors holds far, near instead of near\."):
+        opened.weights("near")

@@ -15,7 +15,7 @@ import pytest
 from shared.data.training_data import TrainingData
 from shared.recipes import RECIPES
 from shared.recipes.contract import Past, Query
-from shared.recipes.similar_items import training as similar_items
+from shared.recipes.similar_items import learner as similar_items
 from tests.recipes.runs import planned, train
 from tests.recipes.synthetic import histories_of, training_data
 

@@ -16,7 +16,8 @@ from shared.recipes.artifact import WEIGHTS
 from shared.recipes.contract import ArtifactError, Options, Progress, Query, Stopped
 from shared.recipes.distribution import NEVER
 from shared.recipes.hrnn.network import Bags
-from shared.recipes.similar_items import fitting, training
+from shared.recipes.similar_items import fitting, learner, training
+from shared.recipes.similar_items.learner import take_several
 from shared.recipes.similar_items.nearby import WINDOW, Nearby
 from shared.recipes.similar_items.network import Form, Network, losses
 from shared.recipes.similar_items.scoring import Scorer
@@ -284,9 +285,9 @@ def test_a_damaged_model_is_refused(tmp_path: Path) -> None:
 
 def test_validation_users_of_one_item_each_end_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They foretell nothing: no epoch would ever be better than the first."""
-    monkeypatch.setattr(training, "WITHOUT_VALIDATION", 3)
+    monkeypatch.setattr(learner, "WITHOUT_VALIDATION", 3)
     histories = histories_of({f"u{n:03}": [(f"i{n % 4}", t) for t in range(2)] for n in range(120)})
-    assert not training.take_several(histories, np.arange(120))
+    assert not take_several(histories, np.arange(120))
     assert train(tmp_path, histories, SIMILAR)[0].epochs == 3
     histories = histories_of({"a": [("x", 0), ("x", 1)], "b": [("x", 0), ("y", 1)]})
-    assert [training.take_several(histories, np.array(users, int)) for users in ([], [0], [1])] == [False, False, True]
+    assert [take_several(histories, np.array(users, int)) for users in ([], [0], [1])] == [False, False, True]

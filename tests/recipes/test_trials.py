@@ -2,41 +2,135 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
-from shared import recipes
+from shared.data.histories import Histories
 from shared.data.training_data import TrainingData
 from shared.metrics import foretelling
-from shared.recipes.contract import Options, Progress
-from shared.recipes.evaluation import Split, comparing
-from shared.recipes.hrnn import training
+from shared.recipes import RECIPES
+from shared.recipes.artifact import WEIGHTS
+from shared.recipes.contract import Options, Progress, Recipe, Stopped, Validated
+from shared.recipes.evaluation import Split, comparing, related
+from shared.recipes.similar_items.fitting import Fit
+from shared.recipes.similar_items.learner import Learner
+from shared.recipes.similar_items.vectors import Vectors
+from shared.recipes.watch import Watch
+from tests.recipes.runs import never, settings, train
 from tests.recipes.synthetic import walks
 
-HRNN = recipes.RECIPES["aws-hrnn"]
-PARAMETERS = {**HRNN.settings({}), "hidden_dimension": "32", "bptt": "8"}
+HRNN = RECIPES["aws-hrnn"]
+POPULARITY, SIMS, SIMILAR = (RECIPES[f"aws-{name}"] for name in ("popularity-count", "sims", "similar-items"))
+TRIED = [HRNN, POPULARITY, SIMS, SIMILAR]
 GAIN = "normalized_discounted_cumulative_gain_at_25"
+AWS_KEYS = {
+    "coverage",
+    "mean_reciprocal_rank_at_25",
+    *(f"{name}_at_{k}" for name in ("normalized_discounted_cumulative_gain", "precision") for k in (5, 10, 25)),
+}
+SMALL = {
+    HRNN: {"bptt": "8"},
+    SIMS: {"max_item_interaction_count_percentile": "1.0", "min_cointeraction_count": "1"},
+}
+
+by_name = pytest.mark.parametrize("recipe", TRIED, ids=lambda recipe: recipe.name)
 
 
-def test_a_trial_tells_what_its_best_epoch_comes_to(tmp_path: Path) -> None:
-    data = TrainingData(histories=walks(users=120, events=8, items=20))
-    said: list[Progress] = []
-    tried = training.validate(
-        data,
-        HRNN,
-        PARAMETERS,
-        workspace=tmp_path,
-        progress=said.append,
-        should_stop=lambda: False,
+def followed(users: int = 120) -> Histories:
+    """Every item is followed by the next one, mostly."""
+    return walks(users=users, events=8, items=40)
+
+
+def trial(
+    folder: Path,
+    recipe: Recipe,
+    histories: Histories,
+    *,
+    progress: Callable[[Progress], None] = lambda _: None,
+    should_stop: Callable[[], bool] = never,
+) -> Validated:
+    trainer = importlib.import_module(f"{recipe.module}.training")
+    validated: Validated = trainer.validate(
+        TrainingData(histories=histories),
+        recipe,
+        settings(recipe, **SMALL.get(recipe, {})),
+        workspace=folder / "workspace",
+        progress=progress,
+        should_stop=should_stop,
         options=Options(threads=1),
     )
+    return validated
+
+
+@by_name
+@pytest.mark.parametrize("users", [120, 20], ids=["validated anyway", "too few to validate with"])
+def test_a_trial_tells_what_its_best_epoch_comes_to(tmp_path: Path, recipe: Recipe, users: int) -> None:
+    said: list[Progress] = []
+    tried = trial(tmp_path, recipe, followed(users), progress=said.append)
     gains = [each.gain for each in said if each.gain is not None]
-    assert tried.metrics[GAIN] == pytest.approx(max(gains), abs=0.02)
     assert len(gains) >= tried.epochs
+    assert tried.metrics[GAIN] == pytest.approx(gains[tried.epochs - 1], abs=1e-6)
+    assert tried.metrics.keys() == tried.errors.keys() == AWS_KEYS
+    assert all(0 <= value <= 1 for value in tried.metrics.values())
     assert 0 < tried.errors[GAIN] < 0.2
-    assert tried.metrics[GAIN] > 0.4
+    assert [each.epoch for each in said if each.gain is not None] == list(range(1, len(gains) + 1))
+
+
+def test_what_is_learnt_in_a_trial_shows(tmp_path: Path) -> None:
+    """One item follows another, and none is popular."""
+    gains = {recipe: trial(tmp_path, recipe, followed()).metrics[GAIN] for recipe in TRIED}
+    assert gains[SIMS] > 1.5 * gains[POPULARITY]
+    assert gains[SIMILAR] > 1.5 * gains[POPULARITY]
+    assert gains[HRNN] > 0.4
+
+
+@by_name
+@pytest.mark.parametrize("phase", ["training", "evaluating"])
+def test_a_trial_stops_in_every_phase(tmp_path: Path, recipe: Recipe, phase: str) -> None:
+    said: list[str] = []
+    with pytest.raises(Stopped):
+        trial(
+            tmp_path,
+            recipe,
+            followed(),
+            progress=lambda made: said.append(made.phase),
+            should_stop=lambda: phase in said,
+        )
+    assert said[-1] == phase
+
+
+def test_training_of_similar_items_goes_on_from_the_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, alone = train(tmp_path / "alone", followed(), SIMILAR)
+    trial(tmp_path / "both", SIMILAR, followed())
+    monkeypatch.delattr(Fit, "epoch")  # nothing is learnt again
+    _, after = train(tmp_path / "both", followed(), SIMILAR)
+    np.testing.assert_array_equal(*(load_file(folder / WEIGHTS)["vectors"] for folder in (alone, after)))
+
+
+def test_training_does_not_go_on_from_a_trial_that_learnt_of_fewer(tmp_path: Path) -> None:
+    train(tmp_path, followed(20), SIMILAR)
+    trial(tmp_path, SIMILAR, followed(20))
+    names = sorted(path.name for path in (tmp_path / "workspace").iterdir())
+    assert names == [names[0], f"{names[0]}.trial"]
+
+
+@pytest.mark.parametrize("discount", ["0.0", "0.7"])
+def test_many_items_at_once_are_ranked_as_one_by_one(tmp_path: Path, discount: str) -> None:
+    histories = followed()
+    parameters: dict[str, Any] = settings(SIMILAR, popularity_discount_factor=discount)
+    watch = Watch(lambda _: None, never, epochs=0)
+    learner = Learner(TrainingData(histories=histories), parameters, Options(threads=1), watch, 0, tmp_path)
+    learner.fit(Split.of(histories, 0))
+    vectors = Vectors(learner.vectors().numpy(), float(discount))
+    events_Q = histories.offsets[1:] - 1
+    one_by_one = related(vectors.scores, histories, events_Q, 25)
+    np.testing.assert_array_equal(learner.recommend(events_Q, 25, lambda: None), one_by_one)
 
 
 @pytest.mark.parametrize("users", [120, 20], ids=["validated anyway", "too few to validate with"])

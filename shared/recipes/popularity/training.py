@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,7 @@ import numpy.typing as npt
 
 from shared.data.training_data import TrainingData
 from shared.recipes.baskets import Baskets
-from shared.recipes.contract import Options, Progress, Recipe, Trained
-from shared.recipes.course import OnBlock, follow
+from shared.recipes.course import OnBlock, counted
 from shared.recipes.distribution import best
 
 
@@ -22,8 +21,9 @@ class OneList:
     def __init__(self, popularity: npt.NDArray[np.floating[Any]]) -> None:
         self.popularity = popularity
 
-    def recommend(self, events_Q: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
+    def recommend(self, events_Q: npt.NDArray[np.int64], count: int, on_block: OnBlock) -> npt.NDArray[np.int64]:
         """``shared.recipes.evaluation.Recommend``."""
+        on_block()
         best_K = best(self.popularity.astype(np.float32), count)
         return np.broadcast_to(best_K, (len(events_Q), len(best_K)))
 
@@ -31,32 +31,15 @@ class OneList:
         """It has nothing that every artifact does not have."""
 
 
-def train(
+def learn(
     data: TrainingData,
-    recipe: Recipe,
-    parameters: Mapping[str, str],
-    *,
-    workspace: Path,  # noqa: ARG001 - it is over before there was anything to keep
-    artifact: Path,
-    progress: Callable[[Progress], None],
-    should_stop: Callable[[], bool],
-    options: Options,
-    seed: int = 0,
-) -> Trained:
-    """``shared.recipes.contract.Train``."""
+    parameters: Mapping[str, str],  # noqa: ARG001 - there are none
+    users: npt.NDArray[np.int64],
+    on_block: OnBlock,
+) -> OneList:
+    """``shared.recipes.course.Learn``."""
+    takers_I = Baskets.of(data.histories, users, on_block).takers
+    return OneList(takers_I / takers_I.sum())
 
-    def learn(users: npt.NDArray[np.int64], on_block: OnBlock) -> OneList:
-        takers_I = Baskets.of(data.histories, users, on_block).takers
-        return OneList(takers_I / takers_I.sum())
 
-    return follow(
-        learn,
-        data,
-        recipe,
-        parameters,
-        artifact=artifact,
-        progress=progress,
-        should_stop=should_stop,
-        options=options,
-        seed=seed,
-    )
+train, validate = counted(learn)

@@ -163,8 +163,15 @@ class Course:
         self._least, self._best_epoch, self._done = math.inf, 0, 0
         self.loss: float | None = None
 
-    def run(self, validation: Nearby | None, on_step: Callable[[float, float | None], None]) -> int:
-        """The epochs that the weights have behind them. ``on_step`` is told the epochs done, in part, and the loss."""
+    def run(
+        self,
+        validation: Nearby | None,
+        on_step: Callable[[float, float | None], None],
+        on_epoch: Callable[[int], None] = lambda _: None,
+    ) -> int:
+        """The epochs that the weights have behind them. ``on_step`` is told the epochs done, in part, and the loss;
+        ``on_epoch`` how many are done, with the network as it then is.
+        """
         network = self._fit.network
         if self._checkpoint.exists():
             self._resume()
@@ -184,6 +191,7 @@ class Course:
                 if loss < self._least:
                     self._least, self._best_epoch = loss, self._done
                     self._best = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+            on_epoch(self._done)
             if time.monotonic() - saved_at >= self._every:
                 self._save()
                 saved_at = time.monotonic()

@@ -7,11 +7,9 @@ from typing import Self
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
-from shared.recipes.artifact import WEIGHTS, Artifact
-from shared.recipes.contract import ArtifactError, Past, Query
+from shared.recipes.artifact import Artifact
+from shared.recipes.contract import Past, Query
 from shared.recipes.similar_items import RECIPES
 from shared.recipes.similar_items.vectors import Vectors
 
@@ -29,13 +27,8 @@ class Scorer:
     def load(cls, artifact: Path) -> Self:
         """Raises ArtifactError."""
         opened = Artifact.open(artifact, tuple(recipe.name for recipe in RECIPES))
-        try:
-            vectors = Vectors(
-                load_file(artifact / WEIGHTS)["vectors"], float(opened.parameters["popularity_discount_factor"])
-            )
-        except (OSError, SafetensorError, KeyError) as error:
-            raise ArtifactError(f"{artifact / WEIGHTS} cannot be read: {error}") from error
-        return cls(vectors, opened)
+        vectors = opened.weights("vectors")["vectors"]
+        return cls(Vectors(vectors, float(opened.parameters["popularity_discount_factor"])), opened)
 
     def history(self, user_id: str) -> list[Past]:
         """The user's events as trained on, oldest first; [] for an unknown user."""

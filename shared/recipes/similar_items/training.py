@@ -1,39 +1,25 @@
-"""Training of Similar-Items: fit, evaluate, go on with everybody, write. The network itself is network.py."""
+"""Training of Similar-Items: fit, evaluate, go on with everybody, write; and its trials."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
-import torch
 from safetensors.numpy import save_file
 
-from shared.data.histories import Histories
 from shared.data.training_data import TrainingData
 from shared.recipes import artifact as artifacts
 from shared.recipes.baskets import Baskets
-from shared.recipes.contract import Options, Progress, Recipe, Trained
-from shared.recipes.evaluation import Split, evaluate, related
-from shared.recipes.hrnn.plan import FULL_SOFTMAX_ITEMS, MULTIPLY_ADDS_A_THREAD, granted_cores
-from shared.recipes.hrnn.streams import bags
+from shared.recipes.contract import Options, Progress, Recipe, Trained, Validated
+from shared.recipes.course import GAIN
+from shared.recipes.evaluation import Split, comparing, evaluate, foretold
 from shared.recipes.hrnn.training import fingerprint
-from shared.recipes.similar_items.fitting import (
-    EPOCHS,
-    LEARNING_RATE,
-    RETRAINING_EPOCHS,
-    RETRAINING_RATE,
-    SEEDS_A_STEP,
-    WITHOUT_VALIDATION,
-    Course,
-    Fit,
-)
-from shared.recipes.similar_items.nearby import Nearby
-from shared.recipes.similar_items.network import Form, Network
-from shared.recipes.similar_items.vectors import Vectors
+from shared.recipes.similar_items.fitting import RETRAINING_EPOCHS
+from shared.recipes.similar_items.learner import Learner
 from shared.recipes.watch import Phase, Watch
 
 
@@ -51,68 +37,33 @@ def train(
 ) -> Trained:
     """``shared.recipes.contract.Train``."""
     started = time.monotonic()
-    # Only items matter: who asks, and in what context, changes nothing.
-    data = dataclasses.replace(data, users=None, contexts=None)
+    data = of_items(data)
     histories = data.histories
     split = Split.of(histories, seed)
-    validation = Nearby(histories, split.validation) if take_several(histories, split.validation) else None
-    planned = EPOCHS if validation else WITHOUT_VALIDATION
     more = RETRAINING_EPOCHS if options.retrain_on_all_users else 0
-    watch = Watch(progress, should_stop, planned + more)
-    watch.say("training", 0)
+    watch = Watch(progress, should_stop, epochs=0)
     checkpoints = workspace / fingerprint(data, recipe, parameters, options, seed)
     checkpoints.mkdir(parents=True, exist_ok=True)
-    discount = float(parameters["popularity_discount_factor"])
-
-    torch.manual_seed(seed)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    features = bags(data.items, device)
-    form = Form(
-        items=len(histories.item_ids),
-        id_hidden=int(parameters["item_id_hidden_dim"]),
-        metadata_hidden=int(parameters["item_metadata_hidden_dim"]) if features else 0,
-        features=data.items.size if features and data.items else 0,
-    )
-    torch.set_num_threads(threads(form, options))
-    network = Network(form).to(device)
-
-    def learnt(phase: Phase, fit: Fit, before: int, epochs: int, rate: float, validation: Nearby | None) -> int:
-        course = Course(fit, epochs, rate, checkpoints / f"{phase}.safetensors", options.checkpoint_seconds)
-
-        def on_step(done: float, loss: float | None) -> None:
-            watch.loss = loss
-            watch.begin(before + done)
-            watch.step(phase, before + done)
-
-        return course.run(validation, on_step)
-
-    fit = Fit(network, features, histories, split.train, seed)
-    fit.begin()
-    epochs = learnt("training", fit, 0, planned, LEARNING_RATE, validation)
+    learner = Learner(data, parameters, options, watch, seed, checkpoints)
+    epochs = learner.fit(split, more)
     watch.expect(epochs + more)
     watch.say("evaluating", epochs)
-    vectors = Vectors(fit.folded(watch.stop_if_asked).numpy(), discount)
-
-    def scores(item: int) -> np.ndarray:
-        watch.step("evaluating", epochs)
-        return vectors.scores(item)
-
-    metrics, baseline = evaluate(lambda events_Q, count: related(scores, histories, events_Q, count), histories, split)
+    recommend = partial(learner.recommend, on_block=lambda: watch.step("evaluating", epochs))
+    metrics, baseline = evaluate(recommend, histories, split)
     everybody = np.union1d(split.train, split.validation)
     if options.retrain_on_all_users:
         everybody = np.flatnonzero(histories.in_training)
-        fit = Fit(network, features, histories, everybody, seed + 1)
-        epochs += learnt("retraining", fit, epochs, RETRAINING_EPOCHS, RETRAINING_RATE * LEARNING_RATE, None)
+        epochs += learner.go_on(everybody, epochs)
     watch.say("writing", epochs)
     trained = Trained(metrics=metrics, baseline=baseline, epochs=epochs, seconds=round(time.monotonic() - started, 3))
     takers_I = Baskets.of(histories, everybody, watch.stop_if_asked).takers
-    save_file({"vectors": fit.folded(watch.stop_if_asked).numpy()}, artifact / artifacts.WEIGHTS)
+    save_file({"vectors": learner.vectors().numpy()}, artifact / artifacts.WEIGHTS)
     artifacts.write(
         artifact,
         data,
         recipe=recipe.name,
         parameters=parameters,
-        form=dataclasses.asdict(form),
+        form=dataclasses.asdict(learner.form),
         popularity=takers_I / takers_I.sum(),
         report={
             **dataclasses.asdict(trained),
@@ -124,12 +75,49 @@ def train(
     return trained
 
 
-def take_several(histories: Histories, users: npt.NDArray[np.int64]) -> bool:
-    """Did any of these users take two items? Where none did, they can't tell which epoch was the best."""
-    return bool((np.diff(Baskets.of(histories, users).offsets) > 1).any())
+def validate(
+    data: TrainingData,
+    recipe: Recipe,
+    parameters: Mapping[str, str],
+    *,
+    workspace: Path,
+    progress: Callable[[Progress], None],
+    should_stop: Callable[[], bool],
+    options: Options,
+    seed: int = 0,
+) -> Validated:
+    """``shared.recipes.contract.Validate``. What ends the fit is the validation users' loss, as in training; the gain
+    told after each epoch is of the events that all trials are compared by.
+    """
+    started = time.monotonic()
+    data = of_items(data)
+    histories = data.histories
+    of_training = Split.of(histories, seed)
+    split, users = comparing(of_training, histories)
+    watch = Watch(progress, should_stop, epochs=0)
+    name = fingerprint(data, recipe, parameters, options, seed)
+    # What has learnt of fewer users is not the training's.
+    checkpoints = workspace / (name if split is of_training else f"{name}.trial")
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    learner = Learner(data, parameters, options, watch, seed, checkpoints)
+
+    def told(phase: Phase, epochs: int) -> tuple[dict[str, float], dict[str, float]]:
+        recommend = partial(learner.recommend, on_block=lambda: watch.step(phase, epochs))
+        return foretold(recommend, histories, users)
+
+    def on_epoch(done: int) -> None:
+        metrics, _ = told("training", done)
+        watch.gain = metrics[GAIN]
+        watch.say("training", done)
+        watch.gain = None
+
+    epochs = learner.fit(split, on_epoch=on_epoch)
+    watch.expect(epochs)
+    watch.say("evaluating", epochs)
+    metrics, errors = told("evaluating", epochs)
+    return Validated(metrics=metrics, errors=errors, epochs=epochs, seconds=round(time.monotonic() - started, 3))
 
 
-def threads(form: Form, options: Options) -> int:
-    """How many of the threads granted a step of this size employs, as of the HRNN."""
-    step = SEEDS_A_STEP * (form.id_hidden + form.metadata_hidden) * min(form.items, FULL_SOFTMAX_ITEMS)
-    return max(1, min(options.threads or granted_cores(), step // MULTIPLY_ADDS_A_THREAD))
+def of_items(data: TrainingData) -> TrainingData:
+    """Only items matter: who asks, and in what context, changes nothing."""
+    return dataclasses.replace(data, users=None, contexts=None)

@@ -7,11 +7,9 @@ from typing import Self
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
-from shared.recipes.artifact import WEIGHTS, Artifact
-from shared.recipes.contract import ArtifactError, Past, Query
+from shared.recipes.artifact import Artifact
+from shared.recipes.contract import Past, Query
 from shared.recipes.sims import RECIPES
 from shared.recipes.sims.cointeractions import Neighbours, related_scores
 
@@ -29,11 +27,7 @@ class Scorer:
     def load(cls, artifact: Path) -> Self:
         """Raises ArtifactError."""
         opened = Artifact.open(artifact, tuple(recipe.name for recipe in RECIPES))
-        try:
-            near = Neighbours(**load_file(artifact / WEIGHTS))
-        except (OSError, SafetensorError, TypeError) as error:
-            raise ArtifactError(f"{artifact / WEIGHTS} cannot be read: {error}") from error
-        return cls(near, opened)
+        return cls(Neighbours(**opened.weights("offsets", "items", "weights")), opened)
 
     def history(self, user_id: str) -> list[Past]:
         """The user's events as trained on, oldest first; [] for an unknown user."""

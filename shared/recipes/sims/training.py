@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,7 @@ from shared.data.histories import Histories, TooLittleData
 from shared.data.training_data import TrainingData
 from shared.recipes.artifact import WEIGHTS
 from shared.recipes.baskets import Baskets
-from shared.recipes.contract import Options, Progress, Recipe, Trained
-from shared.recipes.course import OnBlock, follow
+from shared.recipes.course import OnBlock, counted
 from shared.recipes.evaluation import related
 from shared.recipes.sims.cointeractions import Neighbours, neighbours, related_scores
 
@@ -34,51 +33,36 @@ class Similarities:
         self.popularity = popularity
         self._histories = histories
 
-    def recommend(self, events_Q: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
+    def recommend(self, events_Q: npt.NDArray[np.int64], count: int, on_block: OnBlock) -> npt.NDArray[np.int64]:
         """``shared.recipes.evaluation.Recommend``: what is related to the item taken last."""
-        return related(lambda item: related_scores(self.near, self.popularity, item), self._histories, events_Q, count)
+
+        def scores(item: int) -> npt.NDArray[np.float32]:
+            on_block()
+            return related_scores(self.near, self.popularity, item)
+
+        return related(scores, self._histories, events_Q, count)
 
     def save(self, artifact: Path) -> None:
         """What ``scoring`` reads."""
         save_file(vars(self.near), artifact / WEIGHTS)
 
 
-def train(
-    data: TrainingData,
-    recipe: Recipe,
-    parameters: Mapping[str, str],
-    *,
-    workspace: Path,  # noqa: ARG001 - counting starts anew
-    artifact: Path,
-    progress: Callable[[Progress], None],
-    should_stop: Callable[[], bool],
-    options: Options,
-    seed: int = 0,
-) -> Trained:
-    """``shared.recipes.contract.Train``."""
-
-    def learn(users: npt.NDArray[np.int64], on_block: OnBlock) -> Similarities:
-        baskets = within(Baskets.of(data.histories, users, on_block, newest=EVENTS_READ), parameters)
-        near = neighbours(
-            baskets,
-            discount=float(parameters["popularity_discount_factor"]),
-            fewest=int(parameters["min_cointeraction_count"]),
-            most=MOST_NEIGHBOURS,
-            on_block=on_block,
-        )
-        return Similarities(near, baskets.takers / baskets.takers.sum(), data.histories)
-
-    return follow(
-        learn,
-        data,
-        recipe,
-        parameters,
-        artifact=artifact,
-        progress=progress,
-        should_stop=should_stop,
-        options=options,
-        seed=seed,
+def learn(
+    data: TrainingData, parameters: Mapping[str, str], users: npt.NDArray[np.int64], on_block: OnBlock
+) -> Similarities:
+    """``shared.recipes.course.Learn``."""
+    baskets = within(Baskets.of(data.histories, users, on_block, newest=EVENTS_READ), parameters)
+    near = neighbours(
+        baskets,
+        discount=float(parameters["popularity_discount_factor"]),
+        fewest=int(parameters["min_cointeraction_count"]),
+        most=MOST_NEIGHBOURS,
+        on_block=on_block,
     )
+    return Similarities(near, baskets.takers / baskets.takers.sum(), data.histories)
+
+
+train, validate = counted(learn)
 
 
 def within(baskets: Baskets, parameters: Mapping[str, str]) -> Baskets:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
 
 from shared.data.histories import Histories
 from shared.data.training_data import TrainingData
-from shared.recipes.contract import Options, Progress, Recipe, Trained
-from shared.recipes.course import OnBlock, follow
+from shared.recipes.course import OnBlock, counted
 from shared.recipes.distribution import ahead, best
 from shared.recipes.popularity.training import OneList
 
@@ -25,44 +23,31 @@ TOP = 25
 _MINUTES = {"30 minutes": 30, "1 hour": 60, "2 hours": 120, "3 hours": 180, "1 day": 1440}
 
 
-def train(
-    data: TrainingData,
-    recipe: Recipe,
-    parameters: Mapping[str, str],
-    *,
-    workspace: Path,  # noqa: ARG001 - it is over before there was anything to keep
-    artifact: Path,
-    progress: Callable[[Progress], None],
-    should_stop: Callable[[], bool],
-    options: Options,
-    seed: int = 0,
-) -> Trained:
-    """``shared.recipes.contract.Train``, with ``trend_prediction_accuracy`` among the metrics."""
-    histories = data.histories
-    interval = 60 * _MINUTES[parameters["trend_discovery_frequency"]]
-    # The data's own clock: what was imported today may be of last year.
-    newest = int(histories.timestamps.max())
+def learn(
+    data: TrainingData, parameters: Mapping[str, str], users: npt.NDArray[np.int64], on_block: OnBlock
+) -> OneList:
+    """``shared.recipes.course.Learn``."""
+    on_block()
+    return OneList(trend(data.histories, users, clock(data.histories), interval_seconds(parameters)))
 
-    def learn(users: npt.NDArray[np.int64], on_block: OnBlock) -> OneList:
-        on_block()
-        return OneList(trend(histories, users, newest, interval))
 
-    def accuracy(on_block: OnBlock) -> Mapping[str, float]:
-        on_block()
-        return {"trend_prediction_accuracy": round(trend_prediction_accuracy(histories, newest, interval), 4)}
+def accuracy(data: TrainingData, parameters: Mapping[str, str], on_block: OnBlock) -> dict[str, float]:
+    """``shared.recipes.course.MoreMetrics``: ``trend_prediction_accuracy``."""
+    on_block()
+    found = trend_prediction_accuracy(data.histories, clock(data.histories), interval_seconds(parameters))
+    return {"trend_prediction_accuracy": round(found, 4)}
 
-    return follow(
-        learn,
-        data,
-        recipe,
-        parameters,
-        artifact=artifact,
-        progress=progress,
-        should_stop=should_stop,
-        options=options,
-        seed=seed,
-        more_metrics=accuracy,
-    )
+
+train, validate = counted(learn, accuracy)
+
+
+def interval_seconds(parameters: Mapping[str, str]) -> int:
+    return 60 * _MINUTES[parameters["trend_discovery_frequency"]]
+
+
+def clock(histories: Histories) -> int:
+    """Now, by the data: what was imported today may be of last year. Seconds since the epoch."""
+    return int(histories.timestamps.max())
 
 
 def trend(histories: Histories, users: npt.NDArray[np.int64], newest: int, interval: int) -> npt.NDArray[np.float32]:

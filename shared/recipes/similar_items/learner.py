@@ -1,0 +1,141 @@
+"""Item vectors and what they learn from: one fit of them, the epochs after that, and what they would recommend.
+
+Not who learns of whom: that is training.py's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from shared.data.histories import Histories
+from shared.data.training_data import TrainingData
+from shared.recipes.baskets import Baskets
+from shared.recipes.contract import Options
+from shared.recipes.evaluation import Split
+from shared.recipes.hrnn.plan import FULL_SOFTMAX_ITEMS, MULTIPLY_ADDS_A_THREAD, granted_cores
+from shared.recipes.hrnn.ranking import LOGITS_AT_ONCE
+from shared.recipes.hrnn.streams import bags
+from shared.recipes.similar_items.fitting import (
+    EPOCHS,
+    LEARNING_RATE,
+    RETRAINING_EPOCHS,
+    RETRAINING_RATE,
+    SEEDS_A_STEP,
+    WITHOUT_VALIDATION,
+    Course,
+    Fit,
+)
+from shared.recipes.similar_items.nearby import Nearby
+from shared.recipes.similar_items.network import Form, Network
+from shared.recipes.watch import Phase, Watch
+
+
+class Learner:
+    """A network and the histories it learns from. Not where results are kept."""
+
+    def __init__(
+        self,
+        data: TrainingData,
+        parameters: Mapping[str, str],
+        options: Options,
+        watch: Watch,
+        seed: int,
+        checkpoints: Path,
+    ) -> None:
+        """Sets torch's threads and seed."""
+        self._histories = data.histories
+        self._options, self._watch, self._seed, self._checkpoints = options, watch, seed, checkpoints
+        self._discount = float(parameters["popularity_discount_factor"])
+        torch.manual_seed(seed)
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._features = bags(data.items, self._device)
+        self.form = Form(
+            items=len(data.histories.item_ids),
+            id_hidden=int(parameters["item_id_hidden_dim"]),
+            metadata_hidden=int(parameters["item_metadata_hidden_dim"]) if self._features else 0,
+            features=data.items.size if self._features and data.items else 0,
+        )
+        torch.set_num_threads(threads(self.form, options))
+        self._network = Network(self.form).to(self._device)
+
+    def fit(self, split: Split, more: int = 0, on_epoch: Callable[[int], None] = lambda _: None) -> int:
+        """Learns of the training users, as long as their loss among the validation users falls.
+
+        The epochs that the weights have behind them. ``more`` are to come after these; ``on_epoch`` is told how many
+        are done.
+        """
+        several = take_several(self._histories, split.validation)
+        planned = EPOCHS if several else WITHOUT_VALIDATION
+        self._watch.expect(planned + more)
+        self._watch.say("training", 0)
+        self._fit = Fit(self._network, self._features, self._histories, split.train, self._seed)
+        self._fit.begin()
+        validation = Nearby(self._histories, split.validation) if several else None
+        return self._run("training", 0, planned, LEARNING_RATE, validation, on_epoch)
+
+    def go_on(self, users: npt.NDArray[np.int64], epochs: int) -> int:
+        """More epochs after so many, of all these users; how many more."""
+        self._fit = Fit(self._network, self._features, self._histories, users, self._seed + 1)
+        return self._run("retraining", epochs, RETRAINING_EPOCHS, RETRAINING_RATE * LEARNING_RATE)
+
+    def _run(
+        self,
+        phase: Phase,
+        before: int,
+        epochs: int,
+        rate: float,
+        validation: Nearby | None = None,
+        on_epoch: Callable[[int], None] = lambda _: None,
+    ) -> int:
+        checkpoint = self._checkpoints / f"{phase}.safetensors"
+        course = Course(self._fit, epochs, rate, checkpoint, self._options.checkpoint_seconds)
+
+        def on_step(done: float, loss: float | None) -> None:
+            self._watch.loss = loss
+            self._watch.begin(before + done)
+            self._watch.step(phase, before + done)
+
+        return course.run(validation, on_step, on_epoch)
+
+    @torch.inference_mode()
+    def recommend(
+        self, events_Q: npt.NDArray[np.int64], count: int, on_block: Callable[[], None]
+    ) -> npt.NDArray[np.int64]:
+        """``shared.recipes.evaluation.Recommend``: what is like the item taken last, which is not shown itself.
+
+        Ranked as ``Vectors.scores`` of that item, but many items at once, and on the device.
+        """
+        vectors = self.vectors().to(self._device)
+        x_ID, b_I = vectors[:, :-1].contiguous(), (1 - self._discount) * vectors[:, -1]
+        items_N, place_Q = np.unique(self._histories.items[events_Q - 1].astype(np.int64), return_inverse=True)
+        best_NK = np.zeros((len(items_N), min(count, self.form.items - 1)), np.int64)
+        at_once = max(1, min(256, LOGITS_AT_ONCE // self.form.items))
+        for begin in range(0, len(items_N), at_once):
+            on_block()
+            block = slice(begin, begin + at_once)
+            items_B = torch.from_numpy(items_N[block]).to(self._device)
+            logits_BI = functional.linear(x_ID[items_B], x_ID, b_I).scatter_(1, items_B[:, None], -torch.inf)
+            best_NK[block] = logits_BI.topk(best_NK.shape[1]).indices.cpu().numpy()
+        return best_NK[place_Q]
+
+    def vectors(self) -> Tensor:
+        """[I, D + 1] x_I and b_I, as ``Vectors`` takes them, in memory."""
+        return self._fit.folded(self._watch.stop_if_asked)
+
+
+def take_several(histories: Histories, users: npt.NDArray[np.int64]) -> bool:
+    """Did any of these users take two items? Where none did, they can't tell which epoch was the best."""
+    return bool((np.diff(Baskets.of(histories, users).offsets) > 1).any())
+
+
+def threads(form: Form, options: Options) -> int:
+    """How many of the threads granted a step of this size employs, as of the HRNN."""
+    step = SEEDS_A_STEP * (form.id_hidden + form.metadata_hidden) * min(form.items, FULL_SOFTMAX_ITEMS)
+    return max(1, min(options.threads or granted_cores(), step // MULTIPLY_ADDS_A_THREAD))
