@@ -70,16 +70,19 @@ MOST_FORETOLD = 20_000
 def comparing(split: Split, histories: Histories) -> tuple[Split, npt.NDArray[np.int64]]:
     """The split that trials learn by, and the users that they are compared by: drawn, with about MOST_FORETOLD events.
 
-    The split is another only where there are too few users for validation: some of them are then not trained on.
+    The split is another only where no validation user has an event to foretell: others are then not trained on.
     Raises TooLittleData.
     """
-    if not len(split.validation):
-        eligible = split.train[histories.lengths[split.train] >= 2]
+    able = split.validation[histories.lengths[split.validation] >= 2]
+    if not len(able):
+        learning = np.union1d(split.train, split.validation)
+        eligible = learning[histories.lengths[learning] >= 2]
         if len(eligible) < 2:
             raise TooLittleData("Fewer than 3 users with at least 2 interactions are left to compare trainings by.")
         drawn = np.random.default_rng(0).choice(eligible, size=max(round(TEST_SHARE * len(eligible)), 1), replace=False)
-        split = replace(split, train=np.setdiff1d(split.train, drawn), validation=np.sort(drawn))
-    shuffled = np.random.default_rng(0).permutation(split.validation)
+        able = np.sort(drawn)
+        split = replace(split, train=np.setdiff1d(learning, able), validation=able)
+    shuffled = np.random.default_rng(0).permutation(able)
     many = np.searchsorted(np.cumsum(histories.lengths[shuffled]), MOST_FORETOLD)
     return split, np.sort(shuffled[: int(many) + 1])
 
@@ -97,7 +100,9 @@ def foretold(
     )
     recommended_QK = recommend(events_Q, metrics.LONGEST)
     hits_QK = recommended_QK == histories.items[events_Q][:, None]
-    rank_Q = np.where(hits_QK.any(axis=1), hits_QK.argmax(axis=1) + 1, metrics.LONGEST + 1)
+    # The lists may be empty: nothing is related to an item that is the only one.
+    ranks_K = np.arange(1, hits_QK.shape[1] + 1)
+    rank_Q = np.where(hits_QK, ranks_K, metrics.LONGEST + 1).min(axis=1, initial=metrics.LONGEST + 1)
     user_Q = np.repeat(np.arange(len(users)), histories.offsets[users + 1] - first_U - 1)
     return metrics.foretelling(rank_Q, user_Q, shown=len(np.unique(recommended_QK)), items=len(histories.item_ids))
 

@@ -14,9 +14,9 @@ import pytest
 
 from shared.data.training_data import TrainingData
 from shared.recipes import RECIPES
-from shared.recipes.contract import Past, Query
+from shared.recipes.contract import Options, Past, Query
 from shared.recipes.similar_items import learner as similar_items
-from tests.recipes.runs import planned, train
+from tests.recipes.runs import never, planned, settings, train
 from tests.recipes.synthetic import histories_of, training_data
 
 NOW = 2_000_000.0
@@ -88,3 +88,32 @@ def test_it_trains_and_answers(
         assert np.isfinite(scores).all()
         shown = scores[scores >= 0]
         assert shown.sum() == pytest.approx(1.0 if len(shown) else 0.0, abs=1e-4)
+
+
+def taken_once() -> TrainingData:
+    """Few have an event that could be foretold from others: by seed 0 none of the validation users."""
+    sequences = {f"u{n:03}": [("abc"[n % 3], 1_000_000)] for n in range(120)}
+    return typed(training_data(histories_of(sequences | {f"v{n}": [("a", 1), ("b", 2)] for n in range(18)})))
+
+
+@pytest.mark.parametrize("odd", [one_item, one_item_taken, one_moment, hardly_described, taken_once])
+@pytest.mark.parametrize("name", ["aws-hrnn", "aws-similar-items", "aws-sims", "aws-popularity-count"])
+def test_a_trial_tells_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, odd: Callable[[], TrainingData]
+) -> None:
+    planned(monkeypatch, epochs=1)
+    monkeypatch.setattr(similar_items, "EPOCHS", 2)
+    monkeypatch.setattr(similar_items, "WITHOUT_VALIDATION", 2)
+    recipe = RECIPES[name]
+    trainer: Any = importlib.import_module(f"{recipe.module}.training")
+    tried = trainer.validate(
+        odd(),
+        recipe,
+        settings(recipe),
+        workspace=tmp_path,
+        progress=lambda _: None,
+        should_stop=never,
+        options=Options(threads=1),
+    )
+    assert all(0 <= value <= 1 for value in tried.metrics.values())
+    assert all(math.isfinite(error) for error in tried.errors.values())
