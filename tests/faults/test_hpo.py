@@ -17,10 +17,9 @@ import pytest
 from shared.store import Record
 from shared.store.redis import RedisStore
 from tests.conftest import ROOT, System, processes, start_system, stop_system, until
-from tests.operations.conftest import Maker
+from tests.operations.conftest import HRNN, POPULARITY, Maker
 
 SLEEPING = "arn:aws:personalize:::recipe/sleeping"
-HRNN = "arn:aws:personalize:::recipe/aws-hrnn"
 WORKERS = 3
 
 
@@ -33,6 +32,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         FORETASTE_LEASE_SECONDS="3",
         FORETASTE_RING_AFTER_SECONDS="2",
         FORETASTE_MAX_ATTEMPTS="50",
+        FORETASTE_AUTOML_TRAINING_JOBS="4",
         FORETASTE_RECIPES="benchmarks.tuning.sleeping",
     )
     yield running
@@ -154,21 +154,23 @@ def test_stopping_ends_what_runs_within_seconds(make: Maker, group: str, store: 
 
 
 def test_a_real_search_is_shown_and_served(system: System, make: Maker, group: str, store: RedisStore) -> None:
+    """The guide's example, with the range of bptt of its first edition."""
     ranges = {
-        "integerHyperParameterRanges": [{"name": "hidden_dimension", "minValue": 32, "maxValue": 48}],
-        "continuousHyperParameterRanges": [],
         "categoricalHyperParameterRanges": [{"name": "recency_mask", "values": ["true", "false"]}],
+        "integerHyperParameterRanges": [{"name": "bptt", "minValue": 20, "maxValue": 40}],
+        "continuousHyperParameterRanges": [],
     }
-    version = tuned(make, group, HRNN, 4, 2, ranges=ranges)
+    fixed = {"algorithmHyperParameters": {"hidden_dimension": "55"}}
+    version = tuned(make, group, HRNN, 4, 2, ranges=ranges, **fixed)
     ended = make.settled("solution_version", "solutionVersion", version, 150)
     assert ended["status"] == "ACTIVE", ended
     won = ended["tunedHPOParams"]["algorithmHyperParameters"]
-    assert won.keys() == {"hidden_dimension", "recency_mask"}
-    assert 32 <= int(won["hidden_dimension"]) <= 48
+    assert won.keys() == {"bptt", "recency_mask"}
+    assert 20 <= int(won["bptt"]) <= 40
     standing = sorted(trials(store, version), key=lambda trial: trial.body["number"])
     assert len(standing) == 4
     assert standing[0].status == "ACTIVE"
-    assert standing[0].body["parameters"]["hidden_dimension"] == "43"
+    assert {trial.body["parameters"]["hidden_dimension"] for trial in standing} == {"55"}
     # What is told is rounded to 3.6 seconds.
     assert ended["trainingHours"] * 3600 >= sum(trial.state["progress"]["seconds"] for trial in standing) - 3.6
     metrics = make.client.get_solution_metrics(solutionVersionArn=version)["metrics"]
@@ -181,4 +183,19 @@ def test_a_real_search_is_shown_and_served(system: System, make: Maker, group: s
         text=True,
         check=True,
     ).stdout
-    assert all(trial.body["parameters"]["hidden_dimension"] in shown for trial in standing)
+    assert all(trial.body["parameters"]["bptt"] in shown for trial in standing)
+
+
+def test_automl_tries_what_has_data_and_takes_the_best(make: Maker, group: str, store: RedisStore) -> None:
+    """Everybody goes round the items in one order: popularity knows nothing of that."""
+    solution = make.client.create_solution(
+        name=make.name(), datasetGroupArn=group, performAutoML=True, performAutoTraining=False
+    )["solutionArn"]
+    version = make.client.create_solution_version(solutionArn=solution)["solutionVersionArn"]
+    ended = make.settled("solution_version", "solutionVersion", version, 150)
+    assert ended["status"] == "ACTIVE", ended
+    tried = sorted(trial.body["recipeArn"] for trial in trials(store, version))
+    assert tried == [HRNN] * 2 + [POPULARITY, SLEEPING]
+    assert ended["recipeArn"] == HRNN
+    result = make.client.describe_solution(solutionArn=solution)["solution"]["autoMLResult"]
+    assert result == {"bestRecipeArn": HRNN}

@@ -32,6 +32,7 @@ INTERACTIONS = {
     "version": "1.0",
 }
 HRNN = "arn:aws:personalize:::recipe/aws-hrnn"
+POPULARITY = "arn:aws:personalize:::recipe/aws-popularity-count"
 METADATA = "arn:aws:personalize:::recipe/aws-hrnn-metadata"
 COLDSTART = "arn:aws:personalize:::recipe/aws-hrnn-coldstart"
 ROLE = "arn:aws:iam::000000000000:role/personalize"

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.conftest import System, until
-from tests.operations.conftest import HRNN, Life, Maker, column, recommended, refused
+from tests.operations.conftest import HRNN, POPULARITY, Life, Maker, column, recommended, refused
 
 METRICS = [
     "coverage",
@@ -134,10 +134,24 @@ def test_an_import_under_way_is_waited_for(personalize: Any, make: Maker) -> Non
     make.settled("dataset_import_job", "datasetImportJob", job)
 
 
-def test_a_tuned_solution_is_kept_but_its_versions_fail_with_a_reason(personalize: Any, make: Maker) -> None:
-    ended = make.trained(make.solution(performHPO=True))
-    assert ended["status"] == "CREATE FAILED"
-    assert ended["failureReason"].startswith("foretaste checks and keeps performHPO")
+def test_automl_says_which_recipe_it_has_chosen(personalize: Any, make: Maker, life: Life) -> None:
+    """Of one, so that it is soon done."""
+    config = {"autoMLConfig": {"recipeList": [POPULARITY]}}
+    solution = personalize.create_solution(
+        name=make.name(),
+        datasetGroupArn=life.group,
+        performAutoML=True,
+        performAutoTraining=False,
+        solutionConfig=config,
+    )["solutionArn"]
+    assert "autoMLResult" not in personalize.describe_solution(solutionArn=solution)["solution"]
+    ended = make.trained(solution)
+    assert ended["status"] == "ACTIVE", ended
+    assert (ended["recipeArn"], ended["performAutoML"], ended["performHPO"]) == (POPULARITY, True, True)
+    assert "tunedHPOParams" not in ended
+    shown = personalize.describe_solution(solutionArn=solution)["solution"]
+    assert shown["autoMLResult"] == {"bestRecipeArn": POPULARITY}
+    assert "recipeArn" not in shown
 
 
 @pytest.mark.parametrize("mode", ["UPDATE", "AUTOTRAIN"])

@@ -105,6 +105,8 @@ class Search:
         spaces = {space.recipe.arn: space for space in self.spaces}
         begun = {arn: len(self.of(space)) for arn, space in spaces.items()}
         yield from (space for arn, space in spaces.items() if not begun[arn])
+        if len(spaces) > 1 and any(not settled(trial) for space in spaces.values() for trial in self.of(space)[:1]):
+            return  # Which recipes are worth more trials is known when each has had one.
         best = {arn: best for arn, space in spaces.items() if (best := self._best(space)) is not None}
         tunable = {arn: value for arn, value in best.items() if spaces[arn].distributions}
         # Of the recipes that go on, the one that was tried least.
