@@ -68,7 +68,7 @@ class Settings:
     )
     checkpoint_seconds: float = _setting("a training keeps a checkpoint after so long, and after each epoch", 60.0)
 
-    automl_training_jobs: int = _setting("trainings that AutoML tries, over all its recipes", 20)
+    automl_training_jobs: int = _setting("trainings that AutoML tries, over all its recipes", 12)
     automl_parallel_jobs: int = _setting("as many of these at once", 10)
     hpo_objective: bool = _setting(
         "hpoObjective's metricName and type act; at AWS they are accepted and not read", False
