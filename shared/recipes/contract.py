@@ -268,6 +268,14 @@ class Options:
     logger: Literal["none", "csv", "tensorboard"] = "none"
     """Where other than none, a folder ``logs`` stands in the artifact."""
     checkpoint_seconds: float = 60.0
+    devices: tuple[int, ...] = ()
+    """Numbers of the CUDA devices to train on, the first where one is enough; (): those that torch finds."""
+    processes: int = 1
+    """On this machine, that train together where a recipe can: with GPUs, one for each."""
+    nodes: int = 1
+    """Machines with as many processes each, this one being the first."""
+    master: str = ""
+    """host:port at which the processes of several nodes meet."""
 
 
 class Train(Protocol):

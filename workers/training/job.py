@@ -223,8 +223,8 @@ def neighbours(store: RedisStore) -> int:
     return max(sum(name.startswith(here) for name in store.beating()), 1)
 
 
-def chosen(configured: Settings, workers: int = 1) -> Options:
-    """What the operator has decided about training, on a machine with so many workers.
+def chosen(configured: Settings, workers: int = 1, devices: tuple[int, ...] = ()) -> Options:
+    """What the operator has decided about training on these GPUs, on a machine with so many workers.
 
     Raises WorkFailed where the machine can't do it.
     """
@@ -233,6 +233,9 @@ def chosen(configured: Settings, workers: int = 1) -> Options:
             "FORETASTE_TRAINING_LOGGER is tensorboard, which is not installed on the training worker: "
             "install foretaste[tensorboard] there, or choose csv."
         )
+    together = configured.training_strategy == "ddp"
+    if together and configured.training_num_nodes > 1 and not configured.training_master:
+        raise WorkFailed("FORETASTE_TRAINING_NUM_NODES is above 1: FORETASTE_TRAINING_MASTER must say where they meet.")
     return Options(
         # As many as the cgroup grants are one worker's alone.
         threads=configured.training_threads or (max(granted_cores() // workers, 1) if workers > 1 else 0),
@@ -242,6 +245,10 @@ def chosen(configured: Settings, workers: int = 1) -> Options:
         compile=configured.training_compile,
         logger=configured.training_logger,
         checkpoint_seconds=configured.checkpoint_seconds,
+        devices=devices,
+        processes=(len(devices) or configured.training_devices or 1) if together else 1,
+        nodes=configured.training_num_nodes if together else 1,
+        master=(configured.training_master or "") if together else "",
     )
 
 
