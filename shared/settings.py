@@ -67,7 +67,7 @@ class Settings:
         "what a training's losses are logged as, in the folder logs of the model; tensorboard is an extra", "none"
     )
     training_strategy: Literal["auto", "ddp"] = _setting(
-        "auto: a training runs on one device; ddp: on training_devices of each of training_num_nodes, in a process each,"
+        "auto: a training runs on one device; ddp: on training_devices of each of training_num_nodes, a process each,"
         " by Lightning's strategy of that name (the HRNN recipes)",
         "auto",
     )
