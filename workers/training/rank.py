@@ -1,7 +1,7 @@
 """A further node of distributed training: ``python -m workers.training.rank``, once on each machine but the first.
 
-It takes no jobs from the queue. It waits for a training worker of node 0 to begin one that is distributed, runs this
-machine's share of it, and waits again. The settings are those of node 0, and FORETASTE_TRAINING_NODE_RANK is this machine's.
+It takes no jobs from the queue. It waits for a training worker of node 0 to begin a distributed one, runs this machine's
+share of it, and waits again. The settings are those of node 0, but for FORETASTE_TRAINING_NODE_RANK.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from collections.abc import Iterator
 
 import structlog
 from torch import distributed
+from torch.distributed.distributed_c10d import Store
 
 from shared import settings, telemetry
 from shared.job import WorkFailed
-from shared.recipes.hrnn.ranks import Address, Order, Started, address_of, ordered, reached
+from shared.recipes.hrnn.leading import Started, address_of
+from shared.recipes.hrnn.ranks import Address, Order, ordered, reached
 from shared.settings import Settings
 from workers.training import devices
 
@@ -49,9 +51,7 @@ def serve(configured: Settings) -> None:
         time.sleep(LOOK_SECONDS)
 
 
-def take_part(
-    store: distributed.Store, order: Order, address: Address, node: int, numbers: tuple[int, ...]
-) -> None:
+def take_part(store: Store, order: Order, address: Address, node: int, numbers: tuple[int, ...]) -> None:
     """Runs this node's ranks until rank zero has ended or one of them has died, which rank zero is told."""
     log.info("taking part", path=order.path)
     with _started(Started(range(order.processes), order, address, numbers, node * order.processes)) as started:

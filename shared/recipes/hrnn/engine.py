@@ -18,7 +18,8 @@ from shared.recipes.contract import Options
 from shared.recipes.hrnn import handover
 from shared.recipes.hrnn.fitting import AtEachBatch, Best, Fitting
 from shared.recipes.hrnn.handover import Precision, Terms
-from shared.recipes.hrnn.ranks import COLLECTIVE_SECONDS, Rank, leading
+from shared.recipes.hrnn.leading import leading
+from shared.recipes.hrnn.ranks import COLLECTIVE_SECONDS, Rank
 
 
 def fit(fitting: Fitting, each_batch: AtEachBatch, checkpoint: Path, options: Options, logs: Path | None = None) -> int:
@@ -99,7 +100,7 @@ def _ddp(rank: Rank, terms: Terms) -> DDPStrategy:
     )
 
 
-class _Ranks(ClusterEnvironment):  # type: ignore[misc]
+class _Ranks(ClusterEnvironment):
     """Tells Lightning who this process is; those that train together have met already."""
 
     creates_processes_externally = True

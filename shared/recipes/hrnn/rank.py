@@ -1,7 +1,7 @@
 """The process of a rank beyond zero: ``python -m shared.recipes.hrnn.rank HOST PORT NUMBER PLACE DEVICES``.
 
-HOST and PORT are where rank zero's store is, NUMBER that of the rank, PLACE its place among the processes of its machine,
-DEVICES the numbers of the machine's GPUs, with commas. It says nothing and writes nothing, and ends with who started it.
+HOST and PORT are where rank zero's store is, NUMBER that of the rank, PLACE that among the processes of its machine,
+DEVICES the numbers of the machine's GPUs, with commas. It says and writes nothing, and ends with who started it.
 """
 
 from __future__ import annotations

@@ -128,8 +128,9 @@ class Streams:
         for name in OF_EVENTS:
             setattr(streams, name, tensors[name].to(device) if name in tensors else None)
         for name in ("_users", "_contexts"):
-            parts = [tensors.get(f"{name}.{part}") for part in Bags._fields]
-            setattr(streams, name, None if parts[0] is None else Bags(*(part.to(device) for part in parts)))
+            parts = (f"{name}.{part}" for part in Bags._fields)
+            there = f"{name}.offsets" in tensors
+            setattr(streams, name, Bags(*(tensors[part].to(device) for part in parts)) if there else None)
         return streams
 
     def windows(
