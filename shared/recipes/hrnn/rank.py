@@ -11,18 +11,19 @@ import sys
 import threading
 from pathlib import Path
 
-import torch
-from torch import distributed
 
-from shared.recipes.hrnn import handover
-from shared.recipes.hrnn.engine import run
-from shared.recipes.hrnn.fitting import AtEachBatch
-from shared.recipes.hrnn.ranks import Address, Rank, meet, ordered, reached
-from shared.recipes.watch import Watch
+def take_part(host: str, port: int, number: int, place: int, devices: list[int]) -> None:
+    # Here, and not before it is looked whether who started it is still there: this takes seconds.
+    import torch
+    from torch import distributed
 
+    from shared.recipes.hrnn import handover
+    from shared.recipes.hrnn.engine import run
+    from shared.recipes.hrnn.fitting import AtEachBatch
+    from shared.recipes.hrnn.ranks import Rank, meet, ordered, reached
+    from shared.recipes.watch import Watch
 
-def take_part(address: Address, number: int, place: int, devices: list[int]) -> None:
-    store = reached(address)
+    store = reached((host, port))
     order = ordered(store)
     device = torch.device("cpu")
     if torch.cuda.is_available():
@@ -46,4 +47,4 @@ def _end_with_parent() -> None:
 if __name__ == "__main__":
     threading.Thread(target=_end_with_parent, daemon=True).start()
     host, port, number, place, devices = sys.argv[1:]
-    take_part((host, int(port)), int(number), int(place), [int(device) for device in devices.split(",") if device])
+    take_part(host, int(port), int(number), int(place), [int(device) for device in devices.split(",") if device])
