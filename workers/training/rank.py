@@ -58,7 +58,7 @@ def take_part(store: Store, order: Order, address: Address, node: int, numbers: 
         while not store.check(["over"]):
             if reason := started.lost():
                 log.error("lost", reason=reason)
-                store.set("lost", f"{reason[:-1]} of node {node}.")
+                store.set("lost", f"{reason} It was on node {node}.")
                 return
             time.sleep(LOOK_SECONDS)
 

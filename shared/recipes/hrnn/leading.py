@@ -21,6 +21,7 @@ from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 
+import structlog
 from torch import distributed
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from torch.distributed.distributed_c10d import Store
@@ -28,6 +29,8 @@ from torch.distributed.distributed_c10d import Store
 from shared.job import WorkFailed
 from shared.recipes.contract import Options
 from shared.recipes.hrnn.ranks import Address, Order, Rank, meet, reached
+
+log = structlog.get_logger()
 
 JOIN_SECONDS = 300.0
 """Within which all ranks must have come."""
@@ -68,6 +71,7 @@ def leading(path: Path, options: Options, on_wait: Callable[[], None], *, cuda: 
             # Nobody is to be waited for.
             watching.abort()
             if reason:
+                log.warning("rank lost", reason=reason, error=str(error))
                 raise WorkFailed(reason) from error
             raise
         finally:
@@ -177,7 +181,7 @@ class _Watching:
         if self._lost:
             return self._lost
         if isinstance(error, distributed.DistError) or "gloo" in str(error):
-            return f"The processes that trained together lost each other: {error}"
+            return "The processes that trained together lost each other. The worker's log says more."
         return None
 
     def end(self) -> None:
