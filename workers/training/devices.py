@@ -11,6 +11,7 @@ import fcntl
 import os
 import re
 import stat
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -29,9 +30,9 @@ class Unsafe(OSError):
 @contextlib.contextmanager
 def granted(configured: Settings, on_wait: Callable[[], None]) -> Iterator[tuple[int, ...]]:
     """The devices that are one training's by the settings, as ``held``; () on a machine without. Raises WorkFailed."""
-    import torch
-
-    count = torch.cuda.device_count()
+    # Whoever trains on one has imported torch by now; for the others it would take seconds.
+    torch = sys.modules.get("torch")
+    count = torch.cuda.device_count() if torch else 0
     wanted = (configured.training_devices or count) if configured.training_strategy == "ddp" else 1
     if wanted > count > 0:
         raise WorkFailed(f"FORETASTE_TRAINING_DEVICES is {wanted}, and the training worker sees {count} GPUs.")

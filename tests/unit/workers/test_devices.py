@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
-from workers.training.devices import Unsafe, held
+from shared.job import WorkFailed
+from shared.settings import Settings
+from workers.training.devices import Unsafe, granted, held
 
 HOLDER = """
 import sys, time
@@ -92,6 +98,45 @@ def test_a_training_on_several_devices_takes_them_all_or_none(tmp_path: Path, ho
     one.kill()
     assert said(both) == [0, 1]
     assert free(tmp_path) is None
+
+
+@pytest.fixture
+def two_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+
+@pytest.mark.usefixtures("two_gpus")
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, (0,)),
+        ({"training_devices": 2}, (0,)),
+        ({"training_strategy": "ddp", "training_devices": 2}, (0, 1)),
+        ({"training_strategy": "ddp", "training_devices": 0}, (0, 1)),
+    ],
+)
+def test_the_settings_say_how_many_one_training_takes(settings: dict[str, Any], expected: tuple[int, ...]) -> None:
+    with granted(Settings(**settings), give_up) as devices:
+        assert devices == expected
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_the_settings_say_how_many_trainings_share_one() -> None:
+    for shared in (1, 2):
+        with contextlib.ExitStack() as trainings:
+            for _ in range(2 * shared):
+                trainings.enter_context(granted(Settings(training_jobs_per_device=shared), give_up))
+            with pytest.raises(Asked):
+                trainings.enter_context(granted(Settings(training_jobs_per_device=shared), give_up))
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_more_than_the_machine_has_fails_the_work() -> None:
+    settings = Settings(training_strategy="ddp", training_devices=3)
+    expected = pytest.raises(WorkFailed, match="FORETASTE_TRAINING_DEVICES is 3, and the training worker sees 2 GPUs")
+    with expected, granted(settings, give_up):
+        pass
 
 
 def test_they_are_given_back_at_the_end_of_the_block(tmp_path: Path) -> None:
