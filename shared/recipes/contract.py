@@ -277,6 +277,11 @@ class Options:
     master: str = ""
     """host:port at which the processes of several nodes meet."""
 
+    @property
+    def gpu(self) -> str:
+        """torch's name of the one to train on, on a machine that has any."""
+        return f"cuda:{self.devices[0] if self.devices else 0}"
+
 
 class Train(Protocol):
     """``training.train`` of every recipe folder.

@@ -67,9 +67,7 @@ class Learner:
         self._seed = seed
         torch.set_num_threads(self.plan.threads(options.threads))
         torch.manual_seed(seed)
-        self.device = torch.device("cpu")
-        if torch.cuda.is_available():
-            self.device = torch.device("cuda", options.devices[0] if options.devices else 0)
+        self.device = torch.device(options.gpu if torch.cuda.is_available() else "cpu")
         self.weights_E = event_weights(
             histories, recency_mask=parameters["recency_mask"] == "true", by_type_E=data.event_weights
         )

@@ -70,6 +70,11 @@ def test_without_ddp_a_training_is_one_process() -> None:
     assert job.chosen(configured, devices=(1,)) == dataclasses.replace(Options(), devices=(1,))
 
 
+def test_a_training_on_one_gpu_is_on_its_own() -> None:
+    assert job.chosen(Settings(), devices=(3,)).gpu == "cuda:3"
+    assert job.chosen(Settings()).gpu == "cuda:0"
+
+
 def test_with_ddp_and_no_gpu_the_setting_says_how_many_processes() -> None:
     assert job.chosen(Settings(training_strategy="ddp", training_devices=2)).processes == 2
     assert job.chosen(Settings(training_strategy="ddp", training_devices=0)).processes == 1
