@@ -66,6 +66,24 @@ class Settings:
     training_logger: Literal["none", "csv", "tensorboard"] = _setting(
         "what a training's losses are logged as, in the folder logs of the model; tensorboard is an extra", "none"
     )
+    training_strategy: Literal["auto", "ddp"] = _setting(
+        "auto: a training runs on one device; ddp: on training_devices of each of training_num_nodes, a process each,"
+        " by Lightning's strategy of that name (the HRNN recipes)",
+        "auto",
+    )
+    training_devices: int = _setting(
+        "GPUs of each node that one training takes with ddp, or processes where there is no GPU; 0: all GPUs", 1
+    )
+    training_num_nodes: int = _setting(
+        "machines that train together with ddp, all with the same artifacts_dir, settings and number of devices", 1
+    )
+    training_node_rank: int = _setting(
+        "of a further node, from 1, on which `python -m workers.training.rank` runs; training workers are on node 0", 0
+    )
+    training_master: str | None = _setting(
+        "host:port of node 0 at which the processes of several nodes meet; for a network that nobody else reaches"
+    )
+    training_jobs_per_device: int = _setting("trainings that may share one GPU", 1)
     checkpoint_seconds: float = _setting("a training keeps a checkpoint after so long, and after each epoch", 60.0)
 
     automl_training_jobs: int = _setting("trainings that AutoML tries, over all its recipes", 12)

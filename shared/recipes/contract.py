@@ -268,6 +268,19 @@ class Options:
     logger: Literal["none", "csv", "tensorboard"] = "none"
     """Where other than none, a folder ``logs`` stands in the artifact."""
     checkpoint_seconds: float = 60.0
+    devices: tuple[int, ...] = ()
+    """Numbers of the CUDA devices to train on, the first where one is enough; (): those that torch finds."""
+    processes: int = 1
+    """On this machine, that train together where a recipe can: with GPUs, one for each."""
+    nodes: int = 1
+    """Machines with as many processes each, this one being the first."""
+    master: str = ""
+    """host:port at which the processes of several nodes meet."""
+
+    @property
+    def gpu(self) -> str:
+        """torch's name of the one to train on, on a machine that has any."""
+        return f"cuda:{self.devices[0] if self.devices else 0}"
 
 
 class Train(Protocol):

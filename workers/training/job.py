@@ -29,6 +29,7 @@ from shared.resources.trial import requests as trials
 from shared.settings import Settings
 from shared.store import Record
 from shared.store.redis import RedisStore
+from workers.training import devices
 from workers.training.sources import Finding
 
 UPDATE = "UPDATE"
@@ -106,8 +107,11 @@ class Bench:
         if self.should_stop():
             raise Stopped
 
-    def options(self) -> Options:
-        return chosen(self.configured, neighbours(self.store))
+    @contextlib.contextmanager
+    def options(self) -> Iterator[Options]:
+        """On a machine with GPUs one is this work's for as long as the block takes. Raises Stopped while it waits."""
+        with devices.granted(self.configured, self.stop_if_asked) as numbers:
+            yield chosen(self.configured, neighbours(self.store), numbers)
 
     @property
     def trainer(self) -> Any:
@@ -125,18 +129,20 @@ def train_solution_version(
     workspace = bench.workspace
     progress({"phase": "loading"})
     with _reasons(), bench.artifacts.filling(arn, attempt) as folder:
-        trained = bench.trainer.train(
-            bench.data(),
-            bench.recipe,
-            won["parameters"] if won else bench.parameters,
-            # The winner has learnt already: its training goes on from there.
-            workspace=trials.workspace(workspace, won["trial"]) if won else workspace,
-            artifact=folder,
-            progress=lambda made: progress(asdict(made)),
-            should_stop=should_stop,
-            options=bench.options(),
-            **going_on(version, bench.artifacts),
-        )
+        data, trainer = bench.data(), bench.trainer
+        with bench.options() as options:
+            trained = trainer.train(
+                data,
+                bench.recipe,
+                won["parameters"] if won else bench.parameters,
+                # The winner has learnt already: its training goes on from there.
+                workspace=trials.workspace(workspace, won["trial"]) if won else workspace,
+                artifact=folder,
+                progress=lambda made: progress(asdict(made)),
+                should_stop=should_stop,
+                options=options,
+                **going_on(version, bench.artifacts),
+            )
     return {
         "metrics": trained.metrics,
         "baseline": trained.baseline,
@@ -174,15 +180,17 @@ def run_trial(arn: str, _attempt: int, progress: Progress, should_stop: Callable
     workspace = trials.workspace(bench.workspace, trial.body["number"])
     workspace.mkdir(parents=True, exist_ok=True)
     with _reasons():
-        tried = bench.trainer.validate(
-            bench.data(),
-            bench.recipe,
-            trial.body["parameters"],
-            workspace=workspace,
-            progress=lambda made: say(asdict(made)),
-            should_stop=should_stop,
-            options=bench.options(),
-        )
+        data, trainer = bench.data(), bench.trainer
+        with bench.options() as options:
+            tried = trainer.validate(
+                data,
+                bench.recipe,
+                trial.body["parameters"],
+                workspace=workspace,
+                progress=lambda made: say(asdict(made)),
+                should_stop=should_stop,
+                options=options,
+            )
     return {
         "metrics": tried.metrics,
         "errors": tried.errors,
@@ -223,8 +231,8 @@ def neighbours(store: RedisStore) -> int:
     return max(sum(name.startswith(here) for name in store.beating()), 1)
 
 
-def chosen(configured: Settings, workers: int = 1) -> Options:
-    """What the operator has decided about training, on a machine with so many workers.
+def chosen(configured: Settings, workers: int = 1, devices: tuple[int, ...] = ()) -> Options:
+    """What the operator has decided about training on these GPUs, on a machine with so many workers.
 
     Raises WorkFailed where the machine can't do it.
     """
@@ -233,6 +241,9 @@ def chosen(configured: Settings, workers: int = 1) -> Options:
             "FORETASTE_TRAINING_LOGGER is tensorboard, which is not installed on the training worker: "
             "install foretaste[tensorboard] there, or choose csv."
         )
+    together = configured.training_strategy == "ddp"
+    if together and configured.training_num_nodes > 1 and not configured.training_master:
+        raise WorkFailed("FORETASTE_TRAINING_NUM_NODES is above 1: FORETASTE_TRAINING_MASTER must say where they meet.")
     return Options(
         # As many as the cgroup grants are one worker's alone.
         threads=configured.training_threads or (max(granted_cores() // workers, 1) if workers > 1 else 0),
@@ -242,6 +253,10 @@ def chosen(configured: Settings, workers: int = 1) -> Options:
         compile=configured.training_compile,
         logger=configured.training_logger,
         checkpoint_seconds=configured.checkpoint_seconds,
+        devices=devices,
+        processes=(len(devices) or configured.training_devices or 1) if together else 1,
+        nodes=configured.training_num_nodes if together else 1,
+        master=(configured.training_master or "") if together else "",
     )
 
 

@@ -1,16 +1,17 @@
-"""One fit of a network to some users, as Lightning wants it: batches, step, optimiser, checkpoints, when to stop."""
+"""One fit of a network to some users, as Lightning wants it: batches, step, optimiser, checkpoints, when to stop.
+
+Not what runs it: that is engine.py's.
+"""
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import time
-import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,11 +20,11 @@ import torch
 from torch import Tensor
 
 from shared.metrics import gain_of_one
-from shared.recipes.contract import Options
 from shared.recipes.hrnn.candidates import Choose
 from shared.recipes.hrnn.network import Events, Network
 from shared.recipes.hrnn.plan import Plan
 from shared.recipes.hrnn.ranking import Foretold
+from shared.recipes.hrnn.ranks import ALONE, Rank
 from shared.recipes.hrnn.streams import REMEMBERED, Queries, Streams, Window
 from shared.recipes.watch import Phase, Watch
 
@@ -32,6 +33,9 @@ WARM_UP = 0.1
 
 PATIENCE = 1 / 3
 """Share of the epochs planned that may pass in a row, at least 3, without foretelling the validation users better."""
+
+AGREED_EVERY = 8
+"""Steps after which several ranks ask rank zero whether a checkpoint is due."""
 
 
 class Epoch:
@@ -74,21 +78,26 @@ class Fitting(lightning.LightningModule):
         users: npt.NDArray[np.int64],
         plan: Plan,
         choose: Choose,
+        counts_I: Tensor,
         *,
         epochs: int,
         learning_rate: float,
         seed: int,
         compiled: bool = False,
     ) -> None:
+        """``counts_I`` are the interactions by which ``choose`` draws."""
         super().__init__()
         self.network = network
         self.epochs = epochs
-        self._streams = streams
-        self._users = users
-        self._plan = plan
-        self._choose = choose
-        self._learning_rate = learning_rate
-        self._seed = seed
+        self.streams = streams
+        self.users = users
+        self.plan = plan
+        self.choose = choose
+        self.counts_I = counts_I
+        self.learning_rate = learning_rate
+        self.seed = seed
+        self.compiled = compiled
+        self.rank = ALONE
         # Not as a module of this one: the weights stand in checkpoints once, whether compiled or not.
         object.__setattr__(self, "_read", torch.compile(network, dynamic=True) if compiled else network)
         self._state = torch.empty(0)
@@ -98,24 +107,37 @@ class Fitting(lightning.LightningModule):
         self.over = False
         """Has validation ended it?"""
 
+    def join(self, rank: Rank) -> None:
+        """From now on it learns from its share of the streams: as many as each other rank has."""
+        self.rank = rank
+        self.plan = replace(self.plan, streams=-(-self.plan.streams // rank.size) * rank.size)
+
     def train_dataloader(self) -> Epoch:
         return self.epoch_of(self.current_epoch, self._batch)
 
     def epoch_of(self, number: int, first: int = 0) -> Epoch:
-        return Epoch(self._streams, self._users, self._plan, (self._seed, number), first)
+        return Epoch(self.streams, self.users, self.plan, (self.seed, number), first)
 
     def on_train_epoch_start(self) -> None:
         if not self._batch:
-            self._state = self.network.start(self._plan.streams)
+            self._state = self.network.start(self.plan.streams // self.rank.size)
             self.losses = []
 
     def training_step(self, window: Window, _: int) -> Tensor:
         # Each step draws from a seed of its own, so that a run may be taken up at any of them.
-        draw_from((self._seed * 1_000_003 + self.current_epoch) * 1_000_003 + self._batch)
-        loss, self._state = window_loss(self._read, self._streams, self._choose, window, self._state)
+        draw_from((self.seed * 1_000_003 + self.current_epoch) * 1_000_003 + self._batch + 500_009 * self.rank.number)
+        mine = self.rank.of(window)
+        loss, self._state = window_loss(self._read, self.streams, self.choose, mine, self._state)
+        if self.rank.size > 1:
+            # The mean over ranks, which is what is learnt from, is then the mean over all targets of the window.
+            loss = loss * (self._weight(mine) / self._weight(window).clamp(min=1e-9) * self.rank.size)
         self._batch += 1
         self.losses.append(loss.detach())
         return loss
+
+    def _weight(self, window: Window) -> Tensor:
+        device = self.streams.device
+        return (self.streams.weights_E[window.events.to(device)] * window.counts.to(device)).sum()
 
     def end_epoch(self) -> None:
         """To be called before a checkpoint at the end of an epoch, which goes on with the next."""
@@ -128,7 +150,7 @@ class Fitting(lightning.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["fitting"] = {
             "batch": self._batch,
-            "state": self._state,
+            "state": self.rank.whole(self._state),
             "losses": torch.stack(self.losses) if self.losses else torch.empty(0),
             "best": vars(self.best),
             "over": self.over,
@@ -137,16 +159,16 @@ class Fitting(lightning.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         kept = checkpoint["fitting"]
         self._batch = kept["batch"]
-        self._state = kept["state"].to(self._streams.device)
+        self._state = self.rank.of_state(kept["state"]).to(self.streams.device)
         self.best = Best(**kept["best"])
-        self.losses = list(kept["losses"].to(self._streams.device))
+        self.losses = list(kept["losses"].to(self.streams.device))
 
     def configure_optimizers(self) -> Any:
         matrices = [p for p in self.network.parameters() if p.ndim > 1]
         vectors = [p for p in self.network.parameters() if p.ndim <= 1]
         optimizer = torch.optim.AdamW(
             [{"params": matrices, "weight_decay": 0.01}, {"params": vectors, "weight_decay": 0.0}],
-            lr=self._learning_rate,
+            lr=self.learning_rate,
             betas=(0.9, 0.98),
             fused=True,
         )
@@ -232,11 +254,11 @@ class AtEachBatch(lightning.Callback):
         validate: Callable[[], Foretold] | None = None,
     ) -> None:
         """``validate`` tells how well the validation users are foretold; None: there are none, and nothing stops."""
-        self._watch = watch
+        self.watch = watch
+        self.every_seconds = every_seconds
         self._phase = phase
         self._epochs_before = epochs_before
         self._checkpoint = checkpoint
-        self._every_seconds = every_seconds
         self._kept_at = time.monotonic()
         self._validate = validate
 
@@ -247,105 +269,62 @@ class AtEachBatch(lightning.Callback):
         batch: Any,  # noqa: ARG002 -- Lightning passes it
         batch_idx: int,
     ) -> None:
-        self._watch.stop_if_asked()
+        self.watch.stop_if_asked()
         done = self._epochs_before + trainer.current_epoch + batch_idx / trainer.num_training_batches
-        self._watch.begin(done)
-        if self._watch.is_due():
+        self.watch.begin(done)
+        if self.watch.is_due():
             assert isinstance(pl_module, Fitting)  # noqa: S101
-            self._watch.loss = pl_module.mean_loss() or self._watch.loss
-            self._watch.say(self._phase, done)
+            self.watch.loss = pl_module.mean_loss() or self.watch.loss
+            self.watch.say(self._phase, done)
 
     def on_train_batch_end(
         self,
         trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,  # noqa: ARG002 -- Lightning passes these
-        outputs: Any,  # noqa: ARG002
+        pl_module: lightning.LightningModule,
+        outputs: Any,  # noqa: ARG002 -- Lightning passes these
         batch: Any,  # noqa: ARG002
         batch_idx: int,
     ) -> None:
+        assert isinstance(pl_module, Fitting)  # noqa: S101
+        rank = pl_module.rank
         # After its last batch an epoch is validated before it is kept.
-        due = time.monotonic() - self._kept_at >= self._every_seconds
-        if due and batch_idx + 1 < trainer.num_training_batches:
+        if batch_idx + 1 == trainer.num_training_batches or (rank.size > 1 and batch_idx % AGREED_EVERY):
+            return
+        if rank.agreed(time.monotonic() - self._kept_at >= self.every_seconds):
             self._keep(trainer)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         assert isinstance(pl_module, Fitting)  # noqa: S101
-        self._watch.loss = pl_module.mean_loss()
+        self.watch.loss = pl_module.mean_loss()
         pl_module.end_epoch()
         epoch = trainer.current_epoch + 1
         if self._validate is not None:
             foretold = self._validate()
             gain = foretold.gain
-            self._watch.gain = float(gain_of_one(foretold.ranks).mean())
+            self.watch.gain = float(gain_of_one(foretold.ranks).mean())
             if gain > pl_module.best.gain:
                 weights = {name: tensor.clone() for name, tensor in pl_module.network.state_dict().items()}
                 pl_module.best = Best(gain, epoch, weights)
             pl_module.over = epoch - pl_module.best.epoch >= max(3, round(PATIENCE * pl_module.epochs))
-            trainer.should_stop = pl_module.over
             self._log(trainer, epoch, validation_gain=gain)
         else:
             self._log(trainer, epoch)
-        self._watch.say(self._phase, self._epochs_before + epoch)
-        self._watch.gain = None
+        self.watch.say(self._phase, self._epochs_before + epoch)
+        self.watch.gain = None
+        pl_module.over = trainer.should_stop = pl_module.rank.agreed(pl_module.over)
         self._keep(trainer)
 
     def _log(self, trainer: lightning.Trainer, epoch: int, **values: float) -> None:
         for logger in trainer.loggers:
-            logger.log_metrics({f"{self._phase}_loss": self._watch.loss or math.nan, **values}, step=epoch)
+            logger.log_metrics({f"{self._phase}_loss": self.watch.loss or math.nan, **values}, step=epoch)
             logger.save()
 
     def _keep(self, trainer: lightning.Trainer) -> None:
         written = self._checkpoint.with_suffix(".new")
-        trainer.save_checkpoint(written)
+        trainer.save_checkpoint(written)  # by all ranks, of which zero writes
+        self._kept_at = time.monotonic()
+        if not trainer.is_global_zero:
+            return
         with written.open("rb") as file:
             os.fsync(file.fileno())
         written.replace(self._checkpoint)
-        self._kept_at = time.monotonic()
-
-
-def fit(fitting: Fitting, each_batch: AtEachBatch, checkpoint: Path, options: Options, logs: Path | None = None) -> int:
-    """Runs the epochs that the checkpoint does not have yet; returns how many the weights have behind them.
-
-    Afterwards the network has the weights of its best epoch, or of its last where nobody validated.
-    """
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    trainer = lightning.Trainer(
-        accelerator="auto",
-        devices=1,
-        precision=precision(options),
-        max_epochs=fitting.epochs,
-        log_every_n_steps=1,
-        reload_dataloaders_every_n_epochs=1,
-        callbacks=[each_batch],
-        default_root_dir=checkpoint.parent,
-        logger=logger(options, logs),
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    kept = torch.load(checkpoint, weights_only=True, map_location="cpu")["fitting"] if checkpoint.exists() else None
-    if kept and kept["over"]:
-        fitting.best = Best(**kept["best"])
-        return fitting.take_best()
-    fitting.train()
-    with warnings.catch_warnings():
-        # Lightning asks torch for a class by its old name at every batch.
-        warnings.filterwarnings("ignore", module=r"pytorch_lightning\.utilities\._pytree")
-        # Epoch goes on at the batch that comes next; Lightning can't know.
-        warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch ended")
-        trainer.fit(fitting, ckpt_path=checkpoint if kept else None, weights_only=True)
-    return fitting.take_best()
-
-
-def precision(options: Options) -> Literal["32-true", "bf16-mixed"]:
-    if options.precision != "auto":
-        return options.precision
-    return "bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true"
-
-
-def logger(options: Options, logs: Path | None) -> Any:
-    """Lightning's logger into this folder; False for none."""
-    if options.logger == "none" or logs is None:
-        return False
-    loggers = {"csv": lightning.loggers.CSVLogger, "tensorboard": lightning.loggers.TensorBoardLogger}
-    return loggers[options.logger](save_dir=logs.parent, name=logs.name, version="")

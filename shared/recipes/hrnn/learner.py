@@ -24,7 +24,8 @@ from shared.recipes.hrnn import BPTT, COLD_START_MAX_INTERACTIONS, candidates
 from shared.recipes.hrnn.base import Base
 from shared.recipes.hrnn.candidates import Choose
 from shared.recipes.hrnn.cold import cold_items
-from shared.recipes.hrnn.fitting import AtEachBatch, Fitting, fit
+from shared.recipes.hrnn.engine import fit
+from shared.recipes.hrnn.fitting import AtEachBatch, Fitting
 from shared.recipes.hrnn.network import Form, Network
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS, RETRAINING_RATE, Plan
 from shared.recipes.hrnn.ranking import Foretold, best_items, foretell
@@ -66,7 +67,7 @@ class Learner:
         self._seed = seed
         torch.set_num_threads(self.plan.threads(options.threads))
         torch.manual_seed(seed)
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = torch.device(options.gpu if torch.cuda.is_available() else "cpu")
         self.weights_E = event_weights(
             histories, recency_mask=parameters["recency_mask"] == "true", by_type_E=data.event_weights
         )
@@ -107,8 +108,7 @@ class Learner:
         counts_I = popularity(self.data.histories, users)
         with torch.no_grad():
             self.network.bias[:-1] = torch.from_numpy(np.log((counts_I + 1) / (counts_I + 1).sum()))
-        choose = self.chooser(counts_I)
-        fitting = self._fitting(users, choose, self.plan.epochs, self.plan.learning_rate, self._seed)
+        fitting = self._fitting(users, counts_I, self.plan.epochs, self.plan.learning_rate, self._seed)
 
         def validate() -> Foretold:
             return self._foretell(self.network.folded(), validation)
@@ -146,9 +146,9 @@ class Learner:
 
         ``knowing`` are the users whose items are no strangers, where these are not all.
         """
-        choose = self.chooser(popularity(self.data.histories, users if knowing is None else knowing))
+        counts_I = popularity(self.data.histories, users if knowing is None else knowing)
         rate = RETRAINING_RATE * self.plan.learning_rate
-        fitting = self._fitting(users, choose, RETRAINING_EPOCHS, rate, self._seed + 1)
+        fitting = self._fitting(users, counts_I, RETRAINING_EPOCHS, rate, self._seed + 1)
         return fit(fitting, self.each_batch(phase, epochs_before, checkpoint), checkpoint, self.options)
 
     def recommend(self, events_Q: npt.NDArray[np.int64], count: int, *, unseen: bool = False) -> npt.NDArray[np.int64]:
@@ -181,14 +181,20 @@ class Learner:
         return candidates.chooser(counts, only_taken=self._bags is not None)
 
     def _fitting(
-        self, users: npt.NDArray[np.int64], choose: Choose, epochs: int, learning_rate: float, seed: int
+        self,
+        users: npt.NDArray[np.int64],
+        counts_I: npt.NDArray[np.int64],
+        epochs: int,
+        learning_rate: float,
+        seed: int,
     ) -> Fitting:
         return Fitting(
             self.network,
             self.streams,
             users,
             self.plan,
-            choose,
+            self.chooser(counts_I),
+            torch.from_numpy(counts_I),
             epochs=epochs,
             learning_rate=learning_rate,
             seed=seed,

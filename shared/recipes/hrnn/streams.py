@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +43,10 @@ REPEATS = 0.01
 """Share of events with an item that the user had before, from which the age of an item in the history acts."""
 
 NEVER = np.iinfo(np.int32).max
+
+OF_EVENTS = (
+    *("items_E", "weights_E", "_position_E", "_before_E", "_next_E", "_times_E", "_count_E", "_types_E", "_user_E"),
+)
 
 
 class Window(NamedTuple):
@@ -104,6 +108,30 @@ class Streams:
         self._user_E = tensor(np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)) if of_users else None
         self._users = bags(data.users, device)
         self._contexts = bags(data.contexts, device)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that it is made of but ``event_types``, ``repeats`` and the number of items."""
+        arrays = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        for name in ("_users", "_contexts"):
+            if (of := getattr(self, name)) is not None:
+                arrays |= {f"{name}.{part}": tensor for part, tensor in of._asdict().items()}
+        return arrays | {"_offsets": _tensor(self._offsets)}
+
+    @classmethod
+    def of(
+        cls, tensors: Mapping[str, Tensor], *, items: int, event_types: int, repeats: bool, device: torch.device
+    ) -> Self:
+        """Those of ``tensors()``, on the device."""
+        streams = cls.__new__(cls)
+        streams.device, streams._items, streams.event_types, streams.repeats = device, items, event_types, repeats
+        streams._offsets = tensors["_offsets"].numpy()
+        for name in OF_EVENTS:
+            setattr(streams, name, tensors[name].to(device) if name in tensors else None)
+        for name in ("_users", "_contexts"):
+            parts = (f"{name}.{part}" for part in Bags._fields)
+            there = f"{name}.offsets" in tensors
+            setattr(streams, name, Bags(*(tensors[part].to(device) for part in parts)) if there else None)
+        return streams
 
     def windows(
         self, users: npt.NDArray[np.int64], *, streams: int, steps: int, rng: np.random.Generator

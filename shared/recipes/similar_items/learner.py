@@ -54,7 +54,7 @@ class Learner:
         self._options, self._watch, self._seed, self._checkpoints = options, watch, seed, checkpoints
         self._discount = float(parameters["popularity_discount_factor"])
         torch.manual_seed(seed)
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._device = torch.device(options.gpu if torch.cuda.is_available() else "cpu")
         self._features = bags(data.items, self._device)
         self.form = Form(
             items=len(data.histories.item_ids),

@@ -41,8 +41,12 @@ def test_every_option_is_a_setting() -> None:
         training_compile=True,
         training_logger="csv",
         checkpoint_seconds=7.5,
+        training_strategy="ddp",
+        training_devices=2,
+        training_num_nodes=3,
+        training_master="node0:29500",
     )
-    chosen = job.chosen(configured)
+    chosen = job.chosen(configured, devices=(1, 3))
     assert chosen == Options(
         threads=3,
         retrain_on_all_users=False,
@@ -51,10 +55,34 @@ def test_every_option_is_a_setting() -> None:
         compile=True,
         logger="csv",
         checkpoint_seconds=7.5,
+        devices=(1, 3),
+        processes=2,
+        nodes=3,
+        master="node0:29500",
     )
     defaults = dataclasses.asdict(Options())
     assert dataclasses.asdict(job.chosen(Settings())) == defaults
     assert all(value != defaults[name] for name, value in dataclasses.asdict(chosen).items())
+
+
+def test_without_ddp_a_training_is_one_process() -> None:
+    configured = Settings(training_devices=4, training_num_nodes=2, training_master="node0:29500")
+    assert job.chosen(configured, devices=(1,)) == dataclasses.replace(Options(), devices=(1,))
+
+
+def test_a_training_on_one_gpu_is_on_its_own() -> None:
+    assert job.chosen(Settings(), devices=(3,)).gpu == "cuda:3"
+    assert job.chosen(Settings()).gpu == "cuda:0"
+
+
+def test_with_ddp_and_no_gpu_the_setting_says_how_many_processes() -> None:
+    assert job.chosen(Settings(training_strategy="ddp", training_devices=2)).processes == 2
+    assert job.chosen(Settings(training_strategy="ddp", training_devices=0)).processes == 1
+
+
+def test_several_nodes_must_know_where_to_meet() -> None:
+    with pytest.raises(WorkFailed, match="FORETASTE_TRAINING_MASTER must say where they meet"):
+        job.chosen(Settings(training_strategy="ddp", training_num_nodes=2))
 
 
 def test_tensorboard_that_is_not_installed_fails_the_work_with_advice(monkeypatch: pytest.MonkeyPatch) -> None:

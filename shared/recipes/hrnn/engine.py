@@ -1,0 +1,148 @@
+"""Runs a fitting in Lightning: alone, or as one of several ranks, by Lightning's ddp."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as lightning
+import torch
+from lightning_fabric.plugins import ClusterEnvironment
+from pytorch_lightning.strategies import DDPStrategy
+
+from shared.recipes.contract import Options
+from shared.recipes.hrnn import handover
+from shared.recipes.hrnn.fitting import AtEachBatch, Best, Fitting
+from shared.recipes.hrnn.handover import Precision, Terms
+from shared.recipes.hrnn.leading import leading
+from shared.recipes.hrnn.ranks import COLLECTIVE_SECONDS, Rank
+
+
+def fit(fitting: Fitting, each_batch: AtEachBatch, checkpoint: Path, options: Options, logs: Path | None = None) -> int:
+    """Runs the epochs that the checkpoint does not have yet; returns how many the weights have behind them.
+
+    Afterwards the network has the weights of its best epoch, or of its last where nobody validated. Raises Stopped, and
+    WorkFailed where one of several ranks is lost.
+    """
+    kept = torch.load(checkpoint, weights_only=True, map_location="cpu")["fitting"] if checkpoint.exists() else None
+    if kept and kept["over"]:
+        fitting.best = Best(**kept["best"])
+        return fitting.take_best()
+    fitting.join(Rank(0, options.processes * options.nodes))
+    terms = Terms(
+        checkpoint=str(checkpoint),
+        # Who was cut off within an epoch goes on only with as many streams: a setting may have changed since.
+        resumed=bool(kept and (not kept["batch"] or kept["state"].shape[1] == fitting.plan.streams)),
+        every_seconds=each_batch.every_seconds,
+        precision=precision(options),
+        threads=max(1, torch.get_num_threads() // options.processes),
+        processes=options.processes,
+        nodes=options.nodes,
+        cuda=fitting.streams.device.type == "cuda",
+    )
+    log = logger(options, logs)
+    if fitting.rank.size == 1:
+        run(fitting, each_batch, terms, options.devices, log)
+        return fitting.take_best()
+    path = checkpoint.with_suffix(".ranks")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(terms.threads)
+    try:
+        handover.write(fitting, terms, path)
+        with leading(path, options, each_batch.watch.stop_if_asked, cuda=terms.cuda) as rank:
+            fitting.join(rank)
+            run(fitting, each_batch, terms, options.devices, log)
+    finally:
+        torch.set_num_threads(threads)
+        path.unlink(missing_ok=True)
+    return fitting.take_best()
+
+
+def run(fitting: Fitting, each_batch: AtEachBatch, terms: Terms, devices: Sequence[int], log: Any = False) -> None:
+    """One rank's part; ``devices`` are the numbers of its machine's GPUs that take part, () the first."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    trainer = lightning.Trainer(
+        accelerator="cuda" if terms.cuda else "cpu",
+        devices=(list(devices) or list(range(terms.processes)))[: terms.processes] if terms.cuda else terms.processes,
+        num_nodes=terms.nodes,
+        strategy="auto" if fitting.rank.size == 1 else _ddp(fitting.rank, terms),
+        precision=terms.precision,
+        max_epochs=fitting.epochs,
+        log_every_n_steps=1,
+        reload_dataloaders_every_n_epochs=1,
+        callbacks=[each_batch],
+        default_root_dir=Path(terms.checkpoint).parent,
+        logger=log,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    fitting.train()
+    with warnings.catch_warnings():
+        # Lightning asks torch for a class by its old name at every batch.
+        warnings.filterwarnings("ignore", module=r"pytorch_lightning\.utilities\._pytree")
+        # Epoch goes on at the batch that comes next; Lightning can't know.
+        warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch ended")
+        trainer.fit(fitting, ckpt_path=terms.checkpoint if terms.resumed else None, weights_only=True)
+
+
+def _ddp(rank: Rank, terms: Terms) -> DDPStrategy:
+    return DDPStrategy(
+        cluster_environment=_Ranks(rank, terms.processes),
+        process_group_backend="nccl" if terms.cuda else "gloo",
+        timeout=timedelta(seconds=COLLECTIVE_SECONDS),
+        # The buffers are what is known of the items, the same for all.
+        forward_sync_buffers=False,
+    )
+
+
+class _Ranks(ClusterEnvironment):
+    """Tells Lightning who this process is; those that train together have met already."""
+
+    creates_processes_externally = True
+    main_address, main_port = "", 0
+
+    def __init__(self, rank: Rank, processes: int) -> None:
+        super().__init__()
+        self._rank = rank
+        self._processes = processes
+
+    @staticmethod
+    def detect() -> bool:
+        return False
+
+    def world_size(self) -> int:
+        return self._rank.size
+
+    def global_rank(self) -> int:
+        return self._rank.number
+
+    def local_rank(self) -> int:
+        return self._rank.local
+
+    def node_rank(self) -> int:
+        return self._rank.number // self._processes
+
+    def set_world_size(self, size: int) -> None:
+        assert size == self._rank.size  # noqa: S101 - Lightning counts devices and nodes
+
+    def set_global_rank(self, rank: int) -> None:
+        assert rank == self._rank.number  # noqa: S101
+
+
+def precision(options: Options) -> Precision:
+    if options.precision != "auto":
+        return options.precision
+    return "bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true"
+
+
+def logger(options: Options, logs: Path | None) -> Any:
+    """Lightning's logger into this folder; False for none."""
+    if options.logger == "none" or logs is None:
+        return False
+    loggers = {"csv": lightning.loggers.CSVLogger, "tensorboard": lightning.loggers.TensorBoardLogger}
+    return loggers[options.logger](save_dir=logs.parent, name=logs.name, version="")

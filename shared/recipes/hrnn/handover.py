@@ -1,0 +1,91 @@
+"""A fitting in a file, for the other ranks to take over: all but the weights, which ddp takes from rank zero.
+
+It is one file of safetensors, which is mapped and runs nothing; what is no tensor is JSON in its header.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from shared.recipes.hrnn import candidates
+from shared.recipes.hrnn.fitting import Fitting
+from shared.recipes.hrnn.network import Bags, Form, Network
+from shared.recipes.hrnn.plan import Plan
+from shared.recipes.hrnn.streams import Streams
+
+Precision = Literal["32-true", "bf16-mixed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """How a fitting is run, by every rank alike."""
+
+    checkpoint: str
+    resumed: bool
+    """Does it go on from the checkpoint?"""
+    every_seconds: float
+    precision: Precision
+    threads: int
+    """Of each rank."""
+    processes: int
+    """Of each node."""
+    nodes: int
+    cuda: bool
+
+
+def write(fitting: Fitting, terms: Terms, path: Path) -> None:
+    network, streams = fitting.network, fitting.streams
+    tensors = {f"streams.{name}": tensor for name, tensor in streams.tensors().items()}
+    tensors |= {f"network.{name}": tensor for name, tensor in network.named_buffers()}
+    tensors |= {"users": torch.from_numpy(fitting.users), "counts": fitting.counts_I}
+    facts = {
+        "terms": dataclasses.asdict(terms),
+        "form": dataclasses.asdict(network.form),
+        "plan": dataclasses.asdict(fitting.plan),
+        "streams": {"items": network.form.items, "event_types": streams.event_types, "repeats": streams.repeats},
+        "network": {"dropout": network.dropout, "fast": network.fast, "estrange": network.estrange},
+        "fitting": {
+            "epochs": fitting.epochs,
+            "learning_rate": fitting.learning_rate,
+            "seed": fitting.seed,
+            "compiled": fitting.compiled,
+        },
+    }
+    whole = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+    save_file(whole, path, metadata={"facts": json.dumps(facts)})
+
+
+def read(path: Path, device: torch.device) -> tuple[Fitting, Terms]:
+    with safe_open(path, "pt") as file:
+        facts = json.loads(file.metadata()["facts"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+
+    def part(name: str) -> dict[str, torch.Tensor]:
+        prefix = f"{name}."
+        return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+    network = Network(Form(**facts["form"]), facts["network"]["dropout"]).to(device)
+    network.fast = facts["network"]["fast"]
+    known = {name: tensor.to(device) for name, tensor in part("network").items()}
+    if known:
+        bags = Bags(*(known[f"bag_{name}"] for name in Bags._fields))
+        network.know(bags, known["strangers"], facts["network"]["estrange"])
+    counts_I = tensors["counts"].to(device)
+    fitting = Fitting(
+        network,
+        Streams.of(part("streams"), device=device, **facts["streams"]),
+        tensors["users"].numpy(),
+        Plan(**facts["plan"]),
+        candidates.chooser(counts_I, only_taken=bool(known)),
+        counts_I,
+        **facts["fitting"],
+    )
+    return fitting, Terms(**facts["terms"])

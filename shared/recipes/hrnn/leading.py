@@ -1,0 +1,231 @@
+"""Rank zero's side of a training in several processes: none of the others outlives it, or is waited for in vain.
+
+It starts those of its machine. Those of further nodes are started by ``workers/training/rank.py``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
+
+import structlog
+from torch import distributed
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
+from torch.distributed.distributed_c10d import Store
+
+from shared.job import WorkFailed
+from shared.recipes.contract import Options
+from shared.recipes.hrnn.ranks import Address, Order, Rank, meet, reached
+
+log = structlog.get_logger()
+
+JOIN_SECONDS = 300.0
+"""Within which all ranks must have come."""
+
+LOOK_SECONDS = 0.2
+
+NOTICED_SECONDS = 2.0
+"""A process that died is known to have done so within this time of the error that it caused elsewhere."""
+
+LOOPBACK = "lo" if sys.platform == "linux" else "lo0"
+
+
+@contextlib.contextmanager
+def leading(path: Path, options: Options, on_wait: Callable[[], None], *, cuda: bool) -> Iterator[Rank]:
+    """Makes this process rank zero of those that ``options`` want, which take over what is written at ``path``.
+
+    ``on_wait`` is called while the others are waited for; what it raises comes out. Raises WorkFailed where a rank dies
+    or does not come. Afterwards there are no other ranks, however it ended.
+    """
+    size = options.processes * options.nodes
+    order = Order(path=str(path), processes=options.processes, size=size, name=uuid.uuid4().hex)
+    with contextlib.ExitStack() as leaving:
+        if options.nodes == 1:
+            leaving.enter_context(_on_this_machine())
+        store = _store(options, on_wait)
+        leaving.callback(store.set, "over", "1")
+        store.set("order", json.dumps(asdict(order)))
+        here = ("127.0.0.1", store.port)
+        started = Started(range(1, order.processes), order, here, options.devices)
+        leaving.callback(started.end)
+        watching = _Watching(started, reached(here), size)
+        leaving.callback(watching.end)
+        try:
+            watching.until_all_have_come(on_wait)
+            yield meet(store, Rank(0, size), cuda=cuda)
+        except BaseException as error:
+            reason = watching.reason(error)
+            # Nobody is to be waited for.
+            watching.abort()
+            if reason:
+                log.warning("rank lost", reason=reason, error=str(error))
+                raise WorkFailed(reason) from error
+            raise
+        finally:
+            if distributed.is_initialized():
+                distributed.destroy_process_group()
+
+
+def address_of(master: str) -> Address:
+    """Raises WorkFailed."""
+    host, _, port = master.rpartition(":")
+    if not host or not port.isdecimal():
+        raise WorkFailed(f"FORETASTE_TRAINING_MASTER must be host:port; it is {master!r}.")
+    return host.strip("[]"), int(port)
+
+
+class Started:
+    """Ranks that this process has started on its machine: they end with it."""
+
+    def __init__(
+        self, places: Sequence[int], order: Order, address: Address, devices: Sequence[int], first: int = 0
+    ) -> None:
+        """``places`` among the processes of the machine, whose first is rank ``first``."""
+        self._size = order.size
+        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        try:
+            for place in places:
+                who = (*address, first + place, place, ",".join(map(str, devices)))
+                self._processes[first + place] = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                    [sys.executable, "-m", "shared.recipes.hrnn.rank", *map(str, who)],
+                    stdin=subprocess.PIPE,
+                    stdout=2,  # a job's own is for its answers
+                    env={"OMP_WAIT_POLICY": "passive", "TORCH_CPP_LOG_LEVEL": "ERROR", **os.environ},
+                )
+        except BaseException:
+            self.end()
+            raise
+
+    def lost(self) -> str | None:
+        """Why one is no more; None while all are well, or have done their part."""
+        dead = [(code, number) for number, process in self._processes.items() if (code := process.poll())]
+        if not dead:
+            return None
+        # One that is killed takes others with it, which end by an error of their own.
+        code, number = min(dead)
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+        return f"Process {number} of the {self._size} that trained together died: {how}. The worker's log says more."
+
+    def have_ended(self) -> bool:
+        return all(process.poll() is not None for process in self._processes.values())
+
+    def end(self) -> None:
+        for process in self._processes.values():
+            process.kill()
+        for process in self._processes.values():
+            process.wait()
+            assert process.stdin is not None  # noqa: S101 - it is a pipe
+            process.stdin.close()
+
+
+class _Watching:
+    """Notices that a rank is no more, and lets nobody wait for it."""
+
+    def __init__(self, started: Started, store: Store, size: int) -> None:
+        self._started = started
+        self._store = store
+        self._size = size
+        self._over = threading.Event()
+        self._lost: str | None = None
+        self._thread = threading.Thread(target=self._watch, name="ranks", daemon=True)
+        self._thread.start()
+
+    def _watch(self) -> None:
+        while not self._over.wait(LOOK_SECONDS):
+            said = self._store.get("lost").decode() if self._store.check(["lost"]) else None
+            self._lost = self._started.lost() or said
+            if self._lost:
+                self._started.end()
+                self.abort()
+                return
+
+    def abort(self) -> None:
+        """What this process waits for from others ends with an error."""
+        with contextlib.suppress(RuntimeError):
+            if (group := distributed.group.WORLD) is not None:
+                group.abort()
+
+    def until_all_have_come(self, on_wait: Callable[[], None]) -> None:
+        deadline = time.monotonic() + JOIN_SECONDS
+        while (come := 1 + self._store.add("arrived", 0)) < self._size:
+            on_wait()
+            if self._lost:
+                raise WorkFailed(self._lost)
+            if time.monotonic() > deadline:
+                raise WorkFailed(
+                    f"Of {self._size} processes that were to train together {come} came within {JOIN_SECONDS:g} "
+                    "seconds. On each further node `python -m workers.training.rank` must run."
+                )
+            time.sleep(LOOK_SECONDS)
+
+    def reason(self, error: BaseException) -> str | None:
+        """Of this error, where it comes of the loss of a rank."""
+        if not isinstance(error, RuntimeError):
+            return None
+        deadline = time.monotonic() + NOTICED_SECONDS
+        while not self._lost and time.monotonic() < deadline:
+            time.sleep(LOOK_SECONDS)
+        if self._lost:
+            return self._lost
+        if isinstance(error, distributed.DistError) or "gloo" in str(error):
+            return "The processes that trained together lost each other. The worker's log says more."
+        return None
+
+    def end(self) -> None:
+        self._over.set()
+        self._thread.join()
+
+
+@contextlib.contextmanager
+def _on_this_machine() -> Iterator[None]:
+    """What the ranks say to each other, nobody else can hear."""
+    names = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, LOOPBACK))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _store(options: Options, on_wait: Callable[[], None]) -> TCPStore:
+    """For this machine alone, or where the nodes meet as soon as no other training is there."""
+    place = ("127.0.0.1", 0) if options.nodes == 1 else ("", address_of(options.master)[1])
+    listening = socket.socket()
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    while True:
+        try:
+            listening.bind(place)
+            listening.listen()
+            break
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            on_wait()
+            time.sleep(LOOK_SECONDS)
+    port = listening.getsockname()[1]
+    return TCPStore(
+        "127.0.0.1",
+        port,
+        is_master=True,
+        wait_for_workers=False,
+        timeout=timedelta(seconds=30),
+        master_listen_fd=listening.detach(),
+    )

@@ -1,0 +1,50 @@
+"""The process of a rank beyond zero: ``python -m shared.recipes.hrnn.rank HOST PORT NUMBER PLACE DEVICES``.
+
+HOST and PORT are where rank zero's store is, NUMBER that of the rank, PLACE that among the processes of its machine,
+DEVICES the numbers of the machine's GPUs, with commas. It says and writes nothing, and ends with who started it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from pathlib import Path
+
+
+def take_part(host: str, port: int, number: int, place: int, devices: list[int]) -> None:
+    # Here, and not before it is looked whether who started it is still there: this takes seconds.
+    import torch
+    from torch import distributed
+
+    from shared.recipes.hrnn import handover
+    from shared.recipes.hrnn.engine import run
+    from shared.recipes.hrnn.fitting import AtEachBatch
+    from shared.recipes.hrnn.ranks import Rank, meet, ordered, reached
+    from shared.recipes.watch import Watch
+
+    store = reached((host, port))
+    order = ordered(store)
+    device = torch.device("cpu")
+    if torch.cuda.is_available():
+        device = torch.device("cuda", devices[place] if devices else place)
+    fitting, terms = handover.read(Path(order.path), device)
+    torch.set_num_threads(terms.threads)
+    store.add("arrived", 1)
+    fitting.join(meet(store, Rank(number, order.size, place), cuda=terms.cuda))
+    silent = Watch(lambda _: None, lambda: False, fitting.epochs)
+    checkpoint = Path(terms.checkpoint)
+    run(fitting, AtEachBatch(silent, "training", 0, checkpoint, terms.every_seconds), terms, devices)
+    distributed.destroy_process_group()
+
+
+def _end_with_parent() -> None:
+    while os.read(0, 64):
+        pass
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    host, port, number, place, devices = sys.argv[1:]
+    take_part(host, int(port), int(number), int(place), [int(device) for device in devices.split(",") if device])

@@ -1,0 +1,106 @@
+"""Processes that train one network together: who each is, what they agree on, and where they meet.
+
+Rank zero is the process of the job: it starts the others (``leading.py``), says how far the training is, validates, and
+writes. Each of the others is ``rank.py``. They meet at a store of rank zero's:
+
+    order       JSON, ``Order``: what there is to do
+    arrived     how many of the others have read it and are ready
+    lost        why a rank of a further node is no more
+    over        rank zero has ended
+    group/...   torch.distributed's own
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import torch
+from torch import Tensor, distributed
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
+from torch.distributed.distributed_c10d import PrefixStore, Store
+
+from shared.recipes.hrnn.streams import Window
+
+COLLECTIVE_SECONDS = 300.0
+"""A rank that others wait for longer, while rank zero validates or writes a checkpoint, is lost."""
+
+Address = tuple[str, int]
+"""Host and port."""
+
+
+@dataclass(frozen=True)
+class Rank:
+    """One of several processes that train together, or the only one."""
+
+    number: int = 0
+    size: int = 1
+    local: int = 0
+    """Place among the processes of its machine."""
+    talking: distributed.ProcessGroup | None = None
+    """Where what is agreed is said, if not among all that train; it does not wait for a GPU."""
+
+    def of(self, window: Window) -> Window:
+        """Its streams: every ``size``-th."""
+        if self.size == 1:
+            return window
+        return Window(window.events[:, self.number :: self.size], window.counts[:, self.number :: self.size])
+
+    def of_state(self, state_LBW: Tensor) -> Tensor:
+        return state_LBW[:, self.number :: self.size].contiguous()
+
+    def whole(self, state_LBW: Tensor) -> Tensor:
+        """The state of all streams, of each rank's. All ranks must ask."""
+        if self.size == 1:
+            return state_LBW
+        parts = [torch.empty_like(state_LBW) for _ in range(self.size)]
+        distributed.all_gather(parts, state_LBW.contiguous())
+        return torch.stack(parts, 2).flatten(1, 2)
+
+    def agreed(self, decision: bool) -> bool:
+        """What rank zero has decided. All ranks must ask."""
+        if self.size == 1:
+            return decision
+        said = torch.tensor([decision], dtype=torch.uint8)
+        distributed.broadcast(said, 0, group=self.talking)
+        return bool(said)
+
+
+ALONE = Rank()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What rank zero asks of the others."""
+
+    path: str
+    """``handover.py``'s file, which all nodes find at the same place."""
+    processes: int
+    """Of each node."""
+    size: int
+    """Ranks in all."""
+    name: str
+    """No two are alike."""
+
+
+def meet(store: Store, rank: Rank, *, cuda: bool) -> Rank:
+    """Joins the group of all ranks: NCCL's among GPUs, else gloo's."""
+    patience = timedelta(seconds=COLLECTIVE_SECONDS)
+    distributed.init_process_group(
+        "nccl" if cuda else "gloo",
+        store=PrefixStore("group", store),
+        rank=rank.number,
+        world_size=rank.size,
+        timeout=patience,
+    )
+    return replace(rank, talking=distributed.new_group(backend="gloo", timeout=patience) if cuda else None)
+
+
+def reached(address: Address) -> TCPStore:
+    """Rank zero's store. Raises ``torch.distributed.DistError`` where it is not there any more."""
+    return TCPStore(*address, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=30))
+
+
+def ordered(store: Store) -> Order:
+    return Order(**json.loads(store.get("order")))
