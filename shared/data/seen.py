@@ -22,36 +22,30 @@ from shared.data.database import Database, read_parquet
 from shared.data.packed import Packed, Packing
 from shared.data.scanning import name
 
-_ROWS_AT_ONCE = 2**18
+_EVENTS_AT_ONCE = 2**20
+_NAMES_AT_ONCE = 2**14
 _COLUMNS = {"items": np.int32, "types": np.int32, "times": np.int64}
 
 Doings = Mapping[str, Mapping[str, float]]
 """Event type -> item -> when the user last did that with it (epoch seconds)."""
 
 
-def write(target: Path, files: Sequence[Path], item: str, most: int, database: Database) -> None:
+def write(target: Path, files: Sequence[Path], item: str, most: int, imported: float, database: Database) -> None:
     """``files`` are Parquet with the columns of Interactions, ``item`` the one that names what was interacted with.
 
-    Of each user and event type the ``most`` newest items are kept.
+    Of each user and event type the ``most`` newest items are kept. ``imported`` is when the newest file came.
     """
     with Packing(target) as packing:
+        packing.about = {"imported": imported}
         _number(database, files, item, most)
-        users = 0
-        for names in ("users", "items", "types"):
-            count = packing.texts(
-                names,
-                (
-                    [text for (text,) in batch]
-                    for batch in database.batches(f"SELECT name FROM {names} ORDER BY number", 2**14)
-                ),
-            )
-            users = count if names == "users" else users
-        found = database.arrays("SELECT user, count(*) AS events FROM seen GROUP BY user")
-        counts = np.zeros(users, np.int64)
-        counts[found["user"]] = found["events"]
-        packing.add("offsets", np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)]))
+        for table in ("users", "items", "types"):
+            batches = database.batches(f"SELECT name FROM {table} ORDER BY number", _NAMES_AT_ONCE)
+            packing.texts(table, ([text for (text,) in batch] for batch in batches))
+        counts = database.arrays("SELECT count(*) AS events FROM seen GROUP BY user ORDER BY user")["events"]
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+        packing.add("offsets", offsets)
         for column, dtype in _COLUMNS.items():
-            packing.stream(f"event_{column}", dtype, _pieces(database, column))
+            packing.stream(f"event_{column}", dtype, _pieces(database, offsets, column))
 
 
 def _number(database: Database, files: Sequence[Path], item: str, most: int) -> None:
@@ -80,19 +74,28 @@ def _number(database: Database, files: Sequence[Path], item: str, most: int) -> 
         """CREATE TABLE seen AS
            SELECT users.number AS user, items.number AS items, types.number AS types, time AS times
            FROM newest JOIN users ON user_id = users.name JOIN items ON item_id = items.name
-           JOIN types ON type = types.name"""
+           JOIN types ON type = types.name ORDER BY user"""
     )
 
 
-def _pieces(database: Database, column: str) -> Iterator[npt.NDArray[Any]]:
-    for batch in database.batches(f"SELECT {column} FROM seen ORDER BY user, types, items", _ROWS_AT_ONCE):
-        yield np.fromiter((value for (value,) in batch), np.int64, len(batch))
+def _pieces(database: Database, offsets: npt.NDArray[np.int64], column: str) -> Iterator[npt.NDArray[Any]]:
+    """A column of ``seen``, some users at a time."""
+    user = 0
+    while user < len(offsets) - 1:
+        last = max(int(np.searchsorted(offsets, offsets[user] + _EVENTS_AT_ONCE, side="right")) - 1, user + 1)
+        yield database.arrays(
+            f"SELECT {column} FROM seen WHERE user >= $user AND user < $last ORDER BY user, types, items",
+            {"user": user, "last": last},
+        )[column]
+        user = last
 
 
 class Seen:
     """Threads may share it: nothing changes."""
 
     def __init__(self, packed: Packed) -> None:
+        #: When the newest of it was imported: epoch seconds.
+        self.imported: float = packed.about["imported"]
         self._users, self._items = packed.texts("users"), packed.texts("items")
         self._types = list(packed.texts("types"))
         self._offsets = packed.array("offsets")

@@ -164,6 +164,10 @@ class Snapshot:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def find(self, id_: str) -> int | None:
+        """The row of an id; None: it has none."""
+        return self.ids.find(id_)
+
     def numbers(self, column: str) -> npt.NDArray[np.floating[Any]]:
         """float[D], NaN for null; as precise as the column is."""
         if f"{column}.values" not in self._packed:

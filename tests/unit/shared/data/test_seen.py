@@ -17,7 +17,7 @@ FIELDS = (*parquet_files.INTERACTIONS, "EVENT_TYPE string")
 def written(folder: Path, rows: list[tuple[Any, ...]], most: int = 100, fields: tuple[str, ...] = FIELDS) -> Seen:
     files = parquet_files.table(folder / "i.parquet", "Interactions", fields, rows).files if rows else []
     with Database(memory_mb=256, scratch=folder, on_step=nothing) as database:
-        seen.write(folder / "s", files, "ITEM_ID", most, database)
+        seen.write(folder / "s", files, "ITEM_ID", most, 7.5, database)
     return Seen.open(folder / "s")
 
 
@@ -33,6 +33,7 @@ def test_each_item_counts_once_by_its_newest_event_of_a_type(tmp_path: Path) -> 
     assert found.of("u") == {"watch": {"a": 9, "b": 1}, "": {"a": 3}}
     assert found.of("v") == {"buy": {"c": 2}}
     assert found.of("w") == {}
+    assert found.imported == 7.5
 
 
 def test_of_each_user_and_type_the_newest_items_are_kept(tmp_path: Path) -> None:
