@@ -15,7 +15,6 @@ from services.api import app as api
 from services.api.operations import Desk
 from services.events import app as events
 from services.runtime import app as runtime
-from services.runtime.deployed import Deployed
 from shared import lifecycle, messages, queue, recipes
 from shared.artifacts import Artifacts
 from shared.aws import model, web
@@ -51,9 +50,9 @@ NOTES: Mapping[str, str] = {
     "import into the dataset is under way",
     "PutEvents": "impressions, `recommendationId` and `metricAttribution` are kept with the event and not used yet",
     "PutActionInteractions": "`Viewed`, `Taken` and `Not Taken` in any case; `trackingId` is that of DescribeDataset",
-    "GetRecommendations": "`filterArn`, `promotions` and `metadataColumns` are refused",
-    "GetPersonalizedRanking": "`filterArn` and `metadataColumns` are refused",
-    "GetActionRecommendations": "`filterArn` is refused",
+    "GetRecommendations": "filters see a new import or put record within seconds, an event at once; of `reason` only "
+    "`Promoted item` is told",
+    "GetPersonalizedRanking": "what a filter takes away is not answered, and changes no score of the rest",
     "CreateMetricAttribution": "kept and checked as at AWS; nothing is measured or reported yet",
     "UpdateMetricAttribution": "as CreateMetricAttribution",
     "ListTrials": "`foretaste hpo` prints it",
@@ -102,10 +101,10 @@ def _operation_table(service: str, offered: Mapping[str, web.Handler]) -> Iterab
 def _offered() -> Mapping[str, Mapping[str, web.Handler]]:
     configured, store = Settings(), MemoryStore()
     desk = Desk(store, queue.Queue(queue.application(configured)), Reading(store, configured))
-    deployed = Deployed(desk.reading, Artifacts(configured.artifacts))
+    serving = runtime.serving(configured, store, Artifacts(configured.artifacts))
     return {
         "personalize": api.handlers(desk),
-        "personalize-runtime": runtime.handlers(configured, store, deployed),
+        "personalize-runtime": runtime.handlers(serving),
         "personalize-events": events.handlers(configured, store),
         model.OWN: api.own_handlers(desk),
     }

@@ -51,7 +51,9 @@ class Settings:
     artifacts_dir: Path | None = _setting("folder for imported data and models (default: <data_dir>/artifacts)")
 
     recipes: str = _setting("further packages, by comma, that declare recipes as the folders of shared/recipes do", "")
-    import_memory_mb: int = _setting("memory that one import, or reading the data of one training, may use, MiB", 1024)
+    import_memory_mb: int = _setting(
+        "memory that one import may use, or reading the data of one training or for filters, MiB", 1024
+    )
     training_threads: int = _setting("threads of one training; 0: as many as the cgroup grants", 0)
     retrain_on_all_users: bool = _setting("after evaluation, train the deployed model on all users", True)
     training_cell: Literal["linear", "gru"] = _setting(

@@ -1,4 +1,4 @@
-"""The runtime service: the operations of personalize-runtime that are offered, and the deployer beside them."""
+"""The runtime service: the operations of personalize-runtime, and beside them who loads models and data."""
 
 from __future__ import annotations
 
@@ -7,29 +7,42 @@ from functools import partial
 
 from flask import Flask
 
-from services.runtime import deployer
+from services.runtime import deployer, refresher
 from services.runtime.deployed import Deployed
+from services.runtime.filtering import Filters
 from services.runtime.rank import get_personalized_ranking
 from services.runtime.recommend import get_recommendations
 from services.runtime.recommend_actions import get_action_recommendations
+from services.runtime.served import Serving
 from shared import queue, settings, telemetry
 from shared.artifacts import Artifacts
 from shared.aws import web
 from shared.process import Process, beat_in_background, process_name
 from shared.resources import Reading
 from shared.settings import Settings
+from shared.snapshots import Snapshots
 from shared.store import Store
 from shared.store.redis import RedisStore
 
 
-def handlers(configured: Settings, store: Store, deployed: Deployed) -> dict[str, web.Handler]:
+def handlers(serving: Serving) -> dict[str, web.Handler]:
     """Every operation that is offered, by its name."""
-    reading = Reading(store, configured)
     return {
-        "GetActionRecommendations": partial(get_action_recommendations, reading, store, deployed),
-        "GetPersonalizedRanking": partial(get_personalized_ranking, reading, store, deployed),
-        "GetRecommendations": partial(get_recommendations, reading, store, deployed),
+        "GetActionRecommendations": partial(get_action_recommendations, serving),
+        "GetPersonalizedRanking": partial(get_personalized_ranking, serving),
+        "GetRecommendations": partial(get_recommendations, serving),
     }
+
+
+def serving(configured: Settings, store: Store, artifacts: Artifacts) -> Serving:
+    """With no model in memory yet."""
+    reading = Reading(store, configured)
+    return Serving(
+        reading=reading,
+        store=store,
+        deployed=Deployed(reading, artifacts),
+        filters=Filters(reading, store, Snapshots(reading, store, artifacts)),
+    )
 
 
 def create_app() -> Flask:
@@ -44,8 +57,8 @@ def create_app() -> Flask:
         artifacts=Artifacts(configured.artifacts),
         ending=threading.Event(),
     )
-    deployed = Deployed(Reading(process.store, configured), process.artifacts)
-    offered = handlers(configured, process.store, deployed)
-    deployer.start(process, deployed)
+    here = serving(configured, process.store, process.artifacts)
+    deployer.start(process, here.deployed)
+    refresher.start(process, here)
     beat_in_background(process.store, process.name, process.ending)
-    return web.create_app({"personalize-runtime": offered}, keys=configured.keys)
+    return web.create_app({"personalize-runtime": handlers(here)}, keys=configured.keys)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import threading
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from shared.artifacts import ArtifactDamaged, Artifacts
 from shared.recipes import Recipe
 from shared.recipes.contract import ArtifactError, Query, Scorer
 from shared.resources import Reading
-from shared.resources.dataset.requests import arn_of
+from shared.resources.dataset.requests import TYPES, arn_of
 
 log = structlog.get_logger()
 
@@ -27,15 +29,24 @@ class NotDeployable(Exception):
 
 
 class Model:
-    """One loaded model. ``interactions`` is the ARN of the dataset whose live events go on where its histories end."""
+    """One loaded model, of a dataset group whose datasets have these ARNs by their type, if they exist."""
 
-    def __init__(self, scorer: Scorer, recipe: Recipe, interactions: str, scoring: threading.Lock) -> None:
+    def __init__(
+        self, scorer: Scorer, recipe: Recipe, group: str, datasets: Mapping[str, str], scoring: threading.Lock
+    ) -> None:
         self.recipe = recipe
-        self.interactions = interactions
+        self.group = group
+        self.datasets = datasets
+        #: The dataset whose live events go on where the model's histories end.
+        self.interactions = datasets[recipe.interactions]
         self.item_ids = scorer.item_ids
         self.history = scorer.history
         self._scorer = scorer
         self._scoring = scoring
+
+    def place(self, item_id: str) -> int | None:
+        """Where an item stands in ``item_ids``; None: it is unknown."""
+        return place_of(self.item_ids, item_id)
 
     def scores(self, query: Query) -> npt.NDArray[np.float32]:
         """float32[I]: the scorer's. One at a time in a process: torch lets go of the interpreter in each of its
@@ -43,6 +54,12 @@ class Model:
         """
         with self._scoring:
             return self._scorer.scores(query)
+
+
+def place_of(item_ids: Sequence[str], item_id: str) -> int | None:
+    """The place of an item among the sorted ids; None: it is unknown."""
+    place = bisect_left(item_ids, item_id)
+    return place if place < len(item_ids) and item_ids[place] == item_id else None
 
 
 class Deployed:
@@ -57,7 +74,7 @@ class Deployed:
 
     def model(self, version_arn: str) -> Model:
         """The model of a solution version or recommender version. Raises NotDeployable."""
-        held = self._models.get(version_arn)
+        held = self.held(version_arn)
         if held is not None:
             return held
         with self._loading:
@@ -81,8 +98,13 @@ class Deployed:
             raise NotDeployable(
                 f"The model of {version_arn} can't be loaded ({type(error).__name__}). {LOG_SAYS_MORE}"
             ) from error
-        interactions = arn_of(version.body["datasetGroupArn"], recipe.interactions, self._reading)
-        return Model(scorer, recipe, interactions, self._scoring)
+        group = version.body["datasetGroupArn"]
+        datasets = {dataset_type: arn_of(group, dataset_type, self._reading) for dataset_type in TYPES}
+        return Model(scorer, recipe, group, datasets, self._scoring)
+
+    def held(self, version_arn: str) -> Model | None:
+        """The model, if it is in memory."""
+        return self._models.get(version_arn)
 
     def keep(self, needed: set[str]) -> None:
         """Let go of the models that nothing served needs any more."""

@@ -13,6 +13,7 @@ import structlog
 from kombu.exceptions import OperationalError
 
 from services.runtime.deployed import LOG_SAYS_MORE, Deployed, Model, NotDeployable
+from services.runtime.served import SERVED
 from shared.lifecycle import ACTIVE, CLAIMABLE, STOP_IN_PROGRESS, STOP_PENDING
 from shared.messages import Failed, Finished, Started
 from shared.process import Process
@@ -25,8 +26,6 @@ from shared.work import keeping
 log = structlog.get_logger()
 
 EVERY = 0.25
-#: What a runtime answers for.
-SERVED = ("campaign", "recommender")
 STOPPING = {STOP_PENDING, STOP_IN_PROGRESS}
 #: How often models that nobody needs are let go of (seconds).
 TIDY_EVERY = 30.0

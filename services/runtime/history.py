@@ -1,7 +1,11 @@
-"""What a user did: what the model was trained on, and what came since."""
+"""What a user did: what is known in bulk, and what came since."""
 
 from __future__ import annotations
 
+import heapq
+from collections import defaultdict
+
+from shared.data.seen import Doings
 from shared.recipes.contract import Past
 from shared.store import Interaction
 
@@ -22,3 +26,16 @@ def merged(bulk: list[Past], live: list[Interaction]) -> list[Past]:
     ]
     # Sorted by time alone, and stably: events of one second stay in the order of their arrival.
     return sorted([*bulk, *news], key=lambda event: event.timestamp)
+
+
+def newest(bulk: Doings, live: Doings, most: int) -> Doings:
+    """Of both, the newest items of each event type, at most so many, with the time of the newest event of each."""
+    found: defaultdict[str, dict[str, float]] = defaultdict(dict)
+    for doings in (bulk, live):
+        for event_type, items in doings.items():
+            for item_id, at in items.items():
+                found[event_type][item_id] = max(at, found[event_type].get(item_id, at))
+    return {
+        event_type: items if len(items) <= most else dict(heapq.nlargest(most, items.items(), key=lambda one: one[1]))
+        for event_type, items in found.items()
+    }

@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from services.runtime.deployed import Deployed
-from services.runtime.recommend import refuse_what_is_not_offered
-from services.runtime.served import query, recommendation_id, served
+from services.runtime import metadata
+from services.runtime.deployed import place_of
+from services.runtime.served import Serving, query, recommendation_id, served
 from shared.aws.errors import InvalidInput
 from shared.aws.web import Call
-from shared.resources import Reading
-from shared.store import Store
 
 MOST_ITEMS = 500
 
 
-def get_personalized_ranking(reading: Reading, store: Store, deployed: Deployed, call: Call) -> Mapping[str, Any]:
+def get_personalized_ranking(serving: Serving, call: Call) -> Mapping[str, Any]:
     request = call.request
-    refuse_what_is_not_offered(request)
+    given = list(dict.fromkeys(request["inputList"]))
     if len(request["inputList"]) > MOST_ITEMS:
         raise InvalidInput(f"inputList has {len(request['inputList'])} items; at most {MOST_ITEMS} are ranked.")
-    asked = served(reading, deployed, request, "PERSONALIZED_RANKING")
-    scores = asked.model.scores(query(asked, request, store))
-    ranking = reordered(asked.model.item_ids, scores, request["inputList"])
-    return {"personalizedRanking": ranking, "recommendationId": recommendation_id()}
+    asked = served(serving, request, "PERSONALIZED_RANKING")
+    about = metadata.metadata(serving, asked, request)
+    if about and len(request["inputList"]) > metadata.MOST_ITEMS:
+        raise InvalidInput(
+            f"inputList has {len(request['inputList'])} items; at most {metadata.MOST_ITEMS} are ranked with metadata."
+        )
+    asking = query(asked, request, serving.store)
+    kept = set(serving.filters.selection(asked.model, request).kept(given))
+    scores = asked.model.scores(asking)
+    # As in recommendations, what a filter takes away changes no score of the rest.
+    ranking = [row for row in reordered(asked.model.item_ids, scores, given) if row["itemId"] in kept]
+    return {"personalizedRanking": about.told(ranking), "recommendationId": recommendation_id()}
 
 
 def reordered(item_ids: Sequence[str], scores: npt.NDArray[np.float32], given: Sequence[str]) -> list[dict[str, Any]]:
@@ -37,16 +42,10 @@ def reordered(item_ids: Sequence[str], scores: npt.NDArray[np.float32], given: S
     Those the model does not know come last, in the order given and without a score. ``item_ids`` are sorted.
     """
     distinct = dict.fromkeys(given)
-    numbers = {item_id: place for item_id in distinct if (place := number(item_ids, item_id)) is not None}
+    numbers = {item_id: place for item_id in distinct if (place := place_of(item_ids, item_id)) is not None}
     # A softmax over some is the softmax over all, divided by what these have of it.
     shares = {item_id: max(float(scores[place]), 0.0) for item_id, place in numbers.items()}
     total = sum(shares.values())
     rows = sorted((-(share / total if total else 1 / len(shares)), item_id) for item_id, share in shares.items())
     known = [{"itemId": item_id, "score": round(-score, 7)} for score, item_id in rows]
     return [*known, *({"itemId": item_id} for item_id in distinct if item_id not in numbers)]
-
-
-def number(item_ids: Sequence[str], item_id: str) -> int | None:
-    """The place of an item among the sorted ids; None: it is unknown."""
-    place = bisect_left(item_ids, item_id)
-    return place if place < len(item_ids) and item_ids[place] == item_id else None

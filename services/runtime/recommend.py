@@ -1,60 +1,77 @@
-"""GetRecommendations: who is asked -> what is asked -> scores -> list, as one readable pipeline."""
+"""GetRecommendations: who is asked -> what may be answered -> scores -> list, as one readable pipeline."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from services.runtime.deployed import Deployed
-from services.runtime.served import query, recommendation_id, served
+from services.runtime import metadata
+from services.runtime.filtering import both
+from services.runtime.promoting import mixed, promotion_of
+from services.runtime.served import Serving, query, recommendation_id, served
 from shared.aws.errors import InvalidInput
 from shared.aws.web import Call
+from shared.filters.columns import marked
+from shared.filters.evaluation import Mask
 from shared.recipes.distribution import best
-from shared.resources import Reading
-from shared.store import Store
 
 TYPES = ("USER_PERSONALIZATION", "POPULAR_ITEMS", "RELATED_ITEMS")
 DEFAULT_RESULTS = 25
 MOST_RESULTS = 500
-
-#: Members that ask for what foretaste does not do yet. They are refused: an unfiltered answer would be a wrong one.
-NOT_OFFERED = ("filterArn", "promotions", "metadataColumns")
+RNG = np.random.default_rng()
 
 
-def get_recommendations(reading: Reading, store: Store, deployed: Deployed, call: Call) -> Mapping[str, Any]:
+def get_recommendations(serving: Serving, call: Call) -> Mapping[str, Any]:
     request = call.request
-    refuse_what_is_not_offered(request)
-    asked = served(reading, deployed, request, *TYPES)
-    wanted = results(request)
-    scores = asked.model.scores(query(asked, request, store))
-    items = ranked(asked.model.item_ids, scores, wanted, shows_scores=asked.recipe.shows_scores)
-    return {"itemList": items, "recommendationId": recommendation_id()}
+    asked = served(serving, request, *TYPES)
+    about = metadata.metadata(serving, asked, request)
+    wanted = results(request, metadata.MOST_ITEMS if about else MOST_RESULTS)
+    asking = query(asked, request, serving.store)
+    selection = serving.filters.selection(asked.model, request)
+    shown = selection.shown()
+    allowed = both(shown, selection.filtered())
+    promotion = promotion_of(request, selection)
+    scores = asked.model.scores(asking)
+    rows = partial(answered, asked.model.item_ids, scores, shows_scores=asked.recipe.shows_scores)
+    if promotion is None:
+        items = rows(best_of(scores, wanted, allowed))
+    else:
+        promoted = best_of(scores, promotion.places(wanted), both(shown, promotion.allowed))
+        others = best_of(scores, wanted - len(promoted), both(allowed, ~marked(len(scores), [np.array(promoted, int)])))
+        items = mixed(promotion.named(rows(promoted), reasons=asked.recipe.reasons), rows(others), RNG)
+    return {"itemList": about.told(items), "recommendationId": recommendation_id()}
 
 
-def refuse_what_is_not_offered(request: Mapping[str, Any]) -> None:
-    """Raises InvalidInput."""
-    for member in NOT_OFFERED:
-        if request.get(member):
-            raise InvalidInput(f"foretaste does not offer {member} yet: leave it out.")
-
-
-def results(request: Mapping[str, Any]) -> int:
+def results(request: Mapping[str, Any], most: int) -> int:
     """How many items are wanted. Raises InvalidInput."""
     wanted: int = request.get("numResults", DEFAULT_RESULTS)
-    if wanted > MOST_RESULTS:
-        raise InvalidInput(f"numResults is {wanted}; at most {MOST_RESULTS} are answered.")
+    if wanted > most:
+        with_metadata = " with metadata" if most < MOST_RESULTS else ""
+        raise InvalidInput(f"numResults is {wanted}; at most {most} are answered{with_metadata}.")
     return wanted
 
 
-def ranked(
-    item_ids: Sequence[str], scores: npt.NDArray[np.float32], wanted: int, *, shows_scores: bool
+def best_of(scores: npt.NDArray[np.float32], wanted: int, allowed: Mask | None) -> list[int]:
+    """The best ``wanted`` items that may be shown, by falling score and then by id, as the ids are sorted.
+
+    ``allowed`` is bool[I]; None: all are.
+    """
+    if allowed is None:
+        return [item for item in best(scores, wanted).tolist() if scores[item] >= 0]
+    # Few may be left, and to rank them among what is not would be to sort it all.
+    candidates = np.flatnonzero(allowed & (scores >= 0))
+    found: list[int] = candidates[best(scores[candidates], wanted)].tolist() if len(candidates) else []
+    return found
+
+
+def answered(
+    item_ids: Sequence[str], scores: npt.NDArray[np.float32], listed: Sequence[int], *, shows_scores: bool
 ) -> list[dict[str, Any]]:
-    """The best ``wanted`` items that may be shown, by falling score and then by id, as the ids are sorted; with 7
-    decimals of the scores, as AWS answers them, where they are shown."""
-    listed = [item for item in best(scores, wanted).tolist() if scores[item] >= 0]
+    """Items as answers have them; with 7 decimals of the scores, as AWS answers them, where they are shown."""
     if not shows_scores:
         return [{"itemId": item_ids[item]} for item in listed]
     return [{"itemId": item_ids[item], "score": round(float(scores[item]), 7)} for item in listed]

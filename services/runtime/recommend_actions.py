@@ -5,27 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from services.runtime.deployed import Deployed
-from services.runtime.recommend import ranked, refuse_what_is_not_offered
-from services.runtime.served import query, recommendation_id, served
+from services.runtime.recommend import answered, best_of
+from services.runtime.served import Serving, query, recommendation_id, served
 from shared.aws.errors import InvalidInput
 from shared.aws.web import Call
-from shared.resources import Reading
-from shared.store import Store
 
 DEFAULT_RESULTS = 5
 MOST_RESULTS = 100
 
 
-def get_action_recommendations(reading: Reading, store: Store, deployed: Deployed, call: Call) -> Mapping[str, Any]:
+def get_action_recommendations(serving: Serving, call: Call) -> Mapping[str, Any]:
     request = call.request
-    refuse_what_is_not_offered(request)
     wanted = request.get("numResults", DEFAULT_RESULTS)
     if wanted > MOST_RESULTS:
         raise InvalidInput(f"numResults is {wanted}; at most {MOST_RESULTS} actions are answered.")
-    asked = served(reading, deployed, request, "PERSONALIZED_ACTIONS")
-    scores = asked.model.scores(query(asked, request, store))
-    actions = ranked(asked.model.item_ids, scores, wanted, shows_scores=asked.recipe.shows_scores)
+    asked = served(serving, request, "PERSONALIZED_ACTIONS")
+    asking = query(asked, request, serving.store)
+    allowed = serving.filters.selection(asked.model, request).filtered()
+    scores = asked.model.scores(asking)
+    listed = best_of(scores, wanted, allowed)
+    actions = answered(asked.model.item_ids, scores, listed, shows_scores=asked.recipe.shows_scores)
     return {
         "actionList": [{"actionId": one.pop("itemId"), **one} for one in actions],
         "recommendationId": recommendation_id(),

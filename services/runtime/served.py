@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.runtime.deployed import Deployed, Model, NotDeployable
+from services.runtime.filtering import Filters
 from services.runtime.history import merged
 from shared.aws.errors import InvalidInput, ServiceUnavailable
 from shared.lifecycle import ACTIVE
@@ -18,8 +19,20 @@ from shared.resources import Reading
 from shared.resources.exploration import exploration_of
 from shared.store import Record, Store
 
+#: What a runtime answers for.
+SERVED = ("campaign", "recommender")
 #: The member of a request that names it -> the member of its body that configures it.
 CONFIGS = {"campaignArn": "campaignConfig", "recommenderArn": "recommenderConfig"}
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What the operations of a runtime work with."""
+
+    reading: Reading
+    store: Store
+    deployed: Deployed
+    filters: Filters
 
 
 @dataclass(frozen=True)
@@ -35,7 +48,7 @@ class Served:
         return self.model.recipe
 
 
-def served(reading: Reading, deployed: Deployed, request: Mapping[str, Any], *types: str) -> Served:
+def served(serving: Serving, request: Mapping[str, Any], *types: str) -> Served:
     """What the request names, which must be of one of these recipe types.
 
     Raises ResourceNotFound, InvalidInput where it can't be asked now or not so, and ServiceUnavailable where its model
@@ -45,11 +58,11 @@ def served(reading: Reading, deployed: Deployed, request: Mapping[str, Any], *ty
     if len(named) != 1:
         raise InvalidInput("Give either a campaignArn or a recommenderArn, and not both.")
     noun = named[0].removesuffix("Arn")
-    record = reading.find(request[named[0]], noun)
+    record = serving.reading.find(request[named[0]], noun)
     if record.status != ACTIVE:
         raise InvalidInput(f"The {noun} {record.arn} is in status {record.status}; it must be {ACTIVE}.")
     try:
-        model = deployed.model(record.body["solutionVersionArn"])
+        model = serving.deployed.model(record.body["solutionVersionArn"])
     except NotDeployable as error:
         raise ServiceUnavailable(f"The {noun} {record.arn} can't answer: {error}") from error
     if model.recipe.recipe_type not in types:

@@ -52,7 +52,7 @@ class Rows:
     def times(self, column: str) -> npt.NDArray[np.int64]:
         """[R] seconds since the epoch, -1 where there are none."""
         found = self.database.arrays(
-            f"SELECT number, value FROM ({self._cells(f'TRY_CAST({name(column)} AS BIGINT)')}) WHERE value >= 0"
+            f"SELECT number, value FROM ({self.cells(f'TRY_CAST({name(column)} AS BIGINT)')}) WHERE value >= 0"
         )
         times = np.full(self.count, -1, np.int64)
         times[found["number"]] = found["value"]
@@ -60,7 +60,7 @@ class Rows:
 
     def numbers(self, column: str) -> npt.NDArray[np.float64]:
         """[R] NaN where there are none."""
-        cells = self._cells(finite(column))
+        cells = self.cells(finite(column))
         found = self.database.arrays(f"SELECT number, value FROM ({cells}) WHERE value IS NOT NULL")
         numbers = np.full(self.count, np.nan)
         numbers[found["number"]] = found["value"]
@@ -74,12 +74,12 @@ class Rows:
 
     def _described(self, field: Field) -> Described | None:
         if field.categorical:
-            rows = f"SELECT number AS bag, value, 1 AS n FROM ({self._cells(name(field.name))})"
+            rows = f"SELECT number AS bag, value, 1 AS n FROM ({self.cells(name(field.name))})"
             return featurizing.categories(self.database, field, rows, self.count)
         if field.textual:
-            rows = f"SELECT number AS bag, value FROM ({self._cells(name(field.name))}) WHERE value IS NOT NULL"
+            rows = f"SELECT number AS bag, value FROM ({self.cells(name(field.name))}) WHERE value IS NOT NULL"
             return featurizing.texts(self.database, field, rows, self.count) if self._is_filled(field) else None
-        return featurizing.numbers(self.database, field, self._cells(finite(field.name)))
+        return featurizing.numbers(self.database, field, self.cells(finite(field.name)))
 
     def _is_filled(self, field: Field) -> bool:
         ((filled, rows),) = self.database.rows(
@@ -88,7 +88,7 @@ class Rows:
         )
         return bool(filled >= LEAST_SHARE_OF_TEXTS * rows)
 
-    def _cells(self, cell: str) -> str:
+    def cells(self, cell: str) -> str:
         """SQL: number, place and value of the rows whose id histories have."""
         return f"SELECT * FROM ({self._all_cells(cell)}) WHERE number IS NOT NULL"
 

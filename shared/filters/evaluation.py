@@ -33,7 +33,8 @@ class Moment:
     user: Attributes = field(default_factory=dict)
     """{} for a user without a row, or none."""
     events: Mapping[str, Rows] = field(default_factory=dict)
-    """Event type -> the rows that the user has such an event with. For segments: the users who have one."""
+    """Event type -> the rows that the user has such an event with. For segments: the users who have one. Only the rows
+    of types that are asked for are looked at."""
     current_item: Attributes = field(default_factory=dict)
     """{} for an item without a row, or none."""
 
@@ -106,9 +107,13 @@ def _user_holds(condition: Condition, user: Attributes) -> bool:
 
 
 def _events(condition: Condition, events: Mapping[str, Rows]) -> list[Rows]:
-    """Of event types alone AWS ignores the case."""
-    wanted = {str(each).casefold() for each in condition.operands}
-    return [rows for event_type, rows in events.items() if ANY in wanted or event_type.casefold() in wanted]
+    wanted = {folded_event_type(str(each)) for each in condition.operands}
+    return [events[event_type] for event_type in events if ANY in wanted or folded_event_type(event_type) in wanted]
+
+
+def folded_event_type(event_type: str) -> str:
+    """Of event types alone AWS ignores the case, and its own filters spell the action event Not Taken as NOT_TAKEN."""
+    return event_type.casefold().replace(" ", "_")
 
 
 def _strings(condition: Condition, current_item: Attributes) -> set[str]:

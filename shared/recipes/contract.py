@@ -113,6 +113,10 @@ class Recipe:
     """The members of a runtime request without which it has nothing to say."""
     shows_scores: bool = False
     """Do its answers tell scores? AWS tells those of User-Personalization, Personalized-Ranking and HRNN."""
+    metadata_unasked: bool = False
+    """Does it answer metadata also where enableMetadataWithRecommendations does not say so?"""
+    reasons: bool = False
+    """Do its answers tell why an item is in them?"""
     live: bool = False
     """Does what a user did since the training change what is answered? Filters always know it."""
     explores: bool = False

@@ -219,6 +219,13 @@ class Interactions(Protocol):
         """The user's newest events, as they arrived; at most RECENT of them."""
         ...
 
+    def seen(self, dataset: str, user_id: str) -> Mapping[str, Mapping[str, float]]:
+        """Event type, in lower case -> item -> when the user last did that with it (epoch seconds), of live events.
+
+        Of each type the SEEN newest items are known; a user who was silent for SEEN_SECONDS has none.
+        """
+        ...
+
     def stream(self, dataset: str) -> Iterator[Interaction]:
         """All kept events in the order of their arrival."""
         ...
@@ -254,9 +261,17 @@ class PutRecords(Protocol):
         """All of them, by id."""
         ...
 
+    def last_put(self, dataset: str) -> float:
+        """When the newest of them was put, by the store's clock (epoch seconds); 0.0: there is none."""
+        ...
+
 
 #: How many live events per user are kept for serving.
 RECENT = 200
+#: What filters know of a user's live events: so many items of each event type. AWS: 100 interactions, 300 of actions.
+SEEN = 300
+#: AWS forgets users of whom nothing has come for three months.
+SEEN_SECONDS = 90 * 24 * 3600
 #: An invocation is remembered for so long (seconds): longer than any SDK goes on retrying.
 INVOCATION_SECONDS = 600
 #: A client's own event id is remembered for so long (seconds): 30 days.

@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace as changed
 
 from shared.store import (
     EVENT_ID_SECONDS,
     INVOCATION_SECONDS,
     RECENT,
+    SEEN,
+    SEEN_SECONDS,
     Conflict,
     Interaction,
     Lease,
@@ -40,9 +42,12 @@ class MemoryStore:
         self._invocations: dict[str, tuple[str, float]] = {}
         self._streams: dict[str, list[Interaction]] = defaultdict(list)
         self._recent: dict[tuple[str, str], list[Interaction]] = defaultdict(list)
+        #: dataset, user -> when of their newest arrival, event type -> item -> when it was sent
+        self._seen: dict[tuple[str, str], tuple[float, Mapping[str, Mapping[str, float]]]] = {}
         self._event_ids: dict[tuple[str, str], float] = {}
         self._put_records: dict[str, dict[str, PutRecord]] = defaultdict(dict)
         self._arrivals: dict[str, float] = {}
+        self._puts: dict[str, float] = {}
 
     def ping(self) -> None:
         return
@@ -242,6 +247,7 @@ class MemoryStore:
                 recent = self._recent[dataset, one.user_id]
                 recent.append(one)
                 del recent[:-RECENT]
+                self._see(dataset, one)
             self._invocations[invocation] = (dataset, self._clock() + INVOCATION_SECONDS)
             return len(new)
 
@@ -256,6 +262,21 @@ class MemoryStore:
     def recent(self, dataset: str, user_id: str) -> list[Interaction]:
         with self._lock:
             return list(self._recent.get((dataset, user_id), ()))
+
+    def _see(self, dataset: str, one: Interaction) -> None:
+        if one.item_id is None:
+            return
+        types = dict(self.seen(dataset, one.user_id))
+        items = {**types.get(one.event_type.lower(), {})}
+        items[one.item_id] = max(one.sent_at, items.get(one.item_id, 0.0))
+        newest = sorted(items.items(), key=lambda seen: (seen[1], seen[0]))[-SEEN:]
+        kept = {**types, one.event_type.lower(): dict(newest)}
+        self._seen[dataset, one.user_id] = (self._clock(), kept)
+
+    def seen(self, dataset: str, user_id: str) -> Mapping[str, Mapping[str, float]]:
+        with self._lock:
+            at, types = self._seen.get((dataset, user_id), (0.0, {}))
+            return types if self._clock() < at + SEEN_SECONDS else {}
 
     def stream(self, dataset: str) -> Iterator[Interaction]:
         with self._lock:
@@ -272,7 +293,9 @@ class MemoryStore:
             self._streams.pop(dataset, None)
             self._recent = defaultdict(list, {k: v for k, v in self._recent.items() if k[0] != dataset})
             self._event_ids = {k: v for k, v in self._event_ids.items() if k[0] != dataset}
+            self._seen = {k: v for k, v in self._seen.items() if k[0] != dataset}
             self._put_records.pop(dataset, None)
+            self._puts.pop(dataset, None)
 
     # Put records
 
@@ -281,12 +304,17 @@ class MemoryStore:
             if self._invocations.get(invocation, ("", 0.0))[1] > self._clock():
                 return
             self._put_records[dataset].update({one.id: one for one in records})
+            self._puts[dataset] = self._clock()
             self._invocations[invocation] = (dataset, self._clock() + INVOCATION_SECONDS)
 
     def put_records(self, dataset: str) -> Iterator[PutRecord]:
         with self._lock:
             kept = sorted(self._put_records.get(dataset, {}).items())
         yield from (one for _, one in kept)
+
+    def last_put(self, dataset: str) -> float:
+        with self._lock:
+            return self._puts.get(dataset, 0.0)
 
 
 def _position(record: Record) -> tuple[float, str]:

@@ -12,7 +12,11 @@
     invocation:<id>           string: the ARN made (or the dataset written) by that SDK call, expiring
     stream:<dataset>          stream of live events
     recent:<dataset>:<user>   list of the user's newest events
+    seen:<dataset>:<user>     set of the event types that the user has live events of, in lower case, expiring
+    seen:<dataset>:<length of user>:<user>:<type>
+                              sorted set of the items that they name, by the time of the newest, expiring
     put:<dataset>             hash of records that were sent by themselves, by id
+    put_at:<dataset>          string: when the newest of them was put (epoch seconds)
     event:<dataset>:<id>      string: a client's own event id that was seen, expiring
 
 Changes of several keys are scripts (``lua/``). Each compares before it writes, so that a command which redis-py
@@ -22,7 +26,7 @@ sends again after a lost reply changes nothing twice.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +39,8 @@ from shared.store import (
     EVENT_ID_SECONDS,
     INVOCATION_SECONDS,
     RECENT,
+    SEEN,
+    SEEN_SECONDS,
     Conflict,
     Interaction,
     Lease,
@@ -256,9 +262,12 @@ class RedisStore:
             "invocation_seconds": INVOCATION_SECONDS,
             "id_seconds": EVENT_ID_SECONDS,
             "recent": RECENT,
+            "seen": SEEN,
+            "seen_seconds": SEEN_SECONDS,
             "events": [
                 {"user": one.user_id, "text": coding.write_interaction(one)}
                 | ({"id": one.event_id} if one.event_id else {})
+                | _deed(one)
                 for one in interactions
             ],
         }
@@ -267,6 +276,12 @@ class RedisStore:
     def recent(self, dataset: str, user_id: str) -> list[Interaction]:
         texts = self._redis.lrange(f"{PREFIX}recent:{dataset}:{user_id}", 0, -1)
         return [coding.read_interaction(text) for text in texts]
+
+    def seen(self, dataset: str, user_id: str) -> Mapping[str, Mapping[str, float]]:
+        types = self._scripts["seen"](args=[f"{PREFIX}seen:{dataset}", user_id, len(user_id.encode())])
+        return {
+            type_: {item: float(at) for item, at in zip(items[::2], items[1::2], strict=True)} for type_, items in types
+        }
 
     def stream(self, dataset: str) -> Iterator[Interaction]:
         start = "-"
@@ -280,8 +295,8 @@ class RedisStore:
         return int(newest[0][0].partition("-")[0]) / 1000 if newest else 0.0
 
     def forget(self, dataset: str) -> None:
-        self._redis.delete(f"{PREFIX}stream:{dataset}", f"{PREFIX}put:{dataset}")
-        for family in ("recent", "event"):
+        self._redis.delete(*(f"{PREFIX}{family}:{dataset}" for family in ("stream", "put", "put_at")))
+        for family in ("recent", "event", "seen"):
             # ARNs hold no character that a pattern would read as its own.
             for key in self._redis.scan_iter(match=f"{PREFIX}{family}:{dataset}:*", count=1000):
                 self._redis.delete(key)
@@ -304,6 +319,16 @@ class RedisStore:
         for start in range(0, len(ids), 1000):
             texts = self._redis.hmget(key, ids[start : start + 1000])
             yield from (coding.read_put_record(text) for text in texts if text is not None)
+
+    def last_put(self, dataset: str) -> float:
+        return float(self._redis.get(f"{PREFIX}put_at:{dataset}") or 0)
+
+
+def _deed(interaction: Interaction) -> dict[str, Any]:
+    """What filters know of an event; {} where it names no item."""
+    if interaction.item_id is None:
+        return {}
+    return {"item": interaction.item_id, "type": interaction.event_type.lower(), "at": interaction.sent_at}
 
 
 def _index(kind: str, parent: str | None) -> str:

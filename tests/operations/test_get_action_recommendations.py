@@ -26,6 +26,12 @@ def test_it_works(system: System, make: Maker) -> None:
     assert len(answer["actionList"]) == 5
     assert all(one["score"] > 0 for one in answer["actionList"])
 
+    expression = 'INCLUDE ActionID WHERE Actions.KIND IN ("mail")'
+    kind = make.client.create_filter(name=make.name(), datasetGroupArn=group, filterExpression=expression)["filterArn"]
+    make.settled("filter", "filter", kind)
+    mails = system.runtime.get_action_recommendations(campaignArn=campaign, userId="u1", filterArn=kind)["actionList"]
+    assert {one["actionId"] for one in mails} == {"a1", "a3", "a5"}
+
     [dataset] = [
         summary["datasetArn"]
         for summary in make.client.list_datasets(datasetGroupArn=group)["datasets"]

@@ -52,8 +52,8 @@ def test_unknown_users_get_the_same_popular_items(runtime: Any, life: Life) -> N
         ({"campaignArn": "{campaign}", "userId": "u" * 257}, "ValidationException", "256"),
         (
             {"campaignArn": "{campaign}", "userId": "u", "filterArn": "arn:aws:personalize:r:a:filter/f"},
-            "InvalidInputException",
-            "filterArn",
+            "ResourceNotFoundException",
+            "The given filter does not exist",
         ),
         (
             {"campaignArn": "arn:aws:personalize:us-east-1:000000000000:campaign/none", "userId": "u"},

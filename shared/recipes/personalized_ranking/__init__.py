@@ -33,5 +33,6 @@ SECOND = dataclasses.replace(
     cold_items=True,
     objective=False,
     events_config=True,
+    metadata_unasked=True,
 )
 RECIPES = (PERSONALIZED_RANKING, SECOND)

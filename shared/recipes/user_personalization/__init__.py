@@ -62,6 +62,8 @@ SECOND = dataclasses.replace(
     explores=False,
     objective=False,
     events_config=True,
+    metadata_unasked=True,
+    reasons=True,
 )
 TOP_PICKS = dataclasses.replace(
     USER_PERSONALIZATION,

@@ -1,5 +1,6 @@
 -- Keep live events, each once. ARGV[1]: JSON {prefix, dataset, invocation, invocation_seconds, id_seconds, recent,
--- events: [{user, id (only a client's own), text}]}. Returns how many were new.
+-- seen, seen_seconds, events: [{user, id (only a client's own), text, and where it names an item: item, type, at}]}.
+-- Returns how many were new.
 local a = cjson.decode(ARGV[1])
 local p = a.prefix
 local seen = p .. 'invocation:' .. a.invocation
@@ -16,6 +17,16 @@ for _, event in ipairs(a.events) do
     local recent = p .. 'recent:' .. a.dataset .. ':' .. event.user
     redis.call('RPUSH', recent, event.text)
     redis.call('LTRIM', recent, -a.recent, -1)
+    if event.item then
+      -- The length tells "a" who did "b:c" from "a:b" who did "c".
+      local types = p .. 'seen:' .. a.dataset .. ':' .. event.user
+      local items = p .. 'seen:' .. a.dataset .. ':' .. #event.user .. ':' .. event.user .. ':' .. event.type
+      redis.call('SADD', types, event.type)
+      redis.call('ZADD', items, 'GT', event.at, event.item)
+      redis.call('ZREMRANGEBYRANK', items, 0, -a.seen - 1)
+      redis.call('EXPIRE', types, a.seen_seconds)
+      redis.call('EXPIRE', items, a.seen_seconds)
+    end
   end
 end
 redis.call('SET', seen, a.dataset, 'EX', a.invocation_seconds)

@@ -7,5 +7,7 @@ if redis.call('EXISTS', seen) == 1 then return 0 end
 for _, record in ipairs(a.records) do
   redis.call('HSET', p .. 'put:' .. a.dataset, record.id, record.text)
 end
+local time = redis.call('TIME')
+redis.call('SET', p .. 'put_at:' .. a.dataset, time[1] .. '.' .. string.format('%06d', time[2]))
 redis.call('SET', seen, a.dataset, 'EX', a.invocation_seconds)
 return 1

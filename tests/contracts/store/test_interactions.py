@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
-from shared.store import RECENT, Interaction, Store
+from shared.store import RECENT, SEEN, Interaction, Store
 
 
 def event(item: str, user: str = "u", at: float = 1.0, event_id: str | None = None) -> Interaction:
@@ -76,3 +77,35 @@ def test_the_last_arrival_is_told_by_the_stores_clock_and_forgotten_with_the_eve
     assert store.last_arrival("e") == 0.0
     store.forget("d")
     assert store.last_arrival("d") == 0.0
+
+
+def did(item: str, type_: str = "Watch", user: str = "u", at: float = 1.0) -> Interaction:
+    return replace(event(item, user=user, at=at), event_type=type_)
+
+
+def test_what_a_user_did_is_known_by_type_and_item_with_its_newest_time(store: Store) -> None:
+    events = [did("a", at=3.5), did("b"), did("a", "watch", at=2.0), did("c", "Buy"), did("d", user="v")]
+    store.append("d", [*events, replace(event("?"), item_id=None)], invocation="1")
+    assert store.seen("d", "u") == {"watch": {"a": 3.5, "b": 1.0}, "buy": {"c": 1.0}}
+    assert store.seen("d", "v") == {"watch": {"d": 1.0}}
+    assert store.seen("d", "w") == store.seen("e", "u") == {}
+    store.forget("d")
+    assert store.seen("d", "u") == {}
+
+
+def test_of_each_type_the_newest_items_are_known_however_much_else_was_done(store: Store) -> None:
+    store.append("d", [did("old", "Buy", at=0.0)], invocation="0")
+    sent = [did(f"i{number}", at=float(number)) for number in range(SEEN + 20)]
+    for start in range(0, len(sent), 10):
+        store.append("d", sent[start : start + 10], invocation=f"i{start}")
+    store.append("d", [did("older", at=0.5)], invocation="late")
+    seen = store.seen("d", "u")
+    assert seen["buy"] == {"old": 0.0}
+    assert seen["watch"] == {f"i{number}": float(number) for number in range(20, SEEN + 20)}
+
+
+def test_users_and_types_with_colons_are_kept_apart(store: Store) -> None:
+    store.append("d", [did("x", "b:c", "a"), did("y", "c", "a:b"), did("z", "é", "é")], invocation="1")
+    assert store.seen("d", "a") == {"b:c": {"x": 1.0}}
+    assert store.seen("d", "a:b") == {"c": {"y": 1.0}}
+    assert store.seen("d", "é") == {"é": {"z": 1.0}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from shared.store import PutRecord, Store
@@ -46,3 +47,18 @@ def test_forgetting_a_dataset_forgets_them_and_leaves_the_others(store: Store) -
     store.forget("d")
     assert list(store.put_records("d")) == list(store.stream("d")) == []
     assert list(store.put_records("e")) == [item("b")]
+
+
+def test_the_last_put_is_told_by_the_stores_clock_and_forgotten_with_the_records(store: Store) -> None:
+    assert store.last_put("d") == 0.0
+    before = time.time() - 1
+    store.put("d", [item("a", at=5.0)], invocation="1")
+    first = store.last_put("d")
+    assert before < first < time.time() + 1
+    store.put("d", [item("a", at=5.0)], invocation="1")
+    assert store.last_put("d") == first
+    store.put("d", [item("a", at=1.0)], invocation="2")
+    assert store.last_put("d") > first
+    assert store.last_put("e") == 0.0
+    store.forget("d")
+    assert store.last_put("d") == 0.0

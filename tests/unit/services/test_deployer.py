@@ -50,7 +50,8 @@ class Answering:
 
 
 def model(scorer: Answering) -> Model:
-    return Model(scorer, POPULAR, f"{PREFIX}:dataset/g/INTERACTIONS", threading.Lock())  # type: ignore[arg-type]
+    datasets = {"INTERACTIONS": f"{PREFIX}:dataset/g/INTERACTIONS"}
+    return Model(scorer, POPULAR, GROUP, datasets, threading.Lock())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("answer", [[0.5, 0.5], [NEVER, 1.0], [NEVER], [NEVER, NEVER]])

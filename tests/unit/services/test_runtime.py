@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.runtime.deployed import Deployed, Model
-from services.runtime.history import merged
-from services.runtime.rank import get_personalized_ranking, reordered
-from services.runtime.recommend import get_recommendations, ranked
-from services.runtime.recommend_actions import get_action_recommendations
-from shared.artifacts import Artifacts
+from services.runtime.history import merged, newest
+from services.runtime.rank import reordered
+from services.runtime.recommend import answered, best_of
 from shared.aws.errors import InvalidInput, ResourceNotFound, ServiceUnavailable
-from shared.aws.web import Call
-from shared.lifecycle import ACTIVE
 from shared.recipes import RECIPES, Recipe
-from shared.recipes.contract import Exploration, Past, Query
+from shared.recipes.contract import Exploration, Past
 from shared.recipes.distribution import NEVER
-from shared.resources import Reading
-from shared.settings import Settings
-from shared.store import Interaction, Record
-from shared.store.memory import MemoryStore
-
-
-def event(item: str | None, at: float, event_type: str = "Watch") -> Interaction:
-    return Interaction(user_id="u", session_id="s", item_id=item, event_type=event_type, event_value=None, sent_at=at)
+from shared.store import Interaction
+from tests.unit.services.runtime_world import PREFIX, Runtime, event
 
 
 def past(item: str, at: float) -> Past:
@@ -57,6 +44,14 @@ def test_events_of_two_types_are_two() -> None:
     assert history == [past("a", 10), Past("a", 10.0, "buy")]
 
 
+def test_of_two_sources_the_newest_items_of_each_type_are_known() -> None:
+    bulk = {"watch": {"a": 5.0, "b": 1.0}, "buy": {"c": 9.0}}
+    live = {"watch": {"b": 7.0, "d": 6.0}}
+    assert newest(bulk, live, 3) == {"watch": {"a": 5.0, "b": 7.0, "d": 6.0}, "buy": {"c": 9.0}}
+    assert newest(bulk, live, 2) == {"watch": {"b": 7.0, "d": 6.0}, "buy": {"c": 9.0}}
+    assert newest({}, {}, 2) == {}
+
+
 def test_events_without_an_item_are_passed_over_and_ties_stay_in_order() -> None:
     history = merged([past("b", 10)], [event(None, 5.0), event("a", 10.0), event("c", 10.0)])
     assert history == [past("b", 10), past("a", 10.0), past("c", 10.0)]
@@ -65,19 +60,27 @@ def test_events_without_an_item_are_passed_over_and_ties_stay_in_order() -> None
 @given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=30), st.integers(0, 40))
 def test_the_best_items_come_first_and_ties_by_id(scores: list[float], wanted: int) -> None:
     ids = [f"i{number:02}" for number in range(len(scores))]
-    listed = ranked(ids, np.array(scores, np.float32), wanted, shows_scores=True)
+    array = np.array(scores, np.float32)
+    listed = answered(ids, array, best_of(array, wanted, None), shows_scores=True)
     assert len(listed) == min(wanted, len(scores))
     order = sorted(zip((-score for score in scores), ids, strict=True))
     assert [row["itemId"] for row in listed] == [item for _, item in order[:wanted]]
     assert [row["score"] for row in listed] == pytest.approx([-score for score, _ in order[:wanted]], abs=1e-7)
-    hidden = ranked(ids, np.array(scores, np.float32), wanted, shows_scores=False)
+    hidden = answered(ids, array, best_of(array, wanted, None), shows_scores=False)
     assert hidden == [{"itemId": row["itemId"]} for row in listed]
 
 
 def test_what_is_never_shown_leaves_room_for_nothing() -> None:
     scores = np.array([0.5, NEVER, 0.5, 0.0], np.float32)
-    assert [row["itemId"] for row in ranked("abcd", scores, 3, shows_scores=True)] == ["a", "c", "d"]
-    assert [row["itemId"] for row in ranked("abcd", scores, 9, shows_scores=True)] == ["a", "c", "d"]
+    assert best_of(scores, 3, None) == best_of(scores, 9, None) == [0, 2, 3]
+
+
+def test_what_is_not_allowed_is_not_shown_and_ties_stay_by_id() -> None:
+    scores = np.array([0.2, 0.5, NEVER, 0.2, 0.1], np.float32)
+    assert best_of(scores, 2, np.array([True, False, True, True, True])) == [0, 3]
+    assert best_of(scores, 9, np.array([True, False, True, True, True])) == [0, 3, 4]
+    assert best_of(scores, 9, np.array([False, False, True, False, False])) == []
+    assert best_of(scores, 0, np.ones(5, np.bool_)) == []
 
 
 def test_a_ranking_is_a_softmax_over_the_given_items_with_the_unknown_behind() -> None:
@@ -96,8 +99,6 @@ def test_a_ranking_is_a_softmax_over_the_given_items_with_the_unknown_behind() -
 
 # Who may ask whom for what
 
-PREFIX = "arn:aws:personalize:us-east-1:000000000000"
-GROUP = f"{PREFIX}:dataset-group/g"
 UP, HRNN, SIMS, POPULAR, RANKING, ALSO_VIEWED, TOP_PICKS, ACTIONS = (
     RECIPES[f"aws-{name}"]
     for name in (
@@ -111,56 +112,6 @@ UP, HRNN, SIMS, POPULAR, RANKING, ALSO_VIEWED, TOP_PICKS, ACTIONS = (
         "next-best-action",
     )
 )
-
-
-class Echo:
-    """Three items, of which the one that is asked about is never shown. It tells what it was asked."""
-
-    def __init__(self) -> None:
-        self.item_ids = ["a", "b", "c"]
-        self.asked: list[Query] = []
-
-    def history(self, user_id: str) -> list[Past]:
-        return [Past("a", 1.0)] if user_id == "known" else []
-
-    def scores(self, query: Query) -> npt.NDArray[np.float32]:
-        self.asked.append(query)
-        scores = np.resize(np.array([0.2, 0.5, 0.3], np.float32), len(self.item_ids))
-        if query.item_id in self.item_ids:
-            scores[self.item_ids.index(query.item_id)] = NEVER
-        return scores / scores[scores >= 0].sum()
-
-
-class Runtime:
-    """A campaign for each recipe of its own, and a recommender for each use case: all answered by one scorer."""
-
-    def __init__(self, folder: Path) -> None:
-        self.store = MemoryStore()
-        self.reading = Reading(self.store, Settings())
-        self.deployed = Deployed(self.reading, Artifacts(folder))
-        self.scorer = Echo()
-
-    def serving(self, recipe: Recipe, status: str = ACTIVE, **config: Any) -> str:
-        """The ARN of a new campaign or recommender with this configuration."""
-        noun = "recommender" if recipe.domain else "campaign"
-        arn, version = f"{PREFIX}:{noun}/{recipe.name}", f"{PREFIX}:version/{recipe.name}"
-        body = {"recipeArn": recipe.arn, "solutionVersionArn": version, f"{noun}Config": config or None}
-        self.store.create(Record(arn=arn, kind=noun, status=status, created=0, updated=0, body=body), invocation=arn)
-        model = Model(self.scorer, recipe, f"{PREFIX}:dataset/g/{recipe.interactions}", threading.Lock())  # type: ignore[arg-type]
-        self.deployed._models[version] = model
-        return arn
-
-    def asked(self, operation: str, **request: Any) -> Any:
-        call = Call(operation=operation, request=request, request_id="1", invocation="1")
-        if operation == "GetActionRecommendations":
-            return get_action_recommendations(self.reading, self.store, self.deployed, call)
-        answer = get_personalized_ranking if operation == "GetPersonalizedRanking" else get_recommendations
-        return answer(self.reading, self.store, self.deployed, call)
-
-    def recommended(self, arn: str, **request: Any) -> list[Any]:
-        member = "recommenderArn" if ":recommender/" in arn else "campaignArn"
-        listed: list[Any] = self.asked("GetRecommendations", **{member: arn}, **request)["itemList"]
-        return listed
 
 
 @pytest.fixture
@@ -185,10 +136,10 @@ def test_every_kind_of_recipe_answers(
     runtime: Runtime, recipe: Recipe, request_: dict[str, str], items: str, scored: bool
 ) -> None:
     arn = runtime.serving(recipe)
-    listed = runtime.recommended(arn, **request_)
+    listed = runtime.answered(arn, **request_)
     assert "".join(row["itemId"] for row in listed) == items
     assert all(("score" in row) == scored for row in listed)
-    assert runtime.recommended(arn, **request_, numResults=0) == []
+    assert runtime.answered(arn, **request_, numResults=0) == []
 
 
 @pytest.mark.parametrize(
@@ -205,7 +156,7 @@ def test_a_request_without_what_the_recipe_needs_is_refused(
     runtime: Runtime, recipe: Recipe, request_: dict[str, str], lacks: str
 ) -> None:
     with pytest.raises(InvalidInput, match=lacks):
-        runtime.recommended(runtime.serving(recipe), **request_)
+        runtime.answered(runtime.serving(recipe), **request_)
 
 
 @pytest.mark.parametrize(
@@ -245,7 +196,7 @@ def test_a_model_that_is_lost_is_no_fault_of_the_request(runtime: Runtime) -> No
     arn = runtime.serving(POPULAR)
     runtime.deployed.keep(set())
     with pytest.raises(ServiceUnavailable, match=r"can't answer: The version .* does not exist any more"):
-        runtime.recommended(arn)
+        runtime.answered(arn)
 
 
 def test_only_recipes_that_follow_live_events_read_the_history(runtime: Runtime) -> None:
@@ -254,7 +205,7 @@ def test_only_recipes_that_follow_live_events_read_the_history(runtime: Runtime)
     )
     runtime.store.append(f"{PREFIX}:dataset/g/INTERACTIONS", [live], invocation="1")
     for recipe, history in ((UP, [Past("a", 1.0), Past("c", 5.5, "buy")]), (POPULAR, []), (SIMS, [])):
-        runtime.recommended(runtime.serving(recipe), userId="known", itemId="b", context={"DEVICE": "tv"})
+        runtime.answered(runtime.serving(recipe), userId="known", itemId="b", context={"DEVICE": "tv"})
         asked = runtime.scorer.asked[-1]
         assert (list(asked.history), asked.user_id, asked.item_id) == (history, "known", "b")
         assert asked.context == {"DEVICE": "tv"}
@@ -276,7 +227,7 @@ def test_only_recipes_that_follow_live_events_read_the_history(runtime: Runtime)
 def test_exploration_is_what_the_campaign_or_recommender_says(
     runtime: Runtime, recipe: Recipe, config: dict[str, Any], expected: Exploration | None
 ) -> None:
-    runtime.recommended(runtime.serving(recipe, **config), userId="u")
+    runtime.answered(runtime.serving(recipe, **config), userId="u")
     assert runtime.scorer.asked[-1].exploration == expected
 
 
@@ -316,7 +267,6 @@ def test_five_actions_unless_more_are_asked_for_up_to_a_hundred(runtime: Runtime
     refusals: dict[str, dict[str, Any]] = {
         "numResults is 101; at most 100 actions": {"userId": "u", "numResults": 101},
         "userId is required by the recipe aws-next-best-action": {},
-        "does not offer filterArn": {"userId": "u", "filterArn": f"{PREFIX}:filter/f"},
     }
     for message, request in refusals.items():
         with pytest.raises(InvalidInput, match=message):

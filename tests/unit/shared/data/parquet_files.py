@@ -12,7 +12,7 @@ import duckdb
 from shared.data.training_data import Table
 
 IDS = {"USER_ID": "VARCHAR", "ITEM_ID": "VARCHAR", "TIMESTAMP": "BIGINT"}
-_TYPES = {
+TYPES = {
     "string": "VARCHAR",
     "long": "BIGINT",
     "int": "INTEGER",
@@ -38,14 +38,14 @@ def schema(name: str, *fields: str) -> str:
     declared = []
     for field in fields:
         column, kind, *attributes = field.split()
-        fixed = column in IDS or column == "EVENT_TYPE"
+        fixed = column in IDS or column in ("ACTION_ID", "EVENT_TYPE")
         declared.append({"name": column, "type": kind if fixed else ["null", kind]} | dict.fromkeys(attributes, True))
     return json.dumps({"type": "record", "name": name, "fields": declared})
 
 
 def table(path: Path, name: str, fields: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> Table:
     """A dataset in one file; ``name`` and ``fields`` as in ``schema``."""
-    columns = {field.split()[0]: _TYPES[field.split()[1]] for field in fields}
+    columns = {field.split()[0]: TYPES[field.split()[1]] for field in fields}
     return Table(files=[parquet(path, columns, rows)], schema=schema(name, *fields))
 
 

@@ -1,0 +1,106 @@
+"""What filters read of a model's items (or actions): the rows of a snapshot, in the order of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.data.snapshot import Snapshot
+from shared.filters import Filter, Kind
+from shared.filters.columns import Rows, Table, index
+
+
+class Catalogue:
+    """``shared.filters.columns.Columns`` of I items; columns of numbers are put into their order when first asked for.
+
+    ``snapshot`` is None where the dataset group has no dataset that describes them.
+    """
+
+    def __init__(self, item_ids: Sequence[str], snapshot: Snapshot | None) -> None:
+        self.snapshot = snapshot
+        self._rows = np.full(len(item_ids), -1, np.int32)
+        self._places = np.full(0 if snapshot is None else len(snapshot), -1, np.int32)
+        if snapshot is not None:
+            for place, row in _in_both(item_ids, snapshot.ids):
+                self._rows[place] = row
+                self._places[row] = place
+        self.present = self._rows >= 0
+        self._numbers: dict[str, npt.NDArray[np.floating[Any]]] = {}
+
+    def numbers(self, column: str) -> npt.NDArray[np.floating[Any]]:
+        if column not in self._numbers:
+            found = np.full(len(self._rows), np.nan)
+            if self.snapshot is not None:
+                numbers = self.snapshot.numbers(column)
+                found = found.astype(numbers.dtype)
+                found[self.present] = numbers[self._rows[self.present]]
+            self._numbers[column] = found
+        return self._numbers[column]
+
+    def rows_with(self, column: str, value: str) -> Rows:
+        if self.snapshot is None:
+            return self._places
+        places: Rows = self._places[self.snapshot.rows_with(column, value)]
+        return places[places >= 0]
+
+
+def _in_both(left: Iterable[str], right: Iterable[str]) -> Iterator[tuple[int, int]]:
+    """Where the same string stands in both; both are sorted by code point."""
+    others = iter(right)
+    row, other = 0, next(others, None)
+    for place, one in enumerate(left):
+        while other is not None and other < one:
+            row, other = row + 1, next(others, None)
+        if other == one:
+            yield place, row
+
+
+def table(filter_: Filter, snapshot: Snapshot | None, rows: Sequence[int | None]) -> Table:
+    """The columns that a filter tests, of a few rows; None: there is no row."""
+    tested = {
+        condition.column: condition
+        for expression in filter_.expressions
+        for group in expression.groups
+        for condition in group
+    }
+
+    def cells(column: str) -> list[Any]:
+        return [None if snapshot is None or row is None else snapshot.cell(row, column) for row in rows]
+
+    return Table(
+        present=np.array([row is not None for row in rows], np.bool_),
+        numeric={
+            column: np.array(
+                [np.nan if cell is None else cell for cell in cells(column)],
+                np.float32 if condition.single else np.float64,
+            )
+            for column, condition in tested.items()
+            if condition.kind is Kind.NUMBER
+        },
+        textual={
+            column: index(cells(column), categorical=condition.categorical)
+            for column, condition in tested.items()
+            if condition.kind is Kind.TEXT
+        },
+    )
+
+
+class Places(Mapping[str, Rows]):
+    """Event type -> the places of the items that a user has such events with, looked up when they are asked for."""
+
+    def __init__(self, items_by_type: Mapping[str, Iterable[str]], place: Callable[[str], int | None]) -> None:
+        self._items = items_by_type
+        self._place = place
+
+    def __getitem__(self, event_type: str) -> Rows:
+        places = (self._place(item) for item in self._items[event_type])
+        return np.array([place for place in places if place is not None], np.int32)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)

@@ -1,0 +1,55 @@
+"""promotions: a share of a recommendation's places goes to the best items that a filter of their own lets through."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from services.runtime.filtering import Selection
+from shared.aws.errors import InvalidInput
+from shared.filters.evaluation import Mask
+
+#: AWS's words, for recipes that tell reasons.
+REASON = "Promoted item"
+
+
+@dataclass(frozen=True, eq=False)
+class Promotion:
+    name: str | None
+    percent: int
+    allowed: Mask
+    """bool[I]: what may be promoted."""
+
+    def places(self, wanted: int) -> int:
+        """How many of so many places it may have."""
+        return (self.percent * wanted + 50) // 100
+
+    def named(self, rows: Sequence[dict[str, Any]], *, reasons: bool) -> list[dict[str, Any]]:
+        about: dict[str, Any] = {"promotionName": self.name} if self.name else {}
+        return [{**row, **about, **({"reason": [REASON]} if reasons else {})} for row in rows]
+
+
+def promotion_of(request: Mapping[str, Any], selection: Selection) -> Promotion | None:
+    """The service model lets a request have one. Raises ResourceNotFound, InvalidInput, ServiceUnavailable."""
+    for promotion in request.get("promotions") or ():
+        for member in ("percentPromotedItems", "filterArn"):
+            if not promotion.get(member):
+                raise InvalidInput(f"promotions: {member} is required of a promotion.")
+        return Promotion(
+            name=promotion.get("name"),
+            percent=promotion["percentPromotedItems"],
+            allowed=selection.allowed(promotion["filterArn"], promotion.get("filterValues")),
+        )
+    return None
+
+
+def mixed(
+    promoted: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]], rng: np.random.Generator
+) -> list[dict[str, Any]]:
+    """One list in which the promoted stand at places of chance; in themselves both stay in order."""
+    places = set(rng.choice(len(promoted) + len(others), size=len(promoted), replace=False).tolist())
+    first, second = iter(promoted), iter(others)
+    return [next(first if place in places else second) for place in range(len(promoted) + len(others))]

@@ -1,0 +1,117 @@
+"""What every user did with which items (or actions), by event type, as filters read it: one mapped file.
+
+users, items, types         sorted ids, and event types in lower case; "" where an event has none
+offsets                     int64[U + 1]: the events of each user
+event_items, event_types,   int32[N], int32[N], int64[N]: the newest of each user and event type, one an item
+event_times
+"""
+
+# ruff: noqa: S608 -- names are written here, and files are quoted
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.data.database import Database, read_parquet
+from shared.data.packed import Packed, Packing
+from shared.data.scanning import name
+
+_EVENTS_AT_ONCE = 2**20
+_NAMES_AT_ONCE = 2**14
+_COLUMNS = {"items": np.int32, "types": np.int32, "times": np.int64}
+
+Doings = Mapping[str, Mapping[str, float]]
+"""Event type -> item -> when the user last did that with it (epoch seconds)."""
+
+
+def write(target: Path, files: Sequence[Path], item: str, most: int, imported: float, database: Database) -> None:
+    """``files`` are Parquet with the columns of Interactions, ``item`` the one that names what was interacted with.
+
+    Of each user and event type the ``most`` newest items are kept. ``imported`` is when the newest file came.
+    """
+    with Packing(target) as packing:
+        packing.about = {"imported": imported}
+        _number(database, files, item, most)
+        for table in ("users", "items", "types"):
+            batches = database.batches(f"SELECT name FROM {table} ORDER BY number", _NAMES_AT_ONCE)
+            packing.texts(table, ([text for (text,) in batch] for batch in batches))
+        counts = database.arrays("SELECT count(*) AS events FROM seen GROUP BY user ORDER BY user")["events"]
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+        packing.add("offsets", offsets)
+        for column, dtype in _COLUMNS.items():
+            packing.stream(f"event_{column}", dtype, _pieces(database, offsets, column))
+
+
+def _number(database: Database, files: Sequence[Path], item: str, most: int) -> None:
+    """Tables users, items and types (name, number), and seen (user, items, types, times) in these numbers."""
+    there = database.columns(files) if files else set()
+    type_ = "lower(coalesce(EVENT_TYPE::VARCHAR, ''))" if "EVENT_TYPE" in there else "''"
+    events = (
+        f"SELECT USER_ID::VARCHAR AS user_id, {name(item)}::VARCHAR AS item_id, {type_} AS type, "
+        f"TRY_CAST(TIMESTAMP AS BIGINT) AS time FROM {read_parquet(files)}"
+        if files
+        else "SELECT '' AS user_id, '' AS item_id, '' AS type, 0 AS time"
+    )
+    database.execute(
+        f"""CREATE TABLE newest AS
+            SELECT * FROM (
+                SELECT user_id, item_id, type, coalesce(max(time), 0) AS time
+                FROM ({events}) WHERE user_id <> '' AND item_id <> '' GROUP BY ALL
+            ) QUALIFY row_number() OVER (PARTITION BY user_id, type ORDER BY time DESC, item_id) <= {most:d}"""
+    )
+    for table, column in (("users", "user_id"), ("items", "item_id"), ("types", "type")):
+        database.execute(
+            f"""CREATE TABLE {table} AS SELECT name, (row_number() OVER (ORDER BY name) - 1)::INTEGER AS number
+                FROM (SELECT DISTINCT {column} AS name FROM newest)"""
+        )
+    database.execute(
+        """CREATE TABLE seen AS
+           SELECT users.number AS user, items.number AS items, types.number AS types, time AS times
+           FROM newest JOIN users ON user_id = users.name JOIN items ON item_id = items.name
+           JOIN types ON type = types.name ORDER BY user"""
+    )
+
+
+def _pieces(database: Database, offsets: npt.NDArray[np.int64], column: str) -> Iterator[npt.NDArray[Any]]:
+    """A column of ``seen``, some users at a time."""
+    user = 0
+    while user < len(offsets) - 1:
+        last = max(int(np.searchsorted(offsets, offsets[user] + _EVENTS_AT_ONCE, side="right")) - 1, user + 1)
+        yield database.arrays(
+            f"SELECT {column} FROM seen WHERE user >= $user AND user < $last ORDER BY user, types, items",
+            {"user": user, "last": last},
+        )[column]
+        user = last
+
+
+class Seen:
+    """Threads may share it: nothing changes."""
+
+    def __init__(self, packed: Packed) -> None:
+        #: When the newest of it was imported: epoch seconds.
+        self.imported: float = packed.about["imported"]
+        self._users, self._items = packed.texts("users"), packed.texts("items")
+        self._types = list(packed.texts("types"))
+        self._offsets = packed.array("offsets")
+        self._columns = [packed.array(f"event_{column}") for column in _COLUMNS]
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Raises OSError and ValueError."""
+        return cls(Packed.open(path))
+
+    def of(self, user_id: str) -> Doings:
+        """{} for an unknown user."""
+        user = self._users.find(user_id)
+        found: defaultdict[str, dict[str, float]] = defaultdict(dict)
+        if user is not None:
+            begin, end = self._offsets[user : user + 2].tolist()
+            for item, type_, time in zip(*(column[begin:end].tolist() for column in self._columns), strict=True):
+                found[self._types[type_]][self._items[item]] = time
+        return found

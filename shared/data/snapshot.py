@@ -1,0 +1,213 @@
+"""The newest row of every id of an Items, Users or Actions dataset, as filters and answers read it: one mapped file.
+
+    ids                       the ids, sorted; a row's number is that of its id
+    <column>.values, .filled  D numbers or booleans, and bool[D]: is there one?
+    <column>.cells, .texts    int32[D], the number of a string's text or -1, and the texts
+    <column>.parts            the sorted values of a categorical column; of other strings the texts are sorted
+    <column>.rows, .starts    int32[N], int64[V + 1]: the rows that have each value, end to end
+
+A textual column has no ``rows``: AWS lets nobody filter by it. Columns in which no file has anything are left out.
+"""
+
+# ruff: noqa: S608 -- names come from a checked schema, and files are quoted
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.data import schemas
+from shared.data.cells import PARQUET_TYPES
+from shared.data.database import Database, read_parquet
+from shared.data.features import SEPARATOR, SPACES
+from shared.data.packed import Packed, Packing
+from shared.data.rows import Rows
+from shared.data.scanning import literal, name
+from shared.data.schemas import Field
+
+_DTYPES: Mapping[str, npt.DTypeLike] = {
+    "long": np.int64,
+    "int": np.int32,
+    "float": np.float32,
+    "double": np.float64,
+    "boolean": np.bool_,
+}
+_STRINGS_AT_ONCE = 2**14
+_TEXTS_AT_ONCE = 2**9
+
+Cell = str | int | float | bool | None
+
+
+def write(target: Path, schema: str, domain: str | None, files: Sequence[Path], database: Database) -> None:
+    """``schema`` is Avro JSON, ``files`` are Parquet, the older ones first: of rows with one id the last counts."""
+    parsed = schemas.parse(schema, domain=domain)
+    with Packing(target) as packing:
+        packing.about = {"schema": schema, "domain": domain}
+        if not files:
+            packing.texts("ids", [])
+            return
+        key = f"{name(str(parsed.key))}::VARCHAR"
+        database.execute(
+            f"""CREATE TABLE ids AS SELECT id, (row_number() OVER (ORDER BY id) - 1)::INTEGER AS number
+                FROM (SELECT DISTINCT {key} AS id FROM {read_parquet(files)}) WHERE id <> ''"""
+        )
+        packing.texts("ids", _strings(database, "SELECT id FROM ids ORDER BY number"))
+        writer = _Writer(packing, Rows.of(database, parsed, files, "ids"))
+        present = database.columns(files)
+        for field in parsed.fields:
+            if field.name in present and field.name != parsed.key:
+                writer.write(field)
+
+
+def _strings(database: Database, sql: str, size: int = _STRINGS_AT_ONCE) -> Iterator[list[str]]:
+    for batch in database.batches(sql, size):
+        yield [text for (text,) in batch]
+
+
+class _Writer:
+    """Writes a column at a time: of strings no more than a batch is in memory, of all else some numbers a row."""
+
+    def __init__(self, packing: Packing, rows: Rows) -> None:
+        self._packing = packing
+        self._rows = rows
+        self._database = rows.database
+
+    def write(self, field: Field) -> None:
+        if field.type != "string":
+            self._write_values(field)
+        elif field.textual:
+            self._write_long_texts(field)
+        else:
+            self._write_strings(field)
+
+    def _write_values(self, field: Field) -> None:
+        cells = self._rows.cells(f"TRY_CAST({name(field.name)} AS {PARQUET_TYPES[field.type]})")
+        found = self._database.arrays(f"SELECT number, value FROM ({cells}) WHERE value IS NOT NULL")
+        values: npt.NDArray[Any] = np.zeros(self._rows.count, _DTYPES[field.type])
+        filled = np.zeros(self._rows.count, np.bool_)
+        values[found["number"]] = found["value"]
+        filled[found["number"]] = True
+        self._packing.add(f"{field.name}.values", values)
+        self._packing.add(f"{field.name}.filled", filled)
+
+    def _write_long_texts(self, field: Field) -> None:
+        """Each its own: to look for equal ones would cost more than they take."""
+        filled = f"FROM ({self._rows.cells(name(field.name))}) WHERE value <> '' ORDER BY number"
+        rows = self._database.arrays(f"SELECT number {filled}")["number"]
+        self._packing.texts(
+            f"{field.name}.texts", _strings(self._database, f"SELECT value {filled}", size=_TEXTS_AT_ONCE)
+        )
+        self._write_cells(field, rows, np.arange(len(rows)))
+
+    def _write_strings(self, field: Field) -> None:
+        self._database.execute(
+            f"""CREATE OR REPLACE TABLE cells AS
+                SELECT number, value FROM ({self._rows.cells(f"{name(field.name)}::VARCHAR")}) WHERE value <> ''"""
+        )
+        rows, texts = self._write_vocabulary(f"{field.name}.texts", "cells")
+        self._write_cells(field, rows, texts)
+        if not field.categorical:
+            self._write_rows(field, rows, texts)
+            return
+        self._database.execute(
+            f"""CREATE OR REPLACE TABLE parts AS SELECT number, value FROM (
+                    SELECT number, unnest(list_distinct(
+                        [trim(part, {literal(SPACES)}) FOR part IN string_split(value, {literal(SEPARATOR)})]
+                    )) AS value FROM cells
+                ) WHERE value <> ''"""
+        )
+        self._write_rows(field, *self._write_vocabulary(f"{field.name}.parts", "parts"))
+
+    def _write_vocabulary(self, target: str, table: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """Writes the sorted values of a table (number, value); returns row and value, by value and then by row."""
+        self._database.execute(
+            f"""CREATE OR REPLACE TABLE vocabulary AS
+                SELECT value, (row_number() OVER (ORDER BY value) - 1)::INTEGER AS code
+                FROM (SELECT DISTINCT value FROM {table})"""
+        )
+        self._packing.texts(target, _strings(self._database, "SELECT value FROM vocabulary ORDER BY code"))
+        found = self._database.arrays(
+            f"SELECT number, code FROM {table} JOIN vocabulary USING (value) ORDER BY code, number"
+        )
+        return found["number"], found["code"]
+
+    def _write_cells(self, field: Field, rows: npt.NDArray[Any], texts: npt.NDArray[Any]) -> None:
+        cells = np.full(self._rows.count, -1, np.int32)
+        cells[rows] = texts
+        self._packing.add(f"{field.name}.cells", cells)
+
+    def _write_rows(self, field: Field, rows: npt.NDArray[Any], values: npt.NDArray[Any]) -> None:
+        counts = np.bincount(values) if len(values) else np.zeros(0, np.int64)
+        self._packing.add(f"{field.name}.rows", rows.astype(np.int32))
+        self._packing.add(f"{field.name}.starts", np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)]))
+
+
+class Snapshot:
+    """D rows. Threads may share it: nothing changes."""
+
+    def __init__(self, packed: Packed) -> None:
+        self._packed = packed
+        self.schema = schemas.parse(packed.about["schema"], domain=packed.about["domain"])
+        self.ids = packed.texts("ids")
+        self._texts = cache(packed.texts)
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Raises OSError and ValueError."""
+        return cls(Packed.open(path))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def find(self, id_: str) -> int | None:
+        """The row of an id; None: it has none."""
+        return self.ids.find(id_)
+
+    def numbers(self, column: str) -> npt.NDArray[np.floating[Any]]:
+        """float[D], NaN for null; as precise as the column is."""
+        if f"{column}.values" not in self._packed:
+            return np.full(len(self), np.nan)
+        values = self._packed.array(f"{column}.values")
+        numbers: npt.NDArray[np.floating[Any]] = values.astype(np.float32 if values.dtype == np.float32 else np.float64)
+        numbers[~self._packed.array(f"{column}.filled")] = np.nan
+        return numbers
+
+    def rows_with(self, column: str, value: str) -> npt.NDArray[np.integer[Any]]:
+        """The rows that have exactly this value, or it among others where the column is categorical."""
+        if column == self.schema.key:
+            number = self.ids.find(value)
+            return np.array([] if number is None else [number], np.int32)
+        if f"{column}.rows" not in self._packed:
+            return np.zeros(0, np.int32)
+        values = f"{column}.parts" if self.schema.columns[column].categorical else f"{column}.texts"
+        number = self._texts(values).find(value)
+        if number is None:
+            return np.zeros(0, np.int32)
+        begin, end = self._packed.array(f"{column}.starts")[number : number + 2]
+        return self._packed.array(f"{column}.rows")[begin:end]
+
+    def cell(self, row: int, column: str) -> Cell:
+        """What one row has in a column; None: null."""
+        if column == self.schema.key:
+            return self.ids[row]
+        if f"{column}.values" in self._packed:
+            filled = self._packed.array(f"{column}.filled")[row]
+            return self._packed.array(f"{column}.values")[row].item() if filled else None
+        if f"{column}.cells" in self._packed:
+            text = int(self._packed.array(f"{column}.cells")[row])
+            return self._texts(f"{column}.texts")[text] if text >= 0 else None
+        return None
+
+    def shown(self, row: int, column: str) -> str | None:
+        """The same as answers show it: numbers by the fewest digits that tell them apart, true and false."""
+        found = self.cell(row, column)
+        if isinstance(found, bool):
+            return str(found).lower()
+        if isinstance(found, float) and self.schema.columns[column].type == "float":
+            return str(np.float32(found))
+        return None if found is None else str(found)

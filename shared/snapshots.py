@@ -1,0 +1,194 @@
+"""The datasets of a group as they stand now: for filters and for metadata, which know more than a model was trained on.
+
+Made from the current imports and from what was put since, once for each state, under ``work/<dataset>`` among the
+artifacts, where all processes of a machine find it. docs/decisions/008 says why.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import orjson
+import structlog
+
+from shared.artifacts import ArtifactDamaged, Artifacts, sync
+from shared.aws.errors import ResourceNotFound
+from shared.data import schemas, seen, sent, snapshot
+from shared.data.database import Database
+from shared.data.histories import DataRefused
+from shared.data.seen import Seen
+from shared.data.snapshot import Snapshot
+from shared.resources import Reading
+from shared.resources.dataset_import_job import ROWS, current
+from shared.store import Record, Store
+
+log = structlog.get_logger()
+
+#: AWS's: how many interactions of a user and event type a filter considers, by the dataset's type.
+MOST_SEEN: Mapping[str, int] = {"INTERACTIONS": 100, "ACTION_INTERACTIONS": 300}
+
+#: A new state is read at the earliest after so many times what the last one took: reading must not be all that is done.
+PACE = 10.0
+_DRAFTS = "draft-"
+_STALE_SECONDS = 3600.0
+
+
+class Unreadable(Exception):
+    """The data of a dataset can't be read now; the message says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """What a dataset holds at one moment."""
+
+    dataset: Record
+    schema: Mapping[str, str]
+    """The members of its schema."""
+    jobs: Sequence[Record]
+    """Its current imports, the older ones first."""
+    put: float
+    """When the newest of its put records came; 0.0 for none."""
+
+    @property
+    def name(self) -> str:
+        """The same for the same state."""
+        made_of = [self.schema["schemaArn"], self.put, *((job.arn, job.updated) for job in self.jobs)]
+        return hashlib.sha256(orjson.dumps(made_of)).hexdigest()[:32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Held:
+    """What was opened of a dataset."""
+
+    opened: Snapshot | Seen
+    name: str
+    began: float
+    seconds: float
+    """How long it took to make."""
+
+
+class Snapshots:
+    """Opens what is first asked for, and keeps it as it is until ``refresh`` finds that the dataset has changed."""
+
+    def __init__(self, reading: Reading, store: Store, artifacts: Artifacts) -> None:
+        self._reading = reading
+        self._store = store
+        self._artifacts = artifacts
+        self._held: dict[tuple[type[Snapshot] | type[Seen], str], _Held] = {}
+        # One at a time: each takes as much memory as it may.
+        self._making = threading.Lock()
+
+    def rows(self, dataset_arn: str) -> Snapshot | None:
+        """Of an Items, Users or Actions dataset; None where there is none. Raises Unreadable."""
+        found = self._now(Snapshot, dataset_arn)
+        return found if isinstance(found, Snapshot) else None
+
+    def seen(self, dataset_arn: str) -> Seen | None:
+        """Of an Interactions or Action_Interactions dataset: what its imports have. Raises Unreadable."""
+        found = self._now(Seen, dataset_arn)
+        return found if isinstance(found, Seen) else None
+
+    def _now(self, kind: type[Snapshot] | type[Seen], dataset_arn: str) -> Snapshot | Seen | None:
+        held = self._held.get((kind, dataset_arn))
+        if held is not None:
+            return held.opened
+        with self._making:
+            held = self._held.get((kind, dataset_arn))
+            if held is None:
+                state = self._state(kind, dataset_arn)
+                if state is None:
+                    return None
+                held = self._held[kind, dataset_arn] = self._made(kind, state)
+            return held.opened
+
+    def refresh(self) -> None:
+        """Look whether what is held is still what there is. What can't be read stays as it was."""
+        for (kind, dataset_arn), held in list(self._held.items()):
+            if time.monotonic() < held.began + PACE * held.seconds:
+                continue
+            state = self._state(kind, dataset_arn)
+            if state is None:
+                del self._held[kind, dataset_arn]
+            elif state.name != held.name:
+                began = time.monotonic()
+                try:
+                    with self._making:
+                        self._held[kind, dataset_arn] = self._made(kind, state)
+                except Unreadable as error:
+                    took = time.monotonic() - began
+                    self._held[kind, dataset_arn] = replace(held, began=began, seconds=took)
+                    log.warning("filters go on with older data", dataset=dataset_arn, reason=str(error))
+
+    def _state(self, kind: type[Snapshot] | type[Seen], dataset_arn: str) -> State | None:
+        dataset = self._store.get(dataset_arn)
+        if dataset is None:
+            return None
+        try:
+            schema = self._reading.find(dataset.body["schemaArn"], "schema").body
+        except ResourceNotFound:  # both are being deleted
+            return None
+        return State(
+            dataset=dataset,
+            schema={**schema, "schemaArn": dataset.body["schemaArn"]},
+            jobs=list(reversed(list(current(dataset_arn, self._reading)))),
+            put=self._store.last_put(dataset_arn) if kind is Snapshot else 0.0,
+        )
+
+    def _made(self, kind: type[Snapshot] | type[Seen], state: State) -> _Held:
+        began = time.monotonic()
+        folder = self._artifacts.workspace(state.dataset.arn)
+        target = folder / f"{kind.__name__.lower()}-{state.name}"
+        try:
+            opened = kind.open(target)
+        except (OSError, ValueError):  # there is none yet, or not a whole one
+            try:
+                self._make(target, self._write_rows if kind is Snapshot else self._write_seen, state)
+                opened = kind.open(target)
+            except (ArtifactDamaged, DataRefused, OSError) as error:
+                raise Unreadable(f"{state.dataset.arn} can't be read: {error}") from error
+            for older in folder.glob(f"{kind.__name__.lower()}-*"):
+                if older != target:
+                    older.unlink(missing_ok=True)  # who has it open goes on reading it
+        return _Held(opened=opened, name=state.name, began=began, seconds=time.monotonic() - began)
+
+    def _make(self, target: Path, write: Callable[[Path, State, Database], None], state: State) -> None:
+        for draft in target.parent.glob(f"{_DRAFTS}*"):
+            if draft.stat().st_mtime < time.time() - _STALE_SECONDS:
+                shutil.rmtree(draft, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix=_DRAFTS, dir=target.parent) as draft_folder:
+            scratch = Path(draft_folder)
+            memory_mb = self._reading.settings.import_memory_mb
+            with Database(memory_mb=memory_mb, scratch=scratch, on_step=sent.nothing) as database:
+                write(scratch / "made", state, database)
+            sync(scratch / "made")
+            (scratch / "made").rename(target)
+        log.info("read for filters", dataset=state.dataset.arn, mib=target.stat().st_size >> 20)
+
+    def _write_rows(self, target: Path, state: State, database: Database) -> None:
+        """Of rows with one id the newest counts, imported or put by itself."""
+        text, domain = state.schema["schema"], state.schema.get("domain")
+        between = sent.records(
+            self._store.put_records(state.dataset.arn),
+            schemas.parse(text, domain=domain),
+            database.scratch / "put",
+            [job.created for job in state.jobs],
+        )
+        imported = [*self._files(state), None]
+        files = [file for pair in zip(between, imported, strict=True) for file in pair if file is not None]
+        snapshot.write(target, text, domain, files, database)
+
+    def _write_seen(self, target: Path, state: State, database: Database) -> None:
+        dataset_type = state.dataset.body["datasetType"]
+        item = "ACTION_ID" if dataset_type == "ACTION_INTERACTIONS" else "ITEM_ID"
+        imported = max((job.updated for job in state.jobs), default=0.0)
+        seen.write(target, self._files(state), item, MOST_SEEN[dataset_type], imported, database)
+
+    def _files(self, state: State) -> list[Path]:
+        return [self._artifacts.opened(job.arn) / ROWS for job in state.jobs]
