@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import System
-from tests.operations.conftest import COLDSTART, HRNN, METADATA, Maker, column, recommended
+from tests.operations.conftest import COLDSTART, HRNN, METADATA, SMALL, Maker, column, recommended
 
 GENRES = ("Western", "Animation", "Romance", "Crime", "Horror", "Comedy")
 WARM, COLD = 240, 120
@@ -23,7 +23,6 @@ VIEWERS, EVENTS = 120, 40
 BEGIN = 1_600_000_000
 DAY = 24 * 3600
 NEWEST = BEGIN + 60 * DAY
-SMALL = {"algorithmHyperParameters": {"hidden_dimension": "32"}}
 
 INTERACTIONS = [
     column("USER_ID"),

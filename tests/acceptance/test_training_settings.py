@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from tests.conftest import start_system, stop_system
-from tests.operations.conftest import Maker, recommended
+from tests.operations.conftest import SMALL, Maker, recommended
 
 
 def test_the_cell_the_log_and_retraining_are_chosen_by_settings(tmp_path: Path) -> None:
@@ -22,7 +22,7 @@ def test_the_cell_the_log_and_retraining_are_chosen_by_settings(tmp_path: Path) 
         make = Maker(system.personalize, system.folder)
         group = make.group()
         make.imported(make.dataset(group), make.csv())
-        campaign = make.deployed(make.solution(group))
+        campaign = make.deployed(make.solution(group, solutionConfig=SMALL))
         assert len(recommended(system, campaign, "u1", 20)) == 20
         version = system.personalize.describe_campaign(campaignArn=campaign)["campaign"]["solutionVersionArn"]
         folder = tmp_path / "artifacts" / "kept" / quote(version, safe="")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import System
-from tests.operations.conftest import METADATA, Maker, column, recommended, refused
+from tests.operations.conftest import METADATA, SMALL, Maker, column, recommended, refused
 
 EVENTS = [column("USER_ID"), column("ITEM_ID"), column("TIMESTAMP", "long"), column("EVENT_VALUE", ["null", "float"])]
 NOW = 1_700_000_000
@@ -30,11 +30,11 @@ def people(count: int = 40, events: int = 30, begin: int = NOW, step: int = 600)
     ]
 
 
-def served(make: Maker, system: System, rows: list[tuple[Any, ...]], user: str, **config: Any) -> list[str]:
+def served(make: Maker, system: System, rows: list[tuple[Any, ...]], user: str) -> list[str]:
     """What the user is recommended by a model of these interactions: finite, falling scores."""
     group = make.group()
     make.filled(group, "Interactions", EVENTS, rows)
-    campaign = make.deployed(make.solution(group, **config))
+    campaign = make.deployed(make.solution(group, solutionConfig=SMALL))
     answer = system.runtime.get_recommendations(campaignArn=campaign, userId=user, numResults=500)["itemList"]
     scores = [item["score"] for item in answer]
     assert all(math.isfinite(score) for score in scores)
@@ -137,5 +137,5 @@ def test_a_million_items_of_which_ten_are_ever_seen(make: Maker, system: System)
     make.filled(group, "Interactions", EVENTS, seen)
     fields = [column("ITEM_ID"), column("KIND", ["null", "string"], categorical=True)]
     make.filled(group, "Items", fields, ((f"i{number}", f"k{number % 50}") for number in range(1_000_000)))
-    campaign = make.deployed(make.solution(group, METADATA))
+    campaign = make.deployed(make.solution(group, METADATA, solutionConfig=SMALL))
     assert set(recommended(system, campaign, "u1", 500)) == {f"i{number}" for number in range(10)}

@@ -20,7 +20,7 @@ from shared.messages import Failed, Finished, TrainSolutionVersion
 from shared.settings import Settings
 from shared.store.redis import RedisStore
 from tests.conftest import System, processes, start_system, stop_system, until
-from tests.operations.conftest import Maker
+from tests.operations.conftest import SMALL, Maker
 
 SERVERS = (
     "valkey-server",
@@ -31,6 +31,8 @@ SERVERS = (
     "services.status",
     "workers.importing.app",
 )
+#: A training that is cut off need not be good: it goes without a second one on all users.
+ONCE = {"FORETASTE_RETRAIN_ON_ALL_USERS": "false"}
 
 
 def kill(system: System, part: str, how: signal.Signals = signal.SIGKILL) -> list[int]:
@@ -47,9 +49,8 @@ def maker(system: System) -> Maker:
 @pytest.fixture(scope="module")
 def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """A system that loses patience with silent workers after 3 seconds."""
-    running = start_system(
-        tmp_path_factory.mktemp("hasty"), FORETASTE_LEASE_SECONDS="3", FORETASTE_RING_AFTER_SECONDS="2"
-    )
+    impatience = {"FORETASTE_LEASE_SECONDS": "3", "FORETASTE_RING_AFTER_SECONDS": "2"}
+    running = start_system(tmp_path_factory.mktemp("hasty"), **impatience, **ONCE)
     yield running
     stop_system(running)
 
@@ -61,9 +62,15 @@ def ready_group(make: Maker, rows: int = 30_000) -> str:
     return group
 
 
+def begun(make: Maker, group: str) -> str:
+    """A new version of a small solution."""
+    solution = make.solution(group, solutionConfig=SMALL)
+    return str(make.client.create_solution_version(solutionArn=solution)["solutionVersionArn"])
+
+
 def training(make: Maker, group: str) -> str:
     """A version whose training has ended its first epoch: a checkpoint lies there."""
-    version = str(make.client.create_solution_version(solutionArn=make.solution(group))["solutionVersionArn"])
+    version = begun(make, group)
 
     def epoch() -> bool:
         answer = make.client.describe_solution_version(solutionVersionArn=version)
@@ -96,7 +103,7 @@ def test_a_life_goes_on_while_every_process_is_killed_in_turn(hasty: System) -> 
             "dataset_import_job", "datasetImportJob", make.started_import(make.dataset(group), make.csv()), 90
         )
         assert job["status"] == "ACTIVE", job
-        version = make.client.create_solution_version(solutionArn=make.solution(group))["solutionVersionArn"]
+        version = begun(make, group)
         trained = make.settled("solution_version", "solutionVersion", version, 120)
         assert trained["status"] == "ACTIVE", trained
         campaign = make.client.create_campaign(name=make.name(), solutionVersionArn=version)["campaignArn"]
@@ -124,7 +131,7 @@ def test_a_killed_training_worker_is_noticed_and_its_work_goes_on_from_the_check
 def test_training_whose_process_dies_three_times_fails_with_a_reason(hasty: System) -> None:
     make = maker(hasty)
     group = ready_group(make)
-    version = make.client.create_solution_version(solutionArn=make.solution(group))["solutionVersionArn"]
+    version = begun(make, group)
     dead: set[int] = set()
     deadline = time.monotonic() + 90
     while len(dead) < 3 and time.monotonic() < deadline:
@@ -167,10 +174,10 @@ def test_redis_stopped_for_ten_seconds_is_waited_for(hasty: System) -> None:
 
 
 def test_everything_is_found_again_at_the_next_up_and_nothing_runs_in_between(tmp_path: Path) -> None:
-    first = start_system(tmp_path)
+    first = start_system(tmp_path, **ONCE)
     make = maker(first)
     group = ready_group(make, rows=3000)
-    version = make.client.create_solution_version(solutionArn=make.solution(group))["solutionVersionArn"]
+    version = begun(make, group)
     make.settled("solution_version", "solutionVersion", version, 120)
     campaign = make.client.create_campaign(name=make.name(), solutionVersionArn=version)["campaignArn"]
     make.settled("campaign", "campaign", campaign)
@@ -191,7 +198,7 @@ def test_everything_is_found_again_at_the_next_up_and_nothing_runs_in_between(tm
     assert time.monotonic() - started < 10
     assert [pid for pid in running if Path(f"/proc/{pid}").exists()] == []
 
-    second = start_system(tmp_path)
+    second = start_system(tmp_path, **ONCE)
     try:
         assert second.environment["AWS_SECRET_ACCESS_KEY"] == first.environment["AWS_SECRET_ACCESS_KEY"]
         assert answer(second, campaign) == before
@@ -207,7 +214,7 @@ def answer(system: System, campaign: str) -> list[Any]:
 
 
 def test_a_killed_worker_is_noticed_within_thirty_seconds_by_default(tmp_path: Path) -> None:
-    system = start_system(tmp_path)
+    system = start_system(tmp_path, **ONCE)
     try:
         make = maker(system)
         version = training(make, ready_group(make))
@@ -250,8 +257,7 @@ def inside(system: System) -> tuple[Any, queue.Queue, RedisStore]:
 
 def test_a_message_that_comes_again_or_late_changes_nothing(hasty: System) -> None:
     make = maker(hasty)
-    version = make.client.create_solution_version(solutionArn=make.solution(ready_group(make, rows=3000)))
-    arn = version["solutionVersionArn"]
+    arn = begun(make, ready_group(make, rows=3000))
     trained = make.settled("solution_version", "solutionVersion", arn, 120)
     assert trained["status"] == "ACTIVE", trained
     _, sending, store = inside(hasty)

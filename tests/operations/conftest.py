@@ -36,6 +36,8 @@ POPULARITY = "arn:aws:personalize:::recipe/aws-popularity-count"
 METADATA = "arn:aws:personalize:::recipe/aws-hrnn-metadata"
 COLDSTART = "arn:aws:personalize:::recipe/aws-hrnn-coldstart"
 ROLE = "arn:aws:iam::000000000000:role/personalize"
+#: Of a solution whose width is not what is tried.
+SMALL = {"algorithmHyperParameters": {"hidden_dimension": "32"}}
 
 
 @contextmanager

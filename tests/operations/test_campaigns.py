@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from tests.conftest import System, until
-from tests.operations.conftest import Life, Maker, refused
+from tests.operations.conftest import SMALL, Life, Maker, refused
 
 
 def test_it_is_deployed_and_described(personalize: Any, life: Life) -> None:
@@ -40,7 +40,7 @@ def test_a_used_name_is_refused(personalize: Any, life: Life) -> None:
 
 
 def test_an_update_swaps_without_one_failed_request(personalize: Any, make: Maker, life: Life, system: System) -> None:
-    solution = make.solution(life.group)
+    solution = make.solution(life.group, solutionConfig=SMALL)
     second = personalize.create_solution_version(solutionArn=solution)["solutionVersionArn"]
     assert make.settled("solution_version", "solutionVersion", second, 120)["status"] == "ACTIVE"
     arn = personalize.create_campaign(name=make.name(), solutionVersionArn=life.version)["campaignArn"]
@@ -79,7 +79,7 @@ def test_an_update_swaps_without_one_failed_request(personalize: Any, make: Make
 
 
 def test_one_that_follows_its_solution_moves_to_its_new_version(personalize: Any, make: Maker, life: Life) -> None:
-    solution = make.solution(life.group)
+    solution = make.solution(life.group, solutionConfig=SMALL)
     first = make.trained(solution)["solutionVersionArn"]
     config = {"syncWithLatestSolutionVersion": True}
     arn = personalize.create_campaign(
@@ -101,7 +101,9 @@ def test_one_that_follows_its_solution_moves_to_its_new_version(personalize: Any
 def test_a_damaged_model_is_not_deployed_and_does_not_answer(
     personalize: Any, make: Maker, life: Life, system: System
 ) -> None:
-    version = personalize.create_solution_version(solutionArn=make.solution(life.group))["solutionVersionArn"]
+    version = personalize.create_solution_version(solutionArn=make.solution(life.group, solutionConfig=SMALL))[
+        "solutionVersionArn"
+    ]
     make.settled("solution_version", "solutionVersion", version, 120)
     [weights] = (make.folder / "artifacts" / "kept" / quote(version, safe="")).glob("*.safetensors")
     weights.write_bytes(weights.read_bytes()[:-100])

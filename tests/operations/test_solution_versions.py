@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.conftest import System, until
-from tests.operations.conftest import HRNN, POPULARITY, Life, Maker, column, recommended, refused
+from tests.operations.conftest import HRNN, POPULARITY, SMALL, Life, Maker, column, recommended, refused
 
 METRICS = [
     "coverage",
@@ -97,7 +97,9 @@ def test_only_events_of_the_type_and_at_or_above_the_threshold_are_trained_on(sy
     ]
     group = make.group()
     make.filled(group, "Interactions", EVENTS, rows)
-    campaign = make.deployed(make.solution(group, eventType="bUY", solutionConfig={"eventValueThreshold": "3"}))
+    campaign = make.deployed(
+        make.solution(group, eventType="bUY", solutionConfig={**SMALL, "eventValueThreshold": "3"})
+    )
     assert {item.partition(" ")[0] for item in recommended(system, campaign, "u1", 100)} == {"at", "above"}
 
 
@@ -110,10 +112,10 @@ def test_a_robots_history_is_dropped_unless_the_percentiles_take_it(system: Syst
     robot = [("robot", f"r{step % 10}", 1_600_000_000 + step * 4, "watch", None) for step in range(3000)]
     group = make.group()
     make.filled(group, "Interactions", EVENTS, people + robot)
-    campaign = make.deployed(make.solution(group))
+    campaign = make.deployed(make.solution(group, solutionConfig=SMALL))
     assert [item for item in recommended(system, campaign, "stranger", 10) if item.startswith("r")] == []
     assert len(recommended(system, campaign, "robot", 10)) == 10
-    everybody = {"featureTransformationParameters": {"max_user_history_length_percentile": "1.0"}}
+    everybody = {**SMALL, "featureTransformationParameters": {"max_user_history_length_percentile": "1.0"}}
     campaign = make.deployed(make.solution(group, solutionConfig=everybody))
     assert [item for item in recommended(system, campaign, "stranger", 10) if item.startswith("i")] == []
 
@@ -189,7 +191,8 @@ def test_a_call_that_an_sdk_sends_again_trains_once(system: System, personalize:
 def test_a_running_training_is_stopped_within_five_seconds(personalize: Any, make: Maker) -> None:
     group = make.group()
     make.imported(make.dataset(group), make.csv(rows=60_000, users=600, items=400))
-    version = personalize.create_solution_version(solutionArn=make.solution(group))["solutionVersionArn"]
+    solution = make.solution(group, solutionConfig=SMALL)
+    version = personalize.create_solution_version(solutionArn=solution)["solutionVersionArn"]
 
     def progress() -> dict[str, Any] | None:
         answer = personalize.describe_solution_version(solutionVersionArn=version)

@@ -578,12 +578,11 @@ def test_what_duckdb_lacks_is_a_failure_that_says_what_to_do(
 def test_memory_is_bounded_and_rows_are_the_same_when_spilled(importer: Importer) -> None:
     """A million rows in 256 MiB: DuckDB alone would take three times as much. The peak is that of a process."""
     file = importer.file("")
-    with file.open("w") as out:
-        out.write(HEADER)
-        for n in range(1_000_000):
-            out.write(
-                f"user-{n * 7919 % 50_000:09},item-{n * 31 % 1000},{n * 104729 % 1_000_000},a-kind-of-event,{n % 5}\n"
-            )
+    query(
+        f"""COPY (SELECT printf('user-%09d', n * 7919 % 50000) AS USER_ID, 'item-' || n * 31 % 1000 AS ITEM_ID,
+                         n * 104729 % 1000000 AS "TIMESTAMP", 'a-kind-of-event' AS EVENT_TYPE, n % 5 AS EVENT_VALUE
+                  FROM range(1000000) AS t(n)) TO '{file}' (FORMAT csv, HEADER)"""
+    )
     code = f"""
 import json, re
 from pathlib import Path
