@@ -10,13 +10,12 @@ import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import redis.exceptions
 import structlog
 from celery import Celery, signals
 
-from shared import queue, settings, telemetry
+from shared import hearing, queue, settings, telemetry
 from shared.artifacts import Artifacts
 from shared.settings import Settings
 from shared.store import Store
@@ -24,8 +23,6 @@ from shared.store.redis import RedisStore
 
 log = structlog.get_logger()
 
-#: How often a worker that has ended a piece of work looks whether there is another (seconds).
-LOOK_EVERY = 0.1
 BEAT_EVERY = 1.0
 BEAT_LASTS = 5.0
 
@@ -66,10 +63,8 @@ def celery_process(queue_name: str, *, long_work: bool = True, started: Callable
     )
     _current.append(process)
 
-    def ready(sender: Any, **_: object) -> None:
-        if long_work:
-            # Its event loop would sleep for up to a second before it sees that the worker is free again.
-            sender.hub.call_repeatedly(LOOK_EVERY, lambda: None)
+    def ready(**_: object) -> None:
+        hearing.watch(queue.hearing, lambda: process.queue.waiting(queue_name), process.ending)
         beat_in_background(process.store, process.name, process.ending)
         if started is not None:
             started()

@@ -12,7 +12,9 @@ from typing import Any, TypeVar
 
 import structlog
 from celery import Celery
+from celery.bootsteps import StartStopStep
 
+from shared.hearing import Hearing
 from shared.messages import BY_WIRE, Command, Fact, Message
 from shared.settings import Settings
 from shared.store import Note, Records
@@ -34,6 +36,22 @@ M = TypeVar("M", bound=Message)
 Handler = Callable[[Any], None]
 
 _handlers: dict[str, Handler] = {}
+
+#: Of this process.
+hearing = Hearing()
+
+#: How often a worker that has ended a piece of work looks whether there is another (seconds).
+LOOK_EVERY = 0.1
+
+
+class Look(StartStopStep):  # type: ignore[misc]  # celery has no types
+    """Celery's event loop would sleep for up to a second before it sees that a worker is free again."""
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def start(self, parent: Any) -> None:
+        """At each connection: what waits in the loop goes with the one before."""
+        parent.hub.call_repeatedly(LOOK_EVERY, lambda: None)
 
 
 def handles(message: type[M]) -> Callable[[Callable[[M], None]], Callable[[M], None]]:
@@ -75,6 +93,8 @@ def application(settings: Settings, *, long_work: bool = True) -> Celery:
             "health_check_interval": 10,
         },
     )
+    if long_work:
+        app.steps["consumer"].add(Look)
     for wire, handler in _handlers.items():
         app.task(_unpacking(BY_WIRE[wire], handler), name=wire, shared=False)
     return app
@@ -88,7 +108,8 @@ def _unpacking(message: type[Message], handler: Handler) -> Callable[..., None]:
             # A poisoned message (another release's, say) is said and dropped: the reconciler rings for real work.
             log.warning("message not understood", wire=message.wire, fields=sorted(fields), reason=str(error))
             return
-        handler(unpacked)
+        with hearing:
+            handler(unpacked)
 
     return task
 
