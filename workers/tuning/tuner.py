@@ -277,7 +277,8 @@ def _stop(process: Process, trial: Record, *, pruned: bool) -> None:
     """Whoever works on it sees that by the lease; who does not will never begin."""
     status = TRAINED.after(trial.status or "", Request.STOP)
     if status == CREATE_STOPPED and process.store.lease(trial.arn) is not None:
-        status = CREATE_STOPPING  # somebody has just begun, and it is not over before they have ended
+        # Somebody has just begun: what they work in is not removed before they have ended.
+        status = CREATE_STOPPING
     if status is None:
         return
     state = {**trial.state, "pruned": True} if pruned else trial.state

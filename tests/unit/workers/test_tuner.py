@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from shared.lifecycle import ACTIVE, CREATE_FAILED, CREATE_IN_PROGRESS, CREATE_S
 from shared.messages import RunTrial, TrainSolutionVersion, TuneSolutionVersion
 from shared.recipes import RECIPES
 from shared.resources.trial import requests as trials
-from tests.unit.workers.tuned import NDCG, SECONDS, Tuned
+from tests.unit.workers.tuned import NDCG, SECONDS, Interrupted, Tuned
 from workers.tuning import tuner
 
 RANGES = {"integerHyperParameterRanges": [{"name": "training.hidden_dimension", "minValue": 32, "maxValue": 256}]}
@@ -107,25 +106,11 @@ def test_what_is_not_tuned_is_left_alone(tmp_path: Path) -> None:
 # Tuners that race
 
 
-class Interrupted:
-    """A store under which something else happens before each of a tuner's calls: once per call."""
-
-    def __init__(self, store: Any, happens: Callable[[], None]) -> None:
-        self._store, self._happens, self._within = store, happens, False
-
-    def __getattr__(self, name: str) -> Any:
-        if name in ("page", "create", "replace") and not self._within:
-            self._within = True
-            self._happens()
-            self._within = False
-        return getattr(self._store, name)
-
-
 def test_tuners_that_interrupt_each_other_keep_both_limits(tmp_path: Path) -> None:
     world = Tuned(tmp_path, jobs=5, at_once=3)
     world.create()
     rival = world.process
-    store: Any = Interrupted(world.store, lambda: tuner.advance(rival, world.arn))
+    store: Any = Interrupted(world.store, {"page", "create", "replace"}, lambda: tuner.advance(rival, world.arn))
     world.process = replace(rival, store=store)
     world.hear()
     world.check()

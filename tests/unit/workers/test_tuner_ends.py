@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from shared.lifecycle import (
     CREATE_STOPPING,
 )
 from shared.messages import Failed, Finished, Started, TuneSolutionVersion
-from tests.unit.workers.tuned import NDCG, Tuned
+from tests.unit.workers.tuned import NDCG, Interrupted, Tuned
 from workers.tuning import tuner
 
 
@@ -115,6 +116,33 @@ def test_one_stopped_while_it_waits_tries_nothing(tmp_path: Path) -> None:
     stop(world)
     world.hear()
     assert world.trials == []
+    assert world.tuning.status == CREATE_STOPPED
+
+
+@pytest.mark.parametrize(("call", "done"), [("create", 0), ("create", 2), ("replace", 3)])
+def test_a_stop_that_comes_between_a_look_and_a_step_forbids_the_step(tmp_path: Path, call: str, done: int) -> None:
+    """Neither is a trial begun after it nor a winner named."""
+    world = Tuned(tmp_path, jobs=3, at_once=1)
+    world.create()
+    world.change(world.arn, status=CREATE_IN_PROGRESS)
+    if done:
+        world.hear()
+    for number in range(done - 1):
+        world.finish(number)
+    process = world.process
+
+    def once() -> None:
+        world.process = process
+        if world.tuning.status == CREATE_IN_PROGRESS:
+            stop(world)
+
+    store: Any = Interrupted(world.store, {call}, once)
+    world.process = replace(process, store=store)
+    if done:
+        world.finish(done - 1)
+    world.hear()
+    assert len(world.trials) == done
+    assert "tuned" not in world.tuning.state
     assert world.tuning.status == CREATE_STOPPED
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -201,3 +201,17 @@ class Tuned(Standing):
     def counted(self) -> dict[str, int]:
         statuses = [trial.status or ACTIVE for trial in self.trials]
         return {status: statuses.count(status) for status in sorted(set(statuses))}
+
+
+class Interrupted:
+    """A store under which something else happens just before each of these calls of a tuner."""
+
+    def __init__(self, store: Any, calls: set[str], happens: Callable[[], None]) -> None:
+        self._store, self._calls, self._happens, self._within = store, calls, happens, False
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self._calls and not self._within:
+            self._within = True
+            self._happens()
+            self._within = False
+        return getattr(self._store, name)
