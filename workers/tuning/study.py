@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,7 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 STARTUP_SHARE, LEAST_STARTUP = 0.25, 3
 #: A range whose bounds differ by so much is searched by ratio, not by difference.
 WIDE = 8.0
-#: So many proposals that were tried before, and there is nothing new to try.
+#: So many proposals that were tried before, and the sampler is not asked again.
 PROPOSALS = 30
 
 Parameters = Mapping[str, str]
@@ -61,10 +62,21 @@ class Space:
         """
         if not tried:
             return self.first
-        if not self.distributions:
+        known = {_key(each.parameters) for each in tried}
+        if len(known) >= self.size:
             return None
+        proposals = self._proposals(tried, jobs=jobs, seed=zlib.crc32(f"{seed}/{len(tried)}".encode()))
+        return next(proposed for proposed in proposals if _key(proposed) not in known)
+
+    @property
+    def size(self) -> float:
+        """How many different trials there could be."""
+        return math.prod(_count(within) for within in self.distributions.values())
+
+    def _proposals(self, tried: Sequence[Tried], *, jobs: int, seed: int) -> Iterator[Parameters]:
+        """The sampler's, and when it sees nothing but what was tried, any."""
         sampler = optuna.samplers.TPESampler(
-            seed=zlib.crc32(f"{seed}/{len(tried)}".encode()),
+            seed=seed,
             multivariate=True,
             # What is under way counts as if it went badly: two that ask at once look in different places.
             constant_liar=True,
@@ -73,15 +85,15 @@ class Space:
         study = optuna.create_study(direction="maximize", sampler=sampler)
         for each in tried:
             study.add_trial(self._frozen(each))
-        known = {tuple(sorted(each.parameters.items())) for each in tried}
         for _ in range(PROPOSALS):
-            asked = study.ask(dict(self.distributions))
-            proposed = {**self.first, **{name: _written(value) for name, value in asked.params.items()}}
-            if tuple(sorted(proposed.items())) not in known:
-                return proposed
-            # It must not look there again.
-            study.tell(asked, state=TrialState.FAIL)
-        return None
+            yield self._asked(study)
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+        while True:
+            yield self._asked(study)
+
+    def _asked(self, study: optuna.Study) -> Parameters:
+        asked = study.ask(dict(self.distributions))
+        return {**self.first, **{name: _written(value) for name, value in asked.params.items()}}
 
     def _frozen(self, tried: Tried) -> optuna.trial.FrozenTrial:
         return optuna.trial.create_trial(
@@ -103,6 +115,18 @@ def _distribution(parameter: HyperParameter, wanted: Mapping[str, Any]) -> BaseD
     if parameter.type == "integer":
         return IntDistribution(int(low), int(high), log=by_ratio)
     return FloatDistribution(low, high, log=by_ratio)
+
+
+def _count(within: BaseDistribution) -> float:
+    if isinstance(within, CategoricalDistribution):
+        return len(within.choices)
+    if isinstance(within, IntDistribution):
+        return within.high - within.low + 1
+    return 1 if within.single() else math.inf
+
+
+def _key(parameters: Parameters) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(parameters.items()))
 
 
 def _nearest(text: str, within: BaseDistribution) -> object:

@@ -16,6 +16,7 @@ from shared.lifecycle import (
     ACTIVE,
     CREATE_FAILED,
     CREATE_PENDING,
+    CREATE_STOPPED,
     CREATE_STOPPING,
     TRAINED,
     Request,
@@ -25,7 +26,6 @@ from shared.process import Process
 from shared.resources import RESOURCES, Reading
 from shared.resources.contract import first_record, settled
 from shared.resources.solution import tuning
-from shared.resources.solution_version.requests import tuned
 from shared.resources.trial import requests as trials
 from shared.settings import Settings
 from shared.store import Conflict, Limit, NameTaken, Record
@@ -74,19 +74,32 @@ class Search:
     def of(self, space: Space) -> list[Record]:
         return [trial for trial in self.trials if trial.body["recipeArn"] == space.recipe.arn]
 
+    @property
+    def objective(self) -> tuple[str, bool]:
+        """(what trials are compared by, is it to be made great?). Raises LookupError."""
+        follow = self.settings.hpo_objective
+        metric, great = tuning.objective(self.config, automl=self.automl, follow_hpo_objective=follow)
+        if metric not in tuning.METRICS:  # it was not read when the solution was made
+            raise LookupError(f"hpoObjective's metricName must be one of {', '.join(tuning.METRICS)}; it is {metric}.")
+        return metric, great
+
     def value(self, trial: Record) -> float | None:
         """What a trial has come to, to be made great; of one that was ended early, so far. None: nothing."""
-        metric, great = tuning.objective(
-            self.config, automl=self.automl, follow_hpo_objective=self.settings.hpo_objective
-        )
+        metric, great = self.objective
         if trial.status == ACTIVE:
             value = float(trial.state["metrics"][metric])
             return value if great else -value
         gains = [gain for _, gain, _ in trials.curve(trial)]
         return max(gains) if gains and trial.state.get("pruned") else None
 
+    @property
+    def ends_early(self) -> bool:
+        """May trials be ended early? Their epochs tell how accurate they are: nothing of what is sought otherwise."""
+        metric, great = self.objective
+        return great and metric != "coverage"
+
     def error(self, trial: Record) -> float:
-        metric, _ = tuning.objective(self.config, automl=self.automl, follow_hpo_objective=self.settings.hpo_objective)
+        metric, _ = self.objective
         return float(trial.state["errors"][metric])
 
     def next(self) -> tuple[Space, Parameters] | None:
@@ -132,7 +145,7 @@ class Search:
     def unpromising(self) -> list[Record]:
         """Trials under way that are not worth going on with. The first of a recipe, its defaults, always is."""
         ended = []
-        for space in self.spaces:
+        for space in self.spaces if self.ends_early else ():
             mine = self.of(space)
             for trial in mine[1:]:
                 others = [trials.curve(other) for other in mine if other is not trial]
@@ -186,21 +199,25 @@ def advance(process: Process, arn: str) -> None:
 def _step(process: Process, arn: str) -> bool:
     """One change at most, and whether there may be another."""
     version = process.store.get(arn)
-    if version is None or version.kind != "solution_version" or settled(version):
+    if version is None or version.kind != "solution_version" or not _tunes(version):
         return False
     search = Search(version, trials.of(version, Reading(process.store, process.settings)), process.settings)
     under_way = [trial for trial in search.trials if not settled(trial)]
     try:
-        if version.status == CREATE_STOPPING:
+        # One that was stopped before its Started had been heard is CREATE STOPPED at once, and may have trials.
+        if version.status in (CREATE_STOPPING, CREATE_STOPPED):
             return _wind_down(process, version, under_way)
-        if tuned(version) is not None or RESOURCES[version.kind].command_for(version) is not TuneSolutionVersion:
-            return False
-        return _go_on(process, search, under_way)
+        return not settled(version) and _go_on(process, search, under_way)
     except (Conflict, NameTaken):
         return True  # Something moved in between: look again.
     except LookupError as error:
         _report(process, Failed(arn=arn, attempt=version.attempt, reason=str(error)))
         return False
+
+
+def _tunes(version: Record) -> bool:
+    """Is it ours to see to? Not before, and no longer once there is a winner."""
+    return RESOURCES[version.kind].command_for(version) is TuneSolutionVersion
 
 
 def _go_on(process: Process, search: Search, under_way: Sequence[Record]) -> bool:
@@ -212,7 +229,9 @@ def _go_on(process: Process, search: Search, under_way: Sequence[Record]) -> boo
             _stop(process, trial, pruned=True)
             return True
     _tidy(process, search)
-    if (reason := search.failure()) is not None and not under_way:
+    if (reason := search.failure()) is not None:
+        if under_way:
+            return False  # they may do what the defaults can't; more are not begun on that hope
         process.artifacts.discard_workspace(version.arn)
         _report(process, Failed(arn=version.arn, attempt=version.attempt, reason=reason))
         return False
@@ -257,6 +276,9 @@ def _begin(process: Process, search: Search, space: Space, parameters: Parameter
 def _stop(process: Process, trial: Record, *, pruned: bool) -> None:
     """Whoever works on it sees that by the lease; who does not will never begin."""
     status = TRAINED.after(trial.status or "", Request.STOP)
+    if status == CREATE_STOPPED and process.store.lease(trial.arn) is not None:
+        # Somebody has just begun: what they work in is not removed before they have ended.
+        status = CREATE_STOPPING
     if status is None:
         return
     state = {**trial.state, "pruned": True} if pruned else trial.state
@@ -271,8 +293,8 @@ def _wind_down(process: Process, version: Record, under_way: Sequence[Record]) -
             return True
     if under_way:
         return False
-    if tuned(version) is None:
-        process.artifacts.discard_workspace(version.arn)
+    process.artifacts.discard_workspace(version.arn)
+    if not settled(version):
         _report(process, Stopped(arn=version.arn, attempt=version.attempt))
     return False
 

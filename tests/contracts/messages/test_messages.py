@@ -18,6 +18,8 @@ from shared.store.coding import read_note, write_note
 NAMES = {
     "importing.import_dataset": {"arn"},
     "training.train_solution_version": {"arn"},
+    "training.run_trial": {"arn"},
+    "tuning.tune_solution_version": {"arn"},
     "status.provision": {"arn"},
     "status.advance_recommender": {"arn"},
     "status.decline": {"arn"},

@@ -11,7 +11,7 @@ import pytest
 from services.status import handlers, scheduling
 from services.status.scheduling import DAY, EVERY, HOUR
 from shared.lifecycle import ACTIVE, CREATE_FAILED, CREATE_IN_PROGRESS, DELETE_PENDING
-from shared.messages import Decline, Failed, Finished, TrainSolutionVersion
+from shared.messages import Failed, Finished, TrainSolutionVersion, TuneSolutionVersion
 from shared.settings import Settings
 from shared.store import Conflict, Interaction
 from tests.unit.shared.resources.standing import GROUP, INTERACTIONS, PREFIX, Standing
@@ -259,12 +259,11 @@ def test_until_an_update_has_ended_the_old_schedule_holds(world: Scheduled) -> N
     assert len(world.tick(HOUR)) == 1
 
 
-def test_what_is_not_done_yet_is_declined_here_too() -> None:
+def test_hpo_comes_before_a_training_by_schedule_too() -> None:
     world = Scheduled(performHPO=True)
     world.tick(0)
     [version] = world.tick(HOUR)
-    assert world.heard() == [Decline(arn=version)]
-    assert world.get(version).status == CREATE_FAILED
+    assert world.heard() == [TuneSolutionVersion(arn=version)]
 
 
 def test_a_schedule_leaves_the_solution_as_it_is_described(world: Scheduled) -> None:

@@ -18,7 +18,7 @@ from shared.lifecycle import (
     CREATE_STOPPING,
     DELETE_PENDING,
 )
-from shared.messages import Decline, Finished, TrainSolutionVersion
+from shared.messages import Finished, TrainSolutionVersion, TuneSolutionVersion
 from tests.unit.shared.resources.standing import INTERACTIONS, PREFIX, Standing, refused
 
 FIELDS = [
@@ -124,35 +124,35 @@ def test_an_unknown_mode_is_no_mode_of_aws(standing: Standing) -> None:
         create(standing, standing.solution(), trainingMode="HALF")
 
 
-# HPO and AutoML are checked and kept, but not done yet
+# HPO and AutoML
 
 
 @pytest.mark.parametrize(
-    ("recipe", "asked", "named"),
-    [
-        ("aws-hrnn", {"performHPO": True}, "performHPO"),
-        (None, {"performHPO": True, "performAutoML": True}, "performAutoML"),
-    ],
+    ("recipe", "asked"), [("aws-hrnn", {"performHPO": True}), (None, {"performHPO": True, "performAutoML": True})]
 )
-def test_what_is_not_done_yet_fails_with_a_reason(
-    standing: Standing, recipe: str | None, asked: dict[str, bool], named: str
+def test_hpo_and_automl_come_before_the_training(
+    standing: Standing, recipe: str | None, asked: dict[str, bool]
 ) -> None:
-    solution = standing.solution(recipe, **asked)
-    shown = create(standing, solution)
+    shown = create(standing, standing.solution(recipe, **asked))
     assert shown["status"] == CREATE_PENDING
-    assert standing.heard() == [Decline(arn=shown["solutionVersionArn"])]
-    ended = described(standing, shown["solutionVersionArn"])
-    assert ended["status"] == CREATE_FAILED
-    assert ended["failureReason"].startswith(f"foretaste checks and keeps {named}, but does not do it yet")
-    latest = standing.ask("DescribeSolution", solutionArn=solution)["solution"]["latestSolutionVersion"]
-    assert latest["failureReason"] == ended["failureReason"]
+    assert standing.heard() == [TuneSolutionVersion(arn=shown["solutionVersionArn"])]
 
 
-def test_the_reconciler_announces_what_is_not_done_yet_to_the_same_place(standing: Standing) -> None:
+def test_once_there_is_a_winner_the_training_is_what_is_announced(standing: Standing) -> None:
     arn = create(standing, standing.solution(performHPO=True))["solutionVersionArn"]
-    standing.queue.messages.clear()
+    standing.heard()
     reconciler._announce(standing.process, standing.get(arn), {})
-    assert standing.heard() == [Decline(arn=arn)]
+    assert standing.heard() == [TuneSolutionVersion(arn=arn)]
+    standing.change(arn, state={**standing.get(arn).state, "tuned": {}})
+    reconciler._announce(standing.process, standing.get(arn), {})
+    assert standing.heard() == [TrainSolutionVersion(arn=arn)]
+
+
+def test_an_update_has_the_hyperparameters_of_what_it_goes_on_from(standing: Standing) -> None:
+    solution = standing.solution("aws-explorer", performHPO=True)
+    standing.version(solution)
+    arn = create(standing, solution, trainingMode="UPDATE")["solutionVersionArn"]
+    assert standing.heard() == [TrainSolutionVersion(arn=arn)]
 
 
 # StopSolutionVersionCreation

@@ -1,0 +1,149 @@
+"""A worker's child process, with real processes and jobs that take no time."""
+
+from __future__ import annotations
+
+import queue
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from shared import child as children
+from shared.child import Child, Children
+from tests.conftest import ROOT, until
+from tests.unit.shared.jobs import MODULE, PATIENCE, gone
+
+
+@pytest.fixture
+def child() -> Iterator[Child]:
+    started = Child(MODULE)
+    yield started
+    started.end()
+
+
+def answers(child: Child, job: str, arn: str = "a", attempt: int = 1) -> list[Mapping[str, Any] | None]:
+    """All that it says of a job."""
+    child.order(job, arn, attempt)
+    said = [child.heard(PATIENCE)]
+    while said[-1] is not None and "progress" in said[-1]:
+        said.append(child.heard(PATIENCE))
+    return said
+
+
+# One child
+
+
+def test_it_does_one_job_after_the_other_in_one_process(child: Child) -> None:
+    first = answers(child, "done", "a", 1)
+    second = answers(child, "done", "b", 7)
+    pid = child._process.pid
+    assert first == [{"progress": {"phase": "a"}}, {"finished": {"pid": pid, "attempt": 1}}]
+    assert second == [{"progress": {"phase": "b"}}, {"finished": {"pid": pid, "attempt": 7}}]
+    assert (child.jobs, child.alive) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("arn", "reason"),
+    [
+        ("the box", "There is nothing in the box."),
+        ("memory", "The work needs more memory than the worker has."),
+        ("disk", "The worker's system refused what the work needs: No space left."),
+        ("fault", "An internal error ended the work (KeyError). The worker's log says more."),
+    ],
+)
+def test_it_says_why_a_job_failed(child: Child, arn: str, reason: str) -> None:
+    assert answers(child, "failed", arn) == [{"failed": reason}]
+
+
+def test_a_stop_ends_the_job_that_runs_and_no_other(child: Child) -> None:
+    child.order("stopped", "a", 1)
+    assert child.heard(PATIENCE) == {"progress": {"pid": child._process.pid}}
+    child.ask_to_stop()
+    assert child.heard(PATIENCE) == {"stopped": True}
+    child.ask_to_stop()  # came too late, and means the one before
+    child.order("stopped", "b", 1)
+    assert child.heard(PATIENCE) == {"progress": {"pid": child._process.pid}}
+    with pytest.raises(queue.Empty):
+        child.heard(0.2)
+    child.ask_to_stop()
+    assert child.heard(PATIENCE) == {"stopped": True}
+
+
+def test_one_that_was_killed_is_heard_to_have_ended_however_often_one_asks(child: Child) -> None:
+    assert answers(child, "killed") == [None]
+    assert child.heard(0) is None
+    assert child.end(PATIENCE) == -signal.SIGKILL
+    child.ask_to_stop()  # does no harm
+
+
+@pytest.mark.parametrize("job", ["done", "stopped"])
+def test_it_ends_when_its_worker_has_died(job: str) -> None:
+    """Busy or idle: whoever takes the work up next must not find it there."""
+    worker = f"""
+import time
+from shared.child import Child
+child = Child({MODULE!r})
+child.order({job!r}, "deaf", 1)
+child.heard({PATIENCE})
+print(child._process.pid, flush=True)
+time.sleep({PATIENCE})
+"""
+    with subprocess.Popen([sys.executable, "-c", worker], stdout=subprocess.PIPE, cwd=ROOT) as process:
+        assert process.stdout is not None
+        pid = int(process.stdout.readline())
+        assert not gone(pid)
+        process.kill()
+    until(lambda: gone(pid))
+
+
+# Children that wait
+
+
+def test_a_child_is_used_again_and_a_dead_one_is_not() -> None:
+    idle = Children()
+    first = idle.take(MODULE)
+    idle.give_back(first, PATIENCE)
+    assert idle.take(MODULE) is first
+    assert idle.take(MODULE) is not first  # it is at work
+    idle.give_back(first, PATIENCE)
+    first.kill()
+    until(lambda: not first.alive)
+    second = idle.take(MODULE)
+    assert second is not first
+    assert second.alive
+    second.end()
+
+
+def test_of_two_that_come_back_one_is_kept() -> None:
+    idle = Children()
+    first, second = idle.take(MODULE), idle.take(MODULE)
+    idle.give_back(first, PATIENCE)
+    idle.give_back(second, PATIENCE)
+    assert not first.alive
+    assert idle.take(MODULE) is second
+    second.end()
+
+
+def test_an_idle_child_is_dismissed() -> None:
+    idle = Children()
+    child = idle.take(MODULE)
+    idle.give_back(child, 0.05)
+    until(lambda: not child.alive)
+    again = idle.take(MODULE)
+    assert again is not child
+    idle.give_back(again, 0.0)
+    assert not again.alive
+
+
+def test_a_child_is_replaced_after_so_many_jobs(monkeypatch: pytest.MonkeyPatch, child: Child) -> None:
+    monkeypatch.setattr(children, "MOST_JOBS", 2)
+    idle = Children()
+    answers(child, "done")
+    idle.give_back(child, PATIENCE)
+    assert idle.take(MODULE) is child
+    answers(child, "done")
+    idle.give_back(child, PATIENCE)
+    assert not child.alive

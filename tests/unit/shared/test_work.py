@@ -1,0 +1,170 @@
+"""How a worker does a piece of work: with real child processes, whose jobs take no time, and a store in memory."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.status import handlers
+from shared import work
+from shared.artifacts import Artifacts
+from shared.child import Children
+from shared.lifecycle import ACTIVE, CREATE_IN_PROGRESS, CREATE_PENDING, CREATE_STOPPED, CREATE_STOPPING
+from shared.messages import (
+    Command,
+    Fact,
+    ImportDataset,
+    Message,
+    Progressed,
+    RunTrial,
+    TrainSolutionVersion,
+    TuneSolutionVersion,
+)
+from shared.process import Process
+from shared.settings import Settings
+from shared.store import Record
+from shared.store.memory import MemoryStore
+from tests.conftest import until
+from tests.unit.shared.jobs import MODULE, PATIENCE, gone
+
+
+class Applied:
+    """Stands where the queue stands: facts are applied as the status service does it, commands kept."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+        self.commands: list[Message] = []
+        self.progress: list[Mapping[str, Any]] = []
+
+    def send(self, message: Message) -> None:
+        if isinstance(message, Fact):
+            handlers.apply(self._store, message)
+        else:
+            self.commands.append(message)
+        if isinstance(message, Progressed):
+            self.progress.append(message.progress)
+
+
+class Worker:
+    """A training worker's process, and trials for it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = MemoryStore()
+        self.queue: Any = Applied(self.store)
+        self.process = Process(
+            name="training@test:1",
+            settings=Settings(child_idle_seconds=PATIENCE),
+            store=self.store,
+            queue=self.queue,
+            artifacts=Artifacts(folder),
+            ending=threading.Event(),
+        )
+
+    def put(self, arn: str, status: str = CREATE_PENDING) -> None:
+        record = Record(arn=arn, kind="trial", status=status, created=1.0, updated=1.0)
+        self.store.create(record, invocation=arn)
+
+    def get(self, arn: str) -> Record:
+        record = self.store.get(arn)
+        assert record is not None
+        return record
+
+    def work(self, command: Command) -> Record:
+        work.work(command, self.process, MODULE)
+        return self.get(command.arn)
+
+    def done(self, arn: str) -> int:
+        """The process that does a job which goes well."""
+        self.put(arn)
+        record = self.work(TrainSolutionVersion(arn=arn))
+        assert record.status == ACTIVE
+        return int(record.state["pid"])
+
+    def begun(self, arn: str) -> tuple[threading.Thread, int]:
+        """A job that goes on until it is stopped, under way in another thread; and its process."""
+        self.put(arn)
+        thread = threading.Thread(target=self.work, args=(RunTrial(arn=arn),), daemon=True)
+        thread.start()
+        until(lambda: self.queue.progress)
+        return thread, int(self.queue.progress.pop()["pid"])
+
+
+@pytest.fixture
+def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
+    idle = Children()
+    monkeypatch.setattr(work, "_children", idle)
+    monkeypatch.setattr(work, "WATCH_EVERY", 0.05)
+    yield Worker(tmp_path)
+    idle.take(MODULE).end()
+
+
+def test_work_that_goes_well_keeps_the_child(worker: Worker) -> None:
+    assert worker.done("a") == worker.done("b")
+
+
+def test_work_that_failed_ends_the_child(worker: Worker) -> None:
+    before = worker.done("a")
+    worker.put("the box")
+    assert worker.work(TuneSolutionVersion(arn="the box")).reason == "There is nothing in the box."
+    assert gone(before)
+    assert worker.done("b") != before
+
+
+def test_work_whose_child_was_killed_is_another_childs(worker: Worker) -> None:
+    before = worker.done("a")
+    worker.put("b")
+    after = worker.work(ImportDataset(arn="b"))
+    assert (after.status, after.failures) == (CREATE_IN_PROGRESS, 1)
+    assert worker.queue.commands == [ImportDataset(arn="b")]
+    assert gone(before)
+    assert worker.done("c") != before
+
+
+def test_work_that_was_stopped_keeps_the_child(worker: Worker) -> None:
+    thread, pid = worker.begun("a")
+    worker.store.replace(replace(worker.get("a"), status=CREATE_STOPPING))
+    thread.join(PATIENCE)
+    assert worker.get("a").status == CREATE_STOPPED
+    assert worker.done("b") == pid
+
+
+def test_work_that_was_stopped_before_its_start_was_known_is_ended(worker: Worker) -> None:
+    thread, pid = worker.begun("a")
+    worker.store.replace(replace(worker.get("a"), status=CREATE_STOPPED))
+    thread.join(PATIENCE)
+    assert gone(pid)
+    assert worker.get("a").status == CREATE_STOPPED
+
+
+def test_work_that_does_not_stop_is_ended_by_force(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work, "STOP_SECONDS", 0.1)
+    thread, pid = worker.begun("deaf")
+    worker.store.replace(replace(worker.get("deaf"), status=CREATE_STOPPING))
+    thread.join(PATIENCE)
+    assert worker.get("deaf").status == CREATE_STOPPED
+    assert gone(pid)
+
+
+def test_a_worker_that_is_told_to_end_hands_its_work_back_and_keeps_no_child(worker: Worker) -> None:
+    thread, pid = worker.begun("a")
+    worker.process.ending.set()
+    thread.join(PATIENCE)
+    assert (worker.get("a").status, worker.get("a").failures) == (CREATE_IN_PROGRESS, 0)
+    assert worker.queue.commands == [RunTrial(arn="a")]
+    assert worker.store.lease("a") is None
+    assert gone(pid)
+
+
+def test_work_that_was_lost_to_another_is_ended(worker: Worker) -> None:
+    thread, pid = worker.begun("a")
+    lease = worker.store.lease("a")
+    assert lease is not None
+    worker.store.release(lease, failed=True)
+    thread.join(PATIENCE)
+    assert gone(pid)
+    assert worker.get("a").status == CREATE_IN_PROGRESS
