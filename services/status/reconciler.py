@@ -57,6 +57,8 @@ def _tend(process: Process, record: Record, since: dict[str, float]) -> None:
         handlers.apply(process.store, Failed(arn=record.arn, attempt=record.attempt, reason=reason))
         return
     if record.moving == CREATE_STOPPING and not _winds_down(record):
+        # Nobody is at it: what was kept for whoever would go on is not needed any more.
+        process.artifacts.discard_workspace(record.arn)
         handlers.apply(process.store, Stopped(arn=record.arn, attempt=record.attempt))
         return
     seen = since.setdefault(record.arn, time.monotonic())
