@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 COMPOSE ?= docker compose
+# Processes that run tests, a file at a time; each starts systems of its own and wants a core and 2 GB.
+TESTERS ?= 2
 
 .PHONY: setup demo test check pins wheels peers compose-env compose-test clean
 
@@ -19,7 +21,7 @@ demo: setup  ## a recommender's whole life; DATA=folder for your own interaction
 	@$(BIN)/foretaste demo $(if $(DATA),--data "$(DATA)")
 
 test: setup  ## the whole suite, against real processes
-	$(BIN)/pytest -m "not compose" --cov --cov-report=term:skip-covered
+	$(BIN)/pytest -m "not compose" --numprocesses $(TESTERS) --dist loadfile --cov --cov-report=term:skip-covered
 
 check: setup  ## style, types, layers, docs
 	$(BIN)/ruff check

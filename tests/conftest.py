@@ -38,6 +38,16 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """What tests have said of themselves, by ``record_property("told", ...)``."""
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if getattr(report, "when", None) == "call":
+                for name, told in report.user_properties:
+                    if name == "told":
+                        terminalreporter.write_line(told)
+
+
 def until(look: Callable[[], T | None], seconds: float = 30.0, what: str = "") -> T:
     """What ``look`` finds, as soon as it finds something; an AssertionError after so many seconds."""
     deadline = time.monotonic() + seconds

@@ -6,7 +6,7 @@ Requests and faults are made from AWS's service model; ``world.py`` says what va
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -139,3 +139,10 @@ def test_what_was_deleted_is_gone(world: World, name: str) -> None:
     until(lambda: world.wire.send(describe, {_member(noun): arn}).code == "ResourceNotFoundException", 60, arn)
     world.wire.counts["valid requests"] += 1
     refused(world, name, {_member(noun): arn}, [Fault(("nameless",), None, "ResourceNotFoundException")])
+
+
+def test_nothing_was_left_out(world: World, record_property: Callable[[str, object], None]) -> None:
+    """Runs last, and says how far the others went."""
+    counted = ", ".join(f"{count:,} {what}" for what, count in world.wire.counts.items())
+    record_property("told", f"conformance: {len(world.wire.operations)} operations, {counted}")
+    assert world.wire.operations == OPERATIONS.keys()

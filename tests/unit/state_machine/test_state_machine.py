@@ -6,9 +6,8 @@ order, workers die, fall silent and report of attempts that are long over, and t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-import pytest
 import structlog
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -226,12 +225,11 @@ class Lives(RuleBasedStateMachine):
             self.plane.close()
 
 
-def test_ten_thousand_steps_of_random_lives(capsys: pytest.CaptureFixture[str]) -> None:
+def test_ten_thousand_steps_of_random_lives(record_property: Callable[[str, object], None]) -> None:
     with structlog.testing.capture_logs():
         while sum(steps) < 10_000:
             run_state_machine_as_test(Lives, settings=SETTINGS)
-    with capsys.disabled():
-        print(f" {len(steps)} lives, {sum(steps):,} steps", end="")
+    record_property("told", f"state machine: {len(steps)} lives, {sum(steps):,} steps")
 
 
 def test_every_status_was_reached() -> None:
