@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import heapq
-from collections import defaultdict
+from operator import itemgetter
 
 from shared.data.seen import Doings
 from shared.recipes.contract import Past
@@ -30,12 +29,11 @@ def merged(bulk: list[Past], live: list[Interaction]) -> list[Past]:
 
 def newest(bulk: Doings, live: Doings, most: int) -> Doings:
     """Of both, the newest items of each event type, at most so many, with the time of the newest event of each."""
-    found: defaultdict[str, dict[str, float]] = defaultdict(dict)
-    for doings in (bulk, live):
-        for event_type, items in doings.items():
-            for item_id, at in items.items():
-                found[event_type][item_id] = max(at, found[event_type].get(item_id, at))
-    return {
-        event_type: items if len(items) <= most else dict(heapq.nlargest(most, items.items(), key=lambda one: one[1]))
-        for event_type, items in found.items()
-    }
+    found = {}
+    for event_type in bulk.keys() | live.keys():
+        old, new = bulk.get(event_type, {}), live.get(event_type, {})
+        items = {**old, **new, **{item_id: max(old[item_id], new[item_id]) for item_id in old.keys() & new.keys()}}
+        if len(items) > most:
+            items = dict(sorted(items.items(), key=itemgetter(1), reverse=True)[:most])
+        found[event_type] = items
+    return found
