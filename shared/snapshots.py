@@ -1,11 +1,12 @@
 """The datasets of a group as they stand now: for filters and for metadata, which know more than a model was trained on.
 
 Made from the current imports and from what was put since, once for each state, under ``work/<dataset>`` among the
-artifacts, where all processes of a machine find it. docs/decisions/008 says why.
+artifacts, where all processes of a machine find it. docs/decisions/010 says why.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import shutil
 import tempfile
@@ -143,20 +144,23 @@ class Snapshots:
 
     def _made(self, kind: type[Snapshot] | type[Seen], state: State) -> _Held:
         began = time.monotonic()
-        folder = self._artifacts.workspace(state.dataset.arn)
-        target = folder / f"{kind.__name__.lower()}-{state.name}"
         try:
-            opened = kind.open(target)
-        except (OSError, ValueError):  # there is none yet, or not a whole one
-            try:
-                self._make(target, self._write_rows if kind is Snapshot else self._write_seen, state)
-                opened = kind.open(target)
-            except (ArtifactDamaged, DataRefused, OSError) as error:
-                raise Unreadable(f"{state.dataset.arn} can't be read: {error}") from error
-            for older in folder.glob(f"{kind.__name__.lower()}-*"):
-                if older != target:
-                    older.unlink(missing_ok=True)  # who has it open goes on reading it
+            opened = self._opened(kind, state)
+        except (ArtifactDamaged, DataRefused, OSError, ValueError) as error:
+            raise Unreadable(f"{state.dataset.arn} can't be read: {error}") from error
         return _Held(opened=opened, name=state.name, began=began, seconds=time.monotonic() - began)
+
+    def _opened(self, kind: type[Snapshot] | type[Seen], state: State) -> Snapshot | Seen:
+        """As ``Snapshot.open``, and made where there is none yet, or not a whole one."""
+        family = f"{kind.__name__.lower()}-"
+        target = self._artifacts.workspace(state.dataset.arn) / f"{family}{state.name}"
+        with contextlib.suppress(OSError, ValueError):
+            return kind.open(target)
+        self._make(target, self._write_rows if kind is Snapshot else self._write_seen, state)
+        for older in target.parent.glob(f"{family}*"):
+            if older != target:
+                older.unlink(missing_ok=True)  # who has it open goes on reading it
+        return kind.open(target)
 
     def _make(self, target: Path, write: Callable[[Path, State, Database], None], state: State) -> None:
         for draft in target.parent.glob(f"{_DRAFTS}*"):

@@ -13,7 +13,7 @@ from typing import Any
 from services.runtime.catalogue import Catalogue, Places, table
 from services.runtime.deployed import Model
 from services.runtime.history import newest
-from shared.aws.errors import InvalidInput, PersonalizeError, ServiceUnavailable
+from shared.aws.errors import InvalidInput, ServiceUnavailable
 from shared.data.seen import Doings, Seen
 from shared.data.snapshot import Cell, Snapshot
 from shared.filters import Filter, FilterError, FilterValueError, Kind, check, parse
@@ -38,14 +38,20 @@ class Ready:
     catalogue: Catalogue
     apply: Callable[[Moment], Mask]
 
+    def is_of(self, record: Record) -> bool:
+        """Has the filter, which may have been made anew, still this expression?"""
+        return bool(self.expression == record.body["filterExpression"])
+
 
 @dataclass(eq=False)
 class _OfModel:
     """What was made for one model."""
 
     catalogue: Catalogue
-    ready: dict[str, Ready] = field(default_factory=dict)
-    """By the filter's ARN."""
+    ready: dict[str, Ready]
+    """By the filter's ARN; some may be of an older catalogue."""
+    refused: dict[str, str] = field(default_factory=dict)
+    """The expressions of those that can't be used with the model."""
 
 
 class Filters:
@@ -65,18 +71,40 @@ class Filters:
         self._snapshots.refresh()
 
     def warm(self, model: Model) -> None:
-        """Make what a request with any of the group's filters would make."""
+        """Make what a request with any of the group's filters needs, of the data as they are now.
+
+        Until then requests go on with what was made of older data: none of them waits for a new catalogue.
+        """
         if model.recipe.hides is not None:
             self._seen(model)
-        for record in self._reading.children("filter", model.group):
-            try:
-                filter_ = self.ready(model, record.arn).filter
-            except PersonalizeError:  # it can't be used with this model, or not now
+        records = {record.arn: record for record in self._reading.children("filter", model.group)}
+        made = self._of(model)
+        for filter_arn, record in records.items():
+            if record.status != ACTIVE or made.refused.get(filter_arn) == record.body["filterExpression"]:
                 continue
-            if any(expression.user for expression in filter_.expressions):
+            found = made.ready.get(filter_arn)
+            try:
+                if found is None or not found.is_of(record) or found.catalogue is not made.catalogue:
+                    found = made.ready[filter_arn] = self._compiled(record, model, made.catalogue)
+            except InvalidInput:
+                made.refused[filter_arn] = record.body["filterExpression"]
+                continue
+            if any(expression.user for expression in found.filter.expressions):
                 self.users(model)
-            if tests_events(filter_):
+            if tests_events(found.filter):
                 self._seen(model)
+        for gone in made.ready.keys() - records.keys():
+            made.ready.pop(gone, None)
+
+    def _of(self, model: Model) -> _OfModel:
+        """With the catalogue of the newest rows."""
+        snapshot = self.described(model)
+        with self._making:
+            made = self._made.get(model)
+            if made is None or made.catalogue.snapshot is not snapshot:
+                catalogue = Catalogue(model.item_ids, snapshot)
+                made = self._made[model] = _OfModel(catalogue, made.ready if made else {})
+            return made
 
     def described(self, model: Model) -> Snapshot | None:
         """The rows of the model's items, or actions. Raises ServiceUnavailable."""
@@ -112,18 +140,12 @@ class Filters:
             raise InvalidInput(f"The filter {filter_arn} is of another dataset group than what is asked with it.")
         if record.status != ACTIVE:
             raise InvalidInput(f"The filter {filter_arn} is in status {record.status}; it must be {ACTIVE}.")
-        snapshot = self.described(model)
         made = self._made.get(model)
-        if made is not None and made.catalogue.snapshot is snapshot:
-            found = made.ready.get(filter_arn)
-            if found is not None and found.expression == record.body["filterExpression"]:
-                return found
-        with self._making:
-            made = self._made.get(model)
-            if made is None or made.catalogue.snapshot is not snapshot:
-                made = self._made[model] = _OfModel(Catalogue(model.item_ids, snapshot))
-            made.ready[filter_arn] = found = self._compiled(record, model, made.catalogue)
-            return found
+        found = made.ready.get(filter_arn) if made else None
+        if found is None or not found.is_of(record):
+            made = self._of(model)
+            found = made.ready[filter_arn] = self._compiled(record, model, made.catalogue)
+        return found
 
     def _compiled(self, record: Record, model: Model, catalogue: Catalogue) -> Ready:
         expression = record.body["filterExpression"]

@@ -12,7 +12,7 @@ import pytest
 from services.runtime import refresher
 from services.runtime.promoting import Promotion, mixed
 from shared import snapshots
-from shared.aws.errors import InvalidInput, ResourceNotFound
+from shared.aws.errors import InvalidInput, ResourceNotFound, ServiceUnavailable
 from shared.recipes import RECIPES
 from shared.store import SEEN_SECONDS, PutRecord
 from tests.unit.services.runtime_world import GROUP, PREFIX, Echo, Runtime, dataset, event
@@ -201,6 +201,36 @@ def test_a_new_import_a_put_record_and_a_changed_filter_are_seen(
     gone = fresh.imported(dataset("ITEMS"), ITEMS, [("a", None, 1.0, None, None)])
     fresh.artifacts.discard(gone)
     assert kept() == "b", "what can't be read leaves what there was"
+
+
+def test_requests_go_on_with_what_was_made_until_the_new_is_ready(
+    fresh: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None of them waits for a new catalogue; a filter that is asked for first has the newest."""
+    arn, dear = fresh.serving(UP), fresh.filter("INCLUDE ItemID WHERE Items.PRICE > 15")
+    assert fresh.recommended(arn, userId="u", filterArn=dear) == "c"
+    item = PutRecord(id="b", properties={"PRICE": 16.0}, at=time.time())
+    fresh.store.put(dataset("ITEMS"), [item], invocation="1")
+    monkeypatch.setattr(snapshots, "PACE", 0.0)
+    fresh.filters.refresh()
+    assert fresh.recommended(arn, userId="u", filterArn=dear) == "c"
+    dearer = fresh.filter("INCLUDE ItemID WHERE Items.PRICE > 15.5")
+    assert fresh.recommended(arn, userId="u", filterArn=dearer) == "bc"
+    refresher.refresh(fresh.serving_)
+    assert fresh.recommended(arn, userId="u", filterArn=dear) == "bc"
+
+
+def test_data_that_cannot_be_read_or_written_are_no_fault_of_the_request(
+    fresh: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: str) -> Path:
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr(fresh.artifacts, "workspace", fails)
+    with pytest.raises(ServiceUnavailable, match=r"ITEMS can't be read: read-only"):
+        fresh.recommended(fresh.serving(UP), userId="u", filterArn=fresh.filter(DRAMA))
+    monkeypatch.undo()
+    assert fresh.recommended(fresh.serving(UP), userId="u", filterArn=fresh.filter(DRAMA)) == "a"
 
 
 # What use cases hide

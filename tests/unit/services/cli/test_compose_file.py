@@ -65,6 +65,11 @@ def test_a_pool_can_be_scaled(name: str) -> None:
     assert ("ports" in SERVICES[name]) == (name == "gateway")
 
 
+@pytest.mark.parametrize("name", ["runtime", "importing", "training", "status"])
+def test_who_writes_artifacts_or_snapshots_may(name: str) -> None:
+    assert "artifacts:/data/artifacts" in SERVICES[name]["volumes"]
+
+
 def test_the_one_port_is_open_on_loopback_alone() -> None:
     assert SERVICES["gateway"]["ports"] == ["${FORETASTE_HOST:-127.0.0.1}:${FORETASTE_PORT:-8080}:8000"]
 
