@@ -1,24 +1,21 @@
-"""The filters of requests: found, checked, compiled once for each model, and applied to one request at a time."""
+"""The filters of a dataset group, found, checked, and compiled once for each model; and the data that they read."""
 
 from __future__ import annotations
 
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any
 
-from services.runtime.catalogue import Catalogue, Places, table
+from services.runtime.catalogue import Catalogue
 from services.runtime.deployed import Model
 from services.runtime.history import newest
 from shared.aws.errors import InvalidInput, ServiceUnavailable
 from shared.data.seen import Doings, Seen
-from shared.data.snapshot import Cell, Snapshot
-from shared.filters import Filter, FilterError, FilterValueError, Kind, check, parse
-from shared.filters.columns import Rows, marked
-from shared.filters.evaluation import Attributes, Mask, Moment, compiled, folded_event_type
+from shared.data.snapshot import Snapshot
+from shared.filters import Filter, FilterError, Kind, check, parse
+from shared.filters.evaluation import Mask, Moment, compiled
 from shared.lifecycle import ACTIVE
 from shared.resources import Reading
 from shared.resources.filter.requests import schemas_of
@@ -55,7 +52,7 @@ class _OfModel:
 
 
 class Filters:
-    """All that this process has compiled. Safe to share between threads."""
+    """All that this process has compiled. Threads may share it. One request's use of it is a ``Selection``."""
 
     def __init__(self, reading: Reading, store: Store, snapshots: Snapshots) -> None:
         self._reading = reading
@@ -63,9 +60,6 @@ class Filters:
         self._snapshots = snapshots
         self._made: weakref.WeakKeyDictionary[Model, _OfModel] = weakref.WeakKeyDictionary()
         self._making = threading.Lock()
-
-    def selection(self, model: Model, request: Mapping[str, Any]) -> Selection:
-        return Selection(self, model, request)
 
     def refresh(self) -> None:
         self._snapshots.refresh()
@@ -77,10 +71,13 @@ class Filters:
         """
         if model.recipe.hides is not None:
             self._seen(model)
-        records = {record.arn: record for record in self._reading.children("filter", model.group)}
+        filters = self._reading.children("filter", model.group)
+        records = {record.arn: record for record in filters if record.status == ACTIVE}
+        if not records:  # then nobody need read what may be large
+            return
         made = self._of(model)
         for filter_arn, record in records.items():
-            if record.status != ACTIVE or made.refused.get(filter_arn) == record.body["filterExpression"]:
+            if made.refused.get(filter_arn) == record.body["filterExpression"]:
                 continue
             found = made.ready.get(filter_arn)
             try:
@@ -93,8 +90,9 @@ class Filters:
                 self.users(model)
             if tests_events(found.filter):
                 self._seen(model)
-        for gone in made.ready.keys() - records.keys():
-            made.ready.pop(gone, None)
+        for filter_arn in list(made.ready):
+            if filter_arn not in records:
+                made.ready.pop(filter_arn, None)
 
     def _of(self, model: Model) -> _OfModel:
         """With the catalogue of the newest rows."""
@@ -168,112 +166,5 @@ class Filters:
         return Ready(expression, filter_, catalogue, compiled(filter_, catalogue))
 
 
-def both(one: Mask | None, other: Mask | None) -> Mask | None:
-    """What both let through; None lets all through."""
-    if one is None or other is None:
-        return one if other is None else other
-    return one & other
-
-
-class Selection:
-    """What may be in the answer to one request."""
-
-    def __init__(self, filters: Filters, model: Model, request: Mapping[str, Any]) -> None:
-        self._filters = filters
-        self._model = model
-        self._request = request
-
-    @property
-    def _user_id(self) -> str:
-        return self._request.get("userId") or ""
-
-    @cached_property
-    def _doings(self) -> Doings:
-        return self._filters.doings(self._model, self._user_id) if self._user_id else {}
-
-    def shown(self) -> Mask | None:
-        """bool[I]: false for what a use case hides by itself, what the user has watched or bought. None: it hides
-        nothing. Raises ServiceUnavailable.
-        """
-        hides = self._model.recipe.hides
-        if hides is None:
-            return None
-        places = Places(self._doings, self._model.place)
-        hidden = [places[each] for each in places if folded_event_type(each) == folded_event_type(hides)]
-        return ~marked(len(self._model.item_ids), hidden)
-
-    def filtered(self) -> Mask | None:
-        """bool[I]: what the request's own filter lets through; None: it names none. Raises as ``allowed``."""
-        named = self._request.get("filterArn")
-        return self.allowed(named, self._request.get("filterValues")) if named else None
-
-    def allowed(self, filter_arn: str, values: Mapping[str, str] | None) -> Mask:
-        """bool[I]: which of the model's items a filter lets through.
-
-        Raises ResourceNotFound, InvalidInput, ServiceUnavailable.
-        """
-        ready = self._filters.ready(self._model, filter_arn)
-        return self._applied(ready.apply, ready.filter, filter_arn, values, self._model.place)
-
-    def kept(self, item_ids: Sequence[str]) -> list[str]:
-        """Which of these distinct items the request's own filter lets through, known to the model or not.
-
-        Raises as ``allowed``.
-        """
-        filter_arn = self._request.get("filterArn")
-        if not filter_arn:
-            return list(item_ids)
-        ready = self._filters.ready(self._model, filter_arn)
-        snapshot = ready.catalogue.snapshot
-        rows = [None if snapshot is None else snapshot.find(item_id) for item_id in item_ids]
-        apply = compiled(ready.filter, table(ready.filter, snapshot, rows))
-        places = {item_id: place for place, item_id in enumerate(item_ids)}
-        mask = self._applied(apply, ready.filter, filter_arn, self._request.get("filterValues"), places.get)
-        return [item_id for item_id, kept in zip(item_ids, mask.tolist(), strict=True) if kept]
-
-    def _applied(
-        self,
-        apply: Callable[[Moment], Mask],
-        filter_: Filter,
-        filter_arn: str,
-        values: Mapping[str, str] | None,
-        place: Callable[[str], int | None],
-    ) -> Mask:
-        if filter_.needs_user and not self._user_id:
-            raise InvalidInput(f"userId is required by the filter {filter_arn}, which tests the user or interactions.")
-        try:
-            return apply(
-                Moment(
-                    values=values or {},
-                    user=self._user(filter_),
-                    events=self._events(filter_, place),
-                    current_item=self._current_item(filter_),
-                )
-            )
-        except FilterValueError as error:
-            raise InvalidInput(f"The filter {filter_arn} can't be applied: {error}") from error
-
-    def _user(self, filter_: Filter) -> Attributes:
-        columns = {condition.column for expression in filter_.expressions for condition in expression.user}
-        return attributes(self._filters.users(self._model), self._user_id, columns) if columns else {}
-
-    def _events(self, filter_: Filter, place: Callable[[str], int | None]) -> Mapping[str, Rows]:
-        return Places(self._doings, place) if tests_events(filter_) else {}
-
-    def _current_item(self, filter_: Filter) -> Attributes:
-        columns = {column for condition in filter_.conditions for column in condition.current_item_columns}
-        item_id = self._request.get("itemId") or ""
-        return attributes(self._filters.described(self._model), item_id, columns) if columns else {}
-
-
 def tests_events(filter_: Filter) -> bool:
     return any(condition.kind is Kind.EVENT_TYPE for condition in filter_.conditions)
-
-
-def attributes(snapshot: Snapshot | None, id_: str, columns: set[str]) -> Attributes:
-    """These columns of one row; {} where there is none."""
-    row = None if snapshot is None else snapshot.find(id_)
-    if snapshot is None or row is None:
-        return {}
-    cells: dict[str, Cell] = {column: snapshot.cell(row, column) for column in columns}
-    return cells

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from services.runtime.filtering import Selection
+from services.runtime.selection import Selection
 from shared.aws.errors import InvalidInput
 from shared.filters.evaluation import Mask
 

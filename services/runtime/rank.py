@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from services.runtime import metadata
 from services.runtime.deployed import place_of
+from services.runtime.selection import Selection
 from services.runtime.served import Serving, query, recommendation_id, served
 from shared.aws.errors import InvalidInput
 from shared.aws.web import Call
@@ -29,7 +30,7 @@ def get_personalized_ranking(serving: Serving, call: Call) -> Mapping[str, Any]:
             f"inputList has {len(request['inputList'])} items; at most {metadata.MOST_ITEMS} are ranked with metadata."
         )
     asking = query(asked, request, serving.store)
-    kept = set(serving.filters.selection(asked.model, request).kept(given))
+    kept = set(Selection(serving.filters, asked.model, request).kept(given))
     scores = asked.model.scores(asking)
     # As in recommendations, what a filter takes away changes no score of the rest.
     ranking = [row for row in reordered(asked.model.item_ids, scores, given) if row["itemId"] in kept]

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from services.runtime import metadata
-from services.runtime.filtering import both
 from services.runtime.promoting import mixed, promotion_of
+from services.runtime.selection import Selection, both
 from services.runtime.served import Serving, query, recommendation_id, served
 from shared.aws.errors import InvalidInput
 from shared.aws.web import Call
@@ -31,7 +31,7 @@ def get_recommendations(serving: Serving, call: Call) -> Mapping[str, Any]:
     about = metadata.metadata(serving, asked, request)
     wanted = results(request, metadata.MOST_ITEMS if about else MOST_RESULTS)
     asking = query(asked, request, serving.store)
-    selection = serving.filters.selection(asked.model, request)
+    selection = Selection(serving.filters, asked.model, request)
     shown = selection.shown()
     allowed = both(shown, selection.filtered())
     promotion = promotion_of(request, selection)

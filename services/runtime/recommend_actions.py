@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from services.runtime.recommend import answered, best_of
+from services.runtime.selection import Selection
 from services.runtime.served import Serving, query, recommendation_id, served
 from shared.aws.errors import InvalidInput
 from shared.aws.web import Call
@@ -21,7 +22,7 @@ def get_action_recommendations(serving: Serving, call: Call) -> Mapping[str, Any
         raise InvalidInput(f"numResults is {wanted}; at most {MOST_RESULTS} actions are answered.")
     asked = served(serving, request, "PERSONALIZED_ACTIONS")
     asking = query(asked, request, serving.store)
-    allowed = serving.filters.selection(asked.model, request).filtered()
+    allowed = Selection(serving.filters, asked.model, request).filtered()
     scores = asked.model.scores(asking)
     listed = best_of(scores, wanted, allowed)
     actions = answered(asked.model.item_ids, scores, listed, shows_scores=asked.recipe.shows_scores)

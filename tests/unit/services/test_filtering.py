@@ -405,6 +405,13 @@ def test_metadata_is_refused_where_it_is_not_enabled_or_not_there(runtime: Runti
 # Before anybody asks
 
 
+def test_what_nobody_will_ask_for_is_not_read(fresh: Runtime) -> None:
+    fresh.serving(UP)
+    fresh.filter(DRAMA, group=f"{GROUP}2")
+    refresher.refresh(fresh.serving_)
+    assert list(fresh.artifacts.workspace(dataset("ITEMS")).iterdir()) == []
+
+
 def test_what_a_request_will_need_is_made_before_it_comes(fresh: Runtime) -> None:
     fresh.serving(TOP_PICKS, enableMetadataWithRecommendations=True)
     fresh.filter(f'{DRAMA} IF CurrentUser.AGE > 3 | EXCLUDE ItemID WHERE Interactions.EVENT_TYPE IN ("buy")')

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.runtime.selection import Selection
 from shared.aws.errors import InvalidInput
 from shared.recipes import RECIPES
 from tests.unit.services.runtime_world import Echo, Runtime, dataset, event
@@ -96,7 +97,7 @@ def test_an_answer_holds_what_a_look_at_each_item_lets_through(
         "filterArn": runtime.filter(written(parts), name=f"f{next(_numbers)}"),
         "filterValues": {name: text(value) for name, value in values.items()},
     }
-    selection = runtime.filters.selection(runtime.model(SIMS, Echo(catalogue)), request)
+    selection = Selection(runtime.filters, runtime.model(SIMS, Echo(catalogue)), request)
     for ids in (catalogue, ITEM_IDS):  # a recommendation knows a model's items, a ranking any
         expected = let_through(parts, world(data, ids, values, user, seed, live))
         if expected is None:
