@@ -4,6 +4,9 @@ The eight fixed paths go to the runtime and events services, everything else to 
 headers (Host among them: it is signed) and body pass as they came; only hop-by-hop headers stay behind, and a
 chunked body goes on with its length. Signatures are checked where the call is answered, not here.
 
+What a process says of itself (shared.vitals) never passes: the gateway answers /healthz and /readyz of its own, and
+/metrics only where FORETASTE_METRICS_BIND says, which is no address that clients reach.
+
 What happens when an upstream fails, and why a client may not notice:
 
 * It refuses the connection (it is being restarted): nothing was sent, so the call waits for it, up to
@@ -26,6 +29,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 from uuid import uuid4
 
 import orjson
@@ -35,10 +39,11 @@ from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionErro
 from urllib3.util import SKIP_HEADER
 from werkzeug.datastructures import EnvironHeaders
 
-from shared import settings, telemetry
+from shared import meters, settings, telemetry
 from shared.aws import bodies, model
 from shared.aws.errors import InternalFailure, PersonalizeError, ServiceUnavailable, UnknownOperation
 from shared.settings import Settings
+from shared.vitals import PATHS, Vitals
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -68,7 +73,7 @@ NOT_FORWARDED = HOP_BY_HOP | {"expect"}
 NOT_RETURNED = HOP_BY_HOP | {"date", "server"}
 
 
-def build(configured: Settings) -> WSGIApplication:
+def build(configured: Settings) -> Gateway:
     """The gateway as a WSGI application, for a server with `configured.threads` threads."""
     urls = {
         "personalize": configured.api_url,
@@ -83,7 +88,9 @@ def create_app() -> WSGIApplication:
     """For gunicorn: the gateway of this process, from the environment."""
     configured = settings.load()
     telemetry.configure(configured, "gateway")
-    return build(configured)
+    gateway = build(configured)
+    gateway.vitals.listen(configured.metrics_bind)
+    return gateway
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,18 +142,30 @@ class Gateway:
         self._upstreams = upstreams
         self._by_path = {path: upstreams[service] for service in upstreams for path in model.paths(service)}
         self._waiting = waiting
+        ready = {service: upstream.answers for service, upstream in upstreams.items()}
+        self.vitals = Vitals("gateway", ready=ready)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         target = environ.get("RAW_URI") or environ["REQUEST_URI"]  # as sent; PATH_INFO is unquoted
         path = target.partition("?")[0]
         upstream = self._by_path.get(path, self._upstreams["personalize"])
+        started = time.perf_counter()
+        # An upstream would take the path as we read it here.
+        own = unquote(path.partition("#")[0])
         try:
-            returned = self._ping() if path == "/ping" else self._forward(upstream, _forwarded(environ, target))
+            if path == "/ping":
+                returned = self._ping()
+            elif own in PATHS:
+                returned = self._say(own)
+            else:
+                returned = self._forward(upstream, _forwarded(environ, target))
         except PersonalizeError as error:
             returned = _refused(error, upstream.service)
         except Exception:  # a server's own answer to this would be HTML
             log.exception("internal failure", path=path)
             returned = _refused(InternalFailure("An internal error has occurred."), upstream.service)
+        if path != "/ping" and own not in PATHS:
+            meters.gateway_request(upstream.service, returned.status, time.perf_counter() - started)
         status = HTTPStatus(returned.status)
         start_response(f"{status.value} {status.phrase}", returned.headers)
         return [returned.body]
@@ -184,6 +203,14 @@ class Gateway:
         status = HTTPStatus.OK if all(reached.values()) else HTTPStatus.SERVICE_UNAVAILABLE
         body = orjson.dumps({"service": "gateway", "upstreams": reached})
         return _Returned(status=status, headers=_own_headers(body, "application/json"), body=body)
+
+    def _say(self, path: str) -> _Returned:
+        said = self.vitals.say(path) if path != "/metrics" else None
+        if said is None:
+            refusal = UnknownOperation(f"There is no operation at {path}.")
+            refusal.status = HTTPStatus.NOT_FOUND
+            raise refusal
+        return _Returned(status=said.status, headers=_own_headers(said.body, said.content_type), body=said.body)
 
 
 def _sent(pool: urllib3.HTTPConnectionPool, call: _Forwarded) -> _Returned:

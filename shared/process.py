@@ -19,7 +19,9 @@ from shared import hearing, queue, settings, telemetry
 from shared.artifacts import Artifacts
 from shared.settings import Settings
 from shared.store import Store
+from shared.store.probe import Probe
 from shared.store.redis import RedisStore
+from shared.vitals import Vitals
 
 log = structlog.get_logger()
 
@@ -62,16 +64,31 @@ def celery_process(queue_name: str, *, long_work: bool = True, started: Callable
         ending=threading.Event(),
     )
     _current.append(process)
+    consumes = threading.Event()
+    beats: list[threading.Thread] = []
+    vitals = Vitals(
+        queue_name,
+        lives={"beat": lambda: process.ending.is_set() or all(beat.is_alive() for beat in beats)},
+        ready={
+            "consumes": lambda: consumes.is_set() and not process.ending.is_set(),
+            "redis": Probe(configured.redis_url).answers,
+        },
+    )
+
+    def begin(**_: object) -> None:
+        vitals.listen(configured.metrics_bind)
 
     def ready(**_: object) -> None:
         hearing.watch(queue.hearing, lambda: process.queue.waiting(queue_name), process.ending)
-        beat_in_background(process.store, process.name, process.ending)
+        beats.append(beat_in_background(process.store, process.name, process.ending))
+        consumes.set()
         if started is not None:
             started()
 
     def ending(**_: object) -> None:
         process.ending.set()
 
+    signals.worker_init.connect(begin, weak=False)
     signals.worker_ready.connect(ready, weak=False)
     signals.worker_shutting_down.connect(ending, weak=False)
     return app
@@ -82,8 +99,8 @@ def process_name(queue_name: str) -> str:
     return f"{queue_name}@{socket.gethostname()}:{os.getpid()}"
 
 
-def beat_in_background(store: Store, name: str, ending: threading.Event) -> None:
-    """Say every second that this process is alive, until it ends."""
+def beat_in_background(store: Store, name: str, ending: threading.Event) -> threading.Thread:
+    """Say every second that this process is alive, until it ends. Returns the thread that says it."""
 
     def beat() -> None:
         while not ending.is_set():
@@ -93,4 +110,6 @@ def beat_in_background(store: Store, name: str, ending: threading.Event) -> None
                 log.warning("no sign of life could be given", reason=str(error))
             ending.wait(BEAT_EVERY)
 
-    threading.Thread(target=beat, name="beat", daemon=True).start()
+    thread = threading.Thread(target=beat, name="beat", daemon=True)
+    thread.start()
+    return thread

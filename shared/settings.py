@@ -123,6 +123,10 @@ class Settings:
         "data deletion jobs of a dataset group that have not ended", 5, aws=5
     )
 
+    metrics_bind: str | None = _setting(
+        "address (host:port) where a process answers /metrics, /healthz and /readyz, unsigned; HTTP processes but the"
+        " gateway answer them at their own too"
+    )
     log_level: str = _setting("debug, info, warning or error", "info")
 
     @property

@@ -1,4 +1,6 @@
-"""Logs: one JSON object a line on stderr, bound to the process and, where there is one, to an ARN and an attempt."""
+"""Logs: one JSON object a line on stderr, bound to the process and, where there is one, to a request or to an ARN and
+an attempt. What libraries log comes in the same form.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ import logging
 import sys
 
 import structlog
+from structlog.typing import Processor
 
 from shared.settings import Settings
 
@@ -13,16 +16,36 @@ from shared.settings import Settings
 def configure(settings: Settings, process: str) -> None:
     """Set up structlog for this process; called once, at its start."""
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    told: list[Processor] = [
+        # Not bound as a variable of the context: threads begin with an empty one.
+        lambda _logger, _method, event: {"process": process, **event},
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso"),
+        structlog.processors.format_exc_info,
+    ]
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
+        processors=[*told, structlog.processors.JSONRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    structlog.contextvars.bind_contextvars(process=process)
+    _take_up_libraries(told)
+
+
+def _take_up_libraries(told: list[Processor]) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *told],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+    )
+    # Celery and a test runner leave alone, or keep, what is there; gunicorn has been first with a logger of its own.
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    of_gunicorn = logging.getLogger("gunicorn.error")
+    if of_gunicorn.handlers:
+        of_gunicorn.handlers, of_gunicorn.propagate = [], True

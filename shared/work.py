@@ -18,6 +18,7 @@ import redis.exceptions
 import structlog
 from kombu.exceptions import OperationalError
 
+from shared import meters
 from shared.child import Children
 from shared.lifecycle import CLAIMABLE, CREATE_STOPPING
 from shared.messages import Command, Fact, Failed, Finished, Progressed, Started, Stopped
@@ -47,7 +48,10 @@ def work(command: Command, process: Process, module: str) -> None:
         return
     with structlog.contextvars.bound_contextvars(arn=lease.arn, attempt=lease.attempt):
         insist(lambda: report(process.store, process.queue, Started(arn=lease.arn, attempt=lease.attempt)))
-        match _Watch(process, lease, module, command.wire).run():
+        begun = time.monotonic()
+        ended = _Watch(process, lease, module, command.wire).run()
+        meters.job(command.queue(), "Lost" if ended is None else type(ended).__name__, time.monotonic() - begun)
+        match ended:
             case Fact() as last:
                 insist(lambda: report(process.store, process.queue, last))
                 if _keep_until_applied(process, lease):

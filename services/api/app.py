@@ -25,10 +25,13 @@ from services.api import (
     update_solution,
 )
 from services.api.operations import Desk, create, delete, describe, page
+from services.api.state import State
 from shared import queue, settings, telemetry
 from shared.aws import model, web
 from shared.resources import RESOURCES, Reading, Resource
+from shared.store.probe import Probe
 from shared.store.redis import RedisStore
+from shared.vitals import Vitals
 
 #: The operations that are no plain verb of one resource, a file each.
 ODDITIES: Mapping[str, Callable[[Desk, web.Call], Mapping[str, object] | web.Answer | None]] = {
@@ -85,4 +88,9 @@ def create_app() -> Flask:
     telemetry.configure(configured, "api")
     store = RedisStore(configured.redis_url)
     desk = Desk(store, queue.Queue(queue.application(configured)), Reading(store, configured))
-    return web.create_app({"personalize": handlers(desk), model.OWN: own_handlers(desk)}, keys=configured.keys)
+    probe = Probe(configured.redis_url)
+    state = State(store, desk.queue.waiting, probe)
+    vitals = Vitals("api", ready={"redis": probe.answers}, state=state)
+    vitals.listen(configured.metrics_bind)
+    offered = {"personalize": handlers(desk), model.OWN: own_handlers(desk)}
+    return web.create_app(offered, keys=configured.keys, vitals=vitals)

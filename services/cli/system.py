@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -97,6 +97,7 @@ def local_system(wishes: Wishes, *, say: Callable[[str], None], stopping: thread
             for process in PROCESSES
             for name in _names(process, wishes)
         ]
+        children = _each_with_its_metrics(children, chosen.metrics_bind)
         supervisor = stack.enter_context(Supervisor(children, logs=data_dir.logs, say=say, foundation=foundation))
         supervisor.wait_until_ready(READY_SECONDS, stopping=stopping)
         yield LocalSystem(url=url, data_dir=data_dir, client=client, supervisor=supervisor)
@@ -106,6 +107,22 @@ def _names(process: Process, wishes: Wishes) -> list[str]:
     """Of the processes of this kind: "training", "training-2", ..."""
     count = wishes.training_workers if process.name == "training" else 1
     return [process.name if number == 1 else f"{process.name}-{number}" for number in range(1, count + 1)]
+
+
+def _each_with_its_metrics(children: Sequence[Child], bind: str | None) -> list[Child]:
+    """They share this machine: the first answers /metrics at the port that was chosen, each other at the next one."""
+    if not bind:
+        return list(children)
+    host, _, port = bind.rpartition(":")
+    try:
+        first = int(port)
+    except ValueError:
+        raise CannotStart(f"FORETASTE_METRICS_BIND must be host:port, and not {bind}") from None
+    addresses = (f"{host}:{first + number}" for number in range(len(children)))
+    return [
+        replace(child, environment={**child.environment, "FORETASTE_METRICS_BIND": address})
+        for child, address in zip(children, addresses, strict=True)
+    ]
 
 
 def _refuse_open_door(host: str, chosen: Settings) -> None:

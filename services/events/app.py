@@ -14,7 +14,9 @@ from shared.aws import web
 from shared.resources import Reading
 from shared.settings import Settings
 from shared.store import Store
+from shared.store.probe import Probe
 from shared.store.redis import RedisStore
+from shared.vitals import Vitals
 
 OPERATIONS: Mapping[str, Callable[[Store, Reading, web.Call], None]] = {
     "PutActionInteractions": put_action_interactions,
@@ -34,4 +36,6 @@ def create_app() -> Flask:
     configured = settings.load()
     telemetry.configure(configured, "events")
     offered = handlers(configured, RedisStore(configured.redis_url))
-    return web.create_app({"personalize-events": offered}, keys=configured.keys)
+    vitals = Vitals("events", ready={"redis": Probe(configured.redis_url).answers})
+    vitals.listen(configured.metrics_bind)
+    return web.create_app({"personalize-events": offered}, keys=configured.keys, vitals=vitals)

@@ -22,7 +22,9 @@ from shared.resources import Reading
 from shared.settings import Settings
 from shared.snapshots import Snapshots
 from shared.store import Store
+from shared.store.probe import Probe
 from shared.store.redis import RedisStore
+from shared.vitals import Vitals
 
 
 def handlers(serving: Serving) -> dict[str, web.Handler]:
@@ -58,7 +60,9 @@ def create_app() -> Flask:
         ending=threading.Event(),
     )
     here = serving(configured, process.store, process.artifacts)
-    deployer.start(process, here.deployed)
+    warm = deployer.start(process, here.deployed)
     refresher.start(process, here)
     beat_in_background(process.store, process.name, process.ending)
-    return web.create_app({"personalize-runtime": handlers(here)}, keys=configured.keys)
+    vitals = Vitals("runtime", ready={"models": warm.is_set, "redis": Probe(configured.redis_url).answers})
+    vitals.listen(configured.metrics_bind)
+    return web.create_app({"personalize-runtime": handlers(here)}, keys=configured.keys, vitals=vitals)

@@ -31,17 +31,20 @@ STOPPING = {STOP_PENDING, STOP_IN_PROGRESS}
 TIDY_EVERY = 30.0
 
 
-def start(process: Process, deployed: Deployed) -> None:
-    threading.Thread(target=_run, args=(process, deployed), name="deployer", daemon=True).start()
+def start(process: Process, deployed: Deployed) -> threading.Event:
+    """In a thread of its own. Returns what is set when the models that are needed at the start have been loaded."""
+    warm = threading.Event()
+    threading.Thread(target=_run, args=(process, deployed, warm), name="deployer", daemon=True).start()
+    return warm
 
 
-def _run(process: Process, deployed: Deployed) -> None:
-    tidied, warm = time.monotonic(), False
+def _run(process: Process, deployed: Deployed, warm: threading.Event) -> None:
+    tidied = time.monotonic()
     while not process.ending.wait(EVERY):
         try:
-            if not warm:
+            if not warm.is_set():
                 _warm(process, deployed)
-                warm = True
+                warm.set()
             for arn in process.store.moving():
                 record = process.store.get(arn)
                 if record is not None and (version_arn := awaited(record, process.store)) is not None:

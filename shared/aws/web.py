@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 from uuid import uuid4
 
@@ -19,15 +20,22 @@ import orjson
 import redis.exceptions
 import structlog
 from flask import Flask, Response, g, request
-from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
+from shared import meters
 from shared.aws import answers, bodies, errors, model, schemas, sigv4
+from shared.vitals import PATHS, Vitals
 
 log = structlog.get_logger()
 
 UNSIGNED = "unsigned"  # the access key of callers when signatures are not asked for
 
 _INVOCATION = re.compile(r"[\w-]{1,64}", re.ASCII)
+_ATTEMPT = re.compile(r"attempt=(\d{1,4})\b", re.ASCII)
+#: Paths of which nothing is logged or counted: whoever asks them does so every few seconds.
+_QUIET = frozenset({"/ping", *PATHS})
+#: Members that say with what a call is done, not what it is about.
+_MEANS = frozenset({"roleArn", "kmsKeyArn"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,12 +63,17 @@ class Answer:
 Handler = Callable[[Call], Mapping[str, Any] | Answer | None]
 
 
-def create_app(offered: Mapping[str, Mapping[str, Handler]], *, keys: Mapping[str, str] | None) -> Flask:
+def create_app(
+    offered: Mapping[str, Mapping[str, Handler]],
+    *,
+    keys: Mapping[str, str] | None,
+    vitals: Vitals | None = None,
+) -> Flask:
     """The application of one service with paths, or of any number that go by X-Amz-Target: service -> its handlers.
 
     It bears the name of the first, which also answers what is for none of them. `keys` maps access key ids to
-    secrets; None accepts unsigned requests. An operation without a handler answers NotOffered. Raises KeyError for a
-    handler of an operation that its service does not have.
+    secrets; None accepts unsigned requests. An operation without a handler answers NotOffered. `vitals` answer beside
+    /ping. Raises KeyError for a handler of an operation that its service does not have.
     """
     for service, handlers in offered.items():
         if unknown := set(handlers).difference(model.operations(service)):
@@ -68,14 +81,29 @@ def create_app(offered: Mapping[str, Mapping[str, Handler]], *, keys: Mapping[st
     first = next(iter(offered))
     app = Flask(first, static_folder=None)
     app.url_map.merge_slashes = False  # it would answer "//" with a redirect, in HTML
-    door = _Door(offered=offered, first=first, keys=keys)
+    door = _Door(offered=offered, first=first, keys=keys, vitals=vitals or Vitals(first))
     for path in model.paths(first) or ("/",):
         app.add_url_rule(path, view_func=door.enter, endpoint=path, methods=["POST"], provide_automatic_options=False)
     app.add_url_rule("/ping", view_func=door.ping, methods=["GET"], provide_automatic_options=False)
-    app.before_request(_begin)
+    for path in PATHS:
+        app.add_url_rule(path, view_func=door.say, endpoint=path, methods=["GET"], provide_automatic_options=False)
+    app.before_request(door.begin)
     app.after_request(_end)
     app.register_error_handler(Exception, door.refuse)
     return app
+
+
+@dataclass(slots=True, kw_only=True)
+class _Visit:
+    """What is known of one request by now, and counted and logged of it in the end."""
+
+    started: float
+    request_id: str
+    service: str
+    access_key: str | None = None
+    operation: str | None = None
+    arn: str | None = None
+    error: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,30 +111,51 @@ class _Door:
     offered: Mapping[str, Mapping[str, Handler]]
     first: str
     keys: Mapping[str, str] | None
+    vitals: Vitals
+
+    def begin(self) -> None:
+        g.visit = visit = _Visit(started=time.perf_counter(), request_id=str(uuid4()), service=self._service())
+        # What a handler logs bears it too.
+        structlog.contextvars.bind_contextvars(request_id=visit.request_id)
 
     def enter(self) -> Response:
+        visit: _Visit = g.visit
         body = bodies.read(request.environ)
-        g.access_key = self._authenticate(body)
-        operation = self._operation()
-        g.operation = operation.name
+        visit.access_key = self._authenticate(body)
+        operation = _operation(visit.service)
+        visit.operation = operation.name
         members = schemas.load(operation, bodies.parse(body))
+        visit.arn = _named(operation.input, members)
         handler = self.offered[operation.service].get(operation.name)
         if handler is None:
             raise errors.NotOffered(operation.name)
         result = handler(
-            Call(operation=operation.name, request=members, request_id=g.request_id, invocation=_invocation())
+            Call(
+                operation=operation.name,
+                request=members,
+                request_id=visit.request_id,
+                invocation=f"{visit.access_key}/{_invocation()}",
+            )
         )
         answer = result if isinstance(result, Answer) else Answer(members=result or {})
-        return self._respond(answers.body(operation, answer.members), 200, answer.headers)
+        visit.arn = _named(operation.output, answer.members) or visit.arn
+        return _respond(visit, answers.body(operation, answer.members), 200, answer.headers)
 
     def ping(self) -> Response:
-        return self._respond(orjson.dumps({"service": self.first}), 200, {})
+        return _respond(g.visit, orjson.dumps({"service": self.first}), 200, {})
+
+    def say(self) -> Response:
+        said = self.vitals.say(request.path)
+        if said is None:
+            raise NotFound
+        return Response(said.body, said.status, content_type=said.content_type)
 
     def refuse(self, error: Exception) -> Response:
-        refusal, headers = _refusal(error)
-        status = model.error_statuses(self._service()).get(refusal.code, refusal.status)
-        g.error = refusal.code
-        return self._respond(refusal.body(), status, {**headers, "x-amzn-ErrorType": refusal.code})
+        visit: _Visit = g.visit
+        refusal, headers = _refusal(error, visit.request_id)
+        status = model.error_statuses(visit.service).get(refusal.code, refusal.status)
+        visit.error = refusal.code
+        return _respond(visit, refusal.body(), status, {**headers, "x-amzn-ErrorType": refusal.code})
 
     def _authenticate(self, body: bytes) -> str:
         if self.keys is None:
@@ -124,28 +173,29 @@ class _Door:
         prefix = request.headers.get("X-Amz-Target", "").partition(".")[0]
         return next((service for service in self.offered if model.target_prefix(service) == prefix), self.first)
 
-    def _operation(self) -> model.Operation:
-        service = self._service()
-        operations = model.operations(service)
-        if not model.is_json_rpc(service):
-            return operations[model.paths(service)[request.path]]
-        try:
-            return operations[model.targets(service)[request.headers.get("X-Amz-Target", "")]]
-        except KeyError:
-            raise errors.UnknownOperation(
-                f"X-Amz-Target must name an operation of {service}: {model.target_prefix(service)}.<operation>."
-            ) from None
 
-    def _respond(self, body: bytes, status: int, headers: Mapping[str, str]) -> Response:
-        return Response(body, status, headers, content_type=model.content_type(self._service()))
+def _operation(service: str) -> model.Operation:
+    operations = model.operations(service)
+    if not model.is_json_rpc(service):
+        return operations[model.paths(service)[request.path]]
+    try:
+        return operations[model.targets(service)[request.headers.get("X-Amz-Target", "")]]
+    except KeyError:
+        raise errors.UnknownOperation(
+            f"X-Amz-Target must name an operation of {service}: {model.target_prefix(service)}.<operation>."
+        ) from None
 
 
 def _invocation() -> str:
     sent = request.headers.get("amz-sdk-invocation-id", "")
-    return f"{g.access_key}/{sent if _INVOCATION.fullmatch(sent) else uuid4()}"
+    return sent if _INVOCATION.fullmatch(sent) else str(uuid4())
 
 
-def _refusal(error: Exception) -> tuple[errors.PersonalizeError, Mapping[str, str]]:
+def _respond(visit: _Visit, body: bytes, status: int, headers: Mapping[str, str]) -> Response:
+    return Response(body, status, headers, content_type=model.content_type(visit.service))
+
+
+def _refusal(error: Exception, request_id: str) -> tuple[errors.PersonalizeError, Mapping[str, str]]:
     """The error as the client may see it, with headers that belong to it."""
     match error:
         case errors.PersonalizeError():
@@ -153,11 +203,11 @@ def _refusal(error: Exception) -> tuple[errors.PersonalizeError, Mapping[str, st
         case HTTPException():
             return _unknown(error)
         case redis.exceptions.ConnectionError() | redis.exceptions.TimeoutError():
-            log.warning("store unreachable", request_id=g.request_id, reason=str(error))
+            log.warning("store unreachable", reason=str(error))
             return errors.ServiceUnavailable("The store does not answer at the moment. Please try again."), {}
         case _:
-            log.error("internal failure", request_id=g.request_id, exc_info=error)
-            return errors.InternalFailure(f"An internal error has occurred (request {g.request_id})."), {}
+            log.error("internal failure", exc_info=error)
+            return errors.InternalFailure(f"An internal error has occurred (request {request_id})."), {}
 
 
 def _unknown(error: HTTPException) -> tuple[errors.PersonalizeError, Mapping[str, str]]:
@@ -167,22 +217,34 @@ def _unknown(error: HTTPException) -> tuple[errors.PersonalizeError, Mapping[str
     return refusal, {"Allow": ", ".join(allowed)} if allowed else {}
 
 
-def _begin() -> None:
-    g.request_id = str(uuid4())
-    g.started = time.perf_counter()
-    g.access_key = g.operation = g.error = None
+def _named(shape: Any, members: Mapping[str, Any]) -> str | None:
+    """The ARN that a call is about, by the members of its request or answer."""
+    return next((members[name] for name in _arns(shape) if name in members), None)
+
+
+@cache
+def _arns(shape: Any) -> tuple[str, ...]:
+    names = (name for name in (shape.members if shape is not None else ()) if name.endswith("Arn"))
+    # A filter is what a request is about only where it names nothing else.
+    return tuple(sorted((name for name in names if name not in _MEANS), key=lambda name: name == "filterArn"))
 
 
 def _end(response: Response) -> Response:
-    response.headers["x-amzn-RequestId"] = g.request_id
-    if request.path != "/ping":
-        log.info(
-            "request",
-            access_key=g.access_key,
-            operation=g.operation,
-            status=response.status_code,
-            error=g.error,
-            request_id=g.request_id,
-            milliseconds=round((time.perf_counter() - g.started) * 1000, 1),
-        )
+    visit: _Visit = g.visit
+    response.headers["x-amzn-RequestId"] = visit.request_id
+    if request.path in _QUIET:
+        return response
+    seconds = time.perf_counter() - visit.started
+    meters.request(visit.service, visit.operation, response.status_code, visit.error, seconds)
+    attempt = _ATTEMPT.search(request.headers.get("amz-sdk-request", ""))
+    log.info(
+        "request",
+        access_key=visit.access_key,
+        operation=visit.operation,
+        arn=visit.arn,
+        attempt=int(attempt[1]) if attempt else None,
+        status=response.status_code,
+        error=visit.error,
+        milliseconds=round(seconds * 1000, 1),
+    )
     return response

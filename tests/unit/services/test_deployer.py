@@ -150,9 +150,11 @@ def test_a_runtime_that_starts_before_redis_deploys_when_redis_is_there(
     deployed._models[VERSION] = model(Answering([0.5, 0.5]))
     put(store, f"{PREFIX}:campaign/c", "campaign", CREATE_PENDING, solutionVersionArn=VERSION)
     store.outages = 3
-    running = threading.Thread(target=deployer._run, args=(process, deployed), daemon=True)
+    warm = threading.Event()
+    running = threading.Thread(target=deployer._run, args=(process, deployed, warm), daemon=True)
     running.start()
     running.join(timeout=10)
     assert not running.is_alive()
     assert store.outages == 0
+    assert warm.is_set()
     assert [type(fact) for fact in applied.facts] == [Started, Finished]

@@ -1,0 +1,81 @@
+"""What stands in Redis, for Prometheus: read when it asks, from the process that is asked.
+
+Every api process tells the same: take one of them, or the largest value.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from shared import arns, messages
+from shared.lifecycle import ACTIVE
+from shared.resources import RESOURCES
+from shared.store import Records
+from shared.store.probe import Probe
+
+QUEUES = sorted({message.queue() for message in messages.BY_WIRE.values()})
+#: What answers with a model.
+_SERVING = ("campaign", "recommender")
+
+
+class State(Collector):
+    """``waiting`` counts the messages of a queue. While Redis does not answer, it is all that is told."""
+
+    def __init__(self, records: Records, waiting: Callable[[str], int], probe: Probe) -> None:
+        self._records = records
+        self._waiting = waiting
+        self._probe = probe
+
+    def describe(self) -> Iterator[GaugeMetricFamily]:
+        yield GaugeMetricFamily("foretaste_redis_up", "1: Redis answers; 0: it does not, and nothing below is told")
+        yield GaugeMetricFamily("foretaste_state_bytes", "Memory that Redis takes for its data")
+        yield GaugeMetricFamily("foretaste_outbox_notes", "Messages that are not known to have been sent or applied")
+        yield GaugeMetricFamily("foretaste_queue_depth", "Messages that no worker has taken", labels=["queue"])
+        yield GaugeMetricFamily("foretaste_moving_resources", "Resources whose status will change", labels=["kind"])
+        yield GaugeMetricFamily(
+            "foretaste_model_age_seconds",
+            "Since when the version was made that a campaign or recommender answers with",
+            labels=["arn"],
+        )
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        up, state, outbox, depth, moving, age = self.describe()
+        answers = self._probe.answers()
+        up.add_metric([], answers)
+        yield up
+        if not answers:
+            return
+        state.add_metric([], self._probe.used_bytes())
+        outbox.add_metric([], len(self._records.notes()))
+        for queue in QUEUES:
+            depth.add_metric([queue], self._waiting(queue))
+        for kind, number in self._moving().items():
+            moving.add_metric([kind], number)
+        for arn, seconds in self._ages():
+            age.add_metric([arn], seconds)
+        yield from (state, outbox, depth, moving, age)
+
+    def _moving(self) -> dict[str, int]:
+        # A kind of which nothing moves is told of as 0: to Prometheus a gap is no zero.
+        found = {noun: 0 for noun, resource in RESOURCES.items() if resource.lifecycle is not None}
+        for arn in self._records.moving():
+            kind = arns.noun(arn) or "unknown"
+            found[kind] = found.get(kind, 0) + 1
+        return found
+
+    def _ages(self) -> Iterator[tuple[str, float]]:
+        now = time.time()
+        for kind in _SERVING:
+            after: str | None = None
+            while True:
+                page, after = self._records.page(kind, after=after)
+                for record in page:
+                    version = self._records.get(record.body["solutionVersionArn"]) if record.status == ACTIVE else None
+                    if version is not None:
+                        yield record.arn, max(0.0, now - version.created)
+                if after is None:
+                    break

@@ -1,0 +1,87 @@
+"""What Prometheus is told of the work that a process does. What stands in Redis is told by `services/api/state.py`.
+
+A label takes few values (operations, codes of errors, queues), never what a client has made up. The children of a
+metric are kept: finding one is a look into a dictionary, and a request costs a few microseconds.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+from prometheus_client import Counter, Histogram
+
+#: The operation of a request that was refused before it was known.
+UNKNOWN = "unknown"
+
+_OF_REQUESTS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+_OF_JOBS = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 4 * 3600.0, 24 * 3600.0)
+
+REQUESTS = Counter(
+    "foretaste_requests",
+    "Requests that were answered; error is the code, empty where there was none",
+    ("service", "operation", "status", "error"),
+)
+REQUEST_SECONDS = Histogram(
+    "foretaste_request_seconds",
+    "From the first look at a request to its answer",
+    ("service", "operation"),
+    buckets=_OF_REQUESTS,
+)
+GATEWAY_REQUESTS = Counter(
+    "foretaste_gateway_requests",
+    "Requests that the gateway answered, by the service they are for",
+    ("service", "status"),
+)
+GATEWAY_SECONDS = Histogram(
+    "foretaste_gateway_seconds",
+    "The same, with the time that the service took",
+    ("service",),
+    buckets=_OF_REQUESTS,
+)
+JOBS = Counter(
+    "foretaste_jobs",
+    "Attempts at long work that ended: Finished, Failed, Stopped, HandedBack, Died or Lost (its lease)",
+    ("queue", "outcome"),
+)
+JOB_SECONDS = Histogram("foretaste_job_seconds", "How long these attempts took", ("queue",), buckets=_OF_JOBS)
+
+METRICS = (REQUESTS, REQUEST_SECONDS, GATEWAY_REQUESTS, GATEWAY_SECONDS, JOBS, JOB_SECONDS)
+
+
+def request(service: str, operation: str | None, status: int, error: str | None, seconds: float) -> None:
+    """A service has answered."""
+    operation = operation or UNKNOWN
+    _requests(service, operation, status, error or "").inc()
+    _request_seconds(service, operation).observe(seconds)
+
+
+def gateway_request(service: str, status: int, seconds: float) -> None:
+    """The gateway has answered."""
+    _gateway_requests(service, status).inc()
+    _gateway_seconds(service).observe(seconds)
+
+
+def job(queue: str, outcome: str, seconds: float) -> None:
+    """An attempt at long work has ended."""
+    JOBS.labels(queue, outcome).inc()
+    JOB_SECONDS.labels(queue).observe(seconds)
+
+
+@cache
+def _requests(service: str, operation: str, status: int, error: str) -> Counter:
+    return REQUESTS.labels(service, operation, str(status), error)
+
+
+@cache
+def _request_seconds(service: str, operation: str) -> Histogram:
+    return REQUEST_SECONDS.labels(service, operation)
+
+
+@cache
+def _gateway_requests(service: str, status: int) -> Counter:
+    return GATEWAY_REQUESTS.labels(service, str(status))
+
+
+@cache
+def _gateway_seconds(service: str) -> Histogram:
+    return GATEWAY_SECONDS.labels(service)

@@ -1,0 +1,78 @@
+"""What Prometheus is told of the state in Redis."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import redis
+from prometheus_client.core import CollectorRegistry
+
+from services.api.state import QUEUES, State
+from shared import messages, queue
+from shared.lifecycle import CREATE_PENDING
+from shared.settings import Settings
+from shared.store import Store
+from shared.store.memory import MemoryStore
+from shared.store.probe import Probe
+from shared.store.redis import RedisStore
+from tests.conftest import free_port
+from tests.unit.shared.resources.standing import Standing
+
+
+@pytest.fixture
+def probe(redis_server: str) -> Probe:
+    return Probe(redis_server)
+
+
+def told(store: Store, probe: Probe) -> CollectorRegistry:
+    registry = CollectorRegistry()
+    registry.register(State(store, len, probe))
+    return registry
+
+
+def test_an_empty_store_is_told_in_zeros(probe: Probe) -> None:
+    registry = told(MemoryStore(), probe)
+    assert registry.get_sample_value("foretaste_redis_up") == 1
+    assert registry.get_sample_value("foretaste_outbox_notes") == 0
+    assert registry.get_sample_value("foretaste_moving_resources", {"kind": "solution_version"}) == 0
+    assert registry.get_sample_value("foretaste_moving_resources", {"kind": "schema"}) is None
+
+
+@pytest.mark.parametrize("name", QUEUES)
+def test_every_queue_has_its_depth(probe: Probe, name: str) -> None:
+    assert told(MemoryStore(), probe).get_sample_value("foretaste_queue_depth", {"queue": name}) == len(name)
+
+
+def test_what_waits_and_what_moves_is_counted(standing: Standing, probe: Probe) -> None:
+    campaign = standing.campaign(standing.version(standing.solution()), status=CREATE_PENDING)
+    standing.store.add_note(queue.note(messages.Remove(arn=campaign)))
+    registry = told(standing.store, probe)
+    assert registry.get_sample_value("foretaste_outbox_notes") == 1
+    assert registry.get_sample_value("foretaste_moving_resources", {"kind": "campaign"}) == 1
+    assert registry.get_sample_value("foretaste_model_age_seconds", {"arn": campaign}) is None, "it does not answer yet"
+
+
+def test_the_age_of_a_model_is_that_of_its_version(standing: Standing, probe: Probe) -> None:
+    campaign = standing.campaign(standing.version(standing.solution(), at=time.time() - 3600))
+    age = told(standing.store, probe).get_sample_value("foretaste_model_age_seconds", {"arn": campaign})
+    assert age == pytest.approx(3600, abs=5)
+
+
+def test_nothing_is_told_of_a_redis_that_does_not_answer(standing: Standing) -> None:
+    began = time.monotonic()
+    registry = told(standing.store, Probe(f"redis://127.0.0.1:{free_port()}/0"))
+    assert registry.get_sample_value("foretaste_redis_up") == 0
+    assert registry.get_sample_value("foretaste_outbox_notes") is None
+    assert time.monotonic() - began < 5
+
+
+def test_it_is_so_in_redis(redis_server: str, probe: Probe) -> None:
+    redis.Redis.from_url(redis_server).flushall()
+    waiting = queue.Queue(queue.application(Settings(redis_url=redis_server)))
+    waiting.send(messages.Remove(arn="arn:aws:personalize:us-east-1:000000000000:schema/a"))
+    registry = CollectorRegistry()
+    registry.register(State(RedisStore(redis_server), waiting.waiting, probe))
+    depths = {name: registry.get_sample_value("foretaste_queue_depth", {"queue": name}) for name in QUEUES}
+    assert depths == dict.fromkeys(QUEUES, 0) | {messages.Remove.queue(): 1}
+    assert (registry.get_sample_value("foretaste_state_bytes") or 0) > 100_000

@@ -1,0 +1,49 @@
+"""Log lines, from a process of their own: they are set up once for all of it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+PROGRAM = """
+import logging, sys, threading
+import structlog
+gunicorns = logging.getLogger("gunicorn.error")
+gunicorns.addHandler(logging.StreamHandler())
+gunicorns.propagate = False
+from shared import telemetry
+from shared.settings import Settings
+telemetry.configure(Settings(log_level="info"), "events")
+log = structlog.get_logger()
+with structlog.contextvars.bound_contextvars(arn="arn:a", attempt=2):
+    log.info("at work", epoch=3)
+thread = threading.Thread(target=lambda: log.warning("from a thread"))
+thread.start()
+thread.join()
+log.debug("too much")
+logging.getLogger("celery.worker").info("too much too")
+logging.getLogger("celery.worker").warning("Connection %s", "lost")
+gunicorns.warning("Worker timeout")
+try:
+    1 / 0
+except ZeroDivisionError:
+    logging.getLogger("a.library").exception("broke")
+"""
+
+
+def test_every_line_is_json_and_names_its_process() -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, timeout=60)
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert done.stdout == ""
+    assert {line["process"] for line in lines} == {"events"}
+    assert all(line["timestamp"] for line in lines)
+    assert [(line["event"], line["level"], line.get("logger")) for line in lines] == [
+        ("at work", "info", None),
+        ("from a thread", "warning", None),
+        ("Connection lost", "warning", "celery.worker"),
+        ("Worker timeout", "warning", "gunicorn.error"),
+        ("broke", "error", "a.library"),
+    ]
+    assert (lines[0]["arn"], lines[0]["attempt"], lines[0]["epoch"]) == ("arn:a", 2, 3)
+    assert "ZeroDivisionError" in lines[-1]["exception"]
