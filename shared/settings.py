@@ -23,6 +23,10 @@ def _quota(what: str, default: int | None = None, *, aws: int) -> Any:
     return _setting(f"at most so many {what}; empty: any number (AWS: {aws})", default)
 
 
+def _rate(what: str, *, aws: str) -> Any:
+    return _setting(f"how often an access key may call {what}, as 100/second; empty: at any rate (AWS: {aws})")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """What a process must know before it starts. ``docs/settings.md`` is generated from this table."""
@@ -122,6 +126,11 @@ class Settings:
     quota_pending_data_deletion_jobs: int | None = _quota(
         "data deletion jobs of a dataset group that have not ended", 5, aws=5
     )
+
+    rate_limit_control: str | None = _rate("the control plane", aws="not published")
+    rate_limit_runtime: str | None = _rate("the runtime", aws="2500/second, 500/second of a campaign")
+    rate_limit_events: str | None = _rate("PutEvents and PutActionInteractions", aws="1000/second of a dataset group")
+    rate_limit_records: str | None = _rate("PutItems, PutUsers and PutActions", aws="10/second of a dataset group")
 
     metrics_bind: str | None = _setting(
         "address (host:port) where a process answers /metrics, /healthz and /readyz, unsigned; HTTP processes but the"

@@ -28,6 +28,7 @@ from services.api.operations import Desk, create, delete, describe, page
 from services.api.state import State
 from shared import queue, settings, telemetry
 from shared.aws import model, web
+from shared.aws.throttle import throttle
 from shared.resources import RESOURCES, Reading, Resource
 from shared.store.probe import Probe
 from shared.store.redis import RedisStore
@@ -93,4 +94,4 @@ def create_app() -> Flask:
     vitals = Vitals("api", ready={"redis": probe.answers}, state=state)
     vitals.listen(configured.metrics_bind)
     offered = {"personalize": handlers(desk), model.OWN: own_handlers(desk)}
-    return web.create_app(offered, keys=configured.keys, vitals=vitals)
+    return web.create_app(offered, keys=configured.keys, vitals=vitals, throttle=throttle(configured))

@@ -11,6 +11,7 @@ from services.events.put_events import put_action_interactions, put_events
 from services.events.put_records import KINDS, put_records
 from shared import settings, telemetry
 from shared.aws import web
+from shared.aws.throttle import throttle
 from shared.resources import Reading
 from shared.settings import Settings
 from shared.store import Store
@@ -38,4 +39,6 @@ def create_app() -> Flask:
     offered = handlers(configured, RedisStore(configured.redis_url))
     vitals = Vitals("events", ready={"redis": Probe(configured.redis_url).answers})
     vitals.listen(configured.metrics_bind)
-    return web.create_app({"personalize-events": offered}, keys=configured.keys, vitals=vitals)
+    return web.create_app(
+        {"personalize-events": offered}, keys=configured.keys, vitals=vitals, throttle=throttle(configured)
+    )

@@ -17,6 +17,7 @@ from services.runtime.served import Serving
 from shared import queue, settings, telemetry
 from shared.artifacts import Artifacts
 from shared.aws import web
+from shared.aws.throttle import throttle
 from shared.process import Process, beat_in_background, process_name
 from shared.resources import Reading
 from shared.settings import Settings
@@ -65,4 +66,5 @@ def create_app() -> Flask:
     beat_in_background(process.store, process.name, process.ending)
     vitals = Vitals("runtime", ready={"models": warm.is_set, "redis": Probe(configured.redis_url).answers})
     vitals.listen(configured.metrics_bind)
-    return web.create_app({"personalize-runtime": handlers(here)}, keys=configured.keys, vitals=vitals)
+    offered = {"personalize-runtime": handlers(here)}
+    return web.create_app(offered, keys=configured.keys, vitals=vitals, throttle=throttle(configured))

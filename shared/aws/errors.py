@@ -14,6 +14,7 @@
     ├── UnknownOperation         no such operation, path or method
     ├── NotOffered               an operation of AWS's that foretaste does not offer yet
     ├── RequestTooLarge          the body is larger than any valid request
+    ├── Throttled                more calls than the rate limit allows; the SDKs try again after a while
     ├── AuthenticationError      who is asking could not be established
     │   ├── MissingAuthenticationToken   no signature
     │   ├── IncompleteSignature          a signature with a part missing or garbled
@@ -118,6 +119,13 @@ class NotOffered(PersonalizeError):
 class RequestTooLarge(PersonalizeError):
     code = "RequestEntityTooLargeException"
     status = 413
+
+
+class Throttled(PersonalizeError):
+    """Answered as 429 where `status` is set so on the instance: the SDKs know it by its code, proxies by the status."""
+
+    code = "ThrottlingException"
+    status = 400
 
 
 class AuthenticationError(PersonalizeError):

@@ -1,9 +1,9 @@
 """One Flask application per process: a request in, AWS's answer out. What an operation does is its handler's.
 
-The order of things: body read within its limit, signature verified, operation found, JSON parsed, members
-checked by the service model, handler called, answer shaped by the output model. Whatever goes wrong on the
-way, the client gets AWS's form of an error: JSON with `__type` and `message`, the headers x-amzn-ErrorType
-and x-amzn-RequestId; never HTML.
+The order of things: body read within its limit, signature verified, operation found, call counted against its
+rate limit, JSON parsed, members checked by the service model, handler called, answer shaped by the output model.
+Whatever goes wrong on the way, the client gets AWS's form of an error: JSON with `__type` and `message`, the headers
+x-amzn-ErrorType and x-amzn-RequestId; never HTML.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from shared import meters
 from shared.aws import answers, bodies, errors, model, schemas, sigv4
+from shared.aws.throttle import Throttle
 from shared.vitals import PATHS, Vitals
 
 log = structlog.get_logger()
@@ -68,12 +69,14 @@ def create_app(
     *,
     keys: Mapping[str, str] | None,
     vitals: Vitals | None = None,
+    throttle: Throttle | None = None,
 ) -> Flask:
     """The application of one service with paths, or of any number that go by X-Amz-Target: service -> its handlers.
 
     It bears the name of the first, which also answers what is for none of them. `keys` maps access key ids to
     secrets; None accepts unsigned requests. An operation without a handler answers NotOffered. `vitals` answer beside
-    /ping. Raises KeyError for a handler of an operation that its service does not have.
+    /ping. `throttle` refuses what is too much. Raises KeyError for a handler of an operation that its service does
+    not have.
     """
     for service, handlers in offered.items():
         if unknown := set(handlers).difference(model.operations(service)):
@@ -81,7 +84,7 @@ def create_app(
     first = next(iter(offered))
     app = Flask(first, static_folder=None)
     app.url_map.merge_slashes = False  # it would answer "//" with a redirect, in HTML
-    door = _Door(offered=offered, first=first, keys=keys, vitals=vitals or Vitals(first))
+    door = _Door(offered=offered, first=first, keys=keys, vitals=vitals or Vitals(first), throttle=throttle)
     for path in model.paths(first) or ("/",):
         app.add_url_rule(path, view_func=door.enter, endpoint=path, methods=["POST"], provide_automatic_options=False)
     app.add_url_rule("/ping", view_func=door.ping, methods=["GET"], provide_automatic_options=False)
@@ -112,6 +115,7 @@ class _Door:
     first: str
     keys: Mapping[str, str] | None
     vitals: Vitals
+    throttle: Throttle | None
 
     def begin(self) -> None:
         g.visit = visit = _Visit(started=time.perf_counter(), request_id=str(uuid4()), service=self._service())
@@ -124,6 +128,8 @@ class _Door:
         visit.access_key = self._authenticate(body)
         operation = _operation(visit.service)
         visit.operation = operation.name
+        if self.throttle is not None:
+            self.throttle(visit.access_key, operation)
         members = schemas.load(operation, bodies.parse(body))
         visit.arn = _named(operation.input, members)
         handler = self.offered[operation.service].get(operation.name)

@@ -45,6 +45,11 @@ class TestProcess:
         what = "http://127.0.0.1:8000" if process.http else process.name
         assert SERVICES[process.name]["healthcheck"]["test"] == ["CMD", "python", "-m", "services.cli.health", what]
 
+    def test_prometheus_finds_it_and_nobody_outside_does(self, process: Process) -> None:
+        service = SERVICES[process.name]
+        assert service["environment"]["FORETASTE_METRICS_BIND"] == "0.0.0.0:9100"
+        assert not any("9100" in port for port in service.get("ports", ()))
+
     def test_an_http_process_listens_where_its_neighbours_look(self, process: Process) -> None:
         bind = SERVICES[process.name]["environment"].get("FORETASTE_BIND")
         assert bind == ("0.0.0.0:8000" if process.http else None)

@@ -1,0 +1,86 @@
+"""Rate limits: how often an access key may call the operations of one group, over all processes of foretaste.
+
+Off unless a setting FORETASTE_RATE_LIMIT_* gives a rate. Counted in Redis, in a window that slides (keys
+`foretaste:limit:`, expiring). While Redis does not answer in time, requests pass: a limit protects the service, and
+must not be what takes it down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import redis
+import structlog
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from shared.aws import model
+from shared.aws.errors import Throttled
+from shared.settings import Settings, SettingsError
+
+log = structlog.get_logger()
+
+#: A request waits no longer than this for its count (seconds).
+SECONDS = 0.2
+#: AWS counts these apart from events, at a hundredth of their rate.
+_RECORDS = frozenset({"PutItems", "PutUsers", "PutActions"})
+
+
+#: Counts a call of an access key. Raises Throttled when it is one too many.
+Throttle = Callable[[str, model.Operation], None]
+
+
+def group(operation: model.Operation) -> str:
+    """The group whose rate an operation counts to, as the settings name it."""
+    match operation.service:
+        case "personalize-runtime":
+            return "runtime"
+        case "personalize-events":
+            return "records" if operation.name in _RECORDS else "events"
+    return "control"
+
+
+def throttle(configured: Settings) -> Throttle | None:
+    """What holds to the rates of the settings; None: there are none. Raises SettingsError for one that is no rate."""
+    settings = {
+        "control": configured.rate_limit_control,
+        "runtime": configured.rate_limit_runtime,
+        "events": configured.rate_limit_events,
+        "records": configured.rate_limit_records,
+    }
+    rates = {name: rate for name, rate in settings.items() if rate}
+    return _counting(configured.redis_url, rates) if rates else None
+
+
+def _counting(redis_url: str, rates: Mapping[str, str]) -> Throttle:
+    # Only here: who limits nothing should not pay for these imports.
+    from limits import parse_many
+    from limits.storage import RedisStorage
+    from limits.strategies import SlidingWindowCounterRateLimiter
+
+    allowed = {}
+    for name, rate in rates.items():
+        try:
+            allowed[name] = parse_many(rate)
+        except ValueError as error:
+            raise SettingsError(
+                f"FORETASTE_RATE_LIMIT_{name.upper()}={rate} is no rate: write 100/second, or 100/second; 2000/minute"
+            ) from error
+    pool = redis.ConnectionPool.from_url(
+        redis_url, socket_timeout=SECONDS, socket_connect_timeout=SECONDS, retry=Retry(NoBackoff(), 0)
+    )
+    windows = SlidingWindowCounterRateLimiter(RedisStorage(redis_url, pool, key_prefix="foretaste:limit"))
+
+    def count(access_key: str, operation: model.Operation) -> None:
+        name = group(operation)
+        try:
+            passes = all(windows.hit(limit, name, access_key) for limit in allowed.get(name, ()))
+        except redis.RedisError as error:
+            log.warning("not counted", operation=operation.name, reason=str(error))
+            return
+        if not passes:
+            refusal = Throttled(f"Rate exceeded: this access key may call operations of {name} at {rates[name]}.")
+            refusal.status = 400 if model.is_json_rpc(operation.service) else 429
+            raise refusal
+
+    return count
