@@ -29,7 +29,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 from uuid import uuid4
 
 import orjson
@@ -150,13 +149,12 @@ class Gateway:
         path = target.partition("?")[0]
         upstream = self._by_path.get(path, self._upstreams["personalize"])
         started = time.perf_counter()
-        # An upstream would take the path as we read it here.
-        own = unquote(path.partition("#")[0])
+        about_us = path.partition("#")[0]  # urllib3 sends no fragment on
         try:
             if path == "/ping":
                 returned = self._ping()
-            elif own in PATHS:
-                returned = self._say(own)
+            elif about_us in PATHS:
+                returned = self._say(about_us)
             else:
                 returned = self._forward(upstream, _forwarded(environ, target))
         except PersonalizeError as error:
@@ -164,7 +162,7 @@ class Gateway:
         except Exception:  # a server's own answer to this would be HTML
             log.exception("internal failure", path=path)
             returned = _refused(InternalFailure("An internal error has occurred."), upstream.service)
-        if path != "/ping" and own not in PATHS:
+        if path != "/ping" and about_us not in PATHS:
             meters.gateway_request(upstream.service, returned.status, time.perf_counter() - started)
         status = HTTPStatus(returned.status)
         start_response(f"{status.value} {status.phrase}", returned.headers)

@@ -151,7 +151,8 @@ class _Door:
         return _respond(g.visit, orjson.dumps({"service": self.first}), 200, {})
 
     def say(self) -> Response:
-        said = self.vitals.say(request.path)
+        # By the very target that the gateway looks at: another spelling of it would pass there.
+        said = self.vitals.say(_target().partition("?")[0])
         if said is None:
             raise NotFound
         return Response(said.body, said.status, content_type=said.content_type)
@@ -168,8 +169,7 @@ class _Door:
             return UNSIGNED
         signed = sigv4.SignedRequest(
             method=request.method,
-            # The path as it came over the wire: WSGI's own is already unquoted.
-            target=request.environ.get("RAW_URI") or request.environ["REQUEST_URI"],
+            target=_target(),
             headers={name.lower(): value for name, value in request.headers.items()},
             body=body,
         )
@@ -178,6 +178,12 @@ class _Door:
     def _service(self) -> str:
         prefix = request.headers.get("X-Amz-Target", "").partition(".")[0]
         return next((service for service in self.offered if model.target_prefix(service) == prefix), self.first)
+
+
+def _target() -> str:
+    """The path and query as they came over the wire: WSGI's own are already unquoted."""
+    target: str = request.environ.get("RAW_URI") or request.environ["REQUEST_URI"]
+    return target
 
 
 def _operation(service: str) -> model.Operation:

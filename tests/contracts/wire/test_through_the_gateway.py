@@ -174,6 +174,29 @@ def test_what_is_not_http_is_refused_without_html(processes, request_, status) -
         assert json.loads(answer.read())["__type"] == "SerializationException"
 
 
+@pytest.mark.parametrize("name", ["metrics", "healthz", "readyz"])
+@pytest.mark.parametrize(
+    "spelling", ["/{}", "//{}", "///{}", "/%{:x}{}", "/{}#a", "/{}?a#b", "/{}/", "/./{}", "/%2F{}", "/{}%3F", "//a/{}"]
+)
+def test_nothing_that_a_service_says_of_itself_is_seen_outside(processes, name, spelling) -> None:
+    target = spelling.format(ord(name[0]), name[1:]) if ":x" in spelling else spelling.format(name)
+    with socket.create_connection(("127.0.0.1", processes.ports["gateway"]), timeout=10) as connection:
+        connection.sendall(f"GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+        answer = HTTPResponse(connection)
+        answer.begin()
+        said = answer.read()
+    assert b"foretaste_" not in said
+    if answer.status == 200:
+        assert json.loads(said)["service"] == "gateway"
+    else:
+        assert json.loads(said)["__type"] == "UnknownOperationException"
+
+
+def test_a_service_answers_its_own_neighbours(processes) -> None:
+    url = f"http://127.0.0.1:{processes.ports['api']}"
+    assert b"foretaste_requests_total" in urllib3.request("GET", f"{url}/metrics", retries=False).data
+
+
 def test_a_slow_body_does_not_stop_others(processes, clients) -> None:
     with socket.create_connection(("127.0.0.1", processes.ports["gateway"])) as slow:
         slow.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{")
