@@ -46,6 +46,7 @@ def _take_up_libraries(told: list[Processor]) -> None:
     )
     # Celery and a test runner leave alone, or keep, what is there; gunicorn has been first with a logger of its own.
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    logging.captureWarnings(capture=True)
     of_gunicorn = logging.getLogger("gunicorn.error")
     if of_gunicorn.handlers:
         of_gunicorn.handlers, of_gunicorn.propagate = [], True

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 PROGRAM = """
-import logging, sys, threading
+import logging, threading, warnings
 import structlog
 gunicorns = logging.getLogger("gunicorn.error")
 gunicorns.addHandler(logging.StreamHandler())
@@ -25,6 +25,7 @@ log.debug("too much")
 logging.getLogger("celery.worker").info("too much too")
 logging.getLogger("celery.worker").warning("Connection %s", "lost")
 gunicorns.warning("Worker timeout")
+warnings.warn("risky", UserWarning, stacklevel=1)
 try:
     1 / 0
 except ZeroDivisionError:
@@ -38,11 +39,13 @@ def test_every_line_is_json_and_names_its_process() -> None:
     assert done.stdout == ""
     assert {line["process"] for line in lines} == {"events"}
     assert all(line["timestamp"] for line in lines)
-    assert [(line["event"], line["level"], line.get("logger")) for line in lines] == [
+    said = [line["event"] if "UserWarning" not in line["event"] else "risky" for line in lines]
+    assert [(event, line["level"], line.get("logger")) for event, line in zip(said, lines, strict=True)] == [
         ("at work", "info", None),
         ("from a thread", "warning", None),
         ("Connection lost", "warning", "celery.worker"),
         ("Worker timeout", "warning", "gunicorn.error"),
+        ("risky", "warning", "py.warnings"),
         ("broke", "error", "a.library"),
     ]
     assert (lines[0]["arn"], lines[0]["attempt"], lines[0]["epoch"]) == ("arn:a", 2, 3)

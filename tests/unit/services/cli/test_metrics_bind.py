@@ -1,0 +1,31 @@
+"""``foretaste up`` gives each process an address of its own for what it says of itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.cli.errors import CannotStart
+from services.cli.supervisor import Child
+from services.cli.system import _each_with_its_metrics
+
+CHILDREN = [
+    Child(name=name, command=("true",), environment={"A": "b"}, ready=lambda _pid: True) for name in ("api", "runtime")
+]
+
+
+def test_the_ports_follow_on_one_another() -> None:
+    given = _each_with_its_metrics(CHILDREN, "127.0.0.1:9100")
+    assert [child.environment for child in given] == [
+        {"A": "b", "FORETASTE_METRICS_BIND": "127.0.0.1:9100"},
+        {"A": "b", "FORETASTE_METRICS_BIND": "127.0.0.1:9101"},
+    ]
+
+
+@pytest.mark.parametrize("bind", [None, ""])
+def test_nothing_is_given_unless_asked_for(bind: str | None) -> None:
+    assert _each_with_its_metrics(CHILDREN, bind) == CHILDREN
+
+
+def test_an_address_without_a_port_is_refused() -> None:
+    with pytest.raises(CannotStart, match="FORETASTE_METRICS_BIND must be host:port, and not localhost"):
+        _each_with_its_metrics(CHILDREN, "localhost")
