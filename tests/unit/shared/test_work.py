@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from services.status import handlers
 from shared import work
@@ -168,3 +169,39 @@ def test_work_that_was_lost_to_another_is_ended(worker: Worker) -> None:
     thread.join(PATIENCE)
     assert gone(pid)
     assert worker.get("a").status == CREATE_IN_PROGRESS
+
+
+ENDS = [
+    ("training", "Finished"),
+    ("tuning", "Failed"),
+    ("importing", "Died"),
+    ("training", "Lost"),
+    ("training", "HandedBack"),
+]
+
+
+def counted() -> list[float]:
+    found = [
+        REGISTRY.get_sample_value("foretaste_jobs_total", {"queue": queue, "outcome": outcome})
+        for queue, outcome in ENDS
+    ]
+    return [number or 0.0 for number in found]
+
+
+def test_every_attempt_is_counted_by_how_it_ended(worker: Worker) -> None:
+    before = counted()
+    worker.done("a")
+    for command in (TuneSolutionVersion(arn="the box"), ImportDataset(arn="b")):
+        worker.put(command.arn)
+        worker.work(command)
+    worker.queue.progress.clear()
+    thread, _ = worker.begun("c")
+    lease = worker.store.lease("c")
+    assert lease is not None
+    worker.store.release(lease, failed=True)
+    thread.join(PATIENCE)
+    thread, _ = worker.begun("d")
+    worker.process.ending.set()
+    thread.join(PATIENCE)
+    assert [after - earlier for after, earlier in zip(counted(), before, strict=True)] == [1] * len(ENDS)
+    assert (REGISTRY.get_sample_value("foretaste_job_seconds_count", {"queue": "importing"}) or 0) >= 1
