@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from services.status import handlers, recommenders, reconciler, scheduling, syncing, tuning
+from services.status import facts, handlers, recommenders, reconciler, scheduling, syncing
 from shared import messages
 from shared.process import celery_process, current
 from shared.queue import handles
 
 
 def _hear(fact: messages.Fact) -> None:
-    handlers.apply(current().store, fact)
-    recommenders.follow(current(), fact)
-    tuning.follow(current(), fact)
+    facts.hear(current(), fact)
 
 
 for _fact in messages.FACTS:

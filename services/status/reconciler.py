@@ -6,7 +6,7 @@ import time
 
 import structlog
 
-from services.status import handlers, rounds
+from services.status import facts, rounds
 from shared import queue
 from shared.lifecycle import CLAIMABLE, CREATE_STOPPING
 from shared.messages import Command, Fact, Failed, Remove, Stopped
@@ -28,7 +28,7 @@ def walk(process: Process, since: dict[str, float]) -> None:
     """One round. ``since`` remembers, by ARN, when work was first seen without a worker or last announced."""
     for note in process.store.notes(older_than=process.settings.resend_after_seconds):
         if isinstance(note.message, Fact):
-            handlers.apply(process.store, note.message)
+            facts.hear(process, note.message)
         elif isinstance(note.message, Command):
             queue.ring(process.store, process.queue, note.message)
     moving = process.store.moving()
@@ -54,12 +54,12 @@ def _tend(process: Process, record: Record, since: dict[str, float]) -> None:
         record = counted
     if record.failures >= process.settings.max_attempts and record.moving in CLAIMABLE:
         reason = f"The work was given up: its process died {record.failures} times. See the worker's log."
-        handlers.apply(process.store, Failed(arn=record.arn, attempt=record.attempt, reason=reason))
+        facts.hear(process, Failed(arn=record.arn, attempt=record.attempt, reason=reason))
         return
     if record.moving == CREATE_STOPPING and not _winds_down(record):
         # Nobody is at it: what was kept for whoever would go on is not needed any more.
         process.artifacts.discard_workspace(record.arn)
-        handlers.apply(process.store, Stopped(arn=record.arn, attempt=record.attempt))
+        facts.hear(process, Stopped(arn=record.arn, attempt=record.attempt))
         return
     seen = since.setdefault(record.arn, time.monotonic())
     if lease is not None or time.monotonic() - seen >= process.settings.ring_after_seconds:
@@ -87,4 +87,4 @@ def _fail_undeployed(process: Process, record: Record) -> None:
     asked = record.update.created if record.update is not None else record.created
     if time.time() - asked > process.settings.deploy_deadline_seconds:
         reason = "No runtime service took the campaign up. Start one, then update the campaign."
-        handlers.apply(process.store, Failed(arn=record.arn, attempt=record.attempt, reason=reason))
+        facts.hear(process, Failed(arn=record.arn, attempt=record.attempt, reason=reason))

@@ -22,8 +22,7 @@ from shared.process import Process
 from shared.resources import RESOURCES, Reading
 from shared.resources.contract import first_record, settled
 from shared.resources.trial import requests as trials
-from shared.store import Conflict, Limit, NameTaken, Record
-from shared.store import LimitReached as Full
+from shared.store import Conflict, NameTaken, Record
 from workers.tuning.search import Search
 from workers.tuning.study import Parameters, Space
 
@@ -97,19 +96,10 @@ def _begin(process: Process, search: Search, space: Space, parameters: Parameter
         "number": len(search.trials),
         "parameters": dict(parameters),
     }
-    drafted = TRIAL.draft(request, Reading(process.store, process.settings))
-    record = first_record(TRIAL, replace(drafted, guards=(version,)))
+    record = first_record(TRIAL, TRIAL.draft(request, Reading(process.store, process.settings)))
     command = RunTrial(arn=record.arn)
-    try:
-        process.store.create(
-            record,
-            invocation=record.arn,
-            guards=(version,),
-            limit=Limit(most=search.at_once, parent=version.arn, moving=True),
-            notes=[queue.note(command)],
-        )
-    except Full:
-        return False
+    # Whoever begins one raises the version's own number: two that have counted the same trials can't both.
+    process.store.create(record, invocation=record.arn, guards=(version,), notes=[queue.note(command)])
     log.info("trial begun", arn=record.arn, parameters=parameters)
     queue.ring(process.store, process.queue, command)
     return True

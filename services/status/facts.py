@@ -1,0 +1,14 @@
+"""What is done when a fact is heard, from whomever: it is written, and what follows from it is set going."""
+
+from __future__ import annotations
+
+from services.status import handlers, recommenders, tuning
+from shared.messages import Fact
+from shared.process import Process
+
+
+def hear(process: Process, fact: Fact) -> None:
+    """A repeated, late or misplaced fact changes nothing."""
+    handlers.apply(process.store, fact)
+    recommenders.follow(process, fact)
+    tuning.follow(process, fact)
