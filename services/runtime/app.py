@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from functools import partial
+from typing import cast
 
 from flask import Flask
 
@@ -13,6 +14,7 @@ from services.runtime.filtering import Filters
 from services.runtime.rank import get_personalized_ranking
 from services.runtime.recommend import get_recommendations
 from services.runtime.recommend_actions import get_action_recommendations
+from services.runtime.remembering import Remembering
 from services.runtime.served import Serving
 from shared import queue, settings, telemetry
 from shared.artifacts import Artifacts
@@ -24,7 +26,7 @@ from shared.settings import Settings
 from shared.snapshots import Snapshots
 from shared.store import Store
 from shared.store.probe import Probe
-from shared.store.redis import RedisStore
+from shared.store.redis import PROMPT, RedisStore
 from shared.vitals import Vitals
 
 
@@ -60,11 +62,14 @@ def create_app() -> Flask:
         artifacts=Artifacts(configured.artifacts),
         ending=threading.Event(),
     )
-    here = serving(configured, process.store, process.artifacts)
+    store = Remembering(RedisStore(configured.redis_url, PROMPT), patient=process.store)
+    here = serving(configured, cast(Store, store), process.artifacts)
     warm = deployer.start(process, here.deployed)
     refresher.start(process, here)
     beat_in_background(process.store, process.name, process.ending)
     vitals = Vitals("runtime", ready={"models": warm.is_set, "redis": Probe(configured.redis_url).answers})
     vitals.listen(configured.metrics_bind)
-    offered = {"personalize-runtime": handlers(here)}
-    return web.create_app(offered, keys=configured.keys, vitals=vitals, throttle=throttle(configured))
+    offered = {name: store.telling(handler) for name, handler in handlers(here).items()}
+    return web.create_app(
+        {"personalize-runtime": offered}, keys=configured.keys, vitals=vitals, throttle=throttle(configured)
+    )

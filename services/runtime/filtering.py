@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from services.runtime.catalogue import Catalogue
 from services.runtime.deployed import Model
 from services.runtime.history import newest
+from services.runtime.remembering import UNREACHABLE
 from shared.aws.errors import InvalidInput, ServiceUnavailable
 from shared.data.seen import Doings, Seen
 from shared.data.snapshot import Snapshot
@@ -126,7 +127,13 @@ class Filters:
 
     def doings(self, model: Model, user_id: str) -> Doings:
         """What the user did with items, imported and live, as far as AWS's filters know it."""
-        live, imported = self._store.seen(model.interactions, user_id), self._seen(model)
+        imported = self._seen(model)
+        try:
+            live = self._store.seen(model.interactions, user_id)
+        except UNREACHABLE:
+            if imported is None or not imported.of(user_id):
+                raise
+            live = {}
         forgotten = imported is None or (not live and imported.imported < time.time() - SEEN_SECONDS)
         bulk = {} if imported is None or forgotten else imported.of(user_id)
         return newest(bulk, live, MOST_SEEN[model.recipe.interactions])

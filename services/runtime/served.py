@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from services.runtime.deployed import Deployed, Model, NotDeployable
 from services.runtime.filtering import Filters
 from services.runtime.history import merged
+from services.runtime.remembering import UNREACHABLE
 from shared.aws.errors import InvalidInput, ServiceUnavailable
 from shared.lifecycle import ACTIVE
 from shared.recipes import Recipe
-from shared.recipes.contract import Query
+from shared.recipes.contract import Past, Query
 from shared.resources import Reading
 from shared.resources.exploration import exploration_of
 from shared.store import Record, Store
@@ -79,15 +80,29 @@ def query(of: Served, request: Mapping[str, Any], store: Store) -> Query:
         if not request.get(member):
             hint = " For an anonymous user, send the sessionId." if member == "userId" else ""
             raise InvalidInput(f"{member} is required by the recipe {of.recipe.name}.{hint}")
-    user_id, model = request.get("userId") or "", of.model
+    user_id = request.get("userId") or ""
     return Query(
         now=time.time(),
         user_id=user_id,
-        history=merged(model.history(user_id), store.recent(model.interactions, user_id)) if of.recipe.live else (),
+        history=history(of.model, user_id, store) if of.recipe.live else (),
         context=request.get("context") or {},
         item_id=request.get("itemId"),
         exploration=exploration_of(of.config.get("itemExplorationConfig")) if of.recipe.explores else None,
     )
+
+
+def history(model: Model, user_id: str, store: Store) -> Sequence[Past]:
+    """What the user did, oldest first; what was trained on alone where the store is away and was never asked.
+
+    Raises the store's error of a user whom nobody here knows: they might have done anything.
+    """
+    trained = model.history(user_id)
+    try:
+        return merged(trained, store.recent(model.interactions, user_id))
+    except UNREACHABLE:
+        if not trained:
+            raise
+        return trained
 
 
 def recommendation_id() -> str:

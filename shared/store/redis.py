@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,19 +58,33 @@ PREFIX = "foretaste:"
 LUA = Path(__file__).parent / "lua"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """How long a command is waited for, in seconds, and how often it is sent again."""
+
+    answer: float
+    connect: float
+    retries: int
+    again_after: tuple[type[redis.RedisError], ...]
+
+
+#: The embedded server is back in well under a second after a crash; commands ride it out.
+PATIENT = Patience(answer=5.0, connect=2.0, retries=6, again_after=(redis.ConnectionError, redis.TimeoutError))
+#: For who has something to go on with. A server that is new has closed the old connections: one more try finds it.
+PROMPT = Patience(answer=0.4, connect=0.4, retries=1, again_after=(redis.ConnectionError,))
+
+
 class RedisStore:
     """One connection pool; safe to share between threads, not across a fork."""
 
-    def __init__(self, url: str) -> None:
-        # The embedded server is back in well under a second after a crash; commands ride it out.
+    def __init__(self, url: str, patience: Patience = PATIENT) -> None:
         self._redis: Any = redis.Redis.from_url(
             url,
             decode_responses=True,
-            socket_timeout=5,
-            socket_connect_timeout=2,
+            socket_timeout=patience.answer,
+            socket_connect_timeout=patience.connect,
             health_check_interval=15,
-            retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), retries=6),
-            retry_on_error=[redis.BusyLoadingError, redis.ConnectionError, redis.TimeoutError],
+            retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), patience.retries, patience.again_after),
         )
         self._scripts = {path.stem: self._redis.register_script(path.read_text()) for path in LUA.glob("*.lua")}
 
