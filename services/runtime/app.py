@@ -11,6 +11,7 @@ from flask import Flask
 from services.runtime import deployer, refresher
 from services.runtime.deployed import Deployed
 from services.runtime.filtering import Filters
+from services.runtime.loading import Loading
 from services.runtime.rank import get_personalized_ranking
 from services.runtime.recommend import get_recommendations
 from services.runtime.recommend_actions import get_action_recommendations
@@ -25,9 +26,11 @@ from shared.resources import Reading
 from shared.settings import Settings
 from shared.snapshots import Snapshots
 from shared.store import Store
-from shared.store.probe import Probe
 from shared.store.redis import PROMPT, RedisStore
 from shared.vitals import Vitals
+
+#: How long a runtime that starts loads models before it lets requests in (gunicorn gives its start 60 seconds).
+WARM_SECONDS = 20.0
 
 
 def handlers(serving: Serving) -> dict[str, web.Handler]:
@@ -39,13 +42,15 @@ def handlers(serving: Serving) -> dict[str, web.Handler]:
     }
 
 
-def serving(configured: Settings, store: Store, artifacts: Artifacts) -> Serving:
-    """With no model in memory yet."""
+def serving(configured: Settings, store: Store, artifacts: Artifacts, patient: Store | None = None) -> Serving:
+    """With no model in memory yet. ``patient`` is read while models are loaded, which no request waits for."""
     reading = Reading(store, configured)
+    deployed = Deployed(Reading(patient or store, configured), artifacts)
     return Serving(
         reading=reading,
         store=store,
-        deployed=Deployed(reading, artifacts),
+        deployed=deployed,
+        loading=Loading(deployed),
         filters=Filters(reading, store, Snapshots(reading, store, artifacts)),
     )
 
@@ -63,12 +68,15 @@ def create_app() -> Flask:
         ending=threading.Event(),
     )
     store = Remembering(RedisStore(configured.redis_url, PROMPT), patient=process.store)
-    here = serving(configured, cast(Store, store), process.artifacts)
-    warm = deployer.start(process, here.deployed)
-    refresher.start(process, here)
+    here = serving(configured, cast(Store, store), process.artifacts, patient=process.store)
+    warm = deployer.start(process, here.deployed, here.loading)
+    ready = refresher.start(process, here, warm)
     beat_in_background(process.store, process.name, process.ending)
-    vitals = Vitals("runtime", ready={"models": warm.is_set, "redis": Probe(configured.redis_url).answers})
+    # Not that Redis answers: without it a runtime still has answers, and all of them lose it together.
+    vitals = Vitals("runtime", ready={"models": warm.is_set})
     vitals.listen(configured.metrics_bind)
+    # Who asks meanwhile waits to be let in, or goes to another runtime: no first request is slow.
+    ready.wait(WARM_SECONDS)
     offered = {name: store.telling(handler) for name, handler in handlers(here).items()}
     return web.create_app(
         {"personalize-runtime": offered}, keys=configured.keys, vitals=vitals, throttle=throttle(configured)

@@ -1,24 +1,27 @@
-"""Watches for campaigns and recommenders in motion: loads the model, scores a canary, reports that it can answer."""
+"""Watches campaigns and recommenders: has their models loaded, and reports of those in motion that they can answer.
+
+Every runtime loads what is deployed, and what is going to be; which of them reports is the store's choice.
+"""
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator
+from concurrent import futures
 
-import numpy as np
-import numpy.typing as npt
 import redis.exceptions
 import structlog
 from kombu.exceptions import OperationalError
 
-from services.runtime.deployed import LOG_SAYS_MORE, Deployed, Model, NotDeployable
+from services.runtime.deployed import Deployed, NotDeployable
+from services.runtime.loading import Loading
 from services.runtime.served import SERVED
 from shared.lifecycle import ACTIVE, CLAIMABLE, STOP_IN_PROGRESS, STOP_PENDING
 from shared.messages import Failed, Finished, Started
 from shared.process import Process
 from shared.queue import report
-from shared.recipes.contract import Past, Query
 from shared.resources import Reading
 from shared.store import Record, Records
 from shared.work import keeping
@@ -26,43 +29,53 @@ from shared.work import keeping
 log = structlog.get_logger()
 
 EVERY = 0.25
+#: How often it is looked whether another runtime has deployed something (seconds).
+LOOK_EVERY = 2.0
 STOPPING = {STOP_PENDING, STOP_IN_PROGRESS}
 #: How often models that nobody needs are let go of (seconds).
 TIDY_EVERY = 30.0
 
 
-def start(process: Process, deployed: Deployed) -> threading.Event:
+def start(process: Process, deployed: Deployed, loading: Loading) -> threading.Event:
     """In a thread of its own. Returns what is set when the models that are needed at the start have been loaded."""
     warm = threading.Event()
-    threading.Thread(target=_run, args=(process, deployed, warm), name="deployer", daemon=True).start()
+    threading.Thread(target=_run, args=(process, deployed, loading, warm), name="deployer", daemon=True).start()
     return warm
 
 
-def _run(process: Process, deployed: Deployed, warm: threading.Event) -> None:
-    tidied = time.monotonic()
-    while not process.ending.wait(EVERY):
+def _run(process: Process, deployed: Deployed, loading: Loading, warm: threading.Event) -> None:
+    looked = tidied = -math.inf
+    while not process.ending.is_set():
         try:
-            if not warm.is_set():
-                _warm(process, deployed)
-                warm.set()
+            if time.monotonic() > looked + LOOK_EVERY:
+                looked = time.monotonic()
+                begun = [loading.begin(arn) for arn in _answering(process) if deployed.held(arn) is None]
+                if not warm.is_set():
+                    futures.wait(begun)
+                    warm.set()
             for arn in process.store.moving():
                 record = process.store.get(arn)
                 if record is not None and (version_arn := awaited(record, process.store)) is not None:
-                    deploy(process, deployed, record, version_arn)
-            if time.monotonic() - tidied > TIDY_EVERY:
+                    if deployed.held(version_arn) is None:
+                        loading.begin(version_arn)
+                    deploy(process, loading, record, version_arn)
+            if time.monotonic() > tidied + TIDY_EVERY:
                 tidied = time.monotonic()
                 deployed.keep(set(_needed(Reading(process.store, process.settings))))
         except (redis.exceptions.RedisError, OperationalError) as error:
             log.warning("the deployer waits for Redis", reason=str(error))
+        process.ending.wait(EVERY)
 
 
-def _warm(process: Process, deployed: Deployed) -> None:
-    """Load what this runtime's predecessor had in memory, before somebody asks for it."""
-    for arn in set(_needed(Reading(process.store, process.settings))):
-        try:
-            deployed.model(arn)
-        except NotDeployable as error:
-            log.warning("not loaded", version=arn, reason=str(error))
+def _answering(process: Process) -> set[str]:
+    """The versions that answer requests now."""
+    reading = Reading(process.store, process.settings)
+    return {
+        record.body["solutionVersionArn"]
+        for noun in SERVED
+        for record in reading.children(noun)
+        if record.status == ACTIVE
+    }
 
 
 def awaited(record: Record, records: Records) -> str | None:
@@ -78,7 +91,7 @@ def awaited(record: Record, records: Records) -> str | None:
     return str(body["solutionVersionArn"])
 
 
-def deploy(process: Process, deployed: Deployed, record: Record, version_arn: str) -> None:
+def deploy(process: Process, loading: Loading, record: Record, version_arn: str) -> None:
     """Take the campaign or recommender up, unless another runtime has it, and report how it went."""
     lease = process.store.claim(record.arn, process.name, CLAIMABLE, process.settings.lease_seconds)
     if lease is None:
@@ -87,7 +100,7 @@ def deploy(process: Process, deployed: Deployed, record: Record, version_arn: st
     report(process.store, process.queue, Started(arn=arn, attempt=attempt))
     with keeping(process, lease):
         try:
-            canary(deployed.model(version_arn))
+            loading.begin(version_arn).result()
         except NotDeployable as error:
             log.warning("not deployed", arn=arn, version=version_arn, reason=str(error))
             report(process.store, process.queue, Failed(arn=arn, attempt=attempt, reason=str(error)))
@@ -95,27 +108,6 @@ def deploy(process: Process, deployed: Deployed, record: Record, version_arn: st
             log.info("deployed", arn=arn, version=version_arn)
             report(process.store, process.queue, Finished(arn=arn, attempt=attempt))
         _wait_until_applied(process, arn, attempt)
-
-
-def canary(model: Model) -> None:
-    """Ask the model for nobody and for somebody: its answers must be distributions over its items."""
-    if not model.item_ids:
-        raise NotDeployable("The model has no items. Train the solution again.")
-    now, item_id = time.time(), model.item_ids[0]
-    for query in (Query(now=now), Query(now=now, history=[Past(item_id, now)], item_id=item_id)):
-        try:
-            scores = model.scores(query)
-        except Exception as error:
-            # Whatever it is: other campaigns wait for this thread.
-            log.exception("the canary broke")
-            raise NotDeployable(f"The model can't answer ({type(error).__name__}). {LOG_SAYS_MORE}") from error
-        _check(scores, len(model.item_ids))
-
-
-def _check(scores: npt.NDArray[np.float32], items: int) -> None:
-    shown = scores[scores >= 0]
-    if scores.shape != (items,) or not np.isfinite(scores).all() or (len(shown) and abs(shown.sum() - 1.0) > 1e-3):
-        raise NotDeployable("The model's answer is no distribution over its items. Train the solution again.")
 
 
 def _wait_until_applied(process: Process, arn: str, attempt: int) -> None:
@@ -129,13 +121,8 @@ def _wait_until_applied(process: Process, arn: str, attempt: int) -> None:
 
 def _needed(reading: Reading) -> Iterator[str]:
     for noun in SERVED:
-        after: str | None = None
-        while True:
-            page, after = reading.records.page(noun, after=after)
-            for record in page:
-                if record.status == ACTIVE or record.moving:
-                    yield record.body["solutionVersionArn"]
-                if record.update is not None:
-                    yield record.update.body["solutionVersionArn"]
-            if after is None:
-                break
+        for record in reading.children(noun):
+            if record.status == ACTIVE or record.moving:
+                yield record.body["solutionVersionArn"]
+            if record.update is not None:
+                yield record.update.body["solutionVersionArn"]

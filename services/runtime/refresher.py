@@ -19,19 +19,25 @@ log = structlog.get_logger()
 EVERY = 2.0
 
 
-def start(process: Process, serving: Serving) -> None:
-    threading.Thread(target=_run, args=(process, serving), name="refresher", daemon=True).start()
+def start(process: Process, serving: Serving, warm: threading.Event) -> threading.Event:
+    """In a thread of its own, once ``warm`` is set. Returns what is set when all was made ready a first time."""
+    ready = threading.Event()
+    threading.Thread(target=_run, args=(process, serving, warm, ready), name="refresher", daemon=True).start()
+    return ready
 
 
-def _run(process: Process, serving: Serving) -> None:
-    while not process.ending.wait(EVERY):
+def _run(process: Process, serving: Serving, warm: threading.Event, ready: threading.Event) -> None:
+    warm.wait()
+    while not process.ending.is_set():
         try:
             refresh(serving)
+            ready.set()
         except redis.exceptions.RedisError as error:
             log.warning("the refresher waits for Redis", reason=str(error))
         except Exception:
             # Whatever it is: requests go on with what there is.
             log.exception("what filters read could not be refreshed")
+        process.ending.wait(EVERY)
 
 
 def refresh(serving: Serving) -> None:

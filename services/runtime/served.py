@@ -11,6 +11,7 @@ from typing import Any
 from services.runtime.deployed import Deployed, Model, NotDeployable
 from services.runtime.filtering import Filters
 from services.runtime.history import merged
+from services.runtime.loading import Loading, NotYet
 from services.runtime.remembering import UNREACHABLE
 from shared.aws.errors import InvalidInput, ServiceUnavailable
 from shared.lifecycle import ACTIVE
@@ -33,6 +34,7 @@ class Serving:
     reading: Reading
     store: Store
     deployed: Deployed
+    loading: Loading
     filters: Filters
 
 
@@ -53,7 +55,7 @@ def served(serving: Serving, request: Mapping[str, Any], *types: str) -> Served:
     """What the request names, which must be of one of these recipe types.
 
     Raises ResourceNotFound, InvalidInput where it can't be asked now or not so, and ServiceUnavailable where its model
-    can't be loaded.
+    can't be loaded, or is not yet.
     """
     named = [member for member in CONFIGS if request.get(member)]
     if len(named) != 1:
@@ -63,9 +65,11 @@ def served(serving: Serving, request: Mapping[str, Any], *types: str) -> Served:
     if record.status != ACTIVE:
         raise InvalidInput(f"The {noun} {record.arn} is in status {record.status}; it must be {ACTIVE}.")
     try:
-        model = serving.deployed.model(record.body["solutionVersionArn"])
+        model = serving.loading.model(record.body["solutionVersionArn"])
     except NotDeployable as error:
         raise ServiceUnavailable(f"The {noun} {record.arn} can't answer: {error}") from error
+    except NotYet as error:
+        raise ServiceUnavailable(f"The {noun} {record.arn} can't answer yet: {error} Please try again.") from error
     if model.recipe.recipe_type not in types:
         raise InvalidInput(
             f"The {noun} {record.arn} is of {model.recipe.name}, a recipe of type {model.recipe.recipe_type}; "

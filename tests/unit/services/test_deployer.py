@@ -11,8 +11,9 @@ import numpy.typing as npt
 import pytest
 import redis.exceptions
 
-from services.runtime import deployer
+from services.runtime import deployer, loading
 from services.runtime.deployed import Deployed, Model, NotDeployable
+from services.runtime.loading import Loading, NotYet
 from shared.artifacts import Artifacts
 from shared.lifecycle import ACTIVE, CREATE_PENDING
 from shared.messages import Fact, Failed, Finished, Started
@@ -26,6 +27,7 @@ from shared.resources import Reading
 from shared.settings import Settings
 from shared.store import Record
 from shared.store.memory import MemoryStore
+from tests.conftest import until
 
 PREFIX = "arn:aws:personalize:us-east-1:000000000000"
 GROUP = f"{PREFIX}:dataset-group/g"
@@ -56,7 +58,7 @@ def model(scorer: Answering) -> Model:
 
 @pytest.mark.parametrize("answer", [[0.5, 0.5], [NEVER, 1.0], [NEVER], [NEVER, NEVER]])
 def test_a_distribution_over_what_may_be_shown_can_be_deployed(answer: list[float]) -> None:
-    deployer.canary(model(Answering(answer)))
+    loading.canary(model(Answering(answer)))
 
 
 @pytest.mark.parametrize(
@@ -71,7 +73,7 @@ def test_a_distribution_over_what_may_be_shown_can_be_deployed(answer: list[floa
 )
 def test_whatever_else_a_model_does_makes_it_undeployable(scorer: Answering, message: str) -> None:
     with pytest.raises(NotDeployable, match=message):
-        deployer.canary(model(scorer))
+        loading.canary(model(scorer))
 
 
 class Shaky(MemoryStore):
@@ -137,9 +139,16 @@ def test_a_model_that_breaks_while_it_is_loaded_fails_its_campaign_alone(
     monkeypatch.setattr(deployer, "_wait_until_applied", lambda *_: None)
     arn = f"{PREFIX}:campaign/c"
     record = put(store, arn, "campaign", CREATE_PENDING, solutionVersionArn=VERSION)
-    deployer.deploy(process, deployed, record, VERSION)
+    deployer.deploy(process, Loading(deployed), record, VERSION)
     assert [type(fact) for fact in applied.facts] == [Started, Failed]
     assert f"The model of {VERSION} can't be loaded (KeyError)" in cast(Failed, applied.facts[1]).reason
+
+
+def started(process: Process, deployed: Deployed, warm: threading.Event | None = None) -> threading.Thread:
+    arguments = (process, deployed, Loading(deployed), warm or threading.Event())
+    running = threading.Thread(target=deployer._run, args=arguments, daemon=True)
+    running.start()
+    return running
 
 
 def test_a_runtime_that_starts_before_redis_deploys_when_redis_is_there(
@@ -149,12 +158,85 @@ def test_a_runtime_that_starts_before_redis_deploys_when_redis_is_there(
     monkeypatch.setattr(deployer, "_wait_until_applied", lambda *_: None)
     deployed._models[VERSION] = model(Answering([0.5, 0.5]))
     put(store, f"{PREFIX}:campaign/c", "campaign", CREATE_PENDING, solutionVersionArn=VERSION)
+    monkeypatch.setattr(deployer, "LOOK_EVERY", 0.0)
     store.outages = 3
     warm = threading.Event()
-    running = threading.Thread(target=deployer._run, args=(process, deployed, warm), daemon=True)
-    running.start()
+    running = started(process, deployed, warm)
     running.join(timeout=10)
     assert not running.is_alive()
     assert store.outages == 0
     assert warm.is_set()
     assert [type(fact) for fact in applied.facts] == [Started, Finished]
+
+
+# What is loaded, and when
+
+
+class Shelf(Deployed):
+    """Versions to load, each with its answer; loading waits until it may go on. ``loaded`` says what was, in order."""
+
+    def __init__(self, **answers: list[float]) -> None:
+        super().__init__(cast(Any, None), cast(Any, None))
+        self.loaded: list[str] = []
+        self.may = threading.Event()
+        self.may.set()
+        self._answers = answers
+
+    def _load(self, version_arn: str) -> Model:
+        assert self.may.wait(10)
+        self.loaded.append(version_arn)
+        if version_arn not in self._answers:
+            raise NotDeployable(f"There is no {version_arn}.")
+        return model(Answering(self._answers[version_arn]))
+
+
+def test_a_request_waits_a_moment_for_a_model_and_finds_it_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "PATIENCE", 0.01)
+    shelf = Shelf(v=[0.5, 0.5])
+    shelf.may.clear()
+    asked = Loading(shelf)
+    for _ in range(3):
+        with pytest.raises(NotYet):
+            asked.model("v")
+    begun = asked.begin("v")
+    shelf.may.set()
+    assert begun.result(10) is asked.model("v")
+    assert shelf.loaded == ["v"]
+
+
+def test_a_model_that_cannot_be_loaded_is_tried_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf = Shelf(odd=[0.5, 0.4])
+    asked = Loading(shelf)
+    for version, why in (("none", "There is no none"), ("odd", "no distribution")):
+        with pytest.raises(NotDeployable, match=why):
+            asked.begin(version).result(10)
+    for _ in range(3):
+        with pytest.raises(NotDeployable, match="There is no none"):
+            asked.model("none")
+    assert shelf.loaded == ["none", "odd"]
+    monkeypatch.setattr(loading.time, "monotonic", lambda now=loading.time.monotonic: now() + loading.BROKEN_FOR)
+    with pytest.raises(NotDeployable):
+        asked.model("none")
+    assert shelf.loaded == ["none", "odd", "none"]
+
+
+def test_every_runtime_loads_what_answers_and_what_is_going_to(
+    world: tuple[Process, Deployed, Shaky, Applied], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another runtime holds the lease of the campaign in motion: this one has nothing to report."""
+    process, _, store, applied = world
+    shelf, warm = Shelf(old=[1.0], new=[1.0], later=[1.0]), threading.Event()
+    campaign = f"{PREFIX}:campaign/"
+    monkeypatch.setattr(deployer, "LOOK_EVERY", 0.01)
+    put(store, f"{campaign}a", "campaign", ACTIVE, solutionVersionArn="old")
+    put(store, f"{campaign}b", "campaign", CREATE_PENDING, solutionVersionArn="new")
+    assert store.claim(f"{campaign}b", "another", frozenset({CREATE_PENDING}), 60)
+    running = started(process, shelf, warm)
+    assert warm.wait(10)
+    assert shelf.held("old")
+    put(store, f"{campaign}c", "campaign", ACTIVE, solutionVersionArn="later")
+    until(lambda: shelf.held("later") and shelf.held("new"), 10)
+    process.ending.set()
+    running.join(10)
+    assert sorted(shelf.loaded) == ["later", "new", "old"]
+    assert applied.facts == []
