@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import glob
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,19 +39,19 @@ def events(
 ) -> Path | None:
     """The events that name an item (or action), as they were when this was first called for ``target``.
 
-    None: there were none. ``schema`` is the dataset's: what an event's properties hold of its columns goes along.
-    An attempt that goes on from an earlier one's checkpoint must train on the same events. ``on_step`` is called at
-    each event; what it raises ends the writing.
+    What came without a user is its session's user's: of whoever was last named with that session, in an event of any
+    kind. Where nobody was, the session stands for a user. None: there were no events. ``schema`` is the dataset's: what
+    an event's properties hold of its columns goes along. An attempt that goes on from an earlier one's checkpoint must
+    train on the same events. ``on_step`` is called at each event; what it raises ends the writing.
     """
     if not target.exists():
         id_ = "ACTION_ID" if schema.dataset_type == "ACTION_INTERACTIONS" else "ITEM_ID"
         columns = {field.name: field for field in (*MEMBERS, *schema.fields)}
         draft, lines = target.with_suffix(".draft"), target.with_suffix(".jsonl")
-        if _write_lines(_rows_of_events(interactions, id_, columns), lines, on_step):
-            _write_parquet(lines, columns.values(), draft)
-        else:
+        written = _write_lines(_rows_of_events(interactions, id_, columns), lines, on_step)
+        if not (written and _write_events(lines, columns.values(), id_, draft)):
             # Parquet without a row would be one too, and need a reader to tell.
-            draft.touch()
+            draft.write_bytes(b"")
         lines.unlink()
         draft.rename(target)
     return target if target.stat().st_size else None
@@ -59,19 +59,41 @@ def events(
 
 def _rows_of_events(
     interactions: Iterable[Interaction], id_: str, columns: Mapping[str, Field]
-) -> Iterator[dict[str, Any] | None]:
-    for one in interactions:
-        if one.item_id is None:
-            yield None
-            continue
+) -> Iterator[dict[str, Any]]:
+    for number, one in enumerate(interactions):
         yield {
             **{column: found for column, found in one.properties.items() if column in columns},
-            "USER_ID": one.user_id,
+            _PLACE.strip('"'): number,
+            _SESSION.strip('"'): one.session_id,
+            # The session stands in the place of the user who was not named.
+            "USER_ID": None if one.user_id == one.session_id else one.user_id,
             id_: one.item_id,
             "TIMESTAMP": int(one.sent_at),
             "EVENT_TYPE": one.event_type,
             "EVENT_VALUE": one.event_value,
         }
+
+
+def _write_events(lines: Path, fields: Collection[Field], id_: str, target: Path) -> bool:
+    """Whether there was one that names an item."""
+    source = _read_lines(lines, fields)
+    user = name("USER_ID")
+    with duckdb.connect(config={"temp_directory": str(target.with_suffix(".spilt"))}) as database:
+        database.execute(
+            f"""CREATE TABLE tied AS
+                SELECT {_SESSION} AS session, arg_max({user}, {_PLACE}) AS named FROM {source}
+                GROUP BY ALL HAVING count({user}) BETWEEN 1 AND count(*) - 1"""
+        )
+        tied = bool(database.execute("SELECT 1 FROM tied LIMIT 1").fetchall())
+        named, join, order = (
+            ("named, ", f"LEFT JOIN tied ON {_SESSION} = session", f"ORDER BY {_PLACE}") if tied else ("", "", "")
+        )
+        values = _values(fields, {"USER_ID": f"coalesce({user}, {named}{_SESSION})"})
+        copied = database.execute(
+            f"COPY (SELECT {values} FROM {source} {join} WHERE {name(id_)} IS NOT NULL {order}) "
+            f"TO {literal(str(target))} (FORMAT parquet)"
+        ).fetchall()
+    return copied != [(0,)]
 
 
 def records(
@@ -101,8 +123,8 @@ def records(
     return [file if file.exists() else None for file in files]
 
 
-#: No column can have this name: it has a space.
-_PLACE = '"its place"'
+#: No column can have these names: they have a space.
+_PLACE, _SESSION = '"its place"', '"its session"'
 
 
 def _rows_of_records(sent: Iterable[PutRecord], key: str, imported: Sequence[float]) -> Iterator[dict[str, Any]]:
@@ -117,29 +139,32 @@ def _places(lines: Path) -> list[int]:
     return [place for (place,) in found]
 
 
-def _write_lines(rows: Iterable[Mapping[str, Any] | None], lines: Path, on_step: Callable[[], None]) -> bool:
+def _write_lines(rows: Iterable[Mapping[str, Any]], lines: Path, on_step: Callable[[], None]) -> bool:
     """One JSON object a line; whether there was any."""
     with lines.open("wb") as file:
         for row in rows:
             on_step()
-            if row is not None:
-                file.write(orjson.dumps(row) + b"\n")
+            file.write(orjson.dumps(row) + b"\n")
     return lines.stat().st_size > 0
 
 
-def _write_parquet(lines: Path, fields: Iterable[Field], target: Path, condition: str = "") -> None:
+def _write_parquet(lines: Path, fields: Iterable[Field], target: Path, condition: str) -> None:
     fields = tuple(fields)
-    values = ", ".join(
-        f"{cells.cut(field)} AS {name(field.name)}" if field.textual else name(field.name) for field in fields
-    )
     with duckdb.connect() as database:
         database.execute(
-            f"COPY (SELECT {values} FROM {_read_lines(lines, fields)} {condition}) "
+            f"COPY (SELECT {_values(fields)} FROM {_read_lines(lines, fields)} {condition}) "
             f"TO {literal(str(target))} (FORMAT parquet)"
         )
 
 
+def _values(fields: Iterable[Field], instead: Mapping[str, str] | None = None) -> str:
+    """SQL: the fields' columns; ``instead`` holds expressions by name."""
+    expressions = {field.name: cells.cut(field) if field.textual else name(field.name) for field in fields}
+    return ", ".join(f"{value} AS {name(column)}" for column, value in {**expressions, **(instead or {})}.items())
+
+
 def _read_lines(lines: Path, fields: Iterable[Field]) -> str:
-    types = {field.name: cells.PARQUET_TYPES[field.type] for field in fields} | {_PLACE.strip('"'): "INTEGER"}
+    types = {field.name: cells.PARQUET_TYPES[field.type] for field in fields}
+    types |= {_PLACE.strip('"'): "BIGINT", _SESSION.strip('"'): "VARCHAR"}
     columns = ", ".join(f"{literal(column)}: {literal(type_)}" for column, type_ in types.items())
     return f"read_json({literal(glob.escape(str(lines)))}, format = 'newline_delimited', columns = {{{columns}}})"

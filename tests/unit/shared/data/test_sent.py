@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,38 @@ def test_writing_events_ends_when_it_is_asked_to(tmp_path: Path, one: Interactio
     with pytest.raises(Enough):
         sent.events([one], INTERACTIONS, tmp_path / "live.parquet", stop)
     assert sent.events([event("a")], INTERACTIONS, tmp_path / "live.parquet") is not None
+
+
+def of(user: str | None, session: str, item: str | None) -> Interaction:
+    return replace(event(item), user_id=user or session, session_id=session)
+
+
+def test_what_a_session_did_before_its_user_was_known_is_the_users(tmp_path: Path) -> None:
+    came = [
+        of(None, "s1", "a"),
+        of(None, "s2", "b"),
+        of("u", "s1", "c"),
+        of(None, "s1", "d"),
+        # Logging in names no item.
+        of("v", "s2", None),
+        of(None, "s3", "e"),
+        of("u", "s4", "f"),
+    ]
+    path = sent.events(came, INTERACTIONS, tmp_path / "live.parquet")
+    users = [("u", "a"), ("v", "b"), ("u", "c"), ("u", "d"), ("s3", "e"), ("u", "f")]
+    assert read(path, "USER_ID", "ITEM_ID") == users
+
+
+def test_a_session_of_several_users_is_the_last_ones(tmp_path: Path) -> None:
+    came = [of("u", "s", "a"), of(None, "s", "b"), of("v", "s", "c"), of(None, "s", "d")]
+    path = sent.events(came, INTERACTIONS, tmp_path / "live.parquet")
+    assert read(path, "USER_ID", "ITEM_ID") == [("u", "a"), ("v", "b"), ("v", "c"), ("v", "d")]
+
+
+def test_events_stay_in_the_order_of_their_arrival(tmp_path: Path) -> None:
+    came = [of(None if number % 3 else "u", f"s{number % 7}", f"i{number}") for number in range(5000)]
+    path = sent.events(came, INTERACTIONS, tmp_path / "live.parquet")
+    assert [item for (item,) in read(path, "ITEM_ID")] == [f"i{number}" for number in range(5000)]
 
 
 # Records
