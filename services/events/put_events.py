@@ -57,8 +57,8 @@ def _event(request: Mapping[str, Any], event: Mapping[str, Any], schema: Dataset
     properties = _properties(event, where)
     # AWS lets clients send these two among the properties as well.
     item_id = event.get("itemId", properties.pop("itemId", None))
-    if item_id is not None and not (isinstance(item_id, str) and 0 < len(item_id) <= MAX_ID_CHARACTERS):
-        raise InvalidInput(f"{where}: itemId must be a string of 1 to {MAX_ID_CHARACTERS} characters.")
+    if item_id is not None and not _is_id(item_id):
+        raise InvalidInput(f"{where}: itemId must be a string of 1 to {MAX_ID_CHARACTERS} characters without NUL.")
     event_value = value(event.get("eventValue", properties.pop("eventValue", None)), _VALUE, f"{where}: eventValue")
     return _within_its_size(
         Interaction(
@@ -74,6 +74,10 @@ def _event(request: Mapping[str, Any], event: Mapping[str, Any], schema: Dataset
         ),
         where,
     )
+
+
+def _is_id(sent: Any) -> bool:
+    return isinstance(sent, str) and 0 < len(sent) <= MAX_ID_CHARACTERS and "\0" not in sent
 
 
 def _action_interaction(sent: Mapping[str, Any], schema: DatasetSchema, where: str) -> Interaction:

@@ -71,6 +71,12 @@ def test_what_cannot_be_answered_is_refused(
         runtime.get_recommendations(**request)
 
 
+def test_a_context_of_a_hundred_kilobytes_is_answered(runtime: Any, life: Life) -> None:
+    context = {f"COLUMN_{number}": "x" * 1000 for number in range(100)} | {"DEVICE_KIND": "x" * 1000}
+    answer = runtime.get_recommendations(campaignArn=life.campaign, userId="u1", numResults=5, context=context)
+    assert len(answer["itemList"]) == 5
+
+
 def test_not_found_is_404_here(runtime: Any) -> None:
     with pytest.raises(runtime.exceptions.ResourceNotFoundException) as refusal:
         runtime.get_recommendations(campaignArn="arn:aws:personalize:us-east-1:000000000000:campaign/none", userId="u")

@@ -90,6 +90,21 @@ def test_a_bad_event_refuses_the_whole_call(
     assert top(system, life, user) == before
 
 
+def test_events_of_the_far_past_and_of_the_future_are_answered_with(events: Any, system: System, life: Life) -> None:
+    user = str(uuid.uuid4())
+    before = top(system, life, user)
+    sent = [event(item, sentAt=at) for item, at in (("i5", time.time() + 75 * 365 * 86400), ("i4", 0.0), ("i3", 1e9))]
+    events.put_events(trackingId=life.tracking_id, userId=user, sessionId="s", eventList=sent)
+    assert len(top(system, life, user)) == len(before)
+    assert top(system, life, user) != before
+
+
+def test_an_empty_user_is_refused(system: System, life: Life) -> None:
+    unchecked = system.client("personalize-events", parameter_validation=False)
+    with refused("ValidationException", "userId"):
+        unchecked.put_events(trackingId=life.tracking_id, userId="", sessionId="s", eventList=[event()])
+
+
 def test_eleven_events_are_too_many(events: Any, life: Life) -> None:
     with refused("ValidationException", "length less than or equal to 10"):
         events.put_events(trackingId=life.tracking_id, userId="u", sessionId="s", eventList=[event()] * 11)

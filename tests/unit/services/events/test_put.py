@@ -193,6 +193,49 @@ def test_a_time_is_seconds_since_1970(group: Group, sent_at: float) -> None:
              eventList=[{"eventType": "a", "sentAt": sent_at}])  # fmt: skip
 
 
+@pytest.mark.parametrize("sent_at", [0, 0.5, 1e9, time.time() + 75 * 365 * 86400])
+def test_the_far_past_and_the_future_are_times_as_others(group: Group, sent_at: float) -> None:
+    dataset, tracking_id = tracked(group)
+    call(group, "PutEvents", trackingId=tracking_id, sessionId="s",
+         eventList=[{"eventType": "a", "sentAt": sent_at}])  # fmt: skip
+    assert [event.sent_at for event in group.store.stream(dataset)] == [sent_at]
+
+
+def test_an_event_id_counts_once_in_a_call_and_after_it(group: Group) -> None:
+    dataset, tracking_id = tracked(group)
+
+    def put_events(*ids: str | None) -> None:
+        events = [{"eventType": "a", "sentAt": 1, "itemId": f"i{place}"} for place in range(len(ids))]
+        named = [{**event, **({"eventId": id_} if id_ else {})} for event, id_ in zip(events, ids, strict=True)]
+        call(group, "PutEvents", trackingId=tracking_id, sessionId="s", eventList=named)
+
+    put_events("1", "1", None, None, "2")
+    put_events("2", "1", "3")
+    assert [(event.event_id, event.item_id) for event in group.store.stream(dataset)] == [
+        ("1", "i0"), (None, "i2"), (None, "i3"), ("2", "i4"), ("3", "i2")
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        ({"properties": '{"itemId": ""}'}, "itemId must be a string of 1 to 256 characters"),
+        ({"properties": '{"itemId": 7}'}, "itemId must be a string"),
+        ({"properties": json.dumps({"itemId": "x" * 257})}, "1 to 256 characters"),
+        ({"properties": json.dumps({"itemId": "a\0b"})}, "without NUL"),
+        ({"properties": '{"eventValue": true}'}, "eventValue must be of type float"),
+        ({"eventValue": float("nan")}, "eventValue must be of type float"),
+        ({"impression": ["日" * 256] * 25}, "eventList.2 takes more than 10240 bytes"),
+    ],
+)
+def test_a_bad_event_refuses_the_whole_call(group: Group, broken: dict[str, Any], message: str) -> None:
+    dataset, tracking_id = tracked(group)
+    events = [{"eventType": "a", "sentAt": 1}, {"eventType": "a", "sentAt": 1, **broken}]
+    with pytest.raises(InvalidInput, match=message):
+        call(group, "PutEvents", trackingId=tracking_id, sessionId="s", eventList=events)
+    assert list(group.store.stream(dataset)) == []
+
+
 # Action interactions
 
 
