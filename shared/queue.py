@@ -14,6 +14,7 @@ import structlog
 from celery import Celery
 from celery.bootsteps import StartStopStep
 
+from shared import tracing
 from shared.hearing import Hearing
 from shared.messages import BY_WIRE, Command, Fact, Message
 from shared.settings import Settings
@@ -96,19 +97,19 @@ def application(settings: Settings, *, long_work: bool = True) -> Celery:
     if long_work:
         app.steps["consumer"].add(Look)
     for wire, handler in _handlers.items():
-        app.task(_unpacking(BY_WIRE[wire], handler), name=wire, shared=False)
+        app.task(_unpacking(BY_WIRE[wire], handler), name=wire, shared=False, bind=True)
     return app
 
 
 def _unpacking(message: type[Message], handler: Handler) -> Callable[..., None]:
-    def task(**fields: Any) -> None:
+    def task(bound: Any, /, **fields: Any) -> None:
         try:
             unpacked = message(**fields)
         except TypeError as error:
             # A poisoned message (another release's, say) is said and dropped: the reconciler rings for real work.
             log.warning("message not understood", wire=message.wire, fields=sorted(fields), reason=str(error))
             return
-        with hearing:
+        with hearing, tracing.continued(bound.request.headers):
             handler(unpacked)
 
     return task
@@ -125,6 +126,7 @@ class Queue:
         self._app.send_task(
             message.wire,
             kwargs=message.fields(),
+            headers=tracing.carried(),
             queue=message.queue(),
             retry=True,
             retry_policy={"max_retries": 2, "interval_start": 0.1, "interval_max": 0.5},

@@ -136,6 +136,9 @@ class Settings:
         "address (host:port) where a process answers /metrics, /healthz and /readyz, unsigned; HTTP processes but the"
         " gateway answer them at their own too"
     )
+    tracing: bool = _setting(
+        "traces by OpenTelemetry, an extra, for a collector that its own variables (OTEL_*) name", False
+    )
     log_level: str = _setting("debug, info, warning or error", "info")
 
     @property

@@ -1,5 +1,5 @@
 """Logs: one JSON object a line on stderr, bound to the process and, where there is one, to a request or to an ARN and
-an attempt. What libraries log comes in the same form.
+an attempt, and to a trace. What libraries log comes in the same form.
 """
 
 from __future__ import annotations
@@ -10,16 +10,18 @@ import sys
 import structlog
 from structlog.typing import Processor
 
+from shared import tracing
 from shared.settings import Settings
 
 
 def configure(settings: Settings, process: str) -> None:
-    """Set up structlog for this process; called once, at its start."""
+    """Set up structlog, and tracing, for this process; called once, at its start. Raises SettingsError."""
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     told: list[Processor] = [
         # Not bound as a variable of the context: threads begin with an empty one.
         lambda _logger, _method, event: {"process": process, **event},
         structlog.contextvars.merge_contextvars,
+        tracing.told,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso"),
         structlog.processors.format_exc_info,
@@ -31,6 +33,7 @@ def configure(settings: Settings, process: str) -> None:
         cache_logger_on_first_use=True,
     )
     _take_up_libraries(told)
+    tracing.configure(settings, process)
 
 
 def _take_up_libraries(told: list[Processor]) -> None:

@@ -18,7 +18,7 @@ import redis.exceptions
 import structlog
 from kombu.exceptions import OperationalError
 
-from shared import meters
+from shared import meters, tracing
 from shared.child import Children
 from shared.lifecycle import CLAIMABLE, CREATE_STOPPING
 from shared.messages import Command, Fact, Failed, Finished, Progressed, Started, Stopped
@@ -48,9 +48,12 @@ def work(command: Command, process: Process, module: str) -> None:
         return
     with structlog.contextvars.bound_contextvars(arn=lease.arn, attempt=lease.attempt):
         insist(lambda: report(process.store, process.queue, Started(arn=lease.arn, attempt=lease.attempt)))
-        begun = time.monotonic()
+        begun, span = time.monotonic(), tracing.job(command.wire)
         ended = _Watch(process, lease, module, command.wire).run()
-        meters.job(command.queue(), "Lost" if ended is None else type(ended).__name__, time.monotonic() - begun)
+        outcome = "Lost" if ended is None else type(ended).__name__
+        meters.job(command.queue(), outcome, time.monotonic() - begun)
+        if span is not None:
+            span.end(_failure(ended), arn=lease.arn, attempt=lease.attempt, outcome=outcome)
         match ended:
             case Fact() as last:
                 insist(lambda: report(process.store, process.queue, last))
@@ -62,6 +65,17 @@ def work(command: Command, process: Process, module: str) -> None:
                 insist(lambda: process.queue.send(command))
             case Died() as death:
                 _after_death(command, process, lease, death)
+
+
+def _failure(ended: Fact | HandedBack | Died | None) -> str | None:
+    match ended:
+        case Failed():
+            return ended.reason
+        case Died():
+            return f"The process died with {ended}."
+        case None:
+            return "The lease was lost."
+    return None
 
 
 def _after_death(command: Command, process: Process, lease: Lease, death: Died) -> None:

@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import orjson
@@ -22,10 +23,13 @@ import structlog
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
-from shared import meters
+from shared import meters, tracing
 from shared.aws import answers, bodies, errors, model, schemas, sigv4
 from shared.aws.throttle import Throttle
 from shared.vitals import PATHS, Vitals
+
+if TYPE_CHECKING:
+    from shared.spans import Span
 
 log = structlog.get_logger()
 
@@ -103,6 +107,7 @@ class _Visit:
     started: float
     request_id: str
     service: str
+    span: Span | None
     access_key: str | None = None
     operation: str | None = None
     arn: str | None = None
@@ -118,7 +123,12 @@ class _Door:
     throttle: Throttle | None
 
     def begin(self) -> None:
-        g.visit = visit = _Visit(started=time.perf_counter(), request_id=str(uuid4()), service=self._service())
+        g.visit = visit = _Visit(
+            started=time.perf_counter(),
+            request_id=str(uuid4()),
+            service=self._service(),
+            span=None if request.path in _QUIET else tracing.request(request.headers),
+        )
         # What a handler logs bears it too.
         structlog.contextvars.bind_contextvars(request_id=visit.request_id)
 
@@ -259,4 +269,19 @@ def _end(response: Response) -> Response:
         error=visit.error,
         milliseconds=round(seconds * 1000, 1),
     )
+    if visit.span is not None:
+        _close(visit.span, visit, response.status_code)
     return response
+
+
+def _close(span: Span, visit: _Visit, status: int) -> None:
+    span.name(visit.operation or meters.UNKNOWN)
+    span.end(
+        # What the client did wrong is no failure of the request's.
+        visit.error if status >= HTTPStatus.INTERNAL_SERVER_ERROR else None,
+        service=visit.service,
+        request_id=visit.request_id,
+        arn=visit.arn,
+        status=status,
+        error=visit.error,
+    )

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import redis
+from celery import Celery
 
 from shared import messages, queue
 from shared.messages import Failed, Finished, ImportDataset, Message, Progressed, Started, TrainSolutionVersion
@@ -77,7 +78,7 @@ def test_a_message_waits_on_the_queue_of_its_name_as_json(sending: queue.Queue, 
 
 def test_a_message_of_other_fields_is_dropped_without_reaching_its_handler(capsys: pytest.CaptureFixture[str]) -> None:
     handled: list[Message] = []
-    task = queue._unpacking(Started, handled.append)
+    task = Celery(set_as_current=False).task(queue._unpacking(Started, handled.append), bind=True)
     task(arn="a", attempt=1)
     task(arn="a", attempt=1, colour="red")
     task(arn="a")

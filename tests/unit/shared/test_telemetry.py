@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 PROGRAM = """
-import logging, threading, warnings
+import logging, sys, threading, warnings
 import structlog
 gunicorns = logging.getLogger("gunicorn.error")
 gunicorns.addHandler(logging.StreamHandler())
@@ -21,6 +21,14 @@ with structlog.contextvars.bound_contextvars(arn="arn:a", attempt=2):
 thread = threading.Thread(target=lambda: log.warning("from a thread"))
 thread.start()
 thread.join()
+log.warning("untraced", imported="opentelemetry" in sys.modules)
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from shared import spans, tracing
+tracing._spans = spans.Spans("events", SimpleSpanProcessor(InMemorySpanExporter()))
+span = tracing.request({"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"})
+log.info("traced")
+span.end(None)
 log.debug("too much")
 logging.getLogger("celery.worker").info("too much too")
 logging.getLogger("celery.worker").warning("Connection %s", "lost")
@@ -43,10 +51,14 @@ def test_every_line_is_json_and_names_its_process() -> None:
     assert [(event, line["level"], line.get("logger")) for event, line in zip(said, lines, strict=True)] == [
         ("at work", "info", None),
         ("from a thread", "warning", None),
+        ("untraced", "warning", None),
+        ("traced", "info", None),
         ("Connection lost", "warning", "celery.worker"),
         ("Worker timeout", "warning", "gunicorn.error"),
         ("risky", "warning", "py.warnings"),
         ("broke", "error", "a.library"),
     ]
     assert (lines[0]["arn"], lines[0]["attempt"], lines[0]["epoch"]) == ("arn:a", 2, 3)
+    assert (lines[2]["imported"], lines[3]["trace_id"]) == (False, "a" * 32)
+    assert [line for line in lines if "trace_id" in line] == [lines[3]]
     assert "ZeroDivisionError" in lines[-1]["exception"]

@@ -1,0 +1,71 @@
+"""Traces, where FORETASTE_TRACING asks for them; everywhere else they cost a look at None.
+
+A span per request and per attempt at long work. What is logged meanwhile bears its trace_id, and what is sent its
+traceparent: the work that a request causes belongs to the request's trace, and so does what comes of that. A message
+that is sent again, by the outbox or the reconciler, begins a trace of its own. Only shared/spans.py knows
+OpenTelemetry, which is an extra.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Protocol
+
+from structlog.typing import EventDict
+
+from shared.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from shared.spans import Span, Spans
+
+
+class Headers(Protocol):
+    """Of a request or a message."""
+
+    def get(self, name: str, /) -> str | None: ...
+
+
+#: Of this process.
+_spans: Spans | None = None
+
+
+def configure(settings: Settings, process: str) -> None:
+    """Trace what this process does, if the settings say so. Raises SettingsError where OpenTelemetry is missing."""
+    if not settings.tracing:
+        return
+    global _spans
+    try:
+        from shared import spans
+
+        _spans = spans.exported(process)
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            "FORETASTE_TRACING is true, which needs OpenTelemetry: install foretaste[tracing], or unset it"
+        ) from error
+
+
+def request(headers: Headers) -> Span | None:
+    """Begin the span of a request, in the trace of its client if there is one. The thread's, until it ends."""
+    return None if _spans is None else _spans.request(headers)
+
+
+def job(name: str) -> Span | None:
+    """Begin the span of an attempt at long work, in the trace of what caused it. The thread's, until it ends."""
+    return None if _spans is None else _spans.job(name)
+
+
+def carried() -> dict[str, str]:
+    """The headers that a message goes on with."""
+    return {} if _spans is None else _spans.carried()
+
+
+def continued(headers: Headers | None) -> contextlib.AbstractContextManager[None]:
+    """What is done meanwhile belongs to the trace that a message came with."""
+    return contextlib.nullcontext() if _spans is None else _spans.continued(headers or {})
+
+
+def told(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """For structlog: the line with its trace_id."""
+    if _spans is not None and (trace_id := _spans.trace_id()):
+        event["trace_id"] = trace_id
+    return event
