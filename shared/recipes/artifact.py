@@ -19,9 +19,9 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import orjson
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from safetensors import SafetensorError, safe_open
 
+from shared.data.arrays import mapped
 from shared.data.features import Features
 from shared.data.histories import read_ids
 from shared.data.training_data import TrainingData
@@ -79,7 +79,7 @@ class Artifact:
         self.contexts = Features.open(folder / "contexts") if (folder / "contexts").exists() else None
         self._user_ids = np.memmap(histories / "user_ids.bin", mode="r", dtype=np.uint8)
         self._user_id_ends, self._offsets, self._items, self._timestamps, self._event_types = (
-            np.load(histories / f"{name}.npy", mmap_mode="r") for name in _ARRAYS
+            mapped(histories / f"{name}.npy") for name in _ARRAYS
         )
 
     @classmethod
@@ -105,11 +105,13 @@ class Artifact:
             raise ArtifactError(f"{folder} is damaged: {error}") from error
 
     def weights(self, *names: str) -> dict[str, npt.NDArray[Any]]:
-        """The arrays of ``model.safetensors``, which must be those of these names. Raises ArtifactError."""
+        """The arrays of ``model.safetensors``, which must be those of these names: mapped, so that the processes of a
+        machine have them in memory once. Raises ArtifactError.
+        """
         path = self.folder / WEIGHTS
         try:
-            found = load_file(path)
-        except (OSError, SafetensorError) as error:
+            found = _mapped(path)
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise ArtifactError(f"{path} cannot be read: {error}") from error
         if found.keys() != set(names):
             raise ArtifactError(f"{path} holds {', '.join(sorted(found))} instead of {', '.join(sorted(names))}.")
@@ -145,3 +147,21 @@ class Artifact:
                 return middle
             low, high = (middle + 1, high) if found < user_id else (low, middle)
         return None
+
+
+#: As safetensors spells them: those that recipes write.
+_TYPES = {"F32": np.float32, "F64": np.float64, "I32": np.int32, "I64": np.int64, "BOOL": np.bool_}
+
+
+def _mapped(path: Path) -> dict[str, npt.NDArray[Any]]:
+    with safe_open(path, "numpy"):
+        pass  # it has verified the header, which tells where each array lies
+    bytes_ = np.asarray(np.memmap(path, mode="r", dtype=np.uint8))
+    length = int.from_bytes(bytes_[:8].tobytes(), "little")
+    header = orjson.loads(bytes_[8 : 8 + length].tobytes())
+    header.pop("__metadata__", None)
+    data = bytes_[8 + length :]
+    return {
+        name: data[slice(*said["data_offsets"])].view(_TYPES[said["dtype"]]).reshape(said["shape"])
+        for name, said in header.items()
+    }

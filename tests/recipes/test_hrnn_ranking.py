@@ -13,12 +13,13 @@ from shared.data.features import Features
 from shared.data.histories import Histories
 from shared.data.training_data import TrainingData
 from shared.recipes.hrnn import ranking
+from shared.recipes.hrnn.form import EVENTS_READ
 from shared.recipes.hrnn.network import Bags, Form, Network
-from shared.recipes.hrnn.ranking import EVENTS_READ, best_items
-from shared.recipes.hrnn.scoring import bag, history_logits
+from shared.recipes.hrnn.ranking import best_items
 from shared.recipes.hrnn.streams import Streams, bags
 from tests.recipes.networks import CELLS, some_bags
 from tests.recipes.synthetic import histories_of, training_data
+from tests.recipes.whole import bag, history_logits
 
 ITEMS, HOUR = 60, 3600
 
@@ -128,7 +129,15 @@ def test_without_anything_but_items_and_times() -> None:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_of_very_long_histories_both_read_the_same_events(cell: str) -> None:
-    lengths = [EVENTS_READ - 1, EVENTS_READ, EVENTS_READ + 1, EVENTS_READ + 2, EVENTS_READ + 500, 10]
+    lengths = [
+        EVENTS_READ - 1,
+        EVENTS_READ,
+        EVENTS_READ + 1,
+        EVENTS_READ + 2,
+        EVENTS_READ + 500,
+        2 * EVENTS_READ + 7,
+        10,
+    ]
     data = described(shoppers(lengths))
     network, streams = made(data, cell)
     with torch.no_grad():

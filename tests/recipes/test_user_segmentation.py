@@ -14,12 +14,12 @@ from shared.data.histories import TooLittleData
 from shared.recipes import RECIPES
 from shared.recipes.contract import Options, Past, Query
 from shared.recipes.hrnn.learner import Learner
-from shared.recipes.hrnn.scoring import history_logits
 from shared.recipes.user_segmentation import training
 from shared.recipes.user_segmentation.scoring import Scorer
 from shared.recipes.user_segmentation.training import HeldOut, segments
 from tests.recipes.runs import planned, train
 from tests.recipes.synthetic import histories_of, training_data, walks
+from tests.recipes.whole import history_logits
 
 NAMES = ("aws-item-affinity", "aws-item-attribute-affinity")
 METRICS = {"coverage", "hits_at_1_percent", "recall_at_1_percent"}

@@ -27,21 +27,16 @@ N queries (T x B, flat), S pairs of a query and an item of its history, R rows, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple, cast
+from dataclasses import replace
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from shared.recipes.hrnn.form import GAP_BUCKETS, LAYERS, SESSION_SECONDS
+from shared.recipes.hrnn.form import Form as Form
 from shared.recipes.hrnn.softmax import SoftmaxLoss, SwiftSoftmaxLoss, within_reach
-
-LAYERS = 2
-GAP_BUCKETS = 32
-SESSION_SECONDS = 30 * 60
-
-DISTANCE_BUCKETS = 11
-COUNT_BUCKETS = 4
 
 STREAMS_TO_LOOP = 8
 """With fewer streams a scan on a CPU waits for its calls, not for its multiply-adds."""
@@ -50,27 +45,6 @@ STREAMS_TO_LOOP = 8
 def gap_buckets(seconds: Tensor) -> Tensor:
     """floor(log2(1 + seconds)): 0, 1-2, 3-6 ... seconds, up to 136 years. A clock that ran backwards is 0."""
     return torch.log2(seconds.clamp(min=0).float() + 1).long().clamp(max=GAP_BUCKETS - 1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Form:
-    """What a network's weights look like: all that is needed to build one for a file of weights."""
-
-    items: int
-    hidden: int
-    cell: Literal["linear", "gru"] = "linear"
-    event_types: int = 0
-    """0: the events' types are not looked at."""
-    repeats: bool = False
-    """Does the age of an item in the history act, beside its being there? Where people take things again."""
-    item_features: int = 0
-    user_features: int = 0
-    context_features: int = 0
-
-    @property
-    def ages(self) -> tuple[int, int, int, int]:
-        """How an item in the history is told from another there: events ago, seconds ago, times taken, last type."""
-        return DISTANCE_BUCKETS, GAP_BUCKETS, COUNT_BUCKETS, self.event_types + 1
 
 
 class Bags(NamedTuple):

@@ -11,12 +11,9 @@ import torch
 
 from shared import metrics
 from shared.recipes.evaluation import MOST_FORETOLD
+from shared.recipes.hrnn.form import not_read
 from shared.recipes.hrnn.network import Network
 from shared.recipes.hrnn.streams import REMEMBERED, Streams
-
-EVENTS_READ = 1024
-"""The network reads the newest events; the longest half-life of its state is some hundreds. The repeat head knows
-all of them."""
 
 STEPS = 128
 """Events read in one window."""
@@ -64,7 +61,7 @@ def logits_of(
         on_block()
         chosen = order_Q[begin : begin + at_once]
         events_B = torch.from_numpy(events_Q[chosen]).to(streams.device)
-        lengths_B = torch.from_numpy(positions_Q[chosen]).to(streams.device).clamp(max=EVENTS_READ - 1)
+        lengths_B = torch.from_numpy((positions_Q - not_read(positions_Q))[chosen]).to(streams.device)
         length = int(lengths_B.max()) + 1
         state_LBW = network.start(len(chosen))
         # Shorter histories are filled up in front with events at which the state starts anew.

@@ -23,16 +23,8 @@ from shared.data.arrays import ranges
 from shared.data.features import Features
 from shared.data.histories import Histories
 from shared.data.training_data import TrainingData
-from shared.recipes.hrnn.network import (
-    COUNT_BUCKETS,
-    DISTANCE_BUCKETS,
-    GAP_BUCKETS,
-    Bags,
-    Events,
-    Pairs,
-    Spans,
-    gap_buckets,
-)
+from shared.recipes.hrnn.form import COUNT_BUCKETS, DISTANCE_BUCKETS, GAP_BUCKETS
+from shared.recipes.hrnn.network import Bags, Events, Pairs, Spans, gap_buckets
 
 EVENTS_AT_ONCE = 2**20
 

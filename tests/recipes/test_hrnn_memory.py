@@ -1,0 +1,161 @@
+"""A history read as it comes, whatever way it comes, is scored as the whole of it read at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from shared.recipes.contract import Past, Query
+from shared.recipes.hrnn import memory, weights
+from shared.recipes.hrnn.form import EVENTS_READ, Form
+from shared.recipes.hrnn.network import gap_buckets
+from shared.recipes.hrnn.scoring import Scorer
+from shared.recipes.hrnn.streams import pair_codes
+from tests.recipes.networks import CELLS
+from tests.recipes.test_hrnn_scoring import NOW, data, written
+from tests.recipes.whole import bag, history_logits, network_of
+
+WINDOW = 5
+"""Live events that are known of a user here, as 200 are in the store."""
+
+
+class Pair:
+    """A model: as it serves, and as the network in torch."""
+
+    def __init__(self, folder: Path, cell: str) -> None:
+        self.data = data()
+        self.scorer = Scorer.load(written(folder / cell, self.data, cell))
+        self.network = network_of(folder / cell)
+
+    def whole(self, history: Sequence[Past], user_id: str, now: float) -> np.ndarray:
+        known = [one for one in history if one.item_id in self.scorer.item_ids]
+        types = [
+            ["click", "buy"].index(one.event_type) + 1 if one.event_type in ("click", "buy") else 0 for one in known
+        ]
+        logits_I = history_logits(
+            self.network,
+            torch.tensor([self.scorer.item_ids.index(one.item_id) for one in known], dtype=torch.long),
+            torch.tensor([one.timestamp for one in known], dtype=torch.double),
+            torch.tensor(types, dtype=torch.long),
+            now,
+            bag(*self.scorer._artifact.user_features(user_id)),
+        )
+        return logits_I.softmax(-1).numpy()
+
+
+@pytest.fixture(scope="module", params=CELLS)
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    return Pair(tmp_path_factory.mktemp("model"), request.param)
+
+
+def forget(scorer: Scorer) -> None:
+    scorer._memories = memory.Memories(scorer._memories._reader)
+
+
+LIVE = st.tuples(
+    st.sampled_from([*(f"i{item}" for item in range(9)), "unheard of"]),
+    st.sampled_from([0.0, 1.0, 7.5, 1799.0, 1800.0, 1801.0, 90_000.0, 3e6]),
+    st.sampled_from(["click", "buy", "wink", None]),
+    st.integers(0, 3),
+)
+"""Item, seconds after the newest event, type, and by how many events it comes late."""
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(users=st.lists(st.sampled_from(["ann", "bob", "new"]), min_size=1, max_size=25), drawn=st.data())
+def test_however_events_arrive_the_scores_are_those_of_the_whole_history(
+    pair: Pair, users: list[str], drawn: st.DataObject
+) -> None:
+    live: dict[str, list[Past]] = {"ann": [], "bob": [], "new": []}
+    forget(pair.scorer)
+    for user_id in users:
+        newest = max((one.timestamp for one in live[user_id]), default=1_650_000_000.0)
+        for item, later, type_, late in drawn.draw(st.lists(LIVE, max_size=3)):
+            newest += later
+            place = max(0, len(live[user_id]) - late)
+            at = live[user_id][place].timestamp if place < len(live[user_id]) else newest
+            live[user_id].insert(place, Past(item, at, type_))
+        del live[user_id][:-WINDOW]
+        history = [*pair.scorer.history(user_id), *live[user_id]]
+        now = newest + 100.0
+        if not history or (user_id == "new" and all(one.item_id == "unheard of" for one in history)):
+            continue  # popularity
+        scores = pair.scorer.scores(Query(user_id=user_id, history=history, now=now))
+        np.testing.assert_allclose(scores, pair.whole(history, user_id, now), atol=1e-5)
+
+
+@pytest.mark.parametrize("longer", [0, 1])
+def test_a_history_may_outgrow_what_is_read_of_it(pair: Pair, longer: int) -> None:
+    rng = np.random.default_rng(5)
+    at = NOW + rng.integers(0, 5000, 2 * EVENTS_READ + 40).cumsum()
+    events = [Past(f"i{item}", float(when), "buy") for item, when in zip(rng.integers(0, 9, len(at)), at, strict=True)]
+    for count in (2 * EVENTS_READ - 3, *(2 * EVENTS_READ + step for step in range(-2 + longer, 4, 1 + longer))):
+        scores = pair.scorer.scores(Query(user_id="grown", history=events[:count], now=float(at[-1])))
+        np.testing.assert_allclose(scores, pair.whole(events[:count], "grown", float(at[-1])), atol=1e-5)
+
+
+def test_only_new_events_are_read(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+    plain = weights.Weights.read
+
+    def counting(self: weights.Weights, items_T: weights.Numbers, *more: object) -> weights.Read:
+        read.append(len(items_T))
+        return plain(self, items_T, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(weights.Weights, "read", counting)
+    trained, live = pair.scorer.history("ann"), [Past(f"i{n % 9}", NOW + n, "click") for n in range(30)]
+
+    def events_read(history: Sequence[Past]) -> int:
+        read.clear()
+        pair.scorer.scores(Query(user_id="ann", history=history, now=NOW + 99))
+        return sum(read)
+
+    forget(pair.scorer)
+    assert events_read([*trained, *live[:10]]) == 1 + len(trained) + 10
+    assert events_read([*trained, *live[:10]]) == 0
+    assert events_read([*trained, *live[:13]]) == 3
+    # The window moves on: first all is read again, from then on what lies behind the place where histories part.
+    assert events_read([*trained, *live[1:14]]) == 1 + len(trained) + 13
+    assert events_read([*trained, *live[2:15]]) == 13
+    assert events_read([*trained, *live[2:16]]) == 1
+
+
+def test_what_is_remembered_has_bounds(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    forget(pair.scorer)
+    monkeypatch.setattr(memory, "MOST_EVENTS", 10 * (memory.OF_A_USER + 1))
+    for number in range(50):
+        pair.scorer.scores(Query(user_id=f"user {number}", history=[Past("i1", NOW)], now=NOW))
+        assert pair.scorer._memories._size <= memory.MOST_EVENTS
+    kept = pair.scorer._memories._kept
+    assert list(kept) == [f"user {number}" for number in range(40, 50)]
+    assert pair.scorer._memories._size == sum(one.size for one in kept.values())
+
+
+def test_times_counts_and_gaps_are_told_apart_as_in_training() -> None:
+    seconds = np.unique([step + 2.0**power for power in range(32) for step in (-2, -1, -0.5, 0, 0.5, 1)])
+    np.testing.assert_array_equal(weights.gap_buckets(seconds), gap_buckets(torch.from_numpy(seconds)).numpy())
+    assert weights.gap_buckets(np.array([-5.0, 0.0, 4e12])).tolist() == [0, 0, 31]
+    form = Form(items=2000, hidden=4, event_types=2, repeats=True)
+    some = {name: np.zeros(shape, np.float32) for name, shape in weights.shapes(form).items()}
+    rng, count = np.random.default_rng(1), 1500
+    taken = weights.Taken(
+        np.arange(count),
+        rng.integers(1, 3001, count),
+        NOW - rng.integers(-5, 10**7, count) / 2,
+        rng.integers(1, 50, count),
+        rng.integers(0, 3, count),
+    )
+    asked = pair_codes(
+        2,
+        3001 - torch.from_numpy(taken.lasts),
+        (NOW - torch.from_numpy(taken.at)).clamp(min=0),
+        torch.from_numpy(taken.counts),
+        torch.from_numpy(taken.types),
+    )
+    np.testing.assert_array_equal(weights.Weights(form, some).codes(taken, 3000, NOW), asked.numpy())
