@@ -1,4 +1,4 @@
-"""personalize-runtime: recommendations, rankings and actions, in real time."""
+"""The runtime service: personalize-runtime, which answers with the models that it holds in memory."""
 
 import os
 

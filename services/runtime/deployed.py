@@ -6,6 +6,7 @@ import importlib
 import threading
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import structlog
 
 from shared import recipes
 from shared.artifacts import ArtifactDamaged, Artifacts
+from shared.data.ids import Ids
 from shared.recipes import Recipe
 from shared.recipes.contract import ArtifactError, Query, Scorer
 from shared.resources import Reading
@@ -22,6 +24,10 @@ from shared.resources.dataset.requests import TYPES, arn_of
 log = structlog.get_logger()
 
 LOG_SAYS_MORE = "The runtime's log says more; train again, or give the runtime more memory."
+
+
+MOST_HISTORIES = 4096
+"""Kept of a model for the next request of the same user, at about 150 bytes an event."""
 
 
 class NotDeployable(Exception):
@@ -40,7 +46,9 @@ class Model:
         #: The dataset whose live events go on where the model's histories end.
         self.interactions = datasets[recipe.interactions]
         self.item_ids = scorer.item_ids
-        self.history = scorer.history
+        #: The user's events as trained on, which nobody may change. The same objects at each request, so that a scorer
+        #: sees at a glance what it has read.
+        self.history = lru_cache(MOST_HISTORIES)(scorer.history)
         self._scorer = scorer
         self._scoring = scoring
 
@@ -49,8 +57,8 @@ class Model:
         return place_of(self.item_ids, item_id)
 
     def scores(self, query: Query) -> npt.NDArray[np.float32]:
-        """float32[I]: the scorer's. One at a time in a process: torch lets go of the interpreter in each of its
-        operations, and requests that take it from one another are slower, all of them, than requests in a row.
+        """float32[I]: the scorer's. One at a time in a process: numpy lets go of the interpreter in longer operations,
+        and requests that take it from one another are slower, all of them, than requests in a row.
         """
         with self._scoring:
             return self._scorer.scores(query)
@@ -58,6 +66,8 @@ class Model:
 
 def place_of(item_ids: Sequence[str], item_id: str) -> int | None:
     """The place of an item among the sorted ids; None: it is unknown."""
+    if isinstance(item_ids, Ids):
+        return item_ids.find(item_id)
     place = bisect_left(item_ids, item_id)
     return place if place < len(item_ids) and item_ids[place] == item_id else None
 

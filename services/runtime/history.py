@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from operator import itemgetter
+import math
+from operator import attrgetter, itemgetter
 
 from shared.data.seen import Doings
 from shared.recipes.contract import Past
 from shared.store import Interaction
+
+_TIME = attrgetter("timestamp")
 
 
 def merged(bulk: list[Past], live: list[Interaction]) -> list[Past]:
@@ -14,17 +17,24 @@ def merged(bulk: list[Past], live: list[Interaction]) -> list[Past]:
 
     Training keeps whole seconds, event types in lower case, and none where the bulk data has no such column.
     """
-    known = set(bulk)
-    news = [
-        Past(one.item_id, one.sent_at, one.event_type.lower())
-        for one in live
-        if one.item_id is not None
-        and known.isdisjoint(
-            Past(one.item_id, int(one.sent_at), event_type) for event_type in (one.event_type.lower(), None)
-        )
-    ]
+    # Most of what came since is newer than all that was trained on: only what is not can be in it, or go before it.
+    newest_in_bulk = bulk[-1].timestamp if bulk else -math.inf
+    known: set[Past] | None = None
+    news = []
+    for one in live:
+        if one.item_id is None:
+            continue
+        event_type = one.event_type.lower()
+        if (second := int(one.sent_at)) <= newest_in_bulk:
+            known = set(bulk) if known is None else known
+            if Past(one.item_id, second, event_type) in known or Past(one.item_id, second, None) in known:
+                continue
+        news.append(Past(one.item_id, one.sent_at, event_type))
     # Sorted by time alone, and stably: events of one second stay in the order of their arrival.
-    return sorted([*bulk, *news], key=lambda event: event.timestamp)
+    news.sort(key=_TIME)
+    if not news or news[0].timestamp >= newest_in_bulk:
+        return bulk + news
+    return sorted(bulk + news, key=_TIME)
 
 
 def newest(bulk: Doings, live: Doings, most: int) -> Doings:

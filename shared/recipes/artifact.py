@@ -23,14 +23,14 @@ from safetensors import SafetensorError, safe_open
 
 from shared.data.arrays import mapped
 from shared.data.features import Features
-from shared.data.histories import read_ids
+from shared.data.ids import Ids
 from shared.data.training_data import TrainingData
 from shared.recipes.contract import ArtifactError, Past
 
 FORMAT = 2
 WEIGHTS = "model.safetensors"
 
-_ARRAYS = ("user_id_ends", "offsets", "items", "timestamps", "event_types")
+_ARRAYS = ("offsets", "items", "timestamps", "event_types")
 
 
 def write(
@@ -71,14 +71,14 @@ class Artifact:
         self.recipe: str = model["recipe"]
         self.parameters: Mapping[str, str] = model["parameters"]
         self.form: Mapping[str, Any] = model["form"]
-        self.popularity: npt.NDArray[np.float32] = np.load(folder / "popularity.npy")
+        self.popularity: npt.NDArray[np.float32] = mapped(folder / "popularity.npy")
         histories = folder / "histories"
-        self.item_ids = read_ids(histories, "item")
+        self.item_ids = Ids(histories, "item")
+        self._user_ids = Ids(histories, "user")
         self.event_type_names: list[str] = orjson.loads((histories / "event_types.json").read_bytes())
         self.users = Features.open(folder / "users") if (folder / "users").exists() else None
         self.contexts = Features.open(folder / "contexts") if (folder / "contexts").exists() else None
-        self._user_ids = np.memmap(histories / "user_ids.bin", mode="r", dtype=np.uint8)
-        self._user_id_ends, self._offsets, self._items, self._timestamps, self._event_types = (
+        self._offsets, self._items, self._timestamps, self._event_types = (
             mapped(histories / f"{name}.npy") for name in _ARRAYS
         )
 
@@ -119,7 +119,7 @@ class Artifact:
 
     def history(self, user_id: str) -> list[Past]:
         """The user's events, oldest first; [] for an unknown user."""
-        user = self._number(user_id.encode())
+        user = self._user_ids.find(user_id)
         if user is None:
             return []
         begin, end = self._offsets[user : user + 2].tolist()
@@ -131,22 +131,11 @@ class Artifact:
 
     def user_features(self, user_id: str) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
         """Features of the user and their weights; empty where nothing is known."""
-        user = None if self.users is None else self._number(user_id.encode())
+        user = None if self.users is None else self._user_ids.find(user_id)
         if self.users is None or user is None:
             return np.zeros(0, np.int32), np.zeros(0, np.float32)
         begin, end = self.users.offsets[user : user + 2].tolist()
         return self.users.values[begin:end], self.users.weights[begin:end]
-
-    def _number(self, user_id: bytes) -> int | None:
-        low, high = 0, len(self._user_id_ends)
-        while low < high:
-            middle = (low + high) // 2
-            begin = int(self._user_id_ends[middle - 1]) if middle else 0
-            found = self._user_ids[begin : self._user_id_ends[middle]].tobytes()
-            if found == user_id:
-                return middle
-            low, high = (middle + 1, high) if found < user_id else (low, middle)
-        return None
 
 
 #: As safetensors spells them: those that recipes write.

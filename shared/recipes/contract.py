@@ -376,8 +376,10 @@ class Query:
 class Scorer(Protocol):
     """``scoring.Scorer`` of every recipe folder: a loaded model, safe to use from several threads."""
 
-    item_ids: list[str]
-    """Sorted by code point."""
+    @property
+    def item_ids(self) -> Sequence[str]:
+        """Sorted by code point."""
+        ...
 
     @classmethod
     def load(cls, artifact: Path) -> Self:

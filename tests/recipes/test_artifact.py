@@ -58,7 +58,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_it_works(folder: Path) -> None:
     opened = Artifact.open(folder, ("aws-hrnn",))
-    assert opened.item_ids == ["x", "y", "z"]
+    assert list(opened.item_ids) == ["x", "y", "z"]
     assert opened.parameters == {"bptt": "32"}
     assert opened.form == {"items": 3, "hidden": 32}
     assert opened.event_type_names == NAMES

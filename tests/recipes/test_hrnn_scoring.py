@@ -87,7 +87,7 @@ def clicks(*items: str) -> list[Past]:
 @pytest.mark.parametrize("cell", CELLS)
 def test_it_works(tmp_path: Path, cell: str) -> None:
     scorer = Scorer.load(written(tmp_path / "model", data(), cell))
-    assert scorer.item_ids == [f"i{item}" for item in range(9)]
+    assert list(scorer.item_ids) == [f"i{item}" for item in range(9)]
     scores = scorer.scores(Query(user_id="ann", history=clicks("i1", "i2"), now=NOW, context={"device": "tv"}))
     assert scores.shape == (9,)
     assert scores.dtype == np.float32

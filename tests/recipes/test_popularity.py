@@ -32,7 +32,7 @@ def fans() -> Histories:
 def test_it_works(tmp_path: Path) -> None:
     trained, artifact = train(tmp_path, fans(), POPULARITY, retrain_on_all_users=True)
     scorer = Scorer.load(artifact)
-    assert scorer.item_ids == ["known", "liked", "loved", "unseen"]
+    assert list(scorer.item_ids) == ["known", "liked", "loved", "unseen"]
     scores = scorer.scores(Query(now=0.0, user_id="u03", history=[Past("known", 10)], item_id="liked"))
     np.testing.assert_allclose(scores, np.array([39, 39, 1, 0]) / 79, rtol=1e-6)
     assert scores.dtype == np.float32

@@ -24,9 +24,8 @@ class Scorer:
         self._artifact = artifact
         self.recipe = artifact.recipe
         self.item_ids = artifact.item_ids
-        self._numbers = {item_id: number for number, item_id in enumerate(artifact.item_ids)}
         types = {name: number + 1 for number, name in enumerate(artifact.event_type_names)}
-        self._memories = Memories(Reader(weights, self._numbers.get, types))
+        self._memories = Memories(Reader(weights, self.item_ids.find, types))
 
     @classmethod
     def load(cls, artifact: Path) -> Self:

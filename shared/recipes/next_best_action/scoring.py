@@ -33,8 +33,8 @@ class Scorer(scoring.Scorer):
     def scores(self, query: Query) -> npt.NDArray[np.float32]:
         """``shared.recipes.contract.Scorer.scores``: an action's is the likelihood that it is the next one taken."""
         taken = [
-            (self._numbers[one.item_id], one.timestamp)
+            (number, one.timestamp)
             for one in query.history
-            if one.event_type == TAKEN and one.item_id in self._numbers
+            if one.event_type == TAKEN and (number := self.item_ids.find(one.item_id)) is not None
         ]
         return without(super().scores(query), self.rules.hidden(query.now, taken))

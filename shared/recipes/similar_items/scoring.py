@@ -21,7 +21,6 @@ class Scorer:
         self._vectors = vectors
         self._artifact = artifact
         self.item_ids = artifact.item_ids
-        self._numbers = {item_id: number for number, item_id in enumerate(artifact.item_ids)}
 
     @classmethod
     def load(cls, artifact: Path) -> Self:
@@ -36,5 +35,5 @@ class Scorer:
 
     def scores(self, query: Query) -> npt.NDArray[np.float32]:
         """``shared.recipes.contract.Scorer.scores``: who asks does not matter, only about which item."""
-        item = self._numbers.get(query.item_id or "")
+        item = self.item_ids.find(query.item_id or "")
         return self._artifact.popularity.copy() if item is None else self._vectors.scores(item)

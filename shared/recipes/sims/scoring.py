@@ -21,7 +21,6 @@ class Scorer:
         self._near = near
         self._artifact = artifact
         self.item_ids = artifact.item_ids
-        self._numbers = {item_id: number for number, item_id in enumerate(artifact.item_ids)}
 
     @classmethod
     def load(cls, artifact: Path) -> Self:
@@ -35,4 +34,4 @@ class Scorer:
 
     def scores(self, query: Query) -> npt.NDArray[np.float32]:
         """``shared.recipes.contract.Scorer.scores``: who asks does not matter, only about which item."""
-        return related_scores(self._near, self._artifact.popularity, self._numbers.get(query.item_id or ""))
+        return related_scores(self._near, self._artifact.popularity, self.item_ids.find(query.item_id or ""))

@@ -271,3 +271,20 @@ def test_five_actions_unless_more_are_asked_for_up_to_a_hundred(runtime: Runtime
     for message, request in refusals.items():
         with pytest.raises(InvalidInput, match=message):
             runtime.asked("GetActionRecommendations", campaignArn=arn, **request)
+
+
+EVENTS = st.tuples(
+    st.sampled_from("ab"), st.sampled_from([8.0, 9.5, 10.0, 10.4, 11.0]), st.sampled_from(["Watch", "Buy"])
+)
+
+
+@given(st.lists(EVENTS, max_size=6), st.lists(EVENTS, max_size=6))
+def test_histories_are_joined_as_if_all_of_both_were_looked_at(
+    bulk: list[tuple[str, float, str]], live: list[tuple[str, float, str]]
+) -> None:
+    trained = sorted((Past(item, int(at), type_.lower()) for item, at, type_ in bulk), key=lambda one: one.timestamp)
+    sent = [event(item, at, type_) for item, at, type_ in live]
+    plain = [
+        Past(item, at, type_.lower()) for item, at, type_ in live if Past(item, int(at), type_.lower()) not in trained
+    ]
+    assert merged(trained, sent) == sorted([*trained, *plain], key=lambda one: one.timestamp)

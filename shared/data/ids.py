@@ -1,0 +1,78 @@
+"""Ids as ``histories`` writes them, read where they lie: the processes of a machine have them in memory once."""
+
+from __future__ import annotations
+
+import mmap
+from codecs import getincrementaldecoder
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+
+from shared.data.arrays import mapped
+
+AT_ONCE = 2**20
+
+MOST_FOUND = 2**15
+"""Places that were asked for lately and need not be sought again."""
+
+
+class Ids(Sequence[str]):
+    """Sorted by code point, each once; an id's number is its place."""
+
+    def __init__(self, folder: Path, kind: str) -> None:
+        """Those of kind "user" or "item". Raises OSError and ValueError."""
+        path = folder / f"{kind}_ids.bin"
+        with path.open("rb") as file:
+            # Nothing can be mapped of an empty file.
+            self._text = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if path.stat().st_size else b""
+        ends = mapped(folder / f"{kind}_id_ends.npy")
+        if ends.dtype != np.int64 or (np.diff(ends, prepend=0) < 0).any() or ends[-1:].sum() != len(self._text):
+            raise ValueError(f"{path} does not hold the ids that it should")
+        self._ends = ends.data
+        decoder = getincrementaldecoder("utf-8")()
+        for begin in range(0, len(self._text), AT_ONCE):
+            decoder.decode(self._text[begin : begin + AT_ONCE])
+        self.find = lru_cache(MOST_FOUND)(self._find)
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[str]: ...
+    def __getitem__(self, place: int | slice) -> str | list[str]:
+        if isinstance(place, slice):
+            return [self[each] for each in range(*place.indices(len(self)))]
+        if place < 0:
+            place += len(self)
+        if place < 0:
+            raise IndexError(place)
+        return self._at(place).decode()
+
+    def __iter__(self) -> Iterator[str]:
+        begin = 0
+        for end in self._ends:
+            yield self._text[begin:end].decode()
+            begin = end
+
+    def __contains__(self, id_: object) -> bool:
+        return isinstance(id_, str) and self.find(id_) is not None
+
+    def _at(self, place: int) -> bytes:
+        return self._text[self._ends[place - 1] if place else 0 : self._ends[place]]
+
+    def _find(self, id_: str) -> int | None:
+        """The number of an id; None: there is no such."""
+        wanted, low, high = id_.encode(), 0, len(self._ends)
+        # Sorted by code point is sorted by the bytes of UTF-8.
+        while low < high:
+            middle = (low + high) // 2
+            if self._at(middle) < wanted:
+                low = middle + 1
+            else:
+                high = middle
+        return low if low < len(self._ends) and self._at(low) == wanted else None
