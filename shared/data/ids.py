@@ -34,7 +34,7 @@ class Ids(Sequence[str]):
         self._ends = ends.data
         decoder = getincrementaldecoder("utf-8")()
         for begin in range(0, len(self._text), AT_ONCE):
-            decoder.decode(self._text[begin : begin + AT_ONCE])
+            decoder.decode(self._text[begin : begin + AT_ONCE], begin + AT_ONCE >= len(self._text))
         self.find = lru_cache(MOST_FOUND)(self._find)
 
     def __len__(self) -> int:
