@@ -6,6 +6,7 @@ import importlib
 import threading
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from functools import lru_cache
 from typing import Any
 
@@ -25,6 +26,9 @@ log = structlog.get_logger()
 
 LOG_SAYS_MORE = "The runtime's log says more; train again, or give the runtime more memory."
 
+
+SIDE_BY_SIDE = 50_000
+"""Items from which requests are scored side by side."""
 
 MOST_HISTORIES = 4096
 """Kept of a model for the next request of the same user, at about 150 bytes an event."""
@@ -58,9 +62,10 @@ class Model:
 
     def scores(self, query: Query) -> npt.NDArray[np.float32]:
         """float32[I]: the scorer's. One at a time in a process: numpy lets go of the interpreter in longer operations,
-        and requests that take it from one another are slower, all of them, than requests in a row.
+        and requests that take it from one another are slower, all of them, than requests in a row. Of a catalogue so
+        large that they wait for the memory instead, several read it side by side.
         """
-        with self._scoring:
+        with self._scoring if len(self.item_ids) < SIDE_BY_SIDE else nullcontext():
             return self._scorer.scores(query)
 
 
@@ -79,6 +84,8 @@ class Deployed:
         self._reading = reading
         self._artifacts = artifacts
         self._models: dict[str, Model] = {}
+        #: Campaign or recommender -> the dataset whose live events it was asked with.
+        self.interactions: dict[str, str] = {}
         self._loading = threading.Lock()
         self._scoring = threading.Lock()
 

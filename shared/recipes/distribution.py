@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+COLUMNS = 2048
+"""Into which a large catalogue is laid out to find its best items: one pass, and no copy."""
+
 NEVER = -1.0
 """In place of a score: the item is not shown."""
 
@@ -46,6 +49,16 @@ def best(scores_I: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.int64]
     """int64[K]: the items with the highest scores, of equal ones the first; K is ``count``, or fewer items."""
     count = min(count, len(scores_I))
     # Of those that share the last score some would be left out by chance.
-    least = np.partition(scores_I, -count)[-count]
-    found = np.flatnonzero(scores_I >= least)
+    found = np.flatnonzero(scores_I >= _reached(scores_I, count))
     return found[np.argsort(-scores_I[found], kind="stable")[:count]]
+
+
+def _reached(scores_I: npt.NDArray[np.float32], count: int) -> np.float32:
+    """A score that ``count`` items reach, and few more."""
+    if count > COLUMNS // 8 or len(scores_I) < 2 * COLUMNS:
+        several = scores_I
+    else:
+        # Each of the columns with the ``count`` greatest maxima holds such an item.
+        several = scores_I[: len(scores_I) // COLUMNS * COLUMNS].reshape(-1, COLUMNS).max(0)
+    least: np.float32 = np.partition(several, -count)[-count]
+    return least

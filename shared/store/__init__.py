@@ -8,6 +8,7 @@ writes with the version it read; ``Conflict`` sends it back to reading. Guards e
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -217,6 +218,12 @@ class Interactions(Protocol):
 
     def recent(self, dataset: str, user_id: str) -> list[Interaction]:
         """The user's newest events, as they arrived; at most RECENT of them."""
+        ...
+
+    def together(self, arn: str, dataset: str, user_id: str) -> AbstractContextManager[None]:
+        """Within the block the first ``get`` of that record, by this thread, brings what ``recent`` of that user will
+        answer: one look at the store in place of two.
+        """
         ...
 
     def seen(self, dataset: str, user_id: str) -> Mapping[str, Mapping[str, float]]:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace as changed
 
 from shared.store import (
@@ -272,6 +273,9 @@ class MemoryStore:
         newest = sorted(items.items(), key=lambda seen: (seen[1], seen[0]))[-SEEN:]
         kept = {**types, one.event_type.lower(): dict(newest)}
         self._seen[dataset, one.user_id] = (self._clock(), kept)
+
+    def together(self, arn: str, dataset: str, user_id: str) -> AbstractContextManager[None]:  # noqa: ARG002
+        return nullcontext()
 
     def seen(self, dataset: str, user_id: str) -> Mapping[str, Mapping[str, float]]:
         with self._lock:

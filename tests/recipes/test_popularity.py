@@ -13,7 +13,7 @@ from shared.recipes import RECIPES
 from shared.recipes.artifact import Artifact
 from shared.recipes.baskets import Baskets
 from shared.recipes.contract import ArtifactError, Past, Progress, Query, Stopped
-from shared.recipes.distribution import NEVER, ahead, best, without
+from shared.recipes.distribution import COLUMNS, NEVER, ahead, best, without
 from shared.recipes.popularity.scoring import Scorer
 from tests.recipes.runs import train
 from tests.recipes.synthetic import histories_of, walks
@@ -111,3 +111,11 @@ def test_of_equal_items_the_first_are_the_best() -> None:
     scores = np.array([0.1, 0.3, 0.3, 0.1, 0.1, 0.1], np.float32)
     assert best(scores, 4).tolist() == [1, 2, 0, 3]
     assert best(scores, 9).tolist() == [1, 2, 0, 3, 4, 5]
+
+
+@pytest.mark.parametrize("levels", [3, 10**6])
+@pytest.mark.parametrize("count", [1, 25, 256, 257])
+def test_the_best_of_a_large_catalogue_are_those_of_a_sort(levels: int, count: int) -> None:
+    for items in (2 * COLUMNS - 1, 2 * COLUMNS, 9 * COLUMNS + 77):
+        scores = np.random.default_rng(items).integers(0, levels, items).astype(np.float32)
+        np.testing.assert_array_equal(best(scores, count), np.argsort(-scores, kind="stable")[:count])
