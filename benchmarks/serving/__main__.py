@@ -1,101 +1,190 @@
-"""``python -m benchmarks.serving [FOLDER]``: a system, a model of FOLDER's data (or the demo's catalogue), and a load.
+"""``python -m benchmarks.serving``: made-up models, no training; each number beside its peer's, and its target.
 
-FOLDER holds interactions.csv. The peer is started beside the system: the same gunicorn, wire checks and gateway in
-front of a handler that answers a constant.
+Clients speak with the processes themselves, without the gateway, which would be in both numbers alike.
 """
 
 from __future__ import annotations
 
-import csv
-import sys
+import argparse
+import statistics
 import tempfile
-import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peer import peer
-from benchmarks.serving.load import measure
-from services.cli import catalogue, tables
-from services.cli.client import connect
-from services.cli.life import Life
-from services.cli.system import Wishes, local_system
+import numpy as np
+import redis
 
-CONNECTIONS = (1, 8)
-REQUESTS = 400
-SERVICES = ("personalize-runtime", "personalize-events")
+from benchmarks.serving.load import Measured, measure
+from benchmarks.serving.made_up import HIDDEN, Campaign, campaign
+from benchmarks.serving.world import KEYS, Server, World, world
+from shared.artifacts import Artifacts
+from shared.recipes.distribution import best
+from shared.store.redis import RedisStore
 
-
-@dataclass(frozen=True)
-class Deployed:
-    """A campaign and a tracker, and whom and what they know."""
-
-    campaign: str
-    tracking_id: str
-    users: list[str]
-    items: list[str]
+RUNTIME, EVENTS = "services.runtime.app:create_app()", "services.events.app:create_app()"
+CONSTANT, MINIMAL = "benchmarks.serving.constant:create_app()", "benchmarks.serving.minimal:create_app()"
+Body = Callable[[int], Mapping[str, Any]]
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as scratch:
-        data = Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else Path(scratch) / "films"
-        if len(sys.argv) == 1:
-            catalogue.write(data)
-        wishes = Wishes(data_dir=Path(scratch) / "system", buckets={"data": data})
-        with (
-            local_system(wishes, say=print, stopping=threading.Event()) as system,
-            peer("benchmarks.serving.constant:create_app()", SERVICES, system.client) as constant,
-        ):
-            _report(system.client, _deploy(system.client, data), constant)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.serving")
+    parser.add_argument("--items", type=int, nargs="*", default=[2000], help="sizes of the catalogue")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement")
+    parser.add_argument("--processes", type=int, nargs="*", default=[1, 2, 4], help="runtimes, with the last catalogue")
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch, world(Path(scratch)) as here:
+        store, artifacts = RedisStore(here.redis_url), Artifacts(here.data_dir / "artifacts")
+        campaigns = [campaign(store, artifacts, items) for items in chosen.items]
+        for made in campaigns:
+            recommendations(here, made, chosen.seconds)
+        put_events(here, campaigns[0], chosen.seconds)
+        several(here, campaigns[-1], chosen.processes, chosen.seconds)
 
 
-def _deploy(client: Mapping[str, str], data: Path) -> Deployed:
-    life = Life(connect(client), "benchmark")
-    group = life.dataset_group()
-    [interactions, *_] = tables.read(data)
-    dataset = life.dataset(group, interactions.dataset_type, interactions.schema)
-    life.dataset_import(dataset, "benchmark", "s3://data/interactions.csv")
-    solution = life.solution(group, "aws-hrnn")
-    version = life.solution_version(solution)
-    with interactions.path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return Deployed(
-        campaign=life.campaign(version),
-        tracking_id=life.event_tracker(group),
-        users=sorted({row["USER_ID"] for row in rows}),
-        items=sorted({row["ITEM_ID"] for row in rows}),
-    )
+def recommendations(here: World, made: Campaign, seconds: float) -> None:
+    """(a) GetRecommendations beside the bare product, a constant, and what a user would write."""
+    print(f"\n## GetRecommendations, {made.items} items, hidden {HIDDEN}")
+    body = partial(_recommendation, made)
+    head("server", 1, 8)
+    with (
+        here.serving(RUNTIME) as [ours],
+        here.serving(CONSTANT, BENCHMARK_SERVICE="personalize-runtime") as [constant],
+        here.serving(MINIMAL, BENCHMARK_MODEL=str(made.model)) as [minimal],
+    ):
+        found = {
+            name: [_measured([server], "/recommendations", body, seconds, each) for each in (1, 8)]
+            for name, server in (("foretaste", ours), ("constant", constant), ("minimal", minimal))
+        }
+        for name, both in found.items():
+            row(name, *both)
+        full = found["foretaste"][1]
+        at_70 = _measured([ours], "/recommendations", body, seconds, 8, rate=0.7 * full.rate)
+    product, one_pass = _bare(made)
+    target("of the constant answer's requests/s", full.rate / found["constant"][1].rate, 0.7)
+    target("of the constant answer's, by CPU time", found["constant"][1].cpu / full.cpu, 0.7)
+    target("of the minimal service's, by CPU time", found["minimal"][1].cpu / full.cpu, 1.0)
+    target("p99 / p50 at 70 % load", at_70.p99 / at_70.p50, 3.0, at_least=False)
+    print(f"at 70 % load: p50 {at_70.p50:.2f} ms, p99 {at_70.p99:.2f} ms")
+    print(f"bare product and top 25: {product:.3f} ms; one pass over the weights (a sum): {one_pass:.3f} ms")
+    target("bare product and top 25 / one pass", product / one_pass, 1.3, at_least=False)
+    target("p50 of a request / one pass", found["foretaste"][0].p50 / one_pass, 1.3, at_least=False)
 
 
-def _report(client: Mapping[str, str], deployed: Deployed, constant: str) -> None:
-    url = client["AWS_ENDPOINT_URL_PERSONALIZE"]
+def put_events(here: World, made: Campaign, seconds: float) -> None:
+    """(b) PutEvents beside a constant, and Redis alone told the same bytes."""
+    print("\n## PutEvents")
+    head("server", 1, 8)
+    with (
+        here.serving(EVENTS) as [ours],
+        here.serving(CONSTANT, BENCHMARK_SERVICE="personalize-events") as [constant],
+    ):
+        for count in (1, 10):
+            body = partial(_events, made, count)
+            both = [_measured([ours], "/events", body, seconds, each) for each in (1, 8)]
+            peer = [_measured([constant], "/events", body, seconds, each) for each in (1, 8)]
+            row(f"foretaste, {count} events", *both)
+            row(f"constant, {count} events", *peer)
+            target("of the constant answer's requests/s", both[1].rate / peer[1].rate, 0.5)
+            target("of the constant answer's, by CPU time", peer[1].cpu / both[1].cpu, 0.5)
+            print(f"Redis alone, pipelined: {_pipelined(here, count):.0f} requests/s")
 
-    def recommendation(number: int) -> dict[str, Any]:
-        return {"campaignArn": deployed.campaign, "userId": deployed.users[number % len(deployed.users)]}
 
-    def events(number: int) -> dict[str, Any]:
-        event = {"eventType": "watch", "sentAt": time.time(), "itemId": deployed.items[number % len(deployed.items)]}
-        user = deployed.users[number % len(deployed.users)]
-        return {"trackingId": deployed.tracking_id, "userId": user, "sessionId": "s", "eventList": [event]}
+def several(here: World, made: Campaign, processes: list[int], seconds: float) -> None:
+    """(c) Runtimes side by side: requests/s, and what they have in memory."""
+    print(f"\n## Runtime processes, {made.items} items")
+    print("| processes | requests/s | p50 ms | p99 ms | MB resident, all | MB of it own or shared out (PSS) |")
+    print("|---|---|---|---|---|---|")
+    for count in processes:
+        with here.serving(RUNTIME, count) as servers:
+            said = _measured(servers, "/recommendations", partial(_recommendation, made), seconds, 8)
+            rss, pss = (sum(server.megabytes(kind) for server in servers) for kind in ("Rss", "Pss"))
+        print(f"| {count} | {said.rate:.0f} | {said.p50:.2f} | {said.p99:.2f} | {rss:.0f} | {pss:.0f} |")
 
-    rows = [
-        ("GetRecommendations", "/recommendations", recommendation),
-        ("PutEvents, 1 event", "/events", events),
+
+def _recommendation(made: Campaign, number: int) -> dict[str, Any]:
+    return {"campaignArn": made.arn, "userId": made.user(number)}
+
+
+def _events(made: Campaign, count: int, number: int) -> dict[str, Any]:
+    sent = [
+        {"eventType": "watch", "sentAt": time.time(), "itemId": made.item(number * count + place)}
+        for place in range(count)
     ]
-    print("| operation | connections | requests/s | p50 ms | p99 ms | constant/s | its p50 | its p99 | share |")
-    print("|---|---|---|---|---|---|---|---|---|")
-    for name, path, body in rows:
-        for connections in CONNECTIONS:
-            for server in (url, constant):
-                measure(server, path, body, client, connections=2, requests=50)  # warm
-            ours = measure(url, path, body, client, connections=connections, requests=REQUESTS)
-            theirs = measure(constant, path, body, client, connections=connections, requests=REQUESTS)
-            print(
-                f"| {name} | {connections} | {ours.rate:.0f} | {ours.p50:.1f} | {ours.p99:.1f} | {theirs.rate:.0f} "
-                f"| {theirs.p50:.1f} | {theirs.p99:.1f} | {ours.rate / theirs.rate:.2f} |"
-            )
+    return {"trackingId": made.tracking_id, "userId": made.user(number), "sessionId": "s", "eventList": sent}
+
+
+@dataclass(frozen=True)
+class Loaded(Measured):
+    cpu: float
+    """Milliseconds of the servers' CPU time for one request: what a busy machine leaves comparable."""
+
+
+def _measured(
+    servers: Sequence[Server], path: str, body: Body, seconds: float, connections: int, rate: float | None = None
+) -> Loaded:
+    """For about so many seconds, after a look at how many requests that takes, which also warms the servers."""
+    urls = [server.url for server in servers]
+    measure(urls, path, body, KEYS, connections=len(urls), requests=5)
+    look = measure(urls, path, body, KEYS, connections=connections, requests=15)
+    requests = min(max(20, round(seconds * (rate or look.rate) / connections)), 2000)
+    before = sum(server.cpu_seconds() for server in servers)
+    found = measure(urls, path, body, KEYS, connections=connections, requests=requests, rate=rate)
+    spent = sum(server.cpu_seconds() for server in servers) - before
+    return Loaded(found.rate, found.p50, found.p99, found.count, spent / found.count * 1e3)
+
+
+def _bare(made: Campaign) -> tuple[float, float]:
+    """Milliseconds of the product and the top 25, and of one pass over the weights, as they lie in memory."""
+    vectors_IH = np.random.default_rng(0).standard_normal((made.items, HIDDEN), np.float32)
+    q_H = vectors_IH[0].copy()
+    return _usual(lambda: best(vectors_IH @ q_H, 25)), _usual(vectors_IH.sum)
+
+
+def _usual(work: Callable[[], Any], times: int = 25) -> float:
+    spent = []
+    for _ in range(times):
+        began = time.perf_counter()
+        work()
+        spent.append(time.perf_counter() - began)
+    return statistics.median(spent) * 1e3
+
+
+def _pipelined(here: World, count: int, requests: int = 2000, at_once: int = 50) -> float:
+    """Requests/s where each event is an entry of a stream and of its user's list, and nothing is looked at."""
+    client: Any = redis.Redis.from_url(here.redis_url)
+    text = b'{"user_id":"u000001","session_id":"s","item_id":"i00000001","event_type":"watch","event_value":null,'
+    text += b'"sent_at":1700000000.0,"event_id":null,"properties":{}}'
+    began = time.perf_counter()
+    for begin in range(0, requests, at_once):
+        pipeline = client.pipeline(transaction=False)
+        for number in range(begin, begin + at_once):
+            for _ in range(count):
+                pipeline.xadd("bare:stream", {"event": text})
+                pipeline.rpush(f"bare:{number % 1000}", text)
+            pipeline.ltrim(f"bare:{number % 1000}", -200, -1)
+        pipeline.execute()
+    return requests / (time.perf_counter() - began)
+
+
+def head(first: str, *connections: int) -> None:
+    columns = [f"{name} ({each})" for each in connections for name in ("requests/s", "p50 ms", "p99 ms", "CPU ms")]
+    print(f"| {first} | {' | '.join(columns)} |")
+    print("|---" * (len(columns) + 1) + "|")
+
+
+def row(name: str, *measured: Loaded) -> None:
+    cells = [f"{one.rate:.0f} | {one.p50:.2f} | {one.p99:.2f} | {one.cpu:.2f}" for one in measured]
+    print(f"| {name} | {' | '.join(cells)} |")
+
+
+def target(what: str, ratio: float, wanted: float, *, at_least: bool = True) -> None:
+    met = ratio >= wanted if at_least else ratio <= wanted
+    bound = f"at {'least' if at_least else 'most'} {wanted:g}"
+    print(f"{what}: {ratio:.2f} (target: {bound}; {'met' if met else 'missed'})")
 
 
 if __name__ == "__main__":

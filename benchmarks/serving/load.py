@@ -8,7 +8,7 @@ from __future__ import annotations
 import http.client
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,6 +26,7 @@ class Measured:
     rate: float
     p50: float
     p99: float
+    count: int
 
 
 def signed(url: str, path: str, body: Mapping[str, Any], keys: Mapping[str, str]) -> tuple[bytes, dict[str, str]]:
@@ -38,25 +39,36 @@ def signed(url: str, path: str, body: Mapping[str, Any], keys: Mapping[str, str]
 
 
 def measure(
-    url: str,
+    urls: Sequence[str],
     path: str,
     body: Callable[[int], Mapping[str, Any]],
     keys: Mapping[str, str],
     *,
     connections: int,
     requests: int,
+    rate: float | None = None,
 ) -> Measured:
-    """Send ``requests`` requests over each of ``connections`` connections at once. Any status but 200 ends it."""
+    """Send ``requests`` requests over each of ``connections`` connections at once, which take the servers in turn.
+
+    Without a ``rate`` each follows on the answer before. With one (requests/s over all connections) each is sent at
+    its time, and what it waits for a connection counts as well. Any status but 200 ends it.
+    """
     milliseconds: list[float] = []
     start = threading.Barrier(connections + 1)
 
     def send(number: int) -> None:
+        url = urls[number % len(urls)]
         ready = [signed(url, path, body(number * requests + n), keys) for n in range(requests)]
         connection = http.client.HTTPConnection(urlsplit(url).netloc)
         connection.connect()
         start.wait()
-        for payload, headers in ready:
+        first = time.perf_counter()
+        for place, (payload, headers) in enumerate(ready):
             began = time.perf_counter()
+            if rate is not None:
+                due = first + (place * connections + number) / rate
+                time.sleep(max(0.0, due - began))
+                began = due
             connection.request("POST", path, payload, headers)
             answer = connection.getresponse()
             said = answer.read()
@@ -75,4 +87,4 @@ def measure(
     if len(milliseconds) != connections * requests:
         raise RuntimeError(f"only {len(milliseconds)} of {connections * requests} requests were answered")
     ranked = sorted(milliseconds)
-    return Measured(len(ranked) / seconds, ranked[len(ranked) // 2], ranked[int(len(ranked) * 0.99)])
+    return Measured(len(ranked) / seconds, ranked[len(ranked) // 2], ranked[int(len(ranked) * 0.99)], len(ranked))

@@ -1,0 +1,103 @@
+"""The processes that are measured: a Redis-compatible server, and gunicorn with one application or another."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from services.cli.embedded_redis import answers, binary, free_port
+
+KEYS = {"AWS_ACCESS_KEY_ID": "FTBENCHMARK", "AWS_SECRET_ACCESS_KEY": "benchmark", "AWS_REGION": "us-east-1"}
+SECONDS_TO_START = 120.0
+
+
+@dataclass(frozen=True)
+class World:
+    redis_url: str
+    data_dir: Path
+
+    @contextlib.contextmanager
+    def serving(self, application: str, count: int = 1, **environment: str) -> Iterator[list[Server]]:
+        """So many processes with this application, each of which has answered."""
+        with contextlib.ExitStack() as stack:
+            servers = [self._start(stack, application, environment) for _ in range(count)]
+            for server in servers:
+                _wait_for(partial(_pings, server.url), server.url)
+            yield servers
+
+    def _start(self, stack: contextlib.ExitStack, application: str, environment: Mapping[str, str]) -> Server:
+        bind = f"127.0.0.1:{free_port()}"
+        told = {
+            **os.environ,
+            "FORETASTE_REDIS_URL": self.redis_url,
+            "FORETASTE_DATA_DIR": str(self.data_dir),
+            "FORETASTE_ACCESS_KEY_ID": KEYS["AWS_ACCESS_KEY_ID"],
+            "FORETASTE_SECRET_ACCESS_KEY": KEYS["AWS_SECRET_ACCESS_KEY"],
+            "FORETASTE_BIND": bind,
+            **environment,
+        }
+        command = [sys.executable, "-m", "gunicorn", "--config", "python:shared.gunicorn", application]
+        process = stack.enter_context(subprocess.Popen(command, env=told, stderr=subprocess.DEVNULL))
+        stack.callback(process.terminate)
+        return Server(f"http://{bind}", process.pid)
+
+
+@dataclass(frozen=True)
+class Server:
+    url: str
+    pid: int
+
+    @property
+    def _worker(self) -> Path:
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        return Path("/proc") / children[0]
+
+    def cpu_seconds(self) -> float:
+        """That its worker has used so far."""
+        fields = (self._worker / "stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def megabytes(self, kind: str) -> float:
+        """Of its worker, by smaps: "Rss", or "Pss", where what is shared counts in parts that add up to 1."""
+        lines = (self._worker / "smaps_rollup").read_text().splitlines()
+        [kilobytes] = [line.split()[1] for line in lines if line.startswith(f"{kind}:")]
+        return int(kilobytes) / 1024
+
+
+@contextlib.contextmanager
+def world(folder: Path) -> Iterator[World]:
+    """Redis keeps what it is told as ``foretaste up`` has it kept: in an append-only file, synced each second."""
+    port = free_port()
+    url = f"redis://127.0.0.1:{port}/0"
+    command = [str(binary()), "--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder), "--save", ""]
+    command += ["--appendonly", "yes", "--appendfsync", "everysec"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
+        try:
+            _wait_for(lambda: answers(url), url)
+            yield World(url, folder / "data")
+        finally:
+            server.terminate()
+
+
+def _pings(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/ping", timeout=2.0):
+            return True
+    except OSError:
+        return False
+
+
+def _wait_for(answered: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + SECONDS_TO_START
+    while not answered():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what} does not answer")
+        time.sleep(0.05)
