@@ -38,9 +38,10 @@ def main() -> None:
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch, world(Path(scratch)) as here:
         store, artifacts = RedisStore(here.redis_url), Artifacts(here.data_dir / "artifacts")
-        campaigns = [campaign(store, artifacts, items) for items in chosen.items]
-        for made in campaigns:
-            recommendations(here, made, chosen.seconds)
+        campaigns = []
+        for items in chosen.items:  # one after the other: a runtime loads all that there are
+            campaigns.append(campaign(store, artifacts, items))
+            recommendations(here, campaigns[-1], chosen.seconds)
         put_events(here, campaigns[0], chosen.seconds)
         several(here, campaigns[-1], chosen.processes, chosen.seconds)
 
