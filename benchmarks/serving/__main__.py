@@ -19,7 +19,7 @@ import numpy as np
 import redis
 
 from benchmarks.serving.load import Measured, measure
-from benchmarks.serving.made_up import HIDDEN, Campaign, campaign
+from benchmarks.serving.made_up import HIDDEN, USERS, Campaign, campaign
 from benchmarks.serving.world import KEYS, Server, World, world
 from shared.artifacts import Artifacts
 from shared.recipes.distribution import best
@@ -129,7 +129,8 @@ def _measured(
 ) -> Loaded:
     """For about so many seconds, after a look at how many requests that takes, which also warms the servers."""
     urls = [server.url for server in servers]
-    measure(urls, path, body, KEYS, connections=len(urls), requests=5)
+    # Every server hears of every user once: it is not measured how histories are read for the first time.
+    measure(urls, path, body, KEYS, connections=len(urls), requests=USERS)
     look = measure(urls, path, body, KEYS, connections=connections, requests=15)
     requests = min(max(20, round(seconds * (rate or look.rate) / connections)), 2000)
     before = sum(server.cpu_seconds() for server in servers)

@@ -34,10 +34,13 @@ from services.runtime.deployed import Model
 from services.runtime.served import Serving
 from shared.artifacts import Artifacts
 from shared.aws.web import Call
+from shared.data.histories import save_names
+from shared.data.ids import Ids
 from shared.lifecycle import ACTIVE
 from shared.recipes import RECIPES
-from shared.recipes.hrnn.network import Form, Network
+from shared.recipes.hrnn.form import Form
 from shared.recipes.hrnn.scoring import Scorer
+from shared.recipes.hrnn.weights import Weights, shapes
 from shared.resources.dataset.requests import TYPES
 from shared.resources.dataset_import_job import ROWS
 from shared.settings import Settings
@@ -120,7 +123,7 @@ def _report(folder: Path, store: Store, items: int) -> tuple[float, float, int]:
     _import(store, Artifacts(folder), items)
     campaign = f"{PREFIX}:campaign/c"
     _put(store, campaign, "campaign", solutionVersionArn=f"{PREFIX}:solution/s/1")
-    model = _model(items)
+    model = _model(folder, items)
     serving.deployed._models[f"{PREFIX}:solution/s/1"] = model
     dataset = model.datasets["INTERACTIONS"]
     for start in range(0, EVENTS, 10):
@@ -181,16 +184,21 @@ def _import(store: Store, artifacts: Artifacts, items: int) -> None:
             duckdb.sql(DATA[name].format(items=items)).write_parquet(str(folder / ROWS))
 
 
-def _model(items: int) -> Model:
+def _model(folder: Path, items: int) -> Model:
+    ids = folder / "ids"
+    ids.mkdir()
+    save_names(ids, user_ids=[], item_ids=[f"i{number:07}" for number in range(items)], event_type_names=[])
     artifact: Any = SimpleNamespace(
         recipe=RECIPE.name,
-        item_ids=[f"i{number:07}" for number in range(items)],
+        item_ids=Ids(ids, "item"),
         event_type_names=["watch", "click"],
         popularity=np.full(items, 1 / items, np.float32),
         contexts=None,
         history=lambda _: [],
     )
-    scorer = Scorer(Network(Form(items=items, hidden=HIDDEN)).eval(), artifact)
+    form, rng = Form(items=items, hidden=HIDDEN), np.random.default_rng(0)
+    weights = {name: 0.1 * rng.standard_normal(shape, np.float32) for name, shape in shapes(form).items()}
+    scorer = Scorer(Weights(form, weights), artifact)
     datasets = {dataset_type: f"{PREFIX}:dataset/g/{dataset_type}" for dataset_type in TYPES}
     return Model(scorer, RECIPE, GROUP, datasets, threading.Lock())
 

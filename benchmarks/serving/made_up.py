@@ -22,7 +22,7 @@ from shared.store import Record, Store
 
 PREFIX = "arn:aws:personalize:us-east-1:000000000000"
 RECIPE = RECIPES["aws-hrnn"]
-USERS = 1000
+USERS = 200
 EVENTS = 100
 """Of each user."""
 HIDDEN = 128
