@@ -70,7 +70,7 @@ def recommendations(here: World, made: Campaign, seconds: float) -> None:
     target("of the minimal service's, by CPU time", found["minimal"][1].cpu / full.cpu, 1.0)
     target("p99 / p50 at 70 % load", at_70.p99 / at_70.p50, 3.0, at_least=False)
     print(f"at 70 % load: p50 {at_70.p50:.2f} ms, p99 {at_70.p99:.2f} ms")
-    print(f"bare product and top 25: {product:.3f} ms; one pass over the weights (a sum): {one_pass:.3f} ms")
+    print(f"bare product and top 25: {product:.3f} ms; one pass over the weights: {one_pass:.3f} ms")
     target("bare product and top 25 / one pass", product / one_pass, 1.3, at_least=False)
     target("p50 of a request / one pass", found["foretaste"][0].p50 / one_pass, 1.3, at_least=False)
 
@@ -140,10 +140,10 @@ def _measured(
 
 
 def _bare(made: Campaign) -> tuple[float, float]:
-    """Milliseconds of the product and the top 25, and of one pass over the weights, as they lie in memory."""
+    """Milliseconds of the product and the top 25, and of the fastest pass over as many weights in a process's own memory."""
     vectors_IH = np.random.default_rng(0).standard_normal((made.items, HIDDEN), np.float32)
     q_H = vectors_IH[0].copy()
-    return _usual(lambda: best(vectors_IH @ q_H, 25)), _usual(vectors_IH.sum)
+    return _usual(lambda: best(vectors_IH @ q_H, 25)), min(_usual(vectors_IH.sum), _usual(lambda: vectors_IH @ q_H))
 
 
 def _usual(work: Callable[[], Any], times: int = 25) -> float:
