@@ -140,7 +140,7 @@ def _measured(
 
 
 def _bare(made: Campaign) -> tuple[float, float]:
-    """Milliseconds of the product and the top 25, and of the fastest pass over as many weights in a process's own memory."""
+    """Milliseconds of the product and the top 25, and of the faster of two passes over as many weights."""
     vectors_IH = np.random.default_rng(0).standard_normal((made.items, HIDDEN), np.float32)
     q_H = vectors_IH[0].copy()
     return _usual(lambda: best(vectors_IH @ q_H, 25)), min(_usual(vectors_IH.sum), _usual(lambda: vectors_IH @ q_H))
