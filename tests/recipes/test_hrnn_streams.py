@@ -17,7 +17,8 @@ from torch import Tensor
 from shared.data.histories import Histories
 from shared.data.training_data import TrainingData
 from shared.recipes.hrnn import streams
-from shared.recipes.hrnn.network import COUNT_BUCKETS, DISTANCE_BUCKETS, Bags, Form, Network, gap_buckets
+from shared.recipes.hrnn.form import COUNT_BUCKETS, DISTANCE_BUCKETS, Form
+from shared.recipes.hrnn.network import Bags, Network, gap_buckets
 from shared.recipes.hrnn.streams import REMEMBERED, Streams, Window, pair_codes
 from tests.recipes.synthetic import bags, histories_of, training_data, walks
 

@@ -193,7 +193,7 @@ def test_a_time_is_seconds_since_1970(group: Group, sent_at: float) -> None:
              eventList=[{"eventType": "a", "sentAt": sent_at}])  # fmt: skip
 
 
-@pytest.mark.parametrize("sent_at", [0, 0.5, 1e9, time.time() + 75 * 365 * 86400])
+@pytest.mark.parametrize("sent_at", [0, 0.5, 1e9, 4e9])
 def test_the_far_past_and_the_future_are_times_as_others(group: Group, sent_at: float) -> None:
     dataset, tracking_id = tracked(group)
     call(group, "PutEvents", trackingId=tracking_id, sessionId="s",
