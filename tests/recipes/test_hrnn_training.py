@@ -120,7 +120,7 @@ def test_it_tells_how_far_it_is(trained: tuple[Trained, Path, list[Progress]]) -
 def test_it_serves_what_it_learnt(trained: tuple[Trained, Path, list[Progress]]) -> None:
     _, artifact, _ = trained
     scorer = Scorer.load(artifact)
-    assert scorer.item_ids == [f"i{number:02}" for number in range(50)]
+    assert list(scorer.item_ids) == [f"i{number:02}" for number in range(50)]
     data = walks(users=160)
     end = int(data.offsets[1])
     assert scorer.history("u000") == [
