@@ -106,6 +106,10 @@ class Records(Protocol):
 
     def get(self, arn: str) -> Record | None: ...
 
+    def several(self, arns: Sequence[str]) -> list[Record | None]:
+        """The records of these ARNs, in one round trip."""
+        ...
+
     def create(
         self,
         record: Record,

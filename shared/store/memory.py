@@ -58,6 +58,9 @@ class MemoryStore:
     def get(self, arn: str) -> Record | None:
         return self._records.get(arn)
 
+    def several(self, arns: Sequence[str]) -> list[Record | None]:
+        return [self.get(arn) for arn in arns]
+
     def holder(self, claim: str) -> str | None:
         return self._claims.get(claim)
 

@@ -118,6 +118,12 @@ class RedisStore:
             fields, ahead.texts = pipeline.execute()
         return coding.read_record(fields) if fields else None
 
+    def several(self, arns: Sequence[str]) -> list[Record | None]:
+        pipeline = self._redis.pipeline(transaction=False)
+        for arn in arns:
+            pipeline.hgetall(f"{PREFIX}record:{arn}")
+        return [coding.read_record(fields) if fields else None for fields in pipeline.execute()]
+
     def holder(self, claim: str) -> str | None:
         arn = self._redis.get(f"{PREFIX}claim:{claim}")
         return None if arn is None else str(arn)

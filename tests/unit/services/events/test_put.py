@@ -14,7 +14,7 @@ import pytest
 from services.events import app
 from shared.aws.errors import InvalidInput, PersonalizeError, ResourceInUse, ResourceNotFound
 from shared.aws.web import Call
-from shared.lifecycle import CREATE_PENDING
+from shared.lifecycle import ACTIVE, CREATE_PENDING, DELETE_PENDING
 from shared.settings import Settings
 from shared.store import Interaction, PutRecord
 from tests.unit.services.groups import FIELDS, Group
@@ -288,3 +288,31 @@ def test_a_tracking_id_leads_to_what_it_was_given_for(group: Group) -> None:
         with pytest.raises(PersonalizeError) as refused:
             call(group, operation, trackingId=tracking_id, **request)
         assert isinstance(refused.value, ResourceNotFound)
+
+
+EVENT = {"eventType": "click", "sentAt": 5.5, "itemId": "b"}
+
+
+def test_a_way_that_was_found_before_is_looked_at_again(group: Group) -> None:
+    dataset, tracking_id = tracked(group)
+    sent = {"trackingId": tracking_id, "sessionId": "s", "userId": "u"}
+    call(group, "PutEvents", **sent, eventList=[EVENT])
+    call(group, "PutEvents", **sent, eventList=[EVENT])
+    assert len(list(group.store.stream(dataset))) == 2
+    standing = group.store.get(dataset)
+    assert standing is not None
+    group.store.replace(replace(standing, status=DELETE_PENDING))
+    with pytest.raises(InvalidInput, match="has no usable Interactions dataset"):
+        call(group, "PutEvents", **sent, eventList=[EVENT])
+    moved = group.store.get(dataset)
+    assert moved is not None
+    group.store.replace(replace(moved, status=ACTIVE))
+    call(group, "PutEvents", **sent, eventList=[EVENT])
+    group.call("DeleteEventTracker", eventTrackerArn=tracker_of(group))
+    with pytest.raises(ResourceNotFound, match="No usable event tracker"):
+        call(group, "PutEvents", **sent, eventList=[EVENT])
+
+
+def tracker_of(group: Group) -> str:
+    [tracker] = group.desk.reading.children("event_tracker", group.arn)
+    return tracker.arn
