@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import cast
 
 from flask import Flask
 
@@ -17,6 +18,7 @@ from shared.settings import Settings
 from shared.store import Store
 from shared.store.probe import Probe
 from shared.store.redis import RedisStore
+from shared.store.remembering import Remembering
 from shared.vitals import Vitals
 
 OPERATIONS: Mapping[str, Callable[[Store, Reading, web.Call], None]] = {
@@ -36,7 +38,9 @@ def create_app() -> Flask:
     """For gunicorn: the application of this process, from the environment."""
     configured = settings.load()
     telemetry.configure(configured, "events")
-    offered = handlers(configured, RedisStore(configured.redis_url))
+    redis = RedisStore(configured.redis_url)
+    store = Remembering(redis, patient=redis)
+    offered = {name: store.telling(handler) for name, handler in handlers(configured, cast(Store, store)).items()}
     vitals = Vitals("events", ready={"redis": Probe(configured.redis_url).answers})
     vitals.listen(configured.metrics_bind)
     return web.create_app(

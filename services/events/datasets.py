@@ -15,9 +15,6 @@ from shared.resources.dataset.requests import arn_of
 from shared.resources.event_tracker import tracking_claim
 from shared.store import Record, Store
 
-#: Tracking id -> the ARNs of its tracker, dataset and schema, as they were found before.
-_ways: dict[str, tuple[str, str, str]] = {}
-
 
 @dataclass(frozen=True)
 class Target:
@@ -27,14 +24,6 @@ class Target:
 
 def interactions(store: Store, reading: Reading, tracking_id: str) -> Target:
     """The Interactions dataset of an event tracker's group. Raises ResourceNotFound, InvalidInput."""
-    known = _ways.get(tracking_id)
-    # All that an earlier call has gone by, read at one go: each is looked at as if it had just been found.
-    if known is not None:
-        tracker, dataset, schema = store.several(known)
-        if _usable(tracker) and _usable(dataset) and schema is not None:
-            standing = (tracker.body["trackingId"], dataset.body["schemaArn"])
-            if standing == (tracking_id, schema.arn):
-                return _described(dataset, schema)
     tracker = _tracked(store, tracking_id, "event_tracker")
     if not _usable(tracker):
         raise ResourceNotFound(f"No usable event tracker has the tracking id {tracking_id}.")
@@ -42,7 +31,6 @@ def interactions(store: Store, reading: Reading, tracking_id: str) -> Target:
     dataset = store.get(arn_of(group, "INTERACTIONS", reading))
     if not _usable(dataset):
         raise InvalidInput(f"The dataset group {group} has no usable Interactions dataset: create one first.")
-    _ways[tracking_id] = (tracker.arn, dataset.arn, dataset.body["schemaArn"])
     return _target(dataset, reading)
 
 
@@ -75,10 +63,7 @@ def _tracked(store: Store, tracking_id: str, noun: str) -> Record | None:
 
 
 def _target(dataset: Record, reading: Reading) -> Target:
-    return _described(dataset, reading.find(dataset.body["schemaArn"], "schema"))
-
-
-def _described(dataset: Record, schema: Record) -> Target:
+    schema = reading.find(dataset.body["schemaArn"], "schema")
     return Target(dataset.arn, _parsed(schema.body["schema"], schema.body.get("domain")))
 
 

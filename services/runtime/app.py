@@ -15,7 +15,6 @@ from services.runtime.loading import Loading
 from services.runtime.rank import get_personalized_ranking
 from services.runtime.recommend import get_recommendations
 from services.runtime.recommend_actions import get_action_recommendations
-from services.runtime.remembering import Remembering
 from services.runtime.served import Serving
 from shared import queue, settings, telemetry
 from shared.artifacts import Artifacts
@@ -27,6 +26,7 @@ from shared.settings import Settings
 from shared.snapshots import Snapshots
 from shared.store import Store
 from shared.store.redis import PROMPT, RedisStore
+from shared.store.remembering import Remembering
 from shared.vitals import Vitals
 
 #: How long a runtime that starts loads models before it lets requests in (gunicorn gives its start 60 seconds).

@@ -84,8 +84,6 @@ class Deployed:
         self._reading = reading
         self._artifacts = artifacts
         self._models: dict[str, Model] = {}
-        #: Campaign or recommender -> the dataset whose live events it was asked with.
-        self.interactions: dict[str, str] = {}
         self._loading = threading.Lock()
         self._scoring = threading.Lock()
 

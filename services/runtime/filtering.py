@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from services.runtime.catalogue import Catalogue
 from services.runtime.deployed import Model
 from services.runtime.history import newest
-from services.runtime.remembering import UNREACHABLE
 from shared.aws.errors import InvalidInput, ServiceUnavailable
 from shared.data.seen import Doings, Seen
 from shared.data.snapshot import Snapshot
@@ -22,6 +21,7 @@ from shared.resources import Reading
 from shared.resources.filter.requests import schemas_of
 from shared.snapshots import MOST_SEEN, Snapshots, Unreadable
 from shared.store import SEEN_SECONDS, Record, Store
+from shared.store.remembering import UNREACHABLE
 
 RELATED = "RELATED_ITEMS"
 _TARGETS = {"ITEMS": "ItemID", "ACTIONS": "ActionID"}

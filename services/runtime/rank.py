@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from services.runtime import metadata
-from services.runtime.ahead import answering, reading_ahead
 from services.runtime.deployed import place_of
 from services.runtime.selection import Selection
 from services.runtime.served import Serving, query, recommendation_id, served
@@ -24,14 +23,12 @@ def get_personalized_ranking(serving: Serving, call: Call) -> Mapping[str, Any]:
     given = list(dict.fromkeys(request["inputList"]))
     if len(request["inputList"]) > MOST_ITEMS:
         raise InvalidInput(f"inputList has {len(request['inputList'])} items; at most {MOST_ITEMS} are ranked.")
-    with reading_ahead(serving, request):
-        asked = served(serving, request, "PERSONALIZED_RANKING")
-        about = metadata.metadata(serving, asked, request)
-        if about and len(request["inputList"]) > metadata.MOST_ITEMS:
-            count, most = len(request["inputList"]), metadata.MOST_ITEMS
-            raise InvalidInput(f"inputList has {count} items; at most {most} are ranked with metadata.")
-        asking = query(asked, request, serving.store)
-    answering(serving, asked)
+    asked = served(serving, request, "PERSONALIZED_RANKING")
+    about = metadata.metadata(serving, asked, request)
+    if about and len(request["inputList"]) > metadata.MOST_ITEMS:
+        count, most = len(request["inputList"]), metadata.MOST_ITEMS
+        raise InvalidInput(f"inputList has {count} items; at most {most} are ranked with metadata.")
+    asking = query(asked, request, serving.store)
     kept = set(Selection(serving.filters, asked.model, request).kept(given))
     scores = asked.model.scores(asking)
     # As in recommendations, what a filter takes away changes no score of the rest.

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from services.runtime import metadata
-from services.runtime.ahead import answering, reading_ahead
 from services.runtime.promoting import mixed, promotion_of
 from services.runtime.selection import Selection, both
 from services.runtime.served import Serving, query, recommendation_id, served
@@ -28,12 +27,10 @@ RNG = np.random.default_rng()
 
 def get_recommendations(serving: Serving, call: Call) -> Mapping[str, Any]:
     request = call.request
-    with reading_ahead(serving, request):
-        asked = served(serving, request, *TYPES)
-        about = metadata.metadata(serving, asked, request)
-        wanted = results(request, metadata.MOST_ITEMS if about else MOST_RESULTS)
-        asking = query(asked, request, serving.store)
-    answering(serving, asked)
+    asked = served(serving, request, *TYPES)
+    about = metadata.metadata(serving, asked, request)
+    wanted = results(request, metadata.MOST_ITEMS if about else MOST_RESULTS)
+    asking = query(asked, request, serving.store)
     selection = Selection(serving.filters, asked.model, request)
     shown = selection.shown()
     allowed = both(shown, selection.filtered())

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from services.runtime.ahead import answering, reading_ahead
 from services.runtime.recommend import answered, best_of
 from services.runtime.selection import Selection
 from services.runtime.served import Serving, query, recommendation_id, served
@@ -21,10 +20,8 @@ def get_action_recommendations(serving: Serving, call: Call) -> Mapping[str, Any
     wanted = request.get("numResults", DEFAULT_RESULTS)
     if wanted > MOST_RESULTS:
         raise InvalidInput(f"numResults is {wanted}; at most {MOST_RESULTS} actions are answered.")
-    with reading_ahead(serving, request):
-        asked = served(serving, request, "PERSONALIZED_ACTIONS")
-        asking = query(asked, request, serving.store)
-    answering(serving, asked)
+    asked = served(serving, request, "PERSONALIZED_ACTIONS")
+    asking = query(asked, request, serving.store)
     allowed = Selection(serving.filters, asked.model, request).filtered()
     scores = asked.model.scores(asking)
     listed = best_of(scores, wanted, allowed)

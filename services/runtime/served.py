@@ -12,7 +12,6 @@ from services.runtime.deployed import Deployed, Model, NotDeployable
 from services.runtime.filtering import Filters
 from services.runtime.history import merged
 from services.runtime.loading import Loading, NotYet
-from services.runtime.remembering import UNREACHABLE
 from shared.aws.errors import InvalidInput, ServiceUnavailable
 from shared.lifecycle import ACTIVE
 from shared.recipes import Recipe
@@ -20,6 +19,7 @@ from shared.recipes.contract import Past, Query
 from shared.resources import Reading
 from shared.resources.exploration import exploration_of
 from shared.store import Record, Store
+from shared.store.remembering import UNREACHABLE
 
 #: What a runtime answers for.
 SERVED = ("campaign", "recommender")

@@ -8,7 +8,6 @@ writes with the version it read; ``Conflict`` sends it back to reading. Guards e
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -105,10 +104,6 @@ class Records(Protocol):
     """Records, indexes and the outbox."""
 
     def get(self, arn: str) -> Record | None: ...
-
-    def several(self, arns: Sequence[str]) -> list[Record | None]:
-        """The records of these ARNs, in one round trip."""
-        ...
 
     def create(
         self,
@@ -224,12 +219,6 @@ class Interactions(Protocol):
         """The user's newest events, as they arrived; at most RECENT of them."""
         ...
 
-    def together(self, arn: str, dataset: str, user_id: str) -> AbstractContextManager[None]:
-        """Within the block the first ``get`` of that record, by this thread, brings what ``recent`` of that user will
-        answer: one look at the store in place of two.
-        """
-        ...
-
     def seen(self, dataset: str, user_id: str) -> Mapping[str, Mapping[str, float]]:
         """Event type, in lower case -> item -> when the user last did that with it (epoch seconds), of live events.
 
@@ -289,9 +278,24 @@ INVOCATION_SECONDS = 600
 EVENT_ID_SECONDS = 30 * 24 * 3600
 
 
+class Changes(Protocol):
+    """What was written to a store, for whoever remembers what it said. Not to be shared between threads."""
+
+    def heard(self) -> Sequence[str] | None:
+        """What was written since this was asked last, without waiting for more: "record:<ARN>", "claim:<name>", and
+        "recent:<dataset>:<user>" for what ``recent`` and ``seen`` tell of a user.
+
+        None: whatever was read before may have changed, as when it is asked for the first time. A write that was
+        acknowledged half a second ago is told of, or this raises the backend's connection error.
+        """
+        ...
+
+
 class Store(Records, Leases, Interactions, PutRecords, Protocol):
     """All of it."""
 
     def ping(self) -> None:
         """Raises the backend's connection error when the store can't be reached."""
         ...
+
+    def changes(self) -> Changes: ...

@@ -6,7 +6,6 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace as changed
 
 from shared.store import (
@@ -26,6 +25,24 @@ from shared.store import (
     Record,
 )
 from shared.store.coding import moving as moving_status
+
+
+class MemoryChanges:
+    """``shared.store.Changes``."""
+
+    def __init__(self) -> None:
+        self._keys: set[str] | None = None
+        self._lock = threading.Lock()
+
+    def heard(self) -> Sequence[str] | None:
+        with self._lock:
+            keys, self._keys = self._keys, set()
+            return None if keys is None else sorted(keys)
+
+    def tell(self, keys: Sequence[str]) -> None:
+        with self._lock:
+            if self._keys is not None:
+                self._keys.update(keys)
 
 
 class MemoryStore:
@@ -49,17 +66,24 @@ class MemoryStore:
         self._put_records: dict[str, dict[str, PutRecord]] = defaultdict(dict)
         self._arrivals: dict[str, float] = {}
         self._puts: dict[str, float] = {}
+        self._told: list[MemoryChanges] = []
 
     def ping(self) -> None:
         return
+
+    def changes(self) -> MemoryChanges:
+        with self._lock:
+            self._told.append(MemoryChanges())
+            return self._told[-1]
+
+    def _tell(self, *keys: str) -> None:
+        for changes in self._told:
+            changes.tell(keys)
 
     # Records
 
     def get(self, arn: str) -> Record | None:
         return self._records.get(arn)
-
-    def several(self, arns: Sequence[str]) -> list[Record | None]:
-        return [self.get(arn) for arn in arns]
 
     def holder(self, claim: str) -> str | None:
         return self._claims.get(claim)
@@ -108,6 +132,7 @@ class MemoryStore:
             self._leases.pop(record.arn, None)
             for claim in record.claims:
                 self._claims.pop(claim, None)
+            self._tell(f"record:{record.arn}", *(f"claim:{claim}" for claim in record.claims))
 
     def _compare(self, read: Sequence[Record]) -> None:
         for record in read:
@@ -135,6 +160,7 @@ class MemoryStore:
             self._touch(guard.arn)
         moving = moving_status(record) or None
         self._records[record.arn] = changed(record, version=record.version + 1, moving=moving)
+        self._tell(f"record:{record.arn}", *(f"claim:{claim}" for claim in record.claims))
         if moving is None:
             self._leases.pop(record.arn, None)
         self._notes.update({note.id: note for note in notes})
@@ -147,6 +173,7 @@ class MemoryStore:
             attempt=record.attempt + attempts,
             failures=record.failures + failures,
         )
+        self._tell(f"record:{arn}")
         return self._records[arn]
 
     def page(
@@ -252,6 +279,7 @@ class MemoryStore:
                 recent.append(one)
                 del recent[:-RECENT]
                 self._see(dataset, one)
+                self._tell(f"recent:{dataset}:{one.user_id}")
             self._invocations[invocation] = (dataset, self._clock() + INVOCATION_SECONDS)
             return len(new)
 
@@ -277,9 +305,6 @@ class MemoryStore:
         kept = {**types, one.event_type.lower(): dict(newest)}
         self._seen[dataset, one.user_id] = (self._clock(), kept)
 
-    def together(self, arn: str, dataset: str, user_id: str) -> AbstractContextManager[None]:  # noqa: ARG002
-        return nullcontext()
-
     def seen(self, dataset: str, user_id: str) -> Mapping[str, Mapping[str, float]]:
         with self._lock:
             at, types = self._seen.get((dataset, user_id), (0.0, {}))
@@ -296,6 +321,7 @@ class MemoryStore:
 
     def forget(self, dataset: str) -> None:
         with self._lock:
+            self._tell(*(f"recent:{of}:{user_id}" for of, user_id in self._recent if of == dataset))
             self._arrivals.pop(dataset, None)
             self._streams.pop(dataset, None)
             self._recent = defaultdict(list, {k: v for k, v in self._recent.items() if k[0] != dataset})

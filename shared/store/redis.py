@@ -25,10 +25,8 @@ sends again after a lost reply changes nothing twice.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -56,6 +54,7 @@ from shared.store import (
     Record,
     coding,
 )
+from shared.store.changes import RedisChanges
 
 PREFIX = "foretaste:"
 LUA = Path(__file__).parent / "lua"
@@ -77,20 +76,11 @@ PATIENT = Patience(answer=5.0, connect=2.0, retries=6, again_after=(redis.Connec
 PROMPT = Patience(answer=0.4, connect=0.4, retries=1, again_after=(redis.ConnectionError,))
 
 
-@dataclass
-class _Ahead:
-    """What ``RedisStore.together`` is to read with a record, and has read."""
-
-    arn: str
-    dataset: str
-    user_id: str
-    texts: list[str] | None = None
-
-
 class RedisStore:
     """One connection pool; safe to share between threads, not across a fork."""
 
     def __init__(self, url: str, patience: Patience = PATIENT) -> None:
+        self._url, self._patience = url, patience
         self._redis: Any = redis.Redis.from_url(
             url,
             decode_responses=True,
@@ -99,30 +89,26 @@ class RedisStore:
             health_check_interval=15,
             retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), patience.retries, patience.again_after),
         )
-        self._reading = threading.local()
         self._scripts = {path.stem: self._redis.register_script(path.read_text()) for path in LUA.glob("*.lua")}
 
     def ping(self) -> None:
         self._redis.ping()
 
+    def changes(self) -> RedisChanges:
+        pool = redis.ConnectionPool.from_url(
+            self._url,
+            protocol=3,
+            decode_responses=True,
+            socket_timeout=self._patience.answer,
+            socket_connect_timeout=self._patience.connect,
+        )
+        return RedisChanges(pool, PREFIX)
+
     # Records
 
     def get(self, arn: str) -> Record | None:
-        ahead: _Ahead | None = getattr(self._reading, "ahead", None)
-        if ahead is None or ahead.arn != arn or ahead.texts is not None:
-            fields = self._redis.hgetall(f"{PREFIX}record:{arn}")
-        else:
-            pipeline = self._redis.pipeline(transaction=False)
-            pipeline.hgetall(f"{PREFIX}record:{arn}")
-            pipeline.lrange(f"{PREFIX}recent:{ahead.dataset}:{ahead.user_id}", 0, -1)
-            fields, ahead.texts = pipeline.execute()
+        fields = self._redis.hgetall(f"{PREFIX}record:{arn}")
         return coding.read_record(fields) if fields else None
-
-    def several(self, arns: Sequence[str]) -> list[Record | None]:
-        pipeline = self._redis.pipeline(transaction=False)
-        for arn in arns:
-            pipeline.hgetall(f"{PREFIX}record:{arn}")
-        return [coding.read_record(fields) if fields else None for fields in pipeline.execute()]
 
     def holder(self, claim: str) -> str | None:
         arn = self._redis.get(f"{PREFIX}claim:{claim}")
@@ -316,20 +302,7 @@ class RedisStore:
         return int(self._scripts["append"](args=[orjson.dumps(arguments)]))
 
     def recent(self, dataset: str, user_id: str) -> list[Interaction]:
-        ahead: _Ahead | None = getattr(self._reading, "ahead", None)
-        if ahead is not None and ahead.texts is not None and (ahead.dataset, ahead.user_id) == (dataset, user_id):
-            texts, ahead.texts = ahead.texts, None
-        else:
-            texts = self._redis.lrange(f"{PREFIX}recent:{dataset}:{user_id}", 0, -1)
-        return [_read(text) for text in texts]
-
-    @contextmanager
-    def together(self, arn: str, dataset: str, user_id: str) -> Iterator[None]:
-        self._reading.ahead = _Ahead(arn, dataset, user_id)
-        try:
-            yield
-        finally:
-            self._reading.ahead = None
+        return [_read(text) for text in self._redis.lrange(f"{PREFIX}recent:{dataset}:{user_id}", 0, -1)]
 
     def seen(self, dataset: str, user_id: str) -> Mapping[str, Mapping[str, float]]:
         types = self._scripts["seen"](args=[f"{PREFIX}seen:{dataset}", user_id, len(user_id.encode())])

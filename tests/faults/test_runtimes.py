@@ -20,7 +20,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from benchmarks.serving.further import Further, beside
-from services.runtime.remembering import STALE
+from shared.store.remembering import STALE
 from tests.conftest import System, processes, start_system, stop_system, until
 from tests.operations.conftest import POPULARITY, SMALL, Maker
 

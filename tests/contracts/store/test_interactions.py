@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from shared.store import RECENT, SEEN, Interaction, Record, Store
+from shared.store import RECENT, SEEN, Interaction, Store
 
 
 def event(item: str, user: str = "u", at: float = 1.0, event_id: str | None = None) -> Interaction:
@@ -109,19 +109,3 @@ def test_users_and_types_with_colons_are_kept_apart(store: Store) -> None:
     assert store.seen("d", "a") == {"b:c": {"x": 1.0}}
     assert store.seen("d", "a:b") == {"c": {"y": 1.0}}
     assert store.seen("d", "é") == {"é": {"z": 1.0}}
-
-
-def test_a_record_may_bring_a_users_events_along(store: Store) -> None:
-    store.create(Record(arn="c", kind="campaign", created=1.0, updated=1.0), invocation="1")
-    store.append("d", [event("a"), event("b", user="v")], invocation="2")
-    with store.together("c", "d", "u"):
-        assert store.get("another") is None
-        assert getattr(store.get("c"), "arn", None) == "c"
-        assert [one.item_id for one in store.recent("d", "v")] == ["b"]
-        assert [one.item_id for one in store.recent("d", "u")] == ["a"]
-        store.append("d", [event("c")], invocation="3")
-        assert [one.item_id for one in store.recent("d", "u")] == ["a", "c"]
-    with store.together("c", "d", "u"):
-        assert store.get("c") is not None
-        store.append("d", [event("e")], invocation="4")
-    assert [one.item_id for one in store.recent("d", "u")] == ["a", "c", "e"]

@@ -244,12 +244,3 @@ def test_a_fact_note_goes_with_the_replacement_that_applied_it(store: Store) -> 
     assert read is not None
     store.replace(replace(read, status=CREATE_IN_PROGRESS), done=written.id)
     assert store.notes() == []
-
-
-def test_several_records_at_once(store: Store) -> None:
-    arns = [f"arn:aws:personalize:r:a:schema/{name}" for name in ("one", "two")]
-    for arn in arns:
-        store.create(Record(arn=arn, kind="schema", created=1.0, updated=1.0), invocation=arn)
-    found = store.several([arns[1], "arn:aws:personalize:r:a:schema/none", arns[0]])
-    assert [record and record.arn for record in found] == [arns[1], None, arns[0]]
-    assert found[0] == store.get(arns[1])

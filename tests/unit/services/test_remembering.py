@@ -10,15 +10,15 @@ from typing import Any, cast
 import pytest
 import redis.exceptions
 
-from services.runtime import app, remembering
-from services.runtime.remembering import STALE, UNREACHABLE, Remembering
+from services.runtime import app
 from shared.aws.errors import ResourceNotFound
 from shared.aws.web import Answer, Call
 from shared.recipes import RECIPES
 from shared.settings import Settings
-from shared.store import Interaction, Record, Store
+from shared.store import Changes, Interaction, Record, Store, remembering
 from shared.store.memory import MemoryStore
 from shared.store.redis import PROMPT, RedisStore
+from shared.store.remembering import STALE, UNREACHABLE, Remembering
 from tests.unit.services.runtime_world import PREFIX, Runtime, dataset, event
 
 HRNN, POPULAR, TOP_PICKS = (RECIPES[f"aws-{name}"] for name in ("hrnn", "popularity-count", "vod-top-picks"))
@@ -34,6 +34,17 @@ class Leaving(MemoryStore):
         self.asked += 1
         if self.away:
             raise redis.exceptions.TimeoutError("Timeout reading from socket")
+
+    def changes(self) -> Changes:
+        changes = super().changes()
+        heard = changes.heard
+
+        def asked() -> Any:
+            self._knock()
+            return heard()
+
+        changes.heard = asked  # type: ignore[method-assign]
+        return changes
 
     def get(self, arn: str) -> Record | None:
         self._knock()
@@ -220,3 +231,67 @@ def test_a_server_that_was_started_again_is_found_at_once(redis_server: str) -> 
     with redis.Redis.from_url(redis_server) as other:
         other.client_kill_filter(_type="normal", skipme=True)
     store.ping()
+
+
+def test_what_has_not_changed_is_not_asked_again(world: World) -> None:
+    arn = world.serving(HRNN)
+    world.told(arn, userId="u")
+    world.leaving.asked = 0
+    for _ in range(3):
+        world.told(arn, userId="u")
+    assert world.leaving.asked == 3  # of changes, once a request
+    world.sent(event("b", 5.0))
+    world.leaving.asked = 0
+    world.told(arn, userId="u")
+    assert world.leaving.asked == 2  # of changes, and of the events
+    assert [past.item_id for past in world.scorer.asked[-1].history] == ["b"]
+
+
+def test_what_changes_while_it_is_read_is_read_again(world: World) -> None:
+    interactions = dataset("INTERACTIONS")
+    read = world.leaving.recent
+    late: list[Interaction] = [event("b", 2.0)]
+
+    def overtaken(of: str, user_id: str) -> list[Interaction]:
+        found = read(of, user_id)
+        if late:
+            world.sent(late.pop())
+            world.remembering.get("another")  # another thread hears of it before this answer is kept
+        return found
+
+    world.leaving.recent = overtaken  # type: ignore[method-assign]
+    assert world.remembering.recent(interactions, "u") == []
+    assert [one.item_id for one in world.remembering.recent(interactions, "u")] == ["b"]
+
+
+def test_an_older_answer_does_not_replace_a_newer_one(world: World) -> None:
+    interactions = dataset("INTERACTIONS")
+    read = world.leaving.recent
+    seen: list[Any] = []
+
+    def overtaken(of: str, user_id: str) -> list[Interaction]:
+        found = read(of, user_id)
+        if not seen:
+            seen.append(None)
+            world.sent(event("b", 2.0))
+            seen[0] = world.remembering.recent(interactions, "u")  # another thread asks, and is answered first
+        return found
+
+    world.leaving.recent = overtaken  # type: ignore[method-assign]
+    assert world.remembering.recent(interactions, "u") == []
+    assert [one.item_id for one in seen[0]] == ["b"]
+    assert world.remembering.recent(interactions, "u") == seen[0]
+
+
+def test_a_patient_store_is_waited_for_by_who_asks_it_something_new(world: World) -> None:
+    """As PutEvents does of a tracker that it hears of for the first time while the store is away."""
+    waiting = Remembering(world.leaving, patient=world.leaving)
+    world.leave()
+    get = world.leaving.get
+
+    def ridden_out(arn: str) -> Record | None:
+        world.leaving.away = False
+        return get(arn)
+
+    world.leaving.get = ridden_out  # type: ignore[method-assign]
+    assert waiting.get("arn") is None

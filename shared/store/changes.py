@@ -1,0 +1,90 @@
+"""What changes in Redis, told by Redis: its client-side caching in broadcasting mode, on a connection of its own.
+
+A server that can't tell (a proxy before it, a version before 6) is asked anew each time, as if all had changed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import redis
+import structlog
+
+log = structlog.get_logger()
+
+#: The families of keys that are told of: records, further names, and the live events of users.
+FAMILIES = ("record:", "claim:", "recent:")
+#: A server that has said nothing for so long (seconds) is asked whether it is there.
+SILENCE = 0.5
+
+_TOLD = object()
+
+
+class RedisChanges:
+    """``shared.store.Changes``, of the keys with a prefix. The connections of ``pool`` speak RESP3."""
+
+    def __init__(self, pool: redis.ConnectionPool, prefix: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._pool = pool
+        self._prefix = prefix
+        self._clock = clock
+        self._connection: Any = None
+        self._tells = True
+        self._answered_at = 0.0
+        self._keys: list[str] = []
+        self._all = False
+
+    def heard(self) -> Sequence[str] | None:
+        if not self._tells:
+            return None
+        if self._connection is not None:
+            try:
+                return self._read()
+            except redis.ConnectionError:
+                # A server that was started again has closed its connections: it is there, and remembers nobody.
+                self._close()
+            except redis.TimeoutError:
+                self._close()
+                raise
+        self._listen()
+        return None
+
+    def _read(self) -> Sequence[str] | None:
+        self._keys, self._all = [], False
+        while self._connection.can_read(timeout=0):
+            self._connection.read_response(push_request=True)
+        # Nothing tells a server that has nothing to say from one that can't be reached any more.
+        if self._clock() - self._answered_at > SILENCE:
+            self._connection.send_command("PING")
+            while self._connection.read_response(push_request=True) is _TOLD:
+                pass
+            self._answered_at = self._clock()
+        return None if self._all else self._keys
+
+    def _listen(self) -> None:
+        connection: Any = self._pool.make_connection()
+        connection.connect()
+        connection._parser.set_invalidation_push_handler(self._told)  # as redis-py's own cache does
+        prefixes = [word for family in FAMILIES for word in ("PREFIX", self._prefix + family)]
+        connection.send_command("CLIENT", "TRACKING", "ON", "BCAST", *prefixes)
+        try:
+            connection.read_response()
+        except redis.ResponseError as error:
+            connection.disconnect()
+            self._tells = False
+            log.warning("the store does not tell what changes: it is asked each time", reason=str(error))
+            return
+        self._connection, self._answered_at = connection, self._clock()
+
+    def _told(self, message: Sequence[Any]) -> object:
+        """Of one push, which names keys, or none where all of them are gone."""
+        if message[1] is None:
+            self._all = True
+        else:
+            self._keys += [key.removeprefix(self._prefix) for key in message[1]]
+        return _TOLD
+
+    def _close(self) -> None:
+        self._connection.disconnect()
+        self._connection = None

@@ -1,0 +1,270 @@
+"""The store as the requests of a runtime read it: prompt, and remembered until it changes or for when it is away.
+
+    nothing was written since    what it said last is answered, and it is not asked
+    it answers                   what it says is answered, and remembered
+    it does not                  what it said last is answered; where it was never asked, the request is refused (503)
+    it did not just now          as above, at once: one request in PAUSE seconds finds out whether it is back
+
+The store tells what is written (``Changes``), in the order in which it is written, and is listened to before anything
+is answered from memory. So no request waits for the store more than once, most do not wait at all, and nobody has to
+tell this process that the store is back. An answer of a store that is away says so: the header ``x-foretaste-stale``.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Generic, TypeVar, cast
+
+import redis.exceptions
+import structlog
+
+from shared.aws.web import Answer, Call, Handler
+from shared.store import Interaction, PutRecord, Record, Store
+
+log = structlog.get_logger()
+
+V = TypeVar("V")
+
+#: What a store raises that can't be reached.
+UNREACHABLE = (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError)
+#: How long a store that did not answer is left alone (seconds).
+PAUSE = 0.5
+#: What is remembered at most, those forgotten first that were not asked for the longest: records, and live events of
+#: users (about 1 KB each). A user counts as one more.
+MOST_RECORDS = 20_000
+MOST_EVENTS = 100_000
+
+STALE = "x-foretaste-stale"
+
+
+class Away(redis.exceptions.ConnectionError):
+    """The store did not answer a moment ago and was not asked again."""
+
+
+class Remembering:
+    """A ``shared.store.Store``; what is no part of a request goes to ``store`` as it is.
+
+    ``patient`` is asked for what takes long: all put records of a dataset. Where it is the store itself, what was never
+    asked is waited for, as long as it takes the store to give up.
+    """
+
+    def __init__(self, store: Store, patient: Store, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store = store
+        self._patient = patient
+        self._clock = clock
+        self._changes = store.changes()
+        self._records: _Memory[Record | None] = _Memory(MOST_RECORDS, lambda _: 1)
+        self._holders: _Memory[str | None] = _Memory(MOST_RECORDS, lambda _: 1)
+        self._recent: _Memory[list[Interaction]] = _Memory(MOST_EVENTS, lambda live: 1 + len(live))
+        self._seen: _Memory[Mapping[str, Mapping[str, float]]] = _Memory(
+            MOST_EVENTS, lambda types: 1 + sum(map(len, types.values()))
+        )
+        self._hearing = threading.Lock()
+        self._lock = threading.Lock()
+        self._away_since: float | None = None
+        self._ask_at = 0.0
+        self._request = _Request()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def get(self, arn: str) -> Record | None:
+        # That there was none is remembered too: many a dataset group has no Items.
+        return self._known(self._records, f"record:{arn}", lambda: self._store.get(arn))
+
+    def holder(self, claim: str) -> str | None:
+        return self._known(self._holders, f"claim:{claim}", lambda: self._store.holder(claim))
+
+    def recent(self, dataset: str, user_id: str) -> list[Interaction]:
+        key = f"recent:{dataset}:{user_id}"
+        return self._known(self._recent, key, lambda: self._store.recent(dataset, user_id))
+
+    def seen(self, dataset: str, user_id: str) -> Mapping[str, Mapping[str, float]]:
+        key = f"recent:{dataset}:{user_id}"
+        return self._known(self._seen, key, lambda: self._store.seen(dataset, user_id))
+
+    def page(
+        self, kind: str, parent: str | None = None, *, after: str | None = None, limit: int = 100
+    ) -> tuple[list[Record], str | None]:
+        rows, more = self._asked(lambda: self._store.page(kind, parent, after=after, limit=limit))
+        for record in rows:
+            self._records.note(f"record:{record.arn}", record)
+        return rows, more
+
+    def last_put(self, dataset: str) -> float:
+        return self._asked(lambda: self._store.last_put(dataset))
+
+    def put_records(self, dataset: str) -> Iterator[PutRecord]:
+        self._asked(self._store.ping)
+        return self._patient.put_records(dataset)
+
+    def telling(self, handler: Handler) -> Handler:
+        """The handler, whose answers tell for how long (seconds) the store had been away that they would have read."""
+
+        def handle(call: Call) -> Mapping[str, Any] | Answer | None:
+            self._request.begin()
+            answer = handler(call)
+            stale = self._request.end()
+            if stale is None or isinstance(answer, Answer):
+                return answer
+            return Answer(members=answer or {}, headers={STALE: f"{stale:.1f}"})
+
+        return handle
+
+    def _known(self, memory: _Memory[V], key: str, ask: Callable[[], V]) -> V:
+        try:
+            self._hear()
+            found, known = memory.unchanged(key)
+            if known:
+                return cast(V, found)
+            asking = memory.ask(key)
+            found = self._asked(ask)
+            memory.keep(key, found, asking)
+        except UNREACHABLE:
+            return self._remembered(memory, key, ask)
+        return found
+
+    def _hear(self) -> None:
+        """Lets go of what has changed, once a request. Raises what the store raises, and Away."""
+        if self._request.heard:
+            return
+        # Whoever answers from memory has heard all that was told before: they wait for who is listening.
+        with self._hearing:
+            changed = self._asked(self._changes.heard)
+            for memory in (self._records, self._holders, self._recent, self._seen):
+                memory.outdate(changed)
+        self._request.heard = self._request.begun
+
+    def _asked(self, ask: Callable[[], V]) -> V:
+        """Raises what the store raises, and Away."""
+        self._leave_alone()
+        try:
+            found = ask()
+        except UNREACHABLE as error:
+            self._lost(error)
+            raise
+        if self._away_since is not None:
+            self._found()
+        return found
+
+    def _leave_alone(self) -> None:
+        if self._away_since is None:
+            return
+        with self._lock:
+            now = self._clock()
+            if self._away_since is not None and now < self._ask_at:
+                self._request.stale = now - self._away_since
+                raise Away("the store does not answer")
+            self._ask_at = now + PAUSE
+
+    def _lost(self, error: Exception) -> None:
+        with self._lock:
+            now = self._clock()
+            self._ask_at = now + PAUSE
+            if self._away_since is None:
+                self._away_since = now
+                log.warning("the store does not answer: requests go on with what is remembered", reason=str(error))
+            self._request.stale = now - self._away_since
+
+    def _found(self) -> None:
+        with self._lock:
+            if self._away_since is not None:
+                log.info("the store answers again", seconds=round(self._clock() - self._away_since, 1))
+            self._away_since = None
+
+    def _remembered(self, memory: _Memory[V], key: str, ask: Callable[[], V]) -> V:
+        """Raises Away, and what a patient store raises."""
+        try:
+            return memory[key]
+        except KeyError:
+            if self._patient is self._store:
+                return ask()
+            raise Away("the store does not answer, and was not asked this before") from None
+
+
+class _Request(threading.local):
+    """What is known of the request that this thread is at; outside of one it is nothing."""
+
+    begun = False
+    heard = False
+    stale: float | None = None
+
+    def begin(self) -> None:
+        self.begun, self.heard, self.stale = True, False, None
+
+    def end(self) -> float | None:
+        self.begun = self.heard = False
+        return self.stale
+
+
+class _Memory(Generic[V]):
+    """What was last known, up to ``most`` by the size of each. Safe to share between threads."""
+
+    def __init__(self, most: int, size: Callable[[V], int]) -> None:
+        self._most = most
+        self._size = size
+        self._kept: OrderedDict[str, V] = OrderedDict()
+        self._all = 0
+        self._lock = threading.Lock()
+        #: Of what is kept: nothing was written since it was read.
+        self._unchanged: set[str] = set()
+        #: Who has asked last for what is not unchanged. What is written before the answer comes takes them out.
+        self._asking: dict[str, object] = {}
+
+    def __getitem__(self, key: str) -> V:
+        return self._kept[key]
+
+    def unchanged(self, key: str) -> tuple[V | None, bool]:
+        """What is kept, and whether that is what the store would say."""
+        with self._lock:
+            if key not in self._unchanged:
+                return None, False
+            self._kept.move_to_end(key)
+            return self._kept[key], True
+
+    def outdate(self, keys: Sequence[str] | None) -> None:
+        """None: all."""
+        if keys is not None and not keys:
+            return
+        with self._lock:
+            if keys is None:
+                self._unchanged.clear()
+                self._asking.clear()
+                return
+            for key in keys:
+                self._unchanged.discard(key)
+                self._asking.pop(key, None)
+
+    def ask(self, key: str) -> object:
+        """To be called before the store is asked; what it returns goes to ``keep``."""
+        with self._lock:
+            asking = self._asking[key] = object()
+        return asking
+
+    def keep(self, key: str, value: V, asking: object) -> None:
+        with self._lock:
+            if self._asking.get(key) is asking:
+                del self._asking[key]
+                self._unchanged.add(key)
+            elif key in self._unchanged:
+                return  # somebody asked later, and has heard already
+            self._put(key, value)
+
+    def note(self, key: str, value: V) -> None:
+        """What was said to another question, and may have changed since."""
+        with self._lock:
+            if key not in self._unchanged:
+                self._put(key, value)
+
+    def _put(self, key: str, value: V) -> None:
+        if key in self._kept:
+            self._all -= self._size(self._kept.pop(key))
+        self._kept[key] = value
+        self._all += self._size(value)
+        while self._all > self._most:
+            oldest, gone = self._kept.popitem(last=False)
+            self._unchanged.discard(oldest)
+            self._all -= self._size(gone)

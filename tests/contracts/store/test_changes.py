@@ -1,0 +1,135 @@
+"""What a store tells of its own changes, so that nobody who remembers what it said answers what is not so any more."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import pytest
+import redis
+
+from shared.store import Interaction, Record, Store
+from shared.store.redis import PROMPT, RedisStore
+from shared.store.remembering import Remembering
+
+ARN = "arn:aws:personalize:r:a:campaign/c"
+
+
+def record(**more: object) -> Record:
+    return replace(Record(arn=ARN, kind="campaign", created=1.0, updated=1.0, status="ACTIVE"), **more)
+
+
+def event(user: str) -> Interaction:
+    return Interaction(
+        user_id=user, session_id="s", item_id="i", event_type="watch", event_value=None, sent_at=1.0, event_id=None
+    )
+
+
+def read(store: Store) -> Record:
+    found = store.get(ARN)
+    assert found is not None
+    return found
+
+
+def test_who_asks_first_may_have_missed_all_and_then_hears_what_is_new(store: Store) -> None:
+    store.create(record(), invocation="1")
+    changes = store.changes()
+    assert changes.heard() is None
+    assert list(changes.heard() or ()) == []
+    store.append("d", [event("u:1"), event("v"), event("u:1")], invocation="2")
+    assert set(changes.heard() or ()) == {"recent:d:u:1", "recent:d:v"}
+    assert list(changes.heard() or ()) == []
+
+
+def test_every_write_of_a_record_is_told(store: Store) -> None:
+    changes = store.changes()
+    changes.heard()
+    store.create(record(claims=("name",), status="CREATE PENDING"), invocation="1")
+    assert {f"record:{ARN}", "claim:name"} <= set(changes.heard() or ())
+    store.replace(replace(read(store), body={"x": 1}))
+    assert f"record:{ARN}" in (changes.heard() or ())
+    lease = store.claim(ARN, "worker", frozenset({"CREATE PENDING"}), 10.0)
+    assert lease is not None
+    assert f"record:{ARN}" in (changes.heard() or ())
+    store.release(lease, failed=True)
+    assert f"record:{ARN}" in (changes.heard() or ())
+    store.remove(read(store))
+    assert {f"record:{ARN}", "claim:name"} <= set(changes.heard() or ())
+
+
+def test_what_is_forgotten_is_told(store: Store) -> None:
+    store.append("d", [event("u")], invocation="1")
+    changes = store.changes()
+    changes.heard()
+    store.forget("d")
+    assert list(changes.heard() or ()) == ["recent:d:u"]
+
+
+def test_a_write_that_was_acknowledged_is_heard_of_at_once(store: Store) -> None:
+    """Two thousand times: whoever answers after an acknowledgement answers with it."""
+    changes = store.changes()
+    changes.heard()
+    for number in range(2000):
+        store.append("d", [event("u")], invocation=f"{number}")
+        # An acknowledgement travels on to a client and comes back as a request.
+        time.sleep(0.0001)
+        assert list(changes.heard() or ()) == ["recent:d:u"], number
+
+
+def test_many_changes_are_told_whole(store: Store) -> None:
+    changes = store.changes()
+    changes.heard()
+    users = [f"user-{number}-{'x' * 100}" for number in range(5000)]
+    for begin in range(0, len(users), 500):
+        store.append("d", [event(user) for user in users[begin : begin + 500]], invocation=str(begin))
+    assert {key.removeprefix("recent:d:") for key in changes.heard() or ()} == set(users)
+
+
+class TestRedis:
+    """What only a server can do: empty itself, break off, fall silent, or not know how."""
+
+    def test_all_has_changed_where_the_server_was_emptied(self, redis_server: str) -> None:
+        changes = RedisStore(redis_server).changes()
+        changes.heard()
+        redis.Redis.from_url(redis_server).flushall()
+        assert changes.heard() is None
+
+    def test_all_may_have_changed_where_the_connection_broke(self, redis_server: str) -> None:
+        store = RedisStore(redis_server)
+        changes = store.changes()
+        changes.heard()
+        assert list(changes.heard() or ()) == []
+        with redis.Redis.from_url(redis_server) as other:
+            other.client_kill_filter(_type="normal", skipme=True)
+        store.append("d", [event("u")], invocation="broken")
+        assert changes.heard() is None
+        store.append("d", [event("u")], invocation="mended")
+        assert list(changes.heard() or ()) == ["recent:d:u"]
+
+    def test_a_server_that_fell_silent_is_not_trusted(self, redis_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("shared.store.changes.SILENCE", 0.05)
+        changes = RedisStore(redis_server, PROMPT).changes()
+        changes.heard()
+        with redis.Redis.from_url(redis_server) as other:
+            time.sleep(0.06)
+            assert list(changes.heard() or ()) == []  # it answers
+            time.sleep(0.06)
+            other.client_pause(1000, all=True)
+            began = time.monotonic()
+            with pytest.raises(redis.TimeoutError):
+                changes.heard()
+            assert time.monotonic() - began < 0.9
+        time.sleep(0.5)
+        assert changes.heard() is None
+
+    def test_a_server_that_does_not_tell_is_asked_each_time(self, redis_server: str) -> None:
+        with redis.Redis.from_url(redis_server) as admin:
+            admin.acl_setuser("deaf", enabled=True, nopass=True, keys=["*"], commands=["+@all", "-client|tracking"])
+            store = RedisStore(redis_server.replace("redis://", "redis://deaf:any@"))
+            remembering = Remembering(store, patient=store)
+            try:
+                assert [len(remembering.recent("deaf", "u")) for _ in range(2)] == [0, 0]
+                store.append("deaf", [event("u")], invocation="deaf")
+                assert len(remembering.recent("deaf", "u")) == 1
+            finally:
+                admin.acl_deluser("deaf")
