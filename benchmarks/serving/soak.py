@@ -57,6 +57,7 @@ READERS, WRITERS = 2, 2
 PAUSE = 0.005
 SWAP_EVERY, KILL_EVERY, FIRST_KILL = 10.0, 60.0, 15.0
 RESULTS = 25
+AT_ONCE = 10
 #: The runtime's memory is flat if it grows by less than this share from a quarter of the time to its end.
 GROWTH = 0.05
 REFUSED = (BotoCoreError, ClientError)
@@ -193,13 +194,30 @@ class Soak:
         mine = self.users[number::WRITERS]
         while not self.over.wait(PAUSE * 2):
             user = chance.choice(mine)
-            event = self.ledger.begin(user, chance.choice(self.items))
-            sent = {"eventId": event.event_id, "eventType": "watch", "itemId": event.item_id, "sentAt": event.sent_at}
-            request = {"trackingId": self.tracking_id, "userId": user, "sessionId": "soak", "eventList": [sent]}
+            request = self.request(user, [self.ledger.begin(user, chance.choice(self.items))])
             while not acknowledged(events, request):
                 self.count("sent again")
             self.ledger.acknowledged[user] += 1
             self.count("events")
+
+    def fill(self) -> None:
+        """As many events of every user as are remembered: from now on no process has more to remember."""
+        events = connect(self.system.client).events
+        for user in self.users:
+            for _ in range(0, RECENT, AT_ONCE):
+                events.put_events(
+                    **self.request(user, [self.ledger.begin(user, item) for item in self.items[:AT_ONCE]])
+                )
+                self.ledger.acknowledged[user] += AT_ONCE
+        print(f"every user has {RECENT} live events")
+
+    def request(self, user: str, events: Sequence[Interaction]) -> dict[str, Any]:
+        """Of PutEvents."""
+        sent = [
+            {"eventId": one.event_id, "eventType": one.event_type, "itemId": one.item_id, "sentAt": one.sent_at}
+            for one in events
+        ]
+        return {"trackingId": self.tracking_id, "userId": user, "sessionId": "soak", "eventList": sent}
 
     def swap(self) -> None:
         control = self.aws.control
@@ -291,6 +309,7 @@ def lost(soak: Soak) -> list[str]:
 
 def run(soak: Soak, seconds: float) -> bool:
     """Whether all went as it must."""
+    soak.fill()
     threads: list[Callable[[], None]] = [soak.swap, soak.kill]
     with ThreadPoolExecutor(READERS + WRITERS + len(threads)) as pool:
         running = [pool.submit(one) for one in threads]

@@ -61,11 +61,14 @@ def best_of(scores: npt.NDArray[np.float32], wanted: int, allowed: Mask | None) 
     ``allowed`` is bool[I]; None: all are.
     """
     if allowed is None:
-        return [item for item in best(scores, wanted).tolist() if scores[item] >= 0]
-    # Few may be left, and to rank them among what is not would be to sort it all.
-    candidates = np.flatnonzero(allowed & (scores >= 0))
-    found: list[int] = candidates[best(scores[candidates], wanted)].tolist() if len(candidates) else []
-    return found
+        found = best(scores, wanted)
+        found = found[scores[found] >= 0]
+    else:
+        # Few may be left, and to rank them among what is not would be to sort it all.
+        candidates = np.flatnonzero(allowed & (scores >= 0))
+        found = candidates[best(scores[candidates], wanted)] if len(candidates) else candidates
+    listed: list[int] = found.tolist()
+    return listed
 
 
 def answered(
@@ -74,4 +77,5 @@ def answered(
     """Items as answers have them; with 7 decimals of the scores, as AWS answers them, where they are shown."""
     if not shows_scores:
         return [{"itemId": item_ids[item]} for item in listed]
-    return [{"itemId": item_ids[item], "score": round(float(scores[item]), 7)} for item in listed]
+    shown = scores[listed].tolist()
+    return [{"itemId": item_ids[item], "score": round(score, 7)} for item, score in zip(listed, shown, strict=True)]

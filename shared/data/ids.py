@@ -16,7 +16,7 @@ from shared.data.arrays import mapped
 AT_ONCE = 2**20
 
 MOST_FOUND = 2**15
-"""Places that were asked for lately and need not be sought again."""
+"""Ids and places that were asked for lately and need not be sought again."""
 
 
 class Ids(Sequence[str]):
@@ -36,6 +36,7 @@ class Ids(Sequence[str]):
         for begin in range(0, len(self._text), AT_ONCE):
             decoder.decode(self._text[begin : begin + AT_ONCE], begin + AT_ONCE >= len(self._text))
         self.find = lru_cache(MOST_FOUND)(self._find)
+        self._named = lru_cache(MOST_FOUND)(self._name)
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -51,7 +52,7 @@ class Ids(Sequence[str]):
             place += len(self)
         if place < 0:
             raise IndexError(place)
-        return self._at(place).decode()
+        return self._named(place)
 
     def __iter__(self) -> Iterator[str]:
         begin = 0
@@ -61,6 +62,9 @@ class Ids(Sequence[str]):
 
     def __contains__(self, id_: object) -> bool:
         return isinstance(id_, str) and self.find(id_) is not None
+
+    def _name(self, place: int) -> str:
+        return self._at(place).decode()
 
     def _at(self, place: int) -> bytes:
         return self._text[self._ends[place - 1] if place else 0 : self._ends[place]]
