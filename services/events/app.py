@@ -39,7 +39,7 @@ def create_app() -> Flask:
     configured = settings.load()
     telemetry.configure(configured, "events")
     redis = RedisStore(configured.redis_url)
-    store = Remembering(redis, patient=redis)
+    store = Remembering(redis, patient=redis, families=("record", "claim"))
     offered = {name: store.telling(handler) for name, handler in handlers(configured, cast(Store, store)).items()}
     vitals = Vitals("events", ready={"redis": Probe(configured.redis_url).answers})
     vitals.listen(configured.metrics_bind)

@@ -7,7 +7,7 @@ writes with the version it read; ``Conflict`` sends it back to reading. Guards e
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -298,4 +298,6 @@ class Store(Records, Leases, Interactions, PutRecords, Protocol):
         """Raises the backend's connection error when the store can't be reached."""
         ...
 
-    def changes(self) -> Changes: ...
+    def changes(self, families: Collection[str]) -> Changes:
+        """Of what begins with "record", "claim" or "recent", as ``families`` say."""
+        ...

@@ -6,7 +6,7 @@ A server that can't tell (a proxy before it, a version before 6) is asked anew e
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import redis
@@ -14,8 +14,6 @@ import structlog
 
 log = structlog.get_logger()
 
-#: The families of keys that are told of: records, further names, and the live events of users.
-FAMILIES = ("record:", "claim:", "recent:")
 #: A server that has said nothing for so long (seconds) is asked whether it is there.
 SILENCE = 0.5
 
@@ -23,11 +21,18 @@ _TOLD = object()
 
 
 class RedisChanges:
-    """``shared.store.Changes``, of the keys with a prefix. The connections of ``pool`` speak RESP3."""
+    """``shared.store.Changes``, of the families of keys after a prefix. The connections of ``pool`` speak RESP3."""
 
-    def __init__(self, pool: redis.ConnectionPool, prefix: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        pool: redis.ConnectionPool,
+        prefix: str,
+        families: Collection[str],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._pool = pool
         self._prefix = prefix
+        self._families = families
         self._clock = clock
         self._connection: Any = None
         self._tells = True
@@ -66,7 +71,7 @@ class RedisChanges:
         connection: Any = self._pool.make_connection()
         connection.connect()
         connection._parser.set_invalidation_push_handler(self._told)  # as redis-py's own cache does
-        prefixes = [word for family in FAMILIES for word in ("PREFIX", self._prefix + family)]
+        prefixes = [word for family in self._families for word in ("PREFIX", f"{self._prefix}{family}:")]
         connection.send_command("CLIENT", "TRACKING", "ON", "BCAST", *prefixes)
         try:
             connection.read_response()

@@ -62,7 +62,7 @@ def read_note(note_id: str, text: str) -> Note:
 
 
 def write_interaction(interaction: Interaction) -> str:
-    return orjson.dumps(asdict(interaction)).decode()
+    return orjson.dumps(interaction).decode()
 
 
 def read_interaction(text: str | bytes) -> Interaction:
@@ -70,7 +70,7 @@ def read_interaction(text: str | bytes) -> Interaction:
 
 
 def write_put_record(record: PutRecord) -> str:
-    return orjson.dumps(asdict(record)).decode()
+    return orjson.dumps(record).decode()
 
 
 def read_put_record(text: str | bytes) -> PutRecord:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace as changed
 
 from shared.store import (
@@ -30,7 +30,8 @@ from shared.store.coding import moving as moving_status
 class MemoryChanges:
     """``shared.store.Changes``."""
 
-    def __init__(self) -> None:
+    def __init__(self, families: Collection[str]) -> None:
+        self._families = families
         self._keys: set[str] | None = None
         self._lock = threading.Lock()
 
@@ -42,7 +43,7 @@ class MemoryChanges:
     def tell(self, keys: Sequence[str]) -> None:
         with self._lock:
             if self._keys is not None:
-                self._keys.update(keys)
+                self._keys.update(key for key in keys if key.partition(":")[0] in self._families)
 
 
 class MemoryStore:
@@ -71,9 +72,9 @@ class MemoryStore:
     def ping(self) -> None:
         return
 
-    def changes(self) -> MemoryChanges:
+    def changes(self, families: Collection[str]) -> MemoryChanges:
         with self._lock:
-            self._told.append(MemoryChanges())
+            self._told.append(MemoryChanges(families))
             return self._told[-1]
 
     def _tell(self, *keys: str) -> None:

@@ -26,7 +26,7 @@ sends again after a lost reply changes nothing twice.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -94,7 +94,7 @@ class RedisStore:
     def ping(self) -> None:
         self._redis.ping()
 
-    def changes(self) -> RedisChanges:
+    def changes(self, families: Collection[str]) -> RedisChanges:
         pool = redis.ConnectionPool.from_url(
             self._url,
             protocol=3,
@@ -102,7 +102,7 @@ class RedisStore:
             socket_timeout=self._patience.answer,
             socket_connect_timeout=self._patience.connect,
         )
-        return RedisChanges(pool, PREFIX)
+        return RedisChanges(pool, PREFIX, families)
 
     # Records
 

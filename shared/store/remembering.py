@@ -15,7 +15,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar, cast
 
 import redis.exceptions
@@ -37,6 +37,9 @@ PAUSE = 0.5
 MOST_RECORDS = 20_000
 MOST_EVENTS = 100_000
 
+#: Of what a store tells that it has changed: records, further names, and the live events of users.
+FAMILIES = ("record", "claim", "recent")
+
 STALE = "x-foretaste-stale"
 
 
@@ -51,11 +54,18 @@ class Remembering:
     asked is waited for, as long as it takes the store to give up.
     """
 
-    def __init__(self, store: Store, patient: Store, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        store: Store,
+        patient: Store,
+        families: Collection[str] = FAMILIES,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._store = store
         self._patient = patient
         self._clock = clock
-        self._changes = store.changes()
+        self._families = families
+        self._changes = store.changes(families)
         self._records: _Memory[Record | None] = _Memory(MOST_RECORDS, lambda _: 1)
         self._holders: _Memory[str | None] = _Memory(MOST_RECORDS, lambda _: 1)
         self._recent: _Memory[list[Interaction]] = _Memory(MOST_EVENTS, lambda live: 1 + len(live))
@@ -120,7 +130,7 @@ class Remembering:
             found, known = memory.unchanged(key)
             if known:
                 return cast(V, found)
-            asking = memory.ask(key)
+            asking = memory.ask(key) if key.partition(":")[0] in self._families else None
             found = self._asked(ask)
             memory.keep(key, found, asking)
         except UNREACHABLE:
@@ -244,9 +254,9 @@ class _Memory(Generic[V]):
             asking = self._asking[key] = object()
         return asking
 
-    def keep(self, key: str, value: V, asking: object) -> None:
+    def keep(self, key: str, value: V, asking: object | None) -> None:
         with self._lock:
-            if self._asking.get(key) is asking:
+            if asking is not None and self._asking.get(key) is asking:
                 del self._asking[key]
                 self._unchanged.add(key)
             elif key in self._unchanged:

@@ -10,7 +10,7 @@ import redis
 
 from shared.store import Interaction, Record, Store
 from shared.store.redis import PROMPT, RedisStore
-from shared.store.remembering import Remembering
+from shared.store.remembering import FAMILIES, Remembering
 
 ARN = "arn:aws:personalize:r:a:campaign/c"
 
@@ -33,7 +33,7 @@ def read(store: Store) -> Record:
 
 def test_who_asks_first_may_have_missed_all_and_then_hears_what_is_new(store: Store) -> None:
     store.create(record(), invocation="1")
-    changes = store.changes()
+    changes = store.changes(FAMILIES)
     assert changes.heard() is None
     assert list(changes.heard() or ()) == []
     store.append("d", [event("u:1"), event("v"), event("u:1")], invocation="2")
@@ -42,7 +42,7 @@ def test_who_asks_first_may_have_missed_all_and_then_hears_what_is_new(store: St
 
 
 def test_every_write_of_a_record_is_told(store: Store) -> None:
-    changes = store.changes()
+    changes = store.changes(FAMILIES)
     changes.heard()
     store.create(record(claims=("name",), status="CREATE PENDING"), invocation="1")
     assert {f"record:{ARN}", "claim:name"} <= set(changes.heard() or ())
@@ -59,7 +59,7 @@ def test_every_write_of_a_record_is_told(store: Store) -> None:
 
 def test_what_is_forgotten_is_told(store: Store) -> None:
     store.append("d", [event("u")], invocation="1")
-    changes = store.changes()
+    changes = store.changes(FAMILIES)
     changes.heard()
     store.forget("d")
     assert list(changes.heard() or ()) == ["recent:d:u"]
@@ -67,7 +67,7 @@ def test_what_is_forgotten_is_told(store: Store) -> None:
 
 def test_a_write_that_was_acknowledged_is_heard_of_at_once(store: Store) -> None:
     """Two thousand times: whoever answers after an acknowledgement answers with it."""
-    changes = store.changes()
+    changes = store.changes(FAMILIES)
     changes.heard()
     for number in range(2000):
         store.append("d", [event("u")], invocation=f"{number}")
@@ -76,8 +76,16 @@ def test_a_write_that_was_acknowledged_is_heard_of_at_once(store: Store) -> None
         assert list(changes.heard() or ()) == ["recent:d:u"], number
 
 
+def test_nothing_is_told_of_other_families(store: Store) -> None:
+    changes = store.changes(("record", "claim"))
+    changes.heard()
+    store.append("d", [event("u")], invocation="1")
+    store.create(record(), invocation="2")
+    assert list(changes.heard() or ()) == [f"record:{ARN}"]
+
+
 def test_many_changes_are_told_whole(store: Store) -> None:
-    changes = store.changes()
+    changes = store.changes(FAMILIES)
     changes.heard()
     users = [f"user-{number}-{'x' * 100}" for number in range(5000)]
     for begin in range(0, len(users), 500):
@@ -89,14 +97,14 @@ class TestRedis:
     """What only a server can do: empty itself, break off, fall silent, or not know how."""
 
     def test_all_has_changed_where_the_server_was_emptied(self, redis_server: str) -> None:
-        changes = RedisStore(redis_server).changes()
+        changes = RedisStore(redis_server).changes(FAMILIES)
         changes.heard()
         redis.Redis.from_url(redis_server).flushall()
         assert changes.heard() is None
 
     def test_all_may_have_changed_where_the_connection_broke(self, redis_server: str) -> None:
         store = RedisStore(redis_server)
-        changes = store.changes()
+        changes = store.changes(FAMILIES)
         changes.heard()
         assert list(changes.heard() or ()) == []
         with redis.Redis.from_url(redis_server) as other:
@@ -108,7 +116,7 @@ class TestRedis:
 
     def test_a_server_that_fell_silent_is_not_trusted(self, redis_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("shared.store.changes.SILENCE", 0.05)
-        changes = RedisStore(redis_server, PROMPT).changes()
+        changes = RedisStore(redis_server, PROMPT).changes(FAMILIES)
         changes.heard()
         with redis.Redis.from_url(redis_server) as other:
             time.sleep(0.06)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, cast
 
@@ -35,8 +36,8 @@ class Leaving(MemoryStore):
         if self.away:
             raise redis.exceptions.TimeoutError("Timeout reading from socket")
 
-    def changes(self) -> Changes:
-        changes = super().changes()
+    def changes(self, families: Collection[str]) -> Changes:
+        changes = super().changes(families)
         heard = changes.heard
 
         def asked() -> Any:
@@ -295,3 +296,10 @@ def test_a_patient_store_is_waited_for_by_who_asks_it_something_new(world: World
 
     world.leaving.get = ridden_out  # type: ignore[method-assign]
     assert waiting.get("arn") is None
+
+
+def test_of_what_it_is_not_told_it_asks_each_time(world: World) -> None:
+    held = Remembering(world.leaving, world.leaving, families=("record", "claim"))
+    assert held.recent(dataset("INTERACTIONS"), "u") == []
+    world.sent(event("b", 2.0))
+    assert [one.item_id for one in held.recent(dataset("INTERACTIONS"), "u")] == ["b"]
