@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from services.runtime import metadata
 from services.runtime.promoting import mixed, promotion_of
+from services.runtime.reasons import reasoned
 from services.runtime.selection import Selection, both
 from services.runtime.served import Serving, query, recommendation_id, served
 from shared.aws.errors import InvalidInput
@@ -35,14 +36,19 @@ def get_recommendations(serving: Serving, call: Call) -> Mapping[str, Any]:
     shown = selection.shown()
     allowed = both(shown, selection.filtered())
     promotion = promotion_of(request, selection)
-    scores = asked.model.scores(asking)
-    rows = partial(answered, asked.model.item_ids, scores, shows_scores=asked.recipe.shows_scores)
-    if promotion is None:
-        items = rows(best_of(scores, wanted, allowed))
-    else:
+    found = asked.model.explained(asking)
+    scores = found.scores
+    # Of popular items AWS says that they have no score: it would tell how relevant they are to the user.
+    rows = partial(answered, asked.model.item_ids, scores, shows_scores=asked.recipe.shows_scores and not found.popular)
+    promoted: list[int] = []
+    if promotion is not None:
         promoted = best_of(scores, promotion.places(wanted), both(shown, promotion.allowed))
-        others = best_of(scores, wanted - len(promoted), both(allowed, ~marked(len(scores), [np.array(promoted, int)])))
-        items = mixed(promotion.named(rows(promoted), reasons=asked.recipe.reasons), rows(others), RNG)
+        allowed = both(allowed, ~marked(len(scores), [np.array(promoted, int)]))
+    best_others = partial(best_of, wanted=wanted - len(promoted), allowed=allowed)
+    others = best_others(scores)
+    items = reasoned(rows(others), others, found, best_others)
+    if promotion is not None:
+        items = mixed(promotion.named(rows(promoted), reasons=asked.recipe.reasons), items, RNG)
     return {"itemList": about.told(items), "recommendationId": recommendation_id()}
 
 
