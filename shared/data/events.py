@@ -160,6 +160,24 @@ def lengths(database: Database) -> npt.NDArray[np.int64]:
     return counted["events"].astype(np.int64, copy=False)
 
 
+def impressions(database: Database, files: Sequence[Path]) -> npt.NDArray[np.int64]:
+    """int64[I]: in how many events of ``events``, which are these files', an item was shown and another one taken.
+
+    IMPRESSION holds ids with bars between them; those that are not in ``items`` are passed over.
+    """
+    ((count,),) = database.rows("SELECT count(*) FROM items")
+    shown = f"""SELECT unnest(list_distinct(string_split(shown, '|'))) AS id, item
+                FROM (SELECT IMPRESSION::VARCHAR AS shown, {PLACE} AS place FROM {read_parquet(files)})
+                JOIN events USING (place) WHERE shown <> ''"""
+    found = database.arrays(
+        f"""SELECT number, count(*) AS n FROM ({shown}) JOIN items USING (id)
+            WHERE number <> item GROUP BY number"""
+    )
+    impressions = np.zeros(count, np.int64)
+    impressions[found["number"]] = found["n"]
+    return impressions
+
+
 def blocks(database: Database, lengths: npt.NDArray[np.int64], columns: str) -> Iterator[dict[str, Any]]:
     """The events in their order, by about a quarter of a million: ``columns`` as arrays. Histories are not divided."""
     ends = np.cumsum(lengths)

@@ -119,6 +119,8 @@ class Recipe:
     """Do its answers tell why an item is in them? Its scorer is then ``Explaining``."""
     live: bool = False
     """Does what a user did since the training change what is answered? Filters always know it."""
+    impressions: bool = False
+    """Does it learn from what was shown beside what was taken?"""
     explores: bool = False
     """Does a campaign, recommender or batch job with it take an itemExplorationConfig?"""
     objective: bool = False
