@@ -23,6 +23,8 @@ from shared.recipes.distribution import best
 TYPES = ("USER_PERSONALIZATION", "POPULAR_ITEMS", "RELATED_ITEMS")
 DEFAULT_RESULTS = 25
 MOST_RESULTS = 500
+#: Items of an impression: AWS lets no event tell of more.
+MOST_SHOWN = 25
 RNG = np.random.default_rng()
 
 
@@ -49,7 +51,11 @@ def get_recommendations(serving: Serving, call: Call) -> Mapping[str, Any]:
     items = reasoned(rows(others), others, found, best_others)
     if promotion is not None:
         items = mixed(promotion.named(rows(promoted), reasons=asked.recipe.reasons), items, RNG)
-    return {"itemList": about.told(items), "recommendationId": recommendation_id()}
+    answer_id = recommendation_id()
+    if asked.recipe.impressions and items:
+        listed = "|".join(row["itemId"] for row in items[:MOST_SHOWN])
+        serving.store.show(asked.model.interactions, answer_id, listed)
+    return {"itemList": about.told(items), "recommendationId": answer_id}
 
 
 def results(request: Mapping[str, Any], most: int) -> int:
