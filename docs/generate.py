@@ -48,10 +48,11 @@ NOTES: Mapping[str, str] = {
     "CreateDataDeletionJob": f"{_DECLINED}. Nothing is deleted",
     "UpdateDataset": "solutions that were made before it leave the new columns out of their training; refused while an "
     "import into the dataset is under way",
-    "PutEvents": "impressions, `recommendationId` and `metricAttribution` are kept with the event and not used yet",
+    "PutEvents": "of the lists of recipes that explore, `recommendationId` stands for the impression during an hour; "
+    "`metricAttribution` is kept with the event and not used yet",
     "PutActionInteractions": "`Viewed`, `Taken` and `Not Taken` in any case; `trackingId` is that of DescribeDataset",
-    "GetRecommendations": "filters see a new import or put record within seconds, an event at once; of `reason` only "
-    "`Promoted item` is told",
+    "GetRecommendations": "filters see a new import or put record within seconds, an event at once; who is unknown to "
+    "`aws-user-personalization-v2` is answered without scores what is a `Popular item`, as AWS's placeholders are",
     "GetPersonalizedRanking": "what a filter takes away is not answered, and changes no score of the rest",
     "CreateMetricAttribution": "kept and checked as at AWS; nothing is measured or reported yet",
     "UpdateMetricAttribution": "as CreateMetricAttribution",

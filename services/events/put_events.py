@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -41,7 +42,8 @@ def put_events(store: Store, reading: Reading, call: Call) -> None:
         _event(request, event, target.schema, f"eventList.{place}")
         for place, event in enumerate(request["eventList"], start=1)
     ]
-    store.append(target.arn, interactions, invocation=f"PutEvents/{call.invocation}")
+    shown = _with_what_was_shown(interactions, store, target.arn)
+    store.append(target.arn, shown, invocation=f"PutEvents/{call.invocation}")
 
 
 def put_action_interactions(store: Store, reading: Reading, call: Call) -> None:
@@ -136,6 +138,20 @@ def _shown(event: Mapping[str, Any]) -> dict[str, str]:
         "EVENT_ATTRIBUTION_SOURCE": attribution.get("eventAttributionSource"),
     }
     return {column: text for column, text in given.items() if text}
+
+
+def _with_what_was_shown(interactions: Sequence[Interaction], store: Store, dataset: str) -> Sequence[Interaction]:
+    """Where an event names a recommendation and tells of no impression, what was recommended is the impression."""
+    silent = [one for one in interactions if "IMPRESSION" not in one.properties]
+    named = {one.properties["RECOMMENDATION_ID"] for one in silent if "RECOMMENDATION_ID" in one.properties}
+    shown = store.shown(dataset, sorted(named)) if named else {}
+    if not shown:
+        return interactions
+    told = {recommendation: {"IMPRESSION": impression} for recommendation, impression in shown.items()}
+    return [
+        replace(one, properties={**told.get(one.properties.get("RECOMMENDATION_ID", ""), {}), **one.properties})
+        for one in interactions
+    ]
 
 
 def _within_its_size(interaction: Interaction, where: str) -> Interaction:

@@ -6,9 +6,9 @@ import importlib
 import threading
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from shared import recipes
 from shared.artifacts import ArtifactDamaged, Artifacts
 from shared.data.ids import Ids
 from shared.recipes import Recipe
-from shared.recipes.contract import ArtifactError, Query, Scorer
+from shared.recipes.contract import ArtifactError, Explained, Explaining, Query, Scorer
 from shared.resources import Reading
 from shared.resources.dataset.requests import TYPES, arn_of
 
@@ -65,8 +65,19 @@ class Model:
         and requests that take it from one another are slower, all of them, than requests in a row. Of a catalogue so
         large that they wait for the memory instead, several read it side by side.
         """
-        with self._scoring if len(self.item_ids) < SIDE_BY_SIDE else nullcontext():
+        with self._turn():
             return self._scorer.scores(query)
+
+    def explained(self, query: Query) -> Explained:
+        """The same, with the reasons of the recipes that tell them; of the others nothing is there to be told."""
+        if not self.recipe.reasons:
+            scores = self.scores(query)
+            return Explained(scores, scores, popular=False)
+        with self._turn():
+            return cast(Explaining, self._scorer).explained(query)
+
+    def _turn(self) -> AbstractContextManager[object]:
+        return self._scoring if len(self.item_ids) < SIDE_BY_SIDE else nullcontext()
 
 
 def place_of(item_ids: Sequence[str], item_id: str) -> int | None:

@@ -8,12 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from services.runtime.reasons import PROMOTED
 from services.runtime.selection import Selection
 from shared.aws.errors import InvalidInput
 from shared.filters.evaluation import Mask
-
-#: AWS's words, for recipes that tell reasons.
-REASON = "Promoted item"
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +27,7 @@ class Promotion:
 
     def named(self, rows: Sequence[dict[str, Any]], *, reasons: bool) -> list[dict[str, Any]]:
         about: dict[str, Any] = {"promotionName": self.name} if self.name else {}
-        return [{**row, **about, **({"reason": [REASON]} if reasons else {})} for row in rows]
+        return [{**row, **about, **({"reason": [PROMOTED]} if reasons else {})} for row in rows]
 
 
 def promotion_of(request: Mapping[str, Any], selection: Selection) -> Promotion | None:

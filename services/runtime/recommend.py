@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from services.runtime import metadata
 from services.runtime.promoting import mixed, promotion_of
+from services.runtime.reasons import reasoned
 from services.runtime.selection import Selection, both
 from services.runtime.served import Serving, query, recommendation_id, served
 from shared.aws.errors import InvalidInput
@@ -22,6 +23,8 @@ from shared.recipes.distribution import best
 TYPES = ("USER_PERSONALIZATION", "POPULAR_ITEMS", "RELATED_ITEMS")
 DEFAULT_RESULTS = 25
 MOST_RESULTS = 500
+#: Items of an impression: AWS lets no event tell of more.
+MOST_SHOWN = 25
 RNG = np.random.default_rng()
 
 
@@ -35,15 +38,24 @@ def get_recommendations(serving: Serving, call: Call) -> Mapping[str, Any]:
     shown = selection.shown()
     allowed = both(shown, selection.filtered())
     promotion = promotion_of(request, selection)
-    scores = asked.model.scores(asking)
-    rows = partial(answered, asked.model.item_ids, scores, shows_scores=asked.recipe.shows_scores)
-    if promotion is None:
-        items = rows(best_of(scores, wanted, allowed))
-    else:
+    found = asked.model.explained(asking)
+    scores = found.scores
+    # Of popular items AWS says that they have no score: it would tell how relevant they are to the user.
+    rows = partial(answered, asked.model.item_ids, scores, shows_scores=asked.recipe.shows_scores and not found.popular)
+    promoted: list[int] = []
+    if promotion is not None:
         promoted = best_of(scores, promotion.places(wanted), both(shown, promotion.allowed))
-        others = best_of(scores, wanted - len(promoted), both(allowed, ~marked(len(scores), [np.array(promoted, int)])))
-        items = mixed(promotion.named(rows(promoted), reasons=asked.recipe.reasons), rows(others), RNG)
-    return {"itemList": about.told(items), "recommendationId": recommendation_id()}
+        allowed = both(allowed, ~marked(len(scores), [np.array(promoted, int)]))
+    best_others = partial(best_of, wanted=wanted - len(promoted), allowed=allowed)
+    others = best_others(scores)
+    items = reasoned(rows(others), others, found, best_others)
+    if promotion is not None:
+        items = mixed(promotion.named(rows(promoted), reasons=asked.recipe.reasons), items, RNG)
+    answer_id = recommendation_id()
+    if asked.recipe.impressions and items:
+        listed = "|".join(row["itemId"] for row in items[:MOST_SHOWN])
+        serving.store.show(asked.model.interactions, answer_id, listed)
+    return {"itemList": about.told(items), "recommendationId": answer_id}
 
 
 def results(request: Mapping[str, Any], most: int) -> int:

@@ -26,7 +26,9 @@ from shared.data.schemas import Field
 
 MOST_KINDS = 10
 EVENTS_AT_ONCE = 2**18
-_IN_EVERY_EVENT = frozenset({"USER_ID", "ITEM_ID", "TIMESTAMP", "EVENT_TYPE", "EVENT_VALUE"})
+#: Columns that the tables have by themselves, and what was shown: an imported event often does not say what the same
+#: event said as it was sent, and remains the same.
+_APART = frozenset({"USER_ID", "ITEM_ID", "TIMESTAMP", "EVENT_TYPE", "EVENT_VALUE", "IMPRESSION"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +59,7 @@ class Wanted:
 def number(database: Database, wanted: Wanted, *, catalogue: Sequence[Path], metadata_columns: int) -> None:
     """Makes the tables.
 
-    An event that stands several times, alike in all columns, counts once: the first of them.
+    An event that stands several times, alike in all columns but IMPRESSION, counts once: the first of them.
     Events without a user, an item or a time are left out. Types are the same whatever their case; a threshold keeps
     the values at or above it, and no event without a finite value. ``items`` holds the ids of the files ``catalogue``
     as well.
@@ -120,7 +122,7 @@ def _select(database: Database, wanted: Wanted) -> str:
     type_ = "nullif(lower(EVENT_TYPE), '')" if "EVENT_TYPE" in present else "NULL::VARCHAR"
     value = "TRY_CAST(EVENT_VALUE AS DOUBLE)" if "EVENT_VALUE" in present else "NULL::DOUBLE"
     # What else tells two events apart; a number is enough, and smaller.
-    more = [name(column) for column in sorted(present - _IN_EVERY_EVENT)]
+    more = [name(column) for column in sorted(present - _APART)]
     others = f"hash({', '.join(more)})" if more else "0"
     contexts = "".join(f", {_cell(field)} AS c{place}" for place, field in enumerate(wanted.contexts))
     heaviest_first = sorted(wanted.counting, key=lambda each: -each.weight)
@@ -158,6 +160,24 @@ def lengths(database: Database) -> npt.NDArray[np.int64]:
     """int64[U]: events of each user."""
     counted = database.arrays("SELECT count(*) AS events FROM events GROUP BY user ORDER BY user")
     return counted["events"].astype(np.int64, copy=False)
+
+
+def impressions(database: Database, files: Sequence[Path]) -> npt.NDArray[np.int64]:
+    """int64[I]: in how many events of ``events``, which are these files', an item was shown and another one taken.
+
+    IMPRESSION holds ids with bars between them; those that are not in ``items`` are passed over.
+    """
+    ((count,),) = database.rows("SELECT count(*) FROM items")
+    shown = f"""SELECT unnest(list_distinct(string_split(shown, '|'))) AS id, item
+                FROM (SELECT IMPRESSION::VARCHAR AS shown, {PLACE} AS place FROM {read_parquet(files)})
+                JOIN events USING (place) WHERE shown <> ''"""
+    found = database.arrays(
+        f"""SELECT number, count(*) AS n FROM ({shown}) JOIN items USING (id)
+            WHERE number <> item GROUP BY number"""
+    )
+    impressions = np.zeros(count, np.int64)
+    impressions[found["number"]] = found["n"]
+    return impressions
 
 
 def blocks(database: Database, lengths: npt.NDArray[np.int64], columns: str) -> Iterator[dict[str, Any]]:

@@ -24,6 +24,7 @@ MEMBERS: Sequence[Field] = (
     Field(name="TIMESTAMP", type="long"),
     Field(name="EVENT_TYPE", type="string"),
     Field(name="EVENT_VALUE", type="float", nullable=True),
+    Field(name="IMPRESSION", type="string", nullable=True),
 )
 
 

@@ -5,6 +5,7 @@
       items/, users/, contexts/   see ``features``; absent where there are none
       item_created.npy    int64[I]; absent where Items has no CREATION_TIMESTAMP
       item_expires.npy, item_repeats.npy   int64[I], float64[I]; absent where Actions has no such column
+      item_impressions.npy   int64[I]; absent where nothing tells what was shown
       event_weights.npy   float32[E]; absent where all events count alike
       rewards/            see ``rewards``; absent without an optimization objective
 
@@ -54,6 +55,9 @@ class TrainingData:
     """[I] EXPIRATION_TIMESTAMP of actions, as ``item_created``."""
     item_repeats: npt.NDArray[np.float64] | None = None
     """[I] REPEAT_FREQUENCY of actions in days, NaN where unknown; None without such a column."""
+    item_impressions: npt.NDArray[np.int64] | None = None
+    """[I] In how many events with another item each was shown: IMPRESSION. None without such a column, or for a recipe
+    that does not learn from it."""
     event_weights: npt.NDArray[np.float32] | None = None
     """[E] What each event counts by its type, of an eventsConfig; None without one: all alike."""
     rewards: Rewards | None = None
@@ -62,15 +66,16 @@ class TrainingData:
     @classmethod
     def open(cls, folder: Path) -> Self:
         """Maps what ``prepare`` wrote; ids are read. Raises OSError and ValueError where it is missing or damaged."""
-        created, expires, repeats, weights = (
+        created, expires, repeats, impressions, weights = (
             arrays.mapped(path) if (path := folder / f"{name}.npy").exists() else None
-            for name in ("item_created", "item_expires", "item_repeats", "event_weights")
+            for name in ("item_created", "item_expires", "item_repeats", "item_impressions", "event_weights")
         )
         return cls(
             histories=Histories.open(folder / "histories"),
             item_created=created,
             item_expires=expires,
             item_repeats=repeats,
+            item_impressions=impressions,
             event_weights=weights,
             rewards=Rewards.open(folder / "rewards") if (folder / "rewards").exists() else None,
             **{
@@ -112,6 +117,8 @@ class Sources:
     max_percentile: float = 1.0
     metadata: bool = False
     """Does the recipe train on columns beyond who, what and when?"""
+    impressions: bool = False
+    """Does the recipe learn from what was shown?"""
     all_items: bool = False
     """Is the catalogue every row of Items, or only the items that somebody interacted with?"""
     objective: Objective | None = None
@@ -167,6 +174,8 @@ def _write(folder: Path, sources: Sources, database: Database) -> None:
     _write_histories(folder / "histories", sources, database, lengths)
     if sources.events:
         _write_event_weights(folder / "event_weights.npy", database, lengths)
+    if sources.impressions and "IMPRESSION" in database.columns(files) - set(excluded):
+        np.save(folder / "item_impressions.npy", events.impressions(database, files))
     _write_contexts(folder / "contexts", contexts, database, lengths)
     if sources.objective is not None and (sources.items is None or not sources.items.files):
         raise DataRefused(

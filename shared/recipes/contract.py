@@ -116,9 +116,11 @@ class Recipe:
     metadata_unasked: bool = False
     """Does it answer metadata also where enableMetadataWithRecommendations does not say so?"""
     reasons: bool = False
-    """Do its answers tell why an item is in them?"""
+    """Do its answers tell why an item is in them? Its scorer is then ``Explaining``."""
     live: bool = False
     """Does what a user did since the training change what is answered? Filters always know it."""
+    impressions: bool = False
+    """Does it learn from what was shown beside what was taken?"""
     explores: bool = False
     """Does a campaign, recommender or batch job with it take an itemExplorationConfig?"""
     objective: bool = False
@@ -373,6 +375,17 @@ class Query:
     """None: none."""
 
 
+class Explained(NamedTuple):
+    """Scores, and what tells why an item stands high in them."""
+
+    scores: npt.NDArray[np.float32]
+    """As ``Scorer.scores`` answers them."""
+    unexplored: npt.NDArray[np.float32]
+    """float32[I]: what they would be without exploration; the very same object where there is none."""
+    popular: bool
+    """Is nothing known of who asks, so that they are shares of what is popular and no relevance?"""
+
+
 class Scorer(Protocol):
     """``scoring.Scorer`` of every recipe folder: a loaded model, safe to use from several threads."""
 
@@ -397,4 +410,12 @@ class Scorer(Protocol):
         to 1. Who asks with nothing that the model knows is answered what is popular: an unknown user, or one of whom
         nothing is known but perhaps metadata; an unknown item.
         """
+        ...
+
+
+class Explaining(Scorer, Protocol):
+    """``scoring.Scorer`` of the recipes that tell reasons."""
+
+    def explained(self, query: Query) -> Explained:
+        """The answer of ``scores`` to this query, with its reasons."""
         ...

@@ -234,6 +234,17 @@ class Interactions(Protocol):
         """When the newest kept event arrived, by the store's clock (epoch seconds); 0.0: there is none."""
         ...
 
+    def show(self, dataset: str, recommendation_id: str, impression: str) -> None:
+        """Keep what a recommendation lists, for the events that will name it, for SHOWN_SECONDS.
+
+        Nobody waits until it is kept: it may be lost.
+        """
+        ...
+
+    def shown(self, dataset: str, recommendation_ids: Sequence[str]) -> Mapping[str, str]:
+        """Recommendation -> what was given to ``show``, of those that are known."""
+        ...
+
     def forget(self, dataset: str) -> None:
         """Remove everything kept for the dataset, put records too."""
         ...
@@ -272,6 +283,9 @@ RECENT = 200
 SEEN = 300
 #: AWS forgets users of whom nothing has come for three months.
 SEEN_SECONDS = 90 * 24 * 3600
+#: Events that name a recommendation come while its list is looked at, in general. A list of 25 takes about 400 bytes:
+#: at a hundred requests a second an hour (in seconds) is 150 MB.
+SHOWN_SECONDS = 3600
 #: An invocation is remembered for so long (seconds): longer than any SDK goes on retrying.
 INVOCATION_SECONDS = 600
 #: A client's own event id is remembered for so long (seconds): 30 days.

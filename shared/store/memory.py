@@ -14,6 +14,7 @@ from shared.store import (
     RECENT,
     SEEN,
     SEEN_SECONDS,
+    SHOWN_SECONDS,
     Conflict,
     Interaction,
     Lease,
@@ -64,6 +65,7 @@ class MemoryStore:
         #: dataset, user -> when of their newest arrival, event type -> item -> when it was sent
         self._seen: dict[tuple[str, str], tuple[float, Mapping[str, Mapping[str, float]]]] = {}
         self._event_ids: dict[tuple[str, str], float] = {}
+        self._shown: dict[tuple[str, str], tuple[str, float]] = {}
         self._put_records: dict[str, dict[str, PutRecord]] = defaultdict(dict)
         self._arrivals: dict[str, float] = {}
         self._puts: dict[str, float] = {}
@@ -320,6 +322,15 @@ class MemoryStore:
         with self._lock:
             return self._arrivals.get(dataset, 0.0)
 
+    def show(self, dataset: str, recommendation_id: str, impression: str) -> None:
+        with self._lock:
+            self._shown[dataset, recommendation_id] = (impression, self._clock() + SHOWN_SECONDS)
+
+    def shown(self, dataset: str, recommendation_ids: Sequence[str]) -> Mapping[str, str]:
+        with self._lock:
+            found = {each: self._shown.get((dataset, each), ("", 0.0)) for each in recommendation_ids}
+            return {each: impression for each, (impression, ends) in found.items() if ends > self._clock()}
+
     def forget(self, dataset: str) -> None:
         with self._lock:
             self._tell(*(f"recent:{of}:{user_id}" for of, user_id in self._recent if of == dataset))
@@ -328,6 +339,7 @@ class MemoryStore:
             self._recent = defaultdict(list, {k: v for k, v in self._recent.items() if k[0] != dataset})
             self._event_ids = {k: v for k, v in self._event_ids.items() if k[0] != dataset}
             self._seen = {k: v for k, v in self._seen.items() if k[0] != dataset}
+            self._shown = {k: v for k, v in self._shown.items() if k[0] != dataset}
             self._put_records.pop(dataset, None)
             self._puts.pop(dataset, None)
 

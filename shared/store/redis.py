@@ -18,6 +18,7 @@
     put:<dataset>             hash of records that were sent by themselves, by id
     put_at:<dataset>          string: when the newest of them was put (epoch seconds)
     event:<dataset>:<id>      string: a client's own event id that was seen, expiring
+    shown:<dataset>:<id>      string: what that recommendation listed, ids with bars between them, expiring
 
 Changes of several keys are scripts (``lua/``). Each compares before it writes, so that a command which redis-py
 sends again after a lost reply changes nothing twice.
@@ -43,6 +44,7 @@ from shared.store import (
     RECENT,
     SEEN,
     SEEN_SECONDS,
+    SHOWN_SECONDS,
     Conflict,
     Interaction,
     Lease,
@@ -321,9 +323,21 @@ class RedisStore:
         # The id that Redis gives an entry begins with its own time, in milliseconds.
         return int(newest[0][0].partition("-")[0]) / 1000 if newest else 0.0
 
+    def show(self, dataset: str, recommendation_id: str, impression: str) -> None:
+        keep = ("SET", f"{PREFIX}shown:{dataset}:{recommendation_id}", impression, "EX", SHOWN_SECONDS)
+        connection = self._redis.connection_pool.get_connection()
+        try:
+            connection.send_packed_command(connection.pack_commands([("CLIENT", "REPLY", "SKIP"), keep]))
+        finally:
+            self._redis.connection_pool.release(connection)
+
+    def shown(self, dataset: str, recommendation_ids: Sequence[str]) -> Mapping[str, str]:
+        found = self._redis.mget([f"{PREFIX}shown:{dataset}:{each}" for each in recommendation_ids])
+        return {each: text for each, text in zip(recommendation_ids, found, strict=True) if text is not None}
+
     def forget(self, dataset: str) -> None:
         self._redis.delete(*(f"{PREFIX}{family}:{dataset}" for family in ("stream", "put", "put_at")))
-        for family in ("recent", "event", "seen"):
+        for family in ("recent", "event", "seen", "shown"):
             # ARNs hold no character that a pattern would read as its own.
             for key in self._redis.scan_iter(match=f"{PREFIX}{family}:{dataset}:*", count=1000):
                 self._redis.delete(key)

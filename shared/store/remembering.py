@@ -16,6 +16,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Generic, TypeVar, cast
 
 import redis.exceptions
@@ -103,6 +104,11 @@ class Remembering:
         for record in rows:
             self._records.note(f"record:{record.arn}", record)
         return rows, more
+
+    def show(self, dataset: str, recommendation_id: str, impression: str) -> None:
+        # No request fails by what it leaves for later.
+        with suppress(*UNREACHABLE):
+            self._asked(lambda: self._store.show(dataset, recommendation_id, impression))
 
     def last_put(self, dataset: str) -> float:
         return self._asked(lambda: self._store.last_put(dataset))

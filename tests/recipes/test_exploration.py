@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -85,3 +87,9 @@ def test_ages_go_from_creation_or_the_first_interaction_to_the_newest_of_all() -
     assert novelty.days.tolist() == [5, 20, 0, 100, 0]
     assert novelty.counts.tolist() == [2, 2, 0, 0, 0]
     assert Novelty.of(training_data(histories)).days.tolist() == [50, 20, 0, 0, 0]
+
+
+def test_what_was_shown_and_not_taken_is_known_a_little_better() -> None:
+    histories = histories_of({"u": [("a", TODAY), ("b", TODAY)]}, unseen=("c",))
+    data = replace(training_data(histories), item_impressions=np.array([3, 0, 2]))
+    assert Novelty.of(data).counts.tolist() == [4, 1, 2]

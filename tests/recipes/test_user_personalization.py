@@ -166,6 +166,22 @@ def test_the_second_version_explores_a_little_by_itself(with_new_items: dict[str
     assert own < with_a_little < 4 * own
 
 
+def test_the_second_version_tells_what_it_would_answer_without_exploring(with_new_items: dict[str, Path]) -> None:
+    first, second = (loaded(RECIPES[name], with_new_items[name]) for name in (FIRST[0], SECOND[0]))
+    for query, popular in ((asked(None), False), (Query(now=TODAY, history=[Past("?", TODAY)]), True)):
+        scores, unexplored, told = second.explained(query)
+        assert told == popular
+        gain = scores / np.maximum(unexplored, unexplored[unexplored > 0].min())
+        assert (gain[30:35] > 1.1).all()
+        assert (gain[:30] < 1).all()
+        assert scores.sum() == pytest.approx(unexplored.sum(), abs=1e-5) == pytest.approx(1.0, abs=1e-5)
+        own = first.explained(query)
+        assert own.unexplored is own.scores
+        np.testing.assert_array_equal(own.scores, first.scores(query))
+        own.scores[:] = 0  # the caller's
+        assert first.scores(query).sum() == pytest.approx(1.0, abs=1e-5)
+
+
 def test_what_is_known_of_new_items_must_be_there(with_new_items: dict[str, Path], tmp_path: Path) -> None:
     name = FIRST[0]
     model = orjson.loads((with_new_items[name] / "model.json").read_bytes())

@@ -61,6 +61,7 @@ class Finding:
             min_percentile=float(parameters.get("min_user_history_length_percentile", 0.0)),
             max_percentile=float(parameters.get("max_user_history_length_percentile", 1.0)),
             metadata=self.recipe.metadata,
+            impressions=self.recipe.impressions,
             all_items=self.recipe.cold_items,
             objective=objective(config),
         )

@@ -52,15 +52,19 @@ class Scorer:
         return self._artifact.history(user_id)
 
     def scores(self, query: Query) -> npt.NDArray[np.float32]:
-        """``shared.recipes.contract.Scorer.scores``: the softmax of the network's logits.
+        """``shared.recipes.contract.Scorer.scores``: of whom nothing is known, the share of each item in all events."""
+        relevance_I = self.relevance(query)
+        return self._artifact.popularity.copy() if relevance_I is None else relevance_I
 
-        Items the model does not know are passed over. Where none are left, and neither the user's metadata nor the
-        context say anything, the answer is the share of each item in all interactions.
+    def relevance(self, query: Query) -> Floats | None:
+        """float32[I], the caller's: the softmax of the network's logits. Items the model does not know are passed over.
+
+        None where none are left, and neither the user's metadata nor the context say anything.
         """
         memory = self._memories.of(query.user_id, query.history, lambda: self._user(query.user_id))
         context_H = self._context(query)
         if not memory.events and context_H is None and self._user(query.user_id) is None:
-            return self._artifact.popularity.copy()
+            return None
         after = query.now - memory.last if memory.events else 0.0
         q_H = self._weights.query(memory.read.x, after, context_H)
         return self._weights.scores(q_H, memory.taken, memory.events, query.now)

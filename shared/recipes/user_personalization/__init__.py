@@ -46,6 +46,7 @@ USER_PERSONALIZATION = Recipe(
     training_modes=("FULL", "UPDATE"),
     shows_scores=True,
     live=True,
+    impressions=True,
     explores=True,
     objective=True,
 )

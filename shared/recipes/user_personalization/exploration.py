@@ -1,12 +1,13 @@
 """Exploration: new items are shown more than the model alone would show them, the less is known of them the more.
 
-AWS publishes no formula, but that the bonus falls with an item's interactions, that a little chance is in it, and
-that an age, counted back from the newest interaction of all, ends it. Here the bonus of an upper confidence bound
-(Auer et al., Finite-time Analysis of the Multiarmed Bandit Problem, 2002) is added to the logits of new items:
+AWS publishes no formula, but that the bonus falls with an item's interactions and impressions, that a little chance is
+in it, and that an age, counted back from the newest interaction of all, ends it. Here the bonus of an upper confidence
+bound (Auer et al., Finite-time Analysis of the Multiarmed Bandit Problem, 2002) is added to the logits of new items:
 
-    p'_i ~ p_i * exp(weight * (MOST / sqrt(1 + n_i) + NOISE * e))      n_i: interactions; e: a standard normal
+    p'_i ~ p_i * exp(weight * (MOST / sqrt(1 + n_i) + NOISE * e))      e: a standard normal
 
-so that what is shown stays what the user may like. Impressions are not counted. Shapes: I items.
+so that what is shown stays what the user may like. n_i are the events in which the item was taken, or shown while
+another one was taken: an arm that is pulled in vain has been pulled too. Shapes: I items.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Novelty:
     days: npt.NDArray[np.float32]
     """float32[I]: the age, counted back from the newest interaction of all; 0 for what was created later."""
     counts: npt.NDArray[np.int32]
-    """int32[I]: interactions trained on."""
+    """int32[I]: the events trained on in which an item was taken or shown."""
 
     @classmethod
     def of(cls, data: TrainingData) -> Self:
@@ -48,6 +49,8 @@ class Novelty:
         if data.item_created is not None:
             born_I = np.where(data.item_created >= 0, data.item_created, born_I)
         counts_I = np.bincount(histories.items, minlength=len(born_I))
+        if data.item_impressions is not None:
+            counts_I = counts_I + data.item_impressions
         age_I = np.maximum(newest - born_I, 0) / DAY_SECONDS
         return cls(age_I.astype(np.float32), counts_I.astype(np.int32))
 

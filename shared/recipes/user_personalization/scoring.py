@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from shared.recipes.contract import ArtifactError, Exploration, Query
+from shared.recipes.contract import ArtifactError, Explained, Exploration, Query
 from shared.recipes.hrnn import scoring
 from shared.recipes.user_personalization import SECOND
 from shared.recipes.user_personalization.exploration import Novelty
@@ -37,6 +37,12 @@ class Scorer(scoring.Scorer):
 
     def scores(self, query: Query) -> npt.NDArray[np.float32]:
         """``shared.recipes.contract.Scorer.scores``. Two answers to one query differ a little where it explores."""
+        return self.explained(query).scores
+
+    def explained(self, query: Query) -> Explained:
+        """``shared.recipes.contract.Explaining.explained``."""
         exploration = AUTOMATIC if self.recipe == SECOND.name else query.exploration
-        scores_I = super().scores(query)
-        return scores_I if exploration is None else self.novelty.explored(scores_I, exploration, self.rng)
+        relevance_I = self.relevance(query)
+        own_I = self._artifact.popularity.copy() if relevance_I is None else relevance_I
+        scores_I = own_I if exploration is None else self.novelty.explored(own_I, exploration, self.rng)
+        return Explained(scores_I, own_I, popular=relevance_I is None)

@@ -56,6 +56,16 @@ def test_serving_keeps_only_the_newest_of_a_user(store: Store) -> None:
     assert len(list(store.stream("d"))) == len(sent)
 
 
+def test_what_was_shown_is_known_by_its_recommendation_and_its_dataset(store: Store) -> None:
+    for dataset, recommendation, impression in (("d", "1", "a|b"), ("d", "2", "é"), ("e", "1", "c")):
+        store.show(dataset, recommendation, impression)
+    assert store.shown("d", ["1", "2", "3"]) == {"1": "a|b", "2": "é"}
+    assert store.recent("d", "u") == []  # the connection answers what it is asked
+    store.forget("d")
+    assert store.shown("d", ["1"]) == {}
+    assert store.shown("e", ["1"]) == {"1": "c"}
+
+
 def test_forgetting_a_dataset_leaves_the_others(store: Store) -> None:
     store.append("d", [event("a", event_id="1")], invocation="1")
     store.append("e", [event("b")], invocation="2")

@@ -19,7 +19,7 @@ from shared.aws.web import Call
 from shared.data.schemas import DATASET_TYPES
 from shared.lifecycle import ACTIVE
 from shared.recipes import Recipe
-from shared.recipes.contract import Past, Query
+from shared.recipes.contract import Explained, Past, Query
 from shared.recipes.distribution import NEVER
 from shared.resources.dataset.requests import TYPES
 from shared.resources.dataset_import_job import ROWS
@@ -43,6 +43,7 @@ class Echo:
         self.item_ids = list(item_ids)
         self.asked: list[Query] = []
         self._scores = scores
+        self.unexplored: Sequence[float] | None = None
 
     def history(self, user_id: str) -> list[Past]:
         return [Past("a", 1.0)] if user_id == "known" else []
@@ -53,6 +54,12 @@ class Echo:
         if query.item_id in self.item_ids:
             scores[self.item_ids.index(query.item_id)] = NEVER
         return scores / scores[scores >= 0].sum()
+
+    def explained(self, query: Query) -> Explained:
+        """A stranger is shown what is popular; with ``unexplored``, what is answered was explored."""
+        scores = self.scores(query)
+        unexplored = scores if self.unexplored is None else np.array(self.unexplored, np.float32)
+        return Explained(scores, unexplored, popular=query.user_id == "stranger")
 
 
 class Runtime:

@@ -51,6 +51,10 @@ class Leaving(MemoryStore):
         self._knock()
         return super().get(arn)
 
+    def show(self, dataset: str, recommendation_id: str, impression: str) -> None:
+        self._knock()
+        super().show(dataset, recommendation_id, impression)
+
     def page(self, *args: Any, **more: Any) -> tuple[list[Record], str | None]:
         self._knock()
         return super().page(*args, **more)
@@ -210,6 +214,17 @@ def test_memory_is_bounded_by_events_and_those_asked_for_last_stay(
     assert [len(held.recent(interactions, user)) for user in "ac"] == [2, 2]
     with pytest.raises(UNREACHABLE):
         held.recent(interactions, "b")
+
+
+def test_what_was_shown_is_lost_where_the_store_is_away_and_no_request_waits_for_it_again(world: World) -> None:
+    keeping = cast(Store, world.remembering)
+    keeping.show("d", "1", "a")
+    world.leave()
+    asked = world.leaving.asked
+    for recommendation in "234":
+        keeping.show("d", recommendation, "a")
+    assert world.leaving.asked <= asked + 1
+    assert world.leaving.shown("d", ["1", "2", "3", "4"]) == {"1": "a"}
 
 
 def test_writing_goes_to_the_store_itself(world: World) -> None:

@@ -171,6 +171,23 @@ def test_what_was_shown_and_who_takes_the_credit_is_kept_with_an_event(group: Gr
     ]
 
 
+def test_an_event_that_names_a_recommendation_tells_what_was_shown_there(group: Group) -> None:
+    """Explicit impressions win; lists of other datasets, or that nobody knows any more, are none."""
+    dataset, tracking_id = tracked(group)
+    group.store.show(dataset, "RID-1", "a|b|c")
+    group.store.show("another", "RID-2", "x")
+    event = {"eventType": "click", "sentAt": 5, "itemId": "b"}
+    of_lists: list[dict[str, Any]] = [
+        {**event, "recommendationId": "RID-1"},
+        {**event, "recommendationId": "RID-1", "impression": ["b", "d"]},
+        {**event, "recommendationId": "RID-2"},
+        event,
+    ]
+    call(group, "PutEvents", trackingId=tracking_id, sessionId="s", eventList=of_lists)
+    kept = [one.properties.get("IMPRESSION") for one in group.store.stream(dataset)]
+    assert kept == ["a|b|c", "b|d", None, None]
+
+
 @pytest.mark.parametrize("key", ["userId", "SESSIONID", "eventType", "Timestamp", "recommendationId", "impression"])
 @pytest.mark.parametrize("operation", ["PutEvents", "PutActionInteractions"])
 def test_members_of_an_event_may_not_come_among_its_properties(group: Group, operation: str, key: str) -> None:

@@ -84,6 +84,12 @@ def test_properties_become_the_columns_of_the_dataset_with_its_types_and_others_
     }  # fmt: skip
 
 
+def test_what_was_shown_goes_along_though_the_schema_has_no_column_for_it(tmp_path: Path) -> None:
+    """AWS: implicit impressions need none."""
+    written = sent.events([event("a", IMPRESSION="a|b"), event("b")], INTERACTIONS, tmp_path / "live.parquet")
+    assert read(written, "ITEM_ID", "IMPRESSION") == [("a", "a|b"), ("b", None)]
+
+
 def test_events_of_actions_have_the_id_of_the_action(tmp_path: Path) -> None:
     fields = ["USER_ID string", "ACTION_ID string", "EVENT_TYPE string", "TIMESTAMP long"]
     declared = [{"name": one.split()[0], "type": one.split()[1]} for one in fields]

@@ -324,6 +324,38 @@ def test_reserved_columns_are_no_contexts(dataset: Dataset) -> None:
     assert dataset.prepare(interactions=interactions).contexts is None
 
 
+def test_impressions_are_counted_by_the_events_in_which_an_item_was_shown_and_another_taken(dataset: Dataset) -> None:
+    """Repeats count once, in an impression as in the dataset. The item need not be known, nor all files have it."""
+    fields = (*INTERACTIONS, "EVENT_TYPE string", "IMPRESSION string")
+    shown = [
+        *[("u000", "p", 10, "click", "p|q|q|i0")] * 2,
+        ("u000", "q", 11, "click", "q|?||i0"),
+        ("u001", "r", 12, "view", "p"),
+        ("u001", "r", 13, "click", ""),
+        ("u001", "r", 14, "click", None),
+    ]
+    wide, narrow = dataset.table("Interactions", [*fields], shown), dataset.interactions()
+    both = Table(files=[*narrow.files, *wide.files], schema=wide.schema)
+
+    def impressions(**how: Any) -> dict[str, int] | None:
+        data = dataset.prepare(interactions=both, **{"impressions": True, **how})
+        if data.item_impressions is None:
+            return None
+        counts = zip(data.histories.item_ids, data.item_impressions.tolist(), strict=True)
+        return {item: count for item, count in counts if count}
+
+    assert impressions() == {"i0": 2, "p": 1, "q": 1}
+    assert impressions(items=dataset.items("AGE int", rows=[("?", 1)]), all_items=True) == {
+        "?": 1,
+        "i0": 2,
+        "p": 1,
+        "q": 1,
+    }
+    assert impressions(excluded={"INTERACTIONS": {"IMPRESSION"}}) is None
+    assert impressions(impressions=False) is None
+    assert dataset.prepare(interactions=narrow, impressions=True).item_impressions is None
+
+
 def test_live_events_without_contexts_have_none(dataset: Dataset) -> None:
     bulk = dataset.interactions("DEVICE string categorical", cells=lambda number: ("tv",))
     live = parquet(dataset.folder / "live.parquet", IDS, [("u000", "new", 5000)])
@@ -350,7 +382,7 @@ def test_events_alike_in_all_columns_count_once_whatever_file_they_stand_in(data
     third = dataset.table("Interactions", fields, [*rows, *rows])
     files = [*first.files, *second.files, *third.files]
     data = dataset.prepare(interactions=Table(files=files, schema=first.schema), metadata=metadata)
-    assert len(data.histories.items) == 1200 + 3
+    assert len(data.histories.items) == 1200 + 2
     if metadata:
         assert [*named(data.contexts, 0)["DEVICE"], *named(data.contexts, 2)["DEVICE"]] == ["tv", "phone"]
 
@@ -361,7 +393,7 @@ def test_a_live_event_is_the_imported_one_where_all_its_columns_are_alike(datase
     user, item, at = enough()[0]
     again, other = (
         Interaction(user_id=user, session_id="s", item_id=item, event_type="", event_value=0.1, sent_at=at,
-                    properties={"DEVICE": device})
+                    properties={"DEVICE": device, "IMPRESSION": "i0|i1"})
         for device in ("tv", "phone")
     )  # fmt: skip
     live = sent.events([again, other, again], schemas.parse(bulk.schema), dataset.folder / "live.parquet")

@@ -1,0 +1,49 @@
+"""reason: why an item is in a list of recommendations, in AWS's words, where a recipe tells it.
+
+A promoted item is there as such, whatever else could be said of it. An item is explored if it would not stand in a list
+of that length without exploration. To a user of whom nothing is known all others are popular items: AWS calls so what
+fills a list and has no relevance to the user.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.recipes.contract import Explained
+
+PROMOTED = "Promoted item"
+EXPLORED = "Exploration"
+POPULAR = "Popular item"
+
+
+def reasoned(
+    rows: Sequence[dict[str, Any]],
+    listed: Sequence[int],
+    found: Explained,
+    best: Callable[[npt.NDArray[np.float32]], Sequence[int]],
+) -> list[dict[str, Any]]:
+    """The rows of the items that are listed, with their reasons. ``best``: what would be listed by other scores."""
+    explored = _explored(listed, found, best)
+    if not explored and not found.popular:
+        return list(rows)
+    others = {"reason": [POPULAR]} if found.popular else {}
+    return [
+        {**row, **({"reason": [EXPLORED]} if item in explored else others)}
+        for row, item in zip(rows, listed, strict=True)
+    ]
+
+
+def _explored(
+    listed: Sequence[int], found: Explained, best: Callable[[npt.NDArray[np.float32]], Sequence[int]]
+) -> frozenset[int]:
+    if found.unexplored is found.scores:
+        return frozenset()
+    places = np.array(listed, int)
+    # Most lists hold no item that has gained, and need no second one to compare.
+    if not (found.scores[places] > found.unexplored[places]).any():
+        return frozenset()
+    return frozenset(listed) - frozenset(best(found.unexplored))
