@@ -79,5 +79,9 @@ def create_app() -> Flask:
     ready.wait(WARM_SECONDS)
     offered = {name: store.telling(handler) for name, handler in handlers(here).items()}
     return web.create_app(
-        {"personalize-runtime": offered}, keys=configured.keys, vitals=vitals, throttle=throttle(configured)
+        {"personalize-runtime": offered},
+        keys=configured.keys,
+        vitals=vitals,
+        throttle=throttle(configured),
+        at_once=1,
     )

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import structlog
 
 from services.runtime.deployed import LOG_SAYS_MORE, Deployed, Model, NotDeployable
+from shared.aws.turns import aside
 from shared.recipes.contract import Past, Query
 
 log = structlog.get_logger()
@@ -47,7 +48,8 @@ class Loading:
             return held
         begun = self.begin(version_arn)
         try:
-            return begun.result(PATIENCE)
+            with aside():
+                return begun.result(PATIENCE)
         except TimeoutError:
             if begun.done():
                 raise

@@ -13,10 +13,22 @@ from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine, ParseExc
 from gunicorn.workers.gthread import ThreadWorker
 
 from shared.aws.errors import InternalFailure, PersonalizeError, Serialization
+from shared.aws.turns import Turns
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
-    """For `worker_class` in gunicorn's configuration."""
+    """For `worker_class` in gunicorn's configuration. An application may say how many requests it does `at_once`."""
+
+    def get_thread_pool(self) -> Turns:
+        return Turns(self.cfg.threads)
+
+    def notify(self) -> None:
+        super().notify()
+        self.tpool.look_after()
+
+    def load_wsgi(self) -> None:
+        super().load_wsgi()
+        self.tpool.at_once = getattr(self.wsgi, "at_once", None) or self.cfg.threads
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
         """Answer on the bare socket `client`; gunicorn closes it afterwards."""
