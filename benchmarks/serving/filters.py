@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import duckdb
 import numpy as np
@@ -46,6 +46,7 @@ from shared.resources.dataset_import_job import ROWS
 from shared.settings import Settings
 from shared.store import Interaction, Record, Store
 from shared.store.redis import RedisStore
+from shared.store.remembering import Remembering
 
 ITEMS = (2_000, 100_000)
 HIDDEN = 43
@@ -119,7 +120,8 @@ def redis_at(folder: Path) -> Iterator[Store]:
 
 
 def _report(folder: Path, store: Store, items: int) -> tuple[float, float, int]:
-    serving = app.serving(Settings(), store, Artifacts(folder))
+    # As in a runtime: what has not changed is not asked again.
+    serving = app.serving(Settings(), cast(Store, Remembering(store, patient=store)), Artifacts(folder))
     _import(store, Artifacts(folder), items)
     campaign = f"{PREFIX}:campaign/c"
     _put(store, campaign, "campaign", solutionVersionArn=f"{PREFIX}:solution/s/1")

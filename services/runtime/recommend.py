@@ -18,7 +18,7 @@ from shared.aws.errors import InvalidInput
 from shared.aws.web import Call
 from shared.filters.columns import marked
 from shared.filters.evaluation import Mask
-from shared.recipes.distribution import best
+from shared.recipes.distribution import NEVER, best
 
 TYPES = ("USER_PERSONALIZATION", "POPULAR_ITEMS", "RELATED_ITEMS")
 DEFAULT_RESULTS = 25
@@ -72,14 +72,8 @@ def best_of(scores: npt.NDArray[np.float32], wanted: int, allowed: Mask | None) 
 
     ``allowed`` is bool[I]; None: all are.
     """
-    if allowed is None:
-        found = best(scores, wanted)
-        found = found[scores[found] >= 0]
-    else:
-        # Few may be left, and to rank them among what is not would be to sort it all.
-        candidates = np.flatnonzero(allowed & (scores >= 0))
-        found = candidates[best(scores[candidates], wanted)] if len(candidates) else candidates
-    listed: list[int] = found.tolist()
+    among = scores if allowed is None else np.where(allowed, scores, np.float32(NEVER))
+    listed: list[int] = best(among, wanted, least=0.0).tolist()
     return listed
 
 

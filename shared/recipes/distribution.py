@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -45,11 +46,13 @@ def without(scores_I: npt.NDArray[np.float32], hidden: int | npt.NDArray[np.bool
     return scores_I
 
 
-def best(scores_I: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.int64]:
-    """int64[K]: the items with the highest scores, of equal ones the first; K is ``count``, or fewer items."""
+def best(scores_I: npt.NDArray[np.float32], count: int, least: float = -math.inf) -> npt.NDArray[np.int64]:
+    """int64[K]: the items with the highest scores, of equal ones the first, and none below ``least``; K is ``count``,
+    or fewer items.
+    """
     count = min(count, len(scores_I))
     # Of those that share the last score some would be left out by chance.
-    found = np.flatnonzero(scores_I >= _reached(scores_I, count))
+    found = np.flatnonzero(scores_I >= max(float(_reached(scores_I, count)), least))
     return found[np.argsort(-scores_I[found], kind="stable")[:count]]
 
 

@@ -111,6 +111,7 @@ def test_of_equal_items_the_first_are_the_best() -> None:
     scores = np.array([0.1, 0.3, 0.3, 0.1, 0.1, 0.1], np.float32)
     assert best(scores, 4).tolist() == [1, 2, 0, 3]
     assert best(scores, 9).tolist() == [1, 2, 0, 3, 4, 5]
+    assert best(scores, 9, least=0.2).tolist() == [1, 2]
 
 
 @pytest.mark.parametrize("levels", [3, 10**6])
