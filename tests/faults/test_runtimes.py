@@ -20,6 +20,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from benchmarks.serving.further import Further, beside
+from shared.store.changes import SILENCE
 from shared.store.remembering import STALE
 from tests.conftest import System, processes, start_system, stop_system, until
 from tests.operations.conftest import POPULARITY, SMALL, Maker
@@ -177,6 +178,7 @@ def test_without_redis_known_users_are_answered_within_a_second_and_strangers_re
     assert [items(world.answer(runtime, "seen"))[0] for runtime in runtimes] == ["i9", "i9"]
     [server] = processes(world.system, "valkey-server")
     os.kill(server, signal.SIGSTOP)
+    time.sleep(SILENCE)  # for so long nobody can tell that from a server that has nothing to say
     try:
         for _ in range(4):
             for runtime in runtimes:
