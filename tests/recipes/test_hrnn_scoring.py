@@ -258,12 +258,12 @@ def test_nobody_has_taken_anything_yet() -> None:
 def test_threads_may_share_it(scorer: Scorer) -> None:
     histories = [clicks(f"i{n % 9}", f"i{(3 * n + 1) % 9}", f"i{(5 * n) % 9}") for n in range(40)]
 
-    def score(history: list[Past]) -> bytes:
-        return scorer.scores(Query(user_id="ann", history=history, now=NOW)).tobytes()
+    def score(history: list[Past]) -> np.ndarray:
+        return scorer.scores(Query(user_id="ann", history=history, now=NOW))
 
     alone = [score(history) for history in histories]
     with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(score, histories)) == alone
+        np.testing.assert_allclose(list(pool.map(score, histories)), alone, rtol=1e-5)
 
 
 def test_weights_that_are_damaged_or_of_another_form_are_refused(tmp_path: Path) -> None:

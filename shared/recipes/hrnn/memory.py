@@ -19,7 +19,8 @@ import numpy as np
 
 from shared.recipes.contract import Past
 from shared.recipes.hrnn.form import not_read
-from shared.recipes.hrnn.weights import Floats, Numbers, Read, Seconds, Taken, Weights
+from shared.recipes.hrnn.passes import Floats
+from shared.recipes.hrnn.weights import Numbers, Read, Seconds, Taken, Weights
 
 MOST_EVENTS = 2**19
 """Remembered of all users, for one model, at some 150 bytes each."""

@@ -13,7 +13,8 @@ from shared.recipes.artifact import WEIGHTS, Artifact
 from shared.recipes.contract import ArtifactError, Past, Query
 from shared.recipes.hrnn.form import Form
 from shared.recipes.hrnn.memory import Memories, Reader
-from shared.recipes.hrnn.weights import Floats, Weights, shapes
+from shared.recipes.hrnn.passes import Floats
+from shared.recipes.hrnn.weights import Weights, shapes
 
 
 class Scorer:

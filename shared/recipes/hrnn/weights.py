@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.recipes.hrnn.form import COUNT_BUCKETS, DISTANCE_BUCKETS, GAP_BUCKETS, LAYERS, SESSION_SECONDS, Form
+from shared.recipes.hrnn.passes import Floats, Passes
+from shared.recipes.hrnn.plan import granted_cores
 
-Floats = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.int64]
 Seconds = npt.NDArray[np.float64]
 
@@ -49,6 +50,7 @@ class Weights:
         self.form = form
         self._of = weights
         self._layers = [CELLS[form.cell](_of_layer(weights, layer)) for layer in range(LAYERS)]
+        self._passes = Passes(weights["item.weight"][:-1], weights["bias"][:-1], granted_cores())
         self._ages: Floats | None = None
         if form.repeats:
             distance, seconds, count, type_ = (weights[f"ages.{number}"] for number in range(len(form.ages)))
@@ -96,8 +98,7 @@ class Weights:
 
     def scores(self, q_H: Floats, taken: Taken, events: int, now: float) -> Floats:
         """float32[I]: the softmax over all items, of somebody with so many events who asks at ``now``."""
-        scores_I = product(self._of["item.weight"][:-1], q_H)
-        scores_I += self._of["bias"][:-1]
+        scores_I = self._passes.logits(q_H)
         if len(taken.items):
             repeat = self._of["repeat.weight"][0] @ q_H + self._of["repeat.bias"][0]
             scores_I[taken.items] += (
@@ -226,11 +227,6 @@ CELLS: Mapping[str, type[Cell]] = {"linear": Linear, "gru": Gated}
 def gap_buckets(seconds: Seconds) -> Numbers:
     """``network.gap_buckets``."""
     return np.minimum(_log2(np.maximum(seconds, 0).astype(np.float32) + 1), GAP_BUCKETS - 1)
-
-
-def product(items_IH: Floats, q_H: Floats) -> Floats:
-    """One pass over the vectors of the items: [I]."""
-    return items_IH @ q_H
 
 
 def _of_layer(weights: Mapping[str, Floats], layer: int) -> dict[str, Floats]:

@@ -1,0 +1,125 @@
+"""Requests that wait at one moment for the vectors of all items are answered by one pass over them.
+
+What a request waits for in a large catalogue is the memory that the vectors come from, at each request all of it. A
+product with four queries takes a third longer than one with one: they share what was read.
+
+    a core is free    a request goes at once, alone
+    none is           it waits; when a pass ends, the first who wait go together, MOST at most, led by the first of them
+
+So nobody waits for company, nor, with as many threads as are usual, for more than the pass that is under way. What can
+fail by what a request says comes before and after, in its own thread.
+
+Shapes: B queries, H hidden, I items, C items of a chunk.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+
+MOST = 4
+"""Queries in one pass: eight take almost twice as long as four, three as long as four. Each has its own float32[I]."""
+
+CHUNK = 16384
+"""Items whose logits go from [C,B] into the requests' own [I] while a core's cache holds them."""
+
+BLOCK = 256
+"""Items of one product. OpenBLAS multiplies small matrices as they lie, and lays larger ones out anew first, which
+takes longer than the product."""
+
+
+class Passes:
+    """``vectors_IH`` and ``bias_I`` may be mapped; as many passes at once as there are ``cores``."""
+
+    def __init__(self, vectors_IH: Floats, bias_I: Floats, cores: int) -> None:
+        self._vectors_IH = vectors_IH
+        self._bias_I = bias_I
+        self._free = cores
+        self._waiting: list[_Waiting] = []
+        self._lock = threading.Lock()
+
+    def logits(self, q_H: Floats) -> Floats:
+        """float32[I], for the caller to keep: how near q_H each item is, and its bias. Safe from several threads."""
+        with self._lock:
+            waiting = None if self._free else _Waiting(q_H, np.empty(len(self._bias_I), np.float32))
+            if waiting is None:
+                self._free -= 1
+            else:
+                self._waiting.append(waiting)
+        if waiting is None:
+            try:
+                return self.alone(q_H)
+            finally:
+                self._ended()
+        waiting.called.wait()
+        if waiting.others is not None:
+            try:
+                self._lead([waiting, *waiting.others])
+            finally:
+                self._ended()
+        return waiting.logits_I if waiting.answered else self.alone(q_H)
+
+    def alone(self, q_H: Floats) -> Floats:
+        """One query's logits, in a pass of its own."""
+        logits_I: Floats = self._vectors_IH @ q_H
+        logits_I += self._bias_I
+        return logits_I
+
+    def together(self, queries: Sequence[Floats], logits: Sequence[Floats]) -> None:
+        """The same for MOST or fewer, to float rounding, each into its own float32[I]."""
+        q_HB = np.zeros((self._vectors_IH.shape[1], MOST), np.float32)
+        for place, q_H in enumerate(queries):
+            q_HB[:, place] = q_H
+        for begin in range(0, len(self._bias_I), CHUNK):
+            chunk = slice(begin, begin + CHUNK)
+            logits_CB, bias_C = _product(self._vectors_IH[chunk], q_HB), self._bias_I[chunk]
+            for logits_C, logits_I in zip(logits_CB.T, logits, strict=False):
+                np.add(logits_C, bias_C, out=logits_I[chunk])
+
+    def _lead(self, led: Sequence[_Waiting]) -> None:
+        """A pass that breaks answers nobody: each goes alone then, and fails alone."""
+        try:
+            if len(led) > 1:
+                with suppress(Exception):
+                    self.together([each.q_H for each in led], [each.logits_I for each in led])
+                    for each in led:
+                        each.answered = True
+        finally:
+            for each in led[1:]:
+                each.called.set()
+
+    def _ended(self) -> None:
+        """The next pass has the core, if anybody waits."""
+        with self._lock:
+            led, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
+            if led:
+                led[0].others = led[1:]
+                led[0].called.set()
+            else:
+                self._free += 1
+
+
+class _Waiting:
+    """A request until its turn."""
+
+    def __init__(self, q_H: Floats, logits_I: Floats) -> None:
+        self.q_H = q_H
+        self.logits_I = logits_I
+        self.answered = False
+        self.called = threading.Event()
+        """Its turn has come: to lead, or to go on with its logits."""
+        self.others: Sequence[_Waiting] | None = None
+        """Whom it leads; None: it does not. Itself among them would be a cycle, and memory that is kept for a while."""
+
+
+def _product(vectors_CH: Floats, q_HB: Floats) -> Floats:
+    if len(vectors_CH) % BLOCK:
+        return vectors_CH @ q_HB
+    items, hidden = vectors_CH.shape
+    return (vectors_CH.reshape(-1, BLOCK, hidden) @ q_HB).reshape(items, MOST)
