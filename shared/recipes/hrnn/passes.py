@@ -3,11 +3,13 @@
 What a request waits for in a large catalogue is the memory that the vectors come from, at each request all of it. A
 product with four queries takes a third longer than one with one: they share what was read.
 
-    a core is free    a request goes at once, alone
-    none is           it waits; when a pass ends, the first who wait go together, MOST at most, led by the first of them
+    fewer requests than cores are under way    a request goes at once, alone
+    else                                       it waits; as soon as there are fewer, those who wait go together, the
+                                               first MOST of them, led by the first
 
-So nobody waits for company, nor, with as many threads as are usual, for more than the pass that is under way. What can
-fail by what a request says comes before and after, in its own thread.
+So nobody waits for company, nor, with as many threads as are usual, for more than the pass that is under way. Where many
+ask, one pass follows on another and all are full: a second core that took what little waits at each moment would spend
+half as much again on each request. What can fail by what a request says comes before and after, in its own thread.
 
 Shapes: B queries, H hidden, I items, C items of a chunk.
 """
@@ -35,19 +37,20 @@ takes longer than the product."""
 
 
 class Passes:
-    """``vectors_IH`` and ``bias_I`` may be mapped; as many passes at once as there are ``cores``."""
+    """``vectors_IH`` and ``bias_I`` may be mapped; as many requests go alone at once as there are ``cores``."""
 
     def __init__(self, vectors_IH: Floats, bias_I: Floats, cores: int) -> None:
         self._vectors_IH = vectors_IH
         self._bias_I = bias_I
         self._free = cores
+        """Fewer requests are under way than there are cores, by so many."""
         self._waiting: list[_Waiting] = []
         self._lock = threading.Lock()
 
     def logits(self, q_H: Floats) -> Floats:
         """float32[I], for the caller to keep: how near q_H each item is, and its bias. Safe from several threads."""
         with self._lock:
-            waiting = None if self._free else _Waiting(q_H, np.empty(len(self._bias_I), np.float32))
+            waiting = None if self._free > 0 else _Waiting(q_H, np.empty(len(self._bias_I), np.float32))
             if waiting is None:
                 self._free -= 1
             else:
@@ -56,13 +59,13 @@ class Passes:
             try:
                 return self.alone(q_H)
             finally:
-                self._ended()
+                self._ended(1)
         waiting.called.wait()
         if waiting.others is not None:
             try:
                 self._lead([waiting, *waiting.others])
             finally:
-                self._ended()
+                self._ended(1 + len(waiting.others))
         return waiting.logits_I if waiting.answered else self.alone(q_H)
 
     def alone(self, q_H: Floats) -> Floats:
@@ -94,15 +97,15 @@ class Passes:
             for each in led[1:]:
                 each.called.set()
 
-    def _ended(self) -> None:
-        """The next pass has the core, if anybody waits."""
+    def _ended(self, requests: int) -> None:
+        """Who waits may begin."""
         with self._lock:
-            led, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
-            if led:
+            self._free += requests
+            while self._waiting and self._free > 0:
+                led, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
+                self._free -= len(led)
                 led[0].others = led[1:]
                 led[0].called.set()
-            else:
-                self._free += 1
 
 
 class _Waiting:
