@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import redis
 
 from benchmarks.serving.load import Measured, measure
-from benchmarks.serving.made_up import HIDDEN, USERS, Campaign, campaign
+from benchmarks.serving.made_up import HIDDEN, RECIPE, USERS, Campaign, campaign
 from benchmarks.serving.world import KEYS, Server, World, world
 from shared.artifacts import Artifacts
+from shared.recipes.artifact import Artifact
 from shared.recipes.distribution import best
 from shared.store.redis import RedisStore
 
@@ -64,14 +66,16 @@ def recommendations(here: World, made: Campaign, seconds: float) -> None:
             row(name, *both)
         full = found["foretaste"][1]
         at_70 = _measured([ours], "/recommendations", body, seconds, 8, rate=0.7 * full.rate)
-    product, one_pass = _bare(made)
+    product, own_pass, one_pass = _bare(made)
     target("of the constant answer's requests/s", full.rate / found["constant"][1].rate, 0.7)
     target("of the constant answer's, by CPU time", found["constant"][1].cpu / full.cpu, 0.7)
     target("of the minimal service's, by CPU time", found["minimal"][1].cpu / full.cpu, 1.0)
     target("p99 / p50 at 70 % load", at_70.p99 / at_70.p50, 3.0, at_least=False)
     print(f"at 70 % load: p50 {at_70.p50:.2f} ms, p99 {at_70.p99:.2f} ms")
-    print(f"bare product and top 25: {product:.3f} ms; one pass over the weights: {one_pass:.3f} ms")
-    target("bare product and top 25 / one pass", product / one_pass, 1.3, at_least=False)
+    print(
+        f"bare product and top 25: {product:.3f} ms; one pass: {own_pass:.3f} ms, over mapped weights {one_pass:.3f} ms"
+    )
+    target("bare product and top 25 / one pass", product / own_pass, 1.3, at_least=False)
     target("p50 of a request / one pass", found["foretaste"][0].p50 / one_pass, 1.3, at_least=False)
 
 
@@ -139,11 +143,19 @@ def _measured(
     return Loaded(found.rate, found.p50, found.p99, found.count, spent / found.count * 1e3)
 
 
-def _bare(made: Campaign) -> tuple[float, float]:
-    """Milliseconds of the product and the top 25, and of the faster of two passes over as many weights."""
-    vectors_IH = np.random.default_rng(0).standard_normal((made.items, HIDDEN), np.float32)
-    q_H = vectors_IH[0].copy()
-    return _usual(lambda: best(vectors_IH @ q_H, 25)), min(_usual(vectors_IH.sum), _usual(lambda: vectors_IH @ q_H))
+def _bare(made: Campaign) -> tuple[float, float, float]:
+    """Milliseconds of the product and the top 25 in own memory, and of one pass: there, and over the mapped weights.
+
+    A pass is the faster of a sum and a product. The kernel gives own memory large pages, and files small ones.
+    """
+    mapped_IH = Artifact.open(made.model, (RECIPE.name,)).weights("item.weight")["item.weight"][:-1]
+    own_IH = mapped_IH.copy()
+    q_H = own_IH[0].copy()
+
+    def one_pass(vectors_IH: npt.NDArray[np.float32]) -> float:
+        return min(_usual(vectors_IH.sum), _usual(lambda: vectors_IH @ q_H))
+
+    return _usual(lambda: best(own_IH @ q_H, 25)), one_pass(own_IH), one_pass(mapped_IH)
 
 
 def _usual(work: Callable[[], Any], times: int = 25) -> float:

@@ -141,6 +141,8 @@ def test_times_counts_and_gaps_are_told_apart_as_in_training() -> None:
     seconds = np.unique([step + 2.0**power for power in range(32) for step in (-2, -1, -0.5, 0, 0.5, 1)])
     np.testing.assert_array_equal(weights.gap_buckets(seconds), gap_buckets(torch.from_numpy(seconds)).numpy())
     assert weights.gap_buckets(np.array([-5.0, 0.0, 4e12])).tolist() == [0, 0, 31]
+    odd_S = np.array([*seconds.tolist(), -5.0, 4e12])
+    assert [weights.gap_bucket(one) for one in odd_S.tolist()] == weights.gap_buckets(odd_S).tolist()
     form = Form(items=2000, hidden=4, event_types=2, repeats=True)
     some = {name: np.zeros(shape, np.float32) for name, shape in weights.shapes(form).items()}
     rng, count = np.random.default_rng(1), 1500

@@ -7,9 +7,10 @@ product with four queries takes a third longer than one with one: they share wha
     else                                       it waits; as soon as there are fewer, those who wait go together, the
                                                first MOST of them, led by the first
 
-So nobody waits for company, nor, with as many threads as are usual, for more than the pass that is under way. Where many
-ask, one pass follows on another and all are full: a second core that took what little waits at each moment would spend
-half as much again on each request. What can fail by what a request says comes before and after, in its own thread.
+So nobody waits for company, nor, with as many threads as are usual, for more than the pass that is under way. Where
+many ask, one pass follows on another, and all are full: a second core that took what little waits at each moment would
+spend half as much again on each request. What can fail by what a request says comes before and after, in its own
+thread.
 
 Shapes: B queries, H hidden, I items, C items of a chunk.
 """

@@ -51,6 +51,7 @@ class Weights:
         self._of = weights
         self._layers = [CELLS[form.cell](_of_layer(weights, layer)) for layer in range(LAYERS)]
         self._passes = Passes(weights["item.weight"][:-1], weights["bias"][:-1], granted_cores())
+        self._repeat_H, self._repeat_bias = weights["repeat.weight"][0], float(weights["repeat.bias"][0])
         self._ages: Floats | None = None
         if form.repeats:
             distance, seconds, count, type_ = (weights[f"ages.{number}"] for number in range(len(form.ages)))
@@ -92,21 +93,24 @@ class Weights:
 
     def query(self, x_H: Floats, after: float, context_H: Floats | None) -> Floats:
         """q_H: x seen ``after`` seconds later, when somebody asks."""
-        [gap] = gap_buckets(np.array([after]))
-        q_H: Floats = x_H * self._of["scale.weight"][gap] + self._of["shift.weight"][gap]
-        return q_H if context_H is None else q_H + context_H
+        gap = gap_bucket(after)
+        q_H: Floats = x_H * self._of["scale.weight"][gap]
+        q_H += self._of["shift.weight"][gap]
+        if context_H is not None:
+            q_H += context_H
+        return q_H
 
     def scores(self, q_H: Floats, taken: Taken, events: int, now: float) -> Floats:
         """float32[I]: the softmax over all items, of somebody with so many events who asks at ``now``."""
         scores_I = self._passes.logits(q_H)
         if len(taken.items):
-            repeat = self._of["repeat.weight"][0] @ q_H + self._of["repeat.bias"][0]
+            repeat = float(self._repeat_H @ q_H) + self._repeat_bias
             scores_I[taken.items] += (
                 repeat if self._ages is None else repeat + self._ages[self.codes(taken, events, now)]
             )
-        scores_I -= scores_I.max()
+        scores_I -= np.maximum.reduce(scores_I)
         np.exp(scores_I, out=scores_I)
-        scores_I *= 1 / scores_I.sum()
+        scores_I *= 1 / np.add.reduce(scores_I)
         return scores_I
 
     def codes(self, taken: Taken, events: int, now: float) -> Numbers:
@@ -222,6 +226,11 @@ class Gated:
 
 
 CELLS: Mapping[str, type[Cell]] = {"linear": Linear, "gru": Gated}
+
+
+def gap_bucket(seconds: float) -> int:
+    """``gap_buckets`` of one number, in a fifth of the time."""
+    return min(int(np.log2(np.float32(max(seconds, 0.0)) + 1)), GAP_BUCKETS - 1)
 
 
 def gap_buckets(seconds: Seconds) -> Numbers:
