@@ -25,6 +25,8 @@ from benchmarks.serving.world import KEYS, Server, World, world
 from shared.artifacts import Artifacts
 from shared.recipes.artifact import Artifact
 from shared.recipes.distribution import best
+from shared.recipes.hrnn.form import Form
+from shared.recipes.hrnn.weights import shapes
 from shared.store.redis import RedisStore
 
 RUNTIME, EVENTS = "services.runtime.app:create_app()", "services.events.app:create_app()"
@@ -148,7 +150,8 @@ def _bare(made: Campaign) -> tuple[float, float, float]:
 
     A pass is the faster of a sum and a product. The kernel gives own memory large pages, and files small ones.
     """
-    mapped_IH = Artifact.open(made.model, (RECIPE.name,)).weights("item.weight")["item.weight"][:-1]
+    opened = Artifact.open(made.model, (RECIPE.name,))
+    mapped_IH = opened.weights(*shapes(Form(**opened.form)))["item.weight"][:-1]
     own_IH = mapped_IH.copy()
     q_H = own_IH[0].copy()
 
