@@ -28,7 +28,7 @@ N queries (T x B, flat), S pairs of a query and an item of its history, R rows, 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -36,15 +36,20 @@ from torch.nn import functional
 
 from shared.recipes.hrnn.form import GAP_BUCKETS, LAYERS, SESSION_SECONDS
 from shared.recipes.hrnn.form import Form as Form
+from shared.recipes.hrnn.recurrence import GatedScan, LayerOnCPU, Norm
 from shared.recipes.hrnn.softmax import SoftmaxLoss, SwiftSoftmaxLoss, within_reach
-
-STREAMS_TO_LOOP = 8
-"""With fewer streams a scan on a CPU waits for its calls, not for its multiply-adds."""
 
 
 def gap_buckets(seconds: Tensor) -> Tensor:
     """floor(log2(1 + seconds)): 0, 1-2, 3-6 ... seconds, up to 136 years. A clock that ran backwards is 0."""
     return torch.log2(seconds.clamp(min=0).float() + 1).long().clamp(max=GAP_BUCKETS - 1)
+
+
+def looked_up(of: nn.Embedding, rows: Tensor) -> Tensor:
+    """What ``of`` gives. Its gradient is summed by index_add, which on a CPU takes a third of the time."""
+    if rows.device.type == "cpu":
+        return of.weight.index_select(0, rows.flatten()).view(*rows.shape, -1)
+    return cast(Tensor, of(rows))
 
 
 class Bags(NamedTuple):
@@ -215,7 +220,7 @@ class Network(nn.Module):
         new_session_TB = events.begins | (events.before > SESSION_SECONDS)
         keep_TB2 = torch.stack([~new_session_TB, ~events.begins], -1).to(self.bias)
         if self.of_item is None:
-            x_TBH = self.item(events.items) + self.gap(gap_TB)
+            x_TBH = looked_up(self.item, events.items) + looked_up(self.gap, gap_TB)
         else:
             ids_R, places_TB = torch.unique(events.items, return_inverse=True)
             x_TBH = self.items(ids_R)[:, :-1][places_TB] + self.gap(gap_TB)
@@ -228,12 +233,14 @@ class Network(nn.Module):
         for layer, h_BW in zip(self.layers, state_LBW, strict=True):
             x_TBH, h_BW = layer(x_TBH, gap_TB, keep_TB2, h_BW, fast=self.fast and self.training)
             states.append(h_BW)
+        if x_TBH.device.type == "cpu" and not torch.compiler.is_compiling():
+            return Norm.apply(x_TBH, self.norm.weight), torch.stack(states)  # type: ignore[no-untyped-call]
         return self.norm(x_TBH), torch.stack(states)
 
     def query(self, x_NH: Tensor, after_N: Tensor, contexts: Bags | None = None) -> Tensor:
         """q_NH: x seen ``after`` seconds later, when somebody asks, in these contexts."""
         gap_N = gap_buckets(after_N)
-        q_NH = torch.addcmul(self.shift(gap_N), x_NH, self.scale(gap_N))
+        q_NH = torch.addcmul(looked_up(self.shift, gap_N), x_NH, looked_up(self.scale, gap_N))
         if self.of_context is not None and contexts is not None:
             q_NH = q_NH + contexts.summed(self.of_context)
         return self.drop(q_NH)
@@ -244,8 +251,9 @@ class Network(nn.Module):
             return x
         bytes_ = torch.empty(-(-x.numel() // 8), dtype=torch.long, device=x.device).random_(-(2**63), None)
         dropped = round(self.dropout * 256)
-        mask = (bytes_.view(torch.uint8)[: x.numel()] >= dropped).view(x.shape)
-        return x * mask.to(x.dtype).mul_(256 / (256 - dropped))
+        # 0 up to the last byte that drops, 1 from the next: passes of which a CPU does each in a fifth of a comparison.
+        mask = bytes_.view(torch.uint8)[: x.numel()].view(x.shape).to(x.dtype).sub_(dropped - 1).clamp_(0, 1)
+        return x * mask.mul_(256 / (256 - dropped))
 
     def age_table(self) -> Tensor | None:
         """What being in the history is worth more or less, by ``Pairs.codes``."""
@@ -299,6 +307,8 @@ class Network(nn.Module):
             shares_N = candidates.log_share[targets_N]
             v_CH1 = self.items(candidates.ids)
             v_CH1 = torch.cat([v_CH1[:, :-1], v_CH1[:, -1:] - candidates.log_share[:, None]], -1)
+        # Of weights that sum to 1 the loss is the mean, and the gradient needs no scaling.
+        weights_N = weights_N / weights_N.sum().clamp(min=1e-9)
         repeat_N = self.repeat(q_NH).view(-1).float()
         q_NH, v_CH1 = q_NH.float(), v_CH1.float()
         total: Tensor
@@ -332,7 +342,7 @@ class Network(nn.Module):
                 shares_N,
                 self.fast,
             )
-        return total / weights_N.sum().clamp(min=1e-9)
+        return total
 
 
 class LinearRecurrence(nn.Module):
@@ -360,151 +370,6 @@ class LinearRecurrence(nn.Module):
         into_TB3W = self.into(self.norm(x_TBH)).float()
         y_TBW, h_BW = GatedScan.apply(into_TB3W, self.time(gap_TB), keep_TB2, h_BW)  # type: ignore[no-untyped-call]
         return x_TBH + self.out(y_TBW), h_BW
-
-
-class LayerOnCPU(torch.autograd.Function):
-    """The whole of a layer in as few passes over [T,B,W] as torch allows: on a CPU a small network waits for these.
-
-    The gates lie apart, so that each pass runs over memory that is whole. Where a session or a user begins, which
-    is seldom, a is set to 0 in its row instead of multiplied in all of them. ``fast`` multiplies matrices in bfloat16.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x_TBH: Tensor,
-        norm_H: Tensor,
-        into_VH: Tensor,
-        time_PW: Tensor,
-        out_HW: Tensor,
-        gap_TB: Tensor,
-        keep_TB2: Tensor,
-        h_BW: Tensor,
-        fast: bool,
-    ) -> tuple[Tensor, Tensor]:
-        (T, B, H), W = x_TBH.shape, out_HW.shape[1]
-        low = torch.bfloat16 if fast else x_TBH.dtype
-        x_NH, gap_N = x_TBH.reshape(-1, H), gap_TB.reshape(-1)
-        rms_N1 = x_NH.norm(dim=1, keepdim=True).square_().div_(H).add_(torch.finfo(x_TBH.dtype).eps).rsqrt_()
-        normed_NH = x_NH * rms_N1
-        low_NH, low_VH, low_HW = normed_NH.to(low), (into_VH * norm_H).to(low), out_HW.to(low)
-        gate, v, g = (torch.mm(low_NH, of_gate_WH.T).to(x_TBH.dtype) for of_gate_WH in low_VH.chunk(3))
-        a = gate.add_(time_PW.index_select(0, gap_N)).sigmoid_()
-        b = torch.addcmul(v, a, v, value=-1)
-        ends_R = torch.nonzero(keep_TB2.reshape(-1) == 0).view(-1)
-        kept_a = a.view(-1, W // 2).index_fill(0, ends_R, 0.0)
-        h = a.new_empty(T + 1, B, W)
-        h[0] = h_BW
-        scan(kept_a.view(T, B, W), b.view(T, B, W), h_BW, out=h[1:])
-        silu = functional.silu(g)
-        low_y = torch.mul(h[1:].view(-1, W), silu).to(low)
-        z_NH = torch.mm(low_y, low_HW.T).to(x_TBH.dtype).add_(x_NH)
-        ctx.save_for_backward(into_VH, norm_H, normed_NH, rms_N1, low_NH, low_VH, low_HW, gap_N,
-                              a, kept_a, v, g, silu, h, low_y, ends_R)  # fmt: skip
-        last_BW = h[-1].clone()
-        ctx.mark_non_differentiable(last_BW)
-        return z_NH.view(T, B, H), last_BW
-
-    @staticmethod
-    def backward(ctx: Any, dz_TBH: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        (into_VH, norm_H, normed_NH, rms_N1, low_NH, low_VH, low_HW, gap_N,
-         a, kept_a, v, g, silu, h, low_y, ends_R) = ctx.saved_tensors  # fmt: skip
-        (T, B, H), W, low = dz_TBH.shape, g.shape[1], low_NH.dtype
-        dz_NH = dz_TBH.reshape(-1, H)
-        low_dz = dz_NH.to(low)
-        dout_HW = torch.mm(low_dz.T, low_y).to(g.dtype)
-        dy = torch.mm(low_dz, low_HW).to(g.dtype)
-        low_d = low_dz.new_empty(len(g), 3 * W)
-        low_dgate, low_dv, low_dg = low_d.chunk(3, -1)
-        low_dg.copy_(torch.ops.aten.silu_backward(dy * h[1:].view(-1, W), g))
-        db = scan_back(kept_a.view(T, B, W), dy.mul_(silu).view(T, B, W)).view(-1, W)
-        dv = torch.addcmul(db, a, db, value=-1)
-        da = torch.sub(h[:-1].view(-1, W), v)
-        da.view(-1, W // 2).index_copy_(0, ends_R, -v.view(-1, W // 2).index_select(0, ends_R))
-        dgate = da.mul_(a).mul_(dv)  # a (1 - a) db (kept h_(t-1) - v)
-        low_dv.copy_(dv)
-        low_dgate.copy_(dgate)
-        dtime_PW = torch.ops.aten.embedding_dense_backward(dgate, gap_N, GAP_BUCKETS, -1, False)
-        dnormed_NH = torch.mm(low_d, low_VH).to(g.dtype)
-        dinto_VH = torch.mm(low_d.T, low_NH).to(g.dtype)
-        dnorm_H = (dinto_VH * into_VH).sum(0)
-        along_N1 = torch.linalg.vecdot(dnormed_NH, normed_NH).div_(H)[:, None]
-        dx_NH = torch.addcmul(dnormed_NH, normed_NH, along_N1, value=-1).mul_(rms_N1).add_(dz_NH)
-        return dx_NH.view(T, B, H), dnorm_H, dinto_VH.mul_(norm_H), dtime_PW, dout_HW, None, None, None, None
-
-
-class GatedScan(torch.autograd.Function):
-    """The recurrence with its gates: a = sigmoid(gate + time), h_t = a h_(t-1) + (1 - a) v, y = h silu(g).
-
-    Forward and backward are written out because each pass over [T,B,W] that is saved is time saved. The adjoint of
-    the scan is the scan backwards. The state that came in is a constant: that is the truncation of back-propagation
-    through time.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, into_TB3W: Tensor, time_TBW: Tensor, keep_TB2: Tensor, h_BW: Tensor) -> tuple[Tensor, Tensor]:
-        gate, v, g = into_TB3W.chunk(3, -1)
-        a = torch.add(gate, time_TBW).sigmoid_()
-        b = torch.addcmul(v, a, v, value=-1)
-        h = scan(kept(a, keep_TB2), b, h_BW)
-        ctx.save_for_backward(into_TB3W, a, keep_TB2, h, h_BW)
-        last_BW = h[-1].clone()
-        ctx.mark_non_differentiable(last_BW)
-        return functional.silu(g).mul_(h), last_BW
-
-    @staticmethod
-    def backward(ctx: Any, dy: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        into_TB3W, a, keep_TB2, h, h_BW = ctx.saved_tensors
-        _, v, g = into_TB3W.chunk(3, -1)
-        dinto = torch.empty_like(into_TB3W)
-        dgate, dv, dg = dinto.chunk(3, -1)
-        dg.copy_(torch.ops.aten.silu_backward(dy * h, g))
-        db = scan_back(kept(a, keep_TB2), functional.silu(g).mul_(dy))
-        torch.addcmul(db, a, db, value=-1, out=dv)
-        da = torch.cat([h_BW[None], h[:-1]])
-        da.view(*keep_TB2.shape, -1).mul_(keep_TB2[..., None])
-        da.sub_(v).mul_(db)
-        dtime = torch.ops.aten.sigmoid_backward(da, a)
-        dgate.copy_(dtime)
-        return dinto, dtime, None, None
-
-
-def kept(a_TBW: Tensor, keep_TB2: Tensor) -> Tensor:
-    """a where the session (first half) or the user (second half) goes on, 0 where one begins."""
-    return (a_TBW.view(*keep_TB2.shape, -1) * keep_TB2[..., None]).view_as(a_TBW)
-
-
-def scan(a_TBW: Tensor, b_TBW: Tensor, h_BW: Tensor, out: Tensor | None = None) -> Tensor:
-    """h_t = a_t * h_(t-1) + b_t for all t: h_TBW, into ``out`` where given.
-
-    For many streams on a CPU in T multiply-adds over [B,W]: the least work, and few enough calls. Elsewhere in log2(T)
-    operations over everything (Hillis & Steele, Data Parallel Algorithms, 1986): after the pass with stride s,
-    (a_t, b_t) carry the state over the 2 s steps up to t.
-    """
-    if a_TBW.device.type == "cpu" and a_TBW.shape[1] >= STREAMS_TO_LOOP:
-        h_TBW = torch.empty_like(b_TBW) if out is None else out
-        before = h_BW
-        for a, b, h in zip(a_TBW.unbind(), b_TBW.unbind(), h_TBW.unbind(), strict=True):
-            before = torch.addcmul(b, a, before, out=h)
-        return h_TBW
-    b_TBW = torch.cat([torch.addcmul(b_TBW[:1], a_TBW[:1], h_BW), b_TBW[1:]])
-    stride = 1
-    while stride < len(a_TBW):
-        b_TBW = torch.cat([b_TBW[:stride], torch.addcmul(b_TBW[stride:], a_TBW[stride:], b_TBW[:-stride])])
-        a_TBW = torch.cat([a_TBW[:stride], a_TBW[stride:] * a_TBW[:-stride]])
-        stride *= 2
-    return b_TBW if out is None else out.copy_(b_TBW)
-
-
-def scan_back(a_TBW: Tensor, g_TBW: Tensor) -> Tensor:
-    """The adjoint of ``scan``: g_t + a_(t+1) * adjoint_(t+1) for all t. May overwrite ``g_TBW``."""
-    if a_TBW.device.type == "cpu" and a_TBW.shape[1] >= STREAMS_TO_LOOP:
-        a, g = a_TBW.unbind(), g_TBW.unbind()
-        for t in range(len(g) - 2, -1, -1):
-            g[t].addcmul_(a[t + 1], g[t + 1])
-        return g_TBW
-    following = torch.cat([torch.zeros_like(a_TBW[:1]), a_TBW.flip(0)[:-1]])
-    return scan(following, g_TBW.flip(0), torch.zeros_like(g_TBW[0])).flip(0)
 
 
 class GatedUnit(nn.Module):
