@@ -16,7 +16,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -202,7 +201,7 @@ def _model(folder: Path, items: int) -> Model:
     weights = {name: 0.1 * rng.standard_normal(shape, np.float32) for name, shape in shapes(form).items()}
     scorer = Scorer(Weights(form, weights), artifact)
     datasets = {dataset_type: f"{PREFIX}:dataset/g/{dataset_type}" for dataset_type in TYPES}
-    return Model(scorer, RECIPE, GROUP, datasets, threading.Lock())
+    return Model(scorer, RECIPE, GROUP, datasets)
 
 
 def _event(number: int, items: int) -> Interaction:

@@ -16,6 +16,7 @@ import structlog
 
 from shared import recipes
 from shared.artifacts import ArtifactDamaged, Artifacts
+from shared.aws.turns import aside
 from shared.data.ids import Ids
 from shared.recipes import Recipe
 from shared.recipes.contract import ArtifactError, Explained, Explaining, Query, Scorer
@@ -41,9 +42,7 @@ class NotDeployable(Exception):
 class Model:
     """One loaded model, of a dataset group whose datasets have these ARNs by their type, if they exist."""
 
-    def __init__(
-        self, scorer: Scorer, recipe: Recipe, group: str, datasets: Mapping[str, str], scoring: threading.Lock
-    ) -> None:
+    def __init__(self, scorer: Scorer, recipe: Recipe, group: str, datasets: Mapping[str, str]) -> None:
         self.recipe = recipe
         self.group = group
         self.datasets = datasets
@@ -54,16 +53,14 @@ class Model:
         #: sees at a glance what it has read.
         self.history = lru_cache(MOST_HISTORIES)(scorer.history)
         self._scorer = scorer
-        self._scoring = scoring
 
     def place(self, item_id: str) -> int | None:
         """Where an item stands in ``item_ids``; None: it is unknown."""
         return place_of(self.item_ids, item_id)
 
     def scores(self, query: Query) -> npt.NDArray[np.float32]:
-        """float32[I]: the scorer's. One at a time in a process: numpy lets go of the interpreter in longer operations,
-        and requests that take it from one another are slower, all of them, than requests in a row. Of a catalogue so
-        large that they wait for the memory instead, several are scored side by side, and a scorer may read its weights
+        """float32[I]: the scorer's. Requests take turns, and so does their scoring; where the catalogue is so large that
+        it waits for the memory, requests step aside, several are scored side by side, and a scorer may read its weights
         once for all of them, as ``shared.recipes.hrnn.passes`` does.
 
         Requests/s, and 99th percentile in ms, of aws-hrnn (hidden 128) over 8 connections on 2 cores:
@@ -86,7 +83,7 @@ class Model:
             return cast(Explaining, self._scorer).explained(query)
 
     def _turn(self) -> AbstractContextManager[object]:
-        return self._scoring if len(self.item_ids) < SIDE_BY_SIDE else nullcontext()
+        return nullcontext() if len(self.item_ids) < SIDE_BY_SIDE else aside()
 
 
 def place_of(item_ids: Sequence[str], item_id: str) -> int | None:
@@ -105,7 +102,6 @@ class Deployed:
         self._artifacts = artifacts
         self._models: dict[str, Model] = {}
         self._loading = threading.Lock()
-        self._scoring = threading.Lock()
 
     def model(self, version_arn: str) -> Model:
         """The model of a solution version or recommender version. Raises NotDeployable."""
@@ -135,7 +131,7 @@ class Deployed:
             ) from error
         group = version.body["datasetGroupArn"]
         datasets = {dataset_type: arn_of(group, dataset_type, self._reading) for dataset_type in TYPES}
-        return Model(scorer, recipe, group, datasets, self._scoring)
+        return Model(scorer, recipe, group, datasets)
 
     def held(self, version_arn: str) -> Model | None:
         """The model, if it is in memory."""

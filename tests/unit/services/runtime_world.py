@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -91,7 +90,7 @@ class Runtime:
 
     def model(self, recipe: Recipe, scorer: Echo | None = None) -> Model:
         datasets = {dataset_type: dataset(dataset_type) for dataset_type in TYPES}
-        return Model(scorer or self.scorer, recipe, GROUP, datasets, threading.Lock())  # type: ignore[arg-type]
+        return Model(scorer or self.scorer, recipe, GROUP, datasets)  # type: ignore[arg-type]
 
     def dataset(self, table: str, *fields: str) -> str:
         """A dataset of the group; ``table`` is the name of its schema, ``fields`` are as in ``parquet_files``."""

@@ -53,7 +53,7 @@ class Answering:
 
 def model(scorer: Answering) -> Model:
     datasets = {"INTERACTIONS": f"{PREFIX}:dataset/g/INTERACTIONS"}
-    return Model(scorer, POPULAR, GROUP, datasets, threading.Lock())  # type: ignore[arg-type]
+    return Model(scorer, POPULAR, GROUP, datasets)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("answer", [[0.5, 0.5], [NEVER, 1.0], [NEVER], [NEVER, NEVER]])
