@@ -33,4 +33,5 @@ def create_app() -> Flask:
     configured = settings.load()
     service = os.environ["BENCHMARK_SERVICE"]
     telemetry.configure(configured, service)
-    return web.create_app({service: handlers[service]}, keys=configured.keys)
+    at_once = int(os.environ.get("BENCHMARK_AT_ONCE", "0")) or None
+    return web.create_app({service: handlers[service]}, keys=configured.keys, at_once=at_once)

@@ -59,8 +59,8 @@ class Model:
         return place_of(self.item_ids, item_id)
 
     def scores(self, query: Query) -> npt.NDArray[np.float32]:
-        """float32[I]: the scorer's. Requests take turns, and so does their scoring. Where a catalogue is so large that it
-        waits for the memory, requests step aside, several are scored side by side, and a scorer may read its weights
+        """float32[I]: the scorer's. Requests take turns, and so does their scoring. Where a catalogue is so large that
+        it waits for the memory, requests step aside: several are scored side by side, and a scorer may read its weights
         once for all of them, as ``shared.recipes.hrnn.passes`` does.
 
         Requests/s, and 99th percentile in ms, of aws-hrnn (hidden 128) over 8 connections on 2 cores:
