@@ -86,7 +86,8 @@ def recommendations(here: World, made: Campaign, seconds: float) -> None:
         f"bare product and top 25: {product:.3f} ms; one pass: {own_pass:.3f} ms, over mapped weights {one_pass:.3f} ms"
     )
     target("bare product and top 25 / one pass", product / own_pass, 1.3, at_least=False)
-    target("p50 of a request / one pass", found["foretaste"][0].p50 / one_pass, 1.3, at_least=False)
+    fastest = min(own_pass, one_pass)  # where pages lie badly it is the mapped weights that are slow
+    target("p50 of a request / one pass", found["foretaste"][0].p50 / fastest, 1.3, at_least=False)
 
 
 def put_events(here: World, made: Campaign, seconds: float) -> None:

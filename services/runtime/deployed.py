@@ -28,7 +28,7 @@ log = structlog.get_logger()
 LOG_SAYS_MORE = "The runtime's log says more; train again, or give the runtime more memory."
 
 
-SIDE_BY_SIDE = 150_000
+SIDE_BY_SIDE = 50_000
 """Items from which requests are scored side by side: see ``Model.scores``."""
 
 MOST_HISTORIES = 4096
@@ -66,10 +66,9 @@ class Model:
         Requests/s, and 99th percentile in ms, of aws-hrnn (hidden 128) over 8 connections on 2 cores:
 
             items      in a row     side by side
-            20,000     510   33     490    41
-            50,000     454   30     396    44
-            100,000    409   27     369    37
-            200,000    121  ~80     250    49
+            50,000     436   29     505    36
+            100,000    308   33     363    34
+            200,000    116   73     258    45
         """
         with self._turn():
             return self._scorer.scores(query)
