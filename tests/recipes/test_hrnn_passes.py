@@ -86,7 +86,7 @@ def test_those_who_wait_go_together(count: int, went: list[int]) -> None:
     passes, asked = Watched(700, cores=0), queries(count)
     with ThreadPoolExecutor(count) as pool:
         answers = waiting(passes, pool, asked)
-        passes._ended(1)
+        passes._ended()
         together = [softmax(answer.result(10)) for answer in answers]
     assert passes.went == went
     np.testing.assert_allclose(together, [softmax(passes.alone(q_H)) for q_H in asked], rtol=5e-6)
@@ -98,7 +98,7 @@ def test_what_breaks_breaks_for_one_alone() -> None:
     asked[1] = np.zeros(HIDDEN + 1, np.float32)
     with ThreadPoolExecutor(3) as pool:
         answers = waiting(passes, pool, asked)
-        passes._ended(1)
+        passes._ended()
         for place in (0, 2):
             np.testing.assert_array_equal(answers[place].result(10), passes.alone(asked[place]))
         with pytest.raises(ValueError, match="mismatch"):
@@ -115,7 +115,7 @@ def test_a_pass_that_finds_no_memory_is_made_one_by_one(monkeypatch: pytest.Monk
     monkeypatch.setattr(passes, "together", broken)
     with ThreadPoolExecutor(3) as pool:
         answers = waiting(passes, pool, asked)
-        passes._ended(1)
+        passes._ended()
         for q_H, answer in zip(asked, answers, strict=True):
             np.testing.assert_array_equal(answer.result(10), passes.alone(q_H))
     until(lambda: passes._free == 1)

@@ -3,14 +3,12 @@
 What a request waits for in a large catalogue is the memory that the vectors come from, at each request all of it. A
 product with four queries takes a third longer than one with one: they share what was read.
 
-    fewer requests than cores are under way    a request goes at once, alone
-    else                                       it waits; as soon as there are fewer, those who wait go together, the
-                                               first MOST of them, led by the first
+    fewer passes than cores are under way    a request goes at once, alone
+    else                                     it waits; when one has ended, those who wait go together, the first MOST
+                                             of them, led by the first
 
-So nobody waits for company, nor, with as many threads as are usual, for more than the pass that is under way. Where
-many ask, one pass follows on another, and all are full: a second core that took what little waits at each moment would
-spend half as much again on each request. What can fail by what a request says comes before and after, in its own
-thread.
+So nobody waits for company, nor, with as many threads as are usual, for more than the pass that is under way. What
+can fail by what a request says comes before and after, in its own thread.
 
 Shapes: B queries, H hidden, I items, C items of a chunk.
 """
@@ -38,13 +36,12 @@ takes longer than the product."""
 
 
 class Passes:
-    """``vectors_IH`` and ``bias_I`` may be mapped; as many requests go alone at once as there are ``cores``."""
+    """``vectors_IH`` and ``bias_I`` may be mapped; there are as many passes at once as ``cores``."""
 
     def __init__(self, vectors_IH: Floats, bias_I: Floats, cores: int) -> None:
         self._vectors_IH = vectors_IH
         self._bias_I = bias_I
         self._free = cores
-        """Fewer requests are under way than there are cores, by so many."""
         self._waiting: list[_Waiting] = []
         self._lock = threading.Lock()
 
@@ -60,13 +57,13 @@ class Passes:
             try:
                 return self.alone(q_H)
             finally:
-                self._ended(1)
+                self._ended()
         waiting.called.wait()
         if waiting.others is not None:
             try:
                 self._lead([waiting, *waiting.others])
             finally:
-                self._ended(1 + len(waiting.others))
+                self._ended()
         return waiting.logits_I if waiting.answered else self.alone(q_H)
 
     def alone(self, q_H: Floats) -> Floats:
@@ -98,13 +95,13 @@ class Passes:
             for each in led[1:]:
                 each.called.set()
 
-    def _ended(self, requests: int) -> None:
-        """Who waits may begin."""
+    def _ended(self) -> None:
+        """Of those who wait the first may begin."""
         with self._lock:
-            self._free += requests
-            while self._waiting and self._free > 0:
+            self._free += 1
+            if self._waiting:
                 led, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
-                self._free -= len(led)
+                self._free -= 1
                 led[0].others = led[1:]
                 led[0].called.set()
 
