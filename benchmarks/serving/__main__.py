@@ -73,15 +73,17 @@ def recommendations(here: World, made: Campaign, seconds: float) -> None:
         for name, both in found.items():
             row(name, *both)
         full = found["foretaste"][1]
-        at_70 = _measured([ours], "/recommendations", body, seconds, 8, rate=0.7 * full.rate)
+        # Several times: a machine that pauses for a moment is the 99th percentile of that time.
+        at_70 = [_measured([ours], "/recommendations", body, seconds, 8, rate=0.7 * full.rate) for _ in range(5)]
     product, own_pass, one_pass = _bare(made)
     for name, both in found.items():
         for connections, ours_, theirs in zip((1, 8), found["foretaste"], both, strict=True):
             if name.startswith("constant"):
                 target(f"of the requests/s of the {name} ({connections})", ours_.rate / theirs.rate, 0.7)
     target("of the minimal service's, by CPU time", found["minimal"][1].cpu / full.cpu, 1.0)
-    target("p99 / p50 at 70 % load", at_70.p99 / at_70.p50, 3.0, at_least=False)
-    print(f"at 70 % load: p50 {at_70.p50:.2f} ms, p99 {at_70.p99:.2f} ms")
+    ratios = [each.p99 / each.p50 for each in at_70]
+    target("p99 / p50 at 70 % load, the median of 5 times", statistics.median(ratios), 3.0, at_least=False)
+    print("at 70 % load: " + ", ".join(f"p50 {each.p50:.2f} and p99 {each.p99:.2f} ms" for each in at_70))
     print(
         f"bare product and top 25: {product:.3f} ms; one pass: {own_pass:.3f} ms, over mapped weights {one_pass:.3f} ms"
     )
