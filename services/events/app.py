@@ -40,6 +40,7 @@ def create_app() -> Flask:
     telemetry.configure(configured, "events")
     redis = RedisStore(configured.redis_url)
     store = Remembering(redis, patient=redis, families=("record", "claim"))
+    store.listen()
     offered = {name: store.telling(handler) for name, handler in handlers(configured, cast(Store, store)).items()}
     vitals = Vitals("events", ready={"redis": Probe(configured.redis_url).answers})
     vitals.listen(configured.metrics_bind)

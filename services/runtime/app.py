@@ -68,6 +68,7 @@ def create_app() -> Flask:
         ending=threading.Event(),
     )
     store = Remembering(RedisStore(configured.redis_url, PROMPT), patient=process.store)
+    store.listen()
     here = serving(configured, cast(Store, store), process.artifacts, patient=process.store)
     warm = deployer.start(process, here.deployed, here.loading)
     ready = refresher.start(process, here, warm)

@@ -33,6 +33,8 @@ V = TypeVar("V")
 UNREACHABLE = (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError)
 #: How long a store that did not answer is left alone (seconds).
 PAUSE = 0.5
+#: How often what is told is heard where nobody asks (seconds).
+LISTEN_EVERY = 1.0
 #: What is remembered at most, those forgotten first that were not asked for the longest: records, and live events of
 #: users (about 1 KB each). A user counts as one more.
 MOST_RECORDS = 20_000
@@ -116,6 +118,16 @@ class Remembering:
     def put_records(self, dataset: str) -> Iterator[PutRecord]:
         self._asked(self._store.ping)
         return self._patient.put_records(dataset)
+
+    def listen(self) -> None:
+        """Hears what is told also where nobody asks: the store keeps for this process what it has not heard."""
+        threading.Thread(target=self._listen, name="listening", daemon=True).start()
+
+    def _listen(self) -> None:
+        while True:
+            with suppress(*UNREACHABLE):
+                self._hear()
+            time.sleep(LISTEN_EVERY)
 
     def telling(self, handler: Handler) -> Handler:
         """The handler, whose answers tell for how long (seconds) the store had been away that they would have read."""

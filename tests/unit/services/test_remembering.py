@@ -318,3 +318,21 @@ def test_of_what_it_is_not_told_it_asks_each_time(world: World) -> None:
     assert held.recent(dataset("INTERACTIONS"), "u") == []
     world.sent(event("b", 2.0))
     assert [one.item_id for one in held.recent(dataset("INTERACTIONS"), "u")] == ["b"]
+
+
+def test_what_is_told_is_heard_though_nobody_asks(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else Redis would keep it, more and more of it, for a runtime that has no requests; and away is away for good."""
+    monkeypatch.setattr(remembering, "LISTEN_EVERY", 0.01)
+    held = Remembering(world.leaving, world.leaving)
+    changes = held._changes
+    held.listen()
+    until = time.monotonic() + 5
+    for away in (False, True, False):
+        world.leaving.away, world.leaving.asked = away, 0
+        while world.leaving.asked < 1 + (not away):
+            assert time.monotonic() < until
+            time.sleep(0.01)
+    world.sent(event("b", 2.0))
+    while changes._keys:  # type: ignore[attr-defined]
+        assert time.monotonic() < until
+        time.sleep(0.01)
