@@ -52,7 +52,11 @@ def _tend(process: Process, record: Record, since: dict[str, float]) -> None:
         if counted is None or counted.moving is None:
             return
         record = counted
+    seen = since.setdefault(record.arn, time.monotonic())
+    waited = lease is not None or time.monotonic() - seen >= process.settings.ring_after_seconds
     if record.failures >= process.settings.max_attempts and record.moving in CLAIMABLE:
+        if not waited:
+            return  # who gave it back is about to say how the last attempt died
         reason = f"The work was given up: its process died {record.failures} times. See the worker's log."
         facts.hear(process, Failed(arn=record.arn, attempt=record.attempt, reason=reason))
         return
@@ -61,8 +65,7 @@ def _tend(process: Process, record: Record, since: dict[str, float]) -> None:
         process.artifacts.discard_workspace(record.arn)
         facts.hear(process, Stopped(arn=record.arn, attempt=record.attempt))
         return
-    seen = since.setdefault(record.arn, time.monotonic())
-    if lease is not None or time.monotonic() - seen >= process.settings.ring_after_seconds:
+    if waited:
         _announce(process, record, since)
 
 

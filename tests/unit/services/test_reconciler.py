@@ -163,6 +163,20 @@ def test_work_whose_process_died_too_often_fails_with_a_reason(process: Process,
     assert sent(process) == []  # whoever waits for work must not be the fourth
 
 
+def test_who_gave_work_back_may_say_how_it_died_before_it_is_given_up(process: Process, clock: Clock) -> None:
+    create(process)
+    for _ in range(3):
+        lease = process.store.claim(ARN, "worker", CLAIMABLE, 15)
+        assert lease is not None
+        process.store.release(lease, failed=True)
+    since: dict[str, float] = {}
+    reconciler.walk(process, since)
+    assert standing(process).status != CREATE_FAILED
+    clock.now += 11
+    reconciler.walk(process, since)
+    assert standing(process).status == CREATE_FAILED
+
+
 def test_a_version_whose_worker_dies_while_it_is_being_stopped_is_stopped(process: Process, clock: Clock) -> None:
     create(process)
     process.store.claim(ARN, "worker", CLAIMABLE, 15)
