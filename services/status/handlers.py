@@ -14,6 +14,7 @@ from shared.lifecycle import (
     ACTIVE,
     CLAIMABLE,
     COMPLETED,
+    CREATE_STOPPED,
     DELETE_PENDING,
     DELETION,
     GONE,
@@ -70,7 +71,8 @@ def after_fact(record: Record, fact: Fact, now: float) -> Record | None:
                 body=RESOURCES[record.kind].finished(record, fact.outcome),
                 state={**record.state, **fact.outcome},
             )
-        case Failed() if status != record.status:
+        # Who asked for the end is not told that it failed meanwhile.
+        case Failed() if status not in (record.status, CREATE_STOPPED):
             return replace(after, reason=fact.reason[:REASON_LIMIT])
     return after
 

@@ -94,6 +94,12 @@ def test_what_ends_while_it_is_being_stopped_was_stopped() -> None:
     assert "metrics" not in record.state
 
 
+def test_what_fails_while_it_is_being_stopped_was_stopped_and_gives_no_reason() -> None:
+    store = stored(status=CREATE_STOPPING, attempt=1)
+    handlers.apply(store, Failed(arn=ARN, attempt=1, reason="no"))
+    assert (standing(store).status, standing(store).reason) == (CREATE_STOPPED, None)
+
+
 FACTS = [
     Started(arn=ARN, attempt=1),
     Progressed(arn=ARN, attempt=1, progress={"epoch": 1}),
