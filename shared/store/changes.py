@@ -69,11 +69,11 @@ class RedisChanges:
 
     def _listen(self) -> None:
         connection: Any = self._pool.make_connection()
-        connection.connect()
-        connection._parser.set_invalidation_push_handler(self._told)  # as redis-py's own cache does
         prefixes = [word for family in self._families for word in ("PREFIX", f"{self._prefix}{family}:")]
-        connection.send_command("CLIENT", "TRACKING", "ON", "BCAST", *prefixes)
         try:
+            connection.connect()  # an old server refuses RESP3 here
+            connection._parser.set_invalidation_push_handler(self._told)  # as redis-py's own cache does
+            connection.send_command("CLIENT", "TRACKING", "ON", "BCAST", *prefixes)
             connection.read_response()
         except redis.ResponseError as error:
             connection.disconnect()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socketserver
+import threading
 import time
 from dataclasses import replace
 
@@ -141,3 +143,18 @@ class TestRedis:
                 assert len(remembering.recent("deaf", "u")) == 1
             finally:
                 admin.acl_deluser("deaf")
+
+    def test_a_server_too_old_to_tell_is_asked_each_time(self) -> None:
+        """It knows neither HELLO nor CLIENT TRACKING."""
+
+        class Old(socketserver.StreamRequestHandler):
+            def handle(self) -> None:
+                while line := self.rfile.readline():
+                    if line[:1] == b"*":
+                        self.wfile.write(b"-ERR unknown command\r\n")
+
+        with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Old) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            changes = RedisStore(f"redis://127.0.0.1:{server.server_address[1]}/0", PROMPT).changes(FAMILIES)
+            assert [changes.heard() for _ in range(3)] == [None, None, None]
+            server.shutdown()
