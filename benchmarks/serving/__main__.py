@@ -59,7 +59,7 @@ def recommendations(here: World, made: Campaign, seconds: float) -> None:
     head("server", 1, 8)
     with (
         here.serving(RUNTIME) as [ours],
-        here.serving(CONSTANT, BENCHMARK_SERVICE="personalize-runtime", BENCHMARK_AT_ONCE="1") as [constant],
+        here.serving(CONSTANT, BENCHMARK_SERVICE="personalize-runtime", BENCHMARK_IN_TURNS="true") as [constant],
         here.serving(CONSTANT, BENCHMARK_SERVICE="personalize-runtime") as [threaded],
         here.serving(MINIMAL, BENCHMARK_MODEL=str(made.model)) as [minimal],
     ):

@@ -33,5 +33,5 @@ def create_app() -> Flask:
     configured = settings.load()
     service = os.environ["BENCHMARK_SERVICE"]
     telemetry.configure(configured, service)
-    at_once = int(os.environ.get("BENCHMARK_AT_ONCE", "0")) or None
-    return web.create_app({service: handlers[service]}, keys=configured.keys, at_once=at_once)
+    in_turns = os.environ.get("BENCHMARK_IN_TURNS") == "true"
+    return web.create_app({service: handlers[service]}, keys=configured.keys, in_turns=in_turns)

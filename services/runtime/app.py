@@ -84,5 +84,5 @@ def create_app() -> Flask:
         keys=configured.keys,
         vitals=vitals,
         throttle=throttle(configured),
-        at_once=1,
+        in_turns=True,
     )

@@ -1,132 +1,117 @@
-"""The threads of an HTTP process, which take turns where working side by side would only make them slower.
+"""The threads of an HTTP process, of which one at a time has the turn: it waits for requests, and answers them.
 
-Threads share one interpreter. Eight requests that work at once hand it to and fro at system calls and at numpy's longer
-operations, some twenty times a request, and sleep in between. Where requests are short and wait for little it is faster
-to do them in a row: one thread works, and goes on with the next job without having slept.
+Threads share one interpreter. Where one waits for requests and hands them to others, each request is two calls from
+thread to thread; and at every system call of who answers, who waits is woken for an interpreter that is taken again
+before it has come: a queue of three requests then takes twice as long, and grows. Whoever has the turn does all of
+that alone, and passes the turn on only when its request has to wait for something.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import deque
-from collections.abc import Callable
-from concurrent.futures import Executor, Future
-from contextlib import AbstractContextManager, nullcontext
-from types import TracebackType
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-#: A job that has worked for so long (seconds) waits for something, whether it said so or not: others may begin.
+#: A request that has been worked on for so long (seconds) waits for something, whether it said so or not.
 LONG = 0.1
 
 _here = threading.local()
 
 
 def aside() -> AbstractContextManager[None]:
-    """Around what a job waits for, or computes without the interpreter: another may begin meanwhile."""
+    """Around what a request waits for, or computes without the interpreter: others are answered meanwhile."""
     turns: Turns | None = getattr(_here, "turns", None)
-    return nullcontext() if turns is None else _Aside(turns)
+    return nullcontext() if turns is None else turns.passed_on()
 
 
-class Turns(Executor):
-    """Up to ``threads`` threads, of which ``at_once`` begin jobs side by side; the others have stepped aside."""
+class Turns:
+    """Up to ``most`` threads. All but who has the turn are idle, or have passed it on and are still at work."""
 
-    def __init__(self, threads: int) -> None:
-        self.at_once = threads
-        self._most = threads
-        self._jobs: deque[Callable[[], None]] = deque()
-        self._changed = threading.Condition()
+    def __init__(self, most: int) -> None:
+        self._most = most
+        lock = threading.Lock()
+        self._called, self._over = threading.Condition(lock), threading.Condition(lock)
+        self._round: Callable[[], None] | None = None
+        self._error: BaseException | None = None
         self._threads = 0
         #: Those that sleep and have not been called.
         self._idle = 0
-        #: Thread -> since when it has worked (monotonic seconds).
-        self._working: dict[int, float] = {}
+        self._whose: int | None = None
+        #: Since when who has the turn has worked (monotonic seconds); None while it waits for requests.
+        self._since: float | None = None
         self._closed = False
 
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        future: Future[T] = Future()
-        with self._changed:
-            if self._closed:
-                raise RuntimeError("it was shut down")
-            self._jobs.append(lambda: _do(future, lambda: fn(*args, **kwargs)))
-            self._call()
-        return future
+    def give(self, round_: Callable[[], None], seconds: float) -> None:
+        """Has one of the threads do ``round_``, and returns when that is over, or goes on without the turn.
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002
-        """What was submitted is still done, and not waited for: gunicorn waits for connections, not for threads."""
-        with self._changed:
+        Or when nobody could begin it for so many seconds, because all are still at work. Raises what it raised.
+        """
+        until = time.monotonic() + seconds
+        with self._called:
+            self._round = round_
+            if self._idle:
+                self._idle -= 1
+                self._called.notify()
+            elif self._threads < self._most:
+                self._threads += 1
+                threading.Thread(target=self._run, name=f"request-{self._threads}", daemon=True).start()
+            while self._round is not None or self._whose is not None:
+                if self._over.wait(LONG):
+                    continue
+                now = time.monotonic()
+                if self._round is not None and now >= until:
+                    self._round = None
+                elif self._since is not None and now - self._since >= LONG:
+                    self._whose = self._since = None
+            error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+    def begin(self) -> None:
+        """Who has the turn begins to work on a request."""
+        self._since = time.monotonic()
+
+    def end(self) -> bool:
+        """It has ended; has this thread still the turn?"""
+        with self._called:
+            if self._whose != threading.get_ident():
+                return False
+            self._since = None
+            return True
+
+    @contextmanager
+    def passed_on(self) -> Iterator[None]:
+        # It does not come back: what is left to do afterwards is short.
+        self._pass_on()
+        yield
+
+    def close(self) -> None:
+        """Its threads end when they have nothing left to do."""
+        with self._called:
             self._closed = True
             self._idle = 0
-            self._changed.notify_all()
-
-    def look_after(self) -> None:
-        """To be called every second or so: somebody may wait for a job that takes long, and nothing else happens."""
-        with self._changed:
-            self._call()
-
-    def step_aside(self) -> None:
-        with self._changed:
-            self._working.pop(threading.get_ident(), None)
-            self._call()
-
-    def step_back(self) -> None:
-        # Without waiting: for a moment one more works than should begin.
-        with self._changed:
-            self._working[threading.get_ident()] = time.monotonic()
-
-    def _call(self) -> None:
-        """Has a thread come for the next job, if one may begin."""
-        if len(self._working) >= self.at_once:
-            now = time.monotonic()
-            self._working = {one: since for one, since in self._working.items() if now - since < LONG}
-        if not self._jobs or len(self._working) >= self.at_once:
-            return
-        if self._idle:
-            self._idle -= 1
-            self._changed.notify()
-        elif self._threads < self._most:
-            self._threads += 1
-            threading.Thread(target=self._run, name=f"request-{self._threads}", daemon=True).start()
+            self._called.notify_all()
 
     def _run(self) -> None:
         _here.turns = self
-        me = threading.get_ident()
         while True:
-            with self._changed:
-                self._working.pop(me, None)
-                while not self._jobs or len(self._working) >= self.at_once:
-                    if self._closed and not self._jobs:
-                        self._changed.notify_all()
+            with self._called:
+                while self._round is None:
+                    if self._closed:
                         return
                     self._idle += 1
-                    self._changed.wait()
-                self._working[me] = time.monotonic()
-                job = self._jobs.popleft()
-            job()
+                    self._called.wait()
+                round_, self._round = self._round, None
+                self._whose = threading.get_ident()
+            try:
+                round_()
+            except BaseException as error:
+                self._error = error
+            self._pass_on()
 
-
-class _Aside:
-    def __init__(self, turns: Turns) -> None:
-        self._turns = turns
-
-    def __enter__(self) -> None:
-        self._turns.step_aside()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._turns.step_back()
-
-
-def _do(future: Future[Any], job: Callable[[], Any]) -> None:
-    if not future.set_running_or_notify_cancel():
-        return
-    try:
-        result = job()
-    except BaseException as error:
-        future.set_exception(error)
-    else:
-        future.set_result(result)
+    def _pass_on(self) -> None:
+        with self._called:
+            if self._whose == threading.get_ident():
+                self._whose = self._since = None
+                self._over.notify()

@@ -74,14 +74,14 @@ def create_app(
     keys: Mapping[str, str] | None,
     vitals: Vitals | None = None,
     throttle: Throttle | None = None,
-    at_once: int | None = None,
+    in_turns: bool = False,
 ) -> Flask:
     """The application of one service with paths, or of any number that go by X-Amz-Target: service -> its handlers.
 
     It bears the name of the first, which also answers what is for none of them. `keys` maps access key ids to
     secrets; None accepts unsigned requests. An operation without a handler answers NotOffered. `vitals` answer beside
-    /ping. `throttle` refuses what is too much. `at_once` is how many requests are done side by side, where fewer than
-    there are threads are faster (`turns`). Raises KeyError for a handler of an operation that its service does
+    /ping. `throttle` refuses what is too much. `in_turns`: its requests are short, wait for little, and
+    are answered one after the other (`turns`). Raises KeyError for a handler of an operation that its service does
     not have.
     """
     for service, handlers in offered.items():
@@ -89,7 +89,7 @@ def create_app(
             raise KeyError(f"{service} has no operation {', '.join(sorted(unknown))}")
     first = next(iter(offered))
     app = _Application(first, static_folder=None)
-    app.at_once = at_once
+    app.in_turns = in_turns
     app.url_map.merge_slashes = False  # it would answer "//" with a redirect, in HTML
     door = _Door(offered=offered, first=first, keys=keys, vitals=vitals or Vitals(first), throttle=throttle)
     for path in model.paths(first) or ("/",):
@@ -104,7 +104,7 @@ def create_app(
 
 
 class _Application(Flask):
-    at_once: int | None = None
+    in_turns = False
 
 
 @dataclass(slots=True, kw_only=True)

@@ -5,34 +5,121 @@ and the JavaScript SDK stumbles over it. What is HTTP never comes here; the appl
 from __future__ import annotations
 
 import gc
+import selectors
+import socket
+import time
+from collections import deque
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
 
 from gunicorn import util
 from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine, ParseException
-from gunicorn.workers.gthread import ThreadWorker
+from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from shared.aws.errors import InternalFailure, PersonalizeError, Serialization
 from shared.aws.turns import Turns
 
+#: How long a client has to close a connection that is no longer used (seconds).
+LINGER = 2.0
+
 
 class Worker(ThreadWorker):  # type: ignore[misc]
-    """For `worker_class` in gunicorn's configuration. An application may say how many requests it does `at_once`."""
+    """For `worker_class` in gunicorn's configuration. An application may want its requests answered in turns."""
 
-    def get_thread_pool(self) -> Turns:
-        return Turns(self.cfg.threads)
-
-    def notify(self) -> None:
-        super().notify()
-        self.tpool.look_after()
+    turns: Turns | None = None
 
     def load_wsgi(self) -> None:
         super().load_wsgi()
-        self.tpool.at_once = getattr(self.wsgi, "at_once", None) or self.cfg.threads
+        if getattr(self.wsgi, "in_turns", False):
+            self.turns = Turns(self.cfg.threads)
+            self._ready: deque[TConn] = deque()
         # What is there now stays: to look through all of it for garbage, again and again, takes some 40 ms each time.
         gc.collect()
         gc.freeze()
+
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        """In turns what belongs to the poller is touched by who has the turn alone, or by this thread if nobody has."""
+        if self.turns is None:
+            super().wait_for_and_dispatch_events(timeout)
+        else:
+            self.turns.give(partial(self._round, time.monotonic() + timeout), timeout)
+
+    def _round(self, until: float) -> None:
+        """Waits for requests and answers them, while this thread has the turn and the main thread has nothing to do."""
+        while True:
+            for _ in range(len(self._ready)):
+                if not self._answer(self._ready.popleft()):
+                    return
+            left = until - time.monotonic()
+            accepts = self.nr_conns < self.worker_connections
+            if left <= 0 or not self.alive or accepts != self._accepting:
+                left = 0.0
+            super().wait_for_and_dispatch_events(0.0 if self._ready else left)
+            if left <= 0:
+                return
+
+    def _answer(self, conn: TConn) -> bool:
+        """Has this thread still the turn?"""
+        assert self.turns is not None  # noqa: S101
+        self.turns.begin()
+        done: Future[Any] = Future()
+        try:
+            done.set_result(self.handle(conn))
+        except BaseException as error:
+            done.set_exception(error)
+        if self.turns.end():
+            self.finish_request(conn, done)
+            return True
+        self.method_queue.defer(self.finish_request, conn, done)
+        return False
+
+    def enqueue_req(self, conn: TConn) -> None:
+        if self.turns is None:
+            super().enqueue_req(conn)
+        elif conn.initialized or conn.data_ready:
+            self._ready.append(conn)
+        else:
+            # Nobody who has the turn waits for what a new connection will say.
+            conn.sock.setblocking(False)
+            conn.set_timeout()
+            self.pending_conns.append(conn)
+            self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
+
+    def finish_request(self, conn: TConn, done: Future[Any]) -> None:
+        if done.cancelled() or done.exception() is not None or not done.result():
+            self._close(conn)
+        else:
+            super().finish_request(conn, done)
+
+    def _close(self, conn: TConn) -> None:
+        """Closes it when the client has, so that the answer is not cut short; gunicorn would wait for that here, for
+        LINGER and with everybody else."""
+        try:
+            conn.sock.shutdown(socket.SHUT_WR)
+            conn.sock.setblocking(False)
+            self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._drain, conn))
+        except (OSError, ValueError):
+            self._closed(conn)  # it was already
+        else:
+            conn.timeout = time.monotonic() + LINGER
+            # Before all that have longer: `murder_pending` looks no further than the first that has time.
+            self.pending_conns.appendleft(conn)
+
+    def _drain(self, conn: TConn, client: socket.socket) -> None:
+        with suppress(OSError):
+            if client.recv(65536):
+                return
+        self.poller.unregister(client)
+        self.pending_conns.remove(conn)
+        self._closed(conn)
+
+    def _closed(self, conn: TConn) -> None:
+        self.nr_conns -= 1
+        conn.close()
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
         """Answer on the bare socket `client`; gunicorn closes it afterwards."""

@@ -1,0 +1,34 @@
+"""A WSGI application whose requests are answered in turns: what gunicorn's worker is tested with."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable
+from typing import Any
+from wsgiref.types import StartResponse, WSGIEnvironment
+
+from shared.aws.turns import aside
+
+
+class TakingTurns:
+    """/ at once, /long after so many seconds, /aside after so many without its turn; each says its thread."""
+
+    in_turns = True
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        _, _, path = str(environ["PATH_INFO"]).partition("/")
+        seconds = float(environ.get("QUERY_STRING") or 0)
+        said = environ["wsgi.input"].read()
+        if path == "aside":
+            with aside():
+                time.sleep(seconds)
+        else:
+            time.sleep(seconds)
+        body = f"{threading.current_thread().name} {said.decode()}".encode()
+        start_response("200 OK", [("Content-Length", str(len(body)))])
+        return [body]
+
+
+def create_app() -> Any:
+    return TakingTurns()
