@@ -1,13 +1,14 @@
 """A load: signed requests over kept-alive connections from this process, timed one by one.
 
-Requests are signed before the clock starts: what is measured is the server, not botocore's signer.
+Requests are signed before the clock starts: what is measured is the server, not botocore's signer. One thread sends
+them all and waits for the answers: several would wait for each other.
 """
 
 from __future__ import annotations
 
 import gc
-import http.client
-import threading
+import selectors
+import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,13 +31,15 @@ class Measured:
     count: int
 
 
-def signed(url: str, path: str, body: Mapping[str, Any], keys: Mapping[str, str]) -> tuple[bytes, dict[str, str]]:
+def signed(url: str, path: str, body: Mapping[str, Any], keys: Mapping[str, str]) -> bytes:
+    """A request as it goes over the wire."""
     payload = orjson.dumps(body)
-    headers = {"Content-Type": "application/json", "Host": urlsplit(url).netloc}
+    headers = {"Content-Type": "application/json", "Host": urlsplit(url).netloc, "Content-Length": str(len(payload))}
     request = AWSRequest("POST", url + path, data=payload, headers=headers)
     credentials = Credentials(keys["AWS_ACCESS_KEY_ID"], keys["AWS_SECRET_ACCESS_KEY"])
     SigV4Auth(credentials, "personalize", keys["AWS_REGION"]).add_auth(request)
-    return payload, dict(request.headers.items())
+    lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in request.headers.items()), "", ""]
+    return "\r\n".join(lines).encode() + payload
 
 
 def measure(
@@ -54,47 +57,69 @@ def measure(
     Without a ``rate`` each follows on the answer before. With one (requests/s over all connections) each is sent at
     its time, and what it waits for a connection counts as well. Any status but 200 ends it.
     """
+    every = [
+        _Connection(url, [signed(url, path, body(number * requests + n), keys) for n in range(requests)])
+        for number in range(connections)
+        for url in [urls[number % len(urls)]]
+    ]
+    # The signed requests are thousands of objects: to look through them takes 10 to 20 ms, which would be the p99.
+    gc.collect()
+    gc.freeze()
+    gc.disable()
     milliseconds: list[float] = []
-    start = threading.Barrier(connections + 1, action=_leave_garbage)
-
-    def send(number: int) -> None:
-        url = urls[number % len(urls)]
-        ready = [signed(url, path, body(number * requests + n), keys) for n in range(requests)]
-        connection = http.client.HTTPConnection(urlsplit(url).netloc)
-        connection.connect()
-        start.wait()
-        first = time.perf_counter()
-        for place, (payload, headers) in enumerate(ready):
-            began = time.perf_counter()
-            if rate is not None:
-                due = first + (place * connections + number) / rate
-                time.sleep(max(0.0, due - began))
-                began = due
-            connection.request("POST", path, payload, headers)
-            answer = connection.getresponse()
-            said = answer.read()
-            milliseconds.append((time.perf_counter() - began) * 1e3)
-            if answer.status != 200:
-                raise RuntimeError(f"{path} answered {answer.status}: {said[:300]!r}")
-
-    threads = [threading.Thread(target=send, args=(number,)) for number in range(connections)]
-    for thread in threads:
-        thread.start()
-    start.wait()
-    began = time.perf_counter()
-    for thread in threads:
-        thread.join()
-    seconds = time.perf_counter() - began
+    with selectors.SelectSelector() as selector:  # whose time-outs are not rounded to milliseconds
+        for one in every:
+            selector.register(one.socket, selectors.EVENT_READ, one)
+        began = time.perf_counter()
+        while len(milliseconds) < connections * requests:
+            soonest = float("inf")
+            for number, one in enumerate(every):
+                if one.waits or one.sent == requests:
+                    continue
+                now = time.perf_counter()
+                due = now if rate is None else began + (one.sent * connections + number) / rate
+                if due <= now:
+                    one.send(due)
+                else:
+                    soonest = min(soonest, due)
+            left = None if soonest == float("inf") else max(0.0, soonest - time.perf_counter())
+            for key, _ in selector.select(left):
+                if (since := key.data.receive()) is not None:
+                    milliseconds.append((time.perf_counter() - since) * 1e3)
+        seconds = time.perf_counter() - began
     gc.enable()
     gc.unfreeze()
-    if len(milliseconds) != connections * requests:
-        raise RuntimeError(f"only {len(milliseconds)} of {connections * requests} requests were answered")
+    for one in every:
+        one.socket.close()
     ranked = sorted(milliseconds)
     return Measured(len(ranked) / seconds, ranked[len(ranked) // 2], ranked[int(len(ranked) * 0.99)], len(ranked))
 
 
-def _leave_garbage() -> None:
-    """The signed requests are thousands of objects: to look through them takes 10 to 20 ms, which would be the p99."""
-    gc.collect()
-    gc.freeze()
-    gc.disable()
+class _Connection:
+    def __init__(self, url: str, ready: Sequence[bytes]) -> None:
+        self.sent = 0
+        self.waits = False
+        self._ready = ready
+        self._since = 0.0
+        self._got = b""
+        self.socket = socket.create_connection((urlsplit(url).hostname, urlsplit(url).port))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def send(self, since: float) -> None:
+        """The next request, which is timed from ``since``."""
+        self._since, self.waits = since, True
+        self.socket.sendall(self._ready[self.sent])
+        self.sent += 1
+
+    def receive(self) -> float | None:
+        """Since when the request is timed that has its whole answer now; None: there is more to come."""
+        more = self.socket.recv(65536)
+        self._got += more
+        head, _, said = self._got.partition(b"\r\n\r\n")
+        length = head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]
+        if not more or (length and not head.startswith(b"HTTP/1.1 200")):
+            raise RuntimeError(f"the answer was {self._got[:500]!r}")
+        if not length or len(said) < int(length):
+            return None
+        self._got, self.waits = b"", False
+        return self._since

@@ -9,6 +9,7 @@ Shapes: T events, L layers, H hidden, W state width, I items, S distinct items o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
@@ -230,7 +231,7 @@ CELLS: Mapping[str, type[Cell]] = {"linear": Linear, "gru": Gated}
 
 def gap_bucket(seconds: float) -> int:
     """``gap_buckets`` of one number, in a fifth of the time."""
-    return min(int(np.log2(np.float32(max(seconds, 0.0)) + 1)), GAP_BUCKETS - 1)
+    return min(int(np.float32(math.log2(np.float32(max(seconds, 0.0)) + 1))), GAP_BUCKETS - 1)
 
 
 def gap_buckets(seconds: Seconds) -> Numbers:
