@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from functools import partial
 from operator import attrgetter, itemgetter
 
-from shared.data.seen import Doings
+from shared.data.seen import Doings, OnDemand
 from shared.recipes.contract import Past
 from shared.store import Interaction
 
@@ -39,11 +41,12 @@ def merged(bulk: list[Past], live: list[Interaction]) -> list[Past]:
 
 def newest(bulk: Doings, live: Doings, most: int) -> Doings:
     """Of both, the newest items of each event type, at most so many, with the time of the newest event of each."""
-    found = {}
-    for event_type in bulk.keys() | live.keys():
-        old, new = bulk.get(event_type, {}), live.get(event_type, {})
-        items = {**old, **new, **{item_id: max(old[item_id], new[item_id]) for item_id in old.keys() & new.keys()}}
-        if len(items) > most:
-            items = dict(sorted(items.items(), key=itemgetter(1), reverse=True)[:most])
-        found[event_type] = items
-    return found
+    return OnDemand({event_type: partial(_newest, bulk, live, event_type, most) for event_type in {*bulk, *live}})
+
+
+def _newest(bulk: Doings, live: Doings, event_type: str, most: int) -> Mapping[str, float]:
+    old, new = bulk.get(event_type, {}), live.get(event_type, {})
+    items = {**old, **new, **{item_id: max(old[item_id], new[item_id]) for item_id in old.keys() & new.keys()}}
+    if len(items) > most:
+        items = dict(sorted(items.items(), key=itemgetter(1), reverse=True)[:most])
+    return items

@@ -10,8 +10,9 @@ event_times
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -99,7 +100,7 @@ class Seen:
         self._users, self._items = packed.texts("users"), packed.texts("items")
         self._types = list(packed.texts("types"))
         self._offsets = packed.array("offsets")
-        self._columns = [packed.array(f"event_{column}") for column in _COLUMNS]
+        self._event_items, self._event_types, self._event_times = (packed.array(f"event_{name}") for name in _COLUMNS)
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -109,9 +110,36 @@ class Seen:
     def of(self, user_id: str) -> Doings:
         """{} for an unknown user."""
         user = self._users.find(user_id)
-        found: defaultdict[str, dict[str, float]] = defaultdict(dict)
-        if user is not None:
-            begin, end = self._offsets[user : user + 2].tolist()
-            for item, type_, time in zip(*(column[begin:end].tolist() for column in self._columns), strict=True):
-                found[self._types[type_]][self._items[item]] = time
-        return found
+        if user is None:
+            return {}
+        begin, end = self._offsets[user : user + 2].tolist()
+        types = self._event_types[begin:end].tolist()  # in rising order
+        look_up, first = {}, 0
+        while first < len(types):
+            last = bisect_right(types, types[first])
+            look_up[self._types[types[first]]] = partial(self._times_by_item, begin + first, begin + last)
+            first = last
+        return OnDemand(look_up)
+
+    def _times_by_item(self, begin: int, end: int) -> Mapping[str, float]:
+        items = (self._items[item] for item in self._event_items[begin:end].tolist())
+        return dict(zip(items, self._event_times[begin:end].tolist(), strict=True))
+
+
+class OnDemand(Mapping[str, Mapping[str, float]]):
+    """Doings of one user, those of an event type looked up when they are first asked for: nobody asks for all."""
+
+    def __init__(self, look_up: Mapping[str, Callable[[], Mapping[str, float]]]) -> None:
+        self._look_up = look_up
+        self._found: dict[str, Mapping[str, float]] = {}
+
+    def __getitem__(self, event_type: str) -> Mapping[str, float]:
+        if event_type not in self._found:
+            self._found[event_type] = self._look_up[event_type]()
+        return self._found[event_type]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._look_up)
+
+    def __len__(self) -> int:
+        return len(self._look_up)
