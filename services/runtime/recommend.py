@@ -18,13 +18,15 @@ from shared.aws.errors import InvalidInput
 from shared.aws.web import Call
 from shared.filters.columns import marked
 from shared.filters.evaluation import Mask
-from shared.recipes.distribution import NEVER, best
+from shared.recipes.distribution import best
 
 TYPES = ("USER_PERSONALIZATION", "POPULAR_ITEMS", "RELATED_ITEMS")
 DEFAULT_RESULTS = 25
 MOST_RESULTS = 500
 #: Items of an impression: AWS lets no event tell of more.
 MOST_SHOWN = 25
+#: Of the best so many most filters let enough through: then nobody need look at the others.
+FIRST = 256
 RNG = np.random.default_rng()
 
 
@@ -72,8 +74,15 @@ def best_of(scores: npt.NDArray[np.float32], wanted: int, allowed: Mask | None) 
 
     ``allowed`` is bool[I]; None: all are.
     """
-    among = scores if allowed is None else np.where(allowed, scores, np.float32(NEVER))
-    listed: list[int] = best(among, wanted, least=0.0).tolist()
+    if allowed is None:
+        found = best(scores, wanted, least=0.0)
+    else:
+        first = best(scores, FIRST, least=0.0)
+        found = first[allowed[first]][:wanted]
+        if len(found) < wanted and allowed.any():
+            places = np.flatnonzero(allowed)
+            found = places[best(scores[places], wanted, least=0.0)]
+    listed: list[int] = found.tolist()
     return listed
 
 

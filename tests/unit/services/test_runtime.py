@@ -83,6 +83,17 @@ def test_what_is_not_allowed_is_not_shown_and_ties_stay_by_id() -> None:
     assert best_of(scores, 0, np.ones(5, np.bool_)) == []
 
 
+@pytest.mark.parametrize("share", [0.9, 0.2, 0.01, 0.0])
+def test_of_many_items_the_best_that_are_allowed_are_found(share: float) -> None:
+    rng = np.random.default_rng(5)
+    scores = rng.integers(0, 5_000, 10_000).astype(np.float32)  # many are equal
+    scores[rng.random(10_000) < 0.1] = NEVER
+    allowed = rng.random(10_000) < share
+    order = [item for item in np.argsort(-scores, kind="stable").tolist() if allowed[item] and scores[item] >= 0]
+    for wanted in (0, 1, 25, 500):
+        assert best_of(scores, wanted, allowed) == order[:wanted]
+
+
 def test_a_ranking_is_a_softmax_over_the_given_items_with_the_unknown_behind() -> None:
     scores = np.array([0.2, 0.5, 0.1, 0.2], np.float32)
     assert reordered("abcd", scores, ["?", "c", "d", "c", "a", "0", "?"]) == [
