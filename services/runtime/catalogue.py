@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import numpy as np
@@ -10,11 +12,16 @@ import numpy.typing as npt
 
 from shared.data.snapshot import Snapshot
 from shared.filters import Filter, Kind
-from shared.filters.columns import Rows, Table, index
+from shared.filters.columns import Rows, Table, index, marked
+
+FREQUENT = 32
+"""A value that one in so many items has, or more, is kept as bits once it was asked for: they are quicker to mark than
+places. With all such values they are no larger than all places, which are of 32 bits, would be."""
 
 
 class Catalogue:
     """``shared.filters.columns.Columns`` of I items; columns of numbers are put into their order when first asked for.
+    Threads may share it.
 
     ``snapshot`` is None where the dataset group has no dataset that describes them.
     """
@@ -29,6 +36,8 @@ class Catalogue:
                 self._places[row] = place
         self.present = self._rows >= 0
         self._numbers: dict[str, npt.NDArray[np.floating[Any]]] = {}
+        #: Column and value -> uint8[I / 8], a bit for each item that has it.
+        self._bits: dict[tuple[str, str], npt.NDArray[np.uint8]] = {}
 
     def numbers(self, column: str) -> npt.NDArray[np.floating[Any]]:
         if column not in self._numbers:
@@ -40,7 +49,25 @@ class Catalogue:
             self._numbers[column] = found
         return self._numbers[column]
 
-    def rows_with(self, column: str, value: str) -> Rows:
+    def having(self, column: str, values: Iterable[str]) -> npt.NDArray[np.bool_]:
+        frequent, others = [], []
+        for value in values:
+            bits = self._bits.get((column, value))
+            if bits is None:
+                places = self._places_with(column, value)
+                if len(places) < len(self._rows) / FREQUENT:
+                    others.append(places)
+                    continue
+                bits = self._bits[column, value] = np.packbits(marked(len(self._rows), [places]))
+            frequent.append(bits)
+        if not frequent:
+            return marked(len(self._rows), others)
+        found = np.unpackbits(reduce(or_, frequent), count=len(self._rows)).view(np.bool_)
+        for places in others:
+            found[places] = True
+        return found
+
+    def _places_with(self, column: str, value: str) -> Rows:
         if self.snapshot is None:
             return self._places
         places: Rows = self._places[self.snapshot.rows_with(column, value)]

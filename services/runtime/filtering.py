@@ -14,7 +14,7 @@ from services.runtime.history import newest
 from shared.aws.errors import InvalidInput, ServiceUnavailable
 from shared.data.seen import Doings, Seen
 from shared.data.snapshot import Snapshot
-from shared.filters import Filter, FilterError, Kind, check, parse
+from shared.filters import Filter, FilterError, check, parse
 from shared.filters.evaluation import Mask, Moment, compiled
 from shared.lifecycle import ACTIVE
 from shared.resources import Reading
@@ -87,9 +87,9 @@ class Filters:
             except InvalidInput:
                 made.refused[filter_arn] = record.body["filterExpression"]
                 continue
-            if any(expression.user for expression in found.filter.expressions):
+            if found.filter.user_columns:
                 self.users(model)
-            if tests_events(found.filter):
+            if found.filter.tests_events:
                 self._seen(model)
         for filter_arn in list(made.ready):
             if filter_arn not in records:
@@ -171,7 +171,3 @@ class Filters:
                 f"{model.recipe.name} is of type {model.recipe.recipe_type}."
             )
         return Ready(expression, filter_, catalogue, compiled(filter_, catalogue))
-
-
-def tests_events(filter_: Filter) -> bool:
-    return any(condition.kind is Kind.EVENT_TYPE for condition in filter_.conditions)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 from services.runtime.catalogue import Places, table
 from services.runtime.deployed import Model
-from services.runtime.filtering import Filters, tests_events
+from services.runtime.filtering import Filters
 from shared.aws.errors import InvalidInput
 from shared.data.seen import Doings
 from shared.data.snapshot import Cell, Snapshot
@@ -103,19 +103,19 @@ class Selection:
             raise InvalidInput(f"The filter {filter_arn} can't be applied: {error}") from error
 
     def _user(self, filter_: Filter) -> Attributes:
-        columns = {condition.column for expression in filter_.expressions for condition in expression.user}
+        columns = filter_.user_columns
         return attributes(self._filters.users(self._model), self._user_id, columns) if columns else {}
 
     def _events(self, filter_: Filter, place: Callable[[str], int | None]) -> Mapping[str, Rows]:
-        return Places(self._doings, place) if tests_events(filter_) else {}
+        return Places(self._doings, place) if filter_.tests_events else {}
 
     def _current_item(self, filter_: Filter) -> Attributes:
-        columns = {column for condition in filter_.conditions for column in condition.current_item_columns}
+        columns = filter_.current_item_columns
         item_id = self._request.get("itemId") or ""
         return attributes(self._filters.described(self._model), item_id, columns) if columns else {}
 
 
-def attributes(snapshot: Snapshot | None, id_: str, columns: set[str]) -> Attributes:
+def attributes(snapshot: Snapshot | None, id_: str, columns: Iterable[str]) -> Attributes:
     """These columns of one row; {} where there is none."""
     row = None if snapshot is None else snapshot.find(id_)
     if snapshot is None or row is None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from shared.filters.checking import MOST_FIELDS, TooManyFields, check
 from shared.filters.expressions import Condition, Expression, Filter, FilterError, Kind
 from shared.filters.parsing import parse
-from shared.filters.values import FilterValueError, bound
+from shared.filters.values import FilterValueError
 
 __all__ = [
     "MOST_FIELDS",
@@ -24,7 +24,6 @@ __all__ = [
     "FilterValueError",
     "Kind",
     "TooManyFields",
-    "bound",
     "check",
     "parse",
 ]

@@ -31,8 +31,10 @@ class Columns(Protocol):
         """float[R], NaN for null and where there is no row; as precise as the column is."""
         ...
 
-    def rows_with(self, column: str, value: str) -> Rows:
-        """The rows that are present and have exactly this value, or it among others where the column is categorical."""
+    def having(self, column: str, values: Iterable[str]) -> npt.NDArray[np.bool_]:
+        """bool[R], the caller's own: the rows that are present and have exactly one of these values, or it among others
+        where the column is categorical.
+        """
         ...
 
 
@@ -57,11 +59,9 @@ class Table:
     def numbers(self, column: str) -> npt.NDArray[np.floating[Any]]:
         return self.numeric[column]
 
-    def rows_with(self, column: str, value: str) -> Rows:
-        return self.textual[column].get(value, _NO_ROWS)
-
-
-_NO_ROWS = np.zeros(0, np.int32)
+    def having(self, column: str, values: Iterable[str]) -> npt.NDArray[np.bool_]:
+        rows = self.textual[column]
+        return marked(len(self.present), (rows[value] for value in values if value in rows))
 
 
 def index(cells: Sequence[str | None], *, categorical: bool) -> Mapping[str, Rows]:

@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import reduce
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from shared.filters.columns import Columns, Rows, marked, parts
-from shared.filters.expressions import ANY, Condition, CurrentItem, Expression, Filter, Kind, Operator
-from shared.filters.values import bound
+from shared.filters.expressions import ANY, Condition, CurrentItem, Expression, Filter, Kind, Operator, Placeholder
+from shared.filters.values import number, strings, usable
 
 Mask = npt.NDArray[np.bool_]
 Attributes = Mapping[str, str | float | None]
@@ -53,61 +52,69 @@ class _Compiled:
         self._columns = columns
         self._present = columns.present
         tested = {each for expression in filter_.expressions for group in expression.groups for each in group}
-        self._fixed = {each: self._mask(each, Moment()) for each in tested if _is_fixed(each)}
+        self._fixed = {each: self._mask(each, Moment()) for each in tested if each.fixed}
+        for mask in self._fixed.values():
+            mask.flags.writeable = False
 
     def __call__(self, moment: Moment) -> Mask:
         expressions = [
             expression
-            for expression in bound(self._filter, moment.values).expressions
-            if all(_user_holds(condition, moment.user) for condition in expression.user)
+            for expression in usable(self._filter, moment.values).expressions
+            if all(_user_holds(condition, moment) for condition in expression.user)
         ]
         included = [self._rows_of(each, moment) for each in expressions if each.include]
-        excluded = [self._rows_of(each, moment) for each in expressions if not each.include]
         allowed = _any(included) if included else np.ones(len(self._present), np.bool_)
-        # A copy, lest the caller should change what was computed once.
-        return allowed & ~_any(excluded) if excluded else allowed.copy()
+        if not allowed.flags.writeable:
+            allowed = allowed.copy()
+        for expression in expressions:
+            if expression.include:
+                continue
+            if expression.lists_events:
+                # Few rows: quicker to take out one by one than with a mask.
+                for (condition,) in expression.groups:
+                    for rows in _events(condition, moment):
+                        allowed[rows] = False
+            else:
+                allowed &= ~self._rows_of(expression, moment)
+        return allowed
 
     def _rows_of(self, expression: Expression, moment: Moment) -> Mask:
         return _any([_all([self._tested(each, moment) for each in group]) for group in expression.groups])
 
     def _tested(self, condition: Condition, moment: Moment) -> Mask:
-        fixed = self._fixed.get(condition)
-        return self._mask(condition, moment) if fixed is None else fixed
+        return self._fixed[condition] if condition.fixed else self._mask(condition, moment)
 
     def _mask(self, condition: Condition, moment: Moment) -> Mask:
         match condition.kind:
             case Kind.EVENT_TYPE:
-                found = marked(len(self._present), _events(condition, moment.events))
+                found = marked(len(self._present), _events(condition, moment))
                 return ~found if _negates(condition) else found
             case Kind.TEXT:
-                wanted = _strings(condition, moment.current_item)
-                rows = (self._columns.rows_with(condition.column, value) for value in wanted)
-                found = marked(len(self._present), rows)
+                found = self._columns.having(condition.column, _strings(condition, moment))
                 return ~found & self._present if _negates(condition) else found
             case Kind.NUMBER:
                 numbers = self._columns.numbers(condition.column)
-                return _compared(condition, numbers, _number(condition, moment.current_item)) & self._present
-
-
-def _is_fixed(condition: Condition) -> bool:
-    return condition.kind is not Kind.EVENT_TYPE and not condition.placeholders and not condition.current_item_columns
+                found = _compared(condition, numbers, _number(condition, moment))
+                # Of rows that are not there all numbers are NaN, for which nothing else holds.
+                return found & self._present if _negates(condition) else found
 
 
 def _negates(condition: Condition) -> bool:
     return condition.operator in (Operator.NOT_IN, Operator.UNEQUAL)
 
 
-def _user_holds(condition: Condition, user: Attributes) -> bool:
-    value = user.get(condition.column)
+def _user_holds(condition: Condition, moment: Moment) -> bool:
+    value = moment.user.get(condition.column)
     if condition.kind is Kind.NUMBER:
-        number = np.asarray(math.nan if value is None else float(value), np.float64)
-        return bool(_compared(condition, number, _number(condition, {})))
+        held_number = np.asarray(math.nan if value is None else float(value), np.float64)
+        return bool(_compared(condition, held_number, _number(condition, moment)))
     held = parts(None if value is None else str(value), categorical=condition.categorical)
-    return _negates(condition) == set(held).isdisjoint(_strings(condition, {}))
+    return _negates(condition) == _strings(condition, moment).isdisjoint(held)
 
 
-def _events(condition: Condition, events: Mapping[str, Rows]) -> list[Rows]:
-    wanted = {folded_event_type(str(each)) for each in condition.operands}
+def _events(condition: Condition, moment: Moment) -> list[Rows]:
+    wanted = {folded_event_type(each) for each in _strings(condition, moment)}
+    events = moment.events
     return [events[event_type] for event_type in events if ANY in wanted or folded_event_type(event_type) in wanted]
 
 
@@ -116,21 +123,30 @@ def folded_event_type(event_type: str) -> str:
     return event_type.casefold().replace(" ", "_")
 
 
-def _strings(condition: Condition, current_item: Attributes) -> set[str]:
+def _strings(condition: Condition, moment: Moment) -> set[str]:
     found: set[str] = set()
     for operand in condition.operands:
-        if isinstance(operand, CurrentItem):
-            value = current_item.get(operand.column)
-            found.update(parts(None if value is None else str(value), categorical=operand.categorical))
-        else:
-            found.add(str(operand))
+        match operand:
+            case Placeholder(name):
+                found.update(strings(moment.values.get(name, "")))
+            case CurrentItem(column, categorical):
+                value = moment.current_item.get(column)
+                found.update(parts(None if value is None else str(value), categorical=categorical))
+            case _:
+                found.add(str(operand))
     return found
 
 
-def _number(condition: Condition, current_item: Attributes) -> float:
+def _number(condition: Condition, moment: Moment) -> float:
     (operand,) = condition.operands
-    value: Any = current_item.get(operand.column) if isinstance(operand, CurrentItem) else operand
-    return math.nan if value is None else float(value)
+    match operand:
+        case Placeholder(name):
+            return number(name, moment.values[name])
+        case CurrentItem(column):
+            value = moment.current_item.get(column)
+            return math.nan if value is None else float(value)
+        case _:
+            return float(operand)
 
 
 _COMPARISONS: Mapping[Operator, Callable[[Any, Any], Any]] = {
@@ -152,8 +168,16 @@ def _compared(condition: Condition, numbers: npt.NDArray[np.floating[Any]], valu
 
 
 def _any(masks: Sequence[Mask]) -> Mask:
-    return reduce(operator.or_, masks)
+    return _joined(np.logical_or, masks)
 
 
-def _all(masks: Iterable[Mask]) -> Mask:
-    return reduce(operator.and_, masks)
+def _all(masks: Sequence[Mask]) -> Mask:
+    return _joined(np.logical_and, masks)
+
+
+def _joined(join: np.ufunc, masks: Sequence[Mask]) -> Mask:
+    """In the place of the first, unless that is kept: memory that was just used is quicker to write than other."""
+    found, *others = masks
+    for mask in others:
+        found = join(found, mask, out=found if found.flags.writeable else None)
+    return found

@@ -89,13 +89,18 @@ class Condition:
     """The column is kept as float32: 9.99 is compared as what the nearest of these is."""
     place: Place = field(default=Place(1, 1), compare=False)
 
-    @property
+    @cached_property
     def placeholders(self) -> tuple[str, ...]:
         return tuple(operand.name for operand in self.operands if isinstance(operand, Placeholder))
 
-    @property
+    @cached_property
     def current_item_columns(self) -> tuple[str, ...]:
         return tuple(operand.column for operand in self.operands if isinstance(operand, CurrentItem))
+
+    @cached_property
+    def fixed(self) -> bool:
+        """As checked: holds for the same rows whatever is asked for and by whom."""
+        return self.kind is not Kind.EVENT_TYPE and not self.placeholders and not self.current_item_columns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +122,14 @@ class Expression:
         for group in self.groups:
             yield from group
         yield from self.user
+
+    @cached_property
+    def lists_events(self) -> bool:
+        """As checked: it is of all rows that the user has one of some events with."""
+        return all(
+            len(group) == 1 and group[0].kind is Kind.EVENT_TYPE and group[0].operator in (Operator.IN, Operator.EQUAL)
+            for group in self.groups
+        )
 
 
 @dataclass(frozen=True)
@@ -151,12 +164,27 @@ class Filter:
                 found[name] = found.get(name, frozenset()) | {condition.kind}
         return found
 
-    @property
+    @cached_property
+    def tests_events(self) -> bool:
+        """As checked."""
+        return any(condition.kind is Kind.EVENT_TYPE for condition in self.conditions)
+
+    @cached_property
     def needs_user(self) -> bool:
         """As checked: says nothing without a user id. (A segment's users are the rows themselves.)"""
-        asks_for_events = self.target != "USERS" and any(each.kind is Kind.EVENT_TYPE for each in self.conditions)
-        return asks_for_events or any(expression.user for expression in self.expressions)
+        asks_for_events = self.target != "USERS" and self.tests_events
+        return asks_for_events or bool(self.user_columns)
+
+    @cached_property
+    def current_item_columns(self) -> frozenset[str]:
+        """Of the item to which others are sought."""
+        return frozenset(column for condition in self.conditions for column in condition.current_item_columns)
+
+    @cached_property
+    def user_columns(self) -> frozenset[str]:
+        """Of the user who is asked for."""
+        return frozenset(condition.column for expression in self.expressions for condition in expression.user)
 
     @property
     def needs_current_item(self) -> bool:
-        return any(each.current_item_columns for each in self.conditions)
+        return bool(self.current_item_columns)

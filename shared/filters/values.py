@@ -1,4 +1,4 @@
-"""``filterValues`` of a request, put in the place of a filter's placeholders.
+"""``filterValues`` of a request: what of a filter can be used with them, and what a placeholder stands for.
 
 Source: "Applying a filter" in AWS's developer guide: a value is a list of quoted strings, a number may be quoted too;
 INCLUDE needs every value, and what EXCLUDE lacks a value for is not used. README.md says what else was chosen.
@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from shared.filters.expressions import Condition, Expression, Filter, Kind, Operand, Placeholder
+from shared.filters.expressions import Condition, Expression, Filter, Kind, Placeholder
 
 _PIECE = re.compile(r"""\s*("[^"]*"|'[^']*'|[^,]*?)\s*(?:,|\Z)""")
+_EMPTY = re.compile(r"[\s,]*")
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
@@ -21,53 +22,39 @@ class FilterValueError(ValueError):
     """filterValues that the filter can't be used with. The message repeats no value."""
 
 
-def bound(filter_: Filter, values: Mapping[str, str]) -> Filter:
-    """The checked filter without placeholders, and without what EXCLUDE lacks a value for.
+def usable(filter_: Filter, values: Mapping[str, str]) -> Filter:
+    """The checked filter without what EXCLUDE lacks a value for; each condition has a value for some operand at least.
 
     It may have no expression left: such a filter lets everything through. Values that the filter does not name are
     passed over; an empty one is none. Raises FilterValueError.
     """
-    given = {name: value for name, value in values.items() if strings(value)}
-    expressions = (_bound(expression, given) for expression in filter_.expressions)
+    given = [name for name in filter_.placeholders if not _EMPTY.fullmatch(values.get(name, ""))]
+    for name in given:
+        if Kind.NUMBER in filter_.placeholders[name]:
+            number(name, values[name])
+    if len(given) == len(filter_.placeholders):
+        return filter_
+    expressions = (_usable(expression, given) for expression in filter_.expressions)
     return Filter(tuple(expression for expression in expressions if expression is not None))
 
 
-def _bound(expression: Expression, values: Mapping[str, str]) -> Expression | None:
-    if not any(condition.placeholders for condition in expression.conditions):
-        return expression
-    if expression.include:
-        for condition in expression.conditions:
-            for name in condition.placeholders:
-                if name not in values:
-                    raise FilterValueError(
-                        f"filterValues has no value for {name}. A filter with INCLUDE needs a value for each of its "
-                        "placeholders; the names are case-sensitive."
-                    )
+def _usable(expression: Expression, given: Collection[str]) -> Expression | None:
+    missing = [name for condition in expression.conditions for name in condition.placeholders if name not in given]
+    if expression.include and missing:
+        raise FilterValueError(
+            f"filterValues has no value for {missing[0]}. A filter with INCLUDE needs a value for each of its "
+            "placeholders; the names are case-sensitive."
+        )
     # Without its value an IF is not known to hold.
-    if any(name not in values for condition in expression.user for name in condition.placeholders):
+    if any(name in missing for condition in expression.user for name in condition.placeholders):
         return None
-    groups = tuple(_bound_all(group, values) for group in expression.groups)
+    groups = (tuple(each for each in group if _has_value(each, given)) for group in expression.groups)
     kept = tuple(group for group in groups if group)
-    return replace(expression, groups=kept, user=_bound_all(expression.user, values)) if kept else None
+    return replace(expression, groups=kept) if kept else None
 
 
-def _bound_all(conditions: tuple[Condition, ...], values: Mapping[str, str]) -> tuple[Condition, ...]:
-    filled = (
-        replace(each, operands=tuple(_operands(each, values))) if each.placeholders else each for each in conditions
-    )
-    return tuple(condition for condition in filled if condition.operands)
-
-
-def _operands(condition: Condition, values: Mapping[str, str]) -> Iterator[Operand]:
-    for operand in condition.operands:
-        if not isinstance(operand, Placeholder):
-            yield operand
-        elif operand.name in values:
-            value = values[operand.name]
-            if condition.kind is Kind.NUMBER:
-                yield _number(operand.name, value)
-            else:
-                yield from strings(value)
+def _has_value(condition: Condition, given: Collection[str]) -> bool:
+    return any(not isinstance(operand, Placeholder) or operand.name in given for operand in condition.operands)
 
 
 def strings(value: str) -> list[str]:
@@ -78,17 +65,21 @@ def strings(value: str) -> list[str]:
     >>> strings("comedy")
     ['comedy']
     """
-    pieces = (match[1] for match in _PIECE.finditer(value))
-    return [piece[1:-1] if _is_quoted(piece) else piece for piece in pieces if piece]
+    return [piece[1:-1] if _is_quoted(piece) else piece for piece in _PIECE.findall(value) if piece]
 
 
 def _is_quoted(piece: str) -> bool:
     return len(piece) > 1 and piece[0] in "\"'" and piece[0] == piece[-1]
 
 
-def _number(name: str, value: str) -> float:
+def number(name: str, value: str) -> float:
+    """The number of the placeholder of this name. Raises FilterValueError.
+
+    >>> number("PRICE", '"9.5"')
+    9.5
+    """
     text = value.strip().strip("\"'").strip()
-    number = float(text) if _NUMBER.fullmatch(text) else math.nan
-    if not math.isfinite(number):
+    found = float(text) if _NUMBER.fullmatch(text) else math.nan
+    if not math.isfinite(found):
         raise FilterValueError(f"The value of {name} in filterValues must be a number.")
-    return number
+    return found

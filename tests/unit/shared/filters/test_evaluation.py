@@ -156,6 +156,29 @@ def test_an_answer_is_the_callers_own() -> None:
         assert np.array_equal(applied(Moment()), expected)
 
 
+@pytest.mark.parametrize(
+    ("conditions", "kept"),
+    [
+        ("Items.GENRE IN ('comedy', $G)", "abc"),
+        ("Items.GENRE = $G", "ab"),
+        ("Items.GENRE IN ($G) AND Items.PRICE < $P", "b"),
+        ("Items.PRICE >= $P OR Items.TITLE != $T", "acd"),
+        ("Items.GENRE IN ($G) IF CurrentUser.AGE = $A AND CurrentUser.GENDER IN ($G)", "ab"),
+        ("Items.GENRE IN ($G) IF CurrentUser.AGE > $A", "abcde"),
+    ],
+)
+def test_values_of_the_request_stand_for_placeholders(conditions: str, kept: str) -> None:
+    values = {"G": '"Drama","Comedy"', "P": '"9.99"', "T": "x", "A": " 18 "}
+    moment = Moment(values=values, user={"AGE": 18, "GENDER": "Comedy"})
+    assert through(f"INCLUDE ItemID WHERE {conditions}", moment) == kept
+
+
+def test_an_exclusion_does_without_values_that_are_missing() -> None:
+    text = "EXCLUDE ItemID WHERE Items.GENRE IN ('Drama', $G) AND Items.PRICE < $P"
+    assert through(text) == "cde"
+    assert through(text, Moment(values={"G": "comedy"})) == "de"
+
+
 def test_a_missing_value_of_include_is_refused() -> None:
     with pytest.raises(FilterValueError):
         through("INCLUDE ItemID WHERE Items.GENRE IN ($G)")
