@@ -36,7 +36,7 @@ from torch.nn import functional
 
 from shared.recipes.hrnn.form import GAP_BUCKETS, LAYERS, SESSION_SECONDS
 from shared.recipes.hrnn.form import Form as Form
-from shared.recipes.hrnn.recurrence import GatedScan, LayerOnCPU, Norm
+from shared.recipes.hrnn.recurrence import GatedScan
 from shared.recipes.hrnn.softmax import SoftmaxLoss, SwiftSoftmaxLoss, within_reach
 
 
@@ -45,11 +45,9 @@ def gap_buckets(seconds: Tensor) -> Tensor:
     return torch.log2(seconds.clamp(min=0).float() + 1).long().clamp(max=GAP_BUCKETS - 1)
 
 
-def looked_up(of: nn.Embedding, rows: Tensor) -> Tensor:
-    """What ``of`` gives. Its gradient is summed by index_add, which on a CPU takes a third of the time."""
-    if rows.device.type == "cpu":
-        return of.weight.index_select(0, rows.flatten()).view(*rows.shape, -1)
-    return cast(Tensor, of(rows))
+def on_cpu(x: Tensor) -> bool:
+    """There fused.py computes what else torch's operations do."""
+    return x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 class Bags(NamedTuple):
@@ -220,7 +218,7 @@ class Network(nn.Module):
         new_session_TB = events.begins | (events.before > SESSION_SECONDS)
         keep_TB2 = torch.stack([~new_session_TB, ~events.begins], -1).to(self.bias)
         if self.of_item is None:
-            x_TBH = looked_up(self.item, events.items) + looked_up(self.gap, gap_TB)
+            x_TBH = self.read(events.items, gap_TB)
         else:
             ids_R, places_TB = torch.unique(events.items, return_inverse=True)
             x_TBH = self.items(ids_R)[:, :-1][places_TB] + self.gap(gap_TB)
@@ -233,14 +231,29 @@ class Network(nn.Module):
         for layer, h_BW in zip(self.layers, state_LBW, strict=True):
             x_TBH, h_BW = layer(x_TBH, gap_TB, keep_TB2, h_BW, fast=self.fast and self.training)
             states.append(h_BW)
-        if x_TBH.device.type == "cpu" and not torch.compiler.is_compiling():
+        if on_cpu(x_TBH):
+            from shared.recipes.hrnn.fused import Norm
+
             return Norm.apply(x_TBH, self.norm.weight), torch.stack(states)  # type: ignore[no-untyped-call]
         return self.norm(x_TBH), torch.stack(states)
+
+    def read(self, items_TB: Tensor, gap_TB: Tensor) -> Tensor:
+        """x_TBH: the items and how long since the events before, where items have no features."""
+        if on_cpu(items_TB):
+            from shared.recipes.hrnn.fused import LookUp
+
+            return LookUp.apply(self.item.weight, items_TB, self.gap.weight, gap_TB)  # type: ignore[no-any-return, no-untyped-call]
+        return cast(Tensor, self.item(items_TB) + self.gap(gap_TB))
 
     def query(self, x_NH: Tensor, after_N: Tensor, contexts: Bags | None = None) -> Tensor:
         """q_NH: x seen ``after`` seconds later, when somebody asks, in these contexts."""
         gap_N = gap_buckets(after_N)
-        q_NH = torch.addcmul(looked_up(self.shift, gap_N), x_NH, looked_up(self.scale, gap_N))
+        if on_cpu(x_NH):
+            from shared.recipes.hrnn.fused import ScaleAndShift
+
+            q_NH = ScaleAndShift.apply(x_NH, self.scale.weight, self.shift.weight, gap_N)  # type: ignore[no-untyped-call]
+        else:
+            q_NH = torch.addcmul(self.shift(gap_N), x_NH, self.scale(gap_N))
         if self.of_context is not None and contexts is not None:
             q_NH = q_NH + contexts.summed(self.of_context)
         return self.drop(q_NH)
@@ -250,10 +263,12 @@ class Network(nn.Module):
         if not self.training or not self.dropout:
             return x
         bytes_ = torch.empty(-(-x.numel() // 8), dtype=torch.long, device=x.device).random_(-(2**63), None)
-        dropped = round(self.dropout * 256)
-        # 0 up to the last byte that drops, 1 from the next: passes of which a CPU does each in a fifth of a comparison.
-        mask = bytes_.view(torch.uint8)[: x.numel()].view(x.shape).to(x.dtype).sub_(dropped - 1).clamp_(0, 1)
-        return x * mask.mul_(256 / (256 - dropped))
+        byte, dropped = bytes_.view(torch.uint8)[: x.numel()], round(self.dropout * 256)
+        if on_cpu(x):
+            from shared.recipes.hrnn.fused import Drop
+
+            return Drop.apply(x, byte, dropped)  # type: ignore[no-any-return, no-untyped-call]
+        return x * (byte.view(x.shape) >= dropped) * (256 / (256 - dropped))
 
     def age_table(self) -> Tensor | None:
         """What being in the history is worth more or less, by ``Pairs.codes``."""
@@ -364,9 +379,11 @@ class LinearRecurrence(nn.Module):
     def forward(
         self, x_TBH: Tensor, gap_TB: Tensor, keep_TB2: Tensor, h_BW: Tensor, *, fast: bool = False
     ) -> tuple[Tensor, Tensor]:
-        if x_TBH.device.type == "cpu" and not torch.compiler.is_compiling():
+        if on_cpu(x_TBH):
+            from shared.recipes.hrnn.fused import Layer
+
             weights = self.norm.weight, self.into.weight, self.time.weight, self.out.weight
-            return LayerOnCPU.apply(x_TBH, *weights, gap_TB, keep_TB2, h_BW, fast)  # type: ignore[no-any-return, no-untyped-call]
+            return Layer.apply(x_TBH, *weights, gap_TB, keep_TB2, h_BW, fast)  # type: ignore[no-any-return, no-untyped-call]
         into_TB3W = self.into(self.norm(x_TBH)).float()
         y_TBW, h_BW = GatedScan.apply(into_TB3W, self.time(gap_TB), keep_TB2, h_BW)  # type: ignore[no-untyped-call]
         return x_TBH + self.out(y_TBW), h_BW
