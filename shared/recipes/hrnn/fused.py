@@ -41,12 +41,13 @@ class Layer(torch.autograd.Function):
         gap_TB, keep_TB2, h_BW = gap_TB.contiguous(), keep_TB2.contiguous(), h_BW.contiguous()
         normed_NH, rms_N = _normed(x_NH, norm_H, low)
         with torch.autocast("cpu", enabled=False):
-            gates_TBV = torch.mm(normed_NH, into_low.T).view(T, B, 3 * W)
-            h_TBW, y_TBW = x_NH.new_empty(T, B, W), x_NH.new_empty(T, B, W, dtype=low)
-            in_parts(kernels.gated_scan, B, gates_TBV, time_PW, gap_TB, keep_TB2, h_BW, h_TBW, y_TBW)
-            z_NH = torch.mm(y_TBW.view(-1, W), out_low.T).to(x_NH.dtype).add_(x_NH)
+            into_NV = torch.mm(normed_NH, into_low.T)
+            h_TBW, y_NW = x_NH.new_empty(T, B, W), into_NV.new_empty(T * B, W)
+            in_parts(kernels.gated_scan, B, into_NV.view(T, B, 3, 2, -1), time_PW.view(-1, 2, W // 2), gap_TB, keep_TB2,
+                     h_BW.view(B, 2, -1), h_TBW.view(T, B, 2, -1), y_NW.view(T, B, 2, -1))  # fmt: skip
+            z_NH = torch.mm(y_NW, out_low.T).to(x_NH.dtype).add_(x_NH)
         ctx.save_for_backward(x_NH, norm_H, time_PW, gap_TB, keep_TB2, h_BW, rms_N, normed_NH, into_low, out_low,
-                              gates_TBV, h_TBW, y_TBW)  # fmt: skip
+                              into_NV, h_TBW, y_NW)  # fmt: skip
         last_BW = h_TBW[-1].clone()
         ctx.mark_non_differentiable(last_BW)
         return z_NH.view(T, B, H), last_BW
@@ -54,18 +55,19 @@ class Layer(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dz_TBH: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         (x_NH, norm_H, time_PW, gap_TB, keep_TB2, h_BW, rms_N, normed_NH, into_low, out_low,
-         gates_TBV, h_TBW, y_TBW) = ctx.saved_tensors  # fmt: skip
+         into_NV, h_TBW, y_NW) = ctx.saved_tensors  # fmt: skip
         (T, B, W), H = h_TBW.shape, x_NH.shape[1]
         dz_NH = dz_TBH.reshape(-1, H).contiguous()
         low_dz = dz_NH.to(out_low.dtype)
-        dout_HW = torch.mm(low_dz.T, y_TBW.view(-1, W)).to(x_NH.dtype)
-        dy_TBW = torch.mm(low_dz, out_low).view(T, B, W)
-        d_TBV, dtime_PW = torch.empty_like(gates_TBV), _sums(B, GAP_BUCKETS, W)
-        in_parts(kernels.gated_scan_back, B, dy_TBW, gates_TBV, time_PW, gap_TB, keep_TB2, h_BW, h_TBW,
-                 d_TBV, dtime_PW, torch.zeros_like(h_BW))  # fmt: skip
-        d_NV = d_TBV.view(-1, 3 * W)
-        dinto_VH = torch.mm(normed_NH.T, d_NV).to(x_NH.dtype).T
-        dx_NH, dnorm_H = _normed_back(torch.mm(d_NV, into_low), x_NH, rms_N, norm_H, dz_NH)
+        dout_HW = torch.mm(low_dz.T, y_NW).to(x_NH.dtype)
+        dy_NW = torch.mm(low_dz, out_low)
+        dinto_NV, dtime_PW = torch.empty_like(into_NV), _sums(B, GAP_BUCKETS, W)
+        in_parts(kernels.gated_scan_back, B, dy_NW.view(T, B, 2, -1), into_NV.view(T, B, 3, 2, -1),
+                 time_PW.view(-1, 2, W // 2), gap_TB, keep_TB2, h_BW.view(B, 2, -1), h_TBW.view(T, B, 2, -1),
+                 dinto_NV.view(T, B, 3, 2, -1), dtime_PW.view(-1, GAP_BUCKETS, 2, W // 2),
+                 torch.zeros(B, 2, W // 2))  # fmt: skip
+        dinto_VH = torch.mm(normed_NH.T, dinto_NV).to(x_NH.dtype).T
+        dx_NH, dnorm_H = _normed_back(torch.mm(dinto_NV, into_low), x_NH, rms_N, norm_H, dz_NH)
         return dx_NH.view(T, B, H), dnorm_H, dinto_VH, dtime_PW.sum(0), dout_HW, None, None, None, None
 
 

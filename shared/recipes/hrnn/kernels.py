@@ -24,7 +24,7 @@ def compiled(function: Any) -> Any:
         return numba.njit(**HOW)(function)
 
 
-ONE = np.float32(1)
+ZERO, ONE = np.float32(0), np.float32(1)
 LEAST_MEAN = np.finfo(np.float32).eps
 """What torch's rms_norm adds to the mean square."""
 LOG2_E = np.float32(1 / np.log(2))
@@ -79,7 +79,7 @@ def norm(_: int, begin: int, end: int, x_NH: Any, weight_H: Any, y_NH: Any, rms_
     H = x_NH.shape[1]
     for n in range(begin, end):
         x, y = x_NH[n], y_NH[n]
-        total = np.float32(0)
+        total = ZERO
         for h in range(H):
             total += x[h] * x[h]
         rms_N[n] = rms = np.float32(ONE / np.sqrt(total / np.float32(H) + LEAST_MEAN))
@@ -105,7 +105,7 @@ def norm_back(
     for n in range(begin, end):
         dy, x, dx, rms = dy_NH[n], x_NH[n], dx_NH[n], rms_N[n]
         dweight = dweight_H[part]
-        along = np.float32(0)
+        along = ZERO
         for h in range(H):
             d = number(dy[h])
             along += d * weight_H[h] * x[h]
@@ -125,28 +125,27 @@ def gated_scan(
     _: int,
     begin: int,
     end: int,
-    into_TB3W: Any,
-    time_PW: Any,
+    into_TB32R: Any,
+    time_P2R: Any,
     gap_TB: Any,
     keep_TB2: Any,
-    before_BW: Any,
-    h_TBW: Any,
-    y_TBW: Any,
+    before_B2R: Any,
+    h_TB2R: Any,
+    y_TB2R: Any,
 ) -> None:
     """For some streams h_t = a h_(t-1) + (1 - a) v, with a = sigmoid(gate + time), and y = h silu(g)."""
-    T, _, W = h_TBW.shape
-    for t in range(T):
+    for t in range(len(h_TB2R)):
         for b in range(begin, end):
-            into, y, h, time = into_TB3W[t, b], y_TBW[t, b], h_TBW[t, b], time_PW[gap_TB[t, b]]
-            gates, vs, gs = into[:W], into[W : 2 * W], into[2 * W :]
-            before = before_BW[b] if t == 0 else h_TBW[t - 1, b]
             for of_user in range(2):
-                keep = keep_TB2[t, b, of_user]
-                for w in range(of_user * W // 2, (of_user + 1) * W // 2):
-                    a, v, g = sigmoid(number(gates[w]) + time[w]), number(vs[w]), number(gs[w])
-                    h_w = v + a * (keep * before[w] - v)
-                    h[w] = h_w
-                    y[w] = as_in(y[w], h_w * g * sigmoid(g))
+                gates, vs, gs = into_TB32R[t, b, 0, of_user], into_TB32R[t, b, 1, of_user], into_TB32R[t, b, 2, of_user]
+                keep, time = keep_TB2[t, b, of_user], time_P2R[gap_TB[t, b], of_user]
+                before = before_B2R[b, of_user] if t == 0 else h_TB2R[t - 1, b, of_user]
+                h, y = h_TB2R[t, b, of_user], y_TB2R[t, b, of_user]
+                for r in range(len(h)):
+                    a, v, g = sigmoid(number(gates[r]) + time[r]), number(vs[r]), number(gs[r])
+                    h_r = v + a * (keep * before[r] - v)
+                    h[r] = h_r
+                    y[r] = as_in(y[r], h_r * g * sigmoid(g))
 
 
 @compiled
@@ -154,38 +153,38 @@ def gated_scan_back(
     part: int,
     begin: int,
     end: int,
-    dy_TBW: Any,
-    into_TB3W: Any,
-    time_PW: Any,
+    dy_TB2R: Any,
+    into_TB32R: Any,
+    time_P2R: Any,
     gap_TB: Any,
     keep_TB2: Any,
-    before_BW: Any,
-    h_TBW: Any,
-    dinto_TB3W: Any,
-    dtime_PW: Any,
-    dh_BW: Any,
+    before_B2R: Any,
+    h_TB2R: Any,
+    dinto_TB32R: Any,
+    dtime_P2R: Any,
+    dh_B2R: Any,
 ) -> None:
-    """The adjoint, last step first; ``dh_BW`` is what later steps say of the state, 0 at first."""
-    T, _, W = h_TBW.shape
-    for t in range(T - 1, -1, -1):
+    """The adjoint, last step first; ``dh_B2R`` is what later steps say of the state, 0 at first."""
+    for t in range(len(h_TB2R) - 1, -1, -1):
         for b in range(begin, end):
-            into, dinto, dy, h, dh = into_TB3W[t, b], dinto_TB3W[t, b], dy_TBW[t, b], h_TBW[t, b], dh_BW[b]
-            gates, vs, gs = into[:W], into[W : 2 * W], into[2 * W :]
-            dgates, dvs, dgs = dinto[:W], dinto[W : 2 * W], dinto[2 * W :]
-            time, dtime = time_PW[gap_TB[t, b]], dtime_PW[part, gap_TB[t, b]]
-            before = before_BW[b] if t == 0 else h_TBW[t - 1, b]
             for of_user in range(2):
-                keep = keep_TB2[t, b, of_user]
-                for w in range(of_user * W // 2, (of_user + 1) * W // 2):
-                    a, v, g, d = sigmoid(number(gates[w]) + time[w]), number(vs[w]), number(gs[w]), number(dy[w])
+                gates, vs, gs = into_TB32R[t, b, 0, of_user], into_TB32R[t, b, 1, of_user], into_TB32R[t, b, 2, of_user]
+                dgates, dvs = dinto_TB32R[t, b, 0, of_user], dinto_TB32R[t, b, 1, of_user]
+                dgs, dy = dinto_TB32R[t, b, 2, of_user], dy_TB2R[t, b, of_user]
+                keep, time = keep_TB2[t, b, of_user], time_P2R[gap_TB[t, b], of_user]
+                dtime = dtime_P2R[part, gap_TB[t, b], of_user]
+                before = before_B2R[b, of_user] if t == 0 else h_TB2R[t - 1, b, of_user]
+                h, dh = h_TB2R[t, b, of_user], dh_B2R[b, of_user]
+                for r in range(len(h)):
+                    a, v, g, d = sigmoid(number(gates[r]) + time[r]), number(vs[r]), number(gs[r]), number(dy[r])
                     s = sigmoid(g)
-                    d_h = d * g * s + dh[w]
-                    dh[w] = keep * a * d_h
+                    d_h = d * g * s + dh[r]
+                    dh[r] = keep * a * d_h
                     dv = d_h - a * d_h
-                    dgate = (keep * before[w] - v) * a * dv
-                    dtime[w] += dgate
-                    dgates[w], dvs[w] = as_in(dgates[w], dgate), as_in(dvs[w], dv)
-                    dgs[w] = as_in(dgs[w], d * h[w] * s * (ONE + g - g * s))
+                    dgate = (keep * before[r] - v) * a * dv
+                    dtime[r] += dgate
+                    dgates[r], dvs[r] = as_in(dgates[r], dgate), as_in(dvs[r], dv)
+                    dgs[r] = as_in(dgs[r], d * h[r] * s * (ONE + g - g * s))
 
 
 @compiled
@@ -242,5 +241,6 @@ def scale_and_shift_back(
 def drop(_: int, begin: int, end: int, x_N: Any, bytes_N: Any, dropped: int, y_N: Any) -> None:
     """0 where the byte is below ``dropped``; what stays stands for that, too."""
     kept = np.float32(256 / (256 - dropped))
-    for n in range(begin, end):
-        y_N[n] = x_N[n] * (kept if bytes_N[n] >= dropped else np.float32(0))
+    x, byte, y = x_N[begin:end], bytes_N[begin:end], y_N[begin:end]
+    for n in range(len(x)):  # from 0: numba sees that it is no place counted from the end, and LLVM has no branch
+        y[n] = x[n] * kept if byte[n] >= dropped else ZERO
