@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from shared.recipes.hrnn import recurrence, softmax
+from shared.recipes.hrnn.cpu import loss as swift
+from shared.recipes.hrnn.cpu.layer import Norm
 from shared.recipes.hrnn.network import (
     GAP_BUCKETS,
     LAYERS,
@@ -25,7 +27,7 @@ from shared.recipes.hrnn.network import (
     Spans,
     gap_buckets,
 )
-from shared.recipes.hrnn.recurrence import GatedScan, Norm, scan, scan_back
+from shared.recipes.hrnn.recurrence import GatedScan, scan, scan_back
 from tests.recipes.networks import (
     CELLS,
     PLAIN,
@@ -377,7 +379,7 @@ def test_the_loss_in_half_precision_is_near(monkeypatch: pytest.MonkeyPatch, for
 
 @pytest.mark.parametrize("form", [PLAIN, RICH], ids=named)
 def test_the_fast_loss_and_its_gradient_are_near(monkeypatch: pytest.MonkeyPatch, form: Form) -> None:
-    monkeypatch.setattr(softmax, "PIECE", 3 * I)
+    monkeypatch.setattr(swift, "PIECE", 3 * I)
     net = shaken(form)
     q, pairs, targets, weights = asked(form)
     found = []
@@ -462,7 +464,7 @@ def some_spans(streams: int, steps: int) -> tuple[Spans, Pairs]:
 @pytest.mark.parametrize("sampled", [False, True])
 def test_spans_say_to_the_loss_what_pairs_do(monkeypatch: pytest.MonkeyPatch, at_once: int, sampled: bool) -> None:
     monkeypatch.setattr(softmax, "CACHE", at_once)
-    monkeypatch.setattr(softmax, "PIECE", at_once)
+    monkeypatch.setattr(swift, "PIECE", at_once)
     net = shaken()
     streams, steps = 40, 6
     spans, pairs = some_spans(streams, steps)

@@ -37,7 +37,7 @@ from torch.nn import functional
 from shared.recipes.hrnn.form import GAP_BUCKETS, LAYERS, SESSION_SECONDS
 from shared.recipes.hrnn.form import Form as Form
 from shared.recipes.hrnn.recurrence import GatedScan
-from shared.recipes.hrnn.softmax import SoftmaxLoss, SwiftSoftmaxLoss, within_reach
+from shared.recipes.hrnn.softmax import SoftmaxLoss
 
 
 def gap_buckets(seconds: Tensor) -> Tensor:
@@ -46,7 +46,7 @@ def gap_buckets(seconds: Tensor) -> Tensor:
 
 
 def on_cpu(x: Tensor) -> bool:
-    """There fused.py computes what else torch's operations do."""
+    """There the kernels of cpu/ compute what else torch's operations do."""
     return x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
@@ -232,7 +232,7 @@ class Network(nn.Module):
             x_TBH, h_BW = layer(x_TBH, gap_TB, keep_TB2, h_BW, fast=self.fast and self.training)
             states.append(h_BW)
         if on_cpu(x_TBH):
-            from shared.recipes.hrnn.fused import Norm
+            from shared.recipes.hrnn.cpu.layer import Norm
 
             return Norm.apply(x_TBH, self.norm.weight), torch.stack(states)  # type: ignore[no-untyped-call]
         return self.norm(x_TBH), torch.stack(states)
@@ -240,7 +240,7 @@ class Network(nn.Module):
     def read(self, items_TB: Tensor, gap_TB: Tensor) -> Tensor:
         """x_TBH: the items and how long since the events before, where items have no features."""
         if on_cpu(items_TB):
-            from shared.recipes.hrnn.fused import LookUp
+            from shared.recipes.hrnn.cpu.rows import LookUp
 
             return LookUp.apply(self.item.weight, items_TB, self.gap.weight, gap_TB)  # type: ignore[no-any-return, no-untyped-call]
         return cast(Tensor, self.item(items_TB) + self.gap(gap_TB))
@@ -249,7 +249,7 @@ class Network(nn.Module):
         """q_NH: x seen ``after`` seconds later, when somebody asks, in these contexts."""
         gap_N = gap_buckets(after_N)
         if on_cpu(x_NH):
-            from shared.recipes.hrnn.fused import ScaleAndShift
+            from shared.recipes.hrnn.cpu.rows import ScaleAndShift
 
             q_NH = ScaleAndShift.apply(x_NH, self.scale.weight, self.shift.weight, gap_N)  # type: ignore[no-untyped-call]
         else:
@@ -265,7 +265,7 @@ class Network(nn.Module):
         bytes_ = torch.empty(-(-x.numel() // 8), dtype=torch.long, device=x.device).random_(-(2**63), None)
         byte, dropped = bytes_.view(torch.uint8)[: x.numel()], round(self.dropout * 256)
         if on_cpu(x):
-            from shared.recipes.hrnn.fused import Drop
+            from shared.recipes.hrnn.cpu.rows import Drop
 
             return Drop.apply(x, byte, dropped)  # type: ignore[no-any-return, no-untyped-call]
         return x * (byte.view(x.shape) >= dropped) * (256 / (256 - dropped))
@@ -326,38 +326,38 @@ class Network(nn.Module):
         weights_N = weights_N / weights_N.sum().clamp(min=1e-9)
         repeat_N = self.repeat(q_NH).view(-1).float()
         q_NH, v_CH1 = q_NH.float(), v_CH1.float()
-        total: Tensor
-        if self.fast and q_NH.device.type == "cpu" and within_reach(q_NH, v_CH1, repeat_N, self.age_table()):
-            total = SwiftSoftmaxLoss.apply(  # type: ignore[no-untyped-call]
-                q_NH,
-                v_CH1,
-                repeat_N,
-                self.age_table(),
-                (rows_S, items_S, codes_S),
-                spans,
-                targets_N,
-                weights_N,
-                shares_N,
-            )
-        else:
-            if spans is not None:
-                more_S, items_of_more_S = spans.flat()
-                rows_S, order_S = torch.sort(torch.cat([rows_S, more_S]))
-                items_S = torch.cat([items_S, items_of_more_S])[order_S]
-            total = SoftmaxLoss.apply(  # type: ignore[no-untyped-call]
-                functional.pad(q_NH, (0, 1), value=1.0),
-                v_CH1,
-                repeat_N,
-                self.age_table(),
-                rows_S,
-                items_S,
-                codes_S,
-                targets_N,
-                weights_N,
-                shares_N,
-                self.fast,
-            )
-        return total
+        if self.fast and on_cpu(q_NH):
+            from shared.recipes.hrnn.cpu.loss import SwiftSoftmaxLoss, within_reach
+
+            if within_reach(q_NH, v_CH1, repeat_N, self.age_table()):
+                return SwiftSoftmaxLoss.apply(  # type: ignore[no-any-return, no-untyped-call]
+                    q_NH,
+                    v_CH1,
+                    repeat_N,
+                    self.age_table(),
+                    (rows_S, items_S, codes_S),
+                    spans,
+                    targets_N,
+                    weights_N,
+                    shares_N,
+                )
+        if spans is not None:
+            more_S, items_of_more_S = spans.flat()
+            rows_S, order_S = torch.sort(torch.cat([rows_S, more_S]))
+            items_S = torch.cat([items_S, items_of_more_S])[order_S]
+        return SoftmaxLoss.apply(  # type: ignore[no-any-return, no-untyped-call]
+            functional.pad(q_NH, (0, 1), value=1.0),
+            v_CH1,
+            repeat_N,
+            self.age_table(),
+            rows_S,
+            items_S,
+            codes_S,
+            targets_N,
+            weights_N,
+            shares_N,
+            self.fast,
+        )
 
 
 class LinearRecurrence(nn.Module):
@@ -380,7 +380,7 @@ class LinearRecurrence(nn.Module):
         self, x_TBH: Tensor, gap_TB: Tensor, keep_TB2: Tensor, h_BW: Tensor, *, fast: bool = False
     ) -> tuple[Tensor, Tensor]:
         if on_cpu(x_TBH):
-            from shared.recipes.hrnn.fused import Layer
+            from shared.recipes.hrnn.cpu.layer import Layer
 
             weights = self.norm.weight, self.into.weight, self.time.weight, self.out.weight
             return Layer.apply(x_TBH, *weights, gap_TB, keep_TB2, h_BW, fast)  # type: ignore[no-any-return, no-untyped-call]

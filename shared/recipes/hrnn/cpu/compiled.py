@@ -1,0 +1,122 @@
+"""How kernels are compiled by numba, read and write bfloat16, and run on torch's threads. No kernels.
+
+A kernel is a pass over memory that torch would make many of. It is given numpy's view of tensors: float32, or bfloat16
+as its bits, int16. What it sums up is float32. Loops that are to be vectorised count from 0, over rows cut out before:
+then numba need not ask whether a place is counted from the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+from numba import types
+from numba.extending import overload
+from torch import Tensor
+
+HOW = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz", "arcp"}}
+
+
+def compiled(function: Any) -> Any:
+    """Compiled at the first call with arguments of these types, and kept on disk where a place for it can be had."""
+    try:
+        return numba.njit(cache=True, **HOW)(function)
+    except RuntimeError:  # neither this folder nor the user's can be written
+        return numba.njit(**HOW)(function)
+
+
+ZERO, ONE = np.float32(0), np.float32(1)
+LOG2_E = np.float32(1 / np.log(2))
+LEAST, MOST = np.float32(-126), np.float32(126)
+# 2^f for 0 <= f < 1, to a relative 1e-7: least squares at Chebyshev's points.
+C0, C1, C2, C3, C4, C5 = (
+    np.float32(c) for c in (0.99999993, 0.69315307, 0.24015362, 0.05582632, 0.00898934, 0.00187758)
+)
+LAST, SIXTEEN, BELOW_HALF = np.int32(1), np.int32(16), np.int32(0x7FFF)
+
+
+@compiled
+def widened(x: Any) -> Any:
+    return np.int32(np.int32(x) << SIXTEEN).view(np.float32)
+
+
+@compiled
+def rounded(x: Any) -> Any:
+    bits = np.float32(x).view(np.int32)
+    return np.int16(np.int32(bits + BELOW_HALF + np.int32(np.int32(bits >> SIXTEEN) & LAST)) >> SIXTEEN)
+
+
+def number(x: Any) -> Any:
+    """float32 of what lies in an array."""
+
+
+def as_in(place: Any, x: Any) -> Any:
+    """What to write there: ``x``, rounded to the nearest even where the array holds bfloat16."""
+
+
+@overload(number, inline="always", strict=False)
+def _number(x: Any) -> Any:
+    return (lambda x: widened(x)) if isinstance(x, types.Integer) else (lambda x: x)
+
+
+@overload(as_in, inline="always", strict=False)
+def _as_in(place: Any, x: Any) -> Any:  # noqa: ARG001
+    if isinstance(place, types.Integer):
+        return lambda place, x: rounded(x)  # noqa: ARG005
+    return lambda place, x: x  # noqa: ARG005
+
+
+@compiled
+def exp(x: Any) -> Any:
+    t = min(max(x * LOG2_E, LEAST), MOST)
+    whole = np.floor(t)
+    f = t - whole
+    of_f = C0 + f * (C1 + f * (C2 + f * (C3 + f * (C4 + f * C5))))
+    return of_f * np.int32((np.int32(whole) + np.int32(127)) << np.int32(23)).view(np.float32)
+
+
+@compiled
+def sigmoid(x: Any) -> Any:
+    return ONE / (ONE + exp(-x))
+
+
+def in_parts(kernel: Callable[..., None], count: int, *arguments: Tensor | int | None) -> None:
+    """kernel(part, begin, end, *arguments) for all of ``count``, at once on as many threads as torch has."""
+    seen, parts = arrays(*arguments), parts_of(count)
+    if parts == 1:
+        kernel(0, 0, count, *seen)
+        return
+    edges = [count * part // parts for part in range(parts + 1)]
+    running = [_threads(parts).submit(kernel, part, edges[part], edges[part + 1], *seen) for part in range(1, parts)]
+    kernel(0, 0, edges[1], *seen)
+    for each in running:
+        each.result()
+
+
+def parts_of(count: int) -> int:
+    return max(1, min(torch.get_num_threads(), count))
+
+
+def sums_of(count: int, *shape: int) -> Tensor:
+    """Zeros for each part to sum up what it has."""
+    return torch.zeros(parts_of(count), *shape)
+
+
+@lru_cache(maxsize=1)
+def _threads(count: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(count - 1)
+
+
+def arrays(*arguments: Tensor | int | None) -> list[Any]:
+    """The same memory as numba sees it: bfloat16 as its bits."""
+    return [_array(each) if isinstance(each, Tensor) else each for each in arguments]
+
+
+def _array(tensor: Tensor) -> Any:
+    tensor = tensor.detach()
+    return (tensor.view(torch.int16) if tensor.dtype == torch.bfloat16 else tensor).numpy()

@@ -1,0 +1,136 @@
+"""Rows of tables looked up, rows scaled and shifted, and dropout, with their gradients. No weights.
+
+Shapes as in network.py: N rows, H hidden, I items, P buckets of time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shared.recipes.hrnn.cpu.compiled import ZERO, arrays, compiled, in_parts, sums_of
+
+
+class LookUp(torch.autograd.Function):
+    """The sum of a row of either table."""
+
+    @staticmethod
+    def forward(ctx: Any, one_IH: Tensor, ones_TB: Tensor, other_PH: Tensor, others_TB: Tensor) -> Tensor:
+        ones_N, others_N = ones_TB.reshape(-1).contiguous(), others_TB.reshape(-1).contiguous()
+        x_NH = one_IH.new_empty(len(ones_N), one_IH.shape[1])
+        in_parts(look_up, len(x_NH), one_IH, ones_N, other_PH, others_N, x_NH)
+        ctx.save_for_backward(ones_N, others_N)
+        ctx.rows = len(one_IH), len(other_PH)
+        return x_NH.view(*ones_TB.shape, -1)
+
+    @staticmethod
+    def backward(ctx: Any, dx_TBH: Tensor) -> tuple[Tensor, None, Tensor, None]:
+        (ones_N, others_N), H = ctx.saved_tensors, dx_TBH.shape[-1]
+        dx_NH = dx_TBH.reshape(-1, H).contiguous()
+        done_IH, dother_PH = (dx_NH.new_zeros(rows, H) for rows in ctx.rows)
+        look_up_back(*arrays(dx_NH, done_IH, ones_N, dother_PH, others_N))
+        return done_IH, None, dother_PH, None
+
+
+class ScaleAndShift(torch.autograd.Function):
+    """x * scale[gap] + shift[gap]."""
+
+    @staticmethod
+    def forward(ctx: Any, x_NH: Tensor, scale_PH: Tensor, shift_PH: Tensor, gap_N: Tensor) -> Tensor:
+        x_NH, gap_N = x_NH.contiguous(), gap_N.contiguous()
+        y_NH = torch.empty_like(x_NH)
+        in_parts(scale_and_shift, len(x_NH), x_NH, scale_PH, shift_PH, gap_N, y_NH)
+        ctx.save_for_backward(x_NH, scale_PH, gap_N)
+        return y_NH
+
+    @staticmethod
+    def backward(ctx: Any, dy_NH: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        x_NH, scale_PH, gap_N = ctx.saved_tensors
+        dx_NH = torch.empty_like(x_NH)
+        dscale_PH, dshift_PH = (sums_of(len(x_NH), *scale_PH.shape) for _ in range(2))
+        in_parts(scale_and_shift_back, len(x_NH), dy_NH.contiguous(), x_NH, scale_PH, gap_N,
+                 dx_NH, dscale_PH, dshift_PH)  # fmt: skip
+        return dx_NH, dscale_PH.sum(0), dshift_PH.sum(0), None
+
+
+class Drop(torch.autograd.Function):
+    """0 where the byte is below ``dropped``; what stays stands for that, too."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, bytes_: Tensor, dropped: int) -> Tensor:
+        ctx.save_for_backward(bytes_)
+        ctx.dropped = dropped
+        return _dropped(x, bytes_, dropped)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None]:
+        return _dropped(dy, *ctx.saved_tensors, ctx.dropped), None, None
+
+
+def _dropped(x: Tensor, bytes_: Tensor, dropped: int) -> Tensor:
+    x = x.contiguous()
+    y = torch.empty_like(x)
+    in_parts(drop, x.numel(), x.view(-1), bytes_, dropped, y.view(-1))
+    return y
+
+
+@compiled
+def look_up(_: int, begin: int, end: int, one_IH: Any, ones_N: Any, other_PH: Any, others_N: Any, x_NH: Any) -> None:
+    """The sum of a row of either."""
+    for n in range(begin, end):
+        x, one, other = x_NH[n], one_IH[ones_N[n]], other_PH[others_N[n]]
+        for h in range(len(x)):
+            x[h] = one[h] + other[h]
+
+
+@compiled
+def look_up_back(dx_NH: Any, done_IH: Any, ones_N: Any, dother_PH: Any, others_N: Any) -> None:
+    for n in range(len(dx_NH)):
+        dx, done, dother = dx_NH[n], done_IH[ones_N[n]], dother_PH[others_N[n]]
+        for h in range(len(dx)):
+            done[h] += dx[h]
+            dother[h] += dx[h]
+
+
+@compiled
+def scale_and_shift(
+    _: int, begin: int, end: int, x_NH: Any, scale_PH: Any, shift_PH: Any, gap_N: Any, y_NH: Any
+) -> None:
+    for n in range(begin, end):
+        x, y, scale, shift = x_NH[n], y_NH[n], scale_PH[gap_N[n]], shift_PH[gap_N[n]]
+        for h in range(len(x)):
+            y[h] = x[h] * scale[h] + shift[h]
+
+
+@compiled
+def scale_and_shift_back(
+    part: int,
+    begin: int,
+    end: int,
+    dy_NH: Any,
+    x_NH: Any,
+    scale_PH: Any,
+    gap_N: Any,
+    dx_NH: Any,
+    dscale_PH: Any,
+    dshift_PH: Any,
+) -> None:
+    for n in range(begin, end):
+        dy, x, dx, scale = dy_NH[n], x_NH[n], dx_NH[n], scale_PH[gap_N[n]]
+        dscale, dshift = dscale_PH[part, gap_N[n]], dshift_PH[part, gap_N[n]]
+        for h in range(len(x)):
+            dx[h] = dy[h] * scale[h]
+            dscale[h] += dy[h] * x[h]
+            dshift[h] += dy[h]
+
+
+@compiled
+def drop(_: int, begin: int, end: int, x_N: Any, bytes_N: Any, dropped: int, y_N: Any) -> None:
+    """0 where the byte is below ``dropped``; what stays stands for that, too."""
+    kept = np.float32(256 / (256 - dropped))
+    x, byte, y = x_N[begin:end], bytes_N[begin:end], y_N[begin:end]
+    for n in range(len(x)):  # from 0: numba sees that it is no place counted from the end, and LLVM has no branch
+        y[n] = x[n] * kept if byte[n] >= dropped else ZERO
