@@ -168,7 +168,7 @@ class Streams:
     def queries_of_streams(self, events_BT: Tensor, remembered: int) -> Queries:
         """The same before the events of a window, stream by stream, with what it says of histories mostly in spans.
 
-        Not where the age of an item in the history acts.
+        On a CPU, and not where the age of an item in the history acts.
         """
         events_N = events_BT.flatten()
         contexts = None if self._contexts is None else self._contexts.of(events_N)
@@ -200,46 +200,12 @@ class Streams:
         return Pairs(rows_S, items_S, codes_S)
 
     def _spans(self, events_BT: Tensor, remembered: int) -> tuple[Pairs, Spans]:
-        steps = events_BT.shape[1]
-        # A run: events in a row of one user, in one stream.
-        position_BT = self._position_E[events_BT]
-        new_BT = position_BT == 0
-        new_BT[:, 1:] |= events_BT.diff(dim=1) != 1
-        new_BT[:, 0] = True
-        firsts_G = torch.nonzero(new_BT.view(-1)).view(-1)
-        lengths_G = firsts_G.diff(append=firsts_G.new_tensor([events_BT.numel()]))
-        before_G = position_BT.view(-1)[firsts_G].long().clamp(max=remembered)
-        # All that was taken before the run's last event is in the history at some of its steps.
-        seen_G = before_G + lengths_G - 1
-        run_R = torch.arange(len(seen_G), device=self.device).repeat_interleave(seen_G)
-        # Places in the run, from its first event; negative before it.
-        place_R = torch.arange(len(run_R), device=self.device) - (seen_G.cumsum(0) - lengths_G + 1).index_select(
-            0, run_R
+        from shared.recipes.hrnn.cpu.histories import pairs_and_spans
+
+        rows_S, items_S, *of_spans = pairs_and_spans(
+            events_BT, self._position_E, self.items_E, self._next_E, self._items, remembered
         )
-        event_R = place_R + events_BT.reshape(-1)[firsts_G].index_select(0, run_R)
-        item_R = self.items_E.index_select(0, event_R).long()
-        stream_R = (firsts_G // steps).index_select(0, run_R)
-        step_G = firsts_G % steps
-        step_R = step_G.index_select(0, run_R)
-        begin_R = (place_R + 1).clamp_(min=0).add_(step_R)
-        last_R = place_R + remembered
-        if self._next_E is not None:
-            last_R = torch.minimum(last_R, self._next_E.index_select(0, event_R) - event_R + place_R)
-        end_R = torch.minimum(last_R.add_(step_R).add_(1), (step_G + lengths_G).index_select(0, run_R))
-        # Two users in a stream may have an item in common, and one may take it again. numpy sorts ten times as fast
-        # as torch, where it sorts nothing but numbers: so the place goes along in the low bits.
-        bits = len(run_R).bit_length()
-        packed_R = (stream_R * self._items + item_R << bits) | torch.arange(len(run_R), device=self.device)
-        packed_R = torch.from_numpy(np.sort(packed_R.cpu().numpy())).to(self.device)
-        at_R, again_R = packed_R & ((1 << bits) - 1), (packed_R >> bits).diff() == 0
-        several_R = torch.zeros_like(run_R, dtype=torch.bool)
-        several_R[at_R[1:][again_R]] = True
-        several_R[at_R[:-1][again_R]] = True
-        there_R = end_R > begin_R
-        spans = Spans(stream_R, item_R, begin_R, end_R, steps)
-        rows_S, items_S = spans.of(there_R & several_R).flat()
-        rows_S, order_S = torch.sort(rows_S)
-        return Pairs(rows_S, items_S[order_S]), spans.of(there_R & ~several_R)
+        return Pairs(rows_S, items_S), Spans(*of_spans, events_BT.shape[1])
 
 
 def pair_codes(
