@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from shared.recipes.hrnn import recurrence, softmax
+from shared.recipes.hrnn import softmax
 from shared.recipes.hrnn.cpu import loss as swift
-from shared.recipes.hrnn.cpu.layer import Norm
 from shared.recipes.hrnn.network import (
     GAP_BUCKETS,
     LAYERS,
@@ -53,7 +52,7 @@ def named(form: Form) -> str:
 
 each_form = pytest.mark.parametrize("form", FORMS, ids=named)
 each_cell = pytest.mark.parametrize("cell", CELLS)
-looped_or_doubled = pytest.mark.parametrize("streams", [B, recurrence.STREAMS_TO_LOOP + 1])
+one_stream_or_several = pytest.mark.parametrize("streams", [1, B])
 
 
 @each_form
@@ -72,7 +71,7 @@ def test_shapes(form: Form) -> None:
 
 
 @each_form
-@looped_or_doubled
+@one_stream_or_several
 def test_step_by_step_equals_the_whole_sequence(form: Form, streams: int) -> None:
     net = shaken(form)
     events = some_events(form, streams=streams)
@@ -85,7 +84,7 @@ def test_step_by_step_equals_the_whole_sequence(form: Form, streams: int) -> Non
 
 
 @each_form
-@looped_or_doubled
+@one_stream_or_several
 def test_windows_that_hand_on_their_state_equal_one_long_window(form: Form, streams: int) -> None:
     net = shaken(form)
     events = some_events(form, streams=streams)
@@ -227,22 +226,14 @@ def by_hand(a: Tensor, b: Tensor, h: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("steps", [1, 2, 9])
-@pytest.mark.parametrize("streams_to_loop", [1, 100])
-def test_looping_and_doubling_compute_the_recurrence(
-    monkeypatch: pytest.MonkeyPatch, steps: int, streams_to_loop: int
-) -> None:
-    monkeypatch.setattr(recurrence, "STREAMS_TO_LOOP", streams_to_loop)
+def test_doubling_computes_the_recurrence(steps: int) -> None:
     torch.manual_seed(0)
     a, b, h = torch.rand(steps, 3, 4), torch.randn(steps, 3, 4), torch.randn(3, 4)
     torch.testing.assert_close(scan(a, b, h), by_hand(a, b, h))
 
 
 @pytest.mark.parametrize("steps", [1, 2, 9])
-@pytest.mark.parametrize("streams_to_loop", [1, 100])
-def test_looping_and_doubling_backwards_are_the_adjoint(
-    monkeypatch: pytest.MonkeyPatch, steps: int, streams_to_loop: int
-) -> None:
-    monkeypatch.setattr(recurrence, "STREAMS_TO_LOOP", streams_to_loop)
+def test_doubling_backwards_is_the_adjoint(steps: int) -> None:
     torch.manual_seed(0)
     a, g = torch.rand(steps, 3, 4), torch.randn(steps, 3, 4)
     b = torch.randn(steps, 3, 4, requires_grad=True)
@@ -266,7 +257,7 @@ def to_scan(streams: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return into, time, keep, torch.randn(streams, width, dtype=torch.double)
 
 
-@pytest.mark.parametrize("streams", [2, recurrence.STREAMS_TO_LOOP])
+@pytest.mark.parametrize("streams", [1, 2])
 def test_the_gated_scan_and_its_gradients_are_those_of_the_equations(streams: int) -> None:
     into, time, keep, h = to_scan(streams)
     y, last = GatedScan.apply(into, time, keep, h)
@@ -301,7 +292,7 @@ def gradients_of_a_layer(layer: LinearRecurrence, streams: int, *, whole: bool, 
     return [z, last, *torch.autograd.grad(z, [x, *layer.parameters()], torch.randn_like(z))]
 
 
-@looped_or_doubled
+@one_stream_or_several
 def test_a_layer_written_out_is_what_its_modules_are(streams: int) -> None:
     layer = shaken().layers[0]
     assert isinstance(layer, LinearRecurrence)
@@ -434,17 +425,6 @@ def test_an_unlikely_target_that_was_hardly_a_candidate_has_a_finite_loss() -> N
     loss = net.loss(q, Pairs(nothing, nothing), targets, torch.ones(4), seldom)
     assert 80 < loss < 100
     assert all(gradient.isfinite().all() for gradient in torch.autograd.grad(loss, [q, net.item.weight, net.bias]))
-
-
-def test_the_norm_is_torchs() -> None:
-    torch.manual_seed(0)
-    x, weight = torch.randn(3, 4, H, requires_grad=True), torch.randn(H, requires_grad=True)
-    of_y = torch.randn(3, 4, H)
-    ours, theirs = Norm.apply(x, weight), functional.rms_norm(x, (H,), weight)  # type: ignore[no-untyped-call]
-    torch.testing.assert_close(ours, theirs)
-    gradients = (torch.autograd.grad(y, [x, weight], of_y) for y in (ours, theirs))
-    for mine, torchs in zip(*gradients, strict=True):
-        torch.testing.assert_close(mine, torchs, rtol=1e-4, atol=1e-5)
 
 
 def some_spans(streams: int, steps: int) -> tuple[Spans, Pairs]:

@@ -202,10 +202,7 @@ class Streams:
     def _spans(self, events_BT: Tensor, remembered: int) -> tuple[Pairs, Spans]:
         from shared.recipes.hrnn.cpu.histories import pairs_and_spans
 
-        rows_S, items_S, *of_spans = pairs_and_spans(
-            events_BT, self._position_E, self.items_E, self._next_E, self._items, remembered
-        )
-        return Pairs(rows_S, items_S), Spans(*of_spans, events_BT.shape[1])
+        return pairs_and_spans(events_BT, self._position_E, self.items_E, self._next_E, self._items, remembered)
 
 
 def pair_codes(

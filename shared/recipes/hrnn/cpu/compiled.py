@@ -19,11 +19,15 @@ from numba import types
 from numba.extending import overload
 from torch import Tensor
 
-HOW = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz", "arcp"}}
+HOW: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz", "arcp"}}
 
 
 def compiled(function: Any) -> Any:
-    """Compiled at the first call with arguments of these types, and kept on disk where a place for it can be had."""
+    """Compiled at the first call with arguments of these types, and kept on disk where a place for it can be had.
+
+    numba compiles anew when the function's own file changes, and not when another does whose functions it calls: who
+    changes those of this file deletes __pycache__.
+    """
     try:
         return numba.njit(cache=True, **HOW)(function)
     except RuntimeError:  # neither this folder nor the user's can be written
@@ -118,5 +122,6 @@ def arrays(*arguments: Tensor | int | None) -> list[Any]:
 
 
 def _array(tensor: Tensor) -> Any:
-    tensor = tensor.detach()
+    if tensor.requires_grad:
+        tensor = tensor.detach()
     return (tensor.view(torch.int16) if tensor.dtype == torch.bfloat16 else tensor).numpy()

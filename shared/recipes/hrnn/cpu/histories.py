@@ -12,17 +12,19 @@ import torch
 from torch import Tensor
 
 from shared.recipes.hrnn.cpu.compiled import arrays, compiled
+from shared.recipes.hrnn.network import Pairs, Spans
 
 
 def pairs_and_spans(
     events_BT: Tensor, position_E: Tensor, items_E: Tensor, next_E: Tensor | None, items: int, remembered: int
-) -> list[Tensor]:
-    """Rows and items of ``Pairs``; streams, items, begins and ends of ``Spans``."""
+) -> tuple[Pairs, Spans]:
+    """What is in the histories before these events, of at most so many events ``remembered``: mostly in spans."""
     if next_E is None:
         next_E = position_E[:0]
     met_I = torch.zeros(items, dtype=torch.long)
     found = walked(*arrays(events_BT.contiguous(), position_E, items_E, next_E, met_I), remembered)
-    return [torch.from_numpy(each) for each in found]
+    rows_S, items_S, streams_R, items_R, begins_R, ends_R = (torch.from_numpy(each) for each in found)
+    return Pairs(rows_S, items_S), Spans(streams_R, items_R, begins_R, ends_R, events_BT.shape[1])
 
 
 @compiled

@@ -67,7 +67,8 @@ class Drop(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None]:
-        return _dropped(dy, *ctx.saved_tensors, ctx.dropped), None, None
+        (bytes_,) = ctx.saved_tensors
+        return _dropped(dy, bytes_, ctx.dropped), None, None
 
 
 def _dropped(x: Tensor, bytes_: Tensor, dropped: int) -> Tensor:
