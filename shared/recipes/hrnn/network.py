@@ -1,5 +1,7 @@
 """The hierarchical recurrent network of the HRNN recipes, whole, in plain torch. No training loop, no data, no ids.
 
+On a CPU cpu/ computes in few passes what is written out here.
+
 It reads the events of many users end to end and says, before each of them, what the user will take next:
 
     v_i = E_i + sum of F_f over the features f of item i            the item                     (F: HRNN-Metadata)
