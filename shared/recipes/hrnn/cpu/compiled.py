@@ -7,9 +7,13 @@ then numba need not ask whether a place is counted from the end.
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -22,12 +26,23 @@ from torch import Tensor
 HOW: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz", "arcp"}}
 
 
-def compiled(function: Any) -> Any:
-    """Compiled at the first call with arguments of these types, and kept on disk where a place for it can be had.
+def _keep_by_source() -> None:
+    """numba compiles anew when a function's own file changes, and not when another does whose functions it calls: so
+    what is compiled is kept in a folder by the digest of all files here."""
+    config: Any = numba.config
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    with suppress(RuntimeError):  # nobody has a home
+        folder = config.CACHE_DIR or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        config.CACHE_DIR = str(Path(folder) / "foretaste" / digest.hexdigest()[:16])
 
-    numba compiles anew when the function's own file changes, and not when another does whose functions it calls: who
-    changes those of this file deletes __pycache__.
-    """
+
+_keep_by_source()
+
+
+def compiled(function: Any) -> Any:
+    """Compiled at the first call with arguments of these types, and kept on disk where a place for it can be had."""
     try:
         return numba.njit(cache=True, **HOW)(function)
     except RuntimeError:  # neither this folder nor the user's can be written
