@@ -48,7 +48,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
                         terminalreporter.write_line(told)
 
 
-def until(look: Callable[[], T | None], seconds: float = 30.0, what: str = "") -> T:
+def until(look: Callable[[], T | None], seconds: float = 90.0, what: str = "") -> T:
     """What ``look`` finds, as soon as it finds something; an AssertionError after so many seconds."""
     deadline = time.monotonic() + seconds
     while True:

@@ -92,7 +92,9 @@ def test_a_life_goes_on_while_every_process_is_killed_in_turn(hasty: System) -> 
                 if processes(hasty, part):
                     kill(hasty, part)
                     killed.append(part)
-                if over.wait(2.0):
+                # A busy machine takes longer to start one than to kill the next.
+                until(lambda part=part: over.is_set() or processes(hasty, part), what=f"{part} to be started again")
+                if over.wait(3.0):
                     return
 
     murderer = threading.Thread(target=murder)
@@ -100,16 +102,16 @@ def test_a_life_goes_on_while_every_process_is_killed_in_turn(hasty: System) -> 
     try:
         group = make.group()
         job = make.settled(
-            "dataset_import_job", "datasetImportJob", make.started_import(make.dataset(group), make.csv()), 90
+            "dataset_import_job", "datasetImportJob", make.started_import(make.dataset(group), make.csv()), 300
         )
         assert job["status"] == "ACTIVE", job
         version = begun(make, group)
-        trained = make.settled("solution_version", "solutionVersion", version, 120)
+        trained = make.settled("solution_version", "solutionVersion", version, 600)
         assert trained["status"] == "ACTIVE", trained
         campaign = make.client.create_campaign(name=make.name(), solutionVersionArn=version)["campaignArn"]
-        deployed = make.settled("campaign", "campaign", campaign, 90)
+        deployed = make.settled("campaign", "campaign", campaign, 300)
         assert deployed["status"] == "ACTIVE", deployed
-        until(lambda: set(SERVERS) <= set(killed), 60, "every process to be killed")
+        until(lambda: set(SERVERS) <= set(killed), 180, "every process to be killed")
     finally:
         over.set()
         murderer.join()
@@ -122,7 +124,7 @@ def test_a_killed_training_worker_is_noticed_and_its_work_goes_on_from_the_check
     version = training(make, ready_group(make))
     kill(hasty, "workers.training.app")
     until(lambda: "worker lost" in hasty.log("status"), 10, "the loss to be noticed")
-    ended = make.settled("solution_version", "solutionVersion", version, 120)
+    ended = make.settled("solution_version", "solutionVersion", version, 600)
     assert ended["status"] == "ACTIVE", ended
     metrics = make.client.get_solution_metrics(solutionVersionArn=version)["metrics"]
     assert metrics["normalized_discounted_cumulative_gain_at_25"] > 0
@@ -153,7 +155,7 @@ def test_a_worker_told_to_end_hands_its_work_back_at_once(hasty: System) -> None
     make = maker(hasty)
     version = training(make, ready_group(make))
     kill(hasty, "workers.training.app", signal.SIGTERM)
-    ended = make.settled("solution_version", "solutionVersion", version, 120)
+    ended = make.settled("solution_version", "solutionVersion", version, 600)
     assert ended["status"] == "ACTIVE", ended
 
 
@@ -173,7 +175,7 @@ def test_redis_stopped_for_ten_seconds_is_waited_for(hasty: System) -> None:
     [pid] = kill(hasty, "valkey-server", signal.SIGSTOP)
     time.sleep(10)  # the fault itself
     os.kill(pid, signal.SIGCONT)
-    ended = make.settled("solution_version", "solutionVersion", version, 120)
+    ended = make.settled("solution_version", "solutionVersion", version, 600)
     assert ended["status"] == "ACTIVE", ended
 
 
@@ -182,7 +184,7 @@ def test_everything_is_found_again_at_the_next_up_and_nothing_runs_in_between(tm
     make = maker(first)
     group = ready_group(make, rows=3000)
     version = begun(make, group)
-    make.settled("solution_version", "solutionVersion", version, 120)
+    make.settled("solution_version", "solutionVersion", version, 600)
     campaign = make.client.create_campaign(name=make.name(), solutionVersionArn=version)["campaignArn"]
     make.settled("campaign", "campaign", campaign)
     _, tracking_id = make.tracker(group)
@@ -206,7 +208,7 @@ def test_everything_is_found_again_at_the_next_up_and_nothing_runs_in_between(tm
     try:
         assert second.environment["AWS_SECRET_ACCESS_KEY"] == first.environment["AWS_SECRET_ACCESS_KEY"]
         assert answer(second, campaign) == before
-        ended = maker(second).settled("solution_version", "solutionVersion", unfinished, 120)
+        ended = maker(second).settled("solution_version", "solutionVersion", unfinished, 600)
         assert ended["status"] == "ACTIVE", ended
     finally:
         stop_system(second)
@@ -226,7 +228,7 @@ def test_a_killed_worker_is_noticed_within_thirty_seconds_by_default(tmp_path: P
         kill(system, "workers.training.app")
         until(lambda: "worker lost" in system.log("status"), 30, "the loss to be noticed")
         assert time.monotonic() - killed < 30
-        ended = make.settled("solution_version", "solutionVersion", version, 120)
+        ended = make.settled("solution_version", "solutionVersion", version, 600)
         assert ended["status"] == "ACTIVE", ended
     finally:
         stop_system(system)
@@ -262,7 +264,7 @@ def inside(system: System) -> tuple[Any, queue.Queue, RedisStore]:
 def test_a_message_that_comes_again_or_late_changes_nothing(hasty: System) -> None:
     make = maker(hasty)
     arn = begun(make, ready_group(make, rows=3000))
-    trained = make.settled("solution_version", "solutionVersion", arn, 120)
+    trained = make.settled("solution_version", "solutionVersion", arn, 600)
     assert trained["status"] == "ACTIVE", trained
     _, sending, store = inside(hasty)
     record = store.get(arn)

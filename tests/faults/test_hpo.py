@@ -163,7 +163,7 @@ def test_a_real_search_is_shown_and_served(system: System, make: Maker, group: s
     }
     fixed = {"algorithmHyperParameters": {"hidden_dimension": "55"}}
     version = tuned(make, group, HRNN, 4, 2, ranges=ranges, **fixed)
-    ended = make.settled("solution_version", "solutionVersion", version, 150)
+    ended = make.settled("solution_version", "solutionVersion", version, 600)
     assert ended["status"] == "ACTIVE", ended
     won = ended["tunedHPOParams"]["algorithmHyperParameters"]
     assert won.keys() == {"bptt", "recency_mask"}
@@ -193,7 +193,7 @@ def test_automl_tries_what_has_data_and_takes_the_best(make: Maker, group: str, 
         name=make.name(), datasetGroupArn=group, performAutoML=True, performAutoTraining=False
     )["solutionArn"]
     version = make.client.create_solution_version(solutionArn=solution)["solutionVersionArn"]
-    ended = make.settled("solution_version", "solutionVersion", version, 150)
+    ended = make.settled("solution_version", "solutionVersion", version, 600)
     assert ended["status"] == "ACTIVE", ended
     tried = sorted(trial.body["recipeArn"] for trial in trials(store, version))
     assert tried == [HRNN] * 2 + [POPULARITY, SLEEPING]

@@ -60,7 +60,7 @@ class Maker:
     def name(self) -> str:
         return f"t{uuid.uuid4().hex[:12]}"
 
-    def settled(self, operation: str, member: str, arn: str, seconds: float = 60.0) -> dict[str, Any]:
+    def settled(self, operation: str, member: str, arn: str, seconds: float = 180.0) -> dict[str, Any]:
         """What Describe answers once the resource is no longer moving."""
         describe: Callable[..., dict[str, Any]] = getattr(self.client, f"describe_{operation}")
 
@@ -162,7 +162,7 @@ class Maker:
         self.settled("solution", "solution", arn)
         return str(arn)
 
-    def trained(self, solution: str, seconds: float = 120.0) -> dict[str, Any]:
+    def trained(self, solution: str, seconds: float = 600.0) -> dict[str, Any]:
         """A new version, ended: well or with a failureReason."""
         version = self.client.create_solution_version(solutionArn=solution)["solutionVersionArn"]
         return self.settled("solution_version", "solutionVersion", version, seconds)

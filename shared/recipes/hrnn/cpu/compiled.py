@@ -104,9 +104,14 @@ def sigmoid(x: Any) -> Any:
     return ONE / (ONE + exp(-x))
 
 
+GRAIN = 2**17
+"""Elements that are worth a thread: it takes longer over them than to be called, on a busy machine too."""
+
+
 def in_parts(kernel: Callable[..., None], count: int, *arguments: Tensor | int | None) -> None:
-    """kernel(part, begin, end, *arguments) for all of ``count``, at once on as many threads as torch has."""
-    seen, parts = arrays(*arguments), parts_of(count)
+    """kernel(part, begin, end, *arguments) for all of ``count``, at once on as many of torch's threads as pay."""
+    elements = max(each.numel() for each in arguments if isinstance(each, Tensor))
+    seen, parts = arrays(*arguments), max(1, min(parts_of(count), elements // GRAIN))
     if parts == 1:
         kernel(0, 0, count, *seen)
         return
