@@ -14,12 +14,18 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import orjson
 
+from shared.leash import leashed
+
 #: A child is replaced after so many jobs: whatever a library has leaked by then goes with it.
 MOST_JOBS = 50
+
+#: Its thread lives as long as this process, and children on its leash with it.
+_starter = ThreadPoolExecutor(1, "starter")
 
 
 class Child:
@@ -29,14 +35,15 @@ class Child:
         self.module = module
         self.jobs = 0
         self._said: threads.Queue[bytes | None] = threads.Queue()
-        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            [sys.executable, "-m", module],
+        self._process = _starter.submit(
+            subprocess.Popen,
+            leashed(sys.executable, "-m", module),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             # Threads that wait by spinning are slower by far as soon as anything else wants the cores.
             env={"OMP_WAIT_POLICY": "passive", **os.environ},
             start_new_session=True,
-        )
+        ).result()
         threading.Thread(target=self._listen, daemon=True).start()
 
     @property

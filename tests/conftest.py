@@ -59,6 +59,14 @@ def until(look: Callable[[], T | None], seconds: float = 90.0, what: str = "") -
         time.sleep(0.05)
 
 
+def gone(pid: int) -> bool:
+    """Ended, whether or not somebody has asked for its exit status yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True
+
+
 def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,8 +17,7 @@ from types import TracebackType
 from typing import Self
 
 from services.cli.errors import NotReady
-
-LEASH = Path(__file__).with_name("leash.py")
+from shared.leash import leashed
 
 TICK_SECONDS = 0.1
 #: All of a stop: SIGTERM, at TERM_SECONDS SIGKILL, then the same for the foundation.
@@ -51,7 +49,7 @@ class Supervisor:
 
     The ``foundation`` must be ready before any other child is started, and is stopped last. A child's death
     and what is done about it is told to ``say``, a sentence each. Children are started by one thread that
-    lives as long as they do: Linux ends them when that thread, and so this process, dies (``leash.py``).
+    lives as long as they do: Linux ends them when that thread, and so this process, dies (``shared.leash``).
     """
 
     def __init__(
@@ -169,10 +167,9 @@ class _Kept:
         if self.log.exists() and self.log.stat().st_size > LOG_BYTES:
             self.log.replace(self.log.with_suffix(".log.1"))
         self._started = time.monotonic()
-        leashed = [sys.executable, "-I", "-S", str(LEASH), str(os.getpid()), *self.child.command]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                leashed,
+                leashed(*self.child.command),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -19,7 +19,7 @@ from shared import queue
 from shared.messages import Failed, Finished, TrainSolutionVersion
 from shared.settings import Settings
 from shared.store.redis import RedisStore
-from tests.conftest import System, processes, start_system, stop_system, until
+from tests.conftest import System, gone, processes, start_system, stop_system, until
 from tests.operations.conftest import SMALL, Maker
 
 SERVERS = (
@@ -179,13 +179,6 @@ def test_redis_stopped_for_ten_seconds_is_waited_for(hasty: System) -> None:
     assert ended["status"] == "ACTIVE", ended
 
 
-def runs(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
 def test_everything_is_found_again_at_the_next_up_and_nothing_runs_in_between(tmp_path: Path) -> None:
     first = start_system(tmp_path, **ONCE)
     make = maker(first)
@@ -209,8 +202,7 @@ def test_everything_is_found_again_at_the_next_up_and_nothing_runs_in_between(tm
     assert len(running) > 10
     stop_system(first)
     assert time.monotonic() - started < 10
-    # A child of a child ends when it notices; who has ended stays in /proc until its new parent looks.
-    until(lambda: not any(runs(pid) for pid in running), 5, "every process to end")
+    until(lambda: all(gone(pid) for pid in running), 1, "every process to end")
 
     second = start_system(tmp_path, **ONCE)
     try:

@@ -1,12 +1,12 @@
-"""A child process with jobs that only tests have: ``python -m tests.unit.shared.jobs``; and how one sees it end."""
+"""A child process with jobs that only tests have: ``python -m tests.unit.shared.jobs``."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from shared.job import Progress, WorkFailed, WorkStopped, child
@@ -14,14 +14,6 @@ from shared.messages import ImportDataset, RunTrial, TrainSolutionVersion, TuneS
 
 MODULE = "tests.unit.shared.jobs"
 PATIENCE = 30.0
-
-
-def gone(pid: int) -> bool:
-    """Ended, whether or not somebody has asked for its exit status yet."""
-    try:
-        return " Z " in Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return True
 
 
 def done(arn: str, attempt: int, progress: Progress, _: Callable[[], bool]) -> Mapping[str, Any]:
@@ -48,12 +40,20 @@ def stopped(arn: str, _attempt: int, progress: Progress, should_stop: Callable[[
     raise WorkStopped
 
 
+def numb(_arn: str, _attempt: int, progress: Progress, _should_stop: Callable[[], bool]) -> Mapping[str, Any]:
+    """Keeps the interpreter to itself, as an import of native code does."""
+    progress({"pid": os.getpid()})
+    ctypes.PyDLL(None).sleep(int(PATIENCE))
+    return {}
+
+
 #: By the names of the commands that a test can send, and by plain ones.
 JOBS = {
     "done": done,
     "failed": failed,
     "killed": killed,
     "stopped": stopped,
+    "numb": numb,
     TrainSolutionVersion.wire: done,
     RunTrial.wire: stopped,
     TuneSolutionVersion.wire: failed,

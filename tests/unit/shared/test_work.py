@@ -30,8 +30,8 @@ from shared.process import Process
 from shared.settings import Settings
 from shared.store import Record
 from shared.store.memory import MemoryStore
-from tests.conftest import until
-from tests.unit.shared.jobs import MODULE, PATIENCE, gone
+from tests.conftest import gone, until
+from tests.unit.shared.jobs import MODULE, PATIENCE
 
 
 class Applied:
