@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from shared.recipes.hrnn.cpu.compiled import exp, rounded, sigmoid, widened
+from shared.recipes.hrnn.cpu.compiled import compiled, exp, rounded, sigmoid, widened
 from shared.recipes.hrnn.cpu.layer import Norm
 from shared.recipes.hrnn.cpu.rows import Drop, LookUp, ScaleAndShift
 from shared.recipes.hrnn.form import GAP_BUCKETS
@@ -130,3 +132,37 @@ def test_numbers_are_rounded_to_bfloat16_as_torch_does() -> None:
     bits = x.to(torch.bfloat16).view(torch.int16).numpy()
     assert [rounded(each) for each in x.numpy()] == bits.tolist()
     assert [widened(each) for each in bits] == x.to(torch.bfloat16).float().tolist()
+
+
+def empty(kept: Path) -> None:
+    kept.write_bytes(b"")
+
+
+def torn(kept: Path) -> None:
+    kept.write_bytes(kept.read_bytes()[:-40])
+
+
+def folder(kept: Path) -> None:
+    """As where it can neither be read nor written."""
+    kept.unlink()
+    kept.mkdir()
+
+
+def doubled(x: float) -> float:
+    return x * 2
+
+
+@pytest.mark.parametrize("damage", [empty, torn, folder])
+@pytest.mark.parametrize("of", ["*.nbi", "*.nbc"])
+def test_what_was_compiled_and_is_damaged_is_compiled_again(
+    of: str, damage: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    first, second, third = compiled(doubled), compiled(doubled), compiled(doubled)
+    assert first(1.5) == 3.0
+    [kept] = tmp_path.rglob(of)
+    damage(kept)
+    assert second(1.5) == 3.0
+    assert not second.stats.cache_hits
+    assert third(1.5) == 3.0
+    assert bool(third.stats.cache_hits) == (damage is not folder)

@@ -18,10 +18,14 @@ from typing import Any
 
 import numba
 import numpy as np
+import structlog
 import torch
 from numba import types
+from numba.core.caching import FunctionCache
 from numba.extending import overload
 from torch import Tensor
+
+log = structlog.get_logger()
 
 HOW: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz", "arcp"}}
 
@@ -41,12 +45,36 @@ def _keep_by_source() -> None:
 _keep_by_source()
 
 
+_FunctionCache: Any = FunctionCache  # numba has no types
+
+
+class _Cache(_FunctionCache):  # type: ignore[misc]
+    """numba's, where what can't be read, after a power failure say, is compiled again; what can't be kept is not."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception as error:  # pickle meets a torn file with almost any
+            log.warning("compiled again: what was kept can't be read", folder=self.cache_path, reason=repr(error))
+        try:
+            self.flush()
+        except OSError:
+            self.disable()
+        return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            super().save_overload(sig, data)
+        except OSError as error:
+            log.warning("compiled, and can't be kept", folder=self.cache_path, reason=str(error))
+
+
 def compiled(function: Any) -> Any:
     """Compiled at the first call with arguments of these types, and kept on disk where a place for it can be had."""
-    try:
-        return numba.njit(cache=True, **HOW)(function)
-    except RuntimeError:  # neither this folder nor the user's can be written
-        return numba.njit(**HOW)(function)
+    kernel = numba.njit(**HOW)(function)
+    with suppress(RuntimeError):  # neither this folder nor the user's can be written
+        kernel._cache = _Cache(function)
+    return kernel
 
 
 ZERO, ONE = np.float32(0), np.float32(1)
