@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import structlog
 from celery import Celery
 from celery.bootsteps import StartStopStep
+from celery.signals import task_prerun
 
 from shared import tracing
 from shared.hearing import Hearing
@@ -41,7 +42,7 @@ _handlers: dict[str, Handler] = {}
 #: Of this process.
 hearing = Hearing()
 
-#: How often a worker that has ended a piece of work looks whether there is another (seconds).
+#: How often a worker that has a piece of work looks whether it is free for another (seconds).
 LOOK_EVERY = 0.1
 
 
@@ -50,9 +51,17 @@ class Look(StartStopStep):  # type: ignore[misc]  # celery has no types
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
+    def __init__(self, parent: Any, **options: Any) -> None:
+        super().__init__(parent, **options)
+        task_prerun.connect(lambda **_: self.start(parent), weak=False)
+
     def start(self, parent: Any) -> None:
-        """At each connection: what waits in the loop goes with the one before."""
-        parent.hub.call_repeatedly(LOOK_EVERY, lambda: None)
+        """At each connection, since what waits in the loop goes with the one before, and at each piece of work."""
+        parent.hub.call_soon(self._look, parent)
+
+    def _look(self, parent: Any) -> None:
+        if parent.controller.state.reserved_requests:
+            parent.hub.call_later(LOOK_EVERY, self._look, parent)
 
 
 def handles(message: type[M]) -> Callable[[Callable[[M], None]], Callable[[M], None]]:
