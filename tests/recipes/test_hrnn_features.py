@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from shared.data.training_data import TrainingData
 from shared.recipes import RECIPES
-from shared.recipes.contract import Past, Query
+from shared.recipes.contract import Options, Past, Query
+from shared.recipes.hrnn.learner import ESTRANGED, Learner
 from shared.recipes.hrnn.network import Bags, Form, Network
 from shared.recipes.hrnn.scoring import Scorer
 from tests.recipes.networks import CELLS, RICH, learnt, shaken, some_bags, some_events, some_pairs, took
 from tests.recipes.runs import train
-from tests.recipes.synthetic import training_data
+from tests.recipes.synthetic import training_data, walks
 
 H = 32
 
@@ -73,6 +76,22 @@ def test_in_training_some_items_are_treated_as_strangers() -> None:
     changed = torch.stack([(net.items() != known).any(1) for _ in range(200)])
     assert changed[:, others].float().mean().item() == pytest.approx(0.25, abs=0.02)
     assert not changed[:, ~others].any()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "strangers", "estranged", "taken_alone"),
+    [("aws-hrnn-metadata", [], 0.0, False), ("aws-user-personalization", [0, 3], ESTRANGED, True)],
+)
+def test_a_recipe_that_knows_all_its_items_has_no_strangers(
+    recipe: str, strangers: list[int], estranged: float, *, taken_alone: bool
+) -> None:
+    """Items are described by their features and by themselves, also those that only users who test took."""
+    data = training_data(walks(users=4, events=6, items=5), items=[{"GENRE": "ab"[item % 2]} for item in range(5)])
+    learner = Learner(data, RECIPES[recipe], {}, Options(threads=1), 24)
+    candidates = learner.chooser(np.array([0, 3, 1, 0, 2]))(torch.tensor([1]))
+    assert torch.nonzero(cast(Tensor, learner.network.strangers)).view(-1).tolist() == strangers
+    assert learner.network.estrange == estranged
+    assert (candidates is not None) == taken_alone
 
 
 def test_who_is_a_stranger_no_more_sets_out_from_what_strangers_have_in_common() -> None:

@@ -284,9 +284,10 @@ def test_a_training_that_was_over_is_not_taken_up_again(
 
 
 @pytest.mark.usefixtures("short")
-def test_a_run_with_metadata_too(tmp_path: Path, counted: Counted) -> None:
+@pytest.mark.parametrize("name", ["aws-hrnn-metadata", "aws-user-personalization"])
+def test_a_run_with_metadata_too(name: str, tmp_path: Path, counted: Counted) -> None:
     """Items that were strangers in the first fit, and are none in the retraining, are the same after a cut."""
-    recipe, histories = RECIPES["aws-hrnn-metadata"], walks(users=120, events=8, items=20)
+    recipe, histories = RECIPES[name], walks(users=120, events=8, items=20)
     data = training_data(
         histories,
         items=[{"GENRE": "abcde"[item % 5]} for item in range(20)],

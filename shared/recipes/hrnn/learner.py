@@ -65,6 +65,7 @@ class Learner:
         self.options = options
         self.watch = watch or Watch(lambda _: None, lambda: False, self.plan.epochs)
         self._seed = seed
+        self._cold_items = recipe.cold_items
         torch.set_num_threads(self.plan.threads(options.threads))
         torch.manual_seed(seed)
         self.device = torch.device(options.gpu if torch.cuda.is_available() else "cpu")
@@ -171,14 +172,17 @@ class Learner:
         return network
 
     def chooser(self, counts_I: npt.NDArray[np.int64]) -> Choose:
-        """Of candidates, for training on so many interactions with each item; tells the network who is a stranger."""
+        """Of candidates, for training on so many interactions with each item; tells the network who is a stranger.
+
+        There are none to a recipe that knows all its items: to estrange others would cost it, and gain nothing.
+        """
         counts = torch.from_numpy(counts_I).to(self.device)
         if self._bags is not None:
-            strangers_I = counts == 0
+            strangers_I = counts == 0 if self._cold_items else torch.zeros_like(counts, dtype=torch.bool)
             if self.cold_I is not None:
                 strangers_I |= torch.from_numpy(self.cold_I).to(self.device)
-            self.network.know(self._bags, strangers_I, ESTRANGED)
-        return candidates.chooser(counts, only_taken=self._bags is not None)
+            self.network.know(self._bags, strangers_I, ESTRANGED if self._cold_items else 0.0)
+        return candidates.chooser(counts, only_taken=self._bags is not None and self._cold_items)
 
     def _fitting(
         self,
