@@ -246,7 +246,7 @@ def learner() -> Learner:
         users=[{"AGE": float(user % 7)} for user in range(160)],
         contexts=[{"DEVICE": "xyz"[event % 3]} for event in range(len(DATA.items))],
     )
-    recipe = RECIPES["aws-hrnn-metadata"]
+    recipe = RECIPES["aws-user-personalization"]
     return Learner(data, recipe, settings(recipe), Options(threads=1, precision="32-true"), len(DATA.items))
 
 
