@@ -52,16 +52,16 @@ def best(scores_I: npt.NDArray[np.float32], count: int, least: float = -math.inf
     """
     count = min(count, len(scores_I))
     # Of those that share the last score some would be left out by chance.
-    found = np.flatnonzero(scores_I >= max(float(_reached(scores_I, count)), least))
-    return found[np.argsort(-scores_I[found], kind="stable")[:count]]
+    (found,) = (scores_I >= max(_reached(scores_I, count), least)).nonzero()
+    return found[(-scores_I[found]).argsort(kind="stable")[:count]]
 
 
-def _reached(scores_I: npt.NDArray[np.float32], count: int) -> np.float32:
+def _reached(scores_I: npt.NDArray[np.float32], count: int) -> float:
     """A score that ``count`` items reach, and few more."""
     if count > COLUMNS // 8 or len(scores_I) < 2 * COLUMNS:
-        several = scores_I
+        several = scores_I.copy()
     else:
         # Each of the columns with the ``count`` greatest maxima holds such an item.
         several = scores_I[: len(scores_I) // COLUMNS * COLUMNS].reshape(-1, COLUMNS).max(0)
-    least: np.float32 = np.partition(several, -count)[-count]
-    return least
+    several.partition(-count)
+    return float(several[-count])

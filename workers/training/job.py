@@ -15,6 +15,7 @@ from typing import Any, Self
 from shared import recipes, settings, telemetry
 from shared.artifacts import ArtifactDamaged, Artifacts
 from shared.aws.errors import PersonalizeError
+from shared.cores import granted_cores
 from shared.data import training_data
 from shared.data.histories import DataRefused
 from shared.data.training_data import TrainingData
@@ -22,7 +23,6 @@ from shared.job import Progress, WorkFailed, WorkStopped, child
 from shared.messages import RunTrial, TrainSolutionVersion
 from shared.recipes import Recipe
 from shared.recipes.contract import ArtifactError, Options, Stopped
-from shared.recipes.hrnn.plan import granted_cores
 from shared.resources import Reading
 from shared.resources.solution_version.requests import tuned
 from shared.resources.trial import requests as trials

@@ -16,9 +16,9 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from shared.cores import granted_cores
 from shared.recipes.hrnn.form import COUNT_BUCKETS, DISTANCE_BUCKETS, GAP_BUCKETS, LAYERS, SESSION_SECONDS, Form
 from shared.recipes.hrnn.passes import Floats, Passes
-from shared.recipes.hrnn.plan import granted_cores
 
 Numbers = npt.NDArray[np.int64]
 Seconds = npt.NDArray[np.float64]

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from shared.cores import granted_cores
 from shared.data.histories import Histories
 from shared.data.training_data import TrainingData
 from shared.recipes.baskets import Baskets
 from shared.recipes.contract import Options
 from shared.recipes.evaluation import Split
-from shared.recipes.hrnn.plan import FULL_SOFTMAX_ITEMS, MULTIPLY_ADDS_A_THREAD, granted_cores
+from shared.recipes.hrnn.plan import FULL_SOFTMAX_ITEMS, MULTIPLY_ADDS_A_THREAD
 from shared.recipes.hrnn.ranking import LOGITS_AT_ONCE
 from shared.recipes.hrnn.streams import bags
 from shared.recipes.similar_items.fitting import (
