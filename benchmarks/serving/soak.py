@@ -88,6 +88,7 @@ class Ledger:
 class Asked:
     """An answer, and what was known before and after it: acknowledged and begun events, versions that might answer."""
 
+    url: str
     user: str
     answer: Mapping[str, Any]
     versions: frozenset[str]
@@ -152,12 +153,14 @@ class Soak:
             user = chance.choice(self.users)
             versions, acknowledged, began = self.answering, self.ledger.acknowledged[user], time.time()
             urls = self.urls
+            url = urls[turn % 3]
             try:
-                answer = clients.ask(urls[turn % 3], self.campaign, user)
+                answer = clients.ask(url, self.campaign, user)
             except REFUSED:
                 self.count("asked again")
+                url = urls[(turn + 1) % 3]
                 try:
-                    answer = clients.ask(urls[(turn + 1) % 3], self.campaign, user)
+                    answer = clients.ask(url, self.campaign, user)
                 except REFUSED as error:
                     self.count("failed")
                     print(f"failed twice: {error}")
@@ -167,15 +170,16 @@ class Soak:
             if STALE in answer["ResponseMetadata"]["HTTPHeaders"]:
                 self.count("stale")
                 events = range(events.stop)
-            asked = Asked(user, answer, versions | self.answering, events, times)
+            asked = Asked(url, user, answer, versions | self.answering, events, times)
             self.count("answers")
             if not self.is_right(asked):
+                print(f"wrong, at {time.strftime('%T')}, beside {self.urls}: {asked}")
                 self.wrong.append(asked)
 
     def is_right(self, asked: Asked) -> bool:
         moments = (*asked.times, *np.linspace(*asked.times, 20))
         return any(
-            agrees(asked.answer["itemList"], self.scorers[version].item_ids, scores)
+            agrees(asked.answer.get("itemList", []), self.scorers[version].item_ids, scores)
             for now in moments
             for version in asked.versions
             for scores in self._scores(version, asked, now)
@@ -327,8 +331,6 @@ def run(soak: Soak, seconds: float) -> bool:
     print(", ".join(f"{number} {what}" for what, number in soak.counts.items()))
     print(f"lost or doubled events: {len(missing)}; wrong answers: {len(soak.wrong)}")
     print(f"memory of a runtime, early and late: {before >> 20} and {after >> 20} MiB ({growth:+.1%})")
-    for asked in soak.wrong[:3]:
-        print(f"wrong: {asked}")
     return not missing and not soak.wrong and not soak.counts["failed"] and growth < GROWTH
 
 

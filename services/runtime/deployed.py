@@ -31,6 +31,9 @@ LOG_SAYS_MORE = "The runtime's log says more; train again, or give the runtime m
 SIDE_BY_SIDE = 50_000
 """Items from which requests are scored side by side: see ``Model.scores``."""
 
+TOGETHER = 200_000
+"""Items from which it is better that requests wait for one pass over the weights together than not to be begun."""
+
 MOST_HISTORIES = 4096
 """Kept of a model for the next request of the same user, at about 150 bytes an event."""
 
@@ -60,15 +63,16 @@ class Model:
 
     def scores(self, query: Query) -> npt.NDArray[np.float32]:
         """float32[I]: the scorer's. Requests take turns, and so does their scoring. Where a catalogue is so large that
-        it waits for the memory, requests step aside: several are scored side by side, and a scorer may read its weights
-        once for all of them, as ``shared.recipes.hrnn.passes`` does.
+        it waits for the memory, requests step aside and are scored side by side: where others wait and as many as there
+        are cores, or as many as come, of whom several share a pass over the weights (``shared.recipes.hrnn.passes``).
 
         Requests/s, and 99th percentile in ms, of aws-hrnn (hidden 128) over 8 connections on 2 cores:
 
-            items      in a row     side by side
-            50,000     436   29     505    36
-            100,000    308   33     363    34
-            200,000    116   73     258    45
+            items      in a row   by cores   all that come
+            50,000     489   19     675   17     552   25
+            100,000    266   44     537   23     345   44
+            200,000    122   80     214   47     249   55
+            300,000     88   94     154   60     192   70
         """
         with self._turn():
             return self._scorer.scores(query)
@@ -82,7 +86,8 @@ class Model:
             return cast(Explaining, self._scorer).explained(query)
 
     def _turn(self) -> AbstractContextManager[object]:
-        return nullcontext() if len(self.item_ids) < SIDE_BY_SIDE else aside()
+        items = len(self.item_ids)
+        return nullcontext() if items < SIDE_BY_SIDE else aside(computes=items < TOGETHER)
 
 
 def place_of(item_ids: Sequence[str], item_id: str) -> int | None:

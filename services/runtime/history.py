@@ -17,8 +17,11 @@ _TIME = attrgetter("timestamp")
 def merged(bulk: list[Past], live: list[Interaction]) -> list[Past]:
     """One history, oldest first: what the model was trained on and what came since; an event in both counts once.
 
+    Nobody may change it: it is ``bulk`` itself where nothing came.
     Training keeps whole seconds, event types in lower case, and none where the bulk data has no such column.
     """
+    if not live:
+        return bulk
     # Most of what came since is newer than all that was trained on: only what is not can be in it, or go before it.
     newest_in_bulk = bulk[-1].timestamp if bulk else -math.inf
     known: set[Past] | None = None

@@ -92,5 +92,5 @@ def answered(
     """Items as answers have them; with 7 decimals of the scores, as AWS answers them, where they are shown."""
     if not shows_scores:
         return [{"itemId": item_ids[item]} for item in listed]
-    shown = scores[listed].tolist()
-    return [{"itemId": item_ids[item], "score": round(score, 7)} for item, score in zip(listed, shown, strict=True)]
+    shown = scores[listed].astype(np.float64).round(7).tolist()
+    return [{"itemId": item_ids[item], "score": score} for item, score in zip(listed, shown, strict=True)]

@@ -3,7 +3,8 @@
 Threads share one interpreter. Where one waits for requests and hands them to others, each request is two calls from
 thread to thread; and at every system call of who answers, who waits is woken for an interpreter that is taken again
 before it has come: a queue of three requests then takes twice as long, and grows. Whoever has the turn does all of
-that alone, and passes the turn on only when its request has to wait for something.
+that alone, and passes the turn on only when its request has to wait for something, or computes for longer. No more
+compute at once than there are cores: they would take them from each other, and the interpreter.
 """
 
 from __future__ import annotations
@@ -19,24 +20,33 @@ LONG = 0.1
 _here = threading.local()
 
 
-def aside() -> AbstractContextManager[None]:
-    """Around what a request waits for, or computes without the interpreter: others are answered meanwhile."""
+def aside(*, computes: bool = False) -> AbstractContextManager[None]:
+    """Around what a request waits for: others are answered meanwhile.
+
+    Or around what it ``computes`` without the interpreter: if others wait by then, they are. While as many that compute
+    so are at work as there are cores, no other is begun.
+    """
     turns: Turns | None = getattr(_here, "turns", None)
-    return nullcontext() if turns is None else turns.passed_on()
+    return nullcontext() if turns is None else turns.passed_on(computes=computes)
 
 
 class Turns:
     """Up to ``most`` threads. All but who has the turn are idle, or have passed it on and are still at work."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, cores: int, waiting: Callable[[], bool]) -> None:
+        """``waiting`` looks whether there is a request that nobody has begun; who has the turn asks."""
         self._most = most
-        lock = threading.Lock()
-        self._called, self._over = threading.Condition(lock), threading.Condition(lock)
+        self._cores = cores
+        self._waiting = waiting
+        self._lock = threading.Lock()
+        self._over = threading.Condition(self._lock)
         self._round: Callable[[], None] | None = None
         self._error: BaseException | None = None
         self._threads = 0
-        #: Those that sleep and have not been called.
-        self._idle = 0
+        #: Those that sleep and have not been called; who fell asleep last is called first.
+        self._idle: list[threading.Condition] = []
+        #: Those that have passed the turn on, and compute.
+        self._computing: set[int] = set()
         self._whose: int | None = None
         #: Since when who has the turn has worked (monotonic seconds); None while it waits for requests.
         self._since: float | None = None
@@ -48,20 +58,19 @@ class Turns:
         Or when nobody could begin it for so many seconds, because all are still at work. Raises what it raised.
         """
         until = time.monotonic() + seconds
-        with self._called:
+        with self._lock:
             self._round = round_
-            if self._idle:
-                self._idle -= 1
-                self._called.notify()
-            elif self._threads < self._most:
-                self._threads += 1
-                threading.Thread(target=self._run, name=f"request-{self._threads}", daemon=True).start()
+            if len(self._computing) < self._cores:
+                self._call()
             while self._round is not None or self._whose is not None:
                 if self._over.wait(LONG):
                     continue
                 now = time.monotonic()
                 if self._round is not None and now >= until:
                     self._round = None
+                elif self._round is not None and self._computing:
+                    self._computing.clear()
+                    self._call()
                 elif self._since is not None and now - self._since >= LONG:
                     self._whose = self._since = None
             error, self._error = self._error, None
@@ -74,34 +83,57 @@ class Turns:
 
     def end(self) -> bool:
         """It has ended; has this thread still the turn?"""
-        with self._called:
+        with self._lock:
             if self._whose != threading.get_ident():
                 return False
             self._since = None
             return True
 
     @contextmanager
-    def passed_on(self) -> Iterator[None]:
+    def passed_on(self, *, computes: bool) -> Iterator[None]:
         # It does not come back: what is left to do afterwards is short.
-        self._pass_on()
+        if not computes:
+            self._pass_on()
+        elif self._somebody_waits():
+            with self._lock:
+                self._computing.add(threading.get_ident())
+            self._pass_on()
         yield
+
+    def _somebody_waits(self) -> bool:
+        # Passed on in vain, it makes lone requests a fourth slower: the next one finds another core, which slept.
+        with self._lock:
+            if self._whose != threading.get_ident():
+                return True
+            self._since = time.monotonic()  # the turn is not taken away while this thread looks
+        return self._waiting()
 
     def close(self) -> None:
         """Its threads end when they have nothing left to do."""
-        with self._called:
+        with self._lock:
             self._closed = True
-            self._idle = 0
-            self._called.notify_all()
+            while self._idle:
+                self._idle.pop().notify()
+
+    def _call(self) -> None:
+        """One who sleeps, if there is; else who is done first takes the turn."""
+        if self._idle:
+            self._idle.pop().notify()
+        elif self._threads < self._most:
+            self._threads += 1
+            threading.Thread(target=self._run, name=f"request-{self._threads}", daemon=True).start()
 
     def _run(self) -> None:
         _here.turns = self
+        called = threading.Condition(self._lock)
         while True:
-            with self._called:
+            with self._lock:
+                self._computing.discard(threading.get_ident())
                 while self._round is None:
                     if self._closed:
                         return
-                    self._idle += 1
-                    self._called.wait()
+                    self._idle.append(called)
+                    called.wait()
                 round_, self._round = self._round, None
                 self._whose = threading.get_ident()
             try:
@@ -111,7 +143,7 @@ class Turns:
             self._pass_on()
 
     def _pass_on(self) -> None:
-        with self._called:
+        with self._lock:
             if self._whose == threading.get_ident():
                 self._whose = self._since = None
                 self._over.notify()

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from concurrent.futures import Future
 from contextlib import suppress
+from copy import copy
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -22,6 +23,7 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from shared.aws.errors import InternalFailure, PersonalizeError, Serialization
 from shared.aws.turns import Turns
+from shared.cores import granted_cores
 
 #: How long a client has to close a connection that is no longer used (seconds).
 LINGER = 2.0
@@ -35,7 +37,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def load_wsgi(self) -> None:
         super().load_wsgi()
         if getattr(self.wsgi, "in_turns", False):
-            self.turns = Turns(self.cfg.threads)
+            self.turns = Turns(self.cfg.threads, granted_cores(), self._waiting)
             self._ready: deque[TConn] = deque()
         # What is there now stays: to look through all of it for garbage, again and again, takes some 40 ms each time.
         gc.collect()
@@ -62,6 +64,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             if left <= 0:
                 return
 
+    def _waiting(self) -> bool:
+        if not self._ready:
+            super().wait_for_and_dispatch_events(0.0)
+        return bool(self._ready)
+
     def _answer(self, conn: TConn) -> bool:
         """Has this thread still the turn?"""
         assert self.turns is not None  # noqa: S101
@@ -76,6 +83,13 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             return True
         self.method_queue.defer(self.finish_request, conn, done)
         return False
+
+    def handle_request(self, req: Any, conn: TConn) -> bool:
+        whole = copy(conn)
+        whole.sock = Whole(conn.sock)
+        kept: bool = super().handle_request(req, whole)
+        whole.sock.flush()
+        return kept
 
     def enqueue_req(self, conn: TConn) -> None:
         if self.turns is None:
@@ -132,6 +146,32 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             util.write_nonblock(client, _message(error, status))
         except OSError as gone:
             self.log.debug("The refusal was not heard: %s", gone)
+
+
+class Whole:
+    """A socket whose first ``sendall`` waits for the second, or for ``flush``: gunicorn sends a head, and then a body.
+
+    boto3 takes a head alone, of a process that was killed in between, for an empty answer with status 200.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._head: bytes | None = None
+        self._begun = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def sendall(self, data: bytes) -> None:
+        if self._begun:
+            head, self._head = self._head, None
+            self._sock.sendall(data if head is None else head + data)
+        else:
+            self._begun, self._head = True, data
+
+    def flush(self) -> None:
+        if self._head is not None:
+            self.sendall(b"")
 
 
 def _refusal(exc: Exception) -> tuple[PersonalizeError, HTTPStatus]:

@@ -12,7 +12,7 @@ from shared.aws.turns import aside
 
 
 class TakingTurns:
-    """/ at once, /long after so many seconds, /aside after so many without its turn; each says its thread."""
+    """/ at once, /long after so many seconds, /aside and /computes so many without its turn; each says its thread."""
 
     in_turns = True
 
@@ -20,8 +20,8 @@ class TakingTurns:
         _, _, path = str(environ["PATH_INFO"]).partition("/")
         seconds = float(environ.get("QUERY_STRING") or 0)
         said = environ["wsgi.input"].read()
-        if path == "aside":
-            with aside():
+        if path in {"aside", "computes"}:
+            with aside(computes=path == "computes"):
                 time.sleep(seconds)
         else:
             time.sleep(seconds)

@@ -95,6 +95,23 @@ def test_what_steps_aside_and_what_takes_long_stop_nobody(server: Server, beside
     assert len({one.result(SOON) for one in slow}) == 2
 
 
+def test_what_computes_is_answered_beside_others_that_wait_and_each_for_itself(server: Server, beside) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda number: said(server, "/computes?0.002", b"%d" % number).split(), range(400)))
+    assert [number for _, number in found] == [str(number) for number in range(400)]
+    assert len({thread for thread, _ in found}) > 1
+
+
+def test_what_computes_for_long_stops_nobody_however_many_do(server: Server, beside) -> None:
+    slow = [beside(said, server, "/computes?1.5") for _ in range(THREADS - 1)]
+    time.sleep(0.6)
+    began = time.monotonic()
+    for number in range(20):
+        assert said(server, "/", b"%d" % number).split()[1] == str(number)
+    assert time.monotonic() - began < 0.8
+    assert len({one.result(SOON) for one in slow}) == THREADS - 1
+
+
 def test_more_that_take_long_than_there_are_threads_are_all_answered(server: Server, beside) -> None:
     found = [beside(said, server, f"/{path}?0.3", b"x") for path in ("long", "aside") * THREADS]
     assert all(one.result(SOON).endswith("x") for one in found)
@@ -130,6 +147,26 @@ def test_who_asks_to_close_and_does_not_stops_nobody(server: Server) -> None:
         while time.monotonic() < until:
             staying[0].sendall(b"more")
             time.sleep(0.05)
+
+
+def test_an_answer_leaves_whole_or_not_at_all(server: Server) -> None:
+    """In one piece each: boto3 takes a head alone, of a process that was killed behind it, for an empty answer."""
+    with server.connect() as one:
+        for number in range(300):
+            one.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n%03d" % number)
+            head, _, body = one.recv(65536).partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200 OK")
+            assert body.endswith(b" %03d" % number)
+
+
+def test_what_has_no_body_is_answered_too(server: Server) -> None:
+    with server.connect() as one:
+        one.sendall(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert one.recv(65536).startswith(b"HTTP/1.1 200 OK")
+        one.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n")
+        assert one.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        one.sendall(b"x")
+        assert one.recv(65536).endswith(b" x")
 
 
 def test_requests_sent_in_one_go_are_answered_in_their_order(server: Server) -> None:

@@ -17,7 +17,7 @@ SOON = 5.0
 
 @pytest.fixture
 def turns() -> Iterator[Turns]:
-    made = Turns(4)
+    made = Turns(4, 2, lambda: True)
     yield made
     made.close()
 
@@ -70,6 +70,87 @@ def test_who_steps_aside_has_no_turn_any_more_and_goes_on_beside_the_next(turns:
     assert list(had) == [True, False]
 
 
+def test_no_more_requests_compute_at_once_than_there_are_cores(turns: Turns) -> None:
+    """Four threads, two cores: a third request begins when one of two is done, and its thread goes on with it."""
+    let, began, ended = [threading.Event() for _ in range(3)], deque[int](), deque[bool]()
+
+    def computes(number: int) -> None:
+        began.append(threading.get_ident())
+        with aside(computes=True):
+            assert let[number].wait(SOON)
+
+    def give(number: int, seconds: float) -> None:
+        turns.give(lambda: ended.append(work(turns, lambda: computes(number))), seconds)
+
+    give(0, SOON)
+    give(1, SOON)
+    give(2, module.LONG / 2)
+    assert len(began) == 2
+    threading.Timer(module.LONG / 4, let[0].set).start()
+    give(2, SOON)
+    assert len(began) == 3
+    assert began[2] == began[0]
+    for each in let:
+        each.set()
+    until = time.monotonic() + SOON
+    while len(ended) < 3 and time.monotonic() < until:
+        time.sleep(0.001)
+    assert list(ended) == [False] * 3
+
+
+def test_who_computes_while_nobody_waits_keeps_the_turn() -> None:
+    waiting = [False, True]
+    turns = Turns(4, 2, waiting.pop)
+    had = deque[bool]()
+
+    def computes() -> None:
+        with aside(computes=True):
+            pass
+
+    try:
+        for _ in range(2):
+            turns.give(lambda: had.append(work(turns, computes)), SOON)
+        until = time.monotonic() + SOON
+        while len(had) < 2 and time.monotonic() < until:
+            time.sleep(0.001)
+        assert sorted(had) == [False, True]
+        assert not waiting
+    finally:
+        turns.close()
+
+
+def test_requests_that_wait_are_not_counted_as_computing(turns: Turns) -> None:
+    let, began = threading.Event(), deque[int]()
+
+    def waits(number: int) -> None:
+        began.append(number)
+        with aside():
+            assert let.wait(SOON)
+
+    for number in range(4):
+        turns.give(lambda number=number: work(turns, lambda: waits(number)), SOON)
+    let.set()
+    assert list(began) == [0, 1, 2, 3]
+
+
+def test_who_seems_to_compute_for_long_waits_for_a_client_and_holds_nobody_up(
+    monkeypatch: pytest.MonkeyPatch, turns: Turns
+) -> None:
+    monkeypatch.setattr(module, "LONG", 0.02)
+    let, done = threading.Event(), deque[str]()
+
+    def hangs() -> None:
+        with aside(computes=True):
+            assert let.wait(SOON)
+
+    for _ in range(2):
+        turns.give(lambda: work(turns, hangs), SOON)
+    for number in range(10):
+        turns.give(lambda number=number: done.append(f"{number} {work(turns, lambda: None)}"), SOON)
+    let.set()
+    assert list(done) == [f"{number} True" for number in range(10)]
+
+
 def test_a_request_that_waits_without_saying_so_loses_its_turn(monkeypatch: pytest.MonkeyPatch, turns: Turns) -> None:
     monkeypatch.setattr(module, "LONG", 0.02)
     let, had = threading.Event(), deque[bool]()
@@ -92,7 +173,7 @@ def test_who_waits_for_requests_keeps_the_turn_however_long(monkeypatch: pytest.
 
 def test_where_all_are_still_at_work_nobody_is_waited_for_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LONG", 0.02)
-    turns, let, done = Turns(2), threading.Event(), deque[str]()
+    turns, let, done = Turns(2, 2, lambda: True), threading.Event(), deque[str]()
 
     def waits() -> None:
         with aside():
@@ -141,7 +222,7 @@ def test_one_at_a_time_has_the_turn_and_nothing_is_forgotten(turns: Turns) -> No
 
 def test_its_threads_end_when_it_is_closed() -> None:
     before = request_threads()
-    turns = Turns(2)
+    turns = Turns(2, 2, lambda: True)
     turns.give(lambda: None, 1.0)
     assert request_threads() - before
     turns.close()
