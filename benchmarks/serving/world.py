@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from services.cli.embedded_redis import answers, binary, free_port
+from services.cli.embedded_redis import answers, binary, free_port, synced
 
 KEYS = {"AWS_ACCESS_KEY_ID": "FTBENCHMARK", "AWS_SECRET_ACCESS_KEY": "benchmark", "AWS_REGION": "us-east-1"}
 SECONDS_TO_START = 120.0
@@ -78,8 +78,8 @@ def world(folder: Path) -> Iterator[World]:
     port = free_port()
     url = f"redis://127.0.0.1:{port}/0"
     command = [str(binary()), "--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder), "--save", ""]
-    command += ["--appendonly", "yes", "--appendfsync", "everysec"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
+    command += ["--appendonly", "yes", "--appendfsync", "no"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server, synced(folder, say=print):
         try:
             _wait_for(lambda: answers(url), url)
             yield World(url, folder / "data")

@@ -25,6 +25,20 @@ from services.cli.options import DEFAULT_DATA_DIR
 DISK_BYTES = 2 * 1024**3
 SKEW_SECONDS = 300  # a signature older or newer than that is refused
 
+#: How a Redis is set that loses nothing it has acknowledged when it is killed, and what to know of one that is not.
+KEEPS = {
+    "appendonly": ({"yes"}, "when it ends, what came since its last snapshot is lost: set it to yes"),
+    "maxmemory-policy": (
+        {"noeviction"},
+        "when memory is short it drops what it has acknowledged: set it to noeviction",
+    ),
+    "appendfsync": (
+        {"always", "no"},
+        "killed while its disk is slow, it loses up to two seconds: set it to always, or to no and sync its file each "
+        "second (compose.yaml does)",
+    ),
+}
+
 Verdict = Literal["ok", "note", "bad"]
 SHOWN = {"ok": "[green]ok  [/green]", "note": "[yellow]note[/yellow]", "bad": "[red]bad [/red]"}
 
@@ -92,14 +106,30 @@ def _redis() -> Finding:
     from shared import settings
 
     if "FORETASTE_REDIS_URL" in os.environ or "FORETASTE_REDIS_URL_FILE" in os.environ:
-        if embedded_redis.answers(settings.load().redis_url):
-            return Finding("Redis", "ok", "answers at FORETASTE_REDIS_URL")
+        redis_url = settings.load().redis_url
+        if embedded_redis.answers(redis_url):
+            return _own_redis(redis_url)
         advice = "start it, correct the variable, or unset it to use the embedded server"
         return Finding("Redis", "bad", "no answer at FORETASTE_REDIS_URL", advice)
     try:
         return Finding("Redis", "ok", f"embedded: {embedded_redis.binary()}")
     except FileNotFoundError as error:
         return Finding("Redis", "bad", "no embedded server", str(error))
+
+
+def _own_redis(redis_url: str) -> Finding:
+    import redis
+
+    found = "answers at FORETASTE_REDIS_URL"
+    with redis.Redis.from_url(redis_url, socket_timeout=2.0, decode_responses=True) as client:
+        try:
+            chosen = client.config_get(*KEEPS)
+        except redis.RedisError:  # a managed server may not tell
+            return Finding("Redis", "ok", found)
+    for name, (keeps, otherwise) in KEEPS.items():
+        if name in chosen and chosen[name] not in keeps:
+            return Finding("Redis", "note", f"{found}, with {name} {chosen[name]}", otherwise)
+    return Finding("Redis", "ok", found)
 
 
 def _disk(data_dir: DataDir) -> Finding:

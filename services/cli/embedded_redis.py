@@ -2,7 +2,7 @@
 
 Only its command line and configuration stand here; the supervisor runs it. No package code comes between,
 so that persistence is exactly what the configuration says: an append-only file, nothing evicted, nothing
-without a password.
+without a password. Only the sync of each second is ours (``synced``).
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ from __future__ import annotations
 import os
 import random
 import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import redis
@@ -22,6 +25,7 @@ from services.cli.supervisor import Child
 #: Below the ports that systems hand out to outgoing connections: while the server is being started again, a
 #: client that retries must not get its own port and connect to itself.
 PORTS = range(20_000, 32_000)
+SYNC_SECONDS = 1.0
 
 
 def binary() -> Path:
@@ -33,7 +37,10 @@ def binary() -> Path:
 
 
 def child(data_dir: DataDir, *, port: int, appendfsync: str, lock: int) -> Child:
-    """The server on 127.0.0.1:``port`` with its files in the data dir; it holds the folder's lock as well."""
+    """The server on 127.0.0.1:``port`` with its files in the data dir; it holds the folder's lock as well.
+
+    It writes at once what it acknowledges, and syncs it where ``appendfsync`` is "always"; "everysec" is ``synced``.
+    """
     password = data_dir.redis_password()
     configuration = data_dir.redis / "redis.conf"
     configuration.touch(mode=0o600)
@@ -44,7 +51,7 @@ port {port}
 requirepass {password}
 dir {_quoted(data_dir.redis)}
 appendonly yes
-appendfsync {appendfsync}
+appendfsync {"always" if appendfsync == "always" else "no"}
 save ""
 maxmemory-policy noeviction
 """
@@ -56,6 +63,49 @@ maxmemory-policy noeviction
         descriptors=(lock,),
         ready=lambda _pid: answers(url(port, password)),
     )
+
+
+@contextmanager
+def synced(folder: Path, *, say: Callable[[str], None]) -> Iterator[None]:
+    """Within the block, what a server writes in its folder is on the disk a second later; ``say`` is told if it is not.
+
+    The server's own ``appendfsync everysec`` holds back what it has acknowledged, for up to two seconds, while a sync
+    takes long, and loses it when it is killed: docs/decisions/013-synced-from-beside.md.
+    """
+    stopping = threading.Event()
+    thread = threading.Thread(target=_sync, args=(folder, say, stopping), name="sync", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        thread.join()
+
+
+def _sync(folder: Path, say: Callable[[str], None], stopping: threading.Event) -> None:
+    said = None
+    while not stopping.wait(SYNC_SECONDS):
+        try:
+            for file in folder.glob("appendonlydir/*.aof"):
+                _sync_file(file)
+        except OSError as error:
+            failed = f"{folder} can't be synced ({error}): a power failure would lose what was written since"
+            if failed != said:
+                say(failed)
+            said = failed
+        else:
+            said = None
+
+
+def _sync_file(path: Path) -> None:
+    try:
+        file = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:  # rewritten, by the server, into another that is synced
+        return
+    try:
+        getattr(os, "fdatasync", os.fsync)(file)  # macOS has the latter alone
+    finally:
+        os.close(file)
 
 
 def url(port: int, password: str) -> str:

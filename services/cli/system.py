@@ -98,6 +98,8 @@ def local_system(wishes: Wishes, *, say: Callable[[str], None], stopping: thread
             for name in _names(process, wishes)
         ]
         children = _each_with_its_metrics(children, chosen.metrics_bind)
+        if foundation:
+            stack.enter_context(embedded_redis.synced(data_dir.redis, say=say))
         supervisor = stack.enter_context(Supervisor(children, logs=data_dir.logs, say=say, foundation=foundation))
         supervisor.wait_until_ready(READY_SECONDS, stopping=stopping)
         yield LocalSystem(url=url, data_dir=data_dir, client=client, supervisor=supervisor)

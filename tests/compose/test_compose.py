@@ -175,6 +175,17 @@ def test_all_is_found_again_after_down_and_up(stack: Stack) -> None:
     assert [version["status"] for version in versions] == ["ACTIVE", "ACTIVE"]
 
 
+def test_redis_writes_at_once_and_its_file_is_synced_beside_it(stack: Stack) -> None:
+    assert stack.redis("config", "get", "appendfsync").split() == ["appendfsync", "no"]
+    assert stack.redis("config", "get", "appendonly").split() == ["appendonly", "yes"]
+
+    def shell(command: str) -> str:
+        return stack.compose("exec", "--no-TTY", "redis", "sh", "-c", command)
+
+    shell("sync -d /var/tmp/appendonlydir/*.aof")
+    until(lambda: "sleep" in shell("cat /proc/[0-9]*/comm"), 10)
+
+
 @pytest.mark.parametrize("service", [*(process.name for process in PROCESSES), "redis"])
 def test_a_container_runs_without_root_and_can_not_write_to_its_image(stack: Stack, service: str) -> None:
     assert stack.compose("exec", "--no-TTY", service, "id", "-u").strip() == "10001"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import redis
 from click.testing import CliRunner, Result
 
 from services.cli.errors import CreationFailed, NoServer, UnusableFolder
@@ -93,6 +94,33 @@ def test_doctor_says_what_to_do_about_what_is_bad(tmp_path: Path, monkeypatch: p
     assert f"chmod 600 {tmp_path}/client.env" in result.output
     assert "no answer at FORETASTE_REDIS_URL" in result.output
     assert "start it: foretaste up" in result.output
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "known"),
+    [
+        ("appendonly", "no", "what came since its last snapshot is lost"),
+        ("maxmemory-policy", "allkeys-lru", "drops what it has acknowledged"),
+        ("appendfsync", "everysec", "loses up to two seconds"),
+        ("appendfsync", "always", None),
+    ],
+)
+def test_doctor_says_what_a_redis_of_ones_own_would_lose(
+    tmp_path: Path, redis_server: str, monkeypatch: pytest.MonkeyPatch, name: str, value: str, known: str | None
+) -> None:
+    monkeypatch.setenv("FORETASTE_REDIS_URL", redis_server)
+    with redis.Redis.from_url(redis_server, decode_responses=True) as client:
+        kept = {"appendonly": "yes", "maxmemory-policy": "noeviction", "appendfsync": "no"}
+        before = client.config_get(*kept)
+        try:
+            for setting in {**kept, name: value}.items():
+                client.config_set(*setting)
+            said = " ".join(run("doctor", "--data-dir", str(tmp_path)).output.split())
+        finally:
+            for setting in before.items():
+                client.config_set(*setting)
+    assert ("ok Redis answers at FORETASTE_REDIS_URL" in said) == (known is None)
+    assert known is None or (f"with {name} {value}" in said and known in said)
 
 
 def test_a_client_without_a_server_is_told_what_to_set(tmp_path: Path) -> None:

@@ -96,5 +96,7 @@ def test_nothing_starts_without_secrets_of_ones_own(secret: str) -> None:
 def test_redis_keeps_what_it_acknowledges() -> None:
     command = SERVICES["redis"]["command"]
     assert command[command.index("--appendonly") + 1] == "yes"
+    assert command[command.index("--appendfsync") + 1] == "${FORETASTE_APPENDFSYNC:-no}"
+    assert "sync -d /var/tmp/appendonlydir" in command[2]
     assert command[command.index("--maxmemory-policy") + 1] == "noeviction"
     assert SERVICES["redis"]["volumes"] == [f"redis:{command[command.index('--dir') + 1]}"]

@@ -22,13 +22,14 @@ from tests.conftest import until
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[tuple[Supervisor, str]]:
+def running(folder: Path, appendfsync: str = "everysec") -> Iterator[tuple[Supervisor, str]]:
     """A supervised server on the folder, and its URL."""
     data_dir = DataDir(folder)
     with ExitStack() as stack:
         lock = stack.enter_context(data_dir.locked())
         port = embedded_redis.free_port()
-        server = embedded_redis.child(data_dir, port=port, appendfsync="everysec", lock=lock)
+        server = embedded_redis.child(data_dir, port=port, appendfsync=appendfsync, lock=lock)
+        stack.enter_context(embedded_redis.synced(data_dir.redis, say=pytest.fail))
         supervisor = stack.enter_context(
             Supervisor([], logs=data_dir.logs, say=lambda _sentence: None, foundation=server)
         )
@@ -46,7 +47,7 @@ def test_it_works(tmp_path: Path) -> None:
         client.set("a", "1")
         settings = client.config_get("*")
         assert settings["appendonly"] == "yes"
-        assert settings["appendfsync"] == "everysec"
+        assert settings["appendfsync"] == "no"  # not "everysec": see embedded_redis.synced
         assert settings["maxmemory-policy"] == "noeviction"
         assert settings["bind"] == "127.0.0.1"
         assert settings["save"] == ""
@@ -76,6 +77,73 @@ def test_a_killed_server_is_back_on_its_port_with_all_it_had_acknowledged(tmp_pa
             until(lambda: embedded_redis.answers(url))
         with connect(url) as client:
             assert client.dbsize() == 600
+
+
+def test_whoever_wants_it_has_each_write_on_the_disk_before_its_answer(tmp_path: Path) -> None:
+    with running(tmp_path, "always") as (_, url), connect(url) as client:
+        assert client.config_get("appendfsync") == {"appendfsync": "always"}
+
+
+def test_what_is_acknowledged_during_a_slow_sync_outlives_a_kill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_sync, on_disk = threading.Event(), threading.Event()
+
+    def slow(_descriptor: int) -> None:
+        in_sync.set()
+        assert on_disk.wait(60)
+
+    monkeypatch.setattr(os, "fdatasync", slow)
+    with running(tmp_path) as (supervisor, url):
+        assert in_sync.wait(20)
+        with connect(url) as client:
+            for number in range(200):
+                client.set(f"{number}", number)
+        os.kill(killed := supervisor.pids["redis"], signal.SIGKILL)
+        until(lambda: supervisor.pids.get("redis", killed) != killed)
+        until(lambda: embedded_redis.answers(url))
+        with connect(url) as client:
+            assert client.dbsize() == 200
+        on_disk.set()
+
+
+def test_what_was_written_is_synced_a_second_later_whatever_file_it_is_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: set[tuple[str, int]] = set()
+
+    def note(descriptor: int) -> None:
+        synced.add((Path(os.readlink(f"/proc/self/fd/{descriptor}")).name, os.fstat(descriptor).st_size))
+
+    def all_synced() -> bool:
+        return {(file.name, file.stat().st_size) for file in tmp_path.glob("redis/appendonlydir/*.aof")} <= synced
+
+    monkeypatch.setattr(os, "fdatasync", note)
+    with running(tmp_path) as (_, url), connect(url) as client:
+        client.set("a", "1")
+        until(all_synced, 10)
+        before = {name for name, _ in synced}
+        client.bgrewriteaof()
+        until(lambda: not client.info("persistence")["aof_rewrite_in_progress"])
+        client.set("b", "1")
+        until(all_synced, 10)
+        assert {name for name, _ in synced} - before
+
+
+def test_a_disk_that_can_not_be_written_to_is_told_of_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_descriptor: int) -> None:
+        tried.append(1)
+        raise OSError(5, "Input/output error")
+
+    tried: list[int] = []
+    said: list[str] = []
+    (tmp_path / "appendonlydir").mkdir()
+    (tmp_path / "appendonlydir" / "a.incr.aof").touch()
+    monkeypatch.setattr(embedded_redis, "SYNC_SECONDS", 0.01)
+    monkeypatch.setattr(os, "fdatasync", fails)
+    with embedded_redis.synced(tmp_path, say=said.append):
+        until(lambda: len(tried) > 2, 10)
+    assert [sentence.partition("(")[2].partition(")")[0] for sentence in said] == ["[Errno 5] Input/output error"]
 
 
 def test_a_damaged_tail_of_its_file_costs_no_more_than_the_tail(tmp_path: Path) -> None:
