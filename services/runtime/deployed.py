@@ -51,7 +51,9 @@ class Model:
         self.datasets = datasets
         #: The dataset whose live events go on where the model's histories end.
         self.interactions = datasets[recipe.interactions]
-        self.item_ids = scorer.item_ids
+        self.item_ids = item_ids = scorer.item_ids
+        #: The id of the item at a place in ``item_ids``.
+        self.named = item_ids.named if isinstance(item_ids, Ids) else item_ids.__getitem__
         #: The user's events as trained on, which nobody may change. The same objects at each request, so that a scorer
         #: sees at a glance what it has read.
         self.history = lru_cache(MOST_HISTORIES)(scorer.history)

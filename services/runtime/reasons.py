@@ -15,6 +15,8 @@ import numpy.typing as npt
 
 from shared.recipes.contract import Explained
 
+Items = npt.NDArray[np.int64]
+
 PROMOTED = "Promoted item"
 EXPLORED = "Exploration"
 POPULAR = "Popular item"
@@ -22,9 +24,9 @@ POPULAR = "Popular item"
 
 def reasoned(
     rows: Sequence[dict[str, Any]],
-    listed: Sequence[int],
+    listed: Items,
     found: Explained,
-    best: Callable[[npt.NDArray[np.float32]], Sequence[int]],
+    best: Callable[[npt.NDArray[np.float32]], Items],
 ) -> list[dict[str, Any]]:
     """The rows of the items that are listed, with their reasons. ``best``: what would be listed by other scores."""
     explored = _explored(listed, found, best)
@@ -33,17 +35,14 @@ def reasoned(
     others = {"reason": [POPULAR]} if found.popular else {}
     return [
         {**row, **({"reason": [EXPLORED]} if item in explored else others)}
-        for row, item in zip(rows, listed, strict=True)
+        for row, item in zip(rows, listed.tolist(), strict=True)
     ]
 
 
-def _explored(
-    listed: Sequence[int], found: Explained, best: Callable[[npt.NDArray[np.float32]], Sequence[int]]
-) -> frozenset[int]:
+def _explored(listed: Items, found: Explained, best: Callable[[npt.NDArray[np.float32]], Items]) -> frozenset[int]:
     if found.unexplored is found.scores:
         return frozenset()
-    places = np.array(listed, int)
     # Most lists hold no item that has gained, and need no second one to compare.
-    if not (found.scores[places] > found.unexplored[places]).any():
+    if not (found.scores[listed] > found.unexplored[listed]).any():
         return frozenset()
-    return frozenset(listed) - frozenset(best(found.unexplored))
+    return frozenset(listed.tolist()) - frozenset(best(found.unexplored).tolist())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -43,11 +43,11 @@ def get_recommendations(serving: Serving, call: Call) -> Mapping[str, Any]:
     found = asked.model.explained(asking)
     scores = found.scores
     # Of popular items AWS says that they have no score: it would tell how relevant they are to the user.
-    rows = partial(answered, asked.model.item_ids, scores, shows_scores=asked.recipe.shows_scores and not found.popular)
-    promoted: list[int] = []
+    rows = partial(answered, asked.model.named, scores, shows_scores=asked.recipe.shows_scores and not found.popular)
+    promoted = np.zeros(0, np.int64)
     if promotion is not None:
         promoted = best_of(scores, promotion.places(wanted), both(shown, promotion.allowed))
-        allowed = both(allowed, ~marked(len(scores), [np.array(promoted, int)]))
+        allowed = both(allowed, ~marked(len(scores), [promoted]))
     best_others = partial(best_of, wanted=wanted - len(promoted), allowed=allowed)
     others = best_others(scores)
     items = reasoned(rows(others), others, found, best_others)
@@ -69,28 +69,31 @@ def results(request: Mapping[str, Any], most: int) -> int:
     return wanted
 
 
-def best_of(scores: npt.NDArray[np.float32], wanted: int, allowed: Mask | None) -> list[int]:
-    """The best ``wanted`` items that may be shown, by falling score and then by id, as the ids are sorted.
+def best_of(scores: npt.NDArray[np.float32], wanted: int, allowed: Mask | None) -> npt.NDArray[np.int64]:
+    """int64[K]: the best ``wanted`` items that may be shown, by falling score and then by id, as the ids are sorted.
 
     ``allowed`` is bool[I]; None: all are.
     """
     if allowed is None:
-        found = best(scores, wanted, least=0.0)
-    else:
-        first = best(scores, FIRST, least=0.0)
-        found = first[allowed[first]][:wanted]
-        if len(found) < wanted and allowed.any():
-            places = np.flatnonzero(allowed)
-            found = places[best(scores[places], wanted, least=0.0)]
-    listed: list[int] = found.tolist()
-    return listed
+        return best(scores, wanted, least=0.0)
+    first = best(scores, FIRST, least=0.0)
+    found = first[allowed[first]][:wanted]
+    if len(found) < wanted and allowed.any():
+        places = np.flatnonzero(allowed)
+        found = places[best(scores[places], wanted, least=0.0)]
+    return found
 
 
 def answered(
-    item_ids: Sequence[str], scores: npt.NDArray[np.float32], listed: Sequence[int], *, shows_scores: bool
+    named: Callable[[int], str],
+    scores: npt.NDArray[np.float32],
+    listed: npt.NDArray[np.int64],
+    *,
+    shows_scores: bool,
 ) -> list[dict[str, Any]]:
     """Items as answers have them; with 7 decimals of the scores, as AWS answers them, where they are shown."""
+    item_ids = map(named, listed.tolist())
     if not shows_scores:
-        return [{"itemId": item_ids[item]} for item in listed]
+        return [{"itemId": item_id} for item_id in item_ids]
     shown = scores[listed].astype(np.float64).round(7).tolist()
-    return [{"itemId": item_ids[item], "score": score} for item, score in zip(listed, shown, strict=True)]
+    return [{"itemId": item_id, "score": score} for item_id, score in zip(item_ids, shown, strict=True)]

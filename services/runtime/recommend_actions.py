@@ -25,7 +25,7 @@ def get_action_recommendations(serving: Serving, call: Call) -> Mapping[str, Any
     allowed = Selection(serving.filters, asked.model, request).filtered()
     scores = asked.model.scores(asking)
     listed = best_of(scores, wanted, allowed)
-    actions = answered(asked.model.item_ids, scores, listed, shows_scores=asked.recipe.shows_scores)
+    actions = answered(asked.model.named, scores, listed, shows_scores=asked.recipe.shows_scores)
     return {
         "actionList": [{"actionId": one.pop("itemId"), **one} for one in actions],
         "recommendationId": recommendation_id(),

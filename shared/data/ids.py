@@ -36,7 +36,8 @@ class Ids(Sequence[str]):
         for begin in range(0, len(self._text), AT_ONCE):
             decoder.decode(self._text[begin : begin + AT_ONCE], begin + AT_ONCE >= len(self._text))
         self.find = lru_cache(MOST_FOUND)(self._find)
-        self._named = lru_cache(MOST_FOUND)(self._name)
+        #: The id of a number; less than nothing is none.
+        self.named = lru_cache(MOST_FOUND)(self._name)
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -52,7 +53,7 @@ class Ids(Sequence[str]):
             place += len(self)
         if place < 0:
             raise IndexError(place)
-        return self._named(place)
+        return self.named(place)
 
     def __iter__(self) -> Iterator[str]:
         begin = 0

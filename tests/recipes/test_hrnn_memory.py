@@ -160,4 +160,5 @@ def test_times_counts_and_gaps_are_told_apart_as_in_training() -> None:
         torch.from_numpy(taken.counts),
         torch.from_numpy(taken.types),
     )
-    np.testing.assert_array_equal(weights.Weights(form, some).codes(taken, 3000, NOW), asked.numpy())
+    read = weights.Weights(form, some)
+    np.testing.assert_array_equal(read.aged(read.codes(taken, 3000), taken, NOW), asked.numpy())

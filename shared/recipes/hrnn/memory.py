@@ -40,6 +40,8 @@ class Memory(NamedTuple):
     last: float
     """When the last of these was; 0.0: there is none."""
     taken: Taken
+    codes: Numbers
+    """``Weights.codes`` of what was taken."""
     read: Read
 
 
@@ -55,7 +57,7 @@ class Reader:
         """The memory of no event: of START alone."""
         start = np.array([self.weights.form.items])
         read = self.weights.read(start, np.zeros(1), np.zeros(1, np.int64), user_H, None)
-        return Memory([], 0, 0.0, Taken(_NONE, _NONE, np.zeros(0), _NONE, _NONE), read)
+        return Memory([], 0, 0.0, Taken(_NONE, _NONE, np.zeros(0), _NONE, _NONE), _NONE, read)
 
     def gone_on(self, memory: Memory, history: list[Past], user_H: Floats | None) -> Memory:
         """What is known after a history that goes on where the memory ends."""
@@ -68,7 +70,8 @@ class Reader:
             read = self.weights.read(items, before, types, user_H, memory.read.state)
         else:
             read = self._window(history, not_read(events), user_H)
-        return Memory(history.copy(), events, float(at[-1]), _with(memory, items, at, types), read)
+        taken = _with(memory, items, at, types)
+        return Memory(history.copy(), events, float(at[-1]), taken, self.weights.codes(taken, events), read)
 
     def _window(self, history: list[Past], begin: int, user_H: Floats | None) -> Read:
         items, at, types = self._known(history)
@@ -118,7 +121,11 @@ class Memories:
 
     def _keep(self, user_id: str, kept: _Kept) -> None:
         with self._keeping:
-            before = self._kept.pop(user_id, None)
+            before = self._kept.get(user_id)
+            if before is kept:
+                self._kept.move_to_end(user_id)
+                return
+            self._kept.pop(user_id, None)
             self._size += kept.size - (0 if before is None else before.size)
             self._kept[user_id] = kept
             while self._size > MOST_EVENTS and len(self._kept) > 1:

@@ -68,7 +68,7 @@ class Scorer:
             return None
         after = query.now - memory.last if memory.events else 0.0
         q_H = self._weights.query(memory.read.x, after, context_H)
-        return self._weights.scores(q_H, memory.taken, memory.events, query.now)
+        return self._weights.scores(q_H, memory.taken, memory.codes, query.now)
 
     def _user(self, user_id: str) -> Floats | None:
         """What the features of the user say; None where nothing is known."""

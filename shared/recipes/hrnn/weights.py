@@ -10,6 +10,7 @@ Shapes: T events, L layers, H hidden, W state width, I items, S distinct items o
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
@@ -57,6 +58,8 @@ class Weights:
         if form.repeats:
             distance, seconds, count, type_ = (weights[f"ages.{number}"] for number in range(len(form.ages)))
             self._ages = (distance[:, None, None, None] + seconds[:, None, None] + count[:, None] + type_).ravel()
+        #: From one bucket of seconds to the next, in ``_ages``.
+        self._step = COUNT_BUCKETS * (form.event_types + 1 if form.event_types else 1)
 
     def features(self, name: str, values: npt.ArrayLike, weights: npt.ArrayLike) -> Floats:
         """What F features of the "user" or "context" say: their vectors' weighted sum, [H]."""
@@ -101,26 +104,33 @@ class Weights:
             q_H += context_H
         return q_H
 
-    def scores(self, q_H: Floats, taken: Taken, events: int, now: float) -> Floats:
-        """float32[I]: the softmax over all items, of somebody with so many events who asks at ``now``."""
+    def scores(self, q_H: Floats, taken: Taken, codes_S: Numbers, now: float) -> Floats:
+        """float32[I]: the softmax over all items, of somebody who asks at ``now`` and whose ``codes`` these are."""
         scores_I = self._passes.logits(q_H)
         if len(taken.items):
             repeat = float(self._repeat_H @ q_H) + self._repeat_bias
-            scores_I[taken.items] += (
-                repeat if self._ages is None else repeat + self._ages[self.codes(taken, events, now)]
-            )
+            if self._ages is None:
+                scores_I[taken.items] += repeat
+            else:
+                scores_I[taken.items] += repeat + self._ages[self.aged(codes_S, taken, now)]
         scores_I -= np.maximum.reduce(scores_I)
         np.exp(scores_I, out=scores_I)
         scores_I *= 1 / np.add.reduce(scores_I)
         return scores_I
 
-    def codes(self, taken: Taken, events: int, now: float) -> Numbers:
-        """int64[S]: places in ``Network.age_table``, as ``streams.pair_codes`` tells them."""
+    def codes(self, taken: Taken, events: int) -> Numbers:
+        """int64[S]: what is taken of so many events in the words of ``streams.pair_codes``, the times left out."""
         codes_S = np.minimum(_log2(events + 1 - taken.lasts), DISTANCE_BUCKETS - 1)
-        codes_S = codes_S * GAP_BUCKETS + gap_buckets(now - taken.at)
-        codes_S = codes_S * COUNT_BUCKETS + np.minimum(_log2(taken.counts), COUNT_BUCKETS - 1)
+        codes_S = codes_S * (GAP_BUCKETS * COUNT_BUCKETS) + np.minimum(_log2(taken.counts), COUNT_BUCKETS - 1)
         types = self.form.event_types
         return codes_S * (types + 1) + taken.types if types else codes_S
+
+    def aged(self, codes_S: Numbers, taken: Taken, now: float) -> Numbers:
+        """int64[S]: the same at ``now``, places in ``Network.age_table``."""
+        aged_S = gap_buckets(now - taken.at)
+        aged_S *= self._step
+        aged_S += codes_S
+        return aged_S
 
 
 def shapes(form: Form) -> dict[str, tuple[int, ...]]:
@@ -230,13 +240,29 @@ CELLS: Mapping[str, type[Cell]] = {"linear": Linear, "gru": Gated}
 
 
 def gap_bucket(seconds: float) -> int:
-    """``gap_buckets`` of one number, in a fifth of the time."""
-    return min(int(np.float32(math.log2(np.float32(max(seconds, 0.0)) + 1))), GAP_BUCKETS - 1)
+    """``gap_buckets`` of one number."""
+    return bisect_right(_EDGES, seconds)
 
 
 def gap_buckets(seconds: Seconds) -> Numbers:
     """``network.gap_buckets``."""
-    return np.minimum(_log2(np.maximum(seconds, 0).astype(np.float32) + 1), GAP_BUCKETS - 1)
+    return _EDGES_G.searchsorted(seconds, "right")
+
+
+def _edges() -> list[float]:
+    """The least seconds of each bucket from 1 on. float32 has the end of a bucket in the next."""
+    found = []
+    for bucket in range(1, GAP_BUCKETS):
+        below, edge = 2.0 ** (bucket - 1) - 1, 2.0**bucket
+        while below < (middle := (below + edge) / 2) < edge:
+            reached = np.float32(math.log2(np.float32(middle) + np.float32(1))) >= bucket
+            below, edge = (below, middle) if reached else (middle, edge)
+        found.append(edge)
+    return found
+
+
+_EDGES = _edges()
+_EDGES_G = np.array(_EDGES)
 
 
 def _of_layer(weights: Mapping[str, Floats], layer: int) -> dict[str, Floats]:
