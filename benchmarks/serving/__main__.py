@@ -10,7 +10,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,8 @@ RUNTIME, EVENTS = "services.runtime.app:create_app()", "services.events.app:crea
 CONSTANT, MINIMAL = "benchmarks.serving.constant:create_app()", "benchmarks.serving.minimal:create_app()"
 #: Up to so many items a request is what is around the product, from so many on the product.
 SMALL, LARGE = 2_000, 1_000_000
+#: What is compared is measured in turns, so often, and the median taken: a machine has slower moments, and pauses.
+TIMES = 5
 Body = Callable[[int], Mapping[str, Any]]
 
 
@@ -63,40 +65,40 @@ def recommendations(here: World, made: Campaign, seconds: float) -> None:
         here.serving(CONSTANT, BENCHMARK_SERVICE="personalize-runtime") as [threaded],
         here.serving(MINIMAL, BENCHMARK_MODEL=str(made.model)) as [minimal],
     ):
-        found = {
-            name: [_measured([server], "/recommendations", body, seconds, each) for each in (1, 8)]
-            for name, server in (
-                ("foretaste", ours),
-                ("constant", constant),
-                ("constant, threads side by side", threaded),
-                ("minimal", minimal),
-            )
+        servers = {
+            "foretaste": ours,
+            "constant": constant,
+            "constant, threads side by side": threaded,
+            "minimal": minimal,
         }
-        for name, both in found.items():
-            row(name, *both)
-        full = found["foretaste"][1]
-        # Several times: a machine that pauses for a moment is the 99th percentile of that time.
-        at_70, beside = (
-            [_measured([server], "/recommendations", body, seconds, 8, rate=0.7 * full.rate) for _ in range(5)]
-            for server in (ours, constant)
-        )
-    product, own_pass, one_pass = _bare(made)
+        bare = _Bare(made)
+        found = {each: _beside(servers, "/recommendations", body, seconds, each, beside=bare.run) for each in (1, 8)}
+        for name in servers:
+            row(name, *(median(times[name]) for times in found.values()))
+        full = median(found[8]["foretaste"])
+        del servers["minimal"], servers["constant, threads side by side"]
+        at_70 = _beside(servers, "/recommendations", body, TIMES * seconds, 8, rate=0.7 * full.rate)
     if made.items <= SMALL:
-        for name, both in found.items():
-            for connections, ours_, theirs in zip((1, 8), found["foretaste"], both, strict=True):
-                if name.startswith("constant"):
-                    target(f"of the requests/s of the {name} ({connections})", ours_.rate / theirs.rate, 0.7)
-    target("of the minimal service's, by CPU time", found["minimal"][1].cpu / full.cpu, 1.0)
-    ratios = [each.p99 / each.p50 for each in at_70]
-    target("p99 / p50 at 70 % load, the median of 5 times", statistics.median(ratios), 3.0, at_least=False)
-    for name, times in (("at 70 % load", at_70), ("the constant at the same rate", beside)):
-        print(f"{name}: " + ", ".join(f"p50 {each.p50:.2f} and p99 {each.p99:.2f} ms" for each in times))
+        for name in ("constant", "constant, threads side by side"):
+            for connections, times in found.items():
+                ratios = [one.rate / other.rate for one, other in zip(times["foretaste"], times[name], strict=True)]
+                each = ", ".join(f"{ratio:.2f}" for ratio in sorted(ratios))
+                target(f"of the requests/s of the {name} ({connections}; {each})", statistics.median(ratios), 0.7)
+    target("of the minimal service's, by CPU time", median(found[8]["minimal"]).cpu / full.cpu, 1.0)
+    ratios = [one.p99 / one.p50 for one in at_70["foretaste"]]
+    target(f"p99 / p50 at 70 % load, the median of {TIMES} times", statistics.median(ratios), 3.0, at_least=False)
+    for name, times in at_70.items():
+        said = ", ".join(f"p50 {one.p50:.2f} and p99 {one.p99:.2f} ms" for one in times)
+        print(f"{name}, at that rate: {said}")
     print(
-        f"bare product and top 25: {product:.3f} ms; one pass: {own_pass:.3f} ms, over mapped weights {one_pass:.3f} ms"
+        f"bare product and top 25: {statistics.median(bare.products):.3f} ms; one pass: "
+        f"{statistics.median(bare.own_passes):.3f} ms, over mapped weights {statistics.median(bare.passes):.3f} ms"
     )
     if made.items >= LARGE:
-        target("bare product and top 25 / one pass", product / own_pass, 1.3, at_least=False)
-        target("p50 of a request / one pass", found["foretaste"][0].p50 / one_pass, 1.3, at_least=False)
+        ratios = [product / one_pass for product, one_pass in zip(bare.products, bare.own_passes, strict=True)]
+        target("bare product and top 25 / one pass", statistics.median(ratios), 1.3, at_least=False)
+        ratios = [one.p50 / one_pass for one, one_pass in zip(found[1]["foretaste"], bare.passes, strict=False)]
+        target("p50 of a request / one pass", statistics.median(ratios), 1.3, at_least=False)
 
 
 def put_events(here: World, made: Campaign, seconds: float) -> None:
@@ -109,12 +111,13 @@ def put_events(here: World, made: Campaign, seconds: float) -> None:
     ):
         for count in (1, 10):
             body = partial(_events, made, count)
-            both = [_measured([ours], "/events", body, seconds, each) for each in (1, 8)]
-            peer = [_measured([constant], "/events", body, seconds, each) for each in (1, 8)]
-            row(f"foretaste, {count} events", *both)
-            row(f"constant, {count} events", *peer)
-            target("of the constant answer's requests/s", both[1].rate / peer[1].rate, 0.5)
-            target("of the constant answer's, by CPU time", peer[1].cpu / both[1].cpu, 0.5)
+            servers = {"foretaste": ours, "constant": constant}
+            found = [_beside(servers, "/events", body, seconds, each) for each in (1, 8)]
+            for name in servers:
+                row(f"{name}, {count} events", *(median(times[name]) for times in found))
+            one, other = (median(times) for times in found[1].values())
+            target("of the constant answer's requests/s", one.rate / other.rate, 0.5)
+            target("of the constant answer's, by CPU time", other.cpu / one.cpu, 0.5)
             print(f"Redis alone, pipelined: {_pipelined(here, count):.0f} requests/s")
 
 
@@ -125,7 +128,9 @@ def several(here: World, made: Campaign, processes: list[int], seconds: float) -
     print("|---|---|---|---|---|---|")
     for count in processes:
         with here.serving(RUNTIME, count) as servers:
-            said = _measured(servers, "/recommendations", partial(_recommendation, made), seconds, 8)
+            body = partial(_recommendation, made)
+            _warm([server.url for server in servers], "/recommendations", body)
+            said = _measured(servers, "/recommendations", body, seconds, 8)
             rss, pss = (sum(server.megabytes(kind) for server in servers) for kind in ("Rss", "Pss"))
         print(f"| {count} | {said.rate:.0f} | {said.p50:.2f} | {said.p99:.2f} | {rss:.0f} | {pss:.0f} |")
 
@@ -148,13 +153,42 @@ class Loaded(Measured):
     """Milliseconds of the servers' CPU time for one request: what a busy machine leaves comparable."""
 
 
+def median(times: Sequence[Loaded]) -> Loaded:
+    """Of each number."""
+    return Loaded(*(statistics.median(numbers) for numbers in zip(*map(astuple, times), strict=True)))
+
+
+def _beside(
+    servers: Mapping[str, Server],
+    path: str,
+    body: Body,
+    seconds: float,
+    connections: int,
+    *,
+    rate: float | None = None,
+    beside: Callable[[], None] = lambda: None,
+) -> Mapping[str, Sequence[Loaded]]:
+    """Each for about so many seconds, in turns with each other and with what is measured ``beside`` them."""
+    found: dict[str, list[Loaded]] = {name: [] for name in servers}
+    for server in servers.values():
+        _warm([server.url], path, body)
+    for _ in range(TIMES):
+        for name, server in servers.items():
+            found[name].append(_measured([server], path, body, seconds / TIMES, connections, rate))
+        beside()
+    return found
+
+
+def _warm(urls: Sequence[str], path: str, body: Body) -> None:
+    """Every server hears of every user once: it is not measured how histories are read for the first time."""
+    measure(urls, path, body, KEYS, connections=len(urls), requests=USERS)
+
+
 def _measured(
     servers: Sequence[Server], path: str, body: Body, seconds: float, connections: int, rate: float | None = None
 ) -> Loaded:
-    """For about so many seconds, after a look at how many requests that takes, which also warms the servers."""
+    """For about so many seconds, after a look at how many requests that takes."""
     urls = [server.url for server in servers]
-    # Every server hears of every user once: it is not measured how histories are read for the first time.
-    measure(urls, path, body, KEYS, connections=len(urls), requests=USERS)
     look = measure(urls, path, body, KEYS, connections=connections, requests=15)
     requests = min(max(20, round(seconds * (rate or look.rate) / connections)), 2000)
     before = sum(server.cpu_seconds() for server in servers)
@@ -163,23 +197,31 @@ def _measured(
     return Loaded(found.rate, found.p50, found.p99, found.count, spent / found.count * 1e3)
 
 
-def _bare(made: Campaign) -> tuple[float, float, float]:
+class _Bare:
     """Milliseconds of the product and the top 25 in own memory, and of one pass: there, and over the mapped weights.
 
     A pass is the faster of a sum and a product. The kernel gives own memory large pages, and files small ones.
     """
-    opened = Artifact.open(made.model, (RECIPE.name,))
-    mapped_IH = opened.weights(*shapes(Form(**opened.form)))["item.weight"][:-1]
-    own_IH = mapped_IH.copy()
-    q_H = own_IH[0].copy()
 
-    def one_pass(vectors_IH: npt.NDArray[np.float32]) -> float:
-        return min(_usual(vectors_IH.sum), _usual(lambda: vectors_IH @ q_H))
+    def __init__(self, made: Campaign) -> None:
+        opened = Artifact.open(made.model, (RECIPE.name,))
+        self._mapped_IH = opened.weights(*shapes(Form(**opened.form)))["item.weight"][:-1]
+        self._own_IH = self._mapped_IH.copy()
+        self._q_H = self._own_IH[0].copy()
+        self.products: list[float] = []
+        self.own_passes: list[float] = []
+        self.passes: list[float] = []
 
-    return _usual(lambda: best(own_IH @ q_H, 25)), one_pass(own_IH), one_pass(mapped_IH)
+    def run(self) -> None:
+        self.products.append(_usual(lambda: best(self._own_IH @ self._q_H, 25)))
+        self.own_passes.append(self._one_pass(self._own_IH))
+        self.passes.append(self._one_pass(self._mapped_IH))
+
+    def _one_pass(self, vectors_IH: npt.NDArray[np.float32]) -> float:
+        return min(_usual(vectors_IH.sum), _usual(lambda: vectors_IH @ self._q_H))
 
 
-def _usual(work: Callable[[], Any], times: int = 25) -> float:
+def _usual(work: Callable[[], Any], times: int = 9) -> float:
     spent = []
     for _ in range(times):
         began = time.perf_counter()
