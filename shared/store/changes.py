@@ -58,16 +58,18 @@ class RedisChanges:
 
     def _read(self) -> Sequence[str] | None:
         self._keys, self._all = [], False
-        # Nearly always there is nothing: to ask the socket alone takes a tenth of what the connection does.
-        if self._readable.poll(0):
-            while self._connection.can_read(timeout=0):
-                self._connection.read_response(push_request=True)
         # Nothing tells a server that has nothing to say from one that can't be reached any more.
-        if self._clock() - self._answered_at > SILENCE:
+        asked = self._clock() - self._answered_at > SILENCE
+        if asked:
             self._connection.send_command("PING")
             while self._connection.read_response(push_request=True) is _TOLD:
                 pass
             self._answered_at = self._clock()
+        # Nearly always there is nothing: to ask the socket alone takes a tenth of what the connection does. But what
+        # came with the answer to a PING is in the connection already, and no more in the socket.
+        if asked or self._readable.poll(0):
+            while self._connection.can_read(timeout=0):
+                self._connection.read_response(push_request=True)
         return None if self._all else self._keys
 
     def _listen(self) -> None:

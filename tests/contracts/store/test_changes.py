@@ -109,6 +109,26 @@ class TestRedis:
             time.sleep(0.001)
         assert heard is None
 
+    def test_what_is_told_in_one_breath_with_the_answer_to_a_ping_is_heard(
+        self, redis_server: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store = RedisStore(redis_server)
+        changes = store.changes(FAMILIES)
+        changes.heard()
+        with redis.Redis.from_url(redis_server) as admin:
+            for number in range(10):
+                # The server does in one go what came to it while it paused.
+                admin.client_pause(50)
+                told = {"invocation": f"paused {number}"}
+                writer = threading.Thread(target=store.append, args=("d", [event("u")]), kwargs=told)
+                writer.start()
+                time.sleep(0.01)
+                monkeypatch.setattr("shared.store.changes.SILENCE", -1.0)
+                heard = list(changes.heard() or ())
+                monkeypatch.setattr("shared.store.changes.SILENCE", 60.0)
+                writer.join()
+                assert [*heard, *(changes.heard() or ())] == ["recent:d:u"], number
+
     def test_all_may_have_changed_where_the_connection_broke(self, redis_server: str) -> None:
         store = RedisStore(redis_server)
         changes = store.changes(FAMILIES)
