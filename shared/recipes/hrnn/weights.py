@@ -59,7 +59,7 @@ class Weights:
             distance, seconds, count, type_ = (weights[f"ages.{number}"] for number in range(len(form.ages)))
             self._ages = (distance[:, None, None, None] + seconds[:, None, None] + count[:, None] + type_).ravel()
         #: From one bucket of seconds to the next, in ``_ages``.
-        self._step = COUNT_BUCKETS * (form.event_types + 1 if form.event_types else 1)
+        self._step = COUNT_BUCKETS * (form.event_types + 1)
 
     def features(self, name: str, values: npt.ArrayLike, weights: npt.ArrayLike) -> Floats:
         """What F features of the "user" or "context" say: their vectors' weighted sum, [H]."""
