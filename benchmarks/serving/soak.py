@@ -27,6 +27,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import boto3
@@ -58,8 +59,9 @@ PAUSE = 0.005
 SWAP_EVERY, KILL_EVERY, FIRST_KILL = 10.0, 60.0, 15.0
 RESULTS = 25
 AT_ONCE = 10
-#: The runtime's memory is flat if it grows by less than this share from a quarter of the time to its end.
+#: The runtime's memory is flat if it grows by less than this share from the second quarter of the time to the last.
 GROWTH = 0.05
+WATCH_EVERY = 1.0
 REFUSED = (BotoCoreError, ClientError)
 
 
@@ -105,6 +107,7 @@ class Soak:
         self.ledger = Ledger()
         self.counts: Counter[str] = Counter()
         self.wrong: list[Asked] = []
+        self.resident: list[int] = []
         self.over = threading.Event()
         self._lock = threading.Lock()
         with (data / "interactions.csv").open(newline="") as file:
@@ -251,6 +254,10 @@ class Soak:
                 self.beside[0] = started
             self.count("kills")
 
+    def watch(self) -> None:
+        while not self.over.wait(WATCH_EVERY):
+            self.resident.append(resident(self.beside[1].pids))
+
 
 def acknowledged(events: Any, request: Mapping[str, Any]) -> bool:
     try:
@@ -314,23 +321,25 @@ def lost(soak: Soak) -> list[str]:
 def run(soak: Soak, seconds: float) -> bool:
     """Whether all went as it must."""
     soak.fill()
-    threads: list[Callable[[], None]] = [soak.swap, soak.kill]
+    threads: list[Callable[[], None]] = [soak.swap, soak.kill, soak.watch]
     with ThreadPoolExecutor(READERS + WRITERS + len(threads)) as pool:
         running = [pool.submit(one) for one in threads]
         running += [pool.submit(soak.read, number) for number in range(READERS)]
         running += [pool.submit(soak.write, number) for number in range(WRITERS)]
-        time.sleep(seconds / 4)
-        before = resident(soak.beside[1].pids)
-        time.sleep(seconds * 3 / 4)
-        after = resident(soak.beside[1].pids)
+        time.sleep(seconds)
         soak.over.set()
         for one in running:
             one.result()
     missing = lost(soak)
+    quarter = len(soak.resident) // 4
+    before, after = median(soak.resident[quarter : 2 * quarter]), median(soak.resident[-quarter:])
     growth = after / before - 1
+    minute = round(60 / WATCH_EVERY)
+    minutes = [soak.resident[begin : begin + minute] for begin in range(0, len(soak.resident), minute)]
     print(", ".join(f"{number} {what}" for what, number in soak.counts.items()))
     print(f"lost or doubled events: {len(missing)}; wrong answers: {len(soak.wrong)}")
-    print(f"memory of a runtime, early and late: {before >> 20} and {after >> 20} MiB ({growth:+.1%})")
+    print(f"memory of a runtime, MiB, each minute: {', '.join(f'{median(one) / 2**20:.1f}' for one in minutes)}")
+    print(f"in the second quarter and the last: {before / 2**20:.1f} and {after / 2**20:.1f} ({growth:+.1%})")
     return not missing and not soak.wrong and not soak.counts["failed"] and growth < GROWTH
 
 
