@@ -24,6 +24,7 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 from shared.aws.errors import InternalFailure, PersonalizeError, Serialization
 from shared.aws.turns import Turns
 from shared.cores import granted_cores
+from shared.heap import share_one_heap
 
 #: How long a client has to close a connection that is no longer used (seconds).
 LINGER = 2.0
@@ -35,6 +36,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     turns: Turns | None = None
 
     def load_wsgi(self) -> None:
+        share_one_heap()
         super().load_wsgi()
         if getattr(self.wsgi, "in_turns", False):
             self.turns = Turns(self.cfg.threads, granted_cores(), self._waiting)
