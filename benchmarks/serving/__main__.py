@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import redis
 
-from benchmarks.serving.load import Measured, measure
+from benchmarks.serving.load import Measured, alone, measure, usual
 from benchmarks.serving.made_up import HIDDEN, RECIPE, USERS, Campaign, campaign
 from benchmarks.serving.world import KEYS, Server, World, world
 from shared.artifacts import Artifacts
@@ -83,19 +83,16 @@ def recommendations(here: World, made: Campaign, seconds: float) -> None:
             "constant, at 70 % of its own": 0.7 * median(found[8]["constant"]).rate,
         }
         servers = {name: ours if name == "foretaste" else constant for name in rates}
-        alone: list[Loaded] = []
-        at_70 = dict(
-            _beside(
-                servers,
-                "/recommendations",
-                body,
-                TIMES * seconds,
-                8,
-                rates=rates,
-                beside=lambda: alone.append(_alone(full.cpu, seconds)),
-            )
+        plain: list[Measured] = []
+        at_70 = _beside(
+            servers,
+            "/recommendations",
+            body,
+            TIMES * seconds,
+            8,
+            rates=rates,
+            beside=lambda: plain.append(alone(full.cpu, 0.7, seconds)),
         )
-        at_70["plain Python that takes as long, without a server"] = alone
     if made.items <= SMALL:
         for name in ("constant", "constant, threads side by side"):
             for connections, times in found.items():
@@ -103,11 +100,11 @@ def recommendations(here: World, made: Campaign, seconds: float) -> None:
                 each = ", ".join(f"{ratio:.2f}" for ratio in sorted(ratios))
                 target(f"of the requests/s of the {name} ({connections}; {each})", statistics.median(ratios), 0.7)
     target("of the minimal service's, by CPU time", median(found[8]["minimal"]).cpu / full.cpu, 1.0)
-    for name, loads in at_70.items():
-        ratio = statistics.median(one.p99 / one.p50 for one in loads)
-        if name == "foretaste":
-            target(f"p99 / p50 at 70 % load, the median of {TIMES} times", ratio, 3.0, at_least=False)
-        print(f"{name}: {ratio:.1f} ({', '.join(f'p50 {one.p50:.2f} and p99 {one.p99:.2f} ms' for one in loads)})")
+    ratio = _p99_to_p50(at_70["foretaste"])
+    target(f"p99 / p50 at 70 % load, the median of {TIMES} times", ratio, 3.0, at_least=False)
+    for name, times in {**at_70, "plain Python that takes as long, without a server": plain}.items():
+        said = ", ".join(f"p50 {one.p50:.2f} and p99 {one.p99:.2f} ms" for one in times)
+        print(f"{name}: {_p99_to_p50(times):.1f} ({said})")
     print(
         f"bare product and top 25: {statistics.median(bare.products):.3f} ms; one pass: "
         f"{statistics.median(bare.own_passes):.3f} ms, over mapped weights {statistics.median(bare.passes):.3f} ms"
@@ -176,6 +173,10 @@ def median(times: Sequence[Loaded]) -> Loaded:
     return Loaded(*(statistics.median(numbers) for numbers in zip(*map(astuple, times), strict=True)))
 
 
+def _p99_to_p50(times: Sequence[Measured]) -> float:
+    return statistics.median(one.p99 / one.p50 for one in times)
+
+
 def _beside(
     servers: Mapping[str, Server],
     path: str,
@@ -231,43 +232,12 @@ class _Bare:
         self.passes: list[float] = []
 
     def run(self) -> None:
-        self.products.append(_usual(lambda: best(self._own_IH @ self._q_H, 25)))
+        self.products.append(usual(lambda: best(self._own_IH @ self._q_H, 25)))
         self.own_passes.append(self._one_pass(self._own_IH))
         self.passes.append(self._one_pass(self._mapped_IH))
 
     def _one_pass(self, vectors_IH: npt.NDArray[np.float32]) -> float:
-        return min(_usual(vectors_IH.sum), _usual(lambda: vectors_IH @ self._q_H))
-
-
-def _alone(milliseconds: float, seconds: float) -> Loaded:
-    """Work of about so many milliseconds, each at its time, at 70 % load: what the machine makes of it by itself."""
-
-    def work() -> None:
-        seen = {}
-        for number in range(steps):
-            seen[number & 63] = (number, str(number & 255))
-
-    steps = 1000
-    steps = round(steps * milliseconds / _usual(work, 200))
-    each = _usual(work, max(9, round(100 / milliseconds))) / 1e3
-    waited = []
-    due = time.perf_counter()
-    for _ in range(round(0.7 * seconds / each)):
-        due += each / 0.7
-        time.sleep(max(0.0, due - time.perf_counter()))
-        work()
-        waited.append((time.perf_counter() - due) * 1e3)
-    waited.sort()
-    return Loaded(0.7 / each, waited[len(waited) // 2], waited[int(len(waited) * 0.99)], len(waited), each * 1e3)
-
-
-def _usual(work: Callable[[], Any], times: int = 9) -> float:
-    spent = []
-    for _ in range(times):
-        began = time.perf_counter()
-        work()
-        spent.append(time.perf_counter() - began)
-    return statistics.median(spent) * 1e3
+        return min(usual(vectors_IH.sum), usual(lambda: vectors_IH @ self._q_H))
 
 
 def _pipelined(here: World, count: int, requests: int = 2000, at_once: int = 50) -> float:

@@ -1,7 +1,7 @@
 """A load: signed requests over kept-alive connections from this process, timed one by one.
 
 Requests are signed before the clock starts: what is measured is the server, not botocore's signer. One thread sends
-them all and waits for the answers: several would wait for each other.
+them all and waits for the answers: several would wait for each other. And the same load without a server.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 import gc
 import selectors
 import socket
+import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -62,12 +64,8 @@ def measure(
         for number in range(connections)
         for url in [urls[number % len(urls)]]
     ]
-    # The signed requests are thousands of objects: to look through them takes 10 to 20 ms, which would be the p99.
-    gc.collect()
-    gc.freeze()
-    gc.disable()
     milliseconds: list[float] = []
-    with selectors.SelectSelector() as selector:  # whose time-outs are not rounded to milliseconds
+    with _uncollected(), selectors.SelectSelector() as selector:  # whose time-outs are not rounded to milliseconds
         for one in every:
             selector.register(one.socket, selectors.EVENT_READ, one)
         began = time.perf_counter()
@@ -87,10 +85,61 @@ def measure(
                 if (since := key.data.receive()) is not None:
                     milliseconds.append((time.perf_counter() - since) * 1e3)
         seconds = time.perf_counter() - began
-    gc.enable()
-    gc.unfreeze()
     for one in every:
         one.socket.close()
+    return _ranked(milliseconds, seconds)
+
+
+def alone(each: float, load: float, seconds: float) -> Measured:
+    """Plain Python in place of a server, in this process: pieces of work of ``each`` milliseconds, each due at its time.
+
+    Together they are the share ``load`` of the time. What their percentiles have above ``each`` the machine has made.
+    """
+
+    def work() -> None:
+        seen = {}
+        for number in range(steps):
+            seen[number & 63] = (number, str(number & 255))
+
+    steps = 1000
+    steps = round(steps * each / usual(work, 200))
+    apart = usual(work, max(9, round(100 / each))) / 1e3 / load
+    milliseconds: list[float] = []
+    with _uncollected():
+        due = began = time.perf_counter()
+        for _ in range(round(seconds / apart)):
+            due += apart
+            time.sleep(max(0.0, due - time.perf_counter()))
+            work()
+            milliseconds.append((time.perf_counter() - due) * 1e3)
+        spent = time.perf_counter() - began
+    return _ranked(milliseconds, spent)
+
+
+def usual(work: Callable[[], object], times: int = 9) -> float:
+    """Milliseconds, the median of so many times."""
+    spent = []
+    for _ in range(times):
+        began = time.perf_counter()
+        work()
+        spent.append(time.perf_counter() - began)
+    return statistics.median(spent) * 1e3
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    # The signed requests are thousands of objects: to look through them takes 10 to 20 ms, which would be the p99.
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.unfreeze()
+
+
+def _ranked(milliseconds: Sequence[float], seconds: float) -> Measured:
     ranked = sorted(milliseconds)
     return Measured(len(ranked) / seconds, ranked[len(ranked) // 2], ranked[int(len(ranked) * 0.99)], len(ranked))
 

@@ -6,7 +6,7 @@ versions all the while; a runtime is killed each minute, but for the last one, w
 
 An answer is right when an offline scorer gives it: the same artifact, loaded here, asked with what the user was trained
 on and the events that were acknowledged before the request, and any number of those under way during it. Ends with
-status 1 where an acknowledged event is lost or doubled, an answer is wrong or a request failed twice.
+status 1 where an acknowledged event is lost or doubled, an answer is wrong, a request failed twice or memory grew.
 """
 
 from __future__ import annotations

@@ -9,10 +9,14 @@ from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 from shared.aws.turns import aside
+from tests.heaps import heaps
 
 
 class TakingTurns:
-    """/ at once, /long after so many seconds, /aside and /computes so many without its turn; each says its thread."""
+    """/ at once, /long after so many seconds, /aside and /computes so many without its turn; each says its thread.
+
+    /heaps says how many of them all threads have.
+    """
 
     in_turns = True
 
@@ -25,7 +29,8 @@ class TakingTurns:
                 time.sleep(seconds)
         else:
             time.sleep(seconds)
-        body = f"{threading.current_thread().name} {said.decode()}".encode()
+        name = str(heaps()) if path == "heaps" else threading.current_thread().name
+        body = f"{name} {said.decode()}".encode()
         start_response("200 OK", [("Content-Length", str(len(body)))])
         return [body]
 

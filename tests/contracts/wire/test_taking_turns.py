@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 import urllib3
 
+from tests.heaps import GLIBC
+
 ROOT = Path(__file__).parents[3]
 SOON = 10.0
 THREADS = 4
@@ -115,6 +117,13 @@ def test_what_computes_for_long_stops_nobody_however_many_do(server: Server, bes
 def test_more_that_take_long_than_there_are_threads_are_all_answered(server: Server, beside) -> None:
     found = [beside(said, server, f"/{path}?0.3", b"x") for path in ("long", "aside") * THREADS]
     assert all(one.result(SOON).endswith("x") for one in found)
+
+
+@pytest.mark.skipif(not GLIBC, reason="it is glibc that gives each thread a heap")
+def test_all_threads_take_their_memory_from_one_heap(server: Server, beside) -> None:
+    found = [beside(said, server, "/aside?0.3", b"x" * 100_000) for _ in range(THREADS)]
+    assert len({one.result(SOON).split()[0] for one in found}) > 1
+    assert said(server, "/heaps").split() == ["1"]
 
 
 def test_who_says_nothing_or_half_of_it_stops_nobody(server: Server) -> None:
