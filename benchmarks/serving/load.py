@@ -91,7 +91,7 @@ def measure(
 
 
 def alone(each: float, load: float, seconds: float) -> Measured:
-    """Plain Python in place of a server, in this process: pieces of work of ``each`` milliseconds, each due at its time.
+    """Plain Python in place of a server, here: pieces of work of ``each`` milliseconds, each of them due at its time.
 
     Together they are the share ``load`` of the time. What their percentiles have above ``each`` the machine has made.
     """
@@ -101,9 +101,10 @@ def alone(each: float, load: float, seconds: float) -> Measured:
         for number in range(steps):
             seen[number & 63] = (number, str(number & 255))
 
+    # Over some 0.2 s: a machine's slow spells are shorter.
     steps = 1000
-    steps = round(steps * each / usual(work, 200))
-    apart = usual(work, max(9, round(100 / each))) / 1e3 / load
+    steps = round(steps * each / usual(work, 3000))
+    apart = usual(work, max(9, round(200 / each))) / 1e3 / load
     milliseconds: list[float] = []
     with _uncollected():
         due = began = time.perf_counter()

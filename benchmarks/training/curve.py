@@ -24,7 +24,7 @@ def show(folder: Path, *, hidden: int, cell: str, threads: int, epochs: int | No
         nonlocal best
         figures = protocols.measure(answers, asked)["filtered"]
         best = max(best, (figures["NDCG@10"], epoch, cpu_seconds))
-        print(f"| {epoch} | {cpu_seconds:.1f} | {figures['NDCG@10']:.4f} | {figures['HR@10']:.4f} |", flush=True)
+        print(f"| {epoch} | {cpu_seconds:.3f} | {figures['NDCG@10']:.4f} | {figures['HR@10']:.4f} |", flush=True)
         return True
 
     model = ours.train(task, setting, 0, on_epoch=on_epoch)
