@@ -6,6 +6,8 @@ is a listening socket that a supervisor holds, so that clients wait while this p
 
 from __future__ import annotations
 
+from importlib.metadata import PackageNotFoundError, version
+
 from shared import settings
 
 _settings = settings.load()
@@ -22,3 +24,17 @@ loglevel = "warning"
 forwarded_allow_ips = ""
 limit_request_line = 4094
 limit_request_fields = 64
+
+
+def _parser(least: tuple[int, ...] = (0, 6, 14)) -> str:
+    """``fast`` where gunicorn[fast] is installed. gunicorn by itself would take an older one too, which reads a
+    request line with two spaces in it otherwise than gunicorn does.
+    """
+    try:
+        found = tuple(int(part) for part in version("gunicorn_h1c").split("."))
+    except (PackageNotFoundError, ValueError):
+        return "python"
+    return "fast" if found >= least else "python"
+
+
+http_parser = _parser()

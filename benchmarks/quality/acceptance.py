@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from benchmarks.quality.guests import NETWORKS
+from benchmarks.quality.peers import PEERS
 from benchmarks.quality.runs import Row
+
+CHEAP = (*PEERS, "als")
+"""Peers that take seconds or minutes whatever the data set."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +30,7 @@ class Line:
     cell: str = "linear"
     most_seconds: float | None = None
     """Of training, on two cores."""
-    peers: Sequence[str] = ("popularity", "markov", "markov-window", "item-knn", "als", "ease", "sasrec")
+    peers: Sequence[str] = (*CHEAP, *NETWORKS)
 
 
 LINES: Mapping[str, Line] = {
@@ -59,7 +64,7 @@ LINES: Mapping[str, Line] = {
         parameters={"hidden_dimension": "128"},
         cell="gru",
         most_seconds=1800,
-        peers=("popularity", "markov", "markov-window", "item-knn", "als", "ease"),
+        peers=CHEAP,
     ),
 }
 

@@ -18,16 +18,26 @@ from shared.data.histories import Histories
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT.parent / "shared" / "data"
 """Where the data sets lie unless --data says otherwise."""
+FILES = ("interactions.csv", "interactions.csv.gz")
 
 
 class NoData(Exception):
     """The folder holds no interactions."""
 
 
+def holds(folder: Path) -> bool:
+    """Is this the folder of one data set?"""
+    return any((folder / name).is_file() for name in FILES)
+
+
+def folder_of(folder: Path, data_set: str) -> Path:
+    """Where a data set lies: in the folder of all data sets, or in this folder itself, or where its name points."""
+    return folder if holds(folder) and not holds(folder / data_set) else folder / data_set
+
+
 def read(folder: Path) -> Histories:
     """Every event of the file, oldest first; events of one second keep the order of the file. Raises NoData."""
-    files = [folder / "interactions.csv", folder / "interactions.csv.gz"]
-    file = next((file for file in files if file.is_file()), None)
+    file = next((folder / name for name in FILES if (folder / name).is_file()), None)
     if file is None:
         raise NoData(f"{folder} holds neither interactions.csv nor interactions.csv.gz: say --data FOLDER")
     with duckdb.connect() as connection:

@@ -1,10 +1,11 @@
 """Peers that are libraries and run in an environment of their own: a task goes there as arrays, scores come back.
 
-in    users, items      [E] the events that may be learnt from, each user's oldest first
-      offsets, asked    [Q + 1], [A] the items of each query's history, end to end
-      items_all         how many items there are
-out   scores            float32[Q, I], -inf where the peer does not know the item
-      seconds, cpu      of fitting alone
+in    users, items, times               [E] the events that may be learnt from, each user's oldest first
+      offsets, asked, asked_times       [Q + 1], [A], [A] the history of each query, end to end
+      now                               [Q] when each is asked
+      items_all                         how many items there are
+out   scores                            float32[Q, I], -inf where the peer does not know the item
+      seconds, cpu                      of fitting alone
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ import numpy.typing as npt
 from benchmarks.quality import environment
 from benchmarks.quality.protocols import Task
 
-GUESTS = ("als", "sasrec")
+NETWORKS = ("gru4rec", "sasrec", "esasrec", "hstu")
+"""Those that take minutes, or hours on a large data set."""
+
+GUESTS = ("als", *NETWORKS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +50,11 @@ def scored(peer: str, task: Task, *, seed: int, threads: int, settings: Mapping[
             given,
             users=of_user[known],
             items=training.items[known],
+            times=training.timestamps[known],
             offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
             asked=np.concatenate([query.items for query in task.queries]),
+            asked_times=np.concatenate([query.timestamps for query in task.queries]),
+            now=np.array([query.now for query in task.queries]).astype(np.int64),
             items_all=len(training.item_ids),
         )
         environment.run(

@@ -251,7 +251,7 @@ class _Learner(Learner):
 
     def answers(self, queries: Sequence[Query]) -> Iterator[npt.NDArray[Any]]:
         """Scores of all items, a query after the other: minus the place in the ranking."""
-        network = self.network.folded().to(self.device)
+        network = self.served().to(self.device)
         for begin in range(0, len(queries), AT_ONCE):
             asked = queries[begin : begin + AT_ONCE]
             # Each query is a user whose next event, of any item, stands at the moment of the request.
@@ -268,7 +268,8 @@ class _Learner(Learner):
                 device=self.device,
                 repeats=self.streams.repeats,
             )
-            for ranking in best_items(network, read, histories.offsets[1:] - 1, len(histories.item_ids)):
+            places = histories.offsets[1:] - 1
+            for ranking in best_items(network, read, places, len(histories.item_ids), leaning=self.leaning):
                 scores_I = np.empty(len(ranking))
                 scores_I[ranking] = -np.arange(len(ranking))
                 yield scores_I

@@ -1,16 +1,23 @@
-"""Who is asked what, and what counts: three protocols, one metric code (shared/metrics.py).
+"""Who is asked what, when, and what counts; one metric code for all (shared/metrics.py).
 
-    h10   of every user the oldest 90 % are trained on and are the input, the newest 10 % are to be found
-    loo   of every user the last event is to be found, the one before is for validation, all before is trained on;
-          the input is all before the last
-    aws   AWS's: a tenth of the users is not trained on at all; of these as h10 (shared/recipes/evaluation.py)
+    h10         of every user the oldest 90 % are trained on and are the input, the newest 10 % are to be found
+    loo         of every user the last event is to be found, the one before is for validation, all before is trained
+                on; the input is all before the last
+    aws         AWS's: a tenth of the users is not trained on at all; of these as h10 (shared/recipes/evaluation.py)
+    time        what was before a moment, at 90 % of all events, is trained on and is the input; all after it is to be
+                found, for at most MOST_ASKED users with events on both sides
+    asked-time  as time, as a client meets it: a few users ask today, long after the data ends
+    asked-last  of a few users the newest tenth is to be found, all else is trained on; they ask today, too
 
-Under h10 and aws the held-out part is 10 % rounded up, at least one event, and at least one event is input.
+Under h10 and aws the held-out part is 10 % rounded up, at least one event, and at least one event is input. But for
+the last two, a query is asked when ``shared/recipes/moment.py`` says.
 """
 
 from __future__ import annotations
 
 import math
+import random
+import time as clock
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,20 +29,38 @@ from benchmarks.quality import data
 from shared import metrics
 from shared.data.histories import Histories
 from shared.recipes.evaluation import TEST_SHARE, Split
+from shared.recipes.moment import asked_at
 
 COLUMNS = ("NDCG@10", "NDCG@25", "MRR@25", "P@25", "HR@10")
-VIEWS = ("raw", "filtered")
-"""raw: items of the input may be recommended again, as Personalize does; filtered: they may not."""
+VIEWS = ("raw", "filtered", "unseen")
+"""raw: items of the input may be recommended again, as Personalize does; filtered: they may not; unseen: nor are they
+wanted, and users who took nothing new do not count."""
+
+KNOWN_SHARE = 0.9
+"""Of all events, under the splits by time; of a user's, under asked-last."""
+
+MOST_ASKED = 2_000
+"""Users of ``time``."""
+
+CLIENTS = 400
+LEAST_OF_CLIENT = 10
+MOST_WANTED = 25
+"""Users of asked-time and asked-last, the events one needs under asked-last, and how many of its events are wanted."""
 
 
 @dataclass(frozen=True, eq=False)
 class Query:
-    """One user who asks at ``now`` (that of the first event to be found) after these events, oldest first."""
+    """One user who asks at ``now`` after these events, oldest first."""
 
     items: npt.NDArray[np.int32]
     timestamps: npt.NDArray[np.int64]
     now: float
     wanted: npt.NDArray[np.int32]
+    """Items of the events to be found, oldest first; one taken twice is wanted once."""
+    user: int = -1
+    """Its number in the histories that are trained on; -1: nobody's there."""
+    most: int | None = None
+    """So many of the events to be found count in each view, the first ones; None: all."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,11 +82,9 @@ Answers = Callable[[Sequence[Query]], Iterable[npt.NDArray[Any]]]
 
 def h10(histories: Histories, _: int = 0) -> Task:
     cuts = histories.offsets[1:] - held_out(histories.lengths)
-    place = np.arange(len(histories.items))
-    training = data.only(histories, place < np.repeat(cuts, histories.lengths))
     asked = np.flatnonzero(histories.lengths >= 2)
     return Task(
-        training=training,
+        training=(training := _before(histories, cuts)),
         users=np.flatnonzero(training.lengths),
         queries=[_query(histories, user, cuts[user], histories.offsets[user + 1]) for user in asked.tolist()],
     )
@@ -71,10 +94,8 @@ def loo(histories: Histories, _: int = 0) -> Task:
     asked = np.flatnonzero(histories.lengths >= 3)
     ends = histories.offsets[1:].copy()
     ends[asked] -= 2
-    place = np.arange(len(histories.items))
-    training = data.only(histories, place < np.repeat(ends, histories.lengths))
     return Task(
-        training=training,
+        training=(training := _before(histories, ends)),
         users=np.flatnonzero(training.lengths),
         queries=[_query(histories, user, ends[user] + 1, ends[user] + 2) for user in asked.tolist()],
         validation=[_query(histories, user, ends[user], ends[user] + 1) for user in asked.tolist()],
@@ -92,7 +113,40 @@ def aws(histories: Histories, seed: int) -> Task:
     )
 
 
-PROTOCOLS: dict[str, Callable[[Histories, int], Task]] = {"h10": h10, "loo": loo, "aws": aws}
+def time(histories: Histories, _: int = 0) -> Task:
+    """The same users are drawn for every seed, so that what differs among seeds is the model."""
+    cuts, asked = _by_time(histories)
+    if len(asked) > MOST_ASKED:
+        asked = np.sort(np.random.default_rng(0).choice(asked, MOST_ASKED, replace=False))
+    return Task(
+        training=(training := _before(histories, cuts)),
+        users=np.flatnonzero(training.lengths),
+        queries=[_query(histories, user, cuts[user], histories.offsets[user + 1]) for user in asked.tolist()],
+    )
+
+
+def asked_time(histories: Histories, _: int = 0) -> Task:
+    cuts, asked = _by_time(histories)
+    return _asked_today(histories, cuts, asked)
+
+
+def asked_last(histories: Histories, _: int = 0) -> Task:
+    clients = _some_of(np.flatnonzero(histories.lengths >= LEAST_OF_CLIENT))
+    cuts = histories.offsets[1:].copy()
+    cuts[clients] -= [max(1, round(length * (1 - KNOWN_SHARE))) for length in histories.lengths[clients].tolist()]
+    return _asked_today(histories, cuts, np.sort(clients))
+
+
+PROTOCOLS: dict[str, Callable[[Histories, int], Task]] = {
+    "h10": h10,
+    "loo": loo,
+    "aws": aws,
+    "time": time,
+    "asked-time": asked_time,
+    "asked-last": asked_last,
+}
+ASKED = ("asked-time", "asked-last")
+"""What the service answers today, so it trains here on whom it trains there."""
 
 
 def held_out(lengths: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int64]:
@@ -104,20 +158,37 @@ def held_out(lengths: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int64]:
 
 
 def measure(answers: Answers, queries: Sequence[Query]) -> dict[str, dict[str, float]]:
-    """View -> column -> figure. Items alike in score are ranked by their number."""
-    relevant_Q = np.array([len(np.unique(query.wanted)) for query in queries])
+    """View -> column -> figure; no figures of a view that no query counts in. Items alike in score are ranked by their
+    number."""
+    relevant = {view: np.zeros(len(queries), np.int64) for view in VIEWS}
     hits = {view: np.zeros((len(queries), metrics.LONGEST), np.bool_) for view in VIEWS}
     for number, (query, scores) in enumerate(zip(queries, answers(queries), strict=True)):
         scores_I = np.array(scores, np.float64)
+        top = {"raw": _best(scores_I)}
+        scores_I[query.items] = -math.inf
+        top["filtered"] = top["unseen"] = _best(scores_I)
+        new = query.wanted[~np.isin(query.wanted, query.items)]
         for view in VIEWS:
-            if view == "filtered":
-                scores_I[query.items] = -math.inf
-            top = np.argsort(-scores_I, kind="stable")[: metrics.LONGEST]
-            hits[view][number, : len(top)] = np.isin(top, query.wanted) & np.isfinite(scores_I[top])
-    return {view: _figures(hits[view], relevant_Q) for view in VIEWS}
+            wanted = np.unique((new if view == "unseen" else query.wanted)[: query.most])
+            relevant[view][number] = len(wanted)
+            hits[view][number, : len(top[view])] = np.isin(top[view], wanted)
+    return {view: _figures(hits[view], relevant[view]) for view in VIEWS}
+
+
+def _best(scores_I: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """The numbers of the best items, metrics.LONGEST of them where so many have a score above -inf."""
+    least = -math.inf
+    if len(scores_I) > metrics.LONGEST:
+        least = np.partition(scores_I, -metrics.LONGEST)[-metrics.LONGEST]
+    able = np.flatnonzero((scores_I >= least) & np.isfinite(scores_I))
+    best: npt.NDArray[np.int64] = able[np.argsort(-scores_I[able], kind="stable")[: metrics.LONGEST]]
+    return best
 
 
 def _figures(hits_QK: npt.NDArray[np.bool_], relevant_Q: npt.NDArray[np.int64]) -> dict[str, float]:
+    hits_QK, relevant_Q = hits_QK[relevant_Q > 0], relevant_Q[relevant_Q > 0]
+    if not len(relevant_Q):
+        return {}
     ndcg = metrics.normalized_discounted_cumulative_gain
     return {
         "NDCG@10": ndcg(hits_QK, relevant_Q, 10),
@@ -128,11 +199,47 @@ def _figures(hits_QK: npt.NDArray[np.bool_], relevant_Q: npt.NDArray[np.int64]) 
     }
 
 
-def _query(histories: Histories, user: int, cut: int, end: int) -> Query:
-    begin = histories.offsets[user]
+def _before(histories: Histories, cuts_U: npt.NDArray[np.int64]) -> Histories:
+    """Of each user the events up to a place among all events."""
+    return data.only(histories, np.arange(len(histories.items)) < np.repeat(cuts_U, histories.lengths))
+
+
+def _by_time(histories: Histories) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """(where each user's events stop to be known, the users with events on both sides of that)."""
+    moment = np.sort(histories.timestamps)[int(len(histories.timestamps) * KNOWN_SHARE)]
+    known_before = np.concatenate([[0], np.cumsum(histories.timestamps < moment)])
+    known_U = np.diff(known_before[histories.offsets])
+    return histories.offsets[:-1] + known_U, np.flatnonzero((known_U > 0) & (known_U < histories.lengths))
+
+
+def _some_of(users: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """CLIENTS of the users, drawn as the clients of the service's own check are, so that both ask the same."""
+    drawn = users.tolist()
+    random.Random(1).shuffle(drawn)
+    return np.array(drawn[:CLIENTS], np.int64)
+
+
+def _asked_today(histories: Histories, cuts_U: npt.NDArray[np.int64], asked: npt.NDArray[np.int64]) -> Task:
+    training, today = _before(histories, cuts_U), clock.time()
+    return Task(
+        training=training,
+        users=np.flatnonzero(training.lengths),
+        queries=[
+            _query(histories, user, cuts_U[user], histories.offsets[user + 1], now=today, most=MOST_WANTED)
+            for user in np.sort(_some_of(asked)).tolist()
+        ],
+    )
+
+
+def _query(
+    histories: Histories, user: int, cut: int, end: int, *, now: float | None = None, most: int | None = None
+) -> Query:
+    begin, times = histories.offsets[user], histories.timestamps
     return Query(
         items=histories.items[begin:cut],
-        timestamps=histories.timestamps[begin:cut],
-        now=float(histories.timestamps[cut]),
+        timestamps=times[begin:cut],
+        now=asked_at(float(times[cut - 1]), float(times[cut])) if now is None else now,
         wanted=histories.items[cut:end],
+        user=user,
+        most=most,
     )

@@ -27,10 +27,12 @@ from shared.artifacts import Artifacts
 from shared.recipes.artifact import Artifact
 from shared.recipes.distribution import best
 from shared.recipes.hrnn.form import Form
+from shared.recipes.hrnn.passes import SCANNED
 from shared.recipes.hrnn.weights import shapes
 from shared.store.redis import RedisStore
 
 RUNTIME, EVENTS = "services.runtime.app:create_app()", "services.events.app:create_app()"
+UNSCANNED = "benchmarks.serving.unscanned:create_app()"
 CONSTANT, MINIMAL = "benchmarks.serving.constant:create_app()", "benchmarks.serving.minimal:create_app()"
 #: Up to so many items a request is what is around the product, from so many on the product.
 SMALL, LARGE = 2_000, 1_000_000
@@ -44,13 +46,19 @@ def main() -> None:
     parser.add_argument("--items", type=int, nargs="*", default=[2000], help="sizes of the catalogue")
     parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement")
     parser.add_argument("--processes", type=int, nargs="*", default=[1, 2, 4], help="runtimes, with the last catalogue")
+    parser.add_argument("--scanned", action="store_true", help="only the large catalogues, with 8 bits and without")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch, world(Path(scratch)) as here:
         store, artifacts = RedisStore(here.redis_url), Artifacts(here.data_dir / "artifacts")
         campaigns = []
         for items in chosen.items:  # one after the other: a runtime loads all that there are
             campaigns.append(campaign(store, artifacts, items))
-            recommendations(here, campaigns[-1], chosen.seconds)
+            if items >= SCANNED:
+                scanned(here, campaigns[-1], chosen.seconds)
+            if not chosen.scanned:
+                recommendations(here, campaigns[-1], chosen.seconds)
+        if chosen.scanned:
+            return
         put_events(here, campaigns[0], chosen.seconds)
         several(here, campaigns[-1], chosen.processes, chosen.seconds)
 
@@ -114,6 +122,27 @@ def recommendations(here: World, made: Campaign, seconds: float) -> None:
         target("bare product and top 25 / one pass", statistics.median(ratios), 1.3, at_least=False)
         ratios = [one.p50 / one_pass for one, one_pass in zip(found[1]["foretaste"], bare.passes, strict=False)]
         target("p50 of a request / one pass", statistics.median(ratios), 1.3, at_least=False)
+
+
+def scanned(here: World, made: Campaign, seconds: float) -> None:
+    """(d) A large catalogue's vectors in 8 bits, beside the same runtime that multiplies all of float32."""
+    print(f"\n## GetRecommendations in 8 bits and without, {made.items} items, hidden {HIDDEN}")
+    body = partial(_recommendation, made)
+    head("server", 1, 8)
+    with here.serving(RUNTIME) as [ours], here.serving(UNSCANNED) as [whole]:
+        servers = {"8 bits": ours, "float32": whole}
+        found = {each: _beside(servers, "/recommendations", body, seconds, each) for each in (1, 8)}
+        memory = {name: (server.megabytes("Rss"), server.megabytes("Pss")) for name, server in servers.items()}
+    for name in servers:
+        row(name, *(median(times[name]) for times in found.values()))
+    for name, (resident, shared_out) in memory.items():
+        print(f"{name}: {resident:.0f} MB resident, {shared_out:.0f} MB of it own or shared out (PSS)")
+    for connections, times in found.items():
+        ratios = [one.rate / other.rate for one, other in zip(times["8 bits"], times["float32"], strict=True)]
+        target(f"of the requests/s with float32 ({connections})", statistics.median(ratios), 3.0)
+    if made.items >= LARGE:
+        target("p50 of a request, ms", median(found[1]["8 bits"]).p50, 8.0, at_least=False)
+    target("of the memory with float32", memory["8 bits"][1] / memory["float32"][1], 0.25, at_least=False)
 
 
 def put_events(here: World, made: Campaign, seconds: float) -> None:

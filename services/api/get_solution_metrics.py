@@ -1,4 +1,4 @@
-"""GetSolutionMetrics: what the evaluation measured; the popularity baseline beside it travels in a header."""
+"""GetSolutionMetrics: what the evaluation measured; the popularity baseline and our own report travel in headers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from shared.aws.web import Answer, Call
 
 def get_solution_metrics(desk: Desk, call: Call) -> Answer:
     version = desk.reading.active(call.request["solutionVersionArn"], "solution_version")
+    headers = {"x-foretaste-baseline": tokens.compact(version.state["baseline"])}
+    # Segments and actions have none, nor has what was trained by an older release.
+    if version.state.get("report"):
+        headers["x-foretaste-report"] = tokens.compact(version.state["report"])
     return Answer(
         members={"solutionVersionArn": version.arn, "metrics": version.state["metrics"]},
-        headers={"x-foretaste-baseline": tokens.compact(version.state["baseline"])},
+        headers=headers,
     )

@@ -1,7 +1,7 @@
 """The boto3 clients of the command line, and where it finds the server: a client like any other.
 
-What foretaste says beyond AWS's shapes (a training's progress, the popularity baseline) it says in response
-headers.
+What foretaste says beyond AWS's shapes (a training's progress, the popularity baseline, its own report of an
+evaluation) it says in response headers.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from shared.aws import model
 
 PROGRESS = "x-foretaste-progress"
 BASELINE = "x-foretaste-baseline"
+REPORT = "x-foretaste-report"
 
 # A process that is being started again is back within seconds; the SDK's own retries bridge that. The
 # gateway is reached directly, whatever proxy the environment names for the rest of the world.

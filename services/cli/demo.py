@@ -130,7 +130,8 @@ class _Demo:
         viewers = self._viewing.viewers(VIEWERS, NEWEST)
         first = self._recommend(made.campaign, viewers[0].user_id)
         self._console.print(f"First recommendation {time.monotonic() - began:.0f} s after the system was up.\n")
-        self._console.print(metrics_table(DEFAULT_RECIPE, made.metrics.model, made.metrics.popularity))
+        found = made.metrics
+        self._console.print(metrics_table(DEFAULT_RECIPE, found.model, found.popularity, found.report))
         lists = [first, *(self._recommend(made.campaign, viewer.user_id) for viewer in viewers[1:])]
         for viewer, items in zip(viewers, lists, strict=True):
             self._console.print(self._portrait(viewer, items))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from services.cli.client import BASELINE, PROGRESS, Personalize, header
+from services.cli.client import BASELINE, PROGRESS, REPORT, Personalize, header
 from services.cli.errors import CreationFailed
 from services.cli.options import DEFAULT_RECIPE
 from shared.lifecycle import ACTIVE, CREATE_FAILED, CREATE_STOPPED, SETTLED
@@ -33,6 +33,8 @@ class Metrics:
 
     model: Mapping[str, float]
     popularity: Mapping[str, float] | None
+    report: Mapping[str, Any]
+    """``shared.recipes.contract.Trained.report``."""
 
 
 class Life:
@@ -103,7 +105,9 @@ class Life:
 
     def metrics(self, version: str) -> Metrics:
         answer = self.aws.control.get_solution_metrics(solutionVersionArn=version)
-        return Metrics(model=answer["metrics"], popularity=header(answer, BASELINE) or None)
+        return Metrics(
+            model=answer["metrics"], popularity=header(answer, BASELINE) or None, report=header(answer, REPORT)
+        )
 
     def campaign(self, version: str, watch: Watch = watch_nothing) -> str:
         """The campaign, serving this version when the step ends; before, it may have served one of another solution."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,6 +25,9 @@ METRICS = {
     "precision_at_5": "precision@5",
     "coverage": "coverage",
 }
+
+#: Of a report, and what they tell of so many users.
+VIEWS = {"raw": "raw: what {:,} users took", "unseen": "unseen: what was new to {:,} of them"}
 
 
 def console() -> Console:
@@ -106,19 +109,44 @@ def describe(progress: Mapping[str, Any]) -> str:
     return ", ".join(words)
 
 
-def metrics_table(recipe: str, model: Mapping[str, float], popularity: Mapping[str, float] | None) -> Grid:
-    """A version's metrics, beside those of recommending what is popular."""
-    grid = Grid(title="Metrics", title_justify="left", title_style="bold")
+def metrics_table(
+    recipe: str,
+    model: Mapping[str, float],
+    popularity: Mapping[str, float] | None,
+    report: Mapping[str, Any] | None = None,
+) -> Grid:
+    """A version's metrics, beside those of recommending what is popular, or what a user has taken most.
+
+    Those in the report, ``shared.recipes.contract.Trained.report``, come first, in each of its views.
+    """
+    views = {view: report[view] for view in VIEWS if report and report.get(view)}
+    others = ("popularity", "personal frequency") if views else ("popularity",)
+    grid = Grid(title="Metrics", title_justify="left", title_style="bold", caption_justify="left")
     grid.add_column("on held-out interactions")
-    for name in (recipe, "popularity", "ratio"):
+    for name in (recipe, *others, "ratio"):
         grid.add_column(name, justify="right")
     # Segments of users, and actions, have some metrics of their own, and lack others.
-    for name in (*(known for known in METRICS if known in model), *sorted(model.keys() - METRICS.keys())):
-        value, floor = model[name], (popularity or {}).get(name)
-        grid.add_row(
-            METRICS.get(name, name),
-            f"{value:.4f}",
-            "" if floor is None else f"{floor:.4f}",
-            f"{value / floor:.1f}x" if floor else "",
-        )
+    names = (*(known for known in METRICS if known in model), *sorted(model.keys() - METRICS.keys()))
+    in_views = [name for name in names if any(name in told["model"] for told in views.values())]
+    for name in in_views:
+        for view, told in views.items():
+            beside = [told[other][name] for other in ("popularity", "personal_frequency")]
+            grid.add_row(f"{METRICS.get(name, name)} {view}", *_compared(told["model"][name], beside))
+    for name in names:
+        if name not in in_views:
+            known = [(popularity or {}).get(name), *[None for _ in others[1:]]]
+            grid.add_row(METRICS.get(name, name), *_compared(model[name], known))
+    if views:
+        meant = [VIEWS[view].format(told["users"]) for view, told in views.items()]
+        grid.caption = "; ".join([*meant, "ratio: to the better of what stands beside"])
     return grid
+
+
+def _compared(value: float, others: Sequence[float | None]) -> list[str]:
+    """Cells: the value, the others, and how many times the greatest of these it is."""
+    most = max((other for other in others if other is not None), default=0.0)
+    return [
+        f"{value:.4f}",
+        *("" if other is None else f"{other:.4f}" for other in others),
+        f"{value / most:.2f}x" if most else "",
+    ]

@@ -31,7 +31,7 @@ def train(name: str, recipe: str, deploy: bool, data_dir: Path | None) -> None:
         version = life.solution_version(solution, shown.watch)
         shown.conclude(version)
     metrics = life.metrics(version)
-    console.print(metrics_table(recipe, metrics.model, metrics.popularity))
+    console.print(metrics_table(recipe, metrics.model, metrics.popularity, metrics.report))
     if deploy:
         with step(console, "campaign") as shown:
             shown.conclude(life.campaign(version, shown.watch))

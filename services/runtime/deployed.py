@@ -80,12 +80,15 @@ class Model:
             return self._scorer.scores(query)
 
     def explained(self, query: Query) -> Explained:
-        """The same, with the reasons of the recipes that tell them; of the others nothing is there to be told."""
-        if not self.recipe.reasons:
+        """The same, and how far they may be off, with the reasons of the recipes that tell them; of the others nothing
+        is there to be told.
+        """
+        if not hasattr(self._scorer, "explained"):
             scores = self.scores(query)
             return Explained(scores, scores, popular=False)
         with self._turn():
-            return cast(Explaining, self._scorer).explained(query)
+            found = cast(Explaining, self._scorer).explained(query)
+        return found if self.recipe.reasons else Explained(found.scores, found.scores, popular=False, rough=found.rough)
 
     def _turn(self) -> AbstractContextManager[object]:
         items = len(self.item_ids)

@@ -14,6 +14,8 @@ from services.runtime.selection import Selection
 from services.runtime.served import Serving, query, recommendation_id, served
 from shared.aws.errors import InvalidInput
 from shared.aws.web import Call
+from shared.recipes.contract import Rough
+from shared.recipes.distribution import exact
 
 MOST_ITEMS = 500
 
@@ -30,13 +32,16 @@ def get_personalized_ranking(serving: Serving, call: Call) -> Mapping[str, Any]:
         raise InvalidInput(f"inputList has {count} items; at most {most} are ranked with metadata.")
     asking = query(asked, request, serving.store)
     kept = set(Selection(serving.filters, asked.model, request).kept(given))
-    scores = asked.model.scores(asking)
+    found = asked.model.explained(asking)
     # As in recommendations, what a filter takes away changes no score of the rest.
-    ranking = [row for row in reordered(asked.model.item_ids, scores, given) if row["itemId"] in kept]
+    ranking = reordered(asked.model.item_ids, found.scores, given, found.rough)
+    ranking = [row for row in ranking if row["itemId"] in kept]
     return {"personalizedRanking": about.told(ranking), "recommendationId": recommendation_id()}
 
 
-def reordered(item_ids: Sequence[str], scores: npt.NDArray[np.float32], given: Sequence[str]) -> list[dict[str, Any]]:
+def reordered(
+    item_ids: Sequence[str], scores: npt.NDArray[np.float32], given: Sequence[str], rough: Rough | None = None
+) -> list[dict[str, Any]]:
     """The given items, each once, by falling score and then by id; the scores are the softmax over these items alone.
 
     Those the model does not know come last, in the order given and without a score. ``item_ids`` are sorted.
@@ -44,7 +49,8 @@ def reordered(item_ids: Sequence[str], scores: npt.NDArray[np.float32], given: S
     distinct = dict.fromkeys(given)
     numbers = {item_id: place for item_id in distinct if (place := place_of(item_ids, item_id)) is not None}
     # A softmax over some is the softmax over all, divided by what these have of it.
-    shares = {item_id: max(float(scores[place]), 0.0) for item_id, place in numbers.items()}
+    exactly = exact(scores, np.array(list(numbers.values()), np.int64), rough)
+    shares = {item_id: max(score, 0.0) for item_id, score in zip(numbers, exactly.tolist(), strict=True)}
     total = sum(shares.values())
     rows = sorted((-(share / total if total else 1 / len(shares)), item_id) for item_id, share in shares.items())
     known = [{"itemId": item_id, "score": round(-score, 7)} for score, item_id in rows]

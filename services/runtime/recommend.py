@@ -18,7 +18,8 @@ from shared.aws.errors import InvalidInput
 from shared.aws.web import Call
 from shared.filters.columns import marked
 from shared.filters.evaluation import Mask
-from shared.recipes.distribution import best
+from shared.recipes.contract import Rough
+from shared.recipes.distribution import NEVER, best, exact
 
 TYPES = ("USER_PERSONALIZATION", "POPULAR_ITEMS", "RELATED_ITEMS")
 DEFAULT_RESULTS = 25
@@ -43,12 +44,13 @@ def get_recommendations(serving: Serving, call: Call) -> Mapping[str, Any]:
     found = asked.model.explained(asking)
     scores = found.scores
     # Of popular items AWS says that they have no score: it would tell how relevant they are to the user.
-    rows = partial(answered, asked.model.named, scores, shows_scores=asked.recipe.shows_scores and not found.popular)
+    shows_scores = asked.recipe.shows_scores and not found.popular
+    rows = partial(answered, asked.model.named, scores, shows_scores=shows_scores, rough=found.rough)
     promoted = np.zeros(0, np.int64)
     if promotion is not None:
-        promoted = best_of(scores, promotion.places(wanted), both(shown, promotion.allowed))
+        promoted = best_of(scores, promotion.places(wanted), both(shown, promotion.allowed), found.rough)
         allowed = both(allowed, ~marked(len(scores), [promoted]))
-    best_others = partial(best_of, wanted=wanted - len(promoted), allowed=allowed)
+    best_others = partial(best_of, wanted=wanted - len(promoted), allowed=allowed, rough=found.rough)
     others = best_others(scores)
     items = reasoned(rows(others), others, found, best_others)
     if promotion is not None:
@@ -69,13 +71,18 @@ def results(request: Mapping[str, Any], most: int) -> int:
     return wanted
 
 
-def best_of(scores: npt.NDArray[np.float32], wanted: int, allowed: Mask | None) -> npt.NDArray[np.int64]:
+def best_of(
+    scores: npt.NDArray[np.float32], wanted: int, allowed: Mask | None, rough: Rough | None = None
+) -> npt.NDArray[np.int64]:
     """int64[K]: the best ``wanted`` items that may be shown, by falling score and then by id, as the ids are sorted.
 
-    ``allowed`` is bool[I]; None: all are.
+    ``allowed`` is bool[I]; None: all are. ``rough`` tells how far the scores are off; None: they are exact.
     """
     if allowed is None:
-        return best(scores, wanted, least=0.0)
+        return best(scores, wanted, least=0.0, rough=rough)
+    if rough is not None:
+        # To look at all costs less than to look at the vectors of more than are wanted.
+        return best(np.where(allowed, scores, np.float32(NEVER)), wanted, least=0.0, rough=rough)
     first = best(scores, FIRST, least=0.0)
     found = first[allowed[first]][:wanted]
     if len(found) < wanted and allowed.any():
@@ -90,10 +97,11 @@ def answered(
     listed: npt.NDArray[np.int64],
     *,
     shows_scores: bool,
+    rough: Rough | None = None,
 ) -> list[dict[str, Any]]:
     """Items as answers have them; with 7 decimals of the scores, as AWS answers them, where they are shown."""
     item_ids = map(named, listed.tolist())
     if not shows_scores:
         return [{"itemId": item_id} for item_id in item_ids]
-    shown = scores[listed].astype(np.float64).round(7).tolist()
+    shown = exact(scores, listed, rough).astype(np.float64).round(7).tolist()
     return [{"itemId": item_id, "score": score} for item_id, score in zip(item_ids, shown, strict=True)]

@@ -4,6 +4,7 @@
     popularity.npy        float32[I]: share of each item in all interactions
     histories/            the histories trained on, as ``shared.data.histories`` writes them; mapped and not read
     users/                what is known of users, as ``shared.data.features`` writes it; absent where nothing is
+    counters/             what was counted beside the HRNN's network, as ``shared.recipes.hrnn.counters`` writes it
     contexts/             how a request's context becomes features; no rows; absent where there are none
 
 Weights lie beside these in ``model.safetensors``, in the recipe's own terms. model.json is written last.
@@ -27,7 +28,7 @@ from shared.data.ids import Ids
 from shared.data.training_data import TrainingData
 from shared.recipes.contract import ArtifactError, Past
 
-FORMAT = 2
+FORMAT = 3
 WEIGHTS = "model.safetensors"
 
 _ARRAYS = ("offsets", "items", "timestamps", "event_types")
@@ -89,15 +90,18 @@ class Artifact:
             model = orjson.loads((folder / "model.json").read_bytes())
         except (OSError, orjson.JSONDecodeError) as error:
             raise ArtifactError(f"{folder / 'model.json'} cannot be read: {error}") from error
-        if not isinstance(model, dict) or model.get("format") != FORMAT:
-            raise ArtifactError(f"{folder / 'model.json'} is not of format {FORMAT}, the one this release reads.")
+        found = model.get("format") if isinstance(model, dict) else None
+        if found != FORMAT:
+            told = f"{folder / 'model.json'} is not of format {FORMAT}, the one this release reads"
+            older = isinstance(found, int) and found < FORMAT
+            raise ArtifactError(f"{told}, but of {found}: train a new solution version." if older else f"{told}.")
         if model["recipe"] not in recipes:
             raise ArtifactError(f"{folder} holds a model of {model['recipe']}, not of {' or '.join(recipes)}.")
         for name, size in model["files"].items():
             path = folder / name
-            found = path.stat().st_size if path.is_file() else None
-            if found != size:
-                what = "is missing" if found is None else f"has {found} bytes instead of {size}"
+            there = path.stat().st_size if path.is_file() else None
+            if there != size:
+                what = "is missing" if there is None else f"has {there} bytes instead of {size}"
                 raise ArtifactError(f"{path} {what}: the model is incomplete.")
         try:
             return cls(folder, model)

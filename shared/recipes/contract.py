@@ -238,6 +238,14 @@ class Trained:
     baseline: dict[str, float]
     epochs: int
     seconds: float
+    report: dict[str, Any] = field(default_factory=dict)
+    """``evaluation.report`` of the same users and moments; {} of recipes that AWS measures in another way.
+
+    It has two views. ``raw`` is AWS's: anything may be answered, and is wanted. In ``unseen``, None where nobody took
+    anything new, what a user has had before is neither. Each tells how many ``users`` count, and three of AWS's metrics
+    of the ``model``, of plain ``popularity``, and of ``personal_frequency``: first the user's own items, by how often
+    they were taken, then what is popular.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -384,6 +392,24 @@ class Explained(NamedTuple):
     """float32[I]: what they would be without exploration; the very same object where there is none."""
     popular: bool
     """Is nothing known of who asks, so that they are shares of what is popular and no relevance?"""
+    rough: Rough | None = None
+    """What tells how far both scores may be off, of a large catalogue; None: they are exact."""
+
+
+class Rough(Protocol):
+    """Scores that are estimates: an exact one is one of these times exp(correction), whatever else made it of logits.
+
+    Bounds and corrections are 0 where a score is exact.
+    """
+
+    most: float
+    """No bound is above it."""
+
+    def bounds(self, places_K: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """float64[K]: what the corrections of these items lie within, to both sides."""
+
+    def corrections(self, places_K: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """float64[K], which takes a while for each item."""
 
 
 class Scorer(Protocol):

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from shared.data.training_data import TrainingData
 from shared.recipes import artifact as artifacts
 from shared.recipes.contract import Options, Progress, Recipe, Train, Trained, Validate, Validated
-from shared.recipes.evaluation import Split, comparing, evaluate, foretold
+from shared.recipes.evaluation import Split, comparing, evaluate, foretold, report
 from shared.recipes.watch import Phase, Watch
 
 OnBlock = Callable[[], None]
@@ -96,14 +96,20 @@ class Course:
         knowing = np.union1d(split.train, split.validation)
         model = self.learn(data, parameters, knowing, begun(watch, "training", 0))
         on_block = begun(watch, "evaluating", 1)
-        metrics, baseline = evaluate(partial(model.recommend, on_block=on_block), histories, split)
+        recommend = partial(model.recommend, on_block=on_block)
+        metrics, baseline = measured = evaluate(recommend, histories, split)
+        views = report(recommend, histories, split, measured)
         metrics |= self.more_metrics(data, parameters, on_block)
         if options.retrain_on_all_users:
             everybody = np.flatnonzero(histories.in_training)
             model = self.learn(data, parameters, everybody, begun(watch, "retraining", 1))
         begun(watch, "writing", epochs)()
         trained = Trained(
-            metrics=metrics, baseline=baseline, epochs=epochs, seconds=round(time.monotonic() - started, 3)
+            metrics=metrics,
+            baseline=baseline,
+            epochs=epochs,
+            seconds=round(time.monotonic() - started, 3),
+            report=views,
         )
         model.save(artifact)
         artifacts.write(

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from shared.recipes.contract import Rough
+
 COLUMNS = 2048
 """Into which a large catalogue is laid out to find its best items: one pass, and no copy."""
 
@@ -46,18 +48,56 @@ def without(scores_I: npt.NDArray[np.float32], hidden: int | npt.NDArray[np.bool
     return scores_I
 
 
-def best(scores_I: npt.NDArray[np.float32], count: int, least: float = -math.inf) -> npt.NDArray[np.int64]:
+def best(
+    scores_I: npt.NDArray[np.float32], count: int, least: float = -math.inf, rough: Rough | None = None
+) -> npt.NDArray[np.int64]:
     """int64[K]: the items with the highest scores, of equal ones the first, and none below ``least``; K is ``count``,
-    or fewer items.
+    or fewer items. By the exact scores where ``rough`` tells how far these are off.
     """
     count = min(count, len(scores_I))
+    if count == 0:
+        return np.zeros(0, np.int64)
     # Of those that share the last score some would be left out by chance.
-    (found,) = (scores_I >= max(_reached(scores_I, count), least)).nonzero()
-    return found[(-scores_I[found]).argsort(kind="stable")[:count]]
+    enough = max(reached(scores_I, count), least)
+    if rough is None:
+        (found,) = (scores_I >= enough).nonzero()
+        scores_K = scores_I[found]
+    else:
+        if enough > 0:
+            enough = max(enough * math.exp(-2 * rough.most), least)
+        (found,) = (scores_I >= enough).nonzero()
+        found = found[_may_be_best(scores_I[found], rough.bounds(found), count)]
+        scores_K = exact(scores_I, found, rough)
+    return found[(-scores_K).argsort(kind="stable")[:count]]
 
 
-def _reached(scores_I: npt.NDArray[np.float32], count: int) -> float:
+def exact(
+    scores_I: npt.NDArray[np.float32], places_K: npt.NDArray[np.int64], rough: Rough | None
+) -> npt.NDArray[np.float32]:
+    """float32[K]: the scores of a few items."""
+    scores_K = scores_I[places_K]
+    if rough is not None:
+        # What is 0 stays 0, and may be most of a catalogue.
+        (positive,) = (scores_K > 0).nonzero()
+        scores_K[positive] *= np.exp(rough.corrections(places_K[positive]))
+    return scores_K
+
+
+def contenders(
+    logits_K: npt.NDArray[np.float64], bounds_K: npt.NDArray[np.float64], count: int
+) -> npt.NDArray[np.bool_]:
+    """bool[K]: those that may be among the best ``count`` if each is off by its bound at most."""
+    if len(logits_K) <= count:
+        return np.ones(len(logits_K), np.bool_)
+    least_K = logits_K - bounds_K
+    least_K.partition(-count)
+    may_be: npt.NDArray[np.bool_] = logits_K + bounds_K >= least_K[-count]
+    return may_be
+
+
+def reached(scores_I: npt.NDArray[np.float32], count: int) -> float:
     """A score that ``count`` items reach, and few more."""
+    count = min(count, len(scores_I))
     if count > COLUMNS // 8 or len(scores_I) < 2 * COLUMNS:
         several = scores_I.copy()
     else:
@@ -65,3 +105,12 @@ def _reached(scores_I: npt.NDArray[np.float32], count: int) -> float:
         several = scores_I[: len(scores_I) // COLUMNS * COLUMNS].reshape(-1, COLUMNS).max(0)
     several.partition(-count)
     return float(several[-count])
+
+
+def _may_be_best(
+    scores_K: npt.NDArray[np.float32], bounds_K: npt.NDArray[np.float64], count: int
+) -> npt.NDArray[np.bool_]:
+    """``contenders`` by scores."""
+    with np.errstate(divide="ignore"):
+        logits_K = np.log(np.maximum(scores_K, 0, dtype=np.float64))
+    return contenders(logits_K, bounds_K, count)

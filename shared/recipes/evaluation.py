@@ -8,9 +8,9 @@ up, and at least one interaction is held out and at least one is input.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -21,10 +21,16 @@ from shared.recipes.distribution import best
 
 TEST_SHARE = 0.1
 
-VALIDATION_SHARE = 0.05
+VALIDATION_SHARE = 0.1
 MOST_VALIDATION_USERS = 2000
 LEAST_VALIDATION_USERS = 5
 """Of the users that are not tested: they tell when to stop. With fewer there is no telling, and all are trained on."""
+
+REPORTED = ("mean_reciprocal_rank_at_25", "normalized_discounted_cumulative_gain_at_25", "precision_at_25")
+"""AWS's metrics that ``report`` tells."""
+
+CELLS_AT_ONCE = 2**22
+"""Of the lists from which ``report`` leaves out what their users have had."""
 
 Recommend = Callable[[npt.NDArray[np.int64], int], npt.NDArray[np.int64]]
 """(events_Q, count) -> items_QK: what the user of each event is shown, best first, in the moment of that event."""
@@ -142,16 +148,158 @@ def evaluate(
     there is average_rewards_at_k as well, and with weights of events, of an eventsConfig, the gain that counts them.
     ``newest_U`` limits how many interactions of each user are held out, where only the newest are new to the model.
     """
-    counts_I = popularity(histories, np.union1d(split.train, split.validation))
-    popular_I = np.argsort(-counts_I, kind="stable")
-
-    def recommend_popular(events_Q: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
-        return np.broadcast_to(popular_I[:count], (len(events_Q), min(count, len(popular_I))))
-
     found, popular = (
-        _evaluate(by, histories, split.test, rewards_I, weights_E, newest_U) for by in (recommend, recommend_popular)
+        _evaluate(by, histories, split.test, rewards_I, weights_E, newest_U)
+        for by in (recommend, _by_popularity(_most_popular(histories, split)))
     )
     return found, popular
+
+
+def report(
+    recommend: Recommend,
+    histories: Histories,
+    split: Split,
+    measured: tuple[dict[str, float], dict[str, float]],
+    newest_U: npt.NDArray[np.int64] | None = None,
+) -> dict[str, Any]:
+    """``contract.Trained.report``: of ``recommend``, of popularity and of personal frequency, in the two views.
+
+    ``measured`` is what ``evaluate`` answers to the same: the raw view of the first two.
+    """
+    popular_I = _most_popular(histories, split)
+    frequent = _evaluate(_by_frequency(popular_I, histories), histories, split.test, None, None, newest_U)
+    by_name = zip(("model", "popularity", "personal_frequency"), (*measured, frequent), strict=True)
+    return {
+        "raw": {
+            "users": len(split.test),
+            **{name: {key: found[key] for key in REPORTED} for name, found in by_name},
+        },
+        "unseen": _unseen(recommend, _by_popularity(popular_I), histories, split.test, newest_U),
+    }
+
+
+def _most_popular(histories: Histories, split: Split) -> npt.NDArray[np.int64]:
+    """int64[I]: all items, those first that the users not tested took most."""
+    counts_I = popularity(histories, np.union1d(split.train, split.validation))
+    return np.argsort(-counts_I, kind="stable")
+
+
+def _by_popularity(popular_I: npt.NDArray[np.int64]) -> Recommend:
+    def recommend(events_Q: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
+        return np.broadcast_to(popular_I[:count], (len(events_Q), min(count, len(popular_I))))
+
+    return recommend
+
+
+def _by_frequency(popular_I: npt.NDArray[np.int64], histories: Histories) -> Recommend:
+    """Each user's own items, by how often they were taken before; of equal ones, and after them, what is popular."""
+    rank_I = np.argsort(popular_I)
+    begins_U = histories.offsets[:-1]
+
+    def recommend(events_Q: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
+        begins_Q = begins_U[np.searchsorted(begins_U, events_Q, side="right") - 1]
+        best_QK = np.zeros((len(events_Q), min(count, len(popular_I))), np.int64)
+        others_I = np.ones(len(popular_I), np.bool_)
+        for best_K, begin, event in zip(best_QK, begins_Q, events_Q, strict=True):
+            own, taken = np.unique(histories.items[begin:event], return_counts=True)
+            others_I[own] = False
+            popular_K = popular_I[:count]
+            own_first = (own[np.lexsort((rank_I[own], -taken))], popular_K[others_I[popular_K]])
+            best_K[:] = np.concatenate(own_first)[: len(best_K)]
+            others_I[own] = True
+        return best_QK
+
+    return recommend
+
+
+class Query(NamedTuple):
+    """A user who takes something new from an event on."""
+
+    event: int
+    had: npt.NDArray[np.int32]
+    """The items taken before, each once."""
+    wanted: npt.NDArray[np.int32]
+    """Those held out that are not among them, each once."""
+
+
+def _unseen(
+    recommend: Recommend,
+    recommend_popular: Recommend,
+    histories: Histories,
+    users: npt.NDArray[np.int64],
+    newest_U: npt.NDArray[np.int64] | None,
+) -> dict[str, Any] | None:
+    """That view of the report."""
+    queries = _queries_of_new(histories, users, newest_U)
+    if not queries:
+        return None
+    relevant_Q = np.array([len(query.wanted) for query in queries])
+    model, popular = (
+        _reported(_unseen_hits(by, queries, len(histories.item_ids)), relevant_Q)
+        for by in (recommend, recommend_popular)
+    )
+    # Without what is a user's own nothing is left of personal frequency but popularity.
+    return {"users": len(queries), "model": model, "popularity": popular, "personal_frequency": popular}
+
+
+def _queries_of_new(
+    histories: Histories, users: npt.NDArray[np.int64], newest_U: npt.NDArray[np.int64] | None
+) -> list[Query]:
+    ends_U = histories.offsets[users + 1]
+    events_U = ends_U - _held_out(histories, users, newest_U)
+    queries = []
+    for begin, event, end in zip(histories.offsets[users], events_U, ends_U, strict=True):
+        had = np.unique(histories.items[begin:event])
+        wanted = np.setdiff1d(histories.items[event:end], had)
+        if len(wanted):
+            queries.append(Query(event, had, wanted))
+    return queries
+
+
+def _unseen_hits(recommend: Recommend, queries: Sequence[Query], items: int) -> npt.NDArray[np.bool_]:
+    """bool[Q,LONGEST]. More is asked for by as much as is left out."""
+    events_Q = np.array([query.event for query in queries])
+    sizes_Q = np.array([metrics.LONGEST + len(query.had) for query in queries])
+    hits_QK = np.zeros((len(queries), metrics.LONGEST), np.bool_)
+    new_I, wanted_I = np.ones(items, np.bool_), np.zeros(items, np.bool_)
+    for part in _parts(sizes_Q):
+        recommended_PK = recommend(events_Q[part], int(sizes_Q[part].max()))
+        for place, row_K in zip(part, recommended_PK, strict=True):
+            _, had, wanted = queries[place]
+            new_I[had], wanted_I[wanted] = False, True
+            shown = row_K[new_I[row_K]][: metrics.LONGEST]
+            hits_QK[place, : len(shown)] = wanted_I[shown]
+            new_I[had], wanted_I[wanted] = True, False
+    return hits_QK
+
+
+def _parts(sizes_Q: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
+    """Places in Q, all of them, as many at once as are good to hold where each is as large as the largest."""
+    order_Q = np.argsort(-sizes_Q, kind="stable")
+    while len(order_Q):
+        count = max(1, CELLS_AT_ONCE // int(sizes_Q[order_Q[0]]))
+        yield order_Q[:count]
+        order_Q = order_Q[count:]
+
+
+def _reported(hits_QK: npt.NDArray[np.bool_], relevant_Q: npt.NDArray[np.int64]) -> dict[str, float]:
+    found = (
+        metrics.mean_reciprocal_rank(hits_QK),
+        metrics.normalized_discounted_cumulative_gain(hits_QK, relevant_Q, metrics.LONGEST),
+        metrics.precision(hits_QK, metrics.LONGEST),
+    )
+    return {key: round(value, 4) for key, value in zip(REPORTED, found, strict=True)}
+
+
+def _held_out(
+    histories: Histories, users: npt.NDArray[np.int64], newest_U: npt.NDArray[np.int64] | None
+) -> npt.NDArray[np.int64]:
+    """How many of each of these users' interactions are to be found."""
+    lengths = histories.lengths[users]
+    held_out: npt.NDArray[np.int64] = np.minimum(np.ceil(TEST_SHARE * lengths).astype(np.int64), lengths - 1)
+    if newest_U is not None:
+        held_out = np.minimum(held_out, newest_U[users])
+    return held_out
 
 
 def _evaluate(
@@ -162,10 +310,7 @@ def _evaluate(
     weights_E: npt.NDArray[np.float32] | None,
     newest_U: npt.NDArray[np.int64] | None,
 ) -> dict[str, float]:
-    begins, ends = histories.offsets[users], histories.offsets[users + 1]
-    held_out = np.minimum(np.ceil(TEST_SHARE * (ends - begins)).astype(np.int64), ends - begins - 1)
-    if newest_U is not None:
-        held_out = np.minimum(held_out, newest_U[users])
+    ends, held_out = histories.offsets[users + 1], _held_out(histories, users, newest_U)
     recommended_QK = recommend(ends - held_out, metrics.LONGEST)
     wanted = [np.unique(histories.items[end - count : end]) for end, count in zip(ends, held_out, strict=True)]
     hits_QK = np.array([np.isin(row_K, items) for row_K, items in zip(recommended_QK, wanted, strict=True)])

@@ -51,6 +51,18 @@ def test_its_metrics_are_aws_eight_and_beat_the_baseline_on_a_pattern(personaliz
     assert answer["metrics"][best] > baseline[best]
 
 
+def test_our_own_report_of_its_evaluation_is_in_a_header(personalize: Any, life: Life) -> None:
+    answer = personalize.get_solution_metrics(solutionVersionArn=life.version)
+    headers = answer["ResponseMetadata"]["HTTPHeaders"]
+    report, baseline = (json.loads(headers[f"x-foretaste-{name}"]) for name in ("report", "baseline"))
+    raw, unseen = report["raw"], report["unseen"]
+    assert len(raw["model"]) == 3
+    assert raw["model"].items() <= answer["metrics"].items()
+    assert raw["popularity"].items() <= baseline.items()
+    assert raw["personal_frequency"].keys() == raw["model"].keys()
+    assert unseen is None or 0 < unseen["users"] <= raw["users"]
+
+
 def test_too_little_data_fails_with_aws_text(personalize: Any, make: Maker) -> None:
     group = make.group()
     dataset = make.dataset(group)

@@ -15,8 +15,10 @@ from torch import Tensor
 
 from shared.data.histories import Histories
 from shared.data.training_data import TrainingData
-from shared.recipes.hrnn.network import SESSION_SECONDS, Bags, Events, Form, Network, Pairs
-from shared.recipes.hrnn.streams import REMEMBERED, Streams, bags
+from shared.recipes.hrnn.again import FEATURES
+from shared.recipes.hrnn.network import Bags, Events, Form, Network, Pairs, Targets
+from shared.recipes.hrnn.streams import REMEMBERED, Queries, Streams, bags
+from shared.recipes.moment import SESSION_SECONDS
 from tests.recipes.synthetic import histories_of
 
 CELLS = ("linear", "gru")
@@ -87,8 +89,31 @@ def some_pairs(form: Form, queries: int, of_each: int = 3) -> Pairs:
     drawn = torch.Generator().manual_seed(3)
     rows = torch.arange(1, queries).repeat_interleave(of_each)
     items = torch.cat([torch.randperm(form.items, generator=drawn)[:of_each] for _ in range(1, queries)])
-    size = int(np.prod(form.ages))
-    return Pairs(rows, items, torch.randint(0, size, (len(rows),), generator=drawn) if form.repeats else None)
+    if not form.repeats:
+        return Pairs(rows, items)
+    types = torch.randint(0, form.event_types + 1, (len(rows),), generator=drawn) if form.event_types else None
+    return Pairs(rows, items, torch.randn(len(rows), FEATURES, generator=drawn), types)
+
+
+def some_known(queries: int) -> Tensor:
+    """[N,3] How much is known of the user of each query."""
+    return torch.rand(queries, 3, generator=torch.Generator().manual_seed(4))
+
+
+def some_targets(form: Form, pairs: Pairs, queries: int) -> Targets:
+    """Of each query but every fifth, which has none, up to three; where people take items again one of them was had."""
+    drawn = torch.Generator().manual_seed(6)
+    rows, items = [], []
+    for row in range(queries):
+        had = pairs.items[pairs.rows == row]
+        new = torch.tensor([item for item in range(form.items) if item not in had.tolist()])
+        wanted = new[torch.randperm(len(new), generator=drawn)[: row % 3 + 1]]
+        if form.repeats and len(had):
+            wanted[0] = had[row % len(had)]
+        if row % 5:
+            rows += [row] * len(wanted)
+            items += wanted.tolist()
+    return Targets(torch.tensor(rows), torch.tensor(items), torch.rand(len(rows), generator=drawn) + 0.1)
 
 
 def took(
@@ -104,7 +129,7 @@ def took(
 
 
 def fresh(data: TrainingData, streams: Streams, cell: str = "linear", hidden: int = 32) -> Network:
-    """A network of the form that these streams ask for."""
+    """A network of the form that these streams ask for, before it is prepared."""
     torch.manual_seed(0)
     form = Form(
         items=len(data.histories.item_ids),
@@ -129,9 +154,15 @@ class Learnt(NamedTuple):
     """In the mode of evaluation."""
     streams: Streams
     loss_TB: Tensor
-    """Of every event of the users left out."""
-    q_NH: Tensor
-    """Of these events."""
+    """Of every event of the users left out: -log p."""
+    log_p_TBI: Tensor
+    """Of every item before these events."""
+    asked: Queries
+    """Before these events, step by step."""
+    again_TB: Tensor
+    """p(again) there; 0 where nobody takes items again."""
+    logit_S: Tensor
+    """Of p(i | again), of the pairs that are asked about; none where nobody takes items again."""
 
 
 def learnt(data: TrainingData, cell: str = "linear", *, steps: int = 60, first: int = 0) -> Learnt:
@@ -145,24 +176,36 @@ def learnt(data: TrainingData, cell: str = "linear", *, steps: int = 60, first: 
     assert (histories.lengths == length).all()
     streams = Streams(data, np.ones(len(histories.items), np.float32))
     network = fresh(data, streams, cell)
+    streams.prepare(network, np.arange(users - 16), 0)
+    with torch.no_grad():
+        network.bias.zero_()  # how popular an item is must be learnt too
     events_UT = torch.arange(users * length).view(users, length)
     optimizer = torch.optim.Adam(network.parameters(), lr=0.02)
     for step in range(steps):
         events_TB = events_UT[(48 * step + torch.arange(min(48, users - 16))) % (users - 16)].T
-        weights_N = (torch.arange(length) >= first).float().repeat_interleave(events_TB.shape[1])
-        x_TBH, _ = network(streams.read(events_TB), network.start(events_TB.shape[1]))
-        asked = streams.queries(events_TB.flatten(), REMEMBERED)
-        q_NH = network.query(x_TBH.flatten(0, 1), asked.after, asked.contexts)
-        loss = network.loss(q_NH, asked.pairs, streams.items_E[events_TB.flatten()].long(), weights_N)
+        targets_K = torch.arange(first * events_TB.shape[1], events_TB.numel())
+        targets = Targets(targets_K, streams.items_E[events_TB.flatten()[targets_K]].long(), torch.ones(len(targets_K)))
+        q_NH, asked = queried(network, streams, events_TB)
+        loss = network.loss(q_NH, asked.pairs, asked.known, targets)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     network.eval()
     others_TB = events_UT[-16:].T
     with torch.no_grad():
-        x_TBH, _ = network(streams.read(others_TB), network.start(16))
-        asked = streams.queries(others_TB.flatten())
-        q_NH = network.query(x_TBH.flatten(0, 1), asked.after, asked.contexts)
-        log_p_NI = network.logits(q_NH, asked.pairs).log_softmax(-1)
+        q_NH, asked = queried(network, streams, others_TB)
+        log_p_NI = network.log_shares(q_NH, asked.pairs, asked.known)
         loss_N = -log_p_NI.gather(1, streams.items_E[others_TB.flatten(), None].long())
-    return Learnt(network, streams, loss_N.view_as(others_TB), q_NH)
+        again_N, logit_S = torch.zeros(len(q_NH)), torch.zeros(0)
+        if network.again is not None:
+            again_N = torch.sigmoid(network.again.share(q_NH, asked.known, asked.pairs))
+            logit_S = network.again.logits(q_NH, asked.pairs, network.vectors)
+    T, B = others_TB.shape
+    return Learnt(network, streams, loss_N.view(T, B), log_p_NI.view(T, B, -1), asked, again_N.view(T, B), logit_S)
+
+
+def queried(network: Network, streams: Streams, events_TB: Tensor) -> tuple[Tensor, Queries]:
+    """q_NH before each of these events, each column of which are a user's first, and what is asked there."""
+    x_TBH, _ = network(streams.read(events_TB, events_TB - 1), network.start(events_TB.shape[1]))
+    asked = streams.queries(events_TB.flatten(), REMEMBERED)
+    return network.query(x_TBH.flatten(0, 1), asked.after, asked.contexts), asked

@@ -15,6 +15,7 @@ from shared.data.training_data import TrainingData
 from shared.recipes import artifact
 from shared.recipes.artifact import Artifact
 from shared.recipes.contract import ArtifactError, Past
+from shared.recipes.hrnn.counters import COUNTERS, Counters
 from tests.recipes.synthetic import histories_of, training_data
 
 SEQUENCES = {
@@ -39,6 +40,7 @@ def described() -> TrainingData:
 
 def written(folder: Path, data: TrainingData) -> Path:
     (folder / artifact.WEIGHTS).write_bytes(b"weights")
+    Counters.of(data.histories, np.arange(len(data.histories.user_ids))).save(folder / COUNTERS)
     artifact.write(
         folder,
         data,
@@ -142,6 +144,8 @@ def test_an_unknown_user_has_no_history(folder: Path, user_id: str) -> None:
         "histories/user_ids.bin",
         "users/offsets.npy",
         "contexts/columns.json",
+        "counters/prior.npy",
+        "counters/like_weights.npy",
     ],
 )
 def test_a_file_cut_short_is_named(folder: Path, name: str) -> None:
@@ -161,6 +165,18 @@ def test_a_missing_file_is_named(folder: Path) -> None:
 def test_a_broken_description_is_named(folder: Path, text: bytes) -> None:
     (folder / "model.json").write_bytes(text)
     with pytest.raises(ArtifactError, match=r"model\.json"):
+        Artifact.open(folder, ("aws-hrnn",))
+
+
+@pytest.mark.parametrize("older", range(1, artifact.FORMAT))
+def test_a_model_of_an_older_release_is_to_be_trained_again(folder: Path, older: int) -> None:
+    model = orjson.loads((folder / "model.json").read_bytes())
+    (folder / "model.json").write_bytes(orjson.dumps(model | {"format": older}))
+    said = f"is not of format 3, the one this release reads, but of {older}: train a new solution version"
+    with pytest.raises(ArtifactError, match=said):
+        Artifact.open(folder, ("aws-hrnn",))
+    (folder / "model.json").write_bytes(orjson.dumps(model | {"format": artifact.FORMAT + 1}))
+    with pytest.raises(ArtifactError, match=r"is not of format 3, the one this release reads\.$"):
         Artifact.open(folder, ("aws-hrnn",))
 
 

@@ -265,6 +265,7 @@ def losses(fitting: Fitting) -> Iterator[float]:
 
 def test_what_is_handed_over_is_the_same_but_for_the_weights(tmp_path: Path) -> None:
     given = fitting_of(learner())
+    given.streams.prepare(given.network, given.users, 0)
     terms = handover.Terms(
         checkpoint=str(tmp_path / "training.ckpt"),
         resumed=True,
@@ -279,6 +280,8 @@ def test_what_is_handed_over_is_the_same_but_for_the_weights(tmp_path: Path) -> 
     taken, read = handover.read(tmp_path / "training.ranks", torch.device("cpu"))
     assert read == terms
     assert (taken.plan, taken.epochs, taken.seed, taken.learning_rate) == (given.plan, 3, 0, 0.01)
+    for name, buffer in taken.network.named_buffers():
+        assert torch.equal(buffer, dict(given.network.named_buffers())[name])
     taken.network.load_state_dict(given.network.state_dict())
     assert list(losses(taken)) == list(losses(given))
 
@@ -292,15 +295,21 @@ def test_each_rank_has_as_many_streams_and_all_of_them_every_event(size: int) ->
     for window in Epoch(fitting.streams, fitting.users, fitting.plan, (0, 0)):
         parts = [Rank(number, size).of(window) for number in range(size)]
         assert {part.events.shape for part in parts} == {(len(window.events), fitting.plan.streams // size)}
-        for whole, of_parts in ((window.events, "events"), (window.counts, "counts")):
-            found = torch.cat([getattr(part, of_parts) for part in parts], 1)
+        for name, whole in window._asdict().items():
+            found = torch.cat([getattr(part, name) for part in parts], 1)
             assert torch.equal(found.sort(1).values, whole.sort(1).values)
 
 
-def test_the_mean_of_what_the_ranks_learn_from_is_what_one_learns_from() -> None:
-    """Targets that count more, and streams that are filled up, make no difference."""
+@pytest.mark.parametrize("repeats", [True, False])
+def test_the_mean_of_what_the_ranks_learn_from_is_what_one_learns_from(repeats: bool) -> None:
+    """Targets that count more, or nothing where nobody takes items again, and streams that are filled up, make no
+    difference."""
     given = learner()
     given.streams.weights_E = torch.rand(len(DATA.items))
+    given.streams.new_E &= torch.arange(len(DATA.items)) % 3 > 0
+    given.streams.repeats = repeats
+    if not repeats:
+        given.network = Network(replace(given.network.form, repeats=False), dropout=0.0)
 
     def loss(rank: Rank) -> torch.Tensor:
         fitting = fitting_of(given)

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 
-from shared.data.histories import TooLittleData
+from shared.data.histories import Histories, TooLittleData
 from shared.recipes import evaluation
-from shared.recipes.evaluation import LEAST_VALIDATION_USERS, Split, evaluate, popularity, without_validation
+from shared.recipes.evaluation import (
+    LEAST_VALIDATION_USERS,
+    Recommend,
+    Split,
+    evaluate,
+    popularity,
+    related,
+    report,
+    without_validation,
+)
 from tests.recipes.synthetic import histories_of, walks
 
 NDCG = "normalized_discounted_cumulative_gain_at_25"
+MRR, PRECISION = "mean_reciprocal_rank_at_25", "precision_at_25"
 NOBODY = np.zeros(0, np.int64)
 
 
@@ -135,3 +146,109 @@ def test_a_catalogue_of_one_item_has_metrics() -> None:
     )
     assert metrics == baseline
     assert metrics[NDCG] == metrics["coverage"] == 1.0
+
+
+# Our own report
+
+
+def listing(histories: Histories, *names: str) -> Recommend:
+    """Recommends these items to everybody, in this order, then the others."""
+    first = [histories.item_ids.index(name) for name in names]
+    all_items = np.array([*first, *np.setdiff1d(np.arange(len(histories.item_ids)), first)])
+    return lambda events, count: np.tile(all_items[:count], (len(events), 1))
+
+
+def reported(recommend: Recommend, histories: Histories, split: Split, newest: Any = None) -> dict[str, Any]:
+    return report(recommend, histories, split, evaluate(recommend, histories, split, newest_U=newest), newest)
+
+
+def took(sequences: dict[str, str], *test: str) -> tuple[Histories, Split]:
+    """Users and the items they took, a letter each; the others are trained on."""
+    histories = histories_of(
+        {user: [(item, time) for time, item in enumerate(items)] for user, items in sequences.items()}
+    )
+    numbers = [histories.user_ids.index(user) for user in test]
+    others = np.setdiff1d(np.arange(len(sequences)), numbers)
+    return histories, Split(train=others, validation=NOBODY, test=np.sort(numbers))
+
+
+def test_both_views_beside_popularity_and_personal_frequency() -> None:
+    """Popular are p, q, r, a, b, in this order. y took a and q and takes a again; z took b, a, a and takes p."""
+    histories, split = took({"u": "pqr", "v": "pq", "w": "p", "y": "aqa", "z": "baap"}, "y", "z")
+    found = reported(listing(histories, "a", "q", "p"), histories, split)
+    raw, unseen = found["raw"], found["unseen"]
+    # Places of a for y and of p for z, by the model, by popularity, and of q a and of a b p.
+    assert raw["users"] == 2
+    assert raw["model"][MRR] == round((1 + 1 / 3) / 2, 4)
+    assert raw["popularity"][MRR] == (1 / 4 + 1) / 2
+    assert raw["personal_frequency"] == {
+        MRR: round((1 / 2 + 1 / 3) / 2, 4),
+        NDCG: round((1 / np.log2(3) + 1 / np.log2(4)) / 2, 4),
+        PRECISION: 0.04,
+    }
+    # y took nothing new; z is shown q and p by the model, and p first by the others.
+    assert unseen == {
+        "users": 1,
+        "model": {MRR: 0.5, NDCG: round(1 / np.log2(3), 4), PRECISION: 0.04},
+        "popularity": {MRR: 1.0, NDCG: 1.0, PRECISION: 0.04},
+        "personal_frequency": {MRR: 1.0, NDCG: 1.0, PRECISION: 0.04},
+    }
+
+
+def test_the_raw_view_is_what_aws_measures() -> None:
+    histories = walks(users=60)
+    split = Split.of(histories, 0)
+    recommend = listing(histories, "i30", "i07")
+    measured = evaluate(recommend, histories, split)
+    raw = report(recommend, histories, split, measured)["raw"]
+    for told, metrics in zip((raw["model"], raw["popularity"]), measured, strict=True):
+        assert told == {key: metrics[key] for key in (MRR, NDCG, PRECISION)}
+
+
+def test_only_what_is_new_to_a_user_is_wanted_of_the_unseen() -> None:
+    """Of 20 interactions two are held out: one was there before."""
+    histories, split = took({"u": "cd", "z": 18 * "a" + "ba", "y": "ab"}, "z")
+    unseen = reported(listing(histories, "a", "b"), histories, split)["unseen"]
+    assert unseen["model"] == {MRR: 1.0, NDCG: 1.0, PRECISION: 0.04}
+
+
+def test_where_nobody_takes_anything_new_there_is_no_unseen() -> None:
+    histories, split = took({"u": "ab", "y": "aba", "z": "bab"}, "y", "z")
+    found = reported(listing(histories, "a"), histories, split)
+    assert found["unseen"] is None
+
+
+@pytest.mark.parametrize("cells", [1, 100, 2**22])
+def test_who_has_had_much_is_still_shown_25_that_are_new(monkeypatch: pytest.MonkeyPatch, cells: int) -> None:
+    """One has had 40 of 80 items, another 9: the model knows all that they take next, behind what they had."""
+    monkeypatch.setattr(evaluation, "CELLS_AT_ONCE", cells)
+    alphabet = [chr(ord("0") + number) for number in range(80)]
+    mine = "".join(alphabet)
+    histories, split = took({"u": mine, "y": mine[:9] + mine[50], "z": mine[:40] + mine[50:55]}, "y", "z")
+    asked: list[int] = []
+
+    def recommend(events: Any, count: int) -> Any:
+        asked.append(count)
+        wanted_last = [*range(40), *range(50, 55), *range(40, 50), *range(55, 80)]
+        return np.tile(wanted_last[:count], (len(events), 1))
+
+    unseen = reported(recommend, histories, split)["unseen"]
+    assert unseen["users"] == 2
+    # z is shown them first; to y 31 others are as new.
+    assert unseen["model"][MRR] == 0.5
+    assert asked == ([25, 25 + 40, 25 + 9] if cells < 2**22 else [25, 25 + 40])
+
+
+def test_a_list_that_ends_early_finds_what_is_in_it() -> None:
+    """Of 4 items z has had 2, and what is related to one of these is never itself."""
+    histories, split = took({"u": "abcd", "z": "abc", "y": "dc"}, "z")
+    recommend = partial(related, lambda item: -np.abs(np.arange(4, dtype=np.float32) - item), histories)
+    assert reported(recommend, histories, split)["unseen"]["model"] == {MRR: 1.0, NDCG: 1.0, PRECISION: 0.04}
+
+
+def test_the_views_are_of_the_events_that_are_new_where_a_model_is_updated() -> None:
+    """Of 20 interactions two would be held out; the newest alone is new, and b is had before it."""
+    histories, split = took({"u": "cd", "y": 18 * "a" + "bc"}, "y")
+    newest = np.array([0, 1])
+    unseen = reported(listing(histories, "b", "c"), histories, split, newest)["unseen"]
+    assert unseen["model"][MRR] == 1.0

@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from shared.recipes.hrnn import softmax
 from shared.recipes.hrnn.candidates import chooser
-from shared.recipes.hrnn.network import Candidates, Form, Network
-from tests.recipes.networks import PLAIN, RICH, shaken, some_pairs
+from shared.recipes.hrnn.network import Candidates, Form, Network, Pairs, Spans, Targets, pairs_of
+from tests.recipes.networks import PLAIN, RICH, shaken, some_known, some_pairs, some_targets
 
 I, H, N = 400, 32, 64  # noqa: E741
 
@@ -78,6 +79,19 @@ def test_an_item_is_a_candidate_as_often_as_is_said() -> None:
     assert (times / 1000 - said).mean().abs() < 0.01
 
 
+def test_of_pairs_spans_and_targets_what_is_no_candidate_is_left_out() -> None:
+    candidates = Candidates(torch.tensor([2, 5, 7]), torch.zeros(3))
+    pairs = Pairs(torch.tensor([0, 0, 1, 3]), torch.tensor([7, 8, 1, 2]))
+    targets = Targets(torch.tensor([0, 1, 2, 2]), torch.tensor([5, 0, 7, 9]), torch.tensor([1.0, 2.0, 3.0, 4.0]))
+    spans = Spans(*torch.tensor([[0, 5, 1, 2], [0, 6, 1, 2], [1, 2, 0, 1]]).T, steps=2)
+    of_pairs, of_targets, of_spans = candidates.among(pairs, targets, spans)
+    assert [each.tolist() for each in of_pairs[:2]] == [[0, 3], [2, 0]]
+    assert [each.tolist() for each in of_targets] == [[0, 2], [1, 2], [1.0, 3.0]]
+    assert of_spans is not None
+    assert [each.tolist() for each in of_spans[:4]] == [[0, 1], [1, 0], [1, 0], [2, 1]]
+    assert candidates.among(pairs, targets, None)[2] is None
+
+
 @pytest.mark.parametrize("form", [PLAIN, RICH], ids=["plain", "rich"])
 @pytest.mark.parametrize("at_once", [200, 10**6])
 def test_with_all_items_as_candidates_it_is_the_full_softmax(
@@ -87,15 +101,24 @@ def test_with_all_items_as_candidates_it_is_the_full_softmax(
     net = shaken(form)
     torch.manual_seed(0)
     q = torch.randn(9, H, requires_grad=True)
-    pairs, targets, weights = some_pairs(form, 9), torch.randint(0, form.items, (9,)), torch.rand(9)
+    pairs, known = some_pairs(form, 9), some_known(9)
+    targets = some_targets(form, pairs, 9)
     everything = Candidates(torch.arange(form.items), torch.zeros(form.items))
     of_features = [] if net.of_item is None else [net.of_item.weight]
-    wanted = [q, net.item.weight, net.bias, net.repeat.weight, net.repeat.bias, *net.ages, *of_features]
-    sampled, full = net.loss(q, pairs, targets, weights, everything), net.loss(q, pairs, targets, weights)
+    of_again = [] if net.again is None else list(net.again.parameters())
+    wanted = [q, net.item.weight, net.bias, *of_again, *of_features]
+    sampled, full = (net.loss(q, pairs, known, targets, lambda _, c=c: c) for c in (everything, None))
     torch.testing.assert_close(sampled, full)
     gradients = zip(torch.autograd.grad(sampled, wanted), torch.autograd.grad(full, wanted), strict=True)
     for one, other in gradients:
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def of_question(net: Network, q: Tensor, pairs: Pairs, known: Tensor, targets: Targets) -> Tensor:
+    """What of the loss is -log p(new)."""
+    if net.again is None:
+        return torch.tensor(0.0)
+    return functional.softplus(net.again.share(q, known, pairs))[targets.rows].mean().detach()
 
 
 @pytest.mark.parametrize("repeats", [False, True])
@@ -108,17 +131,19 @@ def test_the_mean_over_samples_is_near_the_full_loss_and_its_gradient(repeats: b
         net.bias[:-1] = torch.log(COUNTS / COUNTS.sum())
     q, pairs = torch.randn(N, H), some_pairs(form, N, of_each=6)
     choose = chooser(COUNTS, only_taken=False, negatives=50, full=0)
-    wanted = [net.item.weight, net.bias, net.repeat.bias, *net.ages]
+    known, wanted = some_known(N), [net.item.weight, net.bias]
     losses: dict[str, list[Tensor]] = {"sampled": [], "uncorrected": [], "full": []}
     gradients: dict[str, Tensor] = {}
     for _ in range(150):
-        targets = drawn_targets()
-        candidates = choose(targets)
+        targets = Targets(torch.arange(N), drawn_targets(), torch.ones(N))
+        # What was had is no choice among what is new.
+        targets = targets.of(pairs_of(targets, pairs, I) < 0)
+        candidates = choose(targets.items)
         assert candidates is not None
         uncorrected = candidates._replace(log_share=torch.zeros_like(candidates.log_share))
         for name, chosen in {"sampled": candidates, "uncorrected": uncorrected, "full": None}.items():
-            loss = net.loss(q, pairs, targets, torch.ones(N), chosen)
-            losses[name].append(loss.detach())
+            loss = net.loss(q, pairs, known, targets, lambda _, chosen=chosen: chosen)
+            losses[name].append(loss.detach() - of_question(net, q, pairs, known, targets))
             gradient = torch.cat([part.flatten() for part in torch.autograd.grad(loss, wanted)])
             gradients[name] = gradients.get(name, torch.zeros(())) + gradient
     mean = {name: float(torch.stack(each).mean()) for name, each in losses.items()}

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from shared.recipes.hrnn.cpu.compiled import compiled, exp, rounded, sigmoid, widened
 from shared.recipes.hrnn.cpu.layer import Norm
-from shared.recipes.hrnn.cpu.rows import Drop, LookUp, ScaleAndShift
+from shared.recipes.hrnn.cpu.rows import Dots, Drop, LookUp, ScaleAndShift
 from shared.recipes.hrnn.form import GAP_BUCKETS
 from shared.recipes.hrnn.network import LinearRecurrence
 from shared.recipes.hrnn.recurrence import GatedScan
@@ -69,6 +69,18 @@ def test_rows_are_scaled_and_shifted_by_their_gap(threads: int, shape: tuple[int
     x, scale, shift, gap = leaf(rows, hidden), leaf(4, hidden), leaf(4, hidden), torch.randint(0, 4, (rows,))
     ours: Tensor = ScaleAndShift.apply(x, scale, shift, gap)  # type: ignore[no-untyped-call]
     same(ours, x * scale[gap] + shift[gap], (x, scale, shift))
+
+
+@pytest.mark.parametrize("pairs", [0, 1, 50])
+@each_shape
+def test_rows_of_two_tables_are_multiplied_pair_by_pair(threads: int, shape: tuple[int, int], pairs: int) -> None:
+    """A row may be in many pairs, or in none."""
+    torch.manual_seed(0)
+    rows, hidden = shape
+    q, v = leaf(rows, hidden), leaf(6, hidden)
+    of_q, of_v = torch.randint(0, rows, (pairs,)).sort().values, torch.randint(0, 5, (pairs,))
+    ours: Tensor = Dots.apply(q, of_q, v, of_v)  # type: ignore[no-untyped-call]
+    same(ours, (q[of_q] * v[of_v]).sum(1), (q, v))
 
 
 @pytest.mark.parametrize("dropped", [0, 51, 255])

@@ -16,7 +16,7 @@ from shared.recipes.contract import Options, Past, Query
 from shared.recipes.hrnn.learner import ESTRANGED, Learner
 from shared.recipes.hrnn.network import Bags, Form, Network
 from shared.recipes.hrnn.scoring import Scorer
-from tests.recipes.networks import CELLS, RICH, learnt, shaken, some_bags, some_events, some_pairs, took
+from tests.recipes.networks import CELLS, RICH, learnt, shaken, some_bags, some_events, some_known, some_pairs, took
 from tests.recipes.runs import train
 from tests.recipes.synthetic import training_data, walks
 
@@ -123,10 +123,10 @@ def test_folded_it_is_the_same_network(cell: str) -> None:
     torch.testing.assert_close(state_folded, state, rtol=0, atol=1e-5)
     x, rows = x.flatten(0, 1), len(x.flatten(0, 1))
     contexts = some_bags(rows, form.context_features)
-    pairs = some_pairs(form, rows)
+    pairs, known = some_pairs(form, rows), some_known(rows)
     torch.testing.assert_close(
-        folded.logits(folded.query(x, torch.zeros(rows), contexts), pairs),
-        net.logits(net.query(x, torch.zeros(rows), contexts), pairs),
+        folded.log_shares(folded.query(x, torch.zeros(rows), contexts), pairs, known),
+        net.log_shares(net.query(x, torch.zeros(rows), contexts), pairs, known),
         rtol=0,
         atol=1e-4,
     )
@@ -153,8 +153,8 @@ STEPS = 40
 USERS = 48 * STEPS + 16
 
 
-def loss_of(data: TrainingData, cell: str = "linear", first: int = 0) -> float:
-    return float(learnt(data, cell, steps=STEPS, first=first).loss_TB[first:].mean())
+def loss_of(data: TrainingData, cell: str = "linear", first: int = 0, steps: int = STEPS) -> float:
+    return float(learnt(data, cell, steps=steps, first=first).loss_TB[first:].mean())
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -170,9 +170,10 @@ def test_it_learns_what_users_features_say(cell: str) -> None:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_it_learns_what_the_context_of_a_request_says(cell: str) -> None:
+    """It tells which of two items comes, of which there are two for each step."""
     rng = np.random.default_rng(0)
     devices = rng.integers(0, 2, (USERS, 4))
-    data = took([[(int(device), 10 * t) for t, device in enumerate(of_user)] for of_user in devices], 3)
+    data = took([[(2 * t + int(device), 10 * t) for t, device in enumerate(of_user)] for of_user in devices], 9)
     known = training_data(data, contexts=[{"device": ("tv", "phone")[device]} for device in devices.flatten()])
     assert loss_of(known, cell) < 0.1
     assert loss_of(training_data(data), cell) > 0.6
@@ -183,12 +184,12 @@ def test_it_learns_what_items_features_say() -> None:
     rng = np.random.default_rng(0)
     genres = rng.integers(0, 8, 2000)
     sequences = []
-    for _ in range(USERS):
+    for _ in range(48 * 120 + 16):
         of_genre = np.flatnonzero(genres == rng.integers(8))
         sequences.append([(int(item), 10 * t) for t, item in enumerate(rng.choice(of_genre, 6, replace=False))])
     data = took(sequences, 2000)
     known = training_data(data, items=[{"genre": f"genre{genre}|all"} for genre in genres])
-    with_genres, without = loss_of(known, first=1), loss_of(training_data(data), first=1)
+    with_genres, without = (loss_of(each, first=1, steps=120) for each in (known, training_data(data)))
     assert with_genres < np.log(2000 / 8) + 0.5
     assert with_genres < without - 0.5
 

@@ -13,13 +13,12 @@ from hypothesis import strategies as st
 
 from shared.recipes.contract import Past, Query
 from shared.recipes.hrnn import memory, weights
-from shared.recipes.hrnn.form import EVENTS_READ, Form
+from shared.recipes.hrnn.counters import NEWEST
+from shared.recipes.hrnn.form import EVENTS_READ
 from shared.recipes.hrnn.network import gap_buckets
 from shared.recipes.hrnn.scoring import Scorer
-from shared.recipes.hrnn.streams import pair_codes
-from tests.recipes.networks import CELLS
-from tests.recipes.test_hrnn_scoring import NOW, data, written
-from tests.recipes.whole import bag, history_logits, network_of
+from tests.recipes.test_hrnn_scoring import NOW, POPULARITY, data, written
+from tests.recipes.whole import bag, history_log_shares, leaning_of, network_of
 
 WINDOW = 5
 """Live events that are known of a user here, as 200 are in the store."""
@@ -28,30 +27,39 @@ WINDOW = 5
 class Pair:
     """A model: as it serves, and as the network in torch."""
 
-    def __init__(self, folder: Path, cell: str) -> None:
-        self.data = data()
-        self.scorer = Scorer.load(written(folder / cell, self.data, cell))
+    def __init__(self, folder: Path, cell: str, *, repeats: bool) -> None:
+        self.repeats = repeats
+        self.scorer = Scorer.load(written(folder / cell, data(repeats=repeats), cell))
         self.network = network_of(folder / cell)
+        self.leaning = leaning_of(folder / cell)
 
     def whole(self, history: Sequence[Past], user_id: str, now: float) -> np.ndarray:
         known = [one for one in history if one.item_id in self.scorer.item_ids]
+        if not self.repeats and len({one.item_id for one in known}) == 9:
+            return POPULARITY  # there is nothing left
         types = [
             ["click", "buy"].index(one.event_type) + 1 if one.event_type in ("click", "buy") else 0 for one in known
         ]
-        logits_I = history_logits(
+        log_shares_I = history_log_shares(
             self.network,
             torch.tensor([self.scorer.item_ids.index(one.item_id) for one in known], dtype=torch.long),
             torch.tensor([one.timestamp for one in known], dtype=torch.double),
             torch.tensor(types, dtype=torch.long),
             now,
             bag(*self.scorer._artifact.user_features(user_id)),
+            leaning=self.leaning,
         )
-        return logits_I.softmax(-1).numpy()
+        return log_shares_I.exp().numpy()
 
 
-@pytest.fixture(scope="module", params=CELLS)
+@pytest.fixture(
+    scope="module",
+    params=[("linear", True), ("gru", True), ("linear", False)],
+    ids=["linear", "gru", "linear, each item once"],
+)
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    return Pair(tmp_path_factory.mktemp("model"), request.param)
+    cell, repeats = request.param
+    return Pair(tmp_path_factory.mktemp("model"), cell, repeats=repeats)
 
 
 def forget(scorer: Scorer) -> None:
@@ -83,11 +91,12 @@ def test_however_events_arrive_the_scores_are_those_of_the_whole_history(
             live[user_id].insert(place, Past(item, at, type_))
         del live[user_id][:-WINDOW]
         history = [*pair.scorer.history(user_id), *live[user_id]]
-        now = newest + 100.0
+        now = newest + drawn.draw(st.sampled_from([0.0, 100.0, 1799.0, 1800.0, 90_000.0]))
         if not history or (user_id == "new" and all(one.item_id == "unheard of" for one in history)):
             continue  # popularity
         scores = pair.scorer.scores(Query(user_id=user_id, history=history, now=now))
         np.testing.assert_allclose(scores, pair.whole(history, user_id, now), atol=1e-5)
+        assert scores.sum() == pytest.approx(1.0, abs=1e-5)
 
 
 @pytest.mark.parametrize("longer", [0, 1])
@@ -137,28 +146,52 @@ def test_what_is_remembered_has_bounds(pair: Pair, monkeypatch: pytest.MonkeyPat
     assert pair.scorer._memories._size == sum(one.size for one in kept.values())
 
 
-def test_times_counts_and_gaps_are_told_apart_as_in_training() -> None:
+def test_an_answer_is_remembered_for_the_moment_and_the_history_that_it_was_given_to(pair: Pair) -> None:
+    """But never for another context."""
+    forget(pair.scorer)
+    history = [Past(f"i{n}", NOW + 60 * n, "click") for n in (1, 4, 2)]
+    for now in (NOW + 200, NOW + 900, NOW + 9000, NOW + 9000, NOW + 9001, NOW + 200):
+        for events in (history, history[:2], history):
+            for context in ({}, {"device": "tv"}, {"device": "phone"}):
+                query = Query(user_id="ann", history=events, now=now, context=context)
+                found = pair.scorer.scores(query)
+                again = pair.scorer.scores(query)
+                np.testing.assert_array_equal(found, again)
+                remembered = pair.scorer._memories
+                forget(pair.scorer)
+                np.testing.assert_allclose(found, pair.scorer.scores(query), atol=1e-5)
+                pair.scorer._memories = remembered
+
+
+def test_what_was_counted_looks_at_the_newest_events_that_are_known(pair: Pair) -> None:
+    """However many between them are of items that nobody has heard of, and in however many pieces they come."""
+    forget(pair.scorer)
+    events = [Past(f"i{n % 9}" if n % 9 < 7 and n % 4 else "?", NOW + 40 * n, "click") for n in range(5 * NEWEST)]
+    for count in range(1, len(events), 3):
+        scores = pair.scorer.scores(Query(user_id="bob", history=events[:count], now=NOW + 9e4))
+        if any(one.item_id != "?" for one in events[:count]):
+            np.testing.assert_allclose(scores, pair.whole(events[:count], "bob", NOW + 9e4), atol=1e-5)
+
+
+def test_a_history_out_of_order_is_the_same_in_pieces(pair: Pair) -> None:
+    rng = np.random.default_rng(3)
+    at = NOW + rng.integers(0, 20_000, 30)
+    events = [Past(f"i{item}", float(when), "buy") for item, when in zip(rng.integers(0, 8, 30), at, strict=True)]
+    forget(pair.scorer)
+    for count in range(1, 31):
+        query = Query(user_id="late", history=events[:count], now=float(at.max()) + 4000)
+        scores = pair.scorer.scores(query)
+        remembered = pair.scorer._memories
+        forget(pair.scorer)
+        np.testing.assert_allclose(scores, pair.scorer.scores(query), atol=1e-5)
+        np.testing.assert_allclose(scores, pair.whole(events[:count], "late", query.now), atol=1e-5)
+        assert scores.sum() == pytest.approx(1.0, abs=1e-5)
+        pair.scorer._memories = remembered
+
+
+def test_gaps_are_told_apart_as_in_training() -> None:
     seconds = np.unique([step + 2.0**power for power in range(32) for step in (-2, -1, -0.5, 0, 0.5, 1)])
     np.testing.assert_array_equal(weights.gap_buckets(seconds), gap_buckets(torch.from_numpy(seconds)).numpy())
     assert weights.gap_buckets(np.array([-5.0, 0.0, 4e12])).tolist() == [0, 0, 31]
     odd_S = np.array([*seconds.tolist(), -5.0, 4e12])
     assert [weights.gap_bucket(one) for one in odd_S.tolist()] == weights.gap_buckets(odd_S).tolist()
-    form = Form(items=2000, hidden=4, event_types=2, repeats=True)
-    some = {name: np.zeros(shape, np.float32) for name, shape in weights.shapes(form).items()}
-    rng, count = np.random.default_rng(1), 1500
-    taken = weights.Taken(
-        np.arange(count),
-        rng.integers(1, 3001, count),
-        NOW - rng.integers(-5, 10**7, count) / 2,
-        rng.integers(1, 50, count),
-        rng.integers(0, 3, count),
-    )
-    asked = pair_codes(
-        2,
-        3001 - torch.from_numpy(taken.lasts),
-        (NOW - torch.from_numpy(taken.at)).clamp(min=0),
-        torch.from_numpy(taken.counts),
-        torch.from_numpy(taken.types),
-    )
-    read = weights.Weights(form, some)
-    np.testing.assert_array_equal(read.aged(read.codes(taken, 3000), taken, NOW), asked.numpy())

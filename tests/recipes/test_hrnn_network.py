@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,12 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from shared.recipes.hrnn import softmax
+from shared.recipes.hrnn import network, softmax
+from shared.recipes.hrnn.again import COUNT, FEATURES
+from shared.recipes.hrnn.counters import Blend
 from shared.recipes.hrnn.cpu import loss as swift
 from shared.recipes.hrnn.network import (
     GAP_BUCKETS,
     LAYERS,
-    SESSION_SECONDS,
+    LEAST_TOLD,
     Bags,
     Candidates,
     Events,
@@ -24,19 +27,28 @@ from shared.recipes.hrnn.network import (
     Network,
     Pairs,
     Spans,
+    Targets,
     gap_buckets,
+    log_sums,
+    nearest,
+    pairs_of,
+    softmax_loss,
 )
 from shared.recipes.hrnn.recurrence import GatedScan, scan, scan_back
+from shared.recipes.moment import SESSION_SECONDS
 from tests.recipes.networks import (
     CELLS,
     PLAIN,
     RICH,
+    Learnt,
     learnt,
     shaken,
     some_bags,
     some_events,
+    some_known,
     some_of,
     some_pairs,
+    some_targets,
     took,
 )
 from tests.recipes.synthetic import training_data
@@ -65,7 +77,8 @@ def test_shapes(form: Form) -> None:
     contexts = some_bags(T * B, form.context_features) if form.context_features else None
     q = net.query(x.flatten(0, 1), torch.zeros(T * B), contexts)
     assert q.shape == (T * B, H)
-    assert net.logits(q, some_pairs(form, T * B)).shape == (T * B, I)
+    assert net.fits(q).shape == (T * B, I)
+    assert net.log_shares(q, some_pairs(form, T * B), some_known(T * B)).shape == (T * B, I)
     assert net.items().shape == (I, H + 1)
     assert net.items(torch.tensor([3, I])).shape == (2, H + 1)
 
@@ -134,7 +147,7 @@ def test_a_pause_ends_the_session_and_not_the_user(cell: str) -> None:
         event = Events(torch.tensor([[3]]), torch.tensor([[before]]), torch.tensor([[begins]]))
         return not torch.equal(net(event, state)[0], net(event, state + change)[0])
 
-    going_on, pause = SESSION_SECONDS, SESSION_SECONDS + 1
+    going_on, pause = SESSION_SECONDS - 1, SESSION_SECONDS
     assert acts(of_session, going_on, False)
     assert acts(of_user, going_on, False)
     assert not acts(of_session, pause, False)
@@ -169,6 +182,30 @@ def test_gaps_are_counted_in_powers_of_two() -> None:
     seconds = torch.tensor([-5, 0, 1, 2, 3, 6, 7, 3600, 10**12])
     assert gap_buckets(seconds).tolist() == [0, 0, 1, 1, 2, 2, 3, 11, GAP_BUCKETS - 1]
     assert gap_buckets(seconds.double()).tolist() == gap_buckets(seconds).tolist()
+
+
+def test_a_length_of_time_that_was_hardly_met_is_the_nearest_that_was() -> None:
+    counts = torch.zeros(GAP_BUCKETS, dtype=torch.long)
+    counts[[0, 4, 11, 12, 30]] = torch.tensor([LEAST_TOLD, LEAST_TOLD, LEAST_TOLD - 1, 7 * LEAST_TOLD, 1])
+    expected = [0, 0, 0, 4, 4, 4, 4, 4, 4] + [12] * (GAP_BUCKETS - 9)  # 2 and 8 are as near to either
+    assert nearest(counts).tolist() == expected
+    few = torch.zeros(GAP_BUCKETS, dtype=torch.long).index_fill_(0, torch.tensor([3]), 2)
+    assert nearest(few).tolist() == [3] * GAP_BUCKETS
+
+
+@each_cell
+def test_folded_a_length_of_time_that_was_hardly_met_is_the_nearest_that_was(cell: str) -> None:
+    net = shaken(replace(PLAIN, cell=cell))  # type: ignore[arg-type]
+    asked, read = (torch.zeros(GAP_BUCKETS, dtype=torch.long) for _ in range(2))
+    asked[[0, 12]], read[[0, 5]] = LEAST_TOLD, LEAST_TOLD
+    net.asked_G, net.read_G = asked, read
+    folded = net.folded()
+    of_request, of_event = [0] * 7 + [12] * 25, [0] * 3 + [5] * 29
+    assert torch.equal(folded.scale.weight, net.scale.weight[of_request])
+    assert torch.equal(folded.shift.weight, net.shift.weight[of_request])
+    assert torch.equal(folded.gap.weight, net.gap.weight[of_event])
+    for layer, before in zip(folded.layers, net.layers, strict=True):
+        assert torch.equal(layer.time.weight, before.time.weight[of_event])  # type: ignore[union-attr, index]
 
 
 @each_cell
@@ -313,54 +350,217 @@ def test_a_layers_gradient_can_be_taken_twice() -> None:
     assert torch.equal(once, again)
 
 
-# The loss
+# What is answered
 
 QUERIES = 11
 
 
-def asked(form: Form) -> tuple[Tensor, Pairs, Tensor, Tensor]:
-    """q, pairs, targets, weights: a query without history, one without weight, targets in the history and not."""
+def shares_by_hand(net: Network, q: Tensor, pairs: Pairs, known: Tensor) -> list[Tensor]:
+    """p_I of each query, written out."""
+    v, found = net.items(), []
+    for row in range(len(q)):
+        at = torch.nonzero(pairs.rows == row).view(-1)
+        had = pairs.items[at]
+        new = torch.exp(v[:, :-1] @ q[row] + v[:, -1]) * torch.ones(len(v)).index_fill_(0, had, 0.0)
+        new = new / new.sum()
+        if net.again is None or not len(had):
+            found.append(new)
+            continue
+        again, features = net.again, pairs.features
+        assert features is not None
+        x = again.known((features[at].clamp(again.least, again.most) - again.mean) * again.scale)
+        if again.of_type is not None:
+            assert pairs.types is not None
+            x = x + again.of_type(pairs.types[at])
+        a = (v[had, :-1] * again.fit) @ q[row] + again.bias(had)[:, 0] + again.worth(functional.silu(x))[:, 0]
+        a = a + again.count * features[at, COUNT]
+        share = torch.sigmoid(again.of_user(torch.cat([q[row], known[row]])))
+        found.append(((1 - share) * new).index_copy(0, had, share * torch.softmax(a, 0)))
+    return found
+
+
+def queried(form: Form) -> tuple[Tensor, Pairs, Tensor]:
+    """q, pairs, known; the first has no history."""
     torch.manual_seed(5)
-    q = torch.randn(QUERIES, H, requires_grad=True)
-    pairs = some_pairs(form, QUERIES)
-    targets, weights = torch.randint(0, form.items, (QUERIES,)), torch.rand(QUERIES)
-    targets[5] = pairs.items[pairs.rows == 5][0]
-    weights[4] = 0.0
-    return q, pairs, targets, weights
+    return torch.randn(QUERIES, H, requires_grad=True), some_pairs(form, QUERIES), some_known(QUERIES)
 
 
-def mean_cross_entropy(net: Network, q: Tensor, pairs: Pairs, targets: Tensor, weights: Tensor) -> Tensor:
-    losses = functional.cross_entropy(net.logits(q, pairs), targets, reduction="none")
-    return (losses * weights).sum() / weights.sum()
+def as_trained(net: Network) -> Network:
+    """With features of pairs that have a mean, a scale and a range, and a weight of how often."""
+    if net.again is not None:
+        with torch.no_grad():
+            for buffer, values in (("mean", 0.3), ("scale", 0.7), ("least", -0.8), ("most", 0.9), ("count", 0.4)):
+                getattr(net.again, buffer).fill_(values)
+    return net
+
+
+@pytest.mark.parametrize("form", [PLAIN, RICH], ids=named)
+def test_what_is_answered_are_shares_of_all_items_and_those_of_the_equations(form: Form) -> None:
+    net = as_trained(shaken(form))
+    q, pairs, known = queried(form)
+    shares = net.log_shares(q, pairs, known).exp()
+    torch.testing.assert_close(shares.sum(1), torch.ones(QUERIES))
+    torch.testing.assert_close(shares, torch.stack(shares_by_hand(net, q, pairs, known)))
+    assert (shares[pairs.rows, pairs.items] > 0).all() == form.repeats
+
+
+def test_what_is_counted_is_added_to_the_logits() -> None:
+    net = as_trained(shaken(RICH))
+    q, pairs, known = queried(RICH)
+    new, again = torch.randn(QUERIES, I), torch.randn(len(pairs.rows))
+    plain, more = net.log_shares(q, pairs, known), net.log_shares(q, pairs, known, (new, again))
+    had = torch.zeros(QUERIES, I, dtype=torch.bool).index_put((pairs.rows, pairs.items), torch.tensor(True))
+    for row in range(QUERIES):
+        at = pairs.rows == row
+        for of, added in ((~had[row], new[row][~had[row]]), (pairs.items[at], again[at])):
+            mass = plain[row][of].logsumexp(0) if len(added) else torch.tensor(0.0)
+            expected = (plain[row][of] + added).log_softmax(0) + mass
+            torch.testing.assert_close(more[row][of], expected)
+
+
+def test_who_has_had_all_items_takes_one_of_them_again() -> None:
+    net = as_trained(shaken(replace(RICH, items=3)))
+    pairs = Pairs(torch.zeros(3, dtype=torch.long), torch.arange(3), torch.randn(3, FEATURES), torch.zeros(3).long())
+    assert net.again is not None
+    q = torch.randn(1, H)
+    expected = net.again.logits(q, pairs, net.vectors).softmax(0)
+    torch.testing.assert_close(net.log_shares(q, pairs, some_known(1))[0].exp(), expected)
+
+
+def test_leant_its_own_parts_have_the_weights_of_the_blend() -> None:
+    net = as_trained(shaken(replace(RICH, item_features=0)))
+    blend = Blend(dot=0.6, bias=1.3, near=5.0, again_dot=-0.4, again_known=0.7, again_count=1.1)
+    leant = net.leant(blend)
+    assert leant.form == replace(net.form, leaning=blend.weights)
+    assert Blend.told(leant.form.leaning) == blend
+    x, after, contexts = torch.randn(QUERIES, H), torch.zeros(QUERIES), some_bags(QUERIES, RICH.context_features)
+    pairs, known = some_pairs(RICH, QUERIES), some_known(QUERIES)
+    q, q_leant = (each.query(x, after, contexts) for each in (net, leant))
+    v = net.items()
+    torch.testing.assert_close(leant.fits(q_leant), 0.6 * q @ v[:, :-1].T + 1.3 * v[:, -1])
+    assert net.again is not None
+    assert leant.again is not None
+    assert pairs.features is not None
+    torch.testing.assert_close(leant.again.share(q_leant, known, pairs), net.again.share(q, known, pairs))
+    worths = net.again.worths(pairs) - net.again.count * pairs.features[:, COUNT]
+    expected = -0.4 * net.again.fits(q, pairs, net.vectors) + 0.7 * worths + 1.1 * pairs.features[:, COUNT]
+    torch.testing.assert_close(leant.again.logits(q_leant, pairs, leant.vectors), expected)
+
+
+def test_leaning_on_itself_alone_changes_nothing_and_on_nothing_of_itself_is_finite() -> None:
+    net = shaken(replace(RICH, item_features=0))
+    q, pairs, known = queried(RICH)
+    itself, nothing = net.leant(Blend()), net.leant(Blend(dot=0.0, again_dot=0.0))
+    assert torch.equal(itself.log_shares(q, pairs, known), net.log_shares(q, pairs, known))
+    x = torch.randn(QUERIES, H)
+    assert nothing.log_shares(nothing.query(x, torch.zeros(QUERIES)), pairs, known).isfinite().all()
+
+
+def test_sums_of_rows_are_logsumexp_and_of_an_empty_row_the_least() -> None:
+    a, rows = torch.tensor([1.0, 200.0, 3.0, -1e29]), torch.tensor([0, 0, 2, 3])
+    sums = log_sums(a, rows, 4)
+    torch.testing.assert_close(sums[[0, 2, 3]], torch.tensor([200.0, 3.0, -1e29]))
+    assert sums[1] <= softmax.NEVER
+
+
+def test_a_target_is_found_among_the_pairs() -> None:
+    pairs = Pairs(torch.tensor([0, 0, 2]), torch.tensor([7, 3, 3]))
+    targets = Targets(torch.tensor([0, 0, 1, 2, 2]), torch.tensor([3, 4, 3, 3, 7]), torch.ones(5))
+    assert pairs_of(targets, pairs, I).tolist() == [1, -1, -1, 2, -1]
+    nothing = torch.zeros(0, dtype=torch.long)
+    assert pairs_of(targets, Pairs(nothing, nothing), I).tolist() == [-1] * 5
+
+
+# The loss
+
+
+@pytest.fixture
+def unweighed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is new counts no more than it is."""
+    monkeypatch.setattr(network, "LEAST_NEW", 0.0)
+
+
+def mean_of_minus_log_p(net: Network, q: Tensor, pairs: Pairs, known: Tensor, targets: Targets) -> Tensor:
+    lost = -torch.stack(shares_by_hand(net, q, pairs, known))[targets.rows, targets.items].log()
+    return (lost * targets.weights).sum() / targets.weights.sum()
 
 
 def wanted(net: Network, q: Tensor) -> list[Tensor]:
     of_features = [] if net.of_item is None else [net.of_item.weight]
-    return [q, net.item.weight, net.bias, net.repeat.weight, net.repeat.bias, *net.ages, *of_features]
+    of_again = [] if net.again is None else list(net.again.parameters())
+    return [q, net.item.weight, net.bias, *of_again, *of_features]
 
 
+def asked(form: Form) -> tuple[Tensor, Pairs, Tensor, Targets]:
+    """q, pairs, known, targets: a query without history, some that are asked nothing, and some several items."""
+    q, pairs, known = queried(form)
+    return q, pairs, known, some_targets(form, pairs, QUERIES)
+
+
+@pytest.mark.usefixtures("unweighed")
 @pytest.mark.parametrize("form", [PLAIN, RICH], ids=named)
 @pytest.mark.parametrize("at_once", [1, 3 * I, 1000 * I])
-def test_the_loss_in_pieces_is_torchs_cross_entropy(monkeypatch: pytest.MonkeyPatch, form: Form, at_once: int) -> None:
+def test_the_loss_is_the_mean_of_minus_log_p(monkeypatch: pytest.MonkeyPatch, form: Form, at_once: int) -> None:
     monkeypatch.setattr(softmax, "CACHE", at_once)
-    net = shaken(form)
-    q, pairs, targets, weights = asked(form)
-    loss = net.loss(q, pairs, targets, weights)
-    plain = mean_cross_entropy(net, q, pairs, targets, weights)
+    net = as_trained(shaken(form))
+    q, pairs, known, targets = asked(form)
+    loss, plain = net.loss(q, pairs, known, targets), mean_of_minus_log_p(net, q, pairs, known, targets)
     torch.testing.assert_close(loss, plain)
     gradients = zip(torch.autograd.grad(loss, wanted(net, q)), torch.autograd.grad(plain, wanted(net, q)), strict=True)
     for ours, theirs in gradients:
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.usefixtures("unweighed")
+def test_where_all_is_new_or_all_was_had_the_loss_is_the_same_mean() -> None:
+    net = shaken(RICH)
+    q, pairs, known, targets = asked(RICH)
+    had = pairs_of(targets, pairs, I) >= 0
+    for chosen in (had, ~had):
+        some = targets.of(chosen)
+        plain = mean_of_minus_log_p(net, q, pairs, known, some)
+        torch.testing.assert_close(net.loss(q, pairs, known, some), plain)
+
+
+@pytest.mark.parametrize("fast", [False, True])
+@pytest.mark.parametrize("form", [PLAIN, RICH], ids=named)
+@pytest.mark.parametrize("of", ["had", "new", "nothing"])
+def test_whatever_is_wanted_all_weights_are_made_use_of(form: Form, of: str, fast: bool) -> None:
+    """Ranks whose windows differ wait for each other's gradients."""
+    net = shaken(form)
+    net.fast = fast
+    q, pairs, known, targets = asked(form)
+    had = pairs_of(targets, pairs, I) >= 0
+    some = targets.of({"had": had, "new": ~had, "nothing": had & ~had}[of])
+    for gradient in torch.autograd.grad(net.loss(q, pairs, known, some), wanted(net, q)):
+        assert gradient.isfinite().all()
+
+
+def test_what_is_new_counts_at_least_half_as_much_as_all() -> None:
+    net = shaken(RICH)
+    q, pairs, known, targets = asked(RICH)
+    had = pairs_of(targets, pairs, I) >= 0
+    targets = targets._replace(weights=torch.where(had, 1.0, 0.01))
+    weights = targets.weights / targets.weights.sum()
+    new = weights[~had].sum()
+    logits = net.fits(q).index_put((pairs.rows, pairs.items), torch.tensor(-torch.inf))
+    lost_of_new = -logits.log_softmax(1)[targets.rows, targets.items][~had]
+    expected = mean_of_minus_log_p(net, q, pairs, known, targets) + (lost_of_new * weights[~had]).sum() * (
+        network.LEAST_NEW / new - 1
+    )
+    assert new < network.LEAST_NEW
+    torch.testing.assert_close(net.loss(q, pairs, known, targets), expected)
+
+
+@pytest.mark.usefixtures("unweighed")
 @pytest.mark.parametrize("form", [PLAIN, RICH], ids=named)
 def test_the_loss_in_half_precision_is_near(monkeypatch: pytest.MonkeyPatch, form: Form) -> None:
     monkeypatch.setattr(softmax, "CACHE", 3 * I)
     net = shaken(form)
-    q, pairs, targets, weights = asked(form)
-    plain = mean_cross_entropy(net, q, pairs, targets, weights)
+    q, pairs, known, targets = asked(form)
+    plain = mean_of_minus_log_p(net, q, pairs, known, targets)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss = net.loss(q, pairs, targets, weights)
+        loss = net.loss(q, pairs, known, targets)
     torch.testing.assert_close(loss, plain, rtol=0.02, atol=0.0)
     gradients = zip(torch.autograd.grad(loss, wanted(net, q)), torch.autograd.grad(plain, wanted(net, q)), strict=True)
     for ours, theirs in gradients:
@@ -372,10 +572,10 @@ def test_the_loss_in_half_precision_is_near(monkeypatch: pytest.MonkeyPatch, for
 def test_the_fast_loss_and_its_gradient_are_near(monkeypatch: pytest.MonkeyPatch, form: Form) -> None:
     monkeypatch.setattr(swift, "PIECE", 3 * I)
     net = shaken(form)
-    q, pairs, targets, weights = asked(form)
+    q, pairs, known, targets = asked(form)
     found = []
     for net.fast in (False, True):
-        loss = net.loss(q, pairs, targets, weights)
+        loss = net.loss(q, pairs, known, targets)
         found.append((loss, torch.autograd.grad(loss, wanted(net, q))))
     (exact, exact_gradients), (fast, fast_gradients) = found
     torch.testing.assert_close(fast, exact, rtol=3e-3, atol=0.0)
@@ -393,10 +593,11 @@ def test_the_fast_loss_of_a_whole_step_is_nearer_still() -> None:
         net.item.weight *= 4.0
         net.bias.copy_(torch.randn(form.items + 1))
     q, pairs = torch.randn(512, 64, requires_grad=True), some_pairs(form, 512)
-    targets, weights = torch.randint(0, form.items, (512,)), torch.rand(512)
+    targets = Targets(torch.arange(512), torch.randint(0, form.items, (512,)), torch.rand(512))
+    targets = targets.of(pairs_of(targets, pairs, form.items) < 0)
     found = []
     for net.fast in (False, True):
-        loss = net.loss(q, pairs, targets, weights)
+        loss = net.loss(q, pairs, some_known(512), targets)
         found.append((loss, torch.autograd.grad(loss, [q, net.item.weight, net.bias])))
     (exact, exact_gradients), (fast, fast_gradients) = found
     torch.testing.assert_close(fast, exact, rtol=1e-3, atol=0.0)
@@ -407,10 +608,14 @@ def test_the_fast_loss_of_a_whole_step_is_nearer_still() -> None:
 def test_the_gradient_of_the_fast_loss_is_scaled() -> None:
     net = shaken()
     net.fast = True
-    q, pairs, targets, weights = asked(PLAIN)
-    (once,) = torch.autograd.grad(net.loss(q, pairs, targets, weights), q)
-    (thrice,) = torch.autograd.grad(3 * net.loss(q, pairs, targets, weights), q)
+    q, *rest = asked(PLAIN)
+    (once,) = torch.autograd.grad(net.loss(q, *rest), q)
+    (thrice,) = torch.autograd.grad(3 * net.loss(q, *rest), q)
     torch.testing.assert_close(thrice, 3 * once)
+
+
+def sampled(ids: Tensor, log_share: Tensor) -> Callable[[Tensor], Candidates]:
+    return lambda _: Candidates(ids, log_share)
 
 
 def test_an_unlikely_target_that_was_hardly_a_candidate_has_a_finite_loss() -> None:
@@ -420,9 +625,10 @@ def test_an_unlikely_target_that_was_hardly_a_candidate_has_a_finite_loss() -> N
     q = torch.zeros(4, H).index_fill_(1, torch.tensor([0]), 8.0).requires_grad_()
     with torch.no_grad():
         net.item.weight[3] = -q[0]
-    targets, nothing = torch.full((4,), 3), torch.zeros(0, dtype=torch.long)
-    seldom = Candidates(torch.arange(I), torch.full((I,), -27.6))
-    loss = net.loss(q, Pairs(nothing, nothing), targets, torch.ones(4), seldom)
+    nothing = torch.zeros(0, dtype=torch.long)
+    targets = Targets(torch.arange(4), torch.full((4,), 3), torch.ones(4))
+    seldom = sampled(torch.arange(I), torch.full((I,), -27.6))
+    loss = net.loss(q, Pairs(nothing, nothing), some_known(4), targets, seldom)
     assert 80 < loss < 100
     assert all(gradient.isfinite().all() for gradient in torch.autograd.grad(loss, [q, net.item.weight, net.bias]))
 
@@ -440,9 +646,45 @@ def some_spans(streams: int, steps: int) -> tuple[Spans, Pairs]:
     return Spans(*torch.tensor(spans).T.contiguous(), steps=steps), Pairs(torch.tensor(chosen), torch.tensor(items))
 
 
+def dense(q: Tensor, v: Tensor, pairs: Pairs, targets: Targets, shares: Tensor | None) -> Tensor:
+    """``softmax_loss`` by torch alone, all logits at once."""
+    logits = (q @ v[:, :-1].T + v[:, -1]).index_put((pairs.rows, pairs.items), torch.tensor(-torch.inf))
+    if shares is not None:
+        logits = logits.index_put((targets.rows, targets.items), shares, accumulate=True)
+    return -(logits.log_softmax(1)[targets.rows, targets.items] * targets.weights).sum()
+
+
 @pytest.mark.parametrize("at_once", [1, 7 * I, 1000 * I])
-@pytest.mark.parametrize("sampled", [False, True])
-def test_spans_say_to_the_loss_what_pairs_do(monkeypatch: pytest.MonkeyPatch, at_once: int, sampled: bool) -> None:
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize(("fast", "near"), [(False, 1e-5), (True, 0.05)])
+def test_either_softmax_is_torchs_with_masks_several_targets_shares_and_empty_rows(
+    monkeypatch: pytest.MonkeyPatch, at_once: int, shared: bool, fast: bool, near: float
+) -> None:
+    monkeypatch.setattr(softmax, "CACHE", at_once)
+    monkeypatch.setattr(swift, "PIECE", at_once)
+    torch.manual_seed(7)
+    queries = 70
+    q, v = torch.randn(queries, H, requires_grad=True), (0.3 * torch.randn(I, H + 1)).requires_grad_()
+    pairs = some_pairs(PLAIN, queries, of_each=9)
+    targets = some_targets(PLAIN, pairs, queries)
+    assert len(targets.rows.unique()) < queries < len(targets.rows)
+    shares = -torch.rand(len(targets.rows)) if shared else None
+    expected = dense(q, v, pairs, targets, shares)
+    loss = softmax_loss(q, v, pairs, targets, shares, None, fast=fast)
+    torch.testing.assert_close(loss, expected, rtol=near / 5, atol=0.0)
+    gradients = zip(torch.autograd.grad(loss, (q, v)), torch.autograd.grad(expected, (q, v)), strict=True)
+    for ours, theirs in gradients:
+        assert (ours - theirs).norm() <= near * theirs.norm()
+    of_nothing = torch.ones(queries, dtype=torch.bool).index_fill_(0, targets.rows, False)
+    (gradient,) = torch.autograd.grad(softmax_loss(q, v, pairs, targets, shares, None, fast=fast), q)
+    assert (gradient[of_nothing] == 0).all()
+
+
+@pytest.mark.parametrize("at_once", [1, 7 * I, 1000 * I])
+@pytest.mark.parametrize("of_candidates", [False, True])
+def test_spans_say_to_the_loss_what_pairs_do(
+    monkeypatch: pytest.MonkeyPatch, at_once: int, of_candidates: bool
+) -> None:
     monkeypatch.setattr(softmax, "CACHE", at_once)
     monkeypatch.setattr(swift, "PIECE", at_once)
     net = shaken()
@@ -450,28 +692,38 @@ def test_spans_say_to_the_loss_what_pairs_do(monkeypatch: pytest.MonkeyPatch, at
     spans, pairs = some_spans(streams, steps)
     rows, order = torch.sort(torch.cat([pairs.rows, spans.flat()[0]]))
     flat = Pairs(rows, torch.cat([pairs.items, spans.flat()[1]])[order])
-    q = torch.randn(streams * steps, H, requires_grad=True)
-    targets, weights = torch.randint(0, I, (streams * steps,)), torch.rand(streams * steps)
-    targets[3] = flat.items[flat.rows == 3][0]
-    ids = torch.cat([torch.arange(0, I, 3), targets]).unique()
-    candidates = Candidates(ids, -torch.rand(len(ids))) if sampled else None
-    plain = net.loss(q, flat, targets, weights, candidates)
+    q, known = torch.randn(streams * steps, H, requires_grad=True), some_known(streams * steps)
+    targets = some_targets(PLAIN, flat, streams * steps)
+    ids = torch.cat([torch.arange(0, I, 3), targets.items[::3]]).unique()  # not all of the targets
+    choose: Callable[[Tensor], Candidates | None] = lambda _: None  # noqa: E731
+    v, mine, at = net.items(), targets, flat
+    shares = None
+    if of_candidates:
+        log_share = -torch.rand(len(ids))
+        choose = sampled(ids, log_share)
+        there, of_pair = torch.isin(targets.items, ids), torch.isin(flat.items, ids)
+        mine = Targets(targets.rows[there], torch.searchsorted(ids, targets.items[there]), targets.weights[there])
+        at = Pairs(flat.rows[of_pair], torch.searchsorted(ids, flat.items[of_pair]))
+        v = torch.cat([v[ids, :-1], (v[ids, -1] - log_share)[:, None]], 1)
+        shares = log_share[mine.items]
+    plain = dense(q, v, at, mine, shares) / targets.weights.sum()
     expected = torch.autograd.grad(plain, wanted(net, q))
     for net.fast, near in ((False, 1e-5), (True, 0.05)):
-        loss = net.loss(q, pairs, targets, weights, candidates, spans)
-        torch.testing.assert_close(loss, plain, rtol=near / 5, atol=0.0)
-        for ours, theirs in zip(torch.autograd.grad(loss, wanted(net, q)), expected, strict=True):
-            assert (ours - theirs).norm() <= near * theirs.norm()
+        for said, more in ((pairs, spans), (flat, None)):
+            loss = net.loss(q, said, known, targets, choose, more)
+            torch.testing.assert_close(loss, plain, rtol=near / 5, atol=0.0)
+            for ours, theirs in zip(torch.autograd.grad(loss, wanted(net, q)), expected, strict=True):
+                assert (ours - theirs).norm() <= near * theirs.norm()
 
 
 def test_logits_beyond_reach_are_learnt_exactly() -> None:
     net = shaken()
-    q, pairs, targets, weights = asked(PLAIN)
+    q, *rest = asked(PLAIN)
     with torch.no_grad():
         q *= 100.0
-    exact = net.loss(q, pairs, targets, weights)
+    exact = net.loss(q, *rest)
     net.fast = True
-    torch.testing.assert_close(net.loss(q, pairs, targets, weights), exact)
+    torch.testing.assert_close(net.loss(q, *rest), exact)
 
 
 @each_cell
@@ -484,20 +736,38 @@ def test_half_precision_reads_about_the_same(cell: str) -> None:
     assert state.isfinite().all()
 
 
-def test_a_query_without_any_weight_has_no_loss() -> None:
-    q, pairs, targets, weights = asked(PLAIN)
-    loss = shaken().loss(q, pairs, targets, torch.zeros_like(weights))
+@pytest.mark.parametrize("fast", [False, True])
+@pytest.mark.parametrize("form", [PLAIN, RICH], ids=named)
+def test_queries_without_any_weight_have_no_loss(form: Form, fast: bool) -> None:
+    net = shaken(form)
+    net.fast = fast
+    q, pairs, known, targets = asked(form)
+    loss = net.loss(q, pairs, known, targets._replace(weights=torch.zeros(len(targets.rows))))
     (gradient,) = torch.autograd.grad(loss, q)
     assert loss.item() == 0.0
     assert (gradient == 0).all()
 
 
-def test_a_logit_far_below_the_others_is_no_infinite_loss() -> None:
-    net = shaken()
+@pytest.mark.parametrize("fast", [False, True])
+@pytest.mark.parametrize("form", [PLAIN, RICH], ids=named)
+def test_queries_that_are_asked_nothing_have_no_loss(form: Form, fast: bool) -> None:
+    net = shaken(form)
+    net.fast = fast
+    q, pairs, known, targets = asked(form)
+    loss = net.loss(q, pairs, known, targets.of(torch.zeros(len(targets.rows), dtype=torch.bool)))
+    (gradient,) = torch.autograd.grad(loss, q)
+    assert loss.item() == 0.0
+    assert (gradient == 0).all()
+
+
+@pytest.mark.parametrize("form", [PLAIN, RICH], ids=named)
+def test_a_logit_far_below_the_others_is_no_infinite_loss(form: Form) -> None:
+    net = shaken(form)
     with torch.no_grad():
         net.bias[3] = -1000.0
-    q, pairs, targets, weights = asked(PLAIN)
-    loss = net.loss(q, pairs, torch.full_like(targets, 3), weights)
+    q, pairs, known, targets = asked(form)
+    alone = targets._replace(items=torch.full_like(targets.items, 3))
+    loss = net.loss(q, pairs, known, alone)
     assert loss.isfinite()
     assert all(gradient.isfinite().all() for gradient in torch.autograd.grad(loss, wanted(net, q)))
 
@@ -531,17 +801,24 @@ def test_it_learns_what_people_begin_with(cell: str) -> None:
     assert loss[1:].mean() > 1.0
 
 
+# Rings of 40 items, so that nothing is taken twice, and 48 new users a step
+
+STEPS = 40
+USERS = 48 * STEPS + 16
+RING = 40
+
+
 @each_cell
 def test_it_learns_what_the_time_since_the_last_event_says(cell: str) -> None:
     """After an hour the next item comes, after a minute the one after the next."""
     rng = np.random.default_rng(0)
     sequences = []
-    for _ in range(64):
+    for _ in range(USERS):
         hours = rng.random(16) < 0.5
-        items = rng.integers(8) + np.cumsum(np.where(hours, 1, 2))
+        items = rng.integers(RING) + np.cumsum(np.where(hours, 1, 2))
         times = np.cumsum(np.where(hours, 3600, 60))
-        sequences.append(list(zip((items % 8).tolist(), times.tolist(), strict=True)))
-    loss = learnt(training_data(took(sequences, 8)), cell, first=1).loss_TB
+        sequences.append(list(zip((items % RING).tolist(), times.tolist(), strict=True)))
+    loss = learnt(training_data(took(sequences, RING)), cell, steps=STEPS, first=1).loss_TB
     assert loss[1:].mean() < 0.3 < np.log(2)
 
 
@@ -550,48 +827,59 @@ def test_it_learns_what_the_time_before_the_last_event_said(cell: str) -> None:
     """Who had waited an hour for the last item takes the next one then, who had not the one after the next."""
     rng = np.random.default_rng(0)
     sequences = []
-    for _ in range(64):
+    for _ in range(USERS):
         hours = rng.random(16) < 0.5
         times = np.cumsum(np.where(hours, 3600, 60))
         steps = np.concatenate([[0, 1], np.where(hours[1:-1], 1, 2)])
-        items = rng.integers(8) + np.cumsum(steps)
-        sequences.append(list(zip((items % 8).tolist(), times.tolist(), strict=True)))
-    loss = learnt(training_data(took(sequences, 8)), cell, first=2).loss_TB
+        items = rng.integers(RING) + np.cumsum(steps)
+        sequences.append(list(zip((items % RING).tolist(), times.tolist(), strict=True)))
+    loss = learnt(training_data(took(sequences, RING)), cell, steps=STEPS, first=2).loss_TB
     assert loss[2:].mean() < 0.3 < np.log(2)
 
 
 @each_cell
 def test_it_learns_what_the_events_types_say(cell: str) -> None:
     rng = np.random.default_rng(0)
-    types = rng.integers(0, 2, (64, 16))
-    items = rng.integers(0, 8, (64, 1)) + np.cumsum(np.concatenate([types[:, :1] * 0, types[:, :-1] + 1], 1), 1)
-    sequences = [[(int(item) % 8, 10 * t) for t, item in enumerate(of_user)] for of_user in items]
-    loss = learnt(training_data(took(sequences, 8, types.tolist())), cell, first=1).loss_TB
+    types = rng.integers(0, 2, (USERS, 16))
+    items = rng.integers(0, RING, (USERS, 1)) + np.cumsum(np.concatenate([types[:, :1] * 0, types[:, :-1] + 1], 1), 1)
+    sequences = [[(int(item) % RING, 10 * t) for t, item in enumerate(of_user)] for of_user in items]
+    loss = learnt(training_data(took(sequences, RING, types.tolist())), cell, steps=STEPS, first=1).loss_TB
     assert loss[1:].mean() < 0.3 < np.log(2)
 
 
 # Repeats, on users who were not learnt from
-
-STEPS = 40
-USERS = 48 * STEPS + 16
 
 
 def own(rng: np.random.Generator, size: int) -> list[int]:
     return [int(item) for item in rng.permutation(40)[:size]]
 
 
-def worth(net: Network, of: int, place: int) -> float:
-    """What a place of one of the four parts of the age of an item in the history is worth."""
-    return float(net.ages[of][place].detach())
+def worth(fit: Learnt, chosen_S: Tensor) -> float:
+    """The mean logit among what a user has had of some pairs, bool[S]."""
+    return float(fit.logit_S[chosen_S].mean())
+
+
+def features(fit: Learnt, place: int) -> Tensor:
+    """[S] One of ``again.features`` of the pairs."""
+    assert fit.asked.pairs.features is not None
+    return fit.asked.pairs.features[:, place]
+
+
+def of_histories(
+    sequences: Sequence[Sequence[int]], pause: Callable[[int], int] = lambda _: 0
+) -> list[list[tuple[int, int]]]:
+    """An event every ten seconds, and ``pause`` more seconds before the event of this number."""
+    return [[(int(item), 10 * t + pause(t)) for t, item in enumerate(items)] for items in sequences]
 
 
 def test_it_learns_that_nothing_is_taken_twice() -> None:
     rng = np.random.default_rng(0)
-    sequences = [[(int(item), 10 * t) for t, item in enumerate(rng.permutation(20)[:15])] for _ in range(USERS)]
+    sequences = of_histories([rng.permutation(20)[:15].tolist() for _ in range(USERS)])
     fit = learnt(training_data(took(sequences, 20)), steps=STEPS)
     assert not fit.streams.repeats
-    assert fit.network.repeat(fit.q_NH).mean() < -1.0
-    assert fit.loss_TB[14].mean() < np.log(10)  # 6 of 20 are left, and nothing tells which
+    pairs = fit.asked.pairs
+    assert (fit.log_p_TBI.flatten(0, 1)[pairs.rows, pairs.items] == -torch.inf).all()
+    assert fit.loss_TB[14].mean() < np.log(6) + 0.2  # 6 of 20 are left, and nothing tells which
 
 
 def test_it_learns_that_everything_is_taken_again() -> None:
@@ -600,10 +888,22 @@ def test_it_learns_that_everything_is_taken_again() -> None:
     sequences = []
     for _ in range(USERS):
         mine = own(rng, 2)
-        sequences.append([(mine[rng.integers(2)], 10 * t) for t in range(15)])
-    fit = learnt(training_data(took(sequences, 40)), steps=STEPS, first=5)
+        sequences.append([mine[rng.integers(2)] for _ in range(15)])
+    fit = learnt(training_data(took(of_histories(sequences), 40)), steps=STEPS, first=5)
     assert fit.streams.repeats
     assert fit.loss_TB[5:].mean() < 1.0  # one of two is log 2, one of forty log 40
+    assert fit.again_TB[5:].mean() > 0.9
+
+
+def test_it_learns_how_many_take_something_again() -> None:
+    """Every other event is of the user's own two items, the others are of none that was taken."""
+    rng = np.random.default_rng(0)
+    sequences = []
+    for _ in range(USERS):
+        others = own(rng, 20)
+        sequences.append([others[rng.integers(2)] if rng.random() < 0.5 else others.pop() for _ in range(15)])
+    fit = learnt(training_data(took(of_histories(sequences), 40)), steps=STEPS, first=8)
+    assert fit.again_TB[8:].mean() == pytest.approx(0.5, abs=0.1)
 
 
 def test_it_learns_that_people_take_again_what_they_took_long_ago() -> None:
@@ -615,10 +915,10 @@ def test_it_learns_that_people_take_again_what_they_took_long_ago() -> None:
         for _ in range(12):
             oldest = [item for item in mine[-11:-7] if item not in mine[-7:]]
             mine.append(oldest[rng.integers(len(oldest))])
-        sequences.append([(item, 10 * t) for t, item in enumerate(mine)])
-    fit = learnt(training_data(took(sequences, 40)), steps=STEPS, first=12)
-    of_eight_events = 3
-    assert worth(fit.network, 0, of_eight_events) - max(worth(fit.network, 0, few) for few in range(3)) > 0.4
+        sequences.append(mine)
+    fit = learnt(training_data(took(of_histories(sequences), 40)), steps=STEPS, first=12)
+    distance = features(fit, 1).exp().round()
+    assert worth(fit, (distance >= 8) & (distance <= 11)) - worth(fit, distance < 8) > 0.4
     assert fit.loss_TB[12:].mean() < np.log(7)  # the history has 12
 
 
@@ -628,11 +928,10 @@ def test_it_learns_that_people_take_again_what_they_took_a_day_ago() -> None:
     sequences = []
     for _ in range(USERS):
         mine = own(rng, 8)
-        items = [*mine, *rng.permutation(mine).tolist()]
-        sequences.append([(item, 10 * t + 86_400 * (t // 8)) for t, item in enumerate(items)])
-    fit = learnt(training_data(took(sequences, 40)), steps=STEPS)
-    in_the_session, a_day_ago = gap_buckets(torch.tensor([20, 86_400])).tolist()
-    assert worth(fit.network, 1, a_day_ago) - worth(fit.network, 1, in_the_session) > 0.4
+        sequences.append([*mine, *rng.permutation(mine).tolist()])
+    fit = learnt(training_data(took(of_histories(sequences, lambda t: 86_400 * (t // 8)), 40)), steps=STEPS)
+    visits = features(fit, 2).expm1().round()
+    assert worth(fit, visits == 1) - worth(fit, visits == 0) > 0.4
     assert fit.loss_TB[8:].mean() < 2.0 < np.log(8)
 
 
@@ -642,11 +941,10 @@ def test_it_learns_that_people_take_again_what_they_took_often() -> None:
     sequences = []
     for _ in range(USERS):
         favourite, *others = own(rng, 25)
-        items = [favourite if rng.random() < 0.5 else others.pop() for _ in range(24)]
-        sequences.append([(item, 10 * t) for t, item in enumerate(items)])
-    fit = learnt(training_data(took(sequences, 40)), steps=STEPS)
-    once, twice, four_times = (worth(fit.network, 2, place) for place in range(3))
-    assert min(twice, four_times) - once > 0.4
+        sequences.append([favourite if rng.random() < 0.5 else others.pop() for _ in range(24)])
+    fit = learnt(training_data(took(of_histories(sequences), 40)), steps=STEPS)
+    count = features(fit, COUNT).exp().round()
+    assert min(worth(fit, count == 2), worth(fit, count >= 4)) - worth(fit, count == 1) > 0.4
     assert fit.loss_TB[8:].mean() < 0.7 * np.log(40)  # half a favourite, half anything: (log 2 + log 80) / 2
 
 
@@ -659,22 +957,40 @@ def test_it_learns_that_what_was_bought_is_not_taken_again() -> None:
         for t in range(0, 20, 4):
             bought += [buys := int(rng.integers(2)), 1 - buys, 0, 0]
             items[t + 2] = items[t + buys]
-        sequences.append([(item, 10 * t) for t, item in enumerate(items)])
+        sequences.append(items)
         types.append(bought)
-    fit = learnt(training_data(took(sequences, 40, types)), steps=STEPS)
+    fit = learnt(training_data(took(of_histories(sequences), 40, types)), steps=STEPS)
     assert fit.streams.event_types == 2
-    looked_at, and_bought = (worth(fit.network, 3, place) for place in (1, 2))
-    assert looked_at - and_bought > 0.4
+    assert fit.asked.pairs.types is not None
+    assert worth(fit, fit.asked.pairs.types == 1) - worth(fit, fit.asked.pairs.types == 2) > 0.4
 
 
-def test_ages_act_on_the_items_of_the_history_alone() -> None:
+def test_what_is_known_of_an_item_acts_on_those_of_the_history_alone() -> None:
     form = replace(PLAIN, repeats=True)
     net = shaken(form)
-    q, rows, items = torch.randn(1, H), torch.zeros(1, dtype=torch.long), torch.tensor([4])
-    table = net.age_table()
-    assert table is not None
-    assert len(table) == int(np.prod(form.ages))
-    one, other = (net.logits(q, Pairs(rows, items, torch.tensor([code])))[0] for code in (0, 777))
-    assert (other - one)[4].item() == pytest.approx((table[777] - table[0]).item(), abs=1e-5)
-    assert torch.equal(other[:4], one[:4])
-    assert torch.equal(other[5:], one[5:])
+    q, rows, items = torch.randn(1, H), torch.zeros(2, dtype=torch.long), torch.tensor([4, 9])
+    known = some_known(1)
+    one = torch.randn(2, FEATURES)
+    other = one + torch.tensor([[1.0], [0.0]])
+    before, after = (net.log_shares(q, Pairs(rows, items, x), known)[0] for x in (one, other))
+    assert (after - before)[[4, 9]].abs().min() > 1e-3
+    assert after[[4, 9]].exp().sum().item() == pytest.approx(before[[4, 9]].exp().sum().item(), abs=1e-6)
+    others = [item for item in range(I) if item not in (4, 9)]
+    assert torch.equal(after[others], before[others])
+
+
+def test_what_lies_outside_the_range_that_was_met_is_the_nearest_in_it() -> None:
+    net = shaken(replace(PLAIN, repeats=True)).again
+    assert net is not None
+    rows, items = torch.zeros(500, dtype=torch.long), torch.zeros(500, dtype=torch.long)
+    met = torch.rand(500, FEATURES) * 4
+    net.prepare(Pairs(rows, items, met))
+    torch.testing.assert_close(net.mean, met.mean(0))
+    torch.testing.assert_close(net.scale, 1 / met.std(0))
+    one = torch.tensor([0])
+    least, most, less, more = (
+        net.worths(Pairs(one, one, torch.full((1, FEATURES), value))) for value in (0.0, 4.0, -50.0, 90.0)
+    )
+    assert torch.equal(less, least)
+    assert torch.equal(more, most)
+    assert not torch.equal(more, less)

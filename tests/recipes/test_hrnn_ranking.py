@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from torch import Tensor
@@ -13,13 +14,15 @@ from shared.data.features import Features
 from shared.data.histories import Histories
 from shared.data.training_data import TrainingData
 from shared.recipes.hrnn import ranking
+from shared.recipes.hrnn.blend import Leaning
+from shared.recipes.hrnn.counters import Blend, Counters
 from shared.recipes.hrnn.form import EVENTS_READ
-from shared.recipes.hrnn.network import Bags, Form, Network
-from shared.recipes.hrnn.ranking import best_items
+from shared.recipes.hrnn.network import Bags, Form, Network, Targets
+from shared.recipes.hrnn.ranking import best_items, blended, foretell, ranks_of
 from shared.recipes.hrnn.streams import Streams, bags
 from tests.recipes.networks import CELLS, some_bags
 from tests.recipes.synthetic import histories_of, training_data
-from tests.recipes.whole import bag, history_logits
+from tests.recipes.whole import bag, history_log_shares
 
 ITEMS, HOUR = 60, 3600
 
@@ -80,12 +83,12 @@ def of_row(features: Features | None, row: int) -> Bags | None:
     return bag(features.values[begin:end].tolist(), features.weights[begin:end].tolist())
 
 
-def alone(network: Network, data: TrainingData, event: int) -> Tensor:
-    """The logits of the user who is about to do this event, as a request computes them."""
+def alone(network: Network, data: TrainingData, event: int, leaning: Leaning | None = None) -> Tensor:
+    """log p_I for the user who is about to do this event, as a request computes it."""
     histories = data.histories
     user = int(np.searchsorted(histories.offsets, event, side="right")) - 1
     past = slice(int(histories.offsets[user]), event)
-    return history_logits(
+    return history_log_shares(
         network,
         torch.from_numpy(histories.items[past]).long(),
         torch.from_numpy(histories.timestamps[past]).double(),
@@ -93,6 +96,7 @@ def alone(network: Network, data: TrainingData, event: int) -> Tensor:
         float(histories.timestamps[event]),
         of_row(data.users, user),
         of_row(data.contexts, event),
+        leaning,
     )
 
 
@@ -100,9 +104,9 @@ def assert_each_is_as_alone(network: Network, streams: Streams, data: TrainingDa
     best = best_items(network, streams, np.array(events), 25)
     assert best.shape == (len(events), 25)
     for event, found in zip(events, best, strict=True):
-        logits = alone(network, data, event)
+        shares = alone(network, data, event)
         assert len(set(found.tolist())) == 25
-        torch.testing.assert_close(logits[found], logits.topk(25).values, rtol=0, atol=1e-5)
+        torch.testing.assert_close(shares[found], shares.topk(25).values, rtol=0, atol=1e-5)
 
 
 def last_events(histories: Histories) -> list[int]:
@@ -147,18 +151,63 @@ def test_of_very_long_histories_both_read_the_same_events(cell: str) -> None:
     assert_each_is_as_alone(network, streams, data, last_events(data.histories))
 
 
-def test_the_repeat_head_knows_the_whole_of_a_long_history() -> None:
+def test_the_whole_of_a_long_history_is_known_to_have_been_taken() -> None:
     first = [("rare", 0)]
     histories = histories_of({"a": first + [(f"i{step % 7}", step) for step in range(1, EVENTS_READ + 100)]})
     data = training_data(histories)
     network, streams = made(data, item_features=0)
+    rare = histories.item_ids.index("rare")
     with torch.no_grad():
-        network.repeat.weight.zero_()
-        network.repeat.bias.fill_(-1000.0)
+        assert network.again is not None
+        network.again.bias.weight[rare] = 1000.0
     event = len(histories.items) - 1
-    assert best_items(network, streams, np.array([event]), 8)[0, 0] != histories.item_ids.index("rare")
-    logits = alone(network, data, event)
-    assert (logits < -500).all()  # all eight were taken
+    assert best_items(network, streams, np.array([event]), 8)[0, 0] == rare
+    assert alone(network, data, event).argmax() == rare
+    network.form = replace(network.form, repeats=False)
+    network.again = None
+    assert (alone(network, data, event) == -torch.inf).all()  # all eight were taken
+
+
+@pytest.mark.parametrize("unseen", [False, True])
+def test_what_is_leant_on_is_the_same_in_any_company(unseen: bool) -> None:
+    """Items and moments told by hand; fashion is looked at where it was counted, and no part of a request."""
+    data = described(shoppers([1, 2, 3, 7, 30, 128, 129, 20]))
+    network, streams = made(data)
+    blend = Blend(last=0.8, near=0.5, lately=-0.3, like=2.0, again_last=0.4, again_near=-0.6, again_lately=0.2)
+    leaning = Leaning(Counters.of(data.histories, np.arange(8)), blend)
+    events = [
+        event for event in last_events(data.histories) if event in data.histories.offsets[:-1] or alone_at(data, event)
+    ]
+    best = best_items(network, streams, np.array(events), 25, unseen=unseen, leaning=leaning)
+    plain = best_items(network, streams, np.array(events), 25, unseen=unseen)
+    assert (best != plain).any()
+    for event, found in zip(events, best, strict=True):
+        shares = alone(network, data, event, leaning).clone()
+        if unseen:
+            shares[had_before(data.histories, event)] = -torch.inf
+        torch.testing.assert_close(shares[found], shares.topk(25).values, rtol=0, atol=1e-4)
+
+
+def alone_at(data: TrainingData, event: int) -> bool:
+    return bool(data.histories.timestamps[event] > data.histories.timestamps[event - 1])
+
+
+def had_before(histories: Histories, event: int) -> npt.NDArray[np.int32]:
+    user = np.searchsorted(histories.offsets, event, side="right") - 1
+    return histories.items[histories.offsets[user] : event]
+
+
+def test_fashion_is_what_was_known_at_the_moment_of_a_query() -> None:
+    data = training_data(shoppers([30, 40, 50]))
+    _, streams = made(data, item_features=0)
+    counters = Counters.of(data.histories, np.arange(3))
+    leaning = Leaning(counters, Blend(fashion=(0.0, 1.5, 0.0)))
+    places = torch.tensor([0, 20, 119])
+    pairs = streams.queries(places).pairs
+    new, again = leaning.more(streams, places, pairs)
+    for row, (_, _, at) in enumerate(streams.newest(places, 1)):
+        np.testing.assert_allclose(new[row], 1.5 * counters.fashion(at)[1], rtol=1e-5)
+    assert not again.any()
 
 
 def test_unseen_leaves_out_what_the_user_has_had() -> None:
@@ -170,9 +219,9 @@ def test_unseen_leaves_out_what_the_user_has_had() -> None:
         user = np.searchsorted(histories.offsets, event, side="right") - 1
         had = histories.items[histories.offsets[user] : event]
         assert not np.isin(found, had).any()
-        logits = alone(network, data, int(event)).clone()
-        logits[had] = -torch.inf
-        torch.testing.assert_close(logits[found], logits.topk(20).values, rtol=0, atol=1e-5)
+        shares = alone(network, data, int(event)).clone()
+        shares[had] = -torch.inf
+        torch.testing.assert_close(shares[found], shares.topk(20).values, rtol=0, atol=1e-5)
 
 
 def test_where_there_are_fewer_items_all_are_recommended() -> None:
@@ -221,3 +270,112 @@ def test_bags_of_rows_are_what_training_reads() -> None:
         one, other = of_row(data.users, user), whole.of(torch.tensor([user]))
         assert one is not None
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+# Foretelling
+
+
+def by_hand(
+    network: Network, streams: Streams, data: TrainingData, unseen: bool
+) -> dict[int, tuple[list[int], list[float]]]:
+    """Before each moment the ranks of what is taken then, each item once, and how many there are."""
+    histories = data.histories
+    places = sorted(set(streams.asked(torch.arange(len(histories.items))).tolist()))
+    found = {}
+    for place in places:
+        user = int(np.searchsorted(histories.offsets, place, side="right")) - 1
+        rest = slice(place, int(histories.offsets[user + 1]))
+        at = histories.timestamps[rest] == histories.timestamps[place]
+        taken, times = np.unique(histories.items[rest][at], return_counts=True)
+        shares = alone(network, data, place).clone()
+        if unseen:
+            had = had_before(histories, place)
+            times, taken = times[~np.isin(taken, had)], taken[~np.isin(taken, had)]
+            shares[had] = -torch.inf
+        ranks = [int((shares > shares[item]).sum()) + 1 for item in taken.tolist()]
+        found[place] = ranks, times.tolist()
+    return found
+
+
+def test_each_event_is_foretold_from_before_its_moment_as_a_request_would_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Among all items, and what is new among what is new. In one stream: several are cut within histories."""
+    monkeypatch.setattr(ranking, "columns", lambda _: 1)
+    monkeypatch.setattr(ranking, "STEPS", 1000)
+    histories = shoppers([1, 2, 30, 60, 90])
+    # The last three events of a user are one moment.
+    histories.timestamps[90:93] = histories.timestamps[90]
+    data = described(histories)
+    network, streams = made(data)
+    found = foretell(network, streams, np.arange(5), lambda: None, lists=True)
+    means = []
+    for unseen in (False, True):
+        expected = by_hand(network, streams, data, unseen)
+        ranks = np.array([rank for of_place, _ in expected.values() for rank in of_place])
+        weights = np.array([count for _, counts in expected.values() for count in counts])
+        means.append((weights / np.log2(1 + ranks)).sum() / weights.sum())
+    assert [found.gains["raw"], found.gains["unseen"]] == pytest.approx(means, rel=1e-3)
+    assert found.gain == pytest.approx(sum(means) / 2, rel=1e-3)
+    expected = by_hand(network, streams, data, False)
+    of_events: dict[int, list[int]] = {}
+    for event, rank in zip(found.events.tolist(), found.ranks.tolist(), strict=True):
+        of_events.setdefault(event, []).append(rank)
+    firsts = set(histories.offsets[:-1].tolist())
+    assert {place: sorted(ranks) for place, ranks in of_events.items()} == {
+        place: sorted(ranks) for place, (ranks, _) in expected.items() if place not in firsts
+    }
+    assert 25 <= found.shown <= ITEMS
+
+
+def test_foretelling_is_the_same_in_any_blocks_and_at_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = training_data(shoppers([5, 30, 80] * 5))
+    network, streams = made(data, item_features=0)
+    whole = foretell(network, streams, np.arange(15), lambda: None)
+    monkeypatch.setattr(ranking, "LOGITS_AT_ONCE", 7 * ITEMS)
+    parts = foretell(network, streams, np.arange(15), lambda: None)
+    np.testing.assert_array_equal(parts.events, whole.events)
+    np.testing.assert_array_equal(parts.ranks, whole.ranks)
+    assert parts.gain == pytest.approx(whole.gain, rel=1e-6)
+    assert whole.shown == 0
+
+
+def test_a_rank_is_the_place_in_its_row() -> None:
+    shares = torch.tensor([[0.1, 0.5, 0.2, -torch.inf], [3.0, 2.0, 1.0, 0.0]])
+    targets = Targets(torch.tensor([0, 0, 0, 1]), torch.tensor([1, 0, 3, 3]), torch.ones(4))
+    assert ranks_of(shares, targets).tolist() == [1, 3, 4, 4]
+
+
+# Leaning
+
+
+def test_a_network_that_knows_nothing_leans_on_what_was_counted_and_foretells_better() -> None:
+    """Everyone goes round in a ring, of which the network has learnt nothing."""
+    rng = np.random.default_rng(0)
+    ring = {}
+    for user in range(80):
+        items = (rng.integers(ITEMS) + np.arange(25)) % ITEMS
+        ring[f"u{user:03}"] = [(f"i{item:04}", 1_000_000 + 60 * t) for t, item in enumerate(items.tolist())]
+    data = training_data(histories_of(ring))
+    network, streams = made(data, item_features=0)
+    users, validation = np.arange(60), np.arange(60, 80)
+    counters = Counters.of(data.histories, users)
+    blend = blended(network, streams, validation, counters)
+    assert blend.last > 0.5
+    leaning = Leaning(counters, blend)
+    alone_, leant = (
+        foretell(each, streams, validation, lambda: None, leaning=leaning_)
+        for each, leaning_ in ((network, None), (network.leant(blend), leaning))
+    )
+    assert leant.gain > 2 * alone_.gain
+    assert leant.gain > 0.8
+
+
+def test_the_weights_are_told_by_a_part_of_the_moments_where_there_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = training_data(shoppers([30] * 10))
+    network, streams = made(data, item_features=0)
+    counters = Counters.of(data.histories, np.arange(5))
+    whole = blended(network, streams, np.arange(5, 10), counters)
+    monkeypatch.setattr(ranking, "MOST_NUMBERS", 100 * ITEMS)
+    part = blended(network, streams, np.arange(5, 10), counters)
+    assert part != whole
+    assert part == blended(network, streams, np.arange(5, 10), counters)
+    assert np.isfinite(part.weights).all()

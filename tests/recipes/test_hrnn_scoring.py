@@ -9,32 +9,45 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import orjson
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from shared.data.histories import Histories
 from shared.data.training_data import TrainingData
-from shared.recipes import artifact
+from shared.recipes import RECIPES, artifact
 from shared.recipes.artifact import WEIGHTS
-from shared.recipes.contract import ArtifactError, Past, Query
-from shared.recipes.hrnn.network import Form, Network, Pairs, gap_buckets
+from shared.recipes.contract import ArtifactError, Options, Past, Query
+from shared.recipes.hrnn.again import FEATURES
+from shared.recipes.hrnn.blend import Leaning
+from shared.recipes.hrnn.counters import COUNTERS, FASHION, Blend, Counters
+from shared.recipes.hrnn.learner import Learner
+from shared.recipes.hrnn.network import Form, Network
+from shared.recipes.hrnn.ranking import log_shares_of
 from shared.recipes.hrnn.scoring import Scorer
 from shared.recipes.hrnn.streams import Streams
-from tests.recipes.networks import CELLS
-from tests.recipes.synthetic import histories_of, training_data
-from tests.recipes.whole import bag, history_logits, history_pairs, network_of
+from tests.recipes.networks import CELLS, took
+from tests.recipes.runs import HRNN, planned, settings, train
+from tests.recipes.synthetic import histories_of, training_data, walks
+from tests.recipes.whole import bag, history_log_shares, history_pairs, leaning_of, network_of
 
 HOUR = 3600
 NOW = 1_700_000_000.0
 POPULARITY = np.linspace(1, 2, 9) / np.linspace(1, 2, 9).sum()
 USERS = {"ann": {"club": "red"}, "bob": {"club": "blue"}, "cleo": {}}
+LEANING = Blend(last=0.4, near=-0.3, lately=0.2, like=0.7, again_last=0.5, again_near=0.3, again_lately=-0.2)
+"""What a network is served with: its own weights have what else there is in a blend."""
 
 
-def data() -> TrainingData:
-    """Three users take nine items again and again."""
+def data(*, repeats: bool = True) -> TrainingData:
+    """Three users take nine items again and again, or each at most once."""
     rng = np.random.default_rng(0)
     sequences = {
-        user: [(f"i{item}", 1_600_000_000 + 700 * step) for step, item in enumerate(rng.integers(0, 9, 12))]
+        user: [
+            (f"i{item}", 1_600_000_000 + 700 * step)
+            for step, item in enumerate(rng.integers(0, 9, 12) if repeats else rng.permutation(9)[:6])
+        ]
         for user in USERS
     }
     histories = histories_of(sequences, unseen=tuple(f"i{item}" for item in range(9)))
@@ -44,8 +57,10 @@ def data() -> TrainingData:
     return training_data(histories, users=list(USERS.values()), contexts=contexts)
 
 
-def written(folder: Path, data: TrainingData, cell: str = "linear") -> Path:
-    """A model whose every weight acts, and that nobody trained."""
+def written(
+    folder: Path, data: TrainingData, cell: str = "linear", *, leaning: Blend | None = LEANING, **more: float
+) -> Path:
+    """A model whose every weight acts, and that nobody trained. ``more`` is what else its form says."""
     streams = Streams(data, np.ones(len(data.histories.items), np.float32))
     form = Form(
         items=9,
@@ -53,16 +68,15 @@ def written(folder: Path, data: TrainingData, cell: str = "linear") -> Path:
         cell=cell,  # type: ignore[arg-type]
         event_types=streams.event_types,
         repeats=streams.repeats,
+        leaning=() if leaning is None else leaning.weights,
         user_features=data.users.size if data.users else 0,
         context_features=data.contexts.size if data.contexts else 0,
+        **more,  # type: ignore[arg-type]
     )
-    torch.manual_seed(0)
-    network = Network(form)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.add_(0.2 * torch.randn_like(parameter))
     folder.mkdir(exist_ok=True)
-    save_file(network.state_dict(), folder / WEIGHTS)
+    save_file(acting(form).state_dict(), folder / WEIGHTS)
+    if leaning is not None:
+        Counters.of(data.histories, np.arange(len(USERS))).save(folder / COUNTERS)
     artifact.write(
         folder,
         data,
@@ -73,6 +87,21 @@ def written(folder: Path, data: TrainingData, cell: str = "linear") -> Path:
         report={},
     )
     return folder
+
+
+def acting(form: Form) -> Network:
+    torch.manual_seed(0)
+    network = Network(form)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+        if network.again is not None:
+            network.again.mean.copy_(torch.randn(FEATURES))
+            network.again.scale.copy_(torch.rand(FEATURES) + 0.2)
+            network.again.least.fill_(0.1)
+            network.again.most.fill_(9.0)
+            network.again.count.fill_(0.6)
+    return network
 
 
 @pytest.fixture
@@ -98,23 +127,149 @@ def test_it_works(tmp_path: Path, cell: str) -> None:
     )
 
 
-def test_the_scores_are_the_softmax_of_the_networks_logits(tmp_path: Path) -> None:
-    of = data()
-    scorer = Scorer.load(written(tmp_path / "model", of))
+@pytest.mark.parametrize("leaning", [LEANING, None], ids=["leaning", "alone"])
+@pytest.mark.parametrize("repeats", [True, False], ids=["again and again", "once"])
+def test_the_scores_are_the_shares_that_the_network_tells(tmp_path: Path, repeats: bool, leaning: Blend | None) -> None:
+    of = data(repeats=repeats)
+    scorer = Scorer.load(written(tmp_path / "model", of, leaning=leaning))
     history = [Past("i4", NOW - 9 * HOUR, "buy"), Past("i2", NOW - 50, None), Past("i4", NOW - 5, "click")]
     assert of.users is not None
     assert of.contexts is not None
-    logits = history_logits(
-        network_of(tmp_path / "model"),
-        torch.tensor([4, 2, 4]),
-        torch.tensor([NOW - 9 * HOUR, NOW - 50, NOW - 5], dtype=torch.double),
-        torch.tensor([2, 0, 1]),
-        NOW,
-        bag(*of.users.encode(USERS["bob"])),
-        bag(*of.contexts.encode({"device": "phone"})),
-    )
-    scores = scorer.scores(Query(user_id="bob", history=history, now=NOW, context={"device": "phone"}))
-    np.testing.assert_allclose(scores, logits.softmax(-1).numpy(), atol=1e-6)
+    for now in (NOW, NOW + HOUR):
+        expected = history_log_shares(
+            network_of(tmp_path / "model"),
+            torch.tensor([4, 2, 4]),
+            torch.tensor([NOW - 9 * HOUR, NOW - 50, NOW - 5], dtype=torch.double),
+            torch.tensor([2, 0, 1]),
+            now,
+            bag(*of.users.encode(USERS["bob"])),
+            bag(*of.contexts.encode({"device": "phone"})),
+            leaning_of(tmp_path / "model"),
+        ).exp()
+        scores = scorer.scores(Query(user_id="bob", history=history, now=now, context={"device": "phone"}))
+        np.testing.assert_allclose(scores, expected.numpy(), atol=1e-6)
+        assert (scores[[2, 4]] > 0).all() == repeats
+
+
+def described(histories: Histories) -> TrainingData:
+    """With types, users' features and contexts."""
+    rng = np.random.default_rng(1)
+    types = rng.integers(-1, 3, len(histories.items)).astype(np.int16)
+    histories = replace(histories, event_types=types, event_type_names=["click", "buy", "look"])
+    clubs = [{"club": "xyz"[int(user_id[1:]) % 3]} for user_id in histories.user_ids]
+    contexts = [{"device": ("tv", "phone", "pad")[event % 3]} for event in range(len(types))]
+    return training_data(histories, users=clubs, contexts=contexts)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("again", [True, False], ids=["again and again", "once"])
+def test_a_trained_model_answers_as_the_network_that_was_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: bool, cell: str
+) -> None:
+    """In torch, from the streams of the training, with what was counted beside it; but what is in fashion, which is
+    that of the end of the data."""
+    planned(monkeypatch, epochs=2, hidden=32, streams=16, bptt=8)
+    rows = [[((start + step) % 400, 1_000_000 + 900 * step) for step in range(16)] for start in range(0, 480, 3)]
+    of = described(walks(users=160, events=16, items=12) if again else took(rows, 400))
+    learners: list[Learner] = []
+    left = Learner.left
+
+    def kept(learner: Learner) -> Network:
+        learners.append(learner)
+        return left(learner)
+
+    monkeypatch.setattr(Learner, "left", kept)
+    scorer = Scorer.load(train(tmp_path, of, RECIPES["aws-hrnn-metadata"], cell=cell)[1])
+    [learner] = learners
+    assert learner.streams.repeats == again
+    assert learner.leaning is not None
+    blend = learner.leaning.blend
+    assert min(abs(weight) for weight in (blend.last, blend.near, blend.like)) > 1e-4
+    without_fashion = Leaning(learner.leaning.counters, replace(blend, fashion=(0.0,) * len(FASHION)))
+    histories, contexts = of.histories, ["tv", "phone", "pad"]
+    events_Q = np.concatenate([histories.offsets[:8], histories.offsets[1:9] - 1, histories.offsets[:8] + 5])
+    for chosen, log_shares_BI in log_shares_of(learner.left(), learner.streams, events_Q, leaning=without_fashion):
+        for event, expected_I in zip(events_Q[chosen].tolist(), log_shares_BI.exp().numpy(), strict=True):
+            user = int(np.searchsorted(histories.offsets, event, side="right")) - 1
+            user_id = histories.user_ids[user]
+            query = Query(
+                user_id=user_id,
+                history=scorer.history(user_id)[: event - int(histories.offsets[user])],
+                now=float(histories.timestamps[event]),
+                context={"device": contexts[event % 3]},
+            )
+            np.testing.assert_allclose(scorer.scores(query), expected_I, atol=1e-5)
+
+
+def test_what_is_in_fashion_at_the_end_of_the_data_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a part of the biases."""
+    planned(monkeypatch, epochs=1, hidden=32, streams=16, bptt=8)
+    learner = Learner(training_data(walks(users=90, events=16)), HRNN, settings(), Options(threads=1), 1000)
+    counters = Counters.of(walks(users=90, events=16), np.arange(90))
+    learner.leaning = Leaning(counters, Blend(bias=0.5, fashion=(1.0, 0.0, -2.0)))
+    added_I = learner.left().bias[:-1] - 0.5 * learner.network.folded().bias[:-1]
+    in_fashion_FI = counters.fashion_MFI[-1]
+    np.testing.assert_allclose(added_I.detach(), in_fashion_FI[0] - 2 * in_fashion_FI[2], atol=1e-5)
+
+
+@pytest.mark.parametrize("repeats", [True, False], ids=["again and again", "once"])
+def test_within_a_visit_the_answer_is_that_of_the_moment_of_the_last_event(tmp_path: Path, repeats: bool) -> None:
+    scorer = Scorer.load(written(tmp_path / "model", data(repeats=repeats)))
+    history = clicks("i1", "i2")
+    last = history[-1].timestamp
+    usual = scorer.scores(Query(user_id="ann", history=history, now=last))
+    for later in (-HOUR, 0.5, 60, 1799, 1799.99):  # a clock may run ahead
+        np.testing.assert_array_equal(scorer.scores(Query(user_id="ann", history=history, now=last + later)), usual)
+    at_a_new_visit = scorer.scores(Query(user_id="ann", history=history, now=last + 1800))
+    assert np.abs(at_a_new_visit - usual).max() > 1e-4
+
+
+@pytest.mark.parametrize("repeats", [True, False], ids=["again and again", "once"])
+def test_later_than_anybody_asked_in_training_the_answer_is_that_of_a_moment_that_is_known(
+    tmp_path: Path, repeats: bool
+) -> None:
+    form = {"longest": 90_000.0, "instead": 7000.0}
+    scorer = Scorer.load(written(tmp_path / "model", data(repeats=repeats), **form))
+    history = clicks("i1", "i2")
+    last = history[-1].timestamp
+    usual = scorer.scores(Query(user_id="ann", history=history, now=last + 7000))
+    for years in (1, 7, 100):
+        later = scorer.scores(Query(user_id="ann", history=history, now=last + years * 365 * 24 * HOUR))
+        np.testing.assert_array_equal(later, usual)
+    np.testing.assert_array_equal(scorer.scores(Query(user_id="ann", history=history, now=last + 90_000)), usual)
+    before = scorer.scores(Query(user_id="ann", history=history, now=last + 89_999))
+    assert np.abs(before - usual).max() > 1e-4
+
+
+def test_what_nobody_takes_again_is_not_answered_to_whom_has_had_it(tmp_path: Path) -> None:
+    scorer = Scorer.load(written(tmp_path / "model", data(repeats=False)))
+    scores = scorer.scores(Query(user_id="ann", history=clicks("i1", "i2", "i1"), now=NOW))
+    assert scores[[1, 2]].tolist() == [0.0, 0.0]
+    assert (np.delete(scores, [1, 2]) > 0).all()
+    assert scores.sum() == pytest.approx(1.0, abs=1e-5)
+
+
+@pytest.mark.parametrize("repeats", [True, False], ids=["again and again", "once"])
+def test_whom_nothing_is_new_to_is_answered_too(tmp_path: Path, repeats: bool) -> None:
+    """By all that was had, or, where that is not answered, by what is popular."""
+    scorer = Scorer.load(written(tmp_path / "model", data(repeats=repeats)))
+    history = clicks(*(f"i{item}" for item in range(9)))
+    scores = scorer.scores(Query(user_id="ann", history=history, now=NOW, context={"device": "tv"}))
+    assert scores.sum() == pytest.approx(1.0, abs=1e-5)
+    assert (scores > 0).all()
+    assert np.allclose(scores, POPULARITY) != repeats
+
+
+def test_a_network_that_is_certain_is_no_reason_to_fail(tmp_path: Path) -> None:
+    folder = written(tmp_path / "model", data())
+    network = network_of(folder)
+    for certain, repeated in ((5000.0, 1.0), (-5000.0, 0.0)):
+        with torch.no_grad():
+            network.again.of_user.bias.fill_(certain)  # type: ignore[union-attr]
+        save_file(network.state_dict(), folder / WEIGHTS)
+        scores = Scorer.load(folder).scores(Query(user_id="ann", history=clicks("i1", "i2"), now=NOW))
+        assert scores[[1, 2]].sum() == pytest.approx(repeated, abs=1e-5)
+        assert scores.sum() == pytest.approx(1.0, abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -225,34 +380,40 @@ def test_odd_histories_are_scored(scorer: Scorer, history: list[Past]) -> None:
 
 
 def test_each_item_of_a_history_is_one_pair_as_it_stands_last() -> None:
+    """At the moment of the request, which begins the third visit."""
     form = Form(items=9, hidden=32, event_types=2, repeats=True)
-    at = torch.tensor([0.0, 10.0, 20.0, 30.0, 1000.0], dtype=torch.double)
-    pairs = history_pairs(form, torch.tensor([7, 3, 7, 7, 5]), at, torch.tensor([0, 1, 1, 2, 0]), now=1100.0)
+    at = torch.tensor([0.0, 10.0, 20.0, 3000.0, 3010.0], dtype=torch.double)
+    pairs = history_pairs(form, torch.tensor([7, 3, 7, 7, 5]), at, torch.tensor([0, 1, 1, 2, 0]), now=6010.0)
     assert pairs.rows.tolist() == [0, 0, 0]
     assert pairs.items.tolist() == [3, 5, 7]
-    assert pairs.codes is not None
-    gaps = gap_buckets(torch.tensor([1090, 100, 1070])).tolist()
-    places = torch.stack(torch.unravel_index(pairs.codes, form.ages), 1).tolist()
-    assert places == [[2, gaps[0], 0, 1], [0, gaps[1], 0, 0], [1, gaps[2], 1, 2]]
+    assert pairs.types is not None
+    assert pairs.types.tolist() == [1, 0, 2]
+    assert pairs.features is not None
+    seconds_S, events_S, visits_S, counts_S = np.exp(pairs.features[:, :4].numpy()).T
+    assert seconds_S - 1 == pytest.approx([6000, 3000, 3010], abs=0.01)
+    assert events_S == pytest.approx([4, 1, 2], abs=1e-5)
+    assert visits_S - 1 == pytest.approx([2, 1, 1], abs=1e-5)
+    assert counts_S == pytest.approx([1, 1, 3], abs=1e-5)
+    ratios = pairs.features[:, 5:7].tolist()
+    assert ratios[0] == ratios[1] == [0.0, 0.0]
+    assert ratios[2] == pytest.approx([np.log(3011 / 1501), 1.0], abs=1e-5)
+    faded = np.exp(pairs.features[:, 7].numpy())
+    assert faded.tolist() == pytest.approx([1 / 4, 1 / 2, (2 / 2 + 1) / 2], abs=1e-5)
     without = history_pairs(replace(form, repeats=False), torch.tensor([7, 3, 7]), at[:3], torch.zeros(3), now=0.0)
     assert without.items.tolist() == [3, 7]
-    assert without.codes is None
+    assert without.features is None
 
 
 def test_nobody_has_taken_anything_yet() -> None:
-    network = Network(Form(items=9, hidden=32, repeats=True)).eval()
+    network = acting(Form(items=9, hidden=32, repeats=True)).eval()
     nothing = torch.zeros(0, dtype=torch.long)
-    logits = history_logits(network, nothing, nothing.double(), nothing, NOW)
-    assert logits.shape == (9,)
-    assert logits.isfinite().all()
-    x, _ = network(
-        Streams(training_data(histories_of({"a": [("x", 1)]})), np.ones(1, np.float32))
-        .read(torch.tensor([[0]]))
-        ._replace(items=torch.tensor([[9]])),
-        network.start(1),
-    )
-    plain = network.logits(network.query(x[-1], torch.zeros(1)), Pairs(nothing, nothing, nothing))[0]
-    torch.testing.assert_close(logits, plain)
+    log_shares = history_log_shares(network, nothing, nothing.double(), nothing, NOW)
+    assert log_shares.exp().sum() == pytest.approx(1.0, abs=1e-5)
+    streams = Streams(training_data(histories_of({"a": [("x", 1)]})), np.ones(1, np.float32))
+    read = streams.read(torch.tensor([[0]]), torch.tensor([[0]]))
+    x, _ = network(read._replace(items=torch.tensor([[9]])), network.start(1))
+    plain = network.fits(network.query(x[-1], torch.zeros(1)))[0].log_softmax(-1)
+    torch.testing.assert_close(log_shares, plain)
 
 
 def test_threads_may_share_it(scorer: Scorer) -> None:
@@ -284,3 +445,34 @@ def test_weights_that_are_damaged_or_of_another_form_are_refused(tmp_path: Path)
             Scorer.load(folder)
     (folder / "model.json").write_text(description)
     assert Scorer.load(folder).item_ids
+
+
+def test_what_was_counted_must_be_whole(tmp_path: Path) -> None:
+    folder = written(tmp_path / "model", data())
+    for path in sorted((folder / COUNTERS).iterdir()):
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-1])
+        with pytest.raises(ArtifactError, match=rf"{path.name} has .* bytes instead of .* the model is incomplete"):
+            Scorer.load(folder)
+        path.write_bytes(bytes(len(whole)))
+        with pytest.raises(ArtifactError, match="counters cannot be read"):
+            Scorer.load(folder)
+        path.unlink()
+        with pytest.raises(ArtifactError, match=rf"{path.name} is missing"):
+            Scorer.load(folder)
+        path.write_bytes(whole)
+    assert Scorer.load(folder).item_ids
+    other = written(tmp_path / "other", data(repeats=False))
+    (folder / COUNTERS / "like_offsets.npy").write_bytes((other / COUNTERS / "last_offsets.npy").read_bytes())
+    with pytest.raises(ArtifactError, match="counters cannot be read"):
+        Scorer.load(folder)
+
+
+@pytest.mark.parametrize("weights", [(1.0,), (1.0,) * 40, (1.0,) * 8])
+def test_a_blend_of_another_number_of_weights_is_refused(tmp_path: Path, weights: tuple[float, ...]) -> None:
+    folder = written(tmp_path / "model", data())
+    model = orjson.loads((folder / "model.json").read_bytes())
+    model["form"]["leaning"] = weights
+    (folder / "model.json").write_bytes(orjson.dumps(model))
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        Scorer.load(folder)

@@ -26,14 +26,15 @@ from shared.recipes import RECIPES
 from shared.recipes.artifact import WEIGHTS
 from shared.recipes.contract import Options, Past, Progress, Query, Stopped, Trained
 from shared.recipes.evaluation import Split
-from shared.recipes.hrnn import candidates
+from shared.recipes.hrnn import candidates, training
 from shared.recipes.hrnn import learner as learning
+from shared.recipes.hrnn.counters import COUNTERS, NAMES, Blend, Counters
 from shared.recipes.hrnn.fitting import Fitting
 from shared.recipes.hrnn.learner import Learner, event_weights
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS
 from shared.recipes.hrnn.ranking import foretell
 from shared.recipes.hrnn.scoring import Scorer
-from shared.recipes.hrnn.training import fingerprint
+from shared.recipes.hrnn.training import Measured, evaluated, fingerprint
 from tests.recipes.networks import CELLS, took
 from tests.recipes.runs import HRNN, MRR, NDCG, planned, settings, train
 from tests.recipes.synthetic import histories_of, training_data, walks
@@ -55,12 +56,23 @@ def weights(artifact: Path) -> dict[str, torch.Tensor]:
     return load_file(artifact / WEIGHTS)
 
 
+def form(artifact: Path) -> dict[str, Any]:
+    described: dict[str, Any] = orjson.loads((artifact / "model.json").read_bytes())["form"]
+    return described
+
+
 def assert_equal(one: Path, other: Path) -> None:
-    """Bit by bit."""
+    """Bit by bit: the weights, what was counted, and how far the network leans on it."""
     expected = weights(other)
     assert weights(one).keys() == expected.keys()
     for name, tensor in weights(one).items():
         assert torch.equal(tensor, expected[name]), name
+    assert form(one) == form(other)
+    counted, as_counted = (
+        {path.name: path.read_bytes() for path in (each / COUNTERS).glob("*")} for each in (one, other)
+    )
+    assert counted == as_counted
+    assert bool(counted) == bool(form(one)["leaning"])
 
 
 # What is learnt
@@ -82,10 +94,39 @@ def test_it_learns_what_comes_next(trained: tuple[Trained, Path, list[Progress]]
     assert result.seconds > 0
 
 
+def test_its_report_is_kept_with_the_model(trained: tuple[Trained, Path, list[Progress]]) -> None:
+    """Nobody walks a round twice: what comes next is new, and a user's own items are not."""
+    result, artifact, _ = trained
+    assert orjson.loads((artifact / "model.json").read_bytes())["report"] == result.report
+    raw, unseen = result.report["raw"], result.report["unseen"]
+    assert raw["model"] == {name: result.metrics[name] for name in raw["model"]}
+    assert raw["popularity"] == {name: result.baseline[name] for name in raw["model"]}
+    assert unseen["users"] <= raw["users"] == 16
+    assert unseen["model"][MRR] > 3.0 * unseen["popularity"][MRR]
+    assert unseen["personal_frequency"] == unseen["popularity"]
+
+
+def test_the_report_leaves_out_what_the_network_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It leaves out of a longer list what a user had; the network answers 10 that are new of itself."""
+    planned(monkeypatch, epochs=1)
+    histories, answers = walks(users=40), []
+    events_Q = histories.offsets[1:11] - 3
+
+    def looked_at(learner: Learner, split: Split) -> Measured:
+        answers.extend((learner.recommend(events_Q, 50), learner.recommend(events_Q, 10, unseen=True)))
+        return evaluated(learner, split)
+
+    monkeypatch.setattr(training, "evaluated", looked_at)
+    train(tmp_path, histories)
+    for begin, event, all_K, unseen_K in zip(histories.offsets, events_Q, *answers, strict=False):
+        had = histories.items[begin:event]
+        assert all_K[~np.isin(all_K, had)][:10].tolist() == unseen_K.tolist()
+
+
 def test_the_classic_cell_learns_it_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     planned(monkeypatch, epochs=10)
-    result, artifact = train(tmp_path, walks(users=120), cell="gru")
-    assert result.metrics[MRR] > 3.0 * result.baseline[MRR]
+    result, artifact = train(tmp_path, walks(users=240), cell="gru")
+    assert result.metrics[MRR] > 4.0 * result.baseline[MRR]
     assert orjson.loads((artifact / "model.json").read_bytes())["form"]["cell"] == "gru"
     assert Scorer.load(artifact).scores(Query(user_id="u000", history=[Past("i03", 100.0)], now=200.0)).argmax() == 4
 
@@ -94,8 +135,8 @@ def test_a_sample_of_the_items_is_enough_to_learn_it(tmp_path: Path, monkeypatch
     sampled = functools.partial(candidates.chooser, negatives=10, full=0)
     monkeypatch.setattr(candidates, "chooser", sampled)
     planned(monkeypatch, epochs=10, streams=2)
-    result, _ = train(tmp_path, walks(users=120))
-    assert result.metrics[MRR] > 3.0 * result.baseline[MRR]
+    result, _ = train(tmp_path, walks(users=240))
+    assert result.metrics[MRR] > 4.0 * result.baseline[MRR]
 
 
 def test_it_tells_how_far_it_is(trained: tuple[Trained, Path, list[Progress]]) -> None:
@@ -363,6 +404,52 @@ def test_it_stops_at_once_when_asked_to(tmp_path: Path, phase: str) -> None:
     assert not (tmp_path / "artifact0" / "model.json").exists()
 
 
+@pytest.mark.parametrize(("module", "name"), [(Counters, "of"), (learning, "blended")])
+def test_it_stops_at_once_while_it_counts_and_looks_how_far_to_lean_on_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: Any, name: str
+) -> None:
+    planned(monkeypatch, epochs=1)
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(0, 15_000, (400, 40)).tolist()
+    data = took([[(item, 10 * t) for t, item in enumerate(of_user)] for of_user in drawn], 15_000)
+    asked_at: list[float] = []
+    plain = getattr(module, name)
+
+    def told(*args: Any, **more: Any) -> Any:
+        asked_at.append(time.monotonic())
+        return plain(*args, **more)
+
+    monkeypatch.setattr(module, name, told)
+    with pytest.raises(Stopped):
+        train(tmp_path, data, should_stop=lambda: bool(asked_at) and time.monotonic() > asked_at[0] + 0.05)
+    assert len(asked_at) == 1
+    assert time.monotonic() - asked_at[0] < 2.0
+    assert not (tmp_path / "artifact0" / "model.json").exists()
+
+
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize("retrain_on_all_users", [False, True])
+def test_what_was_counted_is_left_beside_the_network_with_how_far_it_leans_on_it(
+    tmp_path: Path, retrain_on_all_users: bool
+) -> None:
+    """Counted of whom the network has learnt of; where nobody validates, it leans on nothing."""
+    data = walks(users=120, events=8, items=20)
+    _, artifact = train(tmp_path, data, retrain_on_all_users=retrain_on_all_users)
+    found = Counters.open(artifact / COUNTERS)
+    split = Split.of(data, 0)
+    users = np.arange(120) if retrain_on_all_users else split.train
+    expected = Counters.of(data, users)
+    np.testing.assert_array_equal(found.prior_I, expected.prior_I)
+    for name in NAMES:
+        for one, other in zip(getattr(found, name), getattr(expected, name), strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert len(form(artifact)["leaning"]) == len(Blend().weights)
+    assert form(artifact)["leaning"] != list(Blend().weights)
+    _, alone = train(tmp_path / "few", walks(users=40, events=8))
+    assert form(alone)["leaning"] == []
+    assert not (alone / COUNTERS).exists()
+
+
 def test_it_stops_before_it_has_begun(tmp_path: Path) -> None:
     with pytest.raises(Stopped):
         train(tmp_path, walks(), should_stop=lambda: True)
@@ -416,9 +503,11 @@ def test_it_takes_the_weights_of_the_best_epoch_and_stops(tmp_path: Path, monkey
     assert epochs < len(gains) < 40
     losses = [float(row["training_loss"]) for row in rows]
     assert losses[-1] < losses[0]
-    gain = foretell(learner.network.folded(), learner.streams, validation, learner.plan.bptt, lambda: None).gain
+    gain = foretell(learner.network.folded(), learner.streams, validation, lambda: None).gain
     assert gain == pytest.approx(gains[epochs - 1], abs=1e-6)
     assert gain > gains[-1]
+    leaning = foretell(learner.served(), learner.streams, validation, lambda: None, leaning=learner.leaning).gain
+    assert leaning > gain
 
 
 def test_validation_leaves_the_training_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -567,8 +656,12 @@ def test_one_moment_for_all_events_is_no_reason_to_fail() -> None:
 
 
 def test_where_tastes_drift_recency_mask_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everyone takes an item and then what goes with it; what goes with it changed a little after half of the time."""
+    """Everyone takes an item and then what goes with it; what goes with it changed a little after half of the time.
+
+    To the network alone: what was counted lately tells some of it without any mask.
+    """
     planned(monkeypatch, epochs=8, streams=16, bptt=8)
+    monkeypatch.setattr(Learner, "_lean", lambda *_: None)
     rng = np.random.default_rng(0)
     items, before, after = 20, rng.permutation(20), rng.permutation(20)
     sequences = []
@@ -592,7 +685,7 @@ def test_a_robot_is_dropped_by_the_longest_percentile_and_still_served(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planned(monkeypatch, epochs=4)
-    sequences = {f"u{n:03}": [(f"i{(n + step) % 9}", 60 * step) for step in range(20)] for n in range(120)}
+    sequences = {f"u{n:03}": [(f"i{(n + step) % 40:02}", 60 * step) for step in range(20)] for n in range(120)}
     sequences["robot"] = [("spam", second) for second in range(3000)]
     histories = histories_of(sequences)
     robot = histories.user_ids.index("robot")
@@ -606,8 +699,11 @@ def test_a_robot_is_dropped_by_the_longest_percentile_and_still_served(
     assert len(scorer.history("robot")) == 3000
     spam = scorer.item_ids.index("spam")
     scores = scorer.scores(Query(user_id="u001", history=scorer.history("u001"), now=2000.0))
-    assert scores.argmin() == spam
+    new_I = np.setdiff1d(np.arange(41), [scorer.item_ids.index(one.item_id) for one in scorer.history("u001")])
+    assert scores[spam] < 1.25 * np.median(scores[new_I])  # nothing is known of it
     assert scores[spam] < 0.01
+    assert scores.argmax() == scorer.item_ids.index("i21")
+    assert not form(artifact)["repeats"]  # of all events, more than half are the robot's
     assert scorer.scores(Query(user_id="nobody", now=0.0))[spam] == 0.0
 
 

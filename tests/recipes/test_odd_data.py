@@ -78,7 +78,10 @@ def test_it_trains_and_answers(
     recipe, data = RECIPES[name], odd()
     losses: list[float | None] = []
     trained, artifact = train(tmp_path, data, recipe, progress=lambda said: losses.append(said.loss))
-    assert all(math.isfinite(figure) for figure in (*trained.metrics.values(), *trained.baseline.values()))
+    views = [view for view in trained.report.values() if view is not None]
+    assert ("raw" in trained.report) == (name not in ("aws-next-best-action", "aws-item-affinity"))
+    told = [figure for view in views for by, of in view.items() if by != "users" for figure in of.values()]
+    assert all(math.isfinite(figure) for figure in (*trained.metrics.values(), *trained.baseline.values(), *told))
     assert all(loss is None or math.isfinite(loss) for loss in losses)
     scoring: Any = importlib.import_module(f"{recipe.module}.scoring")
     scorer = scoring.Scorer.load(artifact)

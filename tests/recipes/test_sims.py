@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import orjson
 import pytest
+from safetensors.numpy import save_file
 
-from shared.data.histories import Histories, TooLittleData
+from shared.data.histories import Histories
 from shared.recipes import RECIPES, evaluation
 from shared.recipes.artifact import WEIGHTS
 from shared.recipes.baskets import Baskets
 from shared.recipes.contract import ArtifactError, Query
 from shared.recipes.distribution import NEVER
 from shared.recipes.sims import cointeractions as module
-from shared.recipes.sims.cointeractions import cointeractions, neighbours
+from shared.recipes.sims.cointeractions import LEAST_DOUBT, MOST_DOUBT, cointeractions, doubt, neighbours, newest_takers
 from shared.recipes.sims.scoring import Scorer
-from shared.recipes.sims.training import within
+from shared.recipes.sims.training import bounds, without_rare
 from tests.recipes.runs import NDCG, train
 from tests.recipes.synthetic import histories_of
 
@@ -75,44 +77,64 @@ def test_the_discount_weighs_what_is_popular_against_what_is_related(tmp_path: P
     assert like(scorer_of(tmp_path, histories, popularity_discount_factor="1.0"), "a") == "bp"
 
 
-def test_too_few_users_of_both_are_no_similarity(tmp_path: Path) -> None:
-    histories = crowd((4, "ab"), (2, "ac"), (40, "dc"), (4, "de"))
-    scorers = {
-        fewest: scorer_of(tmp_path, histories, min_cointeraction_count=fewest, popularity_discount_factor="0.1")
-        for fewest in ("0", "2", "3", "5", "10")
+@pytest.mark.parametrize(("fewest", "related"), [("0", "bc"), ("2", "bc"), ("3", "b"), ("4", "b"), ("5", "")])
+def test_too_few_users_of_both_are_no_similarity(tmp_path: Path, fewest: str, related: str) -> None:
+    """Beside ``a`` four took ``b``, which is as popular as ``e``, and two took ``c``, which is as popular as ``d``."""
+    histories = crowd((4, "ab"), (2, "ac"), (40, "dc"), (2, "d"), (4, "de"), (4, "c"))
+    scorer = scorer_of(tmp_path, histories, min_cointeraction_count=fewest)
+    _, b, c, d, e = scorer.scores(Query(now=0.0, item_id="a"))
+    assert (b > e) == ("b" in related)
+    assert (c > d) == ("c" in related)
+    assert b >= e
+
+
+def test_a_rare_item_is_known_by_its_popularity_alone(tmp_path: Path) -> None:
+    """``z`` was taken with ``a`` alone, and seldom."""
+    histories = crowd((10, "abp"), (10, "cdp"), (40, "pe"), (4, "az"))
+    rare = scorer_of(tmp_path, histories, min_item_interaction_count_percentile="0.2")
+    common = scorer_of(tmp_path, histories)
+    z, p = ([scorer.scores(Query(now=0.0, item_id="a"))[at] for scorer in (common, rare)] for at in (6, 5))
+    assert z[0] / p[0] > 1.5 * z[1] / p[1] > 0
+    assert like(rare, "z") == like(rare, "?").replace("z", "")
+
+
+def test_of_an_item_that_many_took_the_newest_takers_count(tmp_path: Path) -> None:
+    """``p`` went with ``a``, and goes with ``b``: nine tenths of the interactions are with items that fewer took."""
+    users = {f"u{n:03}": [("a" if n < 60 else "b", n), ("p", n + 1)] for n in range(100)}
+    others = {
+        f"v{n:03}": [("cdefghijkl"[n % 10], 500), ("mnopqrstuv".replace("p", "w")[n % 10], 501)] for n in range(600)
     }
-    answers = {fewest: like(scorer, "a") for fewest, scorer in scorers.items()}
-    assert answers["0"] == answers["2"] == "bcde"[:2] + "de"
-    assert answers["3"] == "bdce"
-    assert answers["5"] == answers["10"] == "dcbe"
-
-
-def test_items_beyond_the_percentiles_are_neither_related_nor_popular(tmp_path: Path) -> None:
-    histories = crowd((10, "abp"), (10, "cdp"), (40, "pe"), (1, "ez"))
-    for high, least in (("1", "p"), ("0.85", "e")):
+    histories = histories_of(users | others)
+    for high, first in (("1", "a"), ("0.5", "b")):
         scorer = scorer_of(tmp_path, histories, max_item_interaction_count_percentile=high)
-        assert like(scorer, "?")[0] == least
-    assert scorer.scores(Query(now=0.0, item_id="a"))[scorer.item_ids.index("p")] == 0.0
-    assert like(scorer, "p")[0] == "e"
-    rare = scorer_of(tmp_path, histories, min_item_interaction_count_percentile="0.3", min_cointeraction_count="1")
-    common = scorer_of(tmp_path, histories, min_cointeraction_count="1")
-    assert rare.scores(Query(now=0.0, item_id="e"))[-1] == 0.0 < common.scores(Query(now=0.0, item_id="e"))[-1]
+        assert like(scorer, "p")[0] == first
+        assert like(scorer, "a")[0] == "p"
 
 
-@pytest.mark.parametrize(("low", "high", "left"), [("0", "1", "ababacbd"), ("0.5", "1", "ababab"), ("0", "0.5", "cd")])
-def test_the_percentiles_are_those_of_the_items_that_were_taken(low: str, high: str, left: str) -> None:
+@pytest.mark.parametrize(
+    ("low", "high", "least", "most"),
+    [("0", "1", 1, 6), ("0.1", "0.9", 1, 6), ("0.2", "0.7", 3, 6), ("0.11", "0.4", 3, 3), ("0.5", "0.5", 6, 6)],
+)
+def test_the_percentiles_are_those_of_the_interactions(low: str, high: str, least: int, most: int) -> None:
+    """One of the ten is with an item that one took, three with one that three took, six with one that six took."""
+    assert bounds(np.array([3, 0, 6, 1]), percentiles(low, high)) == (least, most)
+
+
+def test_rare_items_leave_the_baskets_of_everybody() -> None:
     histories = took(u1="ab", u2="ab", u3="ac", u4="bd")
-    baskets = Baskets.of(replace(histories, item_ids=[*histories.item_ids, "never"]), np.arange(4))
-    kept = within(baskets, percentiles(low, high))
-    assert "".join(histories.item_ids[item] for item in kept.items) == left
-    assert kept.offsets[-1] == len(kept.items)
-    assert (np.diff(kept.offsets) <= np.diff(baskets.offsets)).all()
+    kept = without_rare(Baskets.of(histories, np.arange(4)), 2)
+    assert "".join(histories.item_ids[item] for item in kept.items) == "ababab"
+    assert np.diff(kept.offsets).tolist() == [2, 2, 1, 1]
 
 
-def test_percentiles_that_leave_nothing_are_refused() -> None:
+def test_the_newest_takers_are_those_who_came_last() -> None:
     baskets = Baskets.of(took(u1="ab", u2="ab", u3="ac", u4="bd"), np.arange(4))
-    with pytest.raises(TooLittleData, match=r"No item is left between the interaction count percentiles 0\.5 and 0\.5"):
-        within(baskets, percentiles("0.5", "0.5"))
+    assert newest_takers(baskets, np.array([4, 3, 2, 1]), 3).all()
+    kept = newest_takers(baskets, np.array([1, 4, 2, 3]), 2)
+    assert kept.tolist() == [False, False, True, True, True, True, True, True]
+
+
+def test_percentiles_that_cross_are_refused() -> None:
     with pytest.raises(ValueError, match=r"min_item_interaction_count_percentile 0\.9 is above the maximum, 0\.1"):
         SIMS.settings({"featureTransformationParameters": percentiles("0.9", "0.1")})
 
@@ -152,9 +174,11 @@ def test_cointeractions_are_those_of_all_pairs(monkeypatch: pytest.MonkeyPatch, 
 
 def test_only_the_nearest_are_kept() -> None:
     baskets = Baskets.of(took(u1="abcd", u2="abcd", u3="abc", u4="ab"), np.arange(4))
-    near = neighbours(baskets, discount=0.0, fewest=1, most=2)
+    shares = baskets.takers / baskets.takers.sum()
+    near = neighbours(baskets, shares, np.ones(13, np.bool_), discount=0.0, fewest=1, most=2)
     assert [near.of(item)[0].tolist() for item in range(4)] == [[1, 2], [0, 2], [0, 1], [0, 1]]
-    assert near.of(0)[1].tolist() == [4.0, 3.0]
+    # All 9 that others took with a is what everybody took beside it.
+    np.testing.assert_allclose(near.of(0)[1], shares[[1, 2]], rtol=1e-6)
 
 
 def test_it_is_asked_about_the_last_item_of_the_input_and_finds_what_follows(tmp_path: Path) -> None:
@@ -186,6 +210,114 @@ def test_it_is_asked_about_the_last_item_of_the_input_and_finds_what_follows(tmp
     items = evaluation.related(scores, histories, events, 25)
     assert items.shape == (3, 19)
     assert sorted(asked) == sorted(set(histories.items[events - 1].tolist()))
+
+
+def sessions(rng: np.random.Generator) -> dict[str, list[int]]:
+    """Visits of a few clicks within one of 40 shelves, each with things that are popular on it."""
+    shelves = np.arange(400).reshape(40, 10)
+    return {
+        f"u{user:04}": np.concatenate(
+            [drawn(rng, shelves[shelf], 5) for shelf in rng.choice(40, 2, p=zipf(40))]
+        ).tolist()
+        for user in range(1000)
+    }
+
+
+def weekly_baskets(rng: np.random.Generator) -> dict[str, list[int]]:
+    """Ten things a week: what is popular with everybody, and what is with one of ten kinds of household."""
+    shelves = np.arange(100, 300).reshape(10, 20)
+    taken = {}
+    for user in range(400):
+        shares = np.zeros(300)
+        shares[:100] = 0.7 / (np.arange(100) + 10)
+        shares[shelves[user % 10]] = 0.3 / (np.arange(20) + 3)
+        weeks = [rng.choice(300, 10, replace=False, p=shares / shares.sum()) for _ in range(8)]
+        taken[f"u{user:04}"] = np.concatenate(weeks).tolist()
+    return taken
+
+
+def airlines(rng: np.random.Generator) -> dict[str, list[int]]:
+    """A hundred items, a few of them everywhere, the others in a region. Most people are seen once or twice."""
+    regions = np.arange(10, 100).reshape(10, 9)
+    return {
+        f"u{user:04}": [
+            int(drawn(rng, np.arange(10) if rng.random() < 0.3 else regions[user % 10], 1)[0])
+            for _ in range(rng.geometric(0.4))
+        ]
+        for user in range(2000)
+    }
+
+
+def zipf(many: int) -> np.ndarray:
+    weights: np.ndarray = 1 / np.arange(1, many + 1)
+    weights /= weights.sum()
+    return weights
+
+
+def drawn(rng: np.random.Generator, items: np.ndarray, many: int) -> np.ndarray:
+    return rng.choice(items, many, p=zipf(len(items)))
+
+
+USE_CASES = [
+    "aws-vod-because-you-watched-x",
+    "aws-ecomm-customers-who-viewed-x-also-viewed",
+    "aws-ecomm-frequently-bought-together",
+]
+
+
+@pytest.mark.parametrize("name", ["aws-sims", *USE_CASES])
+@pytest.mark.parametrize("kind", [sessions, weekly_baskets, airlines])
+def test_by_default_it_is_above_popularity(
+    tmp_path: Path, name: str, kind: Callable[[np.random.Generator], dict[str, list[int]]]
+) -> None:
+    histories = histories_of(
+        {
+            user: [(f"i{item:03}", 100 * at) for at, item in enumerate(items)]
+            for user, items in kind(np.random.default_rng(0)).items()
+        }
+    )
+    trained, _ = train(tmp_path, histories, RECIPES[name])
+    assert trained.metrics[NDCG] > 1.03 * trained.baseline[NDCG]
+    assert trained.metrics["coverage"] > 1.5 * trained.baseline["coverage"]
+
+
+def test_where_items_tell_nothing_of_each_other_there_is_popularity(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    alone = Baskets.of(numbered({f"u{user:03}": drawn(rng, np.arange(60), 12) for user in range(300)}), np.arange(300))
+    shelves = np.arange(60).reshape(12, 5)
+    together = Baskets.of(
+        numbered({f"u{user:03}": drawn(rng, shelves[user % 12], 12) for user in range(300)}), np.arange(300)
+    )
+    everybody = [np.ones(len(baskets.items), np.bool_) for baskets in (alone, together)]
+    assert doubt(alone, everybody[0]) > 5 * LEAST_DOUBT
+    assert doubt(together, everybody[1]) == LEAST_DOUBT
+    assert doubt(Baskets.of(took(u1="a", u2="b"), np.arange(2)), np.ones(2, np.bool_)) == MOST_DOUBT
+    scorer = scorer_of(tmp_path, numbered({f"u{user:03}": drawn(rng, np.arange(60), 12) for user in range(300)}))
+    popular, related = (scorer.scores(Query(now=0.0, item_id=item)) for item in (None, "i030"))
+    assert set(np.argsort(-related)[:5]) == set(np.argsort(-popular)[:5])
+
+
+def numbered(taken: dict[str, np.ndarray]) -> Histories:
+    return histories_of(
+        {user: [(f"i{item:03}", at) for at, item in enumerate(items.tolist())] for user, items in taken.items()}
+    )
+
+
+def test_a_model_of_before_is_still_answered_by(tmp_path: Path) -> None:
+    """It holds neighbours alone, which stand ahead of what is popular."""
+    _, artifact = train(tmp_path, crowd((10, "abp"), (10, "cdp"), (40, "p")), SIMS, parameters=ALL_ITEMS)
+    old: dict[str, np.ndarray] = {
+        "offsets": np.array([0, 1, 2, 2, 2, 2], np.int64),
+        "items": np.array([1, 0], np.int32),
+        "weights": np.array([3.0, 3.0], np.float32),
+    }
+    save_file(old, artifact / WEIGHTS)
+    model = orjson.loads((artifact / "model.json").read_bytes())
+    model["files"][WEIGHTS] = (artifact / WEIGHTS).stat().st_size
+    (artifact / "model.json").write_bytes(orjson.dumps(model))
+    scorer = Scorer.load(artifact)
+    assert like(scorer, "a")[:2] == "bp"
+    assert like(scorer, "c")[0] == "p"
 
 
 def test_a_damaged_model_is_refused(tmp_path: Path) -> None:

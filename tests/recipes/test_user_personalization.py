@@ -161,16 +161,19 @@ def test_two_answers_of_one_scorer_differ_while_it_explores(with_new_items: dict
 
 
 def test_the_second_version_explores_a_little_by_itself(with_new_items: dict[str, Path]) -> None:
-    scores = [loaded(RECIPES[name], with_new_items[name]).scores(asked(None)) for name in (FIRST[0], SECOND[0])]
-    own, with_a_little = (float(one[30:35].sum()) for one in scores)
+    first, second = (loaded(RECIPES[name], with_new_items[name]) for name in (FIRST[0], SECOND[0]))
+    told = second.explained(asked(None))
+    own, with_a_little = (float(one[30:35].sum()) for one in (told.unexplored, told.scores))
     assert own < with_a_little < 4 * own
+    np.testing.assert_array_equal(first.scores(asked(None)), first.explained(asked(None)).unexplored)
 
 
 def test_the_second_version_tells_what_it_would_answer_without_exploring(with_new_items: dict[str, Path]) -> None:
     first, second = (loaded(RECIPES[name], with_new_items[name]) for name in (FIRST[0], SECOND[0]))
     for query, popular in ((asked(None), False), (Query(now=TODAY, history=[Past("?", TODAY)]), True)):
-        scores, unexplored, told = second.explained(query)
+        scores, unexplored, told, rough = second.explained(query)
         assert told == popular
+        assert rough is None
         gain = scores / np.maximum(unexplored, unexplored[unexplored > 0].min())
         assert (gain[30:35] > 1.1).all()
         assert (gain[:30] < 1).all()
@@ -228,25 +231,37 @@ def test_the_sensitivity_moves_what_is_recommended_brings_in(
     assert (np.diff(earned, axis=0) > 0).all(), earned
 
 
-def test_what_is_evaluated_is_what_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("repeats", [False, True], ids=["once", "again and again"])
+def test_what_is_evaluated_is_what_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repeats: bool) -> None:
     """An objective that outweighs all else: the most expensive items are evaluated, and shown."""
     monkeypatch.setitem(EMPHASIS, "HIGH", 1000.0)
     planned(monkeypatch, epochs=1, hidden=32, streams=16, bptt=8)
     prices = np.arange(50.0)
-    data = replace(training_data(walks(users=60, events=8)), rewards=Rewards.of(prices, "HIGH"))
+    once = took([[((user + step) % 50, 60 * step) for step in range(8)] for user in range(60)], 50)
+    histories = walks(users=60, events=8) if repeats else once
+    data = replace(training_data(histories), rewards=Rewards.of(prices, "HIGH"))
     shown: list[Any] = []
     evaluate = training.evaluate
 
     def looked_at(recommend: Any, *args: Any, **more: Any) -> Any:
-        shown.append(recommend(np.array([5, 50]), 5))
+        shown.append(recommend(np.array([5, 53]), 5))
         return evaluate(recommend, *args, **more)
 
     monkeypatch.setattr(training, "evaluate", looked_at)
     _, artifact = train(tmp_path, data, RECIPES[FIRST[0]])
-    expected = [49, 48, 47, 46, 45]
-    assert [row.tolist() for row in shown[0]] == [expected, expected]
-    served = loaded(RECIPES[FIRST[0]], artifact).scores(Query(now=1e6, history=[Past("i03", 100.0)]))
-    assert np.argsort(-served)[:1].tolist() == expected[:1]
+    scorer = loaded(RECIPES[FIRST[0]], artifact)
+    for user, row in zip((0, 6), shown[0].tolist(), strict=True):
+        history = scorer.history(histories.user_ids[user])[:5]
+        had = {scorer.item_ids.index(one.item_id) for one in history}
+        dearest = [item for item in range(49, -1, -1) if item not in had]
+        assert [item for item in row if item not in had][:2] == dearest[:2]
+        served = scorer.scores(Query(now=float(histories.timestamps[8 * user + 5]), history=history))
+        if repeats:
+            # What was had has its share, whatever it costs, and of it the dearest most of that.
+            assert set(np.argsort(-served)[:2]) == {dearest[0], max(had)} == {*row[:2]}
+        else:
+            assert row == dearest[:5]
+            assert served.argmax() == dearest[0]
 
 
 # Events that count differently
@@ -261,7 +276,7 @@ def test_the_weight_of_an_event_type_moves_what_is_recommended(
     """Who has looked at item 0 clicks on item 1 or buys item 2, half of them each."""
     planned(monkeypatch, epochs=16, hidden=32, streams=16, bptt=8)
     recipe = RECIPES[name]
-    histories = took([[(0, 0), (1 + user % 2, 60)] for user in range(120)], 3, [[0, user % 2] for user in range(120)])
+    histories = took([[(0, 0), (1 + user % 2, 60)] for user in range(480)], 3, [[0, user % 2] for user in range(480)])
     bought = histories.event_types == 1
     shares: dict[float, list[float]] = {}
     for weight in (0.1, 0.9):

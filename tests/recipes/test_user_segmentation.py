@@ -13,13 +13,15 @@ from shared import metrics
 from shared.data.histories import TooLittleData
 from shared.recipes import RECIPES
 from shared.recipes.contract import Options, Past, Query
+from shared.recipes.hrnn.blend import Leaning
+from shared.recipes.hrnn.counters import Blend, Counters
 from shared.recipes.hrnn.learner import Learner
 from shared.recipes.user_segmentation import training
 from shared.recipes.user_segmentation.scoring import Scorer
 from shared.recipes.user_segmentation.training import HeldOut, segments
 from tests.recipes.runs import planned, train
 from tests.recipes.synthetic import histories_of, training_data, walks
-from tests.recipes.whole import history_logits
+from tests.recipes.whole import history_log_shares
 
 NAMES = ("aws-item-affinity", "aws-item-attribute-affinity")
 METRICS = {"coverage", "hits_at_1_percent", "recall_at_1_percent"}
@@ -66,24 +68,29 @@ def test_metrics_of_segments_are_by_item() -> None:
     assert found == {"coverage": 0.8, "hits_at_1_percent": 1.0, "recall_at_1_percent": 0.3333}
 
 
-def test_a_segment_has_the_users_whose_own_answers_give_the_item_most() -> None:
+@pytest.mark.parametrize("leans", [True, False], ids=["leaning", "alone"])
+def test_a_segment_has_the_users_whose_own_answers_give_the_item_most(leans: bool) -> None:
     data = training_data(walks(users=20, events=8, items=10))
     recipe = RECIPES["aws-item-affinity"]
     learner = Learner(data, recipe, {"hidden_dimension": "32"}, Options(threads=1), 160)
     histories = data.histories
+    if leans:
+        counters = Counters.of(histories, np.arange(20))
+        learner.leaning = Leaning(counters, Blend(last=1.0, like=0.5, again_last=0.7))
     events_Q = histories.offsets[1:] - 2
     best = segments(learner, events_Q, 3)
     network = learner.served().eval()
     alone_QI = np.stack(
         [
-            history_logits(
+            history_log_shares(
                 network,
                 learner.streams.items_E[begin:event].long(),
                 torch.tensor(histories.timestamps[begin:event], dtype=torch.double),
                 torch.zeros(event - begin, dtype=torch.long),
                 float(histories.timestamps[event]),
+                leaning=learner.leaning,
             )
-            .softmax(-1)
+            .exp()
             .numpy()
             for begin, event in zip(histories.offsets[:-1], events_Q, strict=True)
         ]

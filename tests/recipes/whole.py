@@ -1,8 +1,12 @@
-"""One history read by the network in torch, the whole of it at once: what serving has to come to event by event."""
+"""One history read by the network in torch, the whole of it at once: what serving has to come to event by event.
+
+What is known of the items of the history is counted here once more, in the plainest way.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +16,16 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from shared.recipes.artifact import WEIGHTS
+from shared.recipes.hrnn.again import HALF_LIVES, Takings, features, known_of
+from shared.recipes.hrnn.blend import Leaning
+from shared.recipes.hrnn.counters import COUNTERS, FADING, NEWEST, PRIOR, Blend, Counters
 from shared.recipes.hrnn.form import Form, not_read
 from shared.recipes.hrnn.network import Bags, Events, Network, Pairs
-from shared.recipes.hrnn.streams import pair_codes
+from shared.recipes.moment import begins_visit
 
 
 @torch.inference_mode()
-def history_logits(
+def history_log_shares(
     network: Network,
     items_T: Tensor,
     timestamps_T: Tensor,
@@ -26,16 +33,18 @@ def history_logits(
     now: float,
     user: Bags | None = None,
     context: Bags | None = None,
+    leaning: Leaning | None = None,
 ) -> Tensor:
-    """logits_I of a user with these events, oldest first, who asks at ``now``: START, and the events.
+    """log p_I for a user with these events, oldest first, who asks at ``now``: START, and the events.
 
-    Of a long history the newest, as many as serving reads.
+    Of a long history the network reads the newest, as many as serving reads.
 
     Timestamps are in seconds; ``types_T`` counts from 1, 0 is none. ``user`` and ``context`` are bags of one row.
+    Fashion is no part of what a ``leaning`` adds here: a served network has it in its biases.
     """
     form = network.form
     pairs = history_pairs(form, items_T, timestamps_T, types_T, now)
-    before = torch.diff(timestamps_T, prepend=timestamps_T[:1])
+    before = torch.diff(timestamps_T, prepend=timestamps_T[:1]).clamp(min=0)
     items, before, types = (
         torch.cat([array.new_tensor([first]), array])[not_read(len(items_T)) :, None]
         for array, first in ((items_T, form.items), (before, 0), (types_T, 0))
@@ -50,23 +59,70 @@ def history_logits(
         users=user and user.of(torch.zeros(len(items), dtype=torch.long)),
     )
     x_TBH, _ = network(events, network.start(1))
-    after = now - timestamps_T[-1:] if len(timestamps_T) else timestamps_T.new_zeros(1)
-    return network.logits(network.query(x_TBH[-1], after, context), pairs)[0]
+    after = timestamps_T.new_tensor([asked_after(form, timestamps_T, now)])
+    q_1H = network.query(x_TBH[-1], after, context)
+    known_13 = known_of(torch.tensor([float(len(items_T))]), torch.tensor([float(len(pairs.items))]), torch)
+    more = None if leaning is None else counted(leaning, items_T.tolist(), timestamps_T.tolist(), pairs)
+    return network.log_shares(q_1H, pairs, known_13, more)[0]
+
+
+def asked_after(form: Form, timestamps_T: Tensor, now: float) -> float:
+    """How many seconds after the last event the request is taken to be; 0.0 where there is none."""
+    if not len(timestamps_T):
+        return 0.0
+    after = now - float(timestamps_T[-1])
+    if after < 1800:
+        return 0.0
+    return after if after < form.longest else form.instead
 
 
 def history_pairs(form: Form, items_T: Tensor, timestamps_T: Tensor, types_T: Tensor, now: float) -> Pairs:
-    """The items of a history, each once: what the repeat head looks at."""
-    items = items_T.numpy()
-    distinct, newest, counts = np.unique(items[::-1], return_index=True, return_counts=True)
-    last_S = torch.from_numpy(len(items) - 1 - newest)
-    rows_S, items_S = torch.zeros(len(distinct), dtype=torch.long), torch.from_numpy(distinct)
+    """The items of a history, each once, as it was last taken."""
+    items, at = items_T.tolist(), timestamps_T.tolist()
+    distinct = sorted(set(items))
+    rows_S, items_S = torch.zeros(len(distinct), dtype=torch.long), torch.tensor(distinct, dtype=torch.long)
     if not form.repeats:
         return Pairs(rows_S, items_S)
-    seconds_S = (now - timestamps_T[last_S]).clamp(min=0)
-    ago_S = len(items) - last_S
-    return Pairs(
-        rows_S, items_S, pair_codes(form.event_types, ago_S, seconds_S, torch.from_numpy(counts), types_T[last_S])
-    )
+    visits = np.cumsum(begins_visit(np.diff(at, prepend=at[:1]))).tolist()
+    after = asked_after(form, timestamps_T, now)
+    visit = visits[-1] + (after > 0) if visits else 0
+    found: list[list[float]] = []
+    types_S = torch.zeros(len(distinct), dtype=torch.long)
+    for place, item in enumerate(distinct):
+        taken = [t for t, one in enumerate(items) if one == item]
+        last, count = taken[-1], len(taken)
+        faded = [sum(0.5 ** ((visits[last] - visits[t]) / life) for t in taken) for life in HALF_LIVES]
+        seconds = max(at[-1] + after - at[last], 0)
+        interval = (at[last] - min(at[t] for t in taken)) / max(count - 1, 1)
+        found.append([len(items) - last, visit - visits[last], seconds, count, interval, *np.log(faded), len(items)])
+        types_S[place] = types_T[last]
+    columns = torch.tensor(found, dtype=torch.double).reshape(len(distinct), 6 + len(HALF_LIVES)).T
+    distance, visits_S, seconds_S, counts_S, interval_S = columns[:5]
+    takings = Takings(distance, visits_S, seconds_S, counts_S, interval_S, columns[5:-1].T, columns[-1])
+    return Pairs(rows_S, items_S, features(takings, torch).float(), types_S if form.event_types else None)
+
+
+def counted(leaning: Leaning, items: list[int], at: list[float], pairs: Pairs) -> tuple[Tensor, Tensor]:
+    """What was counted adds to the logits, by its weights: [1,I] of items that are new, [S] of those of the pairs."""
+    counters, blend = leaning.counters, leaning.blend
+    moments = np.cumsum(np.diff(at, prepend=at[:1]) != 0)
+    newest = [(items[t], int(moments[-1] - moments[t])) for t in range(max(0, len(items) - NEWEST), len(items))]
+    new_I, again_I = (np.zeros(len(counters.prior_I)) for _ in range(2))
+    for name in ("last", "near", "lately"):
+        sums_I = np.zeros(len(counters.prior_I))
+        for item, back in newest:
+            near = slice(*getattr(counters, name).offsets[item : item + 2])
+            weight = float(back == 0) if name == "last" else FADING**back
+            sums_I[getattr(counters, name).items[near]] += weight * getattr(counters, name).weights[near]
+        values_I = np.log1p(sums_I / (PRIOR * counters.prior_I))
+        new_I += getattr(blend, name) * values_I
+        again_I += getattr(blend, f"again_{name}") * values_I
+    alike_I = np.zeros(len(counters.prior_I))
+    for item in set(items):
+        alike = slice(*counters.like.offsets[item : item + 2])
+        alike_I[counters.like.items[alike]] += counters.like.weights[alike]
+    new_I += blend.like * np.log1p(np.maximum(alike_I, 0) / counters.prior_I)
+    return torch.from_numpy(new_I).float()[None], torch.from_numpy(again_I).float()[pairs.items]
 
 
 def bag(values: Iterable[int], weights: Iterable[float]) -> Bags:
@@ -77,6 +133,13 @@ def bag(values: Iterable[int], weights: Iterable[float]) -> Bags:
 
 def network_of(artifact: Path) -> Network:
     """The network whose weights serve, in torch."""
-    network = Network(Form(**orjson.loads((artifact / "model.json").read_bytes())["form"]))
+    form = Form(**orjson.loads((artifact / "model.json").read_bytes())["form"])
+    network = Network(replace(form, leaning=tuple(form.leaning)))
     network.load_state_dict(load_file(artifact / WEIGHTS))
     return network.eval()
+
+
+def leaning_of(artifact: Path) -> Leaning | None:
+    """What it leans on; None where nothing was counted."""
+    form = network_of(artifact).form
+    return Leaning(Counters.open(artifact / COUNTERS), Blend.told(form.leaning)) if form.leaning else None

@@ -146,6 +146,7 @@ def train_solution_version(
     return {
         "metrics": trained.metrics,
         "baseline": trained.baseline,
+        "report": trained.report,
         "epochs": trained.epochs,
         "seconds": trained.seconds,
     }

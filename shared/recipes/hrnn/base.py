@@ -101,15 +101,16 @@ class Base:
 
         An item that was there is what it was, even if its features are others now. One that is new sets out from what
         strangers have in common, or, where the network knows no strangers, from around the mean of all items and its
-        own popularity; a feature of users or contexts that is new sets out from nothing.
+        own popularity; a feature of users or contexts that is new, and a type of events, set out from nothing.
         """
         rows = self._rows(network, data, items)
         new_I = rows["item.weight"][:-1] == NEW
         with torch.no_grad():
-            for name, parameter in network.named_parameters():
+            for name, parameter in network.state_dict(keep_vars=True).items():
                 if name in self.tensors:
                     _copy(self.tensors[name], parameter, rows.get(name))
             self._set_out(network, data, torch.from_numpy(np.flatnonzero(new_I)).to(network.bias.device))
+            self._type_again(network, rows["again.of_type.weight"])
             if network.of_item is not None and bags is not None:
                 of_features_IH1 = bags.summed(network.of_item)
                 network.item.weight[:-1] -= of_features_IH1[:, :-1]
@@ -137,7 +138,8 @@ class Base:
             "item.weight": of_items,
             "bias": of_items,
             "of_type.weight": of_types,
-            "ages.3": of_types,
+            "again.of_type.weight": of_types,
+            "again.bias.weight": of_items[:-1],
             "of_item.weight": of_features,
             "of_user.weight": features(self.columns["users"], columns(data.users)),
             "of_context.weight": features(self.columns["contexts"], columns(data.contexts)),
@@ -153,6 +155,13 @@ class Base:
         network.bias[new] = torch.log(counts_I / counts_I.sum())[new]
         if network.of_item is not None and "of_item.weight" not in self.tensors:
             network.of_item.weight[-1] = torch.cat([mean_H, self.tensors["bias"][:-1].min().to(mean_H)[None]])
+
+    def _type_again(self, network: Network, of_types: npt.NDArray[np.int64]) -> None:
+        """Types that are new say nothing of what is taken again, which they else would at random."""
+        if network.again is not None and network.again.of_type is not None:
+            known = "again.of_type.weight" in self.tensors
+            new = of_types == NEW if known else np.ones(len(of_types), np.bool_)
+            network.again.of_type.weight[torch.from_numpy(new).to(network.bias.device)] = 0
 
 
 def _copy(before: Tensor, parameter: Tensor, rows: npt.NDArray[np.int64] | None) -> None:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,11 +21,12 @@ from torch import Tensor
 
 from shared.metrics import gain_of_one
 from shared.recipes.hrnn.candidates import Choose
-from shared.recipes.hrnn.network import Events, Network
+from shared.recipes.hrnn.gathering import gathered, weights_of
+from shared.recipes.hrnn.network import Network
 from shared.recipes.hrnn.plan import Plan
 from shared.recipes.hrnn.ranking import Foretold
 from shared.recipes.hrnn.ranks import ALONE, Rank
-from shared.recipes.hrnn.streams import REMEMBERED, Queries, Streams, Window
+from shared.recipes.hrnn.streams import Streams, Window
 from shared.recipes.watch import Phase, Watch
 
 WARM_UP = 0.1
@@ -136,8 +137,7 @@ class Fitting(lightning.LightningModule):
         return loss
 
     def _weight(self, window: Window) -> Tensor:
-        device = self.streams.device
-        return (self.streams.weights_E[window.events.to(device)] * window.counts.to(device)).sum()
+        return weights_of(self.streams, window.to(self.streams.device)).sum()
 
     def end_epoch(self) -> None:
         """To be called before a checkpoint at the end of an epoch, which goes on with the next."""
@@ -201,43 +201,14 @@ def draw_from(seed: int) -> None:
         torch.default_generator.manual_seed(seed)
 
 
-class Batch(NamedTuple):
-    """What is learnt from a window, of N = T x B queries: stream by stream, or step by step."""
-
-    read: Events
-    asked: Queries
-    targets: Tensor  # [N]
-    weights: Tensor  # [N]
-    by_stream: bool
-
-
-def gathered(network: Any, streams: Streams, window: Window) -> Batch:
-    """The data of a step, as this network learns from it. ``network`` may be a compiled one."""
-    events_TB = window.events.to(streams.device)
-    counts_TB = window.counts.to(streams.device)
-    # Stream by stream, for the sake of the spans.
-    by_stream = bool(network.fast and streams.device.type == "cpu" and not streams.repeats)
-    if by_stream:
-        events_BT = events_TB.T.contiguous()
-        events_N, counts_N = events_BT.flatten(), counts_TB.T.flatten()
-        asked = streams.queries_of_streams(events_BT, REMEMBERED)
-    else:
-        events_N, counts_N = events_TB.flatten(), counts_TB.flatten()
-        asked = streams.queries(events_N, REMEMBERED)
-    targets_N = streams.items_E[events_N].long()
-    return Batch(streams.read(events_TB), asked, targets_N, streams.weights_E[events_N] * counts_N, by_stream)
-
-
 def window_loss(
     network: Any, streams: Streams, choose: Choose, window: Window, state_LBW: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The loss over a window, and the state after it, detached. ``network`` may be a compiled one."""
-    batch = gathered(network, streams, window)
+    batch, asked = gathered(network, streams, window)
     x_TBH, state_LBW = network(batch.read, state_LBW)
-    x_NH = (x_TBH.transpose(0, 1) if batch.by_stream else x_TBH).flatten(0, 1)
-    asked = batch.asked
-    q_NH = network.query(x_NH, asked.after, asked.contexts)
-    loss = network.loss(q_NH, asked.pairs, batch.targets, batch.weights, choose(batch.targets), asked.spans)
+    q_NH = network.query(x_TBH.flatten(0, 1)[batch.rows], asked.after, asked.contexts)
+    loss = network.loss(q_NH, asked.pairs, asked.known, batch.targets, choose, asked.spans)
     return loss, state_LBW.detach()
 
 

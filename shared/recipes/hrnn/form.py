@@ -8,16 +8,16 @@ from typing import Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from shared.recipes.moment import begins_visit
+
 LAYERS = 2
 GAP_BUCKETS = 32
-SESSION_SECONDS = 30 * 60
-
-DISTANCE_BUCKETS = 11
-COUNT_BUCKETS = 4
+AGAIN_WIDTH = 16
+"""Of the layer that looks at an item's last taking."""
 
 EVENTS_READ = 1024
 """At least so many of the newest events are read by the network: the longest half-life of its state is some hundreds.
-The repeat head knows all of them."""
+What may be taken again is told from all of them."""
 
 N = TypeVar("N", int, npt.NDArray[np.int64])
 
@@ -40,12 +40,19 @@ class Form:
     event_types: int = 0
     """0: the events' types are not looked at."""
     repeats: bool = False
-    """Does the age of an item in the history act, beside its being there? Where people take things again."""
+    """Do people take items again? Else those that a user has had are never answered."""
+    longest: float = 2.0**62
+    """Seconds after the last event from which nobody asked in training ..."""
+    instead: float = 0.0
+    """... and after how many such a request is taken to be asked."""
+    leaning: tuple[float, ...] = ()
+    """The weights of a ``blend.Blend``; (): nothing was counted."""
     item_features: int = 0
     user_features: int = 0
     context_features: int = 0
 
-    @property
-    def ages(self) -> tuple[int, int, int, int]:
-        """How an item in the history is told from another there: events ago, seconds ago, times taken, last type."""
-        return DISTANCE_BUCKETS, GAP_BUCKETS, COUNT_BUCKETS, self.event_types + 1
+    def asked_after(self, seconds: float) -> float:
+        """How long after the user's last event a request is taken to be asked, as ``moment`` has it."""
+        if not begins_visit(seconds):
+            return 0.0
+        return seconds if seconds < self.longest else self.instead

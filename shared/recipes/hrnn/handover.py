@@ -75,6 +75,8 @@ def read(path: Path, device: torch.device) -> tuple[Fitting, Terms]:
     network = Network(Form(**facts["form"]), facts["network"]["dropout"]).to(device)
     network.fast = facts["network"]["fast"]
     known = {name: tensor.to(device) for name, tensor in part("network").items()}
+    for name, buffer in network.named_buffers():
+        buffer.copy_(known.pop(name))
     if known:
         bags = Bags(*(known[f"bag_{name}"] for name in Bags._fields))
         network.know(bags, known["strangers"], facts["network"]["estrange"])

@@ -22,13 +22,15 @@ from shared.recipes.contract import Options, Recipe
 from shared.recipes.evaluation import popularity
 from shared.recipes.hrnn import BPTT, COLD_START_MAX_INTERACTIONS, candidates
 from shared.recipes.hrnn.base import Base
+from shared.recipes.hrnn.blend import Leaning
 from shared.recipes.hrnn.candidates import Choose
 from shared.recipes.hrnn.cold import cold_items
+from shared.recipes.hrnn.counters import Blend, Counters
 from shared.recipes.hrnn.engine import fit
 from shared.recipes.hrnn.fitting import AtEachBatch, Fitting
 from shared.recipes.hrnn.network import Form, Network
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS, RETRAINING_RATE, Plan
-from shared.recipes.hrnn.ranking import Foretold, best_items, foretell
+from shared.recipes.hrnn.ranking import Foretold, best_items, blended, foretell
 from shared.recipes.hrnn.streams import Streams, bags
 from shared.recipes.watch import Phase, Watch
 
@@ -77,7 +79,8 @@ class Learner:
             self.weights_E if new_E is None else self.weights_E * new_E,
             self.watch.stop_if_asked,
             self.device,
-            repeats=(base is not None and base.form.repeats) or None,
+            # What a base has not learnt of what is taken again, a few epochs with what is new would not teach.
+            repeats=None if base is None else base.form.repeats,
         )
         self.items = items = known_of_items(data) if recipe.cold_items else data.items
         self._bags = bags(items, self.device)
@@ -85,6 +88,8 @@ class Learner:
             items=len(histories.item_ids),
             hidden=self.plan.hidden,
             cell=options.cell if base is None else base.form.cell,
+            longest=Form.longest if base is None else base.form.longest,
+            instead=Form.instead if base is None else base.form.instead,
             event_types=self.streams.event_types,
             repeats=self.streams.repeats,
             item_features=items.size if items else 0,
@@ -94,6 +99,12 @@ class Learner:
         limited = COLD_START_MAX_INTERACTIONS.name in parameters
         self.cold_I = cold_items(data, parameters, time.time()) if limited else None
         self.network = Network(form).to(self.device)
+        self.leaning: Leaning | None = None
+        if base is not None and base.form.leaning:
+            knowing = np.flatnonzero(histories.in_training)
+            self.leaning = Leaning(
+                Counters.of(histories, knowing, self.watch.stop_if_asked), Blend.told(base.form.leaning)
+            )
         if base is not None:
             base.hand_on(self.network, data, items, self._bags)
         self.network.fast = options.precision != "32-true" and multiplies_bfloat16(self.device)
@@ -107,15 +118,24 @@ class Learner:
     ) -> int:
         """Trains from the start; returns the epochs that the weights have behind them. Raises Stopped."""
         counts_I = popularity(self.data.histories, users)
-        with torch.no_grad():
-            self.network.bias[:-1] = torch.from_numpy(np.log((counts_I + 1) / (counts_I + 1).sum()))
+        self.streams.prepare(self.network, users, self._seed)
         fitting = self._fitting(users, counts_I, self.plan.epochs, self.plan.learning_rate, self._seed)
 
         def validate() -> Foretold:
             return self._foretell(self.network.folded(), validation)
 
-        watching = self.each_batch("training", 0, checkpoint, validate if self._count(validation) else None)
-        return fit(fitting, watching, checkpoint, self.options, logs)
+        telling = self._count(validation)
+        watching = self.each_batch("training", 0, checkpoint, validate if telling else None)
+        epochs = fit(fitting, watching, checkpoint, self.options, logs)
+        if telling:
+            self._lean(users, validation)
+        return epochs
+
+    def _lean(self, users: npt.NDArray[np.int64], validation: npt.NDArray[np.int64]) -> None:
+        on_block = self.watch.stop_if_asked
+        counters = Counters.of(self.data.histories, users, on_block)
+        blend = blended(self.network.folded().to(self.device), self.streams, validation, counters, on_block)
+        self.leaning = Leaning(counters, blend)
 
     def foretold(self, users: npt.NDArray[np.int64]) -> tuple[dict[str, float], dict[str, float]]:
         """``shared.recipes.evaluation.foretold``, reading each history once."""
@@ -126,7 +146,7 @@ class Learner:
 
     def _foretell(self, network: Network, users: npt.NDArray[np.int64], *, lists: bool = False) -> Foretold:
         on_block = self.watch.stop_if_asked
-        return foretell(network.to(self.device), self.streams, users, self.plan.bptt, on_block, lists=lists)
+        return foretell(network.to(self.device), self.streams, users, on_block, lists=lists, leaning=self.leaning)
 
     def _count(self, users: npt.NDArray[np.int64]) -> bool:
         """Has any of their events a weight? Where none has, they can't tell which epoch was the best."""
@@ -142,15 +162,23 @@ class Learner:
         *,
         phase: Phase = "retraining",
         knowing: npt.NDArray[np.int64] | None = None,
+        tested: npt.NDArray[np.int64] | None = None,
     ) -> int:
         """Some more epochs with these users; returns how many. Raises Stopped.
 
-        ``knowing`` are the users whose items are no strangers, where these are not all.
+        ``knowing`` are the users whose items are no strangers, where these are not all. Of those who are ``tested``
+        after it nothing is counted.
         """
-        counts_I = popularity(self.data.histories, users if knowing is None else knowing)
+        knowing = users if knowing is None else knowing
+        counts_I = popularity(self.data.histories, knowing)
         rate = RETRAINING_RATE * self.plan.learning_rate
         fitting = self._fitting(users, counts_I, RETRAINING_EPOCHS, rate, self._seed + 1)
-        return fit(fitting, self.each_batch(phase, epochs_before, checkpoint), checkpoint, self.options)
+        epochs = fit(fitting, self.each_batch(phase, epochs_before, checkpoint), checkpoint, self.options)
+        if self.leaning is not None:
+            counted = knowing if tested is None else np.setdiff1d(knowing, tested)
+            counters = Counters.of(self.data.histories, counted, self.watch.stop_if_asked)
+            self.leaning = Leaning(counters, self.leaning.blend)
+        return epochs
 
     def recommend(self, events_Q: npt.NDArray[np.int64], count: int, *, unseen: bool = False) -> npt.NDArray[np.int64]:
         """``shared.recipes.evaluation.Recommend``; ``unseen`` leaves out what a user has had."""
@@ -161,14 +189,29 @@ class Learner:
             count,
             self.watch.stop_if_asked,
             unseen=unseen,
+            leaning=self.leaning,
         )
 
     def served(self) -> Network:
         """The network as it answers: items' features in their vectors, and the objective, if any, in their biases."""
         network = self.network.folded()
+        if self.leaning is not None:
+            network = network.leant(self.leaning.blend)
         if self.data.rewards is not None:
+            factors_I = torch.from_numpy(self.data.rewards.log_factors()).to(network.bias)
             with torch.no_grad():
-                network.bias[:-1] += torch.from_numpy(self.data.rewards.log_factors()).to(network.bias)
+                network.bias[:-1] += factors_I
+                if network.again is not None:
+                    network.again.bias.weight += factors_I[:, None]
+        return network
+
+    def left(self) -> Network:
+        """The same as it is left to the runtime: what is in fashion at the end of the data is part of its biases."""
+        network = self.served()
+        if self.leaning is not None:
+            in_fashion_I = np.array(self.leaning.blend.fashion, np.float32) @ self.leaning.counters.fashion(np.inf)
+            with torch.no_grad():
+                network.bias[:-1] += torch.from_numpy(in_fashion_I).to(network.bias)
         return network
 
     def chooser(self, counts_I: npt.NDArray[np.int64]) -> Choose:

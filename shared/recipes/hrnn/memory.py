@@ -18,9 +18,12 @@ from typing import NamedTuple
 import numpy as np
 
 from shared.recipes.contract import Past
+from shared.recipes.hrnn.again import HALF_LIVES, known_of
+from shared.recipes.hrnn.counters import NEWEST
 from shared.recipes.hrnn.form import not_read
 from shared.recipes.hrnn.passes import Floats
-from shared.recipes.hrnn.weights import Numbers, Read, Seconds, Taken, Weights
+from shared.recipes.hrnn.weights import More, Numbers, OfAgain, Read, Seconds, Taken, Weights
+from shared.recipes.moment import begins_visit
 
 MOST_EVENTS = 2**19
 """Remembered of all users, for one model, at some 150 bytes each."""
@@ -29,6 +32,7 @@ OF_A_USER = 64
 """Beside the events a user counts as so many."""
 
 _NONE = np.zeros(0, np.int64)
+_HALF_LIVES = np.array(HALF_LIVES)
 
 
 class Memory(NamedTuple):
@@ -39,17 +43,41 @@ class Memory(NamedTuple):
     """Those whose items the model knows."""
     last: float
     """When the last of these was; 0.0: there is none."""
+    visit: int
+    """The number of its visit."""
     taken: Taken
-    codes: Numbers
-    """``Weights.codes`` of what was taken."""
+    known_3: Floats
+    """How much is known of the user."""
+    newest: tuple[Numbers, Seconds]
+    """The items of the newest events, as many as what was counted looks at, and when they were taken."""
+    more: More
     read: Read
+    latest: Latest
+
+
+class Latest:
+    """What was said last of what the user may take again: within a visit, and long after one, it is said once more."""
+
+    def __init__(self) -> None:
+        self.said: tuple[float, OfAgain | None] | None = None
+        """To a request without a context, so long after the last event. Whole whenever it is read, by any thread."""
 
 
 class Reader:
     """How histories are read: the weights, and the numbers of items and of event types (from 1)."""
 
-    def __init__(self, weights: Weights, number: Callable[[str], int | None], types: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        weights: Weights,
+        number: Callable[[str], int | None],
+        types: Mapping[str, int],
+        counted: Callable[[Numbers, Numbers, Numbers], More] = lambda _newest, _moments, had: More.nothing(len(had)),
+    ) -> None:
+        """``counted`` says what was counted of the newest events of a history, of the numbers of their moments, and of
+        all its items.
+        """
         self.weights = weights
+        self._counted = counted
         self._number = number
         self._types = types
 
@@ -57,7 +85,9 @@ class Reader:
         """The memory of no event: of START alone."""
         start = np.array([self.weights.form.items])
         read = self.weights.read(start, np.zeros(1), np.zeros(1, np.int64), user_H, None)
-        return Memory([], 0, 0.0, Taken(_NONE, _NONE, np.zeros(0), _NONE, _NONE), _NONE, read)
+        never = np.zeros(0)
+        taken = Taken(_NONE, _NONE, never, _NONE, never, _NONE, np.zeros((0, len(HALF_LIVES))), _NONE)
+        return Memory([], 0, 0.0, 0, taken, _known_of(0, 0), (_NONE, never), More.nothing(0), read, Latest())
 
     def gone_on(self, memory: Memory, history: list[Past], user_H: Floats | None) -> Memory:
         """What is known after a history that goes on where the memory ends."""
@@ -65,13 +95,22 @@ class Reader:
         if not len(items):
             return memory._replace(history=history.copy())
         events = memory.events + len(items)
+        before = np.diff(at, prepend=memory.last if memory.events else at[0])
         if not_read(events) == not_read(memory.events):
-            before = np.diff(at, prepend=memory.last if memory.events else at[0])
             read = self.weights.read(items, before, types, user_H, memory.read.state)
         else:
             read = self._window(history, not_read(events), user_H)
-        taken = _with(memory, items, at, types)
-        return Memory(history.copy(), events, float(at[-1]), taken, self.weights.codes(taken, events), read)
+        visits = memory.visit + np.cumsum(begins_visit(before))
+        taken = _with(memory, items, at, visits, types)
+        newest_T, at_T = newest = (
+            np.concatenate([memory.newest[0], items])[-NEWEST:],
+            np.concatenate([memory.newest[1], at])[-NEWEST:],
+        )
+        more = self._counted(newest_T, np.cumsum(np.diff(at_T, prepend=at_T[0]) != 0), taken.items)
+        known_3 = _known_of(events, len(taken.items))
+        return Memory(
+            history.copy(), events, float(at[-1]), int(visits[-1]), taken, known_3, newest, more, read, Latest()
+        )
 
     def _window(self, history: list[Past], begin: int, user_H: Floats | None) -> Read:
         items, at, types = self._known(history)
@@ -142,7 +181,7 @@ class _Kept(NamedTuple):
 
     @property
     def size(self) -> int:
-        return OF_A_USER + len(self.memory.history)
+        return OF_A_USER + len(self.memory.history) + len(self.memory.more.new.values) // 16
 
 
 def _goes_on(memory: Memory, events: list[Past]) -> bool:
@@ -156,15 +195,33 @@ def _parting(one: list[Past], other: list[Past]) -> int:
     return next(differ, min(len(one), len(other)))
 
 
-def _with(memory: Memory, items: Numbers, at: Seconds, types: Numbers) -> Taken:
+def _known_of(events: int, distinct: int) -> Floats:
+    known_3: Floats = known_of(np.array([events], np.float32), np.array([distinct], np.float32))[0]
+    return known_3
+
+
+def _with(memory: Memory, items: Numbers, at: Seconds, visits: Numbers, types: Numbers) -> Taken:
     """What was taken, these events included."""
-    taken = memory.taken
-    distinct, newest, counts = np.unique(items[::-1], return_index=True, return_counts=True)
-    last = len(items) - 1 - newest
-    if len(taken.items):
-        places = np.minimum(np.searchsorted(distinct, taken.items), len(distinct) - 1)
-        again = distinct[places] == taken.items
-        counts[places[again]] += taken.counts[again]
-        taken = Taken(*(each[~again] for each in taken))
-    new = Taken(distinct, memory.events + 1 + last, at[last], counts, types[last])
-    return Taken(*(np.concatenate(pair) for pair in zip(taken, new, strict=True)))
+    before = memory.taken
+    distinct, newest, place_T = np.unique(items[::-1], return_index=True, return_inverse=True)
+    last, place_T = len(items) - 1 - newest, place_T[::-1]
+    counts, faded = np.bincount(place_T), np.zeros((len(distinct), len(HALF_LIVES)))
+    firsts = np.full(len(distinct), np.inf)
+    np.minimum.at(firsts, place_T, at)
+    np.add.at(faded, place_T, _fading(visits[last][place_T] - visits))
+    if len(before.items):
+        places = np.minimum(np.searchsorted(distinct, before.items), len(distinct) - 1)
+        again = distinct[places] == before.items
+        at_again = places[again]
+        counts[at_again] += before.counts[again]
+        firsts[at_again] = np.minimum(firsts[at_again], before.firsts[again])
+        faded[at_again] += before.faded[again] * _fading(visits[last][at_again] - before.visits[again])
+        before = Taken(*(each[~again] for each in before))
+    new = Taken(distinct, memory.events + 1 + last, at[last], visits[last], firsts, counts, faded, types[last])
+    return Taken(*(np.concatenate(pair) for pair in zip(before, new, strict=True)))
+
+
+def _fading(visits_S: Numbers) -> Seconds:
+    """[S,D] what is left of a taking after so many visits."""
+    left_SD: Seconds = 0.5 ** (visits_S[:, None] / _HALF_LIVES)
+    return left_SD

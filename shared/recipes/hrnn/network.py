@@ -10,7 +10,11 @@ It reads the events of many users end to end and says, before each of them, what
     h_t = a_t * h_(t-1) + (1 - a_t) * W_v x_t                       gated linear recurrence            (each layer)
     x_t = x_t + W_o (h_t * silu(W_g x_t))                           output gate and residual           (each layer)
     q_t = norm(x_t) * scale[g'_t] + shift[g'_t] + context_t         g': from the event to the moment of the request
-    logits_ti = v_i q_t + b_i + [i is in the history] * (w q_t + c + age)
+    z_ti = v_i q_t + b_i                                            how well the item fits now
+    p(i | new)   = softmax of z_ti over the items that the user has not had
+    p(i | again) = softmax of (r * v_i) q_t + c_i + m(what is known of i's last time) over those that the user has had
+    p(again)     = sigmoid(w [q_t, how much is known of the user])
+    p_ti = p(again) p(i | again) + p(new) p(i | new)
 
 A user begins with the event START: what follows it is learnt like everything else.
 
@@ -24,22 +28,30 @@ recurrent unit of Cho et al. (2014), as in Hidasi et al. (Session-based Recommen
 Networks, ICLR 2016), is the other cell.
 
 Shapes: T steps, B streams, L layers, H hidden, W state width, I items, C candidates (all items, or a sample),
-N queries (T x B, flat), S pairs of a query and an item of its history, R rows, P pair codes.
+N queries, K targets of these, S pairs of a query and an item of its history, R rows or spans, F features of a pair,
+G buckets of time.
 """
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from shared.recipes.hrnn.form import GAP_BUCKETS, LAYERS, SESSION_SECONDS
+from shared.recipes.hrnn.again import COUNT, FEATURES
+from shared.recipes.hrnn.form import AGAIN_WIDTH, GAP_BUCKETS, LAYERS
 from shared.recipes.hrnn.form import Form as Form
 from shared.recipes.hrnn.recurrence import GatedScan
-from shared.recipes.hrnn.softmax import SoftmaxLoss
+from shared.recipes.hrnn.softmax import NEVER, SoftmaxLoss
+from shared.recipes.moment import begins_visit
+
+if TYPE_CHECKING:
+    from shared.recipes.hrnn.counters import Blend
 
 
 def gap_buckets(seconds: Tensor) -> Tensor:
@@ -50,6 +62,22 @@ def gap_buckets(seconds: Tensor) -> Tensor:
 def on_cpu(x: Tensor) -> bool:
     """There the kernels of cpu/ compute what else torch's operations do."""
     return x.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+LEAST_TOLD = 100
+"""So often a length of time must have been met in training to be known by itself."""
+
+
+def told_lengths(counts_G: Tensor) -> Tensor:
+    """The buckets that were met LEAST_TOLD times, or, where none was, the most often; rising."""
+    return torch.nonzero(counts_G >= min(LEAST_TOLD, int(counts_G.max()))).view(-1)
+
+
+def nearest(counts_G: Tensor) -> Tensor:
+    """[G] for each bucket the nearest of ``told_lengths``, of equally near ones the shorter."""
+    told = told_lengths(counts_G)
+    away = (torch.arange(len(counts_G), device=told.device)[:, None] - told).abs()
+    return told[away.argmin(1)]
 
 
 class Bags(NamedTuple):
@@ -95,7 +123,32 @@ class Pairs(NamedTuple):
 
     rows: Tensor  # [S]
     items: Tensor  # [S]
-    codes: Tensor | None = None  # [S] place in the table of ages; None where the form has none
+    features: Tensor | None = None  # [S,F] what is known of the item's last time; None where nobody takes items again
+    types: Tensor | None = None  # [S] type of that time, 0: none; None where types are not looked at
+
+    def of(self, chosen_N: Tensor) -> Pairs:
+        """Those of some queries, bool[N], which are counted anew."""
+        number_N = chosen_N.cumsum(0) - 1
+        at = torch.nonzero(chosen_N[self.rows]).view(-1)
+        rows, items = number_N[self.rows[at]], self.items[at]
+        return Pairs(rows, items, *(None if each is None else each[at] for each in (self.features, self.types)))
+
+
+class Targets(NamedTuple):
+    """Query ``rows[k]`` is to foretell ``items[k]``; a query may foretell several, rows ascending."""
+
+    rows: Tensor  # [K]
+    items: Tensor  # [K]
+    weights: Tensor  # [K]
+
+    def of(self, chosen_K: Tensor) -> Targets:
+        """Some of them: bool[K], or their places."""
+        return Targets(*(each[chosen_K] for each in self))
+
+    def of_rows(self, chosen_N: Tensor) -> Targets:
+        """Those of some queries, bool[N], which are counted anew."""
+        chosen = self.of(chosen_N[self.rows])
+        return chosen._replace(rows=(chosen_N.cumsum(0) - 1)[chosen.rows])
 
 
 class Spans(NamedTuple):
@@ -131,6 +184,21 @@ class Candidates(NamedTuple):
     ids: Tensor  # [C] ascending
     log_share: Tensor  # [C] log of the probability that the item is among them
 
+    def among(self, pairs: Pairs, targets: Targets, spans: Spans | None) -> tuple[Pairs, Targets, Spans | None]:
+        """What they say of the candidates, by the places of these."""
+        there_S, pair_S = self._found(pairs.items)
+        there_K, target_K = self._found(targets.items)
+        if spans is not None:
+            there_R, span_R = self._found(spans.items)
+            spans = spans._replace(items=span_R).of(there_R)
+        targets = targets._replace(items=target_K).of(there_K)
+        return Pairs(pairs.rows[there_S], pair_S[there_S]), targets, spans
+
+    def _found(self, items: Tensor) -> tuple[Tensor, Tensor]:
+        """Which of these are candidates, and their places."""
+        places = torch.searchsorted(self.ids, items).clamp_(max=len(self.ids) - 1)
+        return self.ids[places] == items, places
+
 
 class Network(nn.Module):
     def __init__(self, form: Form, dropout: float = 0.2) -> None:
@@ -145,23 +213,24 @@ class Network(nn.Module):
         self.norm = nn.RMSNorm(hidden)
         self.scale = nn.Embedding(GAP_BUCKETS, hidden)
         self.shift = nn.Embedding(GAP_BUCKETS, hidden)
-        self.repeat = nn.Linear(hidden, 1)
-        self.ages = nn.ParameterList([torch.zeros(size) for size in form.ages] if form.repeats else [])
+        self.again = Again(form) if form.repeats else None
         self.of_type = nn.Embedding(form.event_types + 1, hidden) if form.event_types else None
         self.of_user = nn.Embedding(form.user_features, hidden) if form.user_features else None
         self.of_context = nn.Embedding(form.context_features, hidden) if form.context_features else None
         # What a feature says of an item's vector, and of its bias. The last row is every item's that is a stranger.
         self.of_item = nn.Embedding(form.item_features + 1, hidden + 1) if form.item_features else None
         self.estrange = 0.0
+        self.asked_G: Tensor | None = None
+        self.read_G: Tensor | None = None
+        """How often each length of time was met in training: before requests, and before events that are read."""
         self.fast = False
         """Train in bfloat16 what is not under autocast: on a CPU all large products, on a GPU those of the loss."""
         nn.init.normal_(self.item.weight, std=hidden**-0.5)
         nn.init.ones_(self.scale.weight)
         optional = (self.of_type, self.of_user, self.of_context, self.of_item)
-        for start_at_nothing in (self.gap, self.shift, self.repeat, *optional):
+        for start_at_nothing in (self.gap, self.shift, *optional):
             if start_at_nothing is not None:
                 nn.init.zeros_(start_at_nothing.weight)
-        nn.init.zeros_(self.repeat.bias)
 
     def know(self, bags: Bags, strangers_I: Tensor, estrange: float) -> None:
         """Gives the network the features of its items, where the form has some, before each fit.
@@ -180,13 +249,40 @@ class Network(nn.Module):
         self.estrange = estrange
 
     def folded(self) -> Network:
-        """The same network for serving: what features say of items has become part of the items' own vectors."""
+        """The same network for serving.
+
+        What features say of items has become part of the items' own vectors. What was met too rarely to be learnt, a
+        length of time, is taken for the nearest that was not.
+        """
         network = Network(replace(self.form, item_features=0), self.dropout).eval()
+        network.asked_G, network.read_G = self.asked_G, self.read_G
         state = {name: tensor for name, tensor in self.state_dict().items() if not name.startswith("of_item")}
         network.load_state_dict(state)
         with torch.no_grad():
             v_IH1 = self.items(estrange=False)
             network.item.weight[:-1], network.bias[:-1] = v_IH1[:, :-1], v_IH1[:, -1]
+            for counts_G, of_time in (
+                (self.asked_G, [network.scale, network.shift]),
+                (self.read_G, [network.gap, *(cast(nn.Embedding, layer.time) for layer in network.layers)]),
+            ):
+                if counts_G is not None:
+                    for of in of_time:
+                        of.weight.copy_(of.weight[nearest(counts_G)])
+        return network
+
+    def leant(self, blend: Blend) -> Network:
+        """The same whose own parts of the logits have the weights of the blend: all but what is counted of items."""
+        network = copy.deepcopy(self)
+        network.form = replace(network.form, leaning=blend.weights)
+        # Of a query that is nothing p(again) would know nothing.
+        dot = blend.dot if abs(blend.dot) > LEAST_DOT else LEAST_DOT
+        with torch.no_grad():
+            network.bias.mul_(blend.bias)
+            for of_query in (network.scale, network.shift, network.of_context):
+                if of_query is not None:
+                    of_query.weight.mul_(dot)
+            if network.again is not None:
+                network.again.lean(blend, dot)
         return network
 
     def items(self, ids_R: Tensor | None = None, *, estrange: bool = True) -> Tensor:
@@ -217,7 +313,7 @@ class Network(nn.Module):
         Windows that hand on their state give the same as one long window.
         """
         gap_TB = gap_buckets(events.before)
-        new_session_TB = events.begins | (events.before > SESSION_SECONDS)
+        new_session_TB = events.begins | begins_visit(events.before)
         keep_TB2 = torch.stack([~new_session_TB, ~events.begins], -1).to(self.bias)
         if self.of_item is None:
             x_TBH = self.read(events.items, gap_TB)
@@ -272,94 +368,244 @@ class Network(nn.Module):
             return Drop.apply(x, byte, dropped)  # type: ignore[no-any-return, no-untyped-call]
         return x * (byte.view(x.shape) >= dropped) * (256 / (256 - dropped))
 
-    def age_table(self) -> Tensor | None:
-        """What being in the history is worth more or less, by ``Pairs.codes``."""
-        if not len(self.ages):
-            return None
-        distance, seconds, count, type_ = self.ages
-        table: Tensor = distance[:, None, None, None] + seconds[:, None, None] + count[:, None] + type_
-        return table.flatten()
-
-    def logits(self, q_NH: Tensor, pairs: Pairs) -> Tensor:
-        """logits_NI of all items."""
+    def fits(self, q_NH: Tensor) -> Tensor:
+        """z_NI of all items."""
         v_IH1 = self.items()
-        logits_NI = torch.addmm(v_IH1[:, -1], q_NH, v_IH1[:, :-1].T)
-        repeat_S = self.repeat(q_NH).view(-1)[pairs.rows]
-        table = self.age_table()
-        if table is not None:
-            repeat_S = repeat_S + table[cast(Tensor, pairs.codes)]
-        return logits_NI.index_put((pairs.rows, pairs.items), repeat_S, accumulate=True)
+        return torch.addmm(v_IH1[:, -1], q_NH, v_IH1[:, :-1].T)
+
+    def vectors(self, ids_R: Tensor) -> Tensor:
+        """v_RH of these items."""
+        return self.items(ids_R)[:, :-1].float()
+
+    def log_shares(
+        self, q_NH: Tensor, pairs: Pairs, known_N3: Tensor, more: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
+        """log p_NI of all items; -inf for what the user has had, where nobody takes items again.
+
+        ``more`` is added to the logits of items that are new to the user, [N,I], and of those of the pairs, [S].
+        """
+        z_NI = self.fits(q_NH).float()
+        if more is not None:
+            z_NI = z_NI + more[0]
+        z_S = z_NI[pairs.rows, pairs.items]
+        z_NI[pairs.rows, pairs.items] = -torch.inf
+        log_sum_N1 = z_NI.logsumexp(-1, keepdim=True).clamp(min=NEVER)
+        z_NI -= log_sum_N1
+        if self.again is None or not len(pairs.rows):
+            return z_NI
+        fits_N = log_sums(z_S, pairs.rows, len(q_NH))
+        fits_better_N = torch.where(fits_N > NEVER / 2, fits_N - log_sum_N1.view(-1), 0)
+        again_N = self.again.share(q_NH, known_N3, pairs) + self.again.evidence * fits_better_N
+        # Who has had everything can but take it again.
+        again_N = torch.where(z_NI.amax(-1) == -torch.inf, -NEVER, again_N)
+        a_S = self.again.logits(q_NH, pairs, self.vectors)
+        if more is not None:
+            a_S = a_S + more[1]
+        a_S = a_S - log_sums(a_S, pairs.rows, len(q_NH))[pairs.rows]
+        z_NI += functional.logsigmoid(-again_N)[:, None]
+        z_NI[pairs.rows, pairs.items] = a_S + functional.logsigmoid(again_N)[pairs.rows]
+        return z_NI
 
     def loss(
         self,
         q_NH: Tensor,
         pairs: Pairs,
-        targets_N: Tensor,
-        weights_N: Tensor,
-        candidates: Candidates | None = None,
+        known_N3: Tensor,
+        targets: Targets,
+        choose: Callable[[Tensor], Candidates | None] = lambda _: None,
         spans: Spans | None = None,
     ) -> Tensor:
-        """The weighted mean over queries of -log softmax(logits)[target], over the candidates or over all items.
+        """The weighted mean over targets of -log p.
 
-        What is in the histories is said by ``pairs`` and ``spans`` together, nothing by both.
+        What is in the histories is said by ``pairs`` and ``spans`` together, nothing by both. ``choose`` says over
+        which candidates the items that are new to a user are learnt.
+        """
+        targets = targets._replace(weights=targets.weights / targets.weights.sum().clamp(min=1e-9))
+        if self.again is None:
+            return self.loss_of_new(q_NH, pairs, targets, choose, spans)
+        pair_K = pairs_of(targets, pairs, self.form.items)
+        had_K = pair_K >= 0
+        again_N = self.again.share(q_NH, known_N3, pairs)[targets.rows]
+        loss = (functional.softplus(torch.where(had_K, -again_N, again_N)) * targets.weights).sum()
+        # Also of no targets at all: of several ranks each must make use of all weights.
+        loss = loss + self._loss_of_again(q_NH, pairs, targets.of(had_K), pair_K[had_K])
+        new = targets.of(~had_K)
+        # Both questions are learnt alike: what is new is not drowned by what is taken again.
+        share = new.weights.sum()
+        new = new._replace(weights=new.weights * (LEAST_NEW / share.clamp(min=1e-9)).clamp(min=1))
+        asked_N, new = asked_about(len(q_NH), new)
+        return loss + self.loss_of_new(q_NH[asked_N], pairs.of(asked_N), new, choose)
+
+    def _loss_of_again(self, q_NH: Tensor, pairs: Pairs, targets: Targets, pair_K: Tensor) -> Tensor:
+        """The weighted sum over targets, which stand among the pairs at these places, of -log p(target | again)."""
+        assert self.again is not None  # noqa: S101
+        asked_N, targets = asked_about(len(q_NH), targets)
+        number_S = asked_N[pairs.rows].cumsum(0) - 1
+        pairs = pairs.of(asked_N)
+        a_S = self.again.logits(q_NH[asked_N], pairs, self.vectors)
+        lost_K = log_sums(a_S, pairs.rows, int(asked_N.sum()))[targets.rows] - a_S[number_S[pair_K]]
+        return (lost_K * targets.weights).sum()
+
+    def loss_of_new(
+        self,
+        q_NH: Tensor,
+        pairs: Pairs,
+        targets: Targets,
+        choose: Callable[[Tensor], Candidates | None],
+        spans: Spans | None = None,
+    ) -> Tensor:
+        """The weighted sum over targets of -log p(target | new), over the candidates or over all items.
 
         Over candidates each exp(logit) is divided by the probability of being one, so that their sum estimates the
         sum over all items without bias (logQ correction; Bengio & Senecal, 2008). The target is there for certain.
         """
-        rows_S, items_S, codes_S = pairs
+        candidates = choose(targets.items)
         if candidates is None:
-            v_CH1, shares_N = self.items(), None
-        else:
-            place_I = torch.full((self.form.items,), -1, device=q_NH.device)
-            place_I[candidates.ids] = torch.arange(len(candidates.ids), device=q_NH.device)
-            targets_N, items_S = place_I[targets_N], place_I[items_S]
-            there_S = items_S >= 0
-            rows_S, items_S = rows_S[there_S], items_S[there_S]
-            codes_S = None if codes_S is None else codes_S[there_S]
-            if spans is not None:
-                spans = spans._replace(items=place_I[spans.items])
-                spans = spans.of(spans.items >= 0)
-            weights_N = weights_N * (targets_N >= 0)
-            targets_N = targets_N.clamp(min=0)
-            shares_N = candidates.log_share[targets_N]
-            v_CH1 = self.items(candidates.ids)
-            v_CH1 = torch.cat([v_CH1[:, :-1], v_CH1[:, -1:] - candidates.log_share[:, None]], -1)
-        # Of weights that sum to 1 the loss is the mean, and the gradient needs no scaling.
-        weights_N = weights_N / weights_N.sum().clamp(min=1e-9)
-        repeat_N = self.repeat(q_NH).view(-1).float()
-        q_NH, v_CH1 = q_NH.float(), v_CH1.float()
-        if self.fast and on_cpu(q_NH):
-            from shared.recipes.hrnn.cpu.loss import SwiftSoftmaxLoss, within_reach
+            return softmax_loss(q_NH.float(), self.items().float(), pairs, targets, None, spans, fast=self.fast)
+        pairs, targets, spans = candidates.among(pairs, targets, spans)
+        v_CH1 = self.items(candidates.ids)
+        v_CH1 = torch.cat([v_CH1[:, :-1], v_CH1[:, -1:] - candidates.log_share[:, None]], -1)
+        shares_K = candidates.log_share[targets.items]
+        return softmax_loss(q_NH.float(), v_CH1.float(), pairs, targets, shares_K, spans, fast=self.fast)
 
-            if within_reach(q_NH, v_CH1, repeat_N, self.age_table()):
-                return SwiftSoftmaxLoss.apply(  # type: ignore[no-any-return, no-untyped-call]
-                    q_NH,
-                    v_CH1,
-                    repeat_N,
-                    self.age_table(),
-                    (rows_S, items_S, codes_S),
-                    spans,
-                    targets_N,
-                    weights_N,
-                    shares_N,
-                )
-        if spans is not None:
-            more_S, items_of_more_S = spans.flat()
-            rows_S, order_S = torch.sort(torch.cat([rows_S, more_S]))
-            items_S = torch.cat([items_S, items_of_more_S])[order_S]
-        return SoftmaxLoss.apply(  # type: ignore[no-any-return, no-untyped-call]
-            functional.pad(q_NH, (0, 1), value=1.0),
-            v_CH1,
-            repeat_N,
-            self.age_table(),
-            rows_S,
-            items_S,
-            codes_S,
-            targets_N,
-            weights_N,
-            shares_N,
-            self.fast,
-        )
+
+LEAST_DOT = 1e-3
+
+LEAST_NEW = 0.5
+"""What is learnt of items new to users has at least this weight, beside 1 for all events."""
+
+
+def softmax_loss(
+    q_NH: Tensor,
+    v_CH1: Tensor,
+    pairs: Pairs,
+    targets: Targets,
+    shares_K: Tensor | None,
+    spans: Spans | None,
+    *,
+    fast: bool,
+) -> Tensor:
+    """The weighted sum over targets of -log softmax, from which ``pairs`` and ``spans`` are left out.
+
+    ``shares_K`` is added to the targets' logits.
+    """
+    if fast and on_cpu(q_NH) and len(q_NH):
+        from shared.recipes.hrnn.cpu.loss import SwiftSoftmaxLoss, within_reach
+
+        if within_reach(q_NH, v_CH1):
+            return SwiftSoftmaxLoss.apply(q_NH, v_CH1, pairs[:2], spans, *targets, shares_K)  # type: ignore[no-any-return, no-untyped-call]
+    rows_S, items_S = pairs[:2]
+    if spans is not None:
+        more_S, items_of_more_S = spans.flat()
+        rows_S, order_S = torch.sort(torch.cat([rows_S, more_S]))
+        items_S = torch.cat([items_S, items_of_more_S])[order_S]
+    q_NH1 = functional.pad(q_NH, (0, 1), value=1.0)
+    return SoftmaxLoss.apply(q_NH1, v_CH1, rows_S, items_S, *targets, shares_K, fast)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def asked_about(queries: int, targets: Targets) -> tuple[Tensor, Targets]:
+    """(bool[N] which queries have targets, the targets of these alone, which are counted anew)."""
+    asked_N = torch.zeros(queries, dtype=torch.bool, device=targets.rows.device).index_fill_(0, targets.rows, True)
+    return asked_N, targets._replace(rows=(asked_N.cumsum(0) - 1)[targets.rows])
+
+
+def pairs_of(targets: Targets, pairs: Pairs, items: int) -> Tensor:
+    """[K] For each target the pair of its query and item; -1 where the user has not had it."""
+    keys_S, order_S = torch.sort(pairs.rows * items + pairs.items)
+    keys_K = targets.rows * items + targets.items
+    if not len(keys_S):
+        return torch.full_like(keys_K, -1)
+    places_K = torch.searchsorted(keys_S, keys_K).clamp(max=len(keys_S) - 1)
+    return torch.where(keys_S[places_K] == keys_K, order_S[places_K], -1)
+
+
+def log_sums(a_S: Tensor, rows_S: Tensor, rows: int) -> Tensor:
+    """[N] log of the sum of exp(a) of each row; of one that has none the least there is."""
+    greatest_N = a_S.new_full((rows,), NEVER).scatter_reduce(0, rows_S, a_S.detach(), "amax")
+    sums_N = a_S.new_zeros(rows).index_add(0, rows_S, torch.exp(a_S - greatest_N[rows_S]))
+    return torch.log(sums_N.clamp(min=1e-30)) + greatest_N
+
+
+class Again(nn.Module):
+    """Whether something is taken that the user has had, and which of it.
+
+    Its buffers tell the mean, the scale and the range of ``again.features`` as they were trained (``prepare``), and
+    how much there count beside what is learnt the times that an item was taken, and, for p(again), how much better what
+    was had fits than what is new (``lean``).
+    """
+
+    mean: Tensor
+    scale: Tensor
+    least: Tensor
+    most: Tensor
+    count: Tensor
+    evidence: Tensor
+
+    def __init__(self, form: Form) -> None:
+        super().__init__()
+        self.fit = nn.Parameter(torch.ones(form.hidden))
+        self.bias = nn.Embedding(form.items, 1)
+        self.known = nn.Linear(FEATURES, AGAIN_WIDTH)
+        self.of_type = nn.Embedding(form.event_types + 1, AGAIN_WIDTH) if form.event_types else None
+        self.worth = nn.Linear(AGAIN_WIDTH, 1, bias=False)
+        self.of_user = nn.Linear(form.hidden + 3, 1)
+        nn.init.zeros_(self.bias.weight)
+        for name, value in (("mean", 0.0), ("scale", 1.0), ("least", NEVER), ("most", -NEVER)):
+            self.register_buffer(name, torch.full((FEATURES,), value))
+        self.register_buffer("count", torch.zeros(()))
+        self.register_buffer("evidence", torch.zeros(()))
+
+    def prepare(self, pairs: Pairs) -> None:
+        """Sets out from the features of these pairs."""
+        x_SF = cast(Tensor, pairs.features)
+        if len(x_SF) < 2:
+            return
+        some_SF = x_SF[:: max(1, len(x_SF) // 100_000)]
+        with torch.no_grad():
+            self.mean.copy_(x_SF.mean(0))
+            self.scale.copy_(1 / x_SF.std(0).clamp(min=0.1))
+            self.least.copy_(some_SF.quantile(0.005, 0))
+            self.most.copy_(some_SF.quantile(0.995, 0))
+
+    def lean(self, blend: Blend, dot: float) -> None:
+        """Gives the parts of a_i the weights of the blend, where q is multiplied by ``dot``."""
+        self.of_user.weight[:, : len(self.fit)].div_(dot)
+        self.fit.mul_(blend.again_dot / dot)
+        self.worth.weight.mul_(blend.again_known)
+        self.bias.weight.mul_(blend.again_known)
+        self.count.fill_(blend.again_count)
+        self.of_user.weight.mul_(blend.share)
+        self.of_user.bias.mul_(blend.share).add_(blend.offset)
+        self.evidence.fill_(blend.evidence)
+
+    def share(self, q_NH: Tensor, known_N3: Tensor, pairs: Pairs) -> Tensor:
+        """[N] the logit of p(again); of who has had nothing the least there is."""
+        again_N = self.of_user(torch.cat([q_NH.float(), known_N3], -1)).view(-1)
+        has_N = torch.zeros_like(again_N, dtype=torch.bool).index_fill_(0, pairs.rows, True)
+        return torch.where(has_N, again_N, NEVER)
+
+    def logits(self, q_NH: Tensor, pairs: Pairs, vectors: Callable[[Tensor], Tensor]) -> Tensor:
+        """a_S of the pairs. ``vectors`` tells v_RH of items."""
+        return self.fits(q_NH, pairs, vectors) + self.worths(pairs)
+
+    def fits(self, q_NH: Tensor, pairs: Pairs, vectors: Callable[[Tensor], Tensor]) -> Tensor:
+        """[S] (r * v_i) q."""
+        ids_R, places_S = torch.unique(pairs.items, return_inverse=True)
+        q_NH, v_RH = q_NH.float(), vectors(ids_R) * self.fit
+        if on_cpu(q_NH):
+            from shared.recipes.hrnn.cpu.rows import Dots
+
+            return Dots.apply(q_NH, pairs.rows, v_RH, places_S)  # type: ignore[no-any-return, no-untyped-call]
+        return (q_NH[pairs.rows] * v_RH[places_S]).sum(-1)
+
+    def worths(self, pairs: Pairs) -> Tensor:
+        """[S] c_i and what is known of the last time."""
+        x_SF = cast(Tensor, pairs.features)
+        x_SW = self.known((torch.minimum(torch.maximum(x_SF, self.least), self.most) - self.mean) * self.scale)
+        if self.of_type is not None:
+            x_SW = x_SW + self.of_type(cast(Tensor, pairs.types))
+        worth_S = self.worth(functional.silu(x_SW)).view(-1) + self.bias(pairs.items).view(-1)
+        return cast(Tensor, worth_S + self.count * x_SF[:, COUNT])
 
 
 class LinearRecurrence(nn.Module):

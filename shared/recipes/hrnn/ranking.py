@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from shared import metrics
 from shared.recipes.evaluation import MOST_FORETOLD
+from shared.recipes.hrnn.blend import MOST_NUMBERS, Choices, Leaning
+from shared.recipes.hrnn.counters import Blend, Counters
 from shared.recipes.hrnn.form import not_read
-from shared.recipes.hrnn.network import Network
+from shared.recipes.hrnn.gathering import Batch, moments_of
+from shared.recipes.hrnn.network import Network, Pairs, Targets
 from shared.recipes.hrnn.streams import REMEMBERED, Streams
 
 STEPS = 128
 """Events read in one window."""
 
 LOGITS_AT_ONCE = 2**23
+
+LATE = 1 / 8
+"""Of the time that the data span: so much earlier an event counts half, where it is told how to foretell what is after
+all of them."""
 
 
 @torch.inference_mode()
@@ -30,68 +39,93 @@ def best_items(
     on_block: Callable[[], None] = lambda: None,
     *,
     unseen: bool = False,
+    leaning: Leaning | None = None,
 ) -> npt.NDArray[np.int64]:
     """int64[Q,K]: what is recommended, best first, to the user of each event at its moment, before it.
 
     K is ``count``, or all items where there are fewer. ``unseen`` leaves out the items of the user's history.
     """
     best_QK = np.zeros((len(events_Q), min(count, network.form.items)), np.int64)
-    for chosen, logits_BI in logits_of(network, streams, events_Q, on_block, unseen=unseen):
-        best_QK[chosen] = logits_BI.topk(best_QK.shape[1]).indices.cpu().numpy()
+    for chosen, shares_BI in log_shares_of(network, streams, events_Q, on_block, unseen=unseen, leaning=leaning):
+        best_QK[chosen] = shares_BI.topk(best_QK.shape[1]).indices.cpu().numpy()
     return best_QK
 
 
 @torch.inference_mode()
-def logits_of(
+def log_shares_of(
     network: Network,
     streams: Streams,
     events_Q: npt.NDArray[np.int64],
     on_block: Callable[[], None] = lambda: None,
     *,
     unseen: bool = False,
-) -> Iterator[tuple[npt.NDArray[np.int64], torch.Tensor]]:
-    """(int64[B] of Q, logits_BI) for all of Q, as many at once as are good to hold. What is asked: ``best_items``."""
+    leaning: Leaning | None = None,
+) -> Iterator[tuple[npt.NDArray[np.int64], Tensor]]:
+    """(int64[B] of Q, log p_BI) for all of Q, as many at once as are good to hold. What is asked: ``best_items``."""
     network = network.eval()
-    items = network.form.items
     positions_Q = streams.positions(events_Q)
     # Users of similar length together: little is read twice.
     order_Q = np.argsort(positions_Q, kind="stable")
-    at_once = max(1, min(256, LOGITS_AT_ONCE // items))
+    at_once = max(1, min(256, LOGITS_AT_ONCE // network.form.items))
     for begin in range(0, len(order_Q), at_once):
         on_block()
         chosen = order_Q[begin : begin + at_once]
         events_B = torch.from_numpy(events_Q[chosen]).to(streams.device)
         lengths_B = torch.from_numpy((positions_Q - not_read(positions_Q))[chosen]).to(streams.device)
-        length = int(lengths_B.max()) + 1
-        state_LBW = network.start(len(chosen))
-        # Shorter histories are filled up in front with events at which the state starts anew.
-        back_T = torch.arange(length - 1, -1, -1, device=streams.device)
-        x_BH = network.bias.new_zeros(0)
-        for window in torch.split(back_T, STEPS):
-            on_block()
-            events_TB = events_B - torch.minimum(window[:, None], lengths_B)
-            read = streams.read(events_TB)
-            filled_TB = window[:, None] >= lengths_B
-            x_TBH, state_LBW = network(read._replace(begins=read.begins | filled_TB), state_LBW)
-            x_BH = x_TBH[-1]
-        asked = streams.queries(events_B)
-        logits_BI = network.logits(network.query(x_BH, asked.after, asked.contexts), asked.pairs)
+        x_BH = read_before(network, streams, events_B, lengths_B, on_block)
+        shares_BI, pairs = shares_of(network, streams, x_BH, events_B, leaning)
         if unseen:
-            logits_BI[asked.pairs.rows, asked.pairs.items] = -torch.inf
-        yield chosen, logits_BI
+            shares_BI[pairs.rows, pairs.items] = -torch.inf
+        yield chosen, shares_BI
+
+
+def read_before(
+    network: Network, streams: Streams, events_B: Tensor, lengths_B: Tensor, on_block: Callable[[], None]
+) -> Tensor:
+    """x_BH: so many events before each of these have been read, and the one before those, or START."""
+    state_LBW = network.start(len(events_B))
+    # Shorter histories are filled up in front with events at which the state starts anew.
+    back_T = torch.arange(int(lengths_B.max()), -1, -1, device=streams.device)
+    x_BH = network.bias.new_zeros(0)
+    for window in torch.split(back_T, STEPS):
+        on_block()
+        events_TB = events_B - torch.minimum(window[:, None], lengths_B)
+        read = streams.read(events_TB, (events_TB - 1).clamp_(min=0))
+        filled_TB = window[:, None] >= lengths_B
+        x_TBH, state_LBW = network(read._replace(begins=read.begins | filled_TB), state_LBW)
+        x_BH = x_TBH[-1]
+    return x_BH
+
+
+def shares_of(
+    network: Network,
+    streams: Streams,
+    x_NH: Tensor,
+    places_N: Tensor,
+    leaning: Leaning | None,
+    remembered: int | None = None,
+) -> tuple[Tensor, Pairs]:
+    """log p_NI before these places, where the network knows ``x_NH``, and what is in the histories there."""
+    asked = streams.queries(places_N, remembered, network.form)
+    q_NH = network.query(x_NH, asked.after, asked.contexts)
+    more = None if leaning is None else leaning.more(streams, places_N, asked.pairs)
+    return network.log_shares(q_NH, asked.pairs, asked.known, more), asked.pairs
 
 
 class Foretold(NamedTuple):
     """How well events are foretold by those before them."""
 
     gain: float
-    """The mean of 1 / log2(1 + rank of the item taken next), each event with its weight."""
+    """The mean of 1 / log2(1 + rank of the item taken), each event with its weight: half of it among all items, half,
+    of what was new to its user, among those that were new."""
     events: npt.NDArray[np.int64]
-    """[Q] Those that are not their user's first, as they were read."""
+    """[Q] Those that are not of their user's first moment, as they were read; all, where there are no others."""
     ranks: npt.NDArray[np.int64]
     """[Q] Of the item taken at each of these."""
     shown: int
     """Distinct items in the lists of 25; 0 unless they were asked for."""
+    gains: dict[str, float]
+    """The two halves of ``gain``."""
 
 
 @torch.inference_mode()
@@ -99,45 +133,107 @@ def foretell(
     network: Network,
     streams: Streams,
     users: npt.NDArray[np.int64],
-    steps: int,
     on_block: Callable[[], None],
     *,
     lists: bool = False,
+    leaning: Leaning | None = None,
 ) -> Foretold:
     """Foretells every event of these users, and not the newest tenth alone, so that a few users tell much.
 
     The same users, read in the same order at each call. ``lists`` asks what is shown as well.
     """
-    network = network.eval()
-    columns = max(1, min(256, len(users)))
     rows_at_once = max(1, LOGITS_AT_ONCE // network.form.items)
-    state_LBW = network.start(columns)
-    gained = weight = 0.0
+    gains = {"raw": Gain(), "unseen": Gain()}
     ranks, events, shown = [], [], torch.zeros(network.form.items, dtype=torch.bool, device=streams.device)
-    for done, window in enumerate(streams.windows(users, streams=columns, steps=steps, rng=np.random.default_rng(0))):
-        if done * columns * steps >= MOST_FORETOLD:
-            break
-        events_TB = window.events.to(streams.device)
-        x_TBH, state_LBW = network(streams.read(events_TB), state_LBW)
-        for events_N, counts_N, x_NH in zip(
-            torch.split(events_TB.flatten(), rows_at_once),
-            torch.split(window.counts.flatten().to(streams.device), rows_at_once),
-            torch.split(x_TBH.flatten(0, 1), rows_at_once),
-            strict=True,
-        ):
+    for x_NH, batch in followed(network, streams, users, on_block):
+        for first in range(0, len(x_NH), rows_at_once):
             on_block()
-            asked = streams.queries(events_N, REMEMBERED)
-            logits_NI = network.logits(network.query(x_NH, asked.after, asked.contexts), asked.pairs)
-            taken_N1 = streams.items_E[events_N].long()[:, None]
-            rank_N = (logits_NI > logits_NI.gather(1, taken_N1)).sum(1) + 1
-            weights_N = streams.weights_E[events_N] * counts_N
-            gained += float((weights_N / torch.log2(1.0 + rank_N)).sum())
-            weight += float(weights_N.sum())
-            counted = counts_N > 0
-            ranks.append(rank_N[counted].cpu().numpy())
-            events.append(events_N[counted].cpu().numpy())
+            places_N = batch.places[first : first + rows_at_once]
+            shares_NI, pairs = shares_of(
+                network, streams, x_NH[first : first + rows_at_once], places_N, leaning, REMEMBERED
+            )
+            targets = batch.targets.of((batch.targets.rows >= first) & (batch.targets.rows < first + len(places_N)))
+            targets = targets._replace(rows=targets.rows - first)
+            rank_K = gains["raw"].add(shares_NI, targets)
             if lists:
-                shown[logits_NI[counted].topk(min(metrics.LONGEST, network.form.items)).indices.flatten()] = True
+                shown[shares_NI.topk(min(metrics.LONGEST, network.form.items)).indices.flatten()] = True
+            ranks.append(rank_K.cpu().numpy())
+            events.append(places_N[targets.rows].cpu().numpy())
+            shares_NI[pairs.rows, pairs.items] = -torch.inf
+            gains["unseen"].add(shares_NI, targets.of(shares_NI[targets.rows, targets.items] > -torch.inf))
     events_Q, rank_Q = np.concatenate(events), np.concatenate(ranks)
     later_Q = streams.positions(events_Q) > 0
-    return Foretold(gained / max(weight, 1e-9), events_Q[later_Q], rank_Q[later_Q], int(shown.sum()))
+    if not later_Q.any():  # as where nobody came back
+        later_Q[:] = True
+    means = {name: gain.mean for name, gain in gains.items()}
+    return Foretold(sum(means.values()) / 2, events_Q[later_Q], rank_Q[later_Q], int(shown.sum()), means)
+
+
+@torch.inference_mode()
+def followed(
+    network: Network, streams: Streams, users: npt.NDArray[np.int64], on_block: Callable[[], None]
+) -> Iterator[tuple[Tensor, Batch]]:
+    """Reads the histories of these users: x_NH at each moment that is asked about."""
+    network = network.eval()
+    state_LBW = network.start(columns(users))
+    for batch in asked_of(streams, users):
+        on_block()
+        x_TBH, state_LBW = network(batch.read, state_LBW)
+        yield x_TBH.flatten(0, 1)[batch.rows], batch
+
+
+def asked_of(streams: Streams, users: npt.NDArray[np.int64]) -> Iterator[Batch]:
+    """What is asked of these users, about MOST_FORETOLD events, in the same order at each call."""
+    of_window = columns(users) * STEPS
+    windows = streams.windows(users, streams=columns(users), steps=STEPS, rng=np.random.default_rng(0))
+    for window in itertools.islice(windows, -(-MOST_FORETOLD // of_window)):
+        yield moments_of(streams, window)
+
+
+def columns(users: npt.NDArray[np.int64]) -> int:
+    """Streams in which these users are read."""
+    return max(1, min(256, len(users)))
+
+
+@torch.inference_mode()
+def blended(
+    network: Network,
+    streams: Streams,
+    users: npt.NDArray[np.int64],
+    counters: Counters,
+    on_block: Callable[[], None] = lambda: None,
+) -> Blend:
+    """How far the network should lean on what was counted, told by what these users took."""
+    asked = sum(len(batch.places) for batch in asked_of(streams, users))
+    kept = np.random.default_rng(0).permutation(asked) < max(1, MOST_NUMBERS // network.form.items)
+    choices, done = Choices(network, streams, counters), 0
+    for x_NH, batch in followed(network, streams, users, on_block):
+        kept_N = torch.from_numpy(kept[done : done + len(x_NH)]).to(x_NH.device)
+        done += len(x_NH)
+        lateness_K = streams.lateness(batch.places[batch.targets.rows], LATE)
+        targets = batch.targets._replace(weights=batch.targets.weights * lateness_K)
+        choices.add(x_NH[kept_N], batch.places[kept_N], targets.of_rows(kept_N))
+    return choices.blend(on_block)
+
+
+def ranks_of(shares_NI: Tensor, targets: Targets) -> Tensor:
+    """[K] The place of each of these items in its row, from 1."""
+    return (shares_NI[targets.rows] > shares_NI[targets.rows, targets.items, None]).sum(1) + 1
+
+
+class Gain:
+    """The weighted mean of 1 / log2(1 + rank)."""
+
+    def __init__(self) -> None:
+        self._sum = self._weight = 0.0
+
+    def add(self, shares_NI: Tensor, targets: Targets) -> Tensor:
+        """The ranks, [K]."""
+        rank_K = ranks_of(shares_NI, targets)
+        self._sum += float((targets.weights / torch.log2(1.0 + rank_K)).sum())
+        self._weight += float(targets.weights.sum())
+        return rank_K
+
+    @property
+    def mean(self) -> float:
+        return self._sum / max(self._weight, 1e-9)

@@ -45,7 +45,7 @@ class Rank:
         """Its streams: every ``size``-th."""
         if self.size == 1:
             return window
-        return Window(window.events[:, self.number :: self.size], window.counts[:, self.number :: self.size])
+        return Window(*(each[:, self.number :: self.size] for each in window))
 
     def of_state(self, state_LBW: Tensor) -> Tensor:
         return state_LBW[:, self.number :: self.size].contiguous()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -10,23 +11,25 @@ import numpy.typing as npt
 
 from shared.recipes import RECIPES
 from shared.recipes.artifact import WEIGHTS, Artifact
-from shared.recipes.contract import ArtifactError, Past, Query
+from shared.recipes.contract import ArtifactError, Explained, Past, Query
+from shared.recipes.hrnn.counters import COUNTERS, NAMES, Blend, Counters, Part, faded_by_moment, summed
 from shared.recipes.hrnn.form import Form
-from shared.recipes.hrnn.memory import Memories, Reader
+from shared.recipes.hrnn.memory import Memories, Memory, Reader
 from shared.recipes.hrnn.passes import Floats
-from shared.recipes.hrnn.weights import Weights, shapes
+from shared.recipes.hrnn.weights import Asked, More, Numbers, OfAgain, Relevance, Sparse, Weights, shapes
 
 
 class Scorer:
     """A model in memory. Threads may share it: what changes after ``load`` is what it remembers of histories."""
 
-    def __init__(self, weights: Weights, artifact: Artifact) -> None:
+    def __init__(self, weights: Weights, artifact: Artifact, counted: tuple[Counters, Blend] | None = None) -> None:
         self._weights = weights
+        self._leaning = counted
         self._artifact = artifact
         self.recipe = artifact.recipe
         self.item_ids = artifact.item_ids
         types = {name: number + 1 for number, name in enumerate(artifact.event_type_names)}
-        self._memories = Memories(Reader(weights, self.item_ids.find, types))
+        self._memories = Memories(Reader(weights, self.item_ids.find, types, self._counted))
 
     @classmethod
     def load(cls, artifact: Path) -> Self:
@@ -46,7 +49,7 @@ class Scorer:
                     f"{artifact / WEIGHTS} cannot be read: {name} is {found.dtype}{list(found.shape)}, "
                     f"not float32{list(shape)}"
                 )
-        return cls(Weights(form, weights), opened)
+        return cls(Weights(form, weights), opened, counted(artifact / COUNTERS, form) if form.leaning else None)
 
     def history(self, user_id: str) -> list[Past]:
         """The user's events as trained on, oldest first; [] for an unknown user."""
@@ -54,21 +57,49 @@ class Scorer:
 
     def scores(self, query: Query) -> npt.NDArray[np.float32]:
         """``shared.recipes.contract.Scorer.scores``: of whom nothing is known, the share of each item in all events."""
-        relevance_I = self.relevance(query)
-        return self._artifact.popularity.copy() if relevance_I is None else relevance_I
+        return self.explained(query).scores
 
-    def relevance(self, query: Query) -> Floats | None:
-        """float32[I], the caller's: the softmax of the network's logits. Items the model does not know are passed over.
+    def explained(self, query: Query) -> Explained:
+        """``shared.recipes.contract.Explaining.explained``."""
+        shares_I, rough = self.relevance(query)
+        scores_I = self._artifact.popularity.copy() if shares_I is None else shares_I
+        return Explained(scores_I, scores_I, popular=shares_I is None, rough=rough)
 
-        None where none are left, and neither the user's metadata nor the context say anything.
+    def relevance(self, query: Query) -> Relevance:
+        """By the network. Items that the model does not know are passed over.
+
+        None where none are left, and neither the user's metadata nor the context say anything, and where nothing is
+        left to be answered.
         """
         memory = self._memories.of(query.user_id, query.history, lambda: self._user(query.user_id))
         context_H = self._context(query)
         if not memory.events and context_H is None and self._user(query.user_id) is None:
-            return None
-        after = query.now - memory.last if memory.events else 0.0
+            return Relevance(None)
+        after = self._weights.form.asked_after(query.now - memory.last) if memory.events else 0.0
         q_H = self._weights.query(memory.read.x, after, context_H)
-        return self._weights.scores(q_H, memory.taken, memory.codes, query.now)
+        again = self._again(memory, q_H, after) if context_H is None else self._said_again(memory, q_H, after)
+        return self._weights.scores(q_H, memory.taken.items, memory.more.new, again)
+
+    def _again(self, memory: Memory, q_H: Floats, after: float) -> OfAgain | None:
+        """The same, without a context, as long as nothing has changed."""
+        said = memory.latest.said
+        if said is None or said[0] != after:
+            memory.latest.said = said = after, self._said_again(memory, q_H, after)
+        return said[1]
+
+    def _said_again(self, memory: Memory, q_H: Floats, after: float) -> OfAgain | None:
+        asked = Asked(memory.last + after, memory.visit + (after > 0), memory.events, memory.known_3)
+        return self._weights.again(q_H, memory.taken, asked, memory.more.again)
+
+    def _counted(self, newest: Numbers, moments: Numbers, had: Numbers) -> More:
+        """What was counted adds to the logits after a history, each by its weight."""
+        if self._leaning is None:
+            return More.nothing(len(had))
+        (counters, blend), many = self._leaning, len(self.item_ids)
+        parts = list(counters.parts(newest, *faded_by_moment(moments), had))
+        new = weighed(parts, (blend.last, blend.near, blend.lately, blend.like), many)
+        again, values = weighed(parts, (blend.again_last, blend.again_near, blend.again_lately, 0.0), many)
+        return More(Sparse.of(*new, many), of(again, values, had))
 
     def _user(self, user_id: str) -> Floats | None:
         """What the features of the user say; None where nothing is known."""
@@ -82,3 +113,36 @@ class Scorer:
             return None
         values, weights = self._artifact.contexts.encode(query.context)
         return self._weights.features("context", values, weights) if len(values) else None
+
+
+def counted(folder: Path, form: Form) -> tuple[Counters, Blend]:
+    """What a network of this form leans on. Raises ArtifactError."""
+    try:
+        counters, blend = Counters.open(folder), Blend.told(form.leaning)
+        fit = len(form.leaning) == len(Blend().weights) and all(
+            len(neighbours.offsets) - 1 == len(counters.prior_I) == form.items
+            and len(neighbours.items) == len(neighbours.weights) == neighbours.offsets[-1]
+            for neighbours in (getattr(counters, name) for name in NAMES)
+        )
+    except (OSError, ValueError, TypeError) as error:
+        raise ArtifactError(f"{folder} cannot be read: {error}") from error
+    if not fit:
+        raise ArtifactError(f"{folder} cannot be read: it does not belong to {form}")
+    return counters, blend
+
+
+def weighed(parts: Sequence[Part], weights: Sequence[float], items: int) -> Part:
+    """What these say of ``items`` items by these weights: those that they say something of, rising."""
+    told = [(ids, weight * values) for (ids, values), weight in zip(parts, weights, strict=True) if weight]
+    if not told:
+        return np.zeros(0, np.int64), np.zeros(0)
+    ids, values = (np.concatenate(each) for each in zip(*told, strict=True))
+    return summed(ids, values, items)
+
+
+def of(items: Numbers, values: npt.NDArray[np.float64], some: Numbers) -> Floats:
+    """float32[S]: the values of some of the items, which rise; 0 where there is none."""
+    if not len(items):
+        return np.zeros(len(some), np.float32)
+    places = np.minimum(items.searchsorted(some), len(items) - 1)
+    return np.where(items[places] == some, values[places], 0).astype(np.float32)

@@ -15,6 +15,9 @@ CACHE = 2**20
 """Logits held at once for each thread of a CPU, 4 MiB: few enough for its caches, enough rows for its matrix units.
 Elsewhere 256 times as many."""
 
+NEVER = -1e30
+"""The logit of what can't be: finite, so that a query of which nothing is asked may have nothing else."""
+
 
 class SoftmaxLoss(torch.autograd.Function):
     """Softmax cross-entropy over the candidates, with its gradient, in pieces that stay in the cache.
@@ -31,14 +34,12 @@ class SoftmaxLoss(torch.autograd.Function):
         ctx: Any,
         q_NH: Tensor,
         v_CH: Tensor,
-        repeat_N: Tensor,
-        table_P: Tensor | None,
         rows_S: Tensor,
         places_S: Tensor,
-        codes_S: Tensor | None,
-        targets_N: Tensor,
-        weights_N: Tensor,
-        shares_N: Tensor | None,
+        rows_K: Tensor,
+        targets_K: Tensor,
+        weights_K: Tensor,
+        shares_K: Tensor | None,
         fast: bool,
     ) -> Tensor:
         N, C = len(q_NH), len(v_CH)
@@ -47,35 +48,27 @@ class SoftmaxLoss(torch.autograd.Function):
         at_once = CACHE * (torch.get_num_threads() if device == "cpu" else 256)
         size = max(1, min(N, at_once // C))
         edges = torch.arange(0, N + size, size, device=rows_S.device)
-        ends = torch.searchsorted(rows_S, edges).tolist()
+        ends_S, ends_K = (torch.searchsorted(rows, edges).tolist() for rows in (rows_S, rows_K))
+        weights_N = weights_K.new_zeros(N).index_add_(0, rows_K, weights_K)
         weighted_NH, low_NH, low_CH = (q_NH * weights_N[:, None]).to(low), q_NH.to(low), v_CH.to(low)
         on_gpu = fast and device == "cuda"
         logits = q_NH.new_empty(0 if on_gpu else size, C)
-        losses_N, dq_NH = torch.empty_like(repeat_N), q_NH.new_empty(q_NH.shape, dtype=low)
-        dv_CH, drepeat_N = torch.zeros_like(v_CH), torch.zeros_like(repeat_N)
-        dtable_P = None if table_P is None else torch.zeros_like(table_P)
+        losses_K, dq_NH = torch.empty_like(weights_K), q_NH.new_empty(q_NH.shape, dtype=low)
+        dv_CH, share_K = torch.zeros_like(v_CH), weights_K / weights_N[rows_K].clamp(min=1e-30)
         with torch.autocast(device, enabled=False):
-            for begin, (first, last) in zip(range(0, N, size), pairwise(ends), strict=True):
-                n, s = slice(begin, begin + size), slice(first, last)
-                targets, rows = targets_N[n, None], rows_S[s]
+            for begin, of_S, of_K in zip(range(0, N, size), pairwise(ends_S), pairwise(ends_K), strict=True):
+                n, s, k = slice(begin, min(begin + size, N)), slice(*of_S), slice(*of_K)
                 if on_gpu:
                     p = torch.mm(low_NH[n], low_CH.T, out_dtype=exact)
                 else:
-                    p = torch.mm(q_NH[n], v_CH.T, out=logits[: len(targets)])
-                pair_S = (rows - begin).mul_(C).add_(places_S[s])
-                repeat_S = repeat_N.index_select(0, rows)
-                if table_P is not None and codes_S is not None:
-                    repeat_S += table_P.index_select(0, codes_S[s])
-                p.view(-1).scatter_add_(0, pair_S, repeat_S)
-                if shares_N is not None:
-                    p.scatter_add_(1, targets, shares_N[n, None])
+                    p = torch.mm(q_NH[n], v_CH.T, out=logits[: n.stop - begin])
+                flat, target_K = p.view(-1), (rows_K[k] - begin).mul_(C).add_(targets_K[k])
+                flat.index_fill_(0, (rows_S[s] - begin).mul_(C).add_(places_S[s]), NEVER)
+                if shares_K is not None:
+                    flat.index_add_(0, target_K, shares_K[k])
                 torch.softmax(p, -1, out=p)
-                losses_N[n] = p.gather(1, targets).view(-1)
-                p.scatter_add_(1, targets, p.new_full(targets.shape, -1.0))
-                drepeat_S = p.view(-1).index_select(0, pair_S).mul_(weights_N.index_select(0, rows))
-                drepeat_N.scatter_add_(0, rows, drepeat_S)
-                if dtable_P is not None and codes_S is not None:
-                    dtable_P.scatter_add_(0, codes_S[s], drepeat_S)
+                losses_K[k] = flat.index_select(0, target_K)
+                flat.index_add_(0, target_K, -share_K[k])
                 low_p = p.to(low)
                 torch.mm(low_p, low_CH, out=dq_NH[n])
                 if low is exact:
@@ -83,10 +76,10 @@ class SoftmaxLoss(torch.autograd.Function):
                 else:
                     of_piece = low_p.T, weighted_NH[n]
                     dv_CH += torch.mm(*of_piece, out_dtype=exact) if on_gpu else torch.mm(*of_piece)
-        ctx.save_for_backward(dq_NH.to(exact).mul_(weights_N[:, None]), dv_CH, drepeat_N, dtable_P)
-        return -torch.dot(losses_N.clamp_(min=1e-37).log_(), weights_N)
+        ctx.save_for_backward(dq_NH.to(exact).mul_(weights_N[:, None]), dv_CH)
+        return -torch.dot(losses_K.clamp_(min=1e-37).log_(), weights_K)
 
     @staticmethod
     def backward(ctx: Any, dloss: Tensor) -> tuple[Tensor | None, ...]:
-        gradients = (None if gradient is None else dloss * gradient for gradient in ctx.saved_tensors)
+        gradients = (dloss * gradient for gradient in ctx.saved_tensors)
         return (*gradients, None, None, None, None, None, None, None)

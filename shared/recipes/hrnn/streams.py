@@ -9,10 +9,12 @@ Shapes: E events of all users, U users, T steps, B streams, N = T x B, S pairs o
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -23,38 +25,67 @@ from shared.data.arrays import ranges
 from shared.data.features import Features
 from shared.data.histories import Histories
 from shared.data.training_data import TrainingData
-from shared.recipes.hrnn.form import COUNT_BUCKETS, DISTANCE_BUCKETS, GAP_BUCKETS
-from shared.recipes.hrnn.network import Bags, Events, Pairs, Spans, gap_buckets
+from shared.recipes.hrnn.again import HALF_LIVES, Takings, features, known_of
+from shared.recipes.hrnn.form import GAP_BUCKETS, Form
+from shared.recipes.hrnn.network import Bags, Events, Network, Pairs, Spans, gap_buckets, told_lengths
+from shared.recipes.moment import begins_visit
 
 EVENTS_AT_ONCE = 2**20
 
-REMEMBERED = 2 ** (DISTANCE_BUCKETS - 1)
-"""Events back to which training looks for items of the history: the memory of the repeat head. Serving looks at all."""
+REMEMBERED = 1024
+"""Events back to which training looks for items of the history. Serving looks at all."""
 
 REPEATS = 0.01
-"""Share of events with an item that the user had before, from which the age of an item in the history acts."""
+"""Share of events with an item that the user had before, from which people take items again."""
 
 NEVER = np.iinfo(np.int32).max
 
-OF_EVENTS = (
-    *("items_E", "weights_E", "_position_E", "_before_E", "_next_E", "_times_E", "_count_E", "_types_E", "_user_E"),
-)
+PREPARED = 2000
+"""Queries that tell the range of what is known of items that are taken again."""
 
 
 class Window(NamedTuple):
-    """The events to be foretold in one step."""
+    """The events to be foretold in one step.
+
+    ``places`` are the same in the order of the file: events of one moment have none, and are read in one drawn anew.
+    """
 
     events: Tensor  # int64[T,B]
     counts: Tensor  # bool[T,B] False for events that fill up the last stream
+    places: Tensor  # int64[T,B]
+    before: Tensor  # int64[T,B] the event read before each; anything where a user begins
+
+    def to(self, device: torch.device) -> Window:
+        return Window(*(each.to(device) for each in self))
 
 
 class Queries(NamedTuple):
-    """What is asked before each of N events."""
+    """What is asked before each of N moments."""
 
-    after: Tensor  # [N] seconds since the user's event before: the moment at which somebody would have asked
+    after: Tensor  # [N] seconds since the user's event before; 0 within a visit
     pairs: Pairs
     contexts: Bags | None
+    known: Tensor  # [N,3] how much is known of the user: log of events and of items, and the share of repeats
     spans: Spans | None = None
+
+
+class Repeats(NamedTuple):
+    """What is kept of each event where people take items again: see ``TakenBefore``."""
+
+    times: Tensor  # [E] seconds since the epoch
+    visits: Tensor
+    counts: Tensor
+    interval: Tensor
+    faded: Tensor
+    distinct: Tensor
+
+
+OF_EVENTS = (
+    *("items_E", "new_E", "weights_E", "_position_E", "_before_E", "_start_E", "_end_E"),
+    *("_next_E", "_types_E", "_user_E"),
+)
+PARTS: dict[str, type[Bags] | type[Repeats]] = {"_users": Bags, "_contexts": Bags, "_repeats": Repeats}
+"""The attributes of ``Streams`` that are tensors, and those that are made of tensors."""
 
 
 class Streams:
@@ -69,32 +100,40 @@ class Streams:
         repeats: bool | None = None,
     ) -> None:
         """``weights_E`` is what each event counts as a target. ``on_block`` is called every million events.
-        ``repeats``: does the age of an item in the history act? None: as the data has it.
+        ``repeats``: do people take items again? None: as the data has it.
         """
         histories = data.histories
         offsets, lengths = histories.offsets, histories.lengths
         self._offsets = offsets
-        self._items = len(histories.item_ids)
+        self.items = len(histories.item_ids)
         position_E = np.arange(len(histories.items), dtype=np.int32) - np.repeat(offsets[:-1], lengths).astype(np.int32)
         gaps_E = np.diff(histories.timestamps, prepend=0).clip(0, np.iinfo(np.int32).max).astype(np.int32)
         gaps_E[position_E == 0] = 0
-        next_E, count_E = _repeats(histories, on_block)
-        repeated = int((next_E != NEVER).sum())
+        start_E, end_E = moments(position_E, gaps_E)
+        takings = taken_before(histories, position_E, gaps_E, start_E, on_block)
+        repeated = int((takings.next != NEVER).sum())
         types = len(histories.event_type_names)
         self.event_types = types if types > 1 else 0
-        self.repeats = repeated >= REPEATS * len(next_E) if repeats is None else repeats
+        # A robot that the percentiles leave out may have most of the events.
+        told_E = np.repeat(histories.in_training, lengths)
+        again = int((takings.next[told_E] != NEVER).sum())
+        self.repeats = again >= REPEATS * int(told_E.sum()) if repeats is None else repeats
 
         def tensor(array: npt.NDArray[Any]) -> Tensor:
             return _tensor(array).to(device)
 
         self.device = torch.device(device)
         self.items_E = tensor(histories.items)
+        self.new_E = tensor(takings.new)
         self.weights_E = tensor(weights_E)
         self._position_E = tensor(position_E)
         self._before_E = tensor(gaps_E)
-        self._next_E = tensor(next_E) if repeated else None
-        self._times_E = tensor(histories.timestamps) if self.repeats else None
-        self._count_E = tensor(count_E) if self.repeats else None
+        self._start_E, self._end_E = tensor(start_E), tensor(end_E)
+        self._stamps_E = histories.timestamps
+        self._next_E = tensor(takings.next) if repeated else None
+        of_repeats: list[npt.NDArray[Any]] = [histories.timestamps, takings.visits, takings.counts]
+        of_repeats += [takings.interval, takings.faded, takings.distinct]
+        self._repeats = Repeats(*(tensor(each) for each in of_repeats)) if self.repeats else None
         self._types_E = tensor(histories.event_types + np.int16(1)) if self.event_types else None
         of_users = data.users is not None and data.users.size > 0
         self._user_E = tensor(np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)) if of_users else None
@@ -102,9 +141,9 @@ class Streams:
         self._contexts = bags(data.contexts, device)
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that it is made of but ``event_types``, ``repeats`` and the number of items."""
+        """All that it is made of but ``event_types``, ``repeats``, ``items`` and what only rank zero asks for."""
         arrays = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
-        for name in ("_users", "_contexts"):
+        for name in PARTS:
             if (of := getattr(self, name)) is not None:
                 arrays |= {f"{name}.{part}": tensor for part, tensor in of._asdict().items()}
         return arrays | {"_offsets": _tensor(self._offsets)}
@@ -115,14 +154,14 @@ class Streams:
     ) -> Self:
         """Those of ``tensors()``, on the device."""
         streams = cls.__new__(cls)
-        streams.device, streams._items, streams.event_types, streams.repeats = device, items, event_types, repeats
-        streams._offsets = tensors["_offsets"].numpy()
+        streams.device, streams.items, streams.event_types, streams.repeats = device, items, event_types, repeats
+        streams._offsets, streams._stamps_E = tensors["_offsets"].numpy(), np.zeros(0, np.int64)
         for name in OF_EVENTS:
             setattr(streams, name, tensors[name].to(device) if name in tensors else None)
-        for name in ("_users", "_contexts"):
-            parts = (f"{name}.{part}" for part in Bags._fields)
-            there = f"{name}.offsets" in tensors
-            setattr(streams, name, Bags(*(tensors[part].to(device) for part in parts)) if there else None)
+        for name, kind in PARTS.items():
+            parts = [f"{name}.{part}" for part in kind._fields]
+            there = parts[0] in tensors
+            setattr(streams, name, kind(*(tensors[part].to(device) for part in parts)) if there else None)
         return streams
 
     def windows(
@@ -134,11 +173,26 @@ class Streams:
         total = int(lengths.sum())
         # The last stream is filled up with events of the first users, which are no targets a second time.
         length = math.ceil(total / streams)
-        events_BL = np.resize(ranges(self._offsets[users], lengths), (streams, length))
+        places_E = ranges(self._offsets[users], lengths)
+        events_E = self._shuffled(places_E, rng)
+        each_BL = [np.resize(each_E, (streams, length)) for each_E in (events_E, places_E, np.roll(events_E, 1))]
         for begin in range(0, length, steps):
-            events_TB = np.ascontiguousarray(events_BL[:, begin : begin + steps].T)
-            places_TB = np.arange(begin, begin + len(events_TB))[:, None] + np.arange(streams) * length
-            yield Window(torch.from_numpy(events_TB), torch.from_numpy(places_TB < total))
+            events_TB, places_TB, before_TB = (
+                torch.from_numpy(np.ascontiguousarray(of_BL[:, begin : begin + steps].T)) for of_BL in each_BL
+            )
+            number_TB = np.arange(begin, begin + len(events_TB))[:, None] + np.arange(streams) * length
+            yield Window(events_TB, torch.from_numpy(number_TB < total), places_TB, before_TB)
+
+    def _shuffled(self, places_E: npt.NDArray[np.int64], rng: np.random.Generator) -> npt.NDArray[np.int64]:
+        """The same, those of one moment in another order."""
+        start_E = self._start_E.cpu().numpy()[places_E]
+        tied = np.flatnonzero(self._end_E.cpu().numpy()[places_E] - start_E > 1)
+        if not len(tied):
+            return places_E
+        events_E = places_E.copy()
+        order = np.lexsort((rng.random(len(tied)), np.cumsum(np.diff(start_E[tied], prepend=-1) != 0)))
+        events_E[tied] = places_E[tied[order]]
+        return events_E
 
     def window_count(self, users: npt.NDArray[np.int64], *, streams: int, steps: int) -> int:
         total = int((self._offsets[users + 1] - self._offsets[users]).sum())
@@ -148,76 +202,139 @@ class Streams:
         """How many events the user of each event had before it."""
         return self._position_E[torch.from_numpy(events_Q).to(self.device)].cpu().numpy().astype(np.int64)
 
-    def read(self, events_TB: Tensor) -> Events:
-        """What the network reads to foretell these events: the user's event before, or START."""
-        begins_TB = self._position_E[events_TB] == 0
-        before_TB = torch.where(begins_TB, events_TB, events_TB - 1)
+    def read(self, places_TB: Tensor, before_TB: Tensor) -> Events:
+        """What the network reads at these places: the user's event before, or START."""
+        begins_TB = self._position_E[places_TB] == 0
         return Events(
-            items=torch.where(begins_TB, self._items, self.items_E[before_TB].long()),
-            before=torch.where(begins_TB, 0, self._before_E[before_TB]),
+            items=torch.where(begins_TB, self.items, self.items_E[before_TB].long()),
+            before=torch.where(begins_TB, 0, self._before_E[(places_TB - 1).clamp(min=0)]),
             begins=begins_TB,
             types=None if self._types_E is None else torch.where(begins_TB, 0, self._types_E[before_TB].long()),
-            users=self._users and self._users.of(self._user_E[events_TB.flatten()].long()),  # type: ignore[index]
+            users=self._users and self._users.of(self._user_E[places_TB.flatten()].long()),  # type: ignore[index]
         )
 
-    def queries(self, events_N: Tensor, remembered: int | None = None) -> Queries:
-        """What is asked before these events. ``remembered`` limits the events back that the history reaches."""
-        contexts = None if self._contexts is None else self._contexts.of(events_N)
-        return Queries(self._before_E[events_N], self._pairs(events_N, remembered), contexts)
+    def prepare(self, network: Network, users: npt.NDArray[np.int64], seed: int) -> None:
+        """Sets a network out from what can be counted of these users, before it learns from them."""
+        places = torch.from_numpy(ranges(self._offsets[users], self._offsets[users + 1] - self._offsets[users]))
+        places = places.to(self.device)
+        taken_I = torch.bincount(self.items_E[places[self.new_E[places]]], minlength=self.items).float() + 1
+        with torch.no_grad():
+            network.bias[:-1] = torch.log(taken_I / taken_I.sum())
+        if network.again is not None:
+            drawn = np.random.default_rng(seed).choice(len(places), min(PREPARED, len(places)), replace=False)
+            some = places[torch.from_numpy(np.sort(drawn))]
+            network.again.prepare(self.queries(self.asked(some), REMEMBERED).pairs)
+        after = self._after(self.asked(places))
+        network.asked_G = torch.bincount(gap_buckets(after), minlength=GAP_BUCKETS)
+        network.read_G = torch.bincount(gap_buckets(self._before_E[places]), minlength=GAP_BUCKETS)
+        longest = 2.0 ** (int(told_lengths(network.asked_G)[-1]) + 1) - 1
+        instead = float(np.quantile(after.cpu().numpy(), 0.5, method="lower"))
+        network.form = dataclasses.replace(network.form, longest=longest, instead=instead)
 
-    def queries_of_streams(self, events_BT: Tensor, remembered: int) -> Queries:
-        """The same before the events of a window, stream by stream, with what it says of histories mostly in spans.
+    def newest(
+        self, places_N: Tensor, count: int
+    ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], float]]:
+        """Before each place: the items of the user's ``count`` newest events, numbers of their moments, and when it is
+        asked, in seconds since the epoch."""
+        start_E, items_E = self._start_E.cpu().numpy(), self.items_E.cpu().numpy()
+        position_E = self._position_E.cpu().numpy()
+        after_N = self._after(places_N).cpu().numpy()
+        for place, after in zip(places_N.cpu().numpy().tolist(), after_N.tolist(), strict=True):
+            events = slice(place - min(int(position_E[place]), count), place)
+            moments = np.cumsum(np.diff(start_E[events], prepend=-1) != 0)
+            at = float(self._stamps_E[place - 1] + after if events.start < place else self._stamps_E[place])
+            yield items_E[events].astype(np.int64), moments, at
 
-        On a CPU, and not where the age of an item in the history acts.
+    def lateness(self, places: Tensor, half_life: float) -> Tensor:
+        """1 for events at the end of the data, half for those a share ``half_life`` of the time between all before."""
+        times = self._stamps_E[places.cpu().numpy()]
+        first, last = int(self._stamps_E.min()), int(self._stamps_E.max())
+        return torch.from_numpy(0.5 ** ((last - times) / max(last - first, 1) / half_life)).to(places.device).float()
+
+    def asked(self, places: Tensor) -> Tensor:
+        """The first place of the moment of each: before it they all are foretold."""
+        return self._start_E[places].long()
+
+    def queries(self, places_N: Tensor, remembered: int | None = None, form: Form | None = None) -> Queries:
+        """What is asked before these places. ``remembered`` limits the events back that the history reaches, and
+        ``form`` how long after the event before it may be asked."""
+        contexts = None if self._contexts is None else self._contexts.of(places_N)
+        after_N = self._after(places_N)
+        if form is not None:
+            after_N = torch.where(after_N >= form.longest, int(form.instead), after_N)
+        return Queries(after_N, self._pairs(places_N, after_N, remembered), contexts, self._known(places_N))
+
+    def queries_of_streams(self, places_BT: Tensor, remembered: int) -> Queries:
+        """The same before the events of a window, stream by stream, with what it says of histories in spans.
+
+        On a CPU, and not where people take items again.
         """
-        events_N = events_BT.flatten()
-        contexts = None if self._contexts is None else self._contexts.of(events_N)
-        pairs, spans = self._spans(events_BT, remembered)
-        return Queries(self._before_E[events_N], pairs, contexts, spans)
+        places_N = places_BT.flatten()
+        contexts = None if self._contexts is None else self._contexts.of(places_N)
+        pairs, spans = self._spans(places_BT, remembered)
+        return Queries(self._after(places_N), pairs, contexts, self._known(places_N), spans)
 
-    def _pairs(self, events_N: Tensor, remembered: int | None) -> Pairs:
+    def _after(self, places_N: Tensor) -> Tensor:
+        gap_N = self._before_E[places_N]
+        return torch.where(begins_visit(gap_N), gap_N, 0)
+
+    def _known(self, places_N: Tensor) -> Tensor:
+        events_N = self._position_E[places_N].float()
+        if self._repeats is None:
+            return events_N.new_zeros(len(events_N), 3)
+        known_N3: Tensor = known_of(events_N, self._repeats.distinct[places_N].float(), torch)
+        return known_N3
+
+    def _pairs(self, places_N: Tensor, after_N: Tensor, remembered: int | None) -> Pairs:
         """The items of each user's events before, each where it stands last."""
-        counts_N = self._position_E[events_N].long()
+        counts_N = self._position_E[places_N].long()
         if remembered is not None:
             counts_N = counts_N.clamp(max=remembered)
-        rows_S = torch.arange(len(events_N), device=self.device).repeat_interleave(counts_N)
+        rows_S = torch.arange(len(places_N), device=self.device).repeat_interleave(counts_N)
         seen_S = torch.arange(len(rows_S), device=self.device)
-        seen_S += (events_N - counts_N.cumsum(0)).repeat_interleave(counts_N)
+        seen_S += (places_N - counts_N.cumsum(0)).repeat_interleave(counts_N)
         if self._next_E is not None:
-            last_S = self._next_E[seen_S] >= events_N[rows_S]
+            last_S = self._next_E[seen_S] >= places_N[rows_S]
             rows_S, seen_S = rows_S[last_S], seen_S[last_S]
         items_S = self.items_E[seen_S].long()
-        if self._times_E is None or self._count_E is None:
+        if not self.repeats:
             return Pairs(rows_S, items_S)
-        events_S = events_N[rows_S]
-        codes_S = pair_codes(
-            self.event_types,
-            events_S - seen_S,
-            self._times_E[events_S] - self._times_E[seen_S],
-            self._count_E[seen_S],
-            None if self._types_E is None else self._types_E[seen_S],
-        )
-        return Pairs(rows_S, items_S, codes_S)
+        types_S = None if self._types_E is None else self._types_E[seen_S].long()
+        return Pairs(rows_S, items_S, features(self._takings(places_N, after_N, rows_S, seen_S), torch), types_S)
 
-    def _spans(self, events_BT: Tensor, remembered: int) -> tuple[Pairs, Spans]:
+    def _takings(self, places_N: Tensor, after_N: Tensor, rows_S: Tensor, seen_S: Tensor) -> Takings:
+        """What these events say of their items to those who ask, each before its place."""
+        of = cast(Repeats, self._repeats)
+        # Whoever asks within a visit asks at the moment of the event before.
+        before_N = (places_N - 1).clamp(min=0)
+        at_N = of.times[before_N] + after_N
+        visit_N = of.visits[before_N] + (after_N > 0)
+        return Takings(
+            distance=(places_N[rows_S] - seen_S).float(),
+            visits=(visit_N[rows_S] - of.visits[seen_S]).float(),
+            seconds=(at_N[rows_S] - of.times[seen_S]).clamp(min=0).float(),
+            counts=of.counts[seen_S].float(),
+            interval=of.interval[seen_S],
+            faded=of.faded[seen_S],
+            events=self._position_E[places_N][rows_S].float(),
+        )
+
+    def _spans(self, places_BT: Tensor, remembered: int) -> tuple[Pairs, Spans]:
         from shared.recipes.hrnn.cpu.histories import pairs_and_spans
 
-        return pairs_and_spans(events_BT, self._position_E, self.items_E, self._next_E, self._items, remembered)
+        return pairs_and_spans(
+            places_BT, self._position_E, self._end_E, self.items_E, self._next_E, self.items, remembered
+        )
 
 
-def pair_codes(
-    event_types: int, distance_S: Tensor, seconds_S: Tensor, count_S: Tensor, type_S: Tensor | None
-) -> Tensor:
-    """Places in ``Network.age_table``: an item last taken so many events (from 1) and seconds ago, taken so often
-    (from 1), last with this type (0: none)."""
-    distance_S = torch.log2(distance_S.float()).long().clamp_(max=DISTANCE_BUCKETS - 1)
-    codes_S = distance_S.mul_(GAP_BUCKETS).add_(gap_buckets(seconds_S)).mul_(COUNT_BUCKETS)
-    codes_S += torch.log2(count_S.float()).long().clamp_(max=COUNT_BUCKETS - 1)
-    if event_types:
-        codes_S.mul_(event_types + 1)
-        if type_S is not None:
-            codes_S += type_S
-    return codes_S
+def moments(
+    position_E: npt.NDArray[np.int32], gaps_E: npt.NDArray[np.int32]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """For each event the first event of its user's at the same moment, and the first after that moment."""
+    begins_E = (position_E == 0) | (gaps_E > 0)
+    begins = np.flatnonzero(begins_E)
+    number_E = np.cumsum(begins_E) - 1
+    return begins[number_E], np.append(begins[1:], len(position_E))[number_E]
 
 
 def bags(features: Features | None, device: torch.device | str = "cpu") -> Bags | None:
@@ -238,10 +355,32 @@ def _tensor(array: npt.NDArray[Any]) -> Tensor:
         return torch.from_numpy(array)
 
 
-def _repeats(histories: Histories, on_block: Callable[[], None]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int16]]:
-    """For each event the user's next with the same item (NEVER: none), and how many there were up to it."""
-    next_E = np.full(len(histories.items), NEVER, np.int32)
-    count_E = np.ones(len(histories.items), np.int16)
+class TakenBefore(NamedTuple):
+    """Of each event, what it says of its item once it is over."""
+
+    next: npt.NDArray[np.int32]  # [E] the user's next event with the item; NEVER: none
+    counts: npt.NDArray[np.int16]  # [E] how many there were up to it
+    interval: npt.NDArray[np.float32]  # [E] mean seconds between these
+    faded: npt.NDArray[np.float32]  # [E,D] log of these, fading by HALF_LIVES
+    visits: npt.NDArray[np.int32]  # [E] number of the user's visit, from 0
+    distinct: npt.NDArray[np.int32]  # [E] items of the user before the event
+    new: npt.NDArray[np.bool_]  # [E] had the user not had the item before this moment?
+
+
+def taken_before(
+    histories: Histories,
+    position_E: npt.NDArray[np.int32],
+    gaps_E: npt.NDArray[np.int32],
+    start_E: npt.NDArray[np.int64],
+    on_block: Callable[[], None],
+) -> TakenBefore:
+    events = len(histories.items)
+    next_E, count_E = np.full(events, NEVER, np.int32), np.ones(events, np.int16)
+    interval_E, faded_ED = np.zeros(events, np.float32), np.zeros((events, len(HALF_LIVES)), np.float32)
+    visits_E = np.cumsum((position_E > 0) & begins_visit(gaps_E))
+    firsts = histories.offsets[:-1].clip(max=max(events - 1, 0))
+    visit_E = (visits_E - np.repeat(visits_E[firsts], histories.lengths)).astype(np.int32)
+    first_E = np.zeros(events, np.int64)
     offsets, items = histories.offsets, len(histories.item_ids)
     user = 0
     while user < len(offsets) - 1:
@@ -254,7 +393,27 @@ def _repeats(histories: Histories, on_block: Callable[[], None]) -> tuple[npt.ND
         again = np.concatenate([[False], np.diff(keys[order]) == 0])
         next_E[begin + order[:-1][again[1:]]] = begin + order[1:][again[1:]]
         places = np.arange(len(order))
-        firsts = np.maximum.accumulate(np.where(again, 0, places))
-        count_E[begin + order] = np.minimum(places - firsts + 1, np.iinfo(np.int16).max)
+        first_of = np.maximum.accumulate(np.where(again, 0, places))
+        rank = places - first_of
+        first_E[begin + order] = begin + order[first_of]
+        count_E[begin + order] = np.minimum(rank + 1, np.iinfo(np.int16).max)
+        times = histories.timestamps[begin:end][order]
+        interval_E[begin + order] = (times - times[first_of]) / np.maximum(rank, 1)
+        faded_ED[begin + order] = _faded(rank, visit_E[begin:end][order])
         user = last
-    return next_E, count_E
+    is_first_E = first_E == np.arange(events)
+    distinct_E = np.cumsum(is_first_E) - is_first_E
+    distinct_E -= np.repeat(distinct_E[firsts], histories.lengths)
+    return TakenBefore(next_E, count_E, interval_E, faded_ED, visit_E, distinct_E.astype(np.int32), first_E >= start_E)
+
+
+def _faded(rank_S: npt.NDArray[np.int64], visit_S: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
+    """float32[S,D] of takings sorted by user and item, and counted from 0 within these."""
+    sums_SD = np.ones((len(rank_S), len(HALF_LIVES)))
+    by_rank = np.argsort(rank_S, kind="stable")
+    ends = np.cumsum(np.bincount(rank_S))
+    for first, last in itertools.pairwise(ends.tolist()):
+        here = by_rank[first:last]
+        passed = (visit_S[here] - visit_S[here - 1])[:, None] / np.array(HALF_LIVES)
+        sums_SD[here] += sums_SD[here - 1] * 0.5**passed
+    return np.log(sums_SD).astype(np.float32)

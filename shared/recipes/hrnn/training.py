@@ -7,7 +7,8 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +17,9 @@ from safetensors.torch import save_file
 from shared.data.training_data import TrainingData
 from shared.recipes import artifact as artifacts
 from shared.recipes.contract import Options, Progress, Recipe, Trained, Validated
-from shared.recipes.evaluation import Split, comparing, evaluate, popularity
+from shared.recipes.evaluation import Split, comparing, evaluate, popularity, report
 from shared.recipes.hrnn.base import Base, leave
+from shared.recipes.hrnn.counters import COUNTERS
 from shared.recipes.hrnn.learner import Learner, completed
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS, Plan
 from shared.recipes.watch import Watch
@@ -31,10 +33,18 @@ class Run(NamedTuple):
     baseline: dict[str, float]
     epochs: int
     test_users: int
+    report: Mapping[str, Any] = MappingProxyType({})
 
 
-Measure = Callable[[Learner, Split], tuple[dict[str, float], dict[str, float]]]
-"""The metrics of a learner and of plain popularity, by the users that are tested."""
+class Measured(NamedTuple):
+    """What ``Trained`` tells of a learner, by the users that are tested."""
+
+    metrics: dict[str, float]
+    baseline: dict[str, float]
+    report: Mapping[str, Any] = MappingProxyType({})
+
+
+Measure = Callable[[Learner, Split], Measured]
 
 Learn = Callable[[TrainingData, Recipe, Mapping[str, str], Options, Watch, int, Path, Path], Run]
 """How a recipe learns from nothing, and is measured: ``in_full``, or what stands in its place."""
@@ -75,8 +85,11 @@ def train(
         baseline=run.baseline,
         epochs=run.epochs,
         seconds=round(time.monotonic() - started, 3),
+        report=dict(run.report),
     )
-    network = learner.served()
+    network = learner.left()
+    if learner.leaning is not None:
+        learner.leaning.counters.save(artifact / COUNTERS)
     save_file(
         {name: tensor.contiguous() for name, tensor in network.state_dict().items()}, artifact / artifacts.WEIGHTS
     )
@@ -118,11 +131,11 @@ def in_full(
     learner, epochs = fitted(data, recipe, parameters, options, watch, seed, split, checkpoints, logs, more)
     watch.expect(epochs + more)
     watch.say("evaluating", epochs)
-    metrics, baseline = (measure or evaluated)(learner, split)
+    found = (measure or evaluated)(learner, split)
     if options.retrain_on_all_users:
         everybody = np.concatenate([split.train, split.validation, split.test])
         epochs += learner.go_on(np.sort(everybody), epochs, checkpoints / "retraining.ckpt")
-    return Run(learner, metrics, baseline, epochs, len(split.test))
+    return Run(learner, found.metrics, found.baseline, epochs, len(split.test), found.report)
 
 
 def fitted(
@@ -197,12 +210,14 @@ def updated(
     split = Split.of(dataclasses.replace(histories, in_training=testable_U), seed)
     learner.plan = learner.plan.with_rows(int(histories.lengths[with_news].sum()) / int(new_E.sum()))
     users = np.setdiff1d(with_news, split.test)
-    epochs = learner.go_on(users, 0, checkpoints / "training.ckpt", phase="training", knowing=knowing)
+    epochs = learner.go_on(
+        users, 0, checkpoints / "training.ckpt", phase="training", knowing=knowing, tested=split.test
+    )
     watch.say("evaluating", epochs)
-    metrics, baseline = evaluated(learner, split, newest_U)
+    found = evaluated(learner, split, newest_U)
     if options.retrain_on_all_users:
         epochs += learner.go_on(with_news, epochs, checkpoints / "retraining.ckpt", knowing=knowing)
-    return Run(learner, metrics, baseline, epochs, len(split.test))
+    return Run(learner, found.metrics, found.baseline, epochs, len(split.test), found.report)
 
 
 def trailing(new_E: npt.NDArray[np.bool_], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -213,12 +228,10 @@ def trailing(new_E: npt.NDArray[np.bool_], offsets: npt.NDArray[np.int64]) -> np
     return newest_U
 
 
-def evaluated(
-    learner: Learner, split: Split, newest_U: npt.NDArray[np.int64] | None = None
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Of the learner and of plain popularity: ``shared.recipes.evaluation.evaluate``, and what it counts."""
+def evaluated(learner: Learner, split: Split, newest_U: npt.NDArray[np.int64] | None = None) -> Measured:
+    """By ``shared.recipes.evaluation``, and what it counts."""
     data = learner.data
-    return evaluate(
+    found = evaluate(
         learner.recommend,
         data.histories,
         split,
@@ -226,6 +239,7 @@ def evaluated(
         weights_E=data.event_weights,
         newest_U=newest_U,
     )
+    return Measured(*found, report(learner.recommend, data.histories, split, found, newest_U))
 
 
 def fingerprint(

@@ -12,14 +12,17 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from shared.cores import granted_cores
-from shared.recipes.hrnn.form import COUNT_BUCKETS, DISTANCE_BUCKETS, GAP_BUCKETS, LAYERS, SESSION_SECONDS, Form
-from shared.recipes.hrnn.passes import Floats, Passes
+from shared.recipes.contract import Rough
+from shared.recipes.hrnn.again import COUNT, FEATURES, Takings, features
+from shared.recipes.hrnn.form import AGAIN_WIDTH, GAP_BUCKETS, LAYERS, Form
+from shared.recipes.hrnn.passes import SETTLED, Floats, Passes, rows
+from shared.recipes.moment import begins_visit
 
 Numbers = npt.NDArray[np.int64]
 Seconds = npt.NDArray[np.float64]
@@ -36,13 +39,27 @@ class Read(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """The items of a history, each once: what the repeat head looks at."""
+    """The items of a history, each once, as it was last taken."""
 
     items: Numbers  # [S]
-    lasts: Numbers  # [S] the number of the event that took it last, from 1
+    lasts: Numbers  # [S] the number of the event that took it, from 1
     at: Seconds  # [S] when that was, since the epoch
+    visits: Numbers  # [S] the number of the visit
+    firsts: Seconds  # [S] when it was taken first
     counts: Numbers  # [S] how often it was taken
+    faded: Seconds  # [S,D] the takings, each fading by HALF_LIVES until the last
     types: Numbers  # [S] the type of the last time; 0: none
+
+    def at_request(self, asked: Asked) -> Takings:
+        return Takings(
+            distance=asked.events + 1.0 - self.lasts,
+            visits=(asked.visit - self.visits).astype(np.float64),
+            seconds=np.maximum(asked.at - self.at, 0),
+            counts=self.counts.astype(np.float64),
+            interval=(self.at - self.firsts) / np.maximum(self.counts - 1, 1),
+            faded=np.log(self.faded),
+            events=np.full(len(self.items), float(asked.events)),
+        )
 
 
 class Weights:
@@ -52,14 +69,9 @@ class Weights:
         self.form = form
         self._of = weights
         self._layers = [CELLS[form.cell](_of_layer(weights, layer)) for layer in range(LAYERS)]
+        self._items = rows(weights["item.weight"])
         self._passes = Passes(weights["item.weight"][:-1], weights["bias"][:-1], granted_cores())
-        self._repeat_H, self._repeat_bias = weights["repeat.weight"][0], float(weights["repeat.bias"][0])
-        self._ages: Floats | None = None
-        if form.repeats:
-            distance, seconds, count, type_ = (weights[f"ages.{number}"] for number in range(len(form.ages)))
-            self._ages = (distance[:, None, None, None] + seconds[:, None, None] + count[:, None] + type_).ravel()
-        #: From one bucket of seconds to the next, in ``_ages``.
-        self._step = COUNT_BUCKETS * (form.event_types + 1)
+        self._again = Again(form, weights) if form.repeats else None
 
     def features(self, name: str, values: npt.ArrayLike, weights: npt.ArrayLike) -> Floats:
         """What F features of the "user" or "context" say: their vectors' weighted sum, [H]."""
@@ -80,11 +92,11 @@ class Weights:
         """
         gap_T = gap_buckets(before_T)
         keep_T2 = np.ones((len(items_T), 2), np.bool_)
-        keep_T2[:, 0] = before_T <= SESSION_SECONDS
+        keep_T2[:, 0] = np.logical_not(begins_visit(before_T))
         if state_LW is None:
             state_LW = self.start()
             keep_T2[0] = False
-        x_TH = self._of["item.weight"][items_T] + self._of["gap.weight"][gap_T]
+        x_TH = self._items[items_T] + self._of["gap.weight"][gap_T]
         if self.form.event_types:
             x_TH += self._of["of_type.weight"][types_T]
         if user_H is not None:
@@ -104,33 +116,167 @@ class Weights:
             q_H += context_H
         return q_H
 
-    def scores(self, q_H: Floats, taken: Taken, codes_S: Numbers, now: float) -> Floats:
-        """float32[I]: the softmax over all items, of somebody who asks at ``now`` and whose ``codes`` these are."""
+    def again(self, q_H: Floats, taken: Taken, asked: Asked, more_S: Floats) -> OfAgain | None:
+        """What is said of these items, which somebody has had; None where they are never answered, or there are none.
+
+        ``more_S`` is added to their logits.
+        """
+        if self._again is None or not len(taken.items):
+            return None
+        v_SH = self._items[taken.items]
+        shares_S = self._again.shares(q_H, v_SH, taken, asked, more_S)
+        return OfAgain(self._again.logit(q_H, asked), self._again.evidence, shares_S)
+
+    def scores(self, q_H: Floats, had_S: Numbers, new: Sparse, again: OfAgain | None) -> Relevance:
+        """The share of each item, of whom has had some; None where nothing is left to be answered.
+
+        ``new`` is added to the logits of items that are new to the user.
+        """
         scores_I = self._passes.logits(q_H)
-        if len(taken.items):
-            repeat = float(self._repeat_H @ q_H) + self._repeat_bias
-            if self._ages is None:
-                scores_I[taken.items] += repeat
-            else:
-                scores_I[taken.items] += repeat + self._ages[self.aged(codes_S, taken, now)]
-        scores_I -= np.maximum.reduce(scores_I)
+        scores_I[new.items] += new.values
+        fits_S = scores_I[had_S]
+        scores_I[had_S] = -np.inf
+        rough = self._passes.rough(q_H, had_S)
+        if rough is not None:
+            rough.settle(scores_I, SETTLED)
+        most = np.maximum.reduce(scores_I)
+        if most == -np.inf:  # there is nothing new
+            if again is None:
+                return Relevance(None)
+            scores_I[:] = 0
+            scores_I[had_S] = again.shares
+            return Relevance(scores_I)
+        scores_I -= most
         np.exp(scores_I, out=scores_I)
-        scores_I *= 1 / np.add.reduce(scores_I)
-        return scores_I
+        total = np.add.reduce(scores_I)
+        if again is None:
+            scores_I *= 1 / total
+            return Relevance(scores_I, rough)
+        logit = again.logit
+        if again.evidence:
+            logit += again.evidence * (_log_sum(fits_S) - float(most) - math.log(total))
+        share = 0.5 + 0.5 * math.tanh(0.5 * logit)
+        scores_I *= (1 - share) / total
+        scores_I[had_S] = share * again.shares
+        return Relevance(scores_I, rough)
 
-    def codes(self, taken: Taken, events: int) -> Numbers:
-        """int64[S]: what is taken of so many events in the words of ``streams.pair_codes``, the times left out."""
-        codes_S = np.minimum(_log2(events + 1 - taken.lasts), DISTANCE_BUCKETS - 1)
-        codes_S = codes_S * (GAP_BUCKETS * COUNT_BUCKETS) + np.minimum(_log2(taken.counts), COUNT_BUCKETS - 1)
-        types = self.form.event_types
-        return codes_S * (types + 1) + taken.types if types else codes_S
 
-    def aged(self, codes_S: Numbers, taken: Taken, now: float) -> Numbers:
-        """int64[S]: the same at ``now``, places in ``Network.age_table``."""
-        aged_S = gap_buckets(now - taken.at)
-        aged_S *= self._step
-        aged_S += codes_S
-        return aged_S
+class Relevance(NamedTuple):
+    """What a history says of all items."""
+
+    shares: Floats | None
+    """float32[I]; None where it says nothing."""
+    rough: Rough | None = None
+    """How far these are off; None: they are not."""
+
+
+class Asked(NamedTuple):
+    """The moment of a request, as it is taken, and who asks."""
+
+    at: float
+    """Seconds since the epoch."""
+    visit: int
+    """The number of the visit in which it is."""
+    events: int
+    """Of the user, before."""
+    known_3: Floats
+    """``again.known_of`` the user."""
+
+
+class OfAgain(NamedTuple):
+    """What is said of what a user has had."""
+
+    logit: float
+    """Of p(again)."""
+    evidence: float
+    """How much it adds to that how much better what was had fits than what is new."""
+    shares: Floats
+    """[S] p(i | again)."""
+
+
+class Sparse(NamedTuple):
+    """Numbers of some items, each item once; or of all of them, one after the other."""
+
+    items: Numbers | slice
+    values: Floats
+
+    @classmethod
+    def of(cls, items: Numbers, values: npt.NDArray[Any], many: int) -> Self:
+        """Those of these items, which rise, in as few bytes as hold them."""
+        if 3 * len(items) < many:
+            return cls(items, values.astype(np.float32))
+        values_I = np.zeros(many, np.float32)
+        values_I[items] = values
+        return cls(slice(None), values_I)
+
+
+class More(NamedTuple):
+    """What was counted adds to the logits after a history."""
+
+    new: Sparse
+    """Of items that are new."""
+    again: Floats
+    """[S] Of those that it holds."""
+
+    @classmethod
+    def nothing(cls, had: int) -> Self:
+        return cls(Sparse(np.zeros(0, np.int64), np.zeros(0, np.float32)), np.zeros(had, np.float32))
+
+
+class Again:
+    """``network.Again``."""
+
+    def __init__(self, form: Form, weights: Mapping[str, Floats]) -> None:
+        of = {name.removeprefix("again."): weight for name, weight in weights.items() if name.startswith("again.")}
+        self._fit_H, self._bias_I, self._worth_W = of["fit"], of["bias.weight"][:, 0], of["worth.weight"][0]
+        self._known_FW, self._known_W = of["known.weight"].T, of["known.bias"]
+        self._range = of["least"], of["most"], of["mean"], of["scale"]
+        self._type_VW = of.get("of_type.weight")
+        self._share_H, self._share_3 = np.split(of["of_user.weight"][0], [form.hidden])
+        self._share, self._count = float(of["of_user.bias"][0]), float(of["count"])
+        self.evidence = float(of["evidence"])
+
+    def logit(self, q_H: Floats, asked: Asked) -> float:
+        """Of the share of what the user has taken before, in all that is taken now."""
+        return float(self._share_H @ q_H + self._share_3 @ asked.known_3) + self._share
+
+    def shares(self, q_H: Floats, v_SH: Floats, taken: Taken, asked: Asked, more_S: Floats) -> Floats:
+        """float32[S]: the softmax over what was taken before."""
+        x_SF = features(taken.at_request(asked)).astype(np.float32)
+        a_S: Floats = self._count * x_SF[:, COUNT] + more_S
+        a_S += self._bias_I[taken.items]
+        a_S += v_SH @ (q_H * self._fit_H)
+        least_F, most_F, mean_F, scale_F = self._range
+        np.minimum(np.maximum(x_SF, least_F, out=x_SF), most_F, out=x_SF)
+        x_SF -= mean_F
+        x_SF *= scale_F
+        x_SW: Floats = x_SF @ self._known_FW
+        x_SW += self._known_W
+        if self._type_VW is not None:
+            x_SW += self._type_VW[taken.types]
+        x_SW *= _sigmoid(x_SW)
+        a_S += x_SW @ self._worth_W
+        a_S -= np.maximum.reduce(a_S)
+        np.exp(a_S, out=a_S)
+        a_S *= 1 / np.add.reduce(a_S)
+        return a_S
+
+    @staticmethod
+    def shapes(form: Form) -> dict[str, tuple[int, ...]]:
+        found: dict[str, tuple[int, ...]] = {
+            "fit": (form.hidden,),
+            "bias.weight": (form.items, 1),
+            "known.weight": (AGAIN_WIDTH, FEATURES),
+            "known.bias": (AGAIN_WIDTH,),
+            "worth.weight": (1, AGAIN_WIDTH),
+            "of_user.weight": (1, form.hidden + 3),
+            "of_user.bias": (1,),
+            **dict.fromkeys(("count", "evidence"), ()),
+            **dict.fromkeys(("least", "most", "mean", "scale"), (FEATURES,)),
+        }
+        if form.event_types:
+            found["of_type.weight"] = (form.event_types + 1, AGAIN_WIDTH)
+        return {f"again.{name}": shape for name, shape in found.items()}
 
 
 def shapes(form: Form) -> dict[str, tuple[int, ...]]:
@@ -145,13 +291,11 @@ def shapes(form: Form) -> dict[str, tuple[int, ...]]:
         "norm.weight": (hidden,),
         "scale.weight": (GAP_BUCKETS, hidden),
         "shift.weight": (GAP_BUCKETS, hidden),
-        "repeat.weight": (1, hidden),
-        "repeat.bias": (1,),
     }
     for layer in range(LAYERS):
         found |= {f"layers.{layer}.{name}": shape for name, shape in CELLS[form.cell].shapes(hidden).items()}
     if form.repeats:
-        found |= {f"ages.{number}": (size,) for number, size in enumerate(form.ages)}
+        found |= Again.shapes(form)
     embedded = {"type": form.event_types and form.event_types + 1, "user": form.user_features}
     embedded["context"] = form.context_features
     return found | {f"of_{name}.weight": (size, hidden) for name, size in embedded.items() if size}
@@ -270,8 +414,9 @@ def _of_layer(weights: Mapping[str, Floats], layer: int) -> dict[str, Floats]:
     return {name.removeprefix(prefix): weight for name, weight in weights.items() if name.startswith(prefix)}
 
 
-def _log2(numbers: npt.NDArray[np.number]) -> Numbers:
-    return np.log2(numbers.astype(np.float32)).astype(np.int64)
+def _log_sum(x: Floats) -> float:
+    most = float(np.maximum.reduce(x))
+    return most + math.log(float(np.add.reduce(np.exp(x - most))))
 
 
 def _normed(x_TH: Floats, weight_H: Floats) -> Floats:

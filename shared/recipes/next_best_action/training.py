@@ -30,8 +30,8 @@ def train(data: TrainingData, recipe: Recipe, parameters: Mapping[str, str], *, 
     period = int(parameters[ACTION_OPTIMIZATION_PERIOD.name]) * DAY_SECONDS
     targets_E = targets(data.histories, period)
 
-    def measure(learner: Learner, split: Split) -> tuple[dict[str, float], dict[str, float]]:
-        return evaluate(learner.recommend, data.histories, split, targets_E, period)
+    def measure(learner: Learner, split: Split) -> training.Measured:
+        return training.Measured(*evaluate(learner.recommend, data.histories, split, targets_E, period))
 
     learn = partial(training.in_full, measure=measure)
     Rules.of(data).save(artifact)

@@ -16,7 +16,7 @@ from shared.recipes import artifact as artifacts
 from shared.recipes.baskets import Baskets
 from shared.recipes.contract import Options, Progress, Recipe, Trained, Validated
 from shared.recipes.course import GAIN
-from shared.recipes.evaluation import Split, comparing, evaluate, foretold
+from shared.recipes.evaluation import Split, comparing, evaluate, foretold, report
 from shared.recipes.hrnn.training import fingerprint
 from shared.recipes.similar_items.fitting import RETRAINING_EPOCHS
 from shared.recipes.similar_items.learner import Learner
@@ -49,13 +49,20 @@ def train(
     watch.expect(epochs + more)
     watch.say("evaluating", epochs)
     recommend = partial(learner.recommend, on_block=lambda: watch.step("evaluating", epochs))
-    metrics, baseline = evaluate(recommend, histories, split)
+    metrics, baseline = measured = evaluate(recommend, histories, split)
+    views = report(recommend, histories, split, measured)
     everybody = np.union1d(split.train, split.validation)
     if options.retrain_on_all_users:
         everybody = np.flatnonzero(histories.in_training)
         epochs += learner.go_on(everybody, epochs)
     watch.say("writing", epochs)
-    trained = Trained(metrics=metrics, baseline=baseline, epochs=epochs, seconds=round(time.monotonic() - started, 3))
+    trained = Trained(
+        metrics=metrics,
+        baseline=baseline,
+        epochs=epochs,
+        seconds=round(time.monotonic() - started, 3),
+        report=views,
+    )
     takers_I = Baskets.of(histories, everybody, watch.stop_if_asked).takers
     save_file({"vectors": learner.vectors().numpy()}, artifact / artifacts.WEIGHTS)
     artifacts.write(

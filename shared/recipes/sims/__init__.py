@@ -66,7 +66,7 @@ BECAUSE_YOU_WATCHED_X = dataclasses.replace(
         MIN_COINTERACTION_COUNT,
         dataclasses.replace(MIN_USER_HISTORY_LENGTH_PERCENTILE, default="0.005"),
         dataclasses.replace(MAX_USER_HISTORY_LENGTH_PERCENTILE, default="0.995"),
-        # A use case is for all of the catalogue: what everybody takes is not left out.
+        # A use case is for all of the catalogue, and for all of what was taken.
         dataclasses.replace(MIN_ITEM_INTERACTION_COUNT_PERCENTILE, default="0.0"),
         dataclasses.replace(MAX_ITEM_INTERACTION_COUNT_PERCENTILE, default="1.0"),
     ),

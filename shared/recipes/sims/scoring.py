@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Self
 
@@ -9,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.recipes.artifact import Artifact
-from shared.recipes.contract import Past, Query
+from shared.recipes.contract import ArtifactError, Past, Query
 from shared.recipes.sims import RECIPES
 from shared.recipes.sims.cointeractions import Neighbours, related_scores
 
@@ -26,7 +27,11 @@ class Scorer:
     def load(cls, artifact: Path) -> Self:
         """Raises ArtifactError."""
         opened = Artifact.open(artifact, tuple(recipe.name for recipe in RECIPES))
-        return cls(Neighbours(**opened.weights("offsets", "items", "weights")), opened)
+        try:
+            weights = opened.weights(*(field.name for field in dataclasses.fields(Neighbours)))
+        except ArtifactError:
+            weights = opened.weights("offsets", "items", "weights")
+        return cls(Neighbours(**weights), opened)
 
     def history(self, user_id: str) -> list[Past]:
         """The user's events as trained on, oldest first; [] for an unknown user."""

@@ -1,4 +1,4 @@
-"""Leaves out what the percentiles say, and keeps for each item those that its users took as well."""
+"""Reads what the percentiles say, and keeps for each item those that its users took as well."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import save_file
 
-from shared.data.histories import Histories, TooLittleData
+from shared.data.histories import Histories
 from shared.data.training_data import TrainingData
 from shared.recipes.artifact import WEIGHTS
 from shared.recipes.baskets import Baskets
 from shared.recipes.course import OnBlock, counted
-from shared.recipes.evaluation import related
-from shared.recipes.sims.cointeractions import Neighbours, neighbours, related_scores
+from shared.recipes.evaluation import popularity, related
+from shared.recipes.sims.cointeractions import Neighbours, neighbours, newest_takers, related_scores
 
 MOST_NEIGHBOURS = 500
 """As many as a request may ask for."""
@@ -51,30 +51,41 @@ def learn(
     data: TrainingData, parameters: Mapping[str, str], users: npt.NDArray[np.int64], on_block: OnBlock
 ) -> Similarities:
     """``shared.recipes.course.Learn``."""
-    baskets = within(Baskets.of(data.histories, users, on_block, newest=EVENTS_READ), parameters)
+    histories = data.histories
+    popularity_I = popularity(histories, users)
+    baskets = Baskets.of(histories, users, on_block, newest=EVENTS_READ)
+    least, most = bounds(baskets.takers, parameters)
+    baskets = without_rare(baskets, least)
     near = neighbours(
         baskets,
+        popularity_I / popularity_I.sum(),
+        newest_takers(baskets, histories.timestamps[histories.offsets[1:] - 1], most),
         discount=float(parameters["popularity_discount_factor"]),
         fewest=int(parameters["min_cointeraction_count"]),
         most=MOST_NEIGHBOURS,
         on_block=on_block,
     )
-    return Similarities(near, baskets.takers / baskets.takers.sum(), data.histories)
+    return Similarities(near, popularity_I / popularity_I.sum(), histories)
 
 
 train, validate = counted(learn)
 
 
-def within(baskets: Baskets, parameters: Mapping[str, str]) -> Baskets:
-    """Without the items that too few or too many users took, by the percentiles of those that were taken at all.
+def bounds(takers_I: npt.NDArray[np.int64], parameters: Mapping[str, str]) -> tuple[int, int]:
+    """(least, most) takers of an item, between which the interactions are that lie between the percentiles.
 
-    Raises TooLittleData where no item is left.
+    Interactions stand by how many takers their items have: at a percentile of 0.9, nine tenths of all lie with items
+    that have as many takers, or fewer.
     """
     low, high = (float(parameters[f"{bound}_item_interaction_count_percentile"]) for bound in ("min", "max"))
-    takers_I = baskets.takers
-    least, most = np.quantile(takers_I[takers_I > 0], [low, high])
-    kept_P = ((takers_I >= least) & (takers_I <= most))[baskets.items]
-    if not kept_P.any():
-        raise TooLittleData(f"No item is left between the interaction count percentiles {low:g} and {high:g}.")
+    rising = np.sort(takers_I[takers_I > 0])
+    sums = np.cumsum(rising)
+    least, most = rising[np.searchsorted(sums, np.array([low, high]) * sums[-1])].tolist()
+    return least, most
+
+
+def without_rare(baskets: Baskets, least: int) -> Baskets:
+    """Without the items that fewer than so many users took."""
+    kept_P = (baskets.takers >= least)[baskets.items]
     ends = np.concatenate([[0], np.cumsum(kept_P)])
     return dataclasses.replace(baskets, offsets=ends[baskets.offsets], items=baskets.items[kept_P])

@@ -42,7 +42,7 @@ class Scorer(scoring.Scorer):
     def explained(self, query: Query) -> Explained:
         """``shared.recipes.contract.Explaining.explained``."""
         exploration = AUTOMATIC if self.recipe == SECOND.name else query.exploration
-        relevance_I = self.relevance(query)
+        relevance_I, rough = self.relevance(query)
         own_I = self._artifact.popularity.copy() if relevance_I is None else relevance_I
         scores_I = own_I if exploration is None else self.novelty.explored(own_I, exploration, self.rng)
-        return Explained(scores_I, own_I, popular=relevance_I is None)
+        return Explained(scores_I, own_I, popular=relevance_I is None, rough=rough)

@@ -24,7 +24,7 @@ from shared.recipes.evaluation import without_validation
 from shared.recipes.hrnn import training
 from shared.recipes.hrnn.learner import Learner, completed
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS, Plan
-from shared.recipes.hrnn.ranking import logits_of
+from shared.recipes.hrnn.ranking import log_shares_of
 from shared.recipes.hrnn.training import Run
 from shared.recipes.watch import Watch
 
@@ -126,10 +126,11 @@ def segments(learner: Learner, events_Q: npt.NDArray[np.int64], count: int) -> n
     network = learner.served().to(learner.device)
     best_NI = torch.zeros(0, network.form.items, device=learner.device)
     users_NI = torch.zeros(0, network.form.items, dtype=torch.long, device=learner.device)
-    for chosen, logits_BI in logits_of(network, learner.streams, events_Q, learner.watch.stop_if_asked):
+    on_block = learner.watch.stop_if_asked
+    for chosen, shares_BI in log_shares_of(network, learner.streams, events_Q, on_block, leaning=learner.leaning):
         chosen_B = torch.from_numpy(chosen).to(learner.device)
-        all_I = torch.cat([best_NI, logits_BI.softmax(-1)])
-        users_I = torch.cat([users_NI, chosen_B[:, None].expand_as(logits_BI)])
+        all_I = torch.cat([best_NI, shares_BI.exp()])
+        users_I = torch.cat([users_NI, chosen_B[:, None].expand_as(shares_BI)])
         best_NI, places_NI = all_I.topk(min(count, len(all_I)), dim=0)
         users_NI = users_I.gather(0, places_NI)
     return users_NI.T.cpu().numpy()

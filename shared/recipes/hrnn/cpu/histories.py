@@ -16,13 +16,22 @@ from shared.recipes.hrnn.network import Pairs, Spans
 
 
 def pairs_and_spans(
-    events_BT: Tensor, position_E: Tensor, items_E: Tensor, next_E: Tensor | None, items: int, remembered: int
+    events_BT: Tensor,
+    position_E: Tensor,
+    end_E: Tensor,
+    items_E: Tensor,
+    next_E: Tensor | None,
+    items: int,
+    remembered: int,
 ) -> tuple[Pairs, Spans]:
-    """What is in the histories before these events, of at most so many events ``remembered``: mostly in spans."""
+    """What is in the histories before these events, of at most so many events ``remembered``: mostly in spans.
+
+    An event is in them from the end of its moment on: what is of one moment is foretold together.
+    """
     if next_E is None:
         next_E = position_E[:0]
     met_I = torch.zeros(items, dtype=torch.long)
-    found = walked(*arrays(events_BT.contiguous(), position_E, items_E, next_E, met_I), remembered)
+    found = walked(*arrays(events_BT.contiguous(), position_E, end_E, items_E, next_E, met_I), remembered)
     rows_S, items_S, streams_R, items_R, begins_R, ends_R = (torch.from_numpy(each) for each in found)
     return Pairs(rows_S, items_S), Spans(streams_R, items_R, begins_R, ends_R, events_BT.shape[1])
 
@@ -33,7 +42,7 @@ def begins_run(events_T: Any, t: int, position_E: Any) -> Any:
 
 
 @compiled
-def walked(events_BT: Any, position_E: Any, items_E: Any, next_E: Any, met_I: Any, remembered: int) -> Any:
+def walked(events_BT: Any, position_E: Any, end_E: Any, items_E: Any, next_E: Any, met_I: Any, remembered: int) -> Any:
     """``met_I`` is 0 at first: 1 + the newest span of each item."""
     B, T = events_BT.shape
     most = 0
@@ -54,10 +63,10 @@ def walked(events_BT: Any, position_E: Any, items_E: Any, next_E: Any, met_I: An
                 stop += 1
             for place in range(-min(position_E[events[step]], remembered), stop - step - 1):
                 event = events[step] + place
-                last = place + remembered
-                if len(next_E) > 0:
-                    last = min(last, next_E[event] - event + place)
-                begin, end = step + max(place + 1, 0), min(step + last + 1, stop)
+                last = place + remembered + 1
+                if len(next_E) > 0 and next_E[event] < len(end_E):
+                    last = min(last, end_E[next_E[event]] - events[step])
+                begin, end = step + max(end_E[event] - events[step], 0), min(step + last, stop)
                 if end > begin:
                     item = items_E[event]
                     streams_R[R], items_R[R], begins_R[R], ends_R[R] = b, item, begin, end

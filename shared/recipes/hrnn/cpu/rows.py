@@ -71,6 +71,25 @@ class Drop(torch.autograd.Function):
         return _dropped(dy, bytes_, ctx.dropped), None, None
 
 
+class Dots(torch.autograd.Function):
+    """q . v of pairs of a row of either."""
+
+    @staticmethod
+    def forward(ctx: Any, q_NH: Tensor, rows_S: Tensor, v_RH: Tensor, places_S: Tensor) -> Tensor:
+        q_NH, v_RH = q_NH.contiguous(), v_RH.contiguous()
+        dots_S = q_NH.new_empty(len(rows_S))
+        in_parts(dots, len(rows_S), q_NH, rows_S, v_RH, places_S, dots_S)
+        ctx.save_for_backward(q_NH, rows_S, v_RH, places_S)
+        return dots_S
+
+    @staticmethod
+    def backward(ctx: Any, ddots_S: Tensor) -> tuple[Tensor, None, Tensor, None]:
+        q_NH, rows_S, v_RH, places_S = ctx.saved_tensors
+        dq_NH, dv_RH = torch.zeros_like(q_NH), torch.zeros_like(v_RH)
+        dots_back(*arrays(ddots_S.contiguous(), q_NH, rows_S, v_RH, places_S, dq_NH, dv_RH))
+        return dq_NH, None, dv_RH, None
+
+
 def _dropped(x: Tensor, bytes_: Tensor, dropped: int) -> Tensor:
     x = x.contiguous()
     y = torch.empty_like(x)
@@ -126,6 +145,24 @@ def scale_and_shift_back(
             dx[h] = dy[h] * scale[h]
             dscale[h] += dy[h] * x[h]
             dshift[h] += dy[h]
+
+
+@compiled
+def dots(_: int, begin: int, end: int, q_NH: Any, rows_S: Any, v_RH: Any, places_S: Any, dots_S: Any) -> None:
+    for s in range(begin, end):
+        q, v, total = q_NH[rows_S[s]], v_RH[places_S[s]], ZERO
+        for h in range(len(q)):
+            total += q[h] * v[h]
+        dots_S[s] = total
+
+
+@compiled
+def dots_back(ddots_S: Any, q_NH: Any, rows_S: Any, v_RH: Any, places_S: Any, dq_NH: Any, dv_RH: Any) -> None:
+    for s in range(len(ddots_S)):
+        d, q, v, dq, dv = ddots_S[s], q_NH[rows_S[s]], v_RH[places_S[s]], dq_NH[rows_S[s]], dv_RH[places_S[s]]
+        for h in range(len(q)):
+            dq[h] += d * v[h]
+            dv[h] += d * q[h]
 
 
 @compiled

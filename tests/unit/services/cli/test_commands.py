@@ -48,8 +48,8 @@ def test_import_train_recommend(invoke: Invoke, system: System, few_films: Path)
     assert "60 rows of s3://few/users.csv" in imported.output
 
     trained = invoke("train", "--name", "few")
-    assert "NDCG@25" in trained.output
-    assert "popularity" in trained.output
+    for word in ("NDCG@25 raw", "NDCG@25 unseen", "popularity", "personal frequency"):
+        assert word in trained.output
 
     recommended = run("recommend", "7", "--name", "few", "--results", "3", "--data-dir", str(system.folder))
     titles = [line.split(",")[1] for line in (few_films / "items.csv").read_text().splitlines()[1:]]

@@ -31,7 +31,13 @@ def test_it_works(tmp_path: Path, few_films: Path) -> None:
     with demo(tmp_path, "--data", str(few_films), "--exit-when-done") as process:
         output, _ = process.communicate(timeout=180)
     assert process.returncode == 0, output
-    for word in ("1,800 rows of s3://films-demo/interactions.csv", "NDCG@25", "popularity", "recommended", "before"):
+    for word in (
+        "1,800 rows of s3://films-demo/interactions.csv",
+        "NDCG@25 unseen",
+        "popularity",
+        "recommended",
+        "before",
+    ):
         assert word in output
     assert len(re.findall(r"^User \d+$", output, re.MULTILINE)) == 3
     assert re.search(r"PutEvents \d+ ms, GetRecommendations with the events in it \d+ ms", output)

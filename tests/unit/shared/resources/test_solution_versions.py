@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from services.api.get_solution_metrics import get_solution_metrics
 from services.status import handlers, reconciler
 from shared.aws.errors import InvalidInput, ResourceAlreadyExists, ResourceInUse, ResourceNotFound, Validation
+from shared.aws.web import Call
 from shared.lifecycle import (
     ACTIVE,
     CREATE_FAILED,
@@ -198,6 +200,18 @@ def test_metrics_are_of_a_version_that_is_active(standing: Standing, status: str
     version = standing.version(standing.solution(), status=status)
     with refused(ResourceInUse, status):
         standing.ask("GetSolutionMetrics", solutionVersionArn=version)
+
+
+@pytest.mark.parametrize("report", [{"report": {"raw": {"users": 3}, "unseen": None}}, {"report": {}}, {}])
+def test_a_report_travels_in_a_header_where_there_is_one(standing: Standing, report: dict[str, Any]) -> None:
+    """Recipes that AWS measures in another way have none, nor have versions of an older release."""
+    version = standing.version(standing.solution())
+    standing.change(version, state={"metrics": {"coverage": 0.5}, "baseline": {"coverage": 0.2}, **report})
+    call = Call(operation="GetSolutionMetrics", request={"solutionVersionArn": version}, request_id="", invocation="1")
+    headers = dict(get_solution_metrics(standing.desk, call).headers)
+    assert headers.pop("x-foretaste-baseline") == '{"coverage":0.2}'
+    told = {"x-foretaste-report": '{"raw":{"users":3},"unseen":null}'} if report.get("report") else {}
+    assert headers == told
 
 
 def test_it_trains_on_the_imports_of_when_it_was_made(standing: Standing) -> None:

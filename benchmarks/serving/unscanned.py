@@ -1,0 +1,15 @@
+"""A runtime for which no catalogue is so large that its vectors are scanned in 8 bits."""
+
+from __future__ import annotations
+
+import sys
+
+from flask import Flask
+
+from services.runtime import app
+from shared.recipes.hrnn import passes
+
+
+def create_app() -> Flask:
+    passes.SCANNED = sys.maxsize
+    return app.create_app()

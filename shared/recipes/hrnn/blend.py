@@ -1,0 +1,287 @@
+"""How far the network leans on what was counted: weights that the validation users tell, and its logits with them.
+
+What is new to a user is a softmax over
+
+    z'_i = dot v_i q + bias b_i + last last_i + near near_i + lately lately_i + like like_i + fashion_f fashion_fi
+
+and what the user has had one over
+
+    a'_i = again_dot (r * v_i) q + again_known (c_i + m_i) + again_count log(times taken)
+           + again_last last_i + again_near near_i + again_lately lately_i
+
+and whether it is one that the user has had has the logit
+
+    share w [q, known of the user] + evidence (log sum of exp z'_i of what was had - the same of what is new) + offset
+
+the network's own having the first two weights 1, and the others 0. The weights are those under which what the
+validation users took is the most likely (Newton's method), drawn towards the network's own by PULL.
+
+Shapes: N queries, I items, S pairs, F weights, K targets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from shared.metrics import LONGEST
+from shared.recipes.hrnn.again import COUNT
+from shared.recipes.hrnn.counters import FASHION, NAMES, NEWEST, Blend, Counters, faded_by_moment
+from shared.recipes.hrnn.gaining import gaining_most
+from shared.recipes.hrnn.network import Again, Network, Pairs, Targets, log_sums, pairs_of
+from shared.recipes.hrnn.streams import REMEMBERED, Queries, Streams
+
+PULL = 1.0
+"""As much as one choice of which the weight in question says all."""
+
+OF_PAIRS = 3
+"""The first of NAMES, of which the logits of what was had know: what was had is like what was had."""
+
+STEPS, HALVINGS, ENOUGH = 12, 6, 1e-3
+"""Of Newton's method: at most, of a step that went too far, and the gain of a step after which there is none."""
+
+MOST_NUMBERS = 2**22
+"""Logits at once, of all queries that the weights are worked out from."""
+
+
+@dataclass(frozen=True)
+class Leaning:
+    """What a network leans on, and how far."""
+
+    counters: Counters
+    blend: Blend
+
+    def more(self, streams: Streams, places_N: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
+        """What is added to its logits before these places: [N,I] of items that are new, [S] of those of the pairs."""
+        found_NFI = counted(self.counters, streams, places_N, pairs)
+        blend = self.blend
+        weights = np.array([blend.last, blend.near, blend.lately, blend.like, *blend.fashion], np.float32)
+        new_NI = torch.from_numpy(np.einsum("nfi,f->ni", found_NFI, weights))
+        of_again = np.array([blend.again_last, blend.again_near, blend.again_lately], np.float32)
+        again_S = torch.from_numpy(of_pairs(found_NFI, pairs) @ of_again)
+        return new_NI.to(streams.device), again_S.to(streams.device)
+
+
+def counted(counters: Counters, streams: Streams, places_N: Tensor, pairs: Pairs) -> npt.NDArray[np.float32]:
+    """float32[N,len(NAMES) + len(FASHION),I] what was counted says before these places."""
+    rows = pairs.rows.cpu().numpy()
+    ends = np.searchsorted(rows, np.arange(len(places_N) + 1))
+    items_S = pairs.items.cpu().numpy()
+    found = np.zeros((len(places_N), len(NAMES) + len(FASHION), len(counters.prior_I)), np.float32)
+    for row, (items, moments, at) in enumerate(streams.newest(places_N, NEWEST)):
+        faded, is_last = faded_by_moment(moments)
+        had = items_S[ends[row] : ends[row + 1]]
+        for part_I, (ids, values) in zip(found[row], counters.parts(items, faded, is_last, had), strict=False):
+            part_I[ids] = values
+        found[row, len(NAMES) :] = counters.fashion(at)
+    return found
+
+
+def of_pairs(found_NFI: npt.NDArray[np.float32], pairs: Pairs) -> npt.NDArray[np.float32]:
+    """float32[S,OF_PAIRS] of what was ``counted``."""
+    found_SF: npt.NDArray[np.float32] = found_NFI[pairs.rows.cpu().numpy(), :OF_PAIRS, pairs.items.cpu().numpy()]
+    return found_SF
+
+
+class OfNew:
+    """The choices among what is new: of the parts of logits ``x_NFI``, ``had`` bool[N,I] are no candidates, and
+    what was taken how often is told as in ``Targets``."""
+
+    own = (1.0, 1.0) + (0.0,) * (len(NAMES) + len(FASHION))
+
+    def __init__(self, x_NFI: Tensor, had_NI: Tensor, rows_K: Tensor, items_K: Tensor, weights_K: Tensor) -> None:
+        self._x_NFI, self._had_NI = x_NFI, had_NI
+        self._taken = rows_K, items_K, weights_K
+        self._weights_N = torch.zeros(len(x_NFI)).index_add_(0, rows_K, weights_K)
+        self._taken_F = torch.einsum("kf,k->f", x_NFI[rows_K, :, items_K], weights_K)
+
+    @property
+    def simple(self) -> list[tuple[float, ...]]:
+        """Popularity, and beside it, as a prior, each counter."""
+        bias = (0.0, 1.0) + (0.0,) * (len(self.own) - 2)
+        return [bias, *((*bias[:place], 1.0, *bias[place + 1 :]) for place in range(2, len(bias)))]
+
+    def gains(self, theta_F: Tensor) -> tuple[Tensor, Tensor]:
+        """([K] what each target gains by its place among what is new, its weight)."""
+        rows_K, items_K, weights_K = self._taken
+        z_NI = torch.einsum("nfi,f->ni", self._x_NFI, theta_F.float()).masked_fill_(self._had_NI, -torch.inf)
+        at_once = max(1, MOST_NUMBERS // z_NI.shape[1])
+        ranks = [
+            (z_NI[rows] >= z_NI[rows, items, None]).sum(1)  # of equal ones the last: what tells nothing gains nothing
+            for rows, items in zip(torch.split(rows_K, at_once), torch.split(items_K, at_once), strict=True)
+        ]
+        return gain_of(torch.cat(ranks)), weights_K
+
+    def at(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """(minus the log of the likelihood, p_NI) with these weights_F."""
+        rows_K, items_K, weights_K = self._taken
+        z_NI = torch.einsum("nfi,f->ni", self._x_NFI, theta.float()).masked_fill_(self._had_NI, -torch.inf)
+        log_p_NI = z_NI.log_softmax(-1)
+        # To whom nothing is new, nothing new is asked about, and not even 0 times NaN.
+        return -(log_p_NI[rows_K, items_K] * weights_K).double().sum(), log_p_NI.exp_().nan_to_num_(0.0)
+
+    def evidence(self, theta_F: Tensor) -> Tensor:
+        """[N] how much better what was had fits than what is new; infinite where there is only one of them."""
+        z_NI = torch.einsum("nfi,f->ni", self._x_NFI, theta_F.float())
+        had_N, new_N = (z_NI.masked_fill(out_NI, -torch.inf).logsumexp(-1) for out_NI in (~self._had_NI, self._had_NI))
+        return had_N - new_N
+
+    def slopes(self, p_NI: Tensor) -> tuple[Tensor, Tensor]:
+        """Its first derivative, [F], and its second, [F,F]."""
+        mean_NF = torch.einsum("nfi,ni->nf", self._x_NFI, p_NI)
+        curved = torch.einsum("nfi,ni,ngi->fg", self._x_NFI, p_NI * self._weights_N[:, None], self._x_NFI)
+        curved -= torch.einsum("nf,n,ng->fg", mean_NF, self._weights_N, mean_NF)
+        return self._weights_N @ mean_NF - self._taken_F, curved
+
+
+class OfAgain:
+    """The choices among what was had: ``x_SF`` of the pairs, the rows of these, and which pairs were taken."""
+
+    own = (1.0, 1.0) + (0.0,) * (1 + OF_PAIRS)
+
+    def __init__(self, x_SF: Tensor, rows_S: Tensor, taken_K: Tensor, weights_K: Tensor) -> None:
+        self._x_SF, self._rows_S = x_SF, rows_S
+        self._taken_K, self._weights_K = taken_K, weights_K
+        self._many = int(rows_S.max()) + 1 if len(rows_S) else 0
+        self._weights_N = torch.zeros(self._many).index_add_(0, rows_S[taken_K], weights_K)
+        self._taken_F = weights_K @ x_SF[taken_K]
+
+    def at(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        a_S = self._x_SF @ theta.float()
+        log_p_S = a_S - log_sums(a_S, self._rows_S, self._many)[self._rows_S]
+        return -(log_p_S[self._taken_K] * self._weights_K).double().sum(), log_p_S.exp()
+
+    def slopes(self, p_S: Tensor) -> tuple[Tensor, Tensor]:
+        weighted_SF = self._x_SF * p_S[:, None]
+        mean_NF = torch.zeros(self._many, self._x_SF.shape[1]).index_add_(0, self._rows_S, weighted_SF)
+        curved = self._x_SF.T @ (weighted_SF * self._weights_N[self._rows_S, None])
+        curved -= mean_NF.T @ (mean_NF * self._weights_N[:, None])
+        return self._weights_N @ mean_NF - self._taken_F, curved
+
+
+def likeliest(choice: OfNew | OfAgain | OfShare, on_block: Callable[[], None] = lambda: None) -> list[float]:
+    """The weights under which what was taken is the most likely."""
+    own = torch.tensor(choice.own, dtype=torch.double)
+
+    def loss_of(theta: Tensor) -> tuple[Tensor, Tensor]:
+        on_block()
+        loss, p = choice.at(theta)
+        return loss + PULL / 2 * ((theta - own) ** 2).sum(), p
+
+    theta = own.clone()
+    loss, p = loss_of(theta)
+    for _ in range(STEPS):
+        on_block()
+        slope, curved = choice.slopes(p)
+        ridge = PULL * torch.eye(len(own), dtype=torch.double)
+        step = torch.linalg.solve(curved.double() + ridge, slope.double() + PULL * (theta - own))
+        for _ in range(HALVINGS):
+            better, p = loss_of(theta - step)
+            if better < loss:
+                break
+            step /= 2
+        else:
+            break
+        gained, theta, loss = loss - better, theta - step, better
+        if gained < ENOUGH:
+            break
+    found: list[float] = theta.tolist()
+    return found
+
+
+def gain_of(rank_K: Tensor) -> Tensor:
+    """[K] what an item at each place adds to the discounted gain of a list of 25."""
+    return torch.where(rank_K <= LONGEST, 1 / torch.log2(1.0 + rank_K), 0.0)
+
+
+class OfShare:
+    """Whether what was taken had been had: ``x_NF`` of each query with a choice, by what weight it was, and was not.
+
+    The features are the network's logit of p(again), how much better what was had fits than what is new, and 1.
+    """
+
+    own = (1.0, 0.0, 0.0)
+
+    def __init__(self, x_NF: Tensor, again_N: Tensor, new_N: Tensor) -> None:
+        self._x_NF, self._again_N, self._new_N = x_NF, again_N, new_N
+
+    def at(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        logit_N = self._x_NF @ theta.float()
+        loss = self._again_N * functional.softplus(-logit_N) + self._new_N * functional.softplus(logit_N)
+        return loss.double().sum(), logit_N.sigmoid()
+
+    def slopes(self, p_N: Tensor) -> tuple[Tensor, Tensor]:
+        weights_N = self._again_N + self._new_N
+        curved = self._x_NF.T @ (self._x_NF * (weights_N * p_N * (1 - p_N))[:, None])
+        return self._x_NF.T @ (weights_N * p_N - self._again_N), curved
+
+
+class Choices:
+    """What users chose, and out of what: as it comes in, and then the weights that tell it best."""
+
+    def __init__(self, network: Network, streams: Streams, counters: Counters) -> None:
+        self._network, self._streams, self._counters = network, streams, counters
+        self._of_new: list[tuple[Tensor, ...]] = []
+        self._of_again: list[tuple[Tensor, ...]] = []
+        self._of_share: list[tuple[Tensor, ...]] = []
+        self._rows = self._pairs = 0
+
+    def add(self, x_NH: Tensor, places_N: Tensor, targets: Targets) -> None:
+        """What was taken before these places, where the network knew ``x_NH``."""
+        asked = self._streams.queries(places_N, REMEMBERED, self._network.form)
+        q_NH = self._network.query(x_NH, asked.after, asked.contexts)
+        found_NFI = counted(self._counters, self._streams, places_N, asked.pairs)
+        pair_K = pairs_of(targets, asked.pairs, self._network.form.items)
+        self._add_new(q_NH, found_NFI, asked, targets.of(pair_K < 0))
+        if self._network.again is not None:
+            had_K = pair_K >= 0
+            self._add_again(self._network.again, q_NH, found_NFI, asked.pairs, targets.of(had_K), pair_K[had_K])
+            share_N = self._network.again.share(q_NH, asked.known, asked.pairs)
+            weights_N2 = targets.weights.new_zeros(len(q_NH), 2)
+            weights_N2.index_put_((targets.rows, had_K.long()), targets.weights, accumulate=True)
+            self._of_share.append((share_N.cpu(), weights_N2.cpu()))
+        self._rows += len(places_N)
+
+    def _add_new(self, q_NH: Tensor, found_NFI: npt.NDArray[np.float32], asked: Queries, targets: Targets) -> None:
+        v_IH1 = self._network.items()
+        own_NFI = torch.stack([q_NH @ v_IH1[:, :-1].T, v_IH1[:, -1].expand(len(q_NH), -1)], 1)
+        had_NI = torch.zeros(len(q_NH), len(v_IH1), dtype=torch.bool)
+        had_NI[asked.pairs.rows.cpu(), asked.pairs.items.cpu()] = True
+        rows_K, items_K, weights_K = (each.cpu() for each in targets)
+        x_NFI = torch.cat([own_NFI.cpu(), torch.from_numpy(found_NFI)], 1)
+        self._of_new.append((x_NFI, had_NI, rows_K + self._rows, items_K, weights_K))
+
+    def _add_again(
+        self,
+        again: Again,
+        q_NH: Tensor,
+        found_NFI: npt.NDArray[np.float32],
+        pairs: Pairs,
+        targets: Targets,
+        pair_K: Tensor,
+    ) -> None:
+        times_S = cast(Tensor, pairs.features)[:, COUNT]
+        own_SF = torch.stack([again.fits(q_NH, pairs, self._network.vectors), again.worths(pairs), times_S], 1)
+        x_SF = torch.cat([own_SF.cpu(), torch.from_numpy(of_pairs(found_NFI, pairs))], 1)
+        self._of_again.append((x_SF, pairs.rows.cpu() + self._rows, pair_K.cpu() + self._pairs, targets.weights.cpu()))
+        self._pairs += len(pairs.rows)
+
+    def blend(self, on_block: Callable[[], None] = lambda: None) -> Blend:
+        of_new = OfNew(*(torch.cat(each) for each in zip(*self._of_new, strict=True)))
+        new = gaining_most(of_new, likeliest(of_new, on_block), on_block)
+        if not self._pairs:
+            return Blend.of(new, OfAgain.own, OfShare.own)
+        of_again = OfAgain(*(torch.cat(each) for each in zip(*self._of_again, strict=True)))
+        share_N, weights_N2 = (torch.cat(each) for each in zip(*self._of_share, strict=True))
+        evidence_N = of_new.evidence(torch.tensor(new))
+        open_N = torch.isfinite(evidence_N)
+        x_NF = torch.stack([share_N, evidence_N, torch.ones_like(share_N)], 1)[open_N]
+        of_share = OfShare(x_NF, weights_N2[open_N, 1], weights_N2[open_N, 0])
+        return Blend.of(new, likeliest(of_again, on_block), likeliest(of_share, on_block))

@@ -1,0 +1,356 @@
+"""What can be counted, for the network to lean on: what follows what, who takes this takes that, what is in fashion.
+
+A network learns these too, and mostly better; where it does not, on few data or on data that are nothing else, what was
+counted enters its logits by weights that the validation users tell (``blend``). So it is never behind a counter.
+
+    last_i     log(1 + n_i / (PRIOR p_i))  n_i: how often item i came in the moment after the items of the last one
+    near_i     the same, by what came within NEAR events before or after the newest, the older the less
+    lately_i   the same as near, of pairs in one visit, each fading with LATELY days until the end of the data
+    like_i     log(1 + s_i / p_i)  s_i: sum over the history's items j of B_ji, B being EASE's (Steck, Embarrassingly
+               Shallow Autoencoders, 2019), and 0 where that is less
+    fashion_i  log of the share of item i, each event fading with FASHION days, over p_i, its share of all
+
+Shapes: I items, E events, M moments of which fashion is known, N queries, L newest events, K neighbours of an item.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.data.arrays import mapped, ranges
+from shared.data.histories import Histories
+from shared.recipes.moment import begins_visit
+
+NEAR = 10
+"""Events before and after."""
+
+FADING = 0.8
+"""Of what is near, for each moment between."""
+
+NEWEST = 20
+"""Events of a history that ``last`` and ``near`` look at."""
+
+NEIGHBOURS, ALIKE = 100, 300
+"""Of an item, at most: of those that are near, and of EASE's."""
+
+"""Of an item that are kept."""
+
+PRIOR = 10.0
+"""So many events weigh as much as what an item's share of all says."""
+
+RIDGE = 300.0
+"""EASE's lambda."""
+
+MOST_ALIKE = 4000
+"""Items, the most taken, that EASE is worked out for: its matrix is inverted as a whole."""
+
+MOST_USERS = 20_000
+MOST_EVENTS = 2**21
+"""Counted, of users drawn by chance where there are more."""
+
+FASHION = (3.0, 20.0, math.inf)
+"""Half-lives in days. The last one tells what an item's share was until then: in what is learnt of all the time, the
+network's biases too, there is what came later, of which the answer to a request knows nothing."""
+
+LATELY = 20.0
+"""A half-life in days."""
+
+DAY_SECONDS = 86_400
+MOST_MOMENTS, MOST_FASHIONS = 1024, 2**22
+"""At which fashion is known, and numbers that are kept of it."""
+
+AT_ONCE = 512
+"""Users whose items are multiplied at once."""
+
+INVERTED = 256
+"""Rows of a matrix that are eliminated at once."""
+
+COUNTERS = "counters"
+"""The folder in an artifact."""
+
+NAMES = ("last", "near", "lately", "like")
+
+DENSE = 2**17
+"""Items up to which sums are laid out for all of them."""
+
+Floats = npt.NDArray[np.float32]
+Numbers = npt.NDArray[np.int64]
+
+Part = tuple[Numbers, npt.NDArray[np.float64]]
+"""Items, each once, and what is said of them."""
+
+
+class Neighbours(NamedTuple):
+    """What goes with each item: with item i ``items[offsets[i]:offsets[i + 1]]``, so much as the ``weights`` say."""
+
+    offsets: Numbers  # [I + 1]
+    items: npt.NDArray[np.int32]
+    weights: Floats
+
+    def summed(self, items_T: Numbers, weights_T: npt.NDArray[Any]) -> Part:
+        """The neighbours of these items, each once, and the sum of their weights."""
+        lengths_T = self.offsets[items_T + 1] - self.offsets[items_T]
+        places = ranges(self.offsets[items_T], lengths_T)
+        return summed(self.items[places], self.weights[places] * np.repeat(weights_T, lengths_T), len(self.offsets) - 1)
+
+    @classmethod
+    def of(cls, keys: Numbers, weights: npt.NDArray[Any], items: int, most: int = NEIGHBOURS) -> Self:
+        """The ``most`` greatest of each item; ``keys`` are item * items + neighbour, and may stand more than once."""
+        keys, places = np.unique(keys, return_inverse=True)
+        sums = np.bincount(places, weights, minlength=len(keys))
+        rows = keys // items
+        order = np.lexsort((-sums, rows))
+        starts_I = np.searchsorted(rows, np.arange(items))
+        rank = np.arange(len(order)) - starts_I[rows[order]]
+        kept = order[rank < most]
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(rows[kept], minlength=items))])
+        return cls(offsets.astype(np.int64), (keys[kept] % items).astype(np.int32), sums[kept].astype(np.float32))
+
+
+class Tally:
+    """Items that go with items, as they are counted."""
+
+    def __init__(self, items: int) -> None:
+        self._items = items
+        self._keys: list[Numbers] = []
+        self._weights: list[npt.NDArray[Any]] = []
+
+    def add(self, items: Numbers, neighbours: Numbers, weights: npt.NDArray[Any]) -> None:
+        self._keys.append(items * self._items + neighbours)
+        self._weights.append(weights)
+
+    @property
+    def neighbours(self) -> Neighbours:
+        return Neighbours.of(np.concatenate(self._keys), np.concatenate(self._weights), self._items)
+
+
+@dataclass(frozen=True)
+class Blend:
+    """By what each part of the logits is multiplied: see ``blend``. The network's own are the defaults."""
+
+    dot: float = 1.0
+    bias: float = 1.0
+    last: float = 0.0
+    near: float = 0.0
+    lately: float = 0.0
+    like: float = 0.0
+    fashion: tuple[float, ...] = (0.0,) * len(FASHION)
+    again_dot: float = 1.0
+    again_known: float = 1.0
+    again_count: float = 0.0
+    again_last: float = 0.0
+    again_near: float = 0.0
+    again_lately: float = 0.0
+    share: float = 1.0
+    evidence: float = 0.0
+    offset: float = 0.0
+
+    @classmethod
+    def of(cls, new: Sequence[float], again: Sequence[float], share: Sequence[float]) -> Self:
+        """Of the weights of a ``blend.OfNew``, a ``blend.OfAgain`` and a ``blend.OfShare``, in their orders."""
+        dot, bias, last, near, lately, like, *fashion = new
+        return cls(dot, bias, last, near, lately, like, tuple(fashion), *again, *share)
+
+    @classmethod
+    def told(cls, weights: Sequence[float]) -> Self:
+        """The one that had these ``weights``."""
+        of_new = 2 + len(NAMES) + len(FASHION)
+        return cls.of(weights[:of_new], weights[of_new:-3], weights[-3:])
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        return tuple(np.hstack(astuple(self)).tolist())
+
+
+@dataclass(frozen=True, eq=False)
+class Counters:
+    """What was counted of the users that a network learns from."""
+
+    prior_I: Floats
+    """Share of each item among what somebody took for the first time."""
+    last: Neighbours
+    near: Neighbours
+    lately: Neighbours
+    like: Neighbours
+    times_M: Numbers
+    fashion_MFI: Floats
+    """At the moments ``times``, which rise; the last is the end of the data."""
+
+    @classmethod
+    def of(cls, histories: Histories, users: Numbers, on_block: Callable[[], None] = lambda: None) -> Self:
+        """Counts the events of these users."""
+        items = len(histories.item_ids)
+        drawn = some(histories, users)
+        places = ranges(histories.offsets[drawn], histories.lengths[drawn])
+        last, near, lately = _following(histories, places, drawn, on_block)
+        users_E = np.repeat(np.arange(len(drawn)), histories.lengths[drawn])
+        pairs = np.unique(users_E * items + histories.items[places])
+        counts_I = np.bincount(pairs % items, minlength=items) + 1.0
+        like = _alike(pairs // items, pairs % items, items, on_block)
+        everybody = ranges(histories.offsets[users], histories.lengths[users])
+        times_M, fashion_MFI = _fashion(histories.items[everybody], histories.timestamps[everybody], items, on_block)
+        return cls((counts_I / counts_I.sum()).astype(np.float32), last, near, lately, like, times_M, fashion_MFI)
+
+    def parts(
+        self, newest: Numbers, faded: npt.NDArray[Any], is_last: npt.NDArray[np.bool_], had: Numbers
+    ) -> Iterator[Part]:
+        """What each of NAMES says after a history of the items ``had``, whose NEWEST are ``newest``."""
+        of_last = self.last.summed(newest[is_last], np.ones(int(is_last.sum())))
+        for found, sums in (of_last, self.near.summed(newest, faded), self.lately.summed(newest, faded)):
+            yield found, np.log1p(sums / (PRIOR * self.prior_I[found]))
+        found, sums = self.like.summed(had, np.ones(len(had)))
+        yield found, np.log1p(np.maximum(sums, 0) / self.prior_I[found])
+
+    def save(self, folder: Path) -> None:
+        """Writes a new folder; not fashion, which is part of a served model's biases."""
+        folder.mkdir()
+        np.save(folder / "prior.npy", self.prior_I)
+        for name in NAMES:
+            for part, array in getattr(self, name)._asdict().items():
+                np.save(folder / f"{name}_{part}.npy", array)
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Maps what ``save`` wrote. Raises OSError and ValueError."""
+        last, near, lately, like = (
+            Neighbours(*(mapped(folder / f"{name}_{part}.npy") for part in Neighbours._fields)) for name in NAMES
+        )
+        nothing = np.zeros((1, len(FASHION), 0), np.float32)
+        return cls(mapped(folder / "prior.npy"), last, near, lately, like, np.zeros(1, np.int64), nothing)
+
+    def fashion(self, at: float) -> Floats:
+        """float32[F,I] as it was known at this moment."""
+        before = max(int(np.searchsorted(self.times_M, at, side="right")) - 1, 0)
+        fashion_FI: Floats = self.fashion_MFI[before]
+        return fashion_FI
+
+
+def summed(ids: npt.NDArray[np.integer[Any]], values: npt.NDArray[Any], items: int) -> Part:
+    """Each id once, rising, and the sum of its values; one whose sum is 0 may be left out."""
+    if items <= DENSE:
+        sums_I = np.asarray(np.bincount(ids, values, minlength=items), np.float64)
+        found = np.flatnonzero(sums_I).astype(np.int64)
+        return found, sums_I[found]
+    found, places = np.unique(ids.astype(np.int64), return_inverse=True)
+    return found, np.asarray(np.bincount(places, values, minlength=len(found)), np.float64)
+
+
+def some(histories: Histories, users: Numbers) -> Numbers:
+    """Of these users at most MOST_USERS, with about MOST_EVENTS events, drawn by chance."""
+    shuffled = np.random.default_rng(0).permutation(users)[:MOST_USERS]
+    many = int(np.searchsorted(np.cumsum(histories.lengths[shuffled]), MOST_EVENTS)) + 1
+    return np.sort(shuffled[:many])
+
+
+def faded_by_moment(moment_T: Numbers) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    """Weights of the newest events of a history, by the numbers of their moments: (faded, is in the last moment)."""
+    back_T = moment_T[-1] - moment_T if len(moment_T) else moment_T
+    return FADING**back_T, back_T == 0
+
+
+def _following(
+    histories: Histories, places: Numbers, users: Numbers, on_block: Callable[[], None]
+) -> tuple[Neighbours, Neighbours, Neighbours]:
+    """last, near and lately; ``places`` are those of all events of the users."""
+    items_E, times_E = histories.items[places].astype(np.int64), histories.timestamps[places]
+    users_E = np.repeat(np.arange(len(users)), histories.lengths[users])
+    moment_E: Numbers = np.cumsum((np.diff(users_E, prepend=-1) > 0) | (np.diff(times_E, prepend=0) > 0))
+    recent_E = 0.5 ** ((times_E.max(initial=0) - times_E) / DAY_SECONDS / LATELY)
+    last, near, lately = (Tally(len(histories.item_ids)) for _ in range(3))
+    for distance in range(1, NEAR + 1):
+        on_block()
+        same = np.flatnonzero(users_E[distance:] == users_E[:-distance])
+        before, after = items_E[same], items_E[same + distance]
+        apart = moment_E[same + distance] - moment_E[same]
+        next_ = apart == 1
+        last.add(before[next_], after[next_], np.ones(int(next_.sum())))
+        weights = FADING ** np.minimum(apart, distance)
+        near.add(before, after, weights)
+        near.add(after, before, weights)
+        visit = ~begins_visit(times_E[same + distance] - times_E[same])
+        weights = (weights * recent_E[same + distance])[visit]
+        lately.add(before[visit], after[visit], weights)
+        lately.add(after[visit], before[visit], weights)
+    return last.neighbours, near.neighbours, lately.neighbours
+
+
+def _alike(users_P: Numbers, items_P: Numbers, items: int, on_block: Callable[[], None]) -> Neighbours:
+    """EASE's weights; ``users_P`` and ``items_P`` tell who took what, each pair once, users rising."""
+    takers_I = np.bincount(items_P, minlength=items)
+    popular = np.sort(np.argsort(-takers_I, kind="stable")[:MOST_ALIKE])
+    popular = popular[takers_I[popular] > 1]
+    many = min(ALIKE, len(popular))
+    if not many:
+        return Neighbours(np.zeros(items + 1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32))
+    number_I = np.full(items, -1)
+    number_I[popular] = np.arange(len(popular))
+    known = number_I[items_P] >= 0
+    gram = _gram(users_P[known], number_I[items_P[known]], len(popular), on_block)
+    gram[np.diag_indices_from(gram)] += RIDGE
+    weights = inverted(gram, on_block)
+    weights /= -np.diag(weights)
+    np.fill_diagonal(weights, 0)
+    on_block()
+    best = np.argpartition(-np.abs(weights), many - 1, axis=1)[:, :many]
+    keys = np.repeat(popular, many) * items + popular[best.ravel()]
+    return Neighbours.of(keys, np.take_along_axis(weights, best, 1).ravel(), items, ALIKE)
+
+
+def inverted(matrix: Floats, on_block: Callable[[], None]) -> Floats:
+    """The inverse of a symmetric positive definite matrix, in its place, by Gauss and Jordan's elimination in blocks:
+    numpy's own takes seconds in which nobody is asked whether to stop.
+    """
+    for first in range(0, len(matrix), INVERTED):
+        on_block()
+        block = slice(first, first + INVERTED)
+        pivot = np.linalg.inv(matrix[block, block])
+        rows, columns = pivot @ matrix[block], matrix[:, block].copy()
+        columns[block] = 0
+        matrix -= columns @ rows
+        matrix[block], matrix[:, block] = rows, columns @ -pivot
+        matrix[block, block] = pivot
+    return matrix
+
+
+def _gram(users_P: Numbers, items_P: Numbers, items: int, on_block: Callable[[], None]) -> Floats:
+    """float32[I,I] how many users took both; users rise."""
+    gram = np.zeros((items, items), np.float32)
+    for first in range(0, int(users_P.max(initial=-1)) + 1, AT_ONCE):
+        on_block()
+        here = slice(*np.searchsorted(users_P, [first, first + AT_ONCE]))
+        took = np.zeros((AT_ONCE, items), np.float32)
+        took[users_P[here] - first, items_P[here]] = 1
+        gram += took.T @ took
+    return gram
+
+
+def _fashion(
+    items_E: npt.NDArray[np.int32], times_E: npt.NDArray[np.int64], items: int, on_block: Callable[[], None]
+) -> tuple[Numbers, Floats]:
+    """(times_M, fashion_MFI) of these events: an M-th of them lies between one of the times and the next."""
+    counts_I = np.bincount(items_E, minlength=items) + 1.0
+    prior_I = counts_I / counts_I.sum()
+    moments = max(1, min(MOST_MOMENTS, MOST_FASHIONS // items))
+    times_M = np.unique(np.quantile(times_E, np.linspace(0, 1, moments + 1)[1:], method="nearest"))
+    order = np.argsort(times_E, kind="stable")
+    items_E, times_E = items_E[order], times_E[order]
+    found = np.zeros((len(times_M), len(FASHION), items), np.float32)
+    for row, days in enumerate(FASHION):
+        sums_I, before, done = np.zeros(items), int(times_E[0]), 0
+        for m, at in enumerate(times_M.tolist()):
+            on_block()
+            until = int(np.searchsorted(times_E, at, side="right"))
+            sums_I *= 0.5 ** ((at - before) / DAY_SECONDS / days)
+            fading = 0.5 ** ((at - times_E[done:until]) / DAY_SECONDS / days)
+            sums_I += np.bincount(items_E[done:until], fading, minlength=items)
+            shares_I = (sums_I + PRIOR * prior_I) / (sums_I.sum() + PRIOR)
+            found[m, row] = np.log(shares_I / prior_I)
+            before, done = at, until
+    return times_M.astype(np.int64), found

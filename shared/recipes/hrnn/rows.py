@@ -1,0 +1,64 @@
+"""Rows of a large array that is mapped from its file, read from the file and not through the mapping.
+
+What a process has read of a mapping counts as its memory, and to each page the kernel adds the fifteen beside it that
+it has anyway: after some thousand requests for a few rows each all of the array would be there. The file's own pages
+are the kernel's, which takes them back when it needs them.
+
+Shapes: K places, H hidden.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import weakref
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+Places = npt.NDArray[np.integer[Any]]
+
+
+class Rows:
+    """Those of an array, which may be in memory as well. Threads may share it."""
+
+    def __init__(self, array_IH: Floats) -> None:
+        self._array_IH = array_IH
+        self._file: int | None = None
+        mapped = _mapping(array_IH)
+        if mapped is not None:
+            with suppress(FileNotFoundError):  # it may be gone, and is mapped all the same
+                self._file = os.open(str(mapped.filename), os.O_RDONLY)
+                self._begin = mapped.offset + array_IH.ctypes.data - mapped.ctypes.data
+                weakref.finalize(self, os.close, self._file)
+
+    def __getitem__(self, places_K: Places) -> Floats:
+        """float32[K,H], the caller's."""
+        if self._file is None or not len(places_K):
+            return self._array_IH[places_K]
+        rows_KH = np.empty((len(places_K), self._array_IH.shape[1]), np.float32)
+        width = rows_KH.shape[1] * rows_KH.itemsize
+        into = rows_KH.reshape(-1).data.cast("B")
+        for place, at in enumerate((self._begin + places_K.astype(np.int64) * width).tolist()):
+            if os.preadv(self._file, [into[place * width : (place + 1) * width]], at) != width:
+                raise OSError("a file of weights has become shorter")
+        return rows_KH
+
+    def let_go(self) -> None:
+        """What was read through the mapping so far is not this process's memory any more."""
+        mapped = _mapping(self._array_IH)
+        if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+            mapped.base.madvise(mmap.MADV_DONTNEED)  # type: ignore[union-attr]
+
+
+def _mapping(array: npt.NDArray[Any]) -> np.memmap[Any, Any] | None:
+    """What the array is a part of, where that is a file mapped to be read; the array lies there row by row."""
+    base: Any = array
+    while isinstance(base, np.ndarray) and not isinstance(base, np.memmap):
+        base = base.base
+    if not isinstance(base, np.memmap) or not isinstance(base.base, mmap.mmap) or base.mode != "r":
+        return None
+    return base if array.flags.c_contiguous and base.filename is not None else None

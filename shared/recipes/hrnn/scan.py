@@ -1,0 +1,169 @@
+"""All items of a large catalogue by vectors of 8 bits, and those that may be among the best by the vectors themselves.
+
+What a request waits for there is memory, and of 8 bits it waits for a fourth. Each vector is a scale s_i and codes c_i
+in [-127, 127]; what they leave of it is e_i. A query is a scale and 16 bits, in two halves that are multiplied as two
+queries would be, which takes no longer: q~, and q = q~ + d. Then
+
+    q . v_i = q~ . (s_i c_i) + q~ . e_i + d . v_i        estimated: the first, to the last bit
+
+so that an estimate is at most |q~| |e_i| + |d| |v_i| from the logit (Cauchy-Schwarz). With A the greatest |e_i| / s_i
+and B the greatest |v_i| / s_i that is at most s_i (|q~| A + |d| B), and a request need look at the vectors of those
+items alone whose estimate is no further below the best ones than the bounds of both. No other can be among them: the
+best that are found so are the best, not most of the time but always.
+
+Shapes: B queries, H hidden, I items, C items of a chunk, K some items.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.recipes.distribution import contenders, reached
+from shared.recipes.hrnn.products import MOST, Products, reach
+from shared.recipes.hrnn.rows import Rows
+
+Floats = npt.NDArray[np.float32]
+Places = npt.NDArray[np.int64]
+
+CHUNK = 131072
+"""Items of one product. What is called for each costs less with larger ones, and their sums still lie in a cache."""
+
+SLACK = 2e-5
+"""Of a logit, for what float32 rounds away between the products and a score."""
+
+
+class Scan:
+    """``vectors_IH`` and ``bias_I`` may be mapped. Threads may share it."""
+
+    def __init__(self, vectors_IH: Floats, bias_I: Floats) -> None:
+        self._rows = Rows(vectors_IH)
+        self._bias_I = bias_I
+        self._reach = reach()
+        self._scale_I = np.empty(len(bias_I), np.float32)
+        self._products: list[Products] = []
+        #: Where sums are written to, one for each pass that has been under way beside others.
+        self._rooms: list[npt.NDArray[np.int32]] = []
+        self._left = self._whole = 0.0
+        for begin in range(0, len(bias_I), CHUNK):
+            vectors_CH = vectors_IH[begin : begin + CHUNK]
+            scale_C = self._scale_I[begin : begin + CHUNK]
+            scale_C[:] = np.maximum(np.abs(vectors_CH).max(1) / MOST, np.finfo(np.float32).tiny)
+            coded_CH = _coded(vectors_CH, scale_C)
+            units_CH = vectors_CH / scale_C[:, None]
+            self._whole = max(self._whole, _longest(units_CH))
+            units_CH -= coded_CH
+            self._left = max(self._left, _longest(units_CH))
+            self._products.append(Products(coded_CH.astype(np.int8), self._reach + 1))
+        self._widest = float(self._scale_I.max(initial=0.0))
+        self._slack = SLACK * (1 + float(np.abs(bias_I).max(initial=0.0)))
+        self._rows.let_go()
+        _trim()
+
+    def logits(self, queries: Sequence[Floats], logits: Sequence[Floats]) -> None:
+        """Estimates of each query's logits, its bias with them, each into its own float32[I]."""
+        asked = [_Asked(q_H, self._reach) for q_H in queries]
+        halves_BH = np.concatenate([each.halves_2H for each in asked])
+        needed = len(halves_BH) * min(CHUNK, len(self._bias_I))
+        room = self._rooms.pop() if self._rooms else np.empty(needed, np.int32)
+        if len(room) < needed:
+            room = np.empty(needed, np.int32)
+        for number, products in enumerate(self._products):
+            chunk = slice(number * CHUNK, (number + 1) * CHUNK)
+            scale_C, bias_C = self._scale_I[chunk], self._bias_I[chunk]
+            sums_BC = products.of(halves_BH, room)
+            for each, sums_C, rest_C, logits_I in zip(asked, sums_BC[::2], sums_BC[1::2], logits, strict=True):
+                logits_C = logits_I[chunk]
+                sums_C *= self._reach + 1
+                sums_C += rest_C
+                np.copyto(logits_C, sums_C, casting="unsafe")
+                logits_C *= scale_C
+                logits_C *= each.scale
+                logits_C += bias_C
+        self._rooms.append(room)
+
+    def rough(self, q_H: Floats, exact: npt.NDArray[np.integer[Any]]) -> Rough:
+        """What tells of the estimates of a query. ``exact``: the places whose scores are not made of them."""
+        return Rough(self, q_H, exact)
+
+
+class Rough:
+    """``shared.recipes.contract.Rough``, of one query."""
+
+    def __init__(self, scan: Scan, q_H: Floats, exact: npt.NDArray[np.integer[Any]]) -> None:
+        self._scan = scan
+        self._q_H = q_H.astype(np.float64)
+        self._asked = asked = _Asked(q_H, scan._reach)
+        near_H = asked.steps_H * np.float64(asked.scale)
+        near, off = np.linalg.norm(near_H), np.linalg.norm(self._q_H - near_H)
+        self._bound = float(near * scan._left + off * scan._whole)
+        self.most = scan._widest * self._bound + scan._slack
+        self._exact = np.unique(exact)
+
+    def bounds(self, places_K: Places) -> npt.NDArray[np.float64]:
+        bounds_K = self._scan._scale_I[places_K].astype(np.float64) * self._bound + self._scan._slack
+        bounds_K[self._is_exact(places_K)] = 0.0
+        return bounds_K
+
+    def corrections(self, places_K: Places) -> npt.NDArray[np.float64]:
+        corrections_K = np.zeros(len(places_K))
+        (rough,) = (~self._is_exact(places_K)).nonzero()
+        places = places_K[rough]
+        scale_K = self._scan._scale_I[places]
+        vectors_KH = self._scan._rows[places]
+        # Not by a product of matrices: whose rows are alike have the same sum then, wherever they stand.
+        exact_K = np.einsum("kh,h->k", vectors_KH, self._q_H)
+        estimated_K = np.einsum("kh,h->k", _coded(vectors_KH, scale_K), self._asked.steps_H, dtype=np.float64)
+        corrections_K[rough] = exact_K - estimated_K * scale_K * self._asked.scale
+        return corrections_K
+
+    def settle(self, logits_I: Floats, count: int) -> None:
+        """Changes the estimates, to which something may have been added, so that the best ``count`` are exact, and are
+        the best. What is -inf is none of them.
+        """
+        least = max(reached(logits_I, count), float(np.finfo(np.float32).min))
+        (places,) = (logits_I >= least - 2 * self.most).nonzero()
+        places = places[contenders(logits_I[places].astype(np.float64), self.bounds(places), count)]
+        logits_I[places] += self.corrections(places)
+        self._exact = np.union1d(self._exact, places)
+
+    def _is_exact(self, places_K: Places) -> npt.NDArray[np.bool_]:
+        if not len(self._exact):
+            return np.zeros(len(places_K), np.bool_)
+        at_K = self._exact.searchsorted(places_K)
+        at_K[at_K == len(self._exact)] = 0
+        found_K: npt.NDArray[np.bool_] = self._exact[at_K] == places_K
+        return found_K
+
+
+class _Asked:
+    """A query as a scale and whole steps, and these as bytes: so many times the first half, and the second."""
+
+    def __init__(self, q_H: Floats, reach: int) -> None:
+        base = reach + 1
+        most = reach * base
+        self.scale = np.float32(max(float(np.abs(q_H).max(initial=0.0)) / most, float(np.finfo(np.float32).tiny)))
+        self.steps_H = np.clip(np.rint(q_H / np.float64(self.scale)), -most, most)
+        first_H = np.rint(self.steps_H / base)
+        self.halves_2H = (np.stack([first_H, self.steps_H - base * first_H]) + base).astype(np.uint8)
+
+
+def _coded(vectors_CH: Floats, scale_C: Floats) -> Floats:
+    """The codes, as floats; of the same vector the same, for its whole life."""
+    coded_CH: Floats = np.rint(vectors_CH / scale_C[:, None])
+    return np.clip(coded_CH, -MOST, MOST, out=coded_CH)
+
+
+def _longest(vectors_CH: Floats) -> float:
+    return float(np.sqrt(np.einsum("ch,ch->c", vectors_CH, vectors_CH).max(initial=0.0))) * (1 + 1e-5)
+
+
+def _trim() -> None:
+    """What the heap has kept of what is freed goes back; without glibc, nothing is done."""
+    with suppress(AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
