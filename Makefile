@@ -8,7 +8,7 @@ COMPOSE ?= docker compose
 # Processes that run tests, a file at a time; each starts systems of its own and wants a core and 2 GB.
 TESTERS ?= 2
 
-.PHONY: setup demo test coverage check pins wheels peers compose-env compose-test clean
+.PHONY: setup demo test coverage check pins wheels peers peers-test compose-env compose-test clean
 
 setup: $(STAMP)  ## install everything into .venv
 
@@ -21,7 +21,7 @@ demo: setup  ## a recommender's whole life; DATA=folder for your own interaction
 	@$(BIN)/foretaste demo $(if $(DATA),--data "$(DATA)")
 
 test: setup  ## the whole suite, against real processes
-	$(BIN)/pytest -m "not compose" --numprocesses $(TESTERS) --dist loadfile $(WITH)
+	$(BIN)/pytest -m "not compose and not peers" --numprocesses $(TESTERS) --dist loadfile $(WITH)
 
 coverage: WITH := --cov --cov-report=term:skip-covered
 coverage: test  ## the same, which takes longer, and what it has run of each module
@@ -42,6 +42,9 @@ wheels: setup  ## torch for the image, as pip finds it for this machine
 
 peers: setup  ## what the benchmarks compare with, into .venv-peers
 	@$(BIN)/python -m benchmarks.quality.environment
+
+peers-test: peers  ## the networks that the benchmarks compare with, each on a small task
+	$(BIN)/pytest -m peers tests/unit/benchmarks
 
 compose-env: .env  ## keys and passwords for compose.yaml
 

@@ -39,6 +39,8 @@ from shared.recipes.hrnn.network import Again, Network, Pairs, Targets, log_sums
 from shared.recipes.hrnn.streams import REMEMBERED, Queries, Streams
 
 PULL = 1.0
+STAYS = 1e9
+"""The pull on weights that stay as they are."""
 """As much as one choice of which the weight in question says all."""
 
 OF_PAIRS = 3
@@ -96,7 +98,11 @@ class OfNew:
 
     own = (1.0, 1.0) + (0.0,) * (len(NAMES) + len(FASHION))
 
-    def __init__(self, x_NFI: Tensor, had_NI: Tensor, rows_K: Tensor, items_K: Tensor, weights_K: Tensor) -> None:
+    def __init__(
+        self, x_NFI: Tensor, had_NI: Tensor, rows_K: Tensor, items_K: Tensor, weights_K: Tensor, fixed: int = 0
+    ) -> None:
+        """So many of the first weights stay the network's own."""
+        self.fixed = fixed
         self._x_NFI, self._had_NI = x_NFI, had_NI
         self._taken = rows_K, items_K, weights_K
         self._weights_N = torch.zeros(len(x_NFI)).index_add_(0, rows_K, weights_K)
@@ -145,6 +151,7 @@ class OfAgain:
     """The choices among what was had: ``x_SF`` of the pairs, the rows of these, and which pairs were taken."""
 
     own = (1.0, 1.0) + (0.0,) * (1 + OF_PAIRS)
+    fixed = 0
 
     def __init__(self, x_SF: Tensor, rows_S: Tensor, taken_K: Tensor, weights_K: Tensor) -> None:
         self._x_SF, self._rows_S = x_SF, rows_S
@@ -169,19 +176,20 @@ class OfAgain:
 def likeliest(choice: OfNew | OfAgain | OfShare, on_block: Callable[[], None] = lambda: None) -> list[float]:
     """The weights under which what was taken is the most likely."""
     own = torch.tensor(choice.own, dtype=torch.double)
+    pull_F = torch.full_like(own, PULL)
+    pull_F[: choice.fixed] = STAYS
 
     def loss_of(theta: Tensor) -> tuple[Tensor, Tensor]:
         on_block()
         loss, p = choice.at(theta)
-        return loss + PULL / 2 * ((theta - own) ** 2).sum(), p
+        return loss + (pull_F / 2 * (theta - own) ** 2).sum(), p
 
     theta = own.clone()
     loss, p = loss_of(theta)
     for _ in range(STEPS):
         on_block()
         slope, curved = choice.slopes(p)
-        ridge = PULL * torch.eye(len(own), dtype=torch.double)
-        step = torch.linalg.solve(curved.double() + ridge, slope.double() + PULL * (theta - own))
+        step = torch.linalg.solve(curved.double() + torch.diag(pull_F), slope.double() + pull_F * (theta - own))
         for _ in range(HALVINGS):
             better, p = loss_of(theta - step)
             if better < loss:
@@ -193,7 +201,7 @@ def likeliest(choice: OfNew | OfAgain | OfShare, on_block: Callable[[], None] = 
         if gained < ENOUGH:
             break
     found: list[float] = theta.tolist()
-    return found
+    return [*choice.own[: choice.fixed], *found[choice.fixed :]]
 
 
 def gain_of(rank_K: Tensor) -> Tensor:
@@ -208,6 +216,7 @@ class OfShare:
     """
 
     own = (1.0, 0.0, 0.0)
+    fixed = 0
 
     def __init__(self, x_NF: Tensor, again_N: Tensor, new_N: Tensor) -> None:
         self._x_NF, self._again_N, self._new_N = x_NF, again_N, new_N
@@ -226,8 +235,9 @@ class OfShare:
 class Choices:
     """What users chose, and out of what: as it comes in, and then the weights that tell it best."""
 
-    def __init__(self, network: Network, streams: Streams, counters: Counters) -> None:
-        self._network, self._streams, self._counters = network, streams, counters
+    def __init__(self, network: Network, streams: Streams, counters: Counters, fixed: int = 0) -> None:
+        """So many of the network's own weights of what is new stay as they are."""
+        self._network, self._streams, self._counters, self._fixed = network, streams, counters, fixed
         self._of_new: list[tuple[Tensor, ...]] = []
         self._of_again: list[tuple[Tensor, ...]] = []
         self._of_share: list[tuple[Tensor, ...]] = []
@@ -274,7 +284,7 @@ class Choices:
         self._pairs += len(pairs.rows)
 
     def blend(self, on_block: Callable[[], None] = lambda: None) -> Blend:
-        of_new = OfNew(*(torch.cat(each) for each in zip(*self._of_new, strict=True)))
+        of_new = OfNew(*(torch.cat(each) for each in zip(*self._of_new, strict=True)), fixed=self._fixed)
         new = gaining_most(of_new, likeliest(of_new, on_block), on_block)
         if not self._pairs:
             return Blend.of(new, OfAgain.own, OfShare.own)

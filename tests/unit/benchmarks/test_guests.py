@@ -7,11 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.quality import data, environment, guest_process, guests, protocols
+from benchmarks.quality import data, guest_process, guests, protocols
 
-STAMP = environment.FOLDER / ".set-up"
-MADE = STAMP.exists() and STAMP.read_text() == environment.REQUIREMENTS.read_text()
-made = pytest.mark.skipif(not MADE, reason="make peers has not been run")
 BRIEF = {"epochs": 2, "batch": 16, "length": 12, "factors": 8}
 
 
@@ -30,7 +27,7 @@ def chain() -> protocols.Task:
     return protocols.h10(histories)
 
 
-@made
+@pytest.mark.peers
 @pytest.mark.parametrize("peer", guests.GUESTS)
 def test_every_guest_scores_all_items_it_knows_for_every_query(peer: str) -> None:
     task = chain()
@@ -40,7 +37,7 @@ def test_every_guest_scores_all_items_it_knows_for_every_query(peer: str) -> Non
     assert found.seconds > 0
 
 
-@made
+@pytest.mark.peers
 def test_gru4rec_learns_the_chain() -> None:
     task = chain()
     settings = {**BRIEF, "epochs": 30, "rate": 0.02, "factors": 16}
@@ -49,7 +46,7 @@ def test_gru4rec_learns_the_chain() -> None:
     assert np.isneginf(found.scores_QI[:, 12]).all()
 
 
-@made
+@pytest.mark.peers
 def test_the_moment_of_the_request_reaches_hstu() -> None:
     task = chain()
     later = [replace(task.queries[0], now=task.queries[0].now + many * 86400) for many in (0, 1, 0)]
