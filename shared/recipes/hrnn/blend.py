@@ -284,7 +284,8 @@ class Choices:
         self._pairs += len(pairs.rows)
 
     def blend(self, on_block: Callable[[], None] = lambda: None) -> Blend:
-        of_new = OfNew(*(torch.cat(each) for each in zip(*self._of_new, strict=True)), fixed=self._fixed)
+        x_NFI, had_NI, rows_K, items_K, weights_K = (torch.cat(each) for each in zip(*self._of_new, strict=True))
+        of_new = OfNew(x_NFI, had_NI, rows_K, items_K, weights_K, self._fixed)
         new = gaining_most(of_new, likeliest(of_new, on_block), on_block)
         if not self._pairs:
             return Blend.of(new, OfAgain.own, OfShare.own)

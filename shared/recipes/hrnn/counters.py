@@ -351,6 +351,6 @@ def _fashion(
             fading = 0.5 ** ((at - times_E[done:until]) / DAY_SECONDS / days)
             sums_I += np.bincount(items_E[done:until], fading, minlength=items)
             shares_I = (sums_I + PRIOR * prior_I) / (sums_I.sum() + PRIOR)
-            found[m, row] = np.log(shares_I / prior_I)
+            found[m, row] = np.where(counts_I > 1, np.log(shares_I / prior_I), 0.0)
             before, done = at, until
     return times_M.astype(np.int64), found

@@ -134,8 +134,10 @@ class Learner:
     def _lean(self, users: npt.NDArray[np.int64], validation: npt.NDArray[np.int64]) -> None:
         on_block = self.watch.stop_if_asked
         counters = Counters.of(self.data.histories, users, on_block)
-        blend = blended(self.network.folded().to(self.device), self.streams, validation, counters, on_block)
-        self.leaning = Leaning(counters, blend)
+        # Nobody took what only its features tell of, and no counter knows it: there the network's logits stay its own.
+        fixed = 2 if self._cold_items and self._bags is not None else 0
+        network = self.network.folded().to(self.device)
+        self.leaning = Leaning(counters, blended(network, self.streams, validation, counters, on_block, fixed))
 
     def foretold(self, users: npt.NDArray[np.int64]) -> tuple[dict[str, float], dict[str, float]]:
         """``shared.recipes.evaluation.foretold``, reading each history once."""

@@ -202,11 +202,12 @@ def blended(
     users: npt.NDArray[np.int64],
     counters: Counters,
     on_block: Callable[[], None] = lambda: None,
+    fixed: int = 0,
 ) -> Blend:
-    """How far the network should lean on what was counted, told by what these users took."""
+    """How far the network should lean on what was counted, told by what these users took. ``fixed``: ``OfNew``."""
     asked = sum(len(batch.places) for batch in asked_of(streams, users))
     kept = np.random.default_rng(0).permutation(asked) < max(1, MOST_NUMBERS // network.form.items)
-    choices, done = Choices(network, streams, counters), 0
+    choices, done = Choices(network, streams, counters, fixed), 0
     for x_NH, batch in followed(network, streams, users, on_block):
         kept_N = torch.from_numpy(kept[done : done + len(x_NH)]).to(x_NH.device)
         done += len(x_NH)
