@@ -53,16 +53,15 @@ LINES: Mapping[str, Line] = {
         protocol="h10",
         targets=[Target(view="raw", column="NDCG@25", figure=0.1144)],
     ),
-    # Above HSTU-large as published.
     "ml-1m-order": Line(
         data_set="ml-1m-order",
         protocol="loo",
         targets=[
-            Target(view="filtered", column="NDCG@10", figure=0.195),
-            Target(view="filtered", column="HR@10", figure=0.335),
+            Target(view="filtered", column="NDCG@10", figure=0.210),
+            Target(view="filtered", column="HR@10", figure=0.355),
         ],
         parameters={"hidden_dimension": "128"},
-        cell="gru",
+        cell="linear",
         most_seconds=1800,
         peers=CHEAP,
     ),
@@ -80,6 +79,7 @@ PUBLISHED: Mapping[tuple[str, str], Sequence[Row]] = {
             ("SASRec+, 3000 negatives", 0.186, 0.316),
             ("HSTU", 0.172, 0.310),
             ("HSTU-large", 0.189, 0.329),
+            ("HSTU-large, RecTools, with the real times", 0.2164, 0.3642),
         )
     ]
 }

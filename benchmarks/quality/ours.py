@@ -29,10 +29,11 @@ from shared.data.training_data import Sources, Table, TrainingData, prepare
 from shared.recipes.contract import Options, Recipe, Stopped
 from shared.recipes.evaluation import popularity, without_validation
 from shared.recipes.hrnn import streams
-from shared.recipes.hrnn.fitting import AtEachBatch, Epoch, Phase, gathered
+from shared.recipes.hrnn.fitting import AtEachBatch, Epoch, Phase
+from shared.recipes.hrnn.gathering import gathered, weights_of
 from shared.recipes.hrnn.learner import Learner
 from shared.recipes.hrnn.network import CELLS
-from shared.recipes.hrnn.ranking import best_items
+from shared.recipes.hrnn.ranking import Foretold, best_items
 
 AT_ONCE = 512
 """Queries whose rankings of all items are held at once."""
@@ -125,7 +126,13 @@ def load_steps(histories: Histories, setting: Setting) -> Iterator[int]:
     users = np.flatnonzero(histories.lengths)
     for number in itertools.count():
         for window in Epoch(learner.streams, users, learner.plan, (0, number)):
-            yield int(gathered(learner.network, learner.streams, window).weights.count_nonzero())
+            gathered(learner.network, learner.streams, window)
+            yield targets_in(learner, window)
+
+
+def targets_in(learner: Learner, window: streams.Window) -> int:
+    """How many events of a window count in training."""
+    return int(weights_of(learner.streams, window.to(learner.streams.device)).count_nonzero())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,14 +282,14 @@ class _Learner(Learner):
                 yield scores_I
 
     def each_batch(
-        self, phase: Phase, before: int, checkpoint: Path, validate: Callable[[], float] | None = None
+        self, phase: Phase, before: int, checkpoint: Path, validate: Callable[[], Foretold] | None = None
     ) -> AtEachBatch:
         return _Counting(self, phase, before, checkpoint, validate)
 
 
 class _Counting(AtEachBatch):
     def __init__(
-        self, learner: _Learner, phase: Phase, before: int, checkpoint: Path, validate: Callable[[], float] | None
+        self, learner: _Learner, phase: Phase, before: int, checkpoint: Path, validate: Callable[[], Foretold] | None
     ) -> None:
         super().__init__(learner.watch, phase, before, checkpoint, learner.options.checkpoint_seconds, validate)
         self._learner = learner
@@ -290,7 +297,7 @@ class _Counting(AtEachBatch):
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-        if not self._learner.on_step(int(batch.counts.sum())):
+        if not self._learner.on_step(targets_in(self._learner, batch)):
             raise Stopped
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:

@@ -56,6 +56,15 @@ def prepared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(learning, "Network", functools.partial(Network, dropout=0.0))
 
 
+LEFT, LEARNT = Learner.left, "learnt.pt"
+
+
+def left_also(learner: Learner, path: Path) -> Network:
+    """Leaves behind what was learnt, too."""
+    torch.save(learner.network.state_dict(), path)
+    return LEFT(learner)
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Run]:
     """By how many processes."""
@@ -65,8 +74,15 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Run]:
         for processes in (1, 2):
             told: list[Progress] = []
             folder = tmp_path_factory.mktemp(f"in{processes}")
+            patched.setattr(Learner, "left", functools.partialmethod(left_also, folder / LEARNT))
             found[processes] = (*train(folder, DATA, progress=told.append, processes=processes, **EXACT), told)
     return found
+
+
+@pytest.fixture(scope="module")
+def learnt(runs: dict[int, Run]) -> dict[int, dict[str, torch.Tensor]]:
+    """What was learnt in each of the runs, before it was given the weights of a blend."""
+    return {processes: torch.load(artifact.parent / LEARNT) for processes, (_, artifact, _) in runs.items()}
 
 
 def weights(artifact: Path) -> dict[str, torch.Tensor]:
@@ -74,22 +90,31 @@ def weights(artifact: Path) -> dict[str, torch.Tensor]:
 
 
 def assert_alike(one: Path, other: Path, tolerance: float) -> None:
-    expected = weights(other)
-    assert weights(one).keys() == expected.keys()
-    for name, tensor in weights(one).items():
+    assert_all_alike(weights(one), weights(other), tolerance)
+
+
+def assert_all_alike(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], tolerance: float) -> None:
+    assert found.keys() == expected.keys()
+    for name, tensor in found.items():
         torch.testing.assert_close(tensor, expected[name], atol=tolerance, rtol=0.0, msg=name)
 
 
 # What is learnt
 
 
-def test_two_processes_learn_what_one_does(runs: dict[int, Run]) -> None:
-    """Floats that are added up in another order are all the difference: 0.001 of a weight, 0.01 of a metric."""
+def test_two_processes_learn_what_one_does(
+    runs: dict[int, Run], learnt: dict[int, dict[str, torch.Tensor]]
+) -> None:
+    """Floats that are added up in another order are all the difference: 0.001 of a weight, 0.01 of a metric.
+
+    What is served has these weights many times, as a blend tells, whose search goes in steps.
+    """
     (alone, of_one, _), (together, of_two, _) = runs[1], runs[2]
     assert together.epochs == alone.epochs
     assert together.metrics == pytest.approx(alone.metrics, abs=0.01)
     assert together.metrics[NDCG] > 1.5 * together.baseline[NDCG]
-    assert_alike(of_two, of_one, 1e-3)
+    assert_all_alike(learnt[2], learnt[1], 1e-3)
+    assert weights(of_two).keys() == weights(of_one).keys()
 
 
 def test_rank_zero_alone_says_how_far_it_is(runs: dict[int, Run]) -> None:

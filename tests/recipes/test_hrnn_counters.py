@@ -129,10 +129,9 @@ def test_of_very_many_some_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lengths.sum() - 30 <= 50
 
 
-def test_of_each_item_the_greatest_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(counters, "NEIGHBOURS", 2)
+def test_of_each_item_the_greatest_are_kept() -> None:
     keys = np.array([3, 1, 2, 3, 12, 10, 3])  # of 5 items: 0 to 3, 1, 2; 2 to 2 and 0
-    found = Neighbours.of(keys, np.array([1.0, 2.0, 5.0, 1.5, 0.5, 0.25, 1.0]), 5)
+    found = Neighbours.of(keys, np.array([1.0, 2.0, 5.0, 1.5, 0.5, 0.25, 1.0]), 5, 2)
     assert found.offsets.tolist() == [0, 2, 2, 4, 4, 4]
     assert found.items.tolist() == [2, 3, 2, 0]
     assert found.weights.tolist() == [5.0, 3.5, 0.5, 0.25]
@@ -184,6 +183,20 @@ def test_who_takes_this_takes_that_by_ease(monkeypatch: pytest.MonkeyPatch) -> N
     had = np.array([1, 4, 7])
     items, sums = like.summed(had, np.ones(3))
     np.testing.assert_allclose(sums, expected[had].sum(0)[items], rtol=1e-3, atol=1e-5)
+
+
+def test_of_eases_weights_the_greatest_are_kept_whatever_their_sign(monkeypatch: pytest.MonkeyPatch) -> None:
+    histories = shoppers(users=60)
+    every = in_pairs(Counters.of(histories, np.arange(60)).like)
+    monkeypatch.setattr(counters, "ALIKE", 3)
+    monkeypatch.setattr(counters, "NEIGHBOURS", 1)
+    like = Counters.of(histories, np.arange(60)).like
+    assert np.diff(like.offsets).tolist() == [3] * I
+    found = in_pairs(like)
+    for item in range(I):
+        greatest = sorted((abs(weight) for (one, _), weight in every.items() if one == item), reverse=True)[:3]
+        kept = sorted((abs(weight) for (one, _), weight in found.items() if one == item), reverse=True)
+        assert kept == pytest.approx(greatest, rel=1e-5)
 
 
 def test_what_one_person_took_is_like_nothing() -> None:
@@ -279,9 +292,10 @@ def test_each_block_may_stop_the_counting() -> None:
 
 
 def test_a_blend_is_told_by_its_weights() -> None:
-    blend = Blend.of([0.5, 1.5, 1, 2, 3, 4, 5, 6, 7], [0.9, 1.1, 8, 9, 10, 11])
+    blend = Blend.of([0.5, 1.5, 1, 2, 3, 4, 5, 6, 7], [0.9, 1.1, 8, 9, 10, 11], [0.8, 0.3, -12])
     assert (blend.dot, blend.bias, blend.like, blend.fashion) == (0.5, 1.5, 4, (5, 6, 7))
     assert (blend.again_dot, blend.again_count, blend.again_lately) == (0.9, 8, 11)
+    assert (blend.share, blend.evidence, blend.offset) == (0.8, 0.3, -12)
     assert Blend.told(blend.weights) == blend
     assert Blend.told(list(Blend().weights)) == Blend()
 

@@ -20,7 +20,7 @@ from shared.recipes import RECIPES, artifact
 from shared.recipes.artifact import WEIGHTS
 from shared.recipes.contract import ArtifactError, Options, Past, Query
 from shared.recipes.hrnn.again import FEATURES
-from shared.recipes.hrnn.blend import Leaning
+from shared.recipes.hrnn.blend import Choices, Leaning
 from shared.recipes.hrnn.counters import COUNTERS, FASHION, Blend, Counters
 from shared.recipes.hrnn.learner import Learner
 from shared.recipes.hrnn.network import Form, Network
@@ -38,6 +38,13 @@ POPULARITY = np.linspace(1, 2, 9) / np.linspace(1, 2, 9).sum()
 USERS = {"ann": {"club": "red"}, "bob": {"club": "blue"}, "cleo": {}}
 LEANING = Blend(last=0.4, near=-0.3, lately=0.2, like=0.7, again_last=0.5, again_near=0.3, again_lately=-0.2)
 """What a network is served with: its own weights have what else there is in a blend."""
+
+OF_ALL = Blend.of(
+    new=(0.8, 1.2, 0.4, -0.3, 0.2, 0.7, 0.3, -0.4, 0.5),
+    again=(0.9, 1.1, 0.6, 0.5, 0.3, -0.2),
+    share=(0.7, 0.4, -0.5),
+)
+"""No weight of which is 0 or the network's own."""
 
 
 def data(*, repeats: bool = True) -> TrainingData:
@@ -101,6 +108,7 @@ def acting(form: Form) -> Network:
             network.again.least.fill_(0.1)
             network.again.most.fill_(9.0)
             network.again.count.fill_(0.6)
+            network.again.evidence.fill_(0.4)
     return network
 
 
@@ -169,6 +177,7 @@ def test_a_trained_model_answers_as_the_network_that_was_trained(
     """In torch, from the streams of the training, with what was counted beside it; but what is in fashion, which is
     that of the end of the data."""
     planned(monkeypatch, epochs=2, hidden=32, streams=16, bptt=8)
+    monkeypatch.setattr(Choices, "blend", lambda *_: OF_ALL)
     rows = [[((start + step) % 400, 1_000_000 + 900 * step) for step in range(16)] for start in range(0, 480, 3)]
     of = described(walks(users=160, events=16, items=12) if again else took(rows, 400))
     learners: list[Learner] = []
@@ -183,9 +192,9 @@ def test_a_trained_model_answers_as_the_network_that_was_trained(
     [learner] = learners
     assert learner.streams.repeats == again
     assert learner.leaning is not None
-    blend = learner.leaning.blend
-    assert min(abs(weight) for weight in (blend.last, blend.near, blend.like)) > 1e-4
-    without_fashion = Leaning(learner.leaning.counters, replace(blend, fashion=(0.0,) * len(FASHION)))
+    assert learner.leaning.blend == OF_ALL
+    assert all(weight != own for weight, own in zip(OF_ALL.weights, Blend().weights, strict=True))
+    without_fashion = Leaning(learner.leaning.counters, replace(OF_ALL, fashion=(0.0,) * len(FASHION)))
     histories, contexts = of.histories, ["tv", "phone", "pad"]
     events_Q = np.concatenate([histories.offsets[:8], histories.offsets[1:9] - 1, histories.offsets[:8] + 5])
     for chosen, log_shares_BI in log_shares_of(learner.left(), learner.streams, events_Q, leaning=without_fashion):

@@ -600,7 +600,19 @@ def test_a_network_sets_out_from_what_can_be_counted() -> None:
     assert int(network.read_G.sum()) == len(start) - begin
     told = np.flatnonzero(buckets >= min(LEAST_TOLD, buckets.max()))[-1]
     assert network.form.longest == 2.0 ** (told + 1) - 1
-    assert network.form.instead == np.quantile(after, 0.95, method="lower")
+    assert network.form.instead == sorted(after)[(len(after) - 1) // 2]
+
+
+def test_who_asks_later_than_anybody_did_is_taken_to_ask_after_the_median() -> None:
+    histories = walks(users=60, events=16)
+    streams_ = streams_of(histories)
+    network = fresh(training_data(histories), streams_)
+    streams_.prepare(network, np.arange(5, 60), 0)
+    gaps = np.diff(histories.timestamps.reshape(60, 16), axis=1, prepend=0)[5:]
+    gaps[:, 0] = 0
+    after = np.where(gaps < SESSION_SECONDS, 0, gaps).ravel()
+    assert network.form.instead == sorted(after)[(len(after) - 1) // 2] > 0
+    assert network.form.asked_after(network.form.longest) == network.form.instead
 
 
 def test_what_is_late_counts_more() -> None:

@@ -1,0 +1,190 @@
+"""The weights that gain the most: never less than where the search sets out, and no more than is sure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from shared.recipes.hrnn.blend import OfNew, OfShare, gain_of, likeliest
+from shared.recipes.hrnn.gaining import SCALES, Choice, gaining_most, surely
+
+K, I = 300, 60  # noqa: E741
+
+F = len(OfNew.own)
+DOT, LIKE = 0, 5
+
+
+def of_new(theta: Sequence[float], *, seed: int = 0, fixed: int = 0, targets: int = K) -> OfNew:
+    """One choice of each query by these weights, among the items that were not had."""
+    torch.manual_seed(seed)
+    x, had = torch.randn(targets, F, I), torch.rand(targets, I) < 0.2
+    p = torch.einsum("nfi,f->ni", x, torch.tensor(theta)).masked_fill(had, -torch.inf).softmax(1)
+    return OfNew(x, had, torch.arange(targets), torch.multinomial(p, 1)[:, 0], torch.rand(targets) + 0.5, fixed)
+
+
+def alone(place: int, weight: float) -> list[float]:
+    return [weight if each == place else 0.0 for each in range(F)]
+
+
+def gain(choice: Choice, theta: Sequence[float]) -> float:
+    gains_K, weights_K = choice.gains(torch.tensor(theta))
+    return float(gains_K @ weights_K / weights_K.sum())
+
+
+def loss(choice: Choice, theta: Sequence[float]) -> float:
+    return float(choice.at(torch.tensor(theta, dtype=torch.double))[0])
+
+
+@dataclass
+class Made:
+    """A choice of which is told what each weight gains, and which are likely."""
+
+    gain: Callable[[Tensor], Tensor]
+    loss: Callable[[Tensor], Tensor] = lambda theta: theta.square().sum()
+    own: tuple[float, ...] = (1.0, 0.0)
+    simple: Sequence[tuple[float, ...]] = ()
+    fixed: int = 0
+
+    def gains(self, theta_F: Tensor) -> tuple[Tensor, Tensor]:
+        gains_K = self.gain(theta_F)
+        return gains_K, torch.ones_like(gains_K)
+
+    def at(self, theta_F: Tensor) -> tuple[Tensor, Tensor]:
+        return self.loss(theta_F), theta_F
+
+
+def test_an_item_gains_by_its_place_among_the_first_25() -> None:
+    expected = [1.0, 1 / np.log2(3), 1 / np.log2(26), 0.0, 0.0]
+    assert gain_of(torch.tensor([1, 2, 25, 26, 900])).tolist() == pytest.approx(expected)
+
+
+def test_what_tells_nothing_gains_nothing() -> None:
+    """Of equal ones the target is the last."""
+    gains, weights = of_new(alone(LIKE, 1.0)).gains(torch.zeros(F))
+    assert len(gains) == len(weights) == K
+    assert not gains.any()
+
+
+def test_the_place_is_that_among_what_is_new() -> None:
+    x = torch.zeros(2, F, 5)
+    x[:, LIKE] = torch.tensor([9.0, 4.0, 3.0, 3.0, 1.0])
+    had = torch.zeros(2, 5, dtype=torch.bool)
+    had[1, 0] = True
+    rows, items = torch.tensor([0, 0, 0, 1, 1]), torch.tensor([0, 2, 4, 1, 2])
+    gains, _ = OfNew(x, had, rows, items, torch.ones(5)).gains(torch.tensor(alone(LIKE, 1.0)))
+    torch.testing.assert_close(gains, gain_of(torch.tensor([1, 4, 5, 1, 3])))
+
+
+@pytest.mark.parametrize("fixed", [0, 2])
+@pytest.mark.parametrize("seed", range(4))
+def test_nothing_gains_less_than_where_the_search_sets_out(seed: int, fixed: int) -> None:
+    theta = np.random.default_rng(seed).normal(size=F).tolist() if seed else alone(LIKE, 0.7)
+    choice = of_new(theta, seed=seed, fixed=fixed)
+    likely = likeliest(choice)
+    found = gain(choice, gaining_most(choice, likely))
+    for start in (likely, choice.own, *(() if fixed else choice.simple)):
+        assert found >= gain(choice, start) - 1e-6
+
+
+def test_a_counter_alone_is_believed_where_it_gains_the_most() -> None:
+    """Whatever is likelier."""
+    made = Made(lambda theta: (theta[0] == 0) * (theta[1] > 0) * torch.ones(9), simple=[(0.0, 1.0)])
+    first, second = gaining_most(made, [1.0, -1.0])
+    assert first == 0
+    assert second > 0
+
+
+def test_a_weight_that_gains_is_found_from_where_none_does() -> None:
+    dot, like = gaining_most(Made(lambda theta: (theta[0] == 0) * torch.ones(9)), [1.0, 0.5])
+    assert dot == 0
+    assert like > 0
+
+
+def test_what_gains_by_chance_is_left() -> None:
+    by_chance = torch.tensor([1.0, -1.0] * 50 + [1.0])
+    assert not surely(by_chance)
+    assert not surely(torch.zeros(9))
+    assert surely(torch.ones(9))
+    assert surely(torch.tensor([1.0, -1.0] * 50 + [1.0] * 50))
+    likely = torch.tensor([1.0, 0.5])
+    made = Made(lambda theta: by_chance * (theta[0] == 0), lambda theta: (theta - likely).square().sum(), own=(1.0, 0.5))
+    assert gaining_most(made, [1.0, 0.5]) == [1.0, 0.5]
+
+
+@pytest.mark.parametrize("fixed", [1, 2])
+def test_fixed_weights_stay(fixed: int) -> None:
+    """Also where a counter tells all."""
+    choice = of_new(alone(LIKE, 2.0), fixed=fixed)
+    likely = likeliest(choice)
+    found = gaining_most(choice, likely)
+    assert likely[:fixed] == found[:fixed] == list(OfNew.own[:fixed])
+    assert found[LIKE] > 0.5
+    free = gaining_most(of_new(alone(LIKE, 2.0)), likeliest(of_new(alone(LIKE, 2.0))))
+    assert abs(free[DOT]) < 0.5 * free[LIKE]
+
+
+def test_the_scale_is_the_likeliest() -> None:
+    scale = SCALES[15]
+    wanted = scale * torch.tensor([1.0, 2.0], dtype=torch.double)
+    found = gaining_most(Made(lambda _: torch.ones(9), lambda theta: (theta - wanted).square().sum()), [1.0, 2.0])
+    assert found == pytest.approx(wanted.tolist())
+    choice = of_new(alone(LIKE, 0.7))
+    theta = gaining_most(choice, likeliest(choice))
+    for factor in (2**-0.25, 2**0.25):
+        assert loss(choice, theta) < loss(choice, [factor * weight for weight in theta])
+
+
+@pytest.mark.parametrize("targets", [0, 1])
+def test_of_one_target_nothing_is_told(targets: int) -> None:
+    likely = alone(LIKE, 0.3)
+    assert gaining_most(of_new(likely, targets=targets), likely) == likely
+
+
+def test_each_step_may_stop_the_search() -> None:
+    def stop() -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        gaining_most(Made(lambda _: torch.ones(9)), [1.0, 0.0], stop)
+
+
+# Whether it was had
+
+
+def test_what_was_had_fits_so_much_better() -> None:
+    x, had = torch.randn(3, F, 5), torch.zeros(3, 5, dtype=torch.bool)
+    had[0, :2] = had[1] = True
+    nothing = torch.zeros(0, dtype=torch.long)
+    z = x[0, LIKE].exp()
+    evidence = OfNew(x, had, nothing, nothing, torch.zeros(0)).evidence(torch.tensor(alone(LIKE, 1.0)))
+    assert evidence.tolist() == pytest.approx([float(z[:2].sum().log() - z[2:].sum().log()), np.inf, -np.inf])
+
+
+def of_share(theta: Sequence[float], queries: int) -> OfShare:
+    torch.manual_seed(0)
+    x = torch.stack([torch.randn(queries), 2 * torch.randn(queries) - 1, torch.ones(queries)], 1)
+    again = (torch.rand(queries) < (x @ torch.tensor(theta)).sigmoid()).float()
+    weights = torch.rand(queries) + 0.5
+    return OfShare(x, weights * again, weights * (1 - again))
+
+
+def test_the_known_weights_of_a_share_are_found_again() -> None:
+    theta = [0.6, 0.4, -0.8]
+    np.testing.assert_allclose(likeliest(of_share(theta, 6000)), theta, atol=0.12)
+
+
+def test_the_slopes_of_a_share_are_those_of_the_likelihood() -> None:
+    choice, theta = of_share([0.6, 0.4, -0.8], 50), torch.tensor([0.3, -0.2, 0.5], dtype=torch.double)
+    slope, curved = choice.slopes(choice.at(theta)[1])
+    small = 1e-2 * torch.eye(3, dtype=torch.double)
+    by_difference = [(choice.at(theta + d)[0] - choice.at(theta - d)[0]) / 0.02 for d in small]
+    np.testing.assert_allclose(slope, by_difference, rtol=0.01, atol=0.02)
+    of_slopes = [
+        (choice.slopes(choice.at(theta + d)[1])[0] - choice.slopes(choice.at(theta - d)[1])[0]) / 0.02 for d in small
+    ]
+    np.testing.assert_allclose(curved, torch.stack(of_slopes), rtol=0.02, atol=0.05)
