@@ -29,11 +29,12 @@ from shared.data.training_data import Sources, Table, TrainingData, prepare
 from shared.recipes.contract import Options, Recipe, Stopped
 from shared.recipes.evaluation import popularity, without_validation
 from shared.recipes.hrnn import streams
-from shared.recipes.hrnn.fitting import AtEachBatch, Epoch, Phase
+from shared.recipes.hrnn.fitting import AtEachBatch, Epoch
 from shared.recipes.hrnn.gathering import gathered, weights_of
 from shared.recipes.hrnn.learner import Learner
 from shared.recipes.hrnn.network import CELLS
 from shared.recipes.hrnn.ranking import Foretold, best_items
+from shared.recipes.watch import Phase
 
 AT_ONCE = 512
 """Queries whose rankings of all items are held at once."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -41,6 +42,8 @@ def get_recommendations(serving: Serving, call: Call) -> Mapping[str, Any]:
     shown = selection.shown()
     allowed = both(shown, selection.filtered())
     promotion = promotion_of(request, selection)
+    if selection.hides_had(allowed, asking.history):
+        asking = replace(asking, anew=True)
     found = asked.model.explained(asking)
     scores = found.scores
     # Of popular items AWS says that they have no score: it would tell how relevant they are to the user.

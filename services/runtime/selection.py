@@ -15,6 +15,10 @@ from shared.data.snapshot import Cell, Snapshot
 from shared.filters import Filter, FilterValueError
 from shared.filters.columns import Rows, marked
 from shared.filters.evaluation import Attributes, Mask, Moment, compiled, folded_event_type
+from shared.recipes.contract import Past
+
+NEWEST = 10
+"""Items that a user had last, by which it is told whether what was had is hidden."""
 
 
 def both(one: Mask | None, other: Mask | None) -> Mask | None:
@@ -55,6 +59,27 @@ class Selection:
         """bool[I]: what the request's own filter lets through; None: it names none. Raises as ``allowed``."""
         named = self._request.get("filterArn")
         return self.allowed(named, self._request.get("filterValues")) if named else None
+
+    def hides_had(self, allowed: Mask | None, history: Sequence[Past]) -> bool:
+        """Do filter and use case hide what the user has had? They know the newest of it alone, so that older items must
+        be taken out by the model: they do where they look at interactions, and let none of the newest NEWEST through.
+        """
+        if allowed is None or not self._looks_at_events():
+            return False
+        places: dict[int, None] = {}
+        for past in reversed(history):
+            place = self._model.place(past.item_id)
+            if place is not None:
+                places[place] = None
+            if len(places) == NEWEST:
+                break
+        return bool(places) and not allowed[list(places)].any()
+
+    def _looks_at_events(self) -> bool:
+        named = self._request.get("filterArn")
+        if named and self._filters.ready(self._model, named).filter.tests_events:
+            return True
+        return self._model.recipe.hides is not None
 
     def allowed(self, filter_arn: str, values: Mapping[str, str] | None) -> Mask:
         """bool[I]: which of the model's items a filter lets through.

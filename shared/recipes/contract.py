@@ -381,6 +381,8 @@ class Query:
     """The item to which others are related; it may be unknown to the model."""
     exploration: Exploration | None = None
     """None: none."""
+    anew: bool = False
+    """Is only what is new to the user wanted? Where a filter hides what was had: it knows the newest of that alone."""
 
 
 class Explained(NamedTuple):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,11 @@ from benchmarks.quality import kinds, ours, peers, protocols
 from benchmarks.quality.data import histories_of
 from benchmarks.quality.protocols import Query
 from shared.data.histories import Histories
+from shared.data.training_data import TrainingData
+from shared.recipes import RECIPES, contract
+from shared.recipes.contract import Options
+from shared.recipes.hrnn import training
+from shared.recipes.hrnn.scoring import Scorer
 from shared.recipes.moment import SESSION_SECONDS, asked_at
 
 LEVEL = 0.93
@@ -109,3 +115,32 @@ def reordered(histories: Histories, order: Callable[[np.ndarray], np.ndarray]) -
     moments = np.flatnonzero(np.diff(users, prepend=-1) | np.diff(histories.timestamps, prepend=-1))
     parts = np.split(histories.items, moments[1:])
     return replace(histories, items=np.concatenate([order(part) for part in parts]).astype(np.int32))
+
+
+def test_where_what_was_had_is_hidden_only_what_is_new_is_answered(tmp_path: Path) -> None:
+    """A filter knows the newest hundred events alone; whoever asks for something new does not want the older ones."""
+    histories = kinds.KINDS["baskets"](seed=3, size=0.3)
+    artifact, workspace = tmp_path / "artifact", tmp_path / "workspace"
+    for folder in (artifact, workspace):
+        folder.mkdir()
+    recipe = RECIPES["aws-hrnn"]
+    training.train(
+        TrainingData(histories=histories),
+        recipe,
+        recipe.settings({}),
+        workspace=workspace,
+        artifact=artifact,
+        progress=lambda _: None,
+        should_stop=lambda: False,
+        options=Options(threads=1),
+    )
+    scorer = Scorer.load(artifact)
+    user_id = histories.user_ids[0]
+    asked = contract.Query(now=2e9, user_id=user_id, history=scorer.history(user_id))
+    had = np.unique(histories.items[: histories.offsets[1]])
+    new = np.setdiff1d(np.arange(len(histories.item_ids)), had)
+    raw, anew = scorer.scores(asked), scorer.scores(replace(asked, anew=True))
+    assert raw[had].sum() > 0.1
+    assert anew[had].sum() == 0
+    assert anew.sum() == pytest.approx(1, abs=1e-5)
+    np.testing.assert_allclose(anew[new], raw[new] / raw[new].sum(), rtol=1e-4, atol=1e-9)

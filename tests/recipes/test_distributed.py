@@ -102,9 +102,7 @@ def assert_all_alike(found: dict[str, torch.Tensor], expected: dict[str, torch.T
 # What is learnt
 
 
-def test_two_processes_learn_what_one_does(
-    runs: dict[int, Run], learnt: dict[int, dict[str, torch.Tensor]]
-) -> None:
+def test_two_processes_learn_what_one_does(runs: dict[int, Run], learnt: dict[int, dict[str, torch.Tensor]]) -> None:
     """Floats that are added up in another order are all the difference: 0.001 of a weight, 0.01 of a metric.
 
     What is served has these weights many times, as a blend tells, whose search goes in steps.

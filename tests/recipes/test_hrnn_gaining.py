@@ -112,7 +112,9 @@ def test_what_gains_by_chance_is_left() -> None:
     assert surely(torch.ones(9))
     assert surely(torch.tensor([1.0, -1.0] * 50 + [1.0] * 50))
     likely = torch.tensor([1.0, 0.5])
-    made = Made(lambda theta: by_chance * (theta[0] == 0), lambda theta: (theta - likely).square().sum(), own=(1.0, 0.5))
+    made = Made(
+        lambda theta: by_chance * (theta[0] == 0), lambda theta: (theta - likely).square().sum(), own=(1.0, 0.5)
+    )
     assert gaining_most(made, [1.0, 0.5]) == [1.0, 0.5]
 
 

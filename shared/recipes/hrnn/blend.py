@@ -39,9 +39,10 @@ from shared.recipes.hrnn.network import Again, Network, Pairs, Targets, log_sums
 from shared.recipes.hrnn.streams import REMEMBERED, Queries, Streams
 
 PULL = 1.0
+"""As much as one choice of which the weight in question says all."""
+
 STAYS = 1e9
 """The pull on weights that stay as they are."""
-"""As much as one choice of which the weight in question says all."""
 
 OF_PAIRS = 3
 """The first of NAMES, of which the logits of what was had know: what was had is like what was had."""
@@ -294,5 +295,8 @@ class Choices:
         evidence_N = of_new.evidence(torch.tensor(new))
         open_N = torch.isfinite(evidence_N)
         x_NF = torch.stack([share_N, evidence_N, torch.ones_like(share_N)], 1)[open_N]
-        of_share = OfShare(x_NF, weights_N2[open_N, 1], weights_N2[open_N, 0])
-        return Blend.of(new, likeliest(of_again, on_block), likeliest(of_share, on_block))
+        share = likeliest(OfShare(x_NF, weights_N2[open_N, 1], weights_N2[open_N, 0]), on_block)
+        if share[1] < 0:  # what fits better is never taken less for that
+            x_NF[:, 1] = 0
+            share = likeliest(OfShare(x_NF, weights_N2[open_N, 1], weights_N2[open_N, 0]), on_block)
+        return Blend.of(new, likeliest(of_again, on_block), share)

@@ -40,8 +40,6 @@ NEWEST = 20
 NEIGHBOURS, ALIKE = 100, 300
 """Of an item, at most: of those that are near, and of EASE's."""
 
-"""Of an item that are kept."""
-
 PRIOR = 10.0
 """So many events weigh as much as what an item's share of all says."""
 

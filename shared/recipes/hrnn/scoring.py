@@ -77,7 +77,10 @@ class Scorer:
             return Relevance(None)
         after = self._weights.form.asked_after(query.now - memory.last) if memory.events else 0.0
         q_H = self._weights.query(memory.read.x, after, context_H)
-        again = self._again(memory, q_H, after) if context_H is None else self._said_again(memory, q_H, after)
+        if query.anew:
+            again = None
+        else:
+            again = self._again(memory, q_H, after) if context_H is None else self._said_again(memory, q_H, after)
         return self._weights.scores(q_H, memory.taken.items, memory.more.new, again)
 
     def _again(self, memory: Memory, q_H: Floats, after: float) -> OfAgain | None:
