@@ -14,6 +14,7 @@ from shared.data.histories import Histories
 from shared.recipes.hrnn import counters
 from shared.recipes.hrnn.counters import (
     DAY_SECONDS,
+    DOUBT,
     FADING,
     FASHION,
     LATELY,
@@ -225,7 +226,8 @@ def test_fashion_is_the_share_of_late_over_the_share_of_all() -> None:
         for half_life, ours in zip(FASHION, found.fashion_MFI[number], strict=True):
             fading = 0.5 ** ((at - times) / DAY_SECONDS / half_life) * (times <= at)
             sums = np.bincount(items, fading, minlength=I)
-            expected = np.log((sums + PRIOR * prior) / (sums.sum() + PRIOR) / prior)
+            doubt = PRIOR + DOUBT * sums.sum()
+            expected = np.log((sums + doubt * prior) / (sums.sum() + doubt) / prior)
             np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
 
 

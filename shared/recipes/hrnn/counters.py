@@ -53,12 +53,15 @@ MOST_USERS = 20_000
 MOST_EVENTS = 2**21
 """Counted, of users drawn by chance where there are more."""
 
-FASHION = (3.0, 20.0, math.inf)
+FASHION = (7.0, 30.0, math.inf)
 """Half-lives in days. The last one tells what an item's share was until then: in what is learnt of all the time, the
 network's biases too, there is what came later, of which the answer to a request knows nothing."""
 
 LATELY = 20.0
 """A half-life in days."""
+
+DOUBT = 0.2
+"""Of what was taken of late so much is as it always was: what nobody took of late is not gone."""
 
 DAY_SECONDS = 86_400
 MOST_MOMENTS, MOST_FASHIONS = 1024, 2**22
@@ -348,7 +351,8 @@ def _fashion(
             sums_I *= 0.5 ** ((at - before) / DAY_SECONDS / days)
             fading = 0.5 ** ((at - times_E[done:until]) / DAY_SECONDS / days)
             sums_I += np.bincount(items_E[done:until], fading, minlength=items)
-            shares_I = (sums_I + PRIOR * prior_I) / (sums_I.sum() + PRIOR)
+            doubt = PRIOR + DOUBT * sums_I.sum()
+            shares_I = (sums_I + doubt * prior_I) / (sums_I.sum() + doubt)
             found[m, row] = np.where(counts_I > 1, np.log(shares_I / prior_I), 0.0)
             before, done = at, until
     return times_M.astype(np.int64), found
