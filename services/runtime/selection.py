@@ -62,9 +62,9 @@ class Selection:
 
     def hides_had(self, allowed: Mask | None, history: Sequence[Past]) -> bool:
         """Do filter and use case hide what the user has had? They know the newest of it alone, so that older items must
-        be taken out by the model: they do where they look at interactions, and let none of the newest NEWEST through.
+        be taken out by the model: they do where they exclude by interactions, and let none of the NEWEST last through.
         """
-        if allowed is None or not self._looks_at_events():
+        if allowed is None or not self._excludes_events():
             return False
         places: dict[int, None] = {}
         for past in reversed(history):
@@ -75,11 +75,12 @@ class Selection:
                 break
         return bool(places) and not allowed[list(places)].any()
 
-    def _looks_at_events(self) -> bool:
+    def _excludes_events(self) -> bool:
         named = self._request.get("filterArn")
-        if named and self._filters.ready(self._model, named).filter.tests_events:
-            return True
-        return self._model.recipe.hides is not None
+        if not named:
+            return self._model.recipe.hides is not None
+        filter_ = self._filters.ready(self._model, named).filter
+        return filter_.excludes_events or (self._model.recipe.hides is not None and not filter_.tests_events)
 
     def allowed(self, filter_arn: str, values: Mapping[str, str] | None) -> Mask:
         """bool[I]: which of the model's items a filter lets through.

@@ -170,6 +170,16 @@ class Filter:
         return any(condition.kind is Kind.EVENT_TYPE for condition in self.conditions)
 
     @cached_property
+    def excludes_events(self) -> bool:
+        """As checked: hides what the user has some events with, and asks for nothing by events."""
+        by_events = [
+            each.include
+            for each in self.expressions
+            if any(condition.kind is Kind.EVENT_TYPE for condition in each.conditions)
+        ]
+        return bool(by_events) and not any(by_events)
+
+    @cached_property
     def needs_user(self) -> bool:
         """As checked: says nothing without a user id. (A segment's users are the rows themselves.)"""
         asks_for_events = self.target != "USERS" and self.tests_events

@@ -153,6 +153,25 @@ def test_events_count_at_once_however_many_came_since_and_only_the_users(runtime
     assert runtime.recommended(arn, userId="new", filterArn=unseen) == "abcdh"
 
 
+@pytest.mark.parametrize(
+    ("expression", "anew"),
+    [
+        ('EXCLUDE ItemID WHERE Interactions.EVENT_TYPE IN ("watch")', True),
+        ('EXCLUDE ItemID WHERE Interactions.EVENT_TYPE IN ("*") | INCLUDE ItemID WHERE Items.PRICE > 1', True),
+        ('EXCLUDE ItemID WHERE Interactions.EVENT_TYPE IN ("buy")', False),  # what was watched may be shown
+        ('INCLUDE ItemID WHERE Interactions.EVENT_TYPE IN ("buy")', False),  # to be bought again
+        ("EXCLUDE ItemID WHERE Items.PRICE > 1", False),  # it hides what was had by chance
+    ],
+)
+def test_only_what_is_new_is_asked_for_where_a_filter_hides_what_was_had(
+    runtime: Runtime, expression: str, anew: bool
+) -> None:
+    arn, user = runtime.serving(UP), f"anew {expression}"
+    runtime.sent(event("b", time.time(), "Watch", user))
+    runtime.answered(arn, userId=user, filterArn=runtime.filter(expression))
+    assert runtime.scorer.asked[-1].anew is anew
+
+
 def test_of_a_user_the_newest_hundred_items_of_a_type_are_known(runtime: Runtime) -> None:
     arn = runtime.serving(UP, scorer=Echo(sorted(f"i{n:03}" for n in range(120)), (0.1,)))
     unseen = runtime.filter('EXCLUDE ItemID WHERE Interactions.EVENT_TYPE IN ("watch")')
