@@ -13,7 +13,7 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,12 +32,13 @@ class BucketError(Exception):
 class Buckets(Protocol):
     """The two storages under one contract."""
 
-    def fetch(self, location: str, into: Path) -> list[Path]:
+    def fetch(self, location: str, into: Path, on_block: Callable[[], object] = ...) -> list[Path]:
         """Local paths of the files at ``s3://bucket/key``, sorted by name; at least one.
 
         The key names a file or a folder, of which the files of the first level count, without those whose name
         begins with ``_`` or ``.`` (the marks that Spark and others leave). Files are copied below `into` only
-        where they are not on this machine. Raises BucketError.
+        where they are not on this machine; `on_block` is called at each block that has come, by whatever thread.
+        Raises BucketError.
         """
         ...
 
@@ -104,7 +105,12 @@ class FolderBuckets:
         self._root = root
         self._mounted = mounted
 
-    def fetch(self, location: str, into: Path) -> list[Path]:  # noqa: ARG002 -- files lie here already
+    def fetch(
+        self,
+        location: str,
+        into: Path,  # noqa: ARG002 -- files lie here already
+        on_block: Callable[[], object] = lambda: None,  # noqa: ARG002
+    ) -> list[Path]:
         """See Buckets.fetch. The paths are real ones: no part of them is a symbolic link."""
         place = _parse(location)
         with _as_reasons(place):
@@ -223,14 +229,14 @@ class S3Buckets:
     def __init__(self, endpoint_url: str | None) -> None:
         self._endpoint_url = endpoint_url
 
-    def fetch(self, location: str, into: Path) -> list[Path]:
+    def fetch(self, location: str, into: Path, on_block: Callable[[], object] = lambda: None) -> list[Path]:
         """See Buckets.fetch. A key that is no object is taken for a folder, with or without ``/`` at its end."""
         place = _parse(location)
         client = self._client()
         with _as_s3_reasons(place):
             is_object = bool(place.key) and not place.key.endswith("/") and _exists(client, place)
             keys = [place.key] if is_object else _keys_of_folder(client, place)
-            return [_download(client, place.bucket, key, into / str(n)) for n, key in enumerate(keys)]
+            return [_download(client, place.bucket, key, into / str(n), on_block) for n, key in enumerate(keys)]
 
     def write(self, location: str, path: Path) -> None:
         """See Buckets.write."""
@@ -314,11 +320,11 @@ def _keys_of_folder(client: Any, place: _Location) -> list[str]:
     return keys
 
 
-def _download(client: Any, bucket: str, key: str, folder: Path) -> Path:
+def _download(client: Any, bucket: str, key: str, folder: Path, on_block: Callable[[], object]) -> Path:
     # An object's name is for messages alone: whatever could lead elsewhere, or is too long for a file, goes.
     name = re.sub(r"[\x00-\x1f/\\]", "_", key.rpartition("/")[2])[-60:].lstrip(".") or "object"
     folder.mkdir(parents=True)
-    client.download_file(bucket, key, str(folder / name))
+    client.download_file(bucket, key, str(folder / name), Callback=lambda _bytes: on_block())
     return folder / name
 
 
