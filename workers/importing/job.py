@@ -43,8 +43,10 @@ def import_dataset(arn: str, attempt: int, progress: Progress, should_stop: Call
         with (
             tempfile.TemporaryDirectory(dir=artifacts.workspace(arn)) as downloads,
             artifacts.filling(arn, attempt) as folder,
+            open_buckets(configured).fetch(
+                job.body["dataSource"]["dataLocation"], Path(downloads), should_stop
+            ) as files,
         ):
-            files = open_buckets(configured).fetch(job.body["dataSource"]["dataLocation"], Path(downloads), should_stop)
             imported = import_csv(
                 files,
                 schema,
