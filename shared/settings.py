@@ -118,6 +118,9 @@ class Settings:
     ring_after_seconds: float = _setting("work that nobody took for so long is announced again", 10.0)
     resend_after_seconds: float = _setting("a message not known as sent for so long is sent again", 2.0)
     max_attempts: int = _setting("work whose process died, or hung, so often has failed", 3)
+    deletion_seconds: float = _setting(
+        "what is deleted is shown as DELETE PENDING for so long before it is gone, as at AWS; 0: it goes at once", 2.0
+    )
     deploy_deadline_seconds: float = _setting("a campaign that no runtime has taken for so long has failed", 600.0)
 
     # AWS's quotas. Those of work that waits for the same workers hold; those of what merely stands are off.

@@ -53,6 +53,8 @@ def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         "FORETASTE_LEASE_SECONDS": "3",
         "FORETASTE_RING_AFTER_SECONDS": "2",
         "FORETASTE_IMPORT_SILENCE_SECONDS": "5",
+        # As it is unless told otherwise.
+        "FORETASTE_DELETION_SECONDS": "2",
         # A child imports torch meanwhile.
         "FORETASTE_TRAINING_SILENCE_SECONDS": "15",
     }
@@ -172,6 +174,26 @@ def test_jobs_that_hang_are_noticed_killed_and_done_by_another_child(hasty: Syst
     assert all(map(gone, stuck))
     records = [inside(hasty)[2].get(arn) for arn in (job, version)]
     assert [record.failures for record in records if record] == [1, 1]
+
+
+def test_a_deletion_is_seen_for_two_seconds_before_it_is_done(hasty: System) -> None:
+    make = maker(hasty)
+    group = make.group()
+    make.client.delete_dataset_group(datasetGroupArn=group)
+    deleted, seen = time.monotonic(), set()
+
+    def is_gone() -> bool:
+        try:
+            answer = make.client.describe_dataset_group(datasetGroupArn=group)
+        except make.client.exceptions.ResourceNotFoundException:
+            return True
+        seen.add(answer["datasetGroup"]["status"])
+        return False
+
+    until(is_gone, 30, f"the end of {group}")
+    assert time.monotonic() - deleted >= 2.0
+    assert "DELETE PENDING" in seen
+    assert seen <= {"DELETE PENDING", "DELETE IN_PROGRESS"}
 
 
 def test_a_worker_told_to_end_hands_its_work_back_at_once(hasty: System) -> None:
