@@ -18,8 +18,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import orjson
+import structlog
 
 from shared.leash import leashed
+
+log = structlog.get_logger()
+
+#: A child that was killed is gone by then (seconds), unless the system can't end it: it waits for a dead disk.
+GONE_SECONDS = 10.0
 
 #: A child is replaced after so many jobs: whatever a library has leaked by then goes with it.
 MOST_JOBS = 50
@@ -91,7 +97,11 @@ class Child:
             return self._process.wait(timeout=patience)
         except subprocess.TimeoutExpired:
             self.kill()
-            return self._process.wait()
+        try:
+            return self._process.wait(timeout=GONE_SECONDS)
+        except subprocess.TimeoutExpired:
+            log.exception("a child can't be ended: it waits for the system", pid=self._process.pid)
+            return -signal.SIGKILL
 
 
 class Children:

@@ -33,6 +33,8 @@ class Message:
 class Command(Message):
     """Asks for work on the resource ``arn``."""
 
+    silence: ClassVar[str] = ""
+    """The setting that says for how long its work may show no sign of getting on, where a worker's child does it."""
     winds_down: ClassVar[bool] = False
     """Its handler sees to the end of work that a client stops. All other work is over when nobody is at it."""
 
@@ -41,12 +43,14 @@ class ImportDataset(Command):
     """Read the CSV of a dataset import job into the dataset."""
 
     wire = "importing.import_dataset"
+    silence = "import_silence_seconds"
 
 
 class TrainSolutionVersion(Command):
     """Train, evaluate and keep the model of a solution version."""
 
     wire = "training.train_solution_version"
+    silence = "training_silence_seconds"
 
 
 class TuneSolutionVersion(Command):
@@ -60,6 +64,7 @@ class RunTrial(Command):
     """Train with the hyperparameters of a trial and tell what they come to."""
 
     wire = "training.run_trial"
+    silence = "trial_silence_seconds"
 
 
 class Provision(Command):

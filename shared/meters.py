@@ -40,7 +40,7 @@ GATEWAY_SECONDS = Histogram(
 )
 JOBS = Counter(
     "foretaste_jobs",
-    "Attempts at long work that ended: Finished, Failed, Stopped, HandedBack, Died or Lost (its lease)",
+    "Attempts at long work that ended: Finished, Failed, Stopped, HandedBack, Died, Hung (killed) or Lost (its lease)",
     ("queue", "outcome"),
 )
 JOB_SECONDS = Histogram("foretaste_job_seconds", "How long these attempts took", ("queue",), buckets=_OF_JOBS)

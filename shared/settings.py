@@ -107,9 +107,20 @@ class Settings:
         "a worker keeps the process that has done a job for so long, for the next one", 60.0
     )
     lease_seconds: float = _setting("a worker that was silent for so long has lost its work", 15.0)
+    import_silence_seconds: float = _setting(
+        "an import that has not got on for so long (read, sorted, written nothing) is hung: killed, and begun again",
+        600.0,
+    )
+    training_silence_seconds: float = _setting(
+        "a training that has not got on for so long (no batch, no block of data) is hung: killed, and continued", 900.0
+    )
+    trial_silence_seconds: float = _setting("the same of a trial of HPO or AutoML", 900.0)
     ring_after_seconds: float = _setting("work that nobody took for so long is announced again", 10.0)
     resend_after_seconds: float = _setting("a message not known as sent for so long is sent again", 2.0)
-    max_attempts: int = _setting("work whose process died so often has failed", 3)
+    max_attempts: int = _setting("work whose process died, or hung, so often has failed", 3)
+    deletion_seconds: float = _setting(
+        "what is deleted is shown as DELETE PENDING for so long before it is gone, as at AWS; 0: it goes at once", 2.0
+    )
     deploy_deadline_seconds: float = _setting("a campaign that no runtime has taken for so long has failed", 600.0)
 
     # AWS's quotas. Those of work that waits for the same workers hold; those of what merely stands are off.

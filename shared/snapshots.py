@@ -45,6 +45,10 @@ class Unreadable(Exception):
     """The data of a dataset can't be read now; the message says why."""
 
 
+class NotMade(Exception):
+    """What is asked for would have to be made, which takes long."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class State:
     """What a dataset holds at one moment."""
@@ -76,7 +80,10 @@ class _Held:
 
 
 class Snapshots:
-    """Opens what is first asked for, and keeps it as it is until ``refresh`` finds that the dataset has changed."""
+    """Opens what is first asked for, and keeps it as it is until ``refresh`` finds that the dataset has changed.
+
+    Who must not wait until it has been made, since that may take minutes, asks with ``make=False``.
+    """
 
     def __init__(self, reading: Reading, store: Store, artifacts: Artifacts) -> None:
         self._reading = reading
@@ -86,20 +93,24 @@ class Snapshots:
         # One at a time: each takes as much memory as it may.
         self._making = threading.Lock()
 
-    def rows(self, dataset_arn: str) -> Snapshot | None:
-        """Of an Items, Users or Actions dataset; None where there is none. Raises Unreadable."""
-        found = self._now(Snapshot, dataset_arn)
+    def rows(self, dataset_arn: str, *, make: bool = True) -> Snapshot | None:
+        """Of an Items, Users or Actions dataset; None where there is none. Raises Unreadable, NotMade."""
+        found = self._now(Snapshot, dataset_arn, make=make)
         return found if isinstance(found, Snapshot) else None
 
-    def seen(self, dataset_arn: str) -> Seen | None:
-        """Of an Interactions or Action_Interactions dataset: what its imports have. Raises Unreadable."""
-        found = self._now(Seen, dataset_arn)
+    def seen(self, dataset_arn: str, *, make: bool = True) -> Seen | None:
+        """Of an Interactions or Action_Interactions dataset: what its imports have. Raises Unreadable, NotMade."""
+        found = self._now(Seen, dataset_arn, make=make)
         return found if isinstance(found, Seen) else None
 
-    def _now(self, kind: type[Snapshot] | type[Seen], dataset_arn: str) -> Snapshot | Seen | None:
+    def _now(self, kind: type[Snapshot] | type[Seen], dataset_arn: str, *, make: bool) -> Snapshot | Seen | None:
         held = self._held.get((kind, dataset_arn))
         if held is not None:
             return held.opened
+        if not make:
+            if self._state(kind, dataset_arn) is None:
+                return None
+            raise NotMade(dataset_arn)
         with self._making:
             held = self._held.get((kind, dataset_arn))
             if held is None:

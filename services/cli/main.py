@@ -7,6 +7,7 @@ import sys
 import click
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError
 
+from services.cli.backup import backup
 from services.cli.demo import demo
 from services.cli.doctor import doctor
 from services.cli.errors import CommandError
@@ -25,7 +26,7 @@ def cli() -> None:
     """A recommender service on your own machine that speaks the Amazon Personalize API."""
 
 
-for command in (up, demo, status, doctor, import_data, train, hpo, recommend):
+for command in (up, demo, status, doctor, backup, import_data, train, hpo, recommend):
     cli.add_command(command)
 
 

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import redis
 
-from services.cli import embedded_redis
+from services.cli import embedded_redis, redis_files
 from services.cli.data_dir import DataDir
 from services.cli.errors import CannotStart
 from services.cli.health import beats, pings
@@ -179,6 +179,9 @@ def _redis(data_dir: DataDir, wishes: Wishes, lock: int) -> tuple[Child | None, 
             at = urlsplit(redis_url)
             raise CannotStart(f"no Redis answers at FORETASTE_REDIS_URL ({at.hostname}:{at.port})")
         return None, redis_url
+    # A server would not complain of some of that, and begin anew.
+    if (found := redis_files.missing(data_dir.redis)) is not None:
+        raise CannotStart(str(found))
     try:
         port = embedded_redis.free_port()
         foundation = embedded_redis.child(data_dir, port=port, appendfsync=wishes.appendfsync, lock=lock)

@@ -12,6 +12,7 @@ from services.runtime import deployer, refresher
 from services.runtime.deployed import Deployed
 from services.runtime.filtering import Filters
 from services.runtime.loading import Loading
+from services.runtime.preparing import Preparing
 from services.runtime.rank import get_personalized_ranking
 from services.runtime.recommend import get_recommendations
 from services.runtime.recommend_actions import get_action_recommendations
@@ -70,8 +71,9 @@ def create_app() -> Flask:
     store = Remembering(RedisStore(configured.redis_url, PROMPT), patient=process.store)
     store.listen()
     here = serving(configured, cast(Store, store), process.artifacts, patient=process.store)
-    warm = deployer.start(process, here.deployed, here.loading)
-    ready = refresher.start(process, here, warm)
+    preparing = Preparing(here.deployed, here.filters)
+    warm = deployer.start(process, here.deployed, here.loading, preparing)
+    ready = refresher.start(process, here, preparing, warm)
     beat_in_background(process.store, process.name, process.ending)
     # Not that Redis answers: without it a runtime still has answers, and all of them lose it together.
     vitals = Vitals("runtime", ready={"models": warm.is_set})

@@ -7,9 +7,8 @@ import threading
 import redis.exceptions
 import structlog
 
-from services.runtime.metadata import is_answered
-from services.runtime.served import CONFIGS, SERVED, Serving
-from shared.aws.errors import PersonalizeError
+from services.runtime.preparing import Preparing
+from services.runtime.served import SERVED, Serving
 from shared.lifecycle import ACTIVE
 from shared.process import Process
 
@@ -19,18 +18,22 @@ log = structlog.get_logger()
 EVERY = 2.0
 
 
-def start(process: Process, serving: Serving, warm: threading.Event) -> threading.Event:
+def start(process: Process, serving: Serving, preparing: Preparing, warm: threading.Event) -> threading.Event:
     """In a thread of its own, once ``warm`` is set. Returns what is set when all was made ready a first time."""
     ready = threading.Event()
-    threading.Thread(target=_run, args=(process, serving, warm, ready), name="refresher", daemon=True).start()
+    threading.Thread(
+        target=_run, args=(process, serving, preparing, warm, ready), name="refresher", daemon=True
+    ).start()
     return ready
 
 
-def _run(process: Process, serving: Serving, warm: threading.Event, ready: threading.Event) -> None:
+def _run(
+    process: Process, serving: Serving, preparing: Preparing, warm: threading.Event, ready: threading.Event
+) -> None:
     warm.wait()
     while not process.ending.is_set():
         try:
-            refresh(serving)
+            refresh(serving, preparing)
             ready.set()
         except redis.exceptions.RedisError as error:
             log.warning("the refresher waits for Redis", reason=str(error))
@@ -40,16 +43,10 @@ def _run(process: Process, serving: Serving, warm: threading.Event, ready: threa
         process.ending.wait(EVERY)
 
 
-def refresh(serving: Serving) -> None:
+def refresh(serving: Serving, preparing: Preparing) -> None:
     serving.filters.refresh()
     for noun in SERVED:
         for record in serving.reading.children(noun):
             model = serving.deployed.held(record.body["solutionVersionArn"])
-            if record.status != ACTIVE or model is None:
-                continue
-            try:
-                serving.filters.warm(model)
-                if is_answered(model.recipe, record.body.get(CONFIGS[f"{noun}Arn"]) or {}):
-                    serving.filters.described(model)
-            except PersonalizeError as error:
-                log.warning("not made ready", arn=record.arn, reason=str(error))
+            if record.status == ACTIVE and model is not None:
+                preparing.served(record, record.body, model)

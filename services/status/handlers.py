@@ -14,6 +14,7 @@ from shared.lifecycle import (
     ACTIVE,
     CLAIMABLE,
     COMPLETED,
+    CREATE_PENDING,
     CREATE_STOPPED,
     DELETE_PENDING,
     DELETION,
@@ -109,7 +110,14 @@ def provision(store: Store, command: Provision) -> None:
     if record is None or record.moving not in CLAIMABLE:
         return
     apply(store, Started(arn=record.arn, attempt=record.attempt))
+    if record.moving == CREATE_PENDING and record.kind == "filter" and _has_runtime(store):
+        # A runtime reads first what the filter tests. If none does, the reconciler rings again: then it is usable so.
+        return
     apply(store, Finished(arn=record.arn, attempt=record.attempt))
+
+
+def _has_runtime(store: Store) -> bool:
+    return any(name.startswith("runtime@") for name in store.beating())
 
 
 def decline(store: Store, command: Decline) -> None:

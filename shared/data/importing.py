@@ -13,6 +13,7 @@ import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -20,7 +21,7 @@ import duckdb
 from shared.artifacts import sync
 from shared.data import bad_cells, cells, csv_file
 from shared.data.csv_file import CsvError, CsvFile
-from shared.data.interrupting import interruptibly
+from shared.data.interrupting import attended, interruptibly
 from shared.data.scanning import literal, name, raw_cells
 from shared.data.schemas import DatasetSchema
 
@@ -55,6 +56,7 @@ def import_csv(
     *,
     memory_mb: int,
     progress: Callable[[int], None],
+    on_step: Callable[[], None] = lambda: None,
     min_rows: int = 0,
 ) -> Imported:
     """Import `files` into the new Parquet file `target`, with the columns of `schema`, named as declared there.
@@ -65,13 +67,17 @@ def import_csv(
 
     `memory_mb` bounds the resident memory of the process, in MiB, and is at least 256. `progress` is called in
     the caller's thread about twice a second with the rows done so far, an estimate over reading, sorting and
-    writing; what it raises ends the import. `target` appears whole or not at all, and is on the disk when this
-    returns. Raises ImportFailed.
+    writing; what it raises ends the import. `on_step` is called likewise while the files are looked over, and while
+    it is found out what is wrong with them. Both are called only when something was done since. `target` appears
+    whole or not at all, and is on the disk when this returns. Raises ImportFailed.
     """
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
         workspace = Path(folder)
         try:
-            sources = [csv_file.prepare(file, workspace) for file in files]
+            sources = [
+                attended(partial(csv_file.prepare, file, workspace), on_step, _SECONDS_BETWEEN_REPORTS)
+                for file in files
+            ]
         except CsvError as error:
             raise ImportFailed(str(error)) from error
         except OSError as error:
@@ -81,7 +87,7 @@ def import_csv(
         for source in sources:
             _check_header(source, schema)
         draft = workspace / "draft.parquet"
-        rows = _write(sources, schema, draft, workspace, memory_mb, progress)
+        rows = _write(sources, schema, draft, workspace, memory_mb, progress, on_step)
         _check_number(rows, min_rows, sources)
         try:
             _put_in_place(draft, target)
@@ -120,6 +126,7 @@ def _write(
     workspace: Path,
     memory_mb: int,
     progress: Callable[[int], None],
+    on_step: Callable[[], None],
 ) -> int:
     query = f"COPY ({_rows(sources, schema)}) TO {literal(str(draft))} ({_parquet_options(schema)})"
     try:
@@ -131,7 +138,7 @@ def _write(
             "FORETASTE_IMPORT_MEMORY_MB, free disk space, or import fewer rows at a time."
         ) from error
     except duckdb.InvalidInputException as error:
-        reason = _reason(sources, schema, workspace, memory_mb)
+        reason = _reason(sources, schema, workspace, memory_mb, on_step)
         raise ImportFailed(reason or f"The files cannot be read as CSV: {str(error).splitlines()[0]}") from error
     except duckdb.IOException as error:
         raise ImportFailed(_NOT_WRITTEN) from error
@@ -194,10 +201,13 @@ def _put_in_place(draft: Path, target: Path) -> None:
     sync(target.parent)
 
 
-def _reason(sources: Sequence[CsvFile], schema: DatasetSchema, workspace: Path, memory_mb: int) -> str | None:
+def _reason(
+    sources: Sequence[CsvFile], schema: DatasetSchema, workspace: Path, memory_mb: int, on_step: Callable[[], None]
+) -> str | None:
     """Words for the bad cells of all files; None when there are none, as when a file was changed meanwhile."""
     found = []
     for source in sources:
         with _connect(workspace, memory_mb) as connection:
-            found.append(bad_cells.find(connection, source, schema))
+            finding = partial(bad_cells.find, connection, source, schema)
+            found.append(interruptibly(connection, finding, on_step, _SECONDS_BETWEEN_REPORTS))
     return bad_cells.reason(found) if any(each.count for each in found) else None

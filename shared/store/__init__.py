@@ -121,16 +121,22 @@ class Records(Protocol):
         """
         ...
 
+    def invoked(self, invocation: str) -> str | None:
+        """The ARN of the record that an invocation has written; None: it has written nothing, of late."""
+        ...
+
     def replace(
         self,
         record: Record,
         *,
+        invocation: str | None = None,
         guards: Sequence[Record] = (),
         notes: Sequence[Note] = (),
         done: str | None = None,
     ) -> None:
         """Write a record that was read before, and take the note ``done`` out of the outbox. Raises Conflict.
 
+        An ``invocation`` is remembered in the same step; a second try of it writes nothing.
         A record that settles loses its lease in the same step.
         """
         ...
@@ -139,8 +145,8 @@ class Records(Protocol):
         """The ARN of the record that holds a further name."""
         ...
 
-    def remove(self, record: Record) -> None:
-        """Remove a record with its indexes, claims and lease. Raises Conflict."""
+    def remove(self, record: Record, *, invocation: str | None = None) -> None:
+        """Remove a record with its indexes, claims and lease; ``invocation`` as for ``replace``. Raises Conflict."""
         ...
 
     def page(

@@ -101,8 +101,7 @@ class MemoryStore:
         notes: Sequence[Note] = (),
     ) -> str:
         with self._lock:
-            earlier, ends = self._invocations.get(invocation, ("", 0.0))
-            if ends > self._clock():
+            if (earlier := self.invoked(invocation)) is not None:
                 return earlier
             self._compare(guards)
             if record.arn in self._records:
@@ -111,26 +110,41 @@ class MemoryStore:
             if limit is not None and self._standing(record.kind, limit) >= limit.most:
                 raise LimitReached(record.kind)
             self._write(record, guards, notes)
-            self._invocations[invocation] = (record.arn, self._clock() + INVOCATION_SECONDS)
+            self._remember(invocation, record)
             return record.arn
+
+    def invoked(self, invocation: str) -> str | None:
+        arn, ends = self._invocations.get(invocation, ("", 0.0))
+        return arn if ends > self._clock() else None
+
+    def _remember(self, invocation: str | None, record: Record) -> None:
+        if invocation is not None:
+            self._invocations[invocation] = (record.arn, self._clock() + INVOCATION_SECONDS)
 
     def replace(
         self,
         record: Record,
         *,
+        invocation: str | None = None,
         guards: Sequence[Record] = (),
         notes: Sequence[Note] = (),
         done: str | None = None,
     ) -> None:
         with self._lock:
+            if invocation is not None and self.invoked(invocation) is not None:
+                return
             self._compare([record, *guards])
             self._write(record, guards, notes)
+            self._remember(invocation, record)
             if done is not None:
                 self._notes.pop(done, None)
 
-    def remove(self, record: Record) -> None:
+    def remove(self, record: Record, *, invocation: str | None = None) -> None:
         with self._lock:
+            if invocation is not None and self.invoked(invocation) is not None:
+                return
             self._compare([record])
+            self._remember(invocation, record)
             del self._records[record.arn]
             self._leases.pop(record.arn, None)
             for claim in record.claims:

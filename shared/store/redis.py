@@ -134,10 +134,15 @@ class RedisStore:
             limit=limit and {"index": _index(record.kind, limit.parent), "most": limit.most, "moving": limit.moving},
         )
 
+    def invoked(self, invocation: str) -> str | None:
+        arn = self._redis.get(f"{PREFIX}invocation:{invocation}")
+        return None if arn is None else str(arn)
+
     def replace(
         self,
         record: Record,
         *,
+        invocation: str | None = None,
         guards: Sequence[Record] = (),
         notes: Sequence[Note] = (),
         done: str | None = None,
@@ -151,14 +156,16 @@ class RedisStore:
             guards=guards,
             notes=notes,
             done=done,
+            invocation=invocation,
             unlist=[index for index in _indexes(standing) if index not in _indexes(record)],
         )
 
-    def remove(self, record: Record) -> None:
+    def remove(self, record: Record, *, invocation: str | None = None) -> None:
         self._write(
             record,
             expect=str(record.version),
             remove=True,
+            invocation=invocation,
             unlist=_indexes(record),
             unclaim=list(record.claims),
         )

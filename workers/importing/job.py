@@ -12,7 +12,7 @@ from shared.artifacts import Artifacts
 from shared.buckets import BucketError, open_buckets
 from shared.data import schemas
 from shared.data.importing import ImportFailed, import_csv
-from shared.job import Progress, WorkFailed, child
+from shared.job import Progress, WorkFailed, WorkStopped, child
 from shared.messages import ImportDataset
 from shared.resources import Reading
 from shared.resources.dataset_import_job import ROWS
@@ -22,27 +22,39 @@ from shared.store.redis import RedisStore
 MIN_INTERACTIONS = 1000
 
 
-def import_dataset(arn: str, attempt: int, progress: Progress, _should_stop: Callable[[], bool]) -> Mapping[str, Any]:
+def import_dataset(arn: str, attempt: int, progress: Progress, should_stop: Callable[[], bool]) -> Mapping[str, Any]:
     configured = settings.load()
     reading = Reading(RedisStore(configured.redis_url), configured)
     job = reading.find(arn, "dataset_import_job")
     dataset = reading.find(job.body["datasetArn"], "dataset")
     declared = reading.find(dataset.body["schemaArn"], "schema").body
     schema = schemas.parse(declared["schema"], dataset_type=dataset.body["datasetType"], domain=declared.get("domain"))
-    artifacts = Artifacts(configured.artifacts)
+    artifacts = Artifacts(configured.artifacts, on_block=should_stop)
+
+    def on_step() -> None:
+        if should_stop():
+            raise WorkStopped
+
+    def on_rows(rows: int) -> None:
+        on_step()
+        progress({"phase": "importing", "rows": rows})
+
     try:
         with (
             tempfile.TemporaryDirectory(dir=artifacts.workspace(arn)) as downloads,
             artifacts.filling(arn, attempt) as folder,
+            open_buckets(configured).fetch(
+                job.body["dataSource"]["dataLocation"], Path(downloads), should_stop
+            ) as files,
         ):
-            files = open_buckets(configured).fetch(job.body["dataSource"]["dataLocation"], Path(downloads))
             imported = import_csv(
                 files,
                 schema,
                 folder / ROWS,
                 memory_mb=configured.import_memory_mb,
                 min_rows=MIN_INTERACTIONS if dataset.body["datasetType"] == "INTERACTIONS" else 0,
-                progress=lambda rows: progress({"phase": "importing", "rows": rows}),
+                progress=on_rows,
+                on_step=on_step,
             )
     except (BucketError, ImportFailed) as error:
         raise WorkFailed(str(error)) from error

@@ -76,6 +76,35 @@ def test_a_repeated_invocation_gets_the_first_answer(store: Store) -> None:
     assert store.get(record("b").arn) is None
 
 
+def test_what_an_invocation_has_changed_it_changes_once(store: Store) -> None:
+    store.create(record("a", body={"n": 1}), invocation="1")
+    read = store.get(record("a").arn)
+    assert read is not None
+    assert store.invoked("2") is None
+    store.replace(replace(read, body={"n": 2}), invocation="2", notes=[note(Provision(arn=read.arn))])
+    assert store.invoked("2") == read.arn
+    # A second try may have read before or after the first has written.
+    changed = store.get(read.arn)
+    assert changed is not None
+    store.done(note(Provision(arn=read.arn)).id)
+    store.replace(replace(changed, body={"n": 3}), invocation="2", notes=[note(Provision(arn=read.arn))])
+    assert store.get(read.arn) == changed
+    assert store.notes() == []
+
+
+def test_what_an_invocation_has_removed_stays_as_it_is_then(store: Store) -> None:
+    store.create(record("a"), invocation="1")
+    read = store.get(record("a").arn)
+    assert read is not None
+    store.remove(read, invocation="2")
+    assert store.invoked("2") == read.arn
+    store.create(record("a"), invocation="3")
+    anew = store.get(read.arn)
+    assert anew is not None
+    store.remove(anew, invocation="2")
+    assert store.get(read.arn) == anew
+
+
 def test_of_many_creates_of_one_name_one_wins(store: Store) -> None:
     outcomes: list[str] = []
 

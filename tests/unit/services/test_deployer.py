@@ -13,7 +13,9 @@ import redis.exceptions
 
 from services.runtime import deployer, loading
 from services.runtime.deployed import Deployed, Model, NotDeployable
+from services.runtime.filtering import Filters
 from services.runtime.loading import Loading, NotYet
+from services.runtime.preparing import Preparing
 from shared.artifacts import Artifacts
 from shared.lifecycle import ACTIVE, CREATE_PENDING
 from shared.messages import Fact, Failed, Finished, Started
@@ -25,7 +27,8 @@ from shared.recipes.distribution import NEVER
 from shared.recipes.popularity import scoring
 from shared.resources import Reading
 from shared.settings import Settings
-from shared.store import Record
+from shared.snapshots import Snapshots
+from shared.store import Record, Store
 from shared.store.memory import MemoryStore
 from tests.conftest import until
 
@@ -119,6 +122,11 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Process, Dep
     return process, Deployed(Reading(store, settings), artifacts), store, applied
 
 
+def nothing_to_prepare(deployed: Deployed, store: Store) -> Preparing:
+    reading = Reading(store, Settings())
+    return Preparing(deployed, Filters(reading, store, Snapshots(reading, store, Artifacts(Path("/nowhere")))))
+
+
 def put(store: MemoryStore, arn: str, kind: str, status: str, **body: Any) -> Record:
     record = Record(arn=arn, kind=kind, status=status, created=1.0, updated=1.0, body=body)
     store.create(record, invocation=arn)
@@ -139,13 +147,14 @@ def test_a_model_that_breaks_while_it_is_loaded_fails_its_campaign_alone(
     monkeypatch.setattr(deployer, "_wait_until_applied", lambda *_: None)
     arn = f"{PREFIX}:campaign/c"
     record = put(store, arn, "campaign", CREATE_PENDING, solutionVersionArn=VERSION)
-    deployer.deploy(process, Loading(deployed), record, VERSION)
+    deployer.deploy(process, Loading(deployed), nothing_to_prepare(deployed, store), record, VERSION)
     assert [type(fact) for fact in applied.facts] == [Started, Failed]
     assert f"The model of {VERSION} can't be loaded (KeyError)" in cast(Failed, applied.facts[1]).reason
 
 
 def started(process: Process, deployed: Deployed, warm: threading.Event | None = None) -> threading.Thread:
-    arguments = (process, deployed, Loading(deployed), warm or threading.Event())
+    preparing = nothing_to_prepare(deployed, process.store)
+    arguments = (process, deployed, Loading(deployed), preparing, warm or threading.Event())
     running = threading.Thread(target=deployer._run, args=arguments, daemon=True)
     running.start()
     return running

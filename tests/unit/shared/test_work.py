@@ -15,7 +15,7 @@ from services.status import handlers
 from shared import work
 from shared.artifacts import Artifacts
 from shared.child import Children
-from shared.lifecycle import ACTIVE, CREATE_IN_PROGRESS, CREATE_PENDING, CREATE_STOPPED, CREATE_STOPPING
+from shared.lifecycle import ACTIVE, CREATE_FAILED, CREATE_IN_PROGRESS, CREATE_PENDING, CREATE_STOPPED, CREATE_STOPPING
 from shared.messages import (
     Command,
     Fact,
@@ -24,14 +24,13 @@ from shared.messages import (
     Progressed,
     RunTrial,
     TrainSolutionVersion,
-    TuneSolutionVersion,
 )
 from shared.process import Process
 from shared.settings import Settings
 from shared.store import Record
 from shared.store.memory import MemoryStore
 from tests.conftest import gone, until
-from tests.unit.shared.jobs import MODULE, PATIENCE
+from tests.unit.shared.jobs import LIMIT, MODULE, PATIENCE
 
 
 class Applied:
@@ -111,7 +110,7 @@ def test_work_that_goes_well_keeps_the_child(worker: Worker) -> None:
 def test_work_that_failed_ends_the_child(worker: Worker) -> None:
     before = worker.done("a")
     worker.put("the box")
-    assert worker.work(TuneSolutionVersion(arn="the box")).reason == "There is nothing in the box."
+    assert worker.work(RunTrial(arn="the box")).reason == "There is nothing in the box."
     assert gone(before)
     assert worker.done("b") != before
 
@@ -171,9 +170,54 @@ def test_work_that_was_lost_to_another_is_ended(worker: Worker) -> None:
     assert worker.get("a").status == CREATE_IN_PROGRESS
 
 
+COMMANDS = (ImportDataset, TrainSolutionVersion, RunTrial)
+
+
+@pytest.fixture
+def impatient(worker: Worker) -> Worker:
+    limits = {command.silence: LIMIT for command in COMMANDS}
+    worker.process = replace(worker.process, settings=replace(worker.process.settings, **limits))
+    return worker
+
+
+def hung(queue: str) -> float:
+    return REGISTRY.get_sample_value("foretaste_jobs_total", {"queue": queue, "outcome": "Hung"}) or 0.0
+
+
+@pytest.mark.parametrize(
+    ("command", "arn"),
+    [(ImportDataset, "fifo"), (ImportDataset, "stopped"), (TrainSolutionVersion, "stopped"), (RunTrial, "fifo")],
+)
+def test_a_job_that_hangs_is_killed_counted_and_rung_for_again(
+    impatient: Worker, command: type[Command], arn: str
+) -> None:
+    before = hung(command.queue())
+    impatient.put(arn)
+    after = impatient.work(command(arn=arn))
+    assert (after.status, after.failures) == (CREATE_IN_PROGRESS, 1)
+    assert impatient.queue.commands == [command(arn=arn)]
+    assert impatient.store.lease(arn) is None
+    assert gone(impatient.queue.progress.pop()["pid"])
+    assert hung(command.queue()) == before + 1
+
+
+def test_a_job_that_hangs_each_time_fails_and_says_by_which_setting(impatient: Worker) -> None:
+    impatient.put("fifo")
+    impatient.process = replace(impatient.process, settings=replace(impatient.process.settings, max_attempts=1))
+    failed = impatient.work(ImportDataset(arn="fifo"))
+    assert failed.status == CREATE_FAILED
+    assert f"had not got on for {LIMIT:g} seconds" in (failed.reason or "")
+    assert "FORETASTE_IMPORT_SILENCE_SECONDS" in (failed.reason or "")
+
+
+def test_a_job_that_gets_on_is_not_killed_however_long_it_has_nothing_to_tell(impatient: Worker) -> None:
+    impatient.put("slow")
+    assert impatient.work(RunTrial(arn="slow")).status == ACTIVE
+
+
 ENDS = [
     ("training", "Finished"),
-    ("tuning", "Failed"),
+    ("importing", "Failed"),
     ("importing", "Died"),
     ("training", "Lost"),
     ("training", "HandedBack"),
@@ -191,7 +235,7 @@ def counted() -> list[float]:
 def test_every_attempt_is_counted_by_how_it_ended(worker: Worker) -> None:
     before = counted()
     worker.done("a")
-    for command in (TuneSolutionVersion(arn="the box"), ImportDataset(arn="b")):
+    for command in (ImportDataset(arn="the box"), ImportDataset(arn="b")):
         worker.put(command.arn)
         worker.work(command)
     worker.queue.progress.clear()

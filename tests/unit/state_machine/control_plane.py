@@ -60,9 +60,9 @@ class WatchedStore(MemoryStore):
         self.seen.add((kind, status))
         super()._write(record, guards, notes)
 
-    def remove(self, record: Record) -> None:
+    def remove(self, record: Record, *, invocation: str | None = None) -> None:
         before = self._records.get(record.arn)
-        super().remove(record)
+        super().remove(record, invocation=invocation)
         assert before is not None
         assert (before.status, rules.GONE) in rules.moves(record.kind), f"{record.kind} went from {before.status}"
         self.seen.add((record.kind, rules.GONE))

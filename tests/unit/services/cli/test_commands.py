@@ -15,7 +15,7 @@ from services.cli.main import cli
 from tests.conftest import System, until
 
 Invoke = Callable[..., Result]
-COMMANDS = ("up", "demo", "status", "doctor", "import", "train", "hpo", "recommend")
+COMMANDS = ("up", "demo", "status", "doctor", "backup", "import", "train", "hpo", "recommend")
 
 
 def run(*arguments: str) -> Result:
