@@ -20,6 +20,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
+from shared.background import Threads
 from shared.settings import SettingsError
 
 log = structlog.get_logger()
@@ -38,17 +39,21 @@ class Said:
 
 
 class Vitals:
-    """What one process can say. ``state`` collects, at each look, what is counted elsewhere."""
+    """What one process can say. Without its ``threads`` it does not live; ``state`` collects, at each look, what is
+    counted elsewhere.
+    """
 
     def __init__(
         self,
         service: str,
         *,
+        threads: Threads | None = None,
         lives: Mapping[str, Check] | None = None,
         ready: Mapping[str, Check] | None = None,
         state: Collector | None = None,
     ) -> None:
         self._service = service
+        self._threads = threads or Threads()
         self._lives = lives or {}
         self._ready = ready or {}
         self._state = CollectorRegistry(auto_describe=False)
@@ -68,7 +73,7 @@ class Vitals:
         return None
 
     def _checked(self, checks: Mapping[str, Check]) -> Said:
-        found = {name: check() for name, check in checks.items()}
+        found = {**self._threads.checks(), **{name: check() for name, check in checks.items()}}
         status = HTTPStatus.OK if all(found.values()) else HTTPStatus.SERVICE_UNAVAILABLE
         return Said(status, "application/json", orjson.dumps({"service": self._service, "checks": found}))
 

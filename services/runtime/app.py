@@ -68,13 +68,13 @@ def create_app() -> Flask:
         ending=threading.Event(),
     )
     store = Remembering(RedisStore(configured.redis_url, PROMPT), patient=process.store)
-    store.listen()
+    store.listen(process.threads, process.ending)
     here = serving(configured, cast(Store, store), process.artifacts, patient=process.store)
     warm = deployer.start(process, here.deployed, here.loading)
     ready = refresher.start(process, here, warm)
-    beat_in_background(process.store, process.name, process.ending)
+    beat_in_background(process)
     # Not that Redis answers: without it a runtime still has answers, and all of them lose it together.
-    vitals = Vitals("runtime", ready={"models": warm.is_set})
+    vitals = Vitals("runtime", threads=process.threads, ready={"models": warm.is_set})
     vitals.listen(configured.metrics_bind)
     # Who asks meanwhile waits to be let in, or goes to another runtime: no first request is slow.
     ready.wait(WARM_SECONDS)

@@ -7,10 +7,12 @@ import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from services.runtime.catalogue import Catalogue
 from services.runtime.deployed import Model
 from services.runtime.history import newest
+from shared.aside import Aside
 from shared.aws.errors import InvalidInput, ServiceUnavailable
 from shared.data.seen import Doings, Seen
 from shared.data.snapshot import Snapshot
@@ -62,10 +64,10 @@ class Filters:
         self._made: weakref.WeakKeyDictionary[Model, _OfModel] = weakref.WeakKeyDictionary()
         self._making = threading.Lock()
 
-    def refresh(self) -> None:
-        self._snapshots.refresh()
+    def refresh(self, aside: Aside) -> None:
+        self._snapshots.refresh(aside)
 
-    def warm(self, model: Model) -> None:
+    def warm(self, model: Model, aside: Aside) -> None:
         """Make what a request with any of the group's filters needs, of the data as they are now.
 
         Until then requests go on with what was made of older data: none of them waits for a new catalogue.
@@ -78,22 +80,26 @@ class Filters:
             return
         made = self._of(model)
         for filter_arn, record in records.items():
-            if made.refused.get(filter_arn) == record.body["filterExpression"]:
-                continue
-            found = made.ready.get(filter_arn)
-            try:
-                if found is None or not found.is_of(record) or found.catalogue is not made.catalogue:
-                    found = made.ready[filter_arn] = self._compiled(record, model, made.catalogue)
-            except InvalidInput:
-                made.refused[filter_arn] = record.body["filterExpression"]
-                continue
-            if found.filter.user_columns:
-                self.users(model)
-            if found.filter.tests_events:
-                self._seen(model)
+            aside.give_turn(f"{filter_arn} for {model.recipe.name}", partial(self._warm_one, model, made, record))
         for filter_arn in list(made.ready):
             if filter_arn not in records:
                 made.ready.pop(filter_arn, None)
+
+    def _warm_one(self, model: Model, made: _OfModel, record: Record) -> None:
+        expression = record.body["filterExpression"]
+        if made.refused.get(record.arn) == expression:
+            return
+        found = made.ready.get(record.arn)
+        try:
+            if found is None or not found.is_of(record) or found.catalogue is not made.catalogue:
+                found = made.ready[record.arn] = self._compiled(record, model, made.catalogue)
+        except InvalidInput:
+            made.refused[record.arn] = expression
+            return
+        if found.filter.user_columns:
+            self.users(model)
+        if found.filter.tests_events:
+            self._seen(model)
 
     def _of(self, model: Model) -> _OfModel:
         """With the catalogue of the newest rows."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 
-import redis.exceptions
 import structlog
 
 from services.runtime.metadata import is_answered
 from services.runtime.served import CONFIGS, SERVED, Serving
+from shared import refusals
+from shared.aside import Aside
 from shared.aws.errors import PersonalizeError
 from shared.lifecycle import ACTIVE
 from shared.process import Process
+from shared.store import Record
 
 log = structlog.get_logger()
 
@@ -22,34 +25,39 @@ EVERY = 2.0
 def start(process: Process, serving: Serving, warm: threading.Event) -> threading.Event:
     """In a thread of its own, once ``warm`` is set. Returns what is set when all was made ready a first time."""
     ready = threading.Event()
-    threading.Thread(target=_run, args=(process, serving, warm, ready), name="refresher", daemon=True).start()
+    process.threads.start("refresher", partial(_run, process, serving, warm, ready), process.ending)
     return ready
 
 
 def _run(process: Process, serving: Serving, warm: threading.Event, ready: threading.Event) -> None:
     warm.wait()
+    aside = Aside("refresher")
     while not process.ending.is_set():
         try:
-            refresh(serving)
+            refresh(serving, aside)
             ready.set()
-        except redis.exceptions.RedisError as error:
+        except Exception as error:
+            # The state of Redis passes; anything else ends the thread, which is said, and started again.
+            if not refusals.waits_for_redis(error):
+                raise
             log.warning("the refresher waits for Redis", reason=str(error))
-        except Exception:
-            # Whatever it is: requests go on with what there is.
-            log.exception("what filters read could not be refreshed")
         process.ending.wait(EVERY)
 
 
-def refresh(serving: Serving) -> None:
-    serving.filters.refresh()
+def refresh(serving: Serving, aside: Aside) -> None:
+    serving.filters.refresh(aside)
     for noun in SERVED:
         for record in serving.reading.children(noun):
-            model = serving.deployed.held(record.body["solutionVersionArn"])
-            if record.status != ACTIVE or model is None:
-                continue
-            try:
-                serving.filters.warm(model)
-                if is_answered(model.recipe, record.body.get(CONFIGS[f"{noun}Arn"]) or {}):
-                    serving.filters.described(model)
-            except PersonalizeError as error:
-                log.warning("not made ready", arn=record.arn, reason=str(error))
+            aside.give_turn(record.arn, partial(_make_ready, serving, record, aside))
+
+
+def _make_ready(serving: Serving, record: Record, aside: Aside) -> None:
+    model = serving.deployed.held(record.body["solutionVersionArn"])
+    if record.status != ACTIVE or model is None:
+        return
+    try:
+        serving.filters.warm(model, aside)
+        if is_answered(model.recipe, record.body.get(CONFIGS[f"{record.kind}Arn"]) or {}):
+            serving.filters.described(model)
+    except PersonalizeError as error:
+        log.warning("not made ready", arn=record.arn, reason=str(error))

@@ -27,17 +27,18 @@ sends again after a lost reply changes nothing twice.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
+from shared.aside import Aside
 from shared.store import (
     EVENT_ID_SECONDS,
     INVOCATION_SECONDS,
@@ -60,6 +61,12 @@ from shared.store.changes import RedisChanges
 
 PREFIX = "foretaste:"
 LUA = Path(__file__).parent / "lua"
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+#: Of this process: what is read by anybody may be repaired at any time, and is tried again each time.
+_unreadable = Aside("store", longest_pause=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +103,10 @@ class RedisStore:
     def ping(self) -> None:
         self._redis.ping()
 
+    def now(self) -> float:
+        seconds, microseconds = self._redis.time()
+        return float(seconds + microseconds / 1e6)
+
     def changes(self, families: Collection[str]) -> RedisChanges:
         pool = redis.ConnectionPool.from_url(
             self._url,
@@ -110,7 +121,7 @@ class RedisStore:
 
     def get(self, arn: str) -> Record | None:
         fields = self._redis.hgetall(f"{PREFIX}record:{arn}")
-        return coding.read_record(fields) if fields else None
+        return coding.read_record(arn, fields) if fields else None
 
     def holder(self, claim: str) -> str | None:
         arn = self._redis.get(f"{PREFIX}claim:{claim}")
@@ -202,7 +213,13 @@ class RedisStore:
         return str(arn)
 
     def page(
-        self, kind: str, parent: str | None = None, *, after: str | None = None, limit: int = 100
+        self,
+        kind: str,
+        parent: str | None = None,
+        *,
+        after: str | None = None,
+        limit: int = 100,
+        whole: bool = False,
     ) -> tuple[list[Record], str | None]:
         key = f"{PREFIX}index:{_index(kind, parent)}"
         score, _, last = after.partition("|") if after else ("+inf", "", "")
@@ -218,7 +235,10 @@ class RedisStore:
         pipeline = self._redis.pipeline(transaction=False)
         for arn, _ in rows:
             pipeline.hgetall(f"{PREFIX}record:{arn}")
-        return [coding.read_record(fields) for fields in pipeline.execute() if fields], more
+        listed = [(arn, fields) for (arn, _), fields in zip(rows, pipeline.execute(), strict=True) if fields]
+        if whole:
+            return [coding.read_record(arn, fields) for arn, fields in listed], more
+        return _readable(listed, coding.read_record), more
 
     def moving(self) -> list[str]:
         return list(self._redis.zrange(f"{PREFIX}moving", 0, -1))
@@ -226,7 +246,7 @@ class RedisStore:
     def notes(self, older_than: float = 0.0) -> list[Note]:
         ids = self._redis.zrange(f"{PREFIX}outbox", "-inf", time.time() - older_than, byscore=True)
         texts = self._redis.hmget(f"{PREFIX}notes", ids) if ids else []
-        return [coding.read_note(note_id, text) for note_id, text in zip(ids, texts, strict=True) if text]
+        return _readable([(note_id, text) for note_id, text in zip(ids, texts, strict=True) if text], coding.read_note)
 
     def add_note(self, note: Note) -> None:
         with self._redis.pipeline() as pipeline:
@@ -363,6 +383,12 @@ class RedisStore:
 
     def last_put(self, dataset: str) -> float:
         return float(self._redis.get(f"{PREFIX}put_at:{dataset}") or 0)
+
+
+def _readable(entries: Sequence[tuple[str, S]], read: Callable[[str, S], T]) -> list[T]:
+    """Those that can be read; the others are said and counted."""
+    found = (_unreadable.give_turn(name, partial(read, name, entry)) for name, entry in entries)
+    return [one for one in found if one is not None]
 
 
 @lru_cache(maxsize=4096)

@@ -240,3 +240,19 @@ def test_every_runtime_loads_what_answers_and_what_is_going_to(
     running.join(10)
     assert sorted(shelf.loaded) == ["later", "new", "old"]
     assert applied.facts == []
+
+
+def test_a_campaign_of_another_release_does_not_keep_the_others_from_being_deployed(
+    world: tuple[Process, Deployed, Shaky, Applied], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process, deployed, store, applied = world
+    monkeypatch.setattr(deployer, "_wait_until_applied", lambda *_: None)
+    monkeypatch.setattr(deployer, "TIDY_EVERY", 0.0)
+    deployed._models[VERSION] = model(Answering([0.5, 0.5]))
+    put(store, f"{PREFIX}:campaign/a", "campaign", CREATE_PENDING, endpointArn="elsewhere")
+    put(store, f"{PREFIX}:campaign/b", "campaign", ACTIVE)
+    put(store, f"{PREFIX}:campaign/c", "campaign", CREATE_PENDING, solutionVersionArn=VERSION)
+    deployer.start(process, deployed, Loading(deployed))
+    until(lambda: len(applied.facts) == 2, 10, "the one that can be deployed")
+    assert process.threads.checks() == {"deployer": True}
+    assert {fact.arn for fact in applied.facts} == {f"{PREFIX}:campaign/c"}

@@ -15,6 +15,7 @@ from shared import snapshots
 from shared.aws.errors import InvalidInput, ResourceNotFound, ServiceUnavailable
 from shared.recipes import RECIPES
 from shared.store import SEEN_SECONDS, PutRecord
+from tests.strict import STRICT
 from tests.unit.services.runtime_world import GROUP, PREFIX, Echo, Runtime, dataset, event
 from tests.unit.shared.data import parquet_files
 
@@ -199,7 +200,7 @@ def test_a_new_import_a_put_record_and_a_changed_filter_are_seen(
     arn, filter_arn = fresh.serving(UP), fresh.filter("INCLUDE ItemID WHERE Items.PRICE > 15", name="f")
 
     def kept() -> str:
-        refresher.refresh(fresh.serving_)
+        refresher.refresh(fresh.serving_, STRICT)
         return fresh.recommended(arn, userId="u", filterArn=filter_arn)
 
     assert kept() == "c"
@@ -231,11 +232,11 @@ def test_requests_go_on_with_what_was_made_until_the_new_is_ready(
     item = PutRecord(id="b", properties={"PRICE": 16.0}, at=time.time())
     fresh.store.put(dataset("ITEMS"), [item], invocation="1")
     monkeypatch.setattr(snapshots, "PACE", 0.0)
-    fresh.filters.refresh()
+    fresh.filters.refresh(STRICT)
     assert fresh.recommended(arn, userId="u", filterArn=dear) == "c"
     dearer = fresh.filter("INCLUDE ItemID WHERE Items.PRICE > 15.5")
     assert fresh.recommended(arn, userId="u", filterArn=dearer) == "bc"
-    refresher.refresh(fresh.serving_)
+    refresher.refresh(fresh.serving_, STRICT)
     assert fresh.recommended(arn, userId="u", filterArn=dear) == "bc"
 
 
@@ -427,7 +428,7 @@ def test_metadata_is_refused_where_it_is_not_enabled_or_not_there(runtime: Runti
 def test_what_nobody_will_ask_for_is_not_read(fresh: Runtime) -> None:
     fresh.serving(UP)
     fresh.filter(DRAMA, group=f"{GROUP}2")
-    refresher.refresh(fresh.serving_)
+    refresher.refresh(fresh.serving_, STRICT)
     assert list(fresh.artifacts.workspace(dataset("ITEMS")).iterdir()) == []
 
 
@@ -435,7 +436,7 @@ def test_what_a_request_will_need_is_made_before_it_comes(fresh: Runtime) -> Non
     fresh.serving(TOP_PICKS, enableMetadataWithRecommendations=True)
     fresh.filter(f'{DRAMA} IF CurrentUser.AGE > 3 | EXCLUDE ItemID WHERE Interactions.EVENT_TYPE IN ("buy")')
     fresh.filter("INCLUDE UserID WHERE Users.AGE > 3")
-    refresher.refresh(fresh.serving_)
+    refresher.refresh(fresh.serving_, STRICT)
     for dataset_type, kind in {"ITEMS": "snapshot", "USERS": "snapshot", "INTERACTIONS": "seen"}.items():
         [made] = fresh.artifacts.workspace(dataset(dataset_type)).iterdir()
         assert made.name.startswith(f"{kind}-")
