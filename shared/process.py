@@ -15,7 +15,7 @@ import redis.exceptions
 import structlog
 from celery import Celery, signals
 
-from shared import hearing, queue, settings, telemetry
+from shared import formats, hearing, queue, settings, telemetry
 from shared.artifacts import Artifacts
 from shared.background import Threads
 from shared.settings import Settings
@@ -78,6 +78,12 @@ def celery_process(queue_name: str, *, long_work: bool = True, started: Callable
     )
 
     def begin(**_: object) -> None:
+        try:
+            formats.refuse_newer(configured.redis_url, configured.artifacts)
+        except (formats.NewerFormat, formats.Unstamped) as error:
+            log.error("refused", reason=str(error))  # noqa: TRY400 - no fault of the code
+            # Of all that a signal's receiver may raise, this alone ends Celery.
+            raise SystemExit(str(error)) from error
         vitals.listen(configured.metrics_bind)
 
     def ready(**_: object) -> None:

@@ -6,12 +6,13 @@ are Redis' own; a script's error bears the code of the command in it.
 
 from __future__ import annotations
 
+import sys
+
 import redis.exceptions
-from kombu.exceptions import OperationalError
 
-#: What is raised while there is no Redis to talk to.
-AWAY = (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OperationalError)
+from shared.formats import NewerRedis
 
+_AWAY = "The store does not answer at the moment. Please try again."
 _NO_SPACE = "The store can't write to its disk: there is no space left, or the disk fails. Nothing was changed."
 _NO_ENTRY = "The store does not let this service in: its password or its rights have changed."
 _ELSEWHERE = "The store answers reads alone at the moment: another server has taken its place."
@@ -60,11 +61,24 @@ def code(error: BaseException) -> str | None:
 
 
 def sentence(error: BaseException) -> str | None:
-    """What a client may be told of a refusal; None where ``code`` is."""
+    """What a client may be told of Redis' state; None of any other error."""
+    if is_away(error):
+        return _AWAY
+    if isinstance(error, NewerRedis):
+        return str(error)
     word = code(error)
     return None if word is None else _SAID[word]
 
 
 def waits_for_redis(error: BaseException) -> bool:
     """Is it Redis that is away or refuses, so that whatever was tried is to be tried again when it does not?"""
-    return isinstance(error, AWAY) or code(error) is not None
+    return is_away(error) or isinstance(error, NewerRedis) or code(error) is not None
+
+
+def is_away(error: BaseException) -> bool:
+    """Is there no Redis to talk to, for the store or for the queue?"""
+    if isinstance(error, redis.exceptions.ConnectionError | redis.exceptions.TimeoutError):
+        return code(error) is None
+    # Who has not loaded kombu, which is large, meets none of its errors.
+    kombu = sys.modules.get("kombu.exceptions")
+    return kombu is not None and isinstance(error, kombu.OperationalError)

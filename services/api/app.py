@@ -29,6 +29,7 @@ from services.api.state import State
 from shared import queue, settings, telemetry
 from shared.aws import model, web
 from shared.aws.throttle import throttle
+from shared.formats import refuse_newer
 from shared.resources import RESOURCES, Reading, Resource
 from shared.store.probe import Probe
 from shared.store.redis import RedisStore
@@ -87,6 +88,7 @@ def create_app() -> Flask:
     """For gunicorn: the application of this process, from the environment."""
     configured = settings.load()
     telemetry.configure(configured, "api")
+    refuse_newer(configured.redis_url)
     store = RedisStore(configured.redis_url)
     desk = Desk(store, queue.Queue(queue.application(configured)), Reading(store, configured))
     probe = Probe(configured.redis_url)

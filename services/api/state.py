@@ -5,16 +5,17 @@ Every api process tells the same: take one of them, or the largest value.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from shared import arns, messages
+from shared.aside import Aside
 from shared.lifecycle import ACTIVE
 from shared.resources import RESOURCES
-from shared.store import Records
+from shared.store import Record, Store
 from shared.store.probe import Probe
 
 QUEUES = sorted({message.queue() for message in messages.BY_WIRE.values()})
@@ -25,10 +26,11 @@ _SERVING = ("campaign", "recommender")
 class State(Collector):
     """``waiting`` counts the messages of a queue. While Redis does not answer, it is all that is told."""
 
-    def __init__(self, records: Records, waiting: Callable[[str], int], probe: Probe) -> None:
+    def __init__(self, records: Store, waiting: Callable[[str], int], probe: Probe) -> None:
         self._records = records
         self._waiting = waiting
         self._probe = probe
+        self._aside = Aside("metrics", longest_pause=0.0)
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
         yield GaugeMetricFamily("foretaste_redis_up", "1: Redis answers; 0: it does not, and nothing below is told")
@@ -68,14 +70,19 @@ class State(Collector):
         return found
 
     def _ages(self) -> Iterator[tuple[str, float]]:
-        now = time.time()
+        now = self._records.now()
         for kind in _SERVING:
             after: str | None = None
             while True:
                 page, after = self._records.page(kind, after=after)
                 for record in page:
-                    version = self._records.get(record.body["solutionVersionArn"]) if record.status == ACTIVE else None
-                    if version is not None:
-                        yield record.arn, max(0.0, now - version.created)
+                    made = self._aside.give_turn(record.arn, partial(self._made, record))
+                    if made is not None:
+                        yield record.arn, max(0.0, now - made)
                 if after is None:
                     break
+
+    def _made(self, record: Record) -> float | None:
+        """When the version was made that it answers with; None: it does not answer."""
+        version = self._records.get(record.body["solutionVersionArn"]) if record.status == ACTIVE else None
+        return None if version is None else version.created

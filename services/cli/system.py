@@ -26,6 +26,7 @@ from services.cli.health import beats, pings
 from services.cli.processes import PROCESSES, Process
 from services.cli.supervisor import Child, Supervisor
 from shared import settings
+from shared.formats import NewerFormat, Unstamped, settle_folder
 from shared.settings import Settings
 from shared.store.redis import RedisStore
 
@@ -67,6 +68,7 @@ def local_system(wishes: Wishes, *, say: Callable[[str], None], stopping: thread
     _refuse_open_door(wishes.host, chosen)
     with ExitStack() as stack:
         lock = stack.enter_context(data_dir.locked())
+        _refuse_newer(say, data_dir.path, chosen.artifacts_dir or data_dir.path / "artifacts")
         data_dir.buckets.mkdir(exist_ok=True)
         sockets = {p.name: stack.enter_context(socket.socket()) for p in PROCESSES if p.http}
         for name, listener in sockets.items():
@@ -103,6 +105,15 @@ def local_system(wishes: Wishes, *, say: Callable[[str], None], stopping: thread
         supervisor = stack.enter_context(Supervisor(children, logs=data_dir.logs, say=say, foundation=foundation))
         supervisor.wait_until_ready(READY_SECONDS, stopping=stopping)
         yield LocalSystem(url=url, data_dir=data_dir, client=client, supervisor=supervisor)
+
+
+def _refuse_newer(say: Callable[[str], None], *folders: Path) -> None:
+    """Before anything else is written there."""
+    try:
+        for folder in folders:
+            settle_folder(folder, tell=say)
+    except (NewerFormat, Unstamped) as error:
+        raise CannotStart(str(error)) from error
 
 
 def _names(process: Process, wishes: Wishes) -> list[str]:
@@ -178,6 +189,10 @@ def _redis(data_dir: DataDir, wishes: Wishes, lock: int) -> tuple[Child | None, 
         if not embedded_redis.answers(redis_url):
             at = urlsplit(redis_url)
             raise CannotStart(f"no Redis answers at FORETASTE_REDIS_URL ({at.hostname}:{at.port})")
+        try:
+            RedisStore(redis_url).ping()
+        except NewerFormat as error:
+            raise CannotStart(str(error)) from error
         return None, redis_url
     try:
         port = embedded_redis.free_port()

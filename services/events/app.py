@@ -15,6 +15,7 @@ from shared import settings, telemetry
 from shared.aws import web
 from shared.aws.throttle import throttle
 from shared.background import Threads
+from shared.formats import refuse_newer
 from shared.resources import Reading
 from shared.settings import Settings
 from shared.store import Store
@@ -40,6 +41,7 @@ def create_app() -> Flask:
     """For gunicorn: the application of this process, from the environment."""
     configured = settings.load()
     telemetry.configure(configured, "events")
+    refuse_newer(configured.redis_url)
     redis = RedisStore(configured.redis_url)
     store = Remembering(redis, patient=redis, families=("record", "claim"))
     threads = Threads()

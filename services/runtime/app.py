@@ -20,6 +20,7 @@ from shared import queue, settings, telemetry
 from shared.artifacts import Artifacts
 from shared.aws import web
 from shared.aws.throttle import throttle
+from shared.formats import refuse_newer
 from shared.process import Process, beat_in_background, process_name
 from shared.resources import Reading
 from shared.settings import Settings
@@ -59,6 +60,7 @@ def create_app() -> Flask:
     """For gunicorn: the application of this process, from the environment."""
     configured = settings.load()
     telemetry.configure(configured, "runtime")
+    refuse_newer(configured.redis_url, configured.artifacts)
     process = Process(
         name=process_name("runtime"),
         settings=configured,

@@ -18,12 +18,11 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import orjson
-import redis.exceptions
 import structlog
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
-from shared import meters, tracing
+from shared import meters, refusals, tracing
 from shared.aws import answers, bodies, errors, model, schemas, sigv4
 from shared.aws.throttle import Throttle
 from shared.vitals import PATHS, Vitals
@@ -231,9 +230,9 @@ def _refusal(error: Exception, request_id: str) -> tuple[errors.PersonalizeError
             return error, {}
         case HTTPException():
             return _unknown(error)
-        case redis.exceptions.ConnectionError() | redis.exceptions.TimeoutError():
-            log.warning("store unreachable", reason=str(error))
-            return errors.ServiceUnavailable("The store does not answer at the moment. Please try again."), {}
+        case _ if said := refusals.sentence(error):
+            log.warning("the store does not answer, or refuses", reason=str(error))
+            return errors.ServiceUnavailable(said), {}
         case _:
             log.error("internal failure", exc_info=error)
             return errors.InternalFailure(f"An internal error has occurred (request {request_id})."), {}

@@ -1,5 +1,6 @@
 """The store in Redis (or Valkey). Keys, all under the prefix ``foretaste:``:
 
+    format                    hash: the format's number, and the release that stamped it
     record:<arn>              hash: document (JSON), version, attempt, failures, moving
     index:<kind>              sorted set of ARNs by creation time, for lists
     index:<kind>:<parent>     the same, of one parent
@@ -38,6 +39,7 @@ import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
+from shared import formats
 from shared.aside import Aside
 from shared.store import (
     EVENT_ID_SECONDS,
@@ -86,15 +88,19 @@ PROMPT = Patience(answer=0.4, connect=0.4, retries=1, again_after=(redis.Connect
 
 
 class RedisStore:
-    """One connection pool; safe to share between threads, not across a fork."""
+    """One connection pool; safe to share between threads, not across a fork.
+
+    Whatever is asked raises NewerRedis where a newer release has written what it holds.
+    """
 
     def __init__(self, url: str, patience: Patience = PATIENT) -> None:
         self._url, self._patience = url, patience
+        waits = {"socket_timeout": patience.answer, "socket_connect_timeout": patience.connect}
         self._redis: Any = redis.Redis.from_url(
             url,
             decode_responses=True,
-            socket_timeout=patience.answer,
-            socket_connect_timeout=patience.connect,
+            **waits,
+            redis_connect_func=formats.look_at_each_connection(url, **waits),
             health_check_interval=15,
             retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), patience.retries, patience.again_after),
         )
