@@ -7,6 +7,7 @@ message goes back to its queue, and the next worker takes it. A message only rin
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -14,9 +15,9 @@ from typing import Any
 import structlog
 from celery.worker.consumer import Consumer
 from kombu.transport import TRANSPORT_ALIASES, redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
-from shared import meters
+from shared import meters, refusals
 
 log = structlog.get_logger()
 logger = logging.getLogger(__name__)  # as kombu wants one
@@ -25,6 +26,8 @@ logger = logging.getLogger(__name__)  # as kombu wants one
 KEY = "set-aside:{queue}"
 KEPT = 100
 CHARACTERS = 10_000
+#: A Redis that refuses is asked again after so long (seconds).
+PAUSE = 0.5
 
 
 class Malformed(Exception):
@@ -37,6 +40,12 @@ class Channel(redis.Channel):  # type: ignore[misc]  # kombu has no types
     def _brpop_read(self, **options: Any) -> Any:
         try:
             return super()._brpop_read(**options)
+        except ResponseError as error:
+            # A full disk, say: to end would help nobody, and to start again needs a write.
+            if not refusals.waits_for_redis(error):
+                raise
+            log.warning("the queue waits for Redis", reason=str(error))
+            time.sleep(PAUSE)
         except Malformed as error:
             self.set_aside(str(error))
         except (ValueError, RecursionError) as error:

@@ -54,6 +54,8 @@ THREAD_ENDS = Counter(
     "foretaste_thread_ends", "Background threads that ended and were started again; they should never", ("thread",)
 )
 
+LOG_LINES_LOST = Counter("foretaste_log_lines_lost", "Lines of the log that could not be written, as on a full disk")
+
 METRICS = (
     REQUESTS,
     REQUEST_SECONDS,
@@ -63,6 +65,7 @@ METRICS = (
     JOB_SECONDS,
     SET_ASIDE,
     THREAD_ENDS,
+    LOG_LINES_LOST,
 )
 
 

@@ -19,6 +19,7 @@ from shared import formats, hearing, queue, settings, telemetry
 from shared.artifacts import Artifacts
 from shared.background import Threads
 from shared.settings import Settings
+from shared.space import has_room
 from shared.store import Store
 from shared.store.probe import Probe
 from shared.store.redis import RedisStore
@@ -68,12 +69,14 @@ def celery_process(queue_name: str, *, long_work: bool = True, started: Callable
     )
     _current.append(process)
     consumes = threading.Event()
+    probe = Probe(configured.redis_url)
     vitals = Vitals(
         queue_name,
         threads=process.threads,
         ready={
             "consumes": lambda: consumes.is_set() and not process.ending.is_set(),
-            "redis": Probe(configured.redis_url).answers,
+            "redis": probe.answers,
+            "disk": lambda: probe.has_room() and has_room(configured.artifacts, configured.min_free_mb),
         },
     )
 

@@ -56,7 +56,8 @@ def code(error: BaseException) -> str | None:
             return word
     if not isinstance(error, redis.exceptions.RedisError):
         return None
-    word = str(error).partition(" ")[0].rstrip(":")
+    # Of a pipeline redis-py says which command it was, first.
+    word = str(error).rpartition(" caused error: ")[2].partition(" ")[0].rstrip(":")
     return word if word in _SAID else None
 
 

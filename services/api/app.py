@@ -89,11 +89,12 @@ def create_app() -> Flask:
     configured = settings.load()
     telemetry.configure(configured, "api")
     refuse_newer(configured.redis_url)
-    store = RedisStore(configured.redis_url)
+    store = RedisStore(configured.redis_url, for_clients=True)
     desk = Desk(store, queue.Queue(queue.application(configured)), Reading(store, configured))
     probe = Probe(configured.redis_url)
     state = State(store, desk.queue.waiting, probe)
-    vitals = Vitals("api", ready={"redis": probe.answers}, state=state)
+    # What only reads goes on: a disk without room is told, and no reason to ask another.
+    vitals = Vitals("api", ready={"redis": probe.answers}, told={"disk": probe.has_room}, state=state)
     vitals.listen(configured.metrics_bind)
     offered = {"personalize": handlers(desk), model.OWN: own_handlers(desk)}
     return web.create_app(offered, keys=configured.keys, vitals=vitals, throttle=throttle(configured))

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import redis
 
-from services.cli import embedded_redis
+from services.cli import embedded_redis, space
 from services.cli.data_dir import DataDir
 from services.cli.errors import CannotStart
 from services.cli.health import beats, pings
@@ -28,7 +28,7 @@ from services.cli.supervisor import Child, Supervisor
 from shared import settings
 from shared.formats import NewerFormat, Unstamped, settle_folder
 from shared.settings import Settings
-from shared.store.redis import RedisStore
+from shared.store.redis import PROMPT, RedisStore
 
 #: Processes of a system that was killed a moment ago are given so long to let go of the port.
 BIND_SECONDS = 5.0
@@ -102,6 +102,8 @@ def local_system(wishes: Wishes, *, say: Callable[[str], None], stopping: thread
         children = _each_with_its_metrics(children, chosen.metrics_bind)
         if foundation:
             stack.enter_context(embedded_redis.synced(data_dir.redis, say=say))
+            watching = RedisStore(redis_url, PROMPT)
+            stack.enter_context(space.watched(data_dir.redis, watching, chosen.min_free_mb, say=say))
         supervisor = stack.enter_context(Supervisor(children, logs=data_dir.logs, say=say, foundation=foundation))
         supervisor.wait_until_ready(READY_SECONDS, stopping=stopping)
         yield LocalSystem(url=url, data_dir=data_dir, client=client, supervisor=supervisor)

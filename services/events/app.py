@@ -42,12 +42,13 @@ def create_app() -> Flask:
     configured = settings.load()
     telemetry.configure(configured, "events")
     refuse_newer(configured.redis_url)
-    redis = RedisStore(configured.redis_url)
+    redis = RedisStore(configured.redis_url, for_clients=True)
     store = Remembering(redis, patient=redis, families=("record", "claim"))
     threads = Threads()
     store.listen(threads, threading.Event())
     offered = {name: store.telling(handler) for name, handler in handlers(configured, cast(Store, store)).items()}
-    vitals = Vitals("events", threads=threads, ready={"redis": Probe(configured.redis_url).answers})
+    probe = Probe(configured.redis_url)
+    vitals = Vitals("events", threads=threads, ready={"redis": probe.answers, "disk": probe.has_room})
     vitals.listen(configured.metrics_bind)
     return web.create_app(
         {"personalize-events": offered}, keys=configured.keys, vitals=vitals, throttle=throttle(configured)

@@ -8,6 +8,7 @@ x-amzn-ErrorType and x-amzn-RequestId; never HTML.
 
 from __future__ import annotations
 
+import errno
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -228,11 +229,14 @@ def _refusal(error: Exception, request_id: str) -> tuple[errors.PersonalizeError
     match error:
         case errors.PersonalizeError():
             return error, {}
-        case HTTPException():
+        case HTTPException() if error.code and error.code < HTTPStatus.INTERNAL_SERVER_ERROR:
             return _unknown(error)
         case _ if said := refusals.sentence(error):
             log.warning("the store does not answer, or refuses", reason=str(error))
             return errors.ServiceUnavailable(said), {}
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+            log.warning("no space", reason=str(error))
+            return errors.ServiceUnavailable("There is no space left on a disk that this needs. Reads go on."), {}
         case _:
             log.error("internal failure", exc_info=error)
             return errors.InternalFailure(f"An internal error has occurred (request {request_id})."), {}

@@ -39,6 +39,13 @@ class Unreadable(ServiceUnavailable):
         self.arn = arn
 
 
+class NoSpace(ServiceUnavailable):
+    """A write that was refused, or may not be kept, for want of room on the store's disk."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"There is no space left for writes on the disk of the store ({why}). Reads go on.")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Update:
     """A change that is being made to a resource which goes on as it is meanwhile (UpdateCampaign)."""

@@ -10,6 +10,8 @@ from redis.retry import Retry
 
 #: One look takes no longer (seconds), but for the making of a connection, which may take as long again.
 SECONDS = 0.5
+#: As redis.py has it.
+FULL = "foretaste:full"
 
 
 class Probe:
@@ -26,6 +28,14 @@ class Probe:
             return bool(self._redis.ping())
         except redis.RedisError:
             return False
+
+    def has_room(self) -> bool:
+        """Whether Redis takes writes, as far as its disk goes; one that does not answer is not asked for more."""
+        try:
+            persistence = self._redis.info("persistence")
+            return persistence.get("aof_last_write_status", "ok") == "ok" and not self._redis.exists(FULL)
+        except redis.RedisError:
+            return True
 
     def used_bytes(self) -> int:
         """The memory that Redis takes for its data. Raises RedisError."""

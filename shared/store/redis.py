@@ -1,5 +1,6 @@
 """The store in Redis (or Valkey). Keys, all under the prefix ``foretaste:``:
 
+    full                      string: why writes for clients are refused at the moment, expiring
     format                    hash: the format's number, and the release that stamped it
     record:<arn>              hash: document (JSON), version, attempt, failures, moving
     index:<kind>              sorted set of ARNs by creation time, for lists
@@ -54,6 +55,7 @@ from shared.store import (
     Limit,
     LimitReached,
     NameTaken,
+    NoSpace,
     Note,
     PutRecord,
     Record,
@@ -63,6 +65,8 @@ from shared.store.changes import RedisChanges
 
 PREFIX = "foretaste:"
 LUA = Path(__file__).parent / "lua"
+#: Who watches the disk says so often enough that it is full (seconds): should they die, writes are taken again.
+FULL_SECONDS = 10
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -93,8 +97,11 @@ class RedisStore:
     Whatever is asked raises NewerRedis where a newer release has written what it holds.
     """
 
-    def __init__(self, url: str, patience: Patience = PATIENT) -> None:
-        self._url, self._patience = url, patience
+    def __init__(self, url: str, patience: Patience = PATIENT, *, for_clients: bool = False) -> None:
+        """``for_clients``: its writes are what clients ask for, and are acknowledged to them. These are refused while
+        the disk of Redis has little room left, and not acknowledged when Redis could not write them: NoSpace.
+        """
+        self._url, self._patience, self._for_clients = url, patience, for_clients
         waits = {"socket_timeout": patience.answer, "socket_connect_timeout": patience.connect}
         self._redis: Any = redis.Redis.from_url(
             url,
@@ -122,6 +129,33 @@ class RedisStore:
             socket_connect_timeout=self._patience.connect,
         )
         return RedisChanges(pool, PREFIX, families)
+
+    def refuse_writes(self, why: str) -> None:
+        """Have writes for clients refused for FULL_SECONDS from now."""
+        self._redis.set(f"{PREFIX}full", why, ex=FULL_SECONDS)
+
+    def take_writes(self) -> None:
+        self._redis.delete(f"{PREFIX}full")
+
+    def _run(self, script: str, arguments: Mapping[str, Any]) -> Any:
+        """One of the scripts that write for clients. Raises NoSpace."""
+        given = {**arguments, "for_clients": True} if self._for_clients else arguments
+        answer = self._scripts[script](args=[orjson.dumps(given)])
+        if not self._for_clients:
+            return answer
+        if isinstance(answer, list) and answer[0] == "no space":
+            raise NoSpace(answer[1])
+        self._require_written()
+        return answer
+
+    def _require_written(self) -> None:
+        """A Redis that can't write answers one write as if it had, and refuses the next."""
+        try:
+            persistence = self._redis.info("persistence")
+        except redis.exceptions.NoPermissionError:  # who hides this sees to it
+            return
+        if persistence.get("aof_last_write_status", "ok") != "ok":
+            raise NoSpace("its last write failed")
 
     # Records
 
@@ -209,7 +243,7 @@ class RedisStore:
             # cjson reads null as a value that is true: what does not apply is left out.
             **{name: value for name, value in more.items() if value is not None},
         }
-        verdict, arn = self._scripts["write"](args=[orjson.dumps(arguments)])
+        verdict, arn = self._run("write", arguments)
         if verdict == "taken":
             raise NameTaken(arn)
         if verdict == "full":
@@ -327,7 +361,7 @@ class RedisStore:
                 for one in interactions
             ],
         }
-        return int(self._scripts["append"](args=[orjson.dumps(arguments)]))
+        return int(self._run("append", arguments))
 
     def recent(self, dataset: str, user_id: str) -> list[Interaction]:
         return [_read(text) for text in self._redis.lrange(f"{PREFIX}recent:{dataset}:{user_id}", 0, -1)]
@@ -378,7 +412,7 @@ class RedisStore:
             "invocation_seconds": INVOCATION_SECONDS,
             "records": [{"id": one.id, "text": coding.write_put_record(one)} for one in records],
         }
-        self._scripts["put"](args=[orjson.dumps(arguments)])
+        self._run("put", arguments)
 
     def put_records(self, dataset: str) -> Iterator[PutRecord]:
         key = f"{PREFIX}put:{dataset}"

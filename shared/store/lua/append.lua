@@ -5,6 +5,10 @@ local a = cjson.decode(ARGV[1])
 local p = a.prefix
 local seen = p .. 'invocation:' .. a.invocation
 if redis.call('EXISTS', seen) == 1 then return 0 end
+if a.for_clients then
+  local full = redis.call('GET', p .. 'full')
+  if full then return {'no space', full} end
+end
 local new = 0
 for _, event in ipairs(a.events) do
   local known = false
