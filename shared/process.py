@@ -76,6 +76,7 @@ def celery_process(queue_name: str, *, long_work: bool = True, started: Callable
         ready={
             "consumes": lambda: consumes.is_set() and not process.ending.is_set(),
             "redis": probe.answers,
+            "memory": probe.has_memory,
             "disk": lambda: probe.has_room() and has_room(configured.artifacts, configured.min_free_mb),
         },
     )

@@ -93,8 +93,8 @@ def create_app() -> Flask:
     desk = Desk(store, queue.Queue(queue.application(configured)), Reading(store, configured))
     probe = Probe(configured.redis_url)
     state = State(store, desk.queue.waiting, probe)
-    # What only reads goes on: a disk without room is told, and no reason to ask another.
-    vitals = Vitals("api", ready={"redis": probe.answers}, told={"disk": probe.has_room}, state=state)
+    # What only reads goes on: a disk or a memory without room is told, and no reason to ask another.
+    vitals = Vitals("api", ready={"redis": probe.answers}, told=probe.room, state=state)
     vitals.listen(configured.metrics_bind)
     offered = {"personalize": handlers(desk), model.OWN: own_handlers(desk)}
     return web.create_app(offered, keys=configured.keys, vitals=vitals, throttle=throttle(configured))

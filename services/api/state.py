@@ -35,6 +35,11 @@ class State(Collector):
     def describe(self) -> Iterator[GaugeMetricFamily]:
         yield GaugeMetricFamily("foretaste_redis_up", "1: Redis answers; 0: it does not, and nothing below is told")
         yield GaugeMetricFamily("foretaste_state_bytes", "Memory that Redis takes for its data")
+        yield GaugeMetricFamily(
+            "foretaste_state_limit_bytes", "What it may take: maxmemory, or the memory of its machine where none is set"
+        )
+        yield GaugeMetricFamily("foretaste_state_file_bytes", "Size of the append-only file of Redis")
+        yield GaugeMetricFamily("foretaste_writes_taken", "0: writes are refused for want of disk or memory; else 1")
         yield GaugeMetricFamily("foretaste_outbox_notes", "Messages that are not known to have been sent or applied")
         yield GaugeMetricFamily("foretaste_queue_depth", "Messages that no worker has taken", labels=["queue"])
         yield GaugeMetricFamily("foretaste_moving_resources", "Resources whose status will change", labels=["kind"])
@@ -45,13 +50,17 @@ class State(Collector):
         )
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        up, state, outbox, depth, moving, age = self.describe()
+        up, state, limit, file, taken, outbox, depth, moving, age = self.describe()
         answers = self._probe.answers()
         up.add_metric([], answers)
         yield up
         if not answers:
             return
-        state.add_metric([], self._probe.used_bytes())
+        memory = self._probe.memory()
+        state.add_metric([], memory.used)
+        limit.add_metric([], memory.most)
+        file.add_metric([], self._probe.file_bytes())
+        taken.add_metric([], self._probe.has_room() and self._probe.has_memory())
         outbox.add_metric([], len(self._records.notes()))
         for queue in QUEUES:
             depth.add_metric([queue], self._waiting(queue))
@@ -59,7 +68,7 @@ class State(Collector):
             moving.add_metric([kind], number)
         for arn, seconds in self._ages():
             age.add_metric([arn], seconds)
-        yield from (state, outbox, depth, moving, age)
+        yield from (state, limit, file, taken, outbox, depth, moving, age)
 
     def _moving(self) -> dict[str, int]:
         # A kind of which nothing moves is told of as 0: to Prometheus a gap is no zero.

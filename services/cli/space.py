@@ -53,9 +53,9 @@ class _Watch:
         free_mb = free_bytes(self._folder) // MIB
         full = free_mb < self._least_mb
         if full:
-            self._store.refuse_writes(f"{free_mb} MiB are free, and {self._least_mb} are kept")
+            self._store.refuse_writes("disk", f"{free_mb} MiB of its disk are free, and {self._least_mb} are kept")
         elif self._full:
-            self._store.take_writes()
+            self._store.take_writes("disk")
         if full != self._full:
             self._say(
                 f"{self._folder}: {free_mb} MiB are free; writes are refused until there are {self._least_mb}"

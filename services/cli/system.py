@@ -81,7 +81,7 @@ def local_system(wishes: Wishes, *, say: Callable[[str], None], stopping: thread
             else data_dir.keys()
         )
         client = data_dir.write_client_env(keys=keys, region=chosen.region, url=url)
-        foundation, redis_url = _redis(data_dir, wishes, lock)
+        foundation, redis_url = _redis(data_dir, wishes, chosen.redis_max_memory_mb, lock)
         values = {
             "FORETASTE_DATA_DIR": str(data_dir.path),
             "FORETASTE_REDIS_URL": redis_url,
@@ -183,7 +183,7 @@ def _url(listener: socket.socket) -> str:
     return f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104 - it is only compared
 
 
-def _redis(data_dir: DataDir, wishes: Wishes, lock: int) -> tuple[Child | None, str]:
+def _redis(data_dir: DataDir, wishes: Wishes, max_memory_mb: int, lock: int) -> tuple[Child | None, str]:
     """The server to start and its URL; no server when the operator has one."""
     own = os.environ.get("FORETASTE_REDIS_URL") or os.environ.get("FORETASTE_REDIS_URL_FILE")
     if own:
@@ -198,7 +198,9 @@ def _redis(data_dir: DataDir, wishes: Wishes, lock: int) -> tuple[Child | None, 
         return None, redis_url
     try:
         port = embedded_redis.free_port()
-        foundation = embedded_redis.child(data_dir, port=port, appendfsync=wishes.appendfsync, lock=lock)
+        foundation = embedded_redis.child(
+            data_dir, port=port, appendfsync=wishes.appendfsync, max_memory_mb=max_memory_mb, lock=lock
+        )
     except OSError as error:
         raise CannotStart(str(error)) from error
     return foundation, embedded_redis.url(port, data_dir.redis_password())

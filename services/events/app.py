@@ -48,7 +48,7 @@ def create_app() -> Flask:
     store.listen(threads, threading.Event())
     offered = {name: store.telling(handler) for name, handler in handlers(configured, cast(Store, store)).items()}
     probe = Probe(configured.redis_url)
-    vitals = Vitals("events", threads=threads, ready={"redis": probe.answers, "disk": probe.has_room})
+    vitals = Vitals("events", threads=threads, ready={"redis": probe.answers, **probe.room})
     vitals.listen(configured.metrics_bind)
     return web.create_app(
         {"personalize-events": offered}, keys=configured.keys, vitals=vitals, throttle=throttle(configured)

@@ -25,7 +25,9 @@ from shared.process import Process, beat_in_background, process_name
 from shared.resources import Reading
 from shared.settings import Settings
 from shared.snapshots import Snapshots
+from shared.space import has_room
 from shared.store import Store
+from shared.store.probe import Probe
 from shared.store.redis import PROMPT, RedisStore
 from shared.store.remembering import Remembering
 from shared.vitals import Vitals
@@ -76,7 +78,9 @@ def create_app() -> Flask:
     ready = refresher.start(process, here, warm)
     beat_in_background(process)
     # Not that Redis answers: without it a runtime still has answers, and all of them lose it together.
-    vitals = Vitals("runtime", threads=process.threads, ready={"models": warm.is_set})
+    probe = Probe(configured.redis_url)
+    told = {"disk": lambda: has_room(configured.artifacts, configured.min_free_mb) and probe.has_room()}
+    vitals = Vitals("runtime", threads=process.threads, ready={"models": warm.is_set}, told=told)
     vitals.listen(configured.metrics_bind)
     # Who asks meanwhile waits to be let in, or goes to another runtime: no first request is slow.
     ready.wait(WARM_SECONDS)

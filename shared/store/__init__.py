@@ -40,10 +40,10 @@ class Unreadable(ServiceUnavailable):
 
 
 class NoSpace(ServiceUnavailable):
-    """A write that was refused, or may not be kept, for want of room on the store's disk."""
+    """A write that was refused, or may not be kept, for want of room in the store."""
 
     def __init__(self, why: str) -> None:
-        super().__init__(f"There is no space left for writes on the disk of the store ({why}). Reads go on.")
+        super().__init__(f"There is no space left for writes in the store: {why}. Reads go on.")
 
 
 @dataclass(frozen=True, kw_only=True)

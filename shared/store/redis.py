@@ -1,6 +1,6 @@
 """The store in Redis (or Valkey). Keys, all under the prefix ``foretaste:``:
 
-    full                      string: why writes for clients are refused at the moment, expiring
+    full:<disk or memory>     string: why writes for clients are refused at the moment, expiring
     format                    hash: the format's number, and the release that stamped it
     record:<arn>              hash: document (JSON), version, attempt, failures, moving
     index:<kind>              sorted set of ARNs by creation time, for lists
@@ -33,7 +33,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import orjson
 import redis
@@ -69,6 +69,7 @@ LUA = Path(__file__).parent / "lua"
 FULL_SECONDS = 10
 
 S = TypeVar("S")
+Full = Literal["disk", "memory"]
 T = TypeVar("T")
 
 #: Of this process: what is read by anybody may be repaired at any time, and is tried again each time.
@@ -130,12 +131,12 @@ class RedisStore:
         )
         return RedisChanges(pool, PREFIX, families)
 
-    def refuse_writes(self, why: str) -> None:
+    def refuse_writes(self, what: Full, why: str) -> None:
         """Have writes for clients refused for FULL_SECONDS from now."""
-        self._redis.set(f"{PREFIX}full", why, ex=FULL_SECONDS)
+        self._redis.set(f"{PREFIX}full:{what}", why, ex=FULL_SECONDS)
 
-    def take_writes(self) -> None:
-        self._redis.delete(f"{PREFIX}full")
+    def take_writes(self, what: Full) -> None:
+        self._redis.delete(f"{PREFIX}full:{what}")
 
     def _run(self, script: str, arguments: Mapping[str, Any]) -> Any:
         """One of the scripts that write for clients. Raises NoSpace."""
@@ -155,7 +156,7 @@ class RedisStore:
         except redis.exceptions.NoPermissionError:  # who hides this sees to it
             return
         if persistence.get("aof_last_write_status", "ok") != "ok":
-            raise NoSpace("its last write failed")
+            raise NoSpace("its disk took not all of the last write")
 
     # Records
 

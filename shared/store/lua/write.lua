@@ -9,8 +9,8 @@ if a.invocation then
   if earlier then return {'repeated', earlier} end
 end
 if a.for_clients then
-  local full = redis.call('GET', p .. 'full')
-  if full then return {'no space', full} end
+  local full = redis.call('MGET', p .. 'full:disk', p .. 'full:memory')
+  if full[1] or full[2] then return {'no space', full[1] or full[2]} end
 end
 for arn, version in pairs(a.guards) do
   if redis.call('HGET', p .. 'record:' .. arn, 'version') ~= version then return {'conflict', arn} end

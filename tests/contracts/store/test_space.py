@@ -38,13 +38,13 @@ def url(redis_server: str) -> str:
 @pytest.mark.parametrize("name", WRITES)
 def test_what_a_client_asks_is_refused_while_there_is_no_room(url: str, name: str) -> None:
     ours, clients = RedisStore(url), RedisStore(url, for_clients=True)
-    ours.refuse_writes("2 MiB are free")
+    ours.refuse_writes("disk", "2 MiB are free")
     with pytest.raises(NoSpace, match=r"no space left .*2 MiB are free"):
         WRITES[name](clients)
     assert (clients.get("arn:a"), clients.get("arn:b"), clients.recent("d", "u")) == (ours.get("arn:a"), None, [])
     assert ours.last_put("d") == 0.0
     assert not Probe(url).has_room()
-    ours.take_writes()
+    ours.take_writes("disk")
     WRITES[name](clients)
     assert Probe(url).has_room()
 
@@ -52,14 +52,14 @@ def test_what_a_client_asks_is_refused_while_there_is_no_room(url: str, name: st
 @pytest.mark.parametrize("name", WRITES)
 def test_what_the_services_write_goes_on(url: str, name: str) -> None:
     store = RedisStore(url)
-    store.refuse_writes("2 MiB are free")
+    store.refuse_writes("disk", "2 MiB are free")
     WRITES[name](store)
 
 
 def test_a_write_that_was_acknowledged_before_is_so_again(url: str) -> None:
     store = RedisStore(url, for_clients=True)
     store.append("d", [EVENT], invocation="3")
-    store.refuse_writes("2 MiB are free")
+    store.refuse_writes("disk", "2 MiB are free")
     assert store.append("d", [EVENT], invocation="3") == 0
 
 
