@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar
+from dataclasses import fields as fields_of
+from typing import Any, ClassVar, Self
 
 from shared.lifecycle import Happened
 
@@ -28,6 +29,12 @@ class Message:
 
     def fields(self) -> dict[str, Any]:
         return asdict(self)
+
+    @classmethod
+    def unpacked(cls, members: Mapping[str, Any]) -> Self:
+        """Of these fields; what only another release knows is passed over. Raises TypeError where one is missing."""
+        known = {field.name for field in fields_of(cls)}
+        return cls(**{name: value for name, value in members.items() if name in known})
 
 
 class Command(Message):

@@ -45,7 +45,28 @@ JOBS = Counter(
 )
 JOB_SECONDS = Histogram("foretaste_job_seconds", "How long these attempts took", ("queue",), buckets=_OF_JOBS)
 
-METRICS = (REQUESTS, REQUEST_SECONDS, GATEWAY_REQUESTS, GATEWAY_SECONDS, JOBS, JOB_SECONDS)
+SET_ASIDE = Counter(
+    "foretaste_set_aside",
+    "Turns of entries of a walk that failed: the entry is left alone for a while, and the walk goes on",
+    ("walk",),
+)
+THREAD_ENDS = Counter(
+    "foretaste_thread_ends", "Background threads that ended and were started again; they should never", ("thread",)
+)
+
+LOG_LINES_LOST = Counter("foretaste_log_lines_lost", "Lines of the log that could not be written, as on a full disk")
+
+METRICS = (
+    REQUESTS,
+    REQUEST_SECONDS,
+    GATEWAY_REQUESTS,
+    GATEWAY_SECONDS,
+    JOBS,
+    JOB_SECONDS,
+    SET_ASIDE,
+    THREAD_ENDS,
+    LOG_LINES_LOST,
+)
 
 
 def request(service: str, operation: str | None, status: int, error: str | None, seconds: float) -> None:
@@ -65,6 +86,16 @@ def job(queue: str, outcome: str, seconds: float) -> None:
     """An attempt at long work has ended."""
     JOBS.labels(queue, outcome).inc()
     JOB_SECONDS.labels(queue).observe(seconds)
+
+
+def set_aside(walk: str) -> None:
+    """An entry of a walk has failed."""
+    SET_ASIDE.labels(walk).inc()
+
+
+def thread_ended(name: str) -> None:
+    """A thread that should never end has."""
+    THREAD_ENDS.labels(name).inc()
 
 
 @cache

@@ -15,7 +15,7 @@ from celery import Celery
 from celery.bootsteps import StartStopStep
 from celery.signals import task_prerun
 
-from shared import tracing
+from shared import consuming, tracing
 from shared.hearing import Hearing
 from shared.messages import BY_WIRE, Command, Fact, Message
 from shared.settings import Settings
@@ -82,6 +82,7 @@ def application(settings: Settings, *, long_work: bool = True) -> Celery:
     With ``long_work`` a message stays in Redis until this worker is free, so that a busy one does not sit on what
     another could do.
     """
+    consuming.take_up()
     app = Celery("foretaste", broker=settings.redis_url, set_as_current=False)
     app.conf.update(
         accept_content=["json"],
@@ -93,6 +94,7 @@ def application(settings: Settings, *, long_work: bool = True) -> Celery:
         worker_enable_remote_control=False,
         worker_hijack_root_logger=False,
         worker_send_task_events=False,
+        worker_consumer="shared.consuming:Careful",
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_transport_options={
@@ -113,7 +115,7 @@ def application(settings: Settings, *, long_work: bool = True) -> Celery:
 def _unpacking(message: type[Message], handler: Handler) -> Callable[..., None]:
     def task(bound: Any, /, **fields: Any) -> None:
         try:
-            unpacked = message(**fields)
+            unpacked = message.unpacked(fields)
         except TypeError as error:
             # A poisoned message (another release's, say) is said and dropped: the reconciler rings for real work.
             log.warning("message not understood", wire=message.wire, fields=sorted(fields), reason=str(error))

@@ -52,6 +52,16 @@ class Settings:
         default_factory=dict, metadata={"meaning": "more buckets, mounted read-only: NAME=PATH,NAME=PATH"}
     )
     s3_endpoint_url: str | None = _setting("S3 endpoint for storage 's3' (default: AWS's own)")
+    redis_max_memory_mb: int = _setting(
+        "maxmemory of the Redis that `foretaste up` or compose.yaml runs, MiB: beyond 95 % of it writes are refused;"
+        " 0: no limit",
+        0,
+    )
+    min_free_mb: int = _setting(
+        "while less is free on the disk of the Redis that `foretaste up` or compose.yaml runs, writes are refused, and"
+        " /readyz says so; on that of artifacts /readyz alone; MiB; 0: off",
+        256,
+    )
     artifacts_dir: Path | None = _setting("folder for imported data and models (default: <data_dir>/artifacts)")
 
     recipes: str = _setting("further packages, by comma, that declare recipes as the folders of shared/recipes do", "")

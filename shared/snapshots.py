@@ -14,12 +14,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import orjson
 import structlog
 
 from shared.artifacts import ArtifactDamaged, Artifacts, sync
+from shared.aside import Aside
 from shared.aws.errors import ResourceNotFound
 from shared.data import schemas, seen, sent, snapshot
 from shared.data.database import Database
@@ -120,23 +122,25 @@ class Snapshots:
                 held = self._held[kind, dataset_arn] = self._made(kind, state)
             return held.opened
 
-    def refresh(self) -> None:
+    def refresh(self, aside: Aside) -> None:
         """Look whether what is held is still what there is. What can't be read stays as it was."""
         for (kind, dataset_arn), held in list(self._held.items()):
-            if time.monotonic() < held.began + PACE * held.seconds:
-                continue
-            state = self._state(kind, dataset_arn)
-            if state is None:
-                del self._held[kind, dataset_arn]
-            elif state.name != held.name:
-                began = time.monotonic()
-                try:
-                    with self._making:
-                        self._held[kind, dataset_arn] = self._made(kind, state)
-                except Unreadable as error:
-                    took = time.monotonic() - began
-                    self._held[kind, dataset_arn] = replace(held, began=began, seconds=took)
-                    log.warning("filters go on with older data", dataset=dataset_arn, reason=str(error))
+            if time.monotonic() >= held.began + PACE * held.seconds:
+                aside.give_turn(dataset_arn, partial(self._refresh_one, kind, dataset_arn, held))
+
+    def _refresh_one(self, kind: type[Snapshot] | type[Seen], dataset_arn: str, held: _Held) -> None:
+        state = self._state(kind, dataset_arn)
+        if state is None:
+            del self._held[kind, dataset_arn]
+        elif state.name != held.name:
+            began = time.monotonic()
+            try:
+                with self._making:
+                    self._held[kind, dataset_arn] = self._made(kind, state)
+            except Unreadable as error:
+                took = time.monotonic() - began
+                self._held[kind, dataset_arn] = replace(held, began=began, seconds=took)
+                log.warning("filters go on with older data", dataset=dataset_arn, reason=str(error))
 
     def _state(self, kind: type[Snapshot] | type[Seen], dataset_arn: str) -> State | None:
         dataset = self._store.get(dataset_arn)

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import structlog
 from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 from services.api import tokens
 from shared import arns, queue
@@ -55,10 +56,10 @@ class Desk:
     """Of the call that is being answered, where it changes something: what it writes is remembered under it."""
 
     def ring(self, command: Command) -> None:
-        """Send a command whose note is in the outbox. When the queue can't be reached, the reconciler sends it."""
+        """Send a command whose note is in the outbox. When the queue is away or refuses, the reconciler sends it."""
         try:
             queue.ring(self.store, self.queue, command)
-        except OperationalError as error:
+        except (OperationalError, RedisError) as error:
             log.warning("command left in the outbox", arn=command.arn, wire=command.wire, reason=str(error))
 
 

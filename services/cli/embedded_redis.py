@@ -37,7 +37,7 @@ def binary() -> Path:
         raise FileNotFoundError(f"{error} Set FORETASTE_REDIS_URL to use a server of your own.") from error
 
 
-def child(data_dir: DataDir, *, port: int, appendfsync: str, lock: int) -> Child:
+def child(data_dir: DataDir, *, port: int, appendfsync: str, max_memory_mb: int, lock: int) -> Child:
     """The server on 127.0.0.1:``port`` with its files in the data dir; it holds the folder's lock as well.
 
     It writes at once what it acknowledges, and syncs it where ``appendfsync`` is "always"; "everysec" is ``synced``.
@@ -54,6 +54,7 @@ dir {_quoted(data_dir.redis)}
 appendonly yes
 appendfsync {"always" if appendfsync == "always" else "no"}
 save ""
+maxmemory {max_memory_mb}mb
 maxmemory-policy noeviction
 aof-timestamp-enabled yes
 """

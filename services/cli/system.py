@@ -19,15 +19,16 @@ from urllib.parse import urlsplit
 
 import redis
 
-from services.cli import embedded_redis, redis_files
+from services.cli import embedded_redis, redis_files, space
 from services.cli.data_dir import DataDir
 from services.cli.errors import CannotStart
 from services.cli.health import beats, pings
 from services.cli.processes import PROCESSES, Process
 from services.cli.supervisor import Child, Supervisor
 from shared import settings
+from shared.formats import NewerFormat, Unstamped, settle_folder
 from shared.settings import Settings
-from shared.store.redis import RedisStore
+from shared.store.redis import PROMPT, RedisStore
 
 #: Processes of a system that was killed a moment ago are given so long to let go of the port.
 BIND_SECONDS = 5.0
@@ -67,6 +68,7 @@ def local_system(wishes: Wishes, *, say: Callable[[str], None], stopping: thread
     _refuse_open_door(wishes.host, chosen)
     with ExitStack() as stack:
         lock = stack.enter_context(data_dir.locked())
+        _refuse_newer(say, data_dir.path, chosen.artifacts_dir or data_dir.path / "artifacts")
         data_dir.buckets.mkdir(exist_ok=True)
         sockets = {p.name: stack.enter_context(socket.socket()) for p in PROCESSES if p.http}
         for name, listener in sockets.items():
@@ -79,7 +81,7 @@ def local_system(wishes: Wishes, *, say: Callable[[str], None], stopping: thread
             else data_dir.keys()
         )
         client = data_dir.write_client_env(keys=keys, region=chosen.region, url=url)
-        foundation, redis_url = _redis(data_dir, wishes, lock)
+        foundation, redis_url = _redis(data_dir, wishes, chosen.redis_max_memory_mb, lock)
         values = {
             "FORETASTE_DATA_DIR": str(data_dir.path),
             "FORETASTE_REDIS_URL": redis_url,
@@ -100,9 +102,20 @@ def local_system(wishes: Wishes, *, say: Callable[[str], None], stopping: thread
         children = _each_with_its_metrics(children, chosen.metrics_bind)
         if foundation:
             stack.enter_context(embedded_redis.synced(data_dir.redis, say=say))
+            watching = RedisStore(redis_url, PROMPT)
+            stack.enter_context(space.watched(data_dir.redis, watching, chosen.min_free_mb, say=say))
         supervisor = stack.enter_context(Supervisor(children, logs=data_dir.logs, say=say, foundation=foundation))
         supervisor.wait_until_ready(READY_SECONDS, stopping=stopping)
         yield LocalSystem(url=url, data_dir=data_dir, client=client, supervisor=supervisor)
+
+
+def _refuse_newer(say: Callable[[str], None], *folders: Path) -> None:
+    """Before anything else is written there."""
+    try:
+        for folder in folders:
+            settle_folder(folder, tell=say)
+    except (NewerFormat, Unstamped) as error:
+        raise CannotStart(str(error)) from error
 
 
 def _names(process: Process, wishes: Wishes) -> list[str]:
@@ -170,7 +183,7 @@ def _url(listener: socket.socket) -> str:
     return f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104 - it is only compared
 
 
-def _redis(data_dir: DataDir, wishes: Wishes, lock: int) -> tuple[Child | None, str]:
+def _redis(data_dir: DataDir, wishes: Wishes, max_memory_mb: int, lock: int) -> tuple[Child | None, str]:
     """The server to start and its URL; no server when the operator has one."""
     own = os.environ.get("FORETASTE_REDIS_URL") or os.environ.get("FORETASTE_REDIS_URL_FILE")
     if own:
@@ -178,13 +191,19 @@ def _redis(data_dir: DataDir, wishes: Wishes, lock: int) -> tuple[Child | None, 
         if not embedded_redis.answers(redis_url):
             at = urlsplit(redis_url)
             raise CannotStart(f"no Redis answers at FORETASTE_REDIS_URL ({at.hostname}:{at.port})")
+        try:
+            RedisStore(redis_url).ping()
+        except NewerFormat as error:
+            raise CannotStart(str(error)) from error
         return None, redis_url
     # A server would not complain of some of that, and begin anew.
     if (found := redis_files.missing(data_dir.redis)) is not None:
         raise CannotStart(str(found))
     try:
         port = embedded_redis.free_port()
-        foundation = embedded_redis.child(data_dir, port=port, appendfsync=wishes.appendfsync, lock=lock)
+        foundation = embedded_redis.child(
+            data_dir, port=port, appendfsync=wishes.appendfsync, max_memory_mb=max_memory_mb, lock=lock
+        )
     except OSError as error:
         raise CannotStart(str(error)) from error
     return foundation, embedded_redis.url(port, data_dir.redis_password())

@@ -19,13 +19,17 @@ from services.runtime.recommend_actions import get_action_recommendations
 from services.runtime.served import Serving
 from shared import queue, settings, telemetry
 from shared.artifacts import Artifacts
+from shared.aside import Aside
 from shared.aws import web
 from shared.aws.throttle import throttle
+from shared.formats import refuse_newer
 from shared.process import Process, beat_in_background, process_name
 from shared.resources import Reading
 from shared.settings import Settings
 from shared.snapshots import Snapshots
+from shared.space import has_room
 from shared.store import Store
+from shared.store.probe import Probe
 from shared.store.redis import PROMPT, RedisStore
 from shared.store.remembering import Remembering
 from shared.vitals import Vitals
@@ -60,6 +64,7 @@ def create_app() -> Flask:
     """For gunicorn: the application of this process, from the environment."""
     configured = settings.load()
     telemetry.configure(configured, "runtime")
+    refuse_newer(configured.redis_url, configured.artifacts)
     process = Process(
         name=process_name("runtime"),
         settings=configured,
@@ -69,14 +74,16 @@ def create_app() -> Flask:
         ending=threading.Event(),
     )
     store = Remembering(RedisStore(configured.redis_url, PROMPT), patient=process.store)
-    store.listen()
+    store.listen(process.threads, process.ending)
     here = serving(configured, cast(Store, store), process.artifacts, patient=process.store)
-    preparing = Preparing(here.deployed, here.filters)
+    preparing = Preparing(here.deployed, here.filters, Aside("refresher"))
     warm = deployer.start(process, here.deployed, here.loading, preparing)
     ready = refresher.start(process, here, preparing, warm)
-    beat_in_background(process.store, process.name, process.ending)
+    beat_in_background(process)
     # Not that Redis answers: without it a runtime still has answers, and all of them lose it together.
-    vitals = Vitals("runtime", ready={"models": warm.is_set})
+    probe = Probe(configured.redis_url)
+    told = {"disk": lambda: has_room(configured.artifacts, configured.min_free_mb) and probe.has_room()}
+    vitals = Vitals("runtime", threads=process.threads, ready={"models": warm.is_set}, told=told)
     vitals.listen(configured.metrics_bind)
     # Who asks meanwhile waits to be let in, or goes to another runtime: no first request is slow.
     ready.wait(WARM_SECONDS)

@@ -9,18 +9,19 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent import futures
+from functools import partial
 from typing import Any
 
-import redis.exceptions
 import structlog
-from kombu.exceptions import OperationalError
 
 from services.runtime.deployed import Deployed, NotDeployable
 from services.runtime.loading import Loading
 from services.runtime.preparing import Preparing
 from services.runtime.served import SERVED
+from shared import refusals
+from shared.aside import Aside
 from shared.lifecycle import ACTIVE, CLAIMABLE, STOP_IN_PROGRESS, STOP_PENDING
 from shared.messages import Failed, Finished, Started
 from shared.process import Process
@@ -42,48 +43,78 @@ TIDY_EVERY = 30.0
 def start(process: Process, deployed: Deployed, loading: Loading, preparing: Preparing) -> threading.Event:
     """In a thread of its own. Returns what is set when the models that are needed at the start have been loaded."""
     warm = threading.Event()
-    arguments = (process, deployed, loading, preparing, warm)
-    threading.Thread(target=_run, args=arguments, name="deployer", daemon=True).start()
+    walk = partial(_run, process, deployed, loading, preparing, warm)
+    process.threads.start("deployer", walk, process.ending)
     return warm
 
 
 def _run(process: Process, deployed: Deployed, loading: Loading, preparing: Preparing, warm: threading.Event) -> None:
     looked = tidied = -math.inf
+    aside = Aside("deployer")
     while not process.ending.is_set():
         try:
             if time.monotonic() > looked + LOOK_EVERY:
                 looked = time.monotonic()
-                begun = [loading.begin(arn) for arn in _answering(process) if deployed.held(arn) is None]
+                begun = [loading.begin(arn) for arn in _answering(process, aside) if deployed.held(arn) is None]
                 if not warm.is_set():
                     futures.wait(begun)
                     warm.set()
             for arn in process.store.moving():
-                record = process.store.get(arn)
-                if record is None:
-                    continue
-                if record.kind == "filter" and record.moving in CLAIMABLE:
-                    make_usable(process, preparing, record)
-                elif (version_arn := awaited(record, process.store)) is not None:
-                    if deployed.held(version_arn) is None:
-                        loading.begin(version_arn)
-                    deploy(process, loading, preparing, record, version_arn)
+                aside.give_turn(arn, partial(_tend, process, deployed, loading, preparing, arn))
             if time.monotonic() > tidied + TIDY_EVERY:
                 tidied = time.monotonic()
-                deployed.keep(set(_needed(Reading(process.store, process.settings))))
-        except (redis.exceptions.RedisError, OperationalError) as error:
+                deployed.keep(_needed(process, aside))
+        except Exception as error:
+            # The state of Redis passes; anything else ends the thread, which is said, and started again.
+            if not refusals.waits_for_redis(error):
+                raise
             log.warning("the deployer waits for Redis", reason=str(error))
         process.ending.wait(EVERY)
 
 
-def _answering(process: Process) -> set[str]:
+def _tend(process: Process, deployed: Deployed, loading: Loading, preparing: Preparing, arn: str) -> None:
+    """Of a record in motion: have made ready what it waits for, a model or what a filter reads, and report of it."""
+    record = process.store.get(arn)
+    if record is None:
+        return
+    if record.kind == "filter" and record.moving in CLAIMABLE:
+        make_usable(process, preparing, record)
+    elif (version_arn := awaited(record, process.store)) is not None:
+        if deployed.held(version_arn) is None:
+            loading.begin(version_arn)
+        deploy(process, loading, preparing, record, version_arn)
+
+
+def _answering(process: Process, aside: Aside) -> set[str]:
     """The versions that answer requests now."""
+    return _versions(process, aside, lambda record: [record.body] if record.status == ACTIVE else [])
+
+
+def _needed(process: Process, aside: Aside) -> set[str]:
+    """The versions that answer requests, or will, or have a moment ago."""
+    return _versions(
+        process,
+        aside,
+        lambda record: [
+            *([record.body] if record.status == ACTIVE or record.moving else []),
+            *([record.update.body] if record.update is not None else []),
+        ],
+    )
+
+
+def _versions(process: Process, aside: Aside, bodies: Callable[[Record], list[Mapping[str, Any]]]) -> set[str]:
+    """The versions that are named by what ``bodies`` finds in each campaign and recommender."""
     reading = Reading(process.store, process.settings)
-    return {
-        record.body["solutionVersionArn"]
-        for noun in SERVED
-        for record in reading.children(noun)
-        if record.status == ACTIVE
-    }
+    found: set[str] = set()
+    for noun in SERVED:
+        for record in reading.children(noun):
+            of_one = partial(_named, record, bodies)
+            found.update(aside.give_turn(f"versions of {record.arn}", of_one) or ())
+    return found
+
+
+def _named(record: Record, bodies: Callable[[Record], list[Mapping[str, Any]]]) -> list[str]:
+    return [str(body["solutionVersionArn"]) for body in bodies(record)]
 
 
 def awaited(record: Record, records: Records) -> str | None:
@@ -144,12 +175,3 @@ def _wait_until_applied(process: Process, arn: str, attempt: int) -> None:
         record = process.store.get(arn)
         if record is None or record.attempt != attempt or record.moving not in CLAIMABLE:
             return
-
-
-def _needed(reading: Reading) -> Iterator[str]:
-    for noun in SERVED:
-        for record in reading.children(noun):
-            if record.status == ACTIVE or record.moving:
-                yield record.body["solutionVersionArn"]
-            if record.update is not None:
-                yield record.update.body["solutionVersionArn"]

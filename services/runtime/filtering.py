@@ -13,11 +13,13 @@ import weakref
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from services.runtime.catalogue import Catalogue
 from services.runtime.deployed import Model
 from services.runtime.history import newest
+from shared.aside import Aside
 from shared.aws.errors import InvalidInput, ServiceUnavailable
 from shared.aws.turns import aside
 from shared.data.seen import Doings, Seen
@@ -80,10 +82,10 @@ class Filters:
         self._beginning = threading.Lock()
         self.patience = PATIENCE
 
-    def refresh(self) -> None:
-        self._snapshots.refresh()
+    def refresh(self, aside: Aside) -> None:
+        self._snapshots.refresh(aside)
 
-    def warm(self, model: Model) -> None:
+    def warm(self, model: Model, aside: Aside) -> None:
         """Make what a request with any of the group's filters needs, of the data as they are now. Not for a request.
 
         Until then requests go on with what was made of older data: none of them waits for a new catalogue.
@@ -96,31 +98,32 @@ class Filters:
             return
         made = self._of(model)
         for filter_arn, record in records.items():
-            if made.refused.get(filter_arn) == record.body["filterExpression"]:
-                continue
-            found = made.ready.get(filter_arn)
-            try:
-                if found is None or not found.is_of(record) or found.catalogue is not made.catalogue:
-                    found = self._made_ready(record, model, made)
-            except InvalidInput:
-                made.refused[filter_arn] = record.body["filterExpression"]
-                continue
-            self._read_for(found.filter, model)
+            aside.give_turn(f"{filter_arn} for {model.recipe.name}", partial(self._warm_one, model, made, record))
         for filter_arn in list(made.ready):
             if filter_arn not in records:
                 made.ready.pop(filter_arn, None)
+
+    def _warm_one(self, model: Model, made: _OfModel, record: Record) -> None:
+        expression = record.body["filterExpression"]
+        if made.refused.get(record.arn) == expression:
+            return
+        found = made.ready.get(record.arn)
+        try:
+            if found is None or not found.is_of(record) or found.catalogue is not made.catalogue:
+                found = self._made_ready(record, model, made)
+        except InvalidInput:
+            made.refused[record.arn] = expression
+            return
+        if found.filter.user_columns:
+            self._read(lambda: self._snapshots.rows(model.datasets["USERS"]))
+        if found.filter.tests_events:
+            self._read_seen(model)
 
     def _made_ready(self, record: Record, model: Model, made: _OfModel) -> Ready:
         compiled_ = self._compiled(record, model, made.catalogue)
         made.catalogue.prepare(compiled_.filter)
         made.ready[record.arn] = compiled_
         return compiled_
-
-    def _read_for(self, filter_: Filter, model: Model) -> None:
-        if filter_.user_columns:
-            self._read(lambda: self._snapshots.rows(model.datasets["USERS"]))
-        if filter_.tests_events:
-            self._read_seen(model)
 
     def _of(self, model: Model) -> _OfModel:
         """With the catalogue of the newest rows."""
@@ -176,7 +179,8 @@ class Filters:
                 begun.add_done_callback(lambda _: self._begun.pop(what, None))
         try:
             with aside():
-                return begun.result(self.patience)
+                made: T = begun.result(self.patience)
+                return made
         except TimeoutError:
             if begun.done():
                 raise

@@ -12,6 +12,7 @@ from services.runtime.deployed import Deployed, Model
 from services.runtime.filtering import Filters
 from services.runtime.metadata import is_answered
 from services.runtime.served import CONFIGS
+from shared.aside import Aside
 from shared.aws.errors import PersonalizeError
 from shared.store import Record
 
@@ -22,11 +23,12 @@ log = structlog.get_logger()
 class Preparing:
     deployed: Deployed
     filters: Filters
+    aside: Aside
 
     def served(self, record: Record, body: Mapping[str, Any], model: Model) -> None:
         """For a campaign or recommender that ``model`` answers for, or will, with these members."""
         try:
-            self.filters.warm(model)
+            self.filters.warm(model, self.aside)
             if is_answered(model.recipe, body.get(CONFIGS[f"{record.kind}Arn"]) or {}):
                 self.filters.read_described(model)
         except PersonalizeError as error:
@@ -36,6 +38,6 @@ class Preparing:
         """For a filter that is about to be usable, with all models that may be asked with it."""
         for model in self.deployed.of_group(record.body["datasetGroupArn"]):
             try:
-                self.filters.warm(model)
+                self.filters.warm(model, self.aside)
             except PersonalizeError as error:
                 log.warning("not made ready", arn=record.arn, reason=str(error))

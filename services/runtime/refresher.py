@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 
-import redis.exceptions
 import structlog
 
 from services.runtime.preparing import Preparing
 from services.runtime.served import SERVED, Serving
+from shared import refusals
 from shared.lifecycle import ACTIVE
 from shared.process import Process
+from shared.store import Record
 
 log = structlog.get_logger()
 
@@ -21,9 +23,8 @@ EVERY = 2.0
 def start(process: Process, serving: Serving, preparing: Preparing, warm: threading.Event) -> threading.Event:
     """In a thread of its own, once ``warm`` is set. Returns what is set when all was made ready a first time."""
     ready = threading.Event()
-    threading.Thread(
-        target=_run, args=(process, serving, preparing, warm, ready), name="refresher", daemon=True
-    ).start()
+    walk = partial(_run, process, serving, preparing, warm, ready)
+    process.threads.start("refresher", walk, process.ending)
     return ready
 
 
@@ -35,18 +36,22 @@ def _run(
         try:
             refresh(serving, preparing)
             ready.set()
-        except redis.exceptions.RedisError as error:
+        except Exception as error:
+            # The state of Redis passes; anything else ends the thread, which is said, and started again.
+            if not refusals.waits_for_redis(error):
+                raise
             log.warning("the refresher waits for Redis", reason=str(error))
-        except Exception:
-            # Whatever it is: requests go on with what there is.
-            log.exception("what filters read could not be refreshed")
         process.ending.wait(EVERY)
 
 
 def refresh(serving: Serving, preparing: Preparing) -> None:
-    serving.filters.refresh()
+    serving.filters.refresh(preparing.aside)
     for noun in SERVED:
         for record in serving.reading.children(noun):
-            model = serving.deployed.held(record.body["solutionVersionArn"])
-            if record.status == ACTIVE and model is not None:
-                preparing.served(record, record.body, model)
+            preparing.aside.give_turn(record.arn, partial(_make_ready, serving, preparing, record))
+
+
+def _make_ready(serving: Serving, preparing: Preparing, record: Record) -> None:
+    model = serving.deployed.held(record.body["solutionVersionArn"])
+    if record.status == ACTIVE and model is not None:
+        preparing.served(record, record.body, model)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.status import deletions, facts, handlers, recommenders, reconciler, scheduling, syncing
+from services.status import deletions, facts, handlers, recommenders, reconciler, scheduling, space, syncing
 from shared import messages
 from shared.process import celery_process, current
 from shared.queue import handles
@@ -42,6 +42,7 @@ def remove(command: messages.Remove) -> None:
 def _walk() -> None:
     for rounds in (reconciler, deletions, scheduling, syncing):
         rounds.start()
+    space.start(current())
 
 
 app = celery_process("status", long_work=False, started=_walk)

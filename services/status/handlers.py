@@ -153,7 +153,7 @@ def _owned(store: Store, record: Record) -> Iterator[Record]:
     for noun in RESOURCES[record.kind].owns:
         after: str | None = None
         while True:
-            page, after = store.page(noun, record.arn, after=after)
+            page, after = store.page(noun, record.arn, after=after, whole=True)
             yield from page
             if after is None:
                 break

@@ -74,6 +74,9 @@ class MemoryStore:
     def ping(self) -> None:
         return
 
+    def now(self) -> float:
+        return self._clock()
+
     def changes(self, families: Collection[str]) -> MemoryChanges:
         with self._lock:
             self._told.append(MemoryChanges(families))
@@ -194,7 +197,13 @@ class MemoryStore:
         return self._records[arn]
 
     def page(
-        self, kind: str, parent: str | None = None, *, after: str | None = None, limit: int = 100
+        self,
+        kind: str,
+        parent: str | None = None,
+        *,
+        after: str | None = None,
+        limit: int = 100,
+        whole: bool = False,  # noqa: ARG002 - all of it can be read
     ) -> tuple[list[Record], str | None]:
         with self._lock:
             listed = [

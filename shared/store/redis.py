@@ -1,5 +1,7 @@
 """The store in Redis (or Valkey). Keys, all under the prefix ``foretaste:``:
 
+    full:<disk or memory>     string: why writes for clients are refused at the moment, expiring
+    format                    hash: the format's number, and the release that stamped it
     record:<arn>              hash: document (JSON), version, attempt, failures, moving
     index:<kind>              sorted set of ARNs by creation time, for lists
     index:<kind>:<parent>     the same, of one parent
@@ -27,17 +29,19 @@ sends again after a lost reply changes nothing twice.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import orjson
 import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
+from shared import formats
+from shared.aside import Aside
 from shared.store import (
     EVENT_ID_SECONDS,
     INVOCATION_SECONDS,
@@ -51,6 +55,7 @@ from shared.store import (
     Limit,
     LimitReached,
     NameTaken,
+    NoSpace,
     Note,
     PutRecord,
     Record,
@@ -60,6 +65,15 @@ from shared.store.changes import RedisChanges
 
 PREFIX = "foretaste:"
 LUA = Path(__file__).parent / "lua"
+#: Who watches the disk says so often enough that it is full (seconds): should they die, writes are taken again.
+FULL_SECONDS = 10
+
+S = TypeVar("S")
+Full = Literal["disk", "memory"]
+T = TypeVar("T")
+
+#: Of this process: what is read by anybody may be repaired at any time, and is tried again each time.
+_unreadable = Aside("store", longest_pause=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,15 +93,22 @@ PROMPT = Patience(answer=0.4, connect=0.4, retries=1, again_after=(redis.Connect
 
 
 class RedisStore:
-    """One connection pool; safe to share between threads, not across a fork."""
+    """One connection pool; safe to share between threads, not across a fork.
 
-    def __init__(self, url: str, patience: Patience = PATIENT) -> None:
-        self._url, self._patience = url, patience
+    Whatever is asked raises NewerRedis where a newer release has written what it holds.
+    """
+
+    def __init__(self, url: str, patience: Patience = PATIENT, *, for_clients: bool = False) -> None:
+        """``for_clients``: its writes are what clients ask for, and are acknowledged to them. These are refused while
+        the disk of Redis has little room left, and not acknowledged when Redis could not write them: NoSpace.
+        """
+        self._url, self._patience, self._for_clients = url, patience, for_clients
+        waits = {"socket_timeout": patience.answer, "socket_connect_timeout": patience.connect}
         self._redis: Any = redis.Redis.from_url(
             url,
             decode_responses=True,
-            socket_timeout=patience.answer,
-            socket_connect_timeout=patience.connect,
+            **waits,
+            redis_connect_func=formats.look_at_each_connection(url, **waits),
             health_check_interval=15,
             retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), patience.retries, patience.again_after),
         )
@@ -95,6 +116,10 @@ class RedisStore:
 
     def ping(self) -> None:
         self._redis.ping()
+
+    def now(self) -> float:
+        seconds, microseconds = self._redis.time()
+        return float(seconds + microseconds / 1e6)
 
     def changes(self, families: Collection[str]) -> RedisChanges:
         pool = redis.ConnectionPool.from_url(
@@ -106,11 +131,38 @@ class RedisStore:
         )
         return RedisChanges(pool, PREFIX, families)
 
+    def refuse_writes(self, what: Full, why: str) -> None:
+        """Have writes for clients refused for FULL_SECONDS from now."""
+        self._redis.set(f"{PREFIX}full:{what}", why, ex=FULL_SECONDS)
+
+    def take_writes(self, what: Full) -> None:
+        self._redis.delete(f"{PREFIX}full:{what}")
+
+    def _run(self, script: str, arguments: Mapping[str, Any]) -> Any:
+        """One of the scripts that write for clients. Raises NoSpace."""
+        given = {**arguments, "for_clients": True} if self._for_clients else arguments
+        answer = self._scripts[script](args=[orjson.dumps(given)])
+        if not self._for_clients:
+            return answer
+        if isinstance(answer, list) and answer[0] == "no space":
+            raise NoSpace(answer[1])
+        self._require_written()
+        return answer
+
+    def _require_written(self) -> None:
+        """A Redis that can't write answers one write as if it had, and refuses the next."""
+        try:
+            persistence = self._redis.info("persistence")
+        except redis.exceptions.NoPermissionError:  # who hides this sees to it
+            return
+        if persistence.get("aof_last_write_status", "ok") != "ok":
+            raise NoSpace("its disk took not all of the last write")
+
     # Records
 
     def get(self, arn: str) -> Record | None:
         fields = self._redis.hgetall(f"{PREFIX}record:{arn}")
-        return coding.read_record(fields) if fields else None
+        return coding.read_record(arn, fields) if fields else None
 
     def holder(self, claim: str) -> str | None:
         arn = self._redis.get(f"{PREFIX}claim:{claim}")
@@ -199,7 +251,7 @@ class RedisStore:
             # cjson reads null as a value that is true: what does not apply is left out.
             **{name: value for name, value in more.items() if value is not None},
         }
-        verdict, arn = self._scripts["write"](args=[orjson.dumps(arguments)])
+        verdict, arn = self._run("write", arguments)
         if verdict == "taken":
             raise NameTaken(arn)
         if verdict == "full":
@@ -209,7 +261,13 @@ class RedisStore:
         return str(arn)
 
     def page(
-        self, kind: str, parent: str | None = None, *, after: str | None = None, limit: int = 100
+        self,
+        kind: str,
+        parent: str | None = None,
+        *,
+        after: str | None = None,
+        limit: int = 100,
+        whole: bool = False,
     ) -> tuple[list[Record], str | None]:
         key = f"{PREFIX}index:{_index(kind, parent)}"
         score, _, last = after.partition("|") if after else ("+inf", "", "")
@@ -225,7 +283,10 @@ class RedisStore:
         pipeline = self._redis.pipeline(transaction=False)
         for arn, _ in rows:
             pipeline.hgetall(f"{PREFIX}record:{arn}")
-        return [coding.read_record(fields) for fields in pipeline.execute() if fields], more
+        listed = [(arn, fields) for (arn, _), fields in zip(rows, pipeline.execute(), strict=True) if fields]
+        if whole:
+            return [coding.read_record(arn, fields) for arn, fields in listed], more
+        return _readable(listed, coding.read_record), more
 
     def moving(self) -> list[str]:
         return list(self._redis.zrange(f"{PREFIX}moving", 0, -1))
@@ -233,7 +294,7 @@ class RedisStore:
     def notes(self, older_than: float = 0.0) -> list[Note]:
         ids = self._redis.zrange(f"{PREFIX}outbox", "-inf", time.time() - older_than, byscore=True)
         texts = self._redis.hmget(f"{PREFIX}notes", ids) if ids else []
-        return [coding.read_note(note_id, text) for note_id, text in zip(ids, texts, strict=True) if text]
+        return _readable([(note_id, text) for note_id, text in zip(ids, texts, strict=True) if text], coding.read_note)
 
     def add_note(self, note: Note) -> None:
         with self._redis.pipeline() as pipeline:
@@ -308,7 +369,7 @@ class RedisStore:
                 for one in interactions
             ],
         }
-        return int(self._scripts["append"](args=[orjson.dumps(arguments)]))
+        return int(self._run("append", arguments))
 
     def recent(self, dataset: str, user_id: str) -> list[Interaction]:
         return [_read(text) for text in self._redis.lrange(f"{PREFIX}recent:{dataset}:{user_id}", 0, -1)]
@@ -359,7 +420,7 @@ class RedisStore:
             "invocation_seconds": INVOCATION_SECONDS,
             "records": [{"id": one.id, "text": coding.write_put_record(one)} for one in records],
         }
-        self._scripts["put"](args=[orjson.dumps(arguments)])
+        self._run("put", arguments)
 
     def put_records(self, dataset: str) -> Iterator[PutRecord]:
         key = f"{PREFIX}put:{dataset}"
@@ -370,6 +431,12 @@ class RedisStore:
 
     def last_put(self, dataset: str) -> float:
         return float(self._redis.get(f"{PREFIX}put_at:{dataset}") or 0)
+
+
+def _readable(entries: Sequence[tuple[str, S]], read: Callable[[str, S], T]) -> list[T]:
+    """Those that can be read; the others are said and counted."""
+    found = (_unreadable.give_turn(name, partial(read, name, entry)) for name, entry in entries)
+    return [one for one in found if one is not None]
 
 
 @lru_cache(maxsize=4096)

@@ -17,12 +17,14 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
 import redis.exceptions
 import structlog
 
 from shared.aws.web import Answer, Call, Handler
+from shared.background import Threads
 from shared.store import Interaction, PutRecord, Record, Store
 
 log = structlog.get_logger()
@@ -100,9 +102,15 @@ class Remembering:
         return self._known(self._seen, key, lambda: self._store.seen(dataset, user_id))
 
     def page(
-        self, kind: str, parent: str | None = None, *, after: str | None = None, limit: int = 100
+        self,
+        kind: str,
+        parent: str | None = None,
+        *,
+        after: str | None = None,
+        limit: int = 100,
+        whole: bool = False,
     ) -> tuple[list[Record], str | None]:
-        rows, more = self._asked(lambda: self._store.page(kind, parent, after=after, limit=limit))
+        rows, more = self._asked(lambda: self._store.page(kind, parent, after=after, limit=limit, whole=whole))
         for record in rows:
             self._records.note(f"record:{record.arn}", record)
         return rows, more
@@ -119,15 +127,15 @@ class Remembering:
         self._asked(self._store.ping)
         return self._patient.put_records(dataset)
 
-    def listen(self) -> None:
+    def listen(self, threads: Threads, ending: threading.Event) -> None:
         """Hears what is told also where nobody asks: the store keeps for this process what it has not heard."""
-        threading.Thread(target=self._listen, name="listening", daemon=True).start()
+        threads.start("listening", partial(self._listen, ending), ending)
 
-    def _listen(self) -> None:
-        while True:
+    def _listen(self, ending: threading.Event) -> None:
+        while not ending.is_set():
             with suppress(*UNREACHABLE):
                 self._hear()
-            time.sleep(LISTEN_EVERY)
+            ending.wait(LISTEN_EVERY)
 
     def telling(self, handler: Handler) -> Handler:
         """The handler, whose answers tell for how long (seconds) the store had been away that they would have read."""

@@ -1,4 +1,4 @@
-"""``foretaste backup`` of a system that runs and is written to, and of one that is stopped: ``up`` starts on the copy."""
+"""``foretaste backup`` of a system that is written to, and of one that is stopped: ``up`` starts on the copy."""
 
 from __future__ import annotations
 

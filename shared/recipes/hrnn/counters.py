@@ -237,7 +237,7 @@ class Counters:
     def stale(self, places: Numbers) -> npt.NDArray[np.float64]:
         """Seconds that what is known of fashion is old at each of these places: spread evenly, from none on."""
         longest = min(STALE * float(self.times_M[-1] - self.times_M[0]), MOST_STALE)
-        return longest * (GOLDEN * places % 1)
+        return np.asarray(longest * (GOLDEN * places % 1), np.float64)
 
     def fashion(self, at: float) -> Floats:
         """float32[F,I] as it was known at this moment."""

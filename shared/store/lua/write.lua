@@ -8,6 +8,10 @@ if a.invocation then
   local earlier = redis.call('GET', p .. 'invocation:' .. a.invocation)
   if earlier then return {'repeated', earlier} end
 end
+if a.for_clients then
+  local full = redis.call('MGET', p .. 'full:disk', p .. 'full:memory')
+  if full[1] or full[2] then return {'no space', full[1] or full[2]} end
+end
 for arn, version in pairs(a.guards) do
   if redis.call('HGET', p .. 'record:' .. arn, 'version') ~= version then return {'conflict', arn} end
 end

@@ -26,6 +26,7 @@ from shared.resources.dataset_import_job import ROWS
 from shared.settings import Settings
 from shared.store import Interaction, Record
 from shared.store.memory import MemoryStore
+from tests.strict import STRICT
 from tests.unit.shared.data import parquet_files
 
 PREFIX = "arn:aws:personalize:us-east-1:000000000000"
@@ -73,7 +74,7 @@ class Runtime:
         self.filters = self.serving_.filters
         # A machine that has much else to do takes longer than a request would wait.
         self.filters.patience = 60.0
-        self.preparing = Preparing(self.deployed, self.filters)
+        self.preparing = Preparing(self.deployed, self.filters, STRICT)
         self.scorer = Echo()
         self._folder = folder
         self._numbers = itertools.count(1)

@@ -31,6 +31,7 @@ from shared.snapshots import Snapshots
 from shared.store import Record, Store
 from shared.store.memory import MemoryStore
 from tests.conftest import until
+from tests.strict import STRICT
 
 PREFIX = "arn:aws:personalize:us-east-1:000000000000"
 GROUP = f"{PREFIX}:dataset-group/g"
@@ -124,7 +125,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Process, Dep
 
 def nothing_to_prepare(deployed: Deployed, store: Store) -> Preparing:
     reading = Reading(store, Settings())
-    return Preparing(deployed, Filters(reading, store, Snapshots(reading, store, Artifacts(Path("/nowhere")))))
+    return Preparing(deployed, Filters(reading, store, Snapshots(reading, store, Artifacts(Path("/nowhere")))), STRICT)
 
 
 def put(store: MemoryStore, arn: str, kind: str, status: str, **body: Any) -> Record:
@@ -249,3 +250,19 @@ def test_every_runtime_loads_what_answers_and_what_is_going_to(
     running.join(10)
     assert sorted(shelf.loaded) == ["later", "new", "old"]
     assert applied.facts == []
+
+
+def test_a_campaign_of_another_release_does_not_keep_the_others_from_being_deployed(
+    world: tuple[Process, Deployed, Shaky, Applied], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process, deployed, store, applied = world
+    monkeypatch.setattr(deployer, "_wait_until_applied", lambda *_: None)
+    monkeypatch.setattr(deployer, "TIDY_EVERY", 0.0)
+    deployed._models[VERSION] = model(Answering([0.5, 0.5]))
+    put(store, f"{PREFIX}:campaign/a", "campaign", CREATE_PENDING, endpointArn="elsewhere")
+    put(store, f"{PREFIX}:campaign/b", "campaign", ACTIVE)
+    put(store, f"{PREFIX}:campaign/c", "campaign", CREATE_PENDING, solutionVersionArn=VERSION)
+    deployer.start(process, deployed, Loading(deployed), nothing_to_prepare(deployed, store))
+    until(lambda: len(applied.facts) == 2, 10, "the one that can be deployed")
+    assert process.threads.checks() == {"deployer": True}
+    assert {fact.arn for fact in applied.facts} == {f"{PREFIX}:campaign/c"}

@@ -25,6 +25,7 @@ from shared.process import Process
 from shared.recipes import RECIPES, Recipe
 from shared.settings import Settings
 from shared.store import SEEN_SECONDS, PutRecord
+from tests.strict import STRICT
 from tests.unit.services.runtime_world import GROUP, PREFIX, Echo, Runtime, dataset, event
 from tests.unit.shared.data import parquet_files
 
@@ -241,7 +242,7 @@ def test_requests_go_on_with_what_was_made_until_the_new_is_ready(
     item = PutRecord(id="b", properties={"PRICE": 16.0}, at=time.time())
     fresh.store.put(dataset("ITEMS"), [item], invocation="1")
     monkeypatch.setattr(snapshots, "PACE", 0.0)
-    fresh.filters.refresh()
+    fresh.filters.refresh(STRICT)
     assert fresh.recommended(arn, userId="u", filterArn=dear) == "c"
     dearer = fresh.filter("INCLUDE ItemID WHERE Items.PRICE > 15.5")
     assert fresh.recommended(arn, userId="u", filterArn=dearer) == "bc"

@@ -30,6 +30,7 @@ from shared.resources import RESOURCES, Reading
 from shared.settings import Settings
 from shared.store import Lease, Note, Record
 from shared.store.memory import MemoryStore
+from tests.strict import STRICT
 from tests.unit.state_machine import rules
 
 #: What a worker may take up, in AWS's words.
@@ -197,7 +198,7 @@ class ControlPlane:
             process = replace(process, settings=replace(process.settings, deploy_deadline_seconds=-1.0))
         if restarted:
             self._since.clear()
-        reconciler.walk(process, self._since)
+        reconciler.walk(process, self._since, STRICT)
 
 
 def has_a_worker(kind: str) -> bool:
