@@ -34,12 +34,12 @@ class Malformed(Exception):
     """What was taken from a queue is no message; its text may tell why."""
 
 
-class Channel(redis.Channel):  # type: ignore[misc]  # kombu has no types
+class Channel(redis.Channel):
     """What is not even an envelope is set aside as soon as it is read."""
 
     def _brpop_read(self, **options: Any) -> Any:
         try:
-            return super()._brpop_read(**options)
+            return super()._brpop_read(**options)  # type: ignore[no-untyped-call]
         except ResponseError as error:
             # A full disk, say: to end would help nobody, and to start again needs a write.
             if not refusals.waits_for_redis(error):
@@ -65,7 +65,7 @@ class Channel(redis.Channel):  # type: ignore[misc]  # kombu has no types
                 client.lpush(key, text[:CHARACTERS])
 
 
-class Transport(redis.Transport):  # type: ignore[misc]
+class Transport(redis.Transport):
     """kombu's, which would raise KeyError, TypeError and others of an envelope that is none."""
 
     Channel = Channel
@@ -73,7 +73,7 @@ class Transport(redis.Transport):  # type: ignore[misc]
     def _deliver(self, message: Any, queue: str) -> None:
         if not _is_envelope(message):
             raise Malformed(repr(message))
-        super()._deliver(message, queue)
+        super()._deliver(message, queue)  # type: ignore[no-untyped-call]
 
 
 def _is_envelope(message: Any) -> bool:

@@ -6,7 +6,6 @@ when they are taken: the lease on the record protects the work, not the broker.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -155,7 +154,7 @@ def note(message: Message) -> Note:
     A message that says the same has the same id: its handler can take the note out without having been told of it.
     """
     attempt = f":{message.attempt}" if isinstance(message, Fact) else ""
-    return Note(id=f"{message.wire}:{message.arn}{attempt}", message=message, written=time.time())
+    return Note(id=f"{message.wire}:{message.arn}{attempt}", message=message)
 
 
 def ring(records: Records, queue: Queue, command: Command) -> None:

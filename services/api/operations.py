@@ -6,7 +6,6 @@ Each change is read, decided and written with a comparison; when something moved
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -112,7 +111,7 @@ def _create(desk: Desk, resource: Resource, call: Call) -> tuple[str, Mapping[st
         return made, _body(desk, made)
     check_tags(call.request.get("tags") or [])
     draft = resource.draft(call.request, desk.reading)
-    record = first_record(resource, draft, call.request.get("tags") or ())
+    record = first_record(resource, draft, desk.store.now(), call.request.get("tags") or ())
     command = None if settled_at_once(resource) else _command(resource, record)
     try:
         arn = desk.store.create(
@@ -214,7 +213,7 @@ def update(
     desk: Desk, resource: Resource, record: Record, body: Mapping[str, Any], *, guards: Sequence[Record] = ()
 ) -> None:
     """Begin to give a resource that stands still the members ``body``. Raises ResourceInUse, Conflict."""
-    _change(desk, resource, with_update(resource, record, body), guards)
+    _change(desk, resource, with_update(resource, record, body, desk.store.now()), guards)
 
 
 def ask(desk: Desk, resource: Resource, record: Record, what: Request) -> None:
@@ -224,7 +223,7 @@ def ask(desk: Desk, resource: Resource, record: Record, what: Request) -> None:
     after = resource.lifecycle.after(record.status or "", what) if resource.lifecycle else None
     if after is None:
         raise InvalidInput(f"{record.arn} is in status {record.status}: there is nothing to {what}.")
-    asked = replace(record, status=after, reason=None, attempt=record.attempt + 1, failures=0, updated=time.time())
+    asked = replace(record, status=after, reason=None, attempt=record.attempt + 1, failures=0, updated=desk.store.now())
     _change(desk, resource, asked)
 
 
@@ -257,7 +256,7 @@ def _delete(desk: Desk, resource: Resource, arn: str) -> None:
     command = Remove(arn=arn)
     desk.store.replace(
         # A new attempt: whatever earlier workers still report is of the past.
-        replace(record, status=after, reason=None, attempt=record.attempt + 1, updated=time.time()),
+        replace(record, status=after, reason=None, attempt=record.attempt + 1, updated=desk.store.now()),
         invocation=desk.invocation,
         notes=[queue.note(command)],
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 from services.api.operations import Desk, once
@@ -28,7 +27,7 @@ def _stop(desk: Desk, arn: str) -> None:
     command = RESOURCES["solution_version"].command_for(version)
     # Others are told by the lease that they work under; who begins work for others has none.
     bell = command(arn=arn) if command and command.winds_down else None
-    stopped = replace(version, status=after, updated=time.time())
+    stopped = replace(version, status=after, updated=desk.store.now())
     desk.store.replace(stopped, invocation=desk.invocation, notes=[queue.note(bell)] if bell else [])
     if bell:
         desk.ring(bell)

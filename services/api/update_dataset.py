@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -32,7 +31,7 @@ def _update(desk: Desk, request: Mapping[str, Any]) -> None:
         return  # it has that schema, or is being given it
     desk.reading.active(dataset.arn, "dataset")
     refuse_while_importing(dataset.arn, desk.reading)
-    added = dict.fromkeys(added_by(schema, dataset, desk.reading), time.time())
+    added = dict.fromkeys(added_by(schema, dataset, desk.reading), desk.store.now())
     begun = replace(
         dataset,
         # Under the new schema from now on, so that nobody can delete it meanwhile.

@@ -8,7 +8,6 @@ moment and is then refused with 503, as where its model is still being loaded: t
 from __future__ import annotations
 
 import threading
-import time
 import weakref
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -195,7 +194,7 @@ class Filters:
             if imported is None or not imported.of(user_id):
                 raise
             live = {}
-        forgotten = imported is None or (not live and imported.imported < time.time() - SEEN_SECONDS)
+        forgotten = imported is None or (not live and imported.imported < self._store.now() - SEEN_SECONDS)
         bulk = {} if imported is None or forgotten else imported.of(user_id)
         return newest(bulk, live, MOST_SEEN[model.recipe.interactions])
 

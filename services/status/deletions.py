@@ -7,8 +7,10 @@ half an hour. How long it is seen is counted here, from the first look at the re
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from services.status import facts, rounds
+from shared.aside import Aside
 from shared.lifecycle import DELETE_PENDING
 from shared.messages import Remove, Started
 from shared.process import Process
@@ -22,20 +24,28 @@ Seen = dict[tuple[str, int], float]
 
 def start() -> None:
     seen: Seen = {}
-    rounds.start("deletions", EVERY, lambda process: walk(process, seen))
+    aside = Aside("deletions")
+    rounds.start("deletions", EVERY, lambda process: walk(process, seen, aside))
 
 
-def walk(process: Process, seen: Seen) -> None:
+def walk(process: Process, seen: Seen, aside: Aside) -> None:
     """One round."""
-    asked = [record for arn in process.store.moving() if (record := process.store.get(arn)) and waits(process, record)]
-    for gone in seen.keys() - {(record.arn, record.attempt) for record in asked}:
+    moving = process.store.moving()
+    for gone in {key for key in seen if key[0] not in moving}:
         del seen[gone]
-    for record in asked:
-        since = seen.setdefault((record.arn, record.attempt), time.monotonic())
-        if time.monotonic() - since >= process.settings.deletion_seconds:
-            # Should the message be lost, the reconciler finds a removal that nobody does.
-            facts.hear(process, Started(arn=record.arn, attempt=record.attempt))
-            process.queue.send(Remove(arn=record.arn))
+    for arn in moving:
+        aside.give_turn(arn, partial(_look, process, arn, seen))
+
+
+def _look(process: Process, arn: str, seen: Seen) -> None:
+    record = process.store.get(arn)
+    if record is None or not waits(process, record):
+        return
+    since = seen.setdefault((arn, record.attempt), time.monotonic())
+    if time.monotonic() - since >= process.settings.deletion_seconds:
+        # Should the message be lost, the reconciler finds a removal that nobody does.
+        facts.hear(process, Started(arn=arn, attempt=record.attempt))
+        process.queue.send(Remove(arn=arn))
 
 
 def waits(process: Process, record: Record) -> bool:

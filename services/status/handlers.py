@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -38,7 +37,7 @@ def apply(store: Store, fact: Fact) -> None:
     written = queue.note(fact).id
     while True:
         record = store.get(fact.arn)
-        after = after_fact(record, fact, time.time()) if record else None
+        after = after_fact(record, fact, store.now()) if record else None
         if after is None:
             store.done(written)
             return

@@ -99,6 +99,6 @@ def _announce(process: Process, record: Record, since: dict[str, float]) -> None
 
 def _fail_undeployed(process: Process, record: Record) -> None:
     asked = record.update.created if record.update is not None else record.created
-    if time.time() - asked > process.settings.deploy_deadline_seconds:
+    if process.store.now() - asked > process.settings.deploy_deadline_seconds:
         reason = "No runtime service took the campaign up. Start one, then update the campaign."
         facts.hear(process, Failed(arn=record.arn, attempt=record.attempt, reason=reason))

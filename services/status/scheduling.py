@@ -98,7 +98,9 @@ def _retrain(process: Process, reading: Reading, recommender: Record, now: float
     }
     command = AdvanceRecommender(arn=recommender.arn)
     try:
-        process.store.replace(with_update(resource, recommender, body), notes=[queue.note(command)])
+        process.store.replace(
+            with_update(resource, recommender, body, process.store.now()), notes=[queue.note(command)]
+        )
     except Conflict:
         return  # Somebody asks something of it: the next tick looks again.
     log.info("automatic training", arn=recommender.arn)
@@ -168,7 +170,7 @@ def _train(process: Process, reading: Reading, solution: Record, due: float) -> 
     resource = RESOURCES["solution_version"]
     once = f"automatic-training:{solution.arn}:{due!r}"
     drafted = draft({"solutionArn": solution.arn}, reading, training_type=AUTOMATIC)
-    record = first_record(resource, replace(drafted, claims=(*drafted.claims, once)))
+    record = first_record(resource, replace(drafted, claims=(*drafted.claims, once)), process.store.now())
     command = resource.command_for(record)
     notes = [queue.note(command(arn=record.arn))] if command else []
     try:

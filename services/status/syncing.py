@@ -48,7 +48,9 @@ def _move(process: Process, campaign: Record, version: Record) -> None:
         return
     body = {**{member: campaign.body.get(member) for member in DEFAULTS}, "solutionVersionArn": version.arn}
     try:
-        process.store.replace(with_update(RESOURCES["campaign"], campaign, body), guards=[solution, version])
+        process.store.replace(
+            with_update(RESOURCES["campaign"], campaign, body, process.store.now()), guards=[solution, version]
+        )
     except Conflict:
         return  # Something moved in between: the next round looks again.
     log.info("campaign follows its solution", arn=campaign.arn, version=version.arn)

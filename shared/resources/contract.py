@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -195,9 +194,8 @@ def settled(record: Record) -> bool:
     return record.moving is None or record.moving in SETTLED
 
 
-def first_record(resource: Resource, draft: Draft, tags: Sequence[Mapping[str, str]] = ()) -> Record:
-    """What a draft is written as."""
-    now = time.time()
+def first_record(resource: Resource, draft: Draft, now: float, tags: Sequence[Mapping[str, str]] = ()) -> Record:
+    """What a draft is written as. ``now`` is by the store's clock."""
     return Record(
         arn=draft.arn,
         kind=resource.noun,
@@ -207,17 +205,19 @@ def first_record(resource: Resource, draft: Draft, tags: Sequence[Mapping[str, s
         parents=draft.parents,
         claims=draft.claims,
         # No earlier resource of this ARN got so far (microseconds): what its workers still report is not heard.
-        attempt=time.time_ns() // 1000,
+        attempt=round(now * 1e6),
         created=now,
         updated=now,
     )
 
 
-def with_update(resource: Resource, record: Record, body: Mapping[str, Any]) -> Record:
-    """The record with the beginning of an update to the members ``body``. Raises ResourceInUse."""
+def with_update(resource: Resource, record: Record, body: Mapping[str, Any], now: float) -> Record:
+    """The record with the beginning of an update to the members ``body``. ``now`` is by the store's clock.
+
+    Raises ResourceInUse.
+    """
     if not settled(record):
         raise ResourceInUse(f"{record.arn} is in status {record.moving}; it can't be updated now.")
-    now = time.time()
     wanted = {member: value for member, value in body.items() if value is not None}
     new_parents = resource.listed_under(record, resource.updated(record, wanted))
     return replace(

@@ -61,7 +61,7 @@ class Update:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """One resource. Times are epoch seconds.
+    """One resource. Times are epoch seconds by the store's clock.
 
     ``body`` holds AWS's members as Describe answers them; ``state`` what foretaste alone must know of it.
     ``parents`` are the ARNs under which it is listed, ``claims`` further names that nobody else may take.
@@ -107,7 +107,6 @@ class Note:
 
     id: str
     message: Message
-    written: float
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from dataclasses import fields as fields_of
-from functools import cache
 from typing import Any
 
 import orjson
@@ -65,17 +64,17 @@ def _without_others(kind: type[Any], document: Mapping[str, Any]) -> dict[str, A
 
 
 def _known(kind: type[Any], document: Mapping[str, Any]) -> dict[str, Any]:
-    names = _names(kind)
-    return {name: value for name, value in document.items() if name in names}
+    return {name: value for name, value in document.items() if name in _NAMES[kind]}
 
 
-@cache
-def _names(kind: type[Any]) -> frozenset[str]:
-    return frozenset(field.name for field in fields_of(kind)) - {"other", *COUNTERS}
+_NAMES: Mapping[type[Any], frozenset[str]] = {
+    kind: frozenset(field.name for field in fields_of(kind)) - {"other", *COUNTERS}
+    for kind in (Record, Update, Interaction, PutRecord)
+}
 
 
 def write_note(note: Note) -> str:
-    return orjson.dumps({"wire": note.message.wire, "fields": note.message.fields(), "written": note.written}).decode()
+    return orjson.dumps({"wire": note.message.wire, "fields": note.message.fields()}).decode()
 
 
 def read_note(note_id: str, text: str) -> Note:
@@ -84,7 +83,6 @@ def read_note(note_id: str, text: str) -> Note:
     return Note(
         id=note_id,
         message=BY_WIRE[document["wire"]].unpacked(document["fields"]),
-        written=document["written"],
     )
 
 

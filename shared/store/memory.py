@@ -55,7 +55,8 @@ class MemoryStore:
         self._lock = threading.RLock()
         self._records: dict[str, Record] = {}
         self._claims: dict[str, str] = {}
-        self._notes: dict[str, Note] = {}
+        #: By id, with the time since when.
+        self._notes: dict[str, tuple[float, Note]] = {}
         self._leases: dict[str, tuple[Lease, float]] = {}
         self._locks: dict[str, tuple[str, float]] = {}
         self._beats: dict[str, float] = {}
@@ -183,7 +184,7 @@ class MemoryStore:
         self._tell(f"record:{record.arn}", *(f"claim:{claim}" for claim in record.claims))
         if moving is None:
             self._leases.pop(record.arn, None)
-        self._notes.update({note.id: note for note in notes})
+        self._notes.update({note.id: (self._clock(), note) for note in notes})
 
     def _touch(self, arn: str, *, attempts: int = 0, failures: int = 0) -> Record:
         record = self._records[arn]
@@ -225,12 +226,12 @@ class MemoryStore:
 
     def notes(self, older_than: float = 0.0) -> list[Note]:
         with self._lock:
-            waiting = [note for note in self._notes.values() if note.written <= self._clock() - older_than]
-        return sorted(waiting, key=lambda note: note.written)
+            waiting = [(at, note) for at, note in self._notes.values() if at <= self._clock() - older_than]
+        return [note for _, note in sorted(waiting, key=lambda one: one[0])]
 
     def add_note(self, note: Note) -> None:
         with self._lock:
-            self._notes[note.id] = note
+            self._notes[note.id] = (self._clock(), note)
 
     def done(self, note_id: str) -> None:
         with self._lock:

@@ -8,6 +8,7 @@
     claim:<name>              string: the ARN that holds a further name
     moving                    sorted set of ARNs whose status is not settled, by the time since when
     notes, outbox             hash of messages by id; sorted set of their ids by the time they were written
+                              (as all times that ages are counted by, of Redis's clock)
     lease:<arn>               hash: worker, attempt, ends (ms by Redis's clock; kept when over, until seen)
     lock:<name>               string: its owner, expiring
     beat:<process>            string, expiring
@@ -28,7 +29,6 @@ sends again after a lost reply changes nothing twice.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -239,7 +239,6 @@ class RedisStore:
             "attempt": str(record.attempt),
             "failures": str(record.failures),
             "created": repr(record.created),
-            "now": repr(time.time()),
             "expect": expect,
             "guards": {guard.arn: str(guard.version) for guard in guards},
             "claim": [] if more.get("remove") else list(record.claims),
@@ -292,15 +291,12 @@ class RedisStore:
         return list(self._redis.zrange(f"{PREFIX}moving", 0, -1))
 
     def notes(self, older_than: float = 0.0) -> list[Note]:
-        ids = self._redis.zrange(f"{PREFIX}outbox", "-inf", time.time() - older_than, byscore=True)
+        ids = self._redis.zrange(f"{PREFIX}outbox", "-inf", self.now() - older_than, byscore=True)
         texts = self._redis.hmget(f"{PREFIX}notes", ids) if ids else []
         return _readable([(note_id, text) for note_id, text in zip(ids, texts, strict=True) if text], coding.read_note)
 
     def add_note(self, note: Note) -> None:
-        with self._redis.pipeline() as pipeline:
-            pipeline.hset(f"{PREFIX}notes", note.id, coding.write_note(note))
-            pipeline.zadd(f"{PREFIX}outbox", {note.id: note.written})
-            pipeline.execute()
+        self._scripts["note"](keys=[f"{PREFIX}notes", f"{PREFIX}outbox"], args=[note.id, coding.write_note(note)])
 
     def done(self, note_id: str) -> None:
         with self._redis.pipeline() as pipeline:

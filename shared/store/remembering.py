@@ -37,6 +37,8 @@ UNREACHABLE = (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError)
 PAUSE = 0.5
 #: How often what is told is heard where nobody asks (seconds).
 LISTEN_EVERY = 1.0
+#: The store is asked for the time after so long (seconds): two clocks part by some milliseconds meanwhile.
+TIME_LASTS = 60.0
 #: What is remembered at most, those forgotten first that were not asked for the longest: records, and live events of
 #: users (about 1 KB each). A user counts as one more.
 MOST_RECORDS = 20_000
@@ -81,10 +83,23 @@ class Remembering:
         self._lock = threading.Lock()
         self._away_since: float | None = None
         self._ask_at = 0.0
+        #: When it was asked by this process's clock, which no hand sets, and what it said.
+        self._time_asked: tuple[float, float] | None = None
         self._request = _Request()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
+
+    def now(self) -> float:
+        """By the store's clock, as it was last asked: no request waits for the time."""
+        time_asked = self._time_asked
+        if time_asked is None or self._clock() >= time_asked[0] + TIME_LASTS:
+            with suppress(*UNREACHABLE):
+                self._time_asked = time_asked = (self._clock(), self._asked(self._store.now))
+        if time_asked is None:
+            return time.time()
+        at, then = time_asked
+        return then + self._clock() - at
 
     def get(self, arn: str) -> Record | None:
         # That there was none is remembered too: many a dataset group has no Items.

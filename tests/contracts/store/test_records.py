@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from shared.lifecycle import ACTIVE, CREATE_IN_PROGRESS, CREATE_PENDING
 from shared.messages import Provision, Started
 from shared.queue import note
 from shared.store import Conflict, Limit, LimitReached, NameTaken, Record, Store, Update
+from shared.store.redis import RedisStore
 
 
 def record(name: str, **more: object) -> Record:
@@ -273,3 +275,18 @@ def test_a_fact_note_goes_with_the_replacement_that_applied_it(store: Store) -> 
     assert read is not None
     store.replace(replace(read, status=CREATE_IN_PROGRESS), done=written.id)
     assert store.notes() == []
+
+
+def test_ages_are_counted_by_the_stores_own_clock(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the clock of a process says, be it ten minutes ahead or behind."""
+    at = store.now()
+    for number, skew in enumerate((600.0, -600.0)):
+        real = time.time
+        with monkeypatch.context() as wrong:
+            if isinstance(store, RedisStore):
+                wrong.setattr(time, "time", lambda real=real, skew=skew: real() + skew)
+            store.add_note(note(Provision(arn=f"alone{number}")))
+            store.create(record(f"s{number}"), invocation=str(number), notes=[note(Provision(arn=f"with{number}"))])
+            assert len(store.notes(older_than=300.0)) == 0
+            assert abs(store.now() - at) < 60
+    assert [one.message.arn for one in store.notes()] == ["alone0", "with0", "alone1", "with1"]

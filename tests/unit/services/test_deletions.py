@@ -18,6 +18,7 @@ from shared.messages import Message, Remove
 from shared.process import Process
 from shared.resources import RESOURCES, Resource
 from shared.settings import Settings
+from tests.strict import STRICT
 from tests.unit.services.api.memory_api import PREFIX, MemoryApi
 
 SLOW = [one for one in RESOURCES.values() if one.lifecycle and one.lifecycle.after(ACTIVE, Request.DELETE)]
@@ -47,7 +48,7 @@ class House:
         self._seen: deletions.Seen = {}
 
     def walk(self) -> None:
-        deletions.walk(self.process, self._seen)
+        deletions.walk(self.process, self._seen, STRICT)
 
     def hear(self) -> list[Message]:
         """What the status service was told to remove, and it removed."""

@@ -197,7 +197,7 @@ def test_users_of_whom_nothing_came_for_three_months_are_forgotten(
     arn, unseen = runtime.serving(UP), runtime.filter('EXCLUDE ItemID WHERE Interactions.EVENT_TYPE IN ("*")')
     assert runtime.recommended(arn, userId="u", filterArn=unseen) == "acd"
     later = time.time() + SEEN_SECONDS + 1
-    monkeypatch.setattr(time, "time", lambda: later)
+    monkeypatch.setattr(runtime.store, "_clock", lambda: later)
     assert runtime.recommended(arn, userId="u", filterArn=unseen) == "abcdh"
     runtime.sent(event("a", 10.0, user="w"))
     assert runtime.recommended(arn, userId="w", filterArn=unseen) == "bcdh"

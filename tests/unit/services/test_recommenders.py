@@ -175,7 +175,7 @@ def test_no_runtime_takes_it_up(house: House, monkeypatch: pytest.MonkeyPatch) -
     house.advance()
     house.train()
     later = time.time() + house.process.settings.deploy_deadline_seconds + 1
-    monkeypatch.setattr(recommenders.time, "time", lambda: later)
+    monkeypatch.setattr(house.process.store, "_clock", lambda: later)
     house.advance()
     assert "No runtime" in (house.record().reason or "")
 
