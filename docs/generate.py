@@ -127,6 +127,11 @@ def _recipe_table(recipe: Recipe) -> Iterable[str]:
         yield f"* feature transformation: `{recipe.feature_transformation_arn}`"
     yield f"* trains on: {_trained_on(recipe)}"
     yield f"* a request needs: {' and '.join(recipe.needs) or 'nothing'}; {_answered(recipe)}"
+    if recipe.inert:
+        yield f"* taken as AWS prints it, without effect: {', '.join(p.name for p in recipe.inert)}"
+    for p in recipe.hyperparameters:
+        if p.also:
+            yield f"* {p.name} is also taken as {', '.join(p.also)}"
     yield f"* code and numbers: `{recipe.module.replace('.', '/')}/`"
     if not recipe.hyperparameters:
         return
