@@ -41,7 +41,9 @@ NOTES: Mapping[str, str] = {
     "CreateCampaign": "`minProvisionedTPS` is kept and answered; a campaign that follows its solution "
     "(`syncWithLatestSolutionVersion`) shows the version that it has, and moves to each new one that was trained FULL",
     "UpdateCampaign": "as CreateCampaign; an update that changes nothing is accepted",
-    "CreateDatasetImportJob": "`roleArn` is kept and answered: access is that of the importing process",
+    "CreateDatasetImportJob": "`roleArn` is kept and answered: access is that of the importing process; a few "
+    "cells that cannot be read are null: docs/user/imports.md",
+    "DescribeDatasetImportJob": "the header `x-foretaste-remarks` tells which cells are null and which files were skipped",
     "CreateBatchInferenceJob": _DECLINED,
     "CreateBatchSegmentJob": _DECLINED,
     "CreateDatasetExportJob": _DECLINED,

@@ -24,6 +24,7 @@ from shared.aws import model
 PROGRESS = "x-foretaste-progress"
 BASELINE = "x-foretaste-baseline"
 REPORT = "x-foretaste-report"
+REMARKS = "x-foretaste-remarks"
 
 # A process that is being started again is back within seconds; the SDK's own retries bridge that. The
 # gateway is reached directly, whatever proxy the environment names for the rest of the world.

@@ -32,7 +32,7 @@ def import_data(folder: Path, name: str, bucket: str | None, data_dir: Path | No
     """
     from services.cli import tables
     from services.cli.client import connect, environment
-    from services.cli.life import Life
+    from services.cli.life import Life, remarks
 
     life = Life(connect(environment(data_dir, DEFAULT_DATA_DIR)), name)
     console = screen.console()
@@ -47,8 +47,9 @@ def import_data(folder: Path, name: str, bucket: str | None, data_dir: Path | No
             dataset = life.dataset(group, table.dataset_type, table.schema, shown.watch)
             shown.rows = table.rows
             location = f"s3://{bucket or name}/{table.path.name}"
-            life.dataset_import(dataset, f"{job}-{table.dataset_type.lower()}", location, shown.watch)
-            shown.conclude(f"{table.rows:,} rows of {location}")
+            arn = life.dataset_import(dataset, f"{job}-{table.dataset_type.lower()}", location, shown.watch)
+            told = screen.describe_remarks(remarks(life.aws, arn))
+            shown.conclude(f"{table.rows:,} rows of {location}{told and f'; {told}'}")
 
 
 def _bucket(data_dir: Path, name: str) -> Path:

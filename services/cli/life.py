@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from services.cli.client import BASELINE, PROGRESS, REPORT, Personalize, header
+from services.cli.client import BASELINE, PROGRESS, REMARKS, REPORT, Personalize, header
 from services.cli.errors import CreationFailed
 from services.cli.options import DEFAULT_RECIPE
 from shared.lifecycle import ACTIVE, CREATE_FAILED, CREATE_STOPPED, SETTLED
@@ -188,6 +188,11 @@ def described(aws: Personalize, what: str, arn: str) -> tuple[Mapping[str, Any],
     """A ``solution_version`` (or whatever it is), and how far its making is."""
     answer = getattr(aws.control, f"describe_{what}")(**{arn_member(what): arn})
     return answer[_camel(what)], header(answer, PROGRESS)
+
+
+def remarks(aws: Personalize, job: str) -> Mapping[str, Any]:
+    """What the dataset import job of this ARN tells of the data that it took."""
+    return header(aws.control.describe_dataset_import_job(datasetImportJobArn=job), REMARKS)
 
 
 def listed(aws: Personalize, operation: str, **request: Any) -> Iterator[Mapping[str, Any]]:

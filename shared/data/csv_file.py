@@ -1,8 +1,9 @@
 """One CSV file on its way in: what it is, its header, and which line a row stands on. DuckDB reads the rows.
 
-DuckDB reads neither values that mix doubled quotes with backslash escapes nor files that mix line endings, and
-numbers rows, not lines. So a file is looked over once at the speed of memory, written anew only when it holds
-one of these, and walked line by line only when the line of a bad row is asked for.
+DuckDB reads neither values that mix doubled quotes with backslash escapes nor files that mix line endings, numbers
+rows, not lines, and loses what does not fit into its buffer. So a file is looked over once at the speed of memory and
+its records are counted, it is written anew only when it holds one of these, and walked line by line only when the line
+of a bad row is asked for.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ import csv
 import re
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
+from shared.data.records import Counting, Tally
+
 MAX_RECORD_BYTES = 2_000_000
+_MAX_BLANK_LINES = 2_000_000  # without a record between them
 _BLOCK_BYTES = 1 << 22
 
 _BOM = b"\xef\xbb\xbf"
@@ -59,6 +63,8 @@ class CsvFile:
     path: Path
     header: tuple[str, ...]
     lines: int
+    rows: int
+    """Records below the header: as many as a reader must read."""
     has_nul: bool
 
 
@@ -71,18 +77,58 @@ def prepare(path: Path, workspace: Path) -> CsvFile:
     marks = _look_over(path)
     if marks.has_quoting_with_backslash or marks.mixes_line_endings:
         path = _written_anew(path, workspace)
+        marks = replace(marks, tally=_look_over(path).tally)
     return CsvFile(
         name=path.name,
         path=path,
         header=_header(path),
         lines=marks.lines,
+        rows=_checked(marks, path).records - 1,
         has_nul=marks.has_nul,
     )
+
+
+def _checked(marks: _Marks, path: Path) -> Tally:
+    """The tally of a file that the reader can read to its end. Raises CsvError."""
+    tally = marks.tally if marks.tally.sure else _walked(path, marks.lines)
+    if tally.too_long is not None:
+        raise CsvError(_too_long(path.name, tally.too_long))
+    if tally.too_blank is not None:
+        raise CsvError(
+            f"{path.name} line {tally.too_blank}: more than {_MAX_BLANK_LINES:,} blank lines begin here. Remove them."
+        )
+    return tally
+
+
+def _too_long(name: str, line: int) -> str:
+    return (
+        f"{name} line {line}: the row is longer than {MAX_RECORD_BYTES:,} bytes. Shorten it, or close the quote that "
+        "is open in it."
+    )
+
+
+def _walked(path: Path, lines: int) -> Tally:
+    """The same, record by record: of a file in which quotes stand inside cells that have none around them."""
+    records = 0
+    too_long = too_blank = None
+    after = 1
+    with path.open("rb") as file:
+        for line, _, record in _records(file, _RECORD, path.name):
+            records += 1
+            if too_long is None and len(record) - 1 > MAX_RECORD_BYTES:
+                too_long = line
+            if too_blank is None and line - after > _MAX_BLANK_LINES:
+                too_blank = after
+            after = line + record.count(b"\n")
+    if too_blank is None and lines + 1 - after > _MAX_BLANK_LINES:
+        too_blank = after
+    return Tally(records=records, sure=True, too_long=too_long, too_blank=too_blank)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Marks:
     lines: int
+    tally: Tally
     has_nul: bool
     has_quoting_with_backslash: bool
     mixes_line_endings: bool
@@ -92,10 +138,12 @@ def _look_over(path: Path) -> _Marks:
     feeds = returns = pairs = 0
     nul = backslash = quote = False
     last = b""
+    counting = Counting(max_record=MAX_RECORD_BYTES, max_blank=_MAX_BLANK_LINES)
     with path.open("rb") as file:
         block = file.read(_BLOCK_BYTES)
         _check_beginning(path.name, block)
         while block:
+            counting.take(block if last else block.removeprefix(_BOM))
             feeds += block.count(b"\n")
             if b"\r" in block:
                 returns += block.count(b"\r")
@@ -112,6 +160,7 @@ def _look_over(path: Path) -> _Marks:
         )
     return _Marks(
         lines=feeds + (not last.endswith(b"\n")),
+        tally=counting.tally(),
         has_nul=nul,
         has_quoting_with_backslash=backslash and quote,
         mixes_line_endings=returns > 0 and not returns == pairs == feeds,
@@ -188,14 +237,27 @@ def _records(file: BinaryIO, record: re.Pattern[bytes], name: str) -> Iterator[t
             begin = found.end()
         rest = len(buffer) - begin
         if rest > _MAX_OPEN_BYTES:
-            raise CsvError(
-                f"{name} line {line}: the row is longer than {MAX_RECORD_BYTES:,} bytes. Shorten it, or close "
-                "the quote that is open in it."
-            )
+            raise CsvError(_too_long(name, line))
         if not block:
             break
     if buffer[begin:].strip(b"\r\n"):
         yield line, place, buffer[begin:]
+
+
+def rows(file: CsvFile) -> Iterator[tuple[int, list[str]]]:
+    """The line, from 1, and the cells of each record below the header."""
+    with file.path.open("rb") as reading:
+        for number, (line, _, record) in enumerate(_records(reading, _RECORD, file.name)):
+            if number:
+                text = record.removesuffix(b"\n").removesuffix(b"\r").decode(errors="replace")
+                yield line, _taken_apart(text)
+
+
+def _taken_apart(record: str) -> list[str]:
+    try:
+        return next(csv.reader([record], skipinitialspace=True))
+    except csv.Error:  # a cell of more than 128 KiB, among others: it is like no cells at all
+        return []
 
 
 def line_at(file: CsvFile, place: int) -> int:

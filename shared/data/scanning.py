@@ -9,6 +9,8 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
+import duckdb
+
 from shared.data import csv_file
 from shared.data.csv_file import CsvFile
 from shared.data.schemas import DatasetSchema
@@ -38,6 +40,22 @@ def raw_cells(files: Sequence[CsvFile], schema: DatasetSchema, options: str = ""
         f"SELECT {_columns(header, schema)} FROM {_read_csv([file.path for file in group], header, options)}"
         for header, group in alike
     )
+
+
+def unread(connection: duckdb.DuckDBPyConnection, file: CsvFile) -> tuple[int, int | None]:
+    """How many rows of a file DuckDB reads, and the line that the first record begins on which is not among them.
+
+    The line is None where all are. Slow: each record is taken apart here too.
+    """
+    columns = ", ".join(f"coalesce(c{place}, '')" for place in range(len(file.header)))
+    found = connection.execute(f"SELECT [{columns}] FROM {_read_csv([file.path], file.header, '')}")
+    read, line = 0, None
+    for at, cells in csv_file.rows(file):
+        row = found.fetchone()
+        read += row is not None
+        if line is None and (row is None or row[0] != cells):
+            line = at
+    return read, line
 
 
 def _columns(header: Sequence[str], schema: DatasetSchema) -> str:
