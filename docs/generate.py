@@ -43,7 +43,8 @@ NOTES: Mapping[str, str] = {
     "UpdateCampaign": "as CreateCampaign; an update that changes nothing is accepted",
     "CreateDatasetImportJob": "`roleArn` is kept and answered: access is that of the importing process; a few "
     "cells that cannot be read are null: docs/user/imports.md",
-    "DescribeDatasetImportJob": "the header `x-foretaste-remarks` tells which cells are null and which files were skipped",
+    "DescribeDatasetImportJob": "the header `x-foretaste-remarks` tells what was not taken: cells that are null, files "
+    "that were skipped",
     "CreateBatchInferenceJob": _DECLINED,
     "CreateBatchSegmentJob": _DECLINED,
     "CreateDatasetExportJob": _DECLINED,

@@ -114,7 +114,7 @@ def describe_remarks(remarks: Mapping[str, Any]) -> str:
     words = []
     if nulls := remarks.get("nulls"):
         columns = ", ".join(f"{column} {count:,}" for column, count in nulls.items())
-        words.append(f"{sum(nulls.values()):,} empty or unreadable cells are null ({columns})")
+        words.append(f"empty or unreadable cells are null: {columns}")
     if skipped := remarks.get("skipped"):
         words.append(f"skipped {', '.join(skipped)}")
     return "; ".join(words)

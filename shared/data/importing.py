@@ -97,7 +97,7 @@ def import_csv(
                 f"{Path(str(error.filename)).name} cannot be read: {error.strerror}. Check the file and the disk."
             ) from error
         for source in sources:
-            _check_header(source, schema)
+            check_header(source, schema)
         draft = workspace / "draft.parquet"
         rows, forgiven = _write(sources, schema, draft, workspace, memory_mb, progress, unreadable_share)
         _check_number(rows, min_rows, sources)
@@ -110,7 +110,24 @@ def import_csv(
     return Imported(rows=rows, bytes=target.stat().st_size, nulls=nulls, first=first)
 
 
-def _check_header(source: CsvFile, schema: DatasetSchema) -> None:
+def check_csv(
+    file: CsvFile, schema: DatasetSchema, workspace: Path, *, memory_mb: int, unreadable_share: float
+) -> None:
+    """Raises ImportFailed where an import of the file alone would fail for what the file holds. Writes nothing.
+
+    ``workspace`` is a folder for what need not be kept; whether there are enough rows is not asked.
+    """
+    check_header(file, schema)
+    try:
+        found = _bad_cells([file], schema, workspace, memory_mb)
+    except duckdb.Error as error:
+        raise ImportFailed(f"{_UNREAD}: {_first_line(error)}") from error
+    if (reason := _reason(found)) and not _may_be_null(found, [file], unreadable_share):
+        raise ImportFailed(reason)
+
+
+def check_header(source: CsvFile, schema: DatasetSchema) -> None:
+    """Are all columns of the schema there, once? Raises ImportFailed."""
     names = [column.upper() for column in source.header]
     if missing := [field.name for field in schema.fields if field.name.upper() not in names]:
         hint = f"Add them to the header of {source.name}, or use a schema without them."

@@ -13,7 +13,7 @@ import duckdb
 
 from shared.data import csv_file
 from shared.data.csv_file import CsvFile
-from shared.data.schemas import DatasetSchema
+from shared.data.schemas import FIELD_NAME, DatasetSchema
 
 # DuckDB's own 32 MB, several per thread, would be most of a small memory limit.
 _BUFFER_BYTES = 4 * csv_file.MAX_RECORD_BYTES
@@ -40,6 +40,14 @@ def raw_cells(files: Sequence[CsvFile], schema: DatasetSchema, options: str = ""
         f"SELECT {_columns(header, schema)} FROM {_read_csv([file.path for file in group], header, options)}"
         for header, group in alike
     )
+
+
+def all_cells(file: CsvFile) -> str:
+    """A SELECT of the columns that a schema could name as VARCHAR, in capitals; of columns with one name the first."""
+    named = [(place, column) for place, column in enumerate(file.header) if FIELD_NAME.fullmatch(column)]
+    places = {column.upper(): place for place, column in reversed(named)}
+    columns = ", ".join(f"c{place} AS {name(column)}" for column, place in places.items())
+    return f"SELECT {columns} FROM {_read_csv([file.path], file.header, '')}"
 
 
 def unread(connection: duckdb.DuckDBPyConnection, file: CsvFile) -> tuple[int, int | None]:
