@@ -7,7 +7,6 @@ against a server that dies between doing what was asked and saying so.
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -96,7 +95,7 @@ class Life:
             for standing in listed(self.aws, "list_schemas"):
                 if standing["name"] == name:
                     found = self.aws.control.describe_schema(schemaArn=standing["schemaArn"])["schema"]
-                    if json.loads(found["schema"]) == json.loads(text):
+                    if schemas.parse(found["schema"], domain=found.get("domain")) == schemas.parse(text):
                         return str(standing["schemaArn"])
         other = f"{name[:50]}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
         return self._create("schema", "list_schemas", name=other, schema=text)

@@ -111,7 +111,8 @@ def _record(text: str) -> Mapping[str, Any]:
     if len(text) > MAX_CHARACTERS:
         raise SchemaError(f"The schema has {len(text)} characters; at most {MAX_CHARACTERS} are allowed.")
     try:
-        record = json.loads(text)
+        # Text that an editor on Windows has saved begins with a byte order mark.
+        record = json.loads(text.removeprefix("\ufeff"))
     except (json.JSONDecodeError, RecursionError) as error:
         raise SchemaError(f"The schema is not valid JSON: {error}.") from error
     if not isinstance(record, dict) or record.get("type") != "record":

@@ -56,13 +56,16 @@ class HyperParameter:
             number = float(int(str(value)) if self.type == "integer" else float(value))
         except (TypeError, ValueError, OverflowError):
             raise ValueError(f"{self.name} must be of type {self.type}; it is {value!r}.") from None
-        if self.positive and not 0 < number < math.inf:
-            raise ValueError(f"{self.name} must be above 0; it is {value}.")
         least = -math.inf if self.minimum is None else self.minimum
         most = self.accepted_maximum or (math.inf if self.maximum is None else self.maximum)
-        if not least <= number <= most:
-            raise ValueError(f"{self.name} must lie in [{least:g}, {most:g}]; it is {value}.")
+        if not (least <= number <= most and math.isfinite(number) and (number > 0 or not self.positive)):
+            raise ValueError(f"{self.name} must {self._range(least, most)}; it is {value}.")
         return number
+
+    def _range(self, least: float, most: float) -> str:
+        if most < math.inf:
+            return f"lie in [{least:g}, {most:g}]"
+        return "be above 0" if self.minimum is None else f"be a number of at least {least:g}"
 
     def check_range(self, wanted: Mapping[str, Any]) -> None:
         """``wanted`` is one entry of hpoConfig.algorithmHyperParameterRanges; raises ValueError."""
