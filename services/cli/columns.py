@@ -52,7 +52,8 @@ def choose(file: CsvFile, dataset_type: str) -> Chosen:
     known = {**required, **reserved}
     left_out: dict[str, str] = {}
     usable = list(_usable(file.header, known, left_out))
-    fixed, own = [], []
+    fixed: list[dict[str, Any]] = []
+    own: list[dict[str, Any]] = []
     for column, measured in _measured(file, usable):
         if column.upper() in required:
             fixed.append(_declared(required[column.upper()]))

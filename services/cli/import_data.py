@@ -53,8 +53,11 @@ def import_data(folder: Path, name: str, bucket: str | None, data_dir: Path | No
             shown.rows = table.rows
             location = f"s3://{bucket or name}/{table.path.name}"
             arn = life.dataset_import(dataset, f"{job}-{table.dataset_type.lower()}", location, shown.watch)
-            told = screen.describe_remarks(remarks(life.aws, arn))
-            shown.conclude(f"{table.rows:,} rows of {location}{told and f'; {told}'}")
+            told = remarks(life.aws, arn)
+            words = screen.describe_remarks(told)
+            shown.conclude(f"{table.rows:,} rows of {location}{words and f'; {words}'}")
+        for sentence in told.get("first", ()):
+            say(sentence)
 
 
 def _bucket(data_dir: Path, name: str) -> Path:

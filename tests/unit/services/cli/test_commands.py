@@ -92,6 +92,7 @@ def test_what_people_bring_is_imported_from_any_folder_and_what_is_not_taken_is_
     assert "the column EMPTY is not imported: it has no values" in said
     taken = "empty or unreadable cells are null: EVENT_TYPE 1"
     assert f"1,500 rows of s3://odd/interactions.csv; {taken}" in said
+    assert "interactions.csv line 702, column EVENT_TYPE: the cell is empty" in said
     assert taken in " ".join(invoke("status").output.split())
 
     (tmp_path / "mine" / "interactions.csv").write_bytes((header.replace("A6", "NEW") + "".join(rows)).encode())
