@@ -12,7 +12,7 @@ import contextlib
 import csv
 import re
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -68,29 +68,31 @@ class CsvFile:
     has_nul: bool
 
 
-def prepare(path: Path, workspace: Path) -> CsvFile:
+def prepare(path: Path, workspace: Path, on_step: Callable[[], None] = lambda: None) -> CsvFile:
     """Look a file over; below `workspace` it is written anew where DuckDB could not read it as it is.
+
+    `on_step` is called for every few megabytes; what it raises comes out of here.
 
     Inside quotes a backslash makes a quote or a backslash a letter, as doubling makes a quote; before anything
     else, and outside quotes, it is a letter itself. Raises CsvError, and OSError of the file system.
     """
-    marks = _look_over(path)
+    marks = _look_over(path, on_step)
     if marks.has_quoting_with_backslash or marks.mixes_line_endings:
-        path = _written_anew(path, workspace)
-        marks = replace(marks, tally=_look_over(path).tally)
+        path = _written_anew(path, workspace, on_step)
+        marks = replace(marks, tally=_look_over(path, on_step).tally)
     return CsvFile(
         name=path.name,
         path=path,
         header=_header(path),
         lines=marks.lines,
-        rows=_checked(marks, path).records - 1,
+        rows=_checked(marks, path, on_step).records - 1,
         has_nul=marks.has_nul,
     )
 
 
-def _checked(marks: _Marks, path: Path) -> Tally:
+def _checked(marks: _Marks, path: Path, on_step: Callable[[], None]) -> Tally:
     """The tally of a file that the reader can read to its end. Raises CsvError."""
-    tally = marks.tally if marks.tally.sure else _walked(path, marks.lines)
+    tally = marks.tally if marks.tally.sure else _walked(path, marks.lines, on_step)
     if tally.too_long is not None:
         raise CsvError(_too_long(path.name, tally.too_long))
     if tally.too_blank is not None:
@@ -107,13 +109,13 @@ def _too_long(name: str, line: int) -> str:
     )
 
 
-def _walked(path: Path, lines: int) -> Tally:
+def _walked(path: Path, lines: int, on_step: Callable[[], None]) -> Tally:
     """The same, record by record: of a file in which quotes stand inside cells that have none around them."""
     records = 0
     too_long = too_blank = None
     after = 1
     with path.open("rb") as file:
-        for line, _, record in _records(file, _RECORD, path.name):
+        for line, _, record in _records(file, _RECORD, path.name, on_step):
             records += 1
             if too_long is None and len(record) - 1 > MAX_RECORD_BYTES:
                 too_long = line
@@ -134,7 +136,7 @@ class _Marks:
     mixes_line_endings: bool
 
 
-def _look_over(path: Path) -> _Marks:
+def _look_over(path: Path, on_step: Callable[[], None]) -> _Marks:
     feeds = returns = pairs = 0
     nul = backslash = quote = False
     last = b""
@@ -153,6 +155,7 @@ def _look_over(path: Path) -> _Marks:
             backslash = backslash or b"\\" in block
             quote = quote or b'"' in block
             last = block
+            on_step()
             block = file.read(_BLOCK_BYTES)
     if returns and not feeds:
         raise CsvError(
@@ -191,12 +194,12 @@ def _header(path: Path) -> tuple[str, ...]:
     return tuple(cell.strip() for cell in cells)
 
 
-def _written_anew(path: Path, workspace: Path) -> Path:
+def _written_anew(path: Path, workspace: Path, on_step: Callable[[], None]) -> Path:
     # A folder of its own: the copy keeps the name that messages give.
     folder = Path(tempfile.mkdtemp(dir=workspace))
     with path.open("rb") as reading, (folder / path.name).open("wb") as writing:
         next_line = 1
-        for line, _, record in _records(reading, _RECORD_WITH_BACKSLASHES, path.name):
+        for line, _, record in _records(reading, _RECORD_WITH_BACKSLASHES, path.name, on_step):
             row = record.removesuffix(b"\n").removesuffix(b"\r")
             if b"\r" in row and b"\r" in _QUOTED_CELL.sub(b"", row):
                 raise CsvError(
@@ -216,7 +219,9 @@ def _with_doubled_quotes(value: re.Match[bytes]) -> bytes:
     return value[1] + inside + value[3]
 
 
-def _records(file: BinaryIO, record: re.Pattern[bytes], name: str) -> Iterator[tuple[int, int, bytes]]:
+def _records(
+    file: BinaryIO, record: re.Pattern[bytes], name: str, on_step: Callable[[], None] = lambda: None
+) -> Iterator[tuple[int, int, bytes]]:
     """Line from 1, place of the blank lines before it in bytes from 0, and bytes of each record.
 
     The bytes end with a line feed even where the file does not. A record whose quote stays open goes on to the
@@ -224,6 +229,7 @@ def _records(file: BinaryIO, record: re.Pattern[bytes], name: str) -> Iterator[t
     """
     line, place, buffer, begin = 1, 0, b"", 0
     while True:
+        on_step()
         block = file.read(_BLOCK_BYTES)
         buffer, begin = buffer[begin:] + block, 0
         if not block and buffer and not buffer.endswith(b"\n"):

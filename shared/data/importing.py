@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -89,7 +91,7 @@ def import_csv(
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
         workspace = Path(folder)
         try:
-            sources = [csv_file.prepare(file, workspace) for file in files]
+            sources = [csv_file.prepare(file, workspace, _now_and_then(progress)) for file in files]
         except CsvError as error:
             raise ImportFailed(str(error)) from error
         except OSError as error:
@@ -110,6 +112,19 @@ def import_csv(
     return Imported(rows=rows, bytes=target.stat().st_size, nulls=nulls, first=first)
 
 
+def _now_and_then(progress: Callable[[int], None]) -> Callable[[], None]:
+    """Tells as often as ``progress`` is to be told that the import goes on, while it has no rows yet."""
+    told = time.monotonic()
+
+    def on_step() -> None:
+        nonlocal told
+        if time.monotonic() - told >= _SECONDS_BETWEEN_REPORTS:
+            told = time.monotonic()
+            progress(0)
+
+    return on_step
+
+
 def check_csv(
     file: CsvFile, schema: DatasetSchema, workspace: Path, *, memory_mb: int, unreadable_share: float
 ) -> None:
@@ -119,7 +134,7 @@ def check_csv(
     """
     check_header(file, schema)
     try:
-        found = _bad_cells([file], schema, workspace, memory_mb)
+        found = _bad_cells([file], schema, workspace, memory_mb, lambda _: None)
     except duckdb.Error as error:
         raise ImportFailed(f"{_UNREAD}: {_first_line(error)}") from error
     if (reason := _reason(found)) and not _may_be_null(found, [file], unreadable_share):
@@ -172,7 +187,7 @@ def _write(
         try:
             return copy(), ()
         except duckdb.InvalidInputException as error:
-            found = _bad_cells(sources, schema, workspace, memory_mb)
+            found = _bad_cells(sources, schema, workspace, memory_mb, progress)
             if not _may_be_null(found, sources, unreadable_share):
                 raise ImportFailed(_reason(found) or f"{_UNREAD}: {_first_line(error)}") from error
             return copy(forgiving=True), found
@@ -276,13 +291,18 @@ def _put_in_place(draft: Path, target: Path) -> None:
 
 
 def _bad_cells(
-    sources: Sequence[CsvFile], schema: DatasetSchema, workspace: Path, memory_mb: int
+    sources: Sequence[CsvFile],
+    schema: DatasetSchema,
+    workspace: Path,
+    memory_mb: int,
+    progress: Callable[[int], None],
 ) -> Sequence[BadCells]:
-    """Of each file."""
+    """Of each file, with the number of its lines for progress."""
     found = []
     for source in sources:
         with _connect(workspace, memory_mb) as connection:
-            found.append(bad_cells.find(connection, source, schema))
+            find = partial(bad_cells.find, connection, source, schema)
+            found.append(interruptibly(connection, find, partial(progress, source.lines), _SECONDS_BETWEEN_REPORTS))
     return found
 
 

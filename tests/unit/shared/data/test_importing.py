@@ -403,7 +403,7 @@ def test_millions_of_blank_lines_are_refused_at_their_line(importer: Importer, e
 def test_a_row_that_the_reader_drops_is_missed_and_its_line_is_said(
     importer: Importer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(csv_file, "_checked", lambda marks, path: marks.tally)  # nothing is known to be too long
+    monkeypatch.setattr(csv_file, "_checked", lambda marks, *_: marks.tally)  # nothing is known to be too long
     content = HEADER + '\n"a\nb",1,2,x,\n' * 10 + f"a,1,2,{'x' * 9_000_000},\n"
     assert importer.failure(content) == (
         "data.csv line 32: the row could not be read; 10 of the file's 11 rows were. Look for a quote that is not "
@@ -725,6 +725,22 @@ def test_a_whole_data_set_is_imported(importer: Importer) -> None:
     rows = importer.rows(file)
     assert len(rows) == 100_000
     assert rows == sorted(expected, key=lambda row: (row[0], row[2]))
+
+
+@pytest.mark.parametrize("content", [many(200_000), many(200_000) + 'a,1,2,5" x,\n', many(200_000) + 'a,1,2,"\\"",\n'])
+def test_a_file_that_is_looked_over_tells_that_it_goes_on_and_can_be_ended(
+    importer: Importer, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(csv_file, "_BLOCK_BYTES", 1 << 20)
+    csv_file.prepare(importer.file(content), importer.target.parent, lambda: told.append("on"))
+    assert len(told) >= len(content) >> 20
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        csv_file.prepare(importer.file(content), importer.target.parent, stop)
 
 
 # Any table
