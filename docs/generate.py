@@ -41,7 +41,10 @@ NOTES: Mapping[str, str] = {
     "CreateCampaign": "`minProvisionedTPS` is kept and answered; a campaign that follows its solution "
     "(`syncWithLatestSolutionVersion`) shows the version that it has, and moves to each new one that was trained FULL",
     "UpdateCampaign": "as CreateCampaign; an update that changes nothing is accepted",
-    "CreateDatasetImportJob": "`roleArn` is kept and answered: access is that of the importing process",
+    "CreateDatasetImportJob": "`roleArn` is kept and answered: access is that of the importing process; a few "
+    "cells that cannot be read are null: docs/user/imports.md",
+    "DescribeDatasetImportJob": "the header `x-foretaste-remarks` tells what was not taken: cells that are null, files "
+    "that were skipped",
     "CreateBatchInferenceJob": _DECLINED,
     "CreateBatchSegmentJob": _DECLINED,
     "CreateDatasetExportJob": _DECLINED,
@@ -127,6 +130,11 @@ def _recipe_table(recipe: Recipe) -> Iterable[str]:
         yield f"* feature transformation: `{recipe.feature_transformation_arn}`"
     yield f"* trains on: {_trained_on(recipe)}"
     yield f"* a request needs: {' and '.join(recipe.needs) or 'nothing'}; {_answered(recipe)}"
+    if recipe.inert:
+        yield f"* taken as AWS prints it, without effect: {', '.join(p.name for p in recipe.inert)}"
+    for p in recipe.hyperparameters:
+        if p.also:
+            yield f"* {p.name} is also taken as {', '.join(p.also)}"
     yield f"* code and numbers: `{recipe.module.replace('.', '/')}/`"
     if not recipe.hyperparameters:
         return

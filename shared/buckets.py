@@ -16,7 +16,7 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,15 +42,20 @@ class Buckets(Protocol):
     """The two storages under one contract."""
 
     def fetch(
-        self, location: str, into: Path, on_block: Callable[[], object] = ...
+        self,
+        location: str,
+        into: Path,
+        on_block: Callable[[], object] = ...,
+        skipped: Callable[[str], None] = ...,
     ) -> AbstractContextManager[list[Path]]:
         """Local paths of the files at ``s3://bucket/key``, sorted by name; at least one. They are there for as
         long as the context is.
 
         The key names a file or a folder, of which the files of the first level count, without those whose name
-        begins with ``_`` or ``.`` (the marks that Spark and others leave). The paths are below `into`, a folder of
-        the caller's own, and bear the files' names. `on_block` is called at each block that is copied, by whatever
-        thread. Raises BucketError.
+        begins with ``_`` or ``.`` (the marks that Spark and others leave), and without those that go by their name
+        beside data and hold none, as README.md: `skipped` is called with the names of these. The paths are below
+        `into`, a folder of the caller's own, and bear the files' names. `on_block` is called at each block that is
+        copied, by whatever thread. Raises BucketError.
         """
         ...
 
@@ -85,8 +90,23 @@ def _parse(location: str) -> _Location:
     return _Location(text=location, bucket=found[1], key=found[2] or "")
 
 
-def _is_data(name: str) -> bool:
-    return not name.startswith(("_", "."))
+#: What stands beside data and holds none. Other tables (.parquet, .gz) are not passed over: they would be missed.
+_BESIDE_DATA = re.compile(
+    r"(readme|licen[cs]e|notice|changelog)(\..*)?|manifest(\.json)?|thumbs\.db|desktop\.ini"
+    r"|.*\.(metadata|manifest|md|rst|html?|pdf|docx?|jsonl?|ya?ml|toml|xml|avsc|sql|py|ipynb|sh|log|crc|md5|sha\d+|png|jpe?g)",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def _data(names: Iterable[str], skipped: Callable[[str], None]) -> Iterator[str]:
+    """Those of a folder's names that are of data."""
+    for name in names:
+        if name.startswith(("_", ".")):
+            continue
+        if _BESIDE_DATA.fullmatch(name):
+            skipped(name)
+        else:
+            yield name
 
 
 @contextlib.contextmanager
@@ -118,20 +138,31 @@ class FolderBuckets:
         self._mounted = mounted
 
     @contextlib.contextmanager
-    def fetch(self, location: str, into: Path, on_block: Callable[[], object] = lambda: None) -> Iterator[list[Path]]:
+    def fetch(
+        self,
+        location: str,
+        into: Path,
+        on_block: Callable[[], object] = lambda: None,
+        skipped: Callable[[str], None] = lambda _: None,
+    ) -> Iterator[list[Path]]:
         """See Buckets.fetch."""
         with contextlib.ExitStack() as opened:
-            yield self._fetched(location, into, on_block, opened)
+            yield self._fetched(location, into, on_block, skipped, opened)
 
     def _fetched(
-        self, location: str, into: Path, on_block: Callable[[], object], opened: contextlib.ExitStack
+        self,
+        location: str,
+        into: Path,
+        on_block: Callable[[], object],
+        skipped: Callable[[str], None],
+        opened: contextlib.ExitStack,
     ) -> list[Path]:
         place = _parse(location)
         with _as_reasons(place):
             bucket = self._bucket(place)
             path = _inside(bucket, bucket.joinpath(*_names(place)), place)
             if path.is_dir():
-                files = _files_of_folder(bucket, path, place)
+                files = _files_of_folder(bucket, path, place, skipped)
             elif place.key.endswith("/"):
                 raise BucketError(f"{_INVALID} {_shown(location)} is a file. Leave out the / at its end.")
             else:
@@ -202,9 +233,9 @@ def _inside(folder: Path, path: Path, place: _Location) -> Path:
     return real
 
 
-def _files_of_folder(bucket: Path, folder: Path, place: _Location) -> list[Path]:
+def _files_of_folder(bucket: Path, folder: Path, place: _Location, skipped: Callable[[str], None]) -> list[Path]:
     with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if _is_data(entry.name) and not entry.is_dir())
+        names = list(_data(sorted(entry.name for entry in entries if not entry.is_dir()), skipped))
     if not names:
         raise BucketError(_no_files(place))
     return [_inside(bucket, folder / name, place) for name in names]
@@ -213,7 +244,7 @@ def _files_of_folder(bucket: Path, folder: Path, place: _Location) -> list[Path]
 def _no_files(place: _Location) -> str:
     return (
         f"{_INVALID} The folder {_shown(place.text)} holds no files. Put CSV files into its first level; "
-        "sub-folders, and names that begin with _ or . are not read."
+        "sub-folders, names that begin with _ or ., and what stands beside data (README.md) are not read."
     )
 
 
@@ -292,13 +323,19 @@ class S3Buckets:
         self._endpoint_url = endpoint_url
 
     @contextlib.contextmanager
-    def fetch(self, location: str, into: Path, on_block: Callable[[], object] = lambda: None) -> Iterator[list[Path]]:
+    def fetch(
+        self,
+        location: str,
+        into: Path,
+        on_block: Callable[[], object] = lambda: None,
+        skipped: Callable[[str], None] = lambda _: None,
+    ) -> Iterator[list[Path]]:
         """See Buckets.fetch. A key that is no object is taken for a folder, with or without ``/`` at its end."""
         place = _parse(location)
         client = self._client()
         with _as_s3_reasons(place):
             is_object = bool(place.key) and not place.key.endswith("/") and _exists(client, place)
-            keys = [place.key] if is_object else _keys_of_folder(client, place)
+            keys = [place.key] if is_object else _keys_of_folder(client, place, skipped)
             files = [_download(client, place.bucket, key, into / str(n), on_block) for n, key in enumerate(keys)]
         yield files
 
@@ -371,12 +408,13 @@ def _exists(client: Any, place: _Location) -> bool:
     return True
 
 
-def _keys_of_folder(client: Any, place: _Location) -> list[str]:
+def _keys_of_folder(client: Any, place: _Location, skipped: Callable[[str], None]) -> list[str]:
     prefix = f"{place.key.removesuffix('/')}/" if place.key else ""
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=place.bucket, Prefix=prefix, Delimiter="/")
     found = [each["Key"] for page in pages for each in page.get("Contents", [])]
     # The key that is the prefix itself is the mark of a folder made in AWS's console.
-    keys = sorted(key for key in found if key != prefix and _is_data(key.rpartition("/")[2]))
+    names = sorted(key.removeprefix(prefix) for key in found if key != prefix)
+    keys = [f"{prefix}{name}" for name in _data(names, skipped)]
     if not keys:
         if place.key.endswith("/") or not place.key or found:
             raise BucketError(_no_files(place))

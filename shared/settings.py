@@ -68,6 +68,11 @@ class Settings:
     import_memory_mb: int = _setting(
         "memory that one import may use, or reading the data of one training or for filters, MiB", 1024
     )
+    import_unreadable_share: float = _setting(
+        "share of an import's rows that may have an empty or unreadable cell in a column other than an id or TIMESTAMP;"
+        " these are null, and told of, instead of failing the job (of few rows: a tenth, at most ten); 0: none, as AWS",
+        0.01,
+    )
     training_threads: int = _setting("threads of one training; 0: as many as the cgroup grants", 0)
     retrain_on_all_users: bool = _setting("after evaluation, train the deployed model on all users", True)
     training_cell: Literal["linear", "gru"] = _setting(

@@ -169,12 +169,16 @@ def describe(desk: Desk, resource: Resource, call: Call) -> Answer:
 
 
 def _beside(record: Record) -> dict[str, str]:
-    """What AWS has no member for, in headers, which every client can read: how far the work is, and why a recommender
-    could not be stopped or started, since AWS tells a reason of failed statuses alone.
+    """What AWS has no member for, in headers, which every client can read: how far the work is, what is to be known of
+    it when it is done, and why a recommender could not be stopped or started, since AWS tells a reason of failed
+    statuses alone.
     """
     headers = {}
     if (progress := record.state.get("progress")) and not settled(record):
         headers["x-foretaste-progress"] = tokens.compact(progress)
+    if remarks := record.state.get("remarks"):
+        # Cells and names of files may hold letters that no header can.
+        headers["x-foretaste-remarks"] = json.dumps(remarks)
     if record.reason is not None and record.status not in BROKEN:
         headers["x-foretaste-failure"] = json.dumps(record.reason)
     return headers

@@ -16,6 +16,8 @@ from pathlib import Path
 
 from services.cli.errors import InUse
 
+#: The variable of a ``client.env`` that names the folder which it is of.
+SERVER_DIR = "FORETASTE_SERVER_DIR"
 #: A system that has just been killed is given so long to let go of its folder.
 LOCK_SECONDS = 3.0
 
@@ -70,6 +72,8 @@ class DataDir:
             "AWS_ENDPOINT_URL_PERSONALIZE": url,
             "AWS_ENDPOINT_URL_PERSONALIZE_RUNTIME": url,
             "AWS_ENDPOINT_URL_PERSONALIZE_EVENTS": url,
+            # For a client of the same machine, wherever it is called: where the buckets are.
+            SERVER_DIR: str(self.path),
         }
         lines = (f"export {name}={shlex.quote(value)}\n" for name, value in values.items())
         _write_private(self.client_env, "".join(lines))

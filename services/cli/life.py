@@ -6,14 +6,17 @@ against a server that dies between doing what was asked and saying so.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from services.cli.client import BASELINE, PROGRESS, REPORT, Personalize, header
+from services.cli.client import BASELINE, PROGRESS, REMARKS, REPORT, Personalize, header
 from services.cli.errors import CreationFailed
 from services.cli.options import DEFAULT_RECIPE
+from shared.data import schemas
+from shared.data.schemas import DatasetSchema
 from shared.lifecycle import ACTIVE, CREATE_FAILED, CREATE_STOPPED, SETTLED
 
 POLL_SECONDS = 0.5
@@ -50,9 +53,12 @@ class Life:
         return arn
 
     def dataset(self, group: str, dataset_type: str, schema: str, watch: Watch = watch_nothing) -> str:
-        """The dataset with its schema, which is Avro JSON."""
+        """The dataset of that type; where there is none it is made with this schema, which is Avro JSON."""
         name = f"{self.name}-{dataset_type.lower()}"
-        schema_arn = self._create("schema", "list_schemas", name=name, schema=schema)
+        if (standing := self._datasets(group).get(dataset_type.upper())) is not None:
+            self.wait("dataset", standing, watch)
+            return standing
+        schema_arn = self._schema(name, schema)
         arn = self._create(
             "dataset",
             "list_datasets",
@@ -64,6 +70,35 @@ class Life:
         )
         self.wait("dataset", arn, watch)
         return arn
+
+    def standing_schemas(self) -> Mapping[str, DatasetSchema]:
+        """Dataset type, in capitals -> schema, of the datasets that the group has already."""
+        groups = listed(self.aws, "list_dataset_groups")
+        group = next((each["datasetGroupArn"] for each in groups if each["name"] == self.name), None)
+        return {kind: self._schema_of(dataset) for kind, dataset in self._datasets(group).items()} if group else {}
+
+    def _datasets(self, group: str) -> Mapping[str, str]:
+        """Dataset type, in capitals -> ARN."""
+        datasets = listed(self.aws, "list_datasets", datasetGroupArn=group)
+        return {each["datasetType"].upper(): each["datasetArn"] for each in datasets}
+
+    def _schema_of(self, dataset: str) -> DatasetSchema:
+        arn = self.aws.control.describe_dataset(datasetArn=dataset)["dataset"]["schemaArn"]
+        found = self.aws.control.describe_schema(schemaArn=arn)["schema"]
+        return schemas.parse(found["schema"], domain=found.get("domain"))
+
+    def _schema(self, name: str, text: str) -> str:
+        """The ARN of a schema with this text; one of that name which an earlier try has left may have another."""
+        try:
+            return str(self.aws.control.create_schema(name=name, schema=text)["schemaArn"])
+        except self.aws.control.exceptions.ResourceAlreadyExistsException:
+            for standing in listed(self.aws, "list_schemas"):
+                if standing["name"] == name:
+                    found = self.aws.control.describe_schema(schemaArn=standing["schemaArn"])["schema"]
+                    if schemas.parse(found["schema"], domain=found.get("domain")) == schemas.parse(text):
+                        return str(standing["schemaArn"])
+        other = f"{name[:50]}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+        return self._create("schema", "list_schemas", name=other, schema=text)
 
     def dataset_import(self, dataset: str, job: str, location: str, watch: Watch = watch_nothing) -> str:
         """``location`` is s3://bucket/key."""
@@ -188,6 +223,11 @@ def described(aws: Personalize, what: str, arn: str) -> tuple[Mapping[str, Any],
     """A ``solution_version`` (or whatever it is), and how far its making is."""
     answer = getattr(aws.control, f"describe_{what}")(**{arn_member(what): arn})
     return answer[_camel(what)], header(answer, PROGRESS)
+
+
+def remarks(aws: Personalize, job: str) -> Mapping[str, Any]:
+    """What the dataset import job of this ARN tells of the data that it took."""
+    return header(aws.control.describe_dataset_import_job(datasetImportJobArn=job), REMARKS)
 
 
 def listed(aws: Personalize, operation: str, **request: Any) -> Iterator[Mapping[str, Any]]:

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import structlog
 
 from shared import settings, telemetry
 from shared.artifacts import Artifacts
 from shared.buckets import BucketError, open_buckets
 from shared.data import schemas
-from shared.data.importing import ImportFailed, import_csv
+from shared.data.bad_cells import shortened
+from shared.data.importing import Imported, ImportFailed, import_csv
 from shared.job import Progress, WorkFailed, WorkStopped, child
 from shared.messages import ImportDataset
 from shared.resources import Reading
 from shared.resources.dataset_import_job import ROWS
 from shared.store.redis import RedisStore
 
+log = structlog.get_logger()
+
+#: Names of skipped files that are told.
+MOST_NAMED = 10
 #: A FULL import of interactions must bring at least so many rows (AWS's rule for bulk data).
 MIN_INTERACTIONS = 1000
 
@@ -30,13 +37,11 @@ def import_dataset(arn: str, attempt: int, progress: Progress, should_stop: Call
     declared = reading.find(dataset.body["schemaArn"], "schema").body
     schema = schemas.parse(declared["schema"], dataset_type=dataset.body["datasetType"], domain=declared.get("domain"))
     artifacts = Artifacts(configured.artifacts, on_block=should_stop)
-
-    def on_step() -> None:
-        if should_stop():
-            raise WorkStopped
+    skipped: list[str] = []
 
     def on_rows(rows: int) -> None:
-        on_step()
+        if should_stop():
+            raise WorkStopped
         progress({"phase": "importing", "rows": rows})
 
     try:
@@ -44,7 +49,7 @@ def import_dataset(arn: str, attempt: int, progress: Progress, should_stop: Call
             tempfile.TemporaryDirectory(dir=artifacts.workspace(arn)) as downloads,
             artifacts.filling(arn, attempt) as folder,
             open_buckets(configured).fetch(
-                job.body["dataSource"]["dataLocation"], Path(downloads), should_stop
+                job.body["dataSource"]["dataLocation"], Path(downloads), should_stop, skipped.append
             ) as files,
         ):
             imported = import_csv(
@@ -54,11 +59,23 @@ def import_dataset(arn: str, attempt: int, progress: Progress, should_stop: Call
                 memory_mb=configured.import_memory_mb,
                 min_rows=MIN_INTERACTIONS if dataset.body["datasetType"] == "INTERACTIONS" else 0,
                 progress=on_rows,
-                on_step=on_step,
+                unreadable_share=configured.import_unreadable_share,
             )
     except (BucketError, ImportFailed) as error:
         raise WorkFailed(str(error)) from error
-    return {"rows": imported.rows}
+    return {"rows": imported.rows, "remarks": _remarks(imported, skipped)}
+
+
+def _remarks(imported: Imported, skipped: Sequence[str]) -> Mapping[str, Any]:
+    """What whoever asked for the import should know of it, also in the log."""
+    remarks: dict[str, Any] = {}
+    if imported.nulls:
+        remarks["nulls"], remarks["first"] = dict(imported.nulls), list(imported.first)
+        log.warning("cells that could not be read are null", nulls=remarks["nulls"], first=remarks["first"])
+    if skipped:
+        remarks["skipped"] = [shortened(name, 100) for name in skipped[:MOST_NAMED]]
+        log.warning("files that hold no data were skipped", count=len(skipped), skipped=remarks["skipped"])
+    return remarks
 
 
 if __name__ == "__main__":

@@ -45,9 +45,14 @@ def buckets(root: Path) -> FolderBuckets:
     return FolderBuckets(root, {})
 
 
-def fetched(buckets: Buckets, location: str, into: Path) -> list[tuple[str, str]]:
+def fetched(
+    buckets: Buckets, location: str, into: Path, skipped: Callable[[str], None] = lambda _: None
+) -> list[tuple[str, str]]:
     """Name and content of each file."""
-    with tempfile.TemporaryDirectory(dir=into) as folder, buckets.fetch(location, Path(folder)) as files:
+    with (
+        tempfile.TemporaryDirectory(dir=into) as folder,
+        buckets.fetch(location, Path(folder), skipped=skipped) as files,
+    ):
         assert all(file.is_relative_to(folder) for file in files)
         return [(file.name, file.read_text()) for file in files]
 
@@ -65,6 +70,27 @@ def test_it_works(buckets: FolderBuckets, root: Path) -> None:
 @pytest.mark.parametrize("location", ["s3://films/2024", "s3://films/2024/"])
 def test_a_folder_is_its_first_level_without_marks(buckets: FolderBuckets, root: Path, location: str) -> None:
     assert fetched(buckets, location, root) == [(name, name) for name in ("a.csv", "b.csv")]
+
+
+BESIDE = ("README", "Readme.txt", "LICENSE", "a.csv.metadata", "notes.md", "schema.JSON", "a.manifest", "import.log")
+#: What may be data, of whatever kind, is never passed over: it is read, or refused by name.
+DATA = ("a.CSV", "a.csv.gz", "a.parquet", "a.txt", "part-00000", "part-00000.csv", "readme-interactions.csv", "x.tsv")
+
+
+def test_what_stands_beside_data_is_passed_over_by_name_and_told(buckets: FolderBuckets, root: Path) -> None:
+    folder = root / "films" / "exported"
+    folder.mkdir()
+    for name in (*BESIDE, *DATA):
+        (folder / name).write_text("x")
+    told: list[str] = []
+    assert [name for name, _ in fetched(buckets, "s3://films/exported/", root, told.append)] == sorted(DATA)
+    assert told == sorted(BESIDE)
+    assert fetched(buckets, "s3://films/exported/README", root) == [("README", "x")]
+
+
+def test_a_folder_of_notes_alone_holds_no_files(buckets: FolderBuckets, root: Path) -> None:
+    (root / "films" / "empty" / "README.md").write_text("x")
+    assert "holds no files" in refusal(buckets, "s3://films/empty/")
 
 
 @pytest.mark.parametrize("location", ["s3://films", "s3://films/"])
@@ -358,7 +384,8 @@ def s3(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> S3Buckets:
         client.create_bucket(Bucket=bucket)
     for key in (
         "interactions.csv", "2024/", "2024/b.csv", "2024/a.csv", "2024/_SUCCESS", "2024/deeper/c.csv", "marked/",
-        "odd/.hidden", "odd/" + "é" * 100 + ".csv", "only/inner/x.csv", "..", "up/..", "../../../climbed.csv",
+        "2024/README.md", "odd/.hidden",
+        "odd/" + "é" * 100 + ".csv", "only/inner/x.csv", "..", "up/..", "../../../climbed.csv",
     ):  # fmt: skip
         client.put_object(Bucket="films", Key=key, Body=key.encode())
     return S3Buckets(endpoint)
@@ -370,7 +397,9 @@ def test_an_object_is_downloaded(s3: S3Buckets, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("location", ["s3://films/2024", "s3://films/2024/"])
 def test_a_folder_of_objects_is_its_first_level_without_marks(s3: S3Buckets, tmp_path: Path, location: str) -> None:
-    assert fetched(s3, location, tmp_path) == [("a.csv", "2024/a.csv"), ("b.csv", "2024/b.csv")]
+    told: list[str] = []
+    assert fetched(s3, location, tmp_path, told.append) == [("a.csv", "2024/a.csv"), ("b.csv", "2024/b.csv")]
+    assert told == ["README.md"]
 
 
 @pytest.mark.parametrize("key", ["..", "up/..", "../../../climbed.csv", "odd/" + "é" * 100 + ".csv"])

@@ -77,6 +77,47 @@ def test_an_import_again_replaces_the_data(invoke: Invoke, system: System, few_f
         run("import", str(few_films), *options)
 
 
+def test_what_people_bring_is_imported_from_any_folder_and_what_is_not_taken_is_said(
+    invoke: Invoke, system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Line ends of two kinds, names that no schema has, too many columns, an empty one, and a gap in EVENT_TYPE."""
+    monkeypatch.chdir(tmp_path)  # where there is no foretaste-data
+    (tmp_path / "mine").mkdir()
+    header = "USER_ID,ITEM_ID,TIMESTAMP,EVENT_TYPE,device type,A1,A2,A3,A4,A5,A6,EMPTY\n"
+    rows = [f"u{n % 60},i{n % 90},{n},{'' if n == 700 else 'click'},tv,a,b,c,d,e,f,\r\n" for n in range(1500)]
+    (tmp_path / "mine" / "interactions.csv").write_bytes((header + "".join(rows)).encode())
+    said = invoke("import", "mine", "--name", "odd").output
+    assert "the column device type is not imported: a name has letters (A to Z)" in said
+    assert "the column A6 is not imported: Interactions may have 5 columns that AWS does not know, and has 6" in said
+    assert "the column EMPTY is not imported: it has no values" in said
+    taken = "empty or unreadable cells are null: EVENT_TYPE 1"
+    assert f"1,500 rows of s3://odd/interactions.csv; {taken}" in said
+    assert "interactions.csv line 702, column EVENT_TYPE: the cell is empty" in said
+    assert taken in " ".join(invoke("status").output.split())
+
+    (tmp_path / "mine" / "interactions.csv").write_bytes((header.replace("A6", "NEW") + "".join(rows)).encode())
+    again = invoke("import", "mine", "--name", "odd").output
+    assert "the column NEW is not imported: the dataset was made without it" in again
+    assert f"1,500 rows of s3://odd/interactions.csv; {taken}" in again
+
+
+def test_nothing_is_made_before_every_file_is_understood(
+    invoke: Invoke, system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    interactions, users = tmp_path / "interactions.csv", tmp_path / "users.csv"
+    interactions.write_text("USER_ID,ITEM_ID,TIMESTAMP\nu,i,1\n")
+    users.write_text("USER_ID,AGE\nu,7\n,8\n")
+    with pytest.raises(UnusableFolder, match=r"users\.csv line 3, column USER_ID: the cell is empty"):
+        invoke("import", ".", "--name", "unborn")
+    users.unlink()
+    monkeypatch.delenv("FORETASTE_SERVER_DIR")  # as of a server on another machine
+    result = invoke("import", ".", "--name", "unborn")
+    assert (result.exit_code, "Name the bucket that holds the files with --bucket" in result.output) == (2, True)
+    groups = system.personalize.list_dataset_groups()["datasetGroups"]
+    assert "unborn" not in [group["name"] for group in groups]
+
+
 def test_doctor_finds_a_running_server_well(invoke: Invoke, system: System) -> None:
     result = invoke("doctor", "--data-dir", str(system.folder))
     assert result.exit_code == 0

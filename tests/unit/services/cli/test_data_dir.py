@@ -30,6 +30,7 @@ def test_it_works(tmp_path: Path) -> None:
         "AWS_ENDPOINT_URL_PERSONALIZE": "http://127.0.0.1:1",
         "AWS_ENDPOINT_URL_PERSONALIZE_RUNTIME": "http://127.0.0.1:1",
         "AWS_ENDPOINT_URL_PERSONALIZE_EVENTS": "http://127.0.0.1:1",
+        "FORETASTE_SERVER_DIR": str(tmp_path / "new"),
     }
     assert all(line.startswith("export ") for line in folder.client_env.read_text().splitlines())
 
