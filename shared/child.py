@@ -11,7 +11,6 @@ import os
 import queue as threads
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +18,7 @@ from typing import Any
 
 import orjson
 
-from shared.leash import leashed
+from shared.leash import leashed_module
 
 #: A child is replaced after so many jobs: whatever a library has leaked by then goes with it.
 MOST_JOBS = 50
@@ -37,7 +36,7 @@ class Child:
         self._said: threads.Queue[bytes | None] = threads.Queue()
         self._process = _starter.submit(
             subprocess.Popen,
-            leashed(sys.executable, "-m", module),
+            leashed_module(module),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             # Threads that wait by spinning are slower by far as soon as anything else wants the cores.

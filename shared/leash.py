@@ -18,6 +18,13 @@ def leashed(*command: str) -> list[str]:
     return [sys.executable, "-I", "-S", __file__, str(os.getpid()), *command]
 
 
+def leashed_module(module: str, *arguments: str) -> list[str]:
+    """The same of our own ``module``. -P: the folder of who started us is no place to find modules in; it may have a
+    package ``shared`` of its own.
+    """
+    return leashed(sys.executable, "-P", "-m", module, *arguments)
+
+
 def main() -> None:
     parent, command = int(sys.argv[1]), sys.argv[2:]
     if sys.platform == "linux":

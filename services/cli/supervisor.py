@@ -34,7 +34,7 @@ class Child:
     """A process to keep running.
 
     ``ready`` is asked with the process id, until it says yes once per start; it must answer within a second
-    and not raise. ``descriptors`` stay open in the child under the same numbers.
+    and not raise. ``descriptors`` stay open in the child under the same numbers. It runs in ``folder``; None: in ours.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Child:
     environment: Mapping[str, str]
     ready: Callable[[int], bool]
     descriptors: tuple[int, ...] = ()
+    folder: Path | None = None
 
 
 class Supervisor:
@@ -174,6 +175,7 @@ class _Kept:
                 stdout=log,
                 stderr=log,
                 env=dict(self.child.environment),
+                cwd=self.child.folder,
                 pass_fds=self.child.descriptors,
                 start_new_session=True,
             )
