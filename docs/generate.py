@@ -48,9 +48,11 @@ NOTES: Mapping[str, str] = {
     "CreateDataDeletionJob": f"{_DECLINED}. Nothing is deleted",
     "UpdateDataset": "solutions that were made before it leave the new columns out of their training; refused while an "
     "import into the dataset is under way",
-    "PutEvents": "of the lists of recipes that explore, `recommendationId` stands for the impression during an hour; "
-    "`metricAttribution` is kept with the event and not used yet",
-    "PutActionInteractions": "`Viewed`, `Taken` and `Not Taken` in any case; `trackingId` is that of DescribeDataset",
+    "PutEvents": "`sentAt` may be in milliseconds; an event without `itemId`, which nothing can use, is kept, counted "
+    "and logged ([how](observability.md#logs)); of the lists of recipes that explore, `recommendationId` stands for "
+    "the impression during an hour; `metricAttribution` is kept with the event and not used yet",
+    "PutActionInteractions": "`Viewed`, `Taken` and `Not Taken` in any case; `trackingId` is that of DescribeDataset; "
+    "`timestamp` may be in milliseconds",
     "GetRecommendations": "filters see a new import or put record within seconds, an event at once; who is unknown to "
     "`aws-user-personalization-v2` is answered without scores what is a `Popular item`, as AWS's placeholders are",
     "GetPersonalizedRanking": "what a filter takes away is not answered, and changes no score of the rest",

@@ -44,8 +44,12 @@ JOBS = Counter(
     ("queue", "outcome"),
 )
 JOB_SECONDS = Histogram("foretaste_job_seconds", "How long these attempts took", ("queue",), buckets=_OF_JOBS)
+EVENTS_WITHOUT_ITEM = Counter(
+    "foretaste_events_without_item",
+    "Events that were kept and can't be used, since they name no item",
+)
 
-METRICS = (REQUESTS, REQUEST_SECONDS, GATEWAY_REQUESTS, GATEWAY_SECONDS, JOBS, JOB_SECONDS)
+METRICS = (REQUESTS, REQUEST_SECONDS, GATEWAY_REQUESTS, GATEWAY_SECONDS, JOBS, JOB_SECONDS, EVENTS_WITHOUT_ITEM)
 
 
 def request(service: str, operation: str | None, status: int, error: str | None, seconds: float) -> None:
