@@ -33,9 +33,10 @@ _DECLINED = (
 
 #: What an operation or a member does otherwise than at AWS, or not yet; said here so that nobody has to find out.
 NOTES: Mapping[str, str] = {
-    "CreateSolution": "`performHPO` and `performAutoML` are checked and kept, but not done yet: a version of such a "
-    "solution ends CREATE FAILED with a reason; `performAutoTraining` is true by default, as at AWS, and acts only "
-    "where the setting `FORETASTE_AUTO_TRAINING` allows it; `hpoObjective` is kept and not read, as at AWS",
+    "CreateSolution": "`performHPO` and `performAutoML` train trials before each version (`foretaste hpo` shows them); "
+    "`performAutoTraining` is true by default, as at AWS, and acts only "
+    "where the setting `FORETASTE_AUTO_TRAINING` allows it; `hpoObjective` is kept and not read, as at AWS, unless "
+    "`FORETASTE_HPO_OBJECTIVE` has it act",
     "UpdateSolution": "another rate begins the schedule anew, as at AWS; see CreateSolution",
     "CreateSolutionVersion": "`trainingMode` AUTOTRAIN is refused",
     "CreateCampaign": "`minProvisionedTPS` is kept and answered; a campaign that follows its solution "

@@ -32,9 +32,10 @@ def import_data(folder: Path, name: str, bucket: str | None, data_dir: Path | No
     """
     from services.cli import tables
     from services.cli.client import connect, environment
-    from services.cli.life import Life
+    from services.cli.life import Life, may_be_left
 
     life = Life(connect(environment(data_dir, DEFAULT_DATA_DIR)), name)
+    click.get_current_context().with_resource(may_be_left(life, "Files that were not imported yet are left out."))
     console = screen.console()
     found = tables.read(folder)
     job = f"{name[:40]}-{time.strftime('%Y%m%d%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
