@@ -259,7 +259,7 @@ def anchored(environment: Mapping[str, str]) -> dict[str, str]:
 def _read(env: Env, name: str, kind: Any, default: Any) -> Any:
     variable = name.upper()
     if name in SECRETS and (path := env.str(f"{variable}_FILE", None)):
-        return Path(path).read_text().strip()
+        return _secret(variable, Path(path))
     try:
         if kind is bool:
             return env.bool(variable, default)
@@ -277,6 +277,16 @@ def _read(env: Env, name: str, kind: Any, default: Any) -> Any:
         return _one_of(get_args(kind) if get_origin(kind) is Literal else (), env.str(variable, default))
     except ValueError as error:
         raise SettingsError(f"FORETASTE_{variable}: {error}") from error
+
+
+def _secret(variable: str, path: Path) -> str:
+    try:
+        text = path.read_text().strip()
+    except OSError as error:
+        raise SettingsError(f"FORETASTE_{variable}_FILE: {path} can't be read: {error.strerror}") from error
+    if not text:
+        raise SettingsError(f"FORETASTE_{variable}_FILE: {path} is empty")
+    return text
 
 
 def _one_of(choices: tuple[str, ...], text: str | None) -> str | None:
