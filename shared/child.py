@@ -18,7 +18,7 @@ from typing import Any
 
 import orjson
 
-from shared.leash import leashed_module
+from shared.leash import finding_ours, leashed_module
 
 #: A child is replaced after so many jobs: whatever a library has leaked by then goes with it.
 MOST_JOBS = 50
@@ -40,7 +40,7 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             # Threads that wait by spinning are slower by far as soon as anything else wants the cores.
-            env={"OMP_WAIT_POLICY": "passive", **os.environ},
+            env={"OMP_WAIT_POLICY": "passive", **finding_ours(os.environ)},
             start_new_session=True,
         ).result()
         threading.Thread(target=self._listen, daemon=True).start()

@@ -26,6 +26,7 @@ from services.cli.health import beats, pings
 from services.cli.processes import PROCESSES, Process
 from services.cli.supervisor import Child, Supervisor
 from shared import settings
+from shared.leash import finding_ours
 from shared.settings import Settings
 from shared.store.redis import RedisStore
 
@@ -203,7 +204,7 @@ def _child(process: Process, listener: socket.socket | None, values: Mapping[str
     passed["FORETASTE_BUCKETS"] = values["FORETASTE_BUCKETS"]
     # gunicorn and celery look for modules in the folder they run in, which therefore is that of our own packages, and
     # not the one that `foretaste up` was started in.
-    environment = {**passed, **told, "PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"}
+    environment = finding_ours({**passed, **told, "PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"})
     if listener is not None:
         environment["FORETASTE_BIND"] = f"fd://{listener.fileno()}"
         return Child(
