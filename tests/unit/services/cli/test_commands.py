@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -185,9 +184,13 @@ def test_who_leaves_a_training_is_told_what_goes_on(number: signal.Signals, syst
             found = system.personalize.list_solution_versions()["solutionVersions"]
             return next((one["solutionVersionArn"] for one in found if f"/{name}/" in one["solutionVersionArn"]), None)
 
+        def under_way() -> bool:
+            found = system.personalize.describe_solution_version(solutionVersionArn=arn)["solutionVersion"]
+            return bool(found["status"] == "CREATE IN_PROGRESS")
+
         arn = until(version)
-        until(lambda: system.personalize.describe_solution_version(solutionVersionArn=arn))
-        time.sleep(0.2)
+        # By then the command has its answer, and waits.
+        until(under_way)
         training.send_signal(number)
         _, said = training.communicate(timeout=10)
     assert training.returncode == 130
