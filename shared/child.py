@@ -11,7 +11,6 @@ import os
 import queue as threads
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +19,7 @@ from typing import Any
 import orjson
 import structlog
 
-from shared.leash import leashed
+from shared.leash import finding_ours, leashed_module
 
 log = structlog.get_logger()
 
@@ -43,11 +42,11 @@ class Child:
         self._said: threads.Queue[bytes | None] = threads.Queue()
         self._process = _starter.submit(
             subprocess.Popen,
-            leashed(sys.executable, "-m", module),
+            leashed_module(module),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             # Threads that wait by spinning are slower by far as soon as anything else wants the cores.
-            env={"OMP_WAIT_POLICY": "passive", **os.environ},
+            env={"OMP_WAIT_POLICY": "passive", **finding_ours(os.environ)},
             start_new_session=True,
         ).result()
         threading.Thread(target=self._listen, daemon=True).start()

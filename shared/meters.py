@@ -44,6 +44,10 @@ JOBS = Counter(
     ("queue", "outcome"),
 )
 JOB_SECONDS = Histogram("foretaste_job_seconds", "How long these attempts took", ("queue",), buckets=_OF_JOBS)
+EVENTS_WITHOUT_ITEM = Counter(
+    "foretaste_events_without_item",
+    "Events that were kept and can't be used, since they name no item",
+)
 
 SET_ASIDE = Counter(
     "foretaste_set_aside",
@@ -63,6 +67,7 @@ METRICS = (
     GATEWAY_SECONDS,
     JOBS,
     JOB_SECONDS,
+    EVENTS_WITHOUT_ITEM,
     SET_ASIDE,
     THREAD_ENDS,
     LOG_LINES_LOST,

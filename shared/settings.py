@@ -7,10 +7,12 @@ in a file whose path stands in ``FORETASTE_<NAME>_FILE``, as container platforms
 from __future__ import annotations
 
 import ipaddress
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from environs import Env
 
@@ -32,7 +34,13 @@ class Settings:
     """What a process must know before it starts. ``docs/settings.md`` is generated from this table."""
 
     data_dir: Path = _setting("folder for everything kept on disk", Path("foretaste-data"))
-    redis_url: str = _setting("where Redis or Valkey listens; also _FILE", "redis://127.0.0.1:6379/0")
+    redis_url: str = _setting(
+        "where Redis or Valkey listens; rediss:// for TLS, whose certificate is verified; also _FILE",
+        "redis://127.0.0.1:6379/0",
+    )
+    redis_ca_file: Path | None = _setting(
+        "certificates (PEM) of who may have signed that of a rediss:// server (default: whom the system trusts)"
+    )
     region: str = _setting("AWS Region in every ARN", "us-east-1")
     account_id: str = _setting("AWS account id in every ARN, 12 digits", "000000000000")
 
@@ -64,7 +72,10 @@ class Settings:
     )
     artifacts_dir: Path | None = _setting("folder for imported data and models (default: <data_dir>/artifacts)")
 
-    recipes: str = _setting("further packages, by comma, that declare recipes as the folders of shared/recipes do", "")
+    recipes: str = _setting(
+        "further packages, by comma, that declare recipes as shared/recipes' folders do; installed, or on PYTHONPATH",
+        "",
+    )
     import_memory_mb: int = _setting(
         "memory that one import may use, or reading the data of one training or for filters, MiB", 1024
     )
@@ -214,18 +225,67 @@ class SettingsError(ValueError):
 
 SECRETS = frozenset({"redis_url", "access_key_id", "secret_access_key"})
 
+#: Variables of libraries that name a file or a folder.
+PATHS_OF_OTHERS = (
+    "AWS_CA_BUNDLE",
+    "AWS_CONFIG_FILE",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
+    "TMPDIR",
+)
+
 
 def load() -> Settings:
     """Read the settings from the environment. Raises SettingsError naming the variable."""
     env = Env(prefix="FORETASTE_")
     kinds = get_type_hints(Settings)
-    return Settings(**{f.name: _read(env, f.name, kinds[f.name], f.default) for f in fields(Settings)})
+    read = {f.name: _read(env, f.name, kinds[f.name], f.default) for f in fields(Settings)}
+    return Settings(**{**read, "redis_url": _verified(read["redis_url"], read["redis_ca_file"])})
+
+
+def _verified(redis_url: str, ca_file: Path | None) -> str:
+    """The URL of a TLS server with what is asked of its certificate, in the words that redis-py and kombu both read.
+
+    kombu by itself asks nothing of it. Raises SettingsError where the URL says that it need not be valid.
+    """
+    address = urlsplit(redis_url)
+    if address.scheme != "rediss":
+        return redis_url
+    said = dict(parse_qsl(address.query))
+    asked = {"ssl_cert_reqs": "required", "ssl_check_hostname": "true"}
+    for name, value in asked.items():
+        if said.get(name, value).lower() not in (value, "cert_required"):
+            raise SettingsError(
+                f"FORETASTE_REDIS_URL says {name}={said[name]}, but a rediss:// server is always verified: leave it "
+                "out, and name who has signed the certificate, or the certificate itself, by FORETASTE_REDIS_CA_FILE"
+            )
+    if ca_file:
+        if not ca_file.is_file():
+            raise SettingsError(f"FORETASTE_REDIS_CA_FILE: {ca_file} is no file")
+        asked["ssl_ca_certs"] = str(ca_file.absolute())
+    return urlunsplit(address._replace(query=urlencode({**said, **asked}, safe="/")))
+
+
+def anchored(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment for a process that runs in another folder: what it says of paths holds there as it does here."""
+    told = dict(environment)
+    kinds = get_type_hints(Settings)
+    paths = [f"FORETASTE_{name.upper()}" for name, kind in kinds.items() if kind in (Path, Path | None)]
+    for name in (*paths, *(f"FORETASTE_{name.upper()}_FILE" for name in SECRETS), *PATHS_OF_OTHERS):
+        if told.get(name):
+            told[name] = str(Path(told[name]).absolute())
+    if "PYTHONPATH" in told:
+        # An empty entry is the folder that a process runs in.
+        folders = (str(Path(entry).absolute()) for entry in told["PYTHONPATH"].split(os.pathsep) if entry)
+        told["PYTHONPATH"] = os.pathsep.join(folders)
+    return told
 
 
 def _read(env: Env, name: str, kind: Any, default: Any) -> Any:
     variable = name.upper()
     if name in SECRETS and (path := env.str(f"{variable}_FILE", None)):
-        return Path(path).read_text().strip()
+        return _secret(variable, Path(path))
     try:
         if kind is bool:
             return env.bool(variable, default)
@@ -243,6 +303,16 @@ def _read(env: Env, name: str, kind: Any, default: Any) -> Any:
         return _one_of(get_args(kind) if get_origin(kind) is Literal else (), env.str(variable, default))
     except ValueError as error:
         raise SettingsError(f"FORETASTE_{variable}: {error}") from error
+
+
+def _secret(variable: str, path: Path) -> str:
+    try:
+        text = path.read_text().strip()
+    except OSError as error:
+        raise SettingsError(f"FORETASTE_{variable}_FILE: {path} can't be read: {error.strerror}") from error
+    if not text:
+        raise SettingsError(f"FORETASTE_{variable}_FILE: {path} is empty")
+    return text
 
 
 def _one_of(choices: tuple[str, ...], text: str | None) -> str | None:

@@ -108,9 +108,10 @@ def _redis() -> Finding:
 
     if "FORETASTE_REDIS_URL" in os.environ or "FORETASTE_REDIS_URL_FILE" in os.environ:
         redis_url = settings.load().redis_url
-        if embedded_redis.answers(redis_url):
+        reason = embedded_redis.refusal(redis_url)
+        if reason is None:
             return _own_redis(redis_url)
-        advice = "start it, correct the variable, or unset it to use the embedded server"
+        advice = f"{reason}: start it, correct the variable, or unset it to use the embedded server"
         return Finding("Redis", "bad", "no answer at FORETASTE_REDIS_URL", advice)
     try:
         return Finding("Redis", "ok", f"embedded: {embedded_redis.binary()}")

@@ -123,11 +123,17 @@ def url(port: int, password: str) -> str:
 
 def answers(redis_url: str) -> bool:
     """Whether a server at this URL answers PING; one that is still loading its file does not."""
+    return refusal(redis_url) is None
+
+
+def refusal(redis_url: str) -> str | None:
+    """Why no server at this URL answers PING; None: one does."""
     with redis.Redis.from_url(redis_url, socket_timeout=0.5, socket_connect_timeout=0.5) as client:
         try:
-            return bool(client.ping())
-        except redis.RedisError:
-            return False
+            client.ping()
+        except redis.RedisError as error:
+            return str(error)
+    return None
 
 
 def free_port() -> int:

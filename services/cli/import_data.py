@@ -32,9 +32,10 @@ def import_data(folder: Path, name: str, bucket: str | None, data_dir: Path | No
     """
     from services.cli import tables
     from services.cli.client import connect, environment, server_dir
-    from services.cli.life import Life, remarks
+    from services.cli.life import Life, may_be_left, remarks
 
     life = Life(connect(environment(data_dir, DEFAULT_DATA_DIR)), name)
+    click.get_current_context().with_resource(may_be_left(life, "Files that were not imported yet are left out."))
     console = screen.console()
 
     def say(sentence: str) -> None:

@@ -7,11 +7,16 @@ against a server that dies between doing what was asked and saying so.
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import click
+
+from services.cli import signals
 from services.cli.client import BASELINE, PROGRESS, REMARKS, REPORT, Personalize, header
 from services.cli.errors import CreationFailed
 from services.cli.options import DEFAULT_RECIPE
@@ -20,6 +25,7 @@ from shared.data.schemas import DatasetSchema
 from shared.lifecycle import ACTIVE, CREATE_FAILED, CREATE_STOPPED, SETTLED
 
 POLL_SECONDS = 0.5
+INTERRUPTED = 130  # what shells expect of a command that Ctrl-C has ended
 ROLE = "arn:aws:iam::000000000000:role/foretaste"  # must be well-formed; local buckets ask for no role
 
 #: Told how far a resource is: its status, and the progress header when there is one.
@@ -46,6 +52,8 @@ class Life:
     def __init__(self, aws: Personalize, name: str) -> None:
         self.aws = aws
         self.name = name
+        #: The ARN that is waited for now.
+        self.awaited: str | None = None
 
     def dataset_group(self, watch: Watch = watch_nothing) -> str:
         arn = self._create("dataset_group", "list_dataset_groups", name=self.name)
@@ -194,6 +202,7 @@ class Life:
 
     def wait(self, what: str, arn: str, watch: Watch = watch_nothing) -> None:
         """Return when the resource is usable. Raises CreationFailed."""
+        self.awaited = arn
         while True:
             resource, progress = described(self.aws, what, arn)
             status = resource["status"]
@@ -201,11 +210,13 @@ class Life:
             if status in SETTLED:
                 break
             time.sleep(POLL_SECONDS)
+        self.awaited = None
         if status != ACTIVE:
             raise CreationFailed(f"{arn} is {status}: {resource.get('failureReason', 'no reason was given')}")
 
     def _wait_for_update(self, campaign: str, watch: Watch) -> None:
         """Raises CreationFailed."""
+        self.awaited = campaign
         while True:
             resource = self.aws.control.describe_campaign(campaignArn=campaign)["campaign"]
             update = resource.get("latestCampaignUpdate", {"status": resource["status"]})
@@ -213,10 +224,30 @@ class Life:
             if update["status"] in SETTLED:
                 break
             time.sleep(POLL_SECONDS)
+        self.awaited = None
         if update["status"] != ACTIVE:
             raise CreationFailed(
                 f"the update of {campaign} is {update['status']}: {update.get('failureReason', 'no reason was given')}"
             )
+
+
+@contextmanager
+def may_be_left(life: Life, then: str) -> Iterator[None]:
+    """While the block runs, Ctrl-C (or SIGTERM) ends the command in a sentence about what the server goes on with.
+
+    ``then`` is said as well: what will not be done, since this command would have done it.
+    """
+    try:
+        with signals.raised(threading.Event()):
+            yield
+    except signals.Interrupted:
+        goes_on = (
+            f"The server goes on with {life.awaited}: `foretaste status --watch` shows how far it is. {then}"
+            if life.awaited
+            else "What was asked of the server before stands: `foretaste status` shows it."
+        )
+        click.echo(f"foretaste: stopped waiting. {goes_on}".rstrip(), err=True)
+        raise SystemExit(INTERRUPTED) from None
 
 
 def described(aws: Personalize, what: str, arn: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:

@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 
 REFRESH_SECONDS = 1.0
 
+#: What else a dataset group has, and how it is listed.
+_OF_A_GROUP = {
+    "event tracker": "list_event_trackers",
+    "filter": "list_filters",
+    "metric attribution": "list_metric_attributions",
+    "data deletion job": "list_data_deletion_jobs",
+}
+
 
 @dataclass(frozen=True)
 class Row:
@@ -57,6 +65,10 @@ def rows(aws: Personalize, told: dict[str, str]) -> Iterator[Row]:
     """Every resource, each below what it belongs to. ``told`` keeps the remarks of imports, which do not change."""
     from services.cli.life import listed
 
+    batch_jobs: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
+    for kind in ("batch inference job", "batch segment job"):
+        for job in listed(aws, f"list_{kind.replace(' ', '_')}s"):
+            batch_jobs.setdefault(job["solutionVersionArn"], []).append((kind, job))
     for group in listed(aws, "list_dataset_groups"):
         yield _row(0, "dataset group", group)
         arn = group["datasetGroupArn"]
@@ -64,14 +76,21 @@ def rows(aws: Personalize, told: dict[str, str]) -> Iterator[Row]:
             yield _row(1, "dataset", dataset)
             for job in listed(aws, "list_dataset_import_jobs", datasetArn=dataset["datasetArn"]):
                 yield _row(2, "dataset import job", job, _of_import(aws, job, told))
+            for job in listed(aws, "list_dataset_export_jobs", datasetArn=dataset["datasetArn"]):
+                yield _row(2, "dataset export job", job)
         for solution in listed(aws, "list_solutions", datasetGroupArn=arn):
             yield _row(1, "solution", solution)
             for version in listed(aws, "list_solution_versions", solutionArn=solution["solutionArn"]):
                 yield _row(2, "solution version", version, _progress(aws, "solution_version", version))
+                for kind, job in batch_jobs.get(version["solutionVersionArn"], ()):
+                    yield _row(3, kind, job)
             for campaign in listed(aws, "list_campaigns", solutionArn=solution["solutionArn"]):
                 yield _row(2, "campaign", campaign)
-        for tracker in listed(aws, "list_event_trackers", datasetGroupArn=arn):
-            yield _row(1, "event tracker", tracker)
+        for recommender in listed(aws, "list_recommenders", datasetGroupArn=arn):
+            yield _row(1, "recommender", recommender, _progress(aws, "recommender", recommender))
+        for kind, operation in _OF_A_GROUP.items():
+            for found in listed(aws, operation, datasetGroupArn=arn):
+                yield _row(1, kind, found)
     for schema in listed(aws, "list_schemas"):
         yield _row(0, "schema", schema)
 

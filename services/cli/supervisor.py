@@ -36,7 +36,7 @@ class Child:
     """A process to keep running.
 
     ``ready`` is asked with the process id, until it says yes once per start; it must answer within a second
-    and not raise. ``descriptors`` stay open in the child under the same numbers.
+    and not raise. ``descriptors`` stay open in the child under the same numbers. It runs in ``folder``; None: in ours.
     """
 
     name: str
@@ -46,6 +46,7 @@ class Child:
     explain: Callable[[], str | None] | None = None
     """Asked when it ended soon after its start: why, and what to do; None: nobody knows."""
     descriptors: tuple[int, ...] = ()
+    folder: Path | None = None
 
 
 class Supervisor:
@@ -191,6 +192,7 @@ class _Kept:
                 stdout=log,
                 stderr=log,
                 env=dict(self.child.environment),
+                cwd=self.child.folder,
                 pass_fds=self.child.descriptors,
                 start_new_session=True,
             )

@@ -27,12 +27,15 @@ from services.cli.processes import PROCESSES, Process
 from services.cli.supervisor import Child, Supervisor
 from shared import settings
 from shared.formats import NewerFormat, Unstamped, settle_folder
+from shared.leash import finding_ours
 from shared.settings import Settings
 from shared.store.redis import PROMPT, RedisStore
 
 #: Processes of a system that was killed a moment ago are given so long to let go of the port.
 BIND_SECONDS = 5.0
 READY_SECONDS = 180.0
+#: Holds the packages services, workers and shared.
+HOME = Path(settings.__file__).absolute().parent.parent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,9 +191,9 @@ def _redis(data_dir: DataDir, wishes: Wishes, max_memory_mb: int, lock: int) -> 
     own = os.environ.get("FORETASTE_REDIS_URL") or os.environ.get("FORETASTE_REDIS_URL_FILE")
     if own:
         redis_url = settings.load().redis_url
-        if not embedded_redis.answers(redis_url):
+        if reason := embedded_redis.refusal(redis_url):
             at = urlsplit(redis_url)
-            raise CannotStart(f"no Redis answers at FORETASTE_REDIS_URL ({at.hostname}:{at.port})")
+            raise CannotStart(f"no Redis answers at FORETASTE_REDIS_URL ({at.hostname}:{at.port}): {reason}")
         try:
             RedisStore(redis_url).ping()
         except NewerFormat as error:
@@ -219,15 +222,18 @@ def _mounts(buckets: Mapping[str, Path]) -> str:
 def _child(process: Process, listener: socket.socket | None, values: Mapping[str, str], store: RedisStore) -> Child:
     told = {name: values[name] for name in process.environment if name in values}
     # Whatever else the operator has set reaches every process; keys and addresses only those that need them.
-    passed = {name: value for name, value in os.environ.items() if name not in values}
+    passed = {name: value for name, value in settings.anchored(os.environ).items() if name not in values}
     passed["FORETASTE_BUCKETS"] = values["FORETASTE_BUCKETS"]
-    environment = {**passed, **told, "PYTHONUNBUFFERED": "1"}
+    # gunicorn and celery look for modules in the folder they run in, which therefore is that of our own packages, and
+    # not the one that `foretaste up` was started in.
+    environment = finding_ours({**passed, **told, "PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"})
     if listener is not None:
         environment["FORETASTE_BIND"] = f"fd://{listener.fileno()}"
         return Child(
             name=process.name,
             command=(sys.executable, "-m", *process.command),
             environment=environment,
+            folder=HOME,
             descriptors=(listener.fileno(),),
             ready=lambda _pid: pings(_url(listener), 0.5),
         )
@@ -235,6 +241,7 @@ def _child(process: Process, listener: socket.socket | None, values: Mapping[str
         name=process.name,
         command=(sys.executable, "-m", *process.command),
         environment=environment,
+        folder=HOME,
         ready=lambda pid: _beats(store, process.name, pid),
     )
 

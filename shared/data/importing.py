@@ -22,6 +22,7 @@ from pathlib import Path
 import duckdb
 
 from shared.artifacts import sync
+from shared.cores import granted_cores
 from shared.data import bad_cells, cells, csv_file
 from shared.data.bad_cells import BadCells
 from shared.data.csv_file import CsvError, CsvFile
@@ -239,7 +240,7 @@ def _connect(workspace: Path, memory_mb: int) -> duckdb.DuckDBPyConnection:
             "memory_limit": f"{memory_mb - _MEMORY_BESIDE_DUCKDB_MB}MiB",
             "temp_directory": str(workspace / "spilled"),
             # Each thread holds buffers of its own.
-            "threads": max(1, min(len(os.sched_getaffinity(0)), memory_mb // 256)),
+            "threads": max(1, min(granted_cores(), memory_mb // 256)),
             "autoload_known_extensions": False,
             "autoinstall_known_extensions": False,
         }

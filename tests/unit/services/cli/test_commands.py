@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import re
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import redis
 from click.testing import CliRunner, Result
 
+from services.cli import status
+from services.cli.client import Personalize
 from services.cli.errors import CreationFailed, NoServer, UnusableFolder
 from services.cli.main import cli
+from shared.aws import model
 from tests.conftest import System, until
 
 Invoke = Callable[..., Result]
@@ -178,3 +185,60 @@ def test_a_campaign_that_does_not_exist_is_said_with_those_that_do(invoke: Invok
     result = invoke("recommend", "7", "--name", "nobody")
     assert result.exit_code == 2
     assert "no campaign nobody; campaigns:" in result.output
+
+
+def test_status_shows_every_type_of_resource(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that have a List operation; recipes are none of the operator's."""
+    asked = []
+
+    def listed(_: Any, operation: str, **request: str) -> list[dict[str, str]]:
+        asked.append(operation)
+        arns = {"solutionVersionArn": "version"} if "batch" in operation or "versions" in operation else {}
+        named = {
+            f"{word}Arn": word
+            for word in ("datasetGroup", "dataset", "solution", "recommender", "campaign")
+            if operation == f"list_{re.sub('(?=[A-Z])', '_', word).lower()}s"
+        }
+        return [{"xArn": "arn/x", "name": operation, "status": "ACTIVE", **arns, **named}]
+
+    monkeypatch.setattr("services.cli.life.listed", listed)
+    shown = {row.name for row in status.rows(cast(Personalize, None))}
+    lists = {
+        re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+        for name in model.operations("personalize")
+        if name.startswith("List")
+    }
+    not_resources = {"list_recipes", "list_tags_for_resource", "list_metric_attribution_metrics"}
+    assert shown == set(asked) == lists - not_resources
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_who_leaves_a_training_is_told_what_goes_on(number: signal.Signals, system: System, few_films: Path) -> None:
+    name = f"left-{number.name.lower()}"
+    run("import", str(few_films), "--name", name, "--data-dir", str(system.folder))
+    command = [str(Path(sys.executable).with_name("foretaste")), "train", "--name", name]
+    with subprocess.Popen(
+        [*command, "--data-dir", str(system.folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as training:
+
+        def version() -> str | None:
+            found = system.personalize.list_solution_versions()["solutionVersions"]
+            return next((one["solutionVersionArn"] for one in found if f"/{name}/" in one["solutionVersionArn"]), None)
+
+        def under_way() -> bool:
+            found = system.personalize.describe_solution_version(solutionVersionArn=arn)["solutionVersion"]
+            return bool(found["status"] == "CREATE IN_PROGRESS")
+
+        arn = until(version)
+        # By then the command has its answer, and waits.
+        until(under_way)
+        training.send_signal(number)
+        _, said = training.communicate(timeout=10)
+    assert training.returncode == 130
+    assert said == (
+        f"foretaste: stopped waiting. The server goes on with {arn}: `foretaste status --watch` shows how far it is. "
+        "The campaign is not changed.\n"
+    )
+    version_now = system.personalize.describe_solution_version(solutionVersionArn=arn)["solutionVersion"]
+    assert version_now["status"] in ("CREATE PENDING", "CREATE IN_PROGRESS", "ACTIVE")
+    system.personalize.stop_solution_version_creation(solutionVersionArn=arn)
