@@ -176,7 +176,8 @@ class Filters:
                 begun.add_done_callback(lambda _: self._begun.pop(what, None))
         try:
             with aside():
-                return begun.result(self.patience)
+                made: T = begun.result(self.patience)
+                return made
         except TimeoutError:
             if begun.done():
                 raise
