@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -14,6 +14,7 @@ from services.runtime.metadata import is_answered
 from services.runtime.served import CONFIGS
 from shared.aws.errors import PersonalizeError
 from shared.store import Record
+from shared.work import Signs
 
 log = structlog.get_logger()
 
@@ -22,6 +23,8 @@ log = structlog.get_logger()
 class Preparing:
     deployed: Deployed
     filters: Filters
+    signs: Signs = field(default_factory=Signs)
+    """That loading and reading get on, for the lease under which they are done."""
 
     def served(self, record: Record, body: Mapping[str, Any], model: Model) -> None:
         """For a campaign or recommender that ``model`` answers for, or will, with these members."""
@@ -35,6 +38,7 @@ class Preparing:
     def filter(self, record: Record) -> None:
         """For a filter that is about to be usable, with all models that may be asked with it."""
         for model in self.deployed.of_group(record.body["datasetGroupArn"]):
+            self.signs.give()
             try:
                 self.filters.warm(model)
             except PersonalizeError as error:
