@@ -8,7 +8,6 @@ Imports nothing of the queue: a job starts quickly.
 
 from __future__ import annotations
 
-import math
 import os
 import queue
 import sys
@@ -101,7 +100,7 @@ def _do(job: Job, order: _Order, say: Callable[..., None]) -> None:
 
 def _asking(order: _Order, say: Callable[..., None]) -> Callable[[], bool]:
     """``should_stop``, which says that the job gets on."""
-    said = -math.inf
+    said = time.monotonic()
 
     def should_stop() -> bool:
         nonlocal said

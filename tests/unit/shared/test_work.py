@@ -183,11 +183,12 @@ def test_work_that_was_lost_to_another_is_ended(worker: Worker) -> None:
 COMMANDS = (ImportDataset, TrainSolutionVersion, RunTrial)
 
 
-@pytest.fixture
-def impatient(worker: Worker) -> Worker:
-    limits = {command.silence: LIMIT for command in COMMANDS}
-    worker.process = replace(worker.process, settings=replace(worker.process.settings, **limits))
-    return worker
+def impatient(worker: Worker, seconds: float, **more: Any) -> int:
+    """Let its jobs be silent for no longer. Its child has been started: how long that takes is not what is meant."""
+    pid = worker.done("a")
+    limits = {command.silence: seconds for command in COMMANDS}
+    worker.process = replace(worker.process, settings=replace(worker.process.settings, **limits, **more))
+    return pid
 
 
 def hung(queue: str) -> float:
@@ -199,32 +200,31 @@ def hung(queue: str) -> float:
     [(ImportDataset, "fifo"), (ImportDataset, "stopped"), (TrainSolutionVersion, "stopped"), (RunTrial, "fifo")],
 )
 def test_a_job_that_hangs_is_killed_counted_and_rung_for_again(
-    impatient: Worker, command: type[Command], arn: str
+    worker: Worker, command: type[Command], arn: str
 ) -> None:
-    before = hung(command.queue())
-    impatient.put(arn)
-    after = impatient.work(command(arn=arn))
+    pid, before = impatient(worker, 0.2), hung(command.queue())
+    worker.put(arn)
+    after = worker.work(command(arn=arn))
     assert (after.status, after.failures) == (CREATE_IN_PROGRESS, 1)
-    assert impatient.queue.commands == [command(arn=arn)]
-    assert impatient.store.lease(arn) is None
-    assert gone(impatient.queue.progress.pop()["pid"])
+    assert worker.queue.commands == [command(arn=arn)]
+    assert worker.store.lease(arn) is None
+    assert gone(pid)
     assert hung(command.queue()) == before + 1
 
 
-def test_a_job_that_hangs_each_time_fails_and_says_by_which_setting(impatient: Worker) -> None:
-    impatient.put("fifo")
-    impatient.process = replace(impatient.process, settings=replace(impatient.process.settings, max_attempts=1))
-    failed = impatient.work(ImportDataset(arn="fifo"))
+def test_a_job_that_hangs_each_time_fails_and_says_by_which_setting(worker: Worker) -> None:
+    impatient(worker, 0.2, max_attempts=1)
+    worker.put("fifo")
+    failed = worker.work(ImportDataset(arn="fifo"))
     assert failed.status == CREATE_FAILED
-    assert f"had not got on for {LIMIT:g} seconds" in (failed.reason or "")
+    assert "had not got on for 0.2 seconds" in (failed.reason or "")
     assert "FORETASTE_IMPORT_SILENCE_SECONDS" in (failed.reason or "")
 
 
-def test_a_job_that_gets_on_is_not_killed_however_long_it_has_nothing_to_tell(impatient: Worker) -> None:
-    # One that has been started: the silence of a machine that has much else to do is not what is meant.
-    impatient.done("a")
-    impatient.put("slow")
-    assert impatient.work(RunTrial(arn="slow")).status == ACTIVE
+def test_a_job_that_gets_on_is_not_killed_however_long_it_has_nothing_to_tell(worker: Worker) -> None:
+    impatient(worker, LIMIT)
+    worker.put("slow")
+    assert worker.work(RunTrial(arn="slow")).status == ACTIVE
 
 
 def held(worker: Worker) -> Lease:
