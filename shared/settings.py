@@ -141,6 +141,12 @@ class Settings:
         "a training that has not got on for so long (no batch, no block of data) is hung: killed, and continued", 900.0
     )
     trial_silence_seconds: float = _setting("the same of a trial of HPO or AutoML", 900.0)
+    tuning_silence_seconds: float = _setting(
+        "a step of HPO or AutoML that has taken so long is hung: its worker ends, to be started anew", 300.0
+    )
+    deploy_silence_seconds: float = _setting(
+        "a model that a runtime has not got on with loading for so long is another runtime's to load", 600.0
+    )
     ring_after_seconds: float = _setting("work that nobody took for so long is announced again", 10.0)
     resend_after_seconds: float = _setting("a message not known as sent for so long is sent again", 2.0)
     max_attempts: int = _setting("work whose process died, or hung, so often has failed", 3)

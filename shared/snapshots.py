@@ -87,10 +87,14 @@ class Snapshots:
     Who must not wait until it has been made, since that may take minutes, asks with ``make=False``.
     """
 
-    def __init__(self, reading: Reading, store: Store, artifacts: Artifacts) -> None:
+    def __init__(
+        self, reading: Reading, store: Store, artifacts: Artifacts, on_step: Callable[[], None] = sent.nothing
+    ) -> None:
+        """``on_step`` is called while something is made, as long as that gets on."""
         self._reading = reading
         self._store = store
         self._artifacts = artifacts
+        self._on_step = on_step
         self._held: dict[tuple[type[Snapshot] | type[Seen], str], _Held] = {}
         # One at a time: each takes as much memory as it may.
         self._making = threading.Lock()
@@ -184,7 +188,7 @@ class Snapshots:
         with tempfile.TemporaryDirectory(prefix=_DRAFTS, dir=target.parent) as draft_folder:
             scratch = Path(draft_folder)
             memory_mb = self._reading.settings.import_memory_mb
-            with Database(memory_mb=memory_mb, scratch=scratch, on_step=sent.nothing) as database:
+            with Database(memory_mb=memory_mb, scratch=scratch, on_step=self._on_step) as database:
                 write(scratch / "made", state, database)
             sync(scratch / "made")
             (scratch / "made").rename(target)

@@ -6,6 +6,7 @@ The worker process stays small and responsive; the child (``child.py``) imports 
 from __future__ import annotations
 
 import contextlib
+import os
 import queue as threads
 import signal
 import threading
@@ -103,13 +104,35 @@ def _keep_until_applied(process: Process, lease: Lease) -> bool:
     return record is not None and record.attempt == lease.attempt and record.moving is None
 
 
+class Signs:
+    """Of work that gets on in threads of this process: any of them gives one, now and then."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def give(self) -> None:
+        self._last = time.monotonic()
+
+    def silent_seconds(self) -> float:
+        return time.monotonic() - self._last
+
+
 @contextlib.contextmanager
-def keeping(process: Process, lease: Lease) -> Iterator[None]:
-    """Renew a lease in the background for as long as the block takes, then give it back."""
+def keeping(process: Process, lease: Lease, signs: Signs) -> Iterator[None]:
+    """Renew a lease in the background while the block gives signs of getting on, then give it back.
+
+    One that gives none for the setting's time goes on, but has lost its lease: somebody else may do the work.
+    """
     over = threading.Event()
+    signs.give()
 
     def renew() -> None:
         while not over.wait(WATCH_EVERY):
+            silent = signs.silent_seconds()
+            if silent >= process.settings.deploy_silence_seconds:
+                log.error("work hung: its lease is not renewed", arn=lease.arn, silent_seconds=round(silent))
+                meters.job(process.name.partition("@")[0], "Hung", silent)
+                return
             insist(lambda: process.store.renew(lease, process.settings.lease_seconds))
 
     renewing = threading.Thread(target=renew, name="lease", daemon=True)
@@ -120,6 +143,31 @@ def keeping(process: Process, lease: Lease) -> Iterator[None]:
         over.set()
         renewing.join()
         process.store.release(lease, failed=False)
+
+
+@contextlib.contextmanager
+def ending_if_hung(command: Command, seconds: float) -> Iterator[None]:
+    """End this process when the block takes longer than so many seconds: nothing else ends a thread that hangs.
+
+    For short work without a lease. Whoever runs the process starts it anew, and the reconciler rings for the work.
+    """
+
+    def end() -> None:
+        log.error("work hung: the process ends", arn=command.arn, wire=command.wire, seconds=seconds)
+        meters.job(command.queue(), "Hung", seconds)
+        end_process(os.EX_TEMPFAIL)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+#: At once, whatever its threads wait for.
+end_process = os._exit
 
 
 def insist(action: Callable[[], T]) -> T:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from functools import partial
 from typing import cast
 
@@ -33,6 +34,7 @@ from shared.store.probe import Probe
 from shared.store.redis import PROMPT, RedisStore
 from shared.store.remembering import Remembering
 from shared.vitals import Vitals
+from shared.work import Signs
 
 #: How long a runtime that starts loads models before it lets requests in (gunicorn gives its start 60 seconds).
 WARM_SECONDS = 20.0
@@ -47,8 +49,16 @@ def handlers(serving: Serving) -> dict[str, web.Handler]:
     }
 
 
-def serving(configured: Settings, store: Store, artifacts: Artifacts, patient: Store | None = None) -> Serving:
-    """With no model in memory yet. ``patient`` is read while models are loaded, which no request waits for."""
+def serving(
+    configured: Settings,
+    store: Store,
+    artifacts: Artifacts,
+    patient: Store | None = None,
+    on_step: Callable[[], None] = lambda: None,
+) -> Serving:
+    """With no model in memory yet. ``patient`` is read while models are loaded, which no request waits for, and
+    ``on_step`` called while filters' data are read.
+    """
     reading = Reading(store, configured)
     deployed = Deployed(Reading(patient or store, configured), artifacts)
     return Serving(
@@ -56,7 +66,7 @@ def serving(configured: Settings, store: Store, artifacts: Artifacts, patient: S
         store=store,
         deployed=deployed,
         loading=Loading(deployed),
-        filters=Filters(reading, store, Snapshots(reading, store, artifacts)),
+        filters=Filters(reading, store, Snapshots(reading, store, artifacts, on_step)),
     )
 
 
@@ -65,18 +75,19 @@ def create_app() -> Flask:
     configured = settings.load()
     telemetry.configure(configured, "runtime")
     refuse_newer(configured.redis_url, configured.artifacts)
+    signs = Signs()
     process = Process(
         name=process_name("runtime"),
         settings=configured,
         store=RedisStore(configured.redis_url),
         queue=queue.Queue(queue.application(configured)),
-        artifacts=Artifacts(configured.artifacts),
+        artifacts=Artifacts(configured.artifacts, on_block=signs.give),
         ending=threading.Event(),
     )
     store = Remembering(RedisStore(configured.redis_url, PROMPT), patient=process.store)
     store.listen(process.threads, process.ending)
-    here = serving(configured, cast(Store, store), process.artifacts, patient=process.store)
-    preparing = Preparing(here.deployed, here.filters, Aside("refresher"))
+    here = serving(configured, cast(Store, store), process.artifacts, patient=process.store, on_step=signs.give)
+    preparing = Preparing(here.deployed, here.filters, Aside("refresher"), signs)
     warm = deployer.start(process, here.deployed, here.loading, preparing)
     ready = refresher.start(process, here, preparing, warm)
     beat_in_background(process)

@@ -140,7 +140,7 @@ def make_usable(process: Process, preparing: Preparing, record: Record) -> None:
     lease = process.store.claim(record.arn, process.name, CLAIMABLE, process.settings.lease_seconds)
     if lease is None:
         return
-    with keeping(process, lease):
+    with keeping(process, lease, preparing.signs):
         report(process.store, process.queue, Started(arn=record.arn, attempt=lease.attempt))
         preparing.filter(record)
         report(process.store, process.queue, Finished(arn=record.arn, attempt=lease.attempt))
@@ -154,7 +154,7 @@ def deploy(process: Process, loading: Loading, preparing: Preparing, record: Rec
         return
     arn, attempt = record.arn, lease.attempt
     report(process.store, process.queue, Started(arn=arn, attempt=attempt))
-    with keeping(process, lease):
+    with keeping(process, lease, preparing.signs):
         try:
             model = loading.begin(version_arn).result()
         except NotDeployable as error:

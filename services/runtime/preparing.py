@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -15,6 +15,7 @@ from services.runtime.served import CONFIGS
 from shared.aside import Aside
 from shared.aws.errors import PersonalizeError
 from shared.store import Record
+from shared.work import Signs
 
 log = structlog.get_logger()
 
@@ -24,6 +25,8 @@ class Preparing:
     deployed: Deployed
     filters: Filters
     aside: Aside
+    signs: Signs = field(default_factory=Signs)
+    """That loading and reading get on, for the lease under which they are done."""
 
     def served(self, record: Record, body: Mapping[str, Any], model: Model) -> None:
         """For a campaign or recommender that ``model`` answers for, or will, with these members."""
@@ -37,6 +40,7 @@ class Preparing:
     def filter(self, record: Record) -> None:
         """For a filter that is about to be usable, with all models that may be asked with it."""
         for model in self.deployed.of_group(record.body["datasetGroupArn"]):
+            self.signs.give()
             try:
                 self.filters.warm(model, self.aside)
             except PersonalizeError as error:

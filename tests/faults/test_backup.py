@@ -1,4 +1,4 @@
-"""``foretaste backup`` of a system that is written to, and of one that is stopped: ``up`` starts on the copy."""
+"""``foretaste backup`` of a system that is written to, and of one that is stopped: the copy is one as well."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from services.cli import backup
 from services.cli.backup import back_up
 from services.cli.data_dir import DataDir
 from services.cli.errors import CannotBackUp
@@ -95,8 +96,6 @@ def test_a_copy_is_begun_anew_when_redis_rewrites_its_files_meanwhile(
                 client.set("b", "2")
             copies.append(path)
             return int(copy(path, target))
-
-        from services.cli import backup
 
         copy = backup._file
         monkeypatch.setattr(backup, "_file", copied)

@@ -52,11 +52,11 @@ def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     impatience = {
         "FORETASTE_LEASE_SECONDS": "3",
         "FORETASTE_RING_AFTER_SECONDS": "2",
-        "FORETASTE_IMPORT_SILENCE_SECONDS": "5",
+        "FORETASTE_IMPORT_SILENCE_SECONDS": "8",
         # As it is unless told otherwise.
         "FORETASTE_DELETION_SECONDS": "2",
         # A child imports torch meanwhile.
-        "FORETASTE_TRAINING_SILENCE_SECONDS": "15",
+        "FORETASTE_TRAINING_SILENCE_SECONDS": "20",
     }
     running = start_system(tmp_path_factory.mktemp("hasty"), **impatience, **ONCE)
     yield running

@@ -38,7 +38,7 @@ def blocked(arn: str, _attempt: int, progress: Progress, _: Callable[[], bool]) 
 
 def slow(_arn: str, _attempt: int, _progress: Progress, should_stop: Callable[[], bool]) -> Mapping[str, Any]:
     """Has nothing to tell for longer than a test's limit, but gets on."""
-    until = time.monotonic() + 3 * LIMIT
+    until = time.monotonic() + 3 * LIMIT  # a test may count half of what is waited
     while time.monotonic() < until:
         should_stop()
         time.sleep(0.01)

@@ -64,8 +64,8 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str, str, str]] = {
     "middle": (
         lambda folder: overwrite(file(folder, "*.incr.aof"), 3000, b"\0" * 100),
         "*.incr.aof",
-        r"is damaged at byte \d+ of [\d,]+",
-        r"[\d,]+ bytes, written from 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC on.* cp -a .* truncate -s \d+",
+        r"is damaged at byte [\d,]+ of [\d,]+",
+        r"[\d,]+ bytes, written from 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC on.*cp -a .* truncate -s \d+",
     ),
     "zeros": (zero_tail, "*.incr.aof", "is damaged at byte", r"4,096 bytes, written from 20.* truncate -s \d+"),
     "base": (
