@@ -73,7 +73,7 @@ class Filters:
         """
         if model.recipe.hides is not None:
             self._seen(model)
-        filters = self._reading.children("filter", model.group)
+        filters = self._reading.children("filter", model.group, whole=False)
         records = {record.arn: record for record in filters if record.status == ACTIVE}
         if not records:  # then nobody need read what may be large
             return

@@ -47,7 +47,7 @@ def _run(process: Process, serving: Serving, warm: threading.Event, ready: threa
 def refresh(serving: Serving, aside: Aside) -> None:
     serving.filters.refresh(aside)
     for noun in SERVED:
-        for record in serving.reading.children(noun):
+        for record in serving.reading.children(noun, whole=False):
             aside.give_turn(record.arn, partial(_make_ready, serving, record, aside))
 
 

@@ -127,7 +127,7 @@ def test_reads_go_on_and_nothing_acknowledged_is_lost(disk: Path) -> None:
             until(lambda: groups.create() is not None, 20, "a refusal")
             groups.refused()
             groups.read()
-            for pid in processes(system, "redis.conf"):
+            for pid in processes(system, "valkey-server"):
                 os.kill(pid, signal.SIGKILL)
             ballast.empty()
             until(lambda: groups.create() is None, 30, "writes to be taken again")
@@ -140,6 +140,9 @@ def test_reads_go_on_and_nothing_acknowledged_is_lost(disk: Path) -> None:
         while time.monotonic() < deadline:
             groups.read()
         groups.refused()
+        assert room() == (200, False)
+        metrics = urllib3.request("GET", f"http://127.0.0.1:{port}/metrics", retries=False, timeout=5).data
+        assert b"foretaste_writes_taken 0.0" in metrics
         assert set(workers) <= set(processes(system, "celery"))
         ballast.empty()
         until(lambda: groups.create() is None, 20, "writes to be taken again")
