@@ -76,7 +76,7 @@ def test_a_message_waits_on_the_queue_of_its_name_as_json(sending: queue.Queue, 
     assert envelope["headers"]["task"] == "training.train_solution_version"
 
 
-def test_a_message_that_lacks_a_field_is_dropped_and_one_more_is_passed_over(
+def test_a_message_that_lacks_a_field_is_dropped_and_one_too_many_passed_over(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     handled: list[Message] = []
