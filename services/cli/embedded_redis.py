@@ -122,15 +122,15 @@ def url(port: int, password: str) -> str:
 
 
 def answers(redis_url: str) -> bool:
-    """Whether a server at this URL answers PING; one that is still loading its file does not."""
+    """Whether a server at this URL answers; one that is still loading its file does not."""
     return refusal(redis_url) is None
 
 
 def refusal(redis_url: str) -> str | None:
-    """Why no server at this URL answers PING; None: one does."""
+    """Why no server at this URL answers; None: one does."""
     with redis.Redis.from_url(redis_url, socket_timeout=0.5, socket_connect_timeout=0.5) as client:
         try:
-            client.ping()
+            client.exists("any")  # not PING: a server that can't write refuses that
         except redis.RedisError as error:
             return str(error)
     return None

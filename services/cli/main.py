@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 
 import click
@@ -37,4 +38,9 @@ def main() -> None:
         click.echo(f"foretaste: {error}", err=True)
         if isinstance(error, EndpointConnectionError):
             click.echo("foretaste: is the server running? `foretaste doctor` looks.", err=True)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        click.echo(f"foretaste: {error}. Make room on that disk, and try again.", err=True)
         sys.exit(1)

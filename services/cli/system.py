@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -66,6 +66,7 @@ def local_system(wishes: Wishes, *, say: Callable[[str], None], stopping: thread
 
     Gives the system also when ``stopping`` was set before it was ready. Raises CannotStart, InUse, NotReady.
     """
+    say = _whatever_becomes_of_it(say)
     data_dir = DataDir(wishes.data_dir)
     chosen = settings.load()
     _refuse_open_door(wishes.host, chosen)
@@ -110,6 +111,16 @@ def local_system(wishes: Wishes, *, say: Callable[[str], None], stopping: thread
         supervisor = stack.enter_context(Supervisor(children, logs=data_dir.logs, say=say, foundation=foundation))
         supervisor.wait_until_ready(READY_SECONDS, stopping=stopping)
         yield LocalSystem(url=url, data_dir=data_dir, client=client, supervisor=supervisor)
+
+
+def _whatever_becomes_of_it(say: Callable[[str], None]) -> Callable[[str], None]:
+    """What is said goes to a file or a pipe, perhaps, that is full or gone: no reason to end the system."""
+
+    def told(sentence: str) -> None:
+        with suppress(OSError):
+            say(sentence)
+
+    return told
 
 
 def _refuse_newer(say: Callable[[str], None], *folders: Path) -> None:

@@ -107,7 +107,7 @@ def _versions(process: Process, aside: Aside, bodies: Callable[[Record], list[Ma
     reading = Reading(process.store, process.settings)
     found: set[str] = set()
     for noun in SERVED:
-        for record in reading.children(noun):
+        for record in reading.children(noun, whole=False):
             of_one = partial(_named, record, bodies)
             found.update(aside.give_turn(f"versions of {record.arn}", of_one) or ())
     return found

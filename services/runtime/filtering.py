@@ -91,7 +91,7 @@ class Filters:
         """
         if model.recipe.hides is not None:
             self._read_seen(model)
-        filters = self._reading.children("filter", model.group)
+        filters = self._reading.children("filter", model.group, whole=False)
         records = {record.arn: record for record in filters if record.status in _USABLE}
         if not records:  # then nobody need read what may be large
             return

@@ -47,7 +47,7 @@ def _run(
 def refresh(serving: Serving, preparing: Preparing) -> None:
     serving.filters.refresh(preparing.aside)
     for noun in SERVED:
-        for record in serving.reading.children(noun):
+        for record in serving.reading.children(noun, whole=False):
             preparing.aside.give_turn(record.arn, partial(_make_ready, serving, preparing, record))
 
 

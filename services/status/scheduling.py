@@ -67,10 +67,10 @@ def walk(process: Process, aside: Aside) -> None:
 def tick(process: Process, now: float, aside: Aside) -> None:
     """One look at every solution and recommender. ``now`` is by the store's clock, as all that it is compared with."""
     reading = Reading(process.store, process.settings)
-    for solution in reading.children("solution"):
+    for solution in reading.children("solution", whole=False):
         if solution.status == ACTIVE:
             aside.give_turn(solution.arn, partial(_tend, process, reading, solution, now))
-    for recommender in reading.children("recommender"):
+    for recommender in reading.children("recommender", whole=False):
         if recommender.status == ACTIVE and settled(recommender):
             aside.give_turn(recommender.arn, partial(_retrain, process, reading, recommender, now))
 

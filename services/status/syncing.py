@@ -31,7 +31,7 @@ def start() -> None:
 
 def walk(process: Process, aside: Aside) -> None:
     reading = Reading(process.store, process.settings)
-    for campaign in reading.children("campaign"):
+    for campaign in reading.children("campaign", whole=False):
         if campaign.status == ACTIVE and settled(campaign):
             aside.give_turn(campaign.arn, partial(_follow, process, reading, campaign))
 

@@ -86,11 +86,15 @@ class Reading:
             raise ResourceInUse(f"The {noun.replace('_', ' ')} {arn} is in status {status}; it must be {ACTIVE}.")
         return record
 
-    def children(self, noun: str, parent: str | None = None) -> Iterator[Record]:
-        """All records of a type, or those that are listed under ``parent``, newest first."""
+    def children(self, noun: str, parent: str | None = None, *, whole: bool = True) -> Iterator[Record]:
+        """All records of a type, or those that are listed under ``parent``, newest first.
+
+        Raises Unreadable where one can't be read: who decides by all of them must not decide by some. A walk that looks
+        at each by itself takes what can be read (``whole`` is False).
+        """
         after: str | None = None
         while True:
-            page, after = self.records.page(noun, parent, after=after)
+            page, after = self.records.page(noun, parent, after=after, whole=whole)
             yield from page
             if after is None:
                 return

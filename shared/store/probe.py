@@ -12,6 +12,8 @@ from redis.retry import Retry
 
 #: One look takes no longer (seconds), but for the making of a connection, which may take as long again.
 SECONDS = 0.5
+#: Any key that may be read.
+FORMAT = "foretaste:format"
 #: What redis.py has them say who refuses writes.
 FULL = "foretaste:full:"
 
@@ -36,9 +38,10 @@ class Probe:
     def answers(self) -> bool:
         """Whether Redis can be worked with now; not while it loads its data."""
         try:
-            return bool(self._redis.ping())
+            self._redis.exists(FORMAT)  # not PING: a Redis that can't write refuses that
         except redis.RedisError:
             return False
+        return True
 
     def has_room(self) -> bool:
         """Whether Redis takes writes, as far as its disk goes; one that does not answer is not asked for more."""

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,11 +15,20 @@ from typing import Any
 
 import boto3
 import pytest
+import redis
 import urllib3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from tests.conftest import System, free_port, processes, start_system, stop_system, until
+from services.cli.embedded_redis import answers, binary
+from shared.messages import Provision
+from shared.queue import Queue, application, note
+from shared.settings import Settings
+from shared.store import Record, changes
+from shared.store.probe import Probe
+from shared.store.redis import PROMPT, RedisStore
+from shared.store.remembering import Remembering
+from tests.conftest import ROOT, System, free_port, processes, start_system, stop_system, until
 
 MIB = 1024 * 1024
 
@@ -122,16 +132,15 @@ def test_reads_go_on_and_nothing_acknowledged_is_lost(disk: Path) -> None:
         until(lambda: groups.create() is None, 20, "writes to be taken again")
 
         # Full from one moment to the next, and Redis is killed over it: its first failed write is not acknowledged.
-        for _ in range(2):
-            ballast.fill()
-            until(lambda: groups.create() is not None, 20, "a refusal")
-            groups.refused()
-            groups.read()
-            for pid in processes(system, "redis.conf"):
-                os.kill(pid, signal.SIGKILL)
-            ballast.empty()
-            until(lambda: groups.create() is None, 30, "writes to be taken again")
-            groups.read()
+        ballast.fill()
+        until(lambda: groups.create() is not None, 20, "a refusal")
+        groups.refused()
+        groups.read()
+        for pid in processes(system, "valkey-server"):
+            os.kill(pid, signal.SIGKILL)
+        ballast.empty()
+        until(lambda: groups.create() is None, 30, "writes to be taken again")
+        groups.read()
 
         # Full for a while: nothing ends, though neither a line of a log nor a message can be written.
         ballast.fill()
@@ -140,6 +149,9 @@ def test_reads_go_on_and_nothing_acknowledged_is_lost(disk: Path) -> None:
         while time.monotonic() < deadline:
             groups.read()
         groups.refused()
+        assert room() == (200, False)
+        metrics = urllib3.request("GET", f"http://127.0.0.1:{port}/metrics", retries=False, timeout=5).data
+        assert b"foretaste_writes_taken 0.0" in metrics
         assert set(workers) <= set(processes(system, "celery"))
         ballast.empty()
         until(lambda: groups.create() is None, 20, "writes to be taken again")
@@ -155,3 +167,43 @@ def test_reads_go_on_and_nothing_acknowledged_is_lost(disk: Path) -> None:
     finally:
         ballast.empty()
         stop_system(system)
+
+
+def test_up_on_a_full_disk_says_so(disk: Path) -> None:
+    ballast = Ballast(disk)
+    (disk / "data").mkdir()
+    ballast.fill()
+    command = [Path(sys.executable).with_name("foretaste"), "up", "--data-dir", str(disk / "data"), "--port", "0"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    assert "No space left on device" in ended.stderr
+    assert "Make room" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_whoever_reads_goes_on_beside_a_redis_that_can_not_write(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even PING is answered by such a one."""
+    monkeypatch.setattr(changes, "SILENCE", 0.0)
+    port, ballast = free_port(), Ballast(disk)
+    url = f"redis://127.0.0.1:{port}/0"
+    options = ["--bind", "127.0.0.1", "--port", str(port), "--dir", str(disk), "--appendonly", "yes", "--save", ""]
+    with subprocess.Popen([str(binary()), *options], stdout=subprocess.DEVNULL) as server:
+        try:
+            probe = Probe(url)
+            until(probe.answers, 10, "Redis")
+            store, waiting = RedisStore(url), Queue(application(Settings(redis_url=url)))
+            store.create(Record(arn="arn:a", kind="solution", created=1.0, updated=1.0), invocation="1")
+            held = Remembering(RedisStore(url, PROMPT), store)
+            assert held.get("arn:a") is not None
+            ballast.fill()
+            with suppress(redis.exceptions.ResponseError):
+                for number in range(3):
+                    store.add_note(note(Provision(arn="x" * 10_000 + str(number))))
+            with pytest.raises(redis.exceptions.ResponseError, match="MISCONF"):
+                redis.Redis.from_url(url).ping()
+            for reader in (held, Remembering(RedisStore(url, PROMPT), store), RedisStore(url)):
+                assert reader.get("arn:a") is not None
+            assert (waiting.waiting("status"), probe.answers(), probe.has_room()) == (0, True, False)
+            assert answers(url)
+        finally:
+            server.kill()

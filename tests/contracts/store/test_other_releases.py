@@ -13,6 +13,8 @@ import redis
 from shared.lifecycle import ACTIVE, CREATE_PENDING
 from shared.messages import Progressed, Provision
 from shared.queue import note
+from shared.resources import Reading
+from shared.settings import Settings
 from shared.store import Interaction, PutRecord, Record, Unreadable, Update
 from shared.store.redis import PREFIX, RedisStore
 
@@ -80,6 +82,11 @@ def test_a_record_that_can_not_be_read_is_left_out_of_lists_and_stays(
         assert [record.arn for record in store.page("solution", parent)[0]] == [OTHER]
         with pytest.raises(Unreadable):
             store.page("solution", parent, whole=True)
+    # A walk looks at each by itself; who decides by all must not decide by some.
+    reading = Reading(store, Settings())
+    assert [record.arn for record in reading.children("solution", whole=False)] == [OTHER]
+    with pytest.raises(Unreadable):
+        list(reading.children("solution", "arn:g"))
     assert missing not in written(server)
     rewrite(server, lambda document: document.update({"kind": "solution", "parents": [], "update": None}))
     assert [record.arn for record in store.page("solution")[0]] == [OTHER, ARN]  # at once
