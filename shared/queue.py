@@ -7,6 +7,7 @@ when they are taken: the lease on the record protects the work, not the broker.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, TypeVar
 
 import redis
@@ -133,7 +134,6 @@ class Queue:
 
     def __init__(self, app: Celery) -> None:
         self._app = app
-        self._redis: Any = redis.Redis.from_url(app.conf.broker_url, socket_timeout=5.0, socket_connect_timeout=2.0)
 
     def send(self, message: Message) -> None:
         """Put a message on its queue. Raises kombu's OperationalError when Redis can't be reached."""
@@ -145,6 +145,10 @@ class Queue:
             retry=True,
             retry_policy={"max_retries": 2, "interval_start": 0.1, "interval_max": 0.5},
         )
+
+    @cached_property
+    def _redis(self) -> Any:
+        return redis.Redis.from_url(self._app.conf.broker_url, socket_timeout=5.0, socket_connect_timeout=2.0)
 
     def waiting(self, queue: str) -> int:
         """How many messages wait on a queue. Raises RedisError."""
