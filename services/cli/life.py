@@ -262,9 +262,12 @@ def remarks(aws: Personalize, job: str) -> Mapping[str, Any]:
 
 
 def listed(aws: Personalize, operation: str, **request: Any) -> Iterator[Mapping[str, Any]]:
-    """All summaries of a List operation, page by page."""
-    for page in aws.control.get_paginator(operation).paginate(**request):
+    """All summaries of a List operation, page by page. (botocore has no paginator for some of them.)"""
+    more: dict[str, str] | None = {}
+    while more is not None:
+        page = getattr(aws.control, operation)(**request, **more)
         yield from next((value for value in page.values() if isinstance(value, list)), ())
+        more = {"nextToken": page["nextToken"]} if page.get("nextToken") else None
 
 
 def arn_member(what: str) -> str:

@@ -139,6 +139,7 @@ def test_redis_gets_its_password_where_no_list_of_processes_shows_it(tmp_path: P
     ]
     command[command.index("--dir") + 1] = str(tmp_path)
     command[command.index("--appendfsync") + 1] = "no"
+    command[command.index("--maxmemory") + 1] = "100mb"
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
     with subprocess.Popen(
         [*command, "--port", str(port)], env=environment, stdout=subprocess.DEVNULL, start_new_session=True
