@@ -15,13 +15,13 @@ from copy import copy
 from functools import partial
 from http import HTTPStatus
 from typing import Any
-from uuid import uuid4
 
 from gunicorn import util
 from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine, ParseException
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from shared.aws.errors import InternalFailure, PersonalizeError, Serialization
+from shared.aws.refusals import bare_answer, with_status
 from shared.aws.turns import Turns
 from shared.cores import granted_cores
 from shared.heap import share_one_heap
@@ -139,13 +139,13 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
         """Answer on the bare socket `client`; gunicorn closes it afterwards."""
-        error, status = _refusal(exc)
+        error = _refusal(exc)
         if isinstance(error, InternalFailure):
             self.log.exception("Error handling request %s", getattr(req, "uri", ""))
         else:
             self.log.warning("Invalid request from %s: %s", addr[0] if addr else "", exc)
         try:
-            util.write_nonblock(client, _message(error, status))
+            util.write_nonblock(client, bare_answer(error))
         except OSError as gone:
             self.log.debug("The refusal was not heard: %s", gone)
 
@@ -176,25 +176,13 @@ class Whole:
             self.sendall(b"")
 
 
-def _refusal(exc: Exception) -> tuple[PersonalizeError, HTTPStatus]:
+def _refusal(exc: Exception) -> PersonalizeError:
     match exc:
         case LimitRequestLine():
-            return Serialization("The request line is too long."), HTTPStatus.REQUEST_URI_TOO_LONG
+            return with_status(Serialization("The request line is too long."), HTTPStatus.REQUEST_URI_TOO_LONG)
         case LimitRequestHeaders():
-            return Serialization("The headers are too large."), HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+            refusal = Serialization("The headers are too large.")
+            return with_status(refusal, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         case ParseException():
-            return Serialization("The request is not valid HTTP."), HTTPStatus.BAD_REQUEST
-    return InternalFailure("An internal error has occurred."), HTTPStatus.INTERNAL_SERVER_ERROR
-
-
-def _message(error: PersonalizeError, status: HTTPStatus) -> bytes:
-    body = error.body()
-    head = (
-        f"HTTP/1.1 {status.value} {status.phrase}\r\n"
-        "Connection: close\r\n"
-        "Content-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\n"
-        f"x-amzn-RequestId: {uuid4()}\r\n"
-        f"x-amzn-ErrorType: {error.code}\r\n\r\n"
-    )
-    return head.encode() + body
+            return Serialization("The request is not valid HTTP.")
+    return InternalFailure("An internal error has occurred.")
