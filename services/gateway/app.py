@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import resource
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from http import HTTPStatus
@@ -273,9 +273,9 @@ async def _body(request: web.BaseRequest, connection: Connection) -> bytes:
         await request.writer.write(CONTINUE)
     body = bytearray()
     try:
-        while chunk := await request.content.readany():
+        async for chunk in _chunks(request):
             if len(body) + len(chunk) > bodies.LIMIT:
-                await _throw_away(request, len(body))
+                await _throw_away(request, len(body) + len(chunk))
                 raise too_large
             connection.hold(len(chunk))
             body += chunk
@@ -295,8 +295,18 @@ async def _throw_away_body(request: web.BaseRequest) -> None:
 
 async def _throw_away(request: web.BaseRequest, read: int) -> None:
     """A client that is still sending does not read: cut off at once it would see a broken connection, and no answer."""
-    while read <= bodies.PATIENCE and (chunk := await request.content.readany()):
+    async for chunk in _chunks(request):
         read += len(chunk)
+        if read > bodies.PATIENCE:
+            return
+
+
+async def _chunks(request: web.BaseRequest) -> AsyncIterator[bytes]:
+    """What comes of the body. Raises ConnectionError where the connection ends before."""
+    while not request.content.at_eof():
+        if not request.protocol.connected:
+            raise ConnectionResetError
+        yield await request.content.readany()
 
 
 def _awaits_word(request: web.BaseRequest) -> bool:

@@ -207,9 +207,9 @@ class Connection(web.RequestHandler):
         self._room.move(self, state)
 
     def begin_body(self, payload: StreamReader) -> None:
-        """A whole head has come."""
+        """A whole head has come, and perhaps the body with it."""
         self.payload = payload
-        self.enter(State.BODY)
+        self.enter(State.ANSWERED if payload.is_eof() else State.BODY)
 
     def hold(self, count: int) -> None:
         self._room.hold(self, count)

@@ -197,6 +197,20 @@ def test_a_service_answers_its_own_neighbours(processes) -> None:
     assert b"foretaste_requests_total" in urllib3.request("GET", f"{url}/metrics", retries=False).data
 
 
+@pytest.mark.parametrize("name", NAMES.values())
+@pytest.mark.parametrize("path", ["/nothing", "/ping", "/healthz"])
+@pytest.mark.parametrize("method", ["POST", "GET"])
+def test_a_body_that_nobody_wants_leaves_a_service_its_connection(processes, name, path, method) -> None:
+    """The gateway and others keep connections open to a service: the next call is not to meet one that closes."""
+    with socket.create_connection(("127.0.0.1", processes.ports[name]), timeout=10) as connection:
+        for chunk in (b"Content-Length: 300000\r\n\r\n" + b"x" * 300_000, b"\r\n"):
+            connection.sendall(f"{method} {path} HTTP/1.1\r\nHost: a\r\n".encode() + chunk)
+            answer = HTTPResponse(connection, method=method)
+            answer.begin()
+            assert answer.read()
+            assert not answer.will_close
+
+
 def test_a_slow_body_does_not_stop_others(processes, clients) -> None:
     with socket.create_connection(("127.0.0.1", processes.ports["gateway"])) as slow:
         slow.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{")
