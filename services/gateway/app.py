@@ -15,7 +15,6 @@ SDKs try again by themselves.
 from __future__ import annotations
 
 import asyncio
-import resource
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
@@ -36,6 +35,7 @@ from shared import meters, settings, telemetry
 from shared.aws import bodies, model
 from shared.aws.errors import InternalFailure, PersonalizeError, RequestTooLarge, Serialization, UnknownOperation
 from shared.aws.refusals import with_status
+from shared.files import allow_files
 from shared.settings import Settings
 from shared.vitals import PATHS, Vitals
 
@@ -96,7 +96,7 @@ class Gateway:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._asking: asyncio.Task[Mapping[str, bool]] | None = None
         ready = {service: partial(self._is_reached, service) for service in urls}
-        self.vitals = Vitals("gateway", lives={"loop": self._turns}, ready=ready)
+        self.vitals = Vitals("gateway", lives={"loop": self._goes_round}, ready=ready)
 
     async def __call__(self, sockets: Sequence[socket], stop: asyncio.Event, grace: float) -> None:
         """Serve on these listening sockets until `stop` is set, and so many seconds longer what is being answered."""
@@ -200,7 +200,7 @@ class Gateway:
             return False
         return asyncio.run_coroutine_threadsafe(self._reached(), self._loop).result()[service]
 
-    def _turns(self) -> bool:
+    def _goes_round(self) -> bool:
         """Whether the event loop goes round; for another thread than its own."""
         if self._loop is None:
             return False
@@ -217,7 +217,7 @@ _ABOUT_US = frozenset({"/ping", *PATHS})
 def _limits(configured: Settings) -> Limits:
     """As they are set, or as many connections as the system allows files."""
     others = FILES + 2 * len(model.SERVICES) * configured.gateway_calls
-    in_all = min(configured.gateway_connections, _allow_files(configured.gateway_connections + others) - others)
+    in_all = min(configured.gateway_connections, allow_files(configured.gateway_connections + others) - others)
     if in_all < configured.gateway_connections:
         log.warning("fewer connections than FORETASTE_GATEWAY_CONNECTIONS: the limit of open files", connections=in_all)
     return Limits(
@@ -230,16 +230,6 @@ def _limits(configured: Settings) -> Limits:
         in_all=max(in_all, 1),
         body_bytes=configured.gateway_bodies_mb * 1024 * 1024,
     )
-
-
-def _allow_files(wanted: int) -> int:
-    """Raise this process's soft limit of open files towards what is wanted; returns the limit."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return wanted
-    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-    return allowed
 
 
 def _forwarded(request: web.BaseRequest) -> CIMultiDict[str]:

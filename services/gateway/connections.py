@@ -167,7 +167,7 @@ class Connection(web.RequestHandler):
         self._room = room
         self._ahead = 0  # bytes since the connection came into its state
         self.peer = ""
-        self.state = State.ANSWERED
+        self.state = State.IDLE
         self.since = 0.0
         self.held = 0
         self.ended = False  # the client will send nothing more
@@ -175,7 +175,7 @@ class Connection(web.RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self.peer = _peer(transport.get_extra_info("peername"))
+        self.peer = peer_of(transport.get_extra_info("peername"))
         try:
             self._room.enter(self)
         except ServiceUnavailable as refusal:
@@ -285,7 +285,7 @@ def _headers_too_large() -> PersonalizeError:
     return with_status(refusal, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
 
-def _peer(address: Any) -> str:
+def peer_of(address: Any) -> str:
     """Whose connection it is, by the address of the socket's other end; a Unix socket's are all of one peer."""
     if not isinstance(address, tuple):
         return ""

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from services.gateway.connections import peer_of
 from shared.settings import Settings
+from tests.conftest import until
 from tests.unit.services.gateway.running import Running
 from tests.unit.services.gateway.test_forwarding import Upstream
 
@@ -185,6 +187,32 @@ def test_what_does_not_come_in_time_is_refused(port, upstream, sent) -> None:
     ((status, body),) = answers(port, sent)
     assert (status, json.loads(body)["__type"]) == (408, "RequestTimeoutException")
     assert upstream.requests == []
+
+
+def test_where_all_are_being_answered_who_comes_last_is_refused(upstream) -> None:
+    url = f"http://127.0.0.1:{upstream.port}"
+    upstream.script = [b""]  # it says nothing
+    settings = Settings(api_url=url, runtime_url=url, events_url=url, gateway_connections=1)
+    with Running(settings) as port, socket.create_connection(("127.0.0.1", port)) as first:
+        first.sendall(HEAD + b"\r\n")
+        until(lambda: upstream.requests, 5)
+        ((status, body),) = answers(port, b"")
+    assert (status, json.loads(body)["__type"]) == (503, "ServiceUnavailable")
+
+
+@pytest.mark.parametrize(
+    ("address", "peer"),
+    [
+        (("192.0.2.1", 5), "192.0.2.1"),
+        (("::ffff:192.0.2.1", 5, 0, 0), "192.0.2.1"),
+        (("2001:db8:0:1:a::b", 5, 0, 0), "2001:db8:0:1::"),
+        (("fe80::1%eth0", 5, 0, 2), "fe80::"),
+        ("", ""),
+        (None, ""),
+    ],
+)
+def test_whose_connection_it_is(address, peer) -> None:
+    assert peer_of(address) == peer
 
 
 def test_a_head_of_many_large_headers_is_refused(port) -> None:
