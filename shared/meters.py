@@ -6,9 +6,10 @@ metric are kept: finding one is a look into a dictionary, and a request costs a 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 #: The operation of a request that was refused before it was known.
 UNKNOWN = "unknown"
@@ -38,6 +39,17 @@ GATEWAY_SECONDS = Histogram(
     ("service",),
     buckets=_OF_REQUESTS,
 )
+GATEWAY_CONNECTIONS = Gauge(
+    "foretaste_gateway_connections",
+    "Connections of clients, by what they do: idle, sending a head or a body, or being answered",
+    ("state",),
+)
+GATEWAY_CUT = Counter(
+    "foretaste_gateway_cut",
+    "Connections that the gateway ended: idle, head or body (it took too long), shed (to make room), refused (no room),"
+    " invalid, size, ended (by the client within a body), stopped",
+    ("why",),
+)
 JOBS = Counter(
     "foretaste_jobs",
     "Attempts at long work that ended: Finished, Failed, Stopped, HandedBack, Died, Hung (killed) or Lost (its lease)",
@@ -65,6 +77,8 @@ METRICS = (
     REQUEST_SECONDS,
     GATEWAY_REQUESTS,
     GATEWAY_SECONDS,
+    GATEWAY_CONNECTIONS,
+    GATEWAY_CUT,
     JOBS,
     JOB_SECONDS,
     EVENTS_WITHOUT_ITEM,
@@ -85,6 +99,17 @@ def gateway_request(service: str, status: int, seconds: float) -> None:
     """The gateway has answered."""
     _gateway_requests(service, status).inc()
     _gateway_seconds(service).observe(seconds)
+
+
+def gateway_connections(counts: Mapping[str, int]) -> None:
+    """So many connections are in each state now."""
+    for state, count in counts.items():
+        GATEWAY_CONNECTIONS.labels(state).set(count)
+
+
+def gateway_cut(why: str) -> None:
+    """The gateway has ended a connection."""
+    GATEWAY_CUT.labels(why).inc()
 
 
 def job(queue: str, outcome: str, seconds: float) -> None:

@@ -54,6 +54,19 @@ class Settings:
     runtime_url: str = _setting("where the gateway finds the runtime service", "http://127.0.0.1:8002")
     events_url: str = _setting("where the gateway finds the events service", "http://127.0.0.1:8003")
 
+    gateway_head_seconds: float = _setting("the gateway waits so long for the whole head of a request", 10.0)
+    gateway_body_seconds: float = _setting("and so long for its whole body", 30.0)
+    gateway_idle_seconds: float = _setting("a client's connection without a request is closed after so long", 75.0)
+    gateway_connections: int = _setting("clients' connections that the gateway keeps open, at most", 4096)
+    gateway_connections_per_peer: int = _setting(
+        "of these by one peer (an IPv4 address, an IPv6 /64), at most; where one comes beyond, the one that has waited"
+        " longest is closed",
+        3072,
+    )
+    gateway_bodies_mb: int = _setting("memory that all requests' bodies in the gateway may take, MiB", 256)
+    gateway_calls: int = _setting("calls that the gateway sends to each service at once; more wait for their turn", 32)
+    gateway_waiting: int = _setting("so many wait for their turn at each service; more are refused with 503", 512)
+
     storage: str = _setting("where s3:// locations are: 'folder' or 's3'", "folder")
     s3_folder: Path | None = _setting("folder whose sub-folders are the buckets (default: <data_dir>/s3)")
     buckets: Mapping[str, Path] = field(

@@ -115,6 +115,7 @@ class _Visit:
     request_id: str
     service: str
     span: Span | None
+    body_read: bool = False
     access_key: str | None = None
     operation: str | None = None
     arn: str | None = None
@@ -141,6 +142,7 @@ class _Door:
 
     def enter(self) -> Response:
         visit: _Visit = g.visit
+        visit.body_read = True  # even what is too large is, or thrown away
         body = bodies.read(request.environ)
         visit.access_key = self._authenticate(body)
         operation = _operation(visit.service)
@@ -263,6 +265,9 @@ def _arns(shape: Any) -> tuple[str, ...]:
 
 def _end(response: Response) -> Response:
     visit: _Visit = g.visit
+    if not visit.body_read:
+        # What is refused by its path or method has a body that nobody wants, and a connection that others use.
+        bodies.throw_away(request.environ)
     response.headers["x-amzn-RequestId"] = visit.request_id
     if request.path in _QUIET:
         return response

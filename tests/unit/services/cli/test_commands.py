@@ -196,7 +196,7 @@ def test_status_shows_every_type_of_resource(monkeypatch: pytest.MonkeyPatch) ->
         arns = {"solutionVersionArn": "version"} if "batch" in operation or "versions" in operation else {}
         named = {
             f"{word}Arn": word
-            for word in ("datasetGroup", "dataset", "solution", "recommender", "campaign")
+            for word in ("datasetGroup", "dataset", "datasetImportJob", "solution", "recommender", "campaign")
             if operation == f"list_{re.sub('(?=[A-Z])', '_', word).lower()}s"
         }
         return [{"xArn": "arn/x", "name": operation, "status": "ACTIVE", **arns, **named}]
