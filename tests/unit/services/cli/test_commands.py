@@ -202,6 +202,7 @@ def test_status_shows_every_type_of_resource(monkeypatch: pytest.MonkeyPatch) ->
         return [{"xArn": "arn/x", "name": operation, "status": "ACTIVE", **arns, **named}]
 
     monkeypatch.setattr("services.cli.life.listed", listed)
+    monkeypatch.setattr("services.cli.life.remarks", lambda *_: {})
     shown = {row.name for row in status.rows(cast(Personalize, None), {})}
     lists = {
         re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
