@@ -117,14 +117,18 @@ def test_the_switch_of_recency_acts(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture(scope="module")
 def with_new_items(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Artifacts of both versions: 30 items have been taken for long, 10 new ones by nobody, and nothing is known of any
-    but when they were made: 5 of the new ones yesterday, 5 some 60 days ago."""
+    """Artifacts of both versions: 30 items have been taken for long, mostly each after the one before, 10 new ones by
+    nobody, and nothing is known of any but when they were made: 5 of the new ones yesterday, 5 some 60 days ago."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         planned(monkeypatch, epochs=6, hidden=32)
         rng = np.random.default_rng(0)
         sequences = [
-            [(int(item), TODAY - (12 - step) * 30 * DAY) for step, item in enumerate(rng.integers(0, 30, 12))]
-            for _ in range(60)
+            [(int(item), TODAY - (12 - step) * 30 * DAY) for step, item in enumerate(walk)]
+            for walk in np.where(
+                rng.random((60, 12)) < 0.7,
+                (rng.integers(30, size=(60, 1)) + np.arange(12)) % 30,
+                rng.integers(30, size=(60, 12)),
+            )
         ]
         created = [TODAY - 900 * DAY] * 30 + [TODAY - 31 * DAY] * 5 + [TODAY - 90 * DAY] * 5
         data = training_data(took(sequences, 40), item_created=created)

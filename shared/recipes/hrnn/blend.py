@@ -38,8 +38,8 @@ from shared.recipes.hrnn.gaining import gaining_most
 from shared.recipes.hrnn.network import Again, Network, Pairs, Targets, log_sums, pairs_of
 from shared.recipes.hrnn.streams import REMEMBERED, Queries, Streams
 
-PULL = 1.0
-"""As much as one choice of which the weight in question says all."""
+PULL = 10.0
+"""As much as so many choices of which the weight in question says all."""
 
 STAYS = 1e9
 """The pull on weights that stay as they are."""
@@ -288,7 +288,9 @@ class Choices:
     def blend(self, on_block: Callable[[], None] = lambda: None) -> Blend:
         x_NFI, had_NI, rows_K, items_K, weights_K = (torch.cat(each) for each in zip(*self._of_new, strict=True))
         of_new = OfNew(x_NFI, had_NI, rows_K, items_K, weights_K, self._fixed)
-        new = gaining_most(of_new, likeliest(of_new, on_block), on_block)
+        new = likeliest(of_new, on_block)
+        if not self._fixed:  # else what no counter knows would fall behind, as the others' logits drift apart
+            new = gaining_most(of_new, new, on_block)
         if not self._pairs:
             return Blend.of(new, OfAgain.own, OfShare.own)
         of_again = OfAgain(*(torch.cat(each) for each in zip(*self._of_again, strict=True)))

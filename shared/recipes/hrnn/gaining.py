@@ -33,10 +33,6 @@ class Choice(Protocol):
     def simple(self) -> Sequence[tuple[float, ...]]:
         """The weights of each counter alone."""
 
-    @property
-    def fixed(self) -> int:
-        """So many of the first weights stay."""
-
     def gains(self, theta_F: Tensor) -> tuple[Tensor, Tensor]:
         """(what each target gains by its place, and its weight), [K] both."""
         ...
@@ -59,19 +55,19 @@ def gaining_most(
     best, gained = list(likeliest), gains(likeliest)
     if len(gained) < 2:
         return best
-    for start in (choice.own, *(() if choice.fixed else choice.simple)):
+    for start in (choice.own, *choice.simple):
         if (found := gains(start)).sum() > gained.sum():
             best, gained = list(start), found
     for _ in range(ROUNDS):
         before = best
-        for place in range(choice.fixed, len(best)):
+        for place in range(len(best)):
             for value in _tried(best[place], likeliest[place]):
                 theta = [*best[:place], value, *best[place + 1 :]]
                 if surely((found := gains(theta)) - gained):
                     best, gained = theta, found
         if best == before:
             break
-    return best if choice.fixed else _scaled(choice, best, on_block)
+    return _scaled(choice, best, on_block)
 
 
 def _tried(now: float, likeliest: float) -> Iterator[float]:

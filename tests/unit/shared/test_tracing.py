@@ -195,7 +195,7 @@ def test_what_a_message_causes_is_said_in_its_trace(
 
 
 def test_an_attempt_that_failed_or_died_says_why(ended: InMemorySpanExporter, worker: Worker) -> None:
-    for command in (TuneSolutionVersion(arn="the box"), ImportDataset(arn="b")):
+    for command in (TrainSolutionVersion(arn="the box"), ImportDataset(arn="b")):
         worker.put(command.arn)
         worker.work(command)
     said = [
