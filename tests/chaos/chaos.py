@@ -93,9 +93,9 @@ def run(
         kept = Counter(str(event.event_id) for event in chaos.store.stream(life.dataset))
         rows = life.ledger.rows(kept)
         _check(life, kept)
-        for kind, seconds in UNNOTICED.items():
-            if kind in rows and max(rows[kind].write_outage, rows[kind].read_outage) > seconds:
-                life.ledger.breach(f"{kind}: others were not answered for more than {seconds:.0f} s")
+        for kind, most in UNNOTICED.items():
+            if kind in rows and max(rows[kind].write_outage, rows[kind].read_outage) > most:
+                life.ledger.breach(f"{kind}: others were not answered for more than {most:.0f} s")
         if logs and life.ledger.breaches:
             shutil.copytree(system.folder / "logs", logs, dirs_exist_ok=True)
     return Outcome(rows, life.ledger)

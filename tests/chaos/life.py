@@ -208,6 +208,8 @@ class Life:
                 # A Create of which nobody knows how it went: that life is given up, and the next one begun.
                 if isinstance(error, ClientError) and not _away(error):
                     raise
+            except OSError:
+                time.sleep(1.0)  # the disk is full: there is no room for the file that this client brings
 
     def _solution_life(self) -> None:
         make = self.maker
