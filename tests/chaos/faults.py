@@ -261,7 +261,7 @@ FAULTS: Mapping[str, Fault] = {
     "hung": hung,
 }
 #: What others must not notice: nobody waits for an answer for longer than so many seconds.
-UNNOTICED: Mapping[str, float] = {"slow": 3.0, "doubled": 3.0, "malformed": 3.0, "poison": 3.0, "garbage": 3.0}
+UNNOTICED: Mapping[str, float] = dict.fromkeys(("slow", "doubled", "malformed", "poison", "garbage"), 5.0)
 #: Of one process of the system, from its beginning on: not a fault that strikes.
 CLOCK = "clock"
 KINDS = (*FAULTS, CLOCK)

@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 
 from tests.unit.state_machine import rules
 
+#: Who is not answered any more because of a disruption was answered so long before it, at most (seconds).
+AT_ONCE = 0.5
+
 
 @dataclass
 class Window:
@@ -66,8 +69,8 @@ class Ledger:
         return next((one.kind for one in reversed(self.windows) if one.begun <= at), "none")
 
     def _cause(self, begun: float, ended: float) -> str:
-        """What happened first in a time without an answer, or last before it."""
-        return next((one.kind for one in self.windows if begun < one.begun <= ended), self.kind_at(begun))
+        """What happened last before, or as soon as, an answer stayed away."""
+        return self.kind_at(min(begun + AT_ONCE, ended))
 
     def saw(self, arn: str, kind: str, status: str | None, reason: str | None) -> None:
         """A resource was shown in this status."""

@@ -285,7 +285,15 @@ class Clients:
 
 #: What clients do, and how often.
 DEEDS: Mapping[str, int] = {
-    "create": 8, "delete": 2, "update": 2, "stop": 1, "switch": 1, "put": 6, "look": 1, "renew": 1, "race": 3,
+    "create": 8,
+    "delete": 2,
+    "update": 2,
+    "stop": 1,
+    "switch": 1,
+    "put": 6,
+    "look": 1,
+    "renew": 1,
+    "race": 3,
 }
 #: What is made while what it stands on is deleted.
 RACES = (
