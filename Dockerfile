@@ -1,10 +1,12 @@
 # Two images: `api` for every process that needs no torch, `train` for the rest. Built by compose.yaml.
 # wheels/ may hold wheels to be preferred to those of the package index (`make wheels`: torch for the CPU alone).
 
+ARG PYTHON_IMAGE=python:3.11-slim-bookworm
+
 FROM scratch AS wheels
 COPY constraints.txt wheel[s] /
 
-FROM python:3.11-slim-bookworm AS base
+FROM ${PYTHON_IMAGE} AS base
 ENV PATH=/venv/bin:$PATH PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONUNBUFFERED=1 HOME=/tmp
 WORKDIR /app
 RUN python3 -m venv /venv

@@ -8,7 +8,7 @@ COMPOSE ?= docker compose
 # Processes that run tests, a file at a time; each starts systems of its own and wants a core and 2 GB.
 TESTERS ?= 2
 
-.PHONY: setup demo test coverage simulate chaos check pins wheels peers peers-test compose-env compose-test clean
+.PHONY: setup demo test coverage simulate chaos check pins wheels peers peers-test compose-env compose-pins compose-test clean
 
 setup: $(STAMP)  ## install everything into .venv
 
@@ -54,25 +54,11 @@ peers: setup  ## what the benchmarks compare with, into .venv-peers
 peers-test: peers  ## the networks that the benchmarks compare with, each on a small task
 	$(BIN)/pytest -m peers tests/unit/benchmarks
 
-compose-env: .env  ## keys and passwords for compose.yaml
+compose-env:  ## keys and passwords for compose.yaml, and .env; what is there already stays
+	@sh deploy/compose-env.sh
 
-# Written once. A root user gets the containers' own user: they must not run as root.
-.env:
-	@umask 077 && \
-	random() { head -c $$1 /dev/urandom | od -An -tx1 | tr -d ' \n'; } && \
-	uid=$$(id -u) && gid=$$(id -g) && \
-	if [ $$uid = 0 ]; then uid=10001 gid=10001; fi && \
-	key=FT$$(random 9 | tr a-f A-F) && secret=$$(random 20) && \
-	{ echo FORETASTE_ACCESS_KEY_ID=$$key; echo FORETASTE_SECRET_ACCESS_KEY=$$secret; \
-	  echo FORETASTE_REDIS_PASSWORD=$$(random 32); echo FORETASTE_UID=$$uid; echo FORETASTE_GID=$$gid; } > .env.new && \
-	(umask 022 && mkdir -p foretaste-data/s3) && \
-	if [ $$(id -u) = 0 ]; then chown $$uid:$$gid foretaste-data/s3; fi && \
-	{ echo export AWS_ACCESS_KEY_ID=$$key; echo export AWS_SECRET_ACCESS_KEY=$$secret; \
-	  echo export AWS_REGION=us-east-1; echo export AWS_DEFAULT_REGION=us-east-1; \
-	  for service in PERSONALIZE PERSONALIZE_RUNTIME PERSONALIZE_EVENTS; do \
-	    echo export AWS_ENDPOINT_URL_$$service=http://127.0.0.1:8080; done; } > foretaste-data/compose.env && \
-	mv .env.new .env && \
-	echo "wrote .env, and foretaste-data/compose.env for clients"
+compose-pins:  ## write into .env which images of others compose.yaml uses, by digest, as their registry has them now
+	@sh deploy/compose-pins.sh
 
 compose-test: setup wheels  ## the same life against containers; needs a Docker engine
 	$(BIN)/pytest -m compose tests/compose

@@ -12,6 +12,8 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 
+from services.cli.processes import BY_NAME, GUNICORN
+
 
 @contextlib.contextmanager
 def peer(application: str, services: Sequence[str], client: Mapping[str, str]) -> Iterator[str]:
@@ -30,13 +32,13 @@ def peer(application: str, services: Sequence[str], client: Mapping[str, str]) -
         "FORETASTE_EVENTS_URL": urls.get("personalize-events", anything),
     }
     starts = [
-        *((application, url, service) for service, url in urls.items()),
-        ("services.gateway:create_app()", front, ""),
+        *(((*GUNICORN, application), url, service) for service, url in urls.items()),
+        (BY_NAME["gateway"].command, front, ""),
     ]
     with contextlib.ExitStack() as stack:
-        for app, url, service in starts:
+        for arguments, url, service in starts:
             environment = {**common, "FORETASTE_BIND": url.removeprefix("http://"), "BENCHMARK_SERVICE": service}
-            command = [sys.executable, "-m", "gunicorn", "--config", "python:shared.gunicorn", app]
+            command = [sys.executable, "-m", *arguments]
             process = stack.enter_context(subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL))
             stack.callback(process.terminate)
         _wait(f"{front}/ping")

@@ -33,24 +33,30 @@ _DECLINED = (
 
 #: What an operation or a member does otherwise than at AWS, or not yet; said here so that nobody has to find out.
 NOTES: Mapping[str, str] = {
-    "CreateSolution": "`performHPO` and `performAutoML` are checked and kept, but not done yet: a version of such a "
-    "solution ends CREATE FAILED with a reason; `performAutoTraining` is true by default, as at AWS, and acts only "
-    "where the setting `FORETASTE_AUTO_TRAINING` allows it; `hpoObjective` is kept and not read, as at AWS",
+    "CreateSolution": "`performHPO` and `performAutoML` train trials before each version (`foretaste hpo` shows them); "
+    "`performAutoTraining` is true by default, as at AWS, and acts only "
+    "where the setting `FORETASTE_AUTO_TRAINING` allows it; `hpoObjective` is kept and not read, as at AWS, unless "
+    "`FORETASTE_HPO_OBJECTIVE` has it act",
     "UpdateSolution": "another rate begins the schedule anew, as at AWS; see CreateSolution",
     "CreateSolutionVersion": "`trainingMode` AUTOTRAIN is refused",
     "CreateCampaign": "`minProvisionedTPS` is kept and answered; a campaign that follows its solution "
     "(`syncWithLatestSolutionVersion`) shows the version that it has, and moves to each new one that was trained FULL",
     "UpdateCampaign": "as CreateCampaign; an update that changes nothing is accepted",
-    "CreateDatasetImportJob": "`roleArn` is kept and answered: access is that of the importing process",
+    "CreateDatasetImportJob": "`roleArn` is kept and answered: access is that of the importing process; a few "
+    "cells that cannot be read are null: docs/user/imports.md",
+    "DescribeDatasetImportJob": "the header `x-foretaste-remarks` tells what was not taken: cells that are null, files "
+    "that were skipped",
     "CreateBatchInferenceJob": _DECLINED,
     "CreateBatchSegmentJob": _DECLINED,
     "CreateDatasetExportJob": _DECLINED,
     "CreateDataDeletionJob": f"{_DECLINED}. Nothing is deleted",
     "UpdateDataset": "solutions that were made before it leave the new columns out of their training; refused while an "
     "import into the dataset is under way",
-    "PutEvents": "of the lists of recipes that explore, `recommendationId` stands for the impression during an hour; "
-    "`metricAttribution` is kept with the event and not used yet",
-    "PutActionInteractions": "`Viewed`, `Taken` and `Not Taken` in any case; `trackingId` is that of DescribeDataset",
+    "PutEvents": "`sentAt` may be in milliseconds; an event without `itemId`, which nothing can use, is kept, counted "
+    "and logged ([how](observability.md#logs)); of the lists of recipes that explore, `recommendationId` stands for "
+    "the impression during an hour; `metricAttribution` is kept with the event and not used yet",
+    "PutActionInteractions": "`Viewed`, `Taken` and `Not Taken` in any case; `trackingId` is that of DescribeDataset; "
+    "`timestamp` may be in milliseconds",
     "GetRecommendations": "filters see a new import or put record within seconds, an event at once; who is unknown to "
     "`aws-user-personalization-v2` is answered without scores what is a `Popular item`, as AWS's placeholders are",
     "GetPersonalizedRanking": "what a filter takes away is not answered, and changes no score of the rest",
@@ -127,6 +133,11 @@ def _recipe_table(recipe: Recipe) -> Iterable[str]:
         yield f"* feature transformation: `{recipe.feature_transformation_arn}`"
     yield f"* trains on: {_trained_on(recipe)}"
     yield f"* a request needs: {' and '.join(recipe.needs) or 'nothing'}; {_answered(recipe)}"
+    if recipe.inert:
+        yield f"* taken as AWS prints it, without effect: {', '.join(p.name for p in recipe.inert)}"
+    for p in recipe.hyperparameters:
+        if p.also:
+            yield f"* {p.name} is also taken as {', '.join(p.also)}"
     yield f"* code and numbers: `{recipe.module.replace('.', '/')}/`"
     if not recipe.hyperparameters:
         return

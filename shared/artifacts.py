@@ -10,13 +10,14 @@ import contextlib
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 import orjson
 
 MANIFEST = "manifest.json"
+_BLOCK_BYTES = 1 << 20
 
 
 class ArtifactDamaged(Exception):
@@ -24,10 +25,11 @@ class ArtifactDamaged(Exception):
 
 
 class Artifacts:
-    """The artifacts under ``root``."""
+    """The artifacts under ``root``. ``on_block`` is called at each block of a file that is compared or checked off."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, on_block: Callable[[], object] = lambda: None) -> None:
         self._root = root
+        self._on_block = on_block
 
     def folder(self, arn: str) -> Path:
         """Where the artifact of ``arn`` lies, or will lie."""
@@ -48,7 +50,7 @@ class Artifacts:
         draft.mkdir(parents=True)
         try:
             yield draft
-            _seal(draft)
+            self._seal(draft)
             target = self.folder(arn)
             target.parent.mkdir(parents=True, exist_ok=True)
             # An earlier attempt may have got as far as here before it could report.
@@ -69,7 +71,7 @@ class Artifacts:
             path = folder / name
             if not path.is_file() or path.stat().st_size != written["bytes"]:
                 raise ArtifactDamaged(f"The file {name} of the artifact of {arn} is missing or cut short.")
-            if _checksum(path) != written["sha256"]:
+            if self._checksum(path) != written["sha256"]:
                 raise ArtifactDamaged(f"The file {name} of the artifact of {arn} differs from what was written.")
         return folder
 
@@ -86,26 +88,30 @@ class Artifacts:
     def discard_workspace(self, arn: str) -> None:
         shutil.rmtree(self._root / "work" / _name(arn), ignore_errors=True)
 
+    def _seal(self, folder: Path) -> None:
+        files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+        for path in files:
+            sync(path)
+            self._on_block()
+        written = {
+            str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": self._checksum(path)}
+            for path in files
+        }
+        (folder / MANIFEST).write_bytes(orjson.dumps(written, option=orjson.OPT_INDENT_2))
+        sync(folder / MANIFEST)
+        sync(folder)
+
+    def _checksum(self, path: Path) -> str:
+        digest = hashlib.sha256()
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK_BYTES):
+                digest.update(block)
+                self._on_block()
+        return digest.hexdigest()
+
 
 def _name(arn: str) -> str:
     return quote(arn, safe="")
-
-
-def _seal(folder: Path) -> None:
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    for path in files:
-        sync(path)
-    written = {
-        str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": _checksum(path)} for path in files
-    }
-    (folder / MANIFEST).write_bytes(orjson.dumps(written, option=orjson.OPT_INDENT_2))
-    sync(folder / MANIFEST)
-    sync(folder)
-
-
-def _checksum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sync(path: Path) -> None:

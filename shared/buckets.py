@@ -1,24 +1,33 @@
 """Where ``s3://`` locations are: folders on this machine, or S3 itself. Reads for imports, writes for exports.
 
 In folder storage a bucket is a sub-folder of the bucket root, or a folder mounted by name and never written.
-Nothing outside the folder of a bucket is reached: keys are split into names and never decoded, and a path that
-leads out through a symbolic link is refused. Models and imported data are not kept here, see ``artifacts``.
+Nothing outside the folder of a bucket is reached: keys are split into names and never decoded, a path that leads out
+through a symbolic link is refused, and a file is opened once, from its bucket downwards and through no link: what was
+checked is what is read, whatever takes its place meanwhile. Models and imported data are not kept here, see
+``artifacts``.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
+import secrets
 import shutil
 import stat
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from shared.settings import Settings, SettingsError
+
+_BLOCK_BYTES = 1 << 20
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+#: Linux: to open what is here is to open the file anew, whatever has become of its name.
+_DESCRIPTORS = Path("/proc/self/fd")
 
 # AWS's texts; what to do about it follows them.
 _INVALID = "Invalid Data location."
@@ -32,12 +41,21 @@ class BucketError(Exception):
 class Buckets(Protocol):
     """The two storages under one contract."""
 
-    def fetch(self, location: str, into: Path) -> list[Path]:
-        """Local paths of the files at ``s3://bucket/key``, sorted by name; at least one.
+    def fetch(
+        self,
+        location: str,
+        into: Path,
+        on_block: Callable[[], object] = ...,
+        skipped: Callable[[str], None] = ...,
+    ) -> AbstractContextManager[list[Path]]:
+        """Local paths of the files at ``s3://bucket/key``, sorted by name; at least one. They are there for as
+        long as the context is.
 
         The key names a file or a folder, of which the files of the first level count, without those whose name
-        begins with ``_`` or ``.`` (the marks that Spark and others leave). Files are copied below `into` only
-        where they are not on this machine. Raises BucketError.
+        begins with ``_`` or ``.`` (the marks that Spark and others leave), and without those that go by their name
+        beside data and hold none, as README.md: `skipped` is called with the names of these. The paths are below
+        `into`, a folder of the caller's own, and bear the files' names. `on_block` is called at each block that is
+        copied, by whatever thread. Raises BucketError.
         """
         ...
 
@@ -72,8 +90,23 @@ def _parse(location: str) -> _Location:
     return _Location(text=location, bucket=found[1], key=found[2] or "")
 
 
-def _is_data(name: str) -> bool:
-    return not name.startswith(("_", "."))
+#: What stands beside data and holds none. Other tables (.parquet, .gz) are not passed over: they would be missed.
+_BESIDE_DATA = re.compile(
+    r"(readme|licen[cs]e|notice|changelog)(\..*)?|manifest(\.json)?|thumbs\.db|desktop\.ini"
+    r"|.*\.(metadata|manifest|md|rst|html?|pdf|docx?|jsonl?|ya?ml|toml|xml|avsc|sql|py|ipynb|sh|log|crc|md5|sha\d+|png|jpe?g)",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def _data(names: Iterable[str], skipped: Callable[[str], None]) -> Iterator[str]:
+    """Those of a folder's names that are of data."""
+    for name in names:
+        if name.startswith(("_", ".")):
+            continue
+        if _BESIDE_DATA.fullmatch(name):
+            skipped(name)
+        else:
+            yield name
 
 
 @contextlib.contextmanager
@@ -104,21 +137,42 @@ class FolderBuckets:
         self._root = root
         self._mounted = mounted
 
-    def fetch(self, location: str, into: Path) -> list[Path]:  # noqa: ARG002 -- files lie here already
-        """See Buckets.fetch. The paths are real ones: no part of them is a symbolic link."""
+    @contextlib.contextmanager
+    def fetch(
+        self,
+        location: str,
+        into: Path,
+        on_block: Callable[[], object] = lambda: None,
+        skipped: Callable[[str], None] = lambda _: None,
+    ) -> Iterator[list[Path]]:
+        """See Buckets.fetch."""
+        with contextlib.ExitStack() as opened:
+            yield self._fetched(location, into, on_block, skipped, opened)
+
+    def _fetched(
+        self,
+        location: str,
+        into: Path,
+        on_block: Callable[[], object],
+        skipped: Callable[[str], None],
+        opened: contextlib.ExitStack,
+    ) -> list[Path]:
         place = _parse(location)
         with _as_reasons(place):
             bucket = self._bucket(place)
             path = _inside(bucket, bucket.joinpath(*_names(place)), place)
             if path.is_dir():
-                files = _files_of_folder(bucket, path, place)
+                files = _files_of_folder(bucket, path, place, skipped)
             elif place.key.endswith("/"):
                 raise BucketError(f"{_INVALID} {_shown(location)} is a file. Leave out the / at its end.")
             else:
                 files = [path]
-            for file in files:
-                _check_readable(file, place)
-        return files
+            fetched = []
+            for number, file in enumerate(files):
+                descriptor = _open_file(bucket, file, place)
+                opened.callback(os.close, descriptor)
+                fetched.append(_path_of(descriptor, into / str(number) / file.name, on_block))
+        return fetched
 
     def write(self, location: str, path: Path) -> None:
         """See Buckets.write. A mounted bucket is never written."""
@@ -136,7 +190,8 @@ class FolderBuckets:
                 folder = folder / name
                 folder.mkdir(exist_ok=True)
                 folder = _inside(bucket, folder, place)
-            _copy_whole(path, folder / names[-1])
+            with _folder(bucket, folder, place) as descriptor:
+                _copy_whole(path, names[-1], descriptor)
 
     def _bucket(self, place: _Location) -> Path:
         try:
@@ -178,9 +233,9 @@ def _inside(folder: Path, path: Path, place: _Location) -> Path:
     return real
 
 
-def _files_of_folder(bucket: Path, folder: Path, place: _Location) -> list[Path]:
+def _files_of_folder(bucket: Path, folder: Path, place: _Location, skipped: Callable[[str], None]) -> list[Path]:
     with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if _is_data(entry.name) and not entry.is_dir())
+        names = list(_data(sorted(entry.name for entry in entries if not entry.is_dir()), skipped))
     if not names:
         raise BucketError(_no_files(place))
     return [_inside(bucket, folder / name, place) for name in names]
@@ -189,31 +244,75 @@ def _files_of_folder(bucket: Path, folder: Path, place: _Location) -> list[Path]
 def _no_files(place: _Location) -> str:
     return (
         f"{_INVALID} The folder {_shown(place.text)} holds no files. Put CSV files into its first level; "
-        "sub-folders, and names that begin with _ or . are not read."
+        "sub-folders, names that begin with _ or ., and what stands beside data (README.md) are not read."
     )
 
 
-def _check_readable(file: Path, place: _Location) -> None:
-    # Not blocking: a named pipe without a writer would hold the job for ever.
-    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+@contextlib.contextmanager
+def _folder(bucket: Path, folder: Path, place: _Location) -> Iterator[int]:
+    """A descriptor of the folder at a real path below the bucket's, which is one of it still. Raises OSError."""
+    descriptor = os.open(bucket, _FOLDER)
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise BucketError(f"{_INVALID} {_shown(file.name)} in {_shown(place.text)} is not a file. Remove it.")
+        for name in folder.relative_to(bucket).parts:
+            inner = _open_below(descriptor, name, _FOLDER, place)
+            os.close(descriptor)
+            descriptor = inner
+        yield descriptor
     finally:
         os.close(descriptor)
 
 
-def _copy_whole(source: Path, target: Path) -> None:
-    """Copy so that `target` is never seen half written, and is on the disk when this returns."""
-    descriptor, draft = tempfile.mkstemp(dir=target.parent, prefix=".", suffix=".draft")
+def _open_file(bucket: Path, file: Path, place: _Location) -> int:
+    """A descriptor of the file at a real path below the bucket's. Raises OSError."""
+    with _folder(bucket, file.parent, place) as folder:
+        # Not blocking: a named pipe without a writer would hold the job for ever.
+        descriptor = _open_below(folder, file.name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, place)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise BucketError(f"{_INVALID} {_shown(file.name)} in {_shown(place.text)} is not a file. Remove it.")
+    return descriptor
+
+
+def _open_below(folder: int, name: str, flags: int, place: _Location) -> int:
+    try:
+        return os.open(name, flags | os.O_NOFOLLOW, dir_fd=folder)
+    except OSError as error:
+        # What O_DIRECTORY says of a link is that it is no folder.
+        if error.errno == errno.ELOOP or stat.S_ISLNK(os.lstat(name, dir_fd=folder).st_mode):
+            raise BucketError(
+                f"{_INVALID} {_shown(name)} in {_shown(place.text)} became a symbolic link while it was opened. Leave "
+                "the files as they are until the job has ended."
+            ) from error
+        raise
+
+
+def _path_of(descriptor: int, path: Path, on_block: Callable[[], object]) -> Path:
+    """`path`, made to be what is open: each time that it is opened it is the same file, and begins at its beginning."""
+    path.parent.mkdir(parents=True)
+    if _DESCRIPTORS.is_dir():
+        path.symlink_to(_DESCRIPTORS / str(descriptor))
+        return path
+    # Elsewhere a path of a descriptor shares its place with all who have opened it.
+    with os.fdopen(os.dup(descriptor), "rb") as reading, path.open("wb") as writing:
+        while block := reading.read(_BLOCK_BYTES):
+            writing.write(block)
+            on_block()
+    return path
+
+
+def _copy_whole(source: Path, name: str, folder: int) -> None:
+    """Copy so that the file is never seen half written, and is on the disk when this returns."""
+    draft = f".{secrets.token_hex(8)}.draft"
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
     try:
         with source.open("rb") as reading, os.fdopen(descriptor, "wb") as writing:
-            shutil.copyfileobj(reading, writing, 1 << 20)
+            shutil.copyfileobj(reading, writing, _BLOCK_BYTES)
             writing.flush()
             os.fsync(writing.fileno())
-        os.replace(draft, target)
+        os.replace(draft, name, src_dir_fd=folder, dst_dir_fd=folder)
     except BaseException:
-        Path(draft).unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(draft, dir_fd=folder)
         raise
 
 
@@ -223,14 +322,22 @@ class S3Buckets:
     def __init__(self, endpoint_url: str | None) -> None:
         self._endpoint_url = endpoint_url
 
-    def fetch(self, location: str, into: Path) -> list[Path]:
+    @contextlib.contextmanager
+    def fetch(
+        self,
+        location: str,
+        into: Path,
+        on_block: Callable[[], object] = lambda: None,
+        skipped: Callable[[str], None] = lambda _: None,
+    ) -> Iterator[list[Path]]:
         """See Buckets.fetch. A key that is no object is taken for a folder, with or without ``/`` at its end."""
         place = _parse(location)
         client = self._client()
         with _as_s3_reasons(place):
             is_object = bool(place.key) and not place.key.endswith("/") and _exists(client, place)
-            keys = [place.key] if is_object else _keys_of_folder(client, place)
-            return [_download(client, place.bucket, key, into / str(n)) for n, key in enumerate(keys)]
+            keys = [place.key] if is_object else _keys_of_folder(client, place, skipped)
+            files = [_download(client, place.bucket, key, into / str(n), on_block) for n, key in enumerate(keys)]
+        yield files
 
     def write(self, location: str, path: Path) -> None:
         """See Buckets.write."""
@@ -301,12 +408,13 @@ def _exists(client: Any, place: _Location) -> bool:
     return True
 
 
-def _keys_of_folder(client: Any, place: _Location) -> list[str]:
+def _keys_of_folder(client: Any, place: _Location, skipped: Callable[[str], None]) -> list[str]:
     prefix = f"{place.key.removesuffix('/')}/" if place.key else ""
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=place.bucket, Prefix=prefix, Delimiter="/")
     found = [each["Key"] for page in pages for each in page.get("Contents", [])]
     # The key that is the prefix itself is the mark of a folder made in AWS's console.
-    keys = sorted(key for key in found if key != prefix and _is_data(key.rpartition("/")[2]))
+    names = sorted(key.removeprefix(prefix) for key in found if key != prefix)
+    keys = [f"{prefix}{name}" for name in _data(names, skipped)]
     if not keys:
         if place.key.endswith("/") or not place.key or found:
             raise BucketError(_no_files(place))
@@ -314,11 +422,11 @@ def _keys_of_folder(client: Any, place: _Location) -> list[str]:
     return keys
 
 
-def _download(client: Any, bucket: str, key: str, folder: Path) -> Path:
+def _download(client: Any, bucket: str, key: str, folder: Path, on_block: Callable[[], object]) -> Path:
     # An object's name is for messages alone: whatever could lead elsewhere, or is too long for a file, goes.
     name = re.sub(r"[\x00-\x1f/\\]", "_", key.rpartition("/")[2])[-60:].lstrip(".") or "object"
     folder.mkdir(parents=True)
-    client.download_file(bucket, key, str(folder / name))
+    client.download_file(bucket, key, str(folder / name), Callback=lambda _bytes: on_block())
     return folder / name
 
 

@@ -11,15 +11,20 @@ import os
 import queue as threads
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import orjson
+import structlog
 
-from shared.leash import leashed
+from shared.leash import finding_ours, leashed_module
+
+log = structlog.get_logger()
+
+#: A child that was killed is gone by then (seconds), unless the system can't end it: it waits for a dead disk.
+GONE_SECONDS = 10.0
 
 #: A child is replaced after so many jobs: whatever a library has leaked by then goes with it.
 MOST_JOBS = 50
@@ -37,11 +42,11 @@ class Child:
         self._said: threads.Queue[bytes | None] = threads.Queue()
         self._process = _starter.submit(
             subprocess.Popen,
-            leashed(sys.executable, "-m", module),
+            leashed_module(module),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             # Threads that wait by spinning are slower by far as soon as anything else wants the cores.
-            env={"OMP_WAIT_POLICY": "passive", **os.environ},
+            env={"OMP_WAIT_POLICY": "passive", **finding_ours(os.environ)},
             start_new_session=True,
         ).result()
         threading.Thread(target=self._listen, daemon=True).start()
@@ -91,7 +96,11 @@ class Child:
             return self._process.wait(timeout=patience)
         except subprocess.TimeoutExpired:
             self.kill()
-            return self._process.wait()
+        try:
+            return self._process.wait(timeout=GONE_SECONDS)
+        except subprocess.TimeoutExpired:
+            log.exception("a child can't be ended: it waits for the system", pid=self._process.pid)
+            return -signal.SIGKILL
 
 
 class Children:

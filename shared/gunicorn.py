@@ -1,7 +1,8 @@
 """Gunicorn's configuration, the same for every HTTP process: ``gunicorn --config python:shared.gunicorn``.
 
-One worker process with threads: what scales out is the process. The address comes from FORETASTE_BIND; ``fd://N``
-is a listening socket that a supervisor holds, so that clients wait while this process is replaced.
+One worker process with threads (the gateway's has an event loop): what scales out is the process. The address comes
+from FORETASTE_BIND; ``fd://N`` is a listening socket that a supervisor holds, so that clients wait while this process
+is replaced.
 """
 
 from __future__ import annotations

@@ -15,6 +15,8 @@ import redis.exceptions
 import structlog
 from kombu.exceptions import OperationalError
 
+from shared.background import Threads
+
 log = structlog.get_logger()
 
 #: A process with nothing to do that leaves messages lying for so long (seconds) is deaf.
@@ -52,7 +54,7 @@ class Hearing:
             return self._clock() - self._quiet_since >= DEAF_SECONDS
 
 
-def watch(hearing: Hearing, waiting: Callable[[], int], ending: threading.Event) -> None:
+def watch(hearing: Hearing, waiting: Callable[[], int], threads: Threads, ending: threading.Event) -> None:
     """Look from time to time, in the background; a deaf process is ended at once."""
 
     def look() -> None:
@@ -65,4 +67,4 @@ def watch(hearing: Hearing, waiting: Callable[[], int], ending: threading.Event)
                 log.error("messages wait and none is taken: this process ends, to be started anew")
                 os._exit(1)
 
-    threading.Thread(target=look, name="hearing", daemon=True).start()
+    threads.start("hearing", look, ending)

@@ -1,8 +1,9 @@
 """The child's side of a worker's jobs, which ``child.py`` starts and ``work.py`` watches.
 
 They talk in lines of JSON. The child is told ``{"job", "arn", "attempt"}``, the next thing to do, or ``{"stop"}``,
-which ends that; it answers ``{"progress"}`` and, once a job, ``{"finished"}``, ``{"failed"}`` or ``{"stopped"}``. The
-end of its standard input (its worker died) ends it at once. Imports nothing of the queue: a job starts quickly.
+which ends that; it answers ``{"progress"}``, ``{"alive"}`` while it gets on but has nothing to tell, and, once a job,
+``{"finished"}``, ``{"failed"}`` or ``{"stopped"}``. The end of its standard input (its worker died) ends it at once.
+Imports nothing of the queue: a job starts quickly.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import queue
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TextIO
@@ -30,6 +32,9 @@ class WorkStopped(Exception):
     """The job ended because it was asked to."""
 
 
+#: A job says that it gets on so often at most (seconds).
+ALIVE_EVERY = 1.0
+
 Progress = Callable[[Mapping[str, Any]], None]
 Job = Callable[[str, int, Progress, Callable[[], bool]], Mapping[str, Any]]
 
@@ -48,14 +53,21 @@ def child(jobs: Mapping[str, Job]) -> None:
     ``jobs`` are by the wire names of the commands that they do. A job is called with
     ``(arn, attempt, progress, should_stop)``; it returns its outcome, or raises WorkFailed or WorkStopped. Any other
     exception is a fault of ours, and is said as such.
+
+    A job asks ``should_stop`` wherever it has got on (a batch, a block, some rows): each time its worker hears that it
+    lives, and one that has not asked, or told progress, for long is taken for hung. So it is asked by what does the
+    work, never beside it.
     """
     answers = _private_output()
     orders: queue.Queue[_Order] = queue.Queue()
     threading.Thread(target=_listen, args=(orders,), daemon=True).start()
 
+    one_at_a_time = threading.Lock()
+
     def say(**what: Any) -> None:
-        answers.write(orjson.dumps(what).decode() + "\n")
-        answers.flush()
+        with one_at_a_time:
+            answers.write(orjson.dumps(what).decode() + "\n")
+            answers.flush()
 
     while True:
         order = orders.get()
@@ -65,7 +77,7 @@ def child(jobs: Mapping[str, Job]) -> None:
 
 def _do(job: Job, order: _Order, say: Callable[..., None]) -> None:
     try:
-        outcome = job(order.arn, order.attempt, lambda progress: say(progress=progress), order.stop.is_set)
+        outcome = job(order.arn, order.attempt, lambda progress: say(progress=progress), _asking(order, say))
     except WorkFailed as error:
         say(failed=str(error))
     except WorkStopped:
@@ -84,6 +96,20 @@ def _do(job: Job, order: _Order, say: Callable[..., None]) -> None:
         say(failed=f"An internal error ended the work ({type(error).__name__}). The worker's log says more.")
     else:
         say(finished=outcome)
+
+
+def _asking(order: _Order, say: Callable[..., None]) -> Callable[[], bool]:
+    """``should_stop``, which says that the job gets on."""
+    said = time.monotonic()
+
+    def should_stop() -> bool:
+        nonlocal said
+        if time.monotonic() - said >= ALIVE_EVERY:
+            said = time.monotonic()
+            say(alive=True)
+        return order.stop.is_set()
+
+    return should_stop
 
 
 def _private_output() -> TextIO:

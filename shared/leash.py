@@ -9,6 +9,7 @@ import ctypes
 import os
 import signal
 import sys
+from collections.abc import Mapping
 
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
@@ -16,6 +17,23 @@ PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 def leashed(*command: str) -> list[str]:
     """The command line of ``command`` on the leash of this process; of this thread, to Linux, which must live on."""
     return [sys.executable, "-I", "-S", __file__, str(os.getpid()), *command]
+
+
+def leashed_module(module: str, *arguments: str) -> list[str]:
+    """The same of our own ``module``, in the environment of ``finding_ours``.
+
+    -P: the folder of who started us is no place to find modules in; it may have a package ``shared`` of its own.
+    """
+    return leashed(sys.executable, "-P", "-m", module, *arguments)
+
+
+def finding_ours(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a process that finds our packages where this one has: they need not be installed."""
+    home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    # An empty entry is the folder that a process runs in. What is installed must not come before what is Python's own.
+    found = [entry for entry in environment.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    installed = os.path.basename(home) in ("site-packages", "dist-packages")
+    return {**environment, "PYTHONPATH": os.pathsep.join(found if installed else [*found, home])}
 
 
 def main() -> None:

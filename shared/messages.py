@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar
+from dataclasses import fields as fields_of
+from typing import Any, ClassVar, Self
 
 from shared.lifecycle import Happened
 
@@ -29,10 +30,18 @@ class Message:
     def fields(self) -> dict[str, Any]:
         return asdict(self)
 
+    @classmethod
+    def unpacked(cls, members: Mapping[str, Any]) -> Self:
+        """Of these fields; what only another release knows is passed over. Raises TypeError where one is missing."""
+        known = {field.name for field in fields_of(cls)}
+        return cls(**{name: value for name, value in members.items() if name in known})
+
 
 class Command(Message):
     """Asks for work on the resource ``arn``."""
 
+    silence: ClassVar[str] = ""
+    """The setting that says for how long its work may show no sign of getting on, where a worker's child does it."""
     winds_down: ClassVar[bool] = False
     """Its handler sees to the end of work that a client stops. All other work is over when nobody is at it."""
 
@@ -41,12 +50,14 @@ class ImportDataset(Command):
     """Read the CSV of a dataset import job into the dataset."""
 
     wire = "importing.import_dataset"
+    silence = "import_silence_seconds"
 
 
 class TrainSolutionVersion(Command):
     """Train, evaluate and keep the model of a solution version."""
 
     wire = "training.train_solution_version"
+    silence = "training_silence_seconds"
 
 
 class TuneSolutionVersion(Command):
@@ -60,6 +71,7 @@ class RunTrial(Command):
     """Train with the hyperparameters of a trial and tell what they come to."""
 
     wire = "training.run_trial"
+    silence = "trial_silence_seconds"
 
 
 class Provision(Command):

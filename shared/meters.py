@@ -6,9 +6,10 @@ metric are kept: finding one is a look into a dictionary, and a request costs a 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 #: The operation of a request that was refused before it was known.
 UNKNOWN = "unknown"
@@ -38,14 +39,53 @@ GATEWAY_SECONDS = Histogram(
     ("service",),
     buckets=_OF_REQUESTS,
 )
+GATEWAY_CONNECTIONS = Gauge(
+    "foretaste_gateway_connections",
+    "Connections of clients, by what they do: idle, sending a head or a body, or being answered",
+    ("state",),
+)
+GATEWAY_CUT = Counter(
+    "foretaste_gateway_cut",
+    "Connections that the gateway ended: idle, head or body (it took too long), shed (to make room), refused (no room),"
+    " invalid, size, ended (by the client within a body), stopped",
+    ("why",),
+)
 JOBS = Counter(
     "foretaste_jobs",
-    "Attempts at long work that ended: Finished, Failed, Stopped, HandedBack, Died or Lost (its lease)",
+    "Attempts at long work that ended: Finished, Failed, Stopped, HandedBack, Died, Hung (killed) or Lost (its lease)",
     ("queue", "outcome"),
 )
 JOB_SECONDS = Histogram("foretaste_job_seconds", "How long these attempts took", ("queue",), buckets=_OF_JOBS)
+EVENTS_WITHOUT_ITEM = Counter(
+    "foretaste_events_without_item",
+    "Events that were kept and can't be used, since they name no item",
+)
 
-METRICS = (REQUESTS, REQUEST_SECONDS, GATEWAY_REQUESTS, GATEWAY_SECONDS, JOBS, JOB_SECONDS)
+SET_ASIDE = Counter(
+    "foretaste_set_aside",
+    "Turns of entries of a walk that failed: the entry is left alone for a while, and the walk goes on",
+    ("walk",),
+)
+THREAD_ENDS = Counter(
+    "foretaste_thread_ends", "Background threads that ended and were started again; they should never", ("thread",)
+)
+
+LOG_LINES_LOST = Counter("foretaste_log_lines_lost", "Lines of the log that could not be written, as on a full disk")
+
+METRICS = (
+    REQUESTS,
+    REQUEST_SECONDS,
+    GATEWAY_REQUESTS,
+    GATEWAY_SECONDS,
+    GATEWAY_CONNECTIONS,
+    GATEWAY_CUT,
+    JOBS,
+    JOB_SECONDS,
+    EVENTS_WITHOUT_ITEM,
+    SET_ASIDE,
+    THREAD_ENDS,
+    LOG_LINES_LOST,
+)
 
 
 def request(service: str, operation: str | None, status: int, error: str | None, seconds: float) -> None:
@@ -61,10 +101,31 @@ def gateway_request(service: str, status: int, seconds: float) -> None:
     _gateway_seconds(service).observe(seconds)
 
 
+def gateway_connections(counts: Mapping[str, int]) -> None:
+    """So many connections are in each state now."""
+    for state, count in counts.items():
+        GATEWAY_CONNECTIONS.labels(state).set(count)
+
+
+def gateway_cut(why: str) -> None:
+    """The gateway has ended a connection."""
+    GATEWAY_CUT.labels(why).inc()
+
+
 def job(queue: str, outcome: str, seconds: float) -> None:
     """An attempt at long work has ended."""
     JOBS.labels(queue, outcome).inc()
     JOB_SECONDS.labels(queue).observe(seconds)
+
+
+def set_aside(walk: str) -> None:
+    """An entry of a walk has failed."""
+    SET_ASIDE.labels(walk).inc()
+
+
+def thread_ended(name: str) -> None:
+    """A thread that should never end has."""
+    THREAD_ENDS.labels(name).inc()
 
 
 @cache

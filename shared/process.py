@@ -9,15 +9,17 @@ import os
 import socket
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import redis.exceptions
 import structlog
 from celery import Celery, signals
 
-from shared import hearing, queue, settings, telemetry
+from shared import formats, hearing, queue, settings, telemetry
 from shared.artifacts import Artifacts
+from shared.background import Threads
 from shared.settings import Settings
+from shared.space import has_room
 from shared.store import Store
 from shared.store.probe import Probe
 from shared.store.redis import RedisStore
@@ -40,6 +42,8 @@ class Process:
     artifacts: Artifacts
     #: Set when the process was told to end: long work hands its lease back.
     ending: threading.Event
+    #: What it can't do without.
+    threads: Threads = field(default_factory=Threads)
 
 
 _current: list[Process] = []
@@ -65,22 +69,30 @@ def celery_process(queue_name: str, *, long_work: bool = True, started: Callable
     )
     _current.append(process)
     consumes = threading.Event()
-    beats: list[threading.Thread] = []
+    probe = Probe(configured.redis_url)
     vitals = Vitals(
         queue_name,
-        lives={"beat": lambda: process.ending.is_set() or all(beat.is_alive() for beat in beats)},
+        threads=process.threads,
         ready={
             "consumes": lambda: consumes.is_set() and not process.ending.is_set(),
-            "redis": Probe(configured.redis_url).answers,
+            "redis": probe.answers,
+            "memory": probe.has_memory,
+            "disk": lambda: probe.has_room() and has_room(configured.artifacts, configured.min_free_mb),
         },
     )
 
     def begin(**_: object) -> None:
+        try:
+            formats.refuse_newer(configured.redis_url, configured.artifacts)
+        except (formats.NewerFormat, formats.Unstamped) as error:
+            log.error("refused", reason=str(error))  # noqa: TRY400 - no fault of the code
+            # Of all that a signal's receiver may raise, this alone ends Celery.
+            raise SystemExit(str(error)) from error
         vitals.listen(configured.metrics_bind)
 
     def ready(**_: object) -> None:
-        hearing.watch(queue.hearing, lambda: process.queue.waiting(queue_name), process.ending)
-        beats.append(beat_in_background(process.store, process.name, process.ending))
+        hearing.watch(queue.hearing, lambda: process.queue.waiting(queue_name), process.threads, process.ending)
+        beat_in_background(process)
         consumes.set()
         if started is not None:
             started()
@@ -99,17 +111,15 @@ def process_name(queue_name: str) -> str:
     return f"{queue_name}@{socket.gethostname()}:{os.getpid()}"
 
 
-def beat_in_background(store: Store, name: str, ending: threading.Event) -> threading.Thread:
-    """Say every second that this process is alive, until it ends. Returns the thread that says it."""
+def beat_in_background(process: Process) -> None:
+    """Say every second that this process is alive, until it ends."""
 
     def beat() -> None:
-        while not ending.is_set():
+        while not process.ending.is_set():
             try:
-                store.beat(name, BEAT_LASTS)
+                process.store.beat(process.name, BEAT_LASTS)
             except redis.exceptions.RedisError as error:
                 log.warning("no sign of life could be given", reason=str(error))
-            ending.wait(BEAT_EVERY)
+            process.ending.wait(BEAT_EVERY)
 
-    thread = threading.Thread(target=beat, name="beat", daemon=True)
-    thread.start()
-    return thread
+    process.threads.start("beat", beat, process.ending)

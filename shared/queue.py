@@ -6,16 +6,17 @@ when they are taken: the lease on the record protects the work, not the broker.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, TypeVar
 
+import redis
 import structlog
 from celery import Celery
 from celery.bootsteps import StartStopStep
 from celery.signals import task_prerun
 
-from shared import tracing
+from shared import consuming, tracing
 from shared.hearing import Hearing
 from shared.messages import BY_WIRE, Command, Fact, Message
 from shared.settings import Settings
@@ -42,6 +43,8 @@ _handlers: dict[str, Handler] = {}
 #: Of this process.
 hearing = Hearing()
 
+#: Before the name of a queue, in Redis.
+PREFIX = "foretaste:queue:"
 #: How often a worker that has a piece of work looks whether it is free for another (seconds).
 LOOK_EVERY = 0.1
 
@@ -82,6 +85,7 @@ def application(settings: Settings, *, long_work: bool = True) -> Celery:
     With ``long_work`` a message stays in Redis until this worker is free, so that a busy one does not sit on what
     another could do.
     """
+    consuming.take_up()
     app = Celery("foretaste", broker=settings.redis_url, set_as_current=False)
     app.conf.update(
         accept_content=["json"],
@@ -93,10 +97,11 @@ def application(settings: Settings, *, long_work: bool = True) -> Celery:
         worker_enable_remote_control=False,
         worker_hijack_root_logger=False,
         worker_send_task_events=False,
+        worker_consumer="shared.consuming:Careful",
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_transport_options={
-            "global_keyprefix": "foretaste:queue:",
+            "global_keyprefix": PREFIX,
             "socket_timeout": 10,
             "socket_connect_timeout": 2,
             "socket_keepalive": True,
@@ -113,7 +118,7 @@ def application(settings: Settings, *, long_work: bool = True) -> Celery:
 def _unpacking(message: type[Message], handler: Handler) -> Callable[..., None]:
     def task(bound: Any, /, **fields: Any) -> None:
         try:
-            unpacked = message(**fields)
+            unpacked = message.unpacked(fields)
         except TypeError as error:
             # A poisoned message (another release's, say) is said and dropped: the reconciler rings for real work.
             log.warning("message not understood", wire=message.wire, fields=sorted(fields), reason=str(error))
@@ -141,10 +146,14 @@ class Queue:
             retry_policy={"max_retries": 2, "interval_start": 0.1, "interval_max": 0.5},
         )
 
+    @cached_property
+    def _redis(self) -> Any:
+        return redis.Redis.from_url(self._app.conf.broker_url, socket_timeout=5.0, socket_connect_timeout=2.0)
+
     def waiting(self, queue: str) -> int:
-        """How many messages wait on a queue."""
-        with self._app.connection_for_read() as connection:
-            return int(connection.default_channel.queue_declare(queue=queue, passive=False).message_count)
+        """How many messages wait on a queue. Raises RedisError."""
+        # Not by kombu, whose every connection begins with PING: a Redis that can't write refuses that as well.
+        return int(self._redis.llen(f"{PREFIX}{queue}"))
 
 
 def note(message: Message) -> Note:
@@ -153,7 +162,7 @@ def note(message: Message) -> Note:
     A message that says the same has the same id: its handler can take the note out without having been told of it.
     """
     attempt = f":{message.attempt}" if isinstance(message, Fact) else ""
-    return Note(id=f"{message.wire}:{message.arn}{attempt}", message=message, written=time.time())
+    return Note(id=f"{message.wire}:{message.arn}{attempt}", message=message)
 
 
 def ring(records: Records, queue: Queue, command: Command) -> None:

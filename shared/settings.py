@@ -7,10 +7,12 @@ in a file whose path stands in ``FORETASTE_<NAME>_FILE``, as container platforms
 from __future__ import annotations
 
 import ipaddress
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from environs import Env
 
@@ -32,7 +34,13 @@ class Settings:
     """What a process must know before it starts. ``docs/settings.md`` is generated from this table."""
 
     data_dir: Path = _setting("folder for everything kept on disk", Path("foretaste-data"))
-    redis_url: str = _setting("where Redis or Valkey listens; also _FILE", "redis://127.0.0.1:6379/0")
+    redis_url: str = _setting(
+        "where Redis or Valkey listens; rediss:// for TLS, whose certificate is verified; also _FILE",
+        "redis://127.0.0.1:6379/0",
+    )
+    redis_ca_file: Path | None = _setting(
+        "certificates (PEM) of who may have signed that of a rediss:// server (default: whom the system trusts)"
+    )
     region: str = _setting("AWS Region in every ARN", "us-east-1")
     account_id: str = _setting("AWS account id in every ARN, 12 digits", "000000000000")
 
@@ -46,17 +54,48 @@ class Settings:
     runtime_url: str = _setting("where the gateway finds the runtime service", "http://127.0.0.1:8002")
     events_url: str = _setting("where the gateway finds the events service", "http://127.0.0.1:8003")
 
+    gateway_head_seconds: float = _setting("the gateway waits so long for the whole head of a request", 10.0)
+    gateway_body_seconds: float = _setting("and so long for its whole body", 30.0)
+    gateway_idle_seconds: float = _setting("a client's connection without a request is closed after so long", 75.0)
+    gateway_connections: int = _setting("clients' connections that the gateway keeps open, at most", 4096)
+    gateway_connections_per_peer: int = _setting(
+        "of these by one peer (an IPv4 address, an IPv6 /64), at most; where one comes beyond, the one that has waited"
+        " longest is closed",
+        3072,
+    )
+    gateway_bodies_mb: int = _setting("memory that all requests' bodies in the gateway may take, MiB", 256)
+    gateway_calls: int = _setting("calls that the gateway sends to each service at once; more wait for their turn", 32)
+    gateway_waiting: int = _setting("so many wait for their turn at each service; more are refused with 503", 512)
+
     storage: str = _setting("where s3:// locations are: 'folder' or 's3'", "folder")
     s3_folder: Path | None = _setting("folder whose sub-folders are the buckets (default: <data_dir>/s3)")
     buckets: Mapping[str, Path] = field(
         default_factory=dict, metadata={"meaning": "more buckets, mounted read-only: NAME=PATH,NAME=PATH"}
     )
     s3_endpoint_url: str | None = _setting("S3 endpoint for storage 's3' (default: AWS's own)")
+    redis_max_memory_mb: int = _setting(
+        "maxmemory of the Redis that `foretaste up` or compose.yaml runs, MiB: beyond 95 % of it writes are refused;"
+        " 0: no limit",
+        0,
+    )
+    min_free_mb: int = _setting(
+        "while less is free on the disk of the Redis that `foretaste up` or compose.yaml runs, writes are refused, and"
+        " /readyz says so; on that of artifacts /readyz alone; MiB; 0: off",
+        256,
+    )
     artifacts_dir: Path | None = _setting("folder for imported data and models (default: <data_dir>/artifacts)")
 
-    recipes: str = _setting("further packages, by comma, that declare recipes as the folders of shared/recipes do", "")
+    recipes: str = _setting(
+        "further packages, by comma, that declare recipes as shared/recipes' folders do; installed, or on PYTHONPATH",
+        "",
+    )
     import_memory_mb: int = _setting(
         "memory that one import may use, or reading the data of one training or for filters, MiB", 1024
+    )
+    import_unreadable_share: float = _setting(
+        "share of an import's rows that may have an empty or unreadable cell in a column other than an id or TIMESTAMP;"
+        " these are null, and told of, instead of failing the job (of few rows: a tenth, at most ten); 0: none, as AWS",
+        0.01,
     )
     training_threads: int = _setting("threads of one training; 0: as many as the cgroup grants", 0)
     retrain_on_all_users: bool = _setting("after evaluation, train the deployed model on all users", True)
@@ -107,9 +146,26 @@ class Settings:
         "a worker keeps the process that has done a job for so long, for the next one", 60.0
     )
     lease_seconds: float = _setting("a worker that was silent for so long has lost its work", 15.0)
+    import_silence_seconds: float = _setting(
+        "an import that has not got on for so long (read, sorted, written nothing) is hung: killed, and begun again",
+        600.0,
+    )
+    training_silence_seconds: float = _setting(
+        "a training that has not got on for so long (no batch, no block of data) is hung: killed, and continued", 900.0
+    )
+    trial_silence_seconds: float = _setting("the same of a trial of HPO or AutoML", 900.0)
+    tuning_silence_seconds: float = _setting(
+        "a step of HPO or AutoML that has taken so long is hung: its worker ends, to be started anew", 300.0
+    )
+    deploy_silence_seconds: float = _setting(
+        "a model that a runtime has not got on with loading for so long is another runtime's to load", 600.0
+    )
     ring_after_seconds: float = _setting("work that nobody took for so long is announced again", 10.0)
     resend_after_seconds: float = _setting("a message not known as sent for so long is sent again", 2.0)
-    max_attempts: int = _setting("work whose process died so often has failed", 3)
+    max_attempts: int = _setting("work whose process died, or hung, so often has failed", 3)
+    deletion_seconds: float = _setting(
+        "what is deleted is shown as DELETE PENDING for so long before it is gone, as at AWS; 0: it goes at once", 2.0
+    )
     deploy_deadline_seconds: float = _setting("a campaign that no runtime has taken for so long has failed", 600.0)
 
     # AWS's quotas. Those of work that waits for the same workers hold; those of what merely stands are off.
@@ -188,18 +244,67 @@ class SettingsError(ValueError):
 
 SECRETS = frozenset({"redis_url", "access_key_id", "secret_access_key"})
 
+#: Variables of libraries that name a file or a folder.
+PATHS_OF_OTHERS = (
+    "AWS_CA_BUNDLE",
+    "AWS_CONFIG_FILE",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
+    "TMPDIR",
+)
+
 
 def load() -> Settings:
     """Read the settings from the environment. Raises SettingsError naming the variable."""
     env = Env(prefix="FORETASTE_")
     kinds = get_type_hints(Settings)
-    return Settings(**{f.name: _read(env, f.name, kinds[f.name], f.default) for f in fields(Settings)})
+    read = {f.name: _read(env, f.name, kinds[f.name], f.default) for f in fields(Settings)}
+    return Settings(**{**read, "redis_url": _verified(read["redis_url"], read["redis_ca_file"])})
+
+
+def _verified(redis_url: str, ca_file: Path | None) -> str:
+    """The URL of a TLS server with what is asked of its certificate, in the words that redis-py and kombu both read.
+
+    kombu by itself asks nothing of it. Raises SettingsError where the URL says that it need not be valid.
+    """
+    address = urlsplit(redis_url)
+    if address.scheme != "rediss":
+        return redis_url
+    said = dict(parse_qsl(address.query))
+    asked = {"ssl_cert_reqs": "required", "ssl_check_hostname": "true"}
+    for name, value in asked.items():
+        if said.get(name, value).lower() not in (value, "cert_required"):
+            raise SettingsError(
+                f"FORETASTE_REDIS_URL says {name}={said[name]}, but a rediss:// server is always verified: leave it "
+                "out, and name who has signed the certificate, or the certificate itself, by FORETASTE_REDIS_CA_FILE"
+            )
+    if ca_file:
+        if not ca_file.is_file():
+            raise SettingsError(f"FORETASTE_REDIS_CA_FILE: {ca_file} is no file")
+        asked["ssl_ca_certs"] = str(ca_file.absolute())
+    return urlunsplit(address._replace(query=urlencode({**said, **asked}, safe="/")))
+
+
+def anchored(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment for a process that runs in another folder: what it says of paths holds there as it does here."""
+    told = dict(environment)
+    kinds = get_type_hints(Settings)
+    paths = [f"FORETASTE_{name.upper()}" for name, kind in kinds.items() if kind in (Path, Path | None)]
+    for name in (*paths, *(f"FORETASTE_{name.upper()}_FILE" for name in SECRETS), *PATHS_OF_OTHERS):
+        if told.get(name):
+            told[name] = str(Path(told[name]).absolute())
+    if "PYTHONPATH" in told:
+        # An empty entry is the folder that a process runs in.
+        folders = (str(Path(entry).absolute()) for entry in told["PYTHONPATH"].split(os.pathsep) if entry)
+        told["PYTHONPATH"] = os.pathsep.join(folders)
+    return told
 
 
 def _read(env: Env, name: str, kind: Any, default: Any) -> Any:
     variable = name.upper()
     if name in SECRETS and (path := env.str(f"{variable}_FILE", None)):
-        return Path(path).read_text().strip()
+        return _secret(variable, Path(path))
     try:
         if kind is bool:
             return env.bool(variable, default)
@@ -217,6 +322,16 @@ def _read(env: Env, name: str, kind: Any, default: Any) -> Any:
         return _one_of(get_args(kind) if get_origin(kind) is Literal else (), env.str(variable, default))
     except ValueError as error:
         raise SettingsError(f"FORETASTE_{variable}: {error}") from error
+
+
+def _secret(variable: str, path: Path) -> str:
+    try:
+        text = path.read_text().strip()
+    except OSError as error:
+        raise SettingsError(f"FORETASTE_{variable}_FILE: {path} can't be read: {error.strerror}") from error
+    if not text:
+        raise SettingsError(f"FORETASTE_{variable}_FILE: {path} is empty")
+    return text
 
 
 def _one_of(choices: tuple[str, ...], text: str | None) -> str | None:

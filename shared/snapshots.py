@@ -14,12 +14,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import orjson
 import structlog
 
 from shared.artifacts import ArtifactDamaged, Artifacts, sync
+from shared.aside import Aside
 from shared.aws.errors import ResourceNotFound
 from shared.data import schemas, seen, sent, snapshot
 from shared.data.database import Database
@@ -43,6 +45,10 @@ _STALE_SECONDS = 3600.0
 
 class Unreadable(Exception):
     """The data of a dataset can't be read now; the message says why."""
+
+
+class NotMade(Exception):
+    """What is asked for would have to be made, which takes long."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,30 +82,41 @@ class _Held:
 
 
 class Snapshots:
-    """Opens what is first asked for, and keeps it as it is until ``refresh`` finds that the dataset has changed."""
+    """Opens what is first asked for, and keeps it as it is until ``refresh`` finds that the dataset has changed.
 
-    def __init__(self, reading: Reading, store: Store, artifacts: Artifacts) -> None:
+    Who must not wait until it has been made, since that may take minutes, asks with ``make=False``.
+    """
+
+    def __init__(
+        self, reading: Reading, store: Store, artifacts: Artifacts, on_step: Callable[[], None] = sent.nothing
+    ) -> None:
+        """``on_step`` is called while something is made, as long as that gets on."""
         self._reading = reading
         self._store = store
         self._artifacts = artifacts
+        self._on_step = on_step
         self._held: dict[tuple[type[Snapshot] | type[Seen], str], _Held] = {}
         # One at a time: each takes as much memory as it may.
         self._making = threading.Lock()
 
-    def rows(self, dataset_arn: str) -> Snapshot | None:
-        """Of an Items, Users or Actions dataset; None where there is none. Raises Unreadable."""
-        found = self._now(Snapshot, dataset_arn)
+    def rows(self, dataset_arn: str, *, make: bool = True) -> Snapshot | None:
+        """Of an Items, Users or Actions dataset; None where there is none. Raises Unreadable, NotMade."""
+        found = self._now(Snapshot, dataset_arn, make=make)
         return found if isinstance(found, Snapshot) else None
 
-    def seen(self, dataset_arn: str) -> Seen | None:
-        """Of an Interactions or Action_Interactions dataset: what its imports have. Raises Unreadable."""
-        found = self._now(Seen, dataset_arn)
+    def seen(self, dataset_arn: str, *, make: bool = True) -> Seen | None:
+        """Of an Interactions or Action_Interactions dataset: what its imports have. Raises Unreadable, NotMade."""
+        found = self._now(Seen, dataset_arn, make=make)
         return found if isinstance(found, Seen) else None
 
-    def _now(self, kind: type[Snapshot] | type[Seen], dataset_arn: str) -> Snapshot | Seen | None:
+    def _now(self, kind: type[Snapshot] | type[Seen], dataset_arn: str, *, make: bool) -> Snapshot | Seen | None:
         held = self._held.get((kind, dataset_arn))
         if held is not None:
             return held.opened
+        if not make:
+            if self._state(kind, dataset_arn) is None:
+                return None
+            raise NotMade(dataset_arn)
         with self._making:
             held = self._held.get((kind, dataset_arn))
             if held is None:
@@ -109,23 +126,25 @@ class Snapshots:
                 held = self._held[kind, dataset_arn] = self._made(kind, state)
             return held.opened
 
-    def refresh(self) -> None:
+    def refresh(self, aside: Aside) -> None:
         """Look whether what is held is still what there is. What can't be read stays as it was."""
         for (kind, dataset_arn), held in list(self._held.items()):
-            if time.monotonic() < held.began + PACE * held.seconds:
-                continue
-            state = self._state(kind, dataset_arn)
-            if state is None:
-                del self._held[kind, dataset_arn]
-            elif state.name != held.name:
-                began = time.monotonic()
-                try:
-                    with self._making:
-                        self._held[kind, dataset_arn] = self._made(kind, state)
-                except Unreadable as error:
-                    took = time.monotonic() - began
-                    self._held[kind, dataset_arn] = replace(held, began=began, seconds=took)
-                    log.warning("filters go on with older data", dataset=dataset_arn, reason=str(error))
+            if time.monotonic() >= held.began + PACE * held.seconds:
+                aside.give_turn(dataset_arn, partial(self._refresh_one, kind, dataset_arn, held))
+
+    def _refresh_one(self, kind: type[Snapshot] | type[Seen], dataset_arn: str, held: _Held) -> None:
+        state = self._state(kind, dataset_arn)
+        if state is None:
+            del self._held[kind, dataset_arn]
+        elif state.name != held.name:
+            began = time.monotonic()
+            try:
+                with self._making:
+                    self._held[kind, dataset_arn] = self._made(kind, state)
+            except Unreadable as error:
+                took = time.monotonic() - began
+                self._held[kind, dataset_arn] = replace(held, began=began, seconds=took)
+                log.warning("filters go on with older data", dataset=dataset_arn, reason=str(error))
 
     def _state(self, kind: type[Snapshot] | type[Seen], dataset_arn: str) -> State | None:
         dataset = self._store.get(dataset_arn)
@@ -169,7 +188,7 @@ class Snapshots:
         with tempfile.TemporaryDirectory(prefix=_DRAFTS, dir=target.parent) as draft_folder:
             scratch = Path(draft_folder)
             memory_mb = self._reading.settings.import_memory_mb
-            with Database(memory_mb=memory_mb, scratch=scratch, on_step=sent.nothing) as database:
+            with Database(memory_mb=memory_mb, scratch=scratch, on_step=self._on_step) as database:
                 write(scratch / "made", state, database)
             sync(scratch / "made")
             (scratch / "made").rename(target)

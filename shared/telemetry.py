@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import suppress
+from typing import Any, TextIO, cast
 
 import structlog
 from structlog.typing import Processor
 
-from shared import tracing
+from shared import meters, tracing
 from shared.settings import Settings
 
 
@@ -29,15 +31,36 @@ def configure(settings: Settings, process: str) -> None:
     structlog.configure(
         processors=[*told, structlog.processors.JSONRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, Forgiving(sys.stderr))),
         cache_logger_on_first_use=True,
     )
     _take_up_libraries(told)
     tracing.configure(settings, process)
 
 
+class Forgiving:
+    """A stream for logs. That a line can't be written, as on a full disk, is no failure of whoever logs it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except (OSError, ValueError):  # ValueError: it is closed
+            meters.LOG_LINES_LOST.inc()
+            return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+
 def _take_up_libraries(told: list[Processor]) -> None:
-    handler = logging.StreamHandler()
+    handler = logging.StreamHandler(cast(TextIO, Forgiving(sys.stderr)))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, *told],

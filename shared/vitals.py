@@ -20,6 +20,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
+from shared.background import Threads
 from shared.settings import SettingsError
 
 log = structlog.get_logger()
@@ -38,19 +39,25 @@ class Said:
 
 
 class Vitals:
-    """What one process can say. ``state`` collects, at each look, what is counted elsewhere."""
+    """What one process can say. Without its ``threads`` it does not live; what is ``told`` is named by /readyz and
+    leaves it as it is; ``state`` collects, at each look, what is counted elsewhere.
+    """
 
     def __init__(
         self,
         service: str,
         *,
+        threads: Threads | None = None,
         lives: Mapping[str, Check] | None = None,
         ready: Mapping[str, Check] | None = None,
+        told: Mapping[str, Check] | None = None,
         state: Collector | None = None,
     ) -> None:
         self._service = service
+        self._threads = threads or Threads()
         self._lives = lives or {}
         self._ready = ready or {}
+        self._told = told or {}
         self._state = CollectorRegistry(auto_describe=False)
         if state is not None:
             self._state.register(state)
@@ -61,15 +68,16 @@ class Vitals:
             case "/healthz":
                 return self._checked(self._lives)
             case "/readyz":
-                return self._checked({**self._lives, **self._ready})
+                return self._checked({**self._lives, **self._ready}, self._told)
             case "/metrics":
                 text = generate_latest(REGISTRY) + generate_latest(self._state)
                 return Said(HTTPStatus.OK, CONTENT_TYPE_PLAIN_0_0_4, text)
         return None
 
-    def _checked(self, checks: Mapping[str, Check]) -> Said:
-        found = {name: check() for name, check in checks.items()}
+    def _checked(self, checks: Mapping[str, Check], told: Mapping[str, Check] | None = None) -> Said:
+        found = {**self._threads.checks(), **{name: check() for name, check in checks.items()}}
         status = HTTPStatus.OK if all(found.values()) else HTTPStatus.SERVICE_UNAVAILABLE
+        found |= {name: check() for name, check in (told or {}).items()}
         return Said(status, "application/json", orjson.dumps({"service": self._service, "checks": found}))
 
     def listen(self, bind: str | None) -> ThreadingTCPServer | None:

@@ -6,6 +6,7 @@ The worker process stays small and responsive; the child (``child.py``) imports 
 from __future__ import annotations
 
 import contextlib
+import os
 import queue as threads
 import signal
 import threading
@@ -49,7 +50,7 @@ def work(command: Command, process: Process, module: str) -> None:
     with structlog.contextvars.bound_contextvars(arn=lease.arn, attempt=lease.attempt):
         insist(lambda: report(process.store, process.queue, Started(arn=lease.arn, attempt=lease.attempt)))
         begun, span = time.monotonic(), tracing.job(command.wire)
-        ended = _Watch(process, lease, module, command.wire).run()
+        ended = _Watch(process, lease, module, type(command)).run()
         outcome = "Lost" if ended is None else type(ended).__name__
         meters.job(command.queue(), outcome, time.monotonic() - begun)
         if span is not None:
@@ -63,22 +64,22 @@ def work(command: Command, process: Process, module: str) -> None:
             case HandedBack():
                 insist(lambda: process.store.release(lease, failed=False))
                 insist(lambda: process.queue.send(command))
-            case Died() as death:
+            case Died() | Hung() as death:
                 _after_death(command, process, lease, death)
 
 
-def _failure(ended: Fact | HandedBack | Died | None) -> str | None:
+def _failure(ended: Fact | HandedBack | Died | Hung | None) -> str | None:
     match ended:
         case Failed():
             return ended.reason
-        case Died():
-            return f"The process died with {ended}."
+        case Died() | Hung():
+            return f"The process died {ended}."
         case None:
             return "The lease was lost."
     return None
 
 
-def _after_death(command: Command, process: Process, lease: Lease, death: Died) -> None:
+def _after_death(command: Command, process: Process, lease: Lease, death: Died | Hung) -> None:
     """Whoever is free takes the work up again, from its last checkpoint, unless it has died too often."""
     insist(lambda: process.store.release(lease, failed=True))
     record = insist(lambda: process.store.get(lease.arn))
@@ -87,7 +88,7 @@ def _after_death(command: Command, process: Process, lease: Lease, death: Died) 
     if record.failures < process.settings.max_attempts:
         insist(lambda: process.queue.send(command))
         return
-    reason = f"The work was given up after its process died {record.failures} times, the last time with {death}."
+    reason = f"The work was given up after its process died {record.failures} times, the last time {death}."
     insist(lambda: report(process.store, process.queue, Failed(arn=lease.arn, attempt=lease.attempt, reason=reason)))
 
 
@@ -103,13 +104,35 @@ def _keep_until_applied(process: Process, lease: Lease) -> bool:
     return record is not None and record.attempt == lease.attempt and record.moving is None
 
 
+class Signs:
+    """Of work that gets on in threads of this process: any of them gives one, now and then."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def give(self) -> None:
+        self._last = time.monotonic()
+
+    def silent_seconds(self) -> float:
+        return time.monotonic() - self._last
+
+
 @contextlib.contextmanager
-def keeping(process: Process, lease: Lease) -> Iterator[None]:
-    """Renew a lease in the background for as long as the block takes, then give it back."""
+def keeping(process: Process, lease: Lease, signs: Signs) -> Iterator[None]:
+    """Renew a lease in the background while the block gives signs of getting on, then give it back.
+
+    One that gives none for the setting's time goes on, but has lost its lease: somebody else may do the work.
+    """
     over = threading.Event()
+    signs.give()
 
     def renew() -> None:
         while not over.wait(WATCH_EVERY):
+            silent = signs.silent_seconds()
+            if silent >= process.settings.deploy_silence_seconds:
+                log.error("work hung: its lease is not renewed", arn=lease.arn, silent_seconds=round(silent))
+                meters.job(process.name.partition("@")[0], "Hung", silent)
+                return
             insist(lambda: process.store.renew(lease, process.settings.lease_seconds))
 
     renewing = threading.Thread(target=renew, name="lease", daemon=True)
@@ -120,6 +143,31 @@ def keeping(process: Process, lease: Lease) -> Iterator[None]:
         over.set()
         renewing.join()
         process.store.release(lease, failed=False)
+
+
+@contextlib.contextmanager
+def ending_if_hung(command: Command, seconds: float) -> Iterator[None]:
+    """End this process when the block takes longer than so many seconds: nothing else ends a thread that hangs.
+
+    For short work without a lease. Whoever runs the process starts it anew, and the reconciler rings for the work.
+    """
+
+    def end() -> None:
+        log.error("work hung: the process ends", arn=command.arn, wire=command.wire, seconds=seconds)
+        meters.job(command.queue(), "Hung", seconds)
+        end_process(os.EX_TEMPFAIL)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+#: At once, whatever its threads wait for.
+end_process = os._exit
 
 
 def insist(action: Callable[[], T]) -> T:
@@ -147,25 +195,64 @@ class Died:
 
     def __str__(self) -> str:
         if self.code < 0:
-            return f"signal {signal.Signals(-self.code).name}"
-        return f"exit status {self.code}"
+            return f"with signal {signal.Signals(-self.code).name}"
+        return f"with exit status {self.code}"
+
+
+@dataclass(frozen=True)
+class Hung:
+    """The child showed no sign of getting on for as long as the setting says, and was killed."""
+
+    seconds: float
+    setting: str
+
+    def __str__(self) -> str:
+        return (
+            f"killed because it had not got on for {self.seconds:g} seconds, as if it waited for something that never "
+            f"comes (FORETASTE_{self.setting.upper()} says for how long it may)"
+        )
+
+
+class _Silence:
+    """For how long a child has not shown that it gets on. What is waited in vain counts, not the clock: a worker that
+    was itself stopped for an hour has not listened.
+    """
+
+    def __init__(self, limit: float, setting: str) -> None:
+        self.limit = limit
+        self.setting = setting
+        self._waited = 0.0
+        self._since = time.monotonic()
+
+    def is_over(self) -> None:
+        self._waited, self._since = 0.0, time.monotonic()
+
+    def goes_on(self) -> None:
+        """Nothing was heard again."""
+        now = time.monotonic()
+        self._waited += min(now - self._since, WATCH_EVERY)
+        self._since = now
+
+    def is_too_long(self) -> bool:
+        return self._waited >= self.limit
 
 
 class _Watch:
     """One job of a child, and the lease that it is done under."""
 
-    def __init__(self, process: Process, lease: Lease, module: str, job: str) -> None:
+    def __init__(self, process: Process, lease: Lease, module: str, command: type[Command]) -> None:
         self._process = process
         self._lease = lease
+        self._silence = _Silence(getattr(process.settings, command.silence), command.silence)
         self._child = _children.take(module)
-        self._child.order(job, lease.arn, lease.attempt)
+        self._child.order(command.wire, lease.arn, lease.attempt)
         self._stopping_since: float | None = None
         self._handing_back = False
 
-    def run(self) -> Fact | HandedBack | Died | None:
+    def run(self) -> Fact | HandedBack | Died | Hung | None:
         """The fact to report, or why there is none; None when the lease went to somebody else."""
         looked = 0.0
-        while True:
+        while not self._silence.is_too_long():
             if time.monotonic() - looked >= WATCH_EVERY:
                 looked = time.monotonic()
                 if not self._look_after_lease():
@@ -175,13 +262,21 @@ class _Watch:
             try:
                 said = self._child.heard(0.1)
             except threads.Empty:
+                self._silence.goes_on()
                 continue
+            self._silence.is_over()
             if said is None:
                 return self._ended(None)
+            if "alive" in said:
+                continue
             fact = self._fact(said)
             if not isinstance(fact, Progressed):
                 return self._ended(fact)
             self._say_in_passing(fact)
+        hung = Hung(self._silence.limit, self._silence.setting)
+        log.error("child hung: it is killed", silent_seconds=hung.seconds, limit=hung.setting)
+        self._child.end()
+        return hung if self._stopping_since is None else self._stopped()
 
     def _say_in_passing(self, fact: Progressed) -> None:
         try:
@@ -221,11 +316,14 @@ class _Watch:
         if isinstance(last, Finished | Failed):
             return last
         if self._stopping_since is not None:
-            return HandedBack() if self._handing_back else Stopped(arn=self._lease.arn, attempt=self._lease.attempt)
+            return self._stopped()
         if last is not None:
             return last
         log.warning("child died", code=code)
         return Died(code)
+
+    def _stopped(self) -> Fact | HandedBack:
+        return HandedBack() if self._handing_back else Stopped(arn=self._lease.arn, attempt=self._lease.attempt)
 
     def _fact(self, said: Mapping[str, Any]) -> Fact:
         named: dict[str, Any] = {"arn": self._lease.arn, "attempt": self._lease.attempt}

@@ -128,16 +128,17 @@ class System:
         return (self.folder / "logs" / f"{name}.log").read_text(errors="replace")
 
 
-def start_system(folder: Path, *options: str, **environment: str) -> System:
-    """``foretaste up`` on a folder, ready."""
+def start_system(folder: Path, *options: str, cwd: Path = ROOT, **environment: str) -> System:
+    """``foretaste up`` on a folder, started in ``cwd``, ready."""
     program = str(Path(sys.executable).with_name("foretaste"))
     command = [program, "up", "--data-dir", str(folder), "--port", "0", *options]
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
         text=True,
-        cwd=ROOT,
-        env={**os.environ, **environment},
+        cwd=cwd,
+        # Tests that wait for deletions need not wait for clients to see them.
+        env={**os.environ, "FORETASTE_DELETION_SECONDS": "0", **environment},
         start_new_session=True,
     )
     assert process.stdout is not None

@@ -58,7 +58,7 @@ def fill(system: LocalSystem, group: str, count: int) -> list[str]:
     for number in range(count):
         request = {"name": f"standing-{number:05}", "datasetGroupArn": group, "recipeArn": RECIPE}
         draft = solution.draft(schemas.load(shape, {**request, "performAutoTraining": False}), reading)
-        arns.append(store.create(first_record(solution, draft), invocation=draft.arn, guards=draft.guards))
+        arns.append(store.create(first_record(solution, draft, store.now()), invocation=draft.arn, guards=draft.guards))
     return arns
 
 

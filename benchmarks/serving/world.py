@@ -8,12 +8,13 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from services.cli.embedded_redis import answers, binary, free_port, synced
+from services.cli.processes import GUNICORN
 
 KEYS = {"AWS_ACCESS_KEY_ID": "FTBENCHMARK", "AWS_SECRET_ACCESS_KEY": "benchmark", "AWS_REGION": "us-east-1"}
 SECONDS_TO_START = 120.0
@@ -33,7 +34,30 @@ class World:
                 _wait_for(partial(_pings, server.url), server.url)
             yield servers
 
+    @contextlib.contextmanager
+    def gateway(self, runtime: str, tree: Path) -> Iterator[Server]:
+        """That of this tree, or of another commit's, before the runtime at this URL, which stands for all services."""
+        said = "from services.cli.processes import BY_NAME; print(*BY_NAME['gateway'].command, sep='\\n')"
+        environment = {f"FORETASTE_{name}_URL": runtime for name in ("API", "RUNTIME", "EVENTS")}
+        environment["PYTHONPATH"] = str(tree)
+        asked = subprocess.run(
+            [sys.executable, "-c", said], cwd=tree, env={**os.environ, **environment}, check=True, capture_output=True
+        )
+        with contextlib.ExitStack() as stack:
+            server = self._run(stack, asked.stdout.decode().split("\n")[:-1], environment, tree)
+            _wait_for(partial(_pings, server.url), server.url)
+            yield server
+
     def _start(self, stack: contextlib.ExitStack, application: str, environment: Mapping[str, str]) -> Server:
+        return self._run(stack, (*GUNICORN, application), environment)
+
+    def _run(
+        self,
+        stack: contextlib.ExitStack,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        folder: Path | None = None,
+    ) -> Server:
         bind = f"127.0.0.1:{free_port()}"
         told = {
             **os.environ,
@@ -44,8 +68,8 @@ class World:
             "FORETASTE_BIND": bind,
             **environment,
         }
-        command = [sys.executable, "-m", "gunicorn", "--config", "python:shared.gunicorn", application]
-        process = stack.enter_context(subprocess.Popen(command, env=told, stderr=subprocess.DEVNULL))
+        command = [sys.executable, "-m", *arguments]
+        process = stack.enter_context(subprocess.Popen(command, env=told, stderr=subprocess.DEVNULL, cwd=folder))
         stack.callback(process.terminate)
         return Server(f"http://{bind}", process.pid)
 

@@ -29,6 +29,7 @@ from services.api.state import State
 from shared import queue, settings, telemetry
 from shared.aws import model, web
 from shared.aws.throttle import throttle
+from shared.formats import refuse_newer
 from shared.resources import RESOURCES, Reading, Resource
 from shared.store.probe import Probe
 from shared.store.redis import RedisStore
@@ -87,11 +88,13 @@ def create_app() -> Flask:
     """For gunicorn: the application of this process, from the environment."""
     configured = settings.load()
     telemetry.configure(configured, "api")
-    store = RedisStore(configured.redis_url)
+    refuse_newer(configured.redis_url)
+    store = RedisStore(configured.redis_url, for_clients=True)
     desk = Desk(store, queue.Queue(queue.application(configured)), Reading(store, configured))
     probe = Probe(configured.redis_url)
     state = State(store, desk.queue.waiting, probe)
-    vitals = Vitals("api", ready={"redis": probe.answers}, state=state)
+    # What only reads goes on: a disk or a memory without room is told, and no reason to ask another.
+    vitals = Vitals("api", ready={"redis": probe.answers}, told=probe.room, state=state)
     vitals.listen(configured.metrics_bind)
     offered = {"personalize": handlers(desk), model.OWN: own_handlers(desk)}
     return web.create_app(offered, keys=configured.keys, vitals=vitals, throttle=throttle(configured))

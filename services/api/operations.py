@@ -6,13 +6,13 @@ Each change is read, decided and written with a comparison; when something moved
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import structlog
 from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 from services.api import tokens
 from shared import arns, queue
@@ -20,6 +20,7 @@ from shared.aws import model
 from shared.aws.errors import (
     InvalidInput,
     LimitExceeded,
+    PersonalizeError,
     ResourceAlreadyExists,
     ResourceInUse,
     ServiceUnavailable,
@@ -50,12 +51,14 @@ class Desk:
     store: Store
     queue: queue.Queue
     reading: Reading
+    invocation: str | None = None
+    """Of the call that is being answered, where it changes something: what it writes is remembered under it."""
 
     def ring(self, command: Command) -> None:
-        """Send a command whose note is in the outbox. When the queue can't be reached, the reconciler sends it."""
+        """Send a command whose note is in the outbox. When the queue is away or refuses, the reconciler sends it."""
         try:
             queue.ring(self.store, self.queue, command)
-        except OperationalError as error:
+        except (OperationalError, RedisError) as error:
             log.warning("command left in the outbox", arn=command.arn, wire=command.wire, reason=str(error))
 
 
@@ -69,20 +72,51 @@ def decide(attempt: Callable[[], T]) -> T:
     raise ServiceUnavailable("The resource is being changed by too many requests at once. Try again.")
 
 
+def once(desk: Desk, call: Call, attempt: Callable[[Desk], object]) -> None:
+    """``decide`` for a call whose answer says no more than that it was done. An SDK that lost the answer asks again,
+    under the same invocation: whatever has come of the resource since, it is answered as before, and nothing is done.
+    """
+    asked = replace(desk, invocation=_invocation(call))
+
+    def attempt_once() -> None:
+        if _is_done(asked):
+            return
+        try:
+            attempt(asked)
+        except PersonalizeError:
+            # The first try may have ended only now, and be the reason why this one is refused.
+            if not _is_done(asked):
+                raise
+
+    decide(attempt_once)
+
+
+def _invocation(call: Call) -> str:
+    return f"{call.operation}/{call.invocation}"
+
+
+def _is_done(desk: Desk) -> bool:
+    return desk.invocation is not None and desk.store.invoked(desk.invocation) is not None
+
+
 def create(desk: Desk, resource: Resource, call: Call) -> Mapping[str, Any]:
     arn, body = decide(lambda: _create(desk, resource, call))
     return {**body, resource.arn_member: arn}
 
 
 def _create(desk: Desk, resource: Resource, call: Call) -> tuple[str, Mapping[str, Any]]:
+    made = desk.store.invoked(_invocation(call))
+    if made is not None:
+        # Nothing is checked anew: what it stands on may have changed, or gone, since.
+        return made, _body(desk, made)
     check_tags(call.request.get("tags") or [])
     draft = resource.draft(call.request, desk.reading)
-    record = first_record(resource, draft, call.request.get("tags") or ())
+    record = first_record(resource, draft, desk.store.now(), call.request.get("tags") or ())
     command = None if settled_at_once(resource) else _command(resource, record)
     try:
         arn = desk.store.create(
             record,
-            invocation=f"{call.operation}/{call.invocation}",
+            invocation=_invocation(call),
             guards=draft.guards,
             limit=resource.limit(draft, desk.reading.settings),
             notes=[queue.note(command)] if command else [],
@@ -93,9 +127,13 @@ def _create(desk: Desk, resource: Resource, call: Call) -> tuple[str, Mapping[st
         raise LimitExceeded(_full(resource, desk.reading.settings)) from reached
     if command and arn == draft.arn:
         desk.ring(command)
-    # An SDK that lost the answer asks again: it gets what its first call made.
-    standing = record if arn == draft.arn else desk.store.get(arn)
-    return arn, standing.body if standing else {}
+    # Else its first try, under way at the same time, was quicker.
+    return arn, record.body if arn == draft.arn else _body(desk, arn)
+
+
+def _body(desk: Desk, arn: str) -> Mapping[str, Any]:
+    standing = desk.store.get(arn)
+    return standing.body if standing else {}
 
 
 def _full(resource: Resource, settings: Settings) -> str:
@@ -131,12 +169,16 @@ def describe(desk: Desk, resource: Resource, call: Call) -> Answer:
 
 
 def _beside(record: Record) -> dict[str, str]:
-    """What AWS has no member for, in headers, which every client can read: how far the work is, and why a recommender
-    could not be stopped or started, since AWS tells a reason of failed statuses alone.
+    """What AWS has no member for, in headers, which every client can read: how far the work is, what is to be known of
+    it when it is done, and why a recommender could not be stopped or started, since AWS tells a reason of failed
+    statuses alone.
     """
     headers = {}
     if (progress := record.state.get("progress")) and not settled(record):
         headers["x-foretaste-progress"] = tokens.compact(progress)
+    if remarks := record.state.get("remarks"):
+        # Cells and names of files may hold letters that no header can.
+        headers["x-foretaste-remarks"] = json.dumps(remarks)
     if record.reason is not None and record.status not in BROKEN:
         headers["x-foretaste-failure"] = json.dumps(record.reason)
     return headers
@@ -175,7 +217,7 @@ def update(
     desk: Desk, resource: Resource, record: Record, body: Mapping[str, Any], *, guards: Sequence[Record] = ()
 ) -> None:
     """Begin to give a resource that stands still the members ``body``. Raises ResourceInUse, Conflict."""
-    _change(desk, resource, with_update(resource, record, body), guards)
+    _change(desk, resource, with_update(resource, record, body, desk.store.now()), guards)
 
 
 def ask(desk: Desk, resource: Resource, record: Record, what: Request) -> None:
@@ -185,7 +227,7 @@ def ask(desk: Desk, resource: Resource, record: Record, what: Request) -> None:
     after = resource.lifecycle.after(record.status or "", what) if resource.lifecycle else None
     if after is None:
         raise InvalidInput(f"{record.arn} is in status {record.status}: there is nothing to {what}.")
-    asked = replace(record, status=after, reason=None, attempt=record.attempt + 1, failures=0, updated=time.time())
+    asked = replace(record, status=after, reason=None, attempt=record.attempt + 1, failures=0, updated=desk.store.now())
     _change(desk, resource, asked)
 
 
@@ -196,20 +238,21 @@ def _command(resource: Resource, record: Record) -> Command | None:
 
 def _change(desk: Desk, resource: Resource, record: Record, guards: Sequence[Record] = ()) -> None:
     command = _command(resource, record)
-    desk.store.replace(record, guards=guards, notes=[queue.note(command)] if command else [])
+    notes = [queue.note(command)] if command else []
+    desk.store.replace(record, invocation=desk.invocation, guards=guards, notes=notes)
     if command:
         desk.ring(command)
 
 
 def delete(desk: Desk, resource: Resource, call: Call) -> None:
-    decide(lambda: _delete(desk, resource, call.request[resource.arn_member]))
+    once(desk, call, lambda asked: _delete(asked, resource, call.request[resource.arn_member]))
 
 
 def _delete(desk: Desk, resource: Resource, arn: str) -> None:
     record = desk.reading.find(arn, resource.noun)
     _refuse_while_needed(desk.reading, resource, record)
     if resource.lifecycle is None:
-        desk.store.remove(record)
+        desk.store.remove(record, invocation=desk.invocation)
         return
     after = resource.lifecycle.after(record.status or "", Request.DELETE)
     if after is None or not settled(record):
@@ -217,7 +260,8 @@ def _delete(desk: Desk, resource: Resource, arn: str) -> None:
     command = Remove(arn=arn)
     desk.store.replace(
         # A new attempt: whatever earlier workers still report is of the past.
-        replace(record, status=after, reason=None, attempt=record.attempt + 1, updated=time.time()),
+        replace(record, status=after, reason=None, attempt=record.attempt + 1, updated=desk.store.now()),
+        invocation=desk.invocation,
         notes=[queue.note(command)],
     )
     desk.ring(command)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from services.api.operations import Desk, ask, decide, update
+from services.api.operations import Desk, ask, once, update
 from shared import recipes
 from shared.aws.errors import InvalidInput, ResourceNotFound
 from shared.aws.web import Call
@@ -19,7 +19,7 @@ RECOMMENDER = RESOURCES["recommender"]
 
 def update_recommender(desk: Desk, call: Call) -> Mapping[str, Any]:
     """The recommender goes on with its old model and settings until the new ones can answer."""
-    decide(lambda: _update(desk, call.request))
+    once(desk, call, lambda asked: _update(asked, call.request))
     return {"recommenderArn": call.request["recommenderArn"]}
 
 
@@ -60,5 +60,5 @@ def start_recommender(desk: Desk, call: Call) -> Mapping[str, Any]:
 
 def _switch(desk: Desk, call: Call, what: Request) -> Mapping[str, Any]:
     arn = call.request["recommenderArn"]
-    decide(lambda: ask(desk, RECOMMENDER, desk.reading.find(arn, "recommender"), what))
+    once(desk, call, lambda asked: ask(asked, RECOMMENDER, asked.reading.find(arn, "recommender"), what))
     return {"recommenderArn": arn}

@@ -5,16 +5,17 @@ Every api process tells the same: take one of them, or the largest value.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from shared import arns, messages
+from shared.aside import Aside
 from shared.lifecycle import ACTIVE
 from shared.resources import RESOURCES
-from shared.store import Records
+from shared.store import Record, Store
 from shared.store.probe import Probe
 
 QUEUES = sorted({message.queue() for message in messages.BY_WIRE.values()})
@@ -25,14 +26,20 @@ _SERVING = ("campaign", "recommender")
 class State(Collector):
     """``waiting`` counts the messages of a queue. While Redis does not answer, it is all that is told."""
 
-    def __init__(self, records: Records, waiting: Callable[[str], int], probe: Probe) -> None:
+    def __init__(self, records: Store, waiting: Callable[[str], int], probe: Probe) -> None:
         self._records = records
         self._waiting = waiting
         self._probe = probe
+        self._aside = Aside("metrics", longest_pause=0.0)
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
         yield GaugeMetricFamily("foretaste_redis_up", "1: Redis answers; 0: it does not, and nothing below is told")
         yield GaugeMetricFamily("foretaste_state_bytes", "Memory that Redis takes for its data")
+        yield GaugeMetricFamily(
+            "foretaste_state_limit_bytes", "What it may take: maxmemory, or the memory of its machine where none is set"
+        )
+        yield GaugeMetricFamily("foretaste_state_file_bytes", "Size of the append-only file of Redis")
+        yield GaugeMetricFamily("foretaste_writes_taken", "0: writes are refused for want of disk or memory; else 1")
         yield GaugeMetricFamily("foretaste_outbox_notes", "Messages that are not known to have been sent or applied")
         yield GaugeMetricFamily("foretaste_queue_depth", "Messages that no worker has taken", labels=["queue"])
         yield GaugeMetricFamily("foretaste_moving_resources", "Resources whose status will change", labels=["kind"])
@@ -43,13 +50,17 @@ class State(Collector):
         )
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        up, state, outbox, depth, moving, age = self.describe()
+        up, state, limit, file, taken, outbox, depth, moving, age = self.describe()
         answers = self._probe.answers()
         up.add_metric([], answers)
         yield up
         if not answers:
             return
-        state.add_metric([], self._probe.used_bytes())
+        memory = self._probe.memory()
+        state.add_metric([], memory.used)
+        limit.add_metric([], memory.most)
+        file.add_metric([], self._probe.file_bytes())
+        taken.add_metric([], self._probe.has_room() and self._probe.has_memory())
         outbox.add_metric([], len(self._records.notes()))
         for queue in QUEUES:
             depth.add_metric([queue], self._waiting(queue))
@@ -57,7 +68,7 @@ class State(Collector):
             moving.add_metric([kind], number)
         for arn, seconds in self._ages():
             age.add_metric([arn], seconds)
-        yield from (state, outbox, depth, moving, age)
+        yield from (state, limit, file, taken, outbox, depth, moving, age)
 
     def _moving(self) -> dict[str, int]:
         # A kind of which nothing moves is told of as 0: to Prometheus a gap is no zero.
@@ -68,14 +79,19 @@ class State(Collector):
         return found
 
     def _ages(self) -> Iterator[tuple[str, float]]:
-        now = time.time()
+        now = self._records.now()
         for kind in _SERVING:
             after: str | None = None
             while True:
                 page, after = self._records.page(kind, after=after)
                 for record in page:
-                    version = self._records.get(record.body["solutionVersionArn"]) if record.status == ACTIVE else None
-                    if version is not None:
-                        yield record.arn, max(0.0, now - version.created)
+                    made = self._aside.give_turn(record.arn, partial(self._made, record))
+                    if made is not None:
+                        yield record.arn, max(0.0, now - made)
                 if after is None:
                     break
+
+    def _made(self, record: Record) -> float | None:
+        """When the version was made that it answers with; None: it does not answer."""
+        version = self._records.get(record.body["solutionVersionArn"]) if record.status == ACTIVE else None
+        return None if version is None else version.created

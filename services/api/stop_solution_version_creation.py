@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
-from services.api.operations import Desk, decide
+from services.api.operations import Desk, once
 from shared import queue
 from shared.aws.errors import InvalidInput, ResourceInUse
 from shared.aws.web import Call
@@ -14,7 +13,7 @@ from shared.resources import RESOURCES
 
 
 def stop_solution_version_creation(desk: Desk, call: Call) -> None:
-    decide(lambda: _stop(desk, call.request["solutionVersionArn"]))
+    once(desk, call, lambda asked: _stop(asked, call.request["solutionVersionArn"]))
 
 
 def _stop(desk: Desk, arn: str) -> None:
@@ -28,7 +27,7 @@ def _stop(desk: Desk, arn: str) -> None:
     command = RESOURCES["solution_version"].command_for(version)
     # Others are told by the lease that they work under; who begins work for others has none.
     bell = command(arn=arn) if command and command.winds_down else None
-    stopped = replace(version, status=after, updated=time.time())
-    desk.store.replace(stopped, notes=[queue.note(bell)] if bell else [])
+    stopped = replace(version, status=after, updated=desk.store.now())
+    desk.store.replace(stopped, invocation=desk.invocation, notes=[queue.note(bell)] if bell else [])
     if bell:
         desk.ring(bell)

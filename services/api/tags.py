@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from services.api.operations import MOST_TAGS, Desk, check_tags, decide
+from services.api.operations import MOST_TAGS, Desk, check_tags, once
 from shared.aws import model
 from shared.aws.errors import InvalidInput, ResourceNotFound, TooManyTagKeys
 from shared.aws.web import Call
@@ -25,7 +25,7 @@ def tag_resource(desk: Desk, call: Call) -> None:
     given = call.request["tags"]
     check_tags(given)
     new = {tag["tagKey"]: tag["tagValue"] for tag in given}
-    decide(lambda: _change(desk, call.request["resourceArn"], lambda standing: {**standing, **new}))
+    once(desk, call, lambda asked: _change(asked, call.request["resourceArn"], lambda standing: {**standing, **new}))
 
 
 def untag_resource(desk: Desk, call: Call) -> None:
@@ -33,12 +33,14 @@ def untag_resource(desk: Desk, call: Call) -> None:
     keys = call.request["tagKeys"]
     if len(keys) > MOST_TAGS:
         raise TooManyTagKeys(f"{len(keys)} tag keys are given; no resource has more than {MOST_TAGS}.")
-    decide(
-        lambda: _change(
-            desk,
+    once(
+        desk,
+        call,
+        lambda asked: _change(
+            asked,
             call.request["resourceArn"],
             lambda standing: {key: value for key, value in standing.items() if key not in keys},
-        )
+        ),
     )
 
 
@@ -52,7 +54,8 @@ def _change(desk: Desk, arn: str, change: Callable[[Tags], Tags]) -> None:
     standing = {tag["tagKey"]: tag["tagValue"] for tag in record.state.get("tags", [])}
     after = [{"tagKey": key, "tagValue": value} for key, value in change(standing).items()]
     check_tags(after)
-    desk.store.replace(replace(record, state={**record.state, "tags": after}))
+    tagged = replace(record, state={**record.state, "tags": after})
+    desk.store.replace(tagged, invocation=desk.invocation)
 
 
 def _taggable(desk: Desk, arn: str) -> Record:

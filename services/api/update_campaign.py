@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from services.api.operations import Desk, decide, update
+from services.api.operations import Desk, once, update
 from shared.aws.web import Call
 from shared.resources import RESOURCES
 from shared.resources.campaign.requests import update_of
 
 
 def update_campaign(desk: Desk, call: Call) -> Mapping[str, Any]:
-    decide(lambda: _update(desk, call.request))
+    once(desk, call, lambda asked: _update(asked, call.request))
     return {"campaignArn": call.request["campaignArn"]}
 
 

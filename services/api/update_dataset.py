@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from services.api.operations import Desk, decide, update
+from services.api.operations import Desk, once, update
 from shared.aws.web import Call
 from shared.lifecycle import ACTIVE
 from shared.resources import RESOURCES
@@ -20,7 +19,7 @@ DATASET = RESOURCES["dataset"]
 
 
 def update_dataset(desk: Desk, call: Call) -> Mapping[str, Any]:
-    decide(lambda: _update(desk, call.request))
+    once(desk, call, lambda asked: _update(asked, call.request))
     return {"datasetArn": call.request["datasetArn"]}
 
 
@@ -29,10 +28,10 @@ def _update(desk: Desk, request: Mapping[str, Any]) -> None:
     check_updatable(dataset)
     schema = desk.reading.find(request["schemaArn"], "schema")
     if dataset.status == ACTIVE and schema.arn == _wanted(dataset):
-        return  # an SDK that lost the answer asks again
+        return  # it has that schema, or is being given it
     desk.reading.active(dataset.arn, "dataset")
     refuse_while_importing(dataset.arn, desk.reading)
-    added = dict.fromkeys(added_by(schema, dataset, desk.reading), time.time())
+    added = dict.fromkeys(added_by(schema, dataset, desk.reading), desk.store.now())
     begun = replace(
         dataset,
         # Under the new schema from now on, so that nobody can delete it meanwhile.

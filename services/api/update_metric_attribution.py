@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from services.api.operations import Desk, decide, update
+from services.api.operations import Desk, once, update
 from shared.aws.errors import InvalidInput, ResourceAlreadyExists, ResourceNotFound
 from shared.aws.web import Call
 from shared.resources import RESOURCES
@@ -17,7 +17,7 @@ def update_metric_attribution(desk: Desk, call: Call) -> Mapping[str, Any]:
     arn = call.request.get("metricAttributionArn")
     if arn is None:
         raise InvalidInput("metricAttributionArn is required.")
-    decide(lambda: _update(desk, arn, call.request))
+    once(desk, call, lambda asked: _update(asked, arn, call.request))
     return {"metricAttributionArn": arn}
 
 

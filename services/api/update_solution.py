@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from services.api.operations import Desk, decide, update
+from services.api.operations import Desk, once, update
 from shared import recipes
 from shared.aws.errors import InvalidInput
 from shared.aws.web import Call
@@ -21,7 +21,7 @@ MEMBERS = ("performAutoTraining", "performIncrementalUpdate", "solutionUpdateCon
 
 
 def update_solution(desk: Desk, call: Call) -> Mapping[str, Any]:
-    decide(lambda: _update(desk, call.request))
+    once(desk, call, lambda asked: _update(asked, call.request))
     return {"solutionArn": call.request["solutionArn"]}
 
 

@@ -17,13 +17,14 @@ import boto3
 import botocore.session
 from botocore.config import Config
 
-from services.cli.data_dir import DataDir, read_client_env
+from services.cli.data_dir import SERVER_DIR, DataDir, read_client_env
 from services.cli.errors import NoServer
 from shared.aws import model
 
 PROGRESS = "x-foretaste-progress"
 BASELINE = "x-foretaste-baseline"
 REPORT = "x-foretaste-report"
+REMARKS = "x-foretaste-remarks"
 
 # A process that is being started again is back within seconds; the SDK's own retries bridge that. The
 # gateway is reached directly, whatever proxy the environment names for the rest of the world.
@@ -54,6 +55,11 @@ def environment(data_dir: Path | None, default: Path) -> Mapping[str, str]:
             "the same --data-dir, or set AWS_ENDPOINT_URL_PERSONALIZE, ..._RUNTIME and ..._EVENTS."
         )
     return read_client_env(client_env)
+
+
+def server_dir(data_dir: Path | None, default: Path) -> Path:
+    """The folder of the server that ``environment`` finds, if it is one of this machine."""
+    return data_dir or Path(environment(data_dir, default).get(SERVER_DIR, default))
 
 
 def connect(variables: Mapping[str, str]) -> Personalize:

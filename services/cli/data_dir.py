@@ -9,19 +9,25 @@ import fcntl
 import os
 import secrets
 import shlex
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from services.cli.errors import InUse
+from services.cli.errors import CannotStart, InUse
 
+#: The variable of a ``client.env`` that names the folder which it is of.
+SERVER_DIR = "FORETASTE_SERVER_DIR"
 #: A system that has just been killed is given so long to let go of its folder.
 LOCK_SECONDS = 3.0
 
+#: What may be in a data dir that no system has started on: buckets, what `make compose-env` writes, the demo's films.
+BEFORE_THE_FIRST_START = frozenset({"catalogue", "compose.env", "s3", "secrets"})
+
 
 class DataDir:
-    """``path`` is made on first use, readable by its owner alone."""
+    """``path`` is made on first use, readable by its owner alone; one that is there already is closed to others."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
@@ -33,14 +39,36 @@ class DataDir:
 
     @contextmanager
     def locked(self) -> Iterator[int]:
-        """Keep others out. Gives the descriptor of the lock: who inherits it keeps it too. Raises InUse."""
+        """Keep others out. Gives the descriptor of the lock: who inherits it keeps it too.
+
+        Raises InUse, CannotStart.
+        """
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._close()
         with self._lock.open("a+") as lock:
             self._take(lock.fileno())
             lock.truncate(0)
             lock.write(f"{os.getpid()}\n")
             lock.flush()
             yield lock.fileno()
+
+    def _close(self) -> None:
+        """See that nobody but its owner looks into the folder. Raises CannotStart."""
+        mode = stat.S_IMODE(self.path.stat().st_mode)
+        if not mode & 0o077:
+            return
+        begin = f"{self.path} is open to other users of this machine (mode {mode:03o})"
+        strangers = sorted(path.name for path in self.path.iterdir() if path.name not in BEFORE_THE_FIRST_START)
+        if strangers and not self.client_env.exists():
+            # Somebody's home, or /tmp: not ours to close.
+            raise CannotStart(
+                f"{begin} and holds what is not foretaste's ({strangers[0]}): choose a folder of its own for "
+                f"--data-dir, or close this one: chmod 700 {shlex.quote(str(self.path))}"
+            )
+        try:
+            self.path.chmod(0o700)
+        except OSError as error:
+            raise CannotStart(f"{begin}, and can't be closed ({error.strerror}): choose another --data-dir") from error
 
     def _take(self, descriptor: int) -> None:
         deadline = time.monotonic() + LOCK_SECONDS
@@ -70,6 +98,8 @@ class DataDir:
             "AWS_ENDPOINT_URL_PERSONALIZE": url,
             "AWS_ENDPOINT_URL_PERSONALIZE_RUNTIME": url,
             "AWS_ENDPOINT_URL_PERSONALIZE_EVENTS": url,
+            # For a client of the same machine, wherever it is called: where the buckets are.
+            SERVER_DIR: str(self.path),
         }
         lines = (f"export {name}={shlex.quote(value)}\n" for name, value in values.items())
         _write_private(self.client_env, "".join(lines))

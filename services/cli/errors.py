@@ -2,6 +2,7 @@
 
 CommandError
     CannotStart       the system can't run like this: the message says why and what to do
+    CannotBackUp      a folder can't be copied: the message says why and what to do
     InUse             another system runs on this folder: the message says which process
     NotReady          processes did not come up in time: the message names them and their logs
     NoServer          nothing says where the server is: the message says what to set
@@ -16,6 +17,10 @@ class CommandError(Exception):
 
 
 class CannotStart(CommandError):
+    pass
+
+
+class CannotBackUp(CommandError):
     pass
 
 

@@ -28,27 +28,37 @@ def import_data(folder: Path, name: str, bucket: str | None, data_dir: Path | No
     """Import FOLDER's interactions.csv, items.csv and users.csv.
 
     Schemas follow from the files' headers and values. Dataset group, datasets and schemas are made if they
-    are not there; the data replace what was imported before.
+    are not there, and nothing is made before all files are understood; the data replace what was imported before.
     """
     from services.cli import tables
-    from services.cli.client import connect, environment
-    from services.cli.life import Life
+    from services.cli.client import connect, environment, server_dir
+    from services.cli.life import Life, may_be_left, remarks
 
     life = Life(connect(environment(data_dir, DEFAULT_DATA_DIR)), name)
+    click.get_current_context().with_resource(may_be_left(life, "Files that were not imported yet are left out."))
     console = screen.console()
-    found = tables.read(folder)
+
+    def say(sentence: str) -> None:
+        console.print(sentence, style="yellow", markup=False)
+
+    found = tables.read(folder, say, life.standing_schemas())
+    copies = None if bucket else _bucket(server_dir(data_dir, DEFAULT_DATA_DIR), name)
     job = f"{name[:40]}-{time.strftime('%Y%m%d%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
     with step(console, "dataset group") as shown:
         group = life.dataset_group(shown.watch)
     for table in found:
         with step(console, table.dataset_type.lower()) as shown:
-            if bucket is None:
-                _copy(table.path, _bucket(data_dir or DEFAULT_DATA_DIR, name))
+            if copies is not None:
+                _copy(table.path, copies)
             dataset = life.dataset(group, table.dataset_type, table.schema, shown.watch)
             shown.rows = table.rows
             location = f"s3://{bucket or name}/{table.path.name}"
-            life.dataset_import(dataset, f"{job}-{table.dataset_type.lower()}", location, shown.watch)
-            shown.conclude(f"{table.rows:,} rows of {location}")
+            arn = life.dataset_import(dataset, f"{job}-{table.dataset_type.lower()}", location, shown.watch)
+            told = remarks(life.aws, arn)
+            words = screen.describe_remarks(told)
+            shown.conclude(f"{table.rows:,} rows of {location}{words and f'; {words}'}")
+        for sentence in told.get("first", ()):
+            say(sentence)
 
 
 def _bucket(data_dir: Path, name: str) -> Path:

@@ -6,17 +6,26 @@ against a server that dies between doing what was asked and saying so.
 
 from __future__ import annotations
 
+import hashlib
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from services.cli.client import BASELINE, PROGRESS, REPORT, Personalize, header
+import click
+
+from services.cli import signals
+from services.cli.client import BASELINE, PROGRESS, REMARKS, REPORT, Personalize, header
 from services.cli.errors import CreationFailed
 from services.cli.options import DEFAULT_RECIPE
+from shared.data import schemas
+from shared.data.schemas import DatasetSchema
 from shared.lifecycle import ACTIVE, CREATE_FAILED, CREATE_STOPPED, SETTLED
 
 POLL_SECONDS = 0.5
+INTERRUPTED = 130  # what shells expect of a command that Ctrl-C has ended
 ROLE = "arn:aws:iam::000000000000:role/foretaste"  # must be well-formed; local buckets ask for no role
 
 #: Told how far a resource is: its status, and the progress header when there is one.
@@ -43,6 +52,8 @@ class Life:
     def __init__(self, aws: Personalize, name: str) -> None:
         self.aws = aws
         self.name = name
+        #: The ARN that is waited for now.
+        self.awaited: str | None = None
 
     def dataset_group(self, watch: Watch = watch_nothing) -> str:
         arn = self._create("dataset_group", "list_dataset_groups", name=self.name)
@@ -50,9 +61,12 @@ class Life:
         return arn
 
     def dataset(self, group: str, dataset_type: str, schema: str, watch: Watch = watch_nothing) -> str:
-        """The dataset with its schema, which is Avro JSON."""
+        """The dataset of that type; where there is none it is made with this schema, which is Avro JSON."""
         name = f"{self.name}-{dataset_type.lower()}"
-        schema_arn = self._create("schema", "list_schemas", name=name, schema=schema)
+        if (standing := self._datasets(group).get(dataset_type.upper())) is not None:
+            self.wait("dataset", standing, watch)
+            return standing
+        schema_arn = self._schema(name, schema)
         arn = self._create(
             "dataset",
             "list_datasets",
@@ -64,6 +78,35 @@ class Life:
         )
         self.wait("dataset", arn, watch)
         return arn
+
+    def standing_schemas(self) -> Mapping[str, DatasetSchema]:
+        """Dataset type, in capitals -> schema, of the datasets that the group has already."""
+        groups = listed(self.aws, "list_dataset_groups")
+        group = next((each["datasetGroupArn"] for each in groups if each["name"] == self.name), None)
+        return {kind: self._schema_of(dataset) for kind, dataset in self._datasets(group).items()} if group else {}
+
+    def _datasets(self, group: str) -> Mapping[str, str]:
+        """Dataset type, in capitals -> ARN."""
+        datasets = listed(self.aws, "list_datasets", datasetGroupArn=group)
+        return {each["datasetType"].upper(): each["datasetArn"] for each in datasets}
+
+    def _schema_of(self, dataset: str) -> DatasetSchema:
+        arn = self.aws.control.describe_dataset(datasetArn=dataset)["dataset"]["schemaArn"]
+        found = self.aws.control.describe_schema(schemaArn=arn)["schema"]
+        return schemas.parse(found["schema"], domain=found.get("domain"))
+
+    def _schema(self, name: str, text: str) -> str:
+        """The ARN of a schema with this text; one of that name which an earlier try has left may have another."""
+        try:
+            return str(self.aws.control.create_schema(name=name, schema=text)["schemaArn"])
+        except self.aws.control.exceptions.ResourceAlreadyExistsException:
+            for standing in listed(self.aws, "list_schemas"):
+                if standing["name"] == name:
+                    found = self.aws.control.describe_schema(schemaArn=standing["schemaArn"])["schema"]
+                    if schemas.parse(found["schema"], domain=found.get("domain")) == schemas.parse(text):
+                        return str(standing["schemaArn"])
+        other = f"{name[:50]}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+        return self._create("schema", "list_schemas", name=other, schema=text)
 
     def dataset_import(self, dataset: str, job: str, location: str, watch: Watch = watch_nothing) -> str:
         """``location`` is s3://bucket/key."""
@@ -159,6 +202,7 @@ class Life:
 
     def wait(self, what: str, arn: str, watch: Watch = watch_nothing) -> None:
         """Return when the resource is usable. Raises CreationFailed."""
+        self.awaited = arn
         while True:
             resource, progress = described(self.aws, what, arn)
             status = resource["status"]
@@ -166,11 +210,13 @@ class Life:
             if status in SETTLED:
                 break
             time.sleep(POLL_SECONDS)
+        self.awaited = None
         if status != ACTIVE:
             raise CreationFailed(f"{arn} is {status}: {resource.get('failureReason', 'no reason was given')}")
 
     def _wait_for_update(self, campaign: str, watch: Watch) -> None:
         """Raises CreationFailed."""
+        self.awaited = campaign
         while True:
             resource = self.aws.control.describe_campaign(campaignArn=campaign)["campaign"]
             update = resource.get("latestCampaignUpdate", {"status": resource["status"]})
@@ -178,10 +224,30 @@ class Life:
             if update["status"] in SETTLED:
                 break
             time.sleep(POLL_SECONDS)
+        self.awaited = None
         if update["status"] != ACTIVE:
             raise CreationFailed(
                 f"the update of {campaign} is {update['status']}: {update.get('failureReason', 'no reason was given')}"
             )
+
+
+@contextmanager
+def may_be_left(life: Life, then: str) -> Iterator[None]:
+    """While the block runs, Ctrl-C (or SIGTERM) ends the command in a sentence about what the server goes on with.
+
+    ``then`` is said as well: what will not be done, since this command would have done it.
+    """
+    try:
+        with signals.raised(threading.Event()):
+            yield
+    except signals.Interrupted:
+        goes_on = (
+            f"The server goes on with {life.awaited}: `foretaste status --watch` shows how far it is. {then}"
+            if life.awaited
+            else "What was asked of the server before stands: `foretaste status` shows it."
+        )
+        click.echo(f"foretaste: stopped waiting. {goes_on}".rstrip(), err=True)
+        raise SystemExit(INTERRUPTED) from None
 
 
 def described(aws: Personalize, what: str, arn: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
@@ -190,10 +256,18 @@ def described(aws: Personalize, what: str, arn: str) -> tuple[Mapping[str, Any],
     return answer[_camel(what)], header(answer, PROGRESS)
 
 
+def remarks(aws: Personalize, job: str) -> Mapping[str, Any]:
+    """What the dataset import job of this ARN tells of the data that it took."""
+    return header(aws.control.describe_dataset_import_job(datasetImportJobArn=job), REMARKS)
+
+
 def listed(aws: Personalize, operation: str, **request: Any) -> Iterator[Mapping[str, Any]]:
-    """All summaries of a List operation, page by page."""
-    for page in aws.control.get_paginator(operation).paginate(**request):
+    """All summaries of a List operation, page by page. (botocore has no paginator for some of them.)"""
+    more: dict[str, str] | None = {}
+    while more is not None:
+        page = getattr(aws.control, operation)(**request, **more)
         yield from next((value for value in page.values() if isinstance(value, list)), ())
+        more = {"nextToken": page["nextToken"]} if page.get("nextToken") else None
 
 
 def arn_member(what: str) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 
 import click
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError
 
+from services.cli.backup import backup
 from services.cli.demo import demo
 from services.cli.doctor import doctor
 from services.cli.errors import CommandError
@@ -25,7 +27,7 @@ def cli() -> None:
     """A recommender service on your own machine that speaks the Amazon Personalize API."""
 
 
-for command in (up, demo, status, doctor, import_data, train, hpo, recommend):
+for command in (up, demo, status, doctor, backup, import_data, train, hpo, recommend):
     cli.add_command(command)
 
 
@@ -36,4 +38,9 @@ def main() -> None:
         click.echo(f"foretaste: {error}", err=True)
         if isinstance(error, EndpointConnectionError):
             click.echo("foretaste: is the server running? `foretaste doctor` looks.", err=True)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        click.echo(f"foretaste: {error}. Make room on that disk, and try again.", err=True)
         sys.exit(1)

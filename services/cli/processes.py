@@ -14,6 +14,8 @@ from shared.queue import WORKER_FLAGS
 STORE = ("FORETASTE_REDIS_URL",)
 FILES = ("FORETASTE_DATA_DIR",)
 KEYS = ("FORETASTE_ACCESS_KEY_ID", "FORETASTE_SECRET_ACCESS_KEY", "FORETASTE_UNSIGNED")
+#: To be followed by an application, and before it by a worker's class where it is not the one of shared.gunicorn.
+GUNICORN = ("gunicorn", "--config", "python:shared.gunicorn")
 UPSTREAMS = ("FORETASTE_API_URL", "FORETASTE_RUNTIME_URL", "FORETASTE_EVENTS_URL")
 
 
@@ -37,7 +39,7 @@ class Process:
 def _http(name: str, app: str, image: Literal["api", "train"], *environment: str) -> Process:
     return Process(
         name=name,
-        command=("gunicorn", "--config", "python:shared.gunicorn", app),
+        command=(*GUNICORN, app),
         image=image,
         http=True,
         environment=("FORETASTE_BIND", *environment),
@@ -63,7 +65,13 @@ PROCESSES: tuple[Process, ...] = (
     _worker("training", "workers.training.app", "train"),
     _worker("tuning", "workers.tuning.app", "api"),
     _worker("inference", "workers.inference.app", "train"),
-    _http("gateway", "services.gateway:create_app()", "api", *UPSTREAMS),
+    Process(
+        name="gateway",
+        command=(*GUNICORN, "--worker-class", "services.gateway.worker.Worker", "services.gateway.app:create_app()"),
+        image="api",
+        http=True,
+        environment=("FORETASTE_BIND", *UPSTREAMS),
+    ),
 )
 
 BY_NAME: Mapping[str, Process] = {process.name: process for process in PROCESSES}

@@ -18,7 +18,7 @@ from services.cli.options import DEFAULT_DATA_DIR, client_data_dir
 @client_data_dir
 def recommend(user: str, name: str | None, results: int, data_dir: Path | None) -> None:
     """Print what a campaign recommends to USER, by title where the imported items.csv is at hand."""
-    from services.cli.client import connect, environment
+    from services.cli.client import connect, environment, server_dir
     from services.cli.data_dir import DataDir
     from services.cli.life import listed
     from services.cli.viewing import titles
@@ -31,7 +31,7 @@ def recommend(user: str, name: str | None, results: int, data_dir: Path | None) 
     if chosen not in campaigns:
         raise click.UsageError(f"no campaign {chosen}; campaigns: {', '.join(sorted(campaigns)) or 'none'}")
     answer = aws.runtime.get_recommendations(campaignArn=campaigns[chosen], userId=user, numResults=results)
-    known = titles(DataDir(data_dir or DEFAULT_DATA_DIR).buckets / chosen / "items.csv")
+    known = titles(DataDir(server_dir(data_dir, DEFAULT_DATA_DIR)).buckets / chosen / "items.csv")
     grid = Grid()
     grid.add_column("item")
     if known:

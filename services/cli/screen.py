@@ -109,6 +109,17 @@ def describe(progress: Mapping[str, Any]) -> str:
     return ", ".join(words)
 
 
+def describe_remarks(remarks: Mapping[str, Any]) -> str:
+    """What is to be known of an import that is done, in a few words; "" where there is nothing."""
+    words = []
+    if nulls := remarks.get("nulls"):
+        columns = ", ".join(f"{column} {count:,}" for column, count in nulls.items())
+        words.append(f"empty or unreadable cells are null: {columns}")
+    if skipped := remarks.get("skipped"):
+        words.append(f"skipped {', '.join(skipped)}")
+    return "; ".join(words)
+
+
 def metrics_table(
     recipe: str,
     model: Mapping[str, float],

@@ -15,12 +15,20 @@ from rich.table import Table as Grid
 
 from services.cli import screen, signals
 from services.cli.options import DEFAULT_DATA_DIR, client_data_dir
-from services.cli.screen import describe
+from services.cli.screen import describe, describe_remarks
 
 if TYPE_CHECKING:
     from services.cli.client import Personalize
 
 REFRESH_SECONDS = 1.0
+
+#: What else a dataset group has, and how it is listed.
+_OF_A_GROUP = {
+    "event tracker": "list_event_trackers",
+    "filter": "list_filters",
+    "metric attribution": "list_metric_attributions",
+    "data deletion job": "list_data_deletion_jobs",
+}
 
 
 @dataclass(frozen=True)
@@ -43,34 +51,46 @@ def status(watch: bool, data_dir: Path | None) -> None:
 
     aws = connect(environment(data_dir, DEFAULT_DATA_DIR))
     console = screen.console()
+    told: dict[str, str] = {}
     if not watch:
-        console.print(_table(list(rows(aws))))
+        console.print(_table(list(rows(aws, told))))
         return
     stopping = threading.Event()
-    with signals.noted(stopping), Live(_table(list(rows(aws))), console=console) as live:
+    with signals.noted(stopping), Live(_table(list(rows(aws, told))), console=console) as live:
         while not stopping.wait(REFRESH_SECONDS):
-            live.update(_table(list(rows(aws))))
+            live.update(_table(list(rows(aws, told))))
 
 
-def rows(aws: Personalize) -> Iterator[Row]:
-    """Every resource, each below what it belongs to."""
+def rows(aws: Personalize, told: dict[str, str]) -> Iterator[Row]:
+    """Every resource, each below what it belongs to. ``told`` keeps the remarks of imports, which do not change."""
     from services.cli.life import listed
 
+    batch_jobs: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
+    for kind in ("batch inference job", "batch segment job"):
+        for job in listed(aws, f"list_{kind.replace(' ', '_')}s"):
+            batch_jobs.setdefault(job["solutionVersionArn"], []).append((kind, job))
     for group in listed(aws, "list_dataset_groups"):
         yield _row(0, "dataset group", group)
         arn = group["datasetGroupArn"]
         for dataset in listed(aws, "list_datasets", datasetGroupArn=arn):
             yield _row(1, "dataset", dataset)
             for job in listed(aws, "list_dataset_import_jobs", datasetArn=dataset["datasetArn"]):
-                yield _row(2, "dataset import job", job, _progress(aws, "dataset_import_job", job))
+                yield _row(2, "dataset import job", job, _of_import(aws, job, told))
+            for job in listed(aws, "list_dataset_export_jobs", datasetArn=dataset["datasetArn"]):
+                yield _row(2, "dataset export job", job)
         for solution in listed(aws, "list_solutions", datasetGroupArn=arn):
             yield _row(1, "solution", solution)
             for version in listed(aws, "list_solution_versions", solutionArn=solution["solutionArn"]):
                 yield _row(2, "solution version", version, _progress(aws, "solution_version", version))
+                for kind, job in batch_jobs.get(version["solutionVersionArn"], ()):
+                    yield _row(3, kind, job)
             for campaign in listed(aws, "list_campaigns", solutionArn=solution["solutionArn"]):
                 yield _row(2, "campaign", campaign)
-        for tracker in listed(aws, "list_event_trackers", datasetGroupArn=arn):
-            yield _row(1, "event tracker", tracker)
+        for recommender in listed(aws, "list_recommenders", datasetGroupArn=arn):
+            yield _row(1, "recommender", recommender, _progress(aws, "recommender", recommender))
+        for kind, operation in _OF_A_GROUP.items():
+            for found in listed(aws, operation, datasetGroupArn=arn):
+                yield _row(1, kind, found)
     for schema in listed(aws, "list_schemas"):
         yield _row(0, "schema", schema)
 
@@ -79,6 +99,21 @@ def _row(depth: int, kind: str, summary: Mapping[str, Any], note: str = "") -> R
     arn = next(value for member, value in summary.items() if member.endswith("Arn"))
     name = summary.get("name") or summary.get("jobName") or arn.partition("/")[2]
     return Row(depth, kind, str(name), summary.get("status", ""), note or summary.get("failureReason", ""))
+
+
+def _of_import(aws: Personalize, job: Mapping[str, Any], told: dict[str, str]) -> str:
+    from services.cli.life import remarks
+    from shared.lifecycle import ACTIVE
+
+    arn = job["datasetImportJobArn"]
+    if job["status"] != ACTIVE:
+        return _progress(aws, "dataset_import_job", job)
+    if arn not in told:
+        try:
+            told[arn] = describe_remarks(remarks(aws, arn))
+        except aws.control.exceptions.ResourceNotFoundException:  # deleted since it was listed
+            return ""
+    return told[arn]
 
 
 def _progress(aws: Personalize, what: str, summary: Mapping[str, Any]) -> str:

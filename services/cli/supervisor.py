@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from services.cli.errors import NotReady
+from services.cli.errors import CannotStart, NotReady
 from shared.leash import leashed
 
 TICK_SECONDS = 0.1
@@ -26,6 +26,8 @@ FOUNDATION_SECONDS = 1.5
 #: A child that lived for so long did not fail at its start: it is started again at once.
 STEADY_SECONDS = 10.0
 LONGEST_DELAY_SECONDS = 10.0
+#: What ended so often at its start, and was never ready, will not be.
+HOPELESS_ENDS = 4
 LOG_BYTES = 10 * 1024 * 1024
 
 
@@ -34,14 +36,17 @@ class Child:
     """A process to keep running.
 
     ``ready`` is asked with the process id, until it says yes once per start; it must answer within a second
-    and not raise. ``descriptors`` stay open in the child under the same numbers.
+    and not raise. ``descriptors`` stay open in the child under the same numbers. It runs in ``folder``; None: in ours.
     """
 
     name: str
     command: Sequence[str]
     environment: Mapping[str, str]
     ready: Callable[[int], bool]
+    explain: Callable[[], str | None] | None = None
+    """Asked when it ended soon after its start: why, and what to do; None: nobody knows."""
     descriptors: tuple[int, ...] = ()
+    folder: Path | None = None
 
 
 class Supervisor:
@@ -126,8 +131,18 @@ class Supervisor:
             for kept in self._all():
                 if kept.process and (status := kept.process.poll()) is not None:
                     self._say(kept.buried(status))
+                    self._explain(kept)
                 if kept.due() and (kept is self._foundation or self._founded()):
                     self._start(kept)
+
+    def _explain(self, kept: _Kept) -> None:
+        """Raises CannotStart where all wait for one that can't start: trying again won't help."""
+        why = kept.explained()
+        if why is None:
+            return
+        if kept is self._foundation and not kept.was_ready:
+            raise CannotStart(why)
+        self._say(why)
 
     def _founded(self) -> bool:
         return self._foundation is None or self._foundation.is_ready()
@@ -150,6 +165,8 @@ class _Kept:
         self._started = 0.0
         self._due = 0.0
         self._early_ends = 0
+        self.was_ready = False
+        """At any start."""
 
     def due(self) -> bool:
         return self.process is None and time.monotonic() >= self._due
@@ -160,6 +177,7 @@ class _Kept:
             return False
         if self._ready_pid != process.pid and self.child.ready(process.pid):
             self._ready_pid = process.pid
+            self.was_ready = True
         return self._ready_pid == process.pid
 
     def start(self) -> None:
@@ -174,6 +192,7 @@ class _Kept:
                 stdout=log,
                 stderr=log,
                 env=dict(self.child.environment),
+                cwd=self.child.folder,
                 pass_fds=self.child.descriptors,
                 start_new_session=True,
             )
@@ -198,6 +217,19 @@ class _Kept:
             f"{self.child.name} {how}, {self._early_ends} times in a row; starting it again in {delay:g} s. "
             f"Its log: {self.log}"
         )
+
+    def explained(self) -> str | None:
+        """Why it ended as early as it did, where that is known; or its last words, when it was never ready."""
+        if self.child.explain is None or not self._early_ends:
+            return None
+        why = self.child.explain()
+        if why is None and not self.was_ready and self._early_ends >= HOPELESS_ENDS:
+            return f"{self.child.name} can't start. The last words of its log, {self.log}: {self._last_words()}"
+        return why
+
+    def _last_words(self) -> str:
+        lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
+        return next((line.strip() for line in reversed(lines) if line.strip()), "none")
 
     def terminate(self) -> None:
         if self.process:

@@ -12,26 +12,30 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import redis
 
-from services.cli import embedded_redis
+from services.cli import embedded_redis, redis_files, space
 from services.cli.data_dir import DataDir
 from services.cli.errors import CannotStart
 from services.cli.health import beats, pings
 from services.cli.processes import PROCESSES, Process
 from services.cli.supervisor import Child, Supervisor
 from shared import settings
+from shared.formats import NewerFormat, Unstamped, settle_folder
+from shared.leash import finding_ours
 from shared.settings import Settings
-from shared.store.redis import RedisStore
+from shared.store.redis import PROMPT, RedisStore
 
 #: Processes of a system that was killed a moment ago are given so long to let go of the port.
 BIND_SECONDS = 5.0
 READY_SECONDS = 180.0
+#: Holds the packages services, workers and shared.
+HOME = Path(settings.__file__).absolute().parent.parent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,11 +66,13 @@ def local_system(wishes: Wishes, *, say: Callable[[str], None], stopping: thread
 
     Gives the system also when ``stopping`` was set before it was ready. Raises CannotStart, InUse, NotReady.
     """
+    say = _whatever_becomes_of_it(say)
     data_dir = DataDir(wishes.data_dir)
     chosen = settings.load()
     _refuse_open_door(wishes.host, chosen)
     with ExitStack() as stack:
         lock = stack.enter_context(data_dir.locked())
+        _refuse_newer(say, data_dir.path, chosen.artifacts_dir or data_dir.path / "artifacts")
         data_dir.buckets.mkdir(exist_ok=True)
         sockets = {p.name: stack.enter_context(socket.socket()) for p in PROCESSES if p.http}
         for name, listener in sockets.items():
@@ -79,7 +85,7 @@ def local_system(wishes: Wishes, *, say: Callable[[str], None], stopping: thread
             else data_dir.keys()
         )
         client = data_dir.write_client_env(keys=keys, region=chosen.region, url=url)
-        foundation, redis_url = _redis(data_dir, wishes, lock)
+        foundation, redis_url = _redis(data_dir, wishes, chosen.redis_max_memory_mb, lock)
         values = {
             "FORETASTE_DATA_DIR": str(data_dir.path),
             "FORETASTE_REDIS_URL": redis_url,
@@ -100,9 +106,30 @@ def local_system(wishes: Wishes, *, say: Callable[[str], None], stopping: thread
         children = _each_with_its_metrics(children, chosen.metrics_bind)
         if foundation:
             stack.enter_context(embedded_redis.synced(data_dir.redis, say=say))
+            watching = RedisStore(redis_url, PROMPT)
+            stack.enter_context(space.watched(data_dir.redis, watching, chosen.min_free_mb, say=say))
         supervisor = stack.enter_context(Supervisor(children, logs=data_dir.logs, say=say, foundation=foundation))
         supervisor.wait_until_ready(READY_SECONDS, stopping=stopping)
         yield LocalSystem(url=url, data_dir=data_dir, client=client, supervisor=supervisor)
+
+
+def _whatever_becomes_of_it(say: Callable[[str], None]) -> Callable[[str], None]:
+    """What is said goes to a file or a pipe, perhaps, that is full or gone: no reason to end the system."""
+
+    def told(sentence: str) -> None:
+        with suppress(OSError):
+            say(sentence)
+
+    return told
+
+
+def _refuse_newer(say: Callable[[str], None], *folders: Path) -> None:
+    """Before anything else is written there."""
+    try:
+        for folder in folders:
+            settle_folder(folder, tell=say)
+    except (NewerFormat, Unstamped) as error:
+        raise CannotStart(str(error)) from error
 
 
 def _names(process: Process, wishes: Wishes) -> list[str]:
@@ -170,18 +197,27 @@ def _url(listener: socket.socket) -> str:
     return f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104 - it is only compared
 
 
-def _redis(data_dir: DataDir, wishes: Wishes, lock: int) -> tuple[Child | None, str]:
+def _redis(data_dir: DataDir, wishes: Wishes, max_memory_mb: int, lock: int) -> tuple[Child | None, str]:
     """The server to start and its URL; no server when the operator has one."""
     own = os.environ.get("FORETASTE_REDIS_URL") or os.environ.get("FORETASTE_REDIS_URL_FILE")
     if own:
         redis_url = settings.load().redis_url
-        if not embedded_redis.answers(redis_url):
+        if reason := embedded_redis.refusal(redis_url):
             at = urlsplit(redis_url)
-            raise CannotStart(f"no Redis answers at FORETASTE_REDIS_URL ({at.hostname}:{at.port})")
+            raise CannotStart(f"no Redis answers at FORETASTE_REDIS_URL ({at.hostname}:{at.port}): {reason}")
+        try:
+            RedisStore(redis_url).ping()
+        except NewerFormat as error:
+            raise CannotStart(str(error)) from error
         return None, redis_url
+    # A server would not complain of some of that, and begin anew.
+    if (found := redis_files.missing(data_dir.redis)) is not None:
+        raise CannotStart(str(found))
     try:
         port = embedded_redis.free_port()
-        foundation = embedded_redis.child(data_dir, port=port, appendfsync=wishes.appendfsync, lock=lock)
+        foundation = embedded_redis.child(
+            data_dir, port=port, appendfsync=wishes.appendfsync, max_memory_mb=max_memory_mb, lock=lock
+        )
     except OSError as error:
         raise CannotStart(str(error)) from error
     return foundation, embedded_redis.url(port, data_dir.redis_password())
@@ -197,15 +233,18 @@ def _mounts(buckets: Mapping[str, Path]) -> str:
 def _child(process: Process, listener: socket.socket | None, values: Mapping[str, str], store: RedisStore) -> Child:
     told = {name: values[name] for name in process.environment if name in values}
     # Whatever else the operator has set reaches every process; keys and addresses only those that need them.
-    passed = {name: value for name, value in os.environ.items() if name not in values}
+    passed = {name: value for name, value in settings.anchored(os.environ).items() if name not in values}
     passed["FORETASTE_BUCKETS"] = values["FORETASTE_BUCKETS"]
-    environment = {**passed, **told, "PYTHONUNBUFFERED": "1"}
+    # gunicorn and celery look for modules in the folder they run in, which therefore is that of our own packages, and
+    # not the one that `foretaste up` was started in.
+    environment = finding_ours({**passed, **told, "PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"})
     if listener is not None:
         environment["FORETASTE_BIND"] = f"fd://{listener.fileno()}"
         return Child(
             name=process.name,
             command=(sys.executable, "-m", *process.command),
             environment=environment,
+            folder=HOME,
             descriptors=(listener.fileno(),),
             ready=lambda _pid: pings(_url(listener), 0.5),
         )
@@ -213,6 +252,7 @@ def _child(process: Process, listener: socket.socket | None, values: Mapping[str
         name=process.name,
         command=(sys.executable, "-m", *process.command),
         environment=environment,
+        folder=HOME,
         ready=lambda pid: _beats(store, process.name, pid),
     )
 

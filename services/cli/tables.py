@@ -1,55 +1,47 @@
 """The CSV files of a folder as Personalize datasets: which there are, how long, and the schema each needs.
 
-Not an import: files are only looked at, in one pass each by DuckDB. The schema says of a column what its
-values allow, so that a folder of CSV files needs no further word to be imported.
+Not an import: files are only looked at, by the importer's own reader and rules, so that nothing is begun with a file
+that an import would refuse. The schema says of a column what its values allow, so that a folder of CSV files needs no
+further word to be imported; a column that can't be in it is named, with the reason.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import duckdb
 
+from services.cli import columns, csv_source
 from services.cli.errors import UnusableFolder
+from shared import settings
+from shared.data import schemas
+from shared.data.csv_file import CsvFile
+from shared.data.importing import ImportFailed, check_csv, check_header
+from shared.data.schemas import DatasetSchema
 
-#: File name -> dataset type, and the columns whose type Personalize fixes.
+#: File name -> dataset type, as the name of its schema.
 FILES = {
     "interactions.csv": "Interactions",
     "items.csv": "Items",
     "users.csv": "Users",
 }
-FIXED: Mapping[str, Mapping[str, str]] = {
-    "Interactions": {
-        "USER_ID": "string",
-        "ITEM_ID": "string",
-        "TIMESTAMP": "long",
-        "EVENT_TYPE": "string",
-        "EVENT_VALUE": "float",
-        "IMPRESSION": "string",
-        "RECOMMENDATION_ID": "string",
-        "EVENT_ATTRIBUTION_SOURCE": "string",
-    },
-    "Items": {"ITEM_ID": "string", "CREATION_TIMESTAMP": "long"},
-    "Users": {"USER_ID": "string"},
-}
-REQUIRED = {"Interactions": ("USER_ID", "ITEM_ID", "TIMESTAMP"), "Items": ("ITEM_ID",), "Users": ("USER_ID",)}
-#: How many columns of its own a schema may have, beside the fixed ones.
-MOST_OWN = {"Interactions": 5, "Items": 100, "Users": 25}
-LONGEST_STRING = 1000  # characters; a longer value must be textual
 
-# A leading zero makes it a code, not a number.
-INTEGER = r"-?(0|[1-9]\d{0,17})"
-NUMBER = r"[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?"
+#: Told in a sentence what is not imported, and why.
+Say = Callable[[str], None]
+
+
+def _say_nothing(_sentence: str) -> None:
+    return
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """One CSV file: ``schema`` is the Avro JSON of CreateSchema, ``rows`` counts its lines without the header."""
+    """One CSV file: ``schema`` is the Avro JSON of CreateSchema, ``rows`` counts its records below the header."""
 
     path: Path
     dataset_type: str
@@ -57,119 +49,106 @@ class Table:
     schema: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Column:
-    name: str
-    filled: int
-    integers: int
-    numbers: int
-    different: int
-    longest: int
+def read(folder: Path, say: Say = _say_nothing, standing: Mapping[str, DatasetSchema] | None = None) -> list[Table]:
+    """The folder's tables, which an import would take; interactions first.
 
-
-def read(folder: Path) -> list[Table]:
-    """The folder's tables; interactions first. Raises UnusableFolder."""
+    ``standing``: dataset type, in capitals -> the schema of a dataset that is there already, which then is the table's.
+    Raises UnusableFolder.
+    """
     if not (folder / "interactions.csv").is_file():
         raise UnusableFolder(f"{folder} has no interactions.csv (USER_ID,ITEM_ID,TIMESTAMP[,EVENT_TYPE,...])")
-    tables = (_table(folder / name, kind) for name, kind in FILES.items() if (folder / name).is_file())
+    tables = (
+        _table(folder / name, kind, say, (standing or {}).get(schemas.DATASET_TYPES[kind]))
+        for name, kind in FILES.items()
+        if (folder / name).is_file()
+    )
     return [table for table in tables if table is not None]
 
 
-def csv_source(path: Path) -> str:
-    """The file as a table in DuckDB's SQL, every cell as text."""
-    quoted = str(path).replace("'", "''")
-    return f"read_csv('{quoted}', delim = ',', header = true, all_varchar = true)"
-
-
-def _table(path: Path, dataset_type: str) -> Table | None:
+def _table(path: Path, dataset_type: str, say: Say, standing: DatasetSchema | None) -> Table | None:
     """None when it says of its items or users nothing but that they exist: Personalize takes no such dataset."""
-    rows, columns = _columns(path)
-    names = {column.name for column in columns}
-    if missing := [name for name in REQUIRED[dataset_type] if name not in names]:
-        raise UnusableFolder(
-            f"{path} has no column {', '.join(missing)}; it has {', '.join(column.name for column in columns)}"
-        )
-    fixed = [
-        {"name": name, "type": _nullable(kind, name in REQUIRED[dataset_type] or column.filled == rows)}
-        for column in columns
-        if (kind := FIXED[dataset_type].get(name := column.name))
-    ]
-    own = _own(columns, dataset_type, rows)
-    if dataset_type != "Interactions" and not own:
-        return None
+    with csv_source.opened(path) as (file, workspace):
+        _check_required(path, file, dataset_type)
+        try:
+            chosen = columns.choose(file, dataset_type)
+        except duckdb.Error as error:
+            # It is no table. The importer says where, of the columns that AWS knows as of any others.
+            _check(file, _known(file, dataset_type), workspace)
+            raise UnusableFolder(f"{path} can't be read as CSV") from error
+        left_out = dict(chosen.left_out)
+        text = _avro(dataset_type, chosen)
+        if standing is not None:
+            left_out = _left_out_of(standing, file, chosen)
+        elif dataset_type != "Interactions" and not chosen.own:
+            _tell(path, left_out, say)
+            say(f"{path.name} is not imported: no column says more of {dataset_type.lower()} than that they exist")
+            return None
+        _check(file, standing or schemas.parse(text), workspace)
+        _tell(path, left_out, say)
+        return Table(path=path, dataset_type=dataset_type, rows=file.rows, schema=text)
+
+
+def _left_out_of(standing: DatasetSchema, file: CsvFile, chosen: columns.Chosen) -> dict[str, str]:
+    """The columns of the file that the dataset has not, with the reasons."""
+    known = {field.name.upper() for field in standing.fields}
+    unusable = {column: why for column, why in chosen.left_out.items() if not schemas.FIELD_NAME.fullmatch(column)}
+    named = (column for column in file.header if schemas.FIELD_NAME.fullmatch(column))
+    return {**unusable, **{each: "the dataset was made without it" for each in named if each.upper() not in known}}
+
+
+def _check_required(path: Path, file: CsvFile, dataset_type: str) -> None:
+    names = {column.upper() for column in file.header}
+    required = schemas.required_columns(schemas.DATASET_TYPES[dataset_type])
+    missing = [name for name in ("USER_ID", "ITEM_ID", "TIMESTAMP") if name in required and name not in names]
+    if missing:
+        hint = ""
+        if len(file.header) == 1 and re.search(r"[;\t|]", file.header[0]):
+            hint = ". Its columns are not separated by commas; save it with commas"
+        raise UnusableFolder(f"{path} has no column {', '.join(missing)}; it has {', '.join(file.header)}{hint}")
+    with _in_words():
+        check_header(file, _known(file, dataset_type))
+
+
+def _known(file: CsvFile, dataset_type: str) -> DatasetSchema:
+    """The columns of the file that AWS knows."""
+    required, reserved = schemas.declared_columns(schemas.DATASET_TYPES[dataset_type])
+    names = {column.upper() for column in file.header}
+    known = (field for field in (*required.values(), *reserved.values()) if field.name in names)
+    return DatasetSchema(name=dataset_type, fields=tuple(known))
+
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    """What an import would fail with, as this command's error."""
+    try:
+        yield
+    except ImportFailed as error:
+        raise UnusableFolder(str(error)) from error
+
+
+def _avro(dataset_type: str, chosen: columns.Chosen) -> str:
     schema = {
         "type": "record",
         "name": dataset_type,
         "namespace": "com.amazonaws.personalize.schema",
-        "fields": [*fixed, *own],
+        "fields": chosen.fields,
         "version": "1.0",
     }
-    return Table(path=path, dataset_type=dataset_type, rows=rows, schema=json.dumps(schema))
+    return json.dumps(schema)
 
 
-def _own(columns: list[_Column], dataset_type: str, rows: int) -> list[dict[str, Any]]:
-    fields: list[dict[str, Any]] = []
-    taken = {_folded(name) for name in FIXED[dataset_type]}
-    for column in columns:
-        usable = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", column.name) and column.filled
-        if not usable or _folded(column.name) in taken:
-            continue
-        taken.add(_folded(column.name))
-        kind, attributes = _kind(column)
-        if column.longest > LONGEST_STRING and kind == "string":
-            if dataset_type != "Items" or any("textual" in field for field in fields):
-                continue
-            attributes = {"textual": True}
-        fields.append({"name": column.name, "type": _nullable(kind, column.filled == rows), **attributes})
-    return fields[: MOST_OWN[dataset_type]]
-
-
-def _kind(column: _Column) -> tuple[str, dict[str, Any]]:
-    if column.integers == column.filled:
-        return "long", {}
-    if column.numbers == column.filled:
-        return "double", {}
-    # A value that hardly ever comes again (a title, a name) is no category.
-    return "string", {"categorical": True} if column.different <= column.filled / 2 else {}
-
-
-def _nullable(kind: str, filled: bool) -> str | list[str]:
-    return kind if filled else ["null", kind]
-
-
-def _folded(name: str) -> str:
-    return name.replace("_", "").lower()
-
-
-def _columns(path: Path) -> tuple[int, list[_Column]]:
-    with duckdb.connect() as connection:
-        try:
-            source = csv_source(path)
-            names = [row[0] for row in connection.execute(f"DESCRIBE FROM {source}").fetchall()]
-            measures = ", ".join(
-                f"count({c}), count({c}) FILTER (regexp_full_match({c}, '{INTEGER}')), "
-                f"count({c}) FILTER (regexp_full_match({c}, '{NUMBER}')), "
-                f"approx_count_distinct({c}), max(length({c}))"
-                for c in map(_quoted, names)
-            )
-            (found,) = connection.execute(
-                f"SELECT count(*), {measures} FROM {source}"  # noqa: S608 - names and path are quoted
-            ).fetchall()
-        except duckdb.Error as error:
-            raise UnusableFolder(f"{path} can't be read as CSV: {error}") from error
-    rows, values = found[0], [value or 0 for value in found[1:]]
-    return rows, [
-        _Column(
-            name=name,
-            filled=values[at],
-            integers=values[at + 1],
-            numbers=values[at + 2],
-            different=values[at + 3],
-            longest=values[at + 4],
+def _check(file: CsvFile, schema: DatasetSchema, workspace: Path) -> None:
+    configured = settings.load()
+    with _in_words():
+        check_csv(
+            file,
+            schema,
+            workspace,
+            memory_mb=configured.import_memory_mb,
+            unreadable_share=configured.import_unreadable_share,
         )
-        for at, name in zip(range(0, len(values), 5), names, strict=True)
-    ]
 
 
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+def _tell(path: Path, left_out: Mapping[str, str], say: Say) -> None:
+    for column, reason in left_out.items():
+        say(f"{path.name}: the column {column} is not imported: {reason}")

@@ -17,11 +17,16 @@ from services.cli.screen import metrics_table, step
 @click.option("--deploy/--no-deploy", default=True, show_default=True, help="Let the campaign NAME serve it.")
 @client_data_dir
 def train(name: str, recipe: str, deploy: bool, data_dir: Path | None) -> None:
-    """Train a recommender on what was imported as NAME, and print its metrics."""
+    """Train a recommender on what was imported as NAME, and print its metrics.
+
+    Ctrl-C ends this command alone: the server goes on with the training.
+    """
     from services.cli.client import connect, environment
-    from services.cli.life import Life
+    from services.cli.life import Life, may_be_left
 
     life = Life(connect(environment(data_dir, DEFAULT_DATA_DIR)), name)
+    then = "The campaign is not changed." if deploy else ""
+    click.get_current_context().with_resource(may_be_left(life, then))
     console = screen.console()
     with step(console, "solution") as shown:
         group = life.dataset_group(shown.watch)

@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
-from services.cli.tables import csv_source
+from services.cli import csv_source
 
 TITLES = ("TITLE", "NAME", "ITEM_NAME", "PRODUCT_NAME")
 
@@ -30,15 +28,16 @@ class Viewing:
     """``folder`` holds interactions.csv."""
 
     def __init__(self, folder: Path) -> None:
-        self._interactions = csv_source(folder / "interactions.csv")
+        self._interactions = folder / "interactions.csv"
 
     def viewers(self, count: int, newest: int) -> list[Viewer]:
         """``count`` users with histories of ordinary length: the same ones each time, from all over the data."""
         rows = _ask(
+            self._interactions,
             f"""
             WITH histories AS (
               SELECT USER_ID, count(*) AS n, list(ITEM_ID ORDER BY TIMESTAMP::BIGINT) AS items
-              FROM {self._interactions} GROUP BY USER_ID
+              FROM cells GROUP BY USER_ID
             ), ordinary AS (
               SELECT *, ntile({count}) OVER (ORDER BY md5(USER_ID)) AS part FROM histories
               WHERE n BETWEEN (SELECT quantile_disc(n, 0.25) FROM histories)
@@ -47,31 +46,32 @@ class Viewing:
             SELECT first(USER_ID ORDER BY md5(USER_ID)), first(items[-{newest}:] ORDER BY md5(USER_ID)),
                    first(n ORDER BY md5(USER_ID))
             FROM ordinary GROUP BY part ORDER BY part
-            """  # noqa: S608 - numbers and a quoted path
+            """,  # noqa: S608 - numbers
         )
         return [Viewer(user, tuple(items), n) for user, items, n in rows]
 
     def event_type(self) -> str:
         """The commonest one; "watch" where the data has none."""
-        columns = {row[0] for row in _ask(f"DESCRIBE FROM {self._interactions}")}
-        if "EVENT_TYPE" not in columns:
-            return "watch"
-        ((commonest,),) = _ask(f"SELECT mode(EVENT_TYPE) FROM {self._interactions}")  # noqa: S608
-        return str(commonest)
+        with csv_source.opened(self._interactions) as (file, _):
+            if "EVENT_TYPE" not in csv_source.names(file):
+                return "watch"
+            ((commonest,),) = csv_source.asked(file, "SELECT mode(EVENT_TYPE) FROM cells")
+        return str(commonest or "watch")
 
 
 def titles(items: Path) -> Mapping[str, str]:
     """Item id -> title; empty where there is no such CSV file, or none with a column of titles."""
     if not items.is_file():
         return {}
-    source = csv_source(items)
-    columns = {row[0] for row in _ask(f"DESCRIBE FROM {source}")}
-    title = next((name for name in TITLES if name in columns), None)
-    if title is None:
-        return {}
-    return dict(_ask(f"SELECT ITEM_ID, {title} FROM {source} WHERE {title} IS NOT NULL"))  # noqa: S608
+    with csv_source.opened(items) as (file, _):
+        columns = csv_source.names(file)
+        title = next((name for name in TITLES if name in columns), None)
+        if title is None:
+            return {}
+        question = f"SELECT ITEM_ID, {title} FROM cells WHERE {title} IS NOT NULL"  # noqa: S608 - one of TITLES
+        return dict(csv_source.asked(file, question))
 
 
-def _ask(question: str) -> list[tuple[Any, ...]]:
-    with duckdb.connect() as connection:
-        return connection.execute(question).fetchall()
+def _ask(path: Path, question: str) -> list[tuple[Any, ...]]:
+    with csv_source.opened(path) as (file, _):
+        return csv_source.asked(file, question)

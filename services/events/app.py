@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import cast
@@ -13,6 +14,8 @@ from services.events.put_records import KINDS, put_records
 from shared import settings, telemetry
 from shared.aws import web
 from shared.aws.throttle import throttle
+from shared.background import Threads
+from shared.formats import refuse_newer
 from shared.resources import Reading
 from shared.settings import Settings
 from shared.store import Store
@@ -38,11 +41,14 @@ def create_app() -> Flask:
     """For gunicorn: the application of this process, from the environment."""
     configured = settings.load()
     telemetry.configure(configured, "events")
-    redis = RedisStore(configured.redis_url)
+    refuse_newer(configured.redis_url)
+    redis = RedisStore(configured.redis_url, for_clients=True)
     store = Remembering(redis, patient=redis, families=("record", "claim"))
-    store.listen()
+    threads = Threads()
+    store.listen(threads, threading.Event())
     offered = {name: store.telling(handler) for name, handler in handlers(configured, cast(Store, store)).items()}
-    vitals = Vitals("events", ready={"redis": Probe(configured.redis_url).answers})
+    probe = Probe(configured.redis_url)
+    vitals = Vitals("events", threads=threads, ready={"redis": probe.answers, **probe.room})
     vitals.listen(configured.metrics_bind)
     return web.create_app(
         {"personalize-events": offered}, keys=configured.keys, vitals=vitals, throttle=throttle(configured)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TypeGuard
 
@@ -18,8 +18,11 @@ from shared.store import Record, Store
 
 @dataclass(frozen=True)
 class Target:
+    """``tracker`` is the ARN of what has the tracking id; empty where the dataset was named itself."""
+
     arn: str
     schema: DatasetSchema
+    tracker: str = ""
 
 
 def interactions(store: Store, reading: Reading, tracking_id: str) -> Target:
@@ -31,7 +34,7 @@ def interactions(store: Store, reading: Reading, tracking_id: str) -> Target:
     dataset = store.get(arn_of(group, "INTERACTIONS", reading))
     if not _usable(dataset):
         raise InvalidInput(f"The dataset group {group} has no usable Interactions dataset: create one first.")
-    return _target(dataset, reading)
+    return replace(_target(dataset, reading), tracker=tracker.arn)
 
 
 def _usable(record: Record | None) -> TypeGuard[Record]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from services.events import datasets
+from services.events import datasets, itemless
 from services.events.properties import columns, parsed, value
 from shared.aws.errors import InvalidInput
 from shared.aws.web import Call
@@ -44,6 +44,8 @@ def put_events(store: Store, reading: Reading, call: Call) -> None:
     ]
     shown = _with_what_was_shown(interactions, store, target.arn)
     store.append(target.arn, shown, invocation=f"PutEvents/{call.invocation}")
+    sent = zip(interactions, request["eventList"], strict=True)
+    itemless.tell(target.tracker, [event for kept, event in sent if kept.item_id is None])
 
 
 def put_action_interactions(store: Store, reading: Reading, call: Call) -> None:
@@ -122,10 +124,13 @@ def _properties(event: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def _time(seconds: float, where: str) -> float:
+    """Seconds since 1970, or milliseconds, where as seconds they would be beyond the year 5138."""
     if not math.isfinite(seconds) or seconds < 0:
         raise InvalidInput(f"{where} must be a time in seconds since 1970.")
     if seconds > LATEST_TIMESTAMP:
-        raise InvalidInput(f"{where} must be a time in seconds since 1970; it looks like milliseconds.")
+        seconds /= 1000
+    if seconds > LATEST_TIMESTAMP:
+        raise InvalidInput(f"{where} must be a time in seconds since 1970; it looks like microseconds.")
     return float(seconds)
 
 

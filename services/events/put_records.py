@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -36,7 +35,7 @@ KINDS: Mapping[str, Kind] = {
 def put_records(store: Store, reading: Reading, call: Call) -> None:
     kind = KINDS[call.operation]
     target = datasets.of_type(kind.dataset_type, call.request["datasetArn"], reading)
-    now = time.time()
+    now = store.now()
     records = [
         PutRecord(id=sent[kind.id], properties=_properties(sent, target.schema, f"{kind.members}.{place}"), at=now)
         for place, sent in enumerate(call.request[kind.members], start=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from functools import partial
 from typing import cast
 
@@ -12,22 +13,28 @@ from services.runtime import deployer, refresher
 from services.runtime.deployed import Deployed
 from services.runtime.filtering import Filters
 from services.runtime.loading import Loading
+from services.runtime.preparing import Preparing
 from services.runtime.rank import get_personalized_ranking
 from services.runtime.recommend import get_recommendations
 from services.runtime.recommend_actions import get_action_recommendations
 from services.runtime.served import Serving
 from shared import queue, settings, telemetry
 from shared.artifacts import Artifacts
+from shared.aside import Aside
 from shared.aws import web
 from shared.aws.throttle import throttle
+from shared.formats import refuse_newer
 from shared.process import Process, beat_in_background, process_name
 from shared.resources import Reading
 from shared.settings import Settings
 from shared.snapshots import Snapshots
+from shared.space import has_room
 from shared.store import Store
+from shared.store.probe import Probe
 from shared.store.redis import PROMPT, RedisStore
 from shared.store.remembering import Remembering
 from shared.vitals import Vitals
+from shared.work import Signs
 
 #: How long a runtime that starts loads models before it lets requests in (gunicorn gives its start 60 seconds).
 WARM_SECONDS = 20.0
@@ -42,8 +49,16 @@ def handlers(serving: Serving) -> dict[str, web.Handler]:
     }
 
 
-def serving(configured: Settings, store: Store, artifacts: Artifacts, patient: Store | None = None) -> Serving:
-    """With no model in memory yet. ``patient`` is read while models are loaded, which no request waits for."""
+def serving(
+    configured: Settings,
+    store: Store,
+    artifacts: Artifacts,
+    patient: Store | None = None,
+    on_step: Callable[[], None] = lambda: None,
+) -> Serving:
+    """With no model in memory yet. ``patient`` is read while models are loaded, which no request waits for, and
+    ``on_step`` called while filters' data are read.
+    """
     reading = Reading(store, configured)
     deployed = Deployed(Reading(patient or store, configured), artifacts)
     return Serving(
@@ -51,7 +66,7 @@ def serving(configured: Settings, store: Store, artifacts: Artifacts, patient: S
         store=store,
         deployed=deployed,
         loading=Loading(deployed),
-        filters=Filters(reading, store, Snapshots(reading, store, artifacts)),
+        filters=Filters(reading, store, Snapshots(reading, store, artifacts, on_step)),
     )
 
 
@@ -59,22 +74,27 @@ def create_app() -> Flask:
     """For gunicorn: the application of this process, from the environment."""
     configured = settings.load()
     telemetry.configure(configured, "runtime")
+    refuse_newer(configured.redis_url, configured.artifacts)
+    signs = Signs()
     process = Process(
         name=process_name("runtime"),
         settings=configured,
         store=RedisStore(configured.redis_url),
         queue=queue.Queue(queue.application(configured)),
-        artifacts=Artifacts(configured.artifacts),
+        artifacts=Artifacts(configured.artifacts, on_block=signs.give),
         ending=threading.Event(),
     )
     store = Remembering(RedisStore(configured.redis_url, PROMPT), patient=process.store)
-    store.listen()
-    here = serving(configured, cast(Store, store), process.artifacts, patient=process.store)
-    warm = deployer.start(process, here.deployed, here.loading)
-    ready = refresher.start(process, here, warm)
-    beat_in_background(process.store, process.name, process.ending)
+    store.listen(process.threads, process.ending)
+    here = serving(configured, cast(Store, store), process.artifacts, patient=process.store, on_step=signs.give)
+    preparing = Preparing(here.deployed, here.filters, Aside("refresher"), signs)
+    warm = deployer.start(process, here.deployed, here.loading, preparing)
+    ready = refresher.start(process, here, preparing, warm)
+    beat_in_background(process)
     # Not that Redis answers: without it a runtime still has answers, and all of them lose it together.
-    vitals = Vitals("runtime", ready={"models": warm.is_set})
+    probe = Probe(configured.redis_url)
+    told = {"disk": lambda: has_room(configured.artifacts, configured.min_free_mb) and probe.has_room()}
+    vitals = Vitals("runtime", threads=process.threads, ready={"models": warm.is_set}, told=told)
     vitals.listen(configured.metrics_bind)
     # Who asks meanwhile waits to be let in, or goes to another runtime: no first request is slow.
     ready.wait(WARM_SECONDS)

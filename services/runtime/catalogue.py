@@ -15,13 +15,15 @@ from shared.filters import Filter, Kind
 from shared.filters.columns import Rows, Table, index, marked
 
 FREQUENT = 32
-"""A value that one in so many items has, or more, is kept as bits once it was asked for: they are quicker to mark than
+"""A value that one in so many items has, or more, is kept as bits: they are quicker to mark than
 places. With all such values they are no larger than all places, which are of 32 bits, would be."""
 
 
 class Catalogue:
-    """``shared.filters.columns.Columns`` of I items; columns of numbers are put into their order when first asked for.
-    Threads may share it.
+    """``shared.filters.columns.Columns`` of I items. Threads may share it.
+
+    Columns of numbers are put into the items' order, and values that many items have are marked, when first asked for,
+    or by ``prepare``.
 
     ``snapshot`` is None where the dataset group has no dataset that describes them.
     """
@@ -38,6 +40,16 @@ class Catalogue:
         self._numbers: dict[str, npt.NDArray[np.floating[Any]]] = {}
         #: Column and value -> uint8[I / 8], a bit for each item that has it.
         self._bits: dict[tuple[str, str], npt.NDArray[np.uint8]] = {}
+
+    def prepare(self, filter_: Filter) -> None:
+        """Make what a request with this filter would be the first to ask for, whatever its values."""
+        # What fewer have, as of a large dataset of which a model knows little, is marked as quickly without.
+        many = max(len(self._rows), len(self._places)) // FREQUENT
+        for condition in filter_.tested:
+            if condition.kind is Kind.NUMBER:
+                self.numbers(condition.column)
+            elif condition.kind is Kind.TEXT and not condition.fixed and self.snapshot is not None:
+                self.having(condition.column, self.snapshot.frequent(condition.column, many))
 
     def numbers(self, column: str) -> npt.NDArray[np.floating[Any]]:
         if column not in self._numbers:
@@ -87,12 +99,7 @@ def _in_both(left: Iterable[str], right: Iterable[str]) -> Iterator[tuple[int, i
 
 def table(filter_: Filter, snapshot: Snapshot | None, rows: Sequence[int | None]) -> Table:
     """The columns that a filter tests, of a few rows; None: there is no row."""
-    tested = {
-        condition.column: condition
-        for expression in filter_.expressions
-        for group in expression.groups
-        for condition in group
-    }
+    tested = {condition.column: condition for condition in filter_.tested}
 
     def cells(column: str) -> list[Any]:
         return [None if snapshot is None or row is None else snapshot.cell(row, column) for row in rows]

@@ -146,6 +146,10 @@ class Deployed:
         """The model, if it is in memory."""
         return self._models.get(version_arn)
 
+    def of_group(self, group: str) -> list[Model]:
+        """The models in memory that were trained on a dataset group."""
+        return [model for model in list(self._models.values()) if model.group == group]
+
     def keep(self, needed: set[str]) -> None:
         """Let go of the models that nothing served needs any more."""
         for version_arn in self._models.keys() - needed:

@@ -1,5 +1,6 @@
 """Watches campaigns and recommenders: has their models loaded, and reports of those in motion that they can answer.
 
+With filters as well: a filter is usable when what it reads has been made for the models that may be asked with it.
 Every runtime loads what is deployed, and what is going to be; which of them reports is the store's choice.
 """
 
@@ -8,16 +9,19 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping
 from concurrent import futures
+from functools import partial
+from typing import Any
 
-import redis.exceptions
 import structlog
-from kombu.exceptions import OperationalError
 
 from services.runtime.deployed import Deployed, NotDeployable
 from services.runtime.loading import Loading
+from services.runtime.preparing import Preparing
 from services.runtime.served import SERVED
+from shared import refusals
+from shared.aside import Aside
 from shared.lifecycle import ACTIVE, CLAIMABLE, STOP_IN_PROGRESS, STOP_PENDING
 from shared.messages import Failed, Finished, Started
 from shared.process import Process
@@ -36,54 +40,88 @@ STOPPING = {STOP_PENDING, STOP_IN_PROGRESS}
 TIDY_EVERY = 30.0
 
 
-def start(process: Process, deployed: Deployed, loading: Loading) -> threading.Event:
+def start(process: Process, deployed: Deployed, loading: Loading, preparing: Preparing) -> threading.Event:
     """In a thread of its own. Returns what is set when the models that are needed at the start have been loaded."""
     warm = threading.Event()
-    threading.Thread(target=_run, args=(process, deployed, loading, warm), name="deployer", daemon=True).start()
+    walk = partial(_run, process, deployed, loading, preparing, warm)
+    process.threads.start("deployer", walk, process.ending)
     return warm
 
 
-def _run(process: Process, deployed: Deployed, loading: Loading, warm: threading.Event) -> None:
+def _run(process: Process, deployed: Deployed, loading: Loading, preparing: Preparing, warm: threading.Event) -> None:
     looked = tidied = -math.inf
+    aside = Aside("deployer")
     while not process.ending.is_set():
         try:
             if time.monotonic() > looked + LOOK_EVERY:
                 looked = time.monotonic()
-                begun = [loading.begin(arn) for arn in _answering(process) if deployed.held(arn) is None]
+                begun = [loading.begin(arn) for arn in _answering(process, aside) if deployed.held(arn) is None]
                 if not warm.is_set():
                     futures.wait(begun)
                     warm.set()
             for arn in process.store.moving():
-                record = process.store.get(arn)
-                if record is not None and (version_arn := awaited(record, process.store)) is not None:
-                    if deployed.held(version_arn) is None:
-                        loading.begin(version_arn)
-                    deploy(process, loading, record, version_arn)
+                aside.give_turn(arn, partial(_tend, process, deployed, loading, preparing, arn))
             if time.monotonic() > tidied + TIDY_EVERY:
                 tidied = time.monotonic()
-                deployed.keep(set(_needed(Reading(process.store, process.settings))))
-        except (redis.exceptions.RedisError, OperationalError) as error:
+                deployed.keep(_needed(process, aside))
+        except Exception as error:
+            # The state of Redis passes; anything else ends the thread, which is said, and started again.
+            if not refusals.waits_for_redis(error):
+                raise
             log.warning("the deployer waits for Redis", reason=str(error))
         process.ending.wait(EVERY)
 
 
-def _answering(process: Process) -> set[str]:
+def _tend(process: Process, deployed: Deployed, loading: Loading, preparing: Preparing, arn: str) -> None:
+    """Of a record in motion: have made ready what it waits for, a model or what a filter reads, and report of it."""
+    record = process.store.get(arn)
+    if record is None:
+        return
+    if record.kind == "filter" and record.moving in CLAIMABLE:
+        make_usable(process, preparing, record)
+    elif (version_arn := awaited(record, process.store)) is not None:
+        if deployed.held(version_arn) is None:
+            loading.begin(version_arn)
+        deploy(process, loading, preparing, record, version_arn)
+
+
+def _answering(process: Process, aside: Aside) -> set[str]:
     """The versions that answer requests now."""
+    return _versions(process, aside, lambda record: [record.body] if record.status == ACTIVE else [])
+
+
+def _needed(process: Process, aside: Aside) -> set[str]:
+    """The versions that answer requests, or will, or have a moment ago."""
+    return _versions(
+        process,
+        aside,
+        lambda record: [
+            *([record.body] if record.status == ACTIVE or record.moving else []),
+            *([record.update.body] if record.update is not None else []),
+        ],
+    )
+
+
+def _versions(process: Process, aside: Aside, bodies: Callable[[Record], list[Mapping[str, Any]]]) -> set[str]:
+    """The versions that are named by what ``bodies`` finds in each campaign and recommender."""
     reading = Reading(process.store, process.settings)
-    return {
-        record.body["solutionVersionArn"]
-        for noun in SERVED
-        for record in reading.children(noun)
-        if record.status == ACTIVE
-    }
+    found: set[str] = set()
+    for noun in SERVED:
+        for record in reading.children(noun, whole=False):
+            of_one = partial(_named, record, bodies)
+            found.update(aside.give_turn(f"versions of {record.arn}", of_one) or ())
+    return found
+
+
+def _named(record: Record, bodies: Callable[[Record], list[Mapping[str, Any]]]) -> list[str]:
+    return [str(body["solutionVersionArn"]) for body in bodies(record)]
 
 
 def awaited(record: Record, records: Records) -> str | None:
     """The ARN of the model that a campaign or recommender in motion waits for; None: it waits for no runtime."""
     if record.kind not in SERVED or record.moving not in CLAIMABLE - STOPPING:
         return None
-    updating = record.update is not None and record.moving == record.update.status
-    body = record.update.body if record.update is not None and updating else record.body
+    body = _body(record)
     version = records.get(body["solutionVersionArn"])
     # A recommender's model is still being trained when the recommender is. A campaign's may have been deleted since.
     if record.kind == "recommender" and (version is None or version.status != ACTIVE):
@@ -91,20 +129,40 @@ def awaited(record: Record, records: Records) -> str | None:
     return str(body["solutionVersionArn"])
 
 
-def deploy(process: Process, loading: Loading, record: Record, version_arn: str) -> None:
+def _body(record: Record) -> Mapping[str, Any]:
+    """The members that it will answer with."""
+    updating = record.update is not None and record.moving == record.update.status
+    return {**record.body, **record.update.body} if record.update is not None and updating else record.body
+
+
+def make_usable(process: Process, preparing: Preparing, record: Record) -> None:
+    """Take a new filter up, unless another runtime has it, make ready what it reads, and report that it can be used."""
+    lease = process.store.claim(record.arn, process.name, CLAIMABLE, process.settings.lease_seconds)
+    if lease is None:
+        return
+    with keeping(process, lease, preparing.signs):
+        report(process.store, process.queue, Started(arn=record.arn, attempt=lease.attempt))
+        preparing.filter(record)
+        report(process.store, process.queue, Finished(arn=record.arn, attempt=lease.attempt))
+        _wait_until_applied(process, record.arn, lease.attempt)
+
+
+def deploy(process: Process, loading: Loading, preparing: Preparing, record: Record, version_arn: str) -> None:
     """Take the campaign or recommender up, unless another runtime has it, and report how it went."""
     lease = process.store.claim(record.arn, process.name, CLAIMABLE, process.settings.lease_seconds)
     if lease is None:
         return
     arn, attempt = record.arn, lease.attempt
     report(process.store, process.queue, Started(arn=arn, attempt=attempt))
-    with keeping(process, lease):
+    with keeping(process, lease, preparing.signs):
         try:
-            loading.begin(version_arn).result()
+            model = loading.begin(version_arn).result()
         except NotDeployable as error:
             log.warning("not deployed", arn=arn, version=version_arn, reason=str(error))
             report(process.store, process.queue, Failed(arn=arn, attempt=attempt, reason=str(error)))
         else:
+            # The first request with a filter must not find that its data have to be read.
+            preparing.served(record, _body(record), model)
             log.info("deployed", arn=arn, version=version_arn)
             report(process.store, process.queue, Finished(arn=arn, attempt=attempt))
         _wait_until_applied(process, arn, attempt)
@@ -117,12 +175,3 @@ def _wait_until_applied(process: Process, arn: str, attempt: int) -> None:
         record = process.store.get(arn)
         if record is None or record.attempt != attempt or record.moving not in CLAIMABLE:
             return
-
-
-def _needed(reading: Reading) -> Iterator[str]:
-    for noun in SERVED:
-        for record in reading.children(noun):
-            if record.status == ACTIVE or record.moving:
-                yield record.body["solutionVersionArn"]
-            if record.update is not None:
-                yield record.update.body["solutionVersionArn"]

@@ -1,29 +1,44 @@
-"""The filters of a dataset group, found, checked, and compiled once for each model; and the data that they read."""
+"""The filters of a dataset group, found, checked, and compiled once for each model; and the data that they read.
+
+Nothing of that is made in a request: most is there before it comes (``preparing.py``). Where it is not, because another
+runtime has said that a campaign or a filter can be used, a thread beside makes it. The request waits for that for a
+moment and is then refused with 503, as where its model is still being loaded: the SDKs try again.
+"""
 
 from __future__ import annotations
 
 import threading
-import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
 
 from services.runtime.catalogue import Catalogue
 from services.runtime.deployed import Model
 from services.runtime.history import newest
+from shared.aside import Aside
 from shared.aws.errors import InvalidInput, ServiceUnavailable
+from shared.aws.turns import aside
 from shared.data.seen import Doings, Seen
 from shared.data.snapshot import Snapshot
 from shared.filters import Filter, FilterError, check, parse
 from shared.filters.evaluation import Mask, Moment, compiled
-from shared.lifecycle import ACTIVE
+from shared.lifecycle import ACTIVE, CREATE_IN_PROGRESS, CREATE_PENDING
 from shared.resources import Reading
 from shared.resources.filter.requests import schemas_of
-from shared.snapshots import MOST_SEEN, Snapshots, Unreadable
+from shared.snapshots import MOST_SEEN, NotMade, Snapshots, Unreadable
 from shared.store import SEEN_SECONDS, Record, Store
 from shared.store.remembering import UNREACHABLE
 
+T = TypeVar("T")
+
+#: How long a request waits for what is being made for it (seconds).
+PATIENCE = 1.0
 RELATED = "RELATED_ITEMS"
+#: Statuses of filters that are used, or will be in a moment.
+_USABLE = frozenset({ACTIVE, CREATE_PENDING, CREATE_IN_PROGRESS})
 _TARGETS = {"ITEMS": "ItemID", "ACTIONS": "ActionID"}
 
 
@@ -61,49 +76,78 @@ class Filters:
         self._snapshots = snapshots
         self._made: weakref.WeakKeyDictionary[Model, _OfModel] = weakref.WeakKeyDictionary()
         self._making = threading.Lock()
+        self._beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="filters")
+        self._begun: dict[Hashable, Future[Any]] = {}
+        self._beginning = threading.Lock()
+        self.patience = PATIENCE
 
-    def refresh(self) -> None:
-        self._snapshots.refresh()
+    def refresh(self, aside: Aside) -> None:
+        self._snapshots.refresh(aside)
 
-    def warm(self, model: Model) -> None:
-        """Make what a request with any of the group's filters needs, of the data as they are now.
+    def warm(self, model: Model, aside: Aside) -> None:
+        """Make what a request with any of the group's filters needs, of the data as they are now. Not for a request.
 
         Until then requests go on with what was made of older data: none of them waits for a new catalogue.
         """
         if model.recipe.hides is not None:
-            self._seen(model)
-        filters = self._reading.children("filter", model.group)
-        records = {record.arn: record for record in filters if record.status == ACTIVE}
+            self._read_seen(model)
+        filters = self._reading.children("filter", model.group, whole=False)
+        records = {record.arn: record for record in filters if record.status in _USABLE}
         if not records:  # then nobody need read what may be large
             return
         made = self._of(model)
         for filter_arn, record in records.items():
-            if made.refused.get(filter_arn) == record.body["filterExpression"]:
-                continue
-            found = made.ready.get(filter_arn)
-            try:
-                if found is None or not found.is_of(record) or found.catalogue is not made.catalogue:
-                    found = made.ready[filter_arn] = self._compiled(record, model, made.catalogue)
-            except InvalidInput:
-                made.refused[filter_arn] = record.body["filterExpression"]
-                continue
-            if found.filter.user_columns:
-                self.users(model)
-            if found.filter.tests_events:
-                self._seen(model)
+            aside.give_turn(f"{filter_arn} for {model.recipe.name}", partial(self._warm_one, model, made, record))
         for filter_arn in list(made.ready):
             if filter_arn not in records:
                 made.ready.pop(filter_arn, None)
 
+    def _warm_one(self, model: Model, made: _OfModel, record: Record) -> None:
+        expression = record.body["filterExpression"]
+        if made.refused.get(record.arn) == expression:
+            return
+        found = made.ready.get(record.arn)
+        try:
+            if found is None or not found.is_of(record) or found.catalogue is not made.catalogue:
+                found = self._made_ready(record, model, made)
+        except InvalidInput:
+            made.refused[record.arn] = expression
+            return
+        if found.filter.user_columns:
+            self._read(lambda: self._snapshots.rows(model.datasets["USERS"]))
+        if found.filter.tests_events:
+            self._read_seen(model)
+
+    def _made_ready(self, record: Record, model: Model, made: _OfModel) -> Ready:
+        compiled_ = self._compiled(record, model, made.catalogue)
+        made.catalogue.prepare(compiled_.filter)
+        made.ready[record.arn] = compiled_
+        return compiled_
+
     def _of(self, model: Model) -> _OfModel:
         """With the catalogue of the newest rows."""
-        snapshot = self.described(model)
+        snapshot = self.read_described(model)
         with self._making:
             made = self._made.get(model)
             if made is None or made.catalogue.snapshot is not snapshot:
                 catalogue = Catalogue(model.item_ids, snapshot)
                 made = self._made[model] = _OfModel(catalogue, made.ready if made else {})
             return made
+
+    def read_described(self, model: Model) -> Snapshot | None:
+        """``described``, made where it is not there. Not for a request."""
+        return self._read(lambda: self._snapshots.rows(model.datasets[model.recipe.catalogue]))
+
+    def _read_seen(self, model: Model) -> Seen | None:
+        return self._read(lambda: self._snapshots.seen(model.interactions))
+
+    def _read(self, opened: Callable[[], T]) -> T:
+        try:
+            return opened()
+        except Unreadable as error:
+            raise ServiceUnavailable(str(error)) from error
+
+    # For requests
 
     def described(self, model: Model) -> Snapshot | None:
         """The rows of the model's items, or actions. Raises ServiceUnavailable."""
@@ -115,15 +159,31 @@ class Filters:
 
     def _rows(self, dataset_arn: str) -> Snapshot | None:
         try:
-            return self._snapshots.rows(dataset_arn)
-        except Unreadable as error:
-            raise ServiceUnavailable(str(error)) from error
+            return self._snapshots.rows(dataset_arn, make=False)
+        except NotMade:
+            return self._awaited(dataset_arn, lambda: self._read(lambda: self._snapshots.rows(dataset_arn)))
 
     def _seen(self, model: Model) -> Seen | None:
         try:
-            return self._snapshots.seen(model.interactions)
-        except Unreadable as error:
-            raise ServiceUnavailable(str(error)) from error
+            return self._snapshots.seen(model.interactions, make=False)
+        except NotMade:
+            return self._awaited(model.interactions, lambda: self._read_seen(model))
+
+    def _awaited(self, what: Hashable, make: Callable[[], T]) -> T:
+        """What ``make`` makes beside, once for all who ask. Raises ServiceUnavailable where that takes longer."""
+        with self._beginning:
+            begun = self._begun.get(what)
+            if begun is None:
+                begun = self._begun[what] = self._beside.submit(make)
+                begun.add_done_callback(lambda _: self._begun.pop(what, None))
+        try:
+            with aside():
+                made: T = begun.result(self.patience)
+                return made
+        except TimeoutError:
+            if begun.done():
+                raise
+            raise ServiceUnavailable("What the filter reads is being made ready. Please try again.") from None
 
     def doings(self, model: Model, user_id: str) -> Doings:
         """What the user did with items, imported and live, as far as AWS's filters know it."""
@@ -134,7 +194,7 @@ class Filters:
             if imported is None or not imported.of(user_id):
                 raise
             live = {}
-        forgotten = imported is None or (not live and imported.imported < time.time() - SEEN_SECONDS)
+        forgotten = imported is None or (not live and imported.imported < self._store.now() - SEEN_SECONDS)
         bulk = {} if imported is None or forgotten else imported.of(user_id)
         return newest(bulk, live, MOST_SEEN[model.recipe.interactions])
 
@@ -148,8 +208,8 @@ class Filters:
         made = self._made.get(model)
         found = made.ready.get(filter_arn) if made else None
         if found is None or not found.is_of(record):
-            made = self._of(model)
-            found = made.ready[filter_arn] = self._compiled(record, model, made.catalogue)
+            key = (filter_arn, record.body["filterExpression"], model)
+            return self._awaited(key, lambda: self._made_ready(record, model, self._of(model)))
         return found
 
     def _compiled(self, record: Record, model: Model, catalogue: Catalogue) -> Ready:

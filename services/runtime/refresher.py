@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 
-import redis.exceptions
 import structlog
 
-from services.runtime.metadata import is_answered
-from services.runtime.served import CONFIGS, SERVED, Serving
-from shared.aws.errors import PersonalizeError
+from services.runtime.preparing import Preparing
+from services.runtime.served import SERVED, Serving
+from shared import refusals
 from shared.lifecycle import ACTIVE
 from shared.process import Process
+from shared.store import Record
 
 log = structlog.get_logger()
 
@@ -19,37 +20,38 @@ log = structlog.get_logger()
 EVERY = 2.0
 
 
-def start(process: Process, serving: Serving, warm: threading.Event) -> threading.Event:
+def start(process: Process, serving: Serving, preparing: Preparing, warm: threading.Event) -> threading.Event:
     """In a thread of its own, once ``warm`` is set. Returns what is set when all was made ready a first time."""
     ready = threading.Event()
-    threading.Thread(target=_run, args=(process, serving, warm, ready), name="refresher", daemon=True).start()
+    walk = partial(_run, process, serving, preparing, warm, ready)
+    process.threads.start("refresher", walk, process.ending)
     return ready
 
 
-def _run(process: Process, serving: Serving, warm: threading.Event, ready: threading.Event) -> None:
+def _run(
+    process: Process, serving: Serving, preparing: Preparing, warm: threading.Event, ready: threading.Event
+) -> None:
     warm.wait()
     while not process.ending.is_set():
         try:
-            refresh(serving)
+            refresh(serving, preparing)
             ready.set()
-        except redis.exceptions.RedisError as error:
+        except Exception as error:
+            # The state of Redis passes; anything else ends the thread, which is said, and started again.
+            if not refusals.waits_for_redis(error):
+                raise
             log.warning("the refresher waits for Redis", reason=str(error))
-        except Exception:
-            # Whatever it is: requests go on with what there is.
-            log.exception("what filters read could not be refreshed")
         process.ending.wait(EVERY)
 
 
-def refresh(serving: Serving) -> None:
-    serving.filters.refresh()
+def refresh(serving: Serving, preparing: Preparing) -> None:
+    serving.filters.refresh(preparing.aside)
     for noun in SERVED:
-        for record in serving.reading.children(noun):
-            model = serving.deployed.held(record.body["solutionVersionArn"])
-            if record.status != ACTIVE or model is None:
-                continue
-            try:
-                serving.filters.warm(model)
-                if is_answered(model.recipe, record.body.get(CONFIGS[f"{noun}Arn"]) or {}):
-                    serving.filters.described(model)
-            except PersonalizeError as error:
-                log.warning("not made ready", arn=record.arn, reason=str(error))
+        for record in serving.reading.children(noun, whole=False):
+            preparing.aside.give_turn(record.arn, partial(_make_ready, serving, preparing, record))
+
+
+def _make_ready(serving: Serving, preparing: Preparing, record: Record) -> None:
+    model = serving.deployed.held(record.body["solutionVersionArn"])
+    if record.status == ACTIVE and model is not None:
+        preparing.served(record, record.body, model)

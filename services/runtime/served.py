@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -86,7 +85,7 @@ def query(of: Served, request: Mapping[str, Any], store: Store) -> Query:
             raise InvalidInput(f"{member} is required by the recipe {of.recipe.name}.{hint}")
     user_id = request.get("userId") or ""
     return Query(
-        now=time.time(),
+        now=store.now(),
         user_id=user_id,
         history=history(of.model, user_id, store) if of.recipe.live else (),
         context=request.get("context") or {},

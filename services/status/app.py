@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.status import facts, handlers, recommenders, reconciler, scheduling, syncing
+from services.status import deletions, facts, handlers, recommenders, reconciler, scheduling, space, syncing
 from shared import messages
 from shared.process import celery_process, current
 from shared.queue import handles
@@ -33,12 +33,16 @@ def decline(command: messages.Decline) -> None:
 
 @handles(messages.Remove)
 def remove(command: messages.Remove) -> None:
+    record = current().store.get(command.arn)
+    if record is None or deletions.waits(current(), record):
+        return
     handlers.remove(current().store, current().artifacts, command)
 
 
 def _walk() -> None:
-    for rounds in (reconciler, scheduling, syncing):
+    for rounds in (reconciler, deletions, scheduling, syncing):
         rounds.start()
+    space.start(current())
 
 
 app = celery_process("status", long_work=False, started=_walk)

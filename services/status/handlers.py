@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -14,6 +13,7 @@ from shared.lifecycle import (
     ACTIVE,
     CLAIMABLE,
     COMPLETED,
+    CREATE_PENDING,
     CREATE_STOPPED,
     DELETE_PENDING,
     DELETION,
@@ -37,7 +37,7 @@ def apply(store: Store, fact: Fact) -> None:
     written = queue.note(fact).id
     while True:
         record = store.get(fact.arn)
-        after = after_fact(record, fact, time.time()) if record else None
+        after = after_fact(record, fact, store.now()) if record else None
         if after is None:
             store.done(written)
             return
@@ -109,7 +109,14 @@ def provision(store: Store, command: Provision) -> None:
     if record is None or record.moving not in CLAIMABLE:
         return
     apply(store, Started(arn=record.arn, attempt=record.attempt))
+    if record.moving == CREATE_PENDING and record.kind == "filter" and _has_runtime(store):
+        # A runtime reads first what the filter tests. If none does, the reconciler rings again: then it is usable so.
+        return
     apply(store, Finished(arn=record.arn, attempt=record.attempt))
+
+
+def _has_runtime(store: Store) -> bool:
+    return any(name.startswith("runtime@") for name in store.beating())
 
 
 def decline(store: Store, command: Decline) -> None:
@@ -145,7 +152,7 @@ def _owned(store: Store, record: Record) -> Iterator[Record]:
     for noun in RESOURCES[record.kind].owns:
         after: str | None = None
         while True:
-            page, after = store.page(noun, record.arn, after=after)
+            page, after = store.page(noun, record.arn, after=after, whole=True)
             yield from page
             if after is None:
                 break

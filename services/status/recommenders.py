@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 
 from services.status import handlers
 from shared import queue
@@ -43,7 +42,7 @@ def advance(process: Process, arn: str) -> None:
         _train(process, recommender)
     elif version.status not in (ACTIVE, None) and version.status in SETTLED:
         _fail(process, recommender, version.reason or f"Its model is in status {version.status}.")
-    elif version.status == ACTIVE and _waited(recommender, version) > process.settings.deploy_deadline_seconds:
+    elif version.status == ACTIVE and _waited(process, recommender, version) > process.settings.deploy_deadline_seconds:
         _fail(process, recommender, "No runtime service took the recommender up. Start one, then update it.")
 
 
@@ -61,7 +60,7 @@ def _train(process: Process, recommender: Record) -> None:
         _fail(process, recommender, error.message)
         return
     command = TrainSolutionVersion(arn=draft.arn)
-    version = first_record(VERSION, draft)
+    version = first_record(VERSION, draft, process.store.now())
     try:
         process.store.create(version, invocation=draft.arn, guards=draft.guards, notes=[queue.note(command)])
     except (Conflict, NameTaken):
@@ -70,10 +69,10 @@ def _train(process: Process, recommender: Record) -> None:
     handlers.apply(process.store, Started(arn=recommender.arn, attempt=recommender.attempt))
 
 
-def _waited(recommender: Record, version: Record) -> float:
+def _waited(process: Process, recommender: Record, version: Record) -> float:
     """Seconds since a runtime could have loaded the model."""
     asked = recommender.update.created if recommender.update is not None else recommender.updated
-    return time.time() - max(asked, recommender.updated, version.updated)
+    return process.store.now() - max(asked, recommender.updated, version.updated)
 
 
 def _fail(process: Process, recommender: Record, reason: str) -> None:
@@ -86,7 +85,7 @@ def _forget_superseded(process: Process, recommender: Record) -> None:
     """Remove the models that an update has left behind; one that something moves meanwhile, the next time."""
     after: str | None = None
     while True:
-        versions, after = process.store.page(VERSION.noun, recommender.arn, after=after)
+        versions, after = process.store.page(VERSION.noun, recommender.arn, after=after, whole=True)
         for version in versions:
             if version.arn != recommender.body["solutionVersionArn"]:
                 process.artifacts.discard(version.arn)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import structlog
 
 from services.status import facts, rounds
 from shared import queue
+from shared.aside import Aside
 from shared.lifecycle import CLAIMABLE, CREATE_STOPPING
 from shared.messages import Command, Fact, Failed, Remove, Stopped
 from shared.process import Process
 from shared.resources import RESOURCES
-from shared.store import Record
+from shared.store import Note, Record
 
 log = structlog.get_logger()
 
@@ -21,23 +23,32 @@ EVERY = 1.0
 
 def start() -> None:
     since: dict[str, float] = {}
-    rounds.start("reconciler", EVERY, lambda process: walk(process, since))
+    aside = Aside("reconciler")
+    rounds.start("reconciler", EVERY, lambda process: walk(process, since, aside))
 
 
-def walk(process: Process, since: dict[str, float]) -> None:
+def walk(process: Process, since: dict[str, float], aside: Aside) -> None:
     """One round. ``since`` remembers, by ARN, when work was first seen without a worker or last announced."""
     for note in process.store.notes(older_than=process.settings.resend_after_seconds):
-        if isinstance(note.message, Fact):
-            facts.hear(process, note.message)
-        elif isinstance(note.message, Command):
-            queue.ring(process.store, process.queue, note.message)
+        aside.give_turn(note.id, partial(_resend, process, note))
     moving = process.store.moving()
     for arn in since.keys() - set(moving):
         del since[arn]
     for arn in moving:
-        record = process.store.get(arn)
-        if record is not None and record.moving is not None:
-            _tend(process, record, since)
+        aside.give_turn(arn, partial(_look, process, arn, since))
+
+
+def _resend(process: Process, note: Note) -> None:
+    if isinstance(note.message, Fact):
+        facts.hear(process, note.message)
+    elif isinstance(note.message, Command):
+        queue.ring(process.store, process.queue, note.message)
+
+
+def _look(process: Process, arn: str, since: dict[str, float]) -> None:
+    record = process.store.get(arn)
+    if record is not None and record.moving is not None:
+        _tend(process, record, since)
 
 
 def _tend(process: Process, record: Record, since: dict[str, float]) -> None:
@@ -88,6 +99,6 @@ def _announce(process: Process, record: Record, since: dict[str, float]) -> None
 
 def _fail_undeployed(process: Process, record: Record) -> None:
     asked = record.update.created if record.update is not None else record.created
-    if time.time() - asked > process.settings.deploy_deadline_seconds:
+    if process.store.now() - asked > process.settings.deploy_deadline_seconds:
         reason = "No runtime service took the campaign up. Start one, then update the campaign."
         facts.hear(process, Failed(arn=record.arn, attempt=record.attempt, reason=reason))

@@ -5,13 +5,12 @@ What walks is idempotent and may run anywhere, any number of times: the lock onl
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
+from functools import partial
 
-import redis.exceptions
 import structlog
-from kombu.exceptions import OperationalError
 
+from shared import refusals
 from shared.process import Process, current
 
 log = structlog.get_logger()
@@ -22,7 +21,8 @@ SILENCE = 4.0
 
 def start(name: str, every: float, walk: Callable[[Process], None]) -> None:
     """Walk every so many seconds, in a thread of its own."""
-    threading.Thread(target=_run, args=(current(), name, every, walk), name=name, daemon=True).start()
+    process = current()
+    process.threads.start(name, partial(_run, process, name, every, walk), process.ending)
 
 
 def _run(process: Process, name: str, every: float, walk: Callable[[Process], None]) -> None:
@@ -30,5 +30,8 @@ def _run(process: Process, name: str, every: float, walk: Callable[[Process], No
         try:
             if process.store.lock(name, process.name, every + SILENCE):
                 walk(process)
-        except (redis.exceptions.RedisError, OperationalError) as error:
+        except Exception as error:
+            # The state of Redis passes; anything else ends the thread, which is said, and started again.
+            if not refusals.waits_for_redis(error):
+                raise
             log.warning("a round waits for Redis", round=name, reason=str(error))

@@ -11,13 +11,14 @@ Recommenders that are ACTIVE are trained anew every 7 days, likewise; that is an
 
 from __future__ import annotations
 
-import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 
 import structlog
 
 from services.status import rounds
 from shared import queue, recipes
+from shared.aside import Aside
 from shared.aws.errors import PersonalizeError
 from shared.lifecycle import ACTIVE
 from shared.messages import AdvanceRecommender
@@ -54,29 +55,33 @@ class Plan:
 
 
 def start() -> None:
-    rounds.start("scheduling", EVERY, walk)
+    aside = Aside("scheduling", longest_pause=EVERY)
+    rounds.start("scheduling", EVERY, lambda process: walk(process, aside))
 
 
-def walk(process: Process) -> None:
+def walk(process: Process, aside: Aside) -> None:
     if process.settings.auto_training:
-        tick(process, time.time())
+        tick(process, process.store.now(), aside)
 
 
-def tick(process: Process, now: float) -> None:
-    """One look at every solution."""
+def tick(process: Process, now: float, aside: Aside) -> None:
+    """One look at every solution and recommender. ``now`` is by the store's clock, as all that it is compared with."""
     reading = Reading(process.store, process.settings)
-    for solution in reading.children("solution"):
-        if solution.status != ACTIVE:
-            continue
-        try:
-            _keep(process, solution, _tended(process, reading, solution, now))
-        except Conflict:
-            continue  # Something moved in between: the next tick looks again.
-        except PersonalizeError as refusal:
-            log.info("automatic training waits", arn=solution.arn, reason=refusal.message)
-    for recommender in reading.children("recommender"):
+    for solution in reading.children("solution", whole=False):
+        if solution.status == ACTIVE:
+            aside.give_turn(solution.arn, partial(_tend, process, reading, solution, now))
+    for recommender in reading.children("recommender", whole=False):
         if recommender.status == ACTIVE and settled(recommender):
-            _retrain(process, reading, recommender, now)
+            aside.give_turn(recommender.arn, partial(_retrain, process, reading, recommender, now))
+
+
+def _tend(process: Process, reading: Reading, solution: Record, now: float) -> None:
+    try:
+        _keep(process, solution, _tended(process, reading, solution, now))
+    except Conflict:
+        return  # Something moved in between: the next tick looks again.
+    except PersonalizeError as refusal:
+        log.info("automatic training waits", arn=solution.arn, reason=refusal.message)
 
 
 def _retrain(process: Process, reading: Reading, recommender: Record, now: float) -> None:
@@ -93,7 +98,9 @@ def _retrain(process: Process, reading: Reading, recommender: Record, now: float
     }
     command = AdvanceRecommender(arn=recommender.arn)
     try:
-        process.store.replace(with_update(resource, recommender, body), notes=[queue.note(command)])
+        process.store.replace(
+            with_update(resource, recommender, body, process.store.now()), notes=[queue.note(command)]
+        )
     except Conflict:
         return  # Somebody asks something of it: the next tick looks again.
     log.info("automatic training", arn=recommender.arn)
@@ -133,7 +140,7 @@ def _tended(process: Process, reading: Reading, solution: Record, now: float) ->
 
 def _plan(solution: Record) -> Plan | None:
     kept = solution.state.get("schedule")
-    return Plan(**kept) if kept else None
+    return Plan(**{member.name: kept[member.name] for member in fields(Plan) if member.name in kept}) if kept else None
 
 
 def _keep(process: Process, solution: Record, plan: Plan | None) -> None:
@@ -142,7 +149,9 @@ def _keep(process: Process, solution: Record, plan: Plan | None) -> None:
     # A training that was begun has touched the solution since it was read; nobody else writes its schedule.
     standing = process.store.get(solution.arn)
     if standing is not None:
-        state = {**standing.state, "schedule": asdict(plan) if plan else None}
+        # What another release has written beside it stays.
+        kept = {**(standing.state.get("schedule") or {}), **asdict(plan)} if plan else None
+        state = {**standing.state, "schedule": kept}
         process.store.replace(replace(standing, state=state))
 
 
@@ -161,7 +170,7 @@ def _train(process: Process, reading: Reading, solution: Record, due: float) -> 
     resource = RESOURCES["solution_version"]
     once = f"automatic-training:{solution.arn}:{due!r}"
     drafted = draft({"solutionArn": solution.arn}, reading, training_type=AUTOMATIC)
-    record = first_record(resource, replace(drafted, claims=(*drafted.claims, once)))
+    record = first_record(resource, replace(drafted, claims=(*drafted.claims, once)), process.store.now())
     command = resource.command_for(record)
     notes = [queue.note(command(arn=record.arn))] if command else []
     try:

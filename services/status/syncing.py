@@ -6,9 +6,12 @@ campaign goes on with its old version until a runtime has loaded the new one.
 
 from __future__ import annotations
 
+from functools import partial
+
 import structlog
 
 from services.status import rounds
+from shared.aside import Aside
 from shared.lifecycle import ACTIVE
 from shared.process import Process
 from shared.resources import RESOURCES, Reading
@@ -22,16 +25,21 @@ EVERY = 2.0
 
 
 def start() -> None:
-    rounds.start("syncing", EVERY, walk)
+    aside = Aside("syncing")
+    rounds.start("syncing", EVERY, lambda process: walk(process, aside))
 
 
-def walk(process: Process) -> None:
+def walk(process: Process, aside: Aside) -> None:
     reading = Reading(process.store, process.settings)
-    for campaign in reading.children("campaign"):
+    for campaign in reading.children("campaign", whole=False):
         if campaign.status == ACTIVE and settled(campaign):
-            version = successor(campaign, reading)
-            if version is not None:
-                _move(process, campaign, version)
+            aside.give_turn(campaign.arn, partial(_follow, process, reading, campaign))
+
+
+def _follow(process: Process, reading: Reading, campaign: Record) -> None:
+    version = successor(campaign, reading)
+    if version is not None:
+        _move(process, campaign, version)
 
 
 def _move(process: Process, campaign: Record, version: Record) -> None:
@@ -40,7 +48,9 @@ def _move(process: Process, campaign: Record, version: Record) -> None:
         return
     body = {**{member: campaign.body.get(member) for member in DEFAULTS}, "solutionVersionArn": version.arn}
     try:
-        process.store.replace(with_update(RESOURCES["campaign"], campaign, body), guards=[solution, version])
+        process.store.replace(
+            with_update(RESOURCES["campaign"], campaign, body, process.store.now()), guards=[solution, version]
+        )
     except Conflict:
         return  # Something moved in between: the next round looks again.
     log.info("campaign follows its solution", arn=campaign.arn, version=version.arn)

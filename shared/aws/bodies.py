@@ -6,7 +6,7 @@ The size is above any valid request of Personalize: ten items of 32,000 characte
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import orjson
@@ -40,6 +40,16 @@ def read(environ: Mapping[str, Any]) -> bytes:
     if read_in_all > LIMIT:
         raise RequestTooLarge(f"Request size exceeded {LIMIT} bytes.")
     return bytes(body)
+
+
+def throw_away(environ: Mapping[str, Any]) -> None:
+    """Read what nobody has read of the body, so that the next request on the connection begins behind it.
+
+    gunicorn closes the connection where that is more than PATIENCE, or does not come.
+    """
+    if environ.get("CONTENT_LENGTH") or environ.get("HTTP_TRANSFER_ENCODING"):
+        with suppress(RequestTooLarge, Serialization):
+            read(environ)
 
 
 def parse(body: bytes) -> Any:

@@ -13,6 +13,7 @@
     ├── Serialization            not JSON, or JSON of the wrong type
     ├── UnknownOperation         no such operation, path or method
     ├── NotOffered               an operation of AWS's that foretaste does not offer yet
+    ├── RequestTimeout           the request did not come in time; the SDKs try again
     ├── RequestTooLarge          the body is larger than any valid request
     ├── Throttled                more calls than the rate limit allows; the SDKs try again after a while
     ├── AuthenticationError      who is asking could not be established
@@ -114,6 +115,11 @@ class NotOffered(PersonalizeError):
             f"{operation} is an operation of Amazon Personalize that foretaste does not offer yet; "
             "docs/operations.md lists what it offers."
         )
+
+
+class RequestTimeout(PersonalizeError):
+    code = "RequestTimeoutException"
+    status = 408
 
 
 class RequestTooLarge(PersonalizeError):

@@ -80,15 +80,18 @@ class Double(Strict):
 
 
 class Timestamp(Strict):
-    """Epoch seconds, as sent: boto3 sends whole ones, the JavaScript SDK fractions."""
+    """Epoch seconds, as sent: boto3 sends whole ones, the JavaScript SDK fractions.
+
+    Milliseconds pass as well: the two operations that take times know them from seconds.
+    """
 
     accepts = (int, float)
     noun = "a Timestamp in epoch seconds"
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> Any:
         seconds = super()._deserialize(value, attr, data, **kwargs)
-        if not EARLIEST <= seconds <= LATEST:
-            raise mistyped(value, f"{self.noun} (are these milliseconds?)")
+        if not EARLIEST <= seconds <= 1000 * LATEST:
+            raise mistyped(value, f"{self.noun} (are these microseconds?)")
         return seconds
 
 

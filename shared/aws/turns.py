@@ -77,6 +77,11 @@ class Turns:
         if error is not None:
             raise error
 
+    def all_at_work(self) -> bool:
+        """Whether nobody is left who could take the turn; for who gives it."""
+        with self._lock:
+            return self._whose is None and not self._idle and self._threads >= self._most
+
     def begin(self) -> None:
         """Who has the turn begins to work on a request."""
         self._since = time.monotonic()

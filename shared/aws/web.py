@@ -8,6 +8,7 @@ x-amzn-ErrorType and x-amzn-RequestId; never HTML.
 
 from __future__ import annotations
 
+import errno
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -18,12 +19,11 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import orjson
-import redis.exceptions
 import structlog
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
-from shared import meters, tracing
+from shared import meters, refusals, tracing
 from shared.aws import answers, bodies, errors, model, schemas, sigv4
 from shared.aws.throttle import Throttle
 from shared.vitals import PATHS, Vitals
@@ -115,6 +115,7 @@ class _Visit:
     request_id: str
     service: str
     span: Span | None
+    body_read: bool = False
     access_key: str | None = None
     operation: str | None = None
     arn: str | None = None
@@ -141,6 +142,7 @@ class _Door:
 
     def enter(self) -> Response:
         visit: _Visit = g.visit
+        visit.body_read = True  # even what is too large is, or thrown away
         body = bodies.read(request.environ)
         visit.access_key = self._authenticate(body)
         operation = _operation(visit.service)
@@ -229,11 +231,14 @@ def _refusal(error: Exception, request_id: str) -> tuple[errors.PersonalizeError
     match error:
         case errors.PersonalizeError():
             return error, {}
-        case HTTPException():
+        case HTTPException() if error.code and error.code < HTTPStatus.INTERNAL_SERVER_ERROR:
             return _unknown(error)
-        case redis.exceptions.ConnectionError() | redis.exceptions.TimeoutError():
-            log.warning("store unreachable", reason=str(error))
-            return errors.ServiceUnavailable("The store does not answer at the moment. Please try again."), {}
+        case _ if said := refusals.sentence(error):
+            log.warning("the store does not answer, or refuses", reason=str(error))
+            return errors.ServiceUnavailable(said), {}
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+            log.warning("no space", reason=str(error))
+            return errors.ServiceUnavailable("There is no space left on a disk that this needs. Reads go on."), {}
         case _:
             log.error("internal failure", exc_info=error)
             return errors.InternalFailure(f"An internal error has occurred (request {request_id})."), {}
@@ -260,6 +265,9 @@ def _arns(shape: Any) -> tuple[str, ...]:
 
 def _end(response: Response) -> Response:
     visit: _Visit = g.visit
+    if not visit.body_read:
+        # What is refused by its path or method has a body that nobody wants, and a connection that others use.
+        bodies.throw_away(request.environ)
     response.headers["x-amzn-RequestId"] = visit.request_id
     if request.path in _QUIET:
         return response

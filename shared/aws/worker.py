@@ -1,5 +1,12 @@
-"""gunicorn's threaded worker, which refuses what is not HTTP in AWS's form: gunicorn's own refusal is in HTML,
-and the JavaScript SDK stumbles over it. What is HTTP never comes here; the applications answer it themselves.
+"""gunicorn's threaded worker, with three differences.
+
+What is not HTTP is refused in AWS's form: gunicorn's own refusal is in HTML, and the JavaScript SDK stumbles over it.
+What is HTTP never comes here; the applications answer it themselves.
+
+No thread waits for what a new connection will say.
+
+And who asks how the process is (/ping, /healthz, /readyz, /metrics) while all threads are at work is answered by a
+thread that no call can have: a process that has much to do is not taken for one that is dead.
 """
 
 from __future__ import annotations
@@ -9,31 +16,43 @@ import selectors
 import socket
 import time
 from collections import deque
-from concurrent.futures import Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
 from copy import copy
 from functools import partial
 from http import HTTPStatus
 from typing import Any
-from uuid import uuid4
 
 from gunicorn import util
 from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine, ParseException
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from shared.aws.errors import InternalFailure, PersonalizeError, Serialization
+from shared.aws.refusals import bare_answer, with_status
 from shared.aws.turns import Turns
 from shared.cores import granted_cores
 from shared.heap import share_one_heap
+from shared.vitals import PATHS
 
 #: How long a client has to close a connection that is no longer used (seconds).
 LINGER = 2.0
+
+#: While all threads are at work, it is looked so often (seconds) for who asks about the process.
+LOOK = 0.2
+
+#: How a request begins that asks about the process.
+ABOUT_US = tuple(f"GET {path}".encode() for path in ("/ping", *PATHS))
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
     """For `worker_class` in gunicorn's configuration. An application may want its requests answered in turns."""
 
     turns: Turns | None = None
+
+    def init_process(self) -> None:
+        self._spare = ThreadPoolExecutor(1, thread_name_prefix="about-us")
+        self._at_work = 0  # requests that the pool has and has not answered
+        super().init_process()
 
     def load_wsgi(self) -> None:
         share_one_heap()
@@ -50,7 +69,20 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if self.turns is None:
             super().wait_for_and_dispatch_events(timeout)
         else:
+            timeout = min(timeout, LOOK) if self.turns.all_at_work() else timeout
             self.turns.give(partial(self._round, time.monotonic() + timeout), timeout)
+            if self.turns.all_at_work():
+                self._look_for_who_asks_about_us()
+
+    def _look_for_who_asks_about_us(self) -> None:
+        """While nobody has the turn, and nobody is there to take it."""
+        super().wait_for_and_dispatch_events(0.0)
+        for _ in range(len(self._ready)):
+            conn = self._ready.popleft()
+            if _asks_about_us(conn):
+                self._submit(self._spare, conn)
+            else:
+                self._ready.append(conn)
 
     def _round(self, until: float) -> None:
         """Waits for requests and answers them, while this thread has the turn and the main thread has nothing to do."""
@@ -94,16 +126,26 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         return kept
 
     def enqueue_req(self, conn: TConn) -> None:
-        if self.turns is None:
-            super().enqueue_req(conn)
-        elif conn.initialized or conn.data_ready:
-            self._ready.append(conn)
-        else:
-            # Nobody who has the turn waits for what a new connection will say.
+        if not (conn.initialized or conn.data_ready):
             conn.sock.setblocking(False)
             conn.set_timeout()
             self.pending_conns.append(conn)
             self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
+        elif self.turns is not None:
+            self._ready.append(conn)
+        elif self._at_work >= self.cfg.threads and _asks_about_us(conn):
+            self._submit(self._spare, conn)
+        else:
+            self._at_work += 1
+            self._submit(self.tpool, conn)
+
+    def _submit(self, pool: Executor, conn: TConn) -> None:
+        def finish(done: Future[Any]) -> None:
+            if pool is self.tpool:
+                self._at_work -= 1
+            self.finish_request(conn, done)
+
+        pool.submit(self.handle, conn).add_done_callback(lambda done: self.method_queue.defer(finish, done))
 
     def finish_request(self, conn: TConn, done: Future[Any]) -> None:
         if done.cancelled() or done.exception() is not None or not done.result():
@@ -139,15 +181,24 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
         """Answer on the bare socket `client`; gunicorn closes it afterwards."""
-        error, status = _refusal(exc)
+        error = _refusal(exc)
         if isinstance(error, InternalFailure):
             self.log.exception("Error handling request %s", getattr(req, "uri", ""))
         else:
             self.log.warning("Invalid request from %s: %s", addr[0] if addr else "", exc)
         try:
-            util.write_nonblock(client, _message(error, status))
+            util.write_nonblock(client, bare_answer(error))
         except OSError as gone:
             self.log.debug("The refusal was not heard: %s", gone)
+
+
+def _asks_about_us(conn: TConn) -> bool:
+    """By the bytes that lie ready, which stay there: a whole head. Looked at only while there is no thread for it."""
+    try:
+        ready: bytes = conn.sock.recv(4096, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except OSError:
+        return False
+    return ready.startswith(ABOUT_US) and b"\r\n\r\n" in ready
 
 
 class Whole:
@@ -176,25 +227,13 @@ class Whole:
             self.sendall(b"")
 
 
-def _refusal(exc: Exception) -> tuple[PersonalizeError, HTTPStatus]:
+def _refusal(exc: Exception) -> PersonalizeError:
     match exc:
         case LimitRequestLine():
-            return Serialization("The request line is too long."), HTTPStatus.REQUEST_URI_TOO_LONG
+            return with_status(Serialization("The request line is too long."), HTTPStatus.REQUEST_URI_TOO_LONG)
         case LimitRequestHeaders():
-            return Serialization("The headers are too large."), HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+            refusal = Serialization("The headers are too large.")
+            return with_status(refusal, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         case ParseException():
-            return Serialization("The request is not valid HTTP."), HTTPStatus.BAD_REQUEST
-    return InternalFailure("An internal error has occurred."), HTTPStatus.INTERNAL_SERVER_ERROR
-
-
-def _message(error: PersonalizeError, status: HTTPStatus) -> bytes:
-    body = error.body()
-    head = (
-        f"HTTP/1.1 {status.value} {status.phrase}\r\n"
-        "Connection: close\r\n"
-        "Content-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\n"
-        f"x-amzn-RequestId: {uuid4()}\r\n"
-        f"x-amzn-ErrorType: {error.code}\r\n\r\n"
-    )
-    return head.encode() + body
+            return Serialization("The request is not valid HTTP.")
+    return InternalFailure("An internal error has occurred.")

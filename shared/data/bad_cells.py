@@ -10,7 +10,7 @@ quote) the cells of other rows are left out when the rows can no longer be count
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -22,6 +22,7 @@ from shared.data.schemas import DatasetSchema
 
 MAX_REASON_CHARACTERS = 1000
 _MAX_SHOWN = 5
+_SHOWN_OF_A_CELL = 3  # its problem, its value, whether it may be kept as null
 _MAX_ERRORS = 10_000  # of broken rows, remembered per file: a lost column breaks every row
 
 # DuckDB's error types; what it says about them is about its own options.
@@ -54,16 +55,26 @@ class BadCell:
 
 @dataclass(frozen=True, kw_only=True)
 class BadCells:
-    """`first` in the order of their lines, a few at most; `count` of all, or of some where not `complete`."""
+    """`first` in the order of their lines, a few at most; `count` of all, or of some where not `complete`.
+
+    `forgivable` are those that may be kept as null, by column; they stand in so many `rows`.
+    """
 
     first: list[BadCell]
     count: int
     complete: bool
+    forgivable: Mapping[str, int]
+    rows: int
+
+    @property
+    def all_forgivable(self) -> bool:
+        return self.complete and self.count == sum(self.forgivable.values())
 
 
 def find(connection: duckdb.DuckDBPyConnection, file: CsvFile, schema: DatasetSchema) -> BadCells:
     """Read a file and check every cell. `connection` must be a fresh one. Raises duckdb.Error."""
     suspects, count = _suspects(connection, file, schema)
+    rows_of_suspects, forgivable = _forgivable(connection, schema)
     broken, complete = _broken_rows(connection)
     first = [_broken_row(file, *each) for each in broken[:_MAX_SHOWN]]
     if complete:
@@ -72,7 +83,13 @@ def find(connection: duckdb.DuckDBPyConnection, file: CsvFile, schema: DatasetSc
         if lines is not None:
             first += [suspect.at(file.name, lines[suspect.row]) for suspect in suspects]
     first.sort(key=lambda cell: cell.line)
-    return BadCells(first=first[:_MAX_SHOWN], count=count + len(broken), complete=complete)
+    return BadCells(
+        first=first[:_MAX_SHOWN],
+        count=count + len(broken),
+        complete=complete,
+        forgivable=forgivable,
+        rows=rows_of_suspects,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +114,7 @@ def _suspects(
         broken.append(f"({cells.is_broken(field, has_nul=file.has_nul)})")
         shown.append(cells.problem(field, has_nul=file.has_nul))
         shown.append(f"left({name(field.name)}, 60)")
+        shown.append(cells.is_forgivable(field, has_nul=file.has_nul))
     numbered = f"""SELECT *, row_number() OVER () AS "row number" FROM
         ({raw_cells([file], schema, f"store_rejects = true, rejects_limit = {_MAX_ERRORS}")})"""
     columns = ", ".join(f"{sql} AS c{number}" for number, sql in enumerate(shown))
@@ -104,16 +122,25 @@ def _suspects(
         f"""CREATE TEMP TABLE bad_rows AS
             SELECT "row number", {columns} FROM ({numbered}) WHERE {" OR ".join(broken)}"""
     )
-    problems = " + ".join(f"count(c{number})" for number in range(0, len(shown), 2))
+    problems = " + ".join(f"count(c{number})" for number in range(0, len(shown), _SHOWN_OF_A_CELL))
     ((count,),) = connection.execute(f"SELECT {problems} FROM bad_rows").fetchall()
     first = connection.execute(f'SELECT * FROM bad_rows ORDER BY "row number" LIMIT {_MAX_SHOWN}').fetchall()
     suspects = [
         _Suspect(row=row, column=field.name, value=value, problem=problem)
-        for row, *pairs in first
-        for field, problem, value in zip(schema.fields, pairs[0::2], pairs[1::2], strict=True)
+        for row, *found in first
+        for field, problem, value in zip(
+            schema.fields, found[0::_SHOWN_OF_A_CELL], found[1::_SHOWN_OF_A_CELL], strict=True
+        )
         if problem is not None
     ]
     return suspects[:_MAX_SHOWN], count
+
+
+def _forgivable(connection: duckdb.DuckDBPyConnection, schema: DatasetSchema) -> tuple[int, dict[str, int]]:
+    """Of the table of bad rows: how many rows there are, and the cells by column that may be kept as null."""
+    counts = ", ".join(f"count_if(c{_SHOWN_OF_A_CELL * number + 2})" for number in range(len(schema.fields)))
+    ((rows, *found),) = connection.execute(f"SELECT count(*), {counts} FROM bad_rows").fetchall()
+    return rows, {field.name: count for field, count in zip(schema.fields, found, strict=True) if count}
 
 
 def _broken_rows(connection: duckdb.DuckDBPyConnection) -> tuple[list[tuple[int, str, str]], bool]:

@@ -6,7 +6,8 @@ change the value is refused: 1.5 or 1e3 for a whole number, NaN and infinity, a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from shared.data.scanning import literal, name
 from shared.data.schemas import Field
@@ -20,6 +21,7 @@ LATEST_TIMESTAMP = 100_000_000_000  # seconds: the year 5138; today in milliseco
 # AWS does not say when a text is written in Chinese or Japanese: here, when half of its characters are.
 _CHINESE_OR_JAPANESE = r"\p{Han}\p{Hiragana}\p{Katakana}"
 _IDS = frozenset({"USER_ID", "ITEM_ID", "ACTION_ID"})
+_NEVER_NULL = _IDS | {"TIMESTAMP"}
 PARQUET_TYPES = {
     "string": "VARCHAR",
     "long": "BIGINT",
@@ -32,22 +34,24 @@ PARQUET_TYPES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """`broken` is SQL, true for a cell that breaks the rule; `problem` ends the sentence about its value."""
+    """`broken` is SQL, true for a cell that breaks the rule; `problem` ends the sentence about its value.
+
+    `forgivable`: such a cell says nothing, and may be kept as null, where it does not tell whose row it is, or when.
+    """
 
     broken: str
     problem: str
+    forgivable: bool = False
 
 
 def rules(field: Field, *, has_nul: bool) -> list[Rule]:
     """The rules of a field, the most telling first. An empty cell reads as NULL, quoted or not."""
     raw = name(field.name)
-    of_type = [
-        Rule(broken=f"{raw} IS NOT NULL AND ({rule.broken})", problem=rule.problem)
-        for rule in _rules_of_type(field, has_nul)
-    ]
-    if field.nullable:
-        return of_type
-    return [Rule(broken=f"{raw} IS NULL", problem="is empty, but the schema does not allow null"), *of_type]
+    found = [replace(rule, broken=f"{raw} IS NOT NULL AND ({rule.broken})") for rule in _rules_of_type(field, has_nul)]
+    if not field.nullable:
+        empty = Rule(broken=f"{raw} IS NULL", problem="is empty, but the schema does not allow null", forgivable=True)
+        found = [empty, *found]
+    return [replace(rule, forgivable=rule.forgivable and field.name not in _NEVER_NULL) for rule in found]
 
 
 def _rules_of_type(field: Field, has_nul: bool) -> list[Rule]:
@@ -56,26 +60,29 @@ def _rules_of_type(field: Field, has_nul: bool) -> list[Rule]:
         case "string":
             return _rules_of_string(field, has_nul)
         case "boolean":
-            return [Rule(broken=f"{raw} NOT IN ('true', 'false')", problem="is not true or false in lower case")]
+            return [_unreadable(f"{raw} NOT IN ('true', 'false')", "is not true or false in lower case")]
         case "float" | "double":
             return [
                 # DuckDB reads 1_000 as a thousand.
-                Rule(broken=f"contains({raw}, '_')", problem="is not a number"),
-                Rule(broken=f"TRY_CAST({raw} AS DOUBLE) IS NULL", problem="is not a number"),
-                Rule(
-                    broken=f"{cast} IS NULL OR NOT isfinite({cast})",
-                    problem=f"is not a finite number within the range of {field.type}",
+                _unreadable(f"contains({raw}, '_')", "is not a number"),
+                _unreadable(f"TRY_CAST({raw} AS DOUBLE) IS NULL", "is not a number"),
+                _unreadable(
+                    f"{cast} IS NULL OR NOT isfinite({cast})",
+                    f"is not a finite number within the range of {field.type}",
                 ),
             ]
         case _:
             # The cast alone would round 1.5 and take 1e3; the pattern alone costs more for the usual digits.
             unlike = f"{cast} IS NULL OR CAST({cast} AS VARCHAR) <> {raw}"
-            whole = Rule(
-                broken=f"({unlike}) AND NOT regexp_full_match(trim({raw}), '[+-]?[0-9]+')",
-                problem="is not a whole number",
+            whole = _unreadable(
+                f"({unlike}) AND NOT regexp_full_match(trim({raw}), '[+-]?[0-9]+')", "is not a whole number"
             )
-            fits = Rule(broken=f"{cast} IS NULL", problem=f"is out of the range of {field.type}")
+            fits = _unreadable(f"{cast} IS NULL", f"is out of the range of {field.type}")
             return [whole, fits, *_rules_of_limits(field), *_rules_of_timestamp(field)]
+
+
+def _unreadable(broken: str, problem: str) -> Rule:
+    return Rule(broken=broken, problem=problem, forgivable=True)
 
 
 def _rules_of_string(field: Field, has_nul: bool) -> list[Rule]:
@@ -124,20 +131,34 @@ def is_broken(field: Field, *, has_nul: bool) -> str:
 
 def problem(field: Field, *, has_nul: bool) -> str:
     """SQL: the words for the first rule that a cell breaks, or NULL."""
-    cases = [f"WHEN {rule.broken} THEN {literal(rule.problem)}" for rule in rules(field, has_nul=has_nul)]
+    return _first_broken(field, has_nul, lambda rule: literal(rule.problem))
+
+
+def is_forgivable(field: Field, *, has_nul: bool) -> str:
+    """SQL: true for a cell that may be kept as null, false for any other that breaks a rule, or NULL."""
+    return _first_broken(field, has_nul, lambda rule: "true" if rule.forgivable else "false")
+
+
+def _first_broken(field: Field, has_nul: bool, what: Callable[[Rule], str]) -> str:
+    cases = [f"WHEN {rule.broken} THEN {what(rule)}" for rule in rules(field, has_nul=has_nul)]
     return f"CASE {' '.join(cases)} END" if cases else "NULL"
 
 
-def value(field: Field, *, has_nul: bool) -> str:
-    """SQL: the typed value of a cell; the query ends with an error at one that breaks a rule."""
+def value(field: Field, *, has_nul: bool, forgiving: bool = False) -> str:
+    """SQL: the typed value of a cell; the query ends with an error at one that breaks a rule.
+
+    `forgiving`: what may be kept as null is null.
+    """
     raw = name(field.name)
     typed = _cast(field)
     if field.textual:
         typed = cut(field)
     elif field.type == "string":
         typed = raw
-    broken = is_broken(field, has_nul=has_nul)
-    return f"CASE WHEN {broken} THEN error('a cell breaks a rule') ELSE {typed} END AS {raw}"
+    refusal = f"WHEN {is_broken(field, has_nul=has_nul)} THEN error('a cell breaks a rule')"
+    if forgiving:
+        refusal = f"WHEN {is_forgivable(field, has_nul=has_nul)} THEN NULL {refusal}"
+    return f"CASE {refusal} ELSE {typed} END AS {raw}"
 
 
 def cut(field: Field) -> str:

@@ -1,8 +1,9 @@
 """One CSV file on its way in: what it is, its header, and which line a row stands on. DuckDB reads the rows.
 
-DuckDB reads neither values that mix doubled quotes with backslash escapes nor files that mix line endings, and
-numbers rows, not lines. So a file is looked over once at the speed of memory, written anew only when it holds
-one of these, and walked line by line only when the line of a bad row is asked for.
+DuckDB reads neither values that mix doubled quotes with backslash escapes nor files that mix line endings, numbers
+rows, not lines, and loses what does not fit into its buffer. So a file is looked over once at the speed of memory and
+its records are counted, it is written anew only when it holds one of these, and walked line by line only when the line
+of a bad row is asked for.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ import contextlib
 import csv
 import re
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
+from shared.data.records import Counting, Tally
+
 MAX_RECORD_BYTES = 2_000_000
+_MAX_BLANK_LINES = 2_000_000  # without a record between them
 _BLOCK_BYTES = 1 << 22
 
 _BOM = b"\xef\xbb\xbf"
@@ -59,43 +63,89 @@ class CsvFile:
     path: Path
     header: tuple[str, ...]
     lines: int
+    rows: int
+    """Records below the header: as many as a reader must read."""
     has_nul: bool
 
 
-def prepare(path: Path, workspace: Path) -> CsvFile:
+def prepare(path: Path, workspace: Path, on_step: Callable[[], None] = lambda: None) -> CsvFile:
     """Look a file over; below `workspace` it is written anew where DuckDB could not read it as it is.
+
+    `on_step` is called for every few megabytes; what it raises comes out of here.
 
     Inside quotes a backslash makes a quote or a backslash a letter, as doubling makes a quote; before anything
     else, and outside quotes, it is a letter itself. Raises CsvError, and OSError of the file system.
     """
-    marks = _look_over(path)
+    marks = _look_over(path, on_step)
     if marks.has_quoting_with_backslash or marks.mixes_line_endings:
-        path = _written_anew(path, workspace)
+        path = _written_anew(path, workspace, on_step)
+        marks = replace(marks, tally=_look_over(path, on_step).tally)
     return CsvFile(
         name=path.name,
         path=path,
         header=_header(path),
         lines=marks.lines,
+        rows=_checked(marks, path, on_step).records - 1,
         has_nul=marks.has_nul,
     )
+
+
+def _checked(marks: _Marks, path: Path, on_step: Callable[[], None]) -> Tally:
+    """The tally of a file that the reader can read to its end. Raises CsvError."""
+    tally = marks.tally if marks.tally.sure else _walked(path, marks.lines, on_step)
+    if tally.too_long is not None:
+        raise CsvError(_too_long(path.name, tally.too_long))
+    if tally.too_blank is not None:
+        raise CsvError(
+            f"{path.name} line {tally.too_blank}: more than {_MAX_BLANK_LINES:,} blank lines begin here. Remove them."
+        )
+    return tally
+
+
+def _too_long(name: str, line: int) -> str:
+    return (
+        f"{name} line {line}: the row is longer than {MAX_RECORD_BYTES:,} bytes. Shorten it, or close the quote that "
+        "is open in it."
+    )
+
+
+def _walked(path: Path, lines: int, on_step: Callable[[], None]) -> Tally:
+    """The same, record by record: of a file in which quotes stand inside cells that have none around them."""
+    records = 0
+    too_long = too_blank = None
+    after = 1
+    with path.open("rb") as file:
+        for line, _, record in _records(file, _RECORD, path.name, on_step):
+            records += 1
+            if too_long is None and len(record) - 1 > MAX_RECORD_BYTES:
+                too_long = line
+            if too_blank is None and line - after > _MAX_BLANK_LINES:
+                too_blank = after
+            after = line + record.count(b"\n")
+    if too_blank is None and lines + 1 - after > _MAX_BLANK_LINES:
+        too_blank = after
+    return Tally(records=records, sure=True, too_long=too_long, too_blank=too_blank)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Marks:
     lines: int
+    tally: Tally
     has_nul: bool
     has_quoting_with_backslash: bool
     mixes_line_endings: bool
 
 
-def _look_over(path: Path) -> _Marks:
+def _look_over(path: Path, on_step: Callable[[], None]) -> _Marks:
     feeds = returns = pairs = 0
     nul = backslash = quote = False
     last = b""
+    counting = Counting(max_record=MAX_RECORD_BYTES, max_blank=_MAX_BLANK_LINES)
     with path.open("rb") as file:
         block = file.read(_BLOCK_BYTES)
         _check_beginning(path.name, block)
         while block:
+            counting.take(block if last else block.removeprefix(_BOM))
             feeds += block.count(b"\n")
             if b"\r" in block:
                 returns += block.count(b"\r")
@@ -105,6 +155,7 @@ def _look_over(path: Path) -> _Marks:
             backslash = backslash or b"\\" in block
             quote = quote or b'"' in block
             last = block
+            on_step()
             block = file.read(_BLOCK_BYTES)
     if returns and not feeds:
         raise CsvError(
@@ -112,6 +163,7 @@ def _look_over(path: Path) -> _Marks:
         )
     return _Marks(
         lines=feeds + (not last.endswith(b"\n")),
+        tally=counting.tally(),
         has_nul=nul,
         has_quoting_with_backslash=backslash and quote,
         mixes_line_endings=returns > 0 and not returns == pairs == feeds,
@@ -142,12 +194,12 @@ def _header(path: Path) -> tuple[str, ...]:
     return tuple(cell.strip() for cell in cells)
 
 
-def _written_anew(path: Path, workspace: Path) -> Path:
+def _written_anew(path: Path, workspace: Path, on_step: Callable[[], None]) -> Path:
     # A folder of its own: the copy keeps the name that messages give.
     folder = Path(tempfile.mkdtemp(dir=workspace))
     with path.open("rb") as reading, (folder / path.name).open("wb") as writing:
         next_line = 1
-        for line, _, record in _records(reading, _RECORD_WITH_BACKSLASHES, path.name):
+        for line, _, record in _records(reading, _RECORD_WITH_BACKSLASHES, path.name, on_step):
             row = record.removesuffix(b"\n").removesuffix(b"\r")
             if b"\r" in row and b"\r" in _QUOTED_CELL.sub(b"", row):
                 raise CsvError(
@@ -167,7 +219,9 @@ def _with_doubled_quotes(value: re.Match[bytes]) -> bytes:
     return value[1] + inside + value[3]
 
 
-def _records(file: BinaryIO, record: re.Pattern[bytes], name: str) -> Iterator[tuple[int, int, bytes]]:
+def _records(
+    file: BinaryIO, record: re.Pattern[bytes], name: str, on_step: Callable[[], None] = lambda: None
+) -> Iterator[tuple[int, int, bytes]]:
     """Line from 1, place of the blank lines before it in bytes from 0, and bytes of each record.
 
     The bytes end with a line feed even where the file does not. A record whose quote stays open goes on to the
@@ -175,6 +229,7 @@ def _records(file: BinaryIO, record: re.Pattern[bytes], name: str) -> Iterator[t
     """
     line, place, buffer, begin = 1, 0, b"", 0
     while True:
+        on_step()
         block = file.read(_BLOCK_BYTES)
         buffer, begin = buffer[begin:] + block, 0
         if not block and buffer and not buffer.endswith(b"\n"):
@@ -188,14 +243,27 @@ def _records(file: BinaryIO, record: re.Pattern[bytes], name: str) -> Iterator[t
             begin = found.end()
         rest = len(buffer) - begin
         if rest > _MAX_OPEN_BYTES:
-            raise CsvError(
-                f"{name} line {line}: the row is longer than {MAX_RECORD_BYTES:,} bytes. Shorten it, or close "
-                "the quote that is open in it."
-            )
+            raise CsvError(_too_long(name, line))
         if not block:
             break
     if buffer[begin:].strip(b"\r\n"):
         yield line, place, buffer[begin:]
+
+
+def rows(file: CsvFile) -> Iterator[tuple[int, list[str]]]:
+    """The line, from 1, and the cells of each record below the header."""
+    with file.path.open("rb") as reading:
+        for number, (line, _, record) in enumerate(_records(reading, _RECORD, file.name)):
+            if number:
+                text = record.removesuffix(b"\n").removesuffix(b"\r").decode(errors="replace")
+                yield line, _taken_apart(text)
+
+
+def _taken_apart(record: str) -> list[str]:
+    try:
+        return next(csv.reader([record], skipinitialspace=True))
+    except csv.Error:  # a cell of more than 128 KiB, among others: it is like no cells at all
+        return []
 
 
 def line_at(file: CsvFile, place: int) -> int:

@@ -8,7 +8,6 @@ Not a store: nothing outlives it.
 from __future__ import annotations
 
 import glob
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +17,7 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
+from shared.cores import granted_cores
 from shared.data.histories import DataRefused
 from shared.data.interrupting import interruptibly
 from shared.data.scanning import literal, name
@@ -61,7 +61,7 @@ class Database:
                 "memory_limit": f"{self._memory_mb}MiB",
                 "temp_directory": str(scratch / "spilled"),
                 # Each thread holds buffers of its own.
-                "threads": max(1, min(len(os.sched_getaffinity(0)), self._memory_mb // 256)),
+                "threads": max(1, min(granted_cores(), self._memory_mb // 256)),
                 "preserve_insertion_order": False,
                 "autoload_known_extensions": False,
                 "autoinstall_known_extensions": False,

@@ -1,8 +1,13 @@
-"""A query that its caller can end. Needs DuckDB alone."""
+"""Work of seconds or hours in one call, above all a query: its caller can end it, and is told while it does something.
+
+Needs DuckDB alone.
+"""
 
 from __future__ import annotations
 
 import concurrent.futures
+import resource
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -10,22 +15,61 @@ import duckdb
 
 T = TypeVar("T")
 
+#: Threads that merely wait for each other wake now and then: below this share of a core nothing is done.
+LEAST_SHARE = 0.02
+#: What is read from or written to disks, in blocks of 512 bytes: less is a page that was fetched back to memory.
+LEAST_BLOCKS = 128
+
 
 def interruptibly(
     connection: duckdb.DuckDBPyConnection, work: Callable[[], T], on_step: Callable[[], None], seconds: float
 ) -> T:
     """``work()``, which queries ``connection``, in a thread of its own; what ``on_step`` raises ends it.
 
-    ``on_step`` is called in the caller's thread, each time that another ``seconds`` have passed.
+    ``on_step`` is called as by ``attended``.
+    """
+    return attended(work, on_step, seconds, connection.interrupt)
+
+
+def attended(
+    work: Callable[[], T], on_step: Callable[[], None], seconds: float, interrupt: Callable[[], None] = lambda: None
+) -> T:
+    """``work()`` in a thread of its own. ``on_step`` is called in the caller's thread, each time that another
+    ``seconds`` have passed in which the process did something: one that is blocked, on a disk that does not answer,
+    is not told of.
+
+    What ``on_step`` raises comes out when the work has ended, which is ``interrupt``ed again and again.
     """
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         running = pool.submit(work)
+        doings = _Doings()
         try:
             while not concurrent.futures.wait([running], seconds).done:
-                on_step()
+                if doings.went_on():
+                    on_step()
         except BaseException:
             # The thread may not have begun its query, and an interrupt before that is forgotten.
             while not concurrent.futures.wait([running], 0.05).done:
-                connection.interrupt()
+                interrupt()
             raise
         return running.result()
+
+
+class _Doings:
+    """What the other threads of this process do, as the system counts it."""
+
+    def __init__(self) -> None:
+        self._looked = time.monotonic()
+        self._seconds, self._blocks = self._counted()
+
+    def went_on(self) -> bool:
+        """Have they computed, or read or written a disk, since this was asked last?"""
+        before, seconds_before, blocks_before = self._looked, self._seconds, self._blocks
+        self._looked = time.monotonic()
+        self._seconds, self._blocks = self._counted()
+        computed = self._seconds - seconds_before >= LEAST_SHARE * (self._looked - before)
+        return computed or self._blocks - blocks_before >= LEAST_BLOCKS
+
+    def _counted(self) -> tuple[float, int]:
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        return time.process_time() - time.thread_time(), used.ru_inblock + used.ru_oublock

@@ -9,9 +9,11 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
+import duckdb
+
 from shared.data import csv_file
 from shared.data.csv_file import CsvFile
-from shared.data.schemas import DatasetSchema
+from shared.data.schemas import FIELD_NAME, DatasetSchema
 
 # DuckDB's own 32 MB, several per thread, would be most of a small memory limit.
 _BUFFER_BYTES = 4 * csv_file.MAX_RECORD_BYTES
@@ -38,6 +40,30 @@ def raw_cells(files: Sequence[CsvFile], schema: DatasetSchema, options: str = ""
         f"SELECT {_columns(header, schema)} FROM {_read_csv([file.path for file in group], header, options)}"
         for header, group in alike
     )
+
+
+def all_cells(file: CsvFile) -> str:
+    """A SELECT of the columns that a schema could name as VARCHAR, in capitals; of columns with one name the first."""
+    named = [(place, column) for place, column in enumerate(file.header) if FIELD_NAME.fullmatch(column)]
+    places = {column.upper(): place for place, column in reversed(named)}
+    columns = ", ".join(f"c{place} AS {name(column)}" for column, place in places.items())
+    return f"SELECT {columns} FROM {_read_csv([file.path], file.header, '')}"
+
+
+def unread(connection: duckdb.DuckDBPyConnection, file: CsvFile) -> tuple[int, int | None]:
+    """How many rows of a file DuckDB reads, and the line that the first record begins on which is not among them.
+
+    The line is None where all are. Slow: each record is taken apart here too.
+    """
+    columns = ", ".join(f"coalesce(c{place}, '')" for place in range(len(file.header)))
+    found = connection.execute(f"SELECT [{columns}] FROM {_read_csv([file.path], file.header, '')}")
+    read, line = 0, None
+    for at, cells in csv_file.rows(file):
+        row = found.fetchone()
+        read += row is not None
+        if line is None and (row is None or row[0] != cells):
+            line = at
+    return read, line
 
 
 def _columns(header: Sequence[str], schema: DatasetSchema) -> str:

@@ -17,6 +17,8 @@ from typing import Any
 NUMBERS = ("long", "int", "float", "double")
 TYPES = ("string", *NUMBERS, "boolean")
 MAX_CHARACTERS = 20_000  # of the schema's text
+#: Letters are ASCII ones: names become columns of CSV headers and of filter expressions.
+FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 # The `name` of a schema is its dataset type; a dataset's type on the wire is the same word in capitals.
 DATASET_TYPES = {
@@ -109,7 +111,8 @@ def _record(text: str) -> Mapping[str, Any]:
     if len(text) > MAX_CHARACTERS:
         raise SchemaError(f"The schema has {len(text)} characters; at most {MAX_CHARACTERS} are allowed.")
     try:
-        record = json.loads(text)
+        # Text that an editor on Windows has saved begins with a byte order mark.
+        record = json.loads(text.removeprefix("\ufeff"))
     except (json.JSONDecodeError, RecursionError) as error:
         raise SchemaError(f"The schema is not valid JSON: {error}.") from error
     if not isinstance(record, dict) or record.get("type") != "record":
@@ -136,8 +139,7 @@ def _field(declared: Any) -> Field:
     if not isinstance(declared, dict):
         raise SchemaError(f'The field {_shown(declared)} must be an object with "name" and "type".')
     name = declared.get("name")
-    # Letters are ASCII ones: names become columns of CSV headers and of filter expressions.
-    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+    if not isinstance(name, str) or not FIELD_NAME.fullmatch(name):
         raise SchemaError(
             f"The field name {_shown(name)} is not allowed. Use letters, digits and underscores, and begin "
             "with a letter or an underscore."
@@ -298,10 +300,10 @@ _DOMAIN_RESERVED: Mapping[tuple[str, str], tuple[Field, ...]] = {
     ),
 }
 # Fields that are neither required nor reserved; the current quotas.
-_MAX_OWN_FIELDS = {"INTERACTIONS": 5, "ITEMS": 100, "USERS": 25, "ACTIONS": 10, "ACTION_INTERACTIONS": 5}
+MOST_OWN_FIELDS = {"INTERACTIONS": 5, "ITEMS": 100, "USERS": 25, "ACTIONS": 10, "ACTION_INTERACTIONS": 5}
 
 
-def _declared_columns(dataset_type: str, domain: str | None) -> tuple[dict[str, Field], dict[str, Field]]:
+def declared_columns(dataset_type: str, domain: str | None = None) -> tuple[dict[str, Field], dict[str, Field]]:
     """The required and the reserved columns of a dataset type, by name; a name is in one of the two."""
     of_domain = (domain or "", dataset_type)
     required = {f.name: f for f in (*_REQUIRED[dataset_type], *_DOMAIN_REQUIRED.get(of_domain, ()))}
@@ -311,7 +313,7 @@ def _declared_columns(dataset_type: str, domain: str | None) -> tuple[dict[str, 
 
 def required_columns(dataset_type: str, domain: str | None = None) -> frozenset[str]:
     """The columns that every schema of this type must have."""
-    return frozenset(_declared_columns(dataset_type, domain)[0])
+    return frozenset(declared_columns(dataset_type, domain)[0])
 
 
 def _check_declared_columns(schema: DatasetSchema, domain: str | None) -> None:
@@ -319,7 +321,7 @@ def _check_declared_columns(schema: DatasetSchema, domain: str | None) -> None:
         raise SchemaError(
             f"A schema of the domain {domain} cannot be of type {schema.name}. Create it without a domain."
         )
-    required, reserved = _declared_columns(schema.dataset_type, domain)
+    required, reserved = declared_columns(schema.dataset_type, domain)
     if missing := [name for name in required if name not in schema.columns]:
         raise SchemaError(
             f"The {schema.name} schema{f' of the domain {domain}' if domain else ''} is missing the required "
@@ -347,9 +349,9 @@ def _check_own_fields(schema: DatasetSchema, domain: str | None) -> None:
     if schema.key is not None and not schema.metadata:
         only = ", ".join(field.name for field in schema.fields)
         raise SchemaError(f"The {schema.name} schema has only {only}. Add at least one metadata field to it.")
-    required, reserved = _declared_columns(schema.dataset_type, domain)
+    required, reserved = declared_columns(schema.dataset_type, domain)
     own = [field.name for field in schema.fields if field.name not in required and field.name not in reserved]
-    limit = _MAX_OWN_FIELDS[schema.dataset_type]
+    limit = MOST_OWN_FIELDS[schema.dataset_type]
     if len(own) > limit:
         raise SchemaError(
             f"The {schema.name} schema has {len(own)} metadata fields; at most {limit} are allowed. "

@@ -191,6 +191,14 @@ class Snapshot:
         begin, end = self._packed.array(f"{column}.starts")[number : number + 2]
         return self._packed.array(f"{column}.rows")[begin:end]
 
+    def frequent(self, column: str, least: int) -> list[str]:
+        """The values that at least so many rows have; of the key there are none."""
+        if f"{column}.starts" not in self._packed:
+            return []
+        values = f"{column}.parts" if self.schema.columns[column].categorical else f"{column}.texts"
+        counts = np.diff(self._packed.array(f"{column}.starts"))
+        return [self._texts(values)[number] for number in np.flatnonzero(counts >= max(least, 1)).tolist()]
+
     def cell(self, row: int, column: str) -> Cell:
         """What one row has in a column; None: null."""
         if column == self.schema.key:

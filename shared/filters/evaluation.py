@@ -51,8 +51,7 @@ class _Compiled:
         self._filter = filter_
         self._columns = columns
         self._present = columns.present
-        tested = {each for expression in filter_.expressions for group in expression.groups for each in group}
-        self._fixed = {each: self._mask(each, Moment()) for each in tested if each.fixed}
+        self._fixed = {each: self._mask(each, Moment()) for each in set(filter_.tested) if each.fixed}
         for mask in self._fixed.values():
             mask.flags.writeable = False
 

@@ -144,6 +144,13 @@ class Filter:
             yield from expression.conditions
 
     @property
+    def tested(self) -> Iterator[Condition]:
+        """Those of the rows that are filtered: without what stands behind IF."""
+        for expression in self.expressions:
+            for group in expression.groups:
+                yield from group
+
+    @property
     def target(self) -> str:
         """As checked: the dataset type whose rows are let through or not: ITEMS, USERS or ACTIONS."""
         return self.expressions[0].target

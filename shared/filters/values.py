@@ -6,6 +6,7 @@ INCLUDE needs every value, and what EXCLUDE lacks a value for is not used. READM
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Collection, Mapping
@@ -30,6 +31,11 @@ def usable(filter_: Filter, values: Mapping[str, str]) -> Filter:
     """
     given = [name for name in filter_.placeholders if not _EMPTY.fullmatch(values.get(name, ""))]
     for name in given:
+        if _is_json_list(values[name]):
+            raise FilterValueError(
+                f"The value of {name} in filterValues is a JSON list. Leave out the brackets: a value is one string, "
+                'with the wanted strings in quotes and commas between them, as "first","second".'
+            )
         if Kind.NUMBER in filter_.placeholders[name]:
             number(name, values[name])
     if len(given) == len(filter_.placeholders):
@@ -66,6 +72,15 @@ def strings(value: str) -> list[str]:
     ['comedy']
     """
     return [piece[1:-1] if _is_quoted(piece) else piece for piece in _PIECE.findall(value) if piece]
+
+
+def _is_json_list(value: str) -> bool:
+    if not value.strip().startswith("["):
+        return False
+    try:
+        return isinstance(json.loads(value), list)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _is_quoted(piece: str) -> bool:

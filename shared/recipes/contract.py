@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, Self
@@ -38,6 +38,8 @@ class HyperParameter:
     tunable: bool = False
     only_tuned: bool = False
     """HPO alone sets it, within a range that names both bounds; without HPO it has its default."""
+    also: tuple[str, ...] = ()
+    """Other names under which AWS takes it, and prints it."""
 
     def check(self, value: str) -> str:
         """Returns the value as it is kept; raises ValueError with a sentence that says what is allowed."""
@@ -54,13 +56,16 @@ class HyperParameter:
             number = float(int(str(value)) if self.type == "integer" else float(value))
         except (TypeError, ValueError, OverflowError):
             raise ValueError(f"{self.name} must be of type {self.type}; it is {value!r}.") from None
-        if self.positive and not 0 < number < math.inf:
-            raise ValueError(f"{self.name} must be above 0; it is {value}.")
         least = -math.inf if self.minimum is None else self.minimum
         most = self.accepted_maximum or (math.inf if self.maximum is None else self.maximum)
-        if not least <= number <= most:
-            raise ValueError(f"{self.name} must lie in [{least:g}, {most:g}]; it is {value}.")
+        if not (least <= number <= most and math.isfinite(number) and (number > 0 or not self.positive)):
+            raise ValueError(f"{self.name} must {self._range(least, most)}; it is {value}.")
         return number
+
+    def _range(self, least: float, most: float) -> str:
+        if most < math.inf:
+            return f"lie in [{least:g}, {most:g}]"
+        return "be above 0" if self.minimum is None else f"be a number of at least {least:g}"
 
     def check_range(self, wanted: Mapping[str, Any]) -> None:
         """``wanted`` is one entry of hpoConfig.algorithmHyperParameterRanges; raises ValueError."""
@@ -98,6 +103,8 @@ class Recipe:
     module: str
     """Package with ``training`` and ``scoring``; these import torch, the package itself does not."""
     hyperparameters: tuple[HyperParameter, ...] = ()
+    inert: tuple[HyperParameter, ...] = ()
+    """What AWS takes and prints beyond the recipe's own table: checked and echoed, and without effect."""
     metadata: bool = False
     """Does it learn from the Items and Users datasets and from the contextual columns of the interactions?"""
     cold_items: bool = False
@@ -184,17 +191,11 @@ class Recipe:
 
         Either map may hold either kind, since AWS's own guide puts the percentiles in both. Ranges in
         hpoConfig are checked with the same table. Raises ValueError with a sentence for the user: an unknown
-        name, a value of the wrong type or out of range, a range that is empty, not tunable or misplaced.
+        name, two names of one hyperparameter, a value of the wrong type or out of range, a range that is empty, not
+        tunable or misplaced.
         """
         config = solution_config or {}
-        known = {p.name: p for p in self.hyperparameters}
-        values = {p.name: p.default for p in self.hyperparameters}
-        for map_name in ("algorithmHyperParameters", "featureTransformationParameters"):
-            for name, value in (config.get(map_name) or {}).items():
-                parameter = self._parameter(known, name)
-                if parameter.only_tuned:
-                    raise ValueError(f"{name} is set by HPO alone: give its range in hpoConfig.")
-                values[name] = parameter.check(value)
+        values = {p.name: p.default for p in self.hyperparameters} | self._given(config)
         for name, low in values.items():
             high = values.get(f"max_{name.removeprefix('min_')}")
             if name.startswith("min_") and high is not None and float(low) > float(high):
@@ -203,17 +204,34 @@ class Recipe:
         for type_, list_name in RANGE_LISTS.items():
             for wanted in ranges.get(list_name) or ():
                 # DescribeSolution prints ranges with a prefix, and clients send back what they have read.
-                parameter = self._parameter(known, wanted.get("name", "").rpartition(".")[2])
+                parameter = self._parameter(wanted.get("name", "").rpartition(".")[2])
                 if parameter.tunable and parameter.type != type_:
                     raise ValueError(f"{parameter.name} belongs in {RANGE_LISTS[parameter.type]}.")
                 parameter.check_range(wanted)
         return values
 
-    def _parameter(self, known: Mapping[str, HyperParameter], name: str) -> HyperParameter:
-        if name not in known:
-            offered = ", ".join(sorted(known)) or "none"
-            raise ValueError(f"{name} is not a hyperparameter of {self.name}, which has: {offered}.")
-        return known[name]
+    def _given(self, config: Mapping[str, Any]) -> dict[str, str]:
+        """What the two maps set, by the names of this recipe's table. Raises ValueError."""
+        values: dict[str, str] = {}
+        names: dict[str, str] = {}
+        for map_name in ("algorithmHyperParameters", "featureTransformationParameters"):
+            for name, value in (config.get(map_name) or {}).items():
+                parameter = self._parameter(name)
+                if parameter.only_tuned:
+                    raise ValueError(f"{name} is set by HPO alone: give its range in hpoConfig.")
+                if (other := names.setdefault(parameter.name, name)) != name:
+                    raise ValueError(f"{other} and {name} are two names of one hyperparameter: give one of them.")
+                checked = replace(parameter, name=name).check(value)  # a refusal says the name that was sent
+                if parameter not in self.inert:
+                    values[parameter.name] = checked
+        return values
+
+    def _parameter(self, name: str) -> HyperParameter:
+        for parameter in (*self.hyperparameters, *self.inert):
+            if name in (parameter.name, *parameter.also):
+                return parameter
+        offered = ", ".join(sorted(p.name for p in self.hyperparameters)) or "none"
+        raise ValueError(f"{name} is not a hyperparameter of {self.name}, which has: {offered}.")
 
 
 @dataclass(frozen=True, kw_only=True)

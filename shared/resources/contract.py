@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -87,11 +86,15 @@ class Reading:
             raise ResourceInUse(f"The {noun.replace('_', ' ')} {arn} is in status {status}; it must be {ACTIVE}.")
         return record
 
-    def children(self, noun: str, parent: str | None = None) -> Iterator[Record]:
-        """All records of a type, or those that are listed under ``parent``, newest first."""
+    def children(self, noun: str, parent: str | None = None, *, whole: bool = True) -> Iterator[Record]:
+        """All records of a type, or those that are listed under ``parent``, newest first.
+
+        Raises Unreadable where one can't be read: who decides by all of them must not decide by some. A walk that looks
+        at each by itself takes what can be read (``whole`` is False).
+        """
         after: str | None = None
         while True:
-            page, after = self.records.page(noun, parent, after=after)
+            page, after = self.records.page(noun, parent, after=after, whole=whole)
             yield from page
             if after is None:
                 return
@@ -195,9 +198,8 @@ def settled(record: Record) -> bool:
     return record.moving is None or record.moving in SETTLED
 
 
-def first_record(resource: Resource, draft: Draft, tags: Sequence[Mapping[str, str]] = ()) -> Record:
-    """What a draft is written as."""
-    now = time.time()
+def first_record(resource: Resource, draft: Draft, now: float, tags: Sequence[Mapping[str, str]] = ()) -> Record:
+    """What a draft is written as. ``now`` is by the store's clock."""
     return Record(
         arn=draft.arn,
         kind=resource.noun,
@@ -207,17 +209,19 @@ def first_record(resource: Resource, draft: Draft, tags: Sequence[Mapping[str, s
         parents=draft.parents,
         claims=draft.claims,
         # No earlier resource of this ARN got so far (microseconds): what its workers still report is not heard.
-        attempt=time.time_ns() // 1000,
+        attempt=round(now * 1e6),
         created=now,
         updated=now,
     )
 
 
-def with_update(resource: Resource, record: Record, body: Mapping[str, Any]) -> Record:
-    """The record with the beginning of an update to the members ``body``. Raises ResourceInUse."""
+def with_update(resource: Resource, record: Record, body: Mapping[str, Any], now: float) -> Record:
+    """The record with the beginning of an update to the members ``body``. ``now`` is by the store's clock.
+
+    Raises ResourceInUse.
+    """
     if not settled(record):
         raise ResourceInUse(f"{record.arn} is in status {record.moving}; it can't be updated now.")
-    now = time.time()
     wanted = {member: value for member, value in body.items() if value is not None}
     new_parents = resource.listed_under(record, resource.updated(record, wanted))
     return replace(

@@ -19,8 +19,7 @@ PARAMETERS = {
             kind="algorithm",
             type="float",
             default="30.0",
-            minimum=1.0,
-            positive=True,  # and finite
+            minimum=1.0,  # day
         ),
     )
 }

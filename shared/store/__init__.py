@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from shared.aws.errors import ServiceUnavailable
 from shared.messages import Message
 
 
@@ -30,6 +31,21 @@ class Conflict(Exception):
     """A record changed since it was read: read again and decide again."""
 
 
+class Unreadable(ServiceUnavailable):
+    """A record that this release can't read, since another one wrote it. Its client may be told so."""
+
+    def __init__(self, arn: str) -> None:
+        super().__init__(f"This release of foretaste can't read the record of {arn}: another one has written it.")
+        self.arn = arn
+
+
+class NoSpace(ServiceUnavailable):
+    """A write that was refused, or may not be kept, for want of room in the store."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"There is no space left for writes in the store: {why}. Reads go on.")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Update:
     """A change that is being made to a resource which goes on as it is meanwhile (UpdateCampaign)."""
@@ -39,11 +55,13 @@ class Update:
     created: float
     updated: float
     reason: str | None = None
+    #: Members that another release has written: kept as they are.
+    other: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """One resource. Times are epoch seconds.
+    """One resource. Times are epoch seconds by the store's clock.
 
     ``body`` holds AWS's members as Describe answers them; ``state`` what foretaste alone must know of it.
     ``parents`` are the ARNs under which it is listed, ``claims`` further names that nobody else may take.
@@ -69,6 +87,8 @@ class Record:
     failures: int = 0
     #: The status in motion: the update's while one is under way, else the record's own; None when settled.
     moving: str | None = None
+    #: Members that another release has written: kept as they are.
+    other: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +107,6 @@ class Note:
 
     id: str
     message: Message
-    written: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +122,9 @@ class Lease:
 class Records(Protocol):
     """Records, indexes and the outbox."""
 
-    def get(self, arn: str) -> Record | None: ...
+    def get(self, arn: str) -> Record | None:
+        """Raises Unreadable."""
+        ...
 
     def create(
         self,
@@ -121,16 +142,22 @@ class Records(Protocol):
         """
         ...
 
+    def invoked(self, invocation: str) -> str | None:
+        """The ARN of the record that an invocation has written; None: it has written nothing, of late."""
+        ...
+
     def replace(
         self,
         record: Record,
         *,
+        invocation: str | None = None,
         guards: Sequence[Record] = (),
         notes: Sequence[Note] = (),
         done: str | None = None,
     ) -> None:
         """Write a record that was read before, and take the note ``done`` out of the outbox. Raises Conflict.
 
+        An ``invocation`` is remembered in the same step; a second try of it writes nothing.
         A record that settles loses its lease in the same step.
         """
         ...
@@ -139,14 +166,23 @@ class Records(Protocol):
         """The ARN of the record that holds a further name."""
         ...
 
-    def remove(self, record: Record) -> None:
-        """Remove a record with its indexes, claims and lease. Raises Conflict."""
+    def remove(self, record: Record, *, invocation: str | None = None) -> None:
+        """Remove a record with its indexes, claims and lease; ``invocation`` as for ``replace``. Raises Conflict."""
         ...
 
     def page(
-        self, kind: str, parent: str | None = None, *, after: str | None = None, limit: int = 100
+        self,
+        kind: str,
+        parent: str | None = None,
+        *,
+        after: str | None = None,
+        limit: int = 100,
+        whole: bool = False,
     ) -> tuple[list[Record], str | None]:
-        """A page of a kind's records, newest first, and the position to go on ``after`` (None: the last page)."""
+        """A page of a kind's records, newest first, and the position to go on ``after`` (None: the last page).
+
+        What this release can't read is left out, said and counted; ``whole`` raises Unreadable instead.
+        """
         ...
 
     def moving(self) -> list[str]:
@@ -154,7 +190,10 @@ class Records(Protocol):
         ...
 
     def notes(self, older_than: float = 0.0) -> list[Note]:
-        """Messages that have waited in the outbox for longer than so many seconds, oldest first."""
+        """Messages that have waited in the outbox for longer than so many seconds, oldest first.
+
+        What this release can't read is left out, said and counted, and stays there.
+        """
         ...
 
     def add_note(self, note: Note) -> None: ...
@@ -307,6 +346,10 @@ class Changes(Protocol):
 
 class Store(Records, Leases, Interactions, PutRecords, Protocol):
     """All of it."""
+
+    def now(self) -> float:
+        """Epoch seconds by the store's own clock, which all ages are counted by: clocks of processes may be wrong."""
+        ...
 
     def ping(self) -> None:
         """Raises the backend's connection error when the store can't be reached."""

@@ -61,12 +61,13 @@ class RedisChanges:
         # Nothing tells a server that has nothing to say from one that can't be reached any more.
         asked = self._clock() - self._answered_at > SILENCE
         if asked:
-            self._connection.send_command("PING")
+            # Not PING: a server that can't write to its disk refuses that, and tells of changes all the same.
+            self._connection.send_command("EXISTS", f"{self._prefix}format")
             while self._connection.read_response(push_request=True) is _TOLD:
                 pass
             self._answered_at = self._clock()
         # Nearly always there is nothing: to ask the socket alone takes a tenth of what the connection does. But what
-        # came with the answer to a PING is in the connection already, and no more in the socket.
+        # came with that answer is in the connection already, and no more in the socket.
         if asked or self._readable.poll(0):
             while self._connection.can_read(timeout=0):
                 self._connection.read_response(push_request=True)

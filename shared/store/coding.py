@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from dataclasses import fields as fields_of
 from typing import Any
 
 import orjson
 
 from shared.lifecycle import SETTLED
 from shared.messages import BY_WIRE
-from shared.store import Interaction, Note, PutRecord, Record, Update
+from shared.store import Interaction, Note, PutRecord, Record, Unreadable, Update
 
 #: Fields of a record that are hash fields of their own, because scripts change them without reading the rest.
 COUNTERS = ("version", "attempt", "failures", "moving")
@@ -28,36 +29,60 @@ def write_record(record: Record) -> str:
     document = asdict(record)
     for counter in COUNTERS:
         del document[counter]
-    return orjson.dumps(document).decode()
+    if document["update"] is not None:
+        document["update"] = _with_others(document["update"])
+    return orjson.dumps(_with_others(document)).decode()
 
 
-def read_record(fields: Mapping[str, str]) -> Record:
-    document = orjson.loads(fields["document"])
-    update = document.pop("update")
-    return Record(
-        **{
-            **document,
-            "parents": tuple(document["parents"]),
-            "claims": tuple(document["claims"]),
-        },
-        update=Update(**update) if update else None,
-        version=int(fields["version"]),
-        attempt=int(fields["attempt"]),
-        failures=int(fields["failures"]),
-        moving=fields["moving"] or None,
-    )
+def read_record(arn: str, fields: Mapping[str, str]) -> Record:
+    """Raises Unreadable. Members that this release does not know are kept for ``write_record``."""
+    try:
+        document = orjson.loads(fields["document"])
+        update = document.pop("update")
+        return Record(
+            **_without_others(Record, document)
+            | {"parents": tuple(document["parents"]), "claims": tuple(document["claims"])},
+            update=Update(**_without_others(Update, update)) if update else None,
+            version=int(fields["version"]),
+            attempt=int(fields["attempt"]),
+            failures=int(fields["failures"]),
+            moving=fields["moving"] or None,
+        )
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise Unreadable(arn) from error
+
+
+def _with_others(document: dict[str, Any]) -> dict[str, Any]:
+    other = document.pop("other")
+    return {**other, **document}
+
+
+def _without_others(kind: type[Any], document: Mapping[str, Any]) -> dict[str, Any]:
+    """The members that ``kind`` has; those that it does not have are in ``other``."""
+    known = _known(kind, document)
+    return {**known, "other": {name: value for name, value in document.items() if name not in known}}
+
+
+def _known(kind: type[Any], document: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in document.items() if name in _NAMES[kind]}
+
+
+_NAMES: Mapping[type[Any], frozenset[str]] = {
+    kind: frozenset(field.name for field in fields_of(kind)) - {"other", *COUNTERS}
+    for kind in (Record, Update, Interaction, PutRecord)
+}
 
 
 def write_note(note: Note) -> str:
-    return orjson.dumps({"wire": note.message.wire, "fields": note.message.fields(), "written": note.written}).decode()
+    return orjson.dumps({"wire": note.message.wire, "fields": note.message.fields()}).decode()
 
 
 def read_note(note_id: str, text: str) -> Note:
+    """Raises KeyError, TypeError or ValueError for a message that this release does not know."""
     document: dict[str, Any] = orjson.loads(text)
     return Note(
         id=note_id,
-        message=BY_WIRE[document["wire"]](**document["fields"]),
-        written=document["written"],
+        message=BY_WIRE[document["wire"]].unpacked(document["fields"]),
     )
 
 
@@ -66,7 +91,7 @@ def write_interaction(interaction: Interaction) -> str:
 
 
 def read_interaction(text: str | bytes) -> Interaction:
-    return Interaction(**orjson.loads(text))
+    return Interaction(**_known(Interaction, orjson.loads(text)))
 
 
 def write_put_record(record: PutRecord) -> str:
@@ -74,4 +99,4 @@ def write_put_record(record: PutRecord) -> str:
 
 
 def read_put_record(text: str | bytes) -> PutRecord:
-    return PutRecord(**orjson.loads(text))
+    return PutRecord(**_known(PutRecord, orjson.loads(text)))

@@ -55,7 +55,8 @@ class MemoryStore:
         self._lock = threading.RLock()
         self._records: dict[str, Record] = {}
         self._claims: dict[str, str] = {}
-        self._notes: dict[str, Note] = {}
+        #: By id, with the time since when.
+        self._notes: dict[str, tuple[float, Note]] = {}
         self._leases: dict[str, tuple[Lease, float]] = {}
         self._locks: dict[str, tuple[str, float]] = {}
         self._beats: dict[str, float] = {}
@@ -73,6 +74,9 @@ class MemoryStore:
 
     def ping(self) -> None:
         return
+
+    def now(self) -> float:
+        return self._clock()
 
     def changes(self, families: Collection[str]) -> MemoryChanges:
         with self._lock:
@@ -101,8 +105,7 @@ class MemoryStore:
         notes: Sequence[Note] = (),
     ) -> str:
         with self._lock:
-            earlier, ends = self._invocations.get(invocation, ("", 0.0))
-            if ends > self._clock():
+            if (earlier := self.invoked(invocation)) is not None:
                 return earlier
             self._compare(guards)
             if record.arn in self._records:
@@ -111,26 +114,41 @@ class MemoryStore:
             if limit is not None and self._standing(record.kind, limit) >= limit.most:
                 raise LimitReached(record.kind)
             self._write(record, guards, notes)
-            self._invocations[invocation] = (record.arn, self._clock() + INVOCATION_SECONDS)
+            self._remember(invocation, record)
             return record.arn
+
+    def invoked(self, invocation: str) -> str | None:
+        arn, ends = self._invocations.get(invocation, ("", 0.0))
+        return arn if ends > self._clock() else None
+
+    def _remember(self, invocation: str | None, record: Record) -> None:
+        if invocation is not None:
+            self._invocations[invocation] = (record.arn, self._clock() + INVOCATION_SECONDS)
 
     def replace(
         self,
         record: Record,
         *,
+        invocation: str | None = None,
         guards: Sequence[Record] = (),
         notes: Sequence[Note] = (),
         done: str | None = None,
     ) -> None:
         with self._lock:
+            if invocation is not None and self.invoked(invocation) is not None:
+                return
             self._compare([record, *guards])
             self._write(record, guards, notes)
+            self._remember(invocation, record)
             if done is not None:
                 self._notes.pop(done, None)
 
-    def remove(self, record: Record) -> None:
+    def remove(self, record: Record, *, invocation: str | None = None) -> None:
         with self._lock:
+            if invocation is not None and self.invoked(invocation) is not None:
+                return
             self._compare([record])
+            self._remember(invocation, record)
             del self._records[record.arn]
             self._leases.pop(record.arn, None)
             for claim in record.claims:
@@ -166,7 +184,7 @@ class MemoryStore:
         self._tell(f"record:{record.arn}", *(f"claim:{claim}" for claim in record.claims))
         if moving is None:
             self._leases.pop(record.arn, None)
-        self._notes.update({note.id: note for note in notes})
+        self._notes.update({note.id: (self._clock(), note) for note in notes})
 
     def _touch(self, arn: str, *, attempts: int = 0, failures: int = 0) -> Record:
         record = self._records[arn]
@@ -180,7 +198,13 @@ class MemoryStore:
         return self._records[arn]
 
     def page(
-        self, kind: str, parent: str | None = None, *, after: str | None = None, limit: int = 100
+        self,
+        kind: str,
+        parent: str | None = None,
+        *,
+        after: str | None = None,
+        limit: int = 100,
+        whole: bool = False,  # noqa: ARG002 - all of it can be read
     ) -> tuple[list[Record], str | None]:
         with self._lock:
             listed = [
@@ -202,12 +226,12 @@ class MemoryStore:
 
     def notes(self, older_than: float = 0.0) -> list[Note]:
         with self._lock:
-            waiting = [note for note in self._notes.values() if note.written <= self._clock() - older_than]
-        return sorted(waiting, key=lambda note: note.written)
+            waiting = [(at, note) for at, note in self._notes.values() if at <= self._clock() - older_than]
+        return [note for _, note in sorted(waiting, key=lambda one: one[0])]
 
     def add_note(self, note: Note) -> None:
         with self._lock:
-            self._notes[note.id] = note
+            self._notes[note.id] = (self._clock(), note)
 
     def done(self, note_id: str) -> None:
         with self._lock:

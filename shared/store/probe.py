@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import redis
@@ -10,6 +12,19 @@ from redis.retry import Retry
 
 #: One look takes no longer (seconds), but for the making of a connection, which may take as long again.
 SECONDS = 0.5
+#: Any key that may be read.
+FORMAT = "foretaste:format"
+#: What redis.py has them say who refuses writes.
+FULL = "foretaste:full:"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Bytes that Redis takes for its data, and may: by maxmemory where it is ``bound``, else all of the machine's."""
+
+    used: int
+    most: int
+    bound: bool
 
 
 class Probe:
@@ -23,10 +38,38 @@ class Probe:
     def answers(self) -> bool:
         """Whether Redis can be worked with now; not while it loads its data."""
         try:
-            return bool(self._redis.ping())
+            self._redis.exists(FORMAT)  # not PING: a Redis that can't write refuses that
         except redis.RedisError:
             return False
+        return True
 
-    def used_bytes(self) -> int:
-        """The memory that Redis takes for its data. Raises RedisError."""
-        return int(self._redis.info("memory")["used_memory"])
+    def has_room(self) -> bool:
+        """Whether Redis takes writes, as far as its disk goes; one that does not answer is not asked for more."""
+        try:
+            persistence = self._redis.info("persistence")
+            return persistence.get("aof_last_write_status", "ok") == "ok" and not self._redis.exists(f"{FULL}disk")
+        except redis.RedisError:
+            return True
+
+    def has_memory(self) -> bool:
+        """Whether Redis takes writes, as far as its memory goes; one that does not answer is not asked for more."""
+        try:
+            return not self._redis.exists(f"{FULL}memory")
+        except redis.RedisError:
+            return True
+
+    @property
+    def room(self) -> Mapping[str, Callable[[], bool]]:
+        """The checks of /readyz that tell why writes are refused."""
+        return {"disk": self.has_room, "memory": self.has_memory}
+
+    def memory(self) -> Memory:
+        """Raises RedisError."""
+        told = self._redis.info("memory")
+        most = int(told.get("maxmemory", 0))
+        used, machine = int(told["used_memory"]), int(told.get("total_system_memory", 0))
+        return Memory(used=used, most=most or machine, bound=most > 0)
+
+    def file_bytes(self) -> int:
+        """The size of its append-only file; 0 where it has none. Raises RedisError."""
+        return int(self._redis.info("persistence").get("aof_current_size", 0))

@@ -1,11 +1,14 @@
 """The store in Redis (or Valkey). Keys, all under the prefix ``foretaste:``:
 
+    full:<disk or memory>     string: why writes for clients are refused at the moment, expiring
+    format                    hash: the format's number, and the release that stamped it
     record:<arn>              hash: document (JSON), version, attempt, failures, moving
     index:<kind>              sorted set of ARNs by creation time, for lists
     index:<kind>:<parent>     the same, of one parent
     claim:<name>              string: the ARN that holds a further name
     moving                    sorted set of ARNs whose status is not settled, by the time since when
     notes, outbox             hash of messages by id; sorted set of their ids by the time they were written
+                              (as all times that ages are counted by, of Redis's clock)
     lease:<arn>               hash: worker, attempt, ends (ms by Redis's clock; kept when over, until seen)
     lock:<name>               string: its owner, expiring
     beat:<process>            string, expiring
@@ -26,18 +29,19 @@ sends again after a lost reply changes nothing twice.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import orjson
 import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
+from shared import formats
+from shared.aside import Aside
 from shared.store import (
     EVENT_ID_SECONDS,
     INVOCATION_SECONDS,
@@ -51,6 +55,7 @@ from shared.store import (
     Limit,
     LimitReached,
     NameTaken,
+    NoSpace,
     Note,
     PutRecord,
     Record,
@@ -60,6 +65,15 @@ from shared.store.changes import RedisChanges
 
 PREFIX = "foretaste:"
 LUA = Path(__file__).parent / "lua"
+#: Who watches the disk says so often enough that it is full (seconds): should they die, writes are taken again.
+FULL_SECONDS = 10
+
+S = TypeVar("S")
+Full = Literal["disk", "memory"]
+T = TypeVar("T")
+
+#: Of this process: what is read by anybody may be repaired at any time, and is tried again each time.
+_unreadable = Aside("store", longest_pause=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,22 +93,34 @@ PROMPT = Patience(answer=0.4, connect=0.4, retries=1, again_after=(redis.Connect
 
 
 class RedisStore:
-    """One connection pool; safe to share between threads, not across a fork."""
+    """One connection pool; safe to share between threads, not across a fork.
 
-    def __init__(self, url: str, patience: Patience = PATIENT) -> None:
-        self._url, self._patience = url, patience
+    Whatever is asked raises NewerRedis where a newer release has written what it holds.
+    """
+
+    def __init__(self, url: str, patience: Patience = PATIENT, *, for_clients: bool = False) -> None:
+        """``for_clients``: its writes are what clients ask for, and are acknowledged to them. These are refused while
+        the disk of Redis has little room left, and not acknowledged when Redis could not write them: NoSpace.
+        """
+        self._url, self._patience, self._for_clients = url, patience, for_clients
+        waits = {"socket_timeout": patience.answer, "socket_connect_timeout": patience.connect}
         self._redis: Any = redis.Redis.from_url(
             url,
             decode_responses=True,
-            socket_timeout=patience.answer,
-            socket_connect_timeout=patience.connect,
-            health_check_interval=15,
+            **waits,
+            redis_connect_func=formats.look_at_each_connection(url, **waits),
             retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), patience.retries, patience.again_after),
         )
         self._scripts = {path.stem: self._redis.register_script(path.read_text()) for path in LUA.glob("*.lua")}
 
     def ping(self) -> None:
-        self._redis.ping()
+        # Not PING, which a Redis that can't write refuses as if it was a write. So there are no health checks either: a
+        # connection that was closed is found by the command, which is sent again.
+        self._redis.exists(formats.KEY)
+
+    def now(self) -> float:
+        seconds, microseconds = self._redis.time()
+        return float(seconds + microseconds / 1e6)
 
     def changes(self, families: Collection[str]) -> RedisChanges:
         pool = redis.ConnectionPool.from_url(
@@ -106,11 +132,38 @@ class RedisStore:
         )
         return RedisChanges(pool, PREFIX, families)
 
+    def refuse_writes(self, what: Full, why: str) -> None:
+        """Have writes for clients refused for FULL_SECONDS from now."""
+        self._redis.set(f"{PREFIX}full:{what}", why, ex=FULL_SECONDS)
+
+    def take_writes(self, what: Full) -> None:
+        self._redis.delete(f"{PREFIX}full:{what}")
+
+    def _run(self, script: str, arguments: Mapping[str, Any]) -> Any:
+        """One of the scripts that write for clients. Raises NoSpace."""
+        given = {**arguments, "for_clients": True} if self._for_clients else arguments
+        answer = self._scripts[script](args=[orjson.dumps(given)])
+        if not self._for_clients:
+            return answer
+        if isinstance(answer, list) and answer[0] == "no space":
+            raise NoSpace(answer[1])
+        self._require_written()
+        return answer
+
+    def _require_written(self) -> None:
+        """A Redis that can't write answers one write as if it had, and refuses the next."""
+        try:
+            persistence = self._redis.info("persistence")
+        except redis.exceptions.NoPermissionError:  # who hides this sees to it
+            return
+        if persistence.get("aof_last_write_status", "ok") != "ok":
+            raise NoSpace("its disk took not all of the last write")
+
     # Records
 
     def get(self, arn: str) -> Record | None:
         fields = self._redis.hgetall(f"{PREFIX}record:{arn}")
-        return coding.read_record(fields) if fields else None
+        return coding.read_record(arn, fields) if fields else None
 
     def holder(self, claim: str) -> str | None:
         arn = self._redis.get(f"{PREFIX}claim:{claim}")
@@ -134,10 +187,15 @@ class RedisStore:
             limit=limit and {"index": _index(record.kind, limit.parent), "most": limit.most, "moving": limit.moving},
         )
 
+    def invoked(self, invocation: str) -> str | None:
+        arn = self._redis.get(f"{PREFIX}invocation:{invocation}")
+        return None if arn is None else str(arn)
+
     def replace(
         self,
         record: Record,
         *,
+        invocation: str | None = None,
         guards: Sequence[Record] = (),
         notes: Sequence[Note] = (),
         done: str | None = None,
@@ -151,14 +209,16 @@ class RedisStore:
             guards=guards,
             notes=notes,
             done=done,
+            invocation=invocation,
             unlist=[index for index in _indexes(standing) if index not in _indexes(record)],
         )
 
-    def remove(self, record: Record) -> None:
+    def remove(self, record: Record, *, invocation: str | None = None) -> None:
         self._write(
             record,
             expect=str(record.version),
             remove=True,
+            invocation=invocation,
             unlist=_indexes(record),
             unclaim=list(record.claims),
         )
@@ -180,7 +240,6 @@ class RedisStore:
             "attempt": str(record.attempt),
             "failures": str(record.failures),
             "created": repr(record.created),
-            "now": repr(time.time()),
             "expect": expect,
             "guards": {guard.arn: str(guard.version) for guard in guards},
             "claim": [] if more.get("remove") else list(record.claims),
@@ -192,7 +251,7 @@ class RedisStore:
             # cjson reads null as a value that is true: what does not apply is left out.
             **{name: value for name, value in more.items() if value is not None},
         }
-        verdict, arn = self._scripts["write"](args=[orjson.dumps(arguments)])
+        verdict, arn = self._run("write", arguments)
         if verdict == "taken":
             raise NameTaken(arn)
         if verdict == "full":
@@ -202,7 +261,13 @@ class RedisStore:
         return str(arn)
 
     def page(
-        self, kind: str, parent: str | None = None, *, after: str | None = None, limit: int = 100
+        self,
+        kind: str,
+        parent: str | None = None,
+        *,
+        after: str | None = None,
+        limit: int = 100,
+        whole: bool = False,
     ) -> tuple[list[Record], str | None]:
         key = f"{PREFIX}index:{_index(kind, parent)}"
         score, _, last = after.partition("|") if after else ("+inf", "", "")
@@ -218,21 +283,21 @@ class RedisStore:
         pipeline = self._redis.pipeline(transaction=False)
         for arn, _ in rows:
             pipeline.hgetall(f"{PREFIX}record:{arn}")
-        return [coding.read_record(fields) for fields in pipeline.execute() if fields], more
+        listed = [(arn, fields) for (arn, _), fields in zip(rows, pipeline.execute(), strict=True) if fields]
+        if whole:
+            return [coding.read_record(arn, fields) for arn, fields in listed], more
+        return _readable(listed, coding.read_record), more
 
     def moving(self) -> list[str]:
         return list(self._redis.zrange(f"{PREFIX}moving", 0, -1))
 
     def notes(self, older_than: float = 0.0) -> list[Note]:
-        ids = self._redis.zrange(f"{PREFIX}outbox", "-inf", time.time() - older_than, byscore=True)
+        ids = self._redis.zrange(f"{PREFIX}outbox", "-inf", self.now() - older_than, byscore=True)
         texts = self._redis.hmget(f"{PREFIX}notes", ids) if ids else []
-        return [coding.read_note(note_id, text) for note_id, text in zip(ids, texts, strict=True) if text]
+        return _readable([(note_id, text) for note_id, text in zip(ids, texts, strict=True) if text], coding.read_note)
 
     def add_note(self, note: Note) -> None:
-        with self._redis.pipeline() as pipeline:
-            pipeline.hset(f"{PREFIX}notes", note.id, coding.write_note(note))
-            pipeline.zadd(f"{PREFIX}outbox", {note.id: note.written})
-            pipeline.execute()
+        self._scripts["note"](keys=[f"{PREFIX}notes", f"{PREFIX}outbox"], args=[note.id, coding.write_note(note)])
 
     def done(self, note_id: str) -> None:
         with self._redis.pipeline() as pipeline:
@@ -301,7 +366,7 @@ class RedisStore:
                 for one in interactions
             ],
         }
-        return int(self._scripts["append"](args=[orjson.dumps(arguments)]))
+        return int(self._run("append", arguments))
 
     def recent(self, dataset: str, user_id: str) -> list[Interaction]:
         return [_read(text) for text in self._redis.lrange(f"{PREFIX}recent:{dataset}:{user_id}", 0, -1)]
@@ -352,7 +417,7 @@ class RedisStore:
             "invocation_seconds": INVOCATION_SECONDS,
             "records": [{"id": one.id, "text": coding.write_put_record(one)} for one in records],
         }
-        self._scripts["put"](args=[orjson.dumps(arguments)])
+        self._run("put", arguments)
 
     def put_records(self, dataset: str) -> Iterator[PutRecord]:
         key = f"{PREFIX}put:{dataset}"
@@ -363,6 +428,12 @@ class RedisStore:
 
     def last_put(self, dataset: str) -> float:
         return float(self._redis.get(f"{PREFIX}put_at:{dataset}") or 0)
+
+
+def _readable(entries: Sequence[tuple[str, S]], read: Callable[[str, S], T]) -> list[T]:
+    """Those that can be read; the others are said and counted."""
+    found = (_unreadable.give_turn(name, partial(read, name, entry)) for name, entry in entries)
+    return [one for one in found if one is not None]
 
 
 @lru_cache(maxsize=4096)

@@ -17,12 +17,14 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
 import redis.exceptions
 import structlog
 
 from shared.aws.web import Answer, Call, Handler
+from shared.background import Threads
 from shared.store import Interaction, PutRecord, Record, Store
 
 log = structlog.get_logger()
@@ -35,6 +37,8 @@ UNREACHABLE = (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError)
 PAUSE = 0.5
 #: How often what is told is heard where nobody asks (seconds).
 LISTEN_EVERY = 1.0
+#: The store is asked for the time after so long (seconds): two clocks part by some milliseconds meanwhile.
+TIME_LASTS = 60.0
 #: What is remembered at most, those forgotten first that were not asked for the longest: records, and live events of
 #: users (about 1 KB each). A user counts as one more.
 MOST_RECORDS = 20_000
@@ -79,10 +83,23 @@ class Remembering:
         self._lock = threading.Lock()
         self._away_since: float | None = None
         self._ask_at = 0.0
+        #: When it was asked by this process's clock, which no hand sets, and what it said.
+        self._time_asked: tuple[float, float] | None = None
         self._request = _Request()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
+
+    def now(self) -> float:
+        """By the store's clock, as it was last asked: no request waits for the time."""
+        time_asked = self._time_asked
+        if time_asked is None or self._clock() >= time_asked[0] + TIME_LASTS:
+            with suppress(*UNREACHABLE):
+                self._time_asked = time_asked = (self._clock(), self._asked(self._store.now))
+        if time_asked is None:
+            return time.time()
+        at, then = time_asked
+        return then + self._clock() - at
 
     def get(self, arn: str) -> Record | None:
         # That there was none is remembered too: many a dataset group has no Items.
@@ -100,9 +117,15 @@ class Remembering:
         return self._known(self._seen, key, lambda: self._store.seen(dataset, user_id))
 
     def page(
-        self, kind: str, parent: str | None = None, *, after: str | None = None, limit: int = 100
+        self,
+        kind: str,
+        parent: str | None = None,
+        *,
+        after: str | None = None,
+        limit: int = 100,
+        whole: bool = False,
     ) -> tuple[list[Record], str | None]:
-        rows, more = self._asked(lambda: self._store.page(kind, parent, after=after, limit=limit))
+        rows, more = self._asked(lambda: self._store.page(kind, parent, after=after, limit=limit, whole=whole))
         for record in rows:
             self._records.note(f"record:{record.arn}", record)
         return rows, more
@@ -119,15 +142,15 @@ class Remembering:
         self._asked(self._store.ping)
         return self._patient.put_records(dataset)
 
-    def listen(self) -> None:
+    def listen(self, threads: Threads, ending: threading.Event) -> None:
         """Hears what is told also where nobody asks: the store keeps for this process what it has not heard."""
-        threading.Thread(target=self._listen, name="listening", daemon=True).start()
+        threads.start("listening", partial(self._listen, ending), ending)
 
-    def _listen(self) -> None:
-        while True:
+    def _listen(self, ending: threading.Event) -> None:
+        while not ending.is_set():
             with suppress(*UNREACHABLE):
                 self._hear()
-            time.sleep(LISTEN_EVERY)
+            ending.wait(LISTEN_EVERY)
 
     def telling(self, handler: Handler) -> Handler:
         """The handler, whose answers tell for how long (seconds) the store had been away that they would have read."""

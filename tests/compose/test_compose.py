@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shlex
 import socket
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -27,31 +28,36 @@ pytestmark = pytest.mark.compose
 
 PROJECT = "foretaste-test"
 NAME = "films"
+SERVICES = [*(process.name for process in PROCESSES), "redis"]
 
 
 class Stack:
     """The containers of compose.yaml under a project name of their own."""
 
-    def __init__(self, buckets: Path) -> None:
+    def __init__(self, buckets: Path, secrets_folder: Path) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         self.buckets = buckets
+        password = secrets.token_hex(20)
         self.secrets = {
-            "FORETASTE_ACCESS_KEY_ID": "FTCOMPOSETEST",
-            "FORETASTE_SECRET_ACCESS_KEY": secrets.token_hex(20),
-            "FORETASTE_REDIS_PASSWORD": secrets.token_hex(20),
+            "access_key_id": "FTCOMPOSETEST",
+            "secret_access_key": secrets.token_hex(20),
+            "redis_password": password,
+            "redis_url": f"redis://:{password}@redis:6379/0",
         }
+        for name, value in self.secrets.items():
+            (secrets_folder / name).write_text(f"{value}\n")
         self._environment = {
             **os.environ,
-            **self.secrets,
+            "FORETASTE_SECRETS_FOLDER": str(secrets_folder),
             "FORETASTE_PORT": str(port),
             "FORETASTE_BUCKETS_FOLDER": str(buckets),
         }
         url = f"http://127.0.0.1:{port}"
         self.client: Mapping[str, str] = {
-            "AWS_ACCESS_KEY_ID": self.secrets["FORETASTE_ACCESS_KEY_ID"],
-            "AWS_SECRET_ACCESS_KEY": self.secrets["FORETASTE_SECRET_ACCESS_KEY"],
+            "AWS_ACCESS_KEY_ID": self.secrets["access_key_id"],
+            "AWS_SECRET_ACCESS_KEY": self.secrets["secret_access_key"],
             "AWS_REGION": "us-east-1",
             "AWS_ENDPOINT_URL_PERSONALIZE": url,
         }
@@ -80,18 +86,27 @@ class Stack:
         lines = self.compose("ps", "--format", "json", service).splitlines()
         return [json.loads(line) for line in lines]
 
+    def shell(self, service: str, command: str) -> str:
+        return self.compose("exec", "--no-TTY", service, "sh", "-c", command).strip()
+
     def redis(self, *command: str) -> str:
-        return self.compose("exec", "--no-TTY", "redis", "redis-cli", *command).strip()
+        ask = f"REDISCLI_AUTH=$(cat /run/secrets/redis_password) valkey-cli {shlex.join(command)}"
+        return self.shell("redis", ask)
+
+    def inspected(self, service: str) -> dict[str, Any]:
+        (container,) = self.containers(service)
+        found: dict[str, Any] = json.loads(self.docker("inspect", container["ID"]))[0]
+        return found
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    folder = tmp_path_factory.mktemp("buckets")
+    folder, secrets_folder = tmp_path_factory.mktemp("buckets"), tmp_path_factory.mktemp("secrets")
     # The containers' user is none of this machine's.
-    for path in (folder, *folder.parents[:2]):
+    for path in (folder, secrets_folder, *folder.parents[:2]):
         path.chmod(0o755)
     folder.chmod(0o777)
-    running = Stack(folder)
+    running = Stack(folder, secrets_folder)
     running.compose("down", "--volumes", "--remove-orphans")
     try:
         running.compose("up", "--detach", "--build", "--wait", seconds=1800)
@@ -179,18 +194,49 @@ def test_redis_writes_at_once_and_its_file_is_synced_beside_it(stack: Stack) -> 
     assert stack.redis("config", "get", "appendfsync").split() == ["appendfsync", "no"]
     assert stack.redis("config", "get", "appendonly").split() == ["appendonly", "yes"]
 
-    def shell(command: str) -> str:
-        return stack.compose("exec", "--no-TTY", "redis", "sh", "-c", command)
-
-    shell("sync -d /var/tmp/appendonlydir/*.aof")
-    until(lambda: "sleep" in shell("cat /proc/[0-9]*/comm"), 10)
+    stack.shell("redis", "sync -d /var/tmp/appendonlydir/*.aof")
+    until(lambda: "sleep" in stack.shell("redis", "cat /proc/[0-9]*/comm"), 10)
 
 
-@pytest.mark.parametrize("service", [*(process.name for process in PROCESSES), "redis"])
+def test_no_secret_is_among_the_processes_of_the_host_or_in_what_docker_tells(stack: Stack) -> None:
+    running = "".join(map(_command_line, Path("/proc").glob("[0-9]*/cmdline")))
+    assert "valkey-server" in running or "redis-server" in running
+    for name in SERVICES:
+        told = running + json.dumps(stack.inspected(name))
+        assert [secret for secret, value in stack.secrets.items() if value in told] == []
+
+
+def _command_line(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:  # it ended meanwhile
+        return ""
+
+
+def test_who_is_published_can_not_reach_redis(stack: Stack) -> None:
+    program = "import socket; socket.create_connection(('{}', {}), 2).close(); print('reached')"
+    reach = 'python -c "{}" 2>&1 || true'
+    assert stack.shell("gateway", reach.format(program.format("api", 8000))) == "reached"
+    assert stack.shell("api", reach.format(program.format("redis", 6379))) == "reached"
+    assert "reached" not in stack.shell("gateway", reach.format(program.format("redis", 6379)))
+    addresses = stack.inspected("redis")["NetworkSettings"]["Networks"]
+    (address,) = (network["IPAddress"] for network in addresses.values())
+    assert "reached" not in stack.shell("gateway", reach.format(program.format(address, 6379)))
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_container_takes_no_more_than_its_share(stack: Stack, service: str) -> None:
+    limits = stack.inspected(service)["HostConfig"]
+    assert limits["Memory"] >= 768 * 1024**2
+    assert 0 < limits["PidsLimit"] <= 1024
+    bounded = service not in ("redis", "runtime", "importing", "training", "inference")
+    assert limits["NanoCpus"] == (10**9 if bounded else 0)
+
+
+@pytest.mark.parametrize("service", SERVICES)
 def test_a_container_runs_without_root_and_can_not_write_to_its_image(stack: Stack, service: str) -> None:
     assert stack.compose("exec", "--no-TTY", service, "id", "-u").strip() == "10001"
-    (container,) = stack.containers(service)
-    inspected = json.loads(stack.docker("inspect", container["ID"]))[0]
+    inspected = stack.inspected(service)
     assert inspected["HostConfig"]["ReadonlyRootfs"]
     assert inspected["State"]["Health"]["Status"] == "healthy"
 

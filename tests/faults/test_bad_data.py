@@ -91,8 +91,6 @@ def test_ids_that_are_numbers_or_in_any_script(make: Maker, system: System) -> N
         (("", "i1", NOW, None), "USER_ID.* is empty"),
         (("u1", "", NOW, None), "ITEM_ID.* is empty"),
         (("u1", "i1", "", None), "TIMESTAMP.* is empty"),
-        (("u1", "i1", NOW, "nan"), "EVENT_VALUE.* is not a finite number"),
-        (("u1", "i1", NOW, "-inf"), "EVENT_VALUE.* is not a finite number"),
         (("u1", "i1", NOW * 1000, None), "TIMESTAMP.* looks like milliseconds"),
     ],
 )
@@ -101,6 +99,15 @@ def test_cells_that_mean_nothing_fail_the_import_with_a_reason(make: Maker, row:
     job = make.imported(dataset, make.file("USER_ID,ITEM_ID,TIMESTAMP,EVENT_VALUE", [*people(), row]))
     assert job["status"] == "CREATE FAILED"
     assert re.search(f"(?is){message}", job["failureReason"]), job["failureReason"]
+
+
+def test_values_that_mean_nothing_are_null_in_a_few_rows_and_fail_the_import_in_more(make: Maker) -> None:
+    dataset = make.dataset(schema=make.schema({"type": "record", "name": "Interactions", "fields": EVENTS}))
+    odd = [("u1", "i1", NOW + n, "nan" if n % 2 else "-inf") for n in range(13)]
+    few = make.imported(dataset, make.file("USER_ID,ITEM_ID,TIMESTAMP,EVENT_VALUE", [*people(), *odd[:12]]))
+    assert few["status"] == "ACTIVE", few
+    more = make.imported(dataset, make.file("USER_ID,ITEM_ID,TIMESTAMP,EVENT_VALUE", [*people(), *odd]))
+    assert re.search("13 errors.*EVENT_VALUE.* is not a finite number", more["failureReason"])
 
 
 def test_values_that_mean_nothing_are_refused_as_live_events_too(make: Maker, system: System) -> None:

@@ -48,8 +48,16 @@ def maker(system: System) -> Maker:
 
 @pytest.fixture(scope="module")
 def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """A system that loses patience with silent workers after 3 seconds."""
-    impatience = {"FORETASTE_LEASE_SECONDS": "3", "FORETASTE_RING_AFTER_SECONDS": "2"}
+    """A system that loses patience with silent workers after 3 seconds, and with silent jobs soon."""
+    impatience = {
+        "FORETASTE_LEASE_SECONDS": "3",
+        "FORETASTE_RING_AFTER_SECONDS": "2",
+        "FORETASTE_IMPORT_SILENCE_SECONDS": "8",
+        # As it is unless told otherwise.
+        "FORETASTE_DELETION_SECONDS": "2",
+        # A child imports torch meanwhile.
+        "FORETASTE_TRAINING_SILENCE_SECONDS": "20",
+    }
     running = start_system(tmp_path_factory.mktemp("hasty"), **impatience, **ONCE)
     yield running
     stop_system(running)
@@ -149,6 +157,43 @@ def test_training_whose_process_dies_three_times_fails_with_a_reason(hasty: Syst
     assert ended["status"] == "CREATE FAILED"
     assert "died 3 times, the last time with signal SIGKILL" in ended["failureReason"]
     assert len(dead) == 3
+
+
+def test_jobs_that_hang_are_noticed_killed_and_done_by_another_child(hasty: System) -> None:
+    make = maker(hasty)
+    group = ready_group(make, rows=2_000)
+    # A child that has done a job waits for the next one, which this will not get on with.
+    stuck = kill(hasty, "workers.importing.job", signal.SIGSTOP)
+    job = make.started_import(make.dataset(make.group()), make.csv())
+    version = begun(make, group)
+    stuck += kill(hasty, "workers.training.job", signal.SIGSTOP)
+    imported = make.settled("dataset_import_job", "datasetImportJob", job, 60)
+    assert imported["status"] == "ACTIVE", imported
+    trained = make.settled("solution_version", "solutionVersion", version, 600)
+    assert trained["status"] == "ACTIVE", trained
+    assert all(map(gone, stuck))
+    records = [inside(hasty)[2].get(arn) for arn in (job, version)]
+    assert [record.failures for record in records if record] == [1, 1]
+
+
+def test_a_deletion_is_seen_for_two_seconds_before_it_is_done(hasty: System) -> None:
+    make = maker(hasty)
+    group = make.group()
+    make.client.delete_dataset_group(datasetGroupArn=group)
+    deleted, seen = time.monotonic(), set()
+
+    def is_gone() -> bool:
+        try:
+            answer = make.client.describe_dataset_group(datasetGroupArn=group)
+        except make.client.exceptions.ResourceNotFoundException:
+            return True
+        seen.add(answer["datasetGroup"]["status"])
+        return False
+
+    until(is_gone, 30, f"the end of {group}")
+    assert time.monotonic() - deleted >= 2.0
+    assert "DELETE PENDING" in seen
+    assert seen <= {"DELETE PENDING", "DELETE IN_PROGRESS"}
 
 
 def test_a_worker_told_to_end_hands_its_work_back_at_once(hasty: System) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
@@ -30,6 +31,37 @@ def test_a_folder_is_read(make: Maker) -> None:
     location = make.csv()
     job = make.imported(make.dataset(), location.rpartition("/")[0] + "/")
     assert job["status"] == "ACTIVE", job
+
+
+def test_cells_that_were_not_taken_and_files_that_were_skipped_are_told_in_a_header(
+    personalize: Any, make: Maker
+) -> None:
+    schema = make.schema(
+        {
+            "type": "record",
+            "name": "Items",
+            "fields": [{"name": "ITEM_ID", "type": "string"}, {"name": "YEAR", "type": "int"}],
+        }
+    )
+    dataset = make.dataset(schema=schema, dataset_type="Items")
+    years = {3: "", 5: "2006\u20132007"}
+    location = make.file("ITEM_ID,YEAR", [(f"i{n}", years.get(n, 1990 + n % 30)) for n in range(90)])
+    bucket = location.split("/")[2]
+    (make.folder / "s3" / bucket / "README.md").write_text("what this folder holds")
+    job = make.imported(dataset, f"s3://{bucket}/")
+    assert job["status"] == "ACTIVE", job
+    answer = personalize.describe_dataset_import_job(datasetImportJobArn=job["datasetImportJobArn"])
+    assert json.loads(answer["ResponseMetadata"]["HTTPHeaders"]["x-foretaste-remarks"]) == {
+        "nulls": {"YEAR": 2},
+        "first": [
+            "rows.csv line 5, column YEAR: the cell is empty, but the schema does not allow null.",
+            'rows.csv line 7, column YEAR: "2006\u20132007" is not a whole number.',
+        ],
+        "skipped": ["README.md"],
+    }
+    plain = make.imported(make.dataset(), make.csv())["datasetImportJobArn"]
+    headers = personalize.describe_dataset_import_job(datasetImportJobArn=plain)["ResponseMetadata"]["HTTPHeaders"]
+    assert "x-foretaste-remarks" not in headers
 
 
 def test_incremental_needs_a_full_one_first(personalize: Any, make: Maker) -> None:

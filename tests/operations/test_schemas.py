@@ -18,6 +18,13 @@ def test_it_is_described_as_it_was_sent(personalize: Any, make: Maker) -> None:
     assert arn in [one["schemaArn"] for one in personalize.list_schemas()["schemas"]]
 
 
+def test_a_byte_order_mark_is_no_fault_of_a_schema(personalize: Any, make: Maker) -> None:
+    text = "\ufeff" + json.dumps(INTERACTIONS)
+    arn = personalize.create_schema(name=make.name(), schema=text)["schemaArn"]
+    assert personalize.describe_schema(schemaArn=arn)["schema"]["schema"] == text
+    assert make.imported(make.dataset(schema=arn), make.csv())["status"] == "ACTIVE"
+
+
 def test_a_schema_that_is_no_json_is_refused(personalize: Any, make: Maker) -> None:
     with refused("InvalidInputException", "not valid JSON"):
         personalize.create_schema(name=make.name(), schema="{")

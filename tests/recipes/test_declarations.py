@@ -106,6 +106,37 @@ def test_a_recipe_has_awss_hyperparameters(name: str) -> None:
     assert recipe.algorithm == {"aws-trending-now": "aws-trending-now-custom"}.get(name, name)
 
 
+@pytest.mark.parametrize(
+    "name", [name for name, table in TABLE.items() if "max_user_history_length_percentile" in table]
+)
+def test_the_percentiles_have_the_names_too_that_awss_console_writes(name: str) -> None:
+    given = {"min_hist_length_percentile": "0.01", "max_hist_length_percentile": "0.98"}
+    for map_name in ("featureTransformationParameters", "algorithmHyperParameters"):
+        values = RECIPES[name].settings({map_name: given})
+        assert values.keys() == TABLE[name].keys()
+        assert (values["min_user_history_length_percentile"], values["max_user_history_length_percentile"]) == (
+            "0.01",
+            "0.98",
+        )
+    with pytest.raises(ValueError, match=r"max_hist_length_percentile must lie in \[0, 1\]"):
+        RECIPES[name].settings({"featureTransformationParameters": {"max_hist_length_percentile": "1.5"}})
+    twice = {"max_user_history_length_percentile": "0.9", "max_hist_length_percentile": "0.9"}
+    with pytest.raises(ValueError, match="two names of one hyperparameter: give one of them"):
+        RECIPES[name].settings({"featureTransformationParameters": twice})
+
+
+def test_user_personalization_takes_what_awss_console_writes_of_cold_items() -> None:
+    given = {
+        "cold_start_max_duration": "1",
+        "cold_start_max_interactions": "15",
+        "cold_start_relative_from": "currentTime",
+    }
+    recipe = RECIPES["aws-user-personalization"]
+    assert recipe.settings({"featureTransformationParameters": given}) == recipe.settings({})
+    with pytest.raises(ValueError, match="cold_start_max_duration must be above 0"):
+        recipe.settings({"featureTransformationParameters": {"cold_start_max_duration": "-1"}})
+
+
 def test_only_the_dimensions_of_similar_items_are_set_by_hpo_alone() -> None:
     only_tuned = {one.name for recipe in RECIPES.values() for one in recipe.hyperparameters if one.only_tuned}
     assert only_tuned == {"item_id_hidden_dim", "item_metadata_hidden_dim"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -236,6 +237,17 @@ def test_fashion_at_a_moment_is_what_was_known_by_then() -> None:
     times = found.times_M
     for at, number in ((0.0, 0), (times[3], 3), (times[4] - 1, 3), (np.inf, len(times) - 1)):
         np.testing.assert_array_equal(found.fashion(float(at)), found.fashion_MFI[number])
+
+
+def test_what_is_known_of_fashion_is_stale_by_up_to_a_twentieth_of_the_time_or_a_month() -> None:
+    found = Counters.of(shoppers(users=30), np.arange(30))
+    span = float(found.times_M[-1] - found.times_M[0])
+    stale = found.stale(np.arange(1000))
+    np.testing.assert_allclose(
+        np.quantile(stale, [0, 0.25, 0.5, 1]), span / 20 * np.array([0, 0.25, 0.5, 1]), atol=span / 9000
+    )
+    years = replace(found, times_M=found.times_M * 100_000)
+    assert years.stale(np.arange(1000)).max() == pytest.approx(30 * DAY_SECONDS, rel=0.01)
 
 
 def test_of_many_items_fashion_is_known_at_few_moments(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,50 +3,79 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import structlog
 
 from shared import settings, telemetry
 from shared.artifacts import Artifacts
 from shared.buckets import BucketError, open_buckets
 from shared.data import schemas
-from shared.data.importing import ImportFailed, import_csv
-from shared.job import Progress, WorkFailed, child
+from shared.data.bad_cells import shortened
+from shared.data.importing import Imported, ImportFailed, import_csv
+from shared.job import Progress, WorkFailed, WorkStopped, child
 from shared.messages import ImportDataset
 from shared.resources import Reading
 from shared.resources.dataset_import_job import ROWS
 from shared.store.redis import RedisStore
 
+log = structlog.get_logger()
+
+#: Names of skipped files that are told.
+MOST_NAMED = 10
 #: A FULL import of interactions must bring at least so many rows (AWS's rule for bulk data).
 MIN_INTERACTIONS = 1000
 
 
-def import_dataset(arn: str, attempt: int, progress: Progress, _should_stop: Callable[[], bool]) -> Mapping[str, Any]:
+def import_dataset(arn: str, attempt: int, progress: Progress, should_stop: Callable[[], bool]) -> Mapping[str, Any]:
     configured = settings.load()
     reading = Reading(RedisStore(configured.redis_url), configured)
     job = reading.find(arn, "dataset_import_job")
     dataset = reading.find(job.body["datasetArn"], "dataset")
     declared = reading.find(dataset.body["schemaArn"], "schema").body
     schema = schemas.parse(declared["schema"], dataset_type=dataset.body["datasetType"], domain=declared.get("domain"))
-    artifacts = Artifacts(configured.artifacts)
+    artifacts = Artifacts(configured.artifacts, on_block=should_stop)
+    skipped: list[str] = []
+
+    def on_rows(rows: int) -> None:
+        if should_stop():
+            raise WorkStopped
+        progress({"phase": "importing", "rows": rows})
+
     try:
         with (
             tempfile.TemporaryDirectory(dir=artifacts.workspace(arn)) as downloads,
             artifacts.filling(arn, attempt) as folder,
+            open_buckets(configured).fetch(
+                job.body["dataSource"]["dataLocation"], Path(downloads), should_stop, skipped.append
+            ) as files,
         ):
-            files = open_buckets(configured).fetch(job.body["dataSource"]["dataLocation"], Path(downloads))
             imported = import_csv(
                 files,
                 schema,
                 folder / ROWS,
                 memory_mb=configured.import_memory_mb,
                 min_rows=MIN_INTERACTIONS if dataset.body["datasetType"] == "INTERACTIONS" else 0,
-                progress=lambda rows: progress({"phase": "importing", "rows": rows}),
+                progress=on_rows,
+                unreadable_share=configured.import_unreadable_share,
             )
     except (BucketError, ImportFailed) as error:
         raise WorkFailed(str(error)) from error
-    return {"rows": imported.rows}
+    return {"rows": imported.rows, "remarks": _remarks(imported, skipped)}
+
+
+def _remarks(imported: Imported, skipped: Sequence[str]) -> Mapping[str, Any]:
+    """What whoever asked for the import should know of it, also in the log."""
+    remarks: dict[str, Any] = {}
+    if imported.nulls:
+        remarks["nulls"], remarks["first"] = dict(imported.nulls), list(imported.first)
+        log.warning("cells that could not be read are null", nulls=remarks["nulls"], first=remarks["first"])
+    if skipped:
+        remarks["skipped"] = [shortened(name, 100) for name in skipped[:MOST_NAMED]]
+        log.warning("files that hold no data were skipped", count=len(skipped), skipped=remarks["skipped"])
+    return remarks
 
 
 if __name__ == "__main__":

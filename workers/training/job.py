@@ -60,7 +60,7 @@ class Bench:
 
     @property
     def artifacts(self) -> Artifacts:
-        return Artifacts(self.configured.artifacts)
+        return Artifacts(self.configured.artifacts, on_block=self.should_stop)
 
     @property
     def workspace(self) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -96,7 +95,7 @@ def _begin(process: Process, search: Search, space: Space, parameters: Parameter
         "number": len(search.trials),
         "parameters": dict(parameters),
     }
-    record = first_record(TRIAL, TRIAL.draft(request, Reading(process.store, process.settings)))
+    record = first_record(TRIAL, TRIAL.draft(request, Reading(process.store, process.settings)), process.store.now())
     command = RunTrial(arn=record.arn)
     # Whoever begins one raises the version's own number: two that have counted the same trials can't both.
     process.store.create(record, invocation=record.arn, guards=(version,), notes=[queue.note(command)])
@@ -114,7 +113,7 @@ def _stop(process: Process, trial: Record, *, pruned: bool) -> None:
     if status is None:
         return
     state = {**trial.state, "pruned": True} if pruned else trial.state
-    process.store.replace(replace(trial, status=status, state=state, updated=time.time()))
+    process.store.replace(replace(trial, status=status, state=state, updated=process.store.now()))
     log.info("trial ended early", arn=trial.arn, pruned=pruned)
 
 

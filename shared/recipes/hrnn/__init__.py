@@ -62,6 +62,8 @@ MIN_USER_HISTORY_LENGTH_PERCENTILE = HyperParameter(
     default="0.0",
     minimum=0.0,
     maximum=1.0,
+    # What AWS's console writes into a configuration; AWS's guide uses both names in one sentence.
+    also=("min_hist_length_percentile",),
 )
 MAX_USER_HISTORY_LENGTH_PERCENTILE = HyperParameter(
     name="max_user_history_length_percentile",
@@ -70,7 +72,9 @@ MAX_USER_HISTORY_LENGTH_PERCENTILE = HyperParameter(
     default="0.99",
     minimum=0.0,
     maximum=1.0,
+    also=("max_hist_length_percentile",),
 )
+COLD_START = (COLD_START_MAX_INTERACTIONS, COLD_START_MAX_DURATION, COLD_START_RELATIVE_FROM)
 
 HRNN = Recipe(
     name="aws-hrnn",
@@ -116,9 +120,7 @@ COLDSTART = dataclasses.replace(
         dataclasses.replace(HIDDEN_DIMENSION, default="149"),
         BPTT,
         RECENCY_MASK,
-        COLD_START_MAX_INTERACTIONS,
-        COLD_START_MAX_DURATION,
-        COLD_START_RELATIVE_FROM,
+        *COLD_START,
         MIN_USER_HISTORY_LENGTH_PERCENTILE,
         MAX_USER_HISTORY_LENGTH_PERCENTILE,
     ),

@@ -78,12 +78,13 @@ def counted(counters: Counters, streams: Streams, places_N: Tensor, pairs: Pairs
     ends = np.searchsorted(rows, np.arange(len(places_N) + 1))
     items_S = pairs.items.cpu().numpy()
     found = np.zeros((len(places_N), len(NAMES) + len(FASHION), len(counters.prior_I)), np.float32)
+    stale_N = counters.stale(places_N.cpu().numpy())
     for row, (items, moments, at) in enumerate(streams.newest(places_N, NEWEST)):
         faded, is_last = faded_by_moment(moments)
         had = items_S[ends[row] : ends[row + 1]]
         for part_I, (ids, values) in zip(found[row], counters.parts(items, faded, is_last, had), strict=False):
             part_I[ids] = values
-        found[row, len(NAMES) :] = counters.fashion(at)
+        found[row, len(NAMES) :] = counters.fashion(at - stale_N[row])
     return found
 
 
@@ -118,33 +119,33 @@ class OfNew:
     def gains(self, theta_F: Tensor) -> tuple[Tensor, Tensor]:
         """([K] what each target gains by its place among what is new, its weight)."""
         rows_K, items_K, weights_K = self._taken
-        z_NI = torch.einsum("nfi,f->ni", self._x_NFI, theta_F.float()).masked_fill_(self._had_NI, -torch.inf)
-        at_once = max(1, MOST_NUMBERS // z_NI.shape[1])
-        ranks = [
-            (z_NI[rows] >= z_NI[rows, items, None]).sum(1)  # of equal ones the last: what tells nothing gains nothing
-            for rows, items in zip(torch.split(rows_K, at_once), torch.split(items_K, at_once), strict=True)
-        ]
-        return gain_of(torch.cat(ranks)), weights_K
+        z_NI = self._logits(theta_F)
+        best_NT = z_NI.topk(min(LONGEST + 1, z_NI.shape[1])).values
+        # Of equal ones the last: what tells nothing gains nothing.
+        return gain_of((best_NT[rows_K] >= z_NI[rows_K, items_K, None]).sum(1)), weights_K
 
     def at(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         """(minus the log of the likelihood, p_NI) with these weights_F."""
         rows_K, items_K, weights_K = self._taken
-        z_NI = torch.einsum("nfi,f->ni", self._x_NFI, theta.float()).masked_fill_(self._had_NI, -torch.inf)
-        log_p_NI = z_NI.log_softmax(-1)
+        log_p_NI = self._logits(theta).log_softmax(-1)
         # To whom nothing is new, nothing new is asked about, and not even 0 times NaN.
         return -(log_p_NI[rows_K, items_K] * weights_K).double().sum(), log_p_NI.exp_().nan_to_num_(0.0)
 
+    def _logits(self, theta_F: Tensor) -> Tensor:
+        return (theta_F.float() @ self._x_NFI).masked_fill_(self._had_NI, -torch.inf)
+
     def evidence(self, theta_F: Tensor) -> Tensor:
         """[N] how much better what was had fits than what is new; infinite where there is only one of them."""
-        z_NI = torch.einsum("nfi,f->ni", self._x_NFI, theta_F.float())
+        z_NI = theta_F.float() @ self._x_NFI
         had_N, new_N = (z_NI.masked_fill(out_NI, -torch.inf).logsumexp(-1) for out_NI in (~self._had_NI, self._had_NI))
         return had_N - new_N
 
     def slopes(self, p_NI: Tensor) -> tuple[Tensor, Tensor]:
         """Its first derivative, [F], and its second, [F,F]."""
-        mean_NF = torch.einsum("nfi,ni->nf", self._x_NFI, p_NI)
-        curved = torch.einsum("nfi,ni,ngi->fg", self._x_NFI, p_NI * self._weights_N[:, None], self._x_NFI)
-        curved -= torch.einsum("nf,n,ng->fg", mean_NF, self._weights_N, mean_NF)
+        likely_NFI = self._x_NFI * p_NI[:, None]
+        mean_NF = likely_NFI.sum(2)
+        curved = torch.einsum("nfg,n->fg", likely_NFI @ self._x_NFI.mT, self._weights_N)
+        curved -= mean_NF.T @ (mean_NF * self._weights_N[:, None])
         return self._weights_N @ mean_NF - self._taken_F, curved
 
 

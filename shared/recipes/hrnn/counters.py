@@ -64,6 +64,14 @@ DOUBT = 0.2
 """Of what was taken of late so much is as it always was: what nobody took of late is not gone."""
 
 DAY_SECONDS = 86_400
+
+STALE, MOST_STALE = 1 / 20, 30 * DAY_SECONDS
+"""Fashion is known as of so long before a request, at most: a model answers for a while after the end of its data. As a
+share of the time that the data cover, and in seconds."""
+
+GOLDEN = (5**0.5 - 1) / 2
+"""Its multiples are spread evenly over 0 to 1, however many there are: Weyl's sequence."""
+
 MOST_MOMENTS, MOST_FASHIONS = 1024, 2**22
 """At which fashion is known, and numbers that are kept of it."""
 
@@ -225,6 +233,11 @@ class Counters:
         )
         nothing = np.zeros((1, len(FASHION), 0), np.float32)
         return cls(mapped(folder / "prior.npy"), last, near, lately, like, np.zeros(1, np.int64), nothing)
+
+    def stale(self, places: Numbers) -> npt.NDArray[np.float64]:
+        """Seconds that what is known of fashion is old at each of these places: spread evenly, from none on."""
+        longest = min(STALE * float(self.times_M[-1] - self.times_M[0]), MOST_STALE)
+        return np.asarray(longest * (GOLDEN * places % 1), np.float64)
 
     def fashion(self, at: float) -> Floats:
         """float32[F,I] as it was known at this moment."""

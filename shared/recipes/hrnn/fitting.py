@@ -232,6 +232,7 @@ class AtEachBatch(lightning.Callback):
         self._checkpoint = checkpoint
         self._kept_at = time.monotonic()
         self._validate = validate
+        self._warm = False
 
     def on_train_batch_start(
         self,
@@ -242,7 +243,10 @@ class AtEachBatch(lightning.Callback):
     ) -> None:
         self.watch.stop_if_asked()
         done = self._epochs_before + trainer.current_epoch + batch_idx / trainer.num_training_batches
-        self.watch.begin(done)
+        if self._warm:
+            self.watch.begin(done)
+        # The first batch is no measure of speed: what it needs is compiled, or read from the disk.
+        self._warm = True
         if self.watch.is_due():
             assert isinstance(pl_module, Fitting)  # noqa: S101
             self.watch.loss = pl_module.mean_loss() or self.watch.loss

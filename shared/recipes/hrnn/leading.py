@@ -27,7 +27,7 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from torch.distributed.distributed_c10d import Store
 
 from shared.job import WorkFailed
-from shared.leash import leashed
+from shared.leash import finding_ours, leashed_module
 from shared.recipes.contract import Options
 from shared.recipes.hrnn.ranks import Address, Order, Rank, meet, reached
 
@@ -101,10 +101,10 @@ class Started:
             for place in places:
                 who = (*address, first + place, place, ",".join(map(str, devices)))
                 self._processes[first + place] = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                    leashed(sys.executable, "-m", "shared.recipes.hrnn.rank", *map(str, who)),
+                    leashed_module("shared.recipes.hrnn.rank", *map(str, who)),
                     stdin=subprocess.PIPE,
                     stdout=2,  # a job's own is for its answers
-                    env={"OMP_WAIT_POLICY": "passive", "TORCH_CPP_LOG_LEVEL": "ERROR", **os.environ},
+                    env={"OMP_WAIT_POLICY": "passive", "TORCH_CPP_LOG_LEVEL": "ERROR", **finding_ours(os.environ)},
                 )
         except BaseException:
             self.end()

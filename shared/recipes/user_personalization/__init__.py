@@ -7,6 +7,7 @@ import dataclasses
 from shared.recipes.contract import HyperParameter, Recipe
 from shared.recipes.hrnn import (
     BPTT,
+    COLD_START,
     HIDDEN_DIMENSION,
     MAX_USER_HISTORY_LENGTH_PERCENTILE,
     MIN_USER_HISTORY_LENGTH_PERCENTILE,
@@ -41,6 +42,8 @@ USER_PERSONALIZATION = Recipe(
     feature_transformation=None,
     module=__name__,
     hyperparameters=NETWORK,
+    # AWS's console wrote these into its configurations: it came after aws-hrnn-coldstart.
+    inert=COLD_START,
     metadata=True,
     cold_items=True,
     training_modes=("FULL", "UPDATE"),
@@ -59,6 +62,7 @@ SECOND = dataclasses.replace(
     ),
     algorithm="aws-user-personalization-v2",
     hyperparameters=(APPLY_RECENCY_BIAS,),
+    inert=(),
     training_modes=("FULL",),
     explores=False,
     objective=False,
@@ -71,6 +75,7 @@ TOP_PICKS = dataclasses.replace(
     name="aws-vod-top-picks",
     description="Top picks for you: what a user is likely to watch next, without what the user has watched.",
     hyperparameters=(),
+    inert=(),
     training_modes=("FULL",),
     shows_scores=False,
     objective=False,

@@ -12,8 +12,8 @@ from shared.resources.dataset.requests import columns_of
 from shared.resources.locations import INVALID_OUTPUT, check_location
 
 MOST_METRICS = 10
-#: AWS's whole grammar.
-EXPRESSION = re.compile(r"SAMPLECOUNT\(\)|SUM\((Items|Interactions)\.(\w+)\)", re.ASCII)
+#: AWS's whole grammar. Its samples write the words, and the columns, in any case.
+EXPRESSION = re.compile(r"SAMPLECOUNT\(\)|SUM\((Items|Interactions)\.(\w+)\)", re.ASCII | re.IGNORECASE)
 
 
 def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
@@ -57,9 +57,11 @@ def _check_expression(expression: str, group_arn: str, reading: Reading) -> None
     table, name = parsed.groups()
     if table is None:
         return
-    column = (columns_of(group_arn, table.upper(), reading) or {}).get(name)
+    # Names that differ in case alone cannot stand in one schema.
+    columns = columns_of(group_arn, table.upper(), reading) or {}
+    column = next((column for column in columns.values() if column.name.upper() == name.upper()), None)
     if column is None or not column.numeric:
-        raise InvalidInput(f"The expression {expression} needs a numeric column {name} in the {table} dataset.")
+        raise InvalidInput(f"The expression {expression} needs a numeric column {name} in the {table.title()} dataset.")
 
 
 def check_output(config: Mapping[str, Any]) -> None:

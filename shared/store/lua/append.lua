@@ -5,6 +5,10 @@ local a = cjson.decode(ARGV[1])
 local p = a.prefix
 local seen = p .. 'invocation:' .. a.invocation
 if redis.call('EXISTS', seen) == 1 then return 0 end
+if a.for_clients then
+  local full = redis.call('MGET', p .. 'full:disk', p .. 'full:memory')
+  if full[1] or full[2] then return {'no space', full[1] or full[2]} end
+end
 local new = 0
 for _, event in ipairs(a.events) do
   local known = false

@@ -8,6 +8,10 @@ if a.invocation then
   local earlier = redis.call('GET', p .. 'invocation:' .. a.invocation)
   if earlier then return {'repeated', earlier} end
 end
+if a.for_clients then
+  local full = redis.call('MGET', p .. 'full:disk', p .. 'full:memory')
+  if full[1] or full[2] then return {'no space', full[1] or full[2]} end
+end
 for arn, version in pairs(a.guards) do
   if redis.call('HGET', p .. 'record:' .. arn, 'version') ~= version then return {'conflict', arn} end
 end
@@ -28,6 +32,8 @@ if a.limit then
   if standing >= a.limit.most then return {'full', a.arn} end
 end
 
+local time = redis.call('TIME')
+local now = time[1] .. '.' .. string.format('%06d', time[2])
 for arn, _ in pairs(a.guards) do redis.call('HINCRBY', p .. 'record:' .. arn, 'version', 1) end
 for _, claim in ipairs(a.unclaim) do redis.call('DEL', p .. 'claim:' .. claim) end
 for _, index in ipairs(a.unlist) do redis.call('ZREM', p .. 'index:' .. index, a.arn) end
@@ -45,12 +51,12 @@ else
     -- Who begins other work for what has ended here must find nobody at this.
     redis.call('DEL', p .. 'lease:' .. a.arn)
   else
-    redis.call('ZADD', p .. 'moving', 'NX', a.now, a.arn)
+    redis.call('ZADD', p .. 'moving', 'NX', now, a.arn)
   end
 end
 for _, note in ipairs(a.notes) do
   redis.call('HSET', p .. 'notes', note.id, note.text)
-  redis.call('ZADD', p .. 'outbox', a.now, note.id)
+  redis.call('ZADD', p .. 'outbox', now, note.id)
 end
 if a.done then
   redis.call('HDEL', p .. 'notes', a.done)

@@ -76,13 +76,15 @@ def test_a_message_waits_on_the_queue_of_its_name_as_json(sending: queue.Queue, 
     assert envelope["headers"]["task"] == "training.train_solution_version"
 
 
-def test_a_message_of_other_fields_is_dropped_without_reaching_its_handler(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_message_that_lacks_a_field_is_dropped_and_one_too_many_passed_over(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     handled: list[Message] = []
     task = Celery(set_as_current=False).task(queue._unpacking(Started, handled.append), bind=True)
     task(arn="a", attempt=1)
     task(arn="a", attempt=1, colour="red")
     task(arn="a")
-    assert handled == [Started(arn="a", attempt=1)]
+    assert handled == [Started(arn="a", attempt=1)] * 2
     assert "message not understood" in capsys.readouterr().out
 
 

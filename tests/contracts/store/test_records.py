@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from shared.lifecycle import ACTIVE, CREATE_IN_PROGRESS, CREATE_PENDING
 from shared.messages import Provision, Started
 from shared.queue import note
 from shared.store import Conflict, Limit, LimitReached, NameTaken, Record, Store, Update
+from shared.store.redis import RedisStore
 
 
 def record(name: str, **more: object) -> Record:
@@ -74,6 +76,35 @@ def test_a_repeated_invocation_gets_the_first_answer(store: Store) -> None:
     first = store.create(record("a"), invocation="same")
     assert store.create(record("b"), invocation="same") == first
     assert store.get(record("b").arn) is None
+
+
+def test_what_an_invocation_has_changed_it_changes_once(store: Store) -> None:
+    store.create(record("a", body={"n": 1}), invocation="1")
+    read = store.get(record("a").arn)
+    assert read is not None
+    assert store.invoked("2") is None
+    store.replace(replace(read, body={"n": 2}), invocation="2", notes=[note(Provision(arn=read.arn))])
+    assert store.invoked("2") == read.arn
+    # A second try may have read before or after the first has written.
+    changed = store.get(read.arn)
+    assert changed is not None
+    store.done(note(Provision(arn=read.arn)).id)
+    store.replace(replace(changed, body={"n": 3}), invocation="2", notes=[note(Provision(arn=read.arn))])
+    assert store.get(read.arn) == changed
+    assert store.notes() == []
+
+
+def test_what_an_invocation_has_removed_stays_as_it_is_then(store: Store) -> None:
+    store.create(record("a"), invocation="1")
+    read = store.get(record("a").arn)
+    assert read is not None
+    store.remove(read, invocation="2")
+    assert store.invoked("2") == read.arn
+    store.create(record("a"), invocation="3")
+    anew = store.get(read.arn)
+    assert anew is not None
+    store.remove(anew, invocation="2")
+    assert store.get(read.arn) == anew
 
 
 def test_of_many_creates_of_one_name_one_wins(store: Store) -> None:
@@ -244,3 +275,18 @@ def test_a_fact_note_goes_with_the_replacement_that_applied_it(store: Store) -> 
     assert read is not None
     store.replace(replace(read, status=CREATE_IN_PROGRESS), done=written.id)
     assert store.notes() == []
+
+
+def test_ages_are_counted_by_the_stores_own_clock(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the clock of a process says, be it ten minutes ahead or behind."""
+    at = store.now()
+    for number, skew in enumerate((600.0, -600.0)):
+        real = time.time
+        with monkeypatch.context() as wrong:
+            if isinstance(store, RedisStore):
+                wrong.setattr(time, "time", lambda real=real, skew=skew: real() + skew)
+            store.add_note(note(Provision(arn=f"alone{number}")))
+            store.create(record(f"s{number}"), invocation=str(number), notes=[note(Provision(arn=f"with{number}"))])
+            assert len(store.notes(older_than=300.0)) == 0
+            assert abs(store.now() - at) < 60
+    assert [one.message.arn for one in store.notes()] == ["alone0", "with0", "alone1", "with1"]

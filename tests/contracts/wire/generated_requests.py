@@ -33,7 +33,7 @@ WRONG_TYPES: dict[str, list[Any]] = {
     "integer": ["5", 1.5, True, 2**31, {}],
     "float": ["5", True, []],
     "double": ["5", True, []],
-    "timestamp": ["2026-01-01T00:00:00Z", True, 1.8e12, -1e300, 10**30],
+    "timestamp": ["2026-01-01T00:00:00Z", True, 1.8e15, -1e300, 10**30],
     "list": [{}, "a", {"0": "a"}],
     "map": [[], "a", 5],
     "structure": [[], "a", 5, True],

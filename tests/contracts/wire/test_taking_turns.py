@@ -25,7 +25,7 @@ THREADS = 4
 
 
 class Server:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, in_turns: bool = True) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             self.port = int(listener.getsockname()[1])
         environment = {
@@ -36,7 +36,7 @@ class Server:
             "FORETASTE_THREADS": str(THREADS),
         }
         command = [sys.executable, "-m", "gunicorn", "--config", "python:shared.gunicorn"]
-        command += ["--worker-class", "shared.aws.worker.Worker", "tests.contracts.wire.taking_turns:create_app()"]
+        command += [f"tests.contracts.wire.taking_turns:create_app(in_turns={in_turns})"]
         self.process = subprocess.Popen(command, env=environment, cwd=folder)
 
     def connect(self) -> socket.socket:
@@ -44,8 +44,8 @@ class Server:
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[Server]:
-    server = Server(folder)
+def serving(folder: Path, *, in_turns: bool = True) -> Iterator[Server]:
+    server = Server(folder, in_turns=in_turns)
     try:
         until = time.monotonic() + 30
         while time.monotonic() < until:
@@ -200,3 +200,30 @@ def test_what_it_has_begun_is_answered_when_it_is_told_to_end(tmp_path: Path, be
         time.sleep(0.3)
         server.process.terminate()
         assert all(one.result(SOON).endswith("last") for one in found)
+
+
+@pytest.fixture(scope="module")
+def side_by_side(tmp_path_factory) -> Iterator[Server]:
+    """The same application, whose requests are answered side by side."""
+    with serving(tmp_path_factory.mktemp("side-by-side"), in_turns=False) as server:
+        yield server
+
+
+@pytest.mark.parametrize("how", ["server", "side_by_side"])
+def test_how_a_process_is_can_be_asked_while_all_its_threads_are_at_work(request, beside, how) -> None:
+    server = request.getfixturevalue(how)
+    slow = [beside(said, server, "/aside?1.5", b"x") for _ in range(THREADS + 1)]
+    time.sleep(0.3)
+    for path in ("/ping", "/readyz"):
+        answer = urllib3.request("GET", f"http://127.0.0.1:{server.port}{path}", timeout=SOON, retries=False)
+        assert answer.data.startswith(b"about-us")
+    assert all(one.result(SOON).endswith("x") for one in slow)
+
+
+def test_connections_that_say_nothing_take_no_threads(side_by_side: Server) -> None:
+    silent = [side_by_side.connect() for _ in range(3 * THREADS)]
+    time.sleep(0.1)
+    began = time.monotonic()
+    assert said(side_by_side, "/", b"meanwhile").endswith("meanwhile")
+    assert time.monotonic() - began < 3.0
+    assert len(silent) == 3 * THREADS

@@ -22,6 +22,7 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
+from services.cli.processes import BY_NAME, GUNICORN
 from tests.contracts.wire.served import KEYS
 
 ROOT = Path(__file__).parents[3]
@@ -35,21 +36,20 @@ class Processes:
         self.ports = {name: _free_port() for name in (*NAMES.values(), "gateway")}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start(self, name: str, app: str) -> None:
+    def start(self, name: str, *arguments: str) -> None:
         environment = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(ROOT),
             "FORETASTE_DATA_DIR": str(self._folder),
             "FORETASTE_BIND": f"127.0.0.1:{self.ports[name]}",
         } | {f"FORETASTE_{n.upper()}_URL": f"http://127.0.0.1:{self.ports[n]}" for n in NAMES.values()}
-        command = [sys.executable, "-m", "gunicorn", "--config", "python:shared.gunicorn"]
-        command += ["--worker-class", "shared.aws.worker.Worker", app]
+        command = [sys.executable, "-m", *arguments]
         self._running[name] = subprocess.Popen(
             command, env=environment, cwd=self._folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
 
     def start_service(self, service: str) -> None:
-        self.start(NAMES[service], f"tests.contracts.wire.served:echo('{service}')")
+        self.start(NAMES[service], *GUNICORN, f"tests.contracts.wire.served:echo('{service}')")
 
     def kill(self, service: str) -> None:
         process = self._running[NAMES[service]]
@@ -90,7 +90,7 @@ def processes(tmp_path_factory) -> Iterator[Processes]:
     try:
         for service in NAMES:
             processes.start_service(service)
-        processes.start("gateway", "services.gateway:create_app()")
+        processes.start("gateway", *BY_NAME["gateway"].command)
         processes.wait()
         yield processes
     finally:
@@ -195,6 +195,20 @@ def test_nothing_that_a_service_says_of_itself_is_seen_outside(processes, name, 
 def test_a_service_answers_its_own_neighbours(processes) -> None:
     url = f"http://127.0.0.1:{processes.ports['api']}"
     assert b"foretaste_requests_total" in urllib3.request("GET", f"{url}/metrics", retries=False).data
+
+
+@pytest.mark.parametrize("name", NAMES.values())
+@pytest.mark.parametrize("path", ["/nothing", "/ping", "/healthz"])
+@pytest.mark.parametrize("method", ["POST", "GET"])
+def test_a_body_that_nobody_wants_leaves_a_service_its_connection(processes, name, path, method) -> None:
+    """The gateway and others keep connections open to a service: the next call is not to meet one that closes."""
+    with socket.create_connection(("127.0.0.1", processes.ports[name]), timeout=10) as connection:
+        for chunk in (b"Content-Length: 300000\r\n\r\n" + b"x" * 300_000, b"\r\n"):
+            connection.sendall(f"{method} {path} HTTP/1.1\r\nHost: a\r\n".encode() + chunk)
+            answer = HTTPResponse(connection, method=method)
+            answer.begin()
+            assert answer.read()
+            assert not answer.will_close
 
 
 def test_a_slow_body_does_not_stop_others(processes, clients) -> None:

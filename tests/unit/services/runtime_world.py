@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from services.runtime import app
+from services.runtime import app, refresher
 from services.runtime.deployed import Model
+from services.runtime.preparing import Preparing
 from shared.artifacts import Artifacts
 from shared.aws.web import Call
 from shared.data.schemas import DATASET_TYPES
@@ -25,6 +26,7 @@ from shared.resources.dataset_import_job import ROWS
 from shared.settings import Settings
 from shared.store import Interaction, Record
 from shared.store.memory import MemoryStore
+from tests.strict import STRICT
 from tests.unit.shared.data import parquet_files
 
 PREFIX = "arn:aws:personalize:us-east-1:000000000000"
@@ -70,6 +72,9 @@ class Runtime:
         self.serving_ = app.serving(Settings(import_memory_mb=256), self.store, self.artifacts)
         self.deployed = self.serving_.deployed
         self.filters = self.serving_.filters
+        # A machine that has much else to do takes longer than a request would wait.
+        self.filters.patience = 60.0
+        self.preparing = Preparing(self.deployed, self.filters, STRICT)
         self.scorer = Echo()
         self._folder = folder
         self._numbers = itertools.count(1)
@@ -87,6 +92,10 @@ class Runtime:
         self.put(arn, noun, status, **body)
         self.deployed._models[version] = self.model(recipe, scorer)
         return arn
+
+    def refresh(self) -> None:
+        """What the refresher does every two seconds."""
+        refresher.refresh(self.serving_, self.preparing)
 
     def model(self, recipe: Recipe, scorer: Echo | None = None) -> Model:
         datasets = {dataset_type: dataset(dataset_type) for dataset_type in TYPES}

@@ -13,7 +13,9 @@ import redis.exceptions
 
 from services.runtime import deployer, loading
 from services.runtime.deployed import Deployed, Model, NotDeployable
+from services.runtime.filtering import Filters
 from services.runtime.loading import Loading, NotYet
+from services.runtime.preparing import Preparing
 from shared.artifacts import Artifacts
 from shared.lifecycle import ACTIVE, CREATE_PENDING
 from shared.messages import Fact, Failed, Finished, Started
@@ -25,9 +27,11 @@ from shared.recipes.distribution import NEVER
 from shared.recipes.popularity import scoring
 from shared.resources import Reading
 from shared.settings import Settings
-from shared.store import Record
+from shared.snapshots import Snapshots
+from shared.store import Record, Store
 from shared.store.memory import MemoryStore
 from tests.conftest import until
+from tests.strict import STRICT
 
 PREFIX = "arn:aws:personalize:us-east-1:000000000000"
 GROUP = f"{PREFIX}:dataset-group/g"
@@ -119,6 +123,11 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Process, Dep
     return process, Deployed(Reading(store, settings), artifacts), store, applied
 
 
+def nothing_to_prepare(deployed: Deployed, store: Store) -> Preparing:
+    reading = Reading(store, Settings())
+    return Preparing(deployed, Filters(reading, store, Snapshots(reading, store, Artifacts(Path("/nowhere")))), STRICT)
+
+
 def put(store: MemoryStore, arn: str, kind: str, status: str, **body: Any) -> Record:
     record = Record(arn=arn, kind=kind, status=status, created=1.0, updated=1.0, body=body)
     store.create(record, invocation=arn)
@@ -139,13 +148,14 @@ def test_a_model_that_breaks_while_it_is_loaded_fails_its_campaign_alone(
     monkeypatch.setattr(deployer, "_wait_until_applied", lambda *_: None)
     arn = f"{PREFIX}:campaign/c"
     record = put(store, arn, "campaign", CREATE_PENDING, solutionVersionArn=VERSION)
-    deployer.deploy(process, Loading(deployed), record, VERSION)
+    deployer.deploy(process, Loading(deployed), nothing_to_prepare(deployed, store), record, VERSION)
     assert [type(fact) for fact in applied.facts] == [Started, Failed]
     assert f"The model of {VERSION} can't be loaded (KeyError)" in cast(Failed, applied.facts[1]).reason
 
 
 def started(process: Process, deployed: Deployed, warm: threading.Event | None = None) -> threading.Thread:
-    arguments = (process, deployed, Loading(deployed), warm or threading.Event())
+    preparing = nothing_to_prepare(deployed, process.store)
+    arguments = (process, deployed, Loading(deployed), preparing, warm or threading.Event())
     running = threading.Thread(target=deployer._run, args=arguments, daemon=True)
     running.start()
     return running
@@ -240,3 +250,19 @@ def test_every_runtime_loads_what_answers_and_what_is_going_to(
     running.join(10)
     assert sorted(shelf.loaded) == ["later", "new", "old"]
     assert applied.facts == []
+
+
+def test_a_campaign_of_another_release_does_not_keep_the_others_from_being_deployed(
+    world: tuple[Process, Deployed, Shaky, Applied], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process, deployed, store, applied = world
+    monkeypatch.setattr(deployer, "_wait_until_applied", lambda *_: None)
+    monkeypatch.setattr(deployer, "TIDY_EVERY", 0.0)
+    deployed._models[VERSION] = model(Answering([0.5, 0.5]))
+    put(store, f"{PREFIX}:campaign/a", "campaign", CREATE_PENDING, endpointArn="elsewhere")
+    put(store, f"{PREFIX}:campaign/b", "campaign", ACTIVE)
+    put(store, f"{PREFIX}:campaign/c", "campaign", CREATE_PENDING, solutionVersionArn=VERSION)
+    deployer.start(process, deployed, Loading(deployed), nothing_to_prepare(deployed, store))
+    until(lambda: len(applied.facts) == 2, 10, "the one that can be deployed")
+    assert process.threads.checks() == {"deployer": True}
+    assert {fact.arn for fact in applied.facts} == {f"{PREFIX}:campaign/c"}

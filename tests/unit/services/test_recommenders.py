@@ -26,6 +26,7 @@ from shared.resources import RESOURCES, Reading
 from shared.settings import Settings
 from shared.store import Conflict, Interaction, Record
 from shared.store.memory import MemoryStore
+from tests.strict import STRICT
 
 PREFIX = "arn:aws:personalize:us-east-1:000000000000"
 GROUP = f"{PREFIX}:dataset-group/films"
@@ -174,7 +175,7 @@ def test_no_runtime_takes_it_up(house: House, monkeypatch: pytest.MonkeyPatch) -
     house.advance()
     house.train()
     later = time.time() + house.process.settings.deploy_deadline_seconds + 1
-    monkeypatch.setattr(recommenders.time, "time", lambda: later)
+    monkeypatch.setattr(house.process.store, "_clock", lambda: later)
     house.advance()
     assert "No runtime" in (house.record().reason or "")
 
@@ -349,13 +350,13 @@ def test_it_is_trained_anew_each_week_when_there_is_news(house: House) -> None:
     house.active()
     model, begun = house.version().arn, house.version().created
     week = scheduling.RECOMMENDER_DAYS * scheduling.DAY
-    scheduling.tick(house.process, begun + week + 1)
+    scheduling.tick(house.process, begun + week + 1, STRICT)
     assert house.record().update is None  # nothing has come since
     event = Interaction(user_id="u", session_id="s", item_id="i", event_type="Watch", event_value=None, sent_at=1.0)
     house.store.append(house.dataset, [event], invocation="1")
-    scheduling.tick(house.process, begun + week - 1)
+    scheduling.tick(house.process, begun + week - 1, STRICT)
     assert house.record().update is None  # not yet
-    scheduling.tick(house.process, begun + week + 1)
+    scheduling.tick(house.process, begun + week + 1, STRICT)
     house.advance()
     assert house.described()["status"] == ACTIVE
     house.train()
@@ -368,7 +369,7 @@ def test_a_weekly_training_that_fails_waits_for_the_next_week(house: House) -> N
     due = house.version().created + scheduling.RECOMMENDER_DAYS * scheduling.DAY + 1
     event = Interaction(user_id="u", session_id="s", item_id="i", event_type="Watch", event_value=None, sent_at=1.0)
     house.store.append(house.dataset, [event], invocation="1")
-    scheduling.tick(house.process, due)
+    scheduling.tick(house.process, due, STRICT)
     house.advance()
     version = house.version()
     house.hear(Failed(arn=version.arn, attempt=version.attempt, reason="Dataset has fewer than 25 users."))
@@ -376,9 +377,9 @@ def test_a_weekly_training_that_fails_waits_for_the_next_week(house: House) -> N
     assert failed is not None
     assert failed.status == CREATE_FAILED
     house.store.replace(replace(house.record(), update=replace(failed, created=due)))
-    scheduling.tick(house.process, due + scheduling.EVERY)
+    scheduling.tick(house.process, due + scheduling.EVERY, STRICT)
     assert house.record().moving is None
-    scheduling.tick(house.process, due + scheduling.RECOMMENDER_DAYS * scheduling.DAY)
+    scheduling.tick(house.process, due + scheduling.RECOMMENDER_DAYS * scheduling.DAY, STRICT)
     assert house.record().moving == CREATE_PENDING
 
 
@@ -388,5 +389,5 @@ def test_a_stopped_one_is_not_trained_anew(house: House) -> None:
     house.advance()
     event = Interaction(user_id="u", session_id="s", item_id="i", event_type="Watch", event_value=None, sent_at=1.0)
     house.store.append(house.dataset, [event], invocation="1")
-    scheduling.tick(house.process, time.time() + 30 * scheduling.DAY)
+    scheduling.tick(house.process, time.time() + 30 * scheduling.DAY, STRICT)
     assert house.record().update is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Collection
 from pathlib import Path
@@ -14,6 +15,7 @@ import redis.exceptions
 from services.runtime import app
 from shared.aws.errors import ResourceNotFound
 from shared.aws.web import Answer, Call
+from shared.background import Threads
 from shared.recipes import RECIPES
 from shared.settings import Settings
 from shared.store import Changes, Interaction, Record, Store, remembering
@@ -325,7 +327,7 @@ def test_what_is_told_is_heard_though_nobody_asks(world: World, monkeypatch: pyt
     monkeypatch.setattr(remembering, "LISTEN_EVERY", 0.01)
     held = Remembering(world.leaving, world.leaving)
     changes = held._changes
-    held.listen()
+    held.listen(Threads(), threading.Event())
     until = time.monotonic() + 5
     for away in (False, True, False):
         world.leaving.away, world.leaving.asked = away, 0

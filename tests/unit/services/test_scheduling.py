@@ -14,6 +14,7 @@ from shared.lifecycle import ACTIVE, CREATE_FAILED, CREATE_IN_PROGRESS, DELETE_P
 from shared.messages import Failed, Finished, TrainSolutionVersion, TuneSolutionVersion
 from shared.settings import Settings
 from shared.store import Conflict, Interaction
+from tests.strict import STRICT
 from tests.unit.shared.resources.standing import GROUP, INTERACTIONS, PREFIX, Standing
 
 SOLUTION = f"{PREFIX}:solution/s"
@@ -37,7 +38,7 @@ class Scheduled(Standing):
     def tick(self, after: float) -> list[str]:
         """The versions that a tick so many seconds after the start has begun; each is made as old as the tick."""
         known = {version.arn for version in self.versions()}
-        scheduling.tick(self.process, self.start + after)
+        scheduling.tick(self.process, self.start + after, STRICT)
         begun = [version.arn for version in self.versions() if version.arn not in known]
         for arn in begun:
             self.change(arn, created=self.start + after)
@@ -215,9 +216,9 @@ def test_a_solution_that_is_being_deleted_is_not_trained(world: Scheduled) -> No
 
 def test_the_setting_switches_all_of_it_off(world: Scheduled) -> None:
     assert Settings().auto_training is False
-    scheduling.walk(replace(world.process, settings=Settings()))
+    scheduling.walk(replace(world.process, settings=Settings()), STRICT)
     assert "schedule" not in world.get(SOLUTION).state
-    scheduling.walk(world.process)
+    scheduling.walk(world.process, STRICT)
     assert world.get(SOLUTION).state["schedule"]["days"] == 7
 
 

@@ -10,6 +10,7 @@ from services.status import handlers, syncing
 from shared.lifecycle import ACTIVE, CREATE_FAILED, CREATE_IN_PROGRESS, CREATE_PENDING, DELETE_PENDING
 from shared.messages import Failed, Finished
 from shared.store import Conflict
+from tests.strict import STRICT
 from tests.unit.shared.resources.standing import PREFIX, Standing
 
 CAMPAIGN = f"{PREFIX}:campaign/c"
@@ -29,7 +30,7 @@ def version(standing: Standing, number: int, **more: Any) -> str:
 
 
 def update(standing: Standing) -> dict[str, Any] | None:
-    syncing.walk(standing.process)
+    syncing.walk(standing.process, STRICT)
     campaign = standing.ask("DescribeCampaign", campaignArn=CAMPAIGN)["campaign"]
     begun: dict[str, Any] | None = campaign.get("latestCampaignUpdate")
     return begun

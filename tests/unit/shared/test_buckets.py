@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import boto3
+import duckdb
 import pytest
 from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given
@@ -43,26 +45,57 @@ def buckets(root: Path) -> FolderBuckets:
     return FolderBuckets(root, {})
 
 
+def fetched(
+    buckets: Buckets, location: str, into: Path, skipped: Callable[[str], None] = lambda _: None
+) -> list[tuple[str, str]]:
+    """Name and content of each file."""
+    with (
+        tempfile.TemporaryDirectory(dir=into) as folder,
+        buckets.fetch(location, Path(folder), skipped=skipped) as files,
+    ):
+        assert all(file.is_relative_to(folder) for file in files)
+        return [(file.name, file.read_text()) for file in files]
+
+
 def refusal(buckets: Buckets, location: str, into: Path = Path("/nonexistent")) -> str:
-    with pytest.raises(BucketError) as caught:
-        buckets.fetch(location, into)
+    with pytest.raises(BucketError) as caught, buckets.fetch(location, into):
+        pass
     return str(caught.value)
 
 
 def test_it_works(buckets: FolderBuckets, root: Path) -> None:
-    [file] = buckets.fetch("s3://films/interactions.csv", root / "unused")
-    assert file == root / "films" / "interactions.csv"
-    assert not (root / "unused").exists()
+    assert fetched(buckets, "s3://films/interactions.csv", root) == [("interactions.csv", "USER_ID\n1\n")]
 
 
 @pytest.mark.parametrize("location", ["s3://films/2024", "s3://films/2024/"])
 def test_a_folder_is_its_first_level_without_marks(buckets: FolderBuckets, root: Path, location: str) -> None:
-    assert buckets.fetch(location, root) == [root / "films" / "2024" / name for name in ("a.csv", "b.csv")]
+    assert fetched(buckets, location, root) == [(name, name) for name in ("a.csv", "b.csv")]
+
+
+BESIDE = ("README", "Readme.txt", "LICENSE", "a.csv.metadata", "notes.md", "schema.JSON", "a.manifest", "import.log")
+#: What may be data, of whatever kind, is never passed over: it is read, or refused by name.
+DATA = ("a.CSV", "a.csv.gz", "a.parquet", "a.txt", "part-00000", "part-00000.csv", "readme-interactions.csv", "x.tsv")
+
+
+def test_what_stands_beside_data_is_passed_over_by_name_and_told(buckets: FolderBuckets, root: Path) -> None:
+    folder = root / "films" / "exported"
+    folder.mkdir()
+    for name in (*BESIDE, *DATA):
+        (folder / name).write_text("x")
+    told: list[str] = []
+    assert [name for name, _ in fetched(buckets, "s3://films/exported/", root, told.append)] == sorted(DATA)
+    assert told == sorted(BESIDE)
+    assert fetched(buckets, "s3://films/exported/README", root) == [("README", "x")]
+
+
+def test_a_folder_of_notes_alone_holds_no_files(buckets: FolderBuckets, root: Path) -> None:
+    (root / "films" / "empty" / "README.md").write_text("x")
+    assert "holds no files" in refusal(buckets, "s3://films/empty/")
 
 
 @pytest.mark.parametrize("location", ["s3://films", "s3://films/"])
 def test_a_bucket_is_a_folder_too(buckets: FolderBuckets, root: Path, location: str) -> None:
-    assert buckets.fetch(location, root) == [root / "films" / "interactions.csv"]
+    assert fetched(buckets, location, root) == [("interactions.csv", "USER_ID\n1\n")]
 
 
 def test_a_mounted_folder_is_a_bucket_and_wins_over_a_sub_folder(root: Path, tmp_path: Path) -> None:
@@ -71,8 +104,7 @@ def test_a_mounted_folder_is_a_bucket_and_wins_over_a_sub_folder(root: Path, tmp
     (mounted / "interactions.csv").write_text("mounted")
     buckets = FolderBuckets(root, {"films": mounted, "My_Data": mounted})
     for bucket in ("films", "My_Data"):
-        [file] = buckets.fetch(f"s3://{bucket}/interactions.csv", root)
-        assert file.read_text() == "mounted"
+        assert fetched(buckets, f"s3://{bucket}/interactions.csv", root) == [("interactions.csv", "mounted")]
 
 
 def test_a_missing_key_says_so(buckets: FolderBuckets) -> None:
@@ -155,10 +187,13 @@ def test_whatever_the_key_only_the_bucket_is_read(root: Path, names: list[str], 
             (root / "films" / link).symlink_to(to)
     location = "s3://films/" + "/".join(names) + "/" * slash
     try:
-        files = FolderBuckets(root, {}).fetch(location, root)
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            FolderBuckets(root, {}).fetch(location, Path(folder)) as files,
+        ):
+            assert all(file.resolve().is_relative_to(root / "films") for file in files)
     except BucketError:
         return
-    assert all(file.resolve().is_relative_to(root / "films") for file in files)
 
 
 @pytest.mark.parametrize("target", ["../../secret.csv", "{tmp}/secret.csv", "/etc/passwd", "../loose.csv"])
@@ -188,7 +223,66 @@ def test_a_folder_with_the_bucket_as_beginning_of_its_name_is_outside(buckets: F
 
 def test_a_link_within_the_bucket_is_followed_to_the_real_file(buckets: FolderBuckets, root: Path) -> None:
     (root / "films" / "latest.csv").symlink_to("2024/a.csv")
-    assert buckets.fetch("s3://films/latest.csv", root) == [root / "films" / "2024" / "a.csv"]
+    assert fetched(buckets, "s3://films/latest.csv", root) == [("a.csv", "a.csv")]
+
+
+class Swapping(FolderBuckets):
+    """Somebody puts ``place`` aside and something else there, between what is checked and what is opened."""
+
+    def __init__(self, root: Path, place: Path, instead: Callable[[Path], None]) -> None:
+        super().__init__(root, {})
+        self._swap: Callable[[], None] | None = lambda: (place.rename(root / "aside"), instead(place))[1]
+
+    def _fetched(self, *args: Any) -> list[Path]:
+        resolve, swap = Path.resolve, self._swap
+        looked: list[Path] = []
+
+        def resolve_and_swap(path: Path, *, strict: bool = False) -> Path:
+            real = resolve(path, strict=strict)
+            looked.append(real)
+            if swap and len(looked) == 3:  # the root, the bucket, what the key names
+                swap()
+            return real
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(Path, "resolve", resolve_and_swap)
+            return super()._fetched(*args)
+
+
+@pytest.mark.parametrize("name", ["interactions.csv", "2024/a.csv"])
+def test_a_link_that_takes_the_place_of_a_checked_file_is_not_followed(root: Path, name: str) -> None:
+    buckets = Swapping(root, root / "films" / name, lambda place: place.symlink_to(root.parent / "secret.csv"))
+    message = refusal(buckets, f"s3://films/{name}", root)
+    assert message.startswith(INVALID)
+    assert "became a symbolic link while it was opened" in message
+
+
+def test_a_link_that_takes_the_place_of_a_folder_is_not_followed(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("secret")
+    buckets = Swapping(root, root / "films" / "2024", lambda place: place.symlink_to(tmp_path))
+    message = refusal(buckets, "s3://films/2024/a.csv", root)
+    assert "2024 in s3://films/2024/a.csv became a symbolic link" in message
+
+
+def test_a_pipe_that_takes_the_place_of_a_checked_file_holds_nobody(root: Path) -> None:
+    buckets = Swapping(root, root / "films" / "interactions.csv", os.mkfifo)
+    assert "is not a file." in refusal(buckets, "s3://films/interactions.csv", root)
+
+
+@pytest.mark.parametrize("linux", [True, False])
+def test_what_takes_the_place_of_an_opened_file_is_not_read(
+    buckets: FolderBuckets, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, linux: bool
+) -> None:
+    if not linux:
+        monkeypatch.setattr("shared.buckets._DESCRIPTORS", tmp_path / "nothing")
+    place = root / "films" / "interactions.csv"
+    with buckets.fetch("s3://films/interactions.csv", tmp_path / "into") as [file]:
+        place.unlink()
+        os.mkfifo(place)
+        # Looked over first, then read by DuckDB: each finds the whole of what was checked.
+        assert file.read_text() == "USER_ID\n1\n"
+        rows = duckdb.execute(f"SELECT * FROM read_csv('{file}', header = true)").fetchall()
+        assert rows == [(1,)]
 
 
 def test_a_loop_of_links_is_refused(buckets: FolderBuckets, root: Path) -> None:
@@ -219,9 +313,8 @@ def test_writing_replaces_a_file_whole_and_makes_its_folders(buckets: FolderBuck
     for content in ("one", "two"):
         source.write_text(content)
         buckets.write("s3://films/exports/today/out.csv", source)
-        [written] = buckets.fetch("s3://films/exports/today/", root)
-        assert (written.name, written.read_text()) == ("out.csv", content)
-        assert list(written.parent.iterdir()) == [written]
+        assert fetched(buckets, "s3://films/exports/today/", root) == [("out.csv", content)]
+        assert [path.name for path in (root / "films" / "exports" / "today").iterdir()] == ["out.csv"]
 
 
 def test_writing_stays_in_the_bucket(buckets: FolderBuckets, root: Path, tmp_path: Path) -> None:
@@ -262,7 +355,7 @@ def test_a_write_that_fails_leaves_nothing(buckets: FolderBuckets, root: Path, m
 
 def test_the_settings_choose_the_storage(root: Path) -> None:
     folder = open_buckets(Settings(s3_folder=root))
-    assert folder.fetch("s3://films/interactions.csv", root)
+    assert fetched(folder, "s3://films/interactions.csv", root)
     assert isinstance(open_buckets(Settings(storage="s3")), S3Buckets)
     with pytest.raises(SettingsError, match="FORETASTE_STORAGE is 'gcs'; it must be 'folder' or 's3'"):
         open_buckets(Settings(storage="gcs"))
@@ -291,31 +384,30 @@ def s3(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> S3Buckets:
         client.create_bucket(Bucket=bucket)
     for key in (
         "interactions.csv", "2024/", "2024/b.csv", "2024/a.csv", "2024/_SUCCESS", "2024/deeper/c.csv", "marked/",
-        "odd/.hidden", "odd/" + "é" * 100 + ".csv", "only/inner/x.csv", "..", "up/..", "../../../climbed.csv",
+        "2024/README.md", "odd/.hidden",
+        "odd/" + "é" * 100 + ".csv", "only/inner/x.csv", "..", "up/..", "../../../climbed.csv",
     ):  # fmt: skip
         client.put_object(Bucket="films", Key=key, Body=key.encode())
     return S3Buckets(endpoint)
 
 
 def test_an_object_is_downloaded(s3: S3Buckets, tmp_path: Path) -> None:
-    [file] = s3.fetch("s3://films/interactions.csv", tmp_path)
-    assert file.name == "interactions.csv"
-    assert file.is_relative_to(tmp_path)
-    assert file.read_text() == "interactions.csv"
+    assert fetched(s3, "s3://films/interactions.csv", tmp_path) == [("interactions.csv", "interactions.csv")]
 
 
 @pytest.mark.parametrize("location", ["s3://films/2024", "s3://films/2024/"])
 def test_a_folder_of_objects_is_its_first_level_without_marks(s3: S3Buckets, tmp_path: Path, location: str) -> None:
-    files = s3.fetch(location, tmp_path)
-    assert [(file.name, file.read_text()) for file in files] == [("a.csv", "2024/a.csv"), ("b.csv", "2024/b.csv")]
+    told: list[str] = []
+    assert fetched(s3, location, tmp_path, told.append) == [("a.csv", "2024/a.csv"), ("b.csv", "2024/b.csv")]
+    assert told == ["README.md"]
 
 
 @pytest.mark.parametrize("key", ["..", "up/..", "../../../climbed.csv", "odd/" + "é" * 100 + ".csv"])
 def test_an_object_lands_in_the_folder_whatever_its_key(s3: S3Buckets, tmp_path: Path, key: str) -> None:
     inner = tmp_path / "a" / "b"
-    [file] = s3.fetch(f"s3://films/{key}", inner)
-    assert file.resolve().is_relative_to(inner)
-    assert file.read_text() == key
+    with s3.fetch(f"s3://films/{key}", inner) as [file]:
+        assert file.resolve().is_relative_to(inner)
+        assert file.read_text() == key
 
 
 @pytest.mark.parametrize(
@@ -341,8 +433,7 @@ def test_what_is_not_there_is_an_invalid_location(s3: S3Buckets, tmp_path: Path,
 def test_objects_are_written(s3: S3Buckets, tmp_path: Path) -> None:
     (tmp_path / "out.csv").write_text("out")
     s3.write("s3://empty/exports/out.csv", tmp_path / "out.csv")
-    [file] = s3.fetch("s3://empty/exports/out.csv", tmp_path / "into")
-    assert file.read_text() == "out"
+    assert fetched(s3, "s3://empty/exports/out.csv", tmp_path) == [("out.csv", "out")]
     with pytest.raises(BucketError, match="There is no bucket books"):
         s3.write("s3://books/out.csv", tmp_path / "out.csv")
     with pytest.raises(BucketError, match="names no file"):

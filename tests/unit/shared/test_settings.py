@@ -49,6 +49,34 @@ def test_a_secret_may_lie_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert settings.load().secret_access_key == "s3cret"
 
 
+def test_a_file_that_holds_no_secret_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FORETASTE_SECRET_ACCESS_KEY_FILE", str(tmp_path / "secret"))
+    with pytest.raises(SettingsError, match=r"FORETASTE_SECRET_ACCESS_KEY_FILE: .*secret can't be read: No such file"):
+        settings.load()
+    (tmp_path / "secret").write_text("\n")
+    with pytest.raises(SettingsError, match=r"FORETASTE_SECRET_ACCESS_KEY_FILE: .*secret is empty"):
+        settings.load()
+
+
+def test_paths_hold_in_another_folder_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = {
+        "FORETASTE_ARTIFACTS_DIR": "models",
+        "FORETASTE_SECRET_ACCESS_KEY_FILE": "../secret",
+        "FORETASTE_S3_FOLDER": "/absolute",
+        "FORETASTE_REGION": "a/b",
+        "AWS_CA_BUNDLE": "ca.pem",
+        "PYTHONPATH": ":one::/two",
+    }
+    assert settings.anchored(told) == {
+        **told,
+        "FORETASTE_ARTIFACTS_DIR": f"{tmp_path}/models",
+        "FORETASTE_SECRET_ACCESS_KEY_FILE": f"{tmp_path}/../secret",
+        "AWS_CA_BUNDLE": f"{tmp_path}/ca.pem",
+        "PYTHONPATH": f"{tmp_path}/one:/two",
+    }
+
+
 def test_without_keys_nothing_is_served_unless_unsigned_was_asked_for() -> None:
     with pytest.raises(SettingsError, match="FORETASTE_ACCESS_KEY_ID"):
         _ = Settings().keys

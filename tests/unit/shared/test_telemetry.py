@@ -62,3 +62,21 @@ def test_every_line_is_json_and_names_its_process() -> None:
     assert (lines[2]["imported"], lines[3]["trace_id"]) == (False, "a" * 32)
     assert [line for line in lines if "trace_id" in line] == [lines[3]]
     assert "ZeroDivisionError" in lines[-1]["exception"]
+
+
+def test_a_line_that_can_not_be_written_is_lost_and_nothing_else() -> None:
+    program = """
+import logging
+import structlog
+from shared import meters, telemetry
+from shared.settings import Settings
+telemetry.configure(Settings(log_level="info"), "events")
+for number in range(3):
+    structlog.get_logger().info("at work", number=number, text="x" * 10_000)
+    logging.getLogger("a.library").warning("x" * 10_000)
+print("lost" if meters.LOG_LINES_LOST._value.get() >= 3 else "kept")
+"""
+    with open("/dev/full", "w") as full:  # every write to it finds no space
+        command = [sys.executable, "-c", program]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=full, text=True, check=False, timeout=60)
+    assert done.stdout == "lost\n"

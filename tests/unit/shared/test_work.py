@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,15 @@ from services.status import handlers
 from shared import work
 from shared.artifacts import Artifacts
 from shared.child import Children
-from shared.lifecycle import ACTIVE, CREATE_IN_PROGRESS, CREATE_PENDING, CREATE_STOPPED, CREATE_STOPPING
+from shared.lifecycle import (
+    ACTIVE,
+    CLAIMABLE,
+    CREATE_FAILED,
+    CREATE_IN_PROGRESS,
+    CREATE_PENDING,
+    CREATE_STOPPED,
+    CREATE_STOPPING,
+)
 from shared.messages import (
     Command,
     Fact,
@@ -28,10 +37,10 @@ from shared.messages import (
 )
 from shared.process import Process
 from shared.settings import Settings
-from shared.store import Record
+from shared.store import Lease, Record
 from shared.store.memory import MemoryStore
 from tests.conftest import gone, until
-from tests.unit.shared.jobs import MODULE, PATIENCE
+from tests.unit.shared.jobs import LIMIT, MODULE, PATIENCE
 
 
 class Applied:
@@ -111,7 +120,7 @@ def test_work_that_goes_well_keeps_the_child(worker: Worker) -> None:
 def test_work_that_failed_ends_the_child(worker: Worker) -> None:
     before = worker.done("a")
     worker.put("the box")
-    assert worker.work(TuneSolutionVersion(arn="the box")).reason == "There is nothing in the box."
+    assert worker.work(RunTrial(arn="the box")).reason == "There is nothing in the box."
     assert gone(before)
     assert worker.done("b") != before
 
@@ -171,9 +180,93 @@ def test_work_that_was_lost_to_another_is_ended(worker: Worker) -> None:
     assert worker.get("a").status == CREATE_IN_PROGRESS
 
 
+COMMANDS = (ImportDataset, TrainSolutionVersion, RunTrial)
+
+
+def impatient(worker: Worker, seconds: float, **more: Any) -> int:
+    """Let its jobs be silent for no longer. Its child has been started: how long that takes is not what is meant."""
+    pid = worker.done("a")
+    limits = {command.silence: seconds for command in COMMANDS}
+    worker.process = replace(worker.process, settings=replace(worker.process.settings, **limits, **more))
+    return pid
+
+
+def hung(queue: str) -> float:
+    return REGISTRY.get_sample_value("foretaste_jobs_total", {"queue": queue, "outcome": "Hung"}) or 0.0
+
+
+@pytest.mark.parametrize(
+    ("command", "arn"),
+    [(ImportDataset, "fifo"), (ImportDataset, "stopped"), (TrainSolutionVersion, "stopped"), (RunTrial, "fifo")],
+)
+def test_a_job_that_hangs_is_killed_counted_and_rung_for_again(
+    worker: Worker, command: type[Command], arn: str
+) -> None:
+    pid, before = impatient(worker, 0.2), hung(command.queue())
+    worker.put(arn)
+    after = worker.work(command(arn=arn))
+    assert (after.status, after.failures) == (CREATE_IN_PROGRESS, 1)
+    assert worker.queue.commands == [command(arn=arn)]
+    assert worker.store.lease(arn) is None
+    assert gone(pid)
+    assert hung(command.queue()) == before + 1
+
+
+def test_a_job_that_hangs_each_time_fails_and_says_by_which_setting(worker: Worker) -> None:
+    impatient(worker, 0.2, max_attempts=1)
+    worker.put("fifo")
+    failed = worker.work(ImportDataset(arn="fifo"))
+    assert failed.status == CREATE_FAILED
+    assert "had not got on for 0.2 seconds" in (failed.reason or "")
+    assert "FORETASTE_IMPORT_SILENCE_SECONDS" in (failed.reason or "")
+
+
+def test_a_job_that_gets_on_is_not_killed_however_long_it_has_nothing_to_tell(worker: Worker) -> None:
+    impatient(worker, LIMIT)
+    worker.put("slow")
+    assert worker.work(RunTrial(arn="slow")).status == ACTIVE
+
+
+def held(worker: Worker) -> Lease:
+    worker.put("a")
+    lease = worker.store.claim("a", worker.process.name, CLAIMABLE, 15)
+    assert lease is not None
+    return lease
+
+
+def test_a_lease_is_kept_while_the_block_gives_signs_and_no_longer(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease, signs, renewed = held(worker), work.Signs(), list[float]()
+    settings = replace(worker.process.settings, deploy_silence_seconds=0.5)
+    renew = worker.store.renew
+    monkeypatch.setattr(worker.store, "renew", lambda *args: (renewed.append(time.monotonic()), renew(*args))[1])
+    before = hung("training")
+    with work.keeping(replace(worker.process, settings=settings), lease, signs):
+        while len(renewed) < 20:  # at 0.05 s: for longer than it may be silent
+            signs.give()
+            time.sleep(0.01)
+        silent = time.monotonic()
+        until(lambda: hung("training") == before + 1, 10)
+    assert renewed[-1] < silent + 0.6
+
+
+def test_a_process_whose_work_hangs_ends_and_one_whose_work_does_not_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = threading.Event()
+    monkeypatch.setattr(work, "end_process", lambda _status: ended.set())
+    before = hung("tuning")
+    with work.ending_if_hung(TuneSolutionVersion(arn="a"), 0.05):
+        assert ended.wait(PATIENCE)
+    assert hung("tuning") == before + 1
+    ended.clear()
+    with work.ending_if_hung(TuneSolutionVersion(arn="a"), 0.05):
+        pass
+    assert not ended.wait(0.1)
+
+
 ENDS = [
     ("training", "Finished"),
-    ("tuning", "Failed"),
+    ("importing", "Failed"),
     ("importing", "Died"),
     ("training", "Lost"),
     ("training", "HandedBack"),
@@ -191,7 +284,7 @@ def counted() -> list[float]:
 def test_every_attempt_is_counted_by_how_it_ended(worker: Worker) -> None:
     before = counted()
     worker.done("a")
-    for command in (TuneSolutionVersion(arn="the box"), ImportDataset(arn="b")):
+    for command in (ImportDataset(arn="the box"), ImportDataset(arn="b")):
         worker.put(command.arn)
         worker.work(command)
     worker.queue.progress.clear()

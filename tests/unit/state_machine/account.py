@@ -86,6 +86,9 @@ class Account:
         if known := self._went_through(
             f"Update{RESOURCES[kind].name}", arn, wish.request, codes, "InvalidInputException"
         ):
+            body = self.plane.store.everything()[arn].body
+            if kind == "dataset" and not known.moving and body["schemaArn"] == wish.request["schemaArn"]:
+                return  # it has that schema: nothing begins
             known.update, known.wanted = rules.UPDATES[kind], wish.uses
             self._anew(known)
 

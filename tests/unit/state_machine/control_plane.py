@@ -30,6 +30,7 @@ from shared.resources import RESOURCES, Reading
 from shared.settings import Settings
 from shared.store import Lease, Note, Record
 from shared.store.memory import MemoryStore
+from tests.strict import STRICT
 from tests.unit.state_machine import rules
 
 #: What a worker may take up, in AWS's words.
@@ -60,9 +61,9 @@ class WatchedStore(MemoryStore):
         self.reached.add((kind, status))
         super()._write(record, guards, notes)
 
-    def remove(self, record: Record) -> None:
+    def remove(self, record: Record, *, invocation: str | None = None) -> None:
         before = self._records.get(record.arn)
-        super().remove(record)
+        super().remove(record, invocation=invocation)
         assert before is not None
         assert (before.status, rules.GONE) in rules.moves(record.kind), f"{record.kind} went from {before.status}"
         self.reached.add((record.kind, rules.GONE))
@@ -197,7 +198,7 @@ class ControlPlane:
             process = replace(process, settings=replace(process.settings, deploy_deadline_seconds=-1.0))
         if restarted:
             self._since.clear()
-        reconciler.walk(process, self._since)
+        reconciler.walk(process, self._since, STRICT)
 
 
 def has_a_worker(kind: str) -> bool:

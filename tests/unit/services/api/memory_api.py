@@ -61,10 +61,14 @@ class MemoryApi:
         self.put(GROUP, "dataset_group", {"name": "g"})
 
     def __call__(self, operation: str, **request: Any) -> dict[str, Any]:
+        return self.called(operation, str(uuid.uuid4()), **request)
+
+    def called(self, operation: str, invocation: str, **request: Any) -> dict[str, Any]:
+        """One try of a call, whose others bear the same invocation."""
         known = OPERATIONS[operation]
         members = schemas.load(known, request)
         result = self.offered[operation](
-            Call(operation=operation, request=members, request_id="", invocation=str(uuid.uuid4()))
+            Call(operation=operation, request=members, request_id="", invocation=invocation)
         )
         answer = result if isinstance(result, Answer) else Answer(members=result or {})
         shaped: dict[str, Any] = orjson.loads(answers.body(known, answer.members) or b"{}")

@@ -69,6 +69,17 @@ def test_it_is_made_and_shown(api: MemoryApi) -> None:
 
 @pytest.mark.parametrize(
     "expression",
+    ["SUM(ITEMS.PRICE)", "SUM(items.price)", "sum(Items.PRICE)", "samplecount()", "Sum(INTERACTIONS.seconds)"],
+)
+def test_an_expression_is_taken_in_any_case_and_shown_as_it_was_sent(api: MemoryApi, expression: str) -> None:
+    create(api, metric("a", expression))
+    api.settle()
+    [shown] = api("ListMetricAttributionMetrics", metricAttributionArn=ARN)["metrics"]
+    assert shown["expression"] == expression
+
+
+@pytest.mark.parametrize(
+    "expression",
     [
         "",
         "COUNT()",

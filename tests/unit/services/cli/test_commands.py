@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import re
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import redis
 from click.testing import CliRunner, Result
 
+from services.cli import status
+from services.cli.client import Personalize
 from services.cli.errors import CreationFailed, NoServer, UnusableFolder
 from services.cli.main import cli
+from shared.aws import model
 from tests.conftest import System, until
 
 Invoke = Callable[..., Result]
-COMMANDS = ("up", "demo", "status", "doctor", "import", "train", "hpo", "recommend")
+COMMANDS = ("up", "demo", "status", "doctor", "backup", "import", "train", "hpo", "recommend")
 
 
 def run(*arguments: str) -> Result:
@@ -75,6 +82,47 @@ def test_an_import_again_replaces_the_data(invoke: Invoke, system: System, few_f
     (few_films / "interactions.csv").write_text("USER_ID,ITEM_ID,TIMESTAMP,EVENT_TYPE\nu,i,1,watch\n")
     with pytest.raises(CreationFailed, match="1000"):
         run("import", str(few_films), *options)
+
+
+def test_what_people_bring_is_imported_from_any_folder_and_what_is_not_taken_is_said(
+    invoke: Invoke, system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Line ends of two kinds, names that no schema has, too many columns, an empty one, and a gap in EVENT_TYPE."""
+    monkeypatch.chdir(tmp_path)  # where there is no foretaste-data
+    (tmp_path / "mine").mkdir()
+    header = "USER_ID,ITEM_ID,TIMESTAMP,EVENT_TYPE,device type,A1,A2,A3,A4,A5,A6,EMPTY\n"
+    rows = [f"u{n % 60},i{n % 90},{n},{'' if n == 700 else 'click'},tv,a,b,c,d,e,f,\r\n" for n in range(1500)]
+    (tmp_path / "mine" / "interactions.csv").write_bytes((header + "".join(rows)).encode())
+    said = invoke("import", "mine", "--name", "odd").output
+    assert "the column device type is not imported: a name has letters (A to Z)" in said
+    assert "the column A6 is not imported: Interactions may have 5 columns that AWS does not know, and has 6" in said
+    assert "the column EMPTY is not imported: it has no values" in said
+    taken = "empty or unreadable cells are null: EVENT_TYPE 1"
+    assert f"1,500 rows of s3://odd/interactions.csv; {taken}" in said
+    assert "interactions.csv line 702, column EVENT_TYPE: the cell is empty" in said
+    assert taken in " ".join(invoke("status").output.split())
+
+    (tmp_path / "mine" / "interactions.csv").write_bytes((header.replace("A6", "NEW") + "".join(rows)).encode())
+    again = invoke("import", "mine", "--name", "odd").output
+    assert "the column NEW is not imported: the dataset was made without it" in again
+    assert f"1,500 rows of s3://odd/interactions.csv; {taken}" in again
+
+
+def test_nothing_is_made_before_every_file_is_understood(
+    invoke: Invoke, system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    interactions, users = tmp_path / "interactions.csv", tmp_path / "users.csv"
+    interactions.write_text("USER_ID,ITEM_ID,TIMESTAMP\nu,i,1\n")
+    users.write_text("USER_ID,AGE\nu,7\n,8\n")
+    with pytest.raises(UnusableFolder, match=r"users\.csv line 3, column USER_ID: the cell is empty"):
+        invoke("import", ".", "--name", "unborn")
+    users.unlink()
+    monkeypatch.delenv("FORETASTE_SERVER_DIR")  # as of a server on another machine
+    result = invoke("import", ".", "--name", "unborn")
+    assert (result.exit_code, "Name the bucket that holds the files with --bucket" in result.output) == (2, True)
+    groups = system.personalize.list_dataset_groups()["datasetGroups"]
+    assert "unborn" not in [group["name"] for group in groups]
 
 
 def test_doctor_finds_a_running_server_well(invoke: Invoke, system: System) -> None:
@@ -137,3 +185,61 @@ def test_a_campaign_that_does_not_exist_is_said_with_those_that_do(invoke: Invok
     result = invoke("recommend", "7", "--name", "nobody")
     assert result.exit_code == 2
     assert "no campaign nobody; campaigns:" in result.output
+
+
+def test_status_shows_every_type_of_resource(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that have a List operation; recipes are none of the operator's."""
+    asked = []
+
+    def listed(_: Any, operation: str, **request: str) -> list[dict[str, str]]:
+        asked.append(operation)
+        arns = {"solutionVersionArn": "version"} if "batch" in operation or "versions" in operation else {}
+        named = {
+            f"{word}Arn": word
+            for word in ("datasetGroup", "dataset", "datasetImportJob", "solution", "recommender", "campaign")
+            if operation == f"list_{re.sub('(?=[A-Z])', '_', word).lower()}s"
+        }
+        return [{"xArn": "arn/x", "name": operation, "status": "ACTIVE", **arns, **named}]
+
+    monkeypatch.setattr("services.cli.life.listed", listed)
+    monkeypatch.setattr("services.cli.life.remarks", lambda *_: {})
+    shown = {row.name for row in status.rows(cast(Personalize, None), {})}
+    lists = {
+        re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+        for name in model.operations("personalize")
+        if name.startswith("List")
+    }
+    not_resources = {"list_recipes", "list_tags_for_resource", "list_metric_attribution_metrics"}
+    assert shown == set(asked) == lists - not_resources
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_who_leaves_a_training_is_told_what_goes_on(number: signal.Signals, system: System, few_films: Path) -> None:
+    name = f"left-{number.name.lower()}"
+    run("import", str(few_films), "--name", name, "--data-dir", str(system.folder))
+    command = [str(Path(sys.executable).with_name("foretaste")), "train", "--name", name]
+    with subprocess.Popen(
+        [*command, "--data-dir", str(system.folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as training:
+
+        def version() -> str | None:
+            found = system.personalize.list_solution_versions()["solutionVersions"]
+            return next((one["solutionVersionArn"] for one in found if f"/{name}/" in one["solutionVersionArn"]), None)
+
+        def under_way() -> bool:
+            found = system.personalize.describe_solution_version(solutionVersionArn=arn)["solutionVersion"]
+            return bool(found["status"] == "CREATE IN_PROGRESS")
+
+        arn = until(version)
+        # By then the command has its answer, and waits.
+        until(under_way)
+        training.send_signal(number)
+        _, said = training.communicate(timeout=10)
+    assert training.returncode == 130
+    assert said == (
+        f"foretaste: stopped waiting. The server goes on with {arn}: `foretaste status --watch` shows how far it is. "
+        "The campaign is not changed.\n"
+    )
+    version_now = system.personalize.describe_solution_version(solutionVersionArn=arn)["solutionVersion"]
+    assert version_now["status"] in ("CREATE PENDING", "CREATE IN_PROGRESS", "ACTIVE")
+    system.personalize.stop_solution_version_creation(solutionVersionArn=arn)

@@ -9,7 +9,7 @@ import pytest
 
 from services.cli import data_dir as module
 from services.cli.data_dir import DataDir, read_client_env
-from services.cli.errors import InUse
+from services.cli.errors import CannotStart, InUse
 
 
 def mode(path: Path) -> int:
@@ -30,6 +30,7 @@ def test_it_works(tmp_path: Path) -> None:
         "AWS_ENDPOINT_URL_PERSONALIZE": "http://127.0.0.1:1",
         "AWS_ENDPOINT_URL_PERSONALIZE_RUNTIME": "http://127.0.0.1:1",
         "AWS_ENDPOINT_URL_PERSONALIZE_EVENTS": "http://127.0.0.1:1",
+        "FORETASTE_SERVER_DIR": str(tmp_path / "new"),
     }
     assert all(line.startswith("export ") for line in folder.client_env.read_text().splitlines())
 
@@ -42,6 +43,43 @@ def test_secrets_are_readable_by_the_owner_alone(tmp_path: Path) -> None:
     assert mode(folder.path) == 0o700
     assert mode(folder.client_env) == 0o600
     assert mode(folder.redis / "password") == 0o600
+
+
+@pytest.mark.parametrize(
+    "holds",
+    [(), ("catalogue",), ("s3", "compose.env"), ("lock", "redis", "artifacts", "client.env", "what comes later")],
+)
+def test_a_folder_of_its_own_that_others_may_look_into_is_closed(tmp_path: Path, holds: tuple[str, ...]) -> None:
+    folder = tmp_path / "there"
+    folder.mkdir()
+    folder.chmod(0o755)
+    for name in holds:
+        (folder / name).mkdir() if name in ("s3", "redis", "artifacts", "logs") else (folder / name).touch()
+    with DataDir(folder).locked():
+        assert mode(folder) == 0o700
+
+
+def test_a_folder_of_others_is_not_closed_but_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").touch()
+    tmp_path.chmod(0o755)
+    with pytest.raises(CannotStart, match=r"mode 755\) and holds what is not foretaste's \(thesis.tex\)"):
+        DataDir(tmp_path).locked().__enter__()
+    assert mode(tmp_path) == 0o755
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+    tmp_path.chmod(0o700)
+    with DataDir(tmp_path).locked():
+        pass
+
+
+def test_a_folder_that_can_not_be_closed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path.chmod(0o750)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "chmod", refuse)
+    with pytest.raises(CannotStart, match=r"\(mode 750\), and can't be closed \(Operation not permitted\)"):
+        DataDir(tmp_path).locked().__enter__()
 
 
 def test_keys_and_passwords_are_made_once(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def running(folder: Path, appendfsync: str = "everysec") -> Iterator[tuple[Super
     with ExitStack() as stack:
         lock = stack.enter_context(data_dir.locked())
         port = embedded_redis.free_port()
-        server = embedded_redis.child(data_dir, port=port, appendfsync=appendfsync, lock=lock)
+        server = embedded_redis.child(data_dir, port=port, appendfsync=appendfsync, max_memory_mb=64, lock=lock)
         stack.enter_context(embedded_redis.synced(data_dir.redis, say=pytest.fail))
         supervisor = stack.enter_context(
             Supervisor([], logs=data_dir.logs, say=lambda _sentence: None, foundation=server)
@@ -49,6 +49,7 @@ def test_it_works(tmp_path: Path) -> None:
         assert settings["appendonly"] == "yes"
         assert settings["appendfsync"] == "no"  # not "everysec": see embedded_redis.synced
         assert settings["maxmemory-policy"] == "noeviction"
+        assert settings["maxmemory"] == str(64 * 1024 * 1024)
         assert settings["bind"] == "127.0.0.1"
         assert settings["save"] == ""
     with running(folder) as (_, url), connect(url) as client:

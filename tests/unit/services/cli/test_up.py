@@ -150,3 +150,13 @@ def test_a_bad_setting_is_named(up: Up) -> None:
     refused = up(FORETASTE_THREADS="many")
     assert refused.returncode == 1
     assert "FORETASTE_THREADS" in refused.stderr
+
+
+@pytest.mark.parametrize("folder", [".", "artifacts"])
+def test_a_folder_of_a_newer_release_is_left_alone(up: Up, tmp_path: Path, folder: str) -> None:
+    (tmp_path / folder).mkdir(exist_ok=True)
+    (tmp_path / folder / "format.json").write_text('{"format": 7, "release": "9.9"}')
+    refused = up()
+    assert refused.returncode != 0
+    assert "holds data of format 7, stamped by foretaste 9.9" in refused.stderr
+    assert not (tmp_path / "redis").exists()

@@ -10,8 +10,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
-from services.events import app
+from services.events import app, itemless
+from shared import meters
 from shared.aws.errors import InvalidInput, PersonalizeError, ResourceInUse, ResourceNotFound
 from shared.aws.web import Call
 from shared.lifecycle import ACTIVE, CREATE_PENDING, DELETE_PENDING
@@ -202,7 +204,7 @@ def test_members_of_an_event_may_not_come_among_its_properties(group: Group, ope
         call(group, operation, trackingId=tracking_id, **request)
 
 
-@pytest.mark.parametrize("sent_at", [-1, float("nan"), float("inf"), 1_700_000_000_000])
+@pytest.mark.parametrize("sent_at", [-1, float("nan"), float("inf"), 1_700_000_000_000_000])
 def test_a_time_is_seconds_since_1970(group: Group, sent_at: float) -> None:
     _, tracking_id = tracked(group)
     with pytest.raises(InvalidInput, match=r"eventList\.1\.sentAt must be a time in seconds since 1970"):
@@ -216,6 +218,45 @@ def test_the_far_past_and_the_future_are_times_as_others(group: Group, sent_at: 
     call(group, "PutEvents", trackingId=tracking_id, sessionId="s",
          eventList=[{"eventType": "a", "sentAt": sent_at}])  # fmt: skip
     assert [event.sent_at for event in group.store.stream(dataset)] == [sent_at]
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"), [(1_700_000_000_917, 1_700_000_000.917), (1e11, 1e11), (100_000_000_001, 100_000_000.001)]
+)
+@pytest.mark.parametrize("operation", ["PutEvents", "PutActionInteractions"])
+def test_what_is_plainly_milliseconds_is_taken_as_such(group: Group, operation: str, sent: float, kept: float) -> None:
+    if operation == "PutEvents":
+        dataset, tracking_id = tracked(group)
+        request: dict[str, Any] = {"sessionId": "s", "eventList": [{"eventType": "a", "sentAt": sent}]}
+    else:
+        dataset = group.dataset("ActionInteractions")
+        tracking_id = group.described(dataset)["trackingId"]
+        request = {"actionInteractions": [taken(timestamp=sent)]}
+    call(group, operation, trackingId=tracking_id, **request)
+    assert [event.sent_at for event in group.store.stream(dataset)] == [kept]
+
+
+def test_events_that_name_no_item_are_kept_and_told_of_once_an_hour(
+    group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, tracking_id = tracked(group)
+    now = [1000.0]
+    monkeypatch.setattr(itemless.time, "monotonic", lambda: now[0])
+    before = meters.EVENTS_WITHOUT_ITEM._value.get()
+    good = {"eventType": "a", "sentAt": 1, "properties": '{"itemId": "i"}'}
+    bad = {"eventType": "a", "sentAt": 1, "properties": json.dumps({"ITEM_ID": "i", "k" * 100: 1})}
+    with capture_logs() as lines:
+        for events in ([good], [good, bad, bad], [bad]):
+            call(group, "PutEvents", trackingId=tracking_id, sessionId="s", eventList=events)
+        now[0] += 3600.0
+        call(group, "PutEvents", trackingId=tracking_id, sessionId="s", eventList=[bad])
+    assert len(list(group.store.stream(dataset))) == 6
+    assert meters.EVENTS_WITHOUT_ITEM._value.get() - before == 4
+    told = [line for line in lines if line["event"] == "events without an item"]
+    assert [(line["arn"], line["events"], line["log_level"]) for line in told] == [
+        (tracker_of(group), 2, "warning"), (tracker_of(group), 1, "warning")
+    ]  # fmt: skip
+    assert told[0]["keys"] == ["eventType", "properties", "properties.ITEM_ID", "properties." + "k" * 53, "sentAt"]
 
 
 def test_an_event_id_counts_once_in_a_call_and_after_it(group: Group) -> None:

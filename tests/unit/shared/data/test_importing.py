@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from shared.data import bad_cells, importing, schemas
+from shared.data import bad_cells, csv_file, importing, schemas
 from shared.data.importing import Imported, ImportFailed, import_csv
 from shared.data.schemas import DatasetSchema
 
@@ -75,13 +75,20 @@ class Importer:
         schema: DatasetSchema = INTERACTIONS,
         memory_mb: int = 256,
         min_rows: int = 0,
+        unreadable_share: float = 0.0,
     ) -> Imported:
         files = [
             each if isinstance(each, Path) else self.file(each, f"part-{n}.csv" if len(contents) > 1 else "data.csv")
             for n, each in enumerate(contents)
         ]
         return import_csv(
-            files, schema, self.target, memory_mb=memory_mb, progress=self.progress.append, min_rows=min_rows
+            files,
+            schema,
+            self.target,
+            memory_mb=memory_mb,
+            progress=self.progress.append,
+            min_rows=min_rows,
+            unreadable_share=unreadable_share,
         )
 
     def rows(self, *contents: str | bytes | Path, **options: Any) -> list[tuple[Any, ...]]:
@@ -363,14 +370,45 @@ def test_a_field_of_a_million_characters_is_too_long(importer: Importer) -> None
     assert "Length cannot be more than 1000 characters for EVENT_TYPE." in message
 
 
+TOO_LONG = (
+    "data.csv line {line}: the row is longer than 2,000,000 bytes. Shorten it, or close the quote that is open in it."
+)
+
+
 @pytest.mark.parametrize("quote", ["", '"'])
 @pytest.mark.parametrize("more", ["", "\\"])
 def test_a_row_of_three_million_bytes_is_too_long(importer: Importer, quote: str, more: str) -> None:
     # With a backslash in it the file is written anew on its way, which must not change what is said.
     content = HEADER + f"a,1,2,x{more},\na,1,2,{quote}{'x' * 3_000_000}{quote},\nb,1,bad,x,\n"
-    message = importer.failure(content)
-    assert message.startswith('2 errors. data.csv line 3: the row "a,1,2,')
-    assert "is longer than 2,000,000 bytes. data.csv line 4, column TIMESTAMP" in message
+    assert importer.failure(content) == TOO_LONG.format(line=3)
+
+
+@pytest.mark.parametrize("last", ["", "b,1,2,x,\n"], ids=["the last", "not the last"])
+@pytest.mark.parametrize(
+    "long",
+    ["x" * 9_500_000, '"' + "x\n" * 4_750_000 + '"', '5" x' + "x" * 9_500_000],
+    ids=["a line", "lines in quotes", "beside a quote"],
+)
+def test_a_row_longer_than_the_readers_buffer_is_never_dropped(importer: Importer, long: str, last: str) -> None:
+    assert importer.failure(HEADER + 'a,1,2,"x",\n' + f"a,1,2,{long},\n{last}") == TOO_LONG.format(line=3)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("last", ["", "b,1,2,x,"], ids=["at the end", "in between"])
+def test_millions_of_blank_lines_are_refused_at_their_line(importer: Importer, end: str, last: str) -> None:
+    content = HEADER.replace("\n", end) + f"a,1,2,x,{end}" + end * 9_000_000 + last
+    assert importer.failure(content) == ("data.csv line 3: more than 2,000,000 blank lines begin here. Remove them.")
+
+
+def test_a_row_that_the_reader_drops_is_missed_and_its_line_is_said(
+    importer: Importer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(csv_file, "_checked", lambda marks, *_: marks.tally)  # nothing is known to be too long
+    content = HEADER + '\n"a\nb",1,2,x,\n' * 10 + f"a,1,2,{'x' * 9_000_000},\n"
+    assert importer.failure(content) == (
+        "data.csv line 32: the row could not be read; 10 of the file's 11 rows were. Look for a quote that is not "
+        "closed, or for a row that is longer than others."
+    )
 
 
 @pytest.mark.parametrize("more", ["", "\\"])
@@ -448,6 +486,76 @@ def test_ten_thousand_broken_rows_are_enough(importer: Importer) -> None:
     message = importer.failure(HEADER + "a,1,z,x,\n" + "a,1,2\n" * 30_000)
     assert message.startswith("5001 errors and more. data.csv line 3: the row ")
     assert "column TIMESTAMP" not in message
+
+
+# What may be null instead
+
+FILMS = schema("Items", "ITEM_ID string", "YEAR int", "PRICE float null", "SEEN boolean", "GENRES string categorical")
+FILM = "i{},1999,1.5,true,a|b\n"
+FILMS_HEADER = "ITEM_ID,YEAR,PRICE,SEEN,GENRES\n"
+
+
+def films(*odd: str, rows: int = 100) -> str:
+    return FILMS_HEADER + "".join(FILM.format(n) for n in range(rows - len(odd))) + "".join(f"{row}\n" for row in odd)
+
+
+def test_a_few_cells_that_cannot_be_read_are_null_and_told(importer: Importer) -> None:
+    odd = ("x,,1.5,true,a", "y,2006\u20132007,No,true,a", "z,2147483648,1.5,True,")
+    imported = importer.run(films(*odd), schema=FILMS, unreadable_share=0.03)
+    assert imported.rows == 100
+    assert imported.nulls == {"YEAR": 3, "PRICE": 1, "SEEN": 1, "GENRES": 1}
+    assert imported.first == (
+        "data.csv line 99, column YEAR: the cell is empty, but the schema does not allow null.",
+        'data.csv line 100, column YEAR: "2006\u20132007" is not a whole number.',
+        'data.csv line 100, column PRICE: "No" is not a number.',
+    )
+    rows = query(f"SELECT * FROM read_parquet('{importer.target}') WHERE ITEM_ID IN ('x', 'y', 'z') ORDER BY ITEM_ID")
+    assert rows == [("x", None, 1.5, True, "a"), ("y", None, None, True, "a"), ("z", None, 1.5, None, None)]
+
+
+def test_beyond_the_share_the_import_fails_as_it_does_without(importer: Importer) -> None:
+    odd = [f"x{n},,1.5,true,a" for n in range(21)]
+    strict = importer.failure(films(*odd, rows=2000), schema=FILMS)
+    assert strict.startswith("21 errors. data.csv line 1981, column YEAR: the cell is empty")
+    assert importer.failure(films(*odd, rows=2000), schema=FILMS, unreadable_share=0.01) == strict
+    assert importer.run(films(*odd, rows=2100), schema=FILMS, unreadable_share=0.01).nulls == {"YEAR": 21}
+
+
+@pytest.mark.parametrize(("rows", "most"), [(9, 0), (20, 2), (90, 9), (200, 10)])
+def test_of_few_rows_a_tenth_may_have_such_a_cell_but_no_more_than_ten(
+    importer: Importer, rows: int, most: int
+) -> None:
+    odd = [f"x{n},,1.5,true,a" for n in range(most + 1)]
+    imported = importer.run(films(*odd[1:], rows=rows), schema=FILMS, unreadable_share=0.01)
+    assert sum(imported.nulls.values()) == most
+    importer.target.unlink()
+    importer.failure(films(*odd, rows=rows), schema=FILMS, unreadable_share=0.01)
+    importer.failure(films(odd[0], rows=rows), schema=FILMS, unreadable_share=0.0)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (HEADER + "a,1,2,x,\n" * 99 + ",1,2,x,\n", "USER_ID: the cell is empty"),
+        (HEADER + "a,1,2,x,\n" * 99 + "a,,2,x,\n", "ITEM_ID: the cell is empty"),
+        (HEADER + "a,1,2,x,\n" * 99 + "a,1,soon,x,\n", 'TIMESTAMP: "soon" is not a whole number'),
+        (HEADER + "a,1,2,x,\n" * 99 + "a,1,1700000000000,x,\n", "milliseconds"),
+        (HEADER + "a,1,2,x,\n" * 99 + f"a,1,2,{'x' * 1001},\n", "is too long"),
+        (HEADER + "a,1,2,x,\n" * 99 + "a,1,2\n", "has fewer cells"),
+        (HEADER + "a,1,2,x,\n" * 99 + "a,1,2,,\na,1,soon,x,\n", "2 errors"),
+    ],
+)
+def test_ids_times_and_what_is_too_long_or_broken_are_never_null(
+    importer: Importer, content: str, message: str
+) -> None:
+    assert message in importer.failure(content, unreadable_share=1.0)
+
+
+def test_the_share_is_of_all_files_together(importer: Importer) -> None:
+    odd = [f"x{n},,1.5,true,a" for n in range(11)]
+    imported = importer.run(films(*odd, rows=11), films(rows=1200), schema=FILMS, unreadable_share=0.01)
+    assert imported.nulls == {"YEAR": 11}
+    assert imported.first[0].startswith("part-0.csv line 2, column YEAR")
 
 
 # What a dataset is
@@ -617,6 +725,22 @@ def test_a_whole_data_set_is_imported(importer: Importer) -> None:
     rows = importer.rows(file)
     assert len(rows) == 100_000
     assert rows == sorted(expected, key=lambda row: (row[0], row[2]))
+
+
+@pytest.mark.parametrize("content", [many(200_000), many(200_000) + 'a,1,2,5" x,\n', many(200_000) + 'a,1,2,"\\"",\n'])
+def test_a_file_that_is_looked_over_tells_that_it_goes_on_and_can_be_ended(
+    importer: Importer, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(csv_file, "_BLOCK_BYTES", 1 << 20)
+    csv_file.prepare(importer.file(content), importer.target.parent, lambda: told.append("on"))
+    assert len(told) >= len(content) >> 20
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        csv_file.prepare(importer.file(content), importer.target.parent, stop)
 
 
 # Any table

@@ -101,6 +101,21 @@ def test_in_a_mixed_filter_each_expression_has_its_own_rule() -> None:
         after(text, {"Y": "1"})
 
 
+@pytest.mark.parametrize("value", ['["comedy","drama"]', ' ["comedy"] ', "[]", "[1, 2]", '["a", ["b"]]'])
+def test_a_json_list_is_told_what_a_value_is(value: str) -> None:
+    for text in ("INCLUDE ItemID WHERE Items.GENRE IN ($G)", "EXCLUDE ItemID WHERE Items.PRICE > $G"):
+        with pytest.raises(
+            FilterValueError, match=r'The value of G .* is a JSON list. Leave out the .* "first","second"'
+        ):
+            after(text, {"G": value})
+
+
+@pytest.mark.parametrize("value", ['"[comedy]"', "[comedy]", '"[1]"', "[", "[" * 100_000])
+def test_brackets_that_are_no_json_list_are_letters(value: str) -> None:
+    text = "EXCLUDE ItemID WHERE Items.GENRE IN ($G)"
+    assert after(text, {"G": value}) == same(text)
+
+
 @pytest.mark.parametrize("value", ["many", "1,2", '"1","2"', "nan", "inf", "1e999", "1_000", "٣"])
 def test_a_number_must_be_one(value: str) -> None:
     with pytest.raises(FilterValueError, match="The value of P in filterValues must be a number") as refusal:

@@ -125,8 +125,13 @@ def test_exploration_has_aws_defaults() -> None:
         ({"explorationWeight": "1.1"}, r"explorationWeight must lie in \[0, 1\]"),
         ({"explorationWeight": "much"}, "of type float; it is 'much'"),
         ({"explorationWeight": "nan"}, "explorationWeight"),
-        ({"explorationItemAgeCutOff": "0.9"}, r"explorationItemAgeCutOff must lie in \[1, inf\]"),
-        ({"explorationItemAgeCutOff": "inf"}, "explorationItemAgeCutOff"),
+        *[
+            (
+                {"explorationItemAgeCutOff": cut_off},
+                f"^explorationItemAgeCutOff must be a number of at least 1; it is {cut_off}",
+            )
+            for cut_off in ("0.9", "0", "-30", "inf", "nan")
+        ],
         ({"weight": "0.3"}, "has weight; it takes explorationWeight and explorationItemAgeCutOff"),
     ],
 )

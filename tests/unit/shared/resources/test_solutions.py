@@ -77,6 +77,50 @@ def test_its_configuration_is_echoed(standing: Standing, config: dict[str, Any])
     assert (shown["solutionConfig"], shown["eventType"], shown["performAutoTraining"]) == (config, "watch", False)
 
 
+#: From public configurations, as DescribeSolution printed them at AWS.
+DESCRIBED_AT_AWS: tuple[tuple[str, dict[str, Any]], ...] = (
+    (
+        "aws-user-personalization",
+        {
+            "featureTransformationParameters": {
+                "cold_start_max_duration": "1",
+                "cold_start_max_interactions": "15",
+                "cold_start_relative_from": "currentTime",
+                "max_hist_length_percentile": "0.99",
+                "min_hist_length_percentile": "0.01",
+            }
+        },
+    ),
+    (
+        "aws-user-personalization",
+        {
+            "hpoConfig": {
+                "hpoObjective": {"type": "MAXIMIZE", "metricName": "mean_reciprocal_rank_at_25", "metricRegex": "x"},
+                "hpoResourceConfig": {"maxNumberOfTrainingJobs": "8", "maxParallelTrainingJobs": "4"},
+                "algorithmHyperParameterRanges": {
+                    "integerHyperParameterRanges": [{"name": "training.bptt", "minValue": 2, "maxValue": 22}],
+                    "continuousHyperParameterRanges": [],
+                    "categoricalHyperParameterRanges": [{"name": "data.recency_mask", "values": ["true", "false"]}],
+                },
+            },
+            "algorithmHyperParameters": {"hidden_dimension": "150", "bptt": "32", "recency_mask": "true"},
+            "autoTrainingConfig": {"schedulingExpression": "rate(7 days)"},
+        },
+    ),
+    ("aws-sims", {"featureTransformationParameters": {"min_hist_length_percentile": "0.05"}}),
+    ("aws-trending-now", {"featureTransformationParameters": {"trend_discovery_frequency": "30 minutes"}}),
+)
+
+
+@pytest.mark.parametrize(("recipe", "config"), DESCRIBED_AT_AWS)
+def test_a_described_solution_is_created_word_for_word(standing: Standing, recipe: str, config: dict[str, Any]) -> None:
+    shown = create(standing, recipe, solutionConfig=config)
+    assert shown["solutionConfig"] == config
+    standing.ask("CreateSolution", **{**shown, "name": "again", "creationDateTime": None, "lastUpdatedDateTime": None})
+    again = standing.ask("DescribeSolution", solutionArn=f"{PREFIX}:solution/again")["solution"]
+    assert again["solutionConfig"] == config
+
+
 def test_a_group_that_is_being_deleted_takes_no_solution(standing: Standing) -> None:
     standing.change(GROUP, status=DELETE_PENDING)
     with refused(ResourceInUse, "DELETE PENDING"):

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from http.client import HTTPConnection, HTTPMessage
 
 import pytest
+from aiohttp import ClientTimeout
 from prometheus_client import REGISTRY
-from werkzeug.datastructures import Headers
-from werkzeug.test import EnvironBuilder, run_wsgi_app
 
-from services import gateway
+from services.gateway import upstreams as to_services
 from shared.settings import Settings
+from tests.unit.services.gateway.running import Running
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 ONCE = {"amz-sdk-invocation-id": "7a2f"}
@@ -28,7 +27,7 @@ ONCE = {"amz-sdk-invocation-id": "7a2f"}
 class Answered:
     status_code: int
     data: bytes
-    headers: Headers
+    headers: HTTPMessage
 
 
 class Upstream:
@@ -102,19 +101,34 @@ def upstreams() -> Iterator[dict[str, Upstream]]:
 
 @pytest.fixture
 def settings(upstreams) -> Settings:
-    return Settings(**{f"{name}_url": f"http://127.0.0.1:{u.port}" for name, u in upstreams.items()}, threads=4)
+    urls = {f"{name}_url": f"http://127.0.0.1:{upstream.port}" for name, upstream in upstreams.items()}
+    return Settings(**urls, gateway_calls=2, gateway_waiting=1)
 
 
 @pytest.fixture
-def call(settings) -> Callable[..., Answered]:
-    app = gateway.build(settings)
+def call(settings) -> Iterator[Callable[..., Answered]]:
+    with Running(settings) as port:
 
-    def send(method: str = "POST", target: str = "/", **request: Any) -> Answered:
-        environ = EnvironBuilder(method=method, **request).get_environ() | {"RAW_URI": target}
-        body, status, headers = run_wsgi_app(app, environ, buffered=True)
-        return Answered(int(status.split()[0]), b"".join(body), headers)
+        def send(
+            method: str = "POST",
+            target: str = "/",
+            headers: Mapping[str, str] | None = None,
+            data: bytes | Iterator[bytes] | None = None,
+        ) -> Answered:
+            connection = HTTPConnection("127.0.0.1", port, timeout=20)
+            given = dict(headers or {})
+            connection.putrequest(method, target, skip_accept_encoding=True, skip_host="Host" in given)
+            chunked = data is not None and not isinstance(data, bytes)
+            given |= {"Transfer-Encoding": "chunked"} if chunked else {"Content-Length": str(len(data or b""))}
+            for name, value in given.items():
+                connection.putheader(name, value)
+            connection.endheaders(data, encode_chunked=chunked)
+            answer = connection.getresponse()
+            said = Answered(answer.status, answer.read(), answer.headers)
+            connection.close()
+            return said
 
-    return send
+        yield send
 
 
 def refused(answer: Answered, code: str, status: int) -> dict[str, str]:
@@ -138,10 +152,6 @@ def refused(answer: Answered, code: str, status: int) -> dict[str, str]:
         ("/users", "events"),
         ("/actions", "events"),
         ("/action-interactions", "events"),
-        ("/events/", "api"),
-        ("//events", "api"),
-        ("/%65vents", "api"),
-        ("/anything", "api"),
     ],
 )
 def test_the_path_decides(call, upstreams, target, service) -> None:
@@ -149,11 +159,21 @@ def test_the_path_decides(call, upstreams, target, service) -> None:
     assert [name for name, upstream in upstreams.items() if upstream.requests] == [service]
 
 
+@pytest.mark.parametrize(
+    "target",
+    ["/anything", "/events/", "//events", "/%65vents", "/./events", "/Events", "/a%20b/../events", "/events;a"],
+)
+def test_an_unknown_path_is_refused_here(call, upstreams, target) -> None:
+    content = refused(call(target=target, data=b"x" * 2_000_000), "UnknownOperationException", 404)
+    assert content["message"] == f"There is no operation at POST {target}."
+    assert [upstream.requests for upstream in upstreams.values()] == [[], [], []]
+
+
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"])
-def test_the_method_and_the_raw_path_pass(call, upstreams, method) -> None:
-    call(method, "/a%20b/../c%2Fd?x=%e4&y")
+def test_the_method_and_the_raw_target_pass(call, upstreams, method) -> None:
+    call(method, "/?a=%20b/../c%2Fd&x=%e4&y+z=%C3%BC:@!$'()*,;&&=")
     ((_, request),) = upstreams["api"].requests
-    assert request.startswith(f"{method} /a%20b/../c%2Fd?x=%E4&y HTTP/1.1\r\n".encode())
+    assert request.startswith(f"{method} /?a=%20b/../c%2Fd&x=%e4&y+z=%C3%BC:@!$'()*,;&&= HTTP/1.1\r\n".encode())
 
 
 def test_the_answer_to_head_has_no_body(call, upstreams) -> None:
@@ -197,11 +217,7 @@ def test_nothing_is_added_and_hop_by_hop_headers_stay_behind(call, upstreams) ->
 
 
 def test_a_chunked_body_goes_on_with_its_length(call, upstreams) -> None:
-    call(
-        headers={"Transfer-Encoding": "chunked"},
-        environ_overrides={"wsgi.input_terminated": True},
-        input_stream=io.BytesIO(b"{}" * 5000),
-    )
+    call(data=iter([b"{}" * 2500, b"{}" * 2500]))
     ((_, request),) = upstreams["api"].requests
     assert b"content-length: 10000" in request.lower()
     assert b"chunked" not in request.lower()
@@ -211,12 +227,18 @@ def test_a_chunked_body_goes_on_with_its_length(call, upstreams) -> None:
 def test_the_answer_passes_as_it_came(call, upstreams) -> None:
     upstreams["api"].script = [
         b"HTTP/1.1 409 Whatever\r\nServer: inner\r\nDate: never\r\nConnection: keep-alive\r\nX-A: 1\r\nX-A: 2\r\n"
-        b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc"
+        b"Content-Type: a/b\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc"
     ]
     answer = call()
     assert (answer.status_code, answer.data) == (409, b"abc")
-    assert answer.headers.getlist("X-A") == ["1", "2"]
-    assert set(answer.headers.keys()) == {"X-A", "Content-Encoding", "Content-Length"}
+    assert answer.headers.get_all("X-A") == ["1", "2"]
+    assert set(answer.headers.keys()) == {
+        "X-A",
+        *("Content-Type", "Content-Encoding", "Content-Length"),
+        "Date",
+        "Server",
+    }
+    assert (answer.headers.get_all("Server"), "never" in answer.headers.get_all("Date")) == (["foretaste"], False)
 
 
 def test_connections_are_kept(call, upstreams) -> None:
@@ -230,7 +252,7 @@ def test_a_body_that_is_too_large_is_refused_here(call, upstreams) -> None:
     assert upstreams["api"].requests == []
 
 
-@pytest.mark.parametrize("target", ["*", "http://elsewhere.example/", "events"])
+@pytest.mark.parametrize("target", ["http://elsewhere.example/", "http://elsewhere.example/events"])
 def test_a_target_that_is_no_path_is_refused(call, upstreams, target) -> None:
     refused(call(target=target), "UnknownOperationException", 400)
     assert upstreams["api"].requests == []
@@ -252,7 +274,7 @@ def test_a_connection_closed_on_arrival_is_tried_again_on_a_new_one(call, upstre
     upstreams["api"].script = [None]
     assert call(headers=ONCE, data=b'{"a":1}').status_code == 200
     (_, (first, before), (second, again)) = upstreams["api"].requests
-    assert before == again
+    assert before == again.replace(b"Connection: close\r\n", b"")
     assert first != second
 
 
@@ -275,7 +297,7 @@ def test_an_answer_that_breaks_off_is_refused_and_not_sent_again(call, upstreams
 
 
 def test_a_silent_upstream_is_given_up(call, upstreams, monkeypatch) -> None:
-    monkeypatch.setattr(gateway, "TIMEOUT", gateway.urllib3.Timeout(connect=1, read=0.1))
+    monkeypatch.setattr(to_services, "TIMEOUT", ClientTimeout(sock_connect=1, sock_read=0.1))
     upstreams["api"].script = [b""]
     refused(call(headers=ONCE), "ServiceUnavailable", 503)
 
@@ -295,16 +317,16 @@ def test_a_call_waits_for_an_upstream_that_is_being_restarted(call, upstreams) -
 
 
 def test_a_call_does_not_wait_for_ever(call, upstreams, monkeypatch) -> None:
-    monkeypatch.setattr(gateway, "PATIENCE", 0.2)
+    monkeypatch.setattr(to_services, "PATIENCE", 0.2)
     upstreams["runtime"].close()
     _until_refused(upstreams["runtime"].port)
     content = refused(call(target="/recommendations"), "ServiceUnavailable", 503)
     assert "personalize-runtime" in content["message"]
 
 
-def test_half_of_the_threads_do_not_wait(call, upstreams, monkeypatch) -> None:
-    """Four threads: two calls wait for the runtime, the third is refused, and the API is still reached."""
-    monkeypatch.setattr(gateway, "PATIENCE", 3.0)
+def test_so_many_wait_and_no_more(call, upstreams, monkeypatch) -> None:
+    """Two calls wait for the runtime and a third for its turn, the fourth is refused, and the API is still reached."""
+    monkeypatch.setattr(to_services, "PATIENCE", 3.0)
     upstreams["runtime"].close()
     _until_refused(upstreams["runtime"].port)
     answers: list[tuple[float, int]] = []
@@ -314,13 +336,13 @@ def test_half_of_the_threads_do_not_wait(call, upstreams, monkeypatch) -> None:
         status = call(target="/recommendations").status_code
         answers.append((time.monotonic() - started, status))
 
-    callers = [threading.Thread(target=ask, daemon=True) for _ in range(3)]
+    callers = [threading.Thread(target=ask, daemon=True) for _ in range(4)]
     for caller in callers:
         caller.start()
     assert call().status_code == 200
     for caller in callers:
         caller.join(10)
-    assert sorted(seconds > 2 for seconds, _ in answers) == [False, True, True]
+    assert sorted(seconds > 2 for seconds, _ in answers) == [False, True, True, True]
     assert {status for _, status in answers} == {503}
 
 
@@ -349,7 +371,7 @@ def test_nobody_sees_metrics_through_the_gateway(call, upstreams, target) -> Non
     assert [upstream.requests for upstream in upstreams.values()] == [[], [], []]
 
 
-@pytest.mark.parametrize("target", ["/healthz", "/readyz", "/readyz?a", "/readyz#a"])
+@pytest.mark.parametrize("target", ["/healthz", "/readyz", "/readyz?a"])
 def test_the_gateway_speaks_of_its_own_health(call, upstreams, target) -> None:
     assert json.loads(call("GET", target).data)["service"] == "gateway"
     asked = [request for upstream in upstreams.values() for _, request in upstream.requests]
@@ -373,7 +395,7 @@ def test_its_answers_are_counted_by_service(call) -> None:
 
 
 def test_a_fault_of_its_own_is_no_html(call, monkeypatch) -> None:
-    monkeypatch.setattr(gateway, "_sent", lambda *_: 1 / 0)
+    monkeypatch.setattr(to_services.Upstream, "_sent", lambda *_: 1 / 0)
     assert "division" not in refused(call(), "InternalFailure", 500)["message"]
 
 

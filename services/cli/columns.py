@@ -1,0 +1,144 @@
+"""Which columns of a CSV file its schema has, and as what: all that Personalize takes, and a reason for each other."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from services.cli import csv_source
+from shared.data import cells, schemas
+from shared.data.csv_file import CsvFile
+from shared.data.scanning import name as quoted
+from shared.data.schemas import Field
+
+# A leading zero makes it a code, not a number.
+_INTEGER = r"-?(0|[1-9]\d{0,17})"
+_NUMBER = r"[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """``fields`` are those of the schema, as Avro JSON; of them ``own`` have a meaning to the file's owner alone.
+
+    ``left_out``: the other columns of the header, with the reasons, which go behind a colon.
+    """
+
+    fields: Sequence[Mapping[str, Any]]
+    own: int
+    left_out: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Measured:
+    """Of the cells of a column: how many there are that say something, and what these could be."""
+
+    rows: int
+    filled: int
+    integers: int
+    numbers: int
+    different: int
+    longest: int
+
+
+def choose(file: CsvFile, dataset_type: str) -> Chosen:
+    """``dataset_type`` is the name of the schema. Columns stand as in the header, those that AWS knows before others.
+
+    Raises duckdb.Error where the file is no table.
+    """
+    declared = schemas.DATASET_TYPES[dataset_type]
+    required, reserved = schemas.declared_columns(declared)
+    known = {**required, **reserved}
+    left_out: dict[str, str] = {}
+    usable = list(_usable(file.header, known, left_out))
+    fixed: list[dict[str, Any]] = []
+    own: list[dict[str, Any]] = []
+    for column, measured in _measured(file, usable):
+        if column.upper() in required:
+            fixed.append(_declared(required[column.upper()]))
+        elif not measured.filled:
+            left_out[column] = "it has no values"
+        elif column.upper() in reserved:
+            fixed.append(_declared(reserved[column.upper()]))
+        elif (found := _own(column, measured, dataset_type, own)) is None:
+            left_out[column] = (
+                f"it has texts of more than {cells.MAX_STRING_CHARACTERS:,} characters, as one column of Items may have"
+            )
+        else:
+            own.append(found)
+    most = schemas.MOST_OWN_FIELDS[declared]
+    for beyond in own[most:]:
+        left_out[beyond["name"]] = f"{dataset_type} may have {most} columns that AWS does not know, and has {len(own)}"
+    return Chosen(fields=[*fixed, *own[:most]], own=len(own[:most]), left_out=left_out)
+
+
+def _usable(header: Sequence[str], known: Mapping[str, Field], left_out: dict[str, str]) -> Iterator[str]:
+    """The columns whose names a schema may have; AWS's own may be in any case."""
+    times = Counter(column.upper() for column in header)
+    taken = {schemas.folded(name): name for name in known}
+    for place, column in enumerate(header, start=1):
+        other = taken.setdefault(schemas.folded(column), column)
+        if not column:
+            left_out[f"number {place}"] = "it has no name"
+        elif not schemas.FIELD_NAME.fullmatch(column):
+            left_out[column] = "a name has letters (A to Z), digits and underscores, no digit first; rename it"
+        elif column.upper() in known:
+            yield column
+        elif times[column.upper()] > 1:
+            left_out[column] = "the header names it twice; rename one of the two"
+        elif other != column:
+            left_out[column] = f"its name is that of {other}, but for case and underscores; rename it"
+        else:
+            yield column
+
+
+def _declared(expected: Field) -> dict[str, Any]:
+    # Null wherever AWS allows it: a column that is full today has a gap in the next file.
+    return {"name": expected.name, "type": ["null", expected.type] if expected.nullable else expected.type}
+
+
+def _own(
+    column: str, measured: _Measured, dataset_type: str, others: Iterable[Mapping[str, Any]]
+) -> dict[str, Any] | None:
+    """The field of a column that AWS does not know; None where no schema can hold it beside the others."""
+    if measured.integers == measured.filled:
+        return {"name": column, "type": _number("long", measured)}
+    if measured.numbers == measured.filled:
+        return {"name": column, "type": _number("double", measured)}
+    text = {"name": column, "type": ["null", "string"]}
+    if measured.longest > cells.MAX_STRING_CHARACTERS:
+        if dataset_type != "Items" or any("textual" in other for other in others):
+            return None
+        return {**text, "textual": True}
+    # A value that hardly ever comes again (a title, a name) is no category.
+    return {**text, "categorical": True} if measured.different <= measured.filled / 2 else text
+
+
+def _number(kind: str, measured: _Measured) -> str | list[str]:
+    # Without a gap it may be the objective of a solution, which must not be null.
+    return kind if measured.filled == measured.rows else ["null", kind]
+
+
+def _measured(file: CsvFile, columns: Sequence[str]) -> Iterator[tuple[str, _Measured]]:
+    measures = ", ".join(
+        f"count({cell}), {_count_of(cell, column, _INTEGER, 'long')}, {_count_of(cell, column, _NUMBER, 'double')}, "
+        f"approx_count_distinct({cell}), coalesce(max(length({cell})), 0)"
+        for column in columns
+        for cell in [quoted(column.upper())]
+    )
+    ((rows, *found),) = csv_source.asked(file, f"SELECT count(*), {measures} FROM cells")  # noqa: S608 - names are quoted
+    for column, *values in zip(columns, *(found[part::5] for part in range(5)), strict=True):
+        filled, integers, numbers, different, longest = values
+        yield (
+            column,
+            _Measured(
+                rows=rows, filled=filled, integers=integers, numbers=numbers, different=different, longest=longest
+            ),
+        )
+
+
+def _count_of(cell: str, column: str, pattern: str, kind: str) -> str:
+    """SQL: how many cells are like the pattern, and what an import takes for that type."""
+    broken = cells.is_broken(Field(name=column.upper(), type=kind, nullable=True), has_nul=False)
+    return f"count_if(regexp_full_match({cell}, '{pattern}') AND NOT ({broken}))"

@@ -1,0 +1,44 @@
+"""The CSV files of a folder as DuckDB reads them for an import: the command line knows no other reader."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from services.cli.errors import UnusableFolder
+from shared.data import csv_file
+from shared.data.csv_file import CsvError, CsvFile
+from shared.data.scanning import all_cells
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[CsvFile, Path]]:
+    """The file, looked over, and a folder for what need not be kept. Raises UnusableFolder."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            yield csv_file.prepare(path, Path(folder)), Path(folder)
+        except CsvError as error:
+            raise UnusableFolder(f"{path.parent}: {error}") from error
+        except OSError as error:
+            raise UnusableFolder(f"{path} can't be read: {error.strerror}") from error
+
+
+def asked(file: CsvFile, question: str) -> list[tuple[Any, ...]]:
+    """The answer of a question to the table ``cells``: each cell as text, empty ones NULL.
+
+    Its columns are those of the header that a schema could name, in capitals; of columns with one name the first.
+    Raises duckdb.Error.
+    """
+    with duckdb.connect() as connection:
+        connection.execute(f"CREATE TEMP VIEW cells AS {all_cells(file)}")
+        return connection.execute(question).fetchall()
+
+
+def names(file: CsvFile) -> set[str]:
+    """The columns of ``cells``."""
+    return {column.upper() for column in file.header}

@@ -1,0 +1,188 @@
+"""The append-only files of the embedded Redis: can a server read them, and if not, which, what to do, what is lost?
+
+``appendonly.aof.manifest`` names one base and what was appended since:
+
+    file appendonly.aof.2.base.rdb seq 2 type b
+    file appendonly.aof.2.incr.aof seq 2 type i
+
+The server's own checkers read the files (its binary is each of them, by the name that it is called by). A file that is
+cut short in the middle of a command, as a crash leaves it, is well: the server leaves that out.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+FOLDER = "appendonlydir"
+MANIFEST = "appendonly.aof.manifest"
+#: For the checkers (seconds): who waits for an answer gets one without them then.
+CHECK_SECONDS = 8.0
+#: A command that is longer than this (bytes) is none of ours.
+MOST_BYTES = 512 * 1024 * 1024
+_BLOCK_BYTES = 1 << 20
+BACKUP = "Restore a backup (docs/backup.md says how)."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Damage:
+    """``what`` is wrong with ``file``, and what to do, with what would be lost by it."""
+
+    file: Path
+    what: str
+    advice: str
+
+    def __str__(self) -> str:
+        return f"Redis can't read its data: {self.file} {self.what}. {self.advice}"
+
+
+def missing(redis: Path) -> Damage | None:
+    """What a look at the names tells, in a server's folder. A server that finds no manifest begins with nothing."""
+    folder = redis / FOLDER
+    manifest = folder / MANIFEST
+    if not manifest.exists():
+        others = sorted(path.name for path in folder.glob("*.[ar][od][fb]")) if folder.is_dir() else []
+        if not others:
+            return None
+        return Damage(
+            file=manifest,
+            what=f"is missing, and {', '.join(others)} are there: Redis would begin with nothing",
+            advice=f"{BACKUP} Without one, everything would be lost that foretaste has acknowledged.",
+        )
+    named = _named(manifest)
+    if not named:
+        return Damage(
+            file=manifest,
+            what="is damaged: it names no files",
+            advice=f"{BACKUP} Without one, everything would be lost that foretaste has acknowledged.",
+        )
+    for file in named:
+        if not file.exists():
+            lost = "everything but what came since" if file == named[0] else "what was written there"
+            return Damage(
+                file=file,
+                what=f"is missing, which {MANIFEST} names",
+                advice=f"{BACKUP} Without it, {lost} is lost.",
+            )
+    return None
+
+
+def damage(redis: Path, binary: Path) -> Damage | None:
+    """What keeps a server from reading the files in its folder; None: nothing that is known of."""
+    found = missing(redis)
+    manifest = redis / FOLDER / MANIFEST
+    if found is not None or not manifest.exists():
+        return found
+    for file in _named(manifest):
+        found = _of_base(file, binary) if file.suffix == ".rdb" else _of_log(file, binary, redis)
+        if found is not None:
+            return found
+    return None
+
+
+def _named(manifest: Path) -> list[Path]:
+    """The files that a server reads, in their order; [] where the manifest is not to be understood."""
+    lines = manifest.read_text(errors="replace").splitlines()
+    found = [re.fullmatch(r"file ([^/\s]+) seq \d+ type ([bih])(?: .*)?", line.strip()) for line in lines]
+    if not all(found):
+        return []
+    return [manifest.parent / each[1] for each in found if each and each[2] != "h"]
+
+
+def _of_base(file: Path, binary: Path) -> Damage | None:
+    said = _checked("valkey-check-rdb", file, binary)
+    if said is None:
+        return None
+    reason = next((line for line in said.splitlines() if line.startswith("[offset")), "")
+    reason = next((line for line in said.splitlines() if re.match(r"\[offset \d+\] (?!Check)", line)), reason)
+    return Damage(
+        file=file,
+        what=f"is damaged ({reason or 'the checker gives no reason'})",
+        advice=f"{BACKUP} Without one, everything is lost that stands in it: all but what was written since it was "
+        "made.",
+    )
+
+
+def _of_log(file: Path, binary: Path, redis: Path) -> Damage | None:
+    said = _checked("valkey-check-aof", file, binary)
+    found = re.search(r"size=(\d+), ok_up_to=(\d+),", said or "")
+    if found is None:
+        return None
+    size, good = int(found[1]), int(found[2])
+    with file.open("rb") as reading:
+        reading.seek(good)
+        if is_cut_short(reading):
+            return None
+        since = _written_at(reading, good)
+    return Damage(
+        file=file,
+        what=f"is damaged at byte {good:,} of {size:,}",
+        advice=f"{BACKUP} Or go on without what stands there and behind it: {size - good:,} bytes, written {since}. "
+        f"Keep the files as they are (cp -a '{redis}' '{redis}.damaged'), then cut it off: truncate -s {good} '{file}'",
+    )
+
+
+def _checked(checker: str, file: Path, binary: Path) -> str | None:
+    """What a checker has against a file; None: nothing, or it had no time to find it."""
+    try:
+        done = subprocess.run(
+            [checker, str(file)],
+            executable=binary,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=CHECK_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return None
+    return None if done.returncode == 0 else done.stdout.decode(errors="replace")
+
+
+def is_cut_short(reading: BinaryIO) -> bool:
+    """From here on, are there whole commands and then the beginning of one, up to the end of the file?"""
+    while line := reading.readline(_BLOCK_BYTES):
+        if not line.endswith(b"\r\n"):
+            return re.fullmatch(rb"(?:\*\d*|#[^\r\n]*)\r?", line) is not None
+        if line.startswith(b"#"):
+            continue
+        counted = re.fullmatch(rb"\*(\d{1,9})\r\n", line)
+        if counted is None:
+            return False
+        for _ in range(int(counted[1])):
+            whole = _read_argument(reading)
+            if whole is not True:
+                return whole is None
+    return True
+
+
+def _read_argument(reading: BinaryIO) -> bool | None:
+    """Read ``$<length>``, and so many bytes: True. None: the file ends within. False: something else stands there."""
+    line = reading.readline(_BLOCK_BYTES)
+    if not line.endswith(b"\r\n"):
+        return None if re.fullmatch(rb"(?:\$\d*)?\r?", line) else False
+    length = re.fullmatch(rb"\$(\d{1,9})\r\n", line)
+    if length is None or int(length[1]) > MOST_BYTES:
+        return False
+    value = reading.read(int(length[1]) + 2)
+    if len(value) < int(length[1]) + 2:
+        return None
+    return value.endswith(b"\r\n")
+
+
+def _written_at(reading: BinaryIO, place: int) -> str:
+    """When what stands at ``place`` was written, by the newest time that the server has noted before."""
+    end = place
+    while end > 0:
+        begin = max(end - _BLOCK_BYTES, 0)
+        reading.seek(begin)
+        times: Sequence[bytes] = re.findall(rb"#TS:(\d{1,12})\r\n", reading.read(min(end + 32, place) - begin))
+        if times:
+            return f"from {datetime.fromtimestamp(int(times[-1]), UTC):%Y-%m-%d %H:%M:%S} UTC on"
+        end = begin
+    return "at a time that is not noted"

@@ -1,0 +1,65 @@
+"""Watches the disk of a local Redis, and has writes of clients refused before it is full.
+
+Redis itself refuses when it could not write, and then has acknowledged one write that it would lose if it was killed.
+What it needs for its own, statuses and leases, goes on in the room that is left.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import redis
+
+from shared.space import MIB, free_bytes
+from shared.store.redis import FULL_SECONDS, RedisStore
+
+LOOK_EVERY = 0.5
+
+
+@contextmanager
+def watched(folder: Path, store: RedisStore, least_mb: int, *, say: Callable[[str], None]) -> Iterator[None]:
+    """Within the block, while less than so many MiB are free; ``say`` is told of each change. 0: never."""
+    ending = threading.Event()
+    watch = _Watch(folder, store, least_mb, say)
+    thread = threading.Thread(target=watch.run, args=(ending,), name="space", daemon=True)
+    if least_mb > 0:
+        thread.start()
+    try:
+        yield
+    finally:
+        ending.set()
+        if thread.is_alive():
+            thread.join(FULL_SECONDS)
+
+
+class _Watch:
+    def __init__(self, folder: Path, store: RedisStore, least_mb: int, say: Callable[[str], None]) -> None:
+        self._folder = folder
+        self._store = store
+        self._least_mb = least_mb
+        self._say = say
+        self._full = False
+
+    def run(self, ending: threading.Event) -> None:
+        while not ending.wait(LOOK_EVERY):
+            # While Redis is being started again nothing is written; a disk that does not tell is no full one.
+            with suppress(redis.RedisError, OSError):
+                self._look()
+
+    def _look(self) -> None:
+        free_mb = free_bytes(self._folder) // MIB
+        full = free_mb < self._least_mb
+        if full:
+            self._store.refuse_writes("disk", f"{free_mb} MiB of its disk are free, and {self._least_mb} are kept")
+        elif self._full:
+            self._store.take_writes("disk")
+        if full != self._full:
+            self._say(
+                f"{self._folder}: {free_mb} MiB are free; writes are refused until there are {self._least_mb}"
+                if full
+                else f"{self._folder}: {free_mb} MiB are free; writes are taken again"
+            )
+        self._full = full

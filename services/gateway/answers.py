@@ -1,0 +1,37 @@
+"""Answers as aiohttp sends them: those of the services, and the gateway's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from uuid import uuid4
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+from shared.aws import model
+from shared.aws.errors import PersonalizeError
+
+#: In place of aiohttp's own, which names its version.
+SERVER = ("Server", "foretaste")
+
+
+def respond(status: int, headers: Iterable[tuple[str, str]], body: bytes, *, close: bool = False) -> web.Response:
+    """An answer with these headers, beside which it gets Date, Connection where HTTP wants it, and Server."""
+    response = web.Response(status=status, headers=CIMultiDict((*headers, SERVER)), body=body)
+    if close:
+        response.force_close()
+    return response
+
+
+def say(status: int, content_type: str, body: bytes) -> web.Response:
+    return respond(status, (("Content-Type", content_type), ("x-amzn-RequestId", str(uuid4()))), body)
+
+
+def refused(error: PersonalizeError, service: str = "personalize-runtime", *, close: bool = False) -> web.Response:
+    """A refusal in the form that the service gives it."""
+    headers = (
+        ("Content-Type", model.content_type(service)),
+        ("x-amzn-RequestId", str(uuid4())),
+        ("x-amzn-ErrorType", error.code),
+    )
+    return respond(error.status, headers, error.body(), close=close)

@@ -1,0 +1,307 @@
+"""What passes through the gateway, and what is refused.
+
+The fixed paths of the runtime and events services go there and "/" to the API; any other path is refused here. Method,
+raw path, headers (Host among them: it is signed) and body pass as they came; only hop-by-hop headers stay behind, and a
+chunked body goes on with its length. A call goes on when all of it has come. Signatures are checked where the call is
+answered, not here.
+
+What a process says of itself (shared.vitals) never passes: the gateway answers /healthz and /readyz of its own, and
+/metrics only where FORETASTE_METRICS_BIND says, which is no address that clients reach.
+
+Refused means an answer in AWS's form. ServiceUnavailable (503) and RequestTimeoutException (408) are those that the
+SDKs try again by themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
+from functools import partial
+from http import HTTPStatus
+from socket import socket
+from typing import cast
+
+import orjson
+import structlog
+from aiohttp import hdrs, web
+from multidict import CIMultiDict
+
+from services.gateway.answers import refused, respond, say
+from services.gateway.connections import Connection, Limits, Room, State, server
+from services.gateway.upstreams import Forwarded, Upstream
+from shared import meters, settings, telemetry
+from shared.aws import bodies, model
+from shared.aws.errors import InternalFailure, PersonalizeError, RequestTooLarge, Serialization, UnknownOperation
+from shared.aws.refusals import with_status
+from shared.files import allow_files
+from shared.settings import Settings
+from shared.vitals import PATHS, Vitals
+
+log = structlog.get_logger()
+
+SWEEP = 0.5  # seconds between two looks for who has taken too long
+LINGER = 1.0  # seconds that a gateway that stops still takes calls on open connections
+BACKLOG = 1024
+#: Files of a process beside its connections: logs, the store of modules, what a library opens.
+FILES = 128
+
+HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+# Expect has been answered here, and the length of the body is written anew.
+NOT_FORWARDED = HOP_BY_HOP | {"expect", "content-length"}
+# The front adds its own Date and Server.
+NOT_RETURNED = HOP_BY_HOP | {"date", "server"}
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+def create_app() -> Gateway:
+    """For gunicorn: the gateway of this process, from the environment."""
+    configured = settings.load()
+    telemetry.configure(configured, "gateway")
+    gateway = Gateway(configured)
+    gateway.vitals.listen(configured.metrics_bind)
+    return gateway
+
+
+class Gateway:
+    """Answers the calls that come in on the connections of clients."""
+
+    def __init__(self, configured: Settings) -> None:
+        urls = {
+            "personalize": configured.api_url,
+            "personalize-runtime": configured.runtime_url,
+            "personalize-events": configured.events_url,
+        }
+        self._upstreams = {
+            service: Upstream(service, url, calls=configured.gateway_calls, waiting=configured.gateway_waiting)
+            for service, url in urls.items()
+        }
+        self._by_path = {"/": self._upstreams["personalize"]}
+        self._by_path |= {path: self._upstreams[service] for service in urls for path in model.paths(service)}
+        self.room = Room(_limits(configured))
+        self._stopping = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._asking: asyncio.Task[Mapping[str, bool]] | None = None
+        ready = {service: partial(self._is_reached, service) for service in urls}
+        self.vitals = Vitals("gateway", lives={"loop": self._goes_round}, ready=ready)
+
+    async def __call__(self, sockets: Sequence[socket], stop: asyncio.Event, grace: float) -> None:
+        """Serve on these listening sockets until `stop` is set, and so many seconds longer what is being answered."""
+        self._loop = asyncio.get_running_loop()
+        async with AsyncExitStack() as stack:
+            for upstream in self._upstreams.values():
+                await stack.enter_async_context(upstream.opened())
+            factory = server(self.room, self._answer)
+            servers = [await self._loop.create_server(factory, sock=sock, backlog=BACKLOG) for sock in sockets]
+            sweeping = asyncio.create_task(self._sweep())
+            await stop.wait()
+            self._stopping = True
+            for one in servers:
+                one.close()
+            await self._wind_down(grace)
+            sweeping.cancel()
+            self.room.clear()
+
+    async def _sweep(self) -> None:
+        while True:
+            self.room.sweep()
+            meters.gateway_connections({state.value: count for state, count in self.room.count().items()})
+            await asyncio.sleep(SWEEP)
+
+    async def _wind_down(self, grace: float) -> None:
+        """Who has sent a whole request is answered; who has not is given LINGER for it."""
+        begun = time.monotonic()
+        while (passed := time.monotonic() - begun) < grace:
+            count = self.room.count()
+            if not (count[State.ANSWERED] or (passed < LINGER and any(count.values()))):
+                break
+            await asyncio.sleep(0.02)
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        connection = cast(Connection, request.protocol)
+        path = request.raw_path.partition("?")[0]  # as it was sent
+        upstream = self._by_path.get(path)
+        started = time.perf_counter()
+        service = "personalize" if upstream is None else upstream.service
+        try:
+            response = await self._respond(request, connection, path, upstream)
+        except PersonalizeError as error:
+            response = refused(error, service)
+        except Exception:  # aiohttp's own answer to this would be HTML
+            log.exception("internal failure", path=path)
+            response = refused(InternalFailure("An internal error has occurred."), service)
+        if path not in _ABOUT_US:
+            meters.gateway_request(service, response.status, time.perf_counter() - started)
+        # Where the body has not come, or the parser may have left HTTP/1, nobody knows where the next request begins.
+        unsure = not request.content.at_eof() or request.content.exception() is not None or "Upgrade" in request.headers
+        if unsure or connection.ended or self._stopping:
+            response.force_close()
+        connection.become_idle()
+        return response
+
+    async def _respond(
+        self, request: web.BaseRequest, connection: Connection, path: str, upstream: Upstream | None
+    ) -> web.StreamResponse:
+        if upstream is None:
+            await _throw_away_body(request)
+            connection.enter(State.ANSWERED)
+            return await self._say(request, path)
+        # Before its body is read: what is refused by its head alone needs none.
+        headers = _forwarded(request)
+        body = await _body(request, connection)
+        connection.enter(State.ANSWERED)
+        call = Forwarded(method=request.method, target=request.raw_path, headers=headers, body=body)
+        returned = await upstream.send(call)
+        kept = ((name, value) for name, value in returned.headers.items() if name.lower() not in NOT_RETURNED)
+        return respond(returned.status, kept, returned.body)
+
+    async def _say(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
+        """The gateway's own answers: /ping, /healthz, /readyz, and that there is nothing else."""
+        if path == "/ping":
+            reached = await self._reached()
+            status = HTTPStatus.OK if all(reached.values()) else HTTPStatus.SERVICE_UNAVAILABLE
+            return say(status, "application/json", orjson.dumps({"service": "gateway", "upstreams": reached}))
+        if path in _ABOUT_US and path != "/metrics":
+            # In a thread: its checks ask this loop. No call waits for such a thread.
+            said = await asyncio.to_thread(self.vitals.say, path)
+            if said is not None:
+                return say(said.status, said.content_type, said.body)
+        if not path.startswith("/"):
+            raise UnknownOperation("The request target must be a path.")
+        refusal = UnknownOperation(f"There is no operation at {request.method} {_printable(path)}.")
+        raise with_status(refusal, HTTPStatus.NOT_FOUND)
+
+    async def _reached(self) -> Mapping[str, bool]:
+        """Which services answer. Whoever asks at the same time gets the same answer: it costs the services one ping."""
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._ask())
+        return await asyncio.shield(self._asking)
+
+    async def _ask(self) -> Mapping[str, bool]:
+        answers = await asyncio.gather(*(upstream.answers() for upstream in self._upstreams.values()))
+        return dict(zip(self._upstreams, answers, strict=True))
+
+    def _is_reached(self, service: str) -> bool:
+        """For another thread than the event loop's."""
+        if self._loop is None:
+            return False
+        return asyncio.run_coroutine_threadsafe(self._reached(), self._loop).result()[service]
+
+    def _goes_round(self) -> bool:
+        """Whether the event loop goes round; for another thread than its own."""
+        if self._loop is None:
+            return False
+        try:
+            asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self._loop).result(1.0)
+        except TimeoutError:
+            return False
+        return True
+
+
+_ABOUT_US = frozenset({"/ping", *PATHS})
+
+
+def _limits(configured: Settings) -> Limits:
+    """As they are set, or as many connections as the system allows files."""
+    others = FILES + 2 * len(model.SERVICES) * configured.gateway_calls
+    in_all = min(configured.gateway_connections, allow_files(configured.gateway_connections + others) - others)
+    if in_all < configured.gateway_connections:
+        log.warning("fewer connections than FORETASTE_GATEWAY_CONNECTIONS: the limit of open files", connections=in_all)
+    return Limits(
+        seconds={
+            State.IDLE: configured.gateway_idle_seconds,
+            State.HEAD: configured.gateway_head_seconds,
+            State.BODY: configured.gateway_body_seconds,
+        },
+        per_peer=configured.gateway_connections_per_peer,
+        in_all=max(in_all, 1),
+        body_bytes=configured.gateway_bodies_mb * 1024 * 1024,
+    )
+
+
+def _forwarded(request: web.BaseRequest) -> CIMultiDict[str]:
+    """The headers that go on. Raises Serialization for those that could not go on as they came."""
+    if request.headers.get(hdrs.TRANSFER_ENCODING, "chunked").lower() != "chunked":
+        raise Serialization("The only transfer encoding is chunked.")
+    named = {name.strip().lower() for name in ",".join(request.headers.getall(hdrs.CONNECTION, ())).split(",")}
+    dropped = NOT_FORWARDED | named - {"host"}
+    headers = CIMultiDict(pair for pair in request.headers.items() if pair[0].lower() not in dropped)
+    for value in headers.values():
+        if not value.isprintable() and not _is_text(value):
+            raise Serialization("The request is not valid HTTP.")
+    return headers
+
+
+def _is_text(value: str) -> bool:
+    """Not on several lines, and in UTF-8 (what is not, is surrogates here)."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return not {"\r", "\n", "\0"}.intersection(value)
+
+
+async def _body(request: web.BaseRequest, connection: Connection) -> bytes:
+    """The whole body. Raises RequestTooLarge, Serialization, or ServiceUnavailable where there is no memory for it."""
+    too_large = RequestTooLarge(f"Request size exceeded {bodies.LIMIT} bytes.")
+    if _awaits_word(request):
+        if (request.content_length or 0) > bodies.LIMIT:
+            raise too_large
+        await request.writer.write(CONTINUE)
+    body = bytearray()
+    try:
+        async for chunk in _chunks(request):
+            if len(body) + len(chunk) > bodies.LIMIT:
+                await _throw_away(request, len(body) + len(chunk))
+                raise too_large
+            connection.hold(len(chunk))
+            body += chunk
+    except web.RequestPayloadError:
+        raise Serialization("The body is not chunked as HTTP says.") from None
+    except ConnectionError:
+        raise Serialization("The body ended before all of it had arrived.") from None
+    return bytes(body)
+
+
+async def _throw_away_body(request: web.BaseRequest) -> None:
+    """Of a request that is refused by its head. One that waits to be told whether to send it is not told."""
+    if not _awaits_word(request):
+        with suppress(web.RequestPayloadError, ConnectionError):
+            await _throw_away(request, 0)
+
+
+async def _throw_away(request: web.BaseRequest, read: int) -> None:
+    """A client that is still sending does not read: cut off at once it would see a broken connection, and no answer."""
+    async for chunk in _chunks(request):
+        read += len(chunk)
+        if read > bodies.PATIENCE:
+            return
+
+
+async def _chunks(request: web.BaseRequest) -> AsyncIterator[bytes]:
+    """What comes of the body. Raises ConnectionError where the connection ends before."""
+    while not request.content.at_eof():
+        if not request.protocol.connected:
+            raise ConnectionResetError
+        yield await request.content.readany()
+
+
+def _awaits_word(request: web.BaseRequest) -> bool:
+    return request.version >= (1, 1) and request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
+
+
+def _printable(path: str) -> str:
+    return "".join(each if each.isprintable() else "?" for each in path[:256])

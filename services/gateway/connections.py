@@ -1,0 +1,298 @@
+"""The connections of clients: how long each may take for a request, and how many there may be.
+
+A connection is in one of four states. It is *idle* until the first byte of a request comes. It sends its *head*, then
+its *body*; both end at a limit of time that further bytes do not prolong. While the whole request is *answered* its
+time is the upstream's. Nothing but some kilobytes is spent on a connection in the first three: no thread, and no
+connection to a service.
+
+Who takes too long hears so (408, which the SDKs try again) and is cut off; an idle connection is closed without a word.
+And somebody must make room, and hears 503 unless it was idle:
+
+* Where one peer has as many connections as it may have, and another one comes: of its own, the one that has been
+  longest in its state without a whole request. Where all peers together have as many: the one of all of them. A client
+  that keeps connections open between its calls loses the oldest, and opens another.
+* Where all bodies together take more memory than they may: the oldest that is not whole.
+* Where nobody waits, because all are being answered, who comes last is refused.
+
+A peer is an IPv4 address, or the first 64 bits of an IPv6 address.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import ipaddress
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from http import HTTPStatus
+from typing import Any, cast
+
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import RawRequestMessage
+from aiohttp.http_exceptions import LineTooLong
+from aiohttp.streams import StreamReader
+
+from services.gateway.answers import refused
+from shared import meters
+from shared.aws.errors import PersonalizeError, RequestTimeout, Serialization, ServiceUnavailable
+from shared.aws.refusals import bare_answer, with_status
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+LINE = 4094  # bytes of a request line
+FIELD = 8190  # bytes of one header
+FIELDS = 64  # headers
+HEAD = 64 * 1024  # bytes of all of them
+AHEAD = 64 * 1024  # bytes that may come before the call before them is answered
+
+
+class State(Enum):
+    IDLE = "idle"
+    HEAD = "head"
+    BODY = "body"
+    ANSWERED = "answered"
+
+
+_TOO_LATE: Mapping[State, str | None] = {
+    State.IDLE: None,
+    State.HEAD: "The head of the request took too long.",
+    State.BODY: "The body of the request took too long.",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Seconds for each state but the last, connections of one peer and of all, and bytes of all bodies together."""
+
+    seconds: Mapping[State, float]
+    per_peer: int
+    in_all: int
+    body_bytes: int
+
+
+class Room:
+    """All connections of one process, and the memory that their bodies take. For the thread of the event loop alone."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        #: Those that wait for their client, by state; who has been longest in it stands first.
+        self._waiting: Mapping[State, dict[Connection, None]] = {state: {} for state in limits.seconds}
+        self._connections: set[Connection] = set()
+        self._of_peer: Counter[str] = Counter()
+        self._body_bytes = 0
+
+    def enter(self, connection: Connection) -> None:
+        """A new connection. Raises ServiceUnavailable where nobody makes room for it."""
+        peer = connection.peer
+        if self._of_peer[peer] >= self.limits.per_peer:
+            self._shed(other for other in self._by_age() if other.peer == peer)
+        if len(self._connections) >= self.limits.in_all:
+            self._shed(self._by_age())
+        self._of_peer[peer] += 1
+        self._connections.add(connection)
+        self.move(connection, State.IDLE)
+
+    def leave(self, connection: Connection) -> None:
+        if connection not in self._connections:
+            return
+        self.move(connection, State.ANSWERED)
+        self.release(connection)
+        self._connections.discard(connection)
+        self._of_peer[connection.peer] -= 1
+        if not self._of_peer[connection.peer]:
+            del self._of_peer[connection.peer]
+
+    def move(self, connection: Connection, state: State) -> None:
+        if connection not in self._connections:
+            return
+        if connection.state in self._waiting:
+            self._waiting[connection.state].pop(connection, None)
+        connection.state, connection.since = state, time.monotonic()
+        if state in self._waiting:
+            self._waiting[state][connection] = None
+
+    def hold(self, connection: Connection, count: int) -> None:
+        """So many bytes more of its body are kept. Raises ServiceUnavailable where nobody makes room for them."""
+        while self._body_bytes + count > self.limits.body_bytes:
+            self._shed(other for other in self._waiting[State.BODY] if other.held and other is not connection)
+        connection.held += count
+        self._body_bytes += count
+
+    def release(self, connection: Connection) -> None:
+        """Its body is no longer needed."""
+        self._body_bytes -= connection.held
+        connection.held = 0
+
+    def sweep(self) -> None:
+        """Ends those who have taken too long."""
+        for state, seconds in self.limits.seconds.items():
+            before = time.monotonic() - seconds
+            for connection in list(self._waiting[state]):
+                if connection.since > before:
+                    break
+                said = _TOO_LATE[state]
+                connection.cut(None if said is None else RequestTimeout(said), why=state.value)
+
+    def count(self) -> Mapping[State, int]:
+        waiting = {state: len(connections) for state, connections in self._waiting.items()}
+        return {**waiting, State.ANSWERED: len(self._connections) - sum(waiting.values())}
+
+    def clear(self) -> None:
+        """Ends all connections."""
+        for connection in list(self._connections):
+            connection.cut(None, why="stopped")
+
+    def _by_age(self) -> Iterable[Connection]:
+        return heapq.merge(*self._waiting.values(), key=lambda connection: connection.since)
+
+    def _shed(self, candidates: Iterable[Connection]) -> None:
+        refusal = ServiceUnavailable("There are too many connections, or too large requests. Please try again.")
+        found = next(iter(candidates), None)
+        if found is None:
+            raise refusal
+        found.cut(None if found.state is State.IDLE else refusal, why="shed")
+
+
+class Connection(web.RequestHandler):
+    """One connection: aiohttp's, which parses requests and writes answers, with the limits of the room."""
+
+    __slots__ = ("_ahead", "_room", "ended", "held", "payload", "peer", "since", "state")
+
+    def __init__(self, server: web.Server, room: Room, **options: Any) -> None:
+        super().__init__(server, **options)
+        self._room = room
+        self._ahead = 0  # bytes since the connection came into its state
+        self.peer = ""
+        self.state = State.IDLE
+        self.since = 0.0
+        self.held = 0
+        self.ended = False  # the client will send nothing more
+        self.payload: StreamReader | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.peer = peer_of(transport.get_extra_info("peername"))
+        try:
+            self._room.enter(self)
+        except ServiceUnavailable as refusal:
+            self.cut(refusal, why="refused")
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._room.leave(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if data and self.state is not State.BODY:
+            if self.state is State.IDLE:
+                self.enter(State.HEAD)
+            elif self._ahead > (HEAD if self.state is State.HEAD else AHEAD):
+                self.cut(_headers_too_large(), why="size")
+                return
+            self._ahead += len(data)
+        super().data_received(data)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Stays open for the answer where the whole request has come."""
+        self.ended = True
+        if self.state is State.BODY and self.payload is not None and not self.payload.is_eof():
+            self.cut(Serialization("The body ended before all of it had arrived."), why="ended")
+        return self.state in (State.BODY, State.ANSWERED) and self.transport is not None
+
+    def enter(self, state: State) -> None:
+        self._ahead = 0
+        self._room.move(self, state)
+
+    def begin_body(self, payload: StreamReader) -> None:
+        """A whole head has come, and perhaps the body with it."""
+        self.payload = payload
+        self.enter(State.ANSWERED if payload.is_eof() else State.BODY)
+
+    def hold(self, count: int) -> None:
+        self._room.hold(self, count)
+
+    def become_idle(self) -> None:
+        """The answer has been given to the transport."""
+        self.payload = None
+        self._room.release(self)
+        self.enter(State.IDLE)
+
+    def cut(self, refusal: PersonalizeError | None, *, why: str) -> None:
+        """End it, with an answer where there is one and the client takes it."""
+        transport = self.transport
+        if transport is not None:
+            if refusal is not None and self.state is not State.ANSWERED:
+                transport.write(bare_answer(refusal))
+            if transport.get_write_buffer_size():  # of a client that does not read: close() would wait for it
+                transport.abort()
+        meters.gateway_cut(why)
+        self._room.leave(self)
+        self.force_close()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,  # noqa: ARG002
+        status: int = HTTPStatus.INTERNAL_SERVER_ERROR,  # noqa: ARG002
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002
+    ) -> web.StreamResponse:
+        """The answer to what is not HTTP, in AWS's form. (The application answers its own failures.)"""
+        meters.gateway_cut("invalid")
+        return refused(_refusal(exc), close=True)
+
+
+def server(room: Room, handler: Handler) -> Callable[[], Connection]:
+    """What makes a connection of each that a client opens, for asyncio's `create_server`."""
+    of_aiohttp = web.Server(handler, request_factory=_begin)
+    options: dict[str, Any] = {
+        "max_line_size": LINE,
+        "max_field_size": FIELD,
+        "max_headers": FIELDS,
+        "auto_decompress": False,
+        "access_log": None,
+        # The room's own limit comes first.
+        "keepalive_timeout": 2 * room.limits.seconds[State.IDLE],
+        "lingering_time": 0,
+    }
+    return lambda: Connection(of_aiohttp, room, loop=asyncio.get_running_loop(), **options)
+
+
+def _begin(
+    message: RawRequestMessage,
+    payload: StreamReader,
+    protocol: web.RequestHandler,
+    writer: AbstractStreamWriter,
+    task: asyncio.Task[None],
+) -> web.BaseRequest:
+    cast(Connection, protocol).begin_body(payload)
+    return web.BaseRequest(message, payload, protocol, writer, task, asyncio.get_running_loop())
+
+
+def _refusal(exc: BaseException | None) -> PersonalizeError:
+    match exc:
+        case LineTooLong(args=(_, limit, _)) if limit == LINE:
+            return with_status(Serialization("The request line is too long."), HTTPStatus.REQUEST_URI_TOO_LONG)
+        case LineTooLong():
+            return _headers_too_large()
+    return Serialization("The request is not valid HTTP.")
+
+
+def _headers_too_large() -> PersonalizeError:
+    refusal = Serialization("The headers are too large.")
+    return with_status(refusal, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+
+
+def peer_of(address: Any) -> str:
+    """Whose connection it is, by the address of the socket's other end; a Unix socket's are all of one peer."""
+    if not isinstance(address, tuple):
+        return ""
+    host: str = address[0]
+    if ":" not in host:
+        return host
+    ip = ipaddress.IPv6Address(host.partition("%")[0])
+    if ip.ipv4_mapped:
+        return str(ip.ipv4_mapped)
+    return str(ipaddress.IPv6Network((ip, 64), strict=False).network_address)

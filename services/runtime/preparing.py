@@ -1,0 +1,47 @@
+"""Makes ready what requests with filters, and answers with metadata, will need: beside the requests, never in one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from services.runtime.deployed import Deployed, Model
+from services.runtime.filtering import Filters
+from services.runtime.metadata import is_answered
+from services.runtime.served import CONFIGS
+from shared.aside import Aside
+from shared.aws.errors import PersonalizeError
+from shared.store import Record
+from shared.work import Signs
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Preparing:
+    deployed: Deployed
+    filters: Filters
+    aside: Aside
+    signs: Signs = field(default_factory=Signs)
+    """That loading and reading get on, for the lease under which they are done."""
+
+    def served(self, record: Record, body: Mapping[str, Any], model: Model) -> None:
+        """For a campaign or recommender that ``model`` answers for, or will, with these members."""
+        try:
+            self.filters.warm(model, self.aside)
+            if is_answered(model.recipe, body.get(CONFIGS[f"{record.kind}Arn"]) or {}):
+                self.filters.read_described(model)
+        except PersonalizeError as error:
+            log.warning("not made ready", arn=record.arn, reason=str(error))
+
+    def filter(self, record: Record) -> None:
+        """For a filter that is about to be usable, with all models that may be asked with it."""
+        for model in self.deployed.of_group(record.body["datasetGroupArn"]):
+            self.signs.give()
+            try:
+                self.filters.warm(model, self.aside)
+            except PersonalizeError as error:
+                log.warning("not made ready", arn=record.arn, reason=str(error))

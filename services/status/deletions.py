@@ -1,0 +1,53 @@
+"""Shows what is to be deleted as DELETE PENDING for a while, as AWS does, and has it removed then.
+
+Clients wait for that status: AWS's own clean-up notebooks leave their loop when they have seen it, and otherwise after
+half an hour. How long it is seen is counted here, from the first look at the record, by no other machine's clock.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+
+from services.status import facts, rounds
+from shared.aside import Aside
+from shared.lifecycle import DELETE_PENDING
+from shared.messages import Remove, Started
+from shared.process import Process
+from shared.store import Record
+
+EVERY = 0.5
+
+Seen = dict[tuple[str, int], float]
+"""ARN and attempt of a deletion -> when it was first seen."""
+
+
+def start() -> None:
+    seen: Seen = {}
+    aside = Aside("deletions")
+    rounds.start("deletions", EVERY, lambda process: walk(process, seen, aside))
+
+
+def walk(process: Process, seen: Seen, aside: Aside) -> None:
+    """One round."""
+    moving = process.store.moving()
+    for gone in {key for key in seen if key[0] not in moving}:
+        del seen[gone]
+    for arn in moving:
+        aside.give_turn(arn, partial(_look, process, arn, seen))
+
+
+def _look(process: Process, arn: str, seen: Seen) -> None:
+    record = process.store.get(arn)
+    if record is None or not waits(process, record):
+        return
+    since = seen.setdefault((arn, record.attempt), time.monotonic())
+    if time.monotonic() - since >= process.settings.deletion_seconds:
+        # Should the message be lost, the reconciler finds a removal that nobody does.
+        facts.hear(process, Started(arn=arn, attempt=record.attempt))
+        process.queue.send(Remove(arn=arn))
+
+
+def waits(process: Process, record: Record) -> bool:
+    """Is it shown to be deleted, and not to be removed yet?"""
+    return process.settings.deletion_seconds > 0 and record.moving == DELETE_PENDING

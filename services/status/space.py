@@ -1,0 +1,47 @@
+"""Has writes of clients refused before the memory of Redis is full.
+
+A Redis at its maxmemory refuses leases and statuses as well: what is left is for these. Whatever Redis it is: of its
+disk, whoever runs it tells.
+"""
+
+from __future__ import annotations
+
+import structlog
+
+from services.status import rounds
+from shared.process import Process
+from shared.store.probe import Probe
+from shared.store.redis import RedisStore
+
+log = structlog.get_logger()
+
+EVERY = 1.0
+#: Of maxmemory, for writes of clients.
+SHARE = 0.95
+
+
+def start(process: Process) -> None:
+    watch = Watch(RedisStore(process.settings.redis_url), Probe(process.settings.redis_url))
+    rounds.start("space", EVERY, lambda _: watch.look())
+
+
+class Watch:
+    """Remembers what it found last, to say what has changed."""
+
+    def __init__(self, store: RedisStore, probe: Probe) -> None:
+        self._store = store
+        self._probe = probe
+        self._full = False
+
+    def look(self) -> None:
+        """Raises RedisError."""
+        memory = self._probe.memory()
+        full = memory.bound and memory.used > SHARE * memory.most
+        if full:
+            share = f"{memory.used >> 20} of {memory.most >> 20} MiB"
+            self._store.refuse_writes("memory", f"{share} of its memory (maxmemory) are used")
+        elif self._full:
+            self._store.take_writes("memory")
+        if full != self._full:
+            log.warning("writes are refused" if full else "writes are taken again", used=memory.used, most=memory.most)
+        self._full = full

@@ -1,0 +1,64 @@
+"""Work in one call: its caller is told while it does something, and not while it is blocked."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from functools import partial
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from shared.data.interrupting import attended, interruptibly
+
+
+def test_who_computes_is_told_of() -> None:
+    steps: list[float] = []
+
+    def compute() -> int:
+        number, until = 0, time.monotonic() + 0.3
+        while time.monotonic() < until or not steps:
+            number += sum(range(10_000))
+        return number
+
+    assert attended(compute, lambda: steps.append(time.monotonic()), 0.05) > 0
+    assert steps
+
+
+def test_a_query_that_computes_is_told_of() -> None:
+    query = "SELECT sum(sin(a.range * b.range)) FROM range(1000000) a, range(1000000) b"
+    with duckdb.connect(config={"threads": 1}) as connection:
+        work = partial(connection.execute, query)
+        with pytest.raises(InterruptedError, match="told"):
+            interruptibly(connection, work, told, 0.05)
+
+
+def told() -> None:
+    raise InterruptedError("told")
+
+
+def test_a_query_that_is_blocked_is_not_told_of(tmp_path: Path) -> None:
+    pipe, steps = tmp_path / "pipe.csv", list[int]()
+    os.mkfifo(pipe)
+
+    def read() -> list[tuple[int]]:
+        read_csv = f"read_csv('{pipe}', columns = {{'a': 'INTEGER'}}, auto_detect = false, header = false)"
+        rows: list[tuple[int]] = connection.execute(f"SELECT sum(a) FROM {read_csv}").fetchall()
+        return rows
+
+    def write_late() -> None:
+        time.sleep(1.0)
+        steps.append(-1)
+        # Nobody is written to who has not opened it.
+        with pipe.open("w") as writing:
+            writing.write("1\n2\n")
+
+    writer = threading.Thread(target=write_late)
+    with duckdb.connect(config={"threads": 2}) as connection:
+        writer.start()
+        assert interruptibly(connection, read, lambda: steps.append(1), 0.2) == [(3,)]
+    writer.join()
+    # The first look may still see how the query was prepared.
+    assert 1 not in steps[1 : steps.index(-1)]

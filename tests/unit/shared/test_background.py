@@ -1,0 +1,76 @@
+"""A background thread that dies is said by /healthz, counted, and started again."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from prometheus_client import REGISTRY
+
+from shared import background
+from shared.background import Threads
+from shared.vitals import Vitals
+from tests.conftest import until
+
+
+@pytest.fixture
+def ending(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    monkeypatch.setattr(background, "FIRST_PAUSE", 0.1)
+    monkeypatch.setattr(background, "LONGEST_PAUSE", 0.1)
+    monkeypatch.setattr(background, "STEADY", 0.3)
+    ending = threading.Event()
+    yield ending
+    ending.set()
+
+
+class Walking:
+    """Goes on until it is told to die of something, each time it is told."""
+
+    def __init__(self, ending: threading.Event) -> None:
+        self._ending = ending
+        self.begun = 0
+        self.death: BaseException | None = None
+
+    def __call__(self) -> None:
+        self.begun += 1
+        while not self._ending.wait(0.01):
+            if self.death is not None:
+                death, self.death = self.death, None
+                raise death
+
+
+def healthz(vitals: Vitals) -> int:
+    said = vitals.say("/healthz")
+    assert said is not None
+    assert said.status == (200 if all(json.loads(said.body)["checks"].values()) else 503)
+    return int(said.status)
+
+
+def ends() -> float:
+    return REGISTRY.get_sample_value("foretaste_thread_ends_total", {"thread": "walking"}) or 0.0
+
+
+@pytest.mark.parametrize("death", [KeyError("kind"), SystemExit(1), MemoryError()])
+def test_one_that_dies_is_said_and_started_again(ending: threading.Event, death: BaseException) -> None:
+    threads, walking, before = Threads(), Walking(ending), ends()
+    vitals = Vitals("status", threads=threads)
+    threads.start("walking", walking, ending)
+    assert healthz(vitals) == 200
+    walking.death = death
+    until(lambda: healthz(vitals) == 503, 5, "the death to be said")
+    until(lambda: walking.begun == 2, 5, "another start")
+    assert healthz(vitals) == 503  # until it has shown that it lives
+    until(lambda: healthz(vitals) == 200, 5, "it to be well")
+    assert ends() == before + 1
+
+
+def test_one_that_returns_before_its_time_is_started_again_too(ending: threading.Event) -> None:
+    threads, times = Threads(), []
+    threads.start("walking", lambda: times.append(time.monotonic()), ending)
+    until(lambda: len(times) > 2, 5, "three starts")
+    assert threads.checks() == {"walking": False}
+    ending.set()
+    assert threads.checks() == {"walking": True}  # the process ends, and so does it

@@ -1,0 +1,154 @@
+"""What is kept bears the number of its format: newer is refused, older is migrated, by one process, step by step."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from services.cli.processes import BY_NAME
+from shared import formats
+from shared.formats import MIGRATIONS, Migration, NewerFormat, NewerRedis, Unstamped, settle_folder, settle_redis
+from shared.store.redis import RedisStore
+from tests.conftest import ROOT
+
+
+@pytest.fixture
+def server(redis_server: str) -> Any:
+    server = redis.Redis.from_url(redis_server, decode_responses=True)
+    server.flushall()
+    yield server
+    server.flushall()
+
+
+def rewriting(to: int) -> Migration:
+    """Appends its number to a file, and to a list: what was done, in which order."""
+
+    def in_folder(folder: Path) -> None:
+        with (folder / "done").open("a") as done:
+            done.write(f"{to} ")
+
+    return Migration(
+        to=to, what="of a test", in_folder=in_folder, in_redis=lambda server: server.rpush("done", to) and None
+    )
+
+
+LATER = (*MIGRATIONS, rewriting(2), rewriting(3))
+
+
+def test_the_first_migration_leaves_all_as_it_was_and_stamps_it(tmp_path: Path, server: Any, redis_server: str) -> None:
+    (tmp_path / "kept").write_text("as it was")
+    server.set("foretaste:claim:c", "arn")
+    for _ in range(2):
+        settle_folder(tmp_path)
+        settle_redis(redis_server)
+    assert json.loads((tmp_path / "format.json").read_text())["format"] == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["format.json", "kept"]
+    assert server.hget("foretaste:format", "format") == "1"
+    assert (sorted(server.keys()), server.get("foretaste:claim:c")) == (
+        ["foretaste:claim:c", "foretaste:format"],
+        "arn",
+    )
+
+
+@pytest.mark.parametrize(("stamped", "done"), [(0, ["2", "3"]), (1, ["2", "3"]), (2, ["3"]), (3, [])])
+def test_what_is_older_is_migrated_step_by_step(
+    tmp_path: Path, server: Any, redis_server: str, stamped: int, done: list[str]
+) -> None:
+    if stamped:
+        server.hset("foretaste:format", "format", stamped)
+        (tmp_path / "format.json").write_text(json.dumps({"format": stamped, "more": "of another release"}))
+    (tmp_path / "done").touch()
+    settle_folder(tmp_path, LATER)
+    settle_redis(redis_server, LATER)
+    assert server.lrange("done", 0, -1) == done
+    assert (tmp_path / "done").read_text().split() == done
+    assert (
+        server.hget("foretaste:format", "format"),
+        json.loads((tmp_path / "format.json").read_text())["format"],
+    ) == (
+        "3",
+        3,
+    )
+
+
+def test_one_process_migrates_and_the_others_wait(server: Any, redis_server: str) -> None:
+    threads = [threading.Thread(target=settle_redis, args=(redis_server, LATER)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert server.lrange("done", 0, -1) == ["2", "3"]
+    assert not server.exists("foretaste:migrating")
+
+
+def test_a_migration_that_was_cut_off_goes_on_where_it_was(server: Any, redis_server: str) -> None:
+    def fails(_: Any) -> None:
+        raise OSError("cut off")
+
+    with pytest.raises(OSError, match="cut off"):
+        settle_redis(redis_server, (*LATER[:2], Migration(to=3, what="breaks", in_redis=fails)))
+    assert server.hget("foretaste:format", "format") == "2"
+    server.delete("foretaste:migrating")  # its owner is gone: it runs out
+    settle_redis(redis_server, LATER)
+    assert server.lrange("done", 0, -1) == ["2", "3"]
+
+
+def test_what_is_newer_is_refused_by_name(tmp_path: Path, server: Any, redis_server: str) -> None:
+    store = RedisStore(redis_server)
+    store.ping()
+    server.hset("foretaste:format", mapping={"format": 7, "release": "9.9"})
+    store._redis.connection_pool.disconnect()  # another Redis stands there from now on
+    with pytest.raises(
+        NewerRedis, match=r"The Redis at 127.0.0.1:\d+ holds data of format 7, stamped by foretaste 9.9"
+    ):
+        store.get("arn")
+    (tmp_path / "format.json").write_text('{"format": 7, "release": "9.9"}')
+    with pytest.raises(NewerFormat, match=rf"{tmp_path} holds data of format 7.*reads format 1 at most.*back-up"):
+        settle_folder(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"format": "new"}', "{}"])
+def test_a_stamp_that_is_none_is_refused_too(tmp_path: Path, text: str) -> None:
+    (tmp_path / "format.json").write_text(text)
+    with pytest.raises(Unstamped, match=r"format.json can't be read"):
+        settle_folder(tmp_path)
+
+
+def test_a_folder_that_takes_no_stamp_is_read_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    told: list[str] = []
+    settle_folder(tmp_path / "file" / "below", tell=told.append)
+    assert "could not be stamped" in told[0]
+
+
+@pytest.mark.parametrize("process", ["status", "events"])
+def test_no_process_begins_on_what_is_newer(tmp_path: Path, server: Any, redis_server: str, process: str) -> None:
+    server.hset("foretaste:format", mapping={"format": 7, "release": "9.9"})
+    environment = {
+        **os.environ,
+        "FORETASTE_REDIS_URL": redis_server,
+        "FORETASTE_DATA_DIR": str(tmp_path),
+        "FORETASTE_BIND": "127.0.0.1:0",
+        "FORETASTE_UNSIGNED": "true",
+    }
+    ended = subprocess.run(
+        [sys.executable, "-m", *BY_NAME[process].command],
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode != 0
+    assert "holds data of format 7, stamped by foretaste 9.9" in ended.stderr
+    assert server.keys("foretaste:beat:*") == []
+    assert formats.MIGRATIONS[-1].to == 1
