@@ -42,6 +42,7 @@ from redis.retry import Retry
 
 from shared import formats
 from shared.aside import Aside
+from shared.lifecycle import DELETE_PENDING
 from shared.store import (
     EVENT_ID_SECONDS,
     INVOCATION_SECONDS,
@@ -248,6 +249,8 @@ class RedisStore:
             "unlist": [],
             "notes": [{"id": note.id, "text": coding.write_note(note)} for note in notes],
             "invocation_seconds": INVOCATION_SECONDS,
+            # What is deleted makes room.
+            "frees": coding.moving(record) == DELETE_PENDING or bool(more.get("remove")),
             # cjson reads null as a value that is true: what does not apply is left out.
             **{name: value for name, value in more.items() if value is not None},
         }

@@ -8,7 +8,7 @@ if a.invocation then
   local earlier = redis.call('GET', p .. 'invocation:' .. a.invocation)
   if earlier then return {'repeated', earlier} end
 end
-if a.for_clients then
+if a.for_clients and not a.frees then
   local full = redis.call('MGET', p .. 'full:disk', p .. 'full:memory')
   if full[1] or full[2] then return {'no space', full[1] or full[2]} end
 end

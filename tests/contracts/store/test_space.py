@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from services.cli import space
-from shared.lifecycle import ACTIVE, CREATE_PENDING
+from shared.lifecycle import ACTIVE, CREATE_PENDING, DELETE_PENDING
 from shared.store import Interaction, NoSpace, PutRecord, Record
 from shared.store.probe import Probe
 from shared.store.redis import RedisStore
@@ -22,7 +22,6 @@ EVENT = Interaction(user_id="u", session_id="s", item_id="i", event_type="e", ev
 WRITES: dict[str, Callable[[RedisStore], object]] = {
     "create": lambda store: store.create(replace(RECORD, arn="arn:b"), invocation="2"),
     "replace": lambda store: store.replace(replace(RECORD, status=ACTIVE, version=1)),
-    "remove": lambda store: store.remove(replace(RECORD, version=1)),
     "append": lambda store: store.append("d", [EVENT], invocation="3"),
     "put": lambda store: store.put("d", [PutRecord(id="i", properties={}, at=1.0)], invocation="4"),
 }
@@ -47,6 +46,14 @@ def test_what_a_client_asks_is_refused_while_there_is_no_room(url: str, name: st
     ours.take_writes("disk")
     WRITES[name](clients)
     assert Probe(url).has_room()
+
+
+def test_what_makes_room_is_taken_from_clients_too(url: str) -> None:
+    ours, clients = RedisStore(url), RedisStore(url, for_clients=True)
+    ours.refuse_writes("disk", "2 MiB are free")
+    clients.replace(replace(RECORD, status=DELETE_PENDING, version=1))
+    clients.remove(replace(RECORD, version=2))
+    assert clients.get("arn:a") is None
 
 
 @pytest.mark.parametrize("name", WRITES)
