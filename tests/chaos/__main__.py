@@ -1,6 +1,6 @@
 """``SEED=1 MINUTES=10 python -m tests.chaos``: a life under chaos, and what it came to.
 
-``KINDS=kill,full`` strikes with these kinds alone, ``KINDS=all`` with all that there are, ``KINDS=none`` with none.
+``KINDS=kill,full`` strikes with these kinds alone, ``KINDS=none`` with none.
 ``TABLE=docs/user/reliability.md`` puts the table into that page; ``LOGS=folder`` keeps the logs of a run that failed.
 """
 
@@ -15,9 +15,9 @@ from collections import Counter
 from pathlib import Path
 
 from tests.chaos.chaos import run, table
-from tests.chaos.faults import KINDS, WITHSTOOD
+from tests.chaos.faults import KINDS
 
-GROUPS = {None: WITHSTOOD, "": WITHSTOOD, "all": KINDS, "none": ()}
+GROUPS = {None: KINDS, "": KINDS, "none": ()}
 BEGIN, END = "<!-- what make chaos has found -->", "<!-- until here -->"
 
 

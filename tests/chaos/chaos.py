@@ -26,6 +26,8 @@ HASTE: Mapping[str, str] = {
     "FORETASTE_LEASE_SECONDS": "3",
     "FORETASTE_RING_AFTER_SECONDS": "2",
     "FORETASTE_MAX_ATTEMPTS": "200",
+    "FORETASTE_DELETION_SECONDS": "0.5",
+    **{f"FORETASTE_{work}_SILENCE_SECONDS": "8" for work in ("IMPORT", "TRAINING", "TRIAL", "TUNING", "DEPLOY")},
     "FORETASTE_RETRAIN_ON_ALL_USERS": "false",
     "FORETASTE_RECIPES": "benchmarks.tuning.sleeping",
 }

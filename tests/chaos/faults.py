@@ -267,9 +267,6 @@ CLOCK = "clock"
 KINDS = (*FAULTS, CLOCK)
 #: What is quickly over, and what a system that is up for half a minute gets over.
 LIGHT = ("kill", "redis-kill", "cut", "doubled", "repeated", "reordered", "lost", "malformed")
-#: What is not withstood yet.
-OPEN = ("full", "slow", "poison", "hung", CLOCK)
-WITHSTOOD = tuple(kind for kind in KINDS if kind not in OPEN)
 SKEWS = (
     *("workers.importing.app=600", "workers.training.app=600", "workers.training.app=-600"),
     *("services.api=600", "services.status=-3600"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.chaos import run, table
-from tests.chaos.faults import FAULTS, KINDS, LIGHT, OPEN
+from tests.chaos.faults import FAULTS, KINDS, LIGHT
 from tests.chaos.ledger import Ledger, Row, reachable
 
 SECONDS = 30.0
@@ -31,7 +31,6 @@ def test_nothing_acknowledged_is_lost_in_half_a_minute_of_chaos(
 def test_every_kind_says_what_it_is() -> None:
     assert all(fault.__doc__ for fault in FAULTS.values())
     assert set(LIGHT) < set(KINDS)
-    assert set(OPEN) < set(KINDS)
 
 
 def test_an_event_that_is_lost_or_doubled_counts_for_what_happened_before(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
-from tests.simulation.simulation import WITHSTOOD, Simulation
+from tests.simulation.simulation import KINDS, Simulation
 
 #: Seeds that a process does before it says how they went.
 AT_ONCE = 50
@@ -30,7 +30,7 @@ def broken(kinds: Sequence[str], seeds: Sequence[int]) -> list[str]:
 
 def main() -> None:
     chosen = os.environ.get("KINDS")
-    kinds = chosen.split(",") if chosen else WITHSTOOD
+    kinds = chosen.split(",") if chosen else KINDS
     if seed := os.environ.get("SEED"):
         one = Simulation(int(seed), kinds)
         said = one.run()

@@ -22,17 +22,20 @@ from shared import arns
 from shared.messages import BY_WIRE, Message, RunTrial
 from shared.resources.solution.tuning import METRICS
 from shared.store import Record
+from shared.work import Signs
 from tests.simulation.world import Event, SimProcess, Task, World
 from tests.unit.state_machine.control_plane import WatchedStore
 
 #: The methods of a store, each one step.
 CALLS = (
-    *("get", "create", "replace", "holder", "remove", "page", "moving", "notes", "add_note", "done"),
+    *("now", "get", "create", "invoked", "replace", "holder", "remove", "page", "moving", "notes", "add_note", "done"),
     *("claim", "renew", "release", "lease", "lock", "beat", "beating"),
     *("append", "recent", "seen", "last_arrival", "forget", "put", "last_put"),
 )
 #: A worker knows that its work is another's after so long (seconds): it looks each second, and may not be answered.
 NOTICED = 3.5
+#: How often a job that goes well shows that it gets on (seconds).
+SIGN_EVERY = 8.0
 #: Of a call that is not answered (seconds).
 PATIENCE = 0.5
 
@@ -49,11 +52,14 @@ class Faults:
     """Calls of the store that are carried out, and whose answer never comes."""
     child: float = 0.0
     """Jobs whose process dies."""
+    hung: float = 0.0
+    """Jobs whose process does nothing any more, for good."""
     redis_back: float = 0.0
     """Until when Redis, and so the broker, is away."""
 
     def end(self) -> None:
-        self.lost = self.doubled = self.late = self.reordered = self.cut = self.child = self.redis_back = 0.0
+        self.lost = self.doubled = self.late = self.reordered = self.cut = self.redis_back = 0.0
+        self.child = self.hung = 0.0
 
 
 class Server:
@@ -271,8 +277,14 @@ class Child:
             if job == RunTrial.wire:
                 progress |= {"gain": curve[-1][1], "curve": list(curve), "seconds": float(epoch)}
             self.says.append((at, {"progress": progress}))
-            at += chance.choices((0.2, 1.0, 4.0, 12.0, 40.0), (8, 8, 8, 6, 2))[0]
-        if chance.random() < self.faults.child:
+            until = at + chance.choices((0.2, 1.0, 4.0, 12.0, 40.0), (8, 8, 8, 6, 2))[0]
+            while until - at > SIGN_EVERY:
+                at += SIGN_EVERY
+                self.says.append((at, {"alive": True}))
+            at = until
+        if chance.random() < self.faults.hung:
+            self.world.tell("WILL HANG", arn)
+        elif chance.random() < self.faults.child:
             self.says.append((at, None))
         elif chance.random() < 0.12:
             self.says.append((at, {"failed": f"It can't be done: {arn} of attempt {attempt}"}))
@@ -305,7 +317,7 @@ class Child:
         _, said = self.says.pop(0)
         if said is None:
             self.alive = False
-        elif "progress" not in said:
+        elif not {"progress", "alive"} & said.keys():
             self.at_work = False
         self.world.tell("hears", self.arn, said)
         return said
@@ -406,6 +418,21 @@ class _Loaded(Future[Any]):
             raise NotDeployable(f"The artifact of {self._arn} is missing.")
         self._loading._held[self._arn] = object()
         return None
+
+
+class Preparing:
+    """``services.runtime.preparing.Preparing`` of one runtime: what filters read is at hand after a while."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.signs = Signs()
+
+    def served(self, record: Record, _body: Mapping[str, Any], _model: Any) -> None:
+        self._world.step("prepare", record.arn)
+
+    def filter(self, record: Record) -> None:
+        self._world.step("prepare", record.arn)
+        self._world.pause(self._world.chance.choice((0.02, 0.5, 3.0)))
 
 
 class Reply:

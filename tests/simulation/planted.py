@@ -17,6 +17,7 @@ from services.events import app as events
 from services.runtime import deployer
 from services.status import handlers, reconciler
 from shared import lifecycle, queue, work
+from shared.aside import Aside
 from shared.lifecycle import ACTIVE, CREATE_STOPPING, Happened
 from shared.messages import Fact, Remove
 from shared.resources import RESOURCES
@@ -78,9 +79,9 @@ def a_note_gone_before_it_is_applied(patch: pytest.MonkeyPatch) -> None:
 def nobody_walks_the_outbox(patch: pytest.MonkeyPatch) -> None:
     real = reconciler.walk
 
-    def walk(process: Any, since: dict[str, float]) -> None:
+    def walk(process: Any, since: dict[str, float], aside: Aside) -> None:
         settings = replace(process.settings, resend_after_seconds=1e9)
-        real(replace(process, settings=settings), since)
+        real(replace(process, settings=settings), since, aside)
 
     patch.setattr(reconciler, "walk", walk)
 
@@ -134,6 +135,10 @@ def a_worker_that_works_on_without_its_lease(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(work._Watch, "_look_after_lease", looked)
 
 
+def a_job_that_hangs_and_is_waited_for(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(work._Silence, "is_too_long", lambda _silence: False)
+
+
 def an_owner_that_goes_before_what_it_owns(patch: pytest.MonkeyPatch) -> None:
     """Where the process dies in between, what was owned is nobody's."""
 
@@ -185,6 +190,7 @@ PLANTED: Mapping[str, Plant] = {
         a_call_that_is_not_remembered,
         events_that_are_not_remembered,
         a_worker_that_works_on_without_its_lease,
+        a_job_that_hangs_and_is_waited_for,
         an_owner_that_goes_before_what_it_owns,
         a_deletion_that_is_taken_at_its_word,
         a_stop_that_is_forgotten,

@@ -22,8 +22,8 @@ from services.api import app as api
 from services.api.operations import Desk
 from services.events import app as events
 from services.runtime import deployer
-from services.status import rounds
-from shared import arns, process, queue, work
+from services.status import space
+from shared import arns, background, process, queue, work
 from shared.aws import answers, model, schemas
 from shared.aws.errors import PersonalizeError
 from shared.aws.web import Answer, Call
@@ -32,8 +32,8 @@ from shared.resources import Reading
 from shared.resources.dataset import requests as of_datasets
 from shared.resources.event_tracker import requests as of_trackers
 from shared.settings import Settings
-from tests.simulation.edges import Broker, Children, Disk, Faults, Loading, Server, Store
-from tests.simulation.world import Event, SimProcess, Threads, Time, World
+from tests.simulation.edges import Broker, Children, Disk, Faults, Loading, Preparing, Server, Store
+from tests.simulation.world import Broken, Event, Killed, SimProcess, Threads, Time, World
 from tests.unit.state_machine.control_plane import Refused
 
 with patch("shared.process.celery_process"):  # the handlers alone: there is no Celery here
@@ -54,10 +54,18 @@ ROLES: Mapping[str, int] = {
     "tuning": 2,
     "runtime": 2,
 }
-SETTINGS = Settings(deploy_deadline_seconds=60.0, auto_training=True, quota_pending_solution_versions=3)
+SETTINGS = Settings(
+    deletion_seconds=1.0,
+    deploy_deadline_seconds=60.0,
+    **dict.fromkeys(("import_silence_seconds", "training_silence_seconds", "trial_silence_seconds"), 20.0),
+    auto_training=True,
+    quota_pending_solution_versions=3,
+)
 #: Who waits for the one that was told to end kills it after so long (seconds).
 PATIENCE = 10.0
 AWAY = "ServiceUnavailable"
+#: What is logged when our own code fails where that ends nothing else.
+FAULTS_OF_OURS = {"set aside", "a background thread has died", "a background thread has ended"}
 #: Any operation may answer these, whatever its model declares.
 COMMON = {"ValidationException", "ResourceNotFoundException", AWAY}
 
@@ -117,12 +125,14 @@ class System:
                 return
             case "runtime":
                 loading: Any = Loading(self.world, self.disk)
-                deployer.start(one.handle, loading, loading)
+                preparing: Any = Preparing(self.world)
+                deployer.start(one.handle, loading, loading, preparing)
+                process.beat_in_background(one.handle)
                 return
             case "status":
                 status._walk()
             case "training":
-                process.beat_in_background(self.store, one.name, one.handle.ending)
+                process.beat_in_background(one.handle)
         self._consume(one, role)
 
     def _consume(self, one: SimProcess, role: str) -> None:
@@ -198,10 +208,12 @@ def simulated(world: World, children: Children) -> Iterator[None]:
     threads, clock = Threads(world), Time(world)
     changes: list[tuple[Any, str, Any]] = [
         *((module, "time", clock) for module in _TIMED),
-        *((module, "threading", threads) for module in (work, process, rounds, deployer)),
+        *((module, "threading", threads) for module in (work, background, deployer)),
         *((module, "uuid", uuids) for module in (of_datasets, of_trackers)),
         (arns, "secrets", ids),
         (work, "_children", children),
+        (work, "end_process", lambda code: world.die(f"with exit status {code}")),
+        (space, "start", lambda _process: None),  # it looks at a real Redis
         (process, "_current", _Current(world)),
         (deployer, "EVERY", 1.0),
     ]
@@ -209,7 +221,9 @@ def simulated(world: World, children: Children) -> Iterator[None]:
     configured = structlog.get_config()
 
     def keep(_logger: Any, _method: str, event: Any) -> Any:
-        world.tell("log", event)
+        world.tell("log", dict(sorted(event.items())))
+        if event["event"] in FAULTS_OF_OURS and not isinstance(sys.exception(), Killed | Broken):
+            world.broken.append(f"{event} {sys.exception()!r}")
         raise structlog.DropEvent
 
     structlog.configure(processors=[structlog.contextvars.merge_contextvars, keep], cache_logger_on_first_use=False)

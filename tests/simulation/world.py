@@ -170,6 +170,13 @@ class World:
             task.waiting = 0
             self._ready.append(task)
 
+    def die(self, why: str) -> None:
+        """The process ends itself, at once. Raises Killed."""
+        assert self.task is not None
+        self.tell("ENDS", why)
+        self._doomed.append(self.task.process)
+        self._switch()
+
     def _switch(self) -> None:
         task = self.task
         assert task is not None
@@ -275,6 +282,30 @@ class Threads:
         self, *, target: Callable[..., object], args: tuple[Any, ...] = (), name: str = "", daemon: bool = False
     ) -> Thread:
         return Thread(self._world, target, args, name)
+
+    def Timer(self, interval: float, function: Callable[[], object]) -> Timer:  # noqa: N802 - threading's name
+        return Timer(self._world, interval, function)
+
+
+class Timer:
+    """Costs no step while it waits."""
+
+    def __init__(self, world: World, seconds: float, what: Callable[[], object]) -> None:
+        self._world, self._seconds, self._what = world, seconds, what
+        self._cancelled = False
+
+    def start(self) -> None:
+        assert self._world.task is not None
+        process = self._world.task.process
+
+        def ring() -> None:
+            if not (self._cancelled or process.dead):
+                self._world.spawn(process, "timer", lambda: None if self._cancelled else self._what())
+
+        self._world.after(self._seconds, ring)
+
+    def cancel(self) -> None:
+        self._cancelled = True
 
 
 class Thread:

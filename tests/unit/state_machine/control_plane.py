@@ -73,7 +73,7 @@ class WatchedStore(MemoryStore):
         return self._records
 
     def outbox(self) -> list[Note]:
-        return list(self._notes.values())
+        return [note for _, note in self._notes.values()]
 
 
 class Bag:
