@@ -189,7 +189,7 @@ class Clients:
         answer = self.call(f"Create{resource.name}", wish.request)
         self._over(asked)
         if not isinstance(answer, Answered):
-            if answer is None:
+            if answer is None or self._me in self._hanging:
                 self._maybe_made(wish, asked)
             return answer
         arn = str(answer.members[resource.arn_member])
