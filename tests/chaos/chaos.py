@@ -27,6 +27,8 @@ HASTE: Mapping[str, str] = {
     "FORETASTE_RING_AFTER_SECONDS": "2",
     "FORETASTE_MAX_ATTEMPTS": "200",
     "FORETASTE_DELETION_SECONDS": "0.5",
+    # Of a small disk; what fills it takes these too.
+    "FORETASTE_MIN_FREE_MB": "16",
     **{f"FORETASTE_{work}_SILENCE_SECONDS": "8" for work in ("IMPORT", "TRAINING", "TRIAL", "TUNING", "DEPLOY")},
     "FORETASTE_RETRAIN_ON_ALL_USERS": "false",
     "FORETASTE_RECIPES": "benchmarks.tuning.sleeping",

@@ -22,7 +22,7 @@ from services.api import app as api
 from services.api.operations import Desk
 from services.events import app as events
 from services.runtime import deployer
-from services.status import space
+from services.status import deletions, space
 from shared import arns, background, process, queue, work
 from shared.aws import answers, model, schemas
 from shared.aws.errors import PersonalizeError
@@ -215,7 +215,10 @@ def simulated(world: World, children: Children) -> Iterator[None]:
         (work, "end_process", lambda code: world.die(f"with exit status {code}")),
         (space, "start", lambda _process: None),  # it looks at a real Redis
         (process, "_current", _Current(world)),
+        # Each round costs steps, and a fault between two of these is seldom.
         (deployer, "EVERY", 1.0),
+        (deletions, "EVERY", 1.0),
+        (process, "BEAT_EVERY", 2.0),
     ]
     before = [(module, name, getattr(module, name)) for module, name, _ in changes]
     configured = structlog.get_config()

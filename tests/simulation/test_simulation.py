@@ -20,6 +20,9 @@ from tests.simulation.planted import PLANTED
 from tests.simulation.simulation import KINDS, Simulation
 from tests.unit.state_machine import rules
 
+#: Lives in which everything must hold.
+LIVES = 300
+#: Within so many a fault of our own making must be found.
 SEEDS = 500
 #: Of the trace of a life that failed, so many lines are told.
 LINES = 150
@@ -35,13 +38,13 @@ def lived(seed: int, kinds: Collection[str] = KINDS) -> Simulation:
 
 def test_what_was_promised_holds_in_every_life(record_property: Callable[[str, object], None]) -> None:
     steps = calls = 0
-    for seed in range(SEEDS):
+    for seed in range(LIVES):
         one = lived(seed)
         assert not one.world.broken, one.told(LINES)
         steps += len(one.world.trace)
         calls += one.clients.ledger.counts.total()
         reached.update(one.system.server.twin.reached)
-    record_property("told", f"simulation: {SEEDS} lives, {steps:,} steps, {calls:,} calls")
+    record_property("told", f"simulation: {LIVES} lives, {steps:,} steps, {calls:,} calls")
 
 
 def test_lives_go_somewhere() -> None:
