@@ -8,7 +8,7 @@ COMPOSE ?= docker compose
 # Processes that run tests, a file at a time; each starts systems of its own and wants a core and 2 GB.
 TESTERS ?= 2
 
-.PHONY: setup demo test coverage check pins wheels peers peers-test compose-env compose-pins compose-test clean
+.PHONY: setup demo test coverage simulate chaos check pins wheels peers peers-test compose-env compose-pins compose-test clean
 
 setup: $(STAMP)  ## install everything into .venv
 
@@ -25,6 +25,14 @@ test: setup  ## the whole suite, against real processes
 
 coverage: WITH := --cov --cov-report=term:skip-covered
 coverage: test  ## the same, which takes longer, and what it has run of each module
+
+# SEEDS=10000, FIRST=0 and KINDS=crash,lost say which; SEED=n lives that one, and prints what happened.
+simulate: setup  ## lives of the control plane and its workers, simulated, with faults
+	@SEEDS=$(SEEDS) SEED=$(SEED) FIRST=$(FIRST) KINDS=$(KINDS) $(BIN)/python -m tests.simulation
+
+# MINUTES=10, SEED=n and KINDS=kill,full say which; docs/user/reliability.md has the kinds. TABLE=that page has it told there.
+chaos: setup  ## a running system, with faults, and what it has lost
+	@SEED=$(SEED) MINUTES=$(MINUTES) KINDS=$(KINDS) TABLE=$(TABLE) LOGS=$(LOGS) $(BIN)/python -m tests.chaos
 
 check: setup  ## style, types, layers, docs
 	$(BIN)/ruff check

@@ -42,7 +42,7 @@ class WatchedStore(MemoryStore):
 
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__(clock)
-        self.seen: set[tuple[str, str | None]] = set()
+        self.reached: set[tuple[str, str | None]] = set()
         self.lost: list[str] = []
 
     def _write(self, record: Record, guards: Any, notes: Any) -> None:
@@ -58,7 +58,7 @@ class WatchedStore(MemoryStore):
         # A recommender that could not be stopped or started is as it was, and may say why.
         if kind != "recommender" or status not in ("ACTIVE", "INACTIVE"):
             assert (record.reason is not None) == (status in rules.FAILED), f"{kind} in {status} with {record.reason}"
-        self.seen.add((kind, status))
+        self.reached.add((kind, status))
         super()._write(record, guards, notes)
 
     def remove(self, record: Record, *, invocation: str | None = None) -> None:
@@ -66,14 +66,14 @@ class WatchedStore(MemoryStore):
         super().remove(record, invocation=invocation)
         assert before is not None
         assert (before.status, rules.GONE) in rules.moves(record.kind), f"{record.kind} went from {before.status}"
-        self.seen.add((record.kind, rules.GONE))
+        self.reached.add((record.kind, rules.GONE))
         self.lost.append(record.arn)
 
     def everything(self) -> Mapping[str, Record]:
         return self._records
 
     def outbox(self) -> list[Note]:
-        return list(self._notes.values())
+        return [note for _, note in self._notes.values()]
 
 
 class Bag:

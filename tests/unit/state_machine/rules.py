@@ -54,6 +54,7 @@ VANISHES_WITH: Mapping[str, str] = {
     "batch_inference_job": "solution",
     "batch_segment_job": "solution",
     "recommender_version": "recommender",
+    "trial": "solution",
 }
 #: What Create needs to be usable, by the kind of what it stands on.
 NEEDS_ACTIVE: Mapping[str, tuple[str, ...]] = {
@@ -104,12 +105,14 @@ def moves(kind: str) -> set[tuple[str | None, str | None]]:
     if FIRST.get(kind, "") is None:
         return {(None, GONE)}
     found = set(_work(FIRST.get(kind, "CREATE PENDING") or ""))
-    if kind == "solution_version":
+    if kind in ("solution_version", "trial"):
         found |= {
             ("CREATE PENDING", "CREATE STOPPED"),
             ("CREATE IN_PROGRESS", "CREATE STOPPING"),
             ("CREATE STOPPING", "CREATE STOPPED"),
         }
+    if kind == "trial":  # one that somebody may have begun is stopped by whoever that is
+        found |= {("CREATE PENDING", "CREATE STOPPING")}
     if kind == "recommender":
         found |= {("ACTIVE", "STOP PENDING"), ("INACTIVE", "START PENDING"), ("INACTIVE", "DELETE PENDING")}
         found |= {*_work("STOP PENDING"), *_work("START PENDING")}

@@ -221,7 +221,7 @@ class Lives(RuleBasedStateMachine):
             self.account.clear()
         finally:
             steps.append(self.count)
-            seen.update(self.plane.store.seen)
+            seen.update(self.plane.store.reached)
             self.plane.close()
 
 

@@ -1,0 +1,240 @@
+"""The processes of foretaste in a simulated world: their real code, on simulated edges."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+import orjson
+import redis.exceptions
+import structlog
+from kombu.exceptions import OperationalError
+
+from services.api import app as api
+from services.api.operations import Desk
+from services.events import app as events
+from services.runtime import deployer
+from services.status import deletions, space
+from shared import arns, background, process, queue, work
+from shared.aws import answers, model, schemas
+from shared.aws.errors import PersonalizeError
+from shared.aws.web import Answer, Call
+from shared.process import Process
+from shared.resources import Reading
+from shared.resources.dataset import requests as of_datasets
+from shared.resources.event_tracker import requests as of_trackers
+from shared.settings import Settings
+from tests.simulation.edges import Broker, Children, Disk, Faults, Loading, Preparing, Server, Store
+from tests.simulation.world import Broken, Event, Killed, SimProcess, Threads, Time, World
+from tests.unit.state_machine.control_plane import Refused
+
+with patch("shared.process.celery_process"):  # the handlers alone: there is no Celery here
+    from services.status import app as status
+    from workers.importing import tasks as importing
+    from workers.training import tasks as training
+    from workers.tuning import tasks as tuning
+
+HANDLED_BY = (status, importing, training, tuning)
+
+#: How many of each there are.
+ROLES: Mapping[str, int] = {
+    "api": 2,
+    "events": 1,
+    "status": 2,
+    "importing": 1,
+    "training": 2,
+    "tuning": 2,
+    "runtime": 2,
+}
+SETTINGS = Settings(
+    deletion_seconds=1.0,
+    deploy_deadline_seconds=60.0,
+    **dict.fromkeys(("import_silence_seconds", "training_silence_seconds", "trial_silence_seconds"), 20.0),
+    auto_training=True,
+    quota_pending_solution_versions=3,
+)
+#: Who waits for the one that was told to end kills it after so long (seconds).
+PATIENCE = 10.0
+AWAY = "ServiceUnavailable"
+#: What is logged when our own code fails where that ends nothing else.
+FAULTS_OF_OURS = {"set aside", "a background thread has died", "a background thread has ended"}
+#: Any operation may answer these, whatever its model declares.
+COMMON = {"ValidationException", "ResourceNotFoundException", AWAY}
+
+
+@dataclass(frozen=True)
+class Answered:
+    members: Mapping[str, Any]
+
+
+class System:
+    """``skews`` are the clocks' errors (seconds) that processes are born with, one at random each."""
+
+    def __init__(self, world: World, faults: Faults, skews: tuple[float, ...] = (0.0,)) -> None:
+        self.world, self.faults, self.skews = world, faults, skews
+        self.server = Server(world)
+        self.store: Any = Store(world, faults, self.server)
+        self.broker: Any = Broker(world, faults)
+        self.disk: Any = Disk(world)
+        self.children = Children(world, faults, self.disk, self.server)
+        self.running: dict[SimProcess, str] = {}
+        self._offered: Mapping[str, Mapping[str, Any]] = {
+            "api": api.handlers(Desk(self.store, self.broker, Reading(self.store, SETTINGS))),
+            "events": events.handlers(SETTINGS, self.store),
+        }
+        self._born = 0
+        for role, count in ROLES.items():
+            for _ in range(count):
+                self.start(role)
+
+    def of(self, role: str) -> list[SimProcess]:
+        return [one for one, its in self.running.items() if its == role]
+
+    def start(self, role: str) -> None:
+        self._born += 1
+        born = self.world.process(f"{role}@sim:{self._born}", self.world.chance.choice(self.skews))
+        ending: Any = Event(self.world)
+        born.handle = Process(
+            name=born.name, settings=SETTINGS, store=self.store, queue=self.broker, artifacts=self.disk, ending=ending
+        )
+        self.running[born] = role
+
+        def ended() -> None:
+            del self.running[born]
+            self.world.after(self.world.chance.choice((0.2, 1.0, 4.0)), lambda: self.start(role))
+
+        born.at_death.append(ended)
+        self.world.spawn(born, "main", lambda: self._main(born, role))
+
+    def stop(self, one: SimProcess) -> None:
+        """As SIGTERM does it, and what follows."""
+        one.handle.ending.set()
+        self.world.after(PATIENCE, lambda: self.world.kill(one, "told to end"))
+
+    def _main(self, one: SimProcess, role: str) -> None:
+        match role:
+            case "api" | "events":
+                return
+            case "runtime":
+                loading: Any = Loading(self.world, self.disk)
+                preparing: Any = Preparing(self.world)
+                deployer.start(one.handle, loading, loading, preparing)
+                process.beat_in_background(one.handle)
+                return
+            case "status":
+                status._walk()
+            case "training":
+                process.beat_in_background(one.handle)
+        self._consume(one, role)
+
+    def _consume(self, one: SimProcess, role: str) -> None:
+        """As Celery does: one message after the other; what a handler raises is logged."""
+        while not one.handle.ending.is_set():
+            message = self.broker.take(role)
+            try:
+                queue._handlers[message.wire](message)
+            except (redis.exceptions.RedisError, OperationalError) as error:
+                self.world.tell("GIVES UP", message.wire, error)
+
+    def serve(self, role: str, operation: str, request: Mapping[str, Any], invocation: str) -> Answered | Refused:
+        """What a process of that role answers, as ``shared.aws.web`` has it answer."""
+        service = "personalize" if role == "api" else "personalize-events"
+        known = model.operations(service)[operation]
+        if self.world.task is not None:
+            self.world.task.call = invocation
+        try:
+            members = schemas.load(known, request)
+            answer = self._offered[role][operation](
+                Call(operation=operation, request=members, request_id="r", invocation=invocation)
+            )
+        except PersonalizeError as error:
+            if error.code not in declared(service, operation):
+                self.world.breaks(f"{operation} answered {error.code}, which it does not declare")
+            return Refused(error.code)
+        except redis.exceptions.RedisError:
+            return Refused(AWAY)
+        except Exception as error:
+            self.world.breaks(f"{operation} answered 500: {error!r}")
+            raise
+        shown = answer.members if isinstance(answer, Answer) else answer or {}
+        return Answered(orjson.loads(answers.body(known, shown) or b"{}"))
+
+
+@cache
+def declared(service: str, operation: str) -> frozenset[str]:
+    """The errors that an operation may answer by AWS's model, and those that any may."""
+    shapes = model._service_model(service).operation_model(operation).error_shapes
+    return frozenset({*COMMON, *(shape.error_code or shape.name for shape in shapes)})
+
+
+class _Current:
+    """``shared.process._current``: whose code runs now."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def __getitem__(self, _index: int) -> Process:
+        assert self._world.task is not None
+        handle: Process = self._world.task.process.handle
+        return handle
+
+
+def _timed() -> list[Any]:
+    """Modules of ours that look at the clock."""
+    ours = ("services.", "shared.", "workers.")
+    return [
+        module
+        for name, module in sorted(sys.modules.items())
+        if name.startswith(ours) and getattr(module, "time", None) is time
+    ]
+
+
+_TIMED = _timed()
+
+
+@contextlib.contextmanager
+def simulated(world: World, children: Children) -> Iterator[None]:
+    """For the length of the block our code has this world's clock, threads and chance."""
+    ids = SimpleNamespace(token_hex=lambda size: f"{world.chance.getrandbits(8 * size):0{2 * size}x}")
+    uuids = SimpleNamespace(uuid4=lambda: uuid.UUID(int=world.chance.getrandbits(128), version=4))
+    threads, clock = Threads(world), Time(world)
+    changes: list[tuple[Any, str, Any]] = [
+        *((module, "time", clock) for module in _TIMED),
+        *((module, "threading", threads) for module in (work, background, deployer)),
+        *((module, "uuid", uuids) for module in (of_datasets, of_trackers)),
+        (arns, "secrets", ids),
+        (work, "_children", children),
+        (work, "end_process", lambda code: world.die(f"with exit status {code}")),
+        (space, "start", lambda _process: None),  # it looks at a real Redis
+        (process, "_current", _Current(world)),
+        # Each round costs steps, and a fault between two of these is seldom.
+        (deployer, "EVERY", 1.0),
+        (deletions, "EVERY", 1.0),
+        (process, "BEAT_EVERY", 2.0),
+    ]
+    before = [(module, name, getattr(module, name)) for module, name, _ in changes]
+    configured = structlog.get_config()
+
+    def keep(_logger: Any, _method: str, event: Any) -> Any:
+        world.tell("log", dict(sorted(event.items())))
+        if event["event"] in FAULTS_OF_OURS and not isinstance(sys.exception(), Killed | Broken):
+            world.broken.append(f"{event} {sys.exception()!r}")
+        raise structlog.DropEvent
+
+    structlog.configure(processors=[structlog.contextvars.merge_contextvars, keep], cache_logger_on_first_use=False)
+    try:
+        for module, name, value in changes:
+            setattr(module, name, value)
+        yield
+    finally:
+        for module, name, value in before:
+            setattr(module, name, value)
+        structlog.configure(**configured)

@@ -1,0 +1,356 @@
+"""A world of simulated processes: one thread of control, one clock, and chance that a seed decides.
+
+Every thread of every process is a greenlet. Whoever touches an edge (the store, the queue, the clock, a child process)
+takes a *step*: there the scheduler may hand control to any other, time passes, and the process may die. Nothing else
+can happen between two steps, so that a run is decided by its seed alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import greenlet
+
+#: When a simulation begins: any time will do, in epoch seconds.
+EPOCH = 1_700_000_000.0
+#: What a step takes (seconds).
+STEP_SECONDS = 0.0005
+#: How often a step hands control to somebody else.
+SWITCHING = 0.3
+
+
+class Killed(BaseException):
+    """The process died here. No finally and no handler of its own has an effect any more: its edges raise this too."""
+
+
+class Broken(BaseException):
+    """An invariant does not hold. Not an Exception: nobody under test may take it for a fault of the network."""
+
+
+@dataclass(eq=False)
+class SimProcess:
+    """A process that may die, be stopped for a while, and have a wrong clock. ``skew`` is in seconds."""
+
+    name: str
+    skew: float = 0.0
+    dead: bool = False
+    stopped_until: float = 0.0
+    dies_in: int | None = None
+    """Steps until it is killed."""
+    born: float = 0.0
+    tasks: list[Task] = field(default_factory=list)
+    at_death: list[Callable[[], None]] = field(default_factory=list)
+    handle: Any = None
+    """What its code knows it by: a ``shared.process.Process``."""
+
+
+@dataclass(eq=False)
+class Task:
+    """A thread of a process."""
+
+    process: SimProcess
+    name: str
+    greenlet: Any
+    waiting: int = 0
+    """Which pause it is in; 0: none."""
+    call: str = ""
+    """Of a client, which it answers."""
+
+
+class World:
+    """``trace`` holds (seconds since the beginning, process, what it did) of every step and fault."""
+
+    def __init__(self, seed: int) -> None:
+        self.chance = random.Random(seed)
+        self.now = EPOCH
+        self.task: Task | None = None
+        self.trace: list[tuple[Any, ...]] = []
+        self.broken: list[str] = []
+        self.all: list[SimProcess] = []
+        self._hub = greenlet.getcurrent()
+        self._ready: list[Task] = []
+        self._later: list[tuple[float, int, Task | Callable[[], None]]] = []
+        self._count = 0
+        self._doomed: list[SimProcess] = []
+
+    # What is said of a run
+
+    def tell(self, *what: object) -> None:
+        self.trace.append((self.now, self.task.process.name if self.task else "world", *what))
+
+    def breaks(self, what: str) -> None:
+        """An invariant does not hold: the run ends."""
+        self.tell("BROKEN", what)
+        self.broken.append(what)
+        if self.task is not None:
+            raise Broken(what)
+
+    # Who runs
+
+    def process(self, name: str, skew: float = 0.0) -> SimProcess:
+        born = SimProcess(name, skew=skew, born=self.now)
+        self.all.append(born)
+        return born
+
+    def spawn(self, process: SimProcess, name: str, body: Callable[[], object]) -> Task:
+        task = Task(process, name, None)
+
+        def run() -> None:
+            try:
+                body()
+            except (Killed, Broken):
+                pass
+            except Exception as error:
+                self._lost(task, error)
+
+        task.greenlet = greenlet.greenlet(run, self._hub)
+        process.tasks.append(task)
+        self._ready.append(task)
+        return task
+
+    def _lost(self, task: Task, error: Exception) -> None:
+        """A thread that ends with an exception does not begin again by itself."""
+        where = error.__traceback__
+        while where is not None and where.tb_next is not None:
+            where = where.tb_next
+        line = f"{where.tb_frame.f_code.co_filename}:{where.tb_lineno}" if where else ""
+        self.broken.append(f"the thread {task.name} of {task.process.name} ended with {error!r} at {line}")
+        self.tell("BROKEN", self.broken[-1])
+
+    def at(self, when: float, what: Callable[[], None]) -> None:
+        self._count += 1
+        heapq.heappush(self._later, (when, self._count, what))
+
+    def after(self, seconds: float, what: Callable[[], None]) -> None:
+        self.at(self.now + seconds, what)
+
+    # What a thread calls
+
+    def step(self, *what: object) -> None:
+        """Before each effect. Raises Killed."""
+        task = self.task
+        if task is None:
+            return  # Who checks the world is no part of it.
+        process = task.process
+        if process.dead:
+            raise Killed
+        self.now += STEP_SECONDS
+        self.trace.append((self.now, process.name, *what))
+        if process.dies_in is not None:
+            process.dies_in -= 1
+            if process.dies_in < 0:
+                self._doomed.append(process)
+                self._switch()
+        if self.chance.random() < SWITCHING:
+            self._ready.append(task)
+            self._switch()
+
+    def pause(self, seconds: float) -> None:
+        """Let time pass. Raises Killed."""
+        task = self.task
+        assert task is not None
+        if task.process.dead:
+            raise Killed
+        self._sleep(task, self.now + max(seconds, 0.0))
+        self._switch()
+
+    def _sleep(self, task: Task, until: float) -> None:
+        self._count += 1
+        task.waiting = self._count
+        heapq.heappush(self._later, (until, self._count, task))
+
+    def wake(self, task: Task) -> None:
+        """End a pause early."""
+        if task.waiting and not task.greenlet.dead:
+            task.waiting = 0
+            self._ready.append(task)
+
+    def die(self, why: str) -> None:
+        """The process ends itself, at once. Raises Killed."""
+        assert self.task is not None
+        self.tell("ENDS", why)
+        self._doomed.append(self.task.process)
+        self._switch()
+
+    def _switch(self) -> None:
+        task = self.task
+        assert task is not None
+        self._hub.switch()
+        if task.process.dead:
+            raise Killed
+
+    # The scheduler
+
+    def run(self, over: Callable[[], bool]) -> None:
+        """Until it is over, an invariant breaks or nothing is left to happen."""
+        while not self.broken and not over():
+            while self._later and self._later[0][0] <= self.now:
+                _, number, what = heapq.heappop(self._later)
+                if not isinstance(what, Task):
+                    what()
+                elif what.waiting == number:
+                    self.wake(what)
+            if self._ready:
+                self._resume(self._ready.pop(self.chance.randrange(len(self._ready))))
+            elif self._later:
+                self.now = max(self.now, self._later[0][0])
+            else:
+                return
+            while self._doomed:
+                self.kill(self._doomed.pop(), "killed between two steps")
+
+    def _resume(self, task: Task) -> None:
+        process = task.process
+        if task.greenlet.dead or process.dead:
+            return
+        if process.stopped_until > self.now:
+            self._sleep(task, process.stopped_until)
+            return
+        self.task = task
+        try:
+            task.greenlet.switch()
+        finally:
+            self.task = None
+
+    def kill(self, process: SimProcess, why: str) -> None:
+        """As kill -9 does: at once, and nothing of it has a last word."""
+        if process.dead:
+            return
+        self.trace.append((self.now, process.name, "DIES", why))
+        process.dead = True
+        for task in process.tasks:
+            if not task.greenlet.dead:
+                self.task = task
+                with contextlib.suppress(Killed):  # of a thread that had not begun
+                    task.greenlet.throw(Killed)
+                self.task = None
+        process.tasks.clear()
+        self.all.remove(process)
+        for what in process.at_death:
+            what()
+
+    def end(self) -> None:
+        """Let go of every greenlet."""
+        for process in list(self.all):
+            process.at_death.clear()
+            self.kill(process, "the end")
+
+
+class Event:
+    """``threading.Event`` of a simulated process."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._set = False
+        self._waiting: list[Task] = []
+
+    def is_set(self) -> bool:
+        return self._set
+
+    def set(self) -> None:
+        self._set = True
+        for task in self._waiting:
+            self._world.wake(task)
+        self._waiting.clear()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if not self._set:
+            task = self._world.task
+            assert task is not None
+            self._waiting.append(task)
+            self._world.pause(1e6 if timeout is None else timeout)
+            if task in self._waiting:
+                self._waiting.remove(task)
+        return self._set
+
+
+class Threads:
+    """``threading`` of a simulated process."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def Event(self) -> Event:  # noqa: N802 - threading's name
+        return Event(self._world)
+
+    def Thread(  # noqa: N802 - threading's name
+        self, *, target: Callable[..., object], args: tuple[Any, ...] = (), name: str = "", daemon: bool = False
+    ) -> Thread:
+        return Thread(self._world, target, args, name)
+
+    def Timer(self, interval: float, function: Callable[[], object]) -> Timer:  # noqa: N802 - threading's name
+        return Timer(self._world, interval, function)
+
+
+class Timer:
+    """Costs no step while it waits."""
+
+    def __init__(self, world: World, seconds: float, what: Callable[[], object]) -> None:
+        self._world, self._seconds, self._what = world, seconds, what
+        self._cancelled = False
+
+    def start(self) -> None:
+        assert self._world.task is not None
+        process = self._world.task.process
+
+        def ring() -> None:
+            if not (self._cancelled or process.dead):
+                self._world.spawn(process, "timer", lambda: None if self._cancelled else self._what())
+
+        self._world.after(self._seconds, ring)
+
+    def cancel(self) -> None:
+        self._cancelled = True
+
+
+class Thread:
+    def __init__(self, world: World, target: Callable[..., object], args: tuple[Any, ...], name: str) -> None:
+        self._world, self._target, self._args, self._name = world, target, args, name
+        self._over = Event(world)
+        self._begun = False
+
+    def start(self) -> None:
+        assert self._world.task is not None
+        self._begun = True
+
+        def run() -> None:
+            try:
+                self._target(*self._args)
+            finally:
+                self._over.set()
+
+        self._world.spawn(self._world.task.process, self._name, run)
+
+    def join(self) -> None:
+        self._over.wait()
+
+    def is_alive(self) -> bool:
+        return self._begun and not self._over.is_set()
+
+
+class Time:
+    """``time`` of the process that asks: its clock may be wrong, and is monotonic all the same."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def time(self) -> float:
+        task = self._world.task
+        return self._world.now + (task.process.skew if task else 0.0)
+
+    def time_ns(self) -> int:
+        return int(self.time() * 1e9)
+
+    def monotonic(self) -> float:
+        return self._world.now - (self._world.task.process.born - 1000 if self._world.task else 0.0)
+
+    def perf_counter(self) -> float:
+        return self.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        self._world.pause(seconds)
