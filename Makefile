@@ -8,7 +8,7 @@ COMPOSE ?= docker compose
 # Processes that run tests, a file at a time; each starts systems of its own and wants a core and 2 GB.
 TESTERS ?= 2
 
-.PHONY: setup demo test coverage simulate chaos check pins wheels peers peers-test compose-env compose-pins compose-test clean
+.PHONY: setup demo test nightly coverage simulate chaos check pins wheels peers peers-test compose-env compose-pins compose-test clean
 
 setup: $(STAMP)  ## install everything into .venv
 
@@ -21,7 +21,10 @@ demo: setup  ## a recommender's whole life; DATA=folder for your own interaction
 	@$(BIN)/foretaste demo $(if $(DATA),--data "$(DATA)")
 
 test: setup  ## the whole suite, against real processes
-	$(BIN)/pytest -m "not compose and not peers" --numprocesses $(TESTERS) --dist loadfile $(WITH)
+	$(BIN)/pytest -m "not compose and not peers and not nightly" --numprocesses $(TESTERS) --dist loadfile $(WITH)
+
+nightly: setup  ## the tests that take too long for every change
+	$(BIN)/pytest -m nightly --numprocesses $(TESTERS)
 
 coverage: WITH := --cov --cov-report=term:skip-covered
 coverage: test  ## the same, which takes longer, and what it has run of each module

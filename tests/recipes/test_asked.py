@@ -33,10 +33,10 @@ YEARS = 6 * 365 * 24 * 3600
     ("kind", "view", "home"),
     [
         ("habits", "raw", "personal"),
-        ("chain", "raw", "markov"),
+        pytest.param("chain", "raw", "markov", marks=pytest.mark.nightly),
         ("fashion", "raw", "recent"),
-        ("sessions", "raw", "stan"),
-        ("baskets", "raw", "tifu-knn"),
+        pytest.param("sessions", "raw", "stan", marks=pytest.mark.nightly),
+        pytest.param("baskets", "raw", "tifu-knn", marks=pytest.mark.nightly),
         ("tastes", "unseen", "ease"),
     ],
 )
