@@ -25,6 +25,8 @@ SLEEPING = "arn:aws:personalize:::recipe/sleeping"
 USE_CASE = "arn:aws:personalize:::recipe/aws-ecomm-popular-items-by-views"
 DOMAIN = {"domain": "ECOMMERCE"}
 ROWS = 1200
+#: Of the small lives that are built, so many are quick, and come first.
+QUICK = 2
 #: Of one call (seconds), and how often an SDK tries it.
 PATIENCE, TRIES = 15, 8
 #: A resource of the life's own comes to rest within so long (seconds), or is stuck.
@@ -200,10 +202,11 @@ class Life:
         """One small life after the other, each taken down in the end, but for some that stay."""
         lives = [self._solution_life, self._filter_life, self._tuned_life, self._recommender_life]
         for number in itertools.count():
-            if self.over.is_set():
+            # On a busy machine, too, each of the quick ones is lived once.
+            if self.over.is_set() and number >= QUICK:
                 return
             try:
-                lives[number % (len(lives) if self.rich else 2)]()
+                lives[number % (len(lives) if self.rich else QUICK)]()
             except REFUSED as error:
                 # A Create of which nobody knows how it went: that life is given up, and the next one begun.
                 if isinstance(error, ClientError) and not _away(error):
