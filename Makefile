@@ -5,8 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 COMPOSE ?= docker compose
-# Processes that run tests, a file at a time; each starts systems of its own and wants a core and 2 GB.
-TESTERS ?= 2
+# Processes that run tests, a file at a time; each starts systems of its own, waits for them often, and wants 2 GB.
+TESTERS ?= 3
 
 .PHONY: setup demo test nightly coverage simulate chaos check pins wheels peers peers-test compose-env compose-pins compose-test clean
 
@@ -21,7 +21,7 @@ demo: setup  ## a recommender's whole life; DATA=folder for your own interaction
 	@$(BIN)/foretaste demo $(if $(DATA),--data "$(DATA)")
 
 test: setup  ## the whole suite, against real processes
-	$(BIN)/pytest -m "not compose and not peers and not nightly" --numprocesses $(TESTERS) --dist loadfile $(WITH)
+	$(BIN)/pytest -m "not compose and not peers and not nightly" --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder $(WITH)
 
 nightly: setup  ## the tests that take too long for every change
 	$(BIN)/pytest -m nightly --numprocesses $(TESTERS)

@@ -264,6 +264,7 @@ def answer(system: System, campaign: str) -> list[Any]:
     return [item["itemId"] for item in items]
 
 
+@pytest.mark.nightly
 def test_a_killed_worker_is_noticed_within_thirty_seconds_by_default(tmp_path: Path) -> None:
     system = start_system(tmp_path, **ONCE)
     try:
@@ -279,6 +280,7 @@ def test_a_killed_worker_is_noticed_within_thirty_seconds_by_default(tmp_path: P
         stop_system(system)
 
 
+@pytest.mark.nightly
 def test_a_torn_append_only_file_does_not_stop_the_next_up(tmp_path: Path) -> None:
     first = start_system(tmp_path)
     made = [first.personalize.create_dataset_group(name=f"g{number}")["datasetGroupArn"] for number in range(5)]

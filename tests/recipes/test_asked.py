@@ -32,7 +32,7 @@ YEARS = 6 * 365 * 24 * 3600
 @pytest.mark.parametrize(
     ("kind", "view", "home"),
     [
-        ("habits", "raw", "personal"),
+        pytest.param("habits", "raw", "personal", marks=pytest.mark.nightly),
         pytest.param("chain", "raw", "markov", marks=pytest.mark.nightly),
         ("fashion", "raw", "recent"),
         pytest.param("sessions", "raw", "stan", marks=pytest.mark.nightly),

@@ -239,12 +239,12 @@ def test_fashion_at_a_moment_is_what_was_known_by_then() -> None:
         np.testing.assert_array_equal(found.fashion(float(at)), found.fashion_MFI[number])
 
 
-def test_what_is_known_of_fashion_is_stale_by_up_to_a_twentieth_of_the_time_or_a_month() -> None:
+def test_what_is_known_of_fashion_is_stale_by_up_to_a_fortieth_of_the_time_or_a_month() -> None:
     found = Counters.of(shoppers(users=30), np.arange(30))
     span = float(found.times_M[-1] - found.times_M[0])
     stale = found.stale(np.arange(1000))
     np.testing.assert_allclose(
-        np.quantile(stale, [0, 0.25, 0.5, 1]), span / 20 * np.array([0, 0.25, 0.5, 1]), atol=span / 9000
+        np.quantile(stale, [0, 0.25, 0.5, 1]), span / 40 * np.array([0, 0.25, 0.5, 1]), atol=span / 9000
     )
     years = replace(found, times_M=found.times_M * 100_000)
     assert years.stale(np.arange(1000)).max() == pytest.approx(30 * DAY_SECONDS, rel=0.01)

@@ -38,8 +38,8 @@ from shared.recipes.hrnn.gaining import gaining_most
 from shared.recipes.hrnn.network import Again, Network, Pairs, Targets, log_sums, pairs_of
 from shared.recipes.hrnn.streams import REMEMBERED, Queries, Streams
 
-PULL = 10.0
-"""As much as so many choices of which the weight in question says all."""
+PULL = 1.0
+"""As much as one choice of which the weight in question says all."""
 
 STAYS = 1e9
 """The pull on weights that stay as they are."""

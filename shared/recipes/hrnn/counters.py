@@ -65,7 +65,7 @@ DOUBT = 0.2
 
 DAY_SECONDS = 86_400
 
-STALE, MOST_STALE = 1 / 20, 30 * DAY_SECONDS
+STALE, MOST_STALE = 1 / 40, 30 * DAY_SECONDS
 """Fashion is known as of so long before a request, at most: a model answers for a while after the end of its data. As a
 share of the time that the data cover, and in seconds."""
 

@@ -16,7 +16,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-SURE = 0.8
+SURE = 1.6
 ROUNDS = 2
 SCALES = tuple(2.0 ** (step / 4) for step in range(-12, 9))
 """Of all weights together, that are tried."""

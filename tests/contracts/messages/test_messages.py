@@ -88,11 +88,9 @@ def test_a_message_that_lacks_a_field_is_dropped_and_one_too_many_passed_over(
     assert "message not understood" in capsys.readouterr().out
 
 
-def test_a_message_has_one_handler() -> None:
+def test_a_message_has_one_handler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue, "_handlers", {})
     declare = queue.handles(ImportDataset)
     declare(lambda _message: None)
-    try:
-        with pytest.raises(ValueError, match="handler already"):
-            declare(lambda _message: None)
-    finally:
-        del queue._handlers[ImportDataset.wire]
+    with pytest.raises(ValueError, match="handler already"):
+        declare(lambda _message: None)
