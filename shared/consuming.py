@@ -69,6 +69,8 @@ class Transport(redis.Transport):
     """kombu's, which would raise KeyError, TypeError and others of an envelope that is none."""
 
     Channel = Channel
+    # A Redis that refuses is one that is away: the consumer connects again, and does not end.
+    connection_errors = (*redis.Transport.connection_errors, ResponseError)
 
     def _deliver(self, message: Any, queue: str) -> None:
         if not _is_envelope(message):
