@@ -17,8 +17,9 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from environs import Env
 
 
-def _setting(meaning: str, default: Any = None) -> Any:
-    return field(default=default, metadata={"meaning": meaning})
+def _setting(meaning: str, default: Any = None, *, least: float = 0) -> Any:
+    """``least`` is that of a number."""
+    return field(default=default, metadata={"meaning": meaning, "least": least})
 
 
 def _quota(what: str, default: int | None = None, *, aws: int) -> Any:
@@ -57,14 +58,17 @@ class Settings:
     gateway_head_seconds: float = _setting("the gateway waits so long for the whole head of a request", 10.0)
     gateway_body_seconds: float = _setting("and so long for its whole body", 30.0)
     gateway_idle_seconds: float = _setting("a client's connection without a request is closed after so long", 75.0)
-    gateway_connections: int = _setting("clients' connections that the gateway keeps open, at most", 4096)
+    gateway_connections: int = _setting("clients' connections that the gateway keeps open, at most", 4096, least=1)
     gateway_connections_per_peer: int = _setting(
         "of these by one peer (an IPv4 address, an IPv6 /64), at most; where one comes beyond, the one that has waited"
         " longest is closed",
         3072,
+        least=1,
     )
-    gateway_bodies_mb: int = _setting("memory that all requests' bodies in the gateway may take, MiB", 256)
-    gateway_calls: int = _setting("calls that the gateway sends to each service at once; more wait for their turn", 32)
+    gateway_bodies_mb: int = _setting("memory that all requests' bodies in the gateway may take, MiB", 256, least=1)
+    gateway_calls: int = _setting(
+        "calls that the gateway sends to each service at once; more wait for their turn", 32, least=1
+    )
     gateway_waiting: int = _setting("so many wait for their turn at each service; more are refused with 503", 512)
 
     storage: str = _setting("where s3:// locations are: 'folder' or 's3'", "folder")
@@ -260,6 +264,10 @@ def load() -> Settings:
     env = Env(prefix="FORETASTE_")
     kinds = get_type_hints(Settings)
     read = {f.name: _read(env, f.name, kinds[f.name], f.default) for f in fields(Settings)}
+    for f in fields(Settings):
+        number = read[f.name]
+        if isinstance(number, int | float) and number < f.metadata["least"]:
+            raise SettingsError(f"FORETASTE_{f.name.upper()}: {number} is less than {f.metadata['least']}")
     return Settings(**{**read, "redis_url": _verified(read["redis_url"], read["redis_ca_file"])})
 
 

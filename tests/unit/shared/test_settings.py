@@ -27,6 +27,18 @@ def test_a_value_that_makes_no_sense_is_refused_by_its_name(monkeypatch: pytest.
         settings.load()
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("GATEWAY_CALLS", "0"), ("GATEWAY_WAITING", "-1"), ("LEASE_SECONDS", "-2.5")],
+)
+def test_a_number_with_which_nothing_would_go_on_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, text: str
+) -> None:
+    monkeypatch.setenv(f"FORETASTE_{name}", text)
+    with pytest.raises(SettingsError, match=rf"FORETASTE_{name}: .* is less than [01]$"):
+        settings.load()
+
+
 def test_one_of_several_words_is_taken_and_any_other_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORETASTE_TRAINING_CELL", "gru")
     assert settings.load().training_cell == "gru"
