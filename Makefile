@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup  ## a recommender's whole life; DATA=folder for your own interactions.csv
 	@$(BIN)/foretaste demo $(if $(DATA),--data "$(DATA)")
 
-test: setup  ## the whole suite, against real processes
+test: setup  ## the suite, against real processes; what takes longer is nightly
 	$(BIN)/pytest -m "not compose and not peers and not nightly" --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder $(WITH)
 
 nightly: setup  ## the tests that take too long for every change
