@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 import structlog
 
-from shared.leash import finding_ours, leashed_module
+from shared.system.parent_death import finding_ours, leashed_module
 
 log = structlog.get_logger()
 

@@ -19,10 +19,10 @@ from shared import formats, hearing, queue, settings, telemetry
 from shared.artifacts import Artifacts
 from shared.background import Threads
 from shared.settings import Settings
-from shared.space import has_room
 from shared.store import Store
 from shared.store.probe import Probe
 from shared.store.redis import RedisStore
+from shared.system.disk_space import has_room
 from shared.vitals import Vitals
 
 log = structlog.get_logger()

@@ -13,7 +13,7 @@ import time
 from contextlib import suppress
 from urllib.parse import urlsplit
 
-from shared.files import allow_files
+from shared.system.open_files import allow_files
 
 HEADS = b"POST /recommendations HTTP/1.1\r\nHost: a\r\nX-Slow: "
 BODIES = b"POST /recommendations HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n"

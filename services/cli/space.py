@@ -13,8 +13,8 @@ from pathlib import Path
 
 import redis
 
-from shared.space import MIB, free_bytes
 from shared.store.redis import FULL_SECONDS, RedisStore
+from shared.system.disk_space import MIB, free_bytes
 
 LOOK_EVERY = 0.5
 

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Self
 
 from services.cli.errors import CannotStart, NotReady
-from shared.leash import leashed
+from shared.system.parent_death import leashed
 
 TICK_SECONDS = 0.1
 #: All of a stop: SIGTERM, at TERM_SECONDS SIGKILL, then the same for the foundation.
@@ -54,7 +54,7 @@ class Supervisor:
 
     The ``foundation`` must be ready before any other child is started, and is stopped last. A child's death
     and what is done about it is told to ``say``, a sentence each. Children are started by one thread that
-    lives as long as they do: Linux ends them when that thread, and so this process, dies (``shared.leash``).
+    lives as long as they do: Linux ends them when that thread, and so this process, dies (``shared.system.parent_death``).
     """
 
     def __init__(

@@ -27,9 +27,9 @@ from services.cli.processes import PROCESSES, Process
 from services.cli.supervisor import Child, Supervisor
 from shared import settings
 from shared.formats import NewerFormat, Unstamped, settle_folder
-from shared.leash import finding_ours
 from shared.settings import Settings
 from shared.store.redis import PROMPT, RedisStore
+from shared.system.parent_death import finding_ours
 
 #: Processes of a system that was killed a moment ago are given so long to let go of the port.
 BIND_SECONDS = 5.0

@@ -35,8 +35,8 @@ from shared import meters, settings, telemetry
 from shared.aws import bodies, model
 from shared.aws.errors import InternalFailure, PersonalizeError, RequestTooLarge, Serialization, UnknownOperation
 from shared.aws.refusals import with_status
-from shared.files import allow_files
 from shared.settings import Settings
+from shared.system.open_files import allow_files
 from shared.vitals import PATHS, Vitals
 
 log = structlog.get_logger()

@@ -28,11 +28,11 @@ from shared.process import Process, beat_in_background, process_name
 from shared.resources import Reading
 from shared.settings import Settings
 from shared.snapshots import Snapshots
-from shared.space import has_room
 from shared.store import Store
 from shared.store.probe import Probe
 from shared.store.redis import PROMPT, RedisStore
 from shared.store.remembering import Remembering
+from shared.system.disk_space import has_room
 from shared.vitals import Vitals
 from shared.work import Signs
 

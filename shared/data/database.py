@@ -17,10 +17,10 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
-from shared.cores import granted_cores
 from shared.data.histories import DataRefused
 from shared.data.interrupting import interruptibly
 from shared.data.scanning import literal, name
+from shared.system.cpu_quota import granted_cores
 
 _LEAST_MEMORY_MB = 256
 _SECONDS_BETWEEN_STEPS = 0.25

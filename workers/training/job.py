@@ -15,7 +15,6 @@ from typing import Any, Self
 from shared import recipes, settings, telemetry
 from shared.artifacts import ArtifactDamaged, Artifacts
 from shared.aws.errors import PersonalizeError
-from shared.cores import granted_cores
 from shared.data import training_data
 from shared.data.histories import DataRefused
 from shared.data.training_data import TrainingData
@@ -29,6 +28,7 @@ from shared.resources.trial import requests as trials
 from shared.settings import Settings
 from shared.store import Record
 from shared.store.redis import RedisStore
+from shared.system.cpu_quota import granted_cores
 from workers.training import devices
 from workers.training.sources import Finding
 

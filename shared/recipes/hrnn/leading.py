@@ -27,9 +27,9 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from torch.distributed.distributed_c10d import Store
 
 from shared.job import WorkFailed
-from shared.leash import finding_ours, leashed_module
 from shared.recipes.contract import Options
 from shared.recipes.hrnn.ranks import Address, Order, Rank, meet, reached
+from shared.system.parent_death import finding_ours, leashed_module
 
 log = structlog.get_logger()
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Self
 
-from shared.cores import granted_cores
+from shared.system.cpu_quota import granted_cores
 
 LEARNING_RATE = 7e-3
 """At a hidden_dimension of 43, and in inverse proportion to it: a wide network with this rate learns by heart."""

@@ -17,12 +17,12 @@ from typing import Any, NamedTuple, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from shared.cores import granted_cores
 from shared.recipes.contract import Rough
 from shared.recipes.hrnn.again import COUNT, FEATURES, Takings, features
 from shared.recipes.hrnn.form import AGAIN_WIDTH, GAP_BUCKETS, LAYERS, Form
 from shared.recipes.hrnn.passes import SETTLED, Floats, Passes, rows
 from shared.recipes.moment import begins_visit
+from shared.system.cpu_quota import granted_cores
 
 Numbers = npt.NDArray[np.int64]
 Seconds = npt.NDArray[np.float64]

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from shared.cores import granted_cores
 from shared.data.histories import Histories
 from shared.data.training_data import TrainingData
 from shared.recipes.baskets import Baskets
@@ -36,6 +35,7 @@ from shared.recipes.similar_items.fitting import (
 from shared.recipes.similar_items.nearby import Nearby
 from shared.recipes.similar_items.network import Form, Network
 from shared.recipes.watch import Phase, Watch
+from shared.system.cpu_quota import granted_cores
 
 
 class Learner:

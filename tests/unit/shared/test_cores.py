@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from shared import cores as module
-from shared.cores import granted_cores
+from shared.system import cpu_quota as module
+from shared.system.cpu_quota import granted_cores
 
 
 @pytest.fixture

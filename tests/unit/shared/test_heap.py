@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[3]
 #: Threads that take memory, each while the others have some; prints how many heaps it came from.
 TAKES = """
 import sys, threading
-from shared.heap import share_one_heap
+from shared.system.malloc import share_one_heap
 from tests.heaps import heaps
 
 if sys.argv[1] == "one":

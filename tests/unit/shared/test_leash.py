@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from shared import leash
+from shared.system import parent_death
 from tests.conftest import ROOT
 
 #: In a process that knows our packages by its path alone, the path of ``shared`` in a child of it.
 PROGRAM = f"""
 import os, subprocess, sys
 sys.path.insert(0, {str(ROOT)!r})
-from shared.leash import finding_ours, leashed_module
+from shared.system.parent_death import finding_ours, leashed_module
 subprocess.run(leashed_module("inspect", "--details", "shared"), env=finding_ours(os.environ), check=True)
 """
 
@@ -40,6 +40,6 @@ def test_a_child_finds_our_packages_and_nobody_elses(tmp_path: Path, path: str |
 
 
 def test_what_is_installed_does_not_come_before_pythons_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leash, "__file__", "/venv/lib/python3.11/site-packages/shared/leash.py")
-    assert leash.finding_ours({"PYTHONPATH": ":/mine:", "A": "b"}) == {"PYTHONPATH": "/mine", "A": "b"}
-    assert leash.finding_ours({}) == {"PYTHONPATH": ""}
+    monkeypatch.setattr(parent_death, "__file__", "/venv/lib/python3.11/site-packages/shared/system/parent_death.py")
+    assert parent_death.finding_ours({"PYTHONPATH": ":/mine:", "A": "b"}) == {"PYTHONPATH": "/mine", "A": "b"}
+    assert parent_death.finding_ours({}) == {"PYTHONPATH": ""}

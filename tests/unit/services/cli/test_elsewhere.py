@@ -98,7 +98,7 @@ def test_no_module_takes_for_granted_what_linux_alone_has() -> None:
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and (node.value.id, node.attr) in bare
     ]
     # The one place that asks for the cores, and asks first whether it can.
-    assert [place.split(":")[0] for place in found] == ["shared/cores.py"], found
+    assert [place.split(":")[0] for place in found] == ["shared/system/cpu_quota.py"], found
 
 
 def test_no_module_needs_proc() -> None:
@@ -120,4 +120,4 @@ def test_every_child_is_started_where_no_stranger_is_taken_for_ours() -> None:
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Attribute) and ast.unparse(node) == "sys.executable"
     ]
-    assert sorted(set(found)) == ["services/cli/system.py", "shared/leash.py"]
+    assert sorted(set(found)) == ["services/cli/system.py", "shared/system/parent_death.py"]
