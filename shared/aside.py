@@ -15,7 +15,8 @@ from typing import TypeVar
 
 import structlog
 
-from shared import meters, refusals
+from shared import refusals
+from shared.observability import metrics
 
 log = structlog.get_logger()
 
@@ -66,7 +67,7 @@ class Aside:
         return done
 
     def _set_aside(self, entry: str, error: Exception) -> None:
-        meters.set_aside(self._walk)
+        metrics.set_aside(self._walk)
         now = time.monotonic()
         with self._lock:
             before = self._failed.pop(entry, _Failed(times=0, again_at=now, said_at=now - SAY_EVERY))

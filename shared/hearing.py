@@ -15,7 +15,7 @@ import redis.exceptions
 import structlog
 from kombu.exceptions import OperationalError
 
-from shared.background import Threads
+from shared.observability.threads import Threads
 
 log = structlog.get_logger()
 

@@ -15,15 +15,16 @@ import redis.exceptions
 import structlog
 from celery import Celery, signals
 
-from shared import formats, hearing, queue, settings, telemetry
+from shared import formats, hearing, queue, settings
 from shared.artifacts import Artifacts
-from shared.background import Threads
+from shared.observability import logging
+from shared.observability.health import Vitals
+from shared.observability.threads import Threads
 from shared.settings import Settings
 from shared.store import Store
 from shared.store.probe import Probe
 from shared.store.redis import RedisStore
 from shared.system.disk_space import has_room
-from shared.vitals import Vitals
 
 log = structlog.get_logger()
 
@@ -57,7 +58,7 @@ def current() -> Process:
 def celery_process(queue_name: str, *, long_work: bool = True, started: Callable[[], None] | None = None) -> Celery:
     """The Celery application of one process, its handlers already declared; ``started`` runs when it consumes."""
     configured = settings.load()
-    telemetry.configure(configured, queue_name)
+    logging.configure(configured, queue_name)
     app = queue.application(configured, long_work=long_work)
     process = Process(
         name=process_name(queue_name),

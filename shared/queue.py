@@ -16,9 +16,10 @@ from celery import Celery
 from celery.bootsteps import StartStopStep
 from celery.signals import task_prerun
 
-from shared import consuming, tracing
+from shared import consuming
 from shared.hearing import Hearing
 from shared.messages import BY_WIRE, Command, Fact, Message
+from shared.observability import tracing
 from shared.settings import Settings
 from shared.store import Note, Records
 

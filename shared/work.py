@@ -19,10 +19,10 @@ import redis.exceptions
 import structlog
 from kombu.exceptions import OperationalError
 
-from shared import meters, tracing
 from shared.child import Children
 from shared.lifecycle import CLAIMABLE, CREATE_STOPPING
 from shared.messages import Command, Fact, Failed, Finished, Progressed, Started, Stopped
+from shared.observability import metrics, tracing
 from shared.process import Process
 from shared.queue import report
 from shared.store import Lease
@@ -52,7 +52,7 @@ def work(command: Command, process: Process, module: str) -> None:
         begun, span = time.monotonic(), tracing.job(command.wire)
         ended = _Watch(process, lease, module, type(command)).run()
         outcome = "Lost" if ended is None else type(ended).__name__
-        meters.job(command.queue(), outcome, time.monotonic() - begun)
+        metrics.job(command.queue(), outcome, time.monotonic() - begun)
         if span is not None:
             span.end(_failure(ended), arn=lease.arn, attempt=lease.attempt, outcome=outcome)
         match ended:
@@ -131,7 +131,7 @@ def keeping(process: Process, lease: Lease, signs: Signs) -> Iterator[None]:
             silent = signs.silent_seconds()
             if silent >= process.settings.deploy_silence_seconds:
                 log.error("work hung: its lease is not renewed", arn=lease.arn, silent_seconds=round(silent))
-                meters.job(process.name.partition("@")[0], "Hung", silent)
+                metrics.job(process.name.partition("@")[0], "Hung", silent)
                 return
             insist(lambda: process.store.renew(lease, process.settings.lease_seconds))
 
@@ -154,7 +154,7 @@ def ending_if_hung(command: Command, seconds: float) -> Iterator[None]:
 
     def end() -> None:
         log.error("work hung: the process ends", arn=command.arn, wire=command.wire, seconds=seconds)
-        meters.job(command.queue(), "Hung", seconds)
+        metrics.job(command.queue(), "Hung", seconds)
         end_process(os.EX_TEMPFAIL)
 
     timer = threading.Timer(seconds, end)

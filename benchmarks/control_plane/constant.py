@@ -8,9 +8,10 @@ from typing import Any
 
 from flask import Flask
 
-from shared import settings, telemetry
+from shared import settings
 from shared.aws import web
 from shared.lifecycle import ACTIVE
+from shared.observability import logging
 
 ARN = "arn:aws:personalize:us-east-1:000000000000"
 SUMMARY: Mapping[str, Any] = {
@@ -40,6 +41,6 @@ def listed(_call: web.Call) -> Mapping[str, Any]:
 
 def create_app() -> Flask:
     configured = settings.load()
-    telemetry.configure(configured, "api")
+    logging.configure(configured, "api")
     handlers: Mapping[str, web.Handler] = {"DescribeSolution": describe, "ListSolutions": listed}
     return web.create_app({os.environ["BENCHMARK_SERVICE"]: handlers}, keys=configured.keys)

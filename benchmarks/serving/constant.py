@@ -8,8 +8,9 @@ from typing import Any
 
 from flask import Flask
 
-from shared import settings, telemetry
+from shared import settings
 from shared.aws import web
+from shared.observability import logging
 
 ANSWER: Mapping[str, Any] = {
     "itemList": [{"itemId": str(number), "score": round(0.05 / (number + 1), 7)} for number in range(25)],
@@ -32,6 +33,6 @@ def create_app() -> Flask:
     }
     configured = settings.load()
     service = os.environ["BENCHMARK_SERVICE"]
-    telemetry.configure(configured, service)
+    logging.configure(configured, service)
     in_turns = os.environ.get("BENCHMARK_IN_TURNS") == "true"
     return web.create_app({service: handlers[service]}, keys=configured.keys, in_turns=in_turns)

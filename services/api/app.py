@@ -26,14 +26,15 @@ from services.api import (
 )
 from services.api.operations import Desk, create, delete, describe, page
 from services.api.state import State
-from shared import queue, settings, telemetry
+from shared import queue, settings
 from shared.aws import model, web
 from shared.aws.throttle import throttle
 from shared.formats import refuse_newer
+from shared.observability import logging
+from shared.observability.health import Vitals
 from shared.resources import RESOURCES, Reading, Resource
 from shared.store.probe import Probe
 from shared.store.redis import RedisStore
-from shared.vitals import Vitals
 
 #: The operations that are no plain verb of one resource, a file each.
 ODDITIES: Mapping[str, Callable[[Desk, web.Call], Mapping[str, object] | web.Answer | None]] = {
@@ -87,7 +88,7 @@ def own_handlers(desk: Desk) -> dict[str, web.Handler]:
 def create_app() -> Flask:
     """For gunicorn: the application of this process, from the environment."""
     configured = settings.load()
-    telemetry.configure(configured, "api")
+    logging.configure(configured, "api")
     refuse_newer(configured.redis_url)
     store = RedisStore(configured.redis_url, for_clients=True)
     desk = Desk(store, queue.Queue(queue.application(configured)), Reading(store, configured))

@@ -11,18 +11,19 @@ from flask import Flask
 
 from services.events.put_events import put_action_interactions, put_events
 from services.events.put_records import KINDS, put_records
-from shared import settings, telemetry
+from shared import settings
 from shared.aws import web
 from shared.aws.throttle import throttle
-from shared.background import Threads
 from shared.formats import refuse_newer
+from shared.observability import logging
+from shared.observability.health import Vitals
+from shared.observability.threads import Threads
 from shared.resources import Reading
 from shared.settings import Settings
 from shared.store import Store
 from shared.store.probe import Probe
 from shared.store.redis import RedisStore
 from shared.store.remembering import Remembering
-from shared.vitals import Vitals
 
 OPERATIONS: Mapping[str, Callable[[Store, Reading, web.Call], None]] = {
     "PutActionInteractions": put_action_interactions,
@@ -40,7 +41,7 @@ def handlers(configured: Settings, store: Store) -> dict[str, web.Handler]:
 def create_app() -> Flask:
     """For gunicorn: the application of this process, from the environment."""
     configured = settings.load()
-    telemetry.configure(configured, "events")
+    logging.configure(configured, "events")
     refuse_newer(configured.redis_url)
     redis = RedisStore(configured.redis_url, for_clients=True)
     store = Remembering(redis, patient=redis, families=("record", "claim"))

@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 
 from services.events.properties import parsed
-from shared import meters
+from shared.observability import metrics
 
 log = structlog.get_logger()
 
@@ -34,7 +34,7 @@ def tell(tracker: str, events: Sequence[Mapping[str, Any]]) -> None:
     """Count these events of one tracker, as they were sent, and log them where that was not done within the hour."""
     if not events:
         return
-    meters.EVENTS_WITHOUT_ITEM.inc(len(events))
+    metrics.EVENTS_WITHOUT_ITEM.inc(len(events))
     if _is_news(tracker):
         log.warning("events without an item", arn=tracker, events=len(events), keys=_keys(events))
 

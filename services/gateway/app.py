@@ -5,7 +5,7 @@ raw path, headers (Host among them: it is signed) and body pass as they came; on
 chunked body goes on with its length. A call goes on when all of it has come. Signatures are checked where the call is
 answered, not here.
 
-What a process says of itself (shared.vitals) never passes: the gateway answers /healthz and /readyz of its own, and
+What a process says of itself (shared.observability.health) never passes: the gateway answers /healthz and /readyz of its own, and
 /metrics only where FORETASTE_METRICS_BIND says, which is no address that clients reach.
 
 Refused means an answer in AWS's form. ServiceUnavailable (503) and RequestTimeoutException (408) are those that the
@@ -31,13 +31,14 @@ from multidict import CIMultiDict
 from services.gateway.answers import refused, respond, say
 from services.gateway.connections import Connection, Limits, Room, State, server
 from services.gateway.upstreams import Forwarded, Upstream
-from shared import meters, settings, telemetry
+from shared import settings
 from shared.aws import bodies, model
 from shared.aws.errors import InternalFailure, PersonalizeError, RequestTooLarge, Serialization, UnknownOperation
 from shared.aws.refusals import with_status
+from shared.observability import logging, metrics
+from shared.observability.health import PATHS, Vitals
 from shared.settings import Settings
 from shared.system.open_files import allow_files
-from shared.vitals import PATHS, Vitals
 
 log = structlog.get_logger()
 
@@ -70,7 +71,7 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 def create_app() -> Gateway:
     """For gunicorn: the gateway of this process, from the environment."""
     configured = settings.load()
-    telemetry.configure(configured, "gateway")
+    logging.configure(configured, "gateway")
     gateway = Gateway(configured)
     gateway.vitals.listen(configured.metrics_bind)
     return gateway
@@ -118,7 +119,7 @@ class Gateway:
     async def _sweep(self) -> None:
         while True:
             self.room.sweep()
-            meters.gateway_connections({state.value: count for state, count in self.room.count().items()})
+            metrics.gateway_connections({state.value: count for state, count in self.room.count().items()})
             await asyncio.sleep(SWEEP)
 
     async def _wind_down(self, grace: float) -> None:
@@ -144,7 +145,7 @@ class Gateway:
             log.exception("internal failure", path=path)
             response = refused(InternalFailure("An internal error has occurred."), service)
         if path not in _ABOUT_US:
-            meters.gateway_request(service, response.status, time.perf_counter() - started)
+            metrics.gateway_request(service, response.status, time.perf_counter() - started)
         # Where the body has not come, or the parser may have left HTTP/1, nobody knows where the next request begins.
         unsure = not request.content.at_eof() or request.content.exception() is not None or "Upgrade" in request.headers
         if unsure or connection.ended or self._stopping:

@@ -37,9 +37,9 @@ from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import StreamReader
 
 from services.gateway.answers import refused
-from shared import meters
 from shared.aws.errors import PersonalizeError, RequestTimeout, Serialization, ServiceUnavailable
 from shared.aws.refusals import bare_answer, with_status
+from shared.observability import metrics
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -228,7 +228,7 @@ class Connection(web.RequestHandler):
                 transport.write(bare_answer(refusal))
             if transport.get_write_buffer_size():  # of a client that does not read: close() would wait for it
                 transport.abort()
-        meters.gateway_cut(why)
+        metrics.gateway_cut(why)
         self._room.leave(self)
         self.force_close()
 
@@ -240,7 +240,7 @@ class Connection(web.RequestHandler):
         message: str | None = None,  # noqa: ARG002
     ) -> web.StreamResponse:
         """The answer to what is not HTTP, in AWS's form. (The application answers its own failures.)"""
-        meters.gateway_cut("invalid")
+        metrics.gateway_cut("invalid")
         return refused(_refusal(exc), close=True)
 
 

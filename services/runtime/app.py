@@ -18,12 +18,14 @@ from services.runtime.rank import get_personalized_ranking
 from services.runtime.recommend import get_recommendations
 from services.runtime.recommend_actions import get_action_recommendations
 from services.runtime.served import Serving
-from shared import queue, settings, telemetry
+from shared import queue, settings
 from shared.artifacts import Artifacts
 from shared.aside import Aside
 from shared.aws import web
 from shared.aws.throttle import throttle
 from shared.formats import refuse_newer
+from shared.observability import logging
+from shared.observability.health import Vitals
 from shared.process import Process, beat_in_background, process_name
 from shared.resources import Reading
 from shared.settings import Settings
@@ -33,7 +35,6 @@ from shared.store.probe import Probe
 from shared.store.redis import PROMPT, RedisStore
 from shared.store.remembering import Remembering
 from shared.system.disk_space import has_room
-from shared.vitals import Vitals
 from shared.work import Signs
 
 #: How long a runtime that starts loads models before it lets requests in (gunicorn gives its start 60 seconds).
@@ -73,7 +74,7 @@ def serving(
 def create_app() -> Flask:
     """For gunicorn: the application of this process, from the environment."""
     configured = settings.load()
-    telemetry.configure(configured, "runtime")
+    logging.configure(configured, "runtime")
     refuse_newer(configured.redis_url, configured.artifacts)
     signs = Signs()
     process = Process(

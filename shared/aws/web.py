@@ -23,13 +23,14 @@ import structlog
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
-from shared import meters, refusals, tracing
+from shared import refusals
 from shared.aws import answers, bodies, errors, model, schemas, sigv4
 from shared.aws.throttle import Throttle
-from shared.vitals import PATHS, Vitals
+from shared.observability import metrics, tracing
+from shared.observability.health import PATHS, Vitals
 
 if TYPE_CHECKING:
-    from shared.spans import Span
+    from shared.observability.otel import Span
 
 log = structlog.get_logger()
 
@@ -272,7 +273,7 @@ def _end(response: Response) -> Response:
     if request.path in _QUIET:
         return response
     seconds = time.perf_counter() - visit.started
-    meters.request(visit.service, visit.operation, response.status_code, visit.error, seconds)
+    metrics.request(visit.service, visit.operation, response.status_code, visit.error, seconds)
     attempt = _ATTEMPT.search(request.headers.get("amz-sdk-request", ""))
     log.info(
         "request",
@@ -290,7 +291,7 @@ def _end(response: Response) -> Response:
 
 
 def _close(span: Span, visit: _Visit, status: int) -> None:
-    span.name(visit.operation or meters.UNKNOWN)
+    span.name(visit.operation or metrics.UNKNOWN)
     span.end(
         # What the client did wrong is no failure of the request's.
         visit.error if status >= HTTPStatus.INTERNAL_SERVER_ERROR else None,

@@ -30,9 +30,9 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 from shared.aws.errors import InternalFailure, PersonalizeError, Serialization
 from shared.aws.refusals import bare_answer, with_status
 from shared.aws.turns import Turns
+from shared.observability.health import PATHS
 from shared.system.cpu_quota import granted_cores
 from shared.system.malloc import share_one_heap
-from shared.vitals import PATHS
 
 #: How long a client has to close a connection that is no longer used (seconds).
 LINGER = 2.0

@@ -24,7 +24,7 @@ import redis.exceptions
 import structlog
 
 from shared.aws.web import Answer, Call, Handler
-from shared.background import Threads
+from shared.observability.threads import Threads
 from shared.store import Interaction, PutRecord, Record, Store
 
 log = structlog.get_logger()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from services.api.state import State
-from shared import meters
+from shared.observability import metrics as meters
 from shared.store.memory import MemoryStore
 from shared.store.probe import Probe
 from tests.conftest import ROOT

@@ -23,10 +23,11 @@ from services.api.operations import Desk
 from services.events import app as events
 from services.runtime import deployer
 from services.status import deletions, space
-from shared import arns, background, process, queue, work
+from shared import arns, process, queue, work
 from shared.aws import answers, model, schemas
 from shared.aws.errors import PersonalizeError
 from shared.aws.web import Answer, Call
+from shared.observability import threads as background
 from shared.process import Process
 from shared.resources import Reading
 from shared.resources.dataset import requests as of_datasets

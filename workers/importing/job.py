@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from shared import settings, telemetry
+from shared import settings
 from shared.artifacts import Artifacts
 from shared.buckets import BucketError, open_buckets
 from shared.data import schemas
@@ -17,6 +17,7 @@ from shared.data.bad_cells import shortened
 from shared.data.importing import Imported, ImportFailed, import_csv
 from shared.job import Progress, WorkFailed, WorkStopped, child
 from shared.messages import ImportDataset
+from shared.observability import logging
 from shared.resources import Reading
 from shared.resources.dataset_import_job import ROWS
 from shared.store.redis import RedisStore
@@ -79,5 +80,5 @@ def _remarks(imported: Imported, skipped: Sequence[str]) -> Mapping[str, Any]:
 
 
 if __name__ == "__main__":
-    telemetry.configure(settings.load(), "importing")
+    logging.configure(settings.load(), "importing")
     child({ImportDataset.wire: import_dataset})

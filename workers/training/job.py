@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from shared import recipes, settings, telemetry
+from shared import recipes, settings
 from shared.artifacts import ArtifactDamaged, Artifacts
 from shared.aws.errors import PersonalizeError
 from shared.data import training_data
@@ -20,6 +20,7 @@ from shared.data.histories import DataRefused
 from shared.data.training_data import TrainingData
 from shared.job import Progress, WorkFailed, WorkStopped, child
 from shared.messages import RunTrial, TrainSolutionVersion
+from shared.observability import logging
 from shared.recipes import Recipe
 from shared.recipes.contract import ArtifactError, Options, Stopped
 from shared.resources import Reading
@@ -262,5 +263,5 @@ def chosen(configured: Settings, workers: int = 1, devices: tuple[int, ...] = ()
 
 
 if __name__ == "__main__":
-    telemetry.configure(settings.load(), "training")
+    logging.configure(settings.load(), "training")
     child({TrainSolutionVersion.wire: train_solution_version, RunTrial.wire: run_trial})

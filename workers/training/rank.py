@@ -16,8 +16,9 @@ import structlog
 from torch import distributed
 from torch.distributed.distributed_c10d import Store
 
-from shared import settings, telemetry
+from shared import settings
 from shared.job import WorkFailed
+from shared.observability import logging
 from shared.recipes.hrnn.leading import Started, address_of
 from shared.recipes.hrnn.ranks import Address, Order, ordered, reached
 from shared.settings import Settings
@@ -73,7 +74,7 @@ def _started(started: Started) -> Iterator[Started]:
 
 if __name__ == "__main__":
     configured = settings.load()
-    telemetry.configure(configured, "training-rank")
+    logging.configure(configured, "training-rank")
     try:
         serve(configured)
     except WorkFailed as error:

@@ -13,7 +13,7 @@ from prometheus_client import REGISTRY
 from werkzeug.test import TestResponse
 
 from shared.aws import errors, model, web
-from shared.vitals import PATHS, Vitals
+from shared.observability.health import PATHS, Vitals
 
 ARN = "arn:aws:personalize:us-east-1:000000000000"
 

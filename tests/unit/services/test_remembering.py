@@ -15,7 +15,7 @@ import redis.exceptions
 from services.runtime import app
 from shared.aws.errors import ResourceNotFound
 from shared.aws.web import Answer, Call
-from shared.background import Threads
+from shared.observability.threads import Threads
 from shared.recipes import RECIPES
 from shared.settings import Settings
 from shared.store import Changes, Interaction, Record, Store, remembering

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import pytest
 from prometheus_client import REGISTRY
 
-from shared import background
-from shared.background import Threads
-from shared.vitals import Vitals
+from shared.observability import threads as background
+from shared.observability.health import Vitals
+from shared.observability.threads import Threads
 from tests.conftest import until
 
 

@@ -17,10 +17,11 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, Sp
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode, format_span_id, format_trace_id
 
-from shared import queue, spans, tracing, work
+from shared import queue, work
 from shared.aws import errors, web
 from shared.child import Children
 from shared.messages import Command, Fact, ImportDataset, TrainSolutionVersion, TuneSolutionVersion
+from shared.observability import otel, tracing
 from shared.settings import Settings, SettingsError
 from tests.unit.shared.jobs import MODULE
 from tests.unit.shared.test_work import Worker
@@ -33,7 +34,7 @@ TRACEPARENT = "00-{}-{}-01".format(*CLIENT)
 @pytest.fixture
 def ended(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
     exporter = InMemorySpanExporter()
-    monkeypatch.setattr(tracing, "_spans", spans.Spans("test", SimpleSpanProcessor(exporter)))
+    monkeypatch.setattr(tracing, "_spans", otel.Spans("test", SimpleSpanProcessor(exporter)))
     return exporter
 
 
@@ -239,10 +240,10 @@ class Silent(SpanExporter):
 
 
 def test_a_process_that_ends_does_not_wait_long_for_the_collector(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spans, "LAST_SECONDS", 0.05)
+    monkeypatch.setattr(otel, "LAST_SECONDS", 0.05)
     silent = Silent()
-    batches = spans.Batches(silent)
-    spans.Spans("test", batches).request({}).end(None)
+    batches = otel.Batches(silent)
+    otel.Spans("test", batches).request({}).end(None)
     began = time.monotonic()
     batches.shutdown()
     assert silent.asked.wait(5)

@@ -11,9 +11,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
-from shared import meters
+from shared.observability import metrics
+from shared.observability.health import Check, Vitals
 from shared.settings import SettingsError
-from shared.vitals import Check, Vitals
 
 Answered = tuple[int, bytes]
 Asked = Callable[..., Callable[[str], Answered]]
@@ -97,8 +97,8 @@ def samples(text: bytes) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
 def test_prometheus_reads_what_was_counted(asked: Asked) -> None:
-    meters.job("dreaming", "Finished", 2.0)
-    meters.job("dreaming", "Died", 100.0)
+    metrics.job("dreaming", "Finished", 2.0)
+    metrics.job("dreaming", "Died", 100.0)
     status, text = asked()("/metrics")
     read = samples(text)
     assert status == 200

@@ -13,10 +13,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from services.events import app, itemless
-from shared import meters
 from shared.aws.errors import InvalidInput, PersonalizeError, ResourceInUse, ResourceNotFound
 from shared.aws.web import Call
 from shared.lifecycle import ACTIVE, CREATE_PENDING, DELETE_PENDING
+from shared.observability import metrics
 from shared.settings import Settings
 from shared.store import Interaction, PutRecord
 from tests.unit.services.groups import FIELDS, Group
@@ -242,7 +242,7 @@ def test_events_that_name_no_item_are_kept_and_told_of_once_an_hour(
     dataset, tracking_id = tracked(group)
     now = [1000.0]
     monkeypatch.setattr(itemless.time, "monotonic", lambda: now[0])
-    before = meters.EVENTS_WITHOUT_ITEM._value.get()
+    before = metrics.EVENTS_WITHOUT_ITEM._value.get()
     good = {"eventType": "a", "sentAt": 1, "properties": '{"itemId": "i"}'}
     bad = {"eventType": "a", "sentAt": 1, "properties": json.dumps({"ITEM_ID": "i", "k" * 100: 1})}
     with capture_logs() as lines:
@@ -251,7 +251,7 @@ def test_events_that_name_no_item_are_kept_and_told_of_once_an_hour(
         now[0] += 3600.0
         call(group, "PutEvents", trackingId=tracking_id, sessionId="s", eventList=[bad])
     assert len(list(group.store.stream(dataset))) == 6
-    assert meters.EVENTS_WITHOUT_ITEM._value.get() - before == 4
+    assert metrics.EVENTS_WITHOUT_ITEM._value.get() - before == 4
     told = [line for line in lines if line["event"] == "events without an item"]
     assert [(line["arn"], line["events"], line["log_level"]) for line in told] == [
         (tracker_of(group), 2, "warning"), (tracker_of(group), 1, "warning")

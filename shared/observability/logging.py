@@ -12,7 +12,7 @@ from typing import Any, TextIO, cast
 import structlog
 from structlog.typing import Processor
 
-from shared import meters, tracing
+from shared.observability import metrics, tracing
 from shared.settings import Settings
 
 
@@ -51,7 +51,7 @@ class Forgiving:
         try:
             return self._stream.write(text)
         except (OSError, ValueError):  # ValueError: it is closed
-            meters.LOG_LINES_LOST.inc()
+            metrics.LOG_LINES_LOST.inc()
             return len(text)
 
     def flush(self) -> None:

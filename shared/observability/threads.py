@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
-from shared import meters
+from shared.observability import metrics
 
 log = structlog.get_logger()
 
@@ -71,5 +71,5 @@ class _Kept:
             steady = time.monotonic() >= self._since + STEADY
             self._ends = 1 if steady else self._ends + 1
             self._since = None
-            meters.thread_ended(self._name)
+            metrics.thread_ended(self._name)
             self._ending.wait(min(FIRST_PAUSE * 2.0 ** (self._ends - 1), LONGEST_PAUSE))

@@ -20,7 +20,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
-from shared.background import Threads
+from shared.observability.threads import Threads
 from shared.settings import SettingsError
 
 log = structlog.get_logger()

@@ -2,7 +2,7 @@
 
 A span per request and per attempt at long work. What is logged meanwhile bears its trace_id, and what is sent its
 traceparent: the work that a request causes belongs to the request's trace, and so does what comes of that. A message
-that is sent again, by the outbox or the reconciler, begins a trace of its own. Only shared/spans.py knows
+that is sent again, by the outbox or the reconciler, begins a trace of its own. Only shared/observability/otel.py knows
 OpenTelemetry, which is an extra.
 """
 
@@ -16,7 +16,7 @@ from structlog.typing import EventDict
 from shared.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
-    from shared.spans import Span, Spans
+    from shared.observability.otel import Span, Spans
 
 
 class Headers(Protocol):
@@ -35,9 +35,9 @@ def configure(settings: Settings, process: str) -> None:
         return
     global _spans
     try:
-        from shared import spans
+        from shared.observability import otel
 
-        _spans = spans.exported(process)
+        _spans = otel.exported(process)
     except ModuleNotFoundError as error:
         raise SettingsError(
             "FORETASTE_TRACING is true, which needs OpenTelemetry: install foretaste[tracing], or unset it"

@@ -1,4 +1,4 @@
-"""Spans by OpenTelemetry, for shared/tracing.py alone, which imports this where they are asked for.
+"""Spans by OpenTelemetry, for shared/observability/tracing.py alone, which imports this where they are asked for.
 
 Traces go on as W3C's Trace Context says. Where they are sent, how many, and in what portions, is for OpenTelemetry's
 own variables to say: https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables
@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from shared.tracing import Headers
+from shared.observability.tracing import Headers
 
 #: How long a process that ends waits for the collector to take its last spans (seconds); the rest is lost.
 LAST_SECONDS = 2.0
