@@ -15,12 +15,13 @@ from services.api import app as api
 from services.api.operations import Desk
 from services.events import app as events
 from services.runtime import app as runtime
-from shared import lifecycle, messages, queue, recipes
+from shared import queue, recipes
 from shared.artifacts import Artifacts
 from shared.aws import model, web
 from shared.recipes import Recipe
 from shared.resources import RESOURCES, Reading
 from shared.settings import Settings
+from shared.state import lifecycle, messages
 from shared.store.memory import MemoryStore
 
 FOLDER = Path(__file__).parent
@@ -186,7 +187,7 @@ def setting_page() -> str:
 def lifecycle_page() -> str:
     lines = [
         "# Lifecycles\n",
-        "Drawn from `shared/lifecycle.py`. Arrows in capitals are what a client asks; the others are facts that",
+        "Drawn from `shared/state/lifecycle.py`. Arrows in capitals are what a client asks; the others are facts that",
         "workers and runtimes report. A pair that is not drawn changes nothing.\n",
     ]
     by_table: dict[int, list[str]] = {}
@@ -223,7 +224,7 @@ def _box(status: str) -> str:
 def message_page() -> str:
     lines = [
         "# Messages\n",
-        "What crosses the queue, from `shared/messages.py`. The first half of a wire name is the queue.\n",
+        "What crosses the queue, from `shared/state/messages.py`. The first half of a wire name is the queue.\n",
         "| message | wire name | fields | meaning |",
         "|---|---|---|---|",
     ]

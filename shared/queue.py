@@ -18,9 +18,9 @@ from celery.signals import task_prerun
 
 from shared import consuming
 from shared.hearing import Hearing
-from shared.messages import BY_WIRE, Command, Fact, Message
 from shared.observability import tracing
 from shared.settings import Settings
+from shared.state.messages import BY_WIRE, Command, Fact, Message
 from shared.store import Note, Records
 
 log = structlog.get_logger()

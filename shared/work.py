@@ -20,11 +20,11 @@ import structlog
 from kombu.exceptions import OperationalError
 
 from shared.child import Children
-from shared.lifecycle import CLAIMABLE, CREATE_STOPPING
-from shared.messages import Command, Fact, Failed, Finished, Progressed, Started, Stopped
 from shared.observability import metrics, tracing
 from shared.process import Process
 from shared.queue import report
+from shared.state.lifecycle import CLAIMABLE, CREATE_STOPPING
+from shared.state.messages import Command, Fact, Failed, Finished, Progressed, Started, Stopped
 from shared.store import Lease
 
 log = structlog.get_logger()

@@ -10,8 +10,8 @@ from flask import Flask
 
 from shared import settings
 from shared.aws import web
-from shared.lifecycle import ACTIVE
 from shared.observability import logging
+from shared.state.lifecycle import ACTIVE
 
 ARN = "arn:aws:personalize:us-east-1:000000000000"
 SUMMARY: Mapping[str, Any] = {

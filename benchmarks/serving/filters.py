@@ -35,7 +35,6 @@ from shared.artifacts import Artifacts
 from shared.aws.web import Call
 from shared.data.histories import save_names
 from shared.data.ids import Ids
-from shared.lifecycle import ACTIVE
 from shared.recipes import RECIPES
 from shared.recipes.hrnn.form import Form
 from shared.recipes.hrnn.scoring import Scorer
@@ -43,6 +42,7 @@ from shared.recipes.hrnn.weights import Weights, shapes
 from shared.resources.dataset.requests import TYPES
 from shared.resources.dataset_import_job import ROWS
 from shared.settings import Settings
+from shared.state.lifecycle import ACTIVE
 from shared.store import Interaction, Record, Store
 from shared.store.redis import RedisStore
 from shared.store.remembering import Remembering

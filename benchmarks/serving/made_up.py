@@ -13,11 +13,11 @@ from safetensors.numpy import save_file
 from shared.artifacts import Artifacts
 from shared.data.histories import Histories
 from shared.data.training_data import TrainingData
-from shared.lifecycle import ACTIVE
 from shared.recipes import RECIPES, artifact
 from shared.recipes.hrnn.form import Form
 from shared.recipes.hrnn.weights import shapes
 from shared.resources.event_tracker.requests import tracking_claim
+from shared.state.lifecycle import ACTIVE
 from shared.store import Record, Store
 
 PREFIX = "arn:aws:personalize:us-east-1:000000000000"

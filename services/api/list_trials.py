@@ -10,9 +10,9 @@ from typing import Any
 
 from services.api.operations import Desk
 from shared.aws.web import Call
-from shared.lifecycle import BROKEN
 from shared.resources.solution_version.requests import tuned
 from shared.resources.trial import requests as trials
+from shared.state.lifecycle import BROKEN
 from shared.store import Record
 
 

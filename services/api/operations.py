@@ -27,11 +27,11 @@ from shared.aws.errors import (
     TooManyTags,
 )
 from shared.aws.web import Answer, Call
-from shared.lifecycle import BROKEN, SETTLED, Request
-from shared.messages import Command, Remove
 from shared.resources import RESOURCES, Reading, Resource, described, summarised
 from shared.resources.contract import first_record, settled, with_update
 from shared.settings import Settings
+from shared.state.lifecycle import BROKEN, SETTLED, Request
+from shared.state.messages import Command, Remove
 from shared.store import Conflict, LimitReached, NameTaken, Record, Store
 
 log = structlog.get_logger()

@@ -10,7 +10,7 @@ from services.api.operations import Desk
 from shared import recipes
 from shared.aws.errors import ResourceNotFound
 from shared.aws.web import Call
-from shared.lifecycle import ACTIVE
+from shared.state.lifecycle import ACTIVE
 
 
 def list_recipes(_desk: Desk, call: Call) -> Mapping[str, Any]:

@@ -9,10 +9,10 @@ from services.api.operations import Desk, ask, once, update
 from shared import recipes
 from shared.aws.errors import InvalidInput, ResourceNotFound
 from shared.aws.web import Call
-from shared.lifecycle import ACTIVE, Request
 from shared.resources import RESOURCES
 from shared.resources.contract import settled
 from shared.resources.recommender.requests import checked, fresh_version
+from shared.state.lifecycle import ACTIVE, Request
 
 RECOMMENDER = RESOURCES["recommender"]
 

@@ -11,10 +11,11 @@ from functools import partial
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from shared import arns, messages
+from shared import arns
 from shared.aside import Aside
-from shared.lifecycle import ACTIVE
 from shared.resources import RESOURCES
+from shared.state import messages
+from shared.state.lifecycle import ACTIVE
 from shared.store import Record, Store
 from shared.store.probe import Probe
 

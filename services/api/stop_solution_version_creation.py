@@ -8,8 +8,8 @@ from services.api.operations import Desk, once
 from shared import queue
 from shared.aws.errors import InvalidInput, ResourceInUse
 from shared.aws.web import Call
-from shared.lifecycle import CREATE_STOPPING, TRAINED, Request
 from shared.resources import RESOURCES
+from shared.state.lifecycle import CREATE_STOPPING, TRAINED, Request
 
 
 def stop_solution_version_creation(desk: Desk, call: Call) -> None:

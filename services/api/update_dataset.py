@@ -8,11 +8,11 @@ from typing import Any
 
 from services.api.operations import Desk, once, update
 from shared.aws.web import Call
-from shared.lifecycle import ACTIVE
 from shared.resources import RESOURCES
 from shared.resources.contract import settled
 from shared.resources.dataset.requests import ADDED, added_by, check_updatable
 from shared.resources.dataset_import_job import refuse_while_importing
+from shared.state.lifecycle import ACTIVE
 from shared.store import Record
 
 DATASET = RESOURCES["dataset"]

@@ -18,7 +18,7 @@ from services.cli import screen, signals
 from services.cli.errors import NoTrials
 from services.cli.options import DEFAULT_DATA_DIR, client_data_dir
 from services.cli.screen import METRICS
-from shared.lifecycle import (
+from shared.state.lifecycle import (
     ACTIVE,
     CREATE_FAILED,
     CREATE_IN_PROGRESS,

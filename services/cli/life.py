@@ -22,7 +22,7 @@ from services.cli.errors import CreationFailed
 from services.cli.options import DEFAULT_RECIPE
 from shared.data import schemas
 from shared.data.schemas import DatasetSchema
-from shared.lifecycle import ACTIVE, CREATE_FAILED, CREATE_STOPPED, SETTLED
+from shared.state.lifecycle import ACTIVE, CREATE_FAILED, CREATE_STOPPED, SETTLED
 
 POLL_SECONDS = 0.5
 INTERRUPTED = 130  # what shells expect of a command that Ctrl-C has ended

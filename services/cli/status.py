@@ -103,7 +103,7 @@ def _row(depth: int, kind: str, summary: Mapping[str, Any], note: str = "") -> R
 
 def _of_import(aws: Personalize, job: Mapping[str, Any], told: dict[str, str]) -> str:
     from services.cli.life import remarks
-    from shared.lifecycle import ACTIVE
+    from shared.state.lifecycle import ACTIVE
 
     arn = job["datasetImportJobArn"]
     if job["status"] != ACTIVE:
@@ -118,7 +118,7 @@ def _of_import(aws: Personalize, job: Mapping[str, Any], told: dict[str, str]) -
 
 def _progress(aws: Personalize, what: str, summary: Mapping[str, Any]) -> str:
     from services.cli.life import arn_member, described
-    from shared.lifecycle import SETTLED
+    from shared.state.lifecycle import SETTLED
 
     if summary["status"] in SETTLED:
         return ""

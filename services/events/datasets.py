@@ -9,10 +9,10 @@ from typing import TypeGuard
 from shared.aws.errors import InvalidInput, ResourceNotFound
 from shared.data import schemas
 from shared.data.schemas import DatasetSchema
-from shared.lifecycle import ACTIVE
 from shared.resources import Reading
 from shared.resources.dataset.requests import arn_of
 from shared.resources.event_tracker import tracking_claim
+from shared.state.lifecycle import ACTIVE
 from shared.store import Record, Store
 
 

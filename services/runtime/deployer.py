@@ -22,11 +22,11 @@ from services.runtime.preparing import Preparing
 from services.runtime.served import SERVED
 from shared import refusals
 from shared.aside import Aside
-from shared.lifecycle import ACTIVE, CLAIMABLE, STOP_IN_PROGRESS, STOP_PENDING
-from shared.messages import Failed, Finished, Started
 from shared.process import Process
 from shared.queue import report
 from shared.resources import Reading
+from shared.state.lifecycle import ACTIVE, CLAIMABLE, STOP_IN_PROGRESS, STOP_PENDING
+from shared.state.messages import Failed, Finished, Started
 from shared.store import Record, Records
 from shared.work import keeping
 

@@ -25,10 +25,10 @@ from shared.data.seen import Doings, Seen
 from shared.data.snapshot import Snapshot
 from shared.filters import Filter, FilterError, check, parse
 from shared.filters.evaluation import Mask, Moment, compiled
-from shared.lifecycle import ACTIVE, CREATE_IN_PROGRESS, CREATE_PENDING
 from shared.resources import Reading
 from shared.resources.filter.requests import schemas_of
 from shared.snapshots import MOST_SEEN, NotMade, Snapshots, Unreadable
+from shared.state.lifecycle import ACTIVE, CREATE_IN_PROGRESS, CREATE_PENDING
 from shared.store import SEEN_SECONDS, Record, Store
 from shared.store.remembering import UNREACHABLE
 

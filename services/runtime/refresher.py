@@ -10,8 +10,8 @@ import structlog
 from services.runtime.preparing import Preparing
 from services.runtime.served import SERVED, Serving
 from shared import refusals
-from shared.lifecycle import ACTIVE
 from shared.process import Process
+from shared.state.lifecycle import ACTIVE
 from shared.store import Record
 
 log = structlog.get_logger()

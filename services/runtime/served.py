@@ -12,11 +12,11 @@ from services.runtime.filtering import Filters
 from services.runtime.history import merged
 from services.runtime.loading import Loading, NotYet
 from shared.aws.errors import InvalidInput, ServiceUnavailable
-from shared.lifecycle import ACTIVE
 from shared.recipes import Recipe
 from shared.recipes.contract import Past, Query
 from shared.resources import Reading
 from shared.resources.exploration import exploration_of
+from shared.state.lifecycle import ACTIVE
 from shared.store import Record, Store
 from shared.store.remembering import UNREACHABLE
 

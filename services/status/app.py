@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from services.status import deletions, facts, handlers, recommenders, reconciler, scheduling, space, syncing
-from shared import messages
 from shared.process import celery_process, current
 from shared.queue import handles
+from shared.state import messages
 
 
 def _hear(fact: messages.Fact) -> None:

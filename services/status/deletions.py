@@ -11,9 +11,9 @@ from functools import partial
 
 from services.status import facts, rounds
 from shared.aside import Aside
-from shared.lifecycle import DELETE_PENDING
-from shared.messages import Remove, Started
 from shared.process import Process
+from shared.state.lifecycle import DELETE_PENDING
+from shared.state.messages import Remove, Started
 from shared.store import Record
 
 EVERY = 0.5

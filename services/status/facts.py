@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from services.status import handlers, recommenders, tuning
-from shared.messages import Fact
 from shared.process import Process
+from shared.state.messages import Fact
 
 
 def hear(process: Process, fact: Fact) -> None:

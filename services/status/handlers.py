@@ -9,7 +9,8 @@ import structlog
 
 from shared import queue
 from shared.artifacts import Artifacts
-from shared.lifecycle import (
+from shared.resources import RESOURCES
+from shared.state.lifecycle import (
     ACTIVE,
     CLAIMABLE,
     COMPLETED,
@@ -20,8 +21,7 @@ from shared.lifecycle import (
     GONE,
     Happened,
 )
-from shared.messages import Decline, Fact, Failed, Finished, Progressed, Provision, Remove, Started
-from shared.resources import RESOURCES
+from shared.state.messages import Decline, Fact, Failed, Finished, Progressed, Provision, Remove, Started
 from shared.store import Conflict, Record, Store
 
 log = structlog.get_logger()

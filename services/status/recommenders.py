@@ -7,11 +7,11 @@ import contextlib
 from services.status import handlers
 from shared import queue
 from shared.aws.errors import PersonalizeError
-from shared.lifecycle import ACTIVE, CLAIMABLE, SETTLED, STOP_IN_PROGRESS, STOP_PENDING
-from shared.messages import Fact, Failed, Finished, Progressed, Started, TrainSolutionVersion
 from shared.process import Process
 from shared.resources import RESOURCES, Reading
 from shared.resources.contract import first_record, settled
+from shared.state.lifecycle import ACTIVE, CLAIMABLE, SETTLED, STOP_IN_PROGRESS, STOP_PENDING
+from shared.state.messages import Fact, Failed, Finished, Progressed, Started, TrainSolutionVersion
 from shared.store import Conflict, NameTaken, Record
 
 VERSION = RESOURCES["recommender_version"]

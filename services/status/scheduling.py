@@ -20,8 +20,6 @@ from services.status import rounds
 from shared import queue, recipes
 from shared.aside import Aside
 from shared.aws.errors import PersonalizeError
-from shared.lifecycle import ACTIVE
-from shared.messages import AdvanceRecommender
 from shared.process import Process
 from shared.resources import RESOURCES, Reading
 from shared.resources.contract import first_record, settled, with_update
@@ -30,6 +28,8 @@ from shared.resources.dataset_import_job import current
 from shared.resources.recommender.requests import fresh_version
 from shared.resources.solution import schedule
 from shared.resources.solution_version.requests import AUTOMATIC, draft, imports, newest_full
+from shared.state.lifecycle import ACTIVE
+from shared.state.messages import AdvanceRecommender
 from shared.store import Conflict, NameTaken, Record
 
 log = structlog.get_logger()

@@ -6,9 +6,9 @@ A bell that is lost does no harm: the reconciler rings for work that moves and t
 from __future__ import annotations
 
 from shared import arns
-from shared.messages import Fact, Progressed, TuneSolutionVersion
 from shared.process import Process
 from shared.resources.contract import settled
+from shared.state.messages import Fact, Progressed, TuneSolutionVersion
 
 
 def follow(process: Process, fact: Fact) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 from shared import arns
 from shared.aws.errors import ResourceInUse, ResourceNotFound
-from shared.lifecycle import (
+from shared.settings import Settings
+from shared.state.lifecycle import (
     ACTIVE,
     BROKEN,
     SETTLED,
@@ -19,8 +20,7 @@ from shared.lifecycle import (
     UPDATE_PENDING,
     Lifecycle,
 )
-from shared.messages import Command
-from shared.settings import Settings
+from shared.state.messages import Command
 from shared.store import Limit, Record, Records, Update
 
 

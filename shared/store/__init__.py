@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from shared.aws.errors import ServiceUnavailable
-from shared.messages import Message
+from shared.state.messages import Message
 
 
 class NameTaken(Exception):

@@ -9,8 +9,8 @@ from typing import Any
 
 import orjson
 
-from shared.lifecycle import SETTLED
-from shared.messages import BY_WIRE
+from shared.state.lifecycle import SETTLED
+from shared.state.messages import BY_WIRE
 from shared.store import Interaction, Note, PutRecord, Record, Unreadable, Update
 
 #: Fields of a record that are hash fields of their own, because scripts change them without reading the rest.

@@ -42,7 +42,7 @@ from redis.retry import Retry
 
 from shared import formats
 from shared.aside import Aside
-from shared.lifecycle import DELETE_PENDING
+from shared.state.lifecycle import DELETE_PENDING
 from shared.store import (
     EVENT_ID_SECONDS,
     INVOCATION_SECONDS,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from shared import arns
-from shared.lifecycle import SETTLED
+from shared.state.lifecycle import SETTLED
 from tests.chaos.faults import CLOCK, FAULTS, SKEWS, UNNOTICED, Chaos, clock_path
 from tests.chaos.ledger import Ledger, Row
 from tests.chaos.life import Life

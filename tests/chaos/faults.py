@@ -19,9 +19,9 @@ from kombu.exceptions import OperationalError
 
 from benchmarks.serving.further import redis_url
 from shared import queue
-from shared.messages import BY_WIRE, COMMANDS, Failed, Finished, Remove, Started
 from shared.resources import RESOURCES
 from shared.settings import Settings
+from shared.state.messages import BY_WIRE, COMMANDS, Failed, Finished, Remove, Started
 from shared.store.redis import RedisStore
 from tests.chaos.ledger import Ledger
 from tests.conftest import System, processes

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from docs import generate, traced
-from shared import messages, recipes, settings
+from shared import recipes, settings
 from shared.aws import model
+from shared.state import messages
 
 ROOT = Path(__file__).parents[2]
 SERVICES = (*model.SERVICES, model.OWN)
@@ -80,8 +81,8 @@ def test_every_file_that_the_docs_name_exists() -> None:
 
 
 def test_no_status_is_spelt_outside_the_lifecycle() -> None:
-    """The words of AWS's statuses stand in shared/lifecycle.py alone."""
-    from shared import lifecycle
+    """The words of AWS's statuses stand in shared/state/lifecycle.py alone."""
+    from shared.state import lifecycle
 
     statuses = [value for name, value in vars(lifecycle).items() if name.isupper() and isinstance(value, str) and value]
     pattern = re.compile("|".join(f"[\"']{re.escape(status)}[\"']" for status in statuses))

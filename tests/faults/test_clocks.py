@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from services.cli.processes import BY_NAME
-from shared.lifecycle import ACTIVE, CREATE_IN_PROGRESS, CREATE_PENDING
+from shared.state.lifecycle import ACTIVE, CREATE_IN_PROGRESS, CREATE_PENDING
 from shared.store import Record
 from shared.store.redis import RedisStore
 from tests.conftest import ROOT, until
@@ -28,9 +28,9 @@ time.time_ns = lambda: _time_ns() + {skew} * 1_000_000_000
 #: A worker that takes the work up, and whose report is written down and lost on its way.
 WORKER = """
 import sys
-from shared.messages import Finished
+from shared.state.messages import Finished
 from shared.queue import report
-from shared.lifecycle import CLAIMABLE
+from shared.state.lifecycle import CLAIMABLE
 from shared.store.redis import RedisStore
 class Lost:
     def send(self, message): pass

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from shared import queue
-from shared.messages import Failed, Finished, TrainSolutionVersion
 from shared.settings import Settings
+from shared.state.messages import Failed, Finished, TrainSolutionVersion
 from shared.store.redis import RedisStore
 from tests.conftest import System, gone, processes, start_system, stop_system, until
 from tests.operations.conftest import SMALL, Maker

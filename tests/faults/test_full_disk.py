@@ -21,9 +21,9 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from services.cli.embedded_redis import answers, binary
-from shared.messages import Provision
 from shared.queue import Queue, application, note
 from shared.settings import Settings
+from shared.state.messages import Provision
 from shared.store import Record, changes
 from shared.store.probe import Probe
 from shared.store.redis import PROMPT, RedisStore

@@ -19,8 +19,8 @@ from kombu.exceptions import OperationalError
 
 from services.runtime.deployed import NotDeployable
 from shared import arns
-from shared.messages import BY_WIRE, Message, RunTrial
 from shared.resources.solution.tuning import METRICS
+from shared.state.messages import BY_WIRE, Message, RunTrial
 from shared.store import Record
 from shared.work import Signs
 from tests.simulation.world import Event, SimProcess, Task, World

@@ -13,8 +13,8 @@ from collections.abc import Callable, Collection
 
 import pytest
 
-from shared.messages import Decline
 from shared.resources import RESOURCES
+from shared.state.messages import Decline
 from tests.conftest import ROOT
 from tests.simulation.planted import PLANTED
 from tests.simulation.simulation import KINDS, Simulation

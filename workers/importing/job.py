@@ -16,10 +16,10 @@ from shared.data import schemas
 from shared.data.bad_cells import shortened
 from shared.data.importing import Imported, ImportFailed, import_csv
 from shared.job import Progress, WorkFailed, WorkStopped, child
-from shared.messages import ImportDataset
 from shared.observability import logging
 from shared.resources import Reading
 from shared.resources.dataset_import_job import ROWS
+from shared.state.messages import ImportDataset
 from shared.store.redis import RedisStore
 
 log = structlog.get_logger()

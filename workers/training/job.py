@@ -19,7 +19,6 @@ from shared.data import training_data
 from shared.data.histories import DataRefused
 from shared.data.training_data import TrainingData
 from shared.job import Progress, WorkFailed, WorkStopped, child
-from shared.messages import RunTrial, TrainSolutionVersion
 from shared.observability import logging
 from shared.recipes import Recipe
 from shared.recipes.contract import ArtifactError, Options, Stopped
@@ -27,6 +26,7 @@ from shared.resources import Reading
 from shared.resources.solution_version.requests import tuned
 from shared.resources.trial import requests as trials
 from shared.settings import Settings
+from shared.state.messages import RunTrial, TrainSolutionVersion
 from shared.store import Record
 from shared.store.redis import RedisStore
 from shared.system.cpu_quota import granted_cores

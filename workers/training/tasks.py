@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from shared.messages import RunTrial, TrainSolutionVersion
 from shared.process import current
 from shared.queue import handles
+from shared.state.messages import RunTrial, TrainSolutionVersion
 from shared.work import work
 
 

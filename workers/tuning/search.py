@@ -9,11 +9,11 @@ from typing import Any
 from optuna.trial import TrialState
 
 from shared import recipes
-from shared.lifecycle import ACTIVE, CREATE_FAILED
 from shared.resources.contract import settled
 from shared.resources.solution import tuning
 from shared.resources.trial import requests as trials
 from shared.settings import Settings
+from shared.state.lifecycle import ACTIVE, CREATE_FAILED
 from shared.store import Record
 from workers.tuning import halving
 from workers.tuning.study import Parameters, Space, Tried

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from shared.messages import TuneSolutionVersion
 from shared.process import current
 from shared.queue import handles
+from shared.state.messages import TuneSolutionVersion
 from shared.work import ending_if_hung, insist
 from workers.tuning import tuner
 

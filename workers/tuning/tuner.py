@@ -9,18 +9,12 @@ from dataclasses import replace
 import structlog
 
 from shared import queue
-from shared.lifecycle import (
-    CREATE_PENDING,
-    CREATE_STOPPED,
-    CREATE_STOPPING,
-    TRAINED,
-    Request,
-)
-from shared.messages import Failed, RunTrial, Started, Stopped, TrainSolutionVersion, TuneSolutionVersion
 from shared.process import Process
 from shared.resources import RESOURCES, Reading
 from shared.resources.contract import first_record, settled
 from shared.resources.trial import requests as trials
+from shared.state.lifecycle import CREATE_PENDING, CREATE_STOPPED, CREATE_STOPPING, TRAINED, Request
+from shared.state.messages import Failed, RunTrial, Started, Stopped, TrainSolutionVersion, TuneSolutionVersion
 from shared.store import Conflict, NameTaken, Record
 from workers.tuning.search import Search
 from workers.tuning.study import Parameters, Space

@@ -1,8 +1,8 @@
 """A batch segment job: the users that will take to an item, for every line of a file, into a folder."""
 
-from shared.lifecycle import JOB
-from shared.messages import Decline
 from shared.resources.batch_segment_job.requests import draft
 from shared.resources.contract import Quota, Resource
+from shared.state.lifecycle import JOB
+from shared.state.messages import Decline
 
 resource = Resource(name="BatchSegmentJob", draft=draft, lifecycle=JOB, command=Decline, quota=Quota(pending=True))

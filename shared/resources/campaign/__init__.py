@@ -4,9 +4,9 @@ No command starts it: the runtimes watch for campaigns in motion, and one that h
 canary with it reports so.
 """
 
-from shared.lifecycle import DEPLOYABLE
 from shared.resources.campaign.requests import draft, listed_under
 from shared.resources.contract import Quota, Resource
+from shared.state.lifecycle import DEPLOYABLE
 
 resource = Resource(
     name="Campaign", draft=draft, lifecycle=DEPLOYABLE, listed_under=listed_under, quota=Quota(within="dataset_group")

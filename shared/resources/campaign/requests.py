@@ -7,11 +7,11 @@ from typing import Any
 
 from shared import arns, recipes
 from shared.aws.errors import InvalidInput, ResourceInUse, ResourceNotFound
-from shared.lifecycle import ACTIVE
 from shared.resources.contract import Draft, Reading
 from shared.resources.exploration import check_exploration
 from shared.resources.solution.requests import SEMANTIC_SIMILARITY
 from shared.resources.solution_version.requests import newest_full
+from shared.state.lifecycle import ACTIVE
 from shared.store import Record
 
 LATEST = "/$LATEST"

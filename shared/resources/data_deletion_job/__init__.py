@@ -1,9 +1,9 @@
 """A data deletion job: everything that a dataset group holds of the users named in a file, taken out of it."""
 
-from shared.lifecycle import ERASURE
-from shared.messages import Decline
 from shared.resources.contract import Quota, Resource
 from shared.resources.data_deletion_job.requests import draft
+from shared.state.lifecycle import ERASURE
+from shared.state.messages import Decline
 
 resource = Resource(
     name="DataDeletionJob",

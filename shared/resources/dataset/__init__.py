@@ -2,10 +2,10 @@
 sent one by one.
 """
 
-from shared.lifecycle import DEPLOYABLE, UPDATE_IN_PLACE
-from shared.messages import Provision
 from shared.resources.contract import Resource
 from shared.resources.dataset.requests import draft, listed_under
+from shared.state.lifecycle import DEPLOYABLE, UPDATE_IN_PLACE
+from shared.state.messages import Provision
 
 resource = Resource(
     name="Dataset",

@@ -1,8 +1,8 @@
 """A dataset export job: what a dataset holds, imported in bulk or sent one by one, as CSV into a folder."""
 
-from shared.lifecycle import JOB
-from shared.messages import Decline
 from shared.resources.contract import Resource
 from shared.resources.dataset_export_job.requests import draft
+from shared.state.lifecycle import JOB
+from shared.state.messages import Decline
 
 resource = Resource(name="DatasetExportJob", draft=draft, lifecycle=JOB, command=Decline)

@@ -1,9 +1,9 @@
 """A dataset group: what holds the datasets, solutions and trackers of one application."""
 
-from shared.lifecycle import DEPLOYABLE
-from shared.messages import Provision
 from shared.resources.contract import Quota, Resource
 from shared.resources.dataset_group.requests import draft
+from shared.state.lifecycle import DEPLOYABLE
+from shared.state.messages import Provision
 
 resource = Resource(
     name="DatasetGroup",

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Iterator
 
 from shared.aws.errors import ResourceInUse
-from shared.lifecycle import ACTIVE, JOB
-from shared.messages import ImportDataset
 from shared.resources.contract import Quota, Reading, Resource, settled
 from shared.resources.dataset_import_job.requests import FULL, draft
+from shared.state.lifecycle import ACTIVE, JOB
+from shared.state.messages import ImportDataset
 from shared.store import Record
 
 resource = Resource(

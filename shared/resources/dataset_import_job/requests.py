@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from shared.aws.errors import InvalidInput
-from shared.lifecycle import ACTIVE
 from shared.resources.contract import Draft, Reading
 from shared.resources.locations import INVALID_DATA, check_location
+from shared.state.lifecycle import ACTIVE
 
 FULL = "FULL"
 INCREMENTAL = "INCREMENTAL"

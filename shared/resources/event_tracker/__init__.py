@@ -1,9 +1,9 @@
 """An event tracker: the id under which live events reach a dataset group."""
 
-from shared.lifecycle import DEPLOYABLE
-from shared.messages import Provision
 from shared.resources.contract import Resource
 from shared.resources.event_tracker.requests import draft, tracking_claim
+from shared.state.lifecycle import DEPLOYABLE
+from shared.state.messages import Provision
 
 __all__ = ["resource", "tracking_claim"]
 

@@ -1,9 +1,9 @@
 """A filter: a named rule of a dataset group that says which items, users or actions a request may be answered with."""
 
-from shared.lifecycle import DEPLOYABLE
-from shared.messages import Provision
 from shared.resources.contract import Quota, Resource
 from shared.resources.filter.requests import draft
+from shared.state.lifecycle import DEPLOYABLE
+from shared.state.messages import Provision
 
 resource = Resource(
     name="Filter",

@@ -1,9 +1,9 @@
 """A metric attribution: which sums over events a dataset group reports, by what caused the events."""
 
-from shared.lifecycle import DEPLOYABLE, UPDATE_IN_PLACE
-from shared.messages import Provision
 from shared.resources.contract import Resource
 from shared.resources.metric_attribution.requests import draft
+from shared.state.lifecycle import DEPLOYABLE, UPDATE_IN_PLACE
+from shared.state.messages import Provision
 
 resource = Resource(
     name="MetricAttribution",

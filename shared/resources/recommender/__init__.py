@@ -4,11 +4,11 @@ The model that it answers with is a ``recommender_version`` of its own, which is
 campaign; its ARN stands in the body as ``solutionVersionArn``, a member that AWS's answers do not have.
 """
 
-from shared.lifecycle import SWITCHABLE
-from shared.messages import AdvanceRecommender
 from shared.resources.contract import Quota, Resource
 from shared.resources.recommender.requests import draft
 from shared.resources.recommender.view import view
+from shared.state.lifecycle import SWITCHABLE
+from shared.state.messages import AdvanceRecommender
 
 resource = Resource(
     name="Recommender",

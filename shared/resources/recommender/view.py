@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from shared.lifecycle import CREATE_FAILED, CREATE_IN_PROGRESS, CREATE_PENDING, DELETE_IN_PROGRESS, DELETE_PENDING
 from shared.resources.contract import Reading
+from shared.state.lifecycle import CREATE_FAILED, CREATE_IN_PROGRESS, CREATE_PENDING, DELETE_IN_PROGRESS, DELETE_PENDING
 from shared.store import Record
 
 #: AWS leaves modelMetrics out while there is no model, or soon none.

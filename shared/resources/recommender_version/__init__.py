@@ -2,9 +2,9 @@
 campaign, so that training, metrics and deployment are the same for both.
 """
 
-from shared.lifecycle import JOB
-from shared.messages import TrainSolutionVersion
 from shared.resources.contract import Resource
 from shared.resources.recommender_version.requests import draft
+from shared.state.lifecycle import JOB
+from shared.state.messages import TrainSolutionVersion
 
 resource = Resource(name="RecommenderVersion", draft=draft, lifecycle=JOB, command=TrainSolutionVersion, hidden=True)

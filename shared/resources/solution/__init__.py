@@ -1,10 +1,10 @@
 """A solution: a recipe and its configuration, from which solution versions are trained."""
 
-from shared.lifecycle import IMMEDIATE
-from shared.messages import Provision
 from shared.resources.contract import Quota, Resource
 from shared.resources.solution.requests import draft, updated
 from shared.resources.solution.view import view
+from shared.state.lifecycle import IMMEDIATE
+from shared.state.messages import Provision
 
 resource = Resource(
     name="Solution",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from shared.lifecycle import ACTIVE
 from shared.resources.contract import Reading
+from shared.state.lifecycle import ACTIVE
 from shared.store import Record
 
 

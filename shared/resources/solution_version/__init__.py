@@ -1,9 +1,9 @@
 """A solution version: one trained model, with the metrics that it was evaluated by."""
 
-from shared.lifecycle import TRAINED
-from shared.messages import TrainSolutionVersion
 from shared.resources.contract import Quota, Resource
 from shared.resources.solution_version.requests import chooses, draft, finished
+from shared.state.lifecycle import TRAINED
+from shared.state.messages import TrainSolutionVersion
 
 resource = Resource(
     name="SolutionVersion",

@@ -7,12 +7,12 @@ from typing import Any
 
 from shared import arns, recipes
 from shared.aws.errors import InvalidInput
-from shared.lifecycle import ACTIVE
-from shared.messages import Command, TrainSolutionVersion, TuneSolutionVersion
 from shared.resources.contract import Draft, Reading
 from shared.resources.dataset.requests import columns_of
 from shared.resources.dataset_import_job import current_of, refuse_while_importing
 from shared.resources.solution import tuning
+from shared.state.lifecycle import ACTIVE
+from shared.state.messages import Command, TrainSolutionVersion, TuneSolutionVersion
 from shared.store import Record
 
 FULL, UPDATE, AUTOTRAIN = "FULL", "UPDATE", "AUTOTRAIN"

@@ -3,9 +3,9 @@
 It is worked on, killed, taken up again and stopped like any other work; its solution version is trained in the end.
 """
 
-from shared.lifecycle import TRAINED
-from shared.messages import RunTrial
 from shared.resources.contract import Resource
 from shared.resources.trial.requests import draft
+from shared.state.lifecycle import TRAINED
+from shared.state.messages import RunTrial
 
 resource = Resource(name="Trial", draft=draft, lifecycle=TRAINED, command=RunTrial, hidden=True)

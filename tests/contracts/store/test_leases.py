@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from shared.lifecycle import ACTIVE, CLAIMABLE, CREATE_PENDING
+from shared.state.lifecycle import ACTIVE, CLAIMABLE, CREATE_PENDING
 from shared.store import Record, Store
 from tests.conftest import until
 

@@ -10,11 +10,11 @@ import orjson
 import pytest
 import redis
 
-from shared.lifecycle import ACTIVE, CREATE_PENDING
-from shared.messages import Progressed, Provision
 from shared.queue import note
 from shared.resources import Reading
 from shared.settings import Settings
+from shared.state.lifecycle import ACTIVE, CREATE_PENDING
+from shared.state.messages import Progressed, Provision
 from shared.store import Interaction, PutRecord, Record, Unreadable, Update
 from shared.store.redis import PREFIX, RedisStore
 

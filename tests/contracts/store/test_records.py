@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from shared.lifecycle import ACTIVE, CREATE_IN_PROGRESS, CREATE_PENDING
-from shared.messages import Provision, Started
 from shared.queue import note
+from shared.state.lifecycle import ACTIVE, CREATE_IN_PROGRESS, CREATE_PENDING
+from shared.state.messages import Provision, Started
 from shared.store import Conflict, Limit, LimitReached, NameTaken, Record, Store, Update
 from shared.store.redis import RedisStore
 

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from services.cli import space
-from shared.lifecycle import ACTIVE, CREATE_PENDING, DELETE_PENDING
+from shared.state.lifecycle import ACTIVE, CREATE_PENDING, DELETE_PENDING
 from shared.store import Interaction, NoSpace, PutRecord, Record
 from shared.store.probe import Probe
 from shared.store.redis import RedisStore

@@ -23,8 +23,8 @@ from cryptography.x509.oid import NameOID
 from services.cli.doctor import doctor
 from services.cli.embedded_redis import refusal
 from shared import queue, settings
-from shared.messages import ImportDataset
 from shared.settings import SettingsError
+from shared.state.messages import ImportDataset
 from shared.store.probe import Probe
 from shared.store.redis import PROMPT, RedisStore
 

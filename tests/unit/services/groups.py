@@ -11,9 +11,9 @@ from services.api import app
 from services.api.operations import Desk
 from services.status import handlers
 from shared.aws.web import Answer, Call
-from shared.messages import Message, Provision
 from shared.resources import Reading
 from shared.settings import Settings
+from shared.state.messages import Message, Provision
 from shared.store import Record
 from shared.store.memory import MemoryStore
 

@@ -17,13 +17,13 @@ from services.runtime.preparing import Preparing
 from shared.artifacts import Artifacts
 from shared.aws.web import Call
 from shared.data.schemas import DATASET_TYPES
-from shared.lifecycle import ACTIVE
 from shared.recipes import Recipe
 from shared.recipes.contract import Explained, Past, Query
 from shared.recipes.distribution import NEVER
 from shared.resources.dataset.requests import TYPES
 from shared.resources.dataset_import_job import ROWS
 from shared.settings import Settings
+from shared.state.lifecycle import ACTIVE
 from shared.store import Interaction, Record
 from shared.store.memory import MemoryStore
 from tests.strict import STRICT

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from shared.aws.errors import InvalidInput, ResourceAlreadyExists, ResourceInUse, ResourceNotFound
-from shared.lifecycle import ACTIVE, CREATE_FAILED, CREATE_IN_PROGRESS, CREATE_PENDING
 from shared.resources.event_tracker import tracking_claim
+from shared.state.lifecycle import ACTIVE, CREATE_FAILED, CREATE_IN_PROGRESS, CREATE_PENDING
 from shared.store import Record
 from tests.unit.services.groups import FIELDS, Group
 

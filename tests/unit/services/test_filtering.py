@@ -19,11 +19,11 @@ from services.status import handlers
 from shared import snapshots
 from shared.aws.errors import InvalidInput, ResourceNotFound, ServiceUnavailable
 from shared.data.snapshot import Snapshot
-from shared.lifecycle import ACTIVE, CREATE_IN_PROGRESS, CREATE_PENDING
-from shared.messages import Provision
 from shared.process import Process
 from shared.recipes import RECIPES, Recipe
 from shared.settings import Settings
+from shared.state.lifecycle import ACTIVE, CREATE_IN_PROGRESS, CREATE_PENDING
+from shared.state.messages import Provision
 from shared.store import SEEN_SECONDS, PutRecord
 from tests.strict import STRICT
 from tests.unit.services.runtime_world import GROUP, PREFIX, Echo, Runtime, dataset, event

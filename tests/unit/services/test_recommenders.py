@@ -18,12 +18,12 @@ from services.status import handlers, recommenders, scheduling
 from shared.artifacts import Artifacts
 from shared.aws.errors import InvalidInput, ResourceInUse, ResourceNotFound
 from shared.aws.web import Answer, Call
-from shared.lifecycle import ACTIVE, CREATE_FAILED, CREATE_IN_PROGRESS, CREATE_PENDING
-from shared.messages import AdvanceRecommender, Fact, Failed, Finished, Message, Started, TrainSolutionVersion
 from shared.process import Process
 from shared.queue import Queue
 from shared.resources import RESOURCES, Reading
 from shared.settings import Settings
+from shared.state.lifecycle import ACTIVE, CREATE_FAILED, CREATE_IN_PROGRESS, CREATE_PENDING
+from shared.state.messages import AdvanceRecommender, Fact, Failed, Finished, Message, Started, TrainSolutionVersion
 from shared.store import Conflict, Interaction, Record
 from shared.store.memory import MemoryStore
 from tests.strict import STRICT

@@ -12,7 +12,10 @@ import pytest
 from services.status import reconciler
 from shared.artifacts import Artifacts
 from shared.aside import Aside
-from shared.lifecycle import (
+from shared.process import Process
+from shared.queue import note
+from shared.settings import Settings
+from shared.state.lifecycle import (
     ACTIVE,
     CLAIMABLE,
     CREATE_FAILED,
@@ -22,10 +25,7 @@ from shared.lifecycle import (
     CREATE_STOPPING,
     DELETE_PENDING,
 )
-from shared.messages import Finished, Message, Provision, Remove, TrainSolutionVersion
-from shared.process import Process
-from shared.queue import note
-from shared.settings import Settings
+from shared.state.messages import Finished, Message, Provision, Remove, TrainSolutionVersion
 from shared.store import Record, Unreadable
 from shared.store.memory import MemoryStore
 from tests.strict import STRICT

@@ -10,9 +10,9 @@ import pytest
 
 from services.status import handlers, scheduling
 from services.status.scheduling import DAY, EVERY, HOUR
-from shared.lifecycle import ACTIVE, CREATE_FAILED, CREATE_IN_PROGRESS, DELETE_PENDING
-from shared.messages import Failed, Finished, TrainSolutionVersion, TuneSolutionVersion
 from shared.settings import Settings
+from shared.state.lifecycle import ACTIVE, CREATE_FAILED, CREATE_IN_PROGRESS, DELETE_PENDING
+from shared.state.messages import Failed, Finished, TrainSolutionVersion, TuneSolutionVersion
 from shared.store import Conflict, Interaction
 from tests.strict import STRICT
 from tests.unit.shared.resources.standing import GROUP, INTERACTIONS, PREFIX, Standing

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from services.status import handlers
 from shared.artifacts import Artifacts
-from shared.lifecycle import (
+from shared.queue import note
+from shared.state.lifecycle import (
     ACTIVE,
     CREATE_FAILED,
     CREATE_IN_PROGRESS,
@@ -21,8 +22,7 @@ from shared.lifecycle import (
     DELETE_PENDING,
     SETTLED,
 )
-from shared.messages import Failed, Finished, Progressed, Provision, Remove, Started, Stopped
-from shared.queue import note
+from shared.state.messages import Failed, Finished, Progressed, Provision, Remove, Started, Stopped
 from shared.store import Record, Update
 from shared.store.memory import MemoryStore
 

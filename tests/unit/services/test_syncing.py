@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from services.status import handlers, syncing
-from shared.lifecycle import ACTIVE, CREATE_FAILED, CREATE_IN_PROGRESS, CREATE_PENDING, DELETE_PENDING
-from shared.messages import Failed, Finished
+from shared.state.lifecycle import ACTIVE, CREATE_FAILED, CREATE_IN_PROGRESS, CREATE_PENDING, DELETE_PENDING
+from shared.state.messages import Failed, Finished
 from shared.store import Conflict
 from tests.strict import STRICT
 from tests.unit.shared.resources.standing import PREFIX, Standing

@@ -9,9 +9,9 @@ import pytest
 
 from services.status import handlers
 from shared.aws.errors import InvalidInput, ResourceInUse, ResourceNotFound
-from shared.lifecycle import ACTIVE, UPDATE_IN_PROGRESS, UPDATE_PENDING
-from shared.messages import Provision, Started
 from shared.resources.dataset.requests import added_since
+from shared.state.lifecycle import ACTIVE, UPDATE_IN_PROGRESS, UPDATE_PENDING
+from shared.state.messages import Provision, Started
 from tests.unit.services.groups import FIELDS, Group
 
 ITEMS = FIELDS["Items"]

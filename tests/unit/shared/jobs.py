@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from shared.job import Job, Progress, WorkFailed, WorkStopped, child
-from shared.messages import ImportDataset, RunTrial, TrainSolutionVersion
+from shared.state.messages import ImportDataset, RunTrial, TrainSolutionVersion
 
 MODULE = "tests.unit.shared.jobs"
 PATIENCE = 30.0

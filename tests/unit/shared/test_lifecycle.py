@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from shared import lifecycle
-from shared.lifecycle import (
+from shared.state import lifecycle
+from shared.state.lifecycle import (
     ACTIVE,
     CREATE_FAILED,
     CREATE_IN_PROGRESS,

@@ -7,8 +7,8 @@ import importlib.util
 import pytest
 
 from shared.aws import model
-from shared.messages import COMMANDS, Decline, Provision, Remove, TuneSolutionVersion
 from shared.resources import RESOURCES, Resource
+from shared.state.messages import COMMANDS, Decline, Provision, Remove, TuneSolutionVersion
 
 OPERATIONS = model.operations("personalize")
 SHOWN = {noun: resource for noun, resource in RESOURCES.items() if not resource.hidden}

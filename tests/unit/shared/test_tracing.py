@@ -20,9 +20,9 @@ from opentelemetry.trace import SpanKind, StatusCode, format_span_id, format_tra
 from shared import queue, work
 from shared.aws import errors, web
 from shared.child import Children
-from shared.messages import Command, Fact, ImportDataset, TrainSolutionVersion, TuneSolutionVersion
 from shared.observability import otel, tracing
 from shared.settings import Settings, SettingsError
+from shared.state.messages import Command, Fact, ImportDataset, TrainSolutionVersion, TuneSolutionVersion
 from tests.unit.shared.jobs import MODULE
 from tests.unit.shared.test_work import Worker
 

@@ -16,7 +16,9 @@ from services.status import handlers
 from shared import work
 from shared.artifacts import Artifacts
 from shared.child import Children
-from shared.lifecycle import (
+from shared.process import Process
+from shared.settings import Settings
+from shared.state.lifecycle import (
     ACTIVE,
     CLAIMABLE,
     CREATE_FAILED,
@@ -25,7 +27,7 @@ from shared.lifecycle import (
     CREATE_STOPPED,
     CREATE_STOPPING,
 )
-from shared.messages import (
+from shared.state.messages import (
     Command,
     Fact,
     ImportDataset,
@@ -35,8 +37,6 @@ from shared.messages import (
     TrainSolutionVersion,
     TuneSolutionVersion,
 )
-from shared.process import Process
-from shared.settings import Settings
 from shared.store import Lease, Record
 from shared.store.memory import MemoryStore
 from tests.conftest import gone, until

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from shared.messages import (
+from shared.resources import RESOURCES
+from shared.state.messages import (
     AdvanceRecommender,
     Decline,
     Fact,
@@ -20,7 +21,6 @@ from shared.messages import (
     Started,
     Stopped,
 )
-from shared.resources import RESOURCES
 from shared.store import Lease, Record
 from tests.unit.state_machine import rules
 from tests.unit.state_machine.control_plane import WORKED_ON, ControlPlane, Refused

@@ -23,11 +23,11 @@ from shared.artifacts import Artifacts
 from shared.aws import answers, model, schemas
 from shared.aws.errors import PersonalizeError
 from shared.aws.web import Answer, Call
-from shared.messages import AdvanceRecommender, Command, Decline, Fact, Message, Provision, Remove, Started
 from shared.process import Process
 from shared.queue import note
 from shared.resources import RESOURCES, Reading
 from shared.settings import Settings
+from shared.state.messages import AdvanceRecommender, Command, Decline, Fact, Message, Provision, Remove, Started
 from shared.store import Lease, Note, Record
 from shared.store.memory import MemoryStore
 from tests.strict import STRICT

@@ -1,7 +1,7 @@
 """The rules of lifecycles, written down once more: what the code is compared with.
 
 From AWS's API reference and what its service was seen to answer. Deliberately of another make than
-``shared/lifecycle.py``, whose words and tables must not be imported here.
+``shared/state/lifecycle.py``, whose words and tables must not be imported here.
 """
 
 from __future__ import annotations

@@ -20,9 +20,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from shared.messages import Decline
 from shared.queue import note
 from shared.resources import RESOURCES
+from shared.state.messages import Decline
 from shared.store import Lease
 from tests.unit.state_machine import rules
 from tests.unit.state_machine.account import HIDDEN, Account, fact_of

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from shared.lifecycle import ACTIVE, CREATE_FAILED, CREATE_IN_PROGRESS
 from shared.recipes import RECIPES
+from shared.state.lifecycle import ACTIVE, CREATE_FAILED, CREATE_IN_PROGRESS
 from tests.unit.shared.resources.standing import arn_of
 from tests.unit.workers.tuned import NDCG, SECONDS, Tuned
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from shared.lifecycle import ACTIVE, CREATE_FAILED, CREATE_IN_PROGRESS, CREATE_STOPPED, CREATE_STOPPING
-from shared.messages import RunTrial, TrainSolutionVersion, TuneSolutionVersion
 from shared.recipes import RECIPES
 from shared.resources.trial import requests as trials
+from shared.state.lifecycle import ACTIVE, CREATE_FAILED, CREATE_IN_PROGRESS, CREATE_STOPPED, CREATE_STOPPING
+from shared.state.messages import RunTrial, TrainSolutionVersion, TuneSolutionVersion
 from tests.unit.workers.tuned import NDCG, SECONDS, Interrupted, Tuned
 from workers.tuning import tuner
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from services.status import reconciler
-from shared.lifecycle import (
+from shared.state.lifecycle import (
     ACTIVE,
     CREATE_FAILED,
     CREATE_IN_PROGRESS,
@@ -17,7 +17,7 @@ from shared.lifecycle import (
     CREATE_STOPPED,
     CREATE_STOPPING,
 )
-from shared.messages import Failed, Finished, Started, TuneSolutionVersion
+from shared.state.messages import Failed, Finished, Started, TuneSolutionVersion
 from tests.strict import STRICT
 from tests.unit.workers.tuned import NDCG, Interrupted, Tuned
 from workers.tuning import tuner

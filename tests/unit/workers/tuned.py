@@ -10,8 +10,12 @@ from typing import Any
 
 from services.status import handlers, tuning
 from shared.artifacts import Artifacts
-from shared.lifecycle import ACTIVE, CLAIMABLE, CREATE_STOPPING
-from shared.messages import (
+from shared.resources.contract import settled
+from shared.resources.solution.tuning import METRICS
+from shared.resources.trial import requests as trials
+from shared.settings import Settings
+from shared.state.lifecycle import ACTIVE, CLAIMABLE, CREATE_STOPPING
+from shared.state.messages import (
     Command,
     Fact,
     Failed,
@@ -23,10 +27,6 @@ from shared.messages import (
     TrainSolutionVersion,
     TuneSolutionVersion,
 )
-from shared.resources.contract import settled
-from shared.resources.solution.tuning import METRICS
-from shared.resources.trial import requests as trials
-from shared.settings import Settings
 from shared.store import Lease, Record
 from tests.unit.shared.resources.standing import Standing
 from workers.tuning import tuner

@@ -12,12 +12,12 @@ import duckdb
 
 from shared.artifacts import Artifacts
 from shared.data.schemas import DATASET_TYPES
-from shared.lifecycle import ACTIVE, CREATE_IN_PROGRESS
 from shared.recipes import RECIPES
 from shared.resources import Reading
 from shared.resources.dataset_import_job import ROWS
 from shared.resources.solution_version.requests import draft
 from shared.settings import Settings
+from shared.state.lifecycle import ACTIVE, CREATE_IN_PROGRESS
 from shared.store import Record, Store
 from shared.store.memory import MemoryStore
 from workers.training.sources import Finding

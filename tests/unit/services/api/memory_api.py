@@ -14,10 +14,10 @@ from services.api.operations import Desk
 from services.status import handlers as status
 from shared.aws import answers, model, schemas
 from shared.aws.web import Answer, Call
-from shared.lifecycle import ACTIVE
-from shared.messages import Decline, Failed, Message, Provision
 from shared.resources import Reading
 from shared.settings import Settings
+from shared.state.lifecycle import ACTIVE
+from shared.state.messages import Decline, Failed, Message, Provision
 from shared.store import Record
 from shared.store.memory import MemoryStore
 

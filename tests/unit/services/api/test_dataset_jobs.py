@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shared.aws.errors import InvalidInput, ResourceAlreadyExists, ResourceInUse, ResourceNotFound
-from shared.lifecycle import CREATE_FAILED, CREATE_PENDING, FAILED, PENDING
+from shared.state.lifecycle import CREATE_FAILED, CREATE_PENDING, FAILED, PENDING
 from tests.unit.services.api.memory_api import GROUP, PREFIX, ROLE, MemoryApi
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from shared.aws.errors import InvalidInput, LimitExceeded, ResourceAlreadyExists, ResourceInUse, ResourceNotFound
-from shared.lifecycle import ACTIVE, CREATE_PENDING, DELETE_PENDING
-from shared.messages import Remove
+from shared.state.lifecycle import ACTIVE, CREATE_PENDING, DELETE_PENDING
+from shared.state.messages import Remove
 from tests.unit.services.api.memory_api import GROUP, PREFIX, MemoryApi
 
 CHEAP = "INCLUDE ItemID WHERE Items.PRICE < $PRICE"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from shared.aws.errors import ResourceNotFound, Validation
-from shared.lifecycle import ACTIVE, CREATE_FAILED, CREATE_IN_PROGRESS, CREATE_PENDING, CREATE_STOPPED
+from shared.state.lifecycle import ACTIVE, CREATE_FAILED, CREATE_IN_PROGRESS, CREATE_PENDING, CREATE_STOPPED
 from tests.unit.services.api.memory_api import GROUP, PREFIX, MemoryApi
 
 HRNN = "arn:aws:personalize:::recipe/aws-hrnn"

@@ -19,8 +19,8 @@ from shared.aws.errors import (
     ResourceNotFound,
     Validation,
 )
-from shared.lifecycle import ACTIVE, CREATE_PENDING, UPDATE_PENDING
-from shared.messages import Remove
+from shared.state.lifecycle import ACTIVE, CREATE_PENDING, UPDATE_PENDING
+from shared.state.messages import Remove
 from tests.unit.services.api.memory_api import GROUP, PREFIX, ROLE, MemoryApi
 
 OUTPUT = {"roleArn": ROLE, "s3DataDestination": {"path": "s3://bucket/metrics/"}}

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from services.api.app import handlers
-from shared.lifecycle import ACTIVE, CREATE_IN_PROGRESS, INACTIVE
 from shared.resources import RESOURCES
+from shared.state.lifecycle import ACTIVE, CREATE_IN_PROGRESS, INACTIVE
 from tests.unit.services.api.memory_api import GROUP, PREFIX, MemoryApi
 
 CHANGING = ("Delete", "Start", "Stop", "Tag", "Untag", "Update")

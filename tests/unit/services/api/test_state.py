@@ -9,9 +9,10 @@ import redis
 from prometheus_client.core import CollectorRegistry
 
 from services.api.state import QUEUES, State
-from shared import messages, queue
-from shared.lifecycle import CREATE_PENDING
+from shared import queue
 from shared.settings import Settings
+from shared.state import messages
+from shared.state.lifecycle import CREATE_PENDING
 from shared.store import Store
 from shared.store.memory import MemoryStore
 from shared.store.probe import Probe

@@ -9,9 +9,9 @@ import pytest
 
 from services.status import handlers as status
 from shared.aws.errors import InvalidInput, PersonalizeError, ResourceNotFound, TooManyTagKeys, TooManyTags
-from shared.lifecycle import ACTIVE, CREATE_FAILED, CREATE_IN_PROGRESS
-from shared.messages import Failed
 from shared.resources import RESOURCES
+from shared.state.lifecycle import ACTIVE, CREATE_FAILED, CREATE_IN_PROGRESS
+from shared.state.messages import Failed
 from shared.store import Conflict, Record
 from tests.unit.services.api.memory_api import GROUP, PREFIX, MemoryApi
 

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from services.cli.hpo import METRIC, best_of, best_so_far, drawing, state_of, table
-from shared.lifecycle import (
+from shared.state.lifecycle import (
     ACTIVE,
     CREATE_FAILED,
     CREATE_IN_PROGRESS,

@@ -15,7 +15,7 @@ from services.cli import hpo
 from services.cli.errors import NoTrials
 from services.cli.main import cli
 from shared.aws import model, web
-from shared.lifecycle import ACTIVE, CREATE_IN_PROGRESS
+from shared.state.lifecycle import ACTIVE, CREATE_IN_PROGRESS
 from tests.unit.services.api.memory_api import PREFIX, MemoryApi
 
 Invoke = Callable[..., Result]

@@ -15,9 +15,9 @@ from structlog.testing import capture_logs
 from services.events import app, itemless
 from shared.aws.errors import InvalidInput, PersonalizeError, ResourceInUse, ResourceNotFound
 from shared.aws.web import Call
-from shared.lifecycle import ACTIVE, CREATE_PENDING, DELETE_PENDING
 from shared.observability import metrics
 from shared.settings import Settings
+from shared.state.lifecycle import ACTIVE, CREATE_PENDING, DELETE_PENDING
 from shared.store import Interaction, PutRecord
 from tests.unit.services.groups import FIELDS, Group
 

@@ -24,12 +24,12 @@ from shared.artifacts import Artifacts
 from shared.aws import answers, model, schemas
 from shared.aws.errors import PersonalizeError
 from shared.aws.web import Answer, Call
-from shared.lifecycle import ACTIVE
-from shared.messages import Command, Decline, Provision
 from shared.process import Process
 from shared.recipes import RECIPES, Recipe
 from shared.resources import Reading
 from shared.settings import Settings
+from shared.state.lifecycle import ACTIVE
+from shared.state.messages import Command, Decline, Provision
 from shared.store import Record
 from shared.store.memory import MemoryStore
 

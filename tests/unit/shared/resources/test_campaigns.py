@@ -8,7 +8,9 @@ import pytest
 
 from services.status import handlers
 from shared.aws.errors import InvalidInput, ResourceInUse, ResourceNotFound, Validation
-from shared.lifecycle import (
+from shared.recipes.contract import Exploration
+from shared.resources.exploration import exploration_of
+from shared.state.lifecycle import (
     ACTIVE,
     CREATE_FAILED,
     CREATE_IN_PROGRESS,
@@ -17,9 +19,7 @@ from shared.lifecycle import (
     DELETE_IN_PROGRESS,
     DELETE_PENDING,
 )
-from shared.messages import Failed, Finished
-from shared.recipes.contract import Exploration
-from shared.resources.exploration import exploration_of
+from shared.state.messages import Failed, Finished
 from tests.unit.shared.resources.standing import PREFIX, Standing, refused
 
 CAMPAIGN = f"{PREFIX}:campaign/c"

@@ -11,7 +11,7 @@ from services.api.get_solution_metrics import get_solution_metrics
 from services.status import handlers, reconciler
 from shared.aws.errors import InvalidInput, ResourceAlreadyExists, ResourceInUse, ResourceNotFound, Validation
 from shared.aws.web import Call
-from shared.lifecycle import (
+from shared.state.lifecycle import (
     ACTIVE,
     CREATE_FAILED,
     CREATE_IN_PROGRESS,
@@ -20,7 +20,7 @@ from shared.lifecycle import (
     CREATE_STOPPING,
     DELETE_PENDING,
 )
-from shared.messages import Finished, TrainSolutionVersion, TuneSolutionVersion
+from shared.state.messages import Finished, TrainSolutionVersion, TuneSolutionVersion
 from tests.unit.shared.resources.standing import INTERACTIONS, PREFIX, Standing, refused
 
 FIELDS = [

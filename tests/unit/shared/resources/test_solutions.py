@@ -8,10 +8,17 @@ import numpy as np
 import pytest
 
 from shared.aws.errors import InvalidInput, ResourceInUse, ResourceNotFound, Validation
-from shared.lifecycle import ACTIVE, CREATE_FAILED, CREATE_IN_PROGRESS, CREATE_PENDING, CREATE_STOPPING, DELETE_PENDING
-from shared.messages import Provision, Remove
 from shared.metrics import evaluate
 from shared.resources.solution import schedule, tuning
+from shared.state.lifecycle import (
+    ACTIVE,
+    CREATE_FAILED,
+    CREATE_IN_PROGRESS,
+    CREATE_PENDING,
+    CREATE_STOPPING,
+    DELETE_PENDING,
+)
+from shared.state.messages import Provision, Remove
 from tests.unit.shared.resources.standing import GROUP, PREFIX, Standing, arn_of, refused
 
 SOLUTION = f"{PREFIX}:solution/films"

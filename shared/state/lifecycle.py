@@ -45,7 +45,7 @@ class Request(StrEnum):
 
 
 class Happened(StrEnum):
-    """What the facts in ``shared/messages.py`` say. The status service alone writes the status that follows."""
+    """What the facts in ``shared/state/messages.py`` say. The status service alone writes the status that follows."""
 
     STARTED = "started"
     PROGRESSED = "progressed"

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from dataclasses import fields as fields_of
 from typing import Any, ClassVar, Self
 
-from shared.lifecycle import Happened
+from shared.state.lifecycle import Happened
 
 
 @dataclass(frozen=True, kw_only=True)
