@@ -17,7 +17,8 @@ from services.events import app as events
 from services.runtime import app as runtime
 from shared import queue, recipes
 from shared.artifacts import Artifacts
-from shared.aws import model, web
+from shared.aws import service_model
+from shared.http import app
 from shared.recipes import Recipe
 from shared.resources import RESOURCES, Reading
 from shared.settings import Settings
@@ -73,18 +74,18 @@ def operations() -> str:
         "# Operations\n",
         "All 79 operations of the three services are known: each request is checked by AWS's service model. One that",
         "is not offered yet answers `UnsupportedOperationException`, whatever the request.\n",
-        f"Offered: {sum(len(offered[service]) for service in model.SERVICES)} of "
-        f"{sum(len(model.operations(service)) for service in model.SERVICES)}.\n",
+        f"Offered: {sum(len(offered[service]) for service in service_model.SERVICES)} of "
+        f"{sum(len(service_model.operations(service)) for service in service_model.SERVICES)}.\n",
         "`tests/conformance` asks all of them for what is right and what is wrong. Rules are those of Amazon",
         "Personalize, by the numbers at the end of this page.\n",
     ]
-    for service in model.SERVICES:
+    for service in service_model.SERVICES:
         lines += [f"## {service}\n", *_operation_table(service, offered[service]), ""]
     lines += [
-        f"## {model.OWN}\n",
+        f"## {service_model.OWN}\n",
         "What AWS has no operation for, at the address of `personalize`, signed alike. It is described in AWS's own",
         "language: any client of botocore can call it whose loader searches `shared/aws/models/`.\n",
-        *_operation_table(model.OWN, offered[model.OWN]),
+        *_operation_table(service_model.OWN, offered[service_model.OWN]),
         "",
     ]
     lines += ["## Rules\n", "| number | subject |", "|---|---|"]
@@ -92,10 +93,10 @@ def operations() -> str:
     return "\n".join([*lines, ""])
 
 
-def _operation_table(service: str, offered: Mapping[str, web.Handler]) -> Iterable[str]:
+def _operation_table(service: str, offered: Mapping[str, app.Handler]) -> Iterable[str]:
     yield "| operation | answered by | tested in | rules | remarks |"
     yield "|---|---|---|---|---|"
-    for name in sorted(model.operations(service)):
+    for name in sorted(service_model.operations(service)):
         handler = offered.get(name)
         cells = (
             traced.function(handler) if handler else "not yet",
@@ -106,7 +107,7 @@ def _operation_table(service: str, offered: Mapping[str, web.Handler]) -> Iterab
         yield f"| {name} | {' | '.join(cells)} |"
 
 
-def _offered() -> Mapping[str, Mapping[str, web.Handler]]:
+def _offered() -> Mapping[str, Mapping[str, app.Handler]]:
     configured, store = Settings(), MemoryStore()
     desk = Desk(store, queue.Queue(queue.application(configured)), Reading(store, configured))
     serving = runtime.serving(configured, store, Artifacts(configured.artifacts))
@@ -114,7 +115,7 @@ def _offered() -> Mapping[str, Mapping[str, web.Handler]]:
         "personalize": api.handlers(desk),
         "personalize-runtime": runtime.handlers(serving),
         "personalize-events": events.handlers(configured, store),
-        model.OWN: api.own_handlers(desk),
+        service_model.OWN: api.own_handlers(desk),
     }
 
 

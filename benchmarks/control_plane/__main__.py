@@ -21,8 +21,8 @@ from benchmarks.peer import peer
 from services.cli.client import connect
 from services.cli.life import Life
 from services.cli.system import LocalSystem, Wishes, local_system
-from shared.aws import schemas
-from shared.aws.model import operations
+from shared.aws import request_schemas
+from shared.aws.service_model import operations
 from shared.resources import RESOURCES, Reading
 from shared.resources.contract import first_record
 from shared.settings import Settings
@@ -57,7 +57,7 @@ def fill(system: LocalSystem, group: str, count: int) -> list[str]:
     arns = []
     for number in range(count):
         request = {"name": f"standing-{number:05}", "datasetGroupArn": group, "recipeArn": RECIPE}
-        draft = solution.draft(schemas.load(shape, {**request, "performAutoTraining": False}), reading)
+        draft = solution.draft(request_schemas.load(shape, {**request, "performAutoTraining": False}), reading)
         arns.append(store.create(first_record(solution, draft, store.now()), invocation=draft.arn, guards=draft.guards))
     return arns
 

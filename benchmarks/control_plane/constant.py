@@ -9,7 +9,7 @@ from typing import Any
 from flask import Flask
 
 from shared import settings
-from shared.aws import web
+from shared.http import app
 from shared.observability import logging
 from shared.state.lifecycle import ACTIVE
 
@@ -31,16 +31,16 @@ SOLUTION: Mapping[str, Any] = {
 }
 
 
-def describe(_call: web.Call) -> Mapping[str, Any]:
+def describe(_call: app.Call) -> Mapping[str, Any]:
     return {"solution": SOLUTION}
 
 
-def listed(_call: web.Call) -> Mapping[str, Any]:
+def listed(_call: app.Call) -> Mapping[str, Any]:
     return {"solutions": [SUMMARY] * 100, "nextToken": "x" * 120}
 
 
 def create_app() -> Flask:
     configured = settings.load()
     logging.configure(configured, "api")
-    handlers: Mapping[str, web.Handler] = {"DescribeSolution": describe, "ListSolutions": listed}
-    return web.create_app({os.environ["BENCHMARK_SERVICE"]: handlers}, keys=configured.keys)
+    handlers: Mapping[str, app.Handler] = {"DescribeSolution": describe, "ListSolutions": listed}
+    return app.create_app({os.environ["BENCHMARK_SERVICE"]: handlers}, keys=configured.keys)

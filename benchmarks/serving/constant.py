@@ -9,7 +9,7 @@ from typing import Any
 from flask import Flask
 
 from shared import settings
-from shared.aws import web
+from shared.http import app
 from shared.observability import logging
 
 ANSWER: Mapping[str, Any] = {
@@ -18,16 +18,16 @@ ANSWER: Mapping[str, Any] = {
 }
 
 
-def recommend(_call: web.Call) -> Mapping[str, Any]:
+def recommend(_call: app.Call) -> Mapping[str, Any]:
     return ANSWER
 
 
-def put(_call: web.Call) -> None:
+def put(_call: app.Call) -> None:
     return
 
 
 def create_app() -> Flask:
-    handlers: Mapping[str, Mapping[str, web.Handler]] = {
+    handlers: Mapping[str, Mapping[str, app.Handler]] = {
         "personalize-runtime": {"GetRecommendations": recommend},
         "personalize-events": {"PutEvents": put},
     }
@@ -35,4 +35,4 @@ def create_app() -> Flask:
     service = os.environ["BENCHMARK_SERVICE"]
     logging.configure(configured, service)
     in_turns = os.environ.get("BENCHMARK_IN_TURNS") == "true"
-    return web.create_app({service: handlers[service]}, keys=configured.keys, in_turns=in_turns)
+    return app.create_app({service: handlers[service]}, keys=configured.keys, in_turns=in_turns)

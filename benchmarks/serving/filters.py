@@ -32,9 +32,9 @@ from services.runtime import app
 from services.runtime.deployed import Model
 from services.runtime.served import Serving
 from shared.artifacts import Artifacts
-from shared.aws.web import Call
 from shared.data.histories import save_names
 from shared.data.ids import Ids
+from shared.http.app import Call
 from shared.recipes import RECIPES
 from shared.recipes.hrnn.form import Form
 from shared.recipes.hrnn.scoring import Scorer

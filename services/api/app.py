@@ -1,6 +1,6 @@
 """The API service: X-Amz-Target -> operation -> answer; nothing else.
 
-It answers two services: the control plane of AWS's, and what foretaste tells beyond it (`shared.aws.model.OWN`).
+It answers two services: the control plane of AWS's, and what foretaste tells beyond it (`shared.aws.service_model.OWN`).
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ from services.api import (
 from services.api.operations import Desk, create, delete, describe, page
 from services.api.state import State
 from shared import queue, settings
-from shared.aws import model, web
-from shared.aws.throttle import throttle
+from shared.aws import service_model
 from shared.formats import refuse_newer
+from shared.http import app
+from shared.http.rate_limits import throttle
 from shared.observability import logging
 from shared.observability.health import Vitals
 from shared.resources import RESOURCES, Reading, Resource
@@ -37,7 +38,7 @@ from shared.store.probe import Probe
 from shared.store.redis import RedisStore
 
 #: The operations that are no plain verb of one resource, a file each.
-ODDITIES: Mapping[str, Callable[[Desk, web.Call], Mapping[str, object] | web.Answer | None]] = {
+ODDITIES: Mapping[str, Callable[[Desk, app.Call], Mapping[str, object] | app.Answer | None]] = {
     "DescribeAlgorithm": recipes.describe_algorithm,
     "DescribeFeatureTransformation": recipes.describe_feature_transformation,
     "DescribeRecipe": recipes.describe_recipe,
@@ -58,7 +59,7 @@ ODDITIES: Mapping[str, Callable[[Desk, web.Call], Mapping[str, object] | web.Ans
 }
 
 #: The operations that every type has of which AWS's model has one by this name: it can't delete jobs, for example.
-VERBS: Mapping[str, Callable[[Desk, Resource, web.Call], Mapping[str, object] | web.Answer | None]] = {
+VERBS: Mapping[str, Callable[[Desk, Resource, app.Call], Mapping[str, object] | app.Answer | None]] = {
     "Create{}": create,
     "Describe{}": describe,
     "List{}s": page,
@@ -66,21 +67,21 @@ VERBS: Mapping[str, Callable[[Desk, Resource, web.Call], Mapping[str, object] | 
 }
 
 #: The operations that AWS does not have.
-OWN: Mapping[str, Callable[[Desk, web.Call], Mapping[str, object]]] = {
+OWN: Mapping[str, Callable[[Desk, app.Call], Mapping[str, object]]] = {
     "ListTrials": list_trials.list_trials,
 }
 
 
-def handlers(desk: Desk) -> dict[str, web.Handler]:
+def handlers(desk: Desk) -> dict[str, app.Handler]:
     """Every operation of the control plane that is offered, by its name."""
-    offered: dict[str, web.Handler] = {name: partial(oddity, desk) for name, oddity in ODDITIES.items()}
+    offered: dict[str, app.Handler] = {name: partial(oddity, desk) for name, oddity in ODDITIES.items()}
     for resource, (verb, operation) in itertools.product(RESOURCES.values(), VERBS.items()):
-        if (name := verb.format(resource.name)) in model.operations("personalize"):
+        if (name := verb.format(resource.name)) in service_model.operations("personalize"):
             offered[name] = partial(operation, desk, resource)
     return offered
 
 
-def own_handlers(desk: Desk) -> dict[str, web.Handler]:
+def own_handlers(desk: Desk) -> dict[str, app.Handler]:
     """The same of foretaste's own service."""
     return {name: partial(operation, desk) for name, operation in OWN.items()}
 
@@ -97,5 +98,5 @@ def create_app() -> Flask:
     # What only reads goes on: a disk or a memory without room is told, and no reason to ask another.
     vitals = Vitals("api", ready={"redis": probe.answers}, told=probe.room, state=state)
     vitals.listen(configured.metrics_bind)
-    offered = {"personalize": handlers(desk), model.OWN: own_handlers(desk)}
-    return web.create_app(offered, keys=configured.keys, vitals=vitals, throttle=throttle(configured))
+    offered = {"personalize": handlers(desk), service_model.OWN: own_handlers(desk)}
+    return app.create_app(offered, keys=configured.keys, vitals=vitals, throttle=throttle(configured))

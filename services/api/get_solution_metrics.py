@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from services.api import tokens
 from services.api.operations import Desk
-from shared.aws.web import Answer, Call
+from shared.http.app import Answer, Call
 
 
 def get_solution_metrics(desk: Desk, call: Call) -> Answer:

@@ -7,9 +7,9 @@ from typing import Any
 
 from services.api import tokens
 from services.api.operations import Desk
-from shared import arns
+from shared.aws import arns
 from shared.aws.errors import InvalidInput
-from shared.aws.web import Call
+from shared.http.app import Call
 
 
 def list_metric_attribution_metrics(desk: Desk, call: Call) -> Mapping[str, Any]:

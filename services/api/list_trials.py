@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from services.api.operations import Desk
-from shared.aws.web import Call
+from shared.http.app import Call
 from shared.resources.solution_version.requests import tuned
 from shared.resources.trial import requests as trials
 from shared.state.lifecycle import BROKEN

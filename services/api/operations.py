@@ -15,8 +15,8 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from services.api import tokens
-from shared import arns, queue
-from shared.aws import model
+from shared import queue
+from shared.aws import arns, service_model
 from shared.aws.errors import (
     InvalidInput,
     LimitExceeded,
@@ -26,7 +26,7 @@ from shared.aws.errors import (
     ServiceUnavailable,
     TooManyTags,
 )
-from shared.aws.web import Answer, Call
+from shared.http.app import Answer, Call
 from shared.resources import RESOURCES, Reading, Resource, described, summarised
 from shared.resources.contract import first_record, settled, with_update
 from shared.settings import Settings
@@ -209,7 +209,7 @@ def _noun(arn_member: str) -> str:
 
 
 def _list_member(operation: str) -> str:
-    members = model.operations("personalize")[operation].output.members
+    members = service_model.operations("personalize")[operation].output.members
     return next(str(name) for name, shape in members.items() if shape.type_name == "list")
 
 

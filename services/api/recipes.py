@@ -9,7 +9,7 @@ from services.api import tokens
 from services.api.operations import Desk
 from shared import recipes
 from shared.aws.errors import ResourceNotFound
-from shared.aws.web import Call
+from shared.http.app import Call
 from shared.state.lifecycle import ACTIVE
 
 

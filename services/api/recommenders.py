@@ -8,7 +8,7 @@ from typing import Any
 from services.api.operations import Desk, ask, once, update
 from shared import recipes
 from shared.aws.errors import InvalidInput, ResourceNotFound
-from shared.aws.web import Call
+from shared.http.app import Call
 from shared.resources import RESOURCES
 from shared.resources.contract import settled
 from shared.resources.recommender.requests import checked, fresh_version

@@ -11,8 +11,8 @@ from functools import partial
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from shared import arns
 from shared.aside import Aside
+from shared.aws import arns
 from shared.resources import RESOURCES
 from shared.state import messages
 from shared.state.lifecycle import ACTIVE

@@ -7,7 +7,7 @@ from dataclasses import replace
 from services.api.operations import Desk, once
 from shared import queue
 from shared.aws.errors import InvalidInput, ResourceInUse
-from shared.aws.web import Call
+from shared.http.app import Call
 from shared.resources import RESOURCES
 from shared.state.lifecycle import CREATE_STOPPING, TRAINED, Request
 

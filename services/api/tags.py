@@ -11,9 +11,9 @@ from dataclasses import replace
 from typing import Any
 
 from services.api.operations import MOST_TAGS, Desk, check_tags, once
-from shared.aws import model
+from shared.aws import service_model
 from shared.aws.errors import InvalidInput, ResourceNotFound, TooManyTagKeys
-from shared.aws.web import Call
+from shared.http.app import Call
 from shared.resources import RESOURCES
 from shared.store import Record
 
@@ -63,6 +63,6 @@ def _taggable(desk: Desk, arn: str) -> Record:
     if record is None or RESOURCES[record.kind].hidden:
         raise ResourceNotFound(f"The given resource does not exist: {arn}")
     # What AWS gives no tags to, its Create takes none for: schemas and metric attributions.
-    if "tags" not in model.operations("personalize")[f"Create{RESOURCES[record.kind].name}"].input.members:
+    if "tags" not in service_model.operations("personalize")[f"Create{RESOURCES[record.kind].name}"].input.members:
         raise InvalidInput(f"{arn} can't have tags: AWS gives none to this type of resource.")
     return record

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import orjson
 
 from shared.aws.errors import InvalidNextToken
-from shared.aws.web import Call
+from shared.http.app import Call
 
 T = TypeVar("T")
 

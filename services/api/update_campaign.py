@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from services.api.operations import Desk, once, update
-from shared.aws.web import Call
+from shared.http.app import Call
 from shared.resources import RESOURCES
 from shared.resources.campaign.requests import update_of
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from services.api.operations import Desk, once, update
-from shared.aws.web import Call
+from shared.http.app import Call
 from shared.resources import RESOURCES
 from shared.resources.contract import settled
 from shared.resources.dataset.requests import ADDED, added_by, check_updatable

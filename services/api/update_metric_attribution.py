@@ -7,7 +7,7 @@ from typing import Any
 
 from services.api.operations import Desk, once, update
 from shared.aws.errors import InvalidInput, ResourceAlreadyExists, ResourceNotFound
-from shared.aws.web import Call
+from shared.http.app import Call
 from shared.resources import RESOURCES
 from shared.resources.metric_attribution.requests import check_metrics, check_output
 from shared.store import Record

@@ -8,7 +8,7 @@ from typing import Any
 from services.api.operations import Desk, once, update
 from shared import recipes
 from shared.aws.errors import InvalidInput
-from shared.aws.web import Call
+from shared.http.app import Call
 from shared.resources import RESOURCES
 from shared.resources.dataset.requests import columns_of
 from shared.resources.solution import schedule

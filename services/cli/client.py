@@ -19,7 +19,7 @@ from botocore.config import Config
 
 from services.cli.data_dir import SERVER_DIR, DataDir, read_client_env
 from services.cli.errors import NoServer
-from shared.aws import model
+from shared.aws import service_model
 
 PROGRESS = "x-foretaste-progress"
 BASELINE = "x-foretaste-baseline"
@@ -65,7 +65,7 @@ def server_dir(data_dir: Path | None, default: Path) -> Path:
 def connect(variables: Mapping[str, str]) -> Personalize:
     """Clients for these variables; those of the environment itself go through boto3's own chain of credentials."""
     botocore_session = botocore.session.Session()
-    botocore_session.get_component("data_loader").search_paths.append(str(model.MODELS))
+    botocore_session.get_component("data_loader").search_paths.append(str(service_model.MODELS))
     if variables is os.environ:
         session = boto3.Session(botocore_session=botocore_session)
     else:
@@ -88,7 +88,7 @@ def connect(variables: Mapping[str, str]) -> Personalize:
             endpoint_url=variables.get("AWS_ENDPOINT_URL_PERSONALIZE_EVENTS", url),
             config=CONFIG,
         ),
-        foretaste=session.client(model.OWN, endpoint_url=url, config=CONFIG),
+        foretaste=session.client(service_model.OWN, endpoint_url=url, config=CONFIG),
     )
 
 

@@ -14,8 +14,8 @@ from shared.queue import WORKER_FLAGS
 STORE = ("FORETASTE_REDIS_URL",)
 FILES = ("FORETASTE_DATA_DIR",)
 KEYS = ("FORETASTE_ACCESS_KEY_ID", "FORETASTE_SECRET_ACCESS_KEY", "FORETASTE_UNSIGNED")
-#: To be followed by an application, and before it by a worker's class where it is not the one of shared.gunicorn.
-GUNICORN = ("gunicorn", "--config", "python:shared.gunicorn")
+#: To be followed by an application, and before it by a worker's class where it is not the one of shared.http.gunicorn_config.
+GUNICORN = ("gunicorn", "--config", "python:shared.http.gunicorn_config")
 UPSTREAMS = ("FORETASTE_API_URL", "FORETASTE_RUNTIME_URL", "FORETASTE_EVENTS_URL")
 
 

@@ -12,9 +12,9 @@ from flask import Flask
 from services.events.put_events import put_action_interactions, put_events
 from services.events.put_records import KINDS, put_records
 from shared import settings
-from shared.aws import web
-from shared.aws.throttle import throttle
 from shared.formats import refuse_newer
+from shared.http import app
+from shared.http.rate_limits import throttle
 from shared.observability import logging
 from shared.observability.health import Vitals
 from shared.observability.threads import Threads
@@ -25,14 +25,14 @@ from shared.store.probe import Probe
 from shared.store.redis import RedisStore
 from shared.store.remembering import Remembering
 
-OPERATIONS: Mapping[str, Callable[[Store, Reading, web.Call], None]] = {
+OPERATIONS: Mapping[str, Callable[[Store, Reading, app.Call], None]] = {
     "PutActionInteractions": put_action_interactions,
     "PutEvents": put_events,
     **dict.fromkeys(KINDS, put_records),
 }
 
 
-def handlers(configured: Settings, store: Store) -> dict[str, web.Handler]:
+def handlers(configured: Settings, store: Store) -> dict[str, app.Handler]:
     """Every operation that is offered, by its name."""
     reading = Reading(store, configured)
     return {name: partial(operation, store, reading) for name, operation in OPERATIONS.items()}
@@ -51,6 +51,6 @@ def create_app() -> Flask:
     probe = Probe(configured.redis_url)
     vitals = Vitals("events", threads=threads, ready={"redis": probe.answers, **probe.room})
     vitals.listen(configured.metrics_bind)
-    return web.create_app(
+    return app.create_app(
         {"personalize-events": offered}, keys=configured.keys, vitals=vitals, throttle=throttle(configured)
     )

@@ -12,9 +12,9 @@ import orjson
 from services.events import datasets, itemless
 from services.events.properties import columns, parsed, value
 from shared.aws.errors import InvalidInput
-from shared.aws.web import Call
 from shared.data.cells import LATEST_TIMESTAMP, MAX_ID_CHARACTERS
 from shared.data.schemas import DatasetSchema, Field, folded
+from shared.http.app import Call
 from shared.resources import Reading
 from shared.store import Interaction, Store
 

@@ -9,8 +9,8 @@ from typing import Any
 from services.events import datasets
 from services.events.properties import columns, parsed
 from shared.aws.errors import InvalidInput
-from shared.aws.web import Call
 from shared.data.schemas import DatasetSchema
+from shared.http.app import Call
 from shared.resources import Reading
 from shared.store import PutRecord, Store
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 from aiohttp import web
 from multidict import CIMultiDict
 
-from shared.aws import model
+from shared.aws import service_model
 from shared.aws.errors import PersonalizeError
 
 #: In place of aiohttp's own, which names its version.
@@ -30,7 +30,7 @@ def say(status: int, content_type: str, body: bytes) -> web.Response:
 def refused(error: PersonalizeError, service: str = "personalize-runtime", *, close: bool = False) -> web.Response:
     """A refusal in the form that the service gives it."""
     headers = (
-        ("Content-Type", model.content_type(service)),
+        ("Content-Type", service_model.content_type(service)),
         ("x-amzn-RequestId", str(uuid4())),
         ("x-amzn-ErrorType", error.code),
     )

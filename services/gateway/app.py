@@ -32,9 +32,10 @@ from services.gateway.answers import refused, respond, say
 from services.gateway.connections import Connection, Limits, Room, State, server
 from services.gateway.upstreams import Forwarded, Upstream
 from shared import settings
-from shared.aws import bodies, model
+from shared.aws import service_model
 from shared.aws.errors import InternalFailure, PersonalizeError, RequestTooLarge, Serialization, UnknownOperation
-from shared.aws.refusals import with_status
+from shared.http import request_body
+from shared.http.bare_response import with_status
 from shared.observability import logging, metrics
 from shared.observability.health import PATHS, Vitals
 from shared.settings import Settings
@@ -91,7 +92,7 @@ class Gateway:
             for service, url in urls.items()
         }
         self._by_path = {"/": self._upstreams["personalize"]}
-        self._by_path |= {path: self._upstreams[service] for service in urls for path in model.paths(service)}
+        self._by_path |= {path: self._upstreams[service] for service in urls for path in service_model.paths(service)}
         self.room = Room(_limits(configured))
         self._stopping = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -217,7 +218,7 @@ _ABOUT_US = frozenset({"/ping", *PATHS})
 
 def _limits(configured: Settings) -> Limits:
     """As they are set, or as many connections as the system allows files."""
-    others = FILES + 2 * len(model.SERVICES) * configured.gateway_calls
+    others = FILES + 2 * len(service_model.SERVICES) * configured.gateway_calls
     in_all = min(configured.gateway_connections, allow_files(configured.gateway_connections + others) - others)
     if in_all < configured.gateway_connections:
         log.warning("fewer connections than FORETASTE_GATEWAY_CONNECTIONS: the limit of open files", connections=in_all)
@@ -257,15 +258,15 @@ def _is_text(value: str) -> bool:
 
 async def _body(request: web.BaseRequest, connection: Connection) -> bytes:
     """The whole body. Raises RequestTooLarge, Serialization, or ServiceUnavailable where there is no memory for it."""
-    too_large = RequestTooLarge(f"Request size exceeded {bodies.LIMIT} bytes.")
+    too_large = RequestTooLarge(f"Request size exceeded {request_body.LIMIT} bytes.")
     if _awaits_word(request):
-        if (request.content_length or 0) > bodies.LIMIT:
+        if (request.content_length or 0) > request_body.LIMIT:
             raise too_large
         await request.writer.write(CONTINUE)
     body = bytearray()
     try:
         async for chunk in _chunks(request):
-            if len(body) + len(chunk) > bodies.LIMIT:
+            if len(body) + len(chunk) > request_body.LIMIT:
                 await _throw_away(request, len(body) + len(chunk))
                 raise too_large
             connection.hold(len(chunk))
@@ -288,7 +289,7 @@ async def _throw_away(request: web.BaseRequest, read: int) -> None:
     """A client that is still sending does not read: cut off at once it would see a broken connection, and no answer."""
     async for chunk in _chunks(request):
         read += len(chunk)
-        if read > bodies.PATIENCE:
+        if read > request_body.PATIENCE:
             return
 
 

@@ -38,7 +38,7 @@ from aiohttp.streams import StreamReader
 
 from services.gateway.answers import refused
 from shared.aws.errors import PersonalizeError, RequestTimeout, Serialization, ServiceUnavailable
-from shared.aws.refusals import bare_answer, with_status
+from shared.http.bare_response import bare_answer, with_status
 from shared.observability import metrics
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]

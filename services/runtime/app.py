@@ -21,9 +21,9 @@ from services.runtime.served import Serving
 from shared import queue, settings
 from shared.artifacts import Artifacts
 from shared.aside import Aside
-from shared.aws import web
-from shared.aws.throttle import throttle
 from shared.formats import refuse_newer
+from shared.http import app
+from shared.http.rate_limits import throttle
 from shared.observability import logging
 from shared.observability.health import Vitals
 from shared.process import Process, beat_in_background, process_name
@@ -41,7 +41,7 @@ from shared.work import Signs
 WARM_SECONDS = 20.0
 
 
-def handlers(serving: Serving) -> dict[str, web.Handler]:
+def handlers(serving: Serving) -> dict[str, app.Handler]:
     """Every operation that is offered, by its name."""
     return {
         "GetActionRecommendations": partial(get_action_recommendations, serving),
@@ -100,7 +100,7 @@ def create_app() -> Flask:
     # Who asks meanwhile waits to be let in, or goes to another runtime: no first request is slow.
     ready.wait(WARM_SECONDS)
     offered = {name: store.telling(handler) for name, handler in handlers(here).items()}
-    return web.create_app(
+    return app.create_app(
         {"personalize-runtime": offered},
         keys=configured.keys,
         vitals=vitals,

@@ -16,8 +16,8 @@ import structlog
 
 from shared import recipes
 from shared.artifacts import ArtifactDamaged, Artifacts
-from shared.aws.turns import aside
 from shared.data.ids import Ids
+from shared.http.leader_followers import aside
 from shared.recipes import Recipe
 from shared.recipes.contract import ArtifactError, Explained, Explaining, Query, Scorer
 from shared.resources import Reading

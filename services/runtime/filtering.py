@@ -20,11 +20,11 @@ from services.runtime.deployed import Model
 from services.runtime.history import newest
 from shared.aside import Aside
 from shared.aws.errors import InvalidInput, ServiceUnavailable
-from shared.aws.turns import aside
 from shared.data.seen import Doings, Seen
 from shared.data.snapshot import Snapshot
 from shared.filters import Filter, FilterError, check, parse
 from shared.filters.evaluation import Mask, Moment, compiled
+from shared.http.leader_followers import aside
 from shared.resources import Reading
 from shared.resources.filter.requests import schemas_of
 from shared.snapshots import MOST_SEEN, NotMade, Snapshots, Unreadable

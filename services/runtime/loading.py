@@ -16,7 +16,7 @@ import numpy.typing as npt
 import structlog
 
 from services.runtime.deployed import LOG_SAYS_MORE, Deployed, Model, NotDeployable
-from shared.aws.turns import aside
+from shared.http.leader_followers import aside
 from shared.recipes.contract import Past, Query
 
 log = structlog.get_logger()

@@ -13,7 +13,7 @@ from services.runtime.deployed import place_of
 from services.runtime.selection import Selection
 from services.runtime.served import Serving, query, recommendation_id, served
 from shared.aws.errors import InvalidInput
-from shared.aws.web import Call
+from shared.http.app import Call
 from shared.recipes.contract import Rough
 from shared.recipes.distribution import exact
 

@@ -16,9 +16,9 @@ from services.runtime.reasons import reasoned
 from services.runtime.selection import Selection, both
 from services.runtime.served import Serving, query, recommendation_id, served
 from shared.aws.errors import InvalidInput
-from shared.aws.web import Call
 from shared.filters.columns import marked
 from shared.filters.evaluation import Mask
+from shared.http.app import Call
 from shared.recipes.contract import Rough
 from shared.recipes.distribution import NEVER, best, exact
 

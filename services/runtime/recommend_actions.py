@@ -9,7 +9,7 @@ from services.runtime.recommend import answered, best_of
 from services.runtime.selection import Selection
 from services.runtime.served import Serving, query, recommendation_id, served
 from shared.aws.errors import InvalidInput
-from shared.aws.web import Call
+from shared.http.app import Call
 
 DEFAULT_RESULTS = 5
 MOST_RESULTS = 100

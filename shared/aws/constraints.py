@@ -1,7 +1,7 @@
 """The constraints of the service model, and AWS's words for a value that breaks one.
 
 A constraint is a marshmallow validator. What it raises carries a `Breach`, not a text: only the whole request
-knows how many there are and where they stand (`shared.aws.schemas` words them).
+knows how many there are and where they stand (`shared.aws.request_schemas` words them).
 """
 
 from __future__ import annotations

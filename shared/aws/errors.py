@@ -25,7 +25,7 @@
     └── ServiceUnavailable       something foretaste stands on does not answer; the SDKs try again
 
 The class says the HTTP status unless the service's own model says another: the runtime and events models
-answer 404 and 409 where the control plane answers 400 (see `shared.aws.model.error_statuses`).
+answer 404 and 409 where the control plane answers 400 (see `shared.aws.service_model.error_statuses`).
 """
 
 from __future__ import annotations

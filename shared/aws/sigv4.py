@@ -26,7 +26,7 @@ from shared.aws.errors import (
     MissingAuthenticationToken,
     UnrecognizedClient,
 )
-from shared.aws.model import SIGNING_NAME
+from shared.aws.service_model import SIGNING_NAME
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 SKEW = timedelta(minutes=5)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from shared import arns
+from shared.aws import arns
 from shared.aws.errors import ResourceInUse, ResourceNotFound
 from shared.settings import Settings
 from shared.state.lifecycle import (

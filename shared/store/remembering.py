@@ -23,7 +23,7 @@ from typing import Any, Generic, TypeVar, cast
 import redis.exceptions
 import structlog
 
-from shared.aws.web import Answer, Call, Handler
+from shared.http.app import Answer, Call, Handler
 from shared.observability.threads import Threads
 from shared.store import Interaction, PutRecord, Record, Store
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shared import arns
+from shared.aws import arns
 from shared.state.lifecycle import SETTLED
 from tests.chaos.faults import CLOCK, FAULTS, SKEWS, UNNOTICED, Chaos, clock_path
 from tests.chaos.ledger import Ledger, Row

@@ -14,7 +14,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from shared import arns
+from shared.aws import arns
 from tests.chaos.ledger import Ledger
 from tests.conftest import System
 from tests.operations.conftest import INTERACTIONS, POPULARITY, Maker

@@ -19,10 +19,12 @@ from botocore.loaders import Loader
 from botocore.model import ServiceModel
 from botocore.parsers import create_parser
 
-from shared.aws import model
+from shared.aws import service_model
 
-OPERATIONS: Mapping[str, model.Operation] = {
-    name: operation for service in model.SERVICES for name, operation in model.operations(service).items()
+OPERATIONS: Mapping[str, service_model.Operation] = {
+    name: operation
+    for service in service_model.SERVICES
+    for name, operation in service_model.operations(service).items()
 }
 #: What every operation may answer besides the errors that its own model lists.
 COMMON = {"ValidationException", "SerializationException"}
@@ -63,15 +65,15 @@ class Wire:
         self._url = self.environment["AWS_ENDPOINT_URL_PERSONALIZE"]
         self._connection = http.client.HTTPConnection(urlsplit(self._url).netloc, timeout=60)
         keys = Credentials(self.environment["AWS_ACCESS_KEY_ID"], self.environment["AWS_SECRET_ACCESS_KEY"])
-        self._signer = SigV4Auth(keys, model.SIGNING_NAME, self.environment["AWS_REGION"])
-        self._models = {service: _service_model(service) for service in model.SERVICES}
+        self._signer = SigV4Auth(keys, service_model.SIGNING_NAME, self.environment["AWS_REGION"])
+        self._models = {service: _service_model(service) for service in service_model.SERVICES}
 
     def send(self, name: str, request: Any, *, invocation: str = "") -> Reply:
         """The answer, which is found to be of the form that AWS's model gives it."""
         operation = OPERATIONS[name]
         payload = json.dumps(request).encode()
         headers = {
-            "Content-Type": model.content_type(operation.service),
+            "Content-Type": service_model.content_type(operation.service),
             "Host": urlsplit(self._url).netloc,
             "X-Amz-Target": f"AmazonPersonalize.{name}",
             "amz-sdk-invocation-id": invocation or str(uuid.uuid4()),
@@ -88,8 +90,8 @@ class Wire:
             self.operations.add(name)
         return reply
 
-    def _problems(self, operation: model.Operation, reply: Reply) -> Iterator[str]:
-        if reply.headers.get("content-type") != model.content_type(operation.service):
+    def _problems(self, operation: service_model.Operation, reply: Reply) -> Iterator[str]:
+        if reply.headers.get("content-type") != service_model.content_type(operation.service):
             yield f"content type {reply.headers.get('content-type')}"
         if len(reply.headers.get("x-amzn-requestid", "")) != 36:
             yield "no request id"
@@ -105,10 +107,10 @@ class Wire:
         listed = {shape.error_code for shape in known.error_shapes} | COMMON | MORE.get(operation.name, set())
         if refusal.get("__type") not in listed | {"UnsupportedOperationException"}:
             yield f"{operation.name} never answers {refusal.get('__type')}"
-        if reply.status != model.error_statuses(operation.service).get(refusal.get("__type"), 400):
+        if reply.status != service_model.error_statuses(operation.service).get(refusal.get("__type"), 400):
             yield f"HTTP status {reply.status}"
 
-    def _problems_of_an_answer(self, operation: model.Operation, known: Any, reply: Reply) -> Iterator[str]:
+    def _problems_of_an_answer(self, operation: service_model.Operation, known: Any, reply: Reply) -> Iterator[str]:
         if operation.output is None:
             if reply.body:
                 yield "a body where AWS sends none"

@@ -10,11 +10,11 @@ import pytest
 
 from docs import generate, traced
 from shared import recipes, settings
-from shared.aws import model
+from shared.aws import service_model
 from shared.state import messages
 
 ROOT = Path(__file__).parents[2]
-SERVICES = (*model.SERVICES, model.OWN)
+SERVICES = (*service_model.SERVICES, service_model.OWN)
 WORDS = (ROOT / "docs" / "glossary.md").read_text()
 
 
@@ -25,11 +25,11 @@ def test_the_generated_pages_are_current() -> None:
 @pytest.mark.parametrize("service", SERVICES)
 def test_every_operation_is_listed(service: str) -> None:
     page = (ROOT / "docs" / "operations.md").read_text()
-    for operation in model.operations(service):
+    for operation in service_model.operations(service):
         assert f"| {operation} |" in page
 
 
-OPERATIONS = [name for service in SERVICES for name in sorted(model.operations(service))]
+OPERATIONS = [name for service in SERVICES for name in sorted(service_model.operations(service))]
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
@@ -48,7 +48,7 @@ def test_every_rule_that_an_operation_could_keep_is_kept_by_one() -> None:
 
 
 def test_every_remark_is_about_an_operation() -> None:
-    known = {name for service in SERVICES for name in model.operations(service)}
+    known = {name for service in SERVICES for name in service_model.operations(service)}
     assert set(generate.NOTES) <= known
 
 

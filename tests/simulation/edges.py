@@ -18,7 +18,7 @@ import redis.exceptions
 from kombu.exceptions import OperationalError
 
 from services.runtime.deployed import NotDeployable
-from shared import arns
+from shared.aws import arns
 from shared.resources.solution.tuning import METRICS
 from shared.state.messages import BY_WIRE, Message, RunTrial
 from shared.store import Record

@@ -23,10 +23,10 @@ from services.api.operations import Desk
 from services.events import app as events
 from services.runtime import deployer
 from services.status import deletions, space
-from shared import arns, process, queue, work
-from shared.aws import answers, model, schemas
+from shared import process, queue, work
+from shared.aws import arns, request_schemas, serialization, service_model
 from shared.aws.errors import PersonalizeError
-from shared.aws.web import Answer, Call
+from shared.http.app import Answer, Call
 from shared.observability import threads as background
 from shared.process import Process
 from shared.resources import Reading
@@ -146,13 +146,13 @@ class System:
                 self.world.tell("GIVES UP", message.wire, error)
 
     def serve(self, role: str, operation: str, request: Mapping[str, Any], invocation: str) -> Answered | Refused:
-        """What a process of that role answers, as ``shared.aws.web`` has it answer."""
+        """What a process of that role answers, as ``shared.http.app`` has it answer."""
         service = "personalize" if role == "api" else "personalize-events"
-        known = model.operations(service)[operation]
+        known = service_model.operations(service)[operation]
         if self.world.task is not None:
             self.world.task.call = invocation
         try:
-            members = schemas.load(known, request)
+            members = request_schemas.load(known, request)
             answer = self._offered[role][operation](
                 Call(operation=operation, request=members, request_id="r", invocation=invocation)
             )
@@ -166,13 +166,13 @@ class System:
             self.world.breaks(f"{operation} answered 500: {error!r}")
             raise
         shown = answer.members if isinstance(answer, Answer) else answer or {}
-        return Answered(orjson.loads(answers.body(known, shown) or b"{}"))
+        return Answered(orjson.loads(serialization.body(known, shown) or b"{}"))
 
 
 @cache
 def declared(service: str, operation: str) -> frozenset[str]:
     """The errors that an operation may answer by AWS's model, and those that any may."""
-    shapes = model._service_model(service).operation_model(operation).error_shapes
+    shapes = service_model._service_model(service).operation_model(operation).error_shapes
     return frozenset({*COMMON, *(shape.error_code or shape.name for shape in shapes)})
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from shared import arns, recipes
+from shared import recipes
+from shared.aws import arns
 from shared.aws.errors import InvalidInput, ResourceInUse, ResourceNotFound
 from shared.resources.contract import Draft, Reading
 from shared.resources.exploration import check_exploration

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from shared import arns
+from shared.aws import arns
 from shared.aws.errors import InvalidInput
 from shared.data import schemas
 from shared.resources.contract import Draft, Reading

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from shared import arns
+from shared.aws import arns
 from shared.aws.errors import InvalidInput
 from shared.recipes import Recipe
 from shared.resources.contract import Draft, Reading

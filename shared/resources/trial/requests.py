@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from shared import arns
+from shared.aws import arns
 from shared.resources.contract import Draft, Reading
 from shared.store import Record
 

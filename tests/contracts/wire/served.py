@@ -6,14 +6,15 @@ from collections.abc import Mapping
 
 from flask import Flask
 
-from shared.aws import model, web
+from shared.aws import service_model
+from shared.http import app
 
 KEYS = {"AKIDEXAMPLE": "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"}
 
 
-def app_of(service: str, handler: web.Handler, keys: Mapping[str, str] | None = KEYS) -> Flask:
+def app_of(service: str, handler: app.Handler, keys: Mapping[str, str] | None = KEYS) -> Flask:
     """One handler for all operations of a service."""
-    return web.create_app({service: dict.fromkeys(model.operations(service), handler)}, keys=keys)
+    return app.create_app({service: dict.fromkeys(service_model.operations(service), handler)}, keys=keys)
 
 
 def echo(service: str) -> Flask:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
 
-from shared.aws.turns import aside
+from shared.http.leader_followers import aside
 from tests.heaps import heaps
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from shared.aws import web
+from shared.http import app as web
 from tests.contracts.wire.served import app_of
 
 ARN = "arn:aws:personalize:us-east-1:000000000000:dataset-group/a"

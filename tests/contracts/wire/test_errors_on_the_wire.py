@@ -6,7 +6,7 @@ import pytest
 import redis.exceptions
 from botocore.exceptions import ClientError
 
-from shared.aws import errors, model
+from shared.aws import errors, service_model
 from tests.contracts.wire.served import app_of
 
 ARN = "arn:aws:personalize:us-east-1:000000000000:schema/a"
@@ -48,7 +48,7 @@ def handler() -> Handler:
 
 @pytest.fixture(scope="module")
 def clients(serve, client_of, handler):
-    return {service: client_of(service, serve(app_of(service, handler))) for service in model.SERVICES}
+    return {service: client_of(service, serve(app_of(service, handler))) for service in service_model.SERVICES}
 
 
 def refused(client, service: str) -> ClientError:
@@ -69,13 +69,13 @@ def test_a_modelled_error_is_caught_by_its_name(clients, handler, service, error
     assert len(caught.response["ResponseMetadata"]["RequestId"]) == 36
 
 
-@pytest.mark.parametrize("service", model.SERVICES)
+@pytest.mark.parametrize("service", service_model.SERVICES)
 def test_every_modelled_error_is_tried(clients, service) -> None:
     names = {error.code for error in MODELLED[service]}
     assert names == {e.__name__ for e in vars(clients[service].exceptions)["_code_to_exception"].values()}
 
 
-@pytest.mark.parametrize("service", model.SERVICES)
+@pytest.mark.parametrize("service", service_model.SERVICES)
 def test_an_error_that_the_service_does_not_model_keeps_its_code(clients, handler, service) -> None:
     handler.error = errors.Validation("1 validation error detected: …")
     caught = refused(clients[service], service)
@@ -83,7 +83,7 @@ def test_an_error_that_the_service_does_not_model_keeps_its_code(clients, handle
     assert caught.response["Error"]["Code"] == "ValidationException"
 
 
-@pytest.mark.parametrize("service", model.SERVICES)
+@pytest.mark.parametrize("service", service_model.SERVICES)
 def test_a_fault_of_our_own_tells_no_internals(clients, handler, service) -> None:
     handler.error = ZeroDivisionError("a secret")
     caught = refused(clients[service], service)
@@ -94,7 +94,7 @@ def test_a_fault_of_our_own_tells_no_internals(clients, handler, service) -> Non
 
 
 @pytest.mark.parametrize("error", [redis.exceptions.ConnectionError, redis.exceptions.TimeoutError])
-@pytest.mark.parametrize("service", model.SERVICES)
+@pytest.mark.parametrize("service", service_model.SERVICES)
 def test_a_store_that_does_not_answer_is_503(clients, handler, service, error) -> None:
     handler.error = error("Error 111 connecting to redis://:password@localhost")
     caught = refused(clients[service], service)

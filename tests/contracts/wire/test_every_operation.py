@@ -5,27 +5,30 @@ from __future__ import annotations
 import pytest
 from flask.testing import FlaskClient
 
-from shared.aws import model, web
+from shared.aws import service_model
+from shared.http import app
 from tests.contracts.wire.generated_requests import faults, full, minimal
 from tests.contracts.wire.served import app_of
 
-OPERATIONS = [operation for service in model.SERVICES for operation in model.operations(service).values()]
+OPERATIONS = [
+    operation for service in service_model.SERVICES for operation in service_model.operations(service).values()
+]
 IDS = [operation.name for operation in OPERATIONS]
 
 
 @pytest.fixture(scope="module")
 def clients() -> dict[str, FlaskClient]:
-    return {service: app_of(service, lambda _: {}, keys=None).test_client() for service in model.SERVICES}
+    return {service: app_of(service, lambda _: {}, keys=None).test_client() for service in service_model.SERVICES}
 
 
-def post(client: FlaskClient, operation: model.Operation, request: object) -> tuple[int, str | None, str]:
+def post(client: FlaskClient, operation: service_model.Operation, request: object) -> tuple[int, str | None, str]:
     headers = {"X-Amz-Target": f"AmazonPersonalize.{operation.name}"}
     answer = client.post(operation.path, json=request, headers=headers)
     return answer.status_code, answer.headers.get("x-amzn-ErrorType"), answer.text
 
 
 def test_there_are_79_of_them() -> None:
-    assert [len(model.operations(service)) for service in model.SERVICES] == [71, 3, 5]
+    assert [len(service_model.operations(service)) for service in service_model.SERVICES] == [71, 3, 5]
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=IDS)
@@ -52,7 +55,7 @@ def test_the_faults_are_many() -> None:
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=IDS)
 def test_an_operation_without_a_handler_says_so(operation) -> None:
-    client = web.create_app({operation.service: {}}, keys=None).test_client()
+    client = app.create_app({operation.service: {}}, keys=None).test_client()
     status, code, text = post(client, operation, minimal(operation.input))
     assert (status, code) == (400, "UnsupportedOperationException")
     assert operation.name in text
@@ -61,4 +64,4 @@ def test_an_operation_without_a_handler_says_so(operation) -> None:
 
 def test_a_handler_for_an_operation_that_does_not_exist_is_a_mistake() -> None:
     with pytest.raises(KeyError, match="CreateEverything"):
-        web.create_app({"personalize": {"CreateEverything": lambda _: {}}}, keys=None)
+        app.create_app({"personalize": {"CreateEverything": lambda _: {}}}, keys=None)

@@ -13,7 +13,8 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from flask.testing import FlaskClient
 
-from shared.aws import errors, model, web
+from shared.aws import errors, service_model
+from shared.http import app as web
 from tests.contracts.wire.generated_requests import faults, full
 from tests.contracts.wire.served import KEYS
 
@@ -30,7 +31,7 @@ def list_trials(call: web.Call) -> dict[str, Any]:
 def app(keys: Any = KEYS) -> Any:
     handlers = {
         "personalize": {"ListSchemas": lambda _: {"schemas": []}},
-        model.OWN: {"ListTrials": list_trials},
+        service_model.OWN: {"ListTrials": list_trials},
     }
     return web.create_app(handlers, keys=keys)
 
@@ -49,10 +50,10 @@ def unsigned() -> Iterator[FlaskClient]:
 def client(url: str, **changes: Any) -> Any:
     """What anybody may do with botocore and the model's folder."""
     core = botocore.session.Session()
-    core.get_component("data_loader").search_paths.append(str(model.MODELS))
+    core.get_component("data_loader").search_paths.append(str(service_model.MODELS))
     ((key, secret),) = KEYS.items()
     settings = {"region_name": "us-east-1", "aws_access_key_id": key, "aws_secret_access_key": secret}
-    return boto3.Session(botocore_session=core).client(model.OWN, endpoint_url=url, **settings | changes)
+    return boto3.Session(botocore_session=core).client(service_model.OWN, endpoint_url=url, **settings | changes)
 
 
 def test_a_client_with_the_model_calls_it(url) -> None:
@@ -105,7 +106,7 @@ def test_a_target_of_neither_is_told_what_is_right(unsigned, target, right) -> N
 
 
 def test_it_is_checked_by_its_model(unsigned) -> None:
-    shape = model.operations(model.OWN)["ListTrials"].input
+    shape = service_model.operations(service_model.OWN)["ListTrials"].input
     wrong = [(fault.code, fault.applied(full(shape))) for fault in faults(shape)]
     assert len(wrong) > 3
     for code, request in wrong:

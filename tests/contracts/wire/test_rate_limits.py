@@ -14,8 +14,9 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from flask import Flask
 
-from shared.aws import model, web
-from shared.aws.throttle import group, throttle
+from shared.aws import service_model
+from shared.http import app
+from shared.http.rate_limits import group, throttle
 from shared.settings import Settings, SettingsError
 from tests.conftest import free_port
 from tests.contracts.wire.served import KEYS
@@ -38,9 +39,9 @@ def redis_url(redis_server: str) -> str:
 def limited(service: str, redis_url: str, **rates: str) -> Flask:
     held = throttle(Settings(redis_url=redis_url, **rates))
     handlers = dict.fromkeys(
-        model.operations(service), lambda call: {"recipes": []} if service == "personalize" else {}
+        service_model.operations(service), lambda call: {"recipes": []} if service == "personalize" else {}
     )
-    return web.create_app({service: handlers}, keys=KEYS, throttle=held)
+    return app.create_app({service: handlers}, keys=KEYS, throttle=held)
 
 
 def all_limited(service: str, redis_url: str, rate: str) -> Flask:
@@ -60,7 +61,9 @@ def test_one_call_too_many_is_refused(serve, client_of, redis_url: str, service:
     assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == status
 
 
-@pytest.mark.parametrize(("service", "mode"), [*zip(model.SERVICES, ["legacy", "standard", "standard"], strict=True)])
+@pytest.mark.parametrize(
+    ("service", "mode"), [*zip(service_model.SERVICES, ["legacy", "standard", "standard"], strict=True)]
+)
 def test_boto3_tries_again_and_gets_through(serve, client_of, redis_url: str, service: str, mode: str) -> None:
     config = Config(retries={"mode": mode, "total_max_attempts": 10})
     client = client_of(service, serve(all_limited(service, redis_url, "2/second")), config=config)
@@ -76,7 +79,7 @@ def test_processes_count_together_and_access_keys_apart(serve, client_of, redis_
         client_of("personalize", servers[1]).list_recipes()
     held = throttle(Settings(redis_url=redis_url, rate_limit_control="1/hour"))
     assert held is not None
-    held("SOMEBODYELSE", model.operations("personalize")["ListRecipes"])
+    held("SOMEBODYELSE", service_model.operations("personalize")["ListRecipes"])
 
 
 def test_a_group_does_not_use_up_what_is_anothers(serve, client_of, redis_url: str) -> None:
@@ -116,14 +119,14 @@ def test_a_redis_that_hangs_holds_nobody_up(serve, client_of) -> None:
 def test_no_more_pass_than_may_when_many_call_at_once(redis_url: str) -> None:
     held = throttle(Settings(redis_url=redis_url, rate_limit_runtime="20/hour; 1000/day"))
     assert held is not None
-    operation = model.operations("personalize-runtime")["GetRecommendations"]
+    operation = service_model.operations("personalize-runtime")["GetRecommendations"]
     passed: list[int] = []
 
     def call() -> None:
         for _ in range(10):
             try:
                 held("KEY", operation)
-            except web.errors.Throttled:
+            except app.errors.Throttled:
                 continue
             passed.append(1)
 
@@ -151,7 +154,7 @@ def test_a_rate_that_is_none_is_refused_by_its_setting(name: str, rate: str) -> 
     ("service", "operation", "expected"),
     [
         ("personalize", "CreateCampaign", "control"),
-        (model.OWN, "ListTrials", "control"),
+        (service_model.OWN, "ListTrials", "control"),
         ("personalize-runtime", "GetPersonalizedRanking", "runtime"),
         ("personalize-events", "PutEvents", "events"),
         ("personalize-events", "PutActionInteractions", "events"),
@@ -160,4 +163,4 @@ def test_a_rate_that_is_none_is_refused_by_its_setting(name: str, rate: str) -> 
     ],
 )
 def test_an_operation_counts_to_its_group(service: str, operation: str, expected: str) -> None:
-    assert group(model.operations(service)[operation]) == expected
+    assert group(service_model.operations(service)[operation]) == expected

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from shared.aws import model
+from shared.aws import service_model
 from tests.contracts.wire.served import app_of
 
 ARN = "arn:aws:personalize:us-east-1:000000000000:schema/a"
@@ -22,7 +22,7 @@ def clients(serve, client_of, calls):
     def handler(call):
         calls.append(call)
 
-    return {service: client_of(service, serve(app_of(service, handler))) for service in model.SERVICES}
+    return {service: client_of(service, serve(app_of(service, handler))) for service in service_model.SERVICES}
 
 
 def test_a_nested_request_arrives_whole(clients, calls) -> None:

@@ -12,7 +12,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
-from shared.aws import model
+from shared.aws import service_model
 from tests.contracts.wire.served import KEYS, app_of
 
 ((KEY, SECRET),) = KEYS.items()
@@ -21,7 +21,7 @@ TARGET = "AmazonPersonalize.ListSchemas"
 
 @pytest.fixture(scope="module")
 def urls(serve) -> dict[str, str]:
-    return {service: serve(app_of(service, lambda _: {})) for service in model.SERVICES}
+    return {service: serve(app_of(service, lambda _: {})) for service in service_model.SERVICES}
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ CALLS = {
 
 
 @pytest.mark.parametrize("region", ["us-east-1", "eu-central-1", "local"])
-@pytest.mark.parametrize("service", model.SERVICES)
+@pytest.mark.parametrize("service", service_model.SERVICES)
 def test_what_boto3_signs_is_accepted(urls, client_of, service, region) -> None:
     method, request = CALLS[service]
     if service == "personalize-events":
@@ -61,7 +61,7 @@ def test_what_boto3_signs_is_accepted(urls, client_of, service, region) -> None:
     assert answer["ResponseMetadata"]["HTTPStatusCode"] == 200
 
 
-@pytest.mark.parametrize("service", model.SERVICES)
+@pytest.mark.parametrize("service", service_model.SERVICES)
 @pytest.mark.parametrize(
     ("changes", "code"),
     [

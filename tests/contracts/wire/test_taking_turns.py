@@ -35,7 +35,7 @@ class Server:
             "FORETASTE_BIND": f"127.0.0.1:{self.port}",
             "FORETASTE_THREADS": str(THREADS),
         }
-        command = [sys.executable, "-m", "gunicorn", "--config", "python:shared.gunicorn"]
+        command = [sys.executable, "-m", "gunicorn", "--config", "python:shared.http.gunicorn_config"]
         command += [f"tests.contracts.wire.taking_turns:create_app(in_turns={in_turns})"]
         self.process = subprocess.Popen(command, env=environment, cwd=folder)
 

@@ -12,13 +12,14 @@ from flask.testing import FlaskClient
 from prometheus_client import REGISTRY
 from werkzeug.test import TestResponse
 
-from shared.aws import errors, model, web
+from shared.aws import errors, service_model
+from shared.http import app
 from shared.observability.health import PATHS, Vitals
 
 ARN = "arn:aws:personalize:us-east-1:000000000000"
 
 
-def answering(call: web.Call) -> dict[str, Any]:
+def answering(call: app.Call) -> dict[str, Any]:
     structlog.get_logger().info("at work")
     if call.operation.startswith("Delete"):
         raise errors.ResourceInUse("Not now.")
@@ -32,15 +33,15 @@ def well() -> dict[str, bool]:
 
 @pytest.fixture
 def client(well: dict[str, bool]) -> FlaskClient:
-    offered = {"personalize": dict.fromkeys(model.operations("personalize"), answering)}
+    offered = {"personalize": dict.fromkeys(service_model.operations("personalize"), answering)}
     vitals = Vitals("api", ready={"redis": lambda: well["redis"]})
-    return web.create_app(offered, keys=None, vitals=vitals).test_client()
+    return app.create_app(offered, keys=None, vitals=vitals).test_client()
 
 
 @pytest.fixture
 def runtime() -> FlaskClient:
-    offered = {"personalize-runtime": dict.fromkeys(model.operations("personalize-runtime"), answering)}
-    return web.create_app(offered, keys=None).test_client()
+    offered = {"personalize-runtime": dict.fromkeys(service_model.operations("personalize-runtime"), answering)}
+    return app.create_app(offered, keys=None).test_client()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 from services.api import app
 from services.api.operations import Desk
 from services.status import handlers
-from shared.aws.web import Answer, Call
+from shared.http.app import Answer, Call
 from shared.resources import Reading
 from shared.settings import Settings
 from shared.state.messages import Message, Provision

@@ -15,8 +15,8 @@ from services.runtime import app, refresher
 from services.runtime.deployed import Model
 from services.runtime.preparing import Preparing
 from shared.artifacts import Artifacts
-from shared.aws.web import Call
 from shared.data.schemas import DATASET_TYPES
+from shared.http.app import Call
 from shared.recipes import Recipe
 from shared.recipes.contract import Explained, Past, Query
 from shared.recipes.distribution import NEVER

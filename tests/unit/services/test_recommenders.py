@@ -17,7 +17,7 @@ from services.runtime.deployer import awaited
 from services.status import handlers, recommenders, scheduling
 from shared.artifacts import Artifacts
 from shared.aws.errors import InvalidInput, ResourceInUse, ResourceNotFound
-from shared.aws.web import Answer, Call
+from shared.http.app import Answer, Call
 from shared.process import Process
 from shared.queue import Queue
 from shared.resources import RESOURCES, Reading

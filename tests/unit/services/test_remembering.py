@@ -14,7 +14,7 @@ import redis.exceptions
 
 from services.runtime import app
 from shared.aws.errors import ResourceNotFound
-from shared.aws.web import Answer, Call
+from shared.http.app import Answer, Call
 from shared.observability.threads import Threads
 from shared.recipes import RECIPES
 from shared.settings import Settings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared import arns
+from shared.aws import arns
 from shared.resources import RESOURCES
 
 START = "arn:aws:personalize:us-east-1:000000000000:"

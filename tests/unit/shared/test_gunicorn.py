@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError
 
 import pytest
 
-from shared import gunicorn
+from shared.http import gunicorn_config
 
 
 @pytest.mark.parametrize(
@@ -19,5 +19,5 @@ def test_the_parser(installed: str | None, parser: str, monkeypatch: pytest.Monk
             raise PackageNotFoundError
         return installed
 
-    monkeypatch.setattr(gunicorn, "version", version)
-    assert gunicorn._parser() == parser
+    monkeypatch.setattr(gunicorn_config, "version", version)
+    assert gunicorn_config._parser() == parser

@@ -6,11 +6,11 @@ import importlib.util
 
 import pytest
 
-from shared.aws import model
+from shared.aws import service_model
 from shared.resources import RESOURCES, Resource
 from shared.state.messages import COMMANDS, Decline, Provision, Remove, TuneSolutionVersion
 
-OPERATIONS = model.operations("personalize")
+OPERATIONS = service_model.operations("personalize")
 SHOWN = {noun: resource for noun, resource in RESOURCES.items() if not resource.hidden}
 
 

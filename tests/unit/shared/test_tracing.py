@@ -18,8 +18,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode, format_span_id, format_trace_id
 
 from shared import queue, work
-from shared.aws import errors, web
+from shared.aws import errors
 from shared.child import Children
+from shared.http import app
 from shared.observability import otel, tracing
 from shared.settings import Settings, SettingsError
 from shared.state.messages import Command, Fact, ImportDataset, TrainSolutionVersion, TuneSolutionVersion
@@ -46,8 +47,8 @@ def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
     idle.take(MODULE).end()
 
 
-def serve(handler: web.Handler) -> FlaskClient:
-    return web.create_app({"personalize": {"DescribeSchema": handler}}, keys=None).test_client()
+def serve(handler: app.Handler) -> FlaskClient:
+    return app.create_app({"personalize": {"DescribeSchema": handler}}, keys=None).test_client()
 
 
 def describe(client: FlaskClient, operation: str = "DescribeSchema", **headers: str) -> Any:
@@ -86,8 +87,8 @@ def test_a_request_is_a_span_that_says_what_its_log_line_says(ended: InMemorySpa
     assert span.resource.attributes["service.name"] == "foretaste-test"
 
 
-def refuse(error: Exception) -> web.Handler:
-    def handler(_: web.Call) -> Mapping[str, Any]:
+def refuse(error: Exception) -> app.Handler:
+    def handler(_: app.Call) -> Mapping[str, Any]:
         raise error
 
     return handler

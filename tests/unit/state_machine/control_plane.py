@@ -20,9 +20,9 @@ from services.api.operations import Desk
 from services.runtime.deployer import awaited
 from services.status import handlers, recommenders, reconciler
 from shared.artifacts import Artifacts
-from shared.aws import answers, model, schemas
+from shared.aws import request_schemas, serialization, service_model
 from shared.aws.errors import PersonalizeError
-from shared.aws.web import Answer, Call
+from shared.http.app import Answer, Call
 from shared.process import Process
 from shared.queue import note
 from shared.resources import RESOURCES, Reading
@@ -128,16 +128,16 @@ class ControlPlane:
     def call(self, operation: str, request: Mapping[str, Any], *, again: bool = False) -> Mapping[str, Any] | Refused:
         """What the API answers; ``again``: as an SDK that lost the answer to its last call asks."""
         self._calls += not again
-        known = model.operations("personalize")[operation]
+        known = service_model.operations("personalize")[operation]
         try:
-            members = schemas.load(known, json.loads(json.dumps(request)))
+            members = request_schemas.load(known, json.loads(json.dumps(request)))
             answer = self._handlers[operation](
                 Call(operation=operation, request=members, request_id="r", invocation=f"i{self._calls}")
             )
         except PersonalizeError as error:
             return Refused(error.code)
         shaped: Mapping[str, Any] = json.loads(
-            answers.body(known, answer.members if isinstance(answer, Answer) else answer or {}) or b"{}"
+            serialization.body(known, answer.members if isinstance(answer, Answer) else answer or {}) or b"{}"
         )
         return shaped
 

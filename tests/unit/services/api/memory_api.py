@@ -12,8 +12,8 @@ import orjson
 from services.api.app import handlers, own_handlers
 from services.api.operations import Desk
 from services.status import handlers as status
-from shared.aws import answers, model, schemas
-from shared.aws.web import Answer, Call
+from shared.aws import request_schemas, serialization, service_model
+from shared.http.app import Answer, Call
 from shared.resources import Reading
 from shared.settings import Settings
 from shared.state.lifecycle import ACTIVE
@@ -22,7 +22,10 @@ from shared.store import Record
 from shared.store.memory import MemoryStore
 
 #: Of both services that the API answers.
-OPERATIONS: Mapping[str, model.Operation] = {**model.operations("personalize"), **model.operations(model.OWN)}
+OPERATIONS: Mapping[str, service_model.Operation] = {
+    **service_model.operations("personalize"),
+    **service_model.operations(service_model.OWN),
+}
 PREFIX = "arn:aws:personalize:us-east-1:000000000000"
 GROUP = f"{PREFIX}:dataset-group/g"
 ROLE = "arn:aws:iam::000000000000:role/personalize"
@@ -66,12 +69,12 @@ class MemoryApi:
     def called(self, operation: str, invocation: str, **request: Any) -> dict[str, Any]:
         """One try of a call, whose others bear the same invocation."""
         known = OPERATIONS[operation]
-        members = schemas.load(known, request)
+        members = request_schemas.load(known, request)
         result = self.offered[operation](
             Call(operation=operation, request=members, request_id="", invocation=invocation)
         )
         answer = result if isinstance(result, Answer) else Answer(members=result or {})
-        shaped: dict[str, Any] = orjson.loads(answers.body(known, answer.members) or b"{}")
+        shaped: dict[str, Any] = orjson.loads(serialization.body(known, answer.members) or b"{}")
         return shaped
 
     def put(self, arn: str, kind: str, body: Mapping[str, Any], status: str | None = ACTIVE, **more: Any) -> str:

@@ -18,7 +18,7 @@ from services.cli import status
 from services.cli.client import Personalize
 from services.cli.errors import CreationFailed, NoServer, UnusableFolder
 from services.cli.main import cli
-from shared.aws import model
+from shared.aws import service_model
 from tests.conftest import System, until
 
 Invoke = Callable[..., Result]
@@ -206,7 +206,7 @@ def test_status_shows_every_type_of_resource(monkeypatch: pytest.MonkeyPatch) ->
     shown = {row.name for row in status.rows(cast(Personalize, None), {})}
     lists = {
         re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
-        for name in model.operations("personalize")
+        for name in service_model.operations("personalize")
         if name.startswith("List")
     }
     not_resources = {"list_recipes", "list_tags_for_resource", "list_metric_attribution_metrics"}

@@ -14,7 +14,8 @@ from services.api.app import handlers, own_handlers
 from services.cli import hpo
 from services.cli.errors import NoTrials
 from services.cli.main import cli
-from shared.aws import model, web
+from shared.aws import service_model
+from shared.http import app
 from shared.state.lifecycle import ACTIVE, CREATE_IN_PROGRESS
 from tests.unit.services.api.memory_api import PREFIX, MemoryApi
 
@@ -29,7 +30,7 @@ def api() -> MemoryApi:
 
 @pytest.fixture
 def invoke(api: MemoryApi, monkeypatch: pytest.MonkeyPatch) -> Iterator[Invoke]:
-    offered = {"personalize": handlers(api.desk), model.OWN: own_handlers(api.desk)}
+    offered = {"personalize": handlers(api.desk), service_model.OWN: own_handlers(api.desk)}
 
     class Quiet(WSGIRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -37,7 +38,7 @@ def invoke(api: MemoryApi, monkeypatch: pytest.MonkeyPatch) -> Iterator[Invoke]:
         def log(self, *_: object, **__: object) -> None:
             """Test output stays readable."""
 
-    server = make_server("127.0.0.1", 0, web.create_app(offered, keys=KEYS), threaded=True, request_handler=Quiet)
+    server = make_server("127.0.0.1", 0, app.create_app(offered, keys=KEYS), threaded=True, request_handler=Quiet)
     server.daemon_threads = True  # type: ignore[attr-defined]
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     ((key, secret),) = KEYS.items()

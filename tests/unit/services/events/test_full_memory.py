@@ -12,8 +12,8 @@ import redis
 from services.cli.embedded_redis import binary
 from services.status.space import Watch
 from shared import refusals
-from shared.aws import web
 from shared.aws.errors import PersonalizeError
+from shared.http import app
 from shared.store import Interaction, NoSpace
 from shared.store.probe import Probe
 from shared.store.redis import RedisStore
@@ -74,7 +74,7 @@ def test_at_the_end_redis_refuses_and_the_client_is_told(url: str) -> None:
     store = RedisStore(url, for_clients=True)
     kept, refusal = filled(store, None)
     assert refusals.code(refusal) == "OOM"
-    answer, _ = web._refusal(refusal, "r")
+    answer, _ = app._refusal(refusal, "r")
     assert (answer.status, answer.code) == (503, "ServiceUnavailable")
     assert "no memory left" in answer.message
     assert len(list(store.stream("d"))) == kept

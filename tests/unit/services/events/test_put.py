@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from services.events import app, itemless
 from shared.aws.errors import InvalidInput, PersonalizeError, ResourceInUse, ResourceNotFound
-from shared.aws.web import Call
+from shared.http.app import Call
 from shared.observability import metrics
 from shared.settings import Settings
 from shared.state.lifecycle import ACTIVE, CREATE_PENDING, DELETE_PENDING

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from shared.aws import bodies
 from shared.aws.errors import RequestTooLarge, Serialization
+from shared.http import request_body
 
 
 def environ(body: bytes, **changes: Any) -> dict[str, Any]:
@@ -17,57 +17,57 @@ def environ(body: bytes, **changes: Any) -> dict[str, Any]:
 
 
 def test_it_is_read_whole() -> None:
-    assert bodies.read(environ(b"x" * bodies.LIMIT)) == b"x" * bodies.LIMIT
+    assert request_body.read(environ(b"x" * request_body.LIMIT)) == b"x" * request_body.LIMIT
 
 
 def test_it_ends_where_it_says() -> None:
-    assert bodies.read(environ(b"one, and the next request", CONTENT_LENGTH="3")) == b"one"
+    assert request_body.read(environ(b"one, and the next request", CONTENT_LENGTH="3")) == b"one"
 
 
 def test_without_a_length_there_is_none() -> None:
-    assert bodies.read({"wsgi.input": io.BytesIO(b"the next request")}) == b""
+    assert request_body.read({"wsgi.input": io.BytesIO(b"the next request")}) == b""
 
 
 def test_chunks_are_put_together() -> None:
     chunked = {"wsgi.input": io.BytesIO(b"x" * 200_000), "wsgi.input_terminated": True}
-    assert bodies.read(chunked) == b"x" * 200_000
+    assert request_body.read(chunked) == b"x" * 200_000
 
 
 def test_too_much_is_read_away_so_that_the_refusal_is_heard() -> None:
     too_much = environ(b"x" * 5_000_000)
     with pytest.raises(RequestTooLarge, match="1048576 bytes"):
-        bodies.read(too_much)
+        request_body.read(too_much)
     assert too_much["wsgi.input"].read() == b""
 
 
 def test_patience_with_too_much_ends(monkeypatch) -> None:
-    monkeypatch.setattr(bodies, "PATIENCE", 2_000_000)
+    monkeypatch.setattr(request_body, "PATIENCE", 2_000_000)
     endless = environ(b"x" * 5_000_000)
     with pytest.raises(RequestTooLarge):
-        bodies.read(endless)
+        request_body.read(endless)
     assert len(endless["wsgi.input"].read()) > 2_500_000
 
 
 def test_a_body_that_breaks_off_is_refused() -> None:
     with pytest.raises(Serialization, match="ended before"):
-        bodies.read(environ(b"{", CONTENT_LENGTH="100"))
+        request_body.read(environ(b"{", CONTENT_LENGTH="100"))
 
 
 def test_a_body_that_stands_still_is_refused(monkeypatch) -> None:
-    monkeypatch.setattr(bodies, "STALL", 0.05)
+    monkeypatch.setattr(request_body, "STALL", 0.05)
     client, server = socket.socketpair()
     with client, server:
         client.sendall(b"{")
         stalled = {"wsgi.input": server.makefile("rb"), "wsgi.input_terminated": True, "gunicorn.socket": server}
         with pytest.raises(Serialization, match="ended before"):
-            bodies.read(stalled)
+            request_body.read(stalled)
         assert server.gettimeout() is None
 
 
 def test_no_body_is_an_empty_object() -> None:
-    assert bodies.parse(b"") == {}
+    assert request_body.parse(b"") == {}
 
 
 def test_what_is_no_json_is_told_where() -> None:
     with pytest.raises(Serialization, match="at character 5"):
-        bodies.parse(b'{"a":nope}')
+        request_body.parse(b'{"a":nope}')

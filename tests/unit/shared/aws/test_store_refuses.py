@@ -10,7 +10,7 @@ import redis.exceptions
 from flask import Flask
 from kombu.exceptions import OperationalError
 
-from shared.aws import web
+from shared.http import app as web
 from shared.store import NoSpace, Unreadable
 
 

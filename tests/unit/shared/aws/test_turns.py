@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from shared.aws import turns as module
-from shared.aws.turns import Turns, aside
+from shared.http import leader_followers as module
+from shared.http.leader_followers import Turns, aside
 
 SOON = 5.0
 

@@ -21,9 +21,9 @@ from services.api.app import handlers
 from services.api.operations import Desk
 from services.status import handlers as status
 from shared.artifacts import Artifacts
-from shared.aws import answers, model, schemas
+from shared.aws import request_schemas, serialization, service_model
 from shared.aws.errors import PersonalizeError
-from shared.aws.web import Answer, Call
+from shared.http.app import Answer, Call
 from shared.process import Process
 from shared.recipes import RECIPES, Recipe
 from shared.resources import Reading
@@ -122,12 +122,12 @@ class Standing:
 
     def ask(self, operation: str, **request: Any) -> dict[str, Any]:
         """The answer to a request. Raises the error that the client would be given."""
-        declared = model.operations("personalize")[operation]
-        loaded = schemas.load(declared, request)
+        declared = service_model.operations("personalize")[operation]
+        loaded = request_schemas.load(declared, request)
         call = Call(operation=operation, request=loaded, request_id="1", invocation=str(uuid.uuid4()))
         answer = handlers(self.desk)[operation](call)
         members = answer.members if isinstance(answer, Answer) else answer
-        answered: dict[str, Any] = json.loads(answers.body(declared, members or {}) or "{}")
+        answered: dict[str, Any] = json.loads(serialization.body(declared, members or {}) or "{}")
         return answered
 
     def heard(self) -> list[Command]:

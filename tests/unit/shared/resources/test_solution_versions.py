@@ -10,7 +10,7 @@ import pytest
 from services.api.get_solution_metrics import get_solution_metrics
 from services.status import handlers, reconciler
 from shared.aws.errors import InvalidInput, ResourceAlreadyExists, ResourceInUse, ResourceNotFound, Validation
-from shared.aws.web import Call
+from shared.http.app import Call
 from shared.state.lifecycle import (
     ACTIVE,
     CREATE_FAILED,

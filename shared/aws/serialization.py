@@ -14,12 +14,12 @@ from typing import Any
 
 import orjson
 
-from shared.aws import model
+from shared.aws import service_model
 
 _Shaper = Callable[[Any], Any]
 
 
-def body(operation: model.Operation, members: Mapping[str, Any]) -> bytes:
+def body(operation: service_model.Operation, members: Mapping[str, Any]) -> bytes:
     """The JSON body of an answer; empty for an operation without output.
 
     Timestamps may be aware datetimes or epoch seconds; they leave as epoch seconds with milliseconds.
@@ -31,7 +31,7 @@ def body(operation: model.Operation, members: Mapping[str, Any]) -> bytes:
 
 @cache
 def _answer(service: str, operation: str) -> _Shaper:
-    return _shaper(model.operations(service)[operation].output)
+    return _shaper(service_model.operations(service)[operation].output)
 
 
 def _shaper(shape: Any) -> _Shaper:

@@ -14,7 +14,7 @@ import structlog
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from shared.aws import model
+from shared.aws import service_model
 from shared.aws.errors import Throttled
 from shared.settings import Settings, SettingsError
 
@@ -27,10 +27,10 @@ _RECORDS = frozenset({"PutItems", "PutUsers", "PutActions"})
 
 
 #: Counts a call of an access key. Raises Throttled when it is one too many.
-Throttle = Callable[[str, model.Operation], None]
+Throttle = Callable[[str, service_model.Operation], None]
 
 
-def group(operation: model.Operation) -> str:
+def group(operation: service_model.Operation) -> str:
     """The group whose rate an operation counts to, as the settings name it."""
     match operation.service:
         case "personalize-runtime":
@@ -71,7 +71,7 @@ def _counting(redis_url: str, rates: Mapping[str, str]) -> Throttle:
     )
     windows = SlidingWindowCounterRateLimiter(RedisStorage(redis_url, pool, key_prefix="foretaste:limit"))
 
-    def count(access_key: str, operation: model.Operation) -> None:
+    def count(access_key: str, operation: service_model.Operation) -> None:
         name = group(operation)
         try:
             passes = all(windows.hit(limit, name, access_key) for limit in allowed.get(name, ()))
@@ -80,7 +80,7 @@ def _counting(redis_url: str, rates: Mapping[str, str]) -> Throttle:
             return
         if not passes:
             refusal = Throttled(f"Rate exceeded: this access key may call operations of {name} at {rates[name]}.")
-            refusal.status = 400 if model.is_json_rpc(operation.service) else 429
+            refusal.status = 400 if service_model.is_json_rpc(operation.service) else 429
             raise refusal
 
     return count

@@ -14,7 +14,7 @@ from typing import Any
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, pre_load
 from marshmallow.exceptions import SCHEMA
 
-from shared.aws import constraints, model
+from shared.aws import constraints, service_model
 from shared.aws.constraints import Breach, Mistyped
 from shared.aws.errors import Serialization, Validation
 from shared.aws.fields import Boolean, Double, Integer, List, Map, String, Structure, Timestamp, mistyped
@@ -43,7 +43,7 @@ class Request(Schema):
         return {name: value for name, value in data.items() if value is not None}
 
 
-def load(operation: model.Operation, body: Any) -> dict[str, Any]:
+def load(operation: service_model.Operation, body: Any) -> dict[str, Any]:
     """The members of a request. Timestamps are epoch seconds (int or float), as sent.
 
     Raises Serialization for a wrong JSON type, Validation for broken constraints.
@@ -58,7 +58,7 @@ def load(operation: model.Operation, body: Any) -> dict[str, Any]:
 
 @cache
 def _request(service: str, operation: str) -> Schema:
-    return _schema(model.operations(service)[operation].input, shown=True)()
+    return _schema(service_model.operations(service)[operation].input, shown=True)()
 
 
 def _schema(shape: Any, *, shown: bool) -> type[Schema]:

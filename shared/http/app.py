@@ -24,8 +24,9 @@ from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from shared import refusals
-from shared.aws import answers, bodies, errors, model, schemas, sigv4
-from shared.aws.throttle import Throttle
+from shared.aws import errors, request_schemas, serialization, service_model, sigv4
+from shared.http import request_body
+from shared.http.rate_limits import Throttle
 from shared.observability import metrics, tracing
 from shared.observability.health import PATHS, Vitals
 
@@ -86,14 +87,14 @@ def create_app(
     not have.
     """
     for service, handlers in offered.items():
-        if unknown := set(handlers).difference(model.operations(service)):
+        if unknown := set(handlers).difference(service_model.operations(service)):
             raise KeyError(f"{service} has no operation {', '.join(sorted(unknown))}")
     first = next(iter(offered))
     app = _Application(first, static_folder=None)
     app.in_turns = in_turns
     app.url_map.merge_slashes = False  # it would answer "//" with a redirect, in HTML
     door = _Door(offered=offered, first=first, keys=keys, vitals=vitals or Vitals(first), throttle=throttle)
-    for path in model.paths(first) or ("/",):
+    for path in service_model.paths(first) or ("/",):
         app.add_url_rule(path, view_func=door.enter, endpoint=path, methods=["POST"], provide_automatic_options=False)
     app.add_url_rule("/ping", view_func=door.ping, methods=["GET"], provide_automatic_options=False)
     for path in PATHS:
@@ -144,13 +145,13 @@ class _Door:
     def enter(self) -> Response:
         visit: _Visit = g.visit
         visit.body_read = True  # even what is too large is, or thrown away
-        body = bodies.read(request.environ)
+        body = request_body.read(request.environ)
         visit.access_key = self._authenticate(body)
         operation = _operation(visit.service)
         visit.operation = operation.name
         if self.throttle is not None:
             self.throttle(visit.access_key, operation)
-        members = schemas.load(operation, bodies.parse(body))
+        members = request_schemas.load(operation, request_body.parse(body))
         visit.arn = _named(operation.input, members)
         handler = self.offered[operation.service].get(operation.name)
         if handler is None:
@@ -165,7 +166,7 @@ class _Door:
         )
         answer = result if isinstance(result, Answer) else Answer(members=result or {})
         visit.arn = _named(operation.output, answer.members) or visit.arn
-        return _respond(visit, answers.body(operation, answer.members), 200, answer.headers)
+        return _respond(visit, serialization.body(operation, answer.members), 200, answer.headers)
 
     def ping(self) -> Response:
         return _respond(g.visit, orjson.dumps({"service": self.first}), 200, {})
@@ -180,7 +181,7 @@ class _Door:
     def refuse(self, error: Exception) -> Response:
         visit: _Visit = g.visit
         refusal, headers = _refusal(error, visit.request_id)
-        status = model.error_statuses(visit.service).get(refusal.code, refusal.status)
+        status = service_model.error_statuses(visit.service).get(refusal.code, refusal.status)
         visit.error = refusal.code
         return _respond(visit, refusal.body(), status, {**headers, "x-amzn-ErrorType": refusal.code})
 
@@ -197,7 +198,7 @@ class _Door:
 
     def _service(self) -> str:
         prefix = request.headers.get("X-Amz-Target", "").partition(".")[0]
-        return next((service for service in self.offered if model.target_prefix(service) == prefix), self.first)
+        return next((service for service in self.offered if service_model.target_prefix(service) == prefix), self.first)
 
 
 def _target() -> str:
@@ -206,15 +207,15 @@ def _target() -> str:
     return target
 
 
-def _operation(service: str) -> model.Operation:
-    operations = model.operations(service)
-    if not model.is_json_rpc(service):
-        return operations[model.paths(service)[request.path]]
+def _operation(service: str) -> service_model.Operation:
+    operations = service_model.operations(service)
+    if not service_model.is_json_rpc(service):
+        return operations[service_model.paths(service)[request.path]]
     try:
-        return operations[model.targets(service)[request.headers.get("X-Amz-Target", "")]]
+        return operations[service_model.targets(service)[request.headers.get("X-Amz-Target", "")]]
     except KeyError:
         raise errors.UnknownOperation(
-            f"X-Amz-Target must name an operation of {service}: {model.target_prefix(service)}.<operation>."
+            f"X-Amz-Target must name an operation of {service}: {service_model.target_prefix(service)}.<operation>."
         ) from None
 
 
@@ -224,7 +225,7 @@ def _invocation() -> str:
 
 
 def _respond(visit: _Visit, body: bytes, status: int, headers: Mapping[str, str]) -> Response:
-    return Response(body, status, headers, content_type=model.content_type(visit.service))
+    return Response(body, status, headers, content_type=service_model.content_type(visit.service))
 
 
 def _refusal(error: Exception, request_id: str) -> tuple[errors.PersonalizeError, Mapping[str, str]]:
@@ -268,7 +269,7 @@ def _end(response: Response) -> Response:
     visit: _Visit = g.visit
     if not visit.body_read:
         # What is refused by its path or method has a body that nobody wants, and a connection that others use.
-        bodies.throw_away(request.environ)
+        request_body.throw_away(request.environ)
     response.headers["x-amzn-RequestId"] = visit.request_id
     if request.path in _QUIET:
         return response

@@ -1,4 +1,4 @@
-"""Gunicorn's configuration, the same for every HTTP process: ``gunicorn --config python:shared.gunicorn``.
+"""Gunicorn's configuration, the same for every HTTP process: ``gunicorn --config python:shared.http.gunicorn_config``.
 
 One worker process with threads (the gateway's has an event loop): what scales out is the process. The address comes
 from FORETASTE_BIND; ``fd://N`` is a listening socket that a supervisor holds, so that clients wait while this process
@@ -14,7 +14,7 @@ from shared import settings
 _settings = settings.load()
 
 bind = _settings.bind
-worker_class = "shared.aws.worker.Worker"
+worker_class = "shared.http.gunicorn_worker.Worker"
 workers = 1
 threads = _settings.threads
 keepalive = 75

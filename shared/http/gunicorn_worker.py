@@ -28,8 +28,8 @@ from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine, ParseExc
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from shared.aws.errors import InternalFailure, PersonalizeError, Serialization
-from shared.aws.refusals import bare_answer, with_status
-from shared.aws.turns import Turns
+from shared.http.bare_response import bare_answer, with_status
+from shared.http.leader_followers import Turns
 from shared.observability.health import PATHS
 from shared.system.cpu_quota import granted_cores
 from shared.system.malloc import share_one_heap
