@@ -16,13 +16,13 @@ from services.api.operations import Desk
 from services.events import app as events
 from services.runtime import app as runtime
 from shared import queue, recipes
-from shared.artifacts import Artifacts
 from shared.aws import service_model
 from shared.http import app
 from shared.recipes import Recipe
 from shared.resources import RESOURCES, Reading
 from shared.settings import Settings
 from shared.state import lifecycle, messages
+from shared.storage.artifacts import Artifacts
 from shared.store.memory import MemoryStore
 
 FOLDER = Path(__file__).parent

@@ -17,8 +17,8 @@ from celery.worker.consumer import Consumer
 from kombu.transport import TRANSPORT_ALIASES, redis
 from redis.exceptions import RedisError, ResponseError
 
-from shared import refusals
 from shared.observability import metrics
+from shared.store import redis_errors
 
 log = structlog.get_logger()
 logger = logging.getLogger(__name__)  # as kombu wants one
@@ -43,7 +43,7 @@ class Channel(redis.Channel):
             return super()._brpop_read(**options)  # type: ignore[no-untyped-call]
         except ResponseError as error:
             # A full disk, say: to end would help nobody, and to start again needs a write.
-            if not refusals.waits_for_redis(error):
+            if not redis_errors.waits_for_redis(error):
                 raise
             log.warning("the queue waits for Redis", reason=str(error))
             time.sleep(PAUSE)

@@ -15,15 +15,15 @@ import redis.exceptions
 import structlog
 from celery import Celery, signals
 
-from shared import formats, hearing, queue, settings
-from shared.artifacts import Artifacts
+from shared import hearing, queue, settings
 from shared.observability import logging
 from shared.observability.health import Vitals
 from shared.observability.threads import Threads
 from shared.settings import Settings
-from shared.store import Store
-from shared.store.probe import Probe
+from shared.storage.artifacts import Artifacts
+from shared.store import Store, data_format
 from shared.store.redis import RedisStore
+from shared.store.redis_probe import Probe
 from shared.system.disk_space import has_room
 
 log = structlog.get_logger()
@@ -84,8 +84,8 @@ def celery_process(queue_name: str, *, long_work: bool = True, started: Callable
 
     def begin(**_: object) -> None:
         try:
-            formats.refuse_newer(configured.redis_url, configured.artifacts)
-        except (formats.NewerFormat, formats.Unstamped) as error:
+            data_format.refuse_newer(configured.redis_url, configured.artifacts)
+        except (data_format.NewerFormat, data_format.Unstamped) as error:
             log.error("refused", reason=str(error))  # noqa: TRY400 - no fault of the code
             # Of all that a signal's receiver may raise, this alone ends Celery.
             raise SystemExit(str(error)) from error

@@ -20,8 +20,6 @@ from pathlib import Path
 import orjson
 import structlog
 
-from shared.artifacts import ArtifactDamaged, Artifacts, sync
-from shared.aside import Aside
 from shared.aws.errors import ResourceNotFound
 from shared.data import schemas, seen, sent, snapshot
 from shared.data.database import Database
@@ -30,7 +28,9 @@ from shared.data.seen import Seen
 from shared.data.snapshot import Snapshot
 from shared.resources import Reading
 from shared.resources.dataset_import_job import ROWS, current
+from shared.storage.artifacts import ArtifactDamaged, Artifacts, sync
 from shared.store import Record, Store
+from shared.store.quarantine import Aside
 
 log = structlog.get_logger()
 

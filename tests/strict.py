@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from shared.aside import Aside
+from shared.store.quarantine import Aside
 
 T = TypeVar("T")
 

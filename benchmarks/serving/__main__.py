@@ -23,12 +23,12 @@ import redis
 from benchmarks.serving.load import Measured, alone, measure, usual
 from benchmarks.serving.made_up import HIDDEN, RECIPE, USERS, Campaign, campaign
 from benchmarks.serving.world import KEYS, Server, World, world
-from shared.artifacts import Artifacts
 from shared.recipes.artifact import Artifact
 from shared.recipes.distribution import best
 from shared.recipes.hrnn.form import Form
 from shared.recipes.hrnn.passes import SCANNED
 from shared.recipes.hrnn.weights import shapes
+from shared.storage.artifacts import Artifacts
 from shared.store.redis import RedisStore
 
 RUNTIME, EVENTS = "services.runtime.app:create_app()", "services.events.app:create_app()"

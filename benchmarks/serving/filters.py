@@ -31,7 +31,6 @@ from services.cli.embedded_redis import binary
 from services.runtime import app
 from services.runtime.deployed import Model
 from services.runtime.served import Serving
-from shared.artifacts import Artifacts
 from shared.data.histories import save_names
 from shared.data.ids import Ids
 from shared.http.app import Call
@@ -43,9 +42,10 @@ from shared.resources.dataset.requests import TYPES
 from shared.resources.dataset_import_job import ROWS
 from shared.settings import Settings
 from shared.state.lifecycle import ACTIVE
+from shared.storage.artifacts import Artifacts
 from shared.store import Interaction, Record, Store
+from shared.store.cached_store import Remembering
 from shared.store.redis import RedisStore
-from shared.store.remembering import Remembering
 
 ITEMS = (2_000, 100_000)
 HIDDEN = 43

@@ -21,7 +21,7 @@ from urllib.request import urlopen
 from benchmarks.serving.__main__ import RUNTIME, TIMES, Loaded, _beside, _measured, _recommendation, head, median, row
 from benchmarks.serving.made_up import campaign
 from benchmarks.serving.world import Server, world
-from shared.artifacts import Artifacts
+from shared.storage.artifacts import Artifacts
 from shared.store.redis import RedisStore
 
 HERE = Path(__file__).parents[2]

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from shared.artifacts import Artifacts
 from shared.data.histories import Histories
 from shared.data.training_data import TrainingData
 from shared.recipes import RECIPES, artifact
@@ -18,6 +17,7 @@ from shared.recipes.hrnn.form import Form
 from shared.recipes.hrnn.weights import shapes
 from shared.resources.event_tracker.requests import tracking_claim
 from shared.state.lifecycle import ACTIVE
+from shared.storage.artifacts import Artifacts
 from shared.store import Record, Store
 
 PREFIX = "arn:aws:personalize:us-east-1:000000000000"

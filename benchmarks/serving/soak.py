@@ -42,12 +42,12 @@ from services.cli.client import connect
 from services.cli.life import Life
 from services.cli.system import LocalSystem, Wishes, local_system
 from services.runtime.history import merged
-from shared.artifacts import Artifacts
 from shared.recipes.contract import Query, Scorer
 from shared.recipes.hrnn.scoring import Scorer as Hrnn
+from shared.storage.artifacts import Artifacts
 from shared.store import RECENT, Interaction
+from shared.store.cached_store import STALE
 from shared.store.redis import RedisStore
-from shared.store.remembering import STALE
 
 HRNN = "arn:aws:personalize:::recipe/aws-hrnn"
 #: Two models that tell themselves apart.

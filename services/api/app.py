@@ -28,14 +28,14 @@ from services.api.operations import Desk, create, delete, describe, page
 from services.api.state import State
 from shared import queue, settings
 from shared.aws import service_model
-from shared.formats import refuse_newer
 from shared.http import app
 from shared.http.rate_limits import throttle
 from shared.observability import logging
 from shared.observability.health import Vitals
 from shared.resources import RESOURCES, Reading, Resource
-from shared.store.probe import Probe
+from shared.store.data_format import refuse_newer
 from shared.store.redis import RedisStore
+from shared.store.redis_probe import Probe
 
 #: The operations that are no plain verb of one resource, a file each.
 ODDITIES: Mapping[str, Callable[[Desk, app.Call], Mapping[str, object] | app.Answer | None]] = {

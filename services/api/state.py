@@ -11,13 +11,13 @@ from functools import partial
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from shared.aside import Aside
 from shared.aws import arns
 from shared.resources import RESOURCES
 from shared.state import messages
 from shared.state.lifecycle import ACTIVE
 from shared.store import Record, Store
-from shared.store.probe import Probe
+from shared.store.quarantine import Aside
+from shared.store.redis_probe import Probe
 
 QUEUES = sorted({message.queue() for message in messages.BY_WIRE.values()})
 #: What answers with a model.

@@ -14,7 +14,7 @@ from services.cli import redis_files
 from services.cli.data_dir import DataDir
 from services.cli.errors import CannotBackUp
 from services.cli.options import DEFAULT_DATA_DIR
-from shared.artifacts import sync
+from shared.storage.artifacts import sync
 
 #: Redis rewrites its files now and then, within seconds: so often the copy is begun anew.
 TRIES = 20

@@ -26,8 +26,8 @@ from services.cli.health import beats, pings
 from services.cli.processes import PROCESSES, Process
 from services.cli.supervisor import Child, Supervisor
 from shared import settings
-from shared.formats import NewerFormat, Unstamped, settle_folder
 from shared.settings import Settings
+from shared.store.data_format import NewerFormat, Unstamped, settle_folder
 from shared.store.redis import PROMPT, RedisStore
 from shared.system.parent_death import finding_ours
 

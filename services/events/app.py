@@ -12,7 +12,6 @@ from flask import Flask
 from services.events.put_events import put_action_interactions, put_events
 from services.events.put_records import KINDS, put_records
 from shared import settings
-from shared.formats import refuse_newer
 from shared.http import app
 from shared.http.rate_limits import throttle
 from shared.observability import logging
@@ -21,9 +20,10 @@ from shared.observability.threads import Threads
 from shared.resources import Reading
 from shared.settings import Settings
 from shared.store import Store
-from shared.store.probe import Probe
+from shared.store.cached_store import Remembering
+from shared.store.data_format import refuse_newer
 from shared.store.redis import RedisStore
-from shared.store.remembering import Remembering
+from shared.store.redis_probe import Probe
 
 OPERATIONS: Mapping[str, Callable[[Store, Reading, app.Call], None]] = {
     "PutActionInteractions": put_action_interactions,

@@ -19,9 +19,6 @@ from services.runtime.recommend import get_recommendations
 from services.runtime.recommend_actions import get_action_recommendations
 from services.runtime.served import Serving
 from shared import queue, settings
-from shared.artifacts import Artifacts
-from shared.aside import Aside
-from shared.formats import refuse_newer
 from shared.http import app
 from shared.http.rate_limits import throttle
 from shared.observability import logging
@@ -30,10 +27,13 @@ from shared.process import Process, beat_in_background, process_name
 from shared.resources import Reading
 from shared.settings import Settings
 from shared.snapshots import Snapshots
+from shared.storage.artifacts import Artifacts
 from shared.store import Store
-from shared.store.probe import Probe
+from shared.store.cached_store import Remembering
+from shared.store.data_format import refuse_newer
+from shared.store.quarantine import Aside
 from shared.store.redis import PROMPT, RedisStore
-from shared.store.remembering import Remembering
+from shared.store.redis_probe import Probe
 from shared.system.disk_space import has_room
 from shared.work import Signs
 

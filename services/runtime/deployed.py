@@ -15,13 +15,13 @@ import numpy.typing as npt
 import structlog
 
 from shared import recipes
-from shared.artifacts import ArtifactDamaged, Artifacts
 from shared.data.ids import Ids
 from shared.http.leader_followers import aside
 from shared.recipes import Recipe
 from shared.recipes.contract import ArtifactError, Explained, Explaining, Query, Scorer
 from shared.resources import Reading
 from shared.resources.dataset.requests import TYPES, arn_of
+from shared.storage.artifacts import ArtifactDamaged, Artifacts
 
 log = structlog.get_logger()
 

@@ -20,14 +20,13 @@ from services.runtime.deployed import Deployed, NotDeployable
 from services.runtime.loading import Loading
 from services.runtime.preparing import Preparing
 from services.runtime.served import SERVED
-from shared import refusals
-from shared.aside import Aside
 from shared.process import Process
 from shared.queue import report
 from shared.resources import Reading
 from shared.state.lifecycle import ACTIVE, CLAIMABLE, STOP_IN_PROGRESS, STOP_PENDING
 from shared.state.messages import Failed, Finished, Started
-from shared.store import Record, Records
+from shared.store import Record, Records, redis_errors
+from shared.store.quarantine import Aside
 from shared.work import keeping
 
 log = structlog.get_logger()
@@ -66,7 +65,7 @@ def _run(process: Process, deployed: Deployed, loading: Loading, preparing: Prep
                 deployed.keep(_needed(process, aside))
         except Exception as error:
             # The state of Redis passes; anything else ends the thread, which is said, and started again.
-            if not refusals.waits_for_redis(error):
+            if not redis_errors.waits_for_redis(error):
                 raise
             log.warning("the deployer waits for Redis", reason=str(error))
         process.ending.wait(EVERY)

@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 from services.runtime.catalogue import Catalogue
 from services.runtime.deployed import Model
 from services.runtime.history import newest
-from shared.aside import Aside
 from shared.aws.errors import InvalidInput, ServiceUnavailable
 from shared.data.seen import Doings, Seen
 from shared.data.snapshot import Snapshot
@@ -30,7 +29,8 @@ from shared.resources.filter.requests import schemas_of
 from shared.snapshots import MOST_SEEN, NotMade, Snapshots, Unreadable
 from shared.state.lifecycle import ACTIVE, CREATE_IN_PROGRESS, CREATE_PENDING
 from shared.store import SEEN_SECONDS, Record, Store
-from shared.store.remembering import UNREACHABLE
+from shared.store.cached_store import UNREACHABLE
+from shared.store.quarantine import Aside
 
 T = TypeVar("T")
 

@@ -12,9 +12,9 @@ from services.runtime.deployed import Deployed, Model
 from services.runtime.filtering import Filters
 from services.runtime.metadata import is_answered
 from services.runtime.served import CONFIGS
-from shared.aside import Aside
 from shared.aws.errors import PersonalizeError
 from shared.store import Record
+from shared.store.quarantine import Aside
 from shared.work import Signs
 
 log = structlog.get_logger()

@@ -9,10 +9,9 @@ import structlog
 
 from services.runtime.preparing import Preparing
 from services.runtime.served import SERVED, Serving
-from shared import refusals
 from shared.process import Process
 from shared.state.lifecycle import ACTIVE
-from shared.store import Record
+from shared.store import Record, redis_errors
 
 log = structlog.get_logger()
 
@@ -38,7 +37,7 @@ def _run(
             ready.set()
         except Exception as error:
             # The state of Redis passes; anything else ends the thread, which is said, and started again.
-            if not refusals.waits_for_redis(error):
+            if not redis_errors.waits_for_redis(error):
                 raise
             log.warning("the refresher waits for Redis", reason=str(error))
         process.ending.wait(EVERY)

@@ -18,7 +18,7 @@ from shared.resources import Reading
 from shared.resources.exploration import exploration_of
 from shared.state.lifecycle import ACTIVE
 from shared.store import Record, Store
-from shared.store.remembering import UNREACHABLE
+from shared.store.cached_store import UNREACHABLE
 
 #: What a runtime answers for.
 SERVED = ("campaign", "recommender")

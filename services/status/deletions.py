@@ -10,11 +10,11 @@ import time
 from functools import partial
 
 from services.status import facts, rounds
-from shared.aside import Aside
 from shared.process import Process
 from shared.state.lifecycle import DELETE_PENDING
 from shared.state.messages import Remove, Started
 from shared.store import Record
+from shared.store.quarantine import Aside
 
 EVERY = 0.5
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 import structlog
 
 from shared import queue
-from shared.artifacts import Artifacts
 from shared.resources import RESOURCES
 from shared.state.lifecycle import (
     ACTIVE,
@@ -22,6 +21,7 @@ from shared.state.lifecycle import (
     Happened,
 )
 from shared.state.messages import Decline, Fact, Failed, Finished, Progressed, Provision, Remove, Started
+from shared.storage.artifacts import Artifacts
 from shared.store import Conflict, Record, Store
 
 log = structlog.get_logger()

@@ -9,12 +9,12 @@ import structlog
 
 from services.status import facts, rounds
 from shared import queue
-from shared.aside import Aside
 from shared.process import Process
 from shared.resources import RESOURCES
 from shared.state.lifecycle import CLAIMABLE, CREATE_STOPPING
 from shared.state.messages import Command, Fact, Failed, Remove, Stopped
 from shared.store import Note, Record
+from shared.store.quarantine import Aside
 
 log = structlog.get_logger()
 

@@ -10,8 +10,8 @@ from functools import partial
 
 import structlog
 
-from shared import refusals
 from shared.process import Process, current
+from shared.store import redis_errors
 
 log = structlog.get_logger()
 
@@ -32,6 +32,6 @@ def _run(process: Process, name: str, every: float, walk: Callable[[Process], No
                 walk(process)
         except Exception as error:
             # The state of Redis passes; anything else ends the thread, which is said, and started again.
-            if not refusals.waits_for_redis(error):
+            if not redis_errors.waits_for_redis(error):
                 raise
             log.warning("a round waits for Redis", round=name, reason=str(error))

@@ -18,7 +18,6 @@ import structlog
 
 from services.status import rounds
 from shared import queue, recipes
-from shared.aside import Aside
 from shared.aws.errors import PersonalizeError
 from shared.process import Process
 from shared.resources import RESOURCES, Reading
@@ -31,6 +30,7 @@ from shared.resources.solution_version.requests import AUTOMATIC, draft, imports
 from shared.state.lifecycle import ACTIVE
 from shared.state.messages import AdvanceRecommender
 from shared.store import Conflict, NameTaken, Record
+from shared.store.quarantine import Aside
 
 log = structlog.get_logger()
 

@@ -10,8 +10,8 @@ import structlog
 
 from services.status import rounds
 from shared.process import Process
-from shared.store.probe import Probe
 from shared.store.redis import RedisStore
+from shared.store.redis_probe import Probe
 
 log = structlog.get_logger()
 

@@ -11,13 +11,13 @@ from functools import partial
 import structlog
 
 from services.status import rounds
-from shared.aside import Aside
 from shared.process import Process
 from shared.resources import RESOURCES, Reading
 from shared.resources.campaign.requests import DEFAULTS, successor
 from shared.resources.contract import settled, with_update
 from shared.state.lifecycle import ACTIVE
 from shared.store import Conflict, Record
+from shared.store.quarantine import Aside
 
 log = structlog.get_logger()
 

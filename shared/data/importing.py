@@ -21,13 +21,13 @@ from pathlib import Path
 
 import duckdb
 
-from shared.artifacts import sync
 from shared.data import bad_cells, cells, csv_file
 from shared.data.bad_cells import BadCells
 from shared.data.csv_file import CsvError, CsvFile
 from shared.data.interrupting import interruptibly
 from shared.data.scanning import literal, name, raw_cells, unread
 from shared.data.schemas import DatasetSchema
+from shared.storage.artifacts import sync
 from shared.system.cpu_quota import granted_cores
 
 _MEMORY_BESIDE_DUCKDB_MB = 160  # Python, the CSV and Parquet readers' own buffers: measured, see benchmarks/importing

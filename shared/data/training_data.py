@@ -24,7 +24,6 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from shared.artifacts import sync
 from shared.data import arrays, events, featurizing, schemas
 from shared.data.database import Database
 from shared.data.events import EventParameters, Wanted
@@ -33,6 +32,7 @@ from shared.data.histories import DataRefused, Histories, TooLittleData, save_na
 from shared.data.rewards import Objective, Rewards
 from shared.data.rows import Rows
 from shared.data.schemas import DatasetSchema, Field
+from shared.storage.artifacts import sync
 
 OF_ACTIONS = "ACTION_INTERACTIONS"
 

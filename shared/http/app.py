@@ -23,12 +23,12 @@ import structlog
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
-from shared import refusals
 from shared.aws import errors, request_schemas, serialization, service_model, sigv4
 from shared.http import request_body
 from shared.http.rate_limits import Throttle
 from shared.observability import metrics, tracing
 from shared.observability.health import PATHS, Vitals
+from shared.store import redis_errors
 
 if TYPE_CHECKING:
     from shared.observability.otel import Span
@@ -235,7 +235,7 @@ def _refusal(error: Exception, request_id: str) -> tuple[errors.PersonalizeError
             return error, {}
         case HTTPException() if error.code and error.code < HTTPStatus.INTERNAL_SERVER_ERROR:
             return _unknown(error)
-        case _ if said := refusals.sentence(error):
+        case _ if said := redis_errors.sentence(error):
             log.warning("the store does not answer, or refuses", reason=str(error))
             return errors.ServiceUnavailable(said), {}
         case OSError(errno=errno.ENOSPC | errno.EDQUOT):

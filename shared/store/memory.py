@@ -25,7 +25,7 @@ from shared.store import (
     PutRecord,
     Record,
 )
-from shared.store.coding import moving as moving_status
+from shared.store.record_codec import moving as moving_status
 
 
 class MemoryChanges:

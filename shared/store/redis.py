@@ -40,8 +40,6 @@ import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
-from shared import formats
-from shared.aside import Aside
 from shared.state.lifecycle import DELETE_PENDING
 from shared.store import (
     EVENT_ID_SECONDS,
@@ -60,9 +58,11 @@ from shared.store import (
     Note,
     PutRecord,
     Record,
-    coding,
+    data_format,
+    record_codec,
 )
-from shared.store.changes import RedisChanges
+from shared.store.invalidation import RedisChanges
+from shared.store.quarantine import Aside
 
 PREFIX = "foretaste:"
 LUA = Path(__file__).parent / "lua"
@@ -109,7 +109,7 @@ class RedisStore:
             url,
             decode_responses=True,
             **waits,
-            redis_connect_func=formats.look_at_each_connection(url, **waits),
+            redis_connect_func=data_format.look_at_each_connection(url, **waits),
             retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), patience.retries, patience.again_after),
         )
         self._scripts = {path.stem: self._redis.register_script(path.read_text()) for path in LUA.glob("*.lua")}
@@ -117,7 +117,7 @@ class RedisStore:
     def ping(self) -> None:
         # Not PING, which a Redis that can't write refuses as if it was a write. So there are no health checks either: a
         # connection that was closed is found by the command, which is sent again.
-        self._redis.exists(formats.KEY)
+        self._redis.exists(data_format.KEY)
 
     def now(self) -> float:
         seconds, microseconds = self._redis.time()
@@ -164,7 +164,7 @@ class RedisStore:
 
     def get(self, arn: str) -> Record | None:
         fields = self._redis.hgetall(f"{PREFIX}record:{arn}")
-        return coding.read_record(arn, fields) if fields else None
+        return record_codec.read_record(arn, fields) if fields else None
 
     def holder(self, claim: str) -> str | None:
         arn = self._redis.get(f"{PREFIX}claim:{claim}")
@@ -236,8 +236,8 @@ class RedisStore:
         arguments = {
             "prefix": PREFIX,
             "arn": record.arn,
-            "document": coding.write_record(record),
-            "moving": coding.moving(record),
+            "document": record_codec.write_record(record),
+            "moving": record_codec.moving(record),
             "attempt": str(record.attempt),
             "failures": str(record.failures),
             "created": repr(record.created),
@@ -247,10 +247,10 @@ class RedisStore:
             "unclaim": [],
             "list": [] if more.get("remove") else _indexes(record),
             "unlist": [],
-            "notes": [{"id": note.id, "text": coding.write_note(note)} for note in notes],
+            "notes": [{"id": note.id, "text": record_codec.write_note(note)} for note in notes],
             "invocation_seconds": INVOCATION_SECONDS,
             # What is deleted makes room.
-            "frees": coding.moving(record) == DELETE_PENDING or bool(more.get("remove")),
+            "frees": record_codec.moving(record) == DELETE_PENDING or bool(more.get("remove")),
             # cjson reads null as a value that is true: what does not apply is left out.
             **{name: value for name, value in more.items() if value is not None},
         }
@@ -288,8 +288,8 @@ class RedisStore:
             pipeline.hgetall(f"{PREFIX}record:{arn}")
         listed = [(arn, fields) for (arn, _), fields in zip(rows, pipeline.execute(), strict=True) if fields]
         if whole:
-            return [coding.read_record(arn, fields) for arn, fields in listed], more
-        return _readable(listed, coding.read_record), more
+            return [record_codec.read_record(arn, fields) for arn, fields in listed], more
+        return _readable(listed, record_codec.read_record), more
 
     def moving(self) -> list[str]:
         return list(self._redis.zrange(f"{PREFIX}moving", 0, -1))
@@ -297,10 +297,12 @@ class RedisStore:
     def notes(self, older_than: float = 0.0) -> list[Note]:
         ids = self._redis.zrange(f"{PREFIX}outbox", "-inf", self.now() - older_than, byscore=True)
         texts = self._redis.hmget(f"{PREFIX}notes", ids) if ids else []
-        return _readable([(note_id, text) for note_id, text in zip(ids, texts, strict=True) if text], coding.read_note)
+        return _readable(
+            [(note_id, text) for note_id, text in zip(ids, texts, strict=True) if text], record_codec.read_note
+        )
 
     def add_note(self, note: Note) -> None:
-        self._scripts["note"](keys=[f"{PREFIX}notes", f"{PREFIX}outbox"], args=[note.id, coding.write_note(note)])
+        self._scripts["note"](keys=[f"{PREFIX}notes", f"{PREFIX}outbox"], args=[note.id, record_codec.write_note(note)])
 
     def done(self, note_id: str) -> None:
         with self._redis.pipeline() as pipeline:
@@ -363,7 +365,7 @@ class RedisStore:
             "seen": SEEN,
             "seen_seconds": SEEN_SECONDS,
             "events": [
-                {"user": one.user_id, "text": coding.write_interaction(one)}
+                {"user": one.user_id, "text": record_codec.write_interaction(one)}
                 | ({"id": one.event_id} if one.event_id else {})
                 | _deed(one)
                 for one in interactions
@@ -383,7 +385,7 @@ class RedisStore:
     def stream(self, dataset: str) -> Iterator[Interaction]:
         start = "-"
         while page := self._redis.xrange(f"{PREFIX}stream:{dataset}", min=start, count=10_000):
-            yield from (coding.read_interaction(fields["event"]) for _, fields in page)
+            yield from (record_codec.read_interaction(fields["event"]) for _, fields in page)
             start = f"({page[-1][0]}"
 
     def last_arrival(self, dataset: str) -> float:
@@ -418,7 +420,7 @@ class RedisStore:
             "dataset": dataset,
             "invocation": invocation,
             "invocation_seconds": INVOCATION_SECONDS,
-            "records": [{"id": one.id, "text": coding.write_put_record(one)} for one in records],
+            "records": [{"id": one.id, "text": record_codec.write_put_record(one)} for one in records],
         }
         self._run("put", arguments)
 
@@ -427,7 +429,7 @@ class RedisStore:
         ids = sorted(self._redis.hkeys(key))
         for start in range(0, len(ids), 1000):
             texts = self._redis.hmget(key, ids[start : start + 1000])
-            yield from (coding.read_put_record(text) for text in texts if text is not None)
+            yield from (record_codec.read_put_record(text) for text in texts if text is not None)
 
     def last_put(self, dataset: str) -> float:
         return float(self._redis.get(f"{PREFIX}put_at:{dataset}") or 0)
@@ -442,7 +444,7 @@ def _readable(entries: Sequence[tuple[str, S]], read: Callable[[str, S], T]) -> 
 @lru_cache(maxsize=4096)
 def _read(text: str) -> Interaction:
     """The user's next request reads most of the same events again."""
-    return coding.read_interaction(text)
+    return record_codec.read_interaction(text)
 
 
 def _deed(interaction: Interaction) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pytest
 from services.api.state import State
 from shared.observability import metrics as meters
 from shared.store.memory import MemoryStore
-from shared.store.probe import Probe
+from shared.store.redis_probe import Probe
 from tests.conftest import ROOT
 
 PAGE = (ROOT / "docs" / "observability.md").read_text()

@@ -24,10 +24,10 @@ from services.cli.embedded_redis import answers, binary
 from shared.queue import Queue, application, note
 from shared.settings import Settings
 from shared.state.messages import Provision
-from shared.store import Record, changes
-from shared.store.probe import Probe
+from shared.store import Record, invalidation
+from shared.store.cached_store import Remembering
 from shared.store.redis import PROMPT, RedisStore
-from shared.store.remembering import Remembering
+from shared.store.redis_probe import Probe
 from tests.conftest import ROOT, System, free_port, processes, start_system, stop_system, until
 
 MIB = 1024 * 1024
@@ -183,7 +183,7 @@ def test_up_on_a_full_disk_says_so(disk: Path) -> None:
 
 def test_whoever_reads_goes_on_beside_a_redis_that_can_not_write(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not even PING is answered by such a one."""
-    monkeypatch.setattr(changes, "SILENCE", 0.0)
+    monkeypatch.setattr(invalidation, "SILENCE", 0.0)
     port, ballast = free_port(), Ballast(disk)
     url = f"redis://127.0.0.1:{port}/0"
     options = ["--bind", "127.0.0.1", "--port", str(port), "--dir", str(disk), "--appendonly", "yes", "--save", ""]

@@ -20,8 +20,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from benchmarks.serving.further import Further, beside
-from shared.store.changes import SILENCE
-from shared.store.remembering import STALE
+from shared.store.cached_store import STALE
+from shared.store.invalidation import SILENCE
 from tests.conftest import System, processes, start_system, stop_system, until
 from tests.operations.conftest import POPULARITY, SMALL, Maker
 

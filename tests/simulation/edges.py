@@ -230,7 +230,7 @@ class Broker:
 
 
 class Disk:
-    """``shared.artifacts.Artifacts``: what is kept, by ARN, and by which attempt."""
+    """``shared.storage.artifacts.Artifacts``: what is kept, by ARN, and by which attempt."""
 
     def __init__(self, world: World) -> None:
         self._world = world

@@ -17,13 +17,13 @@ from services.events import app as events
 from services.runtime import deployer
 from services.status import handlers, reconciler
 from shared import queue, work
-from shared.aside import Aside
 from shared.resources import RESOURCES
 from shared.state import lifecycle
 from shared.state.lifecycle import ACTIVE, CREATE_STOPPING, Happened
 from shared.state.messages import Fact, Remove
 from shared.store import Conflict, Record, Store
 from shared.store.memory import MemoryStore
+from shared.store.quarantine import Aside
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 

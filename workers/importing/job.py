@@ -10,8 +10,6 @@ from typing import Any
 import structlog
 
 from shared import settings
-from shared.artifacts import Artifacts
-from shared.buckets import BucketError, open_buckets
 from shared.data import schemas
 from shared.data.bad_cells import shortened
 from shared.data.importing import Imported, ImportFailed, import_csv
@@ -20,6 +18,8 @@ from shared.observability import logging
 from shared.resources import Reading
 from shared.resources.dataset_import_job import ROWS
 from shared.state.messages import ImportDataset
+from shared.storage.artifacts import Artifacts
+from shared.storage.buckets import BucketError, open_buckets
 from shared.store.redis import RedisStore
 
 log = structlog.get_logger()

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Self
 
 from shared import recipes, settings
-from shared.artifacts import ArtifactDamaged, Artifacts
 from shared.aws.errors import PersonalizeError
 from shared.data import training_data
 from shared.data.histories import DataRefused
@@ -27,6 +26,7 @@ from shared.resources.solution_version.requests import tuned
 from shared.resources.trial import requests as trials
 from shared.settings import Settings
 from shared.state.messages import RunTrial, TrainSolutionVersion
+from shared.storage.artifacts import ArtifactDamaged, Artifacts
 from shared.store import Record
 from shared.store.redis import RedisStore
 from shared.system.cpu_quota import granted_cores

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shared.artifacts import ArtifactDamaged, Artifacts
 from shared.data import schemas, sent
 from shared.data.events import EventParameters
 from shared.data.rewards import Objective
@@ -20,6 +19,7 @@ from shared.resources.dataset.requests import added_since, arn_of, schema_of
 from shared.resources.dataset_import_job import ROWS
 from shared.resources.solution.columns import left_out
 from shared.resources.solution_version.requests import imports
+from shared.storage.artifacts import ArtifactDamaged, Artifacts
 from shared.store import Record, Store
 
 

@@ -14,7 +14,7 @@ from shared import queue
 from shared.settings import Settings
 from shared.state import messages
 from shared.state.messages import Failed, Finished, ImportDataset, Message, Progressed, Started, TrainSolutionVersion
-from shared.store.coding import read_note, write_note
+from shared.store.record_codec import read_note, write_note
 
 #: Messages of the last release may still lie in a queue: a name may be added here, never changed.
 NAMES = {

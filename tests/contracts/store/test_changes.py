@@ -11,8 +11,8 @@ import pytest
 import redis
 
 from shared.store import Interaction, Record, Store
+from shared.store.cached_store import FAMILIES, Remembering
 from shared.store.redis import PROMPT, RedisStore
-from shared.store.remembering import FAMILIES, Remembering
 
 ARN = "arn:aws:personalize:r:a:campaign/c"
 
@@ -123,9 +123,9 @@ class TestRedis:
                 writer = threading.Thread(target=store.append, args=("d", [event("u")]), kwargs=told)
                 writer.start()
                 time.sleep(0.01)
-                monkeypatch.setattr("shared.store.changes.SILENCE", -1.0)
+                monkeypatch.setattr("shared.store.invalidation.SILENCE", -1.0)
                 heard = list(changes.heard() or ())
-                monkeypatch.setattr("shared.store.changes.SILENCE", 60.0)
+                monkeypatch.setattr("shared.store.invalidation.SILENCE", 60.0)
                 writer.join()
                 assert [*heard, *(changes.heard() or ())] == ["recent:d:u"], number
 
@@ -142,7 +142,7 @@ class TestRedis:
         assert list(changes.heard() or ()) == ["recent:d:u"]
 
     def test_a_server_that_fell_silent_is_not_trusted(self, redis_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("shared.store.changes.SILENCE", 0.05)
+        monkeypatch.setattr("shared.store.invalidation.SILENCE", 0.05)
         changes = RedisStore(redis_server, PROMPT).changes(FAMILIES)
         changes.heard()
         with redis.Redis.from_url(redis_server) as other:

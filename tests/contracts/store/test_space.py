@@ -12,8 +12,8 @@ import redis
 from services.cli import space
 from shared.state.lifecycle import ACTIVE, CREATE_PENDING, DELETE_PENDING
 from shared.store import Interaction, NoSpace, PutRecord, Record
-from shared.store.probe import Probe
 from shared.store.redis import RedisStore
+from shared.store.redis_probe import Probe
 from tests.conftest import until
 
 RECORD = Record(arn="arn:a", kind="solution", status=CREATE_PENDING, created=1.0, updated=1.0)

@@ -25,8 +25,8 @@ from services.cli.embedded_redis import refusal
 from shared import queue, settings
 from shared.settings import SettingsError
 from shared.state.messages import ImportDataset
-from shared.store.probe import Probe
 from shared.store.redis import PROMPT, RedisStore
+from shared.store.redis_probe import Probe
 
 
 @pytest.fixture(scope="module")

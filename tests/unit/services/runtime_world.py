@@ -14,7 +14,6 @@ import numpy.typing as npt
 from services.runtime import app, refresher
 from services.runtime.deployed import Model
 from services.runtime.preparing import Preparing
-from shared.artifacts import Artifacts
 from shared.data.schemas import DATASET_TYPES
 from shared.http.app import Call
 from shared.recipes import Recipe
@@ -24,6 +23,7 @@ from shared.resources.dataset.requests import TYPES
 from shared.resources.dataset_import_job import ROWS
 from shared.settings import Settings
 from shared.state.lifecycle import ACTIVE
+from shared.storage.artifacts import Artifacts
 from shared.store import Interaction, Record
 from shared.store.memory import MemoryStore
 from tests.strict import STRICT

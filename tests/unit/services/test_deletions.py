@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from services.status import deletions, handlers
-from shared.artifacts import Artifacts
 from shared.aws.errors import ResourceAlreadyExists, ResourceNotFound
 from shared.process import Process
 from shared.resources import RESOURCES, Resource
 from shared.settings import Settings
 from shared.state.lifecycle import ACTIVE, DELETE_IN_PROGRESS, DELETE_PENDING, Request
 from shared.state.messages import Message, Remove
+from shared.storage.artifacts import Artifacts
 from tests.strict import STRICT
 from tests.unit.services.api.memory_api import PREFIX, MemoryApi
 

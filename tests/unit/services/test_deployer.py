@@ -16,7 +16,6 @@ from services.runtime.deployed import Deployed, Model, NotDeployable
 from services.runtime.filtering import Filters
 from services.runtime.loading import Loading, NotYet
 from services.runtime.preparing import Preparing
-from shared.artifacts import Artifacts
 from shared.process import Process
 from shared.queue import Queue
 from shared.recipes import RECIPES
@@ -28,6 +27,7 @@ from shared.settings import Settings
 from shared.snapshots import Snapshots
 from shared.state.lifecycle import ACTIVE, CREATE_PENDING
 from shared.state.messages import Fact, Failed, Finished, Started
+from shared.storage.artifacts import Artifacts
 from shared.store import Record, Store
 from shared.store.memory import MemoryStore
 from tests.conftest import until

@@ -15,7 +15,6 @@ from services.api import recommenders as api
 from services.api.operations import Desk, create, delete, describe
 from services.runtime.deployer import awaited
 from services.status import handlers, recommenders, scheduling
-from shared.artifacts import Artifacts
 from shared.aws.errors import InvalidInput, ResourceInUse, ResourceNotFound
 from shared.http.app import Answer, Call
 from shared.process import Process
@@ -24,6 +23,7 @@ from shared.resources import RESOURCES, Reading
 from shared.settings import Settings
 from shared.state.lifecycle import ACTIVE, CREATE_FAILED, CREATE_IN_PROGRESS, CREATE_PENDING
 from shared.state.messages import AdvanceRecommender, Fact, Failed, Finished, Message, Started, TrainSolutionVersion
+from shared.storage.artifacts import Artifacts
 from shared.store import Conflict, Interaction, Record
 from shared.store.memory import MemoryStore
 from tests.strict import STRICT

@@ -10,8 +10,6 @@ from typing import Any
 import pytest
 
 from services.status import reconciler
-from shared.artifacts import Artifacts
-from shared.aside import Aside
 from shared.process import Process
 from shared.queue import note
 from shared.settings import Settings
@@ -26,8 +24,10 @@ from shared.state.lifecycle import (
     DELETE_PENDING,
 )
 from shared.state.messages import Finished, Message, Provision, Remove, TrainSolutionVersion
+from shared.storage.artifacts import Artifacts
 from shared.store import Record, Unreadable
 from shared.store.memory import MemoryStore
+from shared.store.quarantine import Aside
 from tests.strict import STRICT
 
 ARN = "arn:aws:personalize:r:a:solution/s/1"

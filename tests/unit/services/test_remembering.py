@@ -18,10 +18,10 @@ from shared.http.app import Answer, Call
 from shared.observability.threads import Threads
 from shared.recipes import RECIPES
 from shared.settings import Settings
-from shared.store import Changes, Interaction, Record, Store, remembering
+from shared.store import Changes, Interaction, Record, Store, cached_store
+from shared.store.cached_store import STALE, UNREACHABLE, Remembering
 from shared.store.memory import MemoryStore
 from shared.store.redis import PROMPT, RedisStore
-from shared.store.remembering import STALE, UNREACHABLE, Remembering
 from tests.unit.services.runtime_world import PREFIX, Runtime, dataset, event
 
 HRNN, POPULAR, TOP_PICKS = (RECIPES[f"aws-{name}"] for name in ("hrnn", "popularity-count", "vod-top-picks"))
@@ -168,7 +168,7 @@ def test_a_store_that_is_away_is_asked_once_in_a_while(world: World) -> None:
     for _ in range(10):
         world.answered(arn, userId="u")
     assert world.leaving.asked == 1
-    world.now += remembering.PAUSE
+    world.now += cached_store.PAUSE
     for _ in range(10):
         world.answered(arn, userId="u")
     assert world.leaving.asked == 2
@@ -183,7 +183,7 @@ def test_it_comes_back_by_itself(world: World) -> None:
     world.sent(event("b", 5.0))
     world.answered(arn, userId="u")
     assert world.scorer.asked[-1].history == []
-    world.now += remembering.PAUSE
+    world.now += cached_store.PAUSE
     world.answered(arn, userId="u")
     assert [past.item_id for past in world.scorer.asked[-1].history] == ["b"]
     assert world.answered(arn, userId="stranger")
@@ -205,7 +205,7 @@ def test_an_answer_from_memory_says_for_how_long_the_store_was_away(world: World
 def test_memory_is_bounded_by_events_and_those_asked_for_last_stay(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remembering, "MOST_EVENTS", 6)
+    monkeypatch.setattr(cached_store, "MOST_EVENTS", 6)
     held = Remembering(world.leaving, world.leaving)
     for user in "abc":
         world.sent(*(event("a", at, user=user) for at in (1.0, 2.0)))
@@ -324,7 +324,7 @@ def test_of_what_it_is_not_told_it_asks_each_time(world: World) -> None:
 
 def test_what_is_told_is_heard_though_nobody_asks(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else Redis would keep it, more and more of it, for a runtime that has no requests; and away is away for good."""
-    monkeypatch.setattr(remembering, "LISTEN_EVERY", 0.01)
+    monkeypatch.setattr(cached_store, "LISTEN_EVERY", 0.01)
     held = Remembering(world.leaving, world.leaving)
     changes = held._changes
     held.listen(Threads(), threading.Event())

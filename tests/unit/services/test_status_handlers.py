@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.status import handlers
-from shared.artifacts import Artifacts
 from shared.queue import note
 from shared.state.lifecycle import (
     ACTIVE,
@@ -23,6 +22,7 @@ from shared.state.lifecycle import (
     SETTLED,
 )
 from shared.state.messages import Failed, Finished, Progressed, Provision, Remove, Started, Stopped
+from shared.storage.artifacts import Artifacts
 from shared.store import Record, Update
 from shared.store.memory import MemoryStore
 

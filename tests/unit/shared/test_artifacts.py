@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.artifacts import MANIFEST, ArtifactDamaged, Artifacts
+from shared.storage.artifacts import MANIFEST, ArtifactDamaged, Artifacts
 
 ARN = "arn:aws:personalize:us-east-1:000000000000:solution/../x/1"
 

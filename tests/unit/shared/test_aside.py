@@ -9,8 +9,8 @@ import redis.exceptions
 from kombu.exceptions import OperationalError
 from prometheus_client import REGISTRY
 
-from shared import aside, refusals
-from shared.aside import Aside
+from shared.store import quarantine, redis_errors
+from shared.store.quarantine import Aside
 
 
 class Clock:
@@ -23,7 +23,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(aside, "time", clock)
+    monkeypatch.setattr(quarantine, "time", clock)
     return clock
 
 
@@ -98,5 +98,5 @@ def test_what_is_redis_state_ends_the_round_and_sets_nothing_aside(clock: Clock,
 def test_a_key_of_another_type_is_an_entry_of_its_own_fault(clock: Clock) -> None:
     walk = Walk()
     walk.broken = redis.exceptions.ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value")
-    assert refusals.code(walk.broken) is None
+    assert redis_errors.code(walk.broken) is None
     assert walk() == ["a", "c"]

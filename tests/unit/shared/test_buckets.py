@@ -17,8 +17,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
 
-from shared.buckets import BucketError, Buckets, FolderBuckets, S3Buckets, open_buckets
 from shared.settings import Settings, SettingsError
+from shared.storage.buckets import BucketError, Buckets, FolderBuckets, S3Buckets, open_buckets
 
 INVALID = "Invalid Data location."
 FORBIDDEN = "Insufficient privileges for accessing data in Amazon S3."
@@ -274,7 +274,7 @@ def test_what_takes_the_place_of_an_opened_file_is_not_read(
     buckets: FolderBuckets, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, linux: bool
 ) -> None:
     if not linux:
-        monkeypatch.setattr("shared.buckets._DESCRIPTORS", tmp_path / "nothing")
+        monkeypatch.setattr("shared.storage.buckets._DESCRIPTORS", tmp_path / "nothing")
     place = root / "films" / "interactions.csv"
     with buckets.fetch("s3://films/interactions.csv", tmp_path / "into") as [file]:
         place.unlink()

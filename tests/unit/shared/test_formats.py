@@ -14,8 +14,16 @@ import pytest
 import redis
 
 from services.cli.processes import BY_NAME
-from shared import formats
-from shared.formats import MIGRATIONS, Migration, NewerFormat, NewerRedis, Unstamped, settle_folder, settle_redis
+from shared.store import data_format
+from shared.store.data_format import (
+    MIGRATIONS,
+    Migration,
+    NewerFormat,
+    NewerRedis,
+    Unstamped,
+    settle_folder,
+    settle_redis,
+)
 from shared.store.redis import RedisStore
 from tests.conftest import ROOT
 
@@ -151,4 +159,4 @@ def test_no_process_begins_on_what_is_newer(tmp_path: Path, server: Any, redis_s
     assert ended.returncode != 0
     assert "holds data of format 7, stamped by foretaste 9.9" in ended.stderr
     assert server.keys("foretaste:beat:*") == []
-    assert formats.MIGRATIONS[-1].to == 1
+    assert data_format.MIGRATIONS[-1].to == 1

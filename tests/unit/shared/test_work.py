@@ -14,7 +14,6 @@ from prometheus_client import REGISTRY
 
 from services.status import handlers
 from shared import work
-from shared.artifacts import Artifacts
 from shared.child import Children
 from shared.process import Process
 from shared.settings import Settings
@@ -37,6 +36,7 @@ from shared.state.messages import (
     TrainSolutionVersion,
     TuneSolutionVersion,
 )
+from shared.storage.artifacts import Artifacts
 from shared.store import Lease, Record
 from shared.store.memory import MemoryStore
 from tests.conftest import gone, until

@@ -19,7 +19,6 @@ from services.api import app
 from services.api.operations import Desk
 from services.runtime.deployer import awaited
 from services.status import handlers, recommenders, reconciler
-from shared.artifacts import Artifacts
 from shared.aws import request_schemas, serialization, service_model
 from shared.aws.errors import PersonalizeError
 from shared.http.app import Answer, Call
@@ -28,6 +27,7 @@ from shared.queue import note
 from shared.resources import RESOURCES, Reading
 from shared.settings import Settings
 from shared.state.messages import AdvanceRecommender, Command, Decline, Fact, Message, Provision, Remove, Started
+from shared.storage.artifacts import Artifacts
 from shared.store import Lease, Note, Record
 from shared.store.memory import MemoryStore
 from tests.strict import STRICT

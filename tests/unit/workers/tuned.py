@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from services.status import handlers, tuning
-from shared.artifacts import Artifacts
 from shared.resources.contract import settled
 from shared.resources.solution.tuning import METRICS
 from shared.resources.trial import requests as trials
@@ -27,6 +26,7 @@ from shared.state.messages import (
     TrainSolutionVersion,
     TuneSolutionVersion,
 )
+from shared.storage.artifacts import Artifacts
 from shared.store import Lease, Record
 from tests.unit.shared.resources.standing import Standing
 from workers.tuning import tuner

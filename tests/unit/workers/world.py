@@ -10,7 +10,6 @@ from typing import Any
 
 import duckdb
 
-from shared.artifacts import Artifacts
 from shared.data.schemas import DATASET_TYPES
 from shared.recipes import RECIPES
 from shared.resources import Reading
@@ -18,6 +17,7 @@ from shared.resources.dataset_import_job import ROWS
 from shared.resources.solution_version.requests import draft
 from shared.settings import Settings
 from shared.state.lifecycle import ACTIVE, CREATE_IN_PROGRESS
+from shared.storage.artifacts import Artifacts
 from shared.store import Record, Store
 from shared.store.memory import MemoryStore
 from workers.training.sources import Finding

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from services.status import handlers as status
-from shared.artifacts import Artifacts
 from shared.aws.errors import InvalidInput, PersonalizeError, ResourceAlreadyExists, ResourceInUse, ResourceNotFound
 from shared.state.lifecycle import CREATE_FAILED, CREATE_IN_PROGRESS, CREATE_PENDING, DELETE_PENDING
 from shared.state.messages import Remove
+from shared.storage.artifacts import Artifacts
 from shared.store import Conflict
 from tests.unit.services.api.memory_api import PREFIX, ROLE, MemoryApi
 

@@ -9,7 +9,6 @@ import pytest
 
 from services.api import tokens
 from services.status import handlers as status
-from shared.artifacts import Artifacts
 from shared.aws.errors import (
     InvalidInput,
     InvalidNextToken,
@@ -21,6 +20,7 @@ from shared.aws.errors import (
 )
 from shared.state.lifecycle import ACTIVE, CREATE_PENDING, UPDATE_PENDING
 from shared.state.messages import Remove
+from shared.storage.artifacts import Artifacts
 from tests.unit.services.api.memory_api import GROUP, PREFIX, ROLE, MemoryApi
 
 OUTPUT = {"roleArn": ROLE, "s3DataDestination": {"path": "s3://bucket/metrics/"}}

@@ -15,8 +15,8 @@ from shared.state import messages
 from shared.state.lifecycle import CREATE_PENDING
 from shared.store import Store
 from shared.store.memory import MemoryStore
-from shared.store.probe import Probe
 from shared.store.redis import RedisStore
+from shared.store.redis_probe import Probe
 from tests.conftest import free_port
 from tests.unit.shared.resources.standing import Standing
 

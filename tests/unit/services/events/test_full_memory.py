@@ -11,12 +11,11 @@ import redis
 
 from services.cli.embedded_redis import binary
 from services.status.space import Watch
-from shared import refusals
 from shared.aws.errors import PersonalizeError
 from shared.http import app
-from shared.store import Interaction, NoSpace
-from shared.store.probe import Probe
+from shared.store import Interaction, NoSpace, redis_errors
 from shared.store.redis import RedisStore
+from shared.store.redis_probe import Probe
 from tests.conftest import free_port, until
 
 MIB = 1024 * 1024
@@ -73,7 +72,7 @@ def test_at_the_end_redis_refuses_and_the_client_is_told(url: str) -> None:
     bounded(url)
     store = RedisStore(url, for_clients=True)
     kept, refusal = filled(store, None)
-    assert refusals.code(refusal) == "OOM"
+    assert redis_errors.code(refusal) == "OOM"
     answer, _ = app._refusal(refusal, "r")
     assert (answer.status, answer.code) == (503, "ServiceUnavailable")
     assert "no memory left" in answer.message

@@ -20,7 +20,6 @@ import pytest
 from services.api.app import handlers
 from services.api.operations import Desk
 from services.status import handlers as status
-from shared.artifacts import Artifacts
 from shared.aws import request_schemas, serialization, service_model
 from shared.aws.errors import PersonalizeError
 from shared.http.app import Answer, Call
@@ -30,6 +29,7 @@ from shared.resources import Reading
 from shared.settings import Settings
 from shared.state.lifecycle import ACTIVE
 from shared.state.messages import Command, Decline, Provision
+from shared.storage.artifacts import Artifacts
 from shared.store import Record
 from shared.store.memory import MemoryStore
 

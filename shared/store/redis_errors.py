@@ -10,7 +10,7 @@ import sys
 
 import redis.exceptions
 
-from shared.formats import NewerRedis
+from shared.store.data_format import NewerRedis
 
 _AWAY = "The store does not answer at the moment. Please try again."
 _NO_SPACE = "The store can't write to its disk: there is no space left, or the disk fails. Nothing was changed."

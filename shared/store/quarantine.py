@@ -15,8 +15,8 @@ from typing import TypeVar
 
 import structlog
 
-from shared import refusals
 from shared.observability import metrics
+from shared.store import redis_errors
 
 log = structlog.get_logger()
 
@@ -57,7 +57,7 @@ class Aside:
             done = do()
         except Exception as error:
             # Whatever it is: it must not take the turns of the others.
-            if refusals.waits_for_redis(error):
+            if redis_errors.waits_for_redis(error):
                 raise
             self._set_aside(entry, error)
             return None
