@@ -15,9 +15,10 @@ from services.api import app as api
 from services.api.operations import Desk
 from services.events import app as events
 from services.runtime import app as runtime
-from shared import queue, recipes
+from shared import recipes
 from shared.aws import service_model
 from shared.http import app
+from shared.jobs import celery_app
 from shared.recipes import Recipe
 from shared.resources import RESOURCES, Reading
 from shared.settings import Settings
@@ -109,7 +110,7 @@ def _operation_table(service: str, offered: Mapping[str, app.Handler]) -> Iterab
 
 def _offered() -> Mapping[str, Mapping[str, app.Handler]]:
     configured, store = Settings(), MemoryStore()
-    desk = Desk(store, queue.Queue(queue.application(configured)), Reading(store, configured))
+    desk = Desk(store, celery_app.Queue(celery_app.application(configured)), Reading(store, configured))
     serving = runtime.serving(configured, store, Artifacts(configured.artifacts))
     return {
         "personalize": api.handlers(desk),

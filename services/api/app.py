@@ -26,10 +26,11 @@ from services.api import (
 )
 from services.api.operations import Desk, create, delete, describe, page
 from services.api.state import State
-from shared import queue, settings
+from shared import settings
 from shared.aws import service_model
 from shared.http import app
 from shared.http.rate_limits import throttle
+from shared.jobs import celery_app
 from shared.observability import logging
 from shared.observability.health import Vitals
 from shared.resources import RESOURCES, Reading, Resource
@@ -92,7 +93,7 @@ def create_app() -> Flask:
     logging.configure(configured, "api")
     refuse_newer(configured.redis_url)
     store = RedisStore(configured.redis_url, for_clients=True)
-    desk = Desk(store, queue.Queue(queue.application(configured)), Reading(store, configured))
+    desk = Desk(store, celery_app.Queue(celery_app.application(configured)), Reading(store, configured))
     probe = Probe(configured.redis_url)
     state = State(store, desk.queue.waiting, probe)
     # What only reads goes on: a disk or a memory without room is told, and no reason to ask another.

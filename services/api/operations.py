@@ -15,7 +15,6 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from services.api import tokens
-from shared import queue
 from shared.aws import arns, service_model
 from shared.aws.errors import (
     InvalidInput,
@@ -27,6 +26,7 @@ from shared.aws.errors import (
     TooManyTags,
 )
 from shared.http.app import Answer, Call
+from shared.jobs import celery_app as queue
 from shared.resources import RESOURCES, Reading, Resource, described, summarised
 from shared.resources.contract import first_record, settled, with_update
 from shared.settings import Settings

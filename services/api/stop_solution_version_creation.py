@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from services.api.operations import Desk, once
-from shared import queue
 from shared.aws.errors import InvalidInput, ResourceInUse
 from shared.http.app import Call
+from shared.jobs import celery_app
 from shared.resources import RESOURCES
 from shared.state.lifecycle import CREATE_STOPPING, TRAINED, Request
 
@@ -28,6 +28,6 @@ def _stop(desk: Desk, arn: str) -> None:
     # Others are told by the lease that they work under; who begins work for others has none.
     bell = command(arn=arn) if command and command.winds_down else None
     stopped = replace(version, status=after, updated=desk.store.now())
-    desk.store.replace(stopped, invocation=desk.invocation, notes=[queue.note(bell)] if bell else [])
+    desk.store.replace(stopped, invocation=desk.invocation, notes=[celery_app.note(bell)] if bell else [])
     if bell:
         desk.ring(bell)

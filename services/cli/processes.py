@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from shared.queue import WORKER_FLAGS
+from shared.jobs.celery_app import WORKER_FLAGS
 
 STORE = ("FORETASTE_REDIS_URL",)
 FILES = ("FORETASTE_DATA_DIR",)

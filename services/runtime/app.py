@@ -18,12 +18,14 @@ from services.runtime.rank import get_personalized_ranking
 from services.runtime.recommend import get_recommendations
 from services.runtime.recommend_actions import get_action_recommendations
 from services.runtime.served import Serving
-from shared import queue, settings
+from shared import settings
 from shared.http import app
 from shared.http.rate_limits import throttle
+from shared.jobs import celery_app
+from shared.jobs.runner import Signs
+from shared.jobs.worker_process import Process, beat_in_background, process_name
 from shared.observability import logging
 from shared.observability.health import Vitals
-from shared.process import Process, beat_in_background, process_name
 from shared.resources import Reading
 from shared.settings import Settings
 from shared.snapshots import Snapshots
@@ -35,7 +37,6 @@ from shared.store.quarantine import Aside
 from shared.store.redis import PROMPT, RedisStore
 from shared.store.redis_probe import Probe
 from shared.system.disk_space import has_room
-from shared.work import Signs
 
 #: How long a runtime that starts loads models before it lets requests in (gunicorn gives its start 60 seconds).
 WARM_SECONDS = 20.0
@@ -81,7 +82,7 @@ def create_app() -> Flask:
         name=process_name("runtime"),
         settings=configured,
         store=RedisStore(configured.redis_url),
-        queue=queue.Queue(queue.application(configured)),
+        queue=celery_app.Queue(celery_app.application(configured)),
         artifacts=Artifacts(configured.artifacts, on_block=signs.give),
         ending=threading.Event(),
     )

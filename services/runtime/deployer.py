@@ -20,14 +20,14 @@ from services.runtime.deployed import Deployed, NotDeployable
 from services.runtime.loading import Loading
 from services.runtime.preparing import Preparing
 from services.runtime.served import SERVED
-from shared.process import Process
-from shared.queue import report
+from shared.jobs.celery_app import report
+from shared.jobs.runner import keeping
+from shared.jobs.worker_process import Process
 from shared.resources import Reading
 from shared.state.lifecycle import ACTIVE, CLAIMABLE, STOP_IN_PROGRESS, STOP_PENDING
 from shared.state.messages import Failed, Finished, Started
 from shared.store import Record, Records, redis_errors
 from shared.store.quarantine import Aside
-from shared.work import keeping
 
 log = structlog.get_logger()
 

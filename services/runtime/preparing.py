@@ -13,9 +13,9 @@ from services.runtime.filtering import Filters
 from services.runtime.metadata import is_answered
 from services.runtime.served import CONFIGS
 from shared.aws.errors import PersonalizeError
+from shared.jobs.runner import Signs
 from shared.store import Record
 from shared.store.quarantine import Aside
-from shared.work import Signs
 
 log = structlog.get_logger()
 

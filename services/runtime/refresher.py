@@ -9,7 +9,7 @@ import structlog
 
 from services.runtime.preparing import Preparing
 from services.runtime.served import SERVED, Serving
-from shared.process import Process
+from shared.jobs.worker_process import Process
 from shared.state.lifecycle import ACTIVE
 from shared.store import Record, redis_errors
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from services.status import deletions, facts, handlers, recommenders, reconciler, scheduling, space, syncing
-from shared.process import celery_process, current
-from shared.queue import handles
+from shared.jobs.celery_app import handles
+from shared.jobs.worker_process import celery_process, current
 from shared.state import messages
 
 

@@ -10,7 +10,7 @@ import time
 from functools import partial
 
 from services.status import facts, rounds
-from shared.process import Process
+from shared.jobs.worker_process import Process
 from shared.state.lifecycle import DELETE_PENDING
 from shared.state.messages import Remove, Started
 from shared.store import Record

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.status import handlers, recommenders, tuning
-from shared.process import Process
+from shared.jobs.worker_process import Process
 from shared.state.messages import Fact
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import structlog
 
-from shared import queue
+from shared.jobs import celery_app
 from shared.resources import RESOURCES
 from shared.state.lifecycle import (
     ACTIVE,
@@ -34,7 +34,7 @@ DONE = frozenset({ACTIVE, COMPLETED})
 
 def apply(store: Store, fact: Fact) -> None:
     """Write what follows from a fact, once; a repeated, late or misplaced one changes nothing."""
-    written = queue.note(fact).id
+    written = celery_app.note(fact).id
     while True:
         record = store.get(fact.arn)
         after = after_fact(record, fact, store.now()) if record else None

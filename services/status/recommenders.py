@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 
 from services.status import handlers
-from shared import queue
 from shared.aws.errors import PersonalizeError
-from shared.process import Process
+from shared.jobs import celery_app
+from shared.jobs.worker_process import Process
 from shared.resources import RESOURCES, Reading
 from shared.resources.contract import first_record, settled
 from shared.state.lifecycle import ACTIVE, CLAIMABLE, SETTLED, STOP_IN_PROGRESS, STOP_PENDING
@@ -62,10 +62,10 @@ def _train(process: Process, recommender: Record) -> None:
     command = TrainSolutionVersion(arn=draft.arn)
     version = first_record(VERSION, draft, process.store.now())
     try:
-        process.store.create(version, invocation=draft.arn, guards=draft.guards, notes=[queue.note(command)])
+        process.store.create(version, invocation=draft.arn, guards=draft.guards, notes=[celery_app.note(command)])
     except (Conflict, NameTaken):
         return  # somebody else sees to it, or the next round does
-    queue.ring(process.store, process.queue, command)
+    celery_app.ring(process.store, process.queue, command)
     handlers.apply(process.store, Started(arn=recommender.arn, attempt=recommender.attempt))
 
 

@@ -8,8 +8,8 @@ from functools import partial
 import structlog
 
 from services.status import facts, rounds
-from shared import queue
-from shared.process import Process
+from shared.jobs import celery_app
+from shared.jobs.worker_process import Process
 from shared.resources import RESOURCES
 from shared.state.lifecycle import CLAIMABLE, CREATE_STOPPING
 from shared.state.messages import Command, Fact, Failed, Remove, Stopped
@@ -42,7 +42,7 @@ def _resend(process: Process, note: Note) -> None:
     if isinstance(note.message, Fact):
         facts.hear(process, note.message)
     elif isinstance(note.message, Command):
-        queue.ring(process.store, process.queue, note.message)
+        celery_app.ring(process.store, process.queue, note.message)
 
 
 def _look(process: Process, arn: str, since: dict[str, float]) -> None:

@@ -10,7 +10,7 @@ from functools import partial
 
 import structlog
 
-from shared.process import Process, current
+from shared.jobs.worker_process import Process, current
 from shared.store import redis_errors
 
 log = structlog.get_logger()

@@ -17,9 +17,10 @@ from functools import partial
 import structlog
 
 from services.status import rounds
-from shared import queue, recipes
+from shared import recipes
 from shared.aws.errors import PersonalizeError
-from shared.process import Process
+from shared.jobs import celery_app
+from shared.jobs.worker_process import Process
 from shared.resources import RESOURCES, Reading
 from shared.resources.contract import first_record, settled, with_update
 from shared.resources.dataset.requests import arn_of
@@ -99,12 +100,12 @@ def _retrain(process: Process, reading: Reading, recommender: Record, now: float
     command = AdvanceRecommender(arn=recommender.arn)
     try:
         process.store.replace(
-            with_update(resource, recommender, body, process.store.now()), notes=[queue.note(command)]
+            with_update(resource, recommender, body, process.store.now()), notes=[celery_app.note(command)]
         )
     except Conflict:
         return  # Somebody asks something of it: the next tick looks again.
     log.info("automatic training", arn=recommender.arn)
-    queue.ring(process.store, process.queue, command)
+    celery_app.ring(process.store, process.queue, command)
 
 
 def _failed(recommender: Record) -> float:
@@ -172,7 +173,7 @@ def _train(process: Process, reading: Reading, solution: Record, due: float) -> 
     drafted = draft({"solutionArn": solution.arn}, reading, training_type=AUTOMATIC)
     record = first_record(resource, replace(drafted, claims=(*drafted.claims, once)), process.store.now())
     command = resource.command_for(record)
-    notes = [queue.note(command(arn=record.arn))] if command else []
+    notes = [celery_app.note(command(arn=record.arn))] if command else []
     try:
         made = process.store.create(record, invocation=once, guards=drafted.guards, notes=notes)
     except NameTaken as taken:
@@ -181,4 +182,4 @@ def _train(process: Process, reading: Reading, solution: Record, due: float) -> 
         return  # Begun already, by a process that died before it could keep the plan.
     log.info("automatic training", arn=solution.arn, version=record.arn)
     if command:
-        queue.ring(process.store, process.queue, command(arn=record.arn))
+        celery_app.ring(process.store, process.queue, command(arn=record.arn))

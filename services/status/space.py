@@ -9,7 +9,7 @@ from __future__ import annotations
 import structlog
 
 from services.status import rounds
-from shared.process import Process
+from shared.jobs.worker_process import Process
 from shared.store.redis import RedisStore
 from shared.store.redis_probe import Probe
 

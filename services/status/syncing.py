@@ -11,7 +11,7 @@ from functools import partial
 import structlog
 
 from services.status import rounds
-from shared.process import Process
+from shared.jobs.worker_process import Process
 from shared.resources import RESOURCES, Reading
 from shared.resources.campaign.requests import DEFAULTS, successor
 from shared.resources.contract import settled, with_update

@@ -6,7 +6,7 @@ A bell that is lost does no harm: the reconciler rings for work that moves and t
 from __future__ import annotations
 
 from shared.aws import arns
-from shared.process import Process
+from shared.jobs.worker_process import Process
 from shared.resources.contract import settled
 from shared.state.messages import Fact, Progressed, TuneSolutionVersion
 

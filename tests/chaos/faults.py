@@ -18,7 +18,7 @@ import redis
 from kombu.exceptions import OperationalError
 
 from benchmarks.serving.further import redis_url
-from shared import queue
+from shared.jobs import celery_app
 from shared.resources import RESOURCES
 from shared.settings import Settings
 from shared.state.messages import BY_WIRE, COMMANDS, Failed, Finished, Remove, Started
@@ -45,8 +45,8 @@ class Chaos:
     def __post_init__(self) -> None:
         self.url = redis_url(self.system.folder)
         self.store = RedisStore(self.url)
-        self.app = queue.application(Settings(redis_url=self.url))
-        self.sending = queue.Queue(self.app)
+        self.app = celery_app.application(Settings(redis_url=self.url))
+        self.sending = celery_app.Queue(self.app)
 
     def pids(self, *parts: str) -> list[int]:
         """Of one of these parts that runs."""

@@ -29,7 +29,7 @@ time.time_ns = lambda: _time_ns() + {skew} * 1_000_000_000
 WORKER = """
 import sys
 from shared.state.messages import Finished
-from shared.queue import report
+from shared.jobs.celery_app import report
 from shared.state.lifecycle import CLAIMABLE
 from shared.store.redis import RedisStore
 class Lost:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from shared import queue
+from shared.jobs import celery_app
 from shared.settings import Settings
 from shared.state.messages import Failed, Finished, TrainSolutionVersion
 from shared.store.redis import RedisStore
@@ -299,13 +299,13 @@ def test_a_torn_append_only_file_does_not_stop_the_next_up(tmp_path: Path) -> No
         stop_system(second)
 
 
-def inside(system: System) -> tuple[Any, queue.Queue, RedisStore]:
+def inside(system: System) -> tuple[Any, celery_app.Queue, RedisStore]:
     """The queue and the store of a running system, as a process of it sees them."""
     lines = [line.split(" ", 1) for line in (system.folder / "redis" / "redis.conf").read_text().splitlines()]
     conf = dict(line for line in lines if len(line) == 2)
     url = f"redis://:{conf['requirepass']}@127.0.0.1:{conf['port']}/0"
-    app = queue.application(Settings(redis_url=url))
-    return app, queue.Queue(app), RedisStore(url)
+    app = celery_app.application(Settings(redis_url=url))
+    return app, celery_app.Queue(app), RedisStore(url)
 
 
 def test_a_message_that_comes_again_or_late_changes_nothing(hasty: System) -> None:

@@ -21,7 +21,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from services.cli.embedded_redis import answers, binary
-from shared.queue import Queue, application, note
+from shared.jobs.celery_app import Queue, application, note
 from shared.settings import Settings
 from shared.state.messages import Provision
 from shared.store import Record, invalidation

@@ -23,7 +23,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from shared.job import WorkFailed
+from shared.jobs.entrypoint import WorkFailed
 from shared.recipes import RECIPES
 from shared.recipes.artifact import WEIGHTS
 from shared.recipes.contract import Options, Past, Progress, Query, Stopped, Trained

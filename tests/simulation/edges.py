@@ -19,10 +19,10 @@ from kombu.exceptions import OperationalError
 
 from services.runtime.deployed import NotDeployable
 from shared.aws import arns
+from shared.jobs.runner import Signs
 from shared.resources.solution.tuning import METRICS
 from shared.state.messages import BY_WIRE, Message, RunTrial
 from shared.store import Record
-from shared.work import Signs
 from tests.simulation.world import Event, SimProcess, Task, World
 from tests.unit.state_machine.control_plane import WatchedStore
 
@@ -172,7 +172,7 @@ class Broker:
         self.under_way = 0
         """Messages that are late."""
 
-    # As ``shared.queue.Queue``
+    # As ``shared.jobs.celery_app.Queue``
 
     def send(self, message: Message) -> None:
         self._world.step("send", message.wire, message.arn, getattr(message, "attempt", ""))
@@ -249,7 +249,7 @@ class Disk:
 
 @dataclass(eq=False)
 class Child:
-    """``shared.child.Child``: the process of a job, which outlives a stopped worker, and not a killed one."""
+    """``shared.jobs.subprocess_pool.Child``: the process of a job, which outlives a stopped worker, and not a killed one."""
 
     world: World
     faults: Faults
@@ -356,7 +356,7 @@ class Child:
 
 
 class Children:
-    """``shared.child.Children`` of all workers."""
+    """``shared.jobs.subprocess_pool.Children`` of all workers."""
 
     def __init__(self, world: World, faults: Faults, disk: Disk, server: Server) -> None:
         self._world, self._faults, self._disk, self._server = world, faults, disk, server

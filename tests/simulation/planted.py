@@ -16,7 +16,7 @@ from services.api import operations
 from services.events import app as events
 from services.runtime import deployer
 from services.status import handlers, reconciler
-from shared import queue, work
+from shared.jobs import celery_app, runner
 from shared.resources import RESOURCES
 from shared.state import lifecycle
 from shared.state.lifecycle import ACTIVE, CREATE_STOPPING, Happened
@@ -60,10 +60,10 @@ def no_comparison(patch: pytest.MonkeyPatch) -> None:
 def no_note_of_a_report(patch: pytest.MonkeyPatch) -> None:
     """A worker says how it went, and keeps no note of it."""
 
-    def said(_records: Any, sending: queue.Queue, fact: Fact) -> None:
+    def said(_records: Any, sending: celery_app.Queue, fact: Fact) -> None:
         sending.send(fact)
 
-    patch.setattr(work, "report", said)
+    patch.setattr(runner, "report", said)
     patch.setattr(deployer, "report", said)
 
 
@@ -71,7 +71,7 @@ def a_note_gone_before_it_is_applied(patch: pytest.MonkeyPatch) -> None:
     real = handlers.apply
 
     def applied(store: Store, fact: Fact) -> None:
-        store.done(queue.note(fact).id)
+        store.done(celery_app.note(fact).id)
         real(store, fact)
 
     patch.setattr(handlers, "apply", applied)
@@ -127,17 +127,17 @@ def events_that_are_not_remembered(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_worker_that_works_on_without_its_lease(patch: pytest.MonkeyPatch) -> None:
-    real = work._Watch._look_after_lease
+    real = runner._Watch._look_after_lease
 
     def looked(self: Any) -> bool:
         real(self)
         return True
 
-    patch.setattr(work._Watch, "_look_after_lease", looked)
+    patch.setattr(runner._Watch, "_look_after_lease", looked)
 
 
 def a_job_that_hangs_and_is_waited_for(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(work._Silence, "is_too_long", lambda _silence: False)
+    patch.setattr(runner._Silence, "is_too_long", lambda _silence: False)
 
 
 def an_owner_that_goes_before_what_it_owns(patch: pytest.MonkeyPatch) -> None:

@@ -23,12 +23,12 @@ from services.api.operations import Desk
 from services.events import app as events
 from services.runtime import deployer
 from services.status import deletions, space
-from shared import process, queue, work
 from shared.aws import arns, request_schemas, serialization, service_model
 from shared.aws.errors import PersonalizeError
 from shared.http.app import Answer, Call
+from shared.jobs import celery_app, runner, worker_process
+from shared.jobs.worker_process import Process
 from shared.observability import threads as background
-from shared.process import Process
 from shared.resources import Reading
 from shared.resources.dataset import requests as of_datasets
 from shared.resources.event_tracker import requests as of_trackers
@@ -37,7 +37,7 @@ from tests.simulation.edges import Broker, Children, Disk, Faults, Loading, Prep
 from tests.simulation.world import Broken, Event, Killed, SimProcess, Threads, Time, World
 from tests.unit.state_machine.control_plane import Refused
 
-with patch("shared.process.celery_process"):  # the handlers alone: there is no Celery here
+with patch("shared.jobs.worker_process.celery_process"):  # the handlers alone: there is no Celery here
     from services.status import app as status
     from workers.importing import tasks as importing
     from workers.training import tasks as training
@@ -128,12 +128,12 @@ class System:
                 loading: Any = Loading(self.world, self.disk)
                 preparing: Any = Preparing(self.world)
                 deployer.start(one.handle, loading, loading, preparing)
-                process.beat_in_background(one.handle)
+                worker_process.beat_in_background(one.handle)
                 return
             case "status":
                 status._walk()
             case "training":
-                process.beat_in_background(one.handle)
+                worker_process.beat_in_background(one.handle)
         self._consume(one, role)
 
     def _consume(self, one: SimProcess, role: str) -> None:
@@ -141,7 +141,7 @@ class System:
         while not one.handle.ending.is_set():
             message = self.broker.take(role)
             try:
-                queue._handlers[message.wire](message)
+                celery_app._handlers[message.wire](message)
             except (redis.exceptions.RedisError, OperationalError) as error:
                 self.world.tell("GIVES UP", message.wire, error)
 
@@ -177,7 +177,7 @@ def declared(service: str, operation: str) -> frozenset[str]:
 
 
 class _Current:
-    """``shared.process._current``: whose code runs now."""
+    """``shared.jobs.worker_process._current``: whose code runs now."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -209,17 +209,17 @@ def simulated(world: World, children: Children) -> Iterator[None]:
     threads, clock = Threads(world), Time(world)
     changes: list[tuple[Any, str, Any]] = [
         *((module, "time", clock) for module in _TIMED),
-        *((module, "threading", threads) for module in (work, background, deployer)),
+        *((module, "threading", threads) for module in (runner, background, deployer)),
         *((module, "uuid", uuids) for module in (of_datasets, of_trackers)),
         (arns, "secrets", ids),
-        (work, "_children", children),
-        (work, "end_process", lambda code: world.die(f"with exit status {code}")),
+        (runner, "_children", children),
+        (runner, "end_process", lambda code: world.die(f"with exit status {code}")),
         (space, "start", lambda _process: None),  # it looks at a real Redis
-        (process, "_current", _Current(world)),
+        (worker_process, "_current", _Current(world)),
         # Each round costs steps, and a fault between two of these is seldom.
         (deployer, "EVERY", 1.0),
         (deletions, "EVERY", 1.0),
-        (process, "BEAT_EVERY", 2.0),
+        (worker_process, "BEAT_EVERY", 2.0),
     ]
     before = [(module, name, getattr(module, name)) for module, name, _ in changes]
     configured = structlog.get_config()

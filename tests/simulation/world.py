@@ -46,7 +46,7 @@ class SimProcess:
     tasks: list[Task] = field(default_factory=list)
     at_death: list[Callable[[], None]] = field(default_factory=list)
     handle: Any = None
-    """What its code knows it by: a ``shared.process.Process``."""
+    """What its code knows it by: a ``shared.jobs.worker_process.Process``."""
 
 
 @dataclass(eq=False)

@@ -13,7 +13,7 @@ from shared import settings
 from shared.data import schemas
 from shared.data.bad_cells import shortened
 from shared.data.importing import Imported, ImportFailed, import_csv
-from shared.job import Progress, WorkFailed, WorkStopped, child
+from shared.jobs.entrypoint import Progress, WorkFailed, WorkStopped, child
 from shared.observability import logging
 from shared.resources import Reading
 from shared.resources.dataset_import_job import ROWS

@@ -1,5 +1,5 @@
 """The Celery process of the ``inference`` queue."""
 
-from shared.process import celery_process
+from shared.jobs.worker_process import celery_process
 
 app = celery_process("inference")

@@ -1,6 +1,6 @@
 """The Celery process of the ``training`` queue."""
 
-from shared.process import celery_process
+from shared.jobs.worker_process import celery_process
 from workers.training import tasks
 
 __all__ = ["app", "tasks"]

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from shared.job import WorkFailed
+from shared.jobs.entrypoint import WorkFailed
 from shared.settings import Settings
 
 LOOK_AGAIN_SECONDS = 0.2

@@ -17,7 +17,7 @@ from shared.aws.errors import PersonalizeError
 from shared.data import training_data
 from shared.data.histories import DataRefused
 from shared.data.training_data import TrainingData
-from shared.job import Progress, WorkFailed, WorkStopped, child
+from shared.jobs.entrypoint import Progress, WorkFailed, WorkStopped, child
 from shared.observability import logging
 from shared.recipes import Recipe
 from shared.recipes.contract import ArtifactError, Options, Stopped

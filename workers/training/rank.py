@@ -17,7 +17,7 @@ from torch import distributed
 from torch.distributed.distributed_c10d import Store
 
 from shared import settings
-from shared.job import WorkFailed
+from shared.jobs.entrypoint import WorkFailed
 from shared.observability import logging
 from shared.recipes.hrnn.leading import Started, address_of
 from shared.recipes.hrnn.ranks import Address, Order, ordered, reached

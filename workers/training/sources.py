@@ -12,7 +12,7 @@ from shared.data.events import EventParameters
 from shared.data.rewards import Objective
 from shared.data.schemas import DatasetSchema
 from shared.data.training_data import Sources, Table
-from shared.job import WorkFailed
+from shared.jobs.entrypoint import WorkFailed
 from shared.recipes import Recipe
 from shared.resources import Reading
 from shared.resources.dataset.requests import added_since, arn_of, schema_of

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from shared.process import current
-from shared.queue import handles
+from shared.jobs.celery_app import handles
+from shared.jobs.runner import ending_if_hung, insist
+from shared.jobs.worker_process import current
 from shared.state.messages import TuneSolutionVersion
-from shared.work import ending_if_hung, insist
 from workers.tuning import tuner
 
 

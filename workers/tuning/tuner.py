@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import structlog
 
-from shared import queue
-from shared.process import Process
+from shared.jobs import celery_app
+from shared.jobs.worker_process import Process
 from shared.resources import RESOURCES, Reading
 from shared.resources.contract import first_record, settled
 from shared.resources.trial import requests as trials
@@ -92,9 +92,9 @@ def _begin(process: Process, search: Search, space: Space, parameters: Parameter
     record = first_record(TRIAL, TRIAL.draft(request, Reading(process.store, process.settings)), process.store.now())
     command = RunTrial(arn=record.arn)
     # Whoever begins one raises the version's own number: two that have counted the same trials can't both.
-    process.store.create(record, invocation=record.arn, guards=(version,), notes=[queue.note(command)])
+    process.store.create(record, invocation=record.arn, guards=(version,), notes=[celery_app.note(command)])
     log.info("trial begun", arn=record.arn, parameters=parameters)
-    queue.ring(process.store, process.queue, command)
+    celery_app.ring(process.store, process.queue, command)
     return True
 
 
@@ -151,12 +151,12 @@ def _conclude(process: Process, search: Search) -> bool:
     command = TrainSolutionVersion(arn=version.arn)
     process.store.replace(
         replace(version, state={**version.state, "tuned": won}),
-        notes=[queue.note(command)],
+        notes=[celery_app.note(command)],
     )
     log.info("tuned", arn=version.arn, trial=winner.arn, parameters=winner.body["parameters"])
-    queue.ring(process.store, process.queue, command)
+    celery_app.ring(process.store, process.queue, command)
     return False
 
 
 def _report(process: Process, fact: Started | Failed | Stopped) -> None:
-    queue.report(process.store, process.queue, fact)
+    celery_app.report(process.store, process.queue, fact)

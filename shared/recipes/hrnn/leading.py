@@ -26,7 +26,7 @@ from torch import distributed
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from torch.distributed.distributed_c10d import Store
 
-from shared.job import WorkFailed
+from shared.jobs.entrypoint import WorkFailed
 from shared.recipes.contract import Options
 from shared.recipes.hrnn.ranks import Address, Order, Rank, meet, reached
 from shared.system.parent_death import finding_ours, leashed_module

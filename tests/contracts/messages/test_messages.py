@@ -10,7 +10,7 @@ import pytest
 import redis
 from celery import Celery
 
-from shared import queue
+from shared.jobs import celery_app
 from shared.settings import Settings
 from shared.state import messages
 from shared.state.messages import Failed, Finished, ImportDataset, Message, Progressed, Started, TrainSolutionVersion
@@ -50,23 +50,23 @@ def test_the_names_and_fields_on_the_wire_are_kept() -> None:
 
 @pytest.mark.parametrize("message", EXAMPLES)
 def test_a_note_survives_being_written_down(message: Message) -> None:
-    written = queue.note(message)
+    written = celery_app.note(message)
     assert read_note(written.id, write_note(written)) == written
 
 
 def test_the_same_message_has_the_same_note_and_another_attempt_another() -> None:
-    assert queue.note(Started(arn="a", attempt=1)).id == queue.note(Started(arn="a", attempt=1)).id
-    assert queue.note(Started(arn="a", attempt=1)).id != queue.note(Started(arn="a", attempt=2)).id
-    assert queue.note(Started(arn="a", attempt=1)).id != queue.note(Finished(arn="a", attempt=1)).id
+    assert celery_app.note(Started(arn="a", attempt=1)).id == celery_app.note(Started(arn="a", attempt=1)).id
+    assert celery_app.note(Started(arn="a", attempt=1)).id != celery_app.note(Started(arn="a", attempt=2)).id
+    assert celery_app.note(Started(arn="a", attempt=1)).id != celery_app.note(Finished(arn="a", attempt=1)).id
 
 
 @pytest.fixture
-def sending(redis_server: str) -> queue.Queue:
+def sending(redis_server: str) -> celery_app.Queue:
     redis.Redis.from_url(redis_server).flushall()
-    return queue.Queue(queue.application(Settings(redis_url=redis_server)))
+    return celery_app.Queue(celery_app.application(Settings(redis_url=redis_server)))
 
 
-def test_a_message_waits_on_the_queue_of_its_name_as_json(sending: queue.Queue, redis_server: str) -> None:
+def test_a_message_waits_on_the_queue_of_its_name_as_json(sending: celery_app.Queue, redis_server: str) -> None:
     assert sending.waiting("training") == 0
     sending.send(TrainSolutionVersion(arn="arn:x"))
     assert (sending.waiting("training"), sending.waiting("importing")) == (1, 0)
@@ -81,7 +81,7 @@ def test_a_message_that_lacks_a_field_is_dropped_and_one_too_many_passed_over(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     handled: list[Message] = []
-    task = Celery(set_as_current=False).task(queue._unpacking(Started, handled.append), bind=True)
+    task = Celery(set_as_current=False).task(celery_app._unpacking(Started, handled.append), bind=True)
     task(arn="a", attempt=1)
     task(arn="a", attempt=1, colour="red")
     task(arn="a")
@@ -90,8 +90,8 @@ def test_a_message_that_lacks_a_field_is_dropped_and_one_too_many_passed_over(
 
 
 def test_a_message_has_one_handler(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queue, "_handlers", {})
-    declare = queue.handles(ImportDataset)
+    monkeypatch.setattr(celery_app, "_handlers", {})
+    declare = celery_app.handles(ImportDataset)
     declare(lambda _message: None)
     with pytest.raises(ValueError, match="handler already"):
         declare(lambda _message: None)

@@ -10,7 +10,7 @@ import orjson
 import pytest
 import redis
 
-from shared.queue import note
+from shared.jobs.celery_app import note
 from shared.resources import Reading
 from shared.settings import Settings
 from shared.state.lifecycle import ACTIVE, CREATE_PENDING

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from shared.queue import note
+from shared.jobs.celery_app import note
 from shared.state.lifecycle import ACTIVE, CREATE_IN_PROGRESS, CREATE_PENDING
 from shared.state.messages import Provision, Started
 from shared.store import Conflict, Limit, LimitReached, NameTaken, Record, Store, Update

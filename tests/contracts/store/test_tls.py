@@ -22,7 +22,8 @@ from cryptography.x509.oid import NameOID
 
 from services.cli.doctor import doctor
 from services.cli.embedded_redis import refusal
-from shared import queue, settings
+from shared import settings
+from shared.jobs import celery_app
 from shared.settings import SettingsError
 from shared.state.messages import ImportDataset
 from shared.store.redis import PROMPT, RedisStore
@@ -100,11 +101,11 @@ def ask_the_probe() -> None:
 
 
 def ask_the_queue() -> None:
-    app = queue.application(settings.load())
+    app = celery_app.application(settings.load())
     with app.connection_for_write() as connection:
         connection.ensure_connection(max_retries=1, interval_start=0)
-    queue.Queue(app).send(ImportDataset(arn="arn:aws:personalize:us-east-1:000000000000:dataset-import-job/tls"))
-    assert queue.Queue(app).waiting("importing")
+    celery_app.Queue(app).send(ImportDataset(arn="arn:aws:personalize:us-east-1:000000000000:dataset-import-job/tls"))
+    assert celery_app.Queue(app).waiting("importing")
 
 
 ASKING = [ask_the_store, ask_the_probe, ask_the_queue]

@@ -12,7 +12,7 @@ import pytest
 
 from services.status import deletions, handlers
 from shared.aws.errors import ResourceAlreadyExists, ResourceNotFound
-from shared.process import Process
+from shared.jobs.worker_process import Process
 from shared.resources import RESOURCES, Resource
 from shared.settings import Settings
 from shared.state.lifecycle import ACTIVE, DELETE_IN_PROGRESS, DELETE_PENDING, Request

@@ -16,8 +16,8 @@ from services.runtime.deployed import Deployed, Model, NotDeployable
 from services.runtime.filtering import Filters
 from services.runtime.loading import Loading, NotYet
 from services.runtime.preparing import Preparing
-from shared.process import Process
-from shared.queue import Queue
+from shared.jobs.celery_app import Queue
+from shared.jobs.worker_process import Process
 from shared.recipes import RECIPES
 from shared.recipes.contract import Query
 from shared.recipes.distribution import NEVER

@@ -19,7 +19,7 @@ from services.status import handlers
 from shared import snapshots
 from shared.aws.errors import InvalidInput, ResourceNotFound, ServiceUnavailable
 from shared.data.snapshot import Snapshot
-from shared.process import Process
+from shared.jobs.worker_process import Process
 from shared.recipes import RECIPES, Recipe
 from shared.settings import Settings
 from shared.state.lifecycle import ACTIVE, CREATE_IN_PROGRESS, CREATE_PENDING

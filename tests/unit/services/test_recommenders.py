@@ -17,8 +17,8 @@ from services.runtime.deployer import awaited
 from services.status import handlers, recommenders, scheduling
 from shared.aws.errors import InvalidInput, ResourceInUse, ResourceNotFound
 from shared.http.app import Answer, Call
-from shared.process import Process
-from shared.queue import Queue
+from shared.jobs.celery_app import Queue
+from shared.jobs.worker_process import Process
 from shared.resources import RESOURCES, Reading
 from shared.settings import Settings
 from shared.state.lifecycle import ACTIVE, CREATE_FAILED, CREATE_IN_PROGRESS, CREATE_PENDING

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from services.status import reconciler
-from shared.process import Process
-from shared.queue import note
+from shared.jobs.celery_app import note
+from shared.jobs.worker_process import Process
 from shared.settings import Settings
 from shared.state.lifecycle import (
     ACTIVE,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.status import handlers
-from shared.queue import note
+from shared.jobs.celery_app import note
 from shared.state.lifecycle import (
     ACTIVE,
     CREATE_FAILED,

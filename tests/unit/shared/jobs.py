@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from shared.job import Job, Progress, WorkFailed, WorkStopped, child
+from shared.jobs.entrypoint import Job, Progress, WorkFailed, WorkStopped, child
 from shared.state.messages import ImportDataset, RunTrial, TrainSolutionVersion
 
 MODULE = "tests.unit.shared.jobs"

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from shared import child as children
-from shared.child import Child, Children
+from shared.jobs import subprocess_pool as children
+from shared.jobs.subprocess_pool import Child, Children
 from tests.conftest import ROOT, gone, until
 from tests.unit.shared.jobs import MODULE, PATIENCE
 
@@ -87,7 +87,7 @@ def test_it_ends_when_its_worker_has_died(job: str) -> None:
     """Busy or idle, or unable to listen: whoever takes the work up next must not find it there."""
     worker = f"""
 import time
-from shared.child import Child
+from shared.jobs.subprocess_pool import Child
 child = Child({MODULE!r})
 child.order({job!r}, "deaf", 1)
 child.heard({PATIENCE})

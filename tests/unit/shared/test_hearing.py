@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shared.hearing import DEAF_SECONDS, Hearing
+from shared.jobs.stall_watchdog import DEAF_SECONDS, Hearing
 
 
 class Clock:

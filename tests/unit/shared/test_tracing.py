@@ -17,10 +17,10 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, Sp
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode, format_span_id, format_trace_id
 
-from shared import queue, work
 from shared.aws import errors
-from shared.child import Children
 from shared.http import app
+from shared.jobs import celery_app, runner
+from shared.jobs.subprocess_pool import Children
 from shared.observability import otel, tracing
 from shared.settings import Settings, SettingsError
 from shared.state.messages import Command, Fact, ImportDataset, TrainSolutionVersion, TuneSolutionVersion
@@ -42,7 +42,7 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
 @pytest.fixture
 def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
     idle = Children()
-    monkeypatch.setattr(work, "_children", idle)
+    monkeypatch.setattr(runner, "_children", idle)
     yield Worker(tmp_path)
     idle.take(MODULE).end()
 
@@ -149,10 +149,12 @@ def test_what_is_logged_meanwhile_bears_the_trace_id(ended: InMemorySpanExporter
 class Mailbox:
     """A queue in memory, and the worker that takes its messages one by one."""
 
-    def __init__(self, handlers: Mapping[type[Command | Fact], queue.Handler], monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(queue, "_handlers", {message.wire: handler for message, handler in handlers.items()})
-        self.app = queue.application(Settings(redis_url="memory://"))
-        self.queue = queue.Queue(self.app)
+    def __init__(
+        self, handlers: Mapping[type[Command | Fact], celery_app.Handler], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(celery_app, "_handlers", {message.wire: handler for message, handler in handlers.items()})
+        self.app = celery_app.application(Settings(redis_url="memory://"))
+        self.queue = celery_app.Queue(self.app)
 
     def take(self, message: type[Command | Fact]) -> None:
         with self.app.connection_for_read() as connection:
@@ -165,7 +167,7 @@ def test_a_job_belongs_to_the_trace_of_the_request_that_caused_it(
     ended: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch, worker: Worker
 ) -> None:
     worker.put("a")
-    mailbox = Mailbox({TrainSolutionVersion: lambda command: work.work(command, worker.process, MODULE)}, monkeypatch)
+    mailbox = Mailbox({TrainSolutionVersion: lambda command: runner.work(command, worker.process, MODULE)}, monkeypatch)
     describe(serve(lambda _: mailbox.queue.send(TrainSolutionVersion(arn="a"))), traceparent=TRACEPARENT)
     request = the_one(ended)
     mailbox.take(TrainSolutionVersion)

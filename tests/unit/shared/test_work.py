@@ -13,9 +13,9 @@ import pytest
 from prometheus_client import REGISTRY
 
 from services.status import handlers
-from shared import work
-from shared.child import Children
-from shared.process import Process
+from shared.jobs import runner
+from shared.jobs.subprocess_pool import Children
+from shared.jobs.worker_process import Process
 from shared.settings import Settings
 from shared.state.lifecycle import (
     ACTIVE,
@@ -85,7 +85,7 @@ class Worker:
         return record
 
     def work(self, command: Command) -> Record:
-        work.work(command, self.process, MODULE)
+        runner.work(command, self.process, MODULE)
         return self.get(command.arn)
 
     def done(self, arn: str) -> int:
@@ -107,8 +107,8 @@ class Worker:
 @pytest.fixture
 def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
     idle = Children()
-    monkeypatch.setattr(work, "_children", idle)
-    monkeypatch.setattr(work, "WATCH_EVERY", 0.05)
+    monkeypatch.setattr(runner, "_children", idle)
+    monkeypatch.setattr(runner, "WATCH_EVERY", 0.05)
     yield Worker(tmp_path)
     idle.take(MODULE).end()
 
@@ -152,7 +152,7 @@ def test_work_that_was_stopped_before_its_start_was_known_is_ended(worker: Worke
 
 
 def test_work_that_does_not_stop_is_ended_by_force(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(work, "STOP_SECONDS", 0.1)
+    monkeypatch.setattr(runner, "STOP_SECONDS", 0.1)
     thread, pid = worker.begun("deaf")
     worker.store.replace(replace(worker.get("deaf"), status=CREATE_STOPPING))
     thread.join(PATIENCE)
@@ -237,12 +237,12 @@ def held(worker: Worker) -> Lease:
 def test_a_lease_is_kept_while_the_block_gives_signs_and_no_longer(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lease, signs, renewed = held(worker), work.Signs(), list[float]()
+    lease, signs, renewed = held(worker), runner.Signs(), list[float]()
     settings = replace(worker.process.settings, deploy_silence_seconds=0.5)
     renew = worker.store.renew
     monkeypatch.setattr(worker.store, "renew", lambda *args: (renewed.append(time.monotonic()), renew(*args))[1])
     before = hung("training")
-    with work.keeping(replace(worker.process, settings=settings), lease, signs):
+    with runner.keeping(replace(worker.process, settings=settings), lease, signs):
         while len(renewed) < 20:  # at 0.05 s: for longer than it may be silent
             signs.give()
             time.sleep(0.01)
@@ -253,13 +253,13 @@ def test_a_lease_is_kept_while_the_block_gives_signs_and_no_longer(
 
 def test_a_process_whose_work_hangs_ends_and_one_whose_work_does_not_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     ended = threading.Event()
-    monkeypatch.setattr(work, "end_process", lambda _status: ended.set())
+    monkeypatch.setattr(runner, "end_process", lambda _status: ended.set())
     before = hung("tuning")
-    with work.ending_if_hung(TuneSolutionVersion(arn="a"), 0.05):
+    with runner.ending_if_hung(TuneSolutionVersion(arn="a"), 0.05):
         assert ended.wait(PATIENCE)
     assert hung("tuning") == before + 1
     ended.clear()
-    with work.ending_if_hung(TuneSolutionVersion(arn="a"), 0.05):
+    with runner.ending_if_hung(TuneSolutionVersion(arn="a"), 0.05):
         pass
     assert not ended.wait(0.1)
 

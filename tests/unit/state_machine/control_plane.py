@@ -22,8 +22,8 @@ from services.status import handlers, recommenders, reconciler
 from shared.aws import request_schemas, serialization, service_model
 from shared.aws.errors import PersonalizeError
 from shared.http.app import Answer, Call
-from shared.process import Process
-from shared.queue import note
+from shared.jobs.celery_app import note
+from shared.jobs.worker_process import Process
 from shared.resources import RESOURCES, Reading
 from shared.settings import Settings
 from shared.state.messages import AdvanceRecommender, Command, Decline, Fact, Message, Provision, Remove, Started

@@ -20,7 +20,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from shared.queue import note
+from shared.jobs.celery_app import note
 from shared.resources import RESOURCES
 from shared.state.messages import Decline
 from shared.store import Lease

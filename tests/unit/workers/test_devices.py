@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from shared.job import WorkFailed
+from shared.jobs.entrypoint import WorkFailed
 from shared.settings import Settings
 from workers.training.devices import Unsafe, granted, held
 

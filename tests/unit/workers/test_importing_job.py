@@ -11,7 +11,7 @@ import pytest
 import redis
 import structlog.testing
 
-from shared.job import WorkFailed
+from shared.jobs.entrypoint import WorkFailed
 from shared.store.redis import RedisStore
 from tests.unit.workers.world import PREFIX, World
 from workers.importing import job

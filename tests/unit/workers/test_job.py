@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import redis
 
-from shared.job import WorkFailed, WorkStopped
+from shared.jobs.entrypoint import WorkFailed, WorkStopped
 from shared.recipes.contract import Options
 from shared.recipes.hrnn import base
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS

@@ -15,7 +15,7 @@ from shared.data import training_data
 from shared.data.events import EventParameters
 from shared.data.rewards import Objective
 from shared.data.training_data import Sources
-from shared.job import WorkFailed
+from shared.jobs.entrypoint import WorkFailed
 from shared.recipes import RECIPES
 from shared.recipes.contract import Stopped
 from shared.store import Interaction, PutRecord, Record

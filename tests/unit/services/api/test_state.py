@@ -9,7 +9,7 @@ import redis
 from prometheus_client.core import CollectorRegistry
 
 from services.api.state import QUEUES, State
-from shared import queue
+from shared.jobs import celery_app
 from shared.settings import Settings
 from shared.state import messages
 from shared.state.lifecycle import CREATE_PENDING
@@ -47,7 +47,7 @@ def test_every_queue_has_its_depth(probe: Probe, name: str) -> None:
 
 def test_what_waits_and_what_moves_is_counted(standing: Standing, probe: Probe) -> None:
     campaign = standing.campaign(standing.version(standing.solution()), status=CREATE_PENDING)
-    standing.store.add_note(queue.note(messages.Remove(arn=campaign)))
+    standing.store.add_note(celery_app.note(messages.Remove(arn=campaign)))
     registry = told(standing.store, probe)
     assert registry.get_sample_value("foretaste_outbox_notes") == 1
     assert registry.get_sample_value("foretaste_moving_resources", {"kind": "campaign"}) == 1
@@ -70,7 +70,7 @@ def test_nothing_is_told_of_a_redis_that_does_not_answer(standing: Standing) -> 
 
 def test_it_is_so_in_redis(redis_server: str, probe: Probe) -> None:
     redis.Redis.from_url(redis_server).flushall()
-    waiting = queue.Queue(queue.application(Settings(redis_url=redis_server)))
+    waiting = celery_app.Queue(celery_app.application(Settings(redis_url=redis_server)))
     waiting.send(messages.Remove(arn="arn:aws:personalize:us-east-1:000000000000:schema/a"))
     registry = CollectorRegistry()
     registry.register(State(RedisStore(redis_server), waiting.waiting, probe))

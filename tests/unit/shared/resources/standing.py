@@ -23,7 +23,7 @@ from services.status import handlers as status
 from shared.aws import request_schemas, serialization, service_model
 from shared.aws.errors import PersonalizeError
 from shared.http.app import Answer, Call
-from shared.process import Process
+from shared.jobs.worker_process import Process
 from shared.recipes import RECIPES, Recipe
 from shared.resources import Reading
 from shared.settings import Settings

@@ -16,8 +16,8 @@ from celery import Celery
 from celery.bootsteps import StartStopStep
 from celery.signals import task_prerun
 
-from shared import consuming
-from shared.hearing import Hearing
+from shared.jobs import message_guard
+from shared.jobs.stall_watchdog import Hearing
 from shared.observability import tracing
 from shared.settings import Settings
 from shared.state.messages import BY_WIRE, Command, Fact, Message
@@ -86,7 +86,7 @@ def application(settings: Settings, *, long_work: bool = True) -> Celery:
     With ``long_work`` a message stays in Redis until this worker is free, so that a busy one does not sit on what
     another could do.
     """
-    consuming.take_up()
+    message_guard.take_up()
     app = Celery("foretaste", broker=settings.redis_url, set_as_current=False)
     app.conf.update(
         accept_content=["json"],
@@ -98,7 +98,7 @@ def application(settings: Settings, *, long_work: bool = True) -> Celery:
         worker_enable_remote_control=False,
         worker_hijack_root_logger=False,
         worker_send_task_events=False,
-        worker_consumer="shared.consuming:Careful",
+        worker_consumer="shared.jobs.message_guard:Careful",
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_transport_options={

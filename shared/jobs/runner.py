@@ -19,10 +19,10 @@ import redis.exceptions
 import structlog
 from kombu.exceptions import OperationalError
 
-from shared.child import Children
+from shared.jobs.celery_app import report
+from shared.jobs.subprocess_pool import Children
+from shared.jobs.worker_process import Process
 from shared.observability import metrics, tracing
-from shared.process import Process
-from shared.queue import report
 from shared.state.lifecycle import CLAIMABLE, CREATE_STOPPING
 from shared.state.messages import Command, Fact, Failed, Finished, Progressed, Started, Stopped
 from shared.store import Lease

@@ -15,7 +15,9 @@ import redis.exceptions
 import structlog
 from celery import Celery, signals
 
-from shared import hearing, queue, settings
+from shared import settings
+from shared.jobs import celery_app as queue
+from shared.jobs import stall_watchdog
 from shared.observability import logging
 from shared.observability.health import Vitals
 from shared.observability.threads import Threads
@@ -92,7 +94,7 @@ def celery_process(queue_name: str, *, long_work: bool = True, started: Callable
         vitals.listen(configured.metrics_bind)
 
     def ready(**_: object) -> None:
-        hearing.watch(queue.hearing, lambda: process.queue.waiting(queue_name), process.threads, process.ending)
+        stall_watchdog.watch(queue.hearing, lambda: process.queue.waiting(queue_name), process.threads, process.ending)
         beat_in_background(process)
         consumes.set()
         if started is not None:
