@@ -18,7 +18,7 @@ from pathlib import Path
 import duckdb
 
 from shared.data import schemas
-from shared.data.importing import import_csv
+from shared.data.csv.csv_import import import_csv
 
 SCHEMA = {
     "type": "record",

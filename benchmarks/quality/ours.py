@@ -19,13 +19,13 @@ from typing import Any
 import duckdb
 import numpy as np
 import numpy.typing as npt
+from shared.data.arrays.npy_files.features import Features
+from shared.data.arrays.npy_files.histories import Histories
 
 from benchmarks.quality import data, losses
 from benchmarks.quality.protocols import Query, Task
 from shared import recipes
-from shared.data.features import Features
-from shared.data.histories import Histories
-from shared.data.training_data import Sources, Table, TrainingData, prepare
+from shared.data.training.training_data import Sources, Table, TrainingData, prepare
 from shared.recipes.contract import Options, Recipe, Stopped
 from shared.recipes.evaluation import popularity, without_validation
 from shared.recipes.hrnn import streams

@@ -24,10 +24,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from shared.data.arrays.npy_files.histories import Histories
 
 from benchmarks.quality import data
 from shared import metrics
-from shared.data.histories import Histories
 from shared.recipes.evaluation import TEST_SHARE, Split
 from shared.recipes.moment import asked_at
 

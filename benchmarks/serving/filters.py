@@ -26,13 +26,13 @@ import duckdb
 import numpy as np
 import structlog
 from redis import Redis
+from shared.data.arrays.npy_files.histories import save_names
+from shared.data.arrays.npy_files.id_index import Ids
 
 from services.cli.embedded_redis import binary
 from services.runtime import app
 from services.runtime.deployed import Model
 from services.runtime.served import Serving
-from shared.data.histories import save_names
-from shared.data.ids import Ids
 from shared.http.app import Call
 from shared.recipes import RECIPES
 from shared.recipes.hrnn.form import Form

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
+from shared.data.arrays.npy_files.histories import Histories
 
-from shared.data.histories import Histories
-from shared.data.training_data import TrainingData
+from shared.data.training.training_data import TrainingData
 from shared.recipes import RECIPES, artifact
 from shared.recipes.hrnn.form import Form
 from shared.recipes.hrnn.weights import shapes

@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 
 import numpy as np
+from shared.data.arrays.npy_files.histories import Histories
 
 from benchmarks.quality import data
-from shared.data.histories import Histories
-from shared.data.training_data import TrainingData
+from shared.data.training.training_data import TrainingData
 from shared.recipes import RECIPES
 from shared.recipes.contract import Options, Trained
 from shared.recipes.hrnn import training

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.cli import csv_source
-from shared.data import cells, schemas
-from shared.data.csv_file import CsvFile
-from shared.data.scanning import name as quoted
+from shared.data import schemas
+from shared.data.csv import csv_rules
+from shared.data.csv.csv_file import CsvFile
+from shared.data.csv.csv_sql import name as quoted
 from shared.data.schemas import Field
 
 # A leading zero makes it a code, not a number.
@@ -63,7 +64,7 @@ def choose(file: CsvFile, dataset_type: str) -> Chosen:
             fixed.append(_declared(reserved[column.upper()]))
         elif (found := _own(column, measured, dataset_type, own)) is None:
             left_out[column] = (
-                f"it has texts of more than {cells.MAX_STRING_CHARACTERS:,} characters, as one column of Items may have"
+                f"it has texts of more than {csv_rules.MAX_STRING_CHARACTERS:,} characters, as one column of Items may have"
             )
         else:
             own.append(found)
@@ -107,7 +108,7 @@ def _own(
     if measured.numbers == measured.filled:
         return {"name": column, "type": _number("double", measured)}
     text = {"name": column, "type": ["null", "string"]}
-    if measured.longest > cells.MAX_STRING_CHARACTERS:
+    if measured.longest > csv_rules.MAX_STRING_CHARACTERS:
         if dataset_type != "Items" or any("textual" in other for other in others):
             return None
         return {**text, "textual": True}
@@ -140,5 +141,5 @@ def _measured(file: CsvFile, columns: Sequence[str]) -> Iterator[tuple[str, _Mea
 
 def _count_of(cell: str, column: str, pattern: str, kind: str) -> str:
     """SQL: how many cells are like the pattern, and what an import takes for that type."""
-    broken = cells.is_broken(Field(name=column.upper(), type=kind, nullable=True), has_nul=False)
+    broken = csv_rules.is_broken(Field(name=column.upper(), type=kind, nullable=True), has_nul=False)
     return f"count_if(regexp_full_match({cell}, '{pattern}') AND NOT ({broken}))"

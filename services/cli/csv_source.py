@@ -11,9 +11,9 @@ from typing import Any
 import duckdb
 
 from services.cli.errors import UnusableFolder
-from shared.data import csv_file
-from shared.data.csv_file import CsvError, CsvFile
-from shared.data.scanning import all_cells
+from shared.data.csv import csv_file
+from shared.data.csv.csv_file import CsvError, CsvFile
+from shared.data.csv.csv_sql import all_cells
 
 
 @contextmanager

@@ -20,8 +20,8 @@ from services.cli import columns, csv_source
 from services.cli.errors import UnusableFolder
 from shared import settings
 from shared.data import schemas
-from shared.data.csv_file import CsvFile
-from shared.data.importing import ImportFailed, check_csv, check_header
+from shared.data.csv.csv_file import CsvFile
+from shared.data.csv.csv_import import ImportFailed, check_csv, check_header
 from shared.data.schemas import DatasetSchema
 
 #: File name -> dataset type, as the name of its schema.

@@ -1,6 +1,6 @@
 """The properties of an event, an item, a user or an action: JSON text in, values under their columns' names out.
 
-What a value must be is what a cell of an imported file must be (``shared.data.cells``): what is sent one by one is
+What a value must be is what a cell of an imported file must be (``shared.data.csv.csv_rules``): what is sent one by one is
 trained on, filtered by and exported beside it.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from shared.aws.errors import InvalidInput
-from shared.data.cells import LATEST_TIMESTAMP, MAX_STRING_CHARACTERS
+from shared.data.csv.csv_rules import LATEST_TIMESTAMP, MAX_STRING_CHARACTERS
 from shared.data.schemas import Field, folded
 
 _LARGEST_FLOAT = (2 - 2**-23) * 2.0**127

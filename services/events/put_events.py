@@ -12,7 +12,7 @@ import orjson
 from services.events import datasets, itemless
 from services.events.properties import columns, parsed, value
 from shared.aws.errors import InvalidInput
-from shared.data.cells import LATEST_TIMESTAMP, MAX_ID_CHARACTERS
+from shared.data.csv.csv_rules import LATEST_TIMESTAMP, MAX_ID_CHARACTERS
 from shared.data.schemas import DatasetSchema, Field, folded
 from shared.http.app import Call
 from shared.resources import Reading

@@ -27,8 +27,8 @@ from shared.jobs.worker_process import Process, beat_in_background, process_name
 from shared.observability import logging
 from shared.observability.health import Vitals
 from shared.resources import Reading
+from shared.serving.snapshots import Snapshots
 from shared.settings import Settings
-from shared.snapshots import Snapshots
 from shared.storage.artifacts import Artifacts
 from shared.store import Store
 from shared.store.cached_store import Remembering

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shared.data.snapshot import Snapshot
 from shared.filters import Filter, Kind
 from shared.filters.columns import Rows, Table, index, marked
+from shared.serving.dataset_snapshot import Snapshot
 
 FREQUENT = 32
 """A value that one in so many items has, or more, is kept as bits: they are quicker to mark than

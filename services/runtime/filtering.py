@@ -19,14 +19,14 @@ from services.runtime.catalogue import Catalogue
 from services.runtime.deployed import Model
 from services.runtime.history import newest
 from shared.aws.errors import InvalidInput, ServiceUnavailable
-from shared.data.seen import Doings, Seen
-from shared.data.snapshot import Snapshot
 from shared.filters import Filter, FilterError, check, parse
 from shared.filters.evaluation import Mask, Moment, compiled
 from shared.http.leader_followers import aside
 from shared.resources import Reading
 from shared.resources.filter.requests import schemas_of
-from shared.snapshots import MOST_SEEN, NotMade, Snapshots, Unreadable
+from shared.serving.dataset_snapshot import Snapshot
+from shared.serving.snapshots import MOST_SEEN, NotMade, Snapshots, Unreadable
+from shared.serving.user_event_index import Doings, Seen
 from shared.state.lifecycle import ACTIVE, CREATE_IN_PROGRESS, CREATE_PENDING
 from shared.store import SEEN_SECONDS, Record, Store
 from shared.store.cached_store import UNREACHABLE

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from functools import partial
 from operator import attrgetter, itemgetter
 
-from shared.data.seen import Doings, OnDemand
 from shared.recipes.contract import Past
+from shared.serving.user_event_index import Doings, OnDemand
 from shared.store import Interaction
 
 _TIME = attrgetter("timestamp")

@@ -7,8 +7,8 @@ from typing import Any
 
 from services.runtime.served import Served, Serving
 from shared.aws.errors import InvalidInput
-from shared.data.snapshot import Snapshot
 from shared.recipes import Recipe
+from shared.serving.dataset_snapshot import Snapshot
 
 ITEMS = "ITEMS"
 MOST_COLUMNS = 10

@@ -10,12 +10,12 @@ from services.runtime.catalogue import Places, table
 from services.runtime.deployed import Model
 from services.runtime.filtering import Filters
 from shared.aws.errors import InvalidInput
-from shared.data.seen import Doings
-from shared.data.snapshot import Cell, Snapshot
 from shared.filters import Filter, FilterValueError
 from shared.filters.columns import Rows, marked
 from shared.filters.evaluation import Attributes, Mask, Moment, compiled, folded_event_type
 from shared.recipes.contract import Past
+from shared.serving.dataset_snapshot import Cell, Snapshot
+from shared.serving.user_event_index import Doings
 
 NEWEST = 10
 """Items that a user had last, by which it is told whether what was had is hidden."""

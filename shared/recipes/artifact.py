@@ -2,8 +2,8 @@
 
     model.json            recipe, parameters, form of the network, metrics, counts, and the size of every other file
     popularity.npy        float32[I]: share of each item in all interactions
-    histories/            the histories trained on, as ``shared.data.histories`` writes them; mapped and not read
-    users/                what is known of users, as ``shared.data.features`` writes it; absent where nothing is
+    histories/            the histories trained on, as ``shared.data.arrays.histories`` writes them; mapped and not read
+    users/                what is known of users, as ``shared.data.arrays.features`` writes it; absent where nothing is
     counters/             what was counted beside the HRNN's network, as ``shared.recipes.hrnn.counters`` writes it
     contexts/             how a request's context becomes features; no rows; absent where there are none
 
@@ -22,10 +22,10 @@ import numpy.typing as npt
 import orjson
 from safetensors import SafetensorError, safe_open
 
-from shared.data.arrays import mapped
-from shared.data.features import Features
-from shared.data.ids import Ids
-from shared.data.training_data import TrainingData
+from shared.data.arrays.npy_files.features import Features
+from shared.data.arrays.npy_files.id_index import Ids
+from shared.data.arrays.npy_files.npy_files import mapped
+from shared.data.training.training_data import TrainingData
 from shared.recipes.contract import ArtifactError, Past
 
 FORMAT = 3

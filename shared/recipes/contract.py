@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from shared.data.training_data import TrainingData
+    from shared.data.training.training_data import TrainingData
 
 
 @dataclass(frozen=True, kw_only=True)

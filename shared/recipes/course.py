@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from shared.data.training_data import TrainingData
+from shared.data.training.training_data import TrainingData
 from shared.recipes import artifact as artifacts
 from shared.recipes.contract import Options, Progress, Recipe, Train, Trained, Validate, Validated
 from shared.recipes.evaluation import Split, comparing, evaluate, foretold, report

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared import metrics
-from shared.data.histories import Histories, TooLittleData
+from shared.data.arrays.npy_files.histories import Histories, TooLittleData
 from shared.recipes.distribution import best
 
 TEST_SHARE = 0.1

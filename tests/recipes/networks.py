@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from shared.data.arrays.npy_files.histories import Histories
 from torch import Tensor
 
-from shared.data.histories import Histories
-from shared.data.training_data import TrainingData
+from shared.data.training.training_data import TrainingData
 from shared.recipes.hrnn.again import FEATURES
 from shared.recipes.hrnn.network import Bags, Events, Form, Network, Pairs, Targets
 from shared.recipes.hrnn.streams import REMEMBERED, Queries, Streams, bags

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from shared.data.arrays.npy_files.histories import Histories
 
-from shared.data.histories import Histories
-from shared.data.training_data import TrainingData
+from shared.data.training.training_data import TrainingData
 from shared.recipes import RECIPES
 from shared.recipes.contract import Options, Progress, Recipe, Trained
 from shared.recipes.hrnn.plan import Plan

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+from shared.data.arrays.npy_files.features import Column, Features
+from shared.data.arrays.npy_files.histories import Histories
 
-from shared.data.features import Column, Features
-from shared.data.histories import Histories
-from shared.data.training_data import TrainingData
+from shared.data.training.training_data import TrainingData
 
 Cell = str | float | None
 

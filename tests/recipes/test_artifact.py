@@ -9,9 +9,9 @@ import numpy as np
 import orjson
 import pytest
 from safetensors.numpy import save_file
+from shared.data.arrays.npy_files.features import Features
 
-from shared.data.features import Features
-from shared.data.training_data import TrainingData
+from shared.data.training.training_data import TrainingData
 from shared.recipes import artifact
 from shared.recipes.artifact import Artifact
 from shared.recipes.contract import ArtifactError, Past

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from shared.data.arrays.npy_files.histories import Histories
 
 from benchmarks.quality import kinds, ours, peers, protocols
 from benchmarks.quality.data import histories_of
 from benchmarks.quality.protocols import Query
-from shared.data.histories import Histories
-from shared.data.training_data import TrainingData
+from shared.data.training.training_data import TrainingData
 from shared.recipes import RECIPES, contract
 from shared.recipes.contract import Options
 from shared.recipes.hrnn import training

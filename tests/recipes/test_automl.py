@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from shared.data.arrays.npy_files.histories import Histories
 
-from shared.data.histories import Histories
-from shared.data.training_data import TrainingData
+from shared.data.training.training_data import TrainingData
 from shared.recipes import RECIPES
 from shared.recipes.contract import Options, Recipe, Validated
 from shared.resources.solution.tuning import DEFAULT_METRIC

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from shared.data.arrays.npy_files.histories import DataRefused
 
-from shared.data.histories import DataRefused
-from shared.data.training_data import TrainingData
+from shared.data.training.training_data import TrainingData
 from shared.recipes import RECIPES
 from shared.recipes.hrnn.cold import cold_items
 from tests.recipes.networks import took

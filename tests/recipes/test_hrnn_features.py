@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from shared.data.training_data import TrainingData
+from shared.data.training.training_data import TrainingData
 from shared.recipes import RECIPES
 from shared.recipes.contract import Options, Past, Query
 from shared.recipes.hrnn.learner import ESTRANGED, Learner

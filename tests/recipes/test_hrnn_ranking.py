@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from shared.data.arrays.npy_files.features import Features
+from shared.data.arrays.npy_files.histories import Histories
 from torch import Tensor
 
-from shared.data.features import Features
-from shared.data.histories import Histories
-from shared.data.training_data import TrainingData
+from shared.data.training.training_data import TrainingData
 from shared.recipes.hrnn import ranking
 from shared.recipes.hrnn.blend import Leaning
 from shared.recipes.hrnn.counters import Blend, Counters

@@ -13,9 +13,9 @@ import orjson
 import pytest
 import torch
 from safetensors.torch import save_file
+from shared.data.arrays.npy_files.histories import Histories
 
-from shared.data.histories import Histories
-from shared.data.training_data import TrainingData
+from shared.data.training.training_data import TrainingData
 from shared.recipes import RECIPES, artifact
 from shared.recipes.artifact import WEIGHTS
 from shared.recipes.contract import ArtifactError, Options, Past, Query

@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from shared.data.arrays.npy_files.histories import Histories
 from torch import Tensor
 
-from shared.data.histories import Histories
-from shared.data.training_data import TrainingData
+from shared.data.training.training_data import TrainingData
 from shared.recipes.hrnn import streams
 from shared.recipes.hrnn.again import HALF_LIVES, Takings, features
 from shared.recipes.hrnn.fitting import window_loss

@@ -18,10 +18,10 @@ import orjson
 import pytest
 import torch
 from safetensors.torch import load_file
+from shared.data.arrays.npy_files.histories import Histories, TooLittleData, trained_on
 
-from shared.data import training_data as preparing
-from shared.data.histories import Histories, TooLittleData, trained_on
-from shared.data.training_data import Sources, Table, TrainingData
+from shared.data.training import training_data as preparing
+from shared.data.training.training_data import Sources, Table, TrainingData
 from shared.recipes import RECIPES
 from shared.recipes.artifact import WEIGHTS
 from shared.recipes.contract import Options, Past, Progress, Query, Stopped, Trained

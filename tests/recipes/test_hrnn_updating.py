@@ -11,10 +11,10 @@ import orjson
 import pytest
 import torch
 from safetensors.torch import load_file
+from shared.data.arrays.npy_files.features import Column
+from shared.data.arrays.npy_files.histories import Histories
 
-from shared.data.features import Column
-from shared.data.histories import Histories
-from shared.data.training_data import TrainingData
+from shared.data.training.training_data import TrainingData
 from shared.recipes import RECIPES
 from shared.recipes.artifact import WEIGHTS
 from shared.recipes.contract import ArtifactError, Exploration, Options, Past, Query, Stopped

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import orjson
 import pytest
+from shared.data.arrays.npy_files.histories import Histories, TooLittleData
 
-from shared.data.histories import Histories, TooLittleData
 from shared.recipes import RECIPES
 from shared.recipes.contract import Past, Query
 from shared.recipes.distribution import NEVER, without

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shared.data.training_data import TrainingData
+from shared.data.training.training_data import TrainingData
 from shared.recipes import RECIPES
 from shared.recipes.contract import Options, Past, Query
 from shared.recipes.similar_items import learner as similar_items

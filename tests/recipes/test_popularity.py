@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from shared.data.arrays.npy_files.histories import Histories
 
-from shared.data.histories import Histories
 from shared.recipes import RECIPES
 from shared.recipes.artifact import Artifact
 from shared.recipes.baskets import Baskets

@@ -10,8 +10,8 @@ import numpy as np
 import orjson
 import pytest
 from safetensors.numpy import save_file
+from shared.data.arrays.npy_files.histories import Histories
 
-from shared.data.histories import Histories
 from shared.recipes import RECIPES, evaluation
 from shared.recipes.artifact import WEIGHTS
 from shared.recipes.baskets import Baskets

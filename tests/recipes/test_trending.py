@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from shared.data.arrays.npy_files.histories import Histories
 
-from shared.data.histories import Histories
 from shared.recipes import RECIPES
 from shared.recipes.contract import Query
 from shared.recipes.trending.scoring import Scorer

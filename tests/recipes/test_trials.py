@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from shared.data.arrays.npy_files.histories import Histories
 
-from shared.data.histories import Histories
-from shared.data.training_data import TrainingData
+from shared.data.training.training_data import TrainingData
 from shared.metrics import foretelling
 from shared.recipes import RECIPES
 from shared.recipes.artifact import WEIGHTS

@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 import pytest
 
-from shared.data.rewards import EMPHASIS, SENSITIVITIES, Rewards
+from shared.data.training.rewards import EMPHASIS, SENSITIVITIES, Rewards
 from shared.recipes import RECIPES
 from shared.recipes.artifact import WEIGHTS
 from shared.recipes.contract import ArtifactError, Exploration, Past, Query, Recipe, Scorer

@@ -8,9 +8,9 @@ import numpy as np
 import orjson
 import pytest
 import torch
+from shared.data.arrays.npy_files.histories import TooLittleData
 
 from shared import metrics
-from shared.data.histories import TooLittleData
 from shared.recipes import RECIPES
 from shared.recipes.contract import Options, Past, Query
 from shared.recipes.hrnn.blend import Leaning

@@ -11,8 +11,8 @@ import structlog
 
 from shared import settings
 from shared.data import schemas
-from shared.data.bad_cells import shortened
-from shared.data.importing import Imported, ImportFailed, import_csv
+from shared.data.csv.csv_errors import shortened
+from shared.data.csv.csv_import import Imported, ImportFailed, import_csv
 from shared.jobs.entrypoint import Progress, WorkFailed, WorkStopped, child
 from shared.observability import logging
 from shared.resources import Reading

@@ -12,11 +12,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
+from shared.data.arrays.npy_files.histories import DataRefused
+
 from shared import recipes, settings
 from shared.aws.errors import PersonalizeError
-from shared.data import training_data
-from shared.data.histories import DataRefused
-from shared.data.training_data import TrainingData
+from shared.data.training import training_data
+from shared.data.training.training_data import TrainingData
 from shared.jobs.entrypoint import Progress, WorkFailed, WorkStopped, child
 from shared.observability import logging
 from shared.recipes import Recipe

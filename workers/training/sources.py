@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shared.data import schemas, sent
-from shared.data.events import EventParameters
-from shared.data.rewards import Objective
+from shared.data import schemas, streamed_records
 from shared.data.schemas import DatasetSchema
-from shared.data.training_data import Sources, Table
+from shared.data.training.event_tables import EventParameters
+from shared.data.training.rewards import Objective
+from shared.data.training.training_data import Sources, Table
 from shared.jobs.entrypoint import WorkFailed
 from shared.recipes import Recipe
 from shared.resources import Reading
@@ -91,7 +91,9 @@ class Finding:
         dataset_type = self.recipe.interactions
         schema = self._schema(dataset_type)
         stream = self.store.stream(arn_of(self._group, dataset_type, self.reading))
-        live = sent.events(stream, schema, self.workspace / "live.parquet", self.on_step) if schema else None
+        live = (
+            streamed_records.events(stream, schema, self.workspace / "live.parquet", self.on_step) if schema else None
+        )
         return self._table(dataset_type, [*self._files(dataset_type), live])
 
     def _described(self, dataset_type: str) -> Table | None:
@@ -100,7 +102,7 @@ class Finding:
         if schema is None:
             return None
         jobs = [self.reading.find(arn, "dataset_import_job") for arn in imports(self.version, dataset_type)]
-        between = sent.records(
+        between = streamed_records.records(
             self.store.put_records(arn_of(self._group, dataset_type, self.reading)),
             schema,
             self.workspace / f"put_{dataset_type.lower()}",

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from shared.data.training_data import TrainingData
+from shared.data.training.training_data import TrainingData
 from shared.recipes.contract import Recipe, Stopped, Validated
 from shared.recipes.popularity.training import train
 from shared.resources.solution.tuning import METRICS

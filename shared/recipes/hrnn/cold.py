@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from shared.data.histories import DataRefused
-from shared.data.training_data import TrainingData
+from shared.data.arrays.npy_files.histories import DataRefused
+from shared.data.training.training_data import TrainingData
 
 FEWEST, MOST = 100, 80_000
 DAY_SECONDS = 86_400

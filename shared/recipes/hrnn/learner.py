@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from shared.data.arrays import ranges
-from shared.data.features import Column, Features
-from shared.data.histories import Histories
-from shared.data.training_data import TrainingData
+from shared.data.arrays.npy_files.features import Column, Features
+from shared.data.arrays.npy_files.histories import Histories
+from shared.data.arrays.npy_files.npy_files import ranges
+from shared.data.training.training_data import TrainingData
 from shared.metrics import foretelling
 from shared.recipes.contract import Options, Recipe
 from shared.recipes.evaluation import popularity

@@ -21,10 +21,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from shared.data.arrays import ranges
-from shared.data.features import Features
-from shared.data.histories import Histories
-from shared.data.training_data import TrainingData
+from shared.data.arrays.npy_files.features import Features
+from shared.data.arrays.npy_files.histories import Histories
+from shared.data.arrays.npy_files.npy_files import ranges
+from shared.data.training.training_data import TrainingData
 from shared.recipes.hrnn.again import HALF_LIVES, Takings, features, known_of
 from shared.recipes.hrnn.form import GAP_BUCKETS, Form
 from shared.recipes.hrnn.network import Bags, Events, Network, Pairs, Spans, gap_buckets, told_lengths

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.torch import save_file
 
-from shared.data.training_data import TrainingData
+from shared.data.training.training_data import TrainingData
 from shared.recipes import artifact as artifacts
 from shared.recipes.contract import Options, Progress, Recipe, Trained, Validated
 from shared.recipes.evaluation import Split, comparing, evaluate, popularity, report

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared import metrics
-from shared.data.histories import Histories
+from shared.data.arrays.npy_files.histories import Histories
 from shared.recipes.evaluation import TEST_SHARE, Recommend, Split
 
 

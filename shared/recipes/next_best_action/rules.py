@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from shared.data.training_data import TrainingData
+from shared.data.training.training_data import TrainingData
 
 DAY_SECONDS = 86_400
 

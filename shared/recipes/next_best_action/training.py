@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shared.data.histories import Histories, TooLittleData
-from shared.data.training_data import TrainingData
+from shared.data.arrays.npy_files.histories import Histories, TooLittleData
+from shared.data.training.training_data import TrainingData
 from shared.recipes.contract import Recipe, Trained
 from shared.recipes.evaluation import Split
 from shared.recipes.hrnn import training

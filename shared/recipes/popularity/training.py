@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shared.data.training_data import TrainingData
+from shared.data.training.training_data import TrainingData
 from shared.recipes.baskets import Baskets
 from shared.recipes.course import OnBlock, counted
 from shared.recipes.distribution import best

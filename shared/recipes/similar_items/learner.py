@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from shared.data.histories import Histories
-from shared.data.training_data import TrainingData
+from shared.data.arrays.npy_files.histories import Histories
+from shared.data.training.training_data import TrainingData
 from shared.recipes.baskets import Baskets
 from shared.recipes.contract import Options
 from shared.recipes.evaluation import Split

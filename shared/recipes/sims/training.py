@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import save_file
 
-from shared.data.histories import Histories
-from shared.data.training_data import TrainingData
+from shared.data.arrays.npy_files.histories import Histories
+from shared.data.training.training_data import TrainingData
 from shared.recipes.artifact import WEIGHTS
 from shared.recipes.baskets import Baskets
 from shared.recipes.course import OnBlock, counted

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from shared.data.histories import Histories
-from shared.data.training_data import TrainingData
+from shared.data.arrays.npy_files.histories import Histories
+from shared.data.training.training_data import TrainingData
 from shared.recipes.course import OnBlock, counted
 from shared.recipes.distribution import ahead, best
 from shared.recipes.popularity.training import OneList

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from shared.data.training_data import TrainingData
+from shared.data.training.training_data import TrainingData
 from shared.recipes.contract import Recipe, Trained
 from shared.recipes.hrnn import training
 from shared.recipes.user_personalization.exploration import Novelty

@@ -17,8 +17,8 @@ import numpy.typing as npt
 import torch
 
 from shared import metrics
-from shared.data.histories import Histories, TooLittleData
-from shared.data.training_data import TrainingData
+from shared.data.arrays.npy_files.histories import Histories, TooLittleData
+from shared.data.training.training_data import TrainingData
 from shared.recipes.contract import Options, Recipe, Trained
 from shared.recipes.evaluation import without_validation
 from shared.recipes.hrnn import training

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from shared.data.arrays.npy_files.histories import Histories
 
 from benchmarks.quality import acceptance, data, features, made_up, ours, peers, protocols, runs
-from shared.data.histories import Histories
 from shared.recipes.moment import asked_at
 
 

@@ -23,8 +23,8 @@ from shared.recipes.contract import Query
 from shared.recipes.distribution import NEVER
 from shared.recipes.popularity import scoring
 from shared.resources import Reading
+from shared.serving.snapshots import Snapshots
 from shared.settings import Settings
-from shared.snapshots import Snapshots
 from shared.state.lifecycle import ACTIVE, CREATE_PENDING
 from shared.state.messages import Fact, Failed, Finished, Started
 from shared.storage.artifacts import Artifacts

@@ -11,10 +11,10 @@ import duckdb
 import numpy as np
 import pytest
 
-from shared.data import training_data
-from shared.data.events import EventParameters
-from shared.data.rewards import Objective
-from shared.data.training_data import Sources
+from shared.data.training import training_data
+from shared.data.training.event_tables import EventParameters
+from shared.data.training.rewards import Objective
+from shared.data.training.training_data import Sources
 from shared.jobs.entrypoint import WorkFailed
 from shared.recipes import RECIPES
 from shared.recipes.contract import Stopped

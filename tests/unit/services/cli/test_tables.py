@@ -12,7 +12,7 @@ from services.cli import catalogue, tables
 from services.cli.errors import UnusableFolder
 from services.cli.viewing import Viewing
 from shared.data import schemas
-from shared.data.importing import import_csv
+from shared.data.csv.csv_import import import_csv
 from tests.conftest import REAL_DATA
 
 INTERACTIONS = "USER_ID,ITEM_ID,TIMESTAMP\nu,i,1700000000\n"

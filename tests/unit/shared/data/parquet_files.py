@@ -9,7 +9,7 @@ from typing import Any
 
 import duckdb
 
-from shared.data.training_data import Table
+from shared.data.training.training_data import Table
 
 IDS = {"USER_ID": "VARCHAR", "ITEM_ID": "VARCHAR", "TIMESTAMP": "BIGINT"}
 TYPES = {

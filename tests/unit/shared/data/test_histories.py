@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from shared.data.arrays.npy_files.histories import DataRefused, Histories, TooLittleData
 
-from shared.data import training_data
-from shared.data.histories import DataRefused, Histories, TooLittleData
-from shared.data.training_data import Sources, Table
+from shared.data.training import training_data
+from shared.data.training.training_data import Sources, Table
 from tests.recipes.synthetic import histories_of
 from tests.unit.shared.data import parquet_files
 from tests.unit.shared.data.parquet_files import IDS, INTERACTIONS, enough

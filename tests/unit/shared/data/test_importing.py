@@ -21,8 +21,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from shared.data import bad_cells, csv_file, importing, schemas
-from shared.data.importing import Imported, ImportFailed, import_csv
+from shared.data import schemas
+from shared.data.csv import csv_errors, csv_file, csv_import
+from shared.data.csv.csv_import import Imported, ImportFailed, import_csv
 from shared.data.schemas import DatasetSchema
 
 REAL_DATA = Path(os.environ.get("FORETASTE_TEST_DATA", Path(__file__).parents[5] / "shared" / "data"))
@@ -637,7 +638,7 @@ def many(rows: int, seed: int = 0) -> str:
 
 
 def test_progress_grows_and_ends_with_the_rows(importer: Importer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importing, "_SECONDS_BETWEEN_REPORTS", 0.01)
+    monkeypatch.setattr(csv_import, "_SECONDS_BETWEEN_REPORTS", 0.01)
     assert len(importer.rows(many(200_000))) == 200_000
     assert len(importer.progress) > 3
     assert importer.progress == sorted(importer.progress)
@@ -654,7 +655,7 @@ def test_what_progress_raises_ends_the_import_and_leaves_nothing(
     def stop(rows: int) -> None:
         raise Stopped
 
-    monkeypatch.setattr(importing, "_SECONDS_BETWEEN_REPORTS", 0.01)
+    monkeypatch.setattr(csv_import, "_SECONDS_BETWEEN_REPORTS", 0.01)
     with pytest.raises(Stopped):
         import_csv([importer.file(many(200_000))], INTERACTIONS, importer.target, memory_mb=256, progress=stop)
     assert os.listdir(importer.target.parent) == []
@@ -677,7 +678,7 @@ def test_what_duckdb_lacks_is_a_failure_that_says_what_to_do(
     def lacking(*_: Any) -> None:
         raise error("Failed to write /secret/place")
 
-    monkeypatch.setattr(importing, "_run", lacking)
+    monkeypatch.setattr(csv_import, "_run", lacking)
     message = importer.failure("USER_ID,NOTE\n1,a\n", schema=USERS)
     assert "disk" in message
     assert "/secret/place" not in message
@@ -695,7 +696,7 @@ def test_memory_is_bounded_and_rows_are_the_same_when_spilled(importer: Importer
 import json, re
 from pathlib import Path
 from shared.data import schemas
-from shared.data.importing import import_csv
+from shared.data.csv.csv_import import import_csv
 schema = schemas.parse({json.dumps(json.dumps({"type": "record", "name": "Interactions", "fields": [
     {"name": "USER_ID", "type": "string"}, {"name": "ITEM_ID", "type": "string"}, {"name": "TIMESTAMP", "type": "long"},
     {"name": "EVENT_TYPE", "type": "string"}, {"name": "EVENT_VALUE", "type": "float"}]}))})
@@ -808,8 +809,8 @@ def test_a_bad_cell_is_found_at_its_line_wherever_it_stands(
     importer: Importer, monkeypatch: pytest.MonkeyPatch, before: list[str], bad: tuple[str, str, str],
     after: list[str], mark: str, backslash: bool,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(bad_cells, "_MAX_SHOWN", 100)
-    monkeypatch.setattr(bad_cells, "MAX_REASON_CHARACTERS", 100_000)
+    monkeypatch.setattr(csv_errors, "_MAX_SHOWN", 100)
+    monkeypatch.setattr(csv_errors, "MAX_REASON_CHARACTERS", 100_000)
     if backslash:
         before = [*before, 'a,1,2,"\\"",\n']
     row, column, value = bad

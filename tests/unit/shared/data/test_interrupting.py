@@ -13,7 +13,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from shared.data.interrupting import attended, interruptibly
+from shared.data.cancellable_query import attended, interruptibly
 
 
 def test_who_computes_is_told_of() -> None:

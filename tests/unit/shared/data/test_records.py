@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from shared.data.records import Counting, Tally
+from shared.data.csv.csv_records import Counting, Tally
 
 PART = st.sampled_from(
     ["a", '"', '""', '"x"', ",", "\n", "\n\n", "é", " ", '"a\nb"', '"a,""b"""', "\r\n", '"\r\n\r\n"', ',""\n']

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.data.rewards import LEAST, SENSITIVITIES, Rewards
+from shared.data.training.rewards import LEAST, SENSITIVITIES, Rewards
 
 NAN = float("nan")
 

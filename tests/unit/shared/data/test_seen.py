@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from shared.data import seen
-from shared.data.database import Database
-from shared.data.seen import Seen
-from shared.data.sent import nothing
+from shared.data.duckdb_session import Database
+from shared.data.streamed_records import nothing
+from shared.serving import user_event_index
+from shared.serving.user_event_index import Seen
 from tests.unit.shared.data import parquet_files
 
 FIELDS = (*parquet_files.INTERACTIONS, "EVENT_TYPE string")
@@ -17,7 +17,7 @@ FIELDS = (*parquet_files.INTERACTIONS, "EVENT_TYPE string")
 def written(folder: Path, rows: list[tuple[Any, ...]], most: int = 100, fields: tuple[str, ...] = FIELDS) -> Seen:
     files = parquet_files.table(folder / "i.parquet", "Interactions", fields, rows).files if rows else []
     with Database(memory_mb=256, scratch=folder, on_step=nothing) as database:
-        seen.write(folder / "s", files, "ITEM_ID", most, 7.5, database)
+        user_event_index.write(folder / "s", files, "ITEM_ID", most, 7.5, database)
     return Seen.open(folder / "s")
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shared.data import snapshot
-from shared.data.database import Database
-from shared.data.sent import nothing
-from shared.data.snapshot import Snapshot
+from shared.data.duckdb_session import Database
+from shared.data.streamed_records import nothing
+from shared.serving import dataset_snapshot
+from shared.serving.dataset_snapshot import Snapshot
 from tests.unit.shared.data import parquet_files
 
 FIELDS = (
@@ -42,7 +42,7 @@ def taken(folder: Path, *tables: tuple[Sequence[str], Sequence[tuple[Any, ...]]]
         for path in parquet_files.table(folder / f"{number}.parquet", "Items", fields, rows).files
     ]
     with Database(memory_mb=256, scratch=folder, on_step=nothing) as database:
-        snapshot.write(folder / "s", parquet_files.schema("Items", *FIELDS), None, files, database)
+        dataset_snapshot.write(folder / "s", parquet_files.schema("Items", *FIELDS), None, files, database)
     return Snapshot.open(folder / "s")
 
 

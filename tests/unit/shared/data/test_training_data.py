@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shared.data.arrays.npy_files.features import TEXT_BUCKETS, Features
+from shared.data.arrays.npy_files.histories import DataRefused, TooLittleData
 
-from shared.data import featurizing, schemas, sent, training_data
-from shared.data.events import EventParameters
-from shared.data.features import TEXT_BUCKETS, Features
-from shared.data.histories import DataRefused, TooLittleData
-from shared.data.rewards import Objective
-from shared.data.training_data import Sources, Table, TrainingData
+from shared.data import schemas, streamed_records
+from shared.data.training import featurize, training_data
+from shared.data.training.event_tables import EventParameters
+from shared.data.training.rewards import Objective
+from shared.data.training.training_data import Sources, Table, TrainingData
 from shared.store import Interaction
 from tests.unit.shared.data.parquet_files import IDS, INTERACTIONS, enough, parquet, schema, table
 
@@ -153,7 +154,7 @@ def test_categories_are_numbered_by_how_many_rows_have_them(dataset: Dataset) ->
 
 
 def test_beyond_a_number_of_categories_the_rare_are_left_out(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(featurizing, "MOST_CATEGORIES", 2)
+    monkeypatch.setattr(featurize, "MOST_CATEGORIES", 2)
     rows = [("i0", "a|rare"), ("i1", "a|b"), ("i2", "b"), ("i3", "rarer")]
     features = dataset.features_of_items("GENRES string categorical", rows=rows)
     assert features is not None
@@ -171,7 +172,7 @@ def test_a_number_falls_into_one_of_sixteen_buckets_alike_in_size(dataset: Datas
 
 
 def test_buckets_of_many_rows_are_those_of_some(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(featurizing, "_ROWS_OF_A_SAMPLE", 400)
+    monkeypatch.setattr(featurize, "_ROWS_OF_A_SAMPLE", 400)
     rows = [(f"n{number:04}", float(number)) for number in range(1600)]
     first, second = (dataset.features_of_items("PRICE double", rows=rows, all_items=True) for _ in range(2))
     assert first is not None
@@ -194,7 +195,7 @@ def test_a_number_from_a_request_falls_where_it_did_in_training(dataset: Dataset
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1))
 def test_no_bucket_is_empty(values: list[float]) -> None:
-    edges = featurizing._edges(np.array(values))
+    edges = featurize._edges(np.array(values))
     assert len(edges) < 16
     assert set(np.searchsorted(edges, values, side="right")) == set(range(len(edges) + 1))
 
@@ -396,7 +397,7 @@ def test_a_live_event_is_the_imported_one_where_all_its_columns_are_alike(datase
                     properties={"DEVICE": device, "IMPRESSION": "i0|i1"})
         for device in ("tv", "phone")
     )  # fmt: skip
-    live = sent.events([again, other, again], schemas.parse(bulk.schema), dataset.folder / "live.parquet")
+    live = streamed_records.events([again, other, again], schemas.parse(bulk.schema), dataset.folder / "live.parquet")
     assert live is not None
     data = dataset.prepare(interactions=Table(files=[*bulk.files, live], schema=bulk.schema))
     assert len(data.histories.items) == 1200 + 1
@@ -588,7 +589,7 @@ def test_a_file_that_is_gone_is_a_reason(dataset: Dataset) -> None:
 
 
 def test_too_little_memory_is_a_reason(dataset: Dataset, large: Table, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.data.database._LEAST_MEMORY_MB", 4)
+    monkeypatch.setattr("shared.data.duckdb_session._LEAST_MEMORY_MB", 4)
     with pytest.raises(DataRefused, match=r"more than 4 MiB of memory.* FORETASTE_IMPORT_MEMORY_MB"):
         training_data.prepare(dataset.folder / "data", Sources(interactions=large), memory_mb=4)
 

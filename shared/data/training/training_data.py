@@ -24,14 +24,17 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from shared.data import arrays, events, featurizing, schemas
-from shared.data.database import Database
-from shared.data.events import EventParameters, Wanted
-from shared.data.features import Features
-from shared.data.histories import DataRefused, Histories, TooLittleData, save_names, trained_on
-from shared.data.rewards import Objective, Rewards
-from shared.data.rows import Rows
+from shared.data import schemas
+from shared.data.arrays.npy_files import npy_files
+from shared.data.arrays.npy_files.features import Features
+from shared.data.arrays.npy_files.histories import DataRefused, Histories, TooLittleData, save_names, trained_on
+from shared.data.duckdb_session import Database
 from shared.data.schemas import DatasetSchema, Field
+from shared.data.training import event_tables as events
+from shared.data.training import featurize
+from shared.data.training.event_tables import EventParameters, Wanted
+from shared.data.training.feature_rows import Rows
+from shared.data.training.rewards import Objective, Rewards
 from shared.storage.artifacts import sync
 
 OF_ACTIONS = "ACTION_INTERACTIONS"
@@ -67,7 +70,7 @@ class TrainingData:
     def open(cls, folder: Path) -> Self:
         """Maps what ``prepare`` wrote; ids are read. Raises OSError and ValueError where it is missing or damaged."""
         created, expires, repeats, impressions, weights = (
-            arrays.mapped(path) if (path := folder / f"{name}.npy").exists() else None
+            npy_files.mapped(path) if (path := folder / f"{name}.npy").exists() else None
             for name in ("item_created", "item_expires", "item_repeats", "item_impressions", "event_weights")
         )
         return cls(
@@ -157,7 +160,7 @@ def _write(folder: Path, sources: Sources, database: Database) -> None:
     files = sources.interactions.files
     if not files:
         raise TooLittleData("The dataset group has no interactions: import some, or send events.")
-    contexts = featurizing.usable(schema, excluded, database.columns(files)) if sources.metadata else []
+    contexts = featurize.usable(schema, excluded, database.columns(files)) if sources.metadata else []
     events.number(
         database,
         Wanted(
@@ -207,7 +210,7 @@ def _write_histories(folder: Path, sources: Sources, database: Database, lengths
     columns = {"items": ("item", np.int32), "timestamps": ("time", np.int64), "event_types": ("type", np.int16)}
     with contextlib.ExitStack() as stack:
         writers = {
-            column: stack.enter_context(arrays.Writer(folder / f"{name}.npy", dtype))
+            column: stack.enter_context(npy_files.Writer(folder / f"{name}.npy", dtype))
             for name, (column, dtype) in columns.items()
         }
         for block in events.blocks(database, lengths, ", ".join(writers)):
@@ -219,7 +222,7 @@ def _write_event_weights(path: Path, database: Database, lengths: npt.NDArray[np
     ((heaviest,),) = database.rows("SELECT max(weight) FROM events")
     if not heaviest:
         raise TooLittleData("No event has a weight above 0: give one to an event type of eventsConfig that has events.")
-    with arrays.Writer(path, np.float32) as weights:
+    with npy_files.Writer(path, np.float32) as weights:
         for block in events.blocks(database, lengths, "weight"):
             weights.append(block["weight"])
 
@@ -228,7 +231,7 @@ def _write_contexts(folder: Path, fields: Sequence[Field], database: Database, l
     described = events.described(database, fields)
     if described:
         blocks = events.blocks(database, lengths, ", ".join(described))
-        featurizing.write(
+        featurize.write(
             folder,
             list(described.values()),
             ([each.bags_of(block[column]) for column, each in described.items()] for block in blocks),
@@ -251,7 +254,7 @@ def _write_rows(folder: Path, ids: str, table: Table, sources: Sources, database
             raise DataRefused(f"The optimization objective needs {sources.objective.column} to be a column of numbers.")
         Rewards.of(rows.numbers(field.name), sources.objective.sensitivity).save(folder / "rewards")
     if sources.metadata:
-        rows.write(featurizing.usable(schema, excluded, present), folder / ids)
+        rows.write(featurize.usable(schema, excluded, present), folder / ids)
 
 
 def _write_rules(folder: Path, rows: Rows, present: Collection[str]) -> None:

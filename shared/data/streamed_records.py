@@ -13,8 +13,8 @@ from typing import Any
 import duckdb
 import orjson
 
-from shared.data import cells
-from shared.data.scanning import literal, name
+from shared.data.csv import csv_rules
+from shared.data.csv.csv_sql import literal, name
 from shared.data.schemas import DatasetSchema, Field
 from shared.store import Interaction, PutRecord
 
@@ -160,12 +160,12 @@ def _write_parquet(lines: Path, fields: Iterable[Field], target: Path, condition
 
 def _values(fields: Iterable[Field], instead: Mapping[str, str] | None = None) -> str:
     """SQL: the fields' columns; ``instead`` holds expressions by name."""
-    expressions = {field.name: cells.cut(field) if field.textual else name(field.name) for field in fields}
+    expressions = {field.name: csv_rules.cut(field) if field.textual else name(field.name) for field in fields}
     return ", ".join(f"{value} AS {name(column)}" for column, value in {**expressions, **(instead or {})}.items())
 
 
 def _read_lines(lines: Path, fields: Iterable[Field]) -> str:
-    types = {field.name: cells.PARQUET_TYPES[field.type] for field in fields}
+    types = {field.name: csv_rules.PARQUET_TYPES[field.type] for field in fields}
     types |= {_PLACE.strip('"'): "BIGINT", _SESSION.strip('"'): "VARCHAR"}
     columns = ", ".join(f"{literal(column)}: {literal(type_)}" for column, type_ in types.items())
     return f"read_json({literal(glob.escape(str(lines)))}, format = 'newline_delimited', columns = {{{columns}}})"

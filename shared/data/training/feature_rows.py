@@ -15,12 +15,12 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from shared.data import featurizing
-from shared.data.database import PLACE, Database, finite, read_parquet
-from shared.data.features import SPACES
-from shared.data.featurizing import Described
-from shared.data.scanning import literal, name
+from shared.data.arrays.npy_files.features import SPACES
+from shared.data.csv.csv_sql import literal, name
+from shared.data.duckdb_session import PLACE, Database, finite, read_parquet
 from shared.data.schemas import DatasetSchema, Field
+from shared.data.training import featurize
+from shared.data.training.featurize import Described
 
 LEAST_SHARE_OF_TEXTS = 0.85
 """AWS's: a textual column with fewer of the dataset's rows filled is not trained on."""
@@ -70,16 +70,16 @@ class Rows:
         """Writes ``Features`` of the columns that hold something, and no folder where none does."""
         described = [each for field in fields if (each := self._described(field)) is not None]
         if described:
-            featurizing.write(folder, described, self._blocks(described))
+            featurize.write(folder, described, self._blocks(described))
 
     def _described(self, field: Field) -> Described | None:
         if field.categorical:
             rows = f"SELECT number AS bag, value, 1 AS n FROM ({self.cells(name(field.name))})"
-            return featurizing.categories(self.database, field, rows, self.count)
+            return featurize.categories(self.database, field, rows, self.count)
         if field.textual:
             rows = f"SELECT number AS bag, value FROM ({self.cells(name(field.name))}) WHERE value IS NOT NULL"
-            return featurizing.texts(self.database, field, rows, self.count) if self._is_filled(field) else None
-        return featurizing.numbers(self.database, field, self.cells(finite(field.name)))
+            return featurize.texts(self.database, field, rows, self.count) if self._is_filled(field) else None
+        return featurize.numbers(self.database, field, self.cells(finite(field.name)))
 
     def _is_filled(self, field: Field) -> bool:
         ((filled, rows),) = self.database.rows(
@@ -105,6 +105,6 @@ class Rows:
 
     def _blocks(self, described: Sequence[Described]) -> Iterator[list[npt.NDArray[np.integer[Any]]]]:
         bags = [self._bags(each) for each in described]
-        for begin in range(0, self.count, featurizing.ROWS_AT_ONCE):
+        for begin in range(0, self.count, featurize.ROWS_AT_ONCE):
             self.database.on_step()
-            yield [each[begin : begin + featurizing.ROWS_AT_ONCE] for each in bags]
+            yield [each[begin : begin + featurize.ROWS_AT_ONCE] for each in bags]

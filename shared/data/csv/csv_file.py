@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from shared.data.records import Counting, Tally
+from shared.data.csv.csv_records import Counting, Tally
 
 MAX_RECORD_BYTES = 2_000_000
 _MAX_BLANK_LINES = 2_000_000  # without a record between them

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from shared.data import arrays
-from shared.data.database import Database
-from shared.data.features import SEPARATOR, SPACES, TEXT_BUCKETS, Column, save_columns, word_buckets
-from shared.data.scanning import literal
+from shared.data.arrays.npy_files import npy_files
+from shared.data.arrays.npy_files.features import SEPARATOR, SPACES, TEXT_BUCKETS, Column, save_columns, word_buckets
+from shared.data.csv.csv_sql import literal
+from shared.data.duckdb_session import Database
 from shared.data.schemas import DatasetSchema, Field
 
 MOST_CATEGORIES = 100_000
@@ -142,8 +142,8 @@ def texts(database: Database, field: Field, rows: str, bags: int) -> Described |
     folder = database.scratch / "texts"
     folder.mkdir()
     with (
-        arrays.Writer(folder / "values.npy", np.int32) as values,
-        arrays.Writer(folder / "times.npy", np.int32) as times,
+        npy_files.Writer(folder / "values.npy", np.int32) as values,
+        npy_files.Writer(folder / "times.npy", np.int32) as times,
     ):
         for batch in database.batches(f"SELECT bag, value FROM ({rows}) ORDER BY bag", _TEXTS_AT_ONCE):
             for bag, text in batch:
@@ -156,8 +156,8 @@ def texts(database: Database, field: Field, rows: str, bags: int) -> Described |
         return None
     idf = idf_of(texts_with, int(np.count_nonzero(counts)))
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
-    found_values, found_times = arrays.mapped(folder / "values.npy"), arrays.mapped(folder / "times.npy")
-    with arrays.Writer(folder / "weights.npy", np.float32) as weights:
+    found_values, found_times = npy_files.mapped(folder / "values.npy"), npy_files.mapped(folder / "times.npy")
+    with npy_files.Writer(folder / "weights.npy", np.float32) as weights:
         for begin in range(0, bags, ROWS_AT_ONCE):
             database.on_step()
             offsets_ = offsets[begin : begin + ROWS_AT_ONCE + 1]
@@ -167,7 +167,7 @@ def texts(database: Database, field: Field, rows: str, bags: int) -> Described |
             weights.append(weighed / np.sqrt(np.bincount(of_bag, weighed**2))[of_bag])
     return Described(
         column=Column(name=field.name, kind="textual", first=0, idf=idf.tolist()),
-        bags=Bags(offsets, found_values, arrays.mapped(folder / "weights.npy")),
+        bags=Bags(offsets, found_values, npy_files.mapped(folder / "weights.npy")),
     )
 
 
@@ -190,9 +190,9 @@ def write(
         first += each.column.size
     save_columns(folder, columns)
     with (
-        arrays.Writer(folder / "offsets.npy", np.int64) as offsets,
-        arrays.Writer(folder / "values.npy", np.int32) as values,
-        arrays.Writer(folder / "weights.npy", np.float32) as weights,
+        npy_files.Writer(folder / "offsets.npy", np.int64) as offsets,
+        npy_files.Writer(folder / "values.npy", np.int32) as values,
+        npy_files.Writer(folder / "weights.npy", np.float32) as weights,
     ):
         offsets.append(np.zeros(1, np.int64))
         end = 0
@@ -202,8 +202,8 @@ def write(
             places = np.concatenate([np.zeros(1, np.int64), ends[:-1]])
             block_values, block_weights = np.empty(ends[-1], np.int32), np.empty(ends[-1], np.float32)
             for column, each, bags, count in zip(columns, described, block, counts, strict=True):
-                source = arrays.ranges(each.bags.offsets[bags], count)
-                target = arrays.ranges(places, count)
+                source = npy_files.ranges(each.bags.offsets[bags], count)
+                target = npy_files.ranges(places, count)
                 block_values[target] = each.bags.values[source] + column.first
                 block_weights[target] = each.bags.weights[source]
                 places += count

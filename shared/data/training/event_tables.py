@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shared.data import featurizing
-from shared.data.database import PLACE, Database, finite, read_parquet
-from shared.data.featurizing import Described
-from shared.data.histories import DataRefused
-from shared.data.scanning import literal, name
+from shared.data.arrays.npy_files.histories import DataRefused
+from shared.data.csv.csv_sql import literal, name
+from shared.data.duckdb_session import PLACE, Database, finite, read_parquet
 from shared.data.schemas import Field
+from shared.data.training import featurize
+from shared.data.training.featurize import Described
 
 MOST_KINDS = 10
 EVENTS_AT_ONCE = 2**18
@@ -203,7 +203,7 @@ def described(database: Database, fields: Sequence[Field]) -> dict[str, Describe
             ((bags,),) = database.rows(f"SELECT count(*) FROM context_{place}")
             rows = f"""SELECT number AS bag, id AS value, n FROM context_{place}
                        JOIN (SELECT {column}, count(*) AS n FROM events GROUP BY {column}) ON {column} = number"""
-            found[column] = featurizing.categories(database, field, rows, bags)
+            found[column] = featurize.categories(database, field, rows, bags)
         else:
-            found[column] = featurizing.numbers(database, field, f"SELECT place, {column} AS value FROM events")
+            found[column] = featurize.numbers(database, field, f"SELECT place, {column} AS value FROM events")
     return {column: each for column, each in found.items() if each is not None}

@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from shared.data import arrays
+from shared.data.arrays.npy_files import npy_files
 
 LEAST_INTERACTIONS = 1000
 LEAST_USERS = 25
@@ -90,7 +90,7 @@ class Histories:
             user_ids=read_ids(folder, "user"),
             item_ids=read_ids(folder, "item"),
             event_type_names=orjson.loads((folder / "event_types.json").read_bytes()),
-            **{name: arrays.mapped(folder / f"{name}.npy") for name in (*_OF_USERS, *_OF_EVENTS)},
+            **{name: npy_files.mapped(folder / f"{name}.npy") for name in (*_OF_USERS, *_OF_EVENTS)},
         )
 
 

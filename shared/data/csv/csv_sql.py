@@ -11,8 +11,8 @@ from pathlib import Path
 
 import duckdb
 
-from shared.data import csv_file
-from shared.data.csv_file import CsvFile
+from shared.data.csv import csv_file
+from shared.data.csv.csv_file import CsvFile
 from shared.data.schemas import FIELD_NAME, DatasetSchema
 
 # DuckDB's own 32 MB, several per thread, would be most of a small memory limit.

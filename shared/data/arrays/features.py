@@ -20,7 +20,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 
-from shared.data import arrays
+from shared.data.arrays.npy_files import npy_files
 from shared.data.schemas import folded
 
 TEXT_BUCKETS = 16_384
@@ -143,7 +143,7 @@ class Features:
         columns = json.loads((folder / "columns.json").read_bytes())
         return cls(
             columns=tuple(Column(**column) for column in columns),
-            **{name: arrays.mapped(folder / f"{name}.npy") for name in _ARRAYS},
+            **{name: npy_files.mapped(folder / f"{name}.npy") for name in _ARRAYS},
         )
 
     def encode(self, row: Mapping[str, Any]) -> tuple[list[int], list[float]]:

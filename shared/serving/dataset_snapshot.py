@@ -22,13 +22,13 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.data import schemas
-from shared.data.cells import PARQUET_TYPES
-from shared.data.database import Database, read_parquet
-from shared.data.features import SEPARATOR, SPACES
-from shared.data.packed import Packed, Packing
-from shared.data.rows import Rows
-from shared.data.scanning import literal, name
+from shared.data.arrays.npy_files.features import SEPARATOR, SPACES
+from shared.data.arrays.npy_files.mmap_arrays import Packed, Packing
+from shared.data.csv.csv_rules import PARQUET_TYPES
+from shared.data.csv.csv_sql import literal, name
+from shared.data.duckdb_session import Database, read_parquet
 from shared.data.schemas import Field
+from shared.data.training.feature_rows import Rows
 
 _DTYPES: Mapping[str, npt.DTypeLike] = {
     "long": np.int64,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from shared.data.scanning import literal, name
+from shared.data.csv.csv_sql import literal, name
 from shared.data.schemas import Field
 
 MAX_ID_CHARACTERS = 256

@@ -19,9 +19,9 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from shared.data.database import Database, read_parquet
-from shared.data.packed import Packed, Packing
-from shared.data.scanning import name
+from shared.data.arrays.npy_files.mmap_arrays import Packed, Packing
+from shared.data.csv.csv_sql import name
+from shared.data.duckdb_session import Database, read_parquet
 
 _EVENTS_AT_ONCE = 2**20
 _NAMES_AT_ONCE = 2**14

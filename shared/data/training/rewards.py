@@ -15,7 +15,7 @@ from typing import Literal, Self, get_args
 import numpy as np
 import numpy.typing as npt
 
-from shared.data import arrays
+from shared.data.arrays.npy_files import npy_files
 
 Sensitivity = Literal["OFF", "LOW", "MEDIUM", "HIGH"]
 SENSITIVITIES: tuple[Sensitivity, ...] = get_args(Sensitivity)
@@ -76,4 +76,4 @@ class Rewards:
     def open(cls, folder: Path) -> Self:
         """Maps what ``save`` wrote. Raises OSError and ValueError where it is missing or damaged."""
         sensitivity = json.loads((folder / "sensitivity.json").read_bytes())
-        return cls(values=arrays.mapped(folder / "values.npy"), sensitivity=sensitivity)
+        return cls(values=npy_files.mapped(folder / "values.npy"), sensitivity=sensitivity)

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 import duckdb
 
-from shared.data import cells, csv_file
-from shared.data.csv_file import CsvFile
-from shared.data.scanning import name, raw_cells
+from shared.data.csv import csv_file, csv_rules
+from shared.data.csv.csv_file import CsvFile
+from shared.data.csv.csv_sql import name, raw_cells
 from shared.data.schemas import DatasetSchema
 
 MAX_REASON_CHARACTERS = 1000
@@ -111,10 +111,10 @@ def _suspects(
     """The first suspects by row and column, and the number of all."""
     broken, shown = [], []
     for field in schema.fields:
-        broken.append(f"({cells.is_broken(field, has_nul=file.has_nul)})")
-        shown.append(cells.problem(field, has_nul=file.has_nul))
+        broken.append(f"({csv_rules.is_broken(field, has_nul=file.has_nul)})")
+        shown.append(csv_rules.problem(field, has_nul=file.has_nul))
         shown.append(f"left({name(field.name)}, 60)")
-        shown.append(cells.is_forgivable(field, has_nul=file.has_nul))
+        shown.append(csv_rules.is_forgivable(field, has_nul=file.has_nul))
     numbered = f"""SELECT *, row_number() OVER () AS "row number" FROM
         ({raw_cells([file], schema, f"store_rejects = true, rejects_limit = {_MAX_ERRORS}")})"""
     columns = ", ".join(f"{sql} AS c{number}" for number, sql in enumerate(shown))

@@ -21,11 +21,11 @@ from pathlib import Path
 
 import duckdb
 
-from shared.data import bad_cells, cells, csv_file
-from shared.data.bad_cells import BadCells
-from shared.data.csv_file import CsvError, CsvFile
-from shared.data.interrupting import interruptibly
-from shared.data.scanning import literal, name, raw_cells, unread
+from shared.data.cancellable_query import interruptibly
+from shared.data.csv import csv_errors, csv_file, csv_rules
+from shared.data.csv.csv_errors import BadCells
+from shared.data.csv.csv_file import CsvError, CsvFile
+from shared.data.csv.csv_sql import literal, name, raw_cells, unread
 from shared.data.schemas import DatasetSchema
 from shared.storage.artifacts import sync
 from shared.system.cpu_quota import granted_cores
@@ -48,7 +48,7 @@ class ImportFailed(Exception):
     """The files cannot be imported. The message is the job's failure reason, at most 1000 characters."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(bad_cells.shortened(reason, bad_cells.MAX_REASON_CHARACTERS))
+        super().__init__(csv_errors.shortened(reason, csv_errors.MAX_REASON_CHARACTERS))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,7 +266,7 @@ def _run(connection: duckdb.DuckDBPyConnection, query: str, lines: int, progress
 def _rows(sources: Sequence[CsvFile], schema: DatasetSchema, forgiving: bool) -> str:
     """SQL: the checked, typed and sorted rows of all files without repeats; the rows read are counted by READ."""
     has_nul = any(source.has_nul for source in sources)
-    values = ", ".join(cells.value(field, has_nul=has_nul, forgiving=forgiving) for field in schema.fields)
+    values = ", ".join(csv_rules.value(field, has_nul=has_nul, forgiving=forgiving) for field in schema.fields)
     columns = ", ".join(name(field.name) for field in schema.fields)
     # row_number() OVER () streams: it numbers rows in the order of the files, whatever the number of threads.
     # No field can be called "file order": names have no spaces.
@@ -302,11 +302,11 @@ def _bad_cells(
     found = []
     for source in sources:
         with _connect(workspace, memory_mb) as connection:
-            find = partial(bad_cells.find, connection, source, schema)
+            find = partial(csv_errors.find, connection, source, schema)
             found.append(interruptibly(connection, find, partial(progress, source.lines), _SECONDS_BETWEEN_REPORTS))
     return found
 
 
 def _reason(found: Sequence[BadCells]) -> str | None:
     """Words for the bad cells of all files; None when there are none, as when a file was changed meanwhile."""
-    return bad_cells.reason(found) if any(each.count for each in found) else None
+    return csv_errors.reason(found) if any(each.count for each in found) else None

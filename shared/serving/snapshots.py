@@ -21,13 +21,14 @@ import orjson
 import structlog
 
 from shared.aws.errors import ResourceNotFound
-from shared.data import schemas, seen, sent, snapshot
-from shared.data.database import Database
-from shared.data.histories import DataRefused
-from shared.data.seen import Seen
-from shared.data.snapshot import Snapshot
+from shared.data import schemas, streamed_records
+from shared.data.arrays.npy_files.histories import DataRefused
+from shared.data.duckdb_session import Database
 from shared.resources import Reading
 from shared.resources.dataset_import_job import ROWS, current
+from shared.serving import dataset_snapshot, user_event_index
+from shared.serving.dataset_snapshot import Snapshot
+from shared.serving.user_event_index import Seen
 from shared.storage.artifacts import ArtifactDamaged, Artifacts, sync
 from shared.store import Record, Store
 from shared.store.quarantine import Aside
@@ -88,7 +89,11 @@ class Snapshots:
     """
 
     def __init__(
-        self, reading: Reading, store: Store, artifacts: Artifacts, on_step: Callable[[], None] = sent.nothing
+        self,
+        reading: Reading,
+        store: Store,
+        artifacts: Artifacts,
+        on_step: Callable[[], None] = streamed_records.nothing,
     ) -> None:
         """``on_step`` is called while something is made, as long as that gets on."""
         self._reading = reading
@@ -197,7 +202,7 @@ class Snapshots:
     def _write_rows(self, target: Path, state: State, database: Database) -> None:
         """Of rows with one id the newest counts, imported or put by itself."""
         text, domain = state.schema["schema"], state.schema.get("domain")
-        between = sent.records(
+        between = streamed_records.records(
             self._store.put_records(state.dataset.arn),
             schemas.parse(text, domain=domain),
             database.scratch / "put",
@@ -205,13 +210,13 @@ class Snapshots:
         )
         imported = [*self._files(state), None]
         files = [file for pair in zip(between, imported, strict=True) for file in pair if file is not None]
-        snapshot.write(target, text, domain, files, database)
+        dataset_snapshot.write(target, text, domain, files, database)
 
     def _write_seen(self, target: Path, state: State, database: Database) -> None:
         dataset_type = state.dataset.body["datasetType"]
         item = "ACTION_ID" if dataset_type == "ACTION_INTERACTIONS" else "ITEM_ID"
         imported = max((job.updated for job in state.jobs), default=0.0)
-        seen.write(target, self._files(state), item, MOST_SEEN[dataset_type], imported, database)
+        user_event_index.write(target, self._files(state), item, MOST_SEEN[dataset_type], imported, database)
 
     def _files(self, state: State) -> list[Path]:
         return [self._artifacts.opened(job.arn) / ROWS for job in state.jobs]
