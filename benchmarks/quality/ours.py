@@ -28,13 +28,13 @@ from shared import recipes
 from shared.data.training.training_data import Sources, Table, TrainingData, prepare
 from shared.recipes.contract import Options, Recipe, Stopped
 from shared.recipes.evaluation import popularity, without_validation
-from shared.recipes.hrnn import streams
-from shared.recipes.hrnn.fitting import AtEachBatch, Epoch
-from shared.recipes.hrnn.gathering import gathered, weights_of
-from shared.recipes.hrnn.learner import Learner
+from shared.recipes.hrnn import sequence_packing
+from shared.recipes.hrnn.batch_ranking import Foretold, best_items
+from shared.recipes.hrnn.lightning_module import AtEachBatch, Epoch
 from shared.recipes.hrnn.network import CELLS
-from shared.recipes.hrnn.ranking import Foretold, best_items
-from shared.recipes.watch import Phase
+from shared.recipes.hrnn.prediction_targets import gathered, weights_of
+from shared.recipes.hrnn.trainer import Learner
+from shared.recipes.progress import Phase
 
 AT_ONCE = 512
 """Queries whose rankings of all items are held at once."""
@@ -131,7 +131,7 @@ def load_steps(histories: Histories, setting: Setting) -> Iterator[int]:
             yield targets_in(learner, window)
 
 
-def targets_in(learner: Learner, window: streams.Window) -> int:
+def targets_in(learner: Learner, window: sequence_packing.Window) -> int:
     """How many events of a window count in training."""
     return int(weights_of(learner.streams, window.to(learner.streams.device)).count_nonzero())
 
@@ -270,7 +270,7 @@ class _Learner(Learner):
                 user_ids=[str(number) for number in range(len(asked))],
                 item_ids=self.data.histories.item_ids,
             )
-            read = streams.Streams(
+            read = sequence_packing.Streams(
                 TrainingData(histories=histories),
                 np.ones(len(histories.items), np.float32),
                 device=self.device,

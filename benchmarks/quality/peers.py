@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.quality.protocols import Answers, Query, Task
-from shared.recipes.moment import begins_visit
+from shared.recipes.request_time import begins_visit
 
 Array = npt.NDArray[Any]
 Score = Callable[[Query], Array]

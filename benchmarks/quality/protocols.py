@@ -1,4 +1,4 @@
-"""Who is asked what, when, and what counts; one metric code for all (shared/metrics.py).
+"""Who is asked what, when, and what counts; one metric code for all (shared/recipes/ranking_metrics.py).
 
     h10         of every user the oldest 90 % are trained on and are the input, the newest 10 % are to be found
     loo         of every user the last event is to be found, the one before is for validation, all before is trained
@@ -10,7 +10,7 @@
     asked-last  of a few users the newest tenth is to be found, all else is trained on; they ask today, too
 
 Under h10 and aws the held-out part is 10 % rounded up, at least one event, and at least one event is input. But for
-the last two, a query is asked when ``shared/recipes/moment.py`` says.
+the last two, a query is asked when ``shared/recipes/request_time.py`` says.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ import numpy.typing as npt
 from shared.data.arrays.npy_files.histories import Histories
 
 from benchmarks.quality import data
-from shared import metrics
+from shared.recipes import ranking_metrics
 from shared.recipes.evaluation import TEST_SHARE, Split
-from shared.recipes.moment import asked_at
+from shared.recipes.request_time import asked_at
 
 COLUMNS = ("NDCG@10", "NDCG@25", "MRR@25", "P@25", "HR@10")
 VIEWS = ("raw", "filtered", "unseen")
@@ -161,7 +161,7 @@ def measure(answers: Answers, queries: Sequence[Query]) -> dict[str, dict[str, f
     """View -> column -> figure; no figures of a view that no query counts in. Items alike in score are ranked by their
     number."""
     relevant = {view: np.zeros(len(queries), np.int64) for view in VIEWS}
-    hits = {view: np.zeros((len(queries), metrics.LONGEST), np.bool_) for view in VIEWS}
+    hits = {view: np.zeros((len(queries), ranking_metrics.LONGEST), np.bool_) for view in VIEWS}
     for number, (query, scores) in enumerate(zip(queries, answers(queries), strict=True)):
         scores_I = np.array(scores, np.float64)
         top = {"raw": _best(scores_I)}
@@ -178,10 +178,10 @@ def measure(answers: Answers, queries: Sequence[Query]) -> dict[str, dict[str, f
 def _best(scores_I: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     """The numbers of the best items, metrics.LONGEST of them where so many have a score above -inf."""
     least = -math.inf
-    if len(scores_I) > metrics.LONGEST:
-        least = np.partition(scores_I, -metrics.LONGEST)[-metrics.LONGEST]
+    if len(scores_I) > ranking_metrics.LONGEST:
+        least = np.partition(scores_I, -ranking_metrics.LONGEST)[-ranking_metrics.LONGEST]
     able = np.flatnonzero((scores_I >= least) & np.isfinite(scores_I))
-    best: npt.NDArray[np.int64] = able[np.argsort(-scores_I[able], kind="stable")[: metrics.LONGEST]]
+    best: npt.NDArray[np.int64] = able[np.argsort(-scores_I[able], kind="stable")[: ranking_metrics.LONGEST]]
     return best
 
 
@@ -189,12 +189,12 @@ def _figures(hits_QK: npt.NDArray[np.bool_], relevant_Q: npt.NDArray[np.int64]) 
     hits_QK, relevant_Q = hits_QK[relevant_Q > 0], relevant_Q[relevant_Q > 0]
     if not len(relevant_Q):
         return {}
-    ndcg = metrics.normalized_discounted_cumulative_gain
+    ndcg = ranking_metrics.normalized_discounted_cumulative_gain
     return {
         "NDCG@10": ndcg(hits_QK, relevant_Q, 10),
         "NDCG@25": ndcg(hits_QK, relevant_Q, 25),
-        "MRR@25": metrics.mean_reciprocal_rank(hits_QK, 25),
-        "P@25": metrics.precision(hits_QK, 25),
+        "MRR@25": ranking_metrics.mean_reciprocal_rank(hits_QK, 25),
+        "P@25": ranking_metrics.precision(hits_QK, 25),
         "HR@10": float(hits_QK[:, :10].any(axis=1).mean()),
     }
 

@@ -25,9 +25,9 @@ from benchmarks.serving.made_up import HIDDEN, RECIPE, USERS, Campaign, campaign
 from benchmarks.serving.world import KEYS, Server, World, world
 from shared.recipes.artifact import Artifact
 from shared.recipes.distribution import best
-from shared.recipes.hrnn.form import Form
-from shared.recipes.hrnn.passes import SCANNED
-from shared.recipes.hrnn.weights import shapes
+from shared.recipes.hrnn.config import Form
+from shared.recipes.hrnn.serving.numpy_network import shapes
+from shared.recipes.hrnn.serving.shared_pass import SCANNED
 from shared.storage.artifacts import Artifacts
 from shared.store.redis import RedisStore
 

@@ -35,9 +35,9 @@ from services.runtime.deployed import Model
 from services.runtime.served import Serving
 from shared.http.app import Call
 from shared.recipes import RECIPES
-from shared.recipes.hrnn.form import Form
+from shared.recipes.hrnn.config import Form
 from shared.recipes.hrnn.scoring import Scorer
-from shared.recipes.hrnn.weights import Weights, shapes
+from shared.recipes.hrnn.serving.numpy_network import Weights, shapes
 from shared.resources.dataset.requests import TYPES
 from shared.resources.dataset_import_job import ROWS
 from shared.settings import Settings

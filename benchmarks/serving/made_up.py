@@ -13,8 +13,8 @@ from shared.data.arrays.npy_files.histories import Histories
 
 from shared.data.training.training_data import TrainingData
 from shared.recipes import RECIPES, artifact
-from shared.recipes.hrnn.form import Form
-from shared.recipes.hrnn.weights import shapes
+from shared.recipes.hrnn.config import Form
+from shared.recipes.hrnn.serving.numpy_network import shapes
 from shared.resources.event_tracker.requests import tracking_claim
 from shared.state.lifecycle import ACTIVE
 from shared.storage.artifacts import Artifacts

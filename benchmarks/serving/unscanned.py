@@ -7,9 +7,9 @@ import sys
 from flask import Flask
 
 from services.runtime import app
-from shared.recipes.hrnn import passes
+from shared.recipes.hrnn.serving import shared_pass
 
 
 def create_app() -> Flask:
-    passes.SCANNED = sys.maxsize
+    shared_pass.SCANNED = sys.maxsize
     return app.create_app()

@@ -66,7 +66,7 @@ class Model:
     def scores(self, query: Query) -> npt.NDArray[np.float32]:
         """float32[I]: the scorer's. Requests take turns, and so does their scoring. Where a catalogue is so large that
         it waits for the memory, requests step aside and are scored side by side: where others wait and as many as there
-        are cores, or as many as come, of whom several share a pass over the weights (``shared.recipes.hrnn.passes``).
+        are cores, or as many as come, of whom several share a pass over the weights (``shared.recipes.hrnn.serving.shared_pass``).
 
         Requests/s, and 99th percentile in ms, of aws-hrnn (hidden 128) over 8 connections on 2 cores:
 

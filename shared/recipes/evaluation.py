@@ -15,8 +15,8 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from shared import metrics
 from shared.data.arrays.npy_files.histories import Histories, TooLittleData
+from shared.recipes import ranking_metrics
 from shared.recipes.distribution import best
 
 TEST_SHARE = 0.1
@@ -104,13 +104,15 @@ def foretold(
     events_Q = np.concatenate(
         [np.arange(first + 1, end) for first, end in zip(first_U, histories.offsets[users + 1], strict=True)]
     )
-    recommended_QK = recommend(events_Q, metrics.LONGEST)
+    recommended_QK = recommend(events_Q, ranking_metrics.LONGEST)
     hits_QK = recommended_QK == histories.items[events_Q][:, None]
     # The lists may be empty: nothing is related to an item that is the only one.
     ranks_K = np.arange(1, hits_QK.shape[1] + 1)
-    rank_Q = np.where(hits_QK, ranks_K, metrics.LONGEST + 1).min(axis=1, initial=metrics.LONGEST + 1)
+    rank_Q = np.where(hits_QK, ranks_K, ranking_metrics.LONGEST + 1).min(axis=1, initial=ranking_metrics.LONGEST + 1)
     user_Q = np.repeat(np.arange(len(users)), histories.offsets[users + 1] - first_U - 1)
-    return metrics.foretelling(rank_Q, user_Q, shown=len(np.unique(recommended_QK)), items=len(histories.item_ids))
+    return ranking_metrics.foretelling(
+        rank_Q, user_Q, shown=len(np.unique(recommended_QK)), items=len(histories.item_ids)
+    )
 
 
 def popularity(histories: Histories, users: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -259,15 +261,15 @@ def _queries_of_new(
 def _unseen_hits(recommend: Recommend, queries: Sequence[Query], items: int) -> npt.NDArray[np.bool_]:
     """bool[Q,LONGEST]. More is asked for by as much as is left out."""
     events_Q = np.array([query.event for query in queries])
-    sizes_Q = np.array([metrics.LONGEST + len(query.had) for query in queries])
-    hits_QK = np.zeros((len(queries), metrics.LONGEST), np.bool_)
+    sizes_Q = np.array([ranking_metrics.LONGEST + len(query.had) for query in queries])
+    hits_QK = np.zeros((len(queries), ranking_metrics.LONGEST), np.bool_)
     new_I, wanted_I = np.ones(items, np.bool_), np.zeros(items, np.bool_)
     for part in _parts(sizes_Q):
         recommended_PK = recommend(events_Q[part], int(sizes_Q[part].max()))
         for place, row_K in zip(part, recommended_PK, strict=True):
             _, had, wanted = queries[place]
             new_I[had], wanted_I[wanted] = False, True
-            shown = row_K[new_I[row_K]][: metrics.LONGEST]
+            shown = row_K[new_I[row_K]][: ranking_metrics.LONGEST]
             hits_QK[place, : len(shown)] = wanted_I[shown]
             new_I[had], wanted_I[wanted] = True, False
     return hits_QK
@@ -284,9 +286,9 @@ def _parts(sizes_Q: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
 
 def _reported(hits_QK: npt.NDArray[np.bool_], relevant_Q: npt.NDArray[np.int64]) -> dict[str, float]:
     found = (
-        metrics.mean_reciprocal_rank(hits_QK),
-        metrics.normalized_discounted_cumulative_gain(hits_QK, relevant_Q, metrics.LONGEST),
-        metrics.precision(hits_QK, metrics.LONGEST),
+        ranking_metrics.mean_reciprocal_rank(hits_QK),
+        ranking_metrics.normalized_discounted_cumulative_gain(hits_QK, relevant_Q, ranking_metrics.LONGEST),
+        ranking_metrics.precision(hits_QK, ranking_metrics.LONGEST),
     )
     return {key: round(value, 4) for key, value in zip(REPORTED, found, strict=True)}
 
@@ -311,15 +313,15 @@ def _evaluate(
     newest_U: npt.NDArray[np.int64] | None,
 ) -> dict[str, float]:
     ends, held_out = histories.offsets[users + 1], _held_out(histories, users, newest_U)
-    recommended_QK = recommend(ends - held_out, metrics.LONGEST)
+    recommended_QK = recommend(ends - held_out, ranking_metrics.LONGEST)
     wanted = [np.unique(histories.items[end - count : end]) for end, count in zip(ends, held_out, strict=True)]
     hits_QK = np.array([np.isin(row_K, items) for row_K, items in zip(recommended_QK, wanted, strict=True)])
     relevant_Q = np.array([len(items) for items in wanted])
-    found = metrics.evaluate(hits_QK, relevant_Q, recommended_QK, len(histories.item_ids))
+    found = ranking_metrics.evaluate(hits_QK, relevant_Q, recommended_QK, len(histories.item_ids))
     if rewards_I is not None:
         possible = [rewards_I[items] for items in wanted]
         gains_QK = np.where(hits_QK, rewards_I[recommended_QK], 0.0)
-        found["average_rewards_at_k"] = round(metrics.average_rewards(gains_QK, _greatest(possible)), 4)
+        found["average_rewards_at_k"] = round(ranking_metrics.average_rewards(gains_QK, _greatest(possible)), 4)
     if weights_E is not None:
         worth = [
             _worth(histories.items[end - count : end], weights_E[end - count : end], items)
@@ -331,7 +333,7 @@ def _evaluate(
         ):
             gains_K[hits_K] = worths[np.searchsorted(items, recommended_K[hits_K])]
         found["normalized_discounted_cumulative_gain_with_event_weights_at_k"] = round(
-            metrics.weighted_gain(gains_QK, _greatest(worth)), 4
+            ranking_metrics.weighted_gain(gains_QK, _greatest(worth)), 4
         )
     return dict(sorted(found.items()))
 
@@ -347,8 +349,8 @@ def _worth(
 
 def _greatest(gains: Sequence[npt.NDArray[np.floating[Any]]]) -> npt.NDArray[np.float64]:
     """float64[Q,LONGEST]: the greatest of each, falling, filled up with 0."""
-    greatest_QK = np.zeros((len(gains), metrics.LONGEST))
+    greatest_QK = np.zeros((len(gains), ranking_metrics.LONGEST))
     for row_K, of_query in zip(greatest_QK, gains, strict=True):
-        falling = -np.sort(-of_query)[: metrics.LONGEST]
+        falling = -np.sort(-of_query)[: ranking_metrics.LONGEST]
         row_K[: len(falling)] = falling
     return greatest_QK

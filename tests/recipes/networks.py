@@ -15,10 +15,10 @@ from shared.data.arrays.npy_files.histories import Histories
 from torch import Tensor
 
 from shared.data.training.training_data import TrainingData
-from shared.recipes.hrnn.again import FEATURES
 from shared.recipes.hrnn.network import Bags, Events, Form, Network, Pairs, Targets
-from shared.recipes.hrnn.streams import REMEMBERED, Queries, Streams, bags
-from shared.recipes.moment import SESSION_SECONDS
+from shared.recipes.hrnn.repeat_features import FEATURES
+from shared.recipes.hrnn.sequence_packing import REMEMBERED, Queries, Streams, bags
+from shared.recipes.request_time import SESSION_SECONDS
 from tests.recipes.synthetic import histories_of
 
 CELLS = ("linear", "gru")

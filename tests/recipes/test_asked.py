@@ -21,7 +21,7 @@ from shared.recipes import RECIPES, contract
 from shared.recipes.contract import Options
 from shared.recipes.hrnn import training
 from shared.recipes.hrnn.scoring import Scorer
-from shared.recipes.moment import SESSION_SECONDS, asked_at
+from shared.recipes.request_time import SESSION_SECONDS, asked_at
 
 LEVEL = 0.93
 """Of a peer's gain: some hundred users tell no smaller difference from none."""

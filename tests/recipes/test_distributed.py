@@ -27,14 +27,14 @@ from shared.jobs.entrypoint import WorkFailed
 from shared.recipes import RECIPES
 from shared.recipes.artifact import WEIGHTS
 from shared.recipes.contract import Options, Past, Progress, Query, Stopped, Trained
-from shared.recipes.hrnn import handover, leading
-from shared.recipes.hrnn import learner as learning
-from shared.recipes.hrnn.fitting import Epoch, Fitting, draw_from, window_loss
-from shared.recipes.hrnn.learner import Learner
+from shared.recipes.hrnn import trainer as learning
+from shared.recipes.hrnn.distributed import launcher, state_transfer
+from shared.recipes.hrnn.distributed.process_group import Rank
+from shared.recipes.hrnn.lightning_module import Epoch, Fitting, draw_from, window_loss
 from shared.recipes.hrnn.network import Network
 from shared.recipes.hrnn.plan import Plan
-from shared.recipes.hrnn.ranks import Rank
 from shared.recipes.hrnn.scoring import Scorer
+from shared.recipes.hrnn.trainer import Learner
 from tests.recipes.runs import NDCG, planned, settings, train
 from tests.recipes.synthetic import training_data, walks
 
@@ -136,7 +136,7 @@ def test_the_model_is_written_once_and_serves(runs: dict[int, Run]) -> None:
 # Ends
 
 
-class Seen(leading.Started):
+class Seen(launcher.Started):
     """Ranks that a test may kill."""
 
     last: Seen | None = None
@@ -153,7 +153,7 @@ def processes() -> list[subprocess.Popen[bytes]]:
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leading, "Started", Seen)
+    monkeypatch.setattr(launcher, "Started", Seen)
     monkeypatch.setattr(Seen, "last", None)
 
 
@@ -204,7 +204,7 @@ def test_it_can_be_stopped_while_the_ranks_are_waited_for(tmp_path: Path) -> Non
 
 def test_a_rank_ends_with_who_started_it() -> None:
     """As when a job is killed: that closes the pipe."""
-    command = [sys.executable, "-m", "shared.recipes.hrnn.rank", "127.0.0.1", "1", "1", "1", ""]
+    command = [sys.executable, "-m", "shared.recipes.hrnn.distributed.worker", "127.0.0.1", "1", "1", "1", ""]
     rank = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert rank.stdin is not None
     rank.stdin.close()
@@ -248,7 +248,7 @@ def test_a_further_node_takes_part_in_each_training(
 def test_without_the_further_node_it_fails_with_advice(
     tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leading, "JOIN_SECONDS", 0.1)
+    monkeypatch.setattr(launcher, "JOIN_SECONDS", 0.1)
     with pytest.raises(WorkFailed, match=r"Of 2 processes .* 1 came .*python -m workers.training.rank"):
         train(tmp_path, DATA, nodes=2, master=f"127.0.0.1:{port}", **EXACT)
 
@@ -256,7 +256,7 @@ def test_without_the_further_node_it_fails_with_advice(
 @pytest.mark.parametrize("master", ["", "node0", ":1", "node0:http"])
 def test_where_nodes_meet_is_host_and_port(master: str) -> None:
     with pytest.raises(WorkFailed, match="must be host:port"):
-        leading.address_of(master)
+        launcher.address_of(master)
 
 
 # Without other processes
@@ -289,7 +289,7 @@ def losses(fitting: Fitting) -> Iterator[float]:
 def test_what_is_handed_over_is_the_same_but_for_the_weights(tmp_path: Path) -> None:
     given = fitting_of(learner())
     given.streams.prepare(given.network, given.users, 0)
-    terms = handover.Terms(
+    terms = state_transfer.Terms(
         checkpoint=str(tmp_path / "training.ckpt"),
         resumed=True,
         every_seconds=7.5,
@@ -299,8 +299,8 @@ def test_what_is_handed_over_is_the_same_but_for_the_weights(tmp_path: Path) -> 
         nodes=4,
         cuda=False,
     )
-    handover.write(given, terms, tmp_path / "training.ranks")
-    taken, read = handover.read(tmp_path / "training.ranks", torch.device("cpu"))
+    state_transfer.write(given, terms, tmp_path / "training.ranks")
+    taken, read = state_transfer.read(tmp_path / "training.ranks", torch.device("cpu"))
     assert read == terms
     assert (taken.plan, taken.epochs, taken.seed, taken.learning_rate) == (given.plan, 3, 0, 0.01)
     for name, buffer in taken.network.named_buffers():

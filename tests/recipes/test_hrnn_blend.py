@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from shared.recipes.hrnn import blend
-from shared.recipes.hrnn.blend import OfAgain, OfNew, likeliest
+from shared.recipes.hrnn import counter_blend
+from shared.recipes.hrnn.counter_blend import OfAgain, OfNew, likeliest
 
 N, I = 3000, 12  # noqa: E741
 
@@ -97,7 +97,7 @@ def test_few_choices_are_drawn_to_the_networks_own(monkeypatch: pytest.MonkeyPat
     choice = made(known(size), 40)
     away = []
     for pull in (0.1, 10.0, 1e6):
-        monkeypatch.setattr(blend, "PULL", pull)
+        monkeypatch.setattr(counter_blend, "PULL", pull)
         away.append(float(np.linalg.norm(np.subtract(likeliest(choice), choice.own))))
     assert away[0] > away[1] > away[2]
     assert away[2] == pytest.approx(0.0, abs=1e-3)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from shared.recipes.hrnn import softmax
 from shared.recipes.hrnn.candidates import chooser
 from shared.recipes.hrnn.network import Candidates, Form, Network, Pairs, Spans, Targets, pairs_of
+from shared.recipes.hrnn.ops import softmax_loss
 from tests.recipes.networks import PLAIN, RICH, shaken, some_known, some_pairs, some_targets
 
 I, H, N = 400, 32, 64  # noqa: E741
@@ -97,7 +97,7 @@ def test_of_pairs_spans_and_targets_what_is_no_candidate_is_left_out() -> None:
 def test_with_all_items_as_candidates_it_is_the_full_softmax(
     monkeypatch: pytest.MonkeyPatch, form: Form, at_once: int
 ) -> None:
-    monkeypatch.setattr(softmax, "CACHE", at_once)
+    monkeypatch.setattr(softmax_loss, "CACHE", at_once)
     net = shaken(form)
     torch.manual_seed(0)
     q = torch.randn(9, H, requires_grad=True)

@@ -8,7 +8,7 @@ from shared.data.arrays.npy_files.histories import DataRefused
 
 from shared.data.training.training_data import TrainingData
 from shared.recipes import RECIPES
-from shared.recipes.hrnn.cold import cold_items
+from shared.recipes.hrnn.cold_items import cold_items
 from tests.recipes.networks import took
 from tests.recipes.synthetic import training_data
 

@@ -30,7 +30,7 @@ from shared.recipes.hrnn.counters import (
     some,
     summed,
 )
-from shared.recipes.moment import begins_visit
+from shared.recipes.request_time import begins_visit
 from tests.recipes.synthetic import histories_of
 
 HOUR, I = 3600, 9  # noqa: E741

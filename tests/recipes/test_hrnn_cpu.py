@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from shared.recipes.hrnn.cpu.compiled import compiled, exp, rounded, sigmoid, widened
-from shared.recipes.hrnn.cpu.layer import Norm
-from shared.recipes.hrnn.cpu.rows import Dots, Drop, LookUp, ScaleAndShift
-from shared.recipes.hrnn.form import GAP_BUCKETS
+from shared.recipes.hrnn.config import GAP_BUCKETS
 from shared.recipes.hrnn.network import LinearRecurrence
-from shared.recipes.hrnn.recurrence import GatedScan
+from shared.recipes.hrnn.ops.numba.compiled import compiled, exp, rounded, sigmoid, widened
+from shared.recipes.hrnn.ops.numba.recurrent_layer import Norm
+from shared.recipes.hrnn.ops.numba.table_rows import Dots, Drop, LookUp, ScaleAndShift
+from shared.recipes.hrnn.ops.pytorch.linear_recurrence import GatedScan
 
 
 @pytest.fixture(params=[1, 3])

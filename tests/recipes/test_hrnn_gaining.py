@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from shared.recipes.hrnn.blend import OfNew, OfShare, gain_of, likeliest
-from shared.recipes.hrnn.gaining import SCALES, Choice, gaining_most, surely
+from shared.recipes.hrnn.blend_search import SCALES, Choice, gaining_most, surely
+from shared.recipes.hrnn.counter_blend import OfNew, OfShare, gain_of, likeliest
 
 K, I = 300, 60  # noqa: E741
 

@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shared.recipes.contract import Past, Query
-from shared.recipes.hrnn import memory, weights
+from shared.recipes.hrnn.config import EVENTS_READ
 from shared.recipes.hrnn.counters import NEWEST
-from shared.recipes.hrnn.form import EVENTS_READ
 from shared.recipes.hrnn.network import gap_buckets
 from shared.recipes.hrnn.scoring import Scorer
+from shared.recipes.hrnn.serving import numpy_network, state_cache
 from tests.recipes.test_hrnn_scoring import NOW, POPULARITY, data, written
 from tests.recipes.whole import bag, history_log_shares, leaning_of, network_of
 
@@ -63,7 +63,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def forget(scorer: Scorer) -> None:
-    scorer._memories = memory.Memories(scorer._memories._reader)
+    scorer._memories = state_cache.Memories(scorer._memories._reader)
 
 
 LIVE = st.tuples(
@@ -111,13 +111,13 @@ def test_a_history_may_outgrow_what_is_read_of_it(pair: Pair, longer: int) -> No
 
 def test_only_new_events_are_read(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     read = []
-    plain = weights.Weights.read
+    plain = numpy_network.Weights.read
 
-    def counting(self: weights.Weights, items_T: weights.Numbers, *more: object) -> weights.Read:
+    def counting(self: numpy_network.Weights, items_T: numpy_network.Numbers, *more: object) -> numpy_network.Read:
         read.append(len(items_T))
         return plain(self, items_T, *more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(weights.Weights, "read", counting)
+    monkeypatch.setattr(numpy_network.Weights, "read", counting)
     trained, live = pair.scorer.history("ann"), [Past(f"i{n % 9}", NOW + n, "click") for n in range(30)]
 
     def events_read(history: Sequence[Past]) -> int:
@@ -137,10 +137,10 @@ def test_only_new_events_are_read(pair: Pair, monkeypatch: pytest.MonkeyPatch) -
 
 def test_what_is_remembered_has_bounds(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     forget(pair.scorer)
-    monkeypatch.setattr(memory, "MOST_EVENTS", 10 * (memory.OF_A_USER + 1))
+    monkeypatch.setattr(state_cache, "MOST_EVENTS", 10 * (state_cache.OF_A_USER + 1))
     for number in range(50):
         pair.scorer.scores(Query(user_id=f"user {number}", history=[Past("i1", NOW)], now=NOW))
-        assert pair.scorer._memories._size <= memory.MOST_EVENTS
+        assert pair.scorer._memories._size <= state_cache.MOST_EVENTS
     kept = pair.scorer._memories._kept
     assert list(kept) == [f"user {number}" for number in range(40, 50)]
     assert pair.scorer._memories._size == sum(one.size for one in kept.values())
@@ -191,7 +191,7 @@ def test_a_history_out_of_order_is_the_same_in_pieces(pair: Pair) -> None:
 
 def test_gaps_are_told_apart_as_in_training() -> None:
     seconds = np.unique([step + 2.0**power for power in range(32) for step in (-2, -1, -0.5, 0, 0.5, 1)])
-    np.testing.assert_array_equal(weights.gap_buckets(seconds), gap_buckets(torch.from_numpy(seconds)).numpy())
-    assert weights.gap_buckets(np.array([-5.0, 0.0, 4e12])).tolist() == [0, 0, 31]
+    np.testing.assert_array_equal(numpy_network.gap_buckets(seconds), gap_buckets(torch.from_numpy(seconds)).numpy())
+    assert numpy_network.gap_buckets(np.array([-5.0, 0.0, 4e12])).tolist() == [0, 0, 31]
     odd_S = np.array([*seconds.tolist(), -5.0, 4e12])
-    assert [weights.gap_bucket(one) for one in odd_S.tolist()] == weights.gap_buckets(odd_S).tolist()
+    assert [numpy_network.gap_bucket(one) for one in odd_S.tolist()] == numpy_network.gap_buckets(odd_S).tolist()

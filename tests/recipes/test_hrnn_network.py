@@ -11,10 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from shared.recipes.hrnn import network, softmax
-from shared.recipes.hrnn.again import COUNT, FEATURES
+from shared.recipes.hrnn import network
 from shared.recipes.hrnn.counters import Blend
-from shared.recipes.hrnn.cpu import loss as swift
 from shared.recipes.hrnn.network import (
     GAP_BUCKETS,
     LAYERS,
@@ -34,8 +32,11 @@ from shared.recipes.hrnn.network import (
     pairs_of,
     softmax_loss,
 )
-from shared.recipes.hrnn.recurrence import GatedScan, scan, scan_back
-from shared.recipes.moment import SESSION_SECONDS
+from shared.recipes.hrnn.ops import softmax_loss as softmax
+from shared.recipes.hrnn.ops.numba import bf16_softmax_loss as swift
+from shared.recipes.hrnn.ops.pytorch.linear_recurrence import GatedScan, scan, scan_back
+from shared.recipes.hrnn.repeat_features import COUNT, FEATURES
+from shared.recipes.request_time import SESSION_SECONDS
 from tests.recipes.networks import (
     CELLS,
     PLAIN,

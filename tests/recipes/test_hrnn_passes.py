@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from shared.recipes.distribution import best
-from shared.recipes.hrnn.passes import BLOCK, CHUNK, MOST, Floats, Passes
+from shared.recipes.hrnn.serving.shared_pass import BLOCK, CHUNK, MOST, Floats, Passes
 
 HIDDEN = 24
 RNG = np.random.default_rng(0)

@@ -13,13 +13,13 @@ from shared.data.arrays.npy_files.histories import Histories
 from torch import Tensor
 
 from shared.data.training.training_data import TrainingData
-from shared.recipes.hrnn import ranking
-from shared.recipes.hrnn.blend import Leaning
+from shared.recipes.hrnn import batch_ranking
+from shared.recipes.hrnn.batch_ranking import best_items, blended, foretell, ranks_of
+from shared.recipes.hrnn.config import EVENTS_READ
+from shared.recipes.hrnn.counter_blend import Leaning
 from shared.recipes.hrnn.counters import Blend, Counters
-from shared.recipes.hrnn.form import EVENTS_READ
 from shared.recipes.hrnn.network import Bags, Form, Network, Targets
-from shared.recipes.hrnn.ranking import best_items, blended, foretell, ranks_of
-from shared.recipes.hrnn.streams import Streams, bags
+from shared.recipes.hrnn.sequence_packing import Streams, bags
 from tests.recipes.networks import CELLS, some_bags
 from tests.recipes.synthetic import histories_of, training_data
 from tests.recipes.whole import bag, history_log_shares
@@ -243,7 +243,7 @@ def test_the_same_in_any_blocks_and_each_block_may_stop_it(monkeypatch: pytest.M
     network, streams = made(data, item_features=0)
     events = np.random.default_rng(0).permutation(100)
     whole = best_items(network, streams, events, 5)
-    monkeypatch.setattr(ranking, "LOGITS_AT_ONCE", 7 * ITEMS)
+    monkeypatch.setattr(batch_ranking, "LOGITS_AT_ONCE", 7 * ITEMS)
     blocks: list[None] = []
     np.testing.assert_array_equal(best_items(network, streams, events, 5, lambda: blocks.append(None)), whole)
     assert len(blocks) >= 100 // 7
@@ -259,7 +259,7 @@ def test_a_catalogue_too_large_for_many_at_once_is_ranked_one_by_one(monkeypatch
     data = training_data(shoppers([5, 6]))
     network, streams = made(data, item_features=0)
     whole = best_items(network, streams, np.array([3, 8]), 5)
-    monkeypatch.setattr(ranking, "LOGITS_AT_ONCE", ITEMS // 2)
+    monkeypatch.setattr(batch_ranking, "LOGITS_AT_ONCE", ITEMS // 2)
     np.testing.assert_array_equal(best_items(network, streams, np.array([3, 8]), 5), whole)
 
 
@@ -301,8 +301,8 @@ def by_hand(
 
 def test_each_event_is_foretold_from_before_its_moment_as_a_request_would_be(monkeypatch: pytest.MonkeyPatch) -> None:
     """Among all items, and what is new among what is new. In one stream: several are cut within histories."""
-    monkeypatch.setattr(ranking, "columns", lambda _: 1)
-    monkeypatch.setattr(ranking, "STEPS", 1000)
+    monkeypatch.setattr(batch_ranking, "columns", lambda _: 1)
+    monkeypatch.setattr(batch_ranking, "STEPS", 1000)
     histories = shoppers([1, 2, 30, 60, 90])
     # The last three events of a user are one moment.
     histories.timestamps[90:93] = histories.timestamps[90]
@@ -332,7 +332,7 @@ def test_foretelling_is_the_same_in_any_blocks_and_at_each_call(monkeypatch: pyt
     data = training_data(shoppers([5, 30, 80] * 5))
     network, streams = made(data, item_features=0)
     whole = foretell(network, streams, np.arange(15), lambda: None)
-    monkeypatch.setattr(ranking, "LOGITS_AT_ONCE", 7 * ITEMS)
+    monkeypatch.setattr(batch_ranking, "LOGITS_AT_ONCE", 7 * ITEMS)
     parts = foretell(network, streams, np.arange(15), lambda: None)
     np.testing.assert_array_equal(parts.events, whole.events)
     np.testing.assert_array_equal(parts.ranks, whole.ranks)
@@ -376,7 +376,7 @@ def test_the_weights_are_told_by_a_part_of_the_moments_where_there_are_many(monk
     network, streams = made(data, item_features=0)
     counters = Counters.of(data.histories, np.arange(5))
     whole = blended(network, streams, np.arange(5, 10), counters)
-    monkeypatch.setattr(ranking, "MOST_NUMBERS", 100 * ITEMS)
+    monkeypatch.setattr(batch_ranking, "MOST_NUMBERS", 100 * ITEMS)
     part = blended(network, streams, np.arange(5, 10), counters)
     assert part != whole
     assert part == blended(network, streams, np.arange(5, 10), counters)

@@ -13,10 +13,10 @@ import pytest
 from services.runtime.recommend import best_of
 from shared.recipes.contract import Rough
 from shared.recipes.distribution import best, exact
-from shared.recipes.hrnn import passes, products, scan
-from shared.recipes.hrnn.passes import Floats, Passes
-from shared.recipes.hrnn.rows import Rows
-from shared.recipes.hrnn.scan import Scan
+from shared.recipes.hrnn.serving import int8_products, item_scan, shared_pass
+from shared.recipes.hrnn.serving.file_rows import Rows
+from shared.recipes.hrnn.serving.item_scan import Scan
+from shared.recipes.hrnn.serving.shared_pass import Floats, Passes
 
 ITEMS, HIDDEN = 9_001, 149
 NONE = np.zeros(0, np.int64)
@@ -28,8 +28,8 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     """Of which the last is not full. And each test has its numbers, whatever ran before it."""
     global RNG
     RNG = np.random.default_rng(seed)
-    monkeypatch.setattr(scan, "CHUNK", 4096)
-    monkeypatch.setattr(passes, "SCANNED", 1000)
+    monkeypatch.setattr(item_scan, "CHUNK", 4096)
+    monkeypatch.setattr(shared_pass, "SCANNED", 1000)
 
 
 @pytest.fixture
@@ -177,7 +177,7 @@ def test_what_is_added_and_what_is_taken_out_stays() -> None:
 
 def test_processors_that_add_in_16_bits_are_asked_by_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
     """An estimate is off by more then, and no answer is another one."""
-    monkeypatch.setattr(scan, "reach", lambda: 63)
+    monkeypatch.setattr(item_scan, "reach", lambda: 63)
     vectors_IH, bias_I = normal(ITEMS, HIDDEN), normal(ITEMS)
     for q_H in 0.2 * normal(5, HIDDEN):
         scores_I, rough, logits_I = of(vectors_IH, bias_I, q_H)
@@ -192,7 +192,7 @@ def test_products_are_those_of_whole_numbers(items: int, hidden: int, zero: int)
     codes_CH = RNG.integers(-127, 128, (items, hidden)).astype(np.int8)
     steps_BH = RNG.integers(1 - zero, zero, (5, hidden))
     room = np.empty(5 * items + 3, np.int32)
-    found = products.Products(codes_CH, zero).of((steps_BH + zero).astype(np.uint8), room)
+    found = int8_products.Products(codes_CH, zero).of((steps_BH + zero).astype(np.uint8), room)
     np.testing.assert_array_equal(found, steps_BH @ codes_CH.T.astype(np.int64))
 
 
@@ -207,7 +207,7 @@ def test_threads_share_it() -> None:
 
 
 def test_small_catalogues_are_not_scanned(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(passes, "SCANNED", ITEMS + 1)
+    monkeypatch.setattr(shared_pass, "SCANNED", ITEMS + 1)
     vectors_IH, bias_I, q_H = normal(ITEMS, HIDDEN), normal(ITEMS), normal(HIDDEN)
     over = Passes(vectors_IH, bias_I, 1)
     assert over.rough(q_H, NONE) is None

@@ -19,14 +19,14 @@ from shared.data.training.training_data import TrainingData
 from shared.recipes import RECIPES, artifact
 from shared.recipes.artifact import WEIGHTS
 from shared.recipes.contract import ArtifactError, Options, Past, Query
-from shared.recipes.hrnn.again import FEATURES
-from shared.recipes.hrnn.blend import Choices, Leaning
+from shared.recipes.hrnn.batch_ranking import log_shares_of
+from shared.recipes.hrnn.counter_blend import Choices, Leaning
 from shared.recipes.hrnn.counters import COUNTERS, FASHION, Blend, Counters
-from shared.recipes.hrnn.learner import Learner
 from shared.recipes.hrnn.network import Form, Network
-from shared.recipes.hrnn.ranking import log_shares_of
+from shared.recipes.hrnn.repeat_features import FEATURES
 from shared.recipes.hrnn.scoring import Scorer
-from shared.recipes.hrnn.streams import Streams
+from shared.recipes.hrnn.sequence_packing import Streams
+from shared.recipes.hrnn.trainer import Learner
 from tests.recipes.networks import CELLS, took
 from tests.recipes.runs import HRNN, planned, settings, train
 from tests.recipes.synthetic import histories_of, training_data, walks

@@ -18,14 +18,14 @@ from shared.data.arrays.npy_files.histories import Histories
 from torch import Tensor
 
 from shared.data.training.training_data import TrainingData
-from shared.recipes.hrnn import streams
-from shared.recipes.hrnn.again import HALF_LIVES, Takings, features
-from shared.recipes.hrnn.fitting import window_loss
-from shared.recipes.hrnn.form import GAP_BUCKETS, Form
-from shared.recipes.hrnn.gathering import gathered, moments_of, told_once
+from shared.recipes.hrnn import sequence_packing
+from shared.recipes.hrnn.config import GAP_BUCKETS, Form
+from shared.recipes.hrnn.lightning_module import window_loss
 from shared.recipes.hrnn.network import LEAST_TOLD, Bags, Events, Pairs, Targets
-from shared.recipes.hrnn.streams import REMEMBERED, Queries, Streams, Window
-from shared.recipes.moment import SESSION_SECONDS
+from shared.recipes.hrnn.prediction_targets import gathered, moments_of, told_once
+from shared.recipes.hrnn.repeat_features import HALF_LIVES, Takings, features
+from shared.recipes.hrnn.sequence_packing import REMEMBERED, Queries, Streams, Window
+from shared.recipes.request_time import SESSION_SECONDS
 from tests.recipes.networks import fresh
 from tests.recipes.synthetic import bags, histories_of, training_data, walks
 
@@ -402,7 +402,7 @@ def test_repeats_are_the_same_in_any_block(monkeypatch: pytest.MonkeyPatch) -> N
     histories = shoppers(users=40)
     events = torch.arange(len(histories.items))
     whole = streams_of(histories).queries(events).pairs
-    monkeypatch.setattr(streams, "EVENTS_AT_ONCE", 35)
+    monkeypatch.setattr(sequence_packing, "EVENTS_AT_ONCE", 35)
     blocks: list[None] = []
     parts = Streams(training_data(histories), np.ones(len(events), np.float32), on_block=lambda: blocks.append(None))
     assert len(blocks) > 10

@@ -27,13 +27,13 @@ from shared.recipes.artifact import WEIGHTS
 from shared.recipes.contract import Options, Past, Progress, Query, Stopped, Trained
 from shared.recipes.evaluation import Split
 from shared.recipes.hrnn import candidates, training
-from shared.recipes.hrnn import learner as learning
+from shared.recipes.hrnn import trainer as learning
+from shared.recipes.hrnn.batch_ranking import foretell
 from shared.recipes.hrnn.counters import COUNTERS, NAMES, Blend, Counters
-from shared.recipes.hrnn.fitting import Fitting
-from shared.recipes.hrnn.learner import Learner, event_weights
+from shared.recipes.hrnn.lightning_module import Fitting
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS
-from shared.recipes.hrnn.ranking import foretell
 from shared.recipes.hrnn.scoring import Scorer
+from shared.recipes.hrnn.trainer import Learner, event_weights
 from shared.recipes.hrnn.training import Measured, evaluated, fingerprint
 from tests.recipes.networks import CELLS, took
 from tests.recipes.runs import HRNN, MRR, NDCG, planned, settings, train

@@ -18,13 +18,13 @@ from shared.data.training.training_data import TrainingData
 from shared.recipes import RECIPES
 from shared.recipes.artifact import WEIGHTS
 from shared.recipes.contract import ArtifactError, Exploration, Options, Past, Query, Stopped
-from shared.recipes.hrnn import base as bases
-from shared.recipes.hrnn.base import NEW, Base, features
+from shared.recipes.hrnn import warm_start as bases
 from shared.recipes.hrnn.counters import COUNTERS, Blend, Counters
-from shared.recipes.hrnn.fitting import Fitting
-from shared.recipes.hrnn.learner import Learner
+from shared.recipes.hrnn.lightning_module import Fitting
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS
+from shared.recipes.hrnn.trainer import Learner
 from shared.recipes.hrnn.training import trailing
+from shared.recipes.hrnn.warm_start import NEW, Base, features
 from shared.recipes.user_personalization.scoring import Scorer
 from tests.recipes.networks import CELLS
 from tests.recipes.runs import NDCG, planned, settings, train

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from shared.recipes.moment import SESSION_SECONDS, asked_at, begins_visit
+from shared.recipes.request_time import SESSION_SECONDS, asked_at, begins_visit
 
 
 def test_a_visit_ends_with_half_an_hour_of_silence() -> None:

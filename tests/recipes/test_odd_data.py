@@ -15,7 +15,7 @@ import pytest
 from shared.data.training.training_data import TrainingData
 from shared.recipes import RECIPES
 from shared.recipes.contract import Options, Past, Query
-from shared.recipes.similar_items import learner as similar_items
+from shared.recipes.similar_items import trainer as similar_items
 from tests.recipes.runs import never, planned, settings, train
 from tests.recipes.synthetic import histories_of, training_data
 

@@ -10,8 +10,8 @@ import pytest
 import pytorch_lightning as lightning
 
 from shared.recipes.contract import Progress
-from shared.recipes.hrnn.fitting import AtEachBatch, Fitting
-from shared.recipes.watch import Watch
+from shared.recipes.hrnn.lightning_module import AtEachBatch, Fitting
+from shared.recipes.progress import Watch
 
 BATCHES, EPOCHS = 50, 4
 COMPILING, BATCH = 12.0, 0.5
@@ -32,7 +32,7 @@ def test_what_the_first_batch_compiles_is_not_taken_for_its_speed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr("shared.recipes.watch.time.monotonic", lambda: now)
+    monkeypatch.setattr("shared.recipes.progress.time.monotonic", lambda: now)
     told: list[tuple[float, Progress]] = []
     watch = Watch(lambda progress: told.append((now, progress)), lambda: False, EPOCHS)
     watch.say("training", 0)

@@ -16,12 +16,12 @@ from shared.recipes.artifact import WEIGHTS
 from shared.recipes.contract import ArtifactError, Options, Progress, Query, Stopped
 from shared.recipes.distribution import NEVER
 from shared.recipes.hrnn.network import Bags
-from shared.recipes.similar_items import fitting, learner, training
-from shared.recipes.similar_items.learner import take_several
-from shared.recipes.similar_items.nearby import WINDOW, Nearby
+from shared.recipes.similar_items import fit, trainer, training
+from shared.recipes.similar_items.neighbor_sampling import WINDOW, Nearby
 from shared.recipes.similar_items.network import Form, Network, losses
 from shared.recipes.similar_items.scoring import Scorer
-from shared.recipes.similar_items.vectors import Vectors
+from shared.recipes.similar_items.trainer import take_several
+from shared.recipes.similar_items.vector_search import Vectors
 from tests.recipes.runs import NDCG, train
 from tests.recipes.synthetic import histories_of, training_data, walks
 
@@ -212,7 +212,7 @@ def test_the_same_seed_gives_the_same_model(tmp_path: Path) -> None:
 
 
 def test_it_says_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.recipes.watch.Watch.is_due", lambda _: True)
+    monkeypatch.setattr("shared.recipes.progress.Watch.is_due", lambda _: True)
     said: list[Progress] = []
     trained, _ = train(tmp_path, shelves(), SIMILAR, progress=said.append, retrain_on_all_users=True)
     epochs = [progress.epoch for progress in said if progress.phase == "training"]
@@ -234,30 +234,30 @@ def test_it_goes_on_where_it_was_stopped(tmp_path: Path, phase: str) -> None:
     def stop() -> bool:
         return bool(said) and said[-1].phase == phase and len(epochs) >= (4 if phase == "training" else 0)
 
-    fitted = fitting.Fit.epoch
+    fitted = fit.Fit.epoch
 
-    def counted(self: fitting.Fit, number: int, *args: Any) -> float:
+    def counted(self: fit.Fit, number: int, *args: Any) -> float:
         epochs.append(number)
         return fitted(self, number, *args)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fitting.Fit, "epoch", counted)
-        patch.setattr("shared.recipes.watch.Watch.is_due", lambda _: True)
+        patch.setattr(fit.Fit, "epoch", counted)
+        patch.setattr("shared.recipes.progress.Watch.is_due", lambda _: True)
         with pytest.raises(Stopped):
             train(tmp_path / "parts", shelves(), SIMILAR, should_stop=stop, progress=said.append, **asked)  # type: ignore[arg-type]
         before = len(epochs)
         parts = train(tmp_path / "parts", shelves(), SIMILAR, **asked)[1]  # type: ignore[arg-type]
     assert before > 0
-    assert 0 not in epochs[before : -fitting.RETRAINING_EPOCHS]
+    assert 0 not in epochs[before : -fit.RETRAINING_EPOCHS]
     for name in load_file(whole / WEIGHTS):
         np.testing.assert_array_equal(load_file(parts / WEIGHTS)[name], load_file(whole / WEIGHTS)[name])
 
 
 def test_a_large_catalogue_is_learnt_over_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitting, "FULL_SOFTMAX_ITEMS", 10)
+    monkeypatch.setattr(fit, "FULL_SOFTMAX_ITEMS", 10)
     monkeypatch.setattr("shared.recipes.hrnn.candidates.FULL_SOFTMAX_ITEMS", 10)
     chosen: list[int] = []
-    choose = fitting.chooser
+    choose = fit.chooser
 
     def counted(counts: torch.Tensor, *, only_taken: bool) -> Any:
         choice = choose(counts, only_taken=only_taken, negatives=5, full=10)
@@ -270,7 +270,7 @@ def test_a_large_catalogue_is_learnt_over_a_sample(tmp_path: Path, monkeypatch: 
 
         return sample
 
-    monkeypatch.setattr(fitting, "chooser", counted)
+    monkeypatch.setattr(fit, "chooser", counted)
     _, artifact = train(tmp_path, shelves(), SIMILAR)
     assert set(genres(Scorer.load(artifact), "00")) == {"0"}
     assert max(chosen) <= GENRES * (FILMS - COLD)
@@ -285,7 +285,7 @@ def test_a_damaged_model_is_refused(tmp_path: Path) -> None:
 
 def test_validation_users_of_one_item_each_end_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They foretell nothing: no epoch would ever be better than the first."""
-    monkeypatch.setattr(learner, "WITHOUT_VALIDATION", 3)
+    monkeypatch.setattr(trainer, "WITHOUT_VALIDATION", 3)
     histories = histories_of({f"u{n:03}": [(f"i{n % 4}", t) for t in range(2)] for n in range(120)})
     assert not take_several(histories, np.arange(120))
     assert train(tmp_path, histories, SIMILAR)[0].epochs == 3

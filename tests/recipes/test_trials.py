@@ -13,16 +13,16 @@ from safetensors.numpy import load_file
 from shared.data.arrays.npy_files.histories import Histories
 
 from shared.data.training.training_data import TrainingData
-from shared.metrics import foretelling
 from shared.recipes import RECIPES
 from shared.recipes.artifact import WEIGHTS
 from shared.recipes.contract import Options, Progress, Recipe, Stopped, Validated
 from shared.recipes.evaluation import Split, comparing, related
-from shared.recipes.hrnn import learner as hrnn
-from shared.recipes.similar_items.fitting import Fit
-from shared.recipes.similar_items.learner import Learner
-from shared.recipes.similar_items.vectors import Vectors
-from shared.recipes.watch import Watch
+from shared.recipes.hrnn import trainer as hrnn
+from shared.recipes.progress import Watch
+from shared.recipes.ranking_metrics import foretelling
+from shared.recipes.similar_items.fit import Fit
+from shared.recipes.similar_items.trainer import Learner
+from shared.recipes.similar_items.vector_search import Vectors
 from tests.recipes.runs import never, settings, train
 from tests.recipes.synthetic import walks
 

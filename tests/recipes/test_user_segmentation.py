@@ -10,12 +10,11 @@ import pytest
 import torch
 from shared.data.arrays.npy_files.histories import TooLittleData
 
-from shared import metrics
-from shared.recipes import RECIPES
+from shared.recipes import RECIPES, ranking_metrics
 from shared.recipes.contract import Options, Past, Query
-from shared.recipes.hrnn.blend import Leaning
+from shared.recipes.hrnn.counter_blend import Leaning
 from shared.recipes.hrnn.counters import Blend, Counters
-from shared.recipes.hrnn.learner import Learner
+from shared.recipes.hrnn.trainer import Learner
 from shared.recipes.user_segmentation import training
 from shared.recipes.user_segmentation.scoring import Scorer
 from shared.recipes.user_segmentation.training import HeldOut, segments
@@ -64,7 +63,7 @@ def test_fewer_users_are_tested_of_a_catalogue_too_large_for_many(monkeypatch: p
 
 def test_metrics_of_segments_are_by_item() -> None:
     taken = np.array([[0, 0], [0, 1], [0, 3], [1, 2]])
-    found = metrics.segments(np.array([[0, 1], [0, 1], [2, 3]]), taken, users=5)
+    found = ranking_metrics.segments(np.array([[0, 1], [0, 1], [2, 3]]), taken, users=5)
     assert found == {"coverage": 0.8, "hits_at_1_percent": 1.0, "recall_at_1_percent": 0.3333}
 
 

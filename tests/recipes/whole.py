@@ -16,12 +16,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from shared.recipes.artifact import WEIGHTS
-from shared.recipes.hrnn.again import HALF_LIVES, Takings, features, known_of
-from shared.recipes.hrnn.blend import Leaning
+from shared.recipes.hrnn.config import Form, not_read
+from shared.recipes.hrnn.counter_blend import Leaning
 from shared.recipes.hrnn.counters import COUNTERS, FADING, NEWEST, PRIOR, Blend, Counters
-from shared.recipes.hrnn.form import Form, not_read
 from shared.recipes.hrnn.network import Bags, Events, Network, Pairs
-from shared.recipes.moment import begins_visit
+from shared.recipes.hrnn.repeat_features import HALF_LIVES, Takings, features, known_of
+from shared.recipes.request_time import begins_visit
 
 
 @torch.inference_mode()

@@ -19,8 +19,8 @@ from torch.distributed.distributed_c10d import Store
 from shared import settings
 from shared.jobs.entrypoint import WorkFailed
 from shared.observability import logging
-from shared.recipes.hrnn.leading import Started, address_of
-from shared.recipes.hrnn.ranks import Address, Order, ordered, reached
+from shared.recipes.hrnn.distributed.launcher import Started, address_of
+from shared.recipes.hrnn.distributed.process_group import Address, Order, ordered, reached
 from shared.settings import Settings
 from workers.training import devices
 

@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from shared.data.arrays.npy_files.histories import Histories
 from shared.data.arrays.npy_files.npy_files import mapped, ranges
-from shared.recipes.moment import begins_visit
+from shared.recipes.request_time import begins_visit
 
 NEAR = 10
 """Events before and after."""

@@ -43,12 +43,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from shared.recipes.hrnn.again import COUNT, FEATURES
-from shared.recipes.hrnn.form import AGAIN_WIDTH, GAP_BUCKETS, LAYERS
-from shared.recipes.hrnn.form import Form as Form
-from shared.recipes.hrnn.recurrence import GatedScan
-from shared.recipes.hrnn.softmax import NEVER, SoftmaxLoss
-from shared.recipes.moment import begins_visit
+from shared.recipes.hrnn.config import AGAIN_WIDTH, GAP_BUCKETS, LAYERS
+from shared.recipes.hrnn.config import Form as Form
+from shared.recipes.hrnn.ops.pytorch.linear_recurrence import GatedScan
+from shared.recipes.hrnn.ops.softmax_loss import NEVER, SoftmaxLoss
+from shared.recipes.hrnn.repeat_features import COUNT, FEATURES
+from shared.recipes.request_time import begins_visit
 
 if TYPE_CHECKING:
     from shared.recipes.hrnn.counters import Blend
@@ -330,7 +330,7 @@ class Network(nn.Module):
             x_TBH, h_BW = layer(x_TBH, gap_TB, keep_TB2, h_BW, fast=self.fast and self.training)
             states.append(h_BW)
         if on_cpu(x_TBH):
-            from shared.recipes.hrnn.cpu.layer import Norm
+            from shared.recipes.hrnn.ops.numba.recurrent_layer import Norm
 
             return Norm.apply(x_TBH, self.norm.weight), torch.stack(states)  # type: ignore[no-untyped-call]
         return self.norm(x_TBH), torch.stack(states)
@@ -338,7 +338,7 @@ class Network(nn.Module):
     def read(self, items_TB: Tensor, gap_TB: Tensor) -> Tensor:
         """x_TBH: the items and how long since the events before, where items have no features."""
         if on_cpu(items_TB):
-            from shared.recipes.hrnn.cpu.rows import LookUp
+            from shared.recipes.hrnn.ops.numba.table_rows import LookUp
 
             return LookUp.apply(self.item.weight, items_TB, self.gap.weight, gap_TB)  # type: ignore[no-any-return, no-untyped-call]
         return cast(Tensor, self.item(items_TB) + self.gap(gap_TB))
@@ -347,7 +347,7 @@ class Network(nn.Module):
         """q_NH: x seen ``after`` seconds later, when somebody asks, in these contexts."""
         gap_N = gap_buckets(after_N)
         if on_cpu(x_NH):
-            from shared.recipes.hrnn.cpu.rows import ScaleAndShift
+            from shared.recipes.hrnn.ops.numba.table_rows import ScaleAndShift
 
             q_NH = ScaleAndShift.apply(x_NH, self.scale.weight, self.shift.weight, gap_N)  # type: ignore[no-untyped-call]
         else:
@@ -363,7 +363,7 @@ class Network(nn.Module):
         bytes_ = torch.empty(-(-x.numel() // 8), dtype=torch.long, device=x.device).random_(-(2**63), None)
         byte, dropped = bytes_.view(torch.uint8)[: x.numel()], round(self.dropout * 256)
         if on_cpu(x):
-            from shared.recipes.hrnn.cpu.rows import Drop
+            from shared.recipes.hrnn.ops.numba.table_rows import Drop
 
             return Drop.apply(x, byte, dropped)  # type: ignore[no-any-return, no-untyped-call]
         return x * (byte.view(x.shape) >= dropped) * (256 / (256 - dropped))
@@ -490,7 +490,7 @@ def softmax_loss(
     ``shares_K`` is added to the targets' logits.
     """
     if fast and on_cpu(q_NH) and len(q_NH):
-        from shared.recipes.hrnn.cpu.loss import SwiftSoftmaxLoss, within_reach
+        from shared.recipes.hrnn.ops.numba.bf16_softmax_loss import SwiftSoftmaxLoss, within_reach
 
         if within_reach(q_NH, v_CH1):
             return SwiftSoftmaxLoss.apply(q_NH, v_CH1, pairs[:2], spans, *targets, shares_K)  # type: ignore[no-any-return, no-untyped-call]
@@ -593,7 +593,7 @@ class Again(nn.Module):
         ids_R, places_S = torch.unique(pairs.items, return_inverse=True)
         q_NH, v_RH = q_NH.float(), vectors(ids_R) * self.fit
         if on_cpu(q_NH):
-            from shared.recipes.hrnn.cpu.rows import Dots
+            from shared.recipes.hrnn.ops.numba.table_rows import Dots
 
             return Dots.apply(q_NH, pairs.rows, v_RH, places_S)  # type: ignore[no-any-return, no-untyped-call]
         return (q_NH[pairs.rows] * v_RH[places_S]).sum(-1)
@@ -628,7 +628,7 @@ class LinearRecurrence(nn.Module):
         self, x_TBH: Tensor, gap_TB: Tensor, keep_TB2: Tensor, h_BW: Tensor, *, fast: bool = False
     ) -> tuple[Tensor, Tensor]:
         if on_cpu(x_TBH):
-            from shared.recipes.hrnn.cpu.layer import Layer
+            from shared.recipes.hrnn.ops.numba.recurrent_layer import Layer
 
             weights = self.norm.weight, self.into.weight, self.time.weight, self.out.weight
             return Layer.apply(x_TBH, *weights, gap_TB, keep_TB2, h_BW, fast)  # type: ignore[no-any-return, no-untyped-call]

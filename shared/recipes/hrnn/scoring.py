@@ -12,11 +12,11 @@ import numpy.typing as npt
 from shared.recipes import RECIPES
 from shared.recipes.artifact import WEIGHTS, Artifact
 from shared.recipes.contract import ArtifactError, Explained, Past, Query
+from shared.recipes.hrnn.config import Form
 from shared.recipes.hrnn.counters import COUNTERS, NAMES, Blend, Counters, Part, faded_by_moment, summed
-from shared.recipes.hrnn.form import Form
-from shared.recipes.hrnn.memory import Memories, Memory, Reader
-from shared.recipes.hrnn.passes import Floats
-from shared.recipes.hrnn.weights import Asked, More, Numbers, OfAgain, Relevance, Sparse, Weights, shapes
+from shared.recipes.hrnn.serving.numpy_network import Asked, More, Numbers, OfAgain, Relevance, Sparse, Weights, shapes
+from shared.recipes.hrnn.serving.shared_pass import Floats
+from shared.recipes.hrnn.serving.state_cache import Memories, Memory, Reader
 
 
 class Scorer:

@@ -18,11 +18,11 @@ from shared.data.training.training_data import TrainingData
 from shared.recipes import artifact as artifacts
 from shared.recipes.contract import Options, Progress, Recipe, Trained, Validated
 from shared.recipes.evaluation import Split, comparing, evaluate, popularity, report
-from shared.recipes.hrnn.base import Base, leave
 from shared.recipes.hrnn.counters import COUNTERS
-from shared.recipes.hrnn.learner import Learner, completed
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS, Plan
-from shared.recipes.watch import Watch
+from shared.recipes.hrnn.trainer import Learner, completed
+from shared.recipes.hrnn.warm_start import Base, leave
+from shared.recipes.progress import Watch
 
 
 class Run(NamedTuple):

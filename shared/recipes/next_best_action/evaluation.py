@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from shared import metrics
 from shared.data.arrays.npy_files.histories import Histories
+from shared.recipes import ranking_metrics
 from shared.recipes.evaluation import TEST_SHARE, Recommend, Split
 
 
@@ -28,7 +28,7 @@ def evaluate(
     known_U[split.test] = False
     known_E = np.repeat(known_U, histories.lengths) & targets_E
     counts_I = np.bincount(histories.items[known_E], minlength=len(histories.item_ids))
-    popular_K = np.argsort(-counts_I, kind="stable")[: metrics.LONGEST]
+    popular_K = np.argsort(-counts_I, kind="stable")[: ranking_metrics.LONGEST]
     count = len(popular_K)
     recommended_QK = recommend(events_Q, count) if len(events_Q) else np.zeros((0, count), np.int64)
     popular_QK = np.broadcast_to(popular_K, recommended_QK.shape)
@@ -62,12 +62,12 @@ def _metrics(
         hits_QK = np.array([np.isin(row_K, found) for row_K, found in zip(recommended_QK, wanted, strict=True)])
         relevant_Q = np.array([len(found) for found in wanted])
     wanted_I = np.bincount(np.concatenate([np.zeros(0, np.int32), *wanted]), minlength=actions)
-    found = {"coverage": metrics.coverage(recommended_QK, actions)}
+    found = {"coverage": ranking_metrics.coverage(recommended_QK, actions)}
     for k in (5, 10, 25):
-        precision, recall = metrics.by_item(hits_QK, recommended_QK, wanted_I, k)
+        precision, recall = ranking_metrics.by_item(hits_QK, recommended_QK, wanted_I, k)
         found[f"precision_at_{k}"] = precision
         found[f"recall_at_{k}"] = recall
-        found[f"normalized_discounted_cumulative_gain_at_{k}"] = metrics.normalized_discounted_cumulative_gain(
+        found[f"normalized_discounted_cumulative_gain_at_{k}"] = ranking_metrics.normalized_discounted_cumulative_gain(
             hits_QK, relevant_Q, k
         )
     return {key: round(value, 4) for key, value in sorted(found.items())}

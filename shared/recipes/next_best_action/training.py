@@ -19,7 +19,7 @@ from shared.data.training.training_data import TrainingData
 from shared.recipes.contract import Recipe, Trained
 from shared.recipes.evaluation import Split
 from shared.recipes.hrnn import training
-from shared.recipes.hrnn.learner import Learner
+from shared.recipes.hrnn.trainer import Learner
 from shared.recipes.next_best_action import ACTION_OPTIMIZATION_PERIOD, TAKEN
 from shared.recipes.next_best_action.evaluation import evaluate
 from shared.recipes.next_best_action.rules import DAY_SECONDS, Rules

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from shared.data.training.training_data import TrainingData
 from shared.recipes.baskets import Baskets
-from shared.recipes.course import OnBlock, counted
 from shared.recipes.distribution import best
+from shared.recipes.single_pass_training import OnBlock, counted
 
 
 class OneList:
@@ -37,7 +37,7 @@ def learn(
     users: npt.NDArray[np.int64],
     on_block: OnBlock,
 ) -> OneList:
-    """``shared.recipes.course.Learn``."""
+    """``shared.recipes.single_pass_training.Learn``."""
     takers_I = Baskets.of(data.histories, users, on_block).takers
     return OneList(takers_I / takers_I.sum())
 

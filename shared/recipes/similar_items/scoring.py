@@ -11,7 +11,7 @@ import numpy.typing as npt
 from shared.recipes.artifact import Artifact
 from shared.recipes.contract import Past, Query
 from shared.recipes.similar_items import RECIPES
-from shared.recipes.similar_items.vectors import Vectors
+from shared.recipes.similar_items.vector_search import Vectors
 
 
 class Scorer:

@@ -15,12 +15,12 @@ from shared.data.training.training_data import TrainingData
 from shared.recipes import artifact as artifacts
 from shared.recipes.baskets import Baskets
 from shared.recipes.contract import Options, Progress, Recipe, Trained, Validated
-from shared.recipes.course import GAIN
 from shared.recipes.evaluation import Split, comparing, evaluate, foretold, report
 from shared.recipes.hrnn.training import fingerprint
-from shared.recipes.similar_items.fitting import RETRAINING_EPOCHS
-from shared.recipes.similar_items.learner import Learner
-from shared.recipes.watch import Phase, Watch
+from shared.recipes.progress import Phase, Watch
+from shared.recipes.similar_items.fit import RETRAINING_EPOCHS
+from shared.recipes.similar_items.trainer import Learner
+from shared.recipes.single_pass_training import GAIN
 
 
 def train(

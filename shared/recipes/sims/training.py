@@ -14,9 +14,9 @@ from shared.data.arrays.npy_files.histories import Histories
 from shared.data.training.training_data import TrainingData
 from shared.recipes.artifact import WEIGHTS
 from shared.recipes.baskets import Baskets
-from shared.recipes.course import OnBlock, counted
 from shared.recipes.evaluation import popularity, related
 from shared.recipes.sims.cointeractions import Neighbours, neighbours, newest_takers, related_scores
+from shared.recipes.single_pass_training import OnBlock, counted
 
 MOST_NEIGHBOURS = 500
 """As many as a request may ask for."""
@@ -50,7 +50,7 @@ class Similarities:
 def learn(
     data: TrainingData, parameters: Mapping[str, str], users: npt.NDArray[np.int64], on_block: OnBlock
 ) -> Similarities:
-    """``shared.recipes.course.Learn``."""
+    """``shared.recipes.single_pass_training.Learn``."""
     histories = data.histories
     popularity_I = popularity(histories, users)
     baskets = Baskets.of(histories, users, on_block, newest=EVENTS_READ)

@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from shared.data.arrays.npy_files.histories import Histories
 from shared.data.training.training_data import TrainingData
-from shared.recipes.course import OnBlock, counted
 from shared.recipes.distribution import ahead, best
 from shared.recipes.popularity.training import OneList
+from shared.recipes.single_pass_training import OnBlock, counted
 
 INTERVALS = 5
 """The newest so many are compared, each with the one before it; a rise counts half of the one after it."""
@@ -26,13 +26,13 @@ _MINUTES = {"30 minutes": 30, "1 hour": 60, "2 hours": 120, "3 hours": 180, "1 d
 def learn(
     data: TrainingData, parameters: Mapping[str, str], users: npt.NDArray[np.int64], on_block: OnBlock
 ) -> OneList:
-    """``shared.recipes.course.Learn``."""
+    """``shared.recipes.single_pass_training.Learn``."""
     on_block()
     return OneList(trend(data.histories, users, clock(data.histories), interval_seconds(parameters)))
 
 
 def accuracy(data: TrainingData, parameters: Mapping[str, str], on_block: OnBlock) -> dict[str, float]:
-    """``shared.recipes.course.MoreMetrics``: ``trend_prediction_accuracy``."""
+    """``shared.recipes.single_pass_training.MoreMetrics``: ``trend_prediction_accuracy``."""
     on_block()
     found = trend_prediction_accuracy(data.histories, clock(data.histories), interval_seconds(parameters))
     return {"trend_prediction_accuracy": round(found, 4)}

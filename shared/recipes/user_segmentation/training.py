@@ -16,17 +16,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from shared import metrics
 from shared.data.arrays.npy_files.histories import Histories, TooLittleData
 from shared.data.training.training_data import TrainingData
+from shared.recipes import ranking_metrics
 from shared.recipes.contract import Options, Recipe, Trained
 from shared.recipes.evaluation import without_validation
 from shared.recipes.hrnn import training
-from shared.recipes.hrnn.learner import Learner, completed
+from shared.recipes.hrnn.batch_ranking import log_shares_of
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS, Plan
-from shared.recipes.hrnn.ranking import log_shares_of
+from shared.recipes.hrnn.trainer import Learner, completed
 from shared.recipes.hrnn.training import Run
-from shared.recipes.watch import Watch
+from shared.recipes.progress import Watch
 
 TEST_SHARE = 0.2
 SEGMENT_SHARE = 0.01
@@ -114,7 +114,7 @@ def evaluated(learner: Learner, held_out: HeldOut) -> tuple[dict[str, float], di
     read_Q = learner.streams.positions(held_out.firsts)
     active_N = np.argsort(-read_Q, kind="stable")[: segments_IN.shape[1]]
     found, active = (
-        metrics.segments(users_IN, held_out.taken, users)
+        ranking_metrics.segments(users_IN, held_out.taken, users)
         for users_IN in (segments_IN, np.broadcast_to(active_N, segments_IN.shape))
     )
     return found, active

@@ -9,7 +9,7 @@ import pytest
 from shared.data.arrays.npy_files.histories import Histories
 
 from benchmarks.quality import acceptance, data, features, made_up, ours, peers, protocols, runs
-from shared.recipes.moment import asked_at
+from shared.recipes.request_time import asked_at
 
 
 def chain(users: int = 60, events: int = 20, items: int = 30, again: bool = False) -> Histories:

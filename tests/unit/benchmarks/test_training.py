@@ -13,8 +13,8 @@ import torch
 from benchmarks.quality import ours
 from benchmarks.training import catalogues, curve, made_up, memory, roofline, speed, updates
 from benchmarks.training.steady import Steady, drained
-from shared.recipes.hrnn import learner
-from shared.recipes.hrnn.streams import Streams
+from shared.recipes.hrnn import trainer
+from shared.recipes.hrnn.sequence_packing import Streams
 from tests.recipes.runs import planned
 from tests.recipes.synthetic import histories_of
 
@@ -59,7 +59,7 @@ def test_speed_prints_training_the_loader_and_the_roofline(tmp_path: Path, capsy
 
 def test_the_loader_gathers_what_training_gathers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the network multiplies in bfloat16 and nobody takes a thing twice: spans, and no pairs of each event."""
-    monkeypatch.setattr(learner, "multiplies_bfloat16", lambda _: True)
+    monkeypatch.setattr(trainer, "multiplies_bfloat16", lambda _: True)
     monkeypatch.setattr(Streams, "queries", None)
     histories = histories_of({f"u{n}": [(f"i{k}", k) for k in range(8)] for n in range(9)})
     steps = ours.load_steps(histories, ours.Setting(parameters={"hidden_dimension": "32"}))

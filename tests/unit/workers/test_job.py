@@ -12,7 +12,7 @@ import redis
 
 from shared.jobs.entrypoint import WorkFailed, WorkStopped
 from shared.recipes.contract import Options
-from shared.recipes.hrnn import base
+from shared.recipes.hrnn import warm_start
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS
 from shared.settings import Settings
 from shared.store.redis import RedisStore
@@ -128,8 +128,8 @@ def test_an_update_goes_on_from_the_version_in_its_record(world: World, monkeypa
     update = world.version("UPDATE", base=full.arn)
     outcome = job.train_solution_version(update.arn, 1, lambda _: None, lambda: False)
     assert outcome["epochs"] == 2 * RETRAINING_EPOCHS
-    assert (world.artifacts.opened(full.arn) / base.WEIGHTS).exists()
-    assert not (world.artifacts.opened(update.arn) / base.WEIGHTS).exists()
+    assert (world.artifacts.opened(full.arn) / warm_start.WEIGHTS).exists()
+    assert not (world.artifacts.opened(update.arn) / warm_start.WEIGHTS).exists()
 
 
 def test_an_update_of_nothing_fails_with_advice(world: World) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from shared.aws.errors import InvalidInput, ResourceInUse, ResourceNotFound, Validation
-from shared.metrics import evaluate
+from shared.recipes.ranking_metrics import evaluate
 from shared.resources.solution import schedule, tuning
 from shared.state.lifecycle import (
     ACTIVE,

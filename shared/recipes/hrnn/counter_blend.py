@@ -31,12 +31,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from shared.metrics import LONGEST
-from shared.recipes.hrnn.again import COUNT
+from shared.recipes.hrnn.blend_search import gaining_most
 from shared.recipes.hrnn.counters import FASHION, NAMES, NEWEST, Blend, Counters, faded_by_moment
-from shared.recipes.hrnn.gaining import gaining_most
 from shared.recipes.hrnn.network import Again, Network, Pairs, Targets, log_sums, pairs_of
-from shared.recipes.hrnn.streams import REMEMBERED, Queries, Streams
+from shared.recipes.hrnn.repeat_features import COUNT
+from shared.recipes.hrnn.sequence_packing import REMEMBERED, Queries, Streams
+from shared.recipes.ranking_metrics import LONGEST
 
 PULL = 1.0
 """As much as one choice of which the weight in question says all."""

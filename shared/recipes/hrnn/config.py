@@ -8,7 +8,7 @@ from typing import Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from shared.recipes.moment import begins_visit
+from shared.recipes.request_time import begins_visit
 
 LAYERS = 2
 GAP_BUCKETS = 32

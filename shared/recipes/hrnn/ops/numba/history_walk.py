@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shared.recipes.hrnn.cpu.compiled import arrays, compiled
 from shared.recipes.hrnn.network import Pairs, Spans
+from shared.recipes.hrnn.ops.numba.compiled import arrays, compiled
 
 
 def pairs_and_spans(

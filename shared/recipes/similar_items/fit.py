@@ -19,7 +19,7 @@ from shared.data.arrays.npy_files.histories import Histories
 from shared.recipes.hrnn.candidates import chooser
 from shared.recipes.hrnn.network import Bags, Candidates
 from shared.recipes.hrnn.plan import FULL_SOFTMAX_ITEMS
-from shared.recipes.similar_items.nearby import Drawn, Nearby
+from shared.recipes.similar_items.neighbor_sampling import Drawn, Nearby
 from shared.recipes.similar_items.network import Network, losses
 
 SEEDS_A_STEP = 256

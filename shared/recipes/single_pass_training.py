@@ -21,7 +21,7 @@ from shared.data.training.training_data import TrainingData
 from shared.recipes import artifact as artifacts
 from shared.recipes.contract import Options, Progress, Recipe, Train, Trained, Validate, Validated
 from shared.recipes.evaluation import Split, comparing, evaluate, foretold, report
-from shared.recipes.watch import Phase, Watch
+from shared.recipes.progress import Phase, Watch
 
 OnBlock = Callable[[], None]
 """Called at least each second; what it raises ends the work."""

@@ -17,22 +17,22 @@ from shared.data.arrays.npy_files.features import Column, Features
 from shared.data.arrays.npy_files.histories import Histories
 from shared.data.arrays.npy_files.npy_files import ranges
 from shared.data.training.training_data import TrainingData
-from shared.metrics import foretelling
 from shared.recipes.contract import Options, Recipe
 from shared.recipes.evaluation import popularity
 from shared.recipes.hrnn import BPTT, COLD_START_MAX_INTERACTIONS, candidates
-from shared.recipes.hrnn.base import Base
-from shared.recipes.hrnn.blend import Leaning
+from shared.recipes.hrnn.batch_ranking import Foretold, best_items, blended, foretell
 from shared.recipes.hrnn.candidates import Choose
-from shared.recipes.hrnn.cold import cold_items
+from shared.recipes.hrnn.cold_items import cold_items
+from shared.recipes.hrnn.counter_blend import Leaning
 from shared.recipes.hrnn.counters import Blend, Counters
-from shared.recipes.hrnn.engine import fit
-from shared.recipes.hrnn.fitting import AtEachBatch, Fitting
+from shared.recipes.hrnn.lightning_module import AtEachBatch, Fitting
+from shared.recipes.hrnn.lightning_trainer import fit
 from shared.recipes.hrnn.network import Form, Network
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS, RETRAINING_RATE, Plan
-from shared.recipes.hrnn.ranking import Foretold, best_items, blended, foretell
-from shared.recipes.hrnn.streams import Streams, bags
-from shared.recipes.watch import Phase, Watch
+from shared.recipes.hrnn.sequence_packing import Streams, bags
+from shared.recipes.hrnn.warm_start import Base
+from shared.recipes.progress import Phase, Watch
+from shared.recipes.ranking_metrics import foretelling
 
 RECENT = 2.0
 """With recency_mask the newest interaction counts so many times as much as the oldest."""

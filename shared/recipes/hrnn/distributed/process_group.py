@@ -21,7 +21,7 @@ from torch import Tensor, distributed
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from torch.distributed.distributed_c10d import PrefixStore, Store
 
-from shared.recipes.hrnn.streams import Window
+from shared.recipes.hrnn.sequence_packing import Window
 
 COLLECTIVE_SECONDS = 300.0
 """A rank that others wait for longer, while rank zero validates or writes a checkpoint, is lost."""

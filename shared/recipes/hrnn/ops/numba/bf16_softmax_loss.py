@@ -13,15 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shared.recipes.hrnn.cpu.compiled import (
-    ZERO,
-    arrays,
-    compiled,
-    exp,
-    in_parts,
-    rounded,
-    widened,
-)
+from shared.recipes.hrnn.ops.numba.compiled import ZERO, arrays, compiled, exp, in_parts, rounded, widened
 
 PIECE = 4 * 2**20
 """Logits held at once for each thread, 8 MiB: most of the time goes into matrix products, and these like them large."""

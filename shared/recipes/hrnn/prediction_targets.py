@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from shared.recipes.hrnn.network import Events, Targets
-from shared.recipes.hrnn.streams import REMEMBERED, Queries, Streams, Window
+from shared.recipes.hrnn.sequence_packing import REMEMBERED, Queries, Streams, Window
 
 
 class Batch(NamedTuple):

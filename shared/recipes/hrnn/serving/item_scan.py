@@ -25,8 +25,8 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.recipes.distribution import contenders, reached
-from shared.recipes.hrnn.products import MOST, Products, reach
-from shared.recipes.hrnn.rows import Rows
+from shared.recipes.hrnn.serving.file_rows import Rows
+from shared.recipes.hrnn.serving.int8_products import MOST, Products, reach
 
 Floats = npt.NDArray[np.float32]
 Places = npt.NDArray[np.int64]

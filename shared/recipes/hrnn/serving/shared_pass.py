@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shared.recipes.hrnn.rows import Rows
-from shared.recipes.hrnn.scan import Rough, Scan
+from shared.recipes.hrnn.serving.file_rows import Rows
+from shared.recipes.hrnn.serving.item_scan import Rough, Scan
 
 Floats = npt.NDArray[np.float32]
 

@@ -1,4 +1,4 @@
-"""The process of a rank beyond zero: ``python -m shared.recipes.hrnn.rank HOST PORT NUMBER PLACE DEVICES``.
+"""The process of a rank beyond zero: ``python -m shared.recipes.hrnn.distributed.worker HOST PORT NUMBER PLACE DEVICES``.
 
 HOST and PORT are where rank zero's store is, NUMBER that of the rank, PLACE that among the processes of its machine,
 DEVICES the numbers of the machine's GPUs, with commas. It says and writes nothing, and ends with who started it.
@@ -17,18 +17,18 @@ def take_part(host: str, port: int, number: int, place: int, devices: list[int])
     import torch
     from torch import distributed
 
-    from shared.recipes.hrnn import handover
-    from shared.recipes.hrnn.engine import run
-    from shared.recipes.hrnn.fitting import AtEachBatch
-    from shared.recipes.hrnn.ranks import Rank, meet, ordered, reached
-    from shared.recipes.watch import Watch
+    from shared.recipes.hrnn.distributed import state_transfer
+    from shared.recipes.hrnn.distributed.process_group import Rank, meet, ordered, reached
+    from shared.recipes.hrnn.lightning_module import AtEachBatch
+    from shared.recipes.hrnn.lightning_trainer import run
+    from shared.recipes.progress import Watch
 
     store = reached((host, port))
     order = ordered(store)
     device = torch.device("cpu")
     if torch.cuda.is_available():
         device = torch.device("cuda", devices[place] if devices else place)
-    fitting, terms = handover.read(Path(order.path), device)
+    fitting, terms = state_transfer.read(Path(order.path), device)
     torch.set_num_threads(terms.threads)
     store.add("arrived", 1)
     fitting.join(meet(store, Rank(number, order.size, place), cuda=terms.cuda))

@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.recipes.contract import Rough
-from shared.recipes.hrnn.again import COUNT, FEATURES, Takings, features
-from shared.recipes.hrnn.form import AGAIN_WIDTH, GAP_BUCKETS, LAYERS, Form
-from shared.recipes.hrnn.passes import SETTLED, Floats, Passes, rows
-from shared.recipes.moment import begins_visit
+from shared.recipes.hrnn.config import AGAIN_WIDTH, GAP_BUCKETS, LAYERS, Form
+from shared.recipes.hrnn.repeat_features import COUNT, FEATURES, Takings, features
+from shared.recipes.hrnn.serving.shared_pass import SETTLED, Floats, Passes, rows
+from shared.recipes.request_time import begins_visit
 from shared.system.cpu_quota import granted_cores
 
 Numbers = npt.NDArray[np.int64]

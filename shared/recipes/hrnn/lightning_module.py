@@ -19,15 +19,15 @@ import pytorch_lightning as lightning
 import torch
 from torch import Tensor
 
-from shared.metrics import gain_of_one
+from shared.recipes.hrnn.batch_ranking import Foretold
 from shared.recipes.hrnn.candidates import Choose
-from shared.recipes.hrnn.gathering import gathered, weights_of
+from shared.recipes.hrnn.distributed.process_group import ALONE, Rank
 from shared.recipes.hrnn.network import Network
 from shared.recipes.hrnn.plan import Plan
-from shared.recipes.hrnn.ranking import Foretold
-from shared.recipes.hrnn.ranks import ALONE, Rank
-from shared.recipes.hrnn.streams import Streams, Window
-from shared.recipes.watch import Phase, Watch
+from shared.recipes.hrnn.prediction_targets import gathered, weights_of
+from shared.recipes.hrnn.sequence_packing import Streams, Window
+from shared.recipes.progress import Phase, Watch
+from shared.recipes.ranking_metrics import gain_of_one
 
 WARM_UP = 0.1
 """Share of the steps; after them the rate falls to 0 along a cosine."""

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shared.recipes.hrnn.cpu.compiled import ONE, ZERO, as_in, compiled, in_parts, number, sigmoid, sums_of
-from shared.recipes.hrnn.form import GAP_BUCKETS
+from shared.recipes.hrnn.config import GAP_BUCKETS
+from shared.recipes.hrnn.ops.numba.compiled import ONE, ZERO, as_in, compiled, in_parts, number, sigmoid, sums_of
 
 LEAST_MEAN = np.finfo(np.float32).eps
 """What torch's rms_norm adds to the mean square."""

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shared.recipes.hrnn.cpu.compiled import ZERO, arrays, compiled, in_parts, sums_of
+from shared.recipes.hrnn.ops.numba.compiled import ZERO, arrays, compiled, in_parts, sums_of
 
 
 class LookUp(torch.autograd.Function):

@@ -11,14 +11,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from shared import metrics
+from shared.recipes import ranking_metrics
 from shared.recipes.evaluation import MOST_FORETOLD
-from shared.recipes.hrnn.blend import MOST_NUMBERS, Choices, Leaning
+from shared.recipes.hrnn.config import not_read
+from shared.recipes.hrnn.counter_blend import MOST_NUMBERS, Choices, Leaning
 from shared.recipes.hrnn.counters import Blend, Counters
-from shared.recipes.hrnn.form import not_read
-from shared.recipes.hrnn.gathering import Batch, moments_of
 from shared.recipes.hrnn.network import Network, Pairs, Targets
-from shared.recipes.hrnn.streams import REMEMBERED, Streams
+from shared.recipes.hrnn.prediction_targets import Batch, moments_of
+from shared.recipes.hrnn.sequence_packing import REMEMBERED, Streams
 
 STEPS = 128
 """Events read in one window."""
@@ -156,7 +156,7 @@ def foretell(
             targets = targets._replace(rows=targets.rows - first)
             rank_K = gains["raw"].add(shares_NI, targets)
             if lists:
-                shown[shares_NI.topk(min(metrics.LONGEST, network.form.items)).indices.flatten()] = True
+                shown[shares_NI.topk(min(ranking_metrics.LONGEST, network.form.items)).indices.flatten()] = True
             ranks.append(rank_K.cpu().numpy())
             events.append(places_N[targets.rows].cpu().numpy())
             shares_NI[pairs.rows, pairs.items] = -torch.inf

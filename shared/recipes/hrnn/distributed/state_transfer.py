@@ -16,10 +16,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from shared.recipes.hrnn import candidates
-from shared.recipes.hrnn.fitting import Fitting
+from shared.recipes.hrnn.lightning_module import Fitting
 from shared.recipes.hrnn.network import Bags, Form, Network
 from shared.recipes.hrnn.plan import Plan
-from shared.recipes.hrnn.streams import Streams
+from shared.recipes.hrnn.sequence_packing import Streams
 
 Precision = Literal["32-true", "bf16-mixed"]
 

@@ -28,7 +28,7 @@ from torch.distributed.distributed_c10d import Store
 
 from shared.jobs.entrypoint import WorkFailed
 from shared.recipes.contract import Options
-from shared.recipes.hrnn.ranks import Address, Order, Rank, meet, reached
+from shared.recipes.hrnn.distributed.process_group import Address, Order, Rank, meet, reached
 from shared.system.parent_death import finding_ours, leashed_module
 
 log = structlog.get_logger()
@@ -101,7 +101,7 @@ class Started:
             for place in places:
                 who = (*address, first + place, place, ",".join(map(str, devices)))
                 self._processes[first + place] = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                    leashed_module("shared.recipes.hrnn.rank", *map(str, who)),
+                    leashed_module("shared.recipes.hrnn.distributed.worker", *map(str, who)),
                     stdin=subprocess.PIPE,
                     stdout=2,  # a job's own is for its answers
                     env={"OMP_WAIT_POLICY": "passive", "TORCH_CPP_LOG_LEVEL": "ERROR", **finding_ours(os.environ)},

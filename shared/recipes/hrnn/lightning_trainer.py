@@ -15,11 +15,11 @@ from lightning_fabric.plugins import ClusterEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 
 from shared.recipes.contract import Options
-from shared.recipes.hrnn import handover
-from shared.recipes.hrnn.fitting import AtEachBatch, Best, Fitting
-from shared.recipes.hrnn.handover import Precision, Terms
-from shared.recipes.hrnn.leading import leading
-from shared.recipes.hrnn.ranks import COLLECTIVE_SECONDS, Rank
+from shared.recipes.hrnn.distributed import state_transfer
+from shared.recipes.hrnn.distributed.launcher import leading
+from shared.recipes.hrnn.distributed.process_group import COLLECTIVE_SECONDS, Rank
+from shared.recipes.hrnn.distributed.state_transfer import Precision, Terms
+from shared.recipes.hrnn.lightning_module import AtEachBatch, Best, Fitting
 
 
 def fit(fitting: Fitting, each_batch: AtEachBatch, checkpoint: Path, options: Options, logs: Path | None = None) -> int:
@@ -52,7 +52,7 @@ def fit(fitting: Fitting, each_batch: AtEachBatch, checkpoint: Path, options: Op
     threads = torch.get_num_threads()
     torch.set_num_threads(terms.threads)
     try:
-        handover.write(fitting, terms, path)
+        state_transfer.write(fitting, terms, path)
         with leading(path, options, each_batch.watch.stop_if_asked, cuda=terms.cuda) as rank:
             fitting.join(rank)
             run(fitting, each_batch, terms, options.devices, log)

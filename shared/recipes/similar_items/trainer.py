@@ -19,10 +19,11 @@ from shared.data.training.training_data import TrainingData
 from shared.recipes.baskets import Baskets
 from shared.recipes.contract import Options
 from shared.recipes.evaluation import Split
+from shared.recipes.hrnn.batch_ranking import LOGITS_AT_ONCE
 from shared.recipes.hrnn.plan import FULL_SOFTMAX_ITEMS, MULTIPLY_ADDS_A_THREAD
-from shared.recipes.hrnn.ranking import LOGITS_AT_ONCE
-from shared.recipes.hrnn.streams import bags
-from shared.recipes.similar_items.fitting import (
+from shared.recipes.hrnn.sequence_packing import bags
+from shared.recipes.progress import Phase, Watch
+from shared.recipes.similar_items.fit import (
     EPOCHS,
     LEARNING_RATE,
     RETRAINING_EPOCHS,
@@ -32,9 +33,8 @@ from shared.recipes.similar_items.fitting import (
     Course,
     Fit,
 )
-from shared.recipes.similar_items.nearby import Nearby
+from shared.recipes.similar_items.neighbor_sampling import Nearby
 from shared.recipes.similar_items.network import Form, Network
-from shared.recipes.watch import Phase, Watch
 from shared.system.cpu_quota import granted_cores
 
 

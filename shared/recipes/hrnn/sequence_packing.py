@@ -25,10 +25,10 @@ from shared.data.arrays.npy_files.features import Features
 from shared.data.arrays.npy_files.histories import Histories
 from shared.data.arrays.npy_files.npy_files import ranges
 from shared.data.training.training_data import TrainingData
-from shared.recipes.hrnn.again import HALF_LIVES, Takings, features, known_of
-from shared.recipes.hrnn.form import GAP_BUCKETS, Form
+from shared.recipes.hrnn.config import GAP_BUCKETS, Form
 from shared.recipes.hrnn.network import Bags, Events, Network, Pairs, Spans, gap_buckets, told_lengths
-from shared.recipes.moment import begins_visit
+from shared.recipes.hrnn.repeat_features import HALF_LIVES, Takings, features, known_of
+from shared.recipes.request_time import begins_visit
 
 EVENTS_AT_ONCE = 2**20
 
@@ -320,7 +320,7 @@ class Streams:
         )
 
     def _spans(self, places_BT: Tensor, remembered: int) -> tuple[Pairs, Spans]:
-        from shared.recipes.hrnn.cpu.histories import pairs_and_spans
+        from shared.recipes.hrnn.ops.numba.history_walk import pairs_and_spans
 
         return pairs_and_spans(
             places_BT, self._position_E, self._end_E, self.items_E, self._next_E, self.items, remembered
