@@ -31,8 +31,7 @@ from shared.data.arrays.npy_files.id_index import Ids
 
 from services.cli.embedded_redis import binary
 from services.runtime import app
-from services.runtime.deployed import Model
-from services.runtime.served import Serving
+from services.runtime.endpoint import Serving
 from shared.http.app import Call
 from shared.recipes import RECIPES
 from shared.recipes.hrnn.config import Form
@@ -40,6 +39,7 @@ from shared.recipes.hrnn.scoring import Scorer
 from shared.recipes.hrnn.serving.numpy_network import Weights, shapes
 from shared.resources.dataset.requests import TYPES
 from shared.resources.dataset_import_job import ROWS
+from shared.serving.model_cache import Model
 from shared.settings import Settings
 from shared.state.lifecycle import ACTIVE
 from shared.storage.artifacts import Artifacts

@@ -41,9 +41,9 @@ from services.cli import catalogue, tables
 from services.cli.client import connect
 from services.cli.life import Life
 from services.cli.system import LocalSystem, Wishes, local_system
-from services.runtime.history import merged
 from shared.recipes.contract import Query, Scorer
 from shared.recipes.hrnn.scoring import Scorer as Hrnn
+from shared.serving.user_history import merged
 from shared.storage.artifacts import Artifacts
 from shared.store import RECENT, Interaction
 from shared.store.cached_store import STALE

@@ -10,14 +10,12 @@ from typing import cast
 from flask import Flask
 
 from services.runtime import deployer, refresher
-from services.runtime.deployed import Deployed
-from services.runtime.filtering import Filters
-from services.runtime.loading import Loading
-from services.runtime.preparing import Preparing
+from services.runtime.endpoint import Serving
+from services.runtime.loader import Loading
 from services.runtime.rank import get_personalized_ranking
 from services.runtime.recommend import get_recommendations
 from services.runtime.recommend_actions import get_action_recommendations
-from services.runtime.served import Serving
+from services.runtime.warm_up import Preparing
 from shared import settings
 from shared.http import app
 from shared.http.rate_limits import throttle
@@ -27,6 +25,8 @@ from shared.jobs.worker_process import Process, beat_in_background, process_name
 from shared.observability import logging
 from shared.observability.health import Vitals
 from shared.resources import Reading
+from shared.serving.filters import Filters
+from shared.serving.model_cache import Deployed
 from shared.serving.snapshots import Snapshots
 from shared.settings import Settings
 from shared.storage.artifacts import Artifacts

@@ -16,14 +16,14 @@ from typing import Any
 
 import structlog
 
-from services.runtime.deployed import Deployed, NotDeployable
-from services.runtime.loading import Loading
-from services.runtime.preparing import Preparing
-from services.runtime.served import SERVED
+from services.runtime.endpoint import SERVED
+from services.runtime.loader import Loading
+from services.runtime.warm_up import Preparing
 from shared.jobs.celery_app import report
 from shared.jobs.runner import keeping
 from shared.jobs.worker_process import Process
 from shared.resources import Reading
+from shared.serving.model_cache import Deployed, NotDeployable
 from shared.state.lifecycle import ACTIVE, CLAIMABLE, STOP_IN_PROGRESS, STOP_PENDING
 from shared.state.messages import Failed, Finished, Started
 from shared.store import Record, Records, redis_errors

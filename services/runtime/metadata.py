@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from services.runtime.served import Served, Serving
+from services.runtime.endpoint import Served, Serving
 from shared.aws.errors import InvalidInput
 from shared.recipes import Recipe
 from shared.serving.dataset_snapshot import Snapshot

@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from services.runtime import metadata
-from services.runtime.deployed import place_of
-from services.runtime.selection import Selection
-from services.runtime.served import Serving, query, recommendation_id, served
+from services.runtime.endpoint import Serving, query, recommendation_id, served
 from shared.aws.errors import InvalidInput
 from shared.http.app import Call
 from shared.recipes.contract import Rough
 from shared.recipes.distribution import exact
+from shared.serving.candidate_mask import Selection
+from shared.serving.model_cache import place_of
 
 MOST_ITEMS = 500
 

@@ -11,16 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from services.runtime import metadata
-from services.runtime.promoting import mixed, promotion_of
-from services.runtime.reasons import reasoned
-from services.runtime.selection import Selection, both
-from services.runtime.served import Serving, query, recommendation_id, served
+from services.runtime.endpoint import Serving, query, recommendation_id, served
 from shared.aws.errors import InvalidInput
 from shared.filters.columns import marked
 from shared.filters.evaluation import Mask
 from shared.http.app import Call
 from shared.recipes.contract import Rough
 from shared.recipes.distribution import NEVER, best, exact
+from shared.serving.candidate_mask import Selection, both
+from shared.serving.promotions import mixed, promotion_of
+from shared.serving.reasons import reasoned
 
 TYPES = ("USER_PERSONALIZATION", "POPULAR_ITEMS", "RELATED_ITEMS")
 DEFAULT_RESULTS = 25

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from services.runtime.endpoint import Serving, query, recommendation_id, served
 from services.runtime.recommend import answered, best_of
-from services.runtime.selection import Selection
-from services.runtime.served import Serving, query, recommendation_id, served
 from shared.aws.errors import InvalidInput
 from shared.http.app import Call
+from shared.serving.candidate_mask import Selection
 
 DEFAULT_RESULTS = 5
 MOST_RESULTS = 100

@@ -7,8 +7,8 @@ from functools import partial
 
 import structlog
 
-from services.runtime.preparing import Preparing
-from services.runtime.served import SERVED, Serving
+from services.runtime.endpoint import SERVED, Serving
+from services.runtime.warm_up import Preparing
 from shared.jobs.worker_process import Process
 from shared.state.lifecycle import ACTIVE
 from shared.store import Record, redis_errors

@@ -17,10 +17,10 @@ import orjson
 import redis.exceptions
 from kombu.exceptions import OperationalError
 
-from services.runtime.deployed import NotDeployable
 from shared.aws import arns
 from shared.jobs.runner import Signs
 from shared.resources.solution.tuning import METRICS
+from shared.serving.model_cache import NotDeployable
 from shared.state.messages import BY_WIRE, Message, RunTrial
 from shared.store import Record
 from tests.simulation.world import Event, SimProcess, Task, World
@@ -389,7 +389,7 @@ class Children:
 
 
 class Loading:
-    """``services.runtime.loading.Loading`` and ``deployed.Deployed`` of one runtime."""
+    """``services.runtime.loader.Loading`` and ``deployed.Deployed`` of one runtime."""
 
     def __init__(self, world: World, disk: Disk) -> None:
         self._world, self._disk = world, disk
@@ -421,7 +421,7 @@ class _Loaded(Future[Any]):
 
 
 class Preparing:
-    """``services.runtime.preparing.Preparing`` of one runtime: what filters read is at hand after a while."""
+    """``services.runtime.warm_up.Preparing`` of one runtime: what filters read is at hand after a while."""
 
     def __init__(self, world: World) -> None:
         self._world = world

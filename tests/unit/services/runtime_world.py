@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.runtime import app, refresher
-from services.runtime.deployed import Model
-from services.runtime.preparing import Preparing
+from services.runtime.warm_up import Preparing
 from shared.data.schemas import DATASET_TYPES
 from shared.http.app import Call
 from shared.recipes import Recipe
@@ -21,6 +20,7 @@ from shared.recipes.contract import Explained, Past, Query
 from shared.recipes.distribution import NEVER
 from shared.resources.dataset.requests import TYPES
 from shared.resources.dataset_import_job import ROWS
+from shared.serving.model_cache import Model
 from shared.settings import Settings
 from shared.state.lifecycle import ACTIVE
 from shared.storage.artifacts import Artifacts

@@ -11,11 +11,9 @@ import numpy.typing as npt
 import pytest
 import redis.exceptions
 
-from services.runtime import deployer, loading
-from services.runtime.deployed import Deployed, Model, NotDeployable
-from services.runtime.filtering import Filters
-from services.runtime.loading import Loading, NotYet
-from services.runtime.preparing import Preparing
+from services.runtime import deployer, loader
+from services.runtime.loader import Loading, NotYet
+from services.runtime.warm_up import Preparing
 from shared.jobs.celery_app import Queue
 from shared.jobs.worker_process import Process
 from shared.recipes import RECIPES
@@ -23,6 +21,8 @@ from shared.recipes.contract import Query
 from shared.recipes.distribution import NEVER
 from shared.recipes.popularity import scoring
 from shared.resources import Reading
+from shared.serving.filters import Filters
+from shared.serving.model_cache import Deployed, Model, NotDeployable
 from shared.serving.snapshots import Snapshots
 from shared.settings import Settings
 from shared.state.lifecycle import ACTIVE, CREATE_PENDING
@@ -62,7 +62,7 @@ def model(scorer: Answering) -> Model:
 
 @pytest.mark.parametrize("answer", [[0.5, 0.5], [NEVER, 1.0], [NEVER], [NEVER, NEVER]])
 def test_a_distribution_over_what_may_be_shown_can_be_deployed(answer: list[float]) -> None:
-    loading.canary(model(Answering(answer)))
+    loader.canary(model(Answering(answer)))
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_a_distribution_over_what_may_be_shown_can_be_deployed(answer: list[floa
 )
 def test_whatever_else_a_model_does_makes_it_undeployable(scorer: Answering, message: str) -> None:
     with pytest.raises(NotDeployable, match=message):
-        loading.canary(model(scorer))
+        loader.canary(model(scorer))
 
 
 class Shaky(MemoryStore):
@@ -201,7 +201,7 @@ class Shelf(Deployed):
 
 
 def test_a_request_waits_a_moment_for_a_model_and_finds_it_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "PATIENCE", 0.01)
+    monkeypatch.setattr(loader, "PATIENCE", 0.01)
     shelf = Shelf(v=[0.5, 0.5])
     shelf.may.clear()
     asked = Loading(shelf)
@@ -224,7 +224,7 @@ def test_a_model_that_cannot_be_loaded_is_tried_again_after_a_while(monkeypatch:
         with pytest.raises(NotDeployable, match="There is no none"):
             asked.model("none")
     assert shelf.loaded == ["none", "odd"]
-    monkeypatch.setattr(loading.time, "monotonic", lambda now=loading.time.monotonic: now() + loading.BROKEN_FOR)
+    monkeypatch.setattr(loader.time, "monotonic", lambda now=loader.time.monotonic: now() + loader.BROKEN_FOR)
     with pytest.raises(NotDeployable):
         asked.model("none")
     assert shelf.loaded == ["none", "odd", "none"]

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from services.runtime import deployer, filtering
-from services.runtime.catalogue import Catalogue
-from services.runtime.promoting import Promotion, mixed
+from services.runtime import deployer
 from services.status import handlers
 from shared.aws.errors import InvalidInput, ResourceNotFound, ServiceUnavailable
 from shared.jobs.worker_process import Process
 from shared.recipes import RECIPES, Recipe
-from shared.serving import snapshots
+from shared.serving import filters, snapshots
 from shared.serving.dataset_snapshot import Snapshot
+from shared.serving.item_columns import Catalogue
+from shared.serving.promotions import Promotion, mixed
 from shared.settings import Settings
 from shared.state.lifecycle import ACTIVE, CREATE_IN_PROGRESS, CREATE_PENDING
 from shared.state.messages import Provision
@@ -469,7 +469,7 @@ def making(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(snapshots.Snapshots, "_made", told(snapshots.Snapshots._made))
     monkeypatch.setattr(Catalogue, "__init__", told(Catalogue.__init__))
-    monkeypatch.setattr(filtering, "compiled", told(filtering.compiled))
+    monkeypatch.setattr(filters, "compiled", told(filters.compiled))
     monkeypatch.setattr("shared.serving.dataset_snapshot.Snapshot.numbers", told(Snapshot.numbers))
     return threads
 

@@ -17,9 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.runtime.selection import Selection
 from shared.aws.errors import InvalidInput
 from shared.recipes import RECIPES
+from shared.serving.candidate_mask import Selection
 from tests.unit.services.runtime_world import Echo, Runtime, dataset, event
 from tests.unit.shared.data import parquet_files
 from tests.unit.shared.filters.row_by_row import Part, World, let_through, written

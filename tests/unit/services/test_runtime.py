@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.runtime.history import merged, newest
 from services.runtime.rank import reordered
 from services.runtime.recommend import answered, best_of
 from shared.aws.errors import InvalidInput, ResourceNotFound, ServiceUnavailable
 from shared.recipes import RECIPES, Recipe
 from shared.recipes.contract import Exploration, Past
 from shared.recipes.distribution import NEVER
+from shared.serving.user_history import merged, newest
 from shared.store import Interaction
 from tests.unit.services.runtime_world import PREFIX, Runtime, event
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import structlog
 
-from services.runtime.deployed import Deployed, Model
-from services.runtime.filtering import Filters
+from services.runtime.endpoint import CONFIGS
 from services.runtime.metadata import is_answered
-from services.runtime.served import CONFIGS
 from shared.aws.errors import PersonalizeError
 from shared.jobs.runner import Signs
+from shared.serving.filters import Filters
+from shared.serving.model_cache import Deployed, Model
 from shared.store import Record
 from shared.store.quarantine import Aside
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from services.runtime.reasons import PROMOTED
-from services.runtime.selection import Selection
 from shared.aws.errors import InvalidInput
 from shared.filters.evaluation import Mask
+from shared.serving.candidate_mask import Selection
+from shared.serving.reasons import PROMOTED
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from services.runtime.deployed import Deployed, Model, NotDeployable
-from services.runtime.filtering import Filters
-from services.runtime.history import merged
-from services.runtime.loading import Loading, NotYet
+from services.runtime.loader import Loading, NotYet
 from shared.aws.errors import InvalidInput, ServiceUnavailable
 from shared.recipes import Recipe
 from shared.recipes.contract import Past, Query
 from shared.resources import Reading
 from shared.resources.exploration import exploration_of
+from shared.serving.filters import Filters
+from shared.serving.model_cache import Deployed, Model, NotDeployable
+from shared.serving.user_history import merged
 from shared.state.lifecycle import ACTIVE
 from shared.store import Record, Store
 from shared.store.cached_store import UNREACHABLE

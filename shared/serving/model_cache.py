@@ -13,9 +13,9 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 import structlog
-from shared.data.arrays.npy_files.id_index import Ids
 
 from shared import recipes
+from shared.data.arrays.npy_files.id_index import Ids
 from shared.http.leader_followers import aside
 from shared.recipes import Recipe
 from shared.recipes.contract import ArtifactError, Explained, Explaining, Query, Scorer

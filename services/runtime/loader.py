@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
-from services.runtime.deployed import LOG_SAYS_MORE, Deployed, Model, NotDeployable
 from shared.http.leader_followers import aside
 from shared.recipes.contract import Past, Query
+from shared.serving.model_cache import LOG_SAYS_MORE, Deployed, Model, NotDeployable
 
 log = structlog.get_logger()
 

@@ -15,9 +15,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
-from services.runtime.catalogue import Catalogue
-from services.runtime.deployed import Model
-from services.runtime.history import newest
 from shared.aws.errors import InvalidInput, ServiceUnavailable
 from shared.filters import Filter, FilterError, check, parse
 from shared.filters.evaluation import Mask, Moment, compiled
@@ -25,8 +22,11 @@ from shared.http.leader_followers import aside
 from shared.resources import Reading
 from shared.resources.filter.requests import schemas_of
 from shared.serving.dataset_snapshot import Snapshot
+from shared.serving.item_columns import Catalogue
+from shared.serving.model_cache import Model
 from shared.serving.snapshots import MOST_SEEN, NotMade, Snapshots, Unreadable
 from shared.serving.user_event_index import Doings, Seen
+from shared.serving.user_history import newest
 from shared.state.lifecycle import ACTIVE, CREATE_IN_PROGRESS, CREATE_PENDING
 from shared.store import SEEN_SECONDS, Record, Store
 from shared.store.cached_store import UNREACHABLE

@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from services.runtime.catalogue import Places, table
-from services.runtime.deployed import Model
-from services.runtime.filtering import Filters
 from shared.aws.errors import InvalidInput
 from shared.filters import Filter, FilterValueError
 from shared.filters.columns import Rows, marked
 from shared.filters.evaluation import Attributes, Mask, Moment, compiled, folded_event_type
 from shared.recipes.contract import Past
 from shared.serving.dataset_snapshot import Cell, Snapshot
+from shared.serving.filters import Filters
+from shared.serving.item_columns import Places, table
+from shared.serving.model_cache import Model
 from shared.serving.user_event_index import Doings
 
 NEWEST = 10
