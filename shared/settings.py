@@ -127,7 +127,7 @@ class Settings:
         "machines that train together with ddp, all with the same artifacts_dir, settings and number of devices", 1
     )
     training_node_rank: int = _setting(
-        "of a further node, from 1, on which `python -m workers.training.rank` runs; training workers are on node 0", 0
+        "of a further node, from 1, on which `python -m workers.training.node` runs; training workers are on node 0", 0
     )
     training_master: str | None = _setting(
         "host:port of node 0 at which the processes of several nodes meet; for a network that nobody else reaches"

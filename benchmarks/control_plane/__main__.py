@@ -24,7 +24,7 @@ from services.cli.system import LocalSystem, Wishes, local_system
 from shared.aws import request_schemas
 from shared.aws.service_model import operations
 from shared.resources import RESOURCES, Reading
-from shared.resources.contract import first_record
+from shared.resources.resource_type import first_record
 from shared.settings import Settings
 from shared.store.redis import RedisStore
 

@@ -11,7 +11,7 @@ from functools import partial
 
 from flask import Flask
 
-from services.api import (
+from services.api.custom import (
     get_solution_metrics,
     list_metric_attribution_metrics,
     list_trials,
@@ -25,7 +25,7 @@ from services.api import (
     update_solution,
 )
 from services.api.operations import Desk, create, delete, describe, page
-from services.api.state import State
+from services.api.store_metrics import State
 from shared import settings
 from shared.aws import service_model
 from shared.http import app

@@ -14,7 +14,7 @@ import structlog
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from services.api import tokens
+from services.api import page_tokens
 from shared.aws import arns, service_model
 from shared.aws.errors import (
     InvalidInput,
@@ -28,7 +28,7 @@ from shared.aws.errors import (
 from shared.http.app import Answer, Call
 from shared.jobs import celery_app as queue
 from shared.resources import RESOURCES, Reading, Resource, described, summarised
-from shared.resources.contract import first_record, settled, with_update
+from shared.resources.resource_type import first_record, settled, with_update
 from shared.settings import Settings
 from shared.state.lifecycle import BROKEN, SETTLED, Request
 from shared.state.messages import Command, Remove
@@ -175,7 +175,7 @@ def _beside(record: Record) -> dict[str, str]:
     """
     headers = {}
     if (progress := record.state.get("progress")) and not settled(record):
-        headers["x-foretaste-progress"] = tokens.compact(progress)
+        headers["x-foretaste-progress"] = page_tokens.compact(progress)
     if remarks := record.state.get("remarks"):
         # Cells and names of files may hold letters that no header can.
         headers["x-foretaste-remarks"] = json.dumps(remarks)
@@ -185,7 +185,7 @@ def _beside(record: Record) -> dict[str, str]:
 
 
 def page(desk: Desk, resource: Resource, call: Call) -> Mapping[str, Any]:
-    filters = tokens.filters_of(call)
+    filters = page_tokens.filters_of(call)
     member, parent = next(((m, value) for m, value in sorted(filters.items()) if m.endswith("Arn")), ("", None))
     if parent is not None and resource.needed_to_list:
         desk.reading.find(parent, resource.needed_to_list)
@@ -194,12 +194,12 @@ def page(desk: Desk, resource: Resource, call: Call) -> Mapping[str, Any]:
     records, after = desk.store.page(
         resource.noun,
         parent,
-        after=tokens.read(call.request.get("nextToken"), call.operation, filters),
-        limit=call.request.get("maxResults", tokens.MOST_OF_A_PAGE),
+        after=page_tokens.read(call.request.get("nextToken"), call.operation, filters),
+        limit=call.request.get("maxResults", page_tokens.MOST_OF_A_PAGE),
     )
     return {
         _list_member(call.operation): [summarised(resource, record) for record in records],
-        "nextToken": tokens.write(after, call.operation, filters) if after else None,
+        "nextToken": page_tokens.write(after, call.operation, filters) if after else None,
     }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from services.events import datasets, itemless
+from services.events import events_without_items, targets
 from services.events.properties import columns, parsed, value
 from shared.aws.errors import InvalidInput
 from shared.data.csv.csv_rules import LATEST_TIMESTAMP, MAX_ID_CHARACTERS
@@ -37,7 +37,7 @@ _VALUE = Field(name="EVENT_VALUE", type="float", nullable=True)
 
 def put_events(store: Store, reading: Reading, call: Call) -> None:
     request = call.request
-    target = datasets.interactions(store, reading, request["trackingId"])
+    target = targets.interactions(store, reading, request["trackingId"])
     interactions = [
         _event(request, event, target.schema, f"eventList.{place}")
         for place, event in enumerate(request["eventList"], start=1)
@@ -45,11 +45,11 @@ def put_events(store: Store, reading: Reading, call: Call) -> None:
     shown = _with_what_was_shown(interactions, store, target.arn)
     store.append(target.arn, shown, invocation=f"PutEvents/{call.invocation}")
     sent = zip(interactions, request["eventList"], strict=True)
-    itemless.tell(target.tracker, [event for kept, event in sent if kept.item_id is None])
+    events_without_items.tell(target.tracker, [event for kept, event in sent if kept.item_id is None])
 
 
 def put_action_interactions(store: Store, reading: Reading, call: Call) -> None:
-    target = datasets.action_interactions(store, reading, call.request["trackingId"])
+    target = targets.action_interactions(store, reading, call.request["trackingId"])
     interactions = [
         _action_interaction(sent, target.schema, f"actionInteractions.{place}")
         for place, sent in enumerate(call.request["actionInteractions"], start=1)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from services.events import datasets
+from services.events import targets
 from services.events.properties import columns, parsed
 from shared.aws.errors import InvalidInput
 from shared.data.schemas import DatasetSchema
@@ -34,7 +34,7 @@ KINDS: Mapping[str, Kind] = {
 
 def put_records(store: Store, reading: Reading, call: Call) -> None:
     kind = KINDS[call.operation]
-    target = datasets.of_type(kind.dataset_type, call.request["datasetArn"], reading)
+    target = targets.of_type(kind.dataset_type, call.request["datasetArn"], reading)
     now = store.now()
     records = [
         PutRecord(id=sent[kind.id], properties=_properties(sent, target.schema, f"{kind.members}.{place}"), at=now)

@@ -28,8 +28,8 @@ import structlog
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
-from services.gateway.answers import refused, respond, say
 from services.gateway.connections import Connection, Limits, Room, State, server
+from services.gateway.responses import refused, respond, say
 from services.gateway.upstreams import Forwarded, Upstream
 from shared import settings
 from shared.aws import service_model

@@ -36,7 +36,7 @@ from aiohttp.http import RawRequestMessage
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import StreamReader
 
-from services.gateway.answers import refused
+from services.gateway.responses import refused
 from shared.aws.errors import PersonalizeError, RequestTimeout, Serialization, ServiceUnavailable
 from shared.http.bare_response import bare_answer, with_status
 from shared.observability import metrics

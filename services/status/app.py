@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.status import deletions, facts, handlers, recommenders, reconciler, scheduling, space, syncing
+from services.status import deletions, facts, memory_guard, recommenders, reconcile, schedule, sync, transitions
 from shared.jobs.celery_app import handles
 from shared.jobs.worker_process import celery_process, current
 from shared.state import messages
@@ -18,7 +18,7 @@ for _fact in messages.FACTS:
 
 @handles(messages.Provision)
 def provision(command: messages.Provision) -> None:
-    handlers.provision(current().store, command)
+    transitions.provision(current().store, command)
 
 
 @handles(messages.AdvanceRecommender)
@@ -28,7 +28,7 @@ def advance_recommender(command: messages.AdvanceRecommender) -> None:
 
 @handles(messages.Decline)
 def decline(command: messages.Decline) -> None:
-    handlers.decline(current().store, command)
+    transitions.decline(current().store, command)
 
 
 @handles(messages.Remove)
@@ -36,13 +36,13 @@ def remove(command: messages.Remove) -> None:
     record = current().store.get(command.arn)
     if record is None or deletions.waits(current(), record):
         return
-    handlers.remove(current().store, current().artifacts, command)
+    transitions.remove(current().store, current().artifacts, command)
 
 
 def _walk() -> None:
-    for rounds in (reconciler, deletions, scheduling, syncing):
+    for rounds in (reconcile, deletions, schedule, sync):
         rounds.start()
-    space.start(current())
+    memory_guard.start(current())
 
 
 app = celery_process("status", long_work=False, started=_walk)

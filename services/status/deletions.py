@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from functools import partial
 
-from services.status import facts, rounds
+from services.status import facts, periodic
 from shared.jobs.worker_process import Process
 from shared.state.lifecycle import DELETE_PENDING
 from shared.state.messages import Remove, Started
@@ -25,7 +25,7 @@ Seen = dict[tuple[str, int], float]
 def start() -> None:
     seen: Seen = {}
     aside = Aside("deletions")
-    rounds.start("deletions", EVERY, lambda process: walk(process, seen, aside))
+    periodic.start("deletions", EVERY, lambda process: walk(process, seen, aside))
 
 
 def walk(process: Process, seen: Seen, aside: Aside) -> None:

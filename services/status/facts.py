@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from services.status import handlers, recommenders, tuning
+from services.status import recommenders, transitions, tuning_wakeups
 from shared.jobs.worker_process import Process
 from shared.state.messages import Fact
 
 
 def hear(process: Process, fact: Fact) -> None:
     """A repeated, late or misplaced fact changes nothing."""
-    handlers.apply(process.store, fact)
+    transitions.apply(process.store, fact)
     recommenders.follow(process, fact)
-    tuning.follow(process, fact)
+    tuning_wakeups.follow(process, fact)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 
-from services.status import handlers
+from services.status import transitions
 from shared.aws.errors import PersonalizeError
 from shared.jobs import celery_app
 from shared.jobs.worker_process import Process
 from shared.resources import RESOURCES, Reading
-from shared.resources.contract import first_record, settled
+from shared.resources.resource_type import first_record, settled
 from shared.state.lifecycle import ACTIVE, CLAIMABLE, SETTLED, STOP_IN_PROGRESS, STOP_PENDING
 from shared.state.messages import Fact, Failed, Finished, Progressed, Started, TrainSolutionVersion
 from shared.store import Conflict, NameTaken, Record
@@ -34,8 +34,8 @@ def advance(process: Process, arn: str) -> None:
         return
     if recommender.moving in (STOP_PENDING, STOP_IN_PROGRESS):
         # The runtimes refuse its requests from STOP PENDING on, and let go of the model by themselves.
-        handlers.apply(process.store, Started(arn=arn, attempt=recommender.attempt))
-        handlers.apply(process.store, Finished(arn=arn, attempt=recommender.attempt))
+        transitions.apply(process.store, Started(arn=arn, attempt=recommender.attempt))
+        transitions.apply(process.store, Finished(arn=arn, attempt=recommender.attempt))
         return
     version = process.store.get(_wanted(recommender))
     if version is None:
@@ -66,7 +66,7 @@ def _train(process: Process, recommender: Record) -> None:
     except (Conflict, NameTaken):
         return  # somebody else sees to it, or the next round does
     celery_app.ring(process.store, process.queue, command)
-    handlers.apply(process.store, Started(arn=recommender.arn, attempt=recommender.attempt))
+    transitions.apply(process.store, Started(arn=recommender.arn, attempt=recommender.attempt))
 
 
 def _waited(process: Process, recommender: Record, version: Record) -> float:
@@ -77,7 +77,7 @@ def _waited(process: Process, recommender: Record, version: Record) -> float:
 
 def _fail(process: Process, recommender: Record, reason: str) -> None:
     failed = Failed(arn=recommender.arn, attempt=recommender.attempt, reason=reason)
-    handlers.apply(process.store, failed)
+    transitions.apply(process.store, failed)
     follow(process, failed)
 
 

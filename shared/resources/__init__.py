@@ -10,7 +10,7 @@ import pkgutil
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from shared.resources.contract import Draft, Reading, Resource, described, summarised
+from shared.resources.resource_type import Draft, Reading, Resource, described, summarised
 
 __all__ = ["RESOURCES", "Draft", "Reading", "Resource", "described", "summarised"]
 

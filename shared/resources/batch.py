@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from shared import recipes
 from shared.aws.errors import InvalidInput
-from shared.resources.contract import Draft, Reading
 from shared.resources.locations import INVALID_INPUT, INVALID_OUTPUT, check_apart, check_location
+from shared.resources.resource_type import Draft, Reading
 from shared.store import Record
 
 #: What a line gets where the request does not say: AWS's samples have 25.

@@ -30,7 +30,7 @@ SERVER = "valkey-server"
 #: Parts of command lines.
 SERVICES = ("services.api", "services.runtime", "services.events", "services.gateway", "services.status")
 WORKERS = ("workers.importing.app", "workers.training.app", "workers.tuning.app")
-JOBS = ("workers.importing.job", "workers.training.job")
+JOBS = ("workers.importing.import_job", "workers.training.job")
 QUEUES = ("status", "importing", "training", "tuning")
 
 

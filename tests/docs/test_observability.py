@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from services.api.state import State
+from services.api.store_metrics import State
 from shared.observability import metrics as meters
 from shared.store.memory import MemoryStore
 from shared.store.redis_probe import Probe

@@ -163,7 +163,7 @@ def test_jobs_that_hang_are_noticed_killed_and_done_by_another_child(hasty: Syst
     make = maker(hasty)
     group = ready_group(make, rows=2_000)
     # A child that has done a job waits for the next one, which this will not get on with.
-    stuck = kill(hasty, "workers.importing.job", signal.SIGSTOP)
+    stuck = kill(hasty, "workers.importing.import_job", signal.SIGSTOP)
     job = make.started_import(make.dataset(make.group()), make.csv())
     version = begun(make, group)
     stuck += kill(hasty, "workers.training.job", signal.SIGSTOP)

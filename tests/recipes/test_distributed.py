@@ -229,7 +229,7 @@ def node(port: int) -> Iterator[subprocess.Popen[bytes]]:
         "FORETASTE_TRAINING_NODE_RANK": "1",
         "FORETASTE_TRAINING_MASTER": f"127.0.0.1:{port}",
     }
-    process = subprocess.Popen([sys.executable, "-m", "workers.training.rank"], env=environment)
+    process = subprocess.Popen([sys.executable, "-m", "workers.training.node"], env=environment)
     yield process
     process.kill()
     process.wait()
@@ -249,7 +249,7 @@ def test_without_the_further_node_it_fails_with_advice(
     tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(launcher, "JOIN_SECONDS", 0.1)
-    with pytest.raises(WorkFailed, match=r"Of 2 processes .* 1 came .*python -m workers.training.rank"):
+    with pytest.raises(WorkFailed, match=r"Of 2 processes .* 1 came .*python -m workers.training.node"):
         train(tmp_path, DATA, nodes=2, master=f"127.0.0.1:{port}", **EXACT)
 
 

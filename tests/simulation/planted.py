@@ -15,7 +15,7 @@ import pytest
 from services.api import operations
 from services.events import app as events
 from services.runtime import deployer
-from services.status import handlers, reconciler
+from services.status import reconcile, transitions
 from shared.jobs import celery_app, runner
 from shared.resources import RESOURCES
 from shared.state import lifecycle
@@ -30,12 +30,12 @@ Plant = Callable[[pytest.MonkeyPatch], None]
 
 def no_fence(patch: pytest.MonkeyPatch) -> None:
     """The report of an earlier attempt is heard as if it were of this one."""
-    real = handlers.after_fact
+    real = transitions.after_fact
 
     def heard(record: Record, fact: Fact, now: float) -> Record | None:
         return real(record, replace(fact, attempt=record.attempt), now)
 
-    patch.setattr(handlers, "after_fact", heard)
+    patch.setattr(transitions, "after_fact", heard)
 
 
 def no_guards(patch: pytest.MonkeyPatch) -> None:
@@ -68,33 +68,33 @@ def no_note_of_a_report(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_note_gone_before_it_is_applied(patch: pytest.MonkeyPatch) -> None:
-    real = handlers.apply
+    real = transitions.apply
 
     def applied(store: Store, fact: Fact) -> None:
         store.done(celery_app.note(fact).id)
         real(store, fact)
 
-    patch.setattr(handlers, "apply", applied)
+    patch.setattr(transitions, "apply", applied)
 
 
 def nobody_walks_the_outbox(patch: pytest.MonkeyPatch) -> None:
-    real = reconciler.walk
+    real = reconcile.walk
 
     def walk(process: Any, since: dict[str, float], aside: Aside) -> None:
         settings = replace(process.settings, resend_after_seconds=1e9)
         real(replace(process, settings=settings), since, aside)
 
-    patch.setattr(reconciler, "walk", walk)
+    patch.setattr(reconcile, "walk", walk)
 
 
 def nobody_looks_for_dead_workers(patch: pytest.MonkeyPatch) -> None:
-    real = reconciler._tend
+    real = reconcile._tend
 
     def tend(process: Any, record: Record, since: dict[str, float]) -> None:
         if process.store.lease(record.arn) is None:
             real(process, record, since)
 
-    patch.setattr(reconciler, "_tend", tend)
+    patch.setattr(reconcile, "_tend", tend)
 
 
 def a_call_that_is_not_remembered(patch: pytest.MonkeyPatch) -> None:
@@ -147,18 +147,18 @@ def an_owner_that_goes_before_what_it_owns(patch: pytest.MonkeyPatch) -> None:
         record = store.get(command.arn)
         if record is None or not (record.status or "").startswith("DELETE"):
             return
-        for each in [record, *handlers._owned(store, record)]:
+        for each in [record, *transitions._owned(store, record)]:
             artifacts.discard(each.arn)
             if RESOURCES[each.kind].holds_interactions:
                 store.forget(each.arn)
             store.remove(each)
 
-    patch.setattr(handlers, "remove", remove)
+    patch.setattr(transitions, "remove", remove)
 
 
 def a_deletion_that_is_taken_at_its_word(patch: pytest.MonkeyPatch) -> None:
     """A Remove that comes late finds another resource of that ARN, and removes it."""
-    real = handlers.remove
+    real = transitions.remove
 
     def remove(store: Store, artifacts: Any, command: Remove) -> None:
         real(store, artifacts, command)
@@ -166,7 +166,7 @@ def a_deletion_that_is_taken_at_its_word(patch: pytest.MonkeyPatch) -> None:
         if record is not None and record.kind == "filter":
             store.remove(record)
 
-    patch.setattr(handlers, "remove", remove)
+    patch.setattr(transitions, "remove", remove)
 
 
 def a_stop_that_is_forgotten(patch: pytest.MonkeyPatch) -> None:
@@ -175,7 +175,7 @@ def a_stop_that_is_forgotten(patch: pytest.MonkeyPatch) -> None:
     trained = replace(lifecycle.TRAINED, moves=moves)
     resources: Any = dict(RESOURCES)
     resources["solution_version"] = replace(resources["solution_version"], lifecycle=trained)
-    patch.setattr(handlers, "RESOURCES", resources)
+    patch.setattr(transitions, "RESOURCES", resources)
 
 
 PLANTED: Mapping[str, Plant] = {

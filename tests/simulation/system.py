@@ -22,7 +22,7 @@ from services.api import app as api
 from services.api.operations import Desk
 from services.events import app as events
 from services.runtime import deployer
-from services.status import deletions, space
+from services.status import deletions, memory_guard
 from shared.aws import arns, request_schemas, serialization, service_model
 from shared.aws.errors import PersonalizeError
 from shared.http.app import Answer, Call
@@ -214,7 +214,7 @@ def simulated(world: World, children: Children) -> Iterator[None]:
         (arns, "secrets", ids),
         (runner, "_children", children),
         (runner, "end_process", lambda code: world.die(f"with exit status {code}")),
-        (space, "start", lambda _process: None),  # it looks at a real Redis
+        (memory_guard, "start", lambda _process: None),  # it looks at a real Redis
         (worker_process, "_current", _Current(world)),
         # Each round costs steps, and a fault between two of these is seldom.
         (deployer, "EVERY", 1.0),

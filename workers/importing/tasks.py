@@ -10,4 +10,4 @@ from shared.state.messages import ImportDataset
 
 @handles(ImportDataset)
 def import_dataset(command: ImportDataset) -> None:
-    work(command, current(), "workers.importing.job")
+    work(command, current(), "workers.importing.import_job")

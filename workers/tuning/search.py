@@ -9,7 +9,7 @@ from typing import Any
 from optuna.trial import TrialState
 
 from shared import recipes
-from shared.resources.contract import settled
+from shared.resources.resource_type import settled
 from shared.resources.solution import tuning
 from shared.resources.trial import requests as trials
 from shared.settings import Settings

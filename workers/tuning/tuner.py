@@ -11,7 +11,7 @@ import structlog
 from shared.jobs import celery_app
 from shared.jobs.worker_process import Process
 from shared.resources import RESOURCES, Reading
-from shared.resources.contract import first_record, settled
+from shared.resources.resource_type import first_record, settled
 from shared.resources.trial import requests as trials
 from shared.state.lifecycle import CREATE_PENDING, CREATE_STOPPED, CREATE_STOPPING, TRAINED, Request
 from shared.state.messages import Failed, RunTrial, Started, Stopped, TrainSolutionVersion, TuneSolutionVersion

@@ -1,7 +1,7 @@
 """A batch inference job: recommendations for every line of a file, from a solution version, into a folder."""
 
 from shared.resources.batch_inference_job.requests import draft
-from shared.resources.contract import Quota, Resource
+from shared.resources.resource_type import Quota, Resource
 from shared.state.lifecycle import JOB
 from shared.state.messages import Decline
 

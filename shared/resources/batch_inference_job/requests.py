@@ -8,9 +8,9 @@ from typing import Any
 from shared.aws.errors import InvalidInput
 from shared.recipes import Recipe
 from shared.resources import batch
-from shared.resources.contract import Draft, Reading
 from shared.resources.dataset.requests import columns_of
 from shared.resources.exploration import check_exploration
+from shared.resources.resource_type import Draft, Reading
 from shared.resources.solution.requests import SEMANTIC_SIMILARITY
 
 MOST_RESULTS = 500

@@ -1,7 +1,7 @@
 """A batch segment job: the users that will take to an item, for every line of a file, into a folder."""
 
 from shared.resources.batch_segment_job.requests import draft
-from shared.resources.contract import Quota, Resource
+from shared.resources.resource_type import Quota, Resource
 from shared.state.lifecycle import JOB
 from shared.state.messages import Decline
 

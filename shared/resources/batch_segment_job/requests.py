@@ -7,7 +7,7 @@ from typing import Any
 
 from shared.aws.errors import InvalidInput
 from shared.resources import batch
-from shared.resources.contract import Draft, Reading
+from shared.resources.resource_type import Draft, Reading
 
 MOST_RESULTS = 5_000_000  # users of one segment
 RECIPE_TYPE = "USER_SEGMENTATION"

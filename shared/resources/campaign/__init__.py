@@ -5,7 +5,7 @@ canary with it reports so.
 """
 
 from shared.resources.campaign.requests import draft, listed_under
-from shared.resources.contract import Quota, Resource
+from shared.resources.resource_type import Quota, Resource
 from shared.state.lifecycle import DEPLOYABLE
 
 resource = Resource(

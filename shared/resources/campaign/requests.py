@@ -8,8 +8,8 @@ from typing import Any
 from shared import recipes
 from shared.aws import arns
 from shared.aws.errors import InvalidInput, ResourceInUse, ResourceNotFound
-from shared.resources.contract import Draft, Reading
 from shared.resources.exploration import check_exploration
+from shared.resources.resource_type import Draft, Reading
 from shared.resources.solution.requests import SEMANTIC_SIMILARITY
 from shared.resources.solution_version.requests import newest_full
 from shared.state.lifecycle import ACTIVE

@@ -1,7 +1,7 @@
 """A data deletion job: everything that a dataset group holds of the users named in a file, taken out of it."""
 
-from shared.resources.contract import Quota, Resource
 from shared.resources.data_deletion_job.requests import draft
+from shared.resources.resource_type import Quota, Resource
 from shared.state.lifecycle import ERASURE
 from shared.state.messages import Decline
 

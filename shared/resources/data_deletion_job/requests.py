@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from shared.resources.contract import Draft, Reading
 from shared.resources.locations import INVALID_DATA, check_location
+from shared.resources.resource_type import Draft, Reading
 
 
 def draft(request: Mapping[str, Any], reading: Reading) -> Draft:

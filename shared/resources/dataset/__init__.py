@@ -2,8 +2,8 @@
 sent one by one.
 """
 
-from shared.resources.contract import Resource
 from shared.resources.dataset.requests import draft, listed_under
+from shared.resources.resource_type import Resource
 from shared.state.lifecycle import DEPLOYABLE, UPDATE_IN_PLACE
 from shared.state.messages import Provision
 

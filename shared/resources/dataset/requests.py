@@ -9,8 +9,8 @@ from typing import Any
 from shared.aws import arns
 from shared.aws.errors import InvalidInput
 from shared.data import schemas
-from shared.resources.contract import Draft, Reading
 from shared.resources.event_tracker.requests import tracking_claim
+from shared.resources.resource_type import Draft, Reading
 from shared.store import Record
 
 TYPES = tuple(schemas.DATASET_TYPES.values())

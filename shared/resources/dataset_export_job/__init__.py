@@ -1,7 +1,7 @@
 """A dataset export job: what a dataset holds, imported in bulk or sent one by one, as CSV into a folder."""
 
-from shared.resources.contract import Resource
 from shared.resources.dataset_export_job.requests import draft
+from shared.resources.resource_type import Resource
 from shared.state.lifecycle import JOB
 from shared.state.messages import Decline
 

@@ -1,7 +1,7 @@
 """A dataset group: what holds the datasets, solutions and trackers of one application."""
 
-from shared.resources.contract import Quota, Resource
 from shared.resources.dataset_group.requests import draft
+from shared.resources.resource_type import Quota, Resource
 from shared.state.lifecycle import DEPLOYABLE
 from shared.state.messages import Provision
 

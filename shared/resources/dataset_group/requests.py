@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from shared.aws.errors import InvalidInput
-from shared.resources.contract import Draft, Reading
+from shared.resources.resource_type import Draft, Reading
 
 
 def draft(request: Mapping[str, Any], reading: Reading) -> Draft:

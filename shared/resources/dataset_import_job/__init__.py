@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator
 
 from shared.aws.errors import ResourceInUse
-from shared.resources.contract import Quota, Reading, Resource, settled
 from shared.resources.dataset_import_job.requests import FULL, draft
+from shared.resources.resource_type import Quota, Reading, Resource, settled
 from shared.state.lifecycle import ACTIVE, JOB
 from shared.state.messages import ImportDataset
 from shared.store import Record

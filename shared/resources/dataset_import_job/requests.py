@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from shared.aws.errors import InvalidInput
-from shared.resources.contract import Draft, Reading
 from shared.resources.locations import INVALID_DATA, check_location
+from shared.resources.resource_type import Draft, Reading
 from shared.state.lifecycle import ACTIVE
 
 FULL = "FULL"

@@ -1,7 +1,7 @@
 """An event tracker: the id under which live events reach a dataset group."""
 
-from shared.resources.contract import Resource
 from shared.resources.event_tracker.requests import draft, tracking_claim
+from shared.resources.resource_type import Resource
 from shared.state.lifecycle import DEPLOYABLE
 from shared.state.messages import Provision
 

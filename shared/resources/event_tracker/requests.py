@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from shared.aws import arns
-from shared.resources.contract import Draft, Reading
+from shared.resources.resource_type import Draft, Reading
 
 
 def tracking_claim(tracking_id: str) -> str:

@@ -1,7 +1,7 @@
 """A filter: a named rule of a dataset group that says which items, users or actions a request may be answered with."""
 
-from shared.resources.contract import Quota, Resource
 from shared.resources.filter.requests import draft
+from shared.resources.resource_type import Quota, Resource
 from shared.state.lifecycle import DEPLOYABLE
 from shared.state.messages import Provision
 

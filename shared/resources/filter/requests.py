@@ -8,8 +8,8 @@ from typing import Any
 from shared.aws.errors import InvalidInput, LimitExceeded, ResourceInUse
 from shared.filters import Filter, FilterError, TooManyFields, check, parse
 from shared.filters.checking import Schemas
-from shared.resources.contract import Draft, Reading
 from shared.resources.dataset.requests import TYPES, columns_of
+from shared.resources.resource_type import Draft, Reading
 from shared.store import Record
 
 MOST_FIELDS_OF_A_GROUP = 20  # distinct ones, of all filters of a dataset group

@@ -1,7 +1,7 @@
 """A metric attribution: which sums over events a dataset group reports, by what caused the events."""
 
-from shared.resources.contract import Resource
 from shared.resources.metric_attribution.requests import draft
+from shared.resources.resource_type import Resource
 from shared.state.lifecycle import DEPLOYABLE, UPDATE_IN_PLACE
 from shared.state.messages import Provision
 

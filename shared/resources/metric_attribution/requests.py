@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from shared.aws.errors import InvalidInput
-from shared.resources.contract import Draft, Reading
 from shared.resources.dataset.requests import columns_of
 from shared.resources.locations import INVALID_OUTPUT, check_location
+from shared.resources.resource_type import Draft, Reading
 
 MOST_METRICS = 10
 #: AWS's whole grammar. Its samples write the words, and the columns, in any case.

@@ -4,9 +4,9 @@ The model that it answers with is a ``recommender_version`` of its own, which is
 campaign; its ARN stands in the body as ``solutionVersionArn``, a member that AWS's answers do not have.
 """
 
-from shared.resources.contract import Quota, Resource
 from shared.resources.recommender.requests import draft
 from shared.resources.recommender.view import view
+from shared.resources.resource_type import Quota, Resource
 from shared.state.lifecycle import SWITCHABLE
 from shared.state.messages import AdvanceRecommender
 

@@ -8,10 +8,10 @@ from typing import Any
 from shared.aws import arns
 from shared.aws.errors import InvalidInput
 from shared.recipes import Recipe
-from shared.resources.contract import Draft, Reading
 from shared.resources.dataset_import_job import refuse_while_importing
 from shared.resources.exploration import check_exploration
 from shared.resources.recipe import named
+from shared.resources.resource_type import Draft, Reading
 from shared.resources.solution.columns import left_out
 from shared.store import Record
 

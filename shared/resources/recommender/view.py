@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from shared.resources.contract import Reading
+from shared.resources.resource_type import Reading
 from shared.state.lifecycle import CREATE_FAILED, CREATE_IN_PROGRESS, CREATE_PENDING, DELETE_IN_PROGRESS, DELETE_PENDING
 from shared.store import Record
 

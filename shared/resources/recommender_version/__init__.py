@@ -2,8 +2,8 @@
 campaign, so that training, metrics and deployment are the same for both.
 """
 
-from shared.resources.contract import Resource
 from shared.resources.recommender_version.requests import draft
+from shared.resources.resource_type import Resource
 from shared.state.lifecycle import JOB
 from shared.state.messages import TrainSolutionVersion
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from shared.resources.contract import Draft, Reading
 from shared.resources.dataset_import_job import current_of
+from shared.resources.resource_type import Draft, Reading
 from shared.resources.solution_version.requests import FULL
 
 

@@ -1,6 +1,6 @@
 """A schema: the Avro text that a dataset's CSV is read by. Immutable, usable at once, without a status."""
 
-from shared.resources.contract import Quota, Resource
+from shared.resources.resource_type import Quota, Resource
 from shared.resources.schema.requests import draft
 
 resource = Resource(name="Schema", draft=draft, lifecycle=None, blocked_by=("dataset",), quota=Quota())

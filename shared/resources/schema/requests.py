@@ -7,7 +7,7 @@ from typing import Any
 
 from shared.aws.errors import InvalidInput
 from shared.data import schemas
-from shared.resources.contract import Draft, Reading
+from shared.resources.resource_type import Draft, Reading
 
 
 def draft(request: Mapping[str, Any], reading: Reading) -> Draft:

@@ -1,6 +1,6 @@
 """A solution: a recipe and its configuration, from which solution versions are trained."""
 
-from shared.resources.contract import Quota, Resource
+from shared.resources.resource_type import Quota, Resource
 from shared.resources.solution.requests import draft, updated
 from shared.resources.solution.view import view
 from shared.state.lifecycle import IMMEDIATE

@@ -10,8 +10,8 @@ from typing import Any
 
 from shared.aws.errors import InvalidInput
 from shared.data import schemas
-from shared.resources.contract import Reading
 from shared.resources.dataset.requests import TYPES, columns_of
+from shared.resources.resource_type import Reading
 from shared.store import Record
 
 EXCLUDED = "excludedDatasetColumns"

@@ -10,9 +10,9 @@ from typing import Any
 
 from shared import recipes
 from shared.aws.errors import InvalidInput
-from shared.resources.contract import Draft, Reading
 from shared.resources.dataset.requests import columns_of
 from shared.resources.recipe import named
+from shared.resources.resource_type import Draft, Reading
 from shared.resources.solution import schedule
 from shared.resources.solution.columns import left_out
 from shared.resources.solution.events import check_events

@@ -1,6 +1,6 @@
 """A solution version: one trained model, with the metrics that it was evaluated by."""
 
-from shared.resources.contract import Quota, Resource
+from shared.resources.resource_type import Quota, Resource
 from shared.resources.solution_version.requests import chooses, draft, finished
 from shared.state.lifecycle import TRAINED
 from shared.state.messages import TrainSolutionVersion

@@ -8,9 +8,9 @@ from typing import Any
 from shared import recipes
 from shared.aws import arns
 from shared.aws.errors import InvalidInput
-from shared.resources.contract import Draft, Reading
 from shared.resources.dataset.requests import columns_of
 from shared.resources.dataset_import_job import current_of, refuse_while_importing
+from shared.resources.resource_type import Draft, Reading
 from shared.resources.solution import tuning
 from shared.state.lifecycle import ACTIVE
 from shared.state.messages import Command, TrainSolutionVersion, TuneSolutionVersion

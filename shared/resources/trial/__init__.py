@@ -3,7 +3,7 @@
 It is worked on, killed, taken up again and stopped like any other work; its solution version is trained in the end.
 """
 
-from shared.resources.contract import Resource
+from shared.resources.resource_type import Resource
 from shared.resources.trial.requests import draft
 from shared.state.lifecycle import TRAINED
 from shared.state.messages import RunTrial

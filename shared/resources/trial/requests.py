@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.aws import arns
-from shared.resources.contract import Draft, Reading
+from shared.resources.resource_type import Draft, Reading
 from shared.store import Record
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from services.api import app
 from services.api.operations import Desk
-from services.status import handlers
+from services.status import transitions
 from shared.http.app import Answer, Call
 from shared.resources import Reading
 from shared.settings import Settings
@@ -74,7 +74,7 @@ class Group:
         while self.queue.messages:
             message = self.queue.messages.pop()
             assert isinstance(message, Provision)
-            handlers.provision(self.store, message)
+            transitions.provision(self.store, message)
 
     def schema(self, name: str, fields: list[dict[str, Any]] | None = None) -> str:
         text = json.dumps({"type": "record", "name": name, "fields": fields or FIELDS[name]})

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from services.status import deletions, handlers
+from services.status import deletions, transitions
 from shared.aws.errors import ResourceAlreadyExists, ResourceNotFound
 from shared.jobs.worker_process import Process
 from shared.resources import RESOURCES, Resource
@@ -58,7 +58,7 @@ class House:
             assert isinstance(message, Remove)
             record = self.api.store.get(message.arn)
             if record is not None and not deletions.waits(self.process, record):
-                handlers.remove(self.api.store, self.process.artifacts, message)
+                transitions.remove(self.api.store, self.process.artifacts, message)
                 removed.append(message)
         return removed
 

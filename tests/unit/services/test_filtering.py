@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from services.runtime import deployer
-from services.status import handlers
+from services.status import transitions
 from shared.aws.errors import InvalidInput, ResourceNotFound, ServiceUnavailable
 from shared.jobs.worker_process import Process
 from shared.recipes import RECIPES, Recipe
@@ -482,7 +482,7 @@ ALL_OF_IT = (
 
 def process_of(runtime: Runtime) -> Process:
     """A runtime's, whose facts are applied at once."""
-    queue: Any = SimpleNamespace(send=lambda fact: handlers.apply(runtime.store, fact))
+    queue: Any = SimpleNamespace(send=lambda fact: transitions.apply(runtime.store, fact))
     return Process(
         name="runtime@test:1",
         settings=Settings(),
@@ -532,7 +532,7 @@ def test_a_new_filter_is_active_when_what_it_reads_is_there(fresh: Runtime, maki
     arn = deployed(fresh, UP)
     filter_arn = fresh.filter(ALL_OF_IT, CREATE_PENDING)
     fresh.store.beat("runtime@test:1", 5)
-    handlers.provision(fresh.store, Provision(arn=filter_arn))
+    transitions.provision(fresh.store, Provision(arn=filter_arn))
     record = fresh.store.get(filter_arn)
     assert record is not None
     assert record.status == CREATE_IN_PROGRESS, "a runtime is there, which has not read anything yet"
@@ -548,11 +548,11 @@ def test_a_new_filter_is_active_when_what_it_reads_is_there(fresh: Runtime, maki
 
 def test_a_new_filter_waits_for_no_runtime_that_is_not_there(fresh: Runtime) -> None:
     filter_arn = fresh.filter(ALL_OF_IT, CREATE_PENDING)
-    handlers.provision(fresh.store, Provision(arn=filter_arn))
+    transitions.provision(fresh.store, Provision(arn=filter_arn))
     fresh.store.beat("runtime@test:1", 5)
     late = fresh.filter(ALL_OF_IT, CREATE_PENDING)
     for _ in range(2):  # the second time by the reconciler, since nobody took it up
-        handlers.provision(fresh.store, Provision(arn=late))
+        transitions.provision(fresh.store, Provision(arn=late))
     records = [fresh.store.get(arn) for arn in (filter_arn, late)]
     assert [record.status for record in records if record] == [ACTIVE, ACTIVE]
 

@@ -11,10 +11,10 @@ from typing import Any, cast
 
 import pytest
 
-from services.api import recommenders as api
+from services.api.custom import recommenders as api
 from services.api.operations import Desk, create, delete, describe
 from services.runtime.deployer import awaited
-from services.status import handlers, recommenders, scheduling
+from services.status import recommenders, schedule, transitions
 from shared.aws.errors import InvalidInput, ResourceInUse, ResourceNotFound
 from shared.http.app import Answer, Call
 from shared.jobs.celery_app import Queue
@@ -108,7 +108,7 @@ class House:
         return {member: value for member, value in members.items() if value is not None}
 
     def hear(self, fact: Fact) -> None:
-        handlers.apply(self.store, fact)
+        transitions.apply(self.store, fact)
         recommenders.follow(self.process, fact)
 
     def advance(self) -> None:
@@ -341,7 +341,7 @@ def test_deleted_it_takes_its_model_along(house: House) -> None:
     model = house.version().arn
     delete(house.desk, RESOURCES["recommender"], house.call("DeleteRecommender", recommenderArn=ARN))
     command = house.sent.messages[-1]
-    handlers.remove(house.store, house.process.artifacts, cast(Any, command))
+    transitions.remove(house.store, house.process.artifacts, cast(Any, command))
     assert house.store.get(ARN) is None
     assert house.store.get(model) is None
 
@@ -349,14 +349,14 @@ def test_deleted_it_takes_its_model_along(house: House) -> None:
 def test_it_is_trained_anew_each_week_when_there_is_news(house: House) -> None:
     house.active()
     model, begun = house.version().arn, house.version().created
-    week = scheduling.RECOMMENDER_DAYS * scheduling.DAY
-    scheduling.tick(house.process, begun + week + 1, STRICT)
+    week = schedule.RECOMMENDER_DAYS * schedule.DAY
+    schedule.tick(house.process, begun + week + 1, STRICT)
     assert house.record().update is None  # nothing has come since
     event = Interaction(user_id="u", session_id="s", item_id="i", event_type="Watch", event_value=None, sent_at=1.0)
     house.store.append(house.dataset, [event], invocation="1")
-    scheduling.tick(house.process, begun + week - 1, STRICT)
+    schedule.tick(house.process, begun + week - 1, STRICT)
     assert house.record().update is None  # not yet
-    scheduling.tick(house.process, begun + week + 1, STRICT)
+    schedule.tick(house.process, begun + week + 1, STRICT)
     house.advance()
     assert house.described()["status"] == ACTIVE
     house.train()
@@ -366,10 +366,10 @@ def test_it_is_trained_anew_each_week_when_there_is_news(house: House) -> None:
 
 def test_a_weekly_training_that_fails_waits_for_the_next_week(house: House) -> None:
     house.active()
-    due = house.version().created + scheduling.RECOMMENDER_DAYS * scheduling.DAY + 1
+    due = house.version().created + schedule.RECOMMENDER_DAYS * schedule.DAY + 1
     event = Interaction(user_id="u", session_id="s", item_id="i", event_type="Watch", event_value=None, sent_at=1.0)
     house.store.append(house.dataset, [event], invocation="1")
-    scheduling.tick(house.process, due, STRICT)
+    schedule.tick(house.process, due, STRICT)
     house.advance()
     version = house.version()
     house.hear(Failed(arn=version.arn, attempt=version.attempt, reason="Dataset has fewer than 25 users."))
@@ -377,9 +377,9 @@ def test_a_weekly_training_that_fails_waits_for_the_next_week(house: House) -> N
     assert failed is not None
     assert failed.status == CREATE_FAILED
     house.store.replace(replace(house.record(), update=replace(failed, created=due)))
-    scheduling.tick(house.process, due + scheduling.EVERY, STRICT)
+    schedule.tick(house.process, due + schedule.EVERY, STRICT)
     assert house.record().moving is None
-    scheduling.tick(house.process, due + scheduling.RECOMMENDER_DAYS * scheduling.DAY, STRICT)
+    schedule.tick(house.process, due + schedule.RECOMMENDER_DAYS * schedule.DAY, STRICT)
     assert house.record().moving == CREATE_PENDING
 
 
@@ -389,5 +389,5 @@ def test_a_stopped_one_is_not_trained_anew(house: House) -> None:
     house.advance()
     event = Interaction(user_id="u", session_id="s", item_id="i", event_type="Watch", event_value=None, sent_at=1.0)
     house.store.append(house.dataset, [event], invocation="1")
-    scheduling.tick(house.process, time.time() + 30 * scheduling.DAY, STRICT)
+    schedule.tick(house.process, time.time() + 30 * schedule.DAY, STRICT)
     assert house.record().update is None

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from services.status import reconciler
+from services.status import reconcile
 from shared.jobs.celery_app import note
 from shared.jobs.worker_process import Process
 from shared.settings import Settings
@@ -56,8 +56,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(reconciler.time, "monotonic", clock)
-    monkeypatch.setattr(reconciler.time, "time", clock)
+    monkeypatch.setattr(reconcile.time, "monotonic", clock)
+    monkeypatch.setattr(reconcile.time, "time", clock)
     return clock
 
 
@@ -96,10 +96,10 @@ def sent(process: Process) -> list[Message]:
 def test_a_command_left_in_the_outbox_is_sent(process: Process, clock: Clock) -> None:
     command = Provision(arn=ARN)
     process.store.add_note(note(command))
-    reconciler.walk(process, {}, STRICT)
+    reconcile.walk(process, {}, STRICT)
     assert sent(process) == []
     clock.now += 3
-    reconciler.walk(process, {}, STRICT)
+    reconcile.walk(process, {}, STRICT)
     assert sent(process) == [command]
     assert process.store.notes() == []
 
@@ -108,7 +108,7 @@ def test_a_fact_left_in_the_outbox_is_applied(process: Process, clock: Clock) ->
     create(process, kind="dataset_group", attempt=1)
     process.store.add_note(note(Finished(arn=ARN, attempt=1)))
     clock.now += 3
-    reconciler.walk(process, {}, STRICT)
+    reconcile.walk(process, {}, STRICT)
     assert standing(process).status == ACTIVE
     assert process.store.notes() == []
 
@@ -118,17 +118,17 @@ def test_work_that_nobody_takes_is_announced_again_and_not_twice_in_a_full_queue
 ) -> None:
     create(process)
     since: dict[str, float] = {}
-    reconciler.walk(process, since, STRICT)
+    reconcile.walk(process, since, STRICT)
     assert sent(process) == []
     clock.now += 11
-    reconciler.walk(process, since, STRICT)
+    reconcile.walk(process, since, STRICT)
     assert sent(process) == [TrainSolutionVersion(arn=ARN)]
     clock.now += 11
-    reconciler.walk(process, since, STRICT)
+    reconcile.walk(process, since, STRICT)
     assert len(sent(process)) == 1
     sent(process).clear()
     clock.now += 11
-    reconciler.walk(process, since, STRICT)
+    reconcile.walk(process, since, STRICT)
     assert len(sent(process)) == 1
 
 
@@ -138,7 +138,7 @@ def test_work_under_a_live_lease_is_left_alone(process: Process, clock: Clock) -
     since: dict[str, float] = {}
     for _ in range(5):
         clock.now += 100
-        reconciler.walk(process, since, STRICT)
+        reconcile.walk(process, since, STRICT)
     assert sent(process) == []
     assert standing(process).failures == 0
 
@@ -147,7 +147,7 @@ def test_a_dead_workers_lease_is_taken_away_and_its_work_announced(process: Proc
     create(process)
     process.store.claim(ARN, "worker", CLAIMABLE, 15)
     clock.now += 16
-    reconciler.walk(process, {}, STRICT)
+    reconcile.walk(process, {}, STRICT)
     assert process.store.lease(ARN) is None
     assert standing(process).failures == 1
     assert sent(process) == [TrainSolutionVersion(arn=ARN)]
@@ -159,7 +159,7 @@ def test_work_whose_process_died_too_often_fails_with_a_reason(process: Process,
         sent(process).clear()
         process.store.claim(ARN, "worker", CLAIMABLE, 15)
         clock.now += 16
-        reconciler.walk(process, {}, STRICT)
+        reconcile.walk(process, {}, STRICT)
     assert standing(process).status == CREATE_FAILED
     assert "died 3 times" in (standing(process).reason or "")
     assert sent(process) == []  # whoever waits for work must not be the fourth
@@ -172,10 +172,10 @@ def test_who_gave_work_back_may_say_how_it_died_before_it_is_given_up(process: P
         assert lease is not None
         process.store.release(lease, failed=True)
     since: dict[str, float] = {}
-    reconciler.walk(process, since, STRICT)
+    reconcile.walk(process, since, STRICT)
     assert standing(process).status != CREATE_FAILED
     clock.now += 11
-    reconciler.walk(process, since, STRICT)
+    reconcile.walk(process, since, STRICT)
     assert standing(process).status == CREATE_FAILED
 
 
@@ -184,23 +184,23 @@ def test_a_version_whose_worker_dies_while_it_is_being_stopped_is_stopped(proces
     process.store.claim(ARN, "worker", CLAIMABLE, 15)
     process.store.replace(replace(standing(process), status=CREATE_STOPPING))
     clock.now += 16
-    reconciler.walk(process, {}, STRICT)
+    reconcile.walk(process, {}, STRICT)
     assert standing(process).status == CREATE_STOPPED
     assert sent(process) == []
 
 
 def test_a_version_being_stopped_without_a_worker_is_stopped(process: Process) -> None:
     create(process, status=CREATE_STOPPING, attempt=1)
-    reconciler.walk(process, {}, STRICT)
+    reconcile.walk(process, {}, STRICT)
     assert standing(process).status == CREATE_STOPPED
 
 
 def test_a_deletion_that_was_forgotten_is_announced(process: Process, clock: Clock) -> None:
     create(process, kind="solution", status=DELETE_PENDING)
     since: dict[str, float] = {}
-    reconciler.walk(process, since, STRICT)
+    reconcile.walk(process, since, STRICT)
     clock.now += 11
-    reconciler.walk(process, since, STRICT)
+    reconcile.walk(process, since, STRICT)
     assert sent(process) == [Remove(arn=ARN)]
 
 
@@ -209,11 +209,11 @@ def test_a_campaign_that_no_runtime_takes_fails_after_its_deadline(process: Proc
     since: dict[str, float] = {}
     for _ in range(50):
         clock.now += 11
-        reconciler.walk(process, since, STRICT)
+        reconcile.walk(process, since, STRICT)
         assert standing(process).status == CREATE_IN_PROGRESS
     for _ in range(10):
         clock.now += 11
-        reconciler.walk(process, since, STRICT)
+        reconcile.walk(process, since, STRICT)
     assert standing(process).status == CREATE_FAILED
     assert "No runtime" in (standing(process).reason or "")
     assert sent(process) == []
@@ -247,7 +247,7 @@ def test_neither_a_record_nor_a_note_of_another_release_ends_the_walk(process: P
     aside = Aside("reconciler")
     for _ in range(3):
         clock.now += 11
-        reconciler.walk(process, since, aside)
+        reconcile.walk(process, since, aside)
     assert standing(process).status == ACTIVE
     assert TrainSolutionVersion(arn="arn:aws:personalize:r:a:solution/s/2") in sent(process)
     # They wait for the release that knows them.

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from services.status import handlers, scheduling
-from services.status.scheduling import DAY, EVERY, HOUR
+from services.status import schedule, transitions
+from services.status.schedule import DAY, EVERY, HOUR
 from shared.settings import Settings
 from shared.state.lifecycle import ACTIVE, CREATE_FAILED, CREATE_IN_PROGRESS, DELETE_PENDING
 from shared.state.messages import Failed, Finished, TrainSolutionVersion, TuneSolutionVersion
@@ -38,7 +38,7 @@ class Scheduled(Standing):
     def tick(self, after: float) -> list[str]:
         """The versions that a tick so many seconds after the start has begun; each is made as old as the tick."""
         known = {version.arn for version in self.versions()}
-        scheduling.tick(self.process, self.start + after, STRICT)
+        schedule.tick(self.process, self.start + after, STRICT)
         begun = [version.arn for version in self.versions() if version.arn not in known]
         for arn in begun:
             self.change(arn, created=self.start + after)
@@ -52,7 +52,7 @@ class Scheduled(Standing):
         assert version is not None
         attempt = version.attempt
         done = Finished(arn=arn, attempt=attempt, outcome={"seconds": 1.0})
-        handlers.apply(self.store, done if well else Failed(arn=arn, attempt=attempt, reason=""))
+        transitions.apply(self.store, done if well else Failed(arn=arn, attempt=attempt, reason=""))
 
     def trained_first(self) -> None:
         self.tick(0)
@@ -216,9 +216,9 @@ def test_a_solution_that_is_being_deleted_is_not_trained(world: Scheduled) -> No
 
 def test_the_setting_switches_all_of_it_off(world: Scheduled) -> None:
     assert Settings().auto_training is False
-    scheduling.walk(replace(world.process, settings=Settings()), STRICT)
+    schedule.walk(replace(world.process, settings=Settings()), STRICT)
     assert "schedule" not in world.get(SOLUTION).state
-    scheduling.walk(world.process, STRICT)
+    schedule.walk(world.process, STRICT)
     assert world.get(SOLUTION).state["schedule"]["days"] == 7
 
 

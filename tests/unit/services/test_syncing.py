@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from services.status import handlers, syncing
+from services.status import sync, transitions
 from shared.state.lifecycle import ACTIVE, CREATE_FAILED, CREATE_IN_PROGRESS, CREATE_PENDING, DELETE_PENDING
 from shared.state.messages import Failed, Finished
 from shared.store import Conflict
@@ -30,14 +30,14 @@ def version(standing: Standing, number: int, **more: Any) -> str:
 
 
 def update(standing: Standing) -> dict[str, Any] | None:
-    syncing.walk(standing.process, STRICT)
+    sync.walk(standing.process, STRICT)
     campaign = standing.ask("DescribeCampaign", campaignArn=CAMPAIGN)["campaign"]
     begun: dict[str, Any] | None = campaign.get("latestCampaignUpdate")
     return begun
 
 
 def report(standing: Standing, fact: type[Finished] | type[Failed], **more: Any) -> None:
-    handlers.apply(standing.store, fact(arn=CAMPAIGN, attempt=standing.get(CAMPAIGN).attempt, **more))
+    transitions.apply(standing.store, fact(arn=CAMPAIGN, attempt=standing.get(CAMPAIGN).attempt, **more))
 
 
 def test_it_moves_to_a_new_version_and_shows_the_update(following: Standing) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.status import handlers
+from services.status import transitions
 from shared.aws.errors import InvalidInput, ResourceInUse, ResourceNotFound
 from shared.resources.dataset.requests import added_since
 from shared.state.lifecycle import ACTIVE, UPDATE_IN_PROGRESS, UPDATE_PENDING
@@ -39,7 +39,7 @@ def test_the_datasets_own_status_moves_and_its_schema_follows(group: Group) -> N
         UPDATE_PENDING,
         new,
     )
-    handlers.apply(group.store, Started(arn=items, attempt=group.record(items).attempt))
+    transitions.apply(group.store, Started(arn=items, attempt=group.record(items).attempt))
     assert group.described(items)["status"] == UPDATE_IN_PROGRESS
     assert group.queue.messages == [Provision(arn=items)]
     group.settle()
@@ -52,7 +52,7 @@ def test_its_time_moves_with_each_of_these_statuses(group: Group) -> None:
     times = [group.described(items)["lastUpdatedDateTime"]]
     group.call("UpdateDataset", datasetArn=items, schemaArn=new)
     times.append(group.described(items)["lastUpdatedDateTime"])
-    handlers.apply(group.store, Started(arn=items, attempt=group.record(items).attempt))
+    transitions.apply(group.store, Started(arn=items, attempt=group.record(items).attempt))
     times.append(group.described(items)["lastUpdatedDateTime"])
     group.settle()
     times.append(group.described(items)["lastUpdatedDateTime"])

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
-from services.status import handlers
+from services.status import transitions
 from shared.jobs import runner
 from shared.jobs.subprocess_pool import Children
 from shared.jobs.worker_process import Process
@@ -53,7 +53,7 @@ class Applied:
 
     def send(self, message: Message) -> None:
         if isinstance(message, Fact):
-            handlers.apply(self._store, message)
+            transitions.apply(self._store, message)
         else:
             self.commands.append(message)
         if isinstance(message, Progressed):

@@ -18,7 +18,8 @@ from kombu.exceptions import OperationalError
 from services.api import app
 from services.api.operations import Desk
 from services.runtime.deployer import awaited
-from services.status import handlers, recommenders, reconciler
+from services.status import recommenders, transitions
+from services.status import reconcile as reconciler
 from shared.aws import request_schemas, serialization, service_model
 from shared.aws.errors import PersonalizeError
 from shared.http.app import Answer, Call
@@ -154,16 +155,16 @@ class ControlPlane:
     def _handle(self, message: Message) -> Lease | None:
         match message:
             case Fact():
-                handlers.apply(self.store, message)
+                transitions.apply(self.store, message)
                 recommenders.follow(self._process, message)
             case AdvanceRecommender():
                 recommenders.advance(self._process, message.arn)
             case Provision():
-                handlers.provision(self.store, message)
+                transitions.provision(self.store, message)
             case Decline():
-                handlers.decline(self.store, message)
+                transitions.decline(self.store, message)
             case Remove():
-                handlers.remove(self.store, self._process.artifacts, message)
+                transitions.remove(self.store, self._process.artifacts, message)
             case Command() if message.queue() != "status":
                 return self.take_up(message.arn)
             case _:

@@ -14,7 +14,7 @@ import structlog.testing
 from shared.jobs.entrypoint import WorkFailed
 from shared.store.redis import RedisStore
 from tests.unit.workers.world import PREFIX, World
-from workers.importing import job
+from workers.importing import import_job
 
 JOB = f"{PREFIX}:dataset-import-job/films"
 #: Two of 90 prices are none, as in the films of AWS's tutorials.
@@ -43,7 +43,7 @@ def imported(world: World, key: str) -> tuple[Mapping[str, Any], Sequence[Mappin
     body = {"datasetArn": world.dataset("Items"), "dataSource": {"dataLocation": f"s3://films/{key}"}}
     world.put(JOB, "dataset_import_job", {**body, "importMode": "FULL"})
     with structlog.testing.capture_logs() as logged:
-        outcome = job.import_dataset(JOB, 1, lambda progress: None, lambda: False)
+        outcome = import_job.import_dataset(JOB, 1, lambda progress: None, lambda: False)
     return outcome, logged
 
 

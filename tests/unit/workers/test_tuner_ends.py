@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from services.status import reconciler
+from services.status import reconcile
 from shared.state.lifecycle import (
     ACTIVE,
     CREATE_FAILED,
@@ -81,14 +81,14 @@ def test_the_reconciler_leaves_the_end_to_the_tuner_and_rings_for_it(
     world: Tuned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr(reconciler.time, "monotonic", lambda: now)
+    monkeypatch.setattr(reconcile.time, "monotonic", lambda: now)
     stop(world)
     world.queue.messages.clear()  # the bell is lost
     since: dict[str, float] = {}
-    reconciler.walk(world.process, since, STRICT)
+    reconcile.walk(world.process, since, STRICT)
     assert world.tuning.status == CREATE_STOPPING
     now += world.process.settings.ring_after_seconds + 1
-    reconciler.walk(world.process, since, STRICT)
+    reconcile.walk(world.process, since, STRICT)
     assert world.tuning.status == CREATE_STOPPING
     assert world.queue.messages.count(TuneSolutionVersion(arn=world.arn)) == 1
     world.hear()

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from services.status import handlers, tuning
-from shared.resources.contract import settled
+from services.status import transitions, tuning_wakeups
+from shared.resources.resource_type import settled
 from shared.resources.solution.tuning import METRICS
 from shared.resources.trial import requests as trials
 from shared.settings import Settings
@@ -75,8 +75,8 @@ class Tuned(Standing):
                 case TuneSolutionVersion():
                     tuner.advance(self.process, message.arn)
                 case Fact():
-                    handlers.apply(self.store, message)
-                    tuning.follow(self.process, message)
+                    transitions.apply(self.store, message)
+                    tuning_wakeups.follow(self.process, message)
                 case _:
                     self.ordered.append(message)
 

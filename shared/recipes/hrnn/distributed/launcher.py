@@ -1,6 +1,6 @@
 """Rank zero's side of a training in several processes: none of the others outlives it, or is waited for in vain.
 
-It starts those of its machine. Those of further nodes are started by ``workers/training/rank.py``.
+It starts those of its machine. Those of further nodes are started by ``workers/training/node.py``.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ class _Watching:
             if time.monotonic() > deadline:
                 raise WorkFailed(
                     f"Of {self._size} processes that were to train together {come} came within {JOIN_SECONDS:g} "
-                    "seconds. On each further node `python -m workers.training.rank` must run."
+                    "seconds. On each further node `python -m workers.training.node` must run."
                 )
             time.sleep(LOOK_SECONDS)
 

@@ -11,7 +11,7 @@ import orjson
 
 from services.api.app import handlers, own_handlers
 from services.api.operations import Desk
-from services.status import handlers as status
+from services.status import transitions as status
 from shared.aws import request_schemas, serialization, service_model
 from shared.http.app import Answer, Call
 from shared.resources import Reading

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.status import handlers as status
+from services.status import transitions as status
 from shared.aws.errors import InvalidInput, PersonalizeError, ResourceAlreadyExists, ResourceInUse, ResourceNotFound
 from shared.state.lifecycle import CREATE_FAILED, CREATE_IN_PROGRESS, CREATE_PENDING, DELETE_PENDING
 from shared.state.messages import Remove

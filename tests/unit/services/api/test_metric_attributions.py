@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from services.api import tokens
-from services.status import handlers as status
+from services.api import page_tokens
+from services.status import transitions as status
 from shared.aws.errors import (
     InvalidInput,
     InvalidNextToken,
@@ -210,6 +210,6 @@ def test_its_metrics_come_in_pages(api: MemoryApi) -> None:
 def test_a_token_that_is_no_place_in_the_list_is_refused(api: MemoryApi) -> None:
     create(api, metric("a"))
     for place in ("nan", "inf", "-1", "1.5", "0|x"):
-        token = tokens.write(place, "ListMetricAttributionMetrics", {"metricAttributionArn": ARN})
+        token = page_tokens.write(place, "ListMetricAttributionMetrics", {"metricAttributionArn": ARN})
         with pytest.raises(InvalidNextToken):
             api("ListMetricAttributionMetrics", metricAttributionArn=ARN, nextToken=token)

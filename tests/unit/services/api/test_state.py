@@ -8,7 +8,7 @@ import pytest
 import redis
 from prometheus_client.core import CollectorRegistry
 
-from services.api.state import QUEUES, State
+from services.api.store_metrics import QUEUES, State
 from shared.jobs import celery_app
 from shared.settings import Settings
 from shared.state import messages

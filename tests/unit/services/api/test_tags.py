@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.status import handlers as status
+from services.status import transitions as status
 from shared.aws.errors import InvalidInput, PersonalizeError, ResourceNotFound, TooManyTagKeys, TooManyTags
 from shared.resources import RESOURCES
 from shared.state.lifecycle import ACTIVE, CREATE_FAILED, CREATE_IN_PROGRESS

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from services.cli.embedded_redis import binary
-from services.status.space import Watch
+from services.status.memory_guard import Watch
 from shared.aws.errors import PersonalizeError
 from shared.http import app
 from shared.store import Interaction, NoSpace, redis_errors

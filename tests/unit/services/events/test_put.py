@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from services.events import app, itemless
+from services.events import app, events_without_items
 from shared.aws.errors import InvalidInput, PersonalizeError, ResourceInUse, ResourceNotFound
 from shared.http.app import Call
 from shared.observability import metrics
@@ -241,7 +241,7 @@ def test_events_that_name_no_item_are_kept_and_told_of_once_an_hour(
 ) -> None:
     dataset, tracking_id = tracked(group)
     now = [1000.0]
-    monkeypatch.setattr(itemless.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(events_without_items.time, "monotonic", lambda: now[0])
     before = metrics.EVENTS_WITHOUT_ITEM._value.get()
     good = {"eventType": "a", "sentAt": 1, "properties": '{"itemId": "i"}'}
     bad = {"eventType": "a", "sentAt": 1, "properties": json.dumps({"ITEM_ID": "i", "k" * 100: 1})}

@@ -19,7 +19,7 @@ import pytest
 
 from services.api.app import handlers
 from services.api.operations import Desk
-from services.status import handlers as status
+from services.status import transitions as status
 from shared.aws import request_schemas, serialization, service_model
 from shared.aws.errors import PersonalizeError
 from shared.http.app import Answer, Call

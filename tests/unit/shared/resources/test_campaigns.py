@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from services.status import handlers
+from services.status import transitions
 from shared.aws.errors import InvalidInput, ResourceInUse, ResourceNotFound, Validation
 from shared.recipes.contract import Exploration
 from shared.resources.exploration import exploration_of
@@ -43,7 +43,7 @@ def described(standing: Standing) -> dict[str, Any]:
 
 def report(standing: Standing, fact: type[Finished] | type[Failed], **more: Any) -> None:
     """What a runtime reports of the campaign."""
-    handlers.apply(standing.store, fact(arn=CAMPAIGN, attempt=standing.get(CAMPAIGN).attempt, **more))
+    transitions.apply(standing.store, fact(arn=CAMPAIGN, attempt=standing.get(CAMPAIGN).attempt, **more))
 
 
 def sync(wanted: bool = True) -> dict[str, Any]:
@@ -248,7 +248,7 @@ def test_deleting_it_leaves_the_version(standing: Standing) -> None:
     assert standing.get(version).status == ACTIVE
 
 
-# Following a solution: what is asked (services/status/syncing.py follows)
+# Following a solution: what is asked (services/status/sync.py follows)
 
 
 def test_one_that_follows_its_solution_is_given_the_solution(standing: Standing) -> None:

@@ -16,16 +16,16 @@ from functools import partial
 
 import structlog
 
-from services.status import rounds
+from services.status import periodic
 from shared import recipes
 from shared.aws.errors import PersonalizeError
 from shared.jobs import celery_app
 from shared.jobs.worker_process import Process
 from shared.resources import RESOURCES, Reading
-from shared.resources.contract import first_record, settled, with_update
 from shared.resources.dataset.requests import arn_of
 from shared.resources.dataset_import_job import current
 from shared.resources.recommender.requests import fresh_version
+from shared.resources.resource_type import first_record, settled, with_update
 from shared.resources.solution import schedule
 from shared.resources.solution_version.requests import AUTOMATIC, draft, imports, newest_full
 from shared.state.lifecycle import ACTIVE
@@ -57,7 +57,7 @@ class Plan:
 
 def start() -> None:
     aside = Aside("scheduling", longest_pause=EVERY)
-    rounds.start("scheduling", EVERY, lambda process: walk(process, aside))
+    periodic.start("scheduling", EVERY, lambda process: walk(process, aside))
 
 
 def walk(process: Process, aside: Aside) -> None:

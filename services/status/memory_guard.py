@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import structlog
 
-from services.status import rounds
+from services.status import periodic
 from shared.jobs.worker_process import Process
 from shared.store.redis import RedisStore
 from shared.store.redis_probe import Probe
@@ -22,7 +22,7 @@ SHARE = 0.95
 
 def start(process: Process) -> None:
     watch = Watch(RedisStore(process.settings.redis_url), Probe(process.settings.redis_url))
-    rounds.start("space", EVERY, lambda _: watch.look())
+    periodic.start("space", EVERY, lambda _: watch.look())
 
 
 class Watch:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from services.api import tokens
+from services.api import page_tokens
 from services.api.operations import Desk
 from shared.aws import arns
 from shared.aws.errors import InvalidInput
@@ -20,5 +20,5 @@ def list_metric_attribution_metrics(desk: Desk, call: Call) -> Mapping[str, Any]
         raise InvalidInput(f"metricAttributionArn must be the ARN of a metric attribution; it is {arn}.")
     record = desk.reading.records.get(arn)
     metrics = record.body["metrics"] if record else []  # as any list of what an unknown parent has
-    listed, following = tokens.part(metrics, call)
+    listed, following = page_tokens.part(metrics, call)
     return {"metrics": listed, "nextToken": following}

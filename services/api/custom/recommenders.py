@@ -10,8 +10,8 @@ from shared import recipes
 from shared.aws.errors import InvalidInput, ResourceNotFound
 from shared.http.app import Call
 from shared.resources import RESOURCES
-from shared.resources.contract import settled
 from shared.resources.recommender.requests import checked, fresh_version
+from shared.resources.resource_type import settled
 from shared.state.lifecycle import ACTIVE, Request
 
 RECOMMENDER = RESOURCES["recommender"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from shared.aws import arns
 from shared.jobs.worker_process import Process
-from shared.resources.contract import settled
+from shared.resources.resource_type import settled
 from shared.state.messages import Fact, Progressed, TuneSolutionVersion
 
 

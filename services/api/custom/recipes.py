@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from services.api import tokens
+from services.api import page_tokens
 from services.api.operations import Desk
 from shared import recipes
 from shared.aws.errors import ResourceNotFound
@@ -16,7 +16,7 @@ from shared.state.lifecycle import ACTIVE
 def list_recipes(_desk: Desk, call: Call) -> Mapping[str, Any]:
     domain = call.request.get("domain")
     offered = [recipe for recipe in recipes.RECIPES.values() if domain in (None, recipe.domain)]
-    listed, following = tokens.part(offered, call)
+    listed, following = page_tokens.part(offered, call)
     return {"recipes": [_described(recipe) for recipe in listed], "nextToken": following}
 
 

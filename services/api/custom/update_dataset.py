@@ -9,9 +9,9 @@ from typing import Any
 from services.api.operations import Desk, once, update
 from shared.http.app import Call
 from shared.resources import RESOURCES
-from shared.resources.contract import settled
 from shared.resources.dataset.requests import ADDED, added_by, check_updatable
 from shared.resources.dataset_import_job import refuse_while_importing
+from shared.resources.resource_type import settled
 from shared.state.lifecycle import ACTIVE
 from shared.store import Record
 

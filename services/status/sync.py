@@ -10,11 +10,11 @@ from functools import partial
 
 import structlog
 
-from services.status import rounds
+from services.status import periodic
 from shared.jobs.worker_process import Process
 from shared.resources import RESOURCES, Reading
 from shared.resources.campaign.requests import DEFAULTS, successor
-from shared.resources.contract import settled, with_update
+from shared.resources.resource_type import settled, with_update
 from shared.state.lifecycle import ACTIVE
 from shared.store import Conflict, Record
 from shared.store.quarantine import Aside
@@ -26,7 +26,7 @@ EVERY = 2.0
 
 def start() -> None:
     aside = Aside("syncing")
-    rounds.start("syncing", EVERY, lambda process: walk(process, aside))
+    periodic.start("syncing", EVERY, lambda process: walk(process, aside))
 
 
 def walk(process: Process, aside: Aside) -> None:

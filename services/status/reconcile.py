@@ -7,7 +7,7 @@ from functools import partial
 
 import structlog
 
-from services.status import facts, rounds
+from services.status import facts, periodic
 from shared.jobs import celery_app
 from shared.jobs.worker_process import Process
 from shared.resources import RESOURCES
@@ -24,7 +24,7 @@ EVERY = 1.0
 def start() -> None:
     since: dict[str, float] = {}
     aside = Aside("reconciler")
-    rounds.start("reconciler", EVERY, lambda process: walk(process, since, aside))
+    periodic.start("reconciler", EVERY, lambda process: walk(process, since, aside))
 
 
 def walk(process: Process, since: dict[str, float], aside: Aside) -> None:

@@ -1,4 +1,4 @@
-"""A further node of distributed training: ``python -m workers.training.rank``, once on each machine but the first.
+"""A further node of distributed training: ``python -m workers.training.node``, once on each machine but the first.
 
 It takes no jobs from the queue. It waits until a training worker of node 0 begins a distributed one, runs its machine's
 share, and waits again. The settings are those of node 0, but for FORETASTE_TRAINING_NODE_RANK.
