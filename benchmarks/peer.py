@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 
-from services.cli.processes import BY_NAME, GUNICORN
+from services.cli.local.processes import BY_NAME, GUNICORN
 
 
 @contextlib.contextmanager

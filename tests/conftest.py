@@ -19,8 +19,8 @@ import pytest
 import redis
 from botocore.config import Config
 
-from services.cli import catalogue
-from services.cli.embedded_redis import binary
+from services.cli.data import demo_catalogue
+from services.cli.local.embedded_redis import binary
 
 T = TypeVar("T")
 ROOT = Path(__file__).parent.parent
@@ -34,7 +34,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if real.is_dir() or "FORETASTE_TEST_DATA" in os.environ:
         return real
     made = tmp_path_factory.mktemp("films")
-    catalogue.write(made)
+    demo_catalogue.write(made)
     return made
 
 

@@ -19,8 +19,8 @@ from typing import Any
 
 from benchmarks.peer import peer
 from services.cli.client import connect
-from services.cli.life import Life
-from services.cli.system import LocalSystem, Wishes, local_system
+from services.cli.local.system import LocalSystem, Wishes, local_system
+from services.cli.resource_life import Life
 from shared.aws import request_schemas
 from shared.aws.service_model import operations
 from shared.resources import RESOURCES, Reading

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from benchmarks.quality import data, ours, protocols
 from benchmarks.quality.runs import Wish
-from services.cli import tables
 from services.cli.client import connect
-from services.cli.life import Life
-from services.cli.system import Wishes, local_system
+from services.cli.data import tables
+from services.cli.local.system import Wishes, local_system
+from services.cli.resource_life import Life
 
 AGREED = 0.005
 KEYS = {

@@ -29,7 +29,7 @@ from redis import Redis
 from shared.data.arrays.npy_files.histories import save_names
 from shared.data.arrays.npy_files.id_index import Ids
 
-from services.cli.embedded_redis import binary
+from services.cli.local.embedded_redis import binary
 from services.runtime import app
 from services.runtime.endpoint import Serving
 from shared.http.app import Call

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.cli.processes import BY_NAME
+from services.cli.local.processes import BY_NAME
 
 
 @dataclass(frozen=True)

@@ -37,10 +37,10 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from benchmarks.serving import further
-from services.cli import catalogue, tables
 from services.cli.client import connect
-from services.cli.life import Life
-from services.cli.system import LocalSystem, Wishes, local_system
+from services.cli.data import demo_catalogue, tables
+from services.cli.local.system import LocalSystem, Wishes, local_system
+from services.cli.resource_life import Life
 from shared.recipes.contract import Query, Scorer
 from shared.recipes.hrnn.scoring import Scorer as Hrnn
 from shared.serving.user_history import merged
@@ -345,7 +345,7 @@ def run(soak: Soak, seconds: float) -> bool:
 
 def shortened(data: Path) -> None:
     """The demo's films, as some of their users saw them."""
-    catalogue.write(data)
+    demo_catalogue.write(data)
     path = data / "interactions.csv"
     with path.open(newline="") as file:
         rows = list(csv.reader(file))

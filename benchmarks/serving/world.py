@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from services.cli.embedded_redis import answers, binary, free_port, synced
-from services.cli.processes import GUNICORN
+from services.cli.local.embedded_redis import answers, binary, free_port, synced
+from services.cli.local.processes import GUNICORN
 
 KEYS = {"AWS_ACCESS_KEY_ID": "FTBENCHMARK", "AWS_SECRET_ACCESS_KEY": "benchmark", "AWS_REGION": "us-east-1"}
 SECONDS_TO_START = 120.0
@@ -37,7 +37,7 @@ class World:
     @contextlib.contextmanager
     def gateway(self, runtime: str, tree: Path) -> Iterator[Server]:
         """That of this tree, or of another commit's, before the runtime at this URL, which stands for all services."""
-        said = "from services.cli.processes import BY_NAME; print(*BY_NAME['gateway'].command, sep='\\n')"
+        said = "from services.cli.local.processes import BY_NAME; print(*BY_NAME['gateway'].command, sep='\\n')"
         environment = {f"FORETASTE_{name}_URL": runtime for name in ("API", "RUNTIME", "EVENTS")}
         environment["PYTHONPATH"] = str(tree)
         asked = subprocess.run(

@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.tuning.sleeping import SLEEPING
-from services.cli import catalogue, tables
 from services.cli.client import connect
-from services.cli.life import Life
-from services.cli.system import LocalSystem, Wishes, local_system
+from services.cli.data import demo_catalogue, tables
+from services.cli.local.system import LocalSystem, Wishes, local_system
+from services.cli.resource_life import Life
 from shared.recipes import RECIPES
 from shared.store import Record
 from shared.store.redis import RedisStore
@@ -40,7 +40,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         data = Path(sys.argv[2]).resolve() if len(sys.argv) > 2 else Path(scratch) / "films"
         if len(sys.argv) <= 2:
-            catalogue.write(data)
+            demo_catalogue.write(data)
         {"hpo": hpo, "automl": automl, "scale": scale, "limit": limit, "kills": kills}[what](data, Path(scratch))
 
 

@@ -17,8 +17,8 @@ import boto3
 import botocore.session
 from botocore.config import Config
 
-from services.cli.data_dir import SERVER_DIR, DataDir, read_client_env
 from services.cli.errors import NoServer
+from services.cli.local.data_dir import SERVER_DIR, DataDir, read_client_env
 from shared.aws import service_model
 
 PROGRESS = "x-foretaste-progress"

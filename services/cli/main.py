@@ -8,16 +8,16 @@ import sys
 import click
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError
 
-from services.cli.backup import backup
-from services.cli.demo import demo
-from services.cli.doctor import doctor
+from services.cli.commands.backup import backup
+from services.cli.commands.demo import demo
+from services.cli.commands.doctor import doctor
+from services.cli.commands.hpo import hpo
+from services.cli.commands.import_data import import_data
+from services.cli.commands.recommend import recommend
+from services.cli.commands.status import status
+from services.cli.commands.train import train
+from services.cli.commands.up import up
 from services.cli.errors import CommandError
-from services.cli.hpo import hpo
-from services.cli.import_data import import_data
-from services.cli.recommend import recommend
-from services.cli.status import status
-from services.cli.train import train
-from services.cli.up import up
 from shared.settings import SettingsError
 
 

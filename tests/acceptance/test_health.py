@@ -17,8 +17,8 @@ import pytest
 import redis
 import urllib3
 
-from services.cli.embedded_redis import binary
-from services.cli.processes import BY_NAME
+from services.cli.local.embedded_redis import binary
+from services.cli.local.processes import BY_NAME
 from tests.conftest import ROOT, free_port, until
 
 

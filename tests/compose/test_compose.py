@@ -18,10 +18,10 @@ from typing import Any
 
 import pytest
 
-from services.cli import catalogue, tables
 from services.cli.client import Personalize, connect
-from services.cli.life import Life, described
-from services.cli.processes import PROCESSES
+from services.cli.data import demo_catalogue, tables
+from services.cli.local.processes import PROCESSES
+from services.cli.resource_life import Life, described
 from tests.conftest import ROOT, until
 
 pytestmark = pytest.mark.compose
@@ -123,7 +123,7 @@ def life(stack: Stack) -> Life:
 @pytest.fixture(scope="module")
 def solution(stack: Stack, life: Life) -> str:
     """A solution over imported films."""
-    catalogue.write(stack.buckets / NAME)
+    demo_catalogue.write(stack.buckets / NAME)
     group = life.dataset_group()
     for table in tables.read(stack.buckets / NAME):
         dataset = life.dataset(group, table.dataset_type, table.schema)

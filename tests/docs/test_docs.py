@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from docs import generate, traced
 from shared import recipes, settings
 from shared.aws import service_model
 from shared.state import messages
+from tools.docs import generate, traced
 
 ROOT = Path(__file__).parents[2]
 SERVICES = (*service_model.SERVICES, service_model.OWN)

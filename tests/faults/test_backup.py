@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from services.cli import backup
-from services.cli.backup import back_up
-from services.cli.data_dir import DataDir
+from services.cli.commands import backup
+from services.cli.commands.backup import back_up
 from services.cli.errors import CannotBackUp
+from services.cli.local.data_dir import DataDir
 from tests.conftest import System, processes, start_system, stop_system, until
 from tests.operations.conftest import Maker
 from tests.unit.services.cli.test_embedded_redis import connect, running
@@ -114,7 +114,7 @@ def test_nothing_is_overwritten_and_nothing_half_done_is_left(tmp_path: Path, mo
     def full(_source: Path, _target: Path) -> int:
         raise OSError(28, "No space left on device", "/copy/file")
 
-    monkeypatch.setattr("services.cli.backup._file", full)
+    monkeypatch.setattr("services.cli.commands.backup._file", full)
     with pytest.raises(CannotBackUp, match="/copy/file: No space left on device"):
         back_up(DataDir(tmp_path / "data"), tmp_path / "copy")
     assert [path.name for path in tmp_path.iterdir()] == ["data"]

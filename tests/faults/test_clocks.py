@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from services.cli.processes import BY_NAME
+from services.cli.local.processes import BY_NAME
 from shared.state.lifecycle import ACTIVE, CREATE_IN_PROGRESS, CREATE_PENDING
 from shared.store import Record
 from shared.store.redis import RedisStore

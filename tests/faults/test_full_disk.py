@@ -20,7 +20,7 @@ import urllib3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from services.cli.embedded_redis import answers, binary
+from services.cli.local.embedded_redis import answers, binary
 from shared.jobs.celery_app import Queue, application, note
 from shared.settings import Settings
 from shared.state.messages import Provision

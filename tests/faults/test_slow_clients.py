@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 import urllib3
 
-from services.cli.processes import BY_NAME, GUNICORN
+from services.cli.local.processes import BY_NAME, GUNICORN
 from tests.conftest import ROOT, until
 
 HEAD = b"POST / HTTP/1.1\r\nHost: a\r\n"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from services.cli import space
+from services.cli.local import disk_guard
 from shared.state.lifecycle import ACTIVE, CREATE_PENDING, DELETE_PENDING
 from shared.store import Interaction, NoSpace, PutRecord, Record
 from shared.store.redis import RedisStore
@@ -74,14 +74,14 @@ def test_a_watch_refuses_and_takes_writes_as_room_comes_and_goes(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     free = [10]
-    monkeypatch.setattr(space, "LOOK_EVERY", 0.01)
-    monkeypatch.setattr(space, "free_bytes", lambda _: free[0] * space.MIB)
+    monkeypatch.setattr(disk_guard, "LOOK_EVERY", 0.01)
+    monkeypatch.setattr(disk_guard, "free_bytes", lambda _: free[0] * disk_guard.MIB)
     said: list[str] = []
-    with space.watched(tmp_path, RedisStore(url), 16, say=said.append):
+    with disk_guard.watched(tmp_path, RedisStore(url), 16, say=said.append):
         until(lambda: not Probe(url).has_room(), 5, "a refusal")
         free[0] = 20
         until(Probe(url).has_room, 5, "writes to be taken")
     assert ["refused" in sentence for sentence in said] == [True, False]
     free[0] = 10
-    with space.watched(tmp_path, RedisStore(url), 0, say=said.append):  # off
+    with disk_guard.watched(tmp_path, RedisStore(url), 0, say=said.append):  # off
         assert Probe(url).has_room()

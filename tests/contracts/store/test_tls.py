@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from services.cli.doctor import doctor
-from services.cli.embedded_redis import refusal
+from services.cli.commands.doctor import doctor
+from services.cli.local.embedded_redis import refusal
 from shared import settings
 from shared.jobs import celery_app
 from shared.settings import SettingsError

@@ -22,7 +22,7 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
-from services.cli.processes import BY_NAME, GUNICORN
+from services.cli.local.processes import BY_NAME, GUNICORN
 from tests.contracts.wire.served import KEYS
 
 ROOT = Path(__file__).parents[3]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import redis
 
-from services.cli.processes import BY_NAME
+from services.cli.local.processes import BY_NAME
 from shared.store import data_format
 from shared.store.data_format import (
     MIGRATIONS,

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from services.cli import catalogue
+from services.cli.data import demo_catalogue
 
 
 @pytest.fixture(scope="module")
 def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("films")
-    catalogue.write(folder)
+    demo_catalogue.write(folder)
     return folder
 
 
@@ -27,15 +27,15 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 def test_it_has_the_size_of_ml_100k(films: Path) -> None:
     events = rows(films / "interactions.csv")
-    assert len(events) == catalogue.INTERACTIONS
-    assert len({event["USER_ID"] for event in events}) == catalogue.USERS
-    assert len(rows(films / "items.csv")) == catalogue.ITEMS
-    assert len(rows(films / "users.csv")) == catalogue.USERS
+    assert len(events) == demo_catalogue.INTERACTIONS
+    assert len({event["USER_ID"] for event in events}) == demo_catalogue.USERS
+    assert len(rows(films / "items.csv")) == demo_catalogue.ITEMS
+    assert len(rows(films / "users.csv")) == demo_catalogue.USERS
     assert {event["ITEM_ID"] for event in events} <= {item["ITEM_ID"] for item in rows(films / "items.csv")}
 
 
 def test_it_is_the_same_each_time(films: Path, tmp_path: Path) -> None:
-    catalogue.write(tmp_path)
+    demo_catalogue.write(tmp_path)
     for name in ("interactions.csv", "items.csv", "users.csv"):
         first, second = ((folder / name).read_bytes() for folder in (films, tmp_path))
         assert hashlib.sha256(first).digest() == hashlib.sha256(second).digest()

@@ -14,8 +14,8 @@ import pytest
 import redis
 from click.testing import CliRunner, Result
 
-from services.cli import status
 from services.cli.client import Personalize
+from services.cli.commands import status
 from services.cli.errors import CreationFailed, NoServer, UnusableFolder
 from services.cli.main import cli
 from shared.aws import service_model
@@ -201,8 +201,8 @@ def test_status_shows_every_type_of_resource(monkeypatch: pytest.MonkeyPatch) ->
         }
         return [{"xArn": "arn/x", "name": operation, "status": "ACTIVE", **arns, **named}]
 
-    monkeypatch.setattr("services.cli.life.listed", listed)
-    monkeypatch.setattr("services.cli.life.remarks", lambda *_: {})
+    monkeypatch.setattr("services.cli.resource_life.listed", listed)
+    monkeypatch.setattr("services.cli.resource_life.remarks", lambda *_: {})
     shown = {row.name for row in status.rows(cast(Personalize, None), {})}
     lists = {
         re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()

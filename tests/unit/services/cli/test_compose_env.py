@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from services.cli.data_dir import read_client_env
+from services.cli.local.data_dir import read_client_env
 from tests.conftest import ROOT
 
 SECRETS = ("access_key_id", "redis_password", "redis_url", "secret_access_key")

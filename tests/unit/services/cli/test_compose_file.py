@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from services.cli.embedded_redis import answers, binary
-from services.cli.processes import BY_NAME, PROCESSES, Process
+from services.cli.local.embedded_redis import answers, binary
+from services.cli.local.processes import BY_NAME, PROCESSES, Process
 from shared.settings import SECRETS, Settings
 from tests.conftest import ROOT, free_port, until
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from services.cli import data_dir as module
-from services.cli.data_dir import DataDir, read_client_env
 from services.cli.errors import CannotStart, InUse
+from services.cli.local import data_dir as module
+from services.cli.local.data_dir import DataDir, read_client_env
 
 
 def mode(path: Path) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from services.cli import catalogue
+from services.cli.data import demo_catalogue
 from tests.conftest import ROOT, System, start_system, stop_system
 
 FORETASTE = str(Path(sys.executable).with_name("foretaste"))
@@ -51,7 +51,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for package in ("shared", "services", "workers"):
         (folder / package).mkdir()
         (folder / package / "__init__.py").write_text("raise SystemExit('somebody else is here')\n")
-    catalogue.write(folder / "films")
+    demo_catalogue.write(folder / "films")
     (folder / "linux-is-elsewhere").mkdir()
     (folder / "linux-is-elsewhere" / "sitecustomize.py").write_text(WITHOUT)
     return folder
@@ -120,4 +120,4 @@ def test_every_child_is_started_where_no_stranger_is_taken_for_ours() -> None:
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Attribute) and ast.unparse(node) == "sys.executable"
     ]
-    assert sorted(set(found)) == ["services/cli/system.py", "shared/system/parent_death.py"]
+    assert sorted(set(found)) == ["services/cli/local/system.py", "shared/system/parent_death.py"]

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 import redis
 
-from services.cli import embedded_redis
-from services.cli.data_dir import DataDir
 from services.cli.errors import InUse
-from services.cli.supervisor import Supervisor
+from services.cli.local import embedded_redis
+from services.cli.local.data_dir import DataDir
+from services.cli.local.supervisor import Supervisor
 from tests.conftest import until
 
 
@@ -160,7 +160,7 @@ def test_a_damaged_tail_of_its_file_costs_no_more_than_the_tail(tmp_path: Path) 
 def test_a_server_that_outlives_its_supervisor_keeps_the_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.cli.data_dir.LOCK_SECONDS", 0.2)
+    monkeypatch.setattr("services.cli.local.data_dir.LOCK_SECONDS", 0.2)
     data_dir = DataDir(tmp_path)
     with ExitStack() as stack:
         with data_dir.locked() as lock:

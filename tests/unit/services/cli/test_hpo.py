@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
-from services.cli.hpo import METRIC, best_of, best_so_far, drawing, state_of, table
+from services.cli.commands.hpo import METRIC, best_of, best_so_far, drawing, state_of, table
 from shared.state.lifecycle import (
     ACTIVE,
     CREATE_FAILED,

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from services.api.app import handlers, own_handlers
-from services.cli import hpo
+from services.cli.commands import hpo
 from services.cli.errors import NoTrials
 from services.cli.main import cli
 from shared.aws import service_model

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from services.cli.errors import CannotStart
-from services.cli.supervisor import Child
-from services.cli.system import _each_with_its_metrics
+from services.cli.local.supervisor import Child
+from services.cli.local.system import _each_with_its_metrics
 
 CHILDREN = [
     Child(name=name, command=("true",), environment={"A": "b"}, ready=lambda _pid: True) for name in ("api", "runtime")

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from services.cli import embedded_redis, redis_files
-from services.cli.data_dir import DataDir
-from services.cli.doctor import examine
+from services.cli.commands.doctor import examine
 from services.cli.errors import CannotStart
-from services.cli.system import Wishes, local_system
+from services.cli.local import embedded_redis, redis_files
+from services.cli.local.data_dir import DataDir
+from services.cli.local.system import Wishes, local_system
 from tests.unit.services.cli.test_embedded_redis import connect, running
 
 

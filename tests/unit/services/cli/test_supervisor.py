@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from services.cli.errors import NotReady
-from services.cli.supervisor import FOUNDATION_SECONDS, TERM_SECONDS, Child, Supervisor
+from services.cli.local.supervisor import FOUNDATION_SECONDS, TERM_SECONDS, Child, Supervisor
 from tests.conftest import until
 
 ROOT = Path(__file__).parents[4]
@@ -113,8 +113,8 @@ def test_a_stop_takes_less_than_ten_seconds_whatever_it_meets() -> None:
 def test_what_ignores_sigterm_is_killed_when_its_time_is_over(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.cli.supervisor.TERM_SECONDS", 0.5)
-    monkeypatch.setattr("services.cli.supervisor.FOUNDATION_SECONDS", 0.3)
+    monkeypatch.setattr("services.cli.local.supervisor.TERM_SECONDS", 0.5)
+    monkeypatch.setattr("services.cli.local.supervisor.FOUNDATION_SECONDS", 0.3)
 
     def deaf(name: str) -> Child:
         log = tmp_path / "logs" / f"{name}.log"
@@ -187,7 +187,7 @@ def test_nothing_outlives_a_killed_supervisor(tmp_path: Path) -> None:
 import sys, threading, time
 from pathlib import Path
 from tests.unit.services.cli.test_supervisor import SLEEPER, child
-from services.cli.supervisor import Supervisor
+from services.cli.local.supervisor import Supervisor
 with Supervisor([child("one", SLEEPER), child("two", SLEEPER)], logs=Path({str(tmp_path)!r}), say=print) as running:
     running.wait_until_ready(20, stopping=threading.Event())
     print(*running.pids.values(), flush=True)
@@ -202,7 +202,7 @@ with Supervisor([child("one", SLEEPER), child("two", SLEEPER)], logs=Path({str(t
 
 
 def test_a_grown_log_is_put_aside(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.cli.supervisor.LOG_BYTES", 4)
+    monkeypatch.setattr("services.cli.local.supervisor.LOG_BYTES", 4)
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "one.log").write_text("long enough")
     start(child("one", SLEEPER))

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from services.cli import catalogue, tables
+from services.cli.data import demo_catalogue, tables
+from services.cli.data.titles import Viewing
 from services.cli.errors import UnusableFolder
-from services.cli.viewing import Viewing
 from shared.data import schemas
 from shared.data.csv.csv_import import import_csv
 from tests.conftest import REAL_DATA
@@ -29,7 +29,7 @@ def write(folder: Path, **files: str) -> Path:
 
 
 def test_it_works(tmp_path: Path) -> None:
-    catalogue.write(tmp_path)
+    demo_catalogue.write(tmp_path)
     found = tables.read(tmp_path)
     assert [(table.dataset_type, table.rows) for table in found] == [
         ("Interactions", 100_000),

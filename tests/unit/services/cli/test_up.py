@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from services.cli.local.processes import PROCESSES
 from services.cli.main import main
-from services.cli.processes import PROCESSES
 from tests.conftest import ROOT, start_system, stop_system, until
 
 FORETASTE = str(Path(sys.executable).with_name("foretaste"))
@@ -47,7 +47,7 @@ Up = Callable[..., Refused]
 @pytest.fixture
 def up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Up:
     """An `up` that is expected to be refused, in this process: what starts one is left out."""
-    monkeypatch.setattr("services.cli.system.BIND_SECONDS", 0.2)
+    monkeypatch.setattr("services.cli.local.system.BIND_SECONDS", 0.2)
 
     def refused(*arguments: str, **environment: str) -> Refused:
         monkeypatch.setattr(sys, "argv", ["foretaste", "up", "--data-dir", str(tmp_path), "--port", "0", *arguments])

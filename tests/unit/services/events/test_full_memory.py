@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from services.cli.embedded_redis import binary
+from services.cli.local.embedded_redis import binary
 from services.status.memory_guard import Watch
 from shared.aws.errors import PersonalizeError
 from shared.http import app

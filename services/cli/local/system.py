@@ -19,12 +19,12 @@ from urllib.parse import urlsplit
 
 import redis
 
-from services.cli import embedded_redis, redis_files, space
-from services.cli.data_dir import DataDir
 from services.cli.errors import CannotStart
 from services.cli.health import beats, pings
-from services.cli.processes import PROCESSES, Process
-from services.cli.supervisor import Child, Supervisor
+from services.cli.local import disk_guard, embedded_redis, redis_files
+from services.cli.local.data_dir import DataDir
+from services.cli.local.processes import PROCESSES, Process
+from services.cli.local.supervisor import Child, Supervisor
 from shared import settings
 from shared.settings import Settings
 from shared.store.data_format import NewerFormat, Unstamped, settle_folder
@@ -107,7 +107,7 @@ def local_system(wishes: Wishes, *, say: Callable[[str], None], stopping: thread
         if foundation:
             stack.enter_context(embedded_redis.synced(data_dir.redis, say=say))
             watching = RedisStore(redis_url, PROMPT)
-            stack.enter_context(space.watched(data_dir.redis, watching, chosen.min_free_mb, say=say))
+            stack.enter_context(disk_guard.watched(data_dir.redis, watching, chosen.min_free_mb, say=say))
         supervisor = stack.enter_context(Supervisor(children, logs=data_dir.logs, say=say, foundation=foundation))
         supervisor.wait_until_ready(READY_SECONDS, stopping=stopping)
         yield LocalSystem(url=url, data_dir=data_dir, client=client, supervisor=supervisor)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from services.cli import signals
+from services.cli.local import signals
 from services.cli.options import DEFAULT_DATA_DIR, Mount, appendfsync
 
 
@@ -46,7 +46,7 @@ def up(
     Prints one line when it is ready. A client needs the variables in DATA_DIR/client.env. Everything is found
     again at the next start on the same folder.
     """
-    from services.cli.system import Wishes, local_system
+    from services.cli.local.system import Wishes, local_system
 
     wishes = Wishes(
         data_dir=data_dir,

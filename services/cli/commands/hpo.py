@@ -14,8 +14,9 @@ from rich.live import Live
 from rich.table import Table as Grid
 from rich.text import Text
 
-from services.cli import screen, signals
+from services.cli import screen
 from services.cli.errors import NoTrials
+from services.cli.local import signals
 from services.cli.options import DEFAULT_DATA_DIR, client_data_dir
 from services.cli.screen import METRICS
 from shared.state.lifecycle import (
@@ -76,7 +77,7 @@ def hpo(arn: str, watch: bool, data_dir: Path | None) -> None:
 
 def _shown(aws: Personalize, arn: str) -> tuple[Group, bool]:
     """What is to be seen of a version, and whether it will stay so. Raises NoTrials."""
-    from services.cli.life import described
+    from services.cli.resource_life import described
 
     version, progress = described(aws, "solution_version", arn)
     if not (version.get("performHPO") or version.get("performAutoML")):

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import duckdb
 
-from services.cli import columns, csv_source
+from services.cli.data import columns, csv_source
 from services.cli.errors import UnusableFolder
 from shared import settings
 from shared.data import schemas

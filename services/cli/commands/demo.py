@@ -22,15 +22,16 @@ import click
 from rich.console import Console
 from rich.table import Table as Grid
 
-from services.cli import screen, signals
+from services.cli import screen
+from services.cli.local import signals
 from services.cli.options import DEFAULT_RECIPE, appendfsync
 from services.cli.screen import metrics_table, step
 
 if TYPE_CHECKING:
-    from services.cli.life import Life, Metrics
-    from services.cli.system import LocalSystem
-    from services.cli.tables import Table
-    from services.cli.viewing import Viewer
+    from services.cli.data.tables import Table
+    from services.cli.data.titles import Viewer
+    from services.cli.local.system import LocalSystem
+    from services.cli.resource_life import Life, Metrics
 
 VIEWERS = 3
 NEWEST = 5
@@ -55,7 +56,7 @@ EVENTS = 3
 @appendfsync
 def demo(data: Path | None, data_dir: Path | None, port: int, exit_when_done: bool, appendfsync: str) -> None:
     """Watch a recommender being born: import, train, evaluate, deploy, ask, and change by live events."""
-    from services.cli.system import Wishes, local_system
+    from services.cli.local.system import Wishes, local_system
 
     console = screen.console()
     stopping = threading.Event()
@@ -85,12 +86,12 @@ def demo(data: Path | None, data_dir: Path | None, port: int, exit_when_done: bo
 
 
 def _made_up(folder: Path, console: Console) -> Path:
-    from services.cli import catalogue
+    from services.cli.data import demo_catalogue
 
     with step(console, "catalogue") as shown:
-        catalogue.write(folder)
+        demo_catalogue.write(folder)
         shown.conclude(
-            f"{catalogue.USERS} viewers, {catalogue.ITEMS:,} films, {catalogue.INTERACTIONS:,} views, made up"
+            f"{demo_catalogue.USERS} viewers, {demo_catalogue.ITEMS:,} films, {demo_catalogue.INTERACTIONS:,} views, made up"
         )
     return folder
 
@@ -113,8 +114,8 @@ class _Deployed:
 class _Demo:
     def __init__(self, console: Console, system: LocalSystem, folder: Path, bucket: str) -> None:
         from services.cli.client import connect
-        from services.cli.life import Life
-        from services.cli.viewing import Viewing, titles
+        from services.cli.data.titles import Viewing, titles
+        from services.cli.resource_life import Life
 
         self._console = console
         self._system = system
@@ -142,7 +143,7 @@ class _Demo:
         self._console.print()
 
     def _make(self) -> _Deployed:
-        from services.cli import tables
+        from services.cli.data import tables
 
         life, console = self._life, self._console
         with step(console, "dataset group") as shown:

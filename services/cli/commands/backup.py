@@ -10,9 +10,9 @@ from pathlib import Path
 
 import click
 
-from services.cli import redis_files
-from services.cli.data_dir import DataDir
 from services.cli.errors import CannotBackUp
+from services.cli.local import redis_files
+from services.cli.local.data_dir import DataDir
 from services.cli.options import DEFAULT_DATA_DIR
 from shared.storage.artifacts import sync
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from services.cli import csv_source
+from services.cli.data import csv_source
 
 TITLES = ("TITLE", "NAME", "ITEM_NAME", "PRODUCT_NAME")
 

@@ -16,9 +16,9 @@ from typing import Any
 
 import click
 
-from services.cli import signals
 from services.cli.client import BASELINE, PROGRESS, REMARKS, REPORT, Personalize, header
 from services.cli.errors import CreationFailed
+from services.cli.local import signals
 from services.cli.options import DEFAULT_RECIPE
 from shared.data import schemas
 from shared.data.schemas import DatasetSchema

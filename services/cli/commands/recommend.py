@@ -19,9 +19,9 @@ from services.cli.options import DEFAULT_DATA_DIR, client_data_dir
 def recommend(user: str, name: str | None, results: int, data_dir: Path | None) -> None:
     """Print what a campaign recommends to USER, by title where the imported items.csv is at hand."""
     from services.cli.client import connect, environment, server_dir
-    from services.cli.data_dir import DataDir
-    from services.cli.life import listed
-    from services.cli.viewing import titles
+    from services.cli.data.titles import titles
+    from services.cli.local.data_dir import DataDir
+    from services.cli.resource_life import listed
 
     aws = connect(environment(data_dir, DEFAULT_DATA_DIR))
     campaigns = {one["name"]: one["campaignArn"] for one in listed(aws, "list_campaigns")}

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from services.cli import csv_source
+from services.cli.data import csv_source
 from shared.data import schemas
 from shared.data.csv import csv_rules
 from shared.data.csv.csv_file import CsvFile

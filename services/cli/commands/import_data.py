@@ -30,9 +30,9 @@ def import_data(folder: Path, name: str, bucket: str | None, data_dir: Path | No
     Schemas follow from the files' headers and values. Dataset group, datasets and schemas are made if they
     are not there, and nothing is made before all files are understood; the data replace what was imported before.
     """
-    from services.cli import tables
     from services.cli.client import connect, environment, server_dir
-    from services.cli.life import Life, may_be_left, remarks
+    from services.cli.data import tables
+    from services.cli.resource_life import Life, may_be_left, remarks
 
     life = Life(connect(environment(data_dir, DEFAULT_DATA_DIR)), name)
     click.get_current_context().with_resource(may_be_left(life, "Files that were not imported yet are left out."))
@@ -63,7 +63,7 @@ def import_data(folder: Path, name: str, bucket: str | None, data_dir: Path | No
 
 def _bucket(data_dir: Path, name: str) -> Path:
     """The folder of a bucket of that name, on the machine where the server runs."""
-    from services.cli.data_dir import DataDir
+    from services.cli.local.data_dir import DataDir
 
     buckets = DataDir(data_dir).buckets
     if not buckets.is_dir():
