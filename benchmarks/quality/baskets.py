@@ -17,10 +17,10 @@ from typing import Any
 
 import duckdb
 import numpy as np
-from shared.data.arrays.npy_files.histories import Histories
 
 from benchmarks.quality import kinds
 from benchmarks.quality.data import NoData, histories_of
+from shared.data.arrays.histories import Histories
 
 ITEMS = {"products": "product_id::VARCHAR", "types": "product_category || ': ' || product_type"}
 """What is an item: one of some 68,000 products, or one of some 2,300 types of them."""

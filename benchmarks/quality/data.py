@@ -12,7 +12,8 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import numpy.typing as npt
-from shared.data.arrays.npy_files.histories import Histories
+
+from shared.data.arrays.histories import Histories
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT.parent / "shared" / "data"

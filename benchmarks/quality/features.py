@@ -11,11 +11,11 @@ from statistics import mean, stdev
 
 import numpy as np
 import numpy.typing as npt
-from shared.data.arrays.npy_files.histories import Histories
 
 from benchmarks.quality import data, made_up, ours, peers, protocols
 from benchmarks.quality.protocols import Answers, Query, Task
 from benchmarks.quality.runs import Wish
+from shared.data.arrays.histories import Histories
 
 COLD_SHARE = 0.1
 CHANCES = 20

@@ -24,9 +24,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from shared.data.arrays.npy_files.histories import Histories
 
 from benchmarks.quality.data import histories_of
+from shared.data.arrays.histories import Histories
 
 DAY = 24 * 3600
 START = 1_600_000_000 // DAY * DAY

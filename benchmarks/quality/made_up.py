@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from shared.data.arrays.npy_files.histories import Histories
 
 from benchmarks.quality.data import histories_of
+from shared.data.arrays.histories import Histories
 
 YEAR = 365 * 24 * 3600
 START = 1_600_000_000

@@ -19,14 +19,14 @@ from typing import Any
 import duckdb
 import numpy as np
 import numpy.typing as npt
-from shared.data.arrays.npy_files.features import Features
-from shared.data.arrays.npy_files.histories import Histories
 
 from benchmarks.quality import data, losses
 from benchmarks.quality.protocols import Query, Task
 from shared import recipes
+from shared.data.arrays.features import Features
+from shared.data.arrays.histories import Histories
 from shared.data.training.training_data import Sources, Table, TrainingData, prepare
-from shared.recipes.contract import Options, Recipe, Stopped
+from shared.recipes.declaration import Recipe
 from shared.recipes.evaluation import popularity, without_validation
 from shared.recipes.hrnn import sequence_packing
 from shared.recipes.hrnn.batch_ranking import Foretold, best_items
@@ -35,6 +35,7 @@ from shared.recipes.hrnn.network import CELLS
 from shared.recipes.hrnn.prediction_targets import gathered, weights_of
 from shared.recipes.hrnn.trainer import Learner
 from shared.recipes.progress import Phase
+from shared.recipes.training_api import Options, Stopped
 
 AT_ONCE = 512
 """Queries whose rankings of all items are held at once."""

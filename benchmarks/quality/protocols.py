@@ -24,9 +24,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from shared.data.arrays.npy_files.histories import Histories
 
 from benchmarks.quality import data
+from shared.data.arrays.histories import Histories
 from shared.recipes import ranking_metrics
 from shared.recipes.evaluation import TEST_SHARE, Split
 from shared.recipes.request_time import asked_at

@@ -11,9 +11,9 @@ from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
-from shared.data.arrays.npy_files.histories import Histories
 
 from benchmarks.quality import data, guests, ours, peers, protocols
+from shared.data.arrays.histories import Histories
 
 OURS = ("linear", "gru")
 MODELS = (*OURS, *peers.PEERS, *guests.GUESTS)

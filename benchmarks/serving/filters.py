@@ -26,12 +26,12 @@ import duckdb
 import numpy as np
 import structlog
 from redis import Redis
-from shared.data.arrays.npy_files.histories import save_names
-from shared.data.arrays.npy_files.id_index import Ids
 
 from services.cli.local.embedded_redis import binary
 from services.runtime import app
 from services.runtime.endpoint import Serving
+from shared.data.arrays.histories import save_names
+from shared.data.arrays.id_index import Ids
 from shared.http.app import Call
 from shared.recipes import RECIPES
 from shared.recipes.hrnn.config import Form
@@ -44,7 +44,7 @@ from shared.settings import Settings
 from shared.state.lifecycle import ACTIVE
 from shared.storage.artifacts import Artifacts
 from shared.store import Interaction, Record, Store
-from shared.store.cached_store import Remembering
+from shared.store.cached_store import CachedStore
 from shared.store.redis import RedisStore
 
 ITEMS = (2_000, 100_000)
@@ -120,7 +120,7 @@ def redis_at(folder: Path) -> Iterator[Store]:
 
 def _report(folder: Path, store: Store, items: int) -> tuple[float, float, int]:
     # As in a runtime: what has not changed is not asked again.
-    serving = app.serving(Settings(), cast(Store, Remembering(store, patient=store)), Artifacts(folder))
+    serving = app.serving(Settings(), cast(Store, CachedStore(store, patient=store)), Artifacts(folder))
     _import(store, Artifacts(folder), items)
     campaign = f"{PREFIX}:campaign/c"
     _put(store, campaign, "campaign", solutionVersionArn=f"{PREFIX}:solution/s/1")

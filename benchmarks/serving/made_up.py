@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
-from shared.data.arrays.npy_files.histories import Histories
 
+from shared.data.arrays.histories import Histories
 from shared.data.training.training_data import TrainingData
 from shared.recipes import RECIPES, artifact
 from shared.recipes.hrnn.config import Form

@@ -41,12 +41,12 @@ from services.cli.client import connect
 from services.cli.data import demo_catalogue, tables
 from services.cli.local.system import LocalSystem, Wishes, local_system
 from services.cli.resource_life import Life
-from shared.recipes.contract import Query, Scorer
+from shared.http.staleness import STALENESS_HEADER
 from shared.recipes.hrnn.scoring import Scorer as Hrnn
+from shared.recipes.scoring_api import Query, Scorer
 from shared.serving.user_history import merged
 from shared.storage.artifacts import Artifacts
 from shared.store import RECENT, Interaction
-from shared.store.cached_store import STALE
 from shared.store.redis import RedisStore
 
 HRNN = "arn:aws:personalize:::recipe/aws-hrnn"
@@ -170,7 +170,7 @@ class Soak:
                     continue
             times = (began, time.time())
             events = range(acknowledged, len(self.ledger.begun[user]) + 1)
-            if STALE in answer["ResponseMetadata"]["HTTPHeaders"]:
+            if STALENESS_HEADER in answer["ResponseMetadata"]["HTTPHeaders"]:
                 self.count("stale")
                 events = range(events.stop)
             asked = Asked(url, user, answer, versions | self.answering, events, times)

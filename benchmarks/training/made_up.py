@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from shared.data.arrays.npy_files.histories import Histories
+
+from shared.data.arrays.histories import Histories
 
 START = 1_500_000_000
 MEAN_GAP = 20_000  # seconds

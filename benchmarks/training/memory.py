@@ -8,11 +8,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from shared.data.arrays.npy_files.histories import Histories
-
 from benchmarks.quality import ours
 from benchmarks.training import made_up
 from benchmarks.training.steady import Steady, peak_mib
+from shared.data.arrays.histories import Histories
 
 
 def show(*, events: int, items: int, hidden: int, threads: int, seconds: float, folder: Path | None) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from shared.data.arrays.npy_files.histories import Histories
 
 from benchmarks.quality import data, environment, ours, protocols
 from benchmarks.training import roofline
 from benchmarks.training.steady import Speed, Steady, drained
+from shared.data.arrays.histories import Histories
 
 PEERS = ("recbole-gru4rec", "rectools-sasrec")
 TARGETS: Mapping[str, float] = {"recbole-gru4rec": 40.0, "rectools-sasrec": 8.0}

@@ -7,13 +7,13 @@ import time
 from pathlib import Path
 
 import numpy as np
-from shared.data.arrays.npy_files.histories import Histories
 
 from benchmarks.quality import data
+from shared.data.arrays.histories import Histories
 from shared.data.training.training_data import TrainingData
 from shared.recipes import RECIPES
-from shared.recipes.contract import Options, Trained
 from shared.recipes.hrnn import training
+from shared.recipes.training_api import Options, Trained
 
 NDCG = "normalized_discounted_cumulative_gain_at_25"
 RECIPE = RECIPES["aws-user-personalization"]

@@ -1,6 +1,6 @@
 """The API service: X-Amz-Target -> operation -> answer; nothing else.
 
-It answers two services: the control plane of AWS's, and what foretaste tells beyond it (`shared.aws.service_model.OWN`).
+It answers two services: the control plane of Amazon Personalize, and foretaste's own (`shared.aws.service_model.OWN`).
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ class Metrics:
     model: Mapping[str, float]
     popularity: Mapping[str, float] | None
     report: Mapping[str, Any]
-    """``shared.recipes.contract.Trained.report``."""
+    """``shared.recipes.training_api.Trained.report``."""
 
 
 class Life:

@@ -128,7 +128,7 @@ def metrics_table(
 ) -> Grid:
     """A version's metrics, beside those of recommending what is popular, or what a user has taken most.
 
-    Those in the report, ``shared.recipes.contract.Trained.report``, come first, in each of its views.
+    Those in the report, ``shared.recipes.training_api.Trained.report``, come first, in each of its views.
     """
     views = {view: report[view] for view in VIEWS if report and report.get(view)}
     others = ("popularity", "personal frequency") if views else ("popularity",)

@@ -14,13 +14,14 @@ from services.events.put_records import KINDS, put_records
 from shared import settings
 from shared.http import app
 from shared.http.rate_limits import throttle
+from shared.http.staleness import with_staleness_header
 from shared.observability import logging
 from shared.observability.health import Vitals
 from shared.observability.threads import Threads
 from shared.resources import Reading
 from shared.settings import Settings
 from shared.store import Store
-from shared.store.cached_store import Remembering
+from shared.store.cached_store import CachedStore
 from shared.store.data_format import refuse_newer
 from shared.store.redis import RedisStore
 from shared.store.redis_probe import Probe
@@ -44,10 +45,13 @@ def create_app() -> Flask:
     logging.configure(configured, "events")
     refuse_newer(configured.redis_url)
     redis = RedisStore(configured.redis_url, for_clients=True)
-    store = Remembering(redis, patient=redis, families=("record", "claim"))
+    store = CachedStore(redis, patient=redis, families=("record", "claim"))
     threads = Threads()
     store.listen(threads, threading.Event())
-    offered = {name: store.telling(handler) for name, handler in handlers(configured, cast(Store, store)).items()}
+    offered = {
+        name: with_staleness_header(store, handler)
+        for name, handler in handlers(configured, cast(Store, store)).items()
+    }
     probe = Probe(configured.redis_url)
     vitals = Vitals("events", threads=threads, ready={"redis": probe.answers, **probe.room})
     vitals.listen(configured.metrics_bind)

@@ -1,7 +1,7 @@
 """The properties of an event, an item, a user or an action: JSON text in, values under their columns' names out.
 
-What a value must be is what a cell of an imported file must be (``shared.data.csv.csv_rules``): what is sent one by one is
-trained on, filtered by and exported beside it.
+A value follows the rules for a cell of an imported file (``shared.data.csv.csv_rules``): trainings, filters and exports
+read streamed and imported records together.
 """
 
 from __future__ import annotations

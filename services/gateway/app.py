@@ -5,8 +5,8 @@ raw path, headers (Host among them: it is signed) and body pass as they came; on
 chunked body goes on with its length. A call goes on when all of it has come. Signatures are checked where the call is
 answered, not here.
 
-What a process says of itself (shared.observability.health) never passes: the gateway answers /healthz and /readyz of its own, and
-/metrics only where FORETASTE_METRICS_BIND says, which is no address that clients reach.
+The health pages of the services (shared.observability.health) never pass: the gateway answers its own /healthz and
+/readyz, and /metrics only where FORETASTE_METRICS_BIND says, which is no address that clients reach.
 
 Refused means an answer in AWS's form. ServiceUnavailable (503) and RequestTimeoutException (408) are those that the
 SDKs try again by themselves.

@@ -19,6 +19,7 @@ from services.runtime.warm_up import Preparing
 from shared import settings
 from shared.http import app
 from shared.http.rate_limits import throttle
+from shared.http.staleness import with_staleness_header
 from shared.jobs import celery_app
 from shared.jobs.runner import Signs
 from shared.jobs.worker_process import Process, beat_in_background, process_name
@@ -31,7 +32,7 @@ from shared.serving.snapshots import Snapshots
 from shared.settings import Settings
 from shared.storage.artifacts import Artifacts
 from shared.store import Store
-from shared.store.cached_store import Remembering
+from shared.store.cached_store import CachedStore
 from shared.store.data_format import refuse_newer
 from shared.store.quarantine import Aside
 from shared.store.redis import PROMPT, RedisStore
@@ -86,7 +87,7 @@ def create_app() -> Flask:
         artifacts=Artifacts(configured.artifacts, on_block=signs.give),
         ending=threading.Event(),
     )
-    store = Remembering(RedisStore(configured.redis_url, PROMPT), patient=process.store)
+    store = CachedStore(RedisStore(configured.redis_url, PROMPT), patient=process.store)
     store.listen(process.threads, process.ending)
     here = serving(configured, cast(Store, store), process.artifacts, patient=process.store, on_step=signs.give)
     preparing = Preparing(here.deployed, here.filters, Aside("refresher"), signs)
@@ -100,7 +101,7 @@ def create_app() -> Flask:
     vitals.listen(configured.metrics_bind)
     # Who asks meanwhile waits to be let in, or goes to another runtime: no first request is slow.
     ready.wait(WARM_SECONDS)
-    offered = {name: store.telling(handler) for name, handler in handlers(here).items()}
+    offered = {name: with_staleness_header(store, handler) for name, handler in handlers(here).items()}
     return app.create_app(
         {"personalize-runtime": offered},
         keys=configured.keys,

@@ -10,7 +10,7 @@ from typing import Any
 from services.runtime.loader import Loading, NotYet
 from shared.aws.errors import InvalidInput, ServiceUnavailable
 from shared.recipes import Recipe
-from shared.recipes.contract import Past, Query
+from shared.recipes.scoring_api import Past, Query
 from shared.resources import Reading
 from shared.resources.exploration import exploration_of
 from shared.serving.filters import Filters

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import structlog
 
 from shared.http.leader_followers import aside
-from shared.recipes.contract import Past, Query
+from shared.recipes.scoring_api import Past, Query
 from shared.serving.model_cache import LOG_SAYS_MORE, Deployed, Model, NotDeployable
 
 log = structlog.get_logger()

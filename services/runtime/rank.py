@@ -12,8 +12,8 @@ from services.runtime import metadata
 from services.runtime.endpoint import Serving, query, recommendation_id, served
 from shared.aws.errors import InvalidInput
 from shared.http.app import Call
-from shared.recipes.contract import Rough
 from shared.recipes.distribution import exact
+from shared.recipes.scoring_api import Rough
 from shared.serving.candidate_mask import Selection
 from shared.serving.model_cache import place_of
 

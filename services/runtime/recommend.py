@@ -16,8 +16,8 @@ from shared.aws.errors import InvalidInput
 from shared.filters.columns import marked
 from shared.filters.evaluation import Mask
 from shared.http.app import Call
-from shared.recipes.contract import Rough
 from shared.recipes.distribution import NEVER, best, exact
+from shared.recipes.scoring_api import Rough
 from shared.serving.candidate_mask import Selection, both
 from shared.serving.promotions import mixed, promotion_of
 from shared.serving.reasons import reasoned

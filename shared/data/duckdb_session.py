@@ -17,7 +17,7 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
-from shared.data.arrays.npy_files.histories import DataRefused
+from shared.data.arrays.histories import DataRefused
 from shared.data.cancellable_query import interruptibly
 from shared.data.csv.csv_sql import literal, name
 from shared.system.cpu_quota import granted_cores

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from shared.data.arrays.npy_files.features import SEPARATOR, SPACES
+from shared.data.arrays.features import SEPARATOR, SPACES
 
 Rows = npt.NDArray[np.integer[Any]]
 """Numbers of rows."""

@@ -1,4 +1,4 @@
-"""What Prometheus is told of the work that a process does. What stands in Redis is told by `services/api/store_metrics.py`.
+"""The Prometheus metrics of the work that a process does. `services/api/store_metrics.py` has those of Redis.
 
 A label takes few values (operations, codes of errors, queues), never what a client has made up. The children of a
 metric are kept: finding one is a look into a dictionary, and a request costs a few microseconds.

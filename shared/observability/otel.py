@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Protocol
 
 from opentelemetry import context, trace
 from opentelemetry.context import Context
@@ -16,8 +17,6 @@ from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-
-from shared.observability.tracing import Headers
 
 #: How long a process that ends waits for the collector to take its last spans (seconds); the rest is lost.
 LAST_SECONDS = 2.0
@@ -30,6 +29,12 @@ def exported(process: str) -> Spans:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
     return Spans(process, Batches(OTLPSpanExporter()))
+
+
+class Headers(Protocol):
+    """Of a request or a message."""
+
+    def get(self, name: str, /) -> str | None: ...
 
 
 class Batches(BatchSpanProcessor):

@@ -9,20 +9,14 @@ OpenTelemetry, which is an extra.
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from structlog.typing import EventDict
 
 from shared.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
-    from shared.observability.otel import Span, Spans
-
-
-class Headers(Protocol):
-    """Of a request or a message."""
-
-    def get(self, name: str, /) -> str | None: ...
+    from shared.observability.otel import Headers, Span, Spans
 
 
 #: Of this process.

@@ -15,7 +15,8 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from shared import settings
-from shared.recipes.contract import HyperParameter, Recipe
+from shared.recipes.declaration import Recipe
+from shared.recipes.hyperparameters import HyperParameter
 
 __all__ = [
     "RECIPES",

@@ -22,11 +22,11 @@ import numpy.typing as npt
 import orjson
 from safetensors import SafetensorError, safe_open
 
-from shared.data.arrays.npy_files.features import Features
-from shared.data.arrays.npy_files.id_index import Ids
-from shared.data.arrays.npy_files.npy_files import mapped
+from shared.data.arrays.features import Features
+from shared.data.arrays.id_index import Ids
+from shared.data.arrays.npy_files import mapped
 from shared.data.training.training_data import TrainingData
-from shared.recipes.contract import ArtifactError, Past
+from shared.recipes.scoring_api import ArtifactError, Past
 
 FORMAT = 3
 WEIGHTS = "model.safetensors"

@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from shared.data.arrays.npy_files.histories import Histories
+from shared.data.arrays.histories import Histories
 
 EVENTS_AT_ONCE = 2**20
 

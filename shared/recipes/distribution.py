@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shared.recipes.contract import Rough
+from shared.recipes.scoring_api import Rough
 
 COLUMNS = 2048
 """Into which a large catalogue is laid out to find its best items: one pass, and no copy."""

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from shared.data.arrays.npy_files.histories import Histories, TooLittleData
+from shared.data.arrays.histories import Histories, TooLittleData
 from shared.recipes import ranking_metrics
 from shared.recipes.distribution import best
 

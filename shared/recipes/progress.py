@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
-from shared.recipes.contract import Progress, Stopped
+from shared.recipes.training_api import Progress, Stopped
 
 Phase = Literal["training", "evaluating", "retraining", "writing"]
 

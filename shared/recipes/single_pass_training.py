@@ -19,9 +19,10 @@ import numpy.typing as npt
 
 from shared.data.training.training_data import TrainingData
 from shared.recipes import artifact as artifacts
-from shared.recipes.contract import Options, Progress, Recipe, Train, Trained, Validate, Validated
+from shared.recipes.declaration import Recipe
 from shared.recipes.evaluation import Split, comparing, evaluate, foretold, report
 from shared.recipes.progress import Phase, Watch
+from shared.recipes.training_api import Options, Progress, Train, Trained, Validate, Validated
 
 OnBlock = Callable[[], None]
 """Called at least each second; what it raises ends the work."""
@@ -87,7 +88,7 @@ class Course:
         options: Options,
         seed: int = 0,
     ) -> Trained:
-        """``shared.recipes.contract.Train``."""
+        """``shared.recipes.training_api.Train``."""
         started = time.monotonic()
         histories = data.histories
         split = Split.of(histories, seed)
@@ -140,7 +141,7 @@ class Course:
         options: Options,  # noqa: ARG002 - nothing is to be decided
         seed: int = 0,
     ) -> Validated:
-        """``shared.recipes.contract.Validate``."""
+        """``shared.recipes.training_api.Validate``."""
         started = time.monotonic()
         histories = data.histories
         split, users = comparing(Split.of(histories, seed), histories)

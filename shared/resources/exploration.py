@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from shared.aws.errors import InvalidInput
 from shared.recipes import HyperParameter, Recipe
-from shared.recipes.contract import Exploration
+from shared.recipes.scoring_api import Exploration
 
 PARAMETERS = {
     parameter.name: parameter

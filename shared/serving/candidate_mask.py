@@ -10,7 +10,7 @@ from shared.aws.errors import InvalidInput
 from shared.filters import Filter, FilterValueError
 from shared.filters.columns import Rows, marked
 from shared.filters.evaluation import Attributes, Mask, Moment, compiled, folded_event_type
-from shared.recipes.contract import Past
+from shared.recipes.scoring_api import Past
 from shared.serving.dataset_snapshot import Cell, Snapshot
 from shared.serving.filters import Filters
 from shared.serving.item_columns import Places, table

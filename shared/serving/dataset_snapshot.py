@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.data import schemas
-from shared.data.arrays.npy_files.features import SEPARATOR, SPACES
-from shared.data.arrays.npy_files.mmap_arrays import Packed, Packing
+from shared.data.arrays.features import SEPARATOR, SPACES
+from shared.data.arrays.mmap_arrays import Packed, Packing
 from shared.data.csv.csv_rules import PARQUET_TYPES
 from shared.data.csv.csv_sql import literal, name
 from shared.data.duckdb_session import Database, read_parquet

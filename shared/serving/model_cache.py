@@ -15,10 +15,10 @@ import numpy.typing as npt
 import structlog
 
 from shared import recipes
-from shared.data.arrays.npy_files.id_index import Ids
+from shared.data.arrays.id_index import Ids
 from shared.http.leader_followers import aside
 from shared.recipes import Recipe
-from shared.recipes.contract import ArtifactError, Explained, Explaining, Query, Scorer
+from shared.recipes.scoring_api import ArtifactError, Explained, Explaining, Query, Scorer
 from shared.resources import Reading
 from shared.resources.dataset.requests import TYPES, arn_of
 from shared.storage.artifacts import ArtifactDamaged, Artifacts
@@ -66,7 +66,8 @@ class Model:
     def scores(self, query: Query) -> npt.NDArray[np.float32]:
         """float32[I]: the scorer's. Requests take turns, and so does their scoring. Where a catalogue is so large that
         it waits for the memory, requests step aside and are scored side by side: where others wait and as many as there
-        are cores, or as many as come, of whom several share a pass over the weights (``shared.recipes.hrnn.serving.shared_pass``).
+        are cores, or as many as come, several of which share a pass over the weights
+        (``shared.recipes.hrnn.serving.shared_pass``).
 
         Requests/s, and 99th percentile in ms, of aws-hrnn (hidden 128) over 8 connections on 2 cores:
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shared.recipes.contract import Explained
+from shared.recipes.scoring_api import Explained
 
 Items = npt.NDArray[np.int64]
 

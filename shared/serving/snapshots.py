@@ -22,7 +22,7 @@ import structlog
 
 from shared.aws.errors import ResourceNotFound
 from shared.data import schemas, streamed_records
-from shared.data.arrays.npy_files.histories import DataRefused
+from shared.data.arrays.histories import DataRefused
 from shared.data.duckdb_session import Database
 from shared.resources import Reading
 from shared.resources.dataset_import_job import ROWS, current

@@ -19,7 +19,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from shared.data.arrays.npy_files.mmap_arrays import Packed, Packing
+from shared.data.arrays.mmap_arrays import Packed, Packing
 from shared.data.csv.csv_sql import name
 from shared.data.duckdb_session import Database, read_parquet
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 from operator import attrgetter, itemgetter
 
-from shared.recipes.contract import Past
+from shared.recipes.scoring_api import Past
 from shared.serving.user_event_index import Doings, OnDemand
 from shared.store import Interaction
 

@@ -16,14 +16,13 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
 import redis.exceptions
 import structlog
 
-from shared.http.app import Answer, Call, Handler
 from shared.observability.threads import Threads
 from shared.store import Interaction, PutRecord, Record, Store
 
@@ -47,14 +46,12 @@ MOST_EVENTS = 100_000
 #: Of what a store tells that it has changed: records, further names, and the live events of users.
 FAMILIES = ("record", "claim", "recent")
 
-STALE = "x-foretaste-stale"
-
 
 class Away(redis.exceptions.ConnectionError):
     """The store did not answer a moment ago and was not asked again."""
 
 
-class Remembering:
+class CachedStore:
     """A ``shared.store.Store``; what is no part of a request goes to ``store`` as it is.
 
     ``patient`` is asked for what takes long: all put records of a dataset. Where it is the store itself, what was never
@@ -85,7 +82,7 @@ class Remembering:
         self._ask_at = 0.0
         #: When it was asked by this process's clock, which no hand sets, and what it said.
         self._time_asked: tuple[float, float] | None = None
-        self._request = _Request()
+        self._request = RequestReads()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
@@ -152,18 +149,14 @@ class Remembering:
                 self._hear()
             ending.wait(LISTEN_EVERY)
 
-    def telling(self, handler: Handler) -> Handler:
-        """The handler, whose answers tell for how long (seconds) the store had been away that they would have read."""
-
-        def handle(call: Call) -> Mapping[str, Any] | Answer | None:
-            self._request.begin()
-            answer = handler(call)
-            stale = self._request.end()
-            if stale is None or isinstance(answer, Answer):
-                return answer
-            return Answer(members=answer or {}, headers={STALE: f"{stale:.1f}"})
-
-        return handle
+    @contextmanager
+    def request(self) -> Iterator[RequestReads]:
+        """Mark what this thread reads from here on as one request's: within it, invalidations are read once."""
+        self._request.begin()
+        try:
+            yield self._request
+        finally:
+            self._request.end()
 
     def _known(self, memory: _Memory[V], key: str, ask: Callable[[], V]) -> V:
         try:
@@ -236,19 +229,19 @@ class Remembering:
             raise Away("the store does not answer, and was not asked this before") from None
 
 
-class _Request(threading.local):
+class RequestReads(threading.local):
     """What is known of the request that this thread is at; outside of one it is nothing."""
 
     begun = False
     heard = False
     stale: float | None = None
+    """How long the store had been away (seconds) when this request read from memory; None: it read nothing stale."""
 
     def begin(self) -> None:
         self.begun, self.heard, self.stale = True, False, None
 
-    def end(self) -> float | None:
+    def end(self) -> None:
         self.begun = self.heard = False
-        return self.stale
 
 
 class _Memory(Generic[V]):

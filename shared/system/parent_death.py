@@ -29,7 +29,7 @@ def leashed_module(module: str, *arguments: str) -> list[str]:
 
 def finding_ours(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment of a process that finds our packages where this one has: they need not be installed."""
-    home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    home = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     # An empty entry is the folder that a process runs in. What is installed must not come before what is Python's own.
     found = [entry for entry in environment.get("PYTHONPATH", "").split(os.pathsep) if entry]
     installed = os.path.basename(home) in ("site-packages", "dist-packages")

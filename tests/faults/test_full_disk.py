@@ -25,7 +25,7 @@ from shared.jobs.celery_app import Queue, application, note
 from shared.settings import Settings
 from shared.state.messages import Provision
 from shared.store import Record, invalidation
-from shared.store.cached_store import Remembering
+from shared.store.cached_store import CachedStore
 from shared.store.redis import PROMPT, RedisStore
 from shared.store.redis_probe import Probe
 from tests.conftest import ROOT, System, free_port, processes, start_system, stop_system, until
@@ -193,7 +193,7 @@ def test_whoever_reads_goes_on_beside_a_redis_that_can_not_write(disk: Path, mon
             until(probe.answers, 10, "Redis")
             store, waiting = RedisStore(url), Queue(application(Settings(redis_url=url)))
             store.create(Record(arn="arn:a", kind="solution", created=1.0, updated=1.0), invocation="1")
-            held = Remembering(RedisStore(url, PROMPT), store)
+            held = CachedStore(RedisStore(url, PROMPT), store)
             assert held.get("arn:a") is not None
             ballast.fill()
             with suppress(redis.exceptions.ResponseError):
@@ -201,7 +201,7 @@ def test_whoever_reads_goes_on_beside_a_redis_that_can_not_write(disk: Path, mon
                     store.add_note(note(Provision(arn="x" * 10_000 + str(number))))
             with pytest.raises(redis.exceptions.ResponseError, match="MISCONF"):
                 redis.Redis.from_url(url).ping()
-            for reader in (held, Remembering(RedisStore(url, PROMPT), store), RedisStore(url)):
+            for reader in (held, CachedStore(RedisStore(url, PROMPT), store), RedisStore(url)):
                 assert reader.get("arn:a") is not None
             assert (waiting.waiting("status"), probe.answers(), probe.has_room()) == (0, True, False)
             assert answers(url)

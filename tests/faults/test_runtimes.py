@@ -20,7 +20,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from benchmarks.serving.further import Further, beside
-from shared.store.cached_store import STALE
+from shared.http.staleness import STALENESS_HEADER
 from shared.store.invalidation import SILENCE
 from tests.conftest import System, processes, start_system, stop_system, until
 from tests.operations.conftest import POPULARITY, SMALL, Maker
@@ -168,7 +168,7 @@ def timed(world: World, runtime: Any, user: str) -> tuple[Any, float]:
 
 
 def stale(answer: Any) -> bool:
-    return STALE in answer["ResponseMetadata"]["HTTPHeaders"]
+    return STALENESS_HEADER in answer["ResponseMetadata"]["HTTPHeaders"]
 
 
 def test_without_redis_known_users_are_answered_within_a_second_and_strangers_refused(world: World) -> None:

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from shared.data.arrays.npy_files.histories import Histories
 from torch import Tensor
 
+from shared.data.arrays.histories import Histories
 from shared.data.training.training_data import TrainingData
 from shared.recipes.hrnn.network import Bags, Events, Form, Network, Pairs, Targets
 from shared.recipes.hrnn.repeat_features import FEATURES

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from shared.data.arrays.npy_files.histories import Histories
 
+from shared.data.arrays.histories import Histories
 from shared.data.training.training_data import TrainingData
 from shared.recipes import RECIPES
-from shared.recipes.contract import Options, Progress, Recipe, Trained
+from shared.recipes.declaration import Recipe
 from shared.recipes.hrnn.plan import Plan
+from shared.recipes.training_api import Options, Progress, Trained
 from tests.recipes.synthetic import training_data
 
 NDCG = "normalized_discounted_cumulative_gain_at_25"

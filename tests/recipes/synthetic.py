@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
-from shared.data.arrays.npy_files.features import Column, Features
-from shared.data.arrays.npy_files.histories import Histories
 
+from shared.data.arrays.features import Column, Features
+from shared.data.arrays.histories import Histories
 from shared.data.training.training_data import TrainingData
 
 Cell = str | float | None

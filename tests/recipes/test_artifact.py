@@ -9,13 +9,13 @@ import numpy as np
 import orjson
 import pytest
 from safetensors.numpy import save_file
-from shared.data.arrays.npy_files.features import Features
 
+from shared.data.arrays.features import Features
 from shared.data.training.training_data import TrainingData
 from shared.recipes import artifact
 from shared.recipes.artifact import Artifact
-from shared.recipes.contract import ArtifactError, Past
 from shared.recipes.hrnn.counters import COUNTERS, Counters
+from shared.recipes.scoring_api import ArtifactError, Past
 from tests.recipes.synthetic import histories_of, training_data
 
 SEQUENCES = {

@@ -11,17 +11,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from shared.data.arrays.npy_files.histories import Histories
 
 from benchmarks.quality import kinds, ours, peers, protocols
 from benchmarks.quality.data import histories_of
 from benchmarks.quality.protocols import Query
+from shared.data.arrays.histories import Histories
 from shared.data.training.training_data import TrainingData
 from shared.recipes import RECIPES, contract
-from shared.recipes.contract import Options
 from shared.recipes.hrnn import training
 from shared.recipes.hrnn.scoring import Scorer
 from shared.recipes.request_time import SESSION_SECONDS, asked_at
+from shared.recipes.training_api import Options
 
 LEVEL = 0.93
 """Of a peer's gain: some hundred users tell no smaller difference from none."""

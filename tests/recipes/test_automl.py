@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from shared.data.arrays.npy_files.histories import Histories
 
+from shared.data.arrays.histories import Histories
 from shared.data.training.training_data import TrainingData
 from shared.recipes import RECIPES
-from shared.recipes.contract import Options, Recipe, Validated
+from shared.recipes.declaration import Recipe
+from shared.recipes.training_api import Options, Validated
 from shared.resources.solution.tuning import DEFAULT_METRIC
 from tests.recipes.runs import never, settings
 from tests.recipes.synthetic import histories_of, walks

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from shared.recipes import RECIPES
-from shared.recipes.contract import HyperParameter
+from shared.recipes.hyperparameters import HyperParameter
 
 Row = tuple[str, str, str, Any, bool]
 """kind, type, default, range, tunable"""

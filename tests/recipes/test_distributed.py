@@ -26,7 +26,6 @@ from safetensors.torch import load_file
 from shared.jobs.entrypoint import WorkFailed
 from shared.recipes import RECIPES
 from shared.recipes.artifact import WEIGHTS
-from shared.recipes.contract import Options, Past, Progress, Query, Stopped, Trained
 from shared.recipes.hrnn import trainer as learning
 from shared.recipes.hrnn.distributed import launcher, state_transfer
 from shared.recipes.hrnn.distributed.process_group import Rank
@@ -35,6 +34,8 @@ from shared.recipes.hrnn.network import Network
 from shared.recipes.hrnn.plan import Plan
 from shared.recipes.hrnn.scoring import Scorer
 from shared.recipes.hrnn.trainer import Learner
+from shared.recipes.scoring_api import Past, Query
+from shared.recipes.training_api import Options, Progress, Stopped, Trained
 from tests.recipes.runs import NDCG, planned, settings, train
 from tests.recipes.synthetic import training_data, walks
 

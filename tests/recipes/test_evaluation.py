@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from shared.data.arrays.npy_files.histories import Histories, TooLittleData
 
+from shared.data.arrays.histories import Histories, TooLittleData
 from shared.recipes import evaluation
 from shared.recipes.evaluation import (
     LEAST_VALIDATION_USERS,

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from shared.recipes.contract import Exploration
+from shared.recipes.scoring_api import Exploration
 from shared.recipes.user_personalization.exploration import MOST, NOISE, Novelty
 from tests.recipes.synthetic import histories_of, training_data
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from shared.data.arrays.npy_files.histories import DataRefused
 
+from shared.data.arrays.histories import DataRefused
 from shared.data.training.training_data import TrainingData
 from shared.recipes import RECIPES
 from shared.recipes.hrnn.cold_items import cold_items

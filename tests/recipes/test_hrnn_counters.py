@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from shared.data.arrays.npy_files.histories import Histories
 
+from shared.data.arrays.histories import Histories
 from shared.recipes.hrnn import counters
 from shared.recipes.hrnn.counters import (
     DAY_SECONDS,

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from shared.data.training.training_data import TrainingData
 from shared.recipes import RECIPES
-from shared.recipes.contract import Options, Past, Query
 from shared.recipes.hrnn.network import Bags, Form, Network
 from shared.recipes.hrnn.scoring import Scorer
 from shared.recipes.hrnn.trainer import ESTRANGED, Learner
+from shared.recipes.scoring_api import Past, Query
+from shared.recipes.training_api import Options
 from tests.recipes.networks import CELLS, RICH, learnt, shaken, some_bags, some_events, some_known, some_pairs, took
 from tests.recipes.runs import train
 from tests.recipes.synthetic import training_data, walks

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from shared.data.arrays.npy_files.features import Features
-from shared.data.arrays.npy_files.histories import Histories
 from torch import Tensor
 
+from shared.data.arrays.features import Features
+from shared.data.arrays.histories import Histories
 from shared.data.training.training_data import TrainingData
 from shared.recipes.hrnn import batch_ranking
 from shared.recipes.hrnn.batch_ranking import best_items, blended, foretell, ranks_of

@@ -11,12 +11,12 @@ import numpy.typing as npt
 import pytest
 
 from services.runtime.recommend import best_of
-from shared.recipes.contract import Rough
 from shared.recipes.distribution import best, exact
 from shared.recipes.hrnn.serving import int8_products, item_scan, shared_pass
 from shared.recipes.hrnn.serving.file_rows import Rows
 from shared.recipes.hrnn.serving.item_scan import Scan
 from shared.recipes.hrnn.serving.shared_pass import Floats, Passes
+from shared.recipes.scoring_api import Rough
 
 ITEMS, HIDDEN = 9_001, 149
 NONE = np.zeros(0, np.int64)

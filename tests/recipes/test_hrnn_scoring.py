@@ -13,12 +13,11 @@ import orjson
 import pytest
 import torch
 from safetensors.torch import save_file
-from shared.data.arrays.npy_files.histories import Histories
 
+from shared.data.arrays.histories import Histories
 from shared.data.training.training_data import TrainingData
 from shared.recipes import RECIPES, artifact
 from shared.recipes.artifact import WEIGHTS
-from shared.recipes.contract import ArtifactError, Options, Past, Query
 from shared.recipes.hrnn.batch_ranking import log_shares_of
 from shared.recipes.hrnn.counter_blend import Choices, Leaning
 from shared.recipes.hrnn.counters import COUNTERS, FASHION, Blend, Counters
@@ -27,6 +26,8 @@ from shared.recipes.hrnn.repeat_features import FEATURES
 from shared.recipes.hrnn.scoring import Scorer
 from shared.recipes.hrnn.sequence_packing import Streams
 from shared.recipes.hrnn.trainer import Learner
+from shared.recipes.scoring_api import ArtifactError, Past, Query
+from shared.recipes.training_api import Options
 from tests.recipes.networks import CELLS, took
 from tests.recipes.runs import HRNN, planned, settings, train
 from tests.recipes.synthetic import histories_of, training_data, walks

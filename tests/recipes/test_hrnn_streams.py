@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from shared.data.arrays.npy_files.histories import Histories
 from torch import Tensor
 
+from shared.data.arrays.histories import Histories
 from shared.data.training.training_data import TrainingData
 from shared.recipes.hrnn import sequence_packing
 from shared.recipes.hrnn.config import GAP_BUCKETS, Form

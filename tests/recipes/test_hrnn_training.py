@@ -18,13 +18,12 @@ import orjson
 import pytest
 import torch
 from safetensors.torch import load_file
-from shared.data.arrays.npy_files.histories import Histories, TooLittleData, trained_on
 
+from shared.data.arrays.histories import Histories, TooLittleData, trained_on
 from shared.data.training import training_data as preparing
 from shared.data.training.training_data import Sources, Table, TrainingData
 from shared.recipes import RECIPES
 from shared.recipes.artifact import WEIGHTS
-from shared.recipes.contract import Options, Past, Progress, Query, Stopped, Trained
 from shared.recipes.evaluation import Split
 from shared.recipes.hrnn import candidates, training
 from shared.recipes.hrnn import trainer as learning
@@ -35,6 +34,8 @@ from shared.recipes.hrnn.plan import RETRAINING_EPOCHS
 from shared.recipes.hrnn.scoring import Scorer
 from shared.recipes.hrnn.trainer import Learner, event_weights
 from shared.recipes.hrnn.training import Measured, evaluated, fingerprint
+from shared.recipes.scoring_api import Past, Query
+from shared.recipes.training_api import Options, Progress, Stopped, Trained
 from tests.recipes.networks import CELLS, took
 from tests.recipes.runs import HRNN, MRR, NDCG, planned, settings, train
 from tests.recipes.synthetic import histories_of, training_data, walks

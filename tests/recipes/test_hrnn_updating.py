@@ -11,13 +11,12 @@ import orjson
 import pytest
 import torch
 from safetensors.torch import load_file
-from shared.data.arrays.npy_files.features import Column
-from shared.data.arrays.npy_files.histories import Histories
 
+from shared.data.arrays.features import Column
+from shared.data.arrays.histories import Histories
 from shared.data.training.training_data import TrainingData
 from shared.recipes import RECIPES
 from shared.recipes.artifact import WEIGHTS
-from shared.recipes.contract import ArtifactError, Exploration, Options, Past, Query, Stopped
 from shared.recipes.hrnn import warm_start as bases
 from shared.recipes.hrnn.counters import COUNTERS, Blend, Counters
 from shared.recipes.hrnn.lightning_module import Fitting
@@ -25,6 +24,8 @@ from shared.recipes.hrnn.plan import RETRAINING_EPOCHS
 from shared.recipes.hrnn.trainer import Learner
 from shared.recipes.hrnn.training import trailing
 from shared.recipes.hrnn.warm_start import NEW, Base, features
+from shared.recipes.scoring_api import ArtifactError, Exploration, Past, Query
+from shared.recipes.training_api import Options, Stopped
 from shared.recipes.user_personalization.scoring import Scorer
 from tests.recipes.networks import CELLS
 from tests.recipes.runs import NDCG, planned, settings, train

@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import orjson
 import pytest
-from shared.data.arrays.npy_files.histories import Histories, TooLittleData
 
+from shared.data.arrays.histories import Histories, TooLittleData
 from shared.recipes import RECIPES
-from shared.recipes.contract import Past, Query
 from shared.recipes.distribution import NEVER, without
 from shared.recipes.evaluation import Split
 from shared.recipes.next_best_action.evaluation import evaluate, queries
 from shared.recipes.next_best_action.rules import Rules
 from shared.recipes.next_best_action.scoring import Scorer
 from shared.recipes.next_best_action.training import targets
+from shared.recipes.scoring_api import Past, Query
 from tests.recipes.runs import planned, train
 from tests.recipes.synthetic import histories_of, training_data
 

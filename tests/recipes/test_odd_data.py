@@ -14,8 +14,9 @@ import pytest
 
 from shared.data.training.training_data import TrainingData
 from shared.recipes import RECIPES
-from shared.recipes.contract import Options, Past, Query
+from shared.recipes.scoring_api import Past, Query
 from shared.recipes.similar_items import trainer as similar_items
+from shared.recipes.training_api import Options
 from tests.recipes.runs import never, planned, settings, train
 from tests.recipes.synthetic import histories_of, training_data
 

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from shared.data.arrays.npy_files.histories import Histories
 
+from shared.data.arrays.histories import Histories
 from shared.recipes import RECIPES
 from shared.recipes.artifact import Artifact
 from shared.recipes.baskets import Baskets
-from shared.recipes.contract import ArtifactError, Past, Progress, Query, Stopped
 from shared.recipes.distribution import COLUMNS, NEVER, ahead, best, without
 from shared.recipes.popularity.scoring import Scorer
+from shared.recipes.scoring_api import ArtifactError, Past, Query
+from shared.recipes.training_api import Progress, Stopped
 from tests.recipes.runs import train
 from tests.recipes.synthetic import histories_of, walks
 

@@ -9,9 +9,9 @@ from typing import cast
 import pytest
 import pytorch_lightning as lightning
 
-from shared.recipes.contract import Progress
 from shared.recipes.hrnn.lightning_module import AtEachBatch, Fitting
 from shared.recipes.progress import Watch
+from shared.recipes.training_api import Progress
 
 BATCHES, EPOCHS = 50, 4
 COMPILING, BATCH = 12.0, 0.5

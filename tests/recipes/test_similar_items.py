@@ -13,15 +13,16 @@ from safetensors.numpy import load_file
 from shared.data.training.training_data import TrainingData
 from shared.recipes import RECIPES
 from shared.recipes.artifact import WEIGHTS
-from shared.recipes.contract import ArtifactError, Options, Progress, Query, Stopped
 from shared.recipes.distribution import NEVER
 from shared.recipes.hrnn.network import Bags
+from shared.recipes.scoring_api import ArtifactError, Query
 from shared.recipes.similar_items import fit, trainer, training
 from shared.recipes.similar_items.neighbor_sampling import WINDOW, Nearby
 from shared.recipes.similar_items.network import Form, Network, losses
 from shared.recipes.similar_items.scoring import Scorer
 from shared.recipes.similar_items.trainer import take_several
 from shared.recipes.similar_items.vector_search import Vectors
+from shared.recipes.training_api import Options, Progress, Stopped
 from tests.recipes.runs import NDCG, train
 from tests.recipes.synthetic import histories_of, training_data, walks
 

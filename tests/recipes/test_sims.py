@@ -10,13 +10,13 @@ import numpy as np
 import orjson
 import pytest
 from safetensors.numpy import save_file
-from shared.data.arrays.npy_files.histories import Histories
 
+from shared.data.arrays.histories import Histories
 from shared.recipes import RECIPES, evaluation
 from shared.recipes.artifact import WEIGHTS
 from shared.recipes.baskets import Baskets
-from shared.recipes.contract import ArtifactError, Query
 from shared.recipes.distribution import NEVER
+from shared.recipes.scoring_api import ArtifactError, Query
 from shared.recipes.sims import cointeractions as module
 from shared.recipes.sims.cointeractions import LEAST_DOUBT, MOST_DOUBT, cointeractions, doubt, neighbours, newest_takers
 from shared.recipes.sims.scoring import Scorer

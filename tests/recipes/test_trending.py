@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from shared.data.arrays.npy_files.histories import Histories
 
+from shared.data.arrays.histories import Histories
 from shared.recipes import RECIPES
-from shared.recipes.contract import Query
+from shared.recipes.scoring_api import Query
 from shared.recipes.trending.scoring import Scorer
 from shared.recipes.trending.training import interactions, trend, trend_prediction_accuracy
 from tests.recipes.runs import train

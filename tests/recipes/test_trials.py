@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from shared.data.arrays.npy_files.histories import Histories
 
+from shared.data.arrays.histories import Histories
 from shared.data.training.training_data import TrainingData
 from shared.recipes import RECIPES
 from shared.recipes.artifact import WEIGHTS
-from shared.recipes.contract import Options, Progress, Recipe, Stopped, Validated
+from shared.recipes.declaration import Recipe
 from shared.recipes.evaluation import Split, comparing, related
 from shared.recipes.hrnn import trainer as hrnn
 from shared.recipes.progress import Watch
@@ -23,6 +23,7 @@ from shared.recipes.ranking_metrics import foretelling
 from shared.recipes.similar_items.fit import Fit
 from shared.recipes.similar_items.trainer import Learner
 from shared.recipes.similar_items.vector_search import Vectors
+from shared.recipes.training_api import Options, Progress, Stopped, Validated
 from tests.recipes.runs import never, settings, train
 from tests.recipes.synthetic import walks
 

@@ -14,8 +14,9 @@ import pytest
 from shared.data.training.rewards import EMPHASIS, SENSITIVITIES, Rewards
 from shared.recipes import RECIPES
 from shared.recipes.artifact import WEIGHTS
-from shared.recipes.contract import ArtifactError, Exploration, Past, Query, Recipe, Scorer
+from shared.recipes.declaration import Recipe
 from shared.recipes.hrnn import training
+from shared.recipes.scoring_api import ArtifactError, Exploration, Past, Query, Scorer
 from tests.recipes.networks import took
 from tests.recipes.runs import planned, train
 from tests.recipes.synthetic import training_data, walks

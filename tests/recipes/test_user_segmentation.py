@@ -8,13 +8,14 @@ import numpy as np
 import orjson
 import pytest
 import torch
-from shared.data.arrays.npy_files.histories import TooLittleData
 
+from shared.data.arrays.histories import TooLittleData
 from shared.recipes import RECIPES, ranking_metrics
-from shared.recipes.contract import Options, Past, Query
 from shared.recipes.hrnn.counter_blend import Leaning
 from shared.recipes.hrnn.counters import Blend, Counters
 from shared.recipes.hrnn.trainer import Learner
+from shared.recipes.scoring_api import Past, Query
+from shared.recipes.training_api import Options
 from shared.recipes.user_segmentation import training
 from shared.recipes.user_segmentation.scoring import Scorer
 from shared.recipes.user_segmentation.training import HeldOut, segments

@@ -249,7 +249,7 @@ class Disk:
 
 @dataclass(eq=False)
 class Child:
-    """``shared.jobs.subprocess_pool.Child``: the process of a job, which outlives a stopped worker, and not a killed one."""
+    """``shared.jobs.subprocess_pool.Child``: a job's process, which outlives a stopped worker, and not a killed one."""
 
     world: World
     faults: Faults

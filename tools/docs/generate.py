@@ -1,4 +1,6 @@
-"""Writes the pages of docs/ that repeat what the code declares: ``python -m tools.docs.generate``; ``--check`` only compares.
+"""Writes the pages of docs/ that repeat what the code declares.
+
+    python -m tools.docs.generate [--check]
 
 A page that is out of date fails ``make check`` and the test suite.
 """
@@ -26,7 +28,7 @@ from shared.storage.artifacts import Artifacts
 from shared.store.memory import MemoryStore
 from tools.docs import traced
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parent.parent.parent / "docs"
 HEAD = "<!-- Written by `python -m tools.docs.generate` from the code. Change the code, not this page. -->\n\n"
 
 _DECLINED = (

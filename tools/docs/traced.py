@@ -13,7 +13,7 @@ from botocore import xform_name
 
 from shared.resources import Resource
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 #: Where operations are tested by name. ``tests/conformance`` tests them all.
 TESTS = ("tests/operations", "tests/unit/services", "tests/unit/shared/resources", "tests/acceptance")
 

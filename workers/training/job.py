@@ -12,16 +12,16 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from shared.data.arrays.npy_files.histories import DataRefused
-
 from shared import recipes, settings
 from shared.aws.errors import PersonalizeError
+from shared.data.arrays.histories import DataRefused
 from shared.data.training import training_data
 from shared.data.training.training_data import TrainingData
 from shared.jobs.entrypoint import Progress, WorkFailed, WorkStopped, child
 from shared.observability import logging
 from shared.recipes import Recipe
-from shared.recipes.contract import ArtifactError, Options, Stopped
+from shared.recipes.scoring_api import ArtifactError
+from shared.recipes.training_api import Options, Stopped
 from shared.resources import Reading
 from shared.resources.solution_version.requests import tuned
 from shared.resources.trial import requests as trials

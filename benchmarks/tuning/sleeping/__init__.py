@@ -3,7 +3,8 @@
 For ``FORETASTE_RECIPES=benchmarks.tuning.sleeping``.
 """
 
-from shared.recipes.contract import HyperParameter, Recipe
+from shared.recipes.declaration import Recipe
+from shared.recipes.hyperparameters import HyperParameter
 
 SLEEPING = Recipe(
     name="sleeping",

@@ -7,15 +7,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from shared.data.training.training_data import TrainingData
-from shared.recipes.contract import Recipe, Stopped, Validated
+from shared.recipes.declaration import Recipe
 from shared.recipes.popularity.training import train
+from shared.recipes.training_api import Stopped, Validated
 from shared.resources.solution.tuning import METRICS
 
 __all__ = ["train", "validate"]
 
 
 def validate(data: TrainingData, recipe: Recipe, parameters: Mapping[str, str], **how: Any) -> Validated:
-    """``shared.recipes.contract.Validate``. All metrics are what ``worth`` says."""
+    """``shared.recipes.training_api.Validate``. All metrics are what ``worth`` says."""
     del data, recipe
     began = time.monotonic()
     while (left := int(parameters["milliseconds"]) / 1000 - (time.monotonic() - began)) > 0:

@@ -91,7 +91,8 @@ def _made_up(folder: Path, console: Console) -> Path:
     with step(console, "catalogue") as shown:
         demo_catalogue.write(folder)
         shown.conclude(
-            f"{demo_catalogue.USERS} viewers, {demo_catalogue.ITEMS:,} films, {demo_catalogue.INTERACTIONS:,} views, made up"
+            f"{demo_catalogue.USERS} viewers, {demo_catalogue.ITEMS:,} films, "
+            f"{demo_catalogue.INTERACTIONS:,} views, made up"
         )
     return folder
 

@@ -64,7 +64,8 @@ def choose(file: CsvFile, dataset_type: str) -> Chosen:
             fixed.append(_declared(reserved[column.upper()]))
         elif (found := _own(column, measured, dataset_type, own)) is None:
             left_out[column] = (
-                f"it has texts of more than {csv_rules.MAX_STRING_CHARACTERS:,} characters, as one column of Items may have"
+                f"it has texts of more than {csv_rules.MAX_STRING_CHARACTERS:,} characters, "
+                "as one column of Items may have"
             )
         else:
             own.append(found)

@@ -14,7 +14,7 @@ from shared.jobs.celery_app import WORKER_FLAGS
 STORE = ("FORETASTE_REDIS_URL",)
 FILES = ("FORETASTE_DATA_DIR",)
 KEYS = ("FORETASTE_ACCESS_KEY_ID", "FORETASTE_SECRET_ACCESS_KEY", "FORETASTE_UNSIGNED")
-#: To be followed by an application, and before it by a worker's class where it is not the one of shared.http.gunicorn_config.
+#: Followed by an application, and before it by a worker class where that of shared.http.gunicorn_config does not fit.
 GUNICORN = ("gunicorn", "--config", "python:shared.http.gunicorn_config")
 UPSTREAMS = ("FORETASTE_API_URL", "FORETASTE_RUNTIME_URL", "FORETASTE_EVENTS_URL")
 

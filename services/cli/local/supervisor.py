@@ -54,7 +54,8 @@ class Supervisor:
 
     The ``foundation`` must be ready before any other child is started, and is stopped last. A child's death
     and what is done about it is told to ``say``, a sentence each. Children are started by one thread that
-    lives as long as they do: Linux ends them when that thread, and so this process, dies (``shared.system.parent_death``).
+    lives as long as they do: Linux ends them when that thread dies, and so when this process does
+    (``shared.system.parent_death``).
     """
 
     def __init__(

@@ -20,7 +20,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 
-from shared.data.arrays.npy_files import npy_files
+from shared.data.arrays import npy_files
 from shared.data.schemas import folded
 
 TEXT_BUCKETS = 16_384

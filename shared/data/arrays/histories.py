@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from shared.data.arrays.npy_files import npy_files
+from shared.data.arrays import npy_files
 
 LEAST_INTERACTIONS = 1000
 LEAST_USERS = 25

@@ -11,7 +11,7 @@ from typing import overload
 
 import numpy as np
 
-from shared.data.arrays.npy_files.npy_files import mapped
+from shared.data.arrays.npy_files import mapped
 
 AT_ONCE = 2**20
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shared.data.arrays.npy_files.histories import DataRefused
+from shared.data.arrays.histories import DataRefused
 from shared.data.csv.csv_sql import literal, name
 from shared.data.duckdb_session import PLACE, Database, finite, read_parquet
 from shared.data.schemas import Field

@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from shared.data.arrays.npy_files.features import SPACES
+from shared.data.arrays.features import SPACES
 from shared.data.csv.csv_sql import literal, name
 from shared.data.duckdb_session import PLACE, Database, finite, read_parquet
 from shared.data.schemas import DatasetSchema, Field

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from shared.data.arrays.npy_files import npy_files
-from shared.data.arrays.npy_files.features import SEPARATOR, SPACES, TEXT_BUCKETS, Column, save_columns, word_buckets
+from shared.data.arrays import npy_files
+from shared.data.arrays.features import SEPARATOR, SPACES, TEXT_BUCKETS, Column, save_columns, word_buckets
 from shared.data.csv.csv_sql import literal
 from shared.data.duckdb_session import Database
 from shared.data.schemas import DatasetSchema, Field

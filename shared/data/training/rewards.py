@@ -15,7 +15,7 @@ from typing import Literal, Self, get_args
 import numpy as np
 import numpy.typing as npt
 
-from shared.data.arrays.npy_files import npy_files
+from shared.data.arrays import npy_files
 
 Sensitivity = Literal["OFF", "LOW", "MEDIUM", "HIGH"]
 SENSITIVITIES: tuple[Sensitivity, ...] = get_args(Sensitivity)

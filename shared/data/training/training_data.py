@@ -25,9 +25,9 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.data import schemas
-from shared.data.arrays.npy_files import npy_files
-from shared.data.arrays.npy_files.features import Features
-from shared.data.arrays.npy_files.histories import DataRefused, Histories, TooLittleData, save_names, trained_on
+from shared.data.arrays import npy_files
+from shared.data.arrays.features import Features
+from shared.data.arrays.histories import DataRefused, Histories, TooLittleData, save_names, trained_on
 from shared.data.duckdb_session import Database
 from shared.data.schemas import DatasetSchema, Field
 from shared.data.training import event_tables as events

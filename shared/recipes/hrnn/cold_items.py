@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from shared.data.arrays.npy_files.histories import DataRefused
+from shared.data.arrays.histories import DataRefused
 from shared.data.training.training_data import TrainingData
 
 FEWEST, MOST = 100, 80_000

@@ -24,8 +24,8 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from shared.data.arrays.npy_files.histories import Histories
-from shared.data.arrays.npy_files.npy_files import mapped, ranges
+from shared.data.arrays.histories import Histories
+from shared.data.arrays.npy_files import mapped, ranges
 from shared.recipes.request_time import begins_visit
 
 NEAR = 10

@@ -14,12 +14,12 @@ import torch
 from lightning_fabric.plugins import ClusterEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 
-from shared.recipes.contract import Options
 from shared.recipes.hrnn.distributed import state_transfer
 from shared.recipes.hrnn.distributed.launcher import leading
 from shared.recipes.hrnn.distributed.process_group import COLLECTIVE_SECONDS, Rank
 from shared.recipes.hrnn.distributed.state_transfer import Precision, Terms
 from shared.recipes.hrnn.lightning_module import AtEachBatch, Best, Fitting
+from shared.recipes.training_api import Options
 
 
 def fit(fitting: Fitting, each_batch: AtEachBatch, checkpoint: Path, options: Options, logs: Path | None = None) -> int:

@@ -11,12 +11,12 @@ import numpy.typing as npt
 
 from shared.recipes import RECIPES
 from shared.recipes.artifact import WEIGHTS, Artifact
-from shared.recipes.contract import ArtifactError, Explained, Past, Query
 from shared.recipes.hrnn.config import Form
 from shared.recipes.hrnn.counters import COUNTERS, NAMES, Blend, Counters, Part, faded_by_moment, summed
 from shared.recipes.hrnn.serving.numpy_network import Asked, More, Numbers, OfAgain, Relevance, Sparse, Weights, shapes
 from shared.recipes.hrnn.serving.shared_pass import Floats
 from shared.recipes.hrnn.serving.state_cache import Memories, Memory, Reader
+from shared.recipes.scoring_api import ArtifactError, Explained, Past, Query
 
 
 class Scorer:
@@ -56,11 +56,11 @@ class Scorer:
         return self._artifact.history(user_id)
 
     def scores(self, query: Query) -> npt.NDArray[np.float32]:
-        """``shared.recipes.contract.Scorer.scores``: of whom nothing is known, the share of each item in all events."""
+        """``shared.recipes.scoring_api.Scorer.scores``; for an unknown user, the share of each item in all events."""
         return self.explained(query).scores
 
     def explained(self, query: Query) -> Explained:
-        """``shared.recipes.contract.Explaining.explained``."""
+        """``shared.recipes.scoring_api.Explaining.explained``."""
         shares_I, rough = self.relevance(query)
         scores_I = self._artifact.popularity.copy() if shares_I is None else shares_I
         return Explained(scores_I, scores_I, popular=shares_I is None, rough=rough)

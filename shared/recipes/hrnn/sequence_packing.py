@@ -21,9 +21,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from shared.data.arrays.npy_files.features import Features
-from shared.data.arrays.npy_files.histories import Histories
-from shared.data.arrays.npy_files.npy_files import ranges
+from shared.data.arrays.features import Features
+from shared.data.arrays.histories import Histories
+from shared.data.arrays.npy_files import ranges
 from shared.data.training.training_data import TrainingData
 from shared.recipes.hrnn.config import GAP_BUCKETS, Form
 from shared.recipes.hrnn.network import Bags, Events, Network, Pairs, Spans, gap_buckets, told_lengths

@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from shared.data.arrays.npy_files.features import Column, Features
-from shared.data.arrays.npy_files.histories import Histories
-from shared.data.arrays.npy_files.npy_files import ranges
+from shared.data.arrays.features import Column, Features
+from shared.data.arrays.histories import Histories
+from shared.data.arrays.npy_files import ranges
 from shared.data.training.training_data import TrainingData
-from shared.recipes.contract import Options, Recipe
+from shared.recipes.declaration import Recipe
 from shared.recipes.evaluation import popularity
 from shared.recipes.hrnn import BPTT, COLD_START_MAX_INTERACTIONS, candidates
 from shared.recipes.hrnn.batch_ranking import Foretold, best_items, blended, foretell
@@ -33,6 +33,7 @@ from shared.recipes.hrnn.sequence_packing import Streams, bags
 from shared.recipes.hrnn.warm_start import Base
 from shared.recipes.progress import Phase, Watch
 from shared.recipes.ranking_metrics import foretelling
+from shared.recipes.training_api import Options
 
 RECENT = 2.0
 """With recency_mask the newest interaction counts so many times as much as the oldest."""

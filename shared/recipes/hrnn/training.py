@@ -16,13 +16,14 @@ from safetensors.torch import save_file
 
 from shared.data.training.training_data import TrainingData
 from shared.recipes import artifact as artifacts
-from shared.recipes.contract import Options, Progress, Recipe, Trained, Validated
+from shared.recipes.declaration import Recipe
 from shared.recipes.evaluation import Split, comparing, evaluate, popularity, report
 from shared.recipes.hrnn.counters import COUNTERS
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS, Plan
 from shared.recipes.hrnn.trainer import Learner, completed
 from shared.recipes.hrnn.warm_start import Base, leave
 from shared.recipes.progress import Watch
+from shared.recipes.training_api import Options, Progress, Trained, Validated
 
 
 class Run(NamedTuple):
@@ -64,7 +65,7 @@ def train(
     base: Path | None = None,
     learn: Learn | None = None,
 ) -> Trained:
-    """``shared.recipes.contract.Train``, in mode UPDATE too. Raises ArtifactError where ``base`` cannot be read.
+    """``shared.recipes.training_api.Train``, in mode UPDATE too. Raises ArtifactError where ``base`` cannot be read.
 
     ``learn`` is ``in_full`` unless AWS evaluates the recipe in another way.
     """
@@ -170,7 +171,7 @@ def validate(
     options: Options,
     seed: int = 0,
 ) -> Validated:
-    """``shared.recipes.contract.Validate``."""
+    """``shared.recipes.training_api.Validate``."""
     started = time.monotonic()
     of_training = Split.of(data.histories, seed)
     split, users = comparing(of_training, data.histories)

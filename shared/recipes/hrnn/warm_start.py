@@ -4,7 +4,8 @@ Beside the files of every artifact:
 
     base.safetensors     the network's weights, of items with their features and apart from an objective; those of
                          the features too; and who were strangers
-    items/               the columns of Items, as ``shared.data.arrays.features`` writes them; no rows; absent where none act
+    items/               the columns of Items, as ``shared.data.arrays.features`` writes them; no rows; absent where
+                         none act
 
 Users, items, event types and features are known again by their names. Shapes: as in ``network``; E events now.
 """
@@ -24,11 +25,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from shared.data.arrays.npy_files.features import Column, Features
-from shared.data.arrays.npy_files.histories import Histories
+from shared.data.arrays.features import Column, Features
+from shared.data.arrays.histories import Histories
 from shared.data.training.training_data import TrainingData
-from shared.recipes.contract import ArtifactError
 from shared.recipes.hrnn.network import Bags, Form, Network
+from shared.recipes.scoring_api import ArtifactError
 
 WEIGHTS = "base.safetensors"
 NEW = -1

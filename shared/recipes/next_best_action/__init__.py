@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from shared.recipes.contract import HyperParameter, Recipe
+from shared.recipes.declaration import Recipe
+from shared.recipes.hyperparameters import HyperParameter
 
 TAKEN = "taken"
 """The event type, in lower case, of interactions with an action that the user took."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from shared.data.arrays.npy_files.histories import Histories
+from shared.data.arrays.histories import Histories
 from shared.recipes import ranking_metrics
 from shared.recipes.evaluation import TEST_SHARE, Recommend, Split
 

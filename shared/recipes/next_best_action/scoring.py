@@ -8,11 +8,11 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from shared.recipes.contract import ArtifactError, Query
 from shared.recipes.distribution import without
 from shared.recipes.hrnn import scoring
 from shared.recipes.next_best_action import TAKEN
 from shared.recipes.next_best_action.rules import Rules
+from shared.recipes.scoring_api import ArtifactError, Query
 
 
 class Scorer(scoring.Scorer):
@@ -31,7 +31,7 @@ class Scorer(scoring.Scorer):
         return scorer
 
     def scores(self, query: Query) -> npt.NDArray[np.float32]:
-        """``shared.recipes.contract.Scorer.scores``: an action's is the likelihood that it is the next one taken."""
+        """``shared.recipes.scoring_api.Scorer.scores``: an action's is the likelihood that it is the next one taken."""
         taken = [
             (number, one.timestamp)
             for one in query.history

@@ -14,19 +14,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shared.data.arrays.npy_files.histories import Histories, TooLittleData
+from shared.data.arrays.histories import Histories, TooLittleData
 from shared.data.training.training_data import TrainingData
-from shared.recipes.contract import Recipe, Trained
+from shared.recipes.declaration import Recipe
 from shared.recipes.evaluation import Split
 from shared.recipes.hrnn import training
 from shared.recipes.hrnn.trainer import Learner
 from shared.recipes.next_best_action import ACTION_OPTIMIZATION_PERIOD, TAKEN
 from shared.recipes.next_best_action.evaluation import evaluate
 from shared.recipes.next_best_action.rules import DAY_SECONDS, Rules
+from shared.recipes.training_api import Trained
 
 
 def train(data: TrainingData, recipe: Recipe, parameters: Mapping[str, str], *, artifact: Path, **how: Any) -> Trained:
-    """``shared.recipes.contract.Train``."""
+    """``shared.recipes.training_api.Train``."""
     period = int(parameters[ACTION_OPTIMIZATION_PERIOD.name]) * DAY_SECONDS
     targets_E = targets(data.histories, period)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from shared.recipes.contract import Recipe
+from shared.recipes.declaration import Recipe
 from shared.recipes.user_personalization import APPLY_RECENCY_BIAS, NETWORK
 
 PERSONALIZED_RANKING = Recipe(

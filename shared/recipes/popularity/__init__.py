@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from shared.recipes.contract import Recipe
+from shared.recipes.declaration import Recipe
 
 POPULARITY_COUNT = Recipe(
     name="aws-popularity-count",

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from shared.recipes import popularity
 from shared.recipes.artifact import Artifact
-from shared.recipes.contract import Past, Query, Recipe
+from shared.recipes.declaration import Recipe
+from shared.recipes.scoring_api import Past, Query
 
 
 class Scorer:
@@ -33,5 +34,5 @@ class Scorer:
         return self._artifact.history(user_id)
 
     def scores(self, query: Query) -> npt.NDArray[np.float32]:  # noqa: ARG002 - whatever is asked
-        """``shared.recipes.contract.Scorer.scores``."""
+        """``shared.recipes.scoring_api.Scorer.scores``."""
         return self._artifact.popularity.copy()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from shared.recipes.contract import HyperParameter, Recipe
+from shared.recipes.declaration import Recipe
+from shared.recipes.hyperparameters import HyperParameter
 from shared.recipes.sims import POPULARITY_DISCOUNT_FACTOR
 
 ITEM_ID_HIDDEN_DIM = HyperParameter(

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from shared.data.arrays.npy_files.histories import Histories
+from shared.data.arrays.histories import Histories
 from shared.recipes.hrnn.candidates import chooser
 from shared.recipes.hrnn.network import Bags, Candidates
 from shared.recipes.hrnn.plan import FULL_SOFTMAX_ITEMS

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from shared.data.arrays.npy_files.histories import Histories
+from shared.data.arrays.histories import Histories
 
 WINDOW = 5
 """Events before and after an item that are near it."""

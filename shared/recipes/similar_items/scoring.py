@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.recipes.artifact import Artifact
-from shared.recipes.contract import Past, Query
+from shared.recipes.scoring_api import Past, Query
 from shared.recipes.similar_items import RECIPES
 from shared.recipes.similar_items.vector_search import Vectors
 
@@ -34,6 +34,6 @@ class Scorer:
         return self._artifact.history(user_id)
 
     def scores(self, query: Query) -> npt.NDArray[np.float32]:
-        """``shared.recipes.contract.Scorer.scores``: who asks does not matter, only about which item."""
+        """``shared.recipes.scoring_api.Scorer.scores``: who asks does not matter, only about which item."""
         item = self.item_ids.find(query.item_id or "")
         return self._artifact.popularity.copy() if item is None else self._vectors.scores(item)

@@ -14,10 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from shared.data.arrays.npy_files.histories import Histories
+from shared.data.arrays.histories import Histories
 from shared.data.training.training_data import TrainingData
 from shared.recipes.baskets import Baskets
-from shared.recipes.contract import Options
 from shared.recipes.evaluation import Split
 from shared.recipes.hrnn.batch_ranking import LOGITS_AT_ONCE
 from shared.recipes.hrnn.plan import FULL_SOFTMAX_ITEMS, MULTIPLY_ADDS_A_THREAD
@@ -35,6 +34,7 @@ from shared.recipes.similar_items.fit import (
 )
 from shared.recipes.similar_items.neighbor_sampling import Nearby
 from shared.recipes.similar_items.network import Form, Network
+from shared.recipes.training_api import Options
 from shared.system.cpu_quota import granted_cores
 
 

@@ -14,13 +14,14 @@ from safetensors.numpy import save_file
 from shared.data.training.training_data import TrainingData
 from shared.recipes import artifact as artifacts
 from shared.recipes.baskets import Baskets
-from shared.recipes.contract import Options, Progress, Recipe, Trained, Validated
+from shared.recipes.declaration import Recipe
 from shared.recipes.evaluation import Split, comparing, evaluate, foretold, report
 from shared.recipes.hrnn.training import fingerprint
 from shared.recipes.progress import Phase, Watch
 from shared.recipes.similar_items.fit import RETRAINING_EPOCHS
 from shared.recipes.similar_items.trainer import Learner
 from shared.recipes.single_pass_training import GAIN
+from shared.recipes.training_api import Options, Progress, Trained, Validated
 
 
 def train(
@@ -35,7 +36,7 @@ def train(
     options: Options,
     seed: int = 0,
 ) -> Trained:
-    """``shared.recipes.contract.Train``."""
+    """``shared.recipes.training_api.Train``."""
     started = time.monotonic()
     data = of_items(data)
     histories = data.histories
@@ -93,8 +94,8 @@ def validate(
     options: Options,
     seed: int = 0,
 ) -> Validated:
-    """``shared.recipes.contract.Validate``. What ends the fit is the validation users' loss, as in training; the gain
-    told after each epoch is of the events that all trials are compared by.
+    """``shared.recipes.training_api.Validate``. The validation users' loss ends the fit, as in training; the gain reported
+    after each epoch is of the events that all trials are compared by.
     """
     started = time.monotonic()
     data = of_items(data)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from shared.recipes.contract import HyperParameter, Recipe
+from shared.recipes.declaration import Recipe
 from shared.recipes.hrnn import MAX_USER_HISTORY_LENGTH_PERCENTILE, MIN_USER_HISTORY_LENGTH_PERCENTILE
+from shared.recipes.hyperparameters import HyperParameter
 
 POPULARITY_DISCOUNT_FACTOR = HyperParameter(
     name="popularity_discount_factor",

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shared.data.arrays.npy_files.npy_files import ranges
+from shared.data.arrays.npy_files import ranges
 from shared.recipes.baskets import Baskets
 from shared.recipes.distribution import ahead, without
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.recipes.artifact import Artifact
-from shared.recipes.contract import ArtifactError, Past, Query
+from shared.recipes.scoring_api import ArtifactError, Past, Query
 from shared.recipes.sims import RECIPES
 from shared.recipes.sims.cointeractions import Neighbours, related_scores
 
@@ -38,5 +38,5 @@ class Scorer:
         return self._artifact.history(user_id)
 
     def scores(self, query: Query) -> npt.NDArray[np.float32]:
-        """``shared.recipes.contract.Scorer.scores``: who asks does not matter, only about which item."""
+        """``shared.recipes.scoring_api.Scorer.scores``: who asks does not matter, only about which item."""
         return related_scores(self._near, self._artifact.popularity, self.item_ids.find(query.item_id or ""))

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import save_file
 
-from shared.data.arrays.npy_files.histories import Histories
+from shared.data.arrays.histories import Histories
 from shared.data.training.training_data import TrainingData
 from shared.recipes.artifact import WEIGHTS
 from shared.recipes.baskets import Baskets

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from shared.recipes import trending
-from shared.recipes.contract import Recipe
+from shared.recipes.declaration import Recipe
 from shared.recipes.popularity import scoring
 
 
 class Scorer(scoring.Scorer):
-    """``shared.recipes.contract.Scorer``."""
+    """``shared.recipes.scoring_api.Scorer``."""
 
     recipes: ClassVar[Sequence[Recipe]] = trending.RECIPES

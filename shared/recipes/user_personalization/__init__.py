@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from shared.recipes.contract import HyperParameter, Recipe
+from shared.recipes.declaration import Recipe
 from shared.recipes.hrnn import (
     BPTT,
     COLD_START,
@@ -13,6 +13,7 @@ from shared.recipes.hrnn import (
     MIN_USER_HISTORY_LENGTH_PERCENTILE,
     RECENCY_MASK,
 )
+from shared.recipes.hyperparameters import HyperParameter
 
 NETWORK = (
     dataclasses.replace(HIDDEN_DIMENSION, default="149"),

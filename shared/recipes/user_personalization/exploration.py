@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.data.training.training_data import TrainingData
-from shared.recipes.contract import Exploration
+from shared.recipes.scoring_api import Exploration
 
 MOST = math.log(100)
 """At weight 1 an item that nobody has taken counts so many times as much."""

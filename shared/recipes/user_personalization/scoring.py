@@ -8,8 +8,8 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from shared.recipes.contract import ArtifactError, Explained, Exploration, Query
 from shared.recipes.hrnn import scoring
+from shared.recipes.scoring_api import ArtifactError, Explained, Exploration, Query
 from shared.recipes.user_personalization import SECOND
 from shared.recipes.user_personalization.exploration import Novelty
 
@@ -36,11 +36,11 @@ class Scorer(scoring.Scorer):
         return scorer
 
     def scores(self, query: Query) -> npt.NDArray[np.float32]:
-        """``shared.recipes.contract.Scorer.scores``. Two answers to one query differ a little where it explores."""
+        """``shared.recipes.scoring_api.Scorer.scores``. Two answers to one query differ a little where it explores."""
         return self.explained(query).scores
 
     def explained(self, query: Query) -> Explained:
-        """``shared.recipes.contract.Explaining.explained``."""
+        """``shared.recipes.scoring_api.Explaining.explained``."""
         exploration = AUTOMATIC if self.recipe == SECOND.name else query.exploration
         relevance_I, rough = self.relevance(query)
         own_I = self._artifact.popularity.copy() if relevance_I is None else relevance_I

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from shared.data.training.training_data import TrainingData
-from shared.recipes.contract import Recipe, Trained
+from shared.recipes.declaration import Recipe
 from shared.recipes.hrnn import training
+from shared.recipes.training_api import Trained
 from shared.recipes.user_personalization.exploration import Novelty
 
 
 def train(data: TrainingData, recipe: Recipe, parameters: Mapping[str, str], *, artifact: Path, **how: Any) -> Trained:
-    """``shared.recipes.contract.Train``."""
+    """``shared.recipes.training_api.Train``."""
     Novelty.of(data).save(artifact)
     return training.train(data, recipe, parameters, artifact=artifact, **how)
 

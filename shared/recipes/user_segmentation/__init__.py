@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from shared.recipes.contract import Recipe
+from shared.recipes.declaration import Recipe
 from shared.recipes.hrnn import HIDDEN_DIMENSION
 
 ITEM_AFFINITY = Recipe(

@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from shared.data.arrays.npy_files.histories import Histories, TooLittleData
+from shared.data.arrays.histories import Histories, TooLittleData
 from shared.data.training.training_data import TrainingData
 from shared.recipes import ranking_metrics
-from shared.recipes.contract import Options, Recipe, Trained
+from shared.recipes.declaration import Recipe
 from shared.recipes.evaluation import without_validation
 from shared.recipes.hrnn import training
 from shared.recipes.hrnn.batch_ranking import log_shares_of
@@ -27,6 +27,7 @@ from shared.recipes.hrnn.plan import RETRAINING_EPOCHS, Plan
 from shared.recipes.hrnn.trainer import Learner, completed
 from shared.recipes.hrnn.training import Run
 from shared.recipes.progress import Watch
+from shared.recipes.training_api import Options, Trained
 
 TEST_SHARE = 0.2
 SEGMENT_SHARE = 0.01
@@ -39,7 +40,7 @@ MOST_PLACES = 2**26
 
 
 def train(data: TrainingData, recipe: Recipe, parameters: Mapping[str, str], **how: Any) -> Trained:
-    """``shared.recipes.contract.Train``."""
+    """``shared.recipes.training_api.Train``."""
     return training.train(data, recipe, parameters, learn=learn, **how)
 
 

@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from shared.store import Interaction, Record, Store
-from shared.store.cached_store import FAMILIES, Remembering
+from shared.store.cached_store import FAMILIES, CachedStore
 from shared.store.redis import PROMPT, RedisStore
 
 ARN = "arn:aws:personalize:r:a:campaign/c"
@@ -161,7 +161,7 @@ class TestRedis:
         with redis.Redis.from_url(redis_server) as admin:
             admin.acl_setuser("deaf", enabled=True, nopass=True, keys=["*"], commands=["+@all", "-client|tracking"])
             store = RedisStore(redis_server.replace("redis://", "redis://deaf:any@"))
-            remembering = Remembering(store, patient=store)
+            remembering = CachedStore(store, patient=store)
             try:
                 assert [len(remembering.recent("deaf", "u")) for _ in range(2)] == [0, 0]
                 store.append("deaf", [event("u")], invocation="deaf")

@@ -10,9 +10,9 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pytest
-from shared.data.arrays.npy_files.histories import Histories
 
 from benchmarks.quality import baskets, data, kinds, peers, protocols
+from shared.data.arrays.histories import Histories
 
 ARRAYS = ("offsets", "items", "timestamps")
 YEAR = 365 * kinds.DAY

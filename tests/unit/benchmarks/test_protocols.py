@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from shared.data.arrays.npy_files.histories import Histories
 
 from benchmarks.quality import asked, data, protocols, runs
+from shared.data.arrays.histories import Histories
 
 MINUTE, DAY = 60, 24 * 60 * 60
 

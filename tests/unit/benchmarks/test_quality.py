@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from shared.data.arrays.npy_files.histories import Histories
 
 from benchmarks.quality import acceptance, data, features, made_up, ours, peers, protocols, runs
+from shared.data.arrays.histories import Histories
 from shared.recipes.request_time import asked_at
 
 

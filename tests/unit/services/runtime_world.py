@@ -16,8 +16,8 @@ from services.runtime.warm_up import Preparing
 from shared.data.schemas import DATASET_TYPES
 from shared.http.app import Call
 from shared.recipes import Recipe
-from shared.recipes.contract import Explained, Past, Query
 from shared.recipes.distribution import NEVER
+from shared.recipes.scoring_api import Explained, Past, Query
 from shared.resources.dataset.requests import TYPES
 from shared.resources.dataset_import_job import ROWS
 from shared.serving.model_cache import Model

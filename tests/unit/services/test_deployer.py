@@ -17,9 +17,9 @@ from services.runtime.warm_up import Preparing
 from shared.jobs.celery_app import Queue
 from shared.jobs.worker_process import Process
 from shared.recipes import RECIPES
-from shared.recipes.contract import Query
 from shared.recipes.distribution import NEVER
 from shared.recipes.popularity import scoring
+from shared.recipes.scoring_api import Query
 from shared.resources import Reading
 from shared.serving.filters import Filters
 from shared.serving.model_cache import Deployed, Model, NotDeployable

@@ -15,11 +15,12 @@ import redis.exceptions
 from services.runtime import app
 from shared.aws.errors import ResourceNotFound
 from shared.http.app import Answer, Call
+from shared.http.staleness import STALENESS_HEADER, with_staleness_header
 from shared.observability.threads import Threads
 from shared.recipes import RECIPES
 from shared.settings import Settings
 from shared.store import Changes, Interaction, Record, Store, cached_store
-from shared.store.cached_store import STALE, UNREACHABLE, Remembering
+from shared.store.cached_store import UNREACHABLE, CachedStore
 from shared.store.memory import MemoryStore
 from shared.store.redis import PROMPT, RedisStore
 from tests.unit.services.runtime_world import PREFIX, Runtime, dataset, event
@@ -77,14 +78,14 @@ class World(Runtime):
         super().__init__(folder)
         self.store = self.leaving = Leaving()
         self.now = 0.0
-        self.remembering = Remembering(self.leaving, self.leaving, clock=lambda: self.now)
+        self.remembering = CachedStore(self.leaving, self.leaving, clock=lambda: self.now)
         settings = Settings(import_memory_mb=256)
         self.serving_ = app.serving(settings, cast(Store, self.remembering), self.artifacts)
         self.deployed, self.filters = self.serving_.deployed, self.serving_.filters
 
     def told(self, arn: str, **request: Any) -> Any:
         """What the handler of GetRecommendations returns."""
-        handler = self.remembering.telling(app.handlers(self.serving_)["GetRecommendations"])
+        handler = with_staleness_header(self.remembering, app.handlers(self.serving_)["GetRecommendations"])
         call = Call(operation="", request={"campaignArn": arn, **request}, request_id="1", invocation="1")
         return handler(call)
 
@@ -196,7 +197,7 @@ def test_an_answer_from_memory_says_for_how_long_the_store_was_away(world: World
     world.told(arn, userId="u")
     world.now += 60.25
     stale = world.told(arn, userId="u")
-    assert stale.headers == {STALE: "60.2"}
+    assert stale.headers == {STALENESS_HEADER: "60.2"}
     assert [row["itemId"] for row in stale.members["itemList"]] == ["b", "c", "a"]
     world.leaving.away, world.now = False, 61.0
     assert not isinstance(world.told(arn, userId="u"), Answer)
@@ -206,7 +207,7 @@ def test_memory_is_bounded_by_events_and_those_asked_for_last_stay(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cached_store, "MOST_EVENTS", 6)
-    held = Remembering(world.leaving, world.leaving)
+    held = CachedStore(world.leaving, world.leaving)
     for user in "abc":
         world.sent(*(event("a", at, user=user) for at in (1.0, 2.0)))
     interactions = dataset("INTERACTIONS")
@@ -303,7 +304,7 @@ def test_an_older_answer_does_not_replace_a_newer_one(world: World) -> None:
 
 def test_a_patient_store_is_waited_for_by_who_asks_it_something_new(world: World) -> None:
     """As PutEvents does of a tracker that it hears of for the first time while the store is away."""
-    waiting = Remembering(world.leaving, patient=world.leaving)
+    waiting = CachedStore(world.leaving, patient=world.leaving)
     world.leave()
     get = world.leaving.get
 
@@ -316,7 +317,7 @@ def test_a_patient_store_is_waited_for_by_who_asks_it_something_new(world: World
 
 
 def test_of_what_it_is_not_told_it_asks_each_time(world: World) -> None:
-    held = Remembering(world.leaving, world.leaving, families=("record", "claim"))
+    held = CachedStore(world.leaving, world.leaving, families=("record", "claim"))
     assert held.recent(dataset("INTERACTIONS"), "u") == []
     world.sent(event("b", 2.0))
     assert [one.item_id for one in held.recent(dataset("INTERACTIONS"), "u")] == ["b"]
@@ -325,7 +326,7 @@ def test_of_what_it_is_not_told_it_asks_each_time(world: World) -> None:
 def test_what_is_told_is_heard_though_nobody_asks(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else Redis would keep it, more and more of it, for a runtime that has no requests; and away is away for good."""
     monkeypatch.setattr(cached_store, "LISTEN_EVERY", 0.01)
-    held = Remembering(world.leaving, world.leaving)
+    held = CachedStore(world.leaving, world.leaving)
     changes = held._changes
     held.listen(Threads(), threading.Event())
     until = time.monotonic() + 5

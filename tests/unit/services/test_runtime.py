@@ -15,8 +15,8 @@ from services.runtime.rank import reordered
 from services.runtime.recommend import answered, best_of
 from shared.aws.errors import InvalidInput, ResourceNotFound, ServiceUnavailable
 from shared.recipes import RECIPES, Recipe
-from shared.recipes.contract import Exploration, Past
 from shared.recipes.distribution import NEVER
+from shared.recipes.scoring_api import Exploration, Past
 from shared.serving.user_history import merged, newest
 from shared.store import Interaction
 from tests.unit.services.runtime_world import PREFIX, Runtime, event

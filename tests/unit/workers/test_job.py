@@ -11,9 +11,9 @@ import pytest
 import redis
 
 from shared.jobs.entrypoint import WorkFailed, WorkStopped
-from shared.recipes.contract import Options
 from shared.recipes.hrnn import warm_start
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS
+from shared.recipes.training_api import Options
 from shared.settings import Settings
 from shared.store.redis import RedisStore
 from tests.recipes.runs import planned

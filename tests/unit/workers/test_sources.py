@@ -17,7 +17,7 @@ from shared.data.training.rewards import Objective
 from shared.data.training.training_data import Sources
 from shared.jobs.entrypoint import WorkFailed
 from shared.recipes import RECIPES
-from shared.recipes.contract import Stopped
+from shared.recipes.training_api import Stopped
 from shared.store import Interaction, PutRecord, Record
 from tests.unit.workers.world import PREFIX, SCHEMAS, World
 

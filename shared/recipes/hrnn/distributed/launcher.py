@@ -27,8 +27,8 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from torch.distributed.distributed_c10d import Store
 
 from shared.jobs.entrypoint import WorkFailed
-from shared.recipes.contract import Options
 from shared.recipes.hrnn.distributed.process_group import Address, Order, Rank, meet, reached
+from shared.recipes.training_api import Options
 from shared.system.parent_death import finding_ours, leashed_module
 
 log = structlog.get_logger()

@@ -1,4 +1,6 @@
-"""The process of a rank beyond zero: ``python -m shared.recipes.hrnn.distributed.worker HOST PORT NUMBER PLACE DEVICES``.
+"""The process of a rank beyond zero.
+
+    python -m shared.recipes.hrnn.distributed.worker HOST PORT NUMBER PLACE DEVICES
 
 HOST and PORT are where rank zero's store is, NUMBER that of the rank, PLACE that among the processes of its machine,
 DEVICES the numbers of the machine's GPUs, with commas. It says and writes nothing, and ends with who started it.

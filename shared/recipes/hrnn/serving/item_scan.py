@@ -93,7 +93,7 @@ class Scan:
 
 
 class Rough:
-    """``shared.recipes.contract.Rough``, of one query."""
+    """``shared.recipes.scoring_api.Rough``, of one query."""
 
     def __init__(self, scan: Scan, q_H: Floats, exact: npt.NDArray[np.integer[Any]]) -> None:
         self._scan = scan

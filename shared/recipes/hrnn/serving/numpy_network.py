@@ -17,11 +17,11 @@ from typing import Any, NamedTuple, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from shared.recipes.contract import Rough
 from shared.recipes.hrnn.config import AGAIN_WIDTH, GAP_BUCKETS, LAYERS, Form
 from shared.recipes.hrnn.repeat_features import COUNT, FEATURES, Takings, features
 from shared.recipes.hrnn.serving.shared_pass import SETTLED, Floats, Passes, rows
 from shared.recipes.request_time import begins_visit
+from shared.recipes.scoring_api import Rough
 from shared.system.cpu_quota import granted_cores
 
 Numbers = npt.NDArray[np.int64]

@@ -17,13 +17,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from shared.recipes.contract import Past
 from shared.recipes.hrnn.config import not_read
 from shared.recipes.hrnn.counters import NEWEST
 from shared.recipes.hrnn.repeat_features import HALF_LIVES, known_of
 from shared.recipes.hrnn.serving.numpy_network import More, Numbers, OfAgain, Read, Seconds, Taken, Weights
 from shared.recipes.hrnn.serving.shared_pass import Floats
 from shared.recipes.request_time import begins_visit
+from shared.recipes.scoring_api import Past
 
 MOST_EVENTS = 2**19
 """Remembered of all users, for one model, at some 150 bytes each."""

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from shared.data.arrays.npy_files.features import TEXT_BUCKETS, Column, Features, word_buckets
 
+from shared.data.arrays.features import TEXT_BUCKETS, Column, Features, word_buckets
 from tests.recipes.synthetic import bags
 
 GENRES = Column(name="GENRES", kind="categorical", first=0, vocabulary=["Drama", "Film noir", "Été"])

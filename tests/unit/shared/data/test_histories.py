@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from shared.data.arrays.npy_files.histories import DataRefused, Histories, TooLittleData
 
+from shared.data.arrays.histories import DataRefused, Histories, TooLittleData
 from shared.data.training import training_data
 from shared.data.training.training_data import Sources, Table
 from tests.recipes.synthetic import histories_of

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from shared.data.arrays.npy_files.histories import save_names
-from shared.data.arrays.npy_files.id_index import Ids
+
+from shared.data.arrays.histories import save_names
+from shared.data.arrays.id_index import Ids
 
 NAMES = sorted(["", "a", "aa", "b", "é", "名", "😀", "z" * 300])
 

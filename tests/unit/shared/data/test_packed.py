@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from shared.data.arrays.npy_files.mmap_arrays import Packed, Packing, Texts
+
+from shared.data.arrays.mmap_arrays import Packed, Packing, Texts
 
 
 def test_what_was_written_is_read_though_the_file_is_gone(tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shared.data.arrays.npy_files.features import TEXT_BUCKETS, Features
-from shared.data.arrays.npy_files.histories import DataRefused, TooLittleData
 
 from shared.data import schemas, streamed_records
+from shared.data.arrays.features import TEXT_BUCKETS, Features
+from shared.data.arrays.histories import DataRefused, TooLittleData
 from shared.data.training import featurize, training_data
 from shared.data.training.event_tables import EventParameters
 from shared.data.training.rewards import Objective

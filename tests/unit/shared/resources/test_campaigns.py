@@ -8,7 +8,7 @@ import pytest
 
 from services.status import transitions
 from shared.aws.errors import InvalidInput, ResourceInUse, ResourceNotFound, Validation
-from shared.recipes.contract import Exploration
+from shared.recipes.scoring_api import Exploration
 from shared.resources.exploration import exploration_of
 from shared.state.lifecycle import (
     ACTIVE,

@@ -1,0 +1,25 @@
+"""Tells clients that an answer was made from memory while the store was away: the header ``x-foretaste-stale``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from shared.http.app import Answer, Call, Handler
+from shared.store.cached_store import CachedStore
+
+STALENESS_HEADER = "x-foretaste-stale"
+
+
+def with_staleness_header(store: CachedStore, handler: Handler) -> Handler:
+    """Wrap a handler that reads from ``store``: a stale answer says for how long (seconds) the store had been away."""
+
+    def handle_call(call: Call) -> Mapping[str, Any] | Answer | None:
+        with store.request() as reads:
+            answer = handler(call)
+            stale = reads.stale
+        if stale is None or isinstance(answer, Answer):
+            return answer
+        return Answer(members=answer or {}, headers={STALENESS_HEADER: f"{stale:.1f}"})
+
+    return handle_call

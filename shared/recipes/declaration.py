@@ -1,0 +1,156 @@
+"""Declares a recipe: its name and traits at AWS, its hyperparameters, and the folder that trains and serves it.
+
+Imports neither torch nor NumPy: the API reads declarations to answer DescribeRecipe and to check CreateSolution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from shared.recipes.hyperparameters import RANGE_LISTS, HyperParameter
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A recipe as AWS names and documents it, and the folder that trains and serves it."""
+
+    name: str
+    description: str
+    recipe_type: str
+    algorithm: str
+    feature_transformation: str | None
+    module: str
+    """Package with ``training`` and ``scoring``; these import torch, the package itself does not."""
+    hyperparameters: tuple[HyperParameter, ...] = ()
+    inert: tuple[HyperParameter, ...] = ()
+    """What AWS takes and prints beyond the recipe's own table: checked and echoed, and without effect."""
+    metadata: bool = False
+    """Does it learn from the Items and Users datasets and from the contextual columns of the interactions?"""
+    cold_items: bool = False
+    """Is its catalogue all of the Items dataset, or only the items that somebody interacted with?"""
+    training_modes: tuple[str, ...] = ("FULL",)
+    datasets: tuple[str, ...] = ("INTERACTIONS",)
+    """The datasets without which it cannot train."""
+    interactions: str = "INTERACTIONS"
+    """The dataset whose events it learns from, in bulk and live."""
+    catalogue: str = "ITEMS"
+    """The dataset that describes what it recommends: items, or actions, which stand for items in all that follows."""
+    needs: tuple[Literal["userId", "itemId"], ...] = ("userId",)
+    """The members of a runtime request without which it has nothing to say."""
+    shows_scores: bool = False
+    """Do its answers tell scores? AWS tells those of User-Personalization, Personalized-Ranking and HRNN."""
+    metadata_unasked: bool = False
+    """Does it answer metadata also where enableMetadataWithRecommendations does not say so?"""
+    reasons: bool = False
+    """Do its answers tell why an item is in them? Its scorer is then ``Explaining``."""
+    live: bool = False
+    """Does what a user did since the training change what is answered? Filters always know it."""
+    impressions: bool = False
+    """Does it learn from what was shown beside what was taken?"""
+    explores: bool = False
+    """Does a campaign, recommender or batch job with it take an itemExplorationConfig?"""
+    objective: bool = False
+    """Does it take an optimizationObjective?"""
+    events_config: bool = False
+    """Does it take an eventsConfig?"""
+    domain: str | None = None
+    """VIDEO_ON_DEMAND or ECOMMERCE: a use case, for CreateRecommender alone. Nobody sets its hyperparameters."""
+    event_type: str | None = None
+    """The type of the events that a use case trains on, whatever their case; None: all types."""
+    hides: str | None = None
+    """A use case never shows what the user has events of this type with, whatever its case: watched, or bought."""
+    created: datetime = field(default=datetime(2019, 6, 10, tzinfo=UTC))
+    """The day Personalize became generally available: recipes are as old as the service."""
+
+    @property
+    def arn(self) -> str:
+        return f"arn:aws:personalize:::recipe/{self.name}"
+
+    @property
+    def algorithm_arn(self) -> str:
+        return f"arn:aws:personalize:::algorithm/{self.algorithm}"
+
+    @property
+    def feature_transformation_arn(self) -> str | None:
+        name = self.feature_transformation
+        return name and f"arn:aws:personalize:::feature-transformation/{name}"
+
+    @property
+    def default_hyperparameters(self) -> dict[str, str]:
+        """DescribeAlgorithm's ``defaultHyperParameters``."""
+        return {p.name: p.default for p in self.hyperparameters if p.kind == "algorithm"}
+
+    @property
+    def default_parameters(self) -> dict[str, str]:
+        """DescribeFeatureTransformation's ``defaultParameters``."""
+        return {p.name: p.default for p in self.hyperparameters if p.kind == "featurization"}
+
+    @property
+    def default_ranges(self) -> dict[str, list[dict[str, Any]]]:
+        """DescribeAlgorithm's ``defaultHyperParameterRanges``: three lists, any of them may be empty."""
+        ranges: dict[str, list[dict[str, Any]]] = {list_name: [] for list_name in RANGE_LISTS.values()}
+        for p in self.hyperparameters:
+            if p.kind != "algorithm":
+                continue
+            entry: dict[str, Any] = {"name": p.name, "isTunable": p.tunable}
+            if p.type == "categorical":
+                entry["values"] = list(p.choices)
+            else:
+                number = int if p.type == "integer" else float
+                entry |= {
+                    bound: number(value)
+                    for bound, value in (("minValue", p.minimum), ("maxValue", p.maximum))
+                    if value is not None
+                }
+            ranges[RANGE_LISTS[p.type]].append(entry)
+        return ranges
+
+    def settings(self, solution_config: Mapping[str, Any] | None) -> dict[str, str]:
+        """The value of every hyperparameter: the defaults overlaid by what a SolutionConfig sets.
+
+        Either map may hold either kind, since AWS's own guide puts the percentiles in both. Ranges in
+        hpoConfig are checked with the same table. Raises ValueError with a sentence for the user: an unknown
+        name, two names of one hyperparameter, a value of the wrong type or out of range, a range that is empty, not
+        tunable or misplaced.
+        """
+        config = solution_config or {}
+        values = {p.name: p.default for p in self.hyperparameters} | self._given(config)
+        for name, low in values.items():
+            high = values.get(f"max_{name.removeprefix('min_')}")
+            if name.startswith("min_") and high is not None and float(low) > float(high):
+                raise ValueError(f"{name} {low} is above the maximum, {high}.")
+        ranges = (config.get("hpoConfig") or {}).get("algorithmHyperParameterRanges") or {}
+        for type_, list_name in RANGE_LISTS.items():
+            for wanted in ranges.get(list_name) or ():
+                # DescribeSolution prints ranges with a prefix, and clients send back what they have read.
+                parameter = self._parameter(wanted.get("name", "").rpartition(".")[2])
+                if parameter.tunable and parameter.type != type_:
+                    raise ValueError(f"{parameter.name} belongs in {RANGE_LISTS[parameter.type]}.")
+                parameter.check_range(wanted)
+        return values
+
+    def _given(self, config: Mapping[str, Any]) -> dict[str, str]:
+        """What the two maps set, by the names of this recipe's table. Raises ValueError."""
+        values: dict[str, str] = {}
+        names: dict[str, str] = {}
+        for map_name in ("algorithmHyperParameters", "featureTransformationParameters"):
+            for name, value in (config.get(map_name) or {}).items():
+                parameter = self._parameter(name)
+                if parameter.only_tuned:
+                    raise ValueError(f"{name} is set by HPO alone: give its range in hpoConfig.")
+                if (other := names.setdefault(parameter.name, name)) != name:
+                    raise ValueError(f"{other} and {name} are two names of one hyperparameter: give one of them.")
+                checked = replace(parameter, name=name).check(value)  # a refusal says the name that was sent
+                if parameter not in self.inert:
+                    values[parameter.name] = checked
+        return values
+
+    def _parameter(self, name: str) -> HyperParameter:
+        for parameter in (*self.hyperparameters, *self.inert):
+            if name in (parameter.name, *parameter.also):
+                return parameter
+        offered = ", ".join(sorted(p.name for p in self.hyperparameters)) or "none"
+        raise ValueError(f"{name} is not a hyperparameter of {self.name}, which has: {offered}.")

@@ -1,0 +1,80 @@
+"""Hyperparameters as a recipe declares them: names, ranges, defaults, and the checks of values that clients send."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class HyperParameter:
+    """One value that CreateSolution may set. All values are strings on the wire, ``"true"`` in lower case."""
+
+    name: str
+    kind: Literal["algorithm", "featurization"]
+    type: Literal["integer", "float", "categorical", "string"]
+    """A categorical is compared ignoring case and kept in lower case; a string as AWS spells it."""
+    default: str
+    minimum: float | None = None
+    maximum: float | None = None
+    positive: bool = False
+    """Any number above 0: AWS gives no other bound."""
+    accepted_maximum: float | None = None
+    """AWS's own samples pass values above its documented maximum; up to here they are accepted."""
+    choices: tuple[str, ...] = ()
+    tunable: bool = False
+    only_tuned: bool = False
+    """HPO alone sets it, within a range that names both bounds; without HPO it has its default."""
+    also: tuple[str, ...] = ()
+    """Other names under which AWS takes it, and prints it."""
+
+    def check(self, value: str) -> str:
+        """Returns the value as it is kept; raises ValueError with a sentence that says what is allowed."""
+        if self.type in ("categorical", "string"):
+            spelt = value.lower() if self.type == "categorical" else value
+            if spelt not in self.choices:
+                raise ValueError(f"{self.name} must be one of {', '.join(self.choices)}; it is {value!r}.")
+            return spelt
+        self._number(value)
+        return value
+
+    def _number(self, value: Any) -> float:
+        try:
+            number = float(int(str(value)) if self.type == "integer" else float(value))
+        except (TypeError, ValueError, OverflowError):
+            raise ValueError(f"{self.name} must be of type {self.type}; it is {value!r}.") from None
+        least = -math.inf if self.minimum is None else self.minimum
+        most = self.accepted_maximum or (math.inf if self.maximum is None else self.maximum)
+        if not (least <= number <= most and math.isfinite(number) and (number > 0 or not self.positive)):
+            raise ValueError(f"{self.name} must {self._range(least, most)}; it is {value}.")
+        return number
+
+    def _range(self, least: float, most: float) -> str:
+        if most < math.inf:
+            return f"lie in [{least:g}, {most:g}]"
+        return "be above 0" if self.minimum is None else f"be a number of at least {least:g}"
+
+    def check_range(self, wanted: Mapping[str, Any]) -> None:
+        """``wanted`` is one entry of hpoConfig.algorithmHyperParameterRanges; raises ValueError."""
+        if not self.tunable:
+            raise ValueError(f"{self.name} is not tunable.")
+        if self.type == "categorical":
+            for value in wanted.get("values") or ():
+                self.check(value)
+            return
+        if self.only_tuned and not {"minValue", "maxValue"} <= wanted.keys():
+            raise ValueError(f"{self.name} needs both minValue and maxValue.")
+        low = self._number(wanted.get("minValue", self.minimum))
+        high = self._number(wanted.get("maxValue", self.maximum))
+        if low > high:
+            raise ValueError(f"{self.name} has minValue {low:g} above maxValue {high:g}.")
+
+
+RANGE_LISTS: Mapping[str, str] = {
+    "integer": "integerHyperParameterRanges",
+    "float": "continuousHyperParameterRanges",
+    "categorical": "categoricalHyperParameterRanges",
+}
+"""Type of a hyperparameter -> the list that holds its range, in HPOConfig and in DescribeAlgorithm alike."""
