@@ -94,8 +94,10 @@ def validate(
     options: Options,
     seed: int = 0,
 ) -> Validated:
-    """``shared.recipes.training_api.Validate``. The validation users' loss ends the fit, as in training; the gain reported
-    after each epoch is of the events that all trials are compared by.
+    """``shared.recipes.training_api.Validate``.
+
+    The validation users' loss ends the fit, as in training; the gain reported after each epoch is of the events that all
+    trials are compared by.
     """
     started = time.monotonic()
     data = of_items(data)

@@ -24,8 +24,8 @@ from shared.jobs.subprocess_pool import Children
 from shared.observability import otel, tracing
 from shared.settings import Settings, SettingsError
 from shared.state.messages import Command, Fact, ImportDataset, TrainSolutionVersion, TuneSolutionVersion
-from tests.unit.shared.jobs import MODULE
-from tests.unit.shared.test_work import Worker
+from tests.unit.shared.jobs.sample_jobs import MODULE
+from tests.unit.shared.jobs.test_runner import Worker
 
 ARN = "arn:aws:personalize:us-east-1:000000000000:schema/s"
 CLIENT = ("a" * 32, "b" * 16)

@@ -14,7 +14,7 @@ import pytest
 from shared.jobs import subprocess_pool as children
 from shared.jobs.subprocess_pool import Child, Children
 from tests.conftest import ROOT, gone, until
-from tests.unit.shared.jobs import MODULE, PATIENCE
+from tests.unit.shared.jobs.sample_jobs import MODULE, PATIENCE
 
 
 @pytest.fixture

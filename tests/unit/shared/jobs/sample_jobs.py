@@ -1,4 +1,4 @@
-"""A child process with jobs that only tests have: ``python -m tests.unit.shared.jobs``."""
+"""A child process with jobs that only tests have: ``python -m tests.unit.shared.jobs.sample_jobs``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from shared.jobs.entrypoint import Job, Progress, WorkFailed, WorkStopped, child
 from shared.state.messages import ImportDataset, RunTrial, TrainSolutionVersion
 
-MODULE = "tests.unit.shared.jobs"
+MODULE = "tests.unit.shared.jobs.sample_jobs"
 PATIENCE = 30.0
 #: For how long a job may be silent in the tests of that (seconds); more than a job says that it gets on.
 LIMIT = 1.2

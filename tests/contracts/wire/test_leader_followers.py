@@ -36,7 +36,7 @@ class Server:
             "FORETASTE_THREADS": str(THREADS),
         }
         command = [sys.executable, "-m", "gunicorn", "--config", "python:shared.http.gunicorn_config"]
-        command += [f"tests.contracts.wire.taking_turns:create_app(in_turns={in_turns})"]
+        command += [f"tests.contracts.wire.leader_followers_app:create_app(in_turns={in_turns})"]
         self.process = subprocess.Popen(command, env=environment, cwd=folder)
 
     def connect(self) -> socket.socket:

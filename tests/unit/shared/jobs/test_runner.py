@@ -40,7 +40,7 @@ from shared.storage.artifacts import Artifacts
 from shared.store import Lease, Record
 from shared.store.memory import MemoryStore
 from tests.conftest import gone, until
-from tests.unit.shared.jobs import LIMIT, MODULE, PATIENCE
+from tests.unit.shared.jobs.sample_jobs import LIMIT, MODULE, PATIENCE
 
 
 class Applied:
