@@ -96,8 +96,8 @@ def validate(
 ) -> Validated:
     """``shared.recipes.training_api.Validate``.
 
-    The validation users' loss ends the fit, as in training; the gain reported after each epoch is of the events that all
-    trials are compared by.
+    The validation users' loss ends the fit, as in training; the gain reported after each epoch is of the events by
+    which all trials are compared.
     """
     started = time.monotonic()
     data = of_items(data)

@@ -12,9 +12,9 @@ import structlog
 gunicorns = logging.getLogger("gunicorn.error")
 gunicorns.addHandler(logging.StreamHandler())
 gunicorns.propagate = False
-from shared import telemetry
+from shared.observability import logging as logs
 from shared.settings import Settings
-telemetry.configure(Settings(log_level="info"), "events")
+logs.configure(Settings(log_level="info"), "events")
 log = structlog.get_logger()
 with structlog.contextvars.bound_contextvars(arn="arn:a", attempt=2):
     log.info("at work", epoch=3)
@@ -24,8 +24,8 @@ thread.join()
 log.warning("untraced", imported="opentelemetry" in sys.modules)
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from shared import spans, tracing
-tracing._spans = spans.Spans("events", SimpleSpanProcessor(InMemorySpanExporter()))
+from shared.observability import otel, tracing
+tracing._spans = otel.Spans("events", SimpleSpanProcessor(InMemorySpanExporter()))
 span = tracing.request({"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"})
 log.info("traced")
 span.end(None)
@@ -68,13 +68,13 @@ def test_a_line_that_can_not_be_written_is_lost_and_nothing_else() -> None:
     program = """
 import logging
 import structlog
-from shared import meters, telemetry
+from shared.observability import logging as logs, metrics
 from shared.settings import Settings
-telemetry.configure(Settings(log_level="info"), "events")
+logs.configure(Settings(log_level="info"), "events")
 for number in range(3):
     structlog.get_logger().info("at work", number=number, text="x" * 10_000)
     logging.getLogger("a.library").warning("x" * 10_000)
-print("lost" if meters.LOG_LINES_LOST._value.get() >= 3 else "kept")
+print("lost" if metrics.LOG_LINES_LOST._value.get() >= 3 else "kept")
 """
     with open("/dev/full", "w") as full:  # every write to it finds no space
         command = [sys.executable, "-c", program]
