@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from shared.store.quarantine import Aside
+from shared.store.quarantine import Quarantine
 
 T = TypeVar("T")
 
 
-class Strict(Aside):
+class Strict(Quarantine):
     """Sets nothing aside."""
 
     def give_turn(self, entry: str, do: Callable[[], T]) -> T | None:

@@ -16,7 +16,7 @@ from shared.resources import RESOURCES
 from shared.state import messages
 from shared.state.lifecycle import ACTIVE
 from shared.store import Record, Store
-from shared.store.quarantine import Aside
+from shared.store.quarantine import Quarantine
 from shared.store.redis_probe import Probe
 
 QUEUES = sorted({message.queue() for message in messages.BY_WIRE.values()})
@@ -31,7 +31,7 @@ class State(Collector):
         self._records = records
         self._waiting = waiting
         self._probe = probe
-        self._aside = Aside("metrics", longest_pause=0.0)
+        self._aside = Quarantine("metrics", longest_pause=0.0)
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
         yield GaugeMetricFamily("foretaste_redis_up", "1: Redis answers; 0: it does not, and nothing below is told")
@@ -86,7 +86,7 @@ class State(Collector):
             while True:
                 page, after = self._records.page(kind, after=after)
                 for record in page:
-                    made = self._aside.give_turn(record.arn, partial(self._made, record))
+                    made = self._aside.run_unless_quarantined(record.arn, partial(self._made, record))
                     if made is not None:
                         yield record.arn, max(0.0, now - made)
                 if after is None:

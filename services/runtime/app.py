@@ -34,7 +34,7 @@ from shared.storage.artifacts import Artifacts
 from shared.store import Store
 from shared.store.cached_store import CachedStore
 from shared.store.data_format import refuse_newer
-from shared.store.quarantine import Aside
+from shared.store.quarantine import Quarantine
 from shared.store.redis import PROMPT, RedisStore
 from shared.store.redis_probe import Probe
 from shared.system.disk_space import has_room
@@ -90,7 +90,7 @@ def create_app() -> Flask:
     store = CachedStore(RedisStore(configured.redis_url, PROMPT), patient=process.store)
     store.listen(process.threads, process.ending)
     here = serving(configured, cast(Store, store), process.artifacts, patient=process.store, on_step=signs.give)
-    preparing = Preparing(here.deployed, here.filters, Aside("refresher"), signs)
+    preparing = Preparing(here.deployed, here.filters, Quarantine("refresher"), signs)
     warm = deployer.start(process, here.deployed, here.loading, preparing)
     ready = refresher.start(process, here, preparing, warm)
     beat_in_background(process)

@@ -27,7 +27,7 @@ from shared.serving.model_cache import Deployed, NotDeployable
 from shared.state.lifecycle import ACTIVE, CLAIMABLE, STOP_IN_PROGRESS, STOP_PENDING
 from shared.state.messages import Failed, Finished, Started
 from shared.store import Record, Records, redis_errors
-from shared.store.quarantine import Aside
+from shared.store.quarantine import Quarantine
 
 log = structlog.get_logger()
 
@@ -49,7 +49,7 @@ def start(process: Process, deployed: Deployed, loading: Loading, preparing: Pre
 
 def _run(process: Process, deployed: Deployed, loading: Loading, preparing: Preparing, warm: threading.Event) -> None:
     looked = tidied = -math.inf
-    aside = Aside("deployer")
+    aside = Quarantine("deployer")
     while not process.ending.is_set():
         try:
             if time.monotonic() > looked + LOOK_EVERY:
@@ -59,7 +59,7 @@ def _run(process: Process, deployed: Deployed, loading: Loading, preparing: Prep
                     futures.wait(begun)
                     warm.set()
             for arn in process.store.moving():
-                aside.give_turn(arn, partial(_tend, process, deployed, loading, preparing, arn))
+                aside.run_unless_quarantined(arn, partial(_tend, process, deployed, loading, preparing, arn))
             if time.monotonic() > tidied + TIDY_EVERY:
                 tidied = time.monotonic()
                 deployed.keep(_needed(process, aside))
@@ -84,12 +84,12 @@ def _tend(process: Process, deployed: Deployed, loading: Loading, preparing: Pre
         deploy(process, loading, preparing, record, version_arn)
 
 
-def _answering(process: Process, aside: Aside) -> set[str]:
+def _answering(process: Process, aside: Quarantine) -> set[str]:
     """The versions that answer requests now."""
     return _versions(process, aside, lambda record: [record.body] if record.status == ACTIVE else [])
 
 
-def _needed(process: Process, aside: Aside) -> set[str]:
+def _needed(process: Process, aside: Quarantine) -> set[str]:
     """The versions that answer requests, or will, or have a moment ago."""
     return _versions(
         process,
@@ -101,14 +101,14 @@ def _needed(process: Process, aside: Aside) -> set[str]:
     )
 
 
-def _versions(process: Process, aside: Aside, bodies: Callable[[Record], list[Mapping[str, Any]]]) -> set[str]:
+def _versions(process: Process, aside: Quarantine, bodies: Callable[[Record], list[Mapping[str, Any]]]) -> set[str]:
     """The versions that are named by what ``bodies`` finds in each campaign and recommender."""
     reading = Reading(process.store, process.settings)
     found: set[str] = set()
     for noun in SERVED:
         for record in reading.children(noun, whole=False):
             of_one = partial(_named, record, bodies)
-            found.update(aside.give_turn(f"versions of {record.arn}", of_one) or ())
+            found.update(aside.run_unless_quarantined(f"versions of {record.arn}", of_one) or ())
     return found
 
 

@@ -47,7 +47,7 @@ def refresh(serving: Serving, preparing: Preparing) -> None:
     serving.filters.refresh(preparing.aside)
     for noun in SERVED:
         for record in serving.reading.children(noun, whole=False):
-            preparing.aside.give_turn(record.arn, partial(_make_ready, serving, preparing, record))
+            preparing.aside.run_unless_quarantined(record.arn, partial(_make_ready, serving, preparing, record))
 
 
 def _make_ready(serving: Serving, preparing: Preparing, record: Record) -> None:

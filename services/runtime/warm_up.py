@@ -15,7 +15,7 @@ from shared.jobs.runner import Signs
 from shared.serving.filters import Filters
 from shared.serving.model_cache import Deployed, Model
 from shared.store import Record
-from shared.store.quarantine import Aside
+from shared.store.quarantine import Quarantine
 
 log = structlog.get_logger()
 
@@ -24,7 +24,7 @@ log = structlog.get_logger()
 class Preparing:
     deployed: Deployed
     filters: Filters
-    aside: Aside
+    aside: Quarantine
     signs: Signs = field(default_factory=Signs)
     """That loading and reading get on, for the lease under which they are done."""
 

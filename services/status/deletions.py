@@ -14,7 +14,7 @@ from shared.jobs.worker_process import Process
 from shared.state.lifecycle import DELETE_PENDING
 from shared.state.messages import Remove, Started
 from shared.store import Record
-from shared.store.quarantine import Aside
+from shared.store.quarantine import Quarantine
 
 EVERY = 0.5
 
@@ -24,17 +24,17 @@ Seen = dict[tuple[str, int], float]
 
 def start() -> None:
     seen: Seen = {}
-    aside = Aside("deletions")
+    aside = Quarantine("deletions")
     periodic.start("deletions", EVERY, lambda process: walk(process, seen, aside))
 
 
-def walk(process: Process, seen: Seen, aside: Aside) -> None:
+def walk(process: Process, seen: Seen, aside: Quarantine) -> None:
     """One round."""
     moving = process.store.moving()
     for gone in {key for key in seen if key[0] not in moving}:
         del seen[gone]
     for arn in moving:
-        aside.give_turn(arn, partial(_look, process, arn, seen))
+        aside.run_unless_quarantined(arn, partial(_look, process, arn, seen))
 
 
 def _look(process: Process, arn: str, seen: Seen) -> None:

@@ -14,7 +14,7 @@ from shared.resources import RESOURCES
 from shared.state.lifecycle import CLAIMABLE, CREATE_STOPPING
 from shared.state.messages import Command, Fact, Failed, Remove, Stopped
 from shared.store import Note, Record
-from shared.store.quarantine import Aside
+from shared.store.quarantine import Quarantine
 
 log = structlog.get_logger()
 
@@ -23,19 +23,19 @@ EVERY = 1.0
 
 def start() -> None:
     since: dict[str, float] = {}
-    aside = Aside("reconciler")
+    aside = Quarantine("reconciler")
     periodic.start("reconciler", EVERY, lambda process: walk(process, since, aside))
 
 
-def walk(process: Process, since: dict[str, float], aside: Aside) -> None:
+def walk(process: Process, since: dict[str, float], aside: Quarantine) -> None:
     """One round. ``since`` remembers, by ARN, when work was first seen without a worker or last announced."""
     for note in process.store.notes(older_than=process.settings.resend_after_seconds):
-        aside.give_turn(note.id, partial(_resend, process, note))
+        aside.run_unless_quarantined(note.id, partial(_resend, process, note))
     moving = process.store.moving()
     for arn in since.keys() - set(moving):
         del since[arn]
     for arn in moving:
-        aside.give_turn(arn, partial(_look, process, arn, since))
+        aside.run_unless_quarantined(arn, partial(_look, process, arn, since))
 
 
 def _resend(process: Process, note: Note) -> None:

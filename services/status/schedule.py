@@ -31,7 +31,7 @@ from shared.resources.solution_version.requests import AUTOMATIC, draft, imports
 from shared.state.lifecycle import ACTIVE
 from shared.state.messages import AdvanceRecommender
 from shared.store import Conflict, NameTaken, Record
-from shared.store.quarantine import Aside
+from shared.store.quarantine import Quarantine
 
 log = structlog.get_logger()
 
@@ -56,24 +56,24 @@ class Plan:
 
 
 def start() -> None:
-    aside = Aside("scheduling", longest_pause=EVERY)
+    aside = Quarantine("scheduling", longest_pause=EVERY)
     periodic.start("scheduling", EVERY, lambda process: walk(process, aside))
 
 
-def walk(process: Process, aside: Aside) -> None:
+def walk(process: Process, aside: Quarantine) -> None:
     if process.settings.auto_training:
         tick(process, process.store.now(), aside)
 
 
-def tick(process: Process, now: float, aside: Aside) -> None:
+def tick(process: Process, now: float, aside: Quarantine) -> None:
     """One look at every solution and recommender. ``now`` is by the store's clock, as all that it is compared with."""
     reading = Reading(process.store, process.settings)
     for solution in reading.children("solution", whole=False):
         if solution.status == ACTIVE:
-            aside.give_turn(solution.arn, partial(_tend, process, reading, solution, now))
+            aside.run_unless_quarantined(solution.arn, partial(_tend, process, reading, solution, now))
     for recommender in reading.children("recommender", whole=False):
         if recommender.status == ACTIVE and settled(recommender):
-            aside.give_turn(recommender.arn, partial(_retrain, process, reading, recommender, now))
+            aside.run_unless_quarantined(recommender.arn, partial(_retrain, process, reading, recommender, now))
 
 
 def _tend(process: Process, reading: Reading, solution: Record, now: float) -> None:

@@ -17,7 +17,7 @@ from shared.resources.campaign.requests import DEFAULTS, successor
 from shared.resources.resource_type import settled, with_update
 from shared.state.lifecycle import ACTIVE
 from shared.store import Conflict, Record
-from shared.store.quarantine import Aside
+from shared.store.quarantine import Quarantine
 
 log = structlog.get_logger()
 
@@ -25,15 +25,15 @@ EVERY = 2.0
 
 
 def start() -> None:
-    aside = Aside("syncing")
+    aside = Quarantine("syncing")
     periodic.start("syncing", EVERY, lambda process: walk(process, aside))
 
 
-def walk(process: Process, aside: Aside) -> None:
+def walk(process: Process, aside: Quarantine) -> None:
     reading = Reading(process.store, process.settings)
     for campaign in reading.children("campaign", whole=False):
         if campaign.status == ACTIVE and settled(campaign):
-            aside.give_turn(campaign.arn, partial(_follow, process, reading, campaign))
+            aside.run_unless_quarantined(campaign.arn, partial(_follow, process, reading, campaign))
 
 
 def _follow(process: Process, reading: Reading, campaign: Record) -> None:

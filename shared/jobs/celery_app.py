@@ -17,7 +17,7 @@ from celery.bootsteps import StartStopStep
 from celery.signals import task_prerun
 
 from shared.jobs import message_guard
-from shared.jobs.stall_watchdog import Hearing
+from shared.jobs.stall_watchdog import ConsumerWatchdog
 from shared.observability import tracing
 from shared.settings import Settings
 from shared.state.messages import BY_WIRE, Command, Fact, Message
@@ -42,7 +42,7 @@ Handler = Callable[[Any], None]
 _handlers: dict[str, Handler] = {}
 
 #: Of this process.
-hearing = Hearing()
+hearing = ConsumerWatchdog()
 
 #: Before the name of a queue, in Redis.
 PREFIX = "foretaste:queue:"

@@ -24,7 +24,7 @@ DEAF_SECONDS = 20.0
 LOOK_EVERY = 2.0
 
 
-class Hearing:
+class ConsumerWatchdog:
     """When this process last took a message up, and how many it is at."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -54,7 +54,7 @@ class Hearing:
             return self._clock() - self._quiet_since >= DEAF_SECONDS
 
 
-def watch(hearing: Hearing, waiting: Callable[[], int], threads: Threads, ending: threading.Event) -> None:
+def watch(hearing: ConsumerWatchdog, waiting: Callable[[], int], threads: Threads, ending: threading.Event) -> None:
     """Look from time to time, in the background; a deaf process is ended at once."""
 
     def look() -> None:

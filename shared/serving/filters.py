@@ -30,7 +30,7 @@ from shared.serving.user_history import newest
 from shared.state.lifecycle import ACTIVE, CREATE_IN_PROGRESS, CREATE_PENDING
 from shared.store import SEEN_SECONDS, Record, Store
 from shared.store.cached_store import UNREACHABLE
-from shared.store.quarantine import Aside
+from shared.store.quarantine import Quarantine
 
 T = TypeVar("T")
 
@@ -81,10 +81,10 @@ class Filters:
         self._beginning = threading.Lock()
         self.patience = PATIENCE
 
-    def refresh(self, aside: Aside) -> None:
+    def refresh(self, aside: Quarantine) -> None:
         self._snapshots.refresh(aside)
 
-    def warm(self, model: Model, aside: Aside) -> None:
+    def warm(self, model: Model, aside: Quarantine) -> None:
         """Make what a request with any of the group's filters needs, of the data as they are now. Not for a request.
 
         Until then requests go on with what was made of older data: none of them waits for a new catalogue.
@@ -97,7 +97,9 @@ class Filters:
             return
         made = self._of(model)
         for filter_arn, record in records.items():
-            aside.give_turn(f"{filter_arn} for {model.recipe.name}", partial(self._warm_one, model, made, record))
+            aside.run_unless_quarantined(
+                f"{filter_arn} for {model.recipe.name}", partial(self._warm_one, model, made, record)
+            )
         for filter_arn in list(made.ready):
             if filter_arn not in records:
                 made.ready.pop(filter_arn, None)

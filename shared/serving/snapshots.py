@@ -31,7 +31,7 @@ from shared.serving.dataset_snapshot import Snapshot
 from shared.serving.user_event_index import Seen
 from shared.storage.artifacts import ArtifactDamaged, Artifacts, sync
 from shared.store import Record, Store
-from shared.store.quarantine import Aside
+from shared.store.quarantine import Quarantine
 
 log = structlog.get_logger()
 
@@ -131,11 +131,11 @@ class Snapshots:
                 held = self._held[kind, dataset_arn] = self._made(kind, state)
             return held.opened
 
-    def refresh(self, aside: Aside) -> None:
+    def refresh(self, aside: Quarantine) -> None:
         """Look whether what is held is still what there is. What can't be read stays as it was."""
         for (kind, dataset_arn), held in list(self._held.items()):
             if time.monotonic() >= held.began + PACE * held.seconds:
-                aside.give_turn(dataset_arn, partial(self._refresh_one, kind, dataset_arn, held))
+                aside.run_unless_quarantined(dataset_arn, partial(self._refresh_one, kind, dataset_arn, held))
 
     def _refresh_one(self, kind: type[Snapshot] | type[Seen], dataset_arn: str, held: _Held) -> None:
         state = self._state(kind, dataset_arn)

@@ -38,7 +38,7 @@ class _Failed:
     said_at: float
 
 
-class Aside:
+class Quarantine:
     """What one walk has set aside. Safe to share between threads."""
 
     def __init__(self, walk: str, *, longest_pause: float = LONGEST_PAUSE) -> None:
@@ -48,7 +48,7 @@ class Aside:
         self._failed: OrderedDict[str, _Failed] = OrderedDict()
         self._lock = threading.Lock()
 
-    def give_turn(self, entry: str, do: Callable[[], T]) -> T | None:
+    def run_unless_quarantined(self, entry: str, do: Callable[[], T]) -> T | None:
         """What ``do`` returns; None where it raised, or the entry is left alone. Raises what Redis' state is."""
         failed = self._failed.get(entry)
         if failed is not None and time.monotonic() < failed.again_at:

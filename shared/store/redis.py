@@ -62,7 +62,7 @@ from shared.store import (
     record_codec,
 )
 from shared.store.invalidation import RedisChanges
-from shared.store.quarantine import Aside
+from shared.store.quarantine import Quarantine
 
 PREFIX = "foretaste:"
 LUA = Path(__file__).parent / "lua"
@@ -74,7 +74,7 @@ Full = Literal["disk", "memory"]
 T = TypeVar("T")
 
 #: Of this process: what is read by anybody may be repaired at any time, and is tried again each time.
-_unreadable = Aside("store", longest_pause=0.0)
+_unreadable = Quarantine("store", longest_pause=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -437,7 +437,7 @@ class RedisStore:
 
 def _readable(entries: Sequence[tuple[str, S]], read: Callable[[str, S], T]) -> list[T]:
     """Those that can be read; the others are said and counted."""
-    found = (_unreadable.give_turn(name, partial(read, name, entry)) for name, entry in entries)
+    found = (_unreadable.run_unless_quarantined(name, partial(read, name, entry)) for name, entry in entries)
     return [one for one in found if one is not None]
 
 

@@ -23,7 +23,7 @@ from shared.state.lifecycle import ACTIVE, CREATE_STOPPING, Happened
 from shared.state.messages import Fact, Remove
 from shared.store import Conflict, Record, Store
 from shared.store.memory import MemoryStore
-from shared.store.quarantine import Aside
+from shared.store.quarantine import Quarantine
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -80,7 +80,7 @@ def a_note_gone_before_it_is_applied(patch: pytest.MonkeyPatch) -> None:
 def nobody_walks_the_outbox(patch: pytest.MonkeyPatch) -> None:
     real = reconcile.walk
 
-    def walk(process: Any, since: dict[str, float], aside: Aside) -> None:
+    def walk(process: Any, since: dict[str, float], aside: Quarantine) -> None:
         settings = replace(process.settings, resend_after_seconds=1e9)
         real(replace(process, settings=settings), since, aside)
 

@@ -27,7 +27,7 @@ from shared.state.messages import Finished, Message, Provision, Remove, TrainSol
 from shared.storage.artifacts import Artifacts
 from shared.store import Record, Unreadable
 from shared.store.memory import MemoryStore
-from shared.store.quarantine import Aside
+from shared.store.quarantine import Quarantine
 from tests.strict import STRICT
 
 ARN = "arn:aws:personalize:r:a:solution/s/1"
@@ -244,7 +244,7 @@ def test_neither_a_record_nor_a_note_of_another_release_ends_the_walk(process: P
     for arn in ("arn:x:oracle/o", store.unreadable, ARN):
         store.add_note(note(Finished(arn=arn, attempt=1 if arn == ARN else 0)))
     since: dict[str, float] = {}
-    aside = Aside("reconciler")
+    aside = Quarantine("reconciler")
     for _ in range(3):
         clock.now += 11
         reconcile.walk(process, since, aside)

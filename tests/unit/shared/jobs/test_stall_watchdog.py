@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shared.jobs.stall_watchdog import DEAF_SECONDS, Hearing
+from shared.jobs.stall_watchdog import DEAF_SECONDS, ConsumerWatchdog
 
 
 class Clock:
@@ -14,7 +14,7 @@ class Clock:
 
 def test_messages_that_wait_for_long_while_nothing_is_done_tell() -> None:
     clock = Clock()
-    hearing = Hearing(clock)
+    hearing = ConsumerWatchdog(clock)
     assert not hearing.is_deaf(3)
     clock.now = DEAF_SECONDS - 0.1
     assert not hearing.is_deaf(1)
@@ -24,7 +24,7 @@ def test_messages_that_wait_for_long_while_nothing_is_done_tell() -> None:
 
 def test_who_has_taken_one_up_meanwhile_hears() -> None:
     clock = Clock()
-    hearing = Hearing(clock)
+    hearing = ConsumerWatchdog(clock)
     hearing.is_deaf(3)
     clock.now = DEAF_SECONDS / 2
     with hearing:
@@ -35,7 +35,7 @@ def test_who_has_taken_one_up_meanwhile_hears() -> None:
 
 def test_who_is_at_work_may_leave_others_waiting() -> None:
     clock = Clock()
-    hearing = Hearing(clock)
+    hearing = ConsumerWatchdog(clock)
     with hearing:
         hearing.is_deaf(3)
         clock.now = 10 * DEAF_SECONDS
@@ -44,7 +44,7 @@ def test_who_is_at_work_may_leave_others_waiting() -> None:
 
 def test_an_empty_queue_says_nothing() -> None:
     clock = Clock()
-    hearing = Hearing(clock)
+    hearing = ConsumerWatchdog(clock)
     hearing.is_deaf(3)
     hearing.is_deaf(0)
     clock.now = DEAF_SECONDS

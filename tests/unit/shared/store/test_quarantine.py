@@ -10,7 +10,7 @@ from kombu.exceptions import OperationalError
 from prometheus_client import REGISTRY
 
 from shared.store import quarantine, redis_errors
-from shared.store.quarantine import Aside
+from shared.store.quarantine import Quarantine
 
 
 class Clock:
@@ -31,7 +31,7 @@ class Walk:
     """Of three entries, one of which is broken until it is mended."""
 
     def __init__(self) -> None:
-        self.aside = Aside("of a test", longest_pause=8.0)
+        self.aside = Quarantine("of a test", longest_pause=8.0)
         self.broken: BaseException | None = KeyError("kind")
         self.tried = 0
 
@@ -40,7 +40,7 @@ class Walk:
 
     def _found(self) -> Iterator[str]:
         for name in "abc":
-            found = self.aside.give_turn(name, lambda name=name: self._look(name))  # type: ignore[misc]
+            found = self.aside.run_unless_quarantined(name, lambda name=name: self._look(name))  # type: ignore[misc]
             if found is not None:
                 yield found
 
