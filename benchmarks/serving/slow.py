@@ -13,7 +13,7 @@ import time
 from contextlib import suppress
 from urllib.parse import urlsplit
 
-from shared.system.open_files import allow_files
+from shared.system.open_files import raise_file_limit
 
 HEADS = b"POST /recommendations HTTP/1.1\r\nHost: a\r\nX-Slow: "
 BODIES = b"POST /recommendations HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n"
@@ -22,7 +22,7 @@ BODIES = b"POST /recommendations HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n
 def main() -> None:
     url, idle, slow = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     at = (urlsplit(url).hostname or "", urlsplit(url).port or 80)
-    allow_files(idle + slow + 64)
+    raise_file_limit(idle + slow + 64)
     first = [*([b""] * idle), *((HEADS, BODIES)[number % 2] for number in range(slow))]
     with selectors.DefaultSelector() as selector:
         selector.register(sys.stdin, selectors.EVENT_READ, None)

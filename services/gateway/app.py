@@ -39,7 +39,7 @@ from shared.http.bare_response import with_status
 from shared.observability import logging, metrics
 from shared.observability.health import PATHS, Vitals
 from shared.settings import Settings
-from shared.system.open_files import allow_files
+from shared.system.open_files import raise_file_limit
 
 log = structlog.get_logger()
 
@@ -219,7 +219,7 @@ _ABOUT_US = frozenset({"/ping", *PATHS})
 def _limits(configured: Settings) -> Limits:
     """As they are set, or as many connections as the system allows files."""
     others = FILES + 2 * len(service_model.SERVICES) * configured.gateway_calls
-    in_all = min(configured.gateway_connections, allow_files(configured.gateway_connections + others) - others)
+    in_all = min(configured.gateway_connections, raise_file_limit(configured.gateway_connections + others) - others)
     if in_all < configured.gateway_connections:
         log.warning("fewer connections than FORETASTE_GATEWAY_CONNECTIONS: the limit of open files", connections=in_all)
     return Limits(

@@ -37,7 +37,7 @@ from shared.store.data_format import refuse_newer
 from shared.store.quarantine import Quarantine
 from shared.store.redis import PROMPT, RedisStore
 from shared.store.redis_probe import Probe
-from shared.system.disk_space import has_room
+from shared.system.disk_space import has_free_space
 
 #: How long a runtime that starts loads models before it lets requests in (gunicorn gives its start 60 seconds).
 WARM_SECONDS = 20.0
@@ -96,7 +96,7 @@ def create_app() -> Flask:
     beat_in_background(process)
     # Not that Redis answers: without it a runtime still has answers, and all of them lose it together.
     probe = Probe(configured.redis_url)
-    told = {"disk": lambda: has_room(configured.artifacts, configured.min_free_mb) and probe.has_room()}
+    told = {"disk": lambda: has_free_space(configured.artifacts, configured.min_free_mb) and probe.has_room()}
     vitals = Vitals("runtime", threads=process.threads, ready={"models": warm.is_set}, told=told)
     vitals.listen(configured.metrics_bind)
     # Who asks meanwhile waits to be let in, or goes to another runtime: no first request is slow.

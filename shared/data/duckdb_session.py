@@ -20,7 +20,7 @@ import numpy.typing as npt
 from shared.data.arrays.histories import DataRefused
 from shared.data.cancellable_query import interruptibly
 from shared.data.csv.csv_sql import literal, name
-from shared.system.cpu_quota import granted_cores
+from shared.system.cpu_quota import available_cpus
 
 _LEAST_MEMORY_MB = 256
 _SECONDS_BETWEEN_STEPS = 0.25
@@ -61,7 +61,7 @@ class Database:
                 "memory_limit": f"{self._memory_mb}MiB",
                 "temp_directory": str(scratch / "spilled"),
                 # Each thread holds buffers of its own.
-                "threads": max(1, min(granted_cores(), self._memory_mb // 256)),
+                "threads": max(1, min(available_cpus(), self._memory_mb // 256)),
                 "preserve_insertion_order": False,
                 "autoload_known_extensions": False,
                 "autoinstall_known_extensions": False,

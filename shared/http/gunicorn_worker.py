@@ -31,8 +31,8 @@ from shared.aws.errors import InternalFailure, PersonalizeError, Serialization
 from shared.http.bare_response import bare_answer, with_status
 from shared.http.leader_followers import Turns
 from shared.observability.health import PATHS
-from shared.system.cpu_quota import granted_cores
-from shared.system.malloc import share_one_heap
+from shared.system.cpu_quota import available_cpus
+from shared.system.malloc import limit_arenas
 
 #: How long a client has to close a connection that is no longer used (seconds).
 LINGER = 2.0
@@ -55,10 +55,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         super().init_process()
 
     def load_wsgi(self) -> None:
-        share_one_heap()
+        limit_arenas()
         super().load_wsgi()
         if getattr(self.wsgi, "in_turns", False):
-            self.turns = Turns(self.cfg.threads, granted_cores(), self._waiting)
+            self.turns = Turns(self.cfg.threads, available_cpus(), self._waiting)
             self._ready: deque[TConn] = deque()
         # What is there now stays: to look through all of it for garbage, again and again, takes some 40 ms each time.
         gc.collect()

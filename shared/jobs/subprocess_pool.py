@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 import structlog
 
-from shared.system.parent_death import finding_ours, leashed_module
+from shared.system.parent_death import module_with_parent_death_signal, with_our_packages
 
 log = structlog.get_logger()
 
@@ -42,11 +42,11 @@ class Child:
         self._said: threads.Queue[bytes | None] = threads.Queue()
         self._process = _starter.submit(
             subprocess.Popen,
-            leashed_module(module),
+            module_with_parent_death_signal(module),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             # Threads that wait by spinning are slower by far as soon as anything else wants the cores.
-            env={"OMP_WAIT_POLICY": "passive", **finding_ours(os.environ)},
+            env={"OMP_WAIT_POLICY": "passive", **with_our_packages(os.environ)},
             start_new_session=True,
         ).result()
         threading.Thread(target=self._listen, daemon=True).start()

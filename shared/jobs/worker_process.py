@@ -26,7 +26,7 @@ from shared.storage.artifacts import Artifacts
 from shared.store import Store, data_format
 from shared.store.redis import RedisStore
 from shared.store.redis_probe import Probe
-from shared.system.disk_space import has_room
+from shared.system.disk_space import has_free_space
 
 log = structlog.get_logger()
 
@@ -80,7 +80,7 @@ def celery_process(queue_name: str, *, long_work: bool = True, started: Callable
             "consumes": lambda: consumes.is_set() and not process.ending.is_set(),
             "redis": probe.answers,
             "memory": probe.has_memory,
-            "disk": lambda: probe.has_room() and has_room(configured.artifacts, configured.min_free_mb),
+            "disk": lambda: probe.has_room() and has_free_space(configured.artifacts, configured.min_free_mb),
         },
     )
 

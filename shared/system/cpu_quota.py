@@ -1,4 +1,4 @@
-"""How many cores this process may use."""
+"""Counts the cores that this process may use."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 
 
-def granted_cores() -> int:
-    """Cores that the cgroup's CPU quota and the scheduler's mask leave to this process; at least 1."""
+def available_cpus() -> int:
+    """Return how many cores the cgroup's CPU quota and the scheduler's mask leave to this process; at least 1."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quotas = (("cpu.max", None), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))  # cgroup v2, v1
     for quota_file, period_file in quotas:

@@ -1,4 +1,4 @@
-"""Room on a disk: how much there is, and whether it is enough to go on writing."""
+"""Measures free disk space, and compares it with the least that writing needs."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 MIB = 1024 * 1024
 
 
-def free_bytes(folder: Path) -> int:
-    """What is free on the disk of a folder, which need not be there yet. Raises OSError."""
-    standing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    return shutil.disk_usage(standing).free
+def measure_free_bytes(folder: Path) -> int:
+    """Return the free bytes on the disk of a folder, which need not exist yet. Raises OSError."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    return shutil.disk_usage(existing).free
 
 
-def has_room(folder: Path, least_mb: int) -> bool:
-    """Are as many MiB free? A disk that does not tell is taken to have room: who writes will find out."""
+def has_free_space(folder: Path, least_mb: int) -> bool:
+    """Tell whether ``least_mb`` MiB are free. True where the disk cannot be asked: a write will fail by itself."""
     try:
-        return free_bytes(folder) >= least_mb * MIB
+        return measure_free_bytes(folder) >= least_mb * MIB
     except OSError:
         return True

@@ -1,4 +1,4 @@
-"""How glibc gives memory to the threads of this process."""
+"""Limits the memory arenas of glibc's malloc."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from contextlib import suppress
 M_ARENA_MAX = -8
 
 
-def share_one_heap() -> None:
-    """Threads that begin after this take their memory from one heap; without glibc, nothing is done.
+def limit_arenas() -> None:
+    """Let threads that begin after this share one malloc arena. Does nothing without glibc.
 
-    glibc gives each thread a heap of its own, up to eight for a core, so that they need not wait for each other. Here
-    they do anyway, for the interpreter; and what one thread put into its heap and another freed serves neither.
+    glibc gives each thread an arena of its own, up to eight per core, so that threads need not wait for each other.
+    Here they wait for the interpreter anyway, and memory that one thread allocated and another freed is of use to
+    neither arena.
     """
     with suppress(AttributeError):
         ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)

@@ -1,12 +1,15 @@
-"""How many files, sockets among them, this process may have open."""
+"""Raises the limit on open files, sockets included."""
 
 from __future__ import annotations
 
 import resource
 
 
-def allow_files(wanted: int) -> int:
-    """Raise the soft limit towards what is wanted, as far as the hard one lets it. Returns how many of these may be."""
+def raise_file_limit(wanted: int) -> int:
+    """Raise the soft limit towards ``wanted``, as far as the hard limit lets it.
+
+    Return how many may be open, at most ``wanted``.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return wanted

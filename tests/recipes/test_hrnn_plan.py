@@ -39,5 +39,5 @@ def test_a_small_step_is_done_by_one_thread_and_a_large_one_by_all_granted() -> 
 
 
 def test_where_none_are_granted_the_cgroup_grants(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "granted_cores", lambda: 5)
+    monkeypatch.setattr(plan, "available_cpus", lambda: 5)
     assert Plan.of(SETTINGS, 25_000_000, 1_000_000).threads(0) == 5

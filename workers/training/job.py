@@ -30,7 +30,7 @@ from shared.state.messages import RunTrial, TrainSolutionVersion
 from shared.storage.artifacts import ArtifactDamaged, Artifacts
 from shared.store import Record
 from shared.store.redis import RedisStore
-from shared.system.cpu_quota import granted_cores
+from shared.system.cpu_quota import available_cpus
 from workers.training import devices
 from workers.training.sources import Finding
 
@@ -249,7 +249,7 @@ def chosen(configured: Settings, workers: int = 1, devices: tuple[int, ...] = ()
         raise WorkFailed("FORETASTE_TRAINING_NUM_NODES is above 1: FORETASTE_TRAINING_MASTER must say where they meet.")
     return Options(
         # As many as the cgroup grants are one worker's alone.
-        threads=configured.training_threads or (max(granted_cores() // workers, 1) if workers > 1 else 0),
+        threads=configured.training_threads or (max(available_cpus() // workers, 1) if workers > 1 else 0),
         retrain_on_all_users=configured.retrain_on_all_users,
         cell=configured.training_cell,
         precision=configured.training_precision,

@@ -14,7 +14,7 @@ from pathlib import Path
 import redis
 
 from shared.store.redis import FULL_SECONDS, RedisStore
-from shared.system.disk_space import MIB, free_bytes
+from shared.system.disk_space import MIB, measure_free_bytes
 
 LOOK_EVERY = 0.5
 
@@ -50,7 +50,7 @@ class _Watch:
                 self._look()
 
     def _look(self) -> None:
-        free_mb = free_bytes(self._folder) // MIB
+        free_mb = measure_free_bytes(self._folder) // MIB
         full = free_mb < self._least_mb
         if full:
             self._store.refuse_writes("disk", f"{free_mb} MiB of its disk are free, and {self._least_mb} are kept")

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Self
 
 from services.cli.errors import CannotStart, NotReady
-from shared.system.parent_death import leashed
+from shared.system.parent_death import with_parent_death_signal
 
 TICK_SECONDS = 0.1
 #: All of a stop: SIGTERM, at TERM_SECONDS SIGKILL, then the same for the foundation.
@@ -188,7 +188,7 @@ class _Kept:
         self._started = time.monotonic()
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                leashed(*self.child.command),
+                with_parent_death_signal(*self.child.command),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

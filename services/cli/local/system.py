@@ -29,7 +29,7 @@ from shared import settings
 from shared.settings import Settings
 from shared.store.data_format import NewerFormat, Unstamped, settle_folder
 from shared.store.redis import PROMPT, RedisStore
-from shared.system.parent_death import finding_ours
+from shared.system.parent_death import with_our_packages
 
 #: Processes of a system that was killed a moment ago are given so long to let go of the port.
 BIND_SECONDS = 5.0
@@ -237,7 +237,7 @@ def _child(process: Process, listener: socket.socket | None, values: Mapping[str
     passed["FORETASTE_BUCKETS"] = values["FORETASTE_BUCKETS"]
     # gunicorn and celery look for modules in the folder they run in, which therefore is that of our own packages, and
     # not the one that `foretaste up` was started in.
-    environment = finding_ours({**passed, **told, "PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"})
+    environment = with_our_packages({**passed, **told, "PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"})
     if listener is not None:
         environment["FORETASTE_BIND"] = f"fd://{listener.fileno()}"
         return Child(

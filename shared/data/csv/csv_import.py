@@ -28,7 +28,7 @@ from shared.data.csv.csv_file import CsvError, CsvFile
 from shared.data.csv.csv_sql import literal, name, raw_cells, unread
 from shared.data.schemas import DatasetSchema
 from shared.storage.artifacts import sync
-from shared.system.cpu_quota import granted_cores
+from shared.system.cpu_quota import available_cpus
 
 _MEMORY_BESIDE_DUCKDB_MB = 160  # Python, the CSV and Parquet readers' own buffers: measured, see benchmarks/importing
 _LEAST_MEMORY_MB = 256
@@ -240,7 +240,7 @@ def _connect(workspace: Path, memory_mb: int) -> duckdb.DuckDBPyConnection:
             "memory_limit": f"{memory_mb - _MEMORY_BESIDE_DUCKDB_MB}MiB",
             "temp_directory": str(workspace / "spilled"),
             # Each thread holds buffers of its own.
-            "threads": max(1, min(granted_cores(), memory_mb // 256)),
+            "threads": max(1, min(available_cpus(), memory_mb // 256)),
             "autoload_known_extensions": False,
             "autoinstall_known_extensions": False,
         }

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Self
 
-from shared.system.cpu_quota import granted_cores
+from shared.system.cpu_quota import available_cpus
 
 LEARNING_RATE = 7e-3
 """At a hidden_dimension of 43, and in inverse proportion to it: a wide network with this rate learns by heart."""
@@ -63,4 +63,4 @@ class Plan:
         """How many of the threads granted (0: as many as the cgroup grants) a step of this size employs."""
         logits = min(self.items, FULL_SOFTMAX_ITEMS)
         step = self.streams * self.bptt * self.hidden * logits
-        return max(1, min(granted or granted_cores(), step // MULTIPLY_ADDS_A_THREAD))
+        return max(1, min(granted or available_cpus(), step // MULTIPLY_ADDS_A_THREAD))

@@ -35,7 +35,7 @@ from shared.recipes.similar_items.fit import (
 from shared.recipes.similar_items.neighbor_sampling import Nearby
 from shared.recipes.similar_items.network import Form, Network
 from shared.recipes.training_api import Options
-from shared.system.cpu_quota import granted_cores
+from shared.system.cpu_quota import available_cpus
 
 
 class Learner:
@@ -139,4 +139,4 @@ def take_several(histories: Histories, users: npt.NDArray[np.int64]) -> bool:
 def threads(form: Form, options: Options) -> int:
     """How many of the threads granted a step of this size employs, as of the HRNN."""
     step = SEEDS_A_STEP * (form.id_hidden + form.metadata_hidden) * min(form.items, FULL_SOFTMAX_ITEMS)
-    return max(1, min(options.threads or granted_cores(), step // MULTIPLY_ADDS_A_THREAD))
+    return max(1, min(options.threads or available_cpus(), step // MULTIPLY_ADDS_A_THREAD))

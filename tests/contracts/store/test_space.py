@@ -75,7 +75,7 @@ def test_a_watch_refuses_and_takes_writes_as_room_comes_and_goes(
 ) -> None:
     free = [10]
     monkeypatch.setattr(disk_guard, "LOOK_EVERY", 0.01)
-    monkeypatch.setattr(disk_guard, "free_bytes", lambda _: free[0] * disk_guard.MIB)
+    monkeypatch.setattr(disk_guard, "measure_free_bytes", lambda _: free[0] * disk_guard.MIB)
     said: list[str] = []
     with disk_guard.watched(tmp_path, RedisStore(url), 16, say=said.append):
         until(lambda: not Probe(url).has_room(), 5, "a refusal")

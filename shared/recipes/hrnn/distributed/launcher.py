@@ -29,7 +29,7 @@ from torch.distributed.distributed_c10d import Store
 from shared.jobs.entrypoint import WorkFailed
 from shared.recipes.hrnn.distributed.process_group import Address, Order, Rank, meet, reached
 from shared.recipes.training_api import Options
-from shared.system.parent_death import finding_ours, leashed_module
+from shared.system.parent_death import module_with_parent_death_signal, with_our_packages
 
 log = structlog.get_logger()
 
@@ -101,10 +101,10 @@ class Started:
             for place in places:
                 who = (*address, first + place, place, ",".join(map(str, devices)))
                 self._processes[first + place] = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                    leashed_module("shared.recipes.hrnn.distributed.worker", *map(str, who)),
+                    module_with_parent_death_signal("shared.recipes.hrnn.distributed.worker", *map(str, who)),
                     stdin=subprocess.PIPE,
                     stdout=2,  # a job's own is for its answers
-                    env={"OMP_WAIT_POLICY": "passive", "TORCH_CPP_LOG_LEVEL": "ERROR", **finding_ours(os.environ)},
+                    env={"OMP_WAIT_POLICY": "passive", "TORCH_CPP_LOG_LEVEL": "ERROR", **with_our_packages(os.environ)},
                 )
         except BaseException:
             self.end()

@@ -22,7 +22,7 @@ from shared.recipes.hrnn.repeat_features import COUNT, FEATURES, Takings, featur
 from shared.recipes.hrnn.serving.shared_pass import SETTLED, Floats, Passes, rows
 from shared.recipes.request_time import begins_visit
 from shared.recipes.scoring_api import Rough
-from shared.system.cpu_quota import granted_cores
+from shared.system.cpu_quota import available_cpus
 
 Numbers = npt.NDArray[np.int64]
 Seconds = npt.NDArray[np.float64]
@@ -70,7 +70,7 @@ class Weights:
         self._of = weights
         self._layers = [CELLS[form.cell](_of_layer(weights, layer)) for layer in range(LAYERS)]
         self._items = rows(weights["item.weight"])
-        self._passes = Passes(weights["item.weight"][:-1], weights["bias"][:-1], granted_cores())
+        self._passes = Passes(weights["item.weight"][:-1], weights["bias"][:-1], available_cpus())
         self._again = Again(form, weights) if form.repeats else None
 
     def features(self, name: str, values: npt.ArrayLike, weights: npt.ArrayLike) -> Floats:

@@ -113,7 +113,7 @@ def test_no_module_needs_proc() -> None:
 
 
 def test_every_child_is_started_where_no_stranger_is_taken_for_ours() -> None:
-    """By ``leashed_module``, or by the supervisor in our own folder."""
+    """By ``module_with_parent_death_signal``, or by the supervisor in our own folder."""
     found = [
         str(path.relative_to(ROOT))
         for path in modules()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from shared.system import cpu_quota as module
-from shared.system.cpu_quota import granted_cores
+from shared.system.cpu_quota import available_cpus
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 )
 def test_the_quota_of_the_cgroup_bounds_the_threads(cgroup: Path, said: str, cores: int) -> None:
     (cgroup / "cpu.max").write_text(said + "\n")
-    assert granted_cores() == cores
+    assert available_cpus() == cores
 
 
 @pytest.mark.parametrize(("quota", "cores"), [("300000", 3), ("-1", 16)])
@@ -38,7 +38,7 @@ def test_the_quota_of_an_older_cgroup_does_too(cgroup: Path, quota: str, cores: 
     (cgroup / "cpu").mkdir()
     (cgroup / "cpu" / "cpu.cfs_quota_us").write_text(quota)
     (cgroup / "cpu" / "cpu.cfs_period_us").write_text("100000")
-    assert granted_cores() == cores
+    assert available_cpus() == cores
 
 
 @pytest.mark.parametrize("said", ["", "much", "100000"])
@@ -46,8 +46,8 @@ def test_without_a_quota_the_schedulers_mask_does(cgroup: Path, said: str, monke
     if said:
         (cgroup / "cpu.max").write_text(said)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1, 5, 6})
-    assert granted_cores() == 3
+    assert available_cpus() == 3
 
 
 def test_at_least_one_core_is_granted() -> None:
-    assert granted_cores() >= 1
+    assert available_cpus() >= 1

@@ -15,11 +15,11 @@ ROOT = Path(__file__).parents[3]
 #: Threads that take memory, each while the others have some; prints how many heaps it came from.
 TAKES = """
 import sys, threading
-from shared.system.malloc import share_one_heap
+from shared.system.malloc import limit_arenas
 from tests.heaps import heaps
 
 if sys.argv[1] == "one":
-    share_one_heap()
+    limit_arenas()
 taken = threading.Barrier(4)
 
 def take():
@@ -35,7 +35,7 @@ print(heaps())
 
 @pytest.mark.skipif(not GLIBC, reason="it is glibc that gives each thread a heap")
 @pytest.mark.parametrize(("told", "expected"), [("one", {1}), ("nothing", {2, 3, 4, 5})])
-def test_threads_share_one_heap_once_they_are_told_to(told: str, expected: set[int]) -> None:
+def test_threads_limit_arenas_once_they_are_told_to(told: str, expected: set[int]) -> None:
     # As if nobody had told glibc from outside.
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
 

@@ -16,8 +16,8 @@ from tests.conftest import ROOT
 PROGRAM = f"""
 import os, subprocess, sys
 sys.path.insert(0, {str(ROOT)!r})
-from shared.system.parent_death import finding_ours, leashed_module
-subprocess.run(leashed_module("inspect", "--details", "shared"), env=finding_ours(os.environ), check=True)
+from shared.system.parent_death import with_our_packages, module_with_parent_death_signal
+subprocess.run(module_with_parent_death_signal("inspect", "--details", "shared"), env=with_our_packages(os.environ), check=True)
 """
 
 
@@ -41,5 +41,5 @@ def test_a_child_finds_our_packages_and_nobody_elses(tmp_path: Path, path: str |
 
 def test_what_is_installed_does_not_come_before_pythons_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parent_death, "__file__", "/venv/lib/python3.11/site-packages/shared/system/parent_death.py")
-    assert parent_death.finding_ours({"PYTHONPATH": ":/mine:", "A": "b"}) == {"PYTHONPATH": "/mine", "A": "b"}
-    assert parent_death.finding_ours({}) == {"PYTHONPATH": ""}
+    assert parent_death.with_our_packages({"PYTHONPATH": ":/mine:", "A": "b"}) == {"PYTHONPATH": "/mine", "A": "b"}
+    assert parent_death.with_our_packages({}) == {"PYTHONPATH": ""}
