@@ -35,7 +35,7 @@ from shared.recipes.hrnn.network import CELLS
 from shared.recipes.hrnn.prediction_targets import gathered, weights_of
 from shared.recipes.hrnn.trainer import Learner
 from shared.recipes.progress import Phase
-from shared.recipes.training_api import Options, Stopped
+from shared.recipes.training_api import TrainingContext, TrainingOptions, TrainingStopped
 
 AT_ONCE = 512
 """Queries whose rankings of all items are held at once."""
@@ -117,7 +117,7 @@ def run_steps(histories: Histories, setting: Setting, on_step: Callable[[int], b
     # More epochs than anybody will wait for.
     learner = _learner(histories, replace(setting, epochs=10_000))
     learner.on_step = on_step
-    with tempfile.TemporaryDirectory() as scratch, contextlib.suppress(Stopped):
+    with tempfile.TemporaryDirectory() as scratch, contextlib.suppress(TrainingStopped):
         learner.fit(np.flatnonzero(histories.lengths), np.zeros(0, np.int64), Path(scratch) / "training.ckpt")
     return learner
 
@@ -252,8 +252,15 @@ class _Learner(Learner):
     def __init__(self, given: TrainingData, setting: Setting, events: int, seed: int) -> None:
         if setting.cell not in CELLS:
             raise NotOffered(f"the {setting.cell} cell is not offered by this release")
-        options = Options(threads=setting.threads, cell=setting.cell, checkpoint_seconds=1e9)  # type: ignore[arg-type]
-        super().__init__(given, setting.declared, setting.values, options, events, seed=seed)
+        context = TrainingContext(
+            workspace=NOWHERE,
+            artifact=NOWHERE,
+            report_progress=lambda _: None,
+            should_stop=lambda: False,
+            options=TrainingOptions(threads=setting.threads, cell=setting.cell, checkpoint_seconds=1e9),  # type: ignore[arg-type]
+            seed=seed,
+        )
+        super().__init__(given, setting.declared, setting.values, context, events)
         if setting.epochs is not None:
             self.plan = replace(self.plan, epochs=setting.epochs)
         losses.replace(self.network, setting.loss)
@@ -293,19 +300,19 @@ class _Counting(AtEachBatch):
     def __init__(
         self, learner: _Learner, phase: Phase, before: int, checkpoint: Path, validate: Callable[[], Foretold] | None
     ) -> None:
-        super().__init__(learner.watch, phase, before, checkpoint, learner.options.checkpoint_seconds, validate)
+        super().__init__(learner.reporter, phase, before, checkpoint, learner.context.options.checkpoint_seconds, validate)
         self._learner = learner
         self._before = before
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         if not self._learner.on_step(targets_in(self._learner, batch)):
-            raise Stopped
+            raise TrainingStopped
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         super().on_train_epoch_end(trainer, pl_module)
         if not self._learner.on_epoch(self._before + trainer.current_epoch + 1):
-            raise Stopped
+            raise TrainingStopped
 
 
 class _Spent:

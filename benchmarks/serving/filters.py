@@ -128,7 +128,7 @@ def _report(folder: Path, store: Store, items: int) -> tuple[float, float, int]:
     serving.deployed._models[f"{PREFIX}:solution/s/1"] = model
     dataset = model.datasets["INTERACTIONS"]
     for start in range(0, EVENTS, 10):
-        store.append(dataset, [_event(start + n, items) for n in range(10)], invocation=str(start))
+        store.append_interactions(dataset, [_event(start + n, items) for n in range(10)], invocation=str(start))
 
     began = time.perf_counter()
     serving.filters.read_described(model)

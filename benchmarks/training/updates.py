@@ -13,7 +13,7 @@ from shared.data.arrays.histories import Histories
 from shared.data.training.training_data import TrainingData
 from shared.recipes import RECIPES
 from shared.recipes.hrnn import training
-from shared.recipes.training_api import Options, Trained
+from shared.recipes.training_api import Trained, TrainingContext, TrainingOptions
 
 NDCG = "normalized_discounted_cumulative_gain_at_25"
 RECIPE = RECIPES["aws-user-personalization"]
@@ -50,12 +50,14 @@ def train(histories: Histories, folder: Path, hidden: int, threads: int, base: P
         TrainingData(histories=histories),
         RECIPE,
         RECIPE.settings({"algorithmHyperParameters": {"hidden_dimension": str(hidden)}}),
-        workspace=folder / "workspace",
-        artifact=folder,
-        progress=lambda _: None,
-        should_stop=lambda: False,
-        options=Options(threads=threads),
-        base=base,
+        TrainingContext(
+            workspace=folder / "workspace",
+            artifact=folder,
+            report_progress=lambda _: None,
+            should_stop=lambda: False,
+            options=TrainingOptions(threads=threads),
+            base=base,
+        ),
     )
 
 

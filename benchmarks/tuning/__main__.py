@@ -72,7 +72,7 @@ class Bench:
         return told, (told["lastUpdatedDateTime"] - told["creationDateTime"]).total_seconds()
 
     def trials(self, version: str) -> list[Record]:
-        return sorted(self.store.page("trial", version)[0], key=lambda trial: int(trial.body["number"]))
+        return sorted(self.store.list_page("trial", version)[0], key=lambda trial: int(trial.body["number"]))
 
     def tested(self, version: str) -> float:
         return float(self.aws.get_solution_metrics(solutionVersionArn=version)["metrics"][GAIN])
@@ -178,7 +178,7 @@ def limit(data: Path, scratch: Path) -> None:
         def count() -> None:
             store = RedisStore(redis_url(at.system))
             while not over.is_set():
-                counts.append(sum(store.lease(trial.arn) is not None for trial in store.page("trial", version)[0]))
+                counts.append(sum(store.get_lease(trial.arn) is not None for trial in store.list_page("trial", version)[0]))
 
         counting = threading.Thread(target=count)
         counting.start()

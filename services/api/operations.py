@@ -96,7 +96,7 @@ def _invocation(call: Call) -> str:
 
 
 def _is_done(desk: Desk) -> bool:
-    return desk.invocation is not None and desk.store.invoked(desk.invocation) is not None
+    return desk.invocation is not None and desk.store.find_by_invocation(desk.invocation) is not None
 
 
 def create(desk: Desk, resource: Resource, call: Call) -> Mapping[str, Any]:
@@ -105,7 +105,7 @@ def create(desk: Desk, resource: Resource, call: Call) -> Mapping[str, Any]:
 
 
 def _create(desk: Desk, resource: Resource, call: Call) -> tuple[str, Mapping[str, Any]]:
-    made = desk.store.invoked(_invocation(call))
+    made = desk.store.find_by_invocation(_invocation(call))
     if made is not None:
         # Nothing is checked anew: what it stands on may have changed, or gone, since.
         return made, _body(desk, made)
@@ -191,7 +191,7 @@ def page(desk: Desk, resource: Resource, call: Call) -> Mapping[str, Any]:
         desk.reading.find(parent, resource.needed_to_list)
     if parent is not None and arns.noun(parent) != (noun := _noun(member)):
         raise InvalidInput(f"{member} must be the ARN of a {noun.replace('_', ' ')}; it is {parent}.")
-    records, after = desk.store.page(
+    records, after = desk.store.list_page(
         resource.noun,
         parent,
         after=page_tokens.read(call.request.get("nextToken"), call.operation, filters),

@@ -62,7 +62,7 @@ class State(Collector):
         limit.add_metric([], memory.most)
         file.add_metric([], self._probe.file_bytes())
         taken.add_metric([], self._probe.has_room() and self._probe.has_memory())
-        outbox.add_metric([], len(self._records.notes()))
+        outbox.add_metric([], len(self._records.list_outbox()))
         for queue in QUEUES:
             depth.add_metric([queue], self._waiting(queue))
         for kind, number in self._moving().items():
@@ -74,7 +74,7 @@ class State(Collector):
     def _moving(self) -> dict[str, int]:
         # A kind of which nothing moves is told of as 0: to Prometheus a gap is no zero.
         found = {noun: 0 for noun, resource in RESOURCES.items() if resource.lifecycle is not None}
-        for arn in self._records.moving():
+        for arn in self._records.list_in_progress():
             kind = arns.noun(arn) or "unknown"
             found[kind] = found.get(kind, 0) + 1
         return found
@@ -84,7 +84,7 @@ class State(Collector):
         for kind in _SERVING:
             after: str | None = None
             while True:
-                page, after = self._records.page(kind, after=after)
+                page, after = self._records.list_page(kind, after=after)
                 for record in page:
                     made = self._aside.run_unless_quarantined(record.arn, partial(self._made, record))
                     if made is not None:

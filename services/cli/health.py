@@ -38,7 +38,7 @@ def pings(url: str, seconds: float) -> bool:
 def beats(store: Leases, name: str, *, pid: int | None = None) -> bool:
     """Whether the Celery process ``name`` of this machine (with that process id) has said that it lives."""
     prefix = f"{name}@{socket.gethostname()}:"
-    beating = (process for process in store.beating() if process.startswith(prefix))
+    beating = (process for process in store.list_live_processes() if process.startswith(prefix))
     return any(pid is None or process == f"{prefix}{pid}" for process in beating)
 
 

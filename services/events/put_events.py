@@ -43,7 +43,7 @@ def put_events(store: Store, reading: Reading, call: Call) -> None:
         for place, event in enumerate(request["eventList"], start=1)
     ]
     shown = _with_what_was_shown(interactions, store, target.arn)
-    store.append(target.arn, shown, invocation=f"PutEvents/{call.invocation}")
+    store.append_interactions(target.arn, shown, invocation=f"PutEvents/{call.invocation}")
     sent = zip(interactions, request["eventList"], strict=True)
     events_without_items.tell(target.tracker, [event for kept, event in sent if kept.item_id is None])
 
@@ -54,7 +54,7 @@ def put_action_interactions(store: Store, reading: Reading, call: Call) -> None:
         _action_interaction(sent, target.schema, f"actionInteractions.{place}")
         for place, sent in enumerate(call.request["actionInteractions"], start=1)
     ]
-    store.append(target.arn, interactions, invocation=f"PutActionInteractions/{call.invocation}")
+    store.append_interactions(target.arn, interactions, invocation=f"PutActionInteractions/{call.invocation}")
 
 
 def _event(request: Mapping[str, Any], event: Mapping[str, Any], schema: DatasetSchema, where: str) -> Interaction:

@@ -60,7 +60,7 @@ def of_type(dataset_type: str, arn: str, reading: Reading) -> Target:
 
 
 def _tracked(store: Store, tracking_id: str, noun: str) -> Record | None:
-    arn = store.holder(tracking_claim(tracking_id))
+    arn = store.find_claim_holder(tracking_claim(tracking_id))
     record = store.get(arn) if arn else None
     return record if record is not None and record.kind == noun else None
 

@@ -58,7 +58,7 @@ def _run(process: Process, deployed: Deployed, loading: Loading, preparing: Prep
                 if not warm.is_set():
                     futures.wait(begun)
                     warm.set()
-            for arn in process.store.moving():
+            for arn in process.store.list_in_progress():
                 aside.run_unless_quarantined(arn, partial(_tend, process, deployed, loading, preparing, arn))
             if time.monotonic() > tidied + TIDY_EVERY:
                 tidied = time.monotonic()
@@ -136,7 +136,7 @@ def _body(record: Record) -> Mapping[str, Any]:
 
 def make_usable(process: Process, preparing: Preparing, record: Record) -> None:
     """Take a new filter up, unless another runtime has it, make ready what it reads, and report that it can be used."""
-    lease = process.store.claim(record.arn, process.name, CLAIMABLE, process.settings.lease_seconds)
+    lease = process.store.claim_lease(record.arn, process.name, CLAIMABLE, process.settings.lease_seconds)
     if lease is None:
         return
     with keeping(process, lease, preparing.signs):
@@ -148,7 +148,7 @@ def make_usable(process: Process, preparing: Preparing, record: Record) -> None:
 
 def deploy(process: Process, loading: Loading, preparing: Preparing, record: Record, version_arn: str) -> None:
     """Take the campaign or recommender up, unless another runtime has it, and report how it went."""
-    lease = process.store.claim(record.arn, process.name, CLAIMABLE, process.settings.lease_seconds)
+    lease = process.store.claim_lease(record.arn, process.name, CLAIMABLE, process.settings.lease_seconds)
     if lease is None:
         return
     arn, attempt = record.arn, lease.attempt

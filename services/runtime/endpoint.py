@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from services.runtime.loader import Loading, NotYet
 from shared.aws.errors import InvalidInput, ServiceUnavailable
 from shared.recipes import Recipe
-from shared.recipes.scoring_api import Past, Query
+from shared.recipes.scoring_api import Query
 from shared.resources import Reading
-from shared.resources.exploration import exploration_of
+from shared.serving import pipeline
 from shared.serving.filters import Filters
 from shared.serving.model_cache import Deployed, Model, NotDeployable
-from shared.serving.user_history import merged
+from shared.serving.user_history import read_history
 from shared.state.lifecycle import ACTIVE
 from shared.store import Record, Store
-from shared.store.cached_store import UNREACHABLE
 
 #: What a runtime answers for.
 SERVED = ("campaign", "recommender")
@@ -78,34 +77,15 @@ def served(serving: Serving, request: Mapping[str, Any], *types: str) -> Served:
 
 
 def query(of: Served, request: Mapping[str, Any], store: Store) -> Query:
-    """What its model is asked. Raises InvalidInput where the request lacks what the recipe needs."""
-    for member in of.recipe.needs:
-        if not request.get(member):
-            hint = " For an anonymous user, send the sessionId." if member == "userId" else ""
-            raise InvalidInput(f"{member} is required by the recipe {of.recipe.name}.{hint}")
-    user_id = request.get("userId") or ""
-    return Query(
+    """Build the query for the endpoint's model. Raises InvalidInput where the request lacks what the recipe needs."""
+    pipeline.check_members(of.recipe, request)
+    return pipeline.build_query(
+        of.recipe,
+        request,
+        of.config,
         now=store.now(),
-        user_id=user_id,
-        history=history(of.model, user_id, store) if of.recipe.live else (),
-        context=request.get("context") or {},
-        item_id=request.get("itemId"),
-        exploration=exploration_of(of.config.get("itemExplorationConfig")) if of.recipe.explores else None,
+        history=read_history(of.model, request.get("userId") or "", store) if of.recipe.live else (),
     )
-
-
-def history(model: Model, user_id: str, store: Store) -> Sequence[Past]:
-    """What the user did, oldest first; what was trained on alone where the store is away and was never asked.
-
-    Raises the store's error of a user whom nobody here knows: they might have done anything.
-    """
-    trained = model.history(user_id)
-    try:
-        return merged(trained, store.recent(model.interactions, user_id))
-    except UNREACHABLE:
-        if not trained:
-            raise
-        return trained
 
 
 def recommendation_id() -> str:

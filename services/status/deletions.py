@@ -30,7 +30,7 @@ def start() -> None:
 
 def walk(process: Process, seen: Seen, aside: Quarantine) -> None:
     """One round."""
-    moving = process.store.moving()
+    moving = process.store.list_in_progress()
     for gone in {key for key in seen if key[0] not in moving}:
         del seen[gone]
     for arn in moving:

@@ -28,7 +28,7 @@ def start(name: str, every: float, walk: Callable[[Process], None]) -> None:
 def _run(process: Process, name: str, every: float, walk: Callable[[Process], None]) -> None:
     while not process.ending.wait(every):
         try:
-            if process.store.lock(name, process.name, every + SILENCE):
+            if process.store.acquire_lock(name, process.name, every + SILENCE):
                 walk(process)
         except Exception as error:
             # The state of Redis passes; anything else ends the thread, which is said, and started again.

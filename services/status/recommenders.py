@@ -85,7 +85,7 @@ def _forget_superseded(process: Process, recommender: Record) -> None:
     """Remove the models that an update has left behind; one that something moves meanwhile, the next time."""
     after: str | None = None
     while True:
-        versions, after = process.store.page(VERSION.noun, recommender.arn, after=after, whole=True)
+        versions, after = process.store.list_page(VERSION.noun, recommender.arn, after=after, whole=True)
         for version in versions:
             if version.arn != recommender.body["solutionVersionArn"]:
                 process.artifacts.discard(version.arn)

@@ -29,9 +29,9 @@ def start() -> None:
 
 def walk(process: Process, since: dict[str, float], aside: Quarantine) -> None:
     """One round. ``since`` remembers, by ARN, when work was first seen without a worker or last announced."""
-    for note in process.store.notes(older_than=process.settings.resend_after_seconds):
+    for note in process.store.list_outbox(older_than=process.settings.resend_after_seconds):
         aside.run_unless_quarantined(note.id, partial(_resend, process, note))
-    moving = process.store.moving()
+    moving = process.store.list_in_progress()
     for arn in since.keys() - set(moving):
         del since[arn]
     for arn in moving:
@@ -52,13 +52,13 @@ def _look(process: Process, arn: str, since: dict[str, float]) -> None:
 
 
 def _tend(process: Process, record: Record, since: dict[str, float]) -> None:
-    lease = process.store.lease(record.arn)
+    lease = process.store.get_lease(record.arn)
     if lease is not None and lease.seconds_left > 0:
         since.pop(record.arn, None)
         return
     if lease is not None:
         log.warning("worker lost", arn=record.arn, worker=lease.worker, attempt=lease.attempt)
-        process.store.release(lease, failed=True)
+        process.store.release_lease(lease, failed=True)
         counted = process.store.get(record.arn)
         if counted is None or counted.moving is None:
             return

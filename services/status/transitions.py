@@ -39,7 +39,7 @@ def apply(store: Store, fact: Fact) -> None:
         record = store.get(fact.arn)
         after = after_fact(record, fact, store.now()) if record else None
         if after is None:
-            store.done(written)
+            store.remove_from_outbox(written)
             return
         try:
             store.replace(after, done=written)
@@ -116,7 +116,7 @@ def provision(store: Store, command: Provision) -> None:
 
 
 def _has_runtime(store: Store) -> bool:
-    return any(name.startswith("runtime@") for name in store.beating())
+    return any(name.startswith("runtime@") for name in store.list_live_processes())
 
 
 def decline(store: Store, command: Decline) -> None:
@@ -152,7 +152,7 @@ def _owned(store: Store, record: Record) -> Iterator[Record]:
     for noun in RESOURCES[record.kind].owns:
         after: str | None = None
         while True:
-            page, after = store.page(noun, record.arn, after=after, whole=True)
+            page, after = store.list_page(noun, record.arn, after=after, whole=True)
             yield from page
             if after is None:
                 break

@@ -169,11 +169,11 @@ def note(message: Message) -> Note:
 def ring(records: Records, queue: Queue, command: Command) -> None:
     """Send a command, and take its note (written with its record) out of the outbox."""
     queue.send(command)
-    records.done(note(command).id)
+    records.remove_from_outbox(note(command).id)
 
 
 def report(records: Records, queue: Queue, fact: Fact) -> None:
     """Say that something happened, so that it can't be lost: the note stays until the fact has been applied."""
     written = note(fact)
-    records.add_note(written)
+    records.add_to_outbox(written)
     queue.send(fact)

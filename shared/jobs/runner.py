@@ -43,7 +43,7 @@ _children = Children()
 
 def work(command: Command, process: Process, module: str) -> None:
     """Claim the resource, have a child that runs ``module`` do the job named as the command, and report how it went."""
-    lease = process.store.claim(command.arn, process.name, CLAIMABLE, process.settings.lease_seconds)
+    lease = process.store.claim_lease(command.arn, process.name, CLAIMABLE, process.settings.lease_seconds)
     if lease is None:
         log.info("nothing to take up", arn=command.arn, wire=command.wire)
         return
@@ -62,7 +62,7 @@ def work(command: Command, process: Process, module: str) -> None:
                     # However it ended, nobody goes on from here: a failure must not keep the disk it filled.
                     process.artifacts.discard_workspace(lease.arn)
             case HandedBack():
-                insist(lambda: process.store.release(lease, failed=False))
+                insist(lambda: process.store.release_lease(lease, failed=False))
                 insist(lambda: process.queue.send(command))
             case Died() | Hung() as death:
                 _after_death(command, process, lease, death)
@@ -81,7 +81,7 @@ def _failure(ended: Fact | HandedBack | Died | Hung | None) -> str | None:
 
 def _after_death(command: Command, process: Process, lease: Lease, death: Died | Hung) -> None:
     """Whoever is free takes the work up again, from its last checkpoint, unless it has died too often."""
-    insist(lambda: process.store.release(lease, failed=True))
+    insist(lambda: process.store.release_lease(lease, failed=True))
     record = insist(lambda: process.store.get(lease.arn))
     if record is None or record.attempt != lease.attempt:
         return
@@ -97,7 +97,7 @@ def _keep_until_applied(process: Process, lease: Lease) -> bool:
 
     False when this worker has to end first, or the work went to another.
     """
-    while insist(lambda: process.store.renew(lease, process.settings.lease_seconds)):
+    while insist(lambda: process.store.renew_lease(lease, process.settings.lease_seconds)):
         if process.ending.wait(0.1):
             return False  # the lease runs out by itself, after the report has been applied
     record = insist(lambda: process.store.get(lease.arn))
@@ -133,7 +133,7 @@ def keeping(process: Process, lease: Lease, signs: Signs) -> Iterator[None]:
                 log.error("work hung: its lease is not renewed", arn=lease.arn, silent_seconds=round(silent))
                 metrics.job(process.name.partition("@")[0], "Hung", silent)
                 return
-            insist(lambda: process.store.renew(lease, process.settings.lease_seconds))
+            insist(lambda: process.store.renew_lease(lease, process.settings.lease_seconds))
 
     renewing = threading.Thread(target=renew, name="lease", daemon=True)
     renewing.start()
@@ -142,7 +142,7 @@ def keeping(process: Process, lease: Lease, signs: Signs) -> Iterator[None]:
     finally:
         over.set()
         renewing.join()
-        process.store.release(lease, failed=False)
+        process.store.release_lease(lease, failed=False)
 
 
 @contextlib.contextmanager
@@ -286,7 +286,7 @@ class _Watch:
 
     def _look_after_lease(self) -> bool:
         try:
-            moving = self._process.store.renew(self._lease, self._process.settings.lease_seconds)
+            moving = self._process.store.renew_lease(self._lease, self._process.settings.lease_seconds)
         except redis.exceptions.RedisError as error:
             # The child works on: when Redis is back the lease is ours still, or it is not, and then we end it.
             log.warning("lease not renewed", reason=str(error))

@@ -120,7 +120,7 @@ def beat_in_background(process: Process) -> None:
     def beat() -> None:
         while not process.ending.is_set():
             try:
-                process.store.beat(process.name, BEAT_LASTS)
+                process.store.send_heartbeat(process.name, BEAT_LASTS)
             except redis.exceptions.RedisError as error:
                 log.warning("no sign of life could be given", reason=str(error))
             process.ending.wait(BEAT_EVERY)

@@ -5,63 +5,75 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, Self
 
-from shared.recipes.training_api import Progress, Stopped
+from shared.recipes.training_api import TrainingContext, TrainingProgress, TrainingStopped
 
 Phase = Literal["training", "evaluating", "retraining", "writing"]
 
 
-class Watch:
+class ProgressReporter:
     """Says how far the training is, and ends it when asked to."""
 
-    def __init__(self, progress: Callable[[Progress], None], should_stop: Callable[[], bool], epochs: int) -> None:
-        self._progress = progress
+    def __init__(
+        self, report: Callable[[TrainingProgress], None], should_stop: Callable[[], bool], epochs: int = 0
+    ) -> None:
+        self._report = report
         self._should_stop = should_stop
         self._epochs = epochs
         self._began: tuple[float, float] | None = None
         self._said_at = -math.inf
         self.loss: float | None = None
-        self.gain: float | None = None
-        """``Progress.gain``, while it is to be said."""
+        self.ndcg: float | None = None
+        """``TrainingProgress.ndcg``, for as long as it is to be reported."""
+
+    @classmethod
+    def for_training(cls, context: TrainingContext, epochs: int = 0) -> Self:
+        """Report to the worker of this training, and end it when that worker asks."""
+        return cls(context.report_progress, context.should_stop, epochs)
+
+    @classmethod
+    def silent(cls, epochs: int = 0) -> Self:
+        """Report to no worker, and never end the training."""
+        return cls(lambda _: None, lambda: False, epochs)
 
     def stop_if_asked(self) -> None:
         """Raises Stopped."""
         if self._should_stop():
-            raise Stopped
+            raise TrainingStopped
 
-    def step(self, phase: Phase, done: float) -> None:
-        """``stop_if_asked``, and ``say`` where it is due."""
+    def report_if_due(self, phase: Phase, done: float) -> None:
+        """``stop_if_asked``, and ``report`` where a second has passed since the last."""
         self.stop_if_asked()
         if self.is_due():
-            self.say(phase, done)
+            self.report(phase, done)
 
     def is_due(self) -> bool:
         """Has nothing been said for a second?"""
         return time.monotonic() - self._said_at >= 1.0
 
-    def begin(self, done: float) -> None:
+    def start_clock(self, done: float) -> None:
         """From here on, time and epochs done tell the speed: what an earlier attempt did does not count."""
         self._began = self._began or (time.monotonic(), done)
 
-    def expect(self, epochs: int) -> None:
+    def expect_epochs(self, epochs: int) -> None:
         """There are fewer epochs to come than was thought."""
         self._epochs = epochs
 
-    def say(self, phase: Phase, done: float) -> None:
+    def report(self, phase: Phase, done: float) -> None:
         """``done`` are the epochs finished, with the part of the one under way."""
         self._said_at = time.monotonic()
         eta_seconds = None
         if self._began is not None and done > self._began[1]:
             began_at, done_before = self._began
             eta_seconds = (self._said_at - began_at) / (done - done_before) * max(self._epochs - done, 0)
-        self._progress(
-            Progress(
+        self._report(
+            TrainingProgress(
                 epoch=int(done),
                 epochs=self._epochs,
                 loss=self.loss,
                 eta_seconds=eta_seconds,
                 phase=phase,
-                gain=self.gain,
+                ndcg=self.ndcg,
             )
         )

@@ -21,14 +21,14 @@ from shared.data.training.training_data import TrainingData
 from shared.recipes import artifact as artifacts
 from shared.recipes.declaration import Recipe
 from shared.recipes.evaluation import Split, comparing, evaluate, foretold, report
-from shared.recipes.progress import Phase, Watch
-from shared.recipes.training_api import Options, Progress, Train, Trained, Validate, Validated
+from shared.recipes.progress import Phase, ProgressReporter
+from shared.recipes.training_api import Train, Trained, TrainingContext, Validate, Validated
 
 OnBlock = Callable[[], None]
 """Called at least each second; what it raises ends the work."""
 
-GAIN = "normalized_discounted_cumulative_gain_at_25"
-"""The metric that ``Progress.gain`` is."""
+NDCG = "normalized_discounted_cumulative_gain_at_25"
+"""The metric that ``TrainingProgress.ndcg`` holds."""
 
 
 class Model(Protocol):
@@ -80,31 +80,25 @@ class Course:
         data: TrainingData,
         recipe: Recipe,
         parameters: Mapping[str, str],
-        *,
-        workspace: Path,  # noqa: ARG002 - counting starts anew
-        artifact: Path,
-        progress: Callable[[Progress], None],
-        should_stop: Callable[[], bool],
-        options: Options,
-        seed: int = 0,
+        context: TrainingContext,
     ) -> Trained:
         """``shared.recipes.training_api.Train``."""
         started = time.monotonic()
         histories = data.histories
-        split = Split.of(histories, seed)
-        epochs = 2 if options.retrain_on_all_users else 1
-        watch = Watch(progress, should_stop, epochs)
+        split = Split.of(histories, context.seed)
+        epochs = 2 if context.options.retrain_on_all_users else 1
+        reporter = ProgressReporter.for_training(context, epochs)
         knowing = np.union1d(split.train, split.validation)
-        model = self.learn(data, parameters, knowing, begun(watch, "training", 0))
-        on_block = begun(watch, "evaluating", 1)
+        model = self.learn(data, parameters, knowing, begun(reporter, "training", 0))
+        on_block = begun(reporter, "evaluating", 1)
         recommend = partial(model.recommend, on_block=on_block)
         metrics, baseline = measured = evaluate(recommend, histories, split)
         views = report(recommend, histories, split, measured)
         metrics |= self.more_metrics(data, parameters, on_block)
-        if options.retrain_on_all_users:
+        if context.options.retrain_on_all_users:
             everybody = np.flatnonzero(histories.in_training)
-            model = self.learn(data, parameters, everybody, begun(watch, "retraining", 1))
-        begun(watch, "writing", epochs)()
+            model = self.learn(data, parameters, everybody, begun(reporter, "retraining", 1))
+        begun(reporter, "writing", epochs)()
         trained = Trained(
             metrics=metrics,
             baseline=baseline,
@@ -112,9 +106,9 @@ class Course:
             seconds=round(time.monotonic() - started, 3),
             report=views,
         )
-        model.save(artifact)
+        model.save(context.artifact)
         artifacts.write(
-            artifact,
+            context.artifact,
             data,
             recipe=recipe.name,
             parameters=parameters,
@@ -134,28 +128,23 @@ class Course:
         data: TrainingData,
         recipe: Recipe,  # noqa: ARG002 - the parameters say all
         parameters: Mapping[str, str],
-        *,
-        workspace: Path,  # noqa: ARG002 - counting starts anew
-        progress: Callable[[Progress], None],
-        should_stop: Callable[[], bool],
-        options: Options,  # noqa: ARG002 - nothing is to be decided
-        seed: int = 0,
+        context: TrainingContext,
     ) -> Validated:
         """``shared.recipes.training_api.Validate``."""
         started = time.monotonic()
         histories = data.histories
-        split, users = comparing(Split.of(histories, seed), histories)
-        watch = Watch(progress, should_stop, epochs=1)
-        model = self.learn(data, parameters, split.train, begun(watch, "training", 0))
-        on_block = begun(watch, "evaluating", 1)
+        split, users = comparing(Split.of(histories, context.seed), histories)
+        reporter = ProgressReporter.for_training(context, epochs=1)
+        model = self.learn(data, parameters, split.train, begun(reporter, "training", 0))
+        on_block = begun(reporter, "evaluating", 1)
         metrics, errors = foretold(partial(model.recommend, on_block=on_block), histories, users)
-        watch.gain = metrics[GAIN]
-        watch.say("evaluating", 1)
+        reporter.ndcg = metrics[NDCG]
+        reporter.report("evaluating", 1)
         return Validated(metrics=metrics, errors=errors, epochs=1, seconds=round(time.monotonic() - started, 3))
 
 
-def begun(watch: Watch, phase: Phase, done: int) -> OnBlock:
+def begun(reporter: ProgressReporter, phase: Phase, done: int) -> OnBlock:
     """Says that a phase begins; what to call while it lasts. Raises Stopped."""
-    watch.say(phase, done)
-    watch.begin(done)
-    return lambda: watch.step(phase, done)
+    reporter.report(phase, done)
+    reporter.start_clock(done)
+    return lambda: reporter.report_if_due(phase, done)

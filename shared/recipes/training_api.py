@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 from shared.recipes.declaration import Recipe
+from shared.settings import Settings
 
 if TYPE_CHECKING:
     from shared.data.training.training_data import TrainingData
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class TrainingProgress:
     """How far a training is. ``loss`` is None until there is one; ``eta_seconds`` is for all of it."""
 
     epoch: int
@@ -22,7 +23,7 @@ class Progress:
     loss: float | None
     eta_seconds: float | None
     phase: Literal["training", "evaluating", "retraining", "writing"]
-    gain: float | None = None
+    ndcg: float | None = None
     """After the epoch that has just ended, where there are validation users: the mean normalised discounted gain of
     the item taken next, every event counting alike. It is to be made great."""
 
@@ -57,84 +58,102 @@ class Validated:
     seconds: float
 
 
-class Stopped(Exception):
+class TrainingStopped(Exception):
     """Training ended because it was asked to; its checkpoints remain."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
-    """What the operator of a training worker decides, not the customer: the settings of that name."""
+class TrainingOptions:
+    """The operator's choices for every training of a worker, not the customer's.
+
+    Each field holds the setting ``training_<field>`` of ``shared.settings``, or where there is none the setting
+    ``<field>``; the meanings stand there.
+    """
 
     threads: int = 0
-    """0: as many as the cgroup grants."""
     retrain_on_all_users: bool = True
     cell: Literal["linear", "gru"] = "linear"
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
-    """auto: bf16-mixed on a GPU that has it, else 32-true, where a recipe may multiply in bfloat16."""
     compile: bool = False
     logger: Literal["none", "csv", "tensorboard"] = "none"
-    """Where other than none, a folder ``logs`` stands in the artifact."""
     checkpoint_seconds: float = 60.0
-    devices: tuple[int, ...] = ()
-    """Numbers of the CUDA devices to train on, the first where one is enough; (): those that torch finds."""
-    processes: int = 1
-    """On this machine, that train together where a recipe can: with GPUs, one for each."""
-    nodes: int = 1
-    """Machines with as many processes each, this one being the first."""
-    master: str = ""
-    """host:port at which the processes of several nodes meet."""
+    strategy: Literal["auto", "ddp"] = "auto"
+    devices: int = 1
+    num_nodes: int = 1
+    master: str | None = None
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """Fill every field from the setting of its name."""
+        return cls(**{each.name: getattr(settings, setting_name(each.name)) for each in fields(cls)})
+
+
+def setting_name(option: str) -> str:
+    """Return the name of the field of ``Settings`` that fills this field of ``TrainingOptions``."""
+    prefixed = f"training_{option}"
+    return prefixed if prefixed in Settings.__dataclass_fields__ else option
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingContext:
+    """Where one training, or one trial, works, and how it talks with its worker.
+
+    The same seed, threads and data give the same run.
+    """
+
+    workspace: Path
+    """A folder that outlives an attempt: checkpoints lie there, and a second call continues from the last one."""
+    artifact: Path
+    """An empty folder that ``train`` fills. ``validate`` writes nothing there, and the folder need not exist."""
+    report_progress: Callable[[TrainingProgress], None]
+    """To be called after each epoch at least, and about once a second."""
+    should_stop: Callable[[], bool]
+    """Once this returns true, ``train`` and ``validate`` raise TrainingStopped within 2 s."""
+    options: TrainingOptions = TrainingOptions()
+    gpus: tuple[int, ...] = ()
+    """Numbers of the CUDA devices granted to this training; () on a machine without, and where torch may choose."""
+    seed: int = 0
+    base: Path | None = None
+    """In mode UPDATE the artifact of the version trained in mode FULL from which to continue; else None."""
 
     @property
-    def gpu(self) -> str:
-        """torch's name of the one to train on, on a machine that has any."""
-        return f"cuda:{self.devices[0] if self.devices else 0}"
+    def processes(self) -> int:
+        """The processes on each node that train together, one for each GPU where there are GPUs."""
+        return (len(self.gpus) or self.options.devices or 1) if self.options.strategy == "ddp" else 1
+
+    @property
+    def nodes(self) -> int:
+        """The machines that train together, this one being the first; each runs ``processes`` processes."""
+        return self.options.num_nodes if self.options.strategy == "ddp" else 1
+
+    @property
+    def torch_device(self) -> str:
+        """torch's name of the first GPU to train on, on a machine that has any."""
+        return f"cuda:{self.gpus[0] if self.gpus else 0}"
 
 
 class Train(Protocol):
-    """``training.train`` of every recipe folder.
+    """``training.train`` of every recipe folder: train a model, evaluate it and write it to ``context.artifact``.
 
-    ``workspace`` outlives an attempt: checkpoints lie there, and a second call continues from the last one.
-    ``artifact`` is an empty folder to fill. ``progress`` is called at least each epoch and about each second.
-    The same seed and threads give the same run.
+    ``parameters`` holds a value for each of the recipe's hyperparameters. Only a recipe with UPDATE among its training
+    modes is given a ``context.base``; it raises ArtifactError where it cannot read that.
 
-    Where UPDATE is among the recipe's training modes there is ``base: Path | None = None`` as well: the artifact of a
-    version trained in mode FULL, from which to go on with what is new since. It raises ArtifactError.
-
-    Raises TooLittleData, and Stopped within 2 s of ``should_stop()`` turning true.
+    Raises TooLittleData, and TrainingStopped.
     """
 
     def __call__(
-        self,
-        data: TrainingData,
-        recipe: Recipe,
-        parameters: Mapping[str, str],
-        *,
-        workspace: Path,
-        artifact: Path,
-        progress: Callable[[Progress], None],
-        should_stop: Callable[[], bool],
-        options: Options,
-        seed: int = 0,
+        self, data: TrainingData, recipe: Recipe, parameters: Mapping[str, str], context: TrainingContext
     ) -> Trained: ...
 
 
 class Validate(Protocol):
-    """``training.validate`` of the recipes that HPO or AutoML may try: one trial.
+    """``training.validate`` of the recipes that HPO or AutoML may try: run one trial.
 
-    The users are split as ``Train`` splits them by the same seed; the test users are not looked at. ``workspace`` and
-    ``seed`` are those that ``Train`` will be given with the parameters that win: what is learnt here is not learnt
-    again. Raises TooLittleData, and Stopped within 2 s of ``should_stop()`` turning true.
+    The users are split as ``Train`` splits them by the same seed; the test users are not looked at. ``Train`` is given
+    the workspace and seed of the trial that wins, and continues from its checkpoints. Raises TooLittleData, and
+    TrainingStopped.
     """
 
     def __call__(
-        self,
-        data: TrainingData,
-        recipe: Recipe,
-        parameters: Mapping[str, str],
-        *,
-        workspace: Path,
-        progress: Callable[[Progress], None],
-        should_stop: Callable[[], bool],
-        options: Options,
-        seed: int = 0,
+        self, data: TrainingData, recipe: Recipe, parameters: Mapping[str, str], context: TrainingContext
     ) -> Validated: ...

@@ -94,7 +94,7 @@ class Reading:
         """
         after: str | None = None
         while True:
-            page, after = self.records.page(noun, parent, after=after, whole=whole)
+            page, after = self.records.list_page(noun, parent, after=after, whole=whole)
             yield from page
             if after is None:
                 return

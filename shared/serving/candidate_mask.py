@@ -34,11 +34,11 @@ class Selection:
     def __init__(self, filters: Filters, model: Model, request: Mapping[str, Any]) -> None:
         self._filters = filters
         self._model = model
-        self._request = request
+        self.request = request
 
     @property
     def _user_id(self) -> str:
-        return self._request.get("userId") or ""
+        return self.request.get("userId") or ""
 
     @cached_property
     def _doings(self) -> Doings:
@@ -57,8 +57,8 @@ class Selection:
 
     def filtered(self) -> Mask | None:
         """bool[I]: what the request's own filter lets through; None: it names none. Raises as ``allowed``."""
-        named = self._request.get("filterArn")
-        return self.allowed(named, self._request.get("filterValues")) if named else None
+        named = self.request.get("filterArn")
+        return self.allowed(named, self.request.get("filterValues")) if named else None
 
     def hides_had(self, allowed: Mask | None, history: Sequence[Past]) -> bool:
         """Do filter and use case hide what the user has had? They know the newest of it alone, so that older items must
@@ -76,7 +76,7 @@ class Selection:
         return bool(places) and not allowed[list(places)].any()
 
     def _excludes_events(self) -> bool:
-        named = self._request.get("filterArn")
+        named = self.request.get("filterArn")
         if not named:
             return self._model.recipe.hides is not None
         filter_ = self._filters.ready(self._model, named).filter
@@ -95,7 +95,7 @@ class Selection:
 
         Raises as ``allowed``.
         """
-        filter_arn = self._request.get("filterArn")
+        filter_arn = self.request.get("filterArn")
         if not filter_arn:
             return list(item_ids)
         ready = self._filters.ready(self._model, filter_arn)
@@ -103,7 +103,7 @@ class Selection:
         rows = [None if snapshot is None else snapshot.find(item_id) for item_id in item_ids]
         apply = compiled(ready.filter, table(ready.filter, snapshot, rows))
         places = {item_id: place for place, item_id in enumerate(item_ids)}
-        mask = self._applied(apply, ready.filter, filter_arn, self._request.get("filterValues"), places.get)
+        mask = self._applied(apply, ready.filter, filter_arn, self.request.get("filterValues"), places.get)
         return [item_id for item_id, kept in zip(item_ids, mask.tolist(), strict=True) if kept]
 
     def _applied(
@@ -137,7 +137,7 @@ class Selection:
 
     def _current_item(self, filter_: Filter) -> Attributes:
         columns = filter_.current_item_columns
-        item_id = self._request.get("itemId") or ""
+        item_id = self.request.get("itemId") or ""
         return attributes(self._filters.described(self._model), item_id, columns) if columns else {}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,9 +30,9 @@ class Promotion:
         return [{**row, **about, **({"reason": [PROMOTED]} if reasons else {})} for row in rows]
 
 
-def promotion_of(request: Mapping[str, Any], selection: Selection) -> Promotion | None:
+def promotion_of(selection: Selection) -> Promotion | None:
     """The service model lets a request have one. Raises ResourceNotFound, InvalidInput, ServiceUnavailable."""
-    for promotion in request.get("promotions") or ():
+    for promotion in selection.request.get("promotions") or ():
         for member in ("percentPromotedItems", "filterArn"):
             if not promotion.get(member):
                 raise InvalidInput(f"promotions: {member} is required of a promotion.")

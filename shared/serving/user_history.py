@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from operator import attrgetter, itemgetter
 
 from shared.recipes.scoring_api import Past
+from shared.serving.model_cache import Model
 from shared.serving.user_event_index import Doings, OnDemand
-from shared.store import Interaction
+from shared.store import Interaction, Store
+from shared.store.cached_store import UNREACHABLE
 
 _TIME = attrgetter("timestamp")
+
+
+def read_history(model: Model, user_id: str, store: Store) -> Sequence[Past]:
+    """Return the user's events, oldest first: those trained on, and the live ones.
+
+    While the store is away and was never asked for this user, those trained on alone. Raises the store's error for a
+    user with none: there may be any number of live events.
+    """
+    trained = model.history(user_id)
+    try:
+        return merged(trained, store.recent(model.interactions, user_id))
+    except UNREACHABLE:
+        if not trained:
+            raise
+        return trained
 
 
 def merged(bulk: list[Past], live: list[Interaction]) -> list[Past]:

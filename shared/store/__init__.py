@@ -142,7 +142,7 @@ class Records(Protocol):
         """
         ...
 
-    def invoked(self, invocation: str) -> str | None:
+    def find_by_invocation(self, invocation: str) -> str | None:
         """The ARN of the record that an invocation has written; None: it has written nothing, of late."""
         ...
 
@@ -162,7 +162,7 @@ class Records(Protocol):
         """
         ...
 
-    def holder(self, claim: str) -> str | None:
+    def find_claim_holder(self, claim: str) -> str | None:
         """The ARN of the record that holds a further name."""
         ...
 
@@ -170,7 +170,7 @@ class Records(Protocol):
         """Remove a record with its indexes, claims and lease; ``invocation`` as for ``replace``. Raises Conflict."""
         ...
 
-    def page(
+    def list_page(
         self,
         kind: str,
         parent: str | None = None,
@@ -185,50 +185,50 @@ class Records(Protocol):
         """
         ...
 
-    def moving(self) -> list[str]:
+    def list_in_progress(self) -> list[str]:
         """ARNs of the records whose status is not settled."""
         ...
 
-    def notes(self, older_than: float = 0.0) -> list[Note]:
+    def list_outbox(self, older_than: float = 0.0) -> list[Note]:
         """Messages that have waited in the outbox for longer than so many seconds, oldest first.
 
         What this release can't read is left out, said and counted, and stays there.
         """
         ...
 
-    def add_note(self, note: Note) -> None: ...
+    def add_to_outbox(self, note: Note) -> None: ...
 
-    def done(self, note_id: str) -> None: ...
+    def remove_from_outbox(self, note_id: str) -> None: ...
 
 
 class Leases(Protocol):
     """Who works on what. Times by the store's clock, so that a worker's wrong clock does no harm."""
 
-    def claim(self, arn: str, worker: str, statuses: frozenset[str], seconds: float) -> Lease | None:
+    def claim_lease(self, arn: str, worker: str, statuses: frozenset[str], seconds: float) -> Lease | None:
         """Take the work up: None when the record moves through none of ``statuses`` or somebody has it."""
         ...
 
-    def renew(self, lease: Lease, seconds: float) -> str | None:
+    def renew_lease(self, lease: Lease, seconds: float) -> str | None:
         """Keep the work; returns the record's moving status, None when the lease is lost: what settles has none."""
         ...
 
-    def release(self, lease: Lease, *, failed: bool) -> None:
+    def release_lease(self, lease: Lease, *, failed: bool) -> None:
         """Give the work back; ``failed`` counts an attempt that died."""
         ...
 
-    def lease(self, arn: str) -> Lease | None:
+    def get_lease(self, arn: str) -> Lease | None:
         """The lease on ``arn``, expired (seconds_left <= 0) or not."""
         ...
 
-    def lock(self, name: str, owner: str, seconds: float) -> bool:
+    def acquire_lock(self, name: str, owner: str, seconds: float) -> bool:
         """Take or keep a lock that passes on when its owner is silent."""
         ...
 
-    def beat(self, process: str, seconds: float) -> None:
+    def send_heartbeat(self, process: str, seconds: float) -> None:
         """Say that ``process`` ("training@host:pid") is alive for so many seconds."""
         ...
 
-    def beating(self) -> list[str]: ...
+    def list_live_processes(self) -> list[str]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,7 +250,7 @@ class Interaction:
 class Interactions(Protocol):
     """Live events of a dataset: a stream for training, and each user's newest for serving."""
 
-    def append(self, dataset: str, interactions: Sequence[Interaction], *, invocation: str) -> int:
+    def append_interactions(self, dataset: str, interactions: Sequence[Interaction], *, invocation: str) -> int:
         """Keep the events; returns how many were new (a repeated invocation or event id is kept once)."""
         ...
 

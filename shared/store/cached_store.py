@@ -102,8 +102,8 @@ class CachedStore:
         # That there was none is remembered too: many a dataset group has no Items.
         return self._known(self._records, f"record:{arn}", lambda: self._store.get(arn))
 
-    def holder(self, claim: str) -> str | None:
-        return self._known(self._holders, f"claim:{claim}", lambda: self._store.holder(claim))
+    def find_claim_holder(self, claim: str) -> str | None:
+        return self._known(self._holders, f"claim:{claim}", lambda: self._store.find_claim_holder(claim))
 
     def recent(self, dataset: str, user_id: str) -> list[Interaction]:
         key = f"recent:{dataset}:{user_id}"
@@ -113,7 +113,7 @@ class CachedStore:
         key = f"recent:{dataset}:{user_id}"
         return self._known(self._seen, key, lambda: self._store.seen(dataset, user_id))
 
-    def page(
+    def list_page(
         self,
         kind: str,
         parent: str | None = None,
@@ -122,7 +122,7 @@ class CachedStore:
         limit: int = 100,
         whole: bool = False,
     ) -> tuple[list[Record], str | None]:
-        rows, more = self._asked(lambda: self._store.page(kind, parent, after=after, limit=limit, whole=whole))
+        rows, more = self._asked(lambda: self._store.list_page(kind, parent, after=after, limit=limit, whole=whole))
         for record in rows:
             self._records.note(f"record:{record.arn}", record)
         return rows, more

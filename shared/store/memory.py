@@ -92,7 +92,7 @@ class MemoryStore:
     def get(self, arn: str) -> Record | None:
         return self._records.get(arn)
 
-    def holder(self, claim: str) -> str | None:
+    def find_claim_holder(self, claim: str) -> str | None:
         return self._claims.get(claim)
 
     def create(
@@ -105,7 +105,7 @@ class MemoryStore:
         notes: Sequence[Note] = (),
     ) -> str:
         with self._lock:
-            if (earlier := self.invoked(invocation)) is not None:
+            if (earlier := self.find_by_invocation(invocation)) is not None:
                 return earlier
             self._compare(guards)
             if record.arn in self._records:
@@ -117,7 +117,7 @@ class MemoryStore:
             self._remember(invocation, record)
             return record.arn
 
-    def invoked(self, invocation: str) -> str | None:
+    def find_by_invocation(self, invocation: str) -> str | None:
         arn, ends = self._invocations.get(invocation, ("", 0.0))
         return arn if ends > self._clock() else None
 
@@ -135,7 +135,7 @@ class MemoryStore:
         done: str | None = None,
     ) -> None:
         with self._lock:
-            if invocation is not None and self.invoked(invocation) is not None:
+            if invocation is not None and self.find_by_invocation(invocation) is not None:
                 return
             self._compare([record, *guards])
             self._write(record, guards, notes)
@@ -145,7 +145,7 @@ class MemoryStore:
 
     def remove(self, record: Record, *, invocation: str | None = None) -> None:
         with self._lock:
-            if invocation is not None and self.invoked(invocation) is not None:
+            if invocation is not None and self.find_by_invocation(invocation) is not None:
                 return
             self._compare([record])
             self._remember(invocation, record)
@@ -197,7 +197,7 @@ class MemoryStore:
         self._tell(f"record:{arn}")
         return self._records[arn]
 
-    def page(
+    def list_page(
         self,
         kind: str,
         parent: str | None = None,
@@ -220,26 +220,26 @@ class MemoryStore:
         more = f"{rows[-1].created!r}|{rows[-1].arn}" if len(listed) > limit else None
         return rows, more
 
-    def moving(self) -> list[str]:
+    def list_in_progress(self) -> list[str]:
         with self._lock:
             return [record.arn for record in self._records.values() if record.moving]
 
-    def notes(self, older_than: float = 0.0) -> list[Note]:
+    def list_outbox(self, older_than: float = 0.0) -> list[Note]:
         with self._lock:
             waiting = [(at, note) for at, note in self._notes.values() if at <= self._clock() - older_than]
         return [note for _, note in sorted(waiting, key=lambda one: one[0])]
 
-    def add_note(self, note: Note) -> None:
+    def add_to_outbox(self, note: Note) -> None:
         with self._lock:
             self._notes[note.id] = (self._clock(), note)
 
-    def done(self, note_id: str) -> None:
+    def remove_from_outbox(self, note_id: str) -> None:
         with self._lock:
             self._notes.pop(note_id, None)
 
     # Leases
 
-    def claim(self, arn: str, worker: str, statuses: frozenset[str], seconds: float) -> Lease | None:
+    def claim_lease(self, arn: str, worker: str, statuses: frozenset[str], seconds: float) -> Lease | None:
         with self._lock:
             record = self._records.get(arn)
             if record is None or record.moving not in statuses:
@@ -252,14 +252,14 @@ class MemoryStore:
             self._leases[arn] = (lease, self._clock() + seconds)
             return lease
 
-    def renew(self, lease: Lease, seconds: float) -> str | None:
+    def renew_lease(self, lease: Lease, seconds: float) -> str | None:
         with self._lock:
             if not self._holds(lease):
                 return None
             self._leases[lease.arn] = (lease, self._clock() + seconds)
             return self._records[lease.arn].moving or ""
 
-    def release(self, lease: Lease, *, failed: bool) -> None:
+    def release_lease(self, lease: Lease, *, failed: bool) -> None:
         with self._lock:
             if self._holds(lease):
                 del self._leases[lease.arn]
@@ -270,12 +270,12 @@ class MemoryStore:
         held = self._leases.get(lease.arn)
         return held is not None and (held[0].worker, held[0].attempt) == (lease.worker, lease.attempt)
 
-    def lease(self, arn: str) -> Lease | None:
+    def get_lease(self, arn: str) -> Lease | None:
         with self._lock:
             held = self._leases.get(arn)
             return changed(held[0], seconds_left=held[1] - self._clock()) if held else None
 
-    def lock(self, name: str, owner: str, seconds: float) -> bool:
+    def acquire_lock(self, name: str, owner: str, seconds: float) -> bool:
         with self._lock:
             holder, ends = self._locks.get(name, (owner, 0.0))
             if holder != owner and ends > self._clock():
@@ -283,11 +283,11 @@ class MemoryStore:
             self._locks[name] = (owner, self._clock() + seconds)
             return True
 
-    def beat(self, process: str, seconds: float) -> None:
+    def send_heartbeat(self, process: str, seconds: float) -> None:
         with self._lock:
             self._beats[process] = self._clock() + seconds
 
-    def beating(self) -> list[str]:
+    def list_live_processes(self) -> list[str]:
         with self._lock:
             return sorted(process for process, ends in self._beats.items() if ends > self._clock())
 

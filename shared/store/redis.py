@@ -166,7 +166,7 @@ class RedisStore:
         fields = self._redis.hgetall(f"{PREFIX}record:{arn}")
         return record_codec.read_record(arn, fields) if fields else None
 
-    def holder(self, claim: str) -> str | None:
+    def find_claim_holder(self, claim: str) -> str | None:
         arn = self._redis.get(f"{PREFIX}claim:{claim}")
         return None if arn is None else str(arn)
 
@@ -188,7 +188,7 @@ class RedisStore:
             limit=limit and {"index": _index(record.kind, limit.parent), "most": limit.most, "moving": limit.moving},
         )
 
-    def invoked(self, invocation: str) -> str | None:
+    def find_by_invocation(self, invocation: str) -> str | None:
         arn = self._redis.get(f"{PREFIX}invocation:{invocation}")
         return None if arn is None else str(arn)
 
@@ -263,7 +263,7 @@ class RedisStore:
             raise Conflict(arn)
         return str(arn)
 
-    def page(
+    def list_page(
         self,
         kind: str,
         parent: str | None = None,
@@ -291,20 +291,20 @@ class RedisStore:
             return [record_codec.read_record(arn, fields) for arn, fields in listed], more
         return _readable(listed, record_codec.read_record), more
 
-    def moving(self) -> list[str]:
+    def list_in_progress(self) -> list[str]:
         return list(self._redis.zrange(f"{PREFIX}moving", 0, -1))
 
-    def notes(self, older_than: float = 0.0) -> list[Note]:
+    def list_outbox(self, older_than: float = 0.0) -> list[Note]:
         ids = self._redis.zrange(f"{PREFIX}outbox", "-inf", self.now() - older_than, byscore=True)
         texts = self._redis.hmget(f"{PREFIX}notes", ids) if ids else []
         return _readable(
             [(note_id, text) for note_id, text in zip(ids, texts, strict=True) if text], record_codec.read_note
         )
 
-    def add_note(self, note: Note) -> None:
+    def add_to_outbox(self, note: Note) -> None:
         self._scripts["note"](keys=[f"{PREFIX}notes", f"{PREFIX}outbox"], args=[note.id, record_codec.write_note(note)])
 
-    def done(self, note_id: str) -> None:
+    def remove_from_outbox(self, note_id: str) -> None:
         with self._redis.pipeline() as pipeline:
             pipeline.hdel(f"{PREFIX}notes", note_id)
             pipeline.zrem(f"{PREFIX}outbox", note_id)
@@ -312,7 +312,7 @@ class RedisStore:
 
     # Leases
 
-    def claim(self, arn: str, worker: str, statuses: frozenset[str], seconds: float) -> Lease | None:
+    def claim_lease(self, arn: str, worker: str, statuses: frozenset[str], seconds: float) -> Lease | None:
         attempt = self._scripts["claim"](
             keys=[f"{PREFIX}record:{arn}", f"{PREFIX}lease:{arn}"],
             args=[worker, round(seconds * 1000), *sorted(statuses)],
@@ -321,20 +321,20 @@ class RedisStore:
             return None
         return Lease(arn=arn, worker=worker, attempt=int(attempt), seconds_left=seconds)
 
-    def renew(self, lease: Lease, seconds: float) -> str | None:
+    def renew_lease(self, lease: Lease, seconds: float) -> str | None:
         moving = self._scripts["renew"](
             keys=[f"{PREFIX}record:{lease.arn}", f"{PREFIX}lease:{lease.arn}"],
             args=[lease.worker, lease.attempt, round(seconds * 1000)],
         )
         return None if moving is None else str(moving)
 
-    def release(self, lease: Lease, *, failed: bool) -> None:
+    def release_lease(self, lease: Lease, *, failed: bool) -> None:
         self._scripts["release"](
             keys=[f"{PREFIX}record:{lease.arn}", f"{PREFIX}lease:{lease.arn}"],
             args=[lease.worker, lease.attempt, "1" if failed else "0"],
         )
 
-    def lease(self, arn: str) -> Lease | None:
+    def get_lease(self, arn: str) -> Lease | None:
         fields = self._redis.hgetall(f"{PREFIX}lease:{arn}")
         if not fields:
             return None
@@ -342,13 +342,13 @@ class RedisStore:
         left = float(fields["ends"]) / 1000 - (seconds + microseconds / 1e6)
         return Lease(arn=arn, worker=fields["worker"], attempt=int(fields["attempt"]), seconds_left=left)
 
-    def lock(self, name: str, owner: str, seconds: float) -> bool:
+    def acquire_lock(self, name: str, owner: str, seconds: float) -> bool:
         return bool(self._scripts["lock"](keys=[f"{PREFIX}lock:{name}"], args=[owner, round(seconds * 1000)]))
 
-    def beat(self, process: str, seconds: float) -> None:
+    def send_heartbeat(self, process: str, seconds: float) -> None:
         self._redis.set(f"{PREFIX}beat:{process}", "1", px=round(seconds * 1000))
 
-    def beating(self) -> list[str]:
+    def list_live_processes(self) -> list[str]:
         start = len(f"{PREFIX}beat:")
         return sorted(key[start:] for key in self._redis.scan_iter(match=f"{PREFIX}beat:*", count=1000))
 

@@ -87,7 +87,7 @@ def test_a_clock_that_is_off_delays_nothing_and_hurries_nothing(
         try:
             # The report is found in the outbox two seconds after it was written.
             until(lambda: getattr(store.get(GROUP), "status", None) == ACTIVE, 30, "the report to be applied")
-            assert store.notes() == []
+            assert store.list_outbox() == []
             # A runtime has ten minutes to take the campaign up, whatever the clock of this service says.
             campaign = store.get(CAMPAIGN)
             assert (campaign and campaign.status, campaign and campaign.reason) == (CREATE_IN_PROGRESS, None)

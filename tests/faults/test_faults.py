@@ -147,7 +147,7 @@ def test_training_whose_process_dies_three_times_fails_with_a_reason(hasty: Syst
     deadline = time.monotonic() + 90
     while len(dead) < 3 and time.monotonic() < deadline:
         # A child is kept for the next job: it is this version's for as long as its worker has the lease.
-        lease = store.lease(version)
+        lease = store.get_lease(version)
         if lease is not None and lease.seconds_left > 0:
             for pid in set(processes(hasty, "workers.training.job")) - dead:
                 os.kill(pid, signal.SIGKILL)

@@ -198,7 +198,7 @@ def test_whoever_reads_goes_on_beside_a_redis_that_can_not_write(disk: Path, mon
             ballast.fill()
             with suppress(redis.exceptions.ResponseError):
                 for number in range(3):
-                    store.add_note(note(Provision(arn="x" * 10_000 + str(number))))
+                    store.add_to_outbox(note(Provision(arn="x" * 10_000 + str(number))))
             with pytest.raises(redis.exceptions.ResponseError, match="MISCONF"):
                 redis.Redis.from_url(url).ping()
             for reader in (held, CachedStore(RedisStore(url, PROMPT), store), RedisStore(url)):

@@ -81,7 +81,7 @@ def asleep(milliseconds: int) -> dict[str, Any]:
 
 
 def trials(store: RedisStore, version: str) -> list[Record]:
-    return store.page("trial", version)[0]
+    return store.list_page("trial", version)[0]
 
 
 class Observer:
@@ -106,7 +106,7 @@ class Observer:
         while not self._end.wait(0.02):
             try:
                 standing = trials(self._store, self._version)
-                leases = [lease for trial in standing if (lease := self._store.lease(trial.arn))]
+                leases = [lease for trial in standing if (lease := self._store.get_lease(trial.arn))]
             except redis.exceptions.RedisError:  # it is being killed as well
                 continue
             self.most = max(self.most, sum(lease.seconds_left > 0 for lease in leases))

@@ -15,7 +15,7 @@ from shared.data.training.training_data import TrainingData
 from shared.recipes import RECIPES
 from shared.recipes.declaration import Recipe
 from shared.recipes.hrnn.plan import Plan
-from shared.recipes.training_api import Options, Progress, Trained
+from shared.recipes.training_api import Trained, TrainingContext, TrainingOptions, TrainingProgress
 from tests.recipes.synthetic import training_data
 
 NDCG = "normalized_discounted_cumulative_gain_at_25"
@@ -25,8 +25,33 @@ HRNN = RECIPES["aws-hrnn"]
 SMALL = {"hidden_dimension": "32"}
 
 
+NOWHERE = Path("/dev/null")
+
+
 def never() -> bool:
     return False
+
+
+def context(
+    folder: Path = NOWHERE,
+    *,
+    artifact: Path = NOWHERE,
+    should_stop: Callable[[], bool] = never,
+    progress: Callable[[TrainingProgress], None] = lambda _: None,
+    seed: int = 0,
+    base: Path | None = None,
+    **options: Any,
+) -> TrainingContext:
+    """A context with its workspace in ``folder``, and with one thread unless ``options`` say otherwise."""
+    return TrainingContext(
+        workspace=folder / "workspace",
+        artifact=artifact,
+        report_progress=progress,
+        should_stop=should_stop,
+        options=TrainingOptions(**{"threads": 1, **options}),
+        seed=seed,
+        base=base,
+    )
 
 
 def settings(recipe: Recipe = HRNN, **parameters: str) -> dict[str, str]:
@@ -40,15 +65,11 @@ def train(
     data: Histories | TrainingData,
     recipe: Recipe = HRNN,
     *,
-    should_stop: Callable[[], bool] = never,
-    progress: Callable[[Progress], None] = lambda _: None,
-    seed: int = 0,
     parameters: dict[str, str] | None = None,
-    base: Path | None = None,
-    **options: Any,
+    **changes: Any,
 ) -> tuple[Trained, Path]:
     """Trains in folder/workspace into a new folder/artifact..., and returns that too. On one thread, and without
-    retraining on all users unless asked for."""
+    retraining on all users unless asked for; ``changes`` are arguments of ``context``."""
     artifact = folder / f"artifact{len(list(folder.glob('artifact*')))}"
     artifact.mkdir(parents=True)
     trainer = importlib.import_module(f"{recipe.module}.training")
@@ -56,13 +77,7 @@ def train(
         data if isinstance(data, TrainingData) else training_data(data),
         recipe,
         settings(recipe, **(parameters or {})),
-        workspace=folder / "workspace",
-        artifact=artifact,
-        progress=progress,
-        should_stop=should_stop,
-        options=Options(**{"threads": 1, "retrain_on_all_users": False, **options}),
-        seed=seed,
-        **({} if base is None else {"base": base}),
+        context(folder, artifact=artifact, **{"retrain_on_all_users": False, **changes}),
     )
     return trained, artifact
 

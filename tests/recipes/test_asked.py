@@ -21,7 +21,6 @@ from shared.recipes import RECIPES, contract
 from shared.recipes.hrnn import training
 from shared.recipes.hrnn.scoring import Scorer
 from shared.recipes.request_time import SESSION_SECONDS, asked_at
-from shared.recipes.training_api import Options
 
 LEVEL = 0.93
 """Of a peer's gain: some hundred users tell no smaller difference from none."""
@@ -120,19 +119,14 @@ def reordered(histories: Histories, order: Callable[[np.ndarray], np.ndarray]) -
 def test_where_what_was_had_is_hidden_only_what_is_new_is_answered(tmp_path: Path) -> None:
     """A filter knows the newest hundred events alone; whoever asks for something new does not want the older ones."""
     histories = kinds.KINDS["baskets"](seed=3, size=0.3)
-    artifact, workspace = tmp_path / "artifact", tmp_path / "workspace"
-    for folder in (artifact, workspace):
-        folder.mkdir()
+    artifact = tmp_path / "artifact"
+    artifact.mkdir()
     recipe = RECIPES["aws-hrnn"]
     training.train(
         TrainingData(histories=histories),
         recipe,
         recipe.settings({}),
-        workspace=workspace,
-        artifact=artifact,
-        progress=lambda _: None,
-        should_stop=lambda: False,
-        options=Options(threads=1),
+        context(tmp_path, artifact=artifact),
     )
     scorer = Scorer.load(artifact)
     user_id = histories.user_ids[0]

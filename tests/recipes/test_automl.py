@@ -12,7 +12,7 @@ from shared.data.arrays.histories import Histories
 from shared.data.training.training_data import TrainingData
 from shared.recipes import RECIPES
 from shared.recipes.declaration import Recipe
-from shared.recipes.training_api import Options, Validated
+from shared.recipes.training_api import Validated
 from shared.resources.solution.tuning import DEFAULT_METRIC
 from tests.recipes.runs import never, settings
 from tests.recipes.synthetic import histories_of, walks
@@ -38,10 +38,7 @@ def trial(folder: Path, recipe: Recipe, histories: Histories) -> Validated:
         TrainingData(histories=histories),
         recipe,
         settings(recipe, **({"bptt": "8"} if recipe.hyperparameters else {})),
-        workspace=folder,
-        progress=lambda _: None,
-        should_stop=never,
-        options=Options(threads=1),
+        context(folder),
     )
     return validated
 

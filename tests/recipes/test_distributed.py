@@ -35,7 +35,7 @@ from shared.recipes.hrnn.plan import Plan
 from shared.recipes.hrnn.scoring import Scorer
 from shared.recipes.hrnn.trainer import Learner
 from shared.recipes.scoring_api import Past, Query
-from shared.recipes.training_api import Options, Progress, Stopped, Trained
+from shared.recipes.training_api import Trained, TrainingProgress, TrainingStopped
 from tests.recipes.runs import NDCG, planned, settings, train
 from tests.recipes.synthetic import training_data, walks
 
@@ -43,7 +43,7 @@ DATA = walks(users=160, events=16)
 
 EXACT = {"precision": "32-true"}
 
-Run = tuple[Trained, Path, list[Progress]]
+Run = tuple[Trained, Path, list[TrainingProgress]]
 
 
 @pytest.fixture(autouse=True)
@@ -73,10 +73,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Run]:
     with pytest.MonkeyPatch.context() as patched:
         prepared(patched)
         for processes in (1, 2):
-            told: list[Progress] = []
+            told: list[TrainingProgress] = []
             folder = tmp_path_factory.mktemp(f"in{processes}")
             patched.setattr(Learner, "left", functools.partialmethod(left_also, folder / LEARNT))
-            found[processes] = (*train(folder, DATA, progress=told.append, processes=processes, **EXACT), told)
+            found[processes] = (*train(folder, DATA, progress=told.append, strategy="ddp", devices=processes, **EXACT), told)
     return found
 
 
@@ -118,10 +118,10 @@ def test_two_processes_learn_what_one_does(runs: dict[int, Run], learnt: dict[in
 
 def test_rank_zero_alone_says_how_far_it_is(runs: dict[int, Run]) -> None:
     (_, _, alone), (_, _, together) = runs[1], runs[2]
-    ended = [(p.phase, p.epoch) for p in alone if p.gain is not None]
-    assert [(p.phase, p.epoch) for p in together if p.gain is not None] == ended
+    ended = [(p.phase, p.epoch) for p in alone if p.ndcg is not None]
+    assert [(p.phase, p.epoch) for p in together if p.ndcg is not None] == ended
     assert len(ended) == 3
-    assert [p.gain for p in together if p.gain] == pytest.approx([p.gain for p in alone if p.gain], abs=0.01)
+    assert [p.ndcg for p in together if p.ndcg] == pytest.approx([p.ndcg for p in alone if p.ndcg], abs=0.01)
 
 
 def test_the_model_is_written_once_and_serves(runs: dict[int, Run]) -> None:
@@ -162,13 +162,13 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_rank_that_dies_fails_the_work_with_a_reason(tmp_path: Path) -> None:
     killed_at: list[float] = []
 
-    def kill(made: Progress) -> None:
-        if made.gain is not None and not killed_at:
+    def kill(made: TrainingProgress) -> None:
+        if made.ndcg is not None and not killed_at:
             killed_at.append(time.monotonic())
             processes()[0].kill()
 
     with pytest.raises(WorkFailed, match="Process 1 of the 2 that trained together died: signal SIGKILL"):
-        train(tmp_path, DATA, progress=kill, processes=2, **EXACT)
+        train(tmp_path, DATA, progress=kill, strategy="ddp", devices=2, **EXACT)
     assert time.monotonic() - killed_at[0] < 5.0
     assert not torch.distributed.is_initialized()
     assert not list(tmp_path.rglob("model.json"))
@@ -183,23 +183,23 @@ def test_it_stops_when_asked_to_and_goes_on_from_there(tmp_path: Path, runs: dic
             asked_at.append(time.monotonic())
         return bool(asked_at)
 
-    with pytest.raises(Stopped):
-        train(tmp_path, DATA, should_stop=should_stop, processes=2, checkpoint_seconds=0, **EXACT)
+    with pytest.raises(TrainingStopped):
+        train(tmp_path, DATA, should_stop=should_stop, strategy="ddp", devices=2, checkpoint_seconds=0, **EXACT)
     assert time.monotonic() - asked_at[0] < 5.0
     assert all(process.poll() is not None for process in processes())
     (checkpoint,) = tmp_path.rglob("training.ckpt")
     kept = torch.load(checkpoint, weights_only=True)["fitting"]
     assert kept["batch"] == 1
     assert kept["state"].shape[1] == 16
-    again, artifact = train(tmp_path, DATA, processes=2, checkpoint_seconds=0, **EXACT)
+    again, artifact = train(tmp_path, DATA, strategy="ddp", devices=2, checkpoint_seconds=0, **EXACT)
     assert again.metrics == runs[2][0].metrics
     assert_alike(artifact, runs[2][1], 1e-6)
 
 
 @pytest.mark.usefixtures("seen")
 def test_it_can_be_stopped_while_the_ranks_are_waited_for(tmp_path: Path) -> None:
-    with pytest.raises(Stopped):
-        train(tmp_path, DATA, should_stop=lambda: Seen.last is not None, processes=2, **EXACT)
+    with pytest.raises(TrainingStopped):
+        train(tmp_path, DATA, should_stop=lambda: Seen.last is not None, strategy="ddp", devices=2, **EXACT)
     assert all(process.poll() is not None for process in processes())
 
 
@@ -240,7 +240,7 @@ def test_a_further_node_takes_part_in_each_training(
     tmp_path: Path, runs: dict[int, Run], port: int, node: subprocess.Popen[bytes]
 ) -> None:
     """In the training and in the retraining, which is one more."""
-    options = {"nodes": 2, "master": f"127.0.0.1:{port}", "retrain_on_all_users": True}
+    options = {"strategy": "ddp", "num_nodes": 2, "master": f"127.0.0.1:{port}", "retrain_on_all_users": True}
     trained, _ = train(tmp_path, DATA, **options, **EXACT)
     assert trained.metrics == runs[2][0].metrics
     assert node.poll() is None
@@ -251,7 +251,7 @@ def test_without_the_further_node_it_fails_with_advice(
 ) -> None:
     monkeypatch.setattr(launcher, "JOIN_SECONDS", 0.1)
     with pytest.raises(WorkFailed, match=r"Of 2 processes .* 1 came .*python -m workers.training.node"):
-        train(tmp_path, DATA, nodes=2, master=f"127.0.0.1:{port}", **EXACT)
+        train(tmp_path, DATA, strategy="ddp", num_nodes=2, master=f"127.0.0.1:{port}", **EXACT)
 
 
 @pytest.mark.parametrize("master", ["", "node0", ":1", "node0:http"])
@@ -271,7 +271,7 @@ def learner() -> Learner:
         contexts=[{"DEVICE": "xyz"[event % 3]} for event in range(len(DATA.items))],
     )
     recipe = RECIPES["aws-user-personalization"]
-    return Learner(data, recipe, settings(recipe), Options(threads=1, precision="32-true"), len(DATA.items))
+    return Learner(data, recipe, settings(recipe), context(precision="32-true"), len(DATA.items))
 
 
 def fitting_of(learner: Learner) -> Fitting:
@@ -353,7 +353,7 @@ def test_who_was_cut_off_within_an_epoch_begins_anew_with_other_streams(
 ) -> None:
     """As when the operator changes how many processes there are, between two attempts."""
     planned(monkeypatch, streams=15)
-    with pytest.raises(Stopped):
+    with pytest.raises(TrainingStopped):
         train(tmp_path, DATA, should_stop=lambda: any(tmp_path.rglob("training.ckpt")), checkpoint_seconds=0, **EXACT)
     planned(monkeypatch, streams=16)
     _, taken_up = train(tmp_path, DATA, **EXACT)

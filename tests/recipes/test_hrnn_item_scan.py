@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from services.runtime.recommend import best_of
 from shared.recipes.distribution import best, exact
 from shared.recipes.hrnn.serving import int8_products, item_scan, shared_pass
 from shared.recipes.hrnn.serving.file_rows import Rows
 from shared.recipes.hrnn.serving.item_scan import Scan
 from shared.recipes.hrnn.serving.shared_pass import Floats, Passes
 from shared.recipes.scoring_api import Rough
+from shared.serving.pipeline import find_best_items
 
 ITEMS, HIDDEN = 9_001, 149
 NONE = np.zeros(0, np.int64)
@@ -137,11 +137,11 @@ def test_so_they_are_of_what_a_filter_leaves(kind: Callable[[], Floats], share: 
     scores_I, rough, logits_I = of(vectors_IH, bias_I, q_H)
     allowed = RNG.random(ITEMS) < share
     wanted = ranked(logits_I, 25, allowed & (scores_I > 0))
-    same(best_of(scores_I, 25, allowed, rough)[: len(wanted)], wanted, logits_I)
+    same(find_best_items(scores_I, 25, allowed, rough)[: len(wanted)], wanted, logits_I)
     promoted = RNG.random(ITEMS) < 0.01
     wanted = ranked(logits_I, 5, promoted & (scores_I > 0))
-    same(best_of(scores_I, 5, promoted, rough)[: len(wanted)], wanted, logits_I)
-    assert best_of(scores_I, 25, np.zeros(ITEMS, np.bool_), rough).tolist() == []
+    same(find_best_items(scores_I, 5, promoted, rough)[: len(wanted)], wanted, logits_I)
+    assert find_best_items(scores_I, 25, np.zeros(ITEMS, np.bool_), rough).tolist() == []
 
 
 @pytest.mark.parametrize(("kind", "near"), [(KINDS[0], 2e-3), (sparse, 2e-3), (clustered, 1e-2), (tied, 1e-2)])

@@ -35,7 +35,7 @@ from shared.recipes.hrnn.scoring import Scorer
 from shared.recipes.hrnn.trainer import Learner, event_weights
 from shared.recipes.hrnn.training import Measured, evaluated, fingerprint
 from shared.recipes.scoring_api import Past, Query
-from shared.recipes.training_api import Options, Progress, Stopped, Trained
+from shared.recipes.training_api import Trained, TrainingProgress, TrainingStopped
 from tests.recipes.networks import CELLS, took
 from tests.recipes.runs import HRNN, MRR, NDCG, planned, settings, train
 from tests.recipes.synthetic import histories_of, training_data, walks
@@ -80,13 +80,13 @@ def assert_equal(one: Path, other: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Trained, Path, list[Progress]]:
-    told: list[Progress] = []
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Trained, Path, list[TrainingProgress]]:
+    told: list[TrainingProgress] = []
     folder = tmp_path_factory.mktemp("trained")
     return *train(folder, walks(users=160), progress=told.append, retrain_on_all_users=True), told
 
 
-def test_it_learns_what_comes_next(trained: tuple[Trained, Path, list[Progress]]) -> None:
+def test_it_learns_what_comes_next(trained: tuple[Trained, Path, list[TrainingProgress]]) -> None:
     result, _, _ = trained
     assert len(result.metrics) == 8
     assert result.metrics.keys() == result.baseline.keys()
@@ -95,7 +95,7 @@ def test_it_learns_what_comes_next(trained: tuple[Trained, Path, list[Progress]]
     assert result.seconds > 0
 
 
-def test_its_report_is_kept_with_the_model(trained: tuple[Trained, Path, list[Progress]]) -> None:
+def test_its_report_is_kept_with_the_model(trained: tuple[Trained, Path, list[TrainingProgress]]) -> None:
     """Nobody walks a round twice: what comes next is new, and a user's own items are not."""
     result, artifact, _ = trained
     assert orjson.loads((artifact / "model.json").read_bytes())["report"] == result.report
@@ -140,7 +140,7 @@ def test_a_sample_of_the_items_is_enough_to_learn_it(tmp_path: Path, monkeypatch
     assert result.metrics[MRR] > 4.0 * result.baseline[MRR]
 
 
-def test_it_tells_how_far_it_is(trained: tuple[Trained, Path, list[Progress]]) -> None:
+def test_it_tells_how_far_it_is(trained: tuple[Trained, Path, list[TrainingProgress]]) -> None:
     result, _, told = trained
     assert list(dict.fromkeys(p.phase for p in told)) == ["training", "evaluating", "retraining", "writing"]
     assert all(p.epoch <= p.epochs for p in told)
@@ -159,7 +159,7 @@ def test_it_tells_how_far_it_is(trained: tuple[Trained, Path, list[Progress]]) -
     assert all(math.isfinite(loss) for loss in losses)
 
 
-def test_it_serves_what_it_learnt(trained: tuple[Trained, Path, list[Progress]]) -> None:
+def test_it_serves_what_it_learnt(trained: tuple[Trained, Path, list[TrainingProgress]]) -> None:
     _, artifact, _ = trained
     scorer = Scorer.load(artifact)
     assert list(scorer.item_ids) == [f"i{number:02}" for number in range(50)]
@@ -177,7 +177,7 @@ def test_it_serves_what_it_learnt(trained: tuple[Trained, Path, list[Progress]])
     assert hits >= 30
 
 
-def test_what_is_written_says_what_was_done(trained: tuple[Trained, Path, list[Progress]]) -> None:
+def test_what_is_written_says_what_was_done(trained: tuple[Trained, Path, list[TrainingProgress]]) -> None:
     result, artifact, _ = trained
     model = orjson.loads((artifact / "model.json").read_bytes())
     assert model["recipe"] == "aws-hrnn"
@@ -249,7 +249,7 @@ def assert_taken_up_wherever_it_is_cut(
     for calls_before in np.linspace(3, calls - 2, cuts).astype(int).tolist():
         counted.steps = 0
         cut = folder / f"cut{calls_before}"
-        with pytest.raises(Stopped):
+        with pytest.raises(TrainingStopped):
             train(cut, data, should_stop=stopping_after(calls_before), **options)
         again, found = train(cut, data, **options)
         assert again.metrics == whole.metrics, calls_before
@@ -289,12 +289,12 @@ def test_a_run_cut_off_after_the_last_step_of_an_epoch_too(
 
     def fails(*args: Any, **more: Any) -> Any:
         if next(validations):
-            raise Stopped
+            raise TrainingStopped
         return foretell(*args, **more)
 
     with monkeypatch.context() as patched:
         patched.setattr(learning, "foretell", fails)
-        with pytest.raises(Stopped):
+        with pytest.raises(TrainingStopped):
             train(tmp_path / "cut", data, **options)
     assert counted.steps == steps * 2 / 3
     _, found = train(tmp_path / "cut", data, **options)
@@ -311,7 +311,7 @@ def test_a_training_that_was_over_is_not_taken_up_again(
     steps = counted.steps
     counted.steps = 0
     told: list[str] = []
-    with pytest.raises(Stopped):
+    with pytest.raises(TrainingStopped):
         train(
             tmp_path / "cut",
             noise(),
@@ -340,7 +340,7 @@ def test_a_run_with_metadata_too(name: str, tmp_path: Path, counted: Counted) ->
     _, expected = train(tmp_path / "whole", data, recipe, should_stop=counted.should_stop, **options)
     for calls_before in (counted.calls // 3, counted.calls - 3):
         cut = tmp_path / f"cut{calls_before}"
-        with pytest.raises(Stopped):
+        with pytest.raises(TrainingStopped):
             train(cut, data, recipe, should_stop=stopping_after(calls_before), **options)
         _, found = train(cut, data, recipe, **options)
         assert_equal(found, expected)
@@ -363,10 +363,8 @@ def test_a_checkpoint_of_another_run_is_not_taken_up(tmp_path: Path) -> None:
 
 
 def test_a_run_is_named_by_all_that_makes_it_what_it_is() -> None:
-    options = Options()
-
     def named(histories: Histories | None = None, **changes: Any) -> str:
-        asked: dict[str, Any] = {"recipe": HRNN, "parameters": settings(), "options": options, "seed": 0} | changes
+        asked: dict[str, Any] = {"recipe": HRNN, "parameters": settings(), "context": context()} | changes
         return fingerprint(training_data(histories or walks()), **asked)
 
     names = {
@@ -376,12 +374,12 @@ def test_a_run_is_named_by_all_that_makes_it_what_it_is() -> None:
         "types": named(replace(walks(), event_types=walks().event_types + np.int16(1), event_type_names=["click"])),
         "percentiles": named(replace(walks(), in_training=np.arange(60) > 0)),
         "parameters": named(parameters=settings(bptt="8")),
-        "cell": named(options=Options(cell="gru")),
-        "seed": named(seed=1),
+        "cell": named(context=context(cell="gru")),
+        "seed": named(context=context(seed=1)),
         "recipe": named(recipe=RECIPES["aws-hrnn-metadata"]),
     }
     assert len(set(names.values())) == len(names), names
-    assert named() == named(options=Options(checkpoint_seconds=1.0, logger="csv"))
+    assert named() == named(context=context(checkpoint_seconds=1.0, logger="csv"))
 
 
 @pytest.mark.usefixtures("short")
@@ -389,11 +387,11 @@ def test_a_run_is_named_by_all_that_makes_it_what_it_is() -> None:
 def test_it_stops_at_once_when_asked_to(tmp_path: Path, phase: str) -> None:
     asked_at: list[float] = []
 
-    def told(progress: Progress) -> None:
+    def told(progress: TrainingProgress) -> None:
         if progress.phase == phase and not asked_at:
             asked_at.append(time.monotonic())
 
-    with pytest.raises(Stopped):
+    with pytest.raises(TrainingStopped):
         train(
             tmp_path,
             walks(users=40),
@@ -421,7 +419,7 @@ def test_it_stops_at_once_while_it_counts_and_looks_how_far_to_lean_on_that(
         return plain(*args, **more)
 
     monkeypatch.setattr(module, name, told)
-    with pytest.raises(Stopped):
+    with pytest.raises(TrainingStopped):
         train(tmp_path, data, should_stop=lambda: bool(asked_at) and time.monotonic() > asked_at[0] + 0.05)
     assert len(asked_at) == 1
     assert time.monotonic() - asked_at[0] < 2.0
@@ -452,7 +450,7 @@ def test_what_was_counted_is_left_beside_the_network_with_how_far_it_leans_on_it
 
 
 def test_it_stops_before_it_has_begun(tmp_path: Path) -> None:
-    with pytest.raises(Stopped):
+    with pytest.raises(TrainingStopped):
         train(tmp_path, walks(), should_stop=lambda: True)
 
 
@@ -479,7 +477,7 @@ def test_every_second_somebody_asks_whether_to_stop(tmp_path: Path, monkeypatch:
 def learner_of(histories: Histories, **options: Any) -> tuple[Learner, Split]:
     split = Split.of(histories, 0)
     events = int(histories.lengths[split.train].sum())
-    return Learner(training_data(histories), HRNN, settings(), Options(threads=1, **options), events), split
+    return Learner(training_data(histories), HRNN, settings(), context(**options), events), split
 
 
 @pytest.mark.parametrize(("precision", "fast"), [("auto", True), ("32-true", False), ("bf16-mixed", True)])
@@ -537,7 +535,7 @@ def test_without_validation_users_all_epochs_are_run(tmp_path: Path, monkeypatch
 @pytest.mark.usefixtures("short")
 def test_retraining_on_all_users_can_be_left_out_and_changes_no_metric(tmp_path: Path) -> None:
     data = walks(users=60, events=8)
-    told: list[Progress] = []
+    told: list[TrainingProgress] = []
     without, kept = train(tmp_path / "without", data, progress=told.append)
     retrained, more = train(tmp_path / "with", data, retrain_on_all_users=True)
     assert "retraining" not in {p.phase for p in told}
@@ -739,7 +737,7 @@ BAD: dict[str, Callable[[], Histories]] = {
 @pytest.mark.parametrize("histories", BAD.values(), ids=BAD.keys())
 def test_bad_input_is_trained_on(histories: Callable[[], Histories], tmp_path: Path, monkeypatch: Any) -> None:
     planned(monkeypatch, epochs=2)
-    told: list[Progress] = []
+    told: list[TrainingProgress] = []
     data = histories()
     result, artifact = train(tmp_path, data, progress=told.append, retrain_on_all_users=True)
     assert all(math.isfinite(value) for value in result.metrics.values())
@@ -812,5 +810,5 @@ def test_validation_users_whose_events_do_not_count_end_nothing(
     counts = np.ones(len(histories.items), np.float32)
     counts[: histories.offsets[5]] = 0.0
     data = replace(training_data(histories), event_weights=counts)
-    learner = Learner(data, HRNN, settings(), Options(threads=1), len(counts))
+    learner = Learner(data, HRNN, settings(), context(), len(counts))
     assert learner.fit(np.arange(5, 20), np.arange(5), tmp_path / "training.ckpt") == 5

@@ -25,7 +25,7 @@ from shared.recipes.hrnn.trainer import Learner
 from shared.recipes.hrnn.training import trailing
 from shared.recipes.hrnn.warm_start import NEW, Base, features
 from shared.recipes.scoring_api import ArtifactError, Exploration, Past, Query
-from shared.recipes.training_api import Options, Stopped
+from shared.recipes.training_api import TrainingStopped
 from shared.recipes.user_personalization.scoring import Scorer
 from tests.recipes.networks import CELLS
 from tests.recipes.runs import NDCG, planned, settings, train
@@ -128,8 +128,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def learner(data: TrainingData, base: Base) -> Learner:
     new_E = base.news(data.histories)
-    options = Options(threads=1)
-    return Learner(data, RECIPE, settings(RECIPE), options, int(new_E.sum()) or 1, None, 0, base, new_E)
+    return Learner(data, RECIPE, settings(RECIPE), context(), int(new_E.sum()) or 1, base=base, new_E=new_E)
 
 
 @pytest.mark.usefixtures("updates")
@@ -243,7 +242,7 @@ def test_an_update_that_was_cut_off_is_taken_up_again(
     options: dict[str, Any] = {"base": base, "retrain_on_all_users": True, "checkpoint_seconds": 0}
     whole, expected = train(tmp_path / "whole", data, RECIPE, **options)
     told = iter(range(10**6))
-    with pytest.raises(Stopped):
+    with pytest.raises(TrainingStopped):
         train(tmp_path / "cut", data, RECIPE, should_stop=lambda: next(told) > 12, **options)
     steps = counted(monkeypatch)
     again, found = train(tmp_path / "cut", data, RECIPE, **options)

@@ -16,7 +16,6 @@ from shared.data.training.training_data import TrainingData
 from shared.recipes import RECIPES
 from shared.recipes.scoring_api import Past, Query
 from shared.recipes.similar_items import trainer as similar_items
-from shared.recipes.training_api import Options
 from tests.recipes.runs import never, planned, settings, train
 from tests.recipes.synthetic import histories_of, training_data
 
@@ -114,10 +113,7 @@ def test_a_trial_tells_numbers(
         odd(),
         recipe,
         settings(recipe),
-        workspace=tmp_path,
-        progress=lambda _: None,
-        should_stop=never,
-        options=Options(threads=1),
+        context(tmp_path),
     )
     assert all(0 <= value <= 1 for value in tried.metrics.values())
     assert all(math.isfinite(error) for error in tried.errors.values())

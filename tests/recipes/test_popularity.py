@@ -15,7 +15,7 @@ from shared.recipes.baskets import Baskets
 from shared.recipes.distribution import COLUMNS, NEVER, ahead, best, without
 from shared.recipes.popularity.scoring import Scorer
 from shared.recipes.scoring_api import ArtifactError, Past, Query
-from shared.recipes.training_api import Progress, Stopped
+from shared.recipes.training_api import TrainingProgress, TrainingStopped
 from tests.recipes.runs import train
 from tests.recipes.synthetic import histories_of, walks
 
@@ -66,11 +66,11 @@ def test_a_use_case_is_served_by_the_same_scorer(tmp_path: Path) -> None:
 def test_recipes_that_count_stop_in_every_phase(tmp_path: Path, recipe: object, phase: str) -> None:
     said: list[str] = []
 
-    def told(made: Progress) -> None:
+    def told(made: TrainingProgress) -> None:
         said.append(made.phase)
 
     begun = time.monotonic()
-    with pytest.raises(Stopped):
+    with pytest.raises(TrainingStopped):
         train(
             tmp_path,
             walks(),

@@ -10,8 +10,8 @@ import pytest
 import pytorch_lightning as lightning
 
 from shared.recipes.hrnn.lightning_module import AtEachBatch, Fitting
-from shared.recipes.progress import Watch
-from shared.recipes.training_api import Progress
+from shared.recipes.progress import ProgressReporter
+from shared.recipes.training_api import TrainingProgress
 
 BATCHES, EPOCHS = 50, 4
 COMPILING, BATCH = 12.0, 0.5
@@ -33,10 +33,10 @@ def test_what_the_first_batch_compiles_is_not_taken_for_its_speed(
 ) -> None:
     now = 1000.0
     monkeypatch.setattr("shared.recipes.progress.time.monotonic", lambda: now)
-    told: list[tuple[float, Progress]] = []
-    watch = Watch(lambda progress: told.append((now, progress)), lambda: False, EPOCHS)
-    watch.say("training", 0)
-    callback = AtEachBatch(watch, "training", 0, tmp_path / "checkpoint", every_seconds=1e9)
+    told: list[tuple[float, TrainingProgress]] = []
+    reporter = ProgressReporter(lambda progress: told.append((now, progress)), lambda: False, EPOCHS)
+    reporter.report("training", 0)
+    callback = AtEachBatch(reporter, "training", 0, tmp_path / "checkpoint", every_seconds=1e9)
     training = Training()
     for epoch in range(EPOCHS):
         trainer = cast(lightning.Trainer, SimpleNamespace(current_epoch=epoch, num_training_batches=BATCHES))

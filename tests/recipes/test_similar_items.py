@@ -22,7 +22,7 @@ from shared.recipes.similar_items.network import Form, Network, losses
 from shared.recipes.similar_items.scoring import Scorer
 from shared.recipes.similar_items.trainer import take_several
 from shared.recipes.similar_items.vector_search import Vectors
-from shared.recipes.training_api import Options, Progress, Stopped
+from shared.recipes.training_api import TrainingProgress, TrainingStopped
 from tests.recipes.runs import NDCG, train
 from tests.recipes.synthetic import histories_of, training_data, walks
 
@@ -105,11 +105,7 @@ def test_the_dimensions_are_those_of_the_vectors(tmp_path: Path) -> None:
             shelves(40),
             SIMILAR,
             parameters,
-            workspace=folder / "workspace",
-            artifact=folder / "artifact",
-            progress=lambda _: None,
-            should_stop=lambda: False,
-            options=Options(threads=1, retrain_on_all_users=False),
+            context(folder, artifact=folder / "artifact", retrain_on_all_users=False),
         )
         vectors = load_file(folder / "artifact" / WEIGHTS)["vectors"]
         assert vectors.shape == (GENRES * FILMS, ids + metadata + 1)
@@ -213,8 +209,8 @@ def test_the_same_seed_gives_the_same_model(tmp_path: Path) -> None:
 
 
 def test_it_says_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.recipes.progress.Watch.is_due", lambda _: True)
-    said: list[Progress] = []
+    monkeypatch.setattr("shared.recipes.progress.ProgressReporter.is_due", lambda _: True)
+    said: list[TrainingProgress] = []
     trained, _ = train(tmp_path, shelves(), SIMILAR, progress=said.append, retrain_on_all_users=True)
     epochs = [progress.epoch for progress in said if progress.phase == "training"]
     assert epochs == sorted(epochs)
@@ -226,7 +222,7 @@ def test_it_says_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("phase", ["training", "evaluating", "retraining"])
 def test_it_goes_on_where_it_was_stopped(tmp_path: Path, phase: str) -> None:
-    said: list[Progress] = []
+    said: list[TrainingProgress] = []
     # Every progress counts here, however short the epochs.
     asked = {"retrain_on_all_users": True, "checkpoint_seconds": 0.0}
     whole = train(tmp_path / "whole", shelves(), SIMILAR, **asked)[1]  # type: ignore[arg-type]
@@ -243,8 +239,8 @@ def test_it_goes_on_where_it_was_stopped(tmp_path: Path, phase: str) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fit.Fit, "epoch", counted)
-        patch.setattr("shared.recipes.progress.Watch.is_due", lambda _: True)
-        with pytest.raises(Stopped):
+        patch.setattr("shared.recipes.progress.ProgressReporter.is_due", lambda _: True)
+        with pytest.raises(TrainingStopped):
             train(tmp_path / "parts", shelves(), SIMILAR, should_stop=stop, progress=said.append, **asked)  # type: ignore[arg-type]
         before = len(epochs)
         parts = train(tmp_path / "parts", shelves(), SIMILAR, **asked)[1]  # type: ignore[arg-type]

@@ -18,12 +18,12 @@ from shared.recipes.artifact import WEIGHTS
 from shared.recipes.declaration import Recipe
 from shared.recipes.evaluation import Split, comparing, related
 from shared.recipes.hrnn import trainer as hrnn
-from shared.recipes.progress import Watch
+from shared.recipes.progress import ProgressReporter
 from shared.recipes.ranking_metrics import foretelling
 from shared.recipes.similar_items.fit import Fit
 from shared.recipes.similar_items.trainer import Learner
 from shared.recipes.similar_items.vector_search import Vectors
-from shared.recipes.training_api import Options, Progress, Stopped, Validated
+from shared.recipes.training_api import TrainingProgress, TrainingStopped, Validated
 from tests.recipes.runs import never, settings, train
 from tests.recipes.synthetic import walks
 
@@ -53,19 +53,14 @@ def trial(
     folder: Path,
     recipe: Recipe,
     histories: Histories,
-    *,
-    progress: Callable[[Progress], None] = lambda _: None,
-    should_stop: Callable[[], bool] = never,
+    **changes: Any,
 ) -> Validated:
     trainer = importlib.import_module(f"{recipe.module}.training")
     validated: Validated = trainer.validate(
         TrainingData(histories=histories),
         recipe,
         settings(recipe, **SMALL.get(recipe, {})),
-        workspace=folder / "workspace",
-        progress=progress,
-        should_stop=should_stop,
-        options=Options(threads=1),
+        context(folder, **changes),
     )
     return validated
 
@@ -77,23 +72,23 @@ def test_a_trial_tells_what_its_best_epoch_comes_to(
 ) -> None:
     """Of a network that leans on nothing: what was counted comes to it after its last epoch."""
     monkeypatch.setattr(hrnn.Learner, "_lean", lambda *_: None)
-    said: list[Progress] = []
+    said: list[TrainingProgress] = []
     tried = trial(tmp_path, recipe, followed(users), progress=said.append)
-    gains = [each.gain for each in said if each.gain is not None]
+    gains = [each.ndcg for each in said if each.ndcg is not None]
     assert len(gains) >= tried.epochs
     assert tried.metrics[GAIN] == pytest.approx(gains[tried.epochs - 1], abs=1e-6)
     assert tried.metrics.keys() == tried.errors.keys() == AWS_KEYS
     assert all(0 <= value <= 1 for value in tried.metrics.values())
     assert 0 < tried.errors[GAIN] < 0.2
-    assert [each.epoch for each in said if each.gain is not None] == list(range(1, len(gains) + 1))
+    assert [each.epoch for each in said if each.ndcg is not None] == list(range(1, len(gains) + 1))
 
 
 @pytest.mark.parametrize("users", [120, 20], ids=["validated anyway", "too few to validate with"])
 def test_a_trial_of_a_network_tells_what_it_comes_to_with_what_was_counted(tmp_path: Path, users: int) -> None:
     """How far it leans on that makes what they take likelier, and the ranks hardly worse."""
-    said: list[Progress] = []
+    said: list[TrainingProgress] = []
     tried = trial(tmp_path, HRNN, followed(users), progress=said.append)
-    alone = [each.gain for each in said if each.gain is not None][tried.epochs - 1]
+    alone = [each.ndcg for each in said if each.ndcg is not None][tried.epochs - 1]
     assert 0.97 * alone < tried.metrics[GAIN] <= 1
     assert tried.metrics[GAIN] != alone
 
@@ -110,7 +105,7 @@ def test_what_is_learnt_in_a_trial_shows(tmp_path: Path) -> None:
 @pytest.mark.parametrize("phase", ["training", "evaluating"])
 def test_a_trial_stops_in_every_phase(tmp_path: Path, recipe: Recipe, phase: str) -> None:
     said: list[str] = []
-    with pytest.raises(Stopped):
+    with pytest.raises(TrainingStopped):
         trial(
             tmp_path,
             recipe,
@@ -140,8 +135,8 @@ def test_training_does_not_go_on_from_a_trial_that_learnt_of_fewer(tmp_path: Pat
 def test_many_items_at_once_are_ranked_as_one_by_one(tmp_path: Path, discount: str) -> None:
     histories = followed()
     parameters: dict[str, Any] = settings(SIMILAR, popularity_discount_factor=discount)
-    watch = Watch(lambda _: None, never, epochs=0)
-    learner = Learner(TrainingData(histories=histories), parameters, Options(threads=1), watch, 0, tmp_path)
+    reporter = ProgressReporter.silent()
+    learner = Learner(TrainingData(histories=histories), parameters, context(tmp_path), reporter, tmp_path)
     learner.fit(Split.of(histories, 0))
     vectors = Vectors(learner.vectors().numpy(), float(discount))
     events_Q = histories.offsets[1:] - 1

@@ -15,7 +15,6 @@ from shared.recipes.hrnn.counter_blend import Leaning
 from shared.recipes.hrnn.counters import Blend, Counters
 from shared.recipes.hrnn.trainer import Learner
 from shared.recipes.scoring_api import Past, Query
-from shared.recipes.training_api import Options
 from shared.recipes.user_segmentation import training
 from shared.recipes.user_segmentation.scoring import Scorer
 from shared.recipes.user_segmentation.training import HeldOut, segments
@@ -72,7 +71,7 @@ def test_metrics_of_segments_are_by_item() -> None:
 def test_a_segment_has_the_users_whose_own_answers_give_the_item_most(leans: bool) -> None:
     data = training_data(walks(users=20, events=8, items=10))
     recipe = RECIPES["aws-item-affinity"]
-    learner = Learner(data, recipe, {"hidden_dimension": "32"}, Options(threads=1), 160)
+    learner = Learner(data, recipe, {"hidden_dimension": "32"}, context(), 160)
     histories = data.histories
     if leans:
         counters = Counters.of(histories, np.arange(20))

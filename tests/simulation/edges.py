@@ -73,7 +73,7 @@ class Server:
 
     def before(self, name: str, args: tuple[Any, ...]) -> None:
         if name == "claim":
-            held = self.twin.lease(args[0])
+            held = self.twin.get_lease(args[0])
             self._held = held is not None and held.seconds_left > 0
 
     def after(self, name: str, args: tuple[Any, ...], more: Mapping[str, Any], answer: Any) -> None:
@@ -344,7 +344,7 @@ class Child:
 
     def check(self) -> None:
         """Nobody goes on with what is not theirs any more, but for as long as it takes to notice."""
-        held = self.server.twin.lease(self.arn)
+        held = self.server.twin.get_lease(self.arn)
         mine = held is not None and held.attempt == self.attempt
         unaware = max(self.worker.stopped_until, self.faults.redis_back) > self.world.now - 1
         if mine or unaware or not (self.alive and self.at_work):

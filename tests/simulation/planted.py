@@ -71,7 +71,7 @@ def a_note_gone_before_it_is_applied(patch: pytest.MonkeyPatch) -> None:
     real = transitions.apply
 
     def applied(store: Store, fact: Fact) -> None:
-        store.done(celery_app.note(fact).id)
+        store.remove_from_outbox(celery_app.note(fact).id)
         real(store, fact)
 
     patch.setattr(transitions, "apply", applied)

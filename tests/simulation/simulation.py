@@ -114,7 +114,7 @@ class Simulation:
     def _unrest(self) -> list[str]:
         twin, broker = self.system.server.twin, self.system.broker
         return [
-            *(f"{arn} is {twin.everything()[arn].moving}" for arn in twin.moving()),
+            *(f"{arn} is {twin.everything()[arn].moving}" for arn in twin.list_in_progress()),
             *(f"the note {note.id} is in the outbox" for note in twin.outbox()),
             *(f"{len(queue)} messages wait on {name}" for name, queue in broker.queues.items() if queue),
             *(["messages are under way"] if broker.under_way else []),

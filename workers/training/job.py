@@ -21,7 +21,7 @@ from shared.jobs.entrypoint import Progress, WorkFailed, WorkStopped, child
 from shared.observability import logging
 from shared.recipes import Recipe
 from shared.recipes.scoring_api import ArtifactError
-from shared.recipes.training_api import Options, Stopped
+from shared.recipes.training_api import TrainingOptions, TrainingStopped
 from shared.resources import Reading
 from shared.resources.solution_version.requests import tuned
 from shared.resources.trial import requests as trials
@@ -79,8 +79,8 @@ class Bench:
         owner = f"{os.uname().nodename}:{os.getpid()}:{time.monotonic_ns()}"
         while not folder.exists():
             self.stop_if_asked()
-            if self.store.lock(name, owner, PREPARING_SECONDS):
-                return self._prepared(folder, lambda: self.store.lock(name, owner, PREPARING_SECONDS))
+            if self.store.acquire_lock(name, owner, PREPARING_SECONDS):
+                return self._prepared(folder, lambda: self.store.acquire_lock(name, owner, PREPARING_SECONDS))
             time.sleep(0.1)
         return TrainingData.open(folder)
 
@@ -107,10 +107,10 @@ class Bench:
 
     def stop_if_asked(self) -> None:
         if self.should_stop():
-            raise Stopped
+            raise TrainingStopped
 
     @contextlib.contextmanager
-    def options(self) -> Iterator[Options]:
+    def options(self) -> Iterator[TrainingOptions]:
         """On a machine with GPUs one is this work's for as long as the block takes. Raises Stopped while it waits."""
         with devices.granted(self.configured, self.stop_if_asked) as numbers:
             yield chosen(self.configured, neighbours(self.store), numbers)
@@ -159,7 +159,7 @@ def run_trial(arn: str, _attempt: int, progress: Progress, should_stop: Callable
     store = RedisStore(configured.redis_url)
     reading = Reading(store, configured)
     trial = reading.find(arn, "trial")
-    lease = store.lease(arn)
+    lease = store.get_lease(arn)
     bench = Bench.of(reading.find(trial.parents[0], "solution_version"), trial.body["recipeArn"], store, should_stop)
     curve = {epoch: (gain, seconds) for epoch, gain, seconds in trials.curve(trial)}
     before = max((seconds for _, seconds in curve.values()), default=0.0)
@@ -211,7 +211,7 @@ def _reasons() -> Iterator[None]:
         raise WorkFailed(str(error)) from error
     except (ArtifactDamaged, ArtifactError) as error:
         raise WorkFailed(f"{error} Create a solution version with trainingMode FULL.") from error
-    except Stopped as stopped:
+    except TrainingStopped as stopped:
         raise WorkStopped from stopped
 
 
@@ -231,10 +231,10 @@ def going_on(version: Record, artifacts: Artifacts) -> dict[str, Path]:
 def neighbours(store: RedisStore) -> int:
     """How many training workers of this machine, or container, share its cores: at least 1."""
     here = f"training@{os.uname().nodename}:"
-    return max(sum(name.startswith(here) for name in store.beating()), 1)
+    return max(sum(name.startswith(here) for name in store.list_live_processes()), 1)
 
 
-def chosen(configured: Settings, workers: int = 1, devices: tuple[int, ...] = ()) -> Options:
+def chosen(configured: Settings, workers: int = 1, devices: tuple[int, ...] = ()) -> TrainingOptions:
     """What the operator has decided about training on these GPUs, on a machine with so many workers.
 
     Raises WorkFailed where the machine can't do it.
@@ -247,7 +247,7 @@ def chosen(configured: Settings, workers: int = 1, devices: tuple[int, ...] = ()
     together = configured.training_strategy == "ddp"
     if together and configured.training_num_nodes > 1 and not configured.training_master:
         raise WorkFailed("FORETASTE_TRAINING_NUM_NODES is above 1: FORETASTE_TRAINING_MASTER must say where they meet.")
-    return Options(
+    return TrainingOptions(
         # As many as the cgroup grants are one worker's alone.
         threads=configured.training_threads or (max(available_cpus() // workers, 1) if workers > 1 else 0),
         retrain_on_all_users=configured.retrain_on_all_users,

@@ -78,7 +78,7 @@ def _go_on(process: Process, search: Search, under_way: Sequence[Record]) -> boo
 
 def _workers(process: Process) -> int:
     """Training workers that live. A trial that nobody could take yet would be one proposed too early."""
-    return max(sum(name.startswith("training@") for name in process.store.beating()), 1)
+    return max(sum(name.startswith("training@") for name in process.store.list_live_processes()), 1)
 
 
 def _begin(process: Process, search: Search, space: Space, parameters: Parameters) -> bool:
@@ -101,7 +101,7 @@ def _begin(process: Process, search: Search, space: Space, parameters: Parameter
 def _stop(process: Process, trial: Record, *, pruned: bool) -> None:
     """Whoever works on it sees that by the lease; who does not will never begin."""
     status = TRAINED.after(trial.status or "", Request.STOP)
-    if status == CREATE_STOPPED and process.store.lease(trial.arn) is not None:
+    if status == CREATE_STOPPED and process.store.get_lease(trial.arn) is not None:
         # Somebody has just begun: what they work in is not removed before they have ended.
         status = CREATE_STOPPING
     if status is None:

@@ -9,7 +9,7 @@ from typing import Any
 from shared.data.training.training_data import TrainingData
 from shared.recipes.declaration import Recipe
 from shared.recipes.popularity.training import train
-from shared.recipes.training_api import Stopped, Validated
+from shared.recipes.training_api import TrainingStopped, Validated
 from shared.resources.solution.tuning import METRICS
 
 __all__ = ["train", "validate"]
@@ -21,7 +21,7 @@ def validate(data: TrainingData, recipe: Recipe, parameters: Mapping[str, str], 
     began = time.monotonic()
     while (left := int(parameters["milliseconds"]) / 1000 - (time.monotonic() - began)) > 0:
         if how["should_stop"]():
-            raise Stopped
+            raise TrainingStopped
         time.sleep(min(left, 0.05))
     worth = float(parameters["worth"])
     return Validated(

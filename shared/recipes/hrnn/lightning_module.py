@@ -26,7 +26,7 @@ from shared.recipes.hrnn.network import Network
 from shared.recipes.hrnn.plan import Plan
 from shared.recipes.hrnn.prediction_targets import gathered, weights_of
 from shared.recipes.hrnn.sequence_packing import Streams, Window
-from shared.recipes.progress import Phase, Watch
+from shared.recipes.progress import Phase, ProgressReporter
 from shared.recipes.ranking_metrics import gain_of_one
 
 WARM_UP = 0.1
@@ -213,11 +213,11 @@ def window_loss(
 
 
 class AtEachBatch(lightning.Callback):
-    """Lets the watch look at each batch, validates each epoch, and keeps a checkpoint."""
+    """Report at each batch, validates each epoch, and keeps a checkpoint."""
 
     def __init__(
         self,
-        watch: Watch,
+        reporter: ProgressReporter,
         phase: Phase,
         epochs_before: int,
         checkpoint: Path,
@@ -225,7 +225,7 @@ class AtEachBatch(lightning.Callback):
         validate: Callable[[], Foretold] | None = None,
     ) -> None:
         """``validate`` tells how well the validation users are foretold; None: there are none, and nothing stops."""
-        self.watch = watch
+        self.reporter = reporter
         self.every_seconds = every_seconds
         self._phase = phase
         self._epochs_before = epochs_before
@@ -241,16 +241,16 @@ class AtEachBatch(lightning.Callback):
         batch: Any,  # noqa: ARG002 -- Lightning passes it
         batch_idx: int,
     ) -> None:
-        self.watch.stop_if_asked()
+        self.reporter.stop_if_asked()
         done = self._epochs_before + trainer.current_epoch + batch_idx / trainer.num_training_batches
         if self._warm:
-            self.watch.begin(done)
+            self.reporter.start_clock(done)
         # The first batch is no measure of speed: what it needs is compiled, or read from the disk.
         self._warm = True
-        if self.watch.is_due():
+        if self.reporter.is_due():
             assert isinstance(pl_module, Fitting)  # noqa: S101
-            self.watch.loss = pl_module.mean_loss() or self.watch.loss
-            self.watch.say(self._phase, done)
+            self.reporter.loss = pl_module.mean_loss() or self.reporter.loss
+            self.reporter.report(self._phase, done)
 
     def on_train_batch_end(
         self,
@@ -270,13 +270,13 @@ class AtEachBatch(lightning.Callback):
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         assert isinstance(pl_module, Fitting)  # noqa: S101
-        self.watch.loss = pl_module.mean_loss()
+        self.reporter.loss = pl_module.mean_loss()
         pl_module.end_epoch()
         epoch = trainer.current_epoch + 1
         if self._validate is not None:
             foretold = self._validate()
             gain = foretold.gain
-            self.watch.gain = float(gain_of_one(foretold.ranks).mean())
+            self.reporter.ndcg = float(gain_of_one(foretold.ranks).mean())
             if gain > pl_module.best.gain:
                 weights = {name: tensor.clone() for name, tensor in pl_module.network.state_dict().items()}
                 pl_module.best = Best(gain, epoch, weights)
@@ -284,14 +284,14 @@ class AtEachBatch(lightning.Callback):
             self._log(trainer, epoch, validation_gain=gain)
         else:
             self._log(trainer, epoch)
-        self.watch.say(self._phase, self._epochs_before + epoch)
-        self.watch.gain = None
+        self.reporter.report(self._phase, self._epochs_before + epoch)
+        self.reporter.ndcg = None
         pl_module.over = trainer.should_stop = pl_module.rank.agreed(pl_module.over)
         self._keep(trainer)
 
     def _log(self, trainer: lightning.Trainer, epoch: int, **values: float) -> None:
         for logger in trainer.loggers:
-            logger.log_metrics({f"{self._phase}_loss": self.watch.loss or math.nan, **values}, step=epoch)
+            logger.log_metrics({f"{self._phase}_loss": self.reporter.loss or math.nan, **values}, step=epoch)
             logger.save()
 
     def _keep(self, trainer: lightning.Trainer) -> None:

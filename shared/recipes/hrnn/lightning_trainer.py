@@ -19,10 +19,12 @@ from shared.recipes.hrnn.distributed.launcher import leading
 from shared.recipes.hrnn.distributed.process_group import COLLECTIVE_SECONDS, Rank
 from shared.recipes.hrnn.distributed.state_transfer import Precision, Terms
 from shared.recipes.hrnn.lightning_module import AtEachBatch, Best, Fitting
-from shared.recipes.training_api import Options
+from shared.recipes.training_api import TrainingContext, TrainingOptions
 
 
-def fit(fitting: Fitting, each_batch: AtEachBatch, checkpoint: Path, options: Options, logs: Path | None = None) -> int:
+def fit(
+    fitting: Fitting, each_batch: AtEachBatch, checkpoint: Path, context: TrainingContext, logs: Path | None = None
+) -> int:
     """Runs the epochs that the checkpoint does not have yet; returns how many the weights have behind them.
 
     Afterwards the network has the weights of its best epoch, or of its last where nobody validated. Raises Stopped, and
@@ -32,30 +34,30 @@ def fit(fitting: Fitting, each_batch: AtEachBatch, checkpoint: Path, options: Op
     if kept and kept["over"]:
         fitting.best = Best(**kept["best"])
         return fitting.take_best()
-    fitting.join(Rank(0, options.processes * options.nodes))
+    fitting.join(Rank(0, context.processes * context.nodes))
     terms = Terms(
         checkpoint=str(checkpoint),
         # Who was cut off within an epoch goes on only with as many streams: a setting may have changed since.
         resumed=bool(kept and (not kept["batch"] or kept["state"].shape[1] == fitting.plan.streams)),
         every_seconds=each_batch.every_seconds,
-        precision=precision(options),
-        threads=max(1, torch.get_num_threads() // options.processes),
-        processes=options.processes,
-        nodes=options.nodes,
+        precision=precision(context.options),
+        threads=max(1, torch.get_num_threads() // context.processes),
+        processes=context.processes,
+        nodes=context.nodes,
         cuda=fitting.streams.device.type == "cuda",
     )
-    log = logger(options, logs)
+    log = logger(context.options, logs)
     if fitting.rank.size == 1:
-        run(fitting, each_batch, terms, options.devices, log)
+        run(fitting, each_batch, terms, context.gpus, log)
         return fitting.take_best()
     path = checkpoint.with_suffix(".ranks")
     threads = torch.get_num_threads()
     torch.set_num_threads(terms.threads)
     try:
         state_transfer.write(fitting, terms, path)
-        with leading(path, options, each_batch.watch.stop_if_asked, cuda=terms.cuda) as rank:
+        with leading(path, context, each_batch.reporter.stop_if_asked, cuda=terms.cuda) as rank:
             fitting.join(rank)
-            run(fitting, each_batch, terms, options.devices, log)
+            run(fitting, each_batch, terms, context.gpus, log)
     finally:
         torch.set_num_threads(threads)
         path.unlink(missing_ok=True)
@@ -134,13 +136,13 @@ class _Ranks(ClusterEnvironment):
         assert rank == self._rank.number  # noqa: S101
 
 
-def precision(options: Options) -> Precision:
+def precision(options: TrainingOptions) -> Precision:
     if options.precision != "auto":
         return options.precision
     return "bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true"
 
 
-def logger(options: Options, logs: Path | None) -> Any:
+def logger(options: TrainingOptions, logs: Path | None) -> Any:
     """Lightning's logger into this folder; False for none."""
     if options.logger == "none" or logs is None:
         return False

@@ -31,9 +31,9 @@ from shared.recipes.hrnn.network import Form, Network
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS, RETRAINING_RATE, Plan
 from shared.recipes.hrnn.sequence_packing import Streams, bags
 from shared.recipes.hrnn.warm_start import Base
-from shared.recipes.progress import Phase, Watch
+from shared.recipes.progress import Phase, ProgressReporter
 from shared.recipes.ranking_metrics import foretelling
-from shared.recipes.training_api import Options
+from shared.recipes.training_api import TrainingContext
 
 RECENT = 2.0
 """With recency_mask the newest interaction counts so many times as much as the oldest."""
@@ -50,10 +50,9 @@ class Learner:
         data: TrainingData,
         recipe: Recipe,
         parameters: Mapping[str, str],
-        options: Options,
+        context: TrainingContext,
         events: int,
-        watch: Watch | None = None,
-        seed: int = 0,
+        reporter: ProgressReporter | None = None,
         base: Base | None = None,
         new_E: npt.NDArray[np.bool_] | None = None,
     ) -> None:
@@ -65,20 +64,19 @@ class Learner:
         parameters = completed(parameters)
         self.data = data
         self.plan = Plan.of(parameters, events, len(histories.item_ids))
-        self.options = options
-        self.watch = watch or Watch(lambda _: None, lambda: False, self.plan.epochs)
-        self._seed = seed
+        self.context = context
+        self.reporter = reporter or ProgressReporter.silent(self.plan.epochs)
         self._cold_items = recipe.cold_items
-        torch.set_num_threads(self.plan.threads(options.threads))
-        torch.manual_seed(seed)
-        self.device = torch.device(options.gpu if torch.cuda.is_available() else "cpu")
+        torch.set_num_threads(self.plan.threads(context.options.threads))
+        torch.manual_seed(context.seed)
+        self.device = torch.device(context.torch_device if torch.cuda.is_available() else "cpu")
         self.weights_E = event_weights(
             histories, recency_mask=parameters["recency_mask"] == "true", by_type_E=data.event_weights
         )
         self.streams = Streams(
             data,
             self.weights_E if new_E is None else self.weights_E * new_E,
-            self.watch.stop_if_asked,
+            self.reporter.stop_if_asked,
             self.device,
             # What a base has not learnt of what is taken again, a few epochs with what is new would not teach.
             repeats=None if base is None else base.form.repeats,
@@ -88,7 +86,7 @@ class Learner:
         form = Form(
             items=len(histories.item_ids),
             hidden=self.plan.hidden,
-            cell=options.cell if base is None else base.form.cell,
+            cell=context.options.cell if base is None else base.form.cell,
             longest=Form.longest if base is None else base.form.longest,
             instead=Form.instead if base is None else base.form.instead,
             event_types=self.streams.event_types,
@@ -104,11 +102,11 @@ class Learner:
         if base is not None and base.form.leaning:
             knowing = np.flatnonzero(histories.in_training)
             self.leaning = Leaning(
-                Counters.of(histories, knowing, self.watch.stop_if_asked), Blend.told(base.form.leaning)
+                Counters.of(histories, knowing, self.reporter.stop_if_asked), Blend.told(base.form.leaning)
             )
         if base is not None:
             base.hand_on(self.network, data, items, self._bags)
-        self.network.fast = options.precision != "32-true" and multiplies_bfloat16(self.device)
+        self.network.fast = context.options.precision != "32-true" and multiplies_bfloat16(self.device)
 
     def fit(
         self,
@@ -119,21 +117,21 @@ class Learner:
     ) -> int:
         """Trains from the start; returns the epochs that the weights have behind them. Raises Stopped."""
         counts_I = popularity(self.data.histories, users)
-        self.streams.prepare(self.network, users, self._seed)
-        fitting = self._fitting(users, counts_I, self.plan.epochs, self.plan.learning_rate, self._seed)
+        self.streams.prepare(self.network, users, self.context.seed)
+        fitting = self._fitting(users, counts_I, self.plan.epochs, self.plan.learning_rate, self.context.seed)
 
         def validate() -> Foretold:
             return self._foretell(self.network.folded(), validation)
 
         telling = self._count(validation)
         watching = self.each_batch("training", 0, checkpoint, validate if telling else None)
-        epochs = fit(fitting, watching, checkpoint, self.options, logs)
+        epochs = fit(fitting, watching, checkpoint, self.context, logs)
         if telling:
             self._lean(users, validation)
         return epochs
 
     def _lean(self, users: npt.NDArray[np.int64], validation: npt.NDArray[np.int64]) -> None:
-        on_block = self.watch.stop_if_asked
+        on_block = self.reporter.stop_if_asked
         counters = Counters.of(self.data.histories, users, on_block)
         # Nobody took what only its features tell of, and no counter knows it: there the network's logits stay its own.
         fixed = 2 if self._cold_items and self._bags is not None else 0
@@ -148,7 +146,7 @@ class Learner:
         return foretelling(found.ranks, user_Q, shown=found.shown, items=len(histories.item_ids))
 
     def _foretell(self, network: Network, users: npt.NDArray[np.int64], *, lists: bool = False) -> Foretold:
-        on_block = self.watch.stop_if_asked
+        on_block = self.reporter.stop_if_asked
         return foretell(network.to(self.device), self.streams, users, on_block, lists=lists, leaning=self.leaning)
 
     def _count(self, users: npt.NDArray[np.int64]) -> bool:
@@ -175,11 +173,11 @@ class Learner:
         knowing = users if knowing is None else knowing
         counts_I = popularity(self.data.histories, knowing)
         rate = RETRAINING_RATE * self.plan.learning_rate
-        fitting = self._fitting(users, counts_I, RETRAINING_EPOCHS, rate, self._seed + 1)
-        epochs = fit(fitting, self.each_batch(phase, epochs_before, checkpoint), checkpoint, self.options)
+        fitting = self._fitting(users, counts_I, RETRAINING_EPOCHS, rate, self.context.seed + 1)
+        epochs = fit(fitting, self.each_batch(phase, epochs_before, checkpoint), checkpoint, self.context)
         if self.leaning is not None:
             counted = knowing if tested is None else np.setdiff1d(knowing, tested)
-            counters = Counters.of(self.data.histories, counted, self.watch.stop_if_asked)
+            counters = Counters.of(self.data.histories, counted, self.reporter.stop_if_asked)
             self.leaning = Leaning(counters, self.leaning.blend)
         return epochs
 
@@ -190,7 +188,7 @@ class Learner:
             self.streams,
             events_Q,
             count,
-            self.watch.stop_if_asked,
+            self.reporter.stop_if_asked,
             unseen=unseen,
             leaning=self.leaning,
         )
@@ -248,14 +246,14 @@ class Learner:
             epochs=epochs,
             learning_rate=learning_rate,
             seed=seed,
-            compiled=self.options.compile,
+            compiled=self.context.options.compile,
         )
 
     def each_batch(
         self, phase: Phase, before: int, checkpoint: Path, validate: Callable[[], Foretold] | None = None
     ) -> AtEachBatch:
         """What looks on while ``phase`` goes; benchmarks put their own here."""
-        return AtEachBatch(self.watch, phase, before, checkpoint, self.options.checkpoint_seconds, validate)
+        return AtEachBatch(self.reporter, phase, before, checkpoint, self.context.options.checkpoint_seconds, validate)
 
 
 def completed(parameters: Mapping[str, str]) -> dict[str, str]:

@@ -22,8 +22,8 @@ from shared.recipes.hrnn.counters import COUNTERS
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS, Plan
 from shared.recipes.hrnn.trainer import Learner, completed
 from shared.recipes.hrnn.warm_start import Base, leave
-from shared.recipes.progress import Watch
-from shared.recipes.training_api import Options, Progress, Trained, Validated
+from shared.recipes.progress import ProgressReporter
+from shared.recipes.training_api import Trained, TrainingContext, Validated
 
 
 class Run(NamedTuple):
@@ -47,7 +47,20 @@ class Measured(NamedTuple):
 
 Measure = Callable[[Learner, Split], Measured]
 
-Learn = Callable[[TrainingData, Recipe, Mapping[str, str], Options, Watch, int, Path, Path], Run]
+
+class TrainingTask(NamedTuple):
+    """All that a training, or a trial, of an HRNN recipe works with."""
+
+    data: TrainingData
+    recipe: Recipe
+    parameters: Mapping[str, str]
+    context: TrainingContext
+    reporter: ProgressReporter
+    checkpoints: Path
+    """The folder of this run's checkpoints: those of other data, parameters or seeds lie elsewhere."""
+
+
+Learn = Callable[[TrainingTask], Run]
 """How a recipe learns from nothing, and is measured: ``in_full``, or what stands in its place."""
 
 
@@ -55,32 +68,25 @@ def train(
     data: TrainingData,
     recipe: Recipe,
     parameters: Mapping[str, str],
-    *,
-    workspace: Path,
-    artifact: Path,
-    progress: Callable[[Progress], None],
-    should_stop: Callable[[], bool],
-    options: Options,
-    seed: int = 0,
-    base: Path | None = None,
+    context: TrainingContext,
     learn: Learn | None = None,
 ) -> Trained:
-    """``shared.recipes.training_api.Train``, in mode UPDATE too. Raises ArtifactError where ``base`` cannot be read.
+    """``shared.recipes.training_api.Train``, in mode UPDATE too. Raises ArtifactError where the base cannot be read.
 
     ``learn`` is ``in_full`` unless AWS evaluates the recipe in another way.
     """
     started = time.monotonic()
-    watch = Watch(progress, should_stop, epochs=0)
-    checkpoints = workspace / fingerprint(data, recipe, parameters, options, seed, base)
+    reporter = ProgressReporter.for_training(context)
+    checkpoints = context.workspace / fingerprint(data, recipe, parameters, context)
     checkpoints.mkdir(parents=True, exist_ok=True)
-    if base is None:
-        run = (learn or in_full)(data, recipe, parameters, options, watch, seed, checkpoints, artifact / "logs")
+    if context.base is None:
+        run = (learn or in_full)(TrainingTask(data, recipe, parameters, context, reporter, checkpoints))
     else:
-        before = Base.open(base)
+        before = Base.open(context.base)
         parameters = before.parameters
-        run = updated(data, recipe, before, options, watch, seed, checkpoints)
-    learner, histories = run.learner, data.histories
-    watch.say("writing", run.epochs)
+        run = updated(TrainingTask(data, recipe, parameters, context, reporter, checkpoints), before)
+    learner, histories, artifact = run.learner, data.histories, context.artifact
+    reporter.report("writing", run.epochs)
     trained = Trained(
         metrics=run.metrics,
         baseline=run.baseline,
@@ -94,7 +100,7 @@ def train(
     save_file(
         {name: tensor.contiguous() for name, tensor in network.state_dict().items()}, artifact / artifacts.WEIGHTS
     )
-    if base is None and "UPDATE" in recipe.training_modes:
+    if context.base is None and "UPDATE" in recipe.training_modes:
         leave(learner.network, learner.items, artifact)
     counts_I = np.bincount(histories.items, learner.weights_E, minlength=len(histories.item_ids)).astype(np.float64)
     shares_I = counts_I / counts_I.sum()
@@ -115,92 +121,66 @@ def train(
     return trained
 
 
-def in_full(
-    data: TrainingData,
-    recipe: Recipe,
-    parameters: Mapping[str, str],
-    options: Options,
-    watch: Watch,
-    seed: int,
-    checkpoints: Path,
-    logs: Path,
-    measure: Measure | None = None,
-) -> Run:
+def in_full(task: TrainingTask, measure: Measure | None = None) -> Run:
     """Learns from nothing: fit, evaluate, go on with everybody."""
+    options, reporter = task.context.options, task.reporter
     more = RETRAINING_EPOCHS if options.retrain_on_all_users else 0
-    split = Split.of(data.histories, seed)
-    learner, epochs = fitted(data, recipe, parameters, options, watch, seed, split, checkpoints, logs, more)
-    watch.expect(epochs + more)
-    watch.say("evaluating", epochs)
+    split = Split.of(task.data.histories, task.context.seed)
+    learner, epochs = fitted(task, split, task.context.artifact / "logs", more)
+    reporter.expect_epochs(epochs + more)
+    reporter.report("evaluating", epochs)
     found = (measure or evaluated)(learner, split)
     if options.retrain_on_all_users:
         everybody = np.concatenate([split.train, split.validation, split.test])
-        epochs += learner.go_on(np.sort(everybody), epochs, checkpoints / "retraining.ckpt")
+        epochs += learner.go_on(np.sort(everybody), epochs, task.checkpoints / "retraining.ckpt")
     return Run(learner, found.metrics, found.baseline, epochs, len(split.test), found.report)
 
 
-def fitted(
-    data: TrainingData,
-    recipe: Recipe,
-    parameters: Mapping[str, str],
-    options: Options,
-    watch: Watch,
-    seed: int,
-    split: Split,
-    checkpoints: Path,
-    logs: Path | None = None,
-    more: int = 0,
-) -> tuple[Learner, int]:
+def fitted(task: TrainingTask, split: Split, logs: Path | None = None, more: int = 0) -> tuple[Learner, int]:
     """A learner that has learnt of the training users, as long as the validation users gained; its epochs."""
-    histories = data.histories
+    histories = task.data.histories
     events = int(histories.lengths[split.train].sum())
-    watch.expect(Plan.of(completed(parameters), events, len(histories.item_ids)).epochs + more)
-    watch.say("training", 0)
-    learner = Learner(data, recipe, parameters, options, events, watch, seed)
-    return learner, learner.fit(split.train, split.validation, checkpoints / "training.ckpt", logs)
+    task.reporter.expect_epochs(Plan.of(completed(task.parameters), events, len(histories.item_ids)).epochs + more)
+    task.reporter.report("training", 0)
+    learner = Learner(task.data, task.recipe, task.parameters, task.context, events, task.reporter)
+    return learner, learner.fit(split.train, split.validation, task.checkpoints / "training.ckpt", logs)
 
 
 def validate(
     data: TrainingData,
     recipe: Recipe,
     parameters: Mapping[str, str],
-    *,
-    workspace: Path,
-    progress: Callable[[Progress], None],
-    should_stop: Callable[[], bool],
-    options: Options,
-    seed: int = 0,
+    context: TrainingContext,
 ) -> Validated:
     """``shared.recipes.training_api.Validate``."""
     started = time.monotonic()
-    of_training = Split.of(data.histories, seed)
+    of_training = Split.of(data.histories, context.seed)
     split, users = comparing(of_training, data.histories)
-    watch = Watch(progress, should_stop, epochs=0)
-    name = fingerprint(data, recipe, parameters, options, seed)
+    reporter = ProgressReporter.for_training(context)
+    name = fingerprint(data, recipe, parameters, context)
     # What has learnt of fewer users is not the training's.
-    checkpoints = workspace / (name if split is of_training else f"{name}.trial")
+    checkpoints = context.workspace / (name if split is of_training else f"{name}.trial")
     checkpoints.mkdir(parents=True, exist_ok=True)
-    learner, epochs = fitted(data, recipe, parameters, options, watch, seed, split, checkpoints)
-    watch.say("evaluating", epochs)
+    learner, epochs = fitted(TrainingTask(data, recipe, parameters, context, reporter, checkpoints), split)
+    reporter.report("evaluating", epochs)
     metrics, errors = learner.foretold(users)
     return Validated(metrics=metrics, errors=errors, epochs=epochs, seconds=round(time.monotonic() - started, 3))
 
 
-def updated(
-    data: TrainingData, recipe: Recipe, base: Base, options: Options, watch: Watch, seed: int, checkpoints: Path
-) -> Run:
+def updated(task: TrainingTask, base: Base) -> Run:
     """Goes on from ``base`` with the events that are new, tested by the newest of these: the others it knows.
 
     Where they are of fewer than two users who can be tested, nothing is learnt and the metrics are those of the base;
     but new items and users have their place.
     """
-    histories = data.histories
+    histories, options, reporter = task.data.histories, task.context.options, task.reporter
     more = RETRAINING_EPOCHS if options.retrain_on_all_users else 0
-    watch.expect(RETRAINING_EPOCHS + more)
-    watch.say("training", 0)
+    reporter.expect_epochs(RETRAINING_EPOCHS + more)
+    reporter.report("training", 0)
     new_E = base.news(histories)
     new_U = np.add.reduceat(new_E, histories.offsets[:-1], dtype=np.int64)
-    learner = Learner(data, recipe, base.parameters, options, int(new_E.sum()), watch, seed, base, new_E)
+    events = int(new_E.sum())
+    learner = Learner(task.data, task.recipe, base.parameters, task.context, events, reporter, base, new_E)
     knowing = np.flatnonzero(histories.in_training)
     with_news = np.flatnonzero(histories.in_training & (new_U > 0))
     newest_U = trailing(new_E, histories.offsets)
@@ -208,16 +188,16 @@ def updated(
     if (testable_U & (histories.lengths >= 2)).sum() < 2:
         learner.chooser(popularity(histories, knowing))
         return Run(learner, base.metrics, base.baseline, 0, 0)
-    split = Split.of(dataclasses.replace(histories, in_training=testable_U), seed)
-    learner.plan = learner.plan.with_rows(int(histories.lengths[with_news].sum()) / int(new_E.sum()))
+    split = Split.of(dataclasses.replace(histories, in_training=testable_U), task.context.seed)
+    learner.plan = learner.plan.with_rows(int(histories.lengths[with_news].sum()) / events)
     users = np.setdiff1d(with_news, split.test)
     epochs = learner.go_on(
-        users, 0, checkpoints / "training.ckpt", phase="training", knowing=knowing, tested=split.test
+        users, 0, task.checkpoints / "training.ckpt", phase="training", knowing=knowing, tested=split.test
     )
-    watch.say("evaluating", epochs)
+    reporter.report("evaluating", epochs)
     found = evaluated(learner, split, newest_U)
     if options.retrain_on_all_users:
-        epochs += learner.go_on(with_news, epochs, checkpoints / "retraining.ckpt", knowing=knowing)
+        epochs += learner.go_on(with_news, epochs, task.checkpoints / "retraining.ckpt", knowing=knowing)
     return Run(learner, found.metrics, found.baseline, epochs, len(split.test), found.report)
 
 
@@ -247,13 +227,12 @@ def fingerprint(
     data: TrainingData,
     recipe: Recipe,
     parameters: Mapping[str, str],
-    options: Options,
-    seed: int,
-    base: Path | None = None,
+    context: TrainingContext,
 ) -> str:
     """Names a run by its input: a checkpoint of other data or other parameters is never taken up."""
     histories = data.histories
-    said = (recipe.name, sorted(parameters.items()), options.cell, seed, artifacts.FORMAT, base and base.name)
+    base = context.base and context.base.name
+    said = (recipe.name, sorted(parameters.items()), context.options.cell, context.seed, artifacts.FORMAT, base)
     digest = hashlib.sha256(repr(said).encode())
     digest.update("\0".join(histories.item_ids).encode())
     arrays = [getattr(histories, name) for name in ("offsets", "items", "timestamps", "event_types", "in_training")]

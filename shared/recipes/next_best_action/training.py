@@ -8,8 +8,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,10 +21,10 @@ from shared.recipes.hrnn.trainer import Learner
 from shared.recipes.next_best_action import ACTION_OPTIMIZATION_PERIOD, TAKEN
 from shared.recipes.next_best_action.evaluation import evaluate
 from shared.recipes.next_best_action.rules import DAY_SECONDS, Rules
-from shared.recipes.training_api import Trained
+from shared.recipes.training_api import Trained, TrainingContext
 
 
-def train(data: TrainingData, recipe: Recipe, parameters: Mapping[str, str], *, artifact: Path, **how: Any) -> Trained:
+def train(data: TrainingData, recipe: Recipe, parameters: Mapping[str, str], context: TrainingContext) -> Trained:
     """``shared.recipes.training_api.Train``."""
     period = int(parameters[ACTION_OPTIMIZATION_PERIOD.name]) * DAY_SECONDS
     targets_E = targets(data.histories, period)
@@ -35,9 +33,9 @@ def train(data: TrainingData, recipe: Recipe, parameters: Mapping[str, str], *, 
         return training.Measured(*evaluate(learner.recommend, data.histories, split, targets_E, period))
 
     learn = partial(training.in_full, measure=measure)
-    Rules.of(data).save(artifact)
+    Rules.of(data).save(context.artifact)
     weighed = dataclasses.replace(data, event_weights=targets_E.astype(np.float32))
-    return training.train(weighed, recipe, parameters, artifact=artifact, learn=learn, **how)
+    return training.train(weighed, recipe, parameters, context, learn)
 
 
 def targets(histories: Histories, period: int) -> npt.NDArray[np.bool_]:

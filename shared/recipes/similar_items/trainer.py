@@ -21,7 +21,7 @@ from shared.recipes.evaluation import Split
 from shared.recipes.hrnn.batch_ranking import LOGITS_AT_ONCE
 from shared.recipes.hrnn.plan import FULL_SOFTMAX_ITEMS, MULTIPLY_ADDS_A_THREAD
 from shared.recipes.hrnn.sequence_packing import bags
-from shared.recipes.progress import Phase, Watch
+from shared.recipes.progress import Phase, ProgressReporter
 from shared.recipes.similar_items.fit import (
     EPOCHS,
     LEARNING_RATE,
@@ -34,7 +34,7 @@ from shared.recipes.similar_items.fit import (
 )
 from shared.recipes.similar_items.neighbor_sampling import Nearby
 from shared.recipes.similar_items.network import Form, Network
-from shared.recipes.training_api import Options
+from shared.recipes.training_api import TrainingContext, TrainingOptions
 from shared.system.cpu_quota import available_cpus
 
 
@@ -45,17 +45,16 @@ class Learner:
         self,
         data: TrainingData,
         parameters: Mapping[str, str],
-        options: Options,
-        watch: Watch,
-        seed: int,
+        context: TrainingContext,
+        reporter: ProgressReporter,
         checkpoints: Path,
     ) -> None:
         """Sets torch's threads and seed."""
         self._histories = data.histories
-        self._options, self._watch, self._seed, self._checkpoints = options, watch, seed, checkpoints
+        self._context, self._reporter, self._checkpoints = context, reporter, checkpoints
         self._discount = float(parameters["popularity_discount_factor"])
-        torch.manual_seed(seed)
-        self._device = torch.device(options.gpu if torch.cuda.is_available() else "cpu")
+        torch.manual_seed(context.seed)
+        self._device = torch.device(context.torch_device if torch.cuda.is_available() else "cpu")
         self._features = bags(data.items, self._device)
         self.form = Form(
             items=len(data.histories.item_ids),
@@ -63,7 +62,7 @@ class Learner:
             metadata_hidden=int(parameters["item_metadata_hidden_dim"]) if self._features else 0,
             features=data.items.size if self._features and data.items else 0,
         )
-        torch.set_num_threads(threads(self.form, options))
+        torch.set_num_threads(threads(self.form, context.options))
         self._network = Network(self.form).to(self._device)
 
     def fit(self, split: Split, more: int = 0, on_epoch: Callable[[int], None] = lambda _: None) -> int:
@@ -74,16 +73,16 @@ class Learner:
         """
         several = take_several(self._histories, split.validation)
         planned = EPOCHS if several else WITHOUT_VALIDATION
-        self._watch.expect(planned + more)
-        self._watch.say("training", 0)
-        self._fit = Fit(self._network, self._features, self._histories, split.train, self._seed)
+        self._reporter.expect_epochs(planned + more)
+        self._reporter.report("training", 0)
+        self._fit = Fit(self._network, self._features, self._histories, split.train, self._context.seed)
         self._fit.begin()
         validation = Nearby(self._histories, split.validation) if several else None
         return self._run("training", 0, planned, LEARNING_RATE, validation, on_epoch)
 
     def go_on(self, users: npt.NDArray[np.int64], epochs: int) -> int:
         """More epochs after so many, of all these users; how many more."""
-        self._fit = Fit(self._network, self._features, self._histories, users, self._seed + 1)
+        self._fit = Fit(self._network, self._features, self._histories, users, self._context.seed + 1)
         return self._run("retraining", epochs, RETRAINING_EPOCHS, RETRAINING_RATE * LEARNING_RATE)
 
     def _run(
@@ -96,12 +95,12 @@ class Learner:
         on_epoch: Callable[[int], None] = lambda _: None,
     ) -> int:
         checkpoint = self._checkpoints / f"{phase}.safetensors"
-        course = Course(self._fit, epochs, rate, checkpoint, self._options.checkpoint_seconds)
+        course = Course(self._fit, epochs, rate, checkpoint, self._context.options.checkpoint_seconds)
 
         def on_step(done: float, loss: float | None) -> None:
-            self._watch.loss = loss
-            self._watch.begin(before + done)
-            self._watch.step(phase, before + done)
+            self._reporter.loss = loss
+            self._reporter.start_clock(before + done)
+            self._reporter.report_if_due(phase, before + done)
 
         return course.run(validation, on_step, on_epoch)
 
@@ -128,7 +127,7 @@ class Learner:
 
     def vectors(self) -> Tensor:
         """[I, D + 1] x_I and b_I, as ``Vectors`` takes them, in memory."""
-        return self._fit.folded(self._watch.stop_if_asked)
+        return self._fit.folded(self._reporter.stop_if_asked)
 
 
 def take_several(histories: Histories, users: npt.NDArray[np.int64]) -> bool:
@@ -136,7 +135,7 @@ def take_several(histories: Histories, users: npt.NDArray[np.int64]) -> bool:
     return bool((np.diff(Baskets.of(histories, users).offsets) > 1).any())
 
 
-def threads(form: Form, options: Options) -> int:
+def threads(form: Form, options: TrainingOptions) -> int:
     """How many of the threads granted a step of this size employs, as of the HRNN."""
     step = SEEDS_A_STEP * (form.id_hidden + form.metadata_hidden) * min(form.items, FULL_SOFTMAX_ITEMS)
     return max(1, min(options.threads or available_cpus(), step // MULTIPLY_ADDS_A_THREAD))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -17,46 +16,40 @@ from shared.recipes.baskets import Baskets
 from shared.recipes.declaration import Recipe
 from shared.recipes.evaluation import Split, comparing, evaluate, foretold, report
 from shared.recipes.hrnn.training import fingerprint
-from shared.recipes.progress import Phase, Watch
+from shared.recipes.progress import Phase, ProgressReporter
 from shared.recipes.similar_items.fit import RETRAINING_EPOCHS
 from shared.recipes.similar_items.trainer import Learner
-from shared.recipes.single_pass_training import GAIN
-from shared.recipes.training_api import Options, Progress, Trained, Validated
+from shared.recipes.single_pass_training import NDCG
+from shared.recipes.training_api import Trained, TrainingContext, Validated
 
 
 def train(
     data: TrainingData,
     recipe: Recipe,
     parameters: Mapping[str, str],
-    *,
-    workspace: Path,
-    artifact: Path,
-    progress: Callable[[Progress], None],
-    should_stop: Callable[[], bool],
-    options: Options,
-    seed: int = 0,
+    context: TrainingContext,
 ) -> Trained:
     """``shared.recipes.training_api.Train``."""
     started = time.monotonic()
     data = of_items(data)
     histories = data.histories
-    split = Split.of(histories, seed)
-    more = RETRAINING_EPOCHS if options.retrain_on_all_users else 0
-    watch = Watch(progress, should_stop, epochs=0)
-    checkpoints = workspace / fingerprint(data, recipe, parameters, options, seed)
+    split = Split.of(histories, context.seed)
+    more = RETRAINING_EPOCHS if context.options.retrain_on_all_users else 0
+    reporter = ProgressReporter.for_training(context)
+    checkpoints = context.workspace / fingerprint(data, recipe, parameters, context)
     checkpoints.mkdir(parents=True, exist_ok=True)
-    learner = Learner(data, parameters, options, watch, seed, checkpoints)
+    learner = Learner(data, parameters, context, reporter, checkpoints)
     epochs = learner.fit(split, more)
-    watch.expect(epochs + more)
-    watch.say("evaluating", epochs)
-    recommend = partial(learner.recommend, on_block=lambda: watch.step("evaluating", epochs))
+    reporter.expect_epochs(epochs + more)
+    reporter.report("evaluating", epochs)
+    recommend = partial(learner.recommend, on_block=lambda: reporter.report_if_due("evaluating", epochs))
     metrics, baseline = measured = evaluate(recommend, histories, split)
     views = report(recommend, histories, split, measured)
     everybody = np.union1d(split.train, split.validation)
-    if options.retrain_on_all_users:
+    if context.options.retrain_on_all_users:
         everybody = np.flatnonzero(histories.in_training)
         epochs += learner.go_on(everybody, epochs)
-    watch.say("writing", epochs)
+    reporter.report("writing", epochs)
     trained = Trained(
         metrics=metrics,
         baseline=baseline,
@@ -64,10 +57,10 @@ def train(
         seconds=round(time.monotonic() - started, 3),
         report=views,
     )
-    takers_I = Baskets.of(histories, everybody, watch.stop_if_asked).takers
-    save_file({"vectors": learner.vectors().numpy()}, artifact / artifacts.WEIGHTS)
+    takers_I = Baskets.of(histories, everybody, reporter.stop_if_asked).takers
+    save_file({"vectors": learner.vectors().numpy()}, context.artifact / artifacts.WEIGHTS)
     artifacts.write(
-        artifact,
+        context.artifact,
         data,
         recipe=recipe.name,
         parameters=parameters,
@@ -87,12 +80,7 @@ def validate(
     data: TrainingData,
     recipe: Recipe,
     parameters: Mapping[str, str],
-    *,
-    workspace: Path,
-    progress: Callable[[Progress], None],
-    should_stop: Callable[[], bool],
-    options: Options,
-    seed: int = 0,
+    context: TrainingContext,
 ) -> Validated:
     """``shared.recipes.training_api.Validate``.
 
@@ -102,28 +90,28 @@ def validate(
     started = time.monotonic()
     data = of_items(data)
     histories = data.histories
-    of_training = Split.of(histories, seed)
+    of_training = Split.of(histories, context.seed)
     split, users = comparing(of_training, histories)
-    watch = Watch(progress, should_stop, epochs=0)
-    name = fingerprint(data, recipe, parameters, options, seed)
+    reporter = ProgressReporter.for_training(context)
+    name = fingerprint(data, recipe, parameters, context)
     # What has learnt of fewer users is not the training's.
-    checkpoints = workspace / (name if split is of_training else f"{name}.trial")
+    checkpoints = context.workspace / (name if split is of_training else f"{name}.trial")
     checkpoints.mkdir(parents=True, exist_ok=True)
-    learner = Learner(data, parameters, options, watch, seed, checkpoints)
+    learner = Learner(data, parameters, context, reporter, checkpoints)
 
     def told(phase: Phase, epochs: int) -> tuple[dict[str, float], dict[str, float]]:
-        recommend = partial(learner.recommend, on_block=lambda: watch.step(phase, epochs))
+        recommend = partial(learner.recommend, on_block=lambda: reporter.report_if_due(phase, epochs))
         return foretold(recommend, histories, users)
 
     def on_epoch(done: int) -> None:
         metrics, _ = told("training", done)
-        watch.gain = metrics[GAIN]
-        watch.say("training", done)
-        watch.gain = None
+        reporter.ndcg = metrics[NDCG]
+        reporter.report("training", done)
+        reporter.ndcg = None
 
     epochs = learner.fit(split, on_epoch=on_epoch)
-    watch.expect(epochs)
-    watch.say("evaluating", epochs)
+    reporter.expect_epochs(epochs)
+    reporter.report("evaluating", epochs)
     metrics, errors = told("evaluating", epochs)
     return Validated(metrics=metrics, errors=errors, epochs=epochs, seconds=round(time.monotonic() - started, 3))
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 from shared.data.training.training_data import TrainingData
 from shared.recipes.declaration import Recipe
 from shared.recipes.hrnn import training
-from shared.recipes.training_api import Trained
+from shared.recipes.training_api import Trained, TrainingContext
 from shared.recipes.user_personalization.exploration import Novelty
 
 
-def train(data: TrainingData, recipe: Recipe, parameters: Mapping[str, str], *, artifact: Path, **how: Any) -> Trained:
+def train(data: TrainingData, recipe: Recipe, parameters: Mapping[str, str], context: TrainingContext) -> Trained:
     """``shared.recipes.training_api.Train``."""
-    Novelty.of(data).save(artifact)
-    return training.train(data, recipe, parameters, artifact=artifact, **how)
+    Novelty.of(data).save(context.artifact)
+    return training.train(data, recipe, parameters, context)
 
 
 validate = training.validate

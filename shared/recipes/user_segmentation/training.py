@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +24,8 @@ from shared.recipes.hrnn import training
 from shared.recipes.hrnn.batch_ranking import log_shares_of
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS, Plan
 from shared.recipes.hrnn.trainer import Learner, completed
-from shared.recipes.hrnn.training import Run
-from shared.recipes.progress import Watch
-from shared.recipes.training_api import Options, Trained
+from shared.recipes.hrnn.training import Run, TrainingTask
+from shared.recipes.training_api import Trained, TrainingContext
 
 TEST_SHARE = 0.2
 SEGMENT_SHARE = 0.01
@@ -39,39 +37,30 @@ MOST_PLACES = 2**26
 """The best users of each item are held in memory while others are looked at: so many in all, of 12 bytes each."""
 
 
-def train(data: TrainingData, recipe: Recipe, parameters: Mapping[str, str], **how: Any) -> Trained:
+def train(data: TrainingData, recipe: Recipe, parameters: Mapping[str, str], context: TrainingContext) -> Trained:
     """``shared.recipes.training_api.Train``."""
-    return training.train(data, recipe, parameters, learn=learn, **how)
+    return training.train(data, recipe, parameters, context, learn)
 
 
-def learn(
-    data: TrainingData,
-    recipe: Recipe,
-    parameters: Mapping[str, str],
-    options: Options,
-    watch: Watch,
-    seed: int,
-    checkpoints: Path,
-    logs: Path,
-) -> Run:
+def learn(task: TrainingTask) -> Run:
     """``shared.recipes.hrnn.training.Learn``: of the older interactions of all, then of the newest as well."""
-    histories = data.histories
+    histories, options, reporter = task.data.histories, task.context.options, task.reporter
     users = np.flatnonzero(histories.in_training)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(task.context.seed)
     held_out = HeldOut.of(histories, users, rng)
     train_users, validation = without_validation(users, rng)
     more = RETRAINING_EPOCHS if options.retrain_on_all_users else 0
     events = int(histories.lengths[train_users].sum())
-    watch.expect(Plan.of(completed(parameters), events, len(histories.item_ids)).epochs + more)
-    watch.say("training", 0)
-    learner = Learner(data, recipe, parameters, options, events, watch, seed, new_E=held_out.older)
-    epochs = learner.fit(train_users, validation, checkpoints / "training.ckpt", logs)
-    watch.expect(epochs + more)
-    watch.say("evaluating", epochs)
+    reporter.expect_epochs(Plan.of(completed(task.parameters), events, len(histories.item_ids)).epochs + more)
+    reporter.report("training", 0)
+    learner = Learner(task.data, task.recipe, task.parameters, task.context, events, reporter, new_E=held_out.older)
+    epochs = learner.fit(train_users, validation, task.checkpoints / "training.ckpt", task.context.artifact / "logs")
+    reporter.expect_epochs(epochs + more)
+    reporter.report("evaluating", epochs)
     found, active = evaluated(learner, held_out)
     if options.retrain_on_all_users:
         learner.streams.weights_E = torch.from_numpy(learner.weights_E).to(learner.device)
-        epochs += learner.go_on(users, epochs, checkpoints / "retraining.ckpt")
+        epochs += learner.go_on(users, epochs, task.checkpoints / "retraining.ckpt")
     return Run(learner, found, active, epochs, len(held_out.firsts))
 
 
@@ -127,7 +116,7 @@ def segments(learner: Learner, events_Q: npt.NDArray[np.int64], count: int) -> n
     network = learner.served().to(learner.device)
     best_NI = torch.zeros(0, network.form.items, device=learner.device)
     users_NI = torch.zeros(0, network.form.items, dtype=torch.long, device=learner.device)
-    on_block = learner.watch.stop_if_asked
+    on_block = learner.reporter.stop_if_asked
     for chosen, shares_BI in log_shares_of(network, learner.streams, events_Q, on_block, leaning=learner.leaning):
         chosen_B = torch.from_numpy(chosen).to(learner.device)
         all_I = torch.cat([best_NI, shares_BI.exp()])

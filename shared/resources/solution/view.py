@@ -10,7 +10,7 @@ from shared.store import Record
 
 
 def view(record: Record, reading: Reading) -> dict[str, Any]:
-    newest, _ = reading.records.page("solution_version", record.arn, limit=1)
+    newest, _ = reading.records.list_page("solution_version", record.arn, limit=1)
     if not newest:
         return {}
     version = newest[0]

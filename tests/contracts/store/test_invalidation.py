@@ -38,7 +38,7 @@ def test_who_asks_first_may_have_missed_all_and_then_hears_what_is_new(store: St
     changes = store.changes(FAMILIES)
     assert changes.heard() is None
     assert list(changes.heard() or ()) == []
-    store.append("d", [event("u:1"), event("v"), event("u:1")], invocation="2")
+    store.append_interactions("d", [event("u:1"), event("v"), event("u:1")], invocation="2")
     assert set(changes.heard() or ()) == {"recent:d:u:1", "recent:d:v"}
     assert list(changes.heard() or ()) == []
 
@@ -50,17 +50,17 @@ def test_every_write_of_a_record_is_told(store: Store) -> None:
     assert {f"record:{ARN}", "claim:name"} <= set(changes.heard() or ())
     store.replace(replace(read(store), body={"x": 1}))
     assert f"record:{ARN}" in (changes.heard() or ())
-    lease = store.claim(ARN, "worker", frozenset({"CREATE PENDING"}), 10.0)
+    lease = store.claim_lease(ARN, "worker", frozenset({"CREATE PENDING"}), 10.0)
     assert lease is not None
     assert f"record:{ARN}" in (changes.heard() or ())
-    store.release(lease, failed=True)
+    store.release_lease(lease, failed=True)
     assert f"record:{ARN}" in (changes.heard() or ())
     store.remove(read(store))
     assert {f"record:{ARN}", "claim:name"} <= set(changes.heard() or ())
 
 
 def test_what_is_forgotten_is_told(store: Store) -> None:
-    store.append("d", [event("u")], invocation="1")
+    store.append_interactions("d", [event("u")], invocation="1")
     changes = store.changes(FAMILIES)
     changes.heard()
     store.forget("d")
@@ -72,7 +72,7 @@ def test_a_write_that_was_acknowledged_is_heard_of_at_once(store: Store) -> None
     changes = store.changes(FAMILIES)
     changes.heard()
     for number in range(2000):
-        store.append("d", [event("u")], invocation=f"{number}")
+        store.append_interactions("d", [event("u")], invocation=f"{number}")
         # An acknowledgement travels on to a client and comes back as a request.
         time.sleep(0.0001)
         assert list(changes.heard() or ()) == ["recent:d:u"], number
@@ -81,7 +81,7 @@ def test_a_write_that_was_acknowledged_is_heard_of_at_once(store: Store) -> None
 def test_nothing_is_told_of_other_families(store: Store) -> None:
     changes = store.changes(("record", "claim"))
     changes.heard()
-    store.append("d", [event("u")], invocation="1")
+    store.append_interactions("d", [event("u")], invocation="1")
     store.create(record(), invocation="2")
     assert list(changes.heard() or ()) == [f"record:{ARN}"]
 
@@ -91,7 +91,7 @@ def test_many_changes_are_told_whole(store: Store) -> None:
     changes.heard()
     users = [f"user-{number}-{'x' * 100}" for number in range(5000)]
     for begin in range(0, len(users), 500):
-        store.append("d", [event(user) for user in users[begin : begin + 500]], invocation=str(begin))
+        store.append_interactions("d", [event(user) for user in users[begin : begin + 500]], invocation=str(begin))
     assert {key.removeprefix("recent:d:") for key in changes.heard() or ()} == set(users)
 
 

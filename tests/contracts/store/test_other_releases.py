@@ -79,9 +79,9 @@ def test_a_record_that_can_not_be_read_is_left_out_of_lists_and_stays(
     with pytest.raises(Unreadable, match=ARN):
         store.get(ARN)
     for parent in (None, "arn:g"):
-        assert [record.arn for record in store.page("solution", parent)[0]] == [OTHER]
+        assert [record.arn for record in store.list_page("solution", parent)[0]] == [OTHER]
         with pytest.raises(Unreadable):
-            store.page("solution", parent, whole=True)
+            store.list_page("solution", parent, whole=True)
     # A walk looks at each by itself; who decides by all must not decide by some.
     reading = Reading(store, Settings())
     assert [record.arn for record in reading.children("solution", whole=False)] == [OTHER]
@@ -89,15 +89,15 @@ def test_a_record_that_can_not_be_read_is_left_out_of_lists_and_stays(
         list(reading.children("solution", "arn:g"))
     assert missing not in written(server)
     rewrite(server, lambda document: document.update({"kind": "solution", "parents": [], "update": None}))
-    assert [record.arn for record in store.page("solution")[0]] == [OTHER, ARN]  # at once
+    assert [record.arn for record in store.list_page("solution")[0]] == [OTHER, ARN]  # at once
 
 
 def test_a_message_that_is_not_known_waits_in_the_outbox_for_who_knows_it(store: RedisStore, server: Any) -> None:
     for number, text in enumerate(('{"wire":"status.bless","fields":{"arn":"x"},"written":1}', "[]", "{")):
         server.hset(f"{PREFIX}notes", str(number), text)
         server.zadd(f"{PREFIX}outbox", {str(number): 1.0})
-    store.add_note(note(Provision(arn=ARN)))
-    assert [note.message for note in store.notes()] == [Provision(arn=ARN)]
+    store.add_to_outbox(note(Provision(arn=ARN)))
+    assert [note.message for note in store.list_outbox()] == [Provision(arn=ARN)]
     assert server.hlen(f"{PREFIX}notes") == 4
 
 
@@ -105,7 +105,7 @@ def test_fields_of_a_message_that_are_not_known_are_passed_over(store: RedisStor
     text = '{"wire":"status.progressed","fields":{"arn":"x","attempt":1,"progress":{},"n":8},"written":1,"n":2}'
     server.hset(f"{PREFIX}notes", "1", text)
     server.zadd(f"{PREFIX}outbox", {"1": 1.0})
-    assert [note.message for note in store.notes()] == [Progressed(arn="x", attempt=1, progress={})]
+    assert [note.message for note in store.list_outbox()] == [Progressed(arn="x", attempt=1, progress={})]
 
 
 def test_live_events_and_put_records_with_more_members_are_read(store: RedisStore, server: Any) -> None:

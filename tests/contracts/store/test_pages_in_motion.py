@@ -51,7 +51,7 @@ def test_what_stands_is_listed_once_while_others_come_and_go(store: Store) -> No
             met: list[str] = []
             after: str | None = None
             while True:
-                page, after = store.page("solution", "g", after=after, limit=limit)
+                page, after = store.list_page("solution", "g", after=after, limit=limit)
                 met += [record.arn for record in page if "guest" not in record.arn]
                 if after is None:
                     break
@@ -61,7 +61,7 @@ def test_what_stands_is_listed_once_while_others_come_and_go(store: Store) -> No
 
 def test_a_page_goes_on_after_a_record_that_is_gone(store: Store) -> None:
     records = [make(store, f"s{number}", 1.0) for number in range(6)]
-    first, after = store.page("solution", limit=3)
+    first, after = store.list_page("solution", limit=3)
     store.remove(first[-1])
-    rest, end = store.page("solution", after=after, limit=3)
+    rest, end = store.list_page("solution", after=after, limit=3)
     assert ({one.arn for one in [*first, *rest]}, end) == ({one.arn for one in records}, None)

@@ -43,7 +43,7 @@ def test_many_are_read_in_order(store: Store) -> None:
 def test_forgetting_a_dataset_forgets_them_and_leaves_the_others(store: Store) -> None:
     store.put("d", [item("a")], invocation="1")
     store.put("e", [item("b")], invocation="2")
-    store.append("d", [event("c")], invocation="3")
+    store.append_interactions("d", [event("c")], invocation="3")
     store.forget("d")
     assert list(store.put_records("d")) == list(store.stream("d")) == []
     assert list(store.put_records("e")) == [item("b")]

@@ -37,14 +37,14 @@ def test_an_update_in_motion_is_what_moves(store: Store) -> None:
 
 def test_a_settled_record_does_not_move(store: Store) -> None:
     store.create(record("a", status=ACTIVE), invocation="1")
-    assert store.moving() == []
+    assert store.list_in_progress() == []
     store.create(record("b"), invocation="2")
-    assert store.moving() == [record("b").arn]
+    assert store.list_in_progress() == [record("b").arn]
 
 
 def test_nothing_is_found_under_an_unknown_arn(store: Store) -> None:
     assert store.get("arn:none") is None
-    assert store.holder("nobody") is None
+    assert store.find_claim_holder("nobody") is None
 
 
 def test_a_second_record_of_the_same_arn_is_refused_and_changes_nothing(store: Store) -> None:
@@ -55,7 +55,7 @@ def test_a_second_record_of_the_same_arn_is_refused_and_changes_nothing(store: S
     standing = store.get(record("a").arn)
     assert standing is not None
     assert standing.body == {"n": 1}
-    assert store.notes() == []
+    assert store.list_outbox() == []
 
 
 def test_a_claimed_name_has_one_holder_until_it_is_removed(store: Store) -> None:
@@ -64,11 +64,11 @@ def test_a_claimed_name_has_one_holder_until_it_is_removed(store: Store) -> None
         store.create(record("b", claims=("tracker-of:g",)), invocation="2")
     assert refused.value.arn == record("a").arn
     assert store.get(record("b").arn) is None
-    assert store.holder("tracker-of:g") == record("a").arn
+    assert store.find_claim_holder("tracker-of:g") == record("a").arn
     standing = store.get(record("a").arn)
     assert standing is not None
     store.remove(standing)
-    assert store.holder("tracker-of:g") is None
+    assert store.find_claim_holder("tracker-of:g") is None
     store.create(record("b", claims=("tracker-of:g",)), invocation="3")
 
 
@@ -82,16 +82,16 @@ def test_what_an_invocation_has_changed_it_changes_once(store: Store) -> None:
     store.create(record("a", body={"n": 1}), invocation="1")
     read = store.get(record("a").arn)
     assert read is not None
-    assert store.invoked("2") is None
+    assert store.find_by_invocation("2") is None
     store.replace(replace(read, body={"n": 2}), invocation="2", notes=[note(Provision(arn=read.arn))])
-    assert store.invoked("2") == read.arn
+    assert store.find_by_invocation("2") == read.arn
     # A second try may have read before or after the first has written.
     changed = store.get(read.arn)
     assert changed is not None
-    store.done(note(Provision(arn=read.arn)).id)
+    store.remove_from_outbox(note(Provision(arn=read.arn)).id)
     store.replace(replace(changed, body={"n": 3}), invocation="2", notes=[note(Provision(arn=read.arn))])
     assert store.get(read.arn) == changed
-    assert store.notes() == []
+    assert store.list_outbox() == []
 
 
 def test_what_an_invocation_has_removed_stays_as_it_is_then(store: Store) -> None:
@@ -99,7 +99,7 @@ def test_what_an_invocation_has_removed_stays_as_it_is_then(store: Store) -> Non
     read = store.get(record("a").arn)
     assert read is not None
     store.remove(read, invocation="2")
-    assert store.invoked("2") == read.arn
+    assert store.find_by_invocation("2") == read.arn
     store.create(record("a"), invocation="3")
     anew = store.get(read.arn)
     assert anew is not None
@@ -131,7 +131,7 @@ def test_a_limit_counts_all_or_those_under_a_parent(store: Store) -> None:
         store.create(record("b"), invocation="2", limit=Limit(most=1), notes=[note(Provision(arn="x"))])
     with pytest.raises(LimitReached):
         store.create(record("b", parents=("q",)), invocation="2", limit=Limit(most=1, parent="q"))
-    assert (store.get(record("b").arn), store.notes()) == (None, [])
+    assert (store.get(record("b").arn), store.list_outbox()) == (None, [])
     assert store.create(record("b"), invocation="2", limit=Limit(most=1, parent="r")) == record("b").arn
     store.create(record("c", kind="campaign"), invocation="3", limit=Limit(most=1))
 
@@ -177,7 +177,7 @@ def test_creates_that_race_stop_at_the_limit(store: Store, moving: bool) -> None
     for thread in threads:
         thread.join()
     assert len(refused) == 5
-    assert len(store.page("solution", "p")[0]) == 3
+    assert len(store.list_page("solution", "p")[0]) == 3
 
 
 def test_a_replacement_compares_versions(store: Store) -> None:
@@ -198,8 +198,8 @@ def test_a_removed_record_cannot_be_replaced_or_removed_again(store: Store) -> N
     assert read is not None
     store.remove(read)
     assert store.get(read.arn) is None
-    assert store.page("solution") == ([], None)
-    assert store.moving() == []
+    assert store.list_page("solution") == ([], None)
+    assert store.list_in_progress() == []
     with pytest.raises(Conflict):
         store.replace(read)
     with pytest.raises(Conflict):
@@ -233,19 +233,19 @@ def test_pages_go_from_the_newest_to_the_oldest_and_meet_everything_once(store: 
     seen: list[str] = []
     after = None
     while True:
-        page, after = store.page("solution", "p", after=after, limit=2)
+        page, after = store.list_page("solution", "p", after=after, limit=2)
         assert len(page) <= 2
         seen += [one.arn.rpartition("/")[2] for one in page]
         if after is None:
             break
     assert seen == ["s6", "s5", "s4", "s3", "s2", "s1", "s0"]
-    assert len(store.page("solution")[0]) == 8
+    assert len(store.list_page("solution")[0]) == 8
 
 
 def test_a_page_that_ends_with_the_last_record_says_so(store: Store) -> None:
     for number in range(4):
         store.create(record(f"s{number}"), invocation=str(number))
-    page, after = store.page("solution", limit=4)
+    page, after = store.list_page("solution", limit=4)
     assert (len(page), after) == (4, None)
 
 
@@ -254,27 +254,27 @@ def test_new_parents_replace_the_old_ones(store: Store) -> None:
     read = store.get(record("a").arn)
     assert read is not None
     store.replace(replace(read, parents=("two",)))
-    assert store.page("solution", "one")[0] == []
-    assert [one.arn for one in store.page("solution", "two")[0]] == [read.arn]
+    assert store.list_page("solution", "one")[0] == []
+    assert [one.arn for one in store.list_page("solution", "two")[0]] == [read.arn]
 
 
 def test_a_note_written_with_a_record_waits_until_it_is_done(store: Store) -> None:
     written = note(Provision(arn=record("a").arn))
     store.create(record("a"), invocation="1", notes=[written])
-    assert store.notes() == [written]
-    assert store.notes(older_than=60) == []
-    store.done(written.id)
-    assert store.notes() == []
+    assert store.list_outbox() == [written]
+    assert store.list_outbox(older_than=60) == []
+    store.remove_from_outbox(written.id)
+    assert store.list_outbox() == []
 
 
 def test_a_fact_note_goes_with_the_replacement_that_applied_it(store: Store) -> None:
     store.create(record("a"), invocation="1")
     written = note(Started(arn=record("a").arn, attempt=1))
-    store.add_note(written)
+    store.add_to_outbox(written)
     read = store.get(record("a").arn)
     assert read is not None
     store.replace(replace(read, status=CREATE_IN_PROGRESS), done=written.id)
-    assert store.notes() == []
+    assert store.list_outbox() == []
 
 
 def test_ages_are_counted_by_the_stores_own_clock(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,8 +285,8 @@ def test_ages_are_counted_by_the_stores_own_clock(store: Store, monkeypatch: pyt
         with monkeypatch.context() as wrong:
             if isinstance(store, RedisStore):
                 wrong.setattr(time, "time", lambda real=real, skew=skew: real() + skew)
-            store.add_note(note(Provision(arn=f"alone{number}")))
+            store.add_to_outbox(note(Provision(arn=f"alone{number}")))
             store.create(record(f"s{number}"), invocation=str(number), notes=[note(Provision(arn=f"with{number}"))])
-            assert len(store.notes(older_than=300.0)) == 0
+            assert len(store.list_outbox(older_than=300.0)) == 0
             assert abs(store.now() - at) < 60
-    assert [one.message.arn for one in store.notes()] == ["alone0", "with0", "alone1", "with1"]
+    assert [one.message.arn for one in store.list_outbox()] == ["alone0", "with0", "alone1", "with1"]

@@ -255,7 +255,7 @@ class Account:
             for arn in self.plane.waiting():
                 self.take_up(arn)
                 self._end_what_was_taken_up(end)
-            if not (self.plane.bag.messages or self.plane.store.outbox() or self.plane.store.moving()):
+            if not (self.plane.bag.messages or self.plane.store.outbox() or self.plane.store.list_in_progress()):
                 break
             self.plane.wait(16)
             self.plane.reconcile()
@@ -267,13 +267,13 @@ class Account:
 
     def _end_what_was_taken_up(self, end: str) -> None:
         for lease in reversed(self.plane.leases):
-            held = self.plane.store.lease(lease.arn)
+            held = self.plane.store.get_lease(lease.arn)
             known = self.model.known.get(lease.arn)
             if held and known and known.moving and held.attempt == lease.attempt == known.attempt:
                 word = "stopped" if known.moving == "CREATE STOPPING" else end
                 self.plane.report(fact_of(word, lease, known.kind))
                 self.handle(self.plane.bag.messages.pop())
-                self.plane.store.release(lease, failed=False)
+                self.plane.store.release_lease(lease, failed=False)
 
     def clear(self) -> None:
         """Whatever has become of them, all can be deleted, and nothing is left."""

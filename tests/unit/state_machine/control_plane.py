@@ -181,7 +181,7 @@ class ControlPlane:
         ]
 
     def take_up(self, arn: str) -> Lease | None:
-        lease = self.store.claim(arn, f"worker-{len(self.leases)}", WORKED_ON, 15)
+        lease = self.store.claim_lease(arn, f"worker-{len(self.leases)}", WORKED_ON, 15)
         if lease is not None:
             self.leases.append(lease)
             self.report(Started(arn=arn, attempt=lease.attempt))
@@ -189,7 +189,7 @@ class ControlPlane:
 
     def report(self, fact: Fact) -> None:
         """As a worker reports: kept in the outbox first, then sent, if that can be done."""
-        self.store.add_note(note(fact))
+        self.store.add_to_outbox(note(fact))
         if not self.bag.down:
             self.bag.send(fact)
 

@@ -158,7 +158,7 @@ class Lives(RuleBasedStateMachine):
             case "at once":
                 self.account.handle(fact)
             case _:
-                self.plane.store.add_note(note(fact))
+                self.plane.store.add_to_outbox(note(fact))
 
     @rule(
         data=st.data(), off=st.sampled_from([-1, 1]), word=st.sampled_from(["started", "finished", "failed", "stopped"])
@@ -184,7 +184,7 @@ class Lives(RuleBasedStateMachine):
     @precondition(lambda self: self.plane.leases)
     def give_back(self, data: st.DataObject, failed: bool) -> None:
         lease = self.plane.leases[data.draw(st.integers(0, len(self.plane.leases) - 1))]
-        self.plane.store.release(lease, failed=failed)
+        self.plane.store.release_lease(lease, failed=failed)
 
     @rule(seconds=st.sampled_from([1, 16]))
     def wait(self, seconds: float) -> None:

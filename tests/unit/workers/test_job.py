@@ -13,7 +13,7 @@ import redis
 from shared.jobs.entrypoint import WorkFailed, WorkStopped
 from shared.recipes.hrnn import warm_start
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS
-from shared.recipes.training_api import Options
+from shared.recipes.training_api import TrainingOptions
 from shared.settings import Settings
 from shared.store.redis import RedisStore
 from tests.recipes.runs import planned
@@ -47,7 +47,7 @@ def test_every_option_is_a_setting() -> None:
         training_master="node0:29500",
     )
     chosen = job.chosen(configured, devices=(1, 3))
-    assert chosen == Options(
+    assert chosen == TrainingOptions(
         threads=3,
         retrain_on_all_users=False,
         cell="gru",
@@ -60,14 +60,14 @@ def test_every_option_is_a_setting() -> None:
         nodes=3,
         master="node0:29500",
     )
-    defaults = dataclasses.asdict(Options())
+    defaults = dataclasses.asdict(TrainingOptions())
     assert dataclasses.asdict(job.chosen(Settings())) == defaults
     assert all(value != defaults[name] for name, value in dataclasses.asdict(chosen).items())
 
 
 def test_without_ddp_a_training_is_one_process() -> None:
     configured = Settings(training_devices=4, training_num_nodes=2, training_master="node0:29500")
-    assert job.chosen(configured, devices=(1,)) == dataclasses.replace(Options(), devices=(1,))
+    assert job.chosen(configured, devices=(1,)) == dataclasses.replace(TrainingOptions(), devices=(1,))
 
 
 def test_a_training_on_one_gpu_is_on_its_own() -> None:

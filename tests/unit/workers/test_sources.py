@@ -17,7 +17,7 @@ from shared.data.training.rewards import Objective
 from shared.data.training.training_data import Sources
 from shared.jobs.entrypoint import WorkFailed
 from shared.recipes import RECIPES
-from shared.recipes.training_api import Stopped
+from shared.recipes.training_api import TrainingStopped
 from shared.store import Interaction, PutRecord, Record
 from tests.unit.workers.world import PREFIX, SCHEMAS, World
 
@@ -159,7 +159,7 @@ def test_live_events_stand_behind_the_bulk_data_with_their_properties(world: Wor
         sent_at=5.5,
         properties={"DEVICE": "tv"},
     )
-    world.store.append(interactions, [event], invocation="1")
+    world.store.append_interactions(interactions, [event], invocation="1")
     version = world.version()
     bulk, live = world.finding(version).sources(parameters(version)).interactions.files
     assert bulk == world.file(job)
@@ -177,7 +177,7 @@ def test_actions_are_read_in_the_place_of_items_bulk_and_live_and_few_will_do(wo
         world.finding(world.version()).sources({})
     world.imported(actions, rows="SELECT 'b' AS ACTION_ID, 2.5::FLOAT AS PRICE, 7 AS REPEAT_FREQUENCY")
     sent = Interaction(user_id="u", session_id="s", item_id="a", event_type="Taken", event_value=None, sent_at=5.5)
-    world.store.append(interactions, [sent], invocation="1")
+    world.store.append_interactions(interactions, [sent], invocation="1")
     (world.workspace / "live.parquet").unlink()  # of the attempts above
     data = training_data.prepare(world.workspace / "data", world.finding(world.version()).sources({}), memory_mb=256)
     histories = data.histories
@@ -284,9 +284,9 @@ def test_it_ends_when_it_is_asked_to(world: World) -> None:
     version = world.version()
 
     def stop() -> None:
-        raise Stopped
+        raise TrainingStopped
 
-    with pytest.raises(Stopped):
+    with pytest.raises(TrainingStopped):
         world.finding(version, stop).sources(parameters(version))
 
 

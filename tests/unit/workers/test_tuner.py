@@ -43,7 +43,7 @@ def test_the_first_trial_is_the_defaults_and_is_begun_at_once(tmp_path: Path) ->
     }
     assert world.ordered == [RunTrial(arn=trial.arn)]
     assert world.tuning.status == CREATE_IN_PROGRESS
-    assert world.store.notes() == []
+    assert world.store.list_outbox() == []
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -71,7 +71,7 @@ def test_as_many_are_under_way_as_may_be(tmp_path: Path) -> None:
     world = Tuned(tmp_path, jobs=6, at_once=4, workers=3)
     world.begin()
     assert len(world.under_way) == 3
-    world.store.beat("training@h:late", 1e9)
+    world.store.send_heartbeat("training@h:late", 1e9)
     for end in (world.finish, world.fail):
         end(world.under_way[0].body["number"])
         assert len(world.under_way) == 4
@@ -200,7 +200,7 @@ def test_the_best_among_the_validation_users_wins_and_is_what_the_version_has(tm
         "seconds": 8 * 3 * SECONDS,
     }
     assert world.trainings == 1
-    assert world.store.notes() == []
+    assert world.store.list_outbox() == []
     assert "tunedHPOParams" not in world.described()
     world.trained(seconds=3600.0)
     shown = world.described()
@@ -243,7 +243,7 @@ def test_a_winner_that_nobody_was_told_of_is_announced_again(tmp_path: Path) -> 
     send, world.queue.send = world.queue.send, lambda m: lost(m) if isinstance(m, TrainSolutionVersion) else send(m)
     with pytest.raises(ConnectionError):
         world.finish(0)
-    assert [note.message for note in world.store.notes()] == [TrainSolutionVersion(arn=world.arn)]
+    assert [note.message for note in world.store.list_outbox()] == [TrainSolutionVersion(arn=world.arn)]
     assert world.tuning.state["tuned"]["trial"] == 0
 
 

@@ -48,7 +48,7 @@ def test_a_stop_rings_the_tuner(world: Tuned) -> None:
     stop(world)
     assert world.tuning.status == CREATE_STOPPING
     assert world.queue.messages == [TuneSolutionVersion(arn=world.arn)]
-    assert world.store.notes() == []
+    assert world.store.list_outbox() == []
 
 
 def test_what_runs_is_told_to_stop_what_waits_is_stopped_and_nothing_is_begun(world: Tuned) -> None:
@@ -74,7 +74,7 @@ def test_it_is_stopped_when_all_its_trials_have_settled(world: Tuned) -> None:
     assert "tunedHPOParams" not in world.described()
     assert world.trainings == 0
     assert not kept.exists()
-    assert world.store.moving() == []
+    assert world.store.list_in_progress() == []
 
 
 def test_the_reconciler_leaves_the_end_to_the_tuner_and_rings_for_it(
@@ -108,7 +108,7 @@ def test_one_stopped_before_it_was_known_to_have_started_leaves_no_trial_behind(
     world.hear()
     assert statuses(world) == [CREATE_STOPPED] * 2
     assert world.tuning.status == CREATE_STOPPED
-    assert world.store.notes() == []
+    assert world.store.list_outbox() == []
 
 
 def test_one_stopped_while_it_waits_tries_nothing(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ class Tuned(Standing):
         """What training workers were sent."""
         self.leases: dict[str, Lease] = {}
         for number in range(workers):
-            self.store.beat(f"training@h:{number}", 1e9)
+            self.store.send_heartbeat(f"training@h:{number}", 1e9)
         self.arn = ""
 
     def begin(self) -> None:
@@ -119,7 +119,7 @@ class Tuned(Standing):
         """A training worker begins it. The Started is still on its way."""
         arn = self.trial(number).arn
         assert RunTrial(arn=arn) in self.ordered
-        lease = self.store.claim(arn, f"training@h:{number}", CLAIMABLE, 1e9)
+        lease = self.store.claim_lease(arn, f"training@h:{number}", CLAIMABLE, 1e9)
         assert lease is not None
         self.leases[arn] = lease
 
@@ -158,7 +158,7 @@ class Tuned(Standing):
     def stop(self, number: int) -> None:
         """Its worker has seen by the lease that it is to end."""
         lease = self.leases[self.trial(number).arn]
-        assert self.store.renew(lease, 1e9) == CREATE_STOPPING
+        assert self.store.renew_lease(lease, 1e9) == CREATE_STOPPING
         self._end(number, Stopped(**self._named(number)))
 
     def _named(self, number: int) -> dict[str, Any]:
@@ -166,7 +166,7 @@ class Tuned(Standing):
 
     def _end(self, number: int, fact: Fact) -> None:
         self.say(fact)
-        self.store.release(self.leases.pop(fact.arn), failed=False)
+        self.store.release_lease(self.leases.pop(fact.arn), failed=False)
 
     def finish_all(self, gain: Any = 0.1) -> None:
         """The trials to come, one after the other; ``gain`` is a number or made from the parameters."""

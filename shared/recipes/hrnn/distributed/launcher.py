@@ -28,7 +28,7 @@ from torch.distributed.distributed_c10d import Store
 
 from shared.jobs.entrypoint import WorkFailed
 from shared.recipes.hrnn.distributed.process_group import Address, Order, Rank, meet, reached
-from shared.recipes.training_api import Options
+from shared.recipes.training_api import TrainingContext
 from shared.system.parent_death import module_with_parent_death_signal, with_our_packages
 
 log = structlog.get_logger()
@@ -45,22 +45,22 @@ LOOPBACK = "lo" if sys.platform == "linux" else "lo0"
 
 
 @contextlib.contextmanager
-def leading(path: Path, options: Options, on_wait: Callable[[], None], *, cuda: bool) -> Iterator[Rank]:
-    """Makes this process rank zero of those that ``options`` want, which take over what is written at ``path``.
+def leading(path: Path, context: TrainingContext, on_wait: Callable[[], None], *, cuda: bool) -> Iterator[Rank]:
+    """Makes this process rank zero of those that ``context`` asks for, which take over what is written at ``path``.
 
     ``on_wait`` is called while the others are waited for; what it raises comes out. Raises WorkFailed where a rank dies
     or does not come. Afterwards there are no other ranks, however it ended.
     """
-    size = options.processes * options.nodes
-    order = Order(path=str(path), processes=options.processes, size=size, name=uuid.uuid4().hex)
+    size = context.processes * context.nodes
+    order = Order(path=str(path), processes=context.processes, size=size, name=uuid.uuid4().hex)
     with contextlib.ExitStack() as leaving:
-        if options.nodes == 1:
+        if context.nodes == 1:
             leaving.enter_context(_on_this_machine())
-        store = _store(options, on_wait)
+        store = _store(context, on_wait)
         leaving.callback(store.set, "over", "1")
         store.set("order", json.dumps(asdict(order)))
         here = ("127.0.0.1", store.port)
-        started = Started(range(1, order.processes), order, here, options.devices)
+        started = Started(range(1, order.processes), order, here, context.gpus)
         leaving.callback(started.end)
         watching = _Watching(started, reached(here), size)
         leaving.callback(watching.end)
@@ -206,9 +206,9 @@ def _on_this_machine() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _store(options: Options, on_wait: Callable[[], None]) -> TCPStore:
+def _store(context: TrainingContext, on_wait: Callable[[], None]) -> TCPStore:
     """For this machine alone, or where the nodes meet as soon as no other training is there."""
-    place = ("127.0.0.1", 0) if options.nodes == 1 else ("", address_of(options.master)[1])
+    place = ("127.0.0.1", 0) if context.nodes == 1 else ("", address_of(context.options.master or "")[1])
     listening = socket.socket()
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     while True:

@@ -23,7 +23,7 @@ def take_part(host: str, port: int, number: int, place: int, devices: list[int])
     from shared.recipes.hrnn.distributed.process_group import Rank, meet, ordered, reached
     from shared.recipes.hrnn.lightning_module import AtEachBatch
     from shared.recipes.hrnn.lightning_trainer import run
-    from shared.recipes.progress import Watch
+    from shared.recipes.progress import ProgressReporter
 
     store = reached((host, port))
     order = ordered(store)
@@ -34,7 +34,7 @@ def take_part(host: str, port: int, number: int, place: int, devices: list[int])
     torch.set_num_threads(terms.threads)
     store.add("arrived", 1)
     fitting.join(meet(store, Rank(number, order.size, place), cuda=terms.cuda))
-    silent = Watch(lambda _: None, lambda: False, fitting.epochs)
+    silent = ProgressReporter.silent(fitting.epochs)
     checkpoint = Path(terms.checkpoint)
     run(fitting, AtEachBatch(silent, "training", 0, checkpoint, terms.every_seconds), terms, devices)
     distributed.destroy_process_group()

@@ -71,7 +71,7 @@ def test_only_action_interactions_have_a_tracking_id_and_are_found_by_it() -> No
         tracking_id = group.described(dataset).get("trackingId")
         assert (tracking_id is not None) == (name == "ActionInteractions")
         if tracking_id is not None:
-            assert group.store.holder(tracking_claim(tracking_id)) == dataset
+            assert group.store.find_claim_holder(tracking_claim(tracking_id)) == dataset
 
 
 def test_a_group_that_is_not_active_has_no_datasets_yet() -> None:

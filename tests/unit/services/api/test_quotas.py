@@ -68,7 +68,7 @@ def test_what_stands_is_counted_in_the_region_or_in_its_group(
 ) -> None:
     api = MemoryApi(**{RESOURCES[noun].quota_setting: 3})
     api.put(OTHER, "dataset_group", {"name": "other"})
-    standing = len(api.store.page(noun)[0])
+    standing = len(api.store.list_page(noun)[0])
     for number in range(3 - standing):
         create(api, f"n{number}", GROUP)
     words = noun.replace("_", " ")
@@ -133,7 +133,7 @@ def test_what_waits_is_counted_until_it_has_ended(
         if noun in ("batch_inference_job", "solution_version"):
             api.version(name=group, group=f"{PREFIX}:dataset-group/{group}")
     create(api, "first", "g")
-    [first] = [api.record(arn) for arn in api.store.moving()]
+    [first] = [api.record(arn) for arn in api.store.list_in_progress()]
     with pytest.raises(LimitExceeded, match=PENDING_TEXT):
         create(api, "second", "g")
     if per_group:

@@ -47,7 +47,7 @@ def test_every_queue_has_its_depth(probe: Probe, name: str) -> None:
 
 def test_what_waits_and_what_moves_is_counted(standing: Standing, probe: Probe) -> None:
     campaign = standing.campaign(standing.version(standing.solution()), status=CREATE_PENDING)
-    standing.store.add_note(celery_app.note(messages.Remove(arn=campaign)))
+    standing.store.add_to_outbox(celery_app.note(messages.Remove(arn=campaign)))
     registry = told(standing.store, probe)
     assert registry.get_sample_value("foretaste_outbox_notes") == 1
     assert registry.get_sample_value("foretaste_moving_resources", {"kind": "campaign"}) == 1

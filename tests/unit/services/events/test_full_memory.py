@@ -62,7 +62,7 @@ def test_writes_are_refused_before_the_end_and_taken_again(url: str) -> None:
     assert "of its memory (maxmemory) are used" in refusal.message
     assert len(list(store.stream("d"))) == kept
     assert not Probe(url).room["memory"]()
-    ours.beat("status@here:1", 5.0)  # what the services write goes on
+    ours.send_heartbeat("status@here:1", 5.0)  # what the services write goes on
     ours.forget("d")
     watch.look()
     assert Probe(url).room["memory"]()

@@ -89,7 +89,7 @@ class Shaky(MemoryStore):
         if self.outages:
             self.outages -= 1
             raise redis.exceptions.ConnectionError("away")
-        return super().page(*args, **more)
+        return super().list_page(*args, **more)
 
 
 class Applied:
@@ -240,7 +240,7 @@ def test_every_runtime_loads_what_answers_and_what_is_going_to(
     monkeypatch.setattr(deployer, "LOOK_EVERY", 0.01)
     put(store, f"{campaign}a", "campaign", ACTIVE, solutionVersionArn="old")
     put(store, f"{campaign}b", "campaign", CREATE_PENDING, solutionVersionArn="new")
-    assert store.claim(f"{campaign}b", "another", frozenset({CREATE_PENDING}), 60)
+    assert store.claim_lease(f"{campaign}b", "another", frozenset({CREATE_PENDING}), 60)
     running = started(process, shelf, warm)
     assert warm.wait(10)
     assert shelf.held("old")

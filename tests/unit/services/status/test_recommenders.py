@@ -323,7 +323,7 @@ def test_what_create_refuses(house: House, change: dict[str, Any], error: type[E
     request = {"name": "r", "datasetGroupArn": GROUP, "recipeArn": RECIPE, **change}
     with pytest.raises(error, match=text):
         create(house.desk, RESOURCES["recommender"], house.call("CreateRecommender", **request))
-    assert house.store.page("recommender")[0] == []
+    assert house.store.list_page("recommender")[0] == []
 
 
 def test_it_waits_for_its_data(house: House) -> None:

@@ -95,22 +95,22 @@ def sent(process: Process) -> list[Message]:
 
 def test_a_command_left_in_the_outbox_is_sent(process: Process, clock: Clock) -> None:
     command = Provision(arn=ARN)
-    process.store.add_note(note(command))
+    process.store.add_to_outbox(note(command))
     reconcile.walk(process, {}, STRICT)
     assert sent(process) == []
     clock.now += 3
     reconcile.walk(process, {}, STRICT)
     assert sent(process) == [command]
-    assert process.store.notes() == []
+    assert process.store.list_outbox() == []
 
 
 def test_a_fact_left_in_the_outbox_is_applied(process: Process, clock: Clock) -> None:
     create(process, kind="dataset_group", attempt=1)
-    process.store.add_note(note(Finished(arn=ARN, attempt=1)))
+    process.store.add_to_outbox(note(Finished(arn=ARN, attempt=1)))
     clock.now += 3
     reconcile.walk(process, {}, STRICT)
     assert standing(process).status == ACTIVE
-    assert process.store.notes() == []
+    assert process.store.list_outbox() == []
 
 
 def test_work_that_nobody_takes_is_announced_again_and_not_twice_in_a_full_queue(
@@ -134,7 +134,7 @@ def test_work_that_nobody_takes_is_announced_again_and_not_twice_in_a_full_queue
 
 def test_work_under_a_live_lease_is_left_alone(process: Process, clock: Clock) -> None:
     create(process)
-    process.store.claim(ARN, "worker", CLAIMABLE, 1000)
+    process.store.claim_lease(ARN, "worker", CLAIMABLE, 1000)
     since: dict[str, float] = {}
     for _ in range(5):
         clock.now += 100
@@ -145,10 +145,10 @@ def test_work_under_a_live_lease_is_left_alone(process: Process, clock: Clock) -
 
 def test_a_dead_workers_lease_is_taken_away_and_its_work_announced(process: Process, clock: Clock) -> None:
     create(process)
-    process.store.claim(ARN, "worker", CLAIMABLE, 15)
+    process.store.claim_lease(ARN, "worker", CLAIMABLE, 15)
     clock.now += 16
     reconcile.walk(process, {}, STRICT)
-    assert process.store.lease(ARN) is None
+    assert process.store.get_lease(ARN) is None
     assert standing(process).failures == 1
     assert sent(process) == [TrainSolutionVersion(arn=ARN)]
 
@@ -157,7 +157,7 @@ def test_work_whose_process_died_too_often_fails_with_a_reason(process: Process,
     create(process)
     for _ in range(3):
         sent(process).clear()
-        process.store.claim(ARN, "worker", CLAIMABLE, 15)
+        process.store.claim_lease(ARN, "worker", CLAIMABLE, 15)
         clock.now += 16
         reconcile.walk(process, {}, STRICT)
     assert standing(process).status == CREATE_FAILED
@@ -168,9 +168,9 @@ def test_work_whose_process_died_too_often_fails_with_a_reason(process: Process,
 def test_who_gave_work_back_may_say_how_it_died_before_it_is_given_up(process: Process, clock: Clock) -> None:
     create(process)
     for _ in range(3):
-        lease = process.store.claim(ARN, "worker", CLAIMABLE, 15)
+        lease = process.store.claim_lease(ARN, "worker", CLAIMABLE, 15)
         assert lease is not None
-        process.store.release(lease, failed=True)
+        process.store.release_lease(lease, failed=True)
     since: dict[str, float] = {}
     reconcile.walk(process, since, STRICT)
     assert standing(process).status != CREATE_FAILED
@@ -181,7 +181,7 @@ def test_who_gave_work_back_may_say_how_it_died_before_it_is_given_up(process: P
 
 def test_a_version_whose_worker_dies_while_it_is_being_stopped_is_stopped(process: Process, clock: Clock) -> None:
     create(process)
-    process.store.claim(ARN, "worker", CLAIMABLE, 15)
+    process.store.claim_lease(ARN, "worker", CLAIMABLE, 15)
     process.store.replace(replace(standing(process), status=CREATE_STOPPING))
     clock.now += 16
     reconcile.walk(process, {}, STRICT)
@@ -225,7 +225,7 @@ class Odd(MemoryStore):
     unreadable = "arn:aws:personalize:r:a:solution/odd"
 
     def moving(self) -> list[str]:
-        return [self.unreadable, *super().moving()]
+        return [self.unreadable, *super().list_in_progress()]
 
     def get(self, arn: str) -> Record | None:
         if arn == self.unreadable:
@@ -242,7 +242,7 @@ def test_neither_a_record_nor_a_note_of_another_release_ends_the_walk(process: P
     create(process, arn="arn:aws:personalize:r:a:solution/s/2")
     create(process, kind="dataset_group", attempt=1)
     for arn in ("arn:x:oracle/o", store.unreadable, ARN):
-        store.add_note(note(Finished(arn=arn, attempt=1 if arn == ARN else 0)))
+        store.add_to_outbox(note(Finished(arn=arn, attempt=1 if arn == ARN else 0)))
     since: dict[str, float] = {}
     aside = Quarantine("reconciler")
     for _ in range(3):
@@ -251,4 +251,4 @@ def test_neither_a_record_nor_a_note_of_another_release_ends_the_walk(process: P
     assert standing(process).status == ACTIVE
     assert TrainSolutionVersion(arn="arn:aws:personalize:r:a:solution/s/2") in sent(process)
     # They wait for the release that knows them.
-    assert [one.message.arn for one in store.notes()] == ["arn:x:oracle/o", store.unreadable]
+    assert [one.message.arn for one in store.list_outbox()] == ["arn:x:oracle/o", store.unreadable]

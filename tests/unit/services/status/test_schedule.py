@@ -82,7 +82,7 @@ def test_the_first_training_begins_within_the_hour(world: Scheduled) -> None:
     assert (made.body["trainingType"], made.body["trainingMode"]) == ("AUTOMATIC", "FULL")
     assert made.state["imports"] == {"INTERACTIONS": [world.first_import]}
     assert world.heard() == [TrainSolutionVersion(arn=version)]
-    assert world.store.notes() == []
+    assert world.store.list_outbox() == []
 
 
 @pytest.mark.parametrize("status", [ACTIVE, CREATE_IN_PROGRESS, CREATE_FAILED])

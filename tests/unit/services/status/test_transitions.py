@@ -73,17 +73,17 @@ def test_another_attempts_report_changes_nothing(attempt: int) -> None:
     store = stored(attempt=1)
     before = standing(store)
     fact = Finished(arn=ARN, attempt=attempt, outcome=OUTCOME)
-    store.add_note(note(fact))
+    store.add_to_outbox(note(fact))
     transitions.apply(store, fact)
     assert standing(store) == before
-    assert store.notes() == []
+    assert store.list_outbox() == []
 
 
 def test_a_fact_about_nothing_is_taken_out_of_the_outbox() -> None:
     store = MemoryStore()
-    store.add_note(note(Started(arn=ARN, attempt=1)))
+    store.add_to_outbox(note(Started(arn=ARN, attempt=1)))
     transitions.apply(store, Started(arn=ARN, attempt=1))
-    assert store.notes() == []
+    assert store.list_outbox() == []
 
 
 def test_what_ends_while_it_is_being_stopped_was_stopped() -> None:
@@ -149,8 +149,8 @@ def test_an_update_moves_beside_the_status_and_takes_effect_at_its_end() -> None
     assert record.update is not None
     assert (record.status, record.update.status, record.moving) == (ACTIVE, ACTIVE, None)
     assert record.body["solutionVersionArn"] == "arn:x:solution/s/2"
-    assert [one.arn for one in store.page("campaign", "arn:x:solution/s/2")[0]] == [ARN]
-    assert store.page("campaign", "arn:x:solution/s/1")[0] == []
+    assert [one.arn for one in store.list_page("campaign", "arn:x:solution/s/2")[0]] == [ARN]
+    assert store.list_page("campaign", "arn:x:solution/s/1")[0] == []
 
 
 def test_a_failed_update_leaves_the_campaign_as_it_was() -> None:

@@ -166,15 +166,15 @@ def test_a_worker_that_is_told_to_end_hands_its_work_back_and_keeps_no_child(wor
     thread.join(PATIENCE)
     assert (worker.get("a").status, worker.get("a").failures) == (CREATE_IN_PROGRESS, 0)
     assert worker.queue.commands == [RunTrial(arn="a")]
-    assert worker.store.lease("a") is None
+    assert worker.store.get_lease("a") is None
     assert gone(pid)
 
 
 def test_work_that_was_lost_to_another_is_ended(worker: Worker) -> None:
     thread, pid = worker.begun("a")
-    lease = worker.store.lease("a")
+    lease = worker.store.get_lease("a")
     assert lease is not None
-    worker.store.release(lease, failed=True)
+    worker.store.release_lease(lease, failed=True)
     thread.join(PATIENCE)
     assert gone(pid)
     assert worker.get("a").status == CREATE_IN_PROGRESS
@@ -207,7 +207,7 @@ def test_a_job_that_hangs_is_killed_counted_and_rung_for_again(
     after = worker.work(command(arn=arn))
     assert (after.status, after.failures) == (CREATE_IN_PROGRESS, 1)
     assert worker.queue.commands == [command(arn=arn)]
-    assert worker.store.lease(arn) is None
+    assert worker.store.get_lease(arn) is None
     assert gone(pid)
     assert hung(command.queue()) == before + 1
 
@@ -229,7 +229,7 @@ def test_a_job_that_gets_on_is_not_killed_however_long_it_has_nothing_to_tell(wo
 
 def held(worker: Worker) -> Lease:
     worker.put("a")
-    lease = worker.store.claim("a", worker.process.name, CLAIMABLE, 15)
+    lease = worker.store.claim_lease("a", worker.process.name, CLAIMABLE, 15)
     assert lease is not None
     return lease
 
@@ -239,7 +239,7 @@ def test_a_lease_is_kept_while_the_block_gives_signs_and_no_longer(
 ) -> None:
     lease, signs, renewed = held(worker), runner.Signs(), list[float]()
     settings = replace(worker.process.settings, deploy_silence_seconds=0.5)
-    renew = worker.store.renew
+    renew = worker.store.renew_lease
     monkeypatch.setattr(worker.store, "renew", lambda *args: (renewed.append(time.monotonic()), renew(*args))[1])
     before = hung("training")
     with runner.keeping(replace(worker.process, settings=settings), lease, signs):
@@ -289,9 +289,9 @@ def test_every_attempt_is_counted_by_how_it_ended(worker: Worker) -> None:
         worker.work(command)
     worker.queue.progress.clear()
     thread, _ = worker.begun("c")
-    lease = worker.store.lease("c")
+    lease = worker.store.get_lease("c")
     assert lease is not None
-    worker.store.release(lease, failed=True)
+    worker.store.release_lease(lease, failed=True)
     thread.join(PATIENCE)
     thread, _ = worker.begun("d")
     worker.process.ending.set()

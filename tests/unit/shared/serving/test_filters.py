@@ -531,7 +531,7 @@ def test_no_request_makes_what_metadata_are_read_from(fresh: Runtime, making: li
 def test_a_new_filter_is_active_when_what_it_reads_is_there(fresh: Runtime, making: list[str]) -> None:
     arn = deployed(fresh, UP)
     filter_arn = fresh.filter(ALL_OF_IT, CREATE_PENDING)
-    fresh.store.beat("runtime@test:1", 5)
+    fresh.store.send_heartbeat("runtime@test:1", 5)
     transitions.provision(fresh.store, Provision(arn=filter_arn))
     record = fresh.store.get(filter_arn)
     assert record is not None
@@ -549,7 +549,7 @@ def test_a_new_filter_is_active_when_what_it_reads_is_there(fresh: Runtime, maki
 def test_a_new_filter_waits_for_no_runtime_that_is_not_there(fresh: Runtime) -> None:
     filter_arn = fresh.filter(ALL_OF_IT, CREATE_PENDING)
     transitions.provision(fresh.store, Provision(arn=filter_arn))
-    fresh.store.beat("runtime@test:1", 5)
+    fresh.store.send_heartbeat("runtime@test:1", 5)
     late = fresh.filter(ALL_OF_IT, CREATE_PENDING)
     for _ in range(2):  # the second time by the reconciler, since nobody took it up
         transitions.provision(fresh.store, Provision(arn=late))

@@ -60,7 +60,7 @@ class Leaving(MemoryStore):
 
     def page(self, *args: Any, **more: Any) -> tuple[list[Record], str | None]:
         self._knock()
-        return super().page(*args, **more)
+        return super().list_page(*args, **more)
 
     def recent(self, dataset: str, user_id: str) -> list[Interaction]:
         self._knock()
@@ -232,7 +232,7 @@ def test_what_was_shown_is_lost_where_the_store_is_away_and_no_request_waits_for
 
 def test_writing_goes_to_the_store_itself(world: World) -> None:
     world.leave()
-    assert cast(Store, world.remembering).lock("l", "me", 1.0)
+    assert cast(Store, world.remembering).acquire_lock("l", "me", 1.0)
 
 
 def test_a_server_that_accepts_and_stays_silent_is_waited_for_less_than_a_second() -> None:

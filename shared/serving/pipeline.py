@@ -1,0 +1,203 @@
+"""From a query to the list in an answer, without HTTP: mask the items, score them, take the best, promote, explain.
+
+A runtime calls ``recommend_items``, ``rank_items`` or ``recommend_actions``, which score the one query of a request.
+A batch job scores many users at once and calls ``list_items``, ``list_ranking`` or ``list_actions`` with the scores of
+each user.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.aws.errors import InvalidInput
+from shared.filters.columns import marked
+from shared.filters.evaluation import Mask
+from shared.recipes import Recipe
+from shared.recipes.distribution import NEVER, best, exact
+from shared.recipes.scoring_api import Explained, Past, Query, Rough
+from shared.resources.exploration import exploration_of
+from shared.serving.candidate_mask import Selection, both
+from shared.serving.model_cache import Model, place_of
+from shared.serving.promotions import Promotion, mixed, promotion_of
+from shared.serving.reasons import reasoned
+
+#: Most filters let enough of the best 256 items through, so that the scores of the rest need no look.
+FIRST = 256
+RNG = np.random.default_rng()
+
+
+class ItemMasks(NamedTuple):
+    """The items that may stand in one list. Each mask is bool[I]; None lets every item through."""
+
+    shown: Mask | None
+    """Without the items that the use case hides by itself."""
+    allowed: Mask | None
+    """``shown``, and what the request's own filter lets through."""
+    promotion: Promotion | None
+
+
+# Queries
+
+
+def check_members(recipe: Recipe, request: Mapping[str, Any]) -> None:
+    """Raise InvalidInput where a member that the recipe needs is missing or empty."""
+    for member in recipe.needs:
+        if not request.get(member):
+            hint = " For an anonymous user, send the sessionId." if member == "userId" else ""
+            raise InvalidInput(f"{member} is required by the recipe {recipe.name}.{hint}")
+
+
+def build_query(
+    recipe: Recipe, request: Mapping[str, Any], config: Mapping[str, Any], *, now: float, history: Sequence[Past]
+) -> Query:
+    """Build the query for a model of ``recipe`` from the members of a request or of a batch job's line.
+
+    ``config`` may hold itemExplorationConfig, ``now`` is in epoch seconds, ``history`` is oldest first.
+    """
+    return Query(
+        now=now,
+        user_id=request.get("userId") or "",
+        history=history,
+        context=request.get("context") or {},
+        item_id=request.get("itemId"),
+        exploration=exploration_of(config.get("itemExplorationConfig")) if recipe.explores else None,
+    )
+
+
+# Lists of items
+
+
+def recommend_items(model: Model, query: Query, selection: Selection, wanted: int) -> list[dict[str, Any]]:
+    """Score one query and list its items. Raises ResourceNotFound, InvalidInput, ServiceUnavailable."""
+    masks = mask_items(selection)
+    found = model.explained(exclude_known_items(query, selection, masks))
+    return list_items(model, found, masks, wanted)
+
+
+def mask_items(selection: Selection) -> ItemMasks:
+    """Evaluate the filters of a request. Raises ResourceNotFound, InvalidInput, ServiceUnavailable."""
+    shown = selection.shown()
+    return ItemMasks(shown, both(shown, selection.filtered()), promotion_of(selection))
+
+
+def exclude_known_items(query: Query, selection: Selection, masks: ItemMasks) -> Query:
+    """Return a query for items that are new to the user where the masks hide what the user had; else the same query."""
+    return replace(query, anew=True) if selection.hides_had(masks.allowed, query.history) else query
+
+
+def list_items(model: Model, found: Explained, masks: ItemMasks, wanted: int) -> list[dict[str, Any]]:
+    """List at most ``wanted`` items by the scores of one query, with the promoted ones and the reasons."""
+    scores, recipe = found.scores, model.recipe
+    # Of popular items AWS says that they have no score: it would tell how relevant they are to the user.
+    shows_scores = recipe.shows_scores and not found.popular
+    rows = partial(build_rows, model.named, scores, shows_scores=shows_scores, rough=found.rough)
+    allowed, promotion = masks.allowed, masks.promotion
+    promoted = np.zeros(0, np.int64)
+    if promotion is not None:
+        promoted = find_best_items(scores, promotion.places(wanted), both(masks.shown, promotion.allowed), found.rough)
+        allowed = both(allowed, ~marked(len(scores), [promoted]))
+    find_best = partial(find_best_items, wanted=wanted - len(promoted), allowed=allowed, rough=found.rough)
+    listed = find_best(scores)
+    items = reasoned(rows(listed), listed, found, find_best)
+    if promotion is None:
+        return items
+    return mixed(promotion.named(rows(promoted), reasons=recipe.reasons), items, RNG)
+
+
+def find_best_items(
+    scores: npt.NDArray[np.float32], wanted: int, allowed: Mask | None, rough: Rough | None = None
+) -> npt.NDArray[np.int64]:
+    """int64[K]: the best ``wanted`` items that may be shown, by falling score and then by id, as the ids are sorted.
+
+    ``allowed`` is bool[I]; None allows all. ``rough`` tells how far the scores are off; None: they are exact.
+    """
+    if allowed is None:
+        return best(scores, wanted, least=0.0, rough=rough)
+    if rough is not None:
+        # A pass over all scores costs less than exact scores of more items than are wanted.
+        return best(np.where(allowed, scores, np.float32(NEVER)), wanted, least=0.0, rough=rough)
+    first = best(scores, FIRST, least=0.0)
+    found = first[allowed[first]][:wanted]
+    if len(found) < wanted and allowed.any():
+        places = np.flatnonzero(allowed)
+        found = places[best(scores[places], wanted, least=0.0)]
+    return found
+
+
+def build_rows(
+    named: Callable[[int], str],
+    scores: npt.NDArray[np.float32],
+    listed: npt.NDArray[np.int64],
+    *,
+    shows_scores: bool,
+    rough: Rough | None = None,
+) -> list[dict[str, Any]]:
+    """Return a row for each listed item; shown scores have 7 decimals, as AWS's answers have.
+
+    ``named`` returns the id of the item at a place.
+    """
+    item_ids = map(named, listed.tolist())
+    if not shows_scores:
+        return [{"itemId": item_id} for item_id in item_ids]
+    shown = exact(scores, listed, rough).astype(np.float64).round(7).tolist()
+    return [{"itemId": item_id, "score": score} for item_id, score in zip(item_ids, shown, strict=True)]
+
+
+# Rankings of given items
+
+
+def rank_items(model: Model, query: Query, selection: Selection, given: Sequence[str]) -> list[dict[str, Any]]:
+    """Score one query and rank the given distinct items. Raises as ``mask_items``."""
+    kept = set(selection.kept(given))
+    return list_ranking(model, model.explained(query), given, kept)
+
+
+def list_ranking(model: Model, found: Explained, given: Sequence[str], kept: Collection[str]) -> list[dict[str, Any]]:
+    """Rank the given items by the scores of one query; only those ``kept`` by the filter are in the list.
+
+    As in recommendations, the filter does not change the scores of the items that it keeps.
+    """
+    ranking = rank_given_items(model.item_ids, found.scores, given, found.rough)
+    return [row for row in ranking if row["itemId"] in kept]
+
+
+def rank_given_items(
+    item_ids: Sequence[str], scores: npt.NDArray[np.float32], given: Sequence[str], rough: Rough | None = None
+) -> list[dict[str, Any]]:
+    """Rank the given items, each once, by falling score and then by id; scores are the softmax over these items alone.
+
+    Items that the model does not know come last, in the order given and without a score. ``item_ids`` are sorted.
+    """
+    distinct = dict.fromkeys(given)
+    numbers = {item_id: place for item_id in distinct if (place := place_of(item_ids, item_id)) is not None}
+    # The softmax over some items is the softmax over all, divided by the sum of their shares of it.
+    exactly = exact(scores, np.array(list(numbers.values()), np.int64), rough)
+    shares = {item_id: max(score, 0.0) for item_id, score in zip(numbers, exactly.tolist(), strict=True)}
+    total = sum(shares.values())
+    rows = sorted((-(share / total if total else 1 / len(shares)), item_id) for item_id, share in shares.items())
+    known = [{"itemId": item_id, "score": round(-score, 7)} for score, item_id in rows]
+    return [*known, *({"itemId": item_id} for item_id in distinct if item_id not in numbers)]
+
+
+# Lists of actions
+
+
+def recommend_actions(model: Model, query: Query, selection: Selection, wanted: int) -> list[dict[str, Any]]:
+    """Score one query and list its actions. Raises as ``mask_items``."""
+    allowed = selection.filtered()
+    return list_actions(model, model.scores(query), allowed, wanted)
+
+
+def list_actions(
+    model: Model, scores: npt.NDArray[np.float32], allowed: Mask | None, wanted: int
+) -> list[dict[str, Any]]:
+    """List at most ``wanted`` actions by the scores of one query."""
+    listed = find_best_items(scores, wanted, allowed)
+    rows = build_rows(model.named, scores, listed, shows_scores=model.recipe.shows_scores)
+    return [{"actionId": row.pop("itemId"), **row} for row in rows]
