@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from shared.recipes.hrnn.candidates import Choose
-from shared.recipes.hrnn.network import Network, Pairs, Spans, Targets
+from shared.recipes.hrnn.network import Network
+from shared.recipes.hrnn.types import Pairs, Spans, Targets
 
 NEGATIVES = 256
 

@@ -38,6 +38,7 @@ from shared.recipes.progress import Phase
 from shared.recipes.training_api import TrainingContext, TrainingOptions, TrainingStopped
 
 AT_ONCE = 512
+NOWHERE = Path("/dev/null")
 """Queries whose rankings of all items are held at once."""
 
 
@@ -300,7 +301,9 @@ class _Counting(AtEachBatch):
     def __init__(
         self, learner: _Learner, phase: Phase, before: int, checkpoint: Path, validate: Callable[[], Foretold] | None
     ) -> None:
-        super().__init__(learner.reporter, phase, before, checkpoint, learner.context.options.checkpoint_seconds, validate)
+        super().__init__(
+            learner.reporter, phase, before, checkpoint, learner.context.options.checkpoint_seconds, validate
+        )
         self._learner = learner
         self._before = before
 

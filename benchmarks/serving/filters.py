@@ -155,7 +155,7 @@ def _report(folder: Path, store: Store, items: int) -> tuple[float, float, int]:
     for name, found in seconds.items():
         took = statistics.median(found) * 1e3
         print(f"| {items:,} | {name} | {took:.2f} | {without:.2f} | {(took - without) / took:.0%} |")
-    [snapshot] = Artifacts(folder).workspace(model.datasets["ITEMS"]).iterdir()
+    [snapshot] = Artifacts(folder).create_workspace(model.datasets["ITEMS"]).iterdir()
     return read, compiled, snapshot.stat().st_size >> 20
 
 
@@ -181,7 +181,7 @@ def _import(store: Store, artifacts: Artifacts, items: int) -> None:
         about = {"datasetType": name.upper(), "datasetGroupArn": GROUP, "schemaArn": schema}
         _put(store, dataset, "dataset", GROUP, **about)
         _put(store, job, "dataset_import_job", dataset, importMode="FULL")
-        with artifacts.filling(job, 1) as folder:
+        with artifacts.fill_artifact(job, 1) as folder:
             duckdb.sql(DATA[name].format(items=items)).write_parquet(str(folder / ROWS))
 
 

@@ -65,12 +65,12 @@ def campaign(store: Store, artifacts: Artifacts, items: int) -> Campaign:
     put(dataset, "dataset", group, schemaArn=schema, datasetType="INTERACTIONS", datasetGroupArn=group)
     tracker = f"{PREFIX}:event-tracker/{name}"
     put(tracker, "event_tracker", group, claims=(tracking_claim(name),), datasetGroupArn=group, trackingId=name)
-    with artifacts.filling(version, 1) as folder:
+    with artifacts.fill_artifact(version, 1) as folder:
         _write(folder, items)
     put(version, "solution_version", recipeArn=RECIPE.arn, datasetGroupArn=group)
     arn = f"{PREFIX}:campaign/{name}"
     put(arn, "campaign", solutionVersionArn=version, campaignConfig=None)
-    return Campaign(arn, name, dataset, items, artifacts.folder(version))
+    return Campaign(arn, name, dataset, items, artifacts.get_folder(version))
 
 
 def _write(folder: Path, items: int) -> None:

@@ -46,7 +46,7 @@ from shared.recipes.hrnn.scoring import Scorer as Hrnn
 from shared.recipes.scoring_api import Query, Scorer
 from shared.serving.user_history import merged
 from shared.storage.artifacts import Artifacts
-from shared.store import RECENT, Interaction
+from shared.store import RECENT_LIMIT, Interaction
 from shared.store.redis import RedisStore
 
 HRNN = "arn:aws:personalize:::recipe/aws-hrnn"
@@ -123,7 +123,7 @@ class Soak:
         self.answering = frozenset(self.versions[:1])
         self.tracking_id = life.event_tracker(group)
         artifacts = Artifacts(system.data_dir.path / "artifacts")
-        self.scorers: dict[str, Scorer] = {arn: Hrnn.load(artifacts.opened(arn)) for arn in self.versions}
+        self.scorers: dict[str, Scorer] = {arn: Hrnn.load(artifacts.open_artifact(arn)) for arn in self.versions}
         self.beside = [further.start("runtime", system.data_dir.path, system.client) for _ in range(2)]
         for one in self.beside:
             further.wait_for(one)
@@ -191,7 +191,7 @@ class Soak:
     def _scores(self, version: str, asked: Asked, now: float) -> Iterator[npt.NDArray[np.float32]]:
         scorer = self.scorers[version]
         for count in asked.events:
-            history = merged(scorer.history(asked.user), self.ledger.begun[asked.user][:count][-RECENT:])
+            history = merged(scorer.history(asked.user), self.ledger.begun[asked.user][:count][-RECENT_LIMIT:])
             # A user of its own for each question: it is the whole history that is scored here.
             yield scorer.scores(Query(now=now, user_id=str(uuid.uuid4()), history=history))
 
@@ -211,12 +211,12 @@ class Soak:
         """As many events of every user as are remembered: from now on no process has more to remember."""
         events = connect(self.system.client).events
         for user in self.users:
-            for _ in range(0, RECENT, AT_ONCE):
+            for _ in range(0, RECENT_LIMIT, AT_ONCE):
                 events.put_events(
                     **self.request(user, [self.ledger.begin(user, item) for item in self.items[:AT_ONCE]])
                 )
                 self.ledger.acknowledged[user] += AT_ONCE
-        print(f"every user has {RECENT} live events")
+        print(f"every user has {RECENT_LIMIT} live events")
 
     def request(self, user: str, events: Sequence[Interaction]) -> dict[str, Any]:
         """Of PutEvents."""
@@ -307,7 +307,7 @@ def resident(pids: Sequence[int]) -> int:
 def lost(soak: Soak) -> list[str]:
     """Event ids that were acknowledged and are not there once, or are there and were never sent."""
     store = RedisStore(further.redis_url(soak.system.data_dir.path))
-    kept = Counter(str(event.event_id) for event in store.stream(soak.dataset))
+    kept = Counter(str(event.event_id) for event in store.iter_interactions(soak.dataset))
     begun = {str(event.event_id) for events in soak.ledger.begun.values() for event in events}
     safe = {
         str(event.event_id)

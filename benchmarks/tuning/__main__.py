@@ -178,7 +178,9 @@ def limit(data: Path, scratch: Path) -> None:
         def count() -> None:
             store = RedisStore(redis_url(at.system))
             while not over.is_set():
-                counts.append(sum(store.get_lease(trial.arn) is not None for trial in store.list_page("trial", version)[0]))
+                counts.append(
+                    sum(store.get_lease(trial.arn) is not None for trial in store.list_page("trial", version)[0])
+                )
 
         counting = threading.Thread(target=count)
         counting.start()

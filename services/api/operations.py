@@ -119,7 +119,7 @@ def _create(desk: Desk, resource: Resource, call: Call) -> tuple[str, Mapping[st
             invocation=_invocation(call),
             guards=draft.guards,
             limit=resource.limit(draft, desk.reading.settings),
-            notes=[queue.note(command)] if command else [],
+            outbox=[queue.note(command)] if command else [],
         )
     except NameTaken as taken:
         raise ResourceAlreadyExists(f"Another resource with Arn {taken.arn} already exists.") from taken
@@ -223,7 +223,7 @@ def update(
 def ask(desk: Desk, resource: Resource, record: Record, what: Request) -> None:
     """Begin what a client asks of a resource that stands still. Raises ResourceInUse, InvalidInput, Conflict."""
     if not settled(record):
-        raise ResourceInUse(f"{record.arn} is in status {record.moving}; wait until that has ended.")
+        raise ResourceInUse(f"{record.arn} is in status {record.in_progress}; wait until that has ended.")
     after = resource.lifecycle.after(record.status or "", what) if resource.lifecycle else None
     if after is None:
         raise InvalidInput(f"{record.arn} is in status {record.status}: there is nothing to {what}.")
@@ -239,7 +239,7 @@ def _command(resource: Resource, record: Record) -> Command | None:
 def _change(desk: Desk, resource: Resource, record: Record, guards: Sequence[Record] = ()) -> None:
     command = _command(resource, record)
     notes = [queue.note(command)] if command else []
-    desk.store.replace(record, invocation=desk.invocation, guards=guards, notes=notes)
+    desk.store.replace(record, invocation=desk.invocation, guards=guards, outbox=notes)
     if command:
         desk.ring(command)
 
@@ -256,13 +256,13 @@ def _delete(desk: Desk, resource: Resource, arn: str) -> None:
         return
     after = resource.lifecycle.after(record.status or "", Request.DELETE)
     if after is None or not settled(record):
-        raise ResourceInUse(f"{arn} is in status {record.moving or record.status}; it can't be deleted now.")
+        raise ResourceInUse(f"{arn} is in status {record.in_progress or record.status}; it can't be deleted now.")
     command = Remove(arn=arn)
     desk.store.replace(
         # A new attempt: whatever earlier workers still report is of the past.
         replace(record, status=after, reason=None, attempt=record.attempt + 1, updated=desk.store.now()),
         invocation=desk.invocation,
-        notes=[queue.note(command)],
+        outbox=[queue.note(command)],
     )
     desk.ring(command)
 

@@ -149,7 +149,7 @@ def _with_what_was_shown(interactions: Sequence[Interaction], store: Store, data
     """Where an event names a recommendation and tells of no impression, what was recommended is the impression."""
     silent = [one for one in interactions if "IMPRESSION" not in one.properties]
     named = {one.properties["RECOMMENDATION_ID"] for one in silent if "RECOMMENDATION_ID" in one.properties}
-    shown = store.shown(dataset, sorted(named)) if named else {}
+    shown = store.get_impressions(dataset, sorted(named)) if named else {}
     if not shown:
         return interactions
     told = {recommendation: {"IMPRESSION": impression} for recommendation, impression in shown.items()}

@@ -40,7 +40,7 @@ def put_records(store: Store, reading: Reading, call: Call) -> None:
         PutRecord(id=sent[kind.id], properties=_properties(sent, target.schema, f"{kind.members}.{place}"), at=now)
         for place, sent in enumerate(call.request[kind.members], start=1)
     ]
-    store.put(target.arn, records, invocation=f"{call.operation}/{call.invocation}")
+    store.save_put_records(target.arn, records, invocation=f"{call.operation}/{call.invocation}")
 
 
 def _properties(sent: Mapping[str, Any], schema: DatasetSchema, where: str) -> dict[str, Any]:

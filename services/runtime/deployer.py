@@ -76,7 +76,7 @@ def _tend(process: Process, deployed: Deployed, loading: Loading, preparing: Pre
     record = process.store.get(arn)
     if record is None:
         return
-    if record.kind == "filter" and record.moving in CLAIMABLE:
+    if record.kind == "filter" and record.in_progress in CLAIMABLE:
         make_usable(process, preparing, record)
     elif (version_arn := awaited(record, process.store)) is not None:
         if deployed.held(version_arn) is None:
@@ -95,7 +95,7 @@ def _needed(process: Process, aside: Quarantine) -> set[str]:
         process,
         aside,
         lambda record: [
-            *([record.body] if record.status == ACTIVE or record.moving else []),
+            *([record.body] if record.status == ACTIVE or record.in_progress else []),
             *([record.update.body] if record.update is not None else []),
         ],
     )
@@ -118,7 +118,7 @@ def _named(record: Record, bodies: Callable[[Record], list[Mapping[str, Any]]]) 
 
 def awaited(record: Record, records: Records) -> str | None:
     """The ARN of the model that a campaign or recommender in motion waits for; None: it waits for no runtime."""
-    if record.kind not in SERVED or record.moving not in CLAIMABLE - STOPPING:
+    if record.kind not in SERVED or record.in_progress not in CLAIMABLE - STOPPING:
         return None
     body = _body(record)
     version = records.get(body["solutionVersionArn"])
@@ -130,7 +130,7 @@ def awaited(record: Record, records: Records) -> str | None:
 
 def _body(record: Record) -> Mapping[str, Any]:
     """The members that it will answer with."""
-    updating = record.update is not None and record.moving == record.update.status
+    updating = record.update is not None and record.in_progress == record.update.status
     return {**record.body, **record.update.body} if record.update is not None and updating else record.body
 
 
@@ -172,5 +172,5 @@ def _wait_until_applied(process: Process, arn: str, attempt: int) -> None:
     deadline = time.monotonic() + process.settings.lease_seconds
     while time.monotonic() < deadline and not process.ending.wait(0.02):
         record = process.store.get(arn)
-        if record is None or record.attempt != attempt or record.moving not in CLAIMABLE:
+        if record is None or record.attempt != attempt or record.in_progress not in CLAIMABLE:
             return

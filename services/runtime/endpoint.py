@@ -84,7 +84,9 @@ def query(of: Served, request: Mapping[str, Any], store: Store) -> Query:
         request,
         of.config,
         now=store.now(),
-        history=read_history(of.model, request.get("userId") or "", store) if of.recipe.live else (),
+        history=read_history(of.model, request.get("userId") or "", store)
+        if of.recipe.serving.reads_live_events
+        else (),
     )
 
 

@@ -18,7 +18,7 @@ MOST_ITEMS = 50
 
 def is_answered(recipe: Recipe, config: Mapping[str, Any]) -> bool:
     """Does a campaign or recommender of this configuration tell metadata?"""
-    return recipe.metadata_unasked or bool(config.get("enableMetadataWithRecommendations"))
+    return recipe.serving.always_shows_metadata or bool(config.get("enableMetadataWithRecommendations"))
 
 
 class Metadata:
@@ -39,10 +39,10 @@ class Metadata:
         found = ((column.lower(), self._snapshot.shown(row, column)) for column in self._columns)
         return {column: text for column, text in found if text is not None}
 
-    def told(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    def told(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The rows of an answer, each with its metadata."""
         if not self:
-            return list(rows)
+            return rows
         return [{**row, "metadata": about} if (about := self.of(row["itemId"])) else row for row in rows]
 
 

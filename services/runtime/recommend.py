@@ -27,9 +27,9 @@ def get_recommendations(serving: Serving, call: Call) -> Mapping[str, Any]:
     asking = query(asked, request, serving.store)
     items = recommend_items(asked.model, asking, Selection(serving.filters, asked.model, request), wanted)
     answer_id = recommendation_id()
-    if asked.recipe.impressions and items:
+    if asked.recipe.training.uses_impressions and items:
         listed = "|".join(row["itemId"] for row in items[:MOST_SHOWN])
-        serving.store.show(asked.model.interactions, answer_id, listed)
+        serving.store.save_impression(asked.model.interactions, answer_id, listed)
     return {"itemList": about.told(items), "recommendationId": answer_id}
 
 

@@ -50,4 +50,4 @@ def _look(process: Process, arn: str, seen: Seen) -> None:
 
 def waits(process: Process, record: Record) -> bool:
     """Is it shown to be deleted, and not to be removed yet?"""
-    return process.settings.deletion_seconds > 0 and record.moving == DELETE_PENDING
+    return process.settings.deletion_seconds > 0 and record.in_progress == DELETE_PENDING

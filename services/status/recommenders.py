@@ -30,9 +30,9 @@ def follow(process: Process, fact: Fact) -> None:
 
 def advance(process: Process, arn: str) -> None:
     recommender = process.store.get(arn)
-    if recommender is None or recommender.kind != "recommender" or recommender.moving not in CLAIMABLE:
+    if recommender is None or recommender.kind != "recommender" or recommender.in_progress not in CLAIMABLE:
         return
-    if recommender.moving in (STOP_PENDING, STOP_IN_PROGRESS):
+    if recommender.in_progress in (STOP_PENDING, STOP_IN_PROGRESS):
         # The runtimes refuse its requests from STOP PENDING on, and let go of the model by themselves.
         transitions.apply(process.store, Started(arn=arn, attempt=recommender.attempt))
         transitions.apply(process.store, Finished(arn=arn, attempt=recommender.attempt))
@@ -48,7 +48,7 @@ def advance(process: Process, arn: str) -> None:
 
 def _wanted(recommender: Record) -> str:
     update = recommender.update
-    body = update.body if update is not None and recommender.moving == update.status else recommender.body
+    body = update.body if update is not None and recommender.in_progress == update.status else recommender.body
     return str(body["solutionVersionArn"])
 
 
@@ -62,7 +62,7 @@ def _train(process: Process, recommender: Record) -> None:
     command = TrainSolutionVersion(arn=draft.arn)
     version = first_record(VERSION, draft, process.store.now())
     try:
-        process.store.create(version, invocation=draft.arn, guards=draft.guards, notes=[celery_app.note(command)])
+        process.store.create(version, invocation=draft.arn, guards=draft.guards, outbox=[celery_app.note(command)])
     except (Conflict, NameTaken):
         return  # somebody else sees to it, or the next round does
     celery_app.ring(process.store, process.queue, command)
@@ -88,7 +88,7 @@ def _forget_superseded(process: Process, recommender: Record) -> None:
         versions, after = process.store.list_page(VERSION.noun, recommender.arn, after=after, whole=True)
         for version in versions:
             if version.arn != recommender.body["solutionVersionArn"]:
-                process.artifacts.discard(version.arn)
+                process.artifacts.discard_artifact(version.arn)
                 with contextlib.suppress(Conflict):
                     process.store.remove(version)
         if after is None:

@@ -13,7 +13,7 @@ from shared.jobs.worker_process import Process
 from shared.resources import RESOURCES
 from shared.state.lifecycle import CLAIMABLE, CREATE_STOPPING
 from shared.state.messages import Command, Fact, Failed, Remove, Stopped
-from shared.store import Note, Record
+from shared.store import OutboxEntry, Record
 from shared.store.quarantine import Quarantine
 
 log = structlog.get_logger()
@@ -38,7 +38,7 @@ def walk(process: Process, since: dict[str, float], aside: Quarantine) -> None:
         aside.run_unless_quarantined(arn, partial(_look, process, arn, since))
 
 
-def _resend(process: Process, note: Note) -> None:
+def _resend(process: Process, note: OutboxEntry) -> None:
     if isinstance(note.message, Fact):
         facts.hear(process, note.message)
     elif isinstance(note.message, Command):
@@ -47,7 +47,7 @@ def _resend(process: Process, note: Note) -> None:
 
 def _look(process: Process, arn: str, since: dict[str, float]) -> None:
     record = process.store.get(arn)
-    if record is not None and record.moving is not None:
+    if record is not None and record.in_progress is not None:
         _tend(process, record, since)
 
 
@@ -60,18 +60,18 @@ def _tend(process: Process, record: Record, since: dict[str, float]) -> None:
         log.warning("worker lost", arn=record.arn, worker=lease.worker, attempt=lease.attempt)
         process.store.release_lease(lease, failed=True)
         counted = process.store.get(record.arn)
-        if counted is None or counted.moving is None:
+        if counted is None or counted.in_progress is None:
             return
         record = counted
     seen = since.setdefault(record.arn, time.monotonic())
     waited = lease is not None or time.monotonic() - seen >= process.settings.ring_after_seconds
-    if record.failures >= process.settings.max_attempts and record.moving in CLAIMABLE:
+    if record.failures >= process.settings.max_attempts and record.in_progress in CLAIMABLE:
         if not waited:
             return  # who gave it back is about to say how the last attempt died
         reason = f"The work was given up: its process died {record.failures} times. See the worker's log."
         facts.hear(process, Failed(arn=record.arn, attempt=record.attempt, reason=reason))
         return
-    if record.moving == CREATE_STOPPING and not _winds_down(record):
+    if record.in_progress == CREATE_STOPPING and not _winds_down(record):
         # Nobody is at it: what was kept for whoever would go on is not needed any more.
         process.artifacts.discard_workspace(record.arn)
         facts.hear(process, Stopped(arn=record.arn, attempt=record.attempt))
@@ -88,7 +88,7 @@ def _winds_down(record: Record) -> bool:
 def _announce(process: Process, record: Record, since: dict[str, float]) -> None:
     """Ring again for work that nobody has, unless the bell still hangs in the queue."""
     since[record.arn] = time.monotonic()
-    working = record.moving in CLAIMABLE or record.moving == CREATE_STOPPING
+    working = record.in_progress in CLAIMABLE or record.in_progress == CREATE_STOPPING
     command = RESOURCES[record.kind].command_for(record) if working else Remove
     if command is None:
         _fail_undeployed(process, record)

@@ -100,7 +100,7 @@ def _retrain(process: Process, reading: Reading, recommender: Record, now: float
     command = AdvanceRecommender(arn=recommender.arn)
     try:
         process.store.replace(
-            with_update(resource, recommender, body, process.store.now()), notes=[celery_app.note(command)]
+            with_update(resource, recommender, body, process.store.now()), outbox=[celery_app.note(command)]
         )
     except Conflict:
         return  # Somebody asks something of it: the next tick looks again.
@@ -163,7 +163,9 @@ def _has_news(process: Process, reading: Reading, solution: Record, last: Record
     dataset = arn_of(solution.body["datasetGroupArn"], interactions, reading)
     trained = imports(last, interactions) if last else ()
     imported = {job.arn for job in current(dataset, reading)}
-    return bool(imported.difference(trained)) or process.store.last_arrival(dataset) > (last.created if last else 0.0)
+    return bool(imported.difference(trained)) or process.store.get_last_arrival(dataset) > (
+        last.created if last else 0.0
+    )
 
 
 def _train(process: Process, reading: Reading, solution: Record, due: float) -> None:
@@ -175,7 +177,7 @@ def _train(process: Process, reading: Reading, solution: Record, due: float) -> 
     command = resource.command_for(record)
     notes = [celery_app.note(command(arn=record.arn))] if command else []
     try:
-        made = process.store.create(record, invocation=once, guards=drafted.guards, notes=notes)
+        made = process.store.create(record, invocation=once, guards=drafted.guards, outbox=notes)
     except NameTaken as taken:
         made = taken.arn
     if made != record.arn:

@@ -42,7 +42,7 @@ def apply(store: Store, fact: Fact) -> None:
             store.remove_from_outbox(written)
             return
         try:
-            store.replace(after, done=written)
+            store.replace(after, completed_entry=written)
         except Conflict:
             continue
         if not isinstance(fact, Progressed):
@@ -54,7 +54,7 @@ def after_fact(record: Record, fact: Fact, now: float) -> Record | None:
     """The record after a fact; None when the fact changes nothing."""
     if fact.attempt != record.attempt:
         return None
-    if record.update is not None and record.moving == record.update.status:
+    if record.update is not None and record.in_progress == record.update.status:
         return _after_update_fact(record, fact, now)
     lifecycle = RESOURCES[record.kind].lifecycle
     status = lifecycle.after(record.status or "", fact.happened) if lifecycle else None
@@ -106,10 +106,10 @@ def _after_update_fact(record: Record, fact: Fact, now: float) -> Record | None:
 def provision(store: Store, command: Provision) -> None:
     """Nothing has to be made for it but the record: say that it has started and finished."""
     record = store.get(command.arn)
-    if record is None or record.moving not in CLAIMABLE:
+    if record is None or record.in_progress not in CLAIMABLE:
         return
     apply(store, Started(arn=record.arn, attempt=record.attempt))
-    if record.moving == CREATE_PENDING and record.kind == "filter" and _has_runtime(store):
+    if record.in_progress == CREATE_PENDING and record.kind == "filter" and _has_runtime(store):
         # A runtime reads first what the filter tests. If none does, the reconciler rings again: then it is usable so.
         return
     apply(store, Finished(arn=record.arn, attempt=record.attempt))
@@ -121,7 +121,7 @@ def _has_runtime(store: Store) -> bool:
 
 def decline(store: Store, command: Decline) -> None:
     record = store.get(command.arn)
-    if record is None or record.moving not in CLAIMABLE:
+    if record is None or record.in_progress not in CLAIMABLE:
         return
     work = record.kind.replace("_", " ")
     reason = f"foretaste keeps and checks a {work}, but does not do its work yet; docs/operations.md says what it does."
@@ -136,9 +136,9 @@ def remove(store: Store, artifacts: Artifacts, command: Remove) -> None:
             continue
         try:
             for owned in [*_owned(store, record), record]:
-                artifacts.discard(owned.arn)
+                artifacts.discard_artifact(owned.arn)
                 if RESOURCES[owned.kind].holds_interactions:
-                    store.forget(owned.arn)
+                    store.clear_dataset(owned.arn)
                 store.remove(owned)
         except Conflict:
             continue

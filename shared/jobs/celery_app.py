@@ -21,7 +21,7 @@ from shared.jobs.stall_watchdog import ConsumerWatchdog
 from shared.observability import tracing
 from shared.settings import Settings
 from shared.state.messages import BY_WIRE, Command, Fact, Message
-from shared.store import Note, Records
+from shared.store import OutboxEntry, Records
 
 log = structlog.get_logger()
 
@@ -157,13 +157,13 @@ class Queue:
         return int(self._redis.llen(f"{PREFIX}{queue}"))
 
 
-def note(message: Message) -> Note:
+def note(message: Message) -> OutboxEntry:
     """The message as an outbox note, to be written with the change that causes it.
 
     A message that says the same has the same id: its handler can take the note out without having been told of it.
     """
     attempt = f":{message.attempt}" if isinstance(message, Fact) else ""
-    return Note(id=f"{message.wire}:{message.arn}{attempt}", message=message)
+    return OutboxEntry(id=f"{message.wire}:{message.arn}{attempt}", message=message)
 
 
 def ring(records: Records, queue: Queue, command: Command) -> None:

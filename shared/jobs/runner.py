@@ -101,7 +101,7 @@ def _keep_until_applied(process: Process, lease: Lease) -> bool:
         if process.ending.wait(0.1):
             return False  # the lease runs out by itself, after the report has been applied
     record = insist(lambda: process.store.get(lease.arn))
-    return record is not None and record.attempt == lease.attempt and record.moving is None
+    return record is not None and record.attempt == lease.attempt and record.in_progress is None
 
 
 class Signs:

@@ -14,6 +14,48 @@ from shared.recipes.hyperparameters import RANGE_LISTS, HyperParameter
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrainingTraits:
+    """The data that a recipe trains on, and the configuration that its training takes."""
+
+    modes: tuple[str, ...] = ("FULL",)
+    """The values of trainingMode that CreateSolutionVersion takes."""
+    datasets: tuple[str, ...] = ("INTERACTIONS",)
+    """The datasets without which the recipe cannot train."""
+    uses_metadata: bool = False
+    """Learns from the Items and Users datasets, and from the contextual columns of the interactions."""
+    cold_items: bool = False
+    """Recommends every item of the Items dataset, not only the items with an interaction."""
+    uses_impressions: bool = False
+    """Learns from the items that were shown, as well as from the item that was taken."""
+    takes_objective: bool = False
+    """Takes an optimizationObjective."""
+    takes_events_config: bool = False
+    """Takes an eventsConfig."""
+    event_type: str | None = None
+    """The type of the events that a use case trains on, in any case; None: all types."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServingTraits:
+    """How a runtime or a batch job asks a trained model, and which parts of its answers it shows."""
+
+    required_members: tuple[Literal["userId", "itemId"], ...] = ("userId",)
+    """The members that a runtime request must have."""
+    shows_scores: bool = False
+    """Answers show scores. AWS shows those of User-Personalization, Personalized-Ranking and HRNN."""
+    always_shows_metadata: bool = False
+    """Answers show metadata even where enableMetadataWithRecommendations is not true."""
+    gives_reasons: bool = False
+    """Answers say why an item is in them. The recipe's scorer is then ``Explaining``."""
+    reads_live_events: bool = False
+    """Answers depend on the user's events since the training. Filters always know these events."""
+    explores: bool = False
+    """A campaign, recommender or batch job takes an itemExplorationConfig."""
+    hidden_event_type: str | None = None
+    """Answers never show an item with which the user has an event of this type, in any case: watched, or bought."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """A recipe as AWS names and documents it, and the folder that trains and serves it."""
 
@@ -27,41 +69,14 @@ class Recipe:
     hyperparameters: tuple[HyperParameter, ...] = ()
     inert: tuple[HyperParameter, ...] = ()
     """What AWS takes and prints beyond the recipe's own table: checked and echoed, and without effect."""
-    metadata: bool = False
-    """Does it learn from the Items and Users datasets and from the contextual columns of the interactions?"""
-    cold_items: bool = False
-    """Is its catalogue all of the Items dataset, or only the items that somebody interacted with?"""
-    training_modes: tuple[str, ...] = ("FULL",)
-    datasets: tuple[str, ...] = ("INTERACTIONS",)
-    """The datasets without which it cannot train."""
     interactions: str = "INTERACTIONS"
-    """The dataset whose events it learns from, in bulk and live."""
+    """The dataset whose events the recipe learns from, in bulk and live."""
     catalogue: str = "ITEMS"
-    """The dataset that describes what it recommends: items, or actions, which stand for items in all that follows."""
-    needs: tuple[Literal["userId", "itemId"], ...] = ("userId",)
-    """The members of a runtime request without which it has nothing to say."""
-    shows_scores: bool = False
-    """Do its answers tell scores? AWS tells those of User-Personalization, Personalized-Ranking and HRNN."""
-    metadata_unasked: bool = False
-    """Does it answer metadata also where enableMetadataWithRecommendations does not say so?"""
-    reasons: bool = False
-    """Do its answers tell why an item is in them? Its scorer is then ``Explaining``."""
-    live: bool = False
-    """Does what a user did since the training change what is answered? Filters always know it."""
-    impressions: bool = False
-    """Does it learn from what was shown beside what was taken?"""
-    explores: bool = False
-    """Does a campaign, recommender or batch job with it take an itemExplorationConfig?"""
-    objective: bool = False
-    """Does it take an optimizationObjective?"""
-    events_config: bool = False
-    """Does it take an eventsConfig?"""
+    """The dataset that describes what the recipe recommends: items, or actions, which all later code calls items."""
+    training: TrainingTraits = TrainingTraits()
+    serving: ServingTraits = ServingTraits()
     domain: str | None = None
-    """VIDEO_ON_DEMAND or ECOMMERCE: a use case, for CreateRecommender alone. Nobody sets its hyperparameters."""
-    event_type: str | None = None
-    """The type of the events that a use case trains on, whatever their case; None: all types."""
-    hides: str | None = None
-    """A use case never shows what the user has events of this type with, whatever its case: watched, or bought."""
+    """VIDEO_ON_DEMAND or ECOMMERCE: a use case, for CreateRecommender alone. Its hyperparameters cannot be set."""
     created: datetime = field(default=datetime(2019, 6, 10, tzinfo=UTC))
     """The day Personalize became generally available: recipes are as old as the service."""
 

@@ -16,7 +16,7 @@ class ProgressReporter:
     """Says how far the training is, and ends it when asked to."""
 
     def __init__(
-        self, report: Callable[[TrainingProgress], None], should_stop: Callable[[], bool], epochs: int = 0
+        self, report: Callable[[TrainingProgress], object], should_stop: Callable[[], bool], epochs: int = 0
     ) -> None:
         self._report = report
         self._should_stop = should_stop

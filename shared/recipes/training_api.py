@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
@@ -24,8 +24,13 @@ class TrainingProgress:
     eta_seconds: float | None
     phase: Literal["training", "evaluating", "retraining", "writing"]
     ndcg: float | None = None
-    """After the epoch that has just ended, where there are validation users: the mean normalised discounted gain of
-    the item taken next, every event counting alike. It is to be made great."""
+    """The NDCG of the item taken next, averaged over the validation users' events, after the epoch that has just ended.
+    Greater is better; None within an epoch, and where there are no validation users."""
+
+    def as_message(self) -> dict[str, Any]:
+        """Return the members of a ``Progressed`` message, in which the NDCG is called ``gain``."""
+        members = asdict(self)
+        return {**members, "gain": members.pop("ndcg")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +110,7 @@ class TrainingContext:
     """A folder that outlives an attempt: checkpoints lie there, and a second call continues from the last one."""
     artifact: Path
     """An empty folder that ``train`` fills. ``validate`` writes nothing there, and the folder need not exist."""
-    report_progress: Callable[[TrainingProgress], None]
+    report_progress: Callable[[TrainingProgress], object]
     """To be called after each epoch at least, and about once a second."""
     should_stop: Callable[[], bool]
     """Once this returns true, ``train`` and ``validate`` raise TrainingStopped within 2 s."""

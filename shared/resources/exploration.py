@@ -27,7 +27,7 @@ PARAMETERS = {
 
 def check_exploration(config: Mapping[str, str], recipe: Recipe) -> None:
     """Raises InvalidInput where the recipe does not explore, or a name or value is none of AWS's."""
-    if not recipe.explores:
+    if not recipe.serving.explores:
         raise InvalidInput(f"{recipe.name} does not explore: leave itemExplorationConfig out.")
     for name, value in config.items():
         if name not in PARAMETERS:

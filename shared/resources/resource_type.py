@@ -182,7 +182,9 @@ class Resource:
         if self.quota is None or most is None:
             return None
         within = (parent for parent in draft.parents if arns.noun(parent) == self.quota.within)
-        return Limit(most=most, parent=next(within) if self.quota.within else None, moving=self.quota.pending)
+        return Limit(
+            maximum=most, parent=next(within) if self.quota.within else None, in_progress_only=self.quota.pending
+        )
 
     @property
     def quota_setting(self) -> str:
@@ -195,7 +197,7 @@ class Resource:
 
 
 def settled(record: Record) -> bool:
-    return record.moving is None or record.moving in SETTLED
+    return record.in_progress is None or record.in_progress in SETTLED
 
 
 def first_record(resource: Resource, draft: Draft, now: float, tags: Sequence[Mapping[str, str]] = ()) -> Record:
@@ -221,7 +223,7 @@ def with_update(resource: Resource, record: Record, body: Mapping[str, Any], now
     Raises ResourceInUse.
     """
     if not settled(record):
-        raise ResourceInUse(f"{record.arn} is in status {record.moving}; it can't be updated now.")
+        raise ResourceInUse(f"{record.arn} is in status {record.in_progress}; it can't be updated now.")
     wanted = {member: value for member, value in body.items() if value is not None}
     new_parents = resource.listed_under(record, resource.updated(record, wanted))
     return replace(

@@ -48,7 +48,7 @@ class Selection:
         """bool[I]: false for what a use case hides by itself, what the user has watched or bought. None: it hides
         nothing. Raises ServiceUnavailable.
         """
-        hides = self._model.recipe.hides
+        hides = self._model.recipe.serving.hidden_event_type
         if hides is None:
             return None
         places = Places(self._doings, self._model.place)
@@ -78,9 +78,11 @@ class Selection:
     def _excludes_events(self) -> bool:
         named = self.request.get("filterArn")
         if not named:
-            return self._model.recipe.hides is not None
+            return self._model.recipe.serving.hidden_event_type is not None
         filter_ = self._filters.ready(self._model, named).filter
-        return filter_.excludes_events or (self._model.recipe.hides is not None and not filter_.tests_events)
+        return filter_.excludes_events or (
+            self._model.recipe.serving.hidden_event_type is not None and not filter_.tests_events
+        )
 
     def allowed(self, filter_arn: str, values: Mapping[str, str] | None) -> Mask:
         """bool[I]: which of the model's items a filter lets through.

@@ -89,7 +89,7 @@ class Filters:
 
         Until then requests go on with what was made of older data: none of them waits for a new catalogue.
         """
-        if model.recipe.hides is not None:
+        if model.recipe.serving.hidden_event_type is not None:
             self._read_seen(model)
         filters = self._reading.children("filter", model.group, whole=False)
         records = {record.arn: record for record in filters if record.status in _USABLE}
@@ -191,7 +191,7 @@ class Filters:
         """What the user did with items, imported and live, as far as AWS's filters know it."""
         imported = self._seen(model)
         try:
-            live = self._store.seen(model.interactions, user_id)
+            live = self._store.get_seen_items(model.interactions, user_id)
         except UNREACHABLE:
             if imported is None or not imported.of(user_id):
                 raise

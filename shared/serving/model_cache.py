@@ -89,7 +89,11 @@ class Model:
             return Explained(scores, scores, popular=False)
         with self._turn():
             found = cast(Explaining, self._scorer).explained(query)
-        return found if self.recipe.reasons else Explained(found.scores, found.scores, popular=False, rough=found.rough)
+        return (
+            found
+            if self.recipe.serving.gives_reasons
+            else Explained(found.scores, found.scores, popular=False, rough=found.rough)
+        )
 
     def _turn(self) -> AbstractContextManager[object]:
         items = len(self.item_ids)
@@ -130,7 +134,7 @@ class Deployed:
             raise NotDeployable(f"The version {version_arn} does not exist any more, or its recipe does not.")
         scoring: Any = importlib.import_module(f"{recipe.module}.scoring")
         try:
-            scorer: Scorer = scoring.Scorer.load(self._artifacts.opened(version_arn))
+            scorer: Scorer = scoring.Scorer.load(self._artifacts.open_artifact(version_arn))
         except (ArtifactDamaged, ArtifactError) as error:
             raise NotDeployable(f"{error} Train again.") from error
         except Exception as error:

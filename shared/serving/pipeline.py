@@ -47,7 +47,7 @@ class ItemMasks(NamedTuple):
 
 def check_members(recipe: Recipe, request: Mapping[str, Any]) -> None:
     """Raise InvalidInput where a member that the recipe needs is missing or empty."""
-    for member in recipe.needs:
+    for member in recipe.serving.required_members:
         if not request.get(member):
             hint = " For an anonymous user, send the sessionId." if member == "userId" else ""
             raise InvalidInput(f"{member} is required by the recipe {recipe.name}.{hint}")
@@ -66,7 +66,7 @@ def build_query(
         history=history,
         context=request.get("context") or {},
         item_id=request.get("itemId"),
-        exploration=exploration_of(config.get("itemExplorationConfig")) if recipe.explores else None,
+        exploration=exploration_of(config.get("itemExplorationConfig")) if recipe.serving.explores else None,
     )
 
 
@@ -95,19 +95,19 @@ def list_items(model: Model, found: Explained, masks: ItemMasks, wanted: int) ->
     """List at most ``wanted`` items by the scores of one query, with the promoted ones and the reasons."""
     scores, recipe = found.scores, model.recipe
     # Of popular items AWS says that they have no score: it would tell how relevant they are to the user.
-    shows_scores = recipe.shows_scores and not found.popular
+    shows_scores = recipe.serving.shows_scores and not found.popular
     rows = partial(build_rows, model.named, scores, shows_scores=shows_scores, rough=found.rough)
-    allowed, promotion = masks.allowed, masks.promotion
-    promoted = np.zeros(0, np.int64)
+    allowed, promotion, promoted = masks.allowed, masks.promotion, None
     if promotion is not None:
         promoted = find_best_items(scores, promotion.places(wanted), both(masks.shown, promotion.allowed), found.rough)
         allowed = both(allowed, ~marked(len(scores), [promoted]))
-    find_best = partial(find_best_items, wanted=wanted - len(promoted), allowed=allowed, rough=found.rough)
+        wanted -= len(promoted)
+    find_best = partial(find_best_items, wanted=wanted, allowed=allowed, rough=found.rough)
     listed = find_best(scores)
     items = reasoned(rows(listed), listed, found, find_best)
-    if promotion is None:
+    if promotion is None or promoted is None:
         return items
-    return mixed(promotion.named(rows(promoted), reasons=recipe.reasons), items, RNG)
+    return mixed(promotion.named(rows(promoted), reasons=recipe.serving.gives_reasons), items, RNG)
 
 
 def find_best_items(
@@ -199,5 +199,5 @@ def list_actions(
 ) -> list[dict[str, Any]]:
     """List at most ``wanted`` actions by the scores of one query."""
     listed = find_best_items(scores, wanted, allowed)
-    rows = build_rows(model.named, scores, listed, shows_scores=model.recipe.shows_scores)
+    rows = build_rows(model.named, scores, listed, shows_scores=model.recipe.serving.shows_scores)
     return [{"actionId": row.pop("itemId"), **row} for row in rows]

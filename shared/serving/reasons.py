@@ -7,7 +7,7 @@ fills a list and has no relevance to the user.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ POPULAR = "Popular item"
 
 
 def reasoned(
-    rows: Sequence[dict[str, Any]],
+    rows: list[dict[str, Any]],
     listed: Items,
     found: Explained,
     best: Callable[[npt.NDArray[np.float32]], Items],
@@ -31,7 +31,7 @@ def reasoned(
     """The rows of the items that are listed, with their reasons. ``best``: what would be listed by other scores."""
     explored = _explored(listed, found, best)
     if not explored and not found.popular:
-        return list(rows)
+        return rows
     others = {"reason": [POPULAR]} if found.popular else {}
     return [
         {**row, **({"reason": [EXPLORED]} if item in explored else others)}

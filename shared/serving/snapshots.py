@@ -29,7 +29,7 @@ from shared.resources.dataset_import_job import ROWS, current
 from shared.serving import dataset_snapshot, user_event_index
 from shared.serving.dataset_snapshot import Snapshot
 from shared.serving.user_event_index import Seen
-from shared.storage.artifacts import ArtifactDamaged, Artifacts, sync
+from shared.storage.artifacts import ArtifactDamaged, Artifacts, sync_to_disk
 from shared.store import Record, Store
 from shared.store.quarantine import Quarantine
 
@@ -163,7 +163,7 @@ class Snapshots:
             dataset=dataset,
             schema={**schema, "schemaArn": dataset.body["schemaArn"]},
             jobs=list(reversed(list(current(dataset_arn, self._reading)))),
-            put=self._store.last_put(dataset_arn) if kind is Snapshot else 0.0,
+            put=self._store.get_last_put(dataset_arn) if kind is Snapshot else 0.0,
         )
 
     def _made(self, kind: type[Snapshot] | type[Seen], state: State) -> _Held:
@@ -177,7 +177,7 @@ class Snapshots:
     def _opened(self, kind: type[Snapshot] | type[Seen], state: State) -> Snapshot | Seen:
         """As ``Snapshot.open``, and made where there is none yet, or not a whole one."""
         family = f"{kind.__name__.lower()}-"
-        target = self._artifacts.workspace(state.dataset.arn) / f"{family}{state.name}"
+        target = self._artifacts.create_workspace(state.dataset.arn) / f"{family}{state.name}"
         with contextlib.suppress(OSError, ValueError):
             return kind.open(target)
         self._make(target, self._write_rows if kind is Snapshot else self._write_seen, state)
@@ -195,7 +195,7 @@ class Snapshots:
             memory_mb = self._reading.settings.import_memory_mb
             with Database(memory_mb=memory_mb, scratch=scratch, on_step=self._on_step) as database:
                 write(scratch / "made", state, database)
-            sync(scratch / "made")
+            sync_to_disk(scratch / "made")
             (scratch / "made").rename(target)
         log.info("read for filters", dataset=state.dataset.arn, mib=target.stat().st_size >> 20)
 
@@ -203,7 +203,7 @@ class Snapshots:
         """Of rows with one id the newest counts, imported or put by itself."""
         text, domain = state.schema["schema"], state.schema.get("domain")
         between = streamed_records.records(
-            self._store.put_records(state.dataset.arn),
+            self._store.iter_put_records(state.dataset.arn),
             schemas.parse(text, domain=domain),
             database.scratch / "put",
             [job.created for job in state.jobs],
@@ -219,4 +219,4 @@ class Snapshots:
         user_event_index.write(target, self._files(state), item, MOST_SEEN[dataset_type], imported, database)
 
     def _files(self, state: State) -> list[Path]:
-        return [self._artifacts.opened(job.arn) / ROWS for job in state.jobs]
+        return [self._artifacts.open_artifact(job.arn) / ROWS for job in state.jobs]

@@ -24,7 +24,7 @@ def read_history(model: Model, user_id: str, store: Store) -> Sequence[Past]:
     """
     trained = model.history(user_id)
     try:
-        return merged(trained, store.recent(model.interactions, user_id))
+        return merged(trained, store.get_recent_interactions(model.interactions, user_id))
     except UNREACHABLE:
         if not trained:
             raise

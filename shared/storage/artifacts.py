@@ -31,38 +31,38 @@ class Artifacts:
         self._root = root
         self._on_block = on_block
 
-    def folder(self, arn: str) -> Path:
+    def get_folder(self, arn: str) -> Path:
         """Where the artifact of ``arn`` lies, or will lie."""
-        return self._root / "kept" / _name(arn)
+        return self._root / "kept" / _encode_arn(arn)
 
-    def workspace(self, arn: str) -> Path:
+    def create_workspace(self, arn: str) -> Path:
         """A folder for work in progress on ``arn`` that outlives a failed attempt (checkpoints)."""
-        folder = self._root / "work" / _name(arn)
+        folder = self._root / "work" / _encode_arn(arn)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     @contextlib.contextmanager
-    def filling(self, arn: str, attempt: int) -> Iterator[Path]:
+    def fill_artifact(self, arn: str, attempt: int) -> Iterator[Path]:
         """An empty folder to fill; when the block ends well it becomes the artifact of ``arn``, else it goes."""
         # What an attempt that was killed left behind goes as well.
         self._discard_drafts(arn)
-        draft = self._root / "drafts" / f"{_name(arn)}.{attempt}"
+        draft = self._root / "drafts" / f"{_encode_arn(arn)}.{attempt}"
         draft.mkdir(parents=True)
         try:
             yield draft
-            self._seal(draft)
-            target = self.folder(arn)
+            self._write_manifest(draft)
+            target = self.get_folder(arn)
             target.parent.mkdir(parents=True, exist_ok=True)
             # An earlier attempt may have got as far as here before it could report.
             shutil.rmtree(target, ignore_errors=True)
             draft.rename(target)
-            sync(target.parent)
+            sync_to_disk(target.parent)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
 
-    def opened(self, arn: str) -> Path:
+    def open_artifact(self, arn: str) -> Path:
         """The artifact's folder, its files compared with the manifest. Raises ArtifactDamaged."""
-        folder = self.folder(arn)
+        folder = self.get_folder(arn)
         try:
             manifest = orjson.loads((folder / MANIFEST).read_bytes())
         except (OSError, orjson.JSONDecodeError) as error:
@@ -71,37 +71,37 @@ class Artifacts:
             path = folder / name
             if not path.is_file() or path.stat().st_size != written["bytes"]:
                 raise ArtifactDamaged(f"The file {name} of the artifact of {arn} is missing or cut short.")
-            if self._checksum(path) != written["sha256"]:
+            if self._compute_checksum(path) != written["sha256"]:
                 raise ArtifactDamaged(f"The file {name} of the artifact of {arn} differs from what was written.")
         return folder
 
-    def discard(self, arn: str) -> None:
+    def discard_artifact(self, arn: str) -> None:
         """Remove all that is kept for ``arn``; nothing happens when there is nothing."""
-        shutil.rmtree(self.folder(arn), ignore_errors=True)
+        shutil.rmtree(self.get_folder(arn), ignore_errors=True)
         self.discard_workspace(arn)
         self._discard_drafts(arn)
 
     def _discard_drafts(self, arn: str) -> None:
-        for draft in (self._root / "drafts").glob(f"{_name(arn)}.*"):
+        for draft in (self._root / "drafts").glob(f"{_encode_arn(arn)}.*"):
             shutil.rmtree(draft, ignore_errors=True)
 
     def discard_workspace(self, arn: str) -> None:
-        shutil.rmtree(self._root / "work" / _name(arn), ignore_errors=True)
+        shutil.rmtree(self._root / "work" / _encode_arn(arn), ignore_errors=True)
 
-    def _seal(self, folder: Path) -> None:
+    def _write_manifest(self, folder: Path) -> None:
         files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
         for path in files:
-            sync(path)
+            sync_to_disk(path)
             self._on_block()
         written = {
-            str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": self._checksum(path)}
+            str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": self._compute_checksum(path)}
             for path in files
         }
         (folder / MANIFEST).write_bytes(orjson.dumps(written, option=orjson.OPT_INDENT_2))
-        sync(folder / MANIFEST)
-        sync(folder)
+        sync_to_disk(folder / MANIFEST)
+        sync_to_disk(folder)
 
-    def _checksum(self, path: Path) -> str:
+    def _compute_checksum(self, path: Path) -> str:
         digest = hashlib.sha256()
         with path.open("rb") as file:
             while block := file.read(_BLOCK_BYTES):
@@ -110,11 +110,11 @@ class Artifacts:
         return digest.hexdigest()
 
 
-def _name(arn: str) -> str:
+def _encode_arn(arn: str) -> str:
     return quote(arn, safe="")
 
 
-def sync(path: Path) -> None:
+def sync_to_disk(path: Path) -> None:
     """Have the disk keep a file, or the names in a folder, before anything relies on it."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -41,7 +41,7 @@ class BucketError(Exception):
 class Buckets(Protocol):
     """The two storages under one contract."""
 
-    def fetch(
+    def fetch_files(
         self,
         location: str,
         into: Path,
@@ -59,7 +59,7 @@ class Buckets(Protocol):
         """
         ...
 
-    def write(self, location: str, path: Path) -> None:
+    def write_file(self, location: str, path: Path) -> None:
         """Store the file `path` at ``s3://bucket/key``, replacing what is there. Raises BucketError."""
         ...
 
@@ -82,11 +82,11 @@ class _Location:
     key: str
 
 
-def _parse(location: str) -> _Location:
+def _parse_location(location: str) -> _Location:
     found = re.fullmatch(r"s3://([A-Za-z0-9][A-Za-z0-9._-]{0,62})(?:/(.*))?", location, flags=re.DOTALL)
     # JSON can carry half of a surrogate pair, which no file name and no S3 key can hold.
     if found is None or location != location.encode(errors="replace").decode():
-        raise BucketError(f"{_INVALID} Give {_shown(location)} in the form s3://bucket/key.")
+        raise BucketError(f"{_INVALID} Give {_format_text(location)} in the form s3://bucket/key.")
     return _Location(text=location, bucket=found[1], key=found[2] or "")
 
 
@@ -98,7 +98,7 @@ _BESIDE_DATA = re.compile(
 )
 
 
-def _data(names: Iterable[str], skipped: Callable[[str], None]) -> Iterator[str]:
+def _filter_names(names: Iterable[str], skipped: Callable[[str], None]) -> Iterator[str]:
     """Those of a folder's names that are of data."""
     for name in names:
         if name.startswith(("_", ".")):
@@ -110,24 +110,24 @@ def _data(names: Iterable[str], skipped: Callable[[str], None]) -> Iterator[str]
 
 
 @contextlib.contextmanager
-def _as_reasons(location: _Location) -> Iterator[None]:
+def _convert_os_errors(location: _Location) -> Iterator[None]:
     try:
         yield
     except PermissionError as error:
         raise BucketError(
-            f"{_FORBIDDEN} Let the user that the importing worker runs as access {_shown(location.text)}."
+            f"{_FORBIDDEN} Let the user that the importing worker runs as access {_format_text(location.text)}."
         ) from error
     except FileNotFoundError as error:
         raise BucketError(
-            f"{_INVALID} There is nothing at {_shown(location.text)}. Check the key; it is case-sensitive."
+            f"{_INVALID} There is nothing at {_format_text(location.text)}. Check the key; it is case-sensitive."
         ) from error
     except NotADirectoryError as error:
         raise BucketError(
-            f"{_INVALID} {_shown(location.text)} goes through a file as if it were a folder. Check the key."
+            f"{_INVALID} {_format_text(location.text)} goes through a file as if it were a folder. Check the key."
         ) from error
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of symbolic links, before Python 3.13
         detail = error.strerror if isinstance(error, OSError) else "a loop of symbolic links"
-        raise BucketError(f"{_INVALID} {_shown(location.text)} cannot be used: {detail}.") from error
+        raise BucketError(f"{_INVALID} {_format_text(location.text)} cannot be used: {detail}.") from error
 
 
 class FolderBuckets:
@@ -138,7 +138,7 @@ class FolderBuckets:
         self._mounted = mounted
 
     @contextlib.contextmanager
-    def fetch(
+    def fetch_files(
         self,
         location: str,
         into: Path,
@@ -147,9 +147,9 @@ class FolderBuckets:
     ) -> Iterator[list[Path]]:
         """See Buckets.fetch."""
         with contextlib.ExitStack() as opened:
-            yield self._fetched(location, into, on_block, skipped, opened)
+            yield self._open_files(location, into, on_block, skipped, opened)
 
-    def _fetched(
+    def _open_files(
         self,
         location: str,
         into: Path,
@@ -157,48 +157,48 @@ class FolderBuckets:
         skipped: Callable[[str], None],
         opened: contextlib.ExitStack,
     ) -> list[Path]:
-        place = _parse(location)
-        with _as_reasons(place):
-            bucket = self._bucket(place)
-            path = _inside(bucket, bucket.joinpath(*_names(place)), place)
+        place = _parse_location(location)
+        with _convert_os_errors(place):
+            bucket = self._find_bucket(place)
+            path = _resolve_inside(bucket, bucket.joinpath(*_split_key(place)), place)
             if path.is_dir():
-                files = _files_of_folder(bucket, path, place, skipped)
+                files = _list_folder_files(bucket, path, place, skipped)
             elif place.key.endswith("/"):
-                raise BucketError(f"{_INVALID} {_shown(location)} is a file. Leave out the / at its end.")
+                raise BucketError(f"{_INVALID} {_format_text(location)} is a file. Leave out the / at its end.")
             else:
                 files = [path]
             fetched = []
             for number, file in enumerate(files):
                 descriptor = _open_file(bucket, file, place)
                 opened.callback(os.close, descriptor)
-                fetched.append(_path_of(descriptor, into / str(number) / file.name, on_block))
+                fetched.append(_provide_path(descriptor, into / str(number) / file.name, on_block))
         return fetched
 
-    def write(self, location: str, path: Path) -> None:
+    def write_file(self, location: str, path: Path) -> None:
         """See Buckets.write. A mounted bucket is never written."""
-        place = _parse(location)
+        place = _parse_location(location)
         if place.bucket in self._mounted:
             raise BucketError(f"{_FORBIDDEN} The bucket {place.bucket} is mounted read-only; name another bucket.")
-        with _as_reasons(place):
-            bucket = self._bucket(place)
-            names = _names(place)
+        with _convert_os_errors(place):
+            bucket = self._find_bucket(place)
+            names = _split_key(place)
             if not names or place.key.endswith("/"):
-                raise BucketError(f"{_INVALID} {_shown(location)} names no file. Add a file's name to it.")
+                raise BucketError(f"{_INVALID} {_format_text(location)} names no file. Add a file's name to it.")
             folder = bucket
             for name in names[:-1]:
                 # One level at a time: a link that leads out is found before anything is made behind it.
                 folder = folder / name
                 folder.mkdir(exist_ok=True)
-                folder = _inside(bucket, folder, place)
-            with _folder(bucket, folder, place) as descriptor:
-                _copy_whole(path, names[-1], descriptor)
+                folder = _resolve_inside(bucket, folder, place)
+            with _open_folder(bucket, folder, place) as descriptor:
+                _copy_atomically(path, names[-1], descriptor)
 
-    def _bucket(self, place: _Location) -> Path:
+    def _find_bucket(self, place: _Location) -> Path:
         try:
             if place.bucket in self._mounted:
                 bucket = self._mounted[place.bucket].resolve(strict=True)
             else:
-                bucket = _inside(self._root.resolve(), self._root / place.bucket, place)
+                bucket = _resolve_inside(self._root.resolve(), self._root / place.bucket, place)
         except FileNotFoundError:
             bucket = None
         if bucket is None or not bucket.is_dir():
@@ -209,47 +209,47 @@ class FolderBuckets:
         return bucket
 
 
-def _names(place: _Location) -> list[str]:
+def _split_key(place: _Location) -> list[str]:
     """The key as file names. A key is data, not a path: what a file system would interpret is refused."""
     names = place.key.split("/")
     if names[-1] == "":
         names.pop()
     if any(name in ("", ".", "..") or "\0" in name or "\\" in name for name in names):
         raise BucketError(
-            f"{_INVALID} {_shown(place.text)} has an empty part, ., .., a backslash or a NUL in its key. "
+            f"{_INVALID} {_format_text(place.text)} has an empty part, ., .., a backslash or a NUL in its key. "
             "Give the key as it is in the bucket."
         )
     return names
 
 
-def _inside(folder: Path, path: Path, place: _Location) -> Path:
+def _resolve_inside(folder: Path, path: Path, place: _Location) -> Path:
     """The real path of `path`, which must exist below the real path `folder`."""
     real = path.resolve(strict=True)
     if not real.is_relative_to(folder):
         raise BucketError(
-            f"{_INVALID} {_shown(place.text)} leads out of its bucket through a symbolic link. Copy the file into "
+            f"{_INVALID} {_format_text(place.text)} leads out of its bucket through a symbolic link. Copy the file into "
             "the bucket, or mount its folder as a bucket."
         )
     return real
 
 
-def _files_of_folder(bucket: Path, folder: Path, place: _Location, skipped: Callable[[str], None]) -> list[Path]:
+def _list_folder_files(bucket: Path, folder: Path, place: _Location, skipped: Callable[[str], None]) -> list[Path]:
     with os.scandir(folder) as entries:
-        names = list(_data(sorted(entry.name for entry in entries if not entry.is_dir()), skipped))
+        names = list(_filter_names(sorted(entry.name for entry in entries if not entry.is_dir()), skipped))
     if not names:
-        raise BucketError(_no_files(place))
-    return [_inside(bucket, folder / name, place) for name in names]
+        raise BucketError(_describe_empty_folder(place))
+    return [_resolve_inside(bucket, folder / name, place) for name in names]
 
 
-def _no_files(place: _Location) -> str:
+def _describe_empty_folder(place: _Location) -> str:
     return (
-        f"{_INVALID} The folder {_shown(place.text)} holds no files. Put CSV files into its first level; "
+        f"{_INVALID} The folder {_format_text(place.text)} holds no files. Put CSV files into its first level; "
         "sub-folders, names that begin with _ or ., and what stands beside data (README.md) are not read."
     )
 
 
 @contextlib.contextmanager
-def _folder(bucket: Path, folder: Path, place: _Location) -> Iterator[int]:
+def _open_folder(bucket: Path, folder: Path, place: _Location) -> Iterator[int]:
     """A descriptor of the folder at a real path below the bucket's, which is one of it still. Raises OSError."""
     descriptor = os.open(bucket, _FOLDER)
     try:
@@ -264,12 +264,12 @@ def _folder(bucket: Path, folder: Path, place: _Location) -> Iterator[int]:
 
 def _open_file(bucket: Path, file: Path, place: _Location) -> int:
     """A descriptor of the file at a real path below the bucket's. Raises OSError."""
-    with _folder(bucket, file.parent, place) as folder:
+    with _open_folder(bucket, file.parent, place) as folder:
         # Not blocking: a named pipe without a writer would hold the job for ever.
         descriptor = _open_below(folder, file.name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, place)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise BucketError(f"{_INVALID} {_shown(file.name)} in {_shown(place.text)} is not a file. Remove it.")
+        raise BucketError(f"{_INVALID} {_format_text(file.name)} in {_format_text(place.text)} is not a file. Remove it.")
     return descriptor
 
 
@@ -280,13 +280,13 @@ def _open_below(folder: int, name: str, flags: int, place: _Location) -> int:
         # What O_DIRECTORY says of a link is that it is no folder.
         if error.errno == errno.ELOOP or stat.S_ISLNK(os.lstat(name, dir_fd=folder).st_mode):
             raise BucketError(
-                f"{_INVALID} {_shown(name)} in {_shown(place.text)} became a symbolic link while it was opened. Leave "
+                f"{_INVALID} {_format_text(name)} in {_format_text(place.text)} became a symbolic link while it was opened. Leave "
                 "the files as they are until the job has ended."
             ) from error
         raise
 
 
-def _path_of(descriptor: int, path: Path, on_block: Callable[[], object]) -> Path:
+def _provide_path(descriptor: int, path: Path, on_block: Callable[[], object]) -> Path:
     """`path`, made to be what is open: each time that it is opened it is the same file, and begins at its beginning."""
     path.parent.mkdir(parents=True)
     if _DESCRIPTORS.is_dir():
@@ -300,7 +300,7 @@ def _path_of(descriptor: int, path: Path, on_block: Callable[[], object]) -> Pat
     return path
 
 
-def _copy_whole(source: Path, name: str, folder: int) -> None:
+def _copy_atomically(source: Path, name: str, folder: int) -> None:
     """Copy so that the file is never seen half written, and is on the disk when this returns."""
     draft = f".{secrets.token_hex(8)}.draft"
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
@@ -323,7 +323,7 @@ class S3Buckets:
         self._endpoint_url = endpoint_url
 
     @contextlib.contextmanager
-    def fetch(
+    def fetch_files(
         self,
         location: str,
         into: Path,
@@ -331,23 +331,23 @@ class S3Buckets:
         skipped: Callable[[str], None] = lambda _: None,
     ) -> Iterator[list[Path]]:
         """See Buckets.fetch. A key that is no object is taken for a folder, with or without ``/`` at its end."""
-        place = _parse(location)
-        client = self._client()
-        with _as_s3_reasons(place):
-            is_object = bool(place.key) and not place.key.endswith("/") and _exists(client, place)
-            keys = [place.key] if is_object else _keys_of_folder(client, place, skipped)
-            files = [_download(client, place.bucket, key, into / str(n), on_block) for n, key in enumerate(keys)]
+        place = _parse_location(location)
+        client = self._create_client()
+        with _convert_s3_errors(place):
+            is_object = bool(place.key) and not place.key.endswith("/") and _has_object(client, place)
+            keys = [place.key] if is_object else _list_folder_keys(client, place, skipped)
+            files = [_download_object(client, place.bucket, key, into / str(n), on_block) for n, key in enumerate(keys)]
         yield files
 
-    def write(self, location: str, path: Path) -> None:
+    def write_file(self, location: str, path: Path) -> None:
         """See Buckets.write."""
-        place = _parse(location)
+        place = _parse_location(location)
         if not place.key or place.key.endswith("/"):
-            raise BucketError(f"{_INVALID} {_shown(location)} names no file. Add a file's name to it.")
-        with _as_s3_reasons(place):
-            self._client().upload_file(str(path), place.bucket, place.key)
+            raise BucketError(f"{_INVALID} {_format_text(location)} names no file. Add a file's name to it.")
+        with _convert_s3_errors(place):
+            self._create_client().upload_file(str(path), place.bucket, place.key)
 
-    def _client(self) -> Any:
+    def _create_client(self) -> Any:
         # Folder storage must not pay for boto3.
         import boto3
         from botocore.config import Config
@@ -361,7 +361,7 @@ class S3Buckets:
 
 
 @contextlib.contextmanager
-def _as_s3_reasons(place: _Location) -> Iterator[None]:
+def _convert_s3_errors(place: _Location) -> Iterator[None]:
     from boto3.exceptions import S3UploadFailedError
     from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
@@ -375,28 +375,28 @@ def _as_s3_reasons(place: _Location) -> Iterator[None]:
     except (ClientError, S3UploadFailedError) as error:
         # boto3 words a failed upload as an error of its own, made from the ClientError that it keeps as context.
         cause = error if isinstance(error, ClientError) else error.__context__
-        raise BucketError(_reason(place, cause)) from error
+        raise BucketError(_describe_s3_error(place, cause)) from error
     except BotoCoreError as error:
         raise BucketError(
-            f"{_INVALID} S3 did not answer for {_shown(place.text)} ({type(error).__name__}). Check "
+            f"{_INVALID} S3 did not answer for {_format_text(place.text)} ({type(error).__name__}). Check "
             "FORETASTE_S3_ENDPOINT_URL and the Region, then create a new job."
         ) from error
 
 
-def _reason(place: _Location, error: BaseException | None) -> str:
+def _describe_s3_error(place: _Location, error: BaseException | None) -> str:
     answer = getattr(error, "response", {})
     code = answer.get("Error", {}).get("Code", "")
     if answer.get("ResponseMetadata", {}).get("HTTPStatusCode") in (401, 403):
         return (
-            f"{_FORBIDDEN} S3 answered {code} for {_shown(place.text)}. Allow s3:GetObject and s3:ListBucket "
+            f"{_FORBIDDEN} S3 answered {code} for {_format_text(place.text)}. Allow s3:GetObject and s3:ListBucket "
             "(s3:PutObject for exports) to the credentials of the worker."
         )
     if code == "NoSuchBucket":
         return f"{_INVALID} There is no bucket {place.bucket}. Check its name, Region and endpoint."
-    return f"{_INVALID} S3 answered {code or 'an error'} for {_shown(place.text)}. Check the location."
+    return f"{_INVALID} S3 answered {code or 'an error'} for {_format_text(place.text)}. Check the location."
 
 
-def _exists(client: Any, place: _Location) -> bool:
+def _has_object(client: Any, place: _Location) -> bool:
     from botocore.exceptions import ClientError
 
     try:
@@ -408,21 +408,21 @@ def _exists(client: Any, place: _Location) -> bool:
     return True
 
 
-def _keys_of_folder(client: Any, place: _Location, skipped: Callable[[str], None]) -> list[str]:
+def _list_folder_keys(client: Any, place: _Location, skipped: Callable[[str], None]) -> list[str]:
     prefix = f"{place.key.removesuffix('/')}/" if place.key else ""
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=place.bucket, Prefix=prefix, Delimiter="/")
     found = [each["Key"] for page in pages for each in page.get("Contents", [])]
     # The key that is the prefix itself is the mark of a folder made in AWS's console.
     names = sorted(key.removeprefix(prefix) for key in found if key != prefix)
-    keys = [f"{prefix}{name}" for name in _data(names, skipped)]
+    keys = [f"{prefix}{name}" for name in _filter_names(names, skipped)]
     if not keys:
         if place.key.endswith("/") or not place.key or found:
-            raise BucketError(_no_files(place))
-        raise BucketError(f"{_INVALID} There is nothing at {_shown(place.text)}. Check the key; it is case-sensitive.")
+            raise BucketError(_describe_empty_folder(place))
+        raise BucketError(f"{_INVALID} There is nothing at {_format_text(place.text)}. Check the key; it is case-sensitive.")
     return keys
 
 
-def _download(client: Any, bucket: str, key: str, folder: Path, on_block: Callable[[], object]) -> Path:
+def _download_object(client: Any, bucket: str, key: str, folder: Path, on_block: Callable[[], object]) -> Path:
     # An object's name is for messages alone: whatever could lead elsewhere, or is too long for a file, goes.
     name = re.sub(r"[\x00-\x1f/\\]", "_", key.rpartition("/")[2])[-60:].lstrip(".") or "object"
     folder.mkdir(parents=True)
@@ -430,6 +430,6 @@ def _download(client: Any, bucket: str, key: str, folder: Path, on_block: Callab
     return folder / name
 
 
-def _shown(text: str) -> str:
+def _format_text(text: str) -> str:
     shown = text if text.isprintable() else repr(text)[1:-1]
     return shown if len(shown) <= 200 else f"{shown[:197]}..."

@@ -31,7 +31,7 @@ class Conflict(Exception):
     """A record changed since it was read: read again and decide again."""
 
 
-class Unreadable(ServiceUnavailable):
+class UnreadableRecord(ServiceUnavailable):
     """A record that this release can't read, since another one wrote it. Its client may be told so."""
 
     def __init__(self, arn: str) -> None:
@@ -86,7 +86,7 @@ class Record:
     #: How many attempts died without a word.
     failures: int = 0
     #: The status in motion: the update's while one is under way, else the record's own; None when settled.
-    moving: str | None = None
+    in_progress: str | None = None
     #: Members that another release has written: kept as they are.
     other: Mapping[str, Any] = field(default_factory=dict)
 
@@ -95,14 +95,14 @@ class Record:
 class Limit:
     """How many records of the new one's kind may stand, itself included: at all, or listed under ``parent``."""
 
-    most: int
+    maximum: int
     parent: str | None = None
-    moving: bool = False
+    in_progress_only: bool = False
     """Count only those that have not settled."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Note:
+class OutboxEntry:
     """A message in the outbox: kept from the write that caused it until it is known to have been sent or applied."""
 
     id: str
@@ -133,7 +133,7 @@ class Records(Protocol):
         invocation: str,
         guards: Sequence[Record] = (),
         limit: Limit | None = None,
-        notes: Sequence[Note] = (),
+        outbox: Sequence[OutboxEntry] = (),
     ) -> str:
         """Write a new record; returns its ARN, or the ARN that an earlier try of the same invocation made.
 
@@ -152,8 +152,8 @@ class Records(Protocol):
         *,
         invocation: str | None = None,
         guards: Sequence[Record] = (),
-        notes: Sequence[Note] = (),
-        done: str | None = None,
+        outbox: Sequence[OutboxEntry] = (),
+        completed_entry: str | None = None,
     ) -> None:
         """Write a record that was read before, and take the note ``done`` out of the outbox. Raises Conflict.
 
@@ -189,16 +189,16 @@ class Records(Protocol):
         """ARNs of the records whose status is not settled."""
         ...
 
-    def list_outbox(self, older_than: float = 0.0) -> list[Note]:
+    def list_outbox(self, older_than: float = 0.0) -> list[OutboxEntry]:
         """Messages that have waited in the outbox for longer than so many seconds, oldest first.
 
         What this release can't read is left out, said and counted, and stays there.
         """
         ...
 
-    def add_to_outbox(self, note: Note) -> None: ...
+    def add_to_outbox(self, entry: OutboxEntry) -> None: ...
 
-    def remove_from_outbox(self, note_id: str) -> None: ...
+    def remove_from_outbox(self, entry_id: str) -> None: ...
 
 
 class Leases(Protocol):
@@ -254,37 +254,37 @@ class Interactions(Protocol):
         """Keep the events; returns how many were new (a repeated invocation or event id is kept once)."""
         ...
 
-    def recent(self, dataset: str, user_id: str) -> list[Interaction]:
+    def get_recent_interactions(self, dataset: str, user_id: str) -> list[Interaction]:
         """The user's newest events, as they arrived; at most RECENT of them."""
         ...
 
-    def seen(self, dataset: str, user_id: str) -> Mapping[str, Mapping[str, float]]:
+    def get_seen_items(self, dataset: str, user_id: str) -> Mapping[str, Mapping[str, float]]:
         """Event type, in lower case -> item -> when the user last did that with it (epoch seconds), of live events.
 
         Of each type the SEEN newest items are known; a user who was silent for SEEN_SECONDS has none.
         """
         ...
 
-    def stream(self, dataset: str) -> Iterator[Interaction]:
+    def iter_interactions(self, dataset: str) -> Iterator[Interaction]:
         """All kept events in the order of their arrival."""
         ...
 
-    def last_arrival(self, dataset: str) -> float:
+    def get_last_arrival(self, dataset: str) -> float:
         """When the newest kept event arrived, by the store's clock (epoch seconds); 0.0: there is none."""
         ...
 
-    def show(self, dataset: str, recommendation_id: str, impression: str) -> None:
+    def save_impression(self, dataset: str, recommendation_id: str, impression: str) -> None:
         """Keep what a recommendation lists, for the events that will name it, for SHOWN_SECONDS.
 
         Nobody waits until it is kept: it may be lost.
         """
         ...
 
-    def shown(self, dataset: str, recommendation_ids: Sequence[str]) -> Mapping[str, str]:
+    def get_impressions(self, dataset: str, recommendation_ids: Sequence[str]) -> Mapping[str, str]:
         """Recommendation -> what was given to ``show``, of those that are known."""
         ...
 
-    def forget(self, dataset: str) -> None:
+    def clear_dataset(self, dataset: str) -> None:
         """Remove everything kept for the dataset, put records too."""
         ...
 
@@ -303,23 +303,23 @@ class PutRecord:
 class PutRecords(Protocol):
     """What PutItems, PutUsers and PutActions have sent: the newest record of each id."""
 
-    def put(self, dataset: str, records: Sequence[PutRecord], *, invocation: str) -> None:
+    def save_put_records(self, dataset: str, records: Sequence[PutRecord], *, invocation: str) -> None:
         """Keep the records, each in the place of an earlier one of its id (a repeated invocation changes nothing)."""
         ...
 
-    def put_records(self, dataset: str) -> Iterator[PutRecord]:
+    def iter_put_records(self, dataset: str) -> Iterator[PutRecord]:
         """All of them, by id."""
         ...
 
-    def last_put(self, dataset: str) -> float:
+    def get_last_put(self, dataset: str) -> float:
         """When the newest of them was put, by the store's clock (epoch seconds); 0.0: there is none."""
         ...
 
 
 #: How many live events per user are kept for serving.
-RECENT = 200
+RECENT_LIMIT = 200
 #: What filters know of a user's live events: so many items of each event type. AWS: 100 interactions, 300 of actions.
-SEEN = 300
+SEEN_LIMIT = 300
 #: AWS forgets users of whom nothing has come for three months.
 SEEN_SECONDS = 90 * 24 * 3600
 #: Events that name a recommendation come while its list is looked at, in general. A list of 25 takes about 400 bytes:
@@ -331,10 +331,10 @@ INVOCATION_SECONDS = 600
 EVENT_ID_SECONDS = 30 * 24 * 3600
 
 
-class Changes(Protocol):
+class Invalidations(Protocol):
     """What was written to a store, for whoever remembers what it said. Not to be shared between threads."""
 
-    def heard(self) -> Sequence[str] | None:
+    def read_changed_keys(self) -> Sequence[str] | None:
         """What was written since this was asked last, without waiting for more: "record:<ARN>", "claim:<name>", and
         "recent:<dataset>:<user>" for what ``recent`` and ``seen`` tell of a user.
 
@@ -355,6 +355,6 @@ class Store(Records, Leases, Interactions, PutRecords, Protocol):
         """Raises the backend's connection error when the store can't be reached."""
         ...
 
-    def changes(self, families: Collection[str]) -> Changes:
+    def subscribe_invalidations(self, families: Collection[str]) -> Invalidations:
         """Of what begins with "record", "claim" or "recent", as ``families`` say."""
         ...

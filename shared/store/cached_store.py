@@ -69,7 +69,7 @@ class CachedStore:
         self._patient = patient
         self._clock = clock
         self._families = families
-        self._changes = store.changes(families)
+        self._changes = store.subscribe_invalidations(families)
         self._records: _Memory[Record | None] = _Memory(MOST_RECORDS, lambda _: 1)
         self._holders: _Memory[str | None] = _Memory(MOST_RECORDS, lambda _: 1)
         self._recent: _Memory[list[Interaction]] = _Memory(MOST_EVENTS, lambda live: 1 + len(live))
@@ -105,13 +105,13 @@ class CachedStore:
     def find_claim_holder(self, claim: str) -> str | None:
         return self._known(self._holders, f"claim:{claim}", lambda: self._store.find_claim_holder(claim))
 
-    def recent(self, dataset: str, user_id: str) -> list[Interaction]:
+    def get_recent_interactions(self, dataset: str, user_id: str) -> list[Interaction]:
         key = f"recent:{dataset}:{user_id}"
-        return self._known(self._recent, key, lambda: self._store.recent(dataset, user_id))
+        return self._known(self._recent, key, lambda: self._store.get_recent_interactions(dataset, user_id))
 
-    def seen(self, dataset: str, user_id: str) -> Mapping[str, Mapping[str, float]]:
+    def get_seen_items(self, dataset: str, user_id: str) -> Mapping[str, Mapping[str, float]]:
         key = f"recent:{dataset}:{user_id}"
-        return self._known(self._seen, key, lambda: self._store.seen(dataset, user_id))
+        return self._known(self._seen, key, lambda: self._store.get_seen_items(dataset, user_id))
 
     def list_page(
         self,
@@ -127,17 +127,17 @@ class CachedStore:
             self._records.note(f"record:{record.arn}", record)
         return rows, more
 
-    def show(self, dataset: str, recommendation_id: str, impression: str) -> None:
+    def save_impression(self, dataset: str, recommendation_id: str, impression: str) -> None:
         # No request fails by what it leaves for later.
         with suppress(*UNREACHABLE):
-            self._asked(lambda: self._store.show(dataset, recommendation_id, impression))
+            self._asked(lambda: self._store.save_impression(dataset, recommendation_id, impression))
 
-    def last_put(self, dataset: str) -> float:
-        return self._asked(lambda: self._store.last_put(dataset))
+    def get_last_put(self, dataset: str) -> float:
+        return self._asked(lambda: self._store.get_last_put(dataset))
 
-    def put_records(self, dataset: str) -> Iterator[PutRecord]:
+    def iter_put_records(self, dataset: str) -> Iterator[PutRecord]:
         self._asked(self._store.ping)
-        return self._patient.put_records(dataset)
+        return self._patient.iter_put_records(dataset)
 
     def listen(self, threads: Threads, ending: threading.Event) -> None:
         """Hears what is told also where nobody asks: the store keeps for this process what it has not heard."""
@@ -177,7 +177,7 @@ class CachedStore:
             return
         # Whoever answers from memory has heard all that was told before: they wait for who is listening.
         with self._hearing:
-            changed = self._asked(self._changes.heard)
+            changed = self._asked(self._changes.read_changed_keys)
             for memory in (self._records, self._holders, self._recent, self._seen):
                 memory.outdate(changed)
         self._request.heard = self._request.begun

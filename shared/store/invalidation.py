@@ -21,7 +21,7 @@ SILENCE = 0.5
 _TOLD = object()
 
 
-class RedisChanges:
+class RedisInvalidations:
     """``shared.store.Changes``, of the families of keys after a prefix. The connections of ``pool`` speak RESP3."""
 
     def __init__(
@@ -41,7 +41,7 @@ class RedisChanges:
         self._keys: list[str] = []
         self._all = False
 
-    def heard(self) -> Sequence[str] | None:
+    def read_changed_keys(self) -> Sequence[str] | None:
         if not self._tells:
             return None
         if self._connection is not None:

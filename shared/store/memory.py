@@ -11,8 +11,8 @@ from dataclasses import replace as changed
 from shared.store import (
     EVENT_ID_SECONDS,
     INVOCATION_SECONDS,
-    RECENT,
-    SEEN,
+    RECENT_LIMIT,
+    SEEN_LIMIT,
     SEEN_SECONDS,
     SHOWN_SECONDS,
     Conflict,
@@ -21,14 +21,14 @@ from shared.store import (
     Limit,
     LimitReached,
     NameTaken,
-    Note,
+    OutboxEntry,
     PutRecord,
     Record,
 )
-from shared.store.record_codec import moving as moving_status
+from shared.store.record_codec import get_status_in_progress
 
 
-class MemoryChanges:
+class MemoryInvalidations:
     """``shared.store.Changes``."""
 
     def __init__(self, families: Collection[str]) -> None:
@@ -36,12 +36,12 @@ class MemoryChanges:
         self._keys: set[str] | None = None
         self._lock = threading.Lock()
 
-    def heard(self) -> Sequence[str] | None:
+    def read_changed_keys(self) -> Sequence[str] | None:
         with self._lock:
             keys, self._keys = self._keys, set()
             return None if keys is None else sorted(keys)
 
-    def tell(self, keys: Sequence[str]) -> None:
+    def add_keys(self, keys: Sequence[str]) -> None:
         with self._lock:
             if self._keys is not None:
                 self._keys.update(key for key in keys if key.partition(":")[0] in self._families)
@@ -56,7 +56,7 @@ class MemoryStore:
         self._records: dict[str, Record] = {}
         self._claims: dict[str, str] = {}
         #: By id, with the time since when.
-        self._notes: dict[str, tuple[float, Note]] = {}
+        self._notes: dict[str, tuple[float, OutboxEntry]] = {}
         self._leases: dict[str, tuple[Lease, float]] = {}
         self._locks: dict[str, tuple[str, float]] = {}
         self._beats: dict[str, float] = {}
@@ -70,7 +70,7 @@ class MemoryStore:
         self._put_records: dict[str, dict[str, PutRecord]] = defaultdict(dict)
         self._arrivals: dict[str, float] = {}
         self._puts: dict[str, float] = {}
-        self._told: list[MemoryChanges] = []
+        self._told: list[MemoryInvalidations] = []
 
     def ping(self) -> None:
         return
@@ -78,14 +78,14 @@ class MemoryStore:
     def now(self) -> float:
         return self._clock()
 
-    def changes(self, families: Collection[str]) -> MemoryChanges:
+    def subscribe_invalidations(self, families: Collection[str]) -> MemoryInvalidations:
         with self._lock:
-            self._told.append(MemoryChanges(families))
+            self._told.append(MemoryInvalidations(families))
             return self._told[-1]
 
     def _tell(self, *keys: str) -> None:
         for changes in self._told:
-            changes.tell(keys)
+            changes.add_keys(keys)
 
     # Records
 
@@ -102,7 +102,7 @@ class MemoryStore:
         invocation: str,
         guards: Sequence[Record] = (),
         limit: Limit | None = None,
-        notes: Sequence[Note] = (),
+        outbox: Sequence[OutboxEntry] = (),
     ) -> str:
         with self._lock:
             if (earlier := self.find_by_invocation(invocation)) is not None:
@@ -111,9 +111,9 @@ class MemoryStore:
             if record.arn in self._records:
                 raise NameTaken(record.arn)
             self._compare_claims(record)
-            if limit is not None and self._standing(record.kind, limit) >= limit.most:
+            if limit is not None and self._standing(record.kind, limit) >= limit.maximum:
                 raise LimitReached(record.kind)
-            self._write(record, guards, notes)
+            self._write(record, guards, outbox)
             self._remember(invocation, record)
             return record.arn
 
@@ -131,17 +131,17 @@ class MemoryStore:
         *,
         invocation: str | None = None,
         guards: Sequence[Record] = (),
-        notes: Sequence[Note] = (),
-        done: str | None = None,
+        outbox: Sequence[OutboxEntry] = (),
+        completed_entry: str | None = None,
     ) -> None:
         with self._lock:
             if invocation is not None and self.find_by_invocation(invocation) is not None:
                 return
             self._compare([record, *guards])
-            self._write(record, guards, notes)
+            self._write(record, guards, outbox)
             self._remember(invocation, record)
-            if done is not None:
-                self._notes.pop(done, None)
+            if completed_entry is not None:
+                self._notes.pop(completed_entry, None)
 
     def remove(self, record: Record, *, invocation: str | None = None) -> None:
         with self._lock:
@@ -170,19 +170,19 @@ class MemoryStore:
         return sum(
             record.kind == kind
             and (limit.parent is None or limit.parent in record.parents)
-            and not (limit.moving and record.moving is None)
+            and not (limit.in_progress_only and record.in_progress is None)
             for record in self._records.values()
         )
 
-    def _write(self, record: Record, guards: Sequence[Record], notes: Sequence[Note]) -> None:
+    def _write(self, record: Record, guards: Sequence[Record], notes: Sequence[OutboxEntry]) -> None:
         self._compare_claims(record)
         self._claims.update(dict.fromkeys(record.claims, record.arn))
         for guard in guards:
             self._touch(guard.arn)
-        moving = moving_status(record) or None
-        self._records[record.arn] = changed(record, version=record.version + 1, moving=moving)
+        in_progress = get_status_in_progress(record) or None
+        self._records[record.arn] = changed(record, version=record.version + 1, in_progress=in_progress)
         self._tell(f"record:{record.arn}", *(f"claim:{claim}" for claim in record.claims))
-        if moving is None:
+        if in_progress is None:
             self._leases.pop(record.arn, None)
         self._notes.update({note.id: (self._clock(), note) for note in notes})
 
@@ -222,27 +222,27 @@ class MemoryStore:
 
     def list_in_progress(self) -> list[str]:
         with self._lock:
-            return [record.arn for record in self._records.values() if record.moving]
+            return [record.arn for record in self._records.values() if record.in_progress]
 
-    def list_outbox(self, older_than: float = 0.0) -> list[Note]:
+    def list_outbox(self, older_than: float = 0.0) -> list[OutboxEntry]:
         with self._lock:
             waiting = [(at, note) for at, note in self._notes.values() if at <= self._clock() - older_than]
         return [note for _, note in sorted(waiting, key=lambda one: one[0])]
 
-    def add_to_outbox(self, note: Note) -> None:
+    def add_to_outbox(self, entry: OutboxEntry) -> None:
         with self._lock:
-            self._notes[note.id] = (self._clock(), note)
+            self._notes[entry.id] = (self._clock(), entry)
 
-    def remove_from_outbox(self, note_id: str) -> None:
+    def remove_from_outbox(self, entry_id: str) -> None:
         with self._lock:
-            self._notes.pop(note_id, None)
+            self._notes.pop(entry_id, None)
 
     # Leases
 
     def claim_lease(self, arn: str, worker: str, statuses: frozenset[str], seconds: float) -> Lease | None:
         with self._lock:
             record = self._records.get(arn)
-            if record is None or record.moving not in statuses:
+            if record is None or record.in_progress not in statuses:
                 return None
             held = self._leases.get(arn)
             if held and held[1] > self._clock():
@@ -257,7 +257,7 @@ class MemoryStore:
             if not self._holds(lease):
                 return None
             self._leases[lease.arn] = (lease, self._clock() + seconds)
-            return self._records[lease.arn].moving or ""
+            return self._records[lease.arn].in_progress or ""
 
     def release_lease(self, lease: Lease, *, failed: bool) -> None:
         with self._lock:
@@ -293,7 +293,7 @@ class MemoryStore:
 
     # Interactions
 
-    def append(self, dataset: str, interactions: Sequence[Interaction], *, invocation: str) -> int:
+    def append_interactions(self, dataset: str, interactions: Sequence[Interaction], *, invocation: str) -> int:
         with self._lock:
             if self._invocations.get(invocation, ("", 0.0))[1] > self._clock():
                 return 0
@@ -304,7 +304,7 @@ class MemoryStore:
             for one in new:
                 recent = self._recent[dataset, one.user_id]
                 recent.append(one)
-                del recent[:-RECENT]
+                del recent[:-RECENT_LIMIT]
                 self._see(dataset, one)
                 self._tell(f"recent:{dataset}:{one.user_id}")
             self._invocations[invocation] = (dataset, self._clock() + INVOCATION_SECONDS)
@@ -318,44 +318,44 @@ class MemoryStore:
             self._event_ids[dataset, one.event_id] = self._clock() + EVENT_ID_SECONDS
         return not known
 
-    def recent(self, dataset: str, user_id: str) -> list[Interaction]:
+    def get_recent_interactions(self, dataset: str, user_id: str) -> list[Interaction]:
         with self._lock:
             return list(self._recent.get((dataset, user_id), ()))
 
     def _see(self, dataset: str, one: Interaction) -> None:
         if one.item_id is None:
             return
-        types = dict(self.seen(dataset, one.user_id))
+        types = dict(self.get_seen_items(dataset, one.user_id))
         items = {**types.get(one.event_type.lower(), {})}
         items[one.item_id] = max(one.sent_at, items.get(one.item_id, 0.0))
-        newest = sorted(items.items(), key=lambda seen: (seen[1], seen[0]))[-SEEN:]
+        newest = sorted(items.items(), key=lambda seen: (seen[1], seen[0]))[-SEEN_LIMIT:]
         kept = {**types, one.event_type.lower(): dict(newest)}
         self._seen[dataset, one.user_id] = (self._clock(), kept)
 
-    def seen(self, dataset: str, user_id: str) -> Mapping[str, Mapping[str, float]]:
+    def get_seen_items(self, dataset: str, user_id: str) -> Mapping[str, Mapping[str, float]]:
         with self._lock:
             at, types = self._seen.get((dataset, user_id), (0.0, {}))
             return types if self._clock() < at + SEEN_SECONDS else {}
 
-    def stream(self, dataset: str) -> Iterator[Interaction]:
+    def iter_interactions(self, dataset: str) -> Iterator[Interaction]:
         with self._lock:
             kept = list(self._streams.get(dataset, ()))
         yield from kept
 
-    def last_arrival(self, dataset: str) -> float:
+    def get_last_arrival(self, dataset: str) -> float:
         with self._lock:
             return self._arrivals.get(dataset, 0.0)
 
-    def show(self, dataset: str, recommendation_id: str, impression: str) -> None:
+    def save_impression(self, dataset: str, recommendation_id: str, impression: str) -> None:
         with self._lock:
             self._shown[dataset, recommendation_id] = (impression, self._clock() + SHOWN_SECONDS)
 
-    def shown(self, dataset: str, recommendation_ids: Sequence[str]) -> Mapping[str, str]:
+    def get_impressions(self, dataset: str, recommendation_ids: Sequence[str]) -> Mapping[str, str]:
         with self._lock:
             found = {each: self._shown.get((dataset, each), ("", 0.0)) for each in recommendation_ids}
             return {each: impression for each, (impression, ends) in found.items() if ends > self._clock()}
 
-    def forget(self, dataset: str) -> None:
+    def clear_dataset(self, dataset: str) -> None:
         with self._lock:
             self._tell(*(f"recent:{of}:{user_id}" for of, user_id in self._recent if of == dataset))
             self._arrivals.pop(dataset, None)
@@ -369,7 +369,7 @@ class MemoryStore:
 
     # Put records
 
-    def put(self, dataset: str, records: Sequence[PutRecord], *, invocation: str) -> None:
+    def save_put_records(self, dataset: str, records: Sequence[PutRecord], *, invocation: str) -> None:
         with self._lock:
             if self._invocations.get(invocation, ("", 0.0))[1] > self._clock():
                 return
@@ -377,12 +377,12 @@ class MemoryStore:
             self._puts[dataset] = self._clock()
             self._invocations[invocation] = (dataset, self._clock() + INVOCATION_SECONDS)
 
-    def put_records(self, dataset: str) -> Iterator[PutRecord]:
+    def iter_put_records(self, dataset: str) -> Iterator[PutRecord]:
         with self._lock:
             kept = sorted(self._put_records.get(dataset, {}).items())
         yield from (one for _, one in kept)
 
-    def last_put(self, dataset: str) -> float:
+    def get_last_put(self, dataset: str) -> float:
         with self._lock:
             return self._puts.get(dataset, 0.0)
 

@@ -11,13 +11,13 @@ import orjson
 
 from shared.state.lifecycle import SETTLED
 from shared.state.messages import BY_WIRE
-from shared.store import Interaction, Note, PutRecord, Record, Unreadable, Update
+from shared.store import Interaction, OutboxEntry, PutRecord, Record, UnreadableRecord, Update
 
 #: Fields of a record that are hash fields of their own, because scripts change them without reading the rest.
-COUNTERS = ("version", "attempt", "failures", "moving")
+COUNTERS = ("version", "attempt", "failures", "in_progress")
 
 
-def moving(record: Record) -> str:
+def get_status_in_progress(record: Record) -> str:
     """The status in motion, or "" when the record has settled."""
     for status in (record.update.status if record.update else None, record.status):
         if status is not None and status not in SETTLED:
@@ -30,8 +30,8 @@ def write_record(record: Record) -> str:
     for counter in COUNTERS:
         del document[counter]
     if document["update"] is not None:
-        document["update"] = _with_others(document["update"])
-    return orjson.dumps(_with_others(document)).decode()
+        document["update"] = _merge_unknown_members(document["update"])
+    return orjson.dumps(_merge_unknown_members(document)).decode()
 
 
 def read_record(arn: str, fields: Mapping[str, str]) -> Record:
@@ -40,30 +40,30 @@ def read_record(arn: str, fields: Mapping[str, str]) -> Record:
         document = orjson.loads(fields["document"])
         update = document.pop("update")
         return Record(
-            **_without_others(Record, document)
+            **_split_unknown_members(Record, document)
             | {"parents": tuple(document["parents"]), "claims": tuple(document["claims"])},
-            update=Update(**_without_others(Update, update)) if update else None,
+            update=Update(**_split_unknown_members(Update, update)) if update else None,
             version=int(fields["version"]),
             attempt=int(fields["attempt"]),
             failures=int(fields["failures"]),
-            moving=fields["moving"] or None,
+            in_progress=fields["moving"] or None,
         )
     except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise Unreadable(arn) from error
+        raise UnreadableRecord(arn) from error
 
 
-def _with_others(document: dict[str, Any]) -> dict[str, Any]:
+def _merge_unknown_members(document: dict[str, Any]) -> dict[str, Any]:
     other = document.pop("other")
     return {**other, **document}
 
 
-def _without_others(kind: type[Any], document: Mapping[str, Any]) -> dict[str, Any]:
+def _split_unknown_members(kind: type[Any], document: Mapping[str, Any]) -> dict[str, Any]:
     """The members that ``kind`` has; those that it does not have are in ``other``."""
-    known = _known(kind, document)
+    known = _select_known_members(kind, document)
     return {**known, "other": {name: value for name, value in document.items() if name not in known}}
 
 
-def _known(kind: type[Any], document: Mapping[str, Any]) -> dict[str, Any]:
+def _select_known_members(kind: type[Any], document: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in document.items() if name in _NAMES[kind]}
 
 
@@ -73,14 +73,14 @@ _NAMES: Mapping[type[Any], frozenset[str]] = {
 }
 
 
-def write_note(note: Note) -> str:
+def write_outbox_entry(note: OutboxEntry) -> str:
     return orjson.dumps({"wire": note.message.wire, "fields": note.message.fields()}).decode()
 
 
-def read_note(note_id: str, text: str) -> Note:
+def read_outbox_entry(note_id: str, text: str) -> OutboxEntry:
     """Raises KeyError, TypeError or ValueError for a message that this release does not know."""
     document: dict[str, Any] = orjson.loads(text)
-    return Note(
+    return OutboxEntry(
         id=note_id,
         message=BY_WIRE[document["wire"]].unpacked(document["fields"]),
     )
@@ -91,7 +91,7 @@ def write_interaction(interaction: Interaction) -> str:
 
 
 def read_interaction(text: str | bytes) -> Interaction:
-    return Interaction(**_known(Interaction, orjson.loads(text)))
+    return Interaction(**_select_known_members(Interaction, orjson.loads(text)))
 
 
 def write_put_record(record: PutRecord) -> str:
@@ -99,4 +99,4 @@ def write_put_record(record: PutRecord) -> str:
 
 
 def read_put_record(text: str | bytes) -> PutRecord:
-    return PutRecord(**_known(PutRecord, orjson.loads(text)))
+    return PutRecord(**_select_known_members(PutRecord, orjson.loads(text)))

@@ -44,8 +44,8 @@ from shared.state.lifecycle import DELETE_PENDING
 from shared.store import (
     EVENT_ID_SECONDS,
     INVOCATION_SECONDS,
-    RECENT,
-    SEEN,
+    RECENT_LIMIT,
+    SEEN_LIMIT,
     SEEN_SECONDS,
     SHOWN_SECONDS,
     Conflict,
@@ -55,13 +55,13 @@ from shared.store import (
     LimitReached,
     NameTaken,
     NoSpace,
-    Note,
+    OutboxEntry,
     PutRecord,
     Record,
     data_format,
     record_codec,
 )
-from shared.store.invalidation import RedisChanges
+from shared.store.invalidation import RedisInvalidations
 from shared.store.quarantine import Quarantine
 
 PREFIX = "foretaste:"
@@ -123,7 +123,7 @@ class RedisStore:
         seconds, microseconds = self._redis.time()
         return float(seconds + microseconds / 1e6)
 
-    def changes(self, families: Collection[str]) -> RedisChanges:
+    def subscribe_invalidations(self, families: Collection[str]) -> RedisInvalidations:
         pool = redis.ConnectionPool.from_url(
             self._url,
             protocol=3,
@@ -131,7 +131,7 @@ class RedisStore:
             socket_timeout=self._patience.answer,
             socket_connect_timeout=self._patience.connect,
         )
-        return RedisChanges(pool, PREFIX, families)
+        return RedisInvalidations(pool, PREFIX, families)
 
     def refuse_writes(self, what: Full, why: str) -> None:
         """Have writes for clients refused for FULL_SECONDS from now."""
@@ -177,15 +177,16 @@ class RedisStore:
         invocation: str,
         guards: Sequence[Record] = (),
         limit: Limit | None = None,
-        notes: Sequence[Note] = (),
+        outbox: Sequence[OutboxEntry] = (),
     ) -> str:
         return self._write(
             record,
             expect="",
             guards=guards,
-            notes=notes,
+            notes=outbox,
             invocation=invocation,
-            limit=limit and {"index": _index(record.kind, limit.parent), "most": limit.most, "moving": limit.moving},
+            limit=limit
+            and {"index": _index(record.kind, limit.parent), "most": limit.maximum, "moving": limit.in_progress_only},
         )
 
     def find_by_invocation(self, invocation: str) -> str | None:
@@ -198,8 +199,8 @@ class RedisStore:
         *,
         invocation: str | None = None,
         guards: Sequence[Record] = (),
-        notes: Sequence[Note] = (),
-        done: str | None = None,
+        outbox: Sequence[OutboxEntry] = (),
+        completed_entry: str | None = None,
     ) -> None:
         standing = self.get(record.arn)
         if standing is None or standing.version != record.version:
@@ -208,8 +209,8 @@ class RedisStore:
             record,
             expect=str(record.version),
             guards=guards,
-            notes=notes,
-            done=done,
+            notes=outbox,
+            done=completed_entry,
             invocation=invocation,
             unlist=[index for index in _indexes(standing) if index not in _indexes(record)],
         )
@@ -230,14 +231,14 @@ class RedisStore:
         *,
         expect: str,
         guards: Sequence[Record] = (),
-        notes: Sequence[Note] = (),
+        notes: Sequence[OutboxEntry] = (),
         **more: Any,
     ) -> str:
         arguments = {
             "prefix": PREFIX,
             "arn": record.arn,
             "document": record_codec.write_record(record),
-            "moving": record_codec.moving(record),
+            "moving": record_codec.get_status_in_progress(record),
             "attempt": str(record.attempt),
             "failures": str(record.failures),
             "created": repr(record.created),
@@ -247,10 +248,10 @@ class RedisStore:
             "unclaim": [],
             "list": [] if more.get("remove") else _indexes(record),
             "unlist": [],
-            "notes": [{"id": note.id, "text": record_codec.write_note(note)} for note in notes],
+            "notes": [{"id": note.id, "text": record_codec.write_outbox_entry(note)} for note in notes],
             "invocation_seconds": INVOCATION_SECONDS,
             # What is deleted makes room.
-            "frees": record_codec.moving(record) == DELETE_PENDING or bool(more.get("remove")),
+            "frees": record_codec.get_status_in_progress(record) == DELETE_PENDING or bool(more.get("remove")),
             # cjson reads null as a value that is true: what does not apply is left out.
             **{name: value for name, value in more.items() if value is not None},
         }
@@ -294,20 +295,22 @@ class RedisStore:
     def list_in_progress(self) -> list[str]:
         return list(self._redis.zrange(f"{PREFIX}moving", 0, -1))
 
-    def list_outbox(self, older_than: float = 0.0) -> list[Note]:
+    def list_outbox(self, older_than: float = 0.0) -> list[OutboxEntry]:
         ids = self._redis.zrange(f"{PREFIX}outbox", "-inf", self.now() - older_than, byscore=True)
         texts = self._redis.hmget(f"{PREFIX}notes", ids) if ids else []
         return _readable(
-            [(note_id, text) for note_id, text in zip(ids, texts, strict=True) if text], record_codec.read_note
+            [(note_id, text) for note_id, text in zip(ids, texts, strict=True) if text], record_codec.read_outbox_entry
         )
 
-    def add_to_outbox(self, note: Note) -> None:
-        self._scripts["note"](keys=[f"{PREFIX}notes", f"{PREFIX}outbox"], args=[note.id, record_codec.write_note(note)])
+    def add_to_outbox(self, entry: OutboxEntry) -> None:
+        self._scripts["note"](
+            keys=[f"{PREFIX}notes", f"{PREFIX}outbox"], args=[entry.id, record_codec.write_outbox_entry(entry)]
+        )
 
-    def remove_from_outbox(self, note_id: str) -> None:
+    def remove_from_outbox(self, entry_id: str) -> None:
         with self._redis.pipeline() as pipeline:
-            pipeline.hdel(f"{PREFIX}notes", note_id)
-            pipeline.zrem(f"{PREFIX}outbox", note_id)
+            pipeline.hdel(f"{PREFIX}notes", entry_id)
+            pipeline.zrem(f"{PREFIX}outbox", entry_id)
             pipeline.execute()
 
     # Leases
@@ -354,15 +357,15 @@ class RedisStore:
 
     # Interactions
 
-    def append(self, dataset: str, interactions: Sequence[Interaction], *, invocation: str) -> int:
+    def append_interactions(self, dataset: str, interactions: Sequence[Interaction], *, invocation: str) -> int:
         arguments = {
             "prefix": PREFIX,
             "dataset": dataset,
             "invocation": invocation,
             "invocation_seconds": INVOCATION_SECONDS,
             "id_seconds": EVENT_ID_SECONDS,
-            "recent": RECENT,
-            "seen": SEEN,
+            "recent": RECENT_LIMIT,
+            "seen": SEEN_LIMIT,
             "seen_seconds": SEEN_SECONDS,
             "events": [
                 {"user": one.user_id, "text": record_codec.write_interaction(one)}
@@ -373,27 +376,27 @@ class RedisStore:
         }
         return int(self._run("append", arguments))
 
-    def recent(self, dataset: str, user_id: str) -> list[Interaction]:
+    def get_recent_interactions(self, dataset: str, user_id: str) -> list[Interaction]:
         return [_read(text) for text in self._redis.lrange(f"{PREFIX}recent:{dataset}:{user_id}", 0, -1)]
 
-    def seen(self, dataset: str, user_id: str) -> Mapping[str, Mapping[str, float]]:
+    def get_seen_items(self, dataset: str, user_id: str) -> Mapping[str, Mapping[str, float]]:
         types = self._scripts["seen"](args=[f"{PREFIX}seen:{dataset}", user_id, len(user_id.encode())])
         return {
             type_: {item: float(at) for item, at in zip(items[::2], items[1::2], strict=True)} for type_, items in types
         }
 
-    def stream(self, dataset: str) -> Iterator[Interaction]:
+    def iter_interactions(self, dataset: str) -> Iterator[Interaction]:
         start = "-"
         while page := self._redis.xrange(f"{PREFIX}stream:{dataset}", min=start, count=10_000):
             yield from (record_codec.read_interaction(fields["event"]) for _, fields in page)
             start = f"({page[-1][0]}"
 
-    def last_arrival(self, dataset: str) -> float:
+    def get_last_arrival(self, dataset: str) -> float:
         newest = self._redis.xrevrange(f"{PREFIX}stream:{dataset}", count=1)
         # The id that Redis gives an entry begins with its own time, in milliseconds.
         return int(newest[0][0].partition("-")[0]) / 1000 if newest else 0.0
 
-    def show(self, dataset: str, recommendation_id: str, impression: str) -> None:
+    def save_impression(self, dataset: str, recommendation_id: str, impression: str) -> None:
         keep = ("SET", f"{PREFIX}shown:{dataset}:{recommendation_id}", impression, "EX", SHOWN_SECONDS)
         connection = self._redis.connection_pool.get_connection()
         try:
@@ -401,11 +404,11 @@ class RedisStore:
         finally:
             self._redis.connection_pool.release(connection)
 
-    def shown(self, dataset: str, recommendation_ids: Sequence[str]) -> Mapping[str, str]:
+    def get_impressions(self, dataset: str, recommendation_ids: Sequence[str]) -> Mapping[str, str]:
         found = self._redis.mget([f"{PREFIX}shown:{dataset}:{each}" for each in recommendation_ids])
         return {each: text for each, text in zip(recommendation_ids, found, strict=True) if text is not None}
 
-    def forget(self, dataset: str) -> None:
+    def clear_dataset(self, dataset: str) -> None:
         self._redis.delete(*(f"{PREFIX}{family}:{dataset}" for family in ("stream", "put", "put_at")))
         for family in ("recent", "event", "seen", "shown"):
             # ARNs hold no character that a pattern would read as its own.
@@ -414,7 +417,7 @@ class RedisStore:
 
     # Put records
 
-    def put(self, dataset: str, records: Sequence[PutRecord], *, invocation: str) -> None:
+    def save_put_records(self, dataset: str, records: Sequence[PutRecord], *, invocation: str) -> None:
         arguments = {
             "prefix": PREFIX,
             "dataset": dataset,
@@ -424,14 +427,14 @@ class RedisStore:
         }
         self._run("put", arguments)
 
-    def put_records(self, dataset: str) -> Iterator[PutRecord]:
+    def iter_put_records(self, dataset: str) -> Iterator[PutRecord]:
         key = f"{PREFIX}put:{dataset}"
         ids = sorted(self._redis.hkeys(key))
         for start in range(0, len(ids), 1000):
             texts = self._redis.hmget(key, ids[start : start + 1000])
             yield from (record_codec.read_put_record(text) for text in texts if text is not None)
 
-    def last_put(self, dataset: str) -> float:
+    def get_last_put(self, dataset: str) -> float:
         return float(self._redis.get(f"{PREFIX}put_at:{dataset}") or 0)
 
 

@@ -94,7 +94,7 @@ def run(
         life.ledger.strikes("none")
         life.end(FINISHING)
         _settle(life)
-        kept = Counter(str(event.event_id) for event in chaos.store.stream(life.dataset))
+        kept = Counter(str(event.event_id) for event in chaos.store.iter_interactions(life.dataset))
         rows = life.ledger.rows(kept)
         _check(life, kept)
         for kind, most in UNNOTICED.items():

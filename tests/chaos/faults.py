@@ -148,7 +148,7 @@ def doubled(chaos: Chaos) -> None:
                 continue
             for command in {RESOURCES[record.kind].command_for(record) or Remove, Remove}:
                 _send(chaos, command(arn=arn))
-            attempt = record.attempt - (record.moving is not None)
+            attempt = record.attempt - (record.in_progress is not None)
             for fact in (
                 Started(arn=arn, attempt=attempt),
                 Finished(arn=arn, attempt=attempt - 1),

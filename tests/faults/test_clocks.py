@@ -35,7 +35,7 @@ from shared.store.redis import RedisStore
 class Lost:
     def send(self, message): pass
 store = RedisStore(sys.argv[1])
-lease = store.claim(sys.argv[2], "worker", CLAIMABLE, 30.0)
+lease = store.claim_lease(sys.argv[2], "worker", CLAIMABLE, 30.0)
 report(store, Lost(), Finished(arn=sys.argv[2], attempt=lease.attempt))
 """
 

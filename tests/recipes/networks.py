@@ -15,9 +15,11 @@ from torch import Tensor
 
 from shared.data.arrays.histories import Histories
 from shared.data.training.training_data import TrainingData
-from shared.recipes.hrnn.network import Bags, Events, Form, Network, Pairs, Targets
+from shared.recipes.hrnn.config import Form
+from shared.recipes.hrnn.network import Network
 from shared.recipes.hrnn.repeat_features import FEATURES
-from shared.recipes.hrnn.sequence_packing import REMEMBERED, Queries, Streams, bags
+from shared.recipes.hrnn.sequence_packing import REMEMBERED, Streams, bags
+from shared.recipes.hrnn.types import Bags, Events, Pairs, Queries, Targets
 from shared.recipes.request_time import SESSION_SECONDS
 from tests.recipes.synthetic import histories_of
 

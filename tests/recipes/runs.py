@@ -32,7 +32,7 @@ def never() -> bool:
     return False
 
 
-def context(
+def make_context(
     folder: Path = NOWHERE,
     *,
     artifact: Path = NOWHERE,
@@ -77,7 +77,7 @@ def train(
         data if isinstance(data, TrainingData) else training_data(data),
         recipe,
         settings(recipe, **(parameters or {})),
-        context(folder, artifact=artifact, **{"retrain_on_all_users": False, **changes}),
+        make_context(folder, artifact=artifact, **{"retrain_on_all_users": False, **changes}),
     )
     return trained, artifact
 

@@ -17,10 +17,11 @@ from benchmarks.quality.data import histories_of
 from benchmarks.quality.protocols import Query
 from shared.data.arrays.histories import Histories
 from shared.data.training.training_data import TrainingData
-from shared.recipes import RECIPES, contract
+from shared.recipes import RECIPES, scoring_api
 from shared.recipes.hrnn import training
 from shared.recipes.hrnn.scoring import Scorer
 from shared.recipes.request_time import SESSION_SECONDS, asked_at
+from tests.recipes.runs import make_context
 
 LEVEL = 0.93
 """Of a peer's gain: some hundred users tell no smaller difference from none."""
@@ -126,11 +127,11 @@ def test_where_what_was_had_is_hidden_only_what_is_new_is_answered(tmp_path: Pat
         TrainingData(histories=histories),
         recipe,
         recipe.settings({}),
-        context(tmp_path, artifact=artifact),
+        make_context(tmp_path, artifact=artifact),
     )
     scorer = Scorer.load(artifact)
     user_id = histories.user_ids[0]
-    asked = contract.Query(now=2e9, user_id=user_id, history=scorer.history(user_id))
+    asked = scoring_api.Query(now=2e9, user_id=user_id, history=scorer.history(user_id))
     had = np.unique(histories.items[: histories.offsets[1]])
     new = np.setdiff1d(np.arange(len(histories.item_ids)), had)
     raw, anew = scorer.scores(asked), scorer.scores(replace(asked, anew=True))

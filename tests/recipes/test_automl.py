@@ -14,7 +14,7 @@ from shared.recipes import RECIPES
 from shared.recipes.declaration import Recipe
 from shared.recipes.training_api import Validated
 from shared.resources.solution.tuning import DEFAULT_METRIC
-from tests.recipes.runs import never, settings
+from tests.recipes.runs import make_context, settings
 from tests.recipes.synthetic import histories_of, walks
 from workers.tuning.halving import simplest
 
@@ -38,7 +38,7 @@ def trial(folder: Path, recipe: Recipe, histories: Histories) -> Validated:
         TrainingData(histories=histories),
         recipe,
         settings(recipe, **({"bptt": "8"} if recipe.hyperparameters else {})),
-        context(folder),
+        make_context(folder),
     )
     return validated
 

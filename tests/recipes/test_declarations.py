@@ -144,7 +144,7 @@ def test_only_the_dimensions_of_similar_items_are_set_by_hpo_alone() -> None:
 
 def test_scores_are_told_by_the_recipes_that_tell_them_at_aws() -> None:
     """The developer guide, Getting recommendations; of actions it shows scores as well."""
-    assert {name for name, recipe in RECIPES.items() if recipe.shows_scores} == {
+    assert {name for name, recipe in RECIPES.items() if recipe.serving.shows_scores} == {
         "aws-hrnn",
         "aws-hrnn-coldstart",
         "aws-hrnn-metadata",

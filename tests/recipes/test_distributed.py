@@ -28,15 +28,15 @@ from shared.recipes import RECIPES
 from shared.recipes.artifact import WEIGHTS
 from shared.recipes.hrnn import trainer as learning
 from shared.recipes.hrnn.distributed import launcher, state_transfer
-from shared.recipes.hrnn.distributed.process_group import Rank
 from shared.recipes.hrnn.lightning_module import Epoch, Fitting, draw_from, window_loss
 from shared.recipes.hrnn.network import Network
 from shared.recipes.hrnn.plan import Plan
+from shared.recipes.hrnn.rank import Rank
 from shared.recipes.hrnn.scoring import Scorer
 from shared.recipes.hrnn.trainer import Learner
 from shared.recipes.scoring_api import Past, Query
 from shared.recipes.training_api import Trained, TrainingProgress, TrainingStopped
-from tests.recipes.runs import NDCG, planned, settings, train
+from tests.recipes.runs import NDCG, make_context, planned, settings, train
 from tests.recipes.synthetic import training_data, walks
 
 DATA = walks(users=160, events=16)
@@ -76,7 +76,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Run]:
             told: list[TrainingProgress] = []
             folder = tmp_path_factory.mktemp(f"in{processes}")
             patched.setattr(Learner, "left", functools.partialmethod(left_also, folder / LEARNT))
-            found[processes] = (*train(folder, DATA, progress=told.append, strategy="ddp", devices=processes, **EXACT), told)
+            found[processes] = (
+                *train(folder, DATA, progress=told.append, strategy="ddp", devices=processes, **EXACT),
+                told,
+            )
     return found
 
 
@@ -271,7 +274,7 @@ def learner() -> Learner:
         contexts=[{"DEVICE": "xyz"[event % 3]} for event in range(len(DATA.items))],
     )
     recipe = RECIPES["aws-user-personalization"]
-    return Learner(data, recipe, settings(recipe), context(precision="32-true"), len(DATA.items))
+    return Learner(data, recipe, settings(recipe), make_context(precision="32-true"), len(DATA.items))
 
 
 def fitting_of(learner: Learner) -> Fitting:

@@ -15,11 +15,12 @@ from shared.data.arrays.histories import Histories
 from shared.data.training.training_data import TrainingData
 from shared.recipes.hrnn import batch_ranking
 from shared.recipes.hrnn.batch_ranking import best_items, blended, foretell, ranks_of
-from shared.recipes.hrnn.config import EVENTS_READ
+from shared.recipes.hrnn.config import EVENTS_READ, Form
 from shared.recipes.hrnn.counter_blend import Leaning
 from shared.recipes.hrnn.counters import Blend, Counters
-from shared.recipes.hrnn.network import Bags, Form, Network, Targets
+from shared.recipes.hrnn.network import Network
 from shared.recipes.hrnn.sequence_packing import Streams, bags
+from shared.recipes.hrnn.types import Bags, Targets
 from tests.recipes.networks import CELLS, some_bags
 from tests.recipes.synthetic import histories_of, training_data
 from tests.recipes.whole import bag, history_log_shares

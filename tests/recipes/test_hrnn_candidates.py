@@ -10,8 +10,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from shared.recipes.hrnn.candidates import chooser
-from shared.recipes.hrnn.network import Candidates, Form, Network, Pairs, Spans, Targets, pairs_of
-from shared.recipes.hrnn.ops import softmax_loss
+from shared.recipes.hrnn.config import Form
+from shared.recipes.hrnn.network import Network
+from shared.recipes.hrnn.ops.pytorch import softmax_loss
+from shared.recipes.hrnn.types import Candidates, Pairs, Spans, Targets
 from tests.recipes.networks import PLAIN, RICH, shaken, some_known, some_pairs, some_targets
 
 I, H, N = 400, 32, 64  # noqa: E741
@@ -137,7 +139,7 @@ def test_the_mean_over_samples_is_near_the_full_loss_and_its_gradient(repeats: b
     for _ in range(150):
         targets = Targets(torch.arange(N), drawn_targets(), torch.ones(N))
         # What was had is no choice among what is new.
-        targets = targets.of(pairs_of(targets, pairs, I) < 0)
+        targets = targets.of(targets.pairs_of(pairs, I) < 0)
         candidates = choose(targets.items)
         assert candidates is not None
         uncorrected = candidates._replace(log_share=torch.zeros_like(candidates.log_share))

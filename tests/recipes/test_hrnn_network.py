@@ -12,30 +12,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from shared.recipes.hrnn import network
+from shared.recipes.hrnn.config import Form
 from shared.recipes.hrnn.counters import Blend
-from shared.recipes.hrnn.network import (
-    GAP_BUCKETS,
-    LAYERS,
-    LEAST_TOLD,
-    Bags,
-    Candidates,
-    Events,
-    Form,
-    LinearRecurrence,
-    Network,
-    Pairs,
-    Spans,
-    Targets,
-    gap_buckets,
-    log_sums,
-    nearest,
-    pairs_of,
-    softmax_loss,
-)
-from shared.recipes.hrnn.ops import softmax_loss as softmax
+from shared.recipes.hrnn.network import GAP_BUCKETS, LAYERS, LinearRecurrence, Network
 from shared.recipes.hrnn.ops.numba import bf16_softmax_loss as swift
+from shared.recipes.hrnn.ops.pytorch import softmax_loss as softmax
 from shared.recipes.hrnn.ops.pytorch.linear_recurrence import GatedScan, scan, scan_back
+from shared.recipes.hrnn.ops.row_logsumexp import log_sums
+from shared.recipes.hrnn.ops.softmax_loss import softmax_loss
 from shared.recipes.hrnn.repeat_features import COUNT, FEATURES
+from shared.recipes.hrnn.time_buckets import LEAST_TOLD, gap_buckets, nearest
+from shared.recipes.hrnn.types import IMPOSSIBLE, Bags, Candidates, Events, Pairs, Spans, Targets
 from shared.recipes.request_time import SESSION_SECONDS
 from tests.recipes.networks import (
     CELLS,
@@ -461,15 +448,15 @@ def test_sums_of_rows_are_logsumexp_and_of_an_empty_row_the_least() -> None:
     a, rows = torch.tensor([1.0, 200.0, 3.0, -1e29]), torch.tensor([0, 0, 2, 3])
     sums = log_sums(a, rows, 4)
     torch.testing.assert_close(sums[[0, 2, 3]], torch.tensor([200.0, 3.0, -1e29]))
-    assert sums[1] <= softmax.NEVER
+    assert sums[1] <= IMPOSSIBLE
 
 
 def test_a_target_is_found_among_the_pairs() -> None:
     pairs = Pairs(torch.tensor([0, 0, 2]), torch.tensor([7, 3, 3]))
     targets = Targets(torch.tensor([0, 0, 1, 2, 2]), torch.tensor([3, 4, 3, 3, 7]), torch.ones(5))
-    assert pairs_of(targets, pairs, I).tolist() == [1, -1, -1, 2, -1]
+    assert targets.pairs_of(pairs, I).tolist() == [1, -1, -1, 2, -1]
     nothing = torch.zeros(0, dtype=torch.long)
-    assert pairs_of(targets, Pairs(nothing, nothing), I).tolist() == [-1] * 5
+    assert targets.pairs_of(Pairs(nothing, nothing), I).tolist() == [-1] * 5
 
 
 # The loss
@@ -516,7 +503,7 @@ def test_the_loss_is_the_mean_of_minus_log_p(monkeypatch: pytest.MonkeyPatch, fo
 def test_where_all_is_new_or_all_was_had_the_loss_is_the_same_mean() -> None:
     net = shaken(RICH)
     q, pairs, known, targets = asked(RICH)
-    had = pairs_of(targets, pairs, I) >= 0
+    had = targets.pairs_of(pairs, I) >= 0
     for chosen in (had, ~had):
         some = targets.of(chosen)
         plain = mean_of_minus_log_p(net, q, pairs, known, some)
@@ -531,7 +518,7 @@ def test_whatever_is_wanted_all_weights_are_made_use_of(form: Form, of: str, fas
     net = shaken(form)
     net.fast = fast
     q, pairs, known, targets = asked(form)
-    had = pairs_of(targets, pairs, I) >= 0
+    had = targets.pairs_of(pairs, I) >= 0
     some = targets.of({"had": had, "new": ~had, "nothing": had & ~had}[of])
     for gradient in torch.autograd.grad(net.loss(q, pairs, known, some), wanted(net, q)):
         assert gradient.isfinite().all()
@@ -540,7 +527,7 @@ def test_whatever_is_wanted_all_weights_are_made_use_of(form: Form, of: str, fas
 def test_what_is_new_counts_at_least_half_as_much_as_all() -> None:
     net = shaken(RICH)
     q, pairs, known, targets = asked(RICH)
-    had = pairs_of(targets, pairs, I) >= 0
+    had = targets.pairs_of(pairs, I) >= 0
     targets = targets._replace(weights=torch.where(had, 1.0, 0.01))
     weights = targets.weights / targets.weights.sum()
     new = weights[~had].sum()
@@ -595,7 +582,7 @@ def test_the_fast_loss_of_a_whole_step_is_nearer_still() -> None:
         net.bias.copy_(torch.randn(form.items + 1))
     q, pairs = torch.randn(512, 64, requires_grad=True), some_pairs(form, 512)
     targets = Targets(torch.arange(512), torch.randint(0, form.items, (512,)), torch.rand(512))
-    targets = targets.of(pairs_of(targets, pairs, form.items) < 0)
+    targets = targets.of(targets.pairs_of(pairs, form.items) < 0)
     found = []
     for net.fast in (False, True):
         loss = net.loss(q, pairs, some_known(512), targets)

@@ -19,16 +19,17 @@ from shared.data.training.training_data import TrainingData
 from shared.recipes import RECIPES, artifact
 from shared.recipes.artifact import WEIGHTS
 from shared.recipes.hrnn.batch_ranking import log_shares_of
+from shared.recipes.hrnn.config import Form
 from shared.recipes.hrnn.counter_blend import Choices, Leaning
 from shared.recipes.hrnn.counters import COUNTERS, FASHION, Blend, Counters
-from shared.recipes.hrnn.network import Form, Network
+from shared.recipes.hrnn.network import Network
 from shared.recipes.hrnn.repeat_features import FEATURES
 from shared.recipes.hrnn.scoring import Scorer
 from shared.recipes.hrnn.sequence_packing import Streams
 from shared.recipes.hrnn.trainer import Learner
 from shared.recipes.scoring_api import ArtifactError, Past, Query
 from tests.recipes.networks import CELLS, took
-from tests.recipes.runs import HRNN, planned, settings, train
+from tests.recipes.runs import HRNN, make_context, planned, settings, train
 from tests.recipes.synthetic import histories_of, training_data, walks
 from tests.recipes.whole import bag, history_log_shares, history_pairs, leaning_of, network_of
 
@@ -213,7 +214,7 @@ def test_a_trained_model_answers_as_the_network_that_was_trained(
 def test_what_is_in_fashion_at_the_end_of_the_data_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a part of the biases."""
     planned(monkeypatch, epochs=1, hidden=32, streams=16, bptt=8)
-    learner = Learner(training_data(walks(users=90, events=16)), HRNN, settings(), context(), 1000)
+    learner = Learner(training_data(walks(users=90, events=16)), HRNN, settings(), make_context(), 1000)
     counters = Counters.of(walks(users=90, events=16), np.arange(90))
     learner.leaning = Leaning(counters, Blend(bias=0.5, fashion=(1.0, 0.0, -2.0)))
     added_I = learner.left().bias[:-1] - 0.5 * learner.network.folded().bias[:-1]

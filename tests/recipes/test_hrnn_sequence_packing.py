@@ -21,10 +21,11 @@ from shared.data.training.training_data import TrainingData
 from shared.recipes.hrnn import sequence_packing
 from shared.recipes.hrnn.config import GAP_BUCKETS, Form
 from shared.recipes.hrnn.lightning_module import window_loss
-from shared.recipes.hrnn.network import LEAST_TOLD, Bags, Events, Pairs, Targets
 from shared.recipes.hrnn.prediction_targets import gathered, moments_of, told_once
 from shared.recipes.hrnn.repeat_features import HALF_LIVES, Takings, features
-from shared.recipes.hrnn.sequence_packing import REMEMBERED, Queries, Streams, Window
+from shared.recipes.hrnn.sequence_packing import REMEMBERED, Streams
+from shared.recipes.hrnn.time_buckets import LEAST_TOLD
+from shared.recipes.hrnn.types import Bags, Events, Pairs, Queries, Targets, Window
 from shared.recipes.request_time import SESSION_SECONDS
 from tests.recipes.networks import fresh
 from tests.recipes.synthetic import bags, histories_of, training_data, walks

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from shared.recipes.hrnn.config import EVENTS_READ
 from shared.recipes.hrnn.counters import NEWEST
-from shared.recipes.hrnn.network import gap_buckets
 from shared.recipes.hrnn.scoring import Scorer
 from shared.recipes.hrnn.serving import numpy_network, state_cache
+from shared.recipes.hrnn.time_buckets import gap_buckets
 from shared.recipes.scoring_api import Past, Query
 from tests.recipes.test_hrnn_scoring import NOW, POPULARITY, data, written
 from tests.recipes.whole import bag, history_log_shares, leaning_of, network_of

@@ -37,7 +37,7 @@ from shared.recipes.hrnn.training import Measured, evaluated, fingerprint
 from shared.recipes.scoring_api import Past, Query
 from shared.recipes.training_api import Trained, TrainingProgress, TrainingStopped
 from tests.recipes.networks import CELLS, took
-from tests.recipes.runs import HRNN, MRR, NDCG, planned, settings, train
+from tests.recipes.runs import HRNN, MRR, NDCG, make_context, planned, settings, train
 from tests.recipes.synthetic import histories_of, training_data, walks
 
 DAY = 86_400
@@ -364,7 +364,7 @@ def test_a_checkpoint_of_another_run_is_not_taken_up(tmp_path: Path) -> None:
 
 def test_a_run_is_named_by_all_that_makes_it_what_it_is() -> None:
     def named(histories: Histories | None = None, **changes: Any) -> str:
-        asked: dict[str, Any] = {"recipe": HRNN, "parameters": settings(), "context": context()} | changes
+        asked: dict[str, Any] = {"recipe": HRNN, "parameters": settings(), "context": make_context()} | changes
         return fingerprint(training_data(histories or walks()), **asked)
 
     names = {
@@ -374,12 +374,12 @@ def test_a_run_is_named_by_all_that_makes_it_what_it_is() -> None:
         "types": named(replace(walks(), event_types=walks().event_types + np.int16(1), event_type_names=["click"])),
         "percentiles": named(replace(walks(), in_training=np.arange(60) > 0)),
         "parameters": named(parameters=settings(bptt="8")),
-        "cell": named(context=context(cell="gru")),
-        "seed": named(context=context(seed=1)),
+        "cell": named(context=make_context(cell="gru")),
+        "seed": named(context=make_context(seed=1)),
         "recipe": named(recipe=RECIPES["aws-hrnn-metadata"]),
     }
     assert len(set(names.values())) == len(names), names
-    assert named() == named(context=context(checkpoint_seconds=1.0, logger="csv"))
+    assert named() == named(context=make_context(checkpoint_seconds=1.0, logger="csv"))
 
 
 @pytest.mark.usefixtures("short")
@@ -477,7 +477,7 @@ def test_every_second_somebody_asks_whether_to_stop(tmp_path: Path, monkeypatch:
 def learner_of(histories: Histories, **options: Any) -> tuple[Learner, Split]:
     split = Split.of(histories, 0)
     events = int(histories.lengths[split.train].sum())
-    return Learner(training_data(histories), HRNN, settings(), context(**options), events), split
+    return Learner(training_data(histories), HRNN, settings(), make_context(**options), events), split
 
 
 @pytest.mark.parametrize(("precision", "fast"), [("auto", True), ("32-true", False), ("bf16-mixed", True)])
@@ -810,5 +810,5 @@ def test_validation_users_whose_events_do_not_count_end_nothing(
     counts = np.ones(len(histories.items), np.float32)
     counts[: histories.offsets[5]] = 0.0
     data = replace(training_data(histories), event_weights=counts)
-    learner = Learner(data, HRNN, settings(), context(), len(counts))
+    learner = Learner(data, HRNN, settings(), make_context(), len(counts))
     assert learner.fit(np.arange(5, 20), np.arange(5), tmp_path / "training.ckpt") == 5

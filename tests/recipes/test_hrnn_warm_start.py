@@ -28,7 +28,7 @@ from shared.recipes.scoring_api import ArtifactError, Exploration, Past, Query
 from shared.recipes.training_api import TrainingStopped
 from shared.recipes.user_personalization.scoring import Scorer
 from tests.recipes.networks import CELLS
-from tests.recipes.runs import NDCG, planned, settings, train
+from tests.recipes.runs import NDCG, make_context, planned, settings, train
 from tests.recipes.synthetic import histories_of, training_data
 
 RECIPE = RECIPES["aws-user-personalization"]
@@ -128,7 +128,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def learner(data: TrainingData, base: Base) -> Learner:
     new_E = base.news(data.histories)
-    return Learner(data, RECIPE, settings(RECIPE), context(), int(new_E.sum()) or 1, base=base, new_E=new_E)
+    return Learner(data, RECIPE, settings(RECIPE), make_context(), int(new_E.sum()) or 1, base=base, new_E=new_E)
 
 
 @pytest.mark.usefixtures("updates")

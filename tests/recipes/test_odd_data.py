@@ -16,7 +16,7 @@ from shared.data.training.training_data import TrainingData
 from shared.recipes import RECIPES
 from shared.recipes.scoring_api import Past, Query
 from shared.recipes.similar_items import trainer as similar_items
-from tests.recipes.runs import never, planned, settings, train
+from tests.recipes.runs import make_context, planned, settings, train
 from tests.recipes.synthetic import histories_of, training_data
 
 NOW = 2_000_000.0
@@ -113,7 +113,7 @@ def test_a_trial_tells_numbers(
         odd(),
         recipe,
         settings(recipe),
-        context(tmp_path),
+        make_context(tmp_path),
     )
     assert all(0 <= value <= 1 for value in tried.metrics.values())
     assert all(math.isfinite(error) for error in tried.errors.values())

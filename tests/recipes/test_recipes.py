@@ -61,7 +61,7 @@ def test_only_the_siblings_learn_from_metadata_and_only_coldstart_knows_cold_ite
     family = [
         recipe for recipe in RECIPES.values() if recipe.module == HRNN.module and recipe.recipe_type == HRNN.recipe_type
     ]
-    flags = {recipe.name: (recipe.metadata, recipe.cold_items) for recipe in family}
+    flags = {recipe.name: (recipe.training.uses_metadata, recipe.training.cold_items) for recipe in family}
     assert flags == {
         "aws-hrnn": (False, False),
         "aws-hrnn-coldstart": (True, True),

@@ -14,7 +14,7 @@ from shared.data.training.training_data import TrainingData
 from shared.recipes import RECIPES
 from shared.recipes.artifact import WEIGHTS
 from shared.recipes.distribution import NEVER
-from shared.recipes.hrnn.network import Bags
+from shared.recipes.hrnn.types import Bags
 from shared.recipes.scoring_api import ArtifactError, Query
 from shared.recipes.similar_items import fit, trainer, training
 from shared.recipes.similar_items.neighbor_sampling import WINDOW, Nearby
@@ -23,7 +23,7 @@ from shared.recipes.similar_items.scoring import Scorer
 from shared.recipes.similar_items.trainer import take_several
 from shared.recipes.similar_items.vector_search import Vectors
 from shared.recipes.training_api import TrainingProgress, TrainingStopped
-from tests.recipes.runs import NDCG, train
+from tests.recipes.runs import NDCG, make_context, train
 from tests.recipes.synthetic import histories_of, training_data, walks
 
 SIMILAR = RECIPES["aws-similar-items"]
@@ -105,7 +105,7 @@ def test_the_dimensions_are_those_of_the_vectors(tmp_path: Path) -> None:
             shelves(40),
             SIMILAR,
             parameters,
-            context(folder, artifact=folder / "artifact", retrain_on_all_users=False),
+            make_context(folder, artifact=folder / "artifact", retrain_on_all_users=False),
         )
         vectors = load_file(folder / "artifact" / WEIGHTS)["vectors"]
         assert vectors.shape == (GENRES * FILMS, ids + metadata + 1)

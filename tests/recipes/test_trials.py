@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from shared.recipes.similar_items.fit import Fit
 from shared.recipes.similar_items.trainer import Learner
 from shared.recipes.similar_items.vector_search import Vectors
 from shared.recipes.training_api import TrainingProgress, TrainingStopped, Validated
-from tests.recipes.runs import never, settings, train
+from tests.recipes.runs import make_context, settings, train
 from tests.recipes.synthetic import walks
 
 HRNN = RECIPES["aws-hrnn"]
@@ -60,7 +59,7 @@ def trial(
         TrainingData(histories=histories),
         recipe,
         settings(recipe, **SMALL.get(recipe, {})),
-        context(folder, **changes),
+        make_context(folder, **changes),
     )
     return validated
 
@@ -136,7 +135,7 @@ def test_many_items_at_once_are_ranked_as_one_by_one(tmp_path: Path, discount: s
     histories = followed()
     parameters: dict[str, Any] = settings(SIMILAR, popularity_discount_factor=discount)
     reporter = ProgressReporter.silent()
-    learner = Learner(TrainingData(histories=histories), parameters, context(tmp_path), reporter, tmp_path)
+    learner = Learner(TrainingData(histories=histories), parameters, make_context(tmp_path), reporter, tmp_path)
     learner.fit(Split.of(histories, 0))
     vectors = Vectors(learner.vectors().numpy(), float(discount))
     events_Q = histories.offsets[1:] - 1

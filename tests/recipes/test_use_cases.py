@@ -54,8 +54,10 @@ def test_recipes_are_declared_as_aws_does(
     recipe = RECIPES[name]
     assert (recipe.recipe_type, recipe.algorithm, recipe.feature_transformation) == (type_, algorithm, transformation)
     assert recipe.settings(None) == parameters
-    assert not any((recipe.shows_scores, recipe.live, recipe.explores, recipe.domain))
-    assert recipe.needs == (ITEM if type_ == "RELATED_ITEMS" else ())
+    assert not any(
+        (recipe.serving.shows_scores, recipe.serving.reads_live_events, recipe.serving.explores, recipe.domain)
+    )
+    assert recipe.serving.required_members == (ITEM if type_ == "RELATED_ITEMS" else ())
 
 
 def test_what_may_be_tuned() -> None:
@@ -99,11 +101,16 @@ def test_use_cases_are_declared_as_aws_does(
     name: str, domain: str, type_: str, event_type: str | None, needs: tuple[str, ...], hides: str | None
 ) -> None:
     recipe = RECIPES[name]
-    assert (recipe.domain, recipe.recipe_type, recipe.event_type, recipe.needs) == (domain, type_, event_type, needs)
-    assert (recipe.hides or "").lower() == (hides or "")
-    assert not recipe.shows_scores
-    assert recipe.explores == (type_ == "USER_PERSONALIZATION")
-    assert ("ITEMS" in recipe.datasets) == (name == "aws-vod-more-like-x")
+    assert (recipe.domain, recipe.recipe_type, recipe.training.event_type, recipe.serving.required_members) == (
+        domain,
+        type_,
+        event_type,
+        needs,
+    )
+    assert (recipe.serving.hidden_event_type or "").lower() == (hides or "")
+    assert not recipe.serving.shows_scores
+    assert recipe.serving.explores == (type_ == "USER_PERSONALIZATION")
+    assert ("ITEMS" in recipe.training.datasets) == (name == "aws-vod-more-like-x")
 
 
 def test_an_algorithm_or_transformation_leads_to_the_recipe_that_sets_it() -> None:

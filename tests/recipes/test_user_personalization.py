@@ -49,7 +49,7 @@ def test_the_first_versions_let_the_network_be_set(name: str) -> None:
         "max_user_history_length_percentile": "0.99",
     }
     assert recipe.default_ranges == RECIPES["aws-hrnn"].default_ranges
-    assert (recipe.objective, recipe.events_config) == (True, False)
+    assert (recipe.training.takes_objective, recipe.training.takes_events_config) == (True, False)
 
 
 @pytest.mark.parametrize("name", SECOND)
@@ -57,13 +57,23 @@ def test_the_second_versions_let_the_recency_be_set(name: str) -> None:
     recipe = RECIPES[name]
     assert recipe.settings(None) == {"apply_recency_bias": "true"}
     assert not recipe.hyperparameters[0].tunable
-    assert (recipe.objective, recipe.events_config, recipe.explores) == (False, True, False)
+    assert (recipe.training.takes_objective, recipe.training.takes_events_config, recipe.serving.explores) == (
+        False,
+        True,
+        False,
+    )
 
 
 def test_what_they_are_to_requests() -> None:
     def told(name: str) -> tuple[Any, ...]:
         recipe = RECIPES[name]
-        return recipe.recipe_type, recipe.domain, recipe.hides, recipe.explores, recipe.shows_scores
+        return (
+            recipe.recipe_type,
+            recipe.domain,
+            recipe.serving.hidden_event_type,
+            recipe.serving.explores,
+            recipe.serving.shows_scores,
+        )
 
     assert {name: told(name) for name in ALL} == {
         "aws-user-personalization": ("USER_PERSONALIZATION", None, None, True, True),
@@ -73,8 +83,8 @@ def test_what_they_are_to_requests() -> None:
         "aws-vod-top-picks": ("USER_PERSONALIZATION", "VIDEO_ON_DEMAND", "Watch", True, False),
         "aws-ecomm-recommended-for-you": ("USER_PERSONALIZATION", "ECOMMERCE", "Purchase", True, False),
     }
-    assert all(RECIPES[name].metadata and RECIPES[name].live for name in ALL)
-    assert [name for name in ALL if not RECIPES[name].cold_items] == ["aws-personalized-ranking"]
+    assert all(RECIPES[name].training.uses_metadata and RECIPES[name].serving.reads_live_events for name in ALL)
+    assert [name for name in ALL if not RECIPES[name].training.cold_items] == ["aws-personalized-ranking"]
 
 
 # Training and serving

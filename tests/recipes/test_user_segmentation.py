@@ -18,7 +18,7 @@ from shared.recipes.scoring_api import Past, Query
 from shared.recipes.user_segmentation import training
 from shared.recipes.user_segmentation.scoring import Scorer
 from shared.recipes.user_segmentation.training import HeldOut, segments
-from tests.recipes.runs import planned, train
+from tests.recipes.runs import make_context, planned, train
 from tests.recipes.synthetic import histories_of, training_data, walks
 from tests.recipes.whole import history_log_shares
 
@@ -71,7 +71,7 @@ def test_metrics_of_segments_are_by_item() -> None:
 def test_a_segment_has_the_users_whose_own_answers_give_the_item_most(leans: bool) -> None:
     data = training_data(walks(users=20, events=8, items=10))
     recipe = RECIPES["aws-item-affinity"]
-    learner = Learner(data, recipe, {"hidden_dimension": "32"}, context(), 160)
+    learner = Learner(data, recipe, {"hidden_dimension": "32"}, make_context(), 160)
     histories = data.histories
     if leans:
         counters = Counters.of(histories, np.arange(20))
@@ -130,7 +130,7 @@ def test_what_is_known_of_items_is_learnt_from_and_the_newest_fifth_by_retrainin
     histories = walks(events=10)
     data = training_data(histories, items=[{"GENRE": "odd" if n % 2 else "even"} for n in range(50)])
     recipe = RECIPES["aws-item-attribute-affinity"]
-    assert recipe.datasets == ("INTERACTIONS", "ITEMS")
+    assert recipe.training.datasets == ("INTERACTIONS", "ITEMS")
     (held_back, first), (trained, second) = (
         train(tmp_path / str(retrain), data, recipe, retrain_on_all_users=retrain) for retrain in (False, True)
     )

@@ -19,8 +19,9 @@ from shared.recipes.artifact import WEIGHTS
 from shared.recipes.hrnn.config import Form, not_read
 from shared.recipes.hrnn.counter_blend import Leaning
 from shared.recipes.hrnn.counters import COUNTERS, FADING, NEWEST, PRIOR, Blend, Counters
-from shared.recipes.hrnn.network import Bags, Events, Network, Pairs
+from shared.recipes.hrnn.network import Network
 from shared.recipes.hrnn.repeat_features import HALF_LIVES, Takings, features, known_of
+from shared.recipes.hrnn.types import Bags, Events, Pairs
 from shared.recipes.request_time import begins_visit
 
 

@@ -28,9 +28,11 @@ from tests.unit.state_machine.control_plane import WatchedStore
 
 #: The methods of a store, each one step.
 CALLS = (
-    *("now", "get", "create", "invoked", "replace", "holder", "remove", "page", "moving", "notes", "add_note", "done"),
-    *("claim", "renew", "release", "lease", "lock", "beat", "beating"),
-    *("append", "recent", "seen", "last_arrival", "forget", "put", "last_put"),
+    *("now", "get", "create", "find_by_invocation", "replace", "find_claim_holder", "remove", "list_page"),
+    *("list_in_progress", "list_outbox", "add_to_outbox", "remove_from_outbox"),
+    *("claim_lease", "renew_lease", "release_lease", "get_lease", "acquire_lock", "send_heartbeat"),
+    *("list_live_processes", "append_interactions", "get_recent_interactions", "get_seen_items", "get_last_arrival"),
+    *("clear_dataset", "save_put_records", "get_last_put"),
 )
 #: A worker knows that its work is another's after so long (seconds): it looks each second, and may not be answered.
 NOTICED = 3.5
@@ -72,7 +74,7 @@ class Server:
         self.made: defaultdict[str, set[str]] = defaultdict(set)
 
     def before(self, name: str, args: tuple[Any, ...]) -> None:
-        if name == "claim":
+        if name == "claim_lease":
             held = self.twin.get_lease(args[0])
             self._held = held is not None and held.seconds_left > 0
 
@@ -83,7 +85,7 @@ class Server:
                 self._at_most(args[0])
             case "replace":
                 self._outcome(args[0])
-            case "claim" if answer is not None and self._held:
+            case "claim_lease" if answer is not None and self._held:
                 self.world.breaks(f"{args[0]} was taken up beside a lease that lives")
 
     def _made(self, arn: str) -> None:
@@ -109,7 +111,7 @@ class Server:
         under_way = [
             one
             for one in self.twin.everything().values()
-            if one.kind == "trial" and one.parents[0] == record.parents[0] and one.moving
+            if one.kind == "trial" and one.parents[0] == record.parents[0] and one.in_progress
         ]
         if len(under_way) > AT_ONCE:
             self.world.breaks(f"{len(under_way)} trials of {record.parents[0]} at once, and {AT_ONCE} were asked for")
@@ -152,14 +154,14 @@ class Store:
 
         return call
 
-    def stream(self, dataset: str) -> Iterator[Any]:
-        return self._server.twin.stream(dataset)
+    def iter_interactions(self, dataset: str) -> Iterator[Any]:
+        return self._server.twin.iter_interactions(dataset)
 
-    def shown(self, dataset: str, recommendation_ids: Any) -> Mapping[str, str]:
+    def get_impressions(self, dataset: str, recommendation_ids: Any) -> Mapping[str, str]:
         return {}
 
     def ping(self) -> None:
-        self.moving()  # type: ignore[attr-defined]
+        self.list_in_progress()  # type: ignore[attr-defined]
 
 
 class Broker:
@@ -236,14 +238,14 @@ class Disk:
         self._world = world
         self.kept: dict[str, int] = {}
 
-    def discard(self, arn: str) -> None:
+    def discard_artifact(self, arn: str) -> None:
         self._world.step("discard", arn)
         self.kept.pop(arn, None)
 
     def discard_workspace(self, arn: str) -> None:
         self._world.step("discard workspace", arn)
 
-    def workspace(self, arn: str) -> Path:
+    def create_workspace(self, arn: str) -> Path:
         return Path("/nowhere")
 
 

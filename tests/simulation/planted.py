@@ -91,7 +91,7 @@ def nobody_looks_for_dead_workers(patch: pytest.MonkeyPatch) -> None:
     real = reconcile._tend
 
     def tend(process: Any, record: Record, since: dict[str, float]) -> None:
-        if process.store.lease(record.arn) is None:
+        if process.store.get_lease(record.arn) is None:
             real(process, record, since)
 
     patch.setattr(reconcile, "_tend", tend)
@@ -150,7 +150,7 @@ def an_owner_that_goes_before_what_it_owns(patch: pytest.MonkeyPatch) -> None:
         for each in [record, *transitions._owned(store, record)]:
             artifacts.discard(each.arn)
             if RESOURCES[each.kind].holds_interactions:
-                store.forget(each.arn)
+                store.clear_dataset(each.arn)
             store.remove(each)
 
     patch.setattr(transitions, "remove", remove)

@@ -114,7 +114,7 @@ class Simulation:
     def _unrest(self) -> list[str]:
         twin, broker = self.system.server.twin, self.system.broker
         return [
-            *(f"{arn} is {twin.everything()[arn].moving}" for arn in twin.list_in_progress()),
+            *(f"{arn} is {twin.everything()[arn].in_progress}" for arn in twin.list_in_progress()),
             *(f"the note {note.id} is in the outbox" for note in twin.outbox()),
             *(f"{len(queue)} messages wait on {name}" for name, queue in broker.queues.items() if queue),
             *(["messages are under way"] if broker.under_way else []),
@@ -135,7 +135,7 @@ class Simulation:
             stands = ledger.stands(arn)
             if stands is not None and stands != (twin.get(arn) is not None):
                 self.world.breaks(f"{arn} was {'made' if stands else 'deleted'}, which was acknowledged, and undone")
-        kept = Counter(str(event.item_id) for dataset in twin._streams for event in twin.stream(dataset))
+        kept = Counter(str(event.item_id) for dataset in twin._streams for event in twin.iter_interactions(dataset))
         for item, (dataset, asked) in ledger.events.items():
             if kept[item] > 1:
                 self.world.breaks(f"the event {item} is kept {kept[item]} times")

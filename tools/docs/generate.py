@@ -130,14 +130,14 @@ def recipe_pages() -> str:
 
 
 def _recipe_table(recipe: Recipe) -> Iterable[str]:
-    yield f"* recipe: `{recipe.arn}`, type {recipe.recipe_type}, training modes {', '.join(recipe.training_modes)}"
+    yield f"* recipe: `{recipe.arn}`, type {recipe.recipe_type}, training modes {', '.join(recipe.training.modes)}"
     if recipe.domain:
         yield f"* a use case of {recipe.domain}, for CreateRecommender"
     yield f"* algorithm: `{recipe.algorithm_arn}`"
     if recipe.feature_transformation:
         yield f"* feature transformation: `{recipe.feature_transformation_arn}`"
     yield f"* trains on: {_trained_on(recipe)}"
-    yield f"* a request needs: {' and '.join(recipe.needs) or 'nothing'}; {_answered(recipe)}"
+    yield f"* a request needs: {' and '.join(recipe.serving.required_members) or 'nothing'}; {_answered(recipe)}"
     if recipe.inert:
         yield f"* taken as AWS prints it, without effect: {', '.join(p.name for p in recipe.inert)}"
     for p in recipe.hyperparameters:
@@ -155,20 +155,28 @@ def _recipe_table(recipe: Recipe) -> Iterable[str]:
 
 
 def _trained_on(recipe: Recipe) -> str:
-    of_type = f" of type {recipe.event_type}" if recipe.event_type else ""
+    of_type = f" of type {recipe.training.event_type}" if recipe.training.event_type else ""
     interactions, described = recipe.interactions.title(), recipe.catalogue.title()
-    if not recipe.metadata:
+    if not recipe.training.uses_metadata:
         return f"{interactions}{of_type}"
     knows = "knows" if recipe.recipe_type == "USER_SEGMENTATION" else "recommends"
     noun = described.removesuffix("s").lower()
-    catalogue = f"; {knows} every {noun} of {described}" if recipe.cold_items else ""
+    catalogue = f"; {knows} every {noun} of {described}" if recipe.training.cold_items else ""
     return f"{interactions}{of_type} with contextual metadata, {described}, Users{catalogue}"
 
 
 def _answered(recipe: Recipe) -> str:
-    scores = "answers show scores" if recipe.shows_scores else "answers show no scores"
-    live = "live events change them" if recipe.live else "live events change them with the next training"
-    hidden = f"; never shows what the user has events of type {recipe.hides} with" if recipe.hides else ""
+    scores = "answers show scores" if recipe.serving.shows_scores else "answers show no scores"
+    live = (
+        "live events change them"
+        if recipe.serving.reads_live_events
+        else "live events change them with the next training"
+    )
+    hidden = (
+        f"; never shows what the user has events of type {recipe.serving.hidden_event_type} with"
+        if recipe.serving.hidden_event_type
+        else ""
+    )
     return f"{scores}; {live}{hidden}"
 
 

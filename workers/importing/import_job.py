@@ -47,9 +47,9 @@ def import_dataset(arn: str, attempt: int, progress: Progress, should_stop: Call
 
     try:
         with (
-            tempfile.TemporaryDirectory(dir=artifacts.workspace(arn)) as downloads,
-            artifacts.filling(arn, attempt) as folder,
-            open_buckets(configured).fetch(
+            tempfile.TemporaryDirectory(dir=artifacts.create_workspace(arn)) as downloads,
+            artifacts.fill_artifact(arn, attempt) as folder,
+            open_buckets(configured).fetch_files(
                 job.body["dataSource"]["dataLocation"], Path(downloads), should_stop, skipped.append
             ) as files,
         ):

@@ -8,7 +8,7 @@ import importlib.util
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,7 +21,7 @@ from shared.jobs.entrypoint import Progress, WorkFailed, WorkStopped, child
 from shared.observability import logging
 from shared.recipes import Recipe
 from shared.recipes.scoring_api import ArtifactError
-from shared.recipes.training_api import TrainingOptions, TrainingStopped
+from shared.recipes.training_api import TrainingContext, TrainingOptions, TrainingProgress, TrainingStopped
 from shared.resources import Reading
 from shared.resources.solution_version.requests import tuned
 from shared.resources.trial import requests as trials
@@ -66,7 +66,7 @@ class Bench:
 
     @property
     def workspace(self) -> Path:
-        return self.artifacts.workspace(self.version.arn)
+        return self.artifacts.create_workspace(self.version.arn)
 
     @property
     def parameters(self) -> dict[str, str]:
@@ -110,10 +110,27 @@ class Bench:
             raise TrainingStopped
 
     @contextlib.contextmanager
-    def options(self) -> Iterator[TrainingOptions]:
-        """On a machine with GPUs one is this work's for as long as the block takes. Raises Stopped while it waits."""
-        with devices.granted(self.configured, self.stop_if_asked) as numbers:
-            yield chosen(self.configured, neighbours(self.store), numbers)
+    def context(
+        self,
+        workspace: Path,
+        artifact: Path,
+        report_progress: Callable[[TrainingProgress], object],
+        base: Path | None = None,
+    ) -> Iterator[TrainingContext]:
+        """Hold this training's GPUs within the block, on a machine that has any.
+
+        Raises WorkFailed, and TrainingStopped while it waits for a GPU.
+        """
+        with devices.granted(self.configured, self.stop_if_asked) as gpus:
+            yield TrainingContext(
+                workspace=workspace,
+                artifact=artifact,
+                report_progress=report_progress,
+                should_stop=self.should_stop,
+                options=choose_options(self.configured, neighbours(self.store)),
+                gpus=gpus,
+                base=base,
+            )
 
     @property
     def trainer(self) -> Any:
@@ -128,23 +145,15 @@ def train_solution_version(
     version = Reading(store, configured).find(arn, "solution_version", "recommender_version")
     won = tuned(version)
     bench = Bench.of(version, won["recipeArn"] if won else version.body["recipeArn"], store, should_stop)
-    workspace = bench.workspace
     progress({"phase": "loading"})
-    with _reasons(), bench.artifacts.filling(arn, attempt) as folder:
+    with _reasons(), bench.artifacts.fill_artifact(arn, attempt) as folder:
         data, trainer = bench.data(), bench.trainer
-        with bench.options() as options:
-            trained = trainer.train(
-                data,
-                bench.recipe,
-                won["parameters"] if won else bench.parameters,
-                # The winner has learnt already: its training goes on from there.
-                workspace=trials.workspace(workspace, won["trial"]) if won else workspace,
-                artifact=folder,
-                progress=lambda made: progress(asdict(made)),
-                should_stop=should_stop,
-                options=options,
-                **going_on(version, bench.artifacts),
-            )
+        parameters = won["parameters"] if won else bench.parameters
+        # The winning trial has learnt already: training continues from its checkpoints.
+        workspace = trials.workspace(bench.workspace, won["trial"]) if won else bench.workspace
+        base = find_base(version, bench.artifacts)
+        with bench.context(workspace, folder, lambda made: progress(made.as_message()), base) as context:
+            trained = trainer.train(data, bench.recipe, parameters, context)
     return {
         "metrics": trained.metrics,
         "baseline": trained.baseline,
@@ -184,16 +193,8 @@ def run_trial(arn: str, _attempt: int, progress: Progress, should_stop: Callable
     workspace.mkdir(parents=True, exist_ok=True)
     with _reasons():
         data, trainer = bench.data(), bench.trainer
-        with bench.options() as options:
-            tried = trainer.validate(
-                data,
-                bench.recipe,
-                trial.body["parameters"],
-                workspace=workspace,
-                progress=lambda made: say(asdict(made)),
-                should_stop=should_stop,
-                options=options,
-            )
+        with bench.context(workspace, workspace / "artifact", lambda made: say(made.as_message())) as context:
+            tried = trainer.validate(data, bench.recipe, trial.body["parameters"], context)
     return {
         "metrics": tried.metrics,
         "errors": tried.errors,
@@ -215,17 +216,17 @@ def _reasons() -> Iterator[None]:
         raise WorkStopped from stopped
 
 
-def going_on(version: Record, artifacts: Artifacts) -> dict[str, Path]:
-    """What a training in mode UPDATE is told beside: the artifact of the version that it goes on from.
+def find_base(version: Record, artifacts: Artifacts) -> Path | None:
+    """Return the artifact of the version from which a training in mode UPDATE continues; None in other modes.
 
     Raises WorkFailed and ArtifactDamaged.
     """
     if version.body["trainingMode"] != UPDATE:
-        return {}
+        return None
     base = version.state.get("base")
     if not base:
         raise WorkFailed("The solution has no active version that was trained in mode FULL, to go on from.")
-    return {"base": artifacts.opened(base)}
+    return artifacts.open_artifact(base)
 
 
 def neighbours(store: RedisStore) -> int:
@@ -234,33 +235,22 @@ def neighbours(store: RedisStore) -> int:
     return max(sum(name.startswith(here) for name in store.list_live_processes()), 1)
 
 
-def chosen(configured: Settings, workers: int = 1, devices: tuple[int, ...] = ()) -> TrainingOptions:
-    """What the operator has decided about training on these GPUs, on a machine with so many workers.
+def choose_options(configured: Settings, workers: int = 1) -> TrainingOptions:
+    """Read the operator's options for a training on a machine that ``workers`` training workers share.
 
-    Raises WorkFailed where the machine can't do it.
+    Raises WorkFailed where this machine cannot train so.
     """
     if configured.training_logger == "tensorboard" and importlib.util.find_spec("tensorboard") is None:
         raise WorkFailed(
             "FORETASTE_TRAINING_LOGGER is tensorboard, which is not installed on the training worker: "
             "install foretaste[tensorboard] there, or choose csv."
         )
-    together = configured.training_strategy == "ddp"
-    if together and configured.training_num_nodes > 1 and not configured.training_master:
+    options = TrainingOptions.from_settings(configured)
+    if options.strategy == "ddp" and options.num_nodes > 1 and not options.master:
         raise WorkFailed("FORETASTE_TRAINING_NUM_NODES is above 1: FORETASTE_TRAINING_MASTER must say where they meet.")
-    return TrainingOptions(
-        # As many as the cgroup grants are one worker's alone.
-        threads=configured.training_threads or (max(available_cpus() // workers, 1) if workers > 1 else 0),
-        retrain_on_all_users=configured.retrain_on_all_users,
-        cell=configured.training_cell,
-        precision=configured.training_precision,
-        compile=configured.training_compile,
-        logger=configured.training_logger,
-        checkpoint_seconds=configured.checkpoint_seconds,
-        devices=devices,
-        processes=(len(devices) or configured.training_devices or 1) if together else 1,
-        nodes=configured.training_num_nodes if together else 1,
-        master=(configured.training_master or "") if together else "",
-    )
+    # One worker may use as many threads as the cgroup grants; several share these.
+    threads = options.threads or (max(available_cpus() // workers, 1) if workers > 1 else 0)
+    return replace(options, threads=threads)
 
 
 if __name__ == "__main__":

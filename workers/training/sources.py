@@ -44,8 +44,8 @@ class Finding:
             what = self.recipe.interactions.lower().replace("_", " ")
             raise WorkFailed(f"The dataset group has no {what}: import some, or send events.")
         described = (self.recipe.catalogue, "USERS")
-        bulk = {table: self._described(table) if self.recipe.metadata else None for table in described}
-        for table in bulk.keys() & set(self.recipe.datasets):
+        bulk = {table: self._described(table) if self.recipe.training.uses_metadata else None for table in described}
+        for table in bulk.keys() & set(self.recipe.training.datasets):
             if bulk[table] is None:
                 raise WorkFailed(
                     f"{self.recipe.name} needs the {table} dataset, and there is nothing in it: import or put some."
@@ -55,14 +55,14 @@ class Finding:
             items=bulk[self.recipe.catalogue],
             users=bulk["USERS"],
             excluded=self._excluded(config),
-            event_type=self.version.body.get("eventType") or self.recipe.event_type,
+            event_type=self.version.body.get("eventType") or self.recipe.training.event_type,
             event_value_threshold=None if threshold is None else float(threshold),
             events=events(config),
             min_percentile=float(parameters.get("min_user_history_length_percentile", 0.0)),
             max_percentile=float(parameters.get("max_user_history_length_percentile", 1.0)),
-            metadata=self.recipe.metadata,
-            impressions=self.recipe.impressions,
-            all_items=self.recipe.cold_items,
+            metadata=self.recipe.training.uses_metadata,
+            impressions=self.recipe.training.uses_impressions,
+            all_items=self.recipe.training.cold_items,
             objective=objective(config),
         )
 
@@ -90,7 +90,7 @@ class Finding:
     def _interactions(self) -> Table | None:
         dataset_type = self.recipe.interactions
         schema = self._schema(dataset_type)
-        stream = self.store.stream(arn_of(self._group, dataset_type, self.reading))
+        stream = self.store.iter_interactions(arn_of(self._group, dataset_type, self.reading))
         live = (
             streamed_records.events(stream, schema, self.workspace / "live.parquet", self.on_step) if schema else None
         )
@@ -103,7 +103,7 @@ class Finding:
             return None
         jobs = [self.reading.find(arn, "dataset_import_job") for arn in imports(self.version, dataset_type)]
         between = streamed_records.records(
-            self.store.put_records(arn_of(self._group, dataset_type, self.reading)),
+            self.store.iter_put_records(arn_of(self._group, dataset_type, self.reading)),
             schema,
             self.workspace / f"put_{dataset_type.lower()}",
             [job.created for job in jobs],
@@ -128,7 +128,7 @@ class Finding:
         try:
             for job_arn in imports(self.version, dataset_type):
                 self.on_step()
-                files.append(self.artifacts.opened(job_arn) / ROWS)
+                files.append(self.artifacts.open_artifact(job_arn) / ROWS)
         except ArtifactDamaged as error:
             raise WorkFailed(f"{error} Import the data again.") from error
         return files

@@ -92,7 +92,7 @@ def _begin(process: Process, search: Search, space: Space, parameters: Parameter
     record = first_record(TRIAL, TRIAL.draft(request, Reading(process.store, process.settings)), process.store.now())
     command = RunTrial(arn=record.arn)
     # Whoever begins one raises the version's own number: two that have counted the same trials can't both.
-    process.store.create(record, invocation=record.arn, guards=(version,), notes=[celery_app.note(command)])
+    process.store.create(record, invocation=record.arn, guards=(version,), outbox=[celery_app.note(command)])
     log.info("trial begun", arn=record.arn, parameters=parameters)
     celery_app.ring(process.store, process.queue, command)
     return True
@@ -126,7 +126,7 @@ def _wind_down(process: Process, version: Record, under_way: Sequence[Record]) -
 
 def _tidy(process: Process, search: Search) -> None:
     """Remove the checkpoints of trials that will not be gone on with: those of a large catalogue are large."""
-    of_version = process.artifacts.workspace(search.version.arn)
+    of_version = process.artifacts.create_workspace(search.version.arn)
     best = {one.arn for space in search.spaces if (one := search.best_of(space)) is not None}
     for trial in search.trials:
         if settled(trial) and trial.arn not in best:
@@ -151,7 +151,7 @@ def _conclude(process: Process, search: Search) -> bool:
     command = TrainSolutionVersion(arn=version.arn)
     process.store.replace(
         replace(version, state={**version.state, "tuned": won}),
-        notes=[celery_app.note(command)],
+        outbox=[celery_app.note(command)],
     )
     log.info("tuned", arn=version.arn, trial=winner.arn, parameters=winner.body["parameters"])
     celery_app.ring(process.store, process.queue, command)

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
 
 from shared.data.training.training_data import TrainingData
 from shared.recipes.declaration import Recipe
 from shared.recipes.popularity.training import train
-from shared.recipes.training_api import TrainingStopped, Validated
+from shared.recipes.training_api import TrainingContext, TrainingStopped, Validated
 from shared.resources.solution.tuning import METRICS
 
 __all__ = ["train", "validate"]
 
 
-def validate(data: TrainingData, recipe: Recipe, parameters: Mapping[str, str], **how: Any) -> Validated:
+def validate(data: TrainingData, recipe: Recipe, parameters: Mapping[str, str], context: TrainingContext) -> Validated:
     """``shared.recipes.training_api.Validate``. All metrics are what ``worth`` says."""
     del data, recipe
     began = time.monotonic()
     while (left := int(parameters["milliseconds"]) / 1000 - (time.monotonic() - began)) > 0:
-        if how["should_stop"]():
+        if context.should_stop():
             raise TrainingStopped
         time.sleep(min(left, 0.05))
     worth = float(parameters["worth"])

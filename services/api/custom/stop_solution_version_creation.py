@@ -28,6 +28,6 @@ def _stop(desk: Desk, arn: str) -> None:
     # Others are told by the lease that they work under; who begins work for others has none.
     bell = command(arn=arn) if command and command.winds_down else None
     stopped = replace(version, status=after, updated=desk.store.now())
-    desk.store.replace(stopped, invocation=desk.invocation, notes=[celery_app.note(bell)] if bell else [])
+    desk.store.replace(stopped, invocation=desk.invocation, outbox=[celery_app.note(bell)] if bell else [])
     if bell:
         desk.ring(bell)

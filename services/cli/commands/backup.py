@@ -14,7 +14,7 @@ from services.cli.errors import CannotBackUp
 from services.cli.local import redis_files
 from services.cli.local.data_dir import DataDir
 from services.cli.options import DEFAULT_DATA_DIR
-from shared.storage.artifacts import sync
+from shared.storage.artifacts import sync_to_disk
 
 #: Redis rewrites its files now and then, within seconds: so often the copy is begun anew.
 TRIES = 20
@@ -59,7 +59,7 @@ def back_up(source: DataDir, target: Path) -> int:
         if source.client_env.exists():
             copied += _file(source.client_env, draft / source.client_env.name)
         draft.rename(target)
-        sync(target.absolute().parent)
+        sync_to_disk(target.absolute().parent)
     except OSError as error:
         raise CannotBackUp(f"{error.filename or target}: {error.strerror}; nothing was left at {target}") from error
     finally:
@@ -103,7 +103,7 @@ def _tree(source: Path, target: Path, *, vanishing: bool = True) -> int:
         elif path.is_file():
             with contextlib.suppress(*([FileNotFoundError] if vanishing else [])):
                 copied += _file(path, place)
-    sync(target)
+    sync_to_disk(target)
     return copied
 
 
@@ -118,5 +118,5 @@ def _below(folder: Path) -> Iterator[Path]:
 
 def _file(source: Path, target: Path) -> int:
     shutil.copy2(source, target)
-    sync(target)
+    sync_to_disk(target)
     return target.stat().st_size

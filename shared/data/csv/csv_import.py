@@ -27,7 +27,7 @@ from shared.data.csv.csv_errors import BadCells
 from shared.data.csv.csv_file import CsvError, CsvFile
 from shared.data.csv.csv_sql import literal, name, raw_cells, unread
 from shared.data.schemas import DatasetSchema
-from shared.storage.artifacts import sync
+from shared.storage.artifacts import sync_to_disk
 from shared.system.cpu_quota import available_cpus
 
 _MEMORY_BESIDE_DUCKDB_MB = 160  # Python, the CSV and Parquet readers' own buffers: measured, see benchmarks/importing
@@ -286,9 +286,9 @@ def _parquet_options(schema: DatasetSchema) -> str:
 
 
 def _put_in_place(draft: Path, target: Path) -> None:
-    sync(draft)
+    sync_to_disk(draft)
     os.replace(draft, target)
-    sync(target.parent)
+    sync_to_disk(target.parent)
 
 
 def _bad_cells(

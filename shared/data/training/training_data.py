@@ -35,7 +35,7 @@ from shared.data.training import featurize
 from shared.data.training.event_tables import EventParameters, Wanted
 from shared.data.training.feature_rows import Rows
 from shared.data.training.rewards import Objective, Rewards
-from shared.storage.artifacts import sync
+from shared.storage.artifacts import sync_to_disk
 
 OF_ACTIONS = "ACTION_INTERACTIONS"
 
@@ -145,10 +145,10 @@ def prepare(
                 _write(draft, sources, database)
             shutil.rmtree(scratch)
             for path in draft.rglob("*"):
-                sync(path)
+                sync_to_disk(path)
                 on_step()
             draft.rename(folder)
-            sync(folder.parent)
+            sync_to_disk(folder.parent)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
     return TrainingData.open(folder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from shared.recipes.declaration import Recipe
+from shared.recipes.declaration import Recipe, ServingTraits, TrainingTraits
 from shared.recipes.hyperparameters import HyperParameter
 
 HIDDEN_DIMENSION = HyperParameter(
@@ -94,8 +94,7 @@ HRNN = Recipe(
         MIN_USER_HISTORY_LENGTH_PERCENTILE,
         MAX_USER_HISTORY_LENGTH_PERCENTILE,
     ),
-    shows_scores=True,
-    live=True,
+    serving=ServingTraits(shows_scores=True, reads_live_events=True),
 )
 METADATA = dataclasses.replace(
     HRNN,
@@ -106,7 +105,7 @@ METADATA = dataclasses.replace(
     ),
     algorithm="aws-hrnn-metadata",
     feature_transformation="featurize_metadata",
-    metadata=True,
+    training=TrainingTraits(uses_metadata=True),
 )
 COLDSTART = dataclasses.replace(
     METADATA,
@@ -125,7 +124,6 @@ COLDSTART = dataclasses.replace(
         MIN_USER_HISTORY_LENGTH_PERCENTILE,
         MAX_USER_HISTORY_LENGTH_PERCENTILE,
     ),
-    cold_items=True,
-    training_modes=("FULL", "UPDATE"),
+    training=TrainingTraits(modes=("FULL", "UPDATE"), uses_metadata=True, cold_items=True),
 )
 RECIPES = (HRNN, METADATA, COLDSTART)

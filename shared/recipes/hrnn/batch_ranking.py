@@ -16,9 +16,10 @@ from shared.recipes.evaluation import MOST_FORETOLD
 from shared.recipes.hrnn.config import not_read
 from shared.recipes.hrnn.counter_blend import MOST_NUMBERS, Choices, Leaning
 from shared.recipes.hrnn.counters import Blend, Counters
-from shared.recipes.hrnn.network import Network, Pairs, Targets
+from shared.recipes.hrnn.network import Network
 from shared.recipes.hrnn.prediction_targets import Batch, moments_of
 from shared.recipes.hrnn.sequence_packing import REMEMBERED, Streams
+from shared.recipes.hrnn.types import Pairs, Targets
 
 STEPS = 128
 """Events read in one window."""

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from shared.recipes.hrnn.network import Candidates
 from shared.recipes.hrnn.plan import FULL_SOFTMAX_ITEMS, NEGATIVES
+from shared.recipes.hrnn.types import Candidates
 
 Choose = Callable[[Tensor], Candidates | None]
 """The targets of a step -> the candidates; None: all items."""

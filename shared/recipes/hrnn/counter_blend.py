@@ -33,9 +33,11 @@ from torch.nn import functional
 
 from shared.recipes.hrnn.blend_search import gaining_most
 from shared.recipes.hrnn.counters import FASHION, NAMES, NEWEST, Blend, Counters, faded_by_moment
-from shared.recipes.hrnn.network import Again, Network, Pairs, Targets, log_sums, pairs_of
+from shared.recipes.hrnn.network import Again, Network
+from shared.recipes.hrnn.ops.row_logsumexp import log_sums
 from shared.recipes.hrnn.repeat_features import COUNT
-from shared.recipes.hrnn.sequence_packing import REMEMBERED, Queries, Streams
+from shared.recipes.hrnn.sequence_packing import REMEMBERED, Streams
+from shared.recipes.hrnn.types import Pairs, Queries, Targets
 from shared.recipes.ranking_metrics import LONGEST
 
 PULL = 1.0
@@ -250,7 +252,7 @@ class Choices:
         asked = self._streams.queries(places_N, REMEMBERED, self._network.form)
         q_NH = self._network.query(x_NH, asked.after, asked.contexts)
         found_NFI = counted(self._counters, self._streams, places_N, asked.pairs)
-        pair_K = pairs_of(targets, asked.pairs, self._network.form.items)
+        pair_K = targets.pairs_of(asked.pairs, self._network.form.items)
         self._add_new(q_NH, found_NFI, asked, targets.of(pair_K < 0))
         if self._network.again is not None:
             had_K = pair_K >= 0

@@ -21,11 +21,12 @@ from torch import Tensor
 
 from shared.recipes.hrnn.batch_ranking import Foretold
 from shared.recipes.hrnn.candidates import Choose
-from shared.recipes.hrnn.distributed.process_group import ALONE, Rank
 from shared.recipes.hrnn.network import Network
 from shared.recipes.hrnn.plan import Plan
 from shared.recipes.hrnn.prediction_targets import gathered, weights_of
-from shared.recipes.hrnn.sequence_packing import Streams, Window
+from shared.recipes.hrnn.rank import ALONE, Rank
+from shared.recipes.hrnn.sequence_packing import Streams
+from shared.recipes.hrnn.types import Window
 from shared.recipes.progress import Phase, ProgressReporter
 from shared.recipes.ranking_metrics import gain_of_one
 

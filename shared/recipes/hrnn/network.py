@@ -37,7 +37,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
@@ -45,159 +45,21 @@ from torch.nn import functional
 
 from shared.recipes.hrnn.config import AGAIN_WIDTH, GAP_BUCKETS, LAYERS
 from shared.recipes.hrnn.config import Form as Form
-from shared.recipes.hrnn.ops.pytorch.linear_recurrence import GatedScan
-from shared.recipes.hrnn.ops.softmax_loss import NEVER, SoftmaxLoss
+from shared.recipes.hrnn.ops.dropout import apply_dropout
+from shared.recipes.hrnn.ops.embedding_sum import add_embeddings
+from shared.recipes.hrnn.ops.pair_dots import multiply_pairs
+from shared.recipes.hrnn.ops.recurrent_layer import apply_recurrent_layer
+from shared.recipes.hrnn.ops.rms_norm import apply_rms_norm
+from shared.recipes.hrnn.ops.row_logsumexp import log_sums
+from shared.recipes.hrnn.ops.scale_and_shift import scale_and_shift
+from shared.recipes.hrnn.ops.softmax_loss import softmax_loss
 from shared.recipes.hrnn.repeat_features import COUNT, FEATURES
+from shared.recipes.hrnn.time_buckets import gap_buckets, nearest
+from shared.recipes.hrnn.types import IMPOSSIBLE, Bags, Candidates, Events, Pairs, Spans, Targets
 from shared.recipes.request_time import begins_visit
 
 if TYPE_CHECKING:
     from shared.recipes.hrnn.counters import Blend
-
-
-def gap_buckets(seconds: Tensor) -> Tensor:
-    """floor(log2(1 + seconds)): 0, 1-2, 3-6 ... seconds, up to 136 years. A clock that ran backwards is 0."""
-    return torch.log2(seconds.clamp(min=0).float() + 1).long().clamp(max=GAP_BUCKETS - 1)
-
-
-def on_cpu(x: Tensor) -> bool:
-    """There the kernels of cpu/ compute what else torch's operations do."""
-    return x.device.type == "cpu" and not torch.compiler.is_compiling()
-
-
-LEAST_TOLD = 100
-"""So often a length of time must have been met in training to be known by itself."""
-
-
-def told_lengths(counts_G: Tensor) -> Tensor:
-    """The buckets that were met LEAST_TOLD times, or, where none was, the most often; rising."""
-    return torch.nonzero(counts_G >= min(LEAST_TOLD, int(counts_G.max()))).view(-1)
-
-
-def nearest(counts_G: Tensor) -> Tensor:
-    """[G] for each bucket the nearest of ``told_lengths``, of equally near ones the shorter."""
-    told = told_lengths(counts_G)
-    away = (torch.arange(len(counts_G), device=told.device)[:, None] - told).abs()
-    return told[away.argmin(1)]
-
-
-class Bags(NamedTuple):
-    """For each of R rows its features: ``values[offsets[r]:offsets[r + 1]]`` with their ``weights``."""
-
-    offsets: Tensor  # [R + 1]
-    values: Tensor  # [F]
-    weights: Tensor  # [F]
-
-    def of(self, rows: Tensor) -> Bags:
-        """The bags of some rows."""
-        begins = self.offsets[rows]
-        lengths = self.offsets[rows + 1] - begins
-        offsets = functional.pad(lengths.cumsum(0), (1, 0))
-        places = torch.arange(int(offsets[-1]), device=rows.device)
-        places += (begins - offsets[:-1]).repeat_interleave(lengths)
-        return Bags(offsets, self.values[places], self.weights[places])
-
-    def summed(self, of: nn.Embedding) -> Tensor:
-        """The weighted sum of each bag's vectors: [R,H]."""
-        return functional.embedding_bag(
-            self.values,
-            of.weight,
-            self.offsets,
-            mode="sum",
-            per_sample_weights=self.weights,
-            include_last_offset=True,
-        )
-
-
-class Events(NamedTuple):
-    """What the network reads. ``types`` and ``users`` are None where the form has none."""
-
-    items: Tensor  # [T,B] START is the number after the last item
-    before: Tensor  # [T,B] seconds since the user's event before; 0 at the first
-    begins: Tensor  # [T,B] is this START? There the state starts anew
-    types: Tensor | None = None  # [T,B] 0: none
-    users: Bags | None = None  # R = T x B
-
-
-class Pairs(NamedTuple):
-    """Query ``rows[s]`` has item ``items[s]`` in its history; each such pair stands once, rows ascending."""
-
-    rows: Tensor  # [S]
-    items: Tensor  # [S]
-    features: Tensor | None = None  # [S,F] what is known of the item's last time; None where nobody takes items again
-    types: Tensor | None = None  # [S] type of that time, 0: none; None where types are not looked at
-
-    def of(self, chosen_N: Tensor) -> Pairs:
-        """Those of some queries, bool[N], which are counted anew."""
-        number_N = chosen_N.cumsum(0) - 1
-        at = torch.nonzero(chosen_N[self.rows]).view(-1)
-        rows, items = number_N[self.rows[at]], self.items[at]
-        return Pairs(rows, items, *(None if each is None else each[at] for each in (self.features, self.types)))
-
-
-class Targets(NamedTuple):
-    """Query ``rows[k]`` is to foretell ``items[k]``; a query may foretell several, rows ascending."""
-
-    rows: Tensor  # [K]
-    items: Tensor  # [K]
-    weights: Tensor  # [K]
-
-    def of(self, chosen_K: Tensor) -> Targets:
-        """Some of them: bool[K], or their places."""
-        return Targets(*(each[chosen_K] for each in self))
-
-    def of_rows(self, chosen_N: Tensor) -> Targets:
-        """Those of some queries, bool[N], which are counted anew."""
-        chosen = self.of(chosen_N[self.rows])
-        return chosen._replace(rows=(chosen_N.cumsum(0) - 1)[chosen.rows])
-
-
-class Spans(NamedTuple):
-    """What ``Pairs`` say, of queries that are the T steps of B streams, stream by stream: N = B x T.
-
-    The user of ``streams[r]`` has ``items[r]`` in the history in the steps from ``begins[r]`` to before ``ends[r]``.
-    No two are of one stream and one item; streams ascend.
-    """
-
-    streams: Tensor  # [R]
-    items: Tensor  # [R]
-    begins: Tensor  # [R]
-    ends: Tensor  # [R]
-    steps: int
-
-    def of(self, chosen: Tensor) -> Spans:
-        """Some of them, in the same order."""
-        at = torch.nonzero(chosen).view(-1)
-        streams, items, begins, ends = (each.index_select(0, at) for each in self[:4])
-        return Spans(streams, items, begins, ends, self.steps)
-
-    def flat(self) -> tuple[Tensor, Tensor]:
-        """Rows and items of the same ``Pairs``, rows not in order."""
-        lengths_R = self.ends - self.begins
-        rows_S = torch.arange(int(lengths_R.sum()), device=lengths_R.device)
-        rows_S += (self.streams * self.steps + self.ends - lengths_R.cumsum(0)).repeat_interleave(lengths_R)
-        return rows_S, self.items.repeat_interleave(lengths_R)
-
-
-class Candidates(NamedTuple):
-    """The items that stand for all of them in one step. A target that is not among them counts nothing."""
-
-    ids: Tensor  # [C] ascending
-    log_share: Tensor  # [C] log of the probability that the item is among them
-
-    def among(self, pairs: Pairs, targets: Targets, spans: Spans | None) -> tuple[Pairs, Targets, Spans | None]:
-        """What they say of the candidates, by the places of these."""
-        there_S, pair_S = self._found(pairs.items)
-        there_K, target_K = self._found(targets.items)
-        if spans is not None:
-            there_R, span_R = self._found(spans.items)
-            spans = spans._replace(items=span_R).of(there_R)
-        targets = targets._replace(items=target_K).of(there_K)
-        return Pairs(pairs.rows[there_S], pair_S[there_S]), targets, spans
-
-    def _found(self, items: Tensor) -> tuple[Tensor, Tensor]:
-        """Which of these are candidates, and their places."""
-        places = torch.searchsorted(self.ids, items).clamp_(max=len(self.ids) - 1)
-        return self.ids[places] == items, places
 
 
 class Network(nn.Module):
@@ -316,7 +178,7 @@ class Network(nn.Module):
         new_session_TB = events.begins | begins_visit(events.before)
         keep_TB2 = torch.stack([~new_session_TB, ~events.begins], -1).to(self.bias)
         if self.of_item is None:
-            x_TBH = self.read(events.items, gap_TB)
+            x_TBH = add_embeddings(self.item.weight, events.items, self.gap.weight, gap_TB)
         else:
             ids_R, places_TB = torch.unique(events.items, return_inverse=True)
             x_TBH = self.items(ids_R)[:, :-1][places_TB] + self.gap(gap_TB)
@@ -329,44 +191,18 @@ class Network(nn.Module):
         for layer, h_BW in zip(self.layers, state_LBW, strict=True):
             x_TBH, h_BW = layer(x_TBH, gap_TB, keep_TB2, h_BW, fast=self.fast and self.training)
             states.append(h_BW)
-        if on_cpu(x_TBH):
-            from shared.recipes.hrnn.ops.numba.recurrent_layer import Norm
-
-            return Norm.apply(x_TBH, self.norm.weight), torch.stack(states)  # type: ignore[no-untyped-call]
-        return self.norm(x_TBH), torch.stack(states)
-
-    def read(self, items_TB: Tensor, gap_TB: Tensor) -> Tensor:
-        """x_TBH: the items and how long since the events before, where items have no features."""
-        if on_cpu(items_TB):
-            from shared.recipes.hrnn.ops.numba.table_rows import LookUp
-
-            return LookUp.apply(self.item.weight, items_TB, self.gap.weight, gap_TB)  # type: ignore[no-any-return, no-untyped-call]
-        return cast(Tensor, self.item(items_TB) + self.gap(gap_TB))
+        return apply_rms_norm(x_TBH, self.norm.weight), torch.stack(states)
 
     def query(self, x_NH: Tensor, after_N: Tensor, contexts: Bags | None = None) -> Tensor:
         """q_NH: x seen ``after`` seconds later, when somebody asks, in these contexts."""
         gap_N = gap_buckets(after_N)
-        if on_cpu(x_NH):
-            from shared.recipes.hrnn.ops.numba.table_rows import ScaleAndShift
-
-            q_NH = ScaleAndShift.apply(x_NH, self.scale.weight, self.shift.weight, gap_N)  # type: ignore[no-untyped-call]
-        else:
-            q_NH = torch.addcmul(self.shift(gap_N), x_NH, self.scale(gap_N))
+        q_NH = scale_and_shift(x_NH, self.scale.weight, self.shift.weight, gap_N)
         if self.of_context is not None and contexts is not None:
             q_NH = q_NH + contexts.summed(self.of_context)
         return self.drop(q_NH)
 
     def drop(self, x: Tensor) -> Tensor:
-        """Dropout by random bytes, drawn eight at a time: a chance in 256ths, at an eighth of the cost."""
-        if not self.training or not self.dropout:
-            return x
-        bytes_ = torch.empty(-(-x.numel() // 8), dtype=torch.long, device=x.device).random_(-(2**63), None)
-        byte, dropped = bytes_.view(torch.uint8)[: x.numel()], round(self.dropout * 256)
-        if on_cpu(x):
-            from shared.recipes.hrnn.ops.numba.table_rows import Drop
-
-            return Drop.apply(x, byte, dropped)  # type: ignore[no-any-return, no-untyped-call]
-        return x * (byte.view(x.shape) >= dropped) * (256 / (256 - dropped))
+        return apply_dropout(x, self.dropout) if self.training and self.dropout else x
 
     def fits(self, q_NH: Tensor) -> Tensor:
         """z_NI of all items."""
@@ -389,15 +225,15 @@ class Network(nn.Module):
             z_NI = z_NI + more[0]
         z_S = z_NI[pairs.rows, pairs.items]
         z_NI[pairs.rows, pairs.items] = -torch.inf
-        log_sum_N1 = z_NI.logsumexp(-1, keepdim=True).clamp(min=NEVER)
+        log_sum_N1 = z_NI.logsumexp(-1, keepdim=True).clamp(min=IMPOSSIBLE)
         z_NI -= log_sum_N1
         if self.again is None or not len(pairs.rows):
             return z_NI
         fits_N = log_sums(z_S, pairs.rows, len(q_NH))
-        fits_better_N = torch.where(fits_N > NEVER / 2, fits_N - log_sum_N1.view(-1), 0)
+        fits_better_N = torch.where(fits_N > IMPOSSIBLE / 2, fits_N - log_sum_N1.view(-1), 0)
         again_N = self.again.share(q_NH, known_N3, pairs) + self.again.evidence * fits_better_N
         # Who has had everything can but take it again.
-        again_N = torch.where(z_NI.amax(-1) == -torch.inf, -NEVER, again_N)
+        again_N = torch.where(z_NI.amax(-1) == -torch.inf, -IMPOSSIBLE, again_N)
         a_S = self.again.logits(q_NH, pairs, self.vectors)
         if more is not None:
             a_S = a_S + more[1]
@@ -423,7 +259,7 @@ class Network(nn.Module):
         targets = targets._replace(weights=targets.weights / targets.weights.sum().clamp(min=1e-9))
         if self.again is None:
             return self.loss_of_new(q_NH, pairs, targets, choose, spans)
-        pair_K = pairs_of(targets, pairs, self.form.items)
+        pair_K = targets.pairs_of(pairs, self.form.items)
         had_K = pair_K >= 0
         again_N = self.again.share(q_NH, known_N3, pairs)[targets.rows]
         loss = (functional.softplus(torch.where(had_K, -again_N, again_N)) * targets.weights).sum()
@@ -433,13 +269,13 @@ class Network(nn.Module):
         # Both questions are learnt alike: what is new is not drowned by what is taken again.
         share = new.weights.sum()
         new = new._replace(weights=new.weights * (LEAST_NEW / share.clamp(min=1e-9)).clamp(min=1))
-        asked_N, new = asked_about(len(q_NH), new)
+        asked_N, new = new.asked_about(len(q_NH))
         return loss + self.loss_of_new(q_NH[asked_N], pairs.of(asked_N), new, choose)
 
     def _loss_of_again(self, q_NH: Tensor, pairs: Pairs, targets: Targets, pair_K: Tensor) -> Tensor:
         """The weighted sum over targets, which stand among the pairs at these places, of -log p(target | again)."""
         assert self.again is not None  # noqa: S101
-        asked_N, targets = asked_about(len(q_NH), targets)
+        asked_N, targets = targets.asked_about(len(q_NH))
         number_S = asked_N[pairs.rows].cumsum(0) - 1
         pairs = pairs.of(asked_N)
         a_S = self.again.logits(q_NH[asked_N], pairs, self.vectors)
@@ -475,57 +311,6 @@ LEAST_NEW = 0.5
 """What is learnt of items new to users has at least this weight, beside 1 for all events."""
 
 
-def softmax_loss(
-    q_NH: Tensor,
-    v_CH1: Tensor,
-    pairs: Pairs,
-    targets: Targets,
-    shares_K: Tensor | None,
-    spans: Spans | None,
-    *,
-    fast: bool,
-) -> Tensor:
-    """The weighted sum over targets of -log softmax, from which ``pairs`` and ``spans`` are left out.
-
-    ``shares_K`` is added to the targets' logits.
-    """
-    if fast and on_cpu(q_NH) and len(q_NH):
-        from shared.recipes.hrnn.ops.numba.bf16_softmax_loss import SwiftSoftmaxLoss, within_reach
-
-        if within_reach(q_NH, v_CH1):
-            return SwiftSoftmaxLoss.apply(q_NH, v_CH1, pairs[:2], spans, *targets, shares_K)  # type: ignore[no-any-return, no-untyped-call]
-    rows_S, items_S = pairs[:2]
-    if spans is not None:
-        more_S, items_of_more_S = spans.flat()
-        rows_S, order_S = torch.sort(torch.cat([rows_S, more_S]))
-        items_S = torch.cat([items_S, items_of_more_S])[order_S]
-    q_NH1 = functional.pad(q_NH, (0, 1), value=1.0)
-    return SoftmaxLoss.apply(q_NH1, v_CH1, rows_S, items_S, *targets, shares_K, fast)  # type: ignore[no-any-return, no-untyped-call]
-
-
-def asked_about(queries: int, targets: Targets) -> tuple[Tensor, Targets]:
-    """(bool[N] which queries have targets, the targets of these alone, which are counted anew)."""
-    asked_N = torch.zeros(queries, dtype=torch.bool, device=targets.rows.device).index_fill_(0, targets.rows, True)
-    return asked_N, targets._replace(rows=(asked_N.cumsum(0) - 1)[targets.rows])
-
-
-def pairs_of(targets: Targets, pairs: Pairs, items: int) -> Tensor:
-    """[K] For each target the pair of its query and item; -1 where the user has not had it."""
-    keys_S, order_S = torch.sort(pairs.rows * items + pairs.items)
-    keys_K = targets.rows * items + targets.items
-    if not len(keys_S):
-        return torch.full_like(keys_K, -1)
-    places_K = torch.searchsorted(keys_S, keys_K).clamp(max=len(keys_S) - 1)
-    return torch.where(keys_S[places_K] == keys_K, order_S[places_K], -1)
-
-
-def log_sums(a_S: Tensor, rows_S: Tensor, rows: int) -> Tensor:
-    """[N] log of the sum of exp(a) of each row; of one that has none the least there is."""
-    greatest_N = a_S.new_full((rows,), NEVER).scatter_reduce(0, rows_S, a_S.detach(), "amax")
-    sums_N = a_S.new_zeros(rows).index_add(0, rows_S, torch.exp(a_S - greatest_N[rows_S]))
-    return torch.log(sums_N.clamp(min=1e-30)) + greatest_N
-
-
 class Again(nn.Module):
     """Whether something is taken that the user has had, and which of it.
 
@@ -550,7 +335,7 @@ class Again(nn.Module):
         self.worth = nn.Linear(AGAIN_WIDTH, 1, bias=False)
         self.of_user = nn.Linear(form.hidden + 3, 1)
         nn.init.zeros_(self.bias.weight)
-        for name, value in (("mean", 0.0), ("scale", 1.0), ("least", NEVER), ("most", -NEVER)):
+        for name, value in (("mean", 0.0), ("scale", 1.0), ("least", IMPOSSIBLE), ("most", -IMPOSSIBLE)):
             self.register_buffer(name, torch.full((FEATURES,), value))
         self.register_buffer("count", torch.zeros(()))
         self.register_buffer("evidence", torch.zeros(()))
@@ -582,7 +367,7 @@ class Again(nn.Module):
         """[N] the logit of p(again); of who has had nothing the least there is."""
         again_N = self.of_user(torch.cat([q_NH.float(), known_N3], -1)).view(-1)
         has_N = torch.zeros_like(again_N, dtype=torch.bool).index_fill_(0, pairs.rows, True)
-        return torch.where(has_N, again_N, NEVER)
+        return torch.where(has_N, again_N, IMPOSSIBLE)
 
     def logits(self, q_NH: Tensor, pairs: Pairs, vectors: Callable[[Tensor], Tensor]) -> Tensor:
         """a_S of the pairs. ``vectors`` tells v_RH of items."""
@@ -592,11 +377,7 @@ class Again(nn.Module):
         """[S] (r * v_i) q."""
         ids_R, places_S = torch.unique(pairs.items, return_inverse=True)
         q_NH, v_RH = q_NH.float(), vectors(ids_R) * self.fit
-        if on_cpu(q_NH):
-            from shared.recipes.hrnn.ops.numba.table_rows import Dots
-
-            return Dots.apply(q_NH, pairs.rows, v_RH, places_S)  # type: ignore[no-any-return, no-untyped-call]
-        return (q_NH[pairs.rows] * v_RH[places_S]).sum(-1)
+        return multiply_pairs(q_NH, pairs.rows, v_RH, places_S)
 
     def worths(self, pairs: Pairs) -> Tensor:
         """[S] c_i and what is known of the last time."""
@@ -627,14 +408,8 @@ class LinearRecurrence(nn.Module):
     def forward(
         self, x_TBH: Tensor, gap_TB: Tensor, keep_TB2: Tensor, h_BW: Tensor, *, fast: bool = False
     ) -> tuple[Tensor, Tensor]:
-        if on_cpu(x_TBH):
-            from shared.recipes.hrnn.ops.numba.recurrent_layer import Layer
-
-            weights = self.norm.weight, self.into.weight, self.time.weight, self.out.weight
-            return Layer.apply(x_TBH, *weights, gap_TB, keep_TB2, h_BW, fast)  # type: ignore[no-any-return, no-untyped-call]
-        into_TB3W = self.into(self.norm(x_TBH)).float()
-        y_TBW, h_BW = GatedScan.apply(into_TB3W, self.time(gap_TB), keep_TB2, h_BW)  # type: ignore[no-untyped-call]
-        return x_TBH + self.out(y_TBW), h_BW
+        weights = self.norm.weight, self.into.weight, self.time.weight, self.out.weight
+        return apply_recurrent_layer(x_TBH, *weights, gap_TB, keep_TB2, h_BW, fast=fast)
 
 
 class GatedUnit(nn.Module):

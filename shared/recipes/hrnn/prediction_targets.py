@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from shared.recipes.hrnn.network import Events, Targets
-from shared.recipes.hrnn.sequence_packing import REMEMBERED, Queries, Streams, Window
+from shared.recipes.hrnn.sequence_packing import REMEMBERED, Streams
+from shared.recipes.hrnn.types import Events, Queries, Targets, Window
 
 
 class Batch(NamedTuple):

@@ -26,8 +26,11 @@ from shared.data.arrays.histories import Histories
 from shared.data.arrays.npy_files import ranges
 from shared.data.training.training_data import TrainingData
 from shared.recipes.hrnn.config import GAP_BUCKETS, Form
-from shared.recipes.hrnn.network import Bags, Events, Network, Pairs, Spans, gap_buckets, told_lengths
+from shared.recipes.hrnn.network import Network
+from shared.recipes.hrnn.ops.history_walk import pairs_and_spans
 from shared.recipes.hrnn.repeat_features import HALF_LIVES, Takings, features, known_of
+from shared.recipes.hrnn.time_buckets import gap_buckets, told_lengths
+from shared.recipes.hrnn.types import Bags, Events, Pairs, Queries, Spans, Window
 from shared.recipes.request_time import begins_visit
 
 EVENTS_AT_ONCE = 2**20
@@ -42,31 +45,6 @@ NEVER = np.iinfo(np.int32).max
 
 PREPARED = 2000
 """Queries that tell the range of what is known of items that are taken again."""
-
-
-class Window(NamedTuple):
-    """The events to be foretold in one step.
-
-    ``places`` are the same in the order of the file: events of one moment have none, and are read in one drawn anew.
-    """
-
-    events: Tensor  # int64[T,B]
-    counts: Tensor  # bool[T,B] False for events that fill up the last stream
-    places: Tensor  # int64[T,B]
-    before: Tensor  # int64[T,B] the event read before each; anything where a user begins
-
-    def to(self, device: torch.device) -> Window:
-        return Window(*(each.to(device) for each in self))
-
-
-class Queries(NamedTuple):
-    """What is asked before each of N moments."""
-
-    after: Tensor  # [N] seconds since the user's event before; 0 within a visit
-    pairs: Pairs
-    contexts: Bags | None
-    known: Tensor  # [N,3] how much is known of the user: log of events and of items, and the share of repeats
-    spans: Spans | None = None
 
 
 class Repeats(NamedTuple):
@@ -320,8 +298,6 @@ class Streams:
         )
 
     def _spans(self, places_BT: Tensor, remembered: int) -> tuple[Pairs, Spans]:
-        from shared.recipes.hrnn.ops.numba.history_walk import pairs_and_spans
-
         return pairs_and_spans(
             places_BT, self._position_E, self._end_E, self.items_E, self._next_E, self.items, remembered
         )

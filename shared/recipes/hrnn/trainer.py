@@ -23,11 +23,12 @@ from shared.recipes.hrnn import BPTT, COLD_START_MAX_INTERACTIONS, candidates
 from shared.recipes.hrnn.batch_ranking import Foretold, best_items, blended, foretell
 from shared.recipes.hrnn.candidates import Choose
 from shared.recipes.hrnn.cold_items import cold_items
+from shared.recipes.hrnn.config import Form
 from shared.recipes.hrnn.counter_blend import Leaning
 from shared.recipes.hrnn.counters import Blend, Counters
+from shared.recipes.hrnn.fit import fit
 from shared.recipes.hrnn.lightning_module import AtEachBatch, Fitting
-from shared.recipes.hrnn.lightning_trainer import fit
-from shared.recipes.hrnn.network import Form, Network
+from shared.recipes.hrnn.network import Network
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS, RETRAINING_RATE, Plan
 from shared.recipes.hrnn.sequence_packing import Streams, bags
 from shared.recipes.hrnn.warm_start import Base
@@ -66,7 +67,7 @@ class Learner:
         self.plan = Plan.of(parameters, events, len(histories.item_ids))
         self.context = context
         self.reporter = reporter or ProgressReporter.silent(self.plan.epochs)
-        self._cold_items = recipe.cold_items
+        self._cold_items = recipe.training.cold_items
         torch.set_num_threads(self.plan.threads(context.options.threads))
         torch.manual_seed(context.seed)
         self.device = torch.device(context.torch_device if torch.cuda.is_available() else "cpu")
@@ -81,7 +82,7 @@ class Learner:
             # What a base has not learnt of what is taken again, a few epochs with what is new would not teach.
             repeats=None if base is None else base.form.repeats,
         )
-        self.items = items = known_of_items(data) if recipe.cold_items else data.items
+        self.items = items = known_of_items(data) if recipe.training.cold_items else data.items
         self._bags = bags(items, self.device)
         form = Form(
             items=len(histories.item_ids),

@@ -100,7 +100,7 @@ def train(
     save_file(
         {name: tensor.contiguous() for name, tensor in network.state_dict().items()}, artifact / artifacts.WEIGHTS
     )
-    if context.base is None and "UPDATE" in recipe.training_modes:
+    if context.base is None and "UPDATE" in recipe.training.modes:
         leave(learner.network, learner.items, artifact)
     counts_I = np.bincount(histories.items, learner.weights_E, minlength=len(histories.item_ids)).astype(np.float64)
     shares_I = counts_I / counts_I.sum()

@@ -28,7 +28,9 @@ from torch import Tensor
 from shared.data.arrays.features import Column, Features
 from shared.data.arrays.histories import Histories
 from shared.data.training.training_data import TrainingData
-from shared.recipes.hrnn.network import Bags, Form, Network
+from shared.recipes.hrnn.config import Form
+from shared.recipes.hrnn.network import Network
+from shared.recipes.hrnn.types import Bags
 from shared.recipes.scoring_api import ArtifactError
 
 WEIGHTS = "base.safetensors"

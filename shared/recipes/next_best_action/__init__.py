@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shared.recipes.declaration import Recipe
+from shared.recipes.declaration import Recipe, ServingTraits, TrainingTraits
 from shared.recipes.hyperparameters import HyperParameter
 
 TAKEN = "taken"
@@ -29,12 +29,9 @@ RECIPES = (
         feature_transformation=None,
         module=__name__,
         hyperparameters=(ACTION_OPTIMIZATION_PERIOD,),
-        metadata=True,
-        cold_items=True,
-        datasets=("ACTION_INTERACTIONS", "ACTIONS"),
         interactions="ACTION_INTERACTIONS",
         catalogue="ACTIONS",
-        shows_scores=True,
-        live=True,
+        training=TrainingTraits(datasets=("ACTION_INTERACTIONS", "ACTIONS"), uses_metadata=True, cold_items=True),
+        serving=ServingTraits(shows_scores=True, reads_live_events=True),
     ),
 )

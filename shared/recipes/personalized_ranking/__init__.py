@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from shared.recipes.declaration import Recipe
+from shared.recipes.declaration import Recipe, ServingTraits, TrainingTraits
 from shared.recipes.user_personalization import APPLY_RECENCY_BIAS, NETWORK
 
 PERSONALIZED_RANKING = Recipe(
@@ -15,10 +15,8 @@ PERSONALIZED_RANKING = Recipe(
     feature_transformation="JSON-percentile-filtering",
     module="shared.recipes.hrnn",
     hyperparameters=NETWORK,
-    metadata=True,
-    shows_scores=True,
-    live=True,
-    objective=True,
+    training=TrainingTraits(uses_metadata=True, takes_objective=True),
+    serving=ServingTraits(shows_scores=True, reads_live_events=True),
 )
 SECOND = dataclasses.replace(
     PERSONALIZED_RANKING,
@@ -30,9 +28,7 @@ SECOND = dataclasses.replace(
     algorithm="aws-personalized-ranking-v2",
     feature_transformation=None,
     hyperparameters=(APPLY_RECENCY_BIAS,),
-    cold_items=True,
-    objective=False,
-    events_config=True,
-    metadata_unasked=True,
+    training=TrainingTraits(uses_metadata=True, cold_items=True, takes_events_config=True),
+    serving=ServingTraits(shows_scores=True, always_shows_metadata=True, reads_live_events=True),
 )
 RECIPES = (PERSONALIZED_RANKING, SECOND)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from shared.recipes.declaration import Recipe
+from shared.recipes.declaration import Recipe, ServingTraits, TrainingTraits
 
 POPULARITY_COUNT = Recipe(
     name="aws-popularity-count",
@@ -13,27 +13,27 @@ POPULARITY_COUNT = Recipe(
     algorithm="aws-popularity-count",
     feature_transformation="sims",
     module=__name__,
-    needs=(),
+    serving=ServingTraits(required_members=()),
 )
 MOST_POPULAR = dataclasses.replace(
     POPULARITY_COUNT,
     name="aws-vod-most-popular",
     description="Most popular: what the most users watched.",
     domain="VIDEO_ON_DEMAND",
-    event_type="Watch",
+    training=TrainingTraits(event_type="Watch"),
 )
 MOST_VIEWED = dataclasses.replace(
     POPULARITY_COUNT,
     name="aws-ecomm-popular-items-by-views",
     description="Most viewed: what the most users viewed.",
     domain="ECOMMERCE",
-    event_type="View",
-    needs=("userId",),
+    training=TrainingTraits(event_type="View"),
+    serving=ServingTraits(required_members=("userId",)),
 )
 BEST_SELLERS = dataclasses.replace(
     MOST_VIEWED,
     name="aws-ecomm-popular-items-by-purchases",
     description="Best sellers: what the most users bought.",
-    event_type="Purchase",
+    training=TrainingTraits(event_type="Purchase"),
 )
 RECIPES = (POPULARITY_COUNT, MOST_POPULAR, MOST_VIEWED, BEST_SELLERS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from shared.recipes.declaration import Recipe
+from shared.recipes.declaration import Recipe, ServingTraits, TrainingTraits
 from shared.recipes.hyperparameters import HyperParameter
 from shared.recipes.sims import POPULARITY_DISCOUNT_FACTOR
 
@@ -32,16 +32,15 @@ SIMILAR_ITEMS = Recipe(
         ITEM_ID_HIDDEN_DIM,
         ITEM_METADATA_HIDDEN_DIM,
     ),
-    metadata=True,
-    cold_items=True,
-    needs=("itemId",),
+    training=TrainingTraits(uses_metadata=True, cold_items=True),
+    serving=ServingTraits(required_members=("itemId",)),
 )
 MORE_LIKE_X = dataclasses.replace(
     SIMILAR_ITEMS,
     name="aws-vod-more-like-x",
     description="More like X: videos like a given video, without what the user has watched.",
-    datasets=("INTERACTIONS", "ITEMS"),
     domain="VIDEO_ON_DEMAND",
-    hides="Watch",
+    training=TrainingTraits(datasets=("INTERACTIONS", "ITEMS"), uses_metadata=True, cold_items=True),
+    serving=ServingTraits(required_members=("itemId",), hidden_event_type="Watch"),
 )
 RECIPES = (SIMILAR_ITEMS, MORE_LIKE_X)

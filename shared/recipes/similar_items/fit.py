@@ -17,8 +17,8 @@ from torch import Tensor
 
 from shared.data.arrays.histories import Histories
 from shared.recipes.hrnn.candidates import chooser
-from shared.recipes.hrnn.network import Bags, Candidates
 from shared.recipes.hrnn.plan import FULL_SOFTMAX_ITEMS
+from shared.recipes.hrnn.types import Bags, Candidates
 from shared.recipes.similar_items.neighbor_sampling import Drawn, Nearby
 from shared.recipes.similar_items.network import Network, losses
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from shared.recipes.hrnn.network import Bags
+from shared.recipes.hrnn.types import Bags
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from shared.recipes.declaration import Recipe
+from shared.recipes.declaration import Recipe, ServingTraits, TrainingTraits
 from shared.recipes.hrnn import MAX_USER_HISTORY_LENGTH_PERCENTILE, MIN_USER_HISTORY_LENGTH_PERCENTILE
 from shared.recipes.hyperparameters import HyperParameter
 
@@ -55,7 +55,7 @@ SIMS = Recipe(
         MIN_ITEM_INTERACTION_COUNT_PERCENTILE,
         MAX_ITEM_INTERACTION_COUNT_PERCENTILE,
     ),
-    needs=("itemId",),
+    serving=ServingTraits(required_members=("itemId",)),
 )
 
 BECAUSE_YOU_WATCHED_X = dataclasses.replace(
@@ -71,25 +71,23 @@ BECAUSE_YOU_WATCHED_X = dataclasses.replace(
         dataclasses.replace(MIN_ITEM_INTERACTION_COUNT_PERCENTILE, default="0.0"),
         dataclasses.replace(MAX_ITEM_INTERACTION_COUNT_PERCENTILE, default="1.0"),
     ),
-    needs=("userId", "itemId"),
     domain="VIDEO_ON_DEMAND",
-    event_type="Watch",
-    hides="Watch",
+    training=TrainingTraits(event_type="Watch"),
+    serving=ServingTraits(required_members=("userId", "itemId"), hidden_event_type="Watch"),
 )
 ALSO_VIEWED = dataclasses.replace(
     BECAUSE_YOU_WATCHED_X,
     name="aws-ecomm-customers-who-viewed-x-also-viewed",
     description="Customers who viewed X also viewed: what those viewed who viewed a given item.",
     domain="ECOMMERCE",
-    event_type="View",
-    hides="Purchase",
+    training=TrainingTraits(event_type="View"),
+    serving=ServingTraits(required_members=("userId", "itemId"), hidden_event_type="Purchase"),
 )
 BOUGHT_TOGETHER = dataclasses.replace(
     ALSO_VIEWED,
     name="aws-ecomm-frequently-bought-together",
     description="Frequently bought together: what those bought who bought a given item.",
-    needs=("itemId",),
-    event_type="Purchase",
-    hides=None,
+    training=TrainingTraits(event_type="Purchase"),
+    serving=ServingTraits(required_members=("itemId",)),
 )
 RECIPES = (SIMS, BECAUSE_YOU_WATCHED_X, ALSO_VIEWED, BOUGHT_TOGETHER)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from shared.recipes.declaration import Recipe
+from shared.recipes.declaration import Recipe, ServingTraits
 from shared.recipes.hyperparameters import HyperParameter
 
 TREND_DISCOVERY_FREQUENCY = HyperParameter(
@@ -23,7 +23,7 @@ TRENDING_NOW = Recipe(
     feature_transformation=None,
     module=__name__,
     hyperparameters=(TREND_DISCOVERY_FREQUENCY,),
-    needs=(),
+    serving=ServingTraits(required_members=()),
 )
 VOD_TRENDING_NOW = dataclasses.replace(
     TRENDING_NOW,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from shared.recipes.declaration import Recipe
+from shared.recipes.declaration import Recipe, ServingTraits, TrainingTraits
 from shared.recipes.hrnn import (
     BPTT,
     COLD_START,
@@ -45,14 +45,10 @@ USER_PERSONALIZATION = Recipe(
     hyperparameters=NETWORK,
     # AWS's console wrote these into its configurations: it came after aws-hrnn-coldstart.
     inert=COLD_START,
-    metadata=True,
-    cold_items=True,
-    training_modes=("FULL", "UPDATE"),
-    shows_scores=True,
-    live=True,
-    impressions=True,
-    explores=True,
-    objective=True,
+    training=TrainingTraits(
+        modes=("FULL", "UPDATE"), uses_metadata=True, cold_items=True, uses_impressions=True, takes_objective=True
+    ),
+    serving=ServingTraits(shows_scores=True, reads_live_events=True, explores=True),
 )
 SECOND = dataclasses.replace(
     USER_PERSONALIZATION,
@@ -64,12 +60,8 @@ SECOND = dataclasses.replace(
     algorithm="aws-user-personalization-v2",
     hyperparameters=(APPLY_RECENCY_BIAS,),
     inert=(),
-    training_modes=("FULL",),
-    explores=False,
-    objective=False,
-    events_config=True,
-    metadata_unasked=True,
-    reasons=True,
+    training=TrainingTraits(uses_metadata=True, cold_items=True, uses_impressions=True, takes_events_config=True),
+    serving=ServingTraits(shows_scores=True, always_shows_metadata=True, gives_reasons=True, reads_live_events=True),
 )
 TOP_PICKS = dataclasses.replace(
     USER_PERSONALIZATION,
@@ -77,17 +69,15 @@ TOP_PICKS = dataclasses.replace(
     description="Top picks for you: what a user is likely to watch next, without what the user has watched.",
     hyperparameters=(),
     inert=(),
-    training_modes=("FULL",),
-    shows_scores=False,
-    objective=False,
     domain="VIDEO_ON_DEMAND",
-    hides="Watch",
+    training=TrainingTraits(uses_metadata=True, cold_items=True, uses_impressions=True),
+    serving=ServingTraits(reads_live_events=True, explores=True, hidden_event_type="Watch"),
 )
 RECOMMENDED_FOR_YOU = dataclasses.replace(
     TOP_PICKS,
     name="aws-ecomm-recommended-for-you",
     description="Recommended for you: what a user is likely to want next.",
     domain="ECOMMERCE",
-    hides="Purchase",
+    serving=dataclasses.replace(TOP_PICKS.serving, hidden_event_type="Purchase"),
 )
 RECIPES = (USER_PERSONALIZATION, SECOND, TOP_PICKS, RECOMMENDED_FOR_YOU)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from shared.recipes.declaration import Recipe
+from shared.recipes.declaration import Recipe, ServingTraits, TrainingTraits
 from shared.recipes.hrnn import HIDDEN_DIMENSION
 
 ITEM_AFFINITY = Recipe(
@@ -15,9 +15,8 @@ ITEM_AFFINITY = Recipe(
     feature_transformation="item-affinity",
     module=__name__,
     hyperparameters=(dataclasses.replace(HIDDEN_DIMENSION, default="149", tunable=False),),
-    metadata=True,
-    cold_items=True,
-    needs=(),
+    training=TrainingTraits(uses_metadata=True, cold_items=True),
+    serving=ServingTraits(required_members=()),
 )
 ITEM_ATTRIBUTE_AFFINITY = dataclasses.replace(
     ITEM_AFFINITY,
@@ -28,6 +27,6 @@ ITEM_ATTRIBUTE_AFFINITY = dataclasses.replace(
     ),
     algorithm="aws-item-attribute-affinity",
     feature_transformation="item-attribute-affinity",
-    datasets=("INTERACTIONS", "ITEMS"),
+    training=TrainingTraits(datasets=("INTERACTIONS", "ITEMS"), uses_metadata=True, cold_items=True),
 )
 RECIPES = (ITEM_AFFINITY, ITEM_ATTRIBUTE_AFFINITY)

@@ -70,9 +70,9 @@ def _trained_on(recipe: Recipe, group: Record, reading: Reading) -> tuple[Record
     """
     datasets = tuple(reading.children("dataset", group.arn))
     there = {dataset.body["datasetType"] for dataset in datasets}
-    if missing := [dataset_type for dataset_type in recipe.datasets if dataset_type not in there]:
+    if missing := [dataset_type for dataset_type in recipe.training.datasets if dataset_type not in there]:
         raise InvalidInput(
-            f"{recipe.name} trains on the datasets {', '.join(recipe.datasets)}; "
+            f"{recipe.name} trains on the datasets {', '.join(recipe.training.datasets)}; "
             f"{group.arn} has no {' and no '.join(missing)}."
         )
     for dataset in datasets:

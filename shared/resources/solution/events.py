@@ -30,7 +30,7 @@ def check_events(
         _check_number(threshold)
         _check_columns("eventValueThreshold", ("EVENT_TYPE", "EVENT_VALUE"), columns, excluded)
     if events := config.get("eventsConfig"):
-        if not recipe.events_config:
+        if not recipe.training.takes_events_config:
             raise InvalidInput(f"{recipe.name} does not take solutionConfig.eventsConfig: leave it out.")
         if event_type or threshold is not None:
             raise InvalidInput("eventsConfig stands in place of eventType and eventValueThreshold: leave those out.")

@@ -19,7 +19,7 @@ def check_objective(
     objective = config.get("optimizationObjective")
     if not objective:
         return
-    if not recipe.objective:
+    if not recipe.training.takes_objective:
         raise InvalidInput(f"{recipe.name} does not take solutionConfig.optimizationObjective: leave it out.")
     name = objective.get("itemAttribute")
     if name is None:

@@ -106,8 +106,18 @@ def competing(config: Mapping[str, Any], *, described: bool) -> list[recipes.Rec
     """
     told = (config.get("autoMLConfig") or {}).get("recipeList")
     chosen = [named(arn) for arn in dict.fromkeys(told)] if told else list(recipes.RECIPES.values())
-    fit = [recipe for recipe in chosen if _competes(recipe) and (told or described or not recipe.metadata)]
-    return sorted(fit, key=lambda recipe: (recipe.live, recipe.metadata, recipe.cold_items, recipe.explores))
+    fit = [
+        recipe for recipe in chosen if _competes(recipe) and (told or described or not recipe.training.uses_metadata)
+    ]
+    return sorted(
+        fit,
+        key=lambda recipe: (
+            recipe.serving.reads_live_events,
+            recipe.training.uses_metadata,
+            recipe.training.cold_items,
+            recipe.serving.explores,
+        ),
+    )
 
 
 def _competes(recipe: recipes.Recipe) -> bool:

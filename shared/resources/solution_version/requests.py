@@ -76,7 +76,7 @@ def _base(solution: Record, mode: str, reading: Reading) -> Record | None:
         raise InvalidInput(f"The recipe {arn} is not offered by this release.")
     if mode == FULL:
         return None
-    if mode == AUTOTRAIN or recipe is None or mode not in recipe.training_modes:
+    if mode == AUTOTRAIN or recipe is None or mode not in recipe.training.modes:
         raise InvalidInput(f"The recipe {arn or 'that AutoML chooses'} can't be trained in mode {mode}; use {FULL}.")
     base = newest_full(solution.arn, reading)
     if base is None:

@@ -14,7 +14,7 @@ from shared.jobs import celery_app
 from shared.settings import Settings
 from shared.state import messages
 from shared.state.messages import Failed, Finished, ImportDataset, Message, Progressed, Started, TrainSolutionVersion
-from shared.store.record_codec import read_note, write_note
+from shared.store.record_codec import read_outbox_entry, write_outbox_entry
 
 #: Messages of the last release may still lie in a queue: a name may be added here, never changed.
 NAMES = {
@@ -51,7 +51,7 @@ def test_the_names_and_fields_on_the_wire_are_kept() -> None:
 @pytest.mark.parametrize("message", EXAMPLES)
 def test_a_note_survives_being_written_down(message: Message) -> None:
     written = celery_app.note(message)
-    assert read_note(written.id, write_note(written)) == written
+    assert read_outbox_entry(written.id, write_outbox_entry(written)) == written
 
 
 def test_the_same_message_has_the_same_note_and_another_attempt_another() -> None:

@@ -35,76 +35,76 @@ def read(store: Store) -> Record:
 
 def test_who_asks_first_may_have_missed_all_and_then_hears_what_is_new(store: Store) -> None:
     store.create(record(), invocation="1")
-    changes = store.changes(FAMILIES)
-    assert changes.heard() is None
-    assert list(changes.heard() or ()) == []
+    changes = store.subscribe_invalidations(FAMILIES)
+    assert changes.read_changed_keys() is None
+    assert list(changes.read_changed_keys() or ()) == []
     store.append_interactions("d", [event("u:1"), event("v"), event("u:1")], invocation="2")
-    assert set(changes.heard() or ()) == {"recent:d:u:1", "recent:d:v"}
-    assert list(changes.heard() or ()) == []
+    assert set(changes.read_changed_keys() or ()) == {"recent:d:u:1", "recent:d:v"}
+    assert list(changes.read_changed_keys() or ()) == []
 
 
 def test_every_write_of_a_record_is_told(store: Store) -> None:
-    changes = store.changes(FAMILIES)
-    changes.heard()
+    changes = store.subscribe_invalidations(FAMILIES)
+    changes.read_changed_keys()
     store.create(record(claims=("name",), status="CREATE PENDING"), invocation="1")
-    assert {f"record:{ARN}", "claim:name"} <= set(changes.heard() or ())
+    assert {f"record:{ARN}", "claim:name"} <= set(changes.read_changed_keys() or ())
     store.replace(replace(read(store), body={"x": 1}))
-    assert f"record:{ARN}" in (changes.heard() or ())
+    assert f"record:{ARN}" in (changes.read_changed_keys() or ())
     lease = store.claim_lease(ARN, "worker", frozenset({"CREATE PENDING"}), 10.0)
     assert lease is not None
-    assert f"record:{ARN}" in (changes.heard() or ())
+    assert f"record:{ARN}" in (changes.read_changed_keys() or ())
     store.release_lease(lease, failed=True)
-    assert f"record:{ARN}" in (changes.heard() or ())
+    assert f"record:{ARN}" in (changes.read_changed_keys() or ())
     store.remove(read(store))
-    assert {f"record:{ARN}", "claim:name"} <= set(changes.heard() or ())
+    assert {f"record:{ARN}", "claim:name"} <= set(changes.read_changed_keys() or ())
 
 
 def test_what_is_forgotten_is_told(store: Store) -> None:
     store.append_interactions("d", [event("u")], invocation="1")
-    changes = store.changes(FAMILIES)
-    changes.heard()
-    store.forget("d")
-    assert list(changes.heard() or ()) == ["recent:d:u"]
+    changes = store.subscribe_invalidations(FAMILIES)
+    changes.read_changed_keys()
+    store.clear_dataset("d")
+    assert list(changes.read_changed_keys() or ()) == ["recent:d:u"]
 
 
 def test_a_write_that_was_acknowledged_is_heard_of_at_once(store: Store) -> None:
     """Two thousand times: whoever answers after an acknowledgement answers with it."""
-    changes = store.changes(FAMILIES)
-    changes.heard()
+    changes = store.subscribe_invalidations(FAMILIES)
+    changes.read_changed_keys()
     for number in range(2000):
         store.append_interactions("d", [event("u")], invocation=f"{number}")
         # An acknowledgement travels on to a client and comes back as a request.
         time.sleep(0.0001)
-        assert list(changes.heard() or ()) == ["recent:d:u"], number
+        assert list(changes.read_changed_keys() or ()) == ["recent:d:u"], number
 
 
 def test_nothing_is_told_of_other_families(store: Store) -> None:
-    changes = store.changes(("record", "claim"))
-    changes.heard()
+    changes = store.subscribe_invalidations(("record", "claim"))
+    changes.read_changed_keys()
     store.append_interactions("d", [event("u")], invocation="1")
     store.create(record(), invocation="2")
-    assert list(changes.heard() or ()) == [f"record:{ARN}"]
+    assert list(changes.read_changed_keys() or ()) == [f"record:{ARN}"]
 
 
 def test_many_changes_are_told_whole(store: Store) -> None:
-    changes = store.changes(FAMILIES)
-    changes.heard()
+    changes = store.subscribe_invalidations(FAMILIES)
+    changes.read_changed_keys()
     users = [f"user-{number}-{'x' * 100}" for number in range(5000)]
     for begin in range(0, len(users), 500):
         store.append_interactions("d", [event(user) for user in users[begin : begin + 500]], invocation=str(begin))
-    assert {key.removeprefix("recent:d:") for key in changes.heard() or ()} == set(users)
+    assert {key.removeprefix("recent:d:") for key in changes.read_changed_keys() or ()} == set(users)
 
 
 class TestRedis:
     """What only a server can do: empty itself, break off, fall silent, or not know how."""
 
     def test_all_has_changed_where_the_server_was_emptied(self, redis_server: str) -> None:
-        changes = RedisStore(redis_server).changes(FAMILIES)
-        changes.heard()
+        changes = RedisStore(redis_server).subscribe_invalidations(FAMILIES)
+        changes.read_changed_keys()
         redis.Redis.from_url(redis_server).flushall()
         # Of this command alone the server tells after it has answered: nobody but a test waits for the answer.
         until = time.monotonic() + 5.0
-        while (heard := changes.heard()) is not None and time.monotonic() < until:
+        while (heard := changes.read_changed_keys()) is not None and time.monotonic() < until:
             assert list(heard) == []
             time.sleep(0.001)
         assert heard is None
@@ -113,49 +113,49 @@ class TestRedis:
         self, redis_server: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         store = RedisStore(redis_server)
-        changes = store.changes(FAMILIES)
-        changes.heard()
+        changes = store.subscribe_invalidations(FAMILIES)
+        changes.read_changed_keys()
         with redis.Redis.from_url(redis_server) as admin:
             for number in range(10):
                 # The server does in one go what came to it while it paused.
                 admin.client_pause(50)
                 told = {"invocation": f"paused {number}"}
-                writer = threading.Thread(target=store.append, args=("d", [event("u")]), kwargs=told)
+                writer = threading.Thread(target=store.append_interactions, args=("d", [event("u")]), kwargs=told)
                 writer.start()
                 time.sleep(0.01)
                 monkeypatch.setattr("shared.store.invalidation.SILENCE", -1.0)
-                heard = list(changes.heard() or ())
+                heard = list(changes.read_changed_keys() or ())
                 monkeypatch.setattr("shared.store.invalidation.SILENCE", 60.0)
                 writer.join()
-                assert [*heard, *(changes.heard() or ())] == ["recent:d:u"], number
+                assert [*heard, *(changes.read_changed_keys() or ())] == ["recent:d:u"], number
 
     def test_all_may_have_changed_where_the_connection_broke(self, redis_server: str) -> None:
         store = RedisStore(redis_server)
-        changes = store.changes(FAMILIES)
-        changes.heard()
-        assert list(changes.heard() or ()) == []
+        changes = store.subscribe_invalidations(FAMILIES)
+        changes.read_changed_keys()
+        assert list(changes.read_changed_keys() or ()) == []
         with redis.Redis.from_url(redis_server) as other:
             other.client_kill_filter(_type="normal", skipme=True)
-        store.append("d", [event("u")], invocation="broken")
-        assert changes.heard() is None
-        store.append("d", [event("u")], invocation="mended")
-        assert list(changes.heard() or ()) == ["recent:d:u"]
+        store.append_interactions("d", [event("u")], invocation="broken")
+        assert changes.read_changed_keys() is None
+        store.append_interactions("d", [event("u")], invocation="mended")
+        assert list(changes.read_changed_keys() or ()) == ["recent:d:u"]
 
     def test_a_server_that_fell_silent_is_not_trusted(self, redis_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("shared.store.invalidation.SILENCE", 0.05)
-        changes = RedisStore(redis_server, PROMPT).changes(FAMILIES)
-        changes.heard()
+        changes = RedisStore(redis_server, PROMPT).subscribe_invalidations(FAMILIES)
+        changes.read_changed_keys()
         with redis.Redis.from_url(redis_server) as other:
             time.sleep(0.06)
-            assert list(changes.heard() or ()) == []  # it answers
+            assert list(changes.read_changed_keys() or ()) == []  # it answers
             time.sleep(0.06)
             other.client_pause(1000, all=True)
             began = time.monotonic()
             with pytest.raises(redis.TimeoutError):
-                changes.heard()
+                changes.read_changed_keys()
             assert time.monotonic() - began < 0.9
         time.sleep(0.5)
-        assert changes.heard() is None
+        assert changes.read_changed_keys() is None
 
     def test_a_server_that_does_not_tell_is_asked_each_time(self, redis_server: str) -> None:
         with redis.Redis.from_url(redis_server) as admin:
@@ -163,9 +163,9 @@ class TestRedis:
             store = RedisStore(redis_server.replace("redis://", "redis://deaf:any@"))
             remembering = CachedStore(store, patient=store)
             try:
-                assert [len(remembering.recent("deaf", "u")) for _ in range(2)] == [0, 0]
-                store.append("deaf", [event("u")], invocation="deaf")
-                assert len(remembering.recent("deaf", "u")) == 1
+                assert [len(remembering.get_recent_interactions("deaf", "u")) for _ in range(2)] == [0, 0]
+                store.append_interactions("deaf", [event("u")], invocation="deaf")
+                assert len(remembering.get_recent_interactions("deaf", "u")) == 1
             finally:
                 admin.acl_deluser("deaf")
 
@@ -180,6 +180,8 @@ class TestRedis:
 
         with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Old) as server:
             threading.Thread(target=server.serve_forever, daemon=True).start()
-            changes = RedisStore(f"redis://127.0.0.1:{server.server_address[1]}/0", PROMPT).changes(FAMILIES)
-            assert [changes.heard() for _ in range(3)] == [None, None, None]
+            changes = RedisStore(f"redis://127.0.0.1:{server.server_address[1]}/0", PROMPT).subscribe_invalidations(
+                FAMILIES
+            )
+            assert [changes.read_changed_keys() for _ in range(3)] == [None, None, None]
             server.shutdown()

@@ -15,7 +15,7 @@ from shared.resources import Reading
 from shared.settings import Settings
 from shared.state.lifecycle import ACTIVE, CREATE_PENDING
 from shared.state.messages import Progressed, Provision
-from shared.store import Interaction, PutRecord, Record, Unreadable, Update
+from shared.store import Interaction, PutRecord, Record, UnreadableRecord, Update
 from shared.store.redis import PREFIX, RedisStore
 
 ARN = "arn:aws:personalize:r:a:solution/a"
@@ -76,16 +76,16 @@ def test_a_record_that_can_not_be_read_is_left_out_of_lists_and_stays(
     store: RedisStore, server: Any, missing: str
 ) -> None:
     rewrite(server, lambda document: document.pop(missing))
-    with pytest.raises(Unreadable, match=ARN):
+    with pytest.raises(UnreadableRecord, match=ARN):
         store.get(ARN)
     for parent in (None, "arn:g"):
         assert [record.arn for record in store.list_page("solution", parent)[0]] == [OTHER]
-        with pytest.raises(Unreadable):
+        with pytest.raises(UnreadableRecord):
             store.list_page("solution", parent, whole=True)
     # A walk looks at each by itself; who decides by all must not decide by some.
     reading = Reading(store, Settings())
     assert [record.arn for record in reading.children("solution", whole=False)] == [OTHER]
-    with pytest.raises(Unreadable):
+    with pytest.raises(UnreadableRecord):
         list(reading.children("solution", "arn:g"))
     assert missing not in written(server)
     rewrite(server, lambda document: document.update({"kind": "solution", "parents": [], "update": None}))
@@ -114,5 +114,5 @@ def test_live_events_and_put_records_with_more_members_are_read(store: RedisStor
     server.xadd(f"{PREFIX}stream:d", {"event": text})
     server.rpush(f"{PREFIX}recent:d:u", text)
     server.hset(f"{PREFIX}put:d", "i", '{"id":"i","properties":{},"at":1.0,"by":"x"}')
-    assert (list(store.stream("d")), store.recent("d", "u")) == ([event], [event])
-    assert list(store.put_records("d")) == [PutRecord(id="i", properties={}, at=1.0)]
+    assert (list(store.iter_interactions("d")), store.get_recent_interactions("d", "u")) == ([event], [event])
+    assert list(store.iter_put_records("d")) == [PutRecord(id="i", properties={}, at=1.0)]

@@ -24,7 +24,7 @@ def test_what_was_created_is_read_back_whole(store: Store) -> None:
     written = record("a", body={"name": "é\u2028", "n": 1.5}, state={"x": [1, None]}, parents=("p",), claims=("c",))
     assert store.create(written, invocation="1") == written.arn
     read = store.get(written.arn)
-    assert read == replace(written, version=1, moving=CREATE_PENDING)
+    assert read == replace(written, version=1, in_progress=CREATE_PENDING)
 
 
 def test_an_update_in_motion_is_what_moves(store: Store) -> None:
@@ -32,7 +32,7 @@ def test_an_update_in_motion_is_what_moves(store: Store) -> None:
     store.create(record("a", status=ACTIVE, update=update), invocation="1")
     read = store.get(record("a").arn)
     assert read is not None
-    assert (read.status, read.moving, read.update) == (ACTIVE, CREATE_PENDING, update)
+    assert (read.status, read.in_progress, read.update) == (ACTIVE, CREATE_PENDING, update)
 
 
 def test_a_settled_record_does_not_move(store: Store) -> None:
@@ -50,7 +50,7 @@ def test_nothing_is_found_under_an_unknown_arn(store: Store) -> None:
 def test_a_second_record_of_the_same_arn_is_refused_and_changes_nothing(store: Store) -> None:
     store.create(record("a", body={"n": 1}), invocation="1")
     with pytest.raises(NameTaken) as refused:
-        store.create(record("a", body={"n": 2}), invocation="2", notes=[note(Provision(arn="x"))])
+        store.create(record("a", body={"n": 2}), invocation="2", outbox=[note(Provision(arn="x"))])
     assert refused.value.arn == record("a").arn
     standing = store.get(record("a").arn)
     assert standing is not None
@@ -83,13 +83,13 @@ def test_what_an_invocation_has_changed_it_changes_once(store: Store) -> None:
     read = store.get(record("a").arn)
     assert read is not None
     assert store.find_by_invocation("2") is None
-    store.replace(replace(read, body={"n": 2}), invocation="2", notes=[note(Provision(arn=read.arn))])
+    store.replace(replace(read, body={"n": 2}), invocation="2", outbox=[note(Provision(arn=read.arn))])
     assert store.find_by_invocation("2") == read.arn
     # A second try may have read before or after the first has written.
     changed = store.get(read.arn)
     assert changed is not None
     store.remove_from_outbox(note(Provision(arn=read.arn)).id)
-    store.replace(replace(changed, body={"n": 3}), invocation="2", notes=[note(Provision(arn=read.arn))])
+    store.replace(replace(changed, body={"n": 3}), invocation="2", outbox=[note(Provision(arn=read.arn))])
     assert store.get(read.arn) == changed
     assert store.list_outbox() == []
 
@@ -126,18 +126,18 @@ def test_of_many_creates_of_one_name_one_wins(store: Store) -> None:
 
 
 def test_a_limit_counts_all_or_those_under_a_parent(store: Store) -> None:
-    store.create(record("a", parents=("p", "q")), invocation="1", limit=Limit(most=1))
+    store.create(record("a", parents=("p", "q")), invocation="1", limit=Limit(maximum=1))
     with pytest.raises(LimitReached):
-        store.create(record("b"), invocation="2", limit=Limit(most=1), notes=[note(Provision(arn="x"))])
+        store.create(record("b"), invocation="2", limit=Limit(maximum=1), outbox=[note(Provision(arn="x"))])
     with pytest.raises(LimitReached):
-        store.create(record("b", parents=("q",)), invocation="2", limit=Limit(most=1, parent="q"))
+        store.create(record("b", parents=("q",)), invocation="2", limit=Limit(maximum=1, parent="q"))
     assert (store.get(record("b").arn), store.list_outbox()) == (None, [])
-    assert store.create(record("b"), invocation="2", limit=Limit(most=1, parent="r")) == record("b").arn
-    store.create(record("c", kind="campaign"), invocation="3", limit=Limit(most=1))
+    assert store.create(record("b"), invocation="2", limit=Limit(maximum=1, parent="r")) == record("b").arn
+    store.create(record("c", kind="campaign"), invocation="3", limit=Limit(maximum=1))
 
 
 def test_a_limit_of_what_moves_passes_over_what_has_settled(store: Store) -> None:
-    limit = Limit(most=2, parent="p", moving=True)
+    limit = Limit(maximum=2, parent="p", in_progress_only=True)
     for number in range(3):
         store.create(record(f"settled{number}", status=ACTIVE, parents=("p",)), invocation=f"s{number}", limit=limit)
     store.create(record("elsewhere"), invocation="e", limit=limit)
@@ -152,7 +152,7 @@ def test_a_limit_of_what_moves_passes_over_what_has_settled(store: Store) -> Non
 
 
 def test_a_name_that_is_taken_is_said_before_a_limit_and_a_retry_before_both(store: Store) -> None:
-    full = Limit(most=1)
+    full = Limit(maximum=1)
     made = store.create(record("a", claims=("c",)), invocation="1", limit=full)
     assert store.create(record("a", claims=("c",)), invocation="1", limit=full) == made
     for again in (record("a"), record("b", claims=("c",))):
@@ -165,7 +165,7 @@ def test_creates_that_race_stop_at_the_limit(store: Store, moving: bool) -> None
     refused: list[int] = []
 
     def create(number: int) -> None:
-        limit = Limit(most=3, parent="p", moving=moving)
+        limit = Limit(maximum=3, parent="p", in_progress_only=moving)
         try:
             store.create(record(str(number), parents=("p",)), invocation=str(number), limit=limit)
         except LimitReached:
@@ -260,7 +260,7 @@ def test_new_parents_replace_the_old_ones(store: Store) -> None:
 
 def test_a_note_written_with_a_record_waits_until_it_is_done(store: Store) -> None:
     written = note(Provision(arn=record("a").arn))
-    store.create(record("a"), invocation="1", notes=[written])
+    store.create(record("a"), invocation="1", outbox=[written])
     assert store.list_outbox() == [written]
     assert store.list_outbox(older_than=60) == []
     store.remove_from_outbox(written.id)
@@ -273,7 +273,7 @@ def test_a_fact_note_goes_with_the_replacement_that_applied_it(store: Store) -> 
     store.add_to_outbox(written)
     read = store.get(record("a").arn)
     assert read is not None
-    store.replace(replace(read, status=CREATE_IN_PROGRESS), done=written.id)
+    store.replace(replace(read, status=CREATE_IN_PROGRESS), completed_entry=written.id)
     assert store.list_outbox() == []
 
 
@@ -286,7 +286,7 @@ def test_ages_are_counted_by_the_stores_own_clock(store: Store, monkeypatch: pyt
             if isinstance(store, RedisStore):
                 wrong.setattr(time, "time", lambda real=real, skew=skew: real() + skew)
             store.add_to_outbox(note(Provision(arn=f"alone{number}")))
-            store.create(record(f"s{number}"), invocation=str(number), notes=[note(Provision(arn=f"with{number}"))])
+            store.create(record(f"s{number}"), invocation=str(number), outbox=[note(Provision(arn=f"with{number}"))])
             assert len(store.list_outbox(older_than=300.0)) == 0
             assert abs(store.now() - at) < 60
     assert [one.message.arn for one in store.list_outbox()] == ["alone0", "with0", "alone1", "with1"]

@@ -22,8 +22,8 @@ EVENT = Interaction(user_id="u", session_id="s", item_id="i", event_type="e", ev
 WRITES: dict[str, Callable[[RedisStore], object]] = {
     "create": lambda store: store.create(replace(RECORD, arn="arn:b"), invocation="2"),
     "replace": lambda store: store.replace(replace(RECORD, status=ACTIVE, version=1)),
-    "append": lambda store: store.append("d", [EVENT], invocation="3"),
-    "put": lambda store: store.put("d", [PutRecord(id="i", properties={}, at=1.0)], invocation="4"),
+    "append": lambda store: store.append_interactions("d", [EVENT], invocation="3"),
+    "put": lambda store: store.save_put_records("d", [PutRecord(id="i", properties={}, at=1.0)], invocation="4"),
 }
 
 
@@ -40,8 +40,12 @@ def test_what_a_client_asks_is_refused_while_there_is_no_room(url: str, name: st
     ours.refuse_writes("disk", "2 MiB are free")
     with pytest.raises(NoSpace, match=r"no space left .*2 MiB are free"):
         WRITES[name](clients)
-    assert (clients.get("arn:a"), clients.get("arn:b"), clients.recent("d", "u")) == (ours.get("arn:a"), None, [])
-    assert ours.last_put("d") == 0.0
+    assert (clients.get("arn:a"), clients.get("arn:b"), clients.get_recent_interactions("d", "u")) == (
+        ours.get("arn:a"),
+        None,
+        [],
+    )
+    assert ours.get_last_put("d") == 0.0
     assert not Probe(url).has_room()
     ours.take_writes("disk")
     WRITES[name](clients)
@@ -65,9 +69,9 @@ def test_what_the_services_write_goes_on(url: str, name: str) -> None:
 
 def test_a_write_that_was_acknowledged_before_is_so_again(url: str) -> None:
     store = RedisStore(url, for_clients=True)
-    store.append("d", [EVENT], invocation="3")
+    store.append_interactions("d", [EVENT], invocation="3")
     store.refuse_writes("disk", "2 MiB are free")
-    assert store.append("d", [EVENT], invocation="3") == 0
+    assert store.append_interactions("d", [EVENT], invocation="3") == 0
 
 
 def test_a_watch_refuses_and_takes_writes_as_room_comes_and_goes(

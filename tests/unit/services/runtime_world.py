@@ -113,7 +113,7 @@ class Runtime:
         """The ARN of an import job that has brought these rows."""
         arn = f"{PREFIX}:dataset-import-job/{next(self._numbers)}"
         self.put(arn, "dataset_import_job", ACTIVE, dataset_arn, importMode=mode)
-        with self.artifacts.filling(arn, 1) as folder:
+        with self.artifacts.fill_artifact(arn, 1) as folder:
             columns = {field.split()[0]: parquet_files.TYPES[field.split()[1]] for field in fields}
             parquet_files.parquet(folder / ROWS, columns, rows)
         return arn
@@ -129,7 +129,7 @@ class Runtime:
         return self.put(arn, "filter", status, group, datasetGroupArn=group, filterExpression=expression)
 
     def sent(self, *events: Interaction, dataset_type: str = "INTERACTIONS") -> None:
-        self.store.append(dataset(dataset_type), events, invocation=str(next(self._numbers)))
+        self.store.append_interactions(dataset(dataset_type), events, invocation=str(next(self._numbers)))
 
     def asked(self, operation: str, **request: Any) -> Any:
         call = Call(operation=operation, request=request, request_id="1", invocation="1")

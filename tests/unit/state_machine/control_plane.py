@@ -29,7 +29,7 @@ from shared.resources import RESOURCES, Reading
 from shared.settings import Settings
 from shared.state.messages import AdvanceRecommender, Command, Decline, Fact, Message, Provision, Remove, Started
 from shared.storage.artifacts import Artifacts
-from shared.store import Lease, Note, Record
+from shared.store import Lease, OutboxEntry, Record
 from shared.store.memory import MemoryStore
 from tests.strict import STRICT
 from tests.unit.state_machine import rules
@@ -73,7 +73,7 @@ class WatchedStore(MemoryStore):
     def everything(self) -> Mapping[str, Record]:
         return self._records
 
-    def outbox(self) -> list[Note]:
+    def outbox(self) -> list[OutboxEntry]:
         return [note for _, note in self._notes.values()]
 
 
@@ -176,7 +176,7 @@ class ControlPlane:
         return [
             record.arn
             for record in self.store.everything().values()
-            if record.moving in WORKED_ON
+            if record.in_progress in WORKED_ON
             and (awaited(record, self.store) or (has_a_worker(record.kind) and record.kind != "campaign"))
         ]
 

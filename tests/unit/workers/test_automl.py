@@ -62,7 +62,7 @@ def test_without_a_list_those_compete_that_have_something_to_learn_from(tmp_path
     assert all(recipe.recipe_type == "USER_PERSONALIZATION" for recipe in competing[1:])
     assert all(recipe.domain is None for recipe in competing)
     assert "aws-hrnn" in {recipe.name for recipe in competing}
-    assert any(recipe.metadata for recipe in competing) is (described is not None)
+    assert any(recipe.training.uses_metadata for recipe in competing) is (described is not None)
 
 
 def test_a_list_is_kept_to_and_tried_the_simplest_first(tmp_path: Path) -> None:

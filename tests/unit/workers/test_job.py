@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 import redis
@@ -13,7 +13,7 @@ import redis
 from shared.jobs.entrypoint import WorkFailed, WorkStopped
 from shared.recipes.hrnn import warm_start
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS
-from shared.recipes.training_api import TrainingOptions
+from shared.recipes.training_api import TrainingContext, TrainingOptions, setting_name
 from shared.settings import Settings
 from shared.store.redis import RedisStore
 from tests.recipes.runs import planned
@@ -32,6 +32,33 @@ def world(tmp_path: Path, redis_server: str, monkeypatch: pytest.MonkeyPatch) ->
     return World(tmp_path, RedisStore(redis_server))
 
 
+def make_context(**changes: Any) -> TrainingContext:
+    nowhere = Path("/dev/null")
+    return TrainingContext(
+        workspace=nowhere, artifact=nowhere, report_progress=lambda _: None, should_stop=lambda: False, **changes
+    )
+
+
+def test_every_option_is_filled_from_the_setting_of_its_name() -> None:
+    """So that a new training setting is declared in ``shared/settings.py``, and as a field of TrainingOptions."""
+    settings = {each.name: each for each in dataclasses.fields(Settings)}
+    kinds = get_type_hints(Settings)
+    for option, kind in get_type_hints(TrainingOptions).items():
+        name = setting_name(option)
+        assert name in (f"training_{option}", option)
+        assert (kinds[name], settings[name].default) == (kind, getattr(TrainingOptions(), option)), option
+        marked = dataclasses.replace(Settings(), **{name: "marked"})  # type: ignore[arg-type]
+        expected = dataclasses.replace(TrainingOptions(), **{option: "marked"})  # type: ignore[arg-type]
+        assert TrainingOptions.from_settings(marked) == expected
+
+
+def test_every_training_setting_is_an_option_or_the_workers_own() -> None:
+    of_the_worker = {"training_node_rank", "training_jobs_per_device", "training_silence_seconds"}
+    settings = {each.name for each in dataclasses.fields(Settings) if each.name.startswith("training_")}
+    filled = {setting_name(each.name) for each in dataclasses.fields(TrainingOptions)}
+    assert settings == {name for name in filled if name.startswith("training_")} | of_the_worker
+
+
 def test_every_option_is_a_setting() -> None:
     configured = Settings(
         training_threads=3,
@@ -46,7 +73,7 @@ def test_every_option_is_a_setting() -> None:
         training_num_nodes=3,
         training_master="node0:29500",
     )
-    chosen = job.chosen(configured, devices=(1, 3))
+    chosen = job.choose_options(configured)
     assert chosen == TrainingOptions(
         threads=3,
         retrain_on_all_users=False,
@@ -55,40 +82,48 @@ def test_every_option_is_a_setting() -> None:
         compile=True,
         logger="csv",
         checkpoint_seconds=7.5,
-        devices=(1, 3),
-        processes=2,
-        nodes=3,
+        strategy="ddp",
+        devices=2,
+        num_nodes=3,
         master="node0:29500",
     )
     defaults = dataclasses.asdict(TrainingOptions())
-    assert dataclasses.asdict(job.chosen(Settings())) == defaults
+    assert dataclasses.asdict(job.choose_options(Settings())) == defaults
     assert all(value != defaults[name] for name, value in dataclasses.asdict(chosen).items())
 
 
 def test_without_ddp_a_training_is_one_process() -> None:
     configured = Settings(training_devices=4, training_num_nodes=2, training_master="node0:29500")
-    assert job.chosen(configured, devices=(1,)) == dataclasses.replace(TrainingOptions(), devices=(1,))
+    alone = make_context(options=job.choose_options(configured), gpus=(1,))
+    assert (alone.processes, alone.nodes) == (1, 1)
 
 
 def test_a_training_on_one_gpu_is_on_its_own() -> None:
-    assert job.chosen(Settings(), devices=(3,)).gpu == "cuda:3"
-    assert job.chosen(Settings()).gpu == "cuda:0"
+    assert make_context(gpus=(3,)).torch_device == "cuda:3"
+    assert make_context().torch_device == "cuda:0"
 
 
 def test_with_ddp_and_no_gpu_the_setting_says_how_many_processes() -> None:
-    assert job.chosen(Settings(training_strategy="ddp", training_devices=2)).processes == 2
-    assert job.chosen(Settings(training_strategy="ddp", training_devices=0)).processes == 1
+    for devices, processes in ((2, 2), (0, 1)):
+        options = job.choose_options(Settings(training_strategy="ddp", training_devices=devices))
+        assert make_context(options=options).processes == processes
+
+
+def test_with_ddp_there_is_a_process_for_each_gpu_granted() -> None:
+    options = job.choose_options(Settings(training_strategy="ddp", training_devices=0))
+    granted = make_context(options=options, gpus=(1, 3))
+    assert (granted.processes, granted.nodes, granted.torch_device) == (2, 1, "cuda:1")
 
 
 def test_several_nodes_must_know_where_to_meet() -> None:
     with pytest.raises(WorkFailed, match="FORETASTE_TRAINING_MASTER must say where they meet"):
-        job.chosen(Settings(training_strategy="ddp", training_num_nodes=2))
+        job.choose_options(Settings(training_strategy="ddp", training_num_nodes=2))
 
 
 def test_tensorboard_that_is_not_installed_fails_the_work_with_advice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(WorkFailed, match=r"install foretaste\[tensorboard\]"):
-        job.chosen(Settings(training_logger="tensorboard"))
+        job.choose_options(Settings(training_logger="tensorboard"))
 
 
 def train(world: World, should_stop: Any = lambda: False) -> Any:
@@ -128,8 +163,8 @@ def test_an_update_goes_on_from_the_version_in_its_record(world: World, monkeypa
     update = world.version("UPDATE", base=full.arn)
     outcome = job.train_solution_version(update.arn, 1, lambda _: None, lambda: False)
     assert outcome["epochs"] == 2 * RETRAINING_EPOCHS
-    assert (world.artifacts.opened(full.arn) / warm_start.WEIGHTS).exists()
-    assert not (world.artifacts.opened(update.arn) / warm_start.WEIGHTS).exists()
+    assert (world.artifacts.open_artifact(full.arn) / warm_start.WEIGHTS).exists()
+    assert not (world.artifacts.open_artifact(update.arn) / warm_start.WEIGHTS).exists()
 
 
 def test_an_update_of_nothing_fails_with_advice(world: World) -> None:

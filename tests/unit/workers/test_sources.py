@@ -194,7 +194,7 @@ def test_actions_are_read_in_the_place_of_items_bulk_and_live_and_few_will_do(wo
 
 def put(world: World, dataset: str, id_: str, at: float, price: float) -> None:
     record = PutRecord(id=id_, properties={"PRICE": price}, at=at)
-    world.store.put(dataset, [record], invocation=f"{id_} {at}")
+    world.store.save_put_records(dataset, [record], invocation=f"{id_} {at}")
 
 
 def prices(world: World) -> dict[str, float]:

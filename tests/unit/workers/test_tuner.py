@@ -110,7 +110,7 @@ def test_tuners_that_interrupt_each_other_keep_both_limits(tmp_path: Path) -> No
     world = Tuned(tmp_path, jobs=5, at_once=3)
     world.create()
     rival = world.process
-    store: Any = Interrupted(world.store, {"page", "create", "replace"}, lambda: tuner.advance(rival, world.arn))
+    store: Any = Interrupted(world.store, {"list_page", "create", "replace"}, lambda: tuner.advance(rival, world.arn))
     world.process = replace(rival, store=store)
     world.hear()
     world.check()
@@ -250,7 +250,7 @@ def test_a_winner_that_nobody_was_told_of_is_announced_again(tmp_path: Path) -> 
 def test_checkpoints_of_what_lost_are_removed_and_the_best_kept(tmp_path: Path) -> None:
     world = Tuned(tmp_path, jobs=4, at_once=4)
     world.begin()
-    of_version = world.process.artifacts.workspace(world.arn)
+    of_version = world.process.artifacts.create_workspace(world.arn)
     for number, value in enumerate((0.2, 0.4, 0.3, 0.1)):
         trials.workspace(of_version, number).mkdir(parents=True)
         world.finish(number, value)

@@ -62,7 +62,7 @@ def test_what_runs_is_told_to_stop_what_waits_is_stopped_and_nothing_is_begun(wo
 
 
 def test_it_is_stopped_when_all_its_trials_have_settled(world: Tuned) -> None:
-    kept = world.process.artifacts.workspace(world.arn)
+    kept = world.process.artifacts.create_workspace(world.arn)
     assert kept.exists()
     stop(world)
     world.hear()
@@ -162,7 +162,7 @@ def test_a_winner_found_too_late_is_not_trained(world: Tuned) -> None:
 def test_defaults_that_cannot_be_trained_fail_it_with_their_reason(tmp_path: Path) -> None:
     world = Tuned(tmp_path, at_once=1)
     world.begin()
-    kept = world.process.artifacts.workspace(world.arn)
+    kept = world.process.artifacts.create_workspace(world.arn)
     assert kept.exists()
     world.fail(0, "Dataset has fewer than 25 users.")
     assert len(world.trials) == 1

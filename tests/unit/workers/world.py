@@ -89,7 +89,7 @@ class World:
         self._imports += 1
         arn = f"{PREFIX}:dataset-import-job/{self._imports}"
         self.put(arn, "dataset_import_job", {"importMode": mode}, parents=(dataset,))
-        with self.artifacts.filling(arn, 1) as folder:
+        with self.artifacts.fill_artifact(arn, 1) as folder:
             duckdb.sql(rows).write_parquet(str(folder / ROWS))
         return arn
 
@@ -110,4 +110,4 @@ class World:
         return Finding(version, recipe, self.reading, self.store, self.artifacts, self.workspace, on_step)
 
     def file(self, job: str) -> Path:
-        return self.artifacts.folder(job) / ROWS
+        return self.artifacts.get_folder(job) / ROWS

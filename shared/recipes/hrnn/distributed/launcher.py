@@ -27,7 +27,8 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from torch.distributed.distributed_c10d import Store
 
 from shared.jobs.entrypoint import WorkFailed
-from shared.recipes.hrnn.distributed.process_group import Address, Order, Rank, meet, reached
+from shared.recipes.hrnn.distributed.process_group import Address, Order, meet, reached
+from shared.recipes.hrnn.rank import Rank
 from shared.recipes.training_api import TrainingContext
 from shared.system.parent_death import module_with_parent_death_signal, with_our_packages
 

@@ -7,38 +7,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 from shared.recipes.hrnn import candidates
+from shared.recipes.hrnn.config import Form
 from shared.recipes.hrnn.lightning_module import Fitting
-from shared.recipes.hrnn.network import Bags, Form, Network
+from shared.recipes.hrnn.lightning_trainer import Terms
+from shared.recipes.hrnn.network import Network
 from shared.recipes.hrnn.plan import Plan
 from shared.recipes.hrnn.sequence_packing import Streams
-
-Precision = Literal["32-true", "bf16-mixed"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Terms:
-    """How a fitting is run, by every rank alike."""
-
-    checkpoint: str
-    resumed: bool
-    """Does it go on from the checkpoint?"""
-    every_seconds: float
-    precision: Precision
-    threads: int
-    """Of each rank."""
-    processes: int
-    """Of each node."""
-    nodes: int
-    cuda: bool
+from shared.recipes.hrnn.types import Bags
 
 
 def write(fitting: Fitting, terms: Terms, path: Path) -> None:

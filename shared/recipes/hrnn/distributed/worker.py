@@ -20,9 +20,10 @@ def take_part(host: str, port: int, number: int, place: int, devices: list[int])
     from torch import distributed
 
     from shared.recipes.hrnn.distributed import state_transfer
-    from shared.recipes.hrnn.distributed.process_group import Rank, meet, ordered, reached
+    from shared.recipes.hrnn.distributed.process_group import meet, ordered, reached
     from shared.recipes.hrnn.lightning_module import AtEachBatch
     from shared.recipes.hrnn.lightning_trainer import run
+    from shared.recipes.hrnn.rank import Rank
     from shared.recipes.progress import ProgressReporter
 
     store = reached((host, port))

@@ -1,85 +1,40 @@
-"""The loss of the network: softmax cross-entropy with its gradient, in pieces that stay in the cache. No weights.
-
-Shapes as in network.py: N queries, H hidden, C candidates, S pairs, R spans, P pair codes, T steps of each stream.
-"""
+"""The loss of the network: softmax cross-entropy over the candidates."""
 
 from __future__ import annotations
 
-from itertools import pairwise
-from typing import Any
-
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-CACHE = 2**20
-"""Logits held at once for each thread of a CPU, 4 MiB: few enough for its caches, enough rows for its matrix units.
-Elsewhere 256 times as many."""
-
-NEVER = -1e30
-"""The logit of what can't be: finite, so that a query of which nothing is asked may have nothing else."""
+from shared.recipes.hrnn.ops.device import on_cpu
+from shared.recipes.hrnn.ops.pytorch.softmax_loss import SoftmaxLoss
+from shared.recipes.hrnn.types import Pairs, Spans, Targets
 
 
-class SoftmaxLoss(torch.autograd.Function):
-    """Softmax cross-entropy over the candidates, with its gradient, in pieces that stay in the cache.
+def softmax_loss(
+    q_NH: Tensor,
+    v_CH1: Tensor,
+    pairs: Pairs,
+    targets: Targets,
+    shares_K: Tensor | None,
+    spans: Spans | None,
+    *,
+    fast: bool,
+) -> Tensor:
+    """Return the weighted sum over targets of -log softmax, without the items of ``pairs`` and ``spans``.
 
-    The logits never exist as a whole: of each piece's softmax p the gradient (p - onehot) goes into dq and dv at
-    once (as in Wijmans et al., Cut Your Losses in Large-Vocabulary Language Models, 2024). That halves the
-    time of torch's cross_entropy here. The last column of q is 1 and that of v the bias. ``fast`` multiplies the
-    gradient, two thirds of the work, in bfloat16, on a GPU the logits too, and sums in float32: what is rounded off is
-    far below the noise of a step.
+    The last column of v is the bias. ``shares_K`` is added to the targets' logits. ``fast`` multiplies in bfloat16; on
+    a CPU it takes the approximation of ``Bf16SoftmaxLoss`` if the logits lie within its range.
     """
+    if fast and on_cpu(q_NH) and len(q_NH):
+        from shared.recipes.hrnn.ops.numba.bf16_softmax_loss import SwiftSoftmaxLoss, within_reach
 
-    @staticmethod
-    def forward(
-        ctx: Any,
-        q_NH: Tensor,
-        v_CH: Tensor,
-        rows_S: Tensor,
-        places_S: Tensor,
-        rows_K: Tensor,
-        targets_K: Tensor,
-        weights_K: Tensor,
-        shares_K: Tensor | None,
-        fast: bool,
-    ) -> Tensor:
-        N, C = len(q_NH), len(v_CH)
-        device, exact = q_NH.device.type, q_NH.dtype
-        low = torch.bfloat16 if fast else exact
-        at_once = CACHE * (torch.get_num_threads() if device == "cpu" else 256)
-        size = max(1, min(N, at_once // C))
-        edges = torch.arange(0, N + size, size, device=rows_S.device)
-        ends_S, ends_K = (torch.searchsorted(rows, edges).tolist() for rows in (rows_S, rows_K))
-        weights_N = weights_K.new_zeros(N).index_add_(0, rows_K, weights_K)
-        weighted_NH, low_NH, low_CH = (q_NH * weights_N[:, None]).to(low), q_NH.to(low), v_CH.to(low)
-        on_gpu = fast and device == "cuda"
-        logits = q_NH.new_empty(0 if on_gpu else size, C)
-        losses_K, dq_NH = torch.empty_like(weights_K), q_NH.new_empty(q_NH.shape, dtype=low)
-        dv_CH, share_K = torch.zeros_like(v_CH), weights_K / weights_N[rows_K].clamp(min=1e-30)
-        with torch.autocast(device, enabled=False):
-            for begin, of_S, of_K in zip(range(0, N, size), pairwise(ends_S), pairwise(ends_K), strict=True):
-                n, s, k = slice(begin, min(begin + size, N)), slice(*of_S), slice(*of_K)
-                if on_gpu:
-                    p = torch.mm(low_NH[n], low_CH.T, out_dtype=exact)
-                else:
-                    p = torch.mm(q_NH[n], v_CH.T, out=logits[: n.stop - begin])
-                flat, target_K = p.view(-1), (rows_K[k] - begin).mul_(C).add_(targets_K[k])
-                flat.index_fill_(0, (rows_S[s] - begin).mul_(C).add_(places_S[s]), NEVER)
-                if shares_K is not None:
-                    flat.index_add_(0, target_K, shares_K[k])
-                torch.softmax(p, -1, out=p)
-                losses_K[k] = flat.index_select(0, target_K)
-                flat.index_add_(0, target_K, -share_K[k])
-                low_p = p.to(low)
-                torch.mm(low_p, low_CH, out=dq_NH[n])
-                if low is exact:
-                    dv_CH.addmm_(low_p.T, weighted_NH[n])
-                else:
-                    of_piece = low_p.T, weighted_NH[n]
-                    dv_CH += torch.mm(*of_piece, out_dtype=exact) if on_gpu else torch.mm(*of_piece)
-        ctx.save_for_backward(dq_NH.to(exact).mul_(weights_N[:, None]), dv_CH)
-        return -torch.dot(losses_K.clamp_(min=1e-37).log_(), weights_K)
-
-    @staticmethod
-    def backward(ctx: Any, dloss: Tensor) -> tuple[Tensor | None, ...]:
-        gradients = (dloss * gradient for gradient in ctx.saved_tensors)
-        return (*gradients, None, None, None, None, None, None, None)
+        if within_reach(q_NH, v_CH1):
+            return SwiftSoftmaxLoss.apply(q_NH, v_CH1, pairs[:2], spans, *targets, shares_K)  # type: ignore[no-any-return, no-untyped-call]
+    rows_S, items_S = pairs[:2]
+    if spans is not None:
+        more_S, items_of_more_S = spans.flat()
+        rows_S, order_S = torch.sort(torch.cat([rows_S, more_S]))
+        items_S = torch.cat([items_S, items_of_more_S])[order_S]
+    q_NH1 = functional.pad(q_NH, (0, 1), value=1.0)
+    return SoftmaxLoss.apply(q_NH1, v_CH1, rows_S, items_S, *targets, shares_K, fast)  # type: ignore[no-any-return, no-untyped-call]

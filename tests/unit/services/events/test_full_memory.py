@@ -47,7 +47,7 @@ def filled(store: RedisStore, watch: Watch | None) -> tuple[int, Exception]:
         if watch is not None:
             watch.look()
         try:
-            store.append("d", [event], invocation=str(number))
+            store.append_interactions("d", [event], invocation=str(number))
         except (PersonalizeError, redis.RedisError) as error:
             return number, error
     raise AssertionError("it was never full")
@@ -60,10 +60,10 @@ def test_writes_are_refused_before_the_end_and_taken_again(url: str) -> None:
     kept, refusal = filled(store, watch)
     assert isinstance(refusal, NoSpace)
     assert "of its memory (maxmemory) are used" in refusal.message
-    assert len(list(store.stream("d"))) == kept
+    assert len(list(store.iter_interactions("d"))) == kept
     assert not Probe(url).room["memory"]()
     ours.send_heartbeat("status@here:1", 5.0)  # what the services write goes on
-    ours.forget("d")
+    ours.clear_dataset("d")
     watch.look()
     assert Probe(url).room["memory"]()
 
@@ -76,7 +76,7 @@ def test_at_the_end_redis_refuses_and_the_client_is_told(url: str) -> None:
     answer, _ = app._refusal(refusal, "r")
     assert (answer.status, answer.code) == (503, "ServiceUnavailable")
     assert "no memory left" in answer.message
-    assert len(list(store.stream("d"))) == kept
+    assert len(list(store.iter_interactions("d"))) == kept
 
 
 def test_without_a_bound_nothing_is_refused(url: str) -> None:

@@ -47,7 +47,7 @@ def put(
 
 
 def kept(group: Group, dataset: str) -> dict[str, Mapping[str, Any]]:
-    return {record.id: record.properties for record in group.store.put_records(dataset)}
+    return {record.id: record.properties for record in group.store.iter_put_records(dataset)}
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_each_kind_is_kept_under_its_id_with_the_columns_of_its_schema(
     dataset = group.dataset(name)
     begin = time.time()
     put(group, dataset, ("a", {**sent, "unknown": 1}), name=name)
-    [record] = group.store.put_records(dataset)
+    [record] = group.store.iter_put_records(dataset)
     assert begin <= record.at <= time.time()
     assert record == PutRecord(id="a", properties=columns, at=record.at)
 
@@ -155,7 +155,7 @@ def test_what_was_shown_and_who_takes_the_credit_is_kept_with_an_event(group: Gr
         "properties": json.dumps({"deviceKind": "tv", "eventValue": "4", "EVENT_ATTRIBUTION_SOURCE": "another"}),
     }
     call(group, "PutEvents", trackingId=tracking_id, sessionId="s", eventList=[event])
-    assert list(group.store.stream(dataset)) == [
+    assert list(group.store.iter_interactions(dataset)) == [
         Interaction(
             user_id="s",
             session_id="s",
@@ -176,8 +176,8 @@ def test_what_was_shown_and_who_takes_the_credit_is_kept_with_an_event(group: Gr
 def test_an_event_that_names_a_recommendation_tells_what_was_shown_there(group: Group) -> None:
     """Explicit impressions win; lists of other datasets, or that nobody knows any more, are none."""
     dataset, tracking_id = tracked(group)
-    group.store.show(dataset, "RID-1", "a|b|c")
-    group.store.show("another", "RID-2", "x")
+    group.store.save_impression(dataset, "RID-1", "a|b|c")
+    group.store.save_impression("another", "RID-2", "x")
     event = {"eventType": "click", "sentAt": 5, "itemId": "b"}
     of_lists: list[dict[str, Any]] = [
         {**event, "recommendationId": "RID-1"},
@@ -186,7 +186,7 @@ def test_an_event_that_names_a_recommendation_tells_what_was_shown_there(group: 
         event,
     ]
     call(group, "PutEvents", trackingId=tracking_id, sessionId="s", eventList=of_lists)
-    kept = [one.properties.get("IMPRESSION") for one in group.store.stream(dataset)]
+    kept = [one.properties.get("IMPRESSION") for one in group.store.iter_interactions(dataset)]
     assert kept == ["a|b|c", "b|d", None, None]
 
 
@@ -217,7 +217,7 @@ def test_the_far_past_and_the_future_are_times_as_others(group: Group, sent_at: 
     dataset, tracking_id = tracked(group)
     call(group, "PutEvents", trackingId=tracking_id, sessionId="s",
          eventList=[{"eventType": "a", "sentAt": sent_at}])  # fmt: skip
-    assert [event.sent_at for event in group.store.stream(dataset)] == [sent_at]
+    assert [event.sent_at for event in group.store.iter_interactions(dataset)] == [sent_at]
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_what_is_plainly_milliseconds_is_taken_as_such(group: Group, operation: 
         tracking_id = group.described(dataset)["trackingId"]
         request = {"actionInteractions": [taken(timestamp=sent)]}
     call(group, operation, trackingId=tracking_id, **request)
-    assert [event.sent_at for event in group.store.stream(dataset)] == [kept]
+    assert [event.sent_at for event in group.store.iter_interactions(dataset)] == [kept]
 
 
 def test_events_that_name_no_item_are_kept_and_told_of_once_an_hour(
@@ -250,7 +250,7 @@ def test_events_that_name_no_item_are_kept_and_told_of_once_an_hour(
             call(group, "PutEvents", trackingId=tracking_id, sessionId="s", eventList=events)
         now[0] += 3600.0
         call(group, "PutEvents", trackingId=tracking_id, sessionId="s", eventList=[bad])
-    assert len(list(group.store.stream(dataset))) == 6
+    assert len(list(group.store.iter_interactions(dataset))) == 6
     assert metrics.EVENTS_WITHOUT_ITEM._value.get() - before == 4
     told = [line for line in lines if line["event"] == "events without an item"]
     assert [(line["arn"], line["events"], line["log_level"]) for line in told] == [
@@ -269,7 +269,7 @@ def test_an_event_id_counts_once_in_a_call_and_after_it(group: Group) -> None:
 
     put_events("1", "1", None, None, "2")
     put_events("2", "1", "3")
-    assert [(event.event_id, event.item_id) for event in group.store.stream(dataset)] == [
+    assert [(event.event_id, event.item_id) for event in group.store.iter_interactions(dataset)] == [
         ("1", "i0"), (None, "i2"), (None, "i3"), ("2", "i4"), ("3", "i2")
     ]  # fmt: skip
 
@@ -291,7 +291,7 @@ def test_a_bad_event_refuses_the_whole_call(group: Group, broken: dict[str, Any]
     events = [{"eventType": "a", "sentAt": 1}, {"eventType": "a", "sentAt": 1, **broken}]
     with pytest.raises(InvalidInput, match=message):
         call(group, "PutEvents", trackingId=tracking_id, sessionId="s", eventList=events)
-    assert list(group.store.stream(dataset)) == []
+    assert list(group.store.iter_interactions(dataset)) == []
 
 
 # Action interactions
@@ -321,7 +321,7 @@ def test_an_action_interaction_is_kept_in_aws_spelling(group: Group, sent: str, 
         event_id="1",
         properties={"PLACE": "home", "IMPRESSION": "a|b"},
     )
-    assert list(group.store.stream(dataset)) == group.store.recent(dataset, "u") == [event]
+    assert list(group.store.iter_interactions(dataset)) == group.store.get_recent_interactions(dataset, "u") == [event]
 
 
 def test_another_type_of_action_event_refuses_the_whole_call(group: Group) -> None:
@@ -330,7 +330,7 @@ def test_another_type_of_action_event_refuses_the_whole_call(group: Group) -> No
     with pytest.raises(InvalidInput, match=r"actionInteractions\.2\.eventType is Shown; it must be one of Viewed"):
         call(group, "PutActionInteractions", trackingId=tracking_id,
              actionInteractions=[taken(), taken(eventType="Shown")])  # fmt: skip
-    assert list(group.store.stream(dataset)) == []
+    assert list(group.store.iter_interactions(dataset)) == []
 
 
 def test_a_tracking_id_leads_to_what_it_was_given_for(group: Group) -> None:
@@ -356,7 +356,7 @@ def test_a_way_that_was_found_before_is_looked_at_again(group: Group) -> None:
     sent = {"trackingId": tracking_id, "sessionId": "s", "userId": "u"}
     call(group, "PutEvents", **sent, eventList=[EVENT])
     call(group, "PutEvents", **sent, eventList=[EVENT])
-    assert len(list(group.store.stream(dataset))) == 2
+    assert len(list(group.store.iter_interactions(dataset))) == 2
     standing = group.store.get(dataset)
     assert standing is not None
     group.store.replace(replace(standing, status=DELETE_PENDING))

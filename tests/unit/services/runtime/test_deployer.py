@@ -85,7 +85,7 @@ class Shaky(MemoryStore):
 
     outages = 0
 
-    def page(self, *args: Any, **more: Any) -> tuple[list[Record], str | None]:
+    def list_page(self, *args: Any, **more: Any) -> tuple[list[Record], str | None]:
         if self.outages:
             self.outages -= 1
             raise redis.exceptions.ConnectionError("away")

@@ -21,7 +21,7 @@ def runtime(tmp_path: Path) -> Runtime:
 def kept(runtime: Runtime, arn: str, **request: object) -> str | None:
     member = "recommenderArn" if ":recommender/" in arn else "campaignArn"
     answer = runtime.asked("GetRecommendations", **{member: arn}, userId="u", **request)
-    shown = runtime.store.shown(dataset("INTERACTIONS"), [answer["recommendationId"]])
+    shown = runtime.store.get_impressions(dataset("INTERACTIONS"), [answer["recommendationId"]])
     return shown.get(answer["recommendationId"])
 
 

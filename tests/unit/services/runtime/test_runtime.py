@@ -213,7 +213,7 @@ def test_only_recipes_that_follow_live_events_read_the_history(runtime: Runtime)
     live = Interaction(
         user_id="known", session_id="s", item_id="c", event_type="Buy", event_value=None, sent_at=5.5, event_id="1"
     )
-    runtime.store.append(f"{PREFIX}:dataset/g/INTERACTIONS", [live], invocation="1")
+    runtime.store.append_interactions(f"{PREFIX}:dataset/g/INTERACTIONS", [live], invocation="1")
     for recipe, history in ((UP, [Past("a", 1.0), Past("c", 5.5, "buy")]), (POPULAR, []), (SIMS, [])):
         runtime.answered(runtime.serving(recipe), userId="known", itemId="b", context={"DEVICE": "tv"})
         asked = runtime.scorer.asked[-1]
@@ -259,8 +259,8 @@ def test_rankings_are_answered_whole(runtime: Runtime) -> None:
 def test_actions_are_answered_with_what_was_just_done_with_actions(runtime: Runtime) -> None:
     arn = runtime.serving(ACTIONS)
     live = replace(event("c", 5.0, "Not Taken"), user_id="known")
-    runtime.store.append(f"{PREFIX}:dataset/g/ACTION_INTERACTIONS", [live], invocation="1")
-    runtime.store.append(f"{PREFIX}:dataset/g/INTERACTIONS", [replace(live, item_id="b")], invocation="2")
+    runtime.store.append_interactions(f"{PREFIX}:dataset/g/ACTION_INTERACTIONS", [live], invocation="1")
+    runtime.store.append_interactions(f"{PREFIX}:dataset/g/INTERACTIONS", [replace(live, item_id="b")], invocation="2")
     answer = runtime.asked("GetActionRecommendations", campaignArn=arn, userId="known")
     assert [row["actionId"] for row in answer["actionList"]] == ["b", "c", "a"]
     assert answer["actionList"][0].keys() == {"actionId", "score"}

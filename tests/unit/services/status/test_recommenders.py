@@ -96,7 +96,7 @@ class House:
 
     def version(self) -> Record:
         record = self.record()
-        body = record.update.body if record.update and record.moving == record.update.status else record.body
+        body = record.update.body if record.update and record.in_progress == record.update.status else record.body
         return self.record(body["solutionVersionArn"])
 
     def answered(self) -> Answer:
@@ -269,7 +269,7 @@ def test_a_superseded_model_that_something_moves_is_removed_the_next_time(
     house.advance()
     house.train()
     house.deploy()
-    assert (house.record().moving, house.record(old).kind) == (None, "recommender_version")
+    assert (house.record().in_progress, house.record(old).kind) == (None, "recommender_version")
     monkeypatch.undo()
     update["recommenderConfig"] = {"minRecommendationRequestsPerSecond": 2, **COLUMNS}
     api.update_recommender(house.desk, house.call("UpdateRecommender", **update))
@@ -353,7 +353,7 @@ def test_it_is_trained_anew_each_week_when_there_is_news(house: House) -> None:
     schedule.tick(house.process, begun + week + 1, STRICT)
     assert house.record().update is None  # nothing has come since
     event = Interaction(user_id="u", session_id="s", item_id="i", event_type="Watch", event_value=None, sent_at=1.0)
-    house.store.append(house.dataset, [event], invocation="1")
+    house.store.append_interactions(house.dataset, [event], invocation="1")
     schedule.tick(house.process, begun + week - 1, STRICT)
     assert house.record().update is None  # not yet
     schedule.tick(house.process, begun + week + 1, STRICT)
@@ -368,7 +368,7 @@ def test_a_weekly_training_that_fails_waits_for_the_next_week(house: House) -> N
     house.active()
     due = house.version().created + schedule.RECOMMENDER_DAYS * schedule.DAY + 1
     event = Interaction(user_id="u", session_id="s", item_id="i", event_type="Watch", event_value=None, sent_at=1.0)
-    house.store.append(house.dataset, [event], invocation="1")
+    house.store.append_interactions(house.dataset, [event], invocation="1")
     schedule.tick(house.process, due, STRICT)
     house.advance()
     version = house.version()
@@ -378,9 +378,9 @@ def test_a_weekly_training_that_fails_waits_for_the_next_week(house: House) -> N
     assert failed.status == CREATE_FAILED
     house.store.replace(replace(house.record(), update=replace(failed, created=due)))
     schedule.tick(house.process, due + schedule.EVERY, STRICT)
-    assert house.record().moving is None
+    assert house.record().in_progress is None
     schedule.tick(house.process, due + schedule.RECOMMENDER_DAYS * schedule.DAY, STRICT)
-    assert house.record().moving == CREATE_PENDING
+    assert house.record().in_progress == CREATE_PENDING
 
 
 def test_a_stopped_one_is_not_trained_anew(house: House) -> None:
@@ -388,6 +388,6 @@ def test_a_stopped_one_is_not_trained_anew(house: House) -> None:
     api.stop_recommender(house.desk, house.call("StopRecommender", recommenderArn=ARN))
     house.advance()
     event = Interaction(user_id="u", session_id="s", item_id="i", event_type="Watch", event_value=None, sent_at=1.0)
-    house.store.append(house.dataset, [event], invocation="1")
+    house.store.append_interactions(house.dataset, [event], invocation="1")
     schedule.tick(house.process, time.time() + 30 * schedule.DAY, STRICT)
     assert house.record().update is None

@@ -25,7 +25,7 @@ from shared.state.lifecycle import (
 )
 from shared.state.messages import Finished, Message, Provision, Remove, TrainSolutionVersion
 from shared.storage.artifacts import Artifacts
-from shared.store import Record, Unreadable
+from shared.store import Record, UnreadableRecord
 from shared.store.memory import MemoryStore
 from shared.store.quarantine import Quarantine
 from tests.strict import STRICT
@@ -224,12 +224,12 @@ class Odd(MemoryStore):
 
     unreadable = "arn:aws:personalize:r:a:solution/odd"
 
-    def moving(self) -> list[str]:
+    def list_in_progress(self) -> list[str]:
         return [self.unreadable, *super().list_in_progress()]
 
     def get(self, arn: str) -> Record | None:
         if arn == self.unreadable:
-            raise Unreadable(arn)
+            raise UnreadableRecord(arn)
         return super().get(arn)
 
 

@@ -63,7 +63,7 @@ class Scheduled(Standing):
         """A live event that arrives so many seconds after the start, whatever it says of itself."""
         self.store._clock = lambda: self.start + after
         one = Interaction(user_id="u", session_id="s", item_id="i", event_type="e", event_value=None, sent_at=1.0)
-        self.store.append(INTERACTIONS, [one], invocation=str(after))
+        self.store.append_interactions(INTERACTIONS, [one], invocation=str(after))
 
     def news(self, number: int, after: float) -> str:
         return self.imported(number, "INCREMENTAL", at=self.start + after)

@@ -147,7 +147,7 @@ def test_an_update_moves_beside_the_status_and_takes_effect_at_its_end() -> None
     transitions.apply(store, Finished(arn=ARN, attempt=4))
     record = standing(store)
     assert record.update is not None
-    assert (record.status, record.update.status, record.moving) == (ACTIVE, ACTIVE, None)
+    assert (record.status, record.update.status, record.in_progress) == (ACTIVE, ACTIVE, None)
     assert record.body["solutionVersionArn"] == "arn:x:solution/s/2"
     assert [one.arn for one in store.list_page("campaign", "arn:x:solution/s/2")[0]] == [ARN]
     assert store.list_page("campaign", "arn:x:solution/s/1")[0] == []
@@ -179,12 +179,12 @@ def test_remove_takes_what_the_resource_owns_with_it(tmp_path: Any) -> None:
         invocation="2",
     )
     artifacts = Artifacts(tmp_path)
-    with artifacts.filling(ARN, 1) as folder:
+    with artifacts.fill_artifact(ARN, 1) as folder:
         (folder / "model").write_bytes(b"x")
     transitions.remove(store, artifacts, Remove(arn="arn:s"))
     assert store.get("arn:s") is None
     assert store.get(ARN) is None
-    assert not artifacts.folder(ARN).exists()
+    assert not artifacts.get_folder(ARN).exists()
 
 
 def test_remove_leaves_what_nobody_asked_to_delete(tmp_path: Any) -> None:

@@ -11,7 +11,7 @@ from flask import Flask
 from kombu.exceptions import OperationalError
 
 from shared.http import app as web
-from shared.store import NoSpace, Unreadable
+from shared.store import NoSpace, UnreadableRecord
 
 
 class Breaking:
@@ -71,7 +71,7 @@ def ask(app: Flask) -> Any:
         (redis.exceptions.ResponseError("BUSY Redis is busy running a script."), "busy"),
         (OSError(errno.ENOSPC, "No space left on device"), "no space left"),
         (NoSpace("2 MiB of its disk are free"), "no space left"),
-        (Unreadable("arn:a"), "another one has written it"),
+        (UnreadableRecord("arn:a"), "another one has written it"),
     ],
 )
 def test_what_is_short_or_away_is_answered_with_503(

@@ -240,7 +240,7 @@ def test_a_lease_is_kept_while_the_block_gives_signs_and_no_longer(
     lease, signs, renewed = held(worker), runner.Signs(), list[float]()
     settings = replace(worker.process.settings, deploy_silence_seconds=0.5)
     renew = worker.store.renew_lease
-    monkeypatch.setattr(worker.store, "renew", lambda *args: (renewed.append(time.monotonic()), renew(*args))[1])
+    monkeypatch.setattr(worker.store, "renew_lease", lambda *args: (renewed.append(time.monotonic()), renew(*args))[1])
     before = hung("training")
     with runner.keeping(replace(worker.process, settings=settings), lease, signs):
         while len(renewed) < 20:  # at 0.05 s: for longer than it may be silent

@@ -42,9 +42,19 @@ HRNN = RECIPES["aws-hrnn"]
 MADE_UP: Mapping[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
-        replace(HRNN, name="aws-explorer", explores=True, training_modes=("FULL", "UPDATE")),
-        replace(HRNN, name="aws-with-objective", objective=True),
-        replace(HRNN, name="aws-with-events", events_config=True, hyperparameters=()),
+        replace(
+            HRNN,
+            name="aws-explorer",
+            training=replace(HRNN.training, modes=("FULL", "UPDATE")),
+            serving=replace(HRNN.serving, explores=True),
+        ),
+        replace(HRNN, name="aws-with-objective", training=replace(HRNN.training, takes_objective=True)),
+        replace(
+            HRNN,
+            name="aws-with-events",
+            training=replace(HRNN.training, takes_events_config=True),
+            hyperparameters=(),
+        ),
         replace(HRNN, name="aws-segments", recipe_type="USER_SEGMENTATION"),
         replace(HRNN, name="aws-use-case", domain="ECOMMERCE"),
         replace(HRNN, name="aws-semantic-similarity", recipe_type="RELATED_ITEMS"),

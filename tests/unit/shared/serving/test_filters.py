@@ -215,13 +215,13 @@ def test_a_new_import_a_put_record_and_a_changed_filter_are_seen(
 
     assert kept() == "c"
     item = PutRecord(id="b", properties={"PRICE": 16.0}, at=time.time())
-    fresh.store.put(dataset("ITEMS"), [item], invocation="1")
+    fresh.store.save_put_records(dataset("ITEMS"), [item], invocation="1")
     assert kept() == "bc"
     fresh.imported(dataset("ITEMS"), ITEMS, [("h", None, 17.0, None, None)], mode="INCREMENTAL")
     assert kept() == "bch"
     fresh.imported(dataset("ITEMS"), ITEMS, [("d", None, 18.0, None, None)])
     assert kept() == "bd"
-    [made] = (fresh.artifacts.workspace(dataset("ITEMS"))).iterdir()
+    [made] = (fresh.artifacts.create_workspace(dataset("ITEMS"))).iterdir()
     assert made.name.startswith("snapshot-")
     standing = fresh.store.get(filter_arn)
     assert standing is not None
@@ -229,7 +229,7 @@ def test_a_new_import_a_put_record_and_a_changed_filter_are_seen(
     fresh.filter("INCLUDE ItemID WHERE Items.PRICE < 17", name="f")
     assert kept() == "b"
     gone = fresh.imported(dataset("ITEMS"), ITEMS, [("a", None, 1.0, None, None)])
-    fresh.artifacts.discard(gone)
+    fresh.artifacts.discard_artifact(gone)
     assert kept() == "b", "what can't be read leaves what there was"
 
 
@@ -240,7 +240,7 @@ def test_requests_go_on_with_what_was_made_until_the_new_is_ready(
     arn, dear = fresh.serving(UP), fresh.filter("INCLUDE ItemID WHERE Items.PRICE > 15")
     assert fresh.recommended(arn, userId="u", filterArn=dear) == "c"
     item = PutRecord(id="b", properties={"PRICE": 16.0}, at=time.time())
-    fresh.store.put(dataset("ITEMS"), [item], invocation="1")
+    fresh.store.save_put_records(dataset("ITEMS"), [item], invocation="1")
     monkeypatch.setattr(snapshots, "PACE", 0.0)
     fresh.filters.refresh(STRICT)
     assert fresh.recommended(arn, userId="u", filterArn=dear) == "c"
@@ -439,7 +439,7 @@ def test_what_nobody_will_ask_for_is_not_read(fresh: Runtime) -> None:
     fresh.serving(UP)
     fresh.filter(DRAMA, group=f"{GROUP}2")
     fresh.refresh()
-    assert list(fresh.artifacts.workspace(dataset("ITEMS")).iterdir()) == []
+    assert list(fresh.artifacts.create_workspace(dataset("ITEMS")).iterdir()) == []
 
 
 def test_what_a_request_will_need_is_made_before_it_comes(fresh: Runtime) -> None:
@@ -448,7 +448,7 @@ def test_what_a_request_will_need_is_made_before_it_comes(fresh: Runtime) -> Non
     fresh.filter("INCLUDE UserID WHERE Users.AGE > 3")
     fresh.refresh()
     for dataset_type, kind in {"ITEMS": "snapshot", "USERS": "snapshot", "INTERACTIONS": "seen"}.items():
-        [made] = fresh.artifacts.workspace(dataset(dataset_type)).iterdir()
+        [made] = fresh.artifacts.create_workspace(dataset(dataset_type)).iterdir()
         assert made.name.startswith(f"{kind}-")
 
 
@@ -564,7 +564,7 @@ def test_no_request_makes_what_new_items_change(
     filter_arn = fresh.filter("INCLUDE ItemID WHERE Items.PRICE > 15")
     arn = deployed(fresh, UP)
     item = PutRecord(id="b", properties={"PRICE": 16.0}, at=time.time())
-    fresh.store.put(dataset("ITEMS"), [item], invocation="1")
+    fresh.store.save_put_records(dataset("ITEMS"), [item], invocation="1")
     making.clear()
     assert fresh.recommended(arn, userId="u", filterArn=filter_arn) == "c"
     assert making == []

@@ -89,7 +89,7 @@ def test_an_answer_holds_what_a_look_at_each_item_lets_through(
     live: list[tuple[str, str]],
 ) -> None:
     runtime = data.runtime
-    runtime.store.forget(dataset("INTERACTIONS"))
+    runtime.store.clear_dataset(dataset("INTERACTIONS"))
     runtime.sent(*(event(item, 1000.0, kind, user) for kind, item in live))
     request = {
         "userId": user,

@@ -20,13 +20,13 @@ def fetched(
     """Name and content of each file."""
     with (
         tempfile.TemporaryDirectory(dir=into) as folder,
-        buckets.fetch(location, Path(folder), skipped=skipped) as files,
+        buckets.fetch_files(location, Path(folder), skipped=skipped) as files,
     ):
         assert all(file.is_relative_to(folder) for file in files)
         return [(file.name, file.read_text()) for file in files]
 
 
 def refusal(buckets: Buckets, location: str, into: Path = Path("/nonexistent")) -> str:
-    with pytest.raises(BucketError) as caught, buckets.fetch(location, into):
+    with pytest.raises(BucketError) as caught, buckets.fetch_files(location, into):
         pass
     return str(caught.value)

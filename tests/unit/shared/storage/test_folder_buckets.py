@@ -121,16 +121,22 @@ def test_writing_replaces_a_file_whole_and_makes_its_folders(buckets: FolderBuck
     source = root / "source"
     for content in ("one", "two"):
         source.write_text(content)
-        buckets.write("s3://films/exports/today/out.csv", source)
+        buckets.write_file("s3://films/exports/today/out.csv", source)
         assert fetched(buckets, "s3://films/exports/today/", root) == [("out.csv", content)]
         assert [path.name for path in (root / "films" / "exports" / "today").iterdir()] == ["out.csv"]
+
+
+@pytest.mark.parametrize("location", ["s3://films", "s3://films/", "s3://films/exports/"])
+def test_writing_needs_the_name_of_a_file(buckets: FolderBuckets, root: Path, location: str) -> None:
+    with pytest.raises(BucketError, match="names no file"):
+        buckets.write_file(location, root / "loose.csv")
 
 
 def test_a_mounted_bucket_is_never_written(root: Path, tmp_path: Path) -> None:
     mounted = tmp_path / "mounted"
     mounted.mkdir()
     with pytest.raises(BucketError, match="is mounted read-only"):
-        FolderBuckets(root, {"films": mounted}).write("s3://films/x.csv", root / "loose.csv")
+        FolderBuckets(root, {"films": mounted}).write_file("s3://films/x.csv", root / "loose.csv")
     assert list(mounted.iterdir()) == []
 
 
@@ -140,7 +146,7 @@ def test_a_write_that_fails_leaves_nothing(buckets: FolderBuckets, root: Path, m
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(BucketError, match="No space left on device"):
-        buckets.write("s3://films/empty/x.csv", root / "loose.csv")
+        buckets.write_file("s3://films/empty/x.csv", root / "loose.csv")
     assert list((root / "films" / "empty").iterdir()) == []
 
 

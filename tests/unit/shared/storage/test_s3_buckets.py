@@ -56,7 +56,7 @@ def test_a_folder_of_objects_is_its_first_level_without_marks(s3: S3Buckets, tmp
 @pytest.mark.parametrize("key", ["..", "up/..", "../../../climbed.csv", "odd/" + "é" * 100 + ".csv"])
 def test_an_object_lands_in_the_folder_whatever_its_key(s3: S3Buckets, tmp_path: Path, key: str) -> None:
     inner = tmp_path / "a" / "b"
-    with s3.fetch(f"s3://films/{key}", inner) as [file]:
+    with s3.fetch_files(f"s3://films/{key}", inner) as [file]:
         assert file.resolve().is_relative_to(inner)
         assert file.read_text() == key
 
@@ -83,12 +83,12 @@ def test_what_is_not_there_is_an_invalid_location(s3: S3Buckets, tmp_path: Path,
 
 def test_objects_are_written(s3: S3Buckets, tmp_path: Path) -> None:
     (tmp_path / "out.csv").write_text("out")
-    s3.write("s3://empty/exports/out.csv", tmp_path / "out.csv")
+    s3.write_file("s3://empty/exports/out.csv", tmp_path / "out.csv")
     assert fetched(s3, "s3://empty/exports/out.csv", tmp_path) == [("out.csv", "out")]
     with pytest.raises(BucketError, match="There is no bucket books"):
-        s3.write("s3://books/out.csv", tmp_path / "out.csv")
+        s3.write_file("s3://books/out.csv", tmp_path / "out.csv")
     with pytest.raises(BucketError, match="names no file"):
-        s3.write("s3://empty/exports/", tmp_path / "out.csv")
+        s3.write_file("s3://empty/exports/", tmp_path / "out.csv")
     boto3.client("s3", endpoint_url=s3._endpoint_url).delete_object(Bucket="empty", Key="exports/out.csv")
 
 

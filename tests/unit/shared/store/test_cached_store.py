@@ -19,7 +19,7 @@ from shared.http.staleness import STALENESS_HEADER, with_staleness_header
 from shared.observability.threads import Threads
 from shared.recipes import RECIPES
 from shared.settings import Settings
-from shared.store import Changes, Interaction, Record, Store, cached_store
+from shared.store import Interaction, Invalidations, Record, Store, cached_store
 from shared.store.cached_store import UNREACHABLE, CachedStore
 from shared.store.memory import MemoryStore
 from shared.store.redis import PROMPT, RedisStore
@@ -39,36 +39,36 @@ class Leaving(MemoryStore):
         if self.away:
             raise redis.exceptions.TimeoutError("Timeout reading from socket")
 
-    def changes(self, families: Collection[str]) -> Changes:
-        changes = super().changes(families)
-        heard = changes.heard
+    def subscribe_invalidations(self, families: Collection[str]) -> Invalidations:
+        changes = super().subscribe_invalidations(families)
+        heard = changes.read_changed_keys
 
         def asked() -> Any:
             self._knock()
             return heard()
 
-        changes.heard = asked  # type: ignore[method-assign]
+        changes.read_changed_keys = asked  # type: ignore[method-assign]
         return changes
 
     def get(self, arn: str) -> Record | None:
         self._knock()
         return super().get(arn)
 
-    def show(self, dataset: str, recommendation_id: str, impression: str) -> None:
+    def save_impression(self, dataset: str, recommendation_id: str, impression: str) -> None:
         self._knock()
-        super().show(dataset, recommendation_id, impression)
+        super().save_impression(dataset, recommendation_id, impression)
 
-    def page(self, *args: Any, **more: Any) -> tuple[list[Record], str | None]:
+    def list_page(self, *args: Any, **more: Any) -> tuple[list[Record], str | None]:
         self._knock()
         return super().list_page(*args, **more)
 
-    def recent(self, dataset: str, user_id: str) -> list[Interaction]:
+    def get_recent_interactions(self, dataset: str, user_id: str) -> list[Interaction]:
         self._knock()
-        return super().recent(dataset, user_id)
+        return super().get_recent_interactions(dataset, user_id)
 
-    def seen(self, dataset: str, user_id: str) -> Any:
+    def get_seen_items(self, dataset: str, user_id: str) -> Any:
         self._knock()
-        return super().seen(dataset, user_id)
+        return super().get_seen_items(dataset, user_id)
 
 
 class World(Runtime):
@@ -212,22 +212,22 @@ def test_memory_is_bounded_by_events_and_those_asked_for_last_stay(
         world.sent(*(event("a", at, user=user) for at in (1.0, 2.0)))
     interactions = dataset("INTERACTIONS")
     for user in "abac":
-        assert len(held.recent(interactions, user)) == 2
+        assert len(held.get_recent_interactions(interactions, user)) == 2
     world.leave()
-    assert [len(held.recent(interactions, user)) for user in "ac"] == [2, 2]
+    assert [len(held.get_recent_interactions(interactions, user)) for user in "ac"] == [2, 2]
     with pytest.raises(UNREACHABLE):
-        held.recent(interactions, "b")
+        held.get_recent_interactions(interactions, "b")
 
 
 def test_what_was_shown_is_lost_where_the_store_is_away_and_no_request_waits_for_it_again(world: World) -> None:
     keeping = cast(Store, world.remembering)
-    keeping.show("d", "1", "a")
+    keeping.save_impression("d", "1", "a")
     world.leave()
     asked = world.leaving.asked
     for recommendation in "234":
-        keeping.show("d", recommendation, "a")
+        keeping.save_impression("d", recommendation, "a")
     assert world.leaving.asked <= asked + 1
-    assert world.leaving.shown("d", ["1", "2", "3", "4"]) == {"1": "a"}
+    assert world.leaving.get_impressions("d", ["1", "2", "3", "4"]) == {"1": "a"}
 
 
 def test_writing_goes_to_the_store_itself(world: World) -> None:
@@ -279,8 +279,8 @@ def test_what_changes_while_it_is_read_is_read_again(world: World) -> None:
         return found
 
     world.leaving.recent = overtaken  # type: ignore[method-assign]
-    assert world.remembering.recent(interactions, "u") == []
-    assert [one.item_id for one in world.remembering.recent(interactions, "u")] == ["b"]
+    assert world.remembering.get_recent_interactions(interactions, "u") == []
+    assert [one.item_id for one in world.remembering.get_recent_interactions(interactions, "u")] == ["b"]
 
 
 def test_an_older_answer_does_not_replace_a_newer_one(world: World) -> None:
@@ -293,13 +293,15 @@ def test_an_older_answer_does_not_replace_a_newer_one(world: World) -> None:
         if not seen:
             seen.append(None)
             world.sent(event("b", 2.0))
-            seen[0] = world.remembering.recent(interactions, "u")  # another thread asks, and is answered first
+            seen[0] = world.remembering.get_recent_interactions(
+                interactions, "u"
+            )  # another thread asks, and is answered first
         return found
 
     world.leaving.recent = overtaken  # type: ignore[method-assign]
-    assert world.remembering.recent(interactions, "u") == []
+    assert world.remembering.get_recent_interactions(interactions, "u") == []
     assert [one.item_id for one in seen[0]] == ["b"]
-    assert world.remembering.recent(interactions, "u") == seen[0]
+    assert world.remembering.get_recent_interactions(interactions, "u") == seen[0]
 
 
 def test_a_patient_store_is_waited_for_by_who_asks_it_something_new(world: World) -> None:
@@ -318,9 +320,9 @@ def test_a_patient_store_is_waited_for_by_who_asks_it_something_new(world: World
 
 def test_of_what_it_is_not_told_it_asks_each_time(world: World) -> None:
     held = CachedStore(world.leaving, world.leaving, families=("record", "claim"))
-    assert held.recent(dataset("INTERACTIONS"), "u") == []
+    assert held.get_recent_interactions(dataset("INTERACTIONS"), "u") == []
     world.sent(event("b", 2.0))
-    assert [one.item_id for one in held.recent(dataset("INTERACTIONS"), "u")] == ["b"]
+    assert [one.item_id for one in held.get_recent_interactions(dataset("INTERACTIONS"), "u")] == ["b"]
 
 
 def test_what_is_told_is_heard_though_nobody_asks(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

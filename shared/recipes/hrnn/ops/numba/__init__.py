@@ -1,0 +1,1 @@
+"""The network's operations on a CPU, compiled by numba."""

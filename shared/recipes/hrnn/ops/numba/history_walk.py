@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shared.recipes.hrnn.network import Pairs, Spans
 from shared.recipes.hrnn.ops.numba.compiled import arrays, compiled
+from shared.recipes.hrnn.types import Pairs, Spans
 
 
-def pairs_and_spans(
+def walk_histories(
     events_BT: Tensor,
     position_E: Tensor,
     end_E: Tensor,

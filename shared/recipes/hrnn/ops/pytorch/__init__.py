@@ -1,0 +1,1 @@
+"""The network's operations in torch's own, for GPUs and torch.compile."""
