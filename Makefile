@@ -4,11 +4,12 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
+DOCS_VENV := $(VENV)-docs
 COMPOSE ?= docker compose
 # Processes that run tests, a file at a time; each starts systems of its own, waits for them often, and wants 2 GB.
 TESTERS ?= 3
 
-.PHONY: setup demo test nightly coverage simulate chaos check pins wheels peers peers-test compose-env compose-pins compose-test clean
+.PHONY: setup demo test nightly coverage simulate chaos check docs pins wheels peers peers-test compose-env compose-pins compose-test clean
 
 setup: $(STAMP)  ## install everything into .venv
 
@@ -44,6 +45,15 @@ check: setup  ## style, types, layers, docs
 	$(BIN)/lint-imports
 	$(BIN)/python -m tools.docs.generate --check
 
+docs: $(DOCS_VENV)/.set-up  ## the documentation as a site with search, in site; a warning is an error
+	$(DOCS_VENV)/bin/sphinx-build -W --keep-going -n -q docs site
+
+# Apart: Sphinx wants another docutils than the AWS CLI of the tests.
+$(DOCS_VENV)/.set-up: docs/requirements.txt
+	$(PYTHON) -m venv $(DOCS_VENV)
+	$(DOCS_VENV)/bin/pip install --quiet --disable-pip-version-check --requirement docs/requirements.txt
+	@touch $@
+
 pins: setup  ## write the installed versions into constraints.txt
 	@{ head -2 constraints.txt; $(BIN)/pip freeze --all --exclude-editable | grep -v '^pip==' | sed 's/+cpu$$//'; } > .pins
 	@mv .pins constraints.txt
@@ -67,5 +77,5 @@ compose-test: setup wheels  ## the same life against containers; needs a Docker 
 	$(BIN)/pytest -m compose tests/compose
 
 clean:  ## remove what make has made
-	rm -rf $(VENV) $(VENV)-peers wheels .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
+	rm -rf $(VENV) $(VENV)-peers $(DOCS_VENV) wheels site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
 	find services workers shared tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -26,7 +26,7 @@ CHECK_SECONDS = 8.0
 #: A command that is longer than this (bytes) is none of ours.
 MOST_BYTES = 512 * 1024 * 1024
 _BLOCK_BYTES = 1 << 20
-BACKUP = "Restore a backup (docs/backup.md says how)."
+BACKUP = "Restore a backup (docs/user/operate.md says how)."
 
 
 @dataclass(frozen=True, kw_only=True)
