@@ -42,5 +42,5 @@ def listed(_call: app.Call) -> Mapping[str, Any]:
 def create_app() -> Flask:
     configured = settings.load()
     logging.configure(configured, "api")
-    handlers: Mapping[str, app.Handler] = {"DescribeSolution": describe, "ListSolutions": listed}
+    handlers: Mapping[str, app.OperationHandler] = {"DescribeSolution": describe, "ListSolutions": listed}
     return app.create_app({os.environ["BENCHMARK_SERVICE"]: handlers}, keys=configured.keys)

@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from shared.recipes.hrnn.candidates import Choose
-from shared.recipes.hrnn.network import Network
-from shared.recipes.hrnn.types import Pairs, Spans, Targets
+from shared.recipes.hrnn.network import HrnnNetwork
+from shared.recipes.hrnn.types import HistorySpans, Pairs, Targets
 
 NEGATIVES = 256
 
@@ -33,21 +33,21 @@ class Drawn(NamedTuple):
     items: int
 
 
-def replace(network: Network, name: str) -> None:
+def replace(network: HrnnNetwork, name: str) -> None:
     """Makes the network learn by the loss of this name; "softmax" is the network's own."""
     if name == "softmax":
         return
     of_name = LOSSES[name]
 
     def loss_of_new(
-        self: Network,
+        self: HrnnNetwork,
         q_NH: Tensor,
         pairs: Pairs,
         targets: Targets,
         choose: Choose,  # noqa: ARG001 -- these draw their own
-        spans: Spans | None = None,  # noqa: ARG001 -- none where it is not fast
+        spans: HistorySpans | None = None,  # noqa: ARG001 -- none where it is not fast
     ) -> Tensor:
-        logits_NI = self.fits(q_NH)
+        logits_NI = self.compute_logits(q_NH)
         had_NI = torch.zeros_like(logits_NI, dtype=torch.bool)
         had_NI[pairs.rows, pairs.items] = True
         # The bias began as log popularity.
@@ -59,7 +59,7 @@ def replace(network: Network, name: str) -> None:
         return (of_name(drawn) * targets.weights).sum()
 
     network.fast = False
-    network.loss_of_new = MethodType(loss_of_new, network)  # type: ignore[method-assign]
+    network.compute_new_loss = MethodType(loss_of_new, network)  # type: ignore[method-assign]
 
 
 def sampled(drawn: Drawn) -> Tensor:

@@ -31,7 +31,7 @@ from shared.recipes.evaluation import popularity, without_validation
 from shared.recipes.hrnn import sequence_packing
 from shared.recipes.hrnn.batch_ranking import Foretold, best_items
 from shared.recipes.hrnn.lightning_module import AtEachBatch, Epoch
-from shared.recipes.hrnn.network import CELLS
+from shared.recipes.hrnn.network import LAYER_TYPES
 from shared.recipes.hrnn.prediction_targets import gathered, weights_of
 from shared.recipes.hrnn.trainer import Learner
 from shared.recipes.progress import Phase
@@ -251,7 +251,7 @@ class _Learner(Learner):
     on_epoch: Callable[[int], bool] = staticmethod(lambda _: True)
 
     def __init__(self, given: TrainingData, setting: Setting, events: int, seed: int) -> None:
-        if setting.cell not in CELLS:
+        if setting.cell not in LAYER_TYPES:
             raise NotOffered(f"the {setting.cell} cell is not offered by this release")
         context = TrainingContext(
             workspace=NOWHERE,

@@ -25,7 +25,7 @@ from benchmarks.serving.made_up import HIDDEN, RECIPE, USERS, Campaign, campaign
 from benchmarks.serving.world import KEYS, Server, World, world
 from shared.recipes.artifact import Artifact
 from shared.recipes.distribution import best
-from shared.recipes.hrnn.config import Form
+from shared.recipes.hrnn.config import HrnnConfig
 from shared.recipes.hrnn.serving.numpy_network import shapes
 from shared.recipes.hrnn.serving.shared_pass import SCANNED
 from shared.storage.artifacts import Artifacts
@@ -253,7 +253,7 @@ class _Bare:
 
     def __init__(self, made: Campaign) -> None:
         opened = Artifact.open(made.model, (RECIPE.name,))
-        self._mapped_IH = opened.weights(*shapes(Form(**opened.form)))["item.weight"][:-1]
+        self._mapped_IH = opened.weights(*shapes(HrnnConfig(**opened.form)))["item.weight"][:-1]
         self._own_IH = self._mapped_IH.copy()
         self._q_H = self._own_IH[0].copy()
         self.products: list[float] = []

@@ -27,7 +27,7 @@ def put(_call: app.Call) -> None:
 
 
 def create_app() -> Flask:
-    handlers: Mapping[str, Mapping[str, app.Handler]] = {
+    handlers: Mapping[str, Mapping[str, app.OperationHandler]] = {
         "personalize-runtime": {"GetRecommendations": recommend},
         "personalize-events": {"PutEvents": put},
     }
@@ -35,4 +35,4 @@ def create_app() -> Flask:
     service = os.environ["BENCHMARK_SERVICE"]
     logging.configure(configured, service)
     in_turns = os.environ.get("BENCHMARK_IN_TURNS") == "true"
-    return app.create_app({service: handlers[service]}, keys=configured.keys, in_turns=in_turns)
+    return app.create_app({service: handlers[service]}, keys=configured.keys, leader_followers=in_turns)

@@ -34,7 +34,7 @@ from shared.data.arrays.histories import save_names
 from shared.data.arrays.id_index import Ids
 from shared.http.app import Call
 from shared.recipes import RECIPES
-from shared.recipes.hrnn.config import Form
+from shared.recipes.hrnn.config import HrnnConfig
 from shared.recipes.hrnn.scoring import Scorer
 from shared.recipes.hrnn.serving.numpy_network import Weights, shapes
 from shared.resources.dataset.requests import TYPES
@@ -197,7 +197,7 @@ def _model(folder: Path, items: int) -> Model:
         contexts=None,
         history=lambda _: [],
     )
-    form, rng = Form(items=items, hidden=HIDDEN), np.random.default_rng(0)
+    form, rng = HrnnConfig(items=items, hidden=HIDDEN), np.random.default_rng(0)
     weights = {name: 0.1 * rng.standard_normal(shape, np.float32) for name, shape in shapes(form).items()}
     scorer = Scorer(Weights(form, weights), artifact)
     datasets = {dataset_type: f"{PREFIX}:dataset/g/{dataset_type}" for dataset_type in TYPES}

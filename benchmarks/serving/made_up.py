@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 from shared.data.arrays.histories import Histories
 from shared.data.training.training_data import TrainingData
 from shared.recipes import RECIPES, artifact
-from shared.recipes.hrnn.config import Form
+from shared.recipes.hrnn.config import HrnnConfig
 from shared.recipes.hrnn.serving.numpy_network import shapes
 from shared.resources.event_tracker.requests import tracking_claim
 from shared.state.lifecycle import ACTIVE
@@ -75,7 +75,7 @@ def campaign(store: Store, artifacts: Artifacts, items: int) -> Campaign:
 
 def _write(folder: Path, items: int) -> None:
     rng = np.random.default_rng(0)
-    form = Form(items=items, hidden=HIDDEN)
+    form = HrnnConfig(items=items, hidden=HIDDEN)
     weights = {name: rng.standard_normal(shape, np.float32) * np.float32(0.05) for name, shape in shapes(form).items()}
     save_file(weights, folder / artifact.WEIGHTS)
     gaps = rng.integers(1, 100_000, (USERS, EVENTS))

@@ -29,10 +29,10 @@ from services.api.store_metrics import State
 from shared import settings
 from shared.aws import service_model
 from shared.http import app
-from shared.http.rate_limits import throttle
+from shared.http.rate_limits import create_throttle
 from shared.jobs import celery_app
 from shared.observability import logging
-from shared.observability.health import Vitals
+from shared.observability.health import HealthEndpoints
 from shared.resources import RESOURCES, Reading, Resource
 from shared.store.data_format import refuse_newer
 from shared.store.redis import RedisStore
@@ -73,16 +73,16 @@ OWN: Mapping[str, Callable[[Desk, app.Call], Mapping[str, object]]] = {
 }
 
 
-def handlers(desk: Desk) -> dict[str, app.Handler]:
+def handlers(desk: Desk) -> dict[str, app.OperationHandler]:
     """Every operation of the control plane that is offered, by its name."""
-    offered: dict[str, app.Handler] = {name: partial(oddity, desk) for name, oddity in ODDITIES.items()}
+    offered: dict[str, app.OperationHandler] = {name: partial(oddity, desk) for name, oddity in ODDITIES.items()}
     for resource, (verb, operation) in itertools.product(RESOURCES.values(), VERBS.items()):
         if (name := verb.format(resource.name)) in service_model.operations("personalize"):
             offered[name] = partial(operation, desk, resource)
     return offered
 
 
-def own_handlers(desk: Desk) -> dict[str, app.Handler]:
+def own_handlers(desk: Desk) -> dict[str, app.OperationHandler]:
     """The same of foretaste's own service."""
     return {name: partial(operation, desk) for name, operation in OWN.items()}
 
@@ -93,11 +93,11 @@ def create_app() -> Flask:
     logging.configure(configured, "api")
     refuse_newer(configured.redis_url)
     store = RedisStore(configured.redis_url, for_clients=True)
-    desk = Desk(store, celery_app.Queue(celery_app.application(configured)), Reading(store, configured))
+    desk = Desk(store, celery_app.MessageQueue(celery_app.create_celery_app(configured)), Reading(store, configured))
     probe = Probe(configured.redis_url)
-    state = State(store, desk.queue.waiting, probe)
+    state = State(store, desk.queue.count_waiting, probe)
     # What only reads goes on: a disk or a memory without room is told, and no reason to ask another.
-    vitals = Vitals("api", ready={"redis": probe.answers}, told=probe.room, state=state)
-    vitals.listen(configured.metrics_bind)
+    vitals = HealthEndpoints("api", ready={"redis": probe.answers}, informative=probe.room, collector=state)
+    vitals.start_server(configured.metrics_bind)
     offered = {"personalize": handlers(desk), service_model.OWN: own_handlers(desk)}
-    return app.create_app(offered, keys=configured.keys, vitals=vitals, throttle=throttle(configured))
+    return app.create_app(offered, keys=configured.keys, health=vitals, throttle=create_throttle(configured))

@@ -30,7 +30,7 @@ from shared.jobs import celery_app as queue
 from shared.resources import RESOURCES, Reading, Resource, described, summarised
 from shared.resources.resource_type import first_record, settled, with_update
 from shared.settings import Settings
-from shared.state.lifecycle import BROKEN, SETTLED, Request
+from shared.state.lifecycle import FAILED_STATUSES, TERMINAL, TransitionRequest
 from shared.state.messages import Command, Remove
 from shared.store import Conflict, LimitReached, NameTaken, Record, Store
 
@@ -49,7 +49,7 @@ class Desk:
     """What an operation works with."""
 
     store: Store
-    queue: queue.Queue
+    queue: queue.MessageQueue
     reading: Reading
     invocation: str | None = None
     """Of the call that is being answered, where it changes something: what it writes is remembered under it."""
@@ -57,7 +57,7 @@ class Desk:
     def ring(self, command: Command) -> None:
         """Send a command whose note is in the outbox. When the queue is away or refuses, the reconciler sends it."""
         try:
-            queue.ring(self.store, self.queue, command)
+            queue.send_command(self.store, self.queue, command)
         except (OperationalError, RedisError) as error:
             log.warning("command left in the outbox", arn=command.arn, wire=command.wire, reason=str(error))
 
@@ -119,7 +119,7 @@ def _create(desk: Desk, resource: Resource, call: Call) -> tuple[str, Mapping[st
             invocation=_invocation(call),
             guards=draft.guards,
             limit=resource.limit(draft, desk.reading.settings),
-            outbox=[queue.note(command)] if command else [],
+            outbox=[queue.build_outbox_entry(command)] if command else [],
         )
     except NameTaken as taken:
         raise ResourceAlreadyExists(f"Another resource with Arn {taken.arn} already exists.") from taken
@@ -160,7 +160,7 @@ def check_tags(tags: Sequence[Mapping[str, str]]) -> None:
 
 
 def settled_at_once(resource: Resource) -> bool:
-    return resource.lifecycle is None or resource.lifecycle.first in SETTLED
+    return resource.lifecycle is None or resource.lifecycle.first in TERMINAL
 
 
 def describe(desk: Desk, resource: Resource, call: Call) -> Answer:
@@ -179,7 +179,7 @@ def _beside(record: Record) -> dict[str, str]:
     if remarks := record.state.get("remarks"):
         # Cells and names of files may hold letters that no header can.
         headers["x-foretaste-remarks"] = json.dumps(remarks)
-    if record.reason is not None and record.status not in BROKEN:
+    if record.reason is not None and record.status not in FAILED_STATUSES:
         headers["x-foretaste-failure"] = json.dumps(record.reason)
     return headers
 
@@ -220,11 +220,11 @@ def update(
     _change(desk, resource, with_update(resource, record, body, desk.store.now()), guards)
 
 
-def ask(desk: Desk, resource: Resource, record: Record, what: Request) -> None:
+def ask(desk: Desk, resource: Resource, record: Record, what: TransitionRequest) -> None:
     """Begin what a client asks of a resource that stands still. Raises ResourceInUse, InvalidInput, Conflict."""
     if not settled(record):
         raise ResourceInUse(f"{record.arn} is in status {record.in_progress}; wait until that has ended.")
-    after = resource.lifecycle.after(record.status or "", what) if resource.lifecycle else None
+    after = resource.lifecycle.get_next_status(record.status or "", what) if resource.lifecycle else None
     if after is None:
         raise InvalidInput(f"{record.arn} is in status {record.status}: there is nothing to {what}.")
     asked = replace(record, status=after, reason=None, attempt=record.attempt + 1, failures=0, updated=desk.store.now())
@@ -238,7 +238,7 @@ def _command(resource: Resource, record: Record) -> Command | None:
 
 def _change(desk: Desk, resource: Resource, record: Record, guards: Sequence[Record] = ()) -> None:
     command = _command(resource, record)
-    notes = [queue.note(command)] if command else []
+    notes = [queue.build_outbox_entry(command)] if command else []
     desk.store.replace(record, invocation=desk.invocation, guards=guards, outbox=notes)
     if command:
         desk.ring(command)
@@ -254,7 +254,7 @@ def _delete(desk: Desk, resource: Resource, arn: str) -> None:
     if resource.lifecycle is None:
         desk.store.remove(record, invocation=desk.invocation)
         return
-    after = resource.lifecycle.after(record.status or "", Request.DELETE)
+    after = resource.lifecycle.get_next_status(record.status or "", TransitionRequest.DELETE)
     if after is None or not settled(record):
         raise ResourceInUse(f"{arn} is in status {record.in_progress or record.status}; it can't be deleted now.")
     command = Remove(arn=arn)
@@ -262,7 +262,7 @@ def _delete(desk: Desk, resource: Resource, arn: str) -> None:
         # A new attempt: whatever earlier workers still report is of the past.
         replace(record, status=after, reason=None, attempt=record.attempt + 1, updated=desk.store.now()),
         invocation=desk.invocation,
-        outbox=[queue.note(command)],
+        outbox=[queue.build_outbox_entry(command)],
     )
     desk.ring(command)
 

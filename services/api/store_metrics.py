@@ -19,7 +19,7 @@ from shared.store import Record, Store
 from shared.store.quarantine import Quarantine
 from shared.store.redis_probe import Probe
 
-QUEUES = sorted({message.queue() for message in messages.BY_WIRE.values()})
+QUEUES = sorted({message.get_queue_name() for message in messages.BY_WIRE.values()})
 #: What answers with a model.
 _SERVING = ("campaign", "recommender")
 

@@ -22,7 +22,7 @@ from services.cli.local import signals
 from services.cli.options import DEFAULT_RECIPE
 from shared.data import schemas
 from shared.data.schemas import DatasetSchema
-from shared.state.lifecycle import ACTIVE, CREATE_FAILED, CREATE_STOPPED, SETTLED
+from shared.state.lifecycle import ACTIVE, CREATE_FAILED, CREATE_STOPPED, TERMINAL
 
 POLL_SECONDS = 0.5
 INTERRUPTED = 130  # what shells expect of a command that Ctrl-C has ended
@@ -207,7 +207,7 @@ class Life:
             resource, progress = described(self.aws, what, arn)
             status = resource["status"]
             watch(status, progress)
-            if status in SETTLED:
+            if status in TERMINAL:
                 break
             time.sleep(POLL_SECONDS)
         self.awaited = None
@@ -221,7 +221,7 @@ class Life:
             resource = self.aws.control.describe_campaign(campaignArn=campaign)["campaign"]
             update = resource.get("latestCampaignUpdate", {"status": resource["status"]})
             watch(update["status"], {})
-            if update["status"] in SETTLED:
+            if update["status"] in TERMINAL:
                 break
             time.sleep(POLL_SECONDS)
         self.awaited = None

@@ -13,10 +13,10 @@ from services.events.put_events import put_action_interactions, put_events
 from services.events.put_records import KINDS, put_records
 from shared import settings
 from shared.http import app
-from shared.http.rate_limits import throttle
+from shared.http.rate_limits import create_throttle
 from shared.http.staleness import with_staleness_header
 from shared.observability import logging
-from shared.observability.health import Vitals
+from shared.observability.health import HealthEndpoints
 from shared.observability.threads import Threads
 from shared.resources import Reading
 from shared.settings import Settings
@@ -33,7 +33,7 @@ OPERATIONS: Mapping[str, Callable[[Store, Reading, app.Call], None]] = {
 }
 
 
-def handlers(configured: Settings, store: Store) -> dict[str, app.Handler]:
+def handlers(configured: Settings, store: Store) -> dict[str, app.OperationHandler]:
     """Every operation that is offered, by its name."""
     reading = Reading(store, configured)
     return {name: partial(operation, store, reading) for name, operation in OPERATIONS.items()}
@@ -53,8 +53,8 @@ def create_app() -> Flask:
         for name, handler in handlers(configured, cast(Store, store)).items()
     }
     probe = Probe(configured.redis_url)
-    vitals = Vitals("events", threads=threads, ready={"redis": probe.answers, **probe.room})
-    vitals.listen(configured.metrics_bind)
+    vitals = HealthEndpoints("events", threads=threads, ready={"redis": probe.answers, **probe.room})
+    vitals.start_server(configured.metrics_bind)
     return app.create_app(
-        {"personalize-events": offered}, keys=configured.keys, vitals=vitals, throttle=throttle(configured)
+        {"personalize-events": offered}, keys=configured.keys, health=vitals, throttle=create_throttle(configured)
     )

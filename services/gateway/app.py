@@ -37,7 +37,7 @@ from shared.aws.errors import InternalFailure, PersonalizeError, RequestTooLarge
 from shared.http import request_body
 from shared.http.bare_response import with_status
 from shared.observability import logging, metrics
-from shared.observability.health import PATHS, Vitals
+from shared.observability.health import HEALTH_PATHS, HealthEndpoints
 from shared.settings import Settings
 from shared.system.open_files import raise_file_limit
 
@@ -74,7 +74,7 @@ def create_app() -> Gateway:
     configured = settings.load()
     logging.configure(configured, "gateway")
     gateway = Gateway(configured)
-    gateway.vitals.listen(configured.metrics_bind)
+    gateway.vitals.start_server(configured.metrics_bind)
     return gateway
 
 
@@ -98,7 +98,7 @@ class Gateway:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._asking: asyncio.Task[Mapping[str, bool]] | None = None
         ready = {service: partial(self._is_reached, service) for service in urls}
-        self.vitals = Vitals("gateway", lives={"loop": self._goes_round}, ready=ready)
+        self.vitals = HealthEndpoints("gateway", alive={"loop": self._goes_round}, ready=ready)
 
     async def __call__(self, sockets: Sequence[socket], stop: asyncio.Event, grace: float) -> None:
         """Serve on these listening sockets until `stop` is set, and so many seconds longer what is being answered."""
@@ -178,7 +178,7 @@ class Gateway:
             return say(status, "application/json", orjson.dumps({"service": "gateway", "upstreams": reached}))
         if path in _ABOUT_US and path != "/metrics":
             # In a thread: its checks ask this loop. No call waits for such a thread.
-            said = await asyncio.to_thread(self.vitals.say, path)
+            said = await asyncio.to_thread(self.vitals.respond, path)
             if said is not None:
                 return say(said.status, said.content_type, said.body)
         if not path.startswith("/"):
@@ -213,7 +213,7 @@ class Gateway:
         return True
 
 
-_ABOUT_US = frozenset({"/ping", *PATHS})
+_ABOUT_US = frozenset({"/ping", *HEALTH_PATHS})
 
 
 def _limits(configured: Settings) -> Limits:
@@ -258,15 +258,15 @@ def _is_text(value: str) -> bool:
 
 async def _body(request: web.BaseRequest, connection: Connection) -> bytes:
     """The whole body. Raises RequestTooLarge, Serialization, or ServiceUnavailable where there is no memory for it."""
-    too_large = RequestTooLarge(f"Request size exceeded {request_body.LIMIT} bytes.")
+    too_large = RequestTooLarge(f"Request size exceeded {request_body.MAX_BODY_BYTES} bytes.")
     if _awaits_word(request):
-        if (request.content_length or 0) > request_body.LIMIT:
+        if (request.content_length or 0) > request_body.MAX_BODY_BYTES:
             raise too_large
         await request.writer.write(CONTINUE)
     body = bytearray()
     try:
         async for chunk in _chunks(request):
-            if len(body) + len(chunk) > request_body.LIMIT:
+            if len(body) + len(chunk) > request_body.MAX_BODY_BYTES:
                 await _throw_away(request, len(body) + len(chunk))
                 raise too_large
             connection.hold(len(chunk))
@@ -289,7 +289,7 @@ async def _throw_away(request: web.BaseRequest, read: int) -> None:
     """A client that is still sending does not read: cut off at once it would see a broken connection, and no answer."""
     async for chunk in _chunks(request):
         read += len(chunk)
-        if read > request_body.PATIENCE:
+        if read > request_body.MAX_DISCARDED_BYTES:
             return
 
 

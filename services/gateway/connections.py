@@ -38,7 +38,7 @@ from aiohttp.streams import StreamReader
 
 from services.gateway.responses import refused
 from shared.aws.errors import PersonalizeError, RequestTimeout, Serialization, ServiceUnavailable
-from shared.http.bare_response import bare_answer, with_status
+from shared.http.bare_response import build_bare_response, with_status
 from shared.observability import metrics
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -225,7 +225,7 @@ class Connection(web.RequestHandler):
         transport = self.transport
         if transport is not None:
             if refusal is not None and self.state is not State.ANSWERED:
-                transport.write(bare_answer(refusal))
+                transport.write(build_bare_response(refusal))
             if transport.get_write_buffer_size():  # of a client that does not read: close() would wait for it
                 transport.abort()
         metrics.gateway_cut(why)

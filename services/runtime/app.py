@@ -18,13 +18,13 @@ from services.runtime.recommend_actions import get_action_recommendations
 from services.runtime.warm_up import Preparing
 from shared import settings
 from shared.http import app
-from shared.http.rate_limits import throttle
+from shared.http.rate_limits import create_throttle
 from shared.http.staleness import with_staleness_header
 from shared.jobs import celery_app
-from shared.jobs.runner import Signs
-from shared.jobs.worker_process import Process, beat_in_background, process_name
+from shared.jobs.runner import ActivityTracker
+from shared.jobs.worker_process import WorkerProcess, build_process_name, send_heartbeats
 from shared.observability import logging
-from shared.observability.health import Vitals
+from shared.observability.health import HealthEndpoints
 from shared.resources import Reading
 from shared.serving.filters import Filters
 from shared.serving.model_cache import Deployed
@@ -43,7 +43,7 @@ from shared.system.disk_space import has_free_space
 WARM_SECONDS = 20.0
 
 
-def handlers(serving: Serving) -> dict[str, app.Handler]:
+def handlers(serving: Serving) -> dict[str, app.OperationHandler]:
     """Every operation that is offered, by its name."""
     return {
         "GetActionRecommendations": partial(get_action_recommendations, serving),
@@ -78,34 +78,36 @@ def create_app() -> Flask:
     configured = settings.load()
     logging.configure(configured, "runtime")
     refuse_newer(configured.redis_url, configured.artifacts)
-    signs = Signs()
-    process = Process(
-        name=process_name("runtime"),
+    signs = ActivityTracker()
+    process = WorkerProcess(
+        name=build_process_name("runtime"),
         settings=configured,
         store=RedisStore(configured.redis_url),
-        queue=celery_app.Queue(celery_app.application(configured)),
-        artifacts=Artifacts(configured.artifacts, on_block=signs.give),
+        queue=celery_app.MessageQueue(celery_app.create_celery_app(configured)),
+        artifacts=Artifacts(configured.artifacts, on_block=signs.record_activity),
         ending=threading.Event(),
     )
     store = CachedStore(RedisStore(configured.redis_url, PROMPT), patient=process.store)
     store.listen(process.threads, process.ending)
-    here = serving(configured, cast(Store, store), process.artifacts, patient=process.store, on_step=signs.give)
+    here = serving(
+        configured, cast(Store, store), process.artifacts, patient=process.store, on_step=signs.record_activity
+    )
     preparing = Preparing(here.deployed, here.filters, Quarantine("refresher"), signs)
     warm = deployer.start(process, here.deployed, here.loading, preparing)
     ready = refresher.start(process, here, preparing, warm)
-    beat_in_background(process)
+    send_heartbeats(process)
     # Not that Redis answers: without it a runtime still has answers, and all of them lose it together.
     probe = Probe(configured.redis_url)
     told = {"disk": lambda: has_free_space(configured.artifacts, configured.min_free_mb) and probe.has_room()}
-    vitals = Vitals("runtime", threads=process.threads, ready={"models": warm.is_set}, told=told)
-    vitals.listen(configured.metrics_bind)
+    vitals = HealthEndpoints("runtime", threads=process.threads, ready={"models": warm.is_set}, informative=told)
+    vitals.start_server(configured.metrics_bind)
     # Who asks meanwhile waits to be let in, or goes to another runtime: no first request is slow.
     ready.wait(WARM_SECONDS)
     offered = {name: with_staleness_header(store, handler) for name, handler in handlers(here).items()}
     return app.create_app(
         {"personalize-runtime": offered},
         keys=configured.keys,
-        vitals=vitals,
-        throttle=throttle(configured),
-        in_turns=True,
+        health=vitals,
+        throttle=create_throttle(configured),
+        leader_followers=True,
     )

@@ -19,9 +19,9 @@ import structlog
 from services.runtime.endpoint import SERVED
 from services.runtime.loader import Loading
 from services.runtime.warm_up import Preparing
-from shared.jobs.celery_app import report
-from shared.jobs.runner import keeping
-from shared.jobs.worker_process import Process
+from shared.jobs.celery_app import report_fact
+from shared.jobs.runner import keep_lease
+from shared.jobs.worker_process import WorkerProcess
 from shared.resources import Reading
 from shared.serving.model_cache import Deployed, NotDeployable
 from shared.state.lifecycle import ACTIVE, CLAIMABLE, STOP_IN_PROGRESS, STOP_PENDING
@@ -39,7 +39,7 @@ STOPPING = {STOP_PENDING, STOP_IN_PROGRESS}
 TIDY_EVERY = 30.0
 
 
-def start(process: Process, deployed: Deployed, loading: Loading, preparing: Preparing) -> threading.Event:
+def start(process: WorkerProcess, deployed: Deployed, loading: Loading, preparing: Preparing) -> threading.Event:
     """In a thread of its own. Returns what is set when the models that are needed at the start have been loaded."""
     warm = threading.Event()
     walk = partial(_run, process, deployed, loading, preparing, warm)
@@ -47,7 +47,9 @@ def start(process: Process, deployed: Deployed, loading: Loading, preparing: Pre
     return warm
 
 
-def _run(process: Process, deployed: Deployed, loading: Loading, preparing: Preparing, warm: threading.Event) -> None:
+def _run(
+    process: WorkerProcess, deployed: Deployed, loading: Loading, preparing: Preparing, warm: threading.Event
+) -> None:
     looked = tidied = -math.inf
     aside = Quarantine("deployer")
     while not process.ending.is_set():
@@ -71,7 +73,7 @@ def _run(process: Process, deployed: Deployed, loading: Loading, preparing: Prep
         process.ending.wait(EVERY)
 
 
-def _tend(process: Process, deployed: Deployed, loading: Loading, preparing: Preparing, arn: str) -> None:
+def _tend(process: WorkerProcess, deployed: Deployed, loading: Loading, preparing: Preparing, arn: str) -> None:
     """Of a record in motion: have made ready what it waits for, a model or what a filter reads, and report of it."""
     record = process.store.get(arn)
     if record is None:
@@ -84,12 +86,12 @@ def _tend(process: Process, deployed: Deployed, loading: Loading, preparing: Pre
         deploy(process, loading, preparing, record, version_arn)
 
 
-def _answering(process: Process, aside: Quarantine) -> set[str]:
+def _answering(process: WorkerProcess, aside: Quarantine) -> set[str]:
     """The versions that answer requests now."""
     return _versions(process, aside, lambda record: [record.body] if record.status == ACTIVE else [])
 
 
-def _needed(process: Process, aside: Quarantine) -> set[str]:
+def _needed(process: WorkerProcess, aside: Quarantine) -> set[str]:
     """The versions that answer requests, or will, or have a moment ago."""
     return _versions(
         process,
@@ -101,7 +103,9 @@ def _needed(process: Process, aside: Quarantine) -> set[str]:
     )
 
 
-def _versions(process: Process, aside: Quarantine, bodies: Callable[[Record], list[Mapping[str, Any]]]) -> set[str]:
+def _versions(
+    process: WorkerProcess, aside: Quarantine, bodies: Callable[[Record], list[Mapping[str, Any]]]
+) -> set[str]:
     """The versions that are named by what ``bodies`` finds in each campaign and recommender."""
     reading = Reading(process.store, process.settings)
     found: set[str] = set()
@@ -134,40 +138,40 @@ def _body(record: Record) -> Mapping[str, Any]:
     return {**record.body, **record.update.body} if record.update is not None and updating else record.body
 
 
-def make_usable(process: Process, preparing: Preparing, record: Record) -> None:
+def make_usable(process: WorkerProcess, preparing: Preparing, record: Record) -> None:
     """Take a new filter up, unless another runtime has it, make ready what it reads, and report that it can be used."""
     lease = process.store.claim_lease(record.arn, process.name, CLAIMABLE, process.settings.lease_seconds)
     if lease is None:
         return
-    with keeping(process, lease, preparing.signs):
-        report(process.store, process.queue, Started(arn=record.arn, attempt=lease.attempt))
+    with keep_lease(process, lease, preparing.signs):
+        report_fact(process.store, process.queue, Started(arn=record.arn, attempt=lease.attempt))
         preparing.filter(record)
-        report(process.store, process.queue, Finished(arn=record.arn, attempt=lease.attempt))
+        report_fact(process.store, process.queue, Finished(arn=record.arn, attempt=lease.attempt))
         _wait_until_applied(process, record.arn, lease.attempt)
 
 
-def deploy(process: Process, loading: Loading, preparing: Preparing, record: Record, version_arn: str) -> None:
+def deploy(process: WorkerProcess, loading: Loading, preparing: Preparing, record: Record, version_arn: str) -> None:
     """Take the campaign or recommender up, unless another runtime has it, and report how it went."""
     lease = process.store.claim_lease(record.arn, process.name, CLAIMABLE, process.settings.lease_seconds)
     if lease is None:
         return
     arn, attempt = record.arn, lease.attempt
-    report(process.store, process.queue, Started(arn=arn, attempt=attempt))
-    with keeping(process, lease, preparing.signs):
+    report_fact(process.store, process.queue, Started(arn=arn, attempt=attempt))
+    with keep_lease(process, lease, preparing.signs):
         try:
             model = loading.begin(version_arn).result()
         except NotDeployable as error:
             log.warning("not deployed", arn=arn, version=version_arn, reason=str(error))
-            report(process.store, process.queue, Failed(arn=arn, attempt=attempt, reason=str(error)))
+            report_fact(process.store, process.queue, Failed(arn=arn, attempt=attempt, reason=str(error)))
         else:
             # The first request with a filter must not find that its data have to be read.
             preparing.served(record, _body(record), model)
             log.info("deployed", arn=arn, version=version_arn)
-            report(process.store, process.queue, Finished(arn=arn, attempt=attempt))
+            report_fact(process.store, process.queue, Finished(arn=arn, attempt=attempt))
         _wait_until_applied(process, arn, attempt)
 
 
-def _wait_until_applied(process: Process, arn: str, attempt: int) -> None:
+def _wait_until_applied(process: WorkerProcess, arn: str, attempt: int) -> None:
     """The lease is kept until the report has been written, so that no other runtime deploys it once more."""
     deadline = time.monotonic() + process.settings.lease_seconds
     while time.monotonic() < deadline and not process.ending.wait(0.02):

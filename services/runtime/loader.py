@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
-from shared.http.leader_followers import aside
+from shared.http.leader_followers import step_aside
 from shared.recipes.scoring_api import Past, Query
 from shared.serving.model_cache import LOG_SAYS_MORE, Deployed, Model, NotDeployable
 
@@ -48,7 +48,7 @@ class Loading:
             return held
         begun = self.begin(version_arn)
         try:
-            with aside():
+            with step_aside():
                 return begun.result(PATIENCE)
         except TimeoutError:
             if begun.done():

@@ -9,7 +9,7 @@ import structlog
 
 from services.runtime.endpoint import SERVED, Serving
 from services.runtime.warm_up import Preparing
-from shared.jobs.worker_process import Process
+from shared.jobs.worker_process import WorkerProcess
 from shared.state.lifecycle import ACTIVE
 from shared.store import Record, redis_errors
 
@@ -19,7 +19,7 @@ log = structlog.get_logger()
 EVERY = 2.0
 
 
-def start(process: Process, serving: Serving, preparing: Preparing, warm: threading.Event) -> threading.Event:
+def start(process: WorkerProcess, serving: Serving, preparing: Preparing, warm: threading.Event) -> threading.Event:
     """In a thread of its own, once ``warm`` is set. Returns what is set when all was made ready a first time."""
     ready = threading.Event()
     walk = partial(_run, process, serving, preparing, warm, ready)
@@ -28,7 +28,7 @@ def start(process: Process, serving: Serving, preparing: Preparing, warm: thread
 
 
 def _run(
-    process: Process, serving: Serving, preparing: Preparing, warm: threading.Event, ready: threading.Event
+    process: WorkerProcess, serving: Serving, preparing: Preparing, warm: threading.Event, ready: threading.Event
 ) -> None:
     warm.wait()
     while not process.ending.is_set():

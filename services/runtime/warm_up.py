@@ -11,7 +11,7 @@ import structlog
 from services.runtime.endpoint import CONFIGS
 from services.runtime.metadata import is_answered
 from shared.aws.errors import PersonalizeError
-from shared.jobs.runner import Signs
+from shared.jobs.runner import ActivityTracker
 from shared.serving.filters import Filters
 from shared.serving.model_cache import Deployed, Model
 from shared.store import Record
@@ -25,7 +25,7 @@ class Preparing:
     deployed: Deployed
     filters: Filters
     aside: Quarantine
-    signs: Signs = field(default_factory=Signs)
+    signs: ActivityTracker = field(default_factory=ActivityTracker)
     """That loading and reading get on, for the lease under which they are done."""
 
     def served(self, record: Record, body: Mapping[str, Any], model: Model) -> None:
@@ -40,7 +40,7 @@ class Preparing:
     def filter(self, record: Record) -> None:
         """For a filter that is about to be usable, with all models that may be asked with it."""
         for model in self.deployed.of_group(record.body["datasetGroupArn"]):
-            self.signs.give()
+            self.signs.record_activity()
             try:
                 self.filters.warm(model, self.aside)
             except PersonalizeError as error:

@@ -3,46 +3,46 @@
 from __future__ import annotations
 
 from services.status import deletions, facts, memory_guard, recommenders, reconcile, schedule, sync, transitions
-from shared.jobs.celery_app import handles
-from shared.jobs.worker_process import celery_process, current
+from shared.jobs.celery_app import register_handler
+from shared.jobs.worker_process import create_worker_app, get_current_process
 from shared.state import messages
 
 
 def _hear(fact: messages.Fact) -> None:
-    facts.hear(current(), fact)
+    facts.hear(get_current_process(), fact)
 
 
 for _fact in messages.FACTS:
-    handles(_fact)(_hear)
+    register_handler(_fact)(_hear)
 
 
-@handles(messages.Provision)
+@register_handler(messages.Provision)
 def provision(command: messages.Provision) -> None:
-    transitions.provision(current().store, command)
+    transitions.provision(get_current_process().store, command)
 
 
-@handles(messages.AdvanceRecommender)
+@register_handler(messages.AdvanceRecommender)
 def advance_recommender(command: messages.AdvanceRecommender) -> None:
-    recommenders.advance(current(), command.arn)
+    recommenders.advance(get_current_process(), command.arn)
 
 
-@handles(messages.Decline)
+@register_handler(messages.Decline)
 def decline(command: messages.Decline) -> None:
-    transitions.decline(current().store, command)
+    transitions.decline(get_current_process().store, command)
 
 
-@handles(messages.Remove)
+@register_handler(messages.Remove)
 def remove(command: messages.Remove) -> None:
-    record = current().store.get(command.arn)
-    if record is None or deletions.waits(current(), record):
+    record = get_current_process().store.get(command.arn)
+    if record is None or deletions.waits(get_current_process(), record):
         return
-    transitions.remove(current().store, current().artifacts, command)
+    transitions.remove(get_current_process().store, get_current_process().artifacts, command)
 
 
 def _walk() -> None:
     for rounds in (reconcile, deletions, schedule, sync):
         rounds.start()
-    memory_guard.start(current())
+    memory_guard.start(get_current_process())
 
 
-app = celery_process("status", long_work=False, started=_walk)
+app = create_worker_app("status", long_work=False, started=_walk)

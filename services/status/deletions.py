@@ -10,7 +10,7 @@ import time
 from functools import partial
 
 from services.status import facts, periodic
-from shared.jobs.worker_process import Process
+from shared.jobs.worker_process import WorkerProcess
 from shared.state.lifecycle import DELETE_PENDING
 from shared.state.messages import Remove, Started
 from shared.store import Record
@@ -28,7 +28,7 @@ def start() -> None:
     periodic.start("deletions", EVERY, lambda process: walk(process, seen, aside))
 
 
-def walk(process: Process, seen: Seen, aside: Quarantine) -> None:
+def walk(process: WorkerProcess, seen: Seen, aside: Quarantine) -> None:
     """One round."""
     moving = process.store.list_in_progress()
     for gone in {key for key in seen if key[0] not in moving}:
@@ -37,7 +37,7 @@ def walk(process: Process, seen: Seen, aside: Quarantine) -> None:
         aside.run_unless_quarantined(arn, partial(_look, process, arn, seen))
 
 
-def _look(process: Process, arn: str, seen: Seen) -> None:
+def _look(process: WorkerProcess, arn: str, seen: Seen) -> None:
     record = process.store.get(arn)
     if record is None or not waits(process, record):
         return
@@ -48,6 +48,6 @@ def _look(process: Process, arn: str, seen: Seen) -> None:
         process.queue.send(Remove(arn=arn))
 
 
-def waits(process: Process, record: Record) -> bool:
+def waits(process: WorkerProcess, record: Record) -> bool:
     """Is it shown to be deleted, and not to be removed yet?"""
     return process.settings.deletion_seconds > 0 and record.in_progress == DELETE_PENDING

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from services.status import recommenders, transitions, tuning_wakeups
-from shared.jobs.worker_process import Process
+from shared.jobs.worker_process import WorkerProcess
 from shared.state.messages import Fact
 
 
-def hear(process: Process, fact: Fact) -> None:
+def hear(process: WorkerProcess, fact: Fact) -> None:
     """A repeated, late or misplaced fact changes nothing."""
     transitions.apply(process.store, fact)
     recommenders.follow(process, fact)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import structlog
 
 from services.status import periodic
-from shared.jobs.worker_process import Process
+from shared.jobs.worker_process import WorkerProcess
 from shared.store.redis import RedisStore
 from shared.store.redis_probe import Probe
 
@@ -20,7 +20,7 @@ EVERY = 1.0
 SHARE = 0.95
 
 
-def start(process: Process) -> None:
+def start(process: WorkerProcess) -> None:
     watch = Watch(RedisStore(process.settings.redis_url), Probe(process.settings.redis_url))
     periodic.start("space", EVERY, lambda _: watch.look())
 

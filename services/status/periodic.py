@@ -10,7 +10,7 @@ from functools import partial
 
 import structlog
 
-from shared.jobs.worker_process import Process, current
+from shared.jobs.worker_process import WorkerProcess, get_current_process
 from shared.store import redis_errors
 
 log = structlog.get_logger()
@@ -19,13 +19,13 @@ log = structlog.get_logger()
 SILENCE = 4.0
 
 
-def start(name: str, every: float, walk: Callable[[Process], None]) -> None:
+def start(name: str, every: float, walk: Callable[[WorkerProcess], None]) -> None:
     """Walk every so many seconds, in a thread of its own."""
-    process = current()
+    process = get_current_process()
     process.threads.start(name, partial(_run, process, name, every, walk), process.ending)
 
 
-def _run(process: Process, name: str, every: float, walk: Callable[[Process], None]) -> None:
+def _run(process: WorkerProcess, name: str, every: float, walk: Callable[[WorkerProcess], None]) -> None:
     while not process.ending.wait(every):
         try:
             if process.store.acquire_lock(name, process.name, every + SILENCE):

@@ -7,17 +7,17 @@ import contextlib
 from services.status import transitions
 from shared.aws.errors import PersonalizeError
 from shared.jobs import celery_app
-from shared.jobs.worker_process import Process
+from shared.jobs.worker_process import WorkerProcess
 from shared.resources import RESOURCES, Reading
 from shared.resources.resource_type import first_record, settled
-from shared.state.lifecycle import ACTIVE, CLAIMABLE, SETTLED, STOP_IN_PROGRESS, STOP_PENDING
+from shared.state.lifecycle import ACTIVE, CLAIMABLE, STOP_IN_PROGRESS, STOP_PENDING, TERMINAL
 from shared.state.messages import Fact, Failed, Finished, Progressed, Started, TrainSolutionVersion
 from shared.store import Conflict, NameTaken, Record
 
 VERSION = RESOURCES["recommender_version"]
 
 
-def follow(process: Process, fact: Fact) -> None:
+def follow(process: WorkerProcess, fact: Fact) -> None:
     """After a fact about a recommender or its model has been written."""
     record = None if isinstance(fact, Progressed) else process.store.get(fact.arn)
     if record is None:
@@ -28,7 +28,7 @@ def follow(process: Process, fact: Fact) -> None:
         _forget_superseded(process, record)
 
 
-def advance(process: Process, arn: str) -> None:
+def advance(process: WorkerProcess, arn: str) -> None:
     recommender = process.store.get(arn)
     if recommender is None or recommender.kind != "recommender" or recommender.in_progress not in CLAIMABLE:
         return
@@ -40,7 +40,7 @@ def advance(process: Process, arn: str) -> None:
     version = process.store.get(_wanted(recommender))
     if version is None:
         _train(process, recommender)
-    elif version.status not in (ACTIVE, None) and version.status in SETTLED:
+    elif version.status not in (ACTIVE, None) and version.status in TERMINAL:
         _fail(process, recommender, version.reason or f"Its model is in status {version.status}.")
     elif version.status == ACTIVE and _waited(process, recommender, version) > process.settings.deploy_deadline_seconds:
         _fail(process, recommender, "No runtime service took the recommender up. Start one, then update it.")
@@ -52,7 +52,7 @@ def _wanted(recommender: Record) -> str:
     return str(body["solutionVersionArn"])
 
 
-def _train(process: Process, recommender: Record) -> None:
+def _train(process: WorkerProcess, recommender: Record) -> None:
     reading = Reading(process.store, process.settings)
     try:
         draft = VERSION.draft({"recommenderArn": recommender.arn}, reading)
@@ -62,26 +62,28 @@ def _train(process: Process, recommender: Record) -> None:
     command = TrainSolutionVersion(arn=draft.arn)
     version = first_record(VERSION, draft, process.store.now())
     try:
-        process.store.create(version, invocation=draft.arn, guards=draft.guards, outbox=[celery_app.note(command)])
+        process.store.create(
+            version, invocation=draft.arn, guards=draft.guards, outbox=[celery_app.build_outbox_entry(command)]
+        )
     except (Conflict, NameTaken):
         return  # somebody else sees to it, or the next round does
-    celery_app.ring(process.store, process.queue, command)
+    celery_app.send_command(process.store, process.queue, command)
     transitions.apply(process.store, Started(arn=recommender.arn, attempt=recommender.attempt))
 
 
-def _waited(process: Process, recommender: Record, version: Record) -> float:
+def _waited(process: WorkerProcess, recommender: Record, version: Record) -> float:
     """Seconds since a runtime could have loaded the model."""
     asked = recommender.update.created if recommender.update is not None else recommender.updated
     return process.store.now() - max(asked, recommender.updated, version.updated)
 
 
-def _fail(process: Process, recommender: Record, reason: str) -> None:
+def _fail(process: WorkerProcess, recommender: Record, reason: str) -> None:
     failed = Failed(arn=recommender.arn, attempt=recommender.attempt, reason=reason)
     transitions.apply(process.store, failed)
     follow(process, failed)
 
 
-def _forget_superseded(process: Process, recommender: Record) -> None:
+def _forget_superseded(process: WorkerProcess, recommender: Record) -> None:
     """Remove the models that an update has left behind; one that something moves meanwhile, the next time."""
     after: str | None = None
     while True:

@@ -9,7 +9,7 @@ import structlog
 
 from services.status import facts, periodic
 from shared.jobs import celery_app
-from shared.jobs.worker_process import Process
+from shared.jobs.worker_process import WorkerProcess
 from shared.resources import RESOURCES
 from shared.state.lifecycle import CLAIMABLE, CREATE_STOPPING
 from shared.state.messages import Command, Fact, Failed, Remove, Stopped
@@ -27,7 +27,7 @@ def start() -> None:
     periodic.start("reconciler", EVERY, lambda process: walk(process, since, aside))
 
 
-def walk(process: Process, since: dict[str, float], aside: Quarantine) -> None:
+def walk(process: WorkerProcess, since: dict[str, float], aside: Quarantine) -> None:
     """One round. ``since`` remembers, by ARN, when work was first seen without a worker or last announced."""
     for note in process.store.list_outbox(older_than=process.settings.resend_after_seconds):
         aside.run_unless_quarantined(note.id, partial(_resend, process, note))
@@ -38,20 +38,20 @@ def walk(process: Process, since: dict[str, float], aside: Quarantine) -> None:
         aside.run_unless_quarantined(arn, partial(_look, process, arn, since))
 
 
-def _resend(process: Process, note: OutboxEntry) -> None:
+def _resend(process: WorkerProcess, note: OutboxEntry) -> None:
     if isinstance(note.message, Fact):
         facts.hear(process, note.message)
     elif isinstance(note.message, Command):
-        celery_app.ring(process.store, process.queue, note.message)
+        celery_app.send_command(process.store, process.queue, note.message)
 
 
-def _look(process: Process, arn: str, since: dict[str, float]) -> None:
+def _look(process: WorkerProcess, arn: str, since: dict[str, float]) -> None:
     record = process.store.get(arn)
     if record is not None and record.in_progress is not None:
         _tend(process, record, since)
 
 
-def _tend(process: Process, record: Record, since: dict[str, float]) -> None:
+def _tend(process: WorkerProcess, record: Record, since: dict[str, float]) -> None:
     lease = process.store.get_lease(record.arn)
     if lease is not None and lease.seconds_left > 0:
         since.pop(record.arn, None)
@@ -85,19 +85,19 @@ def _winds_down(record: Record) -> bool:
     return command is not None and command.winds_down
 
 
-def _announce(process: Process, record: Record, since: dict[str, float]) -> None:
+def _announce(process: WorkerProcess, record: Record, since: dict[str, float]) -> None:
     """Ring again for work that nobody has, unless the bell still hangs in the queue."""
     since[record.arn] = time.monotonic()
     working = record.in_progress in CLAIMABLE or record.in_progress == CREATE_STOPPING
     command = RESOURCES[record.kind].command_for(record) if working else Remove
     if command is None:
         _fail_undeployed(process, record)
-    elif process.queue.waiting(command.queue()) == 0:
+    elif process.queue.count_waiting(command.get_queue_name()) == 0:
         log.info("announced again", arn=record.arn, wire=command.wire)
         process.queue.send(command(arn=record.arn))
 
 
-def _fail_undeployed(process: Process, record: Record) -> None:
+def _fail_undeployed(process: WorkerProcess, record: Record) -> None:
     asked = record.update.created if record.update is not None else record.created
     if process.store.now() - asked > process.settings.deploy_deadline_seconds:
         reason = "No runtime service took the campaign up. Start one, then update the campaign."

@@ -20,7 +20,7 @@ from services.status import periodic
 from shared import recipes
 from shared.aws.errors import PersonalizeError
 from shared.jobs import celery_app
-from shared.jobs.worker_process import Process
+from shared.jobs.worker_process import WorkerProcess
 from shared.resources import RESOURCES, Reading
 from shared.resources.dataset.requests import arn_of
 from shared.resources.dataset_import_job import current
@@ -60,12 +60,12 @@ def start() -> None:
     periodic.start("scheduling", EVERY, lambda process: walk(process, aside))
 
 
-def walk(process: Process, aside: Quarantine) -> None:
+def walk(process: WorkerProcess, aside: Quarantine) -> None:
     if process.settings.auto_training:
         tick(process, process.store.now(), aside)
 
 
-def tick(process: Process, now: float, aside: Quarantine) -> None:
+def tick(process: WorkerProcess, now: float, aside: Quarantine) -> None:
     """One look at every solution and recommender. ``now`` is by the store's clock, as all that it is compared with."""
     reading = Reading(process.store, process.settings)
     for solution in reading.children("solution", whole=False):
@@ -76,7 +76,7 @@ def tick(process: Process, now: float, aside: Quarantine) -> None:
             aside.run_unless_quarantined(recommender.arn, partial(_retrain, process, reading, recommender, now))
 
 
-def _tend(process: Process, reading: Reading, solution: Record, now: float) -> None:
+def _tend(process: WorkerProcess, reading: Reading, solution: Record, now: float) -> None:
     try:
         _keep(process, solution, _tended(process, reading, solution, now))
     except Conflict:
@@ -85,7 +85,7 @@ def _tend(process: Process, reading: Reading, solution: Record, now: float) -> N
         log.info("automatic training waits", arn=solution.arn, reason=refusal.message)
 
 
-def _retrain(process: Process, reading: Reading, recommender: Record, now: float) -> None:
+def _retrain(process: WorkerProcess, reading: Reading, recommender: Record, now: float) -> None:
     """Train a recommender anew when its model is of last week and there is news. It goes on with the old one."""
     model = process.store.get(recommender.body["solutionVersionArn"])
     if model is None or now < max(model.created, _failed(recommender)) + RECOMMENDER_DAYS * DAY:
@@ -100,12 +100,13 @@ def _retrain(process: Process, reading: Reading, recommender: Record, now: float
     command = AdvanceRecommender(arn=recommender.arn)
     try:
         process.store.replace(
-            with_update(resource, recommender, body, process.store.now()), outbox=[celery_app.note(command)]
+            with_update(resource, recommender, body, process.store.now()),
+            outbox=[celery_app.build_outbox_entry(command)],
         )
     except Conflict:
         return  # Somebody asks something of it: the next tick looks again.
     log.info("automatic training", arn=recommender.arn)
-    celery_app.ring(process.store, process.queue, command)
+    celery_app.send_command(process.store, process.queue, command)
 
 
 def _failed(recommender: Record) -> float:
@@ -116,7 +117,7 @@ def _failed(recommender: Record) -> float:
     return update.created
 
 
-def _tended(process: Process, reading: Reading, solution: Record, now: float) -> Plan | None:
+def _tended(process: WorkerProcess, reading: Reading, solution: Record, now: float) -> Plan | None:
     """The solution's plan after this tick, which may have begun a training."""
     if not solution.body.get("performAutoTraining"):
         return None
@@ -144,7 +145,7 @@ def _plan(solution: Record) -> Plan | None:
     return Plan(**{member.name: kept[member.name] for member in fields(Plan) if member.name in kept}) if kept else None
 
 
-def _keep(process: Process, solution: Record, plan: Plan | None) -> None:
+def _keep(process: WorkerProcess, solution: Record, plan: Plan | None) -> None:
     if plan == _plan(solution):
         return
     # A training that was begun has touched the solution since it was read; nobody else writes its schedule.
@@ -156,7 +157,7 @@ def _keep(process: Process, solution: Record, plan: Plan | None) -> None:
         process.store.replace(replace(standing, state=state))
 
 
-def _has_news(process: Process, reading: Reading, solution: Record, last: Record | None) -> bool:
+def _has_news(process: WorkerProcess, reading: Reading, solution: Record, last: Record | None) -> bool:
     """Have interactions come, in bulk or live, since the last training?"""
     recipe = recipes.by_arn(solution.body.get("recipeArn") or "")
     interactions = recipe.interactions if recipe else "INTERACTIONS"
@@ -168,14 +169,14 @@ def _has_news(process: Process, reading: Reading, solution: Record, last: Record
     )
 
 
-def _train(process: Process, reading: Reading, solution: Record, due: float) -> None:
+def _train(process: WorkerProcess, reading: Reading, solution: Record, due: float) -> None:
     """Create a version, once per due time. Raises what CreateSolutionVersion would be refused with."""
     resource = RESOURCES["solution_version"]
     once = f"automatic-training:{solution.arn}:{due!r}"
     drafted = draft({"solutionArn": solution.arn}, reading, training_type=AUTOMATIC)
     record = first_record(resource, replace(drafted, claims=(*drafted.claims, once)), process.store.now())
     command = resource.command_for(record)
-    notes = [celery_app.note(command(arn=record.arn))] if command else []
+    notes = [celery_app.build_outbox_entry(command(arn=record.arn))] if command else []
     try:
         made = process.store.create(record, invocation=once, guards=drafted.guards, outbox=notes)
     except NameTaken as taken:
@@ -184,4 +185,4 @@ def _train(process: Process, reading: Reading, solution: Record, due: float) -> 
         return  # Begun already, by a process that died before it could keep the plan.
     log.info("automatic training", arn=solution.arn, version=record.arn)
     if command:
-        celery_app.ring(process.store, process.queue, command(arn=record.arn))
+        celery_app.send_command(process.store, process.queue, command(arn=record.arn))

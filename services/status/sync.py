@@ -11,7 +11,7 @@ from functools import partial
 import structlog
 
 from services.status import periodic
-from shared.jobs.worker_process import Process
+from shared.jobs.worker_process import WorkerProcess
 from shared.resources import RESOURCES, Reading
 from shared.resources.campaign.requests import DEFAULTS, successor
 from shared.resources.resource_type import settled, with_update
@@ -29,20 +29,20 @@ def start() -> None:
     periodic.start("syncing", EVERY, lambda process: walk(process, aside))
 
 
-def walk(process: Process, aside: Quarantine) -> None:
+def walk(process: WorkerProcess, aside: Quarantine) -> None:
     reading = Reading(process.store, process.settings)
     for campaign in reading.children("campaign", whole=False):
         if campaign.status == ACTIVE and settled(campaign):
             aside.run_unless_quarantined(campaign.arn, partial(_follow, process, reading, campaign))
 
 
-def _follow(process: Process, reading: Reading, campaign: Record) -> None:
+def _follow(process: WorkerProcess, reading: Reading, campaign: Record) -> None:
     version = successor(campaign, reading)
     if version is not None:
         _move(process, campaign, version)
 
 
-def _move(process: Process, campaign: Record, version: Record) -> None:
+def _move(process: WorkerProcess, campaign: Record, version: Record) -> None:
     solution = process.store.get(version.body["solutionArn"])
     if solution is None or solution.status != ACTIVE:
         return

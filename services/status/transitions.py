@@ -34,7 +34,7 @@ DONE = frozenset({ACTIVE, COMPLETED})
 
 def apply(store: Store, fact: Fact) -> None:
     """Write what follows from a fact, once; a repeated, late or misplaced one changes nothing."""
-    written = celery_app.note(fact).id
+    written = celery_app.build_outbox_entry(fact).id
     while True:
         record = store.get(fact.arn)
         after = after_fact(record, fact, store.now()) if record else None
@@ -57,7 +57,7 @@ def after_fact(record: Record, fact: Fact, now: float) -> Record | None:
     if record.update is not None and record.in_progress == record.update.status:
         return _after_update_fact(record, fact, now)
     lifecycle = RESOURCES[record.kind].lifecycle
-    status = lifecycle.after(record.status or "", fact.happened) if lifecycle else None
+    status = lifecycle.get_next_status(record.status or "", fact.happened) if lifecycle else None
     if status is None or status == GONE:  # it is gone when its record is removed, not when somebody says so
         return None
     moved = now if status != record.status else record.updated
@@ -79,7 +79,7 @@ def after_fact(record: Record, fact: Fact, now: float) -> Record | None:
 
 def _after_update_fact(record: Record, fact: Fact, now: float) -> Record | None:
     update = record.update
-    status = RESOURCES[record.kind].update.after(update.status, fact.happened) if update else None
+    status = RESOURCES[record.kind].update.get_next_status(update.status, fact.happened) if update else None
     if update is None or status is None:
         return None
     moved = replace(update, status=status, updated=now)

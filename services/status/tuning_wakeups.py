@@ -6,12 +6,12 @@ A bell that is lost does no harm: the reconciler rings for work that moves and t
 from __future__ import annotations
 
 from shared.aws import arns
-from shared.jobs.worker_process import Process
+from shared.jobs.worker_process import WorkerProcess
 from shared.resources.resource_type import settled
 from shared.state.messages import Fact, Progressed, TuneSolutionVersion
 
 
-def follow(process: Process, fact: Fact) -> None:
+def follow(process: WorkerProcess, fact: Fact) -> None:
     """After a fact about a trial has been written."""
     if arns.noun(fact.arn) != "trial":
         return

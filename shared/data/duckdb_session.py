@@ -18,34 +18,34 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.data.arrays.histories import DataRefused
-from shared.data.cancellable_query import interruptibly
-from shared.data.csv.csv_sql import literal, name
+from shared.data.cancellable_query import run_cancellable_query
+from shared.data.csv.csv_sql import quote_identifier, quote_literal
 from shared.system.cpu_quota import available_cpus
 
-_LEAST_MEMORY_MB = 256
+_MIN_MEMORY_MB = 256
 _SECONDS_BETWEEN_STEPS = 0.25
 
 T = TypeVar("T")
 
 
-def read_parquet(files: Sequence[Path]) -> str:
+def read_parquet_sql(files: Sequence[Path]) -> str:
     """SQL: the rows of all files; what a file does not have is NULL there."""
     # DuckDB expands patterns even in the name of a file that exists.
-    paths = ", ".join(literal(glob.escape(str(file))) for file in files)
+    paths = ", ".join(quote_literal(glob.escape(str(file))) for file in files)
     return f"read_parquet([{paths}], union_by_name = true)"
 
 
-PLACE = "(file_index::BIGINT << 40) + file_row_number"
+ROW_POSITION_SQL = "(file_index::BIGINT << 40) + file_row_number"
 """SQL: where a row of ``read_parquet`` stands: ascending within a file, and from file to file."""
 
 
-def finite(column: str) -> str:
+def cast_to_finite_sql(column: str) -> str:
     """SQL: the column as DOUBLE, NULL where it is no number, NaN or infinite."""
-    number = f"TRY_CAST({name(column)} AS DOUBLE)"
+    number = f"TRY_CAST({quote_identifier(column)} AS DOUBLE)"
     return f"CASE WHEN isfinite({number}) THEN {number} END"
 
 
-class Database:
+class DuckDBSession:
     """Tables of one reading. Every query calls ``on_step`` at least every 0.5 s, and ends when that raises.
 
     As a context it turns what DuckDB says is wrong with the data into DataRefused.
@@ -55,7 +55,7 @@ class Database:
         """``scratch`` is a folder for whatever need not be kept."""
         self.on_step = on_step
         self.scratch = scratch
-        self._memory_mb = max(memory_mb, _LEAST_MEMORY_MB)
+        self._memory_mb = max(memory_mb, _MIN_MEMORY_MB)
         self._connection = duckdb.connect(
             config={
                 "memory_limit": f"{self._memory_mb}MiB",
@@ -91,27 +91,27 @@ class Database:
                 raise DataRefused(f"The imported data cannot be read: {said} Import it again.") from error
 
     def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
-        self.rows(sql, parameters)
+        self.fetch_rows(sql, parameters)
 
-    def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
-        return self._run(lambda: self._connection.execute(sql, parameters).fetchall())
+    def fetch_rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        return self._run_query(lambda: self._connection.execute(sql, parameters).fetchall())
 
-    def arrays(self, sql: str, parameters: Mapping[str, Any] | None = None) -> dict[str, npt.NDArray[Any]]:
+    def fetch_arrays(self, sql: str, parameters: Mapping[str, Any] | None = None) -> dict[str, npt.NDArray[Any]]:
         """The columns of the result, which must hold no NULL; text as Python strings."""
-        found = self._run(lambda: self._connection.execute(sql, parameters).fetchnumpy())
+        found = self._run_query(lambda: self._connection.execute(sql, parameters).fetchnumpy())
         return {name: np.asarray(column) for name, column in found.items()}
 
-    def batches(self, sql: str, size: int) -> Iterator[list[tuple[Any, ...]]]:
+    def iter_batches(self, sql: str, size: int) -> Iterator[list[tuple[Any, ...]]]:
         """The rows of a large result, in its order and ``size`` at a time. No other query may run meanwhile."""
-        self._run(lambda: self._connection.execute(sql))
-        while batch := self._run(lambda: self._connection.fetchmany(size)):
+        self._run_query(lambda: self._connection.execute(sql))
+        while batch := self._run_query(lambda: self._connection.fetchmany(size)):
             yield batch
 
-    def columns(self, files: Sequence[Path]) -> set[str]:
+    def list_columns(self, files: Sequence[Path]) -> set[str]:
         """The names of the columns that any of these Parquet files has."""
-        return {row[0] for row in self.rows(f"DESCRIBE SELECT * FROM {read_parquet(files)}")}
+        return {row[0] for row in self.fetch_rows(f"DESCRIBE SELECT * FROM {read_parquet_sql(files)}")}
 
-    def _run(self, work: Callable[[], T]) -> T:
-        result = interruptibly(self._connection, work, self.on_step, _SECONDS_BETWEEN_STEPS)
+    def _run_query(self, work: Callable[[], T]) -> T:
+        result = run_cancellable_query(self._connection, work, self.on_step, _SECONDS_BETWEEN_STEPS)
         self.on_step()
         return result

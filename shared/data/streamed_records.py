@@ -14,7 +14,7 @@ import duckdb
 import orjson
 
 from shared.data.csv import csv_rules
-from shared.data.csv.csv_sql import literal, name
+from shared.data.csv.csv_sql import quote_identifier, quote_literal
 from shared.data.schemas import DatasetSchema, Field
 from shared.store import Interaction, PutRecord
 
@@ -28,7 +28,7 @@ MEMBERS: Sequence[Field] = (
 )
 
 
-def nothing() -> None:
+def ignore_step() -> None:
     """Of steps that nobody stops."""
 
 
@@ -36,7 +36,7 @@ def events(
     interactions: Iterable[Interaction],
     schema: DatasetSchema,
     target: Path,
-    on_step: Callable[[], None] = nothing,
+    on_step: Callable[[], None] = ignore_step,
 ) -> Path | None:
     """The events that name an item (or action), as they were when this was first called for ``target``.
 
@@ -78,7 +78,7 @@ def _rows_of_events(
 def _write_events(lines: Path, fields: Collection[Field], id_: str, target: Path) -> bool:
     """Whether there was one that names an item."""
     source = _read_lines(lines, fields)
-    user = name("USER_ID")
+    user = quote_identifier("USER_ID")
     with duckdb.connect(config={"temp_directory": str(target.with_suffix(".spilt"))}) as database:
         database.execute(
             f"""CREATE TABLE tied AS
@@ -91,8 +91,8 @@ def _write_events(lines: Path, fields: Collection[Field], id_: str, target: Path
         )
         values = _values(fields, {"USER_ID": f"coalesce({user}, {named}{_SESSION})"})
         copied = database.execute(
-            f"COPY (SELECT {values} FROM {source} {join} WHERE {name(id_)} IS NOT NULL {order}) "
-            f"TO {literal(str(target))} (FORMAT parquet)"
+            f"COPY (SELECT {values} FROM {source} {join} WHERE {quote_identifier(id_)} IS NOT NULL {order}) "
+            f"TO {quote_literal(str(target))} (FORMAT parquet)"
         ).fetchall()
     return copied != [(0,)]
 
@@ -102,7 +102,7 @@ def records(
     schema: DatasetSchema,
     folder: Path,
     imported: Sequence[float] = (),
-    on_step: Callable[[], None] = nothing,
+    on_step: Callable[[], None] = ignore_step,
 ) -> list[Path | None]:
     """The records between the imports, as they were when this was first called for ``folder``.
 
@@ -154,18 +154,23 @@ def _write_parquet(lines: Path, fields: Iterable[Field], target: Path, condition
     with duckdb.connect() as database:
         database.execute(
             f"COPY (SELECT {_values(fields)} FROM {_read_lines(lines, fields)} {condition}) "
-            f"TO {literal(str(target))} (FORMAT parquet)"
+            f"TO {quote_literal(str(target))} (FORMAT parquet)"
         )
 
 
 def _values(fields: Iterable[Field], instead: Mapping[str, str] | None = None) -> str:
     """SQL: the fields' columns; ``instead`` holds expressions by name."""
-    expressions = {field.name: csv_rules.cut(field) if field.textual else name(field.name) for field in fields}
-    return ", ".join(f"{value} AS {name(column)}" for column, value in {**expressions, **(instead or {})}.items())
+    expressions = {
+        field.name: csv_rules.trim_text_sql(field) if field.textual else quote_identifier(field.name)
+        for field in fields
+    }
+    return ", ".join(
+        f"{value} AS {quote_identifier(column)}" for column, value in {**expressions, **(instead or {})}.items()
+    )
 
 
 def _read_lines(lines: Path, fields: Iterable[Field]) -> str:
     types = {field.name: csv_rules.PARQUET_TYPES[field.type] for field in fields}
     types |= {_PLACE.strip('"'): "BIGINT", _SESSION.strip('"'): "VARCHAR"}
-    columns = ", ".join(f"{literal(column)}: {literal(type_)}" for column, type_ in types.items())
-    return f"read_json({literal(glob.escape(str(lines)))}, format = 'newline_delimited', columns = {{{columns}}})"
+    columns = ", ".join(f"{quote_literal(column)}: {quote_literal(type_)}" for column, type_ in types.items())
+    return f"read_json({quote_literal(glob.escape(str(lines)))}, format = 'newline_delimited', columns = {{{columns}}})"

@@ -27,7 +27,7 @@ from shared.aws import errors, request_schemas, serialization, service_model, si
 from shared.http import request_body
 from shared.http.rate_limits import Throttle
 from shared.observability import metrics, tracing
-from shared.observability.health import PATHS, Vitals
+from shared.observability.health import HEALTH_PATHS, HealthEndpoints
 from shared.store import redis_errors
 
 if TYPE_CHECKING:
@@ -40,9 +40,9 @@ UNSIGNED = "unsigned"  # the access key of callers when signatures are not asked
 _INVOCATION = re.compile(r"[\w-]{1,64}", re.ASCII)
 _ATTEMPT = re.compile(r"attempt=(\d{1,4})\b", re.ASCII)
 #: Paths of which nothing is logged or counted: whoever asks them does so every few seconds.
-_QUIET = frozenset({"/ping", *PATHS})
+_UNLOGGED_PATHS = frozenset({"/ping", *HEALTH_PATHS})
 #: Members that say with what a call is done, not what it is about.
-_MEANS = frozenset({"roleArn", "kmsKeyArn"})
+_AUXILIARY_ARN_MEMBERS = frozenset({"roleArn", "kmsKeyArn"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,16 +67,16 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-Handler = Callable[[Call], Mapping[str, Any] | Answer | None]
+OperationHandler = Callable[[Call], Mapping[str, Any] | Answer | None]
 
 
 def create_app(
-    offered: Mapping[str, Mapping[str, Handler]],
+    offered: Mapping[str, Mapping[str, OperationHandler]],
     *,
     keys: Mapping[str, str] | None,
-    vitals: Vitals | None = None,
+    health: HealthEndpoints | None = None,
     throttle: Throttle | None = None,
-    in_turns: bool = False,
+    leader_followers: bool = False,
 ) -> Flask:
     """The application of one service with paths, or of any number that go by X-Amz-Target: service -> its handlers.
 
@@ -91,26 +91,32 @@ def create_app(
             raise KeyError(f"{service} has no operation {', '.join(sorted(unknown))}")
     first = next(iter(offered))
     app = _Application(first, static_folder=None)
-    app.in_turns = in_turns
+    app.leader_followers = leader_followers
     app.url_map.merge_slashes = False  # it would answer "//" with a redirect, in HTML
-    door = _Door(offered=offered, first=first, keys=keys, vitals=vitals or Vitals(first), throttle=throttle)
+    door = Dispatcher(
+        offered=offered, first=first, keys=keys, health=health or HealthEndpoints(first), throttle=throttle
+    )
     for path in service_model.paths(first) or ("/",):
-        app.add_url_rule(path, view_func=door.enter, endpoint=path, methods=["POST"], provide_automatic_options=False)
-    app.add_url_rule("/ping", view_func=door.ping, methods=["GET"], provide_automatic_options=False)
-    for path in PATHS:
-        app.add_url_rule(path, view_func=door.say, endpoint=path, methods=["GET"], provide_automatic_options=False)
-    app.before_request(door.begin)
-    app.after_request(_end)
-    app.register_error_handler(Exception, door.refuse)
+        app.add_url_rule(
+            path, view_func=door.handle_request, endpoint=path, methods=["POST"], provide_automatic_options=False
+        )
+    app.add_url_rule("/ping", view_func=door.respond_ping, methods=["GET"], provide_automatic_options=False)
+    for path in HEALTH_PATHS:
+        app.add_url_rule(
+            path, view_func=door.respond_health, endpoint=path, methods=["GET"], provide_automatic_options=False
+        )
+    app.before_request(door.begin_request)
+    app.after_request(_end_request)
+    app.register_error_handler(Exception, door.handle_error)
     return app
 
 
 class _Application(Flask):
-    in_turns = False
+    leader_followers = False
 
 
 @dataclass(slots=True, kw_only=True)
-class _Visit:
+class RequestContext:
     """What is known of one request by now, and counted and logged of it in the end."""
 
     started: float
@@ -125,34 +131,34 @@ class _Visit:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Door:
-    offered: Mapping[str, Mapping[str, Handler]]
+class Dispatcher:
+    offered: Mapping[str, Mapping[str, OperationHandler]]
     first: str
     keys: Mapping[str, str] | None
-    vitals: Vitals
+    health: HealthEndpoints
     throttle: Throttle | None
 
-    def begin(self) -> None:
-        g.visit = visit = _Visit(
+    def begin_request(self) -> None:
+        g.visit = visit = RequestContext(
             started=time.perf_counter(),
             request_id=str(uuid4()),
-            service=self._service(),
-            span=None if request.path in _QUIET else tracing.request(request.headers),
+            service=self._resolve_service(),
+            span=None if request.path in _UNLOGGED_PATHS else tracing.request(request.headers),
         )
         # What a handler logs bears it too.
         structlog.contextvars.bind_contextvars(request_id=visit.request_id)
 
-    def enter(self) -> Response:
-        visit: _Visit = g.visit
+    def handle_request(self) -> Response:
+        visit: RequestContext = g.visit
         visit.body_read = True  # even what is too large is, or thrown away
-        body = request_body.read(request.environ)
+        body = request_body.read_body(request.environ)
         visit.access_key = self._authenticate(body)
-        operation = _operation(visit.service)
+        operation = _resolve_operation(visit.service)
         visit.operation = operation.name
         if self.throttle is not None:
             self.throttle(visit.access_key, operation)
-        members = request_schemas.load(operation, request_body.parse(body))
-        visit.arn = _named(operation.input, members)
+        members = request_schemas.load(operation, request_body.parse_json(body))
+        visit.arn = _find_arn(operation.input, members)
         handler = self.offered[operation.service].get(operation.name)
         if handler is None:
             raise errors.NotOffered(operation.name)
@@ -161,53 +167,53 @@ class _Door:
                 operation=operation.name,
                 request=members,
                 request_id=visit.request_id,
-                invocation=f"{visit.access_key}/{_invocation()}",
+                invocation=f"{visit.access_key}/{_get_invocation_id()}",
             )
         )
         answer = result if isinstance(result, Answer) else Answer(members=result or {})
-        visit.arn = _named(operation.output, answer.members) or visit.arn
-        return _respond(visit, serialization.body(operation, answer.members), 200, answer.headers)
+        visit.arn = _find_arn(operation.output, answer.members) or visit.arn
+        return _build_response(visit, serialization.body(operation, answer.members), 200, answer.headers)
 
-    def ping(self) -> Response:
-        return _respond(g.visit, orjson.dumps({"service": self.first}), 200, {})
+    def respond_ping(self) -> Response:
+        return _build_response(g.visit, orjson.dumps({"service": self.first}), 200, {})
 
-    def say(self) -> Response:
+    def respond_health(self) -> Response:
         # By the very target that the gateway looks at: another spelling of it would pass there.
-        said = self.vitals.say(_target().partition("?")[0])
+        said = self.health.respond(_get_raw_target().partition("?")[0])
         if said is None:
             raise NotFound
         return Response(said.body, said.status, content_type=said.content_type)
 
-    def refuse(self, error: Exception) -> Response:
-        visit: _Visit = g.visit
-        refusal, headers = _refusal(error, visit.request_id)
+    def handle_error(self, error: Exception) -> Response:
+        visit: RequestContext = g.visit
+        refusal, headers = _convert_error(error, visit.request_id)
         status = service_model.error_statuses(visit.service).get(refusal.code, refusal.status)
         visit.error = refusal.code
-        return _respond(visit, refusal.body(), status, {**headers, "x-amzn-ErrorType": refusal.code})
+        return _build_response(visit, refusal.body(), status, {**headers, "x-amzn-ErrorType": refusal.code})
 
     def _authenticate(self, body: bytes) -> str:
         if self.keys is None:
             return UNSIGNED
         signed = sigv4.SignedRequest(
             method=request.method,
-            target=_target(),
+            target=_get_raw_target(),
             headers={name.lower(): value for name, value in request.headers.items()},
             body=body,
         )
         return sigv4.verify(signed, self.keys)
 
-    def _service(self) -> str:
+    def _resolve_service(self) -> str:
         prefix = request.headers.get("X-Amz-Target", "").partition(".")[0]
         return next((service for service in self.offered if service_model.target_prefix(service) == prefix), self.first)
 
 
-def _target() -> str:
+def _get_raw_target() -> str:
     """The path and query as they came over the wire: WSGI's own are already unquoted."""
     target: str = request.environ.get("RAW_URI") or request.environ["REQUEST_URI"]
     return target
 
 
-def _operation(service: str) -> service_model.Operation:
+def _resolve_operation(service: str) -> service_model.Operation:
     operations = service_model.operations(service)
     if not service_model.is_json_rpc(service):
         return operations[service_model.paths(service)[request.path]]
@@ -219,22 +225,22 @@ def _operation(service: str) -> service_model.Operation:
         ) from None
 
 
-def _invocation() -> str:
+def _get_invocation_id() -> str:
     sent = request.headers.get("amz-sdk-invocation-id", "")
     return sent if _INVOCATION.fullmatch(sent) else str(uuid4())
 
 
-def _respond(visit: _Visit, body: bytes, status: int, headers: Mapping[str, str]) -> Response:
+def _build_response(visit: RequestContext, body: bytes, status: int, headers: Mapping[str, str]) -> Response:
     return Response(body, status, headers, content_type=service_model.content_type(visit.service))
 
 
-def _refusal(error: Exception, request_id: str) -> tuple[errors.PersonalizeError, Mapping[str, str]]:
+def _convert_error(error: Exception, request_id: str) -> tuple[errors.PersonalizeError, Mapping[str, str]]:
     """The error as the client may see it, with headers that belong to it."""
     match error:
         case errors.PersonalizeError():
             return error, {}
         case HTTPException() if error.code and error.code < HTTPStatus.INTERNAL_SERVER_ERROR:
-            return _unknown(error)
+            return _convert_http_exception(error)
         case _ if said := redis_errors.sentence(error):
             log.warning("the store does not answer, or refuses", reason=str(error))
             return errors.ServiceUnavailable(said), {}
@@ -246,32 +252,34 @@ def _refusal(error: Exception, request_id: str) -> tuple[errors.PersonalizeError
             return errors.InternalFailure(f"An internal error has occurred (request {request_id})."), {}
 
 
-def _unknown(error: HTTPException) -> tuple[errors.PersonalizeError, Mapping[str, str]]:
+def _convert_http_exception(error: HTTPException) -> tuple[errors.PersonalizeError, Mapping[str, str]]:
     refusal = errors.UnknownOperation(f"There is no operation at {request.method} {request.path[:256]}.")
     refusal.status = error.code or 400
     allowed = error.valid_methods if isinstance(error, MethodNotAllowed) else None
     return refusal, {"Allow": ", ".join(allowed)} if allowed else {}
 
 
-def _named(shape: Any, members: Mapping[str, Any]) -> str | None:
+def _find_arn(shape: Any, members: Mapping[str, Any]) -> str | None:
     """The ARN that a call is about, by the members of its request or answer."""
-    return next((members[name] for name in _arns(shape) if name in members), None)
+    return next((members[name] for name in _list_arn_members(shape) if name in members), None)
 
 
 @cache
-def _arns(shape: Any) -> tuple[str, ...]:
+def _list_arn_members(shape: Any) -> tuple[str, ...]:
     names = (name for name in (shape.members if shape is not None else ()) if name.endswith("Arn"))
     # A filter is what a request is about only where it names nothing else.
-    return tuple(sorted((name for name in names if name not in _MEANS), key=lambda name: name == "filterArn"))
+    return tuple(
+        sorted((name for name in names if name not in _AUXILIARY_ARN_MEMBERS), key=lambda name: name == "filterArn")
+    )
 
 
-def _end(response: Response) -> Response:
-    visit: _Visit = g.visit
+def _end_request(response: Response) -> Response:
+    visit: RequestContext = g.visit
     if not visit.body_read:
         # What is refused by its path or method has a body that nobody wants, and a connection that others use.
-        request_body.throw_away(request.environ)
+        request_body.discard_body(request.environ)
     response.headers["x-amzn-RequestId"] = visit.request_id
-    if request.path in _QUIET:
+    if request.path in _UNLOGGED_PATHS:
         return response
     seconds = time.perf_counter() - visit.started
     metrics.request(visit.service, visit.operation, response.status_code, visit.error, seconds)
@@ -287,11 +295,11 @@ def _end(response: Response) -> Response:
         milliseconds=round(seconds * 1000, 1),
     )
     if visit.span is not None:
-        _close(visit.span, visit, response.status_code)
+        _end_span(visit.span, visit, response.status_code)
     return response
 
 
-def _close(span: Span, visit: _Visit, status: int) -> None:
+def _end_span(span: Span, visit: RequestContext, status: int) -> None:
     span.name(visit.operation or metrics.UNKNOWN)
     span.end(
         # What the client did wrong is no failure of the request's.

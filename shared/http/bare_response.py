@@ -8,7 +8,7 @@ from uuid import uuid4
 from shared.aws.errors import PersonalizeError
 
 
-def bare_answer(error: PersonalizeError) -> bytes:
+def build_bare_response(error: PersonalizeError) -> bytes:
     """A whole HTTP answer, after which the connection closes. Its status is the error's."""
     status, body = HTTPStatus(error.status), error.body()
     head = (

@@ -14,7 +14,7 @@ from shared import settings
 _settings = settings.load()
 
 bind = _settings.bind
-worker_class = "shared.http.gunicorn_worker.Worker"
+worker_class = "shared.http.gunicorn_worker.ThreadedWorker"
 workers = 1
 threads = _settings.threads
 keepalive = 75
@@ -27,7 +27,7 @@ limit_request_line = 4094
 limit_request_fields = 64
 
 
-def _parser(least: tuple[int, ...] = (0, 6, 14)) -> str:
+def _choose_parser(least: tuple[int, ...] = (0, 6, 14)) -> str:
     """``fast`` where gunicorn[fast] is installed. gunicorn by itself would take an older one too, which reads a
     request line with two spaces in it otherwise than gunicorn does.
     """
@@ -38,4 +38,4 @@ def _parser(least: tuple[int, ...] = (0, 6, 14)) -> str:
     return "fast" if found >= least else "python"
 
 
-http_parser = _parser()
+http_parser = _choose_parser()

@@ -28,26 +28,26 @@ from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine, ParseExc
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from shared.aws.errors import InternalFailure, PersonalizeError, Serialization
-from shared.http.bare_response import bare_answer, with_status
-from shared.http.leader_followers import Turns
-from shared.observability.health import PATHS
+from shared.http.bare_response import build_bare_response, with_status
+from shared.http.leader_followers import LeaderFollowers
+from shared.observability.health import HEALTH_PATHS
 from shared.system.cpu_quota import available_cpus
 from shared.system.malloc import limit_arenas
 
 #: How long a client has to close a connection that is no longer used (seconds).
-LINGER = 2.0
+LINGER_SECONDS = 2.0
 
 #: While all threads are at work, it is looked so often (seconds) for who asks about the process.
-LOOK = 0.2
+HEALTH_POLL_SECONDS = 0.2
 
 #: How a request begins that asks about the process.
-ABOUT_US = tuple(f"GET {path}".encode() for path in ("/ping", *PATHS))
+HEALTH_REQUEST_STARTS = tuple(f"GET {path}".encode() for path in ("/ping", *HEALTH_PATHS))
 
 
-class Worker(ThreadWorker):  # type: ignore[misc]
+class ThreadedWorker(ThreadWorker):  # type: ignore[misc]
     """For `worker_class` in gunicorn's configuration. An application may want its requests answered in turns."""
 
-    turns: Turns | None = None
+    leader_followers: LeaderFollowers | None = None
 
     def init_process(self) -> None:
         self._spare = ThreadPoolExecutor(1, thread_name_prefix="about-us")
@@ -58,7 +58,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         limit_arenas()
         super().load_wsgi()
         if getattr(self.wsgi, "in_turns", False):
-            self.turns = Turns(self.cfg.threads, available_cpus(), self._waiting)
+            self.leader_followers = LeaderFollowers(self.cfg.threads, available_cpus(), self._has_ready_request)
             self._ready: deque[TConn] = deque()
         # What is there now stays: to look through all of it for garbage, again and again, takes some 40 ms each time.
         gc.collect()
@@ -66,29 +66,29 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """In turns what belongs to the poller is touched by who has the turn alone, or by this thread if nobody has."""
-        if self.turns is None:
+        if self.leader_followers is None:
             super().wait_for_and_dispatch_events(timeout)
         else:
-            timeout = min(timeout, LOOK) if self.turns.all_at_work() else timeout
-            self.turns.give(partial(self._round, time.monotonic() + timeout), timeout)
-            if self.turns.all_at_work():
-                self._look_for_who_asks_about_us()
+            timeout = min(timeout, HEALTH_POLL_SECONDS) if self.leader_followers.is_exhausted() else timeout
+            self.leader_followers.run_as_leader(partial(self._serve_as_leader, time.monotonic() + timeout), timeout)
+            if self.leader_followers.is_exhausted():
+                self._answer_health_requests()
 
-    def _look_for_who_asks_about_us(self) -> None:
+    def _answer_health_requests(self) -> None:
         """While nobody has the turn, and nobody is there to take it."""
         super().wait_for_and_dispatch_events(0.0)
         for _ in range(len(self._ready)):
             conn = self._ready.popleft()
-            if _asks_about_us(conn):
-                self._submit(self._spare, conn)
+            if _is_health_request(conn):
+                self._submit_request(self._spare, conn)
             else:
                 self._ready.append(conn)
 
-    def _round(self, until: float) -> None:
+    def _serve_as_leader(self, until: float) -> None:
         """Waits for requests and answers them, while this thread has the turn and the main thread has nothing to do."""
         while True:
             for _ in range(len(self._ready)):
-                if not self._answer(self._ready.popleft()):
+                if not self._answer_request(self._ready.popleft()):
                     return
             left = until - time.monotonic()
             accepts = self.nr_conns < self.worker_connections
@@ -98,21 +98,21 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             if left <= 0:
                 return
 
-    def _waiting(self) -> bool:
+    def _has_ready_request(self) -> bool:
         if not self._ready:
             super().wait_for_and_dispatch_events(0.0)
         return bool(self._ready)
 
-    def _answer(self, conn: TConn) -> bool:
+    def _answer_request(self, conn: TConn) -> bool:
         """Has this thread still the turn?"""
-        assert self.turns is not None  # noqa: S101
-        self.turns.begin()
+        assert self.leader_followers is not None  # noqa: S101
+        self.leader_followers.begin_request()
         done: Future[Any] = Future()
         try:
             done.set_result(self.handle(conn))
         except BaseException as error:
             done.set_exception(error)
-        if self.turns.end():
+        if self.leader_followers.end_request():
             self.finish_request(conn, done)
             return True
         self.method_queue.defer(self.finish_request, conn, done)
@@ -120,7 +120,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def handle_request(self, req: Any, conn: TConn) -> bool:
         whole = copy(conn)
-        whole.sock = Whole(conn.sock)
+        whole.sock = JoinedSocket(conn.sock)
         kept: bool = super().handle_request(req, whole)
         whole.sock.flush()
         return kept
@@ -131,15 +131,15 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             conn.set_timeout()
             self.pending_conns.append(conn)
             self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
-        elif self.turns is not None:
+        elif self.leader_followers is not None:
             self._ready.append(conn)
-        elif self._at_work >= self.cfg.threads and _asks_about_us(conn):
-            self._submit(self._spare, conn)
+        elif self._at_work >= self.cfg.threads and _is_health_request(conn):
+            self._submit_request(self._spare, conn)
         else:
             self._at_work += 1
-            self._submit(self.tpool, conn)
+            self._submit_request(self.tpool, conn)
 
-    def _submit(self, pool: Executor, conn: TConn) -> None:
+    def _submit_request(self, pool: Executor, conn: TConn) -> None:
         def finish(done: Future[Any]) -> None:
             if pool is self.tpool:
                 self._at_work -= 1
@@ -149,59 +149,59 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def finish_request(self, conn: TConn, done: Future[Any]) -> None:
         if done.cancelled() or done.exception() is not None or not done.result():
-            self._close(conn)
+            self._close_gracefully(conn)
         else:
             super().finish_request(conn, done)
 
-    def _close(self, conn: TConn) -> None:
+    def _close_gracefully(self, conn: TConn) -> None:
         """Closes it when the client has, so that the answer is not cut short; gunicorn would wait for that here, for
         LINGER and with everybody else."""
         try:
             conn.sock.shutdown(socket.SHUT_WR)
             conn.sock.setblocking(False)
-            self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._drain, conn))
+            self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._drain_client, conn))
         except (OSError, ValueError):
-            self._closed(conn)  # it was already
+            self._close_now(conn)  # it was already
         else:
-            conn.timeout = time.monotonic() + LINGER
+            conn.timeout = time.monotonic() + LINGER_SECONDS
             # Before all that have longer: `murder_pending` looks no further than the first that has time.
             self.pending_conns.appendleft(conn)
 
-    def _drain(self, conn: TConn, client: socket.socket) -> None:
+    def _drain_client(self, conn: TConn, client: socket.socket) -> None:
         with suppress(OSError):
             if client.recv(65536):
                 return
         self.poller.unregister(client)
         self.pending_conns.remove(conn)
-        self._closed(conn)
+        self._close_now(conn)
 
-    def _closed(self, conn: TConn) -> None:
+    def _close_now(self, conn: TConn) -> None:
         self.nr_conns -= 1
         conn.close()
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
         """Answer on the bare socket `client`; gunicorn closes it afterwards."""
-        error = _refusal(exc)
+        error = _convert_error(exc)
         if isinstance(error, InternalFailure):
             self.log.exception("Error handling request %s", getattr(req, "uri", ""))
         else:
             self.log.warning("Invalid request from %s: %s", addr[0] if addr else "", exc)
         try:
-            util.write_nonblock(client, bare_answer(error))
+            util.write_nonblock(client, build_bare_response(error))
         except OSError as gone:
             self.log.debug("The refusal was not heard: %s", gone)
 
 
-def _asks_about_us(conn: TConn) -> bool:
+def _is_health_request(conn: TConn) -> bool:
     """By the bytes that lie ready, which stay there: a whole head. Looked at only while there is no thread for it."""
     try:
         ready: bytes = conn.sock.recv(4096, socket.MSG_PEEK | socket.MSG_DONTWAIT)
     except OSError:
         return False
-    return ready.startswith(ABOUT_US) and b"\r\n\r\n" in ready
+    return ready.startswith(HEALTH_REQUEST_STARTS) and b"\r\n\r\n" in ready
 
 
-class Whole:
+class JoinedSocket:
     """A socket whose first ``sendall`` waits for the second, or for ``flush``: gunicorn sends a head, and then a body.
 
     boto3 takes a head alone, of a process that was killed in between, for an empty answer with status 200.
@@ -227,7 +227,7 @@ class Whole:
             self.sendall(b"")
 
 
-def _refusal(exc: Exception) -> PersonalizeError:
+def _convert_error(exc: Exception) -> PersonalizeError:
     match exc:
         case LimitRequestLine():
             return with_status(Serialization("The request line is too long."), HTTPStatus.REQUEST_URI_TOO_LONG)

@@ -15,140 +15,140 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 #: A request that has been worked on for so long (seconds) waits for something, whether it said so or not.
-LONG = 0.1
+LONG_REQUEST_SECONDS = 0.1
 
 _here = threading.local()
 
 
-def aside(*, computes: bool = False) -> AbstractContextManager[None]:
+def step_aside(*, computing: bool = False) -> AbstractContextManager[None]:
     """Around what a request waits for: others are answered meanwhile.
 
     Or around what it ``computes`` without the interpreter: if others wait by then, they are. While as many that compute
     so are at work as there are cores, no other is begun.
     """
-    turns: Turns | None = getattr(_here, "turns", None)
-    return nullcontext() if turns is None else turns.passed_on(computes=computes)
+    turns: LeaderFollowers | None = getattr(_here, "turns", None)
+    return nullcontext() if turns is None else turns.give_up_lead(computes=computing)
 
 
-class Turns:
+class LeaderFollowers:
     """Up to ``most`` threads. All but who has the turn are idle, or have passed it on and are still at work."""
 
-    def __init__(self, most: int, cores: int, waiting: Callable[[], bool]) -> None:
+    def __init__(self, max_threads: int, cores: int, has_waiting: Callable[[], bool]) -> None:
         """``waiting`` looks whether there is a request that nobody has begun; who has the turn asks."""
-        self._most = most
+        self._max_threads = max_threads
         self._cores = cores
-        self._waiting = waiting
+        self._has_waiting = has_waiting
         self._lock = threading.Lock()
-        self._over = threading.Condition(self._lock)
-        self._round: Callable[[], None] | None = None
+        self._lead_ended = threading.Condition(self._lock)
+        self._pending: Callable[[], None] | None = None
         self._error: BaseException | None = None
         self._threads = 0
         #: Those that sleep and have not been called; who fell asleep last is called first.
-        self._idle: list[threading.Condition] = []
+        self._followers: list[threading.Condition] = []
         #: Those that have passed the turn on, and compute.
         self._computing: set[int] = set()
-        self._whose: int | None = None
+        self._leader: int | None = None
         #: Since when who has the turn has worked (monotonic seconds); None while it waits for requests.
-        self._since: float | None = None
+        self._busy_since: float | None = None
         self._closed = False
 
-    def give(self, round_: Callable[[], None], seconds: float) -> None:
+    def run_as_leader(self, round_: Callable[[], None], seconds: float) -> None:
         """Has one of the threads do ``round_``, and returns when that is over, or goes on without the turn.
 
         Or when nobody could begin it for so many seconds, because all are still at work. Raises what it raised.
         """
         until = time.monotonic() + seconds
         with self._lock:
-            self._round = round_
+            self._pending = round_
             if len(self._computing) < self._cores:
-                self._call()
-            while self._round is not None or self._whose is not None:
-                if self._over.wait(LONG):
+                self._promote_follower()
+            while self._pending is not None or self._leader is not None:
+                if self._lead_ended.wait(LONG_REQUEST_SECONDS):
                     continue
                 now = time.monotonic()
-                if self._round is not None and now >= until:
-                    self._round = None
-                elif self._round is not None and self._computing:
+                if self._pending is not None and now >= until:
+                    self._pending = None
+                elif self._pending is not None and self._computing:
                     self._computing.clear()
-                    self._call()
-                elif self._since is not None and now - self._since >= LONG:
-                    self._whose = self._since = None
+                    self._promote_follower()
+                elif self._busy_since is not None and now - self._busy_since >= LONG_REQUEST_SECONDS:
+                    self._leader = self._busy_since = None
             error, self._error = self._error, None
         if error is not None:
             raise error
 
-    def all_at_work(self) -> bool:
+    def is_exhausted(self) -> bool:
         """Whether nobody is left who could take the turn; for who gives it."""
         with self._lock:
-            return self._whose is None and not self._idle and self._threads >= self._most
+            return self._leader is None and not self._followers and self._threads >= self._max_threads
 
-    def begin(self) -> None:
+    def begin_request(self) -> None:
         """Who has the turn begins to work on a request."""
-        self._since = time.monotonic()
+        self._busy_since = time.monotonic()
 
-    def end(self) -> bool:
+    def end_request(self) -> bool:
         """It has ended; has this thread still the turn?"""
         with self._lock:
-            if self._whose != threading.get_ident():
+            if self._leader != threading.get_ident():
                 return False
-            self._since = None
+            self._busy_since = None
             return True
 
     @contextmanager
-    def passed_on(self, *, computes: bool) -> Iterator[None]:
+    def give_up_lead(self, *, computing: bool) -> Iterator[None]:
         # It does not come back: what is left to do afterwards is short.
-        if not computes:
-            self._pass_on()
-        elif self._somebody_waits():
+        if not computing:
+            self._resign()
+        elif self._has_waiting_request():
             with self._lock:
                 self._computing.add(threading.get_ident())
-            self._pass_on()
+            self._resign()
         yield
 
-    def _somebody_waits(self) -> bool:
+    def _has_waiting_request(self) -> bool:
         # Passed on in vain, it makes lone requests a fourth slower: the next one finds another core, which slept.
         with self._lock:
-            if self._whose != threading.get_ident():
+            if self._leader != threading.get_ident():
                 return True
-            self._since = time.monotonic()  # the turn is not taken away while this thread looks
-        return self._waiting()
+            self._busy_since = time.monotonic()  # the turn is not taken away while this thread looks
+        return self._has_waiting()
 
     def close(self) -> None:
         """Its threads end when they have nothing left to do."""
         with self._lock:
             self._closed = True
-            while self._idle:
-                self._idle.pop().notify()
+            while self._followers:
+                self._followers.pop().notify()
 
-    def _call(self) -> None:
+    def _promote_follower(self) -> None:
         """One who sleeps, if there is; else who is done first takes the turn."""
-        if self._idle:
-            self._idle.pop().notify()
-        elif self._threads < self._most:
+        if self._followers:
+            self._followers.pop().notify()
+        elif self._threads < self._max_threads:
             self._threads += 1
-            threading.Thread(target=self._run, name=f"request-{self._threads}", daemon=True).start()
+            threading.Thread(target=self._run_thread, name=f"request-{self._threads}", daemon=True).start()
 
-    def _run(self) -> None:
+    def _run_thread(self) -> None:
         _here.turns = self
         called = threading.Condition(self._lock)
         while True:
             with self._lock:
                 self._computing.discard(threading.get_ident())
-                while self._round is None:
+                while self._pending is None:
                     if self._closed:
                         return
-                    self._idle.append(called)
+                    self._followers.append(called)
                     called.wait()
-                round_, self._round = self._round, None
-                self._whose = threading.get_ident()
+                round_, self._pending = self._pending, None
+                self._leader = threading.get_ident()
             try:
                 round_()
             except BaseException as error:
                 self._error = error
-            self._pass_on()
+            self._resign()
 
-    def _pass_on(self) -> None:
+    def _resign(self) -> None:
         with self._lock:
-            if self._whose == threading.get_ident():
-                self._whose = self._since = None
-                self._over.notify()
+            if self._leader == threading.get_ident():
+                self._leader = self._busy_since = None
+                self._lead_ended.notify()

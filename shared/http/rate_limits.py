@@ -21,7 +21,7 @@ from shared.settings import Settings, SettingsError
 log = structlog.get_logger()
 
 #: A request waits no longer than this for its count (seconds).
-SECONDS = 0.2
+TIMEOUT_SECONDS = 0.2
 #: AWS counts these apart from events, at a hundredth of their rate.
 _RECORDS = frozenset({"PutItems", "PutUsers", "PutActions"})
 
@@ -30,7 +30,7 @@ _RECORDS = frozenset({"PutItems", "PutUsers", "PutActions"})
 Throttle = Callable[[str, service_model.Operation], None]
 
 
-def group(operation: service_model.Operation) -> str:
+def find_rate_group(operation: service_model.Operation) -> str:
     """The group whose rate an operation counts to, as the settings name it."""
     match operation.service:
         case "personalize-runtime":
@@ -40,7 +40,7 @@ def group(operation: service_model.Operation) -> str:
     return "control"
 
 
-def throttle(configured: Settings) -> Throttle | None:
+def create_throttle(configured: Settings) -> Throttle | None:
     """What holds to the rates of the settings; None: there are none. Raises SettingsError for one that is no rate."""
     settings = {
         "control": configured.rate_limit_control,
@@ -49,10 +49,10 @@ def throttle(configured: Settings) -> Throttle | None:
         "records": configured.rate_limit_records,
     }
     rates = {name: rate for name, rate in settings.items() if rate}
-    return _counting(configured.redis_url, rates) if rates else None
+    return _create_counting_throttle(configured.redis_url, rates) if rates else None
 
 
-def _counting(redis_url: str, rates: Mapping[str, str]) -> Throttle:
+def _create_counting_throttle(redis_url: str, rates: Mapping[str, str]) -> Throttle:
     # Only here: who limits nothing should not pay for these imports.
     from limits import parse_many
     from limits.storage import RedisStorage
@@ -67,12 +67,12 @@ def _counting(redis_url: str, rates: Mapping[str, str]) -> Throttle:
                 f"FORETASTE_RATE_LIMIT_{name.upper()}={rate} is no rate: write 100/second, or 100/second; 2000/minute"
             ) from error
     pool = redis.ConnectionPool.from_url(
-        redis_url, socket_timeout=SECONDS, socket_connect_timeout=SECONDS, retry=Retry(NoBackoff(), 0)
+        redis_url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS, retry=Retry(NoBackoff(), 0)
     )
     windows = SlidingWindowCounterRateLimiter(RedisStorage(redis_url, pool, key_prefix="foretaste:limit"))
 
     def count(access_key: str, operation: service_model.Operation) -> None:
-        name = group(operation)
+        name = find_rate_group(operation)
         try:
             passes = all(windows.hit(limit, name, access_key) for limit in allowed.get(name, ()))
         except redis.RedisError as error:

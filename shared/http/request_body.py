@@ -16,43 +16,43 @@ from werkzeug.wsgi import get_input_stream
 
 from shared.aws.errors import RequestTooLarge, Serialization
 
-LIMIT = 1024 * 1024  # bytes
-STALL = 10.0  # seconds that a client may send nothing in the middle of its body
+MAX_BODY_BYTES = 1024 * 1024  # bytes
+STALL_SECONDS = 10.0  # seconds that a client may send nothing in the middle of its body
 
 # A client that is still sending does not read: cut off at once it would see a broken connection, which the
 # SDKs try again, in place of the answer. So much is read and thrown away to let it hear that it is refused.
-PATIENCE = 16 * LIMIT
+MAX_DISCARDED_BYTES = 16 * MAX_BODY_BYTES
 
 _CHUNK = 64 * 1024
 
 
-def read(environ: Mapping[str, Any]) -> bytes:
+def read_body(environ: Mapping[str, Any]) -> bytes:
     """The body of a WSGI request. Raises RequestTooLarge, or Serialization if it ends early."""
     body = bytearray()
     read_in_all = 0
-    with _stalls_end(environ):
-        for chunk in _chunks(environ):
+    with _limit_stalls(environ):
+        for chunk in _iter_chunks(environ):
             read_in_all += len(chunk)
-            if read_in_all > PATIENCE:
+            if read_in_all > MAX_DISCARDED_BYTES:
                 break
-            if read_in_all <= LIMIT:
+            if read_in_all <= MAX_BODY_BYTES:
                 body += chunk
-    if read_in_all > LIMIT:
-        raise RequestTooLarge(f"Request size exceeded {LIMIT} bytes.")
+    if read_in_all > MAX_BODY_BYTES:
+        raise RequestTooLarge(f"Request size exceeded {MAX_BODY_BYTES} bytes.")
     return bytes(body)
 
 
-def throw_away(environ: Mapping[str, Any]) -> None:
+def discard_body(environ: Mapping[str, Any]) -> None:
     """Read what nobody has read of the body, so that the next request on the connection begins behind it.
 
     gunicorn closes the connection where that is more than PATIENCE, or does not come.
     """
     if environ.get("CONTENT_LENGTH") or environ.get("HTTP_TRANSFER_ENCODING"):
         with suppress(RequestTooLarge, Serialization):
-            read(environ)
+            read_body(environ)
 
 
-def parse(body: bytes) -> Any:
+def parse_json(body: bytes) -> Any:
     """The JSON value of a body, {} for an empty one. Raises Serialization.
 
     orjson refuses what must not come in: bad UTF-8, lone surrogates, NaN, nesting beyond 1024 levels.
@@ -66,7 +66,7 @@ def parse(body: bytes) -> Any:
         raise Serialization(f"The body is not valid JSON: {error.msg} at character {error.pos}.") from None
 
 
-def _chunks(environ: Mapping[str, Any]) -> Iterator[bytes]:
+def _iter_chunks(environ: Mapping[str, Any]) -> Iterator[bytes]:
     try:
         stream = get_input_stream(dict(environ))
         while chunk := stream.read(_CHUNK):
@@ -78,13 +78,13 @@ def _chunks(environ: Mapping[str, Any]) -> Iterator[bytes]:
 
 
 @contextmanager
-def _stalls_end(environ: Mapping[str, Any]) -> Iterator[None]:
+def _limit_stalls(environ: Mapping[str, Any]) -> Iterator[None]:
     socket = environ.get("gunicorn.socket")  # other servers have time limits of their own
     if socket is None:
         yield
         return
     before = socket.gettimeout()
-    socket.settimeout(STALL)
+    socket.settimeout(STALL_SECONDS)
     try:
         yield
     finally:

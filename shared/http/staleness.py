@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from shared.http.app import Answer, Call, Handler
+from shared.http.app import Answer, Call, OperationHandler
 from shared.store.cached_store import CachedStore
 
 STALENESS_HEADER = "x-foretaste-stale"
 
 
-def with_staleness_header(store: CachedStore, handler: Handler) -> Handler:
+def with_staleness_header(store: CachedStore, handler: OperationHandler) -> OperationHandler:
     """Wrap a handler that reads from ``store``: a stale answer says for how long (seconds) the store had been away."""
 
     def handle_call(call: Call) -> Mapping[str, Any] | Answer | None:

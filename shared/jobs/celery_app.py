@@ -37,20 +37,20 @@ WORKER_FLAGS: tuple[str, ...] = (
 )
 
 M = TypeVar("M", bound=Message)
-Handler = Callable[[Any], None]
+MessageHandler = Callable[[Any], None]
 
-_handlers: dict[str, Handler] = {}
+_handlers: dict[str, MessageHandler] = {}
 
 #: Of this process.
-hearing = ConsumerWatchdog()
+consumer_watchdog = ConsumerWatchdog()
 
 #: Before the name of a queue, in Redis.
 PREFIX = "foretaste:queue:"
 #: How often a worker that has a piece of work looks whether it is free for another (seconds).
-LOOK_EVERY = 0.1
+POLL_EVERY = 0.1
 
 
-class Look(StartStopStep):  # type: ignore[misc]  # celery has no types
+class PollWhileBusy(StartStopStep):  # type: ignore[misc]  # celery has no types
     """Celery's event loop would sleep for up to a second before it sees that a worker is free again."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
@@ -61,14 +61,14 @@ class Look(StartStopStep):  # type: ignore[misc]  # celery has no types
 
     def start(self, parent: Any) -> None:
         """At each connection, since what waits in the loop goes with the one before, and at each piece of work."""
-        parent.hub.call_soon(self._look, parent)
+        parent.hub.call_soon(self._poll_again, parent)
 
-    def _look(self, parent: Any) -> None:
+    def _poll_again(self, parent: Any) -> None:
         if parent.controller.state.reserved_requests:
-            parent.hub.call_later(LOOK_EVERY, self._look, parent)
+            parent.hub.call_later(POLL_EVERY, self._poll_again, parent)
 
 
-def handles(message: type[M]) -> Callable[[Callable[[M], None]], Callable[[M], None]]:
+def register_handler(message: type[M]) -> Callable[[Callable[[M], None]], Callable[[M], None]]:
     """Declare a function as the one handler of a message. The process's ``application`` takes it up."""
 
     def declare(handler: Callable[[M], None]) -> Callable[[M], None]:
@@ -80,13 +80,13 @@ def handles(message: type[M]) -> Callable[[Callable[[M], None]], Callable[[M], N
     return declare
 
 
-def application(settings: Settings, *, long_work: bool = True) -> Celery:
+def create_celery_app(settings: Settings, *, long_work: bool = True) -> Celery:
     """The Celery application, with the handlers declared so far as its tasks. Connects to nothing yet.
 
     With ``long_work`` a message stays in Redis until this worker is free, so that a busy one does not sit on what
     another could do.
     """
-    message_guard.take_up()
+    message_guard.install_transport()
     app = Celery("foretaste", broker=settings.redis_url, set_as_current=False)
     app.conf.update(
         accept_content=["json"],
@@ -110,27 +110,27 @@ def application(settings: Settings, *, long_work: bool = True) -> Celery:
         },
     )
     if long_work:
-        app.steps["consumer"].add(Look)
+        app.steps["consumer"].add(PollWhileBusy)
     for wire, handler in _handlers.items():
-        app.task(_unpacking(BY_WIRE[wire], handler), name=wire, shared=False, bind=True)
+        app.task(_create_task(BY_WIRE[wire], handler), name=wire, shared=False, bind=True)
     return app
 
 
-def _unpacking(message: type[Message], handler: Handler) -> Callable[..., None]:
+def _create_task(message: type[Message], handler: MessageHandler) -> Callable[..., None]:
     def task(bound: Any, /, **fields: Any) -> None:
         try:
-            unpacked = message.unpacked(fields)
+            unpacked = message.from_fields(fields)
         except TypeError as error:
             # A poisoned message (another release's, say) is said and dropped: the reconciler rings for real work.
             log.warning("message not understood", wire=message.wire, fields=sorted(fields), reason=str(error))
             return
-        with hearing, tracing.continued(bound.request.headers):
+        with consumer_watchdog, tracing.continued(bound.request.headers):
             handler(unpacked)
 
     return task
 
 
-class Queue:
+class MessageQueue:
     """Sends messages; one per process."""
 
     def __init__(self, app: Celery) -> None:
@@ -140,9 +140,9 @@ class Queue:
         """Put a message on its queue. Raises kombu's OperationalError when Redis can't be reached."""
         self._app.send_task(
             message.wire,
-            kwargs=message.fields(),
+            kwargs=message.to_fields(),
             headers=tracing.carried(),
-            queue=message.queue(),
+            queue=message.get_queue_name(),
             retry=True,
             retry_policy={"max_retries": 2, "interval_start": 0.1, "interval_max": 0.5},
         )
@@ -151,13 +151,13 @@ class Queue:
     def _redis(self) -> Any:
         return redis.Redis.from_url(self._app.conf.broker_url, socket_timeout=5.0, socket_connect_timeout=2.0)
 
-    def waiting(self, queue: str) -> int:
+    def count_waiting(self, queue: str) -> int:
         """How many messages wait on a queue. Raises RedisError."""
         # Not by kombu, whose every connection begins with PING: a Redis that can't write refuses that as well.
         return int(self._redis.llen(f"{PREFIX}{queue}"))
 
 
-def note(message: Message) -> OutboxEntry:
+def build_outbox_entry(message: Message) -> OutboxEntry:
     """The message as an outbox note, to be written with the change that causes it.
 
     A message that says the same has the same id: its handler can take the note out without having been told of it.
@@ -166,14 +166,14 @@ def note(message: Message) -> OutboxEntry:
     return OutboxEntry(id=f"{message.wire}:{message.arn}{attempt}", message=message)
 
 
-def ring(records: Records, queue: Queue, command: Command) -> None:
+def send_command(records: Records, queue: MessageQueue, command: Command) -> None:
     """Send a command, and take its note (written with its record) out of the outbox."""
     queue.send(command)
-    records.remove_from_outbox(note(command).id)
+    records.remove_from_outbox(build_outbox_entry(command).id)
 
 
-def report(records: Records, queue: Queue, fact: Fact) -> None:
+def report_fact(records: Records, queue: MessageQueue, fact: Fact) -> None:
     """Say that something happened, so that it can't be lost: the note stays until the fact has been applied."""
-    written = note(fact)
+    written = build_outbox_entry(fact)
     records.add_to_outbox(written)
     queue.send(fact)

@@ -35,19 +35,19 @@ class WorkStopped(Exception):
 #: A job says that it gets on so often at most (seconds).
 ALIVE_EVERY = 1.0
 
-Progress = Callable[[Mapping[str, Any]], None]
-Job = Callable[[str, int, Progress, Callable[[], bool]], Mapping[str, Any]]
+ReportProgress = Callable[[Mapping[str, Any]], None]
+Job = Callable[[str, int, ReportProgress, Callable[[], bool]], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
-class _Order:
+class _JobRequest:
     job: str
     arn: str
     attempt: int
     stop: threading.Event = field(default_factory=threading.Event)
 
 
-def child(jobs: Mapping[str, Job]) -> None:
+def run_jobs(jobs: Mapping[str, Job]) -> None:
     """The main function of a child process: do what is ordered, until the worker is gone.
 
     ``jobs`` are by the wire names of the commands that they do. A job is called with
@@ -58,9 +58,9 @@ def child(jobs: Mapping[str, Job]) -> None:
     lives, and one that has not asked, or told progress, for long is taken for hung. So it is asked by what does the
     work, never beside it.
     """
-    answers = _private_output()
-    orders: queue.Queue[_Order] = queue.Queue()
-    threading.Thread(target=_listen, args=(orders,), daemon=True).start()
+    answers = _take_over_output()
+    orders: queue.Queue[_JobRequest] = queue.Queue()
+    threading.Thread(target=_read_requests, args=(orders,), daemon=True).start()
 
     one_at_a_time = threading.Lock()
 
@@ -72,12 +72,14 @@ def child(jobs: Mapping[str, Job]) -> None:
     while True:
         order = orders.get()
         with structlog.contextvars.bound_contextvars(arn=order.arn, attempt=order.attempt):
-            _do(jobs[order.job], order, say)
+            _run_job(jobs[order.job], order, say)
 
 
-def _do(job: Job, order: _Order, say: Callable[..., None]) -> None:
+def _run_job(job: Job, order: _JobRequest, say: Callable[..., None]) -> None:
     try:
-        outcome = job(order.arn, order.attempt, lambda progress: say(progress=progress), _asking(order, say))
+        outcome = job(
+            order.arn, order.attempt, lambda progress: say(progress=progress), _create_should_stop(order, say)
+        )
     except WorkFailed as error:
         say(failed=str(error))
     except WorkStopped:
@@ -98,7 +100,7 @@ def _do(job: Job, order: _Order, say: Callable[..., None]) -> None:
         say(finished=outcome)
 
 
-def _asking(order: _Order, say: Callable[..., None]) -> Callable[[], bool]:
+def _create_should_stop(order: _JobRequest, say: Callable[..., None]) -> Callable[[], bool]:
     """``should_stop``, which says that the job gets on."""
     said = time.monotonic()
 
@@ -112,23 +114,23 @@ def _asking(order: _Order, say: Callable[..., None]) -> Callable[[], bool]:
     return should_stop
 
 
-def _private_output() -> TextIO:
+def _take_over_output() -> TextIO:
     """Keep standard output for answers: what a library prints goes to standard error instead."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     return answers
 
 
-def _listen(orders: queue.Queue[_Order]) -> None:
+def _read_requests(orders: queue.Queue[_JobRequest]) -> None:
     # Read without sys.stdin's buffer, whose lock a daemon thread may not hold when the interpreter ends.
-    last: _Order | None = None
+    last: _JobRequest | None = None
     unread = b""
     while read := os.read(0, 65536):
         *lines, unread = (unread + read).split(b"\n")
         for line in lines:
             told = orjson.loads(line)
             if "job" in told:
-                last = _Order(told["job"], told["arn"], told["attempt"])
+                last = _JobRequest(told["job"], told["arn"], told["attempt"])
                 orders.put(last)
             elif last is not None:
                 last.stop.set()

@@ -31,7 +31,7 @@ CHARACTERS = 10_000
 PAUSE = 0.5
 
 
-class Malformed(Exception):
+class MalformedMessage(Exception):
     """What was taken from a queue is no message; its text may tell why."""
 
 
@@ -47,7 +47,7 @@ class Channel(redis.Channel):
                 raise
             log.warning("the queue waits for Redis", reason=str(error))
             time.sleep(PAUSE)
-        except Malformed as error:
+        except MalformedMessage as error:
             self.set_aside(str(error))
         except (ValueError, RecursionError) as error:
             # No JSON, or no text: json tells of what it read.
@@ -66,7 +66,7 @@ class Channel(redis.Channel):
                 client.lpush(key, text[:CHARACTERS])
 
 
-class Transport(redis.Transport):
+class GuardedTransport(redis.Transport):
     """kombu's, which would raise KeyError, TypeError and others of an envelope that is none."""
 
     Channel = Channel
@@ -75,7 +75,7 @@ class Transport(redis.Transport):
 
     def _deliver(self, message: Any, queue: str) -> None:
         if not _is_envelope(message):
-            raise Malformed(repr(message))
+            raise MalformedMessage(repr(message))
         super()._deliver(message, queue)  # type: ignore[no-untyped-call]
 
 
@@ -91,7 +91,7 @@ def _is_envelope(message: Any) -> bool:
     )
 
 
-class Careful(Consumer):  # type: ignore[misc]  # celery has no types
+class GuardedConsumer(Consumer):  # type: ignore[misc]  # celery has no types
     """Celery's consumer, which hands on what can be read, and sets aside what can't be or breaks it."""
 
     def create_task_handler(self, *args: Any, **more: Any) -> Callable[[Any], None]:
@@ -99,7 +99,7 @@ class Careful(Consumer):  # type: ignore[misc]  # celery has no types
 
         def taken(message: Any) -> None:
             try:
-                _require_whole(message)
+                _check_message(message)
                 take(message)
             except self.connection_errors:
                 raise
@@ -112,17 +112,17 @@ class Careful(Consumer):  # type: ignore[misc]  # celery has no types
         return taken
 
 
-def _require_whole(message: Any) -> None:
+def _check_message(message: Any) -> None:
     """Raises what shows that it is none of ours. Which task it is for, and with what, is looked at later."""
     headers = message.headers
     if not (isinstance(headers.get("task"), str) and isinstance(headers.get("id"), str)):
-        raise Malformed("no task, or no id")
+        raise MalformedMessage("no task, or no id")
     if odd := [name for name in _UNUSED if headers.get(name) not in _NOTHING]:
-        raise Malformed(f"with {', '.join(odd)}")
+        raise MalformedMessage(f"with {', '.join(odd)}")
     match message.decode():
         case [list(), dict(), dict() | None]:
             return
-    raise Malformed("no arguments")
+    raise MalformedMessage("no arguments")
 
 
 #: Headers of Celery's that no message of foretaste's bears, and by which one would wait, expire or be cut short.
@@ -130,7 +130,7 @@ _UNUSED = ("eta", "expires", "timelimit", "group", "stamps", "stamped_headers", 
 _NOTHING: tuple[Any, ...] = (None, 0, [], {}, [None, None])
 
 
-def take_up() -> None:
+def install_transport() -> None:
     """Have kombu read Redis this way, in this process."""
     for scheme in ("redis", "rediss"):
         TRANSPORT_ALIASES[scheme] = f"{__name__}:Transport"

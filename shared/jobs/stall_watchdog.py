@@ -20,8 +20,8 @@ from shared.observability.threads import Threads
 log = structlog.get_logger()
 
 #: A process with nothing to do that leaves messages lying for so long (seconds) is deaf.
-DEAF_SECONDS = 20.0
-LOOK_EVERY = 2.0
+STALL_SECONDS = 20.0
+CHECK_EVERY = 2.0
 
 
 class ConsumerWatchdog:
@@ -43,7 +43,7 @@ class ConsumerWatchdog:
             self._busy -= 1
             self._quiet_since = None
 
-    def is_deaf(self, waiting: int) -> bool:
+    def is_stalled(self, waiting: int) -> bool:
         """Have messages waited, at every look of late, while nothing was done?"""
         with self._lock:
             if not waiting or self._busy:
@@ -51,16 +51,18 @@ class ConsumerWatchdog:
                 return False
             if self._quiet_since is None:
                 self._quiet_since = self._clock()
-            return self._clock() - self._quiet_since >= DEAF_SECONDS
+            return self._clock() - self._quiet_since >= STALL_SECONDS
 
 
-def watch(hearing: ConsumerWatchdog, waiting: Callable[[], int], threads: Threads, ending: threading.Event) -> None:
+def watch_consumer(
+    hearing: ConsumerWatchdog, waiting: Callable[[], int], threads: Threads, ending: threading.Event
+) -> None:
     """Look from time to time, in the background; a deaf process is ended at once."""
 
     def look() -> None:
-        while not ending.wait(LOOK_EVERY):
+        while not ending.wait(CHECK_EVERY):
             try:
-                deaf = hearing.is_deaf(waiting())
+                deaf = hearing.is_stalled(waiting())
             except (redis.exceptions.RedisError, OperationalError, OSError):
                 continue  # Nobody hears anything now.
             if deaf:

@@ -27,19 +27,19 @@ log = structlog.get_logger()
 GONE_SECONDS = 10.0
 
 #: A child is replaced after so many jobs: whatever a library has leaked by then goes with it.
-MOST_JOBS = 50
+MAX_JOBS = 50
 
 #: Its thread lives as long as this process, and children on its leash with it.
 _starter = ThreadPoolExecutor(1, "starter")
 
 
-class Child:
+class JobProcess:
     """A process that runs ``module`` and takes jobs."""
 
     def __init__(self, module: str) -> None:
         self.module = module
         self.jobs = 0
-        self._said: threads.Queue[bytes | None] = threads.Queue()
+        self._answers: threads.Queue[bytes | None] = threads.Queue()
         self._process = _starter.submit(
             subprocess.Popen,
             module_with_parent_death_signal(module),
@@ -49,38 +49,38 @@ class Child:
             env={"OMP_WAIT_POLICY": "passive", **with_our_packages(os.environ)},
             start_new_session=True,
         ).result()
-        threading.Thread(target=self._listen, daemon=True).start()
+        threading.Thread(target=self._read_output, daemon=True).start()
 
     @property
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def _listen(self) -> None:
+    def _read_output(self) -> None:
         assert self._process.stdout is not None  # noqa: S101 - it is a pipe
         for line in self._process.stdout:
-            self._said.put(line)
-        self._said.put(None)
+            self._answers.put(line)
+        self._answers.put(None)
 
-    def order(self, job: str, arn: str, attempt: int) -> None:
+    def submit(self, job: str, arn: str, attempt: int) -> None:
         """Have it do one more job. What it answers is ``heard``."""
         self.jobs += 1
-        self._tell({"job": job, "arn": arn, "attempt": attempt})
+        self._send_line({"job": job, "arn": arn, "attempt": attempt})
 
-    def ask_to_stop(self) -> None:
+    def cancel(self) -> None:
         """The job, not the child."""
-        self._tell({"stop": True})
+        self._send_line({"stop": True})
 
-    def _tell(self, what: Mapping[str, Any]) -> None:
+    def _send_line(self, what: Mapping[str, Any]) -> None:
         assert self._process.stdin is not None  # noqa: S101 - it is a pipe
         with contextlib.suppress(BrokenPipeError):  # it has ended: that is heard
             self._process.stdin.write(orjson.dumps(what) + b"\n")
             self._process.stdin.flush()
 
-    def heard(self, seconds: float) -> Mapping[str, Any] | None:
+    def receive(self, seconds: float) -> Mapping[str, Any] | None:
         """What it said next; None when it has ended. Raises queue.Empty after so many seconds."""
-        line = self._said.get(timeout=seconds)
+        line = self._answers.get(timeout=seconds)
         if line is None:
-            self._said.put(None)
+            self._answers.put(None)
             return None
         said: Mapping[str, Any] = orjson.loads(line)
         return said
@@ -90,7 +90,7 @@ class Child:
             # With whatever it has started: it leads its own group.
             os.killpg(self._process.pid, signal.SIGKILL)
 
-    def end(self, patience: float = 0.0) -> int:
+    def wait_or_kill(self, patience: float = 0.0) -> int:
         """See it end, by force if need be; returns its exit status, or minus the signal that ended it."""
         try:
             return self._process.wait(timeout=patience)
@@ -103,26 +103,26 @@ class Child:
             return -signal.SIGKILL
 
 
-class Children:
+class JobProcessPool:
     """The children of a worker that wait for their next job, at most one of each module."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._idle: dict[str, tuple[Child, threading.Timer]] = {}
+        self._idle: dict[str, tuple[JobProcess, threading.Timer]] = {}
 
-    def take(self, module: str) -> Child:
+    def acquire(self, module: str) -> JobProcess:
         with self._lock:
             child, timer = self._idle.pop(module, (None, None))
         if timer is not None:
             timer.cancel()
-        return child if child is not None and child.alive else Child(module)
+        return child if child is not None and child.alive else JobProcess(module)
 
-    def give_back(self, child: Child, seconds: float) -> None:
+    def release(self, child: JobProcess, seconds: float) -> None:
         """Keep a child that has done its job well for so long."""
-        if child.jobs >= MOST_JOBS or seconds <= 0:
-            child.end()
+        if child.jobs >= MAX_JOBS or seconds <= 0:
+            child.wait_or_kill()
             return
-        timer = threading.Timer(seconds, self._dismiss, args=(child,))
+        timer = threading.Timer(seconds, self._end_idle, args=(child,))
         timer.daemon = True
         with self._lock:
             before = self._idle.pop(child.module, None)
@@ -130,11 +130,11 @@ class Children:
         timer.start()
         if before is not None:
             before[1].cancel()
-            before[0].end()
+            before[0].wait_or_kill()
 
-    def _dismiss(self, child: Child) -> None:
+    def _end_idle(self, child: JobProcess) -> None:
         with self._lock:
             if self._idle.get(child.module, (None,))[0] is not child:
                 return  # taken, or replaced
             del self._idle[child.module]
-        child.end()
+        child.wait_or_kill()

@@ -19,7 +19,7 @@ from shared import settings
 from shared.jobs import celery_app as queue
 from shared.jobs import stall_watchdog
 from shared.observability import logging
-from shared.observability.health import Vitals
+from shared.observability.health import HealthEndpoints
 from shared.observability.threads import Threads
 from shared.settings import Settings
 from shared.storage.artifacts import Artifacts
@@ -35,13 +35,13 @@ BEAT_LASTS = 5.0
 
 
 @dataclass(frozen=True)
-class Process:
+class WorkerProcess:
     """What a handler works with: one per process, made by the first ``current()``."""
 
     name: str
     settings: Settings
     store: Store
-    queue: queue.Queue
+    queue: queue.MessageQueue
     artifacts: Artifacts
     #: Set when the process was told to end: long work hands its lease back.
     ending: threading.Event
@@ -49,31 +49,31 @@ class Process:
     threads: Threads = field(default_factory=Threads)
 
 
-_current: list[Process] = []
+_current: list[WorkerProcess] = []
 
 
-def current() -> Process:
+def get_current_process() -> WorkerProcess:
     """This process. Raises IndexError when it was not started by ``celery_process``."""
     return _current[0]
 
 
-def celery_process(queue_name: str, *, long_work: bool = True, started: Callable[[], None] | None = None) -> Celery:
+def create_worker_app(queue_name: str, *, long_work: bool = True, started: Callable[[], None] | None = None) -> Celery:
     """The Celery application of one process, its handlers already declared; ``started`` runs when it consumes."""
     configured = settings.load()
     logging.configure(configured, queue_name)
-    app = queue.application(configured, long_work=long_work)
-    process = Process(
-        name=process_name(queue_name),
+    app = queue.create_celery_app(configured, long_work=long_work)
+    process = WorkerProcess(
+        name=build_process_name(queue_name),
         settings=configured,
         store=RedisStore(configured.redis_url),
-        queue=queue.Queue(app),
+        queue=queue.MessageQueue(app),
         artifacts=Artifacts(configured.artifacts),
         ending=threading.Event(),
     )
     _current.append(process)
     consumes = threading.Event()
     probe = Probe(configured.redis_url)
-    vitals = Vitals(
+    vitals = HealthEndpoints(
         queue_name,
         threads=process.threads,
         ready={
@@ -91,11 +91,13 @@ def celery_process(queue_name: str, *, long_work: bool = True, started: Callable
             log.error("refused", reason=str(error))  # noqa: TRY400 - no fault of the code
             # Of all that a signal's receiver may raise, this alone ends Celery.
             raise SystemExit(str(error)) from error
-        vitals.listen(configured.metrics_bind)
+        vitals.start_server(configured.metrics_bind)
 
     def ready(**_: object) -> None:
-        stall_watchdog.watch(queue.hearing, lambda: process.queue.waiting(queue_name), process.threads, process.ending)
-        beat_in_background(process)
+        stall_watchdog.watch_consumer(
+            queue.consumer_watchdog, lambda: process.queue.count_waiting(queue_name), process.threads, process.ending
+        )
+        send_heartbeats(process)
         consumes.set()
         if started is not None:
             started()
@@ -109,12 +111,12 @@ def celery_process(queue_name: str, *, long_work: bool = True, started: Callable
     return app
 
 
-def process_name(queue_name: str) -> str:
+def build_process_name(queue_name: str) -> str:
     """Unique among all processes: "training@host:pid"."""
     return f"{queue_name}@{socket.gethostname()}:{os.getpid()}"
 
 
-def beat_in_background(process: Process) -> None:
+def send_heartbeats(process: WorkerProcess) -> None:
     """Say every second that this process is alive, until it ends."""
 
     def beat() -> None:

@@ -25,20 +25,20 @@ from shared.settings import SettingsError
 
 log = structlog.get_logger()
 
-PATHS = ("/healthz", "/readyz", "/metrics")
+HEALTH_PATHS = ("/healthz", "/readyz", "/metrics")
 
 #: Answers within about a second, whatever is broken, and raises nothing.
-Check = Callable[[], bool]
+HealthCheck = Callable[[], bool]
 
 
 @dataclass(frozen=True)
-class Said:
+class HealthResponse:
     status: HTTPStatus
     content_type: str
     body: bytes
 
 
-class Vitals:
+class HealthEndpoints:
     """What one process can say. Without its ``threads`` it does not live; what is ``told`` is named by /readyz and
     leaves it as it is; ``state`` collects, at each look, what is counted elsewhere.
     """
@@ -48,39 +48,41 @@ class Vitals:
         service: str,
         *,
         threads: Threads | None = None,
-        lives: Mapping[str, Check] | None = None,
-        ready: Mapping[str, Check] | None = None,
-        told: Mapping[str, Check] | None = None,
-        state: Collector | None = None,
+        alive: Mapping[str, HealthCheck] | None = None,
+        ready: Mapping[str, HealthCheck] | None = None,
+        informative: Mapping[str, HealthCheck] | None = None,
+        collector: Collector | None = None,
     ) -> None:
         self._service = service
         self._threads = threads or Threads()
-        self._lives = lives or {}
+        self._alive = alive or {}
         self._ready = ready or {}
-        self._told = told or {}
-        self._state = CollectorRegistry(auto_describe=False)
-        if state is not None:
-            self._state.register(state)
+        self._informative = informative or {}
+        self._registry = CollectorRegistry(auto_describe=False)
+        if collector is not None:
+            self._registry.register(collector)
 
-    def say(self, path: str) -> Said | None:
+    def respond(self, path: str) -> HealthResponse | None:
         """The answer to one of PATHS; None for any other."""
         match path:
             case "/healthz":
-                return self._checked(self._lives)
+                return self._run_checks(self._alive)
             case "/readyz":
-                return self._checked({**self._lives, **self._ready}, self._told)
+                return self._run_checks({**self._alive, **self._ready}, self._informative)
             case "/metrics":
-                text = generate_latest(REGISTRY) + generate_latest(self._state)
-                return Said(HTTPStatus.OK, CONTENT_TYPE_PLAIN_0_0_4, text)
+                text = generate_latest(REGISTRY) + generate_latest(self._registry)
+                return HealthResponse(HTTPStatus.OK, CONTENT_TYPE_PLAIN_0_0_4, text)
         return None
 
-    def _checked(self, checks: Mapping[str, Check], told: Mapping[str, Check] | None = None) -> Said:
+    def _run_checks(
+        self, checks: Mapping[str, HealthCheck], told: Mapping[str, HealthCheck] | None = None
+    ) -> HealthResponse:
         found = {**self._threads.checks(), **{name: check() for name, check in checks.items()}}
         status = HTTPStatus.OK if all(found.values()) else HTTPStatus.SERVICE_UNAVAILABLE
         found |= {name: check() for name, check in (told or {}).items()}
-        return Said(status, "application/json", orjson.dumps({"service": self._service, "checks": found}))
+        return HealthResponse(status, "application/json", orjson.dumps({"service": self._service, "checks": found}))
 
-    def listen(self, bind: str | None) -> ThreadingTCPServer | None:
+    def start_server(self, bind: str | None) -> ThreadingTCPServer | None:
         """Answer at ``bind`` (host:port), in threads of its own; nowhere when it is empty.
 
         Raises SettingsError when that is no address to listen at.
@@ -89,7 +91,7 @@ class Vitals:
             return None
         host, _, port = bind.rpartition(":")
         try:
-            server = _Server((host.strip("[]"), int(port)), _answering(self))
+            server = _Server((host.strip("[]"), int(port)), _create_handler_class(self))
         except (OSError, ValueError, OverflowError) as error:
             raise SettingsError(f"FORETASTE_METRICS_BIND={bind}: can't listen there: {error}") from error
         threading.Thread(target=server.serve_forever, name="vitals", daemon=True).start()
@@ -104,12 +106,12 @@ class _Server(ThreadingTCPServer):
         log.exception("a look at the vitals failed")
 
 
-def _answering(vitals: Vitals) -> type[BaseHTTPRequestHandler]:
+def _create_handler_class(vitals: HealthEndpoints) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         timeout = 5.0  # a client that says nothing
 
         def do_GET(self) -> None:
-            said = vitals.say(self.path.partition("?")[0])
+            said = vitals.respond(self.path.partition("?")[0])
             if said is None:
                 self.send_error(HTTPStatus.NOT_FOUND)
                 return

@@ -12,8 +12,8 @@ from shared.aws.errors import ResourceInUse, ResourceNotFound
 from shared.settings import Settings
 from shared.state.lifecycle import (
     ACTIVE,
-    BROKEN,
-    SETTLED,
+    FAILED_STATUSES,
+    TERMINAL,
     UPDATE,
     UPDATE_IN_PLACE,
     UPDATE_IN_PROGRESS,
@@ -197,7 +197,7 @@ class Resource:
 
 
 def settled(record: Record) -> bool:
-    return record.in_progress is None or record.in_progress in SETTLED
+    return record.in_progress is None or record.in_progress in TERMINAL
 
 
 def first_record(resource: Resource, draft: Draft, now: float, tags: Sequence[Mapping[str, str]] = ()) -> Record:
@@ -257,7 +257,7 @@ def summarised(resource: Resource, record: Record) -> dict[str, Any]:
         "status": shown_status(record),
         "creationDateTime": record.created,
         "lastUpdatedDateTime": _last_moved(resource, record),
-        "failureReason": record.reason if record.status in BROKEN else None,
+        "failureReason": record.reason if record.status in FAILED_STATUSES else None,
     }
     if record.update is not None:
         members[f"latest{resource.name}Update"] = {

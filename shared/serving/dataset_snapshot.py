@@ -25,8 +25,8 @@ from shared.data import schemas
 from shared.data.arrays.features import SEPARATOR, SPACES
 from shared.data.arrays.mmap_arrays import Packed, Packing
 from shared.data.csv.csv_rules import PARQUET_TYPES
-from shared.data.csv.csv_sql import literal, name
-from shared.data.duckdb_session import Database, read_parquet
+from shared.data.csv.csv_sql import quote_identifier, quote_literal
+from shared.data.duckdb_session import DuckDBSession, read_parquet_sql
 from shared.data.schemas import Field
 from shared.data.training.feature_rows import Rows
 
@@ -43,7 +43,7 @@ _TEXTS_AT_ONCE = 2**9
 Cell = str | int | float | bool | None
 
 
-def write(target: Path, schema: str, domain: str | None, files: Sequence[Path], database: Database) -> None:
+def write(target: Path, schema: str, domain: str | None, files: Sequence[Path], database: DuckDBSession) -> None:
     """``schema`` is Avro JSON, ``files`` are Parquet, the older ones first: of rows with one id the last counts."""
     parsed = schemas.parse(schema, domain=domain)
     with Packing(target) as packing:
@@ -51,21 +51,21 @@ def write(target: Path, schema: str, domain: str | None, files: Sequence[Path], 
         if not files:
             packing.texts("ids", [])
             return
-        key = f"{name(str(parsed.key))}::VARCHAR"
+        key = f"{quote_identifier(str(parsed.key))}::VARCHAR"
         database.execute(
             f"""CREATE TABLE ids AS SELECT id, (row_number() OVER (ORDER BY id) - 1)::INTEGER AS number
-                FROM (SELECT DISTINCT {key} AS id FROM {read_parquet(files)}) WHERE id <> ''"""
+                FROM (SELECT DISTINCT {key} AS id FROM {read_parquet_sql(files)}) WHERE id <> ''"""
         )
         packing.texts("ids", _strings(database, "SELECT id FROM ids ORDER BY number"))
         writer = _Writer(packing, Rows.of(database, parsed, files, "ids"))
-        present = database.columns(files)
+        present = database.list_columns(files)
         for field in parsed.fields:
             if field.name in present and field.name != parsed.key:
                 writer.write(field)
 
 
-def _strings(database: Database, sql: str, size: int = _STRINGS_AT_ONCE) -> Iterator[list[str]]:
-    for batch in database.batches(sql, size):
+def _strings(database: DuckDBSession, sql: str, size: int = _STRINGS_AT_ONCE) -> Iterator[list[str]]:
+    for batch in database.iter_batches(sql, size):
         yield [text for (text,) in batch]
 
 
@@ -86,8 +86,8 @@ class _Writer:
             self._write_strings(field)
 
     def _write_values(self, field: Field) -> None:
-        cells = self._rows.cells(f"TRY_CAST({name(field.name)} AS {PARQUET_TYPES[field.type]})")
-        found = self._database.arrays(f"SELECT number, value FROM ({cells}) WHERE value IS NOT NULL")
+        cells = self._rows.cells(f"TRY_CAST({quote_identifier(field.name)} AS {PARQUET_TYPES[field.type]})")
+        found = self._database.fetch_arrays(f"SELECT number, value FROM ({cells}) WHERE value IS NOT NULL")
         values: npt.NDArray[Any] = np.zeros(self._rows.count, _DTYPES[field.type])
         filled = np.zeros(self._rows.count, np.bool_)
         values[found["number"]] = found["value"]
@@ -97,8 +97,8 @@ class _Writer:
 
     def _write_long_texts(self, field: Field) -> None:
         """Each its own: to look for equal ones would cost more than they take."""
-        filled = f"FROM ({self._rows.cells(name(field.name))}) WHERE value <> '' ORDER BY number"
-        rows = self._database.arrays(f"SELECT number {filled}")["number"]
+        filled = f"FROM ({self._rows.cells(quote_identifier(field.name))}) WHERE value <> '' ORDER BY number"
+        rows = self._database.fetch_arrays(f"SELECT number {filled}")["number"]
         self._packing.texts(
             f"{field.name}.texts", _strings(self._database, f"SELECT value {filled}", size=_TEXTS_AT_ONCE)
         )
@@ -107,7 +107,7 @@ class _Writer:
     def _write_strings(self, field: Field) -> None:
         self._database.execute(
             f"""CREATE OR REPLACE TABLE cells AS
-                SELECT number, value FROM ({self._rows.cells(f"{name(field.name)}::VARCHAR")}) WHERE value <> ''"""
+                SELECT number, value FROM ({self._rows.cells(f"{quote_identifier(field.name)}::VARCHAR")}) WHERE value <> ''"""
         )
         rows, texts = self._write_vocabulary(f"{field.name}.texts", "cells")
         self._write_cells(field, rows, texts)
@@ -117,7 +117,7 @@ class _Writer:
         self._database.execute(
             f"""CREATE OR REPLACE TABLE parts AS SELECT number, value FROM (
                     SELECT number, unnest(list_distinct(
-                        [trim(part, {literal(SPACES)}) FOR part IN string_split(value, {literal(SEPARATOR)})]
+                        [trim(part, {quote_literal(SPACES)}) FOR part IN string_split(value, {quote_literal(SEPARATOR)})]
                     )) AS value FROM cells
                 ) WHERE value <> ''"""
         )
@@ -131,7 +131,7 @@ class _Writer:
                 FROM (SELECT DISTINCT value FROM {table})"""
         )
         self._packing.texts(target, _strings(self._database, "SELECT value FROM vocabulary ORDER BY code"))
-        found = self._database.arrays(
+        found = self._database.fetch_arrays(
             f"SELECT number, code FROM {table} JOIN vocabulary USING (value) ORDER BY code, number"
         )
         return found["number"], found["code"]

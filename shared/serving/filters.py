@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from shared.aws.errors import InvalidInput, ServiceUnavailable
 from shared.filters import Filter, FilterError, check, parse
 from shared.filters.evaluation import Mask, Moment, compiled
-from shared.http.leader_followers import aside
+from shared.http.leader_followers import step_aside
 from shared.resources import Reading
 from shared.resources.filter.requests import schemas_of
 from shared.serving.dataset_snapshot import Snapshot
@@ -179,7 +179,7 @@ class Filters:
                 begun = self._begun[what] = self._beside.submit(make)
                 begun.add_done_callback(lambda _: self._begun.pop(what, None))
         try:
-            with aside():
+            with step_aside():
                 made: T = begun.result(self.patience)
                 return made
         except TimeoutError:

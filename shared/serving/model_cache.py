@@ -16,7 +16,7 @@ import structlog
 
 from shared import recipes
 from shared.data.arrays.id_index import Ids
-from shared.http.leader_followers import aside
+from shared.http.leader_followers import step_aside
 from shared.recipes import Recipe
 from shared.recipes.scoring_api import ArtifactError, Explained, Explaining, Query, Scorer
 from shared.resources import Reading
@@ -97,7 +97,7 @@ class Model:
 
     def _turn(self) -> AbstractContextManager[object]:
         items = len(self.item_ids)
-        return nullcontext() if items < SIDE_BY_SIDE else aside(computes=items < TOGETHER)
+        return nullcontext() if items < SIDE_BY_SIDE else step_aside(computing=items < TOGETHER)
 
 
 def place_of(item_ids: Sequence[str], item_id: str) -> int | None:

@@ -23,7 +23,7 @@ import structlog
 from shared.aws.errors import ResourceNotFound
 from shared.data import schemas, streamed_records
 from shared.data.arrays.histories import DataRefused
-from shared.data.duckdb_session import Database
+from shared.data.duckdb_session import DuckDBSession
 from shared.resources import Reading
 from shared.resources.dataset_import_job import ROWS, current
 from shared.serving import dataset_snapshot, user_event_index
@@ -93,7 +93,7 @@ class Snapshots:
         reading: Reading,
         store: Store,
         artifacts: Artifacts,
-        on_step: Callable[[], None] = streamed_records.nothing,
+        on_step: Callable[[], None] = streamed_records.ignore_step,
     ) -> None:
         """``on_step`` is called while something is made, as long as that gets on."""
         self._reading = reading
@@ -186,20 +186,20 @@ class Snapshots:
                 older.unlink(missing_ok=True)  # who has it open goes on reading it
         return kind.open(target)
 
-    def _make(self, target: Path, write: Callable[[Path, State, Database], None], state: State) -> None:
+    def _make(self, target: Path, write: Callable[[Path, State, DuckDBSession], None], state: State) -> None:
         for draft in target.parent.glob(f"{_DRAFTS}*"):
             if draft.stat().st_mtime < time.time() - _STALE_SECONDS:
                 shutil.rmtree(draft, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix=_DRAFTS, dir=target.parent) as draft_folder:
             scratch = Path(draft_folder)
             memory_mb = self._reading.settings.import_memory_mb
-            with Database(memory_mb=memory_mb, scratch=scratch, on_step=self._on_step) as database:
+            with DuckDBSession(memory_mb=memory_mb, scratch=scratch, on_step=self._on_step) as database:
                 write(scratch / "made", state, database)
             sync_to_disk(scratch / "made")
             (scratch / "made").rename(target)
         log.info("read for filters", dataset=state.dataset.arn, mib=target.stat().st_size >> 20)
 
-    def _write_rows(self, target: Path, state: State, database: Database) -> None:
+    def _write_rows(self, target: Path, state: State, database: DuckDBSession) -> None:
         """Of rows with one id the newest counts, imported or put by itself."""
         text, domain = state.schema["schema"], state.schema.get("domain")
         between = streamed_records.records(
@@ -212,7 +212,7 @@ class Snapshots:
         files = [file for pair in zip(between, imported, strict=True) for file in pair if file is not None]
         dataset_snapshot.write(target, text, domain, files, database)
 
-    def _write_seen(self, target: Path, state: State, database: Database) -> None:
+    def _write_seen(self, target: Path, state: State, database: DuckDBSession) -> None:
         dataset_type = state.dataset.body["datasetType"]
         item = "ACTION_ID" if dataset_type == "ACTION_INTERACTIONS" else "ITEM_ID"
         imported = max((job.updated for job in state.jobs), default=0.0)

@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.data.arrays.mmap_arrays import Packed, Packing
-from shared.data.csv.csv_sql import name
-from shared.data.duckdb_session import Database, read_parquet
+from shared.data.csv.csv_sql import quote_identifier
+from shared.data.duckdb_session import DuckDBSession, read_parquet_sql
 
 _EVENTS_AT_ONCE = 2**20
 _NAMES_AT_ONCE = 2**14
@@ -31,7 +31,7 @@ Doings = Mapping[str, Mapping[str, float]]
 """Event type -> item -> when the user last did that with it (epoch seconds)."""
 
 
-def write(target: Path, files: Sequence[Path], item: str, most: int, imported: float, database: Database) -> None:
+def write(target: Path, files: Sequence[Path], item: str, most: int, imported: float, database: DuckDBSession) -> None:
     """``files`` are Parquet with the columns of Interactions, ``item`` the one that names what was interacted with.
 
     Of each user and event type the ``most`` newest items are kept. ``imported`` is when the newest file came.
@@ -40,22 +40,22 @@ def write(target: Path, files: Sequence[Path], item: str, most: int, imported: f
         packing.about = {"imported": imported}
         _number(database, files, item, most)
         for table in ("users", "items", "types"):
-            batches = database.batches(f"SELECT name FROM {table} ORDER BY number", _NAMES_AT_ONCE)
+            batches = database.iter_batches(f"SELECT name FROM {table} ORDER BY number", _NAMES_AT_ONCE)
             packing.texts(table, ([text for (text,) in batch] for batch in batches))
-        counts = database.arrays("SELECT count(*) AS events FROM seen GROUP BY user ORDER BY user")["events"]
+        counts = database.fetch_arrays("SELECT count(*) AS events FROM seen GROUP BY user ORDER BY user")["events"]
         offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
         packing.add("offsets", offsets)
         for column, dtype in _COLUMNS.items():
             packing.stream(f"event_{column}", dtype, _pieces(database, offsets, column))
 
 
-def _number(database: Database, files: Sequence[Path], item: str, most: int) -> None:
+def _number(database: DuckDBSession, files: Sequence[Path], item: str, most: int) -> None:
     """Tables users, items and types (name, number), and seen (user, items, types, times) in these numbers."""
-    there = database.columns(files) if files else set()
+    there = database.list_columns(files) if files else set()
     type_ = "lower(coalesce(EVENT_TYPE::VARCHAR, ''))" if "EVENT_TYPE" in there else "''"
     events = (
-        f"SELECT USER_ID::VARCHAR AS user_id, {name(item)}::VARCHAR AS item_id, {type_} AS type, "
-        f"TRY_CAST(TIMESTAMP AS BIGINT) AS time FROM {read_parquet(files)}"
+        f"SELECT USER_ID::VARCHAR AS user_id, {quote_identifier(item)}::VARCHAR AS item_id, {type_} AS type, "
+        f"TRY_CAST(TIMESTAMP AS BIGINT) AS time FROM {read_parquet_sql(files)}"
         if files
         else "SELECT '' AS user_id, '' AS item_id, '' AS type, 0 AS time"
     )
@@ -79,12 +79,12 @@ def _number(database: Database, files: Sequence[Path], item: str, most: int) -> 
     )
 
 
-def _pieces(database: Database, offsets: npt.NDArray[np.int64], column: str) -> Iterator[npt.NDArray[Any]]:
+def _pieces(database: DuckDBSession, offsets: npt.NDArray[np.int64], column: str) -> Iterator[npt.NDArray[Any]]:
     """A column of ``seen``, some users at a time."""
     user = 0
     while user < len(offsets) - 1:
         last = max(int(np.searchsorted(offsets, offsets[user] + _EVENTS_AT_ONCE, side="right")) - 1, user + 1)
-        yield database.arrays(
+        yield database.fetch_arrays(
             f"SELECT {column} FROM seen WHERE user >= $user AND user < $last ORDER BY user, types, items",
             {"user": user, "last": last},
         )[column]

@@ -36,7 +36,7 @@ FAILED = "FAILED"
 GONE = ""
 
 
-class Request(StrEnum):
+class TransitionRequest(StrEnum):
     """What a client asks of a resource that stands. The API writes the status that follows, at once."""
 
     STOP = "stop"
@@ -54,10 +54,12 @@ class Happened(StrEnum):
     STOPPED = "stopped"
 
 
-Moves = Mapping[tuple[str, Request | Happened], str]
+TransitionTable = Mapping[tuple[str, TransitionRequest | Happened], str]
 
 
-def _work(pending: str, under_way: str, done: str, failed: str) -> dict[tuple[str, Request | Happened], str]:
+def _build_work_transitions(
+    pending: str, under_way: str, done: str, failed: str
+) -> dict[tuple[str, TransitionRequest | Happened], str]:
     """The moves of work that waits, is done, and ends well or not.
 
     A Finished may overtake its own Started on the queue: the later fact implies the earlier one.
@@ -73,38 +75,38 @@ def _work(pending: str, under_way: str, done: str, failed: str) -> dict[tuple[st
     }
 
 
-CREATION: Moves = _work(CREATE_PENDING, CREATE_IN_PROGRESS, ACTIVE, CREATE_FAILED)
+CREATION: TransitionTable = _build_work_transitions(CREATE_PENDING, CREATE_IN_PROGRESS, ACTIVE, CREATE_FAILED)
 
 # Stopping is final: work that ends while it is being stopped has been stopped.
-STOPPING: Moves = {
-    (CREATE_PENDING, Request.STOP): CREATE_STOPPED,
-    (CREATE_IN_PROGRESS, Request.STOP): CREATE_STOPPING,
+STOPPING: TransitionTable = {
+    (CREATE_PENDING, TransitionRequest.STOP): CREATE_STOPPED,
+    (CREATE_IN_PROGRESS, TransitionRequest.STOP): CREATE_STOPPING,
     (CREATE_STOPPING, Happened.STOPPED): CREATE_STOPPED,
     (CREATE_STOPPING, Happened.FINISHED): CREATE_STOPPED,
     (CREATE_STOPPING, Happened.FAILED): CREATE_STOPPED,
 }
 
 # What can't be stopped goes on, what can't be started stays stopped: AWS has no status for either.
-SWITCHING: Moves = {
-    (ACTIVE, Request.STOP): STOP_PENDING,
-    **_work(STOP_PENDING, STOP_IN_PROGRESS, INACTIVE, ACTIVE),
-    (INACTIVE, Request.START): START_PENDING,
-    **_work(START_PENDING, START_IN_PROGRESS, ACTIVE, INACTIVE),
+SWITCHING: TransitionTable = {
+    (ACTIVE, TransitionRequest.STOP): STOP_PENDING,
+    **_build_work_transitions(STOP_PENDING, STOP_IN_PROGRESS, INACTIVE, ACTIVE),
+    (INACTIVE, TransitionRequest.START): START_PENDING,
+    **_build_work_transitions(START_PENDING, START_IN_PROGRESS, ACTIVE, INACTIVE),
 }
 
-DELETION: Moves = {
-    (ACTIVE, Request.DELETE): DELETE_PENDING,
-    (CREATE_FAILED, Request.DELETE): DELETE_PENDING,
+DELETION: TransitionTable = {
+    (ACTIVE, TransitionRequest.DELETE): DELETE_PENDING,
+    (CREATE_FAILED, TransitionRequest.DELETE): DELETE_PENDING,
     (DELETE_PENDING, Happened.STARTED): DELETE_IN_PROGRESS,
     (DELETE_PENDING, Happened.FINISHED): GONE,
     (DELETE_IN_PROGRESS, Happened.FINISHED): GONE,
 }
 
 #: Statuses in which nothing more will happen by itself.
-SETTLED = frozenset({ACTIVE, INACTIVE, CREATE_FAILED, CREATE_STOPPED, COMPLETED, FAILED})
+TERMINAL = frozenset({ACTIVE, INACTIVE, CREATE_FAILED, CREATE_STOPPED, COMPLETED, FAILED})
 
 #: Statuses that have a failureReason.
-BROKEN = frozenset({CREATE_FAILED, FAILED})
+FAILED_STATUSES = frozenset({CREATE_FAILED, FAILED})
 
 #: Statuses in which somebody may take the work up.
 CLAIMABLE = frozenset(
@@ -127,26 +129,28 @@ CLAIMABLE = frozenset(
 class Lifecycle:
     """The moves of one type of resource, and the status that Create gives it."""
 
-    moves: Moves
+    transitions: TransitionTable
     first: str = CREATE_PENDING
 
-    def after(self, status: str, what: Request | Happened) -> str | None:
+    def get_next_status(self, status: str, what: TransitionRequest | Happened) -> str | None:
         """The status that follows, or None when nothing changes."""
-        return self.moves.get((status, what))
+        return self.transitions.get((status, what))
 
 
-JOB = Lifecycle(moves=CREATION)
-DEPLOYABLE = Lifecycle(moves={**CREATION, **DELETION})
-TRAINED = Lifecycle(moves={**CREATION, **STOPPING})
-SWITCHABLE = Lifecycle(moves={**CREATION, **SWITCHING, **DELETION, (INACTIVE, Request.DELETE): DELETE_PENDING})
+JOB = Lifecycle(transitions=CREATION)
+DEPLOYABLE = Lifecycle(transitions={**CREATION, **DELETION})
+TRAINED = Lifecycle(transitions={**CREATION, **STOPPING})
+SWITCHABLE = Lifecycle(
+    transitions={**CREATION, **SWITCHING, **DELETION, (INACTIVE, TransitionRequest.DELETE): DELETE_PENDING}
+)
 #: A solution is usable as soon as it is described: seen so at AWS, although its reference lists the creation.
-IMMEDIATE = Lifecycle(moves={**CREATION, **DELETION}, first=ACTIVE)
+IMMEDIATE = Lifecycle(transitions={**CREATION, **DELETION}, first=ACTIVE)
 #: Data deletion jobs, by AWS's reference.
-ERASURE = Lifecycle(moves=_work(PENDING, IN_PROGRESS, COMPLETED, FAILED), first=PENDING)
+DATA_DELETION = Lifecycle(transitions=_build_work_transitions(PENDING, IN_PROGRESS, COMPLETED, FAILED), first=PENDING)
 
 #: An update beside the resource runs the creation's list in its own status, while the resource's stays.
-UPDATE = Lifecycle(moves=CREATION)
+UPDATE = Lifecycle(transitions=CREATION)
 #: An update that is shown as the resource's own status, as datasets and metric attributions have it.
 UPDATE_IN_PLACE = Lifecycle(
-    moves=_work(UPDATE_PENDING, UPDATE_IN_PROGRESS, ACTIVE, CREATE_FAILED), first=UPDATE_PENDING
+    transitions=_build_work_transitions(UPDATE_PENDING, UPDATE_IN_PROGRESS, ACTIVE, CREATE_FAILED), first=UPDATE_PENDING
 )

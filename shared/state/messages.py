@@ -24,14 +24,14 @@ class Message:
     arn: str
 
     @classmethod
-    def queue(cls) -> str:
+    def get_queue_name(cls) -> str:
         return cls.wire.partition(".")[0]
 
-    def fields(self) -> dict[str, Any]:
+    def to_fields(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
-    def unpacked(cls, members: Mapping[str, Any]) -> Self:
+    def from_fields(cls, members: Mapping[str, Any]) -> Self:
         """Of these fields; what only another release knows is passed over. Raises TypeError where one is missing."""
         known = {field.name for field in fields_of(cls)}
         return cls(**{name: value for name, value in members.items() if name in known})

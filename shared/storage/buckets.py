@@ -269,7 +269,9 @@ def _open_file(bucket: Path, file: Path, place: _Location) -> int:
         descriptor = _open_below(folder, file.name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, place)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise BucketError(f"{_INVALID} {_format_text(file.name)} in {_format_text(place.text)} is not a file. Remove it.")
+        raise BucketError(
+            f"{_INVALID} {_format_text(file.name)} in {_format_text(place.text)} is not a file. Remove it."
+        )
     return descriptor
 
 
@@ -418,7 +420,9 @@ def _list_folder_keys(client: Any, place: _Location, skipped: Callable[[str], No
     if not keys:
         if place.key.endswith("/") or not place.key or found:
             raise BucketError(_describe_empty_folder(place))
-        raise BucketError(f"{_INVALID} There is nothing at {_format_text(place.text)}. Check the key; it is case-sensitive.")
+        raise BucketError(
+            f"{_INVALID} There is nothing at {_format_text(place.text)}. Check the key; it is case-sensitive."
+        )
     return keys
 
 

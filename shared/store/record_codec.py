@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from shared.state.lifecycle import SETTLED
+from shared.state.lifecycle import TERMINAL
 from shared.state.messages import BY_WIRE
 from shared.store import Interaction, OutboxEntry, PutRecord, Record, UnreadableRecord, Update
 
@@ -20,7 +20,7 @@ COUNTERS = ("version", "attempt", "failures", "in_progress")
 def get_status_in_progress(record: Record) -> str:
     """The status in motion, or "" when the record has settled."""
     for status in (record.update.status if record.update else None, record.status):
-        if status is not None and status not in SETTLED:
+        if status is not None and status not in TERMINAL:
             return status
     return ""
 
@@ -74,7 +74,7 @@ _NAMES: Mapping[type[Any], frozenset[str]] = {
 
 
 def write_outbox_entry(note: OutboxEntry) -> str:
-    return orjson.dumps({"wire": note.message.wire, "fields": note.message.fields()}).decode()
+    return orjson.dumps({"wire": note.message.wire, "fields": note.message.to_fields()}).decode()
 
 
 def read_outbox_entry(note_id: str, text: str) -> OutboxEntry:
@@ -82,7 +82,7 @@ def read_outbox_entry(note_id: str, text: str) -> OutboxEntry:
     document: dict[str, Any] = orjson.loads(text)
     return OutboxEntry(
         id=note_id,
-        message=BY_WIRE[document["wire"]].unpacked(document["fields"]),
+        message=BY_WIRE[document["wire"]].from_fields(document["fields"]),
     )
 
 

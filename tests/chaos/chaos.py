@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.aws import arns
-from shared.state.lifecycle import SETTLED
+from shared.state.lifecycle import TERMINAL
 from tests.chaos.faults import CLOCK, FAULTS, SKEWS, UNNOTICED, Chaos, clock_path
 from tests.chaos.ledger import Ledger, Row
 from tests.chaos.life import Life
@@ -142,7 +142,7 @@ def _settle(life: Life) -> None:
 def _moving(shown: Mapping[str, Any]) -> str | None:
     """The status, of it or of its update, that will change by itself."""
     updates = (value["status"] for member, value in shown.items() if member.startswith("latest") and "Update" in member)
-    return next((status for status in (shown["status"], *updates) if status not in SETTLED), None)
+    return next((status for status in (shown["status"], *updates) if status not in TERMINAL), None)
 
 
 def _check(life: Life, kept: Mapping[str, int]) -> None:

@@ -45,8 +45,8 @@ class Chaos:
     def __post_init__(self) -> None:
         self.url = redis_url(self.system.folder)
         self.store = RedisStore(self.url)
-        self.app = celery_app.application(Settings(redis_url=self.url))
-        self.sending = celery_app.Queue(self.app)
+        self.app = celery_app.create_celery_app(Settings(redis_url=self.url))
+        self.sending = celery_app.MessageQueue(self.app)
 
     def pids(self, *parts: str) -> list[int]:
         """Of one of these parts that runs."""
@@ -191,7 +191,9 @@ def malformed(chaos: Chaos) -> None:
     """Messages with other members, of unknown names, and about what never was."""
     for each in QUEUES:
         with contextlib.suppress(redis.RedisError, OperationalError):
-            wire = chaos.chance.choice([command.wire for command in COMMANDS if command.queue() == each] or [each])
+            wire = chaos.chance.choice(
+                [command.wire for command in COMMANDS if command.get_queue_name() == each] or [each]
+            )
             chaos.app.send_task(wire, kwargs={"colour": "red"}, queue=each)
             chaos.app.send_task(f"{each}.no_such_task", kwargs={}, queue=each)
             chaos.app.send_task(wire, kwargs={"arn": "arn:of:nothing"}, queue=each)
@@ -201,7 +203,7 @@ def poison(chaos: Chaos) -> None:
     """Messages of Celery's form with an empty list for a body."""
     for each in QUEUES:
         with contextlib.suppress(redis.RedisError, OperationalError), chaos.app.producer_or_acquire() as producer:
-            wire = next(wire for wire, message in BY_WIRE.items() if message.queue() == each)
+            wire = next(wire for wire, message in BY_WIRE.items() if message.get_queue_name() == each)
             headers = {"task": wire, "id": "poison", "lang": "py"}
             producer.publish([], serializer="json", routing_key=each, exchange="", headers=headers)
 

@@ -299,13 +299,13 @@ def test_a_torn_append_only_file_does_not_stop_the_next_up(tmp_path: Path) -> No
         stop_system(second)
 
 
-def inside(system: System) -> tuple[Any, celery_app.Queue, RedisStore]:
+def inside(system: System) -> tuple[Any, celery_app.MessageQueue, RedisStore]:
     """The queue and the store of a running system, as a process of it sees them."""
     lines = [line.split(" ", 1) for line in (system.folder / "redis" / "redis.conf").read_text().splitlines()]
     conf = dict(line for line in lines if len(line) == 2)
     url = f"redis://:{conf['requirepass']}@127.0.0.1:{conf['port']}/0"
-    app = celery_app.application(Settings(redis_url=url))
-    return app, celery_app.Queue(app), RedisStore(url)
+    app = celery_app.create_celery_app(Settings(redis_url=url))
+    return app, celery_app.MessageQueue(app), RedisStore(url)
 
 
 def test_a_message_that_comes_again_or_late_changes_nothing(hasty: System) -> None:
@@ -323,7 +323,9 @@ def test_a_message_that_comes_again_or_late_changes_nothing(hasty: System) -> No
     ):
         for _ in range(3):
             sending.send(message)
-    until(lambda: sending.waiting("training") + sending.waiting("status") == 0, 20, "the messages to be taken")
+    until(
+        lambda: sending.count_waiting("training") + sending.count_waiting("status") == 0, 20, "the messages to be taken"
+    )
     # Whatever follows on the same queues has been handled after them.
     make.imported(make.dataset(), make.csv())
     assert make.client.describe_solution_version(solutionVersionArn=arn)["solutionVersion"] == trained
@@ -336,5 +338,5 @@ def test_a_poisoned_message_does_not_stop_a_worker(hasty: System) -> None:
     app.send_task("importing.import_dataset", kwargs={"arn": "arn:of:nothing"}, queue="importing")
     make = maker(hasty)
     assert make.imported(make.dataset(), make.csv())["status"] == "ACTIVE"
-    until(lambda: sending.waiting("importing") == 0, 20, "the poison to be taken")
+    until(lambda: sending.count_waiting("importing") == 0, 20, "the poison to be taken")
     assert "message not understood" in hasty.log("importing")

@@ -21,7 +21,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from services.cli.local.embedded_redis import answers, binary
-from shared.jobs.celery_app import Queue, application, note
+from shared.jobs.celery_app import MessageQueue, build_outbox_entry, create_celery_app
 from shared.settings import Settings
 from shared.state.messages import Provision
 from shared.store import Record, invalidation
@@ -191,19 +191,19 @@ def test_whoever_reads_goes_on_beside_a_redis_that_can_not_write(disk: Path, mon
         try:
             probe = Probe(url)
             until(probe.answers, 10, "Redis")
-            store, waiting = RedisStore(url), Queue(application(Settings(redis_url=url)))
+            store, waiting = RedisStore(url), MessageQueue(create_celery_app(Settings(redis_url=url)))
             store.create(Record(arn="arn:a", kind="solution", created=1.0, updated=1.0), invocation="1")
             held = CachedStore(RedisStore(url, PROMPT), store)
             assert held.get("arn:a") is not None
             ballast.fill()
             with suppress(redis.exceptions.ResponseError):
                 for number in range(3):
-                    store.add_to_outbox(note(Provision(arn="x" * 10_000 + str(number))))
+                    store.add_to_outbox(build_outbox_entry(Provision(arn="x" * 10_000 + str(number))))
             with pytest.raises(redis.exceptions.ResponseError, match="MISCONF"):
                 redis.Redis.from_url(url).ping()
             for reader in (held, CachedStore(RedisStore(url, PROMPT), store), RedisStore(url)):
                 assert reader.get("arn:a") is not None
-            assert (waiting.waiting("status"), probe.answers(), probe.has_room()) == (0, True, False)
+            assert (waiting.count_waiting("status"), probe.answers(), probe.has_room()) == (0, True, False)
             assert answers(url)
         finally:
             server.kill()

@@ -15,18 +15,18 @@ from torch import Tensor
 
 from shared.data.arrays.histories import Histories
 from shared.data.training.training_data import TrainingData
-from shared.recipes.hrnn.config import Form
-from shared.recipes.hrnn.network import Network
+from shared.recipes.hrnn.config import HrnnConfig
+from shared.recipes.hrnn.network import HrnnNetwork
 from shared.recipes.hrnn.repeat_features import FEATURES
 from shared.recipes.hrnn.sequence_packing import REMEMBERED, Streams, bags
-from shared.recipes.hrnn.types import Bags, Events, Pairs, Queries, Targets
+from shared.recipes.hrnn.types import Events, FeatureBags, Pairs, Queries, Targets
 from shared.recipes.request_time import SESSION_SECONDS
 from tests.recipes.synthetic import histories_of
 
 CELLS = ("linear", "gru")
 
-PLAIN = Form(items=40, hidden=32)
-RICH = Form(
+PLAIN = HrnnConfig(items=40, hidden=32)
+RICH = HrnnConfig(
     items=40,
     hidden=32,
     event_types=3,
@@ -37,27 +37,29 @@ RICH = Form(
 )
 
 
-def shaken(form: Form = PLAIN, *, by: float = 0.2, dropout: float = 0.0) -> Network:
+def shaken(form: HrnnConfig = PLAIN, *, by: float = 0.2, dropout: float = 0.0) -> HrnnNetwork:
     """A network whose every weight acts (many start at zero), in the mode of training."""
     torch.manual_seed(0)
-    network = Network(form, dropout)
+    network = HrnnNetwork(form, dropout)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(by * torch.randn_like(parameter))
     if form.item_features:
-        network.know(some_bags(form.items, form.item_features), torch.arange(form.items) % 7 == 0, 0.0)
+        network.set_item_features(some_bags(form.items, form.item_features), torch.arange(form.items) % 7 == 0, 0.0)
     return network
 
 
-def some_bags(rows: int, size: int, seed: int = 0) -> Bags:
+def some_bags(rows: int, size: int, seed: int = 0) -> FeatureBags:
     """None to three features a row."""
     drawn = torch.Generator().manual_seed(seed)
     offsets = torch.cat([torch.zeros(1, dtype=torch.long), torch.randint(0, 4, (rows,), generator=drawn).cumsum(0)])
     length = int(offsets[-1])
-    return Bags(offsets, torch.randint(0, size, (length,), generator=drawn), torch.rand(length, generator=drawn) + 0.1)
+    return FeatureBags(
+        offsets, torch.randint(0, size, (length,), generator=drawn), torch.rand(length, generator=drawn) + 0.1
+    )
 
 
-def some_events(form: Form = PLAIN, steps: int = 24, streams: int = 5) -> Events:
+def some_events(form: HrnnConfig = PLAIN, steps: int = 24, streams: int = 5) -> Events:
     """Several users and sessions in each stream."""
     torch.manual_seed(1)
     begins = torch.rand(steps, streams) < 0.15
@@ -82,11 +84,11 @@ def some_of(events: Events, steps: slice) -> Events:
         before=events.before[steps],
         begins=events.begins[steps],
         types=None if events.types is None else events.types[steps],
-        users=None if events.users is None else events.users.of(rows),
+        users=None if events.users is None else events.users.select_rows(rows),
     )
 
 
-def some_pairs(form: Form, queries: int, of_each: int = 3) -> Pairs:
+def some_pairs(form: HrnnConfig, queries: int, of_each: int = 3) -> Pairs:
     """So many different items in the history of each query but the first, which has none."""
     drawn = torch.Generator().manual_seed(3)
     rows = torch.arange(1, queries).repeat_interleave(of_each)
@@ -102,7 +104,7 @@ def some_known(queries: int) -> Tensor:
     return torch.rand(queries, 3, generator=torch.Generator().manual_seed(4))
 
 
-def some_targets(form: Form, pairs: Pairs, queries: int) -> Targets:
+def some_targets(form: HrnnConfig, pairs: Pairs, queries: int) -> Targets:
     """Of each query but every fifth, which has none, up to three; where people take items again one of them was had."""
     drawn = torch.Generator().manual_seed(6)
     rows, items = [], []
@@ -130,10 +132,10 @@ def took(
     return replace(histories, event_types=flat, event_type_names=[f"type{n}" for n in range(int(flat.max()) + 1)])
 
 
-def fresh(data: TrainingData, streams: Streams, cell: str = "linear", hidden: int = 32) -> Network:
+def fresh(data: TrainingData, streams: Streams, cell: str = "linear", hidden: int = 32) -> HrnnNetwork:
     """A network of the form that these streams ask for, before it is prepared."""
     torch.manual_seed(0)
-    form = Form(
+    form = HrnnConfig(
         items=len(data.histories.item_ids),
         hidden=hidden,
         cell=cell,  # type: ignore[arg-type]
@@ -143,16 +145,16 @@ def fresh(data: TrainingData, streams: Streams, cell: str = "linear", hidden: in
         user_features=data.users.size if data.users else 0,
         context_features=data.contexts.size if data.contexts else 0,
     )
-    network = Network(form, dropout=0.0)
+    network = HrnnNetwork(form, dropout=0.0)
     described = bags(data.items)
     if described is not None:
         counts = np.bincount(data.histories.items, minlength=form.items)
-        network.know(described, torch.from_numpy(counts == 0), 0.1)
+        network.set_item_features(described, torch.from_numpy(counts == 0), 0.1)
     return network
 
 
 class Learnt(NamedTuple):
-    network: Network
+    network: HrnnNetwork
     """In the mode of evaluation."""
     streams: Streams
     loss_TB: Tensor
@@ -188,7 +190,7 @@ def learnt(data: TrainingData, cell: str = "linear", *, steps: int = 60, first: 
         targets_K = torch.arange(first * events_TB.shape[1], events_TB.numel())
         targets = Targets(targets_K, streams.items_E[events_TB.flatten()[targets_K]].long(), torch.ones(len(targets_K)))
         q_NH, asked = queried(network, streams, events_TB)
-        loss = network.loss(q_NH, asked.pairs, asked.known, targets)
+        loss = network.compute_loss(q_NH, asked.pairs, asked.known, targets)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -196,18 +198,18 @@ def learnt(data: TrainingData, cell: str = "linear", *, steps: int = 60, first: 
     others_TB = events_UT[-16:].T
     with torch.no_grad():
         q_NH, asked = queried(network, streams, others_TB)
-        log_p_NI = network.log_shares(q_NH, asked.pairs, asked.known)
+        log_p_NI = network.compute_log_shares(q_NH, asked.pairs, asked.known)
         loss_N = -log_p_NI.gather(1, streams.items_E[others_TB.flatten(), None].long())
         again_N, logit_S = torch.zeros(len(q_NH)), torch.zeros(0)
         if network.again is not None:
-            again_N = torch.sigmoid(network.again.share(q_NH, asked.known, asked.pairs))
-            logit_S = network.again.logits(q_NH, asked.pairs, network.vectors)
+            again_N = torch.sigmoid(network.again.compute_share_logit(q_NH, asked.known, asked.pairs))
+            logit_S = network.again.compute_logits(q_NH, asked.pairs, network.get_item_vectors)
     T, B = others_TB.shape
     return Learnt(network, streams, loss_N.view(T, B), log_p_NI.view(T, B, -1), asked, again_N.view(T, B), logit_S)
 
 
-def queried(network: Network, streams: Streams, events_TB: Tensor) -> tuple[Tensor, Queries]:
+def queried(network: HrnnNetwork, streams: Streams, events_TB: Tensor) -> tuple[Tensor, Queries]:
     """q_NH before each of these events, each column of which are a user's first, and what is asked there."""
-    x_TBH, _ = network(streams.read(events_TB, events_TB - 1), network.start(events_TB.shape[1]))
+    x_TBH, _ = network(streams.read(events_TB, events_TB - 1), network.create_state(events_TB.shape[1]))
     asked = streams.queries(events_TB.flatten(), REMEMBERED)
-    return network.query(x_TBH.flatten(0, 1), asked.after, asked.contexts), asked
+    return network.compute_query(x_TBH.flatten(0, 1), asked.after, asked.contexts), asked

@@ -29,7 +29,7 @@ from shared.recipes.artifact import WEIGHTS
 from shared.recipes.hrnn import trainer as learning
 from shared.recipes.hrnn.distributed import launcher, state_transfer
 from shared.recipes.hrnn.lightning_module import Epoch, Fitting, draw_from, window_loss
-from shared.recipes.hrnn.network import Network
+from shared.recipes.hrnn.network import HrnnNetwork
 from shared.recipes.hrnn.plan import Plan
 from shared.recipes.hrnn.rank import Rank
 from shared.recipes.hrnn.scoring import Scorer
@@ -54,13 +54,13 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 def prepared(monkeypatch: pytest.MonkeyPatch) -> None:
     """3 epochs of 17 steps, without dropout."""
     planned(monkeypatch, epochs=3, streams=16, bptt=8)
-    monkeypatch.setattr(learning, "Network", functools.partial(Network, dropout=0.0))
+    monkeypatch.setattr(learning, "Network", functools.partial(HrnnNetwork, dropout=0.0))
 
 
 LEFT, LEARNT = Learner.left, "learnt.pt"
 
 
-def left_also(learner: Learner, path: Path) -> Network:
+def left_also(learner: Learner, path: Path) -> HrnnNetwork:
     """Leaves behind what was learnt, too."""
     torch.save(learner.network.state_dict(), path)
     return LEFT(learner)
@@ -283,7 +283,7 @@ def fitting_of(learner: Learner) -> Fitting:
 
 
 def losses(fitting: Fitting) -> Iterator[float]:
-    state = fitting.network.start(fitting.plan.streams)
+    state = fitting.network.create_state(fitting.plan.streams)
     for number, window in enumerate(fitting.epoch_of(0)):
         draw_from(number)
         loss, state = window_loss(fitting.network, fitting.streams, fitting.choose, window, state)
@@ -336,14 +336,14 @@ def test_the_mean_of_what_the_ranks_learn_from_is_what_one_learns_from(repeats: 
     given.streams.new_E &= torch.arange(len(DATA.items)) % 3 > 0
     given.streams.repeats = repeats
     if not repeats:
-        given.network = Network(replace(given.network.form, repeats=False), dropout=0.0)
+        given.network = HrnnNetwork(replace(given.network.form, repeats=False), dropout=0.0)
 
     def loss(rank: Rank) -> torch.Tensor:
         fitting = fitting_of(given)
-        fitting.network.estrange = fitting.network.dropout = 0.0
+        fitting.network.id_dropout = fitting.network.dropout = 0.0
         fitting._trainer = None
         fitting.join(rank)
-        fitting._state = fitting.network.start(fitting.plan.streams // rank.size)
+        fitting._state = fitting.network.create_state(fitting.plan.streams // rank.size)
         *_, window = fitting.epoch_of(0)
         return fitting.training_step(window, 0)
 

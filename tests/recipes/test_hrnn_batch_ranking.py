@@ -15,12 +15,12 @@ from shared.data.arrays.histories import Histories
 from shared.data.training.training_data import TrainingData
 from shared.recipes.hrnn import batch_ranking
 from shared.recipes.hrnn.batch_ranking import best_items, blended, foretell, ranks_of
-from shared.recipes.hrnn.config import EVENTS_READ, Form
+from shared.recipes.hrnn.config import EVENTS_READ, HrnnConfig
 from shared.recipes.hrnn.counter_blend import Leaning
 from shared.recipes.hrnn.counters import Blend, Counters
-from shared.recipes.hrnn.network import Network
+from shared.recipes.hrnn.network import HrnnNetwork
 from shared.recipes.hrnn.sequence_packing import Streams, bags
-from shared.recipes.hrnn.types import Bags, Targets
+from shared.recipes.hrnn.types import FeatureBags, Targets
 from tests.recipes.networks import CELLS, some_bags
 from tests.recipes.synthetic import histories_of, training_data
 from tests.recipes.whole import bag, history_log_shares
@@ -54,10 +54,10 @@ def described(histories: Histories) -> TrainingData:
     )
 
 
-def made(data: TrainingData, cell: str = "linear", item_features: int = 4) -> tuple[Network, Streams]:
+def made(data: TrainingData, cell: str = "linear", item_features: int = 4) -> tuple[HrnnNetwork, Streams]:
     """A network whose every weight acts; its gates remember some hundred events, as a fresh one's do."""
     streams = Streams(data, np.ones(len(data.histories.items), np.float32))
-    form = Form(
+    form = HrnnConfig(
         items=len(data.histories.item_ids),
         hidden=32,
         cell=cell,  # type: ignore[arg-type]
@@ -68,23 +68,23 @@ def made(data: TrainingData, cell: str = "linear", item_features: int = 4) -> tu
         context_features=data.contexts.size if data.contexts else 0,
     )
     torch.manual_seed(0)
-    network = Network(form)
+    network = HrnnNetwork(form)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     if item_features:
-        network.know(some_bags(form.items, item_features), torch.arange(form.items) % 5 == 0, 0.3)
-    return network.folded(), streams
+        network.set_item_features(some_bags(form.items, item_features), torch.arange(form.items) % 5 == 0, 0.3)
+    return network.fold_features(), streams
 
 
-def of_row(features: Features | None, row: int) -> Bags | None:
+def of_row(features: Features | None, row: int) -> FeatureBags | None:
     if features is None:
         return None
     begin, end = features.offsets[row : row + 2]
     return bag(features.values[begin:end].tolist(), features.weights[begin:end].tolist())
 
 
-def alone(network: Network, data: TrainingData, event: int, leaning: Leaning | None = None) -> Tensor:
+def alone(network: HrnnNetwork, data: TrainingData, event: int, leaning: Leaning | None = None) -> Tensor:
     """log p_I for the user who is about to do this event, as a request computes it."""
     histories = data.histories
     user = int(np.searchsorted(histories.offsets, event, side="right")) - 1
@@ -101,7 +101,7 @@ def alone(network: Network, data: TrainingData, event: int, leaning: Leaning | N
     )
 
 
-def assert_each_is_as_alone(network: Network, streams: Streams, data: TrainingData, events: list[int]) -> None:
+def assert_each_is_as_alone(network: HrnnNetwork, streams: Streams, data: TrainingData, events: list[int]) -> None:
     best = best_items(network, streams, np.array(events), 25)
     assert best.shape == (len(events), 25)
     for event, found in zip(events, best, strict=True):
@@ -270,7 +270,7 @@ def test_bags_of_rows_are_what_training_reads() -> None:
     whole = bags(data.users)
     assert whole is not None
     for user in range(3):
-        one, other = of_row(data.users, user), whole.of(torch.tensor([user]))
+        one, other = of_row(data.users, user), whole.select_rows(torch.tensor([user]))
         assert one is not None
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
@@ -279,7 +279,7 @@ def test_bags_of_rows_are_what_training_reads() -> None:
 
 
 def by_hand(
-    network: Network, streams: Streams, data: TrainingData, unseen: bool
+    network: HrnnNetwork, streams: Streams, data: TrainingData, unseen: bool
 ) -> dict[int, tuple[list[int], list[float]]]:
     """Before each moment the ranks of what is taken then, each item once, and how many there are."""
     histories = data.histories
@@ -366,7 +366,7 @@ def test_a_network_that_knows_nothing_leans_on_what_was_counted_and_foretells_be
     leaning = Leaning(counters, blend)
     alone_, leant = (
         foretell(each, streams, validation, lambda: None, leaning=leaning_)
-        for each, leaning_ in ((network, None), (network.leant(blend), leaning))
+        for each, leaning_ in ((network, None), (network.apply_blend(blend), leaning))
     )
     assert leant.gain > 2 * alone_.gain
     assert leant.gain > 0.8

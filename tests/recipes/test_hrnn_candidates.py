@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from shared.recipes.hrnn.candidates import chooser
-from shared.recipes.hrnn.config import Form
-from shared.recipes.hrnn.network import Network
+from shared.recipes.hrnn.config import HrnnConfig
+from shared.recipes.hrnn.network import HrnnNetwork
 from shared.recipes.hrnn.ops.pytorch import softmax_loss
-from shared.recipes.hrnn.types import Candidates, Pairs, Spans, Targets
+from shared.recipes.hrnn.types import Candidates, HistorySpans, Pairs, Targets
 from tests.recipes.networks import PLAIN, RICH, shaken, some_known, some_pairs, some_targets
 
 I, H, N = 400, 32, 64  # noqa: E741
@@ -85,19 +85,19 @@ def test_of_pairs_spans_and_targets_what_is_no_candidate_is_left_out() -> None:
     candidates = Candidates(torch.tensor([2, 5, 7]), torch.zeros(3))
     pairs = Pairs(torch.tensor([0, 0, 1, 3]), torch.tensor([7, 8, 1, 2]))
     targets = Targets(torch.tensor([0, 1, 2, 2]), torch.tensor([5, 0, 7, 9]), torch.tensor([1.0, 2.0, 3.0, 4.0]))
-    spans = Spans(*torch.tensor([[0, 5, 1, 2], [0, 6, 1, 2], [1, 2, 0, 1]]).T, steps=2)
-    of_pairs, of_targets, of_spans = candidates.among(pairs, targets, spans)
+    spans = HistorySpans(*torch.tensor([[0, 5, 1, 2], [0, 6, 1, 2], [1, 2, 0, 1]]).T, steps=2)
+    of_pairs, of_targets, of_spans = candidates.filter_parts(pairs, targets, spans)
     assert [each.tolist() for each in of_pairs[:2]] == [[0, 3], [2, 0]]
     assert [each.tolist() for each in of_targets] == [[0, 2], [1, 2], [1.0, 3.0]]
     assert of_spans is not None
     assert [each.tolist() for each in of_spans[:4]] == [[0, 1], [1, 0], [1, 0], [2, 1]]
-    assert candidates.among(pairs, targets, None)[2] is None
+    assert candidates.filter_parts(pairs, targets, None)[2] is None
 
 
 @pytest.mark.parametrize("form", [PLAIN, RICH], ids=["plain", "rich"])
 @pytest.mark.parametrize("at_once", [200, 10**6])
 def test_with_all_items_as_candidates_it_is_the_full_softmax(
-    monkeypatch: pytest.MonkeyPatch, form: Form, at_once: int
+    monkeypatch: pytest.MonkeyPatch, form: HrnnConfig, at_once: int
 ) -> None:
     monkeypatch.setattr(softmax_loss, "CACHE", at_once)
     net = shaken(form)
@@ -109,18 +109,18 @@ def test_with_all_items_as_candidates_it_is_the_full_softmax(
     of_features = [] if net.of_item is None else [net.of_item.weight]
     of_again = [] if net.again is None else list(net.again.parameters())
     wanted = [q, net.item.weight, net.bias, *of_again, *of_features]
-    sampled, full = (net.loss(q, pairs, known, targets, lambda _, c=c: c) for c in (everything, None))
+    sampled, full = (net.compute_loss(q, pairs, known, targets, lambda _, c=c: c) for c in (everything, None))
     torch.testing.assert_close(sampled, full)
     gradients = zip(torch.autograd.grad(sampled, wanted), torch.autograd.grad(full, wanted), strict=True)
     for one, other in gradients:
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
 
 
-def of_question(net: Network, q: Tensor, pairs: Pairs, known: Tensor, targets: Targets) -> Tensor:
+def of_question(net: HrnnNetwork, q: Tensor, pairs: Pairs, known: Tensor, targets: Targets) -> Tensor:
     """What of the loss is -log p(new)."""
     if net.again is None:
         return torch.tensor(0.0)
-    return functional.softplus(net.again.share(q, known, pairs))[targets.rows].mean().detach()
+    return functional.softplus(net.again.compute_share_logit(q, known, pairs))[targets.rows].mean().detach()
 
 
 @pytest.mark.parametrize("repeats", [False, True])
@@ -128,7 +128,7 @@ def test_the_mean_over_samples_is_near_the_full_loss_and_its_gradient(repeats: b
     """Negatives for an eighth of the items; the logQ correction is what makes it so, see below."""
     torch.manual_seed(0)
     form = replace(PLAIN, items=I, repeats=repeats)
-    net = Network(form, dropout=0.0)
+    net = HrnnNetwork(form, dropout=0.0)
     with torch.no_grad():
         net.bias[:-1] = torch.log(COUNTS / COUNTS.sum())
     q, pairs = torch.randn(N, H), some_pairs(form, N, of_each=6)
@@ -139,12 +139,12 @@ def test_the_mean_over_samples_is_near_the_full_loss_and_its_gradient(repeats: b
     for _ in range(150):
         targets = Targets(torch.arange(N), drawn_targets(), torch.ones(N))
         # What was had is no choice among what is new.
-        targets = targets.of(targets.pairs_of(pairs, I) < 0)
+        targets = targets.select(targets.find_pairs(pairs, I) < 0)
         candidates = choose(targets.items)
         assert candidates is not None
         uncorrected = candidates._replace(log_share=torch.zeros_like(candidates.log_share))
         for name, chosen in {"sampled": candidates, "uncorrected": uncorrected, "full": None}.items():
-            loss = net.loss(q, pairs, known, targets, lambda _, chosen=chosen: chosen)
+            loss = net.compute_loss(q, pairs, known, targets, lambda _, chosen=chosen: chosen)
             losses[name].append(loss.detach() - of_question(net, q, pairs, known, targets))
             gradient = torch.cat([part.flatten() for part in torch.autograd.grad(loss, wanted)])
             gradients[name] = gradients.get(name, torch.zeros(())) + gradient

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from shared.data.training.training_data import TrainingData
 from shared.recipes import RECIPES
-from shared.recipes.hrnn.config import Form
-from shared.recipes.hrnn.network import Network
+from shared.recipes.hrnn.config import HrnnConfig
+from shared.recipes.hrnn.network import HrnnNetwork
 from shared.recipes.hrnn.scoring import Scorer
 from shared.recipes.hrnn.trainer import ESTRANGED, Learner
-from shared.recipes.hrnn.types import Bags
+from shared.recipes.hrnn.types import FeatureBags
 from shared.recipes.scoring_api import Past, Query
 from tests.recipes.networks import CELLS, RICH, learnt, shaken, some_bags, some_events, some_known, some_pairs, took
 from tests.recipes.runs import make_context, train
@@ -25,7 +25,7 @@ from tests.recipes.synthetic import training_data, walks
 H = 32
 
 
-def of_items(form: Form = RICH) -> tuple[Network, Bags]:
+def of_items(form: HrnnConfig = RICH) -> tuple[HrnnNetwork, FeatureBags]:
     """A network with features of items, in the mode of evaluation; every seventh item is a stranger."""
     return shaken(form).eval(), some_bags(form.items, form.item_features)
 
@@ -33,49 +33,49 @@ def of_items(form: Form = RICH) -> tuple[Network, Bags]:
 def test_an_item_is_its_vector_and_its_features() -> None:
     net, bags = of_items()
     assert net.of_item is not None
-    v = net.items()
+    v = net.get_item_embeddings()
     for item in (1, 2, 3, 8):
         features = slice(int(bags.offsets[item]), int(bags.offsets[item + 1]))
         said = (bags.weights[features, None] * net.of_item.weight[bags.values[features]]).sum(0)
         own = torch.cat([net.item.weight[item], net.bias[item : item + 1]])
         torch.testing.assert_close(v[item], own + said)
-    torch.testing.assert_close(net.items(torch.tensor([8, 3, 8])), v[[8, 3, 8]])
+    torch.testing.assert_close(net.get_item_embeddings(torch.tensor([8, 3, 8])), v[[8, 3, 8]])
 
 
 def test_a_stranger_is_its_features_and_what_strangers_have_in_common() -> None:
     net, _ = of_items()
-    before = net.items().detach()
+    before = net.get_item_embeddings().detach()
     with torch.no_grad():
         net.item.weight[:-1] += 1.0
         net.bias[:-1] += 1.0
-    changed = (net.items() - before).abs().amax(1) > 1e-6
+    changed = (net.get_item_embeddings() - before).abs().amax(1) > 1e-6
     assert changed.tolist() == [item % 7 != 0 for item in range(40)]
     assert net.of_item is not None
-    before = net.items().detach()
+    before = net.get_item_embeddings().detach()
     with torch.no_grad():
         net.of_item.weight[-1] += 1.0
-    changed = (net.items() - before).abs().amax(1) > 1e-6
+    changed = (net.get_item_embeddings() - before).abs().amax(1) > 1e-6
     assert changed.tolist() == [item % 7 == 0 for item in range(40)]
 
 
 def test_start_is_no_item_and_has_no_features() -> None:
     net, _ = of_items()
     start = torch.cat([net.item.weight[40], net.bias[40:]])
-    torch.testing.assert_close(net.items(torch.tensor([40]))[0], start)
+    torch.testing.assert_close(net.get_item_embeddings(torch.tensor([40]))[0], start)
     net.train()
-    net.estrange = 1.0
-    torch.testing.assert_close(net.items(torch.tensor([40, 3]))[0], start)
+    net.id_dropout = 1.0
+    torch.testing.assert_close(net.get_item_embeddings(torch.tensor([40, 3]))[0], start)
 
 
 def test_in_training_some_items_are_treated_as_strangers() -> None:
     net, _ = of_items()
-    known = net.items()
-    net.estrange = 0.25
-    assert torch.equal(net.items(), known)
+    known = net.get_item_embeddings()
+    net.id_dropout = 0.25
+    assert torch.equal(net.get_item_embeddings(), known)
     net.train()
     torch.manual_seed(0)
     others = torch.arange(40) % 7 != 0
-    changed = torch.stack([(net.items() != known).any(1) for _ in range(200)])
+    changed = torch.stack([(net.get_item_embeddings() != known).any(1) for _ in range(200)])
     assert changed[:, others].float().mean().item() == pytest.approx(0.25, abs=0.02)
     assert not changed[:, ~others].any()
 
@@ -92,18 +92,18 @@ def test_a_recipe_that_knows_all_its_items_has_no_strangers(
     learner = Learner(data, RECIPES[recipe], {}, make_context(), 24)
     candidates = learner.chooser(np.array([0, 3, 1, 0, 2]))(torch.tensor([1]))
     assert torch.nonzero(cast(Tensor, learner.network.strangers)).view(-1).tolist() == strangers
-    assert learner.network.estrange == estranged
+    assert learner.network.id_dropout == estranged
     assert (candidates is not None) == taken_alone
 
 
 def test_who_is_a_stranger_no_more_sets_out_from_what_strangers_have_in_common() -> None:
     net, bags = of_items()
-    before = net.items().detach()
-    net.know(bags, torch.zeros(40, dtype=torch.bool), 0.0)
-    torch.testing.assert_close(net.items(), before)
+    before = net.get_item_embeddings().detach()
+    net.set_item_features(bags, torch.zeros(40, dtype=torch.bool), 0.0)
+    torch.testing.assert_close(net.get_item_embeddings(), before)
     with torch.no_grad():
         net.item.weight[7] += 1.0
-    assert not torch.allclose(net.items()[7], before[7])
+    assert not torch.allclose(net.get_item_embeddings()[7], before[7])
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -111,24 +111,24 @@ def test_folded_it_is_the_same_network(cell: str) -> None:
     form = replace(RICH, cell=cell)  # type: ignore[arg-type]
     net, _ = of_items(form)
     net.train()
-    net.estrange = 0.5
-    folded = net.folded()
+    net.id_dropout = 0.5
+    folded = net.fold_features()
     assert net.training
     assert folded.form == replace(form, item_features=0)
     assert not folded.training
     assert not any(name.startswith("of_item") for name in folded.state_dict())
     net.eval()
     events = some_events(form)
-    x, state = net(events, net.start(5))
-    x_folded, state_folded = folded(events, folded.start(5))
+    x, state = net(events, net.create_state(5))
+    x_folded, state_folded = folded(events, folded.create_state(5))
     torch.testing.assert_close(x_folded, x, rtol=0, atol=1e-5)
     torch.testing.assert_close(state_folded, state, rtol=0, atol=1e-5)
     x, rows = x.flatten(0, 1), len(x.flatten(0, 1))
     contexts = some_bags(rows, form.context_features)
     pairs, known = some_pairs(form, rows), some_known(rows)
     torch.testing.assert_close(
-        folded.log_shares(folded.query(x, torch.zeros(rows), contexts), pairs, known),
-        net.log_shares(net.query(x, torch.zeros(rows), contexts), pairs, known),
+        folded.compute_log_shares(folded.compute_query(x, torch.zeros(rows), contexts), pairs, known),
+        net.compute_log_shares(net.compute_query(x, torch.zeros(rows), contexts), pairs, known),
         rtol=0,
         atol=1e-4,
     )
@@ -137,14 +137,14 @@ def test_folded_it_is_the_same_network(cell: str) -> None:
 def test_folding_leaves_the_network_as_it_was() -> None:
     net, _ = of_items()
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    net.folded()
+    net.fold_features()
     for name, tensor in net.state_dict().items():
         assert torch.equal(tensor, before[name])
 
 
 def test_a_network_without_features_folds_into_itself() -> None:
     net = shaken(replace(RICH, item_features=0))
-    folded = net.folded()
+    folded = net.fold_features()
     for name, tensor in net.state_dict().items():
         assert torch.equal(folded.state_dict()[name], tensor)
 

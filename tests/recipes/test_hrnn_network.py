@@ -12,17 +12,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from shared.recipes.hrnn import network
-from shared.recipes.hrnn.config import Form
+from shared.recipes.hrnn.config import HrnnConfig
 from shared.recipes.hrnn.counters import Blend
-from shared.recipes.hrnn.network import GAP_BUCKETS, LAYERS, LinearRecurrence, Network
+from shared.recipes.hrnn.network import GAP_BUCKETS, LAYERS, HrnnNetwork, LinearRecurrence
 from shared.recipes.hrnn.ops.numba import bf16_softmax_loss as swift
 from shared.recipes.hrnn.ops.pytorch import softmax_loss as softmax
 from shared.recipes.hrnn.ops.pytorch.linear_recurrence import GatedScan, scan, scan_back
-from shared.recipes.hrnn.ops.row_logsumexp import log_sums
-from shared.recipes.hrnn.ops.softmax_loss import softmax_loss
+from shared.recipes.hrnn.ops.row_logsumexp import sum_exp_rows
+from shared.recipes.hrnn.ops.softmax_loss import compute_softmax_loss
 from shared.recipes.hrnn.repeat_features import COUNT, FEATURES
-from shared.recipes.hrnn.time_buckets import LEAST_TOLD, gap_buckets, nearest
-from shared.recipes.hrnn.types import IMPOSSIBLE, Bags, Candidates, Events, Pairs, Spans, Targets
+from shared.recipes.hrnn.time_buckets import LEAST_MET, bucket_gaps, find_nearest_known
+from shared.recipes.hrnn.types import IMPOSSIBLE, Candidates, Events, FeatureBags, HistorySpans, Pairs, Targets
 from shared.recipes.request_time import SESSION_SECONDS
 from tests.recipes.networks import (
     CELLS,
@@ -46,7 +46,7 @@ T, B, H, I = 24, 5, 32, 40  # noqa: E741
 FORMS = [replace(form, cell=cell) for cell in CELLS for form in (PLAIN, RICH)]  # type: ignore[arg-type]
 
 
-def named(form: Form) -> str:
+def named(form: HrnnConfig) -> str:
     return f"{form.cell}-{'rich' if form.repeats else 'plain'}"
 
 
@@ -56,28 +56,28 @@ one_stream_or_several = pytest.mark.parametrize("streams", [1, B])
 
 
 @each_form
-def test_shapes(form: Form) -> None:
+def test_shapes(form: HrnnConfig) -> None:
     net = shaken(form)
-    x, state = net(some_events(form), net.start(B))
+    x, state = net(some_events(form), net.create_state(B))
     assert x.shape == (T, B, H)
     width = {"linear": 2 * H, "gru": H}[form.cell]
-    assert state.shape == net.start(B).shape == (LAYERS, B, width)
+    assert state.shape == net.create_state(B).shape == (LAYERS, B, width)
     contexts = some_bags(T * B, form.context_features) if form.context_features else None
-    q = net.query(x.flatten(0, 1), torch.zeros(T * B), contexts)
+    q = net.compute_query(x.flatten(0, 1), torch.zeros(T * B), contexts)
     assert q.shape == (T * B, H)
-    assert net.fits(q).shape == (T * B, I)
-    assert net.log_shares(q, some_pairs(form, T * B), some_known(T * B)).shape == (T * B, I)
-    assert net.items().shape == (I, H + 1)
-    assert net.items(torch.tensor([3, I])).shape == (2, H + 1)
+    assert net.compute_logits(q).shape == (T * B, I)
+    assert net.compute_log_shares(q, some_pairs(form, T * B), some_known(T * B)).shape == (T * B, I)
+    assert net.get_item_embeddings().shape == (I, H + 1)
+    assert net.get_item_embeddings(torch.tensor([3, I])).shape == (2, H + 1)
 
 
 @each_form
 @one_stream_or_several
-def test_step_by_step_equals_the_whole_sequence(form: Form, streams: int) -> None:
+def test_step_by_step_equals_the_whole_sequence(form: HrnnConfig, streams: int) -> None:
     net = shaken(form)
     events = some_events(form, streams=streams)
-    whole, last = net(events, net.start(streams))
-    state = net.start(streams)
+    whole, last = net(events, net.create_state(streams))
+    state = net.create_state(streams)
     for t in range(T):
         x, state = net(some_of(events, slice(t, t + 1)), state)
         torch.testing.assert_close(x[0], whole[t], rtol=0, atol=1e-5)
@@ -86,11 +86,11 @@ def test_step_by_step_equals_the_whole_sequence(form: Form, streams: int) -> Non
 
 @each_form
 @one_stream_or_several
-def test_windows_that_hand_on_their_state_equal_one_long_window(form: Form, streams: int) -> None:
+def test_windows_that_hand_on_their_state_equal_one_long_window(form: HrnnConfig, streams: int) -> None:
     net = shaken(form)
     events = some_events(form, streams=streams)
-    whole, last = net(events, net.start(streams))
-    state, parts = net.start(streams), []
+    whole, last = net(events, net.create_state(streams))
+    state, parts = net.create_state(streams), []
     for window in (slice(0, 7), slice(7, 8), slice(8, T)):
         x, state = net(some_of(events, window), state)
         parts.append(x)
@@ -101,9 +101,9 @@ def test_windows_that_hand_on_their_state_equal_one_long_window(form: Form, stre
 @each_cell
 def test_serving_without_gradients_equals_training(cell: str) -> None:
     net = shaken(replace(PLAIN, cell=cell))  # type: ignore[arg-type]
-    trained, _ = net(some_events(), net.start(B))
+    trained, _ = net(some_events(), net.create_state(B))
     with torch.inference_mode():
-        served, _ = net(some_events(), net.start(B))
+        served, _ = net(some_events(), net.create_state(B))
     torch.testing.assert_close(served, trained, rtol=0, atol=1e-6)
 
 
@@ -112,10 +112,10 @@ def test_a_user_knows_nothing_of_the_one_before(cell: str) -> None:
     net = shaken(replace(PLAIN, cell=cell))  # type: ignore[arg-type]
     events = some_events()
     events.begins[10] = True
-    x, _ = net(events, net.start(B))
+    x, _ = net(events, net.create_state(B))
     others = events.items.clone()
     others[:10] = (others[:10] + 1) % I
-    other, _ = net(events._replace(items=others), net.start(B))
+    other, _ = net(events._replace(items=others), net.create_state(B))
     torch.testing.assert_close(other[10:], x[10:], rtol=0, atol=0)
     assert not torch.allclose(other[:10], x[:10])
 
@@ -125,7 +125,7 @@ def test_a_pause_ends_the_session_and_not_the_user(cell: str) -> None:
     """Of the state that came in, a new session sees the user's half and a new user none."""
     net = shaken(replace(PLAIN, cell=cell))  # type: ignore[arg-type]
     torch.manual_seed(2)
-    state = torch.randn_like(net.start(1))
+    state = torch.randn_like(net.create_state(1))
     of_session = torch.zeros_like(state)
     of_session[..., : state.shape[-1] // 2] = torch.randn_like(state[..., : state.shape[-1] // 2])
     of_user = torch.randn_like(state) - of_session
@@ -153,9 +153,9 @@ def test_the_time_between_events_acts_on_what_is_kept(cell: str) -> None:
     events.begins[1:] = False
     events.before[:] = 10
     events.before[5] = 1000
-    later, _ = net(events, net.start(B))
+    later, _ = net(events, net.create_state(B))
     events.before[5] = 10
-    sooner, _ = net(events, net.start(B))
+    sooner, _ = net(events, net.create_state(B))
     torch.testing.assert_close(later[:5], sooner[:5], rtol=0, atol=1e-6)
     assert (later[5:] - sooner[5:]).abs().amax() > 1e-3
 
@@ -163,31 +163,31 @@ def test_the_time_between_events_acts_on_what_is_kept(cell: str) -> None:
 def test_the_moment_of_the_request_acts() -> None:
     net = shaken()
     x = torch.randn(7, H)
-    assert not torch.allclose(net.query(x, torch.zeros(7)), net.query(x, torch.full((7,), 86_400.0)))
+    assert not torch.allclose(net.compute_query(x, torch.zeros(7)), net.compute_query(x, torch.full((7,), 86_400.0)))
 
 
 def test_gaps_are_counted_in_powers_of_two() -> None:
     seconds = torch.tensor([-5, 0, 1, 2, 3, 6, 7, 3600, 10**12])
-    assert gap_buckets(seconds).tolist() == [0, 0, 1, 1, 2, 2, 3, 11, GAP_BUCKETS - 1]
-    assert gap_buckets(seconds.double()).tolist() == gap_buckets(seconds).tolist()
+    assert bucket_gaps(seconds).tolist() == [0, 0, 1, 1, 2, 2, 3, 11, GAP_BUCKETS - 1]
+    assert bucket_gaps(seconds.double()).tolist() == bucket_gaps(seconds).tolist()
 
 
 def test_a_length_of_time_that_was_hardly_met_is_the_nearest_that_was() -> None:
     counts = torch.zeros(GAP_BUCKETS, dtype=torch.long)
-    counts[[0, 4, 11, 12, 30]] = torch.tensor([LEAST_TOLD, LEAST_TOLD, LEAST_TOLD - 1, 7 * LEAST_TOLD, 1])
+    counts[[0, 4, 11, 12, 30]] = torch.tensor([LEAST_MET, LEAST_MET, LEAST_MET - 1, 7 * LEAST_MET, 1])
     expected = [0, 0, 0, 4, 4, 4, 4, 4, 4] + [12] * (GAP_BUCKETS - 9)  # 2 and 8 are as near to either
-    assert nearest(counts).tolist() == expected
+    assert find_nearest_known(counts).tolist() == expected
     few = torch.zeros(GAP_BUCKETS, dtype=torch.long).index_fill_(0, torch.tensor([3]), 2)
-    assert nearest(few).tolist() == [3] * GAP_BUCKETS
+    assert find_nearest_known(few).tolist() == [3] * GAP_BUCKETS
 
 
 @each_cell
 def test_folded_a_length_of_time_that_was_hardly_met_is_the_nearest_that_was(cell: str) -> None:
     net = shaken(replace(PLAIN, cell=cell))  # type: ignore[arg-type]
     asked, read = (torch.zeros(GAP_BUCKETS, dtype=torch.long) for _ in range(2))
-    asked[[0, 12]], read[[0, 5]] = LEAST_TOLD, LEAST_TOLD
-    net.asked_G, net.read_G = asked, read
-    folded = net.folded()
+    asked[[0, 12]], read[[0, 5]] = LEAST_MET, LEAST_MET
+    net.request_gaps_G, net.event_gaps_G = asked, read
+    folded = net.fold_features()
     of_request, of_event = [0] * 7 + [12] * 25, [0] * 3 + [5] * 29
     assert torch.equal(folded.scale.weight, net.scale.weight[of_request])
     assert torch.equal(folded.shift.weight, net.shift.weight[of_request])
@@ -200,42 +200,42 @@ def test_folded_a_length_of_time_that_was_hardly_met_is_the_nearest_that_was(cel
 def test_types_users_and_contexts_act(cell: str) -> None:
     net = shaken(replace(RICH, cell=cell))  # type: ignore[arg-type]
     events = some_events(RICH)
-    x, _ = net(events, net.start(B))
+    x, _ = net(events, net.create_state(B))
     assert events.types is not None
-    of_other_types, _ = net(events._replace(types=(events.types + 1) % 4), net.start(B))
+    of_other_types, _ = net(events._replace(types=(events.types + 1) % 4), net.create_state(B))
     assert not torch.allclose(of_other_types, x)
-    of_other_users, _ = net(events._replace(users=some_bags(T * B, 4, seed=9)), net.start(B))
+    of_other_users, _ = net(events._replace(users=some_bags(T * B, 4, seed=9)), net.create_state(B))
     assert not torch.allclose(of_other_users, x)
     x, after = x.flatten(0, 1), torch.zeros(T * B)
-    q = net.query(x, after, some_bags(T * B, 6))
-    assert not torch.allclose(net.query(x, after, some_bags(T * B, 6, seed=9)), q)
-    assert not torch.allclose(net.query(x, after), q)
+    q = net.compute_query(x, after, some_bags(T * B, 6))
+    assert not torch.allclose(net.compute_query(x, after, some_bags(T * B, 6, seed=9)), q)
+    assert not torch.allclose(net.compute_query(x, after), q)
 
 
 def test_bags_are_summed_with_their_weights() -> None:
-    bags = Bags(torch.tensor([0, 2, 2, 3]), torch.tensor([1, 0, 1]), torch.tensor([0.5, 2.0, -1.0]))
+    bags = FeatureBags(torch.tensor([0, 2, 2, 3]), torch.tensor([1, 0, 1]), torch.tensor([0.5, 2.0, -1.0]))
     embedding = torch.nn.Embedding(2, 3)
     zeroth, first = embedding.weight
     expected = torch.stack([0.5 * first + 2 * zeroth, torch.zeros(3), -first])
-    torch.testing.assert_close(bags.summed(embedding), expected)
-    chosen = bags.of(torch.tensor([2, 1, 0, 0]))
+    torch.testing.assert_close(bags.sum_embeddings(embedding), expected)
+    chosen = bags.select_rows(torch.tensor([2, 1, 0, 0]))
     assert chosen.offsets.tolist() == [0, 1, 1, 3, 5]
-    torch.testing.assert_close(chosen.summed(embedding), expected[[2, 1, 0, 0]])
+    torch.testing.assert_close(chosen.sum_embeddings(embedding), expected[[2, 1, 0, 0]])
 
 
 def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
-    net = Network(PLAIN, dropout=0.2)
+    net = HrnnNetwork(PLAIN, dropout=0.2)
     torch.manual_seed(0)
     ones = torch.ones(1000, 333)
-    dropped = net.drop(ones)
+    dropped = net._apply_dropout(ones)
     assert (dropped == 0).float().mean().item() == pytest.approx(0.2, abs=0.003)
     assert dropped.mean().item() == pytest.approx(1.0, abs=0.003)
     assert (dropped == 0).float().mean(1).std().item() == pytest.approx((0.2 * 0.8 / 333) ** 0.5, rel=0.15)
-    assert not torch.equal(net.drop(ones), dropped)
+    assert not torch.equal(net._apply_dropout(ones), dropped)
     torch.manual_seed(0)
-    assert torch.equal(net.drop(ones), dropped)
+    assert torch.equal(net._apply_dropout(ones), dropped)
     net.eval()
-    assert torch.equal(net.drop(ones), ones)
+    assert torch.equal(net._apply_dropout(ones), ones)
 
 
 # The scan
@@ -343,9 +343,9 @@ def test_a_layers_gradient_can_be_taken_twice() -> None:
 QUERIES = 11
 
 
-def shares_by_hand(net: Network, q: Tensor, pairs: Pairs, known: Tensor) -> list[Tensor]:
+def shares_by_hand(net: HrnnNetwork, q: Tensor, pairs: Pairs, known: Tensor) -> list[Tensor]:
     """p_I of each query, written out."""
-    v, found = net.items(), []
+    v, found = net.get_item_embeddings(), []
     for row in range(len(q)):
         at = torch.nonzero(pairs.rows == row).view(-1)
         had = pairs.items[at]
@@ -367,13 +367,13 @@ def shares_by_hand(net: Network, q: Tensor, pairs: Pairs, known: Tensor) -> list
     return found
 
 
-def queried(form: Form) -> tuple[Tensor, Pairs, Tensor]:
+def queried(form: HrnnConfig) -> tuple[Tensor, Pairs, Tensor]:
     """q, pairs, known; the first has no history."""
     torch.manual_seed(5)
     return torch.randn(QUERIES, H, requires_grad=True), some_pairs(form, QUERIES), some_known(QUERIES)
 
 
-def as_trained(net: Network) -> Network:
+def as_trained(net: HrnnNetwork) -> HrnnNetwork:
     """With features of pairs that have a mean, a scale and a range, and a weight of how often."""
     if net.again is not None:
         with torch.no_grad():
@@ -383,10 +383,10 @@ def as_trained(net: Network) -> Network:
 
 
 @pytest.mark.parametrize("form", [PLAIN, RICH], ids=named)
-def test_what_is_answered_are_shares_of_all_items_and_those_of_the_equations(form: Form) -> None:
+def test_what_is_answered_are_shares_of_all_items_and_those_of_the_equations(form: HrnnConfig) -> None:
     net = as_trained(shaken(form))
     q, pairs, known = queried(form)
-    shares = net.log_shares(q, pairs, known).exp()
+    shares = net.compute_log_shares(q, pairs, known).exp()
     torch.testing.assert_close(shares.sum(1), torch.ones(QUERIES))
     torch.testing.assert_close(shares, torch.stack(shares_by_hand(net, q, pairs, known)))
     assert (shares[pairs.rows, pairs.items] > 0).all() == form.repeats
@@ -396,7 +396,7 @@ def test_what_is_counted_is_added_to_the_logits() -> None:
     net = as_trained(shaken(RICH))
     q, pairs, known = queried(RICH)
     new, again = torch.randn(QUERIES, I), torch.randn(len(pairs.rows))
-    plain, more = net.log_shares(q, pairs, known), net.log_shares(q, pairs, known, (new, again))
+    plain, more = net.compute_log_shares(q, pairs, known), net.compute_log_shares(q, pairs, known, (new, again))
     had = torch.zeros(QUERIES, I, dtype=torch.bool).index_put((pairs.rows, pairs.items), torch.tensor(True))
     for row in range(QUERIES):
         at = pairs.rows == row
@@ -411,42 +411,46 @@ def test_who_has_had_all_items_takes_one_of_them_again() -> None:
     pairs = Pairs(torch.zeros(3, dtype=torch.long), torch.arange(3), torch.randn(3, FEATURES), torch.zeros(3).long())
     assert net.again is not None
     q = torch.randn(1, H)
-    expected = net.again.logits(q, pairs, net.vectors).softmax(0)
-    torch.testing.assert_close(net.log_shares(q, pairs, some_known(1))[0].exp(), expected)
+    expected = net.again.compute_logits(q, pairs, net.get_item_vectors).softmax(0)
+    torch.testing.assert_close(net.compute_log_shares(q, pairs, some_known(1))[0].exp(), expected)
 
 
 def test_leant_its_own_parts_have_the_weights_of_the_blend() -> None:
     net = as_trained(shaken(replace(RICH, item_features=0)))
     blend = Blend(dot=0.6, bias=1.3, near=5.0, again_dot=-0.4, again_known=0.7, again_count=1.1)
-    leant = net.leant(blend)
+    leant = net.apply_blend(blend)
     assert leant.form == replace(net.form, leaning=blend.weights)
     assert Blend.told(leant.form.leaning) == blend
     x, after, contexts = torch.randn(QUERIES, H), torch.zeros(QUERIES), some_bags(QUERIES, RICH.context_features)
     pairs, known = some_pairs(RICH, QUERIES), some_known(QUERIES)
-    q, q_leant = (each.query(x, after, contexts) for each in (net, leant))
-    v = net.items()
-    torch.testing.assert_close(leant.fits(q_leant), 0.6 * q @ v[:, :-1].T + 1.3 * v[:, -1])
+    q, q_leant = (each.compute_query(x, after, contexts) for each in (net, leant))
+    v = net.get_item_embeddings()
+    torch.testing.assert_close(leant.compute_logits(q_leant), 0.6 * q @ v[:, :-1].T + 1.3 * v[:, -1])
     assert net.again is not None
     assert leant.again is not None
     assert pairs.features is not None
-    torch.testing.assert_close(leant.again.share(q_leant, known, pairs), net.again.share(q, known, pairs))
-    worths = net.again.worths(pairs) - net.again.count * pairs.features[:, COUNT]
-    expected = -0.4 * net.again.fits(q, pairs, net.vectors) + 0.7 * worths + 1.1 * pairs.features[:, COUNT]
-    torch.testing.assert_close(leant.again.logits(q_leant, pairs, leant.vectors), expected)
+    torch.testing.assert_close(
+        leant.again.compute_share_logit(q_leant, known, pairs), net.again.compute_share_logit(q, known, pairs)
+    )
+    worths = net.again.compute_feature_logits(pairs) - net.again.count * pairs.features[:, COUNT]
+    expected = (
+        -0.4 * net.again.compute_dots(q, pairs, net.get_item_vectors) + 0.7 * worths + 1.1 * pairs.features[:, COUNT]
+    )
+    torch.testing.assert_close(leant.again.compute_logits(q_leant, pairs, leant.get_item_vectors), expected)
 
 
 def test_leaning_on_itself_alone_changes_nothing_and_on_nothing_of_itself_is_finite() -> None:
     net = shaken(replace(RICH, item_features=0))
     q, pairs, known = queried(RICH)
-    itself, nothing = net.leant(Blend()), net.leant(Blend(dot=0.0, again_dot=0.0))
-    assert torch.equal(itself.log_shares(q, pairs, known), net.log_shares(q, pairs, known))
+    itself, nothing = net.apply_blend(Blend()), net.apply_blend(Blend(dot=0.0, again_dot=0.0))
+    assert torch.equal(itself.compute_log_shares(q, pairs, known), net.compute_log_shares(q, pairs, known))
     x = torch.randn(QUERIES, H)
-    assert nothing.log_shares(nothing.query(x, torch.zeros(QUERIES)), pairs, known).isfinite().all()
+    assert nothing.compute_log_shares(nothing.compute_query(x, torch.zeros(QUERIES)), pairs, known).isfinite().all()
 
 
 def test_sums_of_rows_are_logsumexp_and_of_an_empty_row_the_least() -> None:
     a, rows = torch.tensor([1.0, 200.0, 3.0, -1e29]), torch.tensor([0, 0, 2, 3])
-    sums = log_sums(a, rows, 4)
+    sums = sum_exp_rows(a, rows, 4)
     torch.testing.assert_close(sums[[0, 2, 3]], torch.tensor([200.0, 3.0, -1e29]))
     assert sums[1] <= IMPOSSIBLE
 
@@ -454,9 +458,9 @@ def test_sums_of_rows_are_logsumexp_and_of_an_empty_row_the_least() -> None:
 def test_a_target_is_found_among_the_pairs() -> None:
     pairs = Pairs(torch.tensor([0, 0, 2]), torch.tensor([7, 3, 3]))
     targets = Targets(torch.tensor([0, 0, 1, 2, 2]), torch.tensor([3, 4, 3, 3, 7]), torch.ones(5))
-    assert targets.pairs_of(pairs, I).tolist() == [1, -1, -1, 2, -1]
+    assert targets.find_pairs(pairs, I).tolist() == [1, -1, -1, 2, -1]
     nothing = torch.zeros(0, dtype=torch.long)
-    assert targets.pairs_of(Pairs(nothing, nothing), I).tolist() == [-1] * 5
+    assert targets.find_pairs(Pairs(nothing, nothing), I).tolist() == [-1] * 5
 
 
 # The loss
@@ -468,18 +472,18 @@ def unweighed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(network, "LEAST_NEW", 0.0)
 
 
-def mean_of_minus_log_p(net: Network, q: Tensor, pairs: Pairs, known: Tensor, targets: Targets) -> Tensor:
+def mean_of_minus_log_p(net: HrnnNetwork, q: Tensor, pairs: Pairs, known: Tensor, targets: Targets) -> Tensor:
     lost = -torch.stack(shares_by_hand(net, q, pairs, known))[targets.rows, targets.items].log()
     return (lost * targets.weights).sum() / targets.weights.sum()
 
 
-def wanted(net: Network, q: Tensor) -> list[Tensor]:
+def wanted(net: HrnnNetwork, q: Tensor) -> list[Tensor]:
     of_features = [] if net.of_item is None else [net.of_item.weight]
     of_again = [] if net.again is None else list(net.again.parameters())
     return [q, net.item.weight, net.bias, *of_again, *of_features]
 
 
-def asked(form: Form) -> tuple[Tensor, Pairs, Tensor, Targets]:
+def asked(form: HrnnConfig) -> tuple[Tensor, Pairs, Tensor, Targets]:
     """q, pairs, known, targets: a query without history, some that are asked nothing, and some several items."""
     q, pairs, known = queried(form)
     return q, pairs, known, some_targets(form, pairs, QUERIES)
@@ -488,11 +492,11 @@ def asked(form: Form) -> tuple[Tensor, Pairs, Tensor, Targets]:
 @pytest.mark.usefixtures("unweighed")
 @pytest.mark.parametrize("form", [PLAIN, RICH], ids=named)
 @pytest.mark.parametrize("at_once", [1, 3 * I, 1000 * I])
-def test_the_loss_is_the_mean_of_minus_log_p(monkeypatch: pytest.MonkeyPatch, form: Form, at_once: int) -> None:
+def test_the_loss_is_the_mean_of_minus_log_p(monkeypatch: pytest.MonkeyPatch, form: HrnnConfig, at_once: int) -> None:
     monkeypatch.setattr(softmax, "CACHE", at_once)
     net = as_trained(shaken(form))
     q, pairs, known, targets = asked(form)
-    loss, plain = net.loss(q, pairs, known, targets), mean_of_minus_log_p(net, q, pairs, known, targets)
+    loss, plain = net.compute_loss(q, pairs, known, targets), mean_of_minus_log_p(net, q, pairs, known, targets)
     torch.testing.assert_close(loss, plain)
     gradients = zip(torch.autograd.grad(loss, wanted(net, q)), torch.autograd.grad(plain, wanted(net, q)), strict=True)
     for ours, theirs in gradients:
@@ -503,52 +507,52 @@ def test_the_loss_is_the_mean_of_minus_log_p(monkeypatch: pytest.MonkeyPatch, fo
 def test_where_all_is_new_or_all_was_had_the_loss_is_the_same_mean() -> None:
     net = shaken(RICH)
     q, pairs, known, targets = asked(RICH)
-    had = targets.pairs_of(pairs, I) >= 0
+    had = targets.find_pairs(pairs, I) >= 0
     for chosen in (had, ~had):
-        some = targets.of(chosen)
+        some = targets.select(chosen)
         plain = mean_of_minus_log_p(net, q, pairs, known, some)
-        torch.testing.assert_close(net.loss(q, pairs, known, some), plain)
+        torch.testing.assert_close(net.compute_loss(q, pairs, known, some), plain)
 
 
 @pytest.mark.parametrize("fast", [False, True])
 @pytest.mark.parametrize("form", [PLAIN, RICH], ids=named)
 @pytest.mark.parametrize("of", ["had", "new", "nothing"])
-def test_whatever_is_wanted_all_weights_are_made_use_of(form: Form, of: str, fast: bool) -> None:
+def test_whatever_is_wanted_all_weights_are_made_use_of(form: HrnnConfig, of: str, fast: bool) -> None:
     """Ranks whose windows differ wait for each other's gradients."""
     net = shaken(form)
     net.fast = fast
     q, pairs, known, targets = asked(form)
-    had = targets.pairs_of(pairs, I) >= 0
-    some = targets.of({"had": had, "new": ~had, "nothing": had & ~had}[of])
-    for gradient in torch.autograd.grad(net.loss(q, pairs, known, some), wanted(net, q)):
+    had = targets.find_pairs(pairs, I) >= 0
+    some = targets.select({"had": had, "new": ~had, "nothing": had & ~had}[of])
+    for gradient in torch.autograd.grad(net.compute_loss(q, pairs, known, some), wanted(net, q)):
         assert gradient.isfinite().all()
 
 
 def test_what_is_new_counts_at_least_half_as_much_as_all() -> None:
     net = shaken(RICH)
     q, pairs, known, targets = asked(RICH)
-    had = targets.pairs_of(pairs, I) >= 0
+    had = targets.find_pairs(pairs, I) >= 0
     targets = targets._replace(weights=torch.where(had, 1.0, 0.01))
     weights = targets.weights / targets.weights.sum()
     new = weights[~had].sum()
-    logits = net.fits(q).index_put((pairs.rows, pairs.items), torch.tensor(-torch.inf))
+    logits = net.compute_logits(q).index_put((pairs.rows, pairs.items), torch.tensor(-torch.inf))
     lost_of_new = -logits.log_softmax(1)[targets.rows, targets.items][~had]
     expected = mean_of_minus_log_p(net, q, pairs, known, targets) + (lost_of_new * weights[~had]).sum() * (
-        network.LEAST_NEW / new - 1
+        network.LEAST_NEW_WEIGHT / new - 1
     )
-    assert new < network.LEAST_NEW
-    torch.testing.assert_close(net.loss(q, pairs, known, targets), expected)
+    assert new < network.LEAST_NEW_WEIGHT
+    torch.testing.assert_close(net.compute_loss(q, pairs, known, targets), expected)
 
 
 @pytest.mark.usefixtures("unweighed")
 @pytest.mark.parametrize("form", [PLAIN, RICH], ids=named)
-def test_the_loss_in_half_precision_is_near(monkeypatch: pytest.MonkeyPatch, form: Form) -> None:
+def test_the_loss_in_half_precision_is_near(monkeypatch: pytest.MonkeyPatch, form: HrnnConfig) -> None:
     monkeypatch.setattr(softmax, "CACHE", 3 * I)
     net = shaken(form)
     q, pairs, known, targets = asked(form)
     plain = mean_of_minus_log_p(net, q, pairs, known, targets)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss = net.loss(q, pairs, known, targets)
+        loss = net.compute_loss(q, pairs, known, targets)
     torch.testing.assert_close(loss, plain, rtol=0.02, atol=0.0)
     gradients = zip(torch.autograd.grad(loss, wanted(net, q)), torch.autograd.grad(plain, wanted(net, q)), strict=True)
     for ours, theirs in gradients:
@@ -557,13 +561,13 @@ def test_the_loss_in_half_precision_is_near(monkeypatch: pytest.MonkeyPatch, for
 
 
 @pytest.mark.parametrize("form", [PLAIN, RICH], ids=named)
-def test_the_fast_loss_and_its_gradient_are_near(monkeypatch: pytest.MonkeyPatch, form: Form) -> None:
+def test_the_fast_loss_and_its_gradient_are_near(monkeypatch: pytest.MonkeyPatch, form: HrnnConfig) -> None:
     monkeypatch.setattr(swift, "PIECE", 3 * I)
     net = shaken(form)
     q, pairs, known, targets = asked(form)
     found = []
     for net.fast in (False, True):
-        loss = net.loss(q, pairs, known, targets)
+        loss = net.compute_loss(q, pairs, known, targets)
         found.append((loss, torch.autograd.grad(loss, wanted(net, q))))
     (exact, exact_gradients), (fast, fast_gradients) = found
     torch.testing.assert_close(fast, exact, rtol=3e-3, atol=0.0)
@@ -574,18 +578,18 @@ def test_the_fast_loss_and_its_gradient_are_near(monkeypatch: pytest.MonkeyPatch
 
 def test_the_fast_loss_of_a_whole_step_is_nearer_still() -> None:
     """What its exponential is wrong by, up to 6 % of each, cancels out over many items."""
-    form = Form(items=1000, hidden=64)
-    net = Network(form)
+    form = HrnnConfig(items=1000, hidden=64)
+    net = HrnnNetwork(form)
     torch.manual_seed(0)
     with torch.no_grad():
         net.item.weight *= 4.0
         net.bias.copy_(torch.randn(form.items + 1))
     q, pairs = torch.randn(512, 64, requires_grad=True), some_pairs(form, 512)
     targets = Targets(torch.arange(512), torch.randint(0, form.items, (512,)), torch.rand(512))
-    targets = targets.of(targets.pairs_of(pairs, form.items) < 0)
+    targets = targets.select(targets.find_pairs(pairs, form.items) < 0)
     found = []
     for net.fast in (False, True):
-        loss = net.loss(q, pairs, some_known(512), targets)
+        loss = net.compute_loss(q, pairs, some_known(512), targets)
         found.append((loss, torch.autograd.grad(loss, [q, net.item.weight, net.bias])))
     (exact, exact_gradients), (fast, fast_gradients) = found
     torch.testing.assert_close(fast, exact, rtol=1e-3, atol=0.0)
@@ -597,8 +601,8 @@ def test_the_gradient_of_the_fast_loss_is_scaled() -> None:
     net = shaken()
     net.fast = True
     q, *rest = asked(PLAIN)
-    (once,) = torch.autograd.grad(net.loss(q, *rest), q)
-    (thrice,) = torch.autograd.grad(3 * net.loss(q, *rest), q)
+    (once,) = torch.autograd.grad(net.compute_loss(q, *rest), q)
+    (thrice,) = torch.autograd.grad(3 * net.compute_loss(q, *rest), q)
     torch.testing.assert_close(thrice, 3 * once)
 
 
@@ -608,7 +612,7 @@ def sampled(ids: Tensor, log_share: Tensor) -> Callable[[Tensor], Candidates]:
 
 def test_an_unlikely_target_that_was_hardly_a_candidate_has_a_finite_loss() -> None:
     """All of e^-64 for its logit and e^-27 for its share is less than bfloat16 has numbers for."""
-    net = Network(PLAIN)
+    net = HrnnNetwork(PLAIN)
     net.fast = True
     q = torch.zeros(4, H).index_fill_(1, torch.tensor([0]), 8.0).requires_grad_()
     with torch.no_grad():
@@ -616,12 +620,12 @@ def test_an_unlikely_target_that_was_hardly_a_candidate_has_a_finite_loss() -> N
     nothing = torch.zeros(0, dtype=torch.long)
     targets = Targets(torch.arange(4), torch.full((4,), 3), torch.ones(4))
     seldom = sampled(torch.arange(I), torch.full((I,), -27.6))
-    loss = net.loss(q, Pairs(nothing, nothing), some_known(4), targets, seldom)
+    loss = net.compute_loss(q, Pairs(nothing, nothing), some_known(4), targets, seldom)
     assert 80 < loss < 100
     assert all(gradient.isfinite().all() for gradient in torch.autograd.grad(loss, [q, net.item.weight, net.bias]))
 
 
-def some_spans(streams: int, steps: int) -> tuple[Spans, Pairs]:
+def some_spans(streams: int, steps: int) -> tuple[HistorySpans, Pairs]:
     """Spans, a few pairs beside them."""
     drawn = np.random.default_rng(0)
     spans = [
@@ -631,7 +635,9 @@ def some_spans(streams: int, steps: int) -> tuple[Spans, Pairs]:
     ]
     chosen = [row for row in range(streams * steps) if row % 4 == 0]
     items = [next(n for n in range(I) if (row // steps, n) not in {each[:2] for each in spans}) for row in chosen]
-    return Spans(*torch.tensor(spans).T.contiguous(), steps=steps), Pairs(torch.tensor(chosen), torch.tensor(items))
+    return HistorySpans(*torch.tensor(spans).T.contiguous(), steps=steps), Pairs(
+        torch.tensor(chosen), torch.tensor(items)
+    )
 
 
 def dense(q: Tensor, v: Tensor, pairs: Pairs, targets: Targets, shares: Tensor | None) -> Tensor:
@@ -658,13 +664,13 @@ def test_either_softmax_is_torchs_with_masks_several_targets_shares_and_empty_ro
     assert len(targets.rows.unique()) < queries < len(targets.rows)
     shares = -torch.rand(len(targets.rows)) if shared else None
     expected = dense(q, v, pairs, targets, shares)
-    loss = softmax_loss(q, v, pairs, targets, shares, None, fast=fast)
+    loss = compute_softmax_loss(q, v, pairs, targets, shares, None, fast=fast)
     torch.testing.assert_close(loss, expected, rtol=near / 5, atol=0.0)
     gradients = zip(torch.autograd.grad(loss, (q, v)), torch.autograd.grad(expected, (q, v)), strict=True)
     for ours, theirs in gradients:
         assert (ours - theirs).norm() <= near * theirs.norm()
     of_nothing = torch.ones(queries, dtype=torch.bool).index_fill_(0, targets.rows, False)
-    (gradient,) = torch.autograd.grad(softmax_loss(q, v, pairs, targets, shares, None, fast=fast), q)
+    (gradient,) = torch.autograd.grad(compute_softmax_loss(q, v, pairs, targets, shares, None, fast=fast), q)
     assert (gradient[of_nothing] == 0).all()
 
 
@@ -678,13 +684,13 @@ def test_spans_say_to_the_loss_what_pairs_do(
     net = shaken()
     streams, steps = 40, 6
     spans, pairs = some_spans(streams, steps)
-    rows, order = torch.sort(torch.cat([pairs.rows, spans.flat()[0]]))
-    flat = Pairs(rows, torch.cat([pairs.items, spans.flat()[1]])[order])
+    rows, order = torch.sort(torch.cat([pairs.rows, spans.expand()[0]]))
+    flat = Pairs(rows, torch.cat([pairs.items, spans.expand()[1]])[order])
     q, known = torch.randn(streams * steps, H, requires_grad=True), some_known(streams * steps)
     targets = some_targets(PLAIN, flat, streams * steps)
     ids = torch.cat([torch.arange(0, I, 3), targets.items[::3]]).unique()  # not all of the targets
     choose: Callable[[Tensor], Candidates | None] = lambda _: None  # noqa: E731
-    v, mine, at = net.items(), targets, flat
+    v, mine, at = net.get_item_embeddings(), targets, flat
     shares = None
     if of_candidates:
         log_share = -torch.rand(len(ids))
@@ -698,7 +704,7 @@ def test_spans_say_to_the_loss_what_pairs_do(
     expected = torch.autograd.grad(plain, wanted(net, q))
     for net.fast, near in ((False, 1e-5), (True, 0.05)):
         for said, more in ((pairs, spans), (flat, None)):
-            loss = net.loss(q, said, known, targets, choose, more)
+            loss = net.compute_loss(q, said, known, targets, choose, more)
             torch.testing.assert_close(loss, plain, rtol=near / 5, atol=0.0)
             for ours, theirs in zip(torch.autograd.grad(loss, wanted(net, q)), expected, strict=True):
                 assert (ours - theirs).norm() <= near * theirs.norm()
@@ -709,28 +715,28 @@ def test_logits_beyond_reach_are_learnt_exactly() -> None:
     q, *rest = asked(PLAIN)
     with torch.no_grad():
         q *= 100.0
-    exact = net.loss(q, *rest)
+    exact = net.compute_loss(q, *rest)
     net.fast = True
-    torch.testing.assert_close(net.loss(q, *rest), exact)
+    torch.testing.assert_close(net.compute_loss(q, *rest), exact)
 
 
 @each_cell
 def test_half_precision_reads_about_the_same(cell: str) -> None:
     net = shaken(replace(RICH, cell=cell), by=0.05)  # type: ignore[arg-type]
-    plain, _ = net(some_events(RICH), net.start(B))
+    plain, _ = net(some_events(RICH), net.create_state(B))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        half, state = net(some_events(RICH), net.start(B))
+        half, state = net(some_events(RICH), net.create_state(B))
     assert (half - plain).norm() < 0.05 * plain.norm()
     assert state.isfinite().all()
 
 
 @pytest.mark.parametrize("fast", [False, True])
 @pytest.mark.parametrize("form", [PLAIN, RICH], ids=named)
-def test_queries_without_any_weight_have_no_loss(form: Form, fast: bool) -> None:
+def test_queries_without_any_weight_have_no_loss(form: HrnnConfig, fast: bool) -> None:
     net = shaken(form)
     net.fast = fast
     q, pairs, known, targets = asked(form)
-    loss = net.loss(q, pairs, known, targets._replace(weights=torch.zeros(len(targets.rows))))
+    loss = net.compute_loss(q, pairs, known, targets._replace(weights=torch.zeros(len(targets.rows))))
     (gradient,) = torch.autograd.grad(loss, q)
     assert loss.item() == 0.0
     assert (gradient == 0).all()
@@ -738,24 +744,24 @@ def test_queries_without_any_weight_have_no_loss(form: Form, fast: bool) -> None
 
 @pytest.mark.parametrize("fast", [False, True])
 @pytest.mark.parametrize("form", [PLAIN, RICH], ids=named)
-def test_queries_that_are_asked_nothing_have_no_loss(form: Form, fast: bool) -> None:
+def test_queries_that_are_asked_nothing_have_no_loss(form: HrnnConfig, fast: bool) -> None:
     net = shaken(form)
     net.fast = fast
     q, pairs, known, targets = asked(form)
-    loss = net.loss(q, pairs, known, targets.of(torch.zeros(len(targets.rows), dtype=torch.bool)))
+    loss = net.compute_loss(q, pairs, known, targets.select(torch.zeros(len(targets.rows), dtype=torch.bool)))
     (gradient,) = torch.autograd.grad(loss, q)
     assert loss.item() == 0.0
     assert (gradient == 0).all()
 
 
 @pytest.mark.parametrize("form", [PLAIN, RICH], ids=named)
-def test_a_logit_far_below_the_others_is_no_infinite_loss(form: Form) -> None:
+def test_a_logit_far_below_the_others_is_no_infinite_loss(form: HrnnConfig) -> None:
     net = shaken(form)
     with torch.no_grad():
         net.bias[3] = -1000.0
     q, pairs, known, targets = asked(form)
     alone = targets._replace(items=torch.full_like(targets.items, 3))
-    loss = net.loss(q, pairs, known, alone)
+    loss = net.compute_loss(q, pairs, known, alone)
     assert loss.isfinite()
     assert all(gradient.isfinite().all() for gradient in torch.autograd.grad(loss, wanted(net, q)))
 
@@ -960,7 +966,7 @@ def test_what_is_known_of_an_item_acts_on_those_of_the_history_alone() -> None:
     known = some_known(1)
     one = torch.randn(2, FEATURES)
     other = one + torch.tensor([[1.0], [0.0]])
-    before, after = (net.log_shares(q, Pairs(rows, items, x), known)[0] for x in (one, other))
+    before, after = (net.compute_log_shares(q, Pairs(rows, items, x), known)[0] for x in (one, other))
     assert (after - before)[[4, 9]].abs().min() > 1e-3
     assert after[[4, 9]].exp().sum().item() == pytest.approx(before[[4, 9]].exp().sum().item(), abs=1e-6)
     others = [item for item in range(I) if item not in (4, 9)]
@@ -972,12 +978,13 @@ def test_what_lies_outside_the_range_that_was_met_is_the_nearest_in_it() -> None
     assert net is not None
     rows, items = torch.zeros(500, dtype=torch.long), torch.zeros(500, dtype=torch.long)
     met = torch.rand(500, FEATURES) * 4
-    net.prepare(Pairs(rows, items, met))
+    net.set_feature_range(Pairs(rows, items, met))
     torch.testing.assert_close(net.mean, met.mean(0))
     torch.testing.assert_close(net.scale, 1 / met.std(0))
     one = torch.tensor([0])
     least, most, less, more = (
-        net.worths(Pairs(one, one, torch.full((1, FEATURES), value))) for value in (0.0, 4.0, -50.0, 90.0)
+        net.compute_feature_logits(Pairs(one, one, torch.full((1, FEATURES), value)))
+        for value in (0.0, 4.0, -50.0, 90.0)
     )
     assert torch.equal(less, least)
     assert torch.equal(more, most)

@@ -19,10 +19,10 @@ from shared.data.training.training_data import TrainingData
 from shared.recipes import RECIPES, artifact
 from shared.recipes.artifact import WEIGHTS
 from shared.recipes.hrnn.batch_ranking import log_shares_of
-from shared.recipes.hrnn.config import Form
+from shared.recipes.hrnn.config import HrnnConfig
 from shared.recipes.hrnn.counter_blend import Choices, Leaning
 from shared.recipes.hrnn.counters import COUNTERS, FASHION, Blend, Counters
-from shared.recipes.hrnn.network import Network
+from shared.recipes.hrnn.network import HrnnNetwork
 from shared.recipes.hrnn.repeat_features import FEATURES
 from shared.recipes.hrnn.scoring import Scorer
 from shared.recipes.hrnn.sequence_packing import Streams
@@ -70,7 +70,7 @@ def written(
 ) -> Path:
     """A model whose every weight acts, and that nobody trained. ``more`` is what else its form says."""
     streams = Streams(data, np.ones(len(data.histories.items), np.float32))
-    form = Form(
+    form = HrnnConfig(
         items=9,
         hidden=32,
         cell=cell,  # type: ignore[arg-type]
@@ -97,9 +97,9 @@ def written(
     return folder
 
 
-def acting(form: Form) -> Network:
+def acting(form: HrnnConfig) -> HrnnNetwork:
     torch.manual_seed(0)
-    network = Network(form)
+    network = HrnnNetwork(form)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
@@ -184,7 +184,7 @@ def test_a_trained_model_answers_as_the_network_that_was_trained(
     learners: list[Learner] = []
     left = Learner.left
 
-    def kept(learner: Learner) -> Network:
+    def kept(learner: Learner) -> HrnnNetwork:
         learners.append(learner)
         return left(learner)
 
@@ -217,7 +217,7 @@ def test_what_is_in_fashion_at_the_end_of_the_data_is_served(tmp_path: Path, mon
     learner = Learner(training_data(walks(users=90, events=16)), HRNN, settings(), make_context(), 1000)
     counters = Counters.of(walks(users=90, events=16), np.arange(90))
     learner.leaning = Leaning(counters, Blend(bias=0.5, fashion=(1.0, 0.0, -2.0)))
-    added_I = learner.left().bias[:-1] - 0.5 * learner.network.folded().bias[:-1]
+    added_I = learner.left().bias[:-1] - 0.5 * learner.network.fold_features().bias[:-1]
     in_fashion_FI = counters.fashion_MFI[-1]
     np.testing.assert_allclose(added_I.detach(), in_fashion_FI[0] - 2 * in_fashion_FI[2], atol=1e-5)
 
@@ -391,7 +391,7 @@ def test_odd_histories_are_scored(scorer: Scorer, history: list[Past]) -> None:
 
 def test_each_item_of_a_history_is_one_pair_as_it_stands_last() -> None:
     """At the moment of the request, which begins the third visit."""
-    form = Form(items=9, hidden=32, event_types=2, repeats=True)
+    form = HrnnConfig(items=9, hidden=32, event_types=2, repeats=True)
     at = torch.tensor([0.0, 10.0, 20.0, 3000.0, 3010.0], dtype=torch.double)
     pairs = history_pairs(form, torch.tensor([7, 3, 7, 7, 5]), at, torch.tensor([0, 1, 1, 2, 0]), now=6010.0)
     assert pairs.rows.tolist() == [0, 0, 0]
@@ -415,14 +415,14 @@ def test_each_item_of_a_history_is_one_pair_as_it_stands_last() -> None:
 
 
 def test_nobody_has_taken_anything_yet() -> None:
-    network = acting(Form(items=9, hidden=32, repeats=True)).eval()
+    network = acting(HrnnConfig(items=9, hidden=32, repeats=True)).eval()
     nothing = torch.zeros(0, dtype=torch.long)
     log_shares = history_log_shares(network, nothing, nothing.double(), nothing, NOW)
     assert log_shares.exp().sum() == pytest.approx(1.0, abs=1e-5)
     streams = Streams(training_data(histories_of({"a": [("x", 1)]})), np.ones(1, np.float32))
     read = streams.read(torch.tensor([[0]]), torch.tensor([[0]]))
-    x, _ = network(read._replace(items=torch.tensor([[9]])), network.start(1))
-    plain = network.fits(network.query(x[-1], torch.zeros(1)))[0].log_softmax(-1)
+    x, _ = network(read._replace(items=torch.tensor([[9]])), network.create_state(1))
+    plain = network.compute_logits(network.compute_query(x[-1], torch.zeros(1)))[0].log_softmax(-1)
     torch.testing.assert_close(log_shares, plain)
 
 

@@ -19,13 +19,13 @@ from torch import Tensor
 from shared.data.arrays.histories import Histories
 from shared.data.training.training_data import TrainingData
 from shared.recipes.hrnn import sequence_packing
-from shared.recipes.hrnn.config import GAP_BUCKETS, Form
+from shared.recipes.hrnn.config import GAP_BUCKETS, HrnnConfig
 from shared.recipes.hrnn.lightning_module import window_loss
 from shared.recipes.hrnn.prediction_targets import gathered, moments_of, told_once
 from shared.recipes.hrnn.repeat_features import HALF_LIVES, Takings, features
 from shared.recipes.hrnn.sequence_packing import REMEMBERED, Streams
-from shared.recipes.hrnn.time_buckets import LEAST_TOLD
-from shared.recipes.hrnn.types import Bags, Events, Pairs, Queries, Targets, Window
+from shared.recipes.hrnn.time_buckets import LEAST_MET
+from shared.recipes.hrnn.types import Events, FeatureBags, Pairs, Queries, Targets, Window
 from shared.recipes.request_time import SESSION_SECONDS
 from tests.recipes.networks import fresh
 from tests.recipes.synthetic import bags, histories_of, training_data, walks
@@ -170,7 +170,7 @@ def test_within_a_visit_it_is_asked_at_the_event_before_and_at_a_new_one_when_th
 
 def test_a_request_later_than_any_that_was_learnt_is_asked_after_the_time_that_stands_for_it() -> None:
     histories = histories_of({"a": [("x", 0), ("y", 2 * HOUR), ("z", 1000 * HOUR), ("w", 1000 * HOUR + 60)]})
-    form = Form(items=4, hidden=8, longest=999.0 * HOUR, instead=50.0 * HOUR)
+    form = HrnnConfig(items=4, hidden=8, longest=999.0 * HOUR, instead=50.0 * HOUR)
     asked = streams_of(histories).queries(torch.arange(4), form=form)
     # 998 hours lie within
     assert asked.after.tolist() == [0, 2 * HOUR, 998 * HOUR, 0]
@@ -223,7 +223,7 @@ def test_one_type_or_none_says_nothing() -> None:
     assert streams_of(replace(histories, event_type_names=[])).event_types == 0
 
 
-def rows_of(found: Bags | None) -> list[dict[int, float]]:
+def rows_of(found: FeatureBags | None) -> list[dict[int, float]]:
     assert found is not None
     ends = found.offsets.tolist()
     pairs = list(zip(found.values.tolist(), found.weights.tolist(), strict=True))
@@ -370,10 +370,10 @@ def test_spans_and_pairs_together_say_what_pairs_alone_do(streams_: int, steps: 
         events_BT[:, 0] = read.asked(events_BT[:, 0])
         begins = torch.stack([read.asked(of_stream) == of_stream for of_stream in events_BT]).flatten()
         asked, whole = read.queries_of_streams(events_BT, remembered), read.queries(events_BT.flatten(), remembered)
-        plain = whole._replace(pairs=whole.pairs.of(begins))
+        plain = whole._replace(pairs=whole.pairs.select_queries(begins))
         assert asked.spans is not None
-        rows, items = asked.spans.flat()
-        all_ = Pairs(torch.cat([rows, asked.pairs.rows]), torch.cat([items, asked.pairs.items])).of(begins)
+        rows, items = asked.spans.expand()
+        all_ = Pairs(torch.cat([rows, asked.pairs.rows]), torch.cat([items, asked.pairs.items])).select_queries(begins)
         found = all_.rows * 9 + all_.items
         assert found.sort().values.tolist() == (plain.pairs.rows * 9 + plain.pairs.items).sort().values.tolist()
         assert asked.pairs.rows.tolist() == sorted(asked.pairs.rows.tolist())
@@ -537,7 +537,7 @@ def test_where_nobody_takes_items_again_only_what_is_new_is_wanted(fast: bool, s
         asked_of.update(zip(batch.places[rows].tolist(), items.tolist(), strict=True))
         had = set(zip(asked.pairs.rows.tolist(), asked.pairs.items.tolist(), strict=True))
         if asked.spans is not None:
-            had |= set(zip(*(each.tolist() for each in asked.spans.flat()), strict=True))
+            had |= set(zip(*(each.tolist() for each in asked.spans.expand()), strict=True))
         assert not had & set(zip(rows.tolist(), items.tolist(), strict=True))
     start, _ = moments(data.histories)
     for event, place in enumerate(start):
@@ -555,7 +555,7 @@ def test_a_window_of_which_nothing_counts_is_learnt_nothing_from() -> None:
         network = fresh(data, streams_, hidden=8)
         for network.fast in (False, True):
             window, *_ = streams_.windows(np.arange(12), streams=4, steps=8, rng=np.random.default_rng(0))
-            loss, _ = window_loss(network, streams_, lambda _: None, window, network.start(4))
+            loss, _ = window_loss(network, streams_, lambda _: None, window, network.create_state(4))
             assert loss.item() == 0.0
             loss.backward()
 
@@ -593,13 +593,13 @@ def test_a_network_sets_out_from_what_can_be_counted() -> None:
     torch.testing.assert_close(network.again.mean, x.mean(0))
     assert (network.again.least >= x.amin(0)).all()
     assert (network.again.most <= x.amax(0)).all()
-    assert network.asked_G is not None
-    assert network.read_G is not None
+    assert network.request_gaps_G is not None
+    assert network.event_gaps_G is not None
     after = streams_.queries(torch.tensor(start[begin:])).after.numpy()
     buckets = np.bincount(np.floor(np.log2(after + 1)).astype(int), minlength=GAP_BUCKETS)
-    assert network.asked_G.tolist() == buckets.tolist()
-    assert int(network.read_G.sum()) == len(start) - begin
-    told = np.flatnonzero(buckets >= min(LEAST_TOLD, buckets.max()))[-1]
+    assert network.request_gaps_G.tolist() == buckets.tolist()
+    assert int(network.event_gaps_G.sum()) == len(start) - begin
+    told = np.flatnonzero(buckets >= min(LEAST_MET, buckets.max()))[-1]
     assert network.form.longest == 2.0 ** (told + 1) - 1
     assert network.form.instead == sorted(after)[(len(after) - 1) // 2]
 
@@ -613,7 +613,7 @@ def test_who_asks_later_than_anybody_did_is_taken_to_ask_after_the_median() -> N
     gaps[:, 0] = 0
     after = np.where(gaps < SESSION_SECONDS, 0, gaps).ravel()
     assert network.form.instead == sorted(after)[(len(after) - 1) // 2] > 0
-    assert network.form.asked_after(network.form.longest) == network.form.instead
+    assert network.form.compute_request_gap(network.form.longest) == network.form.instead
 
 
 def test_what_is_late_counts_more() -> None:

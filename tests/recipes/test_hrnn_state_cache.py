@@ -15,7 +15,7 @@ from shared.recipes.hrnn.config import EVENTS_READ
 from shared.recipes.hrnn.counters import NEWEST
 from shared.recipes.hrnn.scoring import Scorer
 from shared.recipes.hrnn.serving import numpy_network, state_cache
-from shared.recipes.hrnn.time_buckets import gap_buckets
+from shared.recipes.hrnn.time_buckets import bucket_gaps
 from shared.recipes.scoring_api import Past, Query
 from tests.recipes.test_hrnn_scoring import NOW, POPULARITY, data, written
 from tests.recipes.whole import bag, history_log_shares, leaning_of, network_of
@@ -191,7 +191,7 @@ def test_a_history_out_of_order_is_the_same_in_pieces(pair: Pair) -> None:
 
 def test_gaps_are_told_apart_as_in_training() -> None:
     seconds = np.unique([step + 2.0**power for power in range(32) for step in (-2, -1, -0.5, 0, 0.5, 1)])
-    np.testing.assert_array_equal(numpy_network.gap_buckets(seconds), gap_buckets(torch.from_numpy(seconds)).numpy())
+    np.testing.assert_array_equal(numpy_network.gap_buckets(seconds), bucket_gaps(torch.from_numpy(seconds)).numpy())
     assert numpy_network.gap_buckets(np.array([-5.0, 0.0, 4e12])).tolist() == [0, 0, 31]
     odd_S = np.array([*seconds.tolist(), -5.0, 4e12])
     assert [numpy_network.gap_bucket(one) for one in odd_S.tolist()] == numpy_network.gap_buckets(odd_S).tolist()

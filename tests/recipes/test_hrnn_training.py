@@ -502,7 +502,7 @@ def test_it_takes_the_weights_of_the_best_epoch_and_stops(tmp_path: Path, monkey
     assert epochs < len(gains) < 40
     losses = [float(row["training_loss"]) for row in rows]
     assert losses[-1] < losses[0]
-    gain = foretell(learner.network.folded(), learner.streams, validation, lambda: None).gain
+    gain = foretell(learner.network.fold_features(), learner.streams, validation, lambda: None).gain
     assert gain == pytest.approx(gains[epochs - 1], abs=1e-6)
     assert gain > gains[-1]
     leaning = foretell(learner.served(), learner.streams, validation, lambda: None, leaning=learner.leaning).gain

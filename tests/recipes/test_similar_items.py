@@ -14,7 +14,7 @@ from shared.data.training.training_data import TrainingData
 from shared.recipes import RECIPES
 from shared.recipes.artifact import WEIGHTS
 from shared.recipes.distribution import NEVER
-from shared.recipes.hrnn.types import Bags
+from shared.recipes.hrnn.types import FeatureBags
 from shared.recipes.scoring_api import ArtifactError, Query
 from shared.recipes.similar_items import fit, trainer, training
 from shared.recipes.similar_items.neighbor_sampling import WINDOW, Nearby
@@ -161,7 +161,7 @@ def test_the_discount_acts(tmp_path: Path) -> None:
 
 def test_a_stranger_is_the_sum_of_its_features() -> None:
     network = Network(Form(items=3, id_hidden=4, metadata_hidden=2, features=5))
-    bags = Bags(torch.tensor([0, 2, 2, 3]), torch.tensor([1, 4, 0]), torch.tensor([0.5, 0.5, 1.0]))
+    bags = FeatureBags(torch.tensor([0, 2, 2, 3]), torch.tensor([1, 4, 0]), torch.tensor([0.5, 0.5, 1.0]))
     x_CD = network(torch.arange(3), torch.tensor([1.0, 1.0, 0.0]), bags)
     assert x_CD.shape == (3, 4 + 2 + 1)
     assert network.features is not None

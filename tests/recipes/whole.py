@@ -16,24 +16,24 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from shared.recipes.artifact import WEIGHTS
-from shared.recipes.hrnn.config import Form, not_read
+from shared.recipes.hrnn.config import HrnnConfig, count_skipped_events
 from shared.recipes.hrnn.counter_blend import Leaning
 from shared.recipes.hrnn.counters import COUNTERS, FADING, NEWEST, PRIOR, Blend, Counters
-from shared.recipes.hrnn.network import Network
+from shared.recipes.hrnn.network import HrnnNetwork
 from shared.recipes.hrnn.repeat_features import HALF_LIVES, Takings, features, known_of
-from shared.recipes.hrnn.types import Bags, Events, Pairs
+from shared.recipes.hrnn.types import Events, FeatureBags, Pairs
 from shared.recipes.request_time import begins_visit
 
 
 @torch.inference_mode()
 def history_log_shares(
-    network: Network,
+    network: HrnnNetwork,
     items_T: Tensor,
     timestamps_T: Tensor,
     types_T: Tensor,
     now: float,
-    user: Bags | None = None,
-    context: Bags | None = None,
+    user: FeatureBags | None = None,
+    context: FeatureBags | None = None,
     leaning: Leaning | None = None,
 ) -> Tensor:
     """log p_I for a user with these events, oldest first, who asks at ``now``: START, and the events.
@@ -47,7 +47,7 @@ def history_log_shares(
     pairs = history_pairs(form, items_T, timestamps_T, types_T, now)
     before = torch.diff(timestamps_T, prepend=timestamps_T[:1]).clamp(min=0)
     items, before, types = (
-        torch.cat([array.new_tensor([first]), array])[not_read(len(items_T)) :, None]
+        torch.cat([array.new_tensor([first]), array])[count_skipped_events(len(items_T)) :, None]
         for array, first in ((items_T, form.items), (before, 0), (types_T, 0))
     )
     begins = torch.zeros_like(items, dtype=torch.bool)
@@ -57,17 +57,17 @@ def history_log_shares(
         before=before,
         begins=begins,
         types=types if form.event_types else None,
-        users=user and user.of(torch.zeros(len(items), dtype=torch.long)),
+        users=user and user.select_rows(torch.zeros(len(items), dtype=torch.long)),
     )
-    x_TBH, _ = network(events, network.start(1))
+    x_TBH, _ = network(events, network.create_state(1))
     after = timestamps_T.new_tensor([asked_after(form, timestamps_T, now)])
-    q_1H = network.query(x_TBH[-1], after, context)
+    q_1H = network.compute_query(x_TBH[-1], after, context)
     known_13 = known_of(torch.tensor([float(len(items_T))]), torch.tensor([float(len(pairs.items))]), torch)
     more = None if leaning is None else counted(leaning, items_T.tolist(), timestamps_T.tolist(), pairs)
-    return network.log_shares(q_1H, pairs, known_13, more)[0]
+    return network.compute_log_shares(q_1H, pairs, known_13, more)[0]
 
 
-def asked_after(form: Form, timestamps_T: Tensor, now: float) -> float:
+def asked_after(form: HrnnConfig, timestamps_T: Tensor, now: float) -> float:
     """How many seconds after the last event the request is taken to be; 0.0 where there is none."""
     if not len(timestamps_T):
         return 0.0
@@ -77,7 +77,7 @@ def asked_after(form: Form, timestamps_T: Tensor, now: float) -> float:
     return after if after < form.longest else form.instead
 
 
-def history_pairs(form: Form, items_T: Tensor, timestamps_T: Tensor, types_T: Tensor, now: float) -> Pairs:
+def history_pairs(form: HrnnConfig, items_T: Tensor, timestamps_T: Tensor, types_T: Tensor, now: float) -> Pairs:
     """The items of a history, each once, as it was last taken."""
     items, at = items_T.tolist(), timestamps_T.tolist()
     distinct = sorted(set(items))
@@ -126,16 +126,16 @@ def counted(leaning: Leaning, items: list[int], at: list[float], pairs: Pairs) -
     return torch.from_numpy(new_I).float()[None], torch.from_numpy(again_I).float()[pairs.items]
 
 
-def bag(values: Iterable[int], weights: Iterable[float]) -> Bags:
+def bag(values: Iterable[int], weights: Iterable[float]) -> FeatureBags:
     """The features of one row."""
     values_F = torch.tensor(list(values), dtype=torch.long)
-    return Bags(torch.tensor([0, len(values_F)]), values_F, torch.tensor(list(weights), dtype=torch.float))
+    return FeatureBags(torch.tensor([0, len(values_F)]), values_F, torch.tensor(list(weights), dtype=torch.float))
 
 
-def network_of(artifact: Path) -> Network:
+def network_of(artifact: Path) -> HrnnNetwork:
     """The network whose weights serve, in torch."""
-    form = Form(**orjson.loads((artifact / "model.json").read_bytes())["form"])
-    network = Network(replace(form, leaning=tuple(form.leaning)))
+    form = HrnnConfig(**orjson.loads((artifact / "model.json").read_bytes())["form"])
+    network = HrnnNetwork(replace(form, leaning=tuple(form.leaning)))
     network.load_state_dict(load_file(artifact / WEIGHTS))
     return network.eval()
 

@@ -18,7 +18,7 @@ import redis.exceptions
 from kombu.exceptions import OperationalError
 
 from shared.aws import arns
-from shared.jobs.runner import Signs
+from shared.jobs.runner import ActivityTracker
 from shared.resources.solution.tuning import METRICS
 from shared.serving.model_cache import NotDeployable
 from shared.state.messages import BY_WIRE, Message, RunTrial
@@ -179,7 +179,7 @@ class Broker:
     def send(self, message: Message) -> None:
         self._world.step("send", message.wire, message.arn, getattr(message, "attempt", ""))
         self._refuse_when_away()
-        self._post(message.queue(), orjson.dumps({"wire": message.wire, "fields": message.fields()}))
+        self._post(message.get_queue_name(), orjson.dumps({"wire": message.wire, "fields": message.to_fields()}))
 
     def waiting(self, queue: str) -> int:
         self._world.step("waiting", queue)
@@ -427,7 +427,7 @@ class Preparing:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self.signs = Signs()
+        self.signs = ActivityTracker()
 
     def served(self, record: Record, _body: Mapping[str, Any], _model: Any) -> None:
         self._world.step("prepare", record.arn)

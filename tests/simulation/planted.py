@@ -60,7 +60,7 @@ def no_comparison(patch: pytest.MonkeyPatch) -> None:
 def no_note_of_a_report(patch: pytest.MonkeyPatch) -> None:
     """A worker says how it went, and keeps no note of it."""
 
-    def said(_records: Any, sending: celery_app.Queue, fact: Fact) -> None:
+    def said(_records: Any, sending: celery_app.MessageQueue, fact: Fact) -> None:
         sending.send(fact)
 
     patch.setattr(runner, "report", said)
@@ -71,7 +71,7 @@ def a_note_gone_before_it_is_applied(patch: pytest.MonkeyPatch) -> None:
     real = transitions.apply
 
     def applied(store: Store, fact: Fact) -> None:
-        store.remove_from_outbox(celery_app.note(fact).id)
+        store.remove_from_outbox(celery_app.build_outbox_entry(fact).id)
         real(store, fact)
 
     patch.setattr(transitions, "apply", applied)
@@ -127,17 +127,17 @@ def events_that_are_not_remembered(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_worker_that_works_on_without_its_lease(patch: pytest.MonkeyPatch) -> None:
-    real = runner._Watch._look_after_lease
+    real = runner.JobMonitor._renew_lease
 
     def looked(self: Any) -> bool:
         real(self)
         return True
 
-    patch.setattr(runner._Watch, "_look_after_lease", looked)
+    patch.setattr(runner.JobMonitor, "_look_after_lease", looked)
 
 
 def a_job_that_hangs_and_is_waited_for(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(runner._Silence, "is_too_long", lambda _silence: False)
+    patch.setattr(runner._SilenceTimer, "is_too_long", lambda _silence: False)
 
 
 def an_owner_that_goes_before_what_it_owns(patch: pytest.MonkeyPatch) -> None:
@@ -148,7 +148,7 @@ def an_owner_that_goes_before_what_it_owns(patch: pytest.MonkeyPatch) -> None:
         if record is None or not (record.status or "").startswith("DELETE"):
             return
         for each in [record, *transitions._owned(store, record)]:
-            artifacts.discard(each.arn)
+            artifacts.discard_artifact(each.arn)
             if RESOURCES[each.kind].holds_interactions:
                 store.clear_dataset(each.arn)
             store.remove(each)
@@ -171,7 +171,7 @@ def a_deletion_that_is_taken_at_its_word(patch: pytest.MonkeyPatch) -> None:
 
 def a_stop_that_is_forgotten(patch: pytest.MonkeyPatch) -> None:
     """What ends well while it is being stopped is ACTIVE."""
-    moves = {**lifecycle.TRAINED.moves, (CREATE_STOPPING, Happened.FINISHED): ACTIVE}
+    moves = {**lifecycle.TRAINED.transitions, (CREATE_STOPPING, Happened.FINISHED): ACTIVE}
     trained = replace(lifecycle.TRAINED, moves=moves)
     resources: Any = dict(RESOURCES)
     resources["solution_version"] = replace(resources["solution_version"], lifecycle=trained)

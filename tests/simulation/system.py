@@ -27,7 +27,7 @@ from shared.aws import arns, request_schemas, serialization, service_model
 from shared.aws.errors import PersonalizeError
 from shared.http.app import Answer, Call
 from shared.jobs import celery_app, runner, worker_process
-from shared.jobs.worker_process import Process
+from shared.jobs.worker_process import WorkerProcess
 from shared.observability import threads as background
 from shared.resources import Reading
 from shared.resources.dataset import requests as of_datasets
@@ -103,7 +103,7 @@ class System:
         self._born += 1
         born = self.world.process(f"{role}@sim:{self._born}", self.world.chance.choice(self.skews))
         ending: Any = Event(self.world)
-        born.handle = Process(
+        born.handle = WorkerProcess(
             name=born.name, settings=SETTINGS, store=self.store, queue=self.broker, artifacts=self.disk, ending=ending
         )
         self.running[born] = role
@@ -128,12 +128,12 @@ class System:
                 loading: Any = Loading(self.world, self.disk)
                 preparing: Any = Preparing(self.world)
                 deployer.start(one.handle, loading, loading, preparing)
-                worker_process.beat_in_background(one.handle)
+                worker_process.send_heartbeats(one.handle)
                 return
             case "status":
                 status._walk()
             case "training":
-                worker_process.beat_in_background(one.handle)
+                worker_process.send_heartbeats(one.handle)
         self._consume(one, role)
 
     def _consume(self, one: SimProcess, role: str) -> None:
@@ -182,9 +182,9 @@ class _Current:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def __getitem__(self, _index: int) -> Process:
+    def __getitem__(self, _index: int) -> WorkerProcess:
         assert self._world.task is not None
-        handle: Process = self._world.task.process.handle
+        handle: WorkerProcess = self._world.task.process.handle
         return handle
 
 

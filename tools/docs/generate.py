@@ -96,7 +96,7 @@ def operations() -> str:
     return "\n".join([*lines, ""])
 
 
-def _operation_table(service: str, offered: Mapping[str, app.Handler]) -> Iterable[str]:
+def _operation_table(service: str, offered: Mapping[str, app.OperationHandler]) -> Iterable[str]:
     yield "| operation | answered by | tested in | rules | remarks |"
     yield "|---|---|---|---|---|"
     for name in sorted(service_model.operations(service)):
@@ -110,9 +110,9 @@ def _operation_table(service: str, offered: Mapping[str, app.Handler]) -> Iterab
         yield f"| {name} | {' | '.join(cells)} |"
 
 
-def _offered() -> Mapping[str, Mapping[str, app.Handler]]:
+def _offered() -> Mapping[str, Mapping[str, app.OperationHandler]]:
     configured, store = Settings(), MemoryStore()
-    desk = Desk(store, celery_app.Queue(celery_app.application(configured)), Reading(store, configured))
+    desk = Desk(store, celery_app.MessageQueue(celery_app.create_celery_app(configured)), Reading(store, configured))
     serving = runtime.serving(configured, store, Artifacts(configured.artifacts))
     return {
         "personalize": api.handlers(desk),
@@ -221,10 +221,10 @@ def lifecycle_page() -> str:
 def _drawing(table: lifecycle.Lifecycle) -> Iterable[str]:
     yield "```mermaid\nstateDiagram-v2"
     yield f"    [*] --> {_box(table.first)}"
-    for (status, what), after in table.moves.items():
+    for (status, what), after in table.transitions.items():
         if after == status:
             continue
-        word = what.upper() if isinstance(what, lifecycle.Request) else what
+        word = what.upper() if isinstance(what, lifecycle.TransitionRequest) else what
         yield f"    {_box(status)} --> {_box(after)}: {word}"
     yield "```"
 

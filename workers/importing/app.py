@@ -1,8 +1,8 @@
 """The Celery process of the ``importing`` queue."""
 
-from shared.jobs.worker_process import celery_process
+from shared.jobs.worker_process import create_worker_app
 from workers.importing import tasks
 
 __all__ = ["app", "tasks"]
 
-app = celery_process("importing")
+app = create_worker_app("importing")

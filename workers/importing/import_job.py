@@ -11,9 +11,9 @@ import structlog
 
 from shared import settings
 from shared.data import schemas
-from shared.data.csv.csv_errors import shortened
-from shared.data.csv.csv_import import Imported, ImportFailed, import_csv
-from shared.jobs.entrypoint import Progress, WorkFailed, WorkStopped, child
+from shared.data.csv.csv_errors import trim_text
+from shared.data.csv.csv_import import ImportFailed, ImportResult, import_csv
+from shared.jobs.entrypoint import ReportProgress, WorkFailed, WorkStopped, run_jobs
 from shared.observability import logging
 from shared.resources import Reading
 from shared.resources.dataset_import_job import ROWS
@@ -30,7 +30,9 @@ MOST_NAMED = 10
 MIN_INTERACTIONS = 1000
 
 
-def import_dataset(arn: str, attempt: int, progress: Progress, should_stop: Callable[[], bool]) -> Mapping[str, Any]:
+def import_dataset(
+    arn: str, attempt: int, progress: ReportProgress, should_stop: Callable[[], bool]
+) -> Mapping[str, Any]:
     configured = settings.load()
     reading = Reading(RedisStore(configured.redis_url), configured)
     job = reading.find(arn, "dataset_import_job")
@@ -67,18 +69,18 @@ def import_dataset(arn: str, attempt: int, progress: Progress, should_stop: Call
     return {"rows": imported.rows, "remarks": _remarks(imported, skipped)}
 
 
-def _remarks(imported: Imported, skipped: Sequence[str]) -> Mapping[str, Any]:
+def _remarks(imported: ImportResult, skipped: Sequence[str]) -> Mapping[str, Any]:
     """What whoever asked for the import should know of it, also in the log."""
     remarks: dict[str, Any] = {}
     if imported.nulls:
         remarks["nulls"], remarks["first"] = dict(imported.nulls), list(imported.first)
         log.warning("cells that could not be read are null", nulls=remarks["nulls"], first=remarks["first"])
     if skipped:
-        remarks["skipped"] = [shortened(name, 100) for name in skipped[:MOST_NAMED]]
+        remarks["skipped"] = [trim_text(name, 100) for name in skipped[:MOST_NAMED]]
         log.warning("files that hold no data were skipped", count=len(skipped), skipped=remarks["skipped"])
     return remarks
 
 
 if __name__ == "__main__":
     logging.configure(settings.load(), "importing")
-    child({ImportDataset.wire: import_dataset})
+    run_jobs({ImportDataset.wire: import_dataset})

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from shared.jobs.celery_app import handles
-from shared.jobs.runner import work
-from shared.jobs.worker_process import current
+from shared.jobs.celery_app import register_handler
+from shared.jobs.runner import run_leased
+from shared.jobs.worker_process import get_current_process
 from shared.state.messages import ImportDataset
 
 
-@handles(ImportDataset)
+@register_handler(ImportDataset)
 def import_dataset(command: ImportDataset) -> None:
-    work(command, current(), "workers.importing.import_job")
+    run_leased(command, get_current_process(), "workers.importing.import_job")

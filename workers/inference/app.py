@@ -1,5 +1,5 @@
 """The Celery process of the ``inference`` queue."""
 
-from shared.jobs.worker_process import celery_process
+from shared.jobs.worker_process import create_worker_app
 
-app = celery_process("inference")
+app = create_worker_app("inference")

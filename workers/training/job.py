@@ -17,7 +17,7 @@ from shared.aws.errors import PersonalizeError
 from shared.data.arrays.histories import DataRefused
 from shared.data.training import training_data
 from shared.data.training.training_data import TrainingData
-from shared.jobs.entrypoint import Progress, WorkFailed, WorkStopped, child
+from shared.jobs.entrypoint import ReportProgress, WorkFailed, WorkStopped, run_jobs
 from shared.observability import logging
 from shared.recipes import Recipe
 from shared.recipes.scoring_api import ArtifactError
@@ -138,7 +138,7 @@ class Bench:
 
 
 def train_solution_version(
-    arn: str, attempt: int, progress: Progress, should_stop: Callable[[], bool]
+    arn: str, attempt: int, progress: ReportProgress, should_stop: Callable[[], bool]
 ) -> Mapping[str, Any]:
     configured = settings.load()
     store = RedisStore(configured.redis_url)
@@ -163,7 +163,7 @@ def train_solution_version(
     }
 
 
-def run_trial(arn: str, _attempt: int, progress: Progress, should_stop: Callable[[], bool]) -> Mapping[str, Any]:
+def run_trial(arn: str, _attempt: int, progress: ReportProgress, should_stop: Callable[[], bool]) -> Mapping[str, Any]:
     configured = settings.load()
     store = RedisStore(configured.redis_url)
     reading = Reading(store, configured)
@@ -255,4 +255,4 @@ def choose_options(configured: Settings, workers: int = 1) -> TrainingOptions:
 
 if __name__ == "__main__":
     logging.configure(settings.load(), "training")
-    child({TrainSolutionVersion.wire: train_solution_version, RunTrial.wire: run_trial})
+    run_jobs({TrainSolutionVersion.wire: train_solution_version, RunTrial.wire: run_trial})

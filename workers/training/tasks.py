@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from shared.jobs.celery_app import handles
-from shared.jobs.runner import work
-from shared.jobs.worker_process import current
+from shared.jobs.celery_app import register_handler
+from shared.jobs.runner import run_leased
+from shared.jobs.worker_process import get_current_process
 from shared.state.messages import RunTrial, TrainSolutionVersion
 
 
-@handles(TrainSolutionVersion)
+@register_handler(TrainSolutionVersion)
 def train_solution_version(command: TrainSolutionVersion) -> None:
-    work(command, current(), "workers.training.job")
+    run_leased(command, get_current_process(), "workers.training.job")
 
 
-@handles(RunTrial)
+@register_handler(RunTrial)
 def run_trial(command: RunTrial) -> None:
-    work(command, current(), "workers.training.job")
+    run_leased(command, get_current_process(), "workers.training.job")

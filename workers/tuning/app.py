@@ -1,8 +1,8 @@
 """The Celery process of the ``tuning`` queue."""
 
-from shared.jobs.worker_process import celery_process
+from shared.jobs.worker_process import create_worker_app
 from workers.tuning import tasks
 
 __all__ = ["app", "tasks"]
 
-app = celery_process("tuning", long_work=False)
+app = create_worker_app("tuning", long_work=False)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from shared.jobs.celery_app import handles
-from shared.jobs.runner import ending_if_hung, insist
-from shared.jobs.worker_process import current
+from shared.jobs.celery_app import register_handler
+from shared.jobs.runner import end_process_if_hung, retry_until_redis_answers
+from shared.jobs.worker_process import get_current_process
 from shared.state.messages import TuneSolutionVersion
 from workers.tuning import tuner
 
 
-@handles(TuneSolutionVersion)
+@register_handler(TuneSolutionVersion)
 def tune_solution_version(command: TuneSolutionVersion) -> None:
     # Every step is safe to repeat: it reads what stands and writes with a comparison.
-    with ending_if_hung(command, current().settings.tuning_silence_seconds):
-        insist(lambda: tuner.advance(current(), command.arn))
+    with end_process_if_hung(command, get_current_process().settings.tuning_silence_seconds):
+        retry_until_redis_answers(lambda: tuner.advance(get_current_process(), command.arn))

@@ -9,11 +9,11 @@ from dataclasses import replace
 import structlog
 
 from shared.jobs import celery_app
-from shared.jobs.worker_process import Process
+from shared.jobs.worker_process import WorkerProcess
 from shared.resources import RESOURCES, Reading
 from shared.resources.resource_type import first_record, settled
 from shared.resources.trial import requests as trials
-from shared.state.lifecycle import CREATE_PENDING, CREATE_STOPPED, CREATE_STOPPING, TRAINED, Request
+from shared.state.lifecycle import CREATE_PENDING, CREATE_STOPPED, CREATE_STOPPING, TRAINED, TransitionRequest
 from shared.state.messages import Failed, RunTrial, Started, Stopped, TrainSolutionVersion, TuneSolutionVersion
 from shared.store import Conflict, NameTaken, Record
 from workers.tuning.search import Search
@@ -24,13 +24,13 @@ log = structlog.get_logger()
 TRIAL = RESOURCES["trial"]
 
 
-def advance(process: Process, arn: str) -> None:
+def advance(process: WorkerProcess, arn: str) -> None:
     """Take steps until there is none to take before something happens."""
     while _step(process, arn):
         continue
 
 
-def _step(process: Process, arn: str) -> bool:
+def _step(process: WorkerProcess, arn: str) -> bool:
     """One change at most, and whether there may be another."""
     version = process.store.get(arn)
     if version is None or version.kind != "solution_version" or not _tunes(version):
@@ -54,7 +54,7 @@ def _tunes(version: Record) -> bool:
     return RESOURCES[version.kind].command_for(version) is TuneSolutionVersion
 
 
-def _go_on(process: Process, search: Search, under_way: Sequence[Record]) -> bool:
+def _go_on(process: WorkerProcess, search: Search, under_way: Sequence[Record]) -> bool:
     version = search.version
     if version.status == CREATE_PENDING and not search.trials:
         _report(process, Started(arn=version.arn, attempt=version.attempt))
@@ -76,12 +76,12 @@ def _go_on(process: Process, search: Search, under_way: Sequence[Record]) -> boo
     return _conclude(process, search)
 
 
-def _workers(process: Process) -> int:
+def _workers(process: WorkerProcess) -> int:
     """Training workers that live. A trial that nobody could take yet would be one proposed too early."""
     return max(sum(name.startswith("training@") for name in process.store.list_live_processes()), 1)
 
 
-def _begin(process: Process, search: Search, space: Space, parameters: Parameters) -> bool:
+def _begin(process: WorkerProcess, search: Search, space: Space, parameters: Parameters) -> bool:
     version = search.version
     request = {
         "solutionVersionArn": version.arn,
@@ -92,15 +92,17 @@ def _begin(process: Process, search: Search, space: Space, parameters: Parameter
     record = first_record(TRIAL, TRIAL.draft(request, Reading(process.store, process.settings)), process.store.now())
     command = RunTrial(arn=record.arn)
     # Whoever begins one raises the version's own number: two that have counted the same trials can't both.
-    process.store.create(record, invocation=record.arn, guards=(version,), outbox=[celery_app.note(command)])
+    process.store.create(
+        record, invocation=record.arn, guards=(version,), outbox=[celery_app.build_outbox_entry(command)]
+    )
     log.info("trial begun", arn=record.arn, parameters=parameters)
-    celery_app.ring(process.store, process.queue, command)
+    celery_app.send_command(process.store, process.queue, command)
     return True
 
 
-def _stop(process: Process, trial: Record, *, pruned: bool) -> None:
+def _stop(process: WorkerProcess, trial: Record, *, pruned: bool) -> None:
     """Whoever works on it sees that by the lease; who does not will never begin."""
-    status = TRAINED.after(trial.status or "", Request.STOP)
+    status = TRAINED.get_next_status(trial.status or "", TransitionRequest.STOP)
     if status == CREATE_STOPPED and process.store.get_lease(trial.arn) is not None:
         # Somebody has just begun: what they work in is not removed before they have ended.
         status = CREATE_STOPPING
@@ -111,7 +113,7 @@ def _stop(process: Process, trial: Record, *, pruned: bool) -> None:
     log.info("trial ended early", arn=trial.arn, pruned=pruned)
 
 
-def _wind_down(process: Process, version: Record, under_way: Sequence[Record]) -> bool:
+def _wind_down(process: WorkerProcess, version: Record, under_way: Sequence[Record]) -> bool:
     for trial in under_way:
         if trial.status != CREATE_STOPPING:
             _stop(process, trial, pruned=False)
@@ -124,7 +126,7 @@ def _wind_down(process: Process, version: Record, under_way: Sequence[Record]) -
     return False
 
 
-def _tidy(process: Process, search: Search) -> None:
+def _tidy(process: WorkerProcess, search: Search) -> None:
     """Remove the checkpoints of trials that will not be gone on with: those of a large catalogue are large."""
     of_version = process.artifacts.create_workspace(search.version.arn)
     best = {one.arn for space in search.spaces if (one := search.best_of(space)) is not None}
@@ -133,7 +135,7 @@ def _tidy(process: Process, search: Search) -> None:
             shutil.rmtree(trials.workspace(of_version, trial.body["number"]), ignore_errors=True)
 
 
-def _conclude(process: Process, search: Search) -> bool:
+def _conclude(process: WorkerProcess, search: Search) -> bool:
     version, winner = search.version, search.winner()
     if winner is None:
         reasons = [trial.reason for trial in search.trials if trial.reason] or ["No trial was finished."]
@@ -151,12 +153,12 @@ def _conclude(process: Process, search: Search) -> bool:
     command = TrainSolutionVersion(arn=version.arn)
     process.store.replace(
         replace(version, state={**version.state, "tuned": won}),
-        outbox=[celery_app.note(command)],
+        outbox=[celery_app.build_outbox_entry(command)],
     )
     log.info("tuned", arn=version.arn, trial=winner.arn, parameters=winner.body["parameters"])
-    celery_app.ring(process.store, process.queue, command)
+    celery_app.send_command(process.store, process.queue, command)
     return False
 
 
-def _report(process: Process, fact: Started | Failed | Stopped) -> None:
-    celery_app.report(process.store, process.queue, fact)
+def _report(process: WorkerProcess, fact: Started | Failed | Stopped) -> None:
+    celery_app.report_fact(process.store, process.queue, fact)

@@ -12,7 +12,7 @@ from services.api.operations import Desk
 from shared.http.app import Call
 from shared.resources.solution_version.requests import tuned
 from shared.resources.trial import requests as trials
-from shared.state.lifecycle import BROKEN
+from shared.state.lifecycle import FAILED_STATUSES
 from shared.store import Record
 
 
@@ -39,7 +39,7 @@ def _shown(trial: Record) -> Mapping[str, Any]:
         "curve": curve,
         "metrics": trial.state.get("metrics"),
         "trainingSeconds": progress.get("seconds"),
-        "failureReason": trial.reason if trial.status in BROKEN else None,
+        "failureReason": trial.reason if trial.status in FAILED_STATUSES else None,
         "creationDateTime": trial.created,
         "lastUpdatedDateTime": trial.updated,
     }

@@ -12,7 +12,7 @@ from shared.http.app import Call
 from shared.resources import RESOURCES
 from shared.resources.recommender.requests import checked, fresh_version
 from shared.resources.resource_type import settled
-from shared.state.lifecycle import ACTIVE, Request
+from shared.state.lifecycle import ACTIVE, TransitionRequest
 
 RECOMMENDER = RESOURCES["recommender"]
 
@@ -51,14 +51,14 @@ def _update(desk: Desk, request: Mapping[str, Any]) -> None:
 
 
 def stop_recommender(desk: Desk, call: Call) -> Mapping[str, Any]:
-    return _switch(desk, call, Request.STOP)
+    return _switch(desk, call, TransitionRequest.STOP)
 
 
 def start_recommender(desk: Desk, call: Call) -> Mapping[str, Any]:
-    return _switch(desk, call, Request.START)
+    return _switch(desk, call, TransitionRequest.START)
 
 
-def _switch(desk: Desk, call: Call, what: Request) -> Mapping[str, Any]:
+def _switch(desk: Desk, call: Call, what: TransitionRequest) -> Mapping[str, Any]:
     arn = call.request["recommenderArn"]
     once(desk, call, lambda asked: ask(asked, RECOMMENDER, asked.reading.find(arn, "recommender"), what))
     return {"recommenderArn": arn}

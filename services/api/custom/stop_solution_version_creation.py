@@ -9,7 +9,7 @@ from shared.aws.errors import InvalidInput, ResourceInUse
 from shared.http.app import Call
 from shared.jobs import celery_app
 from shared.resources import RESOURCES
-from shared.state.lifecycle import CREATE_STOPPING, TRAINED, Request
+from shared.state.lifecycle import CREATE_STOPPING, TRAINED, TransitionRequest
 
 
 def stop_solution_version_creation(desk: Desk, call: Call) -> None:
@@ -21,13 +21,15 @@ def _stop(desk: Desk, arn: str) -> None:
     status = version.status or ""
     if status == CREATE_STOPPING:
         raise ResourceInUse(f"{arn} is being stopped already.")
-    after = TRAINED.after(status, Request.STOP)
+    after = TRAINED.get_next_status(status, TransitionRequest.STOP)
     if after is None:
         raise InvalidInput(f"{arn} is in status {status}: only a version that is being created can be stopped.")
     command = RESOURCES["solution_version"].command_for(version)
     # Others are told by the lease that they work under; who begins work for others has none.
     bell = command(arn=arn) if command and command.winds_down else None
     stopped = replace(version, status=after, updated=desk.store.now())
-    desk.store.replace(stopped, invocation=desk.invocation, outbox=[celery_app.note(bell)] if bell else [])
+    desk.store.replace(
+        stopped, invocation=desk.invocation, outbox=[celery_app.build_outbox_entry(bell)] if bell else []
+    )
     if bell:
         desk.ring(bell)

@@ -26,7 +26,7 @@ from shared.state.lifecycle import (
     CREATE_PENDING,
     CREATE_STOPPED,
     CREATE_STOPPING,
-    SETTLED,
+    TERMINAL,
 )
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _shown(aws: Personalize, arn: str) -> tuple[Group, bool]:
         raise NoTrials(f"{arn} has no trials: its solution asks for neither performHPO nor performAutoML.")
     trials = aws.foretaste.list_trials(solutionVersionArn=arn)["trials"]
     words = [version["status"], *([screen.describe(progress)] if progress else []), _counted(trials)]
-    return Group(Text(", ".join(words)), table(trials), *drawing(trials)), version["status"] in SETTLED
+    return Group(Text(", ".join(words)), table(trials), *drawing(trials)), version["status"] in TERMINAL
 
 
 def table(trials: Sequence[Trial]) -> Grid:

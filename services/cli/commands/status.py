@@ -119,9 +119,9 @@ def _of_import(aws: Personalize, job: Mapping[str, Any], told: dict[str, str]) -
 
 def _progress(aws: Personalize, what: str, summary: Mapping[str, Any]) -> str:
     from services.cli.resource_life import arn_member, described
-    from shared.state.lifecycle import SETTLED
+    from shared.state.lifecycle import TERMINAL
 
-    if summary["status"] in SETTLED:
+    if summary["status"] in TERMINAL:
         return ""
     try:
         _, progress = described(aws, what, summary[arn_member(what)])

@@ -11,7 +11,7 @@ from services.cli.data import csv_source
 from shared.data import schemas
 from shared.data.csv import csv_rules
 from shared.data.csv.csv_file import CsvFile
-from shared.data.csv.csv_sql import name as quoted
+from shared.data.csv.csv_sql import quote_identifier as quoted
 from shared.data.schemas import Field
 
 # A leading zero makes it a code, not a number.
@@ -142,5 +142,5 @@ def _measured(file: CsvFile, columns: Sequence[str]) -> Iterator[tuple[str, _Mea
 
 def _count_of(cell: str, column: str, pattern: str, kind: str) -> str:
     """SQL: how many cells are like the pattern, and what an import takes for that type."""
-    broken = csv_rules.is_broken(Field(name=column.upper(), type=kind, nullable=True), has_nul=False)
+    broken = csv_rules.is_broken_sql(Field(name=column.upper(), type=kind, nullable=True), has_nul=False)
     return f"count_if(regexp_full_match({cell}, '{pattern}') AND NOT ({broken}))"

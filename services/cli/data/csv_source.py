@@ -13,7 +13,7 @@ import duckdb
 from services.cli.errors import UnusableFolder
 from shared.data.csv import csv_file
 from shared.data.csv.csv_file import CsvError, CsvFile
-from shared.data.csv.csv_sql import all_cells
+from shared.data.csv.csv_sql import select_all_cells_sql
 
 
 @contextmanager
@@ -21,7 +21,7 @@ def opened(path: Path) -> Iterator[tuple[CsvFile, Path]]:
     """The file, looked over, and a folder for what need not be kept. Raises UnusableFolder."""
     with tempfile.TemporaryDirectory() as folder:
         try:
-            yield csv_file.prepare(path, Path(folder)), Path(folder)
+            yield csv_file.prepare_csv_file(path, Path(folder)), Path(folder)
         except CsvError as error:
             raise UnusableFolder(f"{path.parent}: {error}") from error
         except OSError as error:
@@ -35,7 +35,7 @@ def asked(file: CsvFile, question: str) -> list[tuple[Any, ...]]:
     Raises duckdb.Error.
     """
     with duckdb.connect() as connection:
-        connection.execute(f"CREATE TEMP VIEW cells AS {all_cells(file)}")
+        connection.execute(f"CREATE TEMP VIEW cells AS {select_all_cells_sql(file)}")
         return connection.execute(question).fetchall()
 
 

@@ -17,7 +17,7 @@ import duckdb
 
 from shared.data.csv import csv_file, csv_rules
 from shared.data.csv.csv_file import CsvFile
-from shared.data.csv.csv_sql import name, raw_cells
+from shared.data.csv.csv_sql import quote_identifier, select_cells_sql
 from shared.data.schemas import DatasetSchema
 
 MAX_REASON_CHARACTERS = 1000
@@ -46,15 +46,15 @@ class BadCell:
     problem: str
 
     def __str__(self) -> str:
-        place = f"{shortened(self.file, 80)} line {self.line}"
+        place = f"{trim_text(self.file, 80)} line {self.line}"
         if self.column is not None:
-            place += f", column {shortened(self.column, 64)}"
-        what = json.dumps(shortened(self.value, 40), ensure_ascii=False) if self.value is not None else "the cell"
+            place += f", column {trim_text(self.column, 64)}"
+        what = json.dumps(trim_text(self.value, 40), ensure_ascii=False) if self.value is not None else "the cell"
         return f"{place}: {'the row ' if self.column is None else ''}{what} {self.problem}."
 
 
 @dataclass(frozen=True, kw_only=True)
-class BadCells:
+class BadCellSummary:
     """`first` in the order of their lines, a few at most; `count` of all, or of some where not `complete`.
 
     `forgivable` are those that may be kept as null, by column; they stand in so many `rows`.
@@ -63,37 +63,37 @@ class BadCells:
     first: list[BadCell]
     count: int
     complete: bool
-    forgivable: Mapping[str, int]
+    null_candidates: Mapping[str, int]
     rows: int
 
     @property
-    def all_forgivable(self) -> bool:
-        return self.complete and self.count == sum(self.forgivable.values())
+    def all_may_be_null(self) -> bool:
+        return self.complete and self.count == sum(self.null_candidates.values())
 
 
-def find(connection: duckdb.DuckDBPyConnection, file: CsvFile, schema: DatasetSchema) -> BadCells:
+def find_bad_cells(connection: duckdb.DuckDBPyConnection, file: CsvFile, schema: DatasetSchema) -> BadCellSummary:
     """Read a file and check every cell. `connection` must be a fresh one. Raises duckdb.Error."""
-    suspects, count = _suspects(connection, file, schema)
-    rows_of_suspects, forgivable = _forgivable(connection, schema)
-    broken, complete = _broken_rows(connection)
-    first = [_broken_row(file, *each) for each in broken[:_MAX_SHOWN]]
+    suspects, count = _find_unlocated_cells(connection, file, schema)
+    rows_of_suspects, forgivable = _count_null_candidates(connection, schema)
+    broken, complete = _list_broken_rows(connection)
+    first = [_build_broken_row(file, *each) for each in broken[:_MAX_SHOWN]]
     if complete:
         rows = {suspect.row for suspect in suspects}
-        lines = csv_file.lines_of(file, rows, [place for place, *_ in broken])
+        lines = csv_file.find_row_lines(file, rows, [place for place, *_ in broken])
         if lines is not None:
-            first += [suspect.at(file.name, lines[suspect.row]) for suspect in suspects]
+            first += [suspect.with_line(file.name, lines[suspect.row]) for suspect in suspects]
     first.sort(key=lambda cell: cell.line)
-    return BadCells(
+    return BadCellSummary(
         first=first[:_MAX_SHOWN],
         count=count + len(broken),
         complete=complete,
-        forgivable=forgivable,
+        null_candidates=forgivable,
         rows=rows_of_suspects,
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Suspect:
+class _UnlocatedBadCell:
     """A bad cell whose row is known by its number among those that DuckDB took."""
 
     row: int
@@ -101,22 +101,22 @@ class _Suspect:
     value: str | None
     problem: str
 
-    def at(self, file: str, line: int) -> BadCell:
+    def with_line(self, file: str, line: int) -> BadCell:
         return BadCell(file=file, line=line, column=self.column, value=self.value, problem=self.problem)
 
 
-def _suspects(
+def _find_unlocated_cells(
     connection: duckdb.DuckDBPyConnection, file: CsvFile, schema: DatasetSchema
-) -> tuple[list[_Suspect], int]:
+) -> tuple[list[_UnlocatedBadCell], int]:
     """The first suspects by row and column, and the number of all."""
     broken, shown = [], []
     for field in schema.fields:
-        broken.append(f"({csv_rules.is_broken(field, has_nul=file.has_nul)})")
-        shown.append(csv_rules.problem(field, has_nul=file.has_nul))
-        shown.append(f"left({name(field.name)}, 60)")
-        shown.append(csv_rules.is_forgivable(field, has_nul=file.has_nul))
+        broken.append(f"({csv_rules.is_broken_sql(field, has_nul=file.has_nul)})")
+        shown.append(csv_rules.describe_problem_sql(field, has_nul=file.has_nul))
+        shown.append(f"left({quote_identifier(field.name)}, 60)")
+        shown.append(csv_rules.may_be_null_sql(field, has_nul=file.has_nul))
     numbered = f"""SELECT *, row_number() OVER () AS "row number" FROM
-        ({raw_cells([file], schema, f"store_rejects = true, rejects_limit = {_MAX_ERRORS}")})"""
+        ({select_cells_sql([file], schema, f"store_rejects = true, rejects_limit = {_MAX_ERRORS}")})"""
     columns = ", ".join(f"{sql} AS c{number}" for number, sql in enumerate(shown))
     connection.execute(
         f"""CREATE TEMP TABLE bad_rows AS
@@ -126,7 +126,7 @@ def _suspects(
     ((count,),) = connection.execute(f"SELECT {problems} FROM bad_rows").fetchall()
     first = connection.execute(f'SELECT * FROM bad_rows ORDER BY "row number" LIMIT {_MAX_SHOWN}').fetchall()
     suspects = [
-        _Suspect(row=row, column=field.name, value=value, problem=problem)
+        _UnlocatedBadCell(row=row, column=field.name, value=value, problem=problem)
         for row, *found in first
         for field, problem, value in zip(
             schema.fields, found[0::_SHOWN_OF_A_CELL], found[1::_SHOWN_OF_A_CELL], strict=True
@@ -136,14 +136,14 @@ def _suspects(
     return suspects[:_MAX_SHOWN], count
 
 
-def _forgivable(connection: duckdb.DuckDBPyConnection, schema: DatasetSchema) -> tuple[int, dict[str, int]]:
+def _count_null_candidates(connection: duckdb.DuckDBPyConnection, schema: DatasetSchema) -> tuple[int, dict[str, int]]:
     """Of the table of bad rows: how many rows there are, and the cells by column that may be kept as null."""
     counts = ", ".join(f"count_if(c{_SHOWN_OF_A_CELL * number + 2})" for number in range(len(schema.fields)))
     ((rows, *found),) = connection.execute(f"SELECT count(*), {counts} FROM bad_rows").fetchall()
     return rows, {field.name: count for field, count in zip(schema.fields, found, strict=True) if count}
 
 
-def _broken_rows(connection: duckdb.DuckDBPyConnection) -> tuple[list[tuple[int, str, str]], bool]:
+def _list_broken_rows(connection: duckdb.DuckDBPyConnection) -> tuple[list[tuple[int, str, str]], bool]:
     """Place in bytes from 0, kind and beginning of the rows that could not be taken apart, in their order; and
     whether these are all."""
     rows = connection.execute(
@@ -155,23 +155,23 @@ def _broken_rows(connection: duckdb.DuckDBPyConnection) -> tuple[list[tuple[int,
     return rows, errors < _MAX_ERRORS
 
 
-def _broken_row(file: CsvFile, place: int, kind: str, beginning: str) -> BadCell:
+def _build_broken_row(file: CsvFile, place: int, kind: str, beginning: str) -> BadCell:
     return BadCell(
         file=file.name,
-        line=csv_file.line_at(file, place),
+        line=csv_file.find_line(file, place),
         column=None,
         value=beginning.strip("\r\n"),
         problem=_BROKEN_ROWS.get(kind, "cannot be read as CSV"),
     )
 
 
-def reason(found: Sequence[BadCells]) -> str:
+def format_reason(found: Sequence[BadCellSummary]) -> str:
     """The failure reason for all files: the first bad cells in full, the rest counted; at most 1000 characters."""
     count = sum(each.count for each in found)
     first = [str(cell) for each in found for cell in each.first][:_MAX_SHOWN]
     more = "" if all(each.complete for each in found) else " and more"
     if count == 1:
-        return shortened(f"{first[0]} Correct it and create a new dataset import job.", MAX_REASON_CHARACTERS)
+        return trim_text(f"{first[0]} Correct it and create a new dataset import job.", MAX_REASON_CHARACTERS)
     while True:
         rest = f" And {count - len(first)} more." if count > len(first) else ""
         text = f"{count} errors{more}. {' '.join(first)}{rest} Correct them and create a new dataset import job."
@@ -180,6 +180,6 @@ def reason(found: Sequence[BadCells]) -> str:
         first.pop()
 
 
-def shortened(text: str, length: int) -> str:
+def trim_text(text: str, length: int) -> str:
     """At most `length` characters; what goes is marked."""
     return text if len(text) <= length else f"{text[: length - 3]}..."

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from shared.data.csv.csv_records import Counting, Tally
+from shared.data.csv.csv_records import RecordCounter, RecordCounts
 
 MAX_RECORD_BYTES = 2_000_000
 _MAX_BLANK_LINES = 2_000_000  # without a record between them
@@ -33,7 +33,7 @@ _FOREIGN = {
 }
 
 
-def _record(quoted: bytes) -> re.Pattern[bytes]:
+def _build_record_pattern(quoted: bytes) -> re.Pattern[bytes]:
     """Blank lines and the record after them; `quoted` matches what may stand inside quotes.
 
     A quoted value begins with its cell, perhaps after spaces; a quote further on is a letter like any other.
@@ -42,9 +42,9 @@ def _record(quoted: bytes) -> re.Pattern[bytes]:
     return re.compile(rb"((?:\r?\n)*+)(" + cell + rb"(?:," + cell + rb")*+\n)", re.DOTALL)
 
 
-_RECORD = _record(rb'[^"]*+(?:""[^"]*+)*+')
+_RECORD = _build_record_pattern(rb'[^"]*+(?:""[^"]*+)*+')
 _BACKSLASHED = rb'[^"\\]*+(?:(?:\\.|"")[^"\\]*+)*+'
-_RECORD_WITH_BACKSLASHES = _record(_BACKSLASHED)
+_RECORD_WITH_BACKSLASHES = _build_record_pattern(_BACKSLASHED)
 _QUOTED_CELL = re.compile(rb'((?:^|,) *")(' + _BACKSLASHED + rb')("|\Z)', re.DOTALL)
 _ESCAPED = re.compile(rb'\\(["\\])')
 # What may be held in memory while the end of a record is looked for.
@@ -68,7 +68,7 @@ class CsvFile:
     has_nul: bool
 
 
-def prepare(path: Path, workspace: Path, on_step: Callable[[], None] = lambda: None) -> CsvFile:
+def prepare_csv_file(path: Path, workspace: Path, on_step: Callable[[], None] = lambda: None) -> CsvFile:
     """Look a file over; below `workspace` it is written anew where DuckDB could not read it as it is.
 
     `on_step` is called for every few megabytes; what it raises comes out of here.
@@ -76,25 +76,25 @@ def prepare(path: Path, workspace: Path, on_step: Callable[[], None] = lambda: N
     Inside quotes a backslash makes a quote or a backslash a letter, as doubling makes a quote; before anything
     else, and outside quotes, it is a letter itself. Raises CsvError, and OSError of the file system.
     """
-    marks = _look_over(path, on_step)
+    marks = _scan_file(path, on_step)
     if marks.has_quoting_with_backslash or marks.mixes_line_endings:
-        path = _written_anew(path, workspace, on_step)
-        marks = replace(marks, tally=_look_over(path, on_step).tally)
+        path = _write_readable_copy(path, workspace, on_step)
+        marks = replace(marks, tally=_scan_file(path, on_step).counts)
     return CsvFile(
         name=path.name,
         path=path,
-        header=_header(path),
+        header=_read_header(path),
         lines=marks.lines,
-        rows=_checked(marks, path, on_step).records - 1,
+        rows=_check_counts(marks, path, on_step).records - 1,
         has_nul=marks.has_nul,
     )
 
 
-def _checked(marks: _Marks, path: Path, on_step: Callable[[], None]) -> Tally:
+def _check_counts(traits: _FileTraits, path: Path, on_step: Callable[[], None]) -> RecordCounts:
     """The tally of a file that the reader can read to its end. Raises CsvError."""
-    tally = marks.tally if marks.tally.sure else _walked(path, marks.lines, on_step)
+    tally = traits.counts if traits.counts.is_exact else _count_by_walking(path, traits.lines, on_step)
     if tally.too_long is not None:
-        raise CsvError(_too_long(path.name, tally.too_long))
+        raise CsvError(_describe_long_row(path.name, tally.too_long))
     if tally.too_blank is not None:
         raise CsvError(
             f"{path.name} line {tally.too_blank}: more than {_MAX_BLANK_LINES:,} blank lines begin here. Remove them."
@@ -102,20 +102,20 @@ def _checked(marks: _Marks, path: Path, on_step: Callable[[], None]) -> Tally:
     return tally
 
 
-def _too_long(name: str, line: int) -> str:
+def _describe_long_row(name: str, line: int) -> str:
     return (
         f"{name} line {line}: the row is longer than {MAX_RECORD_BYTES:,} bytes. Shorten it, or close the quote that "
         "is open in it."
     )
 
 
-def _walked(path: Path, lines: int, on_step: Callable[[], None]) -> Tally:
+def _count_by_walking(path: Path, lines: int, on_step: Callable[[], None]) -> RecordCounts:
     """The same, record by record: of a file in which quotes stand inside cells that have none around them."""
     records = 0
     too_long = too_blank = None
     after = 1
     with path.open("rb") as file:
-        for line, _, record in _records(file, _RECORD, path.name, on_step):
+        for line, _, record in _iter_records(file, _RECORD, path.name, on_step):
             records += 1
             if too_long is None and len(record) - 1 > MAX_RECORD_BYTES:
                 too_long = line
@@ -124,28 +124,28 @@ def _walked(path: Path, lines: int, on_step: Callable[[], None]) -> Tally:
             after = line + record.count(b"\n")
     if too_blank is None and lines + 1 - after > _MAX_BLANK_LINES:
         too_blank = after
-    return Tally(records=records, sure=True, too_long=too_long, too_blank=too_blank)
+    return RecordCounts(records=records, is_exact=True, too_long=too_long, too_blank=too_blank)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Marks:
+class _FileTraits:
     lines: int
-    tally: Tally
+    counts: RecordCounts
     has_nul: bool
     has_quoting_with_backslash: bool
     mixes_line_endings: bool
 
 
-def _look_over(path: Path, on_step: Callable[[], None]) -> _Marks:
+def _scan_file(path: Path, on_step: Callable[[], None]) -> _FileTraits:
     feeds = returns = pairs = 0
     nul = backslash = quote = False
     last = b""
-    counting = Counting(max_record=MAX_RECORD_BYTES, max_blank=_MAX_BLANK_LINES)
+    counting = RecordCounter(max_record=MAX_RECORD_BYTES, max_blank=_MAX_BLANK_LINES)
     with path.open("rb") as file:
         block = file.read(_BLOCK_BYTES)
         _check_beginning(path.name, block)
         while block:
-            counting.take(block if last else block.removeprefix(_BOM))
+            counting.add_block(block if last else block.removeprefix(_BOM))
             feeds += block.count(b"\n")
             if b"\r" in block:
                 returns += block.count(b"\r")
@@ -161,9 +161,9 @@ def _look_over(path: Path, on_step: Callable[[], None]) -> _Marks:
         raise CsvError(
             f"The lines of {path.name} end with a lone carriage return. Save it with line feeds (Unix or Windows)."
         )
-    return _Marks(
+    return _FileTraits(
         lines=feeds + (not last.endswith(b"\n")),
-        tally=counting.tally(),
+        counts=counting.get_counts(),
         has_nul=nul,
         has_quoting_with_backslash=backslash and quote,
         mixes_line_endings=returns > 0 and not returns == pairs == feeds,
@@ -180,9 +180,9 @@ def _check_beginning(name: str, block: bytes) -> None:
             raise CsvError(f"{name} is {what}; only CSV files in UTF-8 are imported.")
 
 
-def _header(path: Path) -> tuple[str, ...]:
+def _read_header(path: Path) -> tuple[str, ...]:
     with path.open("rb") as file:
-        _, _, record = next(_records(file, _RECORD, path.name))
+        _, _, record = next(_iter_records(file, _RECORD, path.name))
     try:
         text = record.removeprefix(_BOM).decode()
     except UnicodeDecodeError as error:
@@ -194,12 +194,12 @@ def _header(path: Path) -> tuple[str, ...]:
     return tuple(cell.strip() for cell in cells)
 
 
-def _written_anew(path: Path, workspace: Path, on_step: Callable[[], None]) -> Path:
+def _write_readable_copy(path: Path, workspace: Path, on_step: Callable[[], None]) -> Path:
     # A folder of its own: the copy keeps the name that messages give.
     folder = Path(tempfile.mkdtemp(dir=workspace))
     with path.open("rb") as reading, (folder / path.name).open("wb") as writing:
         next_line = 1
-        for line, _, record in _records(reading, _RECORD_WITH_BACKSLASHES, path.name, on_step):
+        for line, _, record in _iter_records(reading, _RECORD_WITH_BACKSLASHES, path.name, on_step):
             row = record.removesuffix(b"\n").removesuffix(b"\r")
             if b"\r" in row and b"\r" in _QUOTED_CELL.sub(b"", row):
                 raise CsvError(
@@ -207,19 +207,19 @@ def _written_anew(path: Path, workspace: Path, on_step: Callable[[], None]) -> P
                     "Remove it, or put the value in quotes."
                 )
             if b"\\" in row and b'"' in row:
-                row = _QUOTED_CELL.sub(_with_doubled_quotes, row)
+                row = _QUOTED_CELL.sub(_convert_to_doubled_quotes, row)
             # Blank lines stay, so that lines keep their numbers.
             writing.write(b"\n" * (line - next_line) + row + b"\n")
             next_line = line + record.count(b"\n")
     return folder / path.name
 
 
-def _with_doubled_quotes(value: re.Match[bytes]) -> bytes:
+def _convert_to_doubled_quotes(value: re.Match[bytes]) -> bytes:
     inside = _ESCAPED.sub(lambda escaped: b'""' if escaped[1] == b'"' else b"\\", value[2])
     return value[1] + inside + value[3]
 
 
-def _records(
+def _iter_records(
     file: BinaryIO, record: re.Pattern[bytes], name: str, on_step: Callable[[], None] = lambda: None
 ) -> Iterator[tuple[int, int, bytes]]:
     """Line from 1, place of the blank lines before it in bytes from 0, and bytes of each record.
@@ -243,30 +243,30 @@ def _records(
             begin = found.end()
         rest = len(buffer) - begin
         if rest > _MAX_OPEN_BYTES:
-            raise CsvError(_too_long(name, line))
+            raise CsvError(_describe_long_row(name, line))
         if not block:
             break
     if buffer[begin:].strip(b"\r\n"):
         yield line, place, buffer[begin:]
 
 
-def rows(file: CsvFile) -> Iterator[tuple[int, list[str]]]:
+def iter_rows(file: CsvFile) -> Iterator[tuple[int, list[str]]]:
     """The line, from 1, and the cells of each record below the header."""
     with file.path.open("rb") as reading:
-        for number, (line, _, record) in enumerate(_records(reading, _RECORD, file.name)):
+        for number, (line, _, record) in enumerate(_iter_records(reading, _RECORD, file.name)):
             if number:
                 text = record.removesuffix(b"\n").removesuffix(b"\r").decode(errors="replace")
-                yield line, _taken_apart(text)
+                yield line, _split_cells(text)
 
 
-def _taken_apart(record: str) -> list[str]:
+def _split_cells(record: str) -> list[str]:
     try:
         return next(csv.reader([record], skipinitialspace=True))
     except csv.Error:  # a cell of more than 128 KiB, among others: it is like no cells at all
         return []
 
 
-def line_at(file: CsvFile, place: int) -> int:
+def find_line(file: CsvFile, place: int) -> int:
     """The line, from 1, of the record that DuckDB saw at `place`, in bytes from 0; blank lines before it go."""
     line = 1
     with file.path.open("rb") as reading:
@@ -279,7 +279,7 @@ def line_at(file: CsvFile, place: int) -> int:
     return line
 
 
-def lines_of(file: CsvFile, rows: Collection[int], rejected: Sequence[int]) -> dict[int, int] | None:
+def find_row_lines(file: CsvFile, rows: Collection[int], rejected: Sequence[int]) -> dict[int, int] | None:
     """The line, from 1, that each of `rows` begins on.
 
     Rows are numbered from 1 without the header, blank lines and the records at the places `rejected` (in bytes
@@ -290,7 +290,7 @@ def lines_of(file: CsvFile, rows: Collection[int], rejected: Sequence[int]) -> d
     left = list(reversed(rejected))
     row = -1  # the header
     with file.path.open("rb") as reading, contextlib.suppress(CsvError):
-        for line, place, record in _records(reading, _RECORD, file.name):
+        for line, place, record in _iter_records(reading, _RECORD, file.name):
             if left and left[-1] < place + len(record):
                 if left.pop() < place:
                     return None

@@ -21,21 +21,21 @@ from pathlib import Path
 
 import duckdb
 
-from shared.data.cancellable_query import interruptibly
+from shared.data.cancellable_query import run_cancellable_query
 from shared.data.csv import csv_errors, csv_file, csv_rules
-from shared.data.csv.csv_errors import BadCells
+from shared.data.csv.csv_errors import BadCellSummary
 from shared.data.csv.csv_file import CsvError, CsvFile
-from shared.data.csv.csv_sql import literal, name, raw_cells, unread
+from shared.data.csv.csv_sql import find_unread_row, quote_identifier, quote_literal, select_cells_sql
 from shared.data.schemas import DatasetSchema
 from shared.storage.artifacts import sync_to_disk
 from shared.system.cpu_quota import available_cpus
 
-_MEMORY_BESIDE_DUCKDB_MB = 160  # Python, the CSV and Parquet readers' own buffers: measured, see benchmarks/importing
-_LEAST_MEMORY_MB = 256
+_MEMORY_OUTSIDE_DUCKDB_MB = 160  # Python, the CSV and Parquet readers' own buffers: measured, see benchmarks/importing
+_MIN_MEMORY_MB = 256
 _SECONDS_BETWEEN_REPORTS = 0.5
 _MAX_NAMED = 3  # cells that are null because they could not be read
 _FEW_ROWS = 10
-READ = "rows_read"
+ROWS_READ_SEQUENCE = "rows_read"
 """A sequence: DuckDB's own way to count what has passed by, from several threads."""
 _UNREAD = "The files cannot be read as CSV"
 _NOT_WRITTEN = (
@@ -48,11 +48,11 @@ class ImportFailed(Exception):
     """The files cannot be imported. The message is the job's failure reason, at most 1000 characters."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(csv_errors.shortened(reason, csv_errors.MAX_REASON_CHARACTERS))
+        super().__init__(csv_errors.trim_text(reason, csv_errors.MAX_REASON_CHARACTERS))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Imported:
+class ImportResult:
     """What was written: `rows` without repeats, `bytes` of the Parquet file.
 
     `nulls` counts the cells by column that were empty or could not be read and are null; `first` names the first few.
@@ -73,7 +73,7 @@ def import_csv(
     progress: Callable[[int], None],
     min_rows: int = 0,
     unreadable_share: float = 0.0,
-) -> Imported:
+) -> ImportResult:
     """Import `files` into the new Parquet file `target`, with the columns of `schema`, named as declared there.
 
     Events (interactions) are sorted by USER_ID, TIMESTAMP, then by their order in the files; those alike in all
@@ -92,7 +92,7 @@ def import_csv(
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
         workspace = Path(folder)
         try:
-            sources = [csv_file.prepare(file, workspace, _now_and_then(progress)) for file in files]
+            sources = [csv_file.prepare_csv_file(file, workspace, _limit_progress(progress)) for file in files]
         except CsvError as error:
             raise ImportFailed(str(error)) from error
         except OSError as error:
@@ -102,18 +102,18 @@ def import_csv(
         for source in sources:
             check_header(source, schema)
         draft = workspace / "draft.parquet"
-        rows, forgiven = _write(sources, schema, draft, workspace, memory_mb, progress, unreadable_share)
-        _check_number(rows, min_rows, sources)
+        rows, forgiven = _write_parquet(sources, schema, draft, workspace, memory_mb, progress, unreadable_share)
+        _check_row_count(rows, min_rows, sources)
         try:
-            _put_in_place(draft, target)
+            _replace_target(draft, target)
         except OSError as error:
             raise ImportFailed(_NOT_WRITTEN) from error
-    nulls = sum((Counter(each.forgivable) for each in forgiven), Counter[str]())
+    nulls = sum((Counter(each.null_candidates) for each in forgiven), Counter[str]())
     first = tuple(str(cell) for each in forgiven for cell in each.first)[:_MAX_NAMED]
-    return Imported(rows=rows, bytes=target.stat().st_size, nulls=nulls, first=first)
+    return ImportResult(rows=rows, bytes=target.stat().st_size, nulls=nulls, first=first)
 
 
-def _now_and_then(progress: Callable[[int], None]) -> Callable[[], None]:
+def _limit_progress(progress: Callable[[int], None]) -> Callable[[], None]:
     """Tells as often as ``progress`` is to be told that the import goes on, while it has no rows yet."""
     told = time.monotonic()
 
@@ -135,10 +135,10 @@ def check_csv(
     """
     check_header(file, schema)
     try:
-        found = _bad_cells([file], schema, workspace, memory_mb, lambda _: None)
+        found = _find_bad_cells([file], schema, workspace, memory_mb, lambda _: None)
     except duckdb.Error as error:
-        raise ImportFailed(f"{_UNREAD}: {_first_line(error)}") from error
-    if (reason := _reason(found)) and not _may_be_null(found, [file], unreadable_share):
+        raise ImportFailed(f"{_UNREAD}: {_get_first_line(error)}") from error
+    if (reason := _format_reason(found)) and not _can_be_null(found, [file], unreadable_share):
         raise ImportFailed(reason)
 
 
@@ -155,7 +155,7 @@ def check_header(source: CsvFile, schema: DatasetSchema) -> None:
             raise ImportFailed(f"The header of {source.name} names {declared.name} twice. Remove one of the columns.")
 
 
-def _check_number(rows: int, min_rows: int, sources: Sequence[CsvFile]) -> None:
+def _check_row_count(rows: int, min_rows: int, sources: Sequence[CsvFile]) -> None:
     names = ", ".join(source.name for source in sources[:3])
     if rows == 0:
         raise ImportFailed(f"There are no rows below the header of {names}. Import at least one row.")
@@ -166,7 +166,7 @@ def _check_number(rows: int, min_rows: int, sources: Sequence[CsvFile]) -> None:
         )
 
 
-def _write(
+def _write_parquet(
     sources: Sequence[CsvFile],
     schema: DatasetSchema,
     draft: Path,
@@ -174,13 +174,13 @@ def _write(
     memory_mb: int,
     progress: Callable[[int], None],
     unreadable_share: float,
-) -> tuple[int, Sequence[BadCells]]:
+) -> tuple[int, Sequence[BadCellSummary]]:
     """Rows written, and the cells that were kept as null."""
 
     def copy(*, forgiving: bool = False) -> int:
-        query = f"COPY ({_rows(sources, schema, forgiving)}) TO {literal(str(draft))} ({_parquet_options(schema)})"
-        with _connect(workspace, memory_mb) as connection:
-            rows = _run(connection, query, sum(source.lines for source in sources), progress)
+        query = f"COPY ({_select_rows_sql(sources, schema, forgiving)}) TO {quote_literal(str(draft))} ({_get_parquet_options(schema)})"
+        with _open_connection(workspace, memory_mb) as connection:
+            rows = _run_copy(connection, query, sum(source.lines for source in sources), progress)
             _check_all_read(connection, sources)
         return rows
 
@@ -188,9 +188,9 @@ def _write(
         try:
             return copy(), ()
         except duckdb.InvalidInputException as error:
-            found = _bad_cells(sources, schema, workspace, memory_mb, progress)
-            if not _may_be_null(found, sources, unreadable_share):
-                raise ImportFailed(_reason(found) or f"{_UNREAD}: {_first_line(error)}") from error
+            found = _find_bad_cells(sources, schema, workspace, memory_mb, progress)
+            if not _can_be_null(found, sources, unreadable_share):
+                raise ImportFailed(_format_reason(found) or f"{_UNREAD}: {_get_first_line(error)}") from error
             return copy(forgiving=True), found
     except duckdb.OutOfMemoryException as error:
         raise ImportFailed(
@@ -201,22 +201,22 @@ def _write(
         raise ImportFailed(_NOT_WRITTEN) from error
     except duckdb.Error as error:
         # Whatever else DuckDB cannot do with a file is a fault of the file to whoever sent it.
-        raise ImportFailed(f"{_UNREAD}: {_first_line(error)}") from error
+        raise ImportFailed(f"{_UNREAD}: {_get_first_line(error)}") from error
 
 
-def _first_line(error: duckdb.Error) -> str:
+def _get_first_line(error: duckdb.Error) -> str:
     return str(error).partition("\n")[0]
 
 
 def _check_all_read(connection: duckdb.DuckDBPyConnection, sources: Sequence[CsvFile]) -> None:
     """Raises ImportFailed where DuckDB has read another number of rows than there are: it drops what it can't hold."""
     ((read,),) = connection.execute(
-        f"SELECT last_value FROM duckdb_sequences() WHERE sequence_name = '{READ}'"
+        f"SELECT last_value FROM duckdb_sequences() WHERE sequence_name = '{ROWS_READ_SEQUENCE}'"
     ).fetchall()
     if (read or 0) == sum(source.rows for source in sources):
         return
     for source in sources:
-        read, line = unread(connection, source)
+        read, line = find_unread_row(connection, source)
         if line is not None:
             raise ImportFailed(
                 f"{source.name} line {line}: the row could not be read; {read:,} of the file's {source.rows:,} rows "
@@ -225,19 +225,19 @@ def _check_all_read(connection: duckdb.DuckDBPyConnection, sources: Sequence[Csv
     raise ImportFailed(f"{_UNREAD}: they have changed while they were read.")
 
 
-def _may_be_null(found: Sequence[BadCells], sources: Sequence[CsvFile], share: float) -> bool:
+def _can_be_null(found: Sequence[BadCellSummary], sources: Sequence[CsvFile], share: float) -> bool:
     """Are these so few, and in such columns, that the import goes on without them?"""
-    if share <= 0 or not any(each.count for each in found) or not all(each.all_forgivable for each in found):
+    if share <= 0 or not any(each.count for each in found) or not all(each.all_may_be_null for each in found):
         return False
     rows = sum(source.rows for source in sources)
     return sum(each.rows for each in found) <= max(share * rows, min(_FEW_ROWS, rows // 10))
 
 
-def _connect(workspace: Path, memory_mb: int) -> duckdb.DuckDBPyConnection:
-    memory_mb = max(memory_mb, _LEAST_MEMORY_MB)
+def _open_connection(workspace: Path, memory_mb: int) -> duckdb.DuckDBPyConnection:
+    memory_mb = max(memory_mb, _MIN_MEMORY_MB)
     connection = duckdb.connect(
         config={
-            "memory_limit": f"{memory_mb - _MEMORY_BESIDE_DUCKDB_MB}MiB",
+            "memory_limit": f"{memory_mb - _MEMORY_OUTSIDE_DUCKDB_MB}MiB",
             "temp_directory": str(workspace / "spilled"),
             # Each thread holds buffers of its own.
             "threads": max(1, min(available_cpus(), memory_mb // 256)),
@@ -247,13 +247,13 @@ def _connect(workspace: Path, memory_mb: int) -> duckdb.DuckDBPyConnection:
     )
     # Without these there is no query_progress(); they belong to a connection, not to the database.
     connection.execute("SET enable_progress_bar = true; SET enable_progress_bar_print = false")
-    connection.execute(f"SET progress_bar_time = 0; CREATE TEMP SEQUENCE {READ}")
+    connection.execute(f"SET progress_bar_time = 0; CREATE TEMP SEQUENCE {ROWS_READ_SEQUENCE}")
     return connection
 
 
-def _run(connection: duckdb.DuckDBPyConnection, query: str, lines: int, progress: Callable[[int], None]) -> int:
+def _run_copy(connection: duckdb.DuckDBPyConnection, query: str, lines: int, progress: Callable[[int], None]) -> int:
     """Run a COPY while this thread reports, and end it when reporting raises. Rows written."""
-    [(rows,)] = interruptibly(
+    [(rows,)] = run_cancellable_query(
         connection,
         lambda: connection.execute(query).fetchall(),
         lambda: progress(int(lines * max(connection.query_progress(), 0.0) / 100)),
@@ -263,14 +263,16 @@ def _run(connection: duckdb.DuckDBPyConnection, query: str, lines: int, progress
     return int(rows)
 
 
-def _rows(sources: Sequence[CsvFile], schema: DatasetSchema, forgiving: bool) -> str:
+def _select_rows_sql(sources: Sequence[CsvFile], schema: DatasetSchema, forgiving: bool) -> str:
     """SQL: the checked, typed and sorted rows of all files without repeats; the rows read are counted by READ."""
     has_nul = any(source.has_nul for source in sources)
-    values = ", ".join(csv_rules.value(field, has_nul=has_nul, forgiving=forgiving) for field in schema.fields)
-    columns = ", ".join(name(field.name) for field in schema.fields)
+    values = ", ".join(
+        csv_rules.check_and_cast_sql(field, has_nul=has_nul, unreadable_as_null=forgiving) for field in schema.fields
+    )
+    columns = ", ".join(quote_identifier(field.name) for field in schema.fields)
     # row_number() OVER () streams: it numbers rows in the order of the files, whatever the number of threads.
     # No field can be called "file order": names have no spaces.
-    counted = f"SELECT * FROM ({raw_cells(sources, schema)}) WHERE nextval('{READ}') > 0"
+    counted = f"SELECT * FROM ({select_cells_sql(sources, schema)}) WHERE nextval('{ROWS_READ_SEQUENCE}') > 0"
     read = f'SELECT {values}, row_number() OVER () AS "file order" FROM ({counted})'
     if schema.key is None:
         once = f'SELECT {columns}, min("file order") AS "file order" FROM ({read}) GROUP BY {columns}'
@@ -279,34 +281,36 @@ def _rows(sources: Sequence[CsvFile], schema: DatasetSchema, forgiving: bool) ->
     return f"SELECT {columns} FROM ({read}) QUALIFY {last} ORDER BY {schema.key}"
 
 
-def _parquet_options(schema: DatasetSchema) -> str:
+def _get_parquet_options(schema: DatasetSchema) -> str:
     # A row group is held in memory while it is written, and a text may have 20,000 characters.
     rows = 10_240 if any(field.textual for field in schema.fields) else 122_880
     return f"FORMAT parquet, ROW_GROUP_SIZE {rows}"
 
 
-def _put_in_place(draft: Path, target: Path) -> None:
+def _replace_target(draft: Path, target: Path) -> None:
     sync_to_disk(draft)
     os.replace(draft, target)
     sync_to_disk(target.parent)
 
 
-def _bad_cells(
+def _find_bad_cells(
     sources: Sequence[CsvFile],
     schema: DatasetSchema,
     workspace: Path,
     memory_mb: int,
     progress: Callable[[int], None],
-) -> Sequence[BadCells]:
+) -> Sequence[BadCellSummary]:
     """Of each file, with the number of its lines for progress."""
     found = []
     for source in sources:
-        with _connect(workspace, memory_mb) as connection:
-            find = partial(csv_errors.find, connection, source, schema)
-            found.append(interruptibly(connection, find, partial(progress, source.lines), _SECONDS_BETWEEN_REPORTS))
+        with _open_connection(workspace, memory_mb) as connection:
+            find = partial(csv_errors.find_bad_cells, connection, source, schema)
+            found.append(
+                run_cancellable_query(connection, find, partial(progress, source.lines), _SECONDS_BETWEEN_REPORTS)
+            )
     return found
 
 
-def _reason(found: Sequence[BadCells]) -> str | None:
+def _format_reason(found: Sequence[BadCellSummary]) -> str | None:
     """Words for the bad cells of all files; None when there are none, as when a file was changed meanwhile."""
-    return csv_errors.reason(found) if any(each.count for each in found) else None
+    return csv_errors.format_reason(found) if any(each.count for each in found) else None

@@ -23,18 +23,18 @@ _Numbers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tally:
+class RecordCounts:
     """Of a whole file; lines count from 1. `records` are those that are not blank, the header among them."""
 
     records: int
-    sure: bool
+    is_exact: bool
     too_long: int | None
     """The line that the first record of more bytes than allowed begins on."""
     too_blank: int | None
     """The line that the first run of more blank lines than allowed begins on."""
 
 
-class Counting:
+class RecordCounter:
     """Takes a file block by block. `max_record` is in bytes, `max_blank` in blank lines that follow each other."""
 
     def __init__(self, *, max_record: int, max_blank: int) -> None:
@@ -52,25 +52,25 @@ class Counting:
         self._ended_line = 0  # the line which that was
         self._filled_line = 0  # the line that ended the last record
 
-    def take(self, block: bytes) -> None:
+    def add_block(self, block: bytes) -> None:
         # A place takes eight bytes, and every letter may be a line feed.
         for begin in range(0, len(block), _PIECE_BYTES):
-            self._take(block[begin : begin + _PIECE_BYTES])
+            self._add_piece(block[begin : begin + _PIECE_BYTES])
 
-    def _take(self, block: bytes) -> None:
+    def _add_piece(self, block: bytes) -> None:
         # The block begins at 2: what stands before a letter of it is always there.
         letters = np.frombuffer(self._last + block, dtype=np.uint8)
         feeds = np.flatnonzero(letters[2:] == _FEED)
-        ending = self._outside_quotes(letters, feeds) if self._quotes or b'"' in block else np.arange(len(feeds))
+        ending = self._find_record_ends(letters, feeds) if self._quotes or b'"' in block else np.arange(len(feeds))
         if len(ending):
-            self._count(letters, feeds[ending], self._lines + 1 + ending)
+            self._count_records(letters, feeds[ending], self._lines + 1 + ending)
         self._read += len(block)
         self._lines += len(feeds)
         self._last = (self._last + block)[-2:]
         if self._too_long is None and self._read - self._ended - 1 > self._max_record:
             self._too_long = self._ended_line + 1
 
-    def _outside_quotes(self, letters: npt.NDArray[np.uint8], feeds: _Numbers) -> _Numbers:
+    def _find_record_ends(self, letters: npt.NDArray[np.uint8], feeds: _Numbers) -> _Numbers:
         """Which of the line feeds end a record or a blank line."""
         is_quote = letters[2:] == _QUOTE
         quotes = np.flatnonzero(is_quote)
@@ -80,7 +80,7 @@ class Counting:
         self._quotes += len(quotes)
         return np.flatnonzero(before % 2 == 0)
 
-    def _count(self, letters: npt.NDArray[np.uint8], ends: _Numbers, lines: _Numbers) -> None:
+    def _count_records(self, letters: npt.NDArray[np.uint8], ends: _Numbers, lines: _Numbers) -> None:
         """`ends`: places in the block of the line feeds that end something; `lines`: the lines that these end."""
         lengths = np.diff(self._read + ends, prepend=self._ended)  # with the line feed
         filled = ~((lengths == 1) | ((lengths == 2) & (letters[ends + 1] == _RETURN)))
@@ -95,13 +95,13 @@ class Counting:
         self._ended, self._ended_line = int(self._read + ends[-1]), int(lines[-1])
         self._filled_line = int(filled_lines[-1])
 
-    def tally(self) -> Tally:
+    def get_counts(self) -> RecordCounts:
         rest = self._read - self._ended - 1
         # A lone carriage return at the end of a file is a blank line.
         unended = rest > 1 or (rest == 1 and not self._last.endswith(b"\r"))
-        return Tally(
+        return RecordCounts(
             records=self._records + unended,
-            sure=self._sure,
+            is_exact=self._sure,
             too_long=self._too_long,
             too_blank=self._too_blank,
         )

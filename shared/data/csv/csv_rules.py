@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from shared.data.csv.csv_sql import literal, name
+from shared.data.csv.csv_sql import quote_identifier, quote_literal
 from shared.data.schemas import Field
 
 MAX_ID_CHARACTERS = 256
@@ -41,32 +41,34 @@ class Rule:
 
     broken: str
     problem: str
-    forgivable: bool = False
+    may_be_null: bool = False
 
 
-def rules(field: Field, *, has_nul: bool) -> list[Rule]:
+def list_rules(field: Field, *, has_nul: bool) -> list[Rule]:
     """The rules of a field, the most telling first. An empty cell reads as NULL, quoted or not."""
-    raw = name(field.name)
-    found = [replace(rule, broken=f"{raw} IS NOT NULL AND ({rule.broken})") for rule in _rules_of_type(field, has_nul)]
+    raw = quote_identifier(field.name)
+    found = [
+        replace(rule, broken=f"{raw} IS NOT NULL AND ({rule.broken})") for rule in _list_type_rules(field, has_nul)
+    ]
     if not field.nullable:
-        empty = Rule(broken=f"{raw} IS NULL", problem="is empty, but the schema does not allow null", forgivable=True)
+        empty = Rule(broken=f"{raw} IS NULL", problem="is empty, but the schema does not allow null", may_be_null=True)
         found = [empty, *found]
-    return [replace(rule, forgivable=rule.forgivable and field.name not in _NEVER_NULL) for rule in found]
+    return [replace(rule, forgivable=rule.may_be_null and field.name not in _NEVER_NULL) for rule in found]
 
 
-def _rules_of_type(field: Field, has_nul: bool) -> list[Rule]:
-    raw, cast = name(field.name), _cast(field)
+def _list_type_rules(field: Field, has_nul: bool) -> list[Rule]:
+    raw, cast = quote_identifier(field.name), _cast_cell_sql(field)
     match field.type:
         case "string":
-            return _rules_of_string(field, has_nul)
+            return _list_string_rules(field, has_nul)
         case "boolean":
-            return [_unreadable(f"{raw} NOT IN ('true', 'false')", "is not true or false in lower case")]
+            return [_make_unreadable_rule(f"{raw} NOT IN ('true', 'false')", "is not true or false in lower case")]
         case "float" | "double":
             return [
                 # DuckDB reads 1_000 as a thousand.
-                _unreadable(f"contains({raw}, '_')", "is not a number"),
-                _unreadable(f"TRY_CAST({raw} AS DOUBLE) IS NULL", "is not a number"),
-                _unreadable(
+                _make_unreadable_rule(f"contains({raw}, '_')", "is not a number"),
+                _make_unreadable_rule(f"TRY_CAST({raw} AS DOUBLE) IS NULL", "is not a number"),
+                _make_unreadable_rule(
                     f"{cast} IS NULL OR NOT isfinite({cast})",
                     f"is not a finite number within the range of {field.type}",
                 ),
@@ -74,19 +76,19 @@ def _rules_of_type(field: Field, has_nul: bool) -> list[Rule]:
         case _:
             # The cast alone would round 1.5 and take 1e3; the pattern alone costs more for the usual digits.
             unlike = f"{cast} IS NULL OR CAST({cast} AS VARCHAR) <> {raw}"
-            whole = _unreadable(
+            whole = _make_unreadable_rule(
                 f"({unlike}) AND NOT regexp_full_match(trim({raw}), '[+-]?[0-9]+')", "is not a whole number"
             )
-            fits = _unreadable(f"{cast} IS NULL", f"is out of the range of {field.type}")
-            return [whole, fits, *_rules_of_limits(field), *_rules_of_timestamp(field)]
+            fits = _make_unreadable_rule(f"{cast} IS NULL", f"is out of the range of {field.type}")
+            return [whole, fits, *_list_limit_rules(field), *_list_timestamp_rules(field)]
 
 
-def _unreadable(broken: str, problem: str) -> Rule:
-    return Rule(broken=broken, problem=problem, forgivable=True)
+def _make_unreadable_rule(broken: str, problem: str) -> Rule:
+    return Rule(broken=broken, problem=problem, may_be_null=True)
 
 
-def _rules_of_string(field: Field, has_nul: bool) -> list[Rule]:
-    raw = name(field.name)
+def _list_string_rules(field: Field, has_nul: bool) -> list[Rule]:
+    raw = quote_identifier(field.name)
     rules = []
     if has_nul:
         rules.append(Rule(broken=f"contains({raw}, chr(0))", problem="holds a NUL character"))
@@ -102,68 +104,68 @@ def _rules_of_string(field: Field, has_nul: bool) -> list[Rule]:
     return rules
 
 
-def _rules_of_limits(field: Field) -> list[Rule]:
+def _list_limit_rules(field: Field) -> list[Rule]:
     if field.limits is None:
         return []
     least, most = field.limits
-    return [Rule(broken=f"{_cast(field)} NOT BETWEEN {least} AND {most}", problem=f"is not {least} to {most}")]
+    return [Rule(broken=f"{_cast_cell_sql(field)} NOT BETWEEN {least} AND {most}", problem=f"is not {least} to {most}")]
 
 
-def _rules_of_timestamp(field: Field) -> list[Rule]:
+def _list_timestamp_rules(field: Field) -> list[Rule]:
     if not field.name.endswith("TIMESTAMP"):
         return []
     return [
         Rule(
-            broken=f"{_cast(field)} > {LATEST_TIMESTAMP}",
+            broken=f"{_cast_cell_sql(field)} > {LATEST_TIMESTAMP}",
             problem="is not a time in seconds since 1970. It looks like milliseconds; divide by 1000",
         )
     ]
 
 
-def _cast(field: Field) -> str:
-    return f"TRY_CAST({name(field.name)} AS {PARQUET_TYPES[field.type]})"
+def _cast_cell_sql(field: Field) -> str:
+    return f"TRY_CAST({quote_identifier(field.name)} AS {PARQUET_TYPES[field.type]})"
 
 
-def is_broken(field: Field, *, has_nul: bool) -> str:
+def is_broken_sql(field: Field, *, has_nul: bool) -> str:
     """SQL: true for a cell that breaks any rule."""
-    return " OR ".join(f"({rule.broken})" for rule in rules(field, has_nul=has_nul)) or "false"
+    return " OR ".join(f"({rule.broken})" for rule in list_rules(field, has_nul=has_nul)) or "false"
 
 
-def problem(field: Field, *, has_nul: bool) -> str:
+def describe_problem_sql(field: Field, *, has_nul: bool) -> str:
     """SQL: the words for the first rule that a cell breaks, or NULL."""
-    return _first_broken(field, has_nul, lambda rule: literal(rule.problem))
+    return _select_first_broken_sql(field, has_nul, lambda rule: quote_literal(rule.problem))
 
 
-def is_forgivable(field: Field, *, has_nul: bool) -> str:
+def may_be_null_sql(field: Field, *, has_nul: bool) -> str:
     """SQL: true for a cell that may be kept as null, false for any other that breaks a rule, or NULL."""
-    return _first_broken(field, has_nul, lambda rule: "true" if rule.forgivable else "false")
+    return _select_first_broken_sql(field, has_nul, lambda rule: "true" if rule.may_be_null else "false")
 
 
-def _first_broken(field: Field, has_nul: bool, what: Callable[[Rule], str]) -> str:
-    cases = [f"WHEN {rule.broken} THEN {what(rule)}" for rule in rules(field, has_nul=has_nul)]
+def _select_first_broken_sql(field: Field, has_nul: bool, what: Callable[[Rule], str]) -> str:
+    cases = [f"WHEN {rule.broken} THEN {what(rule)}" for rule in list_rules(field, has_nul=has_nul)]
     return f"CASE {' '.join(cases)} END" if cases else "NULL"
 
 
-def value(field: Field, *, has_nul: bool, forgiving: bool = False) -> str:
+def check_and_cast_sql(field: Field, *, has_nul: bool, unreadable_as_null: bool = False) -> str:
     """SQL: the typed value of a cell; the query ends with an error at one that breaks a rule.
 
     `forgiving`: what may be kept as null is null.
     """
-    raw = name(field.name)
-    typed = _cast(field)
+    raw = quote_identifier(field.name)
+    typed = _cast_cell_sql(field)
     if field.textual:
-        typed = cut(field)
+        typed = trim_text_sql(field)
     elif field.type == "string":
         typed = raw
-    refusal = f"WHEN {is_broken(field, has_nul=has_nul)} THEN error('a cell breaks a rule')"
-    if forgiving:
-        refusal = f"WHEN {is_forgivable(field, has_nul=has_nul)} THEN NULL {refusal}"
+    refusal = f"WHEN {is_broken_sql(field, has_nul=has_nul)} THEN error('a cell breaks a rule')"
+    if unreadable_as_null:
+        refusal = f"WHEN {may_be_null_sql(field, has_nul=has_nul)} THEN NULL {refusal}"
     return f"CASE {refusal} ELSE {typed} END AS {raw}"
 
 
-def cut(field: Field) -> str:
+def trim_text_sql(field: Field) -> str:
     """SQL: as much of a text as is kept."""
-    raw = name(field.name)
+    raw = quote_identifier(field.name)
     # A text of few bytes has few characters, and is not looked at.
     return f"""CASE WHEN strlen({raw}) <= {MAX_CHINESE_OR_JAPANESE_CHARACTERS} THEN {raw}
         WHEN 2 * length(regexp_replace({raw}, '[^{_CHINESE_OR_JAPANESE}]+', '', 'g')) >= length({raw})

@@ -19,17 +19,17 @@ from shared.data.schemas import FIELD_NAME, DatasetSchema
 _BUFFER_BYTES = 4 * csv_file.MAX_RECORD_BYTES
 
 
-def name(column: str) -> str:
+def quote_identifier(column: str) -> str:
     """A column's name as SQL."""
     return '"' + column.replace('"', '""') + '"'
 
 
-def literal(text: str) -> str:
+def quote_literal(text: str) -> str:
     """A string as SQL."""
     return "'" + text.replace("'", "''") + "'"
 
 
-def raw_cells(files: Sequence[CsvFile], schema: DatasetSchema, options: str = "") -> str:
+def select_cells_sql(files: Sequence[CsvFile], schema: DatasetSchema, options: str = "") -> str:
     """A SELECT of the schema's columns as VARCHAR, files and rows in order; an empty cell is NULL.
 
     The headers must hold every column of the schema; case does not matter, and other columns are left out.
@@ -37,28 +37,28 @@ def raw_cells(files: Sequence[CsvFile], schema: DatasetSchema, options: str = ""
     """
     alike = itertools.groupby(files, key=lambda file: file.header)
     return " UNION ALL ".join(
-        f"SELECT {_columns(header, schema)} FROM {_read_csv([file.path for file in group], header, options)}"
+        f"SELECT {_list_columns_sql(header, schema)} FROM {_read_csv_sql([file.path for file in group], header, options)}"
         for header, group in alike
     )
 
 
-def all_cells(file: CsvFile) -> str:
+def select_all_cells_sql(file: CsvFile) -> str:
     """A SELECT of the columns that a schema could name as VARCHAR, in capitals; of columns with one name the first."""
     named = [(place, column) for place, column in enumerate(file.header) if FIELD_NAME.fullmatch(column)]
     places = {column.upper(): place for place, column in reversed(named)}
-    columns = ", ".join(f"c{place} AS {name(column)}" for column, place in places.items())
-    return f"SELECT {columns} FROM {_read_csv([file.path], file.header, '')}"
+    columns = ", ".join(f"c{place} AS {quote_identifier(column)}" for column, place in places.items())
+    return f"SELECT {columns} FROM {_read_csv_sql([file.path], file.header, '')}"
 
 
-def unread(connection: duckdb.DuckDBPyConnection, file: CsvFile) -> tuple[int, int | None]:
+def find_unread_row(connection: duckdb.DuckDBPyConnection, file: CsvFile) -> tuple[int, int | None]:
     """How many rows of a file DuckDB reads, and the line that the first record begins on which is not among them.
 
     The line is None where all are. Slow: each record is taken apart here too.
     """
     columns = ", ".join(f"coalesce(c{place}, '')" for place in range(len(file.header)))
-    found = connection.execute(f"SELECT [{columns}] FROM {_read_csv([file.path], file.header, '')}")
+    found = connection.execute(f"SELECT [{columns}] FROM {_read_csv_sql([file.path], file.header, '')}")
     read, line = 0, None
-    for at, cells in csv_file.rows(file):
+    for at, cells in csv_file.iter_rows(file):
         row = found.fetchone()
         read += row is not None
         if line is None and (row is None or row[0] != cells):
@@ -66,14 +66,14 @@ def unread(connection: duckdb.DuckDBPyConnection, file: CsvFile) -> tuple[int, i
     return read, line
 
 
-def _columns(header: Sequence[str], schema: DatasetSchema) -> str:
+def _list_columns_sql(header: Sequence[str], schema: DatasetSchema) -> str:
     places = {column.upper(): place for place, column in enumerate(header)}
-    return ", ".join(f"c{places[field.name.upper()]} AS {name(field.name)}" for field in schema.fields)
+    return ", ".join(f"c{places[field.name.upper()]} AS {quote_identifier(field.name)}" for field in schema.fields)
 
 
-def _read_csv(paths: Sequence[Path], header: Sequence[str], options: str) -> str:
+def _read_csv_sql(paths: Sequence[Path], header: Sequence[str], options: str) -> str:
     # DuckDB expands patterns even in the name of a file that exists.
-    files = ", ".join(literal(glob.escape(str(path.absolute()))) for path in paths)
+    files = ", ".join(quote_literal(glob.escape(str(path.absolute()))) for path in paths)
     columns = ", ".join(f"c{place}: 'VARCHAR'" for place in range(len(header)))
     # Nothing is guessed: a guess is made from the first rows alone.
     dialect = """delim = ',', quote = '"', escape = '"', nullstr = '', compression = 'none', encoding = 'utf-8'"""

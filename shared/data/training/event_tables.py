@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.data.arrays.histories import DataRefused
-from shared.data.csv.csv_sql import literal, name
-from shared.data.duckdb_session import PLACE, Database, finite, read_parquet
+from shared.data.csv.csv_sql import quote_identifier, quote_literal
+from shared.data.duckdb_session import ROW_POSITION_SQL, DuckDBSession, cast_to_finite_sql, read_parquet_sql
 from shared.data.schemas import Field
 from shared.data.training import featurize
 from shared.data.training.featurize import Described
@@ -56,7 +56,7 @@ class Wanted:
     """Columns to read as c0 ...: categorical ones as numbers in ``context_...``, others as DOUBLE."""
 
 
-def number(database: Database, wanted: Wanted, *, catalogue: Sequence[Path], metadata_columns: int) -> None:
+def number(database: DuckDBSession, wanted: Wanted, *, catalogue: Sequence[Path], metadata_columns: int) -> None:
     """Makes the tables.
 
     An event that stands several times, alike in all columns but IMPRESSION, counts once: the first of them.
@@ -67,7 +67,7 @@ def number(database: Database, wanted: Wanted, *, catalogue: Sequence[Path], met
     Raises DataRefused where types and ``metadata_columns`` are more than AWS allows.
     """
     _number_ids(database, wanted, catalogue)
-    ((types,),) = database.rows("SELECT count(*) FROM types")
+    ((types,),) = database.fetch_rows("SELECT count(*) FROM types")
     if types + metadata_columns > MOST_KINDS:
         raise DataRefused(
             f"Create failed. The number of distinct event types ({types}) and of optional metadata columns "
@@ -94,11 +94,11 @@ def number(database: Database, wanted: Wanted, *, catalogue: Sequence[Path], met
     )
 
 
-def _number_ids(database: Database, wanted: Wanted, catalogue: Sequence[Path]) -> None:
+def _number_ids(database: DuckDBSession, wanted: Wanted, catalogue: Sequence[Path]) -> None:
     selected = _select(database, wanted)
     of_catalogue = ""
     if catalogue:
-        of_catalogue = f" UNION ALL SELECT {wanted.item}::VARCHAR FROM {read_parquet(catalogue)}"
+        of_catalogue = f" UNION ALL SELECT {wanted.item}::VARCHAR FROM {read_parquet_sql(catalogue)}"
     sources = {
         "users": f"SELECT user_id FROM ({selected})",
         "items": f"SELECT item_id FROM ({selected}){of_catalogue}",
@@ -116,13 +116,13 @@ def _number_ids(database: Database, wanted: Wanted, catalogue: Sequence[Path]) -
         )
 
 
-def _select(database: Database, wanted: Wanted) -> str:
+def _select(database: DuckDBSession, wanted: Wanted) -> str:
     """SQL: the interactions that count, with repeats."""
-    present = database.columns(wanted.files)
+    present = database.list_columns(wanted.files)
     type_ = "nullif(lower(EVENT_TYPE), '')" if "EVENT_TYPE" in present else "NULL::VARCHAR"
     value = "TRY_CAST(EVENT_VALUE AS DOUBLE)" if "EVENT_VALUE" in present else "NULL::DOUBLE"
     # What else tells two events apart; a number is enough, and smaller.
-    more = [name(column) for column in sorted(present - _APART)]
+    more = [quote_identifier(column) for column in sorted(present - _APART)]
     others = f"hash({', '.join(more)})" if more else "0"
     contexts = "".join(f", {_cell(field)} AS c{place}" for place, field in enumerate(wanted.contexts))
     heaviest_first = sorted(wanted.counting, key=lambda each: -each.weight)
@@ -131,47 +131,47 @@ def _select(database: Database, wanted: Wanted) -> str:
     return f"""SELECT *, CASE {weights} END AS weight FROM (
                    SELECT USER_ID::VARCHAR AS user_id, {wanted.item}::VARCHAR AS item_id,
                           TRY_CAST("TIMESTAMP" AS BIGINT) AS time, {type_} AS type_id, {value} AS value,
-                          {others} AS others, {PLACE} AS place {contexts}
-                   FROM {read_parquet(wanted.files)}
+                          {others} AS others, {ROW_POSITION_SQL} AS place {contexts}
+                   FROM {read_parquet_sql(wanted.files)}
                ) WHERE user_id <> '' AND item_id <> '' AND time IS NOT NULL AND weight IS NOT NULL"""
 
 
 def _condition(counting: EventParameters) -> str:
     conditions = ["true"]
     if counting.event_type is not None:
-        conditions.append(f"type_id = lower({literal(counting.event_type)})")
+        conditions.append(f"type_id = lower({quote_literal(counting.event_type)})")
     if counting.value_threshold is not None:
         # To DuckDB NaN is above every number.
-        conditions.append(f"isfinite(value) AND value >= {literal(repr(counting.value_threshold))}::DOUBLE")
+        conditions.append(f"isfinite(value) AND value >= {quote_literal(repr(counting.value_threshold))}::DOUBLE")
     return " AND ".join(conditions)
 
 
 def _cell(field: Field) -> str:
-    return name(field.name) if field.categorical else f"coalesce({finite(field.name)}, 'nan'::DOUBLE)"
+    return quote_identifier(field.name) if field.categorical else f"coalesce({cast_to_finite_sql(field.name)}, 'nan'::DOUBLE)"
 
 
-def names(database: Database, table: str) -> list[str]:
+def names(database: DuckDBSession, table: str) -> list[str]:
     """The ids of a table, by number."""
-    ids: list[str] = database.arrays(f"SELECT id FROM {table} ORDER BY number")["id"].tolist()
+    ids: list[str] = database.fetch_arrays(f"SELECT id FROM {table} ORDER BY number")["id"].tolist()
     return ids
 
 
-def lengths(database: Database) -> npt.NDArray[np.int64]:
+def lengths(database: DuckDBSession) -> npt.NDArray[np.int64]:
     """int64[U]: events of each user."""
-    counted = database.arrays("SELECT count(*) AS events FROM events GROUP BY user ORDER BY user")
+    counted = database.fetch_arrays("SELECT count(*) AS events FROM events GROUP BY user ORDER BY user")
     return counted["events"].astype(np.int64, copy=False)
 
 
-def impressions(database: Database, files: Sequence[Path]) -> npt.NDArray[np.int64]:
+def impressions(database: DuckDBSession, files: Sequence[Path]) -> npt.NDArray[np.int64]:
     """int64[I]: in how many events of ``events``, which are these files', an item was shown and another one taken.
 
     IMPRESSION holds ids with bars between them; those that are not in ``items`` are passed over.
     """
-    ((count,),) = database.rows("SELECT count(*) FROM items")
+    ((count,),) = database.fetch_rows("SELECT count(*) FROM items")
     shown = f"""SELECT unnest(list_distinct(string_split(shown, '|'))) AS id, item
-                FROM (SELECT IMPRESSION::VARCHAR AS shown, {PLACE} AS place FROM {read_parquet(files)})
+                FROM (SELECT IMPRESSION::VARCHAR AS shown, {ROW_POSITION_SQL} AS place FROM {read_parquet_sql(files)})
                 JOIN events USING (place) WHERE shown <> ''"""
-    found = database.arrays(
+    found = database.fetch_arrays(
         f"""SELECT number, count(*) AS n FROM ({shown}) JOIN items USING (id)
             WHERE number <> item GROUP BY number"""
     )
@@ -180,27 +180,27 @@ def impressions(database: Database, files: Sequence[Path]) -> npt.NDArray[np.int
     return impressions
 
 
-def blocks(database: Database, lengths: npt.NDArray[np.int64], columns: str) -> Iterator[dict[str, Any]]:
+def blocks(database: DuckDBSession, lengths: npt.NDArray[np.int64], columns: str) -> Iterator[dict[str, Any]]:
     """The events in their order, by about a quarter of a million: ``columns`` as arrays. Histories are not divided."""
     ends = np.cumsum(lengths)
     user = 0
     while user < len(ends):
         begin = ends[user - 1] if user else 0
         last = max(int(np.searchsorted(ends, begin + EVENTS_AT_ONCE, side="right")), user + 1)
-        yield database.arrays(
+        yield database.fetch_arrays(
             f"SELECT {columns} FROM events WHERE user >= $user AND user < $last ORDER BY user, time, place",
             {"user": user, "last": last},
         )
         user = last
 
 
-def described(database: Database, fields: Sequence[Field]) -> dict[str, Described]:
+def described(database: DuckDBSession, fields: Sequence[Field]) -> dict[str, Described]:
     """The columns c0 ... of ``events``, by that name, as far as they hold something."""
     found: dict[str, Described | None] = {}
     for place, field in enumerate(fields):
         column = f"c{place}"
         if field.categorical:
-            ((bags,),) = database.rows(f"SELECT count(*) FROM context_{place}")
+            ((bags,),) = database.fetch_rows(f"SELECT count(*) FROM context_{place}")
             rows = f"""SELECT number AS bag, id AS value, n FROM context_{place}
                        JOIN (SELECT {column}, count(*) AS n FROM events GROUP BY {column}) ON {column} = number"""
             found[column] = featurize.categories(database, field, rows, bags)

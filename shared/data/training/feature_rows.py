@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.data.arrays.features import SPACES
-from shared.data.csv.csv_sql import literal, name
-from shared.data.duckdb_session import PLACE, Database, finite, read_parquet
+from shared.data.csv.csv_sql import quote_identifier, quote_literal
+from shared.data.duckdb_session import ROW_POSITION_SQL, DuckDBSession, cast_to_finite_sql, read_parquet_sql
 from shared.data.schemas import DatasetSchema, Field
 from shared.data.training import featurize
 from shared.data.training.featurize import Described
@@ -30,7 +30,7 @@ LEAST_SHARE_OF_TEXTS = 0.85
 class Rows:
     """A dataset in a database that numbers its ids (id, number). Reads no row of another id."""
 
-    database: Database
+    database: DuckDBSession
     files: Sequence[Path]
     count: int
     """R: the ids, of which some may have no row."""
@@ -38,21 +38,21 @@ class Rows:
     """Where the rows that count stand: (number, place). The number of one without histories is NULL."""
 
     @classmethod
-    def of(cls, database: Database, schema: DatasetSchema, files: Sequence[Path], ids: str) -> Self:
+    def of(cls, database: DuckDBSession, schema: DatasetSchema, files: Sequence[Path], ids: str) -> Self:
         table = f"rows_of_{ids}"
         database.execute(
             f"""CREATE TABLE {table} AS
                 SELECT any_value(number) AS number, max(place) AS place
-                FROM (SELECT {schema.key}::VARCHAR AS id, {PLACE} AS place FROM {read_parquet(files)})
+                FROM (SELECT {schema.key}::VARCHAR AS id, {ROW_POSITION_SQL} AS place FROM {read_parquet_sql(files)})
                 LEFT JOIN {ids} USING (id) WHERE id <> '' GROUP BY id"""
         )
-        ((count,),) = database.rows(f"SELECT count(*) FROM {ids}")
+        ((count,),) = database.fetch_rows(f"SELECT count(*) FROM {ids}")
         return cls(database=database, files=files, count=count, table=table)
 
     def times(self, column: str) -> npt.NDArray[np.int64]:
         """[R] seconds since the epoch, -1 where there are none."""
-        found = self.database.arrays(
-            f"SELECT number, value FROM ({self.cells(f'TRY_CAST({name(column)} AS BIGINT)')}) WHERE value >= 0"
+        found = self.database.fetch_arrays(
+            f"SELECT number, value FROM ({self.cells(f'TRY_CAST({quote_identifier(column)} AS BIGINT)')}) WHERE value >= 0"
         )
         times = np.full(self.count, -1, np.int64)
         times[found["number"]] = found["value"]
@@ -60,8 +60,8 @@ class Rows:
 
     def numbers(self, column: str) -> npt.NDArray[np.float64]:
         """[R] NaN where there are none."""
-        cells = self.cells(finite(column))
-        found = self.database.arrays(f"SELECT number, value FROM ({cells}) WHERE value IS NOT NULL")
+        cells = self.cells(cast_to_finite_sql(column))
+        found = self.database.fetch_arrays(f"SELECT number, value FROM ({cells}) WHERE value IS NOT NULL")
         numbers = np.full(self.count, np.nan)
         numbers[found["number"]] = found["value"]
         return numbers
@@ -74,17 +74,19 @@ class Rows:
 
     def _described(self, field: Field) -> Described | None:
         if field.categorical:
-            rows = f"SELECT number AS bag, value, 1 AS n FROM ({self.cells(name(field.name))})"
+            rows = f"SELECT number AS bag, value, 1 AS n FROM ({self.cells(quote_identifier(field.name))})"
             return featurize.categories(self.database, field, rows, self.count)
         if field.textual:
-            rows = f"SELECT number AS bag, value FROM ({self.cells(name(field.name))}) WHERE value IS NOT NULL"
+            rows = (
+                f"SELECT number AS bag, value FROM ({self.cells(quote_identifier(field.name))}) WHERE value IS NOT NULL"
+            )
             return featurize.texts(self.database, field, rows, self.count) if self._is_filled(field) else None
-        return featurize.numbers(self.database, field, self.cells(finite(field.name)))
+        return featurize.numbers(self.database, field, self.cells(cast_to_finite_sql(field.name)))
 
     def _is_filled(self, field: Field) -> bool:
-        ((filled, rows),) = self.database.rows(
-            f"""SELECT count(nullif(trim(value, {literal(SPACES)}), '')), count(*)
-                FROM ({self._all_cells(name(field.name))})"""
+        ((filled, rows),) = self.database.fetch_rows(
+            f"""SELECT count(nullif(trim(value, {quote_literal(SPACES)}), '')), count(*)
+                FROM ({self._all_cells(quote_identifier(field.name))})"""
         )
         return bool(filled >= LEAST_SHARE_OF_TEXTS * rows)
 
@@ -94,7 +96,7 @@ class Rows:
 
     def _all_cells(self, cell: str) -> str:
         # The dataset's own columns may have any name: none stands beside ours.
-        read = f"SELECT {cell} AS value, {PLACE} AS place FROM {read_parquet(self.files)}"
+        read = f"SELECT {cell} AS value, {ROW_POSITION_SQL} AS place FROM {read_parquet_sql(self.files)}"
         return f"SELECT number, place, value FROM ({read}) JOIN {self.table} USING (place)"
 
     def _bags(self, described: Described) -> npt.NDArray[np.integer[Any]]:

@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from shared.data.arrays import npy_files
 from shared.data.arrays.features import SEPARATOR, SPACES, TEXT_BUCKETS, Column, save_columns, word_buckets
-from shared.data.csv.csv_sql import literal
-from shared.data.duckdb_session import Database
+from shared.data.csv.csv_sql import quote_literal
+from shared.data.duckdb_session import DuckDBSession
 from shared.data.schemas import DatasetSchema, Field
 
 MOST_CATEGORIES = 100_000
@@ -68,7 +68,7 @@ class Described:
         return np.where(np.isnan(cells), -1, buckets).astype(np.int8)
 
 
-def categories(database: Database, field: Field, rows: str, bags: int) -> Described | None:
+def categories(database: DuckDBSession, field: Field, rows: str, bags: int) -> Described | None:
     """``rows`` is SQL with the columns bag (below ``bags``), value (text) and n, the rows that have it.
 
     None where there is no category.
@@ -76,7 +76,7 @@ def categories(database: Database, field: Field, rows: str, bags: int) -> Descri
     database.execute(
         f"""CREATE OR REPLACE TABLE parts AS
             SELECT bag, unnest(list_distinct(
-                       [trim(part, {literal(SPACES)}) FOR part IN string_split(value, {literal(SEPARATOR)})]
+                       [trim(part, {quote_literal(SPACES)}) FOR part IN string_split(value, {quote_literal(SEPARATOR)})]
                    )) AS part, n
             FROM ({rows}) WHERE value IS NOT NULL"""
     )
@@ -85,10 +85,10 @@ def categories(database: Database, field: Field, rows: str, bags: int) -> Descri
             SELECT part, (row_number() OVER (ORDER BY sum(n) DESC, part) - 1)::INTEGER AS number
             FROM parts WHERE part <> '' GROUP BY part QUALIFY number < {MOST_CATEGORIES}"""
     )
-    vocabulary = database.arrays("SELECT part FROM vocabulary ORDER BY number")["part"].tolist()
+    vocabulary = database.fetch_arrays("SELECT part FROM vocabulary ORDER BY number")["part"].tolist()
     if not vocabulary:
         return None
-    found = database.arrays("SELECT bag, number FROM parts JOIN vocabulary USING (part) ORDER BY bag, number")
+    found = database.fetch_arrays("SELECT bag, number FROM parts JOIN vocabulary USING (part) ORDER BY bag, number")
     database.execute("DROP TABLE parts")
     counts = np.bincount(found["bag"], minlength=bags)
     weights = np.repeat(1 / np.maximum(counts, 1), counts)
@@ -98,18 +98,18 @@ def categories(database: Database, field: Field, rows: str, bags: int) -> Descri
     )
 
 
-def numbers(database: Database, field: Field, rows: str) -> Described | None:
+def numbers(database: DuckDBSession, field: Field, rows: str) -> Described | None:
     """``rows`` is SQL with the columns place and value, a DOUBLE. Bag b is bucket b.
 
     None where there is no number.
     """
     known = f"FROM ({rows}) WHERE isfinite(value)"
-    ((count,),) = database.rows(f"SELECT count(*) {known}")
+    ((count,),) = database.fetch_rows(f"SELECT count(*) {known}")
     if not count:
         return None
     # A million rows tell the quantiles as well, and fit into memory.
     every = -(-count // _ROWS_OF_A_SAMPLE)
-    values = database.arrays(f"SELECT value {known} AND hash(place) % {every} = 0")["value"]
+    values = database.fetch_arrays(f"SELECT value {known} AND hash(place) % {every} = 0")["value"]
     edges = _edges(values)
     singles = np.ones(len(edges) + 1, np.int64)
     return Described(
@@ -131,7 +131,7 @@ def _edges(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.where(middles > distinct[places - 1], middles, distinct[places])
 
 
-def texts(database: Database, field: Field, rows: str, bags: int) -> Described | None:
+def texts(database: DuckDBSession, field: Field, rows: str, bags: int) -> Described | None:
     """``rows`` is SQL with the columns bag (below ``bags``, each at most once) and value (text).
 
     None where there is no word. Bags are left in the database's scratch folder and mapped from there; a schema has one
@@ -145,7 +145,7 @@ def texts(database: Database, field: Field, rows: str, bags: int) -> Described |
         npy_files.Writer(folder / "values.npy", np.int32) as values,
         npy_files.Writer(folder / "times.npy", np.int32) as times,
     ):
-        for batch in database.batches(f"SELECT bag, value FROM ({rows}) ORDER BY bag", _TEXTS_AT_ONCE):
+        for batch in database.iter_batches(f"SELECT bag, value FROM ({rows}) ORDER BY bag", _TEXTS_AT_ONCE):
             for bag, text in batch:
                 words, repeats = np.unique(np.fromiter(word_buckets(text), np.int32), return_counts=True)
                 counts[bag] = len(words)

@@ -28,7 +28,7 @@ from shared.data import schemas
 from shared.data.arrays import npy_files
 from shared.data.arrays.features import Features
 from shared.data.arrays.histories import DataRefused, Histories, TooLittleData, save_names, trained_on
-from shared.data.duckdb_session import Database
+from shared.data.duckdb_session import DuckDBSession
 from shared.data.schemas import DatasetSchema, Field
 from shared.data.training import event_tables as events
 from shared.data.training import featurize
@@ -141,7 +141,7 @@ def prepare(
         scratch = draft / "scratch"
         scratch.mkdir(parents=True)
         try:
-            with Database(memory_mb=memory_mb, scratch=scratch, on_step=on_step) as database:
+            with DuckDBSession(memory_mb=memory_mb, scratch=scratch, on_step=on_step) as database:
                 _write(draft, sources, database)
             shutil.rmtree(scratch)
             for path in draft.rglob("*"):
@@ -154,13 +154,13 @@ def prepare(
     return TrainingData.open(folder)
 
 
-def _write(folder: Path, sources: Sources, database: Database) -> None:
+def _write(folder: Path, sources: Sources, database: DuckDBSession) -> None:
     schema = _parsed(sources.interactions)
     excluded = sources.excluded.get(schema.dataset_type, ())
     files = sources.interactions.files
     if not files:
         raise TooLittleData("The dataset group has no interactions: import some, or send events.")
-    contexts = featurize.usable(schema, excluded, database.columns(files)) if sources.metadata else []
+    contexts = featurize.usable(schema, excluded, database.list_columns(files)) if sources.metadata else []
     events.number(
         database,
         Wanted(
@@ -177,7 +177,7 @@ def _write(folder: Path, sources: Sources, database: Database) -> None:
     _write_histories(folder / "histories", sources, database, lengths)
     if sources.events:
         _write_event_weights(folder / "event_weights.npy", database, lengths)
-    if sources.impressions and "IMPRESSION" in database.columns(files) - set(excluded):
+    if sources.impressions and "IMPRESSION" in database.list_columns(files) - set(excluded):
         np.save(folder / "item_impressions.npy", events.impressions(database, files))
     _write_contexts(folder / "contexts", contexts, database, lengths)
     if sources.objective is not None and (sources.items is None or not sources.items.files):
@@ -189,7 +189,7 @@ def _write(folder: Path, sources: Sources, database: Database) -> None:
             _write_rows(folder, ids, table, sources, database)
 
 
-def _write_histories(folder: Path, sources: Sources, database: Database, lengths: npt.NDArray[np.int64]) -> None:
+def _write_histories(folder: Path, sources: Sources, database: DuckDBSession, lengths: npt.NDArray[np.int64]) -> None:
     in_training = trained_on(
         lengths,
         min_percentile=sources.min_percentile,
@@ -218,8 +218,8 @@ def _write_histories(folder: Path, sources: Sources, database: Database, lengths
                 writer.append(block[column])
 
 
-def _write_event_weights(path: Path, database: Database, lengths: npt.NDArray[np.int64]) -> None:
-    ((heaviest,),) = database.rows("SELECT max(weight) FROM events")
+def _write_event_weights(path: Path, database: DuckDBSession, lengths: npt.NDArray[np.int64]) -> None:
+    ((heaviest,),) = database.fetch_rows("SELECT max(weight) FROM events")
     if not heaviest:
         raise TooLittleData("No event has a weight above 0: give one to an event type of eventsConfig that has events.")
     with npy_files.Writer(path, np.float32) as weights:
@@ -227,7 +227,7 @@ def _write_event_weights(path: Path, database: Database, lengths: npt.NDArray[np
             weights.append(block["weight"])
 
 
-def _write_contexts(folder: Path, fields: Sequence[Field], database: Database, lengths: npt.NDArray[np.int64]) -> None:
+def _write_contexts(folder: Path, fields: Sequence[Field], database: DuckDBSession, lengths: npt.NDArray[np.int64]) -> None:
     described = events.described(database, fields)
     if described:
         blocks = events.blocks(database, lengths, ", ".join(described))
@@ -238,11 +238,11 @@ def _write_contexts(folder: Path, fields: Sequence[Field], database: Database, l
         )
 
 
-def _write_rows(folder: Path, ids: str, table: Table, sources: Sources, database: Database) -> None:
+def _write_rows(folder: Path, ids: str, table: Table, sources: Sources, database: DuckDBSession) -> None:
     """Features of the rows of Items or Users, and the creation of items, by the numbers of the table ``ids``."""
     schema = _parsed(table)
     excluded = sources.excluded.get(schema.dataset_type, ())
-    present = database.columns(table.files)
+    present = database.list_columns(table.files)
     rows = Rows.of(database, schema, table.files, ids)
     if "CREATION_TIMESTAMP" in present and "CREATION_TIMESTAMP" not in excluded and ids == "items":
         np.save(folder / "item_created.npy", rows.times("CREATION_TIMESTAMP"))

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from shared.recipes import ranking_metrics
 from shared.recipes.evaluation import MOST_FORETOLD
-from shared.recipes.hrnn.config import not_read
+from shared.recipes.hrnn.config import count_skipped_events
 from shared.recipes.hrnn.counter_blend import MOST_NUMBERS, Choices, Leaning
 from shared.recipes.hrnn.counters import Blend, Counters
-from shared.recipes.hrnn.network import Network
+from shared.recipes.hrnn.network import HrnnNetwork
 from shared.recipes.hrnn.prediction_targets import Batch, moments_of
 from shared.recipes.hrnn.sequence_packing import REMEMBERED, Streams
 from shared.recipes.hrnn.types import Pairs, Targets
@@ -33,7 +33,7 @@ all of them."""
 
 @torch.inference_mode()
 def best_items(
-    network: Network,
+    network: HrnnNetwork,
     streams: Streams,
     events_Q: npt.NDArray[np.int64],
     count: int,
@@ -54,7 +54,7 @@ def best_items(
 
 @torch.inference_mode()
 def log_shares_of(
-    network: Network,
+    network: HrnnNetwork,
     streams: Streams,
     events_Q: npt.NDArray[np.int64],
     on_block: Callable[[], None] = lambda: None,
@@ -72,7 +72,7 @@ def log_shares_of(
         on_block()
         chosen = order_Q[begin : begin + at_once]
         events_B = torch.from_numpy(events_Q[chosen]).to(streams.device)
-        lengths_B = torch.from_numpy((positions_Q - not_read(positions_Q))[chosen]).to(streams.device)
+        lengths_B = torch.from_numpy((positions_Q - count_skipped_events(positions_Q))[chosen]).to(streams.device)
         x_BH = read_before(network, streams, events_B, lengths_B, on_block)
         shares_BI, pairs = shares_of(network, streams, x_BH, events_B, leaning)
         if unseen:
@@ -81,10 +81,10 @@ def log_shares_of(
 
 
 def read_before(
-    network: Network, streams: Streams, events_B: Tensor, lengths_B: Tensor, on_block: Callable[[], None]
+    network: HrnnNetwork, streams: Streams, events_B: Tensor, lengths_B: Tensor, on_block: Callable[[], None]
 ) -> Tensor:
     """x_BH: so many events before each of these have been read, and the one before those, or START."""
-    state_LBW = network.start(len(events_B))
+    state_LBW = network.create_state(len(events_B))
     # Shorter histories are filled up in front with events at which the state starts anew.
     back_T = torch.arange(int(lengths_B.max()), -1, -1, device=streams.device)
     x_BH = network.bias.new_zeros(0)
@@ -99,7 +99,7 @@ def read_before(
 
 
 def shares_of(
-    network: Network,
+    network: HrnnNetwork,
     streams: Streams,
     x_NH: Tensor,
     places_N: Tensor,
@@ -108,9 +108,9 @@ def shares_of(
 ) -> tuple[Tensor, Pairs]:
     """log p_NI before these places, where the network knows ``x_NH``, and what is in the histories there."""
     asked = streams.queries(places_N, remembered, network.form)
-    q_NH = network.query(x_NH, asked.after, asked.contexts)
+    q_NH = network.compute_query(x_NH, asked.after, asked.contexts)
     more = None if leaning is None else leaning.more(streams, places_N, asked.pairs)
-    return network.log_shares(q_NH, asked.pairs, asked.known, more), asked.pairs
+    return network.compute_log_shares(q_NH, asked.pairs, asked.known, more), asked.pairs
 
 
 class Foretold(NamedTuple):
@@ -131,7 +131,7 @@ class Foretold(NamedTuple):
 
 @torch.inference_mode()
 def foretell(
-    network: Network,
+    network: HrnnNetwork,
     streams: Streams,
     users: npt.NDArray[np.int64],
     on_block: Callable[[], None],
@@ -153,7 +153,7 @@ def foretell(
             shares_NI, pairs = shares_of(
                 network, streams, x_NH[first : first + rows_at_once], places_N, leaning, REMEMBERED
             )
-            targets = batch.targets.of((batch.targets.rows >= first) & (batch.targets.rows < first + len(places_N)))
+            targets = batch.targets.select((batch.targets.rows >= first) & (batch.targets.rows < first + len(places_N)))
             targets = targets._replace(rows=targets.rows - first)
             rank_K = gains["raw"].add(shares_NI, targets)
             if lists:
@@ -161,7 +161,7 @@ def foretell(
             ranks.append(rank_K.cpu().numpy())
             events.append(places_N[targets.rows].cpu().numpy())
             shares_NI[pairs.rows, pairs.items] = -torch.inf
-            gains["unseen"].add(shares_NI, targets.of(shares_NI[targets.rows, targets.items] > -torch.inf))
+            gains["unseen"].add(shares_NI, targets.select(shares_NI[targets.rows, targets.items] > -torch.inf))
     events_Q, rank_Q = np.concatenate(events), np.concatenate(ranks)
     later_Q = streams.positions(events_Q) > 0
     if not later_Q.any():  # as where nobody came back
@@ -172,11 +172,11 @@ def foretell(
 
 @torch.inference_mode()
 def followed(
-    network: Network, streams: Streams, users: npt.NDArray[np.int64], on_block: Callable[[], None]
+    network: HrnnNetwork, streams: Streams, users: npt.NDArray[np.int64], on_block: Callable[[], None]
 ) -> Iterator[tuple[Tensor, Batch]]:
     """Reads the histories of these users: x_NH at each moment that is asked about."""
     network = network.eval()
-    state_LBW = network.start(columns(users))
+    state_LBW = network.create_state(columns(users))
     for batch in asked_of(streams, users):
         on_block()
         x_TBH, state_LBW = network(batch.read, state_LBW)
@@ -198,7 +198,7 @@ def columns(users: npt.NDArray[np.int64]) -> int:
 
 @torch.inference_mode()
 def blended(
-    network: Network,
+    network: HrnnNetwork,
     streams: Streams,
     users: npt.NDArray[np.int64],
     counters: Counters,
@@ -214,7 +214,7 @@ def blended(
         done += len(x_NH)
         lateness_K = streams.lateness(batch.places[batch.targets.rows], LATE)
         targets = batch.targets._replace(weights=batch.targets.weights * lateness_K)
-        choices.add(x_NH[kept_N], batch.places[kept_N], targets.of_rows(kept_N))
+        choices.add(x_NH[kept_N], batch.places[kept_N], targets.select_queries(kept_N))
     return choices.blend(on_block)
 
 

@@ -19,10 +19,10 @@ EVENTS_READ = 1024
 """At least so many of the newest events are read by the network: the longest half-life of its state is some hundreds.
 What may be taken again is told from all of them."""
 
-N = TypeVar("N", int, npt.NDArray[np.int64])
+IntOrArray = TypeVar("N", int, npt.NDArray[np.int64])
 
 
-def not_read(events: N) -> N:
+def count_skipped_events(events: IntOrArray) -> IntOrArray:
     """How many of START and the events after it the network passes over, the oldest.
 
     It stays the same while EVENTS_READ events arrive: that long a state that is kept goes on.
@@ -31,7 +31,7 @@ def not_read(events: N) -> N:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Form:
+class HrnnConfig:
     """What a network's weights look like: all that is needed to build one for a file of weights."""
 
     items: int
@@ -51,7 +51,7 @@ class Form:
     user_features: int = 0
     context_features: int = 0
 
-    def asked_after(self, seconds: float) -> float:
+    def compute_request_gap(self, seconds: float) -> float:
         """How long after the user's last event a request is taken to be asked, as ``moment`` has it."""
         if not begins_visit(seconds):
             return 0.0

@@ -33,8 +33,8 @@ from torch.nn import functional
 
 from shared.recipes.hrnn.blend_search import gaining_most
 from shared.recipes.hrnn.counters import FASHION, NAMES, NEWEST, Blend, Counters, faded_by_moment
-from shared.recipes.hrnn.network import Again, Network
-from shared.recipes.hrnn.ops.row_logsumexp import log_sums
+from shared.recipes.hrnn.network import HrnnNetwork, RepeatHead
+from shared.recipes.hrnn.ops.row_logsumexp import sum_exp_rows
 from shared.recipes.hrnn.repeat_features import COUNT
 from shared.recipes.hrnn.sequence_packing import REMEMBERED, Streams
 from shared.recipes.hrnn.types import Pairs, Queries, Targets
@@ -166,7 +166,7 @@ class OfAgain:
 
     def at(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         a_S = self._x_SF @ theta.float()
-        log_p_S = a_S - log_sums(a_S, self._rows_S, self._many)[self._rows_S]
+        log_p_S = a_S - sum_exp_rows(a_S, self._rows_S, self._many)[self._rows_S]
         return -(log_p_S[self._taken_K] * self._weights_K).double().sum(), log_p_S.exp()
 
     def slopes(self, p_S: Tensor) -> tuple[Tensor, Tensor]:
@@ -239,7 +239,7 @@ class OfShare:
 class Choices:
     """What users chose, and out of what: as it comes in, and then the weights that tell it best."""
 
-    def __init__(self, network: Network, streams: Streams, counters: Counters, fixed: int = 0) -> None:
+    def __init__(self, network: HrnnNetwork, streams: Streams, counters: Counters, fixed: int = 0) -> None:
         """So many of the network's own weights of what is new stay as they are."""
         self._network, self._streams, self._counters, self._fixed = network, streams, counters, fixed
         self._of_new: list[tuple[Tensor, ...]] = []
@@ -250,21 +250,21 @@ class Choices:
     def add(self, x_NH: Tensor, places_N: Tensor, targets: Targets) -> None:
         """What was taken before these places, where the network knew ``x_NH``."""
         asked = self._streams.queries(places_N, REMEMBERED, self._network.form)
-        q_NH = self._network.query(x_NH, asked.after, asked.contexts)
+        q_NH = self._network.compute_query(x_NH, asked.after, asked.contexts)
         found_NFI = counted(self._counters, self._streams, places_N, asked.pairs)
-        pair_K = targets.pairs_of(asked.pairs, self._network.form.items)
-        self._add_new(q_NH, found_NFI, asked, targets.of(pair_K < 0))
+        pair_K = targets.find_pairs(asked.pairs, self._network.form.items)
+        self._add_new(q_NH, found_NFI, asked, targets.select(pair_K < 0))
         if self._network.again is not None:
             had_K = pair_K >= 0
-            self._add_again(self._network.again, q_NH, found_NFI, asked.pairs, targets.of(had_K), pair_K[had_K])
-            share_N = self._network.again.share(q_NH, asked.known, asked.pairs)
+            self._add_again(self._network.again, q_NH, found_NFI, asked.pairs, targets.select(had_K), pair_K[had_K])
+            share_N = self._network.again.compute_share_logit(q_NH, asked.known, asked.pairs)
             weights_N2 = targets.weights.new_zeros(len(q_NH), 2)
             weights_N2.index_put_((targets.rows, had_K.long()), targets.weights, accumulate=True)
             self._of_share.append((share_N.cpu(), weights_N2.cpu()))
         self._rows += len(places_N)
 
     def _add_new(self, q_NH: Tensor, found_NFI: npt.NDArray[np.float32], asked: Queries, targets: Targets) -> None:
-        v_IH1 = self._network.items()
+        v_IH1 = self._network.get_item_embeddings()
         own_NFI = torch.stack([q_NH @ v_IH1[:, :-1].T, v_IH1[:, -1].expand(len(q_NH), -1)], 1)
         had_NI = torch.zeros(len(q_NH), len(v_IH1), dtype=torch.bool)
         had_NI[asked.pairs.rows.cpu(), asked.pairs.items.cpu()] = True
@@ -274,7 +274,7 @@ class Choices:
 
     def _add_again(
         self,
-        again: Again,
+        again: RepeatHead,
         q_NH: Tensor,
         found_NFI: npt.NDArray[np.float32],
         pairs: Pairs,
@@ -282,7 +282,14 @@ class Choices:
         pair_K: Tensor,
     ) -> None:
         times_S = cast(Tensor, pairs.features)[:, COUNT]
-        own_SF = torch.stack([again.fits(q_NH, pairs, self._network.vectors), again.worths(pairs), times_S], 1)
+        own_SF = torch.stack(
+            [
+                again.compute_dots(q_NH, pairs, self._network.get_item_vectors),
+                again.compute_feature_logits(pairs),
+                times_S,
+            ],
+            1,
+        )
         x_SF = torch.cat([own_SF.cpu(), torch.from_numpy(of_pairs(found_NFI, pairs))], 1)
         self._of_again.append((x_SF, pairs.rows.cpu() + self._rows, pair_K.cpu() + self._pairs, targets.weights.cpu()))
         self._pairs += len(pairs.rows)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from shared.recipes.hrnn.batch_ranking import Foretold
 from shared.recipes.hrnn.candidates import Choose
-from shared.recipes.hrnn.network import Network
+from shared.recipes.hrnn.network import HrnnNetwork
 from shared.recipes.hrnn.plan import Plan
 from shared.recipes.hrnn.prediction_targets import gathered, weights_of
 from shared.recipes.hrnn.rank import ALONE, Rank
@@ -75,7 +75,7 @@ class Best:
 class Fitting(lightning.LightningModule):
     def __init__(
         self,
-        network: Network,
+        network: HrnnNetwork,
         streams: Streams,
         users: npt.NDArray[np.int64],
         plan: Plan,
@@ -122,7 +122,7 @@ class Fitting(lightning.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         if not self._batch:
-            self._state = self.network.start(self.plan.streams // self.rank.size)
+            self._state = self.network.create_state(self.plan.streams // self.rank.size)
             self.losses = []
 
     def training_step(self, window: Window, _: int) -> Tensor:

@@ -44,26 +44,26 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from shared.recipes.hrnn.config import AGAIN_WIDTH, GAP_BUCKETS, LAYERS
-from shared.recipes.hrnn.config import Form as Form
+from shared.recipes.hrnn.config import HrnnConfig as HrnnConfig
 from shared.recipes.hrnn.ops.dropout import apply_dropout
 from shared.recipes.hrnn.ops.embedding_sum import add_embeddings
 from shared.recipes.hrnn.ops.pair_dots import multiply_pairs
 from shared.recipes.hrnn.ops.recurrent_layer import apply_recurrent_layer
 from shared.recipes.hrnn.ops.rms_norm import apply_rms_norm
-from shared.recipes.hrnn.ops.row_logsumexp import log_sums
+from shared.recipes.hrnn.ops.row_logsumexp import sum_exp_rows
 from shared.recipes.hrnn.ops.scale_and_shift import scale_and_shift
-from shared.recipes.hrnn.ops.softmax_loss import softmax_loss
+from shared.recipes.hrnn.ops.softmax_loss import compute_softmax_loss
 from shared.recipes.hrnn.repeat_features import COUNT, FEATURES
-from shared.recipes.hrnn.time_buckets import gap_buckets, nearest
-from shared.recipes.hrnn.types import IMPOSSIBLE, Bags, Candidates, Events, Pairs, Spans, Targets
+from shared.recipes.hrnn.time_buckets import bucket_gaps, find_nearest_known
+from shared.recipes.hrnn.types import IMPOSSIBLE, Candidates, Events, FeatureBags, HistorySpans, Pairs, Targets
 from shared.recipes.request_time import begins_visit
 
 if TYPE_CHECKING:
     from shared.recipes.hrnn.counters import Blend
 
 
-class Network(nn.Module):
-    def __init__(self, form: Form, dropout: float = 0.2) -> None:
+class HrnnNetwork(nn.Module):
+    def __init__(self, form: HrnnConfig, dropout: float = 0.2) -> None:
         super().__init__()
         hidden = form.hidden
         self.form = form
@@ -71,19 +71,19 @@ class Network(nn.Module):
         self.item = nn.Embedding(form.items + 1, hidden)  # and START
         self.bias = nn.Parameter(torch.zeros(form.items + 1))
         self.gap = nn.Embedding(GAP_BUCKETS, hidden)
-        self.layers = nn.ModuleList(CELLS[form.cell](hidden) for _ in range(LAYERS))
+        self.layers = nn.ModuleList(LAYER_TYPES[form.cell](hidden) for _ in range(LAYERS))
         self.norm = nn.RMSNorm(hidden)
         self.scale = nn.Embedding(GAP_BUCKETS, hidden)
         self.shift = nn.Embedding(GAP_BUCKETS, hidden)
-        self.again = Again(form) if form.repeats else None
+        self.again = RepeatHead(form) if form.repeats else None
         self.of_type = nn.Embedding(form.event_types + 1, hidden) if form.event_types else None
         self.of_user = nn.Embedding(form.user_features, hidden) if form.user_features else None
         self.of_context = nn.Embedding(form.context_features, hidden) if form.context_features else None
         # What a feature says of an item's vector, and of its bias. The last row is every item's that is a stranger.
         self.of_item = nn.Embedding(form.item_features + 1, hidden + 1) if form.item_features else None
-        self.estrange = 0.0
-        self.asked_G: Tensor | None = None
-        self.read_G: Tensor | None = None
+        self.id_dropout = 0.0
+        self.request_gaps_G: Tensor | None = None
+        self.event_gaps_G: Tensor | None = None
         """How often each length of time was met in training: before requests, and before events that are read."""
         self.fast = False
         """Train in bfloat16 what is not under autocast: on a CPU all large products, on a GPU those of the loss."""
@@ -94,7 +94,7 @@ class Network(nn.Module):
             if start_at_nothing is not None:
                 nn.init.zeros_(start_at_nothing.weight)
 
-    def know(self, bags: Bags, strangers_I: Tensor, estrange: float) -> None:
+    def set_item_features(self, bags: FeatureBags, strangers_I: Tensor, estrange: float) -> None:
         """Gives the network the features of its items, where the form has some, before each fit.
 
         A stranger is an item with too few interactions for a vector of its own: its features are all of it. In
@@ -105,34 +105,34 @@ class Network(nn.Module):
             met = torch.nonzero(cast(Tensor, self.strangers) & ~strangers_I).view(-1)
             with torch.no_grad():
                 self.item.weight[met], self.bias[met] = self.of_item.weight[-1, :-1], self.of_item.weight[-1, -1]
-        for name, tensor in zip(Bags._fields, bags, strict=True):
+        for name, tensor in zip(FeatureBags._fields, bags, strict=True):
             self.register_buffer(f"bag_{name}", tensor, persistent=False)
         self.register_buffer("strangers", strangers_I, persistent=False)
-        self.estrange = estrange
+        self.id_dropout = estrange
 
-    def folded(self) -> Network:
+    def fold_features(self) -> HrnnNetwork:
         """The same network for serving.
 
         What features say of items has become part of the items' own vectors. What was met too rarely to be learnt, a
         length of time, is taken for the nearest that was not.
         """
-        network = Network(replace(self.form, item_features=0), self.dropout).eval()
-        network.asked_G, network.read_G = self.asked_G, self.read_G
+        network = HrnnNetwork(replace(self.form, item_features=0), self.dropout).eval()
+        network.request_gaps_G, network.event_gaps_G = self.request_gaps_G, self.event_gaps_G
         state = {name: tensor for name, tensor in self.state_dict().items() if not name.startswith("of_item")}
         network.load_state_dict(state)
         with torch.no_grad():
-            v_IH1 = self.items(estrange=False)
+            v_IH1 = self.get_item_embeddings(estrange=False)
             network.item.weight[:-1], network.bias[:-1] = v_IH1[:, :-1], v_IH1[:, -1]
             for counts_G, of_time in (
-                (self.asked_G, [network.scale, network.shift]),
-                (self.read_G, [network.gap, *(cast(nn.Embedding, layer.time) for layer in network.layers)]),
+                (self.request_gaps_G, [network.scale, network.shift]),
+                (self.event_gaps_G, [network.gap, *(cast(nn.Embedding, layer.time) for layer in network.layers)]),
             ):
                 if counts_G is not None:
                     for of in of_time:
-                        of.weight.copy_(of.weight[nearest(counts_G)])
+                        of.weight.copy_(of.weight[find_nearest_known(counts_G)])
         return network
 
-    def leant(self, blend: Blend) -> Network:
+    def apply_blend(self, blend: Blend) -> HrnnNetwork:
         """The same whose own parts of the logits have the weights of the blend: all but what is counted of items."""
         network = copy.deepcopy(self)
         network.form = replace(network.form, leaning=blend.weights)
@@ -144,10 +144,10 @@ class Network(nn.Module):
                 if of_query is not None:
                     of_query.weight.mul_(dot)
             if network.again is not None:
-                network.again.lean(blend, dot)
+                network.again.apply_blend(blend, dot)
         return network
 
-    def items(self, ids_R: Tensor | None = None, *, estrange: bool = True) -> Tensor:
+    def get_item_embeddings(self, ids_R: Tensor | None = None, *, estrange: bool = True) -> Tensor:
         """Vector and bias of these items (None: of all but START): v_RH1. ``estrange``: in training, some strangely."""
         if ids_R is None and self.of_item is None:
             return torch.cat([self.item.weight, self.bias[:, None]], -1)[:-1]
@@ -159,13 +159,15 @@ class Network(nn.Module):
         item_R = ids_R.clamp(max=self.form.items - 1)  # START has no features, and is no stranger
         strange_R = cast(Tensor, self.strangers)[item_R]
         if self.training and estrange:
-            strange_R = strange_R | (torch.rand(len(ids_R), device=ids_R.device) < self.estrange)
-        bags = Bags(*(cast(Tensor, getattr(self, f"bag_{name}")) for name in Bags._fields)).of(item_R)
+            strange_R = strange_R | (torch.rand(len(ids_R), device=ids_R.device) < self.id_dropout)
+        bags = FeatureBags(*(cast(Tensor, getattr(self, f"bag_{name}")) for name in FeatureBags._fields)).select_rows(
+            item_R
+        )
         known_R1 = (ids_R < self.form.items)[:, None]
         v_RH1 = torch.where(strange_R[:, None] & known_R1, self.of_item.weight[-1], v_RH1)
-        return v_RH1 + known_R1 * bags.summed(self.of_item)
+        return v_RH1 + known_R1 * bags.sum_embeddings(self.of_item)
 
-    def start(self, streams: int) -> Tensor:
+    def create_state(self, streams: int) -> Tensor:
         """The state_LBW of users of whom nothing is known."""
         return self.bias.new_zeros(LAYERS, streams, cast(int, self.layers[0].width))
 
@@ -174,53 +176,53 @@ class Network(nn.Module):
 
         Windows that hand on their state give the same as one long window.
         """
-        gap_TB = gap_buckets(events.before)
+        gap_TB = bucket_gaps(events.before)
         new_session_TB = events.begins | begins_visit(events.before)
         keep_TB2 = torch.stack([~new_session_TB, ~events.begins], -1).to(self.bias)
         if self.of_item is None:
             x_TBH = add_embeddings(self.item.weight, events.items, self.gap.weight, gap_TB)
         else:
             ids_R, places_TB = torch.unique(events.items, return_inverse=True)
-            x_TBH = self.items(ids_R)[:, :-1][places_TB] + self.gap(gap_TB)
+            x_TBH = self.get_item_embeddings(ids_R)[:, :-1][places_TB] + self.gap(gap_TB)
         if self.of_type is not None:
             x_TBH = x_TBH + self.of_type(cast(Tensor, events.types))
         if self.of_user is not None:
-            x_TBH = x_TBH + cast(Bags, events.users).summed(self.of_user).view_as(x_TBH)
-        x_TBH = self.drop(x_TBH)
+            x_TBH = x_TBH + cast(FeatureBags, events.users).sum_embeddings(self.of_user).view_as(x_TBH)
+        x_TBH = self._apply_dropout(x_TBH)
         states = []
         for layer, h_BW in zip(self.layers, state_LBW, strict=True):
             x_TBH, h_BW = layer(x_TBH, gap_TB, keep_TB2, h_BW, fast=self.fast and self.training)
             states.append(h_BW)
         return apply_rms_norm(x_TBH, self.norm.weight), torch.stack(states)
 
-    def query(self, x_NH: Tensor, after_N: Tensor, contexts: Bags | None = None) -> Tensor:
+    def compute_query(self, x_NH: Tensor, after_N: Tensor, contexts: FeatureBags | None = None) -> Tensor:
         """q_NH: x seen ``after`` seconds later, when somebody asks, in these contexts."""
-        gap_N = gap_buckets(after_N)
+        gap_N = bucket_gaps(after_N)
         q_NH = scale_and_shift(x_NH, self.scale.weight, self.shift.weight, gap_N)
         if self.of_context is not None and contexts is not None:
-            q_NH = q_NH + contexts.summed(self.of_context)
-        return self.drop(q_NH)
+            q_NH = q_NH + contexts.sum_embeddings(self.of_context)
+        return self._apply_dropout(q_NH)
 
-    def drop(self, x: Tensor) -> Tensor:
+    def _apply_dropout(self, x: Tensor) -> Tensor:
         return apply_dropout(x, self.dropout) if self.training and self.dropout else x
 
-    def fits(self, q_NH: Tensor) -> Tensor:
+    def compute_logits(self, q_NH: Tensor) -> Tensor:
         """z_NI of all items."""
-        v_IH1 = self.items()
+        v_IH1 = self.get_item_embeddings()
         return torch.addmm(v_IH1[:, -1], q_NH, v_IH1[:, :-1].T)
 
-    def vectors(self, ids_R: Tensor) -> Tensor:
+    def get_item_vectors(self, ids_R: Tensor) -> Tensor:
         """v_RH of these items."""
-        return self.items(ids_R)[:, :-1].float()
+        return self.get_item_embeddings(ids_R)[:, :-1].float()
 
-    def log_shares(
+    def compute_log_shares(
         self, q_NH: Tensor, pairs: Pairs, known_N3: Tensor, more: tuple[Tensor, Tensor] | None = None
     ) -> Tensor:
         """log p_NI of all items; -inf for what the user has had, where nobody takes items again.
 
         ``more`` is added to the logits of items that are new to the user, [N,I], and of those of the pairs, [S].
         """
-        z_NI = self.fits(q_NH).float()
+        z_NI = self.compute_logits(q_NH).float()
         if more is not None:
             z_NI = z_NI + more[0]
         z_S = z_NI[pairs.rows, pairs.items]
@@ -229,27 +231,27 @@ class Network(nn.Module):
         z_NI -= log_sum_N1
         if self.again is None or not len(pairs.rows):
             return z_NI
-        fits_N = log_sums(z_S, pairs.rows, len(q_NH))
+        fits_N = sum_exp_rows(z_S, pairs.rows, len(q_NH))
         fits_better_N = torch.where(fits_N > IMPOSSIBLE / 2, fits_N - log_sum_N1.view(-1), 0)
-        again_N = self.again.share(q_NH, known_N3, pairs) + self.again.evidence * fits_better_N
+        again_N = self.again.compute_share_logit(q_NH, known_N3, pairs) + self.again.evidence * fits_better_N
         # Who has had everything can but take it again.
         again_N = torch.where(z_NI.amax(-1) == -torch.inf, -IMPOSSIBLE, again_N)
-        a_S = self.again.logits(q_NH, pairs, self.vectors)
+        a_S = self.again.compute_logits(q_NH, pairs, self.get_item_vectors)
         if more is not None:
             a_S = a_S + more[1]
-        a_S = a_S - log_sums(a_S, pairs.rows, len(q_NH))[pairs.rows]
+        a_S = a_S - sum_exp_rows(a_S, pairs.rows, len(q_NH))[pairs.rows]
         z_NI += functional.logsigmoid(-again_N)[:, None]
         z_NI[pairs.rows, pairs.items] = a_S + functional.logsigmoid(again_N)[pairs.rows]
         return z_NI
 
-    def loss(
+    def compute_loss(
         self,
         q_NH: Tensor,
         pairs: Pairs,
         known_N3: Tensor,
         targets: Targets,
         choose: Callable[[Tensor], Candidates | None] = lambda _: None,
-        spans: Spans | None = None,
+        spans: HistorySpans | None = None,
     ) -> Tensor:
         """The weighted mean over targets of -log p.
 
@@ -258,37 +260,37 @@ class Network(nn.Module):
         """
         targets = targets._replace(weights=targets.weights / targets.weights.sum().clamp(min=1e-9))
         if self.again is None:
-            return self.loss_of_new(q_NH, pairs, targets, choose, spans)
-        pair_K = targets.pairs_of(pairs, self.form.items)
+            return self.compute_new_loss(q_NH, pairs, targets, choose, spans)
+        pair_K = targets.find_pairs(pairs, self.form.items)
         had_K = pair_K >= 0
-        again_N = self.again.share(q_NH, known_N3, pairs)[targets.rows]
+        again_N = self.again.compute_share_logit(q_NH, known_N3, pairs)[targets.rows]
         loss = (functional.softplus(torch.where(had_K, -again_N, again_N)) * targets.weights).sum()
         # Also of no targets at all: of several ranks each must make use of all weights.
-        loss = loss + self._loss_of_again(q_NH, pairs, targets.of(had_K), pair_K[had_K])
-        new = targets.of(~had_K)
+        loss = loss + self._compute_repeat_loss(q_NH, pairs, targets.select(had_K), pair_K[had_K])
+        new = targets.select(~had_K)
         # Both questions are learnt alike: what is new is not drowned by what is taken again.
         share = new.weights.sum()
-        new = new._replace(weights=new.weights * (LEAST_NEW / share.clamp(min=1e-9)).clamp(min=1))
-        asked_N, new = new.asked_about(len(q_NH))
-        return loss + self.loss_of_new(q_NH[asked_N], pairs.of(asked_N), new, choose)
+        new = new._replace(weights=new.weights * (LEAST_NEW_WEIGHT / share.clamp(min=1e-9)).clamp(min=1))
+        asked_N, new = new.renumber_queries(len(q_NH))
+        return loss + self.compute_new_loss(q_NH[asked_N], pairs.select_queries(asked_N), new, choose)
 
-    def _loss_of_again(self, q_NH: Tensor, pairs: Pairs, targets: Targets, pair_K: Tensor) -> Tensor:
+    def _compute_repeat_loss(self, q_NH: Tensor, pairs: Pairs, targets: Targets, pair_K: Tensor) -> Tensor:
         """The weighted sum over targets, which stand among the pairs at these places, of -log p(target | again)."""
         assert self.again is not None  # noqa: S101
-        asked_N, targets = targets.asked_about(len(q_NH))
+        asked_N, targets = targets.renumber_queries(len(q_NH))
         number_S = asked_N[pairs.rows].cumsum(0) - 1
-        pairs = pairs.of(asked_N)
-        a_S = self.again.logits(q_NH[asked_N], pairs, self.vectors)
-        lost_K = log_sums(a_S, pairs.rows, int(asked_N.sum()))[targets.rows] - a_S[number_S[pair_K]]
+        pairs = pairs.select_queries(asked_N)
+        a_S = self.again.compute_logits(q_NH[asked_N], pairs, self.get_item_vectors)
+        lost_K = sum_exp_rows(a_S, pairs.rows, int(asked_N.sum()))[targets.rows] - a_S[number_S[pair_K]]
         return (lost_K * targets.weights).sum()
 
-    def loss_of_new(
+    def compute_new_loss(
         self,
         q_NH: Tensor,
         pairs: Pairs,
         targets: Targets,
         choose: Callable[[Tensor], Candidates | None],
-        spans: Spans | None = None,
+        spans: HistorySpans | None = None,
     ) -> Tensor:
         """The weighted sum over targets of -log p(target | new), over the candidates or over all items.
 
@@ -297,21 +299,23 @@ class Network(nn.Module):
         """
         candidates = choose(targets.items)
         if candidates is None:
-            return softmax_loss(q_NH.float(), self.items().float(), pairs, targets, None, spans, fast=self.fast)
-        pairs, targets, spans = candidates.among(pairs, targets, spans)
-        v_CH1 = self.items(candidates.ids)
+            return compute_softmax_loss(
+                q_NH.float(), self.get_item_embeddings().float(), pairs, targets, None, spans, fast=self.fast
+            )
+        pairs, targets, spans = candidates.filter_parts(pairs, targets, spans)
+        v_CH1 = self.get_item_embeddings(candidates.ids)
         v_CH1 = torch.cat([v_CH1[:, :-1], v_CH1[:, -1:] - candidates.log_share[:, None]], -1)
         shares_K = candidates.log_share[targets.items]
-        return softmax_loss(q_NH.float(), v_CH1.float(), pairs, targets, shares_K, spans, fast=self.fast)
+        return compute_softmax_loss(q_NH.float(), v_CH1.float(), pairs, targets, shares_K, spans, fast=self.fast)
 
 
 LEAST_DOT = 1e-3
 
-LEAST_NEW = 0.5
+LEAST_NEW_WEIGHT = 0.5
 """What is learnt of items new to users has at least this weight, beside 1 for all events."""
 
 
-class Again(nn.Module):
+class RepeatHead(nn.Module):
     """Whether something is taken that the user has had, and which of it.
 
     Its buffers tell the mean, the scale and the range of ``again.features`` as they were trained (``prepare``), and
@@ -326,7 +330,7 @@ class Again(nn.Module):
     count: Tensor
     evidence: Tensor
 
-    def __init__(self, form: Form) -> None:
+    def __init__(self, form: HrnnConfig) -> None:
         super().__init__()
         self.fit = nn.Parameter(torch.ones(form.hidden))
         self.bias = nn.Embedding(form.items, 1)
@@ -340,7 +344,7 @@ class Again(nn.Module):
         self.register_buffer("count", torch.zeros(()))
         self.register_buffer("evidence", torch.zeros(()))
 
-    def prepare(self, pairs: Pairs) -> None:
+    def set_feature_range(self, pairs: Pairs) -> None:
         """Sets out from the features of these pairs."""
         x_SF = cast(Tensor, pairs.features)
         if len(x_SF) < 2:
@@ -352,7 +356,7 @@ class Again(nn.Module):
             self.least.copy_(some_SF.quantile(0.005, 0))
             self.most.copy_(some_SF.quantile(0.995, 0))
 
-    def lean(self, blend: Blend, dot: float) -> None:
+    def apply_blend(self, blend: Blend, dot: float) -> None:
         """Gives the parts of a_i the weights of the blend, where q is multiplied by ``dot``."""
         self.of_user.weight[:, : len(self.fit)].div_(dot)
         self.fit.mul_(blend.again_dot / dot)
@@ -363,23 +367,23 @@ class Again(nn.Module):
         self.of_user.bias.mul_(blend.share).add_(blend.offset)
         self.evidence.fill_(blend.evidence)
 
-    def share(self, q_NH: Tensor, known_N3: Tensor, pairs: Pairs) -> Tensor:
+    def compute_share_logit(self, q_NH: Tensor, known_N3: Tensor, pairs: Pairs) -> Tensor:
         """[N] the logit of p(again); of who has had nothing the least there is."""
         again_N = self.of_user(torch.cat([q_NH.float(), known_N3], -1)).view(-1)
         has_N = torch.zeros_like(again_N, dtype=torch.bool).index_fill_(0, pairs.rows, True)
         return torch.where(has_N, again_N, IMPOSSIBLE)
 
-    def logits(self, q_NH: Tensor, pairs: Pairs, vectors: Callable[[Tensor], Tensor]) -> Tensor:
+    def compute_logits(self, q_NH: Tensor, pairs: Pairs, vectors: Callable[[Tensor], Tensor]) -> Tensor:
         """a_S of the pairs. ``vectors`` tells v_RH of items."""
-        return self.fits(q_NH, pairs, vectors) + self.worths(pairs)
+        return self.compute_dots(q_NH, pairs, vectors) + self.compute_feature_logits(pairs)
 
-    def fits(self, q_NH: Tensor, pairs: Pairs, vectors: Callable[[Tensor], Tensor]) -> Tensor:
+    def compute_dots(self, q_NH: Tensor, pairs: Pairs, vectors: Callable[[Tensor], Tensor]) -> Tensor:
         """[S] (r * v_i) q."""
         ids_R, places_S = torch.unique(pairs.items, return_inverse=True)
         q_NH, v_RH = q_NH.float(), vectors(ids_R) * self.fit
         return multiply_pairs(q_NH, pairs.rows, v_RH, places_S)
 
-    def worths(self, pairs: Pairs) -> Tensor:
+    def compute_feature_logits(self, pairs: Pairs) -> Tensor:
         """[S] c_i and what is known of the last time."""
         x_SF = cast(Tensor, pairs.features)
         x_SW = self.known((torch.minimum(torch.maximum(x_SF, self.least), self.most) - self.mean) * self.scale)
@@ -454,4 +458,4 @@ class GatedUnit(nn.Module):
         return x_TBH + self.out(torch.stack(h_TBH)), h_BH.detach()
 
 
-CELLS = {"linear": LinearRecurrence, "gru": GatedUnit}
+LAYER_TYPES = {"linear": LinearRecurrence, "gru": GatedUnit}

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from shared.recipes import RECIPES
 from shared.recipes.artifact import WEIGHTS, Artifact
-from shared.recipes.hrnn.config import Form
+from shared.recipes.hrnn.config import HrnnConfig
 from shared.recipes.hrnn.counters import COUNTERS, NAMES, Blend, Counters, Part, faded_by_moment, summed
 from shared.recipes.hrnn.serving.numpy_network import Asked, More, Numbers, OfAgain, Relevance, Sparse, Weights, shapes
 from shared.recipes.hrnn.serving.shared_pass import Floats
@@ -37,7 +37,7 @@ class Scorer:
         served = [recipe.name for recipe in RECIPES.values() if f"{recipe.module}.scoring" == cls.__module__]
         opened = Artifact.open(artifact, tuple(served))
         try:
-            form = Form(**opened.form)
+            form = HrnnConfig(**opened.form)
             expected = shapes(form)
         except (TypeError, ValueError) as error:
             raise ArtifactError(f"{artifact / WEIGHTS} cannot be read: {error}") from error
@@ -75,7 +75,7 @@ class Scorer:
         context_H = self._context(query)
         if not memory.events and context_H is None and self._user(query.user_id) is None:
             return Relevance(None)
-        after = self._weights.form.asked_after(query.now - memory.last) if memory.events else 0.0
+        after = self._weights.form.compute_request_gap(query.now - memory.last) if memory.events else 0.0
         q_H = self._weights.query(memory.read.x, after, context_H)
         if query.anew:
             again = None
@@ -118,7 +118,7 @@ class Scorer:
         return self._weights.features("context", values, weights) if len(values) else None
 
 
-def counted(folder: Path, form: Form) -> tuple[Counters, Blend]:
+def counted(folder: Path, form: HrnnConfig) -> tuple[Counters, Blend]:
     """What a network of this form leans on. Raises ArtifactError."""
     try:
         counters, blend = Counters.open(folder), Blend.told(form.leaning)

@@ -25,12 +25,12 @@ from shared.data.arrays.features import Features
 from shared.data.arrays.histories import Histories
 from shared.data.arrays.npy_files import ranges
 from shared.data.training.training_data import TrainingData
-from shared.recipes.hrnn.config import GAP_BUCKETS, Form
-from shared.recipes.hrnn.network import Network
-from shared.recipes.hrnn.ops.history_walk import pairs_and_spans
+from shared.recipes.hrnn.config import GAP_BUCKETS, HrnnConfig
+from shared.recipes.hrnn.network import HrnnNetwork
+from shared.recipes.hrnn.ops.history_walk import find_pairs_and_spans
 from shared.recipes.hrnn.repeat_features import HALF_LIVES, Takings, features, known_of
-from shared.recipes.hrnn.time_buckets import gap_buckets, told_lengths
-from shared.recipes.hrnn.types import Bags, Events, Pairs, Queries, Spans, Window
+from shared.recipes.hrnn.time_buckets import bucket_gaps, find_known_buckets
+from shared.recipes.hrnn.types import Events, FeatureBags, HistorySpans, Pairs, Queries, Window
 from shared.recipes.request_time import begins_visit
 
 EVENTS_AT_ONCE = 2**20
@@ -62,7 +62,11 @@ OF_EVENTS = (
     *("items_E", "new_E", "weights_E", "_position_E", "_before_E", "_start_E", "_end_E"),
     *("_next_E", "_types_E", "_user_E"),
 )
-PARTS: dict[str, type[Bags] | type[Repeats]] = {"_users": Bags, "_contexts": Bags, "_repeats": Repeats}
+PARTS: dict[str, type[FeatureBags] | type[Repeats]] = {
+    "_users": FeatureBags,
+    "_contexts": FeatureBags,
+    "_repeats": Repeats,
+}
 """The attributes of ``Streams`` that are tensors, and those that are made of tensors."""
 
 
@@ -188,10 +192,10 @@ class Streams:
             before=torch.where(begins_TB, 0, self._before_E[(places_TB - 1).clamp(min=0)]),
             begins=begins_TB,
             types=None if self._types_E is None else torch.where(begins_TB, 0, self._types_E[before_TB].long()),
-            users=self._users and self._users.of(self._user_E[places_TB.flatten()].long()),  # type: ignore[index]
+            users=self._users and self._users.select_rows(self._user_E[places_TB.flatten()].long()),  # type: ignore[index]
         )
 
-    def prepare(self, network: Network, users: npt.NDArray[np.int64], seed: int) -> None:
+    def prepare(self, network: HrnnNetwork, users: npt.NDArray[np.int64], seed: int) -> None:
         """Sets a network out from what can be counted of these users, before it learns from them."""
         places = torch.from_numpy(ranges(self._offsets[users], self._offsets[users + 1] - self._offsets[users]))
         places = places.to(self.device)
@@ -201,11 +205,11 @@ class Streams:
         if network.again is not None:
             drawn = np.random.default_rng(seed).choice(len(places), min(PREPARED, len(places)), replace=False)
             some = places[torch.from_numpy(np.sort(drawn))]
-            network.again.prepare(self.queries(self.asked(some), REMEMBERED).pairs)
+            network.again.set_feature_range(self.queries(self.asked(some), REMEMBERED).pairs)
         after = self._after(self.asked(places))
-        network.asked_G = torch.bincount(gap_buckets(after), minlength=GAP_BUCKETS)
-        network.read_G = torch.bincount(gap_buckets(self._before_E[places]), minlength=GAP_BUCKETS)
-        longest = 2.0 ** (int(told_lengths(network.asked_G)[-1]) + 1) - 1
+        network.request_gaps_G = torch.bincount(bucket_gaps(after), minlength=GAP_BUCKETS)
+        network.event_gaps_G = torch.bincount(bucket_gaps(self._before_E[places]), minlength=GAP_BUCKETS)
+        longest = 2.0 ** (int(find_known_buckets(network.request_gaps_G)[-1]) + 1) - 1
         instead = float(np.quantile(after.cpu().numpy(), 0.5, method="lower"))
         network.form = dataclasses.replace(network.form, longest=longest, instead=instead)
 
@@ -233,10 +237,10 @@ class Streams:
         """The first place of the moment of each: before it they all are foretold."""
         return self._start_E[places].long()
 
-    def queries(self, places_N: Tensor, remembered: int | None = None, form: Form | None = None) -> Queries:
+    def queries(self, places_N: Tensor, remembered: int | None = None, form: HrnnConfig | None = None) -> Queries:
         """What is asked before these places. ``remembered`` limits the events back that the history reaches, and
         ``form`` how long after the event before it may be asked."""
-        contexts = None if self._contexts is None else self._contexts.of(places_N)
+        contexts = None if self._contexts is None else self._contexts.select_rows(places_N)
         after_N = self._after(places_N)
         if form is not None:
             after_N = torch.where(after_N >= form.longest, int(form.instead), after_N)
@@ -248,7 +252,7 @@ class Streams:
         On a CPU, and not where people take items again.
         """
         places_N = places_BT.flatten()
-        contexts = None if self._contexts is None else self._contexts.of(places_N)
+        contexts = None if self._contexts is None else self._contexts.select_rows(places_N)
         pairs, spans = self._spans(places_BT, remembered)
         return Queries(self._after(places_N), pairs, contexts, self._known(places_N), spans)
 
@@ -297,8 +301,8 @@ class Streams:
             events=self._position_E[places_N][rows_S].float(),
         )
 
-    def _spans(self, places_BT: Tensor, remembered: int) -> tuple[Pairs, Spans]:
-        return pairs_and_spans(
+    def _spans(self, places_BT: Tensor, remembered: int) -> tuple[Pairs, HistorySpans]:
+        return find_pairs_and_spans(
             places_BT, self._position_E, self._end_E, self.items_E, self._next_E, self.items, remembered
         )
 
@@ -313,11 +317,11 @@ def moments(
     return begins[number_E], np.append(begins[1:], len(position_E))[number_E]
 
 
-def bags(features: Features | None, device: torch.device | str = "cpu") -> Bags | None:
+def bags(features: Features | None, device: torch.device | str = "cpu") -> FeatureBags | None:
     """The same on the device; None where there is nothing to learn from."""
     if features is None or features.size == 0:
         return None
-    return Bags(
+    return FeatureBags(
         _tensor(features.offsets).to(device),
         _tensor(features.values.astype(np.int64)).to(device),
         _tensor(features.weights).to(device),

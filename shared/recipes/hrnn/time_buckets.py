@@ -10,23 +10,23 @@ from torch import Tensor
 
 from shared.recipes.hrnn.config import GAP_BUCKETS
 
-LEAST_TOLD = 100
+LEAST_MET = 100
 """A bucket has weights of its own only if training has met it so many times."""
 
 
-def gap_buckets(seconds: Tensor) -> Tensor:
+def bucket_gaps(seconds: Tensor) -> Tensor:
     """Return floor(log2(1 + seconds)): 0, 1-2, 3-6 ... seconds, up to 136 years. Negative seconds, of a clock that was
     set back, are in bucket 0."""
     return torch.log2(seconds.clamp(min=0).float() + 1).long().clamp(max=GAP_BUCKETS - 1)
 
 
-def told_lengths(counts_G: Tensor) -> Tensor:
+def find_known_buckets(counts_G: Tensor) -> Tensor:
     """Return the buckets that were met LEAST_TOLD times, ascending. If there are none, return the most frequent."""
-    return torch.nonzero(counts_G >= min(LEAST_TOLD, int(counts_G.max()))).view(-1)
+    return torch.nonzero(counts_G >= min(LEAST_MET, int(counts_G.max()))).view(-1)
 
 
-def nearest(counts_G: Tensor) -> Tensor:
+def find_nearest_known(counts_G: Tensor) -> Tensor:
     """[G] Return for each bucket the nearest of ``told_lengths``; of two equally near, the shorter."""
-    told = told_lengths(counts_G)
+    told = find_known_buckets(counts_G)
     away = (torch.arange(len(counts_G), device=told.device)[:, None] - told).abs()
     return told[away.argmin(1)]

@@ -23,12 +23,12 @@ from shared.recipes.hrnn import BPTT, COLD_START_MAX_INTERACTIONS, candidates
 from shared.recipes.hrnn.batch_ranking import Foretold, best_items, blended, foretell
 from shared.recipes.hrnn.candidates import Choose
 from shared.recipes.hrnn.cold_items import cold_items
-from shared.recipes.hrnn.config import Form
+from shared.recipes.hrnn.config import HrnnConfig
 from shared.recipes.hrnn.counter_blend import Leaning
 from shared.recipes.hrnn.counters import Blend, Counters
 from shared.recipes.hrnn.fit import fit
 from shared.recipes.hrnn.lightning_module import AtEachBatch, Fitting
-from shared.recipes.hrnn.network import Network
+from shared.recipes.hrnn.network import HrnnNetwork
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS, RETRAINING_RATE, Plan
 from shared.recipes.hrnn.sequence_packing import Streams, bags
 from shared.recipes.hrnn.warm_start import Base
@@ -84,12 +84,12 @@ class Learner:
         )
         self.items = items = known_of_items(data) if recipe.training.cold_items else data.items
         self._bags = bags(items, self.device)
-        form = Form(
+        form = HrnnConfig(
             items=len(histories.item_ids),
             hidden=self.plan.hidden,
             cell=context.options.cell if base is None else base.form.cell,
-            longest=Form.longest if base is None else base.form.longest,
-            instead=Form.instead if base is None else base.form.instead,
+            longest=HrnnConfig.longest if base is None else base.form.longest,
+            instead=HrnnConfig.instead if base is None else base.form.instead,
             event_types=self.streams.event_types,
             repeats=self.streams.repeats,
             item_features=items.size if items else 0,
@@ -98,7 +98,7 @@ class Learner:
         )
         limited = COLD_START_MAX_INTERACTIONS.name in parameters
         self.cold_I = cold_items(data, parameters, time.time()) if limited else None
-        self.network = Network(form).to(self.device)
+        self.network = HrnnNetwork(form).to(self.device)
         self.leaning: Leaning | None = None
         if base is not None and base.form.leaning:
             knowing = np.flatnonzero(histories.in_training)
@@ -122,7 +122,7 @@ class Learner:
         fitting = self._fitting(users, counts_I, self.plan.epochs, self.plan.learning_rate, self.context.seed)
 
         def validate() -> Foretold:
-            return self._foretell(self.network.folded(), validation)
+            return self._foretell(self.network.fold_features(), validation)
 
         telling = self._count(validation)
         watching = self.each_batch("training", 0, checkpoint, validate if telling else None)
@@ -136,7 +136,7 @@ class Learner:
         counters = Counters.of(self.data.histories, users, on_block)
         # Nobody took what only its features tell of, and no counter knows it: there the network's logits stay its own.
         fixed = 2 if self._cold_items and self._bags is not None else 0
-        network = self.network.folded().to(self.device)
+        network = self.network.fold_features().to(self.device)
         self.leaning = Leaning(counters, blended(network, self.streams, validation, counters, on_block, fixed))
 
     def foretold(self, users: npt.NDArray[np.int64]) -> tuple[dict[str, float], dict[str, float]]:
@@ -146,7 +146,7 @@ class Learner:
         user_Q = np.searchsorted(histories.offsets, found.events, side="right") - 1
         return foretelling(found.ranks, user_Q, shown=found.shown, items=len(histories.item_ids))
 
-    def _foretell(self, network: Network, users: npt.NDArray[np.int64], *, lists: bool = False) -> Foretold:
+    def _foretell(self, network: HrnnNetwork, users: npt.NDArray[np.int64], *, lists: bool = False) -> Foretold:
         on_block = self.reporter.stop_if_asked
         return foretell(network.to(self.device), self.streams, users, on_block, lists=lists, leaning=self.leaning)
 
@@ -194,11 +194,11 @@ class Learner:
             leaning=self.leaning,
         )
 
-    def served(self) -> Network:
+    def served(self) -> HrnnNetwork:
         """The network as it answers: items' features in their vectors, and the objective, if any, in their biases."""
-        network = self.network.folded()
+        network = self.network.fold_features()
         if self.leaning is not None:
-            network = network.leant(self.leaning.blend)
+            network = network.apply_blend(self.leaning.blend)
         if self.data.rewards is not None:
             factors_I = torch.from_numpy(self.data.rewards.log_factors()).to(network.bias)
             with torch.no_grad():
@@ -207,7 +207,7 @@ class Learner:
                     network.again.bias.weight += factors_I[:, None]
         return network
 
-    def left(self) -> Network:
+    def left(self) -> HrnnNetwork:
         """The same as it is left to the runtime: what is in fashion at the end of the data is part of its biases."""
         network = self.served()
         if self.leaning is not None:
@@ -226,7 +226,7 @@ class Learner:
             strangers_I = counts == 0 if self._cold_items else torch.zeros_like(counts, dtype=torch.bool)
             if self.cold_I is not None:
                 strangers_I |= torch.from_numpy(self.cold_I).to(self.device)
-            self.network.know(self._bags, strangers_I, ESTRANGED if self._cold_items else 0.0)
+            self.network.set_item_features(self._bags, strangers_I, ESTRANGED if self._cold_items else 0.0)
         return candidates.chooser(counts, only_taken=self._bags is not None and self._cold_items)
 
     def _fitting(

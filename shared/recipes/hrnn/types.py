@@ -16,23 +16,23 @@ IMPOSSIBLE = -1e30
 """The logit of an impossible choice. It is finite, so that a query without targets may have impossible choices only."""
 
 
-class Bags(NamedTuple):
+class FeatureBags(NamedTuple):
     """For each of R rows its features: ``values[offsets[r]:offsets[r + 1]]`` with their ``weights``."""
 
     offsets: Tensor  # [R + 1]
     values: Tensor  # [F]
     weights: Tensor  # [F]
 
-    def of(self, rows: Tensor) -> Bags:
+    def select_rows(self, rows: Tensor) -> FeatureBags:
         """Return the bags of these rows."""
         begins = self.offsets[rows]
         lengths = self.offsets[rows + 1] - begins
         offsets = functional.pad(lengths.cumsum(0), (1, 0))
         places = torch.arange(int(offsets[-1]), device=rows.device)
         places += (begins - offsets[:-1]).repeat_interleave(lengths)
-        return Bags(offsets, self.values[places], self.weights[places])
+        return FeatureBags(offsets, self.values[places], self.weights[places])
 
-    def summed(self, of: nn.Embedding) -> Tensor:
+    def sum_embeddings(self, of: nn.Embedding) -> Tensor:
         """Return the weighted sum of each bag's vectors: [R,H]."""
         return functional.embedding_bag(
             self.values,
@@ -51,7 +51,7 @@ class Events(NamedTuple):
     before: Tensor  # [T,B] seconds since the user's previous event; 0 at the first
     begins: Tensor  # [T,B] True at START, where the state is reset
     types: Tensor | None = None  # [T,B] 0: none
-    users: Bags | None = None  # R = T x B
+    users: FeatureBags | None = None  # R = T x B
 
 
 class Window(NamedTuple):
@@ -78,7 +78,7 @@ class Pairs(NamedTuple):
     features: Tensor | None = None  # [S,F] of the item's last time; None where repeats are not modelled
     types: Tensor | None = None  # [S] type of that time, 0: none; None where types are not read
 
-    def of(self, chosen_N: Tensor) -> Pairs:
+    def select_queries(self, chosen_N: Tensor) -> Pairs:
         """Return the pairs of the chosen queries, bool[N], which are renumbered."""
         number_N = chosen_N.cumsum(0) - 1
         at = torch.nonzero(chosen_N[self.rows]).view(-1)
@@ -93,21 +93,21 @@ class Targets(NamedTuple):
     items: Tensor  # [K]
     weights: Tensor  # [K]
 
-    def of(self, chosen_K: Tensor) -> Targets:
+    def select(self, chosen_K: Tensor) -> Targets:
         """Return some of them, chosen by bool[K] or by their places."""
         return Targets(*(each[chosen_K] for each in self))
 
-    def of_rows(self, chosen_N: Tensor) -> Targets:
+    def select_queries(self, chosen_N: Tensor) -> Targets:
         """Return the targets of the chosen queries, bool[N], which are renumbered."""
-        chosen = self.of(chosen_N[self.rows])
+        chosen = self.select(chosen_N[self.rows])
         return chosen._replace(rows=(chosen_N.cumsum(0) - 1)[chosen.rows])
 
-    def asked_about(self, queries: int) -> tuple[Tensor, Targets]:
+    def renumber_queries(self, queries: int) -> tuple[Tensor, Targets]:
         """Return (bool[N] which queries have targets, the targets with these queries renumbered)."""
         asked_N = torch.zeros(queries, dtype=torch.bool, device=self.rows.device).index_fill_(0, self.rows, True)
         return asked_N, self._replace(rows=(asked_N.cumsum(0) - 1)[self.rows])
 
-    def pairs_of(self, pairs: Pairs, items: int) -> Tensor:
+    def find_pairs(self, pairs: Pairs, items: int) -> Tensor:
         """[K] Find for each target the pair of its query and item; -1 where the item is new to the user."""
         keys_S, order_S = torch.sort(pairs.rows * items + pairs.items)
         keys_K = self.rows * items + self.items
@@ -117,7 +117,7 @@ class Targets(NamedTuple):
         return torch.where(keys_S[places_K] == keys_K, order_S[places_K], -1)
 
 
-class Spans(NamedTuple):
+class HistorySpans(NamedTuple):
     """``Pairs`` in a shorter form, for queries that are the T steps of B streams, stream by stream: N = B x T.
 
     The user of ``streams[r]`` has ``items[r]`` in the history in the steps from ``begins[r]`` to before ``ends[r]``.
@@ -130,13 +130,13 @@ class Spans(NamedTuple):
     ends: Tensor  # [R]
     steps: int
 
-    def of(self, chosen: Tensor) -> Spans:
+    def select(self, chosen: Tensor) -> HistorySpans:
         """Return the spans chosen by bool[R], in the same order."""
         at = torch.nonzero(chosen).view(-1)
         streams, items, begins, ends = (each.index_select(0, at) for each in self[:4])
-        return Spans(streams, items, begins, ends, self.steps)
+        return HistorySpans(streams, items, begins, ends, self.steps)
 
-    def flat(self) -> tuple[Tensor, Tensor]:
+    def expand(self) -> tuple[Tensor, Tensor]:
         """Return rows and items of the same ``Pairs``. The rows are not in order."""
         lengths_R = self.ends - self.begins
         rows_S = torch.arange(int(lengths_R.sum()), device=lengths_R.device)
@@ -149,9 +149,9 @@ class Queries(NamedTuple):
 
     after: Tensor  # [N] seconds since the user's previous event; 0 within a visit
     pairs: Pairs
-    contexts: Bags | None
+    contexts: FeatureBags | None
     known: Tensor  # [N,3] log of the user's events and of their items, and the share of repeats
-    spans: Spans | None = None
+    spans: HistorySpans | None = None
 
 
 class Candidates(NamedTuple):
@@ -160,17 +160,19 @@ class Candidates(NamedTuple):
     ids: Tensor  # [C] ascending
     log_share: Tensor  # [C] log of the probability that the item is in the sample
 
-    def among(self, pairs: Pairs, targets: Targets, spans: Spans | None) -> tuple[Pairs, Targets, Spans | None]:
+    def filter_parts(
+        self, pairs: Pairs, targets: Targets, spans: HistorySpans | None
+    ) -> tuple[Pairs, Targets, HistorySpans | None]:
         """Keep the parts of these that are about candidates, with places in ``ids`` instead of items."""
-        there_S, pair_S = self._found(pairs.items)
-        there_K, target_K = self._found(targets.items)
+        there_S, pair_S = self._find_places(pairs.items)
+        there_K, target_K = self._find_places(targets.items)
         if spans is not None:
-            there_R, span_R = self._found(spans.items)
-            spans = spans._replace(items=span_R).of(there_R)
-        targets = targets._replace(items=target_K).of(there_K)
+            there_R, span_R = self._find_places(spans.items)
+            spans = spans._replace(items=span_R).select(there_R)
+        targets = targets._replace(items=target_K).select(there_K)
         return Pairs(pairs.rows[there_S], pair_S[there_S]), targets, spans
 
-    def _found(self, items: Tensor) -> tuple[Tensor, Tensor]:
+    def _find_places(self, items: Tensor) -> tuple[Tensor, Tensor]:
         """Return which of these are candidates, and their places."""
         places = torch.searchsorted(self.ids, items).clamp_(max=len(self.ids) - 1)
         return self.ids[places] == items, places

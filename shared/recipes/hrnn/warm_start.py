@@ -28,18 +28,18 @@ from torch import Tensor
 from shared.data.arrays.features import Column, Features
 from shared.data.arrays.histories import Histories
 from shared.data.training.training_data import TrainingData
-from shared.recipes.hrnn.config import Form
-from shared.recipes.hrnn.network import Network
-from shared.recipes.hrnn.types import Bags
+from shared.recipes.hrnn.config import HrnnConfig
+from shared.recipes.hrnn.network import HrnnNetwork
+from shared.recipes.hrnn.types import FeatureBags
 from shared.recipes.scoring_api import ArtifactError
 
 WEIGHTS = "base.safetensors"
 NEW = -1
 
 
-def leave(network: Network, items: Features | None, artifact: Path) -> None:
+def leave(network: HrnnNetwork, items: Features | None, artifact: Path) -> None:
     """Writes what a later training goes on from into an artifact that is being filled."""
-    tensors = {**network.state_dict(), **network.folded().state_dict()}
+    tensors = {**network.state_dict(), **network.fold_features().state_dict()}
     strangers = getattr(network, "strangers", None)
     if strangers is not None:
         tensors["strangers"] = strangers
@@ -53,7 +53,7 @@ def leave(network: Network, items: Features | None, artifact: Path) -> None:
 class Base:
     """An artifact to go on from."""
 
-    form: Form
+    form: HrnnConfig
     parameters: dict[str, str]
     metrics: dict[str, float]
     baseline: dict[str, float]
@@ -70,7 +70,7 @@ class Base:
             tensors = load_file(artifact / WEIGHTS)
             return cls(
                 # What is served has no features of items apart.
-                form=replace(Form(**model["form"]), item_features=len(tensors.get("of_item.weight", [None])) - 1),
+                form=replace(HrnnConfig(**model["form"]), item_features=len(tensors.get("of_item.weight", [None])) - 1),
                 **{name: model[name] for name in ("parameters", "metrics", "baseline")},
                 histories=Histories.open(artifact / "histories"),
                 columns={
@@ -99,7 +99,9 @@ class Base:
         now = _mixed(users_E, histories.items, histories.timestamps, histories.event_types)
         return np.isin(now, known, invert=True)
 
-    def hand_on(self, network: Network, data: TrainingData, items: Features | None, bags: Bags | None) -> None:
+    def hand_on(
+        self, network: HrnnNetwork, data: TrainingData, items: Features | None, bags: FeatureBags | None
+    ) -> None:
         """Gives a new network what the old one learnt. ``items`` and ``bags`` are the features of its items.
 
         An item that was there is what it was, even if its features are others now. One that is new sets out from what
@@ -115,16 +117,18 @@ class Base:
             self._set_out(network, data, torch.from_numpy(np.flatnonzero(new_I)).to(network.bias.device))
             self._type_again(network, rows["again.of_type.weight"])
             if network.of_item is not None and bags is not None:
-                of_features_IH1 = bags.summed(network.of_item)
+                of_features_IH1 = bags.sum_embeddings(network.of_item)
                 network.item.weight[:-1] -= of_features_IH1[:, :-1]
                 network.bias[:-1] -= of_features_IH1[:, -1]
         if bags is not None:
             strangers_I = new_I
             if "strangers" in self.tensors:
                 strangers_I = new_I | self.tensors["strangers"].numpy()[rows["item.weight"][:-1]]
-            network.know(bags, torch.from_numpy(strangers_I).to(network.bias.device), 0.0)
+            network.set_item_features(bags, torch.from_numpy(strangers_I).to(network.bias.device), 0.0)
 
-    def _rows(self, network: Network, data: TrainingData, items: Features | None) -> dict[str, npt.NDArray[np.int64]]:
+    def _rows(
+        self, network: HrnnNetwork, data: TrainingData, items: Features | None
+    ) -> dict[str, npt.NDArray[np.int64]]:
         """Of the weights that have a row for something with a name: for each row now the one of before, or NEW."""
         histories, before = data.histories, self.histories
         of_items = np.append(places(histories.item_ids, before.item_ids), len(before.item_ids))  # and START
@@ -148,7 +152,7 @@ class Base:
             "of_context.weight": features(self.columns["contexts"], columns(data.contexts)),
         }
 
-    def _set_out(self, network: Network, data: TrainingData, new: Tensor) -> None:
+    def _set_out(self, network: HrnnNetwork, data: TrainingData, new: Tensor) -> None:
         """New items begin around the mean of all and with their own popularity, strangers as rare as the rarest."""
         items = len(data.histories.item_ids)
         counts_I = torch.from_numpy(np.bincount(data.histories.items, minlength=items) + 1.0).to(network.bias)
@@ -159,7 +163,7 @@ class Base:
         if network.of_item is not None and "of_item.weight" not in self.tensors:
             network.of_item.weight[-1] = torch.cat([mean_H, self.tensors["bias"][:-1].min().to(mean_H)[None]])
 
-    def _type_again(self, network: Network, of_types: npt.NDArray[np.int64]) -> None:
+    def _type_again(self, network: HrnnNetwork, of_types: npt.NDArray[np.int64]) -> None:
         """Types that are new say nothing of what is taken again, which they else would at random."""
         if network.again is not None and network.again.of_type is not None:
             known = "again.of_type.weight" in self.tensors

@@ -18,7 +18,7 @@ from torch import Tensor
 from shared.data.arrays.histories import Histories
 from shared.recipes.hrnn.candidates import chooser
 from shared.recipes.hrnn.plan import FULL_SOFTMAX_ITEMS
-from shared.recipes.hrnn.types import Bags, Candidates
+from shared.recipes.hrnn.types import Candidates, FeatureBags
 from shared.recipes.similar_items.neighbor_sampling import Drawn, Nearby
 from shared.recipes.similar_items.network import Network, losses
 
@@ -43,7 +43,7 @@ class Fit:
     """A network, and the events near one another that it learns from."""
 
     def __init__(
-        self, network: Network, bags: Bags | None, histories: Histories, users: npt.NDArray[np.int64], seed: int
+        self, network: Network, bags: FeatureBags | None, histories: Histories, users: npt.NDArray[np.int64], seed: int
     ) -> None:
         self.network = network
         self._bags = bags
@@ -128,7 +128,9 @@ class Fit:
         return losses_R, counts_RT.any(1).float()
 
     def _vectors(self, ids_C: Tensor, known_I: Tensor) -> Tensor:
-        vectors: Tensor = self.network(ids_C, known_I[ids_C], None if self._bags is None else self._bags.of(ids_C))
+        vectors: Tensor = self.network(
+            ids_C, known_I[ids_C], None if self._bags is None else self._bags.select_rows(ids_C)
+        )
         return vectors
 
     def _whole(self, items: npt.NDArray[np.int64]) -> Candidates:

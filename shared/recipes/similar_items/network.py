@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from shared.recipes.hrnn.types import Bags
+from shared.recipes.hrnn.types import FeatureBags
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,12 +48,12 @@ class Network(nn.Module):
             nn.init.normal_(self.features.weight, std=0.5 * (4 * form.metadata_hidden) ** -0.5)
             nn.init.zeros_(self.features.weight[:, -1])
 
-    def forward(self, ids_C: Tensor, known_C: Tensor, bags_C: Bags | None) -> Tensor:
+    def forward(self, ids_C: Tensor, known_C: Tensor, bags_C: FeatureBags | None) -> Tensor:
         """x_CD of these items with b_C as its last column."""
         parts = [self.ids(ids_C) * known_C[:, None]]
         b_C1 = self.bias(ids_C) * known_C[:, None] + self.stranger_bias * (1 - known_C[:, None])
         if self.features is not None and bags_C is not None:
-            of_features = bags_C.summed(self.features)
+            of_features = bags_C.sum_embeddings(self.features)
             parts.append(of_features[:, :-1])
             b_C1 = b_C1 + of_features[:, -1:]
         return torch.cat([*parts, b_C1], 1)

@@ -2,13 +2,13 @@
 
 from shared.resources.data_deletion_job.requests import draft
 from shared.resources.resource_type import Quota, Resource
-from shared.state.lifecycle import ERASURE
+from shared.state.lifecycle import DATA_DELETION
 from shared.state.messages import Decline
 
 resource = Resource(
     name="DataDeletionJob",
     draft=draft,
-    lifecycle=ERASURE,
+    lifecycle=DATA_DELETION,
     command=Decline,
     quota=Quota(within="dataset_group", pending=True),
 )

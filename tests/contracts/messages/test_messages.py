@@ -50,26 +50,35 @@ def test_the_names_and_fields_on_the_wire_are_kept() -> None:
 
 @pytest.mark.parametrize("message", EXAMPLES)
 def test_a_note_survives_being_written_down(message: Message) -> None:
-    written = celery_app.note(message)
+    written = celery_app.build_outbox_entry(message)
     assert read_outbox_entry(written.id, write_outbox_entry(written)) == written
 
 
 def test_the_same_message_has_the_same_note_and_another_attempt_another() -> None:
-    assert celery_app.note(Started(arn="a", attempt=1)).id == celery_app.note(Started(arn="a", attempt=1)).id
-    assert celery_app.note(Started(arn="a", attempt=1)).id != celery_app.note(Started(arn="a", attempt=2)).id
-    assert celery_app.note(Started(arn="a", attempt=1)).id != celery_app.note(Finished(arn="a", attempt=1)).id
+    assert (
+        celery_app.build_outbox_entry(Started(arn="a", attempt=1)).id
+        == celery_app.build_outbox_entry(Started(arn="a", attempt=1)).id
+    )
+    assert (
+        celery_app.build_outbox_entry(Started(arn="a", attempt=1)).id
+        != celery_app.build_outbox_entry(Started(arn="a", attempt=2)).id
+    )
+    assert (
+        celery_app.build_outbox_entry(Started(arn="a", attempt=1)).id
+        != celery_app.build_outbox_entry(Finished(arn="a", attempt=1)).id
+    )
 
 
 @pytest.fixture
-def sending(redis_server: str) -> celery_app.Queue:
+def sending(redis_server: str) -> celery_app.MessageQueue:
     redis.Redis.from_url(redis_server).flushall()
-    return celery_app.Queue(celery_app.application(Settings(redis_url=redis_server)))
+    return celery_app.MessageQueue(celery_app.create_celery_app(Settings(redis_url=redis_server)))
 
 
-def test_a_message_waits_on_the_queue_of_its_name_as_json(sending: celery_app.Queue, redis_server: str) -> None:
-    assert sending.waiting("training") == 0
+def test_a_message_waits_on_the_queue_of_its_name_as_json(sending: celery_app.MessageQueue, redis_server: str) -> None:
+    assert sending.count_waiting("training") == 0
     sending.send(TrainSolutionVersion(arn="arn:x"))
-    assert (sending.waiting("training"), sending.waiting("importing")) == (1, 0)
+    assert (sending.count_waiting("training"), sending.count_waiting("importing")) == (1, 0)
     client: Any = redis.Redis.from_url(redis_server)
     [key] = [key for key in client.scan_iter() if key.endswith(b"training") and client.type(key) == b"list"]
     envelope = json.loads(client.lrange(key, 0, -1)[0])
@@ -81,7 +90,7 @@ def test_a_message_that_lacks_a_field_is_dropped_and_one_too_many_passed_over(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     handled: list[Message] = []
-    task = Celery(set_as_current=False).task(celery_app._unpacking(Started, handled.append), bind=True)
+    task = Celery(set_as_current=False).task(celery_app._create_task(Started, handled.append), bind=True)
     task(arn="a", attempt=1)
     task(arn="a", attempt=1, colour="red")
     task(arn="a")
@@ -91,7 +100,7 @@ def test_a_message_that_lacks_a_field_is_dropped_and_one_too_many_passed_over(
 
 def test_a_message_has_one_handler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(celery_app, "_handlers", {})
-    declare = celery_app.handles(ImportDataset)
+    declare = celery_app.register_handler(ImportDataset)
     declare(lambda _message: None)
     with pytest.raises(ValueError, match="handler already"):
         declare(lambda _message: None)

@@ -10,7 +10,7 @@ import orjson
 import pytest
 import redis
 
-from shared.jobs.celery_app import note
+from shared.jobs.celery_app import build_outbox_entry
 from shared.resources import Reading
 from shared.settings import Settings
 from shared.state.lifecycle import ACTIVE, CREATE_PENDING
@@ -96,7 +96,7 @@ def test_a_message_that_is_not_known_waits_in_the_outbox_for_who_knows_it(store:
     for number, text in enumerate(('{"wire":"status.bless","fields":{"arn":"x"},"written":1}', "[]", "{")):
         server.hset(f"{PREFIX}notes", str(number), text)
         server.zadd(f"{PREFIX}outbox", {str(number): 1.0})
-    store.add_to_outbox(note(Provision(arn=ARN)))
+    store.add_to_outbox(build_outbox_entry(Provision(arn=ARN)))
     assert [note.message for note in store.list_outbox()] == [Provision(arn=ARN)]
     assert server.hlen(f"{PREFIX}notes") == 4
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from shared.jobs.celery_app import note
+from shared.jobs.celery_app import build_outbox_entry
 from shared.state.lifecycle import ACTIVE, CREATE_IN_PROGRESS, CREATE_PENDING
 from shared.state.messages import Provision, Started
 from shared.store import Conflict, Limit, LimitReached, NameTaken, Record, Store, Update
@@ -50,7 +50,7 @@ def test_nothing_is_found_under_an_unknown_arn(store: Store) -> None:
 def test_a_second_record_of_the_same_arn_is_refused_and_changes_nothing(store: Store) -> None:
     store.create(record("a", body={"n": 1}), invocation="1")
     with pytest.raises(NameTaken) as refused:
-        store.create(record("a", body={"n": 2}), invocation="2", outbox=[note(Provision(arn="x"))])
+        store.create(record("a", body={"n": 2}), invocation="2", outbox=[build_outbox_entry(Provision(arn="x"))])
     assert refused.value.arn == record("a").arn
     standing = store.get(record("a").arn)
     assert standing is not None
@@ -83,13 +83,13 @@ def test_what_an_invocation_has_changed_it_changes_once(store: Store) -> None:
     read = store.get(record("a").arn)
     assert read is not None
     assert store.find_by_invocation("2") is None
-    store.replace(replace(read, body={"n": 2}), invocation="2", outbox=[note(Provision(arn=read.arn))])
+    store.replace(replace(read, body={"n": 2}), invocation="2", outbox=[build_outbox_entry(Provision(arn=read.arn))])
     assert store.find_by_invocation("2") == read.arn
     # A second try may have read before or after the first has written.
     changed = store.get(read.arn)
     assert changed is not None
-    store.remove_from_outbox(note(Provision(arn=read.arn)).id)
-    store.replace(replace(changed, body={"n": 3}), invocation="2", outbox=[note(Provision(arn=read.arn))])
+    store.remove_from_outbox(build_outbox_entry(Provision(arn=read.arn)).id)
+    store.replace(replace(changed, body={"n": 3}), invocation="2", outbox=[build_outbox_entry(Provision(arn=read.arn))])
     assert store.get(read.arn) == changed
     assert store.list_outbox() == []
 
@@ -128,7 +128,9 @@ def test_of_many_creates_of_one_name_one_wins(store: Store) -> None:
 def test_a_limit_counts_all_or_those_under_a_parent(store: Store) -> None:
     store.create(record("a", parents=("p", "q")), invocation="1", limit=Limit(maximum=1))
     with pytest.raises(LimitReached):
-        store.create(record("b"), invocation="2", limit=Limit(maximum=1), outbox=[note(Provision(arn="x"))])
+        store.create(
+            record("b"), invocation="2", limit=Limit(maximum=1), outbox=[build_outbox_entry(Provision(arn="x"))]
+        )
     with pytest.raises(LimitReached):
         store.create(record("b", parents=("q",)), invocation="2", limit=Limit(maximum=1, parent="q"))
     assert (store.get(record("b").arn), store.list_outbox()) == (None, [])
@@ -259,7 +261,7 @@ def test_new_parents_replace_the_old_ones(store: Store) -> None:
 
 
 def test_a_note_written_with_a_record_waits_until_it_is_done(store: Store) -> None:
-    written = note(Provision(arn=record("a").arn))
+    written = build_outbox_entry(Provision(arn=record("a").arn))
     store.create(record("a"), invocation="1", outbox=[written])
     assert store.list_outbox() == [written]
     assert store.list_outbox(older_than=60) == []
@@ -269,7 +271,7 @@ def test_a_note_written_with_a_record_waits_until_it_is_done(store: Store) -> No
 
 def test_a_fact_note_goes_with_the_replacement_that_applied_it(store: Store) -> None:
     store.create(record("a"), invocation="1")
-    written = note(Started(arn=record("a").arn, attempt=1))
+    written = build_outbox_entry(Started(arn=record("a").arn, attempt=1))
     store.add_to_outbox(written)
     read = store.get(record("a").arn)
     assert read is not None
@@ -285,8 +287,12 @@ def test_ages_are_counted_by_the_stores_own_clock(store: Store, monkeypatch: pyt
         with monkeypatch.context() as wrong:
             if isinstance(store, RedisStore):
                 wrong.setattr(time, "time", lambda real=real, skew=skew: real() + skew)
-            store.add_to_outbox(note(Provision(arn=f"alone{number}")))
-            store.create(record(f"s{number}"), invocation=str(number), outbox=[note(Provision(arn=f"with{number}"))])
+            store.add_to_outbox(build_outbox_entry(Provision(arn=f"alone{number}")))
+            store.create(
+                record(f"s{number}"),
+                invocation=str(number),
+                outbox=[build_outbox_entry(Provision(arn=f"with{number}"))],
+            )
             assert len(store.list_outbox(older_than=300.0)) == 0
             assert abs(store.now() - at) < 60
     assert [one.message.arn for one in store.list_outbox()] == ["alone0", "with0", "alone1", "with1"]

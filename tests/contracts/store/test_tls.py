@@ -101,11 +101,13 @@ def ask_the_probe() -> None:
 
 
 def ask_the_queue() -> None:
-    app = celery_app.application(settings.load())
+    app = celery_app.create_celery_app(settings.load())
     with app.connection_for_write() as connection:
         connection.ensure_connection(max_retries=1, interval_start=0)
-    celery_app.Queue(app).send(ImportDataset(arn="arn:aws:personalize:us-east-1:000000000000:dataset-import-job/tls"))
-    assert celery_app.Queue(app).waiting("importing")
+    celery_app.MessageQueue(app).send(
+        ImportDataset(arn="arn:aws:personalize:us-east-1:000000000000:dataset-import-job/tls")
+    )
+    assert celery_app.MessageQueue(app).count_waiting("importing")
 
 
 ASKING = [ask_the_store, ask_the_probe, ask_the_queue]

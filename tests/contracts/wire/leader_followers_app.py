@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
 
-from shared.http.leader_followers import aside
+from shared.http.leader_followers import step_aside
 from tests.heaps import heaps
 
 
@@ -26,7 +26,7 @@ class TakingTurns:
         seconds = float(environ.get("QUERY_STRING") or 0)
         said = environ["wsgi.input"].read()
         if path in {"aside", "computes"}:
-            with aside(computes=path == "computes"):
+            with step_aside(computing=path == "computes"):
                 time.sleep(seconds)
         else:
             time.sleep(seconds)

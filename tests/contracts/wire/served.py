@@ -12,7 +12,7 @@ from shared.http import app
 KEYS = {"AKIDEXAMPLE": "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"}
 
 
-def app_of(service: str, handler: app.Handler, keys: Mapping[str, str] | None = KEYS) -> Flask:
+def app_of(service: str, handler: app.OperationHandler, keys: Mapping[str, str] | None = KEYS) -> Flask:
     """One handler for all operations of a service."""
     return app.create_app({service: dict.fromkeys(service_model.operations(service), handler)}, keys=keys)
 

@@ -174,7 +174,7 @@ def test_events_of_any_kind_never_make_a_500(event) -> None:
     assert send("personalize-events", "POST", "/events", data=body)[0] == 400
 
 
-@pytest.mark.parametrize("size", [request_body.LIMIT + 1, 5_000_000])
+@pytest.mark.parametrize("size", [request_body.MAX_BODY_BYTES + 1, 5_000_000])
 def test_a_body_that_is_too_large_is_answered(serve, client_of, size) -> None:
     """The client must be able to finish sending before it hears: else it sees a broken connection."""
     client = client_of("personalize", serve(app_of("personalize", lambda _: {})))

@@ -14,7 +14,7 @@ from werkzeug.test import TestResponse
 
 from shared.aws import errors, service_model
 from shared.http import app
-from shared.observability.health import PATHS, Vitals
+from shared.observability.health import HEALTH_PATHS, HealthEndpoints
 
 ARN = "arn:aws:personalize:us-east-1:000000000000"
 
@@ -34,8 +34,8 @@ def well() -> dict[str, bool]:
 @pytest.fixture
 def client(well: dict[str, bool]) -> FlaskClient:
     offered = {"personalize": dict.fromkeys(service_model.operations("personalize"), answering)}
-    vitals = Vitals("api", ready={"redis": lambda: well["redis"]})
-    return app.create_app(offered, keys=None, vitals=vitals).test_client()
+    vitals = HealthEndpoints("api", ready={"redis": lambda: well["redis"]})
+    return app.create_app(offered, keys=None, health=vitals).test_client()
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_prometheus_is_answered_in_its_own_form(client: FlaskClient) -> None:
     )
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", HEALTH_PATHS)
 def test_an_app_without_checks_of_its_own_answers_too(runtime: FlaskClient, path: str) -> None:
     assert runtime.get(path).status_code == 200
     refused = runtime.post(path)
@@ -106,7 +106,7 @@ def test_what_a_client_makes_up_is_no_label(client: FlaskClient) -> None:
     assert b"MakeMeRich" not in client.get("/metrics").data
 
 
-@pytest.mark.parametrize("path", ["/ping", *PATHS])
+@pytest.mark.parametrize("path", ["/ping", *HEALTH_PATHS])
 def test_who_looks_every_few_seconds_is_not_logged(client: FlaskClient, logged: list[Any], path: str) -> None:
     client.get(path)
     assert logged == []

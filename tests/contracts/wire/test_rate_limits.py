@@ -16,7 +16,7 @@ from flask import Flask
 
 from shared.aws import service_model
 from shared.http import app
-from shared.http.rate_limits import group, throttle
+from shared.http.rate_limits import create_throttle, find_rate_group
 from shared.settings import Settings, SettingsError
 from tests.conftest import free_port
 from tests.contracts.wire.served import KEYS
@@ -37,7 +37,7 @@ def redis_url(redis_server: str) -> str:
 
 
 def limited(service: str, redis_url: str, **rates: str) -> Flask:
-    held = throttle(Settings(redis_url=redis_url, **rates))
+    held = create_throttle(Settings(redis_url=redis_url, **rates))
     handlers = dict.fromkeys(
         service_model.operations(service), lambda call: {"recipes": []} if service == "personalize" else {}
     )
@@ -77,7 +77,7 @@ def test_processes_count_together_and_access_keys_apart(serve, client_of, redis_
     client_of("personalize", servers[0]).list_recipes()
     with pytest.raises(ClientError, match="Rate exceeded"):
         client_of("personalize", servers[1]).list_recipes()
-    held = throttle(Settings(redis_url=redis_url, rate_limit_control="1/hour"))
+    held = create_throttle(Settings(redis_url=redis_url, rate_limit_control="1/hour"))
     assert held is not None
     held("SOMEBODYELSE", service_model.operations("personalize")["ListRecipes"])
 
@@ -117,7 +117,7 @@ def test_a_redis_that_hangs_holds_nobody_up(serve, client_of) -> None:
 
 
 def test_no_more_pass_than_may_when_many_call_at_once(redis_url: str) -> None:
-    held = throttle(Settings(redis_url=redis_url, rate_limit_runtime="20/hour; 1000/day"))
+    held = create_throttle(Settings(redis_url=redis_url, rate_limit_runtime="20/hour; 1000/day"))
     assert held is not None
     operation = service_model.operations("personalize-runtime")["GetRecommendations"]
     passed: list[int] = []
@@ -139,15 +139,15 @@ def test_no_more_pass_than_may_when_many_call_at_once(redis_url: str) -> None:
 
 
 def test_nothing_is_limited_unless_asked_for() -> None:
-    assert throttle(Settings()) is None
-    assert throttle(Settings(rate_limit_control="")) is None
+    assert create_throttle(Settings()) is None
+    assert create_throttle(Settings(rate_limit_control="")) is None
 
 
 @pytest.mark.parametrize("name", RATES)
 @pytest.mark.parametrize("rate", ["many", "5/fortnight", "-1/second"])
 def test_a_rate_that_is_none_is_refused_by_its_setting(name: str, rate: str) -> None:
     with pytest.raises(SettingsError, match=f"FORETASTE_{name.upper()}={rate} is no rate"):
-        throttle(Settings(**{name: rate}))
+        create_throttle(Settings(**{name: rate}))
 
 
 @pytest.mark.parametrize(
@@ -163,4 +163,4 @@ def test_a_rate_that_is_none_is_refused_by_its_setting(name: str, rate: str) -> 
     ],
 )
 def test_an_operation_counts_to_its_group(service: str, operation: str, expected: str) -> None:
-    assert group(service_model.operations(service)[operation]) == expected
+    assert find_rate_group(service_model.operations(service)[operation]) == expected

@@ -23,8 +23,8 @@ from services.status import reconcile as reconciler
 from shared.aws import request_schemas, serialization, service_model
 from shared.aws.errors import PersonalizeError
 from shared.http.app import Answer, Call
-from shared.jobs.celery_app import note
-from shared.jobs.worker_process import Process
+from shared.jobs.celery_app import build_outbox_entry
+from shared.jobs.worker_process import WorkerProcess
 from shared.resources import RESOURCES, Reading
 from shared.settings import Settings
 from shared.state.messages import AdvanceRecommender, Command, Decline, Fact, Message, Provision, Remove, Started
@@ -90,7 +90,7 @@ class Bag:
         self.messages.append(message)
 
     def waiting(self, queue: str) -> int:
-        return sum(message.queue() == queue for message in self.messages)
+        return sum(message.get_queue_name() == queue for message in self.messages)
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class ControlPlane:
         self.bag = Bag()
         self._scratch = tempfile.TemporaryDirectory()
         queue: Any = self.bag
-        self._process = Process(
+        self._process = WorkerProcess(
             name="status@test:1",
             settings=Settings(resend_after_seconds=0, ring_after_seconds=0),
             store=self.store,
@@ -165,7 +165,7 @@ class ControlPlane:
                 transitions.decline(self.store, message)
             case Remove():
                 transitions.remove(self.store, self._process.artifacts, message)
-            case Command() if message.queue() != "status":
+            case Command() if message.get_queue_name() != "status":
                 return self.take_up(message.arn)
             case _:
                 raise AssertionError(f"the test does not know who handles {message.wire}")
@@ -189,7 +189,7 @@ class ControlPlane:
 
     def report(self, fact: Fact) -> None:
         """As a worker reports: kept in the outbox first, then sent, if that can be done."""
-        self.store.add_to_outbox(note(fact))
+        self.store.add_to_outbox(build_outbox_entry(fact))
         if not self.bag.down:
             self.bag.send(fact)
 
@@ -205,4 +205,4 @@ class ControlPlane:
 def has_a_worker(kind: str) -> bool:
     """Its work is done under a lease, by a worker or by a runtime that watches for it."""
     command = RESOURCES[kind].command
-    return RESOURCES[kind].lifecycle is not None and (command is None or command.queue() != "status")
+    return RESOURCES[kind].lifecycle is not None and (command is None or command.get_queue_name() != "status")

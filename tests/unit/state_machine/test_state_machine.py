@@ -20,7 +20,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from shared.jobs.celery_app import note
+from shared.jobs.celery_app import build_outbox_entry
 from shared.resources import RESOURCES
 from shared.state.messages import Decline
 from shared.store import Lease
@@ -158,7 +158,7 @@ class Lives(RuleBasedStateMachine):
             case "at once":
                 self.account.handle(fact)
             case _:
-                self.plane.store.add_to_outbox(note(fact))
+                self.plane.store.add_to_outbox(build_outbox_entry(fact))
 
     @rule(
         data=st.data(), off=st.sampled_from([-1, 1]), word=st.sampled_from(["started", "finished", "failed", "stopped"])

@@ -14,13 +14,13 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from shared.recipes.hrnn import candidates
-from shared.recipes.hrnn.config import Form
+from shared.recipes.hrnn.config import HrnnConfig
 from shared.recipes.hrnn.lightning_module import Fitting
 from shared.recipes.hrnn.lightning_trainer import Terms
-from shared.recipes.hrnn.network import Network
+from shared.recipes.hrnn.network import HrnnNetwork
 from shared.recipes.hrnn.plan import Plan
 from shared.recipes.hrnn.sequence_packing import Streams
-from shared.recipes.hrnn.types import Bags
+from shared.recipes.hrnn.types import FeatureBags
 
 
 def write(fitting: Fitting, terms: Terms, path: Path) -> None:
@@ -33,7 +33,7 @@ def write(fitting: Fitting, terms: Terms, path: Path) -> None:
         "form": dataclasses.asdict(network.form),
         "plan": dataclasses.asdict(fitting.plan),
         "streams": {"items": network.form.items, "event_types": streams.event_types, "repeats": streams.repeats},
-        "network": {"dropout": network.dropout, "fast": network.fast, "estrange": network.estrange},
+        "network": {"dropout": network.dropout, "fast": network.fast, "estrange": network.id_dropout},
         "fitting": {
             "epochs": fitting.epochs,
             "learning_rate": fitting.learning_rate,
@@ -54,14 +54,14 @@ def read(path: Path, device: torch.device) -> tuple[Fitting, Terms]:
         prefix = f"{name}."
         return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
-    network = Network(Form(**facts["form"]), facts["network"]["dropout"]).to(device)
+    network = HrnnNetwork(HrnnConfig(**facts["form"]), facts["network"]["dropout"]).to(device)
     network.fast = facts["network"]["fast"]
     known = {name: tensor.to(device) for name, tensor in part("network").items()}
     for name, buffer in network.named_buffers():
         buffer.copy_(known.pop(name))
     if known:
-        bags = Bags(*(known[f"bag_{name}"] for name in Bags._fields))
-        network.know(bags, known["strangers"], facts["network"]["estrange"])
+        bags = FeatureBags(*(known[f"bag_{name}"] for name in FeatureBags._fields))
+        network.set_item_features(bags, known["strangers"], facts["network"]["estrange"])
     counts_I = tensors["counts"].to(device)
     fitting = Fitting(
         network,

@@ -6,6 +6,6 @@ import torch
 from torch import Tensor
 
 
-def on_cpu(x: Tensor) -> bool:
+def has_cpu_kernels(x: Tensor) -> bool:
     """Say if the kernels of ``numba/`` compute with this tensor: on a CPU, unless torch.compile traces."""
     return x.device.type == "cpu" and not torch.compiler.is_compiling()

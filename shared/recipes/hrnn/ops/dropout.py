@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from shared.recipes.hrnn.ops.device import on_cpu
+from shared.recipes.hrnn.ops.device import has_cpu_kernels
 
 
 def apply_dropout(x: Tensor, chance: float) -> Tensor:
@@ -15,7 +15,7 @@ def apply_dropout(x: Tensor, chance: float) -> Tensor:
     """
     bytes_ = torch.empty(-(-x.numel() // 8), dtype=torch.long, device=x.device).random_(-(2**63), None)
     byte, dropped = bytes_.view(torch.uint8)[: x.numel()], round(chance * 256)
-    if on_cpu(x):
+    if has_cpu_kernels(x):
         from shared.recipes.hrnn.ops.numba.table_rows import Drop
 
         return Drop.apply(x, byte, dropped)  # type: ignore[no-any-return, no-untyped-call]

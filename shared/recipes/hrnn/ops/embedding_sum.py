@@ -5,12 +5,12 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional
 
-from shared.recipes.hrnn.ops.device import on_cpu
+from shared.recipes.hrnn.ops.device import has_cpu_kernels
 
 
 def add_embeddings(one_IH: Tensor, ones_TB: Tensor, other_PH: Tensor, others_TB: Tensor) -> Tensor:
     """[T,B,H] Return row ``ones`` of the first table plus row ``others`` of the second."""
-    if on_cpu(ones_TB):
+    if has_cpu_kernels(ones_TB):
         from shared.recipes.hrnn.ops.numba.table_rows import LookUp
 
         return LookUp.apply(one_IH, ones_TB, other_PH, others_TB)  # type: ignore[no-any-return, no-untyped-call]

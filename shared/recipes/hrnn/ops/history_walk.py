@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from shared.recipes.hrnn.types import Pairs, Spans
+from shared.recipes.hrnn.types import HistorySpans, Pairs
 
 
-def pairs_and_spans(
+def find_pairs_and_spans(
     events_BT: Tensor,
     position_E: Tensor,
     end_E: Tensor,
@@ -15,7 +15,7 @@ def pairs_and_spans(
     next_E: Tensor | None,
     items: int,
     remembered: int,
-) -> tuple[Pairs, Spans]:
+) -> tuple[Pairs, HistorySpans]:
     """Return the histories before these events, each of at most ``remembered`` events: mostly as spans.
 
     An event is in the history from the end of its moment on, since the events of one moment are predicted together.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from shared.recipes.hrnn.ops.device import on_cpu
+from shared.recipes.hrnn.ops.device import has_cpu_kernels
 
 
 def multiply_pairs(q_NH: Tensor, rows_S: Tensor, v_RH: Tensor, places_S: Tensor) -> Tensor:
     """[S] Return the dot product of row ``rows`` of q and row ``places`` of v."""
-    if on_cpu(q_NH):
+    if has_cpu_kernels(q_NH):
         from shared.recipes.hrnn.ops.numba.table_rows import Dots
 
         return Dots.apply(q_NH, rows_S, v_RH, places_S)  # type: ignore[no-any-return, no-untyped-call]

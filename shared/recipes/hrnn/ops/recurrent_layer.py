@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional
 
-from shared.recipes.hrnn.ops.device import on_cpu
+from shared.recipes.hrnn.ops.device import has_cpu_kernels
 from shared.recipes.hrnn.ops.pytorch.linear_recurrence import GatedScan
 
 
@@ -25,7 +25,7 @@ def apply_recurrent_layer(
 
     ``fast`` multiplies matrices in bfloat16 on a CPU. On a GPU autocast decides.
     """
-    if on_cpu(x_TBH):
+    if has_cpu_kernels(x_TBH):
         from shared.recipes.hrnn.ops.numba.recurrent_layer import Layer
 
         return Layer.apply(x_TBH, norm_H, into_VH, time_PW, out_HW, gap_TB, keep_TB2, h_BW, fast)  # type: ignore[no-any-return, no-untyped-call]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional
 
-from shared.recipes.hrnn.ops.device import on_cpu
+from shared.recipes.hrnn.ops.device import has_cpu_kernels
 
 
 def apply_rms_norm(x_TBH: Tensor, weight_H: Tensor) -> Tensor:
     """[T,B,H] Return torch's rms_norm with its default epsilon."""
-    if on_cpu(x_TBH):
+    if has_cpu_kernels(x_TBH):
         from shared.recipes.hrnn.ops.numba.recurrent_layer import Norm
 
         return Norm.apply(x_TBH, weight_H)  # type: ignore[no-any-return, no-untyped-call]

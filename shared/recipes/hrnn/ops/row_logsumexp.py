@@ -8,7 +8,7 @@ from torch import Tensor
 from shared.recipes.hrnn.types import IMPOSSIBLE
 
 
-def log_sums(a_S: Tensor, rows_S: Tensor, rows: int) -> Tensor:
+def sum_exp_rows(a_S: Tensor, rows_S: Tensor, rows: int) -> Tensor:
     """[N] Return log(sum of exp(a)) of each row, or about IMPOSSIBLE for a row without elements."""
     greatest_N = a_S.new_full((rows,), IMPOSSIBLE).scatter_reduce(0, rows_S, a_S.detach(), "amax")
     sums_N = a_S.new_zeros(rows).index_add(0, rows_S, torch.exp(a_S - greatest_N[rows_S]))

@@ -6,18 +6,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from shared.recipes.hrnn.ops.device import on_cpu
+from shared.recipes.hrnn.ops.device import has_cpu_kernels
 from shared.recipes.hrnn.ops.pytorch.softmax_loss import SoftmaxLoss
-from shared.recipes.hrnn.types import Pairs, Spans, Targets
+from shared.recipes.hrnn.types import HistorySpans, Pairs, Targets
 
 
-def softmax_loss(
+def compute_softmax_loss(
     q_NH: Tensor,
     v_CH1: Tensor,
     pairs: Pairs,
     targets: Targets,
     shares_K: Tensor | None,
-    spans: Spans | None,
+    spans: HistorySpans | None,
     *,
     fast: bool,
 ) -> Tensor:
@@ -26,14 +26,14 @@ def softmax_loss(
     The last column of v is the bias. ``shares_K`` is added to the targets' logits. ``fast`` multiplies in bfloat16; on
     a CPU it takes the approximation of ``Bf16SoftmaxLoss`` if the logits lie within its range.
     """
-    if fast and on_cpu(q_NH) and len(q_NH):
+    if fast and has_cpu_kernels(q_NH) and len(q_NH):
         from shared.recipes.hrnn.ops.numba.bf16_softmax_loss import SwiftSoftmaxLoss, within_reach
 
         if within_reach(q_NH, v_CH1):
             return SwiftSoftmaxLoss.apply(q_NH, v_CH1, pairs[:2], spans, *targets, shares_K)  # type: ignore[no-any-return, no-untyped-call]
     rows_S, items_S = pairs[:2]
     if spans is not None:
-        more_S, items_of_more_S = spans.flat()
+        more_S, items_of_more_S = spans.expand()
         rows_S, order_S = torch.sort(torch.cat([rows_S, more_S]))
         items_S = torch.cat([items_S, items_of_more_S])[order_S]
     q_NH1 = functional.pad(q_NH, (0, 1), value=1.0)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from shared.recipes.hrnn.config import AGAIN_WIDTH, GAP_BUCKETS, LAYERS, Form
+from shared.recipes.hrnn.config import AGAIN_WIDTH, GAP_BUCKETS, LAYERS, HrnnConfig
 from shared.recipes.hrnn.repeat_features import COUNT, FEATURES, Takings, features
 from shared.recipes.hrnn.serving.shared_pass import SETTLED, Floats, Passes, rows
 from shared.recipes.request_time import begins_visit
@@ -65,7 +65,7 @@ class Taken(NamedTuple):
 class Weights:
     """Those of a network of a form, by torch's names for them, in the shapes that ``shapes`` tells."""
 
-    def __init__(self, form: Form, weights: Mapping[str, Floats]) -> None:
+    def __init__(self, form: HrnnConfig, weights: Mapping[str, Floats]) -> None:
         self.form = form
         self._of = weights
         self._layers = [CELLS[form.cell](_of_layer(weights, layer)) for layer in range(LAYERS)]
@@ -226,7 +226,7 @@ class More(NamedTuple):
 class Again:
     """``network.Again``."""
 
-    def __init__(self, form: Form, weights: Mapping[str, Floats]) -> None:
+    def __init__(self, form: HrnnConfig, weights: Mapping[str, Floats]) -> None:
         of = {name.removeprefix("again."): weight for name, weight in weights.items() if name.startswith("again.")}
         self._fit_H, self._bias_I, self._worth_W = of["fit"], of["bias.weight"][:, 0], of["worth.weight"][0]
         self._known_FW, self._known_W = of["known.weight"].T, of["known.bias"]
@@ -262,7 +262,7 @@ class Again:
         return a_S
 
     @staticmethod
-    def shapes(form: Form) -> dict[str, tuple[int, ...]]:
+    def shapes(form: HrnnConfig) -> dict[str, tuple[int, ...]]:
         found: dict[str, tuple[int, ...]] = {
             "fit": (form.hidden,),
             "bias.weight": (form.items, 1),
@@ -279,7 +279,7 @@ class Again:
         return {f"again.{name}": shape for name, shape in found.items()}
 
 
-def shapes(form: Form) -> dict[str, tuple[int, ...]]:
+def shapes(form: HrnnConfig) -> dict[str, tuple[int, ...]]:
     """The shape of every weight of a network of this form. Raises ValueError for a form that is never served."""
     if form.item_features or form.cell not in CELLS:
         raise ValueError(f"no network of the form {form} is served")

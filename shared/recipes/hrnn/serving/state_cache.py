@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from shared.recipes.hrnn.config import not_read
+from shared.recipes.hrnn.config import count_skipped_events
 from shared.recipes.hrnn.counters import NEWEST
 from shared.recipes.hrnn.repeat_features import HALF_LIVES, known_of
 from shared.recipes.hrnn.serving.numpy_network import More, Numbers, OfAgain, Read, Seconds, Taken, Weights
@@ -96,10 +96,10 @@ class Reader:
             return memory._replace(history=history.copy())
         events = memory.events + len(items)
         before = np.diff(at, prepend=memory.last if memory.events else at[0])
-        if not_read(events) == not_read(memory.events):
+        if count_skipped_events(events) == count_skipped_events(memory.events):
             read = self.weights.read(items, before, types, user_H, memory.read.state)
         else:
-            read = self._window(history, not_read(events), user_H)
+            read = self._window(history, count_skipped_events(events), user_H)
         visits = memory.visit + np.cumsum(begins_visit(before))
         taken = _with(memory, items, at, visits, types)
         newest_T, at_T = newest = (

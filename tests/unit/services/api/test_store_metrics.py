@@ -47,7 +47,7 @@ def test_every_queue_has_its_depth(probe: Probe, name: str) -> None:
 
 def test_what_waits_and_what_moves_is_counted(standing: Standing, probe: Probe) -> None:
     campaign = standing.campaign(standing.version(standing.solution()), status=CREATE_PENDING)
-    standing.store.add_to_outbox(celery_app.note(messages.Remove(arn=campaign)))
+    standing.store.add_to_outbox(celery_app.build_outbox_entry(messages.Remove(arn=campaign)))
     registry = told(standing.store, probe)
     assert registry.get_sample_value("foretaste_outbox_notes") == 1
     assert registry.get_sample_value("foretaste_moving_resources", {"kind": "campaign"}) == 1
@@ -70,10 +70,10 @@ def test_nothing_is_told_of_a_redis_that_does_not_answer(standing: Standing) -> 
 
 def test_it_is_so_in_redis(redis_server: str, probe: Probe) -> None:
     redis.Redis.from_url(redis_server).flushall()
-    waiting = celery_app.Queue(celery_app.application(Settings(redis_url=redis_server)))
+    waiting = celery_app.MessageQueue(celery_app.create_celery_app(Settings(redis_url=redis_server)))
     waiting.send(messages.Remove(arn="arn:aws:personalize:us-east-1:000000000000:schema/a"))
     registry = CollectorRegistry()
-    registry.register(State(RedisStore(redis_server), waiting.waiting, probe))
+    registry.register(State(RedisStore(redis_server), waiting.count_waiting, probe))
     depths = {name: registry.get_sample_value("foretaste_queue_depth", {"queue": name}) for name in QUEUES}
-    assert depths == dict.fromkeys(QUEUES, 0) | {messages.Remove.queue(): 1}
+    assert depths == dict.fromkeys(QUEUES, 0) | {messages.Remove.get_queue_name(): 1}
     assert (registry.get_sample_value("foretaste_state_bytes") or 0) > 100_000

@@ -73,7 +73,7 @@ def test_at_the_end_redis_refuses_and_the_client_is_told(url: str) -> None:
     store = RedisStore(url, for_clients=True)
     kept, refusal = filled(store, None)
     assert redis_errors.code(refusal) == "OOM"
-    answer, _ = app._refusal(refusal, "r")
+    answer, _ = app._convert_error(refusal, "r")
     assert (answer.status, answer.code) == (503, "ServiceUnavailable")
     assert "no memory left" in answer.message
     assert len(list(store.iter_interactions("d"))) == kept

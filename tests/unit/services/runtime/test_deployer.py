@@ -14,8 +14,8 @@ import redis.exceptions
 from services.runtime import deployer, loader
 from services.runtime.loader import Loading, NotYet
 from services.runtime.warm_up import Preparing
-from shared.jobs.celery_app import Queue
-from shared.jobs.worker_process import Process
+from shared.jobs.celery_app import MessageQueue
+from shared.jobs.worker_process import WorkerProcess
 from shared.recipes import RECIPES
 from shared.recipes.distribution import NEVER
 from shared.recipes.popularity import scoring
@@ -106,17 +106,17 @@ class Applied:
 
 
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Process, Deployed, Shaky, Applied]:
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[WorkerProcess, Deployed, Shaky, Applied]:
     monkeypatch.setattr(deployer, "EVERY", 0.001)
     store, ending = Shaky(), threading.Event()
     applied = Applied(store, ending)
     settings = Settings()
     artifacts = Artifacts(tmp_path)
-    process = Process(
+    process = WorkerProcess(
         name="runtime@test",
         settings=settings,
         store=store,
-        queue=cast(Queue, applied),
+        queue=cast(MessageQueue, applied),
         artifacts=artifacts,
         ending=ending,
     )
@@ -135,11 +135,11 @@ def put(store: MemoryStore, arn: str, kind: str, status: str, **body: Any) -> Re
 
 
 def test_a_model_that_breaks_while_it_is_loaded_fails_its_campaign_alone(
-    world: tuple[Process, Deployed, Shaky, Applied], monkeypatch: pytest.MonkeyPatch
+    world: tuple[WorkerProcess, Deployed, Shaky, Applied], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     process, deployed, store, applied = world
     put(store, VERSION, "solution_version", ACTIVE, recipeArn=POPULAR.arn, datasetGroupArn=GROUP)
-    monkeypatch.setattr(process.artifacts, "opened", lambda _: Path("/"))
+    monkeypatch.setattr(process.artifacts, "open_artifact", lambda _: Path("/"))
 
     def broken(_: Path) -> None:
         raise KeyError("form")
@@ -153,7 +153,7 @@ def test_a_model_that_breaks_while_it_is_loaded_fails_its_campaign_alone(
     assert f"The model of {VERSION} can't be loaded (KeyError)" in cast(Failed, applied.facts[1]).reason
 
 
-def started(process: Process, deployed: Deployed, warm: threading.Event | None = None) -> threading.Thread:
+def started(process: WorkerProcess, deployed: Deployed, warm: threading.Event | None = None) -> threading.Thread:
     preparing = nothing_to_prepare(deployed, process.store)
     arguments = (process, deployed, Loading(deployed), preparing, warm or threading.Event())
     running = threading.Thread(target=deployer._run, args=arguments, daemon=True)
@@ -162,7 +162,7 @@ def started(process: Process, deployed: Deployed, warm: threading.Event | None =
 
 
 def test_a_runtime_that_starts_before_redis_deploys_when_redis_is_there(
-    world: tuple[Process, Deployed, Shaky, Applied], monkeypatch: pytest.MonkeyPatch
+    world: tuple[WorkerProcess, Deployed, Shaky, Applied], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     process, deployed, store, applied = world
     monkeypatch.setattr(deployer, "_wait_until_applied", lambda *_: None)
@@ -231,7 +231,7 @@ def test_a_model_that_cannot_be_loaded_is_tried_again_after_a_while(monkeypatch:
 
 
 def test_every_runtime_loads_what_answers_and_what_is_going_to(
-    world: tuple[Process, Deployed, Shaky, Applied], monkeypatch: pytest.MonkeyPatch
+    world: tuple[WorkerProcess, Deployed, Shaky, Applied], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another runtime holds the lease of the campaign in motion: this one has nothing to report."""
     process, _, store, applied = world
@@ -253,7 +253,7 @@ def test_every_runtime_loads_what_answers_and_what_is_going_to(
 
 
 def test_a_campaign_of_another_release_does_not_keep_the_others_from_being_deployed(
-    world: tuple[Process, Deployed, Shaky, Applied], monkeypatch: pytest.MonkeyPatch
+    world: tuple[WorkerProcess, Deployed, Shaky, Applied], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     process, deployed, store, applied = world
     monkeypatch.setattr(deployer, "_wait_until_applied", lambda *_: None)

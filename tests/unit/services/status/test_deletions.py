@@ -12,16 +12,20 @@ import pytest
 
 from services.status import deletions, transitions
 from shared.aws.errors import ResourceAlreadyExists, ResourceNotFound
-from shared.jobs.worker_process import Process
+from shared.jobs.worker_process import WorkerProcess
 from shared.resources import RESOURCES, Resource
 from shared.settings import Settings
-from shared.state.lifecycle import ACTIVE, DELETE_IN_PROGRESS, DELETE_PENDING, Request
+from shared.state.lifecycle import ACTIVE, DELETE_IN_PROGRESS, DELETE_PENDING, TransitionRequest
 from shared.state.messages import Message, Remove
 from shared.storage.artifacts import Artifacts
 from tests.strict import STRICT
 from tests.unit.services.api.memory_api import PREFIX, MemoryApi
 
-SLOW = [one for one in RESOURCES.values() if one.lifecycle and one.lifecycle.after(ACTIVE, Request.DELETE)]
+SLOW = [
+    one
+    for one in RESOURCES.values()
+    if one.lifecycle and one.lifecycle.get_next_status(ACTIVE, TransitionRequest.DELETE)
+]
 
 
 class Clock:
@@ -37,7 +41,7 @@ class House:
     def __init__(self, folder: Path, **settings: Any) -> None:
         self.api = MemoryApi()
         queue: Any = self.api.sent
-        self.process = Process(
+        self.process = WorkerProcess(
             name="status@test:1",
             settings=Settings(**settings),
             store=self.api.store,

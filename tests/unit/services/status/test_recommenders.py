@@ -17,8 +17,8 @@ from services.runtime.deployer import awaited
 from services.status import recommenders, schedule, transitions
 from shared.aws.errors import InvalidInput, ResourceInUse, ResourceNotFound
 from shared.http.app import Answer, Call
-from shared.jobs.celery_app import Queue
-from shared.jobs.worker_process import Process
+from shared.jobs.celery_app import MessageQueue
+from shared.jobs.worker_process import WorkerProcess
 from shared.resources import RESOURCES, Reading
 from shared.settings import Settings
 from shared.state.lifecycle import ACTIVE, CREATE_FAILED, CREATE_IN_PROGRESS, CREATE_PENDING
@@ -57,11 +57,11 @@ class House:
         self.store = MemoryStore()
         self.sent = Sent()
         settings = Settings()
-        self.process = Process(
+        self.process = WorkerProcess(
             name="status@test",
             settings=settings,
             store=self.store,
-            queue=cast(Queue, self.sent),
+            queue=cast(MessageQueue, self.sent),
             artifacts=Artifacts(folder),
             ending=threading.Event(),
         )

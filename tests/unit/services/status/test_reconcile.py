@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from services.status import reconcile
-from shared.jobs.celery_app import note
-from shared.jobs.worker_process import Process
+from shared.jobs.celery_app import build_outbox_entry
+from shared.jobs.worker_process import WorkerProcess
 from shared.settings import Settings
 from shared.state.lifecycle import (
     ACTIVE,
@@ -43,7 +43,7 @@ class Sent:
         self.messages.append(message)
 
     def waiting(self, queue: str) -> int:
-        return sum(message.queue() == queue for message in self.messages)
+        return sum(message.get_queue_name() == queue for message in self.messages)
 
 
 class Clock:
@@ -62,9 +62,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def process(tmp_path: Path, clock: Clock) -> Process:
+def process(tmp_path: Path, clock: Clock) -> WorkerProcess:
     sent: Any = Sent()
-    return Process(
+    return WorkerProcess(
         name="status@test:1",
         settings=Settings(),
         store=MemoryStore(clock),
@@ -74,28 +74,28 @@ def process(tmp_path: Path, clock: Clock) -> Process:
     )
 
 
-def create(process: Process, **more: Any) -> None:
+def create(process: WorkerProcess, **more: Any) -> None:
     fields: dict[str, Any] = {
         "arn": ARN, "kind": "solution_version", "status": CREATE_PENDING, "created": 1000.0, "updated": 1000.0,
     }  # fmt: skip
     process.store.create(Record(**{**fields, **more}), invocation=str(more))
 
 
-def standing(process: Process) -> Record:
+def standing(process: WorkerProcess) -> Record:
     record = process.store.get(ARN)
     assert record is not None
     return record
 
 
-def sent(process: Process) -> list[Message]:
+def sent(process: WorkerProcess) -> list[Message]:
     queue: Any = process.queue
     messages: list[Message] = queue.messages
     return messages
 
 
-def test_a_command_left_in_the_outbox_is_sent(process: Process, clock: Clock) -> None:
+def test_a_command_left_in_the_outbox_is_sent(process: WorkerProcess, clock: Clock) -> None:
     command = Provision(arn=ARN)
-    process.store.add_to_outbox(note(command))
+    process.store.add_to_outbox(build_outbox_entry(command))
     reconcile.walk(process, {}, STRICT)
     assert sent(process) == []
     clock.now += 3
@@ -104,9 +104,9 @@ def test_a_command_left_in_the_outbox_is_sent(process: Process, clock: Clock) ->
     assert process.store.list_outbox() == []
 
 
-def test_a_fact_left_in_the_outbox_is_applied(process: Process, clock: Clock) -> None:
+def test_a_fact_left_in_the_outbox_is_applied(process: WorkerProcess, clock: Clock) -> None:
     create(process, kind="dataset_group", attempt=1)
-    process.store.add_to_outbox(note(Finished(arn=ARN, attempt=1)))
+    process.store.add_to_outbox(build_outbox_entry(Finished(arn=ARN, attempt=1)))
     clock.now += 3
     reconcile.walk(process, {}, STRICT)
     assert standing(process).status == ACTIVE
@@ -114,7 +114,7 @@ def test_a_fact_left_in_the_outbox_is_applied(process: Process, clock: Clock) ->
 
 
 def test_work_that_nobody_takes_is_announced_again_and_not_twice_in_a_full_queue(
-    process: Process, clock: Clock
+    process: WorkerProcess, clock: Clock
 ) -> None:
     create(process)
     since: dict[str, float] = {}
@@ -132,7 +132,7 @@ def test_work_that_nobody_takes_is_announced_again_and_not_twice_in_a_full_queue
     assert len(sent(process)) == 1
 
 
-def test_work_under_a_live_lease_is_left_alone(process: Process, clock: Clock) -> None:
+def test_work_under_a_live_lease_is_left_alone(process: WorkerProcess, clock: Clock) -> None:
     create(process)
     process.store.claim_lease(ARN, "worker", CLAIMABLE, 1000)
     since: dict[str, float] = {}
@@ -143,7 +143,7 @@ def test_work_under_a_live_lease_is_left_alone(process: Process, clock: Clock) -
     assert standing(process).failures == 0
 
 
-def test_a_dead_workers_lease_is_taken_away_and_its_work_announced(process: Process, clock: Clock) -> None:
+def test_a_dead_workers_lease_is_taken_away_and_its_work_announced(process: WorkerProcess, clock: Clock) -> None:
     create(process)
     process.store.claim_lease(ARN, "worker", CLAIMABLE, 15)
     clock.now += 16
@@ -153,7 +153,7 @@ def test_a_dead_workers_lease_is_taken_away_and_its_work_announced(process: Proc
     assert sent(process) == [TrainSolutionVersion(arn=ARN)]
 
 
-def test_work_whose_process_died_too_often_fails_with_a_reason(process: Process, clock: Clock) -> None:
+def test_work_whose_process_died_too_often_fails_with_a_reason(process: WorkerProcess, clock: Clock) -> None:
     create(process)
     for _ in range(3):
         sent(process).clear()
@@ -165,7 +165,7 @@ def test_work_whose_process_died_too_often_fails_with_a_reason(process: Process,
     assert sent(process) == []  # whoever waits for work must not be the fourth
 
 
-def test_who_gave_work_back_may_say_how_it_died_before_it_is_given_up(process: Process, clock: Clock) -> None:
+def test_who_gave_work_back_may_say_how_it_died_before_it_is_given_up(process: WorkerProcess, clock: Clock) -> None:
     create(process)
     for _ in range(3):
         lease = process.store.claim_lease(ARN, "worker", CLAIMABLE, 15)
@@ -179,7 +179,7 @@ def test_who_gave_work_back_may_say_how_it_died_before_it_is_given_up(process: P
     assert standing(process).status == CREATE_FAILED
 
 
-def test_a_version_whose_worker_dies_while_it_is_being_stopped_is_stopped(process: Process, clock: Clock) -> None:
+def test_a_version_whose_worker_dies_while_it_is_being_stopped_is_stopped(process: WorkerProcess, clock: Clock) -> None:
     create(process)
     process.store.claim_lease(ARN, "worker", CLAIMABLE, 15)
     process.store.replace(replace(standing(process), status=CREATE_STOPPING))
@@ -189,13 +189,13 @@ def test_a_version_whose_worker_dies_while_it_is_being_stopped_is_stopped(proces
     assert sent(process) == []
 
 
-def test_a_version_being_stopped_without_a_worker_is_stopped(process: Process) -> None:
+def test_a_version_being_stopped_without_a_worker_is_stopped(process: WorkerProcess) -> None:
     create(process, status=CREATE_STOPPING, attempt=1)
     reconcile.walk(process, {}, STRICT)
     assert standing(process).status == CREATE_STOPPED
 
 
-def test_a_deletion_that_was_forgotten_is_announced(process: Process, clock: Clock) -> None:
+def test_a_deletion_that_was_forgotten_is_announced(process: WorkerProcess, clock: Clock) -> None:
     create(process, kind="solution", status=DELETE_PENDING)
     since: dict[str, float] = {}
     reconcile.walk(process, since, STRICT)
@@ -204,7 +204,7 @@ def test_a_deletion_that_was_forgotten_is_announced(process: Process, clock: Clo
     assert sent(process) == [Remove(arn=ARN)]
 
 
-def test_a_campaign_that_no_runtime_takes_fails_after_its_deadline(process: Process, clock: Clock) -> None:
+def test_a_campaign_that_no_runtime_takes_fails_after_its_deadline(process: WorkerProcess, clock: Clock) -> None:
     create(process, kind="campaign", status=CREATE_IN_PROGRESS)
     since: dict[str, float] = {}
     for _ in range(50):
@@ -233,7 +233,7 @@ class Odd(MemoryStore):
         return super().get(arn)
 
 
-def test_neither_a_record_nor_a_note_of_another_release_ends_the_walk(process: Process, clock: Clock) -> None:
+def test_neither_a_record_nor_a_note_of_another_release_ends_the_walk(process: WorkerProcess, clock: Clock) -> None:
     store = Odd(clock)
     process = replace(process, store=store)
     store.create(
@@ -242,7 +242,7 @@ def test_neither_a_record_nor_a_note_of_another_release_ends_the_walk(process: P
     create(process, arn="arn:aws:personalize:r:a:solution/s/2")
     create(process, kind="dataset_group", attempt=1)
     for arn in ("arn:x:oracle/o", store.unreadable, ARN):
-        store.add_to_outbox(note(Finished(arn=arn, attempt=1 if arn == ARN else 0)))
+        store.add_to_outbox(build_outbox_entry(Finished(arn=arn, attempt=1 if arn == ARN else 0)))
     since: dict[str, float] = {}
     aside = Quarantine("reconciler")
     for _ in range(3):

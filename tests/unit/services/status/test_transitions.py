@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.status import transitions
-from shared.jobs.celery_app import note
+from shared.jobs.celery_app import build_outbox_entry
 from shared.state.lifecycle import (
     ACTIVE,
     CREATE_FAILED,
@@ -19,7 +19,7 @@ from shared.state.lifecycle import (
     CREATE_STOPPED,
     CREATE_STOPPING,
     DELETE_PENDING,
-    SETTLED,
+    TERMINAL,
 )
 from shared.state.messages import Failed, Finished, Progressed, Provision, Remove, Started, Stopped
 from shared.storage.artifacts import Artifacts
@@ -73,7 +73,7 @@ def test_another_attempts_report_changes_nothing(attempt: int) -> None:
     store = stored(attempt=1)
     before = standing(store)
     fact = Finished(arn=ARN, attempt=attempt, outcome=OUTCOME)
-    store.add_to_outbox(note(fact))
+    store.add_to_outbox(build_outbox_entry(fact))
     transitions.apply(store, fact)
     assert standing(store) == before
     assert store.list_outbox() == []
@@ -81,7 +81,7 @@ def test_another_attempts_report_changes_nothing(attempt: int) -> None:
 
 def test_a_fact_about_nothing_is_taken_out_of_the_outbox() -> None:
     store = MemoryStore()
-    store.add_to_outbox(note(Started(arn=ARN, attempt=1)))
+    store.add_to_outbox(build_outbox_entry(Started(arn=ARN, attempt=1)))
     transitions.apply(store, Started(arn=ARN, attempt=1))
     assert store.list_outbox() == []
 
@@ -116,7 +116,7 @@ def test_whatever_comes_in_whatever_order_a_settled_version_stays_as_it_is(facts
     for fact in facts:
         before = standing(store)
         transitions.apply(store, fact)
-        if before.status in SETTLED:
+        if before.status in TERMINAL:
             assert standing(store) == before
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from shared.data.cancellable_query import attended, interruptibly
+from shared.data.cancellable_query import run_cancellable_query, run_with_steps
 
 
 def test_who_computes_is_told_of() -> None:
@@ -25,7 +25,7 @@ def test_who_computes_is_told_of() -> None:
             number += sum(range(10_000))
         return number
 
-    assert attended(compute, lambda: steps.append(time.monotonic()), 0.05) > 0
+    assert run_with_steps(compute, lambda: steps.append(time.monotonic()), 0.05) > 0
     assert steps
 
 
@@ -34,7 +34,7 @@ def test_a_query_that_computes_is_told_of() -> None:
     with duckdb.connect(config={"threads": 1}) as connection:
         work = partial(connection.execute, query)
         with pytest.raises(InterruptedError, match="told"):
-            interruptibly(connection, work, told, 0.05)
+            run_cancellable_query(connection, work, told, 0.05)
 
 
 def told() -> None:
@@ -69,6 +69,6 @@ def steps_of_a_blocked_query(pipe: Path) -> list[int]:
     writer = threading.Thread(target=write_late)
     with duckdb.connect(config={"threads": 2}) as connection:
         writer.start()
-        assert interruptibly(connection, read, lambda: steps.append(1), 0.2) == [(3,)]
+        assert run_cancellable_query(connection, read, lambda: steps.append(1), 0.2) == [(3,)]
     writer.join()
     return steps

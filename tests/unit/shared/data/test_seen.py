@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from shared.data.duckdb_session import Database
-from shared.data.streamed_records import nothing
+from shared.data.duckdb_session import DuckDBSession
+from shared.data.streamed_records import ignore_step
 from shared.serving import user_event_index
 from shared.serving.user_event_index import Seen
 from tests.unit.shared.data import parquet_files
@@ -16,7 +16,7 @@ FIELDS = (*parquet_files.INTERACTIONS, "EVENT_TYPE string")
 
 def written(folder: Path, rows: list[tuple[Any, ...]], most: int = 100, fields: tuple[str, ...] = FIELDS) -> Seen:
     files = parquet_files.table(folder / "i.parquet", "Interactions", fields, rows).files if rows else []
-    with Database(memory_mb=256, scratch=folder, on_step=nothing) as database:
+    with DuckDBSession(memory_mb=256, scratch=folder, on_step=ignore_step) as database:
         user_event_index.write(folder / "s", files, "ITEM_ID", most, 7.5, database)
     return Seen.open(folder / "s")
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shared.data.duckdb_session import Database
-from shared.data.streamed_records import nothing
+from shared.data.duckdb_session import DuckDBSession
+from shared.data.streamed_records import ignore_step
 from shared.serving import dataset_snapshot
 from shared.serving.dataset_snapshot import Snapshot
 from tests.unit.shared.data import parquet_files
@@ -41,7 +41,7 @@ def taken(folder: Path, *tables: tuple[Sequence[str], Sequence[tuple[Any, ...]]]
         for number, (fields, rows) in enumerate(tables)
         for path in parquet_files.table(folder / f"{number}.parquet", "Items", fields, rows).files
     ]
-    with Database(memory_mb=256, scratch=folder, on_step=nothing) as database:
+    with DuckDBSession(memory_mb=256, scratch=folder, on_step=ignore_step) as database:
         dataset_snapshot.write(folder / "s", parquet_files.schema("Items", *FIELDS), None, files, database)
     return Snapshot.open(folder / "s")
 

@@ -20,4 +20,4 @@ def test_the_parser(installed: str | None, parser: str, monkeypatch: pytest.Monk
         return installed
 
     monkeypatch.setattr(gunicorn_config, "version", version)
-    assert gunicorn_config._parser() == parser
+    assert gunicorn_config._choose_parser() == parser

@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from shared.http import leader_followers as module
-from shared.http.leader_followers import Turns, aside
+from shared.http.leader_followers import LeaderFollowers, step_aside
 
 SOON = 5.0
 
 
 @pytest.fixture
-def turns() -> Iterator[Turns]:
-    made = Turns(4, 2, lambda: True)
+def turns() -> Iterator[LeaderFollowers]:
+    made = LeaderFollowers(4, 2, lambda: True)
     yield made
     made.close()
 
@@ -26,42 +26,42 @@ def request_threads() -> set[threading.Thread]:
     return {one for one in threading.enumerate() if one.name.startswith("request")}
 
 
-def work(turns: Turns, job: Callable[[], object]) -> bool:
+def work(turns: LeaderFollowers, job: Callable[[], object]) -> bool:
     """As a worker does a request; has the thread still the turn?"""
-    turns.begin()
+    turns.begin_request()
     job()
-    return turns.end()
+    return turns.end_request()
 
 
-def test_a_round_is_over_when_its_turn_is_and_one_thread_does_them_all(turns: Turns) -> None:
+def test_a_round_is_over_when_its_turn_is_and_one_thread_does_them_all(turns: LeaderFollowers) -> None:
     done: list[int] = []
     for number in range(100):
-        turns.give(lambda number=number: done.append((number, threading.get_ident())), 1.0)
+        turns.run_as_leader(lambda number=number: done.append((number, threading.get_ident())), 1.0)
         assert done[-1][0] == number
     assert len({thread for _, thread in done}) == 1
     assert done[0][1] != threading.get_ident()
 
 
-def test_what_a_round_raises_is_raised_to_who_gave_it_and_its_thread_goes_on(turns: Turns) -> None:
+def test_what_a_round_raises_is_raised_to_who_gave_it_and_its_thread_goes_on(turns: LeaderFollowers) -> None:
     def breaks() -> None:
         raise ValueError("broken")
 
     before = request_threads()
     for _ in range(3):
         with pytest.raises(ValueError, match="broken"):
-            turns.give(breaks, 1.0)
+            turns.run_as_leader(breaks, 1.0)
     assert len(request_threads() - before) == 1
 
 
-def test_who_steps_aside_has_no_turn_any_more_and_goes_on_beside_the_next(turns: Turns) -> None:
+def test_who_steps_aside_has_no_turn_any_more_and_goes_on_beside_the_next(turns: LeaderFollowers) -> None:
     let, had = threading.Event(), deque[bool]()
 
     def waits() -> None:
-        with aside():
+        with step_aside():
             assert let.wait(SOON)
 
-    turns.give(lambda: had.append(work(turns, waits)), SOON)
-    turns.give(lambda: had.append(work(turns, lambda: None)), SOON)
+    turns.run_as_leader(lambda: had.append(work(turns, waits)), SOON)
+    turns.run_as_leader(lambda: had.append(work(turns, lambda: None)), SOON)
     assert list(had) == [True]
     let.set()
     until = time.monotonic() + SOON
@@ -70,23 +70,23 @@ def test_who_steps_aside_has_no_turn_any_more_and_goes_on_beside_the_next(turns:
     assert list(had) == [True, False]
 
 
-def test_no_more_requests_compute_at_once_than_there_are_cores(turns: Turns) -> None:
+def test_no_more_requests_compute_at_once_than_there_are_cores(turns: LeaderFollowers) -> None:
     """Four threads, two cores: a third request begins when one of two is done, and its thread goes on with it."""
     let, began, ended = [threading.Event() for _ in range(3)], deque[int](), deque[bool]()
 
     def computes(number: int) -> None:
         began.append(threading.get_ident())
-        with aside(computes=True):
+        with step_aside(computing=True):
             assert let[number].wait(SOON)
 
     def give(number: int, seconds: float) -> None:
-        turns.give(lambda: ended.append(work(turns, lambda: computes(number))), seconds)
+        turns.run_as_leader(lambda: ended.append(work(turns, lambda: computes(number))), seconds)
 
     give(0, SOON)
     give(1, SOON)
-    give(2, module.LONG / 2)
+    give(2, module.LONG_REQUEST_SECONDS / 2)
     assert len(began) == 2
-    threading.Timer(module.LONG / 4, let[0].set).start()
+    threading.Timer(module.LONG_REQUEST_SECONDS / 4, let[0].set).start()
     give(2, SOON)
     assert len(began) == 3
     assert began[2] == began[0]
@@ -100,16 +100,16 @@ def test_no_more_requests_compute_at_once_than_there_are_cores(turns: Turns) -> 
 
 def test_who_computes_while_nobody_waits_keeps_the_turn() -> None:
     waiting = [False, True]
-    turns = Turns(4, 2, waiting.pop)
+    turns = LeaderFollowers(4, 2, waiting.pop)
     had = deque[bool]()
 
     def computes() -> None:
-        with aside(computes=True):
+        with step_aside(computing=True):
             pass
 
     try:
         for _ in range(2):
-            turns.give(lambda: had.append(work(turns, computes)), SOON)
+            turns.run_as_leader(lambda: had.append(work(turns, computes)), SOON)
         until = time.monotonic() + SOON
         while len(had) < 2 and time.monotonic() < until:
             time.sleep(0.001)
@@ -119,44 +119,46 @@ def test_who_computes_while_nobody_waits_keeps_the_turn() -> None:
         turns.close()
 
 
-def test_requests_that_wait_are_not_counted_as_computing(turns: Turns) -> None:
+def test_requests_that_wait_are_not_counted_as_computing(turns: LeaderFollowers) -> None:
     let, began = threading.Event(), deque[int]()
 
     def waits(number: int) -> None:
         began.append(number)
-        with aside():
+        with step_aside():
             assert let.wait(SOON)
 
     for number in range(4):
-        turns.give(lambda number=number: work(turns, lambda: waits(number)), SOON)
+        turns.run_as_leader(lambda number=number: work(turns, lambda: waits(number)), SOON)
     let.set()
     assert list(began) == [0, 1, 2, 3]
 
 
 def test_who_seems_to_compute_for_long_waits_for_a_client_and_holds_nobody_up(
-    monkeypatch: pytest.MonkeyPatch, turns: Turns
+    monkeypatch: pytest.MonkeyPatch, turns: LeaderFollowers
 ) -> None:
-    monkeypatch.setattr(module, "LONG", 0.02)
+    monkeypatch.setattr(module, "LONG_REQUEST_SECONDS", 0.02)
     let, done = threading.Event(), deque[str]()
 
     def hangs() -> None:
-        with aside(computes=True):
+        with step_aside(computing=True):
             assert let.wait(SOON)
 
     for _ in range(2):
-        turns.give(lambda: work(turns, hangs), SOON)
+        turns.run_as_leader(lambda: work(turns, hangs), SOON)
     for number in range(10):
-        turns.give(lambda number=number: done.append(f"{number} {work(turns, lambda: None)}"), SOON)
+        turns.run_as_leader(lambda number=number: done.append(f"{number} {work(turns, lambda: None)}"), SOON)
     let.set()
     assert list(done) == [f"{number} True" for number in range(10)]
 
 
-def test_a_request_that_waits_without_saying_so_loses_its_turn(monkeypatch: pytest.MonkeyPatch, turns: Turns) -> None:
-    monkeypatch.setattr(module, "LONG", 0.02)
+def test_a_request_that_waits_without_saying_so_loses_its_turn(
+    monkeypatch: pytest.MonkeyPatch, turns: LeaderFollowers
+) -> None:
+    monkeypatch.setattr(module, "LONG_REQUEST_SECONDS", 0.02)
     let, had = threading.Event(), deque[bool]()
-    turns.give(lambda: had.append(work(turns, lambda: let.wait(SOON))), SOON)
+    turns.run_as_leader(lambda: had.append(work(turns, lambda: let.wait(SOON))), SOON)
     assert not had
-    turns.give(lambda: had.append(work(turns, lambda: None)), SOON)
+    turns.run_as_leader(lambda: had.append(work(turns, lambda: None)), SOON)
     let.set()
     until = time.monotonic() + SOON
     while len(had) < 2 and time.monotonic() < until:
@@ -164,29 +166,31 @@ def test_a_request_that_waits_without_saying_so_loses_its_turn(monkeypatch: pyte
     assert list(had) == [True, False]
 
 
-def test_who_waits_for_requests_keeps_the_turn_however_long(monkeypatch: pytest.MonkeyPatch, turns: Turns) -> None:
-    monkeypatch.setattr(module, "LONG", 0.02)
+def test_who_waits_for_requests_keeps_the_turn_however_long(
+    monkeypatch: pytest.MonkeyPatch, turns: LeaderFollowers
+) -> None:
+    monkeypatch.setattr(module, "LONG_REQUEST_SECONDS", 0.02)
     began = time.monotonic()
-    turns.give(lambda: time.sleep(0.2), SOON)
+    turns.run_as_leader(lambda: time.sleep(0.2), SOON)
     assert time.monotonic() - began >= 0.2
 
 
 def test_where_all_are_still_at_work_nobody_is_waited_for_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LONG", 0.02)
-    turns, let, done = Turns(2, 2, lambda: True), threading.Event(), deque[str]()
+    monkeypatch.setattr(module, "LONG_REQUEST_SECONDS", 0.02)
+    turns, let, done = LeaderFollowers(2, 2, lambda: True), threading.Event(), deque[str]()
 
     def waits() -> None:
-        with aside():
+        with step_aside():
             assert let.wait(SOON)
         done.append("waited")
 
     for _ in range(2):
-        turns.give(waits, SOON)
+        turns.run_as_leader(waits, SOON)
     began = time.monotonic()
-    turns.give(lambda: done.append("never begun"), 0.05)
+    turns.run_as_leader(lambda: done.append("never begun"), 0.05)
     assert 0.05 <= time.monotonic() - began < SOON
     let.set()
-    turns.give(lambda: done.append("next"), SOON)
+    turns.run_as_leader(lambda: done.append("next"), SOON)
     until = time.monotonic() + SOON
     while len(done) < 3 and time.monotonic() < until:
         time.sleep(0.001)
@@ -194,7 +198,7 @@ def test_where_all_are_still_at_work_nobody_is_waited_for_too_long(monkeypatch: 
     turns.close()
 
 
-def test_one_at_a_time_has_the_turn_and_nothing_is_forgotten(turns: Turns) -> None:
+def test_one_at_a_time_has_the_turn_and_nothing_is_forgotten(turns: LeaderFollowers) -> None:
     ready, answered, lock = deque(range(600)), list[int](), threading.Lock()
     at_work: set[int] = set()
 
@@ -204,7 +208,7 @@ def test_one_at_a_time_has_the_turn_and_nothing_is_forgotten(turns: Turns) -> No
         time.sleep(0)
         at_work.remove(number)
         if number % 3 == 0:
-            with aside():
+            with step_aside():
                 time.sleep(0.001)
         with lock:
             answered.append(number)
@@ -216,14 +220,14 @@ def test_one_at_a_time_has_the_turn_and_nothing_is_forgotten(turns: Turns) -> No
 
     until = time.monotonic() + 4 * SOON
     while len(answered) < 600 and time.monotonic() < until:
-        turns.give(round_, 0.1)
+        turns.run_as_leader(round_, 0.1)
     assert sorted(answered) == list(range(600))
 
 
 def test_its_threads_end_when_it_is_closed() -> None:
     before = request_threads()
-    turns = Turns(2, 2, lambda: True)
-    turns.give(lambda: None, 1.0)
+    turns = LeaderFollowers(2, 2, lambda: True)
+    turns.run_as_leader(lambda: None, 1.0)
     assert request_threads() - before
     turns.close()
     until = time.monotonic() + SOON
@@ -233,5 +237,5 @@ def test_its_threads_end_when_it_is_closed() -> None:
 
 
 def test_elsewhere_there_is_nobody_to_step_aside_for() -> None:
-    with aside():
+    with step_aside():
         assert True

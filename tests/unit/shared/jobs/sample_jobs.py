@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from shared.jobs.entrypoint import Job, Progress, WorkFailed, WorkStopped, child
+from shared.jobs.entrypoint import Job, ReportProgress, WorkFailed, WorkStopped, run_jobs
 from shared.state.messages import ImportDataset, RunTrial, TrainSolutionVersion
 
 MODULE = "tests.unit.shared.jobs.sample_jobs"
@@ -19,13 +19,13 @@ PATIENCE = 30.0
 LIMIT = 1.2
 
 
-def done(arn: str, attempt: int, progress: Progress, _: Callable[[], bool]) -> Mapping[str, Any]:
+def done(arn: str, attempt: int, progress: ReportProgress, _: Callable[[], bool]) -> Mapping[str, Any]:
     progress({"phase": arn})
     print("what a library prints is no answer")  # noqa: T201
     return {"pid": os.getpid(), "attempt": attempt}
 
 
-def blocked(arn: str, _attempt: int, progress: Progress, _: Callable[[], bool]) -> Mapping[str, Any]:
+def blocked(arn: str, _attempt: int, progress: ReportProgress, _: Callable[[], bool]) -> Mapping[str, Any]:
     """Waits for the other end of a pipe, or is stopped: what a network file system that is gone does to a job."""
     progress({"pid": os.getpid()})
     if arn == "stopped":
@@ -36,7 +36,7 @@ def blocked(arn: str, _attempt: int, progress: Progress, _: Callable[[], bool]) 
             return {}
 
 
-def slow(_arn: str, _attempt: int, _progress: Progress, should_stop: Callable[[], bool]) -> Mapping[str, Any]:
+def slow(_arn: str, _attempt: int, _progress: ReportProgress, should_stop: Callable[[], bool]) -> Mapping[str, Any]:
     """Has nothing to tell for longer than a test's limit, but gets on."""
     until = time.monotonic() + 3 * LIMIT  # a test may count half of what is waited
     while time.monotonic() < until:
@@ -51,17 +51,17 @@ def of_kind(arn: str, *rest: Any) -> Mapping[str, Any]:
     return kinds.get(arn.partition(" ")[0], stopped)(arn, *rest)
 
 
-def failed(arn: str, _attempt: int, _progress: Progress, _should_stop: Callable[[], bool]) -> Mapping[str, Any]:
+def failed(arn: str, _attempt: int, _progress: ReportProgress, _should_stop: Callable[[], bool]) -> Mapping[str, Any]:
     faults = {"memory": MemoryError(), "disk": OSError(28, "No space left"), "fault": KeyError("x")}
     raise faults.get(arn, WorkFailed(f"There is nothing in {arn}."))
 
 
-def killed(_arn: str, _attempt: int, _progress: Progress, _should_stop: Callable[[], bool]) -> Mapping[str, Any]:
+def killed(_arn: str, _attempt: int, _progress: ReportProgress, _should_stop: Callable[[], bool]) -> Mapping[str, Any]:
     os.kill(os.getpid(), signal.SIGKILL)
     return {}
 
 
-def stopped(arn: str, _attempt: int, progress: Progress, should_stop: Callable[[], bool]) -> Mapping[str, Any]:
+def stopped(arn: str, _attempt: int, progress: ReportProgress, should_stop: Callable[[], bool]) -> Mapping[str, Any]:
     """Goes on until it is asked to stop; one called "deaf" does not hear it."""
     progress({"pid": os.getpid()})
     while arn == "deaf" or not should_stop():
@@ -69,7 +69,7 @@ def stopped(arn: str, _attempt: int, progress: Progress, should_stop: Callable[[
     raise WorkStopped
 
 
-def numb(_arn: str, _attempt: int, progress: Progress, _should_stop: Callable[[], bool]) -> Mapping[str, Any]:
+def numb(_arn: str, _attempt: int, progress: ReportProgress, _should_stop: Callable[[], bool]) -> Mapping[str, Any]:
     """Keeps the interpreter to itself, as an import of native code does."""
     progress({"pid": os.getpid()})
     ctypes.PyDLL(None).sleep(int(PATIENCE))
@@ -89,4 +89,4 @@ JOBS = {
 }
 
 if __name__ == "__main__":
-    child(JOBS)
+    run_jobs(JOBS)

@@ -14,8 +14,8 @@ from prometheus_client import REGISTRY
 
 from services.status import transitions
 from shared.jobs import runner
-from shared.jobs.subprocess_pool import Children
-from shared.jobs.worker_process import Process
+from shared.jobs.subprocess_pool import JobProcessPool
+from shared.jobs.worker_process import WorkerProcess
 from shared.settings import Settings
 from shared.state.lifecycle import (
     ACTIVE,
@@ -66,7 +66,7 @@ class Worker:
     def __init__(self, folder: Path) -> None:
         self.store = MemoryStore()
         self.queue: Any = Applied(self.store)
-        self.process = Process(
+        self.process = WorkerProcess(
             name="training@test:1",
             settings=Settings(child_idle_seconds=PATIENCE),
             store=self.store,
@@ -85,7 +85,7 @@ class Worker:
         return record
 
     def work(self, command: Command) -> Record:
-        runner.work(command, self.process, MODULE)
+        runner.run_leased(command, self.process, MODULE)
         return self.get(command.arn)
 
     def done(self, arn: str) -> int:
@@ -106,11 +106,11 @@ class Worker:
 
 @pytest.fixture
 def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
-    idle = Children()
+    idle = JobProcessPool()
     monkeypatch.setattr(runner, "_children", idle)
     monkeypatch.setattr(runner, "WATCH_EVERY", 0.05)
     yield Worker(tmp_path)
-    idle.take(MODULE).end()
+    idle.acquire(MODULE).wait_or_kill()
 
 
 def test_work_that_goes_well_keeps_the_child(worker: Worker) -> None:
@@ -202,14 +202,14 @@ def hung(queue: str) -> float:
 def test_a_job_that_hangs_is_killed_counted_and_rung_for_again(
     worker: Worker, command: type[Command], arn: str
 ) -> None:
-    pid, before = impatient(worker, 0.2), hung(command.queue())
+    pid, before = impatient(worker, 0.2), hung(command.get_queue_name())
     worker.put(arn)
     after = worker.work(command(arn=arn))
     assert (after.status, after.failures) == (CREATE_IN_PROGRESS, 1)
     assert worker.queue.commands == [command(arn=arn)]
     assert worker.store.get_lease(arn) is None
     assert gone(pid)
-    assert hung(command.queue()) == before + 1
+    assert hung(command.get_queue_name()) == before + 1
 
 
 def test_a_job_that_hangs_each_time_fails_and_says_by_which_setting(worker: Worker) -> None:
@@ -237,14 +237,14 @@ def held(worker: Worker) -> Lease:
 def test_a_lease_is_kept_while_the_block_gives_signs_and_no_longer(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lease, signs, renewed = held(worker), runner.Signs(), list[float]()
+    lease, signs, renewed = held(worker), runner.ActivityTracker(), list[float]()
     settings = replace(worker.process.settings, deploy_silence_seconds=0.5)
     renew = worker.store.renew_lease
     monkeypatch.setattr(worker.store, "renew_lease", lambda *args: (renewed.append(time.monotonic()), renew(*args))[1])
     before = hung("training")
-    with runner.keeping(replace(worker.process, settings=settings), lease, signs):
+    with runner.keep_lease(replace(worker.process, settings=settings), lease, signs):
         while len(renewed) < 20:  # at 0.05 s: for longer than it may be silent
-            signs.give()
+            signs.record_activity()
             time.sleep(0.01)
         silent = time.monotonic()
         until(lambda: hung("training") == before + 1, 10)
@@ -255,11 +255,11 @@ def test_a_process_whose_work_hangs_ends_and_one_whose_work_does_not_goes_on(mon
     ended = threading.Event()
     monkeypatch.setattr(runner, "end_process", lambda _status: ended.set())
     before = hung("tuning")
-    with runner.ending_if_hung(TuneSolutionVersion(arn="a"), 0.05):
+    with runner.end_process_if_hung(TuneSolutionVersion(arn="a"), 0.05):
         assert ended.wait(PATIENCE)
     assert hung("tuning") == before + 1
     ended.clear()
-    with runner.ending_if_hung(TuneSolutionVersion(arn="a"), 0.05):
+    with runner.end_process_if_hung(TuneSolutionVersion(arn="a"), 0.05):
         pass
     assert not ended.wait(0.1)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shared.jobs.stall_watchdog import DEAF_SECONDS, ConsumerWatchdog
+from shared.jobs.stall_watchdog import STALL_SECONDS, ConsumerWatchdog
 
 
 class Clock:
@@ -15,37 +15,37 @@ class Clock:
 def test_messages_that_wait_for_long_while_nothing_is_done_tell() -> None:
     clock = Clock()
     hearing = ConsumerWatchdog(clock)
-    assert not hearing.is_deaf(3)
-    clock.now = DEAF_SECONDS - 0.1
-    assert not hearing.is_deaf(1)
-    clock.now = DEAF_SECONDS
-    assert hearing.is_deaf(1)
+    assert not hearing.is_stalled(3)
+    clock.now = STALL_SECONDS - 0.1
+    assert not hearing.is_stalled(1)
+    clock.now = STALL_SECONDS
+    assert hearing.is_stalled(1)
 
 
 def test_who_has_taken_one_up_meanwhile_hears() -> None:
     clock = Clock()
     hearing = ConsumerWatchdog(clock)
-    hearing.is_deaf(3)
-    clock.now = DEAF_SECONDS / 2
+    hearing.is_stalled(3)
+    clock.now = STALL_SECONDS / 2
     with hearing:
-        assert not hearing.is_deaf(3)
-    clock.now = DEAF_SECONDS
-    assert not hearing.is_deaf(3)
+        assert not hearing.is_stalled(3)
+    clock.now = STALL_SECONDS
+    assert not hearing.is_stalled(3)
 
 
 def test_who_is_at_work_may_leave_others_waiting() -> None:
     clock = Clock()
     hearing = ConsumerWatchdog(clock)
     with hearing:
-        hearing.is_deaf(3)
-        clock.now = 10 * DEAF_SECONDS
-        assert not hearing.is_deaf(3)
+        hearing.is_stalled(3)
+        clock.now = 10 * STALL_SECONDS
+        assert not hearing.is_stalled(3)
 
 
 def test_an_empty_queue_says_nothing() -> None:
     clock = Clock()
     hearing = ConsumerWatchdog(clock)
-    hearing.is_deaf(3)
-    hearing.is_deaf(0)
-    clock.now = DEAF_SECONDS
-    assert not hearing.is_deaf(3)
+    hearing.is_stalled(3)
+    hearing.is_stalled(0)
+    clock.now = STALL_SECONDS
+    assert not hearing.is_stalled(3)

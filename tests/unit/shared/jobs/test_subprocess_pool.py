@@ -12,31 +12,31 @@ from typing import Any
 import pytest
 
 from shared.jobs import subprocess_pool as children
-from shared.jobs.subprocess_pool import Child, Children
+from shared.jobs.subprocess_pool import JobProcess, JobProcessPool
 from tests.conftest import ROOT, gone, until
 from tests.unit.shared.jobs.sample_jobs import MODULE, PATIENCE
 
 
 @pytest.fixture
-def child() -> Iterator[Child]:
-    started = Child(MODULE)
+def child() -> Iterator[JobProcess]:
+    started = JobProcess(MODULE)
     yield started
-    started.end()
+    started.wait_or_kill()
 
 
-def answers(child: Child, job: str, arn: str = "a", attempt: int = 1) -> list[Mapping[str, Any] | None]:
+def answers(child: JobProcess, job: str, arn: str = "a", attempt: int = 1) -> list[Mapping[str, Any] | None]:
     """All that it says of a job."""
-    child.order(job, arn, attempt)
-    said = [child.heard(PATIENCE)]
+    child.submit(job, arn, attempt)
+    said = [child.receive(PATIENCE)]
     while said[-1] is not None and "progress" in said[-1]:
-        said.append(child.heard(PATIENCE))
+        said.append(child.receive(PATIENCE))
     return said
 
 
 # One child
 
 
-def test_it_does_one_job_after_the_other_in_one_process(child: Child) -> None:
+def test_it_does_one_job_after_the_other_in_one_process(child: JobProcess) -> None:
     first = answers(child, "done", "a", 1)
     second = answers(child, "done", "b", 7)
     pid = child._process.pid
@@ -54,29 +54,29 @@ def test_it_does_one_job_after_the_other_in_one_process(child: Child) -> None:
         ("fault", "An internal error ended the work (KeyError). The worker's log says more."),
     ],
 )
-def test_it_says_why_a_job_failed(child: Child, arn: str, reason: str) -> None:
+def test_it_says_why_a_job_failed(child: JobProcess, arn: str, reason: str) -> None:
     assert answers(child, "failed", arn) == [{"failed": reason}]
 
 
-def test_a_stop_ends_the_job_that_runs_and_no_other(child: Child) -> None:
-    child.order("stopped", "a", 1)
-    assert child.heard(PATIENCE) == {"progress": {"pid": child._process.pid}}
-    child.ask_to_stop()
-    assert child.heard(PATIENCE) == {"stopped": True}
-    child.ask_to_stop()  # came too late, and means the one before
-    child.order("stopped", "b", 1)
-    assert child.heard(PATIENCE) == {"progress": {"pid": child._process.pid}}
+def test_a_stop_ends_the_job_that_runs_and_no_other(child: JobProcess) -> None:
+    child.submit("stopped", "a", 1)
+    assert child.receive(PATIENCE) == {"progress": {"pid": child._process.pid}}
+    child.cancel()
+    assert child.receive(PATIENCE) == {"stopped": True}
+    child.cancel()  # came too late, and means the one before
+    child.submit("stopped", "b", 1)
+    assert child.receive(PATIENCE) == {"progress": {"pid": child._process.pid}}
     with pytest.raises(queue.Empty):
-        child.heard(0.2)
-    child.ask_to_stop()
-    assert child.heard(PATIENCE) == {"stopped": True}
+        child.receive(0.2)
+    child.cancel()
+    assert child.receive(PATIENCE) == {"stopped": True}
 
 
-def test_one_that_was_killed_is_heard_to_have_ended_however_often_one_asks(child: Child) -> None:
+def test_one_that_was_killed_is_heard_to_have_ended_however_often_one_asks(child: JobProcess) -> None:
     assert answers(child, "killed") == [None]
-    assert child.heard(0) is None
-    assert child.end(PATIENCE) == -signal.SIGKILL
-    child.ask_to_stop()  # does no harm
+    assert child.receive(0) is None
+    assert child.wait_or_kill(PATIENCE) == -signal.SIGKILL
+    child.cancel()  # does no harm
 
 
 @pytest.mark.parametrize(
@@ -106,47 +106,47 @@ time.sleep({PATIENCE})
 
 
 def test_a_child_is_used_again_and_a_dead_one_is_not() -> None:
-    idle = Children()
-    first = idle.take(MODULE)
-    idle.give_back(first, PATIENCE)
-    assert idle.take(MODULE) is first
-    assert idle.take(MODULE) is not first  # it is at work
-    idle.give_back(first, PATIENCE)
+    idle = JobProcessPool()
+    first = idle.acquire(MODULE)
+    idle.release(first, PATIENCE)
+    assert idle.acquire(MODULE) is first
+    assert idle.acquire(MODULE) is not first  # it is at work
+    idle.release(first, PATIENCE)
     first.kill()
     until(lambda: not first.alive)
-    second = idle.take(MODULE)
+    second = idle.acquire(MODULE)
     assert second is not first
     assert second.alive
-    second.end()
+    second.wait_or_kill()
 
 
 def test_of_two_that_come_back_one_is_kept() -> None:
-    idle = Children()
-    first, second = idle.take(MODULE), idle.take(MODULE)
-    idle.give_back(first, PATIENCE)
-    idle.give_back(second, PATIENCE)
+    idle = JobProcessPool()
+    first, second = idle.acquire(MODULE), idle.acquire(MODULE)
+    idle.release(first, PATIENCE)
+    idle.release(second, PATIENCE)
     assert not first.alive
-    assert idle.take(MODULE) is second
-    second.end()
+    assert idle.acquire(MODULE) is second
+    second.wait_or_kill()
 
 
 def test_an_idle_child_is_dismissed() -> None:
-    idle = Children()
-    child = idle.take(MODULE)
-    idle.give_back(child, 0.05)
+    idle = JobProcessPool()
+    child = idle.acquire(MODULE)
+    idle.release(child, 0.05)
     until(lambda: not child.alive)
-    again = idle.take(MODULE)
+    again = idle.acquire(MODULE)
     assert again is not child
-    idle.give_back(again, 0.0)
+    idle.release(again, 0.0)
     assert not again.alive
 
 
-def test_a_child_is_replaced_after_so_many_jobs(monkeypatch: pytest.MonkeyPatch, child: Child) -> None:
+def test_a_child_is_replaced_after_so_many_jobs(monkeypatch: pytest.MonkeyPatch, child: JobProcess) -> None:
     monkeypatch.setattr(children, "MOST_JOBS", 2)
-    idle = Children()
+    idle = JobProcessPool()
     answers(child, "done")
-    idle.give_back(child, PATIENCE)
-    assert idle.take(MODULE) is child
+    idle.release(child, PATIENCE)
+    assert idle.acquire(MODULE) is child
     answers(child, "done")
-    idle.give_back(child, PATIENCE)
+    idle.release(child, PATIENCE)
     assert not child.alive

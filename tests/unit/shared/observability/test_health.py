@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
 from shared.observability import metrics
-from shared.observability.health import Check, Vitals
+from shared.observability.health import HealthCheck, HealthEndpoints
 from shared.settings import SettingsError
 
 Answered = tuple[int, bytes]
@@ -25,11 +25,11 @@ def asked() -> Iterator[Asked]:
     servers = []
 
     def listening(
-        lives: Mapping[str, Check] | None = None,
-        ready: Mapping[str, Check] | None = None,
+        lives: Mapping[str, HealthCheck] | None = None,
+        ready: Mapping[str, HealthCheck] | None = None,
         state: Collector | None = None,
     ) -> Callable[[str], Answered]:
-        server = Vitals("training", lives=lives, ready=ready, state=state).listen("127.0.0.1:0")
+        server = HealthEndpoints("training", alive=lives, ready=ready, collector=state).start_server("127.0.0.1:0")
         assert server is not None
         servers.append(server)
         url = f"http://127.0.0.1:{server.server_address[1]}"
@@ -79,14 +79,14 @@ def test_nothing_else_is_there(asked: Asked) -> None:
 
 
 def test_nobody_listens_unless_asked_to() -> None:
-    assert Vitals("training").listen("") is None
-    assert Vitals("training").listen(None) is None
+    assert HealthEndpoints("training").start_server("") is None
+    assert HealthEndpoints("training").start_server(None) is None
 
 
 @pytest.mark.parametrize("bind", ["nowhere", "127.0.0.1:many", "127.0.0.1:70000", "256.0.0.1:9100"])
 def test_an_address_that_is_none_is_refused_by_its_setting(bind: str) -> None:
     with pytest.raises(SettingsError, match=f"FORETASTE_METRICS_BIND={bind}"):
-        Vitals("training").listen(bind)
+        HealthEndpoints("training").start_server(bind)
 
 
 def samples(text: bytes) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:

@@ -11,7 +11,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from shared.observability import threads as background
-from shared.observability.health import Vitals
+from shared.observability.health import HealthEndpoints
 from shared.observability.threads import Threads
 from tests.conftest import until
 
@@ -42,8 +42,8 @@ class Walking:
                 raise death
 
 
-def healthz(vitals: Vitals) -> int:
-    said = vitals.say("/healthz")
+def healthz(vitals: HealthEndpoints) -> int:
+    said = vitals.respond("/healthz")
     assert said is not None
     assert said.status == (200 if all(json.loads(said.body)["checks"].values()) else 503)
     return int(said.status)
@@ -56,7 +56,7 @@ def ends() -> float:
 @pytest.mark.parametrize("death", [KeyError("kind"), SystemExit(1), MemoryError()])
 def test_one_that_dies_is_said_and_started_again(ending: threading.Event, death: BaseException) -> None:
     threads, walking, before = Threads(), Walking(ending), ends()
-    vitals = Vitals("status", threads=threads)
+    vitals = HealthEndpoints("status", threads=threads)
     threads.start("walking", walking, ending)
     assert healthz(vitals) == 200
     walking.death = death

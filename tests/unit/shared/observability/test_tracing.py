@@ -20,7 +20,7 @@ from opentelemetry.trace import SpanKind, StatusCode, format_span_id, format_tra
 from shared.aws import errors
 from shared.http import app
 from shared.jobs import celery_app, runner
-from shared.jobs.subprocess_pool import Children
+from shared.jobs.subprocess_pool import JobProcessPool
 from shared.observability import otel, tracing
 from shared.settings import Settings, SettingsError
 from shared.state.messages import Command, Fact, ImportDataset, TrainSolutionVersion, TuneSolutionVersion
@@ -41,13 +41,13 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
 
 @pytest.fixture
 def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
-    idle = Children()
+    idle = JobProcessPool()
     monkeypatch.setattr(runner, "_children", idle)
     yield Worker(tmp_path)
-    idle.take(MODULE).end()
+    idle.acquire(MODULE).wait_or_kill()
 
 
-def serve(handler: app.Handler) -> FlaskClient:
+def serve(handler: app.OperationHandler) -> FlaskClient:
     return app.create_app({"personalize": {"DescribeSchema": handler}}, keys=None).test_client()
 
 
@@ -87,7 +87,7 @@ def test_a_request_is_a_span_that_says_what_its_log_line_says(ended: InMemorySpa
     assert span.resource.attributes["service.name"] == "foretaste-test"
 
 
-def refuse(error: Exception) -> app.Handler:
+def refuse(error: Exception) -> app.OperationHandler:
     def handler(_: app.Call) -> Mapping[str, Any]:
         raise error
 
@@ -150,15 +150,15 @@ class Mailbox:
     """A queue in memory, and the worker that takes its messages one by one."""
 
     def __init__(
-        self, handlers: Mapping[type[Command | Fact], celery_app.Handler], monkeypatch: pytest.MonkeyPatch
+        self, handlers: Mapping[type[Command | Fact], celery_app.MessageHandler], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(celery_app, "_handlers", {message.wire: handler for message, handler in handlers.items()})
-        self.app = celery_app.application(Settings(redis_url="memory://"))
-        self.queue = celery_app.Queue(self.app)
+        self.app = celery_app.create_celery_app(Settings(redis_url="memory://"))
+        self.queue = celery_app.MessageQueue(self.app)
 
     def take(self, message: type[Command | Fact]) -> None:
         with self.app.connection_for_read() as connection:
-            waiting = connection.SimpleQueue(message.queue(), no_ack=True)
+            waiting = connection.SimpleQueue(message.get_queue_name(), no_ack=True)
             Request(waiting.get(timeout=1), app=self.app, task=self.app.tasks[message.wire]).execute()
             waiting.close()
 
@@ -167,7 +167,9 @@ def test_a_job_belongs_to_the_trace_of_the_request_that_caused_it(
     ended: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch, worker: Worker
 ) -> None:
     worker.put("a")
-    mailbox = Mailbox({TrainSolutionVersion: lambda command: runner.work(command, worker.process, MODULE)}, monkeypatch)
+    mailbox = Mailbox(
+        {TrainSolutionVersion: lambda command: runner.run_leased(command, worker.process, MODULE)}, monkeypatch
+    )
     describe(serve(lambda _: mailbox.queue.send(TrainSolutionVersion(arn="a"))), traceparent=TRACEPARENT)
     request = the_one(ended)
     mailbox.take(TrainSolutionVersion)

@@ -23,7 +23,7 @@ from services.status import transitions as status
 from shared.aws import request_schemas, serialization, service_model
 from shared.aws.errors import PersonalizeError
 from shared.http.app import Answer, Call
-from shared.jobs.worker_process import Process
+from shared.jobs.worker_process import WorkerProcess
 from shared.recipes import RECIPES, Recipe
 from shared.resources import Reading
 from shared.settings import Settings
@@ -83,7 +83,7 @@ class Rung:
         self.messages.append(message)
 
     def waiting(self, queue: str) -> int:
-        return sum(message.queue() == queue for message in self.messages)
+        return sum(message.get_queue_name() == queue for message in self.messages)
 
 
 class Standing:
@@ -94,7 +94,7 @@ class Standing:
         self.reading = Reading(self.store, Settings())
         self.queue: Any = Rung()
         self.desk = Desk(self.store, self.queue, self.reading)
-        self.process = Process(
+        self.process = WorkerProcess(
             name="status@test:1",
             settings=Settings(auto_training=True),
             store=self.store,

@@ -15,7 +15,7 @@ import pytest
 from services.runtime import deployer
 from services.status import transitions
 from shared.aws.errors import InvalidInput, ResourceNotFound, ServiceUnavailable
-from shared.jobs.worker_process import Process
+from shared.jobs.worker_process import WorkerProcess
 from shared.recipes import RECIPES, Recipe
 from shared.serving import filters, snapshots
 from shared.serving.dataset_snapshot import Snapshot
@@ -256,7 +256,7 @@ def test_data_that_cannot_be_read_or_written_are_no_fault_of_the_request(
     def fails(_: str) -> Path:
         raise PermissionError("read-only")
 
-    monkeypatch.setattr(fresh.artifacts, "workspace", fails)
+    monkeypatch.setattr(fresh.artifacts, "create_workspace", fails)
     with pytest.raises(ServiceUnavailable, match=r"ITEMS can't be read: read-only"):
         fresh.recommended(fresh.serving(UP), userId="u", filterArn=fresh.filter(DRAMA))
     monkeypatch.undo()
@@ -480,10 +480,10 @@ ALL_OF_IT = (
 )
 
 
-def process_of(runtime: Runtime) -> Process:
+def process_of(runtime: Runtime) -> WorkerProcess:
     """A runtime's, whose facts are applied at once."""
     queue: Any = SimpleNamespace(send=lambda fact: transitions.apply(runtime.store, fact))
-    return Process(
+    return WorkerProcess(
         name="runtime@test:1",
         settings=Settings(),
         store=runtime.store,

@@ -137,5 +137,5 @@ def test_an_unexpected_answer_is_passed_on(s3: S3Buckets, tmp_path: Path, monkey
                 {"Error": {"Code": "SlowDown"}, "ResponseMetadata": {"HTTPStatusCode": 503}}, "HeadObject"
             )
 
-    monkeypatch.setattr(s3, "_client", Slow)
+    monkeypatch.setattr(s3, "_create_client", Slow)
     assert "S3 answered SlowDown for s3://films/x.csv." in refusal(s3, "s3://films/x.csv", tmp_path)

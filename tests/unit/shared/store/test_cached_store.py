@@ -268,7 +268,7 @@ def test_what_has_not_changed_is_not_asked_again(world: World) -> None:
 
 def test_what_changes_while_it_is_read_is_read_again(world: World) -> None:
     interactions = dataset("INTERACTIONS")
-    read = world.leaving.recent
+    read = world.leaving.get_recent_interactions
     late: list[Interaction] = [event("b", 2.0)]
 
     def overtaken(of: str, user_id: str) -> list[Interaction]:
@@ -278,14 +278,14 @@ def test_what_changes_while_it_is_read_is_read_again(world: World) -> None:
             world.remembering.get("another")  # another thread hears of it before this answer is kept
         return found
 
-    world.leaving.recent = overtaken  # type: ignore[method-assign]
+    world.leaving.get_recent_interactions = overtaken  # type: ignore[method-assign]
     assert world.remembering.get_recent_interactions(interactions, "u") == []
     assert [one.item_id for one in world.remembering.get_recent_interactions(interactions, "u")] == ["b"]
 
 
 def test_an_older_answer_does_not_replace_a_newer_one(world: World) -> None:
     interactions = dataset("INTERACTIONS")
-    read = world.leaving.recent
+    read = world.leaving.get_recent_interactions
     seen: list[Any] = []
 
     def overtaken(of: str, user_id: str) -> list[Interaction]:
@@ -298,7 +298,7 @@ def test_an_older_answer_does_not_replace_a_newer_one(world: World) -> None:
             )  # another thread asks, and is answered first
         return found
 
-    world.leaving.recent = overtaken  # type: ignore[method-assign]
+    world.leaving.get_recent_interactions = overtaken  # type: ignore[method-assign]
     assert world.remembering.get_recent_interactions(interactions, "u") == []
     assert [one.item_id for one in seen[0]] == ["b"]
     assert world.remembering.get_recent_interactions(interactions, "u") == seen[0]

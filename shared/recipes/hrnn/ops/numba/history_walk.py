@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from shared.recipes.hrnn.ops.numba.compiled import arrays, compiled
-from shared.recipes.hrnn.types import Pairs, Spans
+from shared.recipes.hrnn.types import HistorySpans, Pairs
 
 
 def walk_histories(
@@ -23,7 +23,7 @@ def walk_histories(
     next_E: Tensor | None,
     items: int,
     remembered: int,
-) -> tuple[Pairs, Spans]:
+) -> tuple[Pairs, HistorySpans]:
     """What is in the histories before these events, of at most so many events ``remembered``: mostly in spans.
 
     An event is in them from the end of its moment on: what is of one moment is foretold together.
@@ -33,7 +33,7 @@ def walk_histories(
     met_I = torch.zeros(items, dtype=torch.long)
     found = walked(*arrays(events_BT.contiguous(), position_E, end_E, items_E, next_E, met_I), remembered)
     rows_S, items_S, streams_R, items_R, begins_R, ends_R = (torch.from_numpy(each) for each in found)
-    return Pairs(rows_S, items_S), Spans(streams_R, items_R, begins_R, ends_R, events_BT.shape[1])
+    return Pairs(rows_S, items_S), HistorySpans(streams_R, items_R, begins_R, ends_R, events_BT.shape[1])
 
 
 @compiled

@@ -11,7 +11,7 @@ import duckdb
 import pytest
 
 from shared.data import schemas
-from shared.data.csv.csv_import import Imported, ImportFailed, import_csv
+from shared.data.csv.csv_import import ImportFailed, ImportResult, import_csv
 from shared.data.schemas import DatasetSchema
 
 
@@ -63,7 +63,7 @@ class Importer:
         memory_mb: int = 256,
         min_rows: int = 0,
         unreadable_share: float = 0.0,
-    ) -> Imported:
+    ) -> ImportResult:
         files = [
             each if isinstance(each, Path) else self.file(each, f"part-{n}.csv" if len(contents) > 1 else "data.csv")
             for n, each in enumerate(contents)
@@ -82,7 +82,7 @@ class Importer:
         """Import and read back; the temporary files must be gone."""
         imported = self.run(*contents, **options)
         rows = query(f"SELECT * FROM read_parquet('{self.target}')")
-        assert imported == Imported(rows=len(rows), bytes=self.target.stat().st_size)
+        assert imported == ImportResult(rows=len(rows), bytes=self.target.stat().st_size)
         assert os.listdir(self.target.parent) == ["rows.parquet"]
         return rows
 

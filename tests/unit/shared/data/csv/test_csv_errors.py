@@ -42,7 +42,7 @@ def test_millions_of_blank_lines_are_refused_at_their_line(importer: Importer, e
 def test_a_row_that_the_reader_drops_is_missed_and_its_line_is_said(
     importer: Importer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(csv_file, "_checked", lambda marks, *_: marks.tally)  # nothing is known to be too long
+    monkeypatch.setattr(csv_file, "_check_counts", lambda traits, *_: traits.counts)  # nothing is known to be too long
     content = HEADER + '\n"a\nb",1,2,x,\n' * 10 + f"a,1,2,{'x' * 9_000_000},\n"
     assert importer.failure(content) == (
         "data.csv line 32: the row could not be read; 10 of the file's 11 rows were. Look for a quote that is not "

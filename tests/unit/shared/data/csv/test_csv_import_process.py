@@ -70,7 +70,7 @@ def test_what_duckdb_lacks_is_a_failure_that_says_what_to_do(
     def lacking(*_: Any) -> None:
         raise error("Failed to write /secret/place")
 
-    monkeypatch.setattr(csv_import, "_run", lacking)
+    monkeypatch.setattr(csv_import, "_run_copy", lacking)
     message = importer.failure("USER_ID,NOTE\n1,a\n", schema=USERS)
     assert "disk" in message
     assert "/secret/place" not in message
@@ -126,11 +126,11 @@ def test_a_file_that_is_looked_over_tells_that_it_goes_on_and_can_be_ended(
 ) -> None:
     told: list[str] = []
     monkeypatch.setattr(csv_file, "_BLOCK_BYTES", 1 << 20)
-    csv_file.prepare(importer.file(content), importer.target.parent, lambda: told.append("on"))
+    csv_file.prepare_csv_file(importer.file(content), importer.target.parent, lambda: told.append("on"))
     assert len(told) >= len(content) >> 20
 
     def stop() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        csv_file.prepare(importer.file(content), importer.target.parent, stop)
+        csv_file.prepare_csv_file(importer.file(content), importer.target.parent, stop)

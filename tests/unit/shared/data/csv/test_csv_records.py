@@ -8,18 +8,18 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from shared.data.csv.csv_records import Counting, Tally
+from shared.data.csv.csv_records import RecordCounter, RecordCounts
 
 PART = st.sampled_from(
     ["a", '"', '""', '"x"', ",", "\n", "\n\n", "é", " ", '"a\nb"', '"a,""b"""', "\r\n", '"\r\n\r\n"', ',""\n']
 )
 
 
-def tallied(content: bytes, *, piece: int = 1 << 20, max_record: int = 10**9, max_blank: int = 10**9) -> Tally:
-    counting = Counting(max_record=max_record, max_blank=max_blank)
+def tallied(content: bytes, *, piece: int = 1 << 20, max_record: int = 10**9, max_blank: int = 10**9) -> RecordCounts:
+    counting = RecordCounter(max_record=max_record, max_blank=max_blank)
     for begin in range(0, len(content), piece):
-        counting.take(content[begin : begin + piece])
-    return counting.tally()
+        counting.add_block(content[begin : begin + piece])
+    return counting.get_counts()
 
 
 def walked(content: bytes) -> Iterator[bytes]:
@@ -44,7 +44,7 @@ def walked(content: bytes) -> Iterator[bytes]:
 def test_it_is_what_a_walk_finds(parts: list[str], piece: int, max_record: int, max_blank: int) -> None:
     content = ("USER,NOTE\n" + "".join(parts)).encode()
     found = tallied(content, piece=piece, max_record=max_record, max_blank=max_blank)
-    assume(found.sure and content.count(b'"') % 2 == 0)
+    assume(found.is_exact and content.count(b'"') % 2 == 0)
     records, too_long, too_blank, blank, line = 0, None, None, 0, 1
     for record in walked(content):
         if record.strip(b"\r\n"):
@@ -60,7 +60,7 @@ def test_it_is_what_a_walk_finds(parts: list[str], piece: int, max_record: int, 
 
 @pytest.mark.parametrize("content", [b'a,5" x\n', b'a, "x"\n', b'a"",b\n', b'a,"x" "y"\n'])
 def test_it_is_not_sure_where_a_quote_does_not_begin_a_cell(content: bytes) -> None:
-    assert not tallied(content).sure
+    assert not tallied(content).is_exact
 
 
 def test_a_file_need_not_end_with_a_line_feed() -> None:
