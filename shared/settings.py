@@ -17,189 +17,207 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from environs import Env
 
 
-def _setting(meaning: str, default: Any = None, *, least: float = 0) -> Any:
+def _create_setting(meaning: str, default: Any = None, *, least: float = 0) -> Any:
     """``least`` is that of a number."""
     return field(default=default, metadata={"meaning": meaning, "least": least})
 
 
-def _quota(what: str, default: int | None = None, *, aws: int) -> Any:
-    return _setting(f"at most so many {what}; empty: any number (AWS: {aws})", default)
+def _create_quota(counted: str, default: int | None = None, *, aws: int) -> Any:
+    return _create_setting(f"at most so many {counted}; empty: any number (AWS: {aws})", default)
 
 
-def _rate(what: str, *, aws: str) -> Any:
-    return _setting(f"how often an access key may call {what}, as 100/second; empty: at any rate (AWS: {aws})")
+def _create_rate(called: str, *, aws: str) -> Any:
+    return _create_setting(f"how often an access key may call {called}, as 100/second; empty: at any rate (AWS: {aws})")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """What a process must know before it starts. ``docs/settings.md`` is generated from this table."""
 
-    data_dir: Path = _setting("folder for everything kept on disk", Path("foretaste-data"))
-    redis_url: str = _setting(
+    data_dir: Path = _create_setting("folder for everything kept on disk", Path("foretaste-data"))
+    redis_url: str = _create_setting(
         "where Redis or Valkey listens; rediss:// for TLS, whose certificate is verified; also _FILE",
         "redis://127.0.0.1:6379/0",
     )
-    redis_ca_file: Path | None = _setting(
+    redis_ca_file: Path | None = _create_setting(
         "certificates (PEM) of who may have signed that of a rediss:// server (default: whom the system trusts)"
     )
-    region: str = _setting("AWS Region in every ARN", "us-east-1")
-    account_id: str = _setting("AWS account id in every ARN, 12 digits", "000000000000")
+    region: str = _create_setting("AWS Region in every ARN", "us-east-1")
+    account_id: str = _create_setting("AWS account id in every ARN, 12 digits", "000000000000")
 
-    access_key_id: str | None = _setting("access key that clients sign with; also _FILE")
-    secret_access_key: str | None = _setting("secret of that key; also _FILE")
-    unsigned: bool = _setting("accept requests without a signature", False)
+    access_key_id: str | None = _create_setting("access key that clients sign with; also _FILE")
+    secret_access_key: str | None = _create_setting("secret of that key; also _FILE")
+    unsigned: bool = _create_setting("accept requests without a signature", False)
 
-    bind: str = _setting("address of an HTTP process: host:port, or fd://N", "127.0.0.1:8000")
-    threads: int = _setting("request threads of an HTTP process", 8)
-    api_url: str = _setting("where the gateway finds the API service", "http://127.0.0.1:8001")
-    runtime_url: str = _setting("where the gateway finds the runtime service", "http://127.0.0.1:8002")
-    events_url: str = _setting("where the gateway finds the events service", "http://127.0.0.1:8003")
+    bind: str = _create_setting("address of an HTTP process: host:port, or fd://N", "127.0.0.1:8000")
+    threads: int = _create_setting("request threads of an HTTP process", 8)
+    api_url: str = _create_setting("where the gateway finds the API service", "http://127.0.0.1:8001")
+    runtime_url: str = _create_setting("where the gateway finds the runtime service", "http://127.0.0.1:8002")
+    events_url: str = _create_setting("where the gateway finds the events service", "http://127.0.0.1:8003")
 
-    gateway_head_seconds: float = _setting("the gateway waits so long for the whole head of a request", 10.0)
-    gateway_body_seconds: float = _setting("and so long for its whole body", 30.0)
-    gateway_idle_seconds: float = _setting("a client's connection without a request is closed after so long", 75.0)
-    gateway_connections: int = _setting("clients' connections that the gateway keeps open, at most", 4096, least=1)
-    gateway_connections_per_peer: int = _setting(
+    gateway_head_seconds: float = _create_setting("the gateway waits so long for the whole head of a request", 10.0)
+    gateway_body_seconds: float = _create_setting("and so long for its whole body", 30.0)
+    gateway_idle_seconds: float = _create_setting(
+        "a client's connection without a request is closed after so long", 75.0
+    )
+    gateway_connections: int = _create_setting(
+        "clients' connections that the gateway keeps open, at most", 4096, least=1
+    )
+    gateway_connections_per_peer: int = _create_setting(
         "of these by one peer (an IPv4 address, an IPv6 /64), at most; where one comes beyond, the one that has waited"
         " longest is closed",
         3072,
         least=1,
     )
-    gateway_bodies_mb: int = _setting("memory that all requests' bodies in the gateway may take, MiB", 256, least=1)
-    gateway_calls: int = _setting(
+    gateway_bodies_mb: int = _create_setting(
+        "memory that all requests' bodies in the gateway may take, MiB", 256, least=1
+    )
+    gateway_calls: int = _create_setting(
         "calls that the gateway sends to each service at once; more wait for their turn", 32, least=1
     )
-    gateway_waiting: int = _setting("so many wait for their turn at each service; more are refused with 503", 512)
+    gateway_waiting: int = _create_setting(
+        "so many wait for their turn at each service; more are refused with 503", 512
+    )
 
-    storage: str = _setting("where s3:// locations are: 'folder' or 's3'", "folder")
-    s3_folder: Path | None = _setting("folder whose sub-folders are the buckets (default: <data_dir>/s3)")
+    storage: str = _create_setting("where s3:// locations are: 'folder' or 's3'", "folder")
+    s3_folder: Path | None = _create_setting("folder whose sub-folders are the buckets (default: <data_dir>/s3)")
     buckets: Mapping[str, Path] = field(
         default_factory=dict, metadata={"meaning": "more buckets, mounted read-only: NAME=PATH,NAME=PATH"}
     )
-    s3_endpoint_url: str | None = _setting("S3 endpoint for storage 's3' (default: AWS's own)")
-    redis_max_memory_mb: int = _setting(
+    s3_endpoint_url: str | None = _create_setting("S3 endpoint for storage 's3' (default: AWS's own)")
+    redis_max_memory_mb: int = _create_setting(
         "maxmemory of the Redis that `foretaste up` or compose.yaml runs, MiB: beyond 95 % of it writes are refused;"
         " 0: no limit",
         0,
     )
-    min_free_mb: int = _setting(
+    min_free_mb: int = _create_setting(
         "while less is free on the disk of the Redis that `foretaste up` or compose.yaml runs, writes are refused, and"
         " /readyz says so; on that of artifacts /readyz alone; MiB; 0: off",
         256,
     )
-    artifacts_dir: Path | None = _setting("folder for imported data and models (default: <data_dir>/artifacts)")
+    artifacts_dir: Path | None = _create_setting("folder for imported data and models (default: <data_dir>/artifacts)")
 
-    recipes: str = _setting(
+    recipes: str = _create_setting(
         "further packages, by comma, that declare recipes as shared/recipes' folders do; installed, or on PYTHONPATH",
         "",
     )
-    import_memory_mb: int = _setting(
+    import_memory_mb: int = _create_setting(
         "memory that one import may use, or reading the data of one training or for filters, MiB", 1024
     )
-    import_unreadable_share: float = _setting(
+    import_unreadable_share: float = _create_setting(
         "share of an import's rows that may have an empty or unreadable cell in a column other than an id or TIMESTAMP;"
         " these are null, and told of, instead of failing the job (of few rows: a tenth, at most ten); 0: none, as AWS",
         0.01,
     )
-    training_threads: int = _setting("threads of one training; 0: as many as the cgroup grants", 0)
-    retrain_on_all_users: bool = _setting("after evaluation, train the deployed model on all users", True)
-    training_cell: Literal["linear", "gru"] = _setting(
+    training_threads: int = _create_setting("threads of one training; 0: as many as the cgroup grants", 0)
+    retrain_on_all_users: bool = _create_setting("after evaluation, train the deployed model on all users", True)
+    training_cell: Literal["linear", "gru"] = _create_setting(
         "recurrent cell of the HRNN recipes: gated linear recurrence, or the classic GRU", "linear"
     )
-    training_precision: Literal["auto", "32-true", "bf16-mixed"] = _setting(
+    training_precision: Literal["auto", "32-true", "bf16-mixed"] = _create_setting(
         "numbers of a training; auto: bf16-mixed on a GPU that has it, else 32-true but for the large products of a"
         " training, which are in bfloat16 where the CPU has instructions for it",
         "auto",
     )
-    training_compile: bool = _setting("train with torch.compile, which needs a C++ compiler", False)
-    training_logger: Literal["none", "csv", "tensorboard"] = _setting(
+    training_compile: bool = _create_setting("train with torch.compile, which needs a C++ compiler", False)
+    training_logger: Literal["none", "csv", "tensorboard"] = _create_setting(
         "what a training's losses are logged as, in the folder logs of the model; tensorboard is an extra", "none"
     )
-    training_strategy: Literal["auto", "ddp"] = _setting(
+    training_strategy: Literal["auto", "ddp"] = _create_setting(
         "auto: a training runs on one device; ddp: on training_devices of each of training_num_nodes, a process each,"
         " by Lightning's strategy of that name (the HRNN recipes)",
         "auto",
     )
-    training_devices: int = _setting(
+    training_devices: int = _create_setting(
         "GPUs of each node that one training takes with ddp, or processes where there is no GPU; 0: all GPUs", 1
     )
-    training_num_nodes: int = _setting(
+    training_num_nodes: int = _create_setting(
         "machines that train together with ddp, all with the same artifacts_dir, settings and number of devices", 1
     )
-    training_node_rank: int = _setting(
+    training_node_rank: int = _create_setting(
         "of a further node, from 1, on which `python -m workers.training.node` runs; training workers are on node 0", 0
     )
-    training_master: str | None = _setting(
+    training_master: str | None = _create_setting(
         "host:port of node 0 at which the processes of several nodes meet; for a network that nobody else reaches"
     )
-    training_jobs_per_device: int = _setting("trainings that may share one GPU", 1)
-    checkpoint_seconds: float = _setting("a training keeps a checkpoint after so long, and after each epoch", 60.0)
+    training_jobs_per_device: int = _create_setting("trainings that may share one GPU", 1)
+    checkpoint_seconds: float = _create_setting(
+        "a training keeps a checkpoint after so long, and after each epoch", 60.0
+    )
 
-    automl_training_jobs: int = _setting("trainings that AutoML tries, over all its recipes", 12)
-    automl_parallel_jobs: int = _setting("as many of these at once", 10)
-    hpo_objective: bool = _setting(
+    automl_training_jobs: int = _create_setting("trainings that AutoML tries, over all its recipes", 12)
+    automl_parallel_jobs: int = _create_setting("as many of these at once", 10)
+    hpo_objective: bool = _create_setting(
         "hpoObjective's metricName and type act; at AWS they are accepted and not read", False
     )
 
-    auto_training: bool = _setting(
+    auto_training: bool = _create_setting(
         "train solutions that ask for it (performAutoTraining, which is true unless told otherwise) by their schedules",
         False,
     )
 
-    child_idle_seconds: float = _setting(
+    child_idle_seconds: float = _create_setting(
         "a worker keeps the process that has done a job for so long, for the next one", 60.0
     )
-    lease_seconds: float = _setting("a worker that was silent for so long has lost its work", 15.0)
-    import_silence_seconds: float = _setting(
+    lease_seconds: float = _create_setting("a worker that was silent for so long has lost its work", 15.0)
+    import_silence_seconds: float = _create_setting(
         "an import that has not got on for so long (read, sorted, written nothing) is hung: killed, and begun again",
         600.0,
     )
-    training_silence_seconds: float = _setting(
+    training_silence_seconds: float = _create_setting(
         "a training that has not got on for so long (no batch, no block of data) is hung: killed, and continued", 900.0
     )
-    trial_silence_seconds: float = _setting("the same of a trial of HPO or AutoML", 900.0)
-    tuning_silence_seconds: float = _setting(
+    trial_silence_seconds: float = _create_setting("the same of a trial of HPO or AutoML", 900.0)
+    tuning_silence_seconds: float = _create_setting(
         "a step of HPO or AutoML that has taken so long is hung: its worker ends, to be started anew", 300.0
     )
-    deploy_silence_seconds: float = _setting(
+    deploy_silence_seconds: float = _create_setting(
         "a model that a runtime has not got on with loading for so long is another runtime's to load", 600.0
     )
-    ring_after_seconds: float = _setting("work that nobody took for so long is announced again", 10.0)
-    resend_after_seconds: float = _setting("a message not known as sent for so long is sent again", 2.0)
-    max_attempts: int = _setting("work whose process died, or hung, so often has failed", 3)
-    deletion_seconds: float = _setting(
+    ring_after_seconds: float = _create_setting("work that nobody took for so long is announced again", 10.0)
+    resend_after_seconds: float = _create_setting("a message not known as sent for so long is sent again", 2.0)
+    max_attempts: int = _create_setting("work whose process died, or hung, so often has failed", 3)
+    deletion_seconds: float = _create_setting(
         "what is deleted is shown as DELETE PENDING for so long before it is gone, as at AWS; 0: it goes at once", 2.0
     )
-    deploy_deadline_seconds: float = _setting("a campaign that no runtime has taken for so long has failed", 600.0)
+    deploy_deadline_seconds: float = _create_setting(
+        "a campaign that no runtime has taken for so long has failed", 600.0
+    )
 
     # AWS's quotas. Those of work that waits for the same workers hold; those of what merely stands are off.
-    quota_schemas: int | None = _quota("schemas", aws=500)
-    quota_dataset_groups: int | None = _quota("dataset groups", aws=5)
-    quota_solutions: int | None = _quota("solutions of a dataset group", aws=10)
-    quota_campaigns: int | None = _quota("campaigns of a dataset group", aws=5)
-    quota_recommenders: int | None = _quota("recommenders of a dataset group", aws=5)
-    quota_filters: int | None = _quota("filters of a dataset group", aws=30)
-    quota_pending_dataset_import_jobs: int | None = _quota("dataset import jobs that have not ended", 5, aws=5)
-    quota_pending_solution_versions: int | None = _quota("solution versions whose training has not ended", 20, aws=20)
-    quota_pending_batch_inference_jobs: int | None = _quota("batch inference jobs that have not ended", 5, aws=5)
-    quota_pending_batch_segment_jobs: int | None = _quota("batch segment jobs that have not ended", 5, aws=5)
-    quota_pending_data_deletion_jobs: int | None = _quota(
+    quota_schemas: int | None = _create_quota("schemas", aws=500)
+    quota_dataset_groups: int | None = _create_quota("dataset groups", aws=5)
+    quota_solutions: int | None = _create_quota("solutions of a dataset group", aws=10)
+    quota_campaigns: int | None = _create_quota("campaigns of a dataset group", aws=5)
+    quota_recommenders: int | None = _create_quota("recommenders of a dataset group", aws=5)
+    quota_filters: int | None = _create_quota("filters of a dataset group", aws=30)
+    quota_pending_dataset_import_jobs: int | None = _create_quota("dataset import jobs that have not ended", 5, aws=5)
+    quota_pending_solution_versions: int | None = _create_quota(
+        "solution versions whose training has not ended", 20, aws=20
+    )
+    quota_pending_batch_inference_jobs: int | None = _create_quota("batch inference jobs that have not ended", 5, aws=5)
+    quota_pending_batch_segment_jobs: int | None = _create_quota("batch segment jobs that have not ended", 5, aws=5)
+    quota_pending_data_deletion_jobs: int | None = _create_quota(
         "data deletion jobs of a dataset group that have not ended", 5, aws=5
     )
 
-    rate_limit_control: str | None = _rate("the control plane", aws="not published")
-    rate_limit_runtime: str | None = _rate("the runtime", aws="2500/second, 500/second of a campaign")
-    rate_limit_events: str | None = _rate("PutEvents and PutActionInteractions", aws="1000/second of a dataset group")
-    rate_limit_records: str | None = _rate("PutItems, PutUsers and PutActions", aws="10/second of a dataset group")
+    rate_limit_control: str | None = _create_rate("the control plane", aws="not published")
+    rate_limit_runtime: str | None = _create_rate("the runtime", aws="2500/second, 500/second of a campaign")
+    rate_limit_events: str | None = _create_rate(
+        "PutEvents and PutActionInteractions", aws="1000/second of a dataset group"
+    )
+    rate_limit_records: str | None = _create_rate(
+        "PutItems, PutUsers and PutActions", aws="10/second of a dataset group"
+    )
 
-    metrics_bind: str | None = _setting(
+    metrics_bind: str | None = _create_setting(
         "address (host:port) where a process answers /metrics, /healthz and /readyz, unsigned; HTTP processes but the"
         " gateway answer them at their own too"
     )
-    tracing: bool = _setting(
+    tracing: bool = _create_setting(
         "traces by OpenTelemetry, an extra, for a collector that its own variables (OTEL_*) name", False
     )
-    log_level: str = _setting("debug, info, warning or error", "info")
+    log_level: str = _create_setting("debug, info, warning or error", "info")
 
     @property
     def bucket_root(self) -> Path:
@@ -249,7 +267,7 @@ class SettingsError(ValueError):
 SECRETS = frozenset({"redis_url", "access_key_id", "secret_access_key"})
 
 #: Variables of libraries that name a file or a folder.
-PATHS_OF_OTHERS = (
+LIBRARY_PATHS = (
     "AWS_CA_BUNDLE",
     "AWS_CONFIG_FILE",
     "AWS_SHARED_CREDENTIALS_FILE",
@@ -263,15 +281,15 @@ def load() -> Settings:
     """Read the settings from the environment. Raises SettingsError naming the variable."""
     env = Env(prefix="FORETASTE_")
     kinds = get_type_hints(Settings)
-    read = {f.name: _read(env, f.name, kinds[f.name], f.default) for f in fields(Settings)}
+    read = {f.name: _read_setting(env, f.name, kinds[f.name], f.default) for f in fields(Settings)}
     for f in fields(Settings):
         number = read[f.name]
         if isinstance(number, int | float) and number < f.metadata["least"]:
             raise SettingsError(f"FORETASTE_{f.name.upper()}: {number} is less than {f.metadata['least']}")
-    return Settings(**{**read, "redis_url": _verified(read["redis_url"], read["redis_ca_file"])})
+    return Settings(**{**read, "redis_url": _verify_tls_url(read["redis_url"], read["redis_ca_file"])})
 
 
-def _verified(redis_url: str, ca_file: Path | None) -> str:
+def _verify_tls_url(redis_url: str, ca_file: Path | None) -> str:
     """The URL of a TLS server with what is asked of its certificate, in the words that redis-py and kombu both read.
 
     kombu by itself asks nothing of it. Raises SettingsError where the URL says that it need not be valid.
@@ -294,12 +312,12 @@ def _verified(redis_url: str, ca_file: Path | None) -> str:
     return urlunsplit(address._replace(query=urlencode({**said, **asked}, safe="/")))
 
 
-def anchored(environment: Mapping[str, str]) -> dict[str, str]:
+def make_paths_absolute(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment for a process that runs in another folder: what it says of paths holds there as it does here."""
     told = dict(environment)
     kinds = get_type_hints(Settings)
     paths = [f"FORETASTE_{name.upper()}" for name, kind in kinds.items() if kind in (Path, Path | None)]
-    for name in (*paths, *(f"FORETASTE_{name.upper()}_FILE" for name in SECRETS), *PATHS_OF_OTHERS):
+    for name in (*paths, *(f"FORETASTE_{name.upper()}_FILE" for name in SECRETS), *LIBRARY_PATHS):
         if told.get(name):
             told[name] = str(Path(told[name]).absolute())
     if "PYTHONPATH" in told:
@@ -309,10 +327,10 @@ def anchored(environment: Mapping[str, str]) -> dict[str, str]:
     return told
 
 
-def _read(env: Env, name: str, kind: Any, default: Any) -> Any:
+def _read_setting(env: Env, name: str, kind: Any, default: Any) -> Any:
     variable = name.upper()
     if name in SECRETS and (path := env.str(f"{variable}_FILE", None)):
-        return _secret(variable, Path(path))
+        return _read_secret(variable, Path(path))
     try:
         if kind is bool:
             return env.bool(variable, default)
@@ -327,12 +345,12 @@ def _read(env: Env, name: str, kind: Any, default: Any) -> Any:
         if kind == Mapping[str, Path]:
             mounts: dict[str, str] = env.dict(variable, {})
             return {bucket: Path(folder) for bucket, folder in mounts.items()}
-        return _one_of(get_args(kind) if get_origin(kind) is Literal else (), env.str(variable, default))
+        return _check_choice(get_args(kind) if get_origin(kind) is Literal else (), env.str(variable, default))
     except ValueError as error:
         raise SettingsError(f"FORETASTE_{variable}: {error}") from error
 
 
-def _secret(variable: str, path: Path) -> str:
+def _read_secret(variable: str, path: Path) -> str:
     try:
         text = path.read_text().strip()
     except OSError as error:
@@ -342,7 +360,7 @@ def _secret(variable: str, path: Path) -> str:
     return text
 
 
-def _one_of(choices: tuple[str, ...], text: str | None) -> str | None:
+def _check_choice(choices: tuple[str, ...], text: str | None) -> str | None:
     if choices and text not in choices:
         raise ValueError(f"{text!r} is none of {', '.join(choices)}")
     return text

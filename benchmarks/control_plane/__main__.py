@@ -22,7 +22,7 @@ from services.cli.client import connect
 from services.cli.local.system import LocalSystem, Wishes, local_system
 from services.cli.resource_life import Life
 from shared.aws import request_schemas
-from shared.aws.service_model import operations
+from shared.aws.service_model import load_operations
 from shared.resources import RESOURCES, Reading
 from shared.resources.resource_type import first_record
 from shared.settings import Settings
@@ -53,11 +53,11 @@ def fill(system: LocalSystem, group: str, count: int) -> list[str]:
     """So many solutions, checked and written as CreateSolution does, without the way over the wire."""
     store = RedisStore(_redis_url(system))
     reading, solution = Reading(store, Settings()), RESOURCES["solution"]
-    shape = operations("personalize")["CreateSolution"]
+    shape = load_operations("personalize")["CreateSolution"]
     arns = []
     for number in range(count):
         request = {"name": f"standing-{number:05}", "datasetGroupArn": group, "recipeArn": RECIPE}
-        draft = solution.draft(request_schemas.load(shape, {**request, "performAutoTraining": False}), reading)
+        draft = solution.draft(request_schemas.load_request(shape, {**request, "performAutoTraining": False}), reading)
         arns.append(store.create(first_record(solution, draft, store.now()), invocation=draft.arn, guards=draft.guards))
     return arns
 

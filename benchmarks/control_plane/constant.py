@@ -41,6 +41,6 @@ def listed(_call: app.Call) -> Mapping[str, Any]:
 
 def create_app() -> Flask:
     configured = settings.load()
-    logging.configure(configured, "api")
+    logging.configure_logging(configured, "api")
     handlers: Mapping[str, app.OperationHandler] = {"DescribeSolution": describe, "ListSolutions": listed}
     return app.create_app({os.environ["BENCHMARK_SERVICE"]: handlers}, keys=configured.keys)

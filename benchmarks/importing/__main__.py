@@ -99,7 +99,7 @@ def measure(variant: str, csv: Path, memory_mb: int) -> dict[str, float]:
     target = csv.with_name(f"{variant}.parquet")
     wall, cpu = time.perf_counter(), time.process_time()
     if variant == "foretaste":
-        schema = schemas.parse(json.dumps(SCHEMA))
+        schema = schemas.parse_schema(json.dumps(SCHEMA))
         import_csv([csv], schema, target, memory_mb=memory_mb, progress=lambda _: None)
     else:
         plain(csv, target, memory_mb if variant == "duckdb-limited" else None)

@@ -39,7 +39,7 @@ def replace(network: HrnnNetwork, name: str) -> None:
         return
     of_name = LOSSES[name]
 
-    def loss_of_new(
+    def compute_new_loss(
         self: HrnnNetwork,
         q_NH: Tensor,
         pairs: Pairs,
@@ -59,7 +59,7 @@ def replace(network: HrnnNetwork, name: str) -> None:
         return (of_name(drawn) * targets.weights).sum()
 
     network.fast = False
-    network.compute_new_loss = MethodType(loss_of_new, network)  # type: ignore[method-assign]
+    network.compute_new_loss = MethodType(compute_new_loss, network)  # type: ignore[method-assign]
 
 
 def sampled(drawn: Drawn) -> Tensor:

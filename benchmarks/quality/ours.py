@@ -27,12 +27,12 @@ from shared.data.arrays.features import Features
 from shared.data.arrays.histories import Histories
 from shared.data.training.training_data import Sources, Table, TrainingData, prepare
 from shared.recipes.declaration import Recipe
-from shared.recipes.evaluation import popularity, without_validation
+from shared.recipes.evaluation import count_interactions, split_validation
 from shared.recipes.hrnn import sequence_packing
 from shared.recipes.hrnn.batch_ranking import Foretold, best_items
 from shared.recipes.hrnn.lightning_module import AtEachBatch, Epoch
 from shared.recipes.hrnn.network import LAYER_TYPES
-from shared.recipes.hrnn.prediction_targets import gathered, weights_of
+from shared.recipes.hrnn.prediction_targets import compute_target_weights, gather_batch
 from shared.recipes.hrnn.trainer import Learner
 from shared.recipes.progress import Phase
 from shared.recipes.training_api import TrainingContext, TrainingOptions, TrainingStopped
@@ -67,7 +67,7 @@ class Setting:
 
     @property
     def values(self) -> dict[str, str]:
-        return self.declared.settings({"algorithmHyperParameters": dict(self.parameters)})
+        return self.declared.resolve_parameters({"algorithmHyperParameters": dict(self.parameters)})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -101,7 +101,7 @@ def train(
         features = None if items_csv is None else item_features(items_csv, task.training.item_ids)
         everybody, stopping = task.users, task.stopping
         if stopping is None:
-            users, stopping = without_validation(everybody, np.random.default_rng(seed))
+            users, stopping = split_validation(everybody, np.random.default_rng(seed))
         else:
             users = np.setdiff1d(everybody, stopping)
         events = int(task.training.lengths[users].sum())
@@ -129,13 +129,13 @@ def load_steps(histories: Histories, setting: Setting) -> Iterator[int]:
     users = np.flatnonzero(histories.lengths)
     for number in itertools.count():
         for window in Epoch(learner.streams, users, learner.plan, (0, number)):
-            gathered(learner.network, learner.streams, window)
+            gather_batch(learner.network, learner.streams, window)
             yield targets_in(learner, window)
 
 
 def targets_in(learner: Learner, window: sequence_packing.Window) -> int:
     """How many events of a window count in training."""
-    return int(weights_of(learner.streams, window.to(learner.streams.device)).count_nonzero())
+    return int(compute_target_weights(learner.streams, window.to(learner.streams.device)).count_nonzero())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +162,7 @@ def work(learner: Learner) -> Work:
     )
     events = learner.plan.streams * learner.plan.bptt
     histories = learner.data.histories
-    choose = learner.chooser(popularity(histories, np.arange(len(histories.user_ids))))
+    choose = learner.chooser(count_interactions(histories, np.arange(len(histories.user_ids))))
     chosen = choose(learner.streams.items_E[:events].long())
     candidates = len(histories.item_ids) if chosen is None else len(chosen.ids)
     return Work(

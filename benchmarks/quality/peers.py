@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.quality.protocols import Answers, Query, Task
-from shared.recipes.request_time import begins_visit
+from shared.recipes.request_time import is_new_visit
 
 Array = npt.NDArray[Any]
 Score = Callable[[Query], Array]
@@ -315,7 +315,7 @@ class Visit:
     @classmethod
     def newest(cls, query: Query) -> Self:
         """All since the last silence that ends a visit: the whole history where there was none."""
-        breaks = np.flatnonzero(begins_visit(np.diff(query.timestamps)))
+        breaks = np.flatnonzero(is_new_visit(np.diff(query.timestamps)))
         begin = int(breaks[-1]) + 1 if len(breaks) else 0
         items, back = np.unique(query.items[begin:][::-1], return_index=True)
         length = len(query.items) - begin
@@ -404,7 +404,7 @@ def _item_frequency(
 def _cut(users: Array, times: Array) -> tuple[Array, Array]:
     """(the first event of each visit, the visit of each event): events of one user after the other, oldest first."""
     new = np.ones(len(users), np.bool_)
-    new[1:] = (users[1:] != users[:-1]) | begins_visit(np.diff(times))
+    new[1:] = (users[1:] != users[:-1]) | is_new_visit(np.diff(times))
     return np.flatnonzero(new), np.cumsum(new) - 1
 
 

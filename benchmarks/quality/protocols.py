@@ -29,7 +29,7 @@ from benchmarks.quality import data
 from shared.data.arrays.histories import Histories
 from shared.recipes import ranking_metrics
 from shared.recipes.evaluation import TEST_SHARE, Split
-from shared.recipes.request_time import asked_at
+from shared.recipes.request_time import resolve_request_time
 
 COLUMNS = ("NDCG@10", "NDCG@25", "MRR@25", "P@25", "HR@10")
 VIEWS = ("raw", "filtered", "unseen")
@@ -103,7 +103,7 @@ def loo(histories: Histories, _: int = 0) -> Task:
 
 
 def aws(histories: Histories, seed: int) -> Task:
-    split = Split.of(histories, seed)
+    split = Split.draw(histories, seed)
     cuts = histories.offsets[1:] - held_out(histories.lengths)
     return Task(
         training=histories,
@@ -189,12 +189,12 @@ def _figures(hits_QK: npt.NDArray[np.bool_], relevant_Q: npt.NDArray[np.int64]) 
     hits_QK, relevant_Q = hits_QK[relevant_Q > 0], relevant_Q[relevant_Q > 0]
     if not len(relevant_Q):
         return {}
-    ndcg = ranking_metrics.normalized_discounted_cumulative_gain
+    ndcg = ranking_metrics.compute_ndcg
     return {
         "NDCG@10": ndcg(hits_QK, relevant_Q, 10),
         "NDCG@25": ndcg(hits_QK, relevant_Q, 25),
-        "MRR@25": ranking_metrics.mean_reciprocal_rank(hits_QK, 25),
-        "P@25": ranking_metrics.precision(hits_QK, 25),
+        "MRR@25": ranking_metrics.compute_mean_reciprocal_rank(hits_QK, 25),
+        "P@25": ranking_metrics.compute_precision(hits_QK, 25),
         "HR@10": float(hits_QK[:, :10].any(axis=1).mean()),
     }
 
@@ -238,7 +238,7 @@ def _query(
     return Query(
         items=histories.items[begin:cut],
         timestamps=times[begin:cut],
-        now=asked_at(float(times[cut - 1]), float(times[cut])) if now is None else now,
+        now=resolve_request_time(float(times[cut - 1]), float(times[cut])) if now is None else now,
         wanted=histories.items[cut:end],
         user=user,
         most=most,

@@ -24,7 +24,7 @@ from benchmarks.serving.load import Measured, alone, measure, usual
 from benchmarks.serving.made_up import HIDDEN, RECIPE, USERS, Campaign, campaign
 from benchmarks.serving.world import KEYS, Server, World, world
 from shared.recipes.artifact import Artifact
-from shared.recipes.distribution import best
+from shared.recipes.distribution import find_best_items
 from shared.recipes.hrnn.config import HrnnConfig
 from shared.recipes.hrnn.serving.numpy_network import shapes
 from shared.recipes.hrnn.serving.shared_pass import SCANNED
@@ -253,7 +253,7 @@ class _Bare:
 
     def __init__(self, made: Campaign) -> None:
         opened = Artifact.open(made.model, (RECIPE.name,))
-        self._mapped_IH = opened.weights(*shapes(HrnnConfig(**opened.form)))["item.weight"][:-1]
+        self._mapped_IH = opened.load_weights(*shapes(HrnnConfig(**opened.form)))["item.weight"][:-1]
         self._own_IH = self._mapped_IH.copy()
         self._q_H = self._own_IH[0].copy()
         self.products: list[float] = []
@@ -261,7 +261,7 @@ class _Bare:
         self.passes: list[float] = []
 
     def run(self) -> None:
-        self.products.append(usual(lambda: best(self._own_IH @ self._q_H, 25)))
+        self.products.append(usual(lambda: find_best_items(self._own_IH @ self._q_H, 25)))
         self.own_passes.append(self._one_pass(self._own_IH))
         self.passes.append(self._one_pass(self._mapped_IH))
 

@@ -33,6 +33,6 @@ def create_app() -> Flask:
     }
     configured = settings.load()
     service = os.environ["BENCHMARK_SERVICE"]
-    logging.configure(configured, service)
+    logging.configure_logging(configured, service)
     in_turns = os.environ.get("BENCHMARK_IN_TURNS") == "true"
     return app.create_app({service: handlers[service]}, keys=configured.keys, leader_followers=in_turns)

@@ -31,7 +31,7 @@ from services.cli.local.embedded_redis import binary
 from services.runtime import app
 from services.runtime.endpoint import Serving
 from shared.data.arrays.histories import save_names
-from shared.data.arrays.id_index import Ids
+from shared.data.arrays.id_index import IdIndex
 from shared.http.app import Call
 from shared.recipes import RECIPES
 from shared.recipes.hrnn.config import HrnnConfig
@@ -191,7 +191,7 @@ def _model(folder: Path, items: int) -> Model:
     save_names(ids, user_ids=[], item_ids=[f"i{number:07}" for number in range(items)], event_type_names=[])
     artifact: Any = SimpleNamespace(
         recipe=RECIPE.name,
-        item_ids=Ids(ids, "item"),
+        item_ids=IdIndex(ids, "item"),
         event_type_names=["watch", "click"],
         popularity=np.full(items, 1 / items, np.float32),
         contexts=None,

@@ -89,7 +89,7 @@ def _write(folder: Path, items: int) -> None:
         event_type_names=[],
         in_training=np.ones(USERS, np.bool_),
     )
-    artifact.write(
+    artifact.write_artifact(
         folder,
         TrainingData(histories=histories),
         recipe=RECIPE.name,

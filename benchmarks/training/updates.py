@@ -49,7 +49,7 @@ def train(histories: Histories, folder: Path, hidden: int, threads: int, base: P
     return training.train(
         TrainingData(histories=histories),
         RECIPE,
-        RECIPE.settings({"algorithmHyperParameters": {"hidden_dimension": str(hidden)}}),
+        RECIPE.resolve_parameters({"algorithmHyperParameters": {"hidden_dimension": str(hidden)}}),
         TrainingContext(
             workspace=folder / "workspace",
             artifact=folder,

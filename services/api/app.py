@@ -77,7 +77,7 @@ def handlers(desk: Desk) -> dict[str, app.OperationHandler]:
     """Every operation of the control plane that is offered, by its name."""
     offered: dict[str, app.OperationHandler] = {name: partial(oddity, desk) for name, oddity in ODDITIES.items()}
     for resource, (verb, operation) in itertools.product(RESOURCES.values(), VERBS.items()):
-        if (name := verb.format(resource.name)) in service_model.operations("personalize"):
+        if (name := verb.format(resource.name)) in service_model.load_operations("personalize"):
             offered[name] = partial(operation, desk, resource)
     return offered
 
@@ -90,7 +90,7 @@ def own_handlers(desk: Desk) -> dict[str, app.OperationHandler]:
 def create_app() -> Flask:
     """For gunicorn: the application of this process, from the environment."""
     configured = settings.load()
-    logging.configure(configured, "api")
+    logging.configure_logging(configured, "api")
     refuse_newer(configured.redis_url)
     store = RedisStore(configured.redis_url, for_clients=True)
     desk = Desk(store, celery_app.MessageQueue(celery_app.create_celery_app(configured)), Reading(store, configured))
@@ -99,5 +99,5 @@ def create_app() -> Flask:
     # What only reads goes on: a disk or a memory without room is told, and no reason to ask another.
     vitals = HealthEndpoints("api", ready={"redis": probe.answers}, informative=probe.room, collector=state)
     vitals.start_server(configured.metrics_bind)
-    offered = {"personalize": handlers(desk), service_model.OWN: own_handlers(desk)}
+    offered = {"personalize": handlers(desk), service_model.OWN_SERVICE: own_handlers(desk)}
     return app.create_app(offered, keys=configured.keys, health=vitals, throttle=create_throttle(configured))

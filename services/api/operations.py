@@ -189,7 +189,7 @@ def page(desk: Desk, resource: Resource, call: Call) -> Mapping[str, Any]:
     member, parent = next(((m, value) for m, value in sorted(filters.items()) if m.endswith("Arn")), ("", None))
     if parent is not None and resource.needed_to_list:
         desk.reading.find(parent, resource.needed_to_list)
-    if parent is not None and arns.noun(parent) != (noun := _noun(member)):
+    if parent is not None and arns.parse_noun(parent) != (noun := _noun(member)):
         raise InvalidInput(f"{member} must be the ARN of a {noun.replace('_', ' ')}; it is {parent}.")
     records, after = desk.store.list_page(
         resource.noun,
@@ -209,7 +209,7 @@ def _noun(arn_member: str) -> str:
 
 
 def _list_member(operation: str) -> str:
-    members = service_model.operations("personalize")[operation].output.members
+    members = service_model.load_operations("personalize")[operation].output.members
     return next(str(name) for name, shape in members.items() if shape.type_name == "list")
 
 

@@ -75,7 +75,7 @@ class State(Collector):
         # A kind of which nothing moves is told of as 0: to Prometheus a gap is no zero.
         found = {noun: 0 for noun, resource in RESOURCES.items() if resource.lifecycle is not None}
         for arn in self._records.list_in_progress():
-            kind = arns.noun(arn) or "unknown"
+            kind = arns.parse_noun(arn) or "unknown"
             found[kind] = found.get(kind, 0) + 1
         return found
 

@@ -88,7 +88,7 @@ def connect(variables: Mapping[str, str]) -> Personalize:
             endpoint_url=variables.get("AWS_ENDPOINT_URL_PERSONALIZE_EVENTS", url),
             config=CONFIG,
         ),
-        foretaste=session.client(service_model.OWN, endpoint_url=url, config=CONFIG),
+        foretaste=session.client(service_model.OWN_SERVICE, endpoint_url=url, config=CONFIG),
     )
 
 

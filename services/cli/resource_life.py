@@ -93,7 +93,7 @@ class Life:
     def _schema_of(self, dataset: str) -> DatasetSchema:
         arn = self.aws.control.describe_dataset(datasetArn=dataset)["dataset"]["schemaArn"]
         found = self.aws.control.describe_schema(schemaArn=arn)["schema"]
-        return schemas.parse(found["schema"], domain=found.get("domain"))
+        return schemas.parse_schema(found["schema"], domain=found.get("domain"))
 
     def _schema(self, name: str, text: str) -> str:
         """The ARN of a schema with this text; one of that name which an earlier try has left may have another."""
@@ -103,7 +103,7 @@ class Life:
             for standing in listed(self.aws, "list_schemas"):
                 if standing["name"] == name:
                     found = self.aws.control.describe_schema(schemaArn=standing["schemaArn"])["schema"]
-                    if schemas.parse(found["schema"], domain=found.get("domain")) == schemas.parse(text):
+                    if schemas.parse_schema(found["schema"], domain=found.get("domain")) == schemas.parse_schema(text):
                         return str(standing["schemaArn"])
         other = f"{name[:50]}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
         return self._create("schema", "list_schemas", name=other, schema=text)

@@ -17,7 +17,7 @@ from shared.http.rate_limits import create_throttle
 from shared.http.staleness import with_staleness_header
 from shared.observability import logging
 from shared.observability.health import HealthEndpoints
-from shared.observability.threads import Threads
+from shared.observability.threads import BackgroundThreads
 from shared.resources import Reading
 from shared.settings import Settings
 from shared.store import Store
@@ -42,11 +42,11 @@ def handlers(configured: Settings, store: Store) -> dict[str, app.OperationHandl
 def create_app() -> Flask:
     """For gunicorn: the application of this process, from the environment."""
     configured = settings.load()
-    logging.configure(configured, "events")
+    logging.configure_logging(configured, "events")
     refuse_newer(configured.redis_url)
     redis = RedisStore(configured.redis_url, for_clients=True)
     store = CachedStore(redis, patient=redis, families=("record", "claim"))
-    threads = Threads()
+    threads = BackgroundThreads()
     store.listen(threads, threading.Event())
     offered = {
         name: with_staleness_header(store, handler)

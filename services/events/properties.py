@@ -15,7 +15,7 @@ import orjson
 
 from shared.aws.errors import InvalidInput
 from shared.data.csv.csv_rules import LATEST_TIMESTAMP, MAX_STRING_CHARACTERS
-from shared.data.schemas import Field, folded
+from shared.data.schemas import Field, normalize_name
 
 _LARGEST_FLOAT = (2 - 2**-23) * 2.0**127
 
@@ -38,8 +38,10 @@ def columns(properties: Mapping[str, Any], fields: Iterable[Field], where: str) 
 
     Raises InvalidInput.
     """
-    by_key = {folded(field.name): field for field in fields}
-    given = [(key, by_key[folded(key)], sent) for key, sent in properties.items() if folded(key) in by_key]
+    by_key = {normalize_name(field.name): field for field in fields}
+    given = [
+        (key, by_key[normalize_name(key)], sent) for key, sent in properties.items() if normalize_name(key) in by_key
+    ]
     read = {field.name: value(sent, field, f"{where}.properties.{key}") for key, field, sent in given}
     return {column: found for column, found in read.items() if found is not None}
 

@@ -13,7 +13,7 @@ from services.events import events_without_items, targets
 from services.events.properties import columns, parsed, value
 from shared.aws.errors import InvalidInput
 from shared.data.csv.csv_rules import LATEST_TIMESTAMP, MAX_ID_CHARACTERS
-from shared.data.schemas import DatasetSchema, Field, folded
+from shared.data.schemas import DatasetSchema, Field, normalize_name
 from shared.http.app import Call
 from shared.resources import Reading
 from shared.store import Interaction, Store
@@ -105,7 +105,7 @@ def _action_interaction(sent: Mapping[str, Any], schema: DatasetSchema, where: s
 
 def _squeezed(event_type: str) -> str:
     """AWS's own filters spell Not Taken as NOT_TAKEN."""
-    return folded(event_type.replace(" ", ""))
+    return normalize_name(event_type.replace(" ", ""))
 
 
 _ACTION_EVENTS = {_squeezed(known): known for known in ACTION_EVENTS}

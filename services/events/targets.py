@@ -72,4 +72,4 @@ def _target(dataset: Record, reading: Reading) -> Target:
 
 @lru_cache(maxsize=64)
 def _parsed(text: str, domain: str | None) -> DatasetSchema:
-    return schemas.parse(text, domain=domain)
+    return schemas.parse_schema(text, domain=domain)

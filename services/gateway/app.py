@@ -72,7 +72,7 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 def create_app() -> Gateway:
     """For gunicorn: the gateway of this process, from the environment."""
     configured = settings.load()
-    logging.configure(configured, "gateway")
+    logging.configure_logging(configured, "gateway")
     gateway = Gateway(configured)
     gateway.vitals.start_server(configured.metrics_bind)
     return gateway
@@ -92,7 +92,9 @@ class Gateway:
             for service, url in urls.items()
         }
         self._by_path = {"/": self._upstreams["personalize"]}
-        self._by_path |= {path: self._upstreams[service] for service in urls for path in service_model.paths(service)}
+        self._by_path |= {
+            path: self._upstreams[service] for service in urls for path in service_model.load_paths(service)
+        }
         self.room = Room(_limits(configured))
         self._stopping = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -120,7 +122,7 @@ class Gateway:
     async def _sweep(self) -> None:
         while True:
             self.room.sweep()
-            metrics.gateway_connections({state.value: count for state, count in self.room.count().items()})
+            metrics.set_gateway_connections({state.value: count for state, count in self.room.count().items()})
             await asyncio.sleep(SWEEP)
 
     async def _wind_down(self, grace: float) -> None:
@@ -146,7 +148,7 @@ class Gateway:
             log.exception("internal failure", path=path)
             response = refused(InternalFailure("An internal error has occurred."), service)
         if path not in _ABOUT_US:
-            metrics.gateway_request(service, response.status, time.perf_counter() - started)
+            metrics.count_gateway_request(service, response.status, time.perf_counter() - started)
         # Where the body has not come, or the parser may have left HTTP/1, nobody knows where the next request begins.
         unsure = not request.content.at_eof() or request.content.exception() is not None or "Upgrade" in request.headers
         if unsure or connection.ended or self._stopping:

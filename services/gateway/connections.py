@@ -228,7 +228,7 @@ class Connection(web.RequestHandler):
                 transport.write(build_bare_response(refusal))
             if transport.get_write_buffer_size():  # of a client that does not read: close() would wait for it
                 transport.abort()
-        metrics.gateway_cut(why)
+        metrics.count_gateway_cut(why)
         self._room.leave(self)
         self.force_close()
 
@@ -240,7 +240,7 @@ class Connection(web.RequestHandler):
         message: str | None = None,  # noqa: ARG002
     ) -> web.StreamResponse:
         """The answer to what is not HTTP, in AWS's form. (The application answers its own failures.)"""
-        metrics.gateway_cut("invalid")
+        metrics.count_gateway_cut("invalid")
         return refused(_refusal(exc), close=True)
 
 

@@ -30,8 +30,8 @@ def say(status: int, content_type: str, body: bytes) -> web.Response:
 def refused(error: PersonalizeError, service: str = "personalize-runtime", *, close: bool = False) -> web.Response:
     """A refusal in the form that the service gives it."""
     headers = (
-        ("Content-Type", service_model.content_type(service)),
+        ("Content-Type", service_model.get_content_type(service)),
         ("x-amzn-RequestId", str(uuid4())),
         ("x-amzn-ErrorType", error.code),
     )
-    return respond(error.status, headers, error.body(), close=close)
+    return respond(error.status, headers, error.encode_body(), close=close)

@@ -76,7 +76,7 @@ def serving(
 def create_app() -> Flask:
     """For gunicorn: the application of this process, from the environment."""
     configured = settings.load()
-    logging.configure(configured, "runtime")
+    logging.configure_logging(configured, "runtime")
     refuse_newer(configured.redis_url, configured.artifacts)
     signs = ActivityTracker()
     process = WorkerProcess(

@@ -43,7 +43,7 @@ def start(process: WorkerProcess, deployed: Deployed, loading: Loading, preparin
     """In a thread of its own. Returns what is set when the models that are needed at the start have been loaded."""
     warm = threading.Event()
     walk = partial(_run, process, deployed, loading, preparing, warm)
-    process.threads.start("deployer", walk, process.ending)
+    process.threads.start_thread("deployer", walk, process.ending)
     return warm
 
 

@@ -23,7 +23,7 @@ def start(process: WorkerProcess, serving: Serving, preparing: Preparing, warm: 
     """In a thread of its own, once ``warm`` is set. Returns what is set when all was made ready a first time."""
     ready = threading.Event()
     walk = partial(_run, process, serving, preparing, warm, ready)
-    process.threads.start("refresher", walk, process.ending)
+    process.threads.start_thread("refresher", walk, process.ending)
     return ready
 
 

@@ -8,41 +8,41 @@ from shared.jobs.worker_process import create_worker_app, get_current_process
 from shared.state import messages
 
 
-def _hear(fact: messages.Fact) -> None:
-    facts.hear(get_current_process(), fact)
+def _apply_fact(fact: messages.Fact) -> None:
+    facts.apply_fact(get_current_process(), fact)
 
 
 for _fact in messages.FACTS:
-    register_handler(_fact)(_hear)
+    register_handler(_fact)(_apply_fact)
 
 
 @register_handler(messages.Provision)
-def provision(command: messages.Provision) -> None:
-    transitions.provision(get_current_process().store, command)
+def provision_resource(command: messages.Provision) -> None:
+    transitions.provision_resource(get_current_process().store, command)
 
 
 @register_handler(messages.AdvanceRecommender)
 def advance_recommender(command: messages.AdvanceRecommender) -> None:
-    recommenders.advance(get_current_process(), command.arn)
+    recommenders.advance_recommender(get_current_process(), command.arn)
 
 
 @register_handler(messages.Decline)
-def decline(command: messages.Decline) -> None:
-    transitions.decline(get_current_process().store, command)
+def decline_work(command: messages.Decline) -> None:
+    transitions.decline_work(get_current_process().store, command)
 
 
 @register_handler(messages.Remove)
-def remove(command: messages.Remove) -> None:
+def remove_resource(command: messages.Remove) -> None:
     record = get_current_process().store.get(command.arn)
-    if record is None or deletions.waits(get_current_process(), record):
+    if record is None or deletions.is_waiting(get_current_process(), record):
         return
-    transitions.remove(get_current_process().store, get_current_process().artifacts, command)
+    transitions.remove_resource(get_current_process().store, get_current_process().artifacts, command)
 
 
-def _walk() -> None:
+def _start_periodic_tasks() -> None:
     for rounds in (reconcile, deletions, schedule, sync):
         rounds.start()
-    memory_guard.start(get_current_process())
+    memory_guard.start_memory_guard(get_current_process())
 
 
-app = create_worker_app("status", long_work=False, started=_walk)
+app = create_worker_app("status", long_work=False, started=_start_periodic_tasks)

@@ -18,36 +18,36 @@ from shared.store.quarantine import Quarantine
 
 EVERY = 0.5
 
-Seen = dict[tuple[str, int], float]
+FirstSeen = dict[tuple[str, int], float]
 """ARN and attempt of a deletion -> when it was first seen."""
 
 
-def start() -> None:
-    seen: Seen = {}
+def start_deletions() -> None:
+    seen: FirstSeen = {}
     aside = Quarantine("deletions")
-    periodic.start("deletions", EVERY, lambda process: walk(process, seen, aside))
+    periodic.run_periodically("deletions", EVERY, lambda process: start_due_removals(process, seen, aside))
 
 
-def walk(process: WorkerProcess, seen: Seen, aside: Quarantine) -> None:
+def start_due_removals(process: WorkerProcess, seen: FirstSeen, aside: Quarantine) -> None:
     """One round."""
     moving = process.store.list_in_progress()
     for gone in {key for key in seen if key[0] not in moving}:
         del seen[gone]
     for arn in moving:
-        aside.run_unless_quarantined(arn, partial(_look, process, arn, seen))
+        aside.run_unless_quarantined(arn, partial(_start_removal_if_due, process, arn, seen))
 
 
-def _look(process: WorkerProcess, arn: str, seen: Seen) -> None:
+def _start_removal_if_due(process: WorkerProcess, arn: str, seen: FirstSeen) -> None:
     record = process.store.get(arn)
-    if record is None or not waits(process, record):
+    if record is None or not is_waiting(process, record):
         return
     since = seen.setdefault((arn, record.attempt), time.monotonic())
     if time.monotonic() - since >= process.settings.deletion_seconds:
         # Should the message be lost, the reconciler finds a removal that nobody does.
-        facts.hear(process, Started(arn=arn, attempt=record.attempt))
+        facts.apply_fact(process, Started(arn=arn, attempt=record.attempt))
         process.queue.send(Remove(arn=arn))
 
 
-def waits(process: WorkerProcess, record: Record) -> bool:
+def is_waiting(process: WorkerProcess, record: Record) -> bool:
     """Is it shown to be deleted, and not to be removed yet?"""
     return process.settings.deletion_seconds > 0 and record.in_progress == DELETE_PENDING

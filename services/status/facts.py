@@ -7,8 +7,8 @@ from shared.jobs.worker_process import WorkerProcess
 from shared.state.messages import Fact
 
 
-def hear(process: WorkerProcess, fact: Fact) -> None:
+def apply_fact(process: WorkerProcess, fact: Fact) -> None:
     """A repeated, late or misplaced fact changes nothing."""
-    transitions.apply(process.store, fact)
-    recommenders.follow(process, fact)
-    tuning_wakeups.follow(process, fact)
+    transitions.write_transition(process.store, fact)
+    recommenders.advance_after_fact(process, fact)
+    tuning_wakeups.wake_tuner(process, fact)

@@ -20,12 +20,12 @@ EVERY = 1.0
 SHARE = 0.95
 
 
-def start(process: WorkerProcess) -> None:
-    watch = Watch(RedisStore(process.settings.redis_url), Probe(process.settings.redis_url))
-    periodic.start("space", EVERY, lambda _: watch.look())
+def start_memory_guard(process: WorkerProcess) -> None:
+    watch = MemoryGuard(RedisStore(process.settings.redis_url), Probe(process.settings.redis_url))
+    periodic.run_periodically("space", EVERY, lambda _: watch.check_memory())
 
 
-class Watch:
+class MemoryGuard:
     """Remembers what it found last, to say what has changed."""
 
     def __init__(self, store: RedisStore, probe: Probe) -> None:
@@ -33,7 +33,7 @@ class Watch:
         self._probe = probe
         self._full = False
 
-    def look(self) -> None:
+    def check_memory(self) -> None:
         """Raises RedisError."""
         memory = self._probe.memory()
         full = memory.bound and memory.used > SHARE * memory.most

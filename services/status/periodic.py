@@ -19,13 +19,13 @@ log = structlog.get_logger()
 SILENCE = 4.0
 
 
-def start(name: str, every: float, walk: Callable[[WorkerProcess], None]) -> None:
+def run_periodically(name: str, every: float, walk: Callable[[WorkerProcess], None]) -> None:
     """Walk every so many seconds, in a thread of its own."""
     process = get_current_process()
-    process.threads.start(name, partial(_run, process, name, every, walk), process.ending)
+    process.threads.start_thread(name, partial(_run_until_end, process, name, every, walk), process.ending)
 
 
-def _run(process: WorkerProcess, name: str, every: float, walk: Callable[[WorkerProcess], None]) -> None:
+def _run_until_end(process: WorkerProcess, name: str, every: float, walk: Callable[[WorkerProcess], None]) -> None:
     while not process.ending.wait(every):
         try:
             if process.store.acquire_lock(name, process.name, every + SILENCE):

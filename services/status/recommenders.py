@@ -17,47 +17,50 @@ from shared.store import Conflict, NameTaken, Record
 VERSION = RESOURCES["recommender_version"]
 
 
-def follow(process: WorkerProcess, fact: Fact) -> None:
+def advance_after_fact(process: WorkerProcess, fact: Fact) -> None:
     """After a fact about a recommender or its model has been written."""
     record = None if isinstance(fact, Progressed) else process.store.get(fact.arn)
     if record is None:
         return
     if record.kind == "recommender_version" and settled(record):
-        advance(process, record.parents[0])
+        advance_recommender(process, record.parents[0])
     elif record.kind == "recommender" and settled(record):
-        _forget_superseded(process, record)
+        _remove_superseded(process, record)
 
 
-def advance(process: WorkerProcess, arn: str) -> None:
+def advance_recommender(process: WorkerProcess, arn: str) -> None:
     recommender = process.store.get(arn)
     if recommender is None or recommender.kind != "recommender" or recommender.in_progress not in CLAIMABLE:
         return
     if recommender.in_progress in (STOP_PENDING, STOP_IN_PROGRESS):
         # The runtimes refuse its requests from STOP PENDING on, and let go of the model by themselves.
-        transitions.apply(process.store, Started(arn=arn, attempt=recommender.attempt))
-        transitions.apply(process.store, Finished(arn=arn, attempt=recommender.attempt))
+        transitions.write_transition(process.store, Started(arn=arn, attempt=recommender.attempt))
+        transitions.write_transition(process.store, Finished(arn=arn, attempt=recommender.attempt))
         return
-    version = process.store.get(_wanted(recommender))
+    version = process.store.get(_get_requested_version(recommender))
     if version is None:
-        _train(process, recommender)
+        _start_training(process, recommender)
     elif version.status not in (ACTIVE, None) and version.status in TERMINAL:
-        _fail(process, recommender, version.reason or f"Its model is in status {version.status}.")
-    elif version.status == ACTIVE and _waited(process, recommender, version) > process.settings.deploy_deadline_seconds:
-        _fail(process, recommender, "No runtime service took the recommender up. Start one, then update it.")
+        _report_failure(process, recommender, version.reason or f"Its model is in status {version.status}.")
+    elif (
+        version.status == ACTIVE
+        and _compute_waited_seconds(process, recommender, version) > process.settings.deploy_deadline_seconds
+    ):
+        _report_failure(process, recommender, "No runtime service took the recommender up. Start one, then update it.")
 
 
-def _wanted(recommender: Record) -> str:
+def _get_requested_version(recommender: Record) -> str:
     update = recommender.update
     body = update.body if update is not None and recommender.in_progress == update.status else recommender.body
     return str(body["solutionVersionArn"])
 
 
-def _train(process: WorkerProcess, recommender: Record) -> None:
+def _start_training(process: WorkerProcess, recommender: Record) -> None:
     reading = Reading(process.store, process.settings)
     try:
         draft = VERSION.draft({"recommenderArn": recommender.arn}, reading)
     except PersonalizeError as error:
-        _fail(process, recommender, error.message)
+        _report_failure(process, recommender, error.message)
         return
     command = TrainSolutionVersion(arn=draft.arn)
     version = first_record(VERSION, draft, process.store.now())
@@ -68,22 +71,22 @@ def _train(process: WorkerProcess, recommender: Record) -> None:
     except (Conflict, NameTaken):
         return  # somebody else sees to it, or the next round does
     celery_app.send_command(process.store, process.queue, command)
-    transitions.apply(process.store, Started(arn=recommender.arn, attempt=recommender.attempt))
+    transitions.write_transition(process.store, Started(arn=recommender.arn, attempt=recommender.attempt))
 
 
-def _waited(process: WorkerProcess, recommender: Record, version: Record) -> float:
+def _compute_waited_seconds(process: WorkerProcess, recommender: Record, version: Record) -> float:
     """Seconds since a runtime could have loaded the model."""
     asked = recommender.update.created if recommender.update is not None else recommender.updated
     return process.store.now() - max(asked, recommender.updated, version.updated)
 
 
-def _fail(process: WorkerProcess, recommender: Record, reason: str) -> None:
+def _report_failure(process: WorkerProcess, recommender: Record, reason: str) -> None:
     failed = Failed(arn=recommender.arn, attempt=recommender.attempt, reason=reason)
-    transitions.apply(process.store, failed)
-    follow(process, failed)
+    transitions.write_transition(process.store, failed)
+    advance_after_fact(process, failed)
 
 
-def _forget_superseded(process: WorkerProcess, recommender: Record) -> None:
+def _remove_superseded(process: WorkerProcess, recommender: Record) -> None:
     """Remove the models that an update has left behind; one that something moves meanwhile, the next time."""
     after: str | None = None
     while True:

@@ -21,37 +21,37 @@ log = structlog.get_logger()
 EVERY = 1.0
 
 
-def start() -> None:
+def start_reconciler() -> None:
     since: dict[str, float] = {}
     aside = Quarantine("reconciler")
-    periodic.start("reconciler", EVERY, lambda process: walk(process, since, aside))
+    periodic.run_periodically("reconciler", EVERY, lambda process: reconcile(process, since, aside))
 
 
-def walk(process: WorkerProcess, since: dict[str, float], aside: Quarantine) -> None:
+def reconcile(process: WorkerProcess, since: dict[str, float], aside: Quarantine) -> None:
     """One round. ``since`` remembers, by ARN, when work was first seen without a worker or last announced."""
     for note in process.store.list_outbox(older_than=process.settings.resend_after_seconds):
-        aside.run_unless_quarantined(note.id, partial(_resend, process, note))
+        aside.run_unless_quarantined(note.id, partial(_resend_entry, process, note))
     moving = process.store.list_in_progress()
     for arn in since.keys() - set(moving):
         del since[arn]
     for arn in moving:
-        aside.run_unless_quarantined(arn, partial(_look, process, arn, since))
+        aside.run_unless_quarantined(arn, partial(_load_and_reconcile, process, arn, since))
 
 
-def _resend(process: WorkerProcess, note: OutboxEntry) -> None:
+def _resend_entry(process: WorkerProcess, note: OutboxEntry) -> None:
     if isinstance(note.message, Fact):
-        facts.hear(process, note.message)
+        facts.apply_fact(process, note.message)
     elif isinstance(note.message, Command):
         celery_app.send_command(process.store, process.queue, note.message)
 
 
-def _look(process: WorkerProcess, arn: str, since: dict[str, float]) -> None:
+def _load_and_reconcile(process: WorkerProcess, arn: str, since: dict[str, float]) -> None:
     record = process.store.get(arn)
     if record is not None and record.in_progress is not None:
-        _tend(process, record, since)
+        reconcile_record(process, record, since)
 
 
-def _tend(process: WorkerProcess, record: Record, since: dict[str, float]) -> None:
+def reconcile_record(process: WorkerProcess, record: Record, since: dict[str, float]) -> None:
     lease = process.store.get_lease(record.arn)
     if lease is not None and lease.seconds_left > 0:
         since.pop(record.arn, None)
@@ -69,36 +69,36 @@ def _tend(process: WorkerProcess, record: Record, since: dict[str, float]) -> No
         if not waited:
             return  # who gave it back is about to say how the last attempt died
         reason = f"The work was given up: its process died {record.failures} times. See the worker's log."
-        facts.hear(process, Failed(arn=record.arn, attempt=record.attempt, reason=reason))
+        facts.apply_fact(process, Failed(arn=record.arn, attempt=record.attempt, reason=reason))
         return
-    if record.in_progress == CREATE_STOPPING and not _winds_down(record):
+    if record.in_progress == CREATE_STOPPING and not _is_stopped_by_handler(record):
         # Nobody is at it: what was kept for whoever would go on is not needed any more.
         process.artifacts.discard_workspace(record.arn)
-        facts.hear(process, Stopped(arn=record.arn, attempt=record.attempt))
+        facts.apply_fact(process, Stopped(arn=record.arn, attempt=record.attempt))
         return
     if waited:
-        _announce(process, record, since)
+        _resend_command(process, record, since)
 
 
-def _winds_down(record: Record) -> bool:
+def _is_stopped_by_handler(record: Record) -> bool:
     command = RESOURCES[record.kind].command_for(record)
     return command is not None and command.winds_down
 
 
-def _announce(process: WorkerProcess, record: Record, since: dict[str, float]) -> None:
+def _resend_command(process: WorkerProcess, record: Record, since: dict[str, float]) -> None:
     """Ring again for work that nobody has, unless the bell still hangs in the queue."""
     since[record.arn] = time.monotonic()
     working = record.in_progress in CLAIMABLE or record.in_progress == CREATE_STOPPING
     command = RESOURCES[record.kind].command_for(record) if working else Remove
     if command is None:
-        _fail_undeployed(process, record)
+        _report_undeployed(process, record)
     elif process.queue.count_waiting(command.get_queue_name()) == 0:
         log.info("announced again", arn=record.arn, wire=command.wire)
         process.queue.send(command(arn=record.arn))
 
 
-def _fail_undeployed(process: WorkerProcess, record: Record) -> None:
+def _report_undeployed(process: WorkerProcess, record: Record) -> None:
     asked = record.update.created if record.update is not None else record.created
     if process.store.now() - asked > process.settings.deploy_deadline_seconds:
         reason = "No runtime service took the campaign up. Start one, then update the campaign."
-        facts.hear(process, Failed(arn=record.arn, attempt=record.attempt, reason=reason))
+        facts.apply_fact(process, Failed(arn=record.arn, attempt=record.attempt, reason=reason))

@@ -42,7 +42,7 @@ RECOMMENDER_DAYS = 7
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class NextTraining:
     """When a solution is to be trained next. Times are epoch seconds."""
 
     days: int
@@ -50,47 +50,49 @@ class Plan:
     since: float | None = None
     """Of the first training: who trains by hand after this has spared it. None of the later ones."""
 
-    def next(self, begun: float) -> Plan:
+    def plan_following(self, begun: float) -> NextTraining:
         """The plan after a training that began then."""
-        return Plan(days=self.days, due=begun + self.days * DAY)
+        return NextTraining(days=self.days, due=begun + self.days * DAY)
 
 
-def start() -> None:
+def start_scheduler() -> None:
     aside = Quarantine("scheduling", longest_pause=EVERY)
-    periodic.start("scheduling", EVERY, lambda process: walk(process, aside))
+    periodic.run_periodically("scheduling", EVERY, lambda process: run_schedules(process, aside))
 
 
-def walk(process: WorkerProcess, aside: Quarantine) -> None:
+def run_schedules(process: WorkerProcess, aside: Quarantine) -> None:
     if process.settings.auto_training:
-        tick(process, process.store.now(), aside)
+        check_schedules(process, process.store.now(), aside)
 
 
-def tick(process: WorkerProcess, now: float, aside: Quarantine) -> None:
+def check_schedules(process: WorkerProcess, now: float, aside: Quarantine) -> None:
     """One look at every solution and recommender. ``now`` is by the store's clock, as all that it is compared with."""
     reading = Reading(process.store, process.settings)
     for solution in reading.children("solution", whole=False):
         if solution.status == ACTIVE:
-            aside.run_unless_quarantined(solution.arn, partial(_tend, process, reading, solution, now))
+            aside.run_unless_quarantined(solution.arn, partial(_check_solution, process, reading, solution, now))
     for recommender in reading.children("recommender", whole=False):
         if recommender.status == ACTIVE and settled(recommender):
-            aside.run_unless_quarantined(recommender.arn, partial(_retrain, process, reading, recommender, now))
+            aside.run_unless_quarantined(
+                recommender.arn, partial(_retrain_recommender, process, reading, recommender, now)
+            )
 
 
-def _tend(process: WorkerProcess, reading: Reading, solution: Record, now: float) -> None:
+def _check_solution(process: WorkerProcess, reading: Reading, solution: Record, now: float) -> None:
     try:
-        _keep(process, solution, _tended(process, reading, solution, now))
+        _save_next_training(process, solution, _compute_next_training(process, reading, solution, now))
     except Conflict:
         return  # Something moved in between: the next tick looks again.
     except PersonalizeError as refusal:
         log.info("automatic training waits", arn=solution.arn, reason=refusal.message)
 
 
-def _retrain(process: WorkerProcess, reading: Reading, recommender: Record, now: float) -> None:
+def _retrain_recommender(process: WorkerProcess, reading: Reading, recommender: Record, now: float) -> None:
     """Train a recommender anew when its model is of last week and there is news. It goes on with the old one."""
     model = process.store.get(recommender.body["solutionVersionArn"])
-    if model is None or now < max(model.created, _failed(recommender)) + RECOMMENDER_DAYS * DAY:
+    if model is None or now < max(model.created, _get_last_failure_time(recommender)) + RECOMMENDER_DAYS * DAY:
         return
-    if not _has_news(process, reading, recommender, model):
+    if not _has_new_interactions(process, reading, recommender, model):
         return
     resource = RESOURCES["recommender"]
     body = {
@@ -109,7 +111,7 @@ def _retrain(process: WorkerProcess, reading: Reading, recommender: Record, now:
     celery_app.send_command(process.store, process.queue, command)
 
 
-def _failed(recommender: Record) -> float:
+def _get_last_failure_time(recommender: Record) -> float:
     """When a model was asked for that never took the place of the old one; 0.0: never."""
     update = recommender.update
     if update is None or update.body["solutionVersionArn"] == recommender.body["solutionVersionArn"]:
@@ -117,36 +119,42 @@ def _failed(recommender: Record) -> float:
     return update.created
 
 
-def _tended(process: WorkerProcess, reading: Reading, solution: Record, now: float) -> Plan | None:
+def _compute_next_training(
+    process: WorkerProcess, reading: Reading, solution: Record, now: float
+) -> NextTraining | None:
     """The solution's plan after this tick, which may have begun a training."""
     if not solution.body.get("performAutoTraining"):
         return None
-    plan = _plan(solution)
+    plan = _read_next_training(solution)
     days = schedule.days(solution.body.get("solutionConfig") or {})
     if plan is None or plan.days != days:
         # The solution, or its schedule, is as new as the last tick or the one before it.
         since = now - 2 * EVERY
-        return Plan(days=days, due=since + HOUR, since=since)
+        return NextTraining(days=days, due=since + HOUR, since=since)
     versions = list(reading.children("solution_version", solution.arn))
     if plan.since is not None and versions and versions[0].created >= plan.since:
-        return plan.next(versions[0].created)
+        return plan.plan_following(versions[0].created)
     if now < plan.due or not all(map(settled, versions)):
         return plan
     last = newest_full(solution.arn, reading)
-    if _has_news(process, reading, solution, last):
-        _train(process, reading, solution, plan.due)
-        return plan.next(now)
+    if _has_new_interactions(process, reading, solution, last):
+        _start_training(process, reading, solution, plan.due)
+        return plan.plan_following(now)
     # Nothing was ever there to train on: the first data is waited for.
-    return plan if last is None else plan.next(now)
+    return plan if last is None else plan.plan_following(now)
 
 
-def _plan(solution: Record) -> Plan | None:
+def _read_next_training(solution: Record) -> NextTraining | None:
     kept = solution.state.get("schedule")
-    return Plan(**{member.name: kept[member.name] for member in fields(Plan) if member.name in kept}) if kept else None
+    return (
+        NextTraining(**{member.name: kept[member.name] for member in fields(NextTraining) if member.name in kept})
+        if kept
+        else None
+    )
 
 
-def _keep(process: WorkerProcess, solution: Record, plan: Plan | None) -> None:
-    if plan == _plan(solution):
+def _save_next_training(process: WorkerProcess, solution: Record, plan: NextTraining | None) -> None:
+    if plan == _read_next_training(solution):
         return
     # A training that was begun has touched the solution since it was read; nobody else writes its schedule.
     standing = process.store.get(solution.arn)
@@ -157,9 +165,9 @@ def _keep(process: WorkerProcess, solution: Record, plan: Plan | None) -> None:
         process.store.replace(replace(standing, state=state))
 
 
-def _has_news(process: WorkerProcess, reading: Reading, solution: Record, last: Record | None) -> bool:
+def _has_new_interactions(process: WorkerProcess, reading: Reading, solution: Record, last: Record | None) -> bool:
     """Have interactions come, in bulk or live, since the last training?"""
-    recipe = recipes.by_arn(solution.body.get("recipeArn") or "")
+    recipe = recipes.find_recipe(solution.body.get("recipeArn") or "")
     interactions = recipe.interactions if recipe else "INTERACTIONS"
     dataset = arn_of(solution.body["datasetGroupArn"], interactions, reading)
     trained = imports(last, interactions) if last else ()
@@ -169,7 +177,7 @@ def _has_news(process: WorkerProcess, reading: Reading, solution: Record, last: 
     )
 
 
-def _train(process: WorkerProcess, reading: Reading, solution: Record, due: float) -> None:
+def _start_training(process: WorkerProcess, reading: Reading, solution: Record, due: float) -> None:
     """Create a version, once per due time. Raises what CreateSolutionVersion would be refused with."""
     resource = RESOURCES["solution_version"]
     once = f"automatic-training:{solution.arn}:{due!r}"

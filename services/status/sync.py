@@ -24,25 +24,25 @@ log = structlog.get_logger()
 EVERY = 2.0
 
 
-def start() -> None:
+def start_sync() -> None:
     aside = Quarantine("syncing")
-    periodic.start("syncing", EVERY, lambda process: walk(process, aside))
+    periodic.run_periodically("syncing", EVERY, lambda process: sync_campaigns(process, aside))
 
 
-def walk(process: WorkerProcess, aside: Quarantine) -> None:
+def sync_campaigns(process: WorkerProcess, aside: Quarantine) -> None:
     reading = Reading(process.store, process.settings)
     for campaign in reading.children("campaign", whole=False):
         if campaign.status == ACTIVE and settled(campaign):
-            aside.run_unless_quarantined(campaign.arn, partial(_follow, process, reading, campaign))
+            aside.run_unless_quarantined(campaign.arn, partial(_sync_campaign, process, reading, campaign))
 
 
-def _follow(process: WorkerProcess, reading: Reading, campaign: Record) -> None:
+def _sync_campaign(process: WorkerProcess, reading: Reading, campaign: Record) -> None:
     version = successor(campaign, reading)
     if version is not None:
-        _move(process, campaign, version)
+        _start_update(process, campaign, version)
 
 
-def _move(process: WorkerProcess, campaign: Record, version: Record) -> None:
+def _start_update(process: WorkerProcess, campaign: Record, version: Record) -> None:
     solution = process.store.get(version.body["solutionArn"])
     if solution is None or solution.status != ACTIVE:
         return

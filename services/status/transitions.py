@@ -29,15 +29,15 @@ log = structlog.get_logger()
 REASON_LIMIT = 1000
 
 #: Statuses of work that has ended well: the record keeps its outcome.
-DONE = frozenset({ACTIVE, COMPLETED})
+SUCCESSFUL = frozenset({ACTIVE, COMPLETED})
 
 
-def apply(store: Store, fact: Fact) -> None:
+def write_transition(store: Store, fact: Fact) -> None:
     """Write what follows from a fact, once; a repeated, late or misplaced one changes nothing."""
     written = celery_app.build_outbox_entry(fact).id
     while True:
         record = store.get(fact.arn)
-        after = after_fact(record, fact, store.now()) if record else None
+        after = compute_next_record(record, fact, store.now()) if record else None
         if after is None:
             store.remove_from_outbox(written)
             return
@@ -50,12 +50,12 @@ def apply(store: Store, fact: Fact) -> None:
         return
 
 
-def after_fact(record: Record, fact: Fact, now: float) -> Record | None:
+def compute_next_record(record: Record, fact: Fact, now: float) -> Record | None:
     """The record after a fact; None when the fact changes nothing."""
     if fact.attempt != record.attempt:
         return None
     if record.update is not None and record.in_progress == record.update.status:
-        return _after_update_fact(record, fact, now)
+        return _compute_next_update(record, fact, now)
     lifecycle = RESOURCES[record.kind].lifecycle
     status = lifecycle.get_next_status(record.status or "", fact.happened) if lifecycle else None
     if status is None or status == GONE:  # it is gone when its record is removed, not when somebody says so
@@ -65,7 +65,7 @@ def after_fact(record: Record, fact: Fact, now: float) -> Record | None:
     match fact:
         case Progressed():
             return replace(after, state={**record.state, "progress": dict(fact.progress)})
-        case Finished() if status in DONE:
+        case Finished() if status in SUCCESSFUL:
             return replace(
                 after,
                 body=RESOURCES[record.kind].finished(record, fact.outcome),
@@ -77,7 +77,7 @@ def after_fact(record: Record, fact: Fact, now: float) -> Record | None:
     return after
 
 
-def _after_update_fact(record: Record, fact: Fact, now: float) -> Record | None:
+def _compute_next_update(record: Record, fact: Fact, now: float) -> Record | None:
     update = record.update
     status = RESOURCES[record.kind].update.get_next_status(update.status, fact.happened) if update else None
     if update is None or status is None:
@@ -103,39 +103,39 @@ def _after_update_fact(record: Record, fact: Fact, now: float) -> Record | None:
     return replace(record, update=moved)
 
 
-def provision(store: Store, command: Provision) -> None:
+def provision_resource(store: Store, command: Provision) -> None:
     """Nothing has to be made for it but the record: say that it has started and finished."""
     record = store.get(command.arn)
     if record is None or record.in_progress not in CLAIMABLE:
         return
-    apply(store, Started(arn=record.arn, attempt=record.attempt))
+    write_transition(store, Started(arn=record.arn, attempt=record.attempt))
     if record.in_progress == CREATE_PENDING and record.kind == "filter" and _has_runtime(store):
         # A runtime reads first what the filter tests. If none does, the reconciler rings again: then it is usable so.
         return
-    apply(store, Finished(arn=record.arn, attempt=record.attempt))
+    write_transition(store, Finished(arn=record.arn, attempt=record.attempt))
 
 
 def _has_runtime(store: Store) -> bool:
     return any(name.startswith("runtime@") for name in store.list_live_processes())
 
 
-def decline(store: Store, command: Decline) -> None:
+def decline_work(store: Store, command: Decline) -> None:
     record = store.get(command.arn)
     if record is None or record.in_progress not in CLAIMABLE:
         return
     work = record.kind.replace("_", " ")
     reason = f"foretaste keeps and checks a {work}, but does not do its work yet; docs/operations.md says what it does."
-    apply(store, Failed(arn=record.arn, attempt=record.attempt, reason=reason))
+    write_transition(store, Failed(arn=record.arn, attempt=record.attempt, reason=reason))
 
 
-def remove(store: Store, artifacts: Artifacts, command: Remove) -> None:
+def remove_resource(store: Store, artifacts: Artifacts, command: Remove) -> None:
     """Remove the files, then the records of what is owned, then its own: a crash leaves it to be done again."""
     while (record := store.get(command.arn)) is not None and record.status in _DELETING:
         if record.status == DELETE_PENDING:
-            apply(store, Started(arn=record.arn, attempt=record.attempt))
+            write_transition(store, Started(arn=record.arn, attempt=record.attempt))
             continue
         try:
-            for owned in [*_owned(store, record), record]:
+            for owned in [*_iter_owned(store, record), record]:
                 artifacts.discard_artifact(owned.arn)
                 if RESOURCES[owned.kind].holds_interactions:
                     store.clear_dataset(owned.arn)
@@ -148,7 +148,7 @@ def remove(store: Store, artifacts: Artifacts, command: Remove) -> None:
 _DELETING = frozenset(status for status, what in DELETION if what is Happened.FINISHED)
 
 
-def _owned(store: Store, record: Record) -> Iterator[Record]:
+def _iter_owned(store: Store, record: Record) -> Iterator[Record]:
     for noun in RESOURCES[record.kind].owns:
         after: str | None = None
         while True:

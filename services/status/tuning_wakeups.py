@@ -11,9 +11,9 @@ from shared.resources.resource_type import settled
 from shared.state.messages import Fact, Progressed, TuneSolutionVersion
 
 
-def follow(process: WorkerProcess, fact: Fact) -> None:
+def wake_tuner(process: WorkerProcess, fact: Fact) -> None:
     """After a fact about a trial has been written."""
-    if arns.noun(fact.arn) != "trial":
+    if arns.parse_noun(fact.arn) != "trial":
         return
     epoch_ended = isinstance(fact, Progressed) and fact.progress.get("gain") is not None
     trial = process.store.get(fact.arn)

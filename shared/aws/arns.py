@@ -20,7 +20,7 @@ class Arn:
         return f"arn:{self.partition}:personalize:{self.region}:{self.account}:{self.kind}/{self.name}"
 
 
-def parse(text: str) -> Arn | None:
+def parse_arn(text: str) -> Arn | None:
     """The parts of a Personalize ARN, or None when it is none."""
     match text.split(":", 5):
         case ["arn", partition, "personalize", region, account, resource] if "/" in resource:
@@ -29,9 +29,9 @@ def parse(text: str) -> Arn | None:
     return None
 
 
-def noun(text: str) -> str | None:
+def parse_noun(text: str) -> str | None:
     """The type that an ARN says its resource is of: "dataset_group"; None when it is no Personalize ARN."""
-    arn = parse(text)
+    arn = parse_arn(text)
     if arn is None:
         return None
     # Versions go by the type of what they are versions of, with an id behind its name.
@@ -39,6 +39,6 @@ def noun(text: str) -> str | None:
     return f"{arn.kind}_version" if versioned else arn.kind.replace("-", "_")
 
 
-def fresh_id() -> str:
+def create_id() -> str:
     """Eight lower-case hex digits, as AWS ends the ARNs of solution versions and event trackers."""
     return secrets.token_hex(4)

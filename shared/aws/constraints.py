@@ -13,7 +13,7 @@ from typing import Any
 import regex  # type: ignore[import-untyped]
 from marshmallow import ValidationError
 
-SHOWN = 128  # characters of a refused value that are repeated to the caller
+MAX_SHOWN_CHARACTERS = 128  # characters of a refused value that are repeated to the caller
 
 
 @dataclass(frozen=True)
@@ -23,18 +23,18 @@ class Breach:
     value: str
     rule: str
 
-    def at(self, path: str) -> str:
+    def format_at(self, path: str) -> str:
         value = f"Value {self.value}" if self.value else "Value"
         return f"{value} at '{path}' failed to satisfy constraint: {self.rule}"
 
 
 @dataclass(frozen=True)
-class Mistyped:
+class TypeMismatch:
     """JSON of another type than the model's: the request cannot be read at all."""
 
     text: str
 
-    def at(self, path: str) -> str:
+    def format_at(self, path: str) -> str:
         return f"{self.text} at '{path}'" if path else self.text
 
 
@@ -51,26 +51,26 @@ class Constraint:
 
     def __call__(self, value: Any) -> None:
         if not self.holds(value):
-            raise ValidationError([Breach(quoted(value) if self.shown else "", self.rule)])
+            raise ValidationError([Breach(format_value(value) if self.shown else "", self.rule)])
 
 
-def quoted(value: Any) -> str:
+def format_value(value: Any) -> str:
     text = str(value)
-    return f"'{text[:SHOWN]}…'" if len(text) > SHOWN else f"'{text}'"
+    return f"'{text[:MAX_SHOWN_CHARACTERS]}…'" if len(text) > MAX_SHOWN_CHARACTERS else f"'{text}'"
 
 
-def of_string(metadata: dict[str, Any], *, shown: bool) -> Iterator[Constraint]:
+def iter_string_constraints(metadata: dict[str, Any], *, shown: bool) -> Iterator[Constraint]:
     yield Constraint("Member must not contain the character U+0000", lambda text: "\0" not in text, shown)
-    yield from of_length(metadata, shown=shown)
+    yield from iter_length_constraints(metadata, shown=shown)
     if enum := metadata.get("enum"):
         yield Constraint(
             f"Member must satisfy enum value set: [{', '.join(enum)}]", frozenset(enum).__contains__, shown
         )
     if pattern := metadata.get("pattern"):
-        yield _pattern(pattern, metadata.get("max"), shown)
+        yield _build_pattern_constraint(pattern, metadata.get("max"), shown)
 
 
-def of_length(metadata: dict[str, Any], *, shown: bool) -> Iterator[Constraint]:
+def iter_length_constraints(metadata: dict[str, Any], *, shown: bool) -> Iterator[Constraint]:
     """For strings (in code points), lists and maps."""
     if least := metadata.get("min"):
         yield Constraint(f"Member must have length greater than or equal to {least}", lambda v: len(v) >= least, shown)
@@ -78,19 +78,19 @@ def of_length(metadata: dict[str, Any], *, shown: bool) -> Iterator[Constraint]:
         yield Constraint(f"Member must have length less than or equal to {most}", lambda v: len(v) <= most, shown)
 
 
-def of_number(metadata: dict[str, Any], *, shown: bool) -> Iterator[Constraint]:
+def iter_number_constraints(metadata: dict[str, Any], *, shown: bool) -> Iterator[Constraint]:
     if (least := metadata.get("min")) is not None:
         yield Constraint(f"Member must have value greater than or equal to {least}", lambda v: v >= least, shown)
     if (most := metadata.get("max")) is not None:
         yield Constraint(f"Member must have value less than or equal to {most}", lambda v: v <= most, shown)
 
 
-def broken(constraints: Sequence[Constraint], value: Any) -> list[Any]:
+def find_breaches(constraints: Sequence[Constraint], value: Any) -> list[Any]:
     """The breaches of a value, for the places where marshmallow does not run the validators itself."""
-    return [Breach(quoted(value) if c.shown else "", c.rule) for c in constraints if not c.holds(value)]
+    return [Breach(format_value(value) if c.shown else "", c.rule) for c in constraints if not c.holds(value)]
 
 
-def _pattern(pattern: str, longest: int | None, shown: bool) -> Constraint:
+def _build_pattern_constraint(pattern: str, longest: int | None, shown: bool) -> Constraint:
     # Java's \d is ASCII; \p{L} must not be, and regex's flag would narrow both.
     compiled = regex.compile(pattern, flags=0 if r"\p{" in pattern else regex.ASCII)
 

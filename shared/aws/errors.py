@@ -43,7 +43,7 @@ class PersonalizeError(Exception):
         super().__init__(message)
         self.message = message
 
-    def body(self) -> bytes:
+    def encode_body(self) -> bytes:
         return orjson.dumps({"__type": self.code, "message": self.message})
 
 
@@ -106,7 +106,7 @@ class UnknownOperation(PersonalizeError):
     status = 400
 
 
-class NotOffered(PersonalizeError):
+class OperationNotOffered(PersonalizeError):
     code = "UnsupportedOperationException"
     status = 400
 

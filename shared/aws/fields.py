@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from marshmallow import ValidationError, fields
 
-from shared.aws.constraints import NOT_NULL, SHOWN, Breach, Constraint, Mistyped, broken
+from shared.aws.constraints import MAX_SHOWN_CHARACTERS, NOT_NULL, Breach, Constraint, TypeMismatch, find_breaches
 
 # Seconds of the years 1 to 9999: what a datetime can hold.
 EARLIEST, LATEST = -62_135_596_800, 253_402_300_799
@@ -28,11 +28,11 @@ _TOKENS: dict[type, str] = {
 _SPECIAL_NUMBERS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
-def mistyped(value: Any, wanted: str) -> ValidationError:
-    return ValidationError([Mistyped(f"{_TOKENS[type(value)]} can not be converted to {wanted}")])
+def create_type_error(value: Any, wanted: str) -> ValidationError:
+    return ValidationError([TypeMismatch(f"{_TOKENS[type(value)]} can not be converted to {wanted}")])
 
 
-class Strict(fields.Field[Any]):
+class StrictField(fields.Field[Any]):
     """A field that takes values of exactly the JSON types in `accepts`. None does not get here."""
 
     accepts: ClassVar[tuple[type, ...]] = ()
@@ -42,21 +42,21 @@ class Strict(fields.Field[Any]):
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> Any:  # noqa: ARG002
         # type(), not isinstance(): a bool is an int to Python and not to AWS.
         if type(value) not in self.accepts:
-            raise mistyped(value, self.noun)
+            raise create_type_error(value, self.noun)
         return value
 
 
-class String(Strict):
+class String(StrictField):
     accepts = (str,)
     noun = "a String"
 
 
-class Boolean(Strict):
+class Boolean(StrictField):
     accepts = (bool,)
     noun = "a Boolean"
 
 
-class Integer(Strict):
+class Integer(StrictField):
     """A Java int: 32 bits."""
 
     accepts = (int,)
@@ -65,11 +65,11 @@ class Integer(Strict):
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> Any:
         number = super()._deserialize(value, attr, data, **kwargs)
         if not -(2**31) <= number < 2**31:
-            raise mistyped(value, f"{self.noun} of 32 bits")
+            raise create_type_error(value, f"{self.noun} of 32 bits")
         return number
 
 
-class Double(Strict):
+class Double(StrictField):
     accepts = (int, float)
     noun = "a Double"
 
@@ -79,7 +79,7 @@ class Double(Strict):
         return float(super()._deserialize(value, attr, data, **kwargs))
 
 
-class Timestamp(Strict):
+class Timestamp(StrictField):
     """Epoch seconds, as sent: boto3 sends whole ones, the JavaScript SDK fractions.
 
     Milliseconds pass as well: the two operations that take times know them from seconds.
@@ -91,7 +91,7 @@ class Timestamp(Strict):
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> Any:
         seconds = super()._deserialize(value, attr, data, **kwargs)
         if not EARLIEST <= seconds <= 1000 * LATEST:
-            raise mistyped(value, f"{self.noun} (are these microseconds?)")
+            raise create_type_error(value, f"{self.noun} (are these microseconds?)")
         return seconds
 
 
@@ -99,7 +99,7 @@ class Structure(fields.Nested):
     default_error_messages: ClassVar[dict[str, Any]] = {"required": [NOT_NULL]}  # type: ignore[misc]
 
 
-class List(Strict):
+class List(StrictField):
     """A list; a member that is refused is reported at `<n>.member`, counted from 1 as AWS does."""
 
     accepts = (list,)
@@ -113,12 +113,12 @@ class List(Strict):
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> list[Any]:
         items = super()._deserialize(value, attr, data, **kwargs)
         # Before the members: an over-long list is not walked.
-        if breaches := broken(self.constraints, items):
+        if breaches := find_breaches(self.constraints, items):
             raise ValidationError(breaches)
         loaded, errors = [], {}
         for number, item in enumerate(items, start=1):
             try:
-                loaded.append(_loaded(self.member, item))
+                loaded.append(_load_member(self.member, item))
             except ValidationError as error:
                 errors[f"{number}.member"] = error.messages
         if errors:
@@ -126,7 +126,7 @@ class List(Strict):
         return loaded
 
 
-class Map(Strict):
+class Map(StrictField):
     """A map with string keys; a value that is refused is reported at `<key>.member`."""
 
     accepts = (dict,)
@@ -147,24 +147,24 @@ class Map(Strict):
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> dict[str, Any]:
         entries = super()._deserialize(value, attr, data, **kwargs)
-        breaches = broken(self.constraints, entries)
+        breaches = find_breaches(self.constraints, entries)
         for key in () if breaches else entries:
-            for breach in broken(self.keys, key):
+            for breach in find_breaches(self.keys, key):
                 breaches.append(Breach(breach.value, f"Map keys must satisfy constraint: [{breach.rule}]"))
         if breaches:
             raise ValidationError(breaches)
         loaded, errors = {}, {}
         for key, item in entries.items():
             try:
-                loaded[key] = _loaded(self.value, item)
+                loaded[key] = _load_member(self.value, item)
             except ValidationError as error:
-                errors[f"{key[:SHOWN]}.member"] = error.messages
+                errors[f"{key[:MAX_SHOWN_CHARACTERS]}.member"] = error.messages
         if errors:
             raise ValidationError(errors)
         return loaded
 
 
-def _loaded(field: fields.Field[Any], value: Any) -> Any:
+def _load_member(field: fields.Field[Any], value: Any) -> Any:
     if value is None:  # absence has no meaning inside a list or map
-        raise mistyped(value, "a member of a List or Map")
+        raise create_type_error(value, "a member of a List or Map")
     return field.deserialize(value)

@@ -15,11 +15,11 @@ from marshmallow import EXCLUDE, Schema, ValidationError, fields, pre_load
 from marshmallow.exceptions import SCHEMA
 
 from shared.aws import constraints, service_model
-from shared.aws.constraints import Breach, Mistyped
+from shared.aws.constraints import Breach, TypeMismatch
 from shared.aws.errors import Serialization, Validation
-from shared.aws.fields import Boolean, Double, Integer, List, Map, String, Structure, Timestamp, mistyped
+from shared.aws.fields import Boolean, Double, Integer, List, Map, String, Structure, Timestamp, create_type_error
 
-NAMED = 10  # broken constraints that are named in one message; the rest is counted
+MAX_NAMED_BREACHES = 10  # broken constraints that are named in one message; the rest is counted
 
 _SCALARS: dict[str, type[fields.Field[Any]]] = {
     "boolean": Boolean,
@@ -30,7 +30,7 @@ _SCALARS: dict[str, type[fields.Field[Any]]] = {
 }
 
 
-class Request(Schema):
+class RequestSchema(Schema):
     """What every compiled schema is."""
 
     class Meta:
@@ -39,11 +39,11 @@ class Request(Schema):
     @pre_load
     def _drop_nulls(self, data: Any, **_: Any) -> Any:
         if not isinstance(data, dict):
-            raise mistyped(data, "a Structure")
+            raise create_type_error(data, "a Structure")
         return {name: value for name, value in data.items() if value is not None}
 
 
-def load(operation: service_model.Operation, body: Any) -> dict[str, Any]:
+def load_request(operation: service_model.Operation, body: Any) -> dict[str, Any]:
     """The members of a request. Timestamps are epoch seconds (int or float), as sent.
 
     Raises Serialization for a wrong JSON type, Validation for broken constraints.
@@ -51,58 +51,62 @@ def load(operation: service_model.Operation, body: Any) -> dict[str, Any]:
     if operation.input is None:
         return {}
     try:
-        return dict(_request(operation.service, operation.name).load(body))
+        return dict(_load_schema(operation.service, operation.name).load(body))
     except ValidationError as error:
-        raise _worded(list(_leaves(error.messages))) from None
+        raise _build_error(list(_iter_breaches(error.messages))) from None
 
 
 @cache
-def _request(service: str, operation: str) -> Schema:
-    return _schema(service_model.operations(service)[operation].input, shown=True)()
+def _load_schema(service: str, operation: str) -> Schema:
+    return _build_schema(service_model.load_operations(service)[operation].input, shown=True)()
 
 
-def _schema(shape: Any, *, shown: bool) -> type[Schema]:
+def _build_schema(shape: Any, *, shown: bool) -> type[Schema]:
     shown = shown and not shape.metadata.get("sensitive")
     required = set(shape.metadata.get("required", ()))
-    members = {name: _field(member, shown=shown, required=name in required) for name, member in shape.members.items()}
-    return Request.from_dict(members, name=shape.name)
+    members = {
+        name: _build_field(member, shown=shown, required=name in required) for name, member in shape.members.items()
+    }
+    return RequestSchema.from_dict(members, name=shape.name)
 
 
-def _field(shape: Any, *, shown: bool, required: bool = False) -> fields.Field[Any]:
+def _build_field(shape: Any, *, shown: bool, required: bool = False) -> fields.Field[Any]:
     """`shown` turns False at a sensitive shape: nothing from there downwards is repeated to the caller."""
     metadata = shape.metadata
     shown = shown and not metadata.get("sensitive")
     match shape.type_name:
         case "structure":
-            return Structure(_schema(shape, shown=shown), required=required)
+            return Structure(_build_schema(shape, shown=shown), required=required)
         case "list":
-            length = tuple(constraints.of_length(metadata, shown=False))
-            return List(_field(shape.member, shown=shown), constraints=length, required=required)
+            length = tuple(constraints.iter_length_constraints(metadata, shown=False))
+            return List(_build_field(shape.member, shown=shown), constraints=length, required=required)
         case "map":
             return Map(
-                _field(shape.value, shown=shown),
-                keys=tuple(constraints.of_string(shape.key.metadata, shown=shown)),
-                constraints=tuple(constraints.of_length(metadata, shown=False)),
+                _build_field(shape.value, shown=shown),
+                keys=tuple(constraints.iter_string_constraints(shape.key.metadata, shown=shown)),
+                constraints=tuple(constraints.iter_length_constraints(metadata, shown=False)),
                 required=required,
             )
         case "string":
-            return String(validate=constraints.of_string(metadata, shown=shown), required=required)
+            return String(validate=constraints.iter_string_constraints(metadata, shown=shown), required=required)
         case scalar:
-            return _SCALARS[scalar](validate=constraints.of_number(metadata, shown=shown), required=required)
+            return _SCALARS[scalar](
+                validate=constraints.iter_number_constraints(metadata, shown=shown), required=required
+            )
 
 
-def _leaves(messages: Any, path: str = "") -> Iterator[tuple[str, Breach | Mistyped]]:
+def _iter_breaches(messages: Any, path: str = "") -> Iterator[tuple[str, Breach | TypeMismatch]]:
     if isinstance(messages, dict):
         for key, below in messages.items():
             step = "" if key == SCHEMA else key
-            yield from _leaves(below, f"{path}.{step}".strip("."))
+            yield from _iter_breaches(below, f"{path}.{step}".strip("."))
     else:
         yield from ((path, leaf) for leaf in messages)
 
 
-def _worded(found: list[tuple[str, Breach | Mistyped]]) -> Serialization | Validation:
+def _build_error(found: list[tuple[str, Breach | TypeMismatch]]) -> Serialization | Validation:
     for path, leaf in found:
-        if isinstance(leaf, Mistyped):  # AWS reads before it checks
-            return Serialization(leaf.at(path))
+        if isinstance(leaf, TypeMismatch):  # AWS reads before it checks
+            return Serialization(leaf.format_at(path))
     count = f"{len(found)} validation error{'s' if len(found) > 1 else ''} detected"
-    return Validation(f"{count}: {'; '.join(leaf.at(path) for path, leaf in found[:NAMED])}")
+    return Validation(f"{count}: {'; '.join(leaf.format_at(path) for path, leaf in found[:MAX_NAMED_BREACHES])}")

@@ -19,47 +19,47 @@ from shared.aws import service_model
 _Shaper = Callable[[Any], Any]
 
 
-def body(operation: service_model.Operation, members: Mapping[str, Any]) -> bytes:
+def serialize_answer(operation: service_model.Operation, members: Mapping[str, Any]) -> bytes:
     """The JSON body of an answer; empty for an operation without output.
 
     Timestamps may be aware datetimes or epoch seconds; they leave as epoch seconds with milliseconds.
     """
     if operation.output is None:
         return b""
-    return orjson.dumps(_answer(operation.service, operation.name)(members))
+    return orjson.dumps(_load_shaper(operation.service, operation.name)(members))
 
 
 @cache
-def _answer(service: str, operation: str) -> _Shaper:
-    return _shaper(service_model.operations(service)[operation].output)
+def _load_shaper(service: str, operation: str) -> _Shaper:
+    return _build_shaper(service_model.load_operations(service)[operation].output)
 
 
-def _shaper(shape: Any) -> _Shaper:
+def _build_shaper(shape: Any) -> _Shaper:
     """A function that shapes one value. Composed once per operation: an answer may hold 500 items."""
     match shape.type_name:
         case "structure":
-            members = [(name, _shaper(member)) for name, member in shape.members.items()]
+            members = [(name, _build_shaper(member)) for name, member in shape.members.items()]
             return lambda value: {
                 name: shaped(found) for name, shaped in members if (found := value.get(name)) is not None
             }
         case "list":
-            item = _shaper(shape.member)
+            item = _build_shaper(shape.member)
             return lambda value: [item(one) for one in value]
         case "map":
-            entry = _shaper(shape.value)
+            entry = _build_shaper(shape.value)
             return lambda value: {key: entry(one) for key, one in value.items() if one is not None}
         case "timestamp":
-            return _seconds
+            return _convert_timestamp
         case "float" | "double":
-            return _number
-    return _unchanged
+            return _convert_number
+    return _keep_value
 
 
-def _seconds(value: datetime | float) -> float:
+def _convert_timestamp(value: datetime | float) -> float:
     return round(value.timestamp() if isinstance(value, datetime) else float(value), 3)
 
 
-def _number(value: float) -> float | str:
+def _convert_number(value: float) -> float | str:
     """A float, also of a NumPy scalar; what JSON has no number for, AWS writes as a string."""
     number = float(value)
     if math.isfinite(number):
@@ -67,5 +67,5 @@ def _number(value: float) -> float | str:
     return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
 
 
-def _unchanged(value: Any) -> Any:
+def _keep_value(value: Any) -> Any:
     return value

@@ -18,7 +18,7 @@ from botocore.model import ServiceModel
 SERVICES = ("personalize", "personalize-runtime", "personalize-events")
 #: What foretaste tells that AWS has no operation for, in AWS's own language: so it is checked, signed and shaped like
 #: the rest, and any client of botocore can call it whose loader searches MODELS.
-OWN = "foretaste"
+OWN_SERVICE = "foretaste"
 MODELS = Path(__file__).parent / "models"
 SIGNING_NAME = "personalize"  # all four services
 
@@ -35,47 +35,47 @@ class Operation:
 
 
 @cache
-def operations(service: str) -> Mapping[str, Operation]:
+def load_operations(service: str) -> Mapping[str, Operation]:
     """The operations of a service by name. Raises KeyError for one that is neither in SERVICES nor OWN."""
-    model = _service_model(service)
-    return {name: _operation(service, model.operation_model(name)) for name in model.operation_names}
+    model = _load_model(service)
+    return {name: _build_operation(service, model.operation_model(name)) for name in model.operation_names}
 
 
 @cache
-def paths(service: str) -> Mapping[str, str]:
+def load_paths(service: str) -> Mapping[str, str]:
     """Path -> operation for a service with fixed POST paths; empty for those that go by X-Amz-Target."""
     if is_json_rpc(service):
         return {}
-    return {operation.path: operation.name for operation in operations(service).values()}
+    return {operation.path: operation.name for operation in load_operations(service).values()}
 
 
 @cache
-def targets(service: str) -> Mapping[str, str]:
+def load_targets(service: str) -> Mapping[str, str]:
     """X-Amz-Target -> operation; empty for a service with paths."""
-    prefix = target_prefix(service)
-    return {f"{prefix}.{name}": name for name in operations(service)} if prefix else {}
+    prefix = get_target_prefix(service)
+    return {f"{prefix}.{name}": name for name in load_operations(service)} if prefix else {}
 
 
 @cache
-def target_prefix(service: str) -> str | None:
+def get_target_prefix(service: str) -> str | None:
     """What stands before the dot of its X-Amz-Target; None for a service with paths."""
-    prefix: str | None = _service_model(service).metadata.get("targetPrefix")
+    prefix: str | None = _load_model(service).metadata.get("targetPrefix")
     return prefix
 
 
 def is_json_rpc(service: str) -> bool:
-    return bool(_service_model(service).metadata["protocol"] == "json")
+    return bool(_load_model(service).metadata["protocol"] == "json")
 
 
-def content_type(service: str) -> str:
-    version = _service_model(service).metadata.get("jsonVersion")
+def get_content_type(service: str) -> str:
+    version = _load_model(service).metadata.get("jsonVersion")
     return f"application/x-amz-json-{version}" if is_json_rpc(service) else "application/json"
 
 
 @cache
-def error_statuses(service: str) -> Mapping[str, int]:
+def load_error_statuses(service: str) -> Mapping[str, int]:
     """HTTP status by error code where the service's model gives one: runtime and events do."""
-    model = _service_model(service)
+    model = _load_model(service)
     shapes = (model.shape_for(name) for name in model.shape_names)
     return {
         shape.error_code: shape.metadata["error"]["httpStatusCode"]
@@ -85,16 +85,16 @@ def error_statuses(service: str) -> Mapping[str, int]:
 
 
 @cache
-def _service_model(service: str) -> Any:
-    if service not in (*SERVICES, OWN):
+def _load_model(service: str) -> Any:
+    if service not in (*SERVICES, OWN_SERVICE):
         raise KeyError(service)
-    folder = MODELS if service == OWN else Loader.BUILTIN_DATA_PATH
+    folder = MODELS if service == OWN_SERVICE else Loader.BUILTIN_DATA_PATH
     # The default search paths would let ~/.aws/models replace what the server validates by.
     loader = Loader(extra_search_paths=[str(folder)], include_default_search_paths=False)
-    return ServiceModel(_undocumented(loader.load_service_model(service, "service-2")), service)
+    return ServiceModel(_remove_documentation(loader.load_service_model(service, "service-2")), service)
 
 
-def _operation(service: str, model: Any) -> Operation:
+def _build_operation(service: str, model: Any) -> Operation:
     return Operation(
         service=service,
         name=model.name,
@@ -104,10 +104,10 @@ def _operation(service: str, model: Any) -> Operation:
     )
 
 
-def _undocumented(node: Any) -> Any:
+def _remove_documentation(node: Any) -> Any:
     if isinstance(node, dict):
         return {
-            key: _undocumented(value)
+            key: _remove_documentation(value)
             for key, value in node.items()
             if not (key == "documentation" and isinstance(value, str))
         }

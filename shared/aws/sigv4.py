@@ -29,7 +29,7 @@ from shared.aws.errors import (
 from shared.aws.service_model import SIGNING_NAME
 
 ALGORITHM = "AWS4-HMAC-SHA256"
-SKEW = timedelta(minutes=5)
+MAX_CLOCK_SKEW = timedelta(minutes=5)
 
 _PARTS = ("Credential", "SignedHeaders", "Signature")
 _SCOPE = re.compile(
@@ -37,7 +37,9 @@ _SCOPE = re.compile(
     re.ASCII,
 )
 _SIGNATURE = re.compile(r"[0-9a-f]{64}")
-_NOBODY = "a secret for access keys that do not exist, so that refusing one takes as long as refusing a signature"
+_UNKNOWN_KEY_SECRET = (
+    "a secret for access keys that do not exist, so that refusing one takes as long as refusing a signature"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,18 +52,18 @@ class SignedRequest:
     body: bytes
 
 
-def verify(request: SignedRequest, keys: Mapping[str, str], now: datetime | None = None) -> str:
+def verify_signature(request: SignedRequest, keys: Mapping[str, str], now: datetime | None = None) -> str:
     """The access key that signed the request. Raises an AuthenticationError; `now` must be aware."""
-    claim = _claim(request.headers)
-    stamp = _stamp(request.headers, claim)
-    _require_signed(request.headers, claim.signed_headers)
+    claim = _parse_authorization(request.headers)
+    stamp = _parse_timestamp(request.headers, claim)
+    _check_signed_headers(request.headers, claim.signed_headers)
     digest = sha256(request.body).hexdigest()
     if not hmac.compare_digest(request.headers.get("x-amz-content-sha256", digest).encode(), digest.encode()):
         raise InvalidSignature(
             "X-Amz-Content-SHA256 must be the SHA-256 of the body; unsigned payloads are not accepted."
         )
     secret = keys.get(claim.access_key)
-    signature = _signature(request, claim, stamp, secret or _NOBODY)
+    signature = _compute_signature(request, claim, stamp, secret or _UNKNOWN_KEY_SECRET)
     matches = hmac.compare_digest(signature.encode(), claim.signature.encode())
     if secret is None:
         raise UnrecognizedClient("The security token included in the request is invalid.")
@@ -71,12 +73,12 @@ def verify(request: SignedRequest, keys: Mapping[str, str], now: datetime | None
             "Check your AWS Secret Access Key and signing method. "
             "Consult the service documentation for details."
         )
-    _require_current(stamp, now or datetime.now(UTC))
+    _check_timestamp(stamp, now or datetime.now(UTC))
     return claim.access_key
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Claim:
+class _Authorization:
     access_key: str
     date: str
     region: str
@@ -84,7 +86,7 @@ class _Claim:
     signature: str
 
 
-def _claim(headers: Mapping[str, str]) -> _Claim:
+def _parse_authorization(headers: Mapping[str, str]) -> _Authorization:
     authorization = headers.get("authorization", "").strip()
     if not authorization:
         raise MissingAuthenticationToken("Missing Authentication Token")
@@ -104,7 +106,7 @@ def _claim(headers: Mapping[str, str]) -> _Claim:
         raise InvalidSignature(f"Credential should be scoped to correct service: '{SIGNING_NAME}'.")
     if not _SIGNATURE.fullmatch(parts["Signature"]):
         raise IncompleteSignature("Signature must be 64 hexadecimal digits in lower case.")
-    return _Claim(
+    return _Authorization(
         access_key=scope["key"],
         date=scope["date"],
         region=scope["region"],
@@ -113,7 +115,7 @@ def _claim(headers: Mapping[str, str]) -> _Claim:
     )
 
 
-def _stamp(headers: Mapping[str, str], claim: _Claim) -> datetime:
+def _parse_timestamp(headers: Mapping[str, str], claim: _Authorization) -> datetime:
     try:
         stamp = datetime.strptime(headers.get("x-amz-date", ""), SIGV4_TIMESTAMP).replace(tzinfo=UTC)
     except ValueError:
@@ -125,7 +127,7 @@ def _stamp(headers: Mapping[str, str], claim: _Claim) -> datetime:
     return stamp
 
 
-def _require_signed(headers: Mapping[str, str], signed: tuple[str, ...]) -> None:
+def _check_signed_headers(headers: Mapping[str, str], signed: tuple[str, ...]) -> None:
     must = {"host"} | {name for name in headers if name.startswith("x-amz-")}
     if unsigned := must.difference(signed):
         raise InvalidSignature(f"These headers must be signed: {', '.join(sorted(unsigned))}.")
@@ -133,19 +135,19 @@ def _require_signed(headers: Mapping[str, str], signed: tuple[str, ...]) -> None
         raise InvalidSignature(f"{len(absent)} of the SignedHeaders are not in the request.")
 
 
-def _require_current(stamp: datetime, now: datetime) -> None:
+def _check_timestamp(stamp: datetime, now: datetime) -> None:
     """The words hold the server's time: the JavaScript SDK and people correct their clocks by it."""
     sent, clock = f"{stamp:{SIGV4_TIMESTAMP}}", f"{now:{SIGV4_TIMESTAMP}}"
-    if stamp < now - SKEW:
-        limit = f"{now - SKEW:{SIGV4_TIMESTAMP}}"
+    if stamp < now - MAX_CLOCK_SKEW:
+        limit = f"{now - MAX_CLOCK_SKEW:{SIGV4_TIMESTAMP}}"
         raise InvalidSignature(f"Signature expired: {sent} is now earlier than {limit} ({clock} - 5 min.)")
-    if stamp > now + SKEW:
-        limit = f"{now + SKEW:{SIGV4_TIMESTAMP}}"
+    if stamp > now + MAX_CLOCK_SKEW:
+        limit = f"{now + MAX_CLOCK_SKEW:{SIGV4_TIMESTAMP}}"
         raise InvalidSignature(f"Signature not yet current: {sent} is still later than {limit} ({clock} + 5 min.)")
 
 
 @dataclass
-class _ToSign:
+class _RequestToSign:
     """The part of botocore's AWSRequest that its signer reads."""
 
     method: str
@@ -157,15 +159,15 @@ class _ToSign:
 
 
 class _Signer(SigV4Auth):  # type: ignore[misc]
-    def headers_to_sign(self, request: _ToSign) -> Any:
+    def headers_to_sign(self, request: _RequestToSign) -> Any:
         return request.headers  # those the client named: botocore would drop the ones it never signs itself
 
 
-def _signature(request: SignedRequest, claim: _Claim, stamp: datetime, secret: str) -> str:
+def _compute_signature(request: SignedRequest, claim: _Authorization, stamp: datetime, secret: str) -> str:
     headers = HTTPHeaders()
     for name in dict.fromkeys(claim.signed_headers):
         headers[name] = request.headers[name]
-    to_sign = _ToSign(
+    to_sign = _RequestToSign(
         method=request.method,
         url=f"http://localhost{request.target}",  # the host that counts is the signed header
         headers=headers,

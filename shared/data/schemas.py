@@ -79,26 +79,26 @@ class DatasetSchema:
     def columns(self) -> Mapping[str, Field]:
         return {field.name: field for field in self.fields}
 
-    def column(self, name: str) -> Field | None:
+    def find_column(self, name: str) -> Field | None:
         """The field of exactly this name, or None."""
         return self.columns.get(name)
 
 
-def parse(text: str, dataset_type: str | None = None, domain: str | None = None) -> DatasetSchema:
+def parse_schema(text: str, dataset_type: str | None = None, domain: str | None = None) -> DatasetSchema:
     """Read and check the Avro JSON of CreateSchema.
 
     `dataset_type` is that of CreateDataset in any case ("Interactions", "ACTION_INTERACTIONS"); without it
     the schema's own `name` decides. `domain` is ECOMMERCE, VIDEO_ON_DEMAND or None. Raises SchemaError.
     """
-    record = _record(text)
-    name = _name(record.get("name"), dataset_type)
+    record = _parse_record(text)
+    name = _resolve_schema_name(record.get("name"), dataset_type)
     fields = record.get("fields")
     if not isinstance(fields, list) or not fields:
         raise SchemaError('The schema has no fields. Add "fields", a list of objects with "name" and "type".')
     limits = {field.name: field.limits for field in _RESERVED[DATASET_TYPES[name]]}
-    declared = [_field(field) for field in fields]
+    declared = [_parse_field(field) for field in fields]
     schema = DatasetSchema(name=name, fields=tuple(replace(f, limits=limits.get(f.name)) for f in declared))
-    _check_names(schema)
+    _check_unique_names(schema)
     for field in schema.fields:
         _check_attributes(field, schema.dataset_type)
     _check_one_of_each_attribute(schema)
@@ -107,7 +107,7 @@ def parse(text: str, dataset_type: str | None = None, domain: str | None = None)
     return schema
 
 
-def _record(text: str) -> Mapping[str, Any]:
+def _parse_record(text: str) -> Mapping[str, Any]:
     if len(text) > MAX_CHARACTERS:
         raise SchemaError(f"The schema has {len(text)} characters; at most {MAX_CHARACTERS} are allowed.")
     try:
@@ -120,14 +120,14 @@ def _record(text: str) -> Mapping[str, Any]:
     return record
 
 
-def _name(name: Any, dataset_type: str | None) -> str:
-    known = {folded(each): each for each in DATASET_TYPES}
-    found = known.get(folded(name)) if isinstance(name, str) else None
+def _resolve_schema_name(name: Any, dataset_type: str | None) -> str:
+    known = {normalize_name(each): each for each in DATASET_TYPES}
+    found = known.get(normalize_name(name)) if isinstance(name, str) else None
     if found is None:
         raise SchemaError(
-            f"The name of the schema is {_shown(name)}; it must be the dataset type: {', '.join(DATASET_TYPES)}."
+            f"The name of the schema is {_format_value(name)}; it must be the dataset type: {', '.join(DATASET_TYPES)}."
         )
-    if dataset_type is not None and folded(dataset_type) != folded(found):
+    if dataset_type is not None and normalize_name(dataset_type) != normalize_name(found):
         raise SchemaError(
             f"The name of the schema is {found}, so it cannot be used for a dataset of type {dataset_type}. "
             "Use a schema whose name is the dataset type."
@@ -135,56 +135,56 @@ def _name(name: Any, dataset_type: str | None) -> str:
     return found
 
 
-def _field(declared: Any) -> Field:
+def _parse_field(declared: Any) -> Field:
     if not isinstance(declared, dict):
-        raise SchemaError(f'The field {_shown(declared)} must be an object with "name" and "type".')
+        raise SchemaError(f'The field {_format_value(declared)} must be an object with "name" and "type".')
     name = declared.get("name")
     if not isinstance(name, str) or not FIELD_NAME.fullmatch(name):
         raise SchemaError(
-            f"The field name {_shown(name)} is not allowed. Use letters, digits and underscores, and begin "
+            f"The field name {_format_value(name)} is not allowed. Use letters, digits and underscores, and begin "
             "with a letter or an underscore."
         )
-    kind, nullable = _type(name, declared.get("type"))
+    kind, nullable = _parse_type(name, declared.get("type"))
     return Field(
         name=name,
         type=kind,
         nullable=nullable,
-        categorical=_flag(name, declared, "categorical"),
-        textual=_flag(name, declared, "textual"),
-        item_name=_flag(name, declared, "itemName"),
+        categorical=_read_flag(name, declared, "categorical"),
+        textual=_read_flag(name, declared, "textual"),
+        item_name=_read_flag(name, declared, "itemName"),
     )
 
 
-def _type(name: str, declared: Any) -> tuple[str, bool]:
+def _parse_type(name: str, declared: Any) -> tuple[str, bool]:
     # AWS's own default schemas write a lone type as a union too: ["string"].
     union = declared if isinstance(declared, list) else [declared]
     kinds = [kind for kind in union if kind != "null"]
     if len(kinds) != 1 or len(union) - len(kinds) > 1 or kinds[0] not in TYPES:
         raise SchemaError(
-            f"The type of the field {name} is {_shown(declared)}, which is not supported. Use one of "
+            f"The type of the field {name} is {_format_value(declared)}, which is not supported. Use one of "
             f'{", ".join(TYPES)}, or a union of one of them with "null", as in ["null", "string"].'
         )
     return kinds[0], len(union) > len(kinds)
 
 
-def _flag(name: str, declared: Mapping[str, Any], attribute: str) -> bool:
+def _read_flag(name: str, declared: Mapping[str, Any], attribute: str) -> bool:
     value = declared.get(attribute, False)
     if not isinstance(value, bool):
         raise SchemaError(
-            f'The attribute "{attribute}" of the field {name} is {_shown(value)}; it must be true or false.'
+            f'The attribute "{attribute}" of the field {name} is {_format_value(value)}; it must be true or false.'
         )
     return value
 
 
-def _check_names(schema: DatasetSchema) -> None:
+def _check_unique_names(schema: DatasetSchema) -> None:
     seen: dict[str, str] = {}
     for field in schema.fields:
-        if (other := seen.get(folded(field.name))) is not None:
+        if (other := seen.get(normalize_name(field.name))) is not None:
             raise SchemaError(
                 f"The field names {other} and {field.name} clash. Names must be unique when underscores and "
                 "case are ignored; rename one of them."
             )
-        seen[folded(field.name)] = field.name
+        seen[normalize_name(field.name)] = field.name
 
 
 def _check_attributes(field: Field, dataset_type: str) -> None:
@@ -230,11 +230,11 @@ _RECOMMENDATION_ID = Field(name="RECOMMENDATION_ID", type="string", nullable=Tru
 _CREATION_TIMESTAMP = Field(name="CREATION_TIMESTAMP", type="long", nullable=True)
 
 
-def _label(name: str) -> Field:
+def _make_label(name: str) -> Field:
     return Field(name=name, type="string", nullable=True, categorical=True)
 
 
-def _number(name: str, kind: str, limits: tuple[int, int] | None = None) -> Field:
+def _make_number(name: str, kind: str, limits: tuple[int, int] | None = None) -> Field:
     return Field(name=name, type=kind, nullable=True, limits=limits)
 
 
@@ -248,7 +248,7 @@ _REQUIRED: Mapping[str, tuple[Field, ...]] = {
 _RESERVED: Mapping[str, tuple[Field, ...]] = {
     "INTERACTIONS": (
         _EVENT_TYPE,
-        _number("EVENT_VALUE", "float"),
+        _make_number("EVENT_VALUE", "float"),
         _IMPRESSION,
         _RECOMMENDATION_ID,
         Field(name="EVENT_ATTRIBUTION_SOURCE", type="string", nullable=True),
@@ -257,12 +257,12 @@ _RESERVED: Mapping[str, tuple[Field, ...]] = {
     "USERS": (),
     "ACTIONS": (
         _CREATION_TIMESTAMP,
-        _number("VALUE", "long", (1, 10)),
+        _make_number("VALUE", "long", (1, 10)),
         Field(name="TYPE", type="string", nullable=True),
         # The guide's table and its text have different names for it.
-        _number("EXPIRATION_TIMESTAMP", "long"),
-        _number("ACTION_EXPIRATION_TIMESTAMP", "long"),
-        _number("REPEAT_FREQUENCY", "long", (0, 30)),  # days
+        _make_number("EXPIRATION_TIMESTAMP", "long"),
+        _make_number("ACTION_EXPIRATION_TIMESTAMP", "long"),
+        _make_number("REPEAT_FREQUENCY", "long", (0, 30)),  # days
     ),
     "ACTION_INTERACTIONS": (_IMPRESSION, _RECOMMENDATION_ID),
 }
@@ -281,29 +281,29 @@ _DOMAIN_REQUIRED: Mapping[tuple[str, str], tuple[Field, ...]] = {
 }
 _DOMAIN_RESERVED: Mapping[tuple[str, str], tuple[Field, ...]] = {
     ("VIDEO_ON_DEMAND", "ITEMS"): (
-        _number("PRICE", "float"),
-        _number("DURATION", "float"),
-        _label("GENRE_L2"),
-        _label("GENRE_L3"),
-        _number("AVERAGE_RATING", "float"),
+        _make_number("PRICE", "float"),
+        _make_number("DURATION", "float"),
+        _make_label("GENRE_L2"),
+        _make_label("GENRE_L3"),
+        _make_number("AVERAGE_RATING", "float"),
         _PRODUCT_DESCRIPTION,
-        _label("CONTENT_OWNER"),
-        _label("CONTENT_CLASSIFICATION"),
+        _make_label("CONTENT_OWNER"),
+        _make_label("CONTENT_CLASSIFICATION"),
     ),
     ("ECOMMERCE", "ITEMS"): (
-        _label("CATEGORY_L2"),
-        _label("CATEGORY_L3"),
+        _make_label("CATEGORY_L2"),
+        _make_label("CATEGORY_L3"),
         _PRODUCT_DESCRIPTION,
-        _label("AGE_GROUP"),
-        _label("ADULT"),
-        _label("GENDER"),
+        _make_label("AGE_GROUP"),
+        _make_label("ADULT"),
+        _make_label("GENDER"),
     ),
 }
 # Fields that are neither required nor reserved; the current quotas.
-MOST_OWN_FIELDS = {"INTERACTIONS": 5, "ITEMS": 100, "USERS": 25, "ACTIONS": 10, "ACTION_INTERACTIONS": 5}
+MAX_OWN_FIELDS = {"INTERACTIONS": 5, "ITEMS": 100, "USERS": 25, "ACTIONS": 10, "ACTION_INTERACTIONS": 5}
 
 
-def declared_columns(dataset_type: str, domain: str | None = None) -> tuple[dict[str, Field], dict[str, Field]]:
+def get_declared_columns(dataset_type: str, domain: str | None = None) -> tuple[dict[str, Field], dict[str, Field]]:
     """The required and the reserved columns of a dataset type, by name; a name is in one of the two."""
     of_domain = (domain or "", dataset_type)
     required = {f.name: f for f in (*_REQUIRED[dataset_type], *_DOMAIN_REQUIRED.get(of_domain, ()))}
@@ -311,9 +311,9 @@ def declared_columns(dataset_type: str, domain: str | None = None) -> tuple[dict
     return required, {name: field for name, field in reserved.items() if name not in required}
 
 
-def required_columns(dataset_type: str, domain: str | None = None) -> frozenset[str]:
+def get_required_columns(dataset_type: str, domain: str | None = None) -> frozenset[str]:
     """The columns that every schema of this type must have."""
-    return frozenset(declared_columns(dataset_type, domain)[0])
+    return frozenset(get_declared_columns(dataset_type, domain)[0])
 
 
 def _check_declared_columns(schema: DatasetSchema, domain: str | None) -> None:
@@ -321,7 +321,7 @@ def _check_declared_columns(schema: DatasetSchema, domain: str | None) -> None:
         raise SchemaError(
             f"A schema of the domain {domain} cannot be of type {schema.name}. Create it without a domain."
         )
-    required, reserved = declared_columns(schema.dataset_type, domain)
+    required, reserved = get_declared_columns(schema.dataset_type, domain)
     if missing := [name for name in required if name not in schema.columns]:
         raise SchemaError(
             f"The {schema.name} schema{f' of the domain {domain}' if domain else ''} is missing the required "
@@ -349,9 +349,9 @@ def _check_own_fields(schema: DatasetSchema, domain: str | None) -> None:
     if schema.key is not None and not schema.metadata:
         only = ", ".join(field.name for field in schema.fields)
         raise SchemaError(f"The {schema.name} schema has only {only}. Add at least one metadata field to it.")
-    required, reserved = declared_columns(schema.dataset_type, domain)
+    required, reserved = get_declared_columns(schema.dataset_type, domain)
     own = [field.name for field in schema.fields if field.name not in required and field.name not in reserved]
-    limit = MOST_OWN_FIELDS[schema.dataset_type]
+    limit = MAX_OWN_FIELDS[schema.dataset_type]
     if len(own) > limit:
         raise SchemaError(
             f"The {schema.name} schema has {len(own)} metadata fields; at most {limit} are allowed. "
@@ -359,11 +359,11 @@ def _check_own_fields(schema: DatasetSchema, domain: str | None) -> None:
         )
 
 
-def folded(name: str) -> str:
+def normalize_name(name: str) -> str:
     """What tells column names apart: neither case nor underscores do."""
     return name.replace("_", "").casefold()
 
 
-def _shown(value: Any) -> str:
+def _format_value(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -19,7 +19,7 @@ from shared.data.schemas import DatasetSchema, Field
 from shared.store import Interaction, PutRecord
 
 #: Columns that are members of an event itself, also where the schema has none.
-MEMBERS: Sequence[Field] = (
+EVENT_MEMBERS: Sequence[Field] = (
     Field(name="USER_ID", type="string"),
     Field(name="TIMESTAMP", type="long"),
     Field(name="EVENT_TYPE", type="string"),
@@ -32,7 +32,7 @@ def ignore_step() -> None:
     """Of steps that nobody stops."""
 
 
-def events(
+def write_events(
     interactions: Iterable[Interaction],
     schema: DatasetSchema,
     target: Path,
@@ -47,10 +47,10 @@ def events(
     """
     if not target.exists():
         id_ = "ACTION_ID" if schema.dataset_type == "ACTION_INTERACTIONS" else "ITEM_ID"
-        columns = {field.name: field for field in (*MEMBERS, *schema.fields)}
+        columns = {field.name: field for field in (*EVENT_MEMBERS, *schema.fields)}
         draft, lines = target.with_suffix(".draft"), target.with_suffix(".jsonl")
-        written = _write_lines(_rows_of_events(interactions, id_, columns), lines, on_step)
-        if not (written and _write_events(lines, columns.values(), id_, draft)):
+        written = _write_lines(_iter_event_rows(interactions, id_, columns), lines, on_step)
+        if not (written and _write_event_parquet(lines, columns.values(), id_, draft)):
             # Parquet without a row would be one too, and need a reader to tell.
             draft.write_bytes(b"")
         lines.unlink()
@@ -58,7 +58,7 @@ def events(
     return target if target.stat().st_size else None
 
 
-def _rows_of_events(
+def _iter_event_rows(
     interactions: Iterable[Interaction], id_: str, columns: Mapping[str, Field]
 ) -> Iterator[dict[str, Any]]:
     for number, one in enumerate(interactions):
@@ -75,9 +75,9 @@ def _rows_of_events(
         }
 
 
-def _write_events(lines: Path, fields: Collection[Field], id_: str, target: Path) -> bool:
+def _write_event_parquet(lines: Path, fields: Collection[Field], id_: str, target: Path) -> bool:
     """Whether there was one that names an item."""
-    source = _read_lines(lines, fields)
+    source = _read_lines_sql(lines, fields)
     user = quote_identifier("USER_ID")
     with duckdb.connect(config={"temp_directory": str(target.with_suffix(".spilt"))}) as database:
         database.execute(
@@ -89,7 +89,7 @@ def _write_events(lines: Path, fields: Collection[Field], id_: str, target: Path
         named, join, order = (
             ("named, ", f"LEFT JOIN tied ON {_SESSION} = session", f"ORDER BY {_PLACE}") if tied else ("", "", "")
         )
-        values = _values(fields, {"USER_ID": f"coalesce({user}, {named}{_SESSION})"})
+        values = _select_values_sql(fields, {"USER_ID": f"coalesce({user}, {named}{_SESSION})"})
         copied = database.execute(
             f"COPY (SELECT {values} FROM {source} {join} WHERE {quote_identifier(id_)} IS NOT NULL {order}) "
             f"TO {quote_literal(str(target))} (FORMAT parquet)"
@@ -97,7 +97,7 @@ def _write_events(lines: Path, fields: Collection[Field], id_: str, target: Path
     return copied != [(0,)]
 
 
-def records(
+def write_records(
     sent: Iterable[PutRecord],
     schema: DatasetSchema,
     folder: Path,
@@ -115,8 +115,8 @@ def records(
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
         lines = draft / "lines"
-        if _write_lines(_rows_of_records(sent, str(schema.key), imported), lines, on_step):
-            for place in _places(lines):
+        if _write_lines(_iter_record_rows(sent, str(schema.key), imported), lines, on_step):
+            for place in _list_import_numbers(lines):
                 _write_parquet(lines, schema.fields, draft / f"{place}.parquet", f"WHERE {_PLACE} = {place}")
         lines.unlink()
         draft.rename(folder)
@@ -128,15 +128,15 @@ def records(
 _PLACE, _SESSION = '"its place"', '"its session"'
 
 
-def _rows_of_records(sent: Iterable[PutRecord], key: str, imported: Sequence[float]) -> Iterator[dict[str, Any]]:
+def _iter_record_rows(sent: Iterable[PutRecord], key: str, imported: Sequence[float]) -> Iterator[dict[str, Any]]:
     for one in sent:
         later = (place for place, at in enumerate(imported) if at > one.at)
         yield {**one.properties, key: one.id, _PLACE.strip('"'): next(later, len(imported))}
 
 
-def _places(lines: Path) -> list[int]:
+def _list_import_numbers(lines: Path) -> list[int]:
     with duckdb.connect() as database:
-        found = database.execute(f"SELECT DISTINCT {_PLACE} FROM {_read_lines(lines, ())}").fetchall()
+        found = database.execute(f"SELECT DISTINCT {_PLACE} FROM {_read_lines_sql(lines, ())}").fetchall()
     return [place for (place,) in found]
 
 
@@ -153,12 +153,12 @@ def _write_parquet(lines: Path, fields: Iterable[Field], target: Path, condition
     fields = tuple(fields)
     with duckdb.connect() as database:
         database.execute(
-            f"COPY (SELECT {_values(fields)} FROM {_read_lines(lines, fields)} {condition}) "
+            f"COPY (SELECT {_select_values_sql(fields)} FROM {_read_lines_sql(lines, fields)} {condition}) "
             f"TO {quote_literal(str(target))} (FORMAT parquet)"
         )
 
 
-def _values(fields: Iterable[Field], instead: Mapping[str, str] | None = None) -> str:
+def _select_values_sql(fields: Iterable[Field], instead: Mapping[str, str] | None = None) -> str:
     """SQL: the fields' columns; ``instead`` holds expressions by name."""
     expressions = {
         field.name: csv_rules.trim_text_sql(field) if field.textual else quote_identifier(field.name)
@@ -169,7 +169,7 @@ def _values(fields: Iterable[Field], instead: Mapping[str, str] | None = None) -
     )
 
 
-def _read_lines(lines: Path, fields: Iterable[Field]) -> str:
+def _read_lines_sql(lines: Path, fields: Iterable[Field]) -> str:
     types = {field.name: csv_rules.PARQUET_TYPES[field.type] for field in fields}
     types |= {_PLACE.strip('"'): "BIGINT", _SESSION.strip('"'): "VARCHAR"}
     columns = ", ".join(f"{quote_literal(column)}: {quote_literal(type_)}" for column, type_ in types.items())

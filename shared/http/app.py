@@ -87,7 +87,7 @@ def create_app(
     not have.
     """
     for service, handlers in offered.items():
-        if unknown := set(handlers).difference(service_model.operations(service)):
+        if unknown := set(handlers).difference(service_model.load_operations(service)):
             raise KeyError(f"{service} has no operation {', '.join(sorted(unknown))}")
     first = next(iter(offered))
     app = _Application(first, static_folder=None)
@@ -96,7 +96,7 @@ def create_app(
     door = Dispatcher(
         offered=offered, first=first, keys=keys, health=health or HealthEndpoints(first), throttle=throttle
     )
-    for path in service_model.paths(first) or ("/",):
+    for path in service_model.load_paths(first) or ("/",):
         app.add_url_rule(
             path, view_func=door.handle_request, endpoint=path, methods=["POST"], provide_automatic_options=False
         )
@@ -143,7 +143,7 @@ class Dispatcher:
             started=time.perf_counter(),
             request_id=str(uuid4()),
             service=self._resolve_service(),
-            span=None if request.path in _UNLOGGED_PATHS else tracing.request(request.headers),
+            span=None if request.path in _UNLOGGED_PATHS else tracing.start_request_span(request.headers),
         )
         # What a handler logs bears it too.
         structlog.contextvars.bind_contextvars(request_id=visit.request_id)
@@ -157,11 +157,11 @@ class Dispatcher:
         visit.operation = operation.name
         if self.throttle is not None:
             self.throttle(visit.access_key, operation)
-        members = request_schemas.load(operation, request_body.parse_json(body))
+        members = request_schemas.load_request(operation, request_body.parse_json(body))
         visit.arn = _find_arn(operation.input, members)
         handler = self.offered[operation.service].get(operation.name)
         if handler is None:
-            raise errors.NotOffered(operation.name)
+            raise errors.OperationNotOffered(operation.name)
         result = handler(
             Call(
                 operation=operation.name,
@@ -172,7 +172,7 @@ class Dispatcher:
         )
         answer = result if isinstance(result, Answer) else Answer(members=result or {})
         visit.arn = _find_arn(operation.output, answer.members) or visit.arn
-        return _build_response(visit, serialization.body(operation, answer.members), 200, answer.headers)
+        return _build_response(visit, serialization.serialize_answer(operation, answer.members), 200, answer.headers)
 
     def respond_ping(self) -> Response:
         return _build_response(g.visit, orjson.dumps({"service": self.first}), 200, {})
@@ -187,9 +187,9 @@ class Dispatcher:
     def handle_error(self, error: Exception) -> Response:
         visit: RequestContext = g.visit
         refusal, headers = _convert_error(error, visit.request_id)
-        status = service_model.error_statuses(visit.service).get(refusal.code, refusal.status)
+        status = service_model.load_error_statuses(visit.service).get(refusal.code, refusal.status)
         visit.error = refusal.code
-        return _build_response(visit, refusal.body(), status, {**headers, "x-amzn-ErrorType": refusal.code})
+        return _build_response(visit, refusal.encode_body(), status, {**headers, "x-amzn-ErrorType": refusal.code})
 
     def _authenticate(self, body: bytes) -> str:
         if self.keys is None:
@@ -200,11 +200,13 @@ class Dispatcher:
             headers={name.lower(): value for name, value in request.headers.items()},
             body=body,
         )
-        return sigv4.verify(signed, self.keys)
+        return sigv4.verify_signature(signed, self.keys)
 
     def _resolve_service(self) -> str:
         prefix = request.headers.get("X-Amz-Target", "").partition(".")[0]
-        return next((service for service in self.offered if service_model.target_prefix(service) == prefix), self.first)
+        return next(
+            (service for service in self.offered if service_model.get_target_prefix(service) == prefix), self.first
+        )
 
 
 def _get_raw_target() -> str:
@@ -214,14 +216,14 @@ def _get_raw_target() -> str:
 
 
 def _resolve_operation(service: str) -> service_model.Operation:
-    operations = service_model.operations(service)
+    operations = service_model.load_operations(service)
     if not service_model.is_json_rpc(service):
-        return operations[service_model.paths(service)[request.path]]
+        return operations[service_model.load_paths(service)[request.path]]
     try:
-        return operations[service_model.targets(service)[request.headers.get("X-Amz-Target", "")]]
+        return operations[service_model.load_targets(service)[request.headers.get("X-Amz-Target", "")]]
     except KeyError:
         raise errors.UnknownOperation(
-            f"X-Amz-Target must name an operation of {service}: {service_model.target_prefix(service)}.<operation>."
+            f"X-Amz-Target must name an operation of {service}: {service_model.get_target_prefix(service)}.<operation>."
         ) from None
 
 
@@ -231,7 +233,7 @@ def _get_invocation_id() -> str:
 
 
 def _build_response(visit: RequestContext, body: bytes, status: int, headers: Mapping[str, str]) -> Response:
-    return Response(body, status, headers, content_type=service_model.content_type(visit.service))
+    return Response(body, status, headers, content_type=service_model.get_content_type(visit.service))
 
 
 def _convert_error(error: Exception, request_id: str) -> tuple[errors.PersonalizeError, Mapping[str, str]]:
@@ -282,7 +284,7 @@ def _end_request(response: Response) -> Response:
     if request.path in _UNLOGGED_PATHS:
         return response
     seconds = time.perf_counter() - visit.started
-    metrics.request(visit.service, visit.operation, response.status_code, visit.error, seconds)
+    metrics.count_request(visit.service, visit.operation, response.status_code, visit.error, seconds)
     attempt = _ATTEMPT.search(request.headers.get("amz-sdk-request", ""))
     log.info(
         "request",
@@ -300,7 +302,7 @@ def _end_request(response: Response) -> Response:
 
 
 def _end_span(span: Span, visit: RequestContext, status: int) -> None:
-    span.name(visit.operation or metrics.UNKNOWN)
+    span.set_name(visit.operation or metrics.UNKNOWN)
     span.end(
         # What the client did wrong is no failure of the request's.
         visit.error if status >= HTTPStatus.INTERNAL_SERVER_ERROR else None,

@@ -10,7 +10,7 @@ from shared.aws.errors import PersonalizeError
 
 def build_bare_response(error: PersonalizeError) -> bytes:
     """A whole HTTP answer, after which the connection closes. Its status is the error's."""
-    status, body = HTTPStatus(error.status), error.body()
+    status, body = HTTPStatus(error.status), error.encode_body()
     head = (
         f"HTTP/1.1 {status.value} {status.phrase}\r\n"
         "Connection: close\r\n"

@@ -57,7 +57,7 @@ class ThreadedWorker(ThreadWorker):  # type: ignore[misc]
     def load_wsgi(self) -> None:
         limit_arenas()
         super().load_wsgi()
-        if getattr(self.wsgi, "in_turns", False):
+        if getattr(self.wsgi, "leader_followers", False):
             self.leader_followers = LeaderFollowers(self.cfg.threads, available_cpus(), self._has_ready_request)
             self._ready: deque[TConn] = deque()
         # What is there now stays: to look through all of it for garbage, again and again, takes some 40 ms each time.

@@ -124,7 +124,7 @@ def _create_task(message: type[Message], handler: MessageHandler) -> Callable[..
             # A poisoned message (another release's, say) is said and dropped: the reconciler rings for real work.
             log.warning("message not understood", wire=message.wire, fields=sorted(fields), reason=str(error))
             return
-        with consumer_watchdog, tracing.continued(bound.request.headers):
+        with consumer_watchdog, tracing.extract_context(bound.request.headers):
             handler(unpacked)
 
     return task
@@ -141,7 +141,7 @@ class MessageQueue:
         self._app.send_task(
             message.wire,
             kwargs=message.to_fields(),
-            headers=tracing.carried(),
+            headers=tracing.inject_headers(),
             queue=message.get_queue_name(),
             retry=True,
             retry_policy={"max_retries": 2, "interval_start": 0.1, "interval_max": 0.5},

@@ -58,7 +58,7 @@ class Channel(redis.Channel):
         """Keep what can't be read, which is on its queue no more, or acknowledged after this."""
         queue = next(iter(self.active_queues), "")
         log.error("a message that can't be read was set aside", queue=queue, message=text[:200])
-        metrics.set_aside(f"queue {queue}")
+        metrics.count_set_aside(f"queue {queue}")
         key = KEY.format(queue=queue)
         # It has been said: that Redis has no room for it must not end the worker either.
         with suppress(RedisError), self.conn_or_acquire() as client:

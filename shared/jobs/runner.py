@@ -51,10 +51,10 @@ def run_leased(command: Command, process: WorkerProcess, module: str) -> None:
         retry_until_redis_answers(
             lambda: report_fact(process.store, process.queue, Started(arn=lease.arn, attempt=lease.attempt))
         )
-        begun, span = time.monotonic(), tracing.job(command.wire)
+        begun, span = time.monotonic(), tracing.start_job_span(command.wire)
         ended = JobMonitor(process, lease, module, type(command)).run()
         outcome = "Lost" if ended is None else type(ended).__name__
-        metrics.job(command.get_queue_name(), outcome, time.monotonic() - begun)
+        metrics.count_job(command.get_queue_name(), outcome, time.monotonic() - begun)
         if span is not None:
             span.end(_describe_failure(ended), arn=lease.arn, attempt=lease.attempt, outcome=outcome)
         match ended:
@@ -135,7 +135,7 @@ def keep_lease(process: WorkerProcess, lease: Lease, signs: ActivityTracker) -> 
             silent = signs.get_silent_seconds()
             if silent >= process.settings.deploy_silence_seconds:
                 log.error("work hung: its lease is not renewed", arn=lease.arn, silent_seconds=round(silent))
-                metrics.job(process.name.partition("@")[0], "Hung", silent)
+                metrics.count_job(process.name.partition("@")[0], "Hung", silent)
                 return
             retry_until_redis_answers(lambda: process.store.renew_lease(lease, process.settings.lease_seconds))
 
@@ -158,7 +158,7 @@ def end_process_if_hung(command: Command, seconds: float) -> Iterator[None]:
 
     def end() -> None:
         log.error("work hung: the process ends", arn=command.arn, wire=command.wire, seconds=seconds)
-        metrics.job(command.get_queue_name(), "Hung", seconds)
+        metrics.count_job(command.get_queue_name(), "Hung", seconds)
         end_process(os.EX_TEMPFAIL)
 
     timer = threading.Timer(seconds, end)

@@ -15,7 +15,7 @@ import redis.exceptions
 import structlog
 from kombu.exceptions import OperationalError
 
-from shared.observability.threads import Threads
+from shared.observability.threads import BackgroundThreads
 
 log = structlog.get_logger()
 
@@ -55,7 +55,7 @@ class ConsumerWatchdog:
 
 
 def watch_consumer(
-    hearing: ConsumerWatchdog, waiting: Callable[[], int], threads: Threads, ending: threading.Event
+    hearing: ConsumerWatchdog, waiting: Callable[[], int], threads: BackgroundThreads, ending: threading.Event
 ) -> None:
     """Look from time to time, in the background; a deaf process is ended at once."""
 
@@ -69,4 +69,4 @@ def watch_consumer(
                 log.error("messages wait and none is taken: this process ends, to be started anew")
                 os._exit(1)
 
-    threads.start("hearing", look, ending)
+    threads.start_thread("hearing", look, ending)

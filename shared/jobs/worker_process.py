@@ -20,7 +20,7 @@ from shared.jobs import celery_app as queue
 from shared.jobs import stall_watchdog
 from shared.observability import logging
 from shared.observability.health import HealthEndpoints
-from shared.observability.threads import Threads
+from shared.observability.threads import BackgroundThreads
 from shared.settings import Settings
 from shared.storage.artifacts import Artifacts
 from shared.store import Store, data_format
@@ -46,7 +46,7 @@ class WorkerProcess:
     #: Set when the process was told to end: long work hands its lease back.
     ending: threading.Event
     #: What it can't do without.
-    threads: Threads = field(default_factory=Threads)
+    threads: BackgroundThreads = field(default_factory=BackgroundThreads)
 
 
 _current: list[WorkerProcess] = []
@@ -60,7 +60,7 @@ def get_current_process() -> WorkerProcess:
 def create_worker_app(queue_name: str, *, long_work: bool = True, started: Callable[[], None] | None = None) -> Celery:
     """The Celery application of one process, its handlers already declared; ``started`` runs when it consumes."""
     configured = settings.load()
-    logging.configure(configured, queue_name)
+    logging.configure_logging(configured, queue_name)
     app = queue.create_celery_app(configured, long_work=long_work)
     process = WorkerProcess(
         name=build_process_name(queue_name),
@@ -127,4 +127,4 @@ def send_heartbeats(process: WorkerProcess) -> None:
                 log.warning("no sign of life could be given", reason=str(error))
             process.ending.wait(BEAT_EVERY)
 
-    process.threads.start("beat", beat, process.ending)
+    process.threads.start_thread("beat", beat, process.ending)

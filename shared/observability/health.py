@@ -20,7 +20,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
-from shared.observability.threads import Threads
+from shared.observability.threads import BackgroundThreads
 from shared.settings import SettingsError
 
 log = structlog.get_logger()
@@ -47,14 +47,14 @@ class HealthEndpoints:
         self,
         service: str,
         *,
-        threads: Threads | None = None,
+        threads: BackgroundThreads | None = None,
         alive: Mapping[str, HealthCheck] | None = None,
         ready: Mapping[str, HealthCheck] | None = None,
         informative: Mapping[str, HealthCheck] | None = None,
         collector: Collector | None = None,
     ) -> None:
         self._service = service
-        self._threads = threads or Threads()
+        self._threads = threads or BackgroundThreads()
         self._alive = alive or {}
         self._ready = ready or {}
         self._informative = informative or {}
@@ -77,7 +77,7 @@ class HealthEndpoints:
     def _run_checks(
         self, checks: Mapping[str, HealthCheck], told: Mapping[str, HealthCheck] | None = None
     ) -> HealthResponse:
-        found = {**self._threads.checks(), **{name: check() for name, check in checks.items()}}
+        found = {**self._threads.run_checks(), **{name: check() for name, check in checks.items()}}
         status = HTTPStatus.OK if all(found.values()) else HTTPStatus.SERVICE_UNAVAILABLE
         found |= {name: check() for name, check in (told or {}).items()}
         return HealthResponse(status, "application/json", orjson.dumps({"service": self._service, "checks": found}))

@@ -16,14 +16,14 @@ from shared.observability import metrics, tracing
 from shared.settings import Settings
 
 
-def configure(settings: Settings, process: str) -> None:
+def configure_logging(settings: Settings, process: str) -> None:
     """Set up structlog, and tracing, for this process; called once, at its start. Raises SettingsError."""
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     told: list[Processor] = [
         # Not bound as a variable of the context: threads begin with an empty one.
         lambda _logger, _method, event: {"process": process, **event},
         structlog.contextvars.merge_contextvars,
-        tracing.told,
+        tracing.add_trace_id,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso"),
         structlog.processors.format_exc_info,
@@ -31,14 +31,14 @@ def configure(settings: Settings, process: str) -> None:
     structlog.configure(
         processors=[*told, structlog.processors.JSONRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, Forgiving(sys.stderr))),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, BestEffortStream(sys.stderr))),
         cache_logger_on_first_use=True,
     )
-    _take_up_libraries(told)
-    tracing.configure(settings, process)
+    _configure_library_logs(told)
+    tracing.configure_tracing(settings, process)
 
 
-class Forgiving:
+class BestEffortStream:
     """A stream for logs. That a line can't be written, as on a full disk, is no failure of whoever logs it."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -59,8 +59,8 @@ class Forgiving:
             self._stream.flush()
 
 
-def _take_up_libraries(told: list[Processor]) -> None:
-    handler = logging.StreamHandler(cast(TextIO, Forgiving(sys.stderr)))
+def _configure_library_logs(told: list[Processor]) -> None:
+    handler = logging.StreamHandler(cast(TextIO, BestEffortStream(sys.stderr)))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, *told],

@@ -88,61 +88,61 @@ METRICS = (
 )
 
 
-def request(service: str, operation: str | None, status: int, error: str | None, seconds: float) -> None:
+def count_request(service: str, operation: str | None, status: int, error: str | None, seconds: float) -> None:
     """A service has answered."""
     operation = operation or UNKNOWN
-    _requests(service, operation, status, error or "").inc()
-    _request_seconds(service, operation).observe(seconds)
+    _get_request_counter(service, operation, status, error or "").inc()
+    _get_request_histogram(service, operation).observe(seconds)
 
 
-def gateway_request(service: str, status: int, seconds: float) -> None:
+def count_gateway_request(service: str, status: int, seconds: float) -> None:
     """The gateway has answered."""
-    _gateway_requests(service, status).inc()
-    _gateway_seconds(service).observe(seconds)
+    _get_gateway_counter(service, status).inc()
+    _get_gateway_histogram(service).observe(seconds)
 
 
-def gateway_connections(counts: Mapping[str, int]) -> None:
+def set_gateway_connections(counts: Mapping[str, int]) -> None:
     """So many connections are in each state now."""
     for state, count in counts.items():
         GATEWAY_CONNECTIONS.labels(state).set(count)
 
 
-def gateway_cut(why: str) -> None:
+def count_gateway_cut(why: str) -> None:
     """The gateway has ended a connection."""
     GATEWAY_CUT.labels(why).inc()
 
 
-def job(queue: str, outcome: str, seconds: float) -> None:
+def count_job(queue: str, outcome: str, seconds: float) -> None:
     """An attempt at long work has ended."""
     JOBS.labels(queue, outcome).inc()
     JOB_SECONDS.labels(queue).observe(seconds)
 
 
-def set_aside(walk: str) -> None:
+def count_set_aside(walk: str) -> None:
     """An entry of a walk has failed."""
     SET_ASIDE.labels(walk).inc()
 
 
-def thread_ended(name: str) -> None:
+def count_thread_end(name: str) -> None:
     """A thread that should never end has."""
     THREAD_ENDS.labels(name).inc()
 
 
 @cache
-def _requests(service: str, operation: str, status: int, error: str) -> Counter:
+def _get_request_counter(service: str, operation: str, status: int, error: str) -> Counter:
     return REQUESTS.labels(service, operation, str(status), error)
 
 
 @cache
-def _request_seconds(service: str, operation: str) -> Histogram:
+def _get_request_histogram(service: str, operation: str) -> Histogram:
     return REQUEST_SECONDS.labels(service, operation)
 
 
 @cache
-def _gateway_requests(service: str, status: int) -> Counter:
+def _get_gateway_counter(service: str, status: int) -> Counter:
     return GATEWAY_REQUESTS.labels(service, str(status))
 
 
 @cache
-def _gateway_seconds(service: str) -> Histogram:
+def _get_gateway_histogram(service: str) -> Histogram:
     return GATEWAY_SECONDS.labels(service)

@@ -19,16 +19,16 @@ from opentelemetry.trace import SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 #: How long a process that ends waits for the collector to take its last spans (seconds); the rest is lost.
-LAST_SECONDS = 2.0
+SHUTDOWN_SECONDS = 2.0
 
 _W3C = TraceContextTextMapPropagator()
 
 
-def exported(process: str) -> Spans:
+def create_exporting_tracer(process: str) -> ProcessTracer:
     """Spans that a thread sends to the collector. Raises ModuleNotFoundError where the exporter is not installed."""
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-    return Spans(process, Batches(OTLPSpanExporter()))
+    return ProcessTracer(process, BoundedShutdownProcessor(OTLPSpanExporter()))
 
 
 class Headers(Protocol):
@@ -37,11 +37,11 @@ class Headers(Protocol):
     def get(self, name: str, /) -> str | None: ...
 
 
-class Batches(BatchSpanProcessor):
+class BoundedShutdownProcessor(BatchSpanProcessor):
     """OpenTelemetry's own would hold up a process that ends for half a minute while the collector can't be reached."""
 
     def shutdown(self) -> None:
-        self._batch_processor.shutdown(timeout_millis=int(LAST_SECONDS * 1000))
+        self._batch_processor.shutdown(timeout_millis=int(SHUTDOWN_SECONDS * 1000))
 
 
 class Span:
@@ -51,7 +51,7 @@ class Span:
         self._span = span
         self._token = context.attach(trace.set_span_in_context(span, under))
 
-    def name(self, name: str) -> None:
+    def set_name(self, name: str) -> None:
         self._span.update_name(name)
 
     def end(self, failure: str | None, **attributes: str | int | None) -> None:
@@ -63,7 +63,7 @@ class Span:
         context.detach(self._token)
 
 
-class Spans:
+class ProcessTracer:
     """Of one process."""
 
     def __init__(self, process: str, processor: SpanProcessor) -> None:
@@ -71,29 +71,29 @@ class Spans:
         provider.add_span_processor(processor)
         self._tracer = provider.get_tracer("foretaste")
 
-    def request(self, headers: Headers) -> Span:
+    def start_request_span(self, headers: Headers) -> Span:
         # Nothing that the thread has done before is the client's.
         under = _W3C.extract(headers, Context())
         return Span(self._tracer.start_span("request", under, SpanKind.SERVER), under)
 
-    def job(self, name: str) -> Span:
+    def start_job_span(self, name: str) -> Span:
         under = context.get_current()
         return Span(self._tracer.start_span(name, under, SpanKind.CONSUMER), under)
 
-    def carried(self) -> dict[str, str]:
+    def inject_headers(self) -> dict[str, str]:
         headers: dict[str, str] = {}
         _W3C.inject(headers)
         return headers
 
     @contextlib.contextmanager
-    def continued(self, headers: Headers) -> Iterator[None]:
+    def extract_context(self, headers: Headers) -> Iterator[None]:
         token = context.attach(_W3C.extract(headers, Context()))
         try:
             yield
         finally:
             context.detach(token)
 
-    def trace_id(self) -> str | None:
+    def get_trace_id(self) -> str | None:
         """Of what this thread does; 32 hexadecimal digits."""
         at = trace.get_current_span().get_span_context()
         return trace.format_trace_id(at.trace_id) if at.is_valid else None

@@ -16,50 +16,50 @@ from structlog.typing import EventDict
 from shared.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
-    from shared.observability.otel import Headers, Span, Spans
+    from shared.observability.otel import Headers, ProcessTracer, Span
 
 
 #: Of this process.
-_spans: Spans | None = None
+_tracer: ProcessTracer | None = None
 
 
-def configure(settings: Settings, process: str) -> None:
+def configure_tracing(settings: Settings, process: str) -> None:
     """Trace what this process does, if the settings say so. Raises SettingsError where OpenTelemetry is missing."""
     if not settings.tracing:
         return
-    global _spans
+    global _tracer
     try:
         from shared.observability import otel
 
-        _spans = otel.exported(process)
+        _tracer = otel.create_exporting_tracer(process)
     except ModuleNotFoundError as error:
         raise SettingsError(
             "FORETASTE_TRACING is true, which needs OpenTelemetry: install foretaste[tracing], or unset it"
         ) from error
 
 
-def request(headers: Headers) -> Span | None:
+def start_request_span(headers: Headers) -> Span | None:
     """Begin the span of a request, in the trace of its client if there is one. The thread's, until it ends."""
-    return None if _spans is None else _spans.request(headers)
+    return None if _tracer is None else _tracer.start_request_span(headers)
 
 
-def job(name: str) -> Span | None:
+def start_job_span(name: str) -> Span | None:
     """Begin the span of an attempt at long work, in the trace of what caused it. The thread's, until it ends."""
-    return None if _spans is None else _spans.job(name)
+    return None if _tracer is None else _tracer.start_job_span(name)
 
 
-def carried() -> dict[str, str]:
+def inject_headers() -> dict[str, str]:
     """The headers that a message goes on with."""
-    return {} if _spans is None else _spans.carried()
+    return {} if _tracer is None else _tracer.inject_headers()
 
 
-def continued(headers: Headers | None) -> contextlib.AbstractContextManager[None]:
+def extract_context(headers: Headers | None) -> contextlib.AbstractContextManager[None]:
     """What is done meanwhile belongs to the trace that a message came with."""
-    return contextlib.nullcontext() if _spans is None else _spans.continued(headers or {})
+    return contextlib.nullcontext() if _tracer is None else _tracer.extract_context(headers or {})
 
 
-def told(_logger: object, _method: str, event: EventDict) -> EventDict:
+def add_trace_id(_logger: object, _method: str, event: EventDict) -> EventDict:
     """For structlog: the line with its trace_id."""
-    if _spans is not None and (trace_id := _spans.trace_id()):
+    if _tracer is not None and (trace_id := _tracer.get_trace_id()):
         event["trace_id"] = trace_id
     return event

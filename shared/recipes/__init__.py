@@ -22,15 +22,15 @@ __all__ = [
     "RECIPES",
     "HyperParameter",
     "Recipe",
-    "by_algorithm_arn",
-    "by_arn",
-    "by_feature_transformation_arn",
+    "find_recipe_by_algorithm",
+    "find_recipe",
+    "find_recipe_by_feature_transformation",
 ]
 
 _ARN = re.compile(r"arn:aws[a-z-]*:personalize:::(recipe|algorithm|feature-transformation)/([^/:]+)")
 
 
-def _discover() -> Mapping[str, Recipe]:
+def _discover_recipes() -> Mapping[str, Recipe]:
     folders = [f"{__name__}.{module.name}" for module in pkgutil.iter_modules(__path__) if module.ispkg]
     # Of the operator's own models.
     others = [package.strip() for package in settings.load().recipes.split(",") if package.strip()]
@@ -38,32 +38,32 @@ def _discover() -> Mapping[str, Recipe]:
     return MappingProxyType({recipe.name: recipe for recipe in sorted(declared, key=lambda r: r.name)})
 
 
-RECIPES: Mapping[str, Recipe] = _discover()
+RECIPES: Mapping[str, Recipe] = _discover_recipes()
 """By name, in the order of ListRecipes."""
 
 
-def by_arn(arn: str) -> Recipe | None:
+def find_recipe(arn: str) -> Recipe | None:
     """The recipe of a recipe ARN of any partition; None for one that is not offered."""
-    return RECIPES.get(_name(arn, "recipe") or "")
+    return RECIPES.get(_parse_name(arn, "recipe") or "")
 
 
-def by_algorithm_arn(arn: str) -> Recipe | None:
+def find_recipe_by_algorithm(arn: str) -> Recipe | None:
     """The recipe that lets this algorithm's hyperparameters be set; None where there is none."""
-    name = _name(arn, "algorithm")
-    return _most(recipe for recipe in RECIPES.values() if recipe.algorithm == name)
+    name = _parse_name(arn, "algorithm")
+    return _select_richest(recipe for recipe in RECIPES.values() if recipe.algorithm == name)
 
 
-def by_feature_transformation_arn(arn: str) -> Recipe | None:
+def find_recipe_by_feature_transformation(arn: str) -> Recipe | None:
     """A recipe that prepares its data so; of those that share a transformation, one that lets it be set."""
-    name = _name(arn, "feature-transformation")
-    return _most(recipe for recipe in RECIPES.values() if name and recipe.feature_transformation == name)
+    name = _parse_name(arn, "feature-transformation")
+    return _select_richest(recipe for recipe in RECIPES.values() if name and recipe.feature_transformation == name)
 
 
-def _most(found: Iterable[Recipe]) -> Recipe | None:
+def _select_richest(found: Iterable[Recipe]) -> Recipe | None:
     """Use cases run the algorithms of other recipes, and Popularity-Count prepares as SIMS does but sets nothing."""
     return max(found, key=lambda recipe: (recipe.domain is None, len(recipe.hyperparameters)), default=None)
 
 
-def _name(arn: str, kind: str) -> str | None:
+def _parse_name(arn: str, kind: str) -> str | None:
     match = _ARN.fullmatch(arn)
     return match[2] if match and match[1] == kind else None

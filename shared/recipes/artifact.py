@@ -23,8 +23,8 @@ import orjson
 from safetensors import SafetensorError, safe_open
 
 from shared.data.arrays.features import Features
-from shared.data.arrays.id_index import Ids
-from shared.data.arrays.npy_files import mapped
+from shared.data.arrays.id_index import IdIndex
+from shared.data.arrays.npy_files import map_npy
 from shared.data.training.training_data import TrainingData
 from shared.recipes.scoring_api import ArtifactError, Past
 
@@ -34,7 +34,7 @@ WEIGHTS = "model.safetensors"
 _ARRAYS = ("offsets", "items", "timestamps", "event_types")
 
 
-def write(
+def write_artifact(
     folder: Path,
     data: TrainingData,
     *,
@@ -72,15 +72,15 @@ class Artifact:
         self.recipe: str = model["recipe"]
         self.parameters: Mapping[str, str] = model["parameters"]
         self.form: Mapping[str, Any] = model["form"]
-        self.popularity: npt.NDArray[np.float32] = mapped(folder / "popularity.npy")
+        self.popularity: npt.NDArray[np.float32] = map_npy(folder / "popularity.npy")
         histories = folder / "histories"
-        self.item_ids = Ids(histories, "item")
-        self._user_ids = Ids(histories, "user")
+        self.item_ids = IdIndex(histories, "item")
+        self._user_ids = IdIndex(histories, "user")
         self.event_type_names: list[str] = orjson.loads((histories / "event_types.json").read_bytes())
         self.users = Features.open(folder / "users") if (folder / "users").exists() else None
         self.contexts = Features.open(folder / "contexts") if (folder / "contexts").exists() else None
         self._offsets, self._items, self._timestamps, self._event_types = (
-            mapped(histories / f"{name}.npy") for name in _ARRAYS
+            map_npy(histories / f"{name}.npy") for name in _ARRAYS
         )
 
     @classmethod
@@ -108,20 +108,20 @@ class Artifact:
         except (OSError, ValueError, KeyError) as error:
             raise ArtifactError(f"{folder} is damaged: {error}") from error
 
-    def weights(self, *names: str) -> dict[str, npt.NDArray[Any]]:
+    def load_weights(self, *names: str) -> dict[str, npt.NDArray[Any]]:
         """The arrays of ``model.safetensors``, which must be those of these names: mapped, so that the processes of a
         machine have them in memory once. Raises ArtifactError.
         """
         path = self.folder / WEIGHTS
         try:
-            found = _mapped(path)
+            found = _map_safetensors(path)
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise ArtifactError(f"{path} cannot be read: {error}") from error
         if found.keys() != set(names):
             raise ArtifactError(f"{path} holds {', '.join(sorted(found))} instead of {', '.join(sorted(names))}.")
         return found
 
-    def history(self, user_id: str) -> list[Past]:
+    def get_history(self, user_id: str) -> list[Past]:
         """The user's events, oldest first; [] for an unknown user."""
         user = self._user_ids.find(user_id)
         if user is None:
@@ -133,7 +133,7 @@ class Artifact:
             for item, timestamp, type_ in zip(*events, strict=True)
         ]
 
-    def user_features(self, user_id: str) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    def get_user_features(self, user_id: str) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
         """Features of the user and their weights; empty where nothing is known."""
         user = None if self.users is None else self._user_ids.find(user_id)
         if self.users is None or user is None:
@@ -146,7 +146,7 @@ class Artifact:
 _TYPES = {"F32": np.float32, "F64": np.float64, "I32": np.int32, "I64": np.int64, "BOOL": np.bool_}
 
 
-def _mapped(path: Path) -> dict[str, npt.NDArray[Any]]:
+def _map_safetensors(path: Path) -> dict[str, npt.NDArray[Any]]:
     with safe_open(path, "numpy"):
         pass  # it has verified the header, which tells where each array lies
     bytes_ = np.asarray(np.memmap(path, mode="r", dtype=np.uint8))

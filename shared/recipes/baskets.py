@@ -25,7 +25,7 @@ class Baskets:
     item_count: int
 
     @classmethod
-    def of(
+    def collect(
         cls,
         histories: Histories,
         users: npt.NDArray[np.int64],
@@ -37,7 +37,7 @@ class Baskets:
         wanted_U = np.zeros(len(histories.user_ids), np.bool_)
         wanted_U[users] = True
         items, sizes = [np.zeros(0, np.int32)], np.zeros(len(wanted_U), np.int64)
-        for first, last in _blocks(histories.offsets):
+        for first, last in _iter_user_blocks(histories.offsets):
             on_block()
             begin, end = int(histories.offsets[first]), int(histories.offsets[last])
             lengths = histories.lengths[first:last]
@@ -56,7 +56,7 @@ class Baskets:
         return np.bincount(self.items, minlength=self.item_count)
 
 
-def _blocks(offsets: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+def _iter_user_blocks(offsets: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
     """Ranges of users with about a million events each; a history is not divided."""
     first = 0
     while first < len(offsets) - 1:

@@ -123,7 +123,7 @@ class Recipe:
             ranges[RANGE_LISTS[p.type]].append(entry)
         return ranges
 
-    def settings(self, solution_config: Mapping[str, Any] | None) -> dict[str, str]:
+    def resolve_parameters(self, solution_config: Mapping[str, Any] | None) -> dict[str, str]:
         """The value of every hyperparameter: the defaults overlaid by what a SolutionConfig sets.
 
         Either map may hold either kind, since AWS's own guide puts the percentiles in both. Ranges in
@@ -132,7 +132,7 @@ class Recipe:
         tunable or misplaced.
         """
         config = solution_config or {}
-        values = {p.name: p.default for p in self.hyperparameters} | self._given(config)
+        values = {p.name: p.default for p in self.hyperparameters} | self._parse_config(config)
         for name, low in values.items():
             high = values.get(f"max_{name.removeprefix('min_')}")
             if name.startswith("min_") and high is not None and float(low) > float(high):
@@ -141,29 +141,29 @@ class Recipe:
         for type_, list_name in RANGE_LISTS.items():
             for wanted in ranges.get(list_name) or ():
                 # DescribeSolution prints ranges with a prefix, and clients send back what they have read.
-                parameter = self._parameter(wanted.get("name", "").rpartition(".")[2])
+                parameter = self._find_parameter(wanted.get("name", "").rpartition(".")[2])
                 if parameter.tunable and parameter.type != type_:
                     raise ValueError(f"{parameter.name} belongs in {RANGE_LISTS[parameter.type]}.")
                 parameter.check_range(wanted)
         return values
 
-    def _given(self, config: Mapping[str, Any]) -> dict[str, str]:
+    def _parse_config(self, config: Mapping[str, Any]) -> dict[str, str]:
         """What the two maps set, by the names of this recipe's table. Raises ValueError."""
         values: dict[str, str] = {}
         names: dict[str, str] = {}
         for map_name in ("algorithmHyperParameters", "featureTransformationParameters"):
             for name, value in (config.get(map_name) or {}).items():
-                parameter = self._parameter(name)
+                parameter = self._find_parameter(name)
                 if parameter.only_tuned:
                     raise ValueError(f"{name} is set by HPO alone: give its range in hpoConfig.")
                 if (other := names.setdefault(parameter.name, name)) != name:
                     raise ValueError(f"{other} and {name} are two names of one hyperparameter: give one of them.")
-                checked = replace(parameter, name=name).check(value)  # a refusal says the name that was sent
+                checked = replace(parameter, name=name).check_value(value)  # a refusal says the name that was sent
                 if parameter not in self.inert:
                     values[parameter.name] = checked
         return values
 
-    def _parameter(self, name: str) -> HyperParameter:
+    def _find_parameter(self, name: str) -> HyperParameter:
         for parameter in (*self.hyperparameters, *self.inert):
             if name in (parameter.name, *parameter.also):
                 return parameter

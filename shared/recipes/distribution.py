@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shared.recipes.scoring_api import Rough
+from shared.recipes.scoring_api import ApproximateScores
 
 COLUMNS = 2048
 """Into which a large catalogue is laid out to find its best items: one pass, and no copy."""
@@ -17,7 +17,7 @@ NEVER = -1.0
 """In place of a score: the item is not shown."""
 
 
-def ahead(
+def rank_weighted_first(
     weights_I: npt.NDArray[np.floating[Any]], popularity_I: npt.NDArray[np.floating[Any]]
 ) -> npt.NDArray[np.float32]:
     """float32[I], a distribution: the items with a weight by it, and behind all of them the others by popularity."""
@@ -33,7 +33,7 @@ def ahead(
     return distribution_I
 
 
-def without(scores_I: npt.NDArray[np.float32], hidden: int | npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+def hide_items(scores_I: npt.NDArray[np.float32], hidden: int | npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
     """The same, changed in place, with one item, or those of a bool[I], never shown and the others' scores summing to 1
     again. Where the hidden had all of the score the others have it in equal parts.
     """
@@ -48,8 +48,11 @@ def without(scores_I: npt.NDArray[np.float32], hidden: int | npt.NDArray[np.bool
     return scores_I
 
 
-def best(
-    scores_I: npt.NDArray[np.float32], count: int, least: float = -math.inf, rough: Rough | None = None
+def find_best_items(
+    scores_I: npt.NDArray[np.float32],
+    count: int,
+    least: float = -math.inf,
+    approximate: ApproximateScores | None = None,
 ) -> npt.NDArray[np.int64]:
     """int64[K]: the items with the highest scores, of equal ones the first, and none below ``least``; K is ``count``,
     or fewer items. By the exact scores where ``rough`` tells how far these are off.
@@ -58,32 +61,32 @@ def best(
     if count == 0:
         return np.zeros(0, np.int64)
     # Of those that share the last score some would be left out by chance.
-    enough = max(reached(scores_I, count), least)
-    if rough is None:
+    enough = max(find_score_threshold(scores_I, count), least)
+    if approximate is None:
         (found,) = (scores_I >= enough).nonzero()
         scores_K = scores_I[found]
     else:
         if enough > 0:
-            enough = max(enough * math.exp(-2 * rough.most), least)
+            enough = max(enough * math.exp(-2 * approximate.most), least)
         (found,) = (scores_I >= enough).nonzero()
-        found = found[_may_be_best(scores_I[found], rough.bounds(found), count)]
-        scores_K = exact(scores_I, found, rough)
+        found = found[_find_contenders_by_score(scores_I[found], approximate.get_bounds(found), count)]
+        scores_K = compute_exact_scores(scores_I, found, approximate)
     return found[(-scores_K).argsort(kind="stable")[:count]]
 
 
-def exact(
-    scores_I: npt.NDArray[np.float32], places_K: npt.NDArray[np.int64], rough: Rough | None
+def compute_exact_scores(
+    scores_I: npt.NDArray[np.float32], places_K: npt.NDArray[np.int64], approximate: ApproximateScores | None
 ) -> npt.NDArray[np.float32]:
     """float32[K]: the scores of a few items."""
     scores_K = scores_I[places_K]
-    if rough is not None:
+    if approximate is not None:
         # What is 0 stays 0, and may be most of a catalogue.
         (positive,) = (scores_K > 0).nonzero()
-        scores_K[positive] *= np.exp(rough.corrections(places_K[positive]))
+        scores_K[positive] *= np.exp(approximate.compute_corrections(places_K[positive]))
     return scores_K
 
 
-def contenders(
+def find_contenders(
     logits_K: npt.NDArray[np.float64], bounds_K: npt.NDArray[np.float64], count: int
 ) -> npt.NDArray[np.bool_]:
     """bool[K]: those that may be among the best ``count`` if each is off by its bound at most."""
@@ -95,7 +98,7 @@ def contenders(
     return may_be
 
 
-def reached(scores_I: npt.NDArray[np.float32], count: int) -> float:
+def find_score_threshold(scores_I: npt.NDArray[np.float32], count: int) -> float:
     """A score that ``count`` items reach, and few more."""
     count = min(count, len(scores_I))
     if count > COLUMNS // 8 or len(scores_I) < 2 * COLUMNS:
@@ -107,10 +110,10 @@ def reached(scores_I: npt.NDArray[np.float32], count: int) -> float:
     return float(several[-count])
 
 
-def _may_be_best(
+def _find_contenders_by_score(
     scores_K: npt.NDArray[np.float32], bounds_K: npt.NDArray[np.float64], count: int
 ) -> npt.NDArray[np.bool_]:
     """``contenders`` by scores."""
     with np.errstate(divide="ignore"):
         logits_K = np.log(np.maximum(scores_K, 0, dtype=np.float64))
-    return contenders(logits_K, bounds_K, count)
+    return find_contenders(logits_K, bounds_K, count)

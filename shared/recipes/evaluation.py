@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from shared.data.arrays.histories import Histories, TooLittleData
 from shared.recipes import ranking_metrics
-from shared.recipes.distribution import best
+from shared.recipes.distribution import find_best_items
 
 TEST_SHARE = 0.1
 
@@ -45,7 +45,7 @@ class Split:
     test: npt.NDArray[np.int64]
 
     @classmethod
-    def of(cls, histories: Histories, seed: int) -> Self:
+    def draw(cls, histories: Histories, seed: int) -> Self:
         """Raises TooLittleData where there is nobody to test on, or nobody left to learn from."""
         users = np.flatnonzero(histories.in_training)
         eligible = users[histories.lengths[users] >= 2]
@@ -54,11 +54,11 @@ class Split:
         rng = np.random.default_rng(seed)
         size = min(max(round(TEST_SHARE * len(users)), 1), len(eligible) - 1)
         test = np.sort(rng.choice(eligible, size=size, replace=False))
-        train, validation = without_validation(np.setdiff1d(users, test), rng)
+        train, validation = split_validation(np.setdiff1d(users, test), rng)
         return cls(train=train, validation=validation, test=test)
 
 
-def without_validation(
+def split_validation(
     users: npt.NDArray[np.int64], rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Some of the users, drawn, as validation users: (the others, these)."""
@@ -73,7 +73,7 @@ MOST_FORETOLD = 20_000
 """Events that validation foretells at most: their mean gain is then known to about a hundredth of itself."""
 
 
-def comparing(split: Split, histories: Histories) -> tuple[Split, npt.NDArray[np.int64]]:
+def split_for_trials(split: Split, histories: Histories) -> tuple[Split, npt.NDArray[np.int64]]:
     """The split that trials learn by, and the users that they are compared by: drawn, with about MOST_FORETOLD events.
 
     The split is another only where no validation user has an event to foretell: others are then not trained on.
@@ -93,7 +93,7 @@ def comparing(split: Split, histories: Histories) -> tuple[Split, npt.NDArray[np
     return split, np.sort(shuffled[: int(many) + 1])
 
 
-def foretold(
+def measure_next_item(
     recommend: Recommend, histories: Histories, users: npt.NDArray[np.int64]
 ) -> tuple[dict[str, float], dict[str, float]]:
     """(metrics, their standard errors): how well each event of these users is foretold from those before it.
@@ -110,12 +110,12 @@ def foretold(
     ranks_K = np.arange(1, hits_QK.shape[1] + 1)
     rank_Q = np.where(hits_QK, ranks_K, ranking_metrics.LONGEST + 1).min(axis=1, initial=ranking_metrics.LONGEST + 1)
     user_Q = np.repeat(np.arange(len(users)), histories.offsets[users + 1] - first_U - 1)
-    return ranking_metrics.foretelling(
+    return ranking_metrics.compute_next_item_metrics(
         rank_Q, user_Q, shown=len(np.unique(recommended_QK)), items=len(histories.item_ids)
     )
 
 
-def popularity(histories: Histories, users: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def count_interactions(histories: Histories, users: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """int64[I]: interactions of these users with each item."""
     of_users = np.zeros(len(histories.user_ids), np.bool_)
     of_users[users] = True
@@ -123,7 +123,7 @@ def popularity(histories: Histories, users: npt.NDArray[np.int64]) -> npt.NDArra
     return np.bincount(items, minlength=len(histories.item_ids))
 
 
-def related(
+def recommend_related(
     scores: Callable[[int], npt.NDArray[np.float32]], histories: Histories, events_Q: npt.NDArray[np.int64], count: int
 ) -> npt.NDArray[np.int64]:
     """``Recommend`` by recipes of related items: the item that the user of each event took before it is asked about.
@@ -132,10 +132,10 @@ def related(
     """
     items, asked_Q = np.unique(histories.items[events_Q - 1], return_inverse=True)
     count = min(count, len(histories.item_ids) - 1)
-    return np.stack([best(scores(item), count) for item in items.tolist()])[asked_Q]
+    return np.stack([find_best_items(scores(item), count) for item in items.tolist()])[asked_Q]
 
 
-def evaluate(
+def evaluate_recommender(
     recommend: Recommend,
     histories: Histories,
     split: Split,
@@ -151,13 +151,13 @@ def evaluate(
     ``newest_U`` limits how many interactions of each user are held out, where only the newest are new to the model.
     """
     found, popular = (
-        _evaluate(by, histories, split.test, rewards_I, weights_E, newest_U)
-        for by in (recommend, _by_popularity(_most_popular(histories, split)))
+        _measure_recommendations(by, histories, split.test, rewards_I, weights_E, newest_U)
+        for by in (recommend, _recommend_popular(_rank_by_popularity(histories, split)))
     )
     return found, popular
 
 
-def report(
+def compute_report(
     recommend: Recommend,
     histories: Histories,
     split: Split,
@@ -168,32 +168,34 @@ def report(
 
     ``measured`` is what ``evaluate`` answers to the same: the raw view of the first two.
     """
-    popular_I = _most_popular(histories, split)
-    frequent = _evaluate(_by_frequency(popular_I, histories), histories, split.test, None, None, newest_U)
+    popular_I = _rank_by_popularity(histories, split)
+    frequent = _measure_recommendations(
+        _recommend_frequent(popular_I, histories), histories, split.test, None, None, newest_U
+    )
     by_name = zip(("model", "popularity", "personal_frequency"), (*measured, frequent), strict=True)
     return {
         "raw": {
             "users": len(split.test),
             **{name: {key: found[key] for key in REPORTED} for name, found in by_name},
         },
-        "unseen": _unseen(recommend, _by_popularity(popular_I), histories, split.test, newest_U),
+        "unseen": _report_unseen(recommend, _recommend_popular(popular_I), histories, split.test, newest_U),
     }
 
 
-def _most_popular(histories: Histories, split: Split) -> npt.NDArray[np.int64]:
+def _rank_by_popularity(histories: Histories, split: Split) -> npt.NDArray[np.int64]:
     """int64[I]: all items, those first that the users not tested took most."""
-    counts_I = popularity(histories, np.union1d(split.train, split.validation))
+    counts_I = count_interactions(histories, np.union1d(split.train, split.validation))
     return np.argsort(-counts_I, kind="stable")
 
 
-def _by_popularity(popular_I: npt.NDArray[np.int64]) -> Recommend:
+def _recommend_popular(popular_I: npt.NDArray[np.int64]) -> Recommend:
     def recommend(events_Q: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
         return np.broadcast_to(popular_I[:count], (len(events_Q), min(count, len(popular_I))))
 
     return recommend
 
 
-def _by_frequency(popular_I: npt.NDArray[np.int64], histories: Histories) -> Recommend:
+def _recommend_frequent(popular_I: npt.NDArray[np.int64], histories: Histories) -> Recommend:
     """Each user's own items, by how often they were taken before; of equal ones, and after them, what is popular."""
     rank_I = np.argsort(popular_I)
     begins_U = histories.offsets[:-1]
@@ -214,7 +216,7 @@ def _by_frequency(popular_I: npt.NDArray[np.int64], histories: Histories) -> Rec
     return recommend
 
 
-class Query(NamedTuple):
+class UnseenQuery(NamedTuple):
     """A user who takes something new from an event on."""
 
     event: int
@@ -224,7 +226,7 @@ class Query(NamedTuple):
     """Those held out that are not among them, each once."""
 
 
-def _unseen(
+def _report_unseen(
     recommend: Recommend,
     recommend_popular: Recommend,
     histories: Histories,
@@ -232,39 +234,39 @@ def _unseen(
     newest_U: npt.NDArray[np.int64] | None,
 ) -> dict[str, Any] | None:
     """That view of the report."""
-    queries = _queries_of_new(histories, users, newest_U)
+    queries = _collect_unseen_queries(histories, users, newest_U)
     if not queries:
         return None
     relevant_Q = np.array([len(query.wanted) for query in queries])
     model, popular = (
-        _reported(_unseen_hits(by, queries, len(histories.item_ids)), relevant_Q)
+        _compute_reported(_find_unseen_hits(by, queries, len(histories.item_ids)), relevant_Q)
         for by in (recommend, recommend_popular)
     )
     # Without what is a user's own nothing is left of personal frequency but popularity.
     return {"users": len(queries), "model": model, "popularity": popular, "personal_frequency": popular}
 
 
-def _queries_of_new(
+def _collect_unseen_queries(
     histories: Histories, users: npt.NDArray[np.int64], newest_U: npt.NDArray[np.int64] | None
-) -> list[Query]:
+) -> list[UnseenQuery]:
     ends_U = histories.offsets[users + 1]
-    events_U = ends_U - _held_out(histories, users, newest_U)
+    events_U = ends_U - _count_held_out(histories, users, newest_U)
     queries = []
     for begin, event, end in zip(histories.offsets[users], events_U, ends_U, strict=True):
         had = np.unique(histories.items[begin:event])
         wanted = np.setdiff1d(histories.items[event:end], had)
         if len(wanted):
-            queries.append(Query(event, had, wanted))
+            queries.append(UnseenQuery(event, had, wanted))
     return queries
 
 
-def _unseen_hits(recommend: Recommend, queries: Sequence[Query], items: int) -> npt.NDArray[np.bool_]:
+def _find_unseen_hits(recommend: Recommend, queries: Sequence[UnseenQuery], items: int) -> npt.NDArray[np.bool_]:
     """bool[Q,LONGEST]. More is asked for by as much as is left out."""
     events_Q = np.array([query.event for query in queries])
     sizes_Q = np.array([ranking_metrics.LONGEST + len(query.had) for query in queries])
     hits_QK = np.zeros((len(queries), ranking_metrics.LONGEST), np.bool_)
     new_I, wanted_I = np.ones(items, np.bool_), np.zeros(items, np.bool_)
-    for part in _parts(sizes_Q):
+    for part in _iter_parts(sizes_Q):
         recommended_PK = recommend(events_Q[part], int(sizes_Q[part].max()))
         for place, row_K in zip(part, recommended_PK, strict=True):
             _, had, wanted = queries[place]
@@ -275,7 +277,7 @@ def _unseen_hits(recommend: Recommend, queries: Sequence[Query], items: int) -> 
     return hits_QK
 
 
-def _parts(sizes_Q: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
+def _iter_parts(sizes_Q: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
     """Places in Q, all of them, as many at once as are good to hold where each is as large as the largest."""
     order_Q = np.argsort(-sizes_Q, kind="stable")
     while len(order_Q):
@@ -284,16 +286,16 @@ def _parts(sizes_Q: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
         order_Q = order_Q[count:]
 
 
-def _reported(hits_QK: npt.NDArray[np.bool_], relevant_Q: npt.NDArray[np.int64]) -> dict[str, float]:
+def _compute_reported(hits_QK: npt.NDArray[np.bool_], relevant_Q: npt.NDArray[np.int64]) -> dict[str, float]:
     found = (
-        ranking_metrics.mean_reciprocal_rank(hits_QK),
-        ranking_metrics.normalized_discounted_cumulative_gain(hits_QK, relevant_Q, ranking_metrics.LONGEST),
-        ranking_metrics.precision(hits_QK, ranking_metrics.LONGEST),
+        ranking_metrics.compute_mean_reciprocal_rank(hits_QK),
+        ranking_metrics.compute_ndcg(hits_QK, relevant_Q, ranking_metrics.LONGEST),
+        ranking_metrics.compute_precision(hits_QK, ranking_metrics.LONGEST),
     )
     return {key: round(value, 4) for key, value in zip(REPORTED, found, strict=True)}
 
 
-def _held_out(
+def _count_held_out(
     histories: Histories, users: npt.NDArray[np.int64], newest_U: npt.NDArray[np.int64] | None
 ) -> npt.NDArray[np.int64]:
     """How many of each of these users' interactions are to be found."""
@@ -304,7 +306,7 @@ def _held_out(
     return held_out
 
 
-def _evaluate(
+def _measure_recommendations(
     recommend: Recommend,
     histories: Histories,
     users: npt.NDArray[np.int64],
@@ -312,19 +314,21 @@ def _evaluate(
     weights_E: npt.NDArray[np.float32] | None,
     newest_U: npt.NDArray[np.int64] | None,
 ) -> dict[str, float]:
-    ends, held_out = histories.offsets[users + 1], _held_out(histories, users, newest_U)
+    ends, held_out = histories.offsets[users + 1], _count_held_out(histories, users, newest_U)
     recommended_QK = recommend(ends - held_out, ranking_metrics.LONGEST)
     wanted = [np.unique(histories.items[end - count : end]) for end, count in zip(ends, held_out, strict=True)]
     hits_QK = np.array([np.isin(row_K, items) for row_K, items in zip(recommended_QK, wanted, strict=True)])
     relevant_Q = np.array([len(items) for items in wanted])
-    found = ranking_metrics.evaluate(hits_QK, relevant_Q, recommended_QK, len(histories.item_ids))
+    found = ranking_metrics.compute_metrics(hits_QK, relevant_Q, recommended_QK, len(histories.item_ids))
     if rewards_I is not None:
         possible = [rewards_I[items] for items in wanted]
         gains_QK = np.where(hits_QK, rewards_I[recommended_QK], 0.0)
-        found["average_rewards_at_k"] = round(ranking_metrics.average_rewards(gains_QK, _greatest(possible)), 4)
+        found["average_rewards_at_k"] = round(
+            ranking_metrics.compute_average_rewards(gains_QK, _sort_greatest(possible)), 4
+        )
     if weights_E is not None:
         worth = [
-            _worth(histories.items[end - count : end], weights_E[end - count : end], items)
+            _find_greatest_weights(histories.items[end - count : end], weights_E[end - count : end], items)
             for end, count, items in zip(ends, held_out, wanted, strict=True)
         ]
         gains_QK = np.zeros(recommended_QK.shape)
@@ -333,12 +337,12 @@ def _evaluate(
         ):
             gains_K[hits_K] = worths[np.searchsorted(items, recommended_K[hits_K])]
         found["normalized_discounted_cumulative_gain_with_event_weights_at_k"] = round(
-            ranking_metrics.weighted_gain(gains_QK, _greatest(worth)), 4
+            ranking_metrics.compute_weighted_ndcg(gains_QK, _sort_greatest(worth)), 4
         )
     return dict(sorted(found.items()))
 
 
-def _worth(
+def _find_greatest_weights(
     items_T: npt.NDArray[np.int32], weights_T: npt.NDArray[np.float32], items: npt.NDArray[np.int32]
 ) -> npt.NDArray[np.float64]:
     """Of each of ``items``, which rise, the greatest weight that an event with it has."""
@@ -347,7 +351,7 @@ def _worth(
     return worth
 
 
-def _greatest(gains: Sequence[npt.NDArray[np.floating[Any]]]) -> npt.NDArray[np.float64]:
+def _sort_greatest(gains: Sequence[npt.NDArray[np.floating[Any]]]) -> npt.NDArray[np.float64]:
     """float64[Q,LONGEST]: the greatest of each, falling, filled up with 0."""
     greatest_QK = np.zeros((len(gains), ranking_metrics.LONGEST))
     for row_K, of_query in zip(greatest_QK, gains, strict=True):

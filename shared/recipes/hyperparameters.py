@@ -30,17 +30,17 @@ class HyperParameter:
     also: tuple[str, ...] = ()
     """Other names under which AWS takes it, and prints it."""
 
-    def check(self, value: str) -> str:
+    def check_value(self, value: str) -> str:
         """Returns the value as it is kept; raises ValueError with a sentence that says what is allowed."""
         if self.type in ("categorical", "string"):
             spelt = value.lower() if self.type == "categorical" else value
             if spelt not in self.choices:
                 raise ValueError(f"{self.name} must be one of {', '.join(self.choices)}; it is {value!r}.")
             return spelt
-        self._number(value)
+        self._parse_number(value)
         return value
 
-    def _number(self, value: Any) -> float:
+    def _parse_number(self, value: Any) -> float:
         try:
             number = float(int(str(value)) if self.type == "integer" else float(value))
         except (TypeError, ValueError, OverflowError):
@@ -48,10 +48,10 @@ class HyperParameter:
         least = -math.inf if self.minimum is None else self.minimum
         most = self.accepted_maximum or (math.inf if self.maximum is None else self.maximum)
         if not (least <= number <= most and math.isfinite(number) and (number > 0 or not self.positive)):
-            raise ValueError(f"{self.name} must {self._range(least, most)}; it is {value}.")
+            raise ValueError(f"{self.name} must {self._describe_range(least, most)}; it is {value}.")
         return number
 
-    def _range(self, least: float, most: float) -> str:
+    def _describe_range(self, least: float, most: float) -> str:
         if most < math.inf:
             return f"lie in [{least:g}, {most:g}]"
         return "be above 0" if self.minimum is None else f"be a number of at least {least:g}"
@@ -62,12 +62,12 @@ class HyperParameter:
             raise ValueError(f"{self.name} is not tunable.")
         if self.type == "categorical":
             for value in wanted.get("values") or ():
-                self.check(value)
+                self.check_value(value)
             return
         if self.only_tuned and not {"minValue", "maxValue"} <= wanted.keys():
             raise ValueError(f"{self.name} needs both minValue and maxValue.")
-        low = self._number(wanted.get("minValue", self.minimum))
-        high = self._number(wanted.get("maxValue", self.maximum))
+        low = self._parse_number(wanted.get("minValue", self.minimum))
+        high = self._parse_number(wanted.get("maxValue", self.maximum))
         if low > high:
             raise ValueError(f"{self.name} has minValue {low:g} above maxValue {high:g}.")
 

@@ -33,7 +33,7 @@ class ProgressReporter:
         return cls(context.report_progress, context.should_stop, epochs)
 
     @classmethod
-    def silent(cls, epochs: int = 0) -> Self:
+    def create_silent(cls, epochs: int = 0) -> Self:
         """Report to no worker, and never end the training."""
         return cls(lambda _: None, lambda: False, epochs)
 

@@ -24,11 +24,11 @@ class Seconds(Protocol[Answer]):
     def __ge__(self, least: float, /) -> Answer: ...
 
 
-def begins_visit(gap: Seconds[Answer]) -> Answer:
+def is_new_visit(gap: Seconds[Answer]) -> Answer:
     """Does an event, or a request, so many seconds after the user's event before begin a new visit?"""
     return gap >= SESSION_SECONDS
 
 
-def asked_at(before: float, at: float) -> float:
+def resolve_request_time(before: float, at: float) -> float:
     """When a recommendation is asked for whose user was last seen ``before`` and is back ``at``; seconds both."""
-    return at if begins_visit(at - before) else before
+    return at if is_new_visit(at - before) else before

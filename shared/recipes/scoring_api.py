@@ -50,11 +50,11 @@ class Query:
     """The item to which others are related; it may be unknown to the model."""
     exploration: Exploration | None = None
     """None: none."""
-    anew: bool = False
+    unseen_only: bool = False
     """Is only what is new to the user wanted? Where a filter hides what was had: it knows the newest of that alone."""
 
 
-class Explained(NamedTuple):
+class ExplainedScores(NamedTuple):
     """Scores, and what tells why an item stands high in them."""
 
     scores: npt.NDArray[np.float32]
@@ -63,11 +63,11 @@ class Explained(NamedTuple):
     """float32[I]: what they would be without exploration; the very same object where there is none."""
     popular: bool
     """Is nothing known of who asks, so that they are shares of what is popular and no relevance?"""
-    rough: Rough | None = None
+    approximate: ApproximateScores | None = None
     """What tells how far both scores may be off, of a large catalogue; None: they are exact."""
 
 
-class Rough(Protocol):
+class ApproximateScores(Protocol):
     """Scores that are estimates: an exact one is one of these times exp(correction), whatever else made it of logits.
 
     Bounds and corrections are 0 where a score is exact.
@@ -76,10 +76,10 @@ class Rough(Protocol):
     most: float
     """No bound is above it."""
 
-    def bounds(self, places_K: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    def get_bounds(self, places_K: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """float64[K]: what the corrections of these items lie within, to both sides."""
 
-    def corrections(self, places_K: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    def compute_corrections(self, places_K: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """float64[K], which takes a while for each item."""
 
 
@@ -110,9 +110,9 @@ class Scorer(Protocol):
         ...
 
 
-class Explaining(Scorer, Protocol):
+class ExplainingScorer(Scorer, Protocol):
     """``scoring.Scorer`` of the recipes that tell reasons."""
 
-    def explained(self, query: Query) -> Explained:
+    def explained(self, query: Query) -> ExplainedScores:
         """The answer of ``scores`` to this query, with its reasons."""
         ...

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from shared.data.training.training_data import TrainingData
 from shared.recipes import artifact as artifacts
 from shared.recipes.declaration import Recipe
-from shared.recipes.evaluation import Split, comparing, evaluate, foretold, report
+from shared.recipes.evaluation import Split, compute_report, evaluate_recommender, measure_next_item, split_for_trials
 from shared.recipes.progress import Phase, ProgressReporter
 from shared.recipes.training_api import Train, Trained, TrainingContext, Validate, Validated
 
@@ -31,7 +31,7 @@ NDCG = "normalized_discounted_cumulative_gain_at_25"
 """The metric that ``TrainingProgress.ndcg`` holds."""
 
 
-class Model(Protocol):
+class SinglePassModel(Protocol):
     """What is learnt of some users."""
 
     @property
@@ -48,12 +48,12 @@ class Model(Protocol):
         ...
 
 
-class Learn(Protocol):
+class LearnUsers(Protocol):
     """How a recipe learns."""
 
     def __call__(
         self, data: TrainingData, parameters: Mapping[str, str], users: npt.NDArray[np.int64], on_block: OnBlock
-    ) -> Model:
+    ) -> SinglePassModel:
         """What is learnt of these users, given by their numbers. Raises TooLittleData."""
         ...
 
@@ -62,17 +62,17 @@ MoreMetrics = Callable[[TrainingData, Mapping[str, str], OnBlock], Mapping[str, 
 """(data, parameters, on_block) -> what stands among the metrics of a training beside those of every recipe."""
 
 
-def counted(learn: Learn, more_metrics: MoreMetrics = lambda *_: {}) -> tuple[Train, Validate]:
+def create_train_and_validate(learn: LearnUsers, more_metrics: MoreMetrics = lambda *_: {}) -> tuple[Train, Validate]:
     """``train`` and ``validate`` of a recipe that learns so."""
-    course = Course(learn, more_metrics)
+    course = SinglePassTraining(learn, more_metrics)
     return course.train, course.validate
 
 
 @dataclass(frozen=True)
-class Course:
+class SinglePassTraining:
     """Both courses of one recipe. Their epochs are the calls of ``learn``."""
 
-    learn: Learn
+    learn: LearnUsers
     more_metrics: MoreMetrics
 
     def train(
@@ -85,20 +85,20 @@ class Course:
         """``shared.recipes.training_api.Train``."""
         started = time.monotonic()
         histories = data.histories
-        split = Split.of(histories, context.seed)
+        split = Split.draw(histories, context.seed)
         epochs = 2 if context.options.retrain_on_all_users else 1
         reporter = ProgressReporter.for_training(context, epochs)
         knowing = np.union1d(split.train, split.validation)
-        model = self.learn(data, parameters, knowing, begun(reporter, "training", 0))
-        on_block = begun(reporter, "evaluating", 1)
+        model = self.learn(data, parameters, knowing, start_phase(reporter, "training", 0))
+        on_block = start_phase(reporter, "evaluating", 1)
         recommend = partial(model.recommend, on_block=on_block)
-        metrics, baseline = measured = evaluate(recommend, histories, split)
-        views = report(recommend, histories, split, measured)
+        metrics, baseline = measured = evaluate_recommender(recommend, histories, split)
+        views = compute_report(recommend, histories, split, measured)
         metrics |= self.more_metrics(data, parameters, on_block)
         if context.options.retrain_on_all_users:
             everybody = np.flatnonzero(histories.in_training)
-            model = self.learn(data, parameters, everybody, begun(reporter, "retraining", 1))
-        begun(reporter, "writing", epochs)()
+            model = self.learn(data, parameters, everybody, start_phase(reporter, "retraining", 1))
+        start_phase(reporter, "writing", epochs)()
         trained = Trained(
             metrics=metrics,
             baseline=baseline,
@@ -107,7 +107,7 @@ class Course:
             report=views,
         )
         model.save(context.artifact)
-        artifacts.write(
+        artifacts.write_artifact(
             context.artifact,
             data,
             recipe=recipe.name,
@@ -133,17 +133,17 @@ class Course:
         """``shared.recipes.training_api.Validate``."""
         started = time.monotonic()
         histories = data.histories
-        split, users = comparing(Split.of(histories, context.seed), histories)
+        split, users = split_for_trials(Split.draw(histories, context.seed), histories)
         reporter = ProgressReporter.for_training(context, epochs=1)
-        model = self.learn(data, parameters, split.train, begun(reporter, "training", 0))
-        on_block = begun(reporter, "evaluating", 1)
-        metrics, errors = foretold(partial(model.recommend, on_block=on_block), histories, users)
+        model = self.learn(data, parameters, split.train, start_phase(reporter, "training", 0))
+        on_block = start_phase(reporter, "evaluating", 1)
+        metrics, errors = measure_next_item(partial(model.recommend, on_block=on_block), histories, users)
         reporter.ndcg = metrics[NDCG]
         reporter.report("evaluating", 1)
         return Validated(metrics=metrics, errors=errors, epochs=1, seconds=round(time.monotonic() - started, 3))
 
 
-def begun(reporter: ProgressReporter, phase: Phase, done: int) -> OnBlock:
+def start_phase(reporter: ProgressReporter, phase: Phase, done: int) -> OnBlock:
     """Says that a phase begins; what to call while it lasts. Raises Stopped."""
     reporter.report(phase, done)
     reporter.start_clock(done)

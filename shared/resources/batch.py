@@ -28,7 +28,7 @@ class Asked(NamedTuple):
 def asked(request: Mapping[str, Any], reading: Reading) -> Asked:
     """Raises ResourceNotFound, ResourceInUse, InvalidInput."""
     version = reading.active(request["solutionVersionArn"], "solution_version")
-    recipe = recipes.by_arn(version.body["recipeArn"])
+    recipe = recipes.find_recipe(version.body["recipeArn"])
     if recipe is None:
         raise InvalidInput(f"The recipe {version.body['recipeArn']} is not offered.")
     solution = reading.active(version.body["solutionArn"], "solution")

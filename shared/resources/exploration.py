@@ -33,7 +33,7 @@ def check_exploration(config: Mapping[str, str], recipe: Recipe) -> None:
         if name not in PARAMETERS:
             raise InvalidInput(f"itemExplorationConfig has {name}; it takes {' and '.join(PARAMETERS)}.")
         try:
-            PARAMETERS[name].check(value)
+            PARAMETERS[name].check_value(value)
         except ValueError as error:
             raise InvalidInput(str(error)) from error
 

@@ -8,7 +8,7 @@ from shared.aws.errors import ResourceNotFound
 
 def named(arn: str) -> recipes.Recipe:
     """Raises ResourceNotFound."""
-    recipe = recipes.by_arn(arn)
+    recipe = recipes.find_recipe(arn)
     if recipe is None:
         raise ResourceNotFound(f"The given recipe does not exist: {arn}. ListRecipes shows those that do.")
     return recipe

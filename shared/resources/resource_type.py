@@ -71,7 +71,7 @@ class Reading:
 
     def _why(self, arn: str, nouns: tuple[str, ...]) -> str:
         """Why there can't be a record of that type under an ARN, as a further sentence; "" where there could."""
-        parsed, noun = arns.parse(arn), arns.noun(arn)
+        parsed, noun = arns.parse_arn(arn), arns.parse_noun(arn)
         if parsed is None or noun is None:
             return ""
         here = (self.settings.region, self.settings.account_id)
@@ -181,7 +181,7 @@ class Resource:
         most = getattr(settings, self.quota_setting) if self.quota else None
         if self.quota is None or most is None:
             return None
-        within = (parent for parent in draft.parents if arns.noun(parent) == self.quota.within)
+        within = (parent for parent in draft.parents if arns.parse_noun(parent) == self.quota.within)
         return Limit(
             maximum=most, parent=next(within) if self.quota.within else None, in_progress_only=self.quota.pending
         )

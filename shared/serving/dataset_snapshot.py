@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from shared.data import schemas
 from shared.data.arrays.features import SEPARATOR, SPACES
-from shared.data.arrays.mmap_arrays import Packed, Packing
+from shared.data.arrays.mmap_arrays import ArrayFile, ArrayFileWriter
 from shared.data.csv.csv_rules import PARQUET_TYPES
 from shared.data.csv.csv_sql import quote_identifier, quote_literal
 from shared.data.duckdb_session import DuckDBSession, read_parquet_sql
@@ -45,18 +45,18 @@ Cell = str | int | float | bool | None
 
 def write(target: Path, schema: str, domain: str | None, files: Sequence[Path], database: DuckDBSession) -> None:
     """``schema`` is Avro JSON, ``files`` are Parquet, the older ones first: of rows with one id the last counts."""
-    parsed = schemas.parse(schema, domain=domain)
-    with Packing(target) as packing:
+    parsed = schemas.parse_schema(schema, domain=domain)
+    with ArrayFileWriter(target) as packing:
         packing.about = {"schema": schema, "domain": domain}
         if not files:
-            packing.texts("ids", [])
+            packing.add_strings("ids", [])
             return
         key = f"{quote_identifier(str(parsed.key))}::VARCHAR"
         database.execute(
             f"""CREATE TABLE ids AS SELECT id, (row_number() OVER (ORDER BY id) - 1)::INTEGER AS number
                 FROM (SELECT DISTINCT {key} AS id FROM {read_parquet_sql(files)}) WHERE id <> ''"""
         )
-        packing.texts("ids", _strings(database, "SELECT id FROM ids ORDER BY number"))
+        packing.add_strings("ids", _strings(database, "SELECT id FROM ids ORDER BY number"))
         writer = _Writer(packing, Rows.of(database, parsed, files, "ids"))
         present = database.list_columns(files)
         for field in parsed.fields:
@@ -72,7 +72,7 @@ def _strings(database: DuckDBSession, sql: str, size: int = _STRINGS_AT_ONCE) ->
 class _Writer:
     """Writes a column at a time: of strings no more than a batch is in memory, of all else some numbers a row."""
 
-    def __init__(self, packing: Packing, rows: Rows) -> None:
+    def __init__(self, packing: ArrayFileWriter, rows: Rows) -> None:
         self._packing = packing
         self._rows = rows
         self._database = rows.database
@@ -92,14 +92,14 @@ class _Writer:
         filled = np.zeros(self._rows.count, np.bool_)
         values[found["number"]] = found["value"]
         filled[found["number"]] = True
-        self._packing.add(f"{field.name}.values", values)
-        self._packing.add(f"{field.name}.filled", filled)
+        self._packing.add_array(f"{field.name}.values", values)
+        self._packing.add_array(f"{field.name}.filled", filled)
 
     def _write_long_texts(self, field: Field) -> None:
         """Each its own: to look for equal ones would cost more than they take."""
         filled = f"FROM ({self._rows.cells(quote_identifier(field.name))}) WHERE value <> '' ORDER BY number"
         rows = self._database.fetch_arrays(f"SELECT number {filled}")["number"]
-        self._packing.texts(
+        self._packing.add_strings(
             f"{field.name}.texts", _strings(self._database, f"SELECT value {filled}", size=_TEXTS_AT_ONCE)
         )
         self._write_cells(field, rows, np.arange(len(rows)))
@@ -130,7 +130,7 @@ class _Writer:
                 SELECT value, (row_number() OVER (ORDER BY value) - 1)::INTEGER AS code
                 FROM (SELECT DISTINCT value FROM {table})"""
         )
-        self._packing.texts(target, _strings(self._database, "SELECT value FROM vocabulary ORDER BY code"))
+        self._packing.add_strings(target, _strings(self._database, "SELECT value FROM vocabulary ORDER BY code"))
         found = self._database.fetch_arrays(
             f"SELECT number, code FROM {table} JOIN vocabulary USING (value) ORDER BY code, number"
         )
@@ -139,27 +139,27 @@ class _Writer:
     def _write_cells(self, field: Field, rows: npt.NDArray[Any], texts: npt.NDArray[Any]) -> None:
         cells = np.full(self._rows.count, -1, np.int32)
         cells[rows] = texts
-        self._packing.add(f"{field.name}.cells", cells)
+        self._packing.add_array(f"{field.name}.cells", cells)
 
     def _write_rows(self, field: Field, rows: npt.NDArray[Any], values: npt.NDArray[Any]) -> None:
         counts = np.bincount(values) if len(values) else np.zeros(0, np.int64)
-        self._packing.add(f"{field.name}.rows", rows.astype(np.int32))
-        self._packing.add(f"{field.name}.starts", np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)]))
+        self._packing.add_array(f"{field.name}.rows", rows.astype(np.int32))
+        self._packing.add_array(f"{field.name}.starts", np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)]))
 
 
 class Snapshot:
     """D rows. Threads may share it: nothing changes."""
 
-    def __init__(self, packed: Packed) -> None:
+    def __init__(self, packed: ArrayFile) -> None:
         self._packed = packed
-        self.schema = schemas.parse(packed.about["schema"], domain=packed.about["domain"])
-        self.ids = packed.texts("ids")
-        self._texts = cache(packed.texts)
+        self.schema = schemas.parse_schema(packed.about["schema"], domain=packed.about["domain"])
+        self.ids = packed.get_strings("ids")
+        self._texts = cache(packed.get_strings)
 
     @classmethod
     def open(cls, path: Path) -> Self:
         """Raises OSError and ValueError."""
-        return cls(Packed.open(path))
+        return cls(ArrayFile.open(path))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -172,9 +172,9 @@ class Snapshot:
         """float[D], NaN for null; as precise as the column is."""
         if f"{column}.values" not in self._packed:
             return np.full(len(self), np.nan)
-        values = self._packed.array(f"{column}.values")
+        values = self._packed.get_array(f"{column}.values")
         numbers: npt.NDArray[np.floating[Any]] = values.astype(np.float32 if values.dtype == np.float32 else np.float64)
-        numbers[~self._packed.array(f"{column}.filled")] = np.nan
+        numbers[~self._packed.get_array(f"{column}.filled")] = np.nan
         return numbers
 
     def rows_with(self, column: str, value: str) -> npt.NDArray[np.integer[Any]]:
@@ -188,15 +188,15 @@ class Snapshot:
         number = self._texts(values).find(value)
         if number is None:
             return np.zeros(0, np.int32)
-        begin, end = self._packed.array(f"{column}.starts")[number : number + 2]
-        return self._packed.array(f"{column}.rows")[begin:end]
+        begin, end = self._packed.get_array(f"{column}.starts")[number : number + 2]
+        return self._packed.get_array(f"{column}.rows")[begin:end]
 
     def frequent(self, column: str, least: int) -> list[str]:
         """The values that at least so many rows have; of the key there are none."""
         if f"{column}.starts" not in self._packed:
             return []
         values = f"{column}.parts" if self.schema.columns[column].categorical else f"{column}.texts"
-        counts = np.diff(self._packed.array(f"{column}.starts"))
+        counts = np.diff(self._packed.get_array(f"{column}.starts"))
         return [self._texts(values)[number] for number in np.flatnonzero(counts >= max(least, 1)).tolist()]
 
     def cell(self, row: int, column: str) -> Cell:
@@ -204,10 +204,10 @@ class Snapshot:
         if column == self.schema.key:
             return self.ids[row]
         if f"{column}.values" in self._packed:
-            filled = self._packed.array(f"{column}.filled")[row]
-            return self._packed.array(f"{column}.values")[row].item() if filled else None
+            filled = self._packed.get_array(f"{column}.filled")[row]
+            return self._packed.get_array(f"{column}.values")[row].item() if filled else None
         if f"{column}.cells" in self._packed:
-            text = int(self._packed.array(f"{column}.cells")[row])
+            text = int(self._packed.get_array(f"{column}.cells")[row])
             return self._texts(f"{column}.texts")[text] if text >= 0 else None
         return None
 

@@ -15,10 +15,10 @@ import numpy.typing as npt
 import structlog
 
 from shared import recipes
-from shared.data.arrays.id_index import Ids
+from shared.data.arrays.id_index import IdIndex
 from shared.http.leader_followers import step_aside
 from shared.recipes import Recipe
-from shared.recipes.scoring_api import ArtifactError, Explained, Explaining, Query, Scorer
+from shared.recipes.scoring_api import ArtifactError, ExplainedScores, ExplainingScorer, Query, Scorer
 from shared.resources import Reading
 from shared.resources.dataset.requests import TYPES, arn_of
 from shared.storage.artifacts import ArtifactDamaged, Artifacts
@@ -53,7 +53,7 @@ class Model:
         self.interactions = datasets[recipe.interactions]
         self.item_ids = item_ids = scorer.item_ids
         #: The id of the item at a place in ``item_ids``.
-        self.named = item_ids.named if isinstance(item_ids, Ids) else item_ids.__getitem__
+        self.named = item_ids.get_id if isinstance(item_ids, IdIndex) else item_ids.__getitem__
         #: The user's events as trained on, which nobody may change. The same objects at each request, so that a scorer
         #: sees at a glance what it has read.
         self.history = lru_cache(MOST_HISTORIES)(scorer.history)
@@ -80,19 +80,19 @@ class Model:
         with self._turn():
             return self._scorer.scores(query)
 
-    def explained(self, query: Query) -> Explained:
+    def explained(self, query: Query) -> ExplainedScores:
         """The same, and how far they may be off, with the reasons of the recipes that tell them; of the others nothing
         is there to be told.
         """
         if not hasattr(self._scorer, "explained"):
             scores = self.scores(query)
-            return Explained(scores, scores, popular=False)
+            return ExplainedScores(scores, scores, popular=False)
         with self._turn():
-            found = cast(Explaining, self._scorer).explained(query)
+            found = cast(ExplainingScorer, self._scorer).explained(query)
         return (
             found
             if self.recipe.serving.gives_reasons
-            else Explained(found.scores, found.scores, popular=False, rough=found.rough)
+            else ExplainedScores(found.scores, found.scores, popular=False, approximate=found.approximate)
         )
 
     def _turn(self) -> AbstractContextManager[object]:
@@ -102,7 +102,7 @@ class Model:
 
 def place_of(item_ids: Sequence[str], item_id: str) -> int | None:
     """The place of an item among the sorted ids; None: it is unknown."""
-    if isinstance(item_ids, Ids):
+    if isinstance(item_ids, IdIndex):
         return item_ids.find(item_id)
     place = bisect_left(item_ids, item_id)
     return place if place < len(item_ids) and item_ids[place] == item_id else None
@@ -129,7 +129,7 @@ class Deployed:
 
     def _load(self, version_arn: str) -> Model:
         version = self._reading.records.get(version_arn)
-        recipe = recipes.by_arn(version.body["recipeArn"]) if version else None
+        recipe = recipes.find_recipe(version.body["recipeArn"]) if version else None
         if version is None or recipe is None:
             raise NotDeployable(f"The version {version_arn} does not exist any more, or its recipe does not.")
         scoring: Any = importlib.import_module(f"{recipe.module}.scoring")

@@ -19,8 +19,8 @@ from shared.aws.errors import InvalidInput
 from shared.filters.columns import marked
 from shared.filters.evaluation import Mask
 from shared.recipes import Recipe
-from shared.recipes.distribution import NEVER, best, exact
-from shared.recipes.scoring_api import Explained, Past, Query, Rough
+from shared.recipes.distribution import NEVER, compute_exact_scores, find_best_items
+from shared.recipes.scoring_api import ApproximateScores, ExplainedScores, Past, Query
 from shared.resources.exploration import exploration_of
 from shared.serving.candidate_mask import Selection, both
 from shared.serving.model_cache import Model, place_of
@@ -88,45 +88,55 @@ def mask_items(selection: Selection) -> ItemMasks:
 
 def exclude_known_items(query: Query, selection: Selection, masks: ItemMasks) -> Query:
     """Return a query for items that are new to the user where the masks hide what the user had; else the same query."""
-    return replace(query, anew=True) if selection.hides_had(masks.allowed, query.history) else query
+    return replace(query, unseen_only=True) if selection.hides_had(masks.allowed, query.history) else query
 
 
-def list_items(model: Model, found: Explained, masks: ItemMasks, wanted: int) -> list[dict[str, Any]]:
+def list_items(model: Model, found: ExplainedScores, masks: ItemMasks, wanted: int) -> list[dict[str, Any]]:
     """List at most ``wanted`` items by the scores of one query, with the promoted ones and the reasons."""
-    scores, recipe = found.scores, model.recipe
+    promotion = masks.promotion
+    if promotion is None:
+        return _list_best(model, found, masks.allowed, wanted)
+    allowed = both(masks.shown, promotion.allowed)
+    promoted = find_best_allowed(found.scores, promotion.places(wanted), allowed, found.approximate)
+    rows = promotion.named(_build_rows(model, found, promoted), reasons=model.recipe.serving.gives_reasons)
+    rest = both(masks.allowed, ~marked(len(found.scores), [promoted]))
+    return mixed(rows, _list_best(model, found, rest, wanted - len(promoted)), RNG)
+
+
+def _list_best(model: Model, found: ExplainedScores, allowed: Mask | None, wanted: int) -> list[dict[str, Any]]:
+    """List the best items, with reasons where the recipe has explored or nothing is known of the user."""
+    listed = find_best_allowed(found.scores, wanted, allowed, found.approximate)
+    rows = _build_rows(model, found, listed)
+    if found.unexplored is found.scores and not found.popular:
+        return rows
+    return reasoned(
+        rows, listed, found, partial(find_best_allowed, wanted=wanted, allowed=allowed, rough=found.approximate)
+    )
+
+
+def _build_rows(model: Model, found: ExplainedScores, listed: npt.NDArray[np.int64]) -> list[dict[str, Any]]:
     # Of popular items AWS says that they have no score: it would tell how relevant they are to the user.
-    shows_scores = recipe.serving.shows_scores and not found.popular
-    rows = partial(build_rows, model.named, scores, shows_scores=shows_scores, rough=found.rough)
-    allowed, promotion, promoted = masks.allowed, masks.promotion, None
-    if promotion is not None:
-        promoted = find_best_items(scores, promotion.places(wanted), both(masks.shown, promotion.allowed), found.rough)
-        allowed = both(allowed, ~marked(len(scores), [promoted]))
-        wanted -= len(promoted)
-    find_best = partial(find_best_items, wanted=wanted, allowed=allowed, rough=found.rough)
-    listed = find_best(scores)
-    items = reasoned(rows(listed), listed, found, find_best)
-    if promotion is None or promoted is None:
-        return items
-    return mixed(promotion.named(rows(promoted), reasons=recipe.serving.gives_reasons), items, RNG)
+    shows_scores = model.recipe.serving.shows_scores and not found.popular
+    return build_rows(model.named, found.scores, listed, shows_scores=shows_scores, rough=found.approximate)
 
 
-def find_best_items(
-    scores: npt.NDArray[np.float32], wanted: int, allowed: Mask | None, rough: Rough | None = None
+def find_best_allowed(
+    scores: npt.NDArray[np.float32], wanted: int, allowed: Mask | None, rough: ApproximateScores | None = None
 ) -> npt.NDArray[np.int64]:
     """int64[K]: the best ``wanted`` items that may be shown, by falling score and then by id, as the ids are sorted.
 
     ``allowed`` is bool[I]; None allows all. ``rough`` tells how far the scores are off; None: they are exact.
     """
     if allowed is None:
-        return best(scores, wanted, least=0.0, rough=rough)
+        return find_best_items(scores, wanted, least=0.0, rough=rough)
     if rough is not None:
         # A pass over all scores costs less than exact scores of more items than are wanted.
-        return best(np.where(allowed, scores, np.float32(NEVER)), wanted, least=0.0, rough=rough)
-    first = best(scores, FIRST, least=0.0)
+        return find_best_items(np.where(allowed, scores, np.float32(NEVER)), wanted, least=0.0, rough=rough)
+    first = find_best_items(scores, FIRST, least=0.0)
     found = first[allowed[first]][:wanted]
     if len(found) < wanted and allowed.any():
         places = np.flatnonzero(allowed)
-        found = places[best(scores[places], wanted, least=0.0)]
+        found = places[find_best_items(scores[places], wanted, least=0.0)]
     return found
 
 
@@ -136,7 +146,7 @@ def build_rows(
     listed: npt.NDArray[np.int64],
     *,
     shows_scores: bool,
-    rough: Rough | None = None,
+    rough: ApproximateScores | None = None,
 ) -> list[dict[str, Any]]:
     """Return a row for each listed item; shown scores have 7 decimals, as AWS's answers have.
 
@@ -145,7 +155,7 @@ def build_rows(
     item_ids = map(named, listed.tolist())
     if not shows_scores:
         return [{"itemId": item_id} for item_id in item_ids]
-    shown = exact(scores, listed, rough).astype(np.float64).round(7).tolist()
+    shown = compute_exact_scores(scores, listed, rough).astype(np.float64).round(7).tolist()
     return [{"itemId": item_id, "score": score} for item_id, score in zip(item_ids, shown, strict=True)]
 
 
@@ -158,17 +168,22 @@ def rank_items(model: Model, query: Query, selection: Selection, given: Sequence
     return list_ranking(model, model.explained(query), given, kept)
 
 
-def list_ranking(model: Model, found: Explained, given: Sequence[str], kept: Collection[str]) -> list[dict[str, Any]]:
+def list_ranking(
+    model: Model, found: ExplainedScores, given: Sequence[str], kept: Collection[str]
+) -> list[dict[str, Any]]:
     """Rank the given items by the scores of one query; only those ``kept`` by the filter are in the list.
 
     As in recommendations, the filter does not change the scores of the items that it keeps.
     """
-    ranking = rank_given_items(model.item_ids, found.scores, given, found.rough)
+    ranking = rank_given_items(model.item_ids, found.scores, given, found.approximate)
     return [row for row in ranking if row["itemId"] in kept]
 
 
 def rank_given_items(
-    item_ids: Sequence[str], scores: npt.NDArray[np.float32], given: Sequence[str], rough: Rough | None = None
+    item_ids: Sequence[str],
+    scores: npt.NDArray[np.float32],
+    given: Sequence[str],
+    rough: ApproximateScores | None = None,
 ) -> list[dict[str, Any]]:
     """Rank the given items, each once, by falling score and then by id; scores are the softmax over these items alone.
 
@@ -177,7 +192,7 @@ def rank_given_items(
     distinct = dict.fromkeys(given)
     numbers = {item_id: place for item_id in distinct if (place := place_of(item_ids, item_id)) is not None}
     # The softmax over some items is the softmax over all, divided by the sum of their shares of it.
-    exactly = exact(scores, np.array(list(numbers.values()), np.int64), rough)
+    exactly = compute_exact_scores(scores, np.array(list(numbers.values()), np.int64), rough)
     shares = {item_id: max(score, 0.0) for item_id, score in zip(numbers, exactly.tolist(), strict=True)}
     total = sum(shares.values())
     rows = sorted((-(share / total if total else 1 / len(shares)), item_id) for item_id, share in shares.items())
@@ -198,6 +213,6 @@ def list_actions(
     model: Model, scores: npt.NDArray[np.float32], allowed: Mask | None, wanted: int
 ) -> list[dict[str, Any]]:
     """List at most ``wanted`` actions by the scores of one query."""
-    listed = find_best_items(scores, wanted, allowed)
+    listed = find_best_allowed(scores, wanted, allowed)
     rows = build_rows(model.named, scores, listed, shows_scores=model.recipe.serving.shows_scores)
     return [{"actionId": row.pop("itemId"), **row} for row in rows]

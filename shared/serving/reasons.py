@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shared.recipes.scoring_api import Explained
+from shared.recipes.scoring_api import ExplainedScores
 
 Items = npt.NDArray[np.int64]
 
@@ -25,7 +25,7 @@ POPULAR = "Popular item"
 def reasoned(
     rows: list[dict[str, Any]],
     listed: Items,
-    found: Explained,
+    found: ExplainedScores,
     best: Callable[[npt.NDArray[np.float32]], Items],
 ) -> list[dict[str, Any]]:
     """The rows of the items that are listed, with their reasons. ``best``: what would be listed by other scores."""
@@ -39,7 +39,9 @@ def reasoned(
     ]
 
 
-def _explored(listed: Items, found: Explained, best: Callable[[npt.NDArray[np.float32]], Items]) -> frozenset[int]:
+def _explored(
+    listed: Items, found: ExplainedScores, best: Callable[[npt.NDArray[np.float32]], Items]
+) -> frozenset[int]:
     if found.unexplored is found.scores:
         return frozenset()
     # Most lists hold no item that has gained, and need no second one to compare.

@@ -202,9 +202,9 @@ class Snapshots:
     def _write_rows(self, target: Path, state: State, database: DuckDBSession) -> None:
         """Of rows with one id the newest counts, imported or put by itself."""
         text, domain = state.schema["schema"], state.schema.get("domain")
-        between = streamed_records.records(
+        between = streamed_records.write_records(
             self._store.iter_put_records(state.dataset.arn),
-            schemas.parse(text, domain=domain),
+            schemas.parse_schema(text, domain=domain),
             database.scratch / "put",
             [job.created for job in state.jobs],
         )

@@ -19,7 +19,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from shared.data.arrays.mmap_arrays import Packed, Packing
+from shared.data.arrays.mmap_arrays import ArrayFile, ArrayFileWriter
 from shared.data.csv.csv_sql import quote_identifier
 from shared.data.duckdb_session import DuckDBSession, read_parquet_sql
 
@@ -36,17 +36,17 @@ def write(target: Path, files: Sequence[Path], item: str, most: int, imported: f
 
     Of each user and event type the ``most`` newest items are kept. ``imported`` is when the newest file came.
     """
-    with Packing(target) as packing:
+    with ArrayFileWriter(target) as packing:
         packing.about = {"imported": imported}
         _number(database, files, item, most)
         for table in ("users", "items", "types"):
             batches = database.iter_batches(f"SELECT name FROM {table} ORDER BY number", _NAMES_AT_ONCE)
-            packing.texts(table, ([text for (text,) in batch] for batch in batches))
+            packing.add_strings(table, ([text for (text,) in batch] for batch in batches))
         counts = database.fetch_arrays("SELECT count(*) AS events FROM seen GROUP BY user ORDER BY user")["events"]
         offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
-        packing.add("offsets", offsets)
+        packing.add_array("offsets", offsets)
         for column, dtype in _COLUMNS.items():
-            packing.stream(f"event_{column}", dtype, _pieces(database, offsets, column))
+            packing.add_pieces(f"event_{column}", dtype, _pieces(database, offsets, column))
 
 
 def _number(database: DuckDBSession, files: Sequence[Path], item: str, most: int) -> None:
@@ -94,18 +94,20 @@ def _pieces(database: DuckDBSession, offsets: npt.NDArray[np.int64], column: str
 class Seen:
     """Threads may share it: nothing changes."""
 
-    def __init__(self, packed: Packed) -> None:
+    def __init__(self, packed: ArrayFile) -> None:
         #: When the newest of it was imported: epoch seconds.
         self.imported: float = packed.about["imported"]
-        self._users, self._items = packed.texts("users"), packed.texts("items")
-        self._types = list(packed.texts("types"))
-        self._offsets = packed.array("offsets")
-        self._event_items, self._event_types, self._event_times = (packed.array(f"event_{name}") for name in _COLUMNS)
+        self._users, self._items = packed.get_strings("users"), packed.get_strings("items")
+        self._types = list(packed.get_strings("types"))
+        self._offsets = packed.get_array("offsets")
+        self._event_items, self._event_types, self._event_times = (
+            packed.get_array(f"event_{name}") for name in _COLUMNS
+        )
 
     @classmethod
     def open(cls, path: Path) -> Self:
         """Raises OSError and ValueError."""
-        return cls(Packed.open(path))
+        return cls(ArrayFile.open(path))
 
     def of(self, user_id: str) -> Doings:
         """{} for an unknown user."""

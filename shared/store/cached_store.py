@@ -23,7 +23,7 @@ from typing import Any, Generic, TypeVar, cast
 import redis.exceptions
 import structlog
 
-from shared.observability.threads import Threads
+from shared.observability.threads import BackgroundThreads
 from shared.store import Interaction, PutRecord, Record, Store
 
 log = structlog.get_logger()
@@ -47,7 +47,7 @@ MOST_EVENTS = 100_000
 FAMILIES = ("record", "claim", "recent")
 
 
-class Away(redis.exceptions.ConnectionError):
+class StoreUnavailable(redis.exceptions.ConnectionError):
     """The store did not answer a moment ago and was not asked again."""
 
 
@@ -139,9 +139,9 @@ class CachedStore:
         self._asked(self._store.ping)
         return self._patient.iter_put_records(dataset)
 
-    def listen(self, threads: Threads, ending: threading.Event) -> None:
+    def listen(self, threads: BackgroundThreads, ending: threading.Event) -> None:
         """Hears what is told also where nobody asks: the store keeps for this process what it has not heard."""
-        threads.start("listening", partial(self._listen, ending), ending)
+        threads.start_thread("listening", partial(self._listen, ending), ending)
 
     def _listen(self, ending: threading.Event) -> None:
         while not ending.is_set():
@@ -201,7 +201,7 @@ class CachedStore:
             now = self._clock()
             if self._away_since is not None and now < self._ask_at:
                 self._request.stale = now - self._away_since
-                raise Away("the store does not answer")
+                raise StoreUnavailable("the store does not answer")
             self._ask_at = now + PAUSE
 
     def _lost(self, error: Exception) -> None:
@@ -226,7 +226,7 @@ class CachedStore:
         except KeyError:
             if self._patient is self._store:
                 return ask()
-            raise Away("the store does not answer, and was not asked this before") from None
+            raise StoreUnavailable("the store does not answer, and was not asked this before") from None
 
 
 class RequestReads(threading.local):

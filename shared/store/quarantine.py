@@ -67,7 +67,7 @@ class Quarantine:
         return done
 
     def _set_aside(self, entry: str, error: Exception) -> None:
-        metrics.set_aside(self._walk)
+        metrics.count_set_aside(self._walk)
         now = time.monotonic()
         with self._lock:
             before = self._failed.pop(entry, _Failed(times=0, again_at=now, said_at=now - SAY_EVERY))

@@ -157,7 +157,7 @@ def _check(life: Life, kept: Mapping[str, int]) -> None:
     for arn in ledger.gone:
         if life.look(client, arn) is not None:
             ledger.breach(f"the deletion of {arn} was acknowledged, and it is there")
-    for kind in sorted({arns.noun(arn) or "" for arn in ledger.made}):
+    for kind in sorted({arns.parse_noun(arn) or "" for arn in ledger.made}):
         _check_list(life, client, kind)
 
 
@@ -166,14 +166,14 @@ def _check_list(life: Life, client: Any, kind: str) -> None:
     pages = client.get_paginator(f"list_{kind}s").paginate()
     rows = [row for page in pages for value in page.values() if isinstance(value, list) for row in value]
     listed = {
-        next(value for member, value in row.items() if member.endswith("Arn") and arns.noun(value) == kind): row
+        next(value for member, value in row.items() if member.endswith("Arn") and arns.parse_noun(value) == kind): row
         for row in rows
     }
     for arn, row in listed.items():
         shown = life.look(client, arn)
         if shown is not None and shown["status"] != row.get("status"):
             life.ledger.breach(f"{arn} is listed as {row.get('status')} and described as {shown['status']}")
-    standing = {arn for arn in life.ledger.made if arns.noun(arn) == kind and life.look(client, arn) is not None}
+    standing = {arn for arn in life.ledger.made if arns.parse_noun(arn) == kind and life.look(client, arn) is not None}
     for arn in standing - listed.keys():
         life.ledger.breach(f"{arn} is described, and not listed")
 

@@ -313,7 +313,7 @@ class Life:
 
     def look(self, client: Any, arn: str) -> Mapping[str, Any] | None:
         """What Describe shows; None where there is nothing, or no answer."""
-        kind = arns.noun(arn) or ""
+        kind = arns.parse_noun(arn) or ""
         if rules.FIRST.get(kind, "") is None:
             return None
         camel = "".join(word.title() for word in kind.split("_"))
@@ -331,11 +331,11 @@ class Life:
 
     def _owner_removed(self, arn: str) -> bool:
         """What vanishes with another: versions with their solution, import jobs with some dataset."""
-        kind = arns.noun(arn) or ""
+        kind = arns.parse_noun(arn) or ""
         owner = rules.VANISHES_WITH.get(kind)
         if kind == "solution_version":
             return arn.rpartition("/")[0] in self.ledger.removed
-        return owner is not None and any(arns.noun(one) == owner for one in self.ledger.removed)
+        return owner is not None and any(arns.parse_noun(one) == owner for one in self.ledger.removed)
 
 
 class Making(Maker):

@@ -24,7 +24,7 @@ from shared.aws import service_model
 OPERATIONS: Mapping[str, service_model.Operation] = {
     name: operation
     for service in service_model.SERVICES
-    for name, operation in service_model.operations(service).items()
+    for name, operation in service_model.load_operations(service).items()
 }
 #: What every operation may answer besides the errors that its own model lists.
 COMMON = {"ValidationException", "SerializationException"}
@@ -73,7 +73,7 @@ class Wire:
         operation = OPERATIONS[name]
         payload = json.dumps(request).encode()
         headers = {
-            "Content-Type": service_model.content_type(operation.service),
+            "Content-Type": service_model.get_content_type(operation.service),
             "Host": urlsplit(self._url).netloc,
             "X-Amz-Target": f"AmazonPersonalize.{name}",
             "amz-sdk-invocation-id": invocation or str(uuid.uuid4()),
@@ -91,7 +91,7 @@ class Wire:
         return reply
 
     def _problems(self, operation: service_model.Operation, reply: Reply) -> Iterator[str]:
-        if reply.headers.get("content-type") != service_model.content_type(operation.service):
+        if reply.headers.get("content-type") != service_model.get_content_type(operation.service):
             yield f"content type {reply.headers.get('content-type')}"
         if len(reply.headers.get("x-amzn-requestid", "")) != 36:
             yield "no request id"
@@ -107,7 +107,7 @@ class Wire:
         listed = {shape.error_code for shape in known.error_shapes} | COMMON | MORE.get(operation.name, set())
         if refusal.get("__type") not in listed | {"UnsupportedOperationException"}:
             yield f"{operation.name} never answers {refusal.get('__type')}"
-        if reply.status != service_model.error_statuses(operation.service).get(refusal.get("__type"), 400):
+        if reply.status != service_model.load_error_statuses(operation.service).get(refusal.get("__type"), 400):
             yield f"HTTP status {reply.status}"
 
     def _problems_of_an_answer(self, operation: service_model.Operation, known: Any, reply: Reply) -> Iterator[str]:

@@ -14,7 +14,7 @@ from shared.state import messages
 from tools.docs import generate, traced
 
 ROOT = Path(__file__).parents[2]
-SERVICES = (*service_model.SERVICES, service_model.OWN)
+SERVICES = (*service_model.SERVICES, service_model.OWN_SERVICE)
 WORDS = (ROOT / "docs" / "glossary.md").read_text()
 
 
@@ -25,11 +25,11 @@ def test_the_generated_pages_are_current() -> None:
 @pytest.mark.parametrize("service", SERVICES)
 def test_every_operation_is_listed(service: str) -> None:
     page = (ROOT / "docs" / "operations.md").read_text()
-    for operation in service_model.operations(service):
+    for operation in service_model.load_operations(service):
         assert f"| {operation} |" in page
 
 
-OPERATIONS = [name for service in SERVICES for name in sorted(service_model.operations(service))]
+OPERATIONS = [name for service in SERVICES for name in sorted(service_model.load_operations(service))]
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
@@ -48,7 +48,7 @@ def test_every_rule_that_an_operation_could_keep_is_kept_by_one() -> None:
 
 
 def test_every_remark_is_about_an_operation() -> None:
-    known = {name for service in SERVICES for name in service_model.operations(service)}
+    known = {name for service in SERVICES for name in service_model.load_operations(service)}
     assert set(generate.NOTES) <= known
 
 

@@ -18,7 +18,7 @@ from shared.data.training.training_data import TrainingData
 from shared.recipes.hrnn.config import HrnnConfig
 from shared.recipes.hrnn.network import HrnnNetwork
 from shared.recipes.hrnn.repeat_features import FEATURES
-from shared.recipes.hrnn.sequence_packing import REMEMBERED, Streams, bags
+from shared.recipes.hrnn.sequence_packing import REMEMBERED, Streams, load_bags
 from shared.recipes.hrnn.types import Events, FeatureBags, Pairs, Queries, Targets
 from shared.recipes.request_time import SESSION_SECONDS
 from tests.recipes.synthetic import histories_of
@@ -146,7 +146,7 @@ def fresh(data: TrainingData, streams: Streams, cell: str = "linear", hidden: in
         context_features=data.contexts.size if data.contexts else 0,
     )
     network = HrnnNetwork(form, dropout=0.0)
-    described = bags(data.items)
+    described = load_bags(data.items)
     if described is not None:
         counts = np.bincount(data.histories.items, minlength=form.items)
         network.set_item_features(described, torch.from_numpy(counts == 0), 0.1)
@@ -180,7 +180,7 @@ def learnt(data: TrainingData, cell: str = "linear", *, steps: int = 60, first: 
     assert (histories.lengths == length).all()
     streams = Streams(data, np.ones(len(histories.items), np.float32))
     network = fresh(data, streams, cell)
-    streams.prepare(network, np.arange(users - 16), 0)
+    streams.prepare_network(network, np.arange(users - 16), 0)
     with torch.no_grad():
         network.bias.zero_()  # how popular an item is must be learnt too
     events_UT = torch.arange(users * length).view(users, length)
@@ -210,6 +210,6 @@ def learnt(data: TrainingData, cell: str = "linear", *, steps: int = 60, first: 
 
 def queried(network: HrnnNetwork, streams: Streams, events_TB: Tensor) -> tuple[Tensor, Queries]:
     """q_NH before each of these events, each column of which are a user's first, and what is asked there."""
-    x_TBH, _ = network(streams.read(events_TB, events_TB - 1), network.create_state(events_TB.shape[1]))
-    asked = streams.queries(events_TB.flatten(), REMEMBERED)
+    x_TBH, _ = network(streams.read_events(events_TB, events_TB - 1), network.create_state(events_TB.shape[1]))
+    asked = streams.build_queries(events_TB.flatten(), REMEMBERED)
     return network.compute_query(x_TBH.flatten(0, 1), asked.after, asked.contexts), asked

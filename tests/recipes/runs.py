@@ -57,7 +57,7 @@ def make_context(
 def settings(recipe: Recipe = HRNN, **parameters: str) -> dict[str, str]:
     known = {one.name for one in recipe.hyperparameters}
     small = {name: value for name, value in SMALL.items() if name in known}
-    return recipe.settings({"algorithmHyperParameters": small | parameters})
+    return recipe.resolve_parameters({"algorithmHyperParameters": small | parameters})
 
 
 def train(

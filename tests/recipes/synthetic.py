@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from shared.data.arrays.features import Column, Features
+from shared.data.arrays.features import FeatureColumn, Features
 from shared.data.arrays.histories import Histories
 from shared.data.training.training_data import TrainingData
 
@@ -71,7 +71,7 @@ def training_data(
 
 def bags(rows: Sequence[Mapping[str, Cell]]) -> Features:
     """Features of rows: text is categories with bars between them, and numbers have a bucket each, up to 16."""
-    columns: list[Column] = []
+    columns: list[FeatureColumn] = []
     for name in dict.fromkeys(name for row in rows for name in row):
         cells = [row[name] for row in rows if row.get(name) is not None]
         column = _categorical(name, cells) if isinstance(cells[0], str) else _numeric(name, cells)
@@ -91,13 +91,13 @@ def bags(rows: Sequence[Mapping[str, Cell]]) -> Features:
     )
 
 
-def _categorical(name: str, cells: list[Cell]) -> Column:
+def _categorical(name: str, cells: list[Cell]) -> FeatureColumn:
     counts = Counter(part.strip() for cell in cells for part in set(str(cell).split("|")))
     vocabulary = sorted(counts, key=lambda part: (-counts[part], part))
-    return Column(name=name, kind="categorical", first=0, vocabulary=vocabulary)
+    return FeatureColumn(name=name, kind="categorical", first=0, vocabulary=vocabulary)
 
 
-def _numeric(name: str, cells: list[Cell]) -> Column:
+def _numeric(name: str, cells: list[Cell]) -> FeatureColumn:
     values = sorted({float(cell) for cell in cells if cell is not None})
     edges = np.unique(np.quantile(values[1:], np.linspace(0, 1, 15), method="nearest")) if values[1:] else np.zeros(0)
-    return Column(name=name, kind="numeric", first=0, edges=edges.tolist())
+    return FeatureColumn(name=name, kind="numeric", first=0, edges=edges.tolist())

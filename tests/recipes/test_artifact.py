@@ -41,7 +41,7 @@ def described() -> TrainingData:
 def written(folder: Path, data: TrainingData) -> Path:
     (folder / artifact.WEIGHTS).write_bytes(b"weights")
     Counters.of(data.histories, np.arange(len(data.histories.user_ids))).save(folder / COUNTERS)
-    artifact.write(
+    artifact.write_artifact(
         folder,
         data,
         recipe="aws-hrnn",
@@ -72,7 +72,7 @@ def test_it_works(folder: Path) -> None:
             Past(item, at, NAMES[type_] if type_ >= 0 else None)
             for (item, at), type_ in zip(SEQUENCES[user_id], types, strict=False)
         ]
-        assert opened.history(user_id) == expected
+        assert opened.get_history(user_id) == expected
     model = orjson.loads((folder / "model.json").read_bytes())
     assert model["metrics"] == {"coverage": 0.5}
     assert model["recipe"] == "aws-hrnn"
@@ -91,9 +91,9 @@ def test_what_is_known_of_users_is_kept(folder: Path) -> None:
     users = described().users
     assert users is not None
     for user_id, row in zip(sorted(SEQUENCES), USERS, strict=True):
-        values, weights = opened.user_features(user_id)
+        values, weights = opened.get_user_features(user_id)
         assert (values.tolist(), weights.tolist()) == users.encode(row)
-    values, weights = opened.user_features("nobody")
+    values, weights = opened.get_user_features("nobody")
     assert len(values) == len(weights) == 0
 
 
@@ -110,8 +110,8 @@ def test_a_requests_context_becomes_the_features_it_was_trained_on(folder: Path)
 def test_without_users_and_contexts_there_are_none(tmp_path: Path) -> None:
     opened = Artifact.open(written(tmp_path, training_data(histories_of(SEQUENCES))), ("aws-hrnn",))
     assert opened.contexts is None
-    assert len(opened.user_features("anna")[0]) == 0
-    assert opened.history("anna") == [Past("x", 1), Past("y", 2)]
+    assert len(opened.get_user_features("anna")[0]) == 0
+    assert opened.get_history("anna") == [Past("x", 1), Past("y", 2)]
     assert not (tmp_path / "users").exists()
 
 
@@ -132,7 +132,7 @@ def test_data_mapped_from_files_is_written_alike(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("user_id", ["a", "annas", "zz", "zo", "emile", "\0"])
 def test_an_unknown_user_has_no_history(folder: Path, user_id: str) -> None:
-    assert Artifact.open(folder, ("aws-hrnn",)).history(user_id) == []
+    assert Artifact.open(folder, ("aws-hrnn",)).get_history(user_id) == []
 
 
 @pytest.mark.parametrize(
@@ -209,8 +209,8 @@ def test_bytes_that_are_no_text_are_refused(folder: Path, name: str) -> None:
 def test_weights_are_read_by_their_names(folder: Path) -> None:
     opened = Artifact.open(folder, ("aws-hrnn",))
     with pytest.raises(ArtifactError, match=r"model\.safetensors cannot be read"):
-        opened.weights("near")
+        opened.load_weights("near")
     save_file({"near": np.arange(3), "far": np.zeros(2)}, folder / artifact.WEIGHTS)
-    assert opened.weights("far", "near")["near"].tolist() == [0, 1, 2]
+    assert opened.load_weights("far", "near")["near"].tolist() == [0, 1, 2]
     with pytest.raises(ArtifactError, match=r"model\.safetensors holds far, near instead of near\."):
-        opened.weights("near")
+        opened.load_weights("near")

@@ -20,7 +20,7 @@ from shared.data.training.training_data import TrainingData
 from shared.recipes import RECIPES, scoring_api
 from shared.recipes.hrnn import training
 from shared.recipes.hrnn.scoring import Scorer
-from shared.recipes.request_time import SESSION_SECONDS, asked_at
+from shared.recipes.request_time import SESSION_SECONDS, resolve_request_time
 from tests.recipes.runs import make_context
 
 LEVEL = 0.93
@@ -90,7 +90,7 @@ def test_a_wanted_event_may_stand_anywhere_within_its_visit() -> None:
 def moved(query: Query, seconds: float) -> Query:
     """The same, whose wanted event came so long after the last."""
     last = float(query.timestamps[-1])
-    return replace(query, now=asked_at(last, last + seconds))
+    return replace(query, now=resolve_request_time(last, last + seconds))
 
 
 def weekly(seed: int, *, users: int = 300, visits: int = 12, items: int = 120) -> Histories:
@@ -126,7 +126,7 @@ def test_where_what_was_had_is_hidden_only_what_is_new_is_answered(tmp_path: Pat
     training.train(
         TrainingData(histories=histories),
         recipe,
-        recipe.settings({}),
+        recipe.resolve_parameters({}),
         make_context(tmp_path, artifact=artifact),
     )
     scorer = Scorer.load(artifact)

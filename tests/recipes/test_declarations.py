@@ -112,17 +112,17 @@ def test_a_recipe_has_awss_hyperparameters(name: str) -> None:
 def test_the_percentiles_have_the_names_too_that_awss_console_writes(name: str) -> None:
     given = {"min_hist_length_percentile": "0.01", "max_hist_length_percentile": "0.98"}
     for map_name in ("featureTransformationParameters", "algorithmHyperParameters"):
-        values = RECIPES[name].settings({map_name: given})
+        values = RECIPES[name].resolve_parameters({map_name: given})
         assert values.keys() == TABLE[name].keys()
         assert (values["min_user_history_length_percentile"], values["max_user_history_length_percentile"]) == (
             "0.01",
             "0.98",
         )
     with pytest.raises(ValueError, match=r"max_hist_length_percentile must lie in \[0, 1\]"):
-        RECIPES[name].settings({"featureTransformationParameters": {"max_hist_length_percentile": "1.5"}})
+        RECIPES[name].resolve_parameters({"featureTransformationParameters": {"max_hist_length_percentile": "1.5"}})
     twice = {"max_user_history_length_percentile": "0.9", "max_hist_length_percentile": "0.9"}
     with pytest.raises(ValueError, match="two names of one hyperparameter: give one of them"):
-        RECIPES[name].settings({"featureTransformationParameters": twice})
+        RECIPES[name].resolve_parameters({"featureTransformationParameters": twice})
 
 
 def test_user_personalization_takes_what_awss_console_writes_of_cold_items() -> None:
@@ -132,9 +132,9 @@ def test_user_personalization_takes_what_awss_console_writes_of_cold_items() -> 
         "cold_start_relative_from": "currentTime",
     }
     recipe = RECIPES["aws-user-personalization"]
-    assert recipe.settings({"featureTransformationParameters": given}) == recipe.settings({})
+    assert recipe.resolve_parameters({"featureTransformationParameters": given}) == recipe.resolve_parameters({})
     with pytest.raises(ValueError, match="cold_start_max_duration must be above 0"):
-        recipe.settings({"featureTransformationParameters": {"cold_start_max_duration": "-1"}})
+        recipe.resolve_parameters({"featureTransformationParameters": {"cold_start_max_duration": "-1"}})
 
 
 def test_only_the_dimensions_of_similar_items_are_set_by_hpo_alone() -> None:

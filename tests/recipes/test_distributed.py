@@ -54,7 +54,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 def prepared(monkeypatch: pytest.MonkeyPatch) -> None:
     """3 epochs of 17 steps, without dropout."""
     planned(monkeypatch, epochs=3, streams=16, bptt=8)
-    monkeypatch.setattr(learning, "Network", functools.partial(HrnnNetwork, dropout=0.0))
+    monkeypatch.setattr(learning, "HrnnNetwork", functools.partial(HrnnNetwork, dropout=0.0))
 
 
 LEFT, LEARNT = Learner.left, "learnt.pt"
@@ -292,7 +292,7 @@ def losses(fitting: Fitting) -> Iterator[float]:
 
 def test_what_is_handed_over_is_the_same_but_for_the_weights(tmp_path: Path) -> None:
     given = fitting_of(learner())
-    given.streams.prepare(given.network, given.users, 0)
+    given.streams.prepare_network(given.network, given.users, 0)
     terms = state_transfer.Terms(
         checkpoint=str(tmp_path / "training.ckpt"),
         resumed=True,
@@ -336,7 +336,7 @@ def test_the_mean_of_what_the_ranks_learn_from_is_what_one_learns_from(repeats: 
     given.streams.new_E &= torch.arange(len(DATA.items)) % 3 > 0
     given.streams.repeats = repeats
     if not repeats:
-        given.network = HrnnNetwork(replace(given.network.form, repeats=False), dropout=0.0)
+        given.network = HrnnNetwork(replace(given.network.config, repeats=False), dropout=0.0)
 
     def loss(rank: Rank) -> torch.Tensor:
         fitting = fitting_of(given)

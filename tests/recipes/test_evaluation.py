@@ -14,11 +14,11 @@ from shared.recipes.evaluation import (
     LEAST_VALIDATION_USERS,
     Recommend,
     Split,
-    evaluate,
-    popularity,
-    related,
-    report,
-    without_validation,
+    compute_report,
+    count_interactions,
+    evaluate_recommender,
+    recommend_related,
+    split_validation,
 )
 from tests.recipes.synthetic import histories_of, walks
 
@@ -28,7 +28,7 @@ NOBODY = np.zeros(0, np.int64)
 
 
 def test_a_tenth_of_the_users_is_tested_on_and_nobody_is_in_two_parts() -> None:
-    split = Split.of(walks(users=200), seed=0)
+    split = Split.draw(walks(users=200), seed=0)
     assert len(split.test) == 20
     assert len(split.validation) == round(evaluation.VALIDATION_SHARE * 180)
     assert sorted([*split.train, *split.validation, *split.test]) == list(range(200))
@@ -36,25 +36,25 @@ def test_a_tenth_of_the_users_is_tested_on_and_nobody_is_in_two_parts() -> None:
 
 
 def test_the_same_seed_gives_the_same_users() -> None:
-    one, again, other = (Split.of(walks(users=200), seed) for seed in (1, 1, 2))
+    one, again, other = (Split.draw(walks(users=200), seed) for seed in (1, 1, 2))
     for name in ("train", "validation", "test"):
         assert getattr(one, name).tolist() == getattr(again, name).tolist()
         assert getattr(one, name).tolist() != getattr(other, name).tolist()
 
 
 def test_with_few_users_all_but_the_tested_are_trained_on() -> None:
-    split = Split.of(walks(users=20), seed=0)
+    split = Split.draw(walks(users=20), seed=0)
     assert len(split.validation) == 0
     assert len(split.train) == 18
     fewest = round(LEAST_VALIDATION_USERS / evaluation.VALIDATION_SHARE)
     for users in (fewest // 2, fewest):
-        train, validation = without_validation(np.arange(users), np.random.default_rng(0))
+        train, validation = split_validation(np.arange(users), np.random.default_rng(0))
         assert len(validation) == (LEAST_VALIDATION_USERS if users == fewest else 0)
         assert sorted([*train, *validation]) == list(range(users))
 
 
 def test_of_very_many_users_a_fixed_number_validates() -> None:
-    _, validation = without_validation(np.arange(100_000), np.random.default_rng(0))
+    _, validation = split_validation(np.arange(100_000), np.random.default_rng(0))
     assert len(validation) == evaluation.MOST_VALIDATION_USERS
 
 
@@ -64,7 +64,7 @@ def test_users_with_one_event_are_not_tested_and_excluded_users_are_nowhere() ->
     histories = histories_of(sequences, excluded=("robot",))
     robot = histories.user_ids.index("robot")
     for seed in range(5):
-        split = Split.of(histories, seed)
+        split = Split.draw(histories, seed)
         assert {histories.user_ids[user] for user in split.test} < {"a", "b"}
         assert robot not in [*split.train, *split.validation, *split.test]
         assert len(split.validation) > 0
@@ -72,7 +72,7 @@ def test_users_with_one_event_are_not_tested_and_excluded_users_are_nowhere() ->
 
 def test_nobody_left_to_learn_from_is_too_little_data() -> None:
     with pytest.raises(TooLittleData, match="Fewer than 2 users"):
-        Split.of(histories_of({"a": [("x", 1), ("y", 2)], "b": [("x", 1)]}), seed=0)
+        Split.draw(histories_of({"a": [("x", 1), ("y", 2)], "b": [("x", 1)]}), seed=0)
 
 
 @pytest.mark.parametrize(("length", "held_out"), [(2, 1), (9, 1), (10, 1), (11, 2), (20, 2), (21, 3)])
@@ -88,7 +88,7 @@ def test_the_newest_tenth_rounded_up_is_held_out(length: int, held_out: int) -> 
         return np.tile(newest, (len(events), 1))
 
     split = Split(train=np.array([0]), validation=NOBODY, test=np.array([1, 2]))
-    found, _ = evaluate(recommend, histories, split)
+    found, _ = evaluate_recommender(recommend, histories, split)
     assert asked == [([2 * length - held_out, 3 * length - held_out], 25)]
     assert found[NDCG] == 1.0
     assert found["precision_at_5"] == pytest.approx(held_out / 5)
@@ -96,7 +96,7 @@ def test_the_newest_tenth_rounded_up_is_held_out(length: int, held_out: int) -> 
 
 def test_a_perfect_answer_scores_one_and_a_wrong_one_nothing() -> None:
     histories = walks(users=20, events=40, items=50)
-    split = Split.of(histories, 0)
+    split = Split.draw(histories, 0)
 
     def perfect(events: Any, count: int) -> Any:
         rows = []
@@ -113,17 +113,17 @@ def test_a_perfect_answer_scores_one_and_a_wrong_one_nothing() -> None:
             rows.append(np.setdiff1d(np.arange(50), histories.items[event:end])[:count])
         return np.array(rows)
 
-    metrics, baseline = evaluate(perfect, histories, split)
+    metrics, baseline = evaluate_recommender(perfect, histories, split)
     assert metrics[NDCG] == metrics["mean_reciprocal_rank_at_25"] == 1.0
     assert 0.0 < baseline[NDCG] < 1.0
-    metrics, _ = evaluate(wrong, histories, split)
+    metrics, _ = evaluate_recommender(wrong, histories, split)
     assert set(metrics.values()) == {0.0, metrics["coverage"]}
 
 
 def test_an_item_of_the_input_may_be_found_again() -> None:
     histories = histories_of({"a": [("x", 1), ("y", 2)], "b": [("x", 1), ("y", 2), ("x", 3)]})
     split = Split(train=np.array([0]), validation=NOBODY, test=np.array([1]))
-    metrics, _ = evaluate(lambda events, _: np.zeros((len(events), 1), np.int64), histories, split)
+    metrics, _ = evaluate_recommender(lambda events, _: np.zeros((len(events), 1), np.int64), histories, split)
     assert metrics["mean_reciprocal_rank_at_25"] == 1.0
 
 
@@ -132,17 +132,17 @@ def test_the_baseline_recommends_what_the_users_not_tested_took_most() -> None:
     sequences["z"] = [("other", 1), ("hit", 2)]
     histories = histories_of(sequences)
     split = Split(train=np.array([0]), validation=np.arange(1, 9), test=np.array([9]))
-    counts = popularity(histories, np.arange(9))
+    counts = count_interactions(histories, np.arange(9))
     assert counts[histories.item_ids.index("hit")] == 9
     assert counts[histories.item_ids.index("other")] == 0
-    _, baseline = evaluate(lambda events, _: np.zeros((len(events), 1), np.int64), histories, split)
+    _, baseline = evaluate_recommender(lambda events, _: np.zeros((len(events), 1), np.int64), histories, split)
     assert baseline["mean_reciprocal_rank_at_25"] == 1.0
 
 
 def test_a_catalogue_of_one_item_has_metrics() -> None:
     histories = histories_of({"a": [("x", 1), ("x", 2)], "b": [("x", 1), ("x", 2)]})
-    metrics, baseline = evaluate(
-        lambda events, _: np.zeros((len(events), 1), np.int64), histories, Split.of(histories, 0)
+    metrics, baseline = evaluate_recommender(
+        lambda events, _: np.zeros((len(events), 1), np.int64), histories, Split.draw(histories, 0)
     )
     assert metrics == baseline
     assert metrics[NDCG] == metrics["coverage"] == 1.0
@@ -159,7 +159,9 @@ def listing(histories: Histories, *names: str) -> Recommend:
 
 
 def reported(recommend: Recommend, histories: Histories, split: Split, newest: Any = None) -> dict[str, Any]:
-    return report(recommend, histories, split, evaluate(recommend, histories, split, newest_U=newest), newest)
+    return compute_report(
+        recommend, histories, split, evaluate_recommender(recommend, histories, split, newest_U=newest), newest
+    )
 
 
 def took(sequences: dict[str, str], *test: str) -> tuple[Histories, Split]:
@@ -197,10 +199,10 @@ def test_both_views_beside_popularity_and_personal_frequency() -> None:
 
 def test_the_raw_view_is_what_aws_measures() -> None:
     histories = walks(users=60)
-    split = Split.of(histories, 0)
+    split = Split.draw(histories, 0)
     recommend = listing(histories, "i30", "i07")
-    measured = evaluate(recommend, histories, split)
-    raw = report(recommend, histories, split, measured)["raw"]
+    measured = evaluate_recommender(recommend, histories, split)
+    raw = compute_report(recommend, histories, split, measured)["raw"]
     for told, metrics in zip((raw["model"], raw["popularity"]), measured, strict=True):
         assert told == {key: metrics[key] for key in (MRR, NDCG, PRECISION)}
 
@@ -242,7 +244,7 @@ def test_who_has_had_much_is_still_shown_25_that_are_new(monkeypatch: pytest.Mon
 def test_a_list_that_ends_early_finds_what_is_in_it() -> None:
     """Of 4 items z has had 2, and what is related to one of these is never itself."""
     histories, split = took({"u": "abcd", "z": "abc", "y": "dc"}, "z")
-    recommend = partial(related, lambda item: -np.abs(np.arange(4, dtype=np.float32) - item), histories)
+    recommend = partial(recommend_related, lambda item: -np.abs(np.arange(4, dtype=np.float32) - item), histories)
     assert reported(recommend, histories, split)["unseen"]["model"] == {MRR: 1.0, NDCG: 1.0, PRECISION: 0.04}
 
 

@@ -19,7 +19,7 @@ from shared.recipes.hrnn.config import EVENTS_READ, HrnnConfig
 from shared.recipes.hrnn.counter_blend import Leaning
 from shared.recipes.hrnn.counters import Blend, Counters
 from shared.recipes.hrnn.network import HrnnNetwork
-from shared.recipes.hrnn.sequence_packing import Streams, bags
+from shared.recipes.hrnn.sequence_packing import Streams, load_bags
 from shared.recipes.hrnn.types import FeatureBags, Targets
 from tests.recipes.networks import CELLS, some_bags
 from tests.recipes.synthetic import histories_of, training_data
@@ -164,7 +164,7 @@ def test_the_whole_of_a_long_history_is_known_to_have_been_taken() -> None:
     event = len(histories.items) - 1
     assert best_items(network, streams, np.array([event]), 8)[0, 0] == rare
     assert alone(network, data, event).argmax() == rare
-    network.form = replace(network.form, repeats=False)
+    network.config = replace(network.config, repeats=False)
     network.again = None
     assert (alone(network, data, event) == -torch.inf).all()  # all eight were taken
 
@@ -205,10 +205,10 @@ def test_fashion_is_what_was_known_a_while_before_a_query() -> None:
     counters = Counters.of(data.histories, np.arange(3))
     leaning = Leaning(counters, Blend(fashion=(0.0, 1.5, 0.0)))
     places = torch.tensor([0, 20, 119])
-    pairs = streams.queries(places).pairs
+    pairs = streams.build_queries(places).pairs
     new, again = leaning.more(streams, places, pairs)
     stale = counters.stale(places.numpy())
-    for row, (_, _, at) in enumerate(streams.newest(places, 1)):
+    for row, (_, _, at) in enumerate(streams.iter_newest(places, 1)):
         np.testing.assert_allclose(new[row], 1.5 * counters.fashion(at - stale[row])[1], rtol=1e-5)
     assert not again.any()
 
@@ -267,7 +267,7 @@ def test_a_catalogue_too_large_for_many_at_once_is_ranked_one_by_one(monkeypatch
 def test_bags_of_rows_are_what_training_reads() -> None:
     data = described(shoppers([4, 4, 4]))
     assert data.users is not None
-    whole = bags(data.users)
+    whole = load_bags(data.users)
     assert whole is not None
     for user in range(3):
         one, other = of_row(data.users, user), whole.select_rows(torch.tensor([user]))
@@ -283,7 +283,7 @@ def by_hand(
 ) -> dict[int, tuple[list[int], list[float]]]:
     """Before each moment the ranks of what is taken then, each item once, and how many there are."""
     histories = data.histories
-    places = sorted(set(streams.asked(torch.arange(len(histories.items))).tolist()))
+    places = sorted(set(streams.find_moment_starts(torch.arange(len(histories.items))).tolist()))
     found = {}
     for place in places:
         user = int(np.searchsorted(histories.offsets, place, side="right")) - 1

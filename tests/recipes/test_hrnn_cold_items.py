@@ -14,7 +14,7 @@ from tests.recipes.synthetic import training_data
 
 DAY = 86_400
 TODAY = 1000 * DAY
-SETTINGS = RECIPES["aws-hrnn-coldstart"].settings(
+SETTINGS = RECIPES["aws-hrnn-coldstart"].resolve_parameters(
     {"featureTransformationParameters": {"cold_start_max_interactions": "3", "cold_start_max_duration": "5"}}
 )
 FROM_NOW = SETTINGS | {"cold_start_relative_from": "currentTime"}

@@ -30,7 +30,7 @@ from shared.recipes.hrnn.counters import (
     some,
     summed,
 )
-from shared.recipes.request_time import begins_visit
+from shared.recipes.request_time import is_new_visit
 from tests.recipes.synthetic import histories_of
 
 HOUR, I = 3600, 9  # noqa: E741
@@ -315,4 +315,4 @@ def test_a_blend_is_told_by_its_weights() -> None:
 
 
 def test_a_visit_is_new_after_half_an_hour() -> None:
-    assert begins_visit(np.array([0, 1799, 1800, 9999])).tolist() == [False, False, True, True]
+    assert is_new_visit(np.array([0, 1799, 1800, 9999])).tolist() == [False, False, True, True]

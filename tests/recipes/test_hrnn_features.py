@@ -114,7 +114,7 @@ def test_folded_it_is_the_same_network(cell: str) -> None:
     net.id_dropout = 0.5
     folded = net.fold_features()
     assert net.training
-    assert folded.form == replace(form, item_features=0)
+    assert folded.config == replace(form, item_features=0)
     assert not folded.training
     assert not any(name.startswith("of_item") for name in folded.state_dict())
     net.eval()

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from shared.recipes.distribution import best, exact
+from shared.recipes.distribution import compute_exact_scores, find_best_items
 from shared.recipes.hrnn.serving import int8_products, item_scan, shared_pass
 from shared.recipes.hrnn.serving.file_rows import Rows
 from shared.recipes.hrnn.serving.item_scan import Scan
 from shared.recipes.hrnn.serving.shared_pass import Floats, Passes
-from shared.recipes.scoring_api import Rough
-from shared.serving.pipeline import find_best_items
+from shared.recipes.scoring_api import ApproximateScores
+from shared.serving.pipeline import find_best_allowed
 
 ITEMS, HIDDEN = 9_001, 149
 NONE = np.zeros(0, np.int64)
@@ -69,7 +69,7 @@ def sparse() -> Floats:
 KINDS: list[Callable[[], Floats]] = [lambda: normal(ITEMS, HIDDEN), clustered, tied, extreme, sparse]
 
 
-def of(vectors_IH: Floats, bias_I: Floats, q_H: Floats) -> tuple[Floats, Rough, Floats]:
+def of(vectors_IH: Floats, bias_I: Floats, q_H: Floats) -> tuple[Floats, ApproximateScores, Floats]:
     """The scores and what tells of them, and the logits to the last bit."""
     over = Passes(vectors_IH, bias_I, 1)
     logits_I = over.logits(q_H)
@@ -111,10 +111,10 @@ def test_no_estimate_is_further_off_than_its_bound(kind: Callable[[], Floats], l
     over.logits([q_H], logits)
     rough, places_I = over.rough(q_H, NONE), np.arange(ITEMS)
     off_I = brute(vectors_IH, bias_I, q_H) - logits_I
-    bounds_I = rough.bounds(places_I)
+    bounds_I = rough.get_bounds(places_I)
     assert (np.abs(off_I) <= bounds_I + 3e-7 * np.abs(logits_I)).all()
     assert bounds_I.max() <= rough.most
-    np.testing.assert_allclose(rough.corrections(places_I), off_I, atol=1e-5 + 1e-6 * np.abs(logits_I).max())
+    np.testing.assert_allclose(rough.compute_corrections(places_I), off_I, atol=1e-5 + 1e-6 * np.abs(logits_I).max())
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -127,7 +127,7 @@ def test_the_best_are_those_of_the_vectors_themselves(kind: Callable[[], Floats]
         scores_I, rough, logits_I = of(vectors_IH, bias_I, q_H)
         possible = scores_I > 0
         wanted = ranked(logits_I, count, possible)
-        same(best(scores_I, count, 0.0, rough)[: len(wanted)], wanted, logits_I)
+        same(find_best_items(scores_I, count, 0.0, rough)[: len(wanted)], wanted, logits_I)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -137,11 +137,11 @@ def test_so_they_are_of_what_a_filter_leaves(kind: Callable[[], Floats], share: 
     scores_I, rough, logits_I = of(vectors_IH, bias_I, q_H)
     allowed = RNG.random(ITEMS) < share
     wanted = ranked(logits_I, 25, allowed & (scores_I > 0))
-    same(find_best_items(scores_I, 25, allowed, rough)[: len(wanted)], wanted, logits_I)
+    same(find_best_allowed(scores_I, 25, allowed, rough)[: len(wanted)], wanted, logits_I)
     promoted = RNG.random(ITEMS) < 0.01
     wanted = ranked(logits_I, 5, promoted & (scores_I > 0))
-    same(find_best_items(scores_I, 5, promoted, rough)[: len(wanted)], wanted, logits_I)
-    assert find_best_items(scores_I, 25, np.zeros(ITEMS, np.bool_), rough).tolist() == []
+    same(find_best_allowed(scores_I, 5, promoted, rough)[: len(wanted)], wanted, logits_I)
+    assert find_best_allowed(scores_I, 25, np.zeros(ITEMS, np.bool_), rough).tolist() == []
 
 
 @pytest.mark.parametrize(("kind", "near"), [(KINDS[0], 2e-3), (sparse, 2e-3), (clustered, 1e-2), (tied, 1e-2)])
@@ -151,8 +151,8 @@ def test_scores_are_near(kind: Callable[[], Floats], near: float) -> None:
     for q_H in 0.2 * normal(5, HIDDEN):
         scores_I, rough, logits_I = of(vectors_IH, bias_I, q_H)
         wanted_I = softmax(logits_I)
-        listed = best(scores_I, 500, 0.0, rough)
-        np.testing.assert_allclose(exact(scores_I, listed, rough), wanted_I[listed], rtol=near)
+        listed = find_best_items(scores_I, 500, 0.0, rough)
+        np.testing.assert_allclose(compute_exact_scores(scores_I, listed, rough), wanted_I[listed], rtol=near)
         assert scores_I.sum() == pytest.approx(1, abs=1e-4)
 
 
@@ -167,12 +167,12 @@ def test_what_is_added_and_what_is_taken_out_stays() -> None:
         each_I[near] += np.float32(1.5)
         each_I[had] = -np.inf
     rough.settle(logits_I, 25)
-    same(best(logits_I, 25), ranked(wanted_I, 25, wanted_I > -np.inf), wanted_I)
+    same(find_best_items(logits_I, 25), ranked(wanted_I, 25, wanted_I > -np.inf), wanted_I)
     scores_I = softmax(logits_I)
     scores_I[had] = [4, 3, 2]
-    assert best(scores_I, 3, 0.0, rough).tolist() == had.tolist()
-    assert exact(scores_I, had, rough).tolist() == [4, 3, 2]
-    assert rough.bounds(had).tolist() == rough.corrections(had).tolist() == [0, 0, 0]
+    assert find_best_items(scores_I, 3, 0.0, rough).tolist() == had.tolist()
+    assert compute_exact_scores(scores_I, had, rough).tolist() == [4, 3, 2]
+    assert rough.get_bounds(had).tolist() == rough.compute_corrections(had).tolist() == [0, 0, 0]
 
 
 def test_processors_that_add_in_16_bits_are_asked_by_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,8 +182,8 @@ def test_processors_that_add_in_16_bits_are_asked_by_fewer(monkeypatch: pytest.M
     for q_H in 0.2 * normal(5, HIDDEN):
         scores_I, rough, logits_I = of(vectors_IH, bias_I, q_H)
         wanted = ranked(logits_I, 25, np.ones(ITEMS, np.bool_))
-        same(best(scores_I, 25, 0.0, rough), wanted, logits_I)
-        np.testing.assert_allclose(exact(scores_I, wanted, rough), softmax(logits_I)[wanted], rtol=2e-3)
+        same(find_best_items(scores_I, 25, 0.0, rough), wanted, logits_I)
+        np.testing.assert_allclose(compute_exact_scores(scores_I, wanted, rough), softmax(logits_I)[wanted], rtol=2e-3)
 
 
 @pytest.mark.parametrize("zero", [128, 64])

@@ -419,8 +419,8 @@ def test_leant_its_own_parts_have_the_weights_of_the_blend() -> None:
     net = as_trained(shaken(replace(RICH, item_features=0)))
     blend = Blend(dot=0.6, bias=1.3, near=5.0, again_dot=-0.4, again_known=0.7, again_count=1.1)
     leant = net.apply_blend(blend)
-    assert leant.form == replace(net.form, leaning=blend.weights)
-    assert Blend.told(leant.form.leaning) == blend
+    assert leant.config == replace(net.config, leaning=blend.weights)
+    assert Blend.told(leant.config.leaning) == blend
     x, after, contexts = torch.randn(QUERIES, H), torch.zeros(QUERIES), some_bags(QUERIES, RICH.context_features)
     pairs, known = some_pairs(RICH, QUERIES), some_known(QUERIES)
     q, q_leant = (each.compute_query(x, after, contexts) for each in (net, leant))
@@ -469,7 +469,7 @@ def test_a_target_is_found_among_the_pairs() -> None:
 @pytest.fixture
 def unweighed(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is new counts no more than it is."""
-    monkeypatch.setattr(network, "LEAST_NEW", 0.0)
+    monkeypatch.setattr(network, "LEAST_NEW_WEIGHT", 0.0)
 
 
 def mean_of_minus_log_p(net: HrnnNetwork, q: Tensor, pairs: Pairs, known: Tensor, targets: Targets) -> Tensor:

@@ -8,7 +8,7 @@ from shared.recipes import RECIPES
 from shared.recipes.hrnn import plan
 from shared.recipes.hrnn.plan import Plan
 
-SETTINGS = RECIPES["aws-hrnn"].settings(None)
+SETTINGS = RECIPES["aws-hrnn"].resolve_parameters(None)
 
 
 def test_more_data_bears_larger_steps_and_needs_fewer_epochs() -> None:

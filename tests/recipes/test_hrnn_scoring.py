@@ -85,7 +85,7 @@ def written(
     save_file(acting(form).state_dict(), folder / WEIGHTS)
     if leaning is not None:
         Counters.of(data.histories, np.arange(len(USERS))).save(folder / COUNTERS)
-    artifact.write(
+    artifact.write_artifact(
         folder,
         data,
         recipe="aws-hrnn-metadata",
@@ -420,7 +420,7 @@ def test_nobody_has_taken_anything_yet() -> None:
     log_shares = history_log_shares(network, nothing, nothing.double(), nothing, NOW)
     assert log_shares.exp().sum() == pytest.approx(1.0, abs=1e-5)
     streams = Streams(training_data(histories_of({"a": [("x", 1)]})), np.ones(1, np.float32))
-    read = streams.read(torch.tensor([[0]]), torch.tensor([[0]]))
+    read = streams.read_events(torch.tensor([[0]]), torch.tensor([[0]]))
     x, _ = network(read._replace(items=torch.tensor([[9]])), network.create_state(1))
     plain = network.compute_logits(network.compute_query(x[-1], torch.zeros(1)))[0].log_softmax(-1)
     torch.testing.assert_close(log_shares, plain)

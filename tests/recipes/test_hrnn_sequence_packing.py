@@ -21,7 +21,7 @@ from shared.data.training.training_data import TrainingData
 from shared.recipes.hrnn import sequence_packing
 from shared.recipes.hrnn.config import GAP_BUCKETS, HrnnConfig
 from shared.recipes.hrnn.lightning_module import window_loss
-from shared.recipes.hrnn.prediction_targets import gathered, moments_of, told_once
+from shared.recipes.hrnn.prediction_targets import gather_batch, gather_moments, merge_targets
 from shared.recipes.hrnn.repeat_features import HALF_LIVES, Takings, features
 from shared.recipes.hrnn.sequence_packing import REMEMBERED, Streams
 from shared.recipes.hrnn.time_buckets import LEAST_MET
@@ -67,7 +67,7 @@ def moments(histories: Histories) -> tuple[list[int], list[int]]:
 
 def epoch(histories: Histories, users: list[int], streams_: int, steps: int, seed: int = 0) -> Iterator[Window]:
     rng = np.random.default_rng(seed)
-    return streams_of(histories).windows(np.array(users), streams=streams_, steps=steps, rng=rng)
+    return streams_of(histories).iter_windows(np.array(users), streams=streams_, steps=steps, rng=rng)
 
 
 @pytest.mark.parametrize(("streams_", "steps"), [(1, 7), (4, 5), (16, 32), (500, 3)])
@@ -78,7 +78,7 @@ def test_every_event_is_a_target_once(streams_: int, steps: int) -> None:
     found = Counter(event for window in windows for event in window.events[window.counts].tolist())
     first, last = histories.offsets[3], histories.offsets[12]
     assert found == Counter(range(first, last))
-    assert len(windows) == streams_of(histories).window_count(np.array(users), streams=streams_, steps=steps)
+    assert len(windows) == streams_of(histories).count_windows(np.array(users), streams=streams_, steps=steps)
     assert {window.events.shape for window in windows[:-1]} <= {(steps, streams_)}
     assert all(window.events.shape == window.counts.shape for window in windows)
 
@@ -131,7 +131,7 @@ def test_each_epoch_has_an_order_of_its_own_and_the_same_seed_the_same() -> None
 
 def read(of: Streams, events: Tensor) -> Events:
     """In the order of the file."""
-    return of.read(events, events - 1)
+    return of.read_events(events, events - 1)
 
 
 def test_what_is_read_before_an_event_is_the_users_event_before() -> None:
@@ -152,7 +152,7 @@ def test_what_is_read_in_another_order_is_read_after_the_same_time() -> None:
     """Of y and z, at one moment, z comes first."""
     histories = histories_of({"a": [("x", 100), ("y", 160), ("z", 160), ("w", 900)]})
     histories = replace(histories, event_types=np.array([0, 1, 0, 0], np.int16), event_type_names=["click", "buy"])
-    found = streams_of(histories).read(torch.tensor([[0], [1], [2], [3]]), torch.tensor([[3], [0], [2], [1]]))
+    found = streams_of(histories).read_events(torch.tensor([[0], [1], [2], [3]]), torch.tensor([[3], [0], [2], [1]]))
     assert found.items.flatten().tolist() == [4, 1, 3, 2]
     assert found.before.flatten().tolist() == [0, 0, 60, 0]
     assert found.types is not None
@@ -163,7 +163,7 @@ def test_within_a_visit_it_is_asked_at_the_event_before_and_at_a_new_one_when_th
     pauses = [60, SESSION_SECONDS - 1, SESSION_SECONDS, -10, 2 * HOUR]
     times = [100, *(100 + np.cumsum(pauses)).tolist()]
     histories = histories_of({"a": [(f"i{n}", at) for n, at in enumerate(times)], "b": [("i0", 7)]})
-    asked = streams_of(histories).queries(torch.arange(7))
+    asked = streams_of(histories).build_queries(torch.arange(7))
     assert asked.after.tolist() == [0, 0, 0, SESSION_SECONDS, 0, 2 * HOUR, 0]
     assert asked.contexts is None
 
@@ -171,10 +171,10 @@ def test_within_a_visit_it_is_asked_at_the_event_before_and_at_a_new_one_when_th
 def test_a_request_later_than_any_that_was_learnt_is_asked_after_the_time_that_stands_for_it() -> None:
     histories = histories_of({"a": [("x", 0), ("y", 2 * HOUR), ("z", 1000 * HOUR), ("w", 1000 * HOUR + 60)]})
     form = HrnnConfig(items=4, hidden=8, longest=999.0 * HOUR, instead=50.0 * HOUR)
-    asked = streams_of(histories).queries(torch.arange(4), form=form)
+    asked = streams_of(histories).build_queries(torch.arange(4), form=form)
     # 998 hours lie within
     assert asked.after.tolist() == [0, 2 * HOUR, 998 * HOUR, 0]
-    asked = streams_of(histories).queries(torch.arange(4), form=replace(form, longest=998.0 * HOUR))
+    asked = streams_of(histories).build_queries(torch.arange(4), form=replace(form, longest=998.0 * HOUR))
     assert asked.after.tolist() == [0, 2 * HOUR, 50 * HOUR, 0]
 
 
@@ -200,9 +200,9 @@ def test_when_within_its_visit_an_event_comes_changes_no_query_about_it() -> Non
             user = np.searchsorted(histories.offsets, event, side="right")
             times[event : histories.offsets[user]] += gap - before[event]
             changed = streams_of(replace(histories, timestamps=times))
-            place = streams_.asked(torch.tensor([event]))
-            assert torch.equal(changed.asked(torch.tensor([event])), place)
-            assert same_queries(changed.queries(place), streams_.queries(place))
+            place = streams_.find_moment_starts(torch.tensor([event]))
+            assert torch.equal(changed.find_moment_starts(torch.tensor([event])), place)
+            assert same_queries(changed.build_queries(place), streams_.build_queries(place))
             moved += times[event] != histories.timestamps[event]
     assert moved > 50
 
@@ -210,7 +210,7 @@ def test_when_within_its_visit_an_event_comes_changes_no_query_about_it() -> Non
 def test_when_a_visit_begins_is_known() -> None:
     histories = histories_of({"a": [("x", 0), ("x", 10), ("y", 2 * HOUR)]})
     later = replace(histories, timestamps=histories.timestamps + np.array([0, 0, HOUR]))
-    one, other = (streams_of(each).queries(torch.tensor([2])) for each in (histories, later))
+    one, other = (streams_of(each).build_queries(torch.tensor([2])) for each in (histories, later))
     assert one.after.tolist() == [2 * HOUR - 10]
     assert other.after.tolist() == [3 * HOUR - 10]
     assert not same_queries(one, other)
@@ -245,7 +245,7 @@ def test_users_and_contexts_come_with_their_events() -> None:
     found = read(streams_, torch.tensor([[0, 4], [1, 2]]))
     assert rows_of(found.users) == [red, both, red, {}]
     tv, phone = ({data.contexts.encode({"device": name})[0][0]: 1.0} for name in ("tv", "phone"))
-    assert rows_of(streams_.queries(torch.tensor([1, 4, 0, 3])).contexts) == [phone, {}, tv, tv]
+    assert rows_of(streams_.build_queries(torch.tensor([1, 4, 0, 3])).contexts) == [phone, {}, tv, tv]
 
 
 def test_features_without_any_value_are_none() -> None:
@@ -305,8 +305,8 @@ def test_what_was_seen_is_the_users_own_past_each_item_once_as_it_stands_last(
     streams_ = streams_of(histories)
     assert streams_.repeats
     assert streams_.event_types == types
-    events = streams_.asked(torch.from_numpy(np.random.default_rng(0).permutation(len(histories.items))))
-    asked = streams_.queries(events, remembered)
+    events = streams_.find_moment_starts(torch.from_numpy(np.random.default_rng(0).permutation(len(histories.items))))
+    asked = streams_.build_queries(events, remembered)
     pairs = asked.pairs
     assert pairs.rows.tolist() == sorted(pairs.rows.tolist())
     expected = [by_hand(histories, event, remembered) for event in events.tolist()]
@@ -325,20 +325,20 @@ def test_what_was_seen_is_the_users_own_past_each_item_once_as_it_stands_last(
 def test_how_much_is_known_of_a_user_are_events_items_and_repeats() -> None:
     histories = shoppers()
     streams_ = streams_of(histories)
-    events = streams_.asked(torch.arange(len(histories.items)))
+    events = streams_.find_moment_starts(torch.arange(len(histories.items)))
     expected = []
     for event in events.tolist():
         begin = histories.offsets[np.searchsorted(histories.offsets, event, side="right") - 1]
         past = histories.items[begin:event].tolist()
         expected.append([np.log1p(len(past)) / 4, np.log1p(len(set(past))) / 4, 1 - len(set(past)) / max(len(past), 1)])
-    np.testing.assert_allclose(streams_.queries(events).known, expected, rtol=1e-5)
+    np.testing.assert_allclose(streams_.build_queries(events).known, expected, rtol=1e-5)
 
 
 def test_where_nobody_takes_a_thing_twice_its_age_is_not_looked_at() -> None:
     histories = histories_of({f"u{n}": [(f"i{(n + step) % 9}", step) for step in range(9)] for n in range(30)})
     streams_ = streams_of(histories)
     assert not streams_.repeats
-    asked = streams_.queries(torch.arange(len(histories.items)))
+    asked = streams_.build_queries(torch.arange(len(histories.items)))
     pairs = asked.pairs
     assert pairs.features is None
     assert not asked.known.any()
@@ -352,7 +352,7 @@ def test_a_rare_repeat_is_still_one_item_of_the_history() -> None:
     histories = histories_of(sequences)
     streams_ = streams_of(histories)
     assert not streams_.repeats
-    pairs = streams_.queries(torch.tensor([8])).pairs
+    pairs = streams_.build_queries(torch.tensor([8])).pairs
     assert sorted(pairs.items.tolist()) == sorted(by_hand(histories, 8))
     assert len(pairs.items) == 7
 
@@ -367,9 +367,12 @@ def test_spans_and_pairs_together_say_what_pairs_alone_do(streams_: int, steps: 
     said = 0
     for window in epoch(histories, list(range(12)), streams_, steps):
         events_BT = window.places.T.contiguous()
-        events_BT[:, 0] = read.asked(events_BT[:, 0])
-        begins = torch.stack([read.asked(of_stream) == of_stream for of_stream in events_BT]).flatten()
-        asked, whole = read.queries_of_streams(events_BT, remembered), read.queries(events_BT.flatten(), remembered)
+        events_BT[:, 0] = read.find_moment_starts(events_BT[:, 0])
+        begins = torch.stack([read.find_moment_starts(of_stream) == of_stream for of_stream in events_BT]).flatten()
+        asked, whole = (
+            read.build_stream_queries(events_BT, remembered),
+            read.build_queries(events_BT.flatten(), remembered),
+        )
         plain = whole._replace(pairs=whole.pairs.select_queries(begins))
         assert asked.spans is not None
         rows, items = asked.spans.expand()
@@ -386,7 +389,7 @@ def test_spans_and_pairs_together_say_what_pairs_alone_do(streams_: int, steps: 
 
 def test_users_of_one_event_have_no_spans() -> None:
     histories = histories_of({f"u{n}": [("i0", n)] for n in range(6)})
-    asked = streams_of(histories).queries_of_streams(torch.arange(6).view(2, 3), REMEMBERED)
+    asked = streams_of(histories).build_stream_queries(torch.arange(6).view(2, 3), REMEMBERED)
     assert asked.spans is not None
     assert len(asked.spans.items) == len(asked.pairs.items) == 0
 
@@ -395,26 +398,26 @@ def test_training_remembers_so_many_events_and_no_more() -> None:
     length = REMEMBERED + 6
     histories = histories_of({"a": [(f"i{step:05}", step) for step in range(length)]})
     last = torch.tensor([length - 1])
-    assert streams_of(histories).queries(last, REMEMBERED).pairs.items.tolist() == list(range(5, length - 1))
-    assert len(streams_of(histories).queries(last).pairs.items) == length - 1
+    assert streams_of(histories).build_queries(last, REMEMBERED).pairs.items.tolist() == list(range(5, length - 1))
+    assert len(streams_of(histories).build_queries(last).pairs.items) == length - 1
 
 
 def test_repeats_are_the_same_in_any_block(monkeypatch: pytest.MonkeyPatch) -> None:
     histories = shoppers(users=40)
     events = torch.arange(len(histories.items))
-    whole = streams_of(histories).queries(events).pairs
+    whole = streams_of(histories).build_queries(events).pairs
     monkeypatch.setattr(sequence_packing, "EVENTS_AT_ONCE", 35)
     blocks: list[None] = []
     parts = Streams(training_data(histories), np.ones(len(events), np.float32), on_block=lambda: blocks.append(None))
     assert len(blocks) > 10
-    for one, other in zip(parts.queries(events).pairs, whole, strict=True):
+    for one, other in zip(parts.build_queries(events).pairs, whole, strict=True):
         assert one is other is None or torch.equal(one, other)
     assert torch.equal(parts.new_E, streams_of(histories).new_E)
 
 
 def test_positions_count_the_users_events_before() -> None:
     histories = histories_of({"a": [("x", 1), ("y", 2)], "b": [("x", 3)], "c": [("y", 4), ("x", 5), ("x", 6)]})
-    assert streams_of(histories).positions(np.array([5, 2, 1, 0])).tolist() == [2, 0, 1, 0]
+    assert streams_of(histories).get_positions(np.array([5, 2, 1, 0])).tolist() == [2, 0, 1, 0]
 
 
 def test_mapped_files_are_read_as_they_lie(tmp_path: Path) -> None:
@@ -423,8 +426,8 @@ def test_mapped_files_are_read_as_they_lie(tmp_path: Path) -> None:
     events = torch.arange(len(histories.items))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        mapped = streams_of(Histories.open(tmp_path / "histories")).queries(events)
-    for one, other in zip(mapped.pairs, streams_of(histories).queries(events).pairs, strict=True):
+        mapped = streams_of(Histories.open(tmp_path / "histories")).build_queries(events)
+    for one, other in zip(mapped.pairs, streams_of(histories).build_queries(events).pairs, strict=True):
         assert torch.equal(one, other)
 
 
@@ -456,8 +459,8 @@ def test_all_events_of_a_moment_are_foretold_from_before_it() -> None:
     weights = np.random.default_rng(0).random(len(histories.items)).astype(np.float32) + 0.1
     streams_ = Streams(training_data(histories), weights)
     rng = np.random.default_rng(0)
-    (window,) = streams_.windows(np.arange(12), streams=1, steps=1000, rng=rng)
-    batch = moments_of(streams_, window)
+    (window,) = streams_.iter_windows(np.arange(12), streams=1, steps=1000, rng=rng)
+    batch = gather_moments(streams_, window)
     found, expected = of_moments(batch.targets, batch.places), wanted(histories, weights)
     assert found.keys() == expected.keys()
     for place, of_place in expected.items():
@@ -489,8 +492,8 @@ def test_in_any_order_in_the_file_a_moments_events_are_the_same_queries_and_targ
     for each in (histories, other):
         streams_ = Streams(training_data(each), np.ones(len(start), np.float32), repeats=repeats)
         network = fresh(training_data(each), streams_, hidden=8)
-        (window,) = streams_.windows(np.arange(12), streams=1, steps=1000, rng=np.random.default_rng(0))
-        batch, asked = gathered(network, streams_, window)
+        (window,) = streams_.iter_windows(np.arange(12), streams=1, steps=1000, rng=np.random.default_rng(0))
+        batch, asked = gather_batch(network, streams_, window)
         found.append((batch, asked))
     (one, asked_one), (two, asked_two) = found
     assert torch.equal(one.places, two.places)
@@ -508,9 +511,9 @@ def test_a_moment_that_a_window_cuts_is_foretold_from_as_far_back_as_that_reache
     histories = shoppers()
     streams_ = streams_of(histories)
     items: Counter[tuple[int, int]] = Counter()
-    for window in streams_.windows(np.arange(12), streams=3, steps=steps, rng=np.random.default_rng(0)):
-        batch = moments_of(streams_, window)
-        start = streams_.asked(batch.places)
+    for window in streams_.iter_windows(np.arange(12), streams=3, steps=steps, rng=np.random.default_rng(0)):
+        batch = gather_moments(streams_, window)
+        start = streams_.find_moment_starts(batch.places)
         assert torch.equal(batch.places, start)
         step, stream = batch.rows // 3, batch.rows % 3
         assert ((window.places[step, stream] == batch.places) | (step == 0)).all()
@@ -528,8 +531,8 @@ def test_where_nobody_takes_items_again_only_what_is_new_is_wanted(fast: bool, s
     network = fresh(data, streams_, hidden=8)
     network.fast = fast
     asked_of, new = Counter[tuple[int, int]](), set()
-    for window in streams_.windows(np.arange(12), streams=4, steps=steps, rng=np.random.default_rng(0)):
-        batch, asked = gathered(network, streams_, window)
+    for window in streams_.iter_windows(np.arange(12), streams=4, steps=steps, rng=np.random.default_rng(0)):
+        batch, asked = gather_batch(network, streams_, window)
         assert (asked.spans is not None) == fast
         assert len(asked.after) == len(batch.rows) == len(batch.places)
         rows, items = batch.targets.rows, batch.targets.items
@@ -554,7 +557,7 @@ def test_a_window_of_which_nothing_counts_is_learnt_nothing_from() -> None:
         streams_ = Streams(data, np.zeros(len(data.histories.items), np.float32), repeats=repeats)
         network = fresh(data, streams_, hidden=8)
         for network.fast in (False, True):
-            window, *_ = streams_.windows(np.arange(12), streams=4, steps=8, rng=np.random.default_rng(0))
+            window, *_ = streams_.iter_windows(np.arange(12), streams=4, steps=8, rng=np.random.default_rng(0))
             loss, _ = window_loss(network, streams_, lambda _: None, window, network.create_state(4))
             assert loss.item() == 0.0
             loss.backward()
@@ -562,7 +565,7 @@ def test_a_window_of_which_nothing_counts_is_learnt_nothing_from() -> None:
 
 def test_what_is_wanted_is_told_once_in_order() -> None:
     rows, items = torch.tensor([2, 0, 2, 0, 1]), torch.tensor([5, 3, 5, 1, 4])
-    found = told_once(rows, items, torch.tensor([1.0, 2.0, 4.0, 8.0, 0.0]), 9)
+    found = merge_targets(rows, items, torch.tensor([1.0, 2.0, 4.0, 8.0, 0.0]), 9)
     assert found.rows.tolist() == [0, 0, 2]
     assert found.items.tolist() == [1, 3, 5]
     assert found.weights.tolist() == [8.0, 2.0, 5.0]
@@ -576,7 +579,7 @@ def test_a_network_sets_out_from_what_can_be_counted() -> None:
     data, users = training_data(histories), np.arange(5, 60)
     streams_ = streams_of(histories)
     network = fresh(data, streams_)
-    streams_.prepare(network, users, 0)
+    streams_.prepare_network(network, users, 0)
     start, _ = moments(histories)
     begin = int(histories.offsets[5])
     first = np.zeros(9)
@@ -588,44 +591,44 @@ def test_a_network_sets_out_from_what_can_be_counted() -> None:
     expected = np.log((first + 1) / (first + 1).sum())
     np.testing.assert_allclose(network.bias[:-1].detach(), expected, rtol=1e-5)
     assert network.again is not None
-    x = streams_.queries(torch.tensor(start[begin:]), REMEMBERED).pairs.features
+    x = streams_.build_queries(torch.tensor(start[begin:]), REMEMBERED).pairs.features
     assert x is not None
     torch.testing.assert_close(network.again.mean, x.mean(0))
     assert (network.again.least >= x.amin(0)).all()
     assert (network.again.most <= x.amax(0)).all()
     assert network.request_gaps_G is not None
     assert network.event_gaps_G is not None
-    after = streams_.queries(torch.tensor(start[begin:])).after.numpy()
+    after = streams_.build_queries(torch.tensor(start[begin:])).after.numpy()
     buckets = np.bincount(np.floor(np.log2(after + 1)).astype(int), minlength=GAP_BUCKETS)
     assert network.request_gaps_G.tolist() == buckets.tolist()
     assert int(network.event_gaps_G.sum()) == len(start) - begin
     told = np.flatnonzero(buckets >= min(LEAST_MET, buckets.max()))[-1]
-    assert network.form.longest == 2.0 ** (told + 1) - 1
-    assert network.form.instead == sorted(after)[(len(after) - 1) // 2]
+    assert network.config.longest == 2.0 ** (told + 1) - 1
+    assert network.config.instead == sorted(after)[(len(after) - 1) // 2]
 
 
 def test_who_asks_later_than_anybody_did_is_taken_to_ask_after_the_median() -> None:
     histories = walks(users=60, events=16)
     streams_ = streams_of(histories)
     network = fresh(training_data(histories), streams_)
-    streams_.prepare(network, np.arange(5, 60), 0)
+    streams_.prepare_network(network, np.arange(5, 60), 0)
     gaps = np.diff(histories.timestamps.reshape(60, 16), axis=1, prepend=0)[5:]
     gaps[:, 0] = 0
     after = np.where(gaps < SESSION_SECONDS, 0, gaps).ravel()
-    assert network.form.instead == sorted(after)[(len(after) - 1) // 2] > 0
-    assert network.form.compute_request_gap(network.form.longest) == network.form.instead
+    assert network.config.instead == sorted(after)[(len(after) - 1) // 2] > 0
+    assert network.config.compute_request_gap(network.config.longest) == network.config.instead
 
 
 def test_what_is_late_counts_more() -> None:
     histories = histories_of({"a": [("x", 0), ("y", 80)], "b": [("x", 60), ("y", 100)]})
-    late = streams_of(histories).lateness(torch.arange(4), 1 / 4)
+    late = streams_of(histories).compute_recency(torch.arange(4), 1 / 4)
     np.testing.assert_allclose(late, 0.5 ** (np.array([100, 20, 40, 0]) / 25), rtol=1e-5)
 
 
 def test_the_newest_events_come_with_their_moments_and_when_it_is_asked() -> None:
     times = [0, 10, 10, 40, 40 + 2 * HOUR]
     histories = histories_of({"a": [(f"i{n}", at) for n, at in enumerate(times)], "b": [("i0", 7)]})
-    found = list(streams_of(histories).newest(torch.tensor([0, 3, 4, 5]), 3))
+    found = list(streams_of(histories).iter_newest(torch.tensor([0, 3, 4, 5]), 3))
     assert [items.tolist() for items, _, _ in found] == [[], [0, 1, 2], [1, 2, 3], []]
     back = [(moment[-1] - moment).tolist() if len(moment) else [] for _, moment, _ in found]
     assert back == [[], [1, 0, 0], [1, 1, 0], []]

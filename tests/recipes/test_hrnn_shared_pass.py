@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from shared.recipes.distribution import best
+from shared.recipes.distribution import find_best_items
 from shared.recipes.hrnn.serving.shared_pass import BLOCK, CHUNK, MOST, Floats, Passes
 
 HIDDEN = 24
@@ -69,7 +69,7 @@ def test_an_answer_is_that_of_a_request_alone(items: int, count: int) -> None:
     for q_H, logits_I in zip(asked, together, strict=True):
         scores_I, alone_I = softmax(logits_I), softmax(passes.alone(q_H))
         np.testing.assert_allclose(scores_I, alone_I, rtol=5e-6)
-        assert best(scores_I, 25).tolist() == best(alone_I, 25).tolist()
+        assert find_best_items(scores_I, 25).tolist() == find_best_items(alone_I, 25).tolist()
 
 
 def test_who_comes_first_goes_alone() -> None:

@@ -46,7 +46,7 @@ class Pair:
             torch.tensor([one.timestamp for one in known], dtype=torch.double),
             torch.tensor(types, dtype=torch.long),
             now,
-            bag(*self.scorer._artifact.user_features(user_id)),
+            bag(*self.scorer._artifact.get_user_features(user_id)),
             leaning=self.leaning,
         )
         return log_shares_I.exp().numpy()

@@ -19,7 +19,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from shared.data.arrays.histories import Histories, TooLittleData, trained_on
+from shared.data.arrays.histories import Histories, TooLittleData, select_trained_users
 from shared.data.training import training_data as preparing
 from shared.data.training.training_data import Sources, Table, TrainingData
 from shared.recipes import RECIPES
@@ -435,7 +435,7 @@ def test_what_was_counted_is_left_beside_the_network_with_how_far_it_leans_on_it
     data = walks(users=120, events=8, items=20)
     _, artifact = train(tmp_path, data, retrain_on_all_users=retrain_on_all_users)
     found = Counters.open(artifact / COUNTERS)
-    split = Split.of(data, 0)
+    split = Split.draw(data, 0)
     users = np.arange(120) if retrain_on_all_users else split.train
     expected = Counters.of(data, users)
     np.testing.assert_array_equal(found.prior_I, expected.prior_I)
@@ -475,7 +475,7 @@ def test_every_second_somebody_asks_whether_to_stop(tmp_path: Path, monkeypatch:
 
 
 def learner_of(histories: Histories, **options: Any) -> tuple[Learner, Split]:
-    split = Split.of(histories, 0)
+    split = Split.draw(histories, 0)
     events = int(histories.lengths[split.train].sum())
     return Learner(training_data(histories), HRNN, settings(), make_context(**options), events), split
 
@@ -688,10 +688,10 @@ def test_a_robot_is_dropped_by_the_longest_percentile_and_still_served(
     sequences["robot"] = [("spam", second) for second in range(3000)]
     histories = histories_of(sequences)
     robot = histories.user_ids.index("robot")
-    inside = trained_on(histories.lengths, min_percentile=0.0, max_percentile=0.99, event_type=None)
+    inside = select_trained_users(histories.lengths, min_percentile=0.0, max_percentile=0.99, event_type=None)
     assert np.flatnonzero(~inside).tolist() == [robot]
     for seed in range(20):
-        split = Split.of(replace(histories, in_training=inside), seed)
+        split = Split.draw(replace(histories, in_training=inside), seed)
         assert robot not in [*split.train, *split.validation, *split.test]
     _, artifact = train(tmp_path, replace(histories, in_training=inside), retrain_on_all_users=True)
     scorer = Scorer.load(artifact)

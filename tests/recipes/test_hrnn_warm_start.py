@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from shared.data.arrays.features import Column
+from shared.data.arrays.features import FeatureColumn
 from shared.data.arrays.histories import Histories
 from shared.data.training.training_data import TrainingData
 from shared.recipes import RECIPES
@@ -308,8 +308,8 @@ def test_what_is_known_of_taking_again_is_handed_on(of_favourites: Path) -> None
     assert (served["again.of_type.weight"][3] == 0).all()
     for name in ("scale.weight", "shift.weight", "gap.weight"):
         torch.testing.assert_close(served[name], before_it[name])
-    assert going_on.network.form.longest == form(of_favourites)["longest"] < 1e9
-    assert going_on.network.form.instead == form(of_favourites)["instead"] > 0
+    assert going_on.network.config.longest == form(of_favourites)["longest"] < 1e9
+    assert going_on.network.config.instead == form(of_favourites)["instead"] > 0
 
 
 @pytest.mark.usefixtures("updates")
@@ -400,17 +400,17 @@ def test_what_has_nothing_to_go_on_from_is_refused(tmp_path: Path, based: tuple[
 
 def test_features_are_known_again_by_what_they_mean() -> None:
     before = [
-        Column(name="genre", kind="categorical", first=0, vocabulary=("war", "love")),
-        Column(name="price", kind="numeric", first=2, edges=(10.0, 20.0)),
-        Column(name="gone", kind="categorical", first=5, vocabulary=("x",)),
+        FeatureColumn(name="genre", kind="categorical", first=0, vocabulary=("war", "love")),
+        FeatureColumn(name="price", kind="numeric", first=2, edges=(10.0, 20.0)),
+        FeatureColumn(name="gone", kind="categorical", first=5, vocabulary=("x",)),
     ]
     now = [
-        Column(name="price", kind="numeric", first=0, edges=(5.0, 18.0, 40.0)),
-        Column(name="genre", kind="categorical", first=4, vocabulary=("love", "space", "war")),
-        Column(name="age", kind="numeric", first=7, edges=()),
+        FeatureColumn(name="price", kind="numeric", first=0, edges=(5.0, 18.0, 40.0)),
+        FeatureColumn(name="genre", kind="categorical", first=4, vocabulary=("love", "space", "war")),
+        FeatureColumn(name="age", kind="numeric", first=7, edges=()),
     ]
     assert features(before, now).tolist() == [2, 3, 4, 4, 1, NEW, 0, NEW]
-    text = Column(name="about", kind="textual", first=3, idf=[1.0] * 16_384)
+    text = FeatureColumn(name="about", kind="textual", first=3, idf=[1.0] * 16_384)
     found = features([text], [replace(text, first=0)])
     assert (found[0], len(found)) == (3, 16_384)
     assert features([], []).tolist() == []

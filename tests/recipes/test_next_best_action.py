@@ -11,12 +11,12 @@ import pytest
 
 from shared.data.arrays.histories import Histories, TooLittleData
 from shared.recipes import RECIPES
-from shared.recipes.distribution import NEVER, without
+from shared.recipes.distribution import NEVER, hide_items
 from shared.recipes.evaluation import Split
-from shared.recipes.next_best_action.evaluation import evaluate, queries
-from shared.recipes.next_best_action.rules import Rules
+from shared.recipes.next_best_action.evaluation import evaluate_actions, find_queries
+from shared.recipes.next_best_action.rules import ActionRules
 from shared.recipes.next_best_action.scoring import Scorer
-from shared.recipes.next_best_action.training import targets
+from shared.recipes.next_best_action.training import find_targets
 from shared.recipes.scoring_api import Past, Query
 from tests.recipes.runs import planned, train
 from tests.recipes.synthetic import histories_of, training_data
@@ -50,12 +50,12 @@ def habits(users: int = 30, days: int = 10) -> Histories:
 
 
 def test_it_is_declared_as_aws_does() -> None:
-    assert RECIPE.settings(None) == {"action_optimization_period": "14"}
+    assert RECIPE.resolve_parameters(None) == {"action_optimization_period": "14"}
     assert (RECIPE.recipe_type, RECIPE.feature_transformation_arn) == ("PERSONALIZED_ACTIONS", None)
     assert RECIPE.default_parameters == {"action_optimization_period": "14"}
     for value in ("6", "29"):
         with pytest.raises(ValueError, match=r"must lie in \[7, 28\]"):
-            RECIPE.settings({"featureTransformationParameters": {"action_optimization_period": value}})
+            RECIPE.resolve_parameters({"featureTransformationParameters": {"action_optimization_period": value}})
 
 
 def test_actions_taken_within_the_period_are_the_targets() -> None:
@@ -63,16 +63,16 @@ def test_actions_taken_within_the_period_are_the_targets() -> None:
         {"u": [("a", 0), ("b", 1), ("a", 2), ("c", 9), ("c", 30)], "v": [("a", 300), ("b", 307)]},
         {"u": [VIEWED, TAKEN, NOT, TAKEN, TAKEN], "v": [TAKEN, TAKEN]},
     )
-    assert targets(data, 7 * DAY).tolist() == [False, True, False, True, False, True, True]
-    assert targets(data, 28 * DAY).tolist() == [False, True, False, True, True, True, True]
+    assert find_targets(data, 7 * DAY).tolist() == [False, True, False, True, False, True, True]
+    assert find_targets(data, 28 * DAY).tolist() == [False, True, False, True, True, True, True]
 
 
 def test_without_an_action_taken_there_is_nothing_to_learn() -> None:
     viewed = typed({"u": [("a", 0), ("b", 20)]}, {"u": [VIEWED, VIEWED]})
     with pytest.raises(TooLittleData, match=r"No action was taken within 7 days .* raise action_optimization_period"):
-        targets(viewed, 7 * DAY)
+        find_targets(viewed, 7 * DAY)
     with pytest.raises(TooLittleData, match="of event type Taken"):
-        targets(replace(viewed, event_type_names=["not taken", "took", "viewed"]), 7 * DAY)
+        find_targets(replace(viewed, event_type_names=["not taken", "took", "viewed"]), 7 * DAY)
 
 
 def test_only_what_was_taken_within_the_period_is_asked_for() -> None:
@@ -80,30 +80,30 @@ def test_only_what_was_taken_within_the_period_is_asked_for() -> None:
         {"u": [("a", 0), *((f"b{n % 4}", n) for n in range(1, 12)), ("x", 11), ("c", 40)], "v": [("a", 0), ("a", 1)]},
         {"u": [TAKEN] * 12 + [VIEWED, TAKEN], "v": [TAKEN, VIEWED]},
     )
-    targets_E = targets(data, 28 * DAY) | (data.event_types == TAKEN)
+    targets_E = find_targets(data, 28 * DAY) | (data.event_types == TAKEN)
     users = np.arange(2)
     # Twelve count behind the first of "u"; the newest two are to be found, and "v" took nothing after its first.
     for days, found in ((28, ["b3"]), (29, ["b3", "c"])):
-        events_Q, wanted = queries(data, users, targets_E, days * DAY)
+        events_Q, wanted = find_queries(data, users, targets_E, days * DAY)
         assert events_Q.tolist() == [11]
         assert [[data.item_ids[item] for item in items] for items in wanted] == [found]
 
 
 def test_metrics_are_by_action_and_without_anybody_to_ask_none() -> None:
     data = habits()
-    targets_E = targets(data, 28 * DAY)
-    split = Split.of(data, 0)
+    targets_E = find_targets(data, 28 * DAY)
+    split = Split.draw(data, 0)
 
     def knows(events_Q: np.ndarray, count: int) -> np.ndarray:
         taken_Q = data.items[events_Q]
         return (taken_Q[:, None] + np.arange(count)) % 5
 
-    found, popular = evaluate(knows, data, split, targets_E, DAY)
+    found, popular = evaluate_actions(knows, data, split, targets_E, DAY)
     assert found["recall_at_5"] == popular["recall_at_5"] == found["normalized_discounted_cumulative_gain_at_5"] == 1
     assert popular["normalized_discounted_cumulative_gain_at_5"] < 1
     assert found.keys() == popular.keys() >= {"coverage", "precision_at_5", "precision_at_10", "precision_at_25"}
     assert "mean_reciprocal_rank_at_25" not in found
-    nobody, _ = evaluate(knows, data, replace(split, test=split.test[:0]), targets_E, DAY)
+    nobody, _ = evaluate_actions(knows, data, replace(split, test=split.test[:0]), targets_E, DAY)
     assert set(nobody.values()) == {0.0}
 
 
@@ -113,12 +113,12 @@ def test_what_expired_or_was_just_taken_is_hidden_and_the_others_share_the_rest(
         item_expires=np.array([-1, 100, 300, -1]),
         item_repeats=np.array([np.nan, np.nan, 1, 2]),
     )
-    rules = Rules.of(data)
-    assert rules.hidden(100, []).tolist() == [False, True, False, False]
+    rules = ActionRules.from_data(data)
+    assert rules.find_hidden(100, []).tolist() == [False, True, False, False]
     just = [(0, 200.0), (2, 200.0), (3, 200.0)]
-    assert rules.hidden(250, just).tolist() == [False, True, True, True]
-    assert rules.hidden(200 + DAY, just).tolist() == [False, True, True, True]  # c has expired
-    assert rules.hidden(200 + 2 * DAY, just).tolist() == [False, True, True, False]
+    assert rules.find_hidden(250, just).tolist() == [False, True, True, True]
+    assert rules.find_hidden(200 + DAY, just).tolist() == [False, True, True, True]  # c has expired
+    assert rules.find_hidden(200 + 2 * DAY, just).tolist() == [False, True, True, False]
     scores = np.array([0.5, 0.25, 0.25, 0.0], np.float32)
     for hidden, left in (
         ([True, False, False, False], [NEVER, 0.5, 0.5, 0.0]),
@@ -126,7 +126,7 @@ def test_what_expired_or_was_just_taken_is_hidden_and_the_others_share_the_rest(
         ([True] * 4, [NEVER] * 4),
         ([False] * 4, scores.tolist()),
     ):
-        assert without(scores.copy(), np.array(hidden)).tolist() == left
+        assert hide_items(scores.copy(), np.array(hidden)).tolist() == left
 
 
 def test_the_period_decides_what_is_learnt_and_the_rules_what_is_shown(

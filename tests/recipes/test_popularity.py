@@ -12,7 +12,7 @@ from shared.data.arrays.histories import Histories
 from shared.recipes import RECIPES
 from shared.recipes.artifact import Artifact
 from shared.recipes.baskets import Baskets
-from shared.recipes.distribution import COLUMNS, NEVER, ahead, best, without
+from shared.recipes.distribution import COLUMNS, NEVER, find_best_items, hide_items, rank_weighted_first
 from shared.recipes.popularity.scoring import Scorer
 from shared.recipes.scoring_api import ArtifactError, Past, Query
 from shared.recipes.training_api import TrainingProgress, TrainingStopped
@@ -50,7 +50,7 @@ def test_without_retraining_the_tested_users_are_not_counted(tmp_path: Path) -> 
     everybody = train(tmp_path, walks(), POPULARITY, retrain_on_all_users=True)[1]
     told, all_told = (Artifact.open(folder, (POPULARITY.name,)).popularity for folder in (artifact, everybody))
     assert np.abs(told - all_told).max() > 1e-4
-    takers_I = Baskets.of(walks(), np.arange(60)).takers
+    takers_I = Baskets.collect(walks(), np.arange(60)).takers
     np.testing.assert_allclose(all_told, takers_I / takers_I.sum(), rtol=1e-6)
 
 
@@ -86,33 +86,33 @@ def test_recipes_that_count_stop_in_every_phase(tmp_path: Path, recipe: object, 
 
 def test_a_basket_holds_an_item_once_and_of_long_histories_the_newest() -> None:
     histories = histories_of({"a": [("x", 1), ("y", 2), ("x", 3), ("z", 4)], "b": [("y", 1)], "c": [("z", 9)]})
-    baskets = Baskets.of(histories, np.array([0, 2]))
+    baskets = Baskets.collect(histories, np.array([0, 2]))
     assert baskets.offsets.tolist() == [0, 3, 3, 4]
     assert baskets.items.tolist() == [0, 1, 2, 2]
     assert baskets.takers.tolist() == [1, 1, 2]
-    assert Baskets.of(histories, np.array([0, 2]), newest=2).items.tolist() == [0, 2, 2]
+    assert Baskets.collect(histories, np.array([0, 2]), newest=2).items.tolist() == [0, 2, 2]
 
 
 def test_what_has_a_weight_stands_before_all_that_is_only_popular() -> None:
-    scores = ahead(np.array([0.0, 0.2, 0.0, 1e-6]), np.array([0.9, 0.0, 0.1, 0.0]))
+    scores = rank_weighted_first(np.array([0.0, 0.2, 0.0, 1e-6]), np.array([0.9, 0.0, 0.1, 0.0]))
     assert np.argsort(-scores).tolist() == [1, 3, 0, 2]
     assert scores.sum() == pytest.approx(1.0)
     popular = np.array([0.25, 0.75])
-    np.testing.assert_allclose(ahead(np.zeros(2), popular), popular)
-    np.testing.assert_allclose(ahead(np.array([3.0, 1.0]), np.zeros(2)), [0.75, 0.25])
+    np.testing.assert_allclose(rank_weighted_first(np.zeros(2), popular), popular)
+    np.testing.assert_allclose(rank_weighted_first(np.array([3.0, 1.0]), np.zeros(2)), [0.75, 0.25])
 
 
 def test_an_item_that_is_never_shown_leaves_a_distribution_over_the_others() -> None:
-    scores = without(np.array([0.5, 0.3, 0.2], np.float32), 0)
+    scores = hide_items(np.array([0.5, 0.3, 0.2], np.float32), 0)
     np.testing.assert_allclose(scores, [NEVER, 0.6, 0.4], rtol=1e-6)
-    np.testing.assert_allclose(without(np.array([1, 0, 0], np.float32), 0), [NEVER, 0.5, 0.5])
+    np.testing.assert_allclose(hide_items(np.array([1, 0, 0], np.float32), 0), [NEVER, 0.5, 0.5])
 
 
 def test_of_equal_items_the_first_are_the_best() -> None:
     scores = np.array([0.1, 0.3, 0.3, 0.1, 0.1, 0.1], np.float32)
-    assert best(scores, 4).tolist() == [1, 2, 0, 3]
-    assert best(scores, 9).tolist() == [1, 2, 0, 3, 4, 5]
-    assert best(scores, 9, least=0.2).tolist() == [1, 2]
+    assert find_best_items(scores, 4).tolist() == [1, 2, 0, 3]
+    assert find_best_items(scores, 9).tolist() == [1, 2, 0, 3, 4, 5]
+    assert find_best_items(scores, 9, least=0.2).tolist() == [1, 2]
 
 
 @pytest.mark.parametrize("levels", [3, 10**6])
@@ -120,4 +120,4 @@ def test_of_equal_items_the_first_are_the_best() -> None:
 def test_the_best_of_a_large_catalogue_are_those_of_a_sort(levels: int, count: int) -> None:
     for items in (2 * COLUMNS - 1, 2 * COLUMNS, 9 * COLUMNS + 77):
         scores = np.random.default_rng(items).integers(0, levels, items).astype(np.float32)
-        np.testing.assert_array_equal(best(scores, count), np.argsort(-scores, kind="stable")[:count])
+        np.testing.assert_array_equal(find_best_items(scores, count), np.argsort(-scores, kind="stable")[:count])

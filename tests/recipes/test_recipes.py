@@ -20,7 +20,7 @@ def test_it_works() -> None:
     expected = "arn:aws:personalize:::feature-transformation/JSON-percentile-filtering"
     assert HRNN.feature_transformation_arn == expected
     assert HRNN.recipe_type == "USER_PERSONALIZATION"
-    assert HRNN.settings(None) == {
+    assert HRNN.resolve_parameters(None) == {
         "hidden_dimension": "43",
         "bptt": "32",
         "recency_mask": "true",
@@ -52,7 +52,11 @@ def test_its_siblings_are_declared_as_aws_does(
     assert recipe.algorithm_arn == f"arn:aws:personalize:::algorithm/{name}"
     assert recipe.feature_transformation_arn == f"arn:aws:personalize:::feature-transformation/{transformation}"
     assert recipe.recipe_type == "USER_PERSONALIZATION"
-    assert recipe.settings(None) == {**HRNN.settings(None), "hidden_dimension": hidden_dimension, **more}
+    assert recipe.resolve_parameters(None) == {
+        **HRNN.resolve_parameters(None),
+        "hidden_dimension": hidden_dimension,
+        **more,
+    }
     assert recipe.default_ranges == HRNN.default_ranges
     assert recipe.default_parameters.keys() - HRNN.default_parameters.keys() == more.keys()
 
@@ -70,10 +74,10 @@ def test_only_the_siblings_learn_from_metadata_and_only_coldstart_knows_cold_ite
 
 
 def test_a_recipe_is_found_by_its_arn_in_any_partition() -> None:
-    assert recipes.by_arn("arn:aws:personalize:::recipe/aws-hrnn") is HRNN
-    assert recipes.by_arn("arn:aws-cn:personalize:::recipe/aws-hrnn") is HRNN
-    assert recipes.by_algorithm_arn(HRNN.algorithm_arn) is HRNN
-    assert recipes.by_feature_transformation_arn(str(HRNN.feature_transformation_arn)) is HRNN
+    assert recipes.find_recipe("arn:aws:personalize:::recipe/aws-hrnn") is HRNN
+    assert recipes.find_recipe("arn:aws-cn:personalize:::recipe/aws-hrnn") is HRNN
+    assert recipes.find_recipe_by_algorithm(HRNN.algorithm_arn) is HRNN
+    assert recipes.find_recipe_by_feature_transformation(str(HRNN.feature_transformation_arn)) is HRNN
 
 
 @pytest.mark.parametrize(
@@ -88,7 +92,7 @@ def test_a_recipe_is_found_by_its_arn_in_any_partition() -> None:
     ],
 )
 def test_what_is_not_a_recipes_arn_finds_none(arn: str) -> None:
-    assert recipes.by_arn(arn) is None
+    assert recipes.find_recipe(arn) is None
 
 
 def test_declaring_costs_no_torch_and_no_arrays() -> None:
@@ -116,11 +120,11 @@ def test_either_map_may_hold_either_kind() -> None:
         {"algorithmHyperParameters": percentile},
         {"featureTransformationParameters": percentile},
     ):
-        assert HRNN.settings(config)["max_user_history_length_percentile"] == "0.5"
+        assert HRNN.resolve_parameters(config)["max_user_history_length_percentile"] == "0.5"
 
 
 def test_a_truth_value_may_be_written_as_the_guide_writes_it() -> None:
-    settings = HRNN.settings({"algorithmHyperParameters": {"recency_mask": "False", "bptt": "40"}})
+    settings = HRNN.resolve_parameters({"algorithmHyperParameters": {"recency_mask": "False", "bptt": "40"}})
     assert settings["recency_mask"] == "false"
     assert settings["bptt"] == "40"
 
@@ -145,7 +149,7 @@ def test_a_truth_value_may_be_written_as_the_guide_writes_it() -> None:
 )
 def test_refused_values(values: dict[str, str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        HRNN.settings({"algorithmHyperParameters": values})
+        HRNN.resolve_parameters({"algorithmHyperParameters": values})
 
 
 @pytest.mark.parametrize(
@@ -162,7 +166,7 @@ def test_refused_values(values: dict[str, str], message: str) -> None:
 )
 def test_refused_values_of_coldstart(values: dict[str, str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        RECIPES["aws-hrnn-coldstart"].settings({"featureTransformationParameters": values})
+        RECIPES["aws-hrnn-coldstart"].resolve_parameters({"featureTransformationParameters": values})
 
 
 def test_values_of_coldstart_in_either_map() -> None:
@@ -172,7 +176,7 @@ def test_values_of_coldstart_in_either_map() -> None:
         "cold_start_relative_from": "currentTime",
     }
     for map_name in ("algorithmHyperParameters", "featureTransformationParameters"):
-        settings = RECIPES["aws-hrnn-coldstart"].settings({map_name: values})
+        settings = RECIPES["aws-hrnn-coldstart"].resolve_parameters({map_name: values})
         assert values.items() <= settings.items()
 
 
@@ -189,7 +193,7 @@ def test_ranges_to_tune_in_change_no_value() -> None:
         continuousHyperParameterRanges=[],
         categoricalHyperParameterRanges=[{"name": "data.recency_mask", "values": ["true", "false"]}],
     )
-    assert HRNN.settings(wanted) == HRNN.settings(None)
+    assert HRNN.resolve_parameters(wanted) == HRNN.resolve_parameters(None)
 
 
 @pytest.mark.parametrize(
@@ -224,11 +228,11 @@ def test_ranges_to_tune_in_change_no_value() -> None:
 )
 def test_refused_ranges(wanted: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        HRNN.settings(wanted)
+        HRNN.resolve_parameters(wanted)
 
 
 @pytest.mark.parametrize("list_name", ["integerHyperParameterRanges", "categoricalHyperParameterRanges"])
 def test_what_is_no_number_and_no_category_has_no_range(list_name: str) -> None:
     wanted = ranges(**{list_name: [{"name": "cold_start_relative_from", "values": ["currentTime"]}]})
     with pytest.raises(ValueError, match="cold_start_relative_from is not tunable"):
-        RECIPES["aws-hrnn-coldstart"].settings(wanted)
+        RECIPES["aws-hrnn-coldstart"].resolve_parameters(wanted)

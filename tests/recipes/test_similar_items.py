@@ -17,11 +17,11 @@ from shared.recipes.distribution import NEVER
 from shared.recipes.hrnn.types import FeatureBags
 from shared.recipes.scoring_api import ArtifactError, Query
 from shared.recipes.similar_items import fit, trainer, training
-from shared.recipes.similar_items.neighbor_sampling import WINDOW, Nearby
-from shared.recipes.similar_items.network import Form, Network, losses
+from shared.recipes.similar_items.neighbor_sampling import WINDOW, NeighborSampler
+from shared.recipes.similar_items.network import SimilarItemsConfig, SimilarItemsNetwork, compute_losses
 from shared.recipes.similar_items.scoring import Scorer
-from shared.recipes.similar_items.trainer import take_several
-from shared.recipes.similar_items.vector_search import Vectors
+from shared.recipes.similar_items.trainer import has_several_takes
+from shared.recipes.similar_items.vector_search import ItemVectors
 from shared.recipes.training_api import TrainingProgress, TrainingStopped
 from tests.recipes.runs import NDCG, make_context, train
 from tests.recipes.synthetic import histories_of, training_data, walks
@@ -97,7 +97,7 @@ def test_the_dimensions_are_those_of_the_vectors(tmp_path: Path) -> None:
     for number, (ids, metadata) in enumerate(((30, 30), (40, 30), (30, 50))):
         folder = tmp_path / str(number)
         (folder / "artifact").mkdir(parents=True)
-        parameters = SIMILAR.settings(None) | {
+        parameters = SIMILAR.resolve_parameters(None) | {
             "item_id_hidden_dim": str(ids),
             "item_metadata_hidden_dim": str(metadata),
         }
@@ -115,11 +115,11 @@ def test_the_dimensions_are_those_of_the_vectors(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["item_id_hidden_dim", "item_metadata_hidden_dim"])
 def test_the_dimensions_are_set_by_tuning_alone(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} is set by HPO alone"):
-        SIMILAR.settings({"algorithmHyperParameters": {name: "64"}})
+        SIMILAR.resolve_parameters({"algorithmHyperParameters": {name: "64"}})
 
     def tuned(**bounds: Any) -> dict[str, str]:
         ranges = {"integerHyperParameterRanges": [{"name": name, **bounds}]}
-        return SIMILAR.settings({"hpoConfig": {"algorithmHyperParameterRanges": ranges}})
+        return SIMILAR.resolve_parameters({"hpoConfig": {"algorithmHyperParameterRanges": ranges}})
 
     assert tuned(minValue=40, maxValue=60)[name] == "100"
     with pytest.raises(ValueError, match=f"{name} needs both minValue and maxValue"):
@@ -131,7 +131,7 @@ def test_the_dimensions_are_set_by_tuning_alone(name: str) -> None:
 def test_the_discount_takes_popularity_out_of_the_likeness() -> None:
     """Item 1 is a little like item 0 and popular, item 2 much like it and not popular."""
     vectors = np.array([[1, 0, 0], [0.2, 0, 1], [0.9, 0.1, 0]], np.float32)
-    at_0, at_half, at_1 = (Vectors(vectors, discount).scores(0) for discount in (0.0, 0.5, 1.0))
+    at_0, at_half, at_1 = (ItemVectors(vectors, discount).compute_scores(0) for discount in (0.0, 0.5, 1.0))
     assert at_0.argmax() == 1
     assert at_1.argmax() == 2
     assert at_0[1] > at_half[1] > at_1[1]
@@ -160,7 +160,7 @@ def test_the_discount_acts(tmp_path: Path) -> None:
 
 
 def test_a_stranger_is_the_sum_of_its_features() -> None:
-    network = Network(Form(items=3, id_hidden=4, metadata_hidden=2, features=5))
+    network = SimilarItemsNetwork(SimilarItemsConfig(items=3, id_hidden=4, metadata_hidden=2, features=5))
     bags = FeatureBags(torch.tensor([0, 2, 2, 3]), torch.tensor([1, 4, 0]), torch.tensor([0.5, 0.5, 1.0]))
     x_CD = network(torch.arange(3), torch.tensor([1.0, 1.0, 0.0]), bags)
     assert x_CD.shape == (3, 4 + 2 + 1)
@@ -176,11 +176,11 @@ def test_the_loss_is_the_cross_entropy_over_the_others() -> None:
     x_CD = torch.randn(5, 4)
     own = torch.eye(5, dtype=torch.bool)[:2]
     targets, counts = torch.tensor([[1, 3, 0], [4, 4, 2]]), torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 1.0]])
-    loss_R = losses(x_CD[:2], x_CD, torch.zeros(5), own, targets, counts)
+    loss_R = compute_losses(x_CD[:2], x_CD, torch.zeros(5), own, targets, counts)
     logits = (x_CD[:2, :-1] @ x_CD[:, :-1].T + x_CD[:, -1]).masked_fill(own, -torch.inf)
     logp = logits.log_softmax(1)
     torch.testing.assert_close(loss_R, -torch.stack([logp[0, [1, 3]].mean(), logp[1, [4, 4, 2]].mean()]))
-    assert losses(x_CD[:2], x_CD, torch.zeros(5), own, targets, torch.zeros(2, 3)).tolist() == [0.0, 0.0]
+    assert compute_losses(x_CD[:2], x_CD, torch.zeros(5), own, targets, torch.zeros(2, 3)).tolist() == [0.0, 0.0]
 
 
 def test_what_is_near_is_of_the_same_user_and_within_the_window() -> None:
@@ -191,10 +191,10 @@ def test_what_is_near_is_of_the_same_user_and_within_the_window() -> None:
             "c": [("a00", 1), ("c00", 2)],
         }
     )
-    near = Nearby(histories, np.array([0, 1]))
+    near = NeighborSampler(histories, np.array([0, 1]))
     assert near.counts.tolist() == [1] * 12 + [2, 1, 0]
     seeds = np.array([0, 6, 12])
-    drawn = near.draw(seeds, 400, np.random.default_rng(0))
+    drawn = near.draw_pairs(seeds, 400, np.random.default_rng(0))
     met = [set(row[counts].tolist()) for row, counts in zip(drawn.items, drawn.counts, strict=True)]
     assert met == [set(range(1, WINDOW + 1)), set(range(6 - WINDOW, 6 + WINDOW + 1)) - {6}, {13}]
 
@@ -231,14 +231,14 @@ def test_it_goes_on_where_it_was_stopped(tmp_path: Path, phase: str) -> None:
     def stop() -> bool:
         return bool(said) and said[-1].phase == phase and len(epochs) >= (4 if phase == "training" else 0)
 
-    fitted = fit.Fit.epoch
+    fitted = fit.VectorFit.run_epoch
 
-    def counted(self: fit.Fit, number: int, *args: Any) -> float:
+    def counted(self: fit.VectorFit, number: int, *args: Any) -> float:
         epochs.append(number)
         return fitted(self, number, *args)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fit.Fit, "epoch", counted)
+        patch.setattr(fit.VectorFit, "epoch", counted)
         patch.setattr("shared.recipes.progress.ProgressReporter.is_due", lambda _: True)
         with pytest.raises(TrainingStopped):
             train(tmp_path / "parts", shelves(), SIMILAR, should_stop=stop, progress=said.append, **asked)  # type: ignore[arg-type]
@@ -284,7 +284,7 @@ def test_validation_users_of_one_item_each_end_nothing(tmp_path: Path, monkeypat
     """They foretell nothing: no epoch would ever be better than the first."""
     monkeypatch.setattr(trainer, "WITHOUT_VALIDATION", 3)
     histories = histories_of({f"u{n:03}": [(f"i{n % 4}", t) for t in range(2)] for n in range(120)})
-    assert not take_several(histories, np.arange(120))
+    assert not has_several_takes(histories, np.arange(120))
     assert train(tmp_path, histories, SIMILAR)[0].epochs == 3
     histories = histories_of({"a": [("x", 0), ("x", 1)], "b": [("x", 0), ("y", 1)]})
-    assert [take_several(histories, np.array(users, int)) for users in ([], [0], [1])] == [False, False, True]
+    assert [has_several_takes(histories, np.array(users, int)) for users in ([], [0], [1])] == [False, False, True]

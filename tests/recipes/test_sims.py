@@ -122,13 +122,13 @@ def test_the_percentiles_are_those_of_the_interactions(low: str, high: str, leas
 
 def test_rare_items_leave_the_baskets_of_everybody() -> None:
     histories = took(u1="ab", u2="ab", u3="ac", u4="bd")
-    kept = without_rare(Baskets.of(histories, np.arange(4)), 2)
+    kept = without_rare(Baskets.collect(histories, np.arange(4)), 2)
     assert "".join(histories.item_ids[item] for item in kept.items) == "ababab"
     assert np.diff(kept.offsets).tolist() == [2, 2, 1, 1]
 
 
 def test_the_newest_takers_are_those_who_came_last() -> None:
-    baskets = Baskets.of(took(u1="ab", u2="ab", u3="ac", u4="bd"), np.arange(4))
+    baskets = Baskets.collect(took(u1="ab", u2="ab", u3="ac", u4="bd"), np.arange(4))
     assert newest_takers(baskets, np.array([4, 3, 2, 1]), 3).all()
     kept = newest_takers(baskets, np.array([1, 4, 2, 3]), 2)
     assert kept.tolist() == [False, False, True, True, True, True, True, True]
@@ -136,7 +136,7 @@ def test_the_newest_takers_are_those_who_came_last() -> None:
 
 def test_percentiles_that_cross_are_refused() -> None:
     with pytest.raises(ValueError, match=r"min_item_interaction_count_percentile 0\.9 is above the maximum, 0\.1"):
-        SIMS.settings({"featureTransformationParameters": percentiles("0.9", "0.1")})
+        SIMS.resolve_parameters({"featureTransformationParameters": percentiles("0.9", "0.1")})
 
 
 def percentiles(low: str, high: str) -> dict[str, str]:
@@ -166,14 +166,14 @@ def test_cointeractions_are_those_of_all_pairs(monkeypatch: pytest.MonkeyPatch, 
     histories = histories_of(sequences, unseen=tuple(f"i{item:02}" for item in range(12)))
     expected = taken.T.astype(int) @ taken.astype(int)
     found = np.zeros_like(expected)
-    for item, near, counts in cointeractions(Baskets.of(histories, np.arange(30))):
+    for item, near, counts in cointeractions(Baskets.collect(histories, np.arange(30))):
         assert (np.diff(near) > 0).all()
         found[item, near] = counts
     np.testing.assert_array_equal(found, expected)
 
 
 def test_only_the_nearest_are_kept() -> None:
-    baskets = Baskets.of(took(u1="abcd", u2="abcd", u3="abc", u4="ab"), np.arange(4))
+    baskets = Baskets.collect(took(u1="abcd", u2="abcd", u3="abc", u4="ab"), np.arange(4))
     shares = baskets.takers / baskets.takers.sum()
     near = neighbours(baskets, shares, np.ones(13, np.bool_), discount=0.0, fewest=1, most=2)
     assert [near.of(item)[0].tolist() for item in range(4)] == [[1, 2], [0, 2], [0, 1], [0, 1]]
@@ -207,7 +207,7 @@ def test_it_is_asked_about_the_last_item_of_the_input_and_finds_what_follows(tmp
         return np.arange(20, dtype=np.float32)
 
     events = histories.offsets[1:4] - 1
-    items = evaluation.related(scores, histories, events, 25)
+    items = evaluation.recommend_related(scores, histories, events, 25)
     assert items.shape == (3, 19)
     assert sorted(asked) == sorted(set(histories.items[events - 1].tolist()))
 
@@ -283,15 +283,17 @@ def test_by_default_it_is_above_popularity(
 
 def test_where_items_tell_nothing_of_each_other_there_is_popularity(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    alone = Baskets.of(numbered({f"u{user:03}": drawn(rng, np.arange(60), 12) for user in range(300)}), np.arange(300))
+    alone = Baskets.collect(
+        numbered({f"u{user:03}": drawn(rng, np.arange(60), 12) for user in range(300)}), np.arange(300)
+    )
     shelves = np.arange(60).reshape(12, 5)
-    together = Baskets.of(
+    together = Baskets.collect(
         numbered({f"u{user:03}": drawn(rng, shelves[user % 12], 12) for user in range(300)}), np.arange(300)
     )
     everybody = [np.ones(len(baskets.items), np.bool_) for baskets in (alone, together)]
     assert doubt(alone, everybody[0]) > 5 * LEAST_DOUBT
     assert doubt(together, everybody[1]) == LEAST_DOUBT
-    assert doubt(Baskets.of(took(u1="a", u2="b"), np.arange(2)), np.ones(2, np.bool_)) == MOST_DOUBT
+    assert doubt(Baskets.collect(took(u1="a", u2="b"), np.arange(2)), np.ones(2, np.bool_)) == MOST_DOUBT
     scorer = scorer_of(tmp_path, numbered({f"u{user:03}": drawn(rng, np.arange(60), 12) for user in range(300)}))
     popular, related = (scorer.scores(Query(now=0.0, item_id=item)) for item in (None, "i030"))
     assert set(np.argsort(-related)[:5]) == set(np.argsort(-popular)[:5])

@@ -15,13 +15,13 @@ from shared.data.training.training_data import TrainingData
 from shared.recipes import RECIPES
 from shared.recipes.artifact import WEIGHTS
 from shared.recipes.declaration import Recipe
-from shared.recipes.evaluation import Split, comparing, related
+from shared.recipes.evaluation import Split, recommend_related, split_for_trials
 from shared.recipes.hrnn import trainer as hrnn
 from shared.recipes.progress import ProgressReporter
-from shared.recipes.ranking_metrics import foretelling
-from shared.recipes.similar_items.fit import Fit
-from shared.recipes.similar_items.trainer import Learner
-from shared.recipes.similar_items.vector_search import Vectors
+from shared.recipes.ranking_metrics import compute_next_item_metrics
+from shared.recipes.similar_items.fit import VectorFit
+from shared.recipes.similar_items.trainer import VectorLearner
+from shared.recipes.similar_items.vector_search import ItemVectors
 from shared.recipes.training_api import TrainingProgress, TrainingStopped, Validated
 from tests.recipes.runs import make_context, settings, train
 from tests.recipes.synthetic import walks
@@ -118,7 +118,7 @@ def test_a_trial_stops_in_every_phase(tmp_path: Path, recipe: Recipe, phase: str
 def test_training_of_similar_items_goes_on_from_the_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, alone = train(tmp_path / "alone", followed(), SIMILAR)
     trial(tmp_path / "both", SIMILAR, followed())
-    monkeypatch.delattr(Fit, "epoch")  # nothing is learnt again
+    monkeypatch.delattr(VectorFit, "epoch")  # nothing is learnt again
     _, after = train(tmp_path / "both", followed(), SIMILAR)
     np.testing.assert_array_equal(*(load_file(folder / WEIGHTS)["vectors"] for folder in (alone, after)))
 
@@ -134,20 +134,20 @@ def test_training_does_not_go_on_from_a_trial_that_learnt_of_fewer(tmp_path: Pat
 def test_many_items_at_once_are_ranked_as_one_by_one(tmp_path: Path, discount: str) -> None:
     histories = followed()
     parameters: dict[str, Any] = settings(SIMILAR, popularity_discount_factor=discount)
-    reporter = ProgressReporter.silent()
-    learner = Learner(TrainingData(histories=histories), parameters, make_context(tmp_path), reporter, tmp_path)
-    learner.fit(Split.of(histories, 0))
-    vectors = Vectors(learner.vectors().numpy(), float(discount))
+    reporter = ProgressReporter.create_silent()
+    learner = VectorLearner(TrainingData(histories=histories), parameters, make_context(tmp_path), reporter, tmp_path)
+    learner.fit(Split.draw(histories, 0))
+    vectors = ItemVectors(learner.get_vectors().numpy(), float(discount))
     events_Q = histories.offsets[1:] - 1
-    one_by_one = related(vectors.scores, histories, events_Q, 25)
-    np.testing.assert_array_equal(learner.recommend(events_Q, 25, lambda: None), one_by_one)
+    one_by_one = recommend_related(vectors.compute_scores, histories, events_Q, 25)
+    np.testing.assert_array_equal(learner.find_similar(events_Q, 25, lambda: None), one_by_one)
 
 
 @pytest.mark.parametrize("users", [120, 20], ids=["validated anyway", "too few to validate with"])
 def test_a_trial_never_looks_at_the_test_users(users: int) -> None:
     histories = walks(users=users, events=8, items=20)
-    whole = Split.of(histories, 0)
-    split, compared = comparing(whole, histories)
+    whole = Split.draw(histories, 0)
+    split, compared = split_for_trials(whole, histories)
     assert len(compared)
     assert not np.intersect1d(compared, np.union1d(split.train, split.test)).size
     assert (split is whole) == (users == 120)
@@ -155,7 +155,7 @@ def test_a_trial_never_looks_at_the_test_users(users: int) -> None:
 
 def test_metrics_of_single_items_and_their_errors() -> None:
     """Two users with two queries each: ranks 1 and 26, 3 and 26."""
-    found, errors = foretelling(np.array([1, 26, 3, 26]), np.array([0, 0, 1, 1]), shown=5, items=10)
+    found, errors = compute_next_item_metrics(np.array([1, 26, 3, 26]), np.array([0, 0, 1, 1]), shown=5, items=10)
     assert found["coverage"] == 0.5
     assert found[GAIN] == pytest.approx((1 + 0.5) / 4)
     assert found["mean_reciprocal_rank_at_25"] == pytest.approx((1 + 1 / 3) / 4)

@@ -53,7 +53,7 @@ def test_recipes_are_declared_as_aws_does(
 ) -> None:
     recipe = RECIPES[name]
     assert (recipe.recipe_type, recipe.algorithm, recipe.feature_transformation) == (type_, algorithm, transformation)
-    assert recipe.settings(None) == parameters
+    assert recipe.resolve_parameters(None) == parameters
     assert not any(
         (recipe.serving.shows_scores, recipe.serving.reads_live_events, recipe.serving.explores, recipe.domain)
     )
@@ -69,7 +69,7 @@ def test_what_may_be_tuned() -> None:
 
 @pytest.mark.parametrize("value", ["30 minutes", "1 hour", "2 hours", "3 hours", "1 day", "1 Day"])
 def test_a_frequency_is_one_of_awss(value: str) -> None:
-    settings = RECIPES["aws-trending-now"].settings(
+    settings = RECIPES["aws-trending-now"].resolve_parameters(
         {"featureTransformationParameters": {"trend_discovery_frequency": value}}
     )
     assert settings == {"trend_discovery_frequency": value.lower()}
@@ -77,7 +77,7 @@ def test_a_frequency_is_one_of_awss(value: str) -> None:
 
 def test_another_frequency_is_refused() -> None:
     with pytest.raises(ValueError, match="trend_discovery_frequency must be one of 30 minutes, 1 hour,"):
-        RECIPES["aws-trending-now"].settings(
+        RECIPES["aws-trending-now"].resolve_parameters(
             {"featureTransformationParameters": {"trend_discovery_frequency": "4 hours"}}
         )
 
@@ -115,7 +115,7 @@ def test_use_cases_are_declared_as_aws_does(
 
 def test_an_algorithm_or_transformation_leads_to_the_recipe_that_sets_it() -> None:
     sims = RECIPES["aws-sims"]
-    assert recipes.by_algorithm_arn(sims.algorithm_arn) is sims
-    assert recipes.by_feature_transformation_arn(str(sims.feature_transformation_arn)) is sims
+    assert recipes.find_recipe_by_algorithm(sims.algorithm_arn) is sims
+    assert recipes.find_recipe_by_feature_transformation(str(sims.feature_transformation_arn)) is sims
     for name in ("aws-popularity-count", "aws-trending-now", "aws-similar-items"):
-        assert recipes.by_algorithm_arn(RECIPES[name].algorithm_arn) is RECIPES[name]
+        assert recipes.find_recipe_by_algorithm(RECIPES[name].algorithm_arn) is RECIPES[name]

@@ -41,7 +41,7 @@ def loaded(recipe: Recipe, artifact: Path) -> Any:
 @pytest.mark.parametrize("name", FIRST)
 def test_the_first_versions_let_the_network_be_set(name: str) -> None:
     recipe = RECIPES[name]
-    assert recipe.settings(None) == {
+    assert recipe.resolve_parameters(None) == {
         "hidden_dimension": "149",
         "bptt": "32",
         "recency_mask": "true",
@@ -55,7 +55,7 @@ def test_the_first_versions_let_the_network_be_set(name: str) -> None:
 @pytest.mark.parametrize("name", SECOND)
 def test_the_second_versions_let_the_recency_be_set(name: str) -> None:
     recipe = RECIPES[name]
-    assert recipe.settings(None) == {"apply_recency_bias": "true"}
+    assert recipe.resolve_parameters(None) == {"apply_recency_bias": "true"}
     assert not recipe.hyperparameters[0].tunable
     assert (recipe.training.takes_objective, recipe.training.takes_events_config, recipe.serving.explores) == (
         False,
@@ -270,7 +270,7 @@ def test_what_is_evaluated_is_what_is_served(tmp_path: Path, monkeypatch: pytest
     histories = walks(users=60, events=8) if repeats else once
     data = replace(training_data(histories), rewards=Rewards.of(prices, "HIGH"))
     shown: list[Any] = []
-    evaluate = training.evaluate
+    evaluate = training.evaluate_recommender
 
     def looked_at(recommend: Any, *args: Any, **more: Any) -> Any:
         shown.append(recommend(np.array([5, 53]), 5))

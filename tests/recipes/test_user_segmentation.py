@@ -29,17 +29,17 @@ METRICS = {"coverage", "hits_at_1_percent", "recall_at_1_percent"}
 @pytest.mark.parametrize("name", NAMES)
 def test_they_are_declared_as_aws_does(name: str) -> None:
     recipe = RECIPES[name]
-    assert recipe.settings(None) == {"hidden_dimension": "149"}
+    assert recipe.resolve_parameters(None) == {"hidden_dimension": "149"}
     assert (recipe.recipe_type, recipe.algorithm) == ("USER_SEGMENTATION", name)
     assert recipe.feature_transformation_arn == (
         f"arn:aws:personalize:::feature-transformation/{name.removeprefix('aws-')}"
     )
     ranges = {"integerHyperParameterRanges": [{"name": "hidden_dimension", "minValue": 32, "maxValue": 64}]}
     with pytest.raises(ValueError, match="not tunable"):
-        recipe.settings({"hpoConfig": {"algorithmHyperParameterRanges": ranges}})
+        recipe.resolve_parameters({"hpoConfig": {"algorithmHyperParameterRanges": ranges}})
     for value in ("31", "257"):
         with pytest.raises(ValueError, match=r"must lie in \[32, 256\]"):
-            recipe.settings({"algorithmHyperParameters": {"hidden_dimension": value}})
+            recipe.resolve_parameters({"algorithmHyperParameters": {"hidden_dimension": value}})
 
 
 def test_the_newest_fifth_of_everybody_is_held_out() -> None:
@@ -63,7 +63,7 @@ def test_fewer_users_are_tested_of_a_catalogue_too_large_for_many(monkeypatch: p
 
 def test_metrics_of_segments_are_by_item() -> None:
     taken = np.array([[0, 0], [0, 1], [0, 3], [1, 2]])
-    found = ranking_metrics.segments(np.array([[0, 1], [0, 1], [2, 3]]), taken, users=5)
+    found = ranking_metrics.compute_segment_metrics(np.array([[0, 1], [0, 1], [2, 3]]), taken, users=5)
     assert found == {"coverage": 0.8, "hits_at_1_percent": 1.0, "recall_at_1_percent": 0.3333}
 
 

@@ -22,7 +22,7 @@ from shared.recipes.hrnn.counters import COUNTERS, FADING, NEWEST, PRIOR, Blend,
 from shared.recipes.hrnn.network import HrnnNetwork
 from shared.recipes.hrnn.repeat_features import HALF_LIVES, Takings, features, known_of
 from shared.recipes.hrnn.types import Events, FeatureBags, Pairs
-from shared.recipes.request_time import begins_visit
+from shared.recipes.request_time import is_new_visit
 
 
 @torch.inference_mode()
@@ -43,7 +43,7 @@ def history_log_shares(
     Timestamps are in seconds; ``types_T`` counts from 1, 0 is none. ``user`` and ``context`` are bags of one row.
     Fashion is no part of what a ``leaning`` adds here: a served network has it in its biases.
     """
-    form = network.form
+    form = network.config
     pairs = history_pairs(form, items_T, timestamps_T, types_T, now)
     before = torch.diff(timestamps_T, prepend=timestamps_T[:1]).clamp(min=0)
     items, before, types = (
@@ -84,7 +84,7 @@ def history_pairs(form: HrnnConfig, items_T: Tensor, timestamps_T: Tensor, types
     rows_S, items_S = torch.zeros(len(distinct), dtype=torch.long), torch.tensor(distinct, dtype=torch.long)
     if not form.repeats:
         return Pairs(rows_S, items_S)
-    visits = np.cumsum(begins_visit(np.diff(at, prepend=at[:1]))).tolist()
+    visits = np.cumsum(is_new_visit(np.diff(at, prepend=at[:1]))).tolist()
     after = asked_after(form, timestamps_T, now)
     visit = visits[-1] + (after > 0) if visits else 0
     found: list[list[float]] = []
@@ -142,5 +142,5 @@ def network_of(artifact: Path) -> HrnnNetwork:
 
 def leaning_of(artifact: Path) -> Leaning | None:
     """What it leans on; None where nothing was counted."""
-    form = network_of(artifact).form
+    form = network_of(artifact).config
     return Leaning(Counters.open(artifact / COUNTERS), Blend.told(form.leaning)) if form.leaning else None

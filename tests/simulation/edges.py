@@ -459,4 +459,4 @@ class Reply:
 
 
 def noun(arn: str) -> str:
-    return arns.noun(arn) or ""
+    return arns.parse_noun(arn) or ""

@@ -30,7 +30,7 @@ Plant = Callable[[pytest.MonkeyPatch], None]
 
 def no_fence(patch: pytest.MonkeyPatch) -> None:
     """The report of an earlier attempt is heard as if it were of this one."""
-    real = transitions.after_fact
+    real = transitions.compute_next_record
 
     def heard(record: Record, fact: Fact, now: float) -> Record | None:
         return real(record, replace(fact, attempt=record.attempt), now)
@@ -68,7 +68,7 @@ def no_note_of_a_report(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_note_gone_before_it_is_applied(patch: pytest.MonkeyPatch) -> None:
-    real = transitions.apply
+    real = transitions.write_transition
 
     def applied(store: Store, fact: Fact) -> None:
         store.remove_from_outbox(celery_app.build_outbox_entry(fact).id)
@@ -78,7 +78,7 @@ def a_note_gone_before_it_is_applied(patch: pytest.MonkeyPatch) -> None:
 
 
 def nobody_walks_the_outbox(patch: pytest.MonkeyPatch) -> None:
-    real = reconcile.walk
+    real = reconcile.reconcile
 
     def walk(process: Any, since: dict[str, float], aside: Quarantine) -> None:
         settings = replace(process.settings, resend_after_seconds=1e9)
@@ -88,7 +88,7 @@ def nobody_walks_the_outbox(patch: pytest.MonkeyPatch) -> None:
 
 
 def nobody_looks_for_dead_workers(patch: pytest.MonkeyPatch) -> None:
-    real = reconcile._tend
+    real = reconcile.reconcile_record
 
     def tend(process: Any, record: Record, since: dict[str, float]) -> None:
         if process.store.get_lease(record.arn) is None:
@@ -147,7 +147,7 @@ def an_owner_that_goes_before_what_it_owns(patch: pytest.MonkeyPatch) -> None:
         record = store.get(command.arn)
         if record is None or not (record.status or "").startswith("DELETE"):
             return
-        for each in [record, *transitions._owned(store, record)]:
+        for each in [record, *transitions._iter_owned(store, record)]:
             artifacts.discard_artifact(each.arn)
             if RESOURCES[each.kind].holds_interactions:
                 store.clear_dataset(each.arn)
@@ -158,7 +158,7 @@ def an_owner_that_goes_before_what_it_owns(patch: pytest.MonkeyPatch) -> None:
 
 def a_deletion_that_is_taken_at_its_word(patch: pytest.MonkeyPatch) -> None:
     """A Remove that comes late finds another resource of that ARN, and removes it."""
-    real = transitions.remove
+    real = transitions.remove_resource
 
     def remove(store: Store, artifacts: Any, command: Remove) -> None:
         real(store, artifacts, command)

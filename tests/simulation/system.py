@@ -131,7 +131,7 @@ class System:
                 worker_process.send_heartbeats(one.handle)
                 return
             case "status":
-                status._walk()
+                status._start_periodic_tasks()
             case "training":
                 worker_process.send_heartbeats(one.handle)
         self._consume(one, role)
@@ -148,11 +148,11 @@ class System:
     def serve(self, role: str, operation: str, request: Mapping[str, Any], invocation: str) -> Answered | Refused:
         """What a process of that role answers, as ``shared.http.app`` has it answer."""
         service = "personalize" if role == "api" else "personalize-events"
-        known = service_model.operations(service)[operation]
+        known = service_model.load_operations(service)[operation]
         if self.world.task is not None:
             self.world.task.call = invocation
         try:
-            members = request_schemas.load(known, request)
+            members = request_schemas.load_request(known, request)
             answer = self._offered[role][operation](
                 Call(operation=operation, request=members, request_id="r", invocation=invocation)
             )
@@ -166,13 +166,13 @@ class System:
             self.world.breaks(f"{operation} answered 500: {error!r}")
             raise
         shown = answer.members if isinstance(answer, Answer) else answer or {}
-        return Answered(orjson.loads(serialization.body(known, shown) or b"{}"))
+        return Answered(orjson.loads(serialization.serialize_answer(known, shown) or b"{}"))
 
 
 @cache
 def declared(service: str, operation: str) -> frozenset[str]:
     """The errors that an operation may answer by AWS's model, and those that any may."""
-    shapes = service_model._service_model(service).operation_model(operation).error_shapes
+    shapes = service_model._load_model(service).operation_model(operation).error_shapes
     return frozenset({*COMMON, *(shape.error_code or shape.name for shape in shapes)})
 
 

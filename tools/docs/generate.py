@@ -78,17 +78,17 @@ def operations() -> str:
         "All 79 operations of the three services are known: each request is checked by AWS's service model. One that",
         "is not offered yet answers `UnsupportedOperationException`, whatever the request.\n",
         f"Offered: {sum(len(offered[service]) for service in service_model.SERVICES)} of "
-        f"{sum(len(service_model.operations(service)) for service in service_model.SERVICES)}.\n",
+        f"{sum(len(service_model.load_operations(service)) for service in service_model.SERVICES)}.\n",
         "`tests/conformance` asks all of them for what is right and what is wrong. Rules are those of Amazon",
         "Personalize, by the numbers at the end of this page.\n",
     ]
     for service in service_model.SERVICES:
         lines += [f"## {service}\n", *_operation_table(service, offered[service]), ""]
     lines += [
-        f"## {service_model.OWN}\n",
+        f"## {service_model.OWN_SERVICE}\n",
         "What AWS has no operation for, at the address of `personalize`, signed alike. It is described in AWS's own",
         "language: any client of botocore can call it whose loader searches `shared/aws/models/`.\n",
-        *_operation_table(service_model.OWN, offered[service_model.OWN]),
+        *_operation_table(service_model.OWN_SERVICE, offered[service_model.OWN_SERVICE]),
         "",
     ]
     lines += ["## Rules\n", "| number | subject |", "|---|---|"]
@@ -99,7 +99,7 @@ def operations() -> str:
 def _operation_table(service: str, offered: Mapping[str, app.OperationHandler]) -> Iterable[str]:
     yield "| operation | answered by | tested in | rules | remarks |"
     yield "|---|---|---|---|---|"
-    for name in sorted(service_model.operations(service)):
+    for name in sorted(service_model.load_operations(service)):
         handler = offered.get(name)
         cells = (
             traced.function(handler) if handler else "not yet",
@@ -118,7 +118,7 @@ def _offered() -> Mapping[str, Mapping[str, app.OperationHandler]]:
         "personalize": api.handlers(desk),
         "personalize-runtime": runtime.handlers(serving),
         "personalize-events": events.handlers(configured, store),
-        service_model.OWN: api.own_handlers(desk),
+        service_model.OWN_SERVICE: api.own_handlers(desk),
     }
 
 

@@ -38,7 +38,9 @@ def import_dataset(
     job = reading.find(arn, "dataset_import_job")
     dataset = reading.find(job.body["datasetArn"], "dataset")
     declared = reading.find(dataset.body["schemaArn"], "schema").body
-    schema = schemas.parse(declared["schema"], dataset_type=dataset.body["datasetType"], domain=declared.get("domain"))
+    schema = schemas.parse_schema(
+        declared["schema"], dataset_type=dataset.body["datasetType"], domain=declared.get("domain")
+    )
     artifacts = Artifacts(configured.artifacts, on_block=should_stop)
     skipped: list[str] = []
 
@@ -82,5 +84,5 @@ def _remarks(imported: ImportResult, skipped: Sequence[str]) -> Mapping[str, Any
 
 
 if __name__ == "__main__":
-    logging.configure(settings.load(), "importing")
+    logging.configure_logging(settings.load(), "importing")
     run_jobs({ImportDataset.wire: import_dataset})

@@ -52,7 +52,7 @@ class Bench:
 
     @classmethod
     def of(cls, version: Record, recipe_arn: str, store: RedisStore, should_stop: Callable[[], bool]) -> Self:
-        recipe = recipes.by_arn(recipe_arn)
+        recipe = recipes.find_recipe(recipe_arn)
         if recipe is None:
             raise WorkFailed(f"The recipe {recipe_arn} is not offered by this release.")
         if version.body.get("performAutoML"):
@@ -70,7 +70,7 @@ class Bench:
 
     @property
     def parameters(self) -> dict[str, str]:
-        return self.recipe.settings(self.version.body.get("solutionConfig"))
+        return self.recipe.resolve_parameters(self.version.body.get("solutionConfig"))
 
     def data(self) -> TrainingData:
         """Prepared once for all trials of the recipe and the training that follows them. Raises DataRefused."""
@@ -254,5 +254,5 @@ def choose_options(configured: Settings, workers: int = 1) -> TrainingOptions:
 
 
 if __name__ == "__main__":
-    logging.configure(settings.load(), "training")
+    logging.configure_logging(settings.load(), "training")
     run_jobs({TrainSolutionVersion.wire: train_solution_version, RunTrial.wire: run_trial})

@@ -74,7 +74,7 @@ def _started(started: Started) -> Iterator[Started]:
 
 if __name__ == "__main__":
     configured = settings.load()
-    logging.configure(configured, "training-rank")
+    logging.configure_logging(configured, "training-rank")
     try:
         serve(configured)
     except WorkFailed as error:

@@ -92,7 +92,9 @@ class Finding:
         schema = self._schema(dataset_type)
         stream = self.store.iter_interactions(arn_of(self._group, dataset_type, self.reading))
         live = (
-            streamed_records.events(stream, schema, self.workspace / "live.parquet", self.on_step) if schema else None
+            streamed_records.write_events(stream, schema, self.workspace / "live.parquet", self.on_step)
+            if schema
+            else None
         )
         return self._table(dataset_type, [*self._files(dataset_type), live])
 
@@ -102,7 +104,7 @@ class Finding:
         if schema is None:
             return None
         jobs = [self.reading.find(arn, "dataset_import_job") for arn in imports(self.version, dataset_type)]
-        between = streamed_records.records(
+        between = streamed_records.write_records(
             self.store.iter_put_records(arn_of(self._group, dataset_type, self.reading)),
             schema,
             self.workspace / f"put_{dataset_type.lower()}",
@@ -114,7 +116,7 @@ class Finding:
 
     def _schema(self, dataset_type: str) -> DatasetSchema | None:
         declared = schema_of(self._group, dataset_type, self.reading)
-        return schemas.parse(declared["schema"], domain=declared.get("domain")) if declared else None
+        return schemas.parse_schema(declared["schema"], domain=declared.get("domain")) if declared else None
 
     def _table(self, dataset_type: str, files: Sequence[Path | None]) -> Table | None:
         """None where the group has no such dataset, or nothing in it."""

@@ -160,7 +160,7 @@ class Search:
 
 
 def _recipe(arn: str) -> recipes.Recipe:
-    recipe = recipes.by_arn(arn)
+    recipe = recipes.find_recipe(arn)
     if recipe is None:
         raise LookupError(f"The recipe {arn} is not offered by this release.")
     return recipe

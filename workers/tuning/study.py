@@ -51,7 +51,7 @@ class Space:
         tunable = {p.name: p for p in recipe.hyperparameters if p.tunable}
         wanted = tuning.ranges(config) or {name: {} for name in tunable}
         distributions = {name: _distribution(tunable[name], range_) for name, range_ in wanted.items()}
-        first = recipe.settings(config)
+        first = recipe.resolve_parameters(config)
         first |= {name: _written(_nearest(first[name], within)) for name, within in distributions.items()}
         return cls(recipe, first, distributions)
 
@@ -109,7 +109,7 @@ class Space:
 def _distribution(parameter: HyperParameter, wanted: Mapping[str, Any]) -> BaseDistribution:
     if parameter.type == "categorical":
         values = wanted.get("values") or parameter.choices
-        return CategoricalDistribution(sorted({parameter.check(str(value)) for value in values}))
+        return CategoricalDistribution(sorted({parameter.check_value(str(value)) for value in values}))
     low, high = (float(str(wanted.get(f"{end}Value", getattr(parameter, f"{end}imum")))) for end in ("min", "max"))
     by_ratio = low > 0 and high / low >= WIDE
     if parameter.type == "integer":

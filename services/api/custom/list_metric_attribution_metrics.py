@@ -16,7 +16,7 @@ def list_metric_attribution_metrics(desk: Desk, call: Call) -> Mapping[str, Any]
     arn = call.request.get("metricAttributionArn")
     if arn is None:
         raise InvalidInput("metricAttributionArn is required.")
-    if arns.noun(arn) != "metric_attribution":
+    if arns.parse_noun(arn) != "metric_attribution":
         raise InvalidInput(f"metricAttributionArn must be the ARN of a metric attribution; it is {arn}.")
     record = desk.reading.records.get(arn)
     metrics = record.body["metrics"] if record else []  # as any list of what an unknown parent has

@@ -21,11 +21,11 @@ def list_recipes(_desk: Desk, call: Call) -> Mapping[str, Any]:
 
 
 def describe_recipe(_desk: Desk, call: Call) -> Mapping[str, Any]:
-    return {"recipe": _described(_found(recipes.by_arn, call.request["recipeArn"], "recipe"))}
+    return {"recipe": _described(_found(recipes.find_recipe, call.request["recipeArn"], "recipe"))}
 
 
 def describe_algorithm(_desk: Desk, call: Call) -> Mapping[str, Any]:
-    recipe = _found(recipes.by_algorithm_arn, call.request["algorithmArn"], "algorithm")
+    recipe = _found(recipes.find_recipe_by_algorithm, call.request["algorithmArn"], "algorithm")
     return {
         "algorithm": {
             "name": recipe.algorithm,
@@ -39,7 +39,7 @@ def describe_algorithm(_desk: Desk, call: Call) -> Mapping[str, Any]:
 
 def describe_feature_transformation(_desk: Desk, call: Call) -> Mapping[str, Any]:
     recipe = _found(
-        recipes.by_feature_transformation_arn,
+        recipes.find_recipe_by_feature_transformation,
         call.request["featureTransformationArn"],
         "feature transformation",
     )

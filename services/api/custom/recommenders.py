@@ -27,7 +27,7 @@ def _update(desk: Desk, request: Mapping[str, Any]) -> None:
     recommender = desk.reading.find(request["recommenderArn"], "recommender")
     if settled(recommender) and recommender.status != ACTIVE:
         raise InvalidInput(f"{recommender.arn} is in status {recommender.status}; it must be {ACTIVE} to be updated.")
-    recipe = recipes.by_arn(recommender.body["recipeArn"])
+    recipe = recipes.find_recipe(recommender.body["recipeArn"])
     if recipe is None:
         raise ResourceNotFound(f"The recipe {recommender.body['recipeArn']} is not offered any more.")
     group = desk.reading.active(recommender.body["datasetGroupArn"], "dataset_group")

@@ -63,6 +63,6 @@ def _taggable(desk: Desk, arn: str) -> Record:
     if record is None or RESOURCES[record.kind].hidden:
         raise ResourceNotFound(f"The given resource does not exist: {arn}")
     # What AWS gives no tags to, its Create takes none for: schemas and metric attributions.
-    if "tags" not in service_model.operations("personalize")[f"Create{RESOURCES[record.kind].name}"].input.members:
+    if "tags" not in service_model.load_operations("personalize")[f"Create{RESOURCES[record.kind].name}"].input.members:
         raise InvalidInput(f"{arn} can't have tags: AWS gives none to this type of resource.")
     return record

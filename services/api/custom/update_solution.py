@@ -36,7 +36,7 @@ def _update(desk: Desk, request: Mapping[str, Any]) -> None:
 
 def _check(desk: Desk, solution: Record, body: Mapping[str, Any]) -> None:
     arn = solution.body.get("recipeArn")
-    recipe = recipes.by_arn(arn) if arn else None
+    recipe = recipes.find_recipe(arn) if arn else None
     check_incremental(recipe, wanted=body.get("performIncrementalUpdate", False))
     config = body.get("solutionUpdateConfig") or {}
     schedule.days(config)

@@ -49,7 +49,7 @@ def choose(file: CsvFile, dataset_type: str) -> Chosen:
     Raises duckdb.Error where the file is no table.
     """
     declared = schemas.DATASET_TYPES[dataset_type]
-    required, reserved = schemas.declared_columns(declared)
+    required, reserved = schemas.get_declared_columns(declared)
     known = {**required, **reserved}
     left_out: dict[str, str] = {}
     usable = list(_usable(file.header, known, left_out))
@@ -69,7 +69,7 @@ def choose(file: CsvFile, dataset_type: str) -> Chosen:
             )
         else:
             own.append(found)
-    most = schemas.MOST_OWN_FIELDS[declared]
+    most = schemas.MAX_OWN_FIELDS[declared]
     for beyond in own[most:]:
         left_out[beyond["name"]] = f"{dataset_type} may have {most} columns that AWS does not know, and has {len(own)}"
     return Chosen(fields=[*fixed, *own[:most]], own=len(own[:most]), left_out=left_out)
@@ -78,9 +78,9 @@ def choose(file: CsvFile, dataset_type: str) -> Chosen:
 def _usable(header: Sequence[str], known: Mapping[str, Field], left_out: dict[str, str]) -> Iterator[str]:
     """The columns whose names a schema may have; AWS's own may be in any case."""
     times = Counter(column.upper() for column in header)
-    taken = {schemas.folded(name): name for name in known}
+    taken = {schemas.normalize_name(name): name for name in known}
     for place, column in enumerate(header, start=1):
-        other = taken.setdefault(schemas.folded(column), column)
+        other = taken.setdefault(schemas.normalize_name(column), column)
         if not column:
             left_out[f"number {place}"] = "it has no name"
         elif not schemas.FIELD_NAME.fullmatch(column):

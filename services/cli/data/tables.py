@@ -83,7 +83,7 @@ def _table(path: Path, dataset_type: str, say: Say, standing: DatasetSchema | No
             _tell(path, left_out, say)
             say(f"{path.name} is not imported: no column says more of {dataset_type.lower()} than that they exist")
             return None
-        _check(file, standing or schemas.parse(text), workspace)
+        _check(file, standing or schemas.parse_schema(text), workspace)
         _tell(path, left_out, say)
         return Table(path=path, dataset_type=dataset_type, rows=file.rows, schema=text)
 
@@ -98,7 +98,7 @@ def _left_out_of(standing: DatasetSchema, file: CsvFile, chosen: columns.Chosen)
 
 def _check_required(path: Path, file: CsvFile, dataset_type: str) -> None:
     names = {column.upper() for column in file.header}
-    required = schemas.required_columns(schemas.DATASET_TYPES[dataset_type])
+    required = schemas.get_required_columns(schemas.DATASET_TYPES[dataset_type])
     missing = [name for name in ("USER_ID", "ITEM_ID", "TIMESTAMP") if name in required and name not in names]
     if missing:
         hint = ""
@@ -111,7 +111,7 @@ def _check_required(path: Path, file: CsvFile, dataset_type: str) -> None:
 
 def _known(file: CsvFile, dataset_type: str) -> DatasetSchema:
     """The columns of the file that AWS knows."""
-    required, reserved = schemas.declared_columns(schemas.DATASET_TYPES[dataset_type])
+    required, reserved = schemas.get_declared_columns(schemas.DATASET_TYPES[dataset_type])
     names = {column.upper() for column in file.header}
     known = (field for field in (*required.values(), *reserved.values()) if field.name in names)
     return DatasetSchema(name=dataset_type, fields=tuple(known))

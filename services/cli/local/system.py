@@ -233,7 +233,7 @@ def _mounts(buckets: Mapping[str, Path]) -> str:
 def _child(process: Process, listener: socket.socket | None, values: Mapping[str, str], store: RedisStore) -> Child:
     told = {name: values[name] for name in process.environment if name in values}
     # Whatever else the operator has set reaches every process; keys and addresses only those that need them.
-    passed = {name: value for name, value in settings.anchored(os.environ).items() if name not in values}
+    passed = {name: value for name, value in settings.make_paths_absolute(os.environ).items() if name not in values}
     passed["FORETASTE_BUCKETS"] = values["FORETASTE_BUCKETS"]
     # gunicorn and celery look for modules in the folder they run in, which therefore is that of our own packages, and
     # not the one that `foretaste up` was started in.

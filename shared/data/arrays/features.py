@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.data.arrays import npy_files
-from shared.data.schemas import folded
+from shared.data.schemas import normalize_name
 
 TEXT_BUCKETS = 16_384
 SEPARATOR = "|"
@@ -31,15 +31,15 @@ SPACES = " \t\n\r\v\f\u00a0\u3000"
 _WORD = re.compile(r"\w+")
 _ARRAYS = ("offsets", "values", "weights")
 
-Kind = Literal["categorical", "numeric", "textual"]
+FeatureKind = Literal["categorical", "numeric", "textual"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Column:
+class FeatureColumn:
     """A column that is trained on, and its features: ``first`` and the ``size - 1`` after it."""
 
     name: str
-    kind: Kind
+    kind: FeatureKind
     first: int
     vocabulary: Sequence[str] = ()
     """Categorical: the category of each feature, the most frequent first."""
@@ -91,7 +91,7 @@ class Column:
     def _encode_text(self, value: Any) -> dict[int, float]:
         if not isinstance(value, str):
             return {}
-        counts = Counter(word_buckets(value))
+        counts = Counter(iter_word_buckets(value))
         weighed = {bucket: count * self.idf[bucket] for bucket, count in sorted(counts.items()) if self.idf[bucket]}
         length = math.hypot(*weighed.values())
         return {self.first + bucket: weight / length for bucket, weight in weighed.items()}
@@ -105,7 +105,7 @@ class Column:
         return np.asarray(self.edges, np.float64)
 
 
-def word_buckets(text: str) -> Iterable[int]:
+def iter_word_buckets(text: str) -> Iterable[int]:
     """The bucket of each word; words are runs of letters and digits of any script, in lower case."""
     return (zlib.crc32(word.encode(errors="replace")) % TEXT_BUCKETS for word in _WORD.findall(text.lower()))
 
@@ -123,7 +123,7 @@ class Features:
     """[F] ``0 <= value < size``"""
     weights: npt.NDArray[np.float32]
     """[F] as ``Column.encode`` says."""
-    columns: tuple[Column, ...]
+    columns: tuple[FeatureColumn, ...]
 
     @property
     def size(self) -> int:
@@ -142,8 +142,8 @@ class Features:
         """Maps what ``save`` wrote. Raises OSError and ValueError where it is missing or damaged."""
         columns = json.loads((folder / "columns.json").read_bytes())
         return cls(
-            columns=tuple(Column(**column) for column in columns),
-            **{name: npy_files.mapped(folder / f"{name}.npy") for name in _ARRAYS},
+            columns=tuple(FeatureColumn(**column) for column in columns),
+            **{name: npy_files.map_npy(folder / f"{name}.npy") for name in _ARRAYS},
         )
 
     def encode(self, row: Mapping[str, Any]) -> tuple[list[int], list[float]]:
@@ -152,14 +152,14 @@ class Features:
         Columns are found as schemas tell them apart: DEVICE_TYPE may be called deviceType. What is unknown, a column,
         a category or a word, is left out.
         """
-        given = {folded(name): value for name, value in row.items()}
+        given = {normalize_name(name): value for name, value in row.items()}
         found: dict[int, float] = {}
         for column in self.columns:
-            found |= column.encode(given.get(folded(column.name)))
+            found |= column.encode(given.get(normalize_name(column.name)))
         return list(found), list(found.values())
 
 
-def save_columns(folder: Path, columns: Sequence[Column]) -> None:
+def save_columns(folder: Path, columns: Sequence[FeatureColumn]) -> None:
     """The part of ``Features.save`` that is no array."""
     kept = [
         {

@@ -30,9 +30,9 @@ import orjson
 
 from shared.data.arrays import npy_files
 
-LEAST_INTERACTIONS = 1000
-LEAST_USERS = 25
-LEAST_SHARE_OF_USERS = 0.01
+MIN_INTERACTIONS = 1000
+MIN_USERS = 25
+MIN_SHARE_OF_USERS = 0.01
 """AWS's minimum data: interactions, users with at least 2 of them, and these as a share of all users."""
 
 _OF_EVENTS = ("items", "timestamps", "event_types")
@@ -90,7 +90,7 @@ class Histories:
             user_ids=read_ids(folder, "user"),
             item_ids=read_ids(folder, "item"),
             event_type_names=orjson.loads((folder / "event_types.json").read_bytes()),
-            **{name: npy_files.mapped(folder / f"{name}.npy") for name in (*_OF_USERS, *_OF_EVENTS)},
+            **{name: npy_files.map_npy(folder / f"{name}.npy") for name in (*_OF_USERS, *_OF_EVENTS)},
         )
 
 
@@ -117,20 +117,20 @@ def read_ids(folder: Path, kind: str) -> list[str]:
     return [text[begin:end].decode() for begin, end in itertools.pairwise([0, *ends])]
 
 
-def trained_on(
+def select_trained_users(
     lengths: npt.NDArray[np.int64],
     *,
     min_percentile: float,
     max_percentile: float,
     event_type: str | None,
-    enough: bool = False,
+    skip_minimum: bool = False,
 ) -> npt.NDArray[np.bool_]:
     """bool[U]: whose history is neither too short nor too long for the percentiles of ``lengths``.
 
     Raises TooLittleData below AWS's minimum, unless any number is ``enough``, and where nobody is left whose next
     interaction could be learnt.
     """
-    if not enough:
+    if not skip_minimum:
         _check_minimum(lengths, event_type)
     low, high = np.quantile(lengths, [min_percentile, max_percentile])
     inside: npt.NDArray[np.bool_] = (lengths >= low) & (lengths <= high)
@@ -143,13 +143,13 @@ def trained_on(
 
 
 def _check_minimum(lengths: npt.NDArray[np.int64], event_type: str | None) -> None:
-    if lengths.sum() < LEAST_INTERACTIONS:
+    if lengths.sum() < MIN_INTERACTIONS:
         of_type = f" after filtering by event type: {event_type}" if event_type is not None else "."
-        raise TooLittleData(f"Dataset has fewer than {LEAST_INTERACTIONS} interactions{of_type}")
+        raise TooLittleData(f"Dataset has fewer than {MIN_INTERACTIONS} interactions{of_type}")
     users = int((lengths >= 2).sum())
-    if users < LEAST_USERS:
+    if users < MIN_USERS:
         raise TooLittleData(
-            f"Create failed. Dataset has fewer than {LEAST_USERS} users with at least 2 interactions each."
+            f"Create failed. Dataset has fewer than {MIN_USERS} users with at least 2 interactions each."
         )
-    if users < LEAST_SHARE_OF_USERS * len(lengths):
+    if users < MIN_SHARE_OF_USERS * len(lengths):
         raise TooLittleData("Create failed. Fewer than 1 % of the users have at least 2 interactions each.")

@@ -11,15 +11,15 @@ from typing import overload
 
 import numpy as np
 
-from shared.data.arrays.npy_files import mapped
+from shared.data.arrays.npy_files import map_npy
 
-AT_ONCE = 2**20
+DECODED_BYTES = 2**20
 
-MOST_FOUND = 2**15
+CACHED_LOOKUPS = 2**15
 """Ids and places that were asked for lately and need not be sought again."""
 
 
-class Ids(Sequence[str]):
+class IdIndex(Sequence[str]):
     """Sorted by code point, each once; an id's number is its place."""
 
     def __init__(self, folder: Path, kind: str) -> None:
@@ -28,16 +28,16 @@ class Ids(Sequence[str]):
         with path.open("rb") as file:
             # Nothing can be mapped of an empty file.
             self._text = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if path.stat().st_size else b""
-        ends = mapped(folder / f"{kind}_id_ends.npy")
+        ends = map_npy(folder / f"{kind}_id_ends.npy")
         if ends.dtype != np.int64 or (np.diff(ends, prepend=0) < 0).any() or ends[-1:].sum() != len(self._text):
             raise ValueError(f"{path} does not hold the ids that it should")
         self._ends = ends.data
         decoder = getincrementaldecoder("utf-8")()
-        for begin in range(0, len(self._text), AT_ONCE):
-            decoder.decode(self._text[begin : begin + AT_ONCE], begin + AT_ONCE >= len(self._text))
-        self.find = lru_cache(MOST_FOUND)(self._find)
+        for begin in range(0, len(self._text), DECODED_BYTES):
+            decoder.decode(self._text[begin : begin + DECODED_BYTES], begin + DECODED_BYTES >= len(self._text))
+        self.find = lru_cache(CACHED_LOOKUPS)(self._find_number)
         #: The id of a number; less than nothing is none.
-        self.named = lru_cache(MOST_FOUND)(self._name)
+        self.get_id = lru_cache(CACHED_LOOKUPS)(self._read_id)
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -53,7 +53,7 @@ class Ids(Sequence[str]):
             place += len(self)
         if place < 0:
             raise IndexError(place)
-        return self.named(place)
+        return self.get_id(place)
 
     def __iter__(self) -> Iterator[str]:
         begin = 0
@@ -64,20 +64,20 @@ class Ids(Sequence[str]):
     def __contains__(self, id_: object) -> bool:
         return isinstance(id_, str) and self.find(id_) is not None
 
-    def _name(self, place: int) -> str:
-        return self._at(place).decode()
+    def _read_id(self, place: int) -> str:
+        return self._read_bytes(place).decode()
 
-    def _at(self, place: int) -> bytes:
+    def _read_bytes(self, place: int) -> bytes:
         return self._text[self._ends[place - 1] if place else 0 : self._ends[place]]
 
-    def _find(self, id_: str) -> int | None:
+    def _find_number(self, id_: str) -> int | None:
         """The number of an id; None: there is no such."""
         wanted, low, high = id_.encode(), 0, len(self._ends)
         # Sorted by code point is sorted by the bytes of UTF-8.
         while low < high:
             middle = (low + high) // 2
-            if self._at(middle) < wanted:
+            if self._read_bytes(middle) < wanted:
                 low = middle + 1
             else:
                 high = middle
-        return low if low < len(self._ends) and self._at(low) == wanted else None
+        return low if low < len(self._ends) and self._read_bytes(low) == wanted else None

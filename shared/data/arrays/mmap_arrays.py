@@ -20,7 +20,7 @@ _ALIGNMENT = 64
 _LENGTH_BYTES = 8
 
 
-class Packing:
+class ArrayFileWriter:
     """A file that is being written. No more of an array need be in memory than one piece of it."""
 
     def __init__(self, path: Path) -> None:
@@ -39,10 +39,10 @@ class Packing:
         self._file.write(index + len(index).to_bytes(_LENGTH_BYTES, "little"))
         self._file.close()
 
-    def add(self, name: str, array: npt.NDArray[Any]) -> None:
-        self.stream(name, array.dtype, [array])
+    def add_array(self, name: str, array: npt.NDArray[Any]) -> None:
+        self.add_pieces(name, array.dtype, [array])
 
-    def stream(self, name: str, dtype: npt.DTypeLike, pieces: Iterable[npt.NDArray[Any]]) -> None:
+    def add_pieces(self, name: str, dtype: npt.DTypeLike, pieces: Iterable[npt.NDArray[Any]]) -> None:
         """An array of one dimension, piece by piece."""
         kept = np.dtype(dtype)
         self._file.write(b"\0" * (-self._file.tell() % _ALIGNMENT))
@@ -52,7 +52,7 @@ class Packing:
             length += len(piece)
         self._arrays[name] = (kept.str, begin, length)
 
-    def texts(self, name: str, batches: Iterable[list[str]]) -> int:
+    def add_strings(self, name: str, batches: Iterable[list[str]]) -> int:
         """Strings, as ``Texts`` reads them; returns their number."""
         lengths: list[npt.NDArray[np.int64]] = []
 
@@ -62,14 +62,14 @@ class Packing:
                 lengths.append(np.fromiter(map(len, pieces), np.int64, len(pieces)))
                 yield np.frombuffer(b"".join(pieces), np.uint8)
 
-        self.stream(f"{name}.bytes", np.uint8, encoded())
+        self.add_pieces(f"{name}.bytes", np.uint8, encoded())
         ends = np.cumsum(np.concatenate([np.zeros(0, np.int64), *lengths]))
-        self.add(f"{name}.ends", ends)
+        self.add_array(f"{name}.ends", ends)
         return len(ends)
 
 
 @dataclass(frozen=True, eq=False)
-class Packed:
+class ArrayFile:
     """A file that ``Packing`` wrote. Its arrays can't be changed."""
 
     about: Mapping[str, Any]
@@ -88,17 +88,17 @@ class Packed:
     def __contains__(self, name: str) -> bool:
         return name in self._arrays
 
-    def array(self, name: str) -> npt.NDArray[Any]:
+    def get_array(self, name: str) -> npt.NDArray[Any]:
         dtype, begin, length = self._arrays[name]
         return np.frombuffer(self._mapped, dtype, length, begin)
 
-    def texts(self, name: str) -> Texts:
+    def get_strings(self, name: str) -> MappedStrings:
         _, begin, length = self._arrays[f"{name}.bytes"]
-        return Texts(memoryview(self._mapped)[begin : begin + length], self.array(f"{name}.ends"))
+        return MappedStrings(memoryview(self._mapped)[begin : begin + length], self.get_array(f"{name}.ends"))
 
 
 @dataclass(frozen=True, eq=False)
-class Texts:
+class MappedStrings:
     """Strings by their numbers. Where they are sorted by code point, which is how UTF-8 sorts, a number is found."""
 
     _bytes: memoryview
@@ -108,7 +108,7 @@ class Texts:
         return len(self._ends)
 
     def __getitem__(self, number: int) -> str:
-        return self._encoded(number).decode()
+        return self._read_bytes(number).decode()
 
     def __iter__(self) -> Iterator[str]:
         begin = 0
@@ -127,12 +127,12 @@ class Texts:
         low, high = 0, len(self._ends)
         while low < high:
             middle = (low + high) // 2
-            found = self._encoded(middle)
+            found = self._read_bytes(middle)
             if found == wanted:
                 return middle
             low, high = (middle + 1, high) if found < wanted else (low, middle)
         return None
 
-    def _encoded(self, number: int) -> bytes:
+    def _read_bytes(self, number: int) -> bytes:
         begin = self._ends[number - 1] if number else 0
         return bytes(self._bytes[begin : self._ends[number]])

@@ -12,12 +12,12 @@ import numpy.typing as npt
 from numpy.lib import format as npy
 
 
-def mapped(path: Path) -> npt.NDArray[Any]:
+def map_npy(path: Path) -> npt.NDArray[Any]:
     """The array of a .npy file, read from there where it is touched; read-only. Raises OSError and ValueError."""
     return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
 
 
-def ranges(starts: npt.NDArray[np.integer[Any]], lengths: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int64]:
+def expand_ranges(starts: npt.NDArray[np.integer[Any]], lengths: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int64]:
     """start, start + 1 ... of each range, end to end."""
     ends = np.cumsum(lengths, dtype=np.int64)
     length = ends[-1] if len(ends) else 0
@@ -25,10 +25,10 @@ def ranges(starts: npt.NDArray[np.integer[Any]], lengths: npt.NDArray[np.integer
     return found
 
 
-_BYTES_AT_ONCE = 2**25
+_BYTES_PER_SYNC = 2**25
 
 
-class Writer:
+class NpyWriter:
     """A .npy file of one dimension that grows: no more than a piece of it is in memory, or on its way to the disk.
 
     When it is closed the disk has it.
@@ -54,7 +54,7 @@ class Writer:
         self._length += len(piece)
         self._bytes_to_sync += len(piece) * self._dtype.itemsize
         # One sync at the end would take long, and nobody could stop it.
-        if self._bytes_to_sync > _BYTES_AT_ONCE:
+        if self._bytes_to_sync > _BYTES_PER_SYNC:
             self._sync()
 
     def close(self) -> None:

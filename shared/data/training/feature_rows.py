@@ -20,7 +20,7 @@ from shared.data.csv.csv_sql import quote_identifier, quote_literal
 from shared.data.duckdb_session import ROW_POSITION_SQL, DuckDBSession, cast_to_finite_sql, read_parquet_sql
 from shared.data.schemas import DatasetSchema, Field
 from shared.data.training import featurize
-from shared.data.training.featurize import Described
+from shared.data.training.featurize import EncodedColumn
 
 LEAST_SHARE_OF_TEXTS = 0.85
 """AWS's: a textual column with fewer of the dataset's rows filled is not trained on."""
@@ -70,18 +70,18 @@ class Rows:
         """Writes ``Features`` of the columns that hold something, and no folder where none does."""
         described = [each for field in fields if (each := self._described(field)) is not None]
         if described:
-            featurize.write(folder, described, self._blocks(described))
+            featurize.write_features(folder, described, self._blocks(described))
 
-    def _described(self, field: Field) -> Described | None:
+    def _described(self, field: Field) -> EncodedColumn | None:
         if field.categorical:
             rows = f"SELECT number AS bag, value, 1 AS n FROM ({self.cells(quote_identifier(field.name))})"
-            return featurize.categories(self.database, field, rows, self.count)
+            return featurize.encode_categories(self.database, field, rows, self.count)
         if field.textual:
             rows = (
                 f"SELECT number AS bag, value FROM ({self.cells(quote_identifier(field.name))}) WHERE value IS NOT NULL"
             )
-            return featurize.texts(self.database, field, rows, self.count) if self._is_filled(field) else None
-        return featurize.numbers(self.database, field, self.cells(cast_to_finite_sql(field.name)))
+            return featurize.encode_texts(self.database, field, rows, self.count) if self._is_filled(field) else None
+        return featurize.encode_numbers(self.database, field, self.cells(cast_to_finite_sql(field.name)))
 
     def _is_filled(self, field: Field) -> bool:
         ((filled, rows),) = self.database.fetch_rows(
@@ -99,14 +99,14 @@ class Rows:
         read = f"SELECT {cell} AS value, {ROW_POSITION_SQL} AS place FROM {read_parquet_sql(self.files)}"
         return f"SELECT number, place, value FROM ({read}) JOIN {self.table} USING (place)"
 
-    def _bags(self, described: Described) -> npt.NDArray[np.integer[Any]]:
+    def _bags(self, described: EncodedColumn) -> npt.NDArray[np.integer[Any]]:
         """int[R]: the bag of each row."""
         if described.column.kind != "numeric":
             return np.arange(self.count)
-        return described.bags_of(self.numbers(described.column.name))
+        return described.find_bags(self.numbers(described.column.name))
 
-    def _blocks(self, described: Sequence[Described]) -> Iterator[list[npt.NDArray[np.integer[Any]]]]:
+    def _blocks(self, described: Sequence[EncodedColumn]) -> Iterator[list[npt.NDArray[np.integer[Any]]]]:
         bags = [self._bags(each) for each in described]
-        for begin in range(0, self.count, featurize.ROWS_AT_ONCE):
+        for begin in range(0, self.count, featurize.ROWS_PER_BLOCK):
             self.database.on_step()
-            yield [each[begin : begin + featurize.ROWS_AT_ONCE] for each in bags]
+            yield [each[begin : begin + featurize.ROWS_PER_BLOCK] for each in bags]

@@ -17,19 +17,19 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.data.arrays import npy_files
-from shared.data.arrays.features import SEPARATOR, SPACES, TEXT_BUCKETS, Column, save_columns, word_buckets
+from shared.data.arrays.features import SEPARATOR, SPACES, TEXT_BUCKETS, FeatureColumn, iter_word_buckets, save_columns
 from shared.data.csv.csv_sql import quote_literal
 from shared.data.duckdb_session import DuckDBSession
 from shared.data.schemas import DatasetSchema, Field
 
-MOST_CATEGORIES = 100_000
-MOST_BUCKETS = 16
-ROWS_AT_ONCE = 2**14
-_TEXTS_AT_ONCE = 256
-_ROWS_OF_A_SAMPLE = 2**20
+MAX_CATEGORIES = 100_000
+MAX_BUCKETS = 16
+ROWS_PER_BLOCK = 2**14
+_TEXTS_PER_BATCH = 256
+_SAMPLED_ROWS = 2**20
 
 
-def usable(schema: DatasetSchema, excluded: Collection[str], present: Collection[str]) -> list[Field]:
+def select_fields(schema: DatasetSchema, excluded: Collection[str], present: Collection[str]) -> list[Field]:
     """The fields to train on, as AWS has it: categories, numbers and texts; no boolean, no plain string."""
     return [
         field
@@ -40,7 +40,7 @@ def usable(schema: DatasetSchema, excluded: Collection[str], present: Collection
     ]
 
 
-class Bags(NamedTuple):
+class FeatureBags(NamedTuple):
     """The features of one column, those of bag b at ``offsets[b]:offsets[b + 1]``; 0 is the column's first."""
 
     offsets: npt.NDArray[np.int64]
@@ -48,19 +48,19 @@ class Bags(NamedTuple):
     weights: npt.NDArray[np.float32]
 
     @classmethod
-    def of(cls, counts: npt.NDArray[np.int64], values: npt.NDArray[Any], weights: npt.NDArray[Any]) -> Self:
+    def from_counts(cls, counts: npt.NDArray[np.int64], values: npt.NDArray[Any], weights: npt.NDArray[Any]) -> Self:
         offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
         return cls(offsets, values.astype(np.int32, copy=False), weights.astype(np.float32, copy=False))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Described:
+class EncodedColumn:
     """A column and its bags. Which of them a row has is its table's to say."""
 
-    column: Column
-    bags: Bags
+    column: FeatureColumn
+    bags: FeatureBags
 
-    def bags_of(self, cells: npt.NDArray[Any]) -> npt.NDArray[np.integer[Any]]:
+    def find_bags(self, cells: npt.NDArray[Any]) -> npt.NDArray[np.integer[Any]]:
         """The bag of each cell, -1 for none: a number's is its bucket, other cells are the number of their bag."""
         if self.column.kind != "numeric":
             return cells
@@ -68,7 +68,7 @@ class Described:
         return np.where(np.isnan(cells), -1, buckets).astype(np.int8)
 
 
-def categories(database: DuckDBSession, field: Field, rows: str, bags: int) -> Described | None:
+def encode_categories(database: DuckDBSession, field: Field, rows: str, bags: int) -> EncodedColumn | None:
     """``rows`` is SQL with the columns bag (below ``bags``), value (text) and n, the rows that have it.
 
     None where there is no category.
@@ -83,7 +83,7 @@ def categories(database: DuckDBSession, field: Field, rows: str, bags: int) -> D
     database.execute(
         f"""CREATE OR REPLACE TABLE vocabulary AS
             SELECT part, (row_number() OVER (ORDER BY sum(n) DESC, part) - 1)::INTEGER AS number
-            FROM parts WHERE part <> '' GROUP BY part QUALIFY number < {MOST_CATEGORIES}"""
+            FROM parts WHERE part <> '' GROUP BY part QUALIFY number < {MAX_CATEGORIES}"""
     )
     vocabulary = database.fetch_arrays("SELECT part FROM vocabulary ORDER BY number")["part"].tolist()
     if not vocabulary:
@@ -92,13 +92,13 @@ def categories(database: DuckDBSession, field: Field, rows: str, bags: int) -> D
     database.execute("DROP TABLE parts")
     counts = np.bincount(found["bag"], minlength=bags)
     weights = np.repeat(1 / np.maximum(counts, 1), counts)
-    return Described(
-        column=Column(name=field.name, kind="categorical", first=0, vocabulary=vocabulary),
-        bags=Bags.of(counts, found["number"], weights),
+    return EncodedColumn(
+        column=FeatureColumn(name=field.name, kind="categorical", first=0, vocabulary=vocabulary),
+        bags=FeatureBags.from_counts(counts, found["number"], weights),
     )
 
 
-def numbers(database: DuckDBSession, field: Field, rows: str) -> Described | None:
+def encode_numbers(database: DuckDBSession, field: Field, rows: str) -> EncodedColumn | None:
     """``rows`` is SQL with the columns place and value, a DOUBLE. Bag b is bucket b.
 
     None where there is no number.
@@ -108,22 +108,22 @@ def numbers(database: DuckDBSession, field: Field, rows: str) -> Described | Non
     if not count:
         return None
     # A million rows tell the quantiles as well, and fit into memory.
-    every = -(-count // _ROWS_OF_A_SAMPLE)
+    every = -(-count // _SAMPLED_ROWS)
     values = database.fetch_arrays(f"SELECT value {known} AND hash(place) % {every} = 0")["value"]
-    edges = _edges(values)
+    edges = _compute_edges(values)
     singles = np.ones(len(edges) + 1, np.int64)
-    return Described(
-        column=Column(name=field.name, kind="numeric", first=0, edges=edges.tolist()),
-        bags=Bags.of(singles, np.arange(len(singles)), singles),
+    return EncodedColumn(
+        column=FeatureColumn(name=field.name, kind="numeric", first=0, edges=edges.tolist()),
+        bags=FeatureBags.from_counts(singles, np.arange(len(singles)), singles),
     )
 
 
-def _edges(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _compute_edges(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Quantiles, with a number that occurs in every bucket.
 
     They lie midway between numbers: a FLOAT 0.1 is not quite the 0.1 that a request says.
     """
-    shares = np.arange(1, MOST_BUCKETS) / MOST_BUCKETS
+    shares = np.arange(1, MAX_BUCKETS) / MAX_BUCKETS
     distinct = np.unique(values)
     places = np.unique(np.searchsorted(distinct, np.quantile(values, shares, method="higher")))
     places = places[places > 0]
@@ -131,7 +131,7 @@ def _edges(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.where(middles > distinct[places - 1], middles, distinct[places])
 
 
-def texts(database: DuckDBSession, field: Field, rows: str, bags: int) -> Described | None:
+def encode_texts(database: DuckDBSession, field: Field, rows: str, bags: int) -> EncodedColumn | None:
     """``rows`` is SQL with the columns bag (below ``bags``, each at most once) and value (text).
 
     None where there is no word. Bags are left in the database's scratch folder and mapped from there; a schema has one
@@ -142,43 +142,43 @@ def texts(database: DuckDBSession, field: Field, rows: str, bags: int) -> Descri
     folder = database.scratch / "texts"
     folder.mkdir()
     with (
-        npy_files.Writer(folder / "values.npy", np.int32) as values,
-        npy_files.Writer(folder / "times.npy", np.int32) as times,
+        npy_files.NpyWriter(folder / "values.npy", np.int32) as values,
+        npy_files.NpyWriter(folder / "times.npy", np.int32) as times,
     ):
-        for batch in database.iter_batches(f"SELECT bag, value FROM ({rows}) ORDER BY bag", _TEXTS_AT_ONCE):
+        for batch in database.iter_batches(f"SELECT bag, value FROM ({rows}) ORDER BY bag", _TEXTS_PER_BATCH):
             for bag, text in batch:
-                words, repeats = np.unique(np.fromiter(word_buckets(text), np.int32), return_counts=True)
+                words, repeats = np.unique(np.fromiter(iter_word_buckets(text), np.int32), return_counts=True)
                 counts[bag] = len(words)
                 texts_with[words] += 1
                 values.append(words)
                 times.append(repeats)
     if not counts.any():
         return None
-    idf = idf_of(texts_with, int(np.count_nonzero(counts)))
+    idf = compute_idf(texts_with, int(np.count_nonzero(counts)))
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
-    found_values, found_times = npy_files.mapped(folder / "values.npy"), npy_files.mapped(folder / "times.npy")
-    with npy_files.Writer(folder / "weights.npy", np.float32) as weights:
-        for begin in range(0, bags, ROWS_AT_ONCE):
+    found_values, found_times = npy_files.map_npy(folder / "values.npy"), npy_files.map_npy(folder / "times.npy")
+    with npy_files.NpyWriter(folder / "weights.npy", np.float32) as weights:
+        for begin in range(0, bags, ROWS_PER_BLOCK):
             database.on_step()
-            offsets_ = offsets[begin : begin + ROWS_AT_ONCE + 1]
+            offsets_ = offsets[begin : begin + ROWS_PER_BLOCK + 1]
             part = slice(offsets_[0], offsets_[-1])
             weighed = found_times[part] * idf[found_values[part]]
             of_bag = np.repeat(np.arange(len(offsets_) - 1), np.diff(offsets_))
             weights.append(weighed / np.sqrt(np.bincount(of_bag, weighed**2))[of_bag])
-    return Described(
-        column=Column(name=field.name, kind="textual", first=0, idf=idf.tolist()),
-        bags=Bags(offsets, found_values, npy_files.mapped(folder / "weights.npy")),
+    return EncodedColumn(
+        column=FeatureColumn(name=field.name, kind="textual", first=0, idf=idf.tolist()),
+        bags=FeatureBags(offsets, found_values, npy_files.map_npy(folder / "weights.npy")),
     )
 
 
-def idf_of(texts_with: npt.NDArray[np.int64], texts: int) -> npt.NDArray[np.float64]:
+def compute_idf(texts_with: npt.NDArray[np.int64], texts: int) -> npt.NDArray[np.float64]:
     """As scikit-learn has it, what every text has weighs 1; what none has weighs 0: nothing is learnt of it."""
     weights: npt.NDArray[np.float64] = np.log((1 + texts) / (1 + texts_with)) + 1
     return np.where(texts_with > 0, weights, 0.0)
 
 
-def write(
-    folder: Path, described: Sequence[Described], blocks: Iterable[Sequence[npt.NDArray[np.integer[Any]]]]
+def write_features(
+    folder: Path, described: Sequence[EncodedColumn], blocks: Iterable[Sequence[npt.NDArray[np.integer[Any]]]]
 ) -> None:
     """Writes what ``Features.open`` maps. ``blocks`` holds rows in order: of each column the bags, -1 for none."""
     folder.mkdir()
@@ -190,9 +190,9 @@ def write(
         first += each.column.size
     save_columns(folder, columns)
     with (
-        npy_files.Writer(folder / "offsets.npy", np.int64) as offsets,
-        npy_files.Writer(folder / "values.npy", np.int32) as values,
-        npy_files.Writer(folder / "weights.npy", np.float32) as weights,
+        npy_files.NpyWriter(folder / "offsets.npy", np.int64) as offsets,
+        npy_files.NpyWriter(folder / "values.npy", np.int32) as values,
+        npy_files.NpyWriter(folder / "weights.npy", np.float32) as weights,
     ):
         offsets.append(np.zeros(1, np.int64))
         end = 0
@@ -202,8 +202,8 @@ def write(
             places = np.concatenate([np.zeros(1, np.int64), ends[:-1]])
             block_values, block_weights = np.empty(ends[-1], np.int32), np.empty(ends[-1], np.float32)
             for column, each, bags, count in zip(columns, described, block, counts, strict=True):
-                source = npy_files.ranges(each.bags.offsets[bags], count)
-                target = npy_files.ranges(places, count)
+                source = npy_files.expand_ranges(each.bags.offsets[bags], count)
+                target = npy_files.expand_ranges(places, count)
                 block_values[target] = each.bags.values[source] + column.first
                 block_weights[target] = each.bags.weights[source]
                 places += count

@@ -76,4 +76,4 @@ class Rewards:
     def open(cls, folder: Path) -> Self:
         """Maps what ``save`` wrote. Raises OSError and ValueError where it is missing or damaged."""
         sensitivity = json.loads((folder / "sensitivity.json").read_bytes())
-        return cls(values=npy_files.mapped(folder / "values.npy"), sensitivity=sensitivity)
+        return cls(values=npy_files.map_npy(folder / "values.npy"), sensitivity=sensitivity)

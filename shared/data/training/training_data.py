@@ -27,12 +27,12 @@ import numpy.typing as npt
 from shared.data import schemas
 from shared.data.arrays import npy_files
 from shared.data.arrays.features import Features
-from shared.data.arrays.histories import DataRefused, Histories, TooLittleData, save_names, trained_on
+from shared.data.arrays.histories import DataRefused, Histories, TooLittleData, save_names, select_trained_users
 from shared.data.duckdb_session import DuckDBSession
 from shared.data.schemas import DatasetSchema, Field
 from shared.data.training import event_tables as events
 from shared.data.training import featurize
-from shared.data.training.event_tables import EventParameters, Wanted
+from shared.data.training.event_tables import EventParameters, EventSelection
 from shared.data.training.feature_rows import Rows
 from shared.data.training.rewards import Objective, Rewards
 from shared.storage.artifacts import sync_to_disk
@@ -70,7 +70,7 @@ class TrainingData:
     def open(cls, folder: Path) -> Self:
         """Maps what ``prepare`` wrote; ids are read. Raises OSError and ValueError where it is missing or damaged."""
         created, expires, repeats, impressions, weights = (
-            npy_files.mapped(path) if (path := folder / f"{name}.npy").exists() else None
+            npy_files.map_npy(path) if (path := folder / f"{name}.npy").exists() else None
             for name in ("item_created", "item_expires", "item_repeats", "item_impressions", "event_weights")
         )
         return cls(
@@ -160,25 +160,25 @@ def _write(folder: Path, sources: Sources, database: DuckDBSession) -> None:
     files = sources.interactions.files
     if not files:
         raise TooLittleData("The dataset group has no interactions: import some, or send events.")
-    contexts = featurize.usable(schema, excluded, database.list_columns(files)) if sources.metadata else []
-    events.number(
+    contexts = featurize.select_fields(schema, excluded, database.list_columns(files)) if sources.metadata else []
+    events.create_event_tables(
         database,
-        Wanted(
+        EventSelection(
             files=files,
             item="ACTION_ID" if schema.dataset_type == OF_ACTIONS else "ITEM_ID",
-            counting=sources.events
+            parameters=sources.events
             or [EventParameters(event_type=sources.event_type, value_threshold=sources.event_value_threshold)],
             contexts=contexts,
         ),
         catalogue=sources.items.files if sources.items and sources.all_items else (),
         metadata_columns=sum(each.name not in excluded for each in schema.metadata),
     )
-    lengths = events.lengths(database)
+    lengths = events.count_events(database)
     _write_histories(folder / "histories", sources, database, lengths)
     if sources.events:
         _write_event_weights(folder / "event_weights.npy", database, lengths)
     if sources.impressions and "IMPRESSION" in database.list_columns(files) - set(excluded):
-        np.save(folder / "item_impressions.npy", events.impressions(database, files))
+        np.save(folder / "item_impressions.npy", events.count_impressions(database, files))
     _write_contexts(folder / "contexts", contexts, database, lengths)
     if sources.objective is not None and (sources.items is None or not sources.items.files):
         raise DataRefused(
@@ -190,30 +190,30 @@ def _write(folder: Path, sources: Sources, database: DuckDBSession) -> None:
 
 
 def _write_histories(folder: Path, sources: Sources, database: DuckDBSession, lengths: npt.NDArray[np.int64]) -> None:
-    in_training = trained_on(
+    in_training = select_trained_users(
         lengths,
         min_percentile=sources.min_percentile,
         max_percentile=sources.max_percentile,
         event_type=sources.event_type,
         # AWS: "There is no minimum requirement for action interactions data."
-        enough=_parsed(sources.interactions).dataset_type == OF_ACTIONS,
+        skip_minimum=_parsed(sources.interactions).dataset_type == OF_ACTIONS,
     )
     folder.mkdir()
     save_names(
         folder,
-        user_ids=events.names(database, "users"),
-        item_ids=events.names(database, "items"),
-        event_type_names=events.names(database, "types"),
+        user_ids=events.list_ids(database, "users"),
+        item_ids=events.list_ids(database, "items"),
+        event_type_names=events.list_ids(database, "types"),
     )
     np.save(folder / "in_training.npy", in_training)
     np.save(folder / "offsets.npy", np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]))
     columns = {"items": ("item", np.int32), "timestamps": ("time", np.int64), "event_types": ("type", np.int16)}
     with contextlib.ExitStack() as stack:
         writers = {
-            column: stack.enter_context(npy_files.Writer(folder / f"{name}.npy", dtype))
+            column: stack.enter_context(npy_files.NpyWriter(folder / f"{name}.npy", dtype))
             for name, (column, dtype) in columns.items()
         }
-        for block in events.blocks(database, lengths, ", ".join(writers)):
+        for block in events.iter_blocks(database, lengths, ", ".join(writers)):
             for column, writer in writers.items():
                 writer.append(block[column])
 
@@ -222,19 +222,21 @@ def _write_event_weights(path: Path, database: DuckDBSession, lengths: npt.NDArr
     ((heaviest,),) = database.fetch_rows("SELECT max(weight) FROM events")
     if not heaviest:
         raise TooLittleData("No event has a weight above 0: give one to an event type of eventsConfig that has events.")
-    with npy_files.Writer(path, np.float32) as weights:
-        for block in events.blocks(database, lengths, "weight"):
+    with npy_files.NpyWriter(path, np.float32) as weights:
+        for block in events.iter_blocks(database, lengths, "weight"):
             weights.append(block["weight"])
 
 
-def _write_contexts(folder: Path, fields: Sequence[Field], database: DuckDBSession, lengths: npt.NDArray[np.int64]) -> None:
-    described = events.described(database, fields)
+def _write_contexts(
+    folder: Path, fields: Sequence[Field], database: DuckDBSession, lengths: npt.NDArray[np.int64]
+) -> None:
+    described = events.encode_contexts(database, fields)
     if described:
-        blocks = events.blocks(database, lengths, ", ".join(described))
-        featurize.write(
+        blocks = events.iter_blocks(database, lengths, ", ".join(described))
+        featurize.write_features(
             folder,
             list(described.values()),
-            ([each.bags_of(block[column]) for column, each in described.items()] for block in blocks),
+            ([each.find_bags(block[column]) for column, each in described.items()] for block in blocks),
         )
 
 
@@ -249,12 +251,12 @@ def _write_rows(folder: Path, ids: str, table: Table, sources: Sources, database
     if schema.dataset_type == "ACTIONS":
         _write_rules(folder, rows, present)
     if sources.objective is not None and ids == "items":
-        field = schema.column(sources.objective.column)
+        field = schema.find_column(sources.objective.column)
         if field is None or not field.numeric or field.name not in present:
             raise DataRefused(f"The optimization objective needs {sources.objective.column} to be a column of numbers.")
         Rewards.of(rows.numbers(field.name), sources.objective.sensitivity).save(folder / "rewards")
     if sources.metadata:
-        rows.write(featurize.usable(schema, excluded, present), folder / ids)
+        rows.write(featurize.select_fields(schema, excluded, present), folder / ids)
 
 
 def _write_rules(folder: Path, rows: Rows, present: Collection[str]) -> None:
@@ -267,4 +269,4 @@ def _write_rules(folder: Path, rows: Rows, present: Collection[str]) -> None:
 
 
 def _parsed(table: Table) -> DatasetSchema:
-    return schemas.parse(table.schema, domain=table.domain)
+    return schemas.parse_schema(table.schema, domain=table.domain)

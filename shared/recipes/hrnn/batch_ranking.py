@@ -17,7 +17,7 @@ from shared.recipes.hrnn.config import count_skipped_events
 from shared.recipes.hrnn.counter_blend import MOST_NUMBERS, Choices, Leaning
 from shared.recipes.hrnn.counters import Blend, Counters
 from shared.recipes.hrnn.network import HrnnNetwork
-from shared.recipes.hrnn.prediction_targets import Batch, moments_of
+from shared.recipes.hrnn.prediction_targets import PredictionBatch, gather_moments
 from shared.recipes.hrnn.sequence_packing import REMEMBERED, Streams
 from shared.recipes.hrnn.types import Pairs, Targets
 
@@ -46,7 +46,7 @@ def best_items(
 
     K is ``count``, or all items where there are fewer. ``unseen`` leaves out the items of the user's history.
     """
-    best_QK = np.zeros((len(events_Q), min(count, network.form.items)), np.int64)
+    best_QK = np.zeros((len(events_Q), min(count, network.config.items)), np.int64)
     for chosen, shares_BI in log_shares_of(network, streams, events_Q, on_block, unseen=unseen, leaning=leaning):
         best_QK[chosen] = shares_BI.topk(best_QK.shape[1]).indices.cpu().numpy()
     return best_QK
@@ -64,10 +64,10 @@ def log_shares_of(
 ) -> Iterator[tuple[npt.NDArray[np.int64], Tensor]]:
     """(int64[B] of Q, log p_BI) for all of Q, as many at once as are good to hold. What is asked: ``best_items``."""
     network = network.eval()
-    positions_Q = streams.positions(events_Q)
+    positions_Q = streams.get_positions(events_Q)
     # Users of similar length together: little is read twice.
     order_Q = np.argsort(positions_Q, kind="stable")
-    at_once = max(1, min(256, LOGITS_AT_ONCE // network.form.items))
+    at_once = max(1, min(256, LOGITS_AT_ONCE // network.config.items))
     for begin in range(0, len(order_Q), at_once):
         on_block()
         chosen = order_Q[begin : begin + at_once]
@@ -91,7 +91,7 @@ def read_before(
     for window in torch.split(back_T, STEPS):
         on_block()
         events_TB = events_B - torch.minimum(window[:, None], lengths_B)
-        read = streams.read(events_TB, (events_TB - 1).clamp_(min=0))
+        read = streams.read_events(events_TB, (events_TB - 1).clamp_(min=0))
         filled_TB = window[:, None] >= lengths_B
         x_TBH, state_LBW = network(read._replace(begins=read.begins | filled_TB), state_LBW)
         x_BH = x_TBH[-1]
@@ -107,7 +107,7 @@ def shares_of(
     remembered: int | None = None,
 ) -> tuple[Tensor, Pairs]:
     """log p_NI before these places, where the network knows ``x_NH``, and what is in the histories there."""
-    asked = streams.queries(places_N, remembered, network.form)
+    asked = streams.build_queries(places_N, remembered, network.config)
     q_NH = network.compute_query(x_NH, asked.after, asked.contexts)
     more = None if leaning is None else leaning.more(streams, places_N, asked.pairs)
     return network.compute_log_shares(q_NH, asked.pairs, asked.known, more), asked.pairs
@@ -143,9 +143,9 @@ def foretell(
 
     The same users, read in the same order at each call. ``lists`` asks what is shown as well.
     """
-    rows_at_once = max(1, LOGITS_AT_ONCE // network.form.items)
+    rows_at_once = max(1, LOGITS_AT_ONCE // network.config.items)
     gains = {"raw": Gain(), "unseen": Gain()}
-    ranks, events, shown = [], [], torch.zeros(network.form.items, dtype=torch.bool, device=streams.device)
+    ranks, events, shown = [], [], torch.zeros(network.config.items, dtype=torch.bool, device=streams.device)
     for x_NH, batch in followed(network, streams, users, on_block):
         for first in range(0, len(x_NH), rows_at_once):
             on_block()
@@ -157,13 +157,13 @@ def foretell(
             targets = targets._replace(rows=targets.rows - first)
             rank_K = gains["raw"].add(shares_NI, targets)
             if lists:
-                shown[shares_NI.topk(min(ranking_metrics.LONGEST, network.form.items)).indices.flatten()] = True
+                shown[shares_NI.topk(min(ranking_metrics.LONGEST, network.config.items)).indices.flatten()] = True
             ranks.append(rank_K.cpu().numpy())
             events.append(places_N[targets.rows].cpu().numpy())
             shares_NI[pairs.rows, pairs.items] = -torch.inf
             gains["unseen"].add(shares_NI, targets.select(shares_NI[targets.rows, targets.items] > -torch.inf))
     events_Q, rank_Q = np.concatenate(events), np.concatenate(ranks)
-    later_Q = streams.positions(events_Q) > 0
+    later_Q = streams.get_positions(events_Q) > 0
     if not later_Q.any():  # as where nobody came back
         later_Q[:] = True
     means = {name: gain.mean for name, gain in gains.items()}
@@ -173,7 +173,7 @@ def foretell(
 @torch.inference_mode()
 def followed(
     network: HrnnNetwork, streams: Streams, users: npt.NDArray[np.int64], on_block: Callable[[], None]
-) -> Iterator[tuple[Tensor, Batch]]:
+) -> Iterator[tuple[Tensor, PredictionBatch]]:
     """Reads the histories of these users: x_NH at each moment that is asked about."""
     network = network.eval()
     state_LBW = network.create_state(columns(users))
@@ -183,12 +183,12 @@ def followed(
         yield x_TBH.flatten(0, 1)[batch.rows], batch
 
 
-def asked_of(streams: Streams, users: npt.NDArray[np.int64]) -> Iterator[Batch]:
+def asked_of(streams: Streams, users: npt.NDArray[np.int64]) -> Iterator[PredictionBatch]:
     """What is asked of these users, about MOST_FORETOLD events, in the same order at each call."""
     of_window = columns(users) * STEPS
-    windows = streams.windows(users, streams=columns(users), steps=STEPS, rng=np.random.default_rng(0))
+    windows = streams.iter_windows(users, streams=columns(users), steps=STEPS, rng=np.random.default_rng(0))
     for window in itertools.islice(windows, -(-MOST_FORETOLD // of_window)):
-        yield moments_of(streams, window)
+        yield gather_moments(streams, window)
 
 
 def columns(users: npt.NDArray[np.int64]) -> int:
@@ -207,12 +207,12 @@ def blended(
 ) -> Blend:
     """How far the network should lean on what was counted, told by what these users took. ``fixed``: ``OfNew``."""
     asked = sum(len(batch.places) for batch in asked_of(streams, users))
-    kept = np.random.default_rng(0).permutation(asked) < max(1, MOST_NUMBERS // network.form.items)
+    kept = np.random.default_rng(0).permutation(asked) < max(1, MOST_NUMBERS // network.config.items)
     choices, done = Choices(network, streams, counters, fixed), 0
     for x_NH, batch in followed(network, streams, users, on_block):
         kept_N = torch.from_numpy(kept[done : done + len(x_NH)]).to(x_NH.device)
         done += len(x_NH)
-        lateness_K = streams.lateness(batch.places[batch.targets.rows], LATE)
+        lateness_K = streams.compute_recency(batch.places[batch.targets.rows], LATE)
         targets = batch.targets._replace(weights=batch.targets.weights * lateness_K)
         choices.add(x_NH[kept_N], batch.places[kept_N], targets.select_queries(kept_N))
     return choices.blend(on_block)

@@ -8,7 +8,7 @@ from typing import Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from shared.recipes.request_time import begins_visit
+from shared.recipes.request_time import is_new_visit
 
 LAYERS = 2
 GAP_BUCKETS = 32
@@ -19,7 +19,7 @@ EVENTS_READ = 1024
 """At least so many of the newest events are read by the network: the longest half-life of its state is some hundreds.
 What may be taken again is told from all of them."""
 
-IntOrArray = TypeVar("N", int, npt.NDArray[np.int64])
+IntOrArray = TypeVar("IntOrArray", int, npt.NDArray[np.int64])
 
 
 def count_skipped_events(events: IntOrArray) -> IntOrArray:
@@ -53,6 +53,6 @@ class HrnnConfig:
 
     def compute_request_gap(self, seconds: float) -> float:
         """How long after the user's last event a request is taken to be asked, as ``moment`` has it."""
-        if not begins_visit(seconds):
+        if not is_new_visit(seconds):
             return 0.0
         return seconds if seconds < self.longest else self.instead

@@ -81,7 +81,7 @@ def counted(counters: Counters, streams: Streams, places_N: Tensor, pairs: Pairs
     items_S = pairs.items.cpu().numpy()
     found = np.zeros((len(places_N), len(NAMES) + len(FASHION), len(counters.prior_I)), np.float32)
     stale_N = counters.stale(places_N.cpu().numpy())
-    for row, (items, moments, at) in enumerate(streams.newest(places_N, NEWEST)):
+    for row, (items, moments, at) in enumerate(streams.iter_newest(places_N, NEWEST)):
         faded, is_last = faded_by_moment(moments)
         had = items_S[ends[row] : ends[row + 1]]
         for part_I, (ids, values) in zip(found[row], counters.parts(items, faded, is_last, had), strict=False):
@@ -249,10 +249,10 @@ class Choices:
 
     def add(self, x_NH: Tensor, places_N: Tensor, targets: Targets) -> None:
         """What was taken before these places, where the network knew ``x_NH``."""
-        asked = self._streams.queries(places_N, REMEMBERED, self._network.form)
+        asked = self._streams.build_queries(places_N, REMEMBERED, self._network.config)
         q_NH = self._network.compute_query(x_NH, asked.after, asked.contexts)
         found_NFI = counted(self._counters, self._streams, places_N, asked.pairs)
-        pair_K = targets.find_pairs(asked.pairs, self._network.form.items)
+        pair_K = targets.find_pairs(asked.pairs, self._network.config.items)
         self._add_new(q_NH, found_NFI, asked, targets.select(pair_K < 0))
         if self._network.again is not None:
             had_K = pair_K >= 0

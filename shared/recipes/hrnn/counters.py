@@ -25,8 +25,8 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.data.arrays.histories import Histories
-from shared.data.arrays.npy_files import mapped, ranges
-from shared.recipes.request_time import begins_visit
+from shared.data.arrays.npy_files import expand_ranges, map_npy
+from shared.recipes.request_time import is_new_visit
 
 NEAR = 10
 """Events before and after."""
@@ -106,7 +106,7 @@ class Neighbours(NamedTuple):
     def summed(self, items_T: Numbers, weights_T: npt.NDArray[Any]) -> Part:
         """The neighbours of these items, each once, and the sum of their weights."""
         lengths_T = self.offsets[items_T + 1] - self.offsets[items_T]
-        places = ranges(self.offsets[items_T], lengths_T)
+        places = expand_ranges(self.offsets[items_T], lengths_T)
         return summed(self.items[places], self.weights[places] * np.repeat(weights_T, lengths_T), len(self.offsets) - 1)
 
     @classmethod
@@ -197,13 +197,13 @@ class Counters:
         """Counts the events of these users."""
         items = len(histories.item_ids)
         drawn = some(histories, users)
-        places = ranges(histories.offsets[drawn], histories.lengths[drawn])
+        places = expand_ranges(histories.offsets[drawn], histories.lengths[drawn])
         last, near, lately = _following(histories, places, drawn, on_block)
         users_E = np.repeat(np.arange(len(drawn)), histories.lengths[drawn])
         pairs = np.unique(users_E * items + histories.items[places])
         counts_I = np.bincount(pairs % items, minlength=items) + 1.0
         like = _alike(pairs // items, pairs % items, items, on_block)
-        everybody = ranges(histories.offsets[users], histories.lengths[users])
+        everybody = expand_ranges(histories.offsets[users], histories.lengths[users])
         times_M, fashion_MFI = _fashion(histories.items[everybody], histories.timestamps[everybody], items, on_block)
         return cls((counts_I / counts_I.sum()).astype(np.float32), last, near, lately, like, times_M, fashion_MFI)
 
@@ -229,10 +229,10 @@ class Counters:
     def open(cls, folder: Path) -> Self:
         """Maps what ``save`` wrote. Raises OSError and ValueError."""
         last, near, lately, like = (
-            Neighbours(*(mapped(folder / f"{name}_{part}.npy") for part in Neighbours._fields)) for name in NAMES
+            Neighbours(*(map_npy(folder / f"{name}_{part}.npy") for part in Neighbours._fields)) for name in NAMES
         )
         nothing = np.zeros((1, len(FASHION), 0), np.float32)
-        return cls(mapped(folder / "prior.npy"), last, near, lately, like, np.zeros(1, np.int64), nothing)
+        return cls(map_npy(folder / "prior.npy"), last, near, lately, like, np.zeros(1, np.int64), nothing)
 
     def stale(self, places: Numbers) -> npt.NDArray[np.float64]:
         """Seconds that what is known of fashion is old at each of these places: spread evenly, from none on."""
@@ -288,7 +288,7 @@ def _following(
         weights = FADING ** np.minimum(apart, distance)
         near.add(before, after, weights)
         near.add(after, before, weights)
-        visit = ~begins_visit(times_E[same + distance] - times_E[same])
+        visit = ~is_new_visit(times_E[same + distance] - times_E[same])
         weights = (weights * recent_E[same + distance])[visit]
         lately.add(before[visit], after[visit], weights)
         lately.add(after[visit], before[visit], weights)

@@ -23,12 +23,12 @@ from shared.recipes.hrnn.batch_ranking import Foretold
 from shared.recipes.hrnn.candidates import Choose
 from shared.recipes.hrnn.network import HrnnNetwork
 from shared.recipes.hrnn.plan import Plan
-from shared.recipes.hrnn.prediction_targets import gathered, weights_of
+from shared.recipes.hrnn.prediction_targets import compute_target_weights, gather_batch
 from shared.recipes.hrnn.rank import ALONE, Rank
 from shared.recipes.hrnn.sequence_packing import Streams
 from shared.recipes.hrnn.types import Window
 from shared.recipes.progress import Phase, ProgressReporter
-from shared.recipes.ranking_metrics import gain_of_one
+from shared.recipes.ranking_metrics import compute_single_target_ndcg
 
 WARM_UP = 0.1
 """Share of the steps; after them the rate falls to 0 along a cosine."""
@@ -49,10 +49,10 @@ class Epoch:
         self._streams, self._users, self._plan, self._seed, self._first = streams, users, plan, seed, first
 
     def __len__(self) -> int:
-        return self._streams.window_count(self._users, streams=self._plan.streams, steps=self._plan.bptt)
+        return self._streams.count_windows(self._users, streams=self._plan.streams, steps=self._plan.bptt)
 
     def __iter__(self) -> Iterator[Window]:
-        windows = self._streams.windows(
+        windows = self._streams.iter_windows(
             self._users,
             streams=self._plan.streams,
             steps=self._plan.bptt,
@@ -138,7 +138,7 @@ class Fitting(lightning.LightningModule):
         return loss
 
     def _weight(self, window: Window) -> Tensor:
-        return weights_of(self.streams, window.to(self.streams.device)).sum()
+        return compute_target_weights(self.streams, window.to(self.streams.device)).sum()
 
     def end_epoch(self) -> None:
         """To be called before a checkpoint at the end of an epoch, which goes on with the next."""
@@ -206,10 +206,10 @@ def window_loss(
     network: Any, streams: Streams, choose: Choose, window: Window, state_LBW: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The loss over a window, and the state after it, detached. ``network`` may be a compiled one."""
-    batch, asked = gathered(network, streams, window)
+    batch, asked = gather_batch(network, streams, window)
     x_TBH, state_LBW = network(batch.read, state_LBW)
-    q_NH = network.query(x_TBH.flatten(0, 1)[batch.rows], asked.after, asked.contexts)
-    loss = network.loss(q_NH, asked.pairs, asked.known, batch.targets, choose, asked.spans)
+    q_NH = network.compute_query(x_TBH.flatten(0, 1)[batch.rows], asked.after, asked.contexts)
+    loss = network.compute_loss(q_NH, asked.pairs, asked.known, batch.targets, choose, asked.spans)
     return loss, state_LBW.detach()
 
 
@@ -277,7 +277,7 @@ class AtEachBatch(lightning.Callback):
         if self._validate is not None:
             foretold = self._validate()
             gain = foretold.gain
-            self.reporter.ndcg = float(gain_of_one(foretold.ranks).mean())
+            self.reporter.ndcg = float(compute_single_target_ndcg(foretold.ranks).mean())
             if gain > pl_module.best.gain:
                 weights = {name: tensor.clone() for name, tensor in pl_module.network.state_dict().items()}
                 pl_module.best = Best(gain, epoch, weights)

@@ -56,7 +56,7 @@ from shared.recipes.hrnn.ops.softmax_loss import compute_softmax_loss
 from shared.recipes.hrnn.repeat_features import COUNT, FEATURES
 from shared.recipes.hrnn.time_buckets import bucket_gaps, find_nearest_known
 from shared.recipes.hrnn.types import IMPOSSIBLE, Candidates, Events, FeatureBags, HistorySpans, Pairs, Targets
-from shared.recipes.request_time import begins_visit
+from shared.recipes.request_time import is_new_visit
 
 if TYPE_CHECKING:
     from shared.recipes.hrnn.counters import Blend
@@ -66,7 +66,7 @@ class HrnnNetwork(nn.Module):
     def __init__(self, form: HrnnConfig, dropout: float = 0.2) -> None:
         super().__init__()
         hidden = form.hidden
-        self.form = form
+        self.config = form
         self.dropout = dropout
         self.item = nn.Embedding(form.items + 1, hidden)  # and START
         self.bias = nn.Parameter(torch.zeros(form.items + 1))
@@ -116,7 +116,7 @@ class HrnnNetwork(nn.Module):
         What features say of items has become part of the items' own vectors. What was met too rarely to be learnt, a
         length of time, is taken for the nearest that was not.
         """
-        network = HrnnNetwork(replace(self.form, item_features=0), self.dropout).eval()
+        network = HrnnNetwork(replace(self.config, item_features=0), self.dropout).eval()
         network.request_gaps_G, network.event_gaps_G = self.request_gaps_G, self.event_gaps_G
         state = {name: tensor for name, tensor in self.state_dict().items() if not name.startswith("of_item")}
         network.load_state_dict(state)
@@ -135,7 +135,7 @@ class HrnnNetwork(nn.Module):
     def apply_blend(self, blend: Blend) -> HrnnNetwork:
         """The same whose own parts of the logits have the weights of the blend: all but what is counted of items."""
         network = copy.deepcopy(self)
-        network.form = replace(network.form, leaning=blend.weights)
+        network.config = replace(network.config, leaning=blend.weights)
         # Of a query that is nothing p(again) would know nothing.
         dot = blend.dot if abs(blend.dot) > LEAST_DOT else LEAST_DOT
         with torch.no_grad():
@@ -152,18 +152,18 @@ class HrnnNetwork(nn.Module):
         if ids_R is None and self.of_item is None:
             return torch.cat([self.item.weight, self.bias[:, None]], -1)[:-1]
         if ids_R is None:
-            ids_R = torch.arange(self.form.items, device=self.bias.device)
+            ids_R = torch.arange(self.config.items, device=self.bias.device)
         v_RH1 = torch.cat([self.item(ids_R), self.bias[ids_R, None]], -1)
         if self.of_item is None:
             return v_RH1
-        item_R = ids_R.clamp(max=self.form.items - 1)  # START has no features, and is no stranger
+        item_R = ids_R.clamp(max=self.config.items - 1)  # START has no features, and is no stranger
         strange_R = cast(Tensor, self.strangers)[item_R]
         if self.training and estrange:
             strange_R = strange_R | (torch.rand(len(ids_R), device=ids_R.device) < self.id_dropout)
         bags = FeatureBags(*(cast(Tensor, getattr(self, f"bag_{name}")) for name in FeatureBags._fields)).select_rows(
             item_R
         )
-        known_R1 = (ids_R < self.form.items)[:, None]
+        known_R1 = (ids_R < self.config.items)[:, None]
         v_RH1 = torch.where(strange_R[:, None] & known_R1, self.of_item.weight[-1], v_RH1)
         return v_RH1 + known_R1 * bags.sum_embeddings(self.of_item)
 
@@ -177,7 +177,7 @@ class HrnnNetwork(nn.Module):
         Windows that hand on their state give the same as one long window.
         """
         gap_TB = bucket_gaps(events.before)
-        new_session_TB = events.begins | begins_visit(events.before)
+        new_session_TB = events.begins | is_new_visit(events.before)
         keep_TB2 = torch.stack([~new_session_TB, ~events.begins], -1).to(self.bias)
         if self.of_item is None:
             x_TBH = add_embeddings(self.item.weight, events.items, self.gap.weight, gap_TB)
@@ -261,7 +261,7 @@ class HrnnNetwork(nn.Module):
         targets = targets._replace(weights=targets.weights / targets.weights.sum().clamp(min=1e-9))
         if self.again is None:
             return self.compute_new_loss(q_NH, pairs, targets, choose, spans)
-        pair_K = targets.find_pairs(pairs, self.form.items)
+        pair_K = targets.find_pairs(pairs, self.config.items)
         had_K = pair_K >= 0
         again_N = self.again.compute_share_logit(q_NH, known_N3, pairs)[targets.rows]
         loss = (functional.softplus(torch.where(had_K, -again_N, again_N)) * targets.weights).sum()

@@ -16,7 +16,7 @@ from shared.recipes.hrnn.counters import COUNTERS, NAMES, Blend, Counters, Part,
 from shared.recipes.hrnn.serving.numpy_network import Asked, More, Numbers, OfAgain, Relevance, Sparse, Weights, shapes
 from shared.recipes.hrnn.serving.shared_pass import Floats
 from shared.recipes.hrnn.serving.state_cache import Memories, Memory, Reader
-from shared.recipes.scoring_api import ArtifactError, Explained, Past, Query
+from shared.recipes.scoring_api import ArtifactError, ExplainedScores, Past, Query
 
 
 class Scorer:
@@ -41,7 +41,7 @@ class Scorer:
             expected = shapes(form)
         except (TypeError, ValueError) as error:
             raise ArtifactError(f"{artifact / WEIGHTS} cannot be read: {error}") from error
-        weights = opened.weights(*expected)
+        weights = opened.load_weights(*expected)
         for name, shape in expected.items():
             found = weights[name]
             if found.shape != shape or found.dtype != np.float32:
@@ -53,17 +53,17 @@ class Scorer:
 
     def history(self, user_id: str) -> list[Past]:
         """The user's events as trained on, oldest first; [] for an unknown user."""
-        return self._artifact.history(user_id)
+        return self._artifact.get_history(user_id)
 
     def scores(self, query: Query) -> npt.NDArray[np.float32]:
         """``shared.recipes.scoring_api.Scorer.scores``; for an unknown user, the share of each item in all events."""
         return self.explained(query).scores
 
-    def explained(self, query: Query) -> Explained:
+    def explained(self, query: Query) -> ExplainedScores:
         """``shared.recipes.scoring_api.Explaining.explained``."""
         shares_I, rough = self.relevance(query)
         scores_I = self._artifact.popularity.copy() if shares_I is None else shares_I
-        return Explained(scores_I, scores_I, popular=shares_I is None, rough=rough)
+        return ExplainedScores(scores_I, scores_I, popular=shares_I is None, approximate=rough)
 
     def relevance(self, query: Query) -> Relevance:
         """By the network. Items that the model does not know are passed over.
@@ -77,7 +77,7 @@ class Scorer:
             return Relevance(None)
         after = self._weights.form.compute_request_gap(query.now - memory.last) if memory.events else 0.0
         q_H = self._weights.query(memory.read.x, after, context_H)
-        if query.anew:
+        if query.unseen_only:
             again = None
         else:
             again = self._again(memory, q_H, after) if context_H is None else self._said_again(memory, q_H, after)
@@ -108,7 +108,7 @@ class Scorer:
         """What the features of the user say; None where nothing is known."""
         if not self._weights.form.user_features:
             return None
-        values, weights = self._artifact.user_features(user_id)
+        values, weights = self._artifact.get_user_features(user_id)
         return self._weights.features("user", values, weights) if len(values) else None
 
     def _context(self, query: Query) -> Floats | None:

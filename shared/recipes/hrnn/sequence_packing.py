@@ -23,7 +23,7 @@ from torch import Tensor
 
 from shared.data.arrays.features import Features
 from shared.data.arrays.histories import Histories
-from shared.data.arrays.npy_files import ranges
+from shared.data.arrays.npy_files import expand_ranges
 from shared.data.training.training_data import TrainingData
 from shared.recipes.hrnn.config import GAP_BUCKETS, HrnnConfig
 from shared.recipes.hrnn.network import HrnnNetwork
@@ -31,7 +31,7 @@ from shared.recipes.hrnn.ops.history_walk import find_pairs_and_spans
 from shared.recipes.hrnn.repeat_features import HALF_LIVES, Takings, features, known_of
 from shared.recipes.hrnn.time_buckets import bucket_gaps, find_known_buckets
 from shared.recipes.hrnn.types import Events, FeatureBags, HistorySpans, Pairs, Queries, Window
-from shared.recipes.request_time import begins_visit
+from shared.recipes.request_time import is_new_visit
 
 EVENTS_AT_ONCE = 2**20
 
@@ -41,13 +41,13 @@ REMEMBERED = 1024
 REPEATS = 0.01
 """Share of events with an item that the user had before, from which people take items again."""
 
-NEVER = np.iinfo(np.int32).max
+NO_EVENT = np.iinfo(np.int32).max
 
-PREPARED = 2000
+SAMPLED_QUERIES = 2000
 """Queries that tell the range of what is known of items that are taken again."""
 
 
-class Repeats(NamedTuple):
+class RepeatColumns(NamedTuple):
     """What is kept of each event where people take items again: see ``TakenBefore``."""
 
     times: Tensor  # [E] seconds since the epoch
@@ -58,14 +58,14 @@ class Repeats(NamedTuple):
     distinct: Tensor
 
 
-OF_EVENTS = (
+TENSOR_FIELDS = (
     *("items_E", "new_E", "weights_E", "_position_E", "_before_E", "_start_E", "_end_E"),
     *("_next_E", "_types_E", "_user_E"),
 )
-PARTS: dict[str, type[FeatureBags] | type[Repeats]] = {
+TUPLE_FIELDS: dict[str, type[FeatureBags] | type[RepeatColumns]] = {
     "_users": FeatureBags,
     "_contexts": FeatureBags,
-    "_repeats": Repeats,
+    "_repeats": RepeatColumns,
 }
 """The attributes of ``Streams`` that are tensors, and those that are made of tensors."""
 
@@ -91,18 +91,18 @@ class Streams:
         position_E = np.arange(len(histories.items), dtype=np.int32) - np.repeat(offsets[:-1], lengths).astype(np.int32)
         gaps_E = np.diff(histories.timestamps, prepend=0).clip(0, np.iinfo(np.int32).max).astype(np.int32)
         gaps_E[position_E == 0] = 0
-        start_E, end_E = moments(position_E, gaps_E)
-        takings = taken_before(histories, position_E, gaps_E, start_E, on_block)
-        repeated = int((takings.next != NEVER).sum())
+        start_E, end_E = find_moments(position_E, gaps_E)
+        takings = compute_event_statistics(histories, position_E, gaps_E, start_E, on_block)
+        repeated = int((takings.next != NO_EVENT).sum())
         types = len(histories.event_type_names)
         self.event_types = types if types > 1 else 0
         # A robot that the percentiles leave out may have most of the events.
         told_E = np.repeat(histories.in_training, lengths)
-        again = int((takings.next[told_E] != NEVER).sum())
+        again = int((takings.next[told_E] != NO_EVENT).sum())
         self.repeats = again >= REPEATS * int(told_E.sum()) if repeats is None else repeats
 
         def tensor(array: npt.NDArray[Any]) -> Tensor:
-            return _tensor(array).to(device)
+            return _wrap_array(array).to(device)
 
         self.device = torch.device(device)
         self.items_E = tensor(histories.items)
@@ -115,38 +115,38 @@ class Streams:
         self._next_E = tensor(takings.next) if repeated else None
         of_repeats: list[npt.NDArray[Any]] = [histories.timestamps, takings.visits, takings.counts]
         of_repeats += [takings.interval, takings.faded, takings.distinct]
-        self._repeats = Repeats(*(tensor(each) for each in of_repeats)) if self.repeats else None
+        self._repeats = RepeatColumns(*(tensor(each) for each in of_repeats)) if self.repeats else None
         self._types_E = tensor(histories.event_types + np.int16(1)) if self.event_types else None
         of_users = data.users is not None and data.users.size > 0
         self._user_E = tensor(np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)) if of_users else None
-        self._users = bags(data.users, device)
-        self._contexts = bags(data.contexts, device)
+        self._users = load_bags(data.users, device)
+        self._contexts = load_bags(data.contexts, device)
 
-    def tensors(self) -> dict[str, Tensor]:
+    def get_tensors(self) -> dict[str, Tensor]:
         """All that it is made of but ``event_types``, ``repeats``, ``items`` and what only rank zero asks for."""
         arrays = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
-        for name in PARTS:
+        for name in TUPLE_FIELDS:
             if (of := getattr(self, name)) is not None:
                 arrays |= {f"{name}.{part}": tensor for part, tensor in of._asdict().items()}
-        return arrays | {"_offsets": _tensor(self._offsets)}
+        return arrays | {"_offsets": _wrap_array(self._offsets)}
 
     @classmethod
-    def of(
+    def from_tensors(
         cls, tensors: Mapping[str, Tensor], *, items: int, event_types: int, repeats: bool, device: torch.device
     ) -> Self:
         """Those of ``tensors()``, on the device."""
         streams = cls.__new__(cls)
         streams.device, streams.items, streams.event_types, streams.repeats = device, items, event_types, repeats
         streams._offsets, streams._stamps_E = tensors["_offsets"].numpy(), np.zeros(0, np.int64)
-        for name in OF_EVENTS:
+        for name in TENSOR_FIELDS:
             setattr(streams, name, tensors[name].to(device) if name in tensors else None)
-        for name, kind in PARTS.items():
+        for name, kind in TUPLE_FIELDS.items():
             parts = [f"{name}.{part}" for part in kind._fields]
             there = parts[0] in tensors
             setattr(streams, name, kind(*(tensors[part].to(device) for part in parts)) if there else None)
         return streams
 
-    def windows(
+    def iter_windows(
         self, users: npt.NDArray[np.int64], *, streams: int, steps: int, rng: np.random.Generator
     ) -> Iterator[Window]:
         """One epoch over ``users``: every event is a target once. ``window_count`` says how many there are."""
@@ -155,8 +155,8 @@ class Streams:
         total = int(lengths.sum())
         # The last stream is filled up with events of the first users, which are no targets a second time.
         length = math.ceil(total / streams)
-        places_E = ranges(self._offsets[users], lengths)
-        events_E = self._shuffled(places_E, rng)
+        places_E = expand_ranges(self._offsets[users], lengths)
+        events_E = self._shuffle_ties(places_E, rng)
         each_BL = [np.resize(each_E, (streams, length)) for each_E in (events_E, places_E, np.roll(events_E, 1))]
         for begin in range(0, length, steps):
             events_TB, places_TB, before_TB = (
@@ -165,7 +165,7 @@ class Streams:
             number_TB = np.arange(begin, begin + len(events_TB))[:, None] + np.arange(streams) * length
             yield Window(events_TB, torch.from_numpy(number_TB < total), places_TB, before_TB)
 
-    def _shuffled(self, places_E: npt.NDArray[np.int64], rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    def _shuffle_ties(self, places_E: npt.NDArray[np.int64], rng: np.random.Generator) -> npt.NDArray[np.int64]:
         """The same, those of one moment in another order."""
         start_E = self._start_E.cpu().numpy()[places_E]
         tied = np.flatnonzero(self._end_E.cpu().numpy()[places_E] - start_E > 1)
@@ -176,15 +176,15 @@ class Streams:
         events_E[tied] = places_E[tied[order]]
         return events_E
 
-    def window_count(self, users: npt.NDArray[np.int64], *, streams: int, steps: int) -> int:
+    def count_windows(self, users: npt.NDArray[np.int64], *, streams: int, steps: int) -> int:
         total = int((self._offsets[users + 1] - self._offsets[users]).sum())
         return math.ceil(math.ceil(total / streams) / steps)
 
-    def positions(self, events_Q: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    def get_positions(self, events_Q: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """How many events the user of each event had before it."""
         return self._position_E[torch.from_numpy(events_Q).to(self.device)].cpu().numpy().astype(np.int64)
 
-    def read(self, places_TB: Tensor, before_TB: Tensor) -> Events:
+    def read_events(self, places_TB: Tensor, before_TB: Tensor) -> Events:
         """What the network reads at these places: the user's event before, or START."""
         begins_TB = self._position_E[places_TB] == 0
         return Events(
@@ -195,79 +195,83 @@ class Streams:
             users=self._users and self._users.select_rows(self._user_E[places_TB.flatten()].long()),  # type: ignore[index]
         )
 
-    def prepare(self, network: HrnnNetwork, users: npt.NDArray[np.int64], seed: int) -> None:
+    def prepare_network(self, network: HrnnNetwork, users: npt.NDArray[np.int64], seed: int) -> None:
         """Sets a network out from what can be counted of these users, before it learns from them."""
-        places = torch.from_numpy(ranges(self._offsets[users], self._offsets[users + 1] - self._offsets[users]))
+        places = torch.from_numpy(expand_ranges(self._offsets[users], self._offsets[users + 1] - self._offsets[users]))
         places = places.to(self.device)
         taken_I = torch.bincount(self.items_E[places[self.new_E[places]]], minlength=self.items).float() + 1
         with torch.no_grad():
             network.bias[:-1] = torch.log(taken_I / taken_I.sum())
         if network.again is not None:
-            drawn = np.random.default_rng(seed).choice(len(places), min(PREPARED, len(places)), replace=False)
+            drawn = np.random.default_rng(seed).choice(len(places), min(SAMPLED_QUERIES, len(places)), replace=False)
             some = places[torch.from_numpy(np.sort(drawn))]
-            network.again.set_feature_range(self.queries(self.asked(some), REMEMBERED).pairs)
-        after = self._after(self.asked(places))
+            network.again.set_feature_range(self.build_queries(self.find_moment_starts(some), REMEMBERED).pairs)
+        after = self._compute_request_gaps(self.find_moment_starts(places))
         network.request_gaps_G = torch.bincount(bucket_gaps(after), minlength=GAP_BUCKETS)
         network.event_gaps_G = torch.bincount(bucket_gaps(self._before_E[places]), minlength=GAP_BUCKETS)
         longest = 2.0 ** (int(find_known_buckets(network.request_gaps_G)[-1]) + 1) - 1
         instead = float(np.quantile(after.cpu().numpy(), 0.5, method="lower"))
-        network.form = dataclasses.replace(network.form, longest=longest, instead=instead)
+        network.config = dataclasses.replace(network.config, longest=longest, instead=instead)
 
-    def newest(
+    def iter_newest(
         self, places_N: Tensor, count: int
     ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], float]]:
         """Before each place: the items of the user's ``count`` newest events, numbers of their moments, and when it is
         asked, in seconds since the epoch."""
         start_E, items_E = self._start_E.cpu().numpy(), self.items_E.cpu().numpy()
         position_E = self._position_E.cpu().numpy()
-        after_N = self._after(places_N).cpu().numpy()
+        after_N = self._compute_request_gaps(places_N).cpu().numpy()
         for place, after in zip(places_N.cpu().numpy().tolist(), after_N.tolist(), strict=True):
             events = slice(place - min(int(position_E[place]), count), place)
             moments = np.cumsum(np.diff(start_E[events], prepend=-1) != 0)
             at = float(self._stamps_E[place - 1] + after if events.start < place else self._stamps_E[place])
             yield items_E[events].astype(np.int64), moments, at
 
-    def lateness(self, places: Tensor, half_life: float) -> Tensor:
+    def compute_recency(self, places: Tensor, half_life: float) -> Tensor:
         """1 for events at the end of the data, half for those a share ``half_life`` of the time between all before."""
         times = self._stamps_E[places.cpu().numpy()]
         first, last = int(self._stamps_E.min()), int(self._stamps_E.max())
         return torch.from_numpy(0.5 ** ((last - times) / max(last - first, 1) / half_life)).to(places.device).float()
 
-    def asked(self, places: Tensor) -> Tensor:
+    def find_moment_starts(self, places: Tensor) -> Tensor:
         """The first place of the moment of each: before it they all are foretold."""
         return self._start_E[places].long()
 
-    def queries(self, places_N: Tensor, remembered: int | None = None, form: HrnnConfig | None = None) -> Queries:
+    def build_queries(self, places_N: Tensor, remembered: int | None = None, form: HrnnConfig | None = None) -> Queries:
         """What is asked before these places. ``remembered`` limits the events back that the history reaches, and
         ``form`` how long after the event before it may be asked."""
         contexts = None if self._contexts is None else self._contexts.select_rows(places_N)
-        after_N = self._after(places_N)
+        after_N = self._compute_request_gaps(places_N)
         if form is not None:
             after_N = torch.where(after_N >= form.longest, int(form.instead), after_N)
-        return Queries(after_N, self._pairs(places_N, after_N, remembered), contexts, self._known(places_N))
+        return Queries(
+            after_N, self._find_pairs(places_N, after_N, remembered), contexts, self._compute_user_activity(places_N)
+        )
 
-    def queries_of_streams(self, places_BT: Tensor, remembered: int) -> Queries:
+    def build_stream_queries(self, places_BT: Tensor, remembered: int) -> Queries:
         """The same before the events of a window, stream by stream, with what it says of histories in spans.
 
         On a CPU, and not where people take items again.
         """
         places_N = places_BT.flatten()
         contexts = None if self._contexts is None else self._contexts.select_rows(places_N)
-        pairs, spans = self._spans(places_BT, remembered)
-        return Queries(self._after(places_N), pairs, contexts, self._known(places_N), spans)
+        pairs, spans = self._find_spans(places_BT, remembered)
+        return Queries(
+            self._compute_request_gaps(places_N), pairs, contexts, self._compute_user_activity(places_N), spans
+        )
 
-    def _after(self, places_N: Tensor) -> Tensor:
+    def _compute_request_gaps(self, places_N: Tensor) -> Tensor:
         gap_N = self._before_E[places_N]
-        return torch.where(begins_visit(gap_N), gap_N, 0)
+        return torch.where(is_new_visit(gap_N), gap_N, 0)
 
-    def _known(self, places_N: Tensor) -> Tensor:
+    def _compute_user_activity(self, places_N: Tensor) -> Tensor:
         events_N = self._position_E[places_N].float()
         if self._repeats is None:
             return events_N.new_zeros(len(events_N), 3)
         known_N3: Tensor = known_of(events_N, self._repeats.distinct[places_N].float(), torch)
         return known_N3
 
-    def _pairs(self, places_N: Tensor, after_N: Tensor, remembered: int | None) -> Pairs:
+    def _find_pairs(self, places_N: Tensor, after_N: Tensor, remembered: int | None) -> Pairs:
         """The items of each user's events before, each where it stands last."""
         counts_N = self._position_E[places_N].long()
         if remembered is not None:
@@ -282,11 +286,11 @@ class Streams:
         if not self.repeats:
             return Pairs(rows_S, items_S)
         types_S = None if self._types_E is None else self._types_E[seen_S].long()
-        return Pairs(rows_S, items_S, features(self._takings(places_N, after_N, rows_S, seen_S), torch), types_S)
+        return Pairs(rows_S, items_S, features(self._gather_takings(places_N, after_N, rows_S, seen_S), torch), types_S)
 
-    def _takings(self, places_N: Tensor, after_N: Tensor, rows_S: Tensor, seen_S: Tensor) -> Takings:
+    def _gather_takings(self, places_N: Tensor, after_N: Tensor, rows_S: Tensor, seen_S: Tensor) -> Takings:
         """What these events say of their items to those who ask, each before its place."""
-        of = cast(Repeats, self._repeats)
+        of = cast(RepeatColumns, self._repeats)
         # Whoever asks within a visit asks at the moment of the event before.
         before_N = (places_N - 1).clamp(min=0)
         at_N = of.times[before_N] + after_N
@@ -301,13 +305,13 @@ class Streams:
             events=self._position_E[places_N][rows_S].float(),
         )
 
-    def _spans(self, places_BT: Tensor, remembered: int) -> tuple[Pairs, HistorySpans]:
+    def _find_spans(self, places_BT: Tensor, remembered: int) -> tuple[Pairs, HistorySpans]:
         return find_pairs_and_spans(
             places_BT, self._position_E, self._end_E, self.items_E, self._next_E, self.items, remembered
         )
 
 
-def moments(
+def find_moments(
     position_E: npt.NDArray[np.int32], gaps_E: npt.NDArray[np.int32]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """For each event the first event of its user's at the same moment, and the first after that moment."""
@@ -317,25 +321,25 @@ def moments(
     return begins[number_E], np.append(begins[1:], len(position_E))[number_E]
 
 
-def bags(features: Features | None, device: torch.device | str = "cpu") -> FeatureBags | None:
+def load_bags(features: Features | None, device: torch.device | str = "cpu") -> FeatureBags | None:
     """The same on the device; None where there is nothing to learn from."""
     if features is None or features.size == 0:
         return None
     return FeatureBags(
-        _tensor(features.offsets).to(device),
-        _tensor(features.values.astype(np.int64)).to(device),
-        _tensor(features.weights).to(device),
+        _wrap_array(features.offsets).to(device),
+        _wrap_array(features.values.astype(np.int64)).to(device),
+        _wrap_array(features.weights).to(device),
     )
 
 
-def _tensor(array: npt.NDArray[Any]) -> Tensor:
+def _wrap_array(array: npt.NDArray[Any]) -> Tensor:
     with warnings.catch_warnings():
         # Mapped files are read-only, and nothing here writes.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(array)
 
 
-class TakenBefore(NamedTuple):
+class EventStatistics(NamedTuple):
     """Of each event, what it says of its item once it is over."""
 
     next: npt.NDArray[np.int32]  # [E] the user's next event with the item; NEVER: none
@@ -347,17 +351,17 @@ class TakenBefore(NamedTuple):
     new: npt.NDArray[np.bool_]  # [E] had the user not had the item before this moment?
 
 
-def taken_before(
+def compute_event_statistics(
     histories: Histories,
     position_E: npt.NDArray[np.int32],
     gaps_E: npt.NDArray[np.int32],
     start_E: npt.NDArray[np.int64],
     on_block: Callable[[], None],
-) -> TakenBefore:
+) -> EventStatistics:
     events = len(histories.items)
-    next_E, count_E = np.full(events, NEVER, np.int32), np.ones(events, np.int16)
+    next_E, count_E = np.full(events, NO_EVENT, np.int32), np.ones(events, np.int16)
     interval_E, faded_ED = np.zeros(events, np.float32), np.zeros((events, len(HALF_LIVES)), np.float32)
-    visits_E = np.cumsum((position_E > 0) & begins_visit(gaps_E))
+    visits_E = np.cumsum((position_E > 0) & is_new_visit(gaps_E))
     firsts = histories.offsets[:-1].clip(max=max(events - 1, 0))
     visit_E = (visits_E - np.repeat(visits_E[firsts], histories.lengths)).astype(np.int32)
     first_E = np.zeros(events, np.int64)
@@ -379,15 +383,17 @@ def taken_before(
         count_E[begin + order] = np.minimum(rank + 1, np.iinfo(np.int16).max)
         times = histories.timestamps[begin:end][order]
         interval_E[begin + order] = (times - times[first_of]) / np.maximum(rank, 1)
-        faded_ED[begin + order] = _faded(rank, visit_E[begin:end][order])
+        faded_ED[begin + order] = _compute_faded_counts(rank, visit_E[begin:end][order])
         user = last
     is_first_E = first_E == np.arange(events)
     distinct_E = np.cumsum(is_first_E) - is_first_E
     distinct_E -= np.repeat(distinct_E[firsts], histories.lengths)
-    return TakenBefore(next_E, count_E, interval_E, faded_ED, visit_E, distinct_E.astype(np.int32), first_E >= start_E)
+    return EventStatistics(
+        next_E, count_E, interval_E, faded_ED, visit_E, distinct_E.astype(np.int32), first_E >= start_E
+    )
 
 
-def _faded(rank_S: npt.NDArray[np.int64], visit_S: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
+def _compute_faded_counts(rank_S: npt.NDArray[np.int64], visit_S: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
     """float32[S,D] of takings sorted by user and item, and counted from 0 within these."""
     sums_SD = np.ones((len(rank_S), len(HALF_LIVES)))
     by_rank = np.argsort(rank_S, kind="stable")

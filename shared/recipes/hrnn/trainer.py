@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from shared.data.arrays.features import Column, Features
+from shared.data.arrays.features import FeatureColumn, Features
 from shared.data.arrays.histories import Histories
-from shared.data.arrays.npy_files import ranges
+from shared.data.arrays.npy_files import expand_ranges
 from shared.data.training.training_data import TrainingData
 from shared.recipes.declaration import Recipe
-from shared.recipes.evaluation import popularity
+from shared.recipes.evaluation import count_interactions
 from shared.recipes.hrnn import BPTT, COLD_START_MAX_INTERACTIONS, candidates
 from shared.recipes.hrnn.batch_ranking import Foretold, best_items, blended, foretell
 from shared.recipes.hrnn.candidates import Choose
@@ -30,10 +30,10 @@ from shared.recipes.hrnn.fit import fit
 from shared.recipes.hrnn.lightning_module import AtEachBatch, Fitting
 from shared.recipes.hrnn.network import HrnnNetwork
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS, RETRAINING_RATE, Plan
-from shared.recipes.hrnn.sequence_packing import Streams, bags
+from shared.recipes.hrnn.sequence_packing import Streams, load_bags
 from shared.recipes.hrnn.warm_start import Base
 from shared.recipes.progress import Phase, ProgressReporter
-from shared.recipes.ranking_metrics import foretelling
+from shared.recipes.ranking_metrics import compute_next_item_metrics
 from shared.recipes.training_api import TrainingContext
 
 RECENT = 2.0
@@ -66,7 +66,7 @@ class Learner:
         self.data = data
         self.plan = Plan.of(parameters, events, len(histories.item_ids))
         self.context = context
-        self.reporter = reporter or ProgressReporter.silent(self.plan.epochs)
+        self.reporter = reporter or ProgressReporter.create_silent(self.plan.epochs)
         self._cold_items = recipe.training.cold_items
         torch.set_num_threads(self.plan.threads(context.options.threads))
         torch.manual_seed(context.seed)
@@ -83,7 +83,7 @@ class Learner:
             repeats=None if base is None else base.form.repeats,
         )
         self.items = items = known_of_items(data) if recipe.training.cold_items else data.items
-        self._bags = bags(items, self.device)
+        self._bags = load_bags(items, self.device)
         form = HrnnConfig(
             items=len(histories.item_ids),
             hidden=self.plan.hidden,
@@ -117,8 +117,8 @@ class Learner:
         logs: Path | None = None,
     ) -> int:
         """Trains from the start; returns the epochs that the weights have behind them. Raises Stopped."""
-        counts_I = popularity(self.data.histories, users)
-        self.streams.prepare(self.network, users, self.context.seed)
+        counts_I = count_interactions(self.data.histories, users)
+        self.streams.prepare_network(self.network, users, self.context.seed)
         fitting = self._fitting(users, counts_I, self.plan.epochs, self.plan.learning_rate, self.context.seed)
 
         def validate() -> Foretold:
@@ -144,7 +144,7 @@ class Learner:
         histories = self.data.histories
         found = self._foretell(self.served(), users, lists=True)
         user_Q = np.searchsorted(histories.offsets, found.events, side="right") - 1
-        return foretelling(found.ranks, user_Q, shown=found.shown, items=len(histories.item_ids))
+        return compute_next_item_metrics(found.ranks, user_Q, shown=found.shown, items=len(histories.item_ids))
 
     def _foretell(self, network: HrnnNetwork, users: npt.NDArray[np.int64], *, lists: bool = False) -> Foretold:
         on_block = self.reporter.stop_if_asked
@@ -153,7 +153,7 @@ class Learner:
     def _count(self, users: npt.NDArray[np.int64]) -> bool:
         """Has any of their events a weight? Where none has, they can't tell which epoch was the best."""
         histories = self.data.histories
-        events = ranges(histories.offsets[users], histories.lengths[users])
+        events = expand_ranges(histories.offsets[users], histories.lengths[users])
         return bool(self.streams.weights_E[torch.from_numpy(events).to(self.device)].any())
 
     def go_on(
@@ -172,7 +172,7 @@ class Learner:
         after it nothing is counted.
         """
         knowing = users if knowing is None else knowing
-        counts_I = popularity(self.data.histories, knowing)
+        counts_I = count_interactions(self.data.histories, knowing)
         rate = RETRAINING_RATE * self.plan.learning_rate
         fitting = self._fitting(users, counts_I, RETRAINING_EPOCHS, rate, self.context.seed + 1)
         epochs = fit(fitting, self.each_batch(phase, epochs_before, checkpoint), checkpoint, self.context)
@@ -273,7 +273,7 @@ def known_of_items(data: TrainingData) -> Features | None:
         offsets=np.zeros(items + 1, np.int64),
         values=np.zeros(0, np.int32),
         weights=np.zeros(0, np.float32),
-        columns=(Column(name="", kind="categorical", first=0, vocabulary=("",)),),
+        columns=(FeatureColumn(name="", kind="categorical", first=0, vocabulary=("",)),),
     )
 
 

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from shared.data.training.training_data import TrainingData
 from shared.recipes import artifact as artifacts
 from shared.recipes.declaration import Recipe
-from shared.recipes.evaluation import Split, comparing, evaluate, popularity, report
+from shared.recipes.evaluation import Split, compute_report, count_interactions, evaluate_recommender, split_for_trials
 from shared.recipes.hrnn.counters import COUNTERS
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS, Plan
 from shared.recipes.hrnn.trainer import Learner, completed
@@ -104,12 +104,12 @@ def train(
         leave(learner.network, learner.items, artifact)
     counts_I = np.bincount(histories.items, learner.weights_E, minlength=len(histories.item_ids)).astype(np.float64)
     shares_I = counts_I / counts_I.sum()
-    artifacts.write(
+    artifacts.write_artifact(
         artifact,
         data,
         recipe=recipe.name,
         parameters=parameters,
-        form=dataclasses.asdict(network.form),
+        form=dataclasses.asdict(network.config),
         popularity=shares_I if data.rewards is None else data.rewards.weigh(shares_I),
         report={
             **dataclasses.asdict(trained),
@@ -125,7 +125,7 @@ def in_full(task: TrainingTask, measure: Measure | None = None) -> Run:
     """Learns from nothing: fit, evaluate, go on with everybody."""
     options, reporter = task.context.options, task.reporter
     more = RETRAINING_EPOCHS if options.retrain_on_all_users else 0
-    split = Split.of(task.data.histories, task.context.seed)
+    split = Split.draw(task.data.histories, task.context.seed)
     learner, epochs = fitted(task, split, task.context.artifact / "logs", more)
     reporter.expect_epochs(epochs + more)
     reporter.report("evaluating", epochs)
@@ -154,8 +154,8 @@ def validate(
 ) -> Validated:
     """``shared.recipes.training_api.Validate``."""
     started = time.monotonic()
-    of_training = Split.of(data.histories, context.seed)
-    split, users = comparing(of_training, data.histories)
+    of_training = Split.draw(data.histories, context.seed)
+    split, users = split_for_trials(of_training, data.histories)
     reporter = ProgressReporter.for_training(context)
     name = fingerprint(data, recipe, parameters, context)
     # What has learnt of fewer users is not the training's.
@@ -186,9 +186,9 @@ def updated(task: TrainingTask, base: Base) -> Run:
     newest_U = trailing(new_E, histories.offsets)
     testable_U = histories.in_training & (newest_U > 0)
     if (testable_U & (histories.lengths >= 2)).sum() < 2:
-        learner.chooser(popularity(histories, knowing))
+        learner.chooser(count_interactions(histories, knowing))
         return Run(learner, base.metrics, base.baseline, 0, 0)
-    split = Split.of(dataclasses.replace(histories, in_training=testable_U), task.context.seed)
+    split = Split.draw(dataclasses.replace(histories, in_training=testable_U), task.context.seed)
     learner.plan = learner.plan.with_rows(int(histories.lengths[with_news].sum()) / events)
     users = np.setdiff1d(with_news, split.test)
     epochs = learner.go_on(
@@ -212,7 +212,7 @@ def trailing(new_E: npt.NDArray[np.bool_], offsets: npt.NDArray[np.int64]) -> np
 def evaluated(learner: Learner, split: Split, newest_U: npt.NDArray[np.int64] | None = None) -> Measured:
     """By ``shared.recipes.evaluation``, and what it counts."""
     data = learner.data
-    found = evaluate(
+    found = evaluate_recommender(
         learner.recommend,
         data.histories,
         split,
@@ -220,7 +220,7 @@ def evaluated(learner: Learner, split: Split, newest_U: npt.NDArray[np.int64] | 
         weights_E=data.event_weights,
         newest_U=newest_U,
     )
-    return Measured(*found, report(learner.recommend, data.histories, split, found, newest_U))
+    return Measured(*found, compute_report(learner.recommend, data.histories, split, found, newest_U))
 
 
 def fingerprint(

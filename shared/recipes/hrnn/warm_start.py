@@ -25,7 +25,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from shared.data.arrays.features import Column, Features
+from shared.data.arrays.features import FeatureColumn, Features
 from shared.data.arrays.histories import Histories
 from shared.data.training.training_data import TrainingData
 from shared.recipes.hrnn.config import HrnnConfig
@@ -58,7 +58,7 @@ class Base:
     metrics: dict[str, float]
     baseline: dict[str, float]
     histories: Histories
-    columns: dict[str, tuple[Column, ...]]
+    columns: dict[str, tuple[FeatureColumn, ...]]
     """Of items, users and contexts; none where there were none."""
     tensors: dict[str, Tensor]
 
@@ -135,7 +135,7 @@ class Base:
         # Where there is one type only, types are not looked at.
         types_before, types = (
             of.event_type_names if form.event_types else []
-            for of, form in ((before, self.form), (histories, network.form))
+            for of, form in ((before, self.form), (histories, network.config))
         )
         of_types = places(types, types_before)
         of_types = np.append(0, np.where(of_types == NEW, NEW, of_types + 1))  # 0: none
@@ -187,11 +187,11 @@ def places(names: Sequence[str], among: Iterable[str]) -> npt.NDArray[np.int64]:
     return np.fromiter((numbers.get(name, NEW) for name in names), np.int64, len(names))
 
 
-def columns(of: Features | None) -> tuple[Column, ...]:
+def columns(of: Features | None) -> tuple[FeatureColumn, ...]:
     return of.columns if of is not None else ()
 
 
-def features(before: Sequence[Column], now: Sequence[Column]) -> npt.NDArray[np.int64]:
+def features(before: Sequence[FeatureColumn], now: Sequence[FeatureColumn]) -> npt.NDArray[np.int64]:
     """For each feature of columns now the one that meant the same before; NEW where none did.
 
     A category is known by its name, a word by its bucket, and a number by the bucket into which it fell.
@@ -201,7 +201,7 @@ def features(before: Sequence[Column], now: Sequence[Column]) -> npt.NDArray[np.
     return np.concatenate([*found, np.zeros(0, np.int64)])
 
 
-def _same(before: Column | None, now: Column) -> npt.NDArray[np.int64]:
+def _same(before: FeatureColumn | None, now: FeatureColumn) -> npt.NDArray[np.int64]:
     if before is None or (now.kind == "numeric" and not before.edges):
         return np.full(now.size, NEW)
     match now.kind:

@@ -16,14 +16,14 @@ from shared.recipes import ranking_metrics
 from shared.recipes.evaluation import TEST_SHARE, Recommend, Split
 
 
-def evaluate(
+def evaluate_actions(
     recommend: Recommend, histories: Histories, split: Split, targets_E: npt.NDArray[np.bool_], period: int
 ) -> tuple[dict[str, float], dict[str, float]]:
     """The metrics of ``recommend``, and of what is taken most among the users not tested; all 0 without a query.
 
     ``targets_E`` are the actions taken that count; ``period`` is in seconds.
     """
-    events_Q, wanted = queries(histories, split.test, targets_E, period)
+    events_Q, wanted = find_queries(histories, split.test, targets_E, period)
     known_U = np.ones(len(histories.user_ids), np.bool_)
     known_U[split.test] = False
     known_E = np.repeat(known_U, histories.lengths) & targets_E
@@ -32,10 +32,10 @@ def evaluate(
     count = len(popular_K)
     recommended_QK = recommend(events_Q, count) if len(events_Q) else np.zeros((0, count), np.int64)
     popular_QK = np.broadcast_to(popular_K, recommended_QK.shape)
-    return _metrics(recommended_QK, wanted, len(counts_I)), _metrics(popular_QK, wanted, len(counts_I))
+    return _compute_metrics(recommended_QK, wanted, len(counts_I)), _compute_metrics(popular_QK, wanted, len(counts_I))
 
 
-def queries(
+def find_queries(
     histories: Histories, users: npt.NDArray[np.int64], targets_E: npt.NDArray[np.bool_], period: int
 ) -> tuple[npt.NDArray[np.int64], list[npt.NDArray[np.int32]]]:
     """int64[Q], the event at whose moment a user is asked about, and the actions to be found; some have no query."""
@@ -53,7 +53,7 @@ def queries(
     return np.array(events, np.int64), wanted
 
 
-def _metrics(
+def _compute_metrics(
     recommended_QK: npt.NDArray[np.int64], wanted: list[npt.NDArray[np.int32]], actions: int
 ) -> dict[str, float]:
     if not wanted:
@@ -62,12 +62,10 @@ def _metrics(
         hits_QK = np.array([np.isin(row_K, found) for row_K, found in zip(recommended_QK, wanted, strict=True)])
         relevant_Q = np.array([len(found) for found in wanted])
     wanted_I = np.bincount(np.concatenate([np.zeros(0, np.int32), *wanted]), minlength=actions)
-    found = {"coverage": ranking_metrics.coverage(recommended_QK, actions)}
+    found = {"coverage": ranking_metrics.compute_coverage(recommended_QK, actions)}
     for k in (5, 10, 25):
-        precision, recall = ranking_metrics.by_item(hits_QK, recommended_QK, wanted_I, k)
+        precision, recall = ranking_metrics.compute_precision_and_recall_by_item(hits_QK, recommended_QK, wanted_I, k)
         found[f"precision_at_{k}"] = precision
         found[f"recall_at_{k}"] = recall
-        found[f"normalized_discounted_cumulative_gain_at_{k}"] = ranking_metrics.normalized_discounted_cumulative_gain(
-            hits_QK, relevant_Q, k
-        )
+        found[f"normalized_discounted_cumulative_gain_at_{k}"] = ranking_metrics.compute_ndcg(hits_QK, relevant_Q, k)
     return {key: round(value, 4) for key, value in sorted(found.items())}

@@ -16,7 +16,7 @@ DAY_SECONDS = 86_400
 
 
 @dataclass(frozen=True, eq=False)
-class Rules:
+class ActionRules:
     """EXPIRATION_TIMESTAMP and REPEAT_FREQUENCY of the Actions dataset, in seconds."""
 
     expires: npt.NDArray[np.float64]
@@ -25,7 +25,7 @@ class Rules:
     """float64[I]: from when it was taken; 0 where it may be shown at once."""
 
     @classmethod
-    def of(cls, data: TrainingData) -> Self:
+    def from_data(cls, data: TrainingData) -> Self:
         actions = len(data.histories.item_ids)
         expires_I, repeats_I = np.full(actions, np.inf), np.zeros(actions)
         if data.item_expires is not None:
@@ -43,7 +43,7 @@ class Rules:
         """Raises OSError and ValueError."""
         return cls(np.load(folder / "expires.npy"), np.load(folder / "repeats.npy"))
 
-    def hidden(self, now: float, taken: Iterable[tuple[int, float]]) -> npt.NDArray[np.bool_]:
+    def find_hidden(self, now: float, taken: Iterable[tuple[int, float]]) -> npt.NDArray[np.bool_]:
         """bool[I]: not to be shown ``now`` to who has ``taken`` these actions, at these times (epoch seconds)."""
         hidden_I: npt.NDArray[np.bool_] = self.expires <= now
         for action, at in taken:

@@ -8,24 +8,24 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from shared.recipes.distribution import without
+from shared.recipes.distribution import hide_items
 from shared.recipes.hrnn import scoring
 from shared.recipes.next_best_action import TAKEN
-from shared.recipes.next_best_action.rules import Rules
+from shared.recipes.next_best_action.rules import ActionRules
 from shared.recipes.scoring_api import ArtifactError, Query
 
 
 class Scorer(scoring.Scorer):
     """A model in memory. Threads may share it."""
 
-    rules: Rules
+    rules: ActionRules
 
     @classmethod
     def load(cls, artifact: Path) -> Self:
         """Verifies what it reads; raises ArtifactError."""
         scorer = super().load(artifact)
         try:
-            scorer.rules = Rules.open(artifact)
+            scorer.rules = ActionRules.open(artifact)
         except (OSError, ValueError) as error:
             raise ArtifactError(f"What {artifact} tells of the actions cannot be read: {error}") from error
         return scorer
@@ -37,4 +37,4 @@ class Scorer(scoring.Scorer):
             for one in query.history
             if one.event_type == TAKEN and (number := self.item_ids.find(one.item_id)) is not None
         ]
-        return without(super().scores(query), self.rules.hidden(query.now, taken))
+        return hide_items(super().scores(query), self.rules.find_hidden(query.now, taken))

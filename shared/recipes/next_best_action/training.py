@@ -19,26 +19,26 @@ from shared.recipes.evaluation import Split
 from shared.recipes.hrnn import training
 from shared.recipes.hrnn.trainer import Learner
 from shared.recipes.next_best_action import ACTION_OPTIMIZATION_PERIOD, TAKEN
-from shared.recipes.next_best_action.evaluation import evaluate
-from shared.recipes.next_best_action.rules import DAY_SECONDS, Rules
+from shared.recipes.next_best_action.evaluation import evaluate_actions
+from shared.recipes.next_best_action.rules import DAY_SECONDS, ActionRules
 from shared.recipes.training_api import Trained, TrainingContext
 
 
 def train(data: TrainingData, recipe: Recipe, parameters: Mapping[str, str], context: TrainingContext) -> Trained:
     """``shared.recipes.training_api.Train``."""
     period = int(parameters[ACTION_OPTIMIZATION_PERIOD.name]) * DAY_SECONDS
-    targets_E = targets(data.histories, period)
+    targets_E = find_targets(data.histories, period)
 
     def measure(learner: Learner, split: Split) -> training.Measured:
-        return training.Measured(*evaluate(learner.recommend, data.histories, split, targets_E, period))
+        return training.Measured(*evaluate_actions(learner.recommend, data.histories, split, targets_E, period))
 
     learn = partial(training.in_full, measure=measure)
-    Rules.of(data).save(context.artifact)
+    ActionRules.from_data(data).save(context.artifact)
     weighed = dataclasses.replace(data, event_weights=targets_E.astype(np.float32))
     return training.train(weighed, recipe, parameters, context, learn)
 
 
-def targets(histories: Histories, period: int) -> npt.NDArray[np.bool_]:
+def find_targets(histories: Histories, period: int) -> npt.NDArray[np.bool_]:
     """bool[E]: actions taken within so many seconds of what the user did before, or as the first that is known.
 
     An event is foretold from those before it: one that came later than the period is none of the actions that the

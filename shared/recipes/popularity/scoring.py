@@ -31,7 +31,7 @@ class Scorer:
 
     def history(self, user_id: str) -> list[Past]:
         """The user's events as trained on, oldest first; [] for an unknown user."""
-        return self._artifact.history(user_id)
+        return self._artifact.get_history(user_id)
 
     def scores(self, query: Query) -> npt.NDArray[np.float32]:  # noqa: ARG002 - whatever is asked
         """``shared.recipes.scoring_api.Scorer.scores``."""

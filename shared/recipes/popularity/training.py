@@ -11,11 +11,11 @@ import numpy.typing as npt
 
 from shared.data.training.training_data import TrainingData
 from shared.recipes.baskets import Baskets
-from shared.recipes.distribution import best
-from shared.recipes.single_pass_training import OnBlock, counted
+from shared.recipes.distribution import find_best_items
+from shared.recipes.single_pass_training import OnBlock, create_train_and_validate
 
 
-class OneList:
+class PopularityList:
     """The same answer to everybody: a distribution over the items."""
 
     def __init__(self, popularity: npt.NDArray[np.floating[Any]]) -> None:
@@ -24,22 +24,22 @@ class OneList:
     def recommend(self, events_Q: npt.NDArray[np.int64], count: int, on_block: OnBlock) -> npt.NDArray[np.int64]:
         """``shared.recipes.evaluation.Recommend``."""
         on_block()
-        best_K = best(self.popularity.astype(np.float32), count)
+        best_K = find_best_items(self.popularity.astype(np.float32), count)
         return np.broadcast_to(best_K, (len(events_Q), len(best_K)))
 
     def save(self, artifact: Path) -> None:
         """It has nothing that every artifact does not have."""
 
 
-def learn(
+def count_takers(
     data: TrainingData,
     parameters: Mapping[str, str],  # noqa: ARG001 - there are none
     users: npt.NDArray[np.int64],
     on_block: OnBlock,
-) -> OneList:
+) -> PopularityList:
     """``shared.recipes.single_pass_training.Learn``."""
-    takers_I = Baskets.of(data.histories, users, on_block).takers
-    return OneList(takers_I / takers_I.sum())
+    takers_I = Baskets.collect(data.histories, users, on_block).takers
+    return PopularityList(takers_I / takers_I.sum())
 
 
-train, validate = counted(learn)
+train, validate = create_train_and_validate(count_takers)

@@ -19,8 +19,8 @@ from shared.data.arrays.histories import Histories
 from shared.recipes.hrnn.candidates import chooser
 from shared.recipes.hrnn.plan import FULL_SOFTMAX_ITEMS
 from shared.recipes.hrnn.types import Candidates, FeatureBags
-from shared.recipes.similar_items.neighbor_sampling import Drawn, Nearby
-from shared.recipes.similar_items.network import Network, losses
+from shared.recipes.similar_items.neighbor_sampling import NeighborSampler, SampledPairs
+from shared.recipes.similar_items.network import SimilarItemsNetwork, compute_losses
 
 SEEDS_A_STEP = 256
 TARGETS = 64
@@ -39,25 +39,30 @@ ESTRANGED = 0.1
 VALIDATION_SEEDS = 2000
 
 
-class Fit:
+class VectorFit:
     """A network, and the events near one another that it learns from."""
 
     def __init__(
-        self, network: Network, bags: FeatureBags | None, histories: Histories, users: npt.NDArray[np.int64], seed: int
+        self,
+        network: SimilarItemsNetwork,
+        bags: FeatureBags | None,
+        histories: Histories,
+        users: npt.NDArray[np.int64],
+        seed: int,
     ) -> None:
         self.network = network
         self._bags = bags
         self._device = network.stranger_bias.device
-        self._near = Nearby(histories, users)
+        self._near = NeighborSampler(histories, users)
         self._seed = seed
         counts = torch.from_numpy(self._near.counts).to(self._device)
         self.known_I = counts >= (COLD if bags is not None else 1)
         self._choose = chooser(counts, only_taken=True)
-        self._all = self._whole(np.arange(len(counts)))
+        self._all = self._get_all_vectors(np.arange(len(counts)))
         self._seeds = np.flatnonzero(self._near.counts)
         self._sampled = len(self._seeds) > FULL_SOFTMAX_ITEMS
 
-    def begin(self) -> None:
+    def start_training(self) -> None:
         """How popular items are is known from the start, and left to the rest of the vectors to explain better."""
         counts_I = self._near.counts
         log_share_I = np.log((counts_I + 1) / (counts_I + 1).sum())
@@ -65,7 +70,9 @@ class Fit:
             self.network.bias.weight.copy_(torch.from_numpy(log_share_I)[:, None])
             self.network.stranger_bias.fill_(float(log_share_I[self._seeds].mean()))
 
-    def epoch(self, number: int, optimisers: list[torch.optim.Optimizer], on_step: Callable[[float], None]) -> float:
+    def run_epoch(
+        self, number: int, optimisers: list[torch.optim.Optimizer], on_step: Callable[[float], None]
+    ) -> float:
         """Every item that was taken is a seed once; the mean loss. ``on_step`` is told the share done."""
         rng = np.random.default_rng((self._seed, number))
         torch.manual_seed(int(rng.integers(2**62)))
@@ -75,11 +82,11 @@ class Fit:
         for begin in range(0, len(order), at_once):
             on_step(begin / len(order))
             seeds_R = order[begin : begin + at_once]
-            drawn = self._near.draw(seeds_R, TARGETS // 4 if self._sampled else TARGETS, rng)
+            drawn = self._near.draw_pairs(seeds_R, TARGETS // 4 if self._sampled else TARGETS, rng)
             known_I = self.known_I.float()
             if self._bags is not None:
                 known_I *= torch.rand(len(known_I), device=self._device) >= ESTRANGED
-            losses_R, counted_R = self._losses(seeds_R, drawn, known_I)
+            losses_R, counted_R = self._compute_losses(seeds_R, drawn, known_I)
             # What is taken often tells more, but not so much more that the rare items go unlearnt.
             weights_R = torch.from_numpy(self._near.counts[seeds_R] ** 0.5).float().to(self._device) * counted_R
             loss = (losses_R * weights_R).sum() / weights_R.sum().clamp(min=1e-9)
@@ -93,7 +100,7 @@ class Fit:
         return total / max(weight, 1e-9)
 
     @torch.no_grad()
-    def validated(self, near: Nearby, on_step: Callable[[], None]) -> float:
+    def compute_validation_loss(self, near: NeighborSampler, on_step: Callable[[], None]) -> float:
         """How badly these users' histories are foretold, over all items taken; the same draws at each call."""
         rng = np.random.default_rng(self._seed)
         seeds = rng.permutation(np.flatnonzero(near.counts * self._near.counts))[:VALIDATION_SEEDS]
@@ -101,17 +108,19 @@ class Fit:
         for begin in range(0, len(seeds), SEEDS_A_STEP):
             on_step()
             seeds_R = seeds[begin : begin + SEEDS_A_STEP]
-            drawn = near.draw(seeds_R, TARGETS, rng)
-            losses_R, counted_R = self._losses(seeds_R, drawn, self.known_I.float(), self._whole(self._seeds))
+            drawn = near.draw_pairs(seeds_R, TARGETS, rng)
+            losses_R, counted_R = self._compute_losses(
+                seeds_R, drawn, self.known_I.float(), self._get_all_vectors(self._seeds)
+            )
             weights_R = torch.from_numpy(near.counts[seeds_R]).to(self._device) * counted_R
             total += float((losses_R * weights_R).sum())
             weight += float(weights_R.sum())
         return total / max(weight, 1e-9)
 
-    def _losses(
+    def _compute_losses(
         self,
         seeds_R: npt.NDArray[np.int64],
-        drawn: Drawn,
+        drawn: SampledPairs,
         known_I: Tensor,
         among: Candidates | None = None,
     ) -> tuple[Tensor, Tensor]:
@@ -123,36 +132,38 @@ class Fit:
         places_RT = torch.searchsorted(candidates.ids, targets_RT).clamp_(max=len(candidates.ids) - 1)
         counts_RT = counts_RT & (candidates.ids[places_RT] == targets_RT)
         own_RC = candidates.ids == seeds[:, None]
-        x_RD, x_CD = (self._vectors(ids, known_I) for ids in (seeds, candidates.ids))
-        losses_R = losses(x_RD, x_CD, candidates.log_share, own_RC, places_RT, counts_RT.float())
+        x_RD, x_CD = (self._get_vectors(ids, known_I) for ids in (seeds, candidates.ids))
+        losses_R = compute_losses(x_RD, x_CD, candidates.log_share, own_RC, places_RT, counts_RT.float())
         return losses_R, counts_RT.any(1).float()
 
-    def _vectors(self, ids_C: Tensor, known_I: Tensor) -> Tensor:
+    def _get_vectors(self, ids_C: Tensor, known_I: Tensor) -> Tensor:
         vectors: Tensor = self.network(
             ids_C, known_I[ids_C], None if self._bags is None else self._bags.select_rows(ids_C)
         )
         return vectors
 
-    def _whole(self, items: npt.NDArray[np.int64]) -> Candidates:
+    def _get_all_vectors(self, items: npt.NDArray[np.int64]) -> Candidates:
         """All of them, none drawn."""
         ids = torch.from_numpy(items).to(self._device)
         return Candidates(ids, torch.zeros(len(ids), device=self._device))
 
     @torch.no_grad()
-    def folded(self, on_step: Callable[[], None]) -> Tensor:
+    def fold_vectors(self, on_step: Callable[[], None]) -> Tensor:
         """x_ID of all items, with b_I as the last column."""
         known_I = self.known_I.float()
         blocks = []
         for ids_C in torch.split(self._all.ids, FULL_SOFTMAX_ITEMS):
             on_step()
-            blocks.append(self._vectors(ids_C, known_I).cpu())
+            blocks.append(self._get_vectors(ids_C, known_I).cpu())
         return torch.cat(blocks)
 
 
-class Course:
+class EpochSchedule:
     """Some epochs of a fit, from the last checkpoint where there is one; the best weights where validation tells."""
 
-    def __init__(self, fit: Fit, epochs: int, learning_rate: float, checkpoint: Path, every_seconds: float) -> None:
+    def __init__(
+        self, fit: VectorFit, epochs: int, learning_rate: float, checkpoint: Path, every_seconds: float
+    ) -> None:
         self._fit, self._epochs, self._checkpoint, self._every = fit, epochs, checkpoint, every_seconds
         network = fit.network
         self._optimisers: list[torch.optim.Optimizer] = [
@@ -165,9 +176,9 @@ class Course:
         self._least, self._best_epoch, self._done = math.inf, 0, 0
         self.loss: float | None = None
 
-    def run(
+    def run_epochs(
         self,
-        validation: Nearby | None,
+        validation: NeighborSampler | None,
         on_step: Callable[[float, float | None], None],
         on_epoch: Callable[[int], None] = lambda _: None,
     ) -> int:
@@ -176,7 +187,7 @@ class Course:
         """
         network = self._fit.network
         if self._checkpoint.exists():
-            self._resume()
+            self._load_checkpoint()
         saved_at = time.monotonic()
         while self._done < self._epochs and self._done - self._best_epoch < PATIENCE:
             done = self._done
@@ -184,25 +195,25 @@ class Course:
             def told(share: float, done: int = done) -> None:
                 on_step(done + share, self.loss)
 
-            self.loss = self._fit.epoch(done, self._optimisers, told)
+            self.loss = self._fit.run_epoch(done, self._optimisers, told)
             self._done += 1
             if validation is None:
                 self._best_epoch = self._done
             else:
-                loss = self._fit.validated(validation, lambda: on_step(self._done, self.loss))
+                loss = self._fit.compute_validation_loss(validation, lambda: on_step(self._done, self.loss))
                 if loss < self._least:
                     self._least, self._best_epoch = loss, self._done
                     self._best = {name: tensor.clone() for name, tensor in network.state_dict().items()}
             on_epoch(self._done)
             if time.monotonic() - saved_at >= self._every:
-                self._save()
+                self._save_checkpoint()
                 saved_at = time.monotonic()
-        self._save()
+        self._save_checkpoint()
         if self._best:
             network.load_state_dict(self._best)
         return self._best_epoch
 
-    def _save(self) -> None:
+    def _save_checkpoint(self) -> None:
         tensors = {f"network.{name}": tensor for name, tensor in self._fit.network.state_dict().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self._best.items()}
         steps: dict[str, float] = {}
@@ -224,7 +235,7 @@ class Course:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, draft, {"told": json.dumps(told)})
         draft.rename(self._checkpoint)
 
-    def _resume(self) -> None:
+    def _load_checkpoint(self) -> None:
         with safe_open(self._checkpoint, framework="pt") as file:
             told = json.loads(file.metadata()["told"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping

@@ -13,14 +13,14 @@ WINDOW = 5
 """Events before and after an item that are near it."""
 
 
-class Drawn(NamedTuple):
+class SampledPairs(NamedTuple):
     """For each of R seeds T items near it; a draw beyond a history, or of the seed itself, does not count."""
 
     items: npt.NDArray[np.int64]
     counts: npt.NDArray[np.bool_]
 
 
-class Nearby:
+class NeighborSampler:
     """The events of some users, by item."""
 
     def __init__(self, histories: Histories, users: npt.NDArray[np.int64]) -> None:
@@ -34,7 +34,7 @@ class Nearby:
         """[I] Events with each item."""
         self._begins = np.concatenate([[0], np.cumsum(self.counts)[:-1]])
 
-    def draw(self, seeds_R: npt.NDArray[np.int64], targets: int, rng: np.random.Generator) -> Drawn:
+    def draw_pairs(self, seeds_R: npt.NDArray[np.int64], targets: int, rng: np.random.Generator) -> SampledPairs:
         """``seeds_R`` must have events."""
         chance_RT = rng.random((len(seeds_R), targets))
         places_RT = self._begins[seeds_R][:, None] + (chance_RT * self.counts[seeds_R][:, None]).astype(np.int64)
@@ -43,4 +43,4 @@ class Nearby:
         near_RT = np.clip(events_RT + steps_RT, 0, len(self._items_E) - 1)
         items_RT = self._items_E[near_RT].astype(np.int64)
         same_user = self._user_E[near_RT] == self._user_E[events_RT]
-        return Drawn(items_RT, same_user & (items_RT != seeds_R[:, None]))
+        return SampledPairs(items_RT, same_user & (items_RT != seeds_R[:, None]))

@@ -25,7 +25,7 @@ from shared.recipes.hrnn.types import FeatureBags
 
 
 @dataclass(frozen=True, kw_only=True)
-class Form:
+class SimilarItemsConfig:
     items: int
     id_hidden: int
     metadata_hidden: int = 0
@@ -33,8 +33,8 @@ class Form:
     features: int = 0
 
 
-class Network(nn.Module):
-    def __init__(self, form: Form) -> None:
+class SimilarItemsNetwork(nn.Module):
+    def __init__(self, form: SimilarItemsConfig) -> None:
         super().__init__()
         self.form = form
         self.ids = nn.Embedding(form.items, form.id_hidden, sparse=True)
@@ -59,7 +59,7 @@ class Network(nn.Module):
         return torch.cat([*parts, b_C1], 1)
 
 
-def losses(
+def compute_losses(
     x_RD: Tensor, x_CD: Tensor, offset_C: Tensor, own_RC: Tensor, targets_RT: Tensor, counts_RT: Tensor
 ) -> Tensor:
     """loss_R: how badly each seed foretells its targets, which are places among the candidates, on the mean.

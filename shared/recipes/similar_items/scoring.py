@@ -11,13 +11,13 @@ import numpy.typing as npt
 from shared.recipes.artifact import Artifact
 from shared.recipes.scoring_api import Past, Query
 from shared.recipes.similar_items import RECIPES
-from shared.recipes.similar_items.vector_search import Vectors
+from shared.recipes.similar_items.vector_search import ItemVectors
 
 
 class Scorer:
     """A model in memory. Threads may share it: nothing changes after ``load``."""
 
-    def __init__(self, vectors: Vectors, artifact: Artifact) -> None:
+    def __init__(self, vectors: ItemVectors, artifact: Artifact) -> None:
         self._vectors = vectors
         self._artifact = artifact
         self.item_ids = artifact.item_ids
@@ -26,14 +26,14 @@ class Scorer:
     def load(cls, artifact: Path) -> Self:
         """Raises ArtifactError."""
         opened = Artifact.open(artifact, tuple(recipe.name for recipe in RECIPES))
-        vectors = opened.weights("vectors")["vectors"]
-        return cls(Vectors(vectors, float(opened.parameters["popularity_discount_factor"])), opened)
+        vectors = opened.load_weights("vectors")["vectors"]
+        return cls(ItemVectors(vectors, float(opened.parameters["popularity_discount_factor"])), opened)
 
     def history(self, user_id: str) -> list[Past]:
         """The user's events as trained on, oldest first; [] for an unknown user."""
-        return self._artifact.history(user_id)
+        return self._artifact.get_history(user_id)
 
     def scores(self, query: Query) -> npt.NDArray[np.float32]:
         """``shared.recipes.scoring_api.Scorer.scores``: who asks does not matter, only about which item."""
         item = self.item_ids.find(query.item_id or "")
-        return self._artifact.popularity.copy() if item is None else self._vectors.scores(item)
+        return self._artifact.popularity.copy() if item is None else self._vectors.compute_scores(item)

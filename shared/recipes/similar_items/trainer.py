@@ -20,7 +20,7 @@ from shared.recipes.baskets import Baskets
 from shared.recipes.evaluation import Split
 from shared.recipes.hrnn.batch_ranking import LOGITS_AT_ONCE
 from shared.recipes.hrnn.plan import FULL_SOFTMAX_ITEMS, MULTIPLY_ADDS_A_THREAD
-from shared.recipes.hrnn.sequence_packing import bags
+from shared.recipes.hrnn.sequence_packing import load_bags
 from shared.recipes.progress import Phase, ProgressReporter
 from shared.recipes.similar_items.fit import (
     EPOCHS,
@@ -29,16 +29,16 @@ from shared.recipes.similar_items.fit import (
     RETRAINING_RATE,
     SEEDS_A_STEP,
     WITHOUT_VALIDATION,
-    Course,
-    Fit,
+    EpochSchedule,
+    VectorFit,
 )
-from shared.recipes.similar_items.neighbor_sampling import Nearby
-from shared.recipes.similar_items.network import Form, Network
+from shared.recipes.similar_items.neighbor_sampling import NeighborSampler
+from shared.recipes.similar_items.network import SimilarItemsConfig, SimilarItemsNetwork
 from shared.recipes.training_api import TrainingContext, TrainingOptions
 from shared.system.cpu_quota import available_cpus
 
 
-class Learner:
+class VectorLearner:
     """A network and the histories it learns from. Not where results are kept."""
 
     def __init__(
@@ -55,15 +55,15 @@ class Learner:
         self._discount = float(parameters["popularity_discount_factor"])
         torch.manual_seed(context.seed)
         self._device = torch.device(context.torch_device if torch.cuda.is_available() else "cpu")
-        self._features = bags(data.items, self._device)
-        self.form = Form(
+        self._features = load_bags(data.items, self._device)
+        self.form = SimilarItemsConfig(
             items=len(data.histories.item_ids),
             id_hidden=int(parameters["item_id_hidden_dim"]),
             metadata_hidden=int(parameters["item_metadata_hidden_dim"]) if self._features else 0,
             features=data.items.size if self._features and data.items else 0,
         )
-        torch.set_num_threads(threads(self.form, context.options))
-        self._network = Network(self.form).to(self._device)
+        torch.set_num_threads(choose_threads(self.form, context.options))
+        self._network = SimilarItemsNetwork(self.form).to(self._device)
 
     def fit(self, split: Split, more: int = 0, on_epoch: Callable[[int], None] = lambda _: None) -> int:
         """Learns of the training users, as long as their loss among the validation users falls.
@@ -71,48 +71,48 @@ class Learner:
         The epochs that the weights have behind them. ``more`` are to come after these; ``on_epoch`` is told how many
         are done.
         """
-        several = take_several(self._histories, split.validation)
+        several = has_several_takes(self._histories, split.validation)
         planned = EPOCHS if several else WITHOUT_VALIDATION
         self._reporter.expect_epochs(planned + more)
         self._reporter.report("training", 0)
-        self._fit = Fit(self._network, self._features, self._histories, split.train, self._context.seed)
-        self._fit.begin()
-        validation = Nearby(self._histories, split.validation) if several else None
-        return self._run("training", 0, planned, LEARNING_RATE, validation, on_epoch)
+        self._fit = VectorFit(self._network, self._features, self._histories, split.train, self._context.seed)
+        self._fit.start_training()
+        validation = NeighborSampler(self._histories, split.validation) if several else None
+        return self._run_epochs("training", 0, planned, LEARNING_RATE, validation, on_epoch)
 
-    def go_on(self, users: npt.NDArray[np.int64], epochs: int) -> int:
+    def continue_fit(self, users: npt.NDArray[np.int64], epochs: int) -> int:
         """More epochs after so many, of all these users; how many more."""
-        self._fit = Fit(self._network, self._features, self._histories, users, self._context.seed + 1)
-        return self._run("retraining", epochs, RETRAINING_EPOCHS, RETRAINING_RATE * LEARNING_RATE)
+        self._fit = VectorFit(self._network, self._features, self._histories, users, self._context.seed + 1)
+        return self._run_epochs("retraining", epochs, RETRAINING_EPOCHS, RETRAINING_RATE * LEARNING_RATE)
 
-    def _run(
+    def _run_epochs(
         self,
         phase: Phase,
         before: int,
         epochs: int,
         rate: float,
-        validation: Nearby | None = None,
+        validation: NeighborSampler | None = None,
         on_epoch: Callable[[int], None] = lambda _: None,
     ) -> int:
         checkpoint = self._checkpoints / f"{phase}.safetensors"
-        course = Course(self._fit, epochs, rate, checkpoint, self._context.options.checkpoint_seconds)
+        course = EpochSchedule(self._fit, epochs, rate, checkpoint, self._context.options.checkpoint_seconds)
 
         def on_step(done: float, loss: float | None) -> None:
             self._reporter.loss = loss
             self._reporter.start_clock(before + done)
             self._reporter.report_if_due(phase, before + done)
 
-        return course.run(validation, on_step, on_epoch)
+        return course.run_epochs(validation, on_step, on_epoch)
 
     @torch.inference_mode()
-    def recommend(
+    def find_similar(
         self, events_Q: npt.NDArray[np.int64], count: int, on_block: Callable[[], None]
     ) -> npt.NDArray[np.int64]:
         """``shared.recipes.evaluation.Recommend``: what is like the item taken last, which is not shown itself.
 
         Ranked as ``Vectors.scores`` of that item, but many items at once, and on the device.
         """
-        vectors = self.vectors().to(self._device)
+        vectors = self.get_vectors().to(self._device)
         x_ID, b_I = vectors[:, :-1].contiguous(), (1 - self._discount) * vectors[:, -1]
         items_N, place_Q = np.unique(self._histories.items[events_Q - 1].astype(np.int64), return_inverse=True)
         best_NK = np.zeros((len(items_N), min(count, self.form.items - 1)), np.int64)
@@ -125,17 +125,17 @@ class Learner:
             best_NK[block] = logits_BI.topk(best_NK.shape[1]).indices.cpu().numpy()
         return best_NK[place_Q]
 
-    def vectors(self) -> Tensor:
+    def get_vectors(self) -> Tensor:
         """[I, D + 1] x_I and b_I, as ``Vectors`` takes them, in memory."""
-        return self._fit.folded(self._reporter.stop_if_asked)
+        return self._fit.fold_vectors(self._reporter.stop_if_asked)
 
 
-def take_several(histories: Histories, users: npt.NDArray[np.int64]) -> bool:
+def has_several_takes(histories: Histories, users: npt.NDArray[np.int64]) -> bool:
     """Did any of these users take two items? Where none did, they can't tell which epoch was the best."""
-    return bool((np.diff(Baskets.of(histories, users).offsets) > 1).any())
+    return bool((np.diff(Baskets.collect(histories, users).offsets) > 1).any())
 
 
-def threads(form: Form, options: TrainingOptions) -> int:
+def choose_threads(form: SimilarItemsConfig, options: TrainingOptions) -> int:
     """How many of the threads granted a step of this size employs, as of the HRNN."""
     step = SEEDS_A_STEP * (form.id_hidden + form.metadata_hidden) * min(form.items, FULL_SOFTMAX_ITEMS)
     return max(1, min(options.threads or available_cpus(), step // MULTIPLY_ADDS_A_THREAD))

@@ -14,11 +14,11 @@ from shared.data.training.training_data import TrainingData
 from shared.recipes import artifact as artifacts
 from shared.recipes.baskets import Baskets
 from shared.recipes.declaration import Recipe
-from shared.recipes.evaluation import Split, comparing, evaluate, foretold, report
+from shared.recipes.evaluation import Split, compute_report, evaluate_recommender, measure_next_item, split_for_trials
 from shared.recipes.hrnn.training import fingerprint
 from shared.recipes.progress import Phase, ProgressReporter
 from shared.recipes.similar_items.fit import RETRAINING_EPOCHS
-from shared.recipes.similar_items.trainer import Learner
+from shared.recipes.similar_items.trainer import VectorLearner
 from shared.recipes.single_pass_training import NDCG
 from shared.recipes.training_api import Trained, TrainingContext, Validated
 
@@ -31,24 +31,24 @@ def train(
 ) -> Trained:
     """``shared.recipes.training_api.Train``."""
     started = time.monotonic()
-    data = of_items(data)
+    data = without_users(data)
     histories = data.histories
-    split = Split.of(histories, context.seed)
+    split = Split.draw(histories, context.seed)
     more = RETRAINING_EPOCHS if context.options.retrain_on_all_users else 0
     reporter = ProgressReporter.for_training(context)
     checkpoints = context.workspace / fingerprint(data, recipe, parameters, context)
     checkpoints.mkdir(parents=True, exist_ok=True)
-    learner = Learner(data, parameters, context, reporter, checkpoints)
+    learner = VectorLearner(data, parameters, context, reporter, checkpoints)
     epochs = learner.fit(split, more)
     reporter.expect_epochs(epochs + more)
     reporter.report("evaluating", epochs)
-    recommend = partial(learner.recommend, on_block=lambda: reporter.report_if_due("evaluating", epochs))
-    metrics, baseline = measured = evaluate(recommend, histories, split)
-    views = report(recommend, histories, split, measured)
+    recommend = partial(learner.find_similar, on_block=lambda: reporter.report_if_due("evaluating", epochs))
+    metrics, baseline = measured = evaluate_recommender(recommend, histories, split)
+    views = compute_report(recommend, histories, split, measured)
     everybody = np.union1d(split.train, split.validation)
     if context.options.retrain_on_all_users:
         everybody = np.flatnonzero(histories.in_training)
-        epochs += learner.go_on(everybody, epochs)
+        epochs += learner.continue_fit(everybody, epochs)
     reporter.report("writing", epochs)
     trained = Trained(
         metrics=metrics,
@@ -57,9 +57,9 @@ def train(
         seconds=round(time.monotonic() - started, 3),
         report=views,
     )
-    takers_I = Baskets.of(histories, everybody, reporter.stop_if_asked).takers
-    save_file({"vectors": learner.vectors().numpy()}, context.artifact / artifacts.WEIGHTS)
-    artifacts.write(
+    takers_I = Baskets.collect(histories, everybody, reporter.stop_if_asked).takers
+    save_file({"vectors": learner.get_vectors().numpy()}, context.artifact / artifacts.WEIGHTS)
+    artifacts.write_artifact(
         context.artifact,
         data,
         recipe=recipe.name,
@@ -88,20 +88,20 @@ def validate(
     which all trials are compared.
     """
     started = time.monotonic()
-    data = of_items(data)
+    data = without_users(data)
     histories = data.histories
-    of_training = Split.of(histories, context.seed)
-    split, users = comparing(of_training, histories)
+    of_training = Split.draw(histories, context.seed)
+    split, users = split_for_trials(of_training, histories)
     reporter = ProgressReporter.for_training(context)
     name = fingerprint(data, recipe, parameters, context)
     # What has learnt of fewer users is not the training's.
     checkpoints = context.workspace / (name if split is of_training else f"{name}.trial")
     checkpoints.mkdir(parents=True, exist_ok=True)
-    learner = Learner(data, parameters, context, reporter, checkpoints)
+    learner = VectorLearner(data, parameters, context, reporter, checkpoints)
 
     def told(phase: Phase, epochs: int) -> tuple[dict[str, float], dict[str, float]]:
-        recommend = partial(learner.recommend, on_block=lambda: reporter.report_if_due(phase, epochs))
-        return foretold(recommend, histories, users)
+        recommend = partial(learner.find_similar, on_block=lambda: reporter.report_if_due(phase, epochs))
+        return measure_next_item(recommend, histories, users)
 
     def on_epoch(done: int) -> None:
         metrics, _ = told("training", done)
@@ -116,6 +116,6 @@ def validate(
     return Validated(metrics=metrics, errors=errors, epochs=epochs, seconds=round(time.monotonic() - started, 3))
 
 
-def of_items(data: TrainingData) -> TrainingData:
+def without_users(data: TrainingData) -> TrainingData:
     """Only items matter: who asks, and in what context, changes nothing."""
     return dataclasses.replace(data, users=None, contexts=None)

@@ -5,20 +5,20 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from shared.recipes.distribution import without
+from shared.recipes.distribution import hide_items
 
 
-class Vectors:
+class ItemVectors:
     """x_I. and b_I of ``network``; at a ``discount`` of 0 popularity counts as it was learnt, at 1 not at all."""
 
     def __init__(self, vectors_ID: npt.NDArray[np.float32], discount: float) -> None:
         self._x_ID = np.ascontiguousarray(vectors_ID[:, :-1])
         self._b_I = (1 - discount) * vectors_ID[:, -1]
 
-    def scores(self, item: int) -> npt.NDArray[np.float32]:
+    def compute_scores(self, item: int) -> npt.NDArray[np.float32]:
         """float32[I]: p(j | item), a softmax over the others; the item itself is never shown."""
         logits_I = self._x_ID @ self._x_ID[item] + self._b_I
         logits_I[item] = -np.inf
         weights_I = np.exp(logits_I - logits_I.max(initial=-1e30))
         # All of them are 0 where the item is the only one.
-        return without((weights_I / max(weights_I.sum(), 1e-30)).astype(np.float32), item)
+        return hide_items((weights_I / max(weights_I.sum(), 1e-30)).astype(np.float32), item)

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shared.data.arrays.npy_files import ranges
+from shared.data.arrays.npy_files import expand_ranges
 from shared.recipes.baskets import Baskets
-from shared.recipes.distribution import ahead, without
+from shared.recipes.distribution import hide_items, rank_weighted_first
 
 PAIRS_AT_ONCE = 2**21
 
@@ -64,7 +64,7 @@ class Neighbours:
         if self.prior is None or self.rows is None or self.columns is None:
             weights_I = np.zeros(len(popularity_I))
             weights_I[items] = weights
-            return ahead(weights_I, popularity_I)
+            return rank_weighted_first(weights_I, popularity_I)
         scores_I: npt.NDArray[np.float32] = self.prior / (1 + self.rows[item] * self.columns)
         scores_I[items] = weights
         return scores_I
@@ -76,7 +76,7 @@ def related_scores(
     """float32[I]: a distribution, of what is taken with the item; None, an unknown item: of what is popular."""
     if item is None:
         return popularity_I.astype(np.float32)
-    return without(near.among_all(item, popularity_I), item)
+    return hide_items(near.among_all(item, popularity_I), item)
 
 
 def neighbours(
@@ -186,7 +186,7 @@ def cointeractions(
         cells = counts = np.zeros(0, np.int64)
         for some in _pieces(lengths_U[users]):
             on_block()
-            taken = baskets.items[ranges(baskets.offsets[users[some]], lengths_U[users[some]])]
+            taken = baskets.items[expand_ranges(baskets.offsets[users[some]], lengths_U[users[some]])]
             more = np.repeat(rows[some], lengths_U[users[some]]) * item_count + taken
             cells, counts = _counted(more, (last - first) * item_count, cells, counts)
         edges = np.searchsorted(cells, np.arange(last - first + 1) * item_count)

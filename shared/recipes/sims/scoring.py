@@ -28,14 +28,14 @@ class Scorer:
         """Raises ArtifactError."""
         opened = Artifact.open(artifact, tuple(recipe.name for recipe in RECIPES))
         try:
-            weights = opened.weights(*(field.name for field in dataclasses.fields(Neighbours)))
+            weights = opened.load_weights(*(field.name for field in dataclasses.fields(Neighbours)))
         except ArtifactError:
-            weights = opened.weights("offsets", "items", "weights")
+            weights = opened.load_weights("offsets", "items", "weights")
         return cls(Neighbours(**weights), opened)
 
     def history(self, user_id: str) -> list[Past]:
         """The user's events as trained on, oldest first; [] for an unknown user."""
-        return self._artifact.history(user_id)
+        return self._artifact.get_history(user_id)
 
     def scores(self, query: Query) -> npt.NDArray[np.float32]:
         """``shared.recipes.scoring_api.Scorer.scores``: who asks does not matter, only about which item."""

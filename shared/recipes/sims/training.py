@@ -14,9 +14,9 @@ from shared.data.arrays.histories import Histories
 from shared.data.training.training_data import TrainingData
 from shared.recipes.artifact import WEIGHTS
 from shared.recipes.baskets import Baskets
-from shared.recipes.evaluation import popularity, related
+from shared.recipes.evaluation import count_interactions, recommend_related
 from shared.recipes.sims.cointeractions import Neighbours, neighbours, newest_takers, related_scores
-from shared.recipes.single_pass_training import OnBlock, counted
+from shared.recipes.single_pass_training import OnBlock, create_train_and_validate
 
 MOST_NEIGHBOURS = 500
 """As many as a request may ask for."""
@@ -40,7 +40,7 @@ class Similarities:
             on_block()
             return related_scores(self.near, self.popularity, item)
 
-        return related(scores, self._histories, events_Q, count)
+        return recommend_related(scores, self._histories, events_Q, count)
 
     def save(self, artifact: Path) -> None:
         """What ``scoring`` reads."""
@@ -52,8 +52,8 @@ def learn(
 ) -> Similarities:
     """``shared.recipes.single_pass_training.Learn``."""
     histories = data.histories
-    popularity_I = popularity(histories, users)
-    baskets = Baskets.of(histories, users, on_block, newest=EVENTS_READ)
+    popularity_I = count_interactions(histories, users)
+    baskets = Baskets.collect(histories, users, on_block, newest=EVENTS_READ)
     least, most = bounds(baskets.takers, parameters)
     baskets = without_rare(baskets, least)
     near = neighbours(
@@ -68,7 +68,7 @@ def learn(
     return Similarities(near, popularity_I / popularity_I.sum(), histories)
 
 
-train, validate = counted(learn)
+train, validate = create_train_and_validate(learn)
 
 
 def bounds(takers_I: npt.NDArray[np.int64], parameters: Mapping[str, str]) -> tuple[int, int]:

@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from shared.data.arrays.histories import Histories
 from shared.data.training.training_data import TrainingData
-from shared.recipes.distribution import ahead, best
-from shared.recipes.popularity.training import OneList
-from shared.recipes.single_pass_training import OnBlock, counted
+from shared.recipes.distribution import find_best_items, rank_weighted_first
+from shared.recipes.popularity.training import PopularityList
+from shared.recipes.single_pass_training import OnBlock, create_train_and_validate
 
 INTERVALS = 5
 """The newest so many are compared, each with the one before it; a rise counts half of the one after it."""
@@ -25,10 +25,10 @@ _MINUTES = {"30 minutes": 30, "1 hour": 60, "2 hours": 120, "3 hours": 180, "1 d
 
 def learn(
     data: TrainingData, parameters: Mapping[str, str], users: npt.NDArray[np.int64], on_block: OnBlock
-) -> OneList:
+) -> PopularityList:
     """``shared.recipes.single_pass_training.Learn``."""
     on_block()
-    return OneList(trend(data.histories, users, clock(data.histories), interval_seconds(parameters)))
+    return PopularityList(trend(data.histories, users, clock(data.histories), interval_seconds(parameters)))
 
 
 def accuracy(data: TrainingData, parameters: Mapping[str, str], on_block: OnBlock) -> dict[str, float]:
@@ -38,7 +38,7 @@ def accuracy(data: TrainingData, parameters: Mapping[str, str], on_block: OnBloc
     return {"trend_prediction_accuracy": round(found, 4)}
 
 
-train, validate = counted(learn, accuracy)
+train, validate = create_train_and_validate(learn, accuracy)
 
 
 def interval_seconds(parameters: Mapping[str, str]) -> int:
@@ -60,7 +60,7 @@ def trend(histories: Histories, users: npt.NDArray[np.int64], newest: int, inter
     for ago, (later_I, earlier_I) in enumerate(itertools.pairwise(counts_NI)):
         rises_I += 0.5**ago * (later_I - earlier_I)
     popularity_I = _taken(histories, users, histories.timestamps <= newest).astype(np.float64)
-    return ahead(np.maximum(rises_I, 0), popularity_I / max(popularity_I.sum(), 1))
+    return rank_weighted_first(np.maximum(rises_I, 0), popularity_I / max(popularity_I.sum(), 1))
 
 
 def interactions(
@@ -90,6 +90,6 @@ def trend_prediction_accuracy(histories: Histories, newest: int, interval: int) 
     users = np.flatnonzero(histories.in_training)
     now_I, before_I = interactions(histories, users, newest, interval)[:2]
     rises_I = (now_I - before_I).astype(np.float64)
-    foretold = best(trend(histories, users, newest - interval, interval), TOP)
+    foretold = find_best_items(trend(histories, users, newest - interval, interval), TOP)
     most = np.maximum(np.sort(rises_I)[-TOP:], 0).sum()
     return max(float(rises_I[foretold].sum() / most), 0.0) if most else 0.0

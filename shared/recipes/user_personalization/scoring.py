@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.recipes.hrnn import scoring
-from shared.recipes.scoring_api import ArtifactError, Explained, Exploration, Query
+from shared.recipes.scoring_api import ArtifactError, ExplainedScores, Exploration, Query
 from shared.recipes.user_personalization import SECOND
 from shared.recipes.user_personalization.exploration import Novelty
 
@@ -39,10 +39,10 @@ class Scorer(scoring.Scorer):
         """``shared.recipes.scoring_api.Scorer.scores``. Two answers to one query differ a little where it explores."""
         return self.explained(query).scores
 
-    def explained(self, query: Query) -> Explained:
+    def explained(self, query: Query) -> ExplainedScores:
         """``shared.recipes.scoring_api.Explaining.explained``."""
         exploration = AUTOMATIC if self.recipe == SECOND.name else query.exploration
         relevance_I, rough = self.relevance(query)
         own_I = self._artifact.popularity.copy() if relevance_I is None else relevance_I
         scores_I = own_I if exploration is None else self.novelty.explored(own_I, exploration, self.rng)
-        return Explained(scores_I, own_I, popular=relevance_I is None, rough=rough)
+        return ExplainedScores(scores_I, own_I, popular=relevance_I is None, approximate=rough)

@@ -19,7 +19,7 @@ from shared.data.arrays.histories import Histories, TooLittleData
 from shared.data.training.training_data import TrainingData
 from shared.recipes import ranking_metrics
 from shared.recipes.declaration import Recipe
-from shared.recipes.evaluation import without_validation
+from shared.recipes.evaluation import split_validation
 from shared.recipes.hrnn import training
 from shared.recipes.hrnn.batch_ranking import log_shares_of
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS, Plan
@@ -48,7 +48,7 @@ def learn(task: TrainingTask) -> Run:
     users = np.flatnonzero(histories.in_training)
     rng = np.random.default_rng(task.context.seed)
     held_out = HeldOut.of(histories, users, rng)
-    train_users, validation = without_validation(users, rng)
+    train_users, validation = split_validation(users, rng)
     more = RETRAINING_EPOCHS if options.retrain_on_all_users else 0
     events = int(histories.lengths[train_users].sum())
     reporter.expect_epochs(Plan.of(completed(task.parameters), events, len(histories.item_ids)).epochs + more)
@@ -101,10 +101,10 @@ def evaluated(learner: Learner, held_out: HeldOut) -> tuple[dict[str, float], di
     """The metrics of the learner's segments, and of those with the most active users for every item."""
     users = len(held_out.firsts)
     segments_IN = segments(learner, held_out.firsts, math.ceil(SEGMENT_SHARE * users))
-    read_Q = learner.streams.positions(held_out.firsts)
+    read_Q = learner.streams.get_positions(held_out.firsts)
     active_N = np.argsort(-read_Q, kind="stable")[: segments_IN.shape[1]]
     found, active = (
-        ranking_metrics.segments(users_IN, held_out.taken, users)
+        ranking_metrics.compute_segment_metrics(users_IN, held_out.taken, users)
         for users_IN in (segments_IN, np.broadcast_to(active_N, segments_IN.shape))
     )
     return found, active
@@ -114,8 +114,8 @@ def evaluated(learner: Learner, held_out: HeldOut) -> tuple[dict[str, float], di
 def segments(learner: Learner, events_Q: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
     """int64[I,N]: places in Q of the users to whom each item is most likely, in the moment of these events."""
     network = learner.served().to(learner.device)
-    best_NI = torch.zeros(0, network.form.items, device=learner.device)
-    users_NI = torch.zeros(0, network.form.items, dtype=torch.long, device=learner.device)
+    best_NI = torch.zeros(0, network.config.items, device=learner.device)
+    users_NI = torch.zeros(0, network.config.items, dtype=torch.long, device=learner.device)
     on_block = learner.reporter.stop_if_asked
     for chosen, shares_BI in log_shares_of(network, learner.streams, events_Q, on_block, leaning=learner.leaning):
         chosen_B = torch.from_numpy(chosen).to(learner.device)

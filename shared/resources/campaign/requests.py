@@ -68,7 +68,7 @@ def _parents(version_arn: str) -> tuple[str, ...]:
 
 
 def listed_under(campaign: Record, body: Mapping[str, Any]) -> tuple[str, ...]:
-    groups = (parent for parent in campaign.parents if arns.noun(parent) == "dataset_group")
+    groups = (parent for parent in campaign.parents if arns.parse_noun(parent) == "dataset_group")
     return (*_parents(body["solutionVersionArn"]), *groups)
 
 
@@ -78,7 +78,7 @@ def to_deploy(arn: str, config: Mapping[str, Any], reading: Reading) -> tuple[Re
         version = _latest(reading.find(arn.removesuffix(LATEST), "solution"), reading)
     else:
         version = reading.active(arn, "solution_version")
-    recipe = recipes.by_arn(version.body["recipeArn"])
+    recipe = recipes.find_recipe(version.body["recipeArn"])
     if recipe is None or recipe.recipe_type == "USER_SEGMENTATION":
         raise InvalidInput(f"A version of {version.body['recipeArn']} can't be deployed in a campaign.")
     if "itemExplorationConfig" in config:

@@ -59,7 +59,7 @@ def _suited(schema: Record, dataset_type: str, group: Record) -> schemas.Dataset
             "they must be the same. Create the schema with the group's domain."
         )
     try:
-        return schemas.parse(schema.body["schema"], dataset_type=dataset_type, domain=domain)
+        return schemas.parse_schema(schema.body["schema"], dataset_type=dataset_type, domain=domain)
     except schemas.SchemaError as error:
         raise InvalidInput(str(error)) from error
 
@@ -109,7 +109,7 @@ def added_since(group_arn: str, at: float, reading: Reading) -> dict[str, frozen
 
 def arn_of(group_arn: str, dataset_type: str, reading: Reading) -> str:
     """A group's dataset is named by its type, not by its name."""
-    group = arns.parse(group_arn)
+    group = arns.parse_arn(group_arn)
     return reading.arn("dataset", f"{group.name if group else ''}/{dataset_type}")
 
 
@@ -122,4 +122,4 @@ def schema_of(group_arn: str, dataset_type: str, reading: Reading) -> Mapping[st
 def columns_of(group_arn: str, dataset_type: str, reading: Reading) -> Mapping[str, schemas.Field] | None:
     """The columns of a group's dataset of that type, by name; None where the group has none."""
     schema = schema_of(group_arn, dataset_type, reading)
-    return schemas.parse(schema["schema"], domain=schema.get("domain")).columns if schema else None
+    return schemas.parse_schema(schema["schema"], domain=schema.get("domain")).columns if schema else None

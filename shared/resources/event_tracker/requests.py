@@ -19,7 +19,7 @@ def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
     group = reading.active(request["datasetGroupArn"], "dataset_group")
     tracking_id = str(uuid.uuid4())
     return Draft(
-        arn=reading.arn("event-tracker", arns.fresh_id()),
+        arn=reading.arn("event-tracker", arns.create_id()),
         body={
             "name": request["name"],
             "accountId": reading.settings.account_id,

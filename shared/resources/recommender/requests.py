@@ -37,7 +37,7 @@ def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
 
 def fresh_version(recommender_arn: str) -> str:
     """The ARN of a model to come."""
-    return f"{recommender_arn}/{arns.fresh_id()}"
+    return f"{recommender_arn}/{arns.create_id()}"
 
 
 def _use_case(arn: str, group: Record) -> Recipe:

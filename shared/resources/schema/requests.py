@@ -12,7 +12,7 @@ from shared.resources.resource_type import Draft, Reading
 
 def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
     try:
-        schemas.parse(request["schema"], domain=request.get("domain"))
+        schemas.parse_schema(request["schema"], domain=request.get("domain"))
     except schemas.SchemaError as error:
         raise InvalidInput(str(error)) from error
     return Draft(

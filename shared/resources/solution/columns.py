@@ -35,7 +35,7 @@ def left_out(config: Mapping[str, Any], group: Record, reading: Reading) -> dict
             raise InvalidInput(f"trainingDataConfig names {dataset_type}: the dataset group has no such dataset.")
         if unknown := columns - known.keys():
             raise InvalidInput(f"trainingDataConfig names {_listed(unknown)}, no column of the {dataset_type} dataset.")
-        needed = schemas.required_columns(dataset_type, group.body.get("domain")) | {"EVENT_TYPE"}
+        needed = schemas.get_required_columns(dataset_type, group.body.get("domain")) | {"EVENT_TYPE"}
         if excluded and (kept := columns & needed):
             raise InvalidInput(f"{_listed(kept)} can't be excluded from training: every training needs it.")
         result[dataset_type] = columns if excluded else frozenset(known.keys() - columns - needed)

@@ -75,7 +75,7 @@ def check_incremental(recipe: recipes.Recipe | None, *, wanted: bool) -> None:
 def _check(recipe: recipes.Recipe, request: Mapping[str, Any], group: Record, reading: Reading) -> None:
     config = request.get("solutionConfig") or {}
     try:
-        recipe.settings(config)
+        recipe.resolve_parameters(config)
     except ValueError as error:
         raise InvalidInput(str(error)) from error
     if request.get("performHPO"):

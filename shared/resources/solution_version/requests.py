@@ -38,7 +38,7 @@ def draft(request: Mapping[str, Any], reading: Reading, *, training_type: str = 
         refuse_while_importing(dataset.arn, reading)
     mode = request.get("trainingMode", FULL)
     base = _base(solution, mode, reading)
-    number = arns.fresh_id()
+    number = arns.create_id()
     name = f"{solution.body['name']}/{number}"
     return Draft(
         arn=reading.arn("solution", name),
@@ -71,7 +71,7 @@ def _candidates(solution: Record, reading: Reading) -> list[str]:
 def _base(solution: Record, mode: str, reading: Reading) -> Record | None:
     """The version that an UPDATE goes on from; None for a FULL training. Raises InvalidInput."""
     arn = solution.body.get("recipeArn")
-    recipe = recipes.by_arn(arn) if arn else None
+    recipe = recipes.find_recipe(arn) if arn else None
     if arn and recipe is None:
         raise InvalidInput(f"The recipe {arn} is not offered by this release.")
     if mode == FULL:

@@ -14,7 +14,7 @@ from shared.store import Record
 def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
     """``request`` has solutionVersionArn, recipeArn, number and all hyperparameters. Raises ResourceNotFound."""
     version = reading.find(request["solutionVersionArn"], "solution_version")
-    parsed = arns.parse(version.arn)
+    parsed = arns.parse_arn(version.arn)
     assert parsed is not None  # noqa: S101 - it has just been found
     return Draft(
         arn=reading.arn("trial", f"{parsed.name}/{request['number']:03}"),

@@ -18,8 +18,8 @@ class TakingTurns:
     /heaps says how many of them all threads have.
     """
 
-    def __init__(self, *, in_turns: bool = True) -> None:
-        self.in_turns = in_turns
+    def __init__(self, *, leader_followers: bool = True) -> None:
+        self.leader_followers = leader_followers
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         _, _, path = str(environ["PATH_INFO"]).partition("/")
@@ -36,5 +36,5 @@ class TakingTurns:
         return [body]
 
 
-def create_app(*, in_turns: bool = True) -> Any:
-    return TakingTurns(in_turns=in_turns)
+def create_app(*, leader_followers: bool = True) -> Any:
+    return TakingTurns(leader_followers=leader_followers)

@@ -14,7 +14,7 @@ KEYS = {"AKIDEXAMPLE": "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"}
 
 def app_of(service: str, handler: app.OperationHandler, keys: Mapping[str, str] | None = KEYS) -> Flask:
     """One handler for all operations of a service."""
-    return app.create_app({service: dict.fromkeys(service_model.operations(service), handler)}, keys=keys)
+    return app.create_app({service: dict.fromkeys(service_model.load_operations(service), handler)}, keys=keys)
 
 
 def echo(service: str) -> Flask:

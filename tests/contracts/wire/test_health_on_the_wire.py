@@ -33,14 +33,14 @@ def well() -> dict[str, bool]:
 
 @pytest.fixture
 def client(well: dict[str, bool]) -> FlaskClient:
-    offered = {"personalize": dict.fromkeys(service_model.operations("personalize"), answering)}
+    offered = {"personalize": dict.fromkeys(service_model.load_operations("personalize"), answering)}
     vitals = HealthEndpoints("api", ready={"redis": lambda: well["redis"]})
     return app.create_app(offered, keys=None, health=vitals).test_client()
 
 
 @pytest.fixture
 def runtime() -> FlaskClient:
-    offered = {"personalize-runtime": dict.fromkeys(service_model.operations("personalize-runtime"), answering)}
+    offered = {"personalize-runtime": dict.fromkeys(service_model.load_operations("personalize-runtime"), answering)}
     return app.create_app(offered, keys=None).test_client()
 
 

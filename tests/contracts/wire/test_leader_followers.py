@@ -25,7 +25,7 @@ THREADS = 4
 
 
 class Server:
-    def __init__(self, folder: Path, *, in_turns: bool = True) -> None:
+    def __init__(self, folder: Path, *, leader_followers: bool = True) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             self.port = int(listener.getsockname()[1])
         environment = {
@@ -36,7 +36,7 @@ class Server:
             "FORETASTE_THREADS": str(THREADS),
         }
         command = [sys.executable, "-m", "gunicorn", "--config", "python:shared.http.gunicorn_config"]
-        command += [f"tests.contracts.wire.leader_followers_app:create_app(in_turns={in_turns})"]
+        command += [f"tests.contracts.wire.leader_followers_app:create_app(leader_followers={leader_followers})"]
         self.process = subprocess.Popen(command, env=environment, cwd=folder)
 
     def connect(self) -> socket.socket:
@@ -44,8 +44,8 @@ class Server:
 
 
 @contextmanager
-def serving(folder: Path, *, in_turns: bool = True) -> Iterator[Server]:
-    server = Server(folder, in_turns=in_turns)
+def serving(folder: Path, *, leader_followers: bool = True) -> Iterator[Server]:
+    server = Server(folder, leader_followers=leader_followers)
     try:
         until = time.monotonic() + 30
         while time.monotonic() < until:
@@ -205,7 +205,7 @@ def test_what_it_has_begun_is_answered_when_it_is_told_to_end(tmp_path: Path, be
 @pytest.fixture(scope="module")
 def side_by_side(tmp_path_factory) -> Iterator[Server]:
     """The same application, whose requests are answered side by side."""
-    with serving(tmp_path_factory.mktemp("side-by-side"), in_turns=False) as server:
+    with serving(tmp_path_factory.mktemp("side-by-side"), leader_followers=False) as server:
         yield server
 
 

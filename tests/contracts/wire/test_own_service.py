@@ -31,7 +31,7 @@ def list_trials(call: web.Call) -> dict[str, Any]:
 def app(keys: Any = KEYS) -> Any:
     handlers = {
         "personalize": {"ListSchemas": lambda _: {"schemas": []}},
-        service_model.OWN: {"ListTrials": list_trials},
+        service_model.OWN_SERVICE: {"ListTrials": list_trials},
     }
     return web.create_app(handlers, keys=keys)
 
@@ -53,7 +53,9 @@ def client(url: str, **changes: Any) -> Any:
     core.get_component("data_loader").search_paths.append(str(service_model.MODELS))
     ((key, secret),) = KEYS.items()
     settings = {"region_name": "us-east-1", "aws_access_key_id": key, "aws_secret_access_key": secret}
-    return boto3.Session(botocore_session=core).client(service_model.OWN, endpoint_url=url, **settings | changes)
+    return boto3.Session(botocore_session=core).client(
+        service_model.OWN_SERVICE, endpoint_url=url, **settings | changes
+    )
 
 
 def test_a_client_with_the_model_calls_it(url) -> None:
@@ -106,7 +108,7 @@ def test_a_target_of_neither_is_told_what_is_right(unsigned, target, right) -> N
 
 
 def test_it_is_checked_by_its_model(unsigned) -> None:
-    shape = service_model.operations(service_model.OWN)["ListTrials"].input
+    shape = service_model.load_operations(service_model.OWN_SERVICE)["ListTrials"].input
     wrong = [(fault.code, fault.applied(full(shape))) for fault in faults(shape)]
     assert len(wrong) > 3
     for code, request in wrong:

@@ -39,7 +39,7 @@ def redis_url(redis_server: str) -> str:
 def limited(service: str, redis_url: str, **rates: str) -> Flask:
     held = create_throttle(Settings(redis_url=redis_url, **rates))
     handlers = dict.fromkeys(
-        service_model.operations(service), lambda call: {"recipes": []} if service == "personalize" else {}
+        service_model.load_operations(service), lambda call: {"recipes": []} if service == "personalize" else {}
     )
     return app.create_app({service: handlers}, keys=KEYS, throttle=held)
 
@@ -79,7 +79,7 @@ def test_processes_count_together_and_access_keys_apart(serve, client_of, redis_
         client_of("personalize", servers[1]).list_recipes()
     held = create_throttle(Settings(redis_url=redis_url, rate_limit_control="1/hour"))
     assert held is not None
-    held("SOMEBODYELSE", service_model.operations("personalize")["ListRecipes"])
+    held("SOMEBODYELSE", service_model.load_operations("personalize")["ListRecipes"])
 
 
 def test_a_group_does_not_use_up_what_is_anothers(serve, client_of, redis_url: str) -> None:
@@ -119,7 +119,7 @@ def test_a_redis_that_hangs_holds_nobody_up(serve, client_of) -> None:
 def test_no_more_pass_than_may_when_many_call_at_once(redis_url: str) -> None:
     held = create_throttle(Settings(redis_url=redis_url, rate_limit_runtime="20/hour; 1000/day"))
     assert held is not None
-    operation = service_model.operations("personalize-runtime")["GetRecommendations"]
+    operation = service_model.load_operations("personalize-runtime")["GetRecommendations"]
     passed: list[int] = []
 
     def call() -> None:
@@ -154,7 +154,7 @@ def test_a_rate_that_is_none_is_refused_by_its_setting(name: str, rate: str) -> 
     ("service", "operation", "expected"),
     [
         ("personalize", "CreateCampaign", "control"),
-        (service_model.OWN, "ListTrials", "control"),
+        (service_model.OWN_SERVICE, "ListTrials", "control"),
         ("personalize-runtime", "GetPersonalizedRanking", "runtime"),
         ("personalize-events", "PutEvents", "events"),
         ("personalize-events", "PutActionInteractions", "events"),
@@ -163,4 +163,4 @@ def test_a_rate_that_is_none_is_refused_by_its_setting(name: str, rate: str) -> 
     ],
 )
 def test_an_operation_counts_to_its_group(service: str, operation: str, expected: str) -> None:
-    assert find_rate_group(service_model.operations(service)[operation]) == expected
+    assert find_rate_group(service_model.load_operations(service)[operation]) == expected

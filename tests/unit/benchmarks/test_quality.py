@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.quality import acceptance, data, features, made_up, ours, peers, protocols, runs
 from shared.data.arrays.histories import Histories
-from shared.recipes.request_time import asked_at
+from shared.recipes.request_time import resolve_request_time
 
 
 def chain(users: int = 60, events: int = 20, items: int = 30, again: bool = False) -> Histories:
@@ -83,7 +83,7 @@ def test_h10_trains_on_the_oldest_part_and_asks_for_the_rest() -> None:
     query = task.queries[7]
     assert query.items.tolist() == task.training.items[7 * 22 : 8 * 22].tolist()
     assert query.wanted.tolist() == histories.items[7 * 25 + 22 : 8 * 25].tolist()
-    assert query.now == asked_at(histories.timestamps[7 * 25 + 21], histories.timestamps[7 * 25 + 22])
+    assert query.now == resolve_request_time(histories.timestamps[7 * 25 + 21], histories.timestamps[7 * 25 + 22])
 
 
 def test_leave_one_out_asks_for_the_last_and_trains_on_all_before_the_last_two() -> None:

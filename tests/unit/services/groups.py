@@ -74,7 +74,7 @@ class Group:
         while self.queue.messages:
             message = self.queue.messages.pop()
             assert isinstance(message, Provision)
-            transitions.provision(self.store, message)
+            transitions.provision_resource(self.store, message)
 
     def schema(self, name: str, fields: list[dict[str, Any]] | None = None) -> str:
         text = json.dumps({"type": "record", "name": name, "fields": fields or FIELDS[name]})

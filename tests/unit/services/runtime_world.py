@@ -17,7 +17,7 @@ from shared.data.schemas import DATASET_TYPES
 from shared.http.app import Call
 from shared.recipes import Recipe
 from shared.recipes.distribution import NEVER
-from shared.recipes.scoring_api import Explained, Past, Query
+from shared.recipes.scoring_api import ExplainedScores, Past, Query
 from shared.resources.dataset.requests import TYPES
 from shared.resources.dataset_import_job import ROWS
 from shared.serving.model_cache import Model
@@ -56,11 +56,11 @@ class Echo:
             scores[self.item_ids.index(query.item_id)] = NEVER
         return scores / scores[scores >= 0].sum()
 
-    def explained(self, query: Query) -> Explained:
+    def explained(self, query: Query) -> ExplainedScores:
         """A stranger is shown what is popular; with ``unexplored``, what is answered was explored."""
         scores = self.scores(query)
         unexplored = scores if self.unexplored is None else np.array(self.unexplored, np.float32)
-        return Explained(scores, unexplored, popular=query.user_id == "stranger")
+        return ExplainedScores(scores, unexplored, popular=query.user_id == "stranger")
 
 
 class Runtime:

@@ -80,7 +80,7 @@ def test_paths_hold_in_another_folder_too(monkeypatch: pytest.MonkeyPatch, tmp_p
         "AWS_CA_BUNDLE": "ca.pem",
         "PYTHONPATH": ":one::/two",
     }
-    assert settings.anchored(told) == {
+    assert settings.make_paths_absolute(told) == {
         **told,
         "FORETASTE_ARTIFACTS_DIR": f"{tmp_path}/models",
         "FORETASTE_SECRET_ACCESS_KEY_FILE": f"{tmp_path}/../secret",

@@ -129,16 +129,17 @@ class ControlPlane:
     def call(self, operation: str, request: Mapping[str, Any], *, again: bool = False) -> Mapping[str, Any] | Refused:
         """What the API answers; ``again``: as an SDK that lost the answer to its last call asks."""
         self._calls += not again
-        known = service_model.operations("personalize")[operation]
+        known = service_model.load_operations("personalize")[operation]
         try:
-            members = request_schemas.load(known, json.loads(json.dumps(request)))
+            members = request_schemas.load_request(known, json.loads(json.dumps(request)))
             answer = self._handlers[operation](
                 Call(operation=operation, request=members, request_id="r", invocation=f"i{self._calls}")
             )
         except PersonalizeError as error:
             return Refused(error.code)
         shaped: Mapping[str, Any] = json.loads(
-            serialization.body(known, answer.members if isinstance(answer, Answer) else answer or {}) or b"{}"
+            serialization.serialize_answer(known, answer.members if isinstance(answer, Answer) else answer or {})
+            or b"{}"
         )
         return shaped
 
@@ -155,16 +156,16 @@ class ControlPlane:
     def _handle(self, message: Message) -> Lease | None:
         match message:
             case Fact():
-                transitions.apply(self.store, message)
-                recommenders.follow(self._process, message)
+                transitions.write_transition(self.store, message)
+                recommenders.advance_after_fact(self._process, message)
             case AdvanceRecommender():
-                recommenders.advance(self._process, message.arn)
+                recommenders.advance_recommender(self._process, message.arn)
             case Provision():
-                transitions.provision(self.store, message)
+                transitions.provision_resource(self.store, message)
             case Decline():
-                transitions.decline(self.store, message)
+                transitions.decline_work(self.store, message)
             case Remove():
-                transitions.remove(self.store, self._process.artifacts, message)
+                transitions.remove_resource(self.store, self._process.artifacts, message)
             case Command() if message.get_queue_name() != "status":
                 return self.take_up(message.arn)
             case _:
@@ -199,7 +200,7 @@ class ControlPlane:
             process = replace(process, settings=replace(process.settings, deploy_deadline_seconds=-1.0))
         if restarted:
             self._since.clear()
-        reconciler.walk(process, self._since, STRICT)
+        reconciler.reconcile(process, self._since, STRICT)
 
 
 def has_a_worker(kind: str) -> bool:

@@ -78,7 +78,7 @@ def test_everything_else_in_the_configuration_is_ignored(tmp_path: Path) -> None
         "hpoConfig": {"hpoResourceConfig": {"maxNumberOfTrainingJobs": "1"}},
     }
     world.begin()
-    assert world.trial(0).body["parameters"] == RECIPES["aws-hrnn"].settings({})
+    assert world.trial(0).body["parameters"] == RECIPES["aws-hrnn"].resolve_parameters({})
     world.finish_all()
     assert len(world.trials) == 12
 
@@ -92,7 +92,7 @@ def test_each_is_tried_with_its_defaults_then_the_better_half_goes_on(tmp_path: 
     order = [recipe_of(world, number) for number in range(13)]
     assert order[:4] == names(world.tuning.state["candidates"])
     for number in range(4):
-        assert world.trial(number).body["parameters"] == RECIPES[order[number]].settings({})
+        assert world.trial(number).body["parameters"] == RECIPES[order[number]].resolve_parameters({})
     tried = Counter(order)
     assert tried["aws-popularity-count"] == 1
     assert tried["aws-hrnn-metadata"] > tried["aws-hrnn"] > tried["aws-hrnn-coldstart"] >= 1

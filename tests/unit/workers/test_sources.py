@@ -38,7 +38,7 @@ def world(tmp_path: Path) -> World:
 
 def parameters(version: Record) -> dict[str, str]:
     recipe = RECIPES[version.body["recipeArn"].rpartition("/")[2]]
-    return recipe.settings(version.body.get("solutionConfig"))
+    return recipe.resolve_parameters(version.body.get("solutionConfig"))
 
 
 def test_all_three_datasets_are_frozen_with_the_version_the_older_files_first(world: World) -> None:

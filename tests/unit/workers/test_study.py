@@ -116,7 +116,7 @@ def test_what_hpo_alone_sets_is_searched_within_both_its_bounds() -> None:
 
 def test_the_first_trial_is_the_recipes_defaults() -> None:
     recipe = RECIPES["aws-hrnn"]
-    assert space({}).next([], jobs=12, seed="any") == recipe.settings({})
+    assert space({}).next([], jobs=12, seed="any") == recipe.resolve_parameters({})
 
 
 @pytest.mark.parametrize(
@@ -223,4 +223,4 @@ def test_numbers_are_written_as_they_are_read_back() -> None:
     for trial in run(factor, lambda parameters: float(parameters["popularity_discount_factor"]), 12):
         text = trial.parameters["popularity_discount_factor"]
         assert repr(float(text)) == text
-        assert RECIPES["aws-sims"].settings({"algorithmHyperParameters": trial.parameters})
+        assert RECIPES["aws-sims"].resolve_parameters({"algorithmHyperParameters": trial.parameters})

@@ -39,7 +39,7 @@ def test_the_first_trial_is_the_defaults_and_is_begun_at_once(tmp_path: Path) ->
     assert trial.body == {
         "recipeArn": "arn:aws:personalize:::recipe/aws-hrnn",
         "number": 0,
-        "parameters": RECIPES["aws-hrnn"].settings({}),
+        "parameters": RECIPES["aws-hrnn"].resolve_parameters({}),
     }
     assert world.ordered == [RunTrial(arn=trial.arn)]
     assert world.tuning.status == CREATE_IN_PROGRESS

@@ -85,10 +85,10 @@ def test_the_reconciler_leaves_the_end_to_the_tuner_and_rings_for_it(
     stop(world)
     world.queue.messages.clear()  # the bell is lost
     since: dict[str, float] = {}
-    reconcile.walk(world.process, since, STRICT)
+    reconcile.reconcile(world.process, since, STRICT)
     assert world.tuning.status == CREATE_STOPPING
     now += world.process.settings.ring_after_seconds + 1
-    reconcile.walk(world.process, since, STRICT)
+    reconcile.reconcile(world.process, since, STRICT)
     assert world.tuning.status == CREATE_STOPPING
     assert world.queue.messages.count(TuneSolutionVersion(arn=world.arn)) == 1
     world.hear()

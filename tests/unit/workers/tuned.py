@@ -75,8 +75,8 @@ class Tuned(Standing):
                 case TuneSolutionVersion():
                     tuner.advance(self.process, message.arn)
                 case Fact():
-                    transitions.apply(self.store, message)
-                    tuning_wakeups.follow(self.process, message)
+                    transitions.write_transition(self.store, message)
+                    tuning_wakeups.wake_tuner(self.process, message)
                 case _:
                     self.ordered.append(message)
 

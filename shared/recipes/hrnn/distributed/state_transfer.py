@@ -25,15 +25,15 @@ from shared.recipes.hrnn.types import FeatureBags
 
 def write(fitting: Fitting, terms: Terms, path: Path) -> None:
     network, streams = fitting.network, fitting.streams
-    tensors = {f"streams.{name}": tensor for name, tensor in streams.tensors().items()}
+    tensors = {f"streams.{name}": tensor for name, tensor in streams.get_tensors().items()}
     tensors |= {f"network.{name}": tensor for name, tensor in network.named_buffers()}
     tensors |= {"users": torch.from_numpy(fitting.users), "counts": fitting.counts_I}
     facts = {
         "terms": dataclasses.asdict(terms),
-        "form": dataclasses.asdict(network.form),
+        "form": dataclasses.asdict(network.config),
         "plan": dataclasses.asdict(fitting.plan),
-        "streams": {"items": network.form.items, "event_types": streams.event_types, "repeats": streams.repeats},
-        "network": {"dropout": network.dropout, "fast": network.fast, "estrange": network.id_dropout},
+        "streams": {"items": network.config.items, "event_types": streams.event_types, "repeats": streams.repeats},
+        "network": {"dropout": network.dropout, "fast": network.fast, "id_dropout": network.id_dropout},
         "fitting": {
             "epochs": fitting.epochs,
             "learning_rate": fitting.learning_rate,
@@ -61,11 +61,11 @@ def read(path: Path, device: torch.device) -> tuple[Fitting, Terms]:
         buffer.copy_(known.pop(name))
     if known:
         bags = FeatureBags(*(known[f"bag_{name}"] for name in FeatureBags._fields))
-        network.set_item_features(bags, known["strangers"], facts["network"]["estrange"])
+        network.set_item_features(bags, known["strangers"], facts["network"]["id_dropout"])
     counts_I = tensors["counts"].to(device)
     fitting = Fitting(
         network,
-        Streams.of(part("streams"), device=device, **facts["streams"]),
+        Streams.from_tensors(part("streams"), device=device, **facts["streams"]),
         tensors["users"].numpy(),
         Plan(**facts["plan"]),
         candidates.chooser(counts_I, only_taken=bool(known)),

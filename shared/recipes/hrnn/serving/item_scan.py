@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shared.recipes.distribution import contenders, reached
+from shared.recipes.distribution import find_contenders, find_score_threshold
 from shared.recipes.hrnn.serving.file_rows import Rows
 from shared.recipes.hrnn.serving.int8_products import MOST, Products, reach
 
@@ -105,12 +105,12 @@ class Rough:
         self.most = scan._widest * self._bound + scan._slack
         self._exact = np.unique(exact)
 
-    def bounds(self, places_K: Places) -> npt.NDArray[np.float64]:
+    def get_bounds(self, places_K: Places) -> npt.NDArray[np.float64]:
         bounds_K = self._scan._scale_I[places_K].astype(np.float64) * self._bound + self._scan._slack
         bounds_K[self._is_exact(places_K)] = 0.0
         return bounds_K
 
-    def corrections(self, places_K: Places) -> npt.NDArray[np.float64]:
+    def compute_corrections(self, places_K: Places) -> npt.NDArray[np.float64]:
         corrections_K = np.zeros(len(places_K))
         (rough,) = (~self._is_exact(places_K)).nonzero()
         places = places_K[rough]
@@ -126,10 +126,10 @@ class Rough:
         """Changes the estimates, to which something may have been added, so that the best ``count`` are exact, and are
         the best. What is -inf is none of them.
         """
-        least = max(reached(logits_I, count), float(np.finfo(np.float32).min))
+        least = max(find_score_threshold(logits_I, count), float(np.finfo(np.float32).min))
         (places,) = (logits_I >= least - 2 * self.most).nonzero()
-        places = places[contenders(logits_I[places].astype(np.float64), self.bounds(places), count)]
-        logits_I[places] += self.corrections(places)
+        places = places[find_contenders(logits_I[places].astype(np.float64), self.get_bounds(places), count)]
+        logits_I[places] += self.compute_corrections(places)
         self._exact = np.union1d(self._exact, places)
 
     def _is_exact(self, places_K: Places) -> npt.NDArray[np.bool_]:

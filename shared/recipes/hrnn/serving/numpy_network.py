@@ -20,8 +20,8 @@ import numpy.typing as npt
 from shared.recipes.hrnn.config import AGAIN_WIDTH, GAP_BUCKETS, LAYERS, HrnnConfig
 from shared.recipes.hrnn.repeat_features import COUNT, FEATURES, Takings, features
 from shared.recipes.hrnn.serving.shared_pass import SETTLED, Floats, Passes, rows
-from shared.recipes.request_time import begins_visit
-from shared.recipes.scoring_api import Rough
+from shared.recipes.request_time import is_new_visit
+from shared.recipes.scoring_api import ApproximateScores
 from shared.system.cpu_quota import available_cpus
 
 Numbers = npt.NDArray[np.int64]
@@ -92,7 +92,7 @@ class Weights:
         """
         gap_T = gap_buckets(before_T)
         keep_T2 = np.ones((len(items_T), 2), np.bool_)
-        keep_T2[:, 0] = np.logical_not(begins_visit(before_T))
+        keep_T2[:, 0] = np.logical_not(is_new_visit(before_T))
         if state_LW is None:
             state_LW = self.start()
             keep_T2[0] = False
@@ -166,7 +166,7 @@ class Relevance(NamedTuple):
 
     shares: Floats | None
     """float32[I]; None where it says nothing."""
-    rough: Rough | None = None
+    rough: ApproximateScores | None = None
     """How far these are off; None: they are not."""
 
 

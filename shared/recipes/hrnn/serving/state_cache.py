@@ -22,7 +22,7 @@ from shared.recipes.hrnn.counters import NEWEST
 from shared.recipes.hrnn.repeat_features import HALF_LIVES, known_of
 from shared.recipes.hrnn.serving.numpy_network import More, Numbers, OfAgain, Read, Seconds, Taken, Weights
 from shared.recipes.hrnn.serving.shared_pass import Floats
-from shared.recipes.request_time import begins_visit
+from shared.recipes.request_time import is_new_visit
 from shared.recipes.scoring_api import Past
 
 MOST_EVENTS = 2**19
@@ -100,7 +100,7 @@ class Reader:
             read = self.weights.read(items, before, types, user_H, memory.read.state)
         else:
             read = self._window(history, count_skipped_events(events), user_H)
-        visits = memory.visit + np.cumsum(begins_visit(before))
+        visits = memory.visit + np.cumsum(is_new_visit(before))
         taken = _with(memory, items, at, visits, types)
         newest_T, at_T = newest = (
             np.concatenate([memory.newest[0], items])[-NEWEST:],

@@ -23,8 +23,8 @@ from shared.store.memory import MemoryStore
 
 #: Of both services that the API answers.
 OPERATIONS: Mapping[str, service_model.Operation] = {
-    **service_model.operations("personalize"),
-    **service_model.operations(service_model.OWN),
+    **service_model.load_operations("personalize"),
+    **service_model.load_operations(service_model.OWN_SERVICE),
 }
 PREFIX = "arn:aws:personalize:us-east-1:000000000000"
 GROUP = f"{PREFIX}:dataset-group/g"
@@ -69,12 +69,12 @@ class MemoryApi:
     def called(self, operation: str, invocation: str, **request: Any) -> dict[str, Any]:
         """One try of a call, whose others bear the same invocation."""
         known = OPERATIONS[operation]
-        members = request_schemas.load(known, request)
+        members = request_schemas.load_request(known, request)
         result = self.offered[operation](
             Call(operation=operation, request=members, request_id="", invocation=invocation)
         )
         answer = result if isinstance(result, Answer) else Answer(members=result or {})
-        shaped: dict[str, Any] = orjson.loads(serialization.body(known, answer.members) or b"{}")
+        shaped: dict[str, Any] = orjson.loads(serialization.serialize_answer(known, answer.members) or b"{}")
         return shaped
 
     def put(self, arn: str, kind: str, body: Mapping[str, Any], status: str | None = ACTIVE, **more: Any) -> str:
@@ -89,7 +89,7 @@ class MemoryApi:
 
     def end(self, arn: str) -> None:
         """Let work fail."""
-        status.apply(self.store, Failed(arn=arn, attempt=self.record(arn).attempt, reason="It ends here."))
+        status.write_transition(self.store, Failed(arn=arn, attempt=self.record(arn).attempt, reason="It ends here."))
 
     def settle(self) -> None:
         """Let the status service do what it has been sent so far."""
@@ -97,9 +97,9 @@ class MemoryApi:
         for message in messages:
             match message:
                 case Provision():
-                    status.provision(self.store, message)
+                    status.provision_resource(self.store, message)
                 case Decline():
-                    status.decline(self.store, message)
+                    status.decline_work(self.store, message)
 
     def dataset(self, table: str = "Interactions", group: str = "g", **more: Any) -> str:
         columns = {**SCHEMAS[table], **more}

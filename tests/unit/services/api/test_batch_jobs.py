@@ -202,5 +202,5 @@ def test_jobs_vanish_with_their_solution_and_hold_it_while_they_run(api: MemoryA
         api("DeleteSolution", solutionArn=solution)
     api.settle()
     api("DeleteSolution", solutionArn=solution)
-    status.remove(api.store, Artifacts(tmp_path), Remove(arn=solution))
+    status.remove_resource(api.store, Artifacts(tmp_path), Remove(arn=solution))
     assert api("ListBatchInferenceJobs")["batchInferenceJobs"] == []

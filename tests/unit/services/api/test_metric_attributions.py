@@ -138,7 +138,7 @@ def test_a_group_has_one_until_it_is_deleted(api: MemoryApi, tmp_path: Path) -> 
         api("DeleteMetricAttribution", metricAttributionArn=ARN)
     api.settle()
     api("DeleteMetricAttribution", metricAttributionArn=ARN)
-    status.remove(api.store, Artifacts(tmp_path), Remove(arn=ARN))
+    status.remove_resource(api.store, Artifacts(tmp_path), Remove(arn=ARN))
     assert create(api, metric("a"), name="another") == f"{PREFIX}:metric-attribution/another"
 
 

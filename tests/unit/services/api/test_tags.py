@@ -115,7 +115,7 @@ def test_work_that_is_under_way_goes_on(api: MemoryApi) -> None:
     api("TagResource", resourceArn=arn, tags=tags(team="a"))
     after = api.record(arn)
     assert after == replace(before, version=before.version + 1, state={"imports": {}, "tags": tags(team="a")})
-    status.apply(api.store, Failed(arn=arn, attempt=3, reason="no"))
+    status.write_transition(api.store, Failed(arn=arn, attempt=3, reason="no"))
     assert (api.record(arn).status, listed(api, arn)) == (CREATE_FAILED, tags(team="a"))
 
 

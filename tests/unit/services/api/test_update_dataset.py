@@ -39,7 +39,7 @@ def test_the_datasets_own_status_moves_and_its_schema_follows(group: Group) -> N
         UPDATE_PENDING,
         new,
     )
-    transitions.apply(group.store, Started(arn=items, attempt=group.record(items).attempt))
+    transitions.write_transition(group.store, Started(arn=items, attempt=group.record(items).attempt))
     assert group.described(items)["status"] == UPDATE_IN_PROGRESS
     assert group.queue.messages == [Provision(arn=items)]
     group.settle()
@@ -52,7 +52,7 @@ def test_its_time_moves_with_each_of_these_statuses(group: Group) -> None:
     times = [group.described(items)["lastUpdatedDateTime"]]
     group.call("UpdateDataset", datasetArn=items, schemaArn=new)
     times.append(group.described(items)["lastUpdatedDateTime"])
-    transitions.apply(group.store, Started(arn=items, attempt=group.record(items).attempt))
+    transitions.write_transition(group.store, Started(arn=items, attempt=group.record(items).attempt))
     times.append(group.described(items)["lastUpdatedDateTime"])
     group.settle()
     times.append(group.described(items)["lastUpdatedDateTime"])

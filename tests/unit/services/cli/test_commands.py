@@ -206,7 +206,7 @@ def test_status_shows_every_type_of_resource(monkeypatch: pytest.MonkeyPatch) ->
     shown = {row.name for row in status.rows(cast(Personalize, None), {})}
     lists = {
         re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
-        for name in service_model.operations("personalize")
+        for name in service_model.load_operations("personalize")
         if name.startswith("List")
     }
     not_resources = {"list_recipes", "list_tags_for_resource", "list_metric_attribution_metrics"}

@@ -30,7 +30,7 @@ def api() -> MemoryApi:
 
 @pytest.fixture
 def invoke(api: MemoryApi, monkeypatch: pytest.MonkeyPatch) -> Iterator[Invoke]:
-    offered = {"personalize": handlers(api.desk), service_model.OWN: own_handlers(api.desk)}
+    offered = {"personalize": handlers(api.desk), service_model.OWN_SERVICE: own_handlers(api.desk)}
 
     class Quiet(WSGIRequestHandler):
         protocol_version = "HTTP/1.1"

@@ -37,7 +37,7 @@ def test_it_works(tmp_path: Path) -> None:
         ("Users", 943),
     ]
     for table in found:
-        assert schemas.parse(table.schema, table.dataset_type).name == table.dataset_type
+        assert schemas.parse_schema(table.schema, table.dataset_type).name == table.dataset_type
 
 
 def test_real_folders_give_schemas_that_personalize_takes(films: Path) -> None:
@@ -46,7 +46,7 @@ def test_real_folders_give_schemas_that_personalize_takes(films: Path) -> None:
         found = tables.read(folder)
         assert found
         for table in found:
-            assert schemas.parse(table.schema, table.dataset_type).fields
+            assert schemas.parse_schema(table.schema, table.dataset_type).fields
 
 
 def test_a_type_follows_from_the_values(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_a_type_follows_from_the_values(tmp_path: Path) -> None:
         "TITLE": {"name": "TITLE", "type": ["null", "string"]},
         "CODE": {"name": "CODE", "type": ["null", "string"]},
     }
-    schemas.parse(table.schema, "Items")
+    schemas.parse_schema(table.schema, "Items")
 
 
 def test_event_values_are_floats_and_may_be_missing(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_event_values_are_floats_and_may_be_missing(tmp_path: Path) -> None:
     (table,) = tables.read(write(tmp_path, interactions=text))
     assert fields(table)["EVENT_VALUE"]["type"] == ["null", "float"]
     assert fields(table)["EVENT_TYPE"] == {"name": "EVENT_TYPE", "type": "string"}
-    schemas.parse(table.schema, "Interactions")
+    schemas.parse_schema(table.schema, "Interactions")
 
 
 def test_a_long_text_is_textual_and_only_one_can_be(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_long_text_is_textual_and_only_one_can_be(tmp_path: Path) -> None:
     _, table = tables.read(write(tmp_path, items=f"ITEM_ID,PLOT,REVIEW\n1,{story},{story}\n2,short,short\n"))
     assert fields(table)["PLOT"] == {"name": "PLOT", "type": ["null", "string"], "textual": True}
     assert "REVIEW" not in fields(table)
-    schemas.parse(table.schema, "Items")
+    schemas.parse_schema(table.schema, "Items")
 
 
 def test_names_that_personalize_refuses_are_left_out(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_every_column_is_kept_or_named_with_the_reason(tmp_path: Path) -> None:
         "number 17": "it has no name",
         "EventType": "its name is that of EVENT_TYPE, but for case and underscores; rename it",
     }
-    schemas.parse(table.schema, "Interactions")
+    schemas.parse_schema(table.schema, "Interactions")
 
 
 def test_a_file_of_ids_alone_is_no_dataset_and_that_is_said(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_what_an_import_takes_is_taken(tmp_path: Path, text: str) -> None:
     (tmp_path / "interactions.csv").write_bytes(text.encode())
     (table,) = tables.read(tmp_path)
     assert (table.rows, list(fields(table))[:1] != []) == (2, True)
-    schema = schemas.parse(table.schema)
+    schema = schemas.parse_schema(table.schema)
     target = tmp_path / "rows.parquet"
     imported = import_csv([table.path], schema, target, memory_mb=256, progress=lambda rows: None)
     assert imported.rows == table.rows
@@ -184,7 +184,7 @@ def test_few_empty_event_types_are_left_to_the_import_which_tells_of_them(tmp_pa
 def test_a_dataset_that_stands_has_the_say_what_of_a_file_is_imported(tmp_path: Path) -> None:
     folder = write(tmp_path, users="USER_ID,AGE,CITY\nu,7,x\nv,8,y\n")
     _, first = tables.read(folder)
-    standing = {"USERS": schemas.parse(first.schema)}
+    standing = {"USERS": schemas.parse_schema(first.schema)}
     write(tmp_path, users="USER_ID,AGE,CITY,NEW ONE,NEW\nu,7,,a,b\nv,8,y,a,b\n")
     said: list[str] = []
     tables.read(folder, said.append, standing)

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from services.cli.local.embedded_redis import binary
-from services.status.memory_guard import Watch
+from services.status.memory_guard import MemoryGuard
 from shared.aws.errors import PersonalizeError
 from shared.http import app
 from shared.store import Interaction, NoSpace, redis_errors
@@ -38,14 +38,14 @@ def bounded(url: str) -> None:
         client.config_set("maxmemory", Probe(url).memory().used + 4 * MIB)
 
 
-def filled(store: RedisStore, watch: Watch | None) -> tuple[int, Exception]:
+def filled(store: RedisStore, watch: MemoryGuard | None) -> tuple[int, Exception]:
     """How many events were acknowledged before the first refusal, which is the second."""
     for number in range(10_000):
         event = Interaction(
             user_id="u" * 500, session_id="s", item_id="i" * 2000, event_type="e", event_value=None, sent_at=number
         )
         if watch is not None:
-            watch.look()
+            watch.check_memory()
         try:
             store.append_interactions("d", [event], invocation=str(number))
         except (PersonalizeError, redis.RedisError) as error:
@@ -56,7 +56,7 @@ def filled(store: RedisStore, watch: Watch | None) -> tuple[int, Exception]:
 def test_writes_are_refused_before_the_end_and_taken_again(url: str) -> None:
     bounded(url)
     store, ours = RedisStore(url, for_clients=True), RedisStore(url)
-    watch = Watch(ours, Probe(url))
+    watch = MemoryGuard(ours, Probe(url))
     kept, refusal = filled(store, watch)
     assert isinstance(refusal, NoSpace)
     assert "of its memory (maxmemory) are used" in refusal.message
@@ -64,7 +64,7 @@ def test_writes_are_refused_before_the_end_and_taken_again(url: str) -> None:
     assert not Probe(url).room["memory"]()
     ours.send_heartbeat("status@here:1", 5.0)  # what the services write goes on
     ours.clear_dataset("d")
-    watch.look()
+    watch.check_memory()
     assert Probe(url).room["memory"]()
 
 
@@ -80,7 +80,7 @@ def test_at_the_end_redis_refuses_and_the_client_is_told(url: str) -> None:
 
 
 def test_without_a_bound_nothing_is_refused(url: str) -> None:
-    Watch(RedisStore(url), Probe(url)).look()
+    MemoryGuard(RedisStore(url), Probe(url)).check_memory()
     memory = Probe(url).memory()
     assert memory.most > memory.used > 0
     assert Probe(url).room["memory"]()

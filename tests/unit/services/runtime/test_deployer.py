@@ -264,5 +264,5 @@ def test_a_campaign_of_another_release_does_not_keep_the_others_from_being_deplo
     put(store, f"{PREFIX}:campaign/c", "campaign", CREATE_PENDING, solutionVersionArn=VERSION)
     deployer.start(process, deployed, Loading(deployed), nothing_to_prepare(deployed, store))
     until(lambda: len(applied.facts) == 2, 10, "the one that can be deployed")
-    assert process.threads.checks() == {"deployer": True}
+    assert process.threads.run_checks() == {"deployer": True}
     assert {fact.arn for fact in applied.facts} == {f"{PREFIX}:campaign/c"}

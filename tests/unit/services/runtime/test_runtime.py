@@ -15,7 +15,7 @@ from shared.aws.errors import InvalidInput, ResourceNotFound, ServiceUnavailable
 from shared.recipes import RECIPES, Recipe
 from shared.recipes.distribution import NEVER
 from shared.recipes.scoring_api import Exploration, Past
-from shared.serving.pipeline import build_rows, find_best_items, rank_given_items
+from shared.serving.pipeline import build_rows, find_best_allowed, rank_given_items
 from shared.serving.user_history import merged, newest
 from shared.store import Interaction
 from tests.unit.services.runtime_world import PREFIX, Runtime, event
@@ -60,26 +60,26 @@ def test_events_without_an_item_are_passed_over_and_ties_stay_in_order() -> None
 def test_the_best_items_come_first_and_ties_by_id(scores: list[float], wanted: int) -> None:
     ids = [f"i{number:02}" for number in range(len(scores))]
     array = np.array(scores, np.float32)
-    listed = build_rows(ids.__getitem__, array, find_best_items(array, wanted, None), shows_scores=True)
+    listed = build_rows(ids.__getitem__, array, find_best_allowed(array, wanted, None), shows_scores=True)
     assert len(listed) == min(wanted, len(scores))
     order = sorted(zip((-score for score in scores), ids, strict=True))
     assert [row["itemId"] for row in listed] == [item for _, item in order[:wanted]]
     assert [row["score"] for row in listed] == pytest.approx([-score for score, _ in order[:wanted]], abs=1e-7)
-    hidden = build_rows(ids.__getitem__, array, find_best_items(array, wanted, None), shows_scores=False)
+    hidden = build_rows(ids.__getitem__, array, find_best_allowed(array, wanted, None), shows_scores=False)
     assert hidden == [{"itemId": row["itemId"]} for row in listed]
 
 
 def test_what_is_never_shown_leaves_room_for_nothing() -> None:
     scores = np.array([0.5, NEVER, 0.5, 0.0], np.float32)
-    assert find_best_items(scores, 3, None).tolist() == find_best_items(scores, 9, None).tolist() == [0, 2, 3]
+    assert find_best_allowed(scores, 3, None).tolist() == find_best_allowed(scores, 9, None).tolist() == [0, 2, 3]
 
 
 def test_what_is_not_allowed_is_not_shown_and_ties_stay_by_id() -> None:
     scores = np.array([0.2, 0.5, NEVER, 0.2, 0.1], np.float32)
-    assert find_best_items(scores, 2, np.array([True, False, True, True, True])).tolist() == [0, 3]
-    assert find_best_items(scores, 9, np.array([True, False, True, True, True])).tolist() == [0, 3, 4]
-    assert find_best_items(scores, 9, np.array([False, False, True, False, False])).tolist() == []
-    assert find_best_items(scores, 0, np.ones(5, np.bool_)).tolist() == []
+    assert find_best_allowed(scores, 2, np.array([True, False, True, True, True])).tolist() == [0, 3]
+    assert find_best_allowed(scores, 9, np.array([True, False, True, True, True])).tolist() == [0, 3, 4]
+    assert find_best_allowed(scores, 9, np.array([False, False, True, False, False])).tolist() == []
+    assert find_best_allowed(scores, 0, np.ones(5, np.bool_)).tolist() == []
 
 
 @pytest.mark.parametrize("share", [0.9, 0.2, 0.01, 0.0])
@@ -90,7 +90,7 @@ def test_of_many_items_the_best_that_are_allowed_are_found(share: float) -> None
     allowed = rng.random(10_000) < share
     order = [item for item in np.argsort(-scores, kind="stable").tolist() if allowed[item] and scores[item] >= 0]
     for wanted in (0, 1, 25, 500):
-        assert find_best_items(scores, wanted, allowed).tolist() == order[:wanted]
+        assert find_best_allowed(scores, wanted, allowed).tolist() == order[:wanted]
 
 
 def test_a_ranking_is_a_softmax_over_the_given_items_with_the_unknown_behind() -> None:

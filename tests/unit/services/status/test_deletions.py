@@ -49,10 +49,10 @@ class House:
             artifacts=Artifacts(folder),
             ending=threading.Event(),
         )
-        self._seen: deletions.Seen = {}
+        self._seen: deletions.FirstSeen = {}
 
     def walk(self) -> None:
-        deletions.walk(self.process, self._seen, STRICT)
+        deletions.start_due_removals(self.process, self._seen, STRICT)
 
     def hear(self) -> list[Message]:
         """What the status service was told to remove, and it removed."""
@@ -61,8 +61,8 @@ class House:
         for message in told:
             assert isinstance(message, Remove)
             record = self.api.store.get(message.arn)
-            if record is not None and not deletions.waits(self.process, record):
-                transitions.remove(self.api.store, self.process.artifacts, message)
+            if record is not None and not deletions.is_waiting(self.process, record):
+                transitions.remove_resource(self.api.store, self.process.artifacts, message)
                 removed.append(message)
         return removed
 

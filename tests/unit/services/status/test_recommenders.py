@@ -108,11 +108,11 @@ class House:
         return {member: value for member, value in members.items() if value is not None}
 
     def hear(self, fact: Fact) -> None:
-        transitions.apply(self.store, fact)
-        recommenders.follow(self.process, fact)
+        transitions.write_transition(self.store, fact)
+        recommenders.advance_after_fact(self.process, fact)
 
     def advance(self) -> None:
-        recommenders.advance(self.process, ARN)
+        recommenders.advance_recommender(self.process, ARN)
 
     def train(self) -> None:
         version = self.version()
@@ -341,7 +341,7 @@ def test_deleted_it_takes_its_model_along(house: House) -> None:
     model = house.version().arn
     delete(house.desk, RESOURCES["recommender"], house.call("DeleteRecommender", recommenderArn=ARN))
     command = house.sent.messages[-1]
-    transitions.remove(house.store, house.process.artifacts, cast(Any, command))
+    transitions.remove_resource(house.store, house.process.artifacts, cast(Any, command))
     assert house.store.get(ARN) is None
     assert house.store.get(model) is None
 
@@ -350,13 +350,13 @@ def test_it_is_trained_anew_each_week_when_there_is_news(house: House) -> None:
     house.active()
     model, begun = house.version().arn, house.version().created
     week = schedule.RECOMMENDER_DAYS * schedule.DAY
-    schedule.tick(house.process, begun + week + 1, STRICT)
+    schedule.check_schedules(house.process, begun + week + 1, STRICT)
     assert house.record().update is None  # nothing has come since
     event = Interaction(user_id="u", session_id="s", item_id="i", event_type="Watch", event_value=None, sent_at=1.0)
     house.store.append_interactions(house.dataset, [event], invocation="1")
-    schedule.tick(house.process, begun + week - 1, STRICT)
+    schedule.check_schedules(house.process, begun + week - 1, STRICT)
     assert house.record().update is None  # not yet
-    schedule.tick(house.process, begun + week + 1, STRICT)
+    schedule.check_schedules(house.process, begun + week + 1, STRICT)
     house.advance()
     assert house.described()["status"] == ACTIVE
     house.train()
@@ -369,7 +369,7 @@ def test_a_weekly_training_that_fails_waits_for_the_next_week(house: House) -> N
     due = house.version().created + schedule.RECOMMENDER_DAYS * schedule.DAY + 1
     event = Interaction(user_id="u", session_id="s", item_id="i", event_type="Watch", event_value=None, sent_at=1.0)
     house.store.append_interactions(house.dataset, [event], invocation="1")
-    schedule.tick(house.process, due, STRICT)
+    schedule.check_schedules(house.process, due, STRICT)
     house.advance()
     version = house.version()
     house.hear(Failed(arn=version.arn, attempt=version.attempt, reason="Dataset has fewer than 25 users."))
@@ -377,9 +377,9 @@ def test_a_weekly_training_that_fails_waits_for_the_next_week(house: House) -> N
     assert failed is not None
     assert failed.status == CREATE_FAILED
     house.store.replace(replace(house.record(), update=replace(failed, created=due)))
-    schedule.tick(house.process, due + schedule.EVERY, STRICT)
+    schedule.check_schedules(house.process, due + schedule.EVERY, STRICT)
     assert house.record().in_progress is None
-    schedule.tick(house.process, due + schedule.RECOMMENDER_DAYS * schedule.DAY, STRICT)
+    schedule.check_schedules(house.process, due + schedule.RECOMMENDER_DAYS * schedule.DAY, STRICT)
     assert house.record().in_progress == CREATE_PENDING
 
 
@@ -389,5 +389,5 @@ def test_a_stopped_one_is_not_trained_anew(house: House) -> None:
     house.advance()
     event = Interaction(user_id="u", session_id="s", item_id="i", event_type="Watch", event_value=None, sent_at=1.0)
     house.store.append_interactions(house.dataset, [event], invocation="1")
-    schedule.tick(house.process, time.time() + 30 * schedule.DAY, STRICT)
+    schedule.check_schedules(house.process, time.time() + 30 * schedule.DAY, STRICT)
     assert house.record().update is None

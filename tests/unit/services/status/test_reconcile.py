@@ -96,10 +96,10 @@ def sent(process: WorkerProcess) -> list[Message]:
 def test_a_command_left_in_the_outbox_is_sent(process: WorkerProcess, clock: Clock) -> None:
     command = Provision(arn=ARN)
     process.store.add_to_outbox(build_outbox_entry(command))
-    reconcile.walk(process, {}, STRICT)
+    reconcile.reconcile(process, {}, STRICT)
     assert sent(process) == []
     clock.now += 3
-    reconcile.walk(process, {}, STRICT)
+    reconcile.reconcile(process, {}, STRICT)
     assert sent(process) == [command]
     assert process.store.list_outbox() == []
 
@@ -108,7 +108,7 @@ def test_a_fact_left_in_the_outbox_is_applied(process: WorkerProcess, clock: Clo
     create(process, kind="dataset_group", attempt=1)
     process.store.add_to_outbox(build_outbox_entry(Finished(arn=ARN, attempt=1)))
     clock.now += 3
-    reconcile.walk(process, {}, STRICT)
+    reconcile.reconcile(process, {}, STRICT)
     assert standing(process).status == ACTIVE
     assert process.store.list_outbox() == []
 
@@ -118,17 +118,17 @@ def test_work_that_nobody_takes_is_announced_again_and_not_twice_in_a_full_queue
 ) -> None:
     create(process)
     since: dict[str, float] = {}
-    reconcile.walk(process, since, STRICT)
+    reconcile.reconcile(process, since, STRICT)
     assert sent(process) == []
     clock.now += 11
-    reconcile.walk(process, since, STRICT)
+    reconcile.reconcile(process, since, STRICT)
     assert sent(process) == [TrainSolutionVersion(arn=ARN)]
     clock.now += 11
-    reconcile.walk(process, since, STRICT)
+    reconcile.reconcile(process, since, STRICT)
     assert len(sent(process)) == 1
     sent(process).clear()
     clock.now += 11
-    reconcile.walk(process, since, STRICT)
+    reconcile.reconcile(process, since, STRICT)
     assert len(sent(process)) == 1
 
 
@@ -138,7 +138,7 @@ def test_work_under_a_live_lease_is_left_alone(process: WorkerProcess, clock: Cl
     since: dict[str, float] = {}
     for _ in range(5):
         clock.now += 100
-        reconcile.walk(process, since, STRICT)
+        reconcile.reconcile(process, since, STRICT)
     assert sent(process) == []
     assert standing(process).failures == 0
 
@@ -147,7 +147,7 @@ def test_a_dead_workers_lease_is_taken_away_and_its_work_announced(process: Work
     create(process)
     process.store.claim_lease(ARN, "worker", CLAIMABLE, 15)
     clock.now += 16
-    reconcile.walk(process, {}, STRICT)
+    reconcile.reconcile(process, {}, STRICT)
     assert process.store.get_lease(ARN) is None
     assert standing(process).failures == 1
     assert sent(process) == [TrainSolutionVersion(arn=ARN)]
@@ -159,7 +159,7 @@ def test_work_whose_process_died_too_often_fails_with_a_reason(process: WorkerPr
         sent(process).clear()
         process.store.claim_lease(ARN, "worker", CLAIMABLE, 15)
         clock.now += 16
-        reconcile.walk(process, {}, STRICT)
+        reconcile.reconcile(process, {}, STRICT)
     assert standing(process).status == CREATE_FAILED
     assert "died 3 times" in (standing(process).reason or "")
     assert sent(process) == []  # whoever waits for work must not be the fourth
@@ -172,10 +172,10 @@ def test_who_gave_work_back_may_say_how_it_died_before_it_is_given_up(process: W
         assert lease is not None
         process.store.release_lease(lease, failed=True)
     since: dict[str, float] = {}
-    reconcile.walk(process, since, STRICT)
+    reconcile.reconcile(process, since, STRICT)
     assert standing(process).status != CREATE_FAILED
     clock.now += 11
-    reconcile.walk(process, since, STRICT)
+    reconcile.reconcile(process, since, STRICT)
     assert standing(process).status == CREATE_FAILED
 
 
@@ -184,23 +184,23 @@ def test_a_version_whose_worker_dies_while_it_is_being_stopped_is_stopped(proces
     process.store.claim_lease(ARN, "worker", CLAIMABLE, 15)
     process.store.replace(replace(standing(process), status=CREATE_STOPPING))
     clock.now += 16
-    reconcile.walk(process, {}, STRICT)
+    reconcile.reconcile(process, {}, STRICT)
     assert standing(process).status == CREATE_STOPPED
     assert sent(process) == []
 
 
 def test_a_version_being_stopped_without_a_worker_is_stopped(process: WorkerProcess) -> None:
     create(process, status=CREATE_STOPPING, attempt=1)
-    reconcile.walk(process, {}, STRICT)
+    reconcile.reconcile(process, {}, STRICT)
     assert standing(process).status == CREATE_STOPPED
 
 
 def test_a_deletion_that_was_forgotten_is_announced(process: WorkerProcess, clock: Clock) -> None:
     create(process, kind="solution", status=DELETE_PENDING)
     since: dict[str, float] = {}
-    reconcile.walk(process, since, STRICT)
+    reconcile.reconcile(process, since, STRICT)
     clock.now += 11
-    reconcile.walk(process, since, STRICT)
+    reconcile.reconcile(process, since, STRICT)
     assert sent(process) == [Remove(arn=ARN)]
 
 
@@ -209,11 +209,11 @@ def test_a_campaign_that_no_runtime_takes_fails_after_its_deadline(process: Work
     since: dict[str, float] = {}
     for _ in range(50):
         clock.now += 11
-        reconcile.walk(process, since, STRICT)
+        reconcile.reconcile(process, since, STRICT)
         assert standing(process).status == CREATE_IN_PROGRESS
     for _ in range(10):
         clock.now += 11
-        reconcile.walk(process, since, STRICT)
+        reconcile.reconcile(process, since, STRICT)
     assert standing(process).status == CREATE_FAILED
     assert "No runtime" in (standing(process).reason or "")
     assert sent(process) == []
@@ -247,7 +247,7 @@ def test_neither_a_record_nor_a_note_of_another_release_ends_the_walk(process: W
     aside = Quarantine("reconciler")
     for _ in range(3):
         clock.now += 11
-        reconcile.walk(process, since, aside)
+        reconcile.reconcile(process, since, aside)
     assert standing(process).status == ACTIVE
     assert TrainSolutionVersion(arn="arn:aws:personalize:r:a:solution/s/2") in sent(process)
     # They wait for the release that knows them.

@@ -38,7 +38,7 @@ class Scheduled(Standing):
     def tick(self, after: float) -> list[str]:
         """The versions that a tick so many seconds after the start has begun; each is made as old as the tick."""
         known = {version.arn for version in self.versions()}
-        schedule.tick(self.process, self.start + after, STRICT)
+        schedule.check_schedules(self.process, self.start + after, STRICT)
         begun = [version.arn for version in self.versions() if version.arn not in known]
         for arn in begun:
             self.change(arn, created=self.start + after)
@@ -52,7 +52,7 @@ class Scheduled(Standing):
         assert version is not None
         attempt = version.attempt
         done = Finished(arn=arn, attempt=attempt, outcome={"seconds": 1.0})
-        transitions.apply(self.store, done if well else Failed(arn=arn, attempt=attempt, reason=""))
+        transitions.write_transition(self.store, done if well else Failed(arn=arn, attempt=attempt, reason=""))
 
     def trained_first(self) -> None:
         self.tick(0)
@@ -216,9 +216,9 @@ def test_a_solution_that_is_being_deleted_is_not_trained(world: Scheduled) -> No
 
 def test_the_setting_switches_all_of_it_off(world: Scheduled) -> None:
     assert Settings().auto_training is False
-    schedule.walk(replace(world.process, settings=Settings()), STRICT)
+    schedule.run_schedules(replace(world.process, settings=Settings()), STRICT)
     assert "schedule" not in world.get(SOLUTION).state
-    schedule.walk(world.process, STRICT)
+    schedule.run_schedules(world.process, STRICT)
     assert world.get(SOLUTION).state["schedule"]["days"] == 7
 
 

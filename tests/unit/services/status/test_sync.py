@@ -30,14 +30,14 @@ def version(standing: Standing, number: int, **more: Any) -> str:
 
 
 def update(standing: Standing) -> dict[str, Any] | None:
-    sync.walk(standing.process, STRICT)
+    sync.sync_campaigns(standing.process, STRICT)
     campaign = standing.ask("DescribeCampaign", campaignArn=CAMPAIGN)["campaign"]
     begun: dict[str, Any] | None = campaign.get("latestCampaignUpdate")
     return begun
 
 
 def report(standing: Standing, fact: type[Finished] | type[Failed], **more: Any) -> None:
-    transitions.apply(standing.store, fact(arn=CAMPAIGN, attempt=standing.get(CAMPAIGN).attempt, **more))
+    transitions.write_transition(standing.store, fact(arn=CAMPAIGN, attempt=standing.get(CAMPAIGN).attempt, **more))
 
 
 def test_it_moves_to_a_new_version_and_shows_the_update(following: Standing) -> None:

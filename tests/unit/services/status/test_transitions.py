@@ -44,11 +44,11 @@ def standing(store: MemoryStore, arn: str = ARN) -> Record:
 
 def test_a_training_that_goes_well_ends_active_with_its_numbers() -> None:
     store = stored(attempt=1)
-    transitions.apply(store, Started(arn=ARN, attempt=1))
+    transitions.write_transition(store, Started(arn=ARN, attempt=1))
     assert standing(store).status == CREATE_IN_PROGRESS
-    transitions.apply(store, Progressed(arn=ARN, attempt=1, progress={"epoch": 1}))
+    transitions.write_transition(store, Progressed(arn=ARN, attempt=1, progress={"epoch": 1}))
     assert standing(store).state["progress"] == {"epoch": 1}
-    transitions.apply(store, Finished(arn=ARN, attempt=1, outcome=OUTCOME))
+    transitions.write_transition(store, Finished(arn=ARN, attempt=1, outcome=OUTCOME))
     record = standing(store)
     assert record.status == ACTIVE
     assert record.body["trainingHours"] == 0.002
@@ -57,13 +57,13 @@ def test_a_training_that_goes_well_ends_active_with_its_numbers() -> None:
 
 def test_progress_does_not_move_the_time_of_the_last_update() -> None:
     store = stored(status=CREATE_IN_PROGRESS, attempt=1)
-    transitions.apply(store, Progressed(arn=ARN, attempt=1, progress={"epoch": 1}))
+    transitions.write_transition(store, Progressed(arn=ARN, attempt=1, progress={"epoch": 1}))
     assert standing(store).updated == 1.0
 
 
 def test_a_failure_keeps_its_reason() -> None:
     store = stored(status=CREATE_IN_PROGRESS, attempt=1)
-    transitions.apply(store, Failed(arn=ARN, attempt=1, reason="x" * 5000))
+    transitions.write_transition(store, Failed(arn=ARN, attempt=1, reason="x" * 5000))
     assert standing(store).status == CREATE_FAILED
     assert standing(store).reason == "x" * 1000
 
@@ -74,7 +74,7 @@ def test_another_attempts_report_changes_nothing(attempt: int) -> None:
     before = standing(store)
     fact = Finished(arn=ARN, attempt=attempt, outcome=OUTCOME)
     store.add_to_outbox(build_outbox_entry(fact))
-    transitions.apply(store, fact)
+    transitions.write_transition(store, fact)
     assert standing(store) == before
     assert store.list_outbox() == []
 
@@ -82,13 +82,13 @@ def test_another_attempts_report_changes_nothing(attempt: int) -> None:
 def test_a_fact_about_nothing_is_taken_out_of_the_outbox() -> None:
     store = MemoryStore()
     store.add_to_outbox(build_outbox_entry(Started(arn=ARN, attempt=1)))
-    transitions.apply(store, Started(arn=ARN, attempt=1))
+    transitions.write_transition(store, Started(arn=ARN, attempt=1))
     assert store.list_outbox() == []
 
 
 def test_what_ends_while_it_is_being_stopped_was_stopped() -> None:
     store = stored(status=CREATE_STOPPING, attempt=1)
-    transitions.apply(store, Finished(arn=ARN, attempt=1, outcome=OUTCOME))
+    transitions.write_transition(store, Finished(arn=ARN, attempt=1, outcome=OUTCOME))
     record = standing(store)
     assert record.status == CREATE_STOPPED
     assert "metrics" not in record.state
@@ -96,7 +96,7 @@ def test_what_ends_while_it_is_being_stopped_was_stopped() -> None:
 
 def test_what_fails_while_it_is_being_stopped_was_stopped_and_gives_no_reason() -> None:
     store = stored(status=CREATE_STOPPING, attempt=1)
-    transitions.apply(store, Failed(arn=ARN, attempt=1, reason="no"))
+    transitions.write_transition(store, Failed(arn=ARN, attempt=1, reason="no"))
     assert (standing(store).status, standing(store).reason) == (CREATE_STOPPED, None)
 
 
@@ -115,7 +115,7 @@ def test_whatever_comes_in_whatever_order_a_settled_version_stays_as_it_is(facts
     store = stored(attempt=1)
     for fact in facts:
         before = standing(store)
-        transitions.apply(store, fact)
+        transitions.write_transition(store, fact)
         if before.status in TERMINAL:
             assert standing(store) == before
 
@@ -139,12 +139,12 @@ def campaign() -> MemoryStore:
 
 def test_an_update_moves_beside_the_status_and_takes_effect_at_its_end() -> None:
     store = campaign()
-    transitions.apply(store, Started(arn=ARN, attempt=4))
+    transitions.write_transition(store, Started(arn=ARN, attempt=4))
     record = standing(store)
     assert record.update is not None
     assert (record.status, record.update.status) == (ACTIVE, CREATE_IN_PROGRESS)
     assert record.body["solutionVersionArn"] == "arn:x:solution/s/1"
-    transitions.apply(store, Finished(arn=ARN, attempt=4))
+    transitions.write_transition(store, Finished(arn=ARN, attempt=4))
     record = standing(store)
     assert record.update is not None
     assert (record.status, record.update.status, record.in_progress) == (ACTIVE, ACTIVE, None)
@@ -155,7 +155,7 @@ def test_an_update_moves_beside_the_status_and_takes_effect_at_its_end() -> None
 
 def test_a_failed_update_leaves_the_campaign_as_it_was() -> None:
     store = campaign()
-    transitions.apply(store, Failed(arn=ARN, attempt=4, reason="damaged"))
+    transitions.write_transition(store, Failed(arn=ARN, attempt=4, reason="damaged"))
     record = standing(store)
     assert record.update is not None
     assert (record.status, record.reason) == (ACTIVE, None)
@@ -165,10 +165,10 @@ def test_a_failed_update_leaves_the_campaign_as_it_was() -> None:
 
 def test_provision_makes_a_resource_active_once() -> None:
     store = stored("dataset_group", arn="arn:g")
-    transitions.provision(store, Provision(arn="arn:g"))
+    transitions.provision_resource(store, Provision(arn="arn:g"))
     first = standing(store, "arn:g")
     assert first.status == ACTIVE
-    transitions.provision(store, Provision(arn="arn:g"))
+    transitions.provision_resource(store, Provision(arn="arn:g"))
     assert standing(store, "arn:g") == first
 
 
@@ -181,7 +181,7 @@ def test_remove_takes_what_the_resource_owns_with_it(tmp_path: Any) -> None:
     artifacts = Artifacts(tmp_path)
     with artifacts.fill_artifact(ARN, 1) as folder:
         (folder / "model").write_bytes(b"x")
-    transitions.remove(store, artifacts, Remove(arn="arn:s"))
+    transitions.remove_resource(store, artifacts, Remove(arn="arn:s"))
     assert store.get("arn:s") is None
     assert store.get(ARN) is None
     assert not artifacts.get_folder(ARN).exists()
@@ -189,7 +189,7 @@ def test_remove_takes_what_the_resource_owns_with_it(tmp_path: Any) -> None:
 
 def test_remove_leaves_what_nobody_asked_to_delete(tmp_path: Any) -> None:
     store = stored("solution", ACTIVE, "arn:s")
-    transitions.remove(store, Artifacts(tmp_path), Remove(arn="arn:s"))
+    transitions.remove_resource(store, Artifacts(tmp_path), Remove(arn="arn:s"))
     assert standing(store, "arn:s").status == ACTIVE
 
 
@@ -205,6 +205,6 @@ def test_a_conflict_is_decided_again(monkeypatch: pytest.MonkeyPatch) -> None:
         return replace(record, version=record.version - 1) if record and calls == 1 else record
 
     monkeypatch.setattr(store, "get", stale)
-    transitions.apply(store, Started(arn=ARN, attempt=1))
+    transitions.write_transition(store, Started(arn=ARN, attempt=1))
     assert calls == 2
     assert standing(store).status == CREATE_IN_PROGRESS

@@ -25,11 +25,11 @@ START = "arn:aws:personalize:us-east-1:000000000000:"
     ],
 )
 def test_an_arn_says_of_what_type_it_is(resource: str, noun: str) -> None:
-    assert arns.noun(START + resource) == noun
+    assert arns.parse_noun(START + resource) == noun
     assert noun in RESOURCES
-    assert str(arns.parse(START + resource)) == START + resource
+    assert str(arns.parse_arn(START + resource)) == START + resource
 
 
 @pytest.mark.parametrize("text", ["", "solution/s", START + "solution", "arn:aws:s3:::bucket/key"])
 def test_what_is_no_personalize_arn_is_of_no_type(text: str) -> None:
-    assert arns.noun(text) is None
+    assert arns.parse_noun(text) is None

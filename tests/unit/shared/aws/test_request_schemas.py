@@ -14,7 +14,7 @@ ARN = "arn:aws:personalize:us-east-1:000000000000:dataset-group/a"
 
 
 def load(operation: str, request: object, service: str = "personalize") -> dict:
-    return request_schemas.load(service_model.operations(service)[operation], request)
+    return request_schemas.load_request(service_model.load_operations(service)[operation], request)
 
 
 def refusal(operation: str, request: object, service: str = "personalize") -> str:
@@ -108,7 +108,7 @@ def test_many_breaches_are_counted_and_the_first_ten_named() -> None:
     request = {"campaignArn": ARN, "userId": "u", "inputList": ["x" * 257] * 1000}
     message = refusal("GetPersonalizedRanking", request, "personalize-runtime")
     assert message.startswith("1000 validation errors detected: ")
-    assert message.count("failed to satisfy") == request_schemas.NAMED
+    assert message.count("failed to satisfy") == request_schemas.MAX_NAMED_BREACHES
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from shared.data.schemas import TYPES, SchemaError, parse, required_columns
+from shared.data.schemas import TYPES, SchemaError, get_required_columns, parse_schema
 
 Columns = dict[str, str]
 
@@ -95,7 +95,7 @@ def text(name: str, columns: Columns) -> str:
 
 def is_accepted(name: str, domain: str | None, columns: Columns) -> bool:
     try:
-        schema = parse(text(name, columns), domain=domain)
+        schema = parse_schema(text(name, columns), domain=domain)
     except SchemaError:
         return False
     return [each.name for each in schema.fields] == [*columns, "OWN"]
@@ -105,7 +105,7 @@ def is_accepted(name: str, domain: str | None, columns: Columns) -> bool:
 def test_all_of_the_table_is_accepted_and_what_is_required_is(name: str, domain: str | None) -> None:
     required, reserved = TABLE[name, domain]
     assert is_accepted(name, domain, required | reserved)
-    assert required_columns(parse(text(name, required), domain=domain).dataset_type, domain) == set(required)
+    assert get_required_columns(parse_schema(text(name, required), domain=domain).dataset_type, domain) == set(required)
     for missing in required:
         rest = {column: declared for column, declared in required.items() if column != missing}
         assert not is_accepted(name, domain, rest)
@@ -137,7 +137,7 @@ def test_each_has_its_type_and_attributes_and_may_be_null_only_where_it_says(
     [("Users", "VIDEO_ON_DEMAND", "SUBSCRIPTION_MODEL"), ("Users", "ECOMMERCE", "MEMBERSHIP_STATUS")],
 )
 def test_the_column_of_a_domains_default_schema_of_users_is_metadata(name: str, domain: str, column: str) -> None:
-    schema = parse(text(name, {"USER_ID": "string", column: "string null categorical"}), domain=domain)
+    schema = parse_schema(text(name, {"USER_ID": "string", column: "string null categorical"}), domain=domain)
     assert [each.name for each in schema.metadata] == [column, "OWN"]
 
 
@@ -149,11 +149,11 @@ def test_reserved_columns_are_no_metadata(name: str, columns: str) -> None:
     required, reserved = TABLE[name, None]
     fields = [field(column, (required | reserved)[column]) for column in columns.split()]
     with pytest.raises(SchemaError, match=f"has only {columns.replace(' ', ', ')}. Add at least one metadata field"):
-        parse(json.dumps({"type": "record", "name": name, "fields": fields}))
+        parse_schema(json.dumps({"type": "record", "name": name, "fields": fields}))
 
 
 def test_limits_belong_to_the_columns_of_actions_alone() -> None:
-    actions = parse(text("Actions", {"ACTION_ID": "string", "VALUE": "long", "REPEAT_FREQUENCY": "long null"}))
+    actions = parse_schema(text("Actions", {"ACTION_ID": "string", "VALUE": "long", "REPEAT_FREQUENCY": "long null"}))
     assert [each.limits for each in actions.fields] == [None, (1, 10), (0, 30), None]
-    items = parse(text("Items", {"ITEM_ID": "string", "VALUE": "long"}))
+    items = parse_schema(text("Items", {"ITEM_ID": "string", "VALUE": "long"}))
     assert {each.limits for each in items.fields} == {None}

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.data.schemas import DATASET_TYPES, TYPES, Field, SchemaError, parse
+from shared.data.schemas import DATASET_TYPES, TYPES, Field, SchemaError, parse_schema
 
 USER_ID = {"name": "USER_ID", "type": "string"}
 ITEM_ID = {"name": "ITEM_ID", "type": "string"}
@@ -44,12 +44,12 @@ def text(name: str, fields: list[Any], **more: Any) -> str:
 
 def refusal(name: str, fields: list[Any], **context: Any) -> str:
     with pytest.raises(SchemaError) as caught:
-        parse(text(name, fields), **context)
+        parse_schema(text(name, fields), **context)
     return str(caught.value)
 
 
 def test_it_works() -> None:
-    schema = parse(
+    schema = parse_schema(
         text(
             "Items",
             [
@@ -72,31 +72,31 @@ def test_it_works() -> None:
         Field(name="TITLE", type="string", item_name=True),
         Field(name="CREATION_TIMESTAMP", type="long"),
     )
-    assert schema.column("GENRES") == schema.fields[1]
-    assert schema.column("genres") is None
+    assert schema.find_column("GENRES") == schema.fields[1]
+    assert schema.find_column("genres") is None
 
 
 @pytest.mark.parametrize("name", DATASET_TYPES)
 def test_the_least_schema_of_each_type_is_accepted_under_its_wire_name_too(name: str) -> None:
-    schema = parse(text(name, LEAST[name]), dataset_type=DATASET_TYPES[name])
+    schema = parse_schema(text(name, LEAST[name]), dataset_type=DATASET_TYPES[name])
     assert (schema.name, schema.dataset_type) == (name, DATASET_TYPES[name])
-    assert parse(text(DATASET_TYPES[name], LEAST[name])) == schema
+    assert parse_schema(text(DATASET_TYPES[name], LEAST[name])) == schema
 
 
 def test_events_have_no_key() -> None:
-    assert parse(text("Interactions", INTERACTIONS)).key is None
+    assert parse_schema(text("Interactions", INTERACTIONS)).key is None
 
 
 @pytest.mark.parametrize("type_", TYPES)
 @pytest.mark.parametrize("order", [1, -1])
 def test_every_type_may_be_a_union_with_null_in_either_order(type_: str, order: int) -> None:
-    schema = parse(text("Users", [USER_ID, {"name": "X", "type": ["null", type_][::order]}]))
-    assert schema.column("X") == Field(name="X", type=type_, nullable=True)
+    schema = parse_schema(text("Users", [USER_ID, {"name": "X", "type": ["null", type_][::order]}]))
+    assert schema.find_column("X") == Field(name="X", type=type_, nullable=True)
 
 
 def test_a_union_of_one_type_is_that_type() -> None:
-    schema = parse(text("Users", [USER_ID, {"name": "X", "type": ["string"]}]))
-    assert schema.column("X") == Field(name="X", type="string")
+    schema = parse_schema(text("Users", [USER_ID, {"name": "X", "type": ["string"]}]))
+    assert schema.find_column("X") == Field(name="X", type="string")
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_other_types_are_refused(type_: Any) -> None:
 )
 def test_what_is_no_schema_is_refused(broken: str, message: str) -> None:
     with pytest.raises(SchemaError) as caught:
-        parse(broken)
+        parse_schema(broken)
     assert message in str(caught.value)
 
 
@@ -196,7 +196,7 @@ def test_all_missing_fields_are_named_at_once() -> None:
     ],
 )
 def test_reserved_fields_of_interactions_are_accepted(field: dict[str, Any]) -> None:
-    assert parse(text("Interactions", [*INTERACTIONS, field])).column(field["name"]) is not None
+    assert parse_schema(text("Interactions", [*INTERACTIONS, field])).find_column(field["name"]) is not None
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_categorical_is_for_strings() -> None:
 @pytest.mark.parametrize("attribute", ["textual", "itemName"])
 def test_textual_and_item_name_are_for_one_string_of_items(attribute: str) -> None:
     a, b = ({"name": name, "type": "string", attribute: True} for name in "AB")
-    assert parse(text("Items", [ITEM_ID, a]))
+    assert parse_schema(text("Items", [ITEM_ID, a]))
     assert f'The fields A, B are "{attribute}"; a schema can have only one.' in refusal("Items", [ITEM_ID, a, b])
     assert "only a field of an Items schema can be" in refusal("Users", [USER_ID, a])
     assert "which only a string can be" in refusal("Items", [ITEM_ID, {**a, "type": "int"}])
@@ -253,7 +253,7 @@ def test_own_fields_are_limited_and_reserved_ones_do_not_count(name: str, limit:
         name, LEAST[name][:1]
     )
     own = [{"name": f"X{n}", "type": "int"} for n in range(limit + 1)]
-    assert parse(text(name, base + own[:limit]))
+    assert parse_schema(text(name, base + own[:limit]))
     assert refusal(name, base + own) == (
         f"The {name} schema has {limit + 1} metadata fields; at most {limit} are allowed. Remove 1."
     )
@@ -261,7 +261,7 @@ def test_own_fields_are_limited_and_reserved_ones_do_not_count(name: str, limit:
 
 @pytest.mark.parametrize("domain", ["ECOMMERCE", "VIDEO_ON_DEMAND"])
 def test_interactions_of_a_domain_need_event_types(domain: str) -> None:
-    assert parse(text("Interactions", [*INTERACTIONS, EVENT_TYPE]), domain=domain)
+    assert parse_schema(text("Interactions", [*INTERACTIONS, EVENT_TYPE]), domain=domain)
     assert f"of the domain {domain} is missing the required fields:[EVENT_TYPE]" in refusal(
         "Interactions", INTERACTIONS, domain=domain
     )
@@ -281,8 +281,8 @@ def test_items_of_a_domain_need_its_fields() -> None:
         {"name": "CATEGORY_L1", "type": ["string"], "categorical": True},
         {"name": "CATEGORY_L2", "type": ["null", "string"], "categorical": True},
     ]
-    assert parse(text("Items", video), domain="VIDEO_ON_DEMAND")
-    assert parse(text("Items", shop), domain="ECOMMERCE")
+    assert parse_schema(text("Items", video), domain="VIDEO_ON_DEMAND")
+    assert parse_schema(text("Items", shop), domain="ECOMMERCE")
     assert "fields:[GENRES, CREATION_TIMESTAMP]" in refusal("Items", shop, domain="VIDEO_ON_DEMAND")
     assert "fields:[PRICE, CATEGORY_L1]" in refusal("Items", video, domain="ECOMMERCE")
     assert refusal("Items", [*video[:4], {"name": "DURATION", "type": "int"}], domain="VIDEO_ON_DEMAND") == (
@@ -305,14 +305,14 @@ def test_a_domain_has_no_actions(name: str) -> None:
 
 def test_other_attributes_and_versions_are_ignored() -> None:
     field = {"name": "X", "type": "int", "doc": "what it is", "default": 0}
-    assert parse(text("Users", [USER_ID, field], version="1.1", doc="users"))
+    assert parse_schema(text("Users", [USER_ID, field], version="1.1", doc="users"))
 
 
 @given(st.recursive(st.none() | st.booleans() | st.text() | st.integers(), lambda inner: st.lists(inner)
        | st.dictionaries(st.sampled_from(["name", "type", "fields", "categorical", "x"]), inner)))  # fmt: skip
 def test_whatever_a_field_is_the_answer_is_a_schema_or_a_refusal(field: Any) -> None:
     with contextlib.suppress(SchemaError):
-        assert parse(text("Users", [field, USER_ID])).column("USER_ID")
+        assert parse_schema(text("Users", [field, USER_ID])).find_column("USER_ID")
 
 
 def test_reading_schemas_needs_no_heavy_library() -> None:

@@ -12,13 +12,13 @@ import duckdb
 import pytest
 
 from shared.data import streamed_records
-from shared.data.schemas import DatasetSchema, parse
+from shared.data.schemas import DatasetSchema, parse_schema
 from shared.store import Interaction, PutRecord
 from tests.unit.shared.data import parquet_files
 
 
 def schema(name: str, *fields: str) -> DatasetSchema:
-    return parse(parquet_files.schema(name, *fields))
+    return parse_schema(parquet_files.schema(name, *fields))
 
 
 INTERACTIONS = schema("Interactions", *parquet_files.INTERACTIONS)
@@ -62,7 +62,7 @@ def event(item: str | None, at: float = 7.9, **properties: Any) -> Interaction:
 
 
 def test_events_become_rows_and_those_without_an_item_do_not(tmp_path: Path) -> None:
-    written = streamed_records.events(
+    written = streamed_records.write_events(
         [event("a"), event(None), event('b"\n,', at=8.0)], INTERACTIONS, tmp_path / "live.parquet"
     )
     columns = ("USER_ID", "ITEM_ID", '"TIMESTAMP"', "EVENT_TYPE", "EVENT_VALUE")
@@ -74,7 +74,7 @@ def test_properties_become_the_columns_of_the_dataset_with_its_types_and_others_
     wider = schema("Interactions", *parquet_files.INTERACTIONS, "EVENT_VALUE float", "DEVICE string", "RATINGS int",
                    "DEPTH float", "AT_HOME boolean", "IMPRESSION string")  # fmt: skip
     events = [event("a", DEVICE="tv", RATINGS=3, DEPTH=1, AT_HOME=True, COLOUR="red", IMPRESSION="a|b"), event("b")]
-    written = streamed_records.events(events, wider, tmp_path / "live.parquet")
+    written = streamed_records.write_events(events, wider, tmp_path / "live.parquet")
     assert read(written, "DEVICE", "RATINGS", "DEPTH", "AT_HOME", "IMPRESSION") == [
         ("tv", 3, 1.0, True, "a|b"),
         (None, None, None, None, None),
@@ -88,7 +88,7 @@ def test_properties_become_the_columns_of_the_dataset_with_its_types_and_others_
 
 def test_what_was_shown_goes_along_though_the_schema_has_no_column_for_it(tmp_path: Path) -> None:
     """AWS: implicit impressions need none."""
-    written = streamed_records.events(
+    written = streamed_records.write_events(
         [event("a", IMPRESSION="a|b"), event("b")], INTERACTIONS, tmp_path / "live.parquet"
     )
     assert read(written, "ITEM_ID", "IMPRESSION") == [("a", "a|b"), ("b", None)]
@@ -97,29 +97,29 @@ def test_what_was_shown_goes_along_though_the_schema_has_no_column_for_it(tmp_pa
 def test_events_of_actions_have_the_id_of_the_action(tmp_path: Path) -> None:
     fields = ["USER_ID string", "ACTION_ID string", "EVENT_TYPE string", "TIMESTAMP long"]
     declared = [{"name": one.split()[0], "type": one.split()[1]} for one in fields]
-    actions = parse(json.dumps({"type": "record", "name": "ActionInteractions", "fields": declared}))
-    written = streamed_records.events([event("a")], actions, tmp_path / "live.parquet")
+    actions = parse_schema(json.dumps({"type": "record", "name": "ActionInteractions", "fields": declared}))
+    written = streamed_records.write_events([event("a")], actions, tmp_path / "live.parquet")
     assert read(written, "USER_ID", "ACTION_ID", "EVENT_TYPE") == [("u", "a", "watch")]
     assert "ITEM_ID" not in types(written)
 
 
 def test_a_later_attempt_reads_the_events_that_the_first_one_froze(tmp_path: Path) -> None:
     target = tmp_path / "live.parquet"
-    streamed_records.events([event("a")], INTERACTIONS, target)
-    assert len(read(streamed_records.events([event("a"), event("late")], INTERACTIONS, target))) == 1
+    streamed_records.write_events([event("a")], INTERACTIONS, target)
+    assert len(read(streamed_records.write_events([event("a"), event("late")], INTERACTIONS, target))) == 1
 
 
 def test_no_events_are_frozen_too(tmp_path: Path) -> None:
     target = tmp_path / "live.parquet"
-    assert streamed_records.events([event(None)], INTERACTIONS, target) is None
-    assert streamed_records.events([event("late")], INTERACTIONS, target) is None
+    assert streamed_records.write_events([event(None)], INTERACTIONS, target) is None
+    assert streamed_records.write_events([event("late")], INTERACTIONS, target) is None
 
 
 @pytest.mark.parametrize("one", [event("a"), event(None)])
 def test_writing_events_ends_when_it_is_asked_to(tmp_path: Path, one: Interaction) -> None:
     with pytest.raises(Enough):
-        streamed_records.events([one], INTERACTIONS, tmp_path / "live.parquet", stop)
-    assert streamed_records.events([event("a")], INTERACTIONS, tmp_path / "live.parquet") is not None
+        streamed_records.write_events([one], INTERACTIONS, tmp_path / "live.parquet", stop)
+    assert streamed_records.write_events([event("a")], INTERACTIONS, tmp_path / "live.parquet") is not None
 
 
 def of(user: str | None, session: str, item: str | None) -> Interaction:
@@ -137,20 +137,20 @@ def test_what_a_session_did_before_its_user_was_known_is_the_users(tmp_path: Pat
         of(None, "s3", "e"),
         of("u", "s4", "f"),
     ]
-    path = streamed_records.events(came, INTERACTIONS, tmp_path / "live.parquet")
+    path = streamed_records.write_events(came, INTERACTIONS, tmp_path / "live.parquet")
     users = [("u", "a"), ("v", "b"), ("u", "c"), ("u", "d"), ("s3", "e"), ("u", "f")]
     assert read(path, "USER_ID", "ITEM_ID") == users
 
 
 def test_a_session_of_several_users_is_the_last_ones(tmp_path: Path) -> None:
     came = [of("u", "s", "a"), of(None, "s", "b"), of("v", "s", "c"), of(None, "s", "d")]
-    path = streamed_records.events(came, INTERACTIONS, tmp_path / "live.parquet")
+    path = streamed_records.write_events(came, INTERACTIONS, tmp_path / "live.parquet")
     assert read(path, "USER_ID", "ITEM_ID") == [("u", "a"), ("v", "b"), ("v", "c"), ("v", "d")]
 
 
 def test_events_stay_in_the_order_of_their_arrival(tmp_path: Path) -> None:
     came = [of(None if number % 3 else "u", f"s{number % 7}", f"i{number}") for number in range(5000)]
-    path = streamed_records.events(came, INTERACTIONS, tmp_path / "live.parquet")
+    path = streamed_records.write_events(came, INTERACTIONS, tmp_path / "live.parquet")
     assert [item for (item,) in read(path, "ITEM_ID")] == [f"i{number}" for number in range(5000)]
 
 
@@ -162,7 +162,7 @@ def item(id_: str, at: float = 5.0, **properties: Any) -> PutRecord:
 
 
 def put(tmp_path: Path, *records: PutRecord, imported: tuple[float, ...] = ()) -> list[Path | None]:
-    return streamed_records.records(records, ITEMS, tmp_path / "items", imported)
+    return streamed_records.write_records(records, ITEMS, tmp_path / "items", imported)
 
 
 def test_records_become_rows_with_the_columns_and_types_of_the_dataset(tmp_path: Path) -> None:
@@ -204,5 +204,5 @@ def test_no_records_are_frozen_too(tmp_path: Path, again: Callable[[], list[PutR
 
 def test_writing_records_ends_when_it_is_asked_to(tmp_path: Path) -> None:
     with pytest.raises(Enough):
-        streamed_records.records([item("a")], ITEMS, tmp_path / "items", (), stop)
+        streamed_records.write_records([item("a")], ITEMS, tmp_path / "items", (), stop)
     assert put(tmp_path, item("b")) == [tmp_path / "items" / "0.parquet"]

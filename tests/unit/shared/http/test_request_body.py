@@ -41,7 +41,7 @@ def test_too_much_is_read_away_so_that_the_refusal_is_heard() -> None:
 
 
 def test_patience_with_too_much_ends(monkeypatch) -> None:
-    monkeypatch.setattr(request_body, "PATIENCE", 2_000_000)
+    monkeypatch.setattr(request_body, "MAX_DISCARDED_BYTES", 2_000_000)
     endless = environ(b"x" * 5_000_000)
     with pytest.raises(RequestTooLarge):
         request_body.read_body(endless)
@@ -54,7 +54,7 @@ def test_a_body_that_breaks_off_is_refused() -> None:
 
 
 def test_a_body_that_stands_still_is_refused(monkeypatch) -> None:
-    monkeypatch.setattr(request_body, "STALL", 0.05)
+    monkeypatch.setattr(request_body, "STALL_SECONDS", 0.05)
     client, server = socket.socketpair()
     with client, server:
         client.sendall(b"{")

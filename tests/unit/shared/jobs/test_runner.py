@@ -53,7 +53,7 @@ class Applied:
 
     def send(self, message: Message) -> None:
         if isinstance(message, Fact):
-            transitions.apply(self._store, message)
+            transitions.write_transition(self._store, message)
         else:
             self.commands.append(message)
         if isinstance(message, Progressed):

@@ -97,8 +97,8 @@ def samples(text: bytes) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
 def test_prometheus_reads_what_was_counted(asked: Asked) -> None:
-    metrics.job("dreaming", "Finished", 2.0)
-    metrics.job("dreaming", "Died", 100.0)
+    metrics.count_job("dreaming", "Finished", 2.0)
+    metrics.count_job("dreaming", "Died", 100.0)
     status, text = asked()("/metrics")
     read = samples(text)
     assert status == 200

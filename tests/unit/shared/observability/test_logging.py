@@ -25,8 +25,8 @@ log.warning("untraced", imported="opentelemetry" in sys.modules)
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from shared.observability import otel, tracing
-tracing._spans = otel.Spans("events", SimpleSpanProcessor(InMemorySpanExporter()))
-span = tracing.request({"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"})
+tracing._tracer = otel.ProcessTracer("events", SimpleSpanProcessor(InMemorySpanExporter()))
+span = tracing.start_request_span({"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"})
 log.info("traced")
 span.end(None)
 log.debug("too much")

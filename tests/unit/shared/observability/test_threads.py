@@ -12,15 +12,15 @@ from prometheus_client import REGISTRY
 
 from shared.observability import threads as background
 from shared.observability.health import HealthEndpoints
-from shared.observability.threads import Threads
+from shared.observability.threads import BackgroundThreads
 from tests.conftest import until
 
 
 @pytest.fixture
 def ending(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    monkeypatch.setattr(background, "FIRST_PAUSE", 0.1)
-    monkeypatch.setattr(background, "LONGEST_PAUSE", 0.1)
-    monkeypatch.setattr(background, "STEADY", 0.3)
+    monkeypatch.setattr(background, "FIRST_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(background, "LONGEST_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(background, "STEADY_SECONDS", 0.3)
     ending = threading.Event()
     yield ending
     ending.set()
@@ -55,9 +55,9 @@ def ends() -> float:
 
 @pytest.mark.parametrize("death", [KeyError("kind"), SystemExit(1), MemoryError()])
 def test_one_that_dies_is_said_and_started_again(ending: threading.Event, death: BaseException) -> None:
-    threads, walking, before = Threads(), Walking(ending), ends()
+    threads, walking, before = BackgroundThreads(), Walking(ending), ends()
     vitals = HealthEndpoints("status", threads=threads)
-    threads.start("walking", walking, ending)
+    threads.start_thread("walking", walking, ending)
     assert healthz(vitals) == 200
     walking.death = death
     until(lambda: healthz(vitals) == 503, 5, "the death to be said")
@@ -68,9 +68,9 @@ def test_one_that_dies_is_said_and_started_again(ending: threading.Event, death:
 
 
 def test_one_that_returns_before_its_time_is_started_again_too(ending: threading.Event) -> None:
-    threads, times = Threads(), []
-    threads.start("walking", lambda: times.append(time.monotonic()), ending)
+    threads, times = BackgroundThreads(), []
+    threads.start_thread("walking", lambda: times.append(time.monotonic()), ending)
     until(lambda: len(times) > 2, 5, "three starts")
-    assert threads.checks() == {"walking": False}
+    assert threads.run_checks() == {"walking": False}
     ending.set()
-    assert threads.checks() == {"walking": True}  # the process ends, and so does it
+    assert threads.run_checks() == {"walking": True}  # the process ends, and so does it

@@ -35,7 +35,7 @@ TRACEPARENT = "00-{}-{}-01".format(*CLIENT)
 @pytest.fixture
 def ended(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
     exporter = InMemorySpanExporter()
-    monkeypatch.setattr(tracing, "_spans", otel.Spans("test", SimpleSpanProcessor(exporter)))
+    monkeypatch.setattr(tracing, "_tracer", otel.ProcessTracer("test", SimpleSpanProcessor(exporter)))
     return exporter
 
 
@@ -141,9 +141,9 @@ def test_a_look_at_the_vitals_is_no_span(ended: InMemorySpanExporter) -> None:
 
 def test_what_is_logged_meanwhile_bears_the_trace_id(ended: InMemorySpanExporter) -> None:
     lines: list[Mapping[str, Any]] = []
-    describe(serve(lambda _: lines.append(tracing.told(None, "info", {"event": "a"}))), traceparent=TRACEPARENT)
+    describe(serve(lambda _: lines.append(tracing.add_trace_id(None, "info", {"event": "a"}))), traceparent=TRACEPARENT)
     assert lines == [{"event": "a", "trace_id": CLIENT[0]}]
-    assert tracing.told(None, "info", {"event": "a"}) == {"event": "a"}
+    assert tracing.add_trace_id(None, "info", {"event": "a"}) == {"event": "a"}
 
 
 class Mailbox:
@@ -188,7 +188,7 @@ def test_what_a_message_causes_is_said_in_its_trace(
     mailbox = Mailbox(
         {
             TuneSolutionVersion: lambda _: mailbox.queue.send(ImportDataset(arn="b")),
-            ImportDataset: lambda _: seen.append(tracing.told(None, "info", {})),
+            ImportDataset: lambda _: seen.append(tracing.add_trace_id(None, "info", {})),
         },
         monkeypatch,
     )
@@ -215,20 +215,24 @@ def test_an_attempt_that_failed_or_died_says_why(ended: InMemorySpanExporter, wo
 
 
 def test_where_it_is_not_asked_for_nothing_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    tracing.configure(Settings(), "api")
+    tracing.configure_tracing(Settings(), "api")
     mailbox = Mailbox({ImportDataset: lambda _: None}, monkeypatch)
     mailbox.queue.send(ImportDataset(arn="a"))
     with mailbox.app.connection_for_read() as connection:
         message = connection.SimpleQueue("importing", no_ack=True).get(timeout=1)
-    assert (tracing._spans, tracing.request({"traceparent": TRACEPARENT}), tracing.job("a")) == (None, None, None)
+    assert (tracing._tracer, tracing.start_request_span({"traceparent": TRACEPARENT}), tracing.start_job_span("a")) == (
+        None,
+        None,
+        None,
+    )
     assert "traceparent" not in message.headers
-    assert tracing.told(None, "info", {"event": "a"}) == {"event": "a"}
+    assert tracing.add_trace_id(None, "info", {"event": "a"}) == {"event": "a"}
 
 
 def test_without_the_extra_the_setting_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
     with pytest.raises(SettingsError, match=r"FORETASTE_TRACING .* install foretaste\[tracing\]"):
-        tracing.configure(Settings(tracing=True), "api")
+        tracing.configure_tracing(Settings(tracing=True), "api")
 
 
 class Silent(SpanExporter):
@@ -245,10 +249,10 @@ class Silent(SpanExporter):
 
 
 def test_a_process_that_ends_does_not_wait_long_for_the_collector(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(otel, "LAST_SECONDS", 0.05)
+    monkeypatch.setattr(otel, "SHUTDOWN_SECONDS", 0.05)
     silent = Silent()
-    batches = otel.Batches(silent)
-    otel.Spans("test", batches).request({}).end(None)
+    batches = otel.BoundedShutdownProcessor(silent)
+    otel.ProcessTracer("test", batches).start_request_span({}).end(None)
     began = time.monotonic()
     batches.shutdown()
     assert silent.asked.wait(5)

@@ -132,12 +132,12 @@ class Standing:
 
     def ask(self, operation: str, **request: Any) -> dict[str, Any]:
         """The answer to a request. Raises the error that the client would be given."""
-        declared = service_model.operations("personalize")[operation]
-        loaded = request_schemas.load(declared, request)
+        declared = service_model.load_operations("personalize")[operation]
+        loaded = request_schemas.load_request(declared, request)
         call = Call(operation=operation, request=loaded, request_id="1", invocation=str(uuid.uuid4()))
         answer = handlers(self.desk)[operation](call)
         members = answer.members if isinstance(answer, Answer) else answer
-        answered: dict[str, Any] = json.loads(serialization.body(declared, members or {}) or "{}")
+        answered: dict[str, Any] = json.loads(serialization.serialize_answer(declared, members or {}) or "{}")
         return answered
 
     def heard(self) -> list[Command]:
@@ -147,9 +147,9 @@ class Standing:
         for command in sent:
             match command:
                 case Provision():
-                    status.provision(self.store, command)
+                    status.provision_resource(self.store, command)
                 case Decline():
-                    status.decline(self.store, command)
+                    status.decline_work(self.store, command)
         return sent
 
     def dataset(self, table: str, fields: Sequence[Mapping[str, Any]]) -> str:

@@ -43,7 +43,7 @@ def described(standing: Standing) -> dict[str, Any]:
 
 def report(standing: Standing, fact: type[Finished] | type[Failed], **more: Any) -> None:
     """What a runtime reports of the campaign."""
-    transitions.apply(standing.store, fact(arn=CAMPAIGN, attempt=standing.get(CAMPAIGN).attempt, **more))
+    transitions.write_transition(standing.store, fact(arn=CAMPAIGN, attempt=standing.get(CAMPAIGN).attempt, **more))
 
 
 def sync(wanted: bool = True) -> dict[str, Any]:

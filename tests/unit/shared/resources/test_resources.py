@@ -10,7 +10,7 @@ from shared.aws import service_model
 from shared.resources import RESOURCES, Resource
 from shared.state.messages import COMMANDS, Decline, Provision, Remove, TuneSolutionVersion
 
-OPERATIONS = service_model.operations("personalize")
+OPERATIONS = service_model.load_operations("personalize")
 SHOWN = {noun: resource for noun, resource in RESOURCES.items() if not resource.hidden}
 
 

@@ -55,7 +55,9 @@ def test_it_repeats_its_solution_and_lacks_what_training_will_add(standing: Stan
 def test_its_hours_have_three_decimals_once_it_is_active(standing: Standing) -> None:
     arn = create(standing, standing.solution())["solutionVersionArn"]
     attempt = standing.get(arn).attempt
-    transitions.apply(standing.store, Finished(arn=arn, attempt=attempt, outcome={"seconds": 1234.5, "metrics": {}}))
+    transitions.write_transition(
+        standing.store, Finished(arn=arn, attempt=attempt, outcome={"seconds": 1234.5, "metrics": {}})
+    )
     assert (described(standing, arn)["status"], described(standing, arn)["trainingHours"]) == (ACTIVE, 0.343)
 
 
@@ -143,10 +145,10 @@ def test_hpo_and_automl_come_before_the_training(
 def test_once_there_is_a_winner_the_training_is_what_is_announced(standing: Standing) -> None:
     arn = create(standing, standing.solution(performHPO=True))["solutionVersionArn"]
     standing.heard()
-    reconcile._announce(standing.process, standing.get(arn), {})
+    reconcile._resend_command(standing.process, standing.get(arn), {})
     assert standing.heard() == [TuneSolutionVersion(arn=arn)]
     standing.change(arn, state={**standing.get(arn).state, "tuned": {}})
-    reconcile._announce(standing.process, standing.get(arn), {})
+    reconcile._resend_command(standing.process, standing.get(arn), {})
     assert standing.heard() == [TrainSolutionVersion(arn=arn)]
 
 
@@ -190,7 +192,7 @@ def test_a_stopped_version_is_still_listed_and_stays_stopped(standing: Standing)
     version = standing.version(solution, status=CREATE_PENDING)
     standing.ask("StopSolutionVersionCreation", solutionVersionArn=version)
     attempt = standing.get(version).attempt
-    transitions.apply(standing.store, Finished(arn=version, attempt=attempt, outcome={"seconds": 1.0}))
+    transitions.write_transition(standing.store, Finished(arn=version, attempt=attempt, outcome={"seconds": 1.0}))
     [listed] = standing.ask("ListSolutionVersions", solutionArn=solution)["solutionVersions"]
     assert (listed["solutionVersionArn"], listed["status"]) == (version, CREATE_STOPPED)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from shared.aws.errors import InvalidInput, ResourceInUse, ResourceNotFound, Validation
-from shared.recipes.ranking_metrics import evaluate
+from shared.recipes.ranking_metrics import compute_metrics
 from shared.resources.solution import schedule, tuning
 from shared.state.lifecycle import (
     ACTIVE,
@@ -191,7 +191,7 @@ def test_automl_that_could_not_be_done_is_refused(
 
 def test_automl_may_choose_by_each_metric_of_an_evaluation() -> None:
     hits = np.ones((1, 25), dtype=bool)
-    measured = evaluate(hits, np.array([25]), np.arange(25).reshape(1, 25), 25)
+    measured = compute_metrics(hits, np.array([25]), np.arange(25).reshape(1, 25), 25)
     assert set(tuning.METRICS) == set(measured)
 
 

@@ -180,7 +180,7 @@ def test_only_what_is_new_is_asked_for_where_a_filter_hides_what_was_had(
     arn, user = runtime.serving(UP), f"anew {expression}"
     runtime.sent(event("b", time.time(), "Watch", user))
     runtime.answered(arn, userId=user, filterArn=runtime.filter(expression))
-    assert runtime.scorer.asked[-1].anew is anew
+    assert runtime.scorer.asked[-1].unseen_only is anew
 
 
 def test_of_a_user_the_newest_hundred_items_of_a_type_are_known(runtime: Runtime) -> None:
@@ -482,7 +482,7 @@ ALL_OF_IT = (
 
 def process_of(runtime: Runtime) -> WorkerProcess:
     """A runtime's, whose facts are applied at once."""
-    queue: Any = SimpleNamespace(send=lambda fact: transitions.apply(runtime.store, fact))
+    queue: Any = SimpleNamespace(send=lambda fact: transitions.write_transition(runtime.store, fact))
     return WorkerProcess(
         name="runtime@test:1",
         settings=Settings(),
@@ -532,7 +532,7 @@ def test_a_new_filter_is_active_when_what_it_reads_is_there(fresh: Runtime, maki
     arn = deployed(fresh, UP)
     filter_arn = fresh.filter(ALL_OF_IT, CREATE_PENDING)
     fresh.store.send_heartbeat("runtime@test:1", 5)
-    transitions.provision(fresh.store, Provision(arn=filter_arn))
+    transitions.provision_resource(fresh.store, Provision(arn=filter_arn))
     record = fresh.store.get(filter_arn)
     assert record is not None
     assert record.status == CREATE_IN_PROGRESS, "a runtime is there, which has not read anything yet"
@@ -548,11 +548,11 @@ def test_a_new_filter_is_active_when_what_it_reads_is_there(fresh: Runtime, maki
 
 def test_a_new_filter_waits_for_no_runtime_that_is_not_there(fresh: Runtime) -> None:
     filter_arn = fresh.filter(ALL_OF_IT, CREATE_PENDING)
-    transitions.provision(fresh.store, Provision(arn=filter_arn))
+    transitions.provision_resource(fresh.store, Provision(arn=filter_arn))
     fresh.store.send_heartbeat("runtime@test:1", 5)
     late = fresh.filter(ALL_OF_IT, CREATE_PENDING)
     for _ in range(2):  # the second time by the reconciler, since nobody took it up
-        transitions.provision(fresh.store, Provision(arn=late))
+        transitions.provision_resource(fresh.store, Provision(arn=late))
     records = [fresh.store.get(arn) for arn in (filter_arn, late)]
     assert [record.status for record in records if record] == [ACTIVE, ACTIVE]
 

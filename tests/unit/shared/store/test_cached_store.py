@@ -16,7 +16,7 @@ from services.runtime import app
 from shared.aws.errors import ResourceNotFound
 from shared.http.app import Answer, Call
 from shared.http.staleness import STALENESS_HEADER, with_staleness_header
-from shared.observability.threads import Threads
+from shared.observability.threads import BackgroundThreads
 from shared.recipes import RECIPES
 from shared.settings import Settings
 from shared.store import Interaction, Invalidations, Record, Store, cached_store
@@ -330,7 +330,7 @@ def test_what_is_told_is_heard_though_nobody_asks(world: World, monkeypatch: pyt
     monkeypatch.setattr(cached_store, "LISTEN_EVERY", 0.01)
     held = CachedStore(world.leaving, world.leaving)
     changes = held._changes
-    held.listen(Threads(), threading.Event())
+    held.listen(BackgroundThreads(), threading.Event())
     until = time.monotonic() + 5
     for away in (False, True, False):
         world.leaving.away, world.leaving.asked = away, 0

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.data.arrays.features import TEXT_BUCKETS, Column, Features, word_buckets
+from shared.data.arrays.features import TEXT_BUCKETS, FeatureColumn, Features, iter_word_buckets
 from tests.recipes.synthetic import bags
 
-GENRES = Column(name="GENRES", kind="categorical", first=0, vocabulary=["Drama", "Film noir", "Été"])
-YEAR = Column(name="YEAR", kind="numeric", first=3, edges=[1950.0, 2000.0])
-STORY = Column(name="STORY", kind="textual", first=6, idf=[1.0 + bucket % 3 for bucket in range(TEXT_BUCKETS)])
+GENRES = FeatureColumn(name="GENRES", kind="categorical", first=0, vocabulary=["Drama", "Film noir", "Été"])
+YEAR = FeatureColumn(name="YEAR", kind="numeric", first=3, edges=[1950.0, 2000.0])
+STORY = FeatureColumn(name="STORY", kind="textual", first=6, idf=[1.0 + bucket % 3 for bucket in range(TEXT_BUCKETS)])
 FEATURES = Features(
     offsets=np.array([0, 2, 2, 3]),
     values=np.array([0, 4, 2], np.int32),
@@ -63,7 +63,7 @@ def test_what_is_no_number_falls_into_none(value: Any) -> None:
 
 
 def test_words_are_counted_in_lower_case_and_weighed_by_how_rare_they_are() -> None:
-    cat, dog = word_buckets("cat dog")
+    cat, dog = iter_word_buckets("cat dog")
     found = STORY.encode("The CAT, the dog; the cat!")
     assert found[6 + cat] / found[6 + dog] == pytest.approx(2 * (1 + cat % 3) / (1 + dog % 3))
     assert math.hypot(*found.values()) == pytest.approx(1.0)
@@ -80,7 +80,7 @@ def test_a_text_without_words_says_nothing(text: Any) -> None:
 
 
 def test_words_that_training_had_none_of_say_nothing() -> None:
-    blank = Column(name="STORY", kind="textual", first=0, idf=[0.0] * TEXT_BUCKETS)
+    blank = FeatureColumn(name="STORY", kind="textual", first=0, idf=[0.0] * TEXT_BUCKETS)
     assert blank.encode("never seen") == {}
 
 

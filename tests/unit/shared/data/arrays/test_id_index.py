@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from shared.data.arrays.histories import save_names
-from shared.data.arrays.id_index import Ids
+from shared.data.arrays.id_index import IdIndex
 
 NAMES = sorted(["", "a", "aa", "b", "é", "名", "😀", "z" * 300])
 
@@ -20,7 +20,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_they_are_a_sorted_sequence(folder: Path) -> None:
-    ids = Ids(folder, "item")
+    ids = IdIndex(folder, "item")
     assert list(ids) == NAMES
     assert [ids[place] for place in range(-1, len(ids))] == [NAMES[-1], *NAMES]
     assert ids[2:5] == NAMES[2:5]
@@ -31,7 +31,7 @@ def test_they_are_a_sorted_sequence(folder: Path) -> None:
 
 
 def test_they_are_found(folder: Path) -> None:
-    ids = Ids(folder, "item")
+    ids = IdIndex(folder, "item")
     assert [ids.find(name) for name in NAMES] == list(range(len(NAMES)))
     for unknown in ("A", "aaa", "\x00", "zz", "\U0010ffff"):
         assert ids.find(unknown) is None
@@ -40,7 +40,7 @@ def test_they_are_found(folder: Path) -> None:
 
 
 def test_there_may_be_none(folder: Path) -> None:
-    ids = Ids(folder, "user")
+    ids = IdIndex(folder, "user")
     assert (list(ids), len(ids), ids.find("a")) == ([], 0, None)
 
 
@@ -52,4 +52,4 @@ def test_files_that_do_not_belong_together_are_refused(folder: Path, name: str) 
     else:
         np.save(path, np.load(path)[:-1])
     with pytest.raises(ValueError, match="does not hold the ids"):
-        Ids(folder, "item")
+        IdIndex(folder, "item")

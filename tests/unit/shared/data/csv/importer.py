@@ -25,7 +25,7 @@ def schema(name: str, *fields: str) -> DatasetSchema:
             {"name": column, "type": ["null", kind] if nullable else kind}
             | {attribute: True for attribute in attributes if attribute != "null"}
         )
-    return schemas.parse(json.dumps({"type": "record", "name": name, "fields": declared}))
+    return schemas.parse_schema(json.dumps({"type": "record", "name": name, "fields": declared}))
 
 
 INTERACTIONS = schema(

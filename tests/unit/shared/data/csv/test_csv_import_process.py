@@ -89,7 +89,7 @@ import json, re
 from pathlib import Path
 from shared.data import schemas
 from shared.data.csv.csv_import import import_csv
-schema = schemas.parse({json.dumps(json.dumps({"type": "record", "name": "Interactions", "fields": [
+schema = schemas.parse_schema({json.dumps(json.dumps({"type": "record", "name": "Interactions", "fields": [
     {"name": "USER_ID", "type": "string"}, {"name": "ITEM_ID", "type": "string"}, {"name": "TIMESTAMP", "type": "long"},
     {"name": "EVENT_TYPE", "type": "string"}, {"name": "EVENT_VALUE", "type": "float"}]}))})
 import_csv([Path({str(file)!r})], schema, Path({str(importer.target)!r}), memory_mb=256, progress=lambda rows: None)

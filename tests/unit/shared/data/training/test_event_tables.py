@@ -107,7 +107,9 @@ def test_a_live_event_is_the_imported_one_where_all_its_columns_are_alike(datase
                     properties={"DEVICE": device, "IMPRESSION": "i0|i1"})
         for device in ("tv", "phone")
     )  # fmt: skip
-    live = streamed_records.events([again, other, again], schemas.parse(bulk.schema), dataset.folder / "live.parquet")
+    live = streamed_records.write_events(
+        [again, other, again], schemas.parse_schema(bulk.schema), dataset.folder / "live.parquet"
+    )
     assert live is not None
     data = dataset.prepare(interactions=Table(files=[*bulk.files, live], schema=bulk.schema))
     assert len(data.histories.items) == 1200 + 1

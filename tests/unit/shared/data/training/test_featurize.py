@@ -68,7 +68,7 @@ def test_a_number_from_a_request_falls_where_it_did_in_training(dataset: Dataset
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1))
 def test_no_bucket_is_empty(values: list[float]) -> None:
-    edges = featurize._edges(np.array(values))
+    edges = featurize._compute_edges(np.array(values))
     assert len(edges) < 16
     assert set(np.searchsorted(edges, values, side="right")) == set(range(len(edges) + 1))
 

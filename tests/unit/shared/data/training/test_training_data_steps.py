@@ -78,6 +78,6 @@ def test_a_file_that_is_gone_is_a_reason(dataset: Dataset) -> None:
 
 
 def test_too_little_memory_is_a_reason(dataset: Dataset, large: Table, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.data.duckdb_session._LEAST_MEMORY_MB", 4)
+    monkeypatch.setattr("shared.data.duckdb_session._MIN_MEMORY_MB", 4)
     with pytest.raises(DataRefused, match=r"more than 4 MiB of memory.* FORETASTE_IMPORT_MEMORY_MB"):
         training_data.prepare(dataset.folder / "data", Sources(interactions=large), memory_mb=4)
