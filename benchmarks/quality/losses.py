@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from shared.recipes.hrnn.candidates import Choose
+from shared.recipes.hrnn.candidates import CandidateSampler
 from shared.recipes.hrnn.network import HrnnNetwork
 from shared.recipes.hrnn.types import HistorySpans, Pairs, Targets
 
@@ -44,7 +44,7 @@ def replace(network: HrnnNetwork, name: str) -> None:
         q_NH: Tensor,
         pairs: Pairs,
         targets: Targets,
-        choose: Choose,  # noqa: ARG001 -- these draw their own
+        choose: CandidateSampler,  # noqa: ARG001 -- these draw their own
         spans: HistorySpans | None = None,  # noqa: ARG001 -- none where it is not fast
     ) -> Tensor:
         logits_NI = self.compute_logits(q_NH)

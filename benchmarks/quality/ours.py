@@ -25,7 +25,7 @@ from benchmarks.quality.protocols import Query, Task
 from shared import recipes
 from shared.data.arrays.features import Features
 from shared.data.arrays.histories import Histories
-from shared.data.training.training_data import Sources, Table, TrainingData, prepare
+from shared.data.training.training_data import DatasetFiles, TrainingData, TrainingSources, prepare_training_data
 from shared.recipes.declaration import Recipe
 from shared.recipes.evaluation import count_interactions, split_validation
 from shared.recipes.hrnn import sequence_packing
@@ -200,14 +200,14 @@ def item_features(items_csv: Path, item_ids: Sequence[str]) -> Features:
                 TO '{folder}/interactions.parquet' (FORMAT parquet)"""
         )
         who = [{"name": name, "type": "string"} for name in ("USER_ID", "ITEM_ID")]
-        prepared = prepare(
+        prepared = prepare_training_data(
             folder / "data",
-            Sources(
-                interactions=Table(
+            TrainingSources(
+                interactions=DatasetFiles(
                     files=[folder / "interactions.parquet"],
                     schema=_schema("Interactions", [*who, {"name": "TIMESTAMP", "type": "long"}]),
                 ),
-                items=Table(files=[folder / "items.parquet"], schema=_schema("Items", fields)),
+                items=DatasetFiles(files=[folder / "items.parquet"], schema=_schema("Items", fields)),
                 metadata=True,
                 all_items=True,
             ),

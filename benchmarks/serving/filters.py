@@ -131,7 +131,7 @@ def _report(folder: Path, store: Store, items: int) -> tuple[float, float, int]:
         store.append_interactions(dataset, [_event(start + n, items) for n in range(10)], invocation=str(start))
 
     began = time.perf_counter()
-    serving.filters.read_described(model)
+    serving.filters.read_item_rows(model)
     read = time.perf_counter() - began
     requests: dict[str, dict[str, Any]] = {"": {}}
     for number, (name, (expression, values)) in enumerate(FILTERS.items()):
@@ -139,7 +139,7 @@ def _report(folder: Path, store: Store, items: int) -> tuple[float, float, int]:
         _put(store, arn, "filter", datasetGroupArn=GROUP, filterExpression=expression)
         requests[name] = {"filterArn": arn, "filterValues": values}
     began = time.perf_counter()
-    serving.filters.warm(model)
+    serving.filters.prepare_model(model)
     compiled = time.perf_counter() - began
 
     seconds: dict[str, list[float]] = {name: [] for name in requests}

@@ -24,8 +24,8 @@ from services.api.custom import (
     update_metric_attribution,
     update_solution,
 )
-from services.api.operations import Desk, create, delete, describe, page
-from services.api.store_metrics import State
+from services.api.operations import ApiContext, create_resource, delete_resource, describe_resource, list_resources
+from services.api.store_metrics import StoreMetrics
 from shared import settings
 from shared.aws import service_model
 from shared.http import app
@@ -34,12 +34,12 @@ from shared.jobs import celery_app
 from shared.observability import logging
 from shared.observability.health import HealthEndpoints
 from shared.resources import RESOURCES, Reading, Resource
-from shared.store.data_format import refuse_newer
+from shared.store.data_format import check_data_format
 from shared.store.redis import RedisStore
-from shared.store.redis_probe import Probe
+from shared.store.redis_probe import RedisProbe
 
 #: The operations that are no plain verb of one resource, a file each.
-ODDITIES: Mapping[str, Callable[[Desk, app.Call], Mapping[str, object] | app.Answer | None]] = {
+CUSTOM_OPERATIONS: Mapping[str, Callable[[ApiContext, app.Call], Mapping[str, object] | app.Answer | None]] = {
     "DescribeAlgorithm": recipes.describe_algorithm,
     "DescribeFeatureTransformation": recipes.describe_feature_transformation,
     "DescribeRecipe": recipes.describe_recipe,
@@ -60,44 +60,52 @@ ODDITIES: Mapping[str, Callable[[Desk, app.Call], Mapping[str, object] | app.Ans
 }
 
 #: The operations that every type has of which AWS's model has one by this name: it can't delete jobs, for example.
-VERBS: Mapping[str, Callable[[Desk, Resource, app.Call], Mapping[str, object] | app.Answer | None]] = {
-    "Create{}": create,
-    "Describe{}": describe,
-    "List{}s": page,
-    "Delete{}": delete,
+RESOURCE_OPERATIONS: Mapping[
+    str, Callable[[ApiContext, Resource, app.Call], Mapping[str, object] | app.Answer | None]
+] = {
+    "Create{}": create_resource,
+    "Describe{}": describe_resource,
+    "List{}s": list_resources,
+    "Delete{}": delete_resource,
 }
 
 #: The operations that AWS does not have.
-OWN: Mapping[str, Callable[[Desk, app.Call], Mapping[str, object]]] = {
+OWN_OPERATIONS: Mapping[str, Callable[[ApiContext, app.Call], Mapping[str, object]]] = {
     "ListTrials": list_trials.list_trials,
 }
 
 
-def handlers(desk: Desk) -> dict[str, app.OperationHandler]:
+def build_handlers(desk: ApiContext) -> dict[str, app.OperationHandler]:
     """Every operation of the control plane that is offered, by its name."""
-    offered: dict[str, app.OperationHandler] = {name: partial(oddity, desk) for name, oddity in ODDITIES.items()}
-    for resource, (verb, operation) in itertools.product(RESOURCES.values(), VERBS.items()):
+    offered: dict[str, app.OperationHandler] = {
+        name: partial(oddity, desk) for name, oddity in CUSTOM_OPERATIONS.items()
+    }
+    for resource, (verb, operation) in itertools.product(RESOURCES.values(), RESOURCE_OPERATIONS.items()):
         if (name := verb.format(resource.name)) in service_model.load_operations("personalize"):
             offered[name] = partial(operation, desk, resource)
     return offered
 
 
-def own_handlers(desk: Desk) -> dict[str, app.OperationHandler]:
+def build_own_handlers(desk: ApiContext) -> dict[str, app.OperationHandler]:
     """The same of foretaste's own service."""
-    return {name: partial(operation, desk) for name, operation in OWN.items()}
+    return {name: partial(operation, desk) for name, operation in OWN_OPERATIONS.items()}
 
 
 def create_app() -> Flask:
     """For gunicorn: the application of this process, from the environment."""
     configured = settings.load()
     logging.configure_logging(configured, "api")
-    refuse_newer(configured.redis_url)
+    check_data_format(configured.redis_url)
     store = RedisStore(configured.redis_url, for_clients=True)
-    desk = Desk(store, celery_app.MessageQueue(celery_app.create_celery_app(configured)), Reading(store, configured))
-    probe = Probe(configured.redis_url)
-    state = State(store, desk.queue.count_waiting, probe)
+    desk = ApiContext(
+        store, celery_app.MessageQueue(celery_app.create_celery_app(configured)), Reading(store, configured)
+    )
+    probe = RedisProbe(configured.redis_url)
+    state = StoreMetrics(store, desk.queue.count_waiting, probe)
     # What only reads goes on: a disk or a memory without room is told, and no reason to ask another.
-    vitals = HealthEndpoints("api", ready={"redis": probe.answers}, informative=probe.room, collector=state)
+    vitals = HealthEndpoints(
+        "api", ready={"redis": probe.is_answering}, informative=probe.write_checks, collector=state
+    )
     vitals.start_server(configured.metrics_bind)
-    offered = {"personalize": handlers(desk), service_model.OWN_SERVICE: own_handlers(desk)}
+    offered = {"personalize": build_handlers(desk), service_model.OWN_SERVICE: build_own_handlers(desk)}
     return app.create_app(offered, keys=configured.keys, health=vitals, throttle=create_throttle(configured))

@@ -16,15 +16,15 @@ from shared.http.app import Call
 T = TypeVar("T")
 
 #: Where a request does not say how many.
-MOST_OF_A_PAGE = 100
-UNKNOWN = "The nextToken is not one that this service gave out."
+DEFAULT_PAGE_SIZE = 100
+UNKNOWN_TOKEN = "The nextToken is not one that this service gave out."
 
 
-def write(after: str, operation: str, filters: Mapping[str, Any]) -> str:
-    return base64.urlsafe_b64encode(orjson.dumps([_digest(operation, filters), after])).decode()
+def encode_token(after: str, operation: str, filters: Mapping[str, Any]) -> str:
+    return base64.urlsafe_b64encode(orjson.dumps([_compute_digest(operation, filters), after])).decode()
 
 
-def read(token: str | None, operation: str, filters: Mapping[str, Any]) -> str | None:
+def decode_token(token: str | None, operation: str, filters: Mapping[str, Any]) -> str | None:
     """The position that a token stands for. Raises InvalidNextToken."""
     if token is None:
         return None
@@ -33,32 +33,32 @@ def read(token: str | None, operation: str, filters: Mapping[str, Any]) -> str |
         at, _, _ = after.partition("|")
         float(at)
     except (binascii.Error, ValueError, TypeError, AttributeError, UnicodeEncodeError) as error:
-        raise InvalidNextToken(UNKNOWN) from error
-    if digest != _digest(operation, filters):
+        raise InvalidNextToken(UNKNOWN_TOKEN) from error
+    if digest != _compute_digest(operation, filters):
         raise InvalidNextToken(f"The nextToken was given out for another list than this {operation}.")
     return str(after)
 
 
-def part(rows: Sequence[T], call: Call) -> tuple[Sequence[T], str | None]:
+def slice_page(rows: Sequence[T], call: Call) -> tuple[Sequence[T], str | None]:
     """Of a list that is all at hand: what the request asks for, and the token of what follows."""
-    filters = filters_of(call)
-    after = read(call.request.get("nextToken"), call.operation, filters) or "0"
+    filters = get_filters(call)
+    after = decode_token(call.request.get("nextToken"), call.operation, filters) or "0"
     if not after.isdecimal():
-        raise InvalidNextToken(UNKNOWN)
+        raise InvalidNextToken(UNKNOWN_TOKEN)
     start = int(after)
-    end = start + call.request.get("maxResults", MOST_OF_A_PAGE)
-    return rows[start:end], write(str(end), call.operation, filters) if end < len(rows) else None
+    end = start + call.request.get("maxResults", DEFAULT_PAGE_SIZE)
+    return rows[start:end], encode_token(str(end), call.operation, filters) if end < len(rows) else None
 
 
-def filters_of(call: Call) -> dict[str, Any]:
+def get_filters(call: Call) -> dict[str, Any]:
     """What a List request asks for, whichever page of it."""
     return {member: value for member, value in call.request.items() if member not in ("maxResults", "nextToken")}
 
 
-def compact(value: Any) -> str:
+def dump_json(value: Any) -> str:
     return orjson.dumps(value).decode()
 
 
-def _digest(operation: str, filters: Mapping[str, Any]) -> str:
+def _compute_digest(operation: str, filters: Mapping[str, Any]) -> str:
     asked = orjson.dumps([operation, filters], option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(asked).hexdigest()[:16]

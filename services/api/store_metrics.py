@@ -17,21 +17,21 @@ from shared.state import messages
 from shared.state.lifecycle import ACTIVE
 from shared.store import Record, Store
 from shared.store.quarantine import Quarantine
-from shared.store.redis_probe import Probe
+from shared.store.redis_probe import RedisProbe
 
 QUEUES = sorted({message.get_queue_name() for message in messages.BY_WIRE.values()})
 #: What answers with a model.
 _SERVING = ("campaign", "recommender")
 
 
-class State(Collector):
+class StoreMetrics(Collector):
     """``waiting`` counts the messages of a queue. While Redis does not answer, it is all that is told."""
 
-    def __init__(self, records: Store, waiting: Callable[[str], int], probe: Probe) -> None:
+    def __init__(self, records: Store, count_waiting: Callable[[str], int], probe: RedisProbe) -> None:
         self._records = records
-        self._waiting = waiting
+        self._count_waiting = count_waiting
         self._probe = probe
-        self._aside = Quarantine("metrics", longest_pause=0.0)
+        self._quarantine = Quarantine("metrics", longest_pause=0.0)
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
         yield GaugeMetricFamily("foretaste_redis_up", "1: Redis answers; 0: it does not, and nothing below is told")
@@ -52,26 +52,26 @@ class State(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         up, state, limit, file, taken, outbox, depth, moving, age = self.describe()
-        answers = self._probe.answers()
+        answers = self._probe.is_answering()
         up.add_metric([], answers)
         yield up
         if not answers:
             return
-        memory = self._probe.memory()
+        memory = self._probe.get_memory()
         state.add_metric([], memory.used)
-        limit.add_metric([], memory.most)
-        file.add_metric([], self._probe.file_bytes())
-        taken.add_metric([], self._probe.has_room() and self._probe.has_memory())
+        limit.add_metric([], memory.limit)
+        file.add_metric([], self._probe.get_aof_bytes())
+        taken.add_metric([], self._probe.has_disk_space() and self._probe.has_memory())
         outbox.add_metric([], len(self._records.list_outbox()))
         for queue in QUEUES:
-            depth.add_metric([queue], self._waiting(queue))
-        for kind, number in self._moving().items():
+            depth.add_metric([queue], self._count_waiting(queue))
+        for kind, number in self._count_in_progress().items():
             moving.add_metric([kind], number)
-        for arn, seconds in self._ages():
+        for arn, seconds in self._iter_model_ages():
             age.add_metric([arn], seconds)
         yield from (state, limit, file, taken, outbox, depth, moving, age)
 
-    def _moving(self) -> dict[str, int]:
+    def _count_in_progress(self) -> dict[str, int]:
         # A kind of which nothing moves is told of as 0: to Prometheus a gap is no zero.
         found = {noun: 0 for noun, resource in RESOURCES.items() if resource.lifecycle is not None}
         for arn in self._records.list_in_progress():
@@ -79,20 +79,20 @@ class State(Collector):
             found[kind] = found.get(kind, 0) + 1
         return found
 
-    def _ages(self) -> Iterator[tuple[str, float]]:
+    def _iter_model_ages(self) -> Iterator[tuple[str, float]]:
         now = self._records.now()
         for kind in _SERVING:
             after: str | None = None
             while True:
                 page, after = self._records.list_page(kind, after=after)
                 for record in page:
-                    made = self._aside.run_unless_quarantined(record.arn, partial(self._made, record))
+                    made = self._quarantine.run_unless_quarantined(record.arn, partial(self._get_version_time, record))
                     if made is not None:
                         yield record.arn, max(0.0, now - made)
                 if after is None:
                     break
 
-    def _made(self, record: Record) -> float | None:
+    def _get_version_time(self, record: Record) -> float | None:
         """When the version was made that it answers with; None: it does not answer."""
         version = self._records.get(record.body["solutionVersionArn"]) if record.status == ACTIVE else None
         return None if version is None else version.created

@@ -41,7 +41,7 @@ class Personalize:
     foretaste: Any
 
 
-def environment(data_dir: Path | None, default: Path) -> Mapping[str, str]:
+def find_client_variables(data_dir: Path | None, default: Path) -> Mapping[str, str]:
     """The client's variables: of the data dir that was named, else of the environment, else of the default one.
 
     Raises NoServer.
@@ -57,9 +57,9 @@ def environment(data_dir: Path | None, default: Path) -> Mapping[str, str]:
     return read_client_env(client_env)
 
 
-def server_dir(data_dir: Path | None, default: Path) -> Path:
+def find_server_dir(data_dir: Path | None, default: Path) -> Path:
     """The folder of the server that ``environment`` finds, if it is one of this machine."""
-    return data_dir or Path(environment(data_dir, default).get(SERVER_DIR, default))
+    return data_dir or Path(find_client_variables(data_dir, default).get(SERVER_DIR, default))
 
 
 def connect(variables: Mapping[str, str]) -> Personalize:
@@ -92,7 +92,7 @@ def connect(variables: Mapping[str, str]) -> Personalize:
     )
 
 
-def header(answer: Mapping[str, Any], name: str) -> dict[str, Any]:
+def read_json_header(answer: Mapping[str, Any], name: str) -> dict[str, Any]:
     """The JSON object that foretaste put into a header of this answer; empty when there is none."""
     text = answer["ResponseMetadata"]["HTTPHeaders"].get(name)
     return dict(json.loads(text)) if text else {}

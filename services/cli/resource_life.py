@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from services.cli.client import BASELINE, PROGRESS, REMARKS, REPORT, Personalize, header
+from services.cli.client import BASELINE, PROGRESS, REMARKS, REPORT, Personalize, read_json_header
 from services.cli.errors import CreationFailed
 from services.cli.local import signals
 from services.cli.options import DEFAULT_RECIPE
@@ -149,7 +149,9 @@ class Life:
     def metrics(self, version: str) -> Metrics:
         answer = self.aws.control.get_solution_metrics(solutionVersionArn=version)
         return Metrics(
-            model=answer["metrics"], popularity=header(answer, BASELINE) or None, report=header(answer, REPORT)
+            model=answer["metrics"],
+            popularity=read_json_header(answer, BASELINE) or None,
+            report=read_json_header(answer, REPORT),
         )
 
     def campaign(self, version: str, watch: Watch = watch_nothing) -> str:
@@ -253,12 +255,12 @@ def may_be_left(life: Life, then: str) -> Iterator[None]:
 def described(aws: Personalize, what: str, arn: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     """A ``solution_version`` (or whatever it is), and how far its making is."""
     answer = getattr(aws.control, f"describe_{what}")(**{arn_member(what): arn})
-    return answer[_camel(what)], header(answer, PROGRESS)
+    return answer[_camel(what)], read_json_header(answer, PROGRESS)
 
 
 def remarks(aws: Personalize, job: str) -> Mapping[str, Any]:
     """What the dataset import job of this ARN tells of the data that it took."""
-    return header(aws.control.describe_dataset_import_job(datasetImportJobArn=job), REMARKS)
+    return read_json_header(aws.control.describe_dataset_import_job(datasetImportJobArn=job), REMARKS)
 
 
 def listed(aws: Personalize, operation: str, **request: Any) -> Iterator[Mapping[str, Any]]:

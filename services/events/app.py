@@ -22,9 +22,9 @@ from shared.resources import Reading
 from shared.settings import Settings
 from shared.store import Store
 from shared.store.cached_store import CachedStore
-from shared.store.data_format import refuse_newer
+from shared.store.data_format import check_data_format
 from shared.store.redis import RedisStore
-from shared.store.redis_probe import Probe
+from shared.store.redis_probe import RedisProbe
 
 OPERATIONS: Mapping[str, Callable[[Store, Reading, app.Call], None]] = {
     "PutActionInteractions": put_action_interactions,
@@ -43,17 +43,17 @@ def create_app() -> Flask:
     """For gunicorn: the application of this process, from the environment."""
     configured = settings.load()
     logging.configure_logging(configured, "events")
-    refuse_newer(configured.redis_url)
+    check_data_format(configured.redis_url)
     redis = RedisStore(configured.redis_url, for_clients=True)
     store = CachedStore(redis, patient=redis, families=("record", "claim"))
     threads = BackgroundThreads()
-    store.listen(threads, threading.Event())
+    store.start_listening(threads, threading.Event())
     offered = {
         name: with_staleness_header(store, handler)
         for name, handler in handlers(configured, cast(Store, store)).items()
     }
-    probe = Probe(configured.redis_url)
-    vitals = HealthEndpoints("events", threads=threads, ready={"redis": probe.answers, **probe.room})
+    probe = RedisProbe(configured.redis_url)
+    vitals = HealthEndpoints("events", threads=threads, ready={"redis": probe.is_answering, **probe.write_checks})
     vitals.start_server(configured.metrics_bind)
     return app.create_app(
         {"personalize-events": offered}, keys=configured.keys, health=vitals, throttle=create_throttle(configured)

@@ -28,9 +28,15 @@ import structlog
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
-from services.gateway.connections import Connection, Limits, Room, State, server
-from services.gateway.responses import refused, respond, say
-from services.gateway.upstreams import Forwarded, Upstream
+from services.gateway.connections import (
+    Connection,
+    ConnectionLimits,
+    ConnectionRegistry,
+    ConnectionState,
+    create_connection_factory,
+)
+from services.gateway.responses import build_error_response, build_own_response, build_response
+from services.gateway.upstreams import ForwardedCall, Upstream
 from shared import settings
 from shared.aws import service_model
 from shared.aws.errors import InternalFailure, PersonalizeError, RequestTooLarge, Serialization, UnknownOperation
@@ -43,11 +49,11 @@ from shared.system.open_files import raise_file_limit
 
 log = structlog.get_logger()
 
-SWEEP = 0.5  # seconds between two looks for who has taken too long
-LINGER = 1.0  # seconds that a gateway that stops still takes calls on open connections
+SWEEP_SECONDS = 0.5  # seconds between two looks for who has taken too long
+LINGER_SECONDS = 1.0  # seconds that a gateway that stops still takes calls on open connections
 BACKLOG = 1024
 #: Files of a process beside its connections: logs, the store of modules, what a library opens.
-FILES = 128
+OTHER_FILES = 128
 
 HOP_BY_HOP = frozenset(
     {
@@ -74,7 +80,7 @@ def create_app() -> Gateway:
     configured = settings.load()
     logging.configure_logging(configured, "gateway")
     gateway = Gateway(configured)
-    gateway.vitals.start_server(configured.metrics_bind)
+    gateway.health.start_server(configured.metrics_bind)
     return gateway
 
 
@@ -95,59 +101,61 @@ class Gateway:
         self._by_path |= {
             path: self._upstreams[service] for service in urls for path in service_model.load_paths(service)
         }
-        self.room = Room(_limits(configured))
+        self.connections = ConnectionRegistry(_compute_limits(configured))
         self._stopping = False
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._asking: asyncio.Task[Mapping[str, bool]] | None = None
-        ready = {service: partial(self._is_reached, service) for service in urls}
-        self.vitals = HealthEndpoints("gateway", alive={"loop": self._goes_round}, ready=ready)
+        self._checking: asyncio.Task[Mapping[str, bool]] | None = None
+        ready = {service: partial(self._is_upstream_reached, service) for service in urls}
+        self.health = HealthEndpoints("gateway", alive={"loop": self._is_loop_alive}, ready=ready)
 
     async def __call__(self, sockets: Sequence[socket], stop: asyncio.Event, grace: float) -> None:
         """Serve on these listening sockets until `stop` is set, and so many seconds longer what is being answered."""
         self._loop = asyncio.get_running_loop()
         async with AsyncExitStack() as stack:
             for upstream in self._upstreams.values():
-                await stack.enter_async_context(upstream.opened())
-            factory = server(self.room, self._answer)
+                await stack.enter_async_context(upstream.open_sessions())
+            factory = create_connection_factory(self.connections, self._handle_request)
             servers = [await self._loop.create_server(factory, sock=sock, backlog=BACKLOG) for sock in sockets]
-            sweeping = asyncio.create_task(self._sweep())
+            sweeping = asyncio.create_task(self._close_expired_connections())
             await stop.wait()
             self._stopping = True
             for one in servers:
                 one.close()
-            await self._wind_down(grace)
+            await self._finish_calls(grace)
             sweeping.cancel()
-            self.room.clear()
+            self.connections.close_all()
 
-    async def _sweep(self) -> None:
+    async def _close_expired_connections(self) -> None:
         while True:
-            self.room.sweep()
-            metrics.set_gateway_connections({state.value: count for state, count in self.room.count().items()})
-            await asyncio.sleep(SWEEP)
+            self.connections.close_expired()
+            metrics.set_gateway_connections(
+                {state.value: count for state, count in self.connections.count_by_state().items()}
+            )
+            await asyncio.sleep(SWEEP_SECONDS)
 
-    async def _wind_down(self, grace: float) -> None:
+    async def _finish_calls(self, grace: float) -> None:
         """Who has sent a whole request is answered; who has not is given LINGER for it."""
         begun = time.monotonic()
         while (passed := time.monotonic() - begun) < grace:
-            count = self.room.count()
-            if not (count[State.ANSWERED] or (passed < LINGER and any(count.values()))):
+            count = self.connections.count_by_state()
+            if not (count[ConnectionState.ANSWERED] or (passed < LINGER_SECONDS and any(count.values()))):
                 break
             await asyncio.sleep(0.02)
 
-    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _handle_request(self, request: web.BaseRequest) -> web.StreamResponse:
         connection = cast(Connection, request.protocol)
         path = request.raw_path.partition("?")[0]  # as it was sent
         upstream = self._by_path.get(path)
         started = time.perf_counter()
         service = "personalize" if upstream is None else upstream.service
         try:
-            response = await self._respond(request, connection, path, upstream)
+            response = await self._forward_request(request, connection, path, upstream)
         except PersonalizeError as error:
-            response = refused(error, service)
+            response = build_error_response(error, service)
         except Exception:  # aiohttp's own answer to this would be HTML
             log.exception("internal failure", path=path)
-            response = refused(InternalFailure("An internal error has occurred."), service)
-        if path not in _ABOUT_US:
+            response = build_error_response(InternalFailure("An internal error has occurred."), service)
+        if path not in _HEALTH_PATHS:
             metrics.count_gateway_request(service, response.status, time.perf_counter() - started)
         # Where the body has not come, or the parser may have left HTTP/1, nobody knows where the next request begins.
         unsure = not request.content.at_eof() or request.content.exception() is not None or "Upgrade" in request.headers
@@ -156,55 +164,57 @@ class Gateway:
         connection.become_idle()
         return response
 
-    async def _respond(
+    async def _forward_request(
         self, request: web.BaseRequest, connection: Connection, path: str, upstream: Upstream | None
     ) -> web.StreamResponse:
         if upstream is None:
-            await _throw_away_body(request)
-            connection.enter(State.ANSWERED)
-            return await self._say(request, path)
+            await _discard_body(request)
+            connection.enter_state(ConnectionState.ANSWERED)
+            return await self._answer_locally(request, path)
         # Before its body is read: what is refused by its head alone needs none.
-        headers = _forwarded(request)
-        body = await _body(request, connection)
-        connection.enter(State.ANSWERED)
-        call = Forwarded(method=request.method, target=request.raw_path, headers=headers, body=body)
-        returned = await upstream.send(call)
+        headers = _filter_headers(request)
+        body = await _read_body(request, connection)
+        connection.enter_state(ConnectionState.ANSWERED)
+        call = ForwardedCall(method=request.method, target=request.raw_path, headers=headers, body=body)
+        returned = await upstream.send_call(call)
         kept = ((name, value) for name, value in returned.headers.items() if name.lower() not in NOT_RETURNED)
-        return respond(returned.status, kept, returned.body)
+        return build_response(returned.status, kept, returned.body)
 
-    async def _say(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
+    async def _answer_locally(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
         """The gateway's own answers: /ping, /healthz, /readyz, and that there is nothing else."""
         if path == "/ping":
-            reached = await self._reached()
+            reached = await self._check_upstreams()
             status = HTTPStatus.OK if all(reached.values()) else HTTPStatus.SERVICE_UNAVAILABLE
-            return say(status, "application/json", orjson.dumps({"service": "gateway", "upstreams": reached}))
-        if path in _ABOUT_US and path != "/metrics":
+            return build_own_response(
+                status, "application/json", orjson.dumps({"service": "gateway", "upstreams": reached})
+            )
+        if path in _HEALTH_PATHS and path != "/metrics":
             # In a thread: its checks ask this loop. No call waits for such a thread.
-            said = await asyncio.to_thread(self.vitals.respond, path)
+            said = await asyncio.to_thread(self.health.respond, path)
             if said is not None:
-                return say(said.status, said.content_type, said.body)
+                return build_own_response(said.status, said.content_type, said.body)
         if not path.startswith("/"):
             raise UnknownOperation("The request target must be a path.")
-        refusal = UnknownOperation(f"There is no operation at {request.method} {_printable(path)}.")
+        refusal = UnknownOperation(f"There is no operation at {request.method} {_format_path(path)}.")
         raise with_status(refusal, HTTPStatus.NOT_FOUND)
 
-    async def _reached(self) -> Mapping[str, bool]:
+    async def _check_upstreams(self) -> Mapping[str, bool]:
         """Which services answer. Whoever asks at the same time gets the same answer: it costs the services one ping."""
-        if self._asking is None or self._asking.done():
-            self._asking = asyncio.create_task(self._ask())
-        return await asyncio.shield(self._asking)
+        if self._checking is None or self._checking.done():
+            self._checking = asyncio.create_task(self._ping_upstreams())
+        return await asyncio.shield(self._checking)
 
-    async def _ask(self) -> Mapping[str, bool]:
-        answers = await asyncio.gather(*(upstream.answers() for upstream in self._upstreams.values()))
+    async def _ping_upstreams(self) -> Mapping[str, bool]:
+        answers = await asyncio.gather(*(upstream.ping_service() for upstream in self._upstreams.values()))
         return dict(zip(self._upstreams, answers, strict=True))
 
-    def _is_reached(self, service: str) -> bool:
+    def _is_upstream_reached(self, service: str) -> bool:
         """For another thread than the event loop's."""
         if self._loop is None:
             return False
-        return asyncio.run_coroutine_threadsafe(self._reached(), self._loop).result()[service]
+        return asyncio.run_coroutine_threadsafe(self._check_upstreams(), self._loop).result()[service]
 
-    def _goes_round(self) -> bool:
+    def _is_loop_alive(self) -> bool:
         """Whether the event loop goes round; for another thread than its own."""
         if self._loop is None:
             return False
@@ -215,20 +225,20 @@ class Gateway:
         return True
 
 
-_ABOUT_US = frozenset({"/ping", *HEALTH_PATHS})
+_HEALTH_PATHS = frozenset({"/ping", *HEALTH_PATHS})
 
 
-def _limits(configured: Settings) -> Limits:
+def _compute_limits(configured: Settings) -> ConnectionLimits:
     """As they are set, or as many connections as the system allows files."""
-    others = FILES + 2 * len(service_model.SERVICES) * configured.gateway_calls
+    others = OTHER_FILES + 2 * len(service_model.SERVICES) * configured.gateway_calls
     in_all = min(configured.gateway_connections, raise_file_limit(configured.gateway_connections + others) - others)
     if in_all < configured.gateway_connections:
         log.warning("fewer connections than FORETASTE_GATEWAY_CONNECTIONS: the limit of open files", connections=in_all)
-    return Limits(
+    return ConnectionLimits(
         seconds={
-            State.IDLE: configured.gateway_idle_seconds,
-            State.HEAD: configured.gateway_head_seconds,
-            State.BODY: configured.gateway_body_seconds,
+            ConnectionState.IDLE: configured.gateway_idle_seconds,
+            ConnectionState.HEAD: configured.gateway_head_seconds,
+            ConnectionState.BODY: configured.gateway_body_seconds,
         },
         per_peer=configured.gateway_connections_per_peer,
         in_all=max(in_all, 1),
@@ -236,7 +246,7 @@ def _limits(configured: Settings) -> Limits:
     )
 
 
-def _forwarded(request: web.BaseRequest) -> CIMultiDict[str]:
+def _filter_headers(request: web.BaseRequest) -> CIMultiDict[str]:
     """The headers that go on. Raises Serialization for those that could not go on as they came."""
     if request.headers.get(hdrs.TRANSFER_ENCODING, "chunked").lower() != "chunked":
         raise Serialization("The only transfer encoding is chunked.")
@@ -258,20 +268,20 @@ def _is_text(value: str) -> bool:
     return not {"\r", "\n", "\0"}.intersection(value)
 
 
-async def _body(request: web.BaseRequest, connection: Connection) -> bytes:
+async def _read_body(request: web.BaseRequest, connection: Connection) -> bytes:
     """The whole body. Raises RequestTooLarge, Serialization, or ServiceUnavailable where there is no memory for it."""
     too_large = RequestTooLarge(f"Request size exceeded {request_body.MAX_BODY_BYTES} bytes.")
-    if _awaits_word(request):
+    if _expects_continue(request):
         if (request.content_length or 0) > request_body.MAX_BODY_BYTES:
             raise too_large
         await request.writer.write(CONTINUE)
     body = bytearray()
     try:
-        async for chunk in _chunks(request):
+        async for chunk in _iter_chunks(request):
             if len(body) + len(chunk) > request_body.MAX_BODY_BYTES:
-                await _throw_away(request, len(body) + len(chunk))
+                await _discard_rest(request, len(body) + len(chunk))
                 raise too_large
-            connection.hold(len(chunk))
+            connection.reserve_bytes(len(chunk))
             body += chunk
     except web.RequestPayloadError:
         raise Serialization("The body is not chunked as HTTP says.") from None
@@ -280,22 +290,22 @@ async def _body(request: web.BaseRequest, connection: Connection) -> bytes:
     return bytes(body)
 
 
-async def _throw_away_body(request: web.BaseRequest) -> None:
+async def _discard_body(request: web.BaseRequest) -> None:
     """Of a request that is refused by its head. One that waits to be told whether to send it is not told."""
-    if not _awaits_word(request):
+    if not _expects_continue(request):
         with suppress(web.RequestPayloadError, ConnectionError):
-            await _throw_away(request, 0)
+            await _discard_rest(request, 0)
 
 
-async def _throw_away(request: web.BaseRequest, read: int) -> None:
+async def _discard_rest(request: web.BaseRequest, read: int) -> None:
     """A client that is still sending does not read: cut off at once it would see a broken connection, and no answer."""
-    async for chunk in _chunks(request):
+    async for chunk in _iter_chunks(request):
         read += len(chunk)
         if read > request_body.MAX_DISCARDED_BYTES:
             return
 
 
-async def _chunks(request: web.BaseRequest) -> AsyncIterator[bytes]:
+async def _iter_chunks(request: web.BaseRequest) -> AsyncIterator[bytes]:
     """What comes of the body. Raises ConnectionError where the connection ends before."""
     while not request.content.at_eof():
         if not request.protocol.connected:
@@ -303,9 +313,9 @@ async def _chunks(request: web.BaseRequest) -> AsyncIterator[bytes]:
         yield await request.content.readany()
 
 
-def _awaits_word(request: web.BaseRequest) -> bool:
+def _expects_continue(request: web.BaseRequest) -> bool:
     return request.version >= (1, 1) and request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
 
 
-def _printable(path: str) -> str:
+def _format_path(path: str) -> str:
     return "".join(each if each.isprintable() else "?" for each in path[:256])

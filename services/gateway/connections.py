@@ -36,12 +36,12 @@ from aiohttp.http import RawRequestMessage
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import StreamReader
 
-from services.gateway.responses import refused
+from services.gateway.responses import build_error_response
 from shared.aws.errors import PersonalizeError, RequestTimeout, Serialization, ServiceUnavailable
 from shared.http.bare_response import build_bare_response, with_status
 from shared.observability import metrics
 
-Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+RequestCallback = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 LINE = 4094  # bytes of a request line
 FIELD = 8190  # bytes of one header
@@ -50,63 +50,63 @@ HEAD = 64 * 1024  # bytes of all of them
 AHEAD = 64 * 1024  # bytes that may come before the call before them is answered
 
 
-class State(Enum):
+class ConnectionState(Enum):
     IDLE = "idle"
     HEAD = "head"
     BODY = "body"
     ANSWERED = "answered"
 
 
-_TOO_LATE: Mapping[State, str | None] = {
-    State.IDLE: None,
-    State.HEAD: "The head of the request took too long.",
-    State.BODY: "The body of the request took too long.",
+_TOO_LATE: Mapping[ConnectionState, str | None] = {
+    ConnectionState.IDLE: None,
+    ConnectionState.HEAD: "The head of the request took too long.",
+    ConnectionState.BODY: "The body of the request took too long.",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class ConnectionLimits:
     """Seconds for each state but the last, connections of one peer and of all, and bytes of all bodies together."""
 
-    seconds: Mapping[State, float]
+    seconds: Mapping[ConnectionState, float]
     per_peer: int
     in_all: int
     body_bytes: int
 
 
-class Room:
+class ConnectionRegistry:
     """All connections of one process, and the memory that their bodies take. For the thread of the event loop alone."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: ConnectionLimits) -> None:
         self.limits = limits
         #: Those that wait for their client, by state; who has been longest in it stands first.
-        self._waiting: Mapping[State, dict[Connection, None]] = {state: {} for state in limits.seconds}
+        self._waiting: Mapping[ConnectionState, dict[Connection, None]] = {state: {} for state in limits.seconds}
         self._connections: set[Connection] = set()
         self._of_peer: Counter[str] = Counter()
         self._body_bytes = 0
 
-    def enter(self, connection: Connection) -> None:
+    def add_connection(self, connection: Connection) -> None:
         """A new connection. Raises ServiceUnavailable where nobody makes room for it."""
         peer = connection.peer
         if self._of_peer[peer] >= self.limits.per_peer:
-            self._shed(other for other in self._by_age() if other.peer == peer)
+            self._close_oldest(other for other in self._iter_by_age() if other.peer == peer)
         if len(self._connections) >= self.limits.in_all:
-            self._shed(self._by_age())
+            self._close_oldest(self._iter_by_age())
         self._of_peer[peer] += 1
         self._connections.add(connection)
-        self.move(connection, State.IDLE)
+        self.set_state(connection, ConnectionState.IDLE)
 
-    def leave(self, connection: Connection) -> None:
+    def remove_connection(self, connection: Connection) -> None:
         if connection not in self._connections:
             return
-        self.move(connection, State.ANSWERED)
-        self.release(connection)
+        self.set_state(connection, ConnectionState.ANSWERED)
+        self.release_bytes(connection)
         self._connections.discard(connection)
         self._of_peer[connection.peer] -= 1
         if not self._of_peer[connection.peer]:
             del self._of_peer[connection.peer]
 
-    def move(self, connection: Connection, state: State) -> None:
+    def set_state(self, connection: Connection, state: ConnectionState) -> None:
         if connection not in self._connections:
             return
         if connection.state in self._waiting:
@@ -115,19 +115,21 @@ class Room:
         if state in self._waiting:
             self._waiting[state][connection] = None
 
-    def hold(self, connection: Connection, count: int) -> None:
+    def reserve_bytes(self, connection: Connection, count: int) -> None:
         """So many bytes more of its body are kept. Raises ServiceUnavailable where nobody makes room for them."""
         while self._body_bytes + count > self.limits.body_bytes:
-            self._shed(other for other in self._waiting[State.BODY] if other.held and other is not connection)
-        connection.held += count
+            self._close_oldest(
+                other for other in self._waiting[ConnectionState.BODY] if other.body_bytes and other is not connection
+            )
+        connection.body_bytes += count
         self._body_bytes += count
 
-    def release(self, connection: Connection) -> None:
+    def release_bytes(self, connection: Connection) -> None:
         """Its body is no longer needed."""
-        self._body_bytes -= connection.held
-        connection.held = 0
+        self._body_bytes -= connection.body_bytes
+        connection.body_bytes = 0
 
-    def sweep(self) -> None:
+    def close_expired(self) -> None:
         """Ends those who have taken too long."""
         for state, seconds in self.limits.seconds.items():
             before = time.monotonic() - seconds
@@ -135,62 +137,62 @@ class Room:
                 if connection.since > before:
                     break
                 said = _TOO_LATE[state]
-                connection.cut(None if said is None else RequestTimeout(said), why=state.value)
+                connection.close_with_error(None if said is None else RequestTimeout(said), why=state.value)
 
-    def count(self) -> Mapping[State, int]:
+    def count_by_state(self) -> Mapping[ConnectionState, int]:
         waiting = {state: len(connections) for state, connections in self._waiting.items()}
-        return {**waiting, State.ANSWERED: len(self._connections) - sum(waiting.values())}
+        return {**waiting, ConnectionState.ANSWERED: len(self._connections) - sum(waiting.values())}
 
-    def clear(self) -> None:
+    def close_all(self) -> None:
         """Ends all connections."""
         for connection in list(self._connections):
-            connection.cut(None, why="stopped")
+            connection.close_with_error(None, why="stopped")
 
-    def _by_age(self) -> Iterable[Connection]:
+    def _iter_by_age(self) -> Iterable[Connection]:
         return heapq.merge(*self._waiting.values(), key=lambda connection: connection.since)
 
-    def _shed(self, candidates: Iterable[Connection]) -> None:
+    def _close_oldest(self, candidates: Iterable[Connection]) -> None:
         refusal = ServiceUnavailable("There are too many connections, or too large requests. Please try again.")
         found = next(iter(candidates), None)
         if found is None:
             raise refusal
-        found.cut(None if found.state is State.IDLE else refusal, why="shed")
+        found.close_with_error(None if found.state is ConnectionState.IDLE else refusal, why="shed")
 
 
 class Connection(web.RequestHandler):
     """One connection: aiohttp's, which parses requests and writes answers, with the limits of the room."""
 
-    __slots__ = ("_ahead", "_room", "ended", "held", "payload", "peer", "since", "state")
+    __slots__ = ("_ahead", "_registry", "body_bytes", "ended", "payload", "peer", "since", "state")
 
-    def __init__(self, server: web.Server, room: Room, **options: Any) -> None:
+    def __init__(self, server: web.Server, registry: ConnectionRegistry, **options: Any) -> None:
         super().__init__(server, **options)
-        self._room = room
+        self._registry = registry
         self._ahead = 0  # bytes since the connection came into its state
         self.peer = ""
-        self.state = State.IDLE
+        self.state = ConnectionState.IDLE
         self.since = 0.0
-        self.held = 0
+        self.body_bytes = 0
         self.ended = False  # the client will send nothing more
         self.payload: StreamReader | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self.peer = peer_of(transport.get_extra_info("peername"))
+        self.peer = get_peer(transport.get_extra_info("peername"))
         try:
-            self._room.enter(self)
+            self._registry.add_connection(self)
         except ServiceUnavailable as refusal:
-            self.cut(refusal, why="refused")
+            self.close_with_error(refusal, why="refused")
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self._room.leave(self)
+        self._registry.remove_connection(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if data and self.state is not State.BODY:
-            if self.state is State.IDLE:
-                self.enter(State.HEAD)
-            elif self._ahead > (HEAD if self.state is State.HEAD else AHEAD):
-                self.cut(_headers_too_large(), why="size")
+        if data and self.state is not ConnectionState.BODY:
+            if self.state is ConnectionState.IDLE:
+                self.enter_state(ConnectionState.HEAD)
+            elif self._ahead > (HEAD if self.state is ConnectionState.HEAD else AHEAD):
+                self.close_with_error(_create_headers_error(), why="size")
                 return
             self._ahead += len(data)
         super().data_received(data)
@@ -198,38 +200,38 @@ class Connection(web.RequestHandler):
     def eof_received(self) -> bool:  # type: ignore[override]
         """Stays open for the answer where the whole request has come."""
         self.ended = True
-        if self.state is State.BODY and self.payload is not None and not self.payload.is_eof():
-            self.cut(Serialization("The body ended before all of it had arrived."), why="ended")
-        return self.state in (State.BODY, State.ANSWERED) and self.transport is not None
+        if self.state is ConnectionState.BODY and self.payload is not None and not self.payload.is_eof():
+            self.close_with_error(Serialization("The body ended before all of it had arrived."), why="ended")
+        return self.state in (ConnectionState.BODY, ConnectionState.ANSWERED) and self.transport is not None
 
-    def enter(self, state: State) -> None:
+    def enter_state(self, state: ConnectionState) -> None:
         self._ahead = 0
-        self._room.move(self, state)
+        self._registry.set_state(self, state)
 
     def begin_body(self, payload: StreamReader) -> None:
         """A whole head has come, and perhaps the body with it."""
         self.payload = payload
-        self.enter(State.ANSWERED if payload.is_eof() else State.BODY)
+        self.enter_state(ConnectionState.ANSWERED if payload.is_eof() else ConnectionState.BODY)
 
-    def hold(self, count: int) -> None:
-        self._room.hold(self, count)
+    def reserve_bytes(self, count: int) -> None:
+        self._registry.reserve_bytes(self, count)
 
     def become_idle(self) -> None:
         """The answer has been given to the transport."""
         self.payload = None
-        self._room.release(self)
-        self.enter(State.IDLE)
+        self._registry.release_bytes(self)
+        self.enter_state(ConnectionState.IDLE)
 
-    def cut(self, refusal: PersonalizeError | None, *, why: str) -> None:
+    def close_with_error(self, refusal: PersonalizeError | None, *, why: str) -> None:
         """End it, with an answer where there is one and the client takes it."""
         transport = self.transport
         if transport is not None:
-            if refusal is not None and self.state is not State.ANSWERED:
+            if refusal is not None and self.state is not ConnectionState.ANSWERED:
                 transport.write(build_bare_response(refusal))
             if transport.get_write_buffer_size():  # of a client that does not read: close() would wait for it
                 transport.abort()
         metrics.count_gateway_cut(why)
-        self._room.leave(self)
+        self._registry.remove_connection(self)
         self.force_close()
 
     def handle_error(
@@ -241,12 +243,12 @@ class Connection(web.RequestHandler):
     ) -> web.StreamResponse:
         """The answer to what is not HTTP, in AWS's form. (The application answers its own failures.)"""
         metrics.count_gateway_cut("invalid")
-        return refused(_refusal(exc), close=True)
+        return build_error_response(_convert_error(exc), close=True)
 
 
-def server(room: Room, handler: Handler) -> Callable[[], Connection]:
+def create_connection_factory(registry: ConnectionRegistry, handler: RequestCallback) -> Callable[[], Connection]:
     """What makes a connection of each that a client opens, for asyncio's `create_server`."""
-    of_aiohttp = web.Server(handler, request_factory=_begin)
+    of_aiohttp = web.Server(handler, request_factory=_create_request)
     options: dict[str, Any] = {
         "max_line_size": LINE,
         "max_field_size": FIELD,
@@ -254,13 +256,13 @@ def server(room: Room, handler: Handler) -> Callable[[], Connection]:
         "auto_decompress": False,
         "access_log": None,
         # The room's own limit comes first.
-        "keepalive_timeout": 2 * room.limits.seconds[State.IDLE],
+        "keepalive_timeout": 2 * registry.limits.seconds[ConnectionState.IDLE],
         "lingering_time": 0,
     }
-    return lambda: Connection(of_aiohttp, room, loop=asyncio.get_running_loop(), **options)
+    return lambda: Connection(of_aiohttp, registry, loop=asyncio.get_running_loop(), **options)
 
 
-def _begin(
+def _create_request(
     message: RawRequestMessage,
     payload: StreamReader,
     protocol: web.RequestHandler,
@@ -271,21 +273,21 @@ def _begin(
     return web.BaseRequest(message, payload, protocol, writer, task, asyncio.get_running_loop())
 
 
-def _refusal(exc: BaseException | None) -> PersonalizeError:
+def _convert_error(exc: BaseException | None) -> PersonalizeError:
     match exc:
         case LineTooLong(args=(_, limit, _)) if limit == LINE:
             return with_status(Serialization("The request line is too long."), HTTPStatus.REQUEST_URI_TOO_LONG)
         case LineTooLong():
-            return _headers_too_large()
+            return _create_headers_error()
     return Serialization("The request is not valid HTTP.")
 
 
-def _headers_too_large() -> PersonalizeError:
+def _create_headers_error() -> PersonalizeError:
     refusal = Serialization("The headers are too large.")
     return with_status(refusal, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
 
-def peer_of(address: Any) -> str:
+def get_peer(address: Any) -> str:
     """Whose connection it is, by the address of the socket's other end; a Unix socket's are all of one peer."""
     if not isinstance(address, tuple):
         return ""

@@ -15,7 +15,9 @@ from shared.aws.errors import PersonalizeError
 SERVER = ("Server", "foretaste")
 
 
-def respond(status: int, headers: Iterable[tuple[str, str]], body: bytes, *, close: bool = False) -> web.Response:
+def build_response(
+    status: int, headers: Iterable[tuple[str, str]], body: bytes, *, close: bool = False
+) -> web.Response:
     """An answer with these headers, beside which it gets Date, Connection where HTTP wants it, and Server."""
     response = web.Response(status=status, headers=CIMultiDict((*headers, SERVER)), body=body)
     if close:
@@ -23,15 +25,17 @@ def respond(status: int, headers: Iterable[tuple[str, str]], body: bytes, *, clo
     return response
 
 
-def say(status: int, content_type: str, body: bytes) -> web.Response:
-    return respond(status, (("Content-Type", content_type), ("x-amzn-RequestId", str(uuid4()))), body)
+def build_own_response(status: int, content_type: str, body: bytes) -> web.Response:
+    return build_response(status, (("Content-Type", content_type), ("x-amzn-RequestId", str(uuid4()))), body)
 
 
-def refused(error: PersonalizeError, service: str = "personalize-runtime", *, close: bool = False) -> web.Response:
+def build_error_response(
+    error: PersonalizeError, service: str = "personalize-runtime", *, close: bool = False
+) -> web.Response:
     """A refusal in the form that the service gives it."""
     headers = (
         ("Content-Type", service_model.get_content_type(service)),
         ("x-amzn-RequestId", str(uuid4())),
         ("x-amzn-ErrorType", error.code),
     )
-    return respond(error.status, headers, error.encode_body(), close=close)
+    return build_response(error.status, headers, error.encode_body(), close=close)

@@ -29,8 +29,8 @@ from shared.aws.errors import ServiceUnavailable
 
 log = structlog.get_logger()
 
-PATIENCE = 20.0  # seconds that a call waits for a service that refuses connections, or for its turn
-KNOCK = 0.05  # seconds between two tries
+WAIT_SECONDS = 20.0  # seconds that a call waits for a service that refuses connections, or for its turn
+POLL_SECONDS = 0.05  # seconds between two tries
 TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=2.0, sock_read=65.0)  # the SDKs give up after 60
 PING_TIMEOUT = aiohttp.ClientTimeout(total=3.0)
 #: A name may stand for several processes, or for another than before.
@@ -43,7 +43,7 @@ _CLOSED = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, aiohttp.Clien
 
 
 @dataclass(frozen=True, kw_only=True)
-class Forwarded:
+class ForwardedCall:
     """A call as it goes on: `target` is its raw path and query."""
 
     method: str
@@ -57,7 +57,7 @@ class Forwarded:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Returned:
+class UpstreamResponse:
     status: int
     headers: CIMultiDict[str]
     body: bytes
@@ -72,28 +72,28 @@ class Upstream:
         self._ping = URL(f"{self._url}/ping")
         self._most_waiting = waiting
         self._waiting = 0
-        self._turns = asyncio.Semaphore(calls)
-        self._knocking: asyncio.Task[None] | None = None
+        self._slots = asyncio.Semaphore(calls)
+        self._polling: asyncio.Task[None] | None = None
         self._kept: aiohttp.ClientSession
         self._fresh: aiohttp.ClientSession
         self._pings: aiohttp.ClientSession
 
     @asynccontextmanager
-    async def opened(self) -> AsyncIterator[None]:
+    async def open_sessions(self) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            self._kept = await stack.enter_async_context(_session(keep=True))
-            self._fresh = await stack.enter_async_context(_session(keep=False))
-            self._pings = await stack.enter_async_context(_session(keep=True))
+            self._kept = await stack.enter_async_context(_create_session(keep=True))
+            self._fresh = await stack.enter_async_context(_create_session(keep=False))
+            self._pings = await stack.enter_async_context(_create_session(keep=True))
             yield
-            if self._knocking is not None:
-                self._knocking.cancel()
+            if self._polling is not None:
+                self._polling.cancel()
 
-    async def send(self, call: Forwarded) -> Returned:
+    async def send_call(self, call: ForwardedCall) -> UpstreamResponse:
         """The service's answer. Raises ServiceUnavailable."""
-        await self._take_a_turn()
+        await self._acquire_slot()
         try:
             try:
-                return await self._send(call)
+                return await self._send_with_retry(call)
             except _NOT_SENT:
                 return await self._wait_and_send(call)
         except (aiohttp.ClientError, TimeoutError) as error:
@@ -102,9 +102,9 @@ class Upstream:
                 f"The {self.service} service does not answer at the moment. Please try again."
             ) from None
         finally:
-            self._turns.release()
+            self._slots.release()
 
-    async def answers(self) -> bool:
+    async def ping_service(self) -> bool:
         """Whether the service answers /ping, on a connection that no call uses."""
         try:
             async with self._pings.get(self._ping, timeout=PING_TIMEOUT) as response:
@@ -112,43 +112,43 @@ class Upstream:
         except (aiohttp.ClientError, TimeoutError):
             return False
 
-    async def _take_a_turn(self) -> None:
-        if not self._turns.locked():
-            await self._turns.acquire()
+    async def _acquire_slot(self) -> None:
+        if not self._slots.locked():
+            await self._slots.acquire()
             return
         refusal = ServiceUnavailable(f"The {self.service} service has too much to do. Please try again.")
         if self._waiting >= self._most_waiting:
             raise refusal
         self._waiting += 1
         try:
-            async with asyncio.timeout(PATIENCE):
-                await self._turns.acquire()
+            async with asyncio.timeout(WAIT_SECONDS):
+                await self._slots.acquire()
         except TimeoutError:
             raise refusal from None
         finally:
             self._waiting -= 1
 
-    async def _wait_and_send(self, call: Forwarded) -> Returned:
-        until = asyncio.get_running_loop().time() + PATIENCE
+    async def _wait_and_send(self, call: ForwardedCall) -> UpstreamResponse:
+        until = asyncio.get_running_loop().time() + WAIT_SECONDS
         while True:
             async with asyncio.timeout_at(until):
-                await self._until_it_listens()
+                await self._wait_until_listening()
             try:
-                return await self._send(call)
+                return await self._send_with_retry(call)
             except _NOT_SENT:
                 continue
 
-    async def _until_it_listens(self) -> None:
+    async def _wait_until_listening(self) -> None:
         """All who wait for the service do so together: it is knocked at once for all."""
-        if self._knocking is None or self._knocking.done():
-            self._knocking = asyncio.create_task(self._knock())
-        await asyncio.shield(self._knocking)
+        if self._polling is None or self._polling.done():
+            self._polling = asyncio.create_task(self._poll_until_listening())
+        await asyncio.shield(self._polling)
 
-    async def _knock(self) -> None:
+    async def _poll_until_listening(self) -> None:
         at = URL(self._url)
-        until = asyncio.get_running_loop().time() + PATIENCE
+        until = asyncio.get_running_loop().time() + WAIT_SECONDS
         while asyncio.get_running_loop().time() < until:
-            await asyncio.sleep(KNOCK)
+            await asyncio.sleep(POLL_SECONDS)
             try:
                 async with asyncio.timeout(TIMEOUT.sock_connect):
                     _, writer = await asyncio.open_connection(at.host, at.port)
@@ -157,18 +157,18 @@ class Upstream:
             writer.close()
             return
 
-    async def _send(self, call: Forwarded) -> Returned:
+    async def _send_with_retry(self, call: ForwardedCall) -> UpstreamResponse:
         """Raises what is in _NOT_SENT where nothing was sent."""
         try:
-            return await self._sent(self._kept, call)
+            return await self._send_once(self._kept, call)
         except _NOT_SENT:
             raise
         except _CLOSED:
             if not call.repeatable:
                 raise
-        return await self._sent(self._fresh, call)
+        return await self._send_once(self._fresh, call)
 
-    async def _sent(self, session: aiohttp.ClientSession, call: Forwarded) -> Returned:
+    async def _send_once(self, session: aiohttp.ClientSession, call: ForwardedCall) -> UpstreamResponse:
         url = URL(self._url + call.target, encoded=True)
         async with session.request(
             call.method, url, headers=call.headers, data=call.body or None, allow_redirects=False, timeout=TIMEOUT
@@ -177,10 +177,10 @@ class Upstream:
                 body = await response.read()
             except (aiohttp.ClientError, ConnectionError) as error:
                 raise aiohttp.ClientPayloadError("the answer broke off") from error
-            return Returned(status=response.status, headers=response.headers.copy(), body=body)
+            return UpstreamResponse(status=response.status, headers=response.headers.copy(), body=body)
 
 
-def _session(*, keep: bool) -> aiohttp.ClientSession:
+def _create_session(*, keep: bool) -> aiohttp.ClientSession:
     # The turns limit how many there are. One that is kept has no limit of ours: the service closes it.
     connector = aiohttp.TCPConnector(limit=0, force_close=not keep, ttl_dns_cache=DNS_SECONDS)
     return aiohttp.ClientSession(

@@ -30,16 +30,16 @@ class Worker(base.Worker):  # type: ignore[misc]
         signal.set_wakeup_fd(-1)  # the event loop sets its own
 
     def run(self) -> None:
-        asyncio.run(self._serve())
+        asyncio.run(self._run_application())
 
-    async def _serve(self) -> None:
+    async def _run_application(self) -> None:
         loop, stop = asyncio.get_running_loop(), asyncio.Event()
         loop.add_signal_handler(signal.SIGTERM, stop.set)
-        beating = asyncio.create_task(self._beat(stop))
+        beating = asyncio.create_task(self._send_heartbeats(stop))
         await self.wsgi([each.sock for each in self.sockets], stop, max(0.0, self.cfg.graceful_timeout - MARGIN))
         beating.cancel()
 
-    async def _beat(self, stop: asyncio.Event) -> None:
+    async def _send_heartbeats(self, stop: asyncio.Event) -> None:
         while True:
             self.notify()
             if os.getppid() != self.ppid:  # gunicorn was killed

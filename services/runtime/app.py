@@ -26,17 +26,17 @@ from shared.jobs.worker_process import WorkerProcess, build_process_name, send_h
 from shared.observability import logging
 from shared.observability.health import HealthEndpoints
 from shared.resources import Reading
-from shared.serving.filters import Filters
+from shared.serving.filters import FilterCache
 from shared.serving.model_cache import Deployed
 from shared.serving.snapshots import Snapshots
 from shared.settings import Settings
 from shared.storage.artifacts import Artifacts
 from shared.store import Store
 from shared.store.cached_store import CachedStore
-from shared.store.data_format import refuse_newer
+from shared.store.data_format import check_data_format
 from shared.store.quarantine import Quarantine
 from shared.store.redis import PROMPT, RedisStore
-from shared.store.redis_probe import Probe
+from shared.store.redis_probe import RedisProbe
 from shared.system.disk_space import has_free_space
 
 #: How long a runtime that starts loads models before it lets requests in (gunicorn gives its start 60 seconds).
@@ -69,7 +69,7 @@ def serving(
         store=store,
         deployed=deployed,
         loading=Loading(deployed),
-        filters=Filters(reading, store, Snapshots(reading, store, artifacts, on_step)),
+        filters=FilterCache(reading, store, Snapshots(reading, store, artifacts, on_step)),
     )
 
 
@@ -77,7 +77,7 @@ def create_app() -> Flask:
     """For gunicorn: the application of this process, from the environment."""
     configured = settings.load()
     logging.configure_logging(configured, "runtime")
-    refuse_newer(configured.redis_url, configured.artifacts)
+    check_data_format(configured.redis_url, configured.artifacts)
     signs = ActivityTracker()
     process = WorkerProcess(
         name=build_process_name("runtime"),
@@ -88,7 +88,7 @@ def create_app() -> Flask:
         ending=threading.Event(),
     )
     store = CachedStore(RedisStore(configured.redis_url, PROMPT), patient=process.store)
-    store.listen(process.threads, process.ending)
+    store.start_listening(process.threads, process.ending)
     here = serving(
         configured, cast(Store, store), process.artifacts, patient=process.store, on_step=signs.record_activity
     )
@@ -97,8 +97,8 @@ def create_app() -> Flask:
     ready = refresher.start(process, here, preparing, warm)
     send_heartbeats(process)
     # Not that Redis answers: without it a runtime still has answers, and all of them lose it together.
-    probe = Probe(configured.redis_url)
-    told = {"disk": lambda: has_free_space(configured.artifacts, configured.min_free_mb) and probe.has_room()}
+    probe = RedisProbe(configured.redis_url)
+    told = {"disk": lambda: has_free_space(configured.artifacts, configured.min_free_mb) and probe.has_disk_space()}
     vitals = HealthEndpoints("runtime", threads=process.threads, ready={"models": warm.is_set}, informative=told)
     vitals.start_server(configured.metrics_bind)
     # Who asks meanwhile waits to be let in, or goes to another runtime: no first request is slow.

@@ -67,7 +67,7 @@ def _run(
                 deployed.keep(_needed(process, aside))
         except Exception as error:
             # The state of Redis passes; anything else ends the thread, which is said, and started again.
-            if not redis_errors.waits_for_redis(error):
+            if not redis_errors.is_redis_unavailable(error):
                 raise
             log.warning("the deployer waits for Redis", reason=str(error))
         process.ending.wait(EVERY)

@@ -13,7 +13,7 @@ from shared.recipes import Recipe
 from shared.recipes.scoring_api import Query
 from shared.resources import Reading
 from shared.serving import pipeline
-from shared.serving.filters import Filters
+from shared.serving.filters import FilterCache
 from shared.serving.model_cache import Deployed, Model, NotDeployable
 from shared.serving.user_history import read_history
 from shared.state.lifecycle import ACTIVE
@@ -33,7 +33,7 @@ class Serving:
     store: Store
     deployed: Deployed
     loading: Loading
-    filters: Filters
+    filters: FilterCache
 
 
 @dataclass(frozen=True)

@@ -33,10 +33,10 @@ class Metadata:
 
     def of(self, item_id: str) -> dict[str, str]:
         """By the columns' names in lower case, as AWS answers them; what is null is left out."""
-        row = self._snapshot.find(item_id) if self._snapshot is not None and self._columns else None
+        row = self._snapshot.find_row(item_id) if self._snapshot is not None and self._columns else None
         if self._snapshot is None or row is None:
             return {}
-        found = ((column.lower(), self._snapshot.shown(row, column)) for column in self._columns)
+        found = ((column.lower(), self._snapshot.format_cell(row, column)) for column in self._columns)
         return {column: text for column, text in found if text is not None}
 
     def told(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -61,7 +61,7 @@ def metadata(serving: Serving, asked: Served, request: Mapping[str, Any]) -> Met
     asked_for = list(dict.fromkeys(name.upper() for names in wanted.values() for name in names))
     if len(asked_for) > MOST_COLUMNS:
         raise InvalidInput(f"metadataColumns names {len(asked_for)} columns; at most {MOST_COLUMNS} are answered.")
-    snapshot = serving.filters.described(asked.model)
+    snapshot = serving.filters.get_item_rows(asked.model)
     known = {name.upper(): name for name in snapshot.schema.columns} if snapshot is not None else {}
     if unknown := [name for name in asked_for if name not in known]:
         there = ", ".join(known.values()) or "none"

@@ -9,7 +9,7 @@ from services.runtime import metadata
 from services.runtime.endpoint import Serving, query, recommendation_id, served
 from shared.aws.errors import InvalidInput
 from shared.http.app import Call
-from shared.serving.candidate_mask import Selection
+from shared.serving.candidate_mask import CandidateSelection
 from shared.serving.pipeline import rank_items
 
 MOST_ITEMS = 500
@@ -26,5 +26,5 @@ def get_personalized_ranking(serving: Serving, call: Call) -> Mapping[str, Any]:
         count, most = len(request["inputList"]), metadata.MOST_ITEMS
         raise InvalidInput(f"inputList has {count} items; at most {most} are ranked with metadata.")
     asking = query(asked, request, serving.store)
-    ranking = rank_items(asked.model, asking, Selection(serving.filters, asked.model, request), given)
+    ranking = rank_items(asked.model, asking, CandidateSelection(serving.filters, asked.model, request), given)
     return {"personalizedRanking": about.told(ranking), "recommendationId": recommendation_id()}

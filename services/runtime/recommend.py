@@ -9,7 +9,7 @@ from services.runtime import metadata
 from services.runtime.endpoint import Serving, query, recommendation_id, served
 from shared.aws.errors import InvalidInput
 from shared.http.app import Call
-from shared.serving.candidate_mask import Selection
+from shared.serving.candidate_mask import CandidateSelection
 from shared.serving.pipeline import recommend_items
 
 TYPES = ("USER_PERSONALIZATION", "POPULAR_ITEMS", "RELATED_ITEMS")
@@ -25,7 +25,7 @@ def get_recommendations(serving: Serving, call: Call) -> Mapping[str, Any]:
     about = metadata.metadata(serving, asked, request)
     wanted = results(request, metadata.MOST_ITEMS if about else MOST_RESULTS)
     asking = query(asked, request, serving.store)
-    items = recommend_items(asked.model, asking, Selection(serving.filters, asked.model, request), wanted)
+    items = recommend_items(asked.model, asking, CandidateSelection(serving.filters, asked.model, request), wanted)
     answer_id = recommendation_id()
     if asked.recipe.training.uses_impressions and items:
         listed = "|".join(row["itemId"] for row in items[:MOST_SHOWN])

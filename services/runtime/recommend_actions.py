@@ -8,7 +8,7 @@ from typing import Any
 from services.runtime.endpoint import Serving, query, recommendation_id, served
 from shared.aws.errors import InvalidInput
 from shared.http.app import Call
-from shared.serving.candidate_mask import Selection
+from shared.serving.candidate_mask import CandidateSelection
 from shared.serving.pipeline import recommend_actions
 
 DEFAULT_RESULTS = 5
@@ -22,5 +22,5 @@ def get_action_recommendations(serving: Serving, call: Call) -> Mapping[str, Any
         raise InvalidInput(f"numResults is {wanted}; at most {MOST_RESULTS} actions are answered.")
     asked = served(serving, request, "PERSONALIZED_ACTIONS")
     asking = query(asked, request, serving.store)
-    actions = recommend_actions(asked.model, asking, Selection(serving.filters, asked.model, request), wanted)
+    actions = recommend_actions(asked.model, asking, CandidateSelection(serving.filters, asked.model, request), wanted)
     return {"actionList": actions, "recommendationId": recommendation_id()}

@@ -37,14 +37,14 @@ def _run(
             ready.set()
         except Exception as error:
             # The state of Redis passes; anything else ends the thread, which is said, and started again.
-            if not redis_errors.waits_for_redis(error):
+            if not redis_errors.is_redis_unavailable(error):
                 raise
             log.warning("the refresher waits for Redis", reason=str(error))
         process.ending.wait(EVERY)
 
 
 def refresh(serving: Serving, preparing: Preparing) -> None:
-    serving.filters.refresh(preparing.aside)
+    serving.filters.refresh_snapshots(preparing.aside)
     for noun in SERVED:
         for record in serving.reading.children(noun, whole=False):
             preparing.aside.run_unless_quarantined(record.arn, partial(_make_ready, serving, preparing, record))

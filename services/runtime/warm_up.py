@@ -12,7 +12,7 @@ from services.runtime.endpoint import CONFIGS
 from services.runtime.metadata import is_answered
 from shared.aws.errors import PersonalizeError
 from shared.jobs.runner import ActivityTracker
-from shared.serving.filters import Filters
+from shared.serving.filters import FilterCache
 from shared.serving.model_cache import Deployed, Model
 from shared.store import Record
 from shared.store.quarantine import Quarantine
@@ -23,7 +23,7 @@ log = structlog.get_logger()
 @dataclass(frozen=True)
 class Preparing:
     deployed: Deployed
-    filters: Filters
+    filters: FilterCache
     aside: Quarantine
     signs: ActivityTracker = field(default_factory=ActivityTracker)
     """That loading and reading get on, for the lease under which they are done."""
@@ -31,9 +31,9 @@ class Preparing:
     def served(self, record: Record, body: Mapping[str, Any], model: Model) -> None:
         """For a campaign or recommender that ``model`` answers for, or will, with these members."""
         try:
-            self.filters.warm(model, self.aside)
+            self.filters.prepare_model(model, self.aside)
             if is_answered(model.recipe, body.get(CONFIGS[f"{record.kind}Arn"]) or {}):
-                self.filters.read_described(model)
+                self.filters.read_item_rows(model)
         except PersonalizeError as error:
             log.warning("not made ready", arn=record.arn, reason=str(error))
 
@@ -42,6 +42,6 @@ class Preparing:
         for model in self.deployed.of_group(record.body["datasetGroupArn"]):
             self.signs.record_activity()
             try:
-                self.filters.warm(model, self.aside)
+                self.filters.prepare_model(model, self.aside)
             except PersonalizeError as error:
                 log.warning("not made ready", arn=record.arn, reason=str(error))

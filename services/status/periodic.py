@@ -32,6 +32,6 @@ def _run_until_end(process: WorkerProcess, name: str, every: float, walk: Callab
                 walk(process)
         except Exception as error:
             # The state of Redis passes; anything else ends the thread, which is said, and started again.
-            if not redis_errors.waits_for_redis(error):
+            if not redis_errors.is_redis_unavailable(error):
                 raise
             log.warning("a round waits for Redis", round=name, reason=str(error))

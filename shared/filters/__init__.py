@@ -11,7 +11,7 @@ README.md says what AWS leaves open and what was chosen.
 from __future__ import annotations
 
 from shared.filters.checking import MOST_FIELDS, TooManyFields, check
-from shared.filters.expressions import Condition, Expression, Filter, FilterError, Kind
+from shared.filters.expressions import Condition, Expression, Filter, FilterError, ValueKind
 from shared.filters.parsing import parse
 from shared.filters.values import FilterValueError
 
@@ -22,7 +22,7 @@ __all__ = [
     "Filter",
     "FilterError",
     "FilterValueError",
-    "Kind",
+    "ValueKind",
     "TooManyFields",
     "check",
     "parse",

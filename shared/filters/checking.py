@@ -16,10 +16,10 @@ from shared.filters.expressions import (
     Expression,
     Filter,
     FilterError,
-    Kind,
     Operand,
     Operator,
     Placeholder,
+    ValueKind,
 )
 
 Schemas = Mapping[str, Mapping[str, Field]]
@@ -158,17 +158,17 @@ def _field(name: str, dataset: str, schemas: Schemas, condition: Condition) -> F
     return field
 
 
-def _kind(field: Field, dataset: str) -> Kind:
+def _kind(field: Field, dataset: str) -> ValueKind:
     if dataset in _OF_EVENTS:
-        return Kind.EVENT_TYPE
-    return Kind.TEXT if field.type == "string" else Kind.NUMBER
+        return ValueKind.EVENT_TYPE
+    return ValueKind.TEXT if field.type == "string" else ValueKind.NUMBER
 
 
-def _check_operator(condition: Condition, kind: Kind) -> None:
+def _check_operator(condition: Condition, kind: ValueKind) -> None:
     operator, place = condition.operator, condition.place
-    if kind is Kind.NUMBER and operator in (Operator.IN, Operator.NOT_IN):
+    if kind is ValueKind.NUMBER and operator in (Operator.IN, Operator.NOT_IN):
         raise _invalid(f"the field at {place} holds numbers: use = or another comparison, {operator} is for strings.")
-    if kind is not Kind.NUMBER and operator.ordering:
+    if kind is not ValueKind.NUMBER and operator.ordering:
         raise _invalid(f"the field at {place} holds strings: use IN, NOT IN, = or !=, {operator} is for numbers.")
     if operator is Operator.NOT_IN:
         if condition.placeholders:
@@ -181,7 +181,7 @@ def _check_operator(condition: Condition, kind: Kind) -> None:
             raise _invalid(f"CurrentItem at {place} needs IN: use it, and EXCLUDE for INCLUDE or the reverse.")
 
 
-def _operand(operand: Operand, condition: Condition, dataset: str, kind: Kind, schemas: Schemas) -> Operand:
+def _operand(operand: Operand, condition: Condition, dataset: str, kind: ValueKind, schemas: Schemas) -> Operand:
     place = condition.place
     match operand:
         case Placeholder():
@@ -194,12 +194,12 @@ def _operand(operand: Operand, condition: Condition, dataset: str, kind: Kind, s
                 raise _invalid(f"the two fields at {place} must both hold numbers or both strings.")
             return CurrentItem(field.name, field.categorical)
         case float():
-            if kind is not Kind.NUMBER:
+            if kind is not ValueKind.NUMBER:
                 raise _invalid(f"the field at {place} holds strings: put its values in quotes.")
         case _:
-            if kind is Kind.NUMBER:
+            if kind is ValueKind.NUMBER:
                 raise _invalid(f"the field at {place} holds numbers: write its value without quotes.")
-            if operand == ANY and kind is not Kind.EVENT_TYPE:
+            if operand == ANY and kind is not ValueKind.EVENT_TYPE:
                 raise _invalid(f'"*" at {place} can only stand for any EVENT_TYPE.')
     return operand
 

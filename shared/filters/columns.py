@@ -12,11 +12,11 @@ import numpy.typing as npt
 
 from shared.data.arrays.features import SEPARATOR, SPACES
 
-Rows = npt.NDArray[np.integer[Any]]
+RowNumbers = npt.NDArray[np.integer[Any]]
 """Numbers of rows."""
 
 
-class Columns(Protocol):
+class FilterColumns(Protocol):
     """R rows, one for each place of the answer: items stand in the order of a scorer's ``item_ids``.
 
     Columns bear the schema's names. No array may change.
@@ -27,18 +27,18 @@ class Columns(Protocol):
         """bool[R]: false where the dataset has no row, as for items that only interactions know."""
         ...
 
-    def numbers(self, column: str) -> npt.NDArray[np.floating[Any]]:
+    def get_numbers(self, column: str) -> npt.NDArray[np.floating[Any]]:
         """float[R], NaN for null and where there is no row; as precise as the column is."""
         ...
 
-    def having(self, column: str, values: Iterable[str]) -> npt.NDArray[np.bool_]:
+    def find_matches(self, column: str, values: Iterable[str]) -> npt.NDArray[np.bool_]:
         """bool[R], the caller's own: the rows that are present and have exactly one of these values, or it among others
         where the column is categorical.
         """
         ...
 
 
-def parts(value: str | None, *, categorical: bool) -> list[str]:
+def split_values(value: str | None, *, categorical: bool) -> list[str]:
     """The values of one cell: those between the bars of a categorical one, trimmed as at training. None: none."""
     if not value:
         return []
@@ -48,32 +48,32 @@ def parts(value: str | None, *, categorical: bool) -> list[str]:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Table:
+class InMemoryColumns:
     """``Columns`` in memory."""
 
     present: npt.NDArray[np.bool_]
     numeric: Mapping[str, npt.NDArray[np.floating[Any]]]
-    textual: Mapping[str, Mapping[str, Rows]]
+    textual: Mapping[str, Mapping[str, RowNumbers]]
     """Column -> value -> rows; ``index`` makes one."""
 
-    def numbers(self, column: str) -> npt.NDArray[np.floating[Any]]:
+    def get_numbers(self, column: str) -> npt.NDArray[np.floating[Any]]:
         return self.numeric[column]
 
-    def having(self, column: str, values: Iterable[str]) -> npt.NDArray[np.bool_]:
+    def find_matches(self, column: str, values: Iterable[str]) -> npt.NDArray[np.bool_]:
         rows = self.textual[column]
-        return marked(len(self.present), (rows[value] for value in values if value in rows))
+        return mask_rows(len(self.present), (rows[value] for value in values if value in rows))
 
 
-def index(cells: Sequence[str | None], *, categorical: bool) -> Mapping[str, Rows]:
+def index_values(cells: Sequence[str | None], *, categorical: bool) -> Mapping[str, RowNumbers]:
     """Value -> the rows that have it, of a column of strings."""
     rows: defaultdict[str, list[int]] = defaultdict(list)
     for row, cell in enumerate(cells):
-        for part in parts(cell, categorical=categorical):
+        for part in split_values(cell, categorical=categorical):
             rows[part].append(row)
     return {value: np.asarray(numbers, np.int32) for value, numbers in rows.items()}
 
 
-def marked(length: int, rows: Iterable[Rows]) -> npt.NDArray[np.bool_]:
+def mask_rows(length: int, rows: Iterable[RowNumbers]) -> npt.NDArray[np.bool_]:
     """bool[length]: true at the rows of any of the arrays."""
     mask = np.zeros(length, np.bool_)
     for numbers in rows:

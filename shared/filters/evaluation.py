@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shared.filters.columns import Columns, Rows, marked, parts
-from shared.filters.expressions import ANY, Condition, CurrentItem, Expression, Filter, Kind, Operator, Placeholder
-from shared.filters.values import number, strings, usable
+from shared.filters.columns import FilterColumns, RowNumbers, mask_rows, split_values
+from shared.filters.expressions import ANY, Condition, CurrentItem, Expression, Filter, Operator, Placeholder, ValueKind
+from shared.filters.values import drop_missing_values, parse_number, parse_strings
 
 Mask = npt.NDArray[np.bool_]
 Attributes = Mapping[str, str | float | None]
@@ -24,45 +24,45 @@ Attributes = Mapping[str, str | float | None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Moment:
+class FilterContext:
     """What a filter is applied to, besides the rows."""
 
     values: Mapping[str, str] = field(default_factory=dict)
     """The request's ``filterValues``."""
     user: Attributes = field(default_factory=dict)
     """{} for a user without a row, or none."""
-    events: Mapping[str, Rows] = field(default_factory=dict)
+    events: Mapping[str, RowNumbers] = field(default_factory=dict)
     """Event type -> the rows that the user has such an event with. For segments: the users who have one. Only the rows
     of types that are asked for are looked at."""
     current_item: Attributes = field(default_factory=dict)
     """{} for an item without a row, or none."""
 
 
-def compiled(filter_: Filter, columns: Columns) -> Callable[[Moment], Mask]:
+def compile_filter(filter_: Filter, columns: FilterColumns) -> Callable[[FilterContext], Mask]:
     """For a checked filter: the function that says which rows are let through, bool[R] for the caller to keep.
 
     It raises FilterValueError; it is safe to call from several threads.
     """
-    return _Compiled(filter_, columns)
+    return _CompiledFilter(filter_, columns)
 
 
-class _Compiled:
-    def __init__(self, filter_: Filter, columns: Columns) -> None:
+class _CompiledFilter:
+    def __init__(self, filter_: Filter, columns: FilterColumns) -> None:
         self._filter = filter_
         self._columns = columns
         self._present = columns.present
-        self._fixed = {each: self._mask(each, Moment()) for each in set(filter_.tested) if each.fixed}
+        self._fixed = {each: self._compute_mask(each, FilterContext()) for each in set(filter_.tested) if each.fixed}
         for mask in self._fixed.values():
             mask.flags.writeable = False
 
-    def __call__(self, moment: Moment) -> Mask:
+    def __call__(self, moment: FilterContext) -> Mask:
         expressions = [
             expression
-            for expression in usable(self._filter, moment.values).expressions
-            if all(_user_holds(condition, moment) for condition in expression.user)
+            for expression in drop_missing_values(self._filter, moment.values).expressions
+            if all(_match_user(condition, moment) for condition in expression.user)
         ]
-        included = [self._rows_of(each, moment) for each in expressions if each.include]
-        allowed = _any(included) if included else np.ones(len(self._present), np.bool_)
+        included = [self._match_expression(each, moment) for each in expressions if each.include]
+        allowed = _join_with_or(included) if included else np.ones(len(self._present), np.bool_)
         if not allowed.flags.writeable:
             allowed = allowed.copy()
         for expression in expressions:
@@ -71,76 +71,78 @@ class _Compiled:
             if expression.lists_events:
                 # Few rows: quicker to take out one by one than with a mask.
                 for (condition,) in expression.groups:
-                    for rows in _events(condition, moment):
+                    for rows in _find_events(condition, moment):
                         allowed[rows] = False
             else:
-                allowed &= ~self._rows_of(expression, moment)
+                allowed &= ~self._match_expression(expression, moment)
         return allowed
 
-    def _rows_of(self, expression: Expression, moment: Moment) -> Mask:
-        return _any([_all([self._tested(each, moment) for each in group]) for group in expression.groups])
+    def _match_expression(self, expression: Expression, moment: FilterContext) -> Mask:
+        return _join_with_or(
+            [_join_with_and([self._match_condition(each, moment) for each in group]) for group in expression.groups]
+        )
 
-    def _tested(self, condition: Condition, moment: Moment) -> Mask:
-        return self._fixed[condition] if condition.fixed else self._mask(condition, moment)
+    def _match_condition(self, condition: Condition, moment: FilterContext) -> Mask:
+        return self._fixed[condition] if condition.fixed else self._compute_mask(condition, moment)
 
-    def _mask(self, condition: Condition, moment: Moment) -> Mask:
+    def _compute_mask(self, condition: Condition, moment: FilterContext) -> Mask:
         match condition.kind:
-            case Kind.EVENT_TYPE:
-                found = marked(len(self._present), _events(condition, moment))
-                return ~found if _negates(condition) else found
-            case Kind.TEXT:
-                found = self._columns.having(condition.column, _strings(condition, moment))
-                return ~found & self._present if _negates(condition) else found
-            case Kind.NUMBER:
-                numbers = self._columns.numbers(condition.column)
-                found = _compared(condition, numbers, _number(condition, moment))
+            case ValueKind.EVENT_TYPE:
+                found = mask_rows(len(self._present), _find_events(condition, moment))
+                return ~found if _is_negated(condition) else found
+            case ValueKind.TEXT:
+                found = self._columns.find_matches(condition.column, _collect_strings(condition, moment))
+                return ~found & self._present if _is_negated(condition) else found
+            case ValueKind.NUMBER:
+                numbers = self._columns.get_numbers(condition.column)
+                found = _compare_numbers(condition, numbers, _get_number(condition, moment))
                 # Of rows that are not there all numbers are NaN, for which nothing else holds.
-                return found & self._present if _negates(condition) else found
+                return found & self._present if _is_negated(condition) else found
 
 
-def _negates(condition: Condition) -> bool:
+def _is_negated(condition: Condition) -> bool:
     return condition.operator in (Operator.NOT_IN, Operator.UNEQUAL)
 
 
-def _user_holds(condition: Condition, moment: Moment) -> bool:
+def _match_user(condition: Condition, moment: FilterContext) -> bool:
     value = moment.user.get(condition.column)
-    if condition.kind is Kind.NUMBER:
+    if condition.kind is ValueKind.NUMBER:
         held_number = np.asarray(math.nan if value is None else float(value), np.float64)
-        return bool(_compared(condition, held_number, _number(condition, moment)))
-    held = parts(None if value is None else str(value), categorical=condition.categorical)
-    return _negates(condition) == _strings(condition, moment).isdisjoint(held)
+        return bool(_compare_numbers(condition, held_number, _get_number(condition, moment)))
+    held = split_values(None if value is None else str(value), categorical=condition.categorical)
+    return _is_negated(condition) == _collect_strings(condition, moment).isdisjoint(held)
 
 
-def _events(condition: Condition, moment: Moment) -> list[Rows]:
-    wanted = {folded_event_type(each) for each in _strings(condition, moment)}
+def _find_events(condition: Condition, moment: FilterContext) -> list[RowNumbers]:
+    wanted = {normalize_event_type(each) for each in _collect_strings(condition, moment)}
     events = moment.events
-    return [events[event_type] for event_type in events if ANY in wanted or folded_event_type(event_type) in wanted]
+    return [events[event_type] for event_type in events if ANY in wanted or normalize_event_type(event_type) in wanted]
 
 
-def folded_event_type(event_type: str) -> str:
+def normalize_event_type(event_type: str) -> str:
     """Of event types alone AWS ignores the case, and its own filters spell the action event Not Taken as NOT_TAKEN."""
     return event_type.casefold().replace(" ", "_")
 
 
-def _strings(condition: Condition, moment: Moment) -> set[str]:
+def _collect_strings(condition: Condition, moment: FilterContext) -> set[str]:
     found: set[str] = set()
     for operand in condition.operands:
         match operand:
             case Placeholder(name):
-                found.update(strings(moment.values.get(name, "")))
+                found.update(parse_strings(moment.values.get(name, "")))
             case CurrentItem(column, categorical):
                 value = moment.current_item.get(column)
-                found.update(parts(None if value is None else str(value), categorical=categorical))
+                found.update(split_values(None if value is None else str(value), categorical=categorical))
             case _:
                 found.add(str(operand))
     return found
 
 
-def _number(condition: Condition, moment: Moment) -> float:
+def _get_number(condition: Condition, moment: FilterContext) -> float:
     (operand,) = condition.operands
     match operand:
         case Placeholder(name):
-            return number(name, moment.values[name])
+            return parse_number(name, moment.values[name])
         case CurrentItem(column):
             value = moment.current_item.get(column)
             return math.nan if value is None else float(value)
@@ -158,7 +160,7 @@ _COMPARISONS: Mapping[Operator, Callable[[Any, Any], Any]] = {
 }
 
 
-def _compared(condition: Condition, numbers: npt.NDArray[np.floating[Any]], value: float) -> Mask:
+def _compare_numbers(condition: Condition, numbers: npt.NDArray[np.floating[Any]], value: float) -> Mask:
     """NaN stands for null: with it nothing holds but !=."""
     dtype = np.float32 if condition.single else np.float64
     with np.errstate(over="ignore"):  # what is too large for a float32 is larger than all of them
@@ -166,15 +168,15 @@ def _compared(condition: Condition, numbers: npt.NDArray[np.floating[Any]], valu
     return np.asarray(compared, np.bool_)
 
 
-def _any(masks: Sequence[Mask]) -> Mask:
-    return _joined(np.logical_or, masks)
+def _join_with_or(masks: Sequence[Mask]) -> Mask:
+    return _join_masks(np.logical_or, masks)
 
 
-def _all(masks: Sequence[Mask]) -> Mask:
-    return _joined(np.logical_and, masks)
+def _join_with_and(masks: Sequence[Mask]) -> Mask:
+    return _join_masks(np.logical_and, masks)
 
 
-def _joined(join: np.ufunc, masks: Sequence[Mask]) -> Mask:
+def _join_masks(join: np.ufunc, masks: Sequence[Mask]) -> Mask:
     """In the place of the first, unless that is kept: memory that was just used is quicker to write than other."""
     found, *others = masks
     for mask in others:

@@ -18,7 +18,7 @@ class FilterError(ValueError):
     """
 
 
-class Kind(StrEnum):
+class ValueKind(StrEnum):
     """What a condition compares."""
 
     TEXT = "text"
@@ -42,7 +42,7 @@ class Operator(StrEnum):
 
 
 @dataclass(frozen=True)
-class Place:
+class TextPosition:
     """Where in the text, both counted from 1."""
 
     line: int
@@ -82,12 +82,12 @@ class Condition:
     column: str
     operator: Operator
     operands: tuple[Operand, ...]
-    kind: Kind = Kind.TEXT
+    kind: ValueKind = ValueKind.TEXT
     categorical: bool = False
     """A value of the column may be several, separated by bars."""
     single: bool = False
     """The column is kept as float32: 9.99 is compared as what the nearest of these is."""
-    place: Place = field(default=Place(1, 1), compare=False)
+    place: TextPosition = field(default=TextPosition(1, 1), compare=False)
 
     @cached_property
     def placeholders(self) -> tuple[str, ...]:
@@ -100,7 +100,7 @@ class Condition:
     @cached_property
     def fixed(self) -> bool:
         """As checked: holds for the same rows whatever is asked for and by whom."""
-        return self.kind is not Kind.EVENT_TYPE and not self.placeholders and not self.current_item_columns
+        return self.kind is not ValueKind.EVENT_TYPE and not self.placeholders and not self.current_item_columns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +115,7 @@ class Expression:
     groups: tuple[tuple[Condition, ...], ...]
     user: tuple[Condition, ...] = ()
     """What stands behind IF."""
-    place: Place = field(default=Place(1, 1), compare=False)
+    place: TextPosition = field(default=TextPosition(1, 1), compare=False)
 
     @property
     def conditions(self) -> Iterator[Condition]:
@@ -127,7 +127,9 @@ class Expression:
     def lists_events(self) -> bool:
         """As checked: it is of all rows that the user has one of some events with."""
         return all(
-            len(group) == 1 and group[0].kind is Kind.EVENT_TYPE and group[0].operator in (Operator.IN, Operator.EQUAL)
+            len(group) == 1
+            and group[0].kind is ValueKind.EVENT_TYPE
+            and group[0].operator in (Operator.IN, Operator.EQUAL)
             for group in self.groups
         )
 
@@ -163,9 +165,9 @@ class Filter:
         return frozenset(of_conditions | of_seeds)
 
     @cached_property
-    def placeholders(self) -> Mapping[str, frozenset[Kind]]:
+    def placeholders(self) -> Mapping[str, frozenset[ValueKind]]:
         """As checked: the names without $, each with the kinds of value that it stands for."""
-        found: dict[str, frozenset[Kind]] = {}
+        found: dict[str, frozenset[ValueKind]] = {}
         for condition in self.conditions:
             for name in condition.placeholders:
                 found[name] = found.get(name, frozenset()) | {condition.kind}
@@ -174,7 +176,7 @@ class Filter:
     @cached_property
     def tests_events(self) -> bool:
         """As checked."""
-        return any(condition.kind is Kind.EVENT_TYPE for condition in self.conditions)
+        return any(condition.kind is ValueKind.EVENT_TYPE for condition in self.conditions)
 
     @cached_property
     def excludes_events(self) -> bool:
@@ -182,7 +184,7 @@ class Filter:
         by_events = [
             each.include
             for each in self.expressions
-            if any(condition.kind is Kind.EVENT_TYPE for condition in each.conditions)
+            if any(condition.kind is ValueKind.EVENT_TYPE for condition in each.conditions)
         ]
         return bool(by_events) and not any(by_events)
 

@@ -19,8 +19,8 @@ from shared.filters.expressions import (
     FilterError,
     Operand,
     Operator,
-    Place,
     Placeholder,
+    TextPosition,
 )
 
 MAX_PLACEHOLDER_CHARACTERS = 50  # of a name, as filterValues can give it
@@ -74,7 +74,7 @@ def _problem(error: UnexpectedInput) -> str:
     expected = ", or ".join(words for terminal, words in _WORDS.items() if terminal in accepted)
     if isinstance(error, UnexpectedToken) and error.token.type == "$END":
         return f"Invalid Expression: it ends where there should be {expected}."
-    place = Place(error.line, error.column)
+    place = TextPosition(error.line, error.column)
     if isinstance(error, UnexpectedCharacters) and error.char in "\"'":
         return f"Invalid Expression: the quote at {place} is not closed."
     return f"Invalid Expression: at {place} there should be {expected}."
@@ -166,5 +166,5 @@ def _tokens(tree: Tree[Token]) -> list[Token]:
     return [child for child in tree.children if isinstance(child, Token)]
 
 
-def _place(token: Token) -> Place:
-    return Place(token.line or 1, token.column or 1)
+def _place(token: Token) -> TextPosition:
+    return TextPosition(token.line or 1, token.column or 1)

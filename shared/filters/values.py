@@ -12,7 +12,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from shared.filters.expressions import Condition, Expression, Filter, Kind, Placeholder
+from shared.filters.expressions import Condition, Expression, Filter, Placeholder, ValueKind
 
 _PIECE = re.compile(r"""\s*("[^"]*"|'[^']*'|[^,]*?)\s*(?:,|\Z)""")
 _EMPTY = re.compile(r"[\s,]*")
@@ -23,7 +23,7 @@ class FilterValueError(ValueError):
     """filterValues that the filter can't be used with. The message repeats no value."""
 
 
-def usable(filter_: Filter, values: Mapping[str, str]) -> Filter:
+def drop_missing_values(filter_: Filter, values: Mapping[str, str]) -> Filter:
     """The checked filter without what EXCLUDE lacks a value for; each condition has a value for some operand at least.
 
     It may have no expression left: such a filter lets everything through. Values that the filter does not name are
@@ -36,15 +36,15 @@ def usable(filter_: Filter, values: Mapping[str, str]) -> Filter:
                 f"The value of {name} in filterValues is a JSON list. Leave out the brackets: a value is one string, "
                 'with the wanted strings in quotes and commas between them, as "first","second".'
             )
-        if Kind.NUMBER in filter_.placeholders[name]:
-            number(name, values[name])
+        if ValueKind.NUMBER in filter_.placeholders[name]:
+            parse_number(name, values[name])
     if len(given) == len(filter_.placeholders):
         return filter_
-    expressions = (_usable(expression, given) for expression in filter_.expressions)
+    expressions = (_drop_missing(expression, given) for expression in filter_.expressions)
     return Filter(tuple(expression for expression in expressions if expression is not None))
 
 
-def _usable(expression: Expression, given: Collection[str]) -> Expression | None:
+def _drop_missing(expression: Expression, given: Collection[str]) -> Expression | None:
     missing = [name for condition in expression.conditions for name in condition.placeholders if name not in given]
     if expression.include and missing:
         raise FilterValueError(
@@ -63,7 +63,7 @@ def _has_value(condition: Condition, given: Collection[str]) -> bool:
     return any(not isinstance(operand, Placeholder) or operand.name in given for operand in condition.operands)
 
 
-def strings(value: str) -> list[str]:
+def parse_strings(value: str) -> list[str]:
     """The strings of a list, in quotes or without; what is in quotes may hold commas.
 
     >>> strings('"comedy","drama, black"')
@@ -87,7 +87,7 @@ def _is_quoted(piece: str) -> bool:
     return len(piece) > 1 and piece[0] in "\"'" and piece[0] == piece[-1]
 
 
-def number(name: str, value: str) -> float:
+def parse_number(name: str, value: str) -> float:
     """The number of the placeholder of this name. Raises FilterValueError.
 
     >>> number("PRICE", '"9.5"')

@@ -243,7 +243,7 @@ def _convert_error(error: Exception, request_id: str) -> tuple[errors.Personaliz
             return error, {}
         case HTTPException() if error.code and error.code < HTTPStatus.INTERNAL_SERVER_ERROR:
             return _convert_http_exception(error)
-        case _ if said := redis_errors.sentence(error):
+        case _ if said := redis_errors.describe_error(error):
             log.warning("the store does not answer, or refuses", reason=str(error))
             return errors.ServiceUnavailable(said), {}
         case OSError(errno=errno.ENOSPC | errno.EDQUOT):

@@ -15,7 +15,7 @@ def with_staleness_header(store: CachedStore, handler: OperationHandler) -> Oper
     """Wrap a handler that reads from ``store``: a stale answer says for how long (seconds) the store had been away."""
 
     def handle_call(call: Call) -> Mapping[str, Any] | Answer | None:
-        with store.request() as reads:
+        with store.track_request() as reads:
             answer = handler(call)
             stale = reads.stale
         if stale is None or isinstance(answer, Answer):

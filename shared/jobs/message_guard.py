@@ -43,7 +43,7 @@ class Channel(redis.Channel):
             return super()._brpop_read(**options)  # type: ignore[no-untyped-call]
         except ResponseError as error:
             # A full disk, say: to end would help nobody, and to start again needs a write.
-            if not redis_errors.waits_for_redis(error):
+            if not redis_errors.is_redis_unavailable(error):
                 raise
             log.warning("the queue waits for Redis", reason=str(error))
             time.sleep(PAUSE)

@@ -25,7 +25,7 @@ from shared.settings import Settings
 from shared.storage.artifacts import Artifacts
 from shared.store import Store, data_format
 from shared.store.redis import RedisStore
-from shared.store.redis_probe import Probe
+from shared.store.redis_probe import RedisProbe
 from shared.system.disk_space import has_free_space
 
 log = structlog.get_logger()
@@ -72,22 +72,22 @@ def create_worker_app(queue_name: str, *, long_work: bool = True, started: Calla
     )
     _current.append(process)
     consumes = threading.Event()
-    probe = Probe(configured.redis_url)
+    probe = RedisProbe(configured.redis_url)
     vitals = HealthEndpoints(
         queue_name,
         threads=process.threads,
         ready={
             "consumes": lambda: consumes.is_set() and not process.ending.is_set(),
-            "redis": probe.answers,
+            "redis": probe.is_answering,
             "memory": probe.has_memory,
-            "disk": lambda: probe.has_room() and has_free_space(configured.artifacts, configured.min_free_mb),
+            "disk": lambda: probe.has_disk_space() and has_free_space(configured.artifacts, configured.min_free_mb),
         },
     )
 
     def begin(**_: object) -> None:
         try:
-            data_format.refuse_newer(configured.redis_url, configured.artifacts)
-        except (data_format.NewerFormat, data_format.Unstamped) as error:
+            data_format.check_data_format(configured.redis_url, configured.artifacts)
+        except (data_format.NewerFormat, data_format.UnreadableStamp) as error:
             log.error("refused", reason=str(error))  # noqa: TRY400 - no fault of the code
             # Of all that a signal's receiver may raise, this alone ends Celery.
             raise SystemExit(str(error)) from error

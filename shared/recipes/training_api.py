@@ -90,10 +90,10 @@ class TrainingOptions:
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
         """Fill every field from the setting of its name."""
-        return cls(**{each.name: getattr(settings, setting_name(each.name)) for each in fields(cls)})
+        return cls(**{each.name: getattr(settings, get_setting_name(each.name)) for each in fields(cls)})
 
 
-def setting_name(option: str) -> str:
+def get_setting_name(option: str) -> str:
     """Return the name of the field of ``Settings`` that fills this field of ``TrainingOptions``."""
     prefixed = f"training_{option}"
     return prefixed if prefixed in Settings.__dataclass_fields__ else option

@@ -8,12 +8,12 @@ from typing import Any
 
 from shared.aws.errors import InvalidInput
 from shared.filters import Filter, FilterValueError
-from shared.filters.columns import Rows, marked
-from shared.filters.evaluation import Attributes, Mask, Moment, compiled, folded_event_type
+from shared.filters.columns import RowNumbers, mask_rows
+from shared.filters.evaluation import Attributes, FilterContext, Mask, compile_filter, normalize_event_type
 from shared.recipes.scoring_api import Past
-from shared.serving.dataset_snapshot import Cell, Snapshot
-from shared.serving.filters import Filters
-from shared.serving.item_columns import Places, table
+from shared.serving.dataset_snapshot import CellValue, Snapshot
+from shared.serving.filters import FilterCache
+from shared.serving.item_columns import PlacesByType, build_table
 from shared.serving.model_cache import Model
 from shared.serving.user_event_index import Doings
 
@@ -21,17 +21,17 @@ NEWEST = 10
 """Items that a user had last, by which it is told whether what was had is hidden."""
 
 
-def both(one: Mask | None, other: Mask | None) -> Mask | None:
+def intersect_masks(one: Mask | None, other: Mask | None) -> Mask | None:
     """What both let through; None lets all through."""
     if one is None or other is None:
         return one if other is None else other
     return one & other
 
 
-class Selection:
+class CandidateSelection:
     """What may be in the answer to one request."""
 
-    def __init__(self, filters: Filters, model: Model, request: Mapping[str, Any]) -> None:
+    def __init__(self, filters: FilterCache, model: Model, request: Mapping[str, Any]) -> None:
         self._filters = filters
         self._model = model
         self.request = request
@@ -41,30 +41,30 @@ class Selection:
         return self.request.get("userId") or ""
 
     @cached_property
-    def _doings(self) -> Doings:
-        return self._filters.doings(self._model, self._user_id) if self._user_id else {}
+    def _events_by_type(self) -> Doings:
+        return self._filters.find_events(self._model, self._user_id) if self._user_id else {}
 
-    def shown(self) -> Mask | None:
+    def mask_use_case(self) -> Mask | None:
         """bool[I]: false for what a use case hides by itself, what the user has watched or bought. None: it hides
         nothing. Raises ServiceUnavailable.
         """
         hides = self._model.recipe.serving.hidden_event_type
         if hides is None:
             return None
-        places = Places(self._doings, self._model.place)
-        hidden = [places[each] for each in places if folded_event_type(each) == folded_event_type(hides)]
-        return ~marked(len(self._model.item_ids), hidden)
+        places = PlacesByType(self._events_by_type, self._model.place)
+        hidden = [places[each] for each in places if normalize_event_type(each) == normalize_event_type(hides)]
+        return ~mask_rows(len(self._model.item_ids), hidden)
 
-    def filtered(self) -> Mask | None:
+    def mask_filtered(self) -> Mask | None:
         """bool[I]: what the request's own filter lets through; None: it names none. Raises as ``allowed``."""
         named = self.request.get("filterArn")
-        return self.allowed(named, self.request.get("filterValues")) if named else None
+        return self.apply_filter(named, self.request.get("filterValues")) if named else None
 
-    def hides_had(self, allowed: Mask | None, history: Sequence[Past]) -> bool:
+    def should_exclude_known(self, allowed: Mask | None, history: Sequence[Past]) -> bool:
         """Do filter and use case hide what the user has had? They know the newest of it alone, so that older items must
         be taken out by the model: they do where they exclude by interactions, and let none of the NEWEST last through.
         """
-        if allowed is None or not self._excludes_events():
+        if allowed is None or not self._has_event_exclusion():
             return False
         places: dict[int, None] = {}
         for past in reversed(history):
@@ -75,24 +75,24 @@ class Selection:
                 break
         return bool(places) and not allowed[list(places)].any()
 
-    def _excludes_events(self) -> bool:
+    def _has_event_exclusion(self) -> bool:
         named = self.request.get("filterArn")
         if not named:
             return self._model.recipe.serving.hidden_event_type is not None
-        filter_ = self._filters.ready(self._model, named).filter
+        filter_ = self._filters.get_compiled(self._model, named).filter
         return filter_.excludes_events or (
             self._model.recipe.serving.hidden_event_type is not None and not filter_.tests_events
         )
 
-    def allowed(self, filter_arn: str, values: Mapping[str, str] | None) -> Mask:
+    def apply_filter(self, filter_arn: str, values: Mapping[str, str] | None) -> Mask:
         """bool[I]: which of the model's items a filter lets through.
 
         Raises ResourceNotFound, InvalidInput, ServiceUnavailable.
         """
-        ready = self._filters.ready(self._model, filter_arn)
-        return self._applied(ready.apply, ready.filter, filter_arn, values, self._model.place)
+        ready = self._filters.get_compiled(self._model, filter_arn)
+        return self._apply_compiled(ready.apply, ready.filter, filter_arn, values, self._model.place)
 
-    def kept(self, item_ids: Sequence[str]) -> list[str]:
+    def filter_items(self, item_ids: Sequence[str]) -> list[str]:
         """Which of these distinct items the request's own filter lets through, known to the model or not.
 
         Raises as ``allowed``.
@@ -100,17 +100,17 @@ class Selection:
         filter_arn = self.request.get("filterArn")
         if not filter_arn:
             return list(item_ids)
-        ready = self._filters.ready(self._model, filter_arn)
+        ready = self._filters.get_compiled(self._model, filter_arn)
         snapshot = ready.catalogue.snapshot
-        rows = [None if snapshot is None else snapshot.find(item_id) for item_id in item_ids]
-        apply = compiled(ready.filter, table(ready.filter, snapshot, rows))
+        rows = [None if snapshot is None else snapshot.find_row(item_id) for item_id in item_ids]
+        apply = compile_filter(ready.filter, build_table(ready.filter, snapshot, rows))
         places = {item_id: place for place, item_id in enumerate(item_ids)}
-        mask = self._applied(apply, ready.filter, filter_arn, self.request.get("filterValues"), places.get)
+        mask = self._apply_compiled(apply, ready.filter, filter_arn, self.request.get("filterValues"), places.get)
         return [item_id for item_id, kept in zip(item_ids, mask.tolist(), strict=True) if kept]
 
-    def _applied(
+    def _apply_compiled(
         self,
-        apply: Callable[[Moment], Mask],
+        apply: Callable[[FilterContext], Mask],
         filter_: Filter,
         filter_arn: str,
         values: Mapping[str, str] | None,
@@ -120,33 +120,33 @@ class Selection:
             raise InvalidInput(f"userId is required by the filter {filter_arn}, which tests the user or interactions.")
         try:
             return apply(
-                Moment(
+                FilterContext(
                     values=values or {},
-                    user=self._user(filter_),
-                    events=self._events(filter_, place),
-                    current_item=self._current_item(filter_),
+                    user=self._read_user(filter_),
+                    events=self._find_places(filter_, place),
+                    current_item=self._read_current_item(filter_),
                 )
             )
         except FilterValueError as error:
             raise InvalidInput(f"The filter {filter_arn} can't be applied: {error}") from error
 
-    def _user(self, filter_: Filter) -> Attributes:
+    def _read_user(self, filter_: Filter) -> Attributes:
         columns = filter_.user_columns
-        return attributes(self._filters.users(self._model), self._user_id, columns) if columns else {}
+        return read_attributes(self._filters.get_user_rows(self._model), self._user_id, columns) if columns else {}
 
-    def _events(self, filter_: Filter, place: Callable[[str], int | None]) -> Mapping[str, Rows]:
-        return Places(self._doings, place) if filter_.tests_events else {}
+    def _find_places(self, filter_: Filter, place: Callable[[str], int | None]) -> Mapping[str, RowNumbers]:
+        return PlacesByType(self._events_by_type, place) if filter_.tests_events else {}
 
-    def _current_item(self, filter_: Filter) -> Attributes:
+    def _read_current_item(self, filter_: Filter) -> Attributes:
         columns = filter_.current_item_columns
         item_id = self.request.get("itemId") or ""
-        return attributes(self._filters.described(self._model), item_id, columns) if columns else {}
+        return read_attributes(self._filters.get_item_rows(self._model), item_id, columns) if columns else {}
 
 
-def attributes(snapshot: Snapshot | None, id_: str, columns: Iterable[str]) -> Attributes:
+def read_attributes(snapshot: Snapshot | None, id_: str, columns: Iterable[str]) -> Attributes:
     """These columns of one row; {} where there is none."""
-    row = None if snapshot is None else snapshot.find(id_)
+    row = None if snapshot is None else snapshot.find_row(id_)
     if snapshot is None or row is None:
         return {}
-    cells: dict[str, Cell] = {column: snapshot.cell(row, column) for column in columns}
+    cells: dict[str, CellValue] = {column: snapshot.read_cell(row, column) for column in columns}
     return cells

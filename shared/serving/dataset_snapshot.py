@@ -28,7 +28,7 @@ from shared.data.csv.csv_rules import PARQUET_TYPES
 from shared.data.csv.csv_sql import quote_identifier, quote_literal
 from shared.data.duckdb_session import DuckDBSession, read_parquet_sql
 from shared.data.schemas import Field
-from shared.data.training.feature_rows import Rows
+from shared.data.training.feature_rows import DatasetRows
 
 _DTYPES: Mapping[str, npt.DTypeLike] = {
     "long": np.int64,
@@ -40,10 +40,12 @@ _DTYPES: Mapping[str, npt.DTypeLike] = {
 _STRINGS_AT_ONCE = 2**14
 _TEXTS_AT_ONCE = 2**9
 
-Cell = str | int | float | bool | None
+CellValue = str | int | float | bool | None
 
 
-def write(target: Path, schema: str, domain: str | None, files: Sequence[Path], database: DuckDBSession) -> None:
+def write_snapshot(
+    target: Path, schema: str, domain: str | None, files: Sequence[Path], database: DuckDBSession
+) -> None:
     """``schema`` is Avro JSON, ``files`` are Parquet, the older ones first: of rows with one id the last counts."""
     parsed = schemas.parse_schema(schema, domain=domain)
     with ArrayFileWriter(target) as packing:
@@ -56,28 +58,28 @@ def write(target: Path, schema: str, domain: str | None, files: Sequence[Path], 
             f"""CREATE TABLE ids AS SELECT id, (row_number() OVER (ORDER BY id) - 1)::INTEGER AS number
                 FROM (SELECT DISTINCT {key} AS id FROM {read_parquet_sql(files)}) WHERE id <> ''"""
         )
-        packing.add_strings("ids", _strings(database, "SELECT id FROM ids ORDER BY number"))
-        writer = _Writer(packing, Rows.of(database, parsed, files, "ids"))
+        packing.add_strings("ids", _iter_strings(database, "SELECT id FROM ids ORDER BY number"))
+        writer = _SnapshotWriter(packing, DatasetRows.create_table(database, parsed, files, "ids"))
         present = database.list_columns(files)
         for field in parsed.fields:
             if field.name in present and field.name != parsed.key:
-                writer.write(field)
+                writer.write_column(field)
 
 
-def _strings(database: DuckDBSession, sql: str, size: int = _STRINGS_AT_ONCE) -> Iterator[list[str]]:
+def _iter_strings(database: DuckDBSession, sql: str, size: int = _STRINGS_AT_ONCE) -> Iterator[list[str]]:
     for batch in database.iter_batches(sql, size):
         yield [text for (text,) in batch]
 
 
-class _Writer:
+class _SnapshotWriter:
     """Writes a column at a time: of strings no more than a batch is in memory, of all else some numbers a row."""
 
-    def __init__(self, packing: ArrayFileWriter, rows: Rows) -> None:
+    def __init__(self, packing: ArrayFileWriter, rows: DatasetRows) -> None:
         self._packing = packing
         self._rows = rows
         self._database = rows.database
 
-    def write(self, field: Field) -> None:
+    def write_column(self, field: Field) -> None:
         if field.type != "string":
             self._write_values(field)
         elif field.textual:
@@ -86,7 +88,7 @@ class _Writer:
             self._write_strings(field)
 
     def _write_values(self, field: Field) -> None:
-        cells = self._rows.cells(f"TRY_CAST({quote_identifier(field.name)} AS {PARQUET_TYPES[field.type]})")
+        cells = self._rows.select_cells_sql(f"TRY_CAST({quote_identifier(field.name)} AS {PARQUET_TYPES[field.type]})")
         found = self._database.fetch_arrays(f"SELECT number, value FROM ({cells}) WHERE value IS NOT NULL")
         values: npt.NDArray[Any] = np.zeros(self._rows.count, _DTYPES[field.type])
         filled = np.zeros(self._rows.count, np.bool_)
@@ -97,17 +99,17 @@ class _Writer:
 
     def _write_long_texts(self, field: Field) -> None:
         """Each its own: to look for equal ones would cost more than they take."""
-        filled = f"FROM ({self._rows.cells(quote_identifier(field.name))}) WHERE value <> '' ORDER BY number"
+        filled = f"FROM ({self._rows.select_cells_sql(quote_identifier(field.name))}) WHERE value <> '' ORDER BY number"
         rows = self._database.fetch_arrays(f"SELECT number {filled}")["number"]
         self._packing.add_strings(
-            f"{field.name}.texts", _strings(self._database, f"SELECT value {filled}", size=_TEXTS_AT_ONCE)
+            f"{field.name}.texts", _iter_strings(self._database, f"SELECT value {filled}", size=_TEXTS_AT_ONCE)
         )
         self._write_cells(field, rows, np.arange(len(rows)))
 
     def _write_strings(self, field: Field) -> None:
         self._database.execute(
             f"""CREATE OR REPLACE TABLE cells AS
-                SELECT number, value FROM ({self._rows.cells(f"{quote_identifier(field.name)}::VARCHAR")}) WHERE value <> ''"""
+                SELECT number, value FROM ({self._rows.select_cells_sql(f"{quote_identifier(field.name)}::VARCHAR")}) WHERE value <> ''"""
         )
         rows, texts = self._write_vocabulary(f"{field.name}.texts", "cells")
         self._write_cells(field, rows, texts)
@@ -130,7 +132,7 @@ class _Writer:
                 SELECT value, (row_number() OVER (ORDER BY value) - 1)::INTEGER AS code
                 FROM (SELECT DISTINCT value FROM {table})"""
         )
-        self._packing.add_strings(target, _strings(self._database, "SELECT value FROM vocabulary ORDER BY code"))
+        self._packing.add_strings(target, _iter_strings(self._database, "SELECT value FROM vocabulary ORDER BY code"))
         found = self._database.fetch_arrays(
             f"SELECT number, code FROM {table} JOIN vocabulary USING (value) ORDER BY code, number"
         )
@@ -164,11 +166,11 @@ class Snapshot:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def find(self, id_: str) -> int | None:
+    def find_row(self, id_: str) -> int | None:
         """The row of an id; None: it has none."""
         return self.ids.find(id_)
 
-    def numbers(self, column: str) -> npt.NDArray[np.floating[Any]]:
+    def read_numbers(self, column: str) -> npt.NDArray[np.floating[Any]]:
         """float[D], NaN for null; as precise as the column is."""
         if f"{column}.values" not in self._packed:
             return np.full(len(self), np.nan)
@@ -177,7 +179,7 @@ class Snapshot:
         numbers[~self._packed.get_array(f"{column}.filled")] = np.nan
         return numbers
 
-    def rows_with(self, column: str, value: str) -> npt.NDArray[np.integer[Any]]:
+    def find_rows(self, column: str, value: str) -> npt.NDArray[np.integer[Any]]:
         """The rows that have exactly this value, or it among others where the column is categorical."""
         if column == self.schema.key:
             number = self.ids.find(value)
@@ -191,7 +193,7 @@ class Snapshot:
         begin, end = self._packed.get_array(f"{column}.starts")[number : number + 2]
         return self._packed.get_array(f"{column}.rows")[begin:end]
 
-    def frequent(self, column: str, least: int) -> list[str]:
+    def list_frequent_values(self, column: str, least: int) -> list[str]:
         """The values that at least so many rows have; of the key there are none."""
         if f"{column}.starts" not in self._packed:
             return []
@@ -199,7 +201,7 @@ class Snapshot:
         counts = np.diff(self._packed.get_array(f"{column}.starts"))
         return [self._texts(values)[number] for number in np.flatnonzero(counts >= max(least, 1)).tolist()]
 
-    def cell(self, row: int, column: str) -> Cell:
+    def read_cell(self, row: int, column: str) -> CellValue:
         """What one row has in a column; None: null."""
         if column == self.schema.key:
             return self.ids[row]
@@ -211,9 +213,9 @@ class Snapshot:
             return self._texts(f"{column}.texts")[text] if text >= 0 else None
         return None
 
-    def shown(self, row: int, column: str) -> str | None:
+    def format_cell(self, row: int, column: str) -> str | None:
         """The same as answers show it: numbers by the fewest digits that tell them apart, true and false."""
-        found = self.cell(row, column)
+        found = self.read_cell(row, column)
         if isinstance(found, bool):
             return str(found).lower()
         if isinstance(found, float) and self.schema.columns[column].type == "float":

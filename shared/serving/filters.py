@@ -17,12 +17,12 @@ from typing import Any, TypeVar
 
 from shared.aws.errors import InvalidInput, ServiceUnavailable
 from shared.filters import Filter, FilterError, check, parse
-from shared.filters.evaluation import Mask, Moment, compiled
+from shared.filters.evaluation import FilterContext, Mask, compile_filter
 from shared.http.leader_followers import step_aside
 from shared.resources import Reading
 from shared.resources.filter.requests import schemas_of
 from shared.serving.dataset_snapshot import Snapshot
-from shared.serving.item_columns import Catalogue
+from shared.serving.item_columns import ItemColumns
 from shared.serving.model_cache import Model
 from shared.serving.snapshots import MOST_SEEN, NotMade, Snapshots, Unreadable
 from shared.serving.user_event_index import Doings, Seen
@@ -43,107 +43,107 @@ _TARGETS = {"ITEMS": "ItemID", "ACTIONS": "ActionID"}
 
 
 @dataclass(frozen=True, eq=False)
-class Ready:
+class CompiledFilter:
     """A filter as checked, and compiled for the items of a model as they stood at one moment."""
 
     expression: str
     filter: Filter
-    catalogue: Catalogue
-    apply: Callable[[Moment], Mask]
+    catalogue: ItemColumns
+    apply: Callable[[FilterContext], Mask]
 
-    def is_of(self, record: Record) -> bool:
+    def has_expression_of(self, record: Record) -> bool:
         """Has the filter, which may have been made anew, still this expression?"""
         return bool(self.expression == record.body["filterExpression"])
 
 
 @dataclass(eq=False)
-class _OfModel:
+class _ModelFilters:
     """What was made for one model."""
 
-    catalogue: Catalogue
-    ready: dict[str, Ready]
+    catalogue: ItemColumns
+    ready: dict[str, CompiledFilter]
     """By the filter's ARN; some may be of an older catalogue."""
     refused: dict[str, str] = field(default_factory=dict)
     """The expressions of those that can't be used with the model."""
 
 
-class Filters:
+class FilterCache:
     """All that this process has compiled. Threads may share it. One request's use of it is a ``Selection``."""
 
     def __init__(self, reading: Reading, store: Store, snapshots: Snapshots) -> None:
         self._reading = reading
         self._store = store
         self._snapshots = snapshots
-        self._made: weakref.WeakKeyDictionary[Model, _OfModel] = weakref.WeakKeyDictionary()
+        self._made: weakref.WeakKeyDictionary[Model, _ModelFilters] = weakref.WeakKeyDictionary()
         self._making = threading.Lock()
-        self._beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="filters")
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="filters")
         self._begun: dict[Hashable, Future[Any]] = {}
         self._beginning = threading.Lock()
         self.patience = PATIENCE
 
-    def refresh(self, aside: Quarantine) -> None:
+    def refresh_snapshots(self, aside: Quarantine) -> None:
         self._snapshots.refresh(aside)
 
-    def warm(self, model: Model, aside: Quarantine) -> None:
+    def prepare_model(self, model: Model, aside: Quarantine) -> None:
         """Make what a request with any of the group's filters needs, of the data as they are now. Not for a request.
 
         Until then requests go on with what was made of older data: none of them waits for a new catalogue.
         """
         if model.recipe.serving.hidden_event_type is not None:
-            self._read_seen(model)
+            self._read_event_index(model)
         filters = self._reading.children("filter", model.group, whole=False)
         records = {record.arn: record for record in filters if record.status in _USABLE}
         if not records:  # then nobody need read what may be large
             return
-        made = self._of(model)
+        made = self._get_current(model)
         for filter_arn, record in records.items():
             aside.run_unless_quarantined(
-                f"{filter_arn} for {model.recipe.name}", partial(self._warm_one, model, made, record)
+                f"{filter_arn} for {model.recipe.name}", partial(self._prepare_filter, model, made, record)
             )
         for filter_arn in list(made.ready):
             if filter_arn not in records:
                 made.ready.pop(filter_arn, None)
 
-    def _warm_one(self, model: Model, made: _OfModel, record: Record) -> None:
+    def _prepare_filter(self, model: Model, made: _ModelFilters, record: Record) -> None:
         expression = record.body["filterExpression"]
         if made.refused.get(record.arn) == expression:
             return
         found = made.ready.get(record.arn)
         try:
-            if found is None or not found.is_of(record) or found.catalogue is not made.catalogue:
-                found = self._made_ready(record, model, made)
+            if found is None or not found.has_expression_of(record) or found.catalogue is not made.catalogue:
+                found = self._add_compiled(record, model, made)
         except InvalidInput:
             made.refused[record.arn] = expression
             return
         if found.filter.user_columns:
-            self._read(lambda: self._snapshots.rows(model.datasets["USERS"]))
+            self._read_or_refuse(lambda: self._snapshots.rows(model.datasets["USERS"]))
         if found.filter.tests_events:
-            self._read_seen(model)
+            self._read_event_index(model)
 
-    def _made_ready(self, record: Record, model: Model, made: _OfModel) -> Ready:
-        compiled_ = self._compiled(record, model, made.catalogue)
-        made.catalogue.prepare(compiled_.filter)
+    def _add_compiled(self, record: Record, model: Model, made: _ModelFilters) -> CompiledFilter:
+        compiled_ = self._compile_filter(record, model, made.catalogue)
+        made.catalogue.prepare_filter(compiled_.filter)
         made.ready[record.arn] = compiled_
         return compiled_
 
-    def _of(self, model: Model) -> _OfModel:
+    def _get_current(self, model: Model) -> _ModelFilters:
         """With the catalogue of the newest rows."""
-        snapshot = self.read_described(model)
+        snapshot = self.read_item_rows(model)
         with self._making:
             made = self._made.get(model)
             if made is None or made.catalogue.snapshot is not snapshot:
-                catalogue = Catalogue(model.item_ids, snapshot)
-                made = self._made[model] = _OfModel(catalogue, made.ready if made else {})
+                catalogue = ItemColumns(model.item_ids, snapshot)
+                made = self._made[model] = _ModelFilters(catalogue, made.ready if made else {})
             return made
 
-    def read_described(self, model: Model) -> Snapshot | None:
+    def read_item_rows(self, model: Model) -> Snapshot | None:
         """``described``, made where it is not there. Not for a request."""
-        return self._read(lambda: self._snapshots.rows(model.datasets[model.recipe.catalogue]))
+        return self._read_or_refuse(lambda: self._snapshots.rows(model.datasets[model.recipe.catalogue]))
 
-    def _read_seen(self, model: Model) -> Seen | None:
-        return self._read(lambda: self._snapshots.seen(model.interactions))
+    def _read_event_index(self, model: Model) -> Seen | None:
+        return self._read_or_refuse(lambda: self._snapshots.seen(model.interactions))
 
-    def _read(self, opened: Callable[[], T]) -> T:
+    def _read_or_refuse(self, opened: Callable[[], T]) -> T:
         try:
             return opened()
         except Unreadable as error:
@@ -151,32 +151,32 @@ class Filters:
 
     # For requests
 
-    def described(self, model: Model) -> Snapshot | None:
+    def get_item_rows(self, model: Model) -> Snapshot | None:
         """The rows of the model's items, or actions. Raises ServiceUnavailable."""
-        return self._rows(model.datasets[model.recipe.catalogue])
+        return self._get_rows(model.datasets[model.recipe.catalogue])
 
-    def users(self, model: Model) -> Snapshot | None:
+    def get_user_rows(self, model: Model) -> Snapshot | None:
         """Raises ServiceUnavailable."""
-        return self._rows(model.datasets["USERS"])
+        return self._get_rows(model.datasets["USERS"])
 
-    def _rows(self, dataset_arn: str) -> Snapshot | None:
+    def _get_rows(self, dataset_arn: str) -> Snapshot | None:
         try:
             return self._snapshots.rows(dataset_arn, make=False)
         except NotMade:
-            return self._awaited(dataset_arn, lambda: self._read(lambda: self._snapshots.rows(dataset_arn)))
+            return self._wait_for(dataset_arn, lambda: self._read_or_refuse(lambda: self._snapshots.rows(dataset_arn)))
 
-    def _seen(self, model: Model) -> Seen | None:
+    def _get_event_index(self, model: Model) -> Seen | None:
         try:
             return self._snapshots.seen(model.interactions, make=False)
         except NotMade:
-            return self._awaited(model.interactions, lambda: self._read_seen(model))
+            return self._wait_for(model.interactions, lambda: self._read_event_index(model))
 
-    def _awaited(self, what: Hashable, make: Callable[[], T]) -> T:
+    def _wait_for(self, what: Hashable, make: Callable[[], T]) -> T:
         """What ``make`` makes beside, once for all who ask. Raises ServiceUnavailable where that takes longer."""
         with self._beginning:
             begun = self._begun.get(what)
             if begun is None:
-                begun = self._begun[what] = self._beside.submit(make)
+                begun = self._begun[what] = self._pool.submit(make)
                 begun.add_done_callback(lambda _: self._begun.pop(what, None))
         try:
             with step_aside():
@@ -187,9 +187,9 @@ class Filters:
                 raise
             raise ServiceUnavailable("What the filter reads is being made ready. Please try again.") from None
 
-    def doings(self, model: Model, user_id: str) -> Doings:
+    def find_events(self, model: Model, user_id: str) -> Doings:
         """What the user did with items, imported and live, as far as AWS's filters know it."""
-        imported = self._seen(model)
+        imported = self._get_event_index(model)
         try:
             live = self._store.get_seen_items(model.interactions, user_id)
         except UNREACHABLE:
@@ -200,7 +200,7 @@ class Filters:
         bulk = {} if imported is None or forgotten else imported.of(user_id)
         return newest(bulk, live, MOST_SEEN[model.recipe.interactions])
 
-    def ready(self, model: Model, filter_arn: str) -> Ready:
+    def get_compiled(self, model: Model, filter_arn: str) -> CompiledFilter:
         """Raises ResourceNotFound, InvalidInput, ServiceUnavailable."""
         record = self._reading.find(filter_arn, "filter")
         if record.body["datasetGroupArn"] != model.group:
@@ -209,12 +209,12 @@ class Filters:
             raise InvalidInput(f"The filter {filter_arn} is in status {record.status}; it must be {ACTIVE}.")
         made = self._made.get(model)
         found = made.ready.get(filter_arn) if made else None
-        if found is None or not found.is_of(record):
+        if found is None or not found.has_expression_of(record):
             key = (filter_arn, record.body["filterExpression"], model)
-            return self._awaited(key, lambda: self._made_ready(record, model, self._of(model)))
+            return self._wait_for(key, lambda: self._add_compiled(record, model, self._get_current(model)))
         return found
 
-    def _compiled(self, record: Record, model: Model, catalogue: Catalogue) -> Ready:
+    def _compile_filter(self, record: Record, model: Model, catalogue: ItemColumns) -> CompiledFilter:
         expression = record.body["filterExpression"]
         try:
             filter_ = check(parse(expression), schemas_of(model.group, self._reading))
@@ -232,4 +232,4 @@ class Filters:
                 f"The filter {record.arn} tests CurrentItem, which only recipes of type {RELATED} have; "
                 f"{model.recipe.name} is of type {model.recipe.recipe_type}."
             )
-        return Ready(expression, filter_, catalogue, compiled(filter_, catalogue))
+        return CompiledFilter(expression, filter_, catalogue, compile_filter(filter_, catalogue))

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shared.filters import Filter, Kind
-from shared.filters.columns import Rows, Table, index, marked
+from shared.filters import Filter, ValueKind
+from shared.filters.columns import InMemoryColumns, RowNumbers, index_values, mask_rows
 from shared.serving.dataset_snapshot import Snapshot
 
 FREQUENT = 32
@@ -19,7 +19,7 @@ FREQUENT = 32
 places. With all such values they are no larger than all places, which are of 32 bits, would be."""
 
 
-class Catalogue:
+class ItemColumns:
     """``shared.filters.columns.Columns`` of I items. Threads may share it.
 
     Columns of numbers are put into the items' order, and values that many items have are marked, when first asked for,
@@ -33,7 +33,7 @@ class Catalogue:
         self._rows = np.full(len(item_ids), -1, np.int32)
         self._places = np.full(0 if snapshot is None else len(snapshot), -1, np.int32)
         if snapshot is not None:
-            for place, row in _in_both(item_ids, snapshot.ids):
+            for place, row in _iter_common(item_ids, snapshot.ids):
                 self._rows[place] = row
                 self._places[row] = place
         self.present = self._rows >= 0
@@ -41,21 +41,21 @@ class Catalogue:
         #: Column and value -> uint8[I / 8], a bit for each item that has it.
         self._bits: dict[tuple[str, str], npt.NDArray[np.uint8]] = {}
 
-    def prepare(self, filter_: Filter) -> None:
+    def prepare_filter(self, filter_: Filter) -> None:
         """Make what a request with this filter would be the first to ask for, whatever its values."""
         # What fewer have, as of a large dataset of which a model knows little, is marked as quickly without.
         many = max(len(self._rows), len(self._places)) // FREQUENT
         for condition in filter_.tested:
-            if condition.kind is Kind.NUMBER:
+            if condition.kind is ValueKind.NUMBER:
                 self.numbers(condition.column)
-            elif condition.kind is Kind.TEXT and not condition.fixed and self.snapshot is not None:
-                self.having(condition.column, self.snapshot.frequent(condition.column, many))
+            elif condition.kind is ValueKind.TEXT and not condition.fixed and self.snapshot is not None:
+                self.having(condition.column, self.snapshot.list_frequent_values(condition.column, many))
 
     def numbers(self, column: str) -> npt.NDArray[np.floating[Any]]:
         if column not in self._numbers:
             found = np.full(len(self._rows), np.nan)
             if self.snapshot is not None:
-                numbers = self.snapshot.numbers(column)
+                numbers = self.snapshot.read_numbers(column)
                 found = found.astype(numbers.dtype)
                 found[self.present] = numbers[self._rows[self.present]]
             self._numbers[column] = found
@@ -66,27 +66,27 @@ class Catalogue:
         for value in values:
             bits = self._bits.get((column, value))
             if bits is None:
-                places = self._places_with(column, value)
+                places = self._find_places(column, value)
                 if len(places) < len(self._rows) / FREQUENT:
                     others.append(places)
                     continue
-                bits = self._bits[column, value] = np.packbits(marked(len(self._rows), [places]))
+                bits = self._bits[column, value] = np.packbits(mask_rows(len(self._rows), [places]))
             frequent.append(bits)
         if not frequent:
-            return marked(len(self._rows), others)
+            return mask_rows(len(self._rows), others)
         found = np.unpackbits(reduce(or_, frequent), count=len(self._rows)).view(np.bool_)
         for places in others:
             found[places] = True
         return found
 
-    def _places_with(self, column: str, value: str) -> Rows:
+    def _find_places(self, column: str, value: str) -> RowNumbers:
         if self.snapshot is None:
             return self._places
-        places: Rows = self._places[self.snapshot.rows_with(column, value)]
+        places: RowNumbers = self._places[self.snapshot.find_rows(column, value)]
         return places[places >= 0]
 
 
-def _in_both(left: Iterable[str], right: Iterable[str]) -> Iterator[tuple[int, int]]:
+def _iter_common(left: Iterable[str], right: Iterable[str]) -> Iterator[tuple[int, int]]:
     """Where the same string stands in both; both are sorted by code point."""
     others = iter(right)
     row, other = 0, next(others, None)
@@ -97,14 +97,14 @@ def _in_both(left: Iterable[str], right: Iterable[str]) -> Iterator[tuple[int, i
             yield place, row
 
 
-def table(filter_: Filter, snapshot: Snapshot | None, rows: Sequence[int | None]) -> Table:
+def build_table(filter_: Filter, snapshot: Snapshot | None, rows: Sequence[int | None]) -> InMemoryColumns:
     """The columns that a filter tests, of a few rows; None: there is no row."""
     tested = {condition.column: condition for condition in filter_.tested}
 
     def cells(column: str) -> list[Any]:
-        return [None if snapshot is None or row is None else snapshot.cell(row, column) for row in rows]
+        return [None if snapshot is None or row is None else snapshot.read_cell(row, column) for row in rows]
 
-    return Table(
+    return InMemoryColumns(
         present=np.array([row is not None for row in rows], np.bool_),
         numeric={
             column: np.array(
@@ -112,24 +112,24 @@ def table(filter_: Filter, snapshot: Snapshot | None, rows: Sequence[int | None]
                 np.float32 if condition.single else np.float64,
             )
             for column, condition in tested.items()
-            if condition.kind is Kind.NUMBER
+            if condition.kind is ValueKind.NUMBER
         },
         textual={
-            column: index(cells(column), categorical=condition.categorical)
+            column: index_values(cells(column), categorical=condition.categorical)
             for column, condition in tested.items()
-            if condition.kind is Kind.TEXT
+            if condition.kind is ValueKind.TEXT
         },
     )
 
 
-class Places(Mapping[str, Rows]):
+class PlacesByType(Mapping[str, RowNumbers]):
     """Event type -> the places of the items that a user has such events with, looked up when they are asked for."""
 
     def __init__(self, items_by_type: Mapping[str, Iterable[str]], place: Callable[[str], int | None]) -> None:
         self._items = items_by_type
         self._place = place
 
-    def __getitem__(self, event_type: str) -> Rows:
+    def __getitem__(self, event_type: str) -> RowNumbers:
         places = (self._place(item) for item in self._items[event_type])
         return np.array([place for place in places if place is not None], np.int32)
 

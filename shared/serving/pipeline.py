@@ -16,13 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.aws.errors import InvalidInput
-from shared.filters.columns import marked
+from shared.filters.columns import mask_rows
 from shared.filters.evaluation import Mask
 from shared.recipes import Recipe
 from shared.recipes.distribution import NEVER, compute_exact_scores, find_best_items
 from shared.recipes.scoring_api import ApproximateScores, ExplainedScores, Past, Query
 from shared.resources.exploration import exploration_of
-from shared.serving.candidate_mask import Selection, both
+from shared.serving.candidate_mask import CandidateSelection, intersect_masks
 from shared.serving.model_cache import Model, place_of
 from shared.serving.promotions import Promotion, mixed, promotion_of
 from shared.serving.reasons import reasoned
@@ -73,22 +73,22 @@ def build_query(
 # Lists of items
 
 
-def recommend_items(model: Model, query: Query, selection: Selection, wanted: int) -> list[dict[str, Any]]:
+def recommend_items(model: Model, query: Query, selection: CandidateSelection, wanted: int) -> list[dict[str, Any]]:
     """Score one query and list its items. Raises ResourceNotFound, InvalidInput, ServiceUnavailable."""
     masks = mask_items(selection)
     found = model.explained(exclude_known_items(query, selection, masks))
     return list_items(model, found, masks, wanted)
 
 
-def mask_items(selection: Selection) -> ItemMasks:
+def mask_items(selection: CandidateSelection) -> ItemMasks:
     """Evaluate the filters of a request. Raises ResourceNotFound, InvalidInput, ServiceUnavailable."""
-    shown = selection.shown()
-    return ItemMasks(shown, both(shown, selection.filtered()), promotion_of(selection))
+    shown = selection.mask_use_case()
+    return ItemMasks(shown, intersect_masks(shown, selection.mask_filtered()), promotion_of(selection))
 
 
-def exclude_known_items(query: Query, selection: Selection, masks: ItemMasks) -> Query:
+def exclude_known_items(query: Query, selection: CandidateSelection, masks: ItemMasks) -> Query:
     """Return a query for items that are new to the user where the masks hide what the user had; else the same query."""
-    return replace(query, unseen_only=True) if selection.hides_had(masks.allowed, query.history) else query
+    return replace(query, unseen_only=True) if selection.should_exclude_known(masks.allowed, query.history) else query
 
 
 def list_items(model: Model, found: ExplainedScores, masks: ItemMasks, wanted: int) -> list[dict[str, Any]]:
@@ -96,10 +96,10 @@ def list_items(model: Model, found: ExplainedScores, masks: ItemMasks, wanted: i
     promotion = masks.promotion
     if promotion is None:
         return _list_best(model, found, masks.allowed, wanted)
-    allowed = both(masks.shown, promotion.allowed)
+    allowed = intersect_masks(masks.shown, promotion.allowed)
     promoted = find_best_allowed(found.scores, promotion.places(wanted), allowed, found.approximate)
     rows = promotion.named(_build_rows(model, found, promoted), reasons=model.recipe.serving.gives_reasons)
-    rest = both(masks.allowed, ~marked(len(found.scores), [promoted]))
+    rest = intersect_masks(masks.allowed, ~mask_rows(len(found.scores), [promoted]))
     return mixed(rows, _list_best(model, found, rest, wanted - len(promoted)), RNG)
 
 
@@ -110,28 +110,28 @@ def _list_best(model: Model, found: ExplainedScores, allowed: Mask | None, wante
     if found.unexplored is found.scores and not found.popular:
         return rows
     return reasoned(
-        rows, listed, found, partial(find_best_allowed, wanted=wanted, allowed=allowed, rough=found.approximate)
+        rows, listed, found, partial(find_best_allowed, wanted=wanted, allowed=allowed, approximate=found.approximate)
     )
 
 
 def _build_rows(model: Model, found: ExplainedScores, listed: npt.NDArray[np.int64]) -> list[dict[str, Any]]:
     # Of popular items AWS says that they have no score: it would tell how relevant they are to the user.
     shows_scores = model.recipe.serving.shows_scores and not found.popular
-    return build_rows(model.named, found.scores, listed, shows_scores=shows_scores, rough=found.approximate)
+    return build_rows(model.named, found.scores, listed, shows_scores=shows_scores, approximate=found.approximate)
 
 
 def find_best_allowed(
-    scores: npt.NDArray[np.float32], wanted: int, allowed: Mask | None, rough: ApproximateScores | None = None
+    scores: npt.NDArray[np.float32], wanted: int, allowed: Mask | None, approximate: ApproximateScores | None = None
 ) -> npt.NDArray[np.int64]:
     """int64[K]: the best ``wanted`` items that may be shown, by falling score and then by id, as the ids are sorted.
 
     ``allowed`` is bool[I]; None allows all. ``rough`` tells how far the scores are off; None: they are exact.
     """
     if allowed is None:
-        return find_best_items(scores, wanted, least=0.0, rough=rough)
-    if rough is not None:
+        return find_best_items(scores, wanted, least=0.0, rough=approximate)
+    if approximate is not None:
         # A pass over all scores costs less than exact scores of more items than are wanted.
-        return find_best_items(np.where(allowed, scores, np.float32(NEVER)), wanted, least=0.0, rough=rough)
+        return find_best_items(np.where(allowed, scores, np.float32(NEVER)), wanted, least=0.0, rough=approximate)
     first = find_best_items(scores, FIRST, least=0.0)
     found = first[allowed[first]][:wanted]
     if len(found) < wanted and allowed.any():
@@ -141,30 +141,30 @@ def find_best_allowed(
 
 
 def build_rows(
-    named: Callable[[int], str],
+    get_item_id: Callable[[int], str],
     scores: npt.NDArray[np.float32],
     listed: npt.NDArray[np.int64],
     *,
     shows_scores: bool,
-    rough: ApproximateScores | None = None,
+    approximate: ApproximateScores | None = None,
 ) -> list[dict[str, Any]]:
     """Return a row for each listed item; shown scores have 7 decimals, as AWS's answers have.
 
     ``named`` returns the id of the item at a place.
     """
-    item_ids = map(named, listed.tolist())
+    item_ids = map(get_item_id, listed.tolist())
     if not shows_scores:
         return [{"itemId": item_id} for item_id in item_ids]
-    shown = compute_exact_scores(scores, listed, rough).astype(np.float64).round(7).tolist()
+    shown = compute_exact_scores(scores, listed, approximate).astype(np.float64).round(7).tolist()
     return [{"itemId": item_id, "score": score} for item_id, score in zip(item_ids, shown, strict=True)]
 
 
 # Rankings of given items
 
 
-def rank_items(model: Model, query: Query, selection: Selection, given: Sequence[str]) -> list[dict[str, Any]]:
+def rank_items(model: Model, query: Query, selection: CandidateSelection, given: Sequence[str]) -> list[dict[str, Any]]:
     """Score one query and rank the given distinct items. Raises as ``mask_items``."""
-    kept = set(selection.kept(given))
+    kept = set(selection.filter_items(given))
     return list_ranking(model, model.explained(query), given, kept)
 
 
@@ -183,7 +183,7 @@ def rank_given_items(
     item_ids: Sequence[str],
     scores: npt.NDArray[np.float32],
     given: Sequence[str],
-    rough: ApproximateScores | None = None,
+    approximate: ApproximateScores | None = None,
 ) -> list[dict[str, Any]]:
     """Rank the given items, each once, by falling score and then by id; scores are the softmax over these items alone.
 
@@ -192,7 +192,7 @@ def rank_given_items(
     distinct = dict.fromkeys(given)
     numbers = {item_id: place for item_id in distinct if (place := place_of(item_ids, item_id)) is not None}
     # The softmax over some items is the softmax over all, divided by the sum of their shares of it.
-    exactly = compute_exact_scores(scores, np.array(list(numbers.values()), np.int64), rough)
+    exactly = compute_exact_scores(scores, np.array(list(numbers.values()), np.int64), approximate)
     shares = {item_id: max(score, 0.0) for item_id, score in zip(numbers, exactly.tolist(), strict=True)}
     total = sum(shares.values())
     rows = sorted((-(share / total if total else 1 / len(shares)), item_id) for item_id, share in shares.items())
@@ -203,9 +203,9 @@ def rank_given_items(
 # Lists of actions
 
 
-def recommend_actions(model: Model, query: Query, selection: Selection, wanted: int) -> list[dict[str, Any]]:
+def recommend_actions(model: Model, query: Query, selection: CandidateSelection, wanted: int) -> list[dict[str, Any]]:
     """Score one query and list its actions. Raises as ``mask_items``."""
-    allowed = selection.filtered()
+    allowed = selection.mask_filtered()
     return list_actions(model, model.scores(query), allowed, wanted)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from shared.aws.errors import InvalidInput
 from shared.filters.evaluation import Mask
-from shared.serving.candidate_mask import Selection
+from shared.serving.candidate_mask import CandidateSelection
 from shared.serving.reasons import PROMOTED
 
 
@@ -30,7 +30,7 @@ class Promotion:
         return [{**row, **about, **({"reason": [PROMOTED]} if reasons else {})} for row in rows]
 
 
-def promotion_of(selection: Selection) -> Promotion | None:
+def promotion_of(selection: CandidateSelection) -> Promotion | None:
     """The service model lets a request have one. Raises ResourceNotFound, InvalidInput, ServiceUnavailable."""
     for promotion in selection.request.get("promotions") or ():
         for member in ("percentPromotedItems", "filterArn"):
@@ -39,7 +39,7 @@ def promotion_of(selection: Selection) -> Promotion | None:
         return Promotion(
             name=promotion.get("name"),
             percent=promotion["percentPromotedItems"],
-            allowed=selection.allowed(promotion["filterArn"], promotion.get("filterValues")),
+            allowed=selection.apply_filter(promotion["filterArn"], promotion.get("filterValues")),
         )
     return None
 

@@ -40,6 +40,8 @@ MOST_SEEN: Mapping[str, int] = {"INTERACTIONS": 100, "ACTION_INTERACTIONS": 300}
 
 #: A new state is read at the earliest after so many times what the last one took: reading must not be all that is done.
 PACE = 10.0
+#: How the names of the files under ``work/<dataset>`` begin.
+_FILE_PREFIXES: Mapping[type[Snapshot] | type[Seen], str] = {Snapshot: "snapshot-", Seen: "seen-"}
 _DRAFTS = "draft-"
 _STALE_SECONDS = 3600.0
 
@@ -176,7 +178,7 @@ class Snapshots:
 
     def _opened(self, kind: type[Snapshot] | type[Seen], state: State) -> Snapshot | Seen:
         """As ``Snapshot.open``, and made where there is none yet, or not a whole one."""
-        family = f"{kind.__name__.lower()}-"
+        family = _FILE_PREFIXES[kind]
         target = self._artifacts.create_workspace(state.dataset.arn) / f"{family}{state.name}"
         with contextlib.suppress(OSError, ValueError):
             return kind.open(target)
@@ -210,7 +212,7 @@ class Snapshots:
         )
         imported = [*self._files(state), None]
         files = [file for pair in zip(between, imported, strict=True) for file in pair if file is not None]
-        dataset_snapshot.write(target, text, domain, files, database)
+        dataset_snapshot.write_snapshot(target, text, domain, files, database)
 
     def _write_seen(self, target: Path, state: State, database: DuckDBSession) -> None:
         dataset_type = state.dataset.body["datasetType"]

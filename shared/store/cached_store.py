@@ -33,15 +33,15 @@ V = TypeVar("V")
 #: What a store raises that can't be reached.
 UNREACHABLE = (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError)
 #: How long a store that did not answer is left alone (seconds).
-PAUSE = 0.5
+RETRY_EVERY = 0.5
 #: How often what is told is heard where nobody asks (seconds).
 LISTEN_EVERY = 1.0
 #: The store is asked for the time after so long (seconds): two clocks part by some milliseconds meanwhile.
-TIME_LASTS = 60.0
+TIME_MAX_AGE = 60.0
 #: What is remembered at most, those forgotten first that were not asked for the longest: records, and live events of
 #: users (about 1 KB each). A user counts as one more.
-MOST_RECORDS = 20_000
-MOST_EVENTS = 100_000
+MAX_RECORDS = 20_000
+MAX_EVENTS = 100_000
 
 #: Of what a store tells that it has changed: records, further names, and the live events of users.
 FAMILIES = ("record", "claim", "recent")
@@ -70,11 +70,11 @@ class CachedStore:
         self._clock = clock
         self._families = families
         self._changes = store.subscribe_invalidations(families)
-        self._records: _Memory[Record | None] = _Memory(MOST_RECORDS, lambda _: 1)
-        self._holders: _Memory[str | None] = _Memory(MOST_RECORDS, lambda _: 1)
-        self._recent: _Memory[list[Interaction]] = _Memory(MOST_EVENTS, lambda live: 1 + len(live))
-        self._seen: _Memory[Mapping[str, Mapping[str, float]]] = _Memory(
-            MOST_EVENTS, lambda types: 1 + sum(map(len, types.values()))
+        self._records: _LruCache[Record | None] = _LruCache(MAX_RECORDS, lambda _: 1)
+        self._holders: _LruCache[str | None] = _LruCache(MAX_RECORDS, lambda _: 1)
+        self._recent: _LruCache[list[Interaction]] = _LruCache(MAX_EVENTS, lambda live: 1 + len(live))
+        self._seen: _LruCache[Mapping[str, Mapping[str, float]]] = _LruCache(
+            MAX_EVENTS, lambda types: 1 + sum(map(len, types.values()))
         )
         self._hearing = threading.Lock()
         self._lock = threading.Lock()
@@ -90,9 +90,9 @@ class CachedStore:
     def now(self) -> float:
         """By the store's clock, as it was last asked: no request waits for the time."""
         time_asked = self._time_asked
-        if time_asked is None or self._clock() >= time_asked[0] + TIME_LASTS:
+        if time_asked is None or self._clock() >= time_asked[0] + TIME_MAX_AGE:
             with suppress(*UNREACHABLE):
-                self._time_asked = time_asked = (self._clock(), self._asked(self._store.now))
+                self._time_asked = time_asked = (self._clock(), self._call_store(self._store.now))
         if time_asked is None:
             return time.time()
         at, then = time_asked
@@ -100,18 +100,18 @@ class CachedStore:
 
     def get(self, arn: str) -> Record | None:
         # That there was none is remembered too: many a dataset group has no Items.
-        return self._known(self._records, f"record:{arn}", lambda: self._store.get(arn))
+        return self._read_through(self._records, f"record:{arn}", lambda: self._store.get(arn))
 
     def find_claim_holder(self, claim: str) -> str | None:
-        return self._known(self._holders, f"claim:{claim}", lambda: self._store.find_claim_holder(claim))
+        return self._read_through(self._holders, f"claim:{claim}", lambda: self._store.find_claim_holder(claim))
 
     def get_recent_interactions(self, dataset: str, user_id: str) -> list[Interaction]:
         key = f"recent:{dataset}:{user_id}"
-        return self._known(self._recent, key, lambda: self._store.get_recent_interactions(dataset, user_id))
+        return self._read_through(self._recent, key, lambda: self._store.get_recent_interactions(dataset, user_id))
 
     def get_seen_items(self, dataset: str, user_id: str) -> Mapping[str, Mapping[str, float]]:
         key = f"recent:{dataset}:{user_id}"
-        return self._known(self._seen, key, lambda: self._store.get_seen_items(dataset, user_id))
+        return self._read_through(self._seen, key, lambda: self._store.get_seen_items(dataset, user_id))
 
     def list_page(
         self,
@@ -122,35 +122,37 @@ class CachedStore:
         limit: int = 100,
         whole: bool = False,
     ) -> tuple[list[Record], str | None]:
-        rows, more = self._asked(lambda: self._store.list_page(kind, parent, after=after, limit=limit, whole=whole))
+        rows, more = self._call_store(
+            lambda: self._store.list_page(kind, parent, after=after, limit=limit, whole=whole)
+        )
         for record in rows:
-            self._records.note(f"record:{record.arn}", record)
+            self._records.add_stale(f"record:{record.arn}", record)
         return rows, more
 
     def save_impression(self, dataset: str, recommendation_id: str, impression: str) -> None:
         # No request fails by what it leaves for later.
         with suppress(*UNREACHABLE):
-            self._asked(lambda: self._store.save_impression(dataset, recommendation_id, impression))
+            self._call_store(lambda: self._store.save_impression(dataset, recommendation_id, impression))
 
     def get_last_put(self, dataset: str) -> float:
-        return self._asked(lambda: self._store.get_last_put(dataset))
+        return self._call_store(lambda: self._store.get_last_put(dataset))
 
     def iter_put_records(self, dataset: str) -> Iterator[PutRecord]:
-        self._asked(self._store.ping)
+        self._call_store(self._store.ping)
         return self._patient.iter_put_records(dataset)
 
-    def listen(self, threads: BackgroundThreads, ending: threading.Event) -> None:
+    def start_listening(self, threads: BackgroundThreads, ending: threading.Event) -> None:
         """Hears what is told also where nobody asks: the store keeps for this process what it has not heard."""
-        threads.start_thread("listening", partial(self._listen, ending), ending)
+        threads.start_thread("listening", partial(self._listen_until_end, ending), ending)
 
-    def _listen(self, ending: threading.Event) -> None:
+    def _listen_until_end(self, ending: threading.Event) -> None:
         while not ending.is_set():
             with suppress(*UNREACHABLE):
-                self._hear()
+                self._apply_invalidations()
             ending.wait(LISTEN_EVERY)
 
     @contextmanager
-    def request(self) -> Iterator[RequestReads]:
+    def track_request(self) -> Iterator[RequestReads]:
         """Mark what this thread reads from here on as one request's: within it, invalidations are read once."""
         self._request.begin()
         try:
@@ -158,43 +160,43 @@ class CachedStore:
         finally:
             self._request.end()
 
-    def _known(self, memory: _Memory[V], key: str, ask: Callable[[], V]) -> V:
+    def _read_through(self, memory: _LruCache[V], key: str, ask: Callable[[], V]) -> V:
         try:
-            self._hear()
-            found, known = memory.unchanged(key)
+            self._apply_invalidations()
+            found, known = memory.get_fresh(key)
             if known:
                 return cast(V, found)
-            asking = memory.ask(key) if key.partition(":")[0] in self._families else None
-            found = self._asked(ask)
-            memory.keep(key, found, asking)
+            asking = memory.begin_read(key) if key.partition(":")[0] in self._families else None
+            found = self._call_store(ask)
+            memory.save_read(key, found, asking)
         except UNREACHABLE:
-            return self._remembered(memory, key, ask)
+            return self._get_stale(memory, key, ask)
         return found
 
-    def _hear(self) -> None:
+    def _apply_invalidations(self) -> None:
         """Lets go of what has changed, once a request. Raises what the store raises, and Away."""
         if self._request.heard:
             return
         # Whoever answers from memory has heard all that was told before: they wait for who is listening.
         with self._hearing:
-            changed = self._asked(self._changes.read_changed_keys)
+            changed = self._call_store(self._changes.read_changed_keys)
             for memory in (self._records, self._holders, self._recent, self._seen):
-                memory.outdate(changed)
+                memory.invalidate(changed)
         self._request.heard = self._request.begun
 
-    def _asked(self, ask: Callable[[], V]) -> V:
+    def _call_store(self, ask: Callable[[], V]) -> V:
         """Raises what the store raises, and Away."""
-        self._leave_alone()
+        self._check_circuit()
         try:
             found = ask()
         except UNREACHABLE as error:
-            self._lost(error)
+            self._open_circuit(error)
             raise
         if self._away_since is not None:
-            self._found()
+            self._close_circuit()
         return found
 
-    def _leave_alone(self) -> None:
+    def _check_circuit(self) -> None:
         if self._away_since is None:
             return
         with self._lock:
@@ -202,24 +204,24 @@ class CachedStore:
             if self._away_since is not None and now < self._ask_at:
                 self._request.stale = now - self._away_since
                 raise StoreUnavailable("the store does not answer")
-            self._ask_at = now + PAUSE
+            self._ask_at = now + RETRY_EVERY
 
-    def _lost(self, error: Exception) -> None:
+    def _open_circuit(self, error: Exception) -> None:
         with self._lock:
             now = self._clock()
-            self._ask_at = now + PAUSE
+            self._ask_at = now + RETRY_EVERY
             if self._away_since is None:
                 self._away_since = now
                 log.warning("the store does not answer: requests go on with what is remembered", reason=str(error))
             self._request.stale = now - self._away_since
 
-    def _found(self) -> None:
+    def _close_circuit(self) -> None:
         with self._lock:
             if self._away_since is not None:
                 log.info("the store answers again", seconds=round(self._clock() - self._away_since, 1))
             self._away_since = None
 
-    def _remembered(self, memory: _Memory[V], key: str, ask: Callable[[], V]) -> V:
+    def _get_stale(self, memory: _LruCache[V], key: str, ask: Callable[[], V]) -> V:
         """Raises Away, and what a patient store raises."""
         try:
             return memory[key]
@@ -244,7 +246,7 @@ class RequestReads(threading.local):
         self.begun = self.heard = False
 
 
-class _Memory(Generic[V]):
+class _LruCache(Generic[V]):
     """What was last known, up to ``most`` by the size of each. Safe to share between threads."""
 
     def __init__(self, most: int, size: Callable[[V], int]) -> None:
@@ -261,7 +263,7 @@ class _Memory(Generic[V]):
     def __getitem__(self, key: str) -> V:
         return self._kept[key]
 
-    def unchanged(self, key: str) -> tuple[V | None, bool]:
+    def get_fresh(self, key: str) -> tuple[V | None, bool]:
         """What is kept, and whether that is what the store would say."""
         with self._lock:
             if key not in self._unchanged:
@@ -269,7 +271,7 @@ class _Memory(Generic[V]):
             self._kept.move_to_end(key)
             return self._kept[key], True
 
-    def outdate(self, keys: Sequence[str] | None) -> None:
+    def invalidate(self, keys: Sequence[str] | None) -> None:
         """None: all."""
         if keys is not None and not keys:
             return
@@ -282,28 +284,28 @@ class _Memory(Generic[V]):
                 self._unchanged.discard(key)
                 self._asking.pop(key, None)
 
-    def ask(self, key: str) -> object:
+    def begin_read(self, key: str) -> object:
         """To be called before the store is asked; what it returns goes to ``keep``."""
         with self._lock:
             asking = self._asking[key] = object()
         return asking
 
-    def keep(self, key: str, value: V, asking: object | None) -> None:
+    def save_read(self, key: str, value: V, asking: object | None) -> None:
         with self._lock:
             if asking is not None and self._asking.get(key) is asking:
                 del self._asking[key]
                 self._unchanged.add(key)
             elif key in self._unchanged:
                 return  # somebody asked later, and has heard already
-            self._put(key, value)
+            self._put_value(key, value)
 
-    def note(self, key: str, value: V) -> None:
+    def add_stale(self, key: str, value: V) -> None:
         """What was said to another question, and may have changed since."""
         with self._lock:
             if key not in self._unchanged:
-                self._put(key, value)
+                self._put_value(key, value)
 
-    def _put(self, key: str, value: V) -> None:
+    def _put_value(self, key: str, value: V) -> None:
         if key in self._kept:
             self._all -= self._size(self._kept.pop(key))
         self._kept[key] = value

@@ -29,7 +29,7 @@ LOCK = "foretaste:migrating"
 LOCK_SECONDS = 60.0
 
 
-def _nothing(_: Any) -> None:
+def _change_nothing(_: Any) -> None:
     return
 
 
@@ -38,16 +38,16 @@ class Migration:
     """From the format before to ``to``. It may end anywhere, and is then begun anew: each step is safe to repeat."""
 
     to: int
-    what: str
+    change: str
     """What it changes, for the log."""
-    in_redis: Callable[[Any], None] = _nothing
+    in_redis: Callable[[Any], None] = _change_nothing
     """Of a ``redis.Redis``, whose answers are text."""
-    in_folder: Callable[[Path], None] = _nothing
+    in_folder: Callable[[Path], None] = _change_nothing
     """Of the data folder, and of the folder of the artifacts: what is not there is not its business."""
 
 
 #: In their order, without a gap; none is ever changed once it was released.
-MIGRATIONS: tuple[Migration, ...] = (Migration(to=1, what="the first stamp; all else stays as it was"),)
+MIGRATIONS: tuple[Migration, ...] = (Migration(to=1, change="the first stamp; all else stays as it was"),)
 
 
 class NewerFormat(Exception):
@@ -56,12 +56,12 @@ class NewerFormat(Exception):
     def __init__(self, where: str, number: int, release: str, known: int) -> None:
         super().__init__(
             f"{where} holds data of format {number}, stamped by foretaste {release or 'of unknown release'}; this is "
-            f"foretaste {_release()}, which reads format {known} at most. Start that release or a newer one, or "
+            f"foretaste {_get_release()}, which reads format {known} at most. Start that release or a newer one, or "
             "restore a back-up from before the upgrade."
         )
 
 
-class Unstamped(Exception):
+class UnreadableStamp(Exception):
     """What stands where the stamp stands is none; the message says what to do."""
 
 
@@ -69,12 +69,12 @@ class NewerRedis(NewerFormat, redis.RedisError):
     """The same of a Redis: raised by whatever is asked of it."""
 
 
-def _log(sentence: str) -> None:
+def _log_step(sentence: str) -> None:
     log.info("migrating", step=sentence)
 
 
-def settle_folder(
-    folder: Path, migrations: Sequence[Migration] = MIGRATIONS, tell: Callable[[str], None] = _log
+def migrate_folder(
+    folder: Path, migrations: Sequence[Migration] = MIGRATIONS, report: Callable[[str], None] = _log_step
 ) -> None:
     """Look at the folder's stamp, migrate what is older, and stamp it. Raises NewerFormat, Unstamped.
 
@@ -86,16 +86,16 @@ def settle_folder(
             raise NewerFormat(str(folder), number, release, migrations[-1].to)
         for migration in migrations:
             if migration.to > number:
-                _tell(tell, str(folder), migration)
+                _report_migration(report, str(folder), migration)
                 migration.in_folder(folder)
                 _write_stamp(folder, migration.to)
     except OSError as error:
-        tell(f"{folder} could not be stamped with the format of what it holds: {error}")
+        report(f"{folder} could not be stamped with the format of what it holds: {error}")
 
 
-def _tell(tell: Callable[[str], None], where: str, migration: Migration) -> None:
-    if migration.in_folder is not _nothing or migration.in_redis is not _nothing:
-        tell(f"{where} is brought to format {migration.to}: {migration.what}")
+def _report_migration(tell: Callable[[str], None], where: str, migration: Migration) -> None:
+    if migration.in_folder is not _change_nothing or migration.in_redis is not _change_nothing:
+        tell(f"{where} is brought to format {migration.to}: {migration.change}")
 
 
 def _read_stamp(folder: Path) -> tuple[int, str]:
@@ -107,7 +107,9 @@ def _read_stamp(folder: Path) -> tuple[int, str]:
         return 0, ""
     except (ValueError, TypeError, LookupError, AttributeError):
         # Stamps appear whole or not at all: what is there was written by somebody else. It is theirs to mend.
-        raise Unstamped(f"{folder / FILE} can't be read: restore it, or the whole folder, from a back-up.") from None
+        raise UnreadableStamp(
+            f"{folder / FILE} can't be read: restore it, or the whole folder, from a back-up."
+        ) from None
 
 
 def _write_stamp(folder: Path, number: int) -> None:
@@ -115,7 +117,7 @@ def _write_stamp(folder: Path, number: int) -> None:
     draft = folder / f".{FILE}.{uuid4().hex}"
     try:
         with draft.open("wb") as file:
-            file.write(orjson.dumps({"format": number, "release": _release()}))
+            file.write(orjson.dumps({"format": number, "release": _get_release()}))
             file.flush()
             os.fsync(file.fileno())
         draft.replace(folder / FILE)
@@ -123,22 +125,22 @@ def _write_stamp(folder: Path, number: int) -> None:
         draft.unlink(missing_ok=True)
 
 
-def settle_redis(url: str, migrations: Sequence[Migration] = MIGRATIONS, **options: Any) -> None:
+def migrate_redis(url: str, migrations: Sequence[Migration] = MIGRATIONS, **options: Any) -> None:
     """The same of a Redis, in which one process migrates while the others wait. Raises NewerRedis, RedisError."""
     with contextlib.closing(redis.Redis.from_url(url, **{**options, "decode_responses": True})) as server:
         owner = uuid4().hex
-        while (number := _stamped(server, migrations[-1].to)) < migrations[-1].to:
+        while (number := _read_redis_stamp(server, migrations[-1].to)) < migrations[-1].to:
             if not server.set(LOCK, owner, nx=True, px=round(LOCK_SECONDS * 1000)):
                 time.sleep(0.05)
                 continue
             following = next(one for one in migrations if one.to > number)
-            _tell(_log, "Redis", following)
+            _report_migration(_log_step, "Redis", following)
             following.in_redis(server)
-            server.hset(KEY, mapping={"format": following.to, "release": _release()})
+            server.hset(KEY, mapping={"format": following.to, "release": _get_release()})
             server.delete(LOCK)
 
 
-def _stamped(server: Any, known: int) -> int:
+def _read_redis_stamp(server: Any, known: int) -> int:
     number, release = server.hmget(KEY, "format", "release")
     if int(number or 0) > known:
         at = server.connection_pool.connection_kwargs
@@ -147,7 +149,7 @@ def _stamped(server: Any, known: int) -> int:
     return int(number or 0)
 
 
-def look_at_each_connection(url: str, **options: Any) -> Callable[[Any], None]:
+def create_connect_hook(url: str, **options: Any) -> Callable[[Any], None]:
     """What redis-py calls for each new connection (``redis_connect_func``): another Redis may stand at the same place.
 
     ``options`` are those of the client, for the one that migrates.
@@ -157,23 +159,23 @@ def look_at_each_connection(url: str, **options: Any) -> Callable[[Any], None]:
         connection.on_connect()
         connection.send_command("HGET", KEY, "format")
         if int(connection.read_response() or 0) != MIGRATIONS[-1].to:
-            settle_redis(url, **options)
+            migrate_redis(url, **options)
 
     return connected
 
 
-def refuse_newer(redis_url: str, *folders: Path) -> None:
+def check_data_format(redis_url: str, *folders: Path) -> None:
     """At the start of a process, before it reads anything. Raises NewerFormat, Unstamped.
 
     Without Redis a process starts all the same: each of its connections is looked at.
     """
     for folder in folders:
-        settle_folder(folder)
+        migrate_folder(folder)
     with contextlib.suppress(redis.ConnectionError, redis.TimeoutError):
-        settle_redis(redis_url, socket_timeout=1.0, socket_connect_timeout=1.0)
+        migrate_redis(redis_url, socket_timeout=1.0, socket_connect_timeout=1.0)
 
 
-def _release() -> str:
+def _get_release() -> str:
     try:
         return importlib.metadata.version("foretaste")
     except importlib.metadata.PackageNotFoundError:

@@ -26,13 +26,13 @@ T = TypeVar("T")
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 60.0
 #: One entry is said again at the earliest after so long (seconds).
-SAY_EVERY = 60.0
+LOG_EVERY = 60.0
 #: So many are remembered; of more the oldest are tried at once.
-MOST = 10_000
+MAX_ENTRIES = 10_000
 
 
 @dataclass(frozen=True)
-class _Failed:
+class _Failure:
     times: int
     again_at: float
     said_at: float
@@ -45,7 +45,7 @@ class Quarantine:
         """``walk`` is the label of the metric. With ``longest_pause`` 0 an entry is tried at each turn."""
         self._walk = walk
         self._longest_pause = longest_pause
-        self._failed: OrderedDict[str, _Failed] = OrderedDict()
+        self._failed: OrderedDict[str, _Failure] = OrderedDict()
         self._lock = threading.Lock()
 
     def run_unless_quarantined(self, entry: str, do: Callable[[], T]) -> T | None:
@@ -57,25 +57,25 @@ class Quarantine:
             done = do()
         except Exception as error:
             # Whatever it is: it must not take the turns of the others.
-            if redis_errors.waits_for_redis(error):
+            if redis_errors.is_redis_unavailable(error):
                 raise
-            self._set_aside(entry, error)
+            self._add_failure(entry, error)
             return None
         if failed is not None:
             with self._lock:
                 self._failed.pop(entry, None)
         return done
 
-    def _set_aside(self, entry: str, error: Exception) -> None:
+    def _add_failure(self, entry: str, error: Exception) -> None:
         metrics.count_set_aside(self._walk)
         now = time.monotonic()
         with self._lock:
-            before = self._failed.pop(entry, _Failed(times=0, again_at=now, said_at=now - SAY_EVERY))
+            before = self._failed.pop(entry, _Failure(times=0, again_at=now, said_at=now - LOG_EVERY))
             times = before.times + 1
-            say = now >= before.said_at + SAY_EVERY
+            say = now >= before.said_at + LOG_EVERY
             pause = min(FIRST_PAUSE * 2.0 ** min(before.times, 30), self._longest_pause)
-            self._failed[entry] = _Failed(times, now + pause, now if say else before.said_at)
-            while len(self._failed) > MOST:
+            self._failed[entry] = _Failure(times, now + pause, now if say else before.said_at)
+            while len(self._failed) > MAX_ENTRIES:
                 self._failed.popitem(last=False)
         if say:
             log.error("set aside", walk=self._walk, entry=entry, times=times, exc_info=error)

@@ -70,7 +70,7 @@ LUA = Path(__file__).parent / "lua"
 FULL_SECONDS = 10
 
 S = TypeVar("S")
-Full = Literal["disk", "memory"]
+FullResource = Literal["disk", "memory"]
 T = TypeVar("T")
 
 #: Of this process: what is read by anybody may be repaired at any time, and is tried again each time.
@@ -78,19 +78,21 @@ _unreadable = Quarantine("store", longest_pause=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patience:
+class RetryPolicy:
     """How long a command is waited for, in seconds, and how often it is sent again."""
 
-    answer: float
-    connect: float
+    answer_seconds: float
+    connect_seconds: float
     retries: int
-    again_after: tuple[type[redis.RedisError], ...]
+    retry_on: tuple[type[redis.RedisError], ...]
 
 
 #: The embedded server is back in well under a second after a crash; commands ride it out.
-PATIENT = Patience(answer=5.0, connect=2.0, retries=6, again_after=(redis.ConnectionError, redis.TimeoutError))
+PATIENT = RetryPolicy(
+    answer_seconds=5.0, connect_seconds=2.0, retries=6, retry_on=(redis.ConnectionError, redis.TimeoutError)
+)
 #: For who has something to go on with. A server that is new has closed the old connections: one more try finds it.
-PROMPT = Patience(answer=0.4, connect=0.4, retries=1, again_after=(redis.ConnectionError,))
+PROMPT = RetryPolicy(answer_seconds=0.4, connect_seconds=0.4, retries=1, retry_on=(redis.ConnectionError,))
 
 
 class RedisStore:
@@ -99,18 +101,18 @@ class RedisStore:
     Whatever is asked raises NewerRedis where a newer release has written what it holds.
     """
 
-    def __init__(self, url: str, patience: Patience = PATIENT, *, for_clients: bool = False) -> None:
+    def __init__(self, url: str, patience: RetryPolicy = PATIENT, *, for_clients: bool = False) -> None:
         """``for_clients``: its writes are what clients ask for, and are acknowledged to them. These are refused while
         the disk of Redis has little room left, and not acknowledged when Redis could not write them: NoSpace.
         """
         self._url, self._patience, self._for_clients = url, patience, for_clients
-        waits = {"socket_timeout": patience.answer, "socket_connect_timeout": patience.connect}
+        waits = {"socket_timeout": patience.answer_seconds, "socket_connect_timeout": patience.connect_seconds}
         self._redis: Any = redis.Redis.from_url(
             url,
             decode_responses=True,
             **waits,
-            redis_connect_func=data_format.look_at_each_connection(url, **waits),
-            retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), patience.retries, patience.again_after),
+            redis_connect_func=data_format.create_connect_hook(url, **waits),
+            retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), patience.retries, patience.retry_on),
         )
         self._scripts = {path.stem: self._redis.register_script(path.read_text()) for path in LUA.glob("*.lua")}
 
@@ -128,19 +130,19 @@ class RedisStore:
             self._url,
             protocol=3,
             decode_responses=True,
-            socket_timeout=self._patience.answer,
-            socket_connect_timeout=self._patience.connect,
+            socket_timeout=self._patience.answer_seconds,
+            socket_connect_timeout=self._patience.connect_seconds,
         )
         return RedisInvalidations(pool, PREFIX, families)
 
-    def refuse_writes(self, what: Full, why: str) -> None:
+    def refuse_writes(self, what: FullResource, why: str) -> None:
         """Have writes for clients refused for FULL_SECONDS from now."""
         self._redis.set(f"{PREFIX}full:{what}", why, ex=FULL_SECONDS)
 
-    def take_writes(self, what: Full) -> None:
+    def accept_writes(self, what: FullResource) -> None:
         self._redis.delete(f"{PREFIX}full:{what}")
 
-    def _run(self, script: str, arguments: Mapping[str, Any]) -> Any:
+    def _run_script(self, script: str, arguments: Mapping[str, Any]) -> Any:
         """One of the scripts that write for clients. Raises NoSpace."""
         given = {**arguments, "for_clients": True} if self._for_clients else arguments
         answer = self._scripts[script](args=[orjson.dumps(given)])
@@ -148,10 +150,10 @@ class RedisStore:
             return answer
         if isinstance(answer, list) and answer[0] == "no space":
             raise NoSpace(answer[1])
-        self._require_written()
+        self._check_persistence()
         return answer
 
-    def _require_written(self) -> None:
+    def _check_persistence(self) -> None:
         """A Redis that can't write answers one write as if it had, and refuses the next."""
         try:
             persistence = self._redis.info("persistence")
@@ -179,14 +181,18 @@ class RedisStore:
         limit: Limit | None = None,
         outbox: Sequence[OutboxEntry] = (),
     ) -> str:
-        return self._write(
+        return self._write_record(
             record,
             expect="",
             guards=guards,
             notes=outbox,
             invocation=invocation,
             limit=limit
-            and {"index": _index(record.kind, limit.parent), "most": limit.maximum, "moving": limit.in_progress_only},
+            and {
+                "index": _get_index(record.kind, limit.parent),
+                "most": limit.maximum,
+                "moving": limit.in_progress_only,
+            },
         )
 
     def find_by_invocation(self, invocation: str) -> str | None:
@@ -205,27 +211,27 @@ class RedisStore:
         standing = self.get(record.arn)
         if standing is None or standing.version != record.version:
             raise Conflict(record.arn)
-        self._write(
+        self._write_record(
             record,
             expect=str(record.version),
             guards=guards,
             notes=outbox,
             done=completed_entry,
             invocation=invocation,
-            unlist=[index for index in _indexes(standing) if index not in _indexes(record)],
+            unlist=[index for index in _list_indexes(standing) if index not in _list_indexes(record)],
         )
 
     def remove(self, record: Record, *, invocation: str | None = None) -> None:
-        self._write(
+        self._write_record(
             record,
             expect=str(record.version),
             remove=True,
             invocation=invocation,
-            unlist=_indexes(record),
+            unlist=_list_indexes(record),
             unclaim=list(record.claims),
         )
 
-    def _write(  # the one place that builds the script's argument
+    def _write_record(  # the one place that builds the script's argument
         self,
         record: Record,
         *,
@@ -246,7 +252,7 @@ class RedisStore:
             "guards": {guard.arn: str(guard.version) for guard in guards},
             "claim": [] if more.get("remove") else list(record.claims),
             "unclaim": [],
-            "list": [] if more.get("remove") else _indexes(record),
+            "list": [] if more.get("remove") else _list_indexes(record),
             "unlist": [],
             "notes": [{"id": note.id, "text": record_codec.write_outbox_entry(note)} for note in notes],
             "invocation_seconds": INVOCATION_SECONDS,
@@ -255,7 +261,7 @@ class RedisStore:
             # cjson reads null as a value that is true: what does not apply is left out.
             **{name: value for name, value in more.items() if value is not None},
         }
-        verdict, arn = self._run("write", arguments)
+        verdict, arn = self._run_script("write", arguments)
         if verdict == "taken":
             raise NameTaken(arn)
         if verdict == "full":
@@ -273,7 +279,7 @@ class RedisStore:
         limit: int = 100,
         whole: bool = False,
     ) -> tuple[list[Record], str | None]:
-        key = f"{PREFIX}index:{_index(kind, parent)}"
+        key = f"{PREFIX}index:{_get_index(kind, parent)}"
         score, _, last = after.partition("|") if after else ("+inf", "", "")
         # In one step: what is made or deleted between two looks at a list would move the rest of it.
         with self._redis.pipeline() as look:
@@ -290,7 +296,7 @@ class RedisStore:
         listed = [(arn, fields) for (arn, _), fields in zip(rows, pipeline.execute(), strict=True) if fields]
         if whole:
             return [record_codec.read_record(arn, fields) for arn, fields in listed], more
-        return _readable(listed, record_codec.read_record), more
+        return _read_all(listed, record_codec.read_record), more
 
     def list_in_progress(self) -> list[str]:
         return list(self._redis.zrange(f"{PREFIX}moving", 0, -1))
@@ -298,7 +304,7 @@ class RedisStore:
     def list_outbox(self, older_than: float = 0.0) -> list[OutboxEntry]:
         ids = self._redis.zrange(f"{PREFIX}outbox", "-inf", self.now() - older_than, byscore=True)
         texts = self._redis.hmget(f"{PREFIX}notes", ids) if ids else []
-        return _readable(
+        return _read_all(
             [(note_id, text) for note_id, text in zip(ids, texts, strict=True) if text], record_codec.read_outbox_entry
         )
 
@@ -370,14 +376,14 @@ class RedisStore:
             "events": [
                 {"user": one.user_id, "text": record_codec.write_interaction(one)}
                 | ({"id": one.event_id} if one.event_id else {})
-                | _deed(one)
+                | _build_seen_entry(one)
                 for one in interactions
             ],
         }
-        return int(self._run("append", arguments))
+        return int(self._run_script("append", arguments))
 
     def get_recent_interactions(self, dataset: str, user_id: str) -> list[Interaction]:
-        return [_read(text) for text in self._redis.lrange(f"{PREFIX}recent:{dataset}:{user_id}", 0, -1)]
+        return [_read_interaction(text) for text in self._redis.lrange(f"{PREFIX}recent:{dataset}:{user_id}", 0, -1)]
 
     def get_seen_items(self, dataset: str, user_id: str) -> Mapping[str, Mapping[str, float]]:
         types = self._scripts["seen"](args=[f"{PREFIX}seen:{dataset}", user_id, len(user_id.encode())])
@@ -425,7 +431,7 @@ class RedisStore:
             "invocation_seconds": INVOCATION_SECONDS,
             "records": [{"id": one.id, "text": record_codec.write_put_record(one)} for one in records],
         }
-        self._run("put", arguments)
+        self._run_script("put", arguments)
 
     def iter_put_records(self, dataset: str) -> Iterator[PutRecord]:
         key = f"{PREFIX}put:{dataset}"
@@ -438,28 +444,28 @@ class RedisStore:
         return float(self._redis.get(f"{PREFIX}put_at:{dataset}") or 0)
 
 
-def _readable(entries: Sequence[tuple[str, S]], read: Callable[[str, S], T]) -> list[T]:
+def _read_all(entries: Sequence[tuple[str, S]], read: Callable[[str, S], T]) -> list[T]:
     """Those that can be read; the others are said and counted."""
     found = (_unreadable.run_unless_quarantined(name, partial(read, name, entry)) for name, entry in entries)
     return [one for one in found if one is not None]
 
 
 @lru_cache(maxsize=4096)
-def _read(text: str) -> Interaction:
+def _read_interaction(text: str) -> Interaction:
     """The user's next request reads most of the same events again."""
     return record_codec.read_interaction(text)
 
 
-def _deed(interaction: Interaction) -> dict[str, Any]:
+def _build_seen_entry(interaction: Interaction) -> dict[str, Any]:
     """What filters know of an event; {} where it names no item."""
     if interaction.item_id is None:
         return {}
     return {"item": interaction.item_id, "type": interaction.event_type.lower(), "at": interaction.sent_at}
 
 
-def _index(kind: str, parent: str | None) -> str:
+def _get_index(kind: str, parent: str | None) -> str:
     return kind if parent is None else f"{kind}:{parent}"
 
 
-def _indexes(record: Record) -> list[str]:
-    return [_index(record.kind, parent) for parent in (None, *record.parents)]
+def _list_indexes(record: Record) -> list[str]:
+    return [_get_index(record.kind, parent) for parent in (None, *record.parents)]

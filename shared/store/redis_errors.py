@@ -19,7 +19,7 @@ _ELSEWHERE = "The store answers reads alone at the moment: another server has ta
 _STARTING = "The store is being started or moved at the moment. Please try again."
 
 #: First word of the error -> what a client is told.
-_SAID = {
+_SENTENCES = {
     "OOM": "The store has no memory left for writes (maxmemory); reads go on. Nothing was changed.",
     "MISCONF": _NO_SPACE,
     "READONLY": _ELSEWHERE,
@@ -49,7 +49,7 @@ _BY_CLASS: tuple[tuple[type[Exception], str], ...] = (
 )
 
 
-def code(error: BaseException) -> str | None:
+def get_refusal_code(error: BaseException) -> str | None:
     """The code of the refusal, as "OOM"; None for an error that is the asker's own, or no answer of Redis'."""
     for kind, word in _BY_CLASS:
         if isinstance(error, kind):
@@ -58,28 +58,28 @@ def code(error: BaseException) -> str | None:
         return None
     # Of a pipeline redis-py says which command it was, first.
     word = str(error).rpartition(" caused error: ")[2].partition(" ")[0].rstrip(":")
-    return word if word in _SAID else None
+    return word if word in _SENTENCES else None
 
 
-def sentence(error: BaseException) -> str | None:
+def describe_error(error: BaseException) -> str | None:
     """What a client may be told of Redis' state; None of any other error."""
-    if is_away(error):
+    if is_redis_unreachable(error):
         return _AWAY
     if isinstance(error, NewerRedis):
         return str(error)
-    word = code(error)
-    return None if word is None else _SAID[word]
+    word = get_refusal_code(error)
+    return None if word is None else _SENTENCES[word]
 
 
-def waits_for_redis(error: BaseException) -> bool:
+def is_redis_unavailable(error: BaseException) -> bool:
     """Is it Redis that is away or refuses, so that whatever was tried is to be tried again when it does not?"""
-    return is_away(error) or isinstance(error, NewerRedis) or code(error) is not None
+    return is_redis_unreachable(error) or isinstance(error, NewerRedis) or get_refusal_code(error) is not None
 
 
-def is_away(error: BaseException) -> bool:
+def is_redis_unreachable(error: BaseException) -> bool:
     """Is there no Redis to talk to, for the store or for the queue?"""
     if isinstance(error, redis.exceptions.ConnectionError | redis.exceptions.TimeoutError):
-        return code(error) is None
+        return get_refusal_code(error) is None
     # Who has not loaded kombu, which is large, meets none of its errors.
     kombu = sys.modules.get("kombu.exceptions")
     return kombu is not None and isinstance(error, kombu.OperationalError)

@@ -19,15 +19,15 @@ FULL = "foretaste:full:"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Memory:
+class MemoryUsage:
     """Bytes that Redis takes for its data, and may: by maxmemory where it is ``bound``, else all of the machine's."""
 
     used: int
-    most: int
-    bound: bool
+    limit: int
+    is_limited: bool
 
 
-class Probe:
+class RedisProbe:
     """Safe to share between threads. Connects to nothing yet."""
 
     def __init__(self, url: str) -> None:
@@ -35,7 +35,7 @@ class Probe:
             url, socket_timeout=SECONDS, socket_connect_timeout=SECONDS, retry=Retry(NoBackoff(), 0)
         )
 
-    def answers(self) -> bool:
+    def is_answering(self) -> bool:
         """Whether Redis can be worked with now; not while it loads its data."""
         try:
             self._redis.exists(FORMAT)  # not PING: a Redis that can't write refuses that
@@ -43,7 +43,7 @@ class Probe:
             return False
         return True
 
-    def has_room(self) -> bool:
+    def has_disk_space(self) -> bool:
         """Whether Redis takes writes, as far as its disk goes; one that does not answer is not asked for more."""
         try:
             persistence = self._redis.info("persistence")
@@ -59,17 +59,17 @@ class Probe:
             return True
 
     @property
-    def room(self) -> Mapping[str, Callable[[], bool]]:
+    def write_checks(self) -> Mapping[str, Callable[[], bool]]:
         """The checks of /readyz that tell why writes are refused."""
-        return {"disk": self.has_room, "memory": self.has_memory}
+        return {"disk": self.has_disk_space, "memory": self.has_memory}
 
-    def memory(self) -> Memory:
+    def get_memory(self) -> MemoryUsage:
         """Raises RedisError."""
         told = self._redis.info("memory")
         most = int(told.get("maxmemory", 0))
         used, machine = int(told["used_memory"]), int(told.get("total_system_memory", 0))
-        return Memory(used=used, most=most or machine, bound=most > 0)
+        return MemoryUsage(used=used, limit=most or machine, is_limited=most > 0)
 
-    def file_bytes(self) -> int:
+    def get_aof_bytes(self) -> int:
         """The size of its append-only file; 0 where it has none. Raises RedisError."""
         return int(self._redis.info("persistence").get("aof_current_size", 0))

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from services.api.store_metrics import State
+from services.api.store_metrics import StoreMetrics
 from shared.observability import metrics as meters
 from shared.store.memory import MemoryStore
-from shared.store.redis_probe import Probe
+from shared.store.redis_probe import RedisProbe
 from tests.conftest import ROOT
 
 PAGE = (ROOT / "docs" / "observability.md").read_text()
@@ -24,7 +24,7 @@ TARGETS = [(panel["title"], target) for panel in DASHBOARD["panels"] for target 
 
 def metrics() -> dict[str, tuple[str, tuple[str, ...]]]:
     """Name -> its type and its labels."""
-    state = State(MemoryStore(), len, Probe("redis://127.0.0.1/0"))
+    state = StoreMetrics(MemoryStore(), len, RedisProbe("redis://127.0.0.1/0"))
     declared = [(metric.describe()[0], metric._labelnames) for metric in meters.METRICS]
     declared += [(family, family._labelnames) for family in state.describe()]
     return {family.name: (family.type, tuple(labels)) for family, labels in declared}

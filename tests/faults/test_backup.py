@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from services.cli.commands import backup
-from services.cli.commands.backup import back_up
+from services.cli.commands.backup import copy_data_dir
 from services.cli.errors import CannotBackUp
 from services.cli.local.data_dir import DataDir
 from tests.conftest import System, processes, start_system, stop_system, until
@@ -69,7 +69,7 @@ def test_a_copy_of_a_system_that_is_stopped_is_one_too(tmp_path: Path) -> None:
         (source / folder / "file").write_text(folder)
     DataDir(source).write_client_env(keys=("K", "S"), region="us-east-1", url="http://127.0.0.1:1")
     target = tmp_path / "copy"
-    assert back_up(DataDir(source), target) > 0
+    assert copy_data_dir(DataDir(source), target) > 0
     with running(target) as (_, url), connect(url) as client:
         assert client.get("a") == "1"
     assert (target / "s3" / "films" / "2024" / "file").read_text() == "s3/films/2024"
@@ -97,9 +97,9 @@ def test_a_copy_is_begun_anew_when_redis_rewrites_its_files_meanwhile(
             copies.append(path)
             return int(copy(path, target))
 
-        copy = backup._file
+        copy = backup._copy_file
         monkeypatch.setattr(backup, "_file", copied)
-        back_up(DataDir(source), tmp_path / "copy")
+        copy_data_dir(DataDir(source), tmp_path / "copy")
     with running(tmp_path / "copy") as (_, url), connect(url) as client:
         assert client.get("a") == "1"
         assert client.get("b") == "2"
@@ -109,12 +109,12 @@ def test_nothing_is_overwritten_and_nothing_half_done_is_left(tmp_path: Path, mo
     (tmp_path / "data" / "s3").mkdir(parents=True)
     (tmp_path / "data" / "s3" / "file").touch()
     with pytest.raises(CannotBackUp, match="exists already"):
-        back_up(DataDir(tmp_path / "data"), tmp_path)
+        copy_data_dir(DataDir(tmp_path / "data"), tmp_path)
 
     def full(_source: Path, _target: Path) -> int:
         raise OSError(28, "No space left on device", "/copy/file")
 
     monkeypatch.setattr("services.cli.commands.backup._file", full)
     with pytest.raises(CannotBackUp, match="/copy/file: No space left on device"):
-        back_up(DataDir(tmp_path / "data"), tmp_path / "copy")
+        copy_data_dir(DataDir(tmp_path / "data"), tmp_path / "copy")
     assert [path.name for path in tmp_path.iterdir()] == ["data"]

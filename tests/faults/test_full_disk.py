@@ -27,7 +27,7 @@ from shared.state.messages import Provision
 from shared.store import Record, invalidation
 from shared.store.cached_store import CachedStore
 from shared.store.redis import PROMPT, RedisStore
-from shared.store.redis_probe import Probe
+from shared.store.redis_probe import RedisProbe
 from tests.conftest import ROOT, System, free_port, processes, start_system, stop_system, until
 
 MIB = 1024 * 1024
@@ -189,8 +189,8 @@ def test_whoever_reads_goes_on_beside_a_redis_that_can_not_write(disk: Path, mon
     options = ["--bind", "127.0.0.1", "--port", str(port), "--dir", str(disk), "--appendonly", "yes", "--save", ""]
     with subprocess.Popen([str(binary()), *options], stdout=subprocess.DEVNULL) as server:
         try:
-            probe = Probe(url)
-            until(probe.answers, 10, "Redis")
+            probe = RedisProbe(url)
+            until(probe.is_answering, 10, "Redis")
             store, waiting = RedisStore(url), MessageQueue(create_celery_app(Settings(redis_url=url)))
             store.create(Record(arn="arn:a", kind="solution", created=1.0, updated=1.0), invocation="1")
             held = CachedStore(RedisStore(url, PROMPT), store)
@@ -203,7 +203,7 @@ def test_whoever_reads_goes_on_beside_a_redis_that_can_not_write(disk: Path, mon
                 redis.Redis.from_url(url).ping()
             for reader in (held, CachedStore(RedisStore(url, PROMPT), store), RedisStore(url)):
                 assert reader.get("arn:a") is not None
-            assert (waiting.count_waiting("status"), probe.answers(), probe.has_room()) == (0, True, False)
+            assert (waiting.count_waiting("status"), probe.is_answering(), probe.has_disk_space()) == (0, True, False)
             assert answers(url)
         finally:
             server.kill()

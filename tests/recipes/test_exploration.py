@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from shared.recipes.scoring_api import Exploration
-from shared.recipes.user_personalization.exploration import MOST, NOISE, Novelty
+from shared.recipes.user_personalization.exploration import MOST, NOISE, ItemNovelty
 from tests.recipes.synthetic import histories_of, training_data
 
 DAY = 86_400
@@ -16,12 +16,12 @@ TODAY = 1000 * DAY
 P = np.array([0.5, 0.3, 0.1, 0.06, 0.04], np.float32)
 
 
-def explored(novelty: Novelty, weight: float, days: float = 30.0, seed: int = 0) -> np.ndarray:
-    return novelty.explored(P, Exploration(weight=weight, age_cut_off_days=days), np.random.default_rng(seed))
+def explored(novelty: ItemNovelty, weight: float, days: float = 30.0, seed: int = 0) -> np.ndarray:
+    return novelty.explore_scores(P, Exploration(weight=weight, age_cut_off_days=days), np.random.default_rng(seed))
 
 
-def of_ages(*ages: float, counts: tuple[int, ...] = (0, 0, 0, 0, 0)) -> Novelty:
-    return Novelty(np.array(ages, np.float32), np.array(counts, np.int32))
+def of_ages(*ages: float, counts: tuple[int, ...] = (0, 0, 0, 0, 0)) -> ItemNovelty:
+    return ItemNovelty(np.array(ages, np.float32), np.array(counts, np.int32))
 
 
 def test_new_items_rise_with_the_weight() -> None:
@@ -69,7 +69,7 @@ def test_what_nobody_has_taken_is_explored_among_the_popular_too() -> None:
     """Strangers are shown shares of all interactions; new items have none."""
     popular = np.array([0.6, 0.3, 0.1, 0.0, 0.0], np.float32)
     novelty = of_ages(300, 300, 300, 1, 300)
-    found = novelty.explored(popular, Exploration(weight=1.0, age_cut_off_days=30), np.random.default_rng(0))
+    found = novelty.explore_scores(popular, Exploration(weight=1.0, age_cut_off_days=30), np.random.default_rng(0))
     assert found[3] > found[0]
     assert found[4] == 0
 
@@ -83,13 +83,13 @@ def test_ages_go_from_creation_or_the_first_interaction_to_the_newest_of_all() -
     }
     created = [TODAY - 5 * DAY, -1, -1, TODAY - 100 * DAY, TODAY + DAY]
     histories = histories_of(sequences, unseen=("c", "d", "e"))
-    novelty = Novelty.of(training_data(histories, item_created=created))
+    novelty = ItemNovelty.from_data(training_data(histories, item_created=created))
     assert novelty.days.tolist() == [5, 20, 0, 100, 0]
     assert novelty.counts.tolist() == [2, 2, 0, 0, 0]
-    assert Novelty.of(training_data(histories)).days.tolist() == [50, 20, 0, 0, 0]
+    assert ItemNovelty.from_data(training_data(histories)).days.tolist() == [50, 20, 0, 0, 0]
 
 
 def test_what_was_shown_and_not_taken_is_known_a_little_better() -> None:
     histories = histories_of({"u": [("a", TODAY), ("b", TODAY)]}, unseen=("c",))
     data = replace(training_data(histories), item_impressions=np.array([3, 0, 2]))
-    assert Novelty.of(data).counts.tolist() == [4, 1, 2]
+    assert ItemNovelty.from_data(data).counts.tolist() == [4, 1, 2]

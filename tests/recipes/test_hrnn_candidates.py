@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from shared.recipes.hrnn.candidates import chooser
+from shared.recipes.hrnn.candidates import create_candidate_sampler
 from shared.recipes.hrnn.config import HrnnConfig
 from shared.recipes.hrnn.network import HrnnNetwork
 from shared.recipes.hrnn.ops.pytorch import softmax_loss
@@ -27,15 +27,15 @@ def drawn_targets() -> Tensor:
 
 
 def test_a_small_catalogue_is_learnt_over_all_items() -> None:
-    assert chooser(COUNTS, only_taken=False, full=I)(drawn_targets()) is None
-    assert chooser(COUNTS, only_taken=True, full=I)(drawn_targets()) is None
+    assert create_candidate_sampler(COUNTS, only_taken=False, full=I)(drawn_targets()) is None
+    assert create_candidate_sampler(COUNTS, only_taken=True, full=I)(drawn_targets()) is None
 
 
 def test_a_small_catalogue_can_be_learnt_over_the_items_somebody_took() -> None:
     counts = COUNTS.clone()
     counts[[3, 7]] = 0
-    assert chooser(counts, only_taken=False, full=I)(NONE) is None
-    candidates = chooser(counts, only_taken=True, full=I)(NONE)
+    assert create_candidate_sampler(counts, only_taken=False, full=I)(NONE) is None
+    candidates = create_candidate_sampler(counts, only_taken=True, full=I)(NONE)
     assert candidates is not None
     assert candidates.ids.tolist() == [item for item in range(I) if item not in (3, 7)]
     assert (candidates.log_share == 0).all()
@@ -44,17 +44,17 @@ def test_a_small_catalogue_can_be_learnt_over_the_items_somebody_took() -> None:
 def test_few_items_taken_of_very_many_are_all_candidates() -> None:
     counts = torch.zeros(100_000, dtype=torch.long)
     counts[::10_000] = 5
-    candidates = chooser(counts, only_taken=True, full=I)(NONE)
+    candidates = create_candidate_sampler(counts, only_taken=True, full=I)(NONE)
     assert candidates is not None
     assert candidates.ids.tolist() == list(range(0, 100_000, 10_000))
-    assert chooser(counts, only_taken=False, full=I)(NONE) is None
+    assert create_candidate_sampler(counts, only_taken=False, full=I)(NONE) is None
 
 
 def test_targets_are_always_among_the_candidates_and_what_nobody_took_never() -> None:
     torch.manual_seed(0)
     counts = COUNTS.clone()
     counts[100:] = 0
-    choose = chooser(counts, only_taken=False, negatives=30, full=0)
+    choose = create_candidate_sampler(counts, only_taken=False, negatives=30, full=0)
     for _ in range(20):
         targets = torch.randint(0, 100, (10,))
         candidates = choose(targets)
@@ -69,7 +69,7 @@ def test_targets_are_always_among_the_candidates_and_what_nobody_took_never() ->
 
 def test_an_item_is_a_candidate_as_often_as_is_said() -> None:
     torch.manual_seed(0)
-    choose = chooser(COUNTS, only_taken=False, negatives=50, full=0)
+    choose = create_candidate_sampler(COUNTS, only_taken=False, negatives=50, full=0)
     times, said = torch.zeros(I), torch.zeros(I)
     for _ in range(1000):
         candidates = choose(drawn_targets())
@@ -132,7 +132,7 @@ def test_the_mean_over_samples_is_near_the_full_loss_and_its_gradient(repeats: b
     with torch.no_grad():
         net.bias[:-1] = torch.log(COUNTS / COUNTS.sum())
     q, pairs = torch.randn(N, H), some_pairs(form, N, of_each=6)
-    choose = chooser(COUNTS, only_taken=False, negatives=50, full=0)
+    choose = create_candidate_sampler(COUNTS, only_taken=False, negatives=50, full=0)
     known, wanted = some_known(N), [net.item.weight, net.bias]
     losses: dict[str, list[Tensor]] = {"sampled": [], "uncorrected": [], "full": []}
     gradients: dict[str, Tensor] = {}

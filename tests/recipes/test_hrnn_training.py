@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 
 from shared.data.arrays.histories import Histories, TooLittleData, select_trained_users
 from shared.data.training import training_data as preparing
-from shared.data.training.training_data import Sources, Table, TrainingData
+from shared.data.training.training_data import DatasetFiles, TrainingData, TrainingSources
 from shared.recipes import RECIPES
 from shared.recipes.artifact import WEIGHTS
 from shared.recipes.evaluation import Split
@@ -133,7 +133,7 @@ def test_the_classic_cell_learns_it_too(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_a_sample_of_the_items_is_enough_to_learn_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sampled = functools.partial(candidates.chooser, negatives=10, full=0)
+    sampled = functools.partial(candidates.create_candidate_sampler, negatives=10, full=0)
     monkeypatch.setattr(candidates, "chooser", sampled)
     planned(monkeypatch, epochs=10, streams=2)
     result, _ = train(tmp_path, walks(users=240))
@@ -788,8 +788,10 @@ def prepared(folder: Path, films: Path) -> TrainingData:
         "fields": [{"name": name, "type": "long" if name == "TIMESTAMP" else "string"} for name in names],
         "version": "1.0",
     }
-    interactions = Table(files=[folder / "rows.parquet"], schema=orjson.dumps(schema).decode())
-    return preparing.prepare(folder / "data", Sources(interactions=interactions, max_percentile=0.99), memory_mb=512)
+    interactions = DatasetFiles(files=[folder / "rows.parquet"], schema=orjson.dumps(schema).decode())
+    return preparing.prepare_training_data(
+        folder / "data", TrainingSources(interactions=interactions, max_percentile=0.99), memory_mb=512
+    )
 
 
 def test_a_hundred_thousand_interactions_beat_popularity_by_far(

@@ -254,7 +254,7 @@ def test_a_large_catalogue_is_learnt_over_a_sample(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(fit, "FULL_SOFTMAX_ITEMS", 10)
     monkeypatch.setattr("shared.recipes.hrnn.candidates.FULL_SOFTMAX_ITEMS", 10)
     chosen: list[int] = []
-    choose = fit.chooser
+    choose = fit.create_candidate_sampler
 
     def counted(counts: torch.Tensor, *, only_taken: bool) -> Any:
         choice = choose(counts, only_taken=only_taken, negatives=5, full=10)

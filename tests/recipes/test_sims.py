@@ -18,9 +18,16 @@ from shared.recipes.baskets import Baskets
 from shared.recipes.distribution import NEVER
 from shared.recipes.scoring_api import ArtifactError, Query
 from shared.recipes.sims import cointeractions as module
-from shared.recipes.sims.cointeractions import LEAST_DOUBT, MOST_DOUBT, cointeractions, doubt, neighbours, newest_takers
+from shared.recipes.sims.cointeractions import (
+    LEAST_DOUBT,
+    MOST_DOUBT,
+    estimate_doubt,
+    find_neighbors,
+    iter_cointeractions,
+    select_newest_takers,
+)
 from shared.recipes.sims.scoring import Scorer
-from shared.recipes.sims.training import bounds, without_rare
+from shared.recipes.sims.training import find_taker_bounds, remove_rare_items
 from tests.recipes.runs import NDCG, train
 from tests.recipes.synthetic import histories_of
 
@@ -117,20 +124,20 @@ def test_of_an_item_that_many_took_the_newest_takers_count(tmp_path: Path) -> No
 )
 def test_the_percentiles_are_those_of_the_interactions(low: str, high: str, least: int, most: int) -> None:
     """One of the ten is with an item that one took, three with one that three took, six with one that six took."""
-    assert bounds(np.array([3, 0, 6, 1]), percentiles(low, high)) == (least, most)
+    assert find_taker_bounds(np.array([3, 0, 6, 1]), percentiles(low, high)) == (least, most)
 
 
 def test_rare_items_leave_the_baskets_of_everybody() -> None:
     histories = took(u1="ab", u2="ab", u3="ac", u4="bd")
-    kept = without_rare(Baskets.collect(histories, np.arange(4)), 2)
+    kept = remove_rare_items(Baskets.collect(histories, np.arange(4)), 2)
     assert "".join(histories.item_ids[item] for item in kept.items) == "ababab"
     assert np.diff(kept.offsets).tolist() == [2, 2, 1, 1]
 
 
 def test_the_newest_takers_are_those_who_came_last() -> None:
     baskets = Baskets.collect(took(u1="ab", u2="ab", u3="ac", u4="bd"), np.arange(4))
-    assert newest_takers(baskets, np.array([4, 3, 2, 1]), 3).all()
-    kept = newest_takers(baskets, np.array([1, 4, 2, 3]), 2)
+    assert select_newest_takers(baskets, np.array([4, 3, 2, 1]), 3).all()
+    kept = select_newest_takers(baskets, np.array([1, 4, 2, 3]), 2)
     assert kept.tolist() == [False, False, True, True, True, True, True, True]
 
 
@@ -166,7 +173,7 @@ def test_cointeractions_are_those_of_all_pairs(monkeypatch: pytest.MonkeyPatch, 
     histories = histories_of(sequences, unseen=tuple(f"i{item:02}" for item in range(12)))
     expected = taken.T.astype(int) @ taken.astype(int)
     found = np.zeros_like(expected)
-    for item, near, counts in cointeractions(Baskets.collect(histories, np.arange(30))):
+    for item, near, counts in iter_cointeractions(Baskets.collect(histories, np.arange(30))):
         assert (np.diff(near) > 0).all()
         found[item, near] = counts
     np.testing.assert_array_equal(found, expected)
@@ -175,10 +182,10 @@ def test_cointeractions_are_those_of_all_pairs(monkeypatch: pytest.MonkeyPatch, 
 def test_only_the_nearest_are_kept() -> None:
     baskets = Baskets.collect(took(u1="abcd", u2="abcd", u3="abc", u4="ab"), np.arange(4))
     shares = baskets.takers / baskets.takers.sum()
-    near = neighbours(baskets, shares, np.ones(13, np.bool_), discount=0.0, fewest=1, most=2)
-    assert [near.of(item)[0].tolist() for item in range(4)] == [[1, 2], [0, 2], [0, 1], [0, 1]]
+    near = find_neighbors(baskets, shares, np.ones(13, np.bool_), discount=0.0, fewest=1, most=2)
+    assert [near.get_neighbors(item)[0].tolist() for item in range(4)] == [[1, 2], [0, 2], [0, 1], [0, 1]]
     # All 9 that others took with a is what everybody took beside it.
-    np.testing.assert_allclose(near.of(0)[1], shares[[1, 2]], rtol=1e-6)
+    np.testing.assert_allclose(near.get_neighbors(0)[1], shares[[1, 2]], rtol=1e-6)
 
 
 def test_it_is_asked_about_the_last_item_of_the_input_and_finds_what_follows(tmp_path: Path) -> None:
@@ -291,9 +298,9 @@ def test_where_items_tell_nothing_of_each_other_there_is_popularity(tmp_path: Pa
         numbered({f"u{user:03}": drawn(rng, shelves[user % 12], 12) for user in range(300)}), np.arange(300)
     )
     everybody = [np.ones(len(baskets.items), np.bool_) for baskets in (alone, together)]
-    assert doubt(alone, everybody[0]) > 5 * LEAST_DOUBT
-    assert doubt(together, everybody[1]) == LEAST_DOUBT
-    assert doubt(Baskets.collect(took(u1="a", u2="b"), np.arange(2)), np.ones(2, np.bool_)) == MOST_DOUBT
+    assert estimate_doubt(alone, everybody[0]) > 5 * LEAST_DOUBT
+    assert estimate_doubt(together, everybody[1]) == LEAST_DOUBT
+    assert estimate_doubt(Baskets.collect(took(u1="a", u2="b"), np.arange(2)), np.ones(2, np.bool_)) == MOST_DOUBT
     scorer = scorer_of(tmp_path, numbered({f"u{user:03}": drawn(rng, np.arange(60), 12) for user in range(300)}))
     popular, related = (scorer.scores(Query(now=0.0, item_id=item)) for item in (None, "i030"))
     assert set(np.argsort(-related)[:5]) == set(np.argsort(-popular)[:5])

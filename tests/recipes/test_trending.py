@@ -11,7 +11,7 @@ from shared.data.arrays.histories import Histories
 from shared.recipes import RECIPES
 from shared.recipes.scoring_api import Query
 from shared.recipes.trending.scoring import Scorer
-from shared.recipes.trending.training import interactions, trend, trend_prediction_accuracy
+from shared.recipes.trending.training import compute_trend, compute_trend_accuracy, count_by_interval
 from tests.recipes.runs import train
 from tests.recipes.synthetic import histories_of
 
@@ -34,7 +34,7 @@ def counted(**hours_ago: list[int]) -> Histories:
 
 def ranked(histories: Histories, interval: int = HOUR) -> list[str]:
     everybody = np.arange(len(histories.user_ids))
-    scores = trend(histories, everybody, NOW, interval)
+    scores = compute_trend(histories, everybody, NOW, interval)
     assert scores.sum() == pytest.approx(1.0)
     return [histories.item_ids[item] for item in np.argsort(-scores, kind="stable")]
 
@@ -55,9 +55,9 @@ def test_the_newest_rise_counts_most() -> None:
 
 def test_an_interval_ends_with_its_last_second() -> None:
     histories = histories_of({"a": [("x", NOW - HOUR), ("x", NOW - HOUR + 1), ("y", NOW)]})
-    counts = interactions(histories, np.array([0]), NOW, HOUR)
+    counts = count_by_interval(histories, np.array([0]), NOW, HOUR)
     assert counts[:2].tolist() == [[1, 1], [1, 0]]
-    assert interactions(histories, np.array([0]), NOW - 1, HOUR)[:2].tolist() == [[2, 0], [0, 0]]
+    assert count_by_interval(histories, np.array([0]), NOW - 1, HOUR)[:2].tolist() == [[2, 0], [0, 0]]
 
 
 def test_the_frequency_says_what_a_trend_is(tmp_path: Path) -> None:
@@ -81,6 +81,6 @@ def test_the_accuracy_is_the_rise_of_what_was_foretold_over_the_greatest_there_w
     steady = {f"a{n:02}": [8 if n < 5 else 4, 4, 1] for n in range(30)}
     surprises = {f"b{n:02}": [10, 0, 0] for n in range(30)}
     histories = counted(**steady, **surprises)
-    assert trend_prediction_accuracy(histories, NOW, HOUR) == pytest.approx(5 * 4 / (25 * 10))
-    assert trend_prediction_accuracy(counted(**steady), NOW, HOUR) == pytest.approx(20 / 21)
-    assert trend_prediction_accuracy(counted(fading=[1, 5, 9]), NOW, HOUR) == 0.0
+    assert compute_trend_accuracy(histories, NOW, HOUR) == pytest.approx(5 * 4 / (25 * 10))
+    assert compute_trend_accuracy(counted(**steady), NOW, HOUR) == pytest.approx(20 / 21)
+    assert compute_trend_accuracy(counted(fading=[1, 5, 9]), NOW, HOUR) == 0.0

@@ -239,7 +239,7 @@ def test_the_sensitivity_moves_what_is_recommended_brings_in(
     earned: list[list[float]] = []
     expected: list[list[float]] = []
     for sensitivity in SENSITIVITIES:
-        data = replace(training_data(histories), rewards=Rewards.of(prices, sensitivity))
+        data = replace(training_data(histories), rewards=Rewards.from_numbers(prices, sensitivity))
         trained, artifact = train(tmp_path / sensitivity, data, recipe)
         assert 0 <= trained.metrics[AVERAGE_REWARDS] <= 1
         assert list(trained.metrics) == sorted(trained.metrics)
@@ -268,7 +268,7 @@ def test_what_is_evaluated_is_what_is_served(tmp_path: Path, monkeypatch: pytest
     prices = np.arange(50.0)
     once = took([[((user + step) % 50, 60 * step) for step in range(8)] for user in range(60)], 50)
     histories = walks(users=60, events=8) if repeats else once
-    data = replace(training_data(histories), rewards=Rewards.of(prices, "HIGH"))
+    data = replace(training_data(histories), rewards=Rewards.from_numbers(prices, "HIGH"))
     shown: list[Any] = []
     evaluate = training.evaluate_recommender
 

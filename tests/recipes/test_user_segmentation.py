@@ -17,7 +17,7 @@ from shared.recipes.hrnn.trainer import Learner
 from shared.recipes.scoring_api import Past, Query
 from shared.recipes.user_segmentation import training
 from shared.recipes.user_segmentation.scoring import Scorer
-from shared.recipes.user_segmentation.training import HeldOut, segments
+from shared.recipes.user_segmentation.training import HeldOutEvents, find_segments
 from tests.recipes.runs import make_context, planned, train
 from tests.recipes.synthetic import histories_of, training_data, walks
 from tests.recipes.whole import history_log_shares
@@ -46,18 +46,18 @@ def test_the_newest_fifth_of_everybody_is_held_out() -> None:
     data = histories_of(
         {"a": [(f"i{n % 3}", n) for n in range(6)], "b": [("i0", 0)], "c": [("i1", 0), ("i2", 1)]}, unseen=("i9",)
     )
-    held_out = HeldOut.of(data, np.arange(3), np.random.default_rng(0))
+    held_out = HeldOutEvents.split_histories(data, np.arange(3), np.random.default_rng(0))
     assert held_out.older.tolist() == [True] * 4 + [False] * 2 + [True] + [True, False]
     assert held_out.firsts.tolist() == [4, 8]
     assert held_out.taken.tolist() == [[1, 0], [2, 0], [2, 1]]
     with pytest.raises(TooLittleData, match="nobody to test on"):
-        HeldOut.of(data, np.array([1]), np.random.default_rng(0))
+        HeldOutEvents.split_histories(data, np.array([1]), np.random.default_rng(0))
 
 
 def test_fewer_users_are_tested_of_a_catalogue_too_large_for_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "MOST_PLACES", 20)
     data = walks(users=300, events=4, items=10)
-    held_out = HeldOut.of(data, np.arange(300), np.random.default_rng(0))
+    held_out = HeldOutEvents.split_histories(data, np.arange(300), np.random.default_rng(0))
     assert len(held_out.firsts) == 200
 
 
@@ -77,7 +77,7 @@ def test_a_segment_has_the_users_whose_own_answers_give_the_item_most(leans: boo
         counters = Counters.of(histories, np.arange(20))
         learner.leaning = Leaning(counters, Blend(last=1.0, like=0.5, again_last=0.7))
     events_Q = histories.offsets[1:] - 2
-    best = segments(learner, events_Q, 3)
+    best = find_segments(learner, events_Q, 3)
     network = learner.served().eval()
     alone_QI = np.stack(
         [

@@ -20,7 +20,7 @@ from shared.recipes.hrnn.config import HrnnConfig, count_skipped_events
 from shared.recipes.hrnn.counter_blend import Leaning
 from shared.recipes.hrnn.counters import COUNTERS, FADING, NEWEST, PRIOR, Blend, Counters
 from shared.recipes.hrnn.network import HrnnNetwork
-from shared.recipes.hrnn.repeat_features import HALF_LIVES, Takings, features, known_of
+from shared.recipes.hrnn.repeat_features import HALF_LIVES, LastTakings, compute_repeat_features, compute_user_activity
 from shared.recipes.hrnn.types import Events, FeatureBags, Pairs
 from shared.recipes.request_time import is_new_visit
 
@@ -62,7 +62,9 @@ def history_log_shares(
     x_TBH, _ = network(events, network.create_state(1))
     after = timestamps_T.new_tensor([asked_after(form, timestamps_T, now)])
     q_1H = network.compute_query(x_TBH[-1], after, context)
-    known_13 = known_of(torch.tensor([float(len(items_T))]), torch.tensor([float(len(pairs.items))]), torch)
+    known_13 = compute_user_activity(
+        torch.tensor([float(len(items_T))]), torch.tensor([float(len(pairs.items))]), torch
+    )
     more = None if leaning is None else counted(leaning, items_T.tolist(), timestamps_T.tolist(), pairs)
     return network.compute_log_shares(q_1H, pairs, known_13, more)[0]
 
@@ -99,8 +101,10 @@ def history_pairs(form: HrnnConfig, items_T: Tensor, timestamps_T: Tensor, types
         types_S[place] = types_T[last]
     columns = torch.tensor(found, dtype=torch.double).reshape(len(distinct), 6 + len(HALF_LIVES)).T
     distance, visits_S, seconds_S, counts_S, interval_S = columns[:5]
-    takings = Takings(distance, visits_S, seconds_S, counts_S, interval_S, columns[5:-1].T, columns[-1])
-    return Pairs(rows_S, items_S, features(takings, torch).float(), types_S if form.event_types else None)
+    takings = LastTakings(distance, visits_S, seconds_S, counts_S, interval_S, columns[5:-1].T, columns[-1])
+    return Pairs(
+        rows_S, items_S, compute_repeat_features(takings, torch).float(), types_S if form.event_types else None
+    )
 
 
 def counted(leaning: Leaning, items: list[int], at: list[float], pairs: Pairs) -> tuple[Tensor, Tensor]:

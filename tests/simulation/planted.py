@@ -99,7 +99,7 @@ def nobody_looks_for_dead_workers(patch: pytest.MonkeyPatch) -> None:
 
 def a_call_that_is_not_remembered(patch: pytest.MonkeyPatch) -> None:
     """The second try of a Create makes another."""
-    numbers, real = itertools.count(), operations.create
+    numbers, real = itertools.count(), operations.create_resource
 
     def create(desk: Any, resource: Any, call: Any) -> Any:
         return real(desk, resource, replace(call, invocation=f"{call.invocation}-{next(numbers)}"))
@@ -111,7 +111,7 @@ def a_call_that_is_not_remembered(patch: pytest.MonkeyPatch) -> None:
 def api_verbs() -> dict[str, Any]:
     from services.api import app
 
-    verbs: Any = app.VERBS
+    verbs: Any = app.RESOURCE_OPERATIONS
     return verbs
 
 

@@ -19,7 +19,7 @@ import structlog
 from kombu.exceptions import OperationalError
 
 from services.api import app as api
-from services.api.operations import Desk
+from services.api.operations import ApiContext
 from services.events import app as events
 from services.runtime import deployer
 from services.status import deletions, memory_guard
@@ -88,7 +88,7 @@ class System:
         self.children = Children(world, faults, self.disk, self.server)
         self.running: dict[SimProcess, str] = {}
         self._offered: Mapping[str, Mapping[str, Any]] = {
-            "api": api.handlers(Desk(self.store, self.broker, Reading(self.store, SETTINGS))),
+            "api": api.build_handlers(ApiContext(self.store, self.broker, Reading(self.store, SETTINGS))),
             "events": events.handlers(SETTINGS, self.store),
         }
         self._born = 0

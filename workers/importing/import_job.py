@@ -68,10 +68,10 @@ def import_dataset(
             )
     except (BucketError, ImportFailed) as error:
         raise WorkFailed(str(error)) from error
-    return {"rows": imported.rows, "remarks": _remarks(imported, skipped)}
+    return {"rows": imported.rows, "remarks": _collect_remarks(imported, skipped)}
 
 
-def _remarks(imported: ImportResult, skipped: Sequence[str]) -> Mapping[str, Any]:
+def _collect_remarks(imported: ImportResult, skipped: Sequence[str]) -> Mapping[str, Any]:
     """What whoever asked for the import should know of it, also in the log."""
     remarks: dict[str, Any] = {}
     if imported.nulls:

@@ -41,7 +41,7 @@ PREPARING_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
-class Bench:
+class TrainingRun:
     """What a training of a solution version, or a trial of it, has before it. Raises WorkFailed."""
 
     version: Record
@@ -51,7 +51,7 @@ class Bench:
     should_stop: Callable[[], bool]
 
     @classmethod
-    def of(cls, version: Record, recipe_arn: str, store: RedisStore, should_stop: Callable[[], bool]) -> Self:
+    def for_version(cls, version: Record, recipe_arn: str, store: RedisStore, should_stop: Callable[[], bool]) -> Self:
         recipe = recipes.find_recipe(recipe_arn)
         if recipe is None:
             raise WorkFailed(f"The recipe {recipe_arn} is not offered by this release.")
@@ -72,7 +72,7 @@ class Bench:
     def parameters(self) -> dict[str, str]:
         return self.recipe.resolve_parameters(self.version.body.get("solutionConfig"))
 
-    def data(self) -> TrainingData:
+    def load_data(self) -> TrainingData:
         """Prepared once for all trials of the recipe and the training that follows them. Raises DataRefused."""
         folder = self.workspace / f"data-{self.recipe.name}"
         name = f"data:{folder.parent.name}:{folder.name}"
@@ -80,11 +80,11 @@ class Bench:
         while not folder.exists():
             self.stop_if_asked()
             if self.store.acquire_lock(name, owner, PREPARING_SECONDS):
-                return self._prepared(folder, lambda: self.store.acquire_lock(name, owner, PREPARING_SECONDS))
+                return self._prepare_data(folder, lambda: self.store.acquire_lock(name, owner, PREPARING_SECONDS))
             time.sleep(0.1)
         return TrainingData.open(folder)
 
-    def _prepared(self, folder: Path, keep_lock: Callable[[], object]) -> TrainingData:
+    def _prepare_data(self, folder: Path, keep_lock: Callable[[], object]) -> TrainingData:
         looked = time.monotonic()
 
         def on_step() -> None:
@@ -98,9 +98,9 @@ class Bench:
         beside = folder.with_name(f"{folder.name}.sources")
         beside.mkdir(exist_ok=True)
         finding = Finding(self.version, self.recipe, reading, self.store, self.artifacts, beside, on_step)
-        return training_data.prepare(
+        return training_data.prepare_training_data(
             folder,
-            finding.sources(self.parameters),
+            finding.find_sources(self.parameters),
             memory_mb=self.configured.import_memory_mb,
             on_step=on_step,
         )
@@ -110,7 +110,7 @@ class Bench:
             raise TrainingStopped
 
     @contextlib.contextmanager
-    def context(
+    def open_context(
         self,
         workspace: Path,
         artifact: Path,
@@ -121,13 +121,13 @@ class Bench:
 
         Raises WorkFailed, and TrainingStopped while it waits for a GPU.
         """
-        with devices.granted(self.configured, self.stop_if_asked) as gpus:
+        with devices.grant_devices(self.configured, self.stop_if_asked) as gpus:
             yield TrainingContext(
                 workspace=workspace,
                 artifact=artifact,
                 report_progress=report_progress,
                 should_stop=self.should_stop,
-                options=choose_options(self.configured, neighbours(self.store)),
+                options=choose_options(self.configured, count_workers_here(self.store)),
                 gpus=gpus,
                 base=base,
             )
@@ -144,15 +144,15 @@ def train_solution_version(
     store = RedisStore(configured.redis_url)
     version = Reading(store, configured).find(arn, "solution_version", "recommender_version")
     won = tuned(version)
-    bench = Bench.of(version, won["recipeArn"] if won else version.body["recipeArn"], store, should_stop)
+    bench = TrainingRun.for_version(version, won["recipeArn"] if won else version.body["recipeArn"], store, should_stop)
     progress({"phase": "loading"})
-    with _reasons(), bench.artifacts.fill_artifact(arn, attempt) as folder:
-        data, trainer = bench.data(), bench.trainer
+    with _translate_errors(), bench.artifacts.fill_artifact(arn, attempt) as folder:
+        data, trainer = bench.load_data(), bench.trainer
         parameters = won["parameters"] if won else bench.parameters
         # The winning trial has learnt already: training continues from its checkpoints.
         workspace = trials.workspace(bench.workspace, won["trial"]) if won else bench.workspace
         base = find_base(version, bench.artifacts)
-        with bench.context(workspace, folder, lambda made: progress(made.as_message()), base) as context:
+        with bench.open_context(workspace, folder, lambda made: progress(made.as_message()), base) as context:
             trained = trainer.train(data, bench.recipe, parameters, context)
     return {
         "metrics": trained.metrics,
@@ -169,7 +169,7 @@ def run_trial(arn: str, _attempt: int, progress: ReportProgress, should_stop: Ca
     reading = Reading(store, configured)
     trial = reading.find(arn, "trial")
     lease = store.get_lease(arn)
-    bench = Bench.of(reading.find(trial.parents[0], "solution_version"), trial.body["recipeArn"], store, should_stop)
+    bench = TrainingRun.for_version(reading.find(trial.parents[0], "solution_version"), trial.body["recipeArn"], store, should_stop)
     curve = {epoch: (gain, seconds) for epoch, gain, seconds in trials.curve(trial)}
     before = max((seconds for _, seconds in curve.values()), default=0.0)
     began = time.monotonic()
@@ -191,9 +191,9 @@ def run_trial(arn: str, _attempt: int, progress: ReportProgress, should_stop: Ca
     say({"phase": "loading"})
     workspace = trials.workspace(bench.workspace, trial.body["number"])
     workspace.mkdir(parents=True, exist_ok=True)
-    with _reasons():
-        data, trainer = bench.data(), bench.trainer
-        with bench.context(workspace, workspace / "artifact", lambda made: say(made.as_message())) as context:
+    with _translate_errors():
+        data, trainer = bench.load_data(), bench.trainer
+        with bench.open_context(workspace, workspace / "artifact", lambda made: say(made.as_message())) as context:
             tried = trainer.validate(data, bench.recipe, trial.body["parameters"], context)
     return {
         "metrics": tried.metrics,
@@ -204,7 +204,7 @@ def run_trial(arn: str, _attempt: int, progress: ReportProgress, should_stop: Ca
 
 
 @contextlib.contextmanager
-def _reasons() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     """What trainers raise, in the words of a job."""
     try:
         yield
@@ -229,7 +229,7 @@ def find_base(version: Record, artifacts: Artifacts) -> Path | None:
     return artifacts.open_artifact(base)
 
 
-def neighbours(store: RedisStore) -> int:
+def count_workers_here(store: RedisStore) -> int:
     """How many training workers of this machine, or container, share its cores: at least 1."""
     here = f"training@{os.uname().nodename}:"
     return max(sum(name.startswith(here) for name in store.list_live_processes()), 1)

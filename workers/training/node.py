@@ -26,10 +26,10 @@ from workers.training import devices
 
 log = structlog.get_logger()
 
-LOOK_SECONDS = 0.5
+POLL_SECONDS = 0.5
 
 
-def serve(configured: Settings) -> None:
+def serve_trainings(configured: Settings) -> None:
     """Never returns. Raises WorkFailed where the settings are not those of a further node."""
     if not configured.training_master or not 0 < configured.training_node_rank < configured.training_num_nodes:
         raise WorkFailed(
@@ -47,25 +47,25 @@ def serve(configured: Settings) -> None:
             order = ordered(store)
             if order.name != done and not store.check(["over"]):
                 done = order.name
-                with devices.granted(configured, lambda: None) as numbers:
-                    take_part(store, order, address, configured.training_node_rank, numbers)
-        time.sleep(LOOK_SECONDS)
+                with devices.grant_devices(configured, lambda: None) as numbers:
+                    run_ranks(store, order, address, configured.training_node_rank, numbers)
+        time.sleep(POLL_SECONDS)
 
 
-def take_part(store: Store, order: Order, address: Address, node: int, numbers: tuple[int, ...]) -> None:
+def run_ranks(store: Store, order: Order, address: Address, node: int, numbers: tuple[int, ...]) -> None:
     """Runs this node's ranks until rank zero has ended or one of them has died, which rank zero is told."""
     log.info("taking part", path=order.path)
-    with _started(Started(range(order.processes), order, address, numbers, node * order.processes)) as started:
+    with _end_afterwards(Started(range(order.processes), order, address, numbers, node * order.processes)) as started:
         while not store.check(["over"]):
             if reason := started.lost():
                 log.error("lost", reason=reason)
                 store.set("lost", f"{reason} It was on node {node}.")
                 return
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
 
 
 @contextlib.contextmanager
-def _started(started: Started) -> Iterator[Started]:
+def _end_afterwards(started: Started) -> Iterator[Started]:
     try:
         yield started
     finally:
@@ -76,7 +76,7 @@ if __name__ == "__main__":
     configured = settings.load()
     logging.configure_logging(configured, "training-rank")
     try:
-        serve(configured)
+        serve_trainings(configured)
     except WorkFailed as error:
         log.error("not a further node", reason=str(error))  # noqa: TRY400 - the reason says it all
         sys.exit(2)

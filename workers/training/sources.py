@@ -11,7 +11,7 @@ from shared.data import schemas, streamed_records
 from shared.data.schemas import DatasetSchema
 from shared.data.training.event_tables import EventParameters
 from shared.data.training.rewards import Objective
-from shared.data.training.training_data import Sources, Table
+from shared.data.training.training_data import DatasetFiles, TrainingSources
 from shared.jobs.entrypoint import WorkFailed
 from shared.recipes import Recipe
 from shared.resources import Reading
@@ -35,7 +35,7 @@ class Finding:
     workspace: Path
     on_step: Callable[[], None]
 
-    def sources(self, parameters: Mapping[str, str]) -> Sources:
+    def find_sources(self, parameters: Mapping[str, str]) -> TrainingSources:
         """Raises WorkFailed with what to do, and InvalidInput where a dataset was made anew with other columns."""
         config = self.version.body.get("solutionConfig") or {}
         threshold = config.get("eventValueThreshold")
@@ -50,11 +50,11 @@ class Finding:
                 raise WorkFailed(
                     f"{self.recipe.name} needs the {table} dataset, and there is nothing in it: import or put some."
                 )
-        return Sources(
+        return TrainingSources(
             interactions=interactions,
             items=bulk[self.recipe.catalogue],
             users=bulk["USERS"],
-            excluded=self._excluded(config),
+            excluded=self._find_excluded(config),
             event_type=self.version.body.get("eventType") or self.recipe.training.event_type,
             event_value_threshold=None if threshold is None else float(threshold),
             events=events(config),
@@ -70,7 +70,7 @@ class Finding:
     def _group(self) -> str:
         return str(self.version.body["datasetGroupArn"])
 
-    def _excluded(self, config: Mapping[str, Any]) -> dict[str, frozenset[str]]:
+    def _find_excluded(self, config: Mapping[str, Any]) -> dict[str, frozenset[str]]:
         """What the configuration leaves out, and the columns that it was made before."""
         chosen = left_out(config, self.reading.find(self._group, "dataset_group"), self.reading)
         for dataset_type, columns in added_since(self._group, self._configured(), self.reading).items():
@@ -87,7 +87,7 @@ class Finding:
             return owner.update.created
         return owner.created
 
-    def _interactions(self) -> Table | None:
+    def _interactions(self) -> DatasetFiles | None:
         dataset_type = self.recipe.interactions
         schema = self._schema(dataset_type)
         stream = self.store.iter_interactions(arn_of(self._group, dataset_type, self.reading))
@@ -98,7 +98,7 @@ class Finding:
         )
         return self._table(dataset_type, [*self._files(dataset_type), live])
 
-    def _described(self, dataset_type: str) -> Table | None:
+    def _described(self, dataset_type: str) -> DatasetFiles | None:
         """Items or users: of rows with one id the newest counts, imported or sent by itself."""
         schema = self._schema(dataset_type)
         if schema is None:
@@ -118,11 +118,15 @@ class Finding:
         declared = schema_of(self._group, dataset_type, self.reading)
         return schemas.parse_schema(declared["schema"], domain=declared.get("domain")) if declared else None
 
-    def _table(self, dataset_type: str, files: Sequence[Path | None]) -> Table | None:
+    def _table(self, dataset_type: str, files: Sequence[Path | None]) -> DatasetFiles | None:
         """None where the group has no such dataset, or nothing in it."""
         schema = schema_of(self._group, dataset_type, self.reading)
         there = [file for file in files if file is not None]
-        return Table(files=there, schema=schema["schema"], domain=schema.get("domain")) if there and schema else None
+        return (
+            DatasetFiles(files=there, schema=schema["schema"], domain=schema.get("domain"))
+            if there and schema
+            else None
+        )
 
     def _files(self, dataset_type: str) -> list[Path]:
         """The older ones first."""

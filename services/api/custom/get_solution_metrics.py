@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from services.api import page_tokens
-from services.api.operations import Desk
+from services.api.operations import ApiContext
 from shared.http.app import Answer, Call
 
 
-def get_solution_metrics(desk: Desk, call: Call) -> Answer:
+def get_solution_metrics(desk: ApiContext, call: Call) -> Answer:
     version = desk.reading.active(call.request["solutionVersionArn"], "solution_version")
-    headers = {"x-foretaste-baseline": page_tokens.compact(version.state["baseline"])}
+    headers = {"x-foretaste-baseline": page_tokens.dump_json(version.state["baseline"])}
     # Segments and actions have none, nor has what was trained by an older release.
     if version.state.get("report"):
-        headers["x-foretaste-report"] = page_tokens.compact(version.state["report"])
+        headers["x-foretaste-report"] = page_tokens.dump_json(version.state["report"])
     return Answer(
         members={"solutionVersionArn": version.arn, "metrics": version.state["metrics"]},
         headers=headers,

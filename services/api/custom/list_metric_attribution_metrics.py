@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from services.api import page_tokens
-from services.api.operations import Desk
+from services.api.operations import ApiContext
 from shared.aws import arns
 from shared.aws.errors import InvalidInput
 from shared.http.app import Call
 
 
-def list_metric_attribution_metrics(desk: Desk, call: Call) -> Mapping[str, Any]:
+def list_metric_attribution_metrics(desk: ApiContext, call: Call) -> Mapping[str, Any]:
     arn = call.request.get("metricAttributionArn")
     if arn is None:
         raise InvalidInput("metricAttributionArn is required.")
@@ -20,5 +20,5 @@ def list_metric_attribution_metrics(desk: Desk, call: Call) -> Mapping[str, Any]
         raise InvalidInput(f"metricAttributionArn must be the ARN of a metric attribution; it is {arn}.")
     record = desk.reading.records.get(arn)
     metrics = record.body["metrics"] if record else []  # as any list of what an unknown parent has
-    listed, following = page_tokens.part(metrics, call)
+    listed, following = page_tokens.slice_page(metrics, call)
     return {"metrics": listed, "nextToken": following}

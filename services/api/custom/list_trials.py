@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from services.api.operations import Desk
+from services.api.operations import ApiContext
 from shared.http.app import Call
 from shared.resources.solution_version.requests import tuned
 from shared.resources.trial import requests as trials
@@ -16,15 +16,17 @@ from shared.state.lifecycle import FAILED_STATUSES
 from shared.store import Record
 
 
-def list_trials(desk: Desk, call: Call) -> Mapping[str, Any]:
+def list_trials(desk: ApiContext, call: Call) -> Mapping[str, Any]:
     version = desk.reading.find(call.request["solutionVersionArn"], "solution_version")
     won = (tuned(version) or {}).get("trial")
     return {
-        "trials": [{**_shown(trial), "won": trial.body["number"] == won} for trial in trials.of(version, desk.reading)]
+        "trials": [
+            {**_describe_trial(trial), "won": trial.body["number"] == won} for trial in trials.of(version, desk.reading)
+        ]
     }
 
 
-def _shown(trial: Record) -> Mapping[str, Any]:
+def _describe_trial(trial: Record) -> Mapping[str, Any]:
     progress = trial.state.get("progress") or {}
     curve = [{"epoch": epoch, "gain": gain, "seconds": seconds} for epoch, gain, seconds in trials.curve(trial)]
     return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from services.api.operations import Desk, ask, once, update
+from services.api.operations import ApiContext, request_transition, request_update, run_once
 from shared import recipes
 from shared.aws.errors import InvalidInput, ResourceNotFound
 from shared.http.app import Call
@@ -17,13 +17,13 @@ from shared.state.lifecycle import ACTIVE, TransitionRequest
 RECOMMENDER = RESOURCES["recommender"]
 
 
-def update_recommender(desk: Desk, call: Call) -> Mapping[str, Any]:
+def update_recommender(desk: ApiContext, call: Call) -> Mapping[str, Any]:
     """The recommender goes on with its old model and settings until the new ones can answer."""
-    once(desk, call, lambda asked: _update(asked, call.request))
+    run_once(desk, call, lambda asked: _request_update(asked, call.request))
     return {"recommenderArn": call.request["recommenderArn"]}
 
 
-def _update(desk: Desk, request: Mapping[str, Any]) -> None:
+def _request_update(desk: ApiContext, request: Mapping[str, Any]) -> None:
     recommender = desk.reading.find(request["recommenderArn"], "recommender")
     if settled(recommender) and recommender.status != ACTIVE:
         raise InvalidInput(f"{recommender.arn} is in status {recommender.status}; it must be {ACTIVE} to be updated.")
@@ -41,7 +41,7 @@ def _update(desk: Desk, request: Mapping[str, Any]) -> None:
     # Other columns need another model; all else is settled at the moment of a request.
     retrained = wanted.get("trainingDataConfig") != standing.get("trainingDataConfig")
     version = fresh_version(recommender.arn) if retrained else recommender.body["solutionVersionArn"]
-    update(
+    request_update(
         desk,
         RECOMMENDER,
         recommender,
@@ -50,15 +50,17 @@ def _update(desk: Desk, request: Mapping[str, Any]) -> None:
     )
 
 
-def stop_recommender(desk: Desk, call: Call) -> Mapping[str, Any]:
-    return _switch(desk, call, TransitionRequest.STOP)
+def stop_recommender(desk: ApiContext, call: Call) -> Mapping[str, Any]:
+    return _run_transition(desk, call, TransitionRequest.STOP)
 
 
-def start_recommender(desk: Desk, call: Call) -> Mapping[str, Any]:
-    return _switch(desk, call, TransitionRequest.START)
+def start_recommender(desk: ApiContext, call: Call) -> Mapping[str, Any]:
+    return _run_transition(desk, call, TransitionRequest.START)
 
 
-def _switch(desk: Desk, call: Call, what: TransitionRequest) -> Mapping[str, Any]:
+def _run_transition(desk: ApiContext, call: Call, wanted: TransitionRequest) -> Mapping[str, Any]:
     arn = call.request["recommenderArn"]
-    once(desk, call, lambda asked: ask(asked, RECOMMENDER, asked.reading.find(arn, "recommender"), what))
+    run_once(
+        desk, call, lambda asked: request_transition(asked, RECOMMENDER, asked.reading.find(arn, "recommender"), wanted)
+    )
     return {"recommenderArn": arn}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from services.api.operations import Desk, once
+from services.api.operations import ApiContext, run_once
 from shared.aws.errors import InvalidInput, ResourceInUse
 from shared.http.app import Call
 from shared.jobs import celery_app
@@ -12,11 +12,11 @@ from shared.resources import RESOURCES
 from shared.state.lifecycle import CREATE_STOPPING, TRAINED, TransitionRequest
 
 
-def stop_solution_version_creation(desk: Desk, call: Call) -> None:
-    once(desk, call, lambda asked: _stop(asked, call.request["solutionVersionArn"]))
+def stop_solution_version_creation(desk: ApiContext, call: Call) -> None:
+    run_once(desk, call, lambda asked: _stop_version(asked, call.request["solutionVersionArn"]))
 
 
-def _stop(desk: Desk, arn: str) -> None:
+def _stop_version(desk: ApiContext, arn: str) -> None:
     version = desk.reading.find(arn, "solution_version")
     status = version.status or ""
     if status == CREATE_STOPPING:
@@ -32,4 +32,4 @@ def _stop(desk: Desk, arn: str) -> None:
         stopped, invocation=desk.invocation, outbox=[celery_app.build_outbox_entry(bell)] if bell else []
     )
     if bell:
-        desk.ring(bell)
+        desk.dispatch(bell)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from services.api.operations import MOST_TAGS, Desk, check_tags, once
+from services.api.operations import MAX_TAGS, ApiContext, check_tags, run_once
 from shared.aws import service_model
 from shared.aws.errors import InvalidInput, ResourceNotFound, TooManyTagKeys
 from shared.http.app import Call
@@ -21,22 +21,24 @@ from shared.store import Record
 Tags = Mapping[str, str]
 
 
-def tag_resource(desk: Desk, call: Call) -> None:
+def tag_resource(desk: ApiContext, call: Call) -> None:
     given = call.request["tags"]
     check_tags(given)
     new = {tag["tagKey"]: tag["tagValue"] for tag in given}
-    once(desk, call, lambda asked: _change(asked, call.request["resourceArn"], lambda standing: {**standing, **new}))
+    run_once(
+        desk, call, lambda asked: _change_tags(asked, call.request["resourceArn"], lambda standing: {**standing, **new})
+    )
 
 
-def untag_resource(desk: Desk, call: Call) -> None:
+def untag_resource(desk: ApiContext, call: Call) -> None:
     """A key that the resource does not have is passed over."""
     keys = call.request["tagKeys"]
-    if len(keys) > MOST_TAGS:
-        raise TooManyTagKeys(f"{len(keys)} tag keys are given; no resource has more than {MOST_TAGS}.")
-    once(
+    if len(keys) > MAX_TAGS:
+        raise TooManyTagKeys(f"{len(keys)} tag keys are given; no resource has more than {MAX_TAGS}.")
+    run_once(
         desk,
         call,
-        lambda asked: _change(
+        lambda asked: _change_tags(
             asked,
             call.request["resourceArn"],
             lambda standing: {key: value for key, value in standing.items() if key not in keys},
@@ -44,13 +46,13 @@ def untag_resource(desk: Desk, call: Call) -> None:
     )
 
 
-def list_tags_for_resource(desk: Desk, call: Call) -> Mapping[str, Any]:
-    return {"tags": _taggable(desk, call.request["resourceArn"]).state.get("tags", [])}
+def list_tags_for_resource(desk: ApiContext, call: Call) -> Mapping[str, Any]:
+    return {"tags": _find_taggable(desk, call.request["resourceArn"]).state.get("tags", [])}
 
 
-def _change(desk: Desk, arn: str, change: Callable[[Tags], Tags]) -> None:
+def _change_tags(desk: ApiContext, arn: str, change: Callable[[Tags], Tags]) -> None:
     """Raises ResourceNotFound, InvalidInput, TooManyTags, Conflict."""
-    record = _taggable(desk, arn)
+    record = _find_taggable(desk, arn)
     standing = {tag["tagKey"]: tag["tagValue"] for tag in record.state.get("tags", [])}
     after = [{"tagKey": key, "tagValue": value} for key, value in change(standing).items()]
     check_tags(after)
@@ -58,7 +60,7 @@ def _change(desk: Desk, arn: str, change: Callable[[Tags], Tags]) -> None:
     desk.store.replace(tagged, invocation=desk.invocation)
 
 
-def _taggable(desk: Desk, arn: str) -> Record:
+def _find_taggable(desk: ApiContext, arn: str) -> Record:
     record = desk.store.get(arn)
     if record is None or RESOURCES[record.kind].hidden:
         raise ResourceNotFound(f"The given resource does not exist: {arn}")

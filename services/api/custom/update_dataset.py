@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from services.api.operations import Desk, once, update
+from services.api.operations import ApiContext, request_update, run_once
 from shared.http.app import Call
 from shared.resources import RESOURCES
 from shared.resources.dataset.requests import ADDED, added_by, check_updatable
@@ -18,16 +18,16 @@ from shared.store import Record
 DATASET = RESOURCES["dataset"]
 
 
-def update_dataset(desk: Desk, call: Call) -> Mapping[str, Any]:
-    once(desk, call, lambda asked: _update(asked, call.request))
+def update_dataset(desk: ApiContext, call: Call) -> Mapping[str, Any]:
+    run_once(desk, call, lambda asked: _request_update(asked, call.request))
     return {"datasetArn": call.request["datasetArn"]}
 
 
-def _update(desk: Desk, request: Mapping[str, Any]) -> None:
+def _request_update(desk: ApiContext, request: Mapping[str, Any]) -> None:
     dataset = desk.reading.find(request["datasetArn"], "dataset")
     check_updatable(dataset)
     schema = desk.reading.find(request["schemaArn"], "schema")
-    if dataset.status == ACTIVE and schema.arn == _wanted(dataset):
+    if dataset.status == ACTIVE and schema.arn == _get_wanted_schema(dataset):
         return  # it has that schema, or is being given it
     desk.reading.active(dataset.arn, "dataset")
     refuse_while_importing(dataset.arn, desk.reading)
@@ -38,10 +38,10 @@ def _update(desk: Desk, request: Mapping[str, Any]) -> None:
         parents=(*dataset.parents, schema.arn),
         state={**dataset.state, ADDED: {**dataset.state.get(ADDED, {}), **added}},
     )
-    update(desk, DATASET, begun, {"schemaArn": schema.arn}, guards=[schema])
+    request_update(desk, DATASET, begun, {"schemaArn": schema.arn}, guards=[schema])
 
 
-def _wanted(dataset: Record) -> str:
+def _get_wanted_schema(dataset: Record) -> str:
     """The schema that the dataset has, or is being given."""
     moving = dataset.update is not None and not settled(dataset)
     return str(dataset.update.body["schemaArn"] if dataset.update and moving else dataset.body["schemaArn"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from services.api.operations import Desk, once, update
+from services.api.operations import ApiContext, request_update, run_once
 from shared.aws.errors import InvalidInput, ResourceAlreadyExists, ResourceNotFound
 from shared.http.app import Call
 from shared.resources import RESOURCES
@@ -13,24 +13,26 @@ from shared.resources.metric_attribution.requests import check_metrics, check_ou
 from shared.store import Record
 
 
-def update_metric_attribution(desk: Desk, call: Call) -> Mapping[str, Any]:
+def update_metric_attribution(desk: ApiContext, call: Call) -> Mapping[str, Any]:
     arn = call.request.get("metricAttributionArn")
     if arn is None:
         raise InvalidInput("metricAttributionArn is required.")
-    once(desk, call, lambda asked: _update(asked, arn, call.request))
+    run_once(desk, call, lambda asked: _request_update(asked, arn, call.request))
     return {"metricAttributionArn": arn}
 
 
-def _update(desk: Desk, arn: str, request: Mapping[str, Any]) -> None:
+def _request_update(desk: ApiContext, arn: str, request: Mapping[str, Any]) -> None:
     attribution = desk.reading.find(arn, "metric_attribution")
-    metrics = _metrics(attribution, request)
+    metrics = _merge_metrics(attribution, request)
     check_metrics(metrics, attribution.body["datasetGroupArn"], desk.reading)
     output = request.get("metricsOutputConfig", attribution.body["metricsOutputConfig"])
     check_output(output)
-    update(desk, RESOURCES["metric_attribution"], attribution, {"metrics": metrics, "metricsOutputConfig": output})
+    request_update(
+        desk, RESOURCES["metric_attribution"], attribution, {"metrics": metrics, "metricsOutputConfig": output}
+    )
 
 
-def _metrics(attribution: Record, request: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _merge_metrics(attribution: Record, request: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """What the attribution shall have. Raises ResourceNotFound, ResourceAlreadyExists."""
     removed = set(request.get("removeMetrics") or ())
     standing = attribution.body["metrics"]

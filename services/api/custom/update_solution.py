@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from services.api.operations import Desk, once, update
+from services.api.operations import ApiContext, request_update, run_once
 from shared import recipes
 from shared.aws.errors import InvalidInput
 from shared.http.app import Call
@@ -20,21 +20,21 @@ from shared.store import Record
 MEMBERS = ("performAutoTraining", "performIncrementalUpdate", "solutionUpdateConfig")
 
 
-def update_solution(desk: Desk, call: Call) -> Mapping[str, Any]:
-    once(desk, call, lambda asked: _update(asked, call.request))
+def update_solution(desk: ApiContext, call: Call) -> Mapping[str, Any]:
+    run_once(desk, call, lambda asked: _request_update(asked, call.request))
     return {"solutionArn": call.request["solutionArn"]}
 
 
-def _update(desk: Desk, request: Mapping[str, Any]) -> None:
+def _request_update(desk: ApiContext, request: Mapping[str, Any]) -> None:
     solution = desk.reading.find(request["solutionArn"], "solution")
     body = {member: request[member] for member in MEMBERS if member in request}
     if not body:
         raise InvalidInput(f"There is nothing to update: give one of {', '.join(MEMBERS)}.")
-    _check(desk, solution, body)
-    update(desk, RESOURCES["solution"], solution, body)
+    _check_update(desk, solution, body)
+    request_update(desk, RESOURCES["solution"], solution, body)
 
 
-def _check(desk: Desk, solution: Record, body: Mapping[str, Any]) -> None:
+def _check_update(desk: ApiContext, solution: Record, body: Mapping[str, Any]) -> None:
     arn = solution.body.get("recipeArn")
     recipe = recipes.find_recipe(arn) if arn else None
     check_incremental(recipe, wanted=body.get("performIncrementalUpdate", False))

@@ -38,14 +38,14 @@ def backup(data_dir: Path, target: Path) -> None:
     Whatever was acknowledged before is in the copy. To restore it, start on it, or on a copy of it:
     `foretaste up --data-dir TARGET`.
     """
-    copied = back_up(DataDir(data_dir), target)
+    copied = copy_data_dir(DataDir(data_dir), target)
     click.echo(f"{target}: {copied / 2**20:,.1f} MiB; to use it: foretaste up --data-dir {target}")
     for name in ELSEWHERE:
         if os.environ.get(name):
             click.echo(f"foretaste: not in it is what {name} names: back it up there", err=True)
 
 
-def back_up(source: DataDir, target: Path) -> int:
+def copy_data_dir(source: DataDir, target: Path) -> int:
     """Make the copy, which appears whole or not at all. Returns its bytes. Raises CannotBackUp."""
     if target.exists():
         raise CannotBackUp(f"{target} exists already: name a new folder")
@@ -53,11 +53,11 @@ def back_up(source: DataDir, target: Path) -> int:
     try:
         draft.mkdir(mode=0o700, parents=True)
         # Redis first: a model or an import is kept before its record says that it is there.
-        copied = _redis(source, DataDir(draft))
+        copied = _copy_redis_files(source, DataDir(draft))
         for folder in ("artifacts/kept", "s3"):
-            copied += _tree(source.path / folder, draft / folder)
+            copied += _copy_tree(source.path / folder, draft / folder)
         if source.client_env.exists():
-            copied += _file(source.client_env, draft / source.client_env.name)
+            copied += _copy_file(source.client_env, draft / source.client_env.name)
         draft.rename(target)
         sync_to_disk(target.absolute().parent)
     except OSError as error:
@@ -67,34 +67,34 @@ def back_up(source: DataDir, target: Path) -> int:
     return copied
 
 
-def _redis(source: DataDir, target: DataDir) -> int:
+def _copy_redis_files(source: DataDir, target: DataDir) -> int:
     """The password, and all files of one manifest: they only grow, until Redis writes another manifest."""
     password = source.redis / "password"
     target.redis.mkdir(mode=0o700)
-    copied = _file(password, target.redis / password.name) if password.exists() else 0
+    copied = _copy_file(password, target.redis / password.name) if password.exists() else 0
     files = source.redis / redis_files.FOLDER
     for _ in range(TRIES):
         shutil.rmtree(target.redis / redis_files.FOLDER, ignore_errors=True)
         with contextlib.suppress(FileNotFoundError):  # rewritten while it was copied
-            before = _manifest(files)
-            made = _tree(files, target.redis / redis_files.FOLDER, vanishing=False)
-            if _manifest(files) == before:
+            before = _read_manifest(files)
+            made = _copy_tree(files, target.redis / redis_files.FOLDER, vanishing=False)
+            if _read_manifest(files) == before:
                 return copied + made
     raise CannotBackUp(f"Redis rewrites the files in {files} all the time: try again later")
 
 
-def _manifest(files: Path) -> bytes | None:
+def _read_manifest(files: Path) -> bytes | None:
     path = files / redis_files.MANIFEST
     return path.read_bytes() if files.is_dir() and path.exists() else None
 
 
-def _tree(source: Path, target: Path, *, vanishing: bool = True) -> int:
+def _copy_tree(source: Path, target: Path, *, vanishing: bool = True) -> int:
     """The files below a folder, if there is one; those that go meanwhile need not be there where they may vanish."""
     if not source.is_dir():
         return 0
     target.mkdir(mode=0o700, parents=True)
     copied = 0
-    for path in _below(source):
+    for path in _iter_below(source):
         place = target / path.relative_to(source)
         if path.is_symlink():
             place.symlink_to(path.readlink())
@@ -102,21 +102,21 @@ def _tree(source: Path, target: Path, *, vanishing: bool = True) -> int:
             place.mkdir(mode=0o700)
         elif path.is_file():
             with contextlib.suppress(*([FileNotFoundError] if vanishing else [])):
-                copied += _file(path, place)
+                copied += _copy_file(path, place)
     sync_to_disk(target)
     return copied
 
 
-def _below(folder: Path) -> Iterator[Path]:
+def _iter_below(folder: Path) -> Iterator[Path]:
     """A folder before what is in it; no link is followed."""
     for path in sorted(folder.iterdir()):
         yield path
         if path.is_dir() and not path.is_symlink():
             with contextlib.suppress(FileNotFoundError):
-                yield from _below(path)
+                yield from _iter_below(path)
 
 
-def _file(source: Path, target: Path) -> int:
+def _copy_file(source: Path, target: Path) -> int:
     shutil.copy2(source, target)
     sync_to_disk(target)
     return target.stat().st_size

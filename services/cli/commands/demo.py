@@ -63,8 +63,8 @@ def demo(data: Path | None, data_dir: Path | None, port: int, exit_when_done: bo
     with ExitStack() as stack:
         stack.enter_context(signals.noted(stopping))
         home = data_dir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="foretaste-")))
-        folder = (data or _made_up(home / "catalogue", console)).absolute()
-        bucket = _bucket_name(folder)
+        folder = (data or _write_demo_data(home / "catalogue", console)).absolute()
+        bucket = _make_bucket_name(folder)
         wishes = Wishes(data_dir=home, port=port, buckets={bucket: folder}, appendfsync=appendfsync)
 
         def say(sentence: str) -> None:
@@ -85,7 +85,7 @@ def demo(data: Path | None, data_dir: Path | None, port: int, exit_when_done: bo
         console.print("stopping every process")
 
 
-def _made_up(folder: Path, console: Console) -> Path:
+def _write_demo_data(folder: Path, console: Console) -> Path:
     from services.cli.data import demo_catalogue
 
     with step(console, "catalogue") as shown:
@@ -97,7 +97,7 @@ def _made_up(folder: Path, console: Console) -> Path:
     return folder
 
 
-def _bucket_name(folder: Path) -> str:
+def _make_bucket_name(folder: Path) -> str:
     """The folder's name as AWS allows it for buckets and resources."""
     name = re.sub(r"[^a-z0-9-]+", "-", folder.name.lower()).strip("-")
     return f"{name or 'data'}-demo"[:60]
@@ -128,22 +128,22 @@ class _Demo:
 
     def run(self) -> None:
         began = time.monotonic()
-        made = self._make()
+        made = self._create_recommender()
         viewers = self._viewing.viewers(VIEWERS, NEWEST)
-        first = self._recommend(made.campaign, viewers[0].user_id)
+        first = self._get_recommendations(made.campaign, viewers[0].user_id)
         self._console.print(f"First recommendation {time.monotonic() - began:.0f} s after the system was up.\n")
         found = made.metrics
         self._console.print(metrics_table(DEFAULT_RECIPE, found.model, found.popularity, found.report))
-        lists = [first, *(self._recommend(made.campaign, viewer.user_id) for viewer in viewers[1:])]
+        lists = [first, *(self._get_recommendations(made.campaign, viewer.user_id) for viewer in viewers[1:])]
         for viewer, items in zip(viewers, lists, strict=True):
-            self._console.print(self._portrait(viewer, items))
-        self._move(made, viewers, lists)
+            self._console.print(self._show_viewer(viewer, items))
+        self._show_live_event(made, viewers, lists)
         self._console.print("\nPoint any boto3, AWS CLI or AWS SDK client at it:\n")
         for name, value in self._system.client.items():
             self._console.print(f"export {name}={value}")
         self._console.print()
 
-    def _make(self) -> _Deployed:
+    def _create_recommender(self) -> _Deployed:
         from services.cli.data import tables
 
         life, console = self._life, self._console
@@ -152,7 +152,7 @@ class _Demo:
             group = life.dataset_group(shown.watch)
             shown.conclude(self._bucket)
         for table in found:
-            self._import(group, table)
+            self._import_table(group, table)
         with step(console, "solution") as shown:
             solution = life.solution(group, DEFAULT_RECIPE, shown.watch)
             shown.conclude(DEFAULT_RECIPE)
@@ -168,7 +168,7 @@ class _Demo:
             shown.conclude(tracking_id)
         return _Deployed(campaign, tracking_id, metrics)
 
-    def _import(self, group: str, table: Table) -> None:
+    def _import_table(self, group: str, table: Table) -> None:
         kind = table.dataset_type.lower()
         with step(self._console, f"{kind}: schema, dataset") as shown:
             dataset = self._life.dataset(group, table.dataset_type, table.schema, shown.watch)
@@ -178,25 +178,25 @@ class _Demo:
             self._life.dataset_import(dataset, f"{self._bucket}-{kind}", location, shown.watch)
             shown.conclude(f"{table.rows:,} rows of {location}")
 
-    def _recommend(self, campaign: str, user_id: str) -> list[str]:
+    def _get_recommendations(self, campaign: str, user_id: str) -> list[str]:
         answer = self._life.aws.runtime.get_recommendations(campaignArn=campaign, userId=user_id, numResults=ASKED)
         return [item["itemId"] for item in answer["itemList"]]
 
-    def _title(self, item_id: str) -> str:
+    def _get_title(self, item_id: str) -> str:
         return self._titles.get(item_id, item_id)
 
-    def _portrait(self, viewer: Viewer, items: Sequence[str]) -> Grid:
+    def _show_viewer(self, viewer: Viewer, items: Sequence[str]) -> Grid:
         grid = Grid(
             title=f"User {viewer.user_id}", title_justify="left", title_style="bold", width=min(96, self._console.width)
         )
         grid.add_column(f"newest of {viewer.interactions} interactions", ratio=1)
         grid.add_column("recommended", ratio=1)
-        newest = [self._title(item) for item in reversed(viewer.newest)]
+        newest = [self._get_title(item) for item in reversed(viewer.newest)]
         for row, item in enumerate(items[:SHOWN]):
-            grid.add_row(newest[row] if row < len(newest) else "", self._title(item))
+            grid.add_row(newest[row] if row < len(newest) else "", self._get_title(item))
         return grid
 
-    def _move(self, made: _Deployed, viewers: Sequence[Viewer], lists: Sequence[Sequence[str]]) -> None:
+    def _show_live_event(self, made: _Deployed, viewers: Sequence[Viewer], lists: Sequence[Sequence[str]]) -> None:
         """Let the first user take to what another one is recommended, and show what that does to the list."""
         user, before = viewers[0].user_id, lists[0]
         # The user of other tastes: whose list has least in common with the first one's.
@@ -214,10 +214,10 @@ class _Demo:
             ],
         )
         kept = time.perf_counter()
-        after = self._recommend(made.campaign, user)
+        after = self._get_recommendations(made.campaign, user)
         answered = time.perf_counter()
         self._console.print(
-            f"\nUser {user} now takes to: {'; '.join(self._title(item) for item in picked)}\n"
+            f"\nUser {user} now takes to: {'; '.join(self._get_title(item) for item in picked)}\n"
             f"PutEvents {1000 * (kept - sent):.0f} ms, "
             f"GetRecommendations with the events in it {1000 * (answered - kept):.0f} ms"
         )
@@ -228,11 +228,11 @@ class _Demo:
         grid.add_column("after", ratio=1)
         grid.add_column("moved", justify="right")
         for row, item in enumerate(after[:SHOWN]):
-            grid.add_row(self._title(before[row]), self._title(item), _moved(before, item, row))
+            grid.add_row(self._get_title(before[row]), self._get_title(item), _describe_move(before, item, row))
         self._console.print(grid)
 
 
-def _moved(before: Sequence[str], item: str, row: int) -> str:
+def _describe_move(before: Sequence[str], item: str, row: int) -> str:
     if item not in before:
         return "new"
     up = list(before).index(item) - row

@@ -65,7 +65,7 @@ class Finding:
 @click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True, help="Port to look at.")
 def doctor(data_dir: Path, port: int) -> None:
     """Check Python, torch, Redis, its files, port, disk, keys, clock, endpoint; say what to do. Exits with 1 if bad."""
-    findings = list(examine(DataDir(data_dir), port))
+    findings = list(examine_machine(DataDir(data_dir), port))
     console = screen.console()
     for finding in findings:
         console.print(f"{SHOWN[finding.verdict]} {finding.what:<18} {finding.found}")
@@ -75,34 +75,34 @@ def doctor(data_dir: Path, port: int) -> None:
         raise SystemExit(1)
 
 
-def examine(data_dir: DataDir, port: int) -> Iterator[Finding]:
+def examine_machine(data_dir: DataDir, port: int) -> Iterator[Finding]:
     """All findings, in the order in which one would set a machine up."""
-    yield _python()
+    yield _check_python()
     for package in ("torch", "pytorch-lightning"):
-        yield _package(package)
-    yield _redis()
-    yield from _redis_files(data_dir)
-    yield _disk(data_dir)
-    yield _keys(data_dir)
-    yield _port(port)
-    yield from _endpoint(data_dir)
+        yield _check_package(package)
+    yield _check_redis()
+    yield from _check_redis_files(data_dir)
+    yield _check_disk(data_dir)
+    yield _check_keys(data_dir)
+    yield _check_port(port)
+    yield from _check_endpoint(data_dir)
 
 
-def _python() -> Finding:
+def _check_python() -> Finding:
     version = platform.python_version()
     if sys.version_info >= (3, 11):  # noqa: UP036 - this is what finds it out
         return Finding("Python", "ok", version)
     return Finding("Python", "bad", version, "install Python 3.11 or newer")
 
 
-def _package(name: str) -> Finding:
+def _check_package(name: str) -> Finding:
     try:
         return Finding(name, "ok", importlib.metadata.version(name))
     except importlib.metadata.PackageNotFoundError:
         return Finding(name, "bad", "not installed", "make setup, or pip install 'foretaste[train]'")
 
 
-def _redis() -> Finding:
+def _check_redis() -> Finding:
     from services.cli.local import embedded_redis
     from shared import settings
 
@@ -110,7 +110,7 @@ def _redis() -> Finding:
         redis_url = settings.load().redis_url
         reason = embedded_redis.refusal(redis_url)
         if reason is None:
-            return _own_redis(redis_url)
+            return _check_external_redis(redis_url)
         advice = f"{reason}: start it, correct the variable, or unset it to use the embedded server"
         return Finding("Redis", "bad", "no answer at FORETASTE_REDIS_URL", advice)
     try:
@@ -119,7 +119,7 @@ def _redis() -> Finding:
         return Finding("Redis", "bad", "no embedded server", str(error))
 
 
-def _own_redis(redis_url: str) -> Finding:
+def _check_external_redis(redis_url: str) -> Finding:
     import redis
 
     found = "answers at FORETASTE_REDIS_URL"
@@ -134,7 +134,7 @@ def _own_redis(redis_url: str) -> Finding:
     return Finding("Redis", "ok", found)
 
 
-def _redis_files(data_dir: DataDir) -> Iterator[Finding]:
+def _check_redis_files(data_dir: DataDir) -> Iterator[Finding]:
     """Of the embedded server, if one has ever been at work in the folder."""
     from services.cli.local import embedded_redis, redis_files
 
@@ -150,7 +150,7 @@ def _redis_files(data_dir: DataDir) -> Iterator[Finding]:
         yield Finding("Redis files", "bad", f"{found.file} {found.what}", found.advice)
 
 
-def _disk(data_dir: DataDir) -> Finding:
+def _check_disk(data_dir: DataDir) -> Finding:
     standing = next(path for path in (data_dir.path, *data_dir.path.parents) if path.exists())
     if not os.access(standing, os.W_OK):
         return Finding("data dir", "bad", f"{standing} is not writable", "choose another --data-dir")
@@ -161,7 +161,7 @@ def _disk(data_dir: DataDir) -> Finding:
     return Finding("data dir", "ok", found)
 
 
-def _keys(data_dir: DataDir) -> Finding:
+def _check_keys(data_dir: DataDir) -> Finding:
     try:
         mode = stat.S_IMODE(data_dir.client_env.stat().st_mode)
     except FileNotFoundError:
@@ -172,7 +172,7 @@ def _keys(data_dir: DataDir) -> Finding:
     return Finding("keys", "ok", f"{data_dir.client_env}, readable by you alone")
 
 
-def _port(port: int) -> Finding:
+def _check_port(port: int) -> Finding:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -183,13 +183,13 @@ def _port(port: int) -> Finding:
     return Finding("port", "ok", f"{port} is free")
 
 
-def _endpoint(data_dir: DataDir) -> Iterator[Finding]:
-    from services.cli.client import environment
+def _check_endpoint(data_dir: DataDir) -> Iterator[Finding]:
+    from services.cli.client import find_client_variables
     from services.cli.errors import NoServer
     from services.cli.health import ping
 
     try:
-        url = environment(None, data_dir.path).get("AWS_ENDPOINT_URL_PERSONALIZE", "")
+        url = find_client_variables(None, data_dir.path).get("AWS_ENDPOINT_URL_PERSONALIZE", "")
     except NoServer:
         yield Finding("endpoint", "note", "none is known", "start one: foretaste up")
         return

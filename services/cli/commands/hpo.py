@@ -60,22 +60,22 @@ Trial = Mapping[str, Any]
 @client_data_dir
 def hpo(arn: str, watch: bool, data_dir: Path | None) -> None:
     """Show the trials of the solution version ARN, which HPO or AutoML tunes, and the best so far."""
-    from services.cli.client import connect, environment
+    from services.cli.client import connect, find_client_variables
 
-    aws = connect(environment(data_dir, DEFAULT_DATA_DIR))
+    aws = connect(find_client_variables(data_dir, DEFAULT_DATA_DIR))
     console = screen.console()
-    shown, settled = _shown(aws, arn)
+    shown, settled = _render_trials(aws, arn)
     if not watch:
         console.print(shown)
         return
     stopping = threading.Event()
     with signals.noted(stopping), Live(shown, console=console) as live:
         while not settled and not stopping.wait(REFRESH_SECONDS):
-            shown, settled = _shown(aws, arn)
+            shown, settled = _render_trials(aws, arn)
             live.update(shown)
 
 
-def _shown(aws: Personalize, arn: str) -> tuple[Group, bool]:
+def _render_trials(aws: Personalize, arn: str) -> tuple[Group, bool]:
     """What is to be seen of a version, and whether it will stay so. Raises NoTrials."""
     from services.cli.resource_life import described
 
@@ -83,27 +83,29 @@ def _shown(aws: Personalize, arn: str) -> tuple[Group, bool]:
     if not (version.get("performHPO") or version.get("performAutoML")):
         raise NoTrials(f"{arn} has no trials: its solution asks for neither performHPO nor performAutoML.")
     trials = aws.foretaste.list_trials(solutionVersionArn=arn)["trials"]
-    words = [version["status"], *([screen.describe(progress)] if progress else []), _counted(trials)]
-    return Group(Text(", ".join(words)), table(trials), *drawing(trials)), version["status"] in TERMINAL
+    words = [version["status"], *([screen.describe(progress)] if progress else []), _count_trials(trials)]
+    return Group(Text(", ".join(words)), build_trial_table(trials), *draw_best_so_far(trials)), version[
+        "status"
+    ] in TERMINAL
 
 
-def table(trials: Sequence[Trial]) -> Grid:
+def build_trial_table(trials: Sequence[Trial]) -> Grid:
     """A line for each trial; the one that won is marked, or the best so far."""
-    best = best_of(trials)
+    best = find_best_trial(trials)
     several = len({trial["recipeArn"] for trial in trials}) > 1
     grid = Grid()
     recipe = ["recipe"] if several else []
     for title in ("trial", *recipe, "parameters", "epochs", METRICS[METRIC], "state", "worker", "seconds", ""):
         grid.add_column(title, justify="right" if title in NUMBERS else "left")
     for trial in trials:
-        gain = gain_of(trial)
+        gain = get_trial_ndcg(trial)
         grid.add_row(
             str(trial["number"]),
             *([trial["recipeArn"].rpartition("/")[2]] if several else []),
-            Text(", ".join(f"{name} {value}" for name, value in _telling(trial, trials))),
+            Text(", ".join(f"{name} {value}" for name, value in _iter_distinct_parameters(trial, trials))),
             f"{trial.get('epoch', 0)}/{trial['epochs']}" if "epochs" in trial else "",
             "" if gain is None else f"{gain:.4f}",
-            state_of(trial),
+            describe_trial_state(trial),
             Text(trial.get("worker", "")),
             f"{trial['trainingSeconds']:.1f}" if "trainingSeconds" in trial else "",
             ("won" if trial["won"] else "best") if trial is best else Text(trial.get("failureReason", "")),
@@ -112,9 +114,9 @@ def table(trials: Sequence[Trial]) -> Grid:
     return grid
 
 
-def drawing(trials: Sequence[Trial]) -> Iterator[Text]:
+def draw_best_so_far(trials: Sequence[Trial]) -> Iterator[Text]:
     """The best gain so far, a column for each trial that is done, in the order in which they ended."""
-    heights = list(best_so_far(trials))
+    heights = list(compute_best_so_far(trials))
     if not heights:
         return
     low, high = heights[0], heights[-1]
@@ -128,51 +130,53 @@ def drawing(trials: Sequence[Trial]) -> Iterator[Text]:
         yield Text(f"{label:>6} " + "".join(BLOCKS[min(max(filled - 8 * line, 0), 8)] * wide for filled in eighths))
 
 
-def best_so_far(trials: Sequence[Trial]) -> Iterator[float]:
+def compute_best_so_far(trials: Sequence[Trial]) -> Iterator[float]:
     done = (trial for trial in trials if trial["status"] == ACTIVE)
     best = None
     for trial in sorted(done, key=lambda trial: (trial["lastUpdatedDateTime"], trial["number"])):
-        gain = gain_of(trial)
+        gain = get_trial_ndcg(trial)
         if gain is not None and (best is None or gain > best):
             best = gain
         if best is not None:
             yield best
 
 
-def best_of(trials: Sequence[Trial]) -> Trial | None:
+def find_best_trial(trials: Sequence[Trial]) -> Trial | None:
     """The one that won; until that is settled the best of those that are done, of equals the first."""
     won = next((trial for trial in trials if trial["won"]), None)
-    done = [(gain, trial) for trial in trials if trial["status"] == ACTIVE and (gain := gain_of(trial)) is not None]
+    done = [
+        (gain, trial) for trial in trials if trial["status"] == ACTIVE and (gain := get_trial_ndcg(trial)) is not None
+    ]
     return won or (max(done, key=lambda each: each[0])[1] if done else None)
 
 
-def gain_of(trial: Trial) -> float | None:
+def get_trial_ndcg(trial: Trial) -> float | None:
     """NDCG@25 among the validation users: what the trial came to, or its best epoch until it is done."""
     came_to: float | None = trial.get("metrics", {}).get(METRIC)
     return max((point["gain"] for point in trial["curve"]), default=None) if came_to is None else came_to
 
 
-def state_of(trial: Trial) -> str:
+def describe_trial_state(trial: Trial) -> str:
     if trial["status"] == CREATE_STOPPED and trial["pruned"]:
         return "pruned"
     return STATES.get(trial["status"], trial["status"])
 
 
-def _telling(trial: Trial, trials: Sequence[Trial]) -> Iterator[tuple[str, str]]:
+def _iter_distinct_parameters(trial: Trial, trials: Sequence[Trial]) -> Iterator[tuple[str, str]]:
     """The parameters in which it differs from other trials of its recipe; all of those of a recipe's only trial."""
     others = [other["parameters"] for other in trials if other["recipeArn"] == trial["recipeArn"] and other != trial]
     for name, value in sorted(trial["parameters"].items()):
         if not others or any(other.get(name) != value for other in others):
-            yield name, _short(value)
+            yield name, _format_value(value)
 
 
-def _short(value: str) -> str:
+def _format_value(value: str) -> str:
     try:
         return f"{float(value):.4g}" if "." in value else value
     except ValueError:
         return value
 
 
-def _counted(trials: Sequence[Trial]) -> str:
-    counts = Counter(map(state_of, trials))
+def _count_trials(trials: Sequence[Trial]) -> str:
+    counts = Counter(map(describe_trial_state, trials))
     return f"trials: {', '.join(f'{count} {state}' for state, count in sorted(counts.items())) or 'none yet'}"

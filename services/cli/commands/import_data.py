@@ -30,11 +30,11 @@ def import_data(folder: Path, name: str, bucket: str | None, data_dir: Path | No
     Schemas follow from the files' headers and values. Dataset group, datasets and schemas are made if they
     are not there, and nothing is made before all files are understood; the data replace what was imported before.
     """
-    from services.cli.client import connect, environment, server_dir
+    from services.cli.client import connect, find_client_variables, find_server_dir
     from services.cli.data import tables
     from services.cli.resource_life import Life, may_be_left, remarks
 
-    life = Life(connect(environment(data_dir, DEFAULT_DATA_DIR)), name)
+    life = Life(connect(find_client_variables(data_dir, DEFAULT_DATA_DIR)), name)
     click.get_current_context().with_resource(may_be_left(life, "Files that were not imported yet are left out."))
     console = screen.console()
 
@@ -42,14 +42,14 @@ def import_data(folder: Path, name: str, bucket: str | None, data_dir: Path | No
         console.print(sentence, style="yellow", markup=False)
 
     found = tables.read(folder, say, life.standing_schemas())
-    copies = None if bucket else _bucket(server_dir(data_dir, DEFAULT_DATA_DIR), name)
+    copies = None if bucket else _create_bucket(find_server_dir(data_dir, DEFAULT_DATA_DIR), name)
     job = f"{name[:40]}-{time.strftime('%Y%m%d%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
     with step(console, "dataset group") as shown:
         group = life.dataset_group(shown.watch)
     for table in found:
         with step(console, table.dataset_type.lower()) as shown:
             if copies is not None:
-                _copy(table.path, copies)
+                _copy_to_bucket(table.path, copies)
             dataset = life.dataset(group, table.dataset_type, table.schema, shown.watch)
             shown.rows = table.rows
             location = f"s3://{bucket or name}/{table.path.name}"
@@ -61,7 +61,7 @@ def import_data(folder: Path, name: str, bucket: str | None, data_dir: Path | No
             say(sentence)
 
 
-def _bucket(data_dir: Path, name: str) -> Path:
+def _create_bucket(data_dir: Path, name: str) -> Path:
     """The folder of a bucket of that name, on the machine where the server runs."""
     from services.cli.local.data_dir import DataDir
 
@@ -76,7 +76,7 @@ def _bucket(data_dir: Path, name: str) -> Path:
     return bucket
 
 
-def _copy(path: Path, bucket: Path) -> None:
+def _copy_to_bucket(path: Path, bucket: Path) -> None:
     # Under its name only when it is whole: an import may be reading the file it replaces.
     partial = bucket / f".{path.name}.partial"
     shutil.copyfile(path, partial)

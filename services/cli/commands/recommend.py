@@ -18,12 +18,12 @@ from services.cli.options import DEFAULT_DATA_DIR, client_data_dir
 @client_data_dir
 def recommend(user: str, name: str | None, results: int, data_dir: Path | None) -> None:
     """Print what a campaign recommends to USER, by title where the imported items.csv is at hand."""
-    from services.cli.client import connect, environment, server_dir
+    from services.cli.client import connect, find_client_variables, find_server_dir
     from services.cli.data.titles import titles
     from services.cli.local.data_dir import DataDir
     from services.cli.resource_life import listed
 
-    aws = connect(environment(data_dir, DEFAULT_DATA_DIR))
+    aws = connect(find_client_variables(data_dir, DEFAULT_DATA_DIR))
     campaigns = {one["name"]: one["campaignArn"] for one in listed(aws, "list_campaigns")}
     if name is None and len(campaigns) != 1:
         raise click.UsageError(f"--name is needed; campaigns: {', '.join(sorted(campaigns)) or 'none'}")
@@ -31,7 +31,7 @@ def recommend(user: str, name: str | None, results: int, data_dir: Path | None) 
     if chosen not in campaigns:
         raise click.UsageError(f"no campaign {chosen}; campaigns: {', '.join(sorted(campaigns)) or 'none'}")
     answer = aws.runtime.get_recommendations(campaignArn=campaigns[chosen], userId=user, numResults=results)
-    known = titles(DataDir(server_dir(data_dir, DEFAULT_DATA_DIR)).buckets / chosen / "items.csv")
+    known = titles(DataDir(find_server_dir(data_dir, DEFAULT_DATA_DIR)).buckets / chosen / "items.csv")
     grid = Grid()
     grid.add_column("item")
     if known:

@@ -48,21 +48,21 @@ class Row:
 @client_data_dir
 def status(watch: bool, data_dir: Path | None) -> None:
     """Show all resources with their status; of a version in training its epoch, loss and remaining time."""
-    from services.cli.client import connect, environment
+    from services.cli.client import connect, find_client_variables
 
-    aws = connect(environment(data_dir, DEFAULT_DATA_DIR))
+    aws = connect(find_client_variables(data_dir, DEFAULT_DATA_DIR))
     console = screen.console()
     told: dict[str, str] = {}
     if not watch:
-        console.print(_table(list(rows(aws, told))))
+        console.print(_build_table(list(list_rows(aws, told))))
         return
     stopping = threading.Event()
-    with signals.noted(stopping), Live(_table(list(rows(aws, told))), console=console) as live:
+    with signals.noted(stopping), Live(_build_table(list(list_rows(aws, told))), console=console) as live:
         while not stopping.wait(REFRESH_SECONDS):
-            live.update(_table(list(rows(aws, told))))
+            live.update(_build_table(list(list_rows(aws, told))))
 
 
-def rows(aws: Personalize, told: dict[str, str]) -> Iterator[Row]:
+def list_rows(aws: Personalize, told: dict[str, str]) -> Iterator[Row]:
     """Every resource, each below what it belongs to. ``told`` keeps the remarks of imports, which do not change."""
     from services.cli.resource_life import listed
 
@@ -71,44 +71,44 @@ def rows(aws: Personalize, told: dict[str, str]) -> Iterator[Row]:
         for job in listed(aws, f"list_{kind.replace(' ', '_')}s"):
             batch_jobs.setdefault(job["solutionVersionArn"], []).append((kind, job))
     for group in listed(aws, "list_dataset_groups"):
-        yield _row(0, "dataset group", group)
+        yield _build_row(0, "dataset group", group)
         arn = group["datasetGroupArn"]
         for dataset in listed(aws, "list_datasets", datasetGroupArn=arn):
-            yield _row(1, "dataset", dataset)
+            yield _build_row(1, "dataset", dataset)
             for job in listed(aws, "list_dataset_import_jobs", datasetArn=dataset["datasetArn"]):
-                yield _row(2, "dataset import job", job, _of_import(aws, job, told))
+                yield _build_row(2, "dataset import job", job, _describe_import(aws, job, told))
             for job in listed(aws, "list_dataset_export_jobs", datasetArn=dataset["datasetArn"]):
-                yield _row(2, "dataset export job", job)
+                yield _build_row(2, "dataset export job", job)
         for solution in listed(aws, "list_solutions", datasetGroupArn=arn):
-            yield _row(1, "solution", solution)
+            yield _build_row(1, "solution", solution)
             for version in listed(aws, "list_solution_versions", solutionArn=solution["solutionArn"]):
-                yield _row(2, "solution version", version, _progress(aws, "solution_version", version))
+                yield _build_row(2, "solution version", version, _describe_progress(aws, "solution_version", version))
                 for kind, job in batch_jobs.get(version["solutionVersionArn"], ()):
-                    yield _row(3, kind, job)
+                    yield _build_row(3, kind, job)
             for campaign in listed(aws, "list_campaigns", solutionArn=solution["solutionArn"]):
-                yield _row(2, "campaign", campaign)
+                yield _build_row(2, "campaign", campaign)
         for recommender in listed(aws, "list_recommenders", datasetGroupArn=arn):
-            yield _row(1, "recommender", recommender, _progress(aws, "recommender", recommender))
+            yield _build_row(1, "recommender", recommender, _describe_progress(aws, "recommender", recommender))
         for kind, operation in _OF_A_GROUP.items():
             for found in listed(aws, operation, datasetGroupArn=arn):
-                yield _row(1, kind, found)
+                yield _build_row(1, kind, found)
     for schema in listed(aws, "list_schemas"):
-        yield _row(0, "schema", schema)
+        yield _build_row(0, "schema", schema)
 
 
-def _row(depth: int, kind: str, summary: Mapping[str, Any], note: str = "") -> Row:
+def _build_row(depth: int, kind: str, summary: Mapping[str, Any], note: str = "") -> Row:
     arn = next(value for member, value in summary.items() if member.endswith("Arn"))
     name = summary.get("name") or summary.get("jobName") or arn.partition("/")[2]
     return Row(depth, kind, str(name), summary.get("status", ""), note or summary.get("failureReason", ""))
 
 
-def _of_import(aws: Personalize, job: Mapping[str, Any], told: dict[str, str]) -> str:
+def _describe_import(aws: Personalize, job: Mapping[str, Any], told: dict[str, str]) -> str:
     from services.cli.resource_life import remarks
     from shared.state.lifecycle import ACTIVE
 
     arn = job["datasetImportJobArn"]
     if job["status"] != ACTIVE:
-        return _progress(aws, "dataset_import_job", job)
+        return _describe_progress(aws, "dataset_import_job", job)
     if arn not in told:
         try:
             told[arn] = describe_remarks(remarks(aws, arn))
@@ -117,7 +117,7 @@ def _of_import(aws: Personalize, job: Mapping[str, Any], told: dict[str, str]) -
     return told[arn]
 
 
-def _progress(aws: Personalize, what: str, summary: Mapping[str, Any]) -> str:
+def _describe_progress(aws: Personalize, what: str, summary: Mapping[str, Any]) -> str:
     from services.cli.resource_life import arn_member, described
     from shared.state.lifecycle import TERMINAL
 
@@ -132,7 +132,7 @@ def _progress(aws: Personalize, what: str, summary: Mapping[str, Any]) -> str:
     return describe(progress) if progress else ""
 
 
-def _table(found: list[Row]) -> Grid:
+def _build_table(found: list[Row]) -> Grid:
     grid = Grid(caption=time.strftime("%H:%M:%S") if found else "no resources yet", caption_justify="left")
     for title in ("resource", "name", "status", ""):
         grid.add_column(title)

@@ -21,10 +21,10 @@ def train(name: str, recipe: str, deploy: bool, data_dir: Path | None) -> None:
 
     Ctrl-C ends this command alone: the server goes on with the training.
     """
-    from services.cli.client import connect, environment
+    from services.cli.client import connect, find_client_variables
     from services.cli.resource_life import Life, may_be_left
 
-    life = Life(connect(environment(data_dir, DEFAULT_DATA_DIR)), name)
+    life = Life(connect(find_client_variables(data_dir, DEFAULT_DATA_DIR)), name)
     then = "The campaign is not changed." if deploy else ""
     click.get_current_context().with_resource(may_be_left(life, then))
     console = screen.console()

@@ -57,11 +57,11 @@ def up(
         training_workers=training_workers,
     )
     stopping = threading.Event()
-    with signals.noted(stopping), local_system(wishes, say=_say, stopping=stopping) as system:
+    with signals.noted(stopping), local_system(wishes, say=_print_line, stopping=stopping) as system:
         if not stopping.is_set():
             click.echo(f"foretaste is ready at {system.url}; for clients: source {system.data_dir.client_env}")
         system.supervisor.watch(stopping)
 
 
-def _say(sentence: str) -> None:
+def _print_line(sentence: str) -> None:
     click.echo(f"foretaste: {sentence}", err=True)

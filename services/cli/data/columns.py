@@ -43,7 +43,7 @@ class _Measured:
     longest: int
 
 
-def choose(file: CsvFile, dataset_type: str) -> Chosen:
+def choose_columns(file: CsvFile, dataset_type: str) -> Chosen:
     """``dataset_type`` is the name of the schema. Columns stand as in the header, those that AWS knows before others.
 
     Raises duckdb.Error where the file is no table.
@@ -52,17 +52,17 @@ def choose(file: CsvFile, dataset_type: str) -> Chosen:
     required, reserved = schemas.get_declared_columns(declared)
     known = {**required, **reserved}
     left_out: dict[str, str] = {}
-    usable = list(_usable(file.header, known, left_out))
+    usable = list(_find_usable_columns(file.header, known, left_out))
     fixed: list[dict[str, Any]] = []
     own: list[dict[str, Any]] = []
-    for column, measured in _measured(file, usable):
+    for column, measured in _measure_columns(file, usable):
         if column.upper() in required:
-            fixed.append(_declared(required[column.upper()]))
+            fixed.append(_declare_field(required[column.upper()]))
         elif not measured.filled:
             left_out[column] = "it has no values"
         elif column.upper() in reserved:
-            fixed.append(_declared(reserved[column.upper()]))
-        elif (found := _own(column, measured, dataset_type, own)) is None:
+            fixed.append(_declare_field(reserved[column.upper()]))
+        elif (found := _declare_own_column(column, measured, dataset_type, own)) is None:
             left_out[column] = (
                 f"it has texts of more than {csv_rules.MAX_STRING_CHARACTERS:,} characters, "
                 "as one column of Items may have"
@@ -75,7 +75,7 @@ def choose(file: CsvFile, dataset_type: str) -> Chosen:
     return Chosen(fields=[*fixed, *own[:most]], own=len(own[:most]), left_out=left_out)
 
 
-def _usable(header: Sequence[str], known: Mapping[str, Field], left_out: dict[str, str]) -> Iterator[str]:
+def _find_usable_columns(header: Sequence[str], known: Mapping[str, Field], left_out: dict[str, str]) -> Iterator[str]:
     """The columns whose names a schema may have; AWS's own may be in any case."""
     times = Counter(column.upper() for column in header)
     taken = {schemas.normalize_name(name): name for name in known}
@@ -95,19 +95,19 @@ def _usable(header: Sequence[str], known: Mapping[str, Field], left_out: dict[st
             yield column
 
 
-def _declared(expected: Field) -> dict[str, Any]:
+def _declare_field(expected: Field) -> dict[str, Any]:
     # Null wherever AWS allows it: a column that is full today has a gap in the next file.
     return {"name": expected.name, "type": ["null", expected.type] if expected.nullable else expected.type}
 
 
-def _own(
+def _declare_own_column(
     column: str, measured: _Measured, dataset_type: str, others: Iterable[Mapping[str, Any]]
 ) -> dict[str, Any] | None:
     """The field of a column that AWS does not know; None where no schema can hold it beside the others."""
     if measured.integers == measured.filled:
-        return {"name": column, "type": _number("long", measured)}
+        return {"name": column, "type": _choose_number_type("long", measured)}
     if measured.numbers == measured.filled:
-        return {"name": column, "type": _number("double", measured)}
+        return {"name": column, "type": _choose_number_type("double", measured)}
     text = {"name": column, "type": ["null", "string"]}
     if measured.longest > csv_rules.MAX_STRING_CHARACTERS:
         if dataset_type != "Items" or any("textual" in other for other in others):
@@ -117,19 +117,19 @@ def _own(
     return {**text, "categorical": True} if measured.different <= measured.filled / 2 else text
 
 
-def _number(kind: str, measured: _Measured) -> str | list[str]:
+def _choose_number_type(kind: str, measured: _Measured) -> str | list[str]:
     # Without a gap it may be the objective of a solution, which must not be null.
     return kind if measured.filled == measured.rows else ["null", kind]
 
 
-def _measured(file: CsvFile, columns: Sequence[str]) -> Iterator[tuple[str, _Measured]]:
+def _measure_columns(file: CsvFile, columns: Sequence[str]) -> Iterator[tuple[str, _Measured]]:
     measures = ", ".join(
         f"count({cell}), {_count_of(cell, column, _INTEGER, 'long')}, {_count_of(cell, column, _NUMBER, 'double')}, "
         f"approx_count_distinct({cell}), coalesce(max(length({cell})), 0)"
         for column in columns
         for cell in [quoted(column.upper())]
     )
-    ((rows, *found),) = csv_source.asked(file, f"SELECT count(*), {measures} FROM cells")  # noqa: S608 - names are quoted
+    ((rows, *found),) = csv_source.query_cells(file, f"SELECT count(*), {measures} FROM cells")  # noqa: S608 - names are quoted
     for column, *values in zip(columns, *(found[part::5] for part in range(5)), strict=True):
         filled, integers, numbers, different, longest = values
         yield (

@@ -17,7 +17,7 @@ from shared.data.csv.csv_sql import select_all_cells_sql
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[tuple[CsvFile, Path]]:
+def open_csv(path: Path) -> Iterator[tuple[CsvFile, Path]]:
     """The file, looked over, and a folder for what need not be kept. Raises UnusableFolder."""
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -28,7 +28,7 @@ def opened(path: Path) -> Iterator[tuple[CsvFile, Path]]:
             raise UnusableFolder(f"{path} can't be read: {error.strerror}") from error
 
 
-def asked(file: CsvFile, question: str) -> list[tuple[Any, ...]]:
+def query_cells(file: CsvFile, question: str) -> list[tuple[Any, ...]]:
     """The answer of a question to the table ``cells``: each cell as text, empty ones NULL.
 
     Its columns are those of the header that a schema could name, in capitals; of columns with one name the first.
@@ -39,6 +39,6 @@ def asked(file: CsvFile, question: str) -> list[tuple[Any, ...]]:
         return connection.execute(question).fetchall()
 
 
-def names(file: CsvFile) -> set[str]:
+def list_columns(file: CsvFile) -> set[str]:
     """The columns of ``cells``."""
     return {column.upper() for column in file.header}

@@ -67,10 +67,10 @@ def read(folder: Path, say: Say = _say_nothing, standing: Mapping[str, DatasetSc
 
 def _table(path: Path, dataset_type: str, say: Say, standing: DatasetSchema | None) -> Table | None:
     """None when it says of its items or users nothing but that they exist: Personalize takes no such dataset."""
-    with csv_source.opened(path) as (file, workspace):
+    with csv_source.open_csv(path) as (file, workspace):
         _check_required(path, file, dataset_type)
         try:
-            chosen = columns.choose(file, dataset_type)
+            chosen = columns.choose_columns(file, dataset_type)
         except duckdb.Error as error:
             # It is no table. The importer says where, of the columns that AWS knows as of any others.
             _check(file, _known(file, dataset_type), workspace)

@@ -52,10 +52,10 @@ class Viewing:
 
     def event_type(self) -> str:
         """The commonest one; "watch" where the data has none."""
-        with csv_source.opened(self._interactions) as (file, _):
-            if "EVENT_TYPE" not in csv_source.names(file):
+        with csv_source.open_csv(self._interactions) as (file, _):
+            if "EVENT_TYPE" not in csv_source.list_columns(file):
                 return "watch"
-            ((commonest,),) = csv_source.asked(file, "SELECT mode(EVENT_TYPE) FROM cells")
+            ((commonest,),) = csv_source.query_cells(file, "SELECT mode(EVENT_TYPE) FROM cells")
         return str(commonest or "watch")
 
 
@@ -63,15 +63,15 @@ def titles(items: Path) -> Mapping[str, str]:
     """Item id -> title; empty where there is no such CSV file, or none with a column of titles."""
     if not items.is_file():
         return {}
-    with csv_source.opened(items) as (file, _):
-        columns = csv_source.names(file)
+    with csv_source.open_csv(items) as (file, _):
+        columns = csv_source.list_columns(file)
         title = next((name for name in TITLES if name in columns), None)
         if title is None:
             return {}
         question = f"SELECT ITEM_ID, {title} FROM cells WHERE {title} IS NOT NULL"  # noqa: S608 - one of TITLES
-        return dict(csv_source.asked(file, question))
+        return dict(csv_source.query_cells(file, question))
 
 
 def _ask(path: Path, question: str) -> list[tuple[Any, ...]]:
-    with csv_source.opened(path) as (file, _):
-        return csv_source.asked(file, question)
+    with csv_source.open_csv(path) as (file, _):
+        return csv_source.query_cells(file, question)

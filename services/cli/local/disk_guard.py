@@ -55,7 +55,7 @@ class _Watch:
         if full:
             self._store.refuse_writes("disk", f"{free_mb} MiB of its disk are free, and {self._least_mb} are kept")
         elif self._full:
-            self._store.take_writes("disk")
+            self._store.accept_writes("disk")
         if full != self._full:
             self._say(
                 f"{self._folder}: {free_mb} MiB are free; writes are refused until there are {self._least_mb}"

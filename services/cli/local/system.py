@@ -27,7 +27,7 @@ from services.cli.local.processes import PROCESSES, Process
 from services.cli.local.supervisor import Child, Supervisor
 from shared import settings
 from shared.settings import Settings
-from shared.store.data_format import NewerFormat, Unstamped, settle_folder
+from shared.store.data_format import NewerFormat, UnreadableStamp, migrate_folder
 from shared.store.redis import PROMPT, RedisStore
 from shared.system.parent_death import with_our_packages
 
@@ -127,8 +127,8 @@ def _refuse_newer(say: Callable[[str], None], *folders: Path) -> None:
     """Before anything else is written there."""
     try:
         for folder in folders:
-            settle_folder(folder, tell=say)
-    except (NewerFormat, Unstamped) as error:
+            migrate_folder(folder, report=say)
+    except (NewerFormat, UnreadableStamp) as error:
         raise CannotStart(str(error)) from error
 
 

@@ -22,12 +22,12 @@ from shared.data.schemas import DatasetSchema, Field
 from shared.data.training import featurize
 from shared.data.training.featurize import EncodedColumn
 
-LEAST_SHARE_OF_TEXTS = 0.85
+MIN_SHARE_OF_TEXTS = 0.85
 """AWS's: a textual column with fewer of the dataset's rows filled is not trained on."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Rows:
+class DatasetRows:
     """A dataset in a database that numbers its ids (id, number). Reads no row of another id."""
 
     database: DuckDBSession
@@ -38,7 +38,7 @@ class Rows:
     """Where the rows that count stand: (number, place). The number of one without histories is NULL."""
 
     @classmethod
-    def of(cls, database: DuckDBSession, schema: DatasetSchema, files: Sequence[Path], ids: str) -> Self:
+    def create_table(cls, database: DuckDBSession, schema: DatasetSchema, files: Sequence[Path], ids: str) -> Self:
         table = f"rows_of_{ids}"
         database.execute(
             f"""CREATE TABLE {table} AS
@@ -49,64 +49,62 @@ class Rows:
         ((count,),) = database.fetch_rows(f"SELECT count(*) FROM {ids}")
         return cls(database=database, files=files, count=count, table=table)
 
-    def times(self, column: str) -> npt.NDArray[np.int64]:
+    def read_times(self, column: str) -> npt.NDArray[np.int64]:
         """[R] seconds since the epoch, -1 where there are none."""
         found = self.database.fetch_arrays(
-            f"SELECT number, value FROM ({self.cells(f'TRY_CAST({quote_identifier(column)} AS BIGINT)')}) WHERE value >= 0"
+            f"SELECT number, value FROM ({self.select_cells_sql(f'TRY_CAST({quote_identifier(column)} AS BIGINT)')}) WHERE value >= 0"
         )
         times = np.full(self.count, -1, np.int64)
         times[found["number"]] = found["value"]
         return times
 
-    def numbers(self, column: str) -> npt.NDArray[np.float64]:
+    def read_numbers(self, column: str) -> npt.NDArray[np.float64]:
         """[R] NaN where there are none."""
-        cells = self.cells(cast_to_finite_sql(column))
+        cells = self.select_cells_sql(cast_to_finite_sql(column))
         found = self.database.fetch_arrays(f"SELECT number, value FROM ({cells}) WHERE value IS NOT NULL")
         numbers = np.full(self.count, np.nan)
         numbers[found["number"]] = found["value"]
         return numbers
 
-    def write(self, fields: Sequence[Field], folder: Path) -> None:
+    def write_features(self, fields: Sequence[Field], folder: Path) -> None:
         """Writes ``Features`` of the columns that hold something, and no folder where none does."""
-        described = [each for field in fields if (each := self._described(field)) is not None]
+        described = [each for field in fields if (each := self._encode_column(field)) is not None]
         if described:
-            featurize.write_features(folder, described, self._blocks(described))
+            featurize.write_features(folder, described, self._iter_blocks(described))
 
-    def _described(self, field: Field) -> EncodedColumn | None:
+    def _encode_column(self, field: Field) -> EncodedColumn | None:
         if field.categorical:
-            rows = f"SELECT number AS bag, value, 1 AS n FROM ({self.cells(quote_identifier(field.name))})"
+            rows = f"SELECT number AS bag, value, 1 AS n FROM ({self.select_cells_sql(quote_identifier(field.name))})"
             return featurize.encode_categories(self.database, field, rows, self.count)
         if field.textual:
-            rows = (
-                f"SELECT number AS bag, value FROM ({self.cells(quote_identifier(field.name))}) WHERE value IS NOT NULL"
-            )
+            rows = f"SELECT number AS bag, value FROM ({self.select_cells_sql(quote_identifier(field.name))}) WHERE value IS NOT NULL"
             return featurize.encode_texts(self.database, field, rows, self.count) if self._is_filled(field) else None
-        return featurize.encode_numbers(self.database, field, self.cells(cast_to_finite_sql(field.name)))
+        return featurize.encode_numbers(self.database, field, self.select_cells_sql(cast_to_finite_sql(field.name)))
 
     def _is_filled(self, field: Field) -> bool:
         ((filled, rows),) = self.database.fetch_rows(
             f"""SELECT count(nullif(trim(value, {quote_literal(SPACES)}), '')), count(*)
-                FROM ({self._all_cells(quote_identifier(field.name))})"""
+                FROM ({self._select_all_cells_sql(quote_identifier(field.name))})"""
         )
-        return bool(filled >= LEAST_SHARE_OF_TEXTS * rows)
+        return bool(filled >= MIN_SHARE_OF_TEXTS * rows)
 
-    def cells(self, cell: str) -> str:
+    def select_cells_sql(self, cell: str) -> str:
         """SQL: number, place and value of the rows whose id histories have."""
-        return f"SELECT * FROM ({self._all_cells(cell)}) WHERE number IS NOT NULL"
+        return f"SELECT * FROM ({self._select_all_cells_sql(cell)}) WHERE number IS NOT NULL"
 
-    def _all_cells(self, cell: str) -> str:
+    def _select_all_cells_sql(self, cell: str) -> str:
         # The dataset's own columns may have any name: none stands beside ours.
         read = f"SELECT {cell} AS value, {ROW_POSITION_SQL} AS place FROM {read_parquet_sql(self.files)}"
         return f"SELECT number, place, value FROM ({read}) JOIN {self.table} USING (place)"
 
-    def _bags(self, described: EncodedColumn) -> npt.NDArray[np.integer[Any]]:
+    def _find_bags(self, described: EncodedColumn) -> npt.NDArray[np.integer[Any]]:
         """int[R]: the bag of each row."""
         if described.column.kind != "numeric":
             return np.arange(self.count)
-        return described.find_bags(self.numbers(described.column.name))
+        return described.find_bags(self.read_numbers(described.column.name))
 
-    def _blocks(self, described: Sequence[EncodedColumn]) -> Iterator[list[npt.NDArray[np.integer[Any]]]]:
-        bags = [self._bags(each) for each in described]
+    def _iter_blocks(self, described: Sequence[EncodedColumn]) -> Iterator[list[npt.NDArray[np.integer[Any]]]]:
+        bags = [self._find_bags(each) for each in described]
         for begin in range(0, self.count, featurize.ROWS_PER_BLOCK):
             self.database.on_step()
             yield [each[begin : begin + featurize.ROWS_PER_BLOCK] for each in bags]

@@ -21,10 +21,10 @@ Sensitivity = Literal["OFF", "LOW", "MEDIUM", "HIGH"]
 SENSITIVITIES: tuple[Sensitivity, ...] = get_args(Sensitivity)
 EMPHASIS: Mapping[Sensitivity, float] = {"OFF": 0.0, "LOW": 0.5, "MEDIUM": 1.0, "HIGH": 2.0}
 
-LEAST = 0.01
+MIN_SHARE = 0.01
 """The share of the greatest reward that counts for the least: nothing is ruled out by the objective alone."""
 
-GREATEST = 1e30
+MAX_VALUE = 1e30
 """Values beyond it, to either side, count as it."""
 
 
@@ -44,26 +44,26 @@ class Rewards:
     sensitivity: Sensitivity
 
     @classmethod
-    def of(cls, numbers: npt.NDArray[np.float64], sensitivity: Sensitivity) -> Self:
+    def from_numbers(cls, numbers: npt.NDArray[np.float64], sensitivity: Sensitivity) -> Self:
         """``numbers`` is NaN where an item has none. Where some are negative, all are raised until the least is 0."""
         known = np.isfinite(numbers)
         if not known.any():
             return cls(values=np.ones(len(numbers), np.float32), sensitivity=sensitivity)
         # A DOUBLE may be beyond what a float32 can say.
-        numbers = np.clip(numbers, -GREATEST, GREATEST)
+        numbers = np.clip(numbers, -MAX_VALUE, MAX_VALUE)
         filled = np.where(known, numbers, numbers[known].mean())
         return cls(values=(filled - min(filled.min(), 0.0)).astype(np.float32), sensitivity=sensitivity)
 
-    def log_factors(self) -> npt.NDArray[np.float32]:
+    def compute_log_factors(self) -> npt.NDArray[np.float32]:
         """float32[I]: the log of what each item's share is multiplied by. Rewards go from LEAST to 1 in it."""
         least, most = float(self.values.min()), float(self.values.max())
         shares = (self.values - least) / max(most - least, 1e-30)
-        factors: npt.NDArray[np.float32] = EMPHASIS[self.sensitivity] * np.log(LEAST + (1 - LEAST) * shares)
+        factors: npt.NDArray[np.float32] = EMPHASIS[self.sensitivity] * np.log(MIN_SHARE + (1 - MIN_SHARE) * shares)
         return factors
 
-    def weigh(self, p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def scale_probabilities(self, p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """A distribution over the items that takes the rewards into account; with OFF the same."""
-        weighed = p * np.exp(self.log_factors())
+        weighed = p * np.exp(self.compute_log_factors())
         return weighed / max(float(weighed.sum()), 1e-30)
 
     def save(self, folder: Path) -> None:

@@ -33,11 +33,11 @@ from shared.data.schemas import DatasetSchema, Field
 from shared.data.training import event_tables as events
 from shared.data.training import featurize
 from shared.data.training.event_tables import EventParameters, EventSelection
-from shared.data.training.feature_rows import Rows
+from shared.data.training.feature_rows import DatasetRows
 from shared.data.training.rewards import Objective, Rewards
 from shared.storage.artifacts import sync_to_disk
 
-OF_ACTIONS = "ACTION_INTERACTIONS"
+ACTION_INTERACTIONS = "ACTION_INTERACTIONS"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -90,7 +90,7 @@ class TrainingData:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Table:
+class DatasetFiles:
     """A dataset: Parquet files with the columns of its schema, the older ones first.
 
     Files may differ in columns, and lack some of the schema's.
@@ -103,12 +103,12 @@ class Table:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sources:
+class TrainingSources:
     """What a solution version is to be trained on."""
 
-    interactions: Table
-    items: Table | None = None
-    users: Table | None = None
+    interactions: DatasetFiles
+    items: DatasetFiles | None = None
+    users: DatasetFiles | None = None
     excluded: Mapping[str, Collection[str]] = field(default_factory=dict)
     """Dataset type, as in an ARN -> columns not to train on: trainingDataConfig.excludedDatasetColumns."""
     event_type: str | None = None
@@ -127,8 +127,8 @@ class Sources:
     objective: Objective | None = None
 
 
-def prepare(
-    folder: Path, sources: Sources, *, memory_mb: int, on_step: Callable[[], None] = lambda: None
+def prepare_training_data(
+    folder: Path, sources: TrainingSources, *, memory_mb: int, on_step: Callable[[], None] = lambda: None
 ) -> TrainingData:
     """Reads the sources into ``folder``, or opens it where an earlier call has; it appears whole or not at all.
 
@@ -142,7 +142,7 @@ def prepare(
         scratch.mkdir(parents=True)
         try:
             with DuckDBSession(memory_mb=memory_mb, scratch=scratch, on_step=on_step) as database:
-                _write(draft, sources, database)
+                _write_parts(draft, sources, database)
             shutil.rmtree(scratch)
             for path in draft.rglob("*"):
                 sync_to_disk(path)
@@ -154,8 +154,8 @@ def prepare(
     return TrainingData.open(folder)
 
 
-def _write(folder: Path, sources: Sources, database: DuckDBSession) -> None:
-    schema = _parsed(sources.interactions)
+def _write_parts(folder: Path, sources: TrainingSources, database: DuckDBSession) -> None:
+    schema = _parse_schema_of(sources.interactions)
     excluded = sources.excluded.get(schema.dataset_type, ())
     files = sources.interactions.files
     if not files:
@@ -165,7 +165,7 @@ def _write(folder: Path, sources: Sources, database: DuckDBSession) -> None:
         database,
         EventSelection(
             files=files,
-            item="ACTION_ID" if schema.dataset_type == OF_ACTIONS else "ITEM_ID",
+            item="ACTION_ID" if schema.dataset_type == ACTION_INTERACTIONS else "ITEM_ID",
             parameters=sources.events
             or [EventParameters(event_type=sources.event_type, value_threshold=sources.event_value_threshold)],
             contexts=contexts,
@@ -189,14 +189,16 @@ def _write(folder: Path, sources: Sources, database: DuckDBSession) -> None:
             _write_rows(folder, ids, table, sources, database)
 
 
-def _write_histories(folder: Path, sources: Sources, database: DuckDBSession, lengths: npt.NDArray[np.int64]) -> None:
+def _write_histories(
+    folder: Path, sources: TrainingSources, database: DuckDBSession, lengths: npt.NDArray[np.int64]
+) -> None:
     in_training = select_trained_users(
         lengths,
         min_percentile=sources.min_percentile,
         max_percentile=sources.max_percentile,
         event_type=sources.event_type,
         # AWS: "There is no minimum requirement for action interactions data."
-        skip_minimum=_parsed(sources.interactions).dataset_type == OF_ACTIONS,
+        skip_minimum=_parse_schema_of(sources.interactions).dataset_type == ACTION_INTERACTIONS,
     )
     folder.mkdir()
     save_names(
@@ -240,33 +242,33 @@ def _write_contexts(
         )
 
 
-def _write_rows(folder: Path, ids: str, table: Table, sources: Sources, database: DuckDBSession) -> None:
+def _write_rows(folder: Path, ids: str, table: DatasetFiles, sources: TrainingSources, database: DuckDBSession) -> None:
     """Features of the rows of Items or Users, and the creation of items, by the numbers of the table ``ids``."""
-    schema = _parsed(table)
+    schema = _parse_schema_of(table)
     excluded = sources.excluded.get(schema.dataset_type, ())
     present = database.list_columns(table.files)
-    rows = Rows.of(database, schema, table.files, ids)
+    rows = DatasetRows.create_table(database, schema, table.files, ids)
     if "CREATION_TIMESTAMP" in present and "CREATION_TIMESTAMP" not in excluded and ids == "items":
-        np.save(folder / "item_created.npy", rows.times("CREATION_TIMESTAMP"))
+        np.save(folder / "item_created.npy", rows.read_times("CREATION_TIMESTAMP"))
     if schema.dataset_type == "ACTIONS":
-        _write_rules(folder, rows, present)
+        _write_action_rules(folder, rows, present)
     if sources.objective is not None and ids == "items":
         field = schema.find_column(sources.objective.column)
         if field is None or not field.numeric or field.name not in present:
             raise DataRefused(f"The optimization objective needs {sources.objective.column} to be a column of numbers.")
-        Rewards.of(rows.numbers(field.name), sources.objective.sensitivity).save(folder / "rewards")
+        Rewards.from_numbers(rows.read_numbers(field.name), sources.objective.sensitivity).save(folder / "rewards")
     if sources.metadata:
-        rows.write(featurize.select_fields(schema, excluded, present), folder / ids)
+        rows.write_features(featurize.select_fields(schema, excluded, present), folder / ids)
 
 
-def _write_rules(folder: Path, rows: Rows, present: Collection[str]) -> None:
+def _write_action_rules(folder: Path, rows: DatasetRows, present: Collection[str]) -> None:
     """When actions may be shown: not what is learnt of them, so that no column is excluded."""
     for column in ("EXPIRATION_TIMESTAMP", "ACTION_EXPIRATION_TIMESTAMP"):
         if column in present:
-            np.save(folder / "item_expires.npy", rows.times(column))
+            np.save(folder / "item_expires.npy", rows.read_times(column))
     if "REPEAT_FREQUENCY" in present:
-        np.save(folder / "item_repeats.npy", rows.numbers("REPEAT_FREQUENCY"))
+        np.save(folder / "item_repeats.npy", rows.read_numbers("REPEAT_FREQUENCY"))
 
 
-def _parsed(table: Table) -> DatasetSchema:
+def _parse_schema_of(table: DatasetFiles) -> DatasetSchema:
     return schemas.parse_schema(table.schema, domain=table.domain)

@@ -10,16 +10,16 @@ from torch import Tensor
 from shared.recipes.hrnn.plan import FULL_SOFTMAX_ITEMS, NEGATIVES
 from shared.recipes.hrnn.types import Candidates
 
-Choose = Callable[[Tensor], Candidates | None]
+CandidateSampler = Callable[[Tensor], Candidates | None]
 """The targets of a step -> the candidates; None: all items."""
 
 FLATTENING = 0.5
 """Negatives are drawn by the popularity to this power: the rare ones must be met too."""
 
 
-def chooser(
+def create_candidate_sampler(
     counts_I: Tensor, *, only_taken: bool, negatives: int = NEGATIVES, full: int = FULL_SOFTMAX_ITEMS
-) -> Choose:
+) -> CandidateSampler:
     """``counts_I`` are the interactions trained on. ``only_taken`` leaves out the items that have none: of those that
     are judged by their features alone, nobody's passing them over says anything, for nobody was shown them.
     """

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from shared.recipes.hrnn.batch_ranking import Foretold
-from shared.recipes.hrnn.candidates import Choose
+from shared.recipes.hrnn.candidates import CandidateSampler
 from shared.recipes.hrnn.network import HrnnNetwork
 from shared.recipes.hrnn.plan import Plan
 from shared.recipes.hrnn.prediction_targets import compute_target_weights, gather_batch
@@ -79,7 +79,7 @@ class Fitting(lightning.LightningModule):
         streams: Streams,
         users: npt.NDArray[np.int64],
         plan: Plan,
-        choose: Choose,
+        choose: CandidateSampler,
         counts_I: Tensor,
         *,
         epochs: int,
@@ -203,7 +203,7 @@ def draw_from(seed: int) -> None:
 
 
 def window_loss(
-    network: Any, streams: Streams, choose: Choose, window: Window, state_LBW: Tensor
+    network: Any, streams: Streams, choose: CandidateSampler, window: Window, state_LBW: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The loss over a window, and the state after it, detached. ``network`` may be a compiled one."""
     batch, asked = gather_batch(network, streams, window)

@@ -25,7 +25,7 @@ Array = Any
 """numpy's, or torch's where it is training."""
 
 
-class Takings(NamedTuple):
+class LastTakings(NamedTuple):
     """Each the newest taking of its item before a request."""
 
     distance: Array  # [S] events since, that one included: from 1
@@ -37,7 +37,7 @@ class Takings(NamedTuple):
     events: Array  # [S] of the user before the request
 
 
-def features(of: Takings, xp: Any = np) -> Array:
+def compute_repeat_features(of: LastTakings, xp: Any = np) -> Array:
     """[S,F] ``xp`` is numpy or torch, of which the takings are arrays of floats."""
     faded = of.faded - of.visits[:, None] * xp.asarray(_RATES, dtype=of.faded.dtype)
     several = of.interval > 0
@@ -57,7 +57,7 @@ def features(of: Takings, xp: Any = np) -> Array:
 _RATES = [float(np.log(2) / half_life) for half_life in HALF_LIVES]
 
 
-def known_of(events: Array, distinct: Array, xp: Any = np) -> Array:
+def compute_user_activity(events: Array, distinct: Array, xp: Any = np) -> Array:
     """[N,3] how much is known of users who took so many items in so many events: p(again) looks at it."""
     return xp.stack(
         [xp.log1p(events) / 4, xp.log1p(distinct) / 4, 1 - distinct / xp.maximum(events, xp.ones_like(events))], 1

@@ -28,7 +28,7 @@ from shared.data.training.training_data import TrainingData
 from shared.recipes.hrnn.config import GAP_BUCKETS, HrnnConfig
 from shared.recipes.hrnn.network import HrnnNetwork
 from shared.recipes.hrnn.ops.history_walk import find_pairs_and_spans
-from shared.recipes.hrnn.repeat_features import HALF_LIVES, Takings, features, known_of
+from shared.recipes.hrnn.repeat_features import HALF_LIVES, LastTakings, compute_repeat_features, compute_user_activity
 from shared.recipes.hrnn.time_buckets import bucket_gaps, find_known_buckets
 from shared.recipes.hrnn.types import Events, FeatureBags, HistorySpans, Pairs, Queries, Window
 from shared.recipes.request_time import is_new_visit
@@ -268,7 +268,7 @@ class Streams:
         events_N = self._position_E[places_N].float()
         if self._repeats is None:
             return events_N.new_zeros(len(events_N), 3)
-        known_N3: Tensor = known_of(events_N, self._repeats.distinct[places_N].float(), torch)
+        known_N3: Tensor = compute_user_activity(events_N, self._repeats.distinct[places_N].float(), torch)
         return known_N3
 
     def _find_pairs(self, places_N: Tensor, after_N: Tensor, remembered: int | None) -> Pairs:
@@ -286,16 +286,21 @@ class Streams:
         if not self.repeats:
             return Pairs(rows_S, items_S)
         types_S = None if self._types_E is None else self._types_E[seen_S].long()
-        return Pairs(rows_S, items_S, features(self._gather_takings(places_N, after_N, rows_S, seen_S), torch), types_S)
+        return Pairs(
+            rows_S,
+            items_S,
+            compute_repeat_features(self._gather_takings(places_N, after_N, rows_S, seen_S), torch),
+            types_S,
+        )
 
-    def _gather_takings(self, places_N: Tensor, after_N: Tensor, rows_S: Tensor, seen_S: Tensor) -> Takings:
+    def _gather_takings(self, places_N: Tensor, after_N: Tensor, rows_S: Tensor, seen_S: Tensor) -> LastTakings:
         """What these events say of their items to those who ask, each before its place."""
         of = cast(RepeatColumns, self._repeats)
         # Whoever asks within a visit asks at the moment of the event before.
         before_N = (places_N - 1).clamp(min=0)
         at_N = of.times[before_N] + after_N
         visit_N = of.visits[before_N] + (after_N > 0)
-        return Takings(
+        return LastTakings(
             distance=(places_N[rows_S] - seen_S).float(),
             visits=(visit_N[rows_S] - of.visits[seen_S]).float(),
             seconds=(at_N[rows_S] - of.times[seen_S]).clamp(min=0).float(),

@@ -21,7 +21,7 @@ from shared.recipes.declaration import Recipe
 from shared.recipes.evaluation import count_interactions
 from shared.recipes.hrnn import BPTT, COLD_START_MAX_INTERACTIONS, candidates
 from shared.recipes.hrnn.batch_ranking import Foretold, best_items, blended, foretell
-from shared.recipes.hrnn.candidates import Choose
+from shared.recipes.hrnn.candidates import CandidateSampler
 from shared.recipes.hrnn.cold_items import cold_items
 from shared.recipes.hrnn.config import HrnnConfig
 from shared.recipes.hrnn.counter_blend import Leaning
@@ -200,7 +200,7 @@ class Learner:
         if self.leaning is not None:
             network = network.apply_blend(self.leaning.blend)
         if self.data.rewards is not None:
-            factors_I = torch.from_numpy(self.data.rewards.log_factors()).to(network.bias)
+            factors_I = torch.from_numpy(self.data.rewards.compute_log_factors()).to(network.bias)
             with torch.no_grad():
                 network.bias[:-1] += factors_I
                 if network.again is not None:
@@ -216,7 +216,7 @@ class Learner:
                 network.bias[:-1] += torch.from_numpy(in_fashion_I).to(network.bias)
         return network
 
-    def chooser(self, counts_I: npt.NDArray[np.int64]) -> Choose:
+    def chooser(self, counts_I: npt.NDArray[np.int64]) -> CandidateSampler:
         """Of candidates, for training on so many interactions with each item; tells the network who is a stranger.
 
         There are none to a recipe that knows all its items: to estrange others would cost it, and gain nothing.
@@ -227,7 +227,7 @@ class Learner:
             if self.cold_I is not None:
                 strangers_I |= torch.from_numpy(self.cold_I).to(self.device)
             self.network.set_item_features(self._bags, strangers_I, ESTRANGED if self._cold_items else 0.0)
-        return candidates.chooser(counts, only_taken=self._bags is not None and self._cold_items)
+        return candidates.create_candidate_sampler(counts, only_taken=self._bags is not None and self._cold_items)
 
     def _fitting(
         self,

@@ -110,7 +110,7 @@ def train(
         recipe=recipe.name,
         parameters=parameters,
         form=dataclasses.asdict(network.config),
-        popularity=shares_I if data.rewards is None else data.rewards.weigh(shares_I),
+        popularity=shares_I if data.rewards is None else data.rewards.scale_probabilities(shares_I),
         report={
             **dataclasses.asdict(trained),
             "users": len(histories.user_ids),
@@ -239,7 +239,7 @@ def fingerprint(
     for features in (data.items, data.users, data.contexts):
         arrays += [] if features is None else [features.offsets, features.values, features.weights]
     if data.rewards is not None:
-        arrays.append(data.rewards.log_factors())
+        arrays.append(data.rewards.compute_log_factors())
     if data.event_weights is not None:
         arrays.append(data.event_weights)
     for array in arrays:

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from shared.data.arrays.histories import Histories
-from shared.recipes.hrnn.candidates import chooser
+from shared.recipes.hrnn.candidates import create_candidate_sampler
 from shared.recipes.hrnn.plan import FULL_SOFTMAX_ITEMS
 from shared.recipes.hrnn.types import Candidates, FeatureBags
 from shared.recipes.similar_items.neighbor_sampling import NeighborSampler, SampledPairs
@@ -57,7 +57,7 @@ class VectorFit:
         self._seed = seed
         counts = torch.from_numpy(self._near.counts).to(self._device)
         self.known_I = counts >= (COLD if bags is not None else 1)
-        self._choose = chooser(counts, only_taken=True)
+        self._choose = create_candidate_sampler(counts, only_taken=True)
         self._all = self._get_all_vectors(np.arange(len(counts)))
         self._seeds = np.flatnonzero(self._near.counts)
         self._sampled = len(self._seeds) > FULL_SOFTMAX_ITEMS

@@ -34,7 +34,7 @@ MOST_DISCOUNT = 0.99
 
 
 @dataclass(frozen=True, eq=False)
-class Neighbours:
+class ItemNeighbors:
     """Item i's neighbours are ``items[offsets[i]:offsets[i + 1]]``, by falling weight; behind is what the rest weigh.
 
     Older models hold the first three alone: their neighbours stand ahead of all else.
@@ -53,14 +53,14 @@ class Neighbours:
     columns: npt.NDArray[np.float32] | None = None
     """[I] rows[i] * columns[j]: how many users are expected to take j with i, in units of the doubt."""
 
-    def of(self, item: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    def get_neighbors(self, item: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
         """Its neighbours and their weights."""
         begin, end = self.offsets[item : item + 2].tolist()
         return self.items[begin:end], self.weights[begin:end]
 
-    def among_all(self, item: int, popularity_I: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:
+    def score_all(self, item: int, popularity_I: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:
         """float32[I] of which the order counts."""
-        items, weights = self.of(item)
+        items, weights = self.get_neighbors(item)
         if self.prior is None or self.rows is None or self.columns is None:
             weights_I = np.zeros(len(popularity_I))
             weights_I[items] = weights
@@ -70,16 +70,16 @@ class Neighbours:
         return scores_I
 
 
-def related_scores(
-    near: Neighbours, popularity_I: npt.NDArray[np.floating[Any]], item: int | None
+def compute_related_scores(
+    near: ItemNeighbors, popularity_I: npt.NDArray[np.floating[Any]], item: int | None
 ) -> npt.NDArray[np.float32]:
     """float32[I]: a distribution, of what is taken with the item; None, an unknown item: of what is popular."""
     if item is None:
         return popularity_I.astype(np.float32)
-    return hide_items(near.among_all(item, popularity_I), item)
+    return hide_items(near.score_all(item, popularity_I), item)
 
 
-def neighbours(
+def find_neighbors(
     baskets: Baskets,
     popularity_I: npt.NDArray[np.floating[Any]],
     seeds_P: npt.NDArray[np.bool_],
@@ -88,7 +88,7 @@ def neighbours(
     fewest: int,
     most: int,
     on_block: Callable[[], None] = lambda: None,
-) -> Neighbours:
+) -> ItemNeighbors:
     """Up to ``most`` neighbours of each item, of those that at least ``fewest`` (and one) users took with it.
 
     The weight of j to i is p_j^(1 - discount) * (n_ij + k) / (e_ij + k): the popularity p_j; the users n_ij of both,
@@ -98,13 +98,13 @@ def neighbours(
     a discount of 0 the weight is the probability of j where i was taken, at 1 what i's users took and others did not.
     Where fewer than ``fewest`` took both, n_ij is 0.
     """
-    k = doubt(baskets, seeds_P, on_block)
+    k = estimate_doubt(baskets, seeds_P, on_block)
     takers_I = baskets.takers
     total = int(takers_I.sum())
     prior_I = np.where(popularity_I > 0, popularity_I, 0.0) ** (1 - min(discount, MOST_DISCOUNT))
     rows_I = np.zeros(baskets.item_count)
     sizes, items, weights = [0], [np.zeros(0, np.int32)], [np.zeros(0, np.float32)]
-    for item, near, counts in cointeractions(baskets, on_block, seeds_P):
+    for item, near, counts in iter_cointeractions(baskets, on_block, seeds_P):
         others = near != item
         near, counts = near[others], counts[others]
         rows_I[item] = counts.sum() / max(total - takers_I[item], 1)
@@ -115,7 +115,7 @@ def neighbours(
         sizes.append(len(nearest))
         items.append(near[nearest].astype(np.int32))
         weights.append(weights_N[nearest].astype(np.float32))
-    return Neighbours(
+    return ItemNeighbors(
         np.cumsum(sizes),
         np.concatenate(items),
         np.concatenate(weights),
@@ -125,7 +125,9 @@ def neighbours(
     )
 
 
-def doubt(baskets: Baskets, seeds_P: npt.NDArray[np.bool_], on_block: Callable[[], None] = lambda: None) -> float:
+def estimate_doubt(
+    baskets: Baskets, seeds_P: npt.NDArray[np.bool_], on_block: Callable[[], None] = lambda: None
+) -> float:
     """How many users' worth of doubt there is that two items have to do with each other.
 
     By how much n varies beyond chance: with a variance of e + e^2 / k, looked at in SAMPLED items, and each pair by the
@@ -135,7 +137,7 @@ def doubt(baskets: Baskets, seeds_P: npt.NDArray[np.bool_], on_block: Callable[[
     of_sample_I = np.zeros(baskets.item_count, np.bool_)
     of_sample_I[np.random.default_rng(0).permutation(np.flatnonzero(takers_I))[:SAMPLED]] = True
     expected, beyond = 0.0, 0.0
-    for item, near, counts in cointeractions(baskets, on_block, seeds_P & of_sample_I[baskets.items]):
+    for item, near, counts in iter_cointeractions(baskets, on_block, seeds_P & of_sample_I[baskets.items]):
         if not of_sample_I[item]:
             continue
         n_I, others_I = np.zeros(baskets.item_count), takers_I.astype(np.float64)
@@ -149,7 +151,7 @@ def doubt(baskets: Baskets, seeds_P: npt.NDArray[np.bool_], on_block: Callable[[
     return float(np.clip(expected / beyond / 4, LEAST_DOUBT, MOST_DOUBT))
 
 
-def newest_takers(baskets: Baskets, came_U: npt.NDArray[np.integer[Any]], most: int) -> npt.NDArray[np.bool_]:
+def select_newest_takers(baskets: Baskets, came_U: npt.NDArray[np.integer[Any]], most: int) -> npt.NDArray[np.bool_]:
     """bool[P]: up to ``most`` takers of each item, those of its users who came last."""
     takers_I = baskets.takers
     if takers_I.max(initial=0) <= most:
@@ -162,7 +164,7 @@ def newest_takers(baskets: Baskets, came_U: npt.NDArray[np.integer[Any]], most: 
     return kept_P
 
 
-def cointeractions(
+def iter_cointeractions(
     baskets: Baskets, on_block: Callable[[], None] = lambda: None, seeds_P: npt.NDArray[np.bool_] | None = None
 ) -> Iterator[tuple[int, npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
     """Of each item in turn: (i, the items that users of i took, i among them; how many of these users took each).
@@ -184,18 +186,18 @@ def cointeractions(
         rows = np.repeat(np.arange(last - first), np.diff(starts_I[first : last + 1]))
         users = users_P[starts_I[first] : starts_I[last]]
         cells = counts = np.zeros(0, np.int64)
-        for some in _pieces(lengths_U[users]):
+        for some in _iter_slices(lengths_U[users]):
             on_block()
             taken = baskets.items[expand_ranges(baskets.offsets[users[some]], lengths_U[users[some]])]
             more = np.repeat(rows[some], lengths_U[users[some]]) * item_count + taken
-            cells, counts = _counted(more, (last - first) * item_count, cells, counts)
+            cells, counts = _count_cells(more, (last - first) * item_count, cells, counts)
         edges = np.searchsorted(cells, np.arange(last - first + 1) * item_count)
         for row, (begin, end) in enumerate(itertools.pairwise(edges.tolist())):
             yield first + row, cells[begin:end] - row * item_count, counts[begin:end]
         first = last
 
 
-def _counted(
+def _count_cells(
     more: npt.NDArray[np.int64], size: int, cells: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """The cells below ``size`` that are met, ascending, and how often: ``more``, and those counted before."""
@@ -209,7 +211,7 @@ def _counted(
     return met, np.bincount(places, weights, minlength=len(met)).astype(np.int64)
 
 
-def _pieces(lengths: npt.NDArray[np.int64]) -> Iterator[slice]:
+def _iter_slices(lengths: npt.NDArray[np.int64]) -> Iterator[slice]:
     """Slices of about PAIRS_AT_ONCE in sum: one item may have millions of users."""
     sums = np.cumsum(lengths)
     first = 0

@@ -12,13 +12,13 @@ import numpy.typing as npt
 from shared.recipes.artifact import Artifact
 from shared.recipes.scoring_api import ArtifactError, Past, Query
 from shared.recipes.sims import RECIPES
-from shared.recipes.sims.cointeractions import Neighbours, related_scores
+from shared.recipes.sims.cointeractions import ItemNeighbors, compute_related_scores
 
 
 class Scorer:
     """A model in memory. Threads may share it: nothing changes after ``load``."""
 
-    def __init__(self, near: Neighbours, artifact: Artifact) -> None:
+    def __init__(self, near: ItemNeighbors, artifact: Artifact) -> None:
         self._near = near
         self._artifact = artifact
         self.item_ids = artifact.item_ids
@@ -28,10 +28,10 @@ class Scorer:
         """Raises ArtifactError."""
         opened = Artifact.open(artifact, tuple(recipe.name for recipe in RECIPES))
         try:
-            weights = opened.load_weights(*(field.name for field in dataclasses.fields(Neighbours)))
+            weights = opened.load_weights(*(field.name for field in dataclasses.fields(ItemNeighbors)))
         except ArtifactError:
             weights = opened.load_weights("offsets", "items", "weights")
-        return cls(Neighbours(**weights), opened)
+        return cls(ItemNeighbors(**weights), opened)
 
     def history(self, user_id: str) -> list[Past]:
         """The user's events as trained on, oldest first; [] for an unknown user."""
@@ -39,4 +39,4 @@ class Scorer:
 
     def scores(self, query: Query) -> npt.NDArray[np.float32]:
         """``shared.recipes.scoring_api.Scorer.scores``: who asks does not matter, only about which item."""
-        return related_scores(self._near, self._artifact.popularity, self.item_ids.find(query.item_id or ""))
+        return compute_related_scores(self._near, self._artifact.popularity, self.item_ids.find(query.item_id or ""))

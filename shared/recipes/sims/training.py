@@ -15,7 +15,12 @@ from shared.data.training.training_data import TrainingData
 from shared.recipes.artifact import WEIGHTS
 from shared.recipes.baskets import Baskets
 from shared.recipes.evaluation import count_interactions, recommend_related
-from shared.recipes.sims.cointeractions import Neighbours, neighbours, newest_takers, related_scores
+from shared.recipes.sims.cointeractions import (
+    ItemNeighbors,
+    compute_related_scores,
+    find_neighbors,
+    select_newest_takers,
+)
 from shared.recipes.single_pass_training import OnBlock, create_train_and_validate
 
 MOST_NEIGHBOURS = 500
@@ -25,10 +30,10 @@ EVENTS_READ = 1000
 """The newest of a user's events: the pairs of a user grow with the square."""
 
 
-class Similarities:
+class SimsModel:
     """What is learnt: neighbours, and how to recommend by them."""
 
-    def __init__(self, near: Neighbours, popularity: npt.NDArray[np.float64], histories: Histories) -> None:
+    def __init__(self, near: ItemNeighbors, popularity: npt.NDArray[np.float64], histories: Histories) -> None:
         self.near = near
         self.popularity = popularity
         self._histories = histories
@@ -38,7 +43,7 @@ class Similarities:
 
         def scores(item: int) -> npt.NDArray[np.float32]:
             on_block()
-            return related_scores(self.near, self.popularity, item)
+            return compute_related_scores(self.near, self.popularity, item)
 
         return recommend_related(scores, self._histories, events_Q, count)
 
@@ -47,31 +52,31 @@ class Similarities:
         save_file(vars(self.near), artifact / WEIGHTS)
 
 
-def learn(
+def learn_neighbors(
     data: TrainingData, parameters: Mapping[str, str], users: npt.NDArray[np.int64], on_block: OnBlock
-) -> Similarities:
+) -> SimsModel:
     """``shared.recipes.single_pass_training.Learn``."""
     histories = data.histories
     popularity_I = count_interactions(histories, users)
     baskets = Baskets.collect(histories, users, on_block, newest=EVENTS_READ)
-    least, most = bounds(baskets.takers, parameters)
-    baskets = without_rare(baskets, least)
-    near = neighbours(
+    least, most = find_taker_bounds(baskets.takers, parameters)
+    baskets = remove_rare_items(baskets, least)
+    near = find_neighbors(
         baskets,
         popularity_I / popularity_I.sum(),
-        newest_takers(baskets, histories.timestamps[histories.offsets[1:] - 1], most),
+        select_newest_takers(baskets, histories.timestamps[histories.offsets[1:] - 1], most),
         discount=float(parameters["popularity_discount_factor"]),
         fewest=int(parameters["min_cointeraction_count"]),
         most=MOST_NEIGHBOURS,
         on_block=on_block,
     )
-    return Similarities(near, popularity_I / popularity_I.sum(), histories)
+    return SimsModel(near, popularity_I / popularity_I.sum(), histories)
 
 
-train, validate = create_train_and_validate(learn)
+train, validate = create_train_and_validate(learn_neighbors)
 
 
-def bounds(takers_I: npt.NDArray[np.int64], parameters: Mapping[str, str]) -> tuple[int, int]:
+def find_taker_bounds(takers_I: npt.NDArray[np.int64], parameters: Mapping[str, str]) -> tuple[int, int]:
     """(least, most) takers of an item, between which the interactions are that lie between the percentiles.
 
     Interactions stand by how many takers their items have: at a percentile of 0.9, nine tenths of all lie with items
@@ -84,7 +89,7 @@ def bounds(takers_I: npt.NDArray[np.int64], parameters: Mapping[str, str]) -> tu
     return least, most
 
 
-def without_rare(baskets: Baskets, least: int) -> Baskets:
+def remove_rare_items(baskets: Baskets, least: int) -> Baskets:
     """Without the items that fewer than so many users took."""
     kept_P = (baskets.takers >= least)[baskets.items]
     ends = np.concatenate([[0], np.cumsum(kept_P)])

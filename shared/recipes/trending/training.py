@@ -23,57 +23,63 @@ TOP = 25
 _MINUTES = {"30 minutes": 30, "1 hour": 60, "2 hours": 120, "3 hours": 180, "1 day": 1440}
 
 
-def learn(
+def measure_trend(
     data: TrainingData, parameters: Mapping[str, str], users: npt.NDArray[np.int64], on_block: OnBlock
 ) -> PopularityList:
     """``shared.recipes.single_pass_training.Learn``."""
     on_block()
-    return PopularityList(trend(data.histories, users, clock(data.histories), interval_seconds(parameters)))
+    return PopularityList(
+        compute_trend(data.histories, users, find_newest_time(data.histories), get_interval_seconds(parameters))
+    )
 
 
-def accuracy(data: TrainingData, parameters: Mapping[str, str], on_block: OnBlock) -> dict[str, float]:
+def measure_accuracy(data: TrainingData, parameters: Mapping[str, str], on_block: OnBlock) -> dict[str, float]:
     """``shared.recipes.single_pass_training.MoreMetrics``: ``trend_prediction_accuracy``."""
     on_block()
-    found = trend_prediction_accuracy(data.histories, clock(data.histories), interval_seconds(parameters))
+    found = compute_trend_accuracy(data.histories, find_newest_time(data.histories), get_interval_seconds(parameters))
     return {"trend_prediction_accuracy": round(found, 4)}
 
 
-train, validate = create_train_and_validate(learn, accuracy)
+train, validate = create_train_and_validate(measure_trend, measure_accuracy)
 
 
-def interval_seconds(parameters: Mapping[str, str]) -> int:
+def get_interval_seconds(parameters: Mapping[str, str]) -> int:
     return 60 * _MINUTES[parameters["trend_discovery_frequency"]]
 
 
-def clock(histories: Histories) -> int:
+def find_newest_time(histories: Histories) -> int:
     """Now, by the data: what was imported today may be of last year. Seconds since the epoch."""
     return int(histories.timestamps.max())
 
 
-def trend(histories: Histories, users: npt.NDArray[np.int64], newest: int, interval: int) -> npt.NDArray[np.float32]:
+def compute_trend(
+    histories: Histories, users: npt.NDArray[np.int64], newest: int, interval: int
+) -> npt.NDArray[np.float32]:
     """float32[I]: a distribution, first what rose by the moment ``newest``, then the rest as popular as it is.
 
     The rise is the growth of interactions from one interval (seconds) to the next, weighed over the newest of them.
     """
-    counts_NI = interactions(histories, users, newest, interval)
+    counts_NI = count_by_interval(histories, users, newest, interval)
     rises_I = np.zeros(counts_NI.shape[1])
     for ago, (later_I, earlier_I) in enumerate(itertools.pairwise(counts_NI)):
         rises_I += 0.5**ago * (later_I - earlier_I)
-    popularity_I = _taken(histories, users, histories.timestamps <= newest).astype(np.float64)
+    popularity_I = _count_taken(histories, users, histories.timestamps <= newest).astype(np.float64)
     return rank_weighted_first(np.maximum(rises_I, 0), popularity_I / max(popularity_I.sum(), 1))
 
 
-def interactions(
+def count_by_interval(
     histories: Histories, users: npt.NDArray[np.int64], newest: int, interval: int
 ) -> npt.NDArray[np.int64]:
     """int64[INTERVALS, I]: these users' interactions with each item in each interval that ends at ``newest``, which is
     the last second of the first row; older ones below."""
     ages_E = newest - histories.timestamps
     rows = [(ages_E >= row * interval) & (ages_E < (row + 1) * interval) for row in range(INTERVALS)]
-    return np.stack([_taken(histories, users, among_E) for among_E in rows])
+    return np.stack([_count_taken(histories, users, among_E) for among_E in rows])
 
 
-def _taken(histories: Histories, users: npt.NDArray[np.int64], among_E: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+def _count_taken(
+    histories: Histories, users: npt.NDArray[np.int64], among_E: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.int64]:
     """int64[I]: interactions of these users with each item, among these events."""
     events_N = np.flatnonzero(among_E)
     user_N = np.searchsorted(histories.offsets, events_N, side="right") - 1
@@ -82,14 +88,14 @@ def _taken(histories: Histories, users: npt.NDArray[np.int64], among_E: npt.NDAr
     return np.bincount(histories.items[events_N[of_users_U[user_N]]], minlength=len(histories.item_ids))
 
 
-def trend_prediction_accuracy(histories: Histories, newest: int, interval: int) -> float:
+def compute_trend_accuracy(histories: Histories, newest: int, interval: int) -> float:
     """How much what was foretold to rise rose, over how much the 25 items rose that did most; 0 where none did.
 
     The newest interval is foretold from those before it. Source: the developer guide's page on training metrics.
     """
     users = np.flatnonzero(histories.in_training)
-    now_I, before_I = interactions(histories, users, newest, interval)[:2]
+    now_I, before_I = count_by_interval(histories, users, newest, interval)[:2]
     rises_I = (now_I - before_I).astype(np.float64)
-    foretold = find_best_items(trend(histories, users, newest - interval, interval), TOP)
+    foretold = find_best_items(compute_trend(histories, users, newest - interval, interval), TOP)
     most = np.maximum(np.sort(rises_I)[-TOP:], 0).sum()
     return max(float(rises_I[foretold].sum() / most), 0.0) if most else 0.0

@@ -31,7 +31,7 @@ DAY_SECONDS = 86_400
 
 
 @dataclass(frozen=True, eq=False)
-class Novelty:
+class ItemNovelty:
     """How old items are, and how little is known of them."""
 
     days: npt.NDArray[np.float32]
@@ -40,7 +40,7 @@ class Novelty:
     """int32[I]: the events trained on in which an item was taken or shown."""
 
     @classmethod
-    def of(cls, data: TrainingData) -> Self:
+    def from_data(cls, data: TrainingData) -> Self:
         """An item's age is that of its CREATION_TIMESTAMP, else of its first interaction, else none."""
         histories = data.histories
         newest = int(histories.timestamps.max())
@@ -63,7 +63,7 @@ class Novelty:
         """Raises OSError and ValueError."""
         return cls(np.load(folder / "age.npy"), np.load(folder / "interactions.npy"))
 
-    def explored(
+    def explore_scores(
         self, p_I: npt.NDArray[np.float32], exploration: Exploration, rng: np.random.Generator
     ) -> npt.NDArray[np.float32]:
         """The distribution with the bonus of new items; with weight 0 the very same."""

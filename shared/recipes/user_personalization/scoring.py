@@ -11,7 +11,7 @@ import numpy.typing as npt
 from shared.recipes.hrnn import scoring
 from shared.recipes.scoring_api import ArtifactError, ExplainedScores, Exploration, Query
 from shared.recipes.user_personalization import SECOND
-from shared.recipes.user_personalization.exploration import Novelty
+from shared.recipes.user_personalization.exploration import ItemNovelty
 
 AUTOMATIC = Exploration(weight=0.1, age_cut_off_days=30.0)
 """What the second version does unasked. AWS tells that about a thousandth of what it shows is 30 days old at most."""
@@ -20,7 +20,7 @@ AUTOMATIC = Exploration(weight=0.1, age_cut_off_days=30.0)
 class Scorer(scoring.Scorer):
     """A model in memory. Threads may share it."""
 
-    novelty: Novelty
+    novelty: ItemNovelty
     rng: np.random.Generator
     """Tests put their own here."""
 
@@ -29,7 +29,7 @@ class Scorer(scoring.Scorer):
         """Verifies what it reads; raises ArtifactError."""
         scorer = super().load(artifact)
         try:
-            scorer.novelty = Novelty.open(artifact)
+            scorer.novelty = ItemNovelty.open(artifact)
         except (OSError, ValueError) as error:
             raise ArtifactError(f"What {artifact} tells of new items cannot be read: {error}") from error
         scorer.rng = np.random.default_rng()
@@ -44,5 +44,5 @@ class Scorer(scoring.Scorer):
         exploration = AUTOMATIC if self.recipe == SECOND.name else query.exploration
         relevance_I, rough = self.relevance(query)
         own_I = self._artifact.popularity.copy() if relevance_I is None else relevance_I
-        scores_I = own_I if exploration is None else self.novelty.explored(own_I, exploration, self.rng)
+        scores_I = own_I if exploration is None else self.novelty.explore_scores(own_I, exploration, self.rng)
         return ExplainedScores(scores_I, own_I, popular=relevance_I is None, approximate=rough)

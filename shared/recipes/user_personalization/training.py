@@ -8,12 +8,12 @@ from shared.data.training.training_data import TrainingData
 from shared.recipes.declaration import Recipe
 from shared.recipes.hrnn import training
 from shared.recipes.training_api import Trained, TrainingContext
-from shared.recipes.user_personalization.exploration import Novelty
+from shared.recipes.user_personalization.exploration import ItemNovelty
 
 
 def train(data: TrainingData, recipe: Recipe, parameters: Mapping[str, str], context: TrainingContext) -> Trained:
     """``shared.recipes.training_api.Train``."""
-    Novelty.of(data).save(context.artifact)
+    ItemNovelty.from_data(data).save(context.artifact)
     return training.train(data, recipe, parameters, context)
 
 

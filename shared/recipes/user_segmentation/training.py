@@ -39,15 +39,15 @@ MOST_PLACES = 2**26
 
 def train(data: TrainingData, recipe: Recipe, parameters: Mapping[str, str], context: TrainingContext) -> Trained:
     """``shared.recipes.training_api.Train``."""
-    return training.train(data, recipe, parameters, context, learn)
+    return training.train(data, recipe, parameters, context, learn_affinity)
 
 
-def learn(task: TrainingTask) -> Run:
+def learn_affinity(task: TrainingTask) -> Run:
     """``shared.recipes.hrnn.training.Learn``: of the older interactions of all, then of the newest as well."""
     histories, options, reporter = task.data.histories, task.context.options, task.reporter
     users = np.flatnonzero(histories.in_training)
     rng = np.random.default_rng(task.context.seed)
-    held_out = HeldOut.of(histories, users, rng)
+    held_out = HeldOutEvents.split_histories(histories, users, rng)
     train_users, validation = split_validation(users, rng)
     more = RETRAINING_EPOCHS if options.retrain_on_all_users else 0
     events = int(histories.lengths[train_users].sum())
@@ -57,14 +57,14 @@ def learn(task: TrainingTask) -> Run:
     epochs = learner.fit(train_users, validation, task.checkpoints / "training.ckpt", task.context.artifact / "logs")
     reporter.expect_epochs(epochs + more)
     reporter.report("evaluating", epochs)
-    found, active = evaluated(learner, held_out)
+    found, active = evaluate_segments(learner, held_out)
     if options.retrain_on_all_users:
         learner.streams.weights_E = torch.from_numpy(learner.weights_E).to(learner.device)
         epochs += learner.go_on(users, epochs, task.checkpoints / "retraining.ckpt")
     return Run(learner, found, active, epochs, len(held_out.firsts))
 
 
-class HeldOut(NamedTuple):
+class HeldOutEvents(NamedTuple):
     """The newest fifth of each user's interactions, rounded up; at least one interaction is input."""
 
     older: npt.NDArray[np.bool_]
@@ -75,7 +75,7 @@ class HeldOut(NamedTuple):
     """[P,2] The pairs of an item and a tested user (its place in Q) that were held out, each once."""
 
     @classmethod
-    def of(cls, histories: Histories, users: npt.NDArray[np.int64], rng: np.random.Generator) -> Self:
+    def split_histories(cls, histories: Histories, users: npt.NDArray[np.int64], rng: np.random.Generator) -> Self:
         """Raises TooLittleData where nobody has two interactions."""
         lengths, ends = histories.lengths, histories.offsets[1:]
         count_U = np.minimum(np.ceil(TEST_SHARE * lengths).astype(np.int64), lengths - 1)
@@ -97,10 +97,10 @@ class HeldOut(NamedTuple):
         return cls(older_E, first_U[tested], np.unique(pairs, axis=0).astype(np.int64))
 
 
-def evaluated(learner: Learner, held_out: HeldOut) -> tuple[dict[str, float], dict[str, float]]:
+def evaluate_segments(learner: Learner, held_out: HeldOutEvents) -> tuple[dict[str, float], dict[str, float]]:
     """The metrics of the learner's segments, and of those with the most active users for every item."""
     users = len(held_out.firsts)
-    segments_IN = segments(learner, held_out.firsts, math.ceil(SEGMENT_SHARE * users))
+    segments_IN = find_segments(learner, held_out.firsts, math.ceil(SEGMENT_SHARE * users))
     read_Q = learner.streams.get_positions(held_out.firsts)
     active_N = np.argsort(-read_Q, kind="stable")[: segments_IN.shape[1]]
     found, active = (
@@ -111,7 +111,7 @@ def evaluated(learner: Learner, held_out: HeldOut) -> tuple[dict[str, float], di
 
 
 @torch.inference_mode()
-def segments(learner: Learner, events_Q: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
+def find_segments(learner: Learner, events_Q: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
     """int64[I,N]: places in Q of the users to whom each item is most likely, in the moment of these events."""
     network = learner.served().to(learner.device)
     best_NI = torch.zeros(0, network.config.items, device=learner.device)

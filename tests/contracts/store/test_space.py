@@ -13,7 +13,7 @@ from services.cli.local import disk_guard
 from shared.state.lifecycle import ACTIVE, CREATE_PENDING, DELETE_PENDING
 from shared.store import Interaction, NoSpace, PutRecord, Record
 from shared.store.redis import RedisStore
-from shared.store.redis_probe import Probe
+from shared.store.redis_probe import RedisProbe
 from tests.conftest import until
 
 RECORD = Record(arn="arn:a", kind="solution", status=CREATE_PENDING, created=1.0, updated=1.0)
@@ -46,10 +46,10 @@ def test_what_a_client_asks_is_refused_while_there_is_no_room(url: str, name: st
         [],
     )
     assert ours.get_last_put("d") == 0.0
-    assert not Probe(url).has_room()
-    ours.take_writes("disk")
+    assert not RedisProbe(url).has_disk_space()
+    ours.accept_writes("disk")
     WRITES[name](clients)
-    assert Probe(url).has_room()
+    assert RedisProbe(url).has_disk_space()
 
 
 def test_what_makes_room_is_taken_from_clients_too(url: str) -> None:
@@ -82,10 +82,10 @@ def test_a_watch_refuses_and_takes_writes_as_room_comes_and_goes(
     monkeypatch.setattr(disk_guard, "measure_free_bytes", lambda _: free[0] * disk_guard.MIB)
     said: list[str] = []
     with disk_guard.watched(tmp_path, RedisStore(url), 16, say=said.append):
-        until(lambda: not Probe(url).has_room(), 5, "a refusal")
+        until(lambda: not RedisProbe(url).has_disk_space(), 5, "a refusal")
         free[0] = 20
-        until(Probe(url).has_room, 5, "writes to be taken")
+        until(RedisProbe(url).has_disk_space, 5, "writes to be taken")
     assert ["refused" in sentence for sentence in said] == [True, False]
     free[0] = 10
     with disk_guard.watched(tmp_path, RedisStore(url), 0, say=said.append):  # off
-        assert Probe(url).has_room()
+        assert RedisProbe(url).has_disk_space()

@@ -27,7 +27,7 @@ from shared.jobs import celery_app
 from shared.settings import SettingsError
 from shared.state.messages import ImportDataset
 from shared.store.redis import PROMPT, RedisStore
-from shared.store.redis_probe import Probe
+from shared.store.redis_probe import RedisProbe
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def ask_the_store() -> None:
 
 
 def ask_the_probe() -> None:
-    if not Probe(settings.load().redis_url).answers():
+    if not RedisProbe(settings.load().redis_url).is_answering():
         raise redis.ConnectionError
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from kombu.exceptions import OperationalError
 
 from services.api import app
-from services.api.operations import Desk
+from services.api.operations import ApiContext
 from services.runtime.deployer import awaited
 from services.status import recommenders, transitions
 from services.status import reconcile as reconciler
@@ -115,7 +115,7 @@ class ControlPlane:
             artifacts=Artifacts(Path(self._scratch.name)),
             ending=threading.Event(),
         )
-        self._handlers = app.handlers(Desk(self.store, queue, Reading(self.store, self._process.settings)))
+        self._handlers = app.build_handlers(ApiContext(self.store, queue, Reading(self.store, self._process.settings)))
         self._since: dict[str, float] = {}
         self._calls = 0
         self.leases: list[Lease] = []

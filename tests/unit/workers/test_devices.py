@@ -16,7 +16,7 @@ import torch
 
 from shared.jobs.entrypoint import WorkFailed
 from shared.settings import Settings
-from workers.training.devices import Unsafe, granted, held
+from workers.training.devices import UnsafeFolder, grant_devices, hold_devices
 
 HOLDER = """
 import sys, time
@@ -64,7 +64,7 @@ def said(holder: subprocess.Popen[str]) -> list[int]:
 def free(folder: Path, wanted: int = 1, per_device: int = 1) -> tuple[int, ...] | None:
     """The devices that somebody else would get now; None: none."""
     try:
-        with held(2, per_device, give_up, wanted=wanted, folder=folder / "slots") as devices:
+        with hold_devices(2, per_device, give_up, wanted=wanted, folder=folder / "slots") as devices:
             return devices
     except Asked:
         return None
@@ -117,7 +117,7 @@ def two_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_the_settings_say_how_many_one_training_takes(settings: dict[str, Any], expected: tuple[int, ...]) -> None:
-    with granted(Settings(**settings), give_up) as devices:
+    with grant_devices(Settings(**settings), give_up) as devices:
         assert devices == expected
 
 
@@ -126,16 +126,16 @@ def test_the_settings_say_how_many_trainings_share_one() -> None:
     for shared in (1, 2):
         with contextlib.ExitStack() as trainings:
             for _ in range(2 * shared):
-                trainings.enter_context(granted(Settings(training_jobs_per_device=shared), give_up))
+                trainings.enter_context(grant_devices(Settings(training_jobs_per_device=shared), give_up))
             with pytest.raises(Asked):
-                trainings.enter_context(granted(Settings(training_jobs_per_device=shared), give_up))
+                trainings.enter_context(grant_devices(Settings(training_jobs_per_device=shared), give_up))
 
 
 @pytest.mark.usefixtures("two_gpus")
 def test_more_than_the_machine_has_fails_the_work() -> None:
     settings = Settings(training_strategy="ddp", training_devices=3)
     expected = pytest.raises(WorkFailed, match="FORETASTE_TRAINING_DEVICES is 3, and the training worker sees 2 GPUs")
-    with expected, granted(settings, give_up):
+    with expected, grant_devices(settings, give_up):
         pass
 
 
@@ -145,7 +145,7 @@ def test_they_are_given_back_at_the_end_of_the_block(tmp_path: Path) -> None:
 
 
 def test_without_devices_nothing_is_locked(tmp_path: Path) -> None:
-    with held(0, 1, give_up, folder=tmp_path / "slots") as devices:
+    with hold_devices(0, 1, give_up, folder=tmp_path / "slots") as devices:
         assert devices == ()
     assert not (tmp_path / "slots").exists()
 
@@ -154,7 +154,7 @@ def test_what_a_process_is_shown_under_another_number_is_the_same_device(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slots = tmp_path / "slots"
-    with held(2, 1, give_up, folder=slots) as devices:
+    with hold_devices(2, 1, give_up, folder=slots) as devices:
         assert devices == (0,)
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,0")
         assert free(tmp_path) == (0,)
@@ -164,7 +164,7 @@ def test_what_a_process_is_shown_under_another_number_is_the_same_device(
 def test_more_devices_than_there_are_is_refused(tmp_path: Path) -> None:
     with (
         pytest.raises(ValueError, match="3 devices are wanted, and the machine has 2"),
-        held(2, 1, give_up, wanted=3, folder=tmp_path / "slots"),
+        hold_devices(2, 1, give_up, wanted=3, folder=tmp_path / "slots"),
     ):
         pass
 
@@ -173,10 +173,10 @@ def test_a_folder_that_others_may_write_to_is_refused(tmp_path: Path) -> None:
     slots = tmp_path / "slots"
     slots.mkdir()
     slots.chmod(0o777)
-    with pytest.raises(Unsafe, match="remove it"):
+    with pytest.raises(UnsafeFolder, match="remove it"):
         free(tmp_path)
     slots.rmdir()
     (tmp_path / "elsewhere").mkdir(mode=0o700)
     slots.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(Unsafe, match="remove it"):
+    with pytest.raises(UnsafeFolder, match="remove it"):
         free(tmp_path)

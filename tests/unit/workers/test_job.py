@@ -13,7 +13,7 @@ import redis
 from shared.jobs.entrypoint import WorkFailed, WorkStopped
 from shared.recipes.hrnn import warm_start
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS
-from shared.recipes.training_api import TrainingContext, TrainingOptions, setting_name
+from shared.recipes.training_api import TrainingContext, TrainingOptions, get_setting_name
 from shared.settings import Settings
 from shared.store.redis import RedisStore
 from tests.recipes.runs import planned
@@ -44,7 +44,7 @@ def test_every_option_is_filled_from_the_setting_of_its_name() -> None:
     settings = {each.name: each for each in dataclasses.fields(Settings)}
     kinds = get_type_hints(Settings)
     for option, kind in get_type_hints(TrainingOptions).items():
-        name = setting_name(option)
+        name = get_setting_name(option)
         assert name in (f"training_{option}", option)
         assert (kinds[name], settings[name].default) == (kind, getattr(TrainingOptions(), option)), option
         marked = dataclasses.replace(Settings(), **{name: "marked"})  # type: ignore[arg-type]
@@ -55,7 +55,7 @@ def test_every_option_is_filled_from_the_setting_of_its_name() -> None:
 def test_every_training_setting_is_an_option_or_the_workers_own() -> None:
     of_the_worker = {"training_node_rank", "training_jobs_per_device", "training_silence_seconds"}
     settings = {each.name for each in dataclasses.fields(Settings) if each.name.startswith("training_")}
-    filled = {setting_name(each.name) for each in dataclasses.fields(TrainingOptions)}
+    filled = {get_setting_name(each.name) for each in dataclasses.fields(TrainingOptions)}
     assert settings == {name for name in filled if name.startswith("training_")} | of_the_worker
 
 

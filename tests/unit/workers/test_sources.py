@@ -14,7 +14,7 @@ import pytest
 from shared.data.training import training_data
 from shared.data.training.event_tables import EventParameters
 from shared.data.training.rewards import Objective
-from shared.data.training.training_data import Sources
+from shared.data.training.training_data import TrainingSources
 from shared.jobs.entrypoint import WorkFailed
 from shared.recipes import RECIPES
 from shared.recipes.training_api import TrainingStopped
@@ -48,7 +48,7 @@ def test_all_three_datasets_are_frozen_with_the_version_the_older_files_first(wo
     version = world.version()
     world.imported(interactions)
     world.imported(items)
-    sources = world.finding(version).sources(parameters(version))
+    sources = world.finding(version).find_sources(parameters(version))
     assert sources.interactions.files == [world.file(first), world.file(more)]
     assert sources.items is not None
     assert sources.items.files == [world.file(films)]
@@ -62,7 +62,7 @@ def test_a_version_that_was_made_when_interactions_alone_were_frozen_is_read(wor
     interactions = world.dataset("Interactions")
     first, more = world.imported(interactions), world.imported(interactions, "INCREMENTAL")
     version = replace(world.version(), state={"imports": [more, first]})
-    sources = world.finding(version).sources(parameters(version))
+    sources = world.finding(version).find_sources(parameters(version))
     assert sources.interactions.files == [world.file(first), world.file(more)]
     assert (sources.items, sources.users) == (None, None)
 
@@ -72,7 +72,7 @@ def test_a_recipe_without_metadata_reads_interactions_alone(world: World) -> Non
         world.imported(world.dataset(table))
     world.solution("aws-hrnn")
     version = world.version()
-    sources = world.finding(version).sources(parameters(version))
+    sources = world.finding(version).find_sources(parameters(version))
     assert (sources.items, sources.users, sources.metadata, sources.all_items) == (None, None, False, False)
 
 
@@ -86,7 +86,7 @@ def test_what_the_solution_says_is_handed_on(world: World) -> None:
     }
     world.solution("aws-hrnn-metadata", eventType="Buy", solutionConfig=config)
     version = world.version()
-    sources = world.finding(version).sources(parameters(version))
+    sources = world.finding(version).find_sources(parameters(version))
     assert (sources.event_type, sources.event_value_threshold) == ("Buy", 2.5)
     assert (sources.min_percentile, sources.max_percentile) == (0.0, 0.9)
     assert sources.excluded == {"INTERACTIONS": {"DEVICE"}}
@@ -97,20 +97,20 @@ def test_what_the_solution_says_is_handed_on(world: World) -> None:
 def test_excluded_columns_are_left_out_and_items_and_users_may_be_missing(world: World, recipe: str) -> None:
     world.imported(world.dataset("Interactions"))
     world.solution(recipe)
-    alone = world.finding(world.version()).sources({})
+    alone = world.finding(world.version()).find_sources({})
     assert (alone.items, alone.users, alone.metadata) == (None, None, True)
     for table in ("Items", "Users"):
         world.imported(world.dataset(table))
     columns = {"Interactions": ["DEVICE"], "ITEMS": ["PRICE"], "users": ["AGE"]}
     world.solution(recipe, solutionConfig={"trainingDataConfig": {"excludedDatasetColumns": columns}})
-    sources = world.finding(world.version()).sources({})
+    sources = world.finding(world.version()).find_sources({})
     assert sources.excluded == {"INTERACTIONS": {"DEVICE"}, "ITEMS": {"PRICE"}, "USERS": {"AGE"}}
-    data = training_data.prepare(world.workspace / "data", many(sources), memory_mb=256)
+    data = training_data.prepare_training_data(world.workspace / "data", many(sources), memory_mb=256)
     assert (data.items, data.users, data.contexts) == (None, None, None)
     assert sources.all_items == (recipe != "aws-personalized-ranking")
 
 
-def many(sources: Sources) -> Sources:
+def many(sources: TrainingSources) -> TrainingSources:
     """The same, with enough interactions to train on."""
     file = sources.interactions.files[0]
     rows = "SELECT 'u' || (n % 50) AS USER_ID, 'i' AS ITEM_ID, n AS TIMESTAMP, 'tv' AS DEVICE FROM range(1000) AS r(n)"
@@ -126,7 +126,7 @@ def test_an_objective_is_handed_on(world: World) -> None:
     def asked(wanted: Mapping[str, str]) -> Objective | None:
         world.solution("aws-user-personalization", solutionConfig={"optimizationObjective": wanted})
         version = world.version()
-        return world.finding(version).sources(parameters(version)).objective
+        return world.finding(version).find_sources(parameters(version)).objective
 
     assert asked({"itemAttribute": "PRICE", "objectiveSensitivity": "LOW"}) == Objective(
         column="PRICE", sensitivity="LOW"
@@ -140,7 +140,7 @@ def test_an_events_config_is_handed_on(world: World) -> None:
     listed = [{"eventType": "Buy", "weight": 0.9}, {"eventType": "watch", "eventValueThreshold": 0.5, "weight": 0}, {}]
     world.solution("aws-user-personalization-v2", solutionConfig={"eventsConfig": {"eventParametersList": listed}})
     version = world.version()
-    assert world.finding(version).sources(parameters(version)).events == [
+    assert world.finding(version).find_sources(parameters(version)).events == [
         EventParameters(event_type="Buy", weight=0.9),
         EventParameters(event_type="watch", value_threshold=0.5, weight=0.0),
         EventParameters(),
@@ -161,7 +161,7 @@ def test_live_events_stand_behind_the_bulk_data_with_their_properties(world: Wor
     )
     world.store.append_interactions(interactions, [event], invocation="1")
     version = world.version()
-    bulk, live = world.finding(version).sources(parameters(version)).interactions.files
+    bulk, live = world.finding(version).find_sources(parameters(version)).interactions.files
     assert bulk == world.file(job)
     assert duckdb.read_parquet(str(live)).select("ITEM_ID", "TIMESTAMP", "DEVICE").fetchall() == [("a", 5, "tv")]
 
@@ -171,15 +171,17 @@ def test_actions_are_read_in_the_place_of_items_bulk_and_live_and_few_will_do(wo
     world.imported(world.dataset("Interactions"))
     interactions, actions = world.dataset("ActionInteractions"), world.dataset("Actions")
     with pytest.raises(WorkFailed, match="has no action interactions: import some"):
-        world.finding(world.version()).sources({})
+        world.finding(world.version()).find_sources({})
     world.imported(interactions, rows="SELECT 'u' AS USER_ID, 'a' AS ACTION_ID, 'VIEWED' AS EVENT_TYPE, 1 AS TIMESTAMP")
     with pytest.raises(WorkFailed, match="aws-next-best-action needs the ACTIONS dataset, and there is nothing in it"):
-        world.finding(world.version()).sources({})
+        world.finding(world.version()).find_sources({})
     world.imported(actions, rows="SELECT 'b' AS ACTION_ID, 2.5::FLOAT AS PRICE, 7 AS REPEAT_FREQUENCY")
     sent = Interaction(user_id="u", session_id="s", item_id="a", event_type="Taken", event_value=None, sent_at=5.5)
     world.store.append_interactions(interactions, [sent], invocation="1")
     (world.workspace / "live.parquet").unlink()  # of the attempts above
-    data = training_data.prepare(world.workspace / "data", world.finding(world.version()).sources({}), memory_mb=256)
+    data = training_data.prepare_training_data(
+        world.workspace / "data", world.finding(world.version()).find_sources({}), memory_mb=256
+    )
     histories = data.histories
     assert (histories.item_ids, histories.event_type_names) == (["a", "b"], ["taken", "viewed"])
     assert (histories.items.tolist(), histories.event_types.tolist()) == ([0, 0], [1, 0])
@@ -200,7 +202,7 @@ def put(world: World, dataset: str, id_: str, at: float, price: float) -> None:
 def prices(world: World) -> dict[str, float]:
     """What a training would read of each item: the last of its rows."""
     version = world.version()
-    items = world.finding(version).sources(parameters(version)).items
+    items = world.finding(version).find_sources(parameters(version)).items
     assert items is not None
     rows = [row for file in items.files for row in duckdb.read_parquet(str(file)).select("ITEM_ID", "PRICE").fetchall()]
     return dict(rows)
@@ -261,7 +263,7 @@ def test_columns_that_came_after_the_solution_are_left_out(world: World) -> None
     config = {"trainingDataConfig": {"excludedDatasetColumns": {"Interactions": ["DEVICE"]}}}
     world.solution("aws-hrnn-metadata", solutionConfig=config)
     version = world.version()
-    assert world.finding(version).sources(parameters(version)).excluded == {
+    assert world.finding(version).find_sources(parameters(version)).excluded == {
         "INTERACTIONS": {"DEVICE"},
         "USERS": {"AGE"},
     }
@@ -271,12 +273,12 @@ def test_without_a_file_or_with_a_damaged_one_it_fails_with_a_reason(world: Worl
     interactions = world.dataset("Interactions")
     version = world.version()
     with pytest.raises(WorkFailed, match="no interactions: import some, or send events"):
-        world.finding(version).sources(parameters(version))
+        world.finding(version).find_sources(parameters(version))
     job = world.imported(interactions)
     version = world.version()
     world.file(job).write_bytes(b"")
     with pytest.raises(WorkFailed, match=r"rows\.parquet .* Import the data again"):
-        world.finding(version).sources(parameters(version))
+        world.finding(version).find_sources(parameters(version))
 
 
 def test_it_ends_when_it_is_asked_to(world: World) -> None:
@@ -287,7 +289,7 @@ def test_it_ends_when_it_is_asked_to(world: World) -> None:
         raise TrainingStopped
 
     with pytest.raises(TrainingStopped):
-        world.finding(version, stop).sources(parameters(version))
+        world.finding(version, stop).find_sources(parameters(version))
 
 
 def test_a_use_case_trains_on_its_events_and_a_recipe_without_percentiles_on_everybody(world: World) -> None:
@@ -295,10 +297,10 @@ def test_a_use_case_trains_on_its_events_and_a_recipe_without_percentiles_on_eve
     for recipe, event_type in (("aws-popularity-count", None), ("aws-vod-most-popular", "Watch")):
         world.solution(recipe)
         version = world.version()
-        sources = world.finding(version).sources(parameters(version))
+        sources = world.finding(version).find_sources(parameters(version))
         assert (sources.min_percentile, sources.max_percentile) == (0.0, 1.0)
         assert sources.event_type == event_type
     world.solution("aws-sims")
     version = world.version()
-    sources = world.finding(version).sources(parameters(version))
+    sources = world.finding(version).find_sources(parameters(version))
     assert (sources.min_percentile, sources.max_percentile, sources.event_type) == (0.005, 0.995, None)

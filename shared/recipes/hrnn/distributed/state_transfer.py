@@ -68,7 +68,7 @@ def read(path: Path, device: torch.device) -> tuple[Fitting, Terms]:
         Streams.from_tensors(part("streams"), device=device, **facts["streams"]),
         tensors["users"].numpy(),
         Plan(**facts["plan"]),
-        candidates.chooser(counts_I, only_taken=bool(known)),
+        candidates.create_candidate_sampler(counts_I, only_taken=bool(known)),
         counts_I,
         **facts["fitting"],
     )

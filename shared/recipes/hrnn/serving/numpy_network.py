@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.recipes.hrnn.config import AGAIN_WIDTH, GAP_BUCKETS, LAYERS, HrnnConfig
-from shared.recipes.hrnn.repeat_features import COUNT, FEATURES, Takings, features
+from shared.recipes.hrnn.repeat_features import COUNT, FEATURES, LastTakings, compute_repeat_features
 from shared.recipes.hrnn.serving.shared_pass import SETTLED, Floats, Passes, rows
 from shared.recipes.request_time import is_new_visit
 from shared.recipes.scoring_api import ApproximateScores
@@ -50,8 +50,8 @@ class Taken(NamedTuple):
     faded: Seconds  # [S,D] the takings, each fading by HALF_LIVES until the last
     types: Numbers  # [S] the type of the last time; 0: none
 
-    def at_request(self, asked: Asked) -> Takings:
-        return Takings(
+    def at_request(self, asked: Asked) -> LastTakings:
+        return LastTakings(
             distance=asked.events + 1.0 - self.lasts,
             visits=(asked.visit - self.visits).astype(np.float64),
             seconds=np.maximum(asked.at - self.at, 0),
@@ -242,7 +242,7 @@ class Again:
 
     def shares(self, q_H: Floats, v_SH: Floats, taken: Taken, asked: Asked, more_S: Floats) -> Floats:
         """float32[S]: the softmax over what was taken before."""
-        x_SF = features(taken.at_request(asked)).astype(np.float32)
+        x_SF = compute_repeat_features(taken.at_request(asked)).astype(np.float32)
         a_S: Floats = self._count * x_SF[:, COUNT] + more_S
         a_S += self._bias_I[taken.items]
         a_S += v_SH @ (q_H * self._fit_H)

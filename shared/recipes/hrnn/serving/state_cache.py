@@ -19,7 +19,7 @@ import numpy as np
 
 from shared.recipes.hrnn.config import count_skipped_events
 from shared.recipes.hrnn.counters import NEWEST
-from shared.recipes.hrnn.repeat_features import HALF_LIVES, known_of
+from shared.recipes.hrnn.repeat_features import HALF_LIVES, compute_user_activity
 from shared.recipes.hrnn.serving.numpy_network import More, Numbers, OfAgain, Read, Seconds, Taken, Weights
 from shared.recipes.hrnn.serving.shared_pass import Floats
 from shared.recipes.request_time import is_new_visit
@@ -196,7 +196,7 @@ def _parting(one: list[Past], other: list[Past]) -> int:
 
 
 def _known_of(events: int, distinct: int) -> Floats:
-    known_3: Floats = known_of(np.array([events], np.float32), np.array([distinct], np.float32))[0]
+    known_3: Floats = compute_user_activity(np.array([events], np.float32), np.array([distinct], np.float32))[0]
     return known_3
 
 

@@ -210,6 +210,6 @@ def test_its_metrics_come_in_pages(api: MemoryApi) -> None:
 def test_a_token_that_is_no_place_in_the_list_is_refused(api: MemoryApi) -> None:
     create(api, metric("a"))
     for place in ("nan", "inf", "-1", "1.5", "0|x"):
-        token = page_tokens.write(place, "ListMetricAttributionMetrics", {"metricAttributionArn": ARN})
+        token = page_tokens.encode_token(place, "ListMetricAttributionMetrics", {"metricAttributionArn": ARN})
         with pytest.raises(InvalidNextToken):
             api("ListMetricAttributionMetrics", metricAttributionArn=ARN, nextToken=token)

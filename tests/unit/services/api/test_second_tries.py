@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.api.app import handlers
+from services.api.app import build_handlers
 from shared.resources import RESOURCES
 from shared.state.lifecycle import ACTIVE, CREATE_IN_PROGRESS, INACTIVE
 from tests.unit.services.api.memory_api import GROUP, PREFIX, MemoryApi
@@ -73,7 +73,7 @@ def request(api: MemoryApi, operation: str) -> dict[str, Any]:
 
 
 def operations() -> list[str]:
-    return sorted(name for name in handlers(MemoryApi().desk) if name.startswith(CHANGING))
+    return sorted(name for name in build_handlers(MemoryApi().desk) if name.startswith(CHANGING))
 
 
 @pytest.mark.parametrize("operation", operations())

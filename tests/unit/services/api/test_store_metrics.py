@@ -8,7 +8,7 @@ import pytest
 import redis
 from prometheus_client.core import CollectorRegistry
 
-from services.api.store_metrics import QUEUES, State
+from services.api.store_metrics import QUEUES, StoreMetrics
 from shared.jobs import celery_app
 from shared.settings import Settings
 from shared.state import messages
@@ -16,23 +16,23 @@ from shared.state.lifecycle import CREATE_PENDING
 from shared.store import Store
 from shared.store.memory import MemoryStore
 from shared.store.redis import RedisStore
-from shared.store.redis_probe import Probe
+from shared.store.redis_probe import RedisProbe
 from tests.conftest import free_port
 from tests.unit.shared.resources.standing import Standing
 
 
 @pytest.fixture
-def probe(redis_server: str) -> Probe:
-    return Probe(redis_server)
+def probe(redis_server: str) -> RedisProbe:
+    return RedisProbe(redis_server)
 
 
-def told(store: Store, probe: Probe) -> CollectorRegistry:
+def told(store: Store, probe: RedisProbe) -> CollectorRegistry:
     registry = CollectorRegistry()
-    registry.register(State(store, len, probe))
+    registry.register(StoreMetrics(store, len, probe))
     return registry
 
 
-def test_an_empty_store_is_told_in_zeros(probe: Probe) -> None:
+def test_an_empty_store_is_told_in_zeros(probe: RedisProbe) -> None:
     registry = told(MemoryStore(), probe)
     assert registry.get_sample_value("foretaste_redis_up") == 1
     assert registry.get_sample_value("foretaste_outbox_notes") == 0
@@ -41,11 +41,11 @@ def test_an_empty_store_is_told_in_zeros(probe: Probe) -> None:
 
 
 @pytest.mark.parametrize("name", QUEUES)
-def test_every_queue_has_its_depth(probe: Probe, name: str) -> None:
+def test_every_queue_has_its_depth(probe: RedisProbe, name: str) -> None:
     assert told(MemoryStore(), probe).get_sample_value("foretaste_queue_depth", {"queue": name}) == len(name)
 
 
-def test_what_waits_and_what_moves_is_counted(standing: Standing, probe: Probe) -> None:
+def test_what_waits_and_what_moves_is_counted(standing: Standing, probe: RedisProbe) -> None:
     campaign = standing.campaign(standing.version(standing.solution()), status=CREATE_PENDING)
     standing.store.add_to_outbox(celery_app.build_outbox_entry(messages.Remove(arn=campaign)))
     registry = told(standing.store, probe)
@@ -54,7 +54,7 @@ def test_what_waits_and_what_moves_is_counted(standing: Standing, probe: Probe) 
     assert registry.get_sample_value("foretaste_model_age_seconds", {"arn": campaign}) is None, "it does not answer yet"
 
 
-def test_the_age_of_a_model_is_that_of_its_version(standing: Standing, probe: Probe) -> None:
+def test_the_age_of_a_model_is_that_of_its_version(standing: Standing, probe: RedisProbe) -> None:
     campaign = standing.campaign(standing.version(standing.solution(), at=time.time() - 3600))
     age = told(standing.store, probe).get_sample_value("foretaste_model_age_seconds", {"arn": campaign})
     assert age == pytest.approx(3600, abs=5)
@@ -62,18 +62,18 @@ def test_the_age_of_a_model_is_that_of_its_version(standing: Standing, probe: Pr
 
 def test_nothing_is_told_of_a_redis_that_does_not_answer(standing: Standing) -> None:
     began = time.monotonic()
-    registry = told(standing.store, Probe(f"redis://127.0.0.1:{free_port()}/0"))
+    registry = told(standing.store, RedisProbe(f"redis://127.0.0.1:{free_port()}/0"))
     assert registry.get_sample_value("foretaste_redis_up") == 0
     assert registry.get_sample_value("foretaste_outbox_notes") is None
     assert time.monotonic() - began < 5
 
 
-def test_it_is_so_in_redis(redis_server: str, probe: Probe) -> None:
+def test_it_is_so_in_redis(redis_server: str, probe: RedisProbe) -> None:
     redis.Redis.from_url(redis_server).flushall()
     waiting = celery_app.MessageQueue(celery_app.create_celery_app(Settings(redis_url=redis_server)))
     waiting.send(messages.Remove(arn="arn:aws:personalize:us-east-1:000000000000:schema/a"))
     registry = CollectorRegistry()
-    registry.register(State(RedisStore(redis_server), waiting.count_waiting, probe))
+    registry.register(StoreMetrics(RedisStore(redis_server), waiting.count_waiting, probe))
     depths = {name: registry.get_sample_value("foretaste_queue_depth", {"queue": name}) for name in QUEUES}
     assert depths == dict.fromkeys(QUEUES, 0) | {messages.Remove.get_queue_name(): 1}
     assert (registry.get_sample_value("foretaste_state_bytes") or 0) > 100_000

@@ -203,7 +203,7 @@ def test_status_shows_every_type_of_resource(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr("services.cli.resource_life.listed", listed)
     monkeypatch.setattr("services.cli.resource_life.remarks", lambda *_: {})
-    shown = {row.name for row in status.rows(cast(Personalize, None), {})}
+    shown = {row.name for row in status.list_rows(cast(Personalize, None), {})}
     lists = {
         re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
         for name in service_model.load_operations("personalize")

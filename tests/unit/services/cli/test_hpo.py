@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
-from services.cli.commands.hpo import METRIC, best_of, best_so_far, drawing, state_of, table
+from services.cli.commands.hpo import (
+    METRIC,
+    build_trial_table,
+    compute_best_so_far,
+    describe_trial_state,
+    draw_best_so_far,
+    find_best_trial,
+)
 from shared.state.lifecycle import (
     ACTIVE,
     CREATE_FAILED,
@@ -48,7 +55,7 @@ def cells(trials: list[Any]) -> list[list[str]]:
     """The table's rows, its head first, without its frame."""
     return [
         [cell.strip() for cell in line[1:-1].replace("┃", "│").split("│")]
-        for line in lines(table(trials))
+        for line in lines(build_trial_table(trials))
         if line[:1] in ("┃", "│")
     ]
 
@@ -89,7 +96,7 @@ def test_the_best_of_those_that_are_done_is_marked() -> None:
     promising = trial(3, CREATE_STOPPED, pruned=True, curve=[{"epoch": 1, "gain": 0.9, "seconds": 1.0}])
     trials = [trial(0, gain=0.1), trial(1, gain=0.3), trial(2, gain=0.3), promising]
     assert [line[-1] for line in cells(trials)[1:]] == ["", "best", "", ""]
-    assert best_of([promising]) is None
+    assert find_best_trial([promising]) is None
 
 
 def test_the_one_that_won_is_marked_whatever_it_was_chosen_by() -> None:
@@ -115,7 +122,7 @@ def test_a_reason_is_printed_as_it_is() -> None:
     ],
 )
 def test_states_are_said_in_a_word(status: str, pruned: bool, word: str) -> None:
-    assert state_of(trial(0, status, pruned=pruned)) == word
+    assert describe_trial_state(trial(0, status, pruned=pruned)) == word
 
 
 def test_the_best_so_far_goes_by_when_trials_ended() -> None:
@@ -126,11 +133,11 @@ def test_the_best_so_far_goes_by_when_trials_ended() -> None:
         trial(3, CREATE_IN_PROGRESS, curve=[{"epoch": 1, "gain": 0.9, "seconds": 1.0}]),
         trial(4, gain=0.4, ended=11.0),
     ]
-    assert list(best_so_far(trials)) == [0.1, 0.2, 0.2, 0.4]
+    assert list(compute_best_so_far(trials)) == [0.1, 0.2, 0.2, 0.4]
 
 
 def drawn(gains: Iterable[float]) -> list[str]:
-    return lines(*drawing([trial(number, gain=gain) for number, gain in enumerate(gains)]))[1:]
+    return lines(*draw_best_so_far([trial(number, gain=gain) for number, gain in enumerate(gains)]))[1:]
 
 
 def test_the_drawing_climbs_from_its_first_line_to_its_last() -> None:
@@ -153,4 +160,4 @@ def test_forty_trials_fit_a_terminal() -> None:
 
 
 def test_nothing_is_drawn_before_a_trial_is_done() -> None:
-    assert list(drawing([trial(0, CREATE_PENDING)])) == []
+    assert list(draw_best_so_far([trial(0, CREATE_PENDING)])) == []

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from services.api.app import handlers, own_handlers
+from services.api.app import build_handlers, build_own_handlers
 from services.cli.commands import hpo
 from services.cli.errors import NoTrials
 from services.cli.main import cli
@@ -30,7 +30,7 @@ def api() -> MemoryApi:
 
 @pytest.fixture
 def invoke(api: MemoryApi, monkeypatch: pytest.MonkeyPatch) -> Iterator[Invoke]:
-    offered = {"personalize": handlers(api.desk), service_model.OWN_SERVICE: own_handlers(api.desk)}
+    offered = {"personalize": build_handlers(api.desk), service_model.OWN_SERVICE: build_own_handlers(api.desk)}
 
     class Quiet(WSGIRequestHandler):
         protocol_version = "HTTP/1.1"

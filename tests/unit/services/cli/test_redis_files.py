@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from services.cli.commands.doctor import examine
+from services.cli.commands.doctor import examine_machine
 from services.cli.errors import CannotStart
 from services.cli.local import embedded_redis, redis_files
 from services.cli.local.data_dir import DataDir
@@ -115,7 +115,7 @@ def test_a_system_on_damaged_files_does_not_start_and_says_which_and_what_to_do(
     assert re.search(what, str(refused.value)), refused.value
     assert re.search(advice, str(refused.value)), refused.value
     assert {path.name: path.read_bytes() for path in (folder / "redis" / redis_files.FOLDER).iterdir()} == before
-    (finding,) = [finding for finding in examine(DataDir(folder), 0) if finding.what == "Redis files"]
+    (finding,) = [finding for finding in examine_machine(DataDir(folder), 0) if finding.what == "Redis files"]
     assert finding.verdict == "bad"
     assert name in finding.found
     assert finding.advice in str(refused.value)
@@ -148,7 +148,7 @@ def test_files_that_are_whole_or_not_there_yet_are_well(folder: Path, tmp_path: 
     binary = embedded_redis.binary()
     assert redis_files.damage(folder / "redis", binary) is None
     assert redis_files.damage(tmp_path / "none", binary) is None
-    (finding,) = [finding for finding in examine(DataDir(folder), 0) if finding.what == "Redis files"]
+    (finding,) = [finding for finding in examine_machine(DataDir(folder), 0) if finding.what == "Redis files"]
     assert finding.verdict == "ok"
 
 

@@ -15,7 +15,7 @@ from shared.aws.errors import PersonalizeError
 from shared.http import app
 from shared.store import Interaction, NoSpace, redis_errors
 from shared.store.redis import RedisStore
-from shared.store.redis_probe import Probe
+from shared.store.redis_probe import RedisProbe
 from tests.conftest import free_port, until
 
 MIB = 1024 * 1024
@@ -27,7 +27,7 @@ def url(tmp_path: Path) -> Iterator[str]:
     command = [str(binary()), "--bind", "127.0.0.1", "--port", str(port), "--dir", str(tmp_path), "--save", ""]
     with subprocess.Popen([*command, "--maxmemory-policy", "noeviction"], stdout=subprocess.DEVNULL) as server:
         url = f"redis://127.0.0.1:{port}/0"
-        until(Probe(url).answers, 10, "Redis")
+        until(RedisProbe(url).is_answering, 10, "Redis")
         yield url
         server.kill()
 
@@ -35,7 +35,7 @@ def url(tmp_path: Path) -> Iterator[str]:
 def bounded(url: str) -> None:
     """By 4 MiB more than it takes when it is empty."""
     with redis.Redis.from_url(url) as client:
-        client.config_set("maxmemory", Probe(url).memory().used + 4 * MIB)
+        client.config_set("maxmemory", RedisProbe(url).get_memory().used + 4 * MIB)
 
 
 def filled(store: RedisStore, watch: MemoryGuard | None) -> tuple[int, Exception]:
@@ -56,23 +56,23 @@ def filled(store: RedisStore, watch: MemoryGuard | None) -> tuple[int, Exception
 def test_writes_are_refused_before_the_end_and_taken_again(url: str) -> None:
     bounded(url)
     store, ours = RedisStore(url, for_clients=True), RedisStore(url)
-    watch = MemoryGuard(ours, Probe(url))
+    watch = MemoryGuard(ours, RedisProbe(url))
     kept, refusal = filled(store, watch)
     assert isinstance(refusal, NoSpace)
     assert "of its memory (maxmemory) are used" in refusal.message
     assert len(list(store.iter_interactions("d"))) == kept
-    assert not Probe(url).room["memory"]()
+    assert not RedisProbe(url).write_checks["memory"]()
     ours.send_heartbeat("status@here:1", 5.0)  # what the services write goes on
     ours.clear_dataset("d")
     watch.check_memory()
-    assert Probe(url).room["memory"]()
+    assert RedisProbe(url).write_checks["memory"]()
 
 
 def test_at_the_end_redis_refuses_and_the_client_is_told(url: str) -> None:
     bounded(url)
     store = RedisStore(url, for_clients=True)
     kept, refusal = filled(store, None)
-    assert redis_errors.code(refusal) == "OOM"
+    assert redis_errors.get_refusal_code(refusal) == "OOM"
     answer, _ = app._convert_error(refusal, "r")
     assert (answer.status, answer.code) == (503, "ServiceUnavailable")
     assert "no memory left" in answer.message
@@ -80,7 +80,7 @@ def test_at_the_end_redis_refuses_and_the_client_is_told(url: str) -> None:
 
 
 def test_without_a_bound_nothing_is_refused(url: str) -> None:
-    MemoryGuard(RedisStore(url), Probe(url)).check_memory()
-    memory = Probe(url).memory()
-    assert memory.most > memory.used > 0
-    assert Probe(url).room["memory"]()
+    MemoryGuard(RedisStore(url), RedisProbe(url)).check_memory()
+    memory = RedisProbe(url).get_memory()
+    assert memory.limit > memory.used > 0
+    assert RedisProbe(url).write_checks["memory"]()

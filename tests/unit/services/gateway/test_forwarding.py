@@ -317,7 +317,7 @@ def test_a_call_waits_for_an_upstream_that_is_being_restarted(call, upstreams) -
 
 
 def test_a_call_does_not_wait_for_ever(call, upstreams, monkeypatch) -> None:
-    monkeypatch.setattr(to_services, "PATIENCE", 0.2)
+    monkeypatch.setattr(to_services, "WAIT_SECONDS", 0.2)
     upstreams["runtime"].close()
     _until_refused(upstreams["runtime"].port)
     content = refused(call(target="/recommendations"), "ServiceUnavailable", 503)
@@ -326,7 +326,7 @@ def test_a_call_does_not_wait_for_ever(call, upstreams, monkeypatch) -> None:
 
 def test_so_many_wait_and_no_more(call, upstreams, monkeypatch) -> None:
     """Two calls wait for the runtime and a third for its turn, the fourth is refused, and the API is still reached."""
-    monkeypatch.setattr(to_services, "PATIENCE", 3.0)
+    monkeypatch.setattr(to_services, "WAIT_SECONDS", 3.0)
     upstreams["runtime"].close()
     _until_refused(upstreams["runtime"].port)
     answers: list[tuple[float, int]] = []
@@ -395,7 +395,7 @@ def test_its_answers_are_counted_by_service(call) -> None:
 
 
 def test_a_fault_of_its_own_is_no_html(call, monkeypatch) -> None:
-    monkeypatch.setattr(to_services.Upstream, "_sent", lambda *_: 1 / 0)
+    monkeypatch.setattr(to_services.Upstream, "_send_once", lambda *_: 1 / 0)
     assert "division" not in refused(call(), "InternalFailure", 500)["message"]
 
 

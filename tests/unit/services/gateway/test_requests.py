@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from services.gateway.connections import peer_of
+from services.gateway.connections import get_peer
 from shared.settings import Settings
 from tests.conftest import until
 from tests.unit.services.gateway.running import Running
@@ -212,7 +212,7 @@ def test_where_all_are_being_answered_who_comes_last_is_refused(upstream) -> Non
     ],
 )
 def test_whose_connection_it_is(address, peer) -> None:
-    assert peer_of(address) == peer
+    assert get_peer(address) == peer
 
 
 def test_a_head_of_many_large_headers_is_refused(port) -> None:

@@ -21,7 +21,7 @@ from shared.recipes.distribution import NEVER
 from shared.recipes.popularity import scoring
 from shared.recipes.scoring_api import Query
 from shared.resources import Reading
-from shared.serving.filters import Filters
+from shared.serving.filters import FilterCache
 from shared.serving.model_cache import Deployed, Model, NotDeployable
 from shared.serving.snapshots import Snapshots
 from shared.settings import Settings
@@ -125,7 +125,9 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[WorkerProces
 
 def nothing_to_prepare(deployed: Deployed, store: Store) -> Preparing:
     reading = Reading(store, Settings())
-    return Preparing(deployed, Filters(reading, store, Snapshots(reading, store, Artifacts(Path("/nowhere")))), STRICT)
+    return Preparing(
+        deployed, FilterCache(reading, store, Snapshots(reading, store, Artifacts(Path("/nowhere")))), STRICT
+    )
 
 
 def put(store: MemoryStore, arn: str, kind: str, status: str, **body: Any) -> Record:

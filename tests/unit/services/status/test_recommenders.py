@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from services.api.custom import recommenders as api
-from services.api.operations import Desk, create, delete, describe
+from services.api.operations import ApiContext, create_resource, delete_resource, describe_resource
 from services.runtime.deployer import awaited
 from services.status import recommenders, schedule, transitions
 from shared.aws.errors import InvalidInput, ResourceInUse, ResourceNotFound
@@ -66,7 +66,7 @@ class House:
             ending=threading.Event(),
         )
         self.reading = Reading(self.store, settings)
-        self.desk = Desk(self.store, self.process.queue, self.reading)
+        self.desk = ApiContext(self.store, self.process.queue, self.reading)
         self._calls = 0
         self.put(GROUP, "dataset_group", {"name": "films", "domain": "VIDEO_ON_DEMAND"})
         self.put(f"{PREFIX}:schema/s", "schema", {"schema": SCHEMA, "domain": "VIDEO_ON_DEMAND"}, status=None)
@@ -86,7 +86,7 @@ class House:
         request = {"name": "popular", "datasetGroupArn": GROUP, "recipeArn": RECIPE}
         if config:
             request["recommenderConfig"] = config
-        made = create(self.desk, RESOURCES["recommender"], self.call("CreateRecommender", **request))
+        made = create_resource(self.desk, RESOURCES["recommender"], self.call("CreateRecommender", **request))
         return str(made["recommenderArn"])
 
     def record(self, arn: str = ARN) -> Record:
@@ -100,7 +100,9 @@ class House:
         return self.record(body["solutionVersionArn"])
 
     def answered(self) -> Answer:
-        return describe(self.desk, RESOURCES["recommender"], self.call("DescribeRecommender", recommenderArn=ARN))
+        return describe_resource(
+            self.desk, RESOURCES["recommender"], self.call("DescribeRecommender", recommenderArn=ARN)
+        )
 
     def described(self) -> Mapping[str, Any]:
         """Without the members that AWS's answer leaves out."""
@@ -190,7 +192,7 @@ def test_stop_and_start_go_through_all_six_states_without_training(house: House)
         with pytest.raises(ResourceInUse):
             switch(house.desk, house.call(operation, recommenderArn=ARN))
         with pytest.raises(ResourceInUse):
-            delete(house.desk, RESOURCES["recommender"], house.call("DeleteRecommender", recommenderArn=ARN))
+            delete_resource(house.desk, RESOURCES["recommender"], house.call("DeleteRecommender", recommenderArn=ARN))
         if operation == "StopRecommender":
             assert awaited(house.record(), house.store) is None
             house.advance()
@@ -322,7 +324,7 @@ def test_an_update_that_changes_nothing_is_refused(house: House) -> None:
 def test_what_create_refuses(house: House, change: dict[str, Any], error: type[Exception], text: str) -> None:
     request = {"name": "r", "datasetGroupArn": GROUP, "recipeArn": RECIPE, **change}
     with pytest.raises(error, match=text):
-        create(house.desk, RESOURCES["recommender"], house.call("CreateRecommender", **request))
+        create_resource(house.desk, RESOURCES["recommender"], house.call("CreateRecommender", **request))
     assert house.store.list_page("recommender")[0] == []
 
 
@@ -339,7 +341,7 @@ def test_it_waits_for_its_data(house: House) -> None:
 def test_deleted_it_takes_its_model_along(house: House) -> None:
     house.active()
     model = house.version().arn
-    delete(house.desk, RESOURCES["recommender"], house.call("DeleteRecommender", recommenderArn=ARN))
+    delete_resource(house.desk, RESOURCES["recommender"], house.call("DeleteRecommender", recommenderArn=ARN))
     command = house.sent.messages[-1]
     transitions.remove_resource(house.store, house.process.artifacts, cast(Any, command))
     assert house.store.get(ARN) is None

@@ -9,7 +9,7 @@ from typing import Any
 
 import duckdb
 
-from shared.data.training.training_data import Table
+from shared.data.training.training_data import DatasetFiles
 
 IDS = {"USER_ID": "VARCHAR", "ITEM_ID": "VARCHAR", "TIMESTAMP": "BIGINT"}
 TYPES = {
@@ -43,10 +43,10 @@ def schema(name: str, *fields: str) -> str:
     return json.dumps({"type": "record", "name": name, "fields": declared})
 
 
-def table(path: Path, name: str, fields: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> Table:
+def table(path: Path, name: str, fields: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> DatasetFiles:
     """A dataset in one file; ``name`` and ``fields`` as in ``schema``."""
     columns = {field.split()[0]: TYPES[field.split()[1]] for field in fields}
-    return Table(files=[parquet(path, columns, rows)], schema=schema(name, *fields))
+    return DatasetFiles(files=[parquet(path, columns, rows)], schema=schema(name, *fields))
 
 
 INTERACTIONS = ("USER_ID string", "ITEM_ID string", "TIMESTAMP long")

@@ -42,17 +42,17 @@ def taken(folder: Path, *tables: tuple[Sequence[str], Sequence[tuple[Any, ...]]]
         for path in parquet_files.table(folder / f"{number}.parquet", "Items", fields, rows).files
     ]
     with DuckDBSession(memory_mb=256, scratch=folder, on_step=ignore_step) as database:
-        dataset_snapshot.write(folder / "s", parquet_files.schema("Items", *FIELDS), None, files, database)
+        dataset_snapshot.write_snapshot(folder / "s", parquet_files.schema("Items", *FIELDS), None, files, database)
     return Snapshot.open(folder / "s")
 
 
 def test_rows_stand_in_the_order_of_their_ids(tmp_path: Path) -> None:
     items = taken(tmp_path, (FIELDS, ROWS))
     assert list(items.ids) == ["a", "b", "c", "日"]
-    assert items.numbers("PRICE").dtype == np.float32
-    assert items.numbers("PRICE").tolist() == pytest.approx([np.nan, np.float32(9.99), np.nan, 5.0], nan_ok=True)
-    assert items.numbers("YEAR").tolist() == pytest.approx([2001, 1999, np.nan, np.nan], nan_ok=True)
-    assert items.numbers("VIEWS").tolist() == pytest.approx([np.nan, 2.0**60, np.nan, -1], nan_ok=True)
+    assert items.read_numbers("PRICE").dtype == np.float32
+    assert items.read_numbers("PRICE").tolist() == pytest.approx([np.nan, np.float32(9.99), np.nan, 5.0], nan_ok=True)
+    assert items.read_numbers("YEAR").tolist() == pytest.approx([2001, 1999, np.nan, np.nan], nan_ok=True)
+    assert items.read_numbers("VIEWS").tolist() == pytest.approx([np.nan, 2.0**60, np.nan, -1], nan_ok=True)
 
 
 @pytest.mark.parametrize(
@@ -71,37 +71,44 @@ def test_rows_stand_in_the_order_of_their_ids(tmp_path: Path) -> None:
 )
 def test_rows_are_found_by_a_value(tmp_path: Path, column: str, value: str, ids: str) -> None:
     items = taken(tmp_path, (FIELDS, ROWS))
-    assert "".join(items.ids[row] for row in items.rows_with(column, value)) == ids
+    assert "".join(items.ids[row] for row in items.find_rows(column, value)) == ids
 
 
 def test_cells_are_what_was_imported_and_shown_as_text(tmp_path: Path) -> None:
     items = taken(tmp_path, (FIELDS, ROWS))
     columns = [field.split()[0] for field in FIELDS]
-    assert [items.cell(1, column) for column in columns] == [
+    assert [items.read_cell(1, column) for column in columns] == [
         *("b", "Drama | War", "x|y", pytest.approx(9.99), 1999, 0.1, 2**60, True, "long")
     ]
-    assert [items.shown(1, column) for column in columns] == [
+    assert [items.format_cell(1, column) for column in columns] == [
         *("b", "Drama | War", "x|y", "9.99", "1999", "0.1", str(2**60), "true", "long")
     ]
-    assert [items.shown(3, column) for column in columns] == [
+    assert [items.format_cell(3, column) for column in columns] == [
         *("日", None, None, "5.0", None, "1e+300", "-1", None, "日本")
     ]
-    assert [items.cell(2, column) for column in columns] == ["c", *[None] * 8]
-    assert items.shown(0, "NEW") == "false"
+    assert [items.read_cell(2, column) for column in columns] == ["c", *[None] * 8]
+    assert items.format_cell(0, "NEW") == "false"
 
 
 def test_of_rows_with_one_id_the_last_counts_whole(tmp_path: Path) -> None:
     newer = [("b", "Crime", None), ("d", "Crime", "z")]
     found = taken(tmp_path, (FIELDS, ROWS), (FIELDS[:3], newer))
     assert list(found.ids) == ["a", "b", "c", "d", "日"]
-    assert [found.cell(1, column) for column in ("GENRES", "TITLE", "PRICE", "NEW", "STORY")] == ["Crime", *[None] * 4]
-    assert found.rows_with("GENRES", "War").tolist() == []
-    assert found.rows_with("GENRES", "Crime").tolist() == [1, 3]
+    assert [found.read_cell(1, column) for column in ("GENRES", "TITLE", "PRICE", "NEW", "STORY")] == [
+        "Crime",
+        *[None] * 4,
+    ]
+    assert found.find_rows("GENRES", "War").tolist() == []
+    assert found.find_rows("GENRES", "Crime").tolist() == [1, 3]
 
 
 def test_a_dataset_without_rows_or_columns_has_none(tmp_path: Path) -> None:
     empty = taken(tmp_path)
-    assert (len(empty), empty.numbers("PRICE").tolist(), empty.rows_with("GENRES", "a").tolist()) == (0, [], [])
+    assert (len(empty), empty.read_numbers("PRICE").tolist(), empty.find_rows("GENRES", "a").tolist()) == (0, [], [])
     bare = taken(tmp_path, (FIELDS[:1], [("a",)]))
-    assert np.isnan(bare.numbers("PRICE")).tolist() == [True]
-    assert (bare.rows_with("TITLE", "x").tolist(), bare.cell(0, "PRICE"), bare.shown(0, "TITLE")) == ([], None, None)
+    assert np.isnan(bare.read_numbers("PRICE")).tolist() == [True]
+    assert (bare.find_rows("TITLE", "x").tolist(), bare.read_cell(0, "PRICE"), bare.format_cell(0, "TITLE")) == (
+        [],
+        None,
+        None,
+    )

@@ -8,18 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from shared.filters.columns import Table, index
+from shared.filters.columns import InMemoryColumns, index_values
 from tests.unit.shared.filters.examples import SCHEMAS
 
 Row = Mapping[str, Any]
 DTYPES = {"float": np.float32, "int": np.float64, "long": np.float64}
 
 
-def table(rows: Sequence[Row | None]) -> Table:
+def table(rows: Sequence[Row | None]) -> InMemoryColumns:
     """Of the columns of Items, kept as an import keeps them: a float is one of 32 bits. None: there is no row."""
     cells = {name: [row.get(name) if row else None for row in rows] for name in SCHEMAS["ITEMS"]}
     fields = SCHEMAS["ITEMS"].values()
-    return Table(
+    return InMemoryColumns(
         present=np.array([row is not None for row in rows], np.bool_),
         numeric={
             each.name: np.array([math.nan if cell is None else cell for cell in cells[each.name]], DTYPES[each.type])
@@ -27,6 +27,8 @@ def table(rows: Sequence[Row | None]) -> Table:
             if each.type in DTYPES
         },
         textual={
-            each.name: index(cells[each.name], categorical=each.categorical) for each in fields if each.type == "string"
+            each.name: index_values(cells[each.name], categorical=each.categorical)
+            for each in fields
+            if each.type == "string"
         },
     )

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.filters import FilterValueError, check, parse
-from shared.filters.evaluation import Moment, compiled
+from shared.filters.evaluation import FilterContext, compile_filter
 from tests.unit.shared.filters.examples import SCHEMAS
 from tests.unit.shared.filters.row_by_row import COMPARISONS, Check, Given, Part, Seed, World, let_through, written
 from tests.unit.shared.filters.tables import table
@@ -89,7 +89,7 @@ def test_a_filter_lets_the_same_rows_through(parts: tuple[Part, ...], world: Wor
 
 
 def assert_same(parts: Sequence[Part], world: World) -> None:
-    applied = compiled(check(parse(written(parts)), SCHEMAS), table(world.rows))
+    applied = compile_filter(check(parse(written(parts)), SCHEMAS), table(world.rows))
     expected = let_through(parts, world)
     if expected is None:
         with pytest.raises(FilterValueError):
@@ -98,8 +98,8 @@ def assert_same(parts: Sequence[Part], world: World) -> None:
         assert applied(moment(world)).tolist() == expected
 
 
-def moment(world: World) -> Moment:
-    return Moment(
+def moment(world: World) -> FilterContext:
+    return FilterContext(
         values={
             name: ",".join(f'"{each}"' for each in value) if isinstance(value, list) else str(value)
             for name, value in world.values.items()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from shared.filters import FilterValueError, check, parse
-from shared.filters.evaluation import Moment, compiled
+from shared.filters.evaluation import FilterContext, compile_filter
 from tests.unit.shared.filters.examples import SCHEMAS
 from tests.unit.shared.filters.tables import Row, table
 
@@ -22,12 +22,12 @@ ITEMS: Mapping[str, Row | None] = {
 }
 
 
-NOTHING = Moment()
+NOTHING = FilterContext()
 
 
-def through(text: str, moment: Moment = NOTHING) -> str:
+def through(text: str, moment: FilterContext = NOTHING) -> str:
     """The names of the rows that are let through."""
-    mask = compiled(check(parse(text), SCHEMAS), table(list(ITEMS.values())))(moment)
+    mask = compile_filter(check(parse(text), SCHEMAS), table(list(ITEMS.values())))(moment)
     return "".join(name for name, one in zip(ITEMS, mask.tolist(), strict=True) if one)
 
 
@@ -59,7 +59,7 @@ def test_a_condition_holds_for(conditions: str, kept: str) -> None:
     assert through(f"EXCLUDE ItemID WHERE {conditions}") == "".join(name for name in "abcde" if name not in kept)
 
 
-EVENTS = Moment(events={"Click": np.array([0, 4]), "buy": np.array([4]), "watch": np.array([1])})
+EVENTS = FilterContext(events={"Click": np.array([0, 4]), "buy": np.array([4]), "watch": np.array([1])})
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_who_has_no_events_is_included_nothing() -> None:
 def test_event_types_come_with_the_request() -> None:
     text = "EXCLUDE ItemID WHERE Interactions.EVENT_TYPE IN ($TYPES)"
     for values, kept in (({}, "abcde"), ({"TYPES": '"click","watch"'}, "cd"), ({"TYPES": '"*"'}, "cd")):
-        assert through(text, Moment(values=values, events=EVENTS.events)) == kept
+        assert through(text, FilterContext(values=values, events=EVENTS.events)) == kept
 
 
 def test_expressions_are_joined_whatever_their_order() -> None:
@@ -120,7 +120,7 @@ def test_expressions_are_joined_whatever_their_order() -> None:
     ],
 )
 def test_an_expression_whose_if_fails_is_as_if_it_were_not_written(condition: str, user: Row, holds: bool) -> None:
-    moment = Moment(user=user, values={"AGE": "19"})
+    moment = FilterContext(user=user, values={"AGE": "19"})
     end = f"WHERE Items.YEAR = 1999 IF CurrentUser.{condition}"
     assert through(f"INCLUDE ItemID {end}", moment) == ("a" if holds else "abcde")
     assert through(f"EXCLUDE ItemID {end}", moment) == ("bcde" if holds else "abcde")
@@ -143,17 +143,17 @@ def test_an_expression_whose_if_fails_is_as_if_it_were_not_written(condition: st
     ],
 )
 def test_the_current_item_is_compared_with(condition: str, item: Row, kept: str) -> None:
-    assert through(f"INCLUDE ItemID WHERE Items.{condition}", Moment(current_item=item)) == kept
+    assert through(f"INCLUDE ItemID WHERE Items.{condition}", FilterContext(current_item=item)) == kept
 
 
 def test_an_answer_is_the_callers_own() -> None:
     """What is the same for every request is computed once, and must not be changed by who was given it."""
     for text in ("INCLUDE ItemID WHERE Items.YEAR = 1999", "EXCLUDE ItemID WHERE Items.YEAR = $Y"):
-        applied = compiled(check(parse(text), SCHEMAS), table(list(ITEMS.values())))
-        first = applied(Moment())
+        applied = compile_filter(check(parse(text), SCHEMAS), table(list(ITEMS.values())))
+        first = applied(FilterContext())
         expected = first.copy()
         first[:] = ~first
-        assert np.array_equal(applied(Moment()), expected)
+        assert np.array_equal(applied(FilterContext()), expected)
 
 
 @pytest.mark.parametrize(
@@ -169,14 +169,14 @@ def test_an_answer_is_the_callers_own() -> None:
 )
 def test_values_of_the_request_stand_for_placeholders(conditions: str, kept: str) -> None:
     values = {"G": '"Drama","Comedy"', "P": '"9.99"', "T": "x", "A": " 18 "}
-    moment = Moment(values=values, user={"AGE": 18, "GENDER": "Comedy"})
+    moment = FilterContext(values=values, user={"AGE": 18, "GENDER": "Comedy"})
     assert through(f"INCLUDE ItemID WHERE {conditions}", moment) == kept
 
 
 def test_an_exclusion_does_without_values_that_are_missing() -> None:
     text = "EXCLUDE ItemID WHERE Items.GENRE IN ('Drama', $G) AND Items.PRICE < $P"
     assert through(text) == "cde"
-    assert through(text, Moment(values={"G": "comedy"})) == "de"
+    assert through(text, FilterContext(values={"G": "comedy"})) == "de"
 
 
 def test_a_missing_value_of_include_is_refused() -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.filters import Condition, Expression, Filter, FilterError, Kind, TooManyFields, check, parse
+from shared.filters import Condition, Expression, Filter, FilterError, TooManyFields, ValueKind, check, parse
 from shared.filters.expressions import CurrentItem, Operator, Placeholder
 from tests.unit.shared.filters.examples import ACCEPTED, REFUSED, SCHEMAS
 
@@ -59,7 +59,7 @@ def test_the_tree_is_in_the_names_and_types_of_the_schemas() -> None:
                             column="PRICE",
                             operator=Operator.AT_MOST,
                             operands=(Placeholder("P"),),
-                            kind=Kind.NUMBER,
+                            kind=ValueKind.NUMBER,
                             single=True,
                         ),
                         Condition(
@@ -91,7 +91,11 @@ def test_what_a_request_must_bring_is_known() -> None:
         "EXCLUDE ItemID WHERE Items.GENRE IN ($G) AND Items.YEAR = $Y | "
         "EXCLUDE ItemID WHERE Interactions.EVENT_TYPE IN ($g, $G)"
     )
-    assert filter_.placeholders == {"G": {Kind.TEXT, Kind.EVENT_TYPE}, "Y": {Kind.NUMBER}, "g": {Kind.EVENT_TYPE}}
+    assert filter_.placeholders == {
+        "G": {ValueKind.TEXT, ValueKind.EVENT_TYPE},
+        "Y": {ValueKind.NUMBER},
+        "g": {ValueKind.EVENT_TYPE},
+    }
     assert filter_.columns == {"ITEMS.GENRE", "ITEMS.YEAR", "INTERACTIONS.EVENT_TYPE"}
 
 

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.filters import Filter, FilterValueError, check, parse
-from shared.filters.values import strings, usable
+from shared.filters.values import drop_missing_values, parse_strings
 from tests.unit.shared.filters.examples import SCHEMAS
 
 
 def after(text: str, values: Mapping[str, str]) -> Filter:
-    return usable(check(parse(text), SCHEMAS), values)
+    return drop_missing_values(check(parse(text), SCHEMAS), values)
 
 
 def same(text: str) -> Filter:
@@ -37,23 +37,23 @@ def same(text: str) -> Filter:
     ],
 )
 def test_a_value_is_a_list_of_strings(value: str, read: list[str]) -> None:
-    assert strings(value) == read
+    assert parse_strings(value) == read
 
 
 @given(st.lists(st.text().filter(lambda each: '"' not in each), max_size=5))
 def test_what_is_quoted_is_read_as_it_was(wanted: list[str]) -> None:
-    assert strings(",".join(f'"{each}"' for each in wanted)) == wanted
+    assert parse_strings(",".join(f'"{each}"' for each in wanted)) == wanted
 
 
 @given(st.text(max_size=60))
 def test_no_value_ends_in_an_error(value: str) -> None:
-    assert all(isinstance(each, str) for each in strings(value))
+    assert all(isinstance(each, str) for each in parse_strings(value))
 
 
 @given(st.text(alphabet=" ,\t\n\"'a", max_size=6))
 def test_a_value_without_strings_is_a_missing_one(value: str) -> None:
     text = "EXCLUDE ItemID WHERE Items.GENRE IN ($G)"
-    assert after(text, {"G": value}).expressions == (same(text).expressions if strings(value) else ())
+    assert after(text, {"G": value}).expressions == (same(text).expressions if parse_strings(value) else ())
 
 
 def test_with_all_its_values_a_filter_stays_as_it_is() -> None:

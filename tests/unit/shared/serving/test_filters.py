@@ -19,7 +19,7 @@ from shared.jobs.worker_process import WorkerProcess
 from shared.recipes import RECIPES, Recipe
 from shared.serving import filters, snapshots
 from shared.serving.dataset_snapshot import Snapshot
-from shared.serving.item_columns import Catalogue
+from shared.serving.item_columns import ItemColumns
 from shared.serving.promotions import Promotion, mixed
 from shared.settings import Settings
 from shared.state.lifecycle import ACTIVE, CREATE_IN_PROGRESS, CREATE_PENDING
@@ -242,7 +242,7 @@ def test_requests_go_on_with_what_was_made_until_the_new_is_ready(
     item = PutRecord(id="b", properties={"PRICE": 16.0}, at=time.time())
     fresh.store.save_put_records(dataset("ITEMS"), [item], invocation="1")
     monkeypatch.setattr(snapshots, "PACE", 0.0)
-    fresh.filters.refresh(STRICT)
+    fresh.filters.refresh_snapshots(STRICT)
     assert fresh.recommended(arn, userId="u", filterArn=dear) == "c"
     dearer = fresh.filter("INCLUDE ItemID WHERE Items.PRICE > 15.5")
     assert fresh.recommended(arn, userId="u", filterArn=dearer) == "bc"
@@ -468,9 +468,9 @@ def making(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return tell
 
     monkeypatch.setattr(snapshots.Snapshots, "_made", told(snapshots.Snapshots._made))
-    monkeypatch.setattr(Catalogue, "__init__", told(Catalogue.__init__))
-    monkeypatch.setattr(filters, "compiled", told(filters.compiled))
-    monkeypatch.setattr("shared.serving.dataset_snapshot.Snapshot.numbers", told(Snapshot.numbers))
+    monkeypatch.setattr(ItemColumns, "__init__", told(ItemColumns.__init__))
+    monkeypatch.setattr(filters, "compiled", told(filters.compile_filter))
+    monkeypatch.setattr("shared.serving.dataset_snapshot.Snapshot.read_numbers", told(Snapshot.read_numbers))
     return threads
 
 

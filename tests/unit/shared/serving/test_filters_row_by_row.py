@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from shared.aws.errors import InvalidInput
 from shared.recipes import RECIPES
-from shared.serving.candidate_mask import Selection
+from shared.serving.candidate_mask import CandidateSelection
 from tests.unit.services.runtime_world import Echo, Runtime, dataset, event
 from tests.unit.shared.data import parquet_files
 from tests.unit.shared.filters.row_by_row import Part, World, let_through, written
@@ -97,19 +97,19 @@ def test_an_answer_holds_what_a_look_at_each_item_lets_through(
         "filterArn": runtime.filter(written(parts), name=f"f{next(_numbers)}"),
         "filterValues": {name: text(value) for name, value in values.items()},
     }
-    selection = Selection(runtime.filters, runtime.model(SIMS, Echo(catalogue)), request)
+    selection = CandidateSelection(runtime.filters, runtime.model(SIMS, Echo(catalogue)), request)
     for ids in (catalogue, ITEM_IDS):  # a recommendation knows a model's items, a ranking any
         expected = let_through(parts, world(data, ids, values, user, seed, live))
         if expected is None:
             with pytest.raises(InvalidInput, match="has no value for"):
-                selection.filtered() if ids is catalogue else selection.kept(ids)
+                selection.mask_filtered() if ids is catalogue else selection.filter_items(ids)
         elif ids is catalogue:
             for _ in range(2):  # the second time some of it is remembered
-                mask = selection.filtered()
+                mask = selection.mask_filtered()
                 assert mask is not None
                 assert mask.tolist() == expected
         else:
-            assert selection.kept(ids) == [item for item, kept in zip(ids, expected, strict=True) if kept]
+            assert selection.filter_items(ids) == [item for item, kept in zip(ids, expected, strict=True) if kept]
 
 
 def world(

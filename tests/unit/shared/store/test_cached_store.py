@@ -169,7 +169,7 @@ def test_a_store_that_is_away_is_asked_once_in_a_while(world: World) -> None:
     for _ in range(10):
         world.answered(arn, userId="u")
     assert world.leaving.asked == 1
-    world.now += cached_store.PAUSE
+    world.now += cached_store.RETRY_EVERY
     for _ in range(10):
         world.answered(arn, userId="u")
     assert world.leaving.asked == 2
@@ -184,7 +184,7 @@ def test_it_comes_back_by_itself(world: World) -> None:
     world.sent(event("b", 5.0))
     world.answered(arn, userId="u")
     assert world.scorer.asked[-1].history == []
-    world.now += cached_store.PAUSE
+    world.now += cached_store.RETRY_EVERY
     world.answered(arn, userId="u")
     assert [past.item_id for past in world.scorer.asked[-1].history] == ["b"]
     assert world.answered(arn, userId="stranger")
@@ -330,7 +330,7 @@ def test_what_is_told_is_heard_though_nobody_asks(world: World, monkeypatch: pyt
     monkeypatch.setattr(cached_store, "LISTEN_EVERY", 0.01)
     held = CachedStore(world.leaving, world.leaving)
     changes = held._changes
-    held.listen(BackgroundThreads(), threading.Event())
+    held.start_listening(BackgroundThreads(), threading.Event())
     until = time.monotonic() + 5
     for away in (False, True, False):
         world.leaving.away, world.leaving.asked = away, 0

@@ -20,9 +20,9 @@ from shared.store.data_format import (
     Migration,
     NewerFormat,
     NewerRedis,
-    Unstamped,
-    settle_folder,
-    settle_redis,
+    UnreadableStamp,
+    migrate_folder,
+    migrate_redis,
 )
 from shared.store.redis import RedisStore
 from tests.conftest import ROOT
@@ -44,7 +44,7 @@ def rewriting(to: int) -> Migration:
             done.write(f"{to} ")
 
     return Migration(
-        to=to, what="of a test", in_folder=in_folder, in_redis=lambda server: server.rpush("done", to) and None
+        to=to, change="of a test", in_folder=in_folder, in_redis=lambda server: server.rpush("done", to) and None
     )
 
 
@@ -55,8 +55,8 @@ def test_the_first_migration_leaves_all_as_it_was_and_stamps_it(tmp_path: Path, 
     (tmp_path / "kept").write_text("as it was")
     server.set("foretaste:claim:c", "arn")
     for _ in range(2):
-        settle_folder(tmp_path)
-        settle_redis(redis_server)
+        migrate_folder(tmp_path)
+        migrate_redis(redis_server)
     assert json.loads((tmp_path / "format.json").read_text())["format"] == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["format.json", "kept"]
     assert server.hget("foretaste:format", "format") == "1"
@@ -74,8 +74,8 @@ def test_what_is_older_is_migrated_step_by_step(
         server.hset("foretaste:format", "format", stamped)
         (tmp_path / "format.json").write_text(json.dumps({"format": stamped, "more": "of another release"}))
     (tmp_path / "done").touch()
-    settle_folder(tmp_path, LATER)
-    settle_redis(redis_server, LATER)
+    migrate_folder(tmp_path, LATER)
+    migrate_redis(redis_server, LATER)
     assert server.lrange("done", 0, -1) == done
     assert (tmp_path / "done").read_text().split() == done
     assert (
@@ -88,7 +88,7 @@ def test_what_is_older_is_migrated_step_by_step(
 
 
 def test_one_process_migrates_and_the_others_wait(server: Any, redis_server: str) -> None:
-    threads = [threading.Thread(target=settle_redis, args=(redis_server, LATER)) for _ in range(4)]
+    threads = [threading.Thread(target=migrate_redis, args=(redis_server, LATER)) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -102,10 +102,10 @@ def test_a_migration_that_was_cut_off_goes_on_where_it_was(server: Any, redis_se
         raise OSError("cut off")
 
     with pytest.raises(OSError, match="cut off"):
-        settle_redis(redis_server, (*LATER[:2], Migration(to=3, what="breaks", in_redis=fails)))
+        migrate_redis(redis_server, (*LATER[:2], Migration(to=3, change="breaks", in_redis=fails)))
     assert server.hget("foretaste:format", "format") == "2"
     server.delete("foretaste:migrating")  # its owner is gone: it runs out
-    settle_redis(redis_server, LATER)
+    migrate_redis(redis_server, LATER)
     assert server.lrange("done", 0, -1) == ["2", "3"]
 
 
@@ -120,20 +120,20 @@ def test_what_is_newer_is_refused_by_name(tmp_path: Path, server: Any, redis_ser
         store.get("arn")
     (tmp_path / "format.json").write_text('{"format": 7, "release": "9.9"}')
     with pytest.raises(NewerFormat, match=rf"{tmp_path} holds data of format 7.*reads format 1 at most.*back-up"):
-        settle_folder(tmp_path)
+        migrate_folder(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"format": "new"}', "{}"])
 def test_a_stamp_that_is_none_is_refused_too(tmp_path: Path, text: str) -> None:
     (tmp_path / "format.json").write_text(text)
-    with pytest.raises(Unstamped, match=r"format.json can't be read"):
-        settle_folder(tmp_path)
+    with pytest.raises(UnreadableStamp, match=r"format.json can't be read"):
+        migrate_folder(tmp_path)
 
 
 def test_a_folder_that_takes_no_stamp_is_read_all_the_same(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     told: list[str] = []
-    settle_folder(tmp_path / "file" / "below", tell=told.append)
+    migrate_folder(tmp_path / "file" / "below", report=told.append)
     assert "could not be stamped" in told[0]
 
 

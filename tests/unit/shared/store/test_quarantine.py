@@ -98,5 +98,5 @@ def test_what_is_redis_state_ends_the_round_and_sets_nothing_aside(clock: Clock,
 def test_a_key_of_another_type_is_an_entry_of_its_own_fault(clock: Clock) -> None:
     walk = Walk()
     walk.broken = redis.exceptions.ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value")
-    assert redis_errors.code(walk.broken) is None
+    assert redis_errors.get_refusal_code(walk.broken) is None
     assert walk() == ["a", "c"]

@@ -9,7 +9,7 @@ from typing import Any
 
 from shared.data.arrays.features import Features
 from shared.data.training import training_data
-from shared.data.training.training_data import Sources, Table, TrainingData
+from shared.data.training.training_data import DatasetFiles, TrainingData, TrainingSources
 from tests.unit.shared.data.parquet_files import INTERACTIONS, enough, table
 
 MEMORY_MB = 512
@@ -27,13 +27,13 @@ class Dataset:
         self.folder = folder
         self._numbers = itertools.count()
 
-    def table(self, name: str, fields: list[str], rows: list[tuple[Any, ...]]) -> Table:
+    def table(self, name: str, fields: list[str], rows: list[tuple[Any, ...]]) -> DatasetFiles:
         return table(self.folder / f"{next(self._numbers)}.parquet", name, fields, rows)
 
-    def items(self, *fields: str, rows: list[tuple[Any, ...]]) -> Table:
+    def items(self, *fields: str, rows: list[tuple[Any, ...]]) -> DatasetFiles:
         return self.table("Items", ["ITEM_ID string", *fields], rows)
 
-    def interactions(self, *fields: str, cells: Callable[[int], tuple[Any, ...]] = lambda number: ()) -> Table:
+    def interactions(self, *fields: str, cells: Callable[[int], tuple[Any, ...]] = lambda number: ()) -> DatasetFiles:
         """Those of ``enough``; ``cells`` makes the values of ``fields`` of the n-th."""
         rows = [(*row, *cells(number)) for number, row in enumerate(enough())]
         return self.table("Interactions", [*INTERACTIONS, *fields], rows)
@@ -43,7 +43,9 @@ class Dataset:
         if "interactions" not in sources:
             sources["interactions"] = self.interactions()
         folder = self.folder / f"data{next(self._numbers)}"
-        return training_data.prepare(folder, Sources(**sources), memory_mb=MEMORY_MB, on_step=on_step)
+        return training_data.prepare_training_data(
+            folder, TrainingSources(**sources), memory_mb=MEMORY_MB, on_step=on_step
+        )
 
     def features_of_items(self, *fields: str, rows: list[tuple[Any, ...]], **sources: Any) -> Features | None:
         return self.prepare(items=self.items(*fields, rows=rows), **sources).items

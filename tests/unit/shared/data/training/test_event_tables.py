@@ -10,7 +10,7 @@ import pytest
 from shared.data import schemas, streamed_records
 from shared.data.arrays.histories import TooLittleData
 from shared.data.training.event_tables import EventParameters
-from shared.data.training.training_data import Table
+from shared.data.training.training_data import DatasetFiles
 from shared.store import Interaction
 from tests.unit.shared.data.parquet_files import IDS, INTERACTIONS, enough, parquet, schema
 from tests.unit.shared.data.training.dataset import Dataset, named, row
@@ -46,7 +46,7 @@ def test_impressions_are_counted_by_the_events_in_which_an_item_was_shown_and_an
         ("u001", "r", 14, "click", None),
     ]
     wide, narrow = dataset.table("Interactions", [*fields], shown), dataset.interactions()
-    both = Table(files=[*narrow.files, *wide.files], schema=wide.schema)
+    both = DatasetFiles(files=[*narrow.files, *wide.files], schema=wide.schema)
 
     def impressions(**how: Any) -> dict[str, int] | None:
         data = dataset.prepare(interactions=both, **{"impressions": True, **how})
@@ -70,7 +70,7 @@ def test_impressions_are_counted_by_the_events_in_which_an_item_was_shown_and_an
 def test_live_events_without_contexts_have_none(dataset: Dataset) -> None:
     bulk = dataset.interactions("DEVICE string categorical", cells=lambda number: ("tv",))
     live = parquet(dataset.folder / "live.parquet", IDS, [("u000", "new", 5000)])
-    data = dataset.prepare(interactions=Table(files=[*bulk.files, live], schema=bulk.schema))
+    data = dataset.prepare(interactions=DatasetFiles(files=[*bulk.files, live], schema=bulk.schema))
     assert row(data.contexts, 39) == {0: 1.0}
     assert row(data.contexts, 40) == {}
 
@@ -78,7 +78,7 @@ def test_live_events_without_contexts_have_none(dataset: Dataset) -> None:
 def test_a_column_that_no_file_has_is_no_context(dataset: Dataset) -> None:
     bulk = dataset.interactions()
     wider = schema("Interactions", *INTERACTIONS, "DEVICE string categorical")
-    assert dataset.prepare(interactions=Table(files=bulk.files, schema=wider)).contexts is None
+    assert dataset.prepare(interactions=DatasetFiles(files=bulk.files, schema=wider)).contexts is None
 
 
 @pytest.mark.parametrize("metadata", [True, False])
@@ -92,7 +92,7 @@ def test_events_alike_in_all_columns_count_once_whatever_file_they_stand_in(data
             for value, device, shown in ((0.2, "tv", "a|b"), (0.1, "phone", "a|b"), (0.1, "tv", None))]  # fmt: skip
     third = dataset.table("Interactions", fields, [*rows, *rows])
     files = [*first.files, *second.files, *third.files]
-    data = dataset.prepare(interactions=Table(files=files, schema=first.schema), metadata=metadata)
+    data = dataset.prepare(interactions=DatasetFiles(files=files, schema=first.schema), metadata=metadata)
     assert len(data.histories.items) == 1200 + 2
     if metadata:
         assert [*named(data.contexts, 0)["DEVICE"], *named(data.contexts, 2)["DEVICE"]] == ["tv", "phone"]
@@ -111,7 +111,7 @@ def test_a_live_event_is_the_imported_one_where_all_its_columns_are_alike(datase
         [again, other, again], schemas.parse_schema(bulk.schema), dataset.folder / "live.parquet"
     )
     assert live is not None
-    data = dataset.prepare(interactions=Table(files=[*bulk.files, live], schema=bulk.schema))
+    data = dataset.prepare(interactions=DatasetFiles(files=[*bulk.files, live], schema=bulk.schema))
     assert len(data.histories.items) == 1200 + 1
 
 
@@ -127,7 +127,7 @@ def test_histories_are_the_same_with_metadata_and_without(dataset: Dataset) -> N
         np.testing.assert_array_equal(getattr(with_, name), getattr(without, name))
 
 
-def typed(dataset: Dataset, *more: tuple[Any, ...]) -> Table:
+def typed(dataset: Dataset, *more: tuple[Any, ...]) -> DatasetFiles:
     """1,200 clicks, and more events of one user, with a type and a value."""
     rows: list[tuple[Any, ...]] = [(*row, "click", None) for row in enough()]
     return dataset.table("Interactions", [*INTERACTIONS, "EVENT_TYPE string", "EVENT_VALUE float"], [*rows, *more])

@@ -6,7 +6,7 @@ import duckdb
 import numpy as np
 import pytest
 
-from shared.data.training.training_data import Table
+from shared.data.training.training_data import DatasetFiles
 from tests.unit.shared.data.parquet_files import schema
 from tests.unit.shared.data.training.dataset import Dataset, named
 
@@ -16,7 +16,7 @@ def test_the_last_row_of_an_id_counts(dataset: Dataset) -> None:
     second = dataset.items(
         "GENRES string categorical", "PRICE float", rows=[("i0", "middle", 3.0), ("i0", "new", None)]
     )
-    items = Table(files=[*first.files, *second.files], schema=first.schema)
+    items = DatasetFiles(files=[*first.files, *second.files], schema=first.schema)
     data = dataset.prepare(items=items)
     assert named(data.items, 0) == {"GENRES": {"new": 1.0}}
     assert named(data.items, 1) == {"GENRES": {"kept": 1.0}, "PRICE": {0: 1.0}}
@@ -26,7 +26,7 @@ def test_files_may_lack_columns(dataset: Dataset) -> None:
     old = dataset.items("PRICE float", rows=[("i0", 1.0), ("i1", 2.0)])
     new = dataset.items("PRICE float", "GENRES string categorical", "YEAR int", rows=[("i2", 3.0, "Drama", None)])
     later = schema("Items", "ITEM_ID string", "PRICE float", "GENRES string categorical", "YEAR int", "SIZE int")
-    features = dataset.prepare(items=Table(files=[*old.files, *new.files], schema=later)).items
+    features = dataset.prepare(items=DatasetFiles(files=[*old.files, *new.files], schema=later)).items
     assert features is not None
     assert [column.name for column in features.columns] == ["PRICE", "GENRES"]
     assert named(features, 2) == {"PRICE": {2: 1.0}, "GENRES": {"Drama": 1.0}}
@@ -50,7 +50,7 @@ def test_a_million_items_of_which_ten_are_seen(dataset: Dataset) -> None:
         connection.execute(
             f"COPY (SELECT 'i' || i AS ITEM_ID, 'c' || (i % 7) AS GENRES FROM range(1000000) AS t(i)) TO '{path}'"
         )
-    items = Table(files=[path], schema=schema("Items", "ITEM_ID string", "GENRES string categorical"))
+    items = DatasetFiles(files=[path], schema=schema("Items", "ITEM_ID string", "GENRES string categorical"))
     data = dataset.prepare(items=items, all_items=True)
     assert len(data.histories.item_ids) == 1_000_000
     for item in ("i0", "i9", "i999999"):

@@ -27,7 +27,7 @@ def test_categories_are_numbered_by_how_many_rows_have_them(dataset: Dataset) ->
 
 
 def test_beyond_a_number_of_categories_the_rare_are_left_out(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(featurize, "MOST_CATEGORIES", 2)
+    monkeypatch.setattr(featurize, "MAX_CATEGORIES", 2)
     rows = [("i0", "a|rare"), ("i1", "a|b"), ("i2", "b"), ("i3", "rarer")]
     features = dataset.features_of_items("GENRES string categorical", rows=rows)
     assert features is not None
@@ -45,7 +45,7 @@ def test_a_number_falls_into_one_of_sixteen_buckets_alike_in_size(dataset: Datas
 
 
 def test_buckets_of_many_rows_are_those_of_some(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(featurize, "_ROWS_OF_A_SAMPLE", 400)
+    monkeypatch.setattr(featurize, "_SAMPLED_ROWS", 400)
     rows = [(f"n{number:04}", float(number)) for number in range(1600)]
     first, second = (dataset.features_of_items("PRICE double", rows=rows, all_items=True) for _ in range(2))
     assert first is not None

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from shared.data.arrays.histories import DataRefused, Histories, TooLittleData
 from shared.data.training import training_data
-from shared.data.training.training_data import Sources, Table
+from shared.data.training.training_data import DatasetFiles, TrainingSources
 from tests.recipes.synthetic import histories_of
 from tests.unit.shared.data import parquet_files
 from tests.unit.shared.data.parquet_files import IDS, INTERACTIONS, enough
@@ -30,8 +30,8 @@ def parquet(path: Path, rows: list[tuple[Any, ...]], *columns: str) -> Path:
 
 def load(*files: Path, schema: str = SCHEMA, **options: Any) -> Histories:
     folder = Path(tempfile.mkdtemp(dir=files[0].parent if files else None))
-    sources = Sources(interactions=Table(files=files, schema=schema), **options)
-    return training_data.prepare(folder / "data", sources, memory_mb=MEMORY_MB).histories
+    sources = TrainingSources(interactions=DatasetFiles(files=files, schema=schema), **options)
+    return training_data.prepare_training_data(folder / "data", sources, memory_mb=MEMORY_MB).histories
 
 
 def of(loaded: Histories, user_id: str) -> list[tuple[str, int]]:

@@ -10,7 +10,7 @@ import pytest
 from shared.data.arrays.histories import DataRefused, TooLittleData
 from shared.data.training import training_data
 from shared.data.training.rewards import Objective
-from shared.data.training.training_data import Sources, Table
+from shared.data.training.training_data import DatasetFiles, TrainingSources
 from tests.unit.shared.data.parquet_files import INTERACTIONS, enough, table
 from tests.unit.shared.data.training.dataset import LONG_AGO, MEMORY_MB, Dataset, named
 
@@ -76,7 +76,7 @@ def test_a_domain_has_columns_of_its_own(dataset: Dataset) -> None:
     fields = ["ITEM_ID string", "CREATION_TIMESTAMP long", "GENRES string categorical", "DURATION float"]
     made = table(dataset.folder / "vod.parquet", "Items", fields, [("i0", LONG_AGO, "Drama", 90.0)])
     text = made.schema.replace('["null", "string"]', '"string"').replace('["null", "long"]', '"long"')
-    data = dataset.prepare(items=Table(files=made.files, schema=text, domain="VIDEO_ON_DEMAND"))
+    data = dataset.prepare(items=DatasetFiles(files=made.files, schema=text, domain="VIDEO_ON_DEMAND"))
     assert named(data.items, 0) == {"GENRES": {"Drama": 1.0}, "DURATION": {0: 1.0}}
 
 
@@ -109,10 +109,12 @@ def test_an_objective_without_items_is_refused(dataset: Dataset) -> None:
 def test_a_second_time_it_is_only_opened(tmp_path: Path) -> None:
     interactions = table(tmp_path / "a.parquet", "Interactions", list(INTERACTIONS), enough())
     folder = tmp_path / "data"
-    first = training_data.prepare(folder, Sources(interactions=interactions), memory_mb=MEMORY_MB)
+    first = training_data.prepare_training_data(folder, TrainingSources(interactions=interactions), memory_mb=MEMORY_MB)
     written = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     (tmp_path / "a.parquet").unlink()
-    second = training_data.prepare(folder, Sources(interactions=interactions), memory_mb=MEMORY_MB)
+    second = training_data.prepare_training_data(
+        folder, TrainingSources(interactions=interactions), memory_mb=MEMORY_MB
+    )
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == written
     np.testing.assert_array_equal(first.histories.items, second.histories.items)
     for array in (second.histories.items, second.histories.timestamps, second.histories.offsets):
@@ -131,8 +133,8 @@ def test_what_a_killed_attempt_left_is_written_anew(dataset: Dataset, tmp_path: 
     draft.mkdir(parents=True)
     (draft / "items.npy").write_bytes(b"half")
     folder = tmp_path / "data0"
-    sources = Sources(interactions=dataset.interactions())
-    data = training_data.prepare(folder, sources, memory_mb=MEMORY_MB)
+    sources = TrainingSources(interactions=dataset.interactions())
+    data = training_data.prepare_training_data(folder, sources, memory_mb=MEMORY_MB)
     assert len(data.histories.items) == 1200
     assert not draft.exists()
     assert sorted(path.name for path in folder.iterdir()) == ["histories"]

@@ -12,13 +12,13 @@ import pytest
 
 from shared.data.arrays.histories import DataRefused
 from shared.data.training import training_data
-from shared.data.training.training_data import Sources, Table
+from shared.data.training.training_data import DatasetFiles, TrainingSources
 from tests.unit.shared.data.parquet_files import INTERACTIONS, schema
 from tests.unit.shared.data.training.dataset import MEMORY_MB, Dataset
 
 
 @pytest.fixture(scope="module")
-def large(tmp_path_factory: pytest.TempPathFactory) -> Table:
+def large(tmp_path_factory: pytest.TempPathFactory) -> DatasetFiles:
     """Three million events: several seconds of work."""
     path = tmp_path_factory.mktemp("large") / "a.parquet"
     with duckdb.connect() as connection:
@@ -27,7 +27,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Table:
                              (i * 17)::BIGINT AS TIMESTAMP, 'd' || hash(i + 1) % 99 AS DEVICE
                       FROM range(3000000) AS t(i)) TO '{path}' (FORMAT parquet)"""
         )
-    return Table(files=[path], schema=schema("Interactions", *INTERACTIONS, "DEVICE string categorical"))
+    return DatasetFiles(files=[path], schema=schema("Interactions", *INTERACTIONS, "DEVICE string categorical"))
 
 
 class Asked(Exception):
@@ -35,7 +35,9 @@ class Asked(Exception):
 
 
 @pytest.mark.parametrize("steps", [1, 3, 6, 10, 15, 20, 30])
-def test_a_long_reading_ends_within_two_seconds_of_being_asked(dataset: Dataset, large: Table, steps: int) -> None:
+def test_a_long_reading_ends_within_two_seconds_of_being_asked(
+    dataset: Dataset, large: DatasetFiles, steps: int
+) -> None:
     made = []
 
     def on_step() -> None:
@@ -50,7 +52,7 @@ def test_a_long_reading_ends_within_two_seconds_of_being_asked(dataset: Dataset,
     assert not list(dataset.folder.iterdir())
 
 
-def test_steps_are_never_far_apart(dataset: Dataset, large: Table) -> None:
+def test_steps_are_never_far_apart(dataset: Dataset, large: DatasetFiles) -> None:
     steps = [time.monotonic()]
     dataset.prepare(interactions=large, on_step=lambda: steps.append(time.monotonic()))
     # 0.5 s is what is promised; a busy machine may be late by as much again.
@@ -65,9 +67,9 @@ def test_a_reading_of_texts_can_be_ended_too(dataset: Dataset) -> None:
             raise Asked
 
     items = dataset.items("STORY string textual", rows=[(f"i{number}", "a word " * 50) for number in range(3000)])
-    sources = Sources(interactions=dataset.interactions(), items=items, metadata=True, all_items=True)
+    sources = TrainingSources(interactions=dataset.interactions(), items=items, metadata=True, all_items=True)
     with pytest.raises(Asked):
-        training_data.prepare(dataset.folder / "data", sources, memory_mb=MEMORY_MB, on_step=on_step)
+        training_data.prepare_training_data(dataset.folder / "data", sources, memory_mb=MEMORY_MB, on_step=on_step)
 
 
 def test_a_file_that_is_gone_is_a_reason(dataset: Dataset) -> None:
@@ -77,7 +79,7 @@ def test_a_file_that_is_gone_is_a_reason(dataset: Dataset) -> None:
         dataset.prepare(interactions=interactions)
 
 
-def test_too_little_memory_is_a_reason(dataset: Dataset, large: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_memory_is_a_reason(dataset: Dataset, large: DatasetFiles, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shared.data.duckdb_session._MIN_MEMORY_MB", 4)
     with pytest.raises(DataRefused, match=r"more than 4 MiB of memory.* FORETASTE_IMPORT_MEMORY_MB"):
-        training_data.prepare(dataset.folder / "data", Sources(interactions=large), memory_mb=4)
+        training_data.prepare_training_data(dataset.folder / "data", TrainingSources(interactions=large), memory_mb=4)
