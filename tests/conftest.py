@@ -34,7 +34,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if real.is_dir() or "FORETASTE_TEST_DATA" in os.environ:
         return real
     made = tmp_path_factory.mktemp("films")
-    demo_catalogue.write(made)
+    demo_catalogue.write_demo_data(made)
     return made
 
 

@@ -42,7 +42,7 @@ def through_the_service(folder: Path, recipe: str) -> dict[str, float]:
         with local_system(wishes, say=print, stopping=threading.Event()) as system:
             life = Life(connect(system.client), "quality")
             group = life.dataset_group()
-            for table in tables.read(folder):
+            for table in tables.read_tables(folder):
                 dataset = life.dataset(group, table.dataset_type, table.schema)
                 life.dataset_import(dataset, table.dataset_type.lower(), f"s3://data/{table.path.name}")
             version = life.solution_version(life.solution(group, recipe))

@@ -115,7 +115,7 @@ class Soak:
         self.users = sorted({row["USER_ID"] for row in rows})
         self.items = sorted({row["ITEM_ID"] for row in rows})
         group = life.dataset_group()
-        [interactions] = tables.read(data)
+        [interactions] = tables.read_tables(data)
         self.dataset = life.dataset(group, interactions.dataset_type, interactions.schema)
         life.dataset_import(self.dataset, "soak", "s3://data/interactions.csv")
         self.versions = [self._trained(life, group, width) for width in WIDTHS]
@@ -345,7 +345,7 @@ def run(soak: Soak, seconds: float) -> bool:
 
 def shortened(data: Path) -> None:
     """The demo's films, as some of their users saw them."""
-    demo_catalogue.write(data)
+    demo_catalogue.write_demo_data(data)
     path = data / "interactions.csv"
     with path.open(newline="") as file:
         rows = list(csv.reader(file))

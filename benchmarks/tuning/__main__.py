@@ -40,7 +40,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         data = Path(sys.argv[2]).resolve() if len(sys.argv) > 2 else Path(scratch) / "films"
         if len(sys.argv) <= 2:
-            demo_catalogue.write(data)
+            demo_catalogue.write_demo_data(data)
         {"hpo": hpo, "automl": automl, "scale": scale, "limit": limit, "kills": kills}[what](data, Path(scratch))
 
 
@@ -52,7 +52,7 @@ class Bench:
         self.aws = connect(system.client).control
         self._life = Life(connect(system.client), "benchmark")
         self._group = self._life.dataset_group()
-        for table in tables.read(data):
+        for table in tables.read_tables(data):
             dataset = self._life.dataset(self._group, table.dataset_type, table.schema)
             self._life.dataset_import(
                 dataset, f"benchmark-{table.dataset_type.lower()}", f"s3://data/{table.path.name}"

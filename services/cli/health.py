@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from shared.store import Leases
 
 
-def ping(url: str, seconds: float) -> HTTPResponse | None:
+def send_ping(url: str, seconds: float) -> HTTPResponse | None:
     """The answer to GET /ping on this server (plain HTTP, through no proxy), or None when there is none in time."""
     address = urlsplit(url)
     connection = HTTPConnection(address.hostname or "", address.port or 80, timeout=seconds)
@@ -29,13 +29,13 @@ def ping(url: str, seconds: float) -> HTTPResponse | None:
         connection.close()
 
 
-def pings(url: str, seconds: float) -> bool:
+def answers_ping(url: str, seconds: float) -> bool:
     """Whether the process behind the URL is well: its /ping is answered with 200 in time."""
-    answer = ping(url, seconds)
+    answer = send_ping(url, seconds)
     return answer is not None and answer.status == 200
 
 
-def beats(store: Leases, name: str, *, pid: int | None = None) -> bool:
+def has_heartbeat(store: Leases, name: str, *, pid: int | None = None) -> bool:
     """Whether the Celery process ``name`` of this machine (with that process id) has said that it lives."""
     prefix = f"{name}@{socket.gethostname()}:"
     beating = (process for process in store.list_live_processes() if process.startswith(prefix))
@@ -44,13 +44,13 @@ def beats(store: Leases, name: str, *, pid: int | None = None) -> bool:
 
 def main() -> int:
     what = sys.argv[1]
-    well = pings(what, 5.0) if what.startswith("http:") else _worker_is_well(what)
+    well = answers_ping(what, 5.0) if what.startswith("http:") else _is_worker_well(what)
     if not well:
         sys.stderr.write(f"{what} does not answer\n")
     return 0 if well else 1
 
 
-def _worker_is_well(name: str) -> bool:
+def _is_worker_well(name: str) -> bool:
     # Only here: the check of an HTTP process runs every few seconds and should not pay for these imports.
     import redis
 
@@ -58,7 +58,7 @@ def _worker_is_well(name: str) -> bool:
     from shared.store.redis import RedisStore
 
     try:
-        return beats(RedisStore(settings.load().redis_url), name)
+        return has_heartbeat(RedisStore(settings.load().redis_url), name)
     except redis.RedisError:
         return False
 

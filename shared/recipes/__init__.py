@@ -22,8 +22,8 @@ __all__ = [
     "RECIPES",
     "HyperParameter",
     "Recipe",
-    "find_recipe_by_algorithm",
     "find_recipe",
+    "find_recipe_by_algorithm",
     "find_recipe_by_feature_transformation",
 ]
 

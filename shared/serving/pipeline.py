@@ -125,13 +125,13 @@ def find_best_allowed(
 ) -> npt.NDArray[np.int64]:
     """int64[K]: the best ``wanted`` items that may be shown, by falling score and then by id, as the ids are sorted.
 
-    ``allowed`` is bool[I]; None allows all. ``rough`` tells how far the scores are off; None: they are exact.
+    ``allowed`` is bool[I]; None allows all. ``approximate`` says how far the scores are off; None: they are exact.
     """
     if allowed is None:
-        return find_best_items(scores, wanted, least=0.0, rough=approximate)
+        return find_best_items(scores, wanted, least=0.0, approximate=approximate)
     if approximate is not None:
         # A pass over all scores costs less than exact scores of more items than are wanted.
-        return find_best_items(np.where(allowed, scores, np.float32(NEVER)), wanted, least=0.0, rough=approximate)
+        return find_best_items(np.where(allowed, scores, np.float32(NEVER)), wanted, least=0.0, approximate=approximate)
     first = find_best_items(scores, FIRST, least=0.0)
     found = first[allowed[first]][:wanted]
     if len(found) < wanted and allowed.any():

@@ -69,17 +69,17 @@ class CachedStore:
         self._patient = patient
         self._clock = clock
         self._families = families
-        self._changes = store.subscribe_invalidations(families)
+        self._invalidations = store.subscribe_invalidations(families)
         self._records: _LruCache[Record | None] = _LruCache(MAX_RECORDS, lambda _: 1)
         self._holders: _LruCache[str | None] = _LruCache(MAX_RECORDS, lambda _: 1)
         self._recent: _LruCache[list[Interaction]] = _LruCache(MAX_EVENTS, lambda live: 1 + len(live))
         self._seen: _LruCache[Mapping[str, Mapping[str, float]]] = _LruCache(
             MAX_EVENTS, lambda types: 1 + sum(map(len, types.values()))
         )
-        self._hearing = threading.Lock()
+        self._invalidation_lock = threading.Lock()
         self._lock = threading.Lock()
-        self._away_since: float | None = None
-        self._ask_at = 0.0
+        self._unavailable_since: float | None = None
+        self._retry_at = 0.0
         #: When it was asked by this process's clock, which no hand sets, and what it said.
         self._time_asked: tuple[float, float] | None = None
         self._request = RequestReads()
@@ -175,14 +175,14 @@ class CachedStore:
 
     def _apply_invalidations(self) -> None:
         """Lets go of what has changed, once a request. Raises what the store raises, and Away."""
-        if self._request.heard:
+        if self._request.invalidations_read:
             return
         # Whoever answers from memory has heard all that was told before: they wait for who is listening.
-        with self._hearing:
-            changed = self._call_store(self._changes.read_changed_keys)
+        with self._invalidation_lock:
+            changed = self._call_store(self._invalidations.read_changed_keys)
             for memory in (self._records, self._holders, self._recent, self._seen):
                 memory.invalidate(changed)
-        self._request.heard = self._request.begun
+        self._request.invalidations_read = self._request.begun
 
     def _call_store(self, ask: Callable[[], V]) -> V:
         """Raises what the store raises, and Away."""
@@ -192,34 +192,34 @@ class CachedStore:
         except UNREACHABLE as error:
             self._open_circuit(error)
             raise
-        if self._away_since is not None:
+        if self._unavailable_since is not None:
             self._close_circuit()
         return found
 
     def _check_circuit(self) -> None:
-        if self._away_since is None:
+        if self._unavailable_since is None:
             return
         with self._lock:
             now = self._clock()
-            if self._away_since is not None and now < self._ask_at:
-                self._request.stale = now - self._away_since
+            if self._unavailable_since is not None and now < self._retry_at:
+                self._request.stale = now - self._unavailable_since
                 raise StoreUnavailable("the store does not answer")
-            self._ask_at = now + RETRY_EVERY
+            self._retry_at = now + RETRY_EVERY
 
     def _open_circuit(self, error: Exception) -> None:
         with self._lock:
             now = self._clock()
-            self._ask_at = now + RETRY_EVERY
-            if self._away_since is None:
-                self._away_since = now
+            self._retry_at = now + RETRY_EVERY
+            if self._unavailable_since is None:
+                self._unavailable_since = now
                 log.warning("the store does not answer: requests go on with what is remembered", reason=str(error))
-            self._request.stale = now - self._away_since
+            self._request.stale = now - self._unavailable_since
 
     def _close_circuit(self) -> None:
         with self._lock:
-            if self._away_since is not None:
-                log.info("the store answers again", seconds=round(self._clock() - self._away_since, 1))
-            self._away_since = None
+            if self._unavailable_since is not None:
+                log.info("the store answers again", seconds=round(self._clock() - self._unavailable_since, 1))
+            self._unavailable_since = None
 
     def _get_stale(self, memory: _LruCache[V], key: str, ask: Callable[[], V]) -> V:
         """Raises Away, and what a patient store raises."""
@@ -235,15 +235,15 @@ class RequestReads(threading.local):
     """What is known of the request that this thread is at; outside of one it is nothing."""
 
     begun = False
-    heard = False
+    invalidations_read = False
     stale: float | None = None
     """How long the store had been away (seconds) when this request read from memory; None: it read nothing stale."""
 
     def begin(self) -> None:
-        self.begun, self.heard, self.stale = True, False, None
+        self.begun, self.invalidations_read, self.stale = True, False, None
 
     def end(self) -> None:
-        self.begun = self.heard = False
+        self.begun = self.invalidations_read = False
 
 
 class _LruCache(Generic[V]):
@@ -252,24 +252,24 @@ class _LruCache(Generic[V]):
     def __init__(self, most: int, size: Callable[[V], int]) -> None:
         self._most = most
         self._size = size
-        self._kept: OrderedDict[str, V] = OrderedDict()
+        self._values: OrderedDict[str, V] = OrderedDict()
         self._all = 0
         self._lock = threading.Lock()
         #: Of what is kept: nothing was written since it was read.
-        self._unchanged: set[str] = set()
+        self._fresh: set[str] = set()
         #: Who has asked last for what is not unchanged. What is written before the answer comes takes them out.
-        self._asking: dict[str, object] = {}
+        self._reads: dict[str, object] = {}
 
     def __getitem__(self, key: str) -> V:
-        return self._kept[key]
+        return self._values[key]
 
     def get_fresh(self, key: str) -> tuple[V | None, bool]:
         """What is kept, and whether that is what the store would say."""
         with self._lock:
-            if key not in self._unchanged:
+            if key not in self._fresh:
                 return None, False
-            self._kept.move_to_end(key)
-            return self._kept[key], True
+            self._values.move_to_end(key)
+            return self._values[key], True
 
     def invalidate(self, keys: Sequence[str] | None) -> None:
         """None: all."""
@@ -277,40 +277,40 @@ class _LruCache(Generic[V]):
             return
         with self._lock:
             if keys is None:
-                self._unchanged.clear()
-                self._asking.clear()
+                self._fresh.clear()
+                self._reads.clear()
                 return
             for key in keys:
-                self._unchanged.discard(key)
-                self._asking.pop(key, None)
+                self._fresh.discard(key)
+                self._reads.pop(key, None)
 
     def begin_read(self, key: str) -> object:
         """To be called before the store is asked; what it returns goes to ``keep``."""
         with self._lock:
-            asking = self._asking[key] = object()
+            asking = self._reads[key] = object()
         return asking
 
     def save_read(self, key: str, value: V, asking: object | None) -> None:
         with self._lock:
-            if asking is not None and self._asking.get(key) is asking:
-                del self._asking[key]
-                self._unchanged.add(key)
-            elif key in self._unchanged:
+            if asking is not None and self._reads.get(key) is asking:
+                del self._reads[key]
+                self._fresh.add(key)
+            elif key in self._fresh:
                 return  # somebody asked later, and has heard already
             self._put_value(key, value)
 
     def add_stale(self, key: str, value: V) -> None:
         """What was said to another question, and may have changed since."""
         with self._lock:
-            if key not in self._unchanged:
+            if key not in self._fresh:
                 self._put_value(key, value)
 
     def _put_value(self, key: str, value: V) -> None:
-        if key in self._kept:
-            self._all -= self._size(self._kept.pop(key))
-        self._kept[key] = value
+        if key in self._values:
+            self._all -= self._size(self._values.pop(key))
+        self._values[key] = value
         self._all += self._size(value)
         while self._all > self._most:
-            oldest, gone = self._kept.popitem(last=False)
-            self._unchanged.discard(oldest)
+            oldest, gone = self._values.popitem(last=False)
+            self._fresh.discard(oldest)
             self._all -= self._size(gone)

@@ -18,7 +18,7 @@ log = structlog.get_logger()
 #: A server that has said nothing for so long (seconds) is asked whether it is there.
 SILENCE = 0.5
 
-_TOLD = object()
+_PUSHED = object()
 
 
 class RedisInvalidations:
@@ -36,34 +36,34 @@ class RedisInvalidations:
         self._families = families
         self._clock = clock
         self._connection: Any = None
-        self._tells = True
+        self._can_track = True
         self._answered_at = 0.0
         self._keys: list[str] = []
-        self._all = False
+        self._all_changed = False
 
     def read_changed_keys(self) -> Sequence[str] | None:
-        if not self._tells:
+        if not self._can_track:
             return None
         if self._connection is not None:
             try:
-                return self._read()
+                return self._read_pushes()
             except redis.ConnectionError:
                 # A server that was started again has closed its connections: it is there, and remembers nobody.
-                self._close()
+                self._close_connection()
             except redis.TimeoutError:
-                self._close()
+                self._close_connection()
                 raise
-        self._listen()
+        self._start_tracking()
         return None
 
-    def _read(self) -> Sequence[str] | None:
-        self._keys, self._all = [], False
+    def _read_pushes(self) -> Sequence[str] | None:
+        self._keys, self._all_changed = [], False
         # Nothing tells a server that has nothing to say from one that can't be reached any more.
         asked = self._clock() - self._answered_at > SILENCE
         if asked:
             # Not PING: a server that can't write to its disk refuses that, and tells of changes all the same.
             self._connection.send_command("EXISTS", f"{self._prefix}format")
-            while self._connection.read_response(push_request=True) is _TOLD:
+            while self._connection.read_response(push_request=True) is _PUSHED:
                 pass
             self._answered_at = self._clock()
         # Nearly always there is nothing: to ask the socket alone takes a tenth of what the connection does. But what
@@ -71,33 +71,33 @@ class RedisInvalidations:
         if asked or self._readable.poll(0):
             while self._connection.can_read(timeout=0):
                 self._connection.read_response(push_request=True)
-        return None if self._all else self._keys
+        return None if self._all_changed else self._keys
 
-    def _listen(self) -> None:
+    def _start_tracking(self) -> None:
         connection: Any = self._pool.make_connection()
         prefixes = [word for family in self._families for word in ("PREFIX", f"{self._prefix}{family}:")]
         try:
             connection.connect()  # an old server refuses RESP3 here
-            connection._parser.set_invalidation_push_handler(self._told)  # as redis-py's own cache does
+            connection._parser.set_invalidation_push_handler(self._collect_keys)  # as redis-py's own cache does
             connection.send_command("CLIENT", "TRACKING", "ON", "BCAST", *prefixes)
             connection.read_response()
         except redis.ResponseError as error:
             connection.disconnect()
-            self._tells = False
+            self._can_track = False
             log.warning("the store does not tell what changes: it is asked each time", reason=str(error))
             return
         self._connection, self._answered_at = connection, self._clock()
         self._readable = select.poll()
         self._readable.register(connection._sock, select.POLLIN)
 
-    def _told(self, message: Sequence[Any]) -> object:
+    def _collect_keys(self, message: Sequence[Any]) -> object:
         """Of one push, which names keys, or none where all of them are gone."""
         if message[1] is None:
-            self._all = True
+            self._all_changed = True
         else:
             self._keys += [key.removeprefix(self._prefix) for key in message[1]]
-        return _TOLD
+        return _PUSHED
 
-    def _close(self) -> None:
+    def _close_connection(self) -> None:
         self._connection.disconnect()
         self._connection = None

@@ -56,10 +56,10 @@ class MemoryStore:
         self._records: dict[str, Record] = {}
         self._claims: dict[str, str] = {}
         #: By id, with the time since when.
-        self._notes: dict[str, tuple[float, OutboxEntry]] = {}
+        self._outbox: dict[str, tuple[float, OutboxEntry]] = {}
         self._leases: dict[str, tuple[Lease, float]] = {}
         self._locks: dict[str, tuple[str, float]] = {}
-        self._beats: dict[str, float] = {}
+        self._heartbeats: dict[str, float] = {}
         self._invocations: dict[str, tuple[str, float]] = {}
         self._streams: dict[str, list[Interaction]] = defaultdict(list)
         self._recent: dict[tuple[str, str], list[Interaction]] = defaultdict(list)
@@ -70,7 +70,7 @@ class MemoryStore:
         self._put_records: dict[str, dict[str, PutRecord]] = defaultdict(dict)
         self._arrivals: dict[str, float] = {}
         self._puts: dict[str, float] = {}
-        self._told: list[MemoryInvalidations] = []
+        self._subscribers: list[MemoryInvalidations] = []
 
     def ping(self) -> None:
         return
@@ -80,11 +80,11 @@ class MemoryStore:
 
     def subscribe_invalidations(self, families: Collection[str]) -> MemoryInvalidations:
         with self._lock:
-            self._told.append(MemoryInvalidations(families))
-            return self._told[-1]
+            self._subscribers.append(MemoryInvalidations(families))
+            return self._subscribers[-1]
 
-    def _tell(self, *keys: str) -> None:
-        for changes in self._told:
+    def _notify_subscribers(self, *keys: str) -> None:
+        for changes in self._subscribers:
             changes.add_keys(keys)
 
     # Records
@@ -107,21 +107,21 @@ class MemoryStore:
         with self._lock:
             if (earlier := self.find_by_invocation(invocation)) is not None:
                 return earlier
-            self._compare(guards)
+            self._compare_versions(guards)
             if record.arn in self._records:
                 raise NameTaken(record.arn)
             self._compare_claims(record)
-            if limit is not None and self._standing(record.kind, limit) >= limit.maximum:
+            if limit is not None and self._count_records(record.kind, limit) >= limit.maximum:
                 raise LimitReached(record.kind)
-            self._write(record, guards, outbox)
-            self._remember(invocation, record)
+            self._write_record(record, guards, outbox)
+            self._save_invocation(invocation, record)
             return record.arn
 
     def find_by_invocation(self, invocation: str) -> str | None:
         arn, ends = self._invocations.get(invocation, ("", 0.0))
         return arn if ends > self._clock() else None
 
-    def _remember(self, invocation: str | None, record: Record) -> None:
+    def _save_invocation(self, invocation: str | None, record: Record) -> None:
         if invocation is not None:
             self._invocations[invocation] = (record.arn, self._clock() + INVOCATION_SECONDS)
 
@@ -137,25 +137,25 @@ class MemoryStore:
         with self._lock:
             if invocation is not None and self.find_by_invocation(invocation) is not None:
                 return
-            self._compare([record, *guards])
-            self._write(record, guards, outbox)
-            self._remember(invocation, record)
+            self._compare_versions([record, *guards])
+            self._write_record(record, guards, outbox)
+            self._save_invocation(invocation, record)
             if completed_entry is not None:
-                self._notes.pop(completed_entry, None)
+                self._outbox.pop(completed_entry, None)
 
     def remove(self, record: Record, *, invocation: str | None = None) -> None:
         with self._lock:
             if invocation is not None and self.find_by_invocation(invocation) is not None:
                 return
-            self._compare([record])
-            self._remember(invocation, record)
+            self._compare_versions([record])
+            self._save_invocation(invocation, record)
             del self._records[record.arn]
             self._leases.pop(record.arn, None)
             for claim in record.claims:
                 self._claims.pop(claim, None)
-            self._tell(f"record:{record.arn}", *(f"claim:{claim}" for claim in record.claims))
+            self._notify_subscribers(f"record:{record.arn}", *(f"claim:{claim}" for claim in record.claims))
 
-    def _compare(self, read: Sequence[Record]) -> None:
+    def _compare_versions(self, read: Sequence[Record]) -> None:
         for record in read:
             standing = self._records.get(record.arn)
             if standing is None or standing.version != record.version:
@@ -166,7 +166,7 @@ class MemoryStore:
             if self._claims.get(claim, record.arn) != record.arn:
                 raise NameTaken(self._claims[claim])
 
-    def _standing(self, kind: str, limit: Limit) -> int:
+    def _count_records(self, kind: str, limit: Limit) -> int:
         return sum(
             record.kind == kind
             and (limit.parent is None or limit.parent in record.parents)
@@ -174,19 +174,19 @@ class MemoryStore:
             for record in self._records.values()
         )
 
-    def _write(self, record: Record, guards: Sequence[Record], notes: Sequence[OutboxEntry]) -> None:
+    def _write_record(self, record: Record, guards: Sequence[Record], notes: Sequence[OutboxEntry]) -> None:
         self._compare_claims(record)
         self._claims.update(dict.fromkeys(record.claims, record.arn))
         for guard in guards:
-            self._touch(guard.arn)
+            self._raise_version(guard.arn)
         in_progress = get_status_in_progress(record) or None
         self._records[record.arn] = changed(record, version=record.version + 1, in_progress=in_progress)
-        self._tell(f"record:{record.arn}", *(f"claim:{claim}" for claim in record.claims))
+        self._notify_subscribers(f"record:{record.arn}", *(f"claim:{claim}" for claim in record.claims))
         if in_progress is None:
             self._leases.pop(record.arn, None)
-        self._notes.update({note.id: (self._clock(), note) for note in notes})
+        self._outbox.update({note.id: (self._clock(), note) for note in notes})
 
-    def _touch(self, arn: str, *, attempts: int = 0, failures: int = 0) -> Record:
+    def _raise_version(self, arn: str, *, attempts: int = 0, failures: int = 0) -> Record:
         record = self._records[arn]
         self._records[arn] = changed(
             record,
@@ -194,7 +194,7 @@ class MemoryStore:
             attempt=record.attempt + attempts,
             failures=record.failures + failures,
         )
-        self._tell(f"record:{arn}")
+        self._notify_subscribers(f"record:{arn}")
         return self._records[arn]
 
     def list_page(
@@ -212,10 +212,10 @@ class MemoryStore:
                 for record in self._records.values()
                 if record.kind == kind and (parent is None or parent in record.parents)
             ]
-        listed.sort(key=_position, reverse=True)
+        listed.sort(key=_get_position, reverse=True)
         if after is not None:
             at, _, arn = after.partition("|")
-            listed = [record for record in listed if _position(record) < (float(at), arn)]
+            listed = [record for record in listed if _get_position(record) < (float(at), arn)]
         rows = listed[:limit]
         more = f"{rows[-1].created!r}|{rows[-1].arn}" if len(listed) > limit else None
         return rows, more
@@ -226,16 +226,16 @@ class MemoryStore:
 
     def list_outbox(self, older_than: float = 0.0) -> list[OutboxEntry]:
         with self._lock:
-            waiting = [(at, note) for at, note in self._notes.values() if at <= self._clock() - older_than]
+            waiting = [(at, note) for at, note in self._outbox.values() if at <= self._clock() - older_than]
         return [note for _, note in sorted(waiting, key=lambda one: one[0])]
 
     def add_to_outbox(self, entry: OutboxEntry) -> None:
         with self._lock:
-            self._notes[entry.id] = (self._clock(), entry)
+            self._outbox[entry.id] = (self._clock(), entry)
 
     def remove_from_outbox(self, entry_id: str) -> None:
         with self._lock:
-            self._notes.pop(entry_id, None)
+            self._outbox.pop(entry_id, None)
 
     # Leases
 
@@ -247,26 +247,26 @@ class MemoryStore:
             held = self._leases.get(arn)
             if held and held[1] > self._clock():
                 return None
-            record = self._touch(arn, attempts=1, failures=1 if held else 0)
+            record = self._raise_version(arn, attempts=1, failures=1 if held else 0)
             lease = Lease(arn=arn, worker=worker, attempt=record.attempt, seconds_left=seconds)
             self._leases[arn] = (lease, self._clock() + seconds)
             return lease
 
     def renew_lease(self, lease: Lease, seconds: float) -> str | None:
         with self._lock:
-            if not self._holds(lease):
+            if not self._holds_lease(lease):
                 return None
             self._leases[lease.arn] = (lease, self._clock() + seconds)
             return self._records[lease.arn].in_progress or ""
 
     def release_lease(self, lease: Lease, *, failed: bool) -> None:
         with self._lock:
-            if self._holds(lease):
+            if self._holds_lease(lease):
                 del self._leases[lease.arn]
                 if failed:
-                    self._touch(lease.arn, failures=1)
+                    self._raise_version(lease.arn, failures=1)
 
-    def _holds(self, lease: Lease) -> bool:
+    def _holds_lease(self, lease: Lease) -> bool:
         held = self._leases.get(lease.arn)
         return held is not None and (held[0].worker, held[0].attempt) == (lease.worker, lease.attempt)
 
@@ -285,11 +285,11 @@ class MemoryStore:
 
     def send_heartbeat(self, process: str, seconds: float) -> None:
         with self._lock:
-            self._beats[process] = self._clock() + seconds
+            self._heartbeats[process] = self._clock() + seconds
 
     def list_live_processes(self) -> list[str]:
         with self._lock:
-            return sorted(process for process, ends in self._beats.items() if ends > self._clock())
+            return sorted(process for process, ends in self._heartbeats.items() if ends > self._clock())
 
     # Interactions
 
@@ -305,8 +305,8 @@ class MemoryStore:
                 recent = self._recent[dataset, one.user_id]
                 recent.append(one)
                 del recent[:-RECENT_LIMIT]
-                self._see(dataset, one)
-                self._tell(f"recent:{dataset}:{one.user_id}")
+                self._add_seen_item(dataset, one)
+                self._notify_subscribers(f"recent:{dataset}:{one.user_id}")
             self._invocations[invocation] = (dataset, self._clock() + INVOCATION_SECONDS)
             return len(new)
 
@@ -322,7 +322,7 @@ class MemoryStore:
         with self._lock:
             return list(self._recent.get((dataset, user_id), ()))
 
-    def _see(self, dataset: str, one: Interaction) -> None:
+    def _add_seen_item(self, dataset: str, one: Interaction) -> None:
         if one.item_id is None:
             return
         types = dict(self.get_seen_items(dataset, one.user_id))
@@ -357,7 +357,7 @@ class MemoryStore:
 
     def clear_dataset(self, dataset: str) -> None:
         with self._lock:
-            self._tell(*(f"recent:{of}:{user_id}" for of, user_id in self._recent if of == dataset))
+            self._notify_subscribers(*(f"recent:{of}:{user_id}" for of, user_id in self._recent if of == dataset))
             self._arrivals.pop(dataset, None)
             self._streams.pop(dataset, None)
             self._recent = defaultdict(list, {k: v for k, v in self._recent.items() if k[0] != dataset})
@@ -387,5 +387,5 @@ class MemoryStore:
             return self._puts.get(dataset, 0.0)
 
 
-def _position(record: Record) -> tuple[float, str]:
+def _get_position(record: Record) -> tuple[float, str]:
     return record.created, record.arn

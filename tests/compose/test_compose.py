@@ -123,9 +123,9 @@ def life(stack: Stack) -> Life:
 @pytest.fixture(scope="module")
 def solution(stack: Stack, life: Life) -> str:
     """A solution over imported films."""
-    demo_catalogue.write(stack.buckets / NAME)
+    demo_catalogue.write_demo_data(stack.buckets / NAME)
     group = life.dataset_group()
-    for table in tables.read(stack.buckets / NAME):
+    for table in tables.read_tables(stack.buckets / NAME):
         dataset = life.dataset(group, table.dataset_type, table.schema)
         life.dataset_import(dataset, f"{NAME}-{table.dataset_type}", f"s3://{NAME}/{table.path.name}")
     return life.solution(group, "aws-hrnn")

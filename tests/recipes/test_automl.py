@@ -16,7 +16,7 @@ from shared.recipes.training_api import Validated
 from shared.resources.solution.tuning import DEFAULT_METRIC
 from tests.recipes.runs import make_context, settings
 from tests.recipes.synthetic import histories_of, walks
-from workers.tuning.halving import simplest
+from workers.tuning.halving import find_simplest
 
 
 def drawn(seed: int, users: int = 150, events: int = 20, items: int = 40) -> Histories:
@@ -55,4 +55,4 @@ def test_the_simplest_recipe_that_is_as_good(tmp_path: Path, histories: Historie
     for name in ("aws-popularity-count", "aws-hrnn"):
         tried = trial(tmp_path, RECIPES[name], histories)
         results.append((name, tried.metrics[DEFAULT_METRIC], tried.errors[DEFAULT_METRIC]))
-    assert simplest(results) == expected, results
+    assert find_simplest(results) == expected, results

@@ -238,7 +238,7 @@ def test_it_goes_on_where_it_was_stopped(tmp_path: Path, phase: str) -> None:
         return fitted(self, number, *args)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fit.VectorFit, "epoch", counted)
+        patch.setattr(fit.VectorFit, "run_epoch", counted)
         patch.setattr("shared.recipes.progress.ProgressReporter.is_due", lambda _: True)
         with pytest.raises(TrainingStopped):
             train(tmp_path / "parts", shelves(), SIMILAR, should_stop=stop, progress=said.append, **asked)  # type: ignore[arg-type]

@@ -118,7 +118,7 @@ def test_a_trial_stops_in_every_phase(tmp_path: Path, recipe: Recipe, phase: str
 def test_training_of_similar_items_goes_on_from_the_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, alone = train(tmp_path / "alone", followed(), SIMILAR)
     trial(tmp_path / "both", SIMILAR, followed())
-    monkeypatch.delattr(VectorFit, "epoch")  # nothing is learnt again
+    monkeypatch.delattr(VectorFit, "run_epoch")  # nothing is learnt again
     _, after = train(tmp_path / "both", followed(), SIMILAR)
     np.testing.assert_array_equal(*(load_file(folder / WEIGHTS)["vectors"] for folder in (alone, after)))
 

@@ -276,7 +276,7 @@ def test_what_is_evaluated_is_what_is_served(tmp_path: Path, monkeypatch: pytest
         shown.append(recommend(np.array([5, 53]), 5))
         return evaluate(recommend, *args, **more)
 
-    monkeypatch.setattr(training, "evaluate", looked_at)
+    monkeypatch.setattr(training, "evaluate_recommender", looked_at)
     _, artifact = train(tmp_path, data, RECIPES[FIRST[0]])
     scorer = loaded(RECIPES[FIRST[0]], artifact)
     for user, row in zip((0, 6), shown[0].tolist(), strict=True):

@@ -32,7 +32,7 @@ from shared.store import Record
 from shared.store.redis import RedisStore
 from shared.system.cpu_quota import available_cpus
 from workers.training import devices
-from workers.training.sources import Finding
+from workers.training.sources import SourceFinder
 
 UPDATE = "UPDATE"
 
@@ -97,7 +97,7 @@ class TrainingRun:
         reading = Reading(self.store, self.configured)
         beside = folder.with_name(f"{folder.name}.sources")
         beside.mkdir(exist_ok=True)
-        finding = Finding(self.version, self.recipe, reading, self.store, self.artifacts, beside, on_step)
+        finding = SourceFinder(self.version, self.recipe, reading, self.store, self.artifacts, beside, on_step)
         return training_data.prepare_training_data(
             folder,
             finding.find_sources(self.parameters),
@@ -169,7 +169,9 @@ def run_trial(arn: str, _attempt: int, progress: ReportProgress, should_stop: Ca
     reading = Reading(store, configured)
     trial = reading.find(arn, "trial")
     lease = store.get_lease(arn)
-    bench = TrainingRun.for_version(reading.find(trial.parents[0], "solution_version"), trial.body["recipeArn"], store, should_stop)
+    bench = TrainingRun.for_version(
+        reading.find(trial.parents[0], "solution_version"), trial.body["recipeArn"], store, should_stop
+    )
     curve = {epoch: (gain, seconds) for epoch, gain, seconds in trials.curve(trial)}
     before = max((seconds for _, seconds in curve.values()), default=0.0)
     began = time.monotonic()

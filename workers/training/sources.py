@@ -24,7 +24,7 @@ from shared.store import Record, Store
 
 
 @dataclass(frozen=True)
-class Finding:
+class SourceFinder:
     """``on_step`` is called at each file, event and record; what it raises comes out of ``sources``."""
 
     version: Record
@@ -39,12 +39,14 @@ class Finding:
         """Raises WorkFailed with what to do, and InvalidInput where a dataset was made anew with other columns."""
         config = self.version.body.get("solutionConfig") or {}
         threshold = config.get("eventValueThreshold")
-        interactions = self._interactions()
+        interactions = self._collect_interactions()
         if interactions is None:
             what = self.recipe.interactions.lower().replace("_", " ")
             raise WorkFailed(f"The dataset group has no {what}: import some, or send events.")
         described = (self.recipe.catalogue, "USERS")
-        bulk = {table: self._described(table) if self.recipe.training.uses_metadata else None for table in described}
+        bulk = {
+            table: self._collect_described(table) if self.recipe.training.uses_metadata else None for table in described
+        }
         for table in bulk.keys() & set(self.recipe.training.datasets):
             if bulk[table] is None:
                 raise WorkFailed(
@@ -57,13 +59,13 @@ class Finding:
             excluded=self._find_excluded(config),
             event_type=self.version.body.get("eventType") or self.recipe.training.event_type,
             event_value_threshold=None if threshold is None else float(threshold),
-            events=events(config),
+            events=parse_event_parameters(config),
             min_percentile=float(parameters.get("min_user_history_length_percentile", 0.0)),
             max_percentile=float(parameters.get("max_user_history_length_percentile", 1.0)),
             metadata=self.recipe.training.uses_metadata,
             impressions=self.recipe.training.uses_impressions,
             all_items=self.recipe.training.cold_items,
-            objective=objective(config),
+            objective=parse_objective(config),
         )
 
     @property
@@ -73,11 +75,11 @@ class Finding:
     def _find_excluded(self, config: Mapping[str, Any]) -> dict[str, frozenset[str]]:
         """What the configuration leaves out, and the columns that it was made before."""
         chosen = left_out(config, self.reading.find(self._group, "dataset_group"), self.reading)
-        for dataset_type, columns in added_since(self._group, self._configured(), self.reading).items():
+        for dataset_type, columns in added_since(self._group, self._find_configuration_time(), self.reading).items():
             chosen[dataset_type] = chosen.get(dataset_type, frozenset()) | columns
         return chosen
 
-    def _configured(self) -> float:
+    def _find_configuration_time(self) -> float:
         """When the solution, or the configuration of the recommender, was made: epoch seconds."""
         owner = self.reading.records.get(self.version.parents[0])
         if owner is None:
@@ -87,20 +89,20 @@ class Finding:
             return owner.update.created
         return owner.created
 
-    def _interactions(self) -> DatasetFiles | None:
+    def _collect_interactions(self) -> DatasetFiles | None:
         dataset_type = self.recipe.interactions
-        schema = self._schema(dataset_type)
+        schema = self._find_schema(dataset_type)
         stream = self.store.iter_interactions(arn_of(self._group, dataset_type, self.reading))
         live = (
             streamed_records.write_events(stream, schema, self.workspace / "live.parquet", self.on_step)
             if schema
             else None
         )
-        return self._table(dataset_type, [*self._files(dataset_type), live])
+        return self._build_table(dataset_type, [*self._list_files(dataset_type), live])
 
-    def _described(self, dataset_type: str) -> DatasetFiles | None:
+    def _collect_described(self, dataset_type: str) -> DatasetFiles | None:
         """Items or users: of rows with one id the newest counts, imported or sent by itself."""
-        schema = self._schema(dataset_type)
+        schema = self._find_schema(dataset_type)
         if schema is None:
             return None
         jobs = [self.reading.find(arn, "dataset_import_job") for arn in imports(self.version, dataset_type)]
@@ -111,14 +113,14 @@ class Finding:
             [job.created for job in jobs],
             self.on_step,
         )
-        imported = [*self._files(dataset_type), None]
-        return self._table(dataset_type, [file for pair in zip(between, imported, strict=True) for file in pair])
+        imported = [*self._list_files(dataset_type), None]
+        return self._build_table(dataset_type, [file for pair in zip(between, imported, strict=True) for file in pair])
 
-    def _schema(self, dataset_type: str) -> DatasetSchema | None:
+    def _find_schema(self, dataset_type: str) -> DatasetSchema | None:
         declared = schema_of(self._group, dataset_type, self.reading)
         return schemas.parse_schema(declared["schema"], domain=declared.get("domain")) if declared else None
 
-    def _table(self, dataset_type: str, files: Sequence[Path | None]) -> DatasetFiles | None:
+    def _build_table(self, dataset_type: str, files: Sequence[Path | None]) -> DatasetFiles | None:
         """None where the group has no such dataset, or nothing in it."""
         schema = schema_of(self._group, dataset_type, self.reading)
         there = [file for file in files if file is not None]
@@ -128,7 +130,7 @@ class Finding:
             else None
         )
 
-    def _files(self, dataset_type: str) -> list[Path]:
+    def _list_files(self, dataset_type: str) -> list[Path]:
         """The older ones first."""
         files = []
         try:
@@ -140,7 +142,7 @@ class Finding:
         return files
 
 
-def events(config: Mapping[str, Any]) -> list[EventParameters]:
+def parse_event_parameters(config: Mapping[str, Any]) -> list[EventParameters]:
     """The eventParametersList of a solutionConfig's eventsConfig."""
     wanted = (config.get("eventsConfig") or {}).get("eventParametersList") or ()
     return [
@@ -153,7 +155,7 @@ def events(config: Mapping[str, Any]) -> list[EventParameters]:
     ]
 
 
-def objective(config: Mapping[str, Any]) -> Objective | None:
+def parse_objective(config: Mapping[str, Any]) -> Objective | None:
     """The optimizationObjective of a solutionConfig."""
     wanted = config.get("optimizationObjective")
     if not wanted or not wanted.get("itemAttribute"):

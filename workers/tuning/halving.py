@@ -16,7 +16,7 @@ Curve = Sequence[tuple[int, float, float]]
 """(epoch, gain, seconds), by epoch."""
 
 
-def promising(curve: Curve, others: Sequence[Curve]) -> bool:
+def is_promising(curve: Curve, others: Sequence[Curve]) -> bool:
     """Does a trial go on? At its last rung it must be among the best half of those that have come as far.
 
     Rungs are at 2, 4, 8, ... epochs. Nobody waits for the others: who comes first goes on, as in asynchronous
@@ -26,22 +26,22 @@ def promising(curve: Curve, others: Sequence[Curve]) -> bool:
     if reached < FIRST_RUNG:
         return True
     rung = FIRST_RUNG * REDUCTION ** int(math.log(reached / FIRST_RUNG, REDUCTION) + 1e-9)
-    mine = _at(curve, rung)
-    rivals = [value for other in others if (value := _at(other, rung)) is not None]
+    mine = _get_value_at(curve, rung)
+    rivals = [value for other in others if (value := _get_value_at(other, rung)) is not None]
     if mine is None:
         return True
     better = sum(value > mine for value in rivals)
     return better < math.ceil((len(rivals) + 1) / REDUCTION)
 
 
-def _at(curve: Curve, rung: int) -> float | None:
+def _get_value_at(curve: Curve, rung: int) -> float | None:
     """The best gain up to this epoch; None of one that has not come so far."""
     if not curve or curve[-1][0] < rung:
         return None
     return max(gain for epoch, gain, _ in curve if epoch <= rung)
 
 
-def survivors(best: Mapping[str, float], begun: Mapping[str, int], jobs: int) -> list[str]:
+def select_survivors(best: Mapping[str, float], begun: Mapping[str, int], jobs: int) -> list[str]:
     """The recipes of which more trials are worth it, best first: half of them in each round of trials.
 
     ``best`` is what each recipe has come to so far, ``begun`` its trials. The rounds share the jobs alike.
@@ -54,7 +54,7 @@ def survivors(best: Mapping[str, float], begun: Mapping[str, int], jobs: int) ->
     return sorted(best, key=lambda recipe: best[recipe], reverse=True)[:left]
 
 
-def simplest(results: Sequence[tuple[Any, float, float]]) -> Any:
+def find_simplest(results: Sequence[tuple[Any, float, float]]) -> Any:
     """Of (what, value, its standard error), simplest first: the first that is within an error of the best.
 
     The rule of one standard error (Breiman et al., 1984): what is no better for certain must not be less simple.

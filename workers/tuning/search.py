@@ -16,11 +16,11 @@ from shared.settings import Settings
 from shared.state.lifecycle import ACTIVE, CREATE_FAILED
 from shared.store import Record
 from workers.tuning import halving
-from workers.tuning.study import Parameters, Space, Tried
+from workers.tuning.study import Parameters, SearchSpace, TriedParameters
 
 
 @dataclass(frozen=True)
-class Search:
+class TrialSearch:
     """``trials`` are all there are, by number."""
 
     version: Record
@@ -46,13 +46,13 @@ class Search:
         return min(max(parallel, 1), self.jobs)
 
     @property
-    def spaces(self) -> list[Space]:
+    def spaces(self) -> list[SearchSpace]:
         """Of the recipes that are tried, the simplest first."""
         if not self.automl:
-            return [Space.of(_recipe(self.version.body["recipeArn"]), self.config)]
-        return [Space.of(_recipe(arn), {}) for arn in self.version.state["candidates"]]
+            return [SearchSpace.from_config(_find_recipe(self.version.body["recipeArn"]), self.config)]
+        return [SearchSpace.from_config(_find_recipe(arn), {}) for arn in self.version.state["candidates"]]
 
-    def of(self, space: Space) -> list[Record]:
+    def list_trials(self, space: SearchSpace) -> list[Record]:
         return [trial for trial in self.trials if trial.body["recipeArn"] == space.recipe.arn]
 
     @property
@@ -64,7 +64,7 @@ class Search:
             raise LookupError(f"hpoObjective's metricName must be one of {', '.join(tuning.METRICS)}; it is {metric}.")
         return metric, great
 
-    def come_to(self, trial: Record) -> float:
+    def get_value(self, trial: Record) -> float:
         """The value of a trial that is done, to be made great."""
         metric, great = self.objective
         value = float(trial.state["metrics"][metric])
@@ -76,77 +76,85 @@ class Search:
         metric, great = self.objective
         return great and metric != "coverage"
 
-    def next(self) -> tuple[Space, Parameters] | None:
+    def propose_trial(self) -> tuple[SearchSpace, Parameters] | None:
         """The trial to begin now; None where there is none, for now or for good."""
         if len(self.trials) >= self.jobs:
             return None
-        for space in self._in_turn():
-            tried = [self._tried(trial) for trial in self.of(space)]
-            parameters = space.next(tried, jobs=self.jobs, seed=self.version.arn)
+        for space in self._iter_spaces():
+            tried = [self._list_tried(trial) for trial in self.list_trials(space)]
+            parameters = space.propose_parameters(tried, jobs=self.jobs, seed=self.version.arn)
             if parameters is not None:
                 return space, parameters
         return None
 
-    def _in_turn(self) -> Iterator[Space]:
+    def _iter_spaces(self) -> Iterator[SearchSpace]:
         """The spaces to look in, in this order."""
         spaces = {space.recipe.arn: space for space in self.spaces}
-        begun = {arn: len(self.of(space)) for arn, space in spaces.items()}
+        begun = {arn: len(self.list_trials(space)) for arn, space in spaces.items()}
         yield from (space for arn, space in spaces.items() if not begun[arn])
-        if len(spaces) > 1 and any(not settled(trial) for space in spaces.values() for trial in self.of(space)[:1]):
+        if len(spaces) > 1 and any(
+            not settled(trial) for space in spaces.values() for trial in self.list_trials(space)[:1]
+        ):
             return  # Which recipes are worth more trials is known when each has had one.
         tunable = {
-            arn: self.come_to(best)
+            arn: self.get_value(best)
             for arn, space in spaces.items()
-            if space.distributions and (best := self.best_of(space)) is not None
+            if space.distributions and (best := self.find_best(space)) is not None
         }
         # Of the recipes that go on, the one that was tried least.
-        going_on = halving.survivors(tunable, begun, self.jobs)
+        going_on = halving.select_survivors(tunable, begun, self.jobs)
         yield from (spaces[arn] for arn in sorted(going_on, key=lambda arn: begun[arn]))
         if len(spaces) == 1:
             yield from spaces.values()
 
-    def best_of(self, space: Space) -> Record | None:
+    def find_best(self, space: SearchSpace) -> Record | None:
         """The best trial of a recipe that was not ended early."""
-        done = [trial for trial in self.of(space) if trial.status == ACTIVE]
-        return max(done, key=self.come_to, default=None)
+        done = [trial for trial in self.list_trials(space) if trial.status == ACTIVE]
+        return max(done, key=self.get_value, default=None)
 
-    def _tried(self, trial: Record) -> Tried:
+    def _list_tried(self, trial: Record) -> TriedParameters:
         gains = [gain for _, gain, _ in trials.curve(trial)]
         state, value = TrialState.FAIL, None
         if trial.status == ACTIVE:
-            state, value = TrialState.COMPLETE, self.come_to(trial)
+            state, value = TrialState.COMPLETE, self.get_value(trial)
         elif not settled(trial):
             state = TrialState.RUNNING
         elif trial.state.get("pruned") and gains:
             state, value = TrialState.PRUNED, max(gains)
-        return Tried(parameters=trial.body["parameters"], state=state, value=value)
+        return TriedParameters(parameters=trial.body["parameters"], state=state, value=value)
 
-    def unpromising(self) -> list[Record]:
+    def find_unpromising(self) -> list[Record]:
         """Trials under way that are not worth going on with. The first of a recipe, its defaults, always is."""
         ended = []
         for space in self.spaces if self.ends_early else ():
-            mine = self.of(space)
+            mine = self.list_trials(space)
             for trial in mine[1:]:
                 others = [trials.curve(other) for other in mine if other is not trial]
-                if not settled(trial) and not halving.promising(trials.curve(trial), others):
+                if not settled(trial) and not halving.is_promising(trials.curve(trial), others):
                     ended.append(trial)
         return ended
 
-    def winner(self) -> Record | None:
+    def find_winner(self) -> Record | None:
         """The best trial; of several recipes, that of the simplest that is not worse for certain."""
-        best = [one for space in self.spaces if (one := self.best_of(space)) is not None]
+        best = [one for space in self.spaces if (one := self.find_best(space)) is not None]
         if not self.automl or not best:
-            return max(best, key=self.come_to, default=None)
+            return max(best, key=self.get_value, default=None)
         metric, _ = self.objective
-        chosen: Record = halving.simplest([(one, self.come_to(one), one.state["errors"][metric]) for one in best])
+        chosen: Record = halving.find_simplest(
+            [(one, self.get_value(one), one.state["errors"][metric]) for one in best]
+        )
         return chosen
 
-    def failure(self) -> str | None:
+    def find_failure(self) -> str | None:
         """Why nothing will come of it: no recipe can be trained with its own hyperparameters."""
         reasons = []
         for space in self.spaces:
-            first = self.of(space)[:1]
-            if not first or first[0].status != CREATE_FAILED or any(t.status == ACTIVE for t in self.of(space)):
+            first = self.list_trials(space)[:1]
+            if (
+                not first
+                or first[0].status != CREATE_FAILED
+                or any(t.status == ACTIVE for t in self.list_trials(space))
+            ):
                 return None
             reasons.append((space.recipe.name, first[0].reason or "It failed."))
         if len({reason for _, reason in reasons}) == 1:
@@ -159,7 +167,7 @@ class Search:
         return sum(float(trial.state.get("progress", {}).get("seconds", 0.0)) for trial in self.trials)
 
 
-def _recipe(arn: str) -> recipes.Recipe:
+def _find_recipe(arn: str) -> recipes.Recipe:
     recipe = recipes.find_recipe(arn)
     if recipe is None:
         raise LookupError(f"The recipe {arn} is not offered by this release.")

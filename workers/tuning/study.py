@@ -28,7 +28,7 @@ Parameters = Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tried:
+class TriedParameters:
     """A trial, as the sampler sees it. Values are to be made great."""
 
     parameters: Parameters
@@ -38,7 +38,7 @@ class Tried:
 
 
 @dataclass(frozen=True)
-class Space:
+class SearchSpace:
     """What is searched of a recipe's hyperparameters. ``first`` has all of them: the recipe's own or the customer's."""
 
     recipe: Recipe
@@ -46,34 +46,34 @@ class Space:
     distributions: Mapping[str, BaseDistribution]
 
     @classmethod
-    def of(cls, recipe: Recipe, config: Mapping[str, Any]) -> Space:
+    def from_config(cls, recipe: Recipe, config: Mapping[str, Any]) -> SearchSpace:
         """The ranges of ``config.hpoConfig``; without any, those of everything tunable, as the recipe has them."""
         tunable = {p.name: p for p in recipe.hyperparameters if p.tunable}
         wanted = tuning.ranges(config) or {name: {} for name in tunable}
-        distributions = {name: _distribution(tunable[name], range_) for name, range_ in wanted.items()}
+        distributions = {name: _create_distribution(tunable[name], range_) for name, range_ in wanted.items()}
         first = recipe.resolve_parameters(config)
-        first |= {name: _written(_nearest(first[name], within)) for name, within in distributions.items()}
+        first |= {name: _format_value(_clip_to_range(first[name], within)) for name, within in distributions.items()}
         return cls(recipe, first, distributions)
 
-    def next(self, tried: Sequence[Tried], *, jobs: int, seed: str) -> Parameters | None:
+    def propose_parameters(self, tried: Sequence[TriedParameters], *, jobs: int, seed: str) -> Parameters | None:
         """All hyperparameters of the trial to begin now; None where there is nothing that was not tried.
 
         The same trials, and the same seed, give the same proposal.
         """
         if not tried:
             return self.first
-        known = {_key(each.parameters) for each in tried}
+        known = {_make_key(each.parameters) for each in tried}
         if len(known) >= self.size:
             return None
-        proposals = self._proposals(tried, jobs=jobs, seed=zlib.crc32(f"{seed}/{len(tried)}".encode()))
-        return next(proposed for proposed in proposals if _key(proposed) not in known)
+        proposals = self._iter_proposals(tried, jobs=jobs, seed=zlib.crc32(f"{seed}/{len(tried)}".encode()))
+        return next(proposed for proposed in proposals if _make_key(proposed) not in known)
 
     @property
     def size(self) -> float:
         """How many different trials there could be."""
-        return math.prod(_count(within) for within in self.distributions.values())
+        return math.prod(_count_values(within) for within in self.distributions.values())
 
-    def _proposals(self, tried: Sequence[Tried], *, jobs: int, seed: int) -> Iterator[Parameters]:
+    def _iter_proposals(self, tried: Sequence[TriedParameters], *, jobs: int, seed: int) -> Iterator[Parameters]:
         """The sampler's, and when it sees nothing but what was tried, any."""
         sampler = optuna.samplers.TPESampler(
             seed=seed,
@@ -84,29 +84,29 @@ class Space:
         )
         study = optuna.create_study(direction="maximize", sampler=sampler)
         for each in tried:
-            study.add_trial(self._frozen(each))
+            study.add_trial(self._freeze_trial(each))
         for _ in range(PROPOSALS):
-            yield self._asked(study)
+            yield self._ask_study(study)
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
         while True:
-            yield self._asked(study)
+            yield self._ask_study(study)
 
-    def _asked(self, study: optuna.Study) -> Parameters:
+    def _ask_study(self, study: optuna.Study) -> Parameters:
         asked = study.ask(dict(self.distributions))
-        return {**self.first, **{name: _written(value) for name, value in asked.params.items()}}
+        return {**self.first, **{name: _format_value(value) for name, value in asked.params.items()}}
 
-    def _frozen(self, tried: Tried) -> optuna.trial.FrozenTrial:
+    def _freeze_trial(self, tried: TriedParameters) -> optuna.trial.FrozenTrial:
         return optuna.trial.create_trial(
             state=tried.state,
             value=tried.value if tried.state == TrialState.COMPLETE else None,
-            params={name: _read(tried.parameters[name], within) for name, within in self.distributions.items()},
+            params={name: _parse_value(tried.parameters[name], within) for name, within in self.distributions.items()},
             distributions=dict(self.distributions),
             # A trial that was ended early stands behind all that were not, in the order of what it had come to.
             intermediate_values={} if tried.value is None else {0: tried.value},
         )
 
 
-def _distribution(parameter: HyperParameter, wanted: Mapping[str, Any]) -> BaseDistribution:
+def _create_distribution(parameter: HyperParameter, wanted: Mapping[str, Any]) -> BaseDistribution:
     if parameter.type == "categorical":
         values = wanted.get("values") or parameter.choices
         return CategoricalDistribution(sorted({parameter.check_value(str(value)) for value in values}))
@@ -117,7 +117,7 @@ def _distribution(parameter: HyperParameter, wanted: Mapping[str, Any]) -> BaseD
     return FloatDistribution(low, high, log=by_ratio)
 
 
-def _count(within: BaseDistribution) -> float:
+def _count_values(within: BaseDistribution) -> float:
     if isinstance(within, CategoricalDistribution):
         return len(within.choices)
     if isinstance(within, IntDistribution):
@@ -125,22 +125,22 @@ def _count(within: BaseDistribution) -> float:
     return 1 if within.single() else math.inf
 
 
-def _key(parameters: Parameters) -> tuple[tuple[str, str], ...]:
+def _make_key(parameters: Parameters) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(parameters.items()))
 
 
-def _nearest(text: str, within: BaseDistribution) -> object:
+def _clip_to_range(text: str, within: BaseDistribution) -> object:
     if isinstance(within, CategoricalDistribution):
         return text if text in within.choices else within.choices[0]
     assert isinstance(within, IntDistribution | FloatDistribution)  # noqa: S101
     return type(within.low)(min(max(float(text), within.low), within.high))
 
 
-def _read(text: str, within: BaseDistribution) -> object:
+def _parse_value(text: str, within: BaseDistribution) -> object:
     if isinstance(within, CategoricalDistribution):
         return text
     return int(text) if isinstance(within, IntDistribution) else float(text)
 
 
-def _written(value: object) -> str:
+def _format_value(value: object) -> str:
     return repr(value) if isinstance(value, float) else str(value)

@@ -16,72 +16,75 @@ from shared.resources.trial import requests as trials
 from shared.state.lifecycle import CREATE_PENDING, CREATE_STOPPED, CREATE_STOPPING, TRAINED, TransitionRequest
 from shared.state.messages import Failed, RunTrial, Started, Stopped, TrainSolutionVersion, TuneSolutionVersion
 from shared.store import Conflict, NameTaken, Record
-from workers.tuning.search import Search
-from workers.tuning.study import Parameters, Space
+from workers.tuning.search import TrialSearch
+from workers.tuning.study import Parameters, SearchSpace
 
 log = structlog.get_logger()
 
 TRIAL = RESOURCES["trial"]
 
 
-def advance(process: WorkerProcess, arn: str) -> None:
+def advance_tuning(process: WorkerProcess, arn: str) -> None:
     """Take steps until there is none to take before something happens."""
-    while _step(process, arn):
+    while _take_step(process, arn):
         continue
 
 
-def _step(process: WorkerProcess, arn: str) -> bool:
+def _take_step(process: WorkerProcess, arn: str) -> bool:
     """One change at most, and whether there may be another."""
     version = process.store.get(arn)
-    if version is None or version.kind != "solution_version" or not _tunes(version):
+    if version is None or version.kind != "solution_version" or not _is_tuning(version):
         return False
-    search = Search(version, trials.of(version, Reading(process.store, process.settings)), process.settings)
+    search = TrialSearch(version, trials.of(version, Reading(process.store, process.settings)), process.settings)
     under_way = [trial for trial in search.trials if not settled(trial)]
     try:
         # One that was stopped before its Started had been heard is CREATE STOPPED at once, and may have trials.
         if version.status in (CREATE_STOPPING, CREATE_STOPPED):
-            return _wind_down(process, version, under_way)
-        return not settled(version) and _go_on(process, search, under_way)
+            return _stop_tuning(process, version, under_way)
+        return not settled(version) and _continue_search(process, search, under_way)
     except (Conflict, NameTaken):
         return True  # Something moved in between: look again.
     except LookupError as error:
-        _report(process, Failed(arn=arn, attempt=version.attempt, reason=str(error)))
+        _report_fact(process, Failed(arn=arn, attempt=version.attempt, reason=str(error)))
         return False
 
 
-def _tunes(version: Record) -> bool:
+def _is_tuning(version: Record) -> bool:
     """Is it ours to see to? Not before, and no longer once there is a winner."""
     return RESOURCES[version.kind].command_for(version) is TuneSolutionVersion
 
 
-def _go_on(process: WorkerProcess, search: Search, under_way: Sequence[Record]) -> bool:
+def _continue_search(process: WorkerProcess, search: TrialSearch, under_way: Sequence[Record]) -> bool:
     version = search.version
     if version.status == CREATE_PENDING and not search.trials:
-        _report(process, Started(arn=version.arn, attempt=version.attempt))
-    for trial in search.unpromising():
+        _report_fact(process, Started(arn=version.arn, attempt=version.attempt))
+    for trial in search.find_unpromising():
         if trial.status != CREATE_STOPPING:
-            _stop(process, trial, pruned=True)
+            _stop_trial(process, trial, pruned=True)
             return True
-    _tidy(process, search)
-    if (reason := search.failure()) is not None:
+    _remove_checkpoints(process, search)
+    if (reason := search.find_failure()) is not None:
         if under_way:
             return False  # they may do what the defaults can't; more are not begun on that hope
         process.artifacts.discard_workspace(version.arn)
-        _report(process, Failed(arn=version.arn, attempt=version.attempt, reason=reason))
+        _report_fact(process, Failed(arn=version.arn, attempt=version.attempt, reason=reason))
         return False
-    if len(under_way) < min(search.at_once, _workers(process)) and (proposed := search.next()) is not None:
-        return _begin(process, search, *proposed)
+    if (
+        len(under_way) < min(search.at_once, _count_workers(process))
+        and (proposed := search.propose_trial()) is not None
+    ):
+        return _create_trial(process, search, *proposed)
     if under_way:
         return False
-    return _conclude(process, search)
+    return _announce_winner(process, search)
 
 
-def _workers(process: WorkerProcess) -> int:
+def _count_workers(process: WorkerProcess) -> int:
     """Training workers that live. A trial that nobody could take yet would be one proposed too early."""
     return max(sum(name.startswith("training@") for name in process.store.list_live_processes()), 1)
 
 
-def _begin(process: WorkerProcess, search: Search, space: Space, parameters: Parameters) -> bool:
+def _create_trial(process: WorkerProcess, search: TrialSearch, space: SearchSpace, parameters: Parameters) -> bool:
     version = search.version
     request = {
         "solutionVersionArn": version.arn,
@@ -100,7 +103,7 @@ def _begin(process: WorkerProcess, search: Search, space: Space, parameters: Par
     return True
 
 
-def _stop(process: WorkerProcess, trial: Record, *, pruned: bool) -> None:
+def _stop_trial(process: WorkerProcess, trial: Record, *, pruned: bool) -> None:
     """Whoever works on it sees that by the lease; who does not will never begin."""
     status = TRAINED.get_next_status(trial.status or "", TransitionRequest.STOP)
     if status == CREATE_STOPPED and process.store.get_lease(trial.arn) is not None:
@@ -113,34 +116,34 @@ def _stop(process: WorkerProcess, trial: Record, *, pruned: bool) -> None:
     log.info("trial ended early", arn=trial.arn, pruned=pruned)
 
 
-def _wind_down(process: WorkerProcess, version: Record, under_way: Sequence[Record]) -> bool:
+def _stop_tuning(process: WorkerProcess, version: Record, under_way: Sequence[Record]) -> bool:
     for trial in under_way:
         if trial.status != CREATE_STOPPING:
-            _stop(process, trial, pruned=False)
+            _stop_trial(process, trial, pruned=False)
             return True
     if under_way:
         return False
     process.artifacts.discard_workspace(version.arn)
     if not settled(version):
-        _report(process, Stopped(arn=version.arn, attempt=version.attempt))
+        _report_fact(process, Stopped(arn=version.arn, attempt=version.attempt))
     return False
 
 
-def _tidy(process: WorkerProcess, search: Search) -> None:
+def _remove_checkpoints(process: WorkerProcess, search: TrialSearch) -> None:
     """Remove the checkpoints of trials that will not be gone on with: those of a large catalogue are large."""
     of_version = process.artifacts.create_workspace(search.version.arn)
-    best = {one.arn for space in search.spaces if (one := search.best_of(space)) is not None}
+    best = {one.arn for space in search.spaces if (one := search.find_best(space)) is not None}
     for trial in search.trials:
         if settled(trial) and trial.arn not in best:
             shutil.rmtree(trials.workspace(of_version, trial.body["number"]), ignore_errors=True)
 
 
-def _conclude(process: WorkerProcess, search: Search) -> bool:
-    version, winner = search.version, search.winner()
+def _announce_winner(process: WorkerProcess, search: TrialSearch) -> bool:
+    version, winner = search.version, search.find_winner()
     if winner is None:
         reasons = [trial.reason for trial in search.trials if trial.reason] or ["No trial was finished."]
         process.artifacts.discard_workspace(version.arn)
-        _report(process, Failed(arn=version.arn, attempt=version.attempt, reason=reasons[0]))
+        _report_fact(process, Failed(arn=version.arn, attempt=version.attempt, reason=reasons[0]))
         return False
     space = next(space for space in search.spaces if space.recipe.arn == winner.body["recipeArn"])
     won = {
@@ -160,5 +163,5 @@ def _conclude(process: WorkerProcess, search: Search) -> bool:
     return False
 
 
-def _report(process: WorkerProcess, fact: Started | Failed | Stopped) -> None:
+def _report_fact(process: WorkerProcess, fact: Started | Failed | Stopped) -> None:
     celery_app.report_fact(process.store, process.queue, fact)

@@ -89,7 +89,7 @@ def _write_demo_data(folder: Path, console: Console) -> Path:
     from services.cli.data import demo_catalogue
 
     with step(console, "catalogue") as shown:
-        demo_catalogue.write(folder)
+        demo_catalogue.write_demo_data(folder)
         shown.conclude(
             f"{demo_catalogue.USERS} viewers, {demo_catalogue.ITEMS:,} films, "
             f"{demo_catalogue.INTERACTIONS:,} views, made up"
@@ -115,7 +115,7 @@ class _Deployed:
 class _Demo:
     def __init__(self, console: Console, system: LocalSystem, folder: Path, bucket: str) -> None:
         from services.cli.client import connect
-        from services.cli.data.titles import Viewing, titles
+        from services.cli.data.titles import Viewing, read_titles
         from services.cli.resource_life import Life
 
         self._console = console
@@ -124,12 +124,12 @@ class _Demo:
         self._bucket = bucket
         self._life: Life = Life(connect(system.client), bucket)
         self._viewing = Viewing(folder)
-        self._titles = titles(folder / "items.csv")
+        self._titles = read_titles(folder / "items.csv")
 
     def run(self) -> None:
         began = time.monotonic()
         made = self._create_recommender()
-        viewers = self._viewing.viewers(VIEWERS, NEWEST)
+        viewers = self._viewing.choose_viewers(VIEWERS, NEWEST)
         first = self._get_recommendations(made.campaign, viewers[0].user_id)
         self._console.print(f"First recommendation {time.monotonic() - began:.0f} s after the system was up.\n")
         found = made.metrics
@@ -148,7 +148,7 @@ class _Demo:
 
         life, console = self._life, self._console
         with step(console, "dataset group") as shown:
-            found = tables.read(self._folder)
+            found = tables.read_tables(self._folder)
             group = life.dataset_group(shown.watch)
             shown.conclude(self._bucket)
         for table in found:
@@ -202,7 +202,7 @@ class _Demo:
         # The user of other tastes: whose list has least in common with the first one's.
         others = min(lists[1:] or [before], key=lambda items: len({*items[:SHOWN]} & {*before[:SHOWN]}))
         picked = [item for item in others if item not in before][:EVENTS] or list(others[:EVENTS])
-        aws, kind = self._life.aws, self._viewing.event_type()
+        aws, kind = self._life.aws, self._viewing.find_event_type()
         sent = time.perf_counter()
         aws.events.put_events(
             trackingId=made.tracking_id,

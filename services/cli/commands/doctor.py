@@ -186,14 +186,14 @@ def _check_port(port: int) -> Finding:
 def _check_endpoint(data_dir: DataDir) -> Iterator[Finding]:
     from services.cli.client import find_client_variables
     from services.cli.errors import NoServer
-    from services.cli.health import ping
+    from services.cli.health import send_ping
 
     try:
         url = find_client_variables(None, data_dir.path).get("AWS_ENDPOINT_URL_PERSONALIZE", "")
     except NoServer:
         yield Finding("endpoint", "note", "none is known", "start one: foretaste up")
         return
-    answer = ping(url, 5.0)
+    answer = send_ping(url, 5.0)
     if answer is None:
         yield Finding("endpoint", "note", f"{url} does not answer", "start it: foretaste up")
         return

@@ -41,7 +41,7 @@ def import_data(folder: Path, name: str, bucket: str | None, data_dir: Path | No
     def say(sentence: str) -> None:
         console.print(sentence, style="yellow", markup=False)
 
-    found = tables.read(folder, say, life.standing_schemas())
+    found = tables.read_tables(folder, say, life.standing_schemas())
     copies = None if bucket else _create_bucket(find_server_dir(data_dir, DEFAULT_DATA_DIR), name)
     job = f"{name[:40]}-{time.strftime('%Y%m%d%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
     with step(console, "dataset group") as shown:

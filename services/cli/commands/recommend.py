@@ -19,7 +19,7 @@ from services.cli.options import DEFAULT_DATA_DIR, client_data_dir
 def recommend(user: str, name: str | None, results: int, data_dir: Path | None) -> None:
     """Print what a campaign recommends to USER, by title where the imported items.csv is at hand."""
     from services.cli.client import connect, find_client_variables, find_server_dir
-    from services.cli.data.titles import titles
+    from services.cli.data.titles import read_titles
     from services.cli.local.data_dir import DataDir
     from services.cli.resource_life import listed
 
@@ -31,7 +31,7 @@ def recommend(user: str, name: str | None, results: int, data_dir: Path | None) 
     if chosen not in campaigns:
         raise click.UsageError(f"no campaign {chosen}; campaigns: {', '.join(sorted(campaigns)) or 'none'}")
     answer = aws.runtime.get_recommendations(campaignArn=campaigns[chosen], userId=user, numResults=results)
-    known = titles(DataDir(find_server_dir(data_dir, DEFAULT_DATA_DIR)).buckets / chosen / "items.csv")
+    known = read_titles(DataDir(find_server_dir(data_dir, DEFAULT_DATA_DIR)).buckets / chosen / "items.csv")
     grid = Grid()
     grid.add_column("item")
     if known:

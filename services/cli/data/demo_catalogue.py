@@ -65,35 +65,35 @@ class Film:
 Shelves = Mapping[str, tuple[Sequence[Film], Sequence[float]]]
 
 
-def write(folder: Path) -> None:
+def write_demo_data(folder: Path) -> None:
     """Write interactions.csv, items.csv and users.csv into the folder."""
     luck = random.Random(SEED)  # noqa: S311 - a catalogue, not a secret
-    films = _films(luck)
-    shelves = _shelves(films)
+    films = _make_films(luck)
+    shelves = _group_by_genre(films)
     occupations = OCCUPATIONS.split()
     folder.mkdir(parents=True, exist_ok=True)
-    _write(
+    _write_csv(
         folder / "items.csv",
         ("ITEM_ID", "TITLE", "RELEASE_YEAR", "GENRES"),
         ((film.id, film.title, film.year, "|".join(film.genres)) for film in films),
     )
-    _write(
+    _write_csv(
         folder / "users.csv",
         ("USER_ID", "AGE", "OCCUPATION"),
         ((user, luck.randint(14, 79), luck.choice(occupations)) for user in range(1, USERS + 1)),
     )
-    _write(
+    _write_csv(
         folder / "interactions.csv",
         ("USER_ID", "ITEM_ID", "TIMESTAMP", "EVENT_TYPE"),
         (
             (user, film, at, "watch")
-            for user, length in enumerate(_lengths(luck), start=1)
-            for film, at in _history(luck, films, shelves, length)
+            for user, length in enumerate(_draw_history_lengths(luck), start=1)
+            for film, at in _draw_history(luck, films, shelves, length)
         ),
     )
 
 
-def _films(luck: random.Random) -> list[Film]:
+def _make_films(luck: random.Random) -> list[Film]:
     genres = list(SUBJECTS)
     series: list[tuple[str, str, int]] = []  # title, genre, parts
     names = {
@@ -126,7 +126,7 @@ def _films(luck: random.Random) -> list[Film]:
     return films
 
 
-def _lengths(luck: random.Random) -> list[int]:
+def _draw_history_lengths(luck: random.Random) -> list[int]:
     """How much each viewer watches: FEWEST or more, some a great deal, INTERACTIONS in all."""
     weights = [luck.lognormvariate(0.0, 0.9) for _ in range(USERS)]
     spare = INTERACTIONS - USERS * FEWEST
@@ -135,7 +135,7 @@ def _lengths(luck: random.Random) -> list[int]:
     return lengths
 
 
-def _history(luck: random.Random, films: Sequence[Film], shelves: Shelves, length: int) -> Iterator[tuple[int, int]]:
+def _draw_history(luck: random.Random, films: Sequence[Film], shelves: Shelves, length: int) -> Iterator[tuple[int, int]]:
     """``length`` different films with the times they were watched at, oldest first."""
     genres = list(SUBJECTS)
     favourites = luck.sample(genres, 3)
@@ -148,7 +148,7 @@ def _history(luck: random.Random, films: Sequence[Film], shelves: Shelves, lengt
             genre = luck.choices(favourites, (5, 3, 2))[0]
         last: Film | None = None
         for _ in range(min(luck.randint(3, 9), length - len(watched))):
-            last = _next(luck, films, shelves[genre], last, seen)
+            last = _choose_next_film(luck, films, shelves[genre], last, seen)
             seen.add(last.id)
             watched.append((last.id, at))
             at += luck.randint(90, 150) * 60
@@ -157,7 +157,7 @@ def _history(luck: random.Random, films: Sequence[Film], shelves: Shelves, lengt
     return ((film, start + after) for film, after in watched)
 
 
-def _next(
+def _choose_next_film(
     luck: random.Random,
     films: Sequence[Film],
     shelf: tuple[Sequence[Film], Sequence[float]],
@@ -172,7 +172,7 @@ def _next(
     return luck.choice([film for film in films if film.id not in seen])
 
 
-def _shelves(films: Sequence[Film]) -> Shelves:
+def _group_by_genre(films: Sequence[Film]) -> Shelves:
     shelves = {}
     for genre in SUBJECTS:
         shelf = [film for film in films if genre in film.genres]
@@ -180,7 +180,7 @@ def _shelves(films: Sequence[Film]) -> Shelves:
     return shelves
 
 
-def _write(path: Path, header: Sequence[str], rows: Iterator[tuple[object, ...]]) -> None:
+def _write_csv(path: Path, header: Sequence[str], rows: Iterator[tuple[object, ...]]) -> None:
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)

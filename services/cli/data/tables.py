@@ -35,7 +35,7 @@ FILES = {
 Say = Callable[[str], None]
 
 
-def _say_nothing(_sentence: str) -> None:
+def _ignore_notice(_sentence: str) -> None:
     return
 
 
@@ -49,7 +49,7 @@ class Table:
     schema: str
 
 
-def read(folder: Path, say: Say = _say_nothing, standing: Mapping[str, DatasetSchema] | None = None) -> list[Table]:
+def read_tables(folder: Path, say: Say = _ignore_notice, standing: Mapping[str, DatasetSchema] | None = None) -> list[Table]:
     """The folder's tables, which an import would take; interactions first.
 
     ``standing``: dataset type, in capitals -> the schema of a dataset that is there already, which then is the table's.
@@ -58,14 +58,14 @@ def read(folder: Path, say: Say = _say_nothing, standing: Mapping[str, DatasetSc
     if not (folder / "interactions.csv").is_file():
         raise UnusableFolder(f"{folder} has no interactions.csv (USER_ID,ITEM_ID,TIMESTAMP[,EVENT_TYPE,...])")
     tables = (
-        _table(folder / name, kind, say, (standing or {}).get(schemas.DATASET_TYPES[kind]))
+        _read_table(folder / name, kind, say, (standing or {}).get(schemas.DATASET_TYPES[kind]))
         for name, kind in FILES.items()
         if (folder / name).is_file()
     )
     return [table for table in tables if table is not None]
 
 
-def _table(path: Path, dataset_type: str, say: Say, standing: DatasetSchema | None) -> Table | None:
+def _read_table(path: Path, dataset_type: str, say: Say, standing: DatasetSchema | None) -> Table | None:
     """None when it says of its items or users nothing but that they exist: Personalize takes no such dataset."""
     with csv_source.open_csv(path) as (file, workspace):
         _check_required(path, file, dataset_type)
@@ -73,22 +73,22 @@ def _table(path: Path, dataset_type: str, say: Say, standing: DatasetSchema | No
             chosen = columns.choose_columns(file, dataset_type)
         except duckdb.Error as error:
             # It is no table. The importer says where, of the columns that AWS knows as of any others.
-            _check(file, _known(file, dataset_type), workspace)
+            _check_import(file, _list_known_columns(file, dataset_type), workspace)
             raise UnusableFolder(f"{path} can't be read as CSV") from error
         left_out = dict(chosen.left_out)
-        text = _avro(dataset_type, chosen)
+        text = _build_schema(dataset_type, chosen)
         if standing is not None:
-            left_out = _left_out_of(standing, file, chosen)
+            left_out = _find_left_out_columns(standing, file, chosen)
         elif dataset_type != "Interactions" and not chosen.own:
-            _tell(path, left_out, say)
+            _report_left_out(path, left_out, say)
             say(f"{path.name} is not imported: no column says more of {dataset_type.lower()} than that they exist")
             return None
-        _check(file, standing or schemas.parse_schema(text), workspace)
-        _tell(path, left_out, say)
+        _check_import(file, standing or schemas.parse_schema(text), workspace)
+        _report_left_out(path, left_out, say)
         return Table(path=path, dataset_type=dataset_type, rows=file.rows, schema=text)
 
 
-def _left_out_of(standing: DatasetSchema, file: CsvFile, chosen: columns.Chosen) -> dict[str, str]:
+def _find_left_out_columns(standing: DatasetSchema, file: CsvFile, chosen: columns.Chosen) -> dict[str, str]:
     """The columns of the file that the dataset has not, with the reasons."""
     known = {field.name.upper() for field in standing.fields}
     unusable = {column: why for column, why in chosen.left_out.items() if not schemas.FIELD_NAME.fullmatch(column)}
@@ -105,11 +105,11 @@ def _check_required(path: Path, file: CsvFile, dataset_type: str) -> None:
         if len(file.header) == 1 and re.search(r"[;\t|]", file.header[0]):
             hint = ". Its columns are not separated by commas; save it with commas"
         raise UnusableFolder(f"{path} has no column {', '.join(missing)}; it has {', '.join(file.header)}{hint}")
-    with _in_words():
-        check_header(file, _known(file, dataset_type))
+    with _reword_import_errors():
+        check_header(file, _list_known_columns(file, dataset_type))
 
 
-def _known(file: CsvFile, dataset_type: str) -> DatasetSchema:
+def _list_known_columns(file: CsvFile, dataset_type: str) -> DatasetSchema:
     """The columns of the file that AWS knows."""
     required, reserved = schemas.get_declared_columns(schemas.DATASET_TYPES[dataset_type])
     names = {column.upper() for column in file.header}
@@ -118,7 +118,7 @@ def _known(file: CsvFile, dataset_type: str) -> DatasetSchema:
 
 
 @contextmanager
-def _in_words() -> Iterator[None]:
+def _reword_import_errors() -> Iterator[None]:
     """What an import would fail with, as this command's error."""
     try:
         yield
@@ -126,7 +126,7 @@ def _in_words() -> Iterator[None]:
         raise UnusableFolder(str(error)) from error
 
 
-def _avro(dataset_type: str, chosen: columns.Chosen) -> str:
+def _build_schema(dataset_type: str, chosen: columns.Chosen) -> str:
     schema = {
         "type": "record",
         "name": dataset_type,
@@ -137,9 +137,9 @@ def _avro(dataset_type: str, chosen: columns.Chosen) -> str:
     return json.dumps(schema)
 
 
-def _check(file: CsvFile, schema: DatasetSchema, workspace: Path) -> None:
+def _check_import(file: CsvFile, schema: DatasetSchema, workspace: Path) -> None:
     configured = settings.load()
-    with _in_words():
+    with _reword_import_errors():
         check_csv(
             file,
             schema,
@@ -149,6 +149,6 @@ def _check(file: CsvFile, schema: DatasetSchema, workspace: Path) -> None:
         )
 
 
-def _tell(path: Path, left_out: Mapping[str, str], say: Say) -> None:
+def _report_left_out(path: Path, left_out: Mapping[str, str], say: Say) -> None:
     for column, reason in left_out.items():
         say(f"{path.name}: the column {column} is not imported: {reason}")

@@ -30,9 +30,9 @@ class Viewing:
     def __init__(self, folder: Path) -> None:
         self._interactions = folder / "interactions.csv"
 
-    def viewers(self, count: int, newest: int) -> list[Viewer]:
+    def choose_viewers(self, count: int, newest: int) -> list[Viewer]:
         """``count`` users with histories of ordinary length: the same ones each time, from all over the data."""
-        rows = _ask(
+        rows = _query_csv(
             self._interactions,
             f"""
             WITH histories AS (
@@ -50,7 +50,7 @@ class Viewing:
         )
         return [Viewer(user, tuple(items), n) for user, items, n in rows]
 
-    def event_type(self) -> str:
+    def find_event_type(self) -> str:
         """The commonest one; "watch" where the data has none."""
         with csv_source.open_csv(self._interactions) as (file, _):
             if "EVENT_TYPE" not in csv_source.list_columns(file):
@@ -59,7 +59,7 @@ class Viewing:
         return str(commonest or "watch")
 
 
-def titles(items: Path) -> Mapping[str, str]:
+def read_titles(items: Path) -> Mapping[str, str]:
     """Item id -> title; empty where there is no such CSV file, or none with a column of titles."""
     if not items.is_file():
         return {}
@@ -72,6 +72,6 @@ def titles(items: Path) -> Mapping[str, str]:
         return dict(csv_source.query_cells(file, question))
 
 
-def _ask(path: Path, question: str) -> list[tuple[Any, ...]]:
+def _query_csv(path: Path, question: str) -> list[tuple[Any, ...]]:
     with csv_source.open_csv(path) as (file, _):
         return csv_source.query_cells(file, question)

@@ -38,21 +38,21 @@ class DataDir:
         self._lock = self.path / "lock"
 
     @contextmanager
-    def locked(self) -> Iterator[int]:
+    def lock(self) -> Iterator[int]:
         """Keep others out. Gives the descriptor of the lock: who inherits it keeps it too.
 
         Raises InUse, CannotStart.
         """
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._close()
+        self._restrict_permissions()
         with self._lock.open("a+") as lock:
-            self._take(lock.fileno())
+            self._acquire_lock(lock.fileno())
             lock.truncate(0)
             lock.write(f"{os.getpid()}\n")
             lock.flush()
             yield lock.fileno()
 
-    def _close(self) -> None:
+    def _restrict_permissions(self) -> None:
         """See that nobody but its owner looks into the folder. Raises CannotStart."""
         mode = stat.S_IMODE(self.path.stat().st_mode)
         if not mode & 0o077:
@@ -70,7 +70,7 @@ class DataDir:
         except OSError as error:
             raise CannotStart(f"{begin}, and can't be closed ({error.strerror}): choose another --data-dir") from error
 
-    def _take(self, descriptor: int) -> None:
+    def _acquire_lock(self, descriptor: int) -> None:
         deadline = time.monotonic() + LOCK_SECONDS
         while True:
             try:

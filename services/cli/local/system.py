@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import redis
 
 from services.cli.errors import CannotStart
-from services.cli.health import beats, pings
+from services.cli.health import has_heartbeat, answers_ping
 from services.cli.local import disk_guard, embedded_redis, redis_files
 from services.cli.local.data_dir import DataDir
 from services.cli.local.processes import PROCESSES, Process
@@ -71,7 +71,7 @@ def local_system(wishes: Wishes, *, say: Callable[[str], None], stopping: thread
     chosen = settings.load()
     _refuse_open_door(wishes.host, chosen)
     with ExitStack() as stack:
-        lock = stack.enter_context(data_dir.locked())
+        lock = stack.enter_context(data_dir.lock())
         _refuse_newer(say, data_dir.path, chosen.artifacts_dir or data_dir.path / "artifacts")
         data_dir.buckets.mkdir(exist_ok=True)
         sockets = {p.name: stack.enter_context(socket.socket()) for p in PROCESSES if p.http}
@@ -246,7 +246,7 @@ def _child(process: Process, listener: socket.socket | None, values: Mapping[str
             environment=environment,
             folder=HOME,
             descriptors=(listener.fileno(),),
-            ready=lambda _pid: pings(_url(listener), 0.5),
+            ready=lambda _pid: answers_ping(_url(listener), 0.5),
         )
     return Child(
         name=process.name,
@@ -259,6 +259,6 @@ def _child(process: Process, listener: socket.socket | None, values: Mapping[str
 
 def _beats(store: RedisStore, name: str, pid: int) -> bool:
     try:
-        return beats(store, name, pid=pid)
+        return has_heartbeat(store, name, pid=pid)
     except redis.RedisError:
         return False

@@ -60,7 +60,7 @@ class WatchedStore(MemoryStore):
         if kind != "recommender" or status not in ("ACTIVE", "INACTIVE"):
             assert (record.reason is not None) == (status in rules.FAILED), f"{kind} in {status} with {record.reason}"
         self.reached.add((kind, status))
-        super()._write(record, guards, notes)
+        super()._write_record(record, guards, notes)
 
     def remove(self, record: Record, *, invocation: str | None = None) -> None:
         before = self._records.get(record.arn)
@@ -74,7 +74,7 @@ class WatchedStore(MemoryStore):
         return self._records
 
     def outbox(self) -> list[OutboxEntry]:
-        return [note for _, note in self._notes.values()]
+        return [note for _, note in self._outbox.values()]
 
 
 class Bag:

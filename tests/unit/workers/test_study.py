@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from shared.recipes import RECIPES
 from shared.resources.solution import tuning
-from workers.tuning.study import Parameters, Space, Tried
+from workers.tuning.study import Parameters, SearchSpace, TriedParameters
 
 COMPLETE, FAIL, PRUNED, RUNNING = TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED, TrialState.RUNNING
 
@@ -35,24 +35,24 @@ def between(name: str, low: float, high: float) -> dict[str, Any]:
     return {"name": name, "minValue": low, "maxValue": high}
 
 
-def space(config: Mapping[str, Any], recipe: str = "aws-hrnn") -> Space:
-    return Space.of(RECIPES[recipe], config)
+def space(config: Mapping[str, Any], recipe: str = "aws-hrnn") -> SearchSpace:
+    return SearchSpace.from_config(RECIPES[recipe], config)
 
 
-def tried(parameters: Parameters, value: float | None = 0.1, state: TrialState = COMPLETE) -> Tried:
-    return Tried(parameters=parameters, state=state, value=value)
+def tried(parameters: Parameters, value: float | None = 0.1, state: TrialState = COMPLETE) -> TriedParameters:
+    return TriedParameters(parameters=parameters, state=state, value=value)
 
 
-def proposed(space: Space, trials: Sequence[Tried], seed: str = "seed", jobs: int = 12) -> Parameters:
-    found = space.next(trials, jobs=jobs, seed=seed)
+def proposed(space: SearchSpace, trials: Sequence[TriedParameters], seed: str = "seed", jobs: int = 12) -> Parameters:
+    found = space.propose_parameters(trials, jobs=jobs, seed=seed)
     assert found is not None
     return found
 
 
-def run(space: Space, gain: Any, jobs: int, seed: str = "seed") -> list[Tried]:
+def run(space: SearchSpace, gain: Any, jobs: int, seed: str = "seed") -> list[TriedParameters]:
     """All trials of a study, one after the other."""
-    done: list[Tried] = []
-    while len(done) < jobs and (parameters := space.next(done, jobs=jobs, seed=seed)) is not None:
+    done: list[TriedParameters] = []
+    while len(done) < jobs and (parameters := space.propose_parameters(done, jobs=jobs, seed=seed)) is not None:
         done.append(tried(parameters, gain(parameters)))
     return done
 
@@ -116,7 +116,7 @@ def test_what_hpo_alone_sets_is_searched_within_both_its_bounds() -> None:
 
 def test_the_first_trial_is_the_recipes_defaults() -> None:
     recipe = RECIPES["aws-hrnn"]
-    assert space({}).next([], jobs=12, seed="any") == recipe.resolve_parameters({})
+    assert space({}).propose_parameters([], jobs=12, seed="any") == recipe.resolve_parameters({})
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_nothing_is_tried_twice_however_it_ended(state: TrialState) -> None:
         value = 0.1 if state in (COMPLETE, PRUNED) else None
         trials.append(tried(proposed(few, trials), value, state))
     assert len({tuple(sorted(trial.parameters.items())) for trial in trials}) == 6
-    assert few.next(trials, jobs=40, seed="seed") is None
+    assert few.propose_parameters(trials, jobs=40, seed="seed") is None
 
 
 @pytest.mark.parametrize("seed", ["a", "b", "c"])
@@ -190,9 +190,9 @@ def test_a_small_space_is_tried_out_before_there_is_nothing_new(seed: str) -> No
 
 def test_a_recipe_without_hyperparameters_is_tried_once() -> None:
     popularity = RECIPES["aws-popularity-count"]
-    nothing = Space.of(popularity, {})
-    assert nothing.next([], jobs=12, seed="seed") == {}
-    assert nothing.next([tried({})], jobs=12, seed="seed") is None
+    nothing = SearchSpace.from_config(popularity, {})
+    assert nothing.propose_parameters([], jobs=12, seed="seed") == {}
+    assert nothing.propose_parameters([tried({})], jobs=12, seed="seed") is None
 
 
 @pytest.mark.parametrize("seed", [f"arn:aws:personalize:r:a:solution/s/{n}" for n in range(4)])

@@ -88,7 +88,7 @@ def test_to_be_rung_again_changes_nothing(tmp_path: Path, under_way: bool) -> No
         world.finish_all()
     before = (world.trials, world.tuning, list(world.ordered))
     for _ in range(3):
-        tuner.advance(world.process, world.arn)
+        tuner.advance_tuning(world.process, world.arn)
     assert (world.trials, world.tuning, world.ordered) == before
     assert world.queue.messages == []
 
@@ -98,7 +98,7 @@ def test_what_is_not_tuned_is_left_alone(tmp_path: Path) -> None:
     solution = world.solution(name="plain")
     plain = world.version(solution, status=CREATE_STOPPING)
     for arn in (plain, solution, f"{plain}0"):
-        tuner.advance(world.process, arn)
+        tuner.advance_tuning(world.process, arn)
     assert world.get(plain).status == CREATE_STOPPING
     assert world.queue.messages == []
 
@@ -110,7 +110,9 @@ def test_tuners_that_interrupt_each_other_keep_both_limits(tmp_path: Path) -> No
     world = Tuned(tmp_path, jobs=5, at_once=3)
     world.create()
     rival = world.process
-    store: Any = Interrupted(world.store, {"list_page", "create", "replace"}, lambda: tuner.advance(rival, world.arn))
+    store: Any = Interrupted(
+        world.store, {"list_page", "create", "replace"}, lambda: tuner.advance_tuning(rival, world.arn)
+    )
     world.process = replace(rival, store=store)
     world.hear()
     world.check()
@@ -127,7 +129,7 @@ def test_tuners_in_threads_keep_both_limits(tmp_path: Path) -> None:
     world.create()
     world.queue.messages.clear()
     for _ in range(8):
-        threads = [threading.Thread(target=tuner.advance, args=(world.process, world.arn)) for _ in range(4)]
+        threads = [threading.Thread(target=tuner.advance_tuning, args=(world.process, world.arn)) for _ in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:

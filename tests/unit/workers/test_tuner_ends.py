@@ -100,7 +100,7 @@ def test_the_reconciler_leaves_the_end_to_the_tuner_and_rings_for_it(
 def test_one_stopped_before_it_was_known_to_have_started_leaves_no_trial_behind(tmp_path: Path) -> None:
     world = Tuned(tmp_path)
     world.create()
-    tuner.advance(world.process, world.arn)
+    tuner.advance_tuning(world.process, world.arn)
     assert world.tuning.status == CREATE_PENDING
     assert statuses(world) == [CREATE_PENDING] * 2
     stop(world)

@@ -73,7 +73,7 @@ class Tuned(Standing):
         while self.queue.messages:
             match message := self.queue.messages.pop(0):
                 case TuneSolutionVersion():
-                    tuner.advance(self.process, message.arn)
+                    tuner.advance_tuning(self.process, message.arn)
                 case Fact():
                     transitions.write_transition(self.store, message)
                     tuning_wakeups.wake_tuner(self.process, message)

@@ -20,7 +20,7 @@ from shared.state.lifecycle import ACTIVE, CREATE_IN_PROGRESS
 from shared.storage.artifacts import Artifacts
 from shared.store import Record, Store
 from shared.store.memory import MemoryStore
-from workers.training.sources import Finding
+from workers.training.sources import SourceFinder
 
 PREFIX = "arn:aws:personalize:us-east-1:000000000000"
 GROUP = f"{PREFIX}:dataset-group/g"
@@ -105,9 +105,9 @@ class World:
             parents=drafted.parents,
         )
 
-    def finding(self, version: Record, on_step: Any = lambda: None) -> Finding:
+    def finding(self, version: Record, on_step: Any = lambda: None) -> SourceFinder:
         recipe = RECIPES[version.body["recipeArn"].rpartition("/")[2]]
-        return Finding(version, recipe, self.reading, self.store, self.artifacts, self.workspace, on_step)
+        return SourceFinder(version, recipe, self.reading, self.store, self.artifacts, self.workspace, on_step)
 
     def file(self, job: str) -> Path:
         return self.artifacts.get_folder(job) / ROWS

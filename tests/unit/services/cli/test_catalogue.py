@@ -16,7 +16,7 @@ from services.cli.data import demo_catalogue
 @pytest.fixture(scope="module")
 def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("films")
-    demo_catalogue.write(folder)
+    demo_catalogue.write_demo_data(folder)
     return folder
 
 
@@ -35,7 +35,7 @@ def test_it_has_the_size_of_ml_100k(films: Path) -> None:
 
 
 def test_it_is_the_same_each_time(films: Path, tmp_path: Path) -> None:
-    demo_catalogue.write(tmp_path)
+    demo_catalogue.write_demo_data(tmp_path)
     for name in ("interactions.csv", "items.csv", "users.csv"):
         first, second = ((folder / name).read_bytes() for folder in (films, tmp_path))
         assert hashlib.sha256(first).digest() == hashlib.sha256(second).digest()

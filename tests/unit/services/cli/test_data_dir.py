@@ -18,7 +18,7 @@ def mode(path: Path) -> int:
 
 def test_it_works(tmp_path: Path) -> None:
     folder = DataDir(tmp_path / "new")
-    with folder.locked():
+    with folder.lock():
         keys = folder.keys()
         folder.write_client_env(keys=keys, region="eu-west-1", url="http://127.0.0.1:1")
     variables = read_client_env(folder.client_env)
@@ -37,7 +37,7 @@ def test_it_works(tmp_path: Path) -> None:
 
 def test_secrets_are_readable_by_the_owner_alone(tmp_path: Path) -> None:
     folder = DataDir(tmp_path / "new")
-    with folder.locked():
+    with folder.lock():
         folder.write_client_env(keys=folder.keys(), region="us-east-1", url="http://127.0.0.1:1")
         folder.redis_password()
     assert mode(folder.path) == 0o700
@@ -55,7 +55,7 @@ def test_a_folder_of_its_own_that_others_may_look_into_is_closed(tmp_path: Path,
     folder.chmod(0o755)
     for name in holds:
         (folder / name).mkdir() if name in ("s3", "redis", "artifacts", "logs") else (folder / name).touch()
-    with DataDir(folder).locked():
+    with DataDir(folder).lock():
         assert mode(folder) == 0o700
 
 
@@ -63,11 +63,11 @@ def test_a_folder_of_others_is_not_closed_but_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
     tmp_path.chmod(0o755)
     with pytest.raises(CannotStart, match=r"mode 755\) and holds what is not foretaste's \(thesis.tex\)"):
-        DataDir(tmp_path).locked().__enter__()
+        DataDir(tmp_path).lock().__enter__()
     assert mode(tmp_path) == 0o755
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
     tmp_path.chmod(0o700)
-    with DataDir(tmp_path).locked():
+    with DataDir(tmp_path).lock():
         pass
 
 
@@ -79,14 +79,14 @@ def test_a_folder_that_can_not_be_closed_is_refused(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(Path, "chmod", refuse)
     with pytest.raises(CannotStart, match=r"\(mode 750\), and can't be closed \(Operation not permitted\)"):
-        DataDir(tmp_path).locked().__enter__()
+        DataDir(tmp_path).lock().__enter__()
 
 
 def test_keys_and_passwords_are_made_once(tmp_path: Path) -> None:
-    with DataDir(tmp_path).locked():
+    with DataDir(tmp_path).lock():
         keys, password = DataDir(tmp_path).keys(), DataDir(tmp_path).redis_password()
         DataDir(tmp_path).write_client_env(keys=keys, region="us-east-1", url="http://127.0.0.1:1")
-    with DataDir(tmp_path).locked():
+    with DataDir(tmp_path).lock():
         assert DataDir(tmp_path).keys() == keys
         assert DataDir(tmp_path).redis_password() == password
 
@@ -105,9 +105,9 @@ def test_an_access_key_id_has_the_form_of_aws(tmp_path: Path) -> None:
 def test_a_second_user_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LOCK_SECONDS", 0.2)
     with (
-        DataDir(tmp_path).locked(),
+        DataDir(tmp_path).lock(),
         pytest.raises(InUse, match=rf"foretaste runs on {tmp_path} already \(process \d+\)"),
-        DataDir(tmp_path).locked(),
+        DataDir(tmp_path).lock(),
     ):
         pytest.fail("two users at once")
 

@@ -51,7 +51,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for package in ("shared", "services", "workers"):
         (folder / package).mkdir()
         (folder / package / "__init__.py").write_text("raise SystemExit('somebody else is here')\n")
-    demo_catalogue.write(folder / "films")
+    demo_catalogue.write_demo_data(folder / "films")
     (folder / "linux-is-elsewhere").mkdir()
     (folder / "linux-is-elsewhere" / "sitecustomize.py").write_text(WITHOUT)
     return folder

@@ -26,7 +26,7 @@ def running(folder: Path, appendfsync: str = "everysec") -> Iterator[tuple[Super
     """A supervised server on the folder, and its URL."""
     data_dir = DataDir(folder)
     with ExitStack() as stack:
-        lock = stack.enter_context(data_dir.locked())
+        lock = stack.enter_context(data_dir.lock())
         port = embedded_redis.free_port()
         server = embedded_redis.child(data_dir, port=port, appendfsync=appendfsync, max_memory_mb=64, lock=lock)
         stack.enter_context(embedded_redis.synced(data_dir.redis, say=pytest.fail))
@@ -163,10 +163,10 @@ def test_a_server_that_outlives_its_supervisor_keeps_the_folder(
     monkeypatch.setattr("services.cli.local.data_dir.LOCK_SECONDS", 0.2)
     data_dir = DataDir(tmp_path)
     with ExitStack() as stack:
-        with data_dir.locked() as lock:
+        with data_dir.lock() as lock:
             inherited = os.dup(lock)  # as the server inherits it
             stack.callback(os.close, inherited)
-        with pytest.raises(InUse), data_dir.locked():
+        with pytest.raises(InUse), data_dir.lock():
             pytest.fail("two servers on one file")
 
 

@@ -29,8 +29,8 @@ def write(folder: Path, **files: str) -> Path:
 
 
 def test_it_works(tmp_path: Path) -> None:
-    demo_catalogue.write(tmp_path)
-    found = tables.read(tmp_path)
+    demo_catalogue.write_demo_data(tmp_path)
+    found = tables.read_tables(tmp_path)
     assert [(table.dataset_type, table.rows) for table in found] == [
         ("Interactions", 100_000),
         ("Items", 1_682),
@@ -43,7 +43,7 @@ def test_it_works(tmp_path: Path) -> None:
 def test_real_folders_give_schemas_that_personalize_takes(films: Path) -> None:
     at_hand = [file.parent for file in REAL_DATA.glob("*/interactions.csv")]
     for folder in {films, *at_hand}:
-        found = tables.read(folder)
+        found = tables.read_tables(folder)
         assert found
         for table in found:
             assert schemas.parse_schema(table.schema, table.dataset_type).fields
@@ -59,7 +59,7 @@ def test_a_type_follows_from_the_values(tmp_path: Path) -> None:
             "4,2003,4,book,Four,010,",
         ]
     )
-    _, table = tables.read(write(tmp_path, items=items))
+    _, table = tables.read_tables(write(tmp_path, items=items))
     assert fields(table) == {
         "ITEM_ID": {"name": "ITEM_ID", "type": "string"},
         "YEAR": {"name": "YEAR", "type": ["null", "long"]},
@@ -73,7 +73,7 @@ def test_a_type_follows_from_the_values(tmp_path: Path) -> None:
 
 def test_event_values_are_floats_and_may_be_missing(tmp_path: Path) -> None:
     text = "USER_ID,ITEM_ID,TIMESTAMP,EVENT_TYPE,EVENT_VALUE\nu,i,1,rating,4\nu,j,2,rating,\n"
-    (table,) = tables.read(write(tmp_path, interactions=text))
+    (table,) = tables.read_tables(write(tmp_path, interactions=text))
     assert fields(table)["EVENT_VALUE"]["type"] == ["null", "float"]
     assert fields(table)["EVENT_TYPE"] == {"name": "EVENT_TYPE", "type": "string"}
     schemas.parse_schema(table.schema, "Interactions")
@@ -81,7 +81,7 @@ def test_event_values_are_floats_and_may_be_missing(tmp_path: Path) -> None:
 
 def test_a_long_text_is_textual_and_only_one_can_be(tmp_path: Path) -> None:
     story = "once upon a time " * 80
-    _, table = tables.read(write(tmp_path, items=f"ITEM_ID,PLOT,REVIEW\n1,{story},{story}\n2,short,short\n"))
+    _, table = tables.read_tables(write(tmp_path, items=f"ITEM_ID,PLOT,REVIEW\n1,{story},{story}\n2,short,short\n"))
     assert fields(table)["PLOT"] == {"name": "PLOT", "type": ["null", "string"], "textual": True}
     assert "REVIEW" not in fields(table)
     schemas.parse_schema(table.schema, "Items")
@@ -89,7 +89,7 @@ def test_a_long_text_is_textual_and_only_one_can_be(tmp_path: Path) -> None:
 
 def test_names_that_personalize_refuses_are_left_out(tmp_path: Path) -> None:
     text = "ITEM_ID,MY KIND,GENRE_1,GENRE1\n1,a,b,c\n2,a,b,c\n3,a,b,c\n4,a,b,c\n"
-    _, table = tables.read(write(tmp_path, items=text))
+    _, table = tables.read_tables(write(tmp_path, items=text))
     assert list(fields(table)) == ["ITEM_ID", "GENRE_1"]
 
 
@@ -97,7 +97,7 @@ def test_every_column_is_kept_or_named_with_the_reason(tmp_path: Path) -> None:
     own = "device type,L\u00e4ndercode,price-eur,A1,A2,A3,A4,A5,A6,a_1,TWICE,Twice,EMPTY,,Event_Value,EventType"
     text = f"user_id,ITEM_ID,TIMESTAMP,{own}\n" + "u,i,1,tv,DE,1,a,b,c,d,e,f,g,h,i,,x,3,view\n" * 4
     said: list[str] = []
-    (table,) = tables.read(write(tmp_path, interactions=text), said.append)
+    (table,) = tables.read_tables(write(tmp_path, interactions=text), said.append)
     assert list(fields(table)) == ["USER_ID", "ITEM_ID", "TIMESTAMP", "EVENT_VALUE", "A1", "A2", "A3", "A4", "A5"]
     reasons = dict(one.removeprefix("interactions.csv: the column ").split(" is not imported: ") for one in said)
     for column in ("device type", "L\u00e4ndercode", "price-eur"):
@@ -116,7 +116,7 @@ def test_every_column_is_kept_or_named_with_the_reason(tmp_path: Path) -> None:
 
 def test_a_file_of_ids_alone_is_no_dataset_and_that_is_said(tmp_path: Path) -> None:
     said: list[str] = []
-    (table,) = tables.read(write(tmp_path, users="USER_ID,AGE\nu,\nv,\n"), said.append)
+    (table,) = tables.read_tables(write(tmp_path, users="USER_ID,AGE\nu,\nv,\n"), said.append)
     assert table.dataset_type == "Interactions"
     assert said == [
         "users.csv: the column AGE is not imported: it has no values",
@@ -140,13 +140,13 @@ def test_a_file_of_ids_alone_is_no_dataset_and_that_is_said(tmp_path: Path) -> N
 )
 def test_what_an_import_takes_is_taken(tmp_path: Path, text: str) -> None:
     (tmp_path / "interactions.csv").write_bytes(text.encode())
-    (table,) = tables.read(tmp_path)
+    (table,) = tables.read_tables(tmp_path)
     assert (table.rows, list(fields(table))[:1] != []) == (2, True)
     schema = schemas.parse_schema(table.schema)
     target = tmp_path / "rows.parquet"
     imported = import_csv([table.path], schema, target, memory_mb=256, progress=lambda rows: None)
     assert imported.rows == table.rows
-    assert [viewer.interactions for viewer in Viewing(tmp_path).viewers(2, 1)] == [1, 1]
+    assert [viewer.interactions for viewer in Viewing(tmp_path).choose_viewers(2, 1)] == [1, 1]
 
 
 @pytest.mark.parametrize(
@@ -165,29 +165,29 @@ def test_what_an_import_takes_is_taken(tmp_path: Path, text: str) -> None:
 def test_what_an_import_refuses_is_refused_in_its_words(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "interactions.csv").write_bytes(text.encode())
     with pytest.raises(UnusableFolder, match=message):
-        tables.read(tmp_path)
+        tables.read_tables(tmp_path)
 
 
 def test_a_type_that_an_import_would_not_read_is_not_given(tmp_path: Path) -> None:
     text = "ITEM_ID,WIDE,CHANGED_TIMESTAMP\n1,1e400,1700000000000\n2,5,1700000000001\n"
-    _, table = tables.read(write(tmp_path, items=text))
+    _, table = tables.read_tables(write(tmp_path, items=text))
     assert fields(table)["WIDE"]["type"] == ["null", "string"]
     assert fields(table)["CHANGED_TIMESTAMP"]["type"] == "double"
 
 
 def test_few_empty_event_types_are_left_to_the_import_which_tells_of_them(tmp_path: Path) -> None:
     rows = [f"u,i,{n},{'' if n == 7 else 'click'}\n" for n in range(100)]
-    (table,) = tables.read(write(tmp_path, interactions="USER_ID,ITEM_ID,TIMESTAMP,EVENT_TYPE\n" + "".join(rows)))
+    (table,) = tables.read_tables(write(tmp_path, interactions="USER_ID,ITEM_ID,TIMESTAMP,EVENT_TYPE\n" + "".join(rows)))
     assert fields(table)["EVENT_TYPE"]["type"] == "string"
 
 
 def test_a_dataset_that_stands_has_the_say_what_of_a_file_is_imported(tmp_path: Path) -> None:
     folder = write(tmp_path, users="USER_ID,AGE,CITY\nu,7,x\nv,8,y\n")
-    _, first = tables.read(folder)
+    _, first = tables.read_tables(folder)
     standing = {"USERS": schemas.parse_schema(first.schema)}
     write(tmp_path, users="USER_ID,AGE,CITY,NEW ONE,NEW\nu,7,,a,b\nv,8,y,a,b\n")
     said: list[str] = []
-    tables.read(folder, said.append, standing)
+    tables.read_tables(folder, said.append, standing)
     assert said == [
         "users.csv: the column NEW ONE is not imported: a name has letters (A to Z), digits and underscores, no digit "
         "first; rename it",
@@ -195,26 +195,26 @@ def test_a_dataset_that_stands_has_the_say_what_of_a_file_is_imported(tmp_path: 
     ]
     write(tmp_path, users="USER_ID,AGE,CITY\nu,x,x\nv,y,y\n")
     with pytest.raises(UnusableFolder, match=r'users\.csv line 2, column AGE: "x" is not a whole number'):
-        tables.read(folder, standing=standing)
+        tables.read_tables(folder, standing=standing)
     write(tmp_path, users="USER_ID,AGE\nu,7\nv,8\n")
     with pytest.raises(UnusableFolder, match=r"missing the following columns:\[CITY\]"):
-        tables.read(folder, standing=standing)
+        tables.read_tables(folder, standing=standing)
 
 
 def test_quotes_and_commas_in_names_and_paths(tmp_path: Path) -> None:
     folder = tmp_path / "it's, here"
     folder.mkdir()
-    _, table = tables.read(write(folder, items='ITEM_ID,"A ""B""",KIND\n1,"x, y",k\n2,z,k\n'))
+    _, table = tables.read_tables(write(folder, items='ITEM_ID,"A ""B""",KIND\n1,"x, y",k\n2,z,k\n'))
     assert list(fields(table)) == ["ITEM_ID", "KIND"]
 
 
 def test_a_folder_without_interactions_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnusableFolder, match=r"has no interactions\.csv"):
-        tables.read(tmp_path)
+        tables.read_tables(tmp_path)
 
 
 def test_missing_columns_are_named(tmp_path: Path) -> None:
     with pytest.raises(
         UnusableFolder, match=r"interactions\.csv has no column ITEM_ID, TIMESTAMP; it has USER_ID, OTHER"
     ):
-        tables.read(write(tmp_path, interactions="USER_ID,OTHER\nu,1\n"))
+        tables.read_tables(write(tmp_path, interactions="USER_ID,OTHER\nu,1\n"))

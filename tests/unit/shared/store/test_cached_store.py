@@ -329,7 +329,7 @@ def test_what_is_told_is_heard_though_nobody_asks(world: World, monkeypatch: pyt
     """Else Redis would keep it, more and more of it, for a runtime that has no requests; and away is away for good."""
     monkeypatch.setattr(cached_store, "LISTEN_EVERY", 0.01)
     held = CachedStore(world.leaving, world.leaving)
-    changes = held._changes
+    changes = held._invalidations
     held.start_listening(BackgroundThreads(), threading.Event())
     until = time.monotonic() + 5
     for away in (False, True, False):
