@@ -1,5 +1,6 @@
 # foretaste: `make demo` to see it, `make test` to trust it. Nothing is needed but Python 3.11 or newer and make.
 
+# PYTHON=python3.13 in the environment or on the command line chooses another Python.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,6 +15,8 @@ TESTERS ?= 3
 setup: $(STAMP)  ## install everything into .venv
 
 $(STAMP): pyproject.toml constraints.txt
+	@if $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then :; else \
+		echo 'foretaste needs Python 3.11 or newer: "$(PYTHON)" is missing or older. Run make with PYTHON=/path/to/python3.11' >&2; exit 1; fi
 	$(PYTHON) -m venv $(VENV)
 	PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[train,local,test]'
 	@touch $@

@@ -20,7 +20,7 @@ import redis
 from botocore.config import Config
 
 from services.cli.data import demo_catalogue
-from services.cli.local.embedded_redis import binary
+from services.cli.local.embedded_redis import find_binary
 
 T = TypeVar("T")
 ROOT = Path(__file__).parent.parent
@@ -78,7 +78,7 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a server of the tests' own."""
     folder = tmp_path_factory.mktemp("redis")
     port = free_port()
-    command = [str(binary()), "--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder), "--save", ""]
+    command = [str(find_binary()), "--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder), "--save", ""]
     url = f"redis://127.0.0.1:{port}/0"
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
         until(lambda: _answers(url), what="the Redis-compatible server")

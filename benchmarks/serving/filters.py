@@ -27,7 +27,7 @@ import numpy as np
 import structlog
 from redis import Redis
 
-from services.cli.local.embedded_redis import binary
+from services.cli.local.embedded_redis import find_binary
 from services.runtime import app
 from services.runtime.endpoint import Serving
 from shared.data.arrays.histories import save_names
@@ -106,7 +106,7 @@ def redis_at(folder: Path) -> Iterator[Store]:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
-    command = [str(binary()), "--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder), "--save", ""]
+    command = [str(find_binary()), "--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder), "--save", ""]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
         url = f"redis://127.0.0.1:{port}/0"
         for _ in range(100):

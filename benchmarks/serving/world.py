@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from services.cli.local.embedded_redis import answers, binary, free_port, synced
+from services.cli.local.embedded_redis import answers, find_binary, free_port, synced
 from services.cli.local.processes import GUNICORN
 
 KEYS = {"AWS_ACCESS_KEY_ID": "FTBENCHMARK", "AWS_SECRET_ACCESS_KEY": "benchmark", "AWS_REGION": "us-east-1"}
@@ -101,7 +101,7 @@ def world(folder: Path) -> Iterator[World]:
     """Redis keeps what it is told as ``foretaste up`` has it kept: in an append-only file, synced each second."""
     port = free_port()
     url = f"redis://127.0.0.1:{port}/0"
-    command = [str(binary()), "--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder), "--save", ""]
+    command = [str(find_binary()), "--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder), "--save", ""]
     command += ["--appendonly", "yes", "--appendfsync", "no"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server, synced(folder, say=print):
         try:

@@ -17,14 +17,14 @@ import pytest
 import redis
 import urllib3
 
-from services.cli.local.embedded_redis import binary
+from services.cli.local.embedded_redis import find_binary
 from services.cli.local.processes import BY_NAME
 from tests.conftest import ROOT, free_port, until
 
 
 @contextmanager
 def redis_at(port: int, folder: Path) -> Iterator[None]:
-    command = [str(binary()), "--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder), "--save", ""]
+    command = [str(find_binary()), "--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder), "--save", ""]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
         try:
             yield

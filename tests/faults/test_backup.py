@@ -75,8 +75,8 @@ def test_a_copy_of_a_system_that_is_stopped_is_one_too(tmp_path: Path) -> None:
     assert (target / "s3" / "films" / "2024" / "file").read_text() == "s3/films/2024"
     assert (target / "artifacts" / "kept" / "model" / "file").exists()
     assert not (target / "artifacts" / "work").exists(), "what is half done is begun anew"
-    assert DataDir(target).keys() == DataDir(source).keys()
-    assert DataDir(target).redis_password() == DataDir(source).redis_password()
+    assert DataDir(target).load_or_create_keys() == DataDir(source).load_or_create_keys()
+    assert DataDir(target).load_or_create_redis_password() == DataDir(source).load_or_create_redis_password()
     for path in (target, target / "client.env", target / "redis" / "password"):
         assert path.stat().st_mode & 0o077 == 0, path
 

@@ -20,7 +20,7 @@ import urllib3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from services.cli.local.embedded_redis import answers, binary
+from services.cli.local.embedded_redis import answers, find_binary
 from shared.jobs.celery_app import MessageQueue, build_outbox_entry, create_celery_app
 from shared.settings import Settings
 from shared.state.messages import Provision
@@ -187,7 +187,7 @@ def test_whoever_reads_goes_on_beside_a_redis_that_can_not_write(disk: Path, mon
     port, ballast = free_port(), Ballast(disk)
     url = f"redis://127.0.0.1:{port}/0"
     options = ["--bind", "127.0.0.1", "--port", str(port), "--dir", str(disk), "--appendonly", "yes", "--save", ""]
-    with subprocess.Popen([str(binary()), *options], stdout=subprocess.DEVNULL) as server:
+    with subprocess.Popen([str(find_binary()), *options], stdout=subprocess.DEVNULL) as server:
         try:
             probe = RedisProbe(url)
             until(probe.is_answering, 10, "Redis")

@@ -114,7 +114,7 @@ def _check_redis() -> Finding:
         advice = f"{reason}: start it, correct the variable, or unset it to use the embedded server"
         return Finding("Redis", "bad", "no answer at FORETASTE_REDIS_URL", advice)
     try:
-        return Finding("Redis", "ok", f"embedded: {embedded_redis.binary()}")
+        return Finding("Redis", "ok", f"embedded: {embedded_redis.find_binary()}")
     except FileNotFoundError as error:
         return Finding("Redis", "bad", "no embedded server", str(error))
 
@@ -141,7 +141,7 @@ def _check_redis_files(data_dir: DataDir) -> Iterator[Finding]:
     if not (data_dir.redis / redis_files.FOLDER).is_dir():
         return
     try:
-        found = redis_files.damage(data_dir.redis, embedded_redis.binary())
+        found = redis_files.damage(data_dir.redis, embedded_redis.find_binary())
     except FileNotFoundError:  # no server; or one that runs has rewritten its files meanwhile
         return
     if found is None:

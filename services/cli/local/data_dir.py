@@ -81,7 +81,7 @@ class DataDir:
                     raise InUse(f"foretaste runs on {self.path} already (process {owner})") from None
                 time.sleep(0.05)
 
-    def keys(self) -> tuple[str, str]:
+    def load_or_create_keys(self) -> tuple[str, str]:
         """The access key id and secret made for this folder; the same pair each time."""
         known = read_client_env(self.client_env) if self.client_env.exists() else {}
         if "AWS_ACCESS_KEY_ID" in known and "AWS_SECRET_ACCESS_KEY" in known:
@@ -105,7 +105,7 @@ class DataDir:
         _write_private(self.client_env, "".join(lines))
         return values
 
-    def redis_password(self) -> str:
+    def load_or_create_redis_password(self) -> str:
         """Made once per folder."""
         path = self.redis / "password"
         if not path.exists():

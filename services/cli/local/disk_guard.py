@@ -20,10 +20,10 @@ LOOK_EVERY = 0.5
 
 
 @contextmanager
-def watched(folder: Path, store: RedisStore, least_mb: int, *, say: Callable[[str], None]) -> Iterator[None]:
+def watch_disk(folder: Path, store: RedisStore, least_mb: int, *, say: Callable[[str], None]) -> Iterator[None]:
     """Within the block, while less than so many MiB are free; ``say`` is told of each change. 0: never."""
     ending = threading.Event()
-    watch = _Watch(folder, store, least_mb, say)
+    watch = _DiskWatch(folder, store, least_mb, say)
     thread = threading.Thread(target=watch.run, args=(ending,), name="space", daemon=True)
     if least_mb > 0:
         thread.start()
@@ -35,7 +35,7 @@ def watched(folder: Path, store: RedisStore, least_mb: int, *, say: Callable[[st
             thread.join(FULL_SECONDS)
 
 
-class _Watch:
+class _DiskWatch:
     def __init__(self, folder: Path, store: RedisStore, least_mb: int, say: Callable[[str], None]) -> None:
         self._folder = folder
         self._store = store
@@ -47,9 +47,9 @@ class _Watch:
         while not ending.wait(LOOK_EVERY):
             # While Redis is being started again nothing is written; a disk that does not tell is no full one.
             with suppress(redis.RedisError, OSError):
-                self._look()
+                self._check_disk()
 
-    def _look(self) -> None:
+    def _check_disk(self) -> None:
         free_mb = measure_free_bytes(self._folder) // MIB
         full = free_mb < self._least_mb
         if full:

@@ -29,7 +29,7 @@ PORTS = range(20_000, 32_000)
 SYNC_SECONDS = 1.0
 
 
-def binary() -> Path:
+def find_binary() -> Path:
     """Raises FileNotFoundError saying what to do."""
     try:
         return Path(get_binary_path())
@@ -37,12 +37,12 @@ def binary() -> Path:
         raise FileNotFoundError(f"{error} Set FORETASTE_REDIS_URL to use a server of your own.") from error
 
 
-def child(data_dir: DataDir, *, port: int, appendfsync: str, max_memory_mb: int, lock: int) -> Child:
+def build_child(data_dir: DataDir, *, port: int, appendfsync: str, max_memory_mb: int, lock: int) -> Child:
     """The server on 127.0.0.1:``port`` with its files in the data dir; it holds the folder's lock as well.
 
     It writes at once what it acknowledges, and syncs it where ``appendfsync`` is "always"; "everysec" is ``synced``.
     """
-    password = data_dir.redis_password()
+    password = data_dir.load_or_create_redis_password()
     configuration = data_dir.redis / "redis.conf"
     configuration.touch(mode=0o600)
     configuration.write_text(
@@ -61,7 +61,7 @@ aof-timestamp-enabled yes
     )
     return Child(
         name="redis",
-        command=(str(binary()), str(configuration)),
+        command=(str(find_binary()), str(configuration)),
         environment=dict(os.environ),
         descriptors=(lock,),
         explain=lambda: _explained(data_dir),
@@ -70,7 +70,7 @@ aof-timestamp-enabled yes
 
 
 def _explained(data_dir: DataDir) -> str | None:
-    found = redis_files.damage(data_dir.redis, binary())
+    found = redis_files.damage(data_dir.redis, find_binary())
     return None if found is None else str(found)
 
 

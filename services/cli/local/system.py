@@ -82,7 +82,7 @@ def local_system(wishes: Wishes, *, say: Callable[[str], None], stopping: thread
         keys = (
             (chosen.access_key_id, chosen.secret_access_key)
             if chosen.access_key_id and chosen.secret_access_key
-            else data_dir.keys()
+            else data_dir.load_or_create_keys()
         )
         client = data_dir.write_client_env(keys=keys, region=chosen.region, url=url)
         foundation, redis_url = _redis(data_dir, wishes, chosen.redis_max_memory_mb, lock)
@@ -107,7 +107,7 @@ def local_system(wishes: Wishes, *, say: Callable[[str], None], stopping: thread
         if foundation:
             stack.enter_context(embedded_redis.synced(data_dir.redis, say=say))
             watching = RedisStore(redis_url, PROMPT)
-            stack.enter_context(disk_guard.watched(data_dir.redis, watching, chosen.min_free_mb, say=say))
+            stack.enter_context(disk_guard.watch_disk(data_dir.redis, watching, chosen.min_free_mb, say=say))
         supervisor = stack.enter_context(Supervisor(children, logs=data_dir.logs, say=say, foundation=foundation))
         supervisor.wait_until_ready(READY_SECONDS, stopping=stopping)
         yield LocalSystem(url=url, data_dir=data_dir, client=client, supervisor=supervisor)
@@ -215,12 +215,12 @@ def _redis(data_dir: DataDir, wishes: Wishes, max_memory_mb: int, lock: int) -> 
         raise CannotStart(str(found))
     try:
         port = embedded_redis.free_port()
-        foundation = embedded_redis.child(
+        foundation = embedded_redis.build_child(
             data_dir, port=port, appendfsync=wishes.appendfsync, max_memory_mb=max_memory_mb, lock=lock
         )
     except OSError as error:
         raise CannotStart(str(error)) from error
-    return foundation, embedded_redis.url(port, data_dir.redis_password())
+    return foundation, embedded_redis.url(port, data_dir.load_or_create_redis_password())
 
 
 def _mounts(buckets: Mapping[str, Path]) -> str:

@@ -81,11 +81,11 @@ def test_a_watch_refuses_and_takes_writes_as_room_comes_and_goes(
     monkeypatch.setattr(disk_guard, "LOOK_EVERY", 0.01)
     monkeypatch.setattr(disk_guard, "measure_free_bytes", lambda _: free[0] * disk_guard.MIB)
     said: list[str] = []
-    with disk_guard.watched(tmp_path, RedisStore(url), 16, say=said.append):
+    with disk_guard.watch_disk(tmp_path, RedisStore(url), 16, say=said.append):
         until(lambda: not RedisProbe(url).has_disk_space(), 5, "a refusal")
         free[0] = 20
         until(RedisProbe(url).has_disk_space, 5, "writes to be taken")
     assert ["refused" in sentence for sentence in said] == [True, False]
     free[0] = 10
-    with disk_guard.watched(tmp_path, RedisStore(url), 0, say=said.append):  # off
+    with disk_guard.watch_disk(tmp_path, RedisStore(url), 0, say=said.append):  # off
         assert RedisProbe(url).has_disk_space()

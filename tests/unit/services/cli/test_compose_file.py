@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from services.cli.local.embedded_redis import answers, binary
+from services.cli.local.embedded_redis import answers, find_binary
 from services.cli.local.processes import BY_NAME, PROCESSES, Process
 from shared.settings import SECRETS, Settings
 from tests.conftest import ROOT, free_port, until
@@ -131,7 +131,7 @@ def test_images_of_others_can_be_pinned() -> None:
 def test_redis_gets_its_password_where_no_list_of_processes_shows_it(tmp_path: Path) -> None:
     """The command of the container, with folders of this test's and the server that is at hand."""
     (tmp_path / "password").write_text("pass-of-the-test\n")
-    (tmp_path / "valkey-server").symlink_to(binary())
+    (tmp_path / "valkey-server").symlink_to(find_binary())
     port = free_port()
     command = [
         word.replace("$$", "$").replace("/run/secrets/redis_password", str(tmp_path / "password"))

@@ -19,7 +19,7 @@ def mode(path: Path) -> int:
 def test_it_works(tmp_path: Path) -> None:
     folder = DataDir(tmp_path / "new")
     with folder.lock():
-        keys = folder.keys()
+        keys = folder.load_or_create_keys()
         folder.write_client_env(keys=keys, region="eu-west-1", url="http://127.0.0.1:1")
     variables = read_client_env(folder.client_env)
     assert variables == {
@@ -38,8 +38,8 @@ def test_it_works(tmp_path: Path) -> None:
 def test_secrets_are_readable_by_the_owner_alone(tmp_path: Path) -> None:
     folder = DataDir(tmp_path / "new")
     with folder.lock():
-        folder.write_client_env(keys=folder.keys(), region="us-east-1", url="http://127.0.0.1:1")
-        folder.redis_password()
+        folder.write_client_env(keys=folder.load_or_create_keys(), region="us-east-1", url="http://127.0.0.1:1")
+        folder.load_or_create_redis_password()
     assert mode(folder.path) == 0o700
     assert mode(folder.client_env) == 0o600
     assert mode(folder.redis / "password") == 0o600
@@ -84,19 +84,19 @@ def test_a_folder_that_can_not_be_closed_is_refused(tmp_path: Path, monkeypatch:
 
 def test_keys_and_passwords_are_made_once(tmp_path: Path) -> None:
     with DataDir(tmp_path).lock():
-        keys, password = DataDir(tmp_path).keys(), DataDir(tmp_path).redis_password()
+        keys, password = DataDir(tmp_path).load_or_create_keys(), DataDir(tmp_path).load_or_create_redis_password()
         DataDir(tmp_path).write_client_env(keys=keys, region="us-east-1", url="http://127.0.0.1:1")
     with DataDir(tmp_path).lock():
-        assert DataDir(tmp_path).keys() == keys
-        assert DataDir(tmp_path).redis_password() == password
+        assert DataDir(tmp_path).load_or_create_keys() == keys
+        assert DataDir(tmp_path).load_or_create_redis_password() == password
 
 
 def test_two_folders_have_different_keys(tmp_path: Path) -> None:
-    assert DataDir(tmp_path / "a").keys() != DataDir(tmp_path / "b").keys()
+    assert DataDir(tmp_path / "a").load_or_create_keys() != DataDir(tmp_path / "b").load_or_create_keys()
 
 
 def test_an_access_key_id_has_the_form_of_aws(tmp_path: Path) -> None:
-    access_key_id, secret = DataDir(tmp_path).keys()
+    access_key_id, secret = DataDir(tmp_path).load_or_create_keys()
     assert len(access_key_id) == 20
     assert access_key_id.isalnum()
     assert len(secret) == 40
@@ -115,4 +115,4 @@ def test_a_second_user_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.Mo
 def test_values_with_blanks_and_quotes_survive(tmp_path: Path) -> None:
     keys = ("id", "a 'secret' $HOME \"x\"")
     DataDir(tmp_path).write_client_env(keys=keys, region="us-east-1", url="http://127.0.0.1:1")
-    assert DataDir(tmp_path).keys() == keys
+    assert DataDir(tmp_path).load_or_create_keys() == keys

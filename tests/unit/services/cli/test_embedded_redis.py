@@ -28,13 +28,13 @@ def running(folder: Path, appendfsync: str = "everysec") -> Iterator[tuple[Super
     with ExitStack() as stack:
         lock = stack.enter_context(data_dir.lock())
         port = embedded_redis.free_port()
-        server = embedded_redis.child(data_dir, port=port, appendfsync=appendfsync, max_memory_mb=64, lock=lock)
+        server = embedded_redis.build_child(data_dir, port=port, appendfsync=appendfsync, max_memory_mb=64, lock=lock)
         stack.enter_context(embedded_redis.synced(data_dir.redis, say=pytest.fail))
         supervisor = stack.enter_context(
             Supervisor([], logs=data_dir.logs, say=lambda _sentence: None, foundation=server)
         )
         assert supervisor.wait_until_ready(20, stopping=threading.Event())
-        yield supervisor, embedded_redis.url(port, data_dir.redis_password())
+        yield supervisor, embedded_redis.url(port, data_dir.load_or_create_redis_password())
 
 
 def connect(url: str) -> redis.Redis:

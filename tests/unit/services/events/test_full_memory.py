@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from services.cli.local.embedded_redis import binary
+from services.cli.local.embedded_redis import find_binary
 from services.status.memory_guard import MemoryGuard
 from shared.aws.errors import PersonalizeError
 from shared.http import app
@@ -24,7 +24,7 @@ MIB = 1024 * 1024
 @pytest.fixture
 def url(tmp_path: Path) -> Iterator[str]:
     port = free_port()
-    command = [str(binary()), "--bind", "127.0.0.1", "--port", str(port), "--dir", str(tmp_path), "--save", ""]
+    command = [str(find_binary()), "--bind", "127.0.0.1", "--port", str(port), "--dir", str(tmp_path), "--save", ""]
     with subprocess.Popen([*command, "--maxmemory-policy", "noeviction"], stdout=subprocess.DEVNULL) as server:
         url = f"redis://127.0.0.1:{port}/0"
         until(RedisProbe(url).is_answering, 10, "Redis")
