@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from services.cli.local.embedded_redis import answers, find_binary, free_port, synced
+from services.cli.local.embedded_redis import find_binary, find_free_port, is_answering, sync_in_background
 from services.cli.local.processes import GUNICORN
 
 KEYS = {"AWS_ACCESS_KEY_ID": "FTBENCHMARK", "AWS_SECRET_ACCESS_KEY": "benchmark", "AWS_REGION": "us-east-1"}
@@ -58,7 +58,7 @@ class World:
         environment: Mapping[str, str],
         folder: Path | None = None,
     ) -> Server:
-        bind = f"127.0.0.1:{free_port()}"
+        bind = f"127.0.0.1:{find_free_port()}"
         told = {
             **os.environ,
             "FORETASTE_REDIS_URL": self.redis_url,
@@ -99,13 +99,13 @@ class Server:
 @contextlib.contextmanager
 def world(folder: Path) -> Iterator[World]:
     """Redis keeps what it is told as ``foretaste up`` has it kept: in an append-only file, synced each second."""
-    port = free_port()
+    port = find_free_port()
     url = f"redis://127.0.0.1:{port}/0"
     command = [str(find_binary()), "--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder), "--save", ""]
     command += ["--appendonly", "yes", "--appendfsync", "no"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server, synced(folder, say=print):
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server, sync_in_background(folder, say=print):
         try:
-            _wait_for(lambda: answers(url), url)
+            _wait_for(lambda: is_answering(url), url)
             yield World(url, folder / "data")
         finally:
             server.terminate()

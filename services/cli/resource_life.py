@@ -240,7 +240,7 @@ def may_be_left(life: Life, then: str) -> Iterator[None]:
     ``then`` is said as well: what will not be done, since this command would have done it.
     """
     try:
-        with signals.raised(threading.Event()):
+        with signals.raise_on_signal(threading.Event()):
             yield
     except signals.Interrupted:
         goes_on = (

@@ -10,7 +10,7 @@ from typing import cast
 from flask import Flask
 
 from services.events.put_events import put_action_interactions, put_events
-from services.events.put_records import KINDS, put_records
+from services.events.put_records import PUT_OPERATIONS, put_records
 from shared import settings
 from shared.http import app
 from shared.http.rate_limits import create_throttle
@@ -29,11 +29,11 @@ from shared.store.redis_probe import RedisProbe
 OPERATIONS: Mapping[str, Callable[[Store, Reading, app.Call], None]] = {
     "PutActionInteractions": put_action_interactions,
     "PutEvents": put_events,
-    **dict.fromkeys(KINDS, put_records),
+    **dict.fromkeys(PUT_OPERATIONS, put_records),
 }
 
 
-def handlers(configured: Settings, store: Store) -> dict[str, app.OperationHandler]:
+def build_handlers(configured: Settings, store: Store) -> dict[str, app.OperationHandler]:
     """Every operation that is offered, by its name."""
     reading = Reading(store, configured)
     return {name: partial(operation, store, reading) for name, operation in OPERATIONS.items()}
@@ -50,7 +50,7 @@ def create_app() -> Flask:
     store.start_listening(threads, threading.Event())
     offered = {
         name: with_staleness_header(store, handler)
-        for name, handler in handlers(configured, cast(Store, store)).items()
+        for name, handler in build_handlers(configured, cast(Store, store)).items()
     }
     probe = RedisProbe(configured.redis_url)
     vitals = HealthEndpoints("events", threads=threads, ready={"redis": probe.is_answering, **probe.write_checks})

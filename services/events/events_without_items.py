@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from services.events.properties import parsed
+from services.events.properties import parse_properties
 from shared.observability import metrics
 
 log = structlog.get_logger()
@@ -52,5 +52,5 @@ def _is_news(tracker: str) -> bool:
 def _keys(events: Iterable[Mapping[str, Any]]) -> list[str]:
     """``properties.ITEM_ID``, sorted."""
     found = {key for event in events for key in event}
-    found |= {f"properties.{key}" for event in events for key in parsed(event.get("properties"), "properties")}
+    found |= {f"properties.{key}" for event in events for key in parse_properties(event.get("properties"), "properties")}
     return [key[:KEY_CHARACTERS] for key in sorted(found)][:MOST_KEYS]

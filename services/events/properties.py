@@ -20,7 +20,7 @@ from shared.data.schemas import Field, normalize_name
 _LARGEST_FLOAT = (2 - 2**-23) * 2.0**127
 
 
-def parsed(text: str | None, where: str) -> dict[str, Any]:
+def parse_properties(text: str | None, where: str) -> dict[str, Any]:
     """The object that the JSON text holds; {} where there is none. Raises InvalidInput."""
     if text is None or not text.strip():
         return {}
@@ -33,7 +33,7 @@ def parsed(text: str | None, where: str) -> dict[str, Any]:
     return properties
 
 
-def columns(properties: Mapping[str, Any], fields: Iterable[Field], where: str) -> dict[str, Any]:
+def convert_properties(properties: Mapping[str, Any], fields: Iterable[Field], where: str) -> dict[str, Any]:
     """The values that are not null, by column: NUM_RATINGS is sent as numRatings. Keys of no field are ignored.
 
     Raises InvalidInput.
@@ -42,11 +42,11 @@ def columns(properties: Mapping[str, Any], fields: Iterable[Field], where: str) 
     given = [
         (key, by_key[normalize_name(key)], sent) for key, sent in properties.items() if normalize_name(key) in by_key
     ]
-    read = {field.name: value(sent, field, f"{where}.properties.{key}") for key, field, sent in given}
+    read = {field.name: convert_value(sent, field, f"{where}.properties.{key}") for key, field, sent in given}
     return {column: found for column, found in read.items() if found is not None}
 
 
-def value(sent: Any, field: Field, where: str) -> str | int | float | bool | None:
+def convert_value(sent: Any, field: Field, where: str) -> str | int | float | bool | None:
     """What a column keeps of a JSON value. AWS's examples write numbers as text, too. Raises InvalidInput."""
     # As in a file, what is empty is null.
     if sent is None or sent == "":
@@ -55,7 +55,7 @@ def value(sent: Any, field: Field, where: str) -> str | int | float | bool | Non
         return None
     match field.type:
         case "string":
-            return _string(sent, field, where)
+            return _check_string(sent, field, where)
         case "boolean":
             known = {"true": True, "false": False}.get(sent) if isinstance(sent, str) else sent
             if isinstance(known, bool):
@@ -71,7 +71,7 @@ def value(sent: Any, field: Field, where: str) -> str | int | float | bool | Non
     raise InvalidInput(f"{where} must be of type {field.type}, as the schema says.")
 
 
-def _string(sent: Any, field: Field, where: str) -> str:
+def _check_string(sent: Any, field: Field, where: str) -> str:
     if not isinstance(sent, str):
         raise InvalidInput(f"{where} must be of type string, as the schema says.")
     if "\0" in sent:

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from services.events import events_without_items, targets
-from services.events.properties import columns, parsed, value
+from services.events.properties import convert_properties, parse_properties, convert_value
 from shared.aws.errors import InvalidInput
 from shared.data.csv.csv_rules import LATEST_TIMESTAMP, MAX_ID_CHARACTERS
 from shared.data.schemas import DatasetSchema, Field, normalize_name
@@ -37,34 +37,34 @@ _VALUE = Field(name="EVENT_VALUE", type="float", nullable=True)
 
 def put_events(store: Store, reading: Reading, call: Call) -> None:
     request = call.request
-    target = targets.interactions(store, reading, request["trackingId"])
+    target = targets.find_interactions_target(store, reading, request["trackingId"])
     interactions = [
-        _event(request, event, target.schema, f"eventList.{place}")
+        _build_interaction(request, event, target.schema, f"eventList.{place}")
         for place, event in enumerate(request["eventList"], start=1)
     ]
-    shown = _with_what_was_shown(interactions, store, target.arn)
+    shown = _with_impressions(interactions, store, target.arn)
     store.append_interactions(target.arn, shown, invocation=f"PutEvents/{call.invocation}")
     sent = zip(interactions, request["eventList"], strict=True)
     events_without_items.tell(target.tracker, [event for kept, event in sent if kept.item_id is None])
 
 
 def put_action_interactions(store: Store, reading: Reading, call: Call) -> None:
-    target = targets.action_interactions(store, reading, call.request["trackingId"])
+    target = targets.find_action_interactions_target(store, reading, call.request["trackingId"])
     interactions = [
-        _action_interaction(sent, target.schema, f"actionInteractions.{place}")
+        _build_action_interaction(sent, target.schema, f"actionInteractions.{place}")
         for place, sent in enumerate(call.request["actionInteractions"], start=1)
     ]
     store.append_interactions(target.arn, interactions, invocation=f"PutActionInteractions/{call.invocation}")
 
 
-def _event(request: Mapping[str, Any], event: Mapping[str, Any], schema: DatasetSchema, where: str) -> Interaction:
-    properties = _properties(event, where)
+def _build_interaction(request: Mapping[str, Any], event: Mapping[str, Any], schema: DatasetSchema, where: str) -> Interaction:
+    properties = _parse_event_properties(event, where)
     # AWS lets clients send these two among the properties as well.
     item_id = event.get("itemId", properties.pop("itemId", None))
     if item_id is not None and not _is_id(item_id):
         raise InvalidInput(f"{where}: itemId must be a string of 1 to {MAX_ID_CHARACTERS} characters without NUL.")
-    event_value = value(event.get("eventValue", properties.pop("eventValue", None)), _VALUE, f"{where}: eventValue")
-    return _within_its_size(
+    event_value = convert_value(event.get("eventValue", properties.pop("eventValue", None)), _VALUE, f"{where}: eventValue")
+    return _check_size(
         Interaction(
             # Until a user is known, the session stands for them.
             user_id=request.get("userId") or request["sessionId"],
@@ -72,9 +72,9 @@ def _event(request: Mapping[str, Any], event: Mapping[str, Any], schema: Dataset
             item_id=item_id,
             event_type=event["eventType"],
             event_value=None if event_value is None else float(event_value),
-            sent_at=_time(event["sentAt"], f"{where}.sentAt"),
+            sent_at=_parse_time(event["sentAt"], f"{where}.sentAt"),
             event_id=event.get("eventId"),
-            properties=columns(properties, _own(schema), where) | _shown(event),
+            properties=convert_properties(properties, _list_property_fields(schema), where) | _build_context_columns(event),
         ),
         where,
     )
@@ -84,46 +84,46 @@ def _is_id(sent: Any) -> bool:
     return isinstance(sent, str) and 0 < len(sent) <= MAX_ID_CHARACTERS and "\0" not in sent
 
 
-def _action_interaction(sent: Mapping[str, Any], schema: DatasetSchema, where: str) -> Interaction:
-    event_type = _ACTION_EVENTS.get(_squeezed(sent["eventType"]))
+def _build_action_interaction(sent: Mapping[str, Any], schema: DatasetSchema, where: str) -> Interaction:
+    event_type = _ACTION_EVENTS.get(_normalize_event_type(sent["eventType"]))
     if event_type is None:
         raise InvalidInput(f"{where}.eventType is {sent['eventType']}; it must be one of {', '.join(ACTION_EVENTS)}.")
-    return _within_its_size(
+    return _check_size(
         Interaction(
             user_id=sent.get("userId") or sent["sessionId"],
             session_id=sent["sessionId"],
             item_id=sent["actionId"],
             event_type=event_type,
             event_value=None,
-            sent_at=_time(sent["timestamp"], f"{where}.timestamp"),
+            sent_at=_parse_time(sent["timestamp"], f"{where}.timestamp"),
             event_id=sent.get("eventId"),
-            properties=columns(_properties(sent, where), _own(schema), where) | _shown(sent),
+            properties=convert_properties(_parse_event_properties(sent, where), _list_property_fields(schema), where) | _build_context_columns(sent),
         ),
         where,
     )
 
 
-def _squeezed(event_type: str) -> str:
+def _normalize_event_type(event_type: str) -> str:
     """AWS's own filters spell Not Taken as NOT_TAKEN."""
     return normalize_name(event_type.replace(" ", ""))
 
 
-_ACTION_EVENTS = {_squeezed(known): known for known in ACTION_EVENTS}
+_ACTION_EVENTS = {_normalize_event_type(known): known for known in ACTION_EVENTS}
 
 
-def _own(schema: DatasetSchema) -> list[Field]:
+def _list_property_fields(schema: DatasetSchema) -> list[Field]:
     return [field for field in schema.fields if field.name not in MEMBERS]
 
 
-def _properties(event: Mapping[str, Any], where: str) -> dict[str, Any]:
-    properties = parsed(event.get("properties"), where)
+def _parse_event_properties(event: Mapping[str, Any], where: str) -> dict[str, Any]:
+    properties = parse_properties(event.get("properties"), where)
     for key in properties:
         if key.lower() in RESERVED:
             raise InvalidInput(f"{where}.properties must not hold {key}: it is a member of the event itself.")
     return properties
 
 
-def _time(seconds: float, where: str) -> float:
+def _parse_time(seconds: float, where: str) -> float:
     """Seconds since 1970, or milliseconds, where as seconds they would be beyond the year 5138."""
     if not math.isfinite(seconds) or seconds < 0:
         raise InvalidInput(f"{where} must be a time in seconds since 1970.")
@@ -134,7 +134,7 @@ def _time(seconds: float, where: str) -> float:
     return float(seconds)
 
 
-def _shown(event: Mapping[str, Any]) -> dict[str, str]:
+def _build_context_columns(event: Mapping[str, Any]) -> dict[str, str]:
     """What was shown when it happened, and who takes the credit, as an imported file has it."""
     attribution = event.get("metricAttribution") or {}
     given = {
@@ -145,7 +145,7 @@ def _shown(event: Mapping[str, Any]) -> dict[str, str]:
     return {column: text for column, text in given.items() if text}
 
 
-def _with_what_was_shown(interactions: Sequence[Interaction], store: Store, dataset: str) -> Sequence[Interaction]:
+def _with_impressions(interactions: Sequence[Interaction], store: Store, dataset: str) -> Sequence[Interaction]:
     """Where an event names a recommendation and tells of no impression, what was recommended is the impression."""
     silent = [one for one in interactions if "IMPRESSION" not in one.properties]
     named = {one.properties["RECOMMENDATION_ID"] for one in silent if "RECOMMENDATION_ID" in one.properties}
@@ -159,7 +159,7 @@ def _with_what_was_shown(interactions: Sequence[Interaction], store: Store, data
     ]
 
 
-def _within_its_size(interaction: Interaction, where: str) -> Interaction:
+def _check_size(interaction: Interaction, where: str) -> Interaction:
     if len(orjson.dumps(interaction)) > EVENT_BYTES:
         raise InvalidInput(f"{where} takes more than {EVENT_BYTES} bytes.")
     return interaction

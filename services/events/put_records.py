@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.events import targets
-from services.events.properties import columns, parsed
+from services.events.properties import convert_properties, parse_properties
 from shared.aws.errors import InvalidInput
 from shared.data.schemas import DatasetSchema
 from shared.http.app import Call
@@ -16,7 +16,7 @@ from shared.store import PutRecord, Store
 
 
 @dataclass(frozen=True)
-class Kind:
+class PutOperation:
     """What one of the operations puts."""
 
     dataset_type: str
@@ -25,27 +25,27 @@ class Kind:
 
 
 #: By the operation's name.
-KINDS: Mapping[str, Kind] = {
-    "PutItems": Kind("ITEMS", "items", "itemId"),
-    "PutUsers": Kind("USERS", "users", "userId"),
-    "PutActions": Kind("ACTIONS", "actions", "actionId"),
+PUT_OPERATIONS: Mapping[str, PutOperation] = {
+    "PutItems": PutOperation("ITEMS", "items", "itemId"),
+    "PutUsers": PutOperation("USERS", "users", "userId"),
+    "PutActions": PutOperation("ACTIONS", "actions", "actionId"),
 }
 
 
 def put_records(store: Store, reading: Reading, call: Call) -> None:
-    kind = KINDS[call.operation]
-    target = targets.of_type(kind.dataset_type, call.request["datasetArn"], reading)
+    kind = PUT_OPERATIONS[call.operation]
+    target = targets.find_dataset_target(kind.dataset_type, call.request["datasetArn"], reading)
     now = store.now()
     records = [
-        PutRecord(id=sent[kind.id], properties=_properties(sent, target.schema, f"{kind.members}.{place}"), at=now)
+        PutRecord(id=sent[kind.id], properties=_parse_record(sent, target.schema, f"{kind.members}.{place}"), at=now)
         for place, sent in enumerate(call.request[kind.members], start=1)
     ]
     store.save_put_records(target.arn, records, invocation=f"{call.operation}/{call.invocation}")
 
 
-def _properties(sent: Mapping[str, Any], schema: DatasetSchema, where: str) -> dict[str, Any]:
+def _parse_record(sent: Mapping[str, Any], schema: DatasetSchema, where: str) -> dict[str, Any]:
     described = [field for field in schema.fields if field.name != schema.key]
-    properties = columns(parsed(sent.get("properties"), where), described, where)
+    properties = convert_properties(parse_properties(sent.get("properties"), where), described, where)
     if missing := [field.name for field in described if not field.nullable and field.name not in properties]:
         raise InvalidInput(f"{where}.properties lacks {', '.join(missing)}, which the schema does not let be null.")
     return properties

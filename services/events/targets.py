@@ -17,7 +17,7 @@ from shared.store import Record, Store
 
 
 @dataclass(frozen=True)
-class Target:
+class DatasetTarget:
     """``tracker`` is the ARN of what has the tracking id; empty where the dataset was named itself."""
 
     arn: str
@@ -25,51 +25,51 @@ class Target:
     tracker: str = ""
 
 
-def interactions(store: Store, reading: Reading, tracking_id: str) -> Target:
+def find_interactions_target(store: Store, reading: Reading, tracking_id: str) -> DatasetTarget:
     """The Interactions dataset of an event tracker's group. Raises ResourceNotFound, InvalidInput."""
-    tracker = _tracked(store, tracking_id, "event_tracker")
-    if not _usable(tracker):
+    tracker = _find_tracked(store, tracking_id, "event_tracker")
+    if not _is_usable(tracker):
         raise ResourceNotFound(f"No usable event tracker has the tracking id {tracking_id}.")
     group = tracker.body["datasetGroupArn"]
     dataset = store.get(arn_of(group, "INTERACTIONS", reading))
-    if not _usable(dataset):
+    if not _is_usable(dataset):
         raise InvalidInput(f"The dataset group {group} has no usable Interactions dataset: create one first.")
-    return replace(_target(dataset, reading), tracker=tracker.arn)
+    return replace(_build_target(dataset, reading), tracker=tracker.arn)
 
 
-def _usable(record: Record | None) -> TypeGuard[Record]:
+def _is_usable(record: Record | None) -> TypeGuard[Record]:
     return record is not None and record.status == ACTIVE
 
 
-def action_interactions(store: Store, reading: Reading, tracking_id: str) -> Target:
+def find_action_interactions_target(store: Store, reading: Reading, tracking_id: str) -> DatasetTarget:
     """The Action_Interactions dataset that has this tracking id. Raises ResourceNotFound, ResourceInUse."""
-    dataset = _tracked(store, tracking_id, "dataset")
+    dataset = _find_tracked(store, tracking_id, "dataset")
     if dataset is None:
         raise ResourceNotFound(
             f"No Action_Interactions dataset has the tracking id {tracking_id}; DescribeDataset shows it."
         )
-    return _target(reading.active(dataset.arn, "dataset"), reading)
+    return _build_target(reading.active(dataset.arn, "dataset"), reading)
 
 
-def of_type(dataset_type: str, arn: str, reading: Reading) -> Target:
+def find_dataset_target(dataset_type: str, arn: str, reading: Reading) -> DatasetTarget:
     """The dataset, which must be of this type. Raises ResourceNotFound, ResourceInUse, InvalidInput."""
     dataset = reading.active(arn, "dataset")
     if dataset.body["datasetType"] != dataset_type:
         raise InvalidInput(f"{arn} is a dataset of type {dataset.body['datasetType']}; it must be {dataset_type}.")
-    return _target(dataset, reading)
+    return _build_target(dataset, reading)
 
 
-def _tracked(store: Store, tracking_id: str, noun: str) -> Record | None:
+def _find_tracked(store: Store, tracking_id: str, noun: str) -> Record | None:
     arn = store.find_claim_holder(tracking_claim(tracking_id))
     record = store.get(arn) if arn else None
     return record if record is not None and record.kind == noun else None
 
 
-def _target(dataset: Record, reading: Reading) -> Target:
+def _build_target(dataset: Record, reading: Reading) -> DatasetTarget:
     schema = reading.find(dataset.body["schemaArn"], "schema")
-    return Target(dataset.arn, _parsed(schema.body["schema"], schema.body.get("domain")))
+    return DatasetTarget(dataset.arn, _parse_schema(schema.body["schema"], schema.body.get("domain")))
 
 
 @lru_cache(maxsize=64)
-def _parsed(text: str, domain: str | None) -> DatasetSchema:
+def _parse_schema(text: str, domain: str | None) -> DatasetSchema:
     return schemas.parse_schema(text, domain=domain)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from shared.aws import arns
@@ -162,17 +163,17 @@ class Resource:
     listed_under: Callable[[Record, Mapping[str, Any]], tuple[str, ...]] = same_parents
     """The parents after an update has given the record another body."""
 
-    @property
+    @cached_property
     def noun(self) -> str:
         """Its folder and its records' kind: "solution_version"."""
         return re.sub(r"(?<!^)(?=[A-Z])", "_", self.name).lower()
 
-    @property
+    @cached_property
     def camel(self) -> str:
         """The member of Describe's answer: "solutionVersion"."""
         return self.name[0].lower() + self.name[1:]
 
-    @property
+    @cached_property
     def arn_member(self) -> str:
         return f"{self.camel}Arn"
 

@@ -20,7 +20,7 @@ import urllib3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from services.cli.local.embedded_redis import answers, find_binary
+from services.cli.local.embedded_redis import find_binary, is_answering
 from shared.jobs.celery_app import MessageQueue, build_outbox_entry, create_celery_app
 from shared.settings import Settings
 from shared.state.messages import Provision
@@ -204,6 +204,6 @@ def test_whoever_reads_goes_on_beside_a_redis_that_can_not_write(disk: Path, mon
             for reader in (held, CachedStore(RedisStore(url, PROMPT), store), RedisStore(url)):
                 assert reader.get("arn:a") is not None
             assert (waiting.count_waiting("status"), probe.is_answering(), probe.has_disk_space()) == (0, True, False)
-            assert answers(url)
+            assert is_answering(url)
         finally:
             server.kill()

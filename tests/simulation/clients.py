@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,7 @@ FIRST = (
     *("solution", "solution_version", "campaign", "filter"),
 )
 OF_A_DOMAIN = ("dataset_group", "schema", "dataset", "event_tracker", "recommender")
+UNAVAILABLE, MISSING = Refused(AWAY), Refused("ResourceNotFoundException")
 TRIES = 4
 #: Of one try (seconds).
 PATIENCE = 6.0
@@ -126,7 +128,7 @@ class Clients:
 
     def _something(self) -> None:
         chance = self.chance
-        match chance.choices(tuple(DEEDS), tuple(DEEDS.values()))[0]:
+        match chance.choices(tuple(DEEDS), cum_weights=OFTEN)[0]:
             case "create":
                 kind = chance.choice(tuple(CREATIONS))
                 self.create(CREATIONS[kind](self.standing, chance.choice))
@@ -226,7 +228,7 @@ class Clients:
     def describe(self, kind: str, arn: str) -> Mapping[str, Any] | None:
         resource = RESOURCES[kind]
         answer = self.call(f"Describe{resource.name}", {resource.arn_member: arn})
-        if answer == Refused("ResourceNotFoundException"):
+        if answer == MISSING:
             self._forget(arn)
         return answer.members[resource.camel] if isinstance(answer, Answered) else None
 
@@ -258,7 +260,7 @@ class Clients:
         for _ in range(TRIES):
             answer = self._try(operation, request, invocation, to)
             self.ledger.counts[answer.code if isinstance(answer, Refused) else type(answer).__name__] += 1
-            if answer is not None and answer != Refused(AWAY):
+            if answer is not None and answer != UNAVAILABLE:
                 self.world.tell("HEARS", operation, answer)
                 return answer
             self.world.pause(self.chance.choice((0.05, 0.3, 2.0)))
@@ -295,6 +297,7 @@ DEEDS: Mapping[str, int] = {
     "renew": 1,
     "race": 3,
 }
+OFTEN = tuple(itertools.accumulate(DEEDS.values()))
 #: What is made while what it stands on is deleted.
 RACES = (
     *(("dataset_import_job", "dataset"), ("campaign", "solution"), ("solution_version", "solution")),

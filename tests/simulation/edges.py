@@ -34,6 +34,8 @@ CALLS = (
     *("list_live_processes", "append_interactions", "get_recent_interactions", "get_seen_items", "get_last_arrival"),
     *("clear_dataset", "save_put_records", "get_last_put"),
 )
+#: Those of which more must hold than the twin checks by itself.
+WATCHED = frozenset({"create", "replace", "claim"})
 #: A worker knows that its work is another's after so long (seconds): it looks each second, and may not be answered.
 NOTICED = 3.5
 #: How often a job that goes well shows that it gets on (seconds).
@@ -78,7 +80,7 @@ class Server:
             held = self.twin.get_lease(args[0])
             self._held = held is not None and held.seconds_left > 0
 
-    def after(self, name: str, args: tuple[Any, ...], more: Mapping[str, Any], answer: Any) -> None:
+    def after(self, name: str, args: tuple[Any, ...], answer: Any) -> None:
         match name:
             case "create":
                 self._made(answer)
@@ -131,22 +133,24 @@ class Store:
 
     def _call(self, name: str) -> Callable[..., Any]:
         world, faults, server = self._world, self._faults, self._server
-        method = getattr(server.twin, name)
+        method, step, watched = getattr(server.twin, name), world.step, name in WATCHED
 
         def call(*args: Any, **more: Any) -> Any:
             if world.task is None:
                 return method(*args, **more)
             subject = getattr(args[0], "arn", args[0]) if args else ""
-            world.step(name, subject, more)
+            step(name, subject, more)
             if world.now < faults.redis_back:
                 world.pause(min(PATIENCE, faults.redis_back - world.now))
                 raise redis.exceptions.ConnectionError("the server is away")
-            server.before(name, args)
+            if watched:
+                server.before(name, args)
             try:
                 answer = method(*args, **more)
             except AssertionError as error:
                 world.breaks(str(error))
-            server.after(name, args, more, answer)
+            if watched:
+                server.after(name, args, answer)
             if faults.cut and world.chance.random() < faults.cut:
                 world.tell("ANSWER LOST", name, subject)
                 raise redis.exceptions.ConnectionError("the connection was cut")

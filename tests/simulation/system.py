@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import marshal
 import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
@@ -25,6 +26,7 @@ from services.runtime import deployer
 from services.status import deletions, memory_guard
 from shared.aws import arns, request_schemas, serialization, service_model
 from shared.aws.errors import PersonalizeError
+from shared.data import schemas as data_schemas
 from shared.http.app import Answer, Call
 from shared.jobs import celery_app, runner, worker_process
 from shared.jobs.worker_process import WorkerProcess
@@ -32,6 +34,7 @@ from shared.observability import threads as background
 from shared.resources import Reading
 from shared.resources.dataset import requests as of_datasets
 from shared.resources.event_tracker import requests as of_trackers
+from shared.resources.filter import requests as of_filters
 from shared.settings import Settings
 from tests.simulation.edges import Broker, Children, Disk, Faults, Loading, Preparing, Server, Store
 from tests.simulation.world import Broken, Event, Killed, SimProcess, Threads, Time, World
@@ -89,7 +92,7 @@ class System:
         self.running: dict[SimProcess, str] = {}
         self._offered: Mapping[str, Mapping[str, Any]] = {
             "api": api.build_handlers(ApiContext(self.store, self.broker, Reading(self.store, SETTINGS))),
-            "events": events.handlers(SETTINGS, self.store),
+            "events": events.build_handlers(SETTINGS, self.store),
         }
         self._born = 0
         for role, count in ROLES.items():
@@ -152,7 +155,7 @@ class System:
         if self.world.task is not None:
             self.world.task.call = invocation
         try:
-            members = request_schemas.load_request(known, request)
+            members = marshal.loads(_load_members(service, operation, orjson.dumps(request)))
             answer = self._offered[role][operation](
                 Call(operation=operation, request=members, request_id="r", invocation=invocation)
             )
@@ -167,6 +170,14 @@ class System:
             raise
         shown = answer.members if isinstance(answer, Answer) else answer or {}
         return Answered(orjson.loads(serialization.serialize_answer(known, shown) or b"{}"))
+
+
+@lru_cache(maxsize=20_000)
+def _load_members(service: str, operation: str, body: bytes) -> bytes:
+    """Load a request, which most clients repeat, and return its members by ``marshal``. Raises as ``request_schemas.load_request``."""
+    return marshal.dumps(
+        request_schemas.load_request(service_model.load_operations(service)[operation], orjson.loads(body))
+    )
 
 
 @cache
@@ -188,6 +199,27 @@ class _Current:
         return handle
 
 
+class _Log:
+    """A logger as ``structlog`` makes it: tells the world each event, and a fault of our code breaks the life."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def bind(self) -> _Log:
+        return self
+
+    def info(self, event: str, **members: Any) -> None:
+        told = {**structlog.contextvars.get_contextvars(), **members, "event": event}
+        self._world.tell("log", dict(sorted(told.items())))
+        if event in FAULTS_OF_OURS and not isinstance(sys.exception(), Killed | Broken):
+            self._world.broken.append(f"{told} {sys.exception()!r}")
+
+    debug = warning = error = info
+
+    def exception(self, event: str, **members: Any) -> None:
+        self.info(event, exc_info=True, **members)
+
+
 def _timed() -> list[Any]:
     """Modules of ours that look at the clock."""
     ours = ("services.", "shared.", "workers.")
@@ -199,6 +231,9 @@ def _timed() -> list[Any]:
 
 
 _TIMED = _timed()
+#: Clients send few texts, and what is parsed from them is immutable.
+_parse_schema = lru_cache(data_schemas.parse_schema)
+_parse_filter = lru_cache(of_filters.parse)
 
 
 @contextlib.contextmanager
@@ -214,6 +249,8 @@ def simulated(world: World, children: Children) -> Iterator[None]:
         (arns, "secrets", ids),
         (runner, "_children", children),
         (runner, "end_process", lambda code: world.die(f"with exit status {code}")),
+        (data_schemas, "parse_schema", _parse_schema),
+        (of_filters, "parse", _parse_filter),
         (memory_guard, "start", lambda _process: None),  # it looks at a real Redis
         (worker_process, "_current", _Current(world)),
         # Each round costs steps, and a fault between two of these is seldom.
@@ -222,15 +259,10 @@ def simulated(world: World, children: Children) -> Iterator[None]:
         (worker_process, "BEAT_EVERY", 2.0),
     ]
     before = [(module, name, getattr(module, name)) for module, name, _ in changes]
-    configured = structlog.get_config()
-
-    def keep(_logger: Any, _method: str, event: Any) -> Any:
-        world.tell("log", dict(sorted(event.items())))
-        if event["event"] in FAULTS_OF_OURS and not isinstance(sys.exception(), Killed | Broken):
-            world.broken.append(f"{event} {sys.exception()!r}")
-        raise structlog.DropEvent
-
-    structlog.configure(processors=[structlog.contextvars.merge_contextvars, keep], cache_logger_on_first_use=False)
+    configured, log = structlog.get_config(), _Log(world)
+    structlog.configure(
+        wrapper_class=lambda *_, **__: log, logger_factory=lambda *_: None, cache_logger_on_first_use=False
+    )
     try:
         for module, name, value in changes:
             setattr(module, name, value)

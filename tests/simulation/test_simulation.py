@@ -21,7 +21,7 @@ from tests.simulation.simulation import KINDS, Simulation
 from tests.unit.state_machine import rules
 
 #: Lives in which everything must hold.
-LIVES = 300
+LIVES = 500
 #: Within so many a fault of our own making must be found.
 SEEDS = 500
 #: Of the trace of a life that failed, so many lines are told.

@@ -7,8 +7,8 @@ can happen between two steps, so that a run is decided by its seed alone.
 
 from __future__ import annotations
 
-import contextlib
 import heapq
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ class Broken(BaseException):
     """An invariant does not hold. Not an Exception: nobody under test may take it for a fault of the network."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class SimProcess:
     """A process that may die, be stopped for a while, and have a wrong clock. ``skew`` is in seconds."""
 
@@ -43,19 +43,22 @@ class SimProcess:
     dies_in: int | None = None
     """Steps until it is killed."""
     born: float = 0.0
-    tasks: list[Task] = field(default_factory=list)
+    tasks: dict[Task, None] = field(default_factory=dict)
+    """Those that have not ended, in the order in which they began."""
     at_death: list[Callable[[], None]] = field(default_factory=list)
     handle: Any = None
     """What its code knows it by: a ``shared.jobs.worker_process.Process``."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Task:
-    """A thread of a process."""
+    """A thread of a process. It has a greenlet from its first step on."""
 
     process: SimProcess
     name: str
-    greenlet: Any
+    body: Callable[[], object]
+    greenlet: Any = None
+    over: bool = False
     waiting: int = 0
     """Which pause it is in; 0: none."""
     call: str = ""
@@ -73,10 +76,16 @@ class World:
         self.broken: list[str] = []
         self.all: list[SimProcess] = []
         self._hub = greenlet.getcurrent()
+        #: Greenlets without a task. A new one costs as much as several steps, since Python maps memory for its frames.
+        self._idle: list[Any] = []
         self._ready: list[Task] = []
         self._later: list[tuple[float, int, Task | Callable[[], None]]] = []
         self._count = 0
         self._doomed: list[SimProcess] = []
+        self._draw = self.chance.random
+        self._draw_bits = self.chance.getrandbits
+        self._to_scheduler = self._hub.switch
+        self._until = EPOCH
 
     # What is said of a run
 
@@ -98,20 +107,26 @@ class World:
         return born
 
     def spawn(self, process: SimProcess, name: str, body: Callable[[], object]) -> Task:
-        task = Task(process, name, None)
+        task = Task(process, name, body)
+        process.tasks[task] = None
+        self._ready.append(task)
+        return task
 
-        def run() -> None:
+    def _run_tasks(self) -> None:
+        """Run one task after the other: the body of each greenlet."""
+        while True:
+            task = self.task
+            assert task is not None
             try:
-                body()
+                task.body()
             except (Killed, Broken):
                 pass
             except Exception as error:
                 self._lost(task, error)
-
-        task.greenlet = greenlet.greenlet(run, self._hub)
-        process.tasks.append(task)
-        self._ready.append(task)
-        return task
+            task.over = True
+            task.process.tasks.pop(task, None)
+            self._idle.append(task.greenlet)
+            self._to_scheduler()
 
     def _lost(self, task: Task, error: Exception) -> None:
         """A thread that ends with an exception does not begin again by itself."""
@@ -145,10 +160,10 @@ class World:
             process.dies_in -= 1
             if process.dies_in < 0:
                 self._doomed.append(process)
-                self._switch()
-        if self.chance.random() < SWITCHING:
+                self._switch(process)
+        if self._draw() < SWITCHING:
             self._ready.append(task)
-            self._switch()
+            self._switch(process)
 
     def pause(self, seconds: float) -> None:
         """Let time pass. Raises Killed."""
@@ -156,8 +171,8 @@ class World:
         assert task is not None
         if task.process.dead:
             raise Killed
-        self._sleep(task, self.now + max(seconds, 0.0))
-        self._switch()
+        self._sleep(task, self.now + seconds if seconds > 0.0 else self.now)
+        self._switch(task.process)
 
     def _sleep(self, task: Task, until: float) -> None:
         self._count += 1
@@ -166,7 +181,7 @@ class World:
 
     def wake(self, task: Task) -> None:
         """End a pause early."""
-        if task.waiting and not task.greenlet.dead:
+        if task.waiting and not task.over:
             task.waiting = 0
             self._ready.append(task)
 
@@ -174,48 +189,86 @@ class World:
         """The process ends itself, at once. Raises Killed."""
         assert self.task is not None
         self.tell("ENDS", why)
-        self._doomed.append(self.task.process)
-        self._switch()
+        process = self.task.process
+        self._doomed.append(process)
+        self._switch(process)
 
-    def _switch(self) -> None:
-        task = self.task
-        assert task is not None
-        self._hub.switch()
-        if task.process.dead:
+    def _switch(self, process: SimProcess) -> None:
+        """Let another thread go on until it is this one's turn, a thread of ``process``. Raises Killed."""
+        task = self._choose_next()
+        if task is None:
+            self._to_scheduler()
+        elif task is not self.task:
+            self._resume(task)
+        if process.dead:
             raise Killed
 
     # The scheduler
 
-    def run(self, over: Callable[[], bool]) -> None:
-        """Until it is over, an invariant breaks or nothing is left to happen."""
-        while not self.broken and not over():
-            while self._later and self._later[0][0] <= self.now:
-                _, number, what = heapq.heappop(self._later)
-                if not isinstance(what, Task):
-                    what()
-                elif what.waiting == number:
-                    self.wake(what)
-            if self._ready:
-                self._resume(self._ready.pop(self.chance.randrange(len(self._ready))))
-            elif self._later:
-                self.now = max(self.now, self._later[0][0])
-            else:
-                return
+    def run(self, seconds: float) -> None:
+        """Run until so many seconds after the beginning, or until an invariant breaks, ``end_run`` is called or nothing
+        is left to happen.
+        """
+        self._until = EPOCH + seconds
+        while True:
+            if (task := self._choose_next()) is not None:
+                try:
+                    self._resume(task)
+                finally:
+                    self.task = None
             while self._doomed:
                 self.kill(self._doomed.pop(), "killed between two steps")
+            if self.broken or self.now > self._until:
+                return
+            if task is None:
+                if not self._later:
+                    return
+                if self._later[0][0] <= self.now:
+                    _, _, what = heapq.heappop(self._later)
+                    assert not isinstance(what, Task)
+                    what()
 
     def _resume(self, task: Task) -> None:
-        process = task.process
-        if task.greenlet.dead or process.dead:
-            return
-        if process.stopped_until > self.now:
-            self._sleep(task, process.stopped_until)
-            return
+        if task.greenlet is None:
+            task.greenlet = self._idle.pop() if self._idle else greenlet.greenlet(self._run_tasks, self._hub)
+            task.greenlet.gr_context = None
         self.task = task
-        try:
-            task.greenlet.switch()
-        finally:
-            self.task = None
+        task.greenlet.switch()
+
+    def end_run(self) -> None:
+        """Have ``run`` return before its time is over."""
+        self._until = -math.inf
+
+    def _choose_next(self) -> Task | None:
+        """Choose the thread that goes on. None: first something must be done that only ``run`` does."""
+        if self._doomed or self.broken:
+            return None
+        later, ready = self._later, self._ready
+        while self.now <= self._until:
+            while later and later[0][0] <= self.now:
+                _, number, task = later[0]
+                if not isinstance(task, Task):
+                    return None
+                heapq.heappop(later)
+                if task.waiting == number:
+                    self.wake(task)
+            if ready:
+                # As ``chance.randrange`` draws, without its checks: a life needs more than a thousand of these.
+                count = len(ready)
+                bits = count.bit_length()
+                while (drawn := self._draw_bits(bits)) >= count:
+                    pass
+                task = ready.pop(drawn)
+                process = task.process
+                if process.stopped_until > self.now:
+                    self._sleep(task, process.stopped_until)
+                elif not task.over:
+                    return task
+            elif later:
+                self.now = later[0][0]
+            else:
+                return None
+        return None
 
     def kill(self, process: SimProcess, why: str) -> None:
         """As kill -9 does: at once, and nothing of it has a last word."""
@@ -223,11 +276,11 @@ class World:
             return
         self.trace.append((self.now, process.name, "DIES", why))
         process.dead = True
-        for task in process.tasks:
-            if not task.greenlet.dead:
+        for task in list(process.tasks):
+            task.over = True
+            if task.greenlet is not None:
                 self.task = task
-                with contextlib.suppress(Killed):  # of a thread that had not begun
-                    task.greenlet.throw(Killed)
+                task.greenlet.throw(Killed)
                 self.task = None
         process.tasks.clear()
         self.all.remove(process)
@@ -239,6 +292,9 @@ class World:
         for process in list(self.all):
             process.at_death.clear()
             self.kill(process, "the end")
+        for one in self._idle:
+            one.throw(greenlet.GreenletExit)
+        self._idle.clear()
 
 
 class Event:

@@ -119,7 +119,7 @@ def _offered() -> Mapping[str, Mapping[str, app.OperationHandler]]:
     return {
         "personalize": api.build_handlers(desk),
         "personalize-runtime": runtime.handlers(serving),
-        "personalize-events": events.handlers(configured, store),
+        "personalize-events": events.build_handlers(configured, store),
         service_model.OWN_SERVICE: api.build_own_handlers(desk),
     }
 

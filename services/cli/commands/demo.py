@@ -61,7 +61,7 @@ def demo(data: Path | None, data_dir: Path | None, port: int, exit_when_done: bo
     console = screen.console()
     stopping = threading.Event()
     with ExitStack() as stack:
-        stack.enter_context(signals.noted(stopping))
+        stack.enter_context(signals.note_signals(stopping))
         home = data_dir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="foretaste-")))
         folder = (data or _write_demo_data(home / "catalogue", console)).absolute()
         bucket = _make_bucket_name(folder)
@@ -75,7 +75,7 @@ def demo(data: Path | None, data_dir: Path | None, port: int, exit_when_done: bo
             system = stack.enter_context(local_system(wishes, say=say, stopping=stopping))
             shown.conclude(f"Redis, 4 HTTP services, 5 workers; {system.url}")
         try:
-            with signals.raised(stopping):
+            with signals.raise_on_signal(stopping):
                 _Demo(console, system, folder, bucket).run()
         except signals.Interrupted:
             console.print("stopped before the end")

@@ -108,7 +108,7 @@ def _check_redis() -> Finding:
 
     if "FORETASTE_REDIS_URL" in os.environ or "FORETASTE_REDIS_URL_FILE" in os.environ:
         redis_url = settings.load().redis_url
-        reason = embedded_redis.refusal(redis_url)
+        reason = embedded_redis.find_refusal(redis_url)
         if reason is None:
             return _check_external_redis(redis_url)
         advice = f"{reason}: start it, correct the variable, or unset it to use the embedded server"
@@ -141,7 +141,7 @@ def _check_redis_files(data_dir: DataDir) -> Iterator[Finding]:
     if not (data_dir.redis / redis_files.FOLDER).is_dir():
         return
     try:
-        found = redis_files.damage(data_dir.redis, embedded_redis.find_binary())
+        found = redis_files.find_damage(data_dir.redis, embedded_redis.find_binary())
     except FileNotFoundError:  # no server; or one that runs has rewritten its files meanwhile
         return
     if found is None:

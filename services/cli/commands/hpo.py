@@ -69,7 +69,7 @@ def hpo(arn: str, watch: bool, data_dir: Path | None) -> None:
         console.print(shown)
         return
     stopping = threading.Event()
-    with signals.noted(stopping), Live(shown, console=console) as live:
+    with signals.note_signals(stopping), Live(shown, console=console) as live:
         while not settled and not stopping.wait(REFRESH_SECONDS):
             shown, settled = _render_trials(aws, arn)
             live.update(shown)

@@ -57,7 +57,7 @@ def status(watch: bool, data_dir: Path | None) -> None:
         console.print(_build_table(list(list_rows(aws, told))))
         return
     stopping = threading.Event()
-    with signals.noted(stopping), Live(_build_table(list(list_rows(aws, told))), console=console) as live:
+    with signals.note_signals(stopping), Live(_build_table(list(list_rows(aws, told))), console=console) as live:
         while not stopping.wait(REFRESH_SECONDS):
             live.update(_build_table(list(list_rows(aws, told))))
 

@@ -57,7 +57,7 @@ def up(
         training_workers=training_workers,
     )
     stopping = threading.Event()
-    with signals.noted(stopping), local_system(wishes, say=_print_line, stopping=stopping) as system:
+    with signals.note_signals(stopping), local_system(wishes, say=_print_line, stopping=stopping) as system:
         if not stopping.is_set():
             click.echo(f"foretaste is ready at {system.url}; for clients: source {system.data_dir.client_env}")
         system.supervisor.watch(stopping)

@@ -135,7 +135,9 @@ def _draw_history_lengths(luck: random.Random) -> list[int]:
     return lengths
 
 
-def _draw_history(luck: random.Random, films: Sequence[Film], shelves: Shelves, length: int) -> Iterator[tuple[int, int]]:
+def _draw_history(
+    luck: random.Random, films: Sequence[Film], shelves: Shelves, length: int
+) -> Iterator[tuple[int, int]]:
     """``length`` different films with the times they were watched at, oldest first."""
     genres = list(SUBJECTS)
     favourites = luck.sample(genres, 3)

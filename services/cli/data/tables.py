@@ -49,7 +49,9 @@ class Table:
     schema: str
 
 
-def read_tables(folder: Path, say: Say = _ignore_notice, standing: Mapping[str, DatasetSchema] | None = None) -> list[Table]:
+def read_tables(
+    folder: Path, say: Say = _ignore_notice, standing: Mapping[str, DatasetSchema] | None = None
+) -> list[Table]:
     """The folder's tables, which an import would take; interactions first.
 
     ``standing``: dataset type, in capitals -> the schema of a dataset that is there already, which then is the table's.

@@ -50,7 +50,7 @@ def build_child(data_dir: DataDir, *, port: int, appendfsync: str, max_memory_mb
 bind 127.0.0.1
 port {port}
 requirepass {password}
-dir {_quoted(data_dir.redis)}
+dir {_quote_path(data_dir.redis)}
 appendonly yes
 appendfsync {"always" if appendfsync == "always" else "no"}
 save ""
@@ -64,25 +64,25 @@ aof-timestamp-enabled yes
         command=(str(find_binary()), str(configuration)),
         environment=dict(os.environ),
         descriptors=(lock,),
-        explain=lambda: _explained(data_dir),
-        ready=lambda _pid: answers(url(port, password)),
+        explain=lambda: _explain_damage(data_dir),
+        ready=lambda _pid: is_answering(build_url(port, password)),
     )
 
 
-def _explained(data_dir: DataDir) -> str | None:
-    found = redis_files.damage(data_dir.redis, find_binary())
+def _explain_damage(data_dir: DataDir) -> str | None:
+    found = redis_files.find_damage(data_dir.redis, find_binary())
     return None if found is None else str(found)
 
 
 @contextmanager
-def synced(folder: Path, *, say: Callable[[str], None]) -> Iterator[None]:
+def sync_in_background(folder: Path, *, say: Callable[[str], None]) -> Iterator[None]:
     """Within the block, what a server writes in its folder is on the disk a second later; ``say`` is told if it is not.
 
     The server's own ``appendfsync everysec`` holds back what it has acknowledged, for up to two seconds, while a sync
     takes long, and loses it when it is killed: docs/decisions/013-synced-from-beside.md.
     """
     stopping = threading.Event()
-    thread = threading.Thread(target=_sync, args=(folder, say, stopping), name="sync", daemon=True)
+    thread = threading.Thread(target=_sync_every_second, args=(folder, say, stopping), name="sync", daemon=True)
     thread.start()
     try:
         yield
@@ -91,7 +91,7 @@ def synced(folder: Path, *, say: Callable[[str], None]) -> Iterator[None]:
         thread.join()
 
 
-def _sync(folder: Path, say: Callable[[str], None], stopping: threading.Event) -> None:
+def _sync_every_second(folder: Path, say: Callable[[str], None], stopping: threading.Event) -> None:
     said = None
     while not stopping.wait(SYNC_SECONDS):
         try:
@@ -117,16 +117,16 @@ def _sync_file(path: Path) -> None:
         os.close(file)
 
 
-def url(port: int, password: str) -> str:
+def build_url(port: int, password: str) -> str:
     return f"redis://:{password}@127.0.0.1:{port}/0"
 
 
-def answers(redis_url: str) -> bool:
+def is_answering(redis_url: str) -> bool:
     """Whether a server at this URL answers; one that is still loading its file does not."""
-    return refusal(redis_url) is None
+    return find_refusal(redis_url) is None
 
 
-def refusal(redis_url: str) -> str | None:
+def find_refusal(redis_url: str) -> str | None:
     """Why no server at this URL answers; None: one does."""
     with redis.Redis.from_url(redis_url, socket_timeout=0.5, socket_connect_timeout=0.5) as client:
         try:
@@ -136,7 +136,7 @@ def refusal(redis_url: str) -> str | None:
     return None
 
 
-def free_port() -> int:
+def find_free_port() -> int:
     """A port on 127.0.0.1 that nobody listens on. Raises OSError when there is none."""
     for port in random.sample(PORTS, k=200):
         with socket.socket() as probe:
@@ -149,6 +149,6 @@ def free_port() -> int:
     raise OSError(f"no free port on 127.0.0.1 between {PORTS.start} and {PORTS.stop}")
 
 
-def _quoted(path: Path) -> str:
+def _quote_path(path: Path) -> str:
     escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

@@ -20,7 +20,7 @@ UPSTREAMS = ("FORETASTE_API_URL", "FORETASTE_RUNTIME_URL", "FORETASTE_EVENTS_URL
 
 
 @dataclass(frozen=True, kw_only=True)
-class Process:
+class ProcessSpec:
     """One process.
 
     ``command`` is its command line, without the path of the interpreter. ``image`` is the target of the
@@ -36,8 +36,8 @@ class Process:
     environment: tuple[str, ...]
 
 
-def _http(name: str, app: str, image: Literal["api", "train"], *environment: str) -> Process:
-    return Process(
+def _declare_http_process(name: str, app: str, image: Literal["api", "train"], *environment: str) -> ProcessSpec:
+    return ProcessSpec(
         name=name,
         command=(*GUNICORN, app),
         image=image,
@@ -46,8 +46,8 @@ def _http(name: str, app: str, image: Literal["api", "train"], *environment: str
     )
 
 
-def _worker(name: str, module: str, image: Literal["api", "train"], *environment: str) -> Process:
-    return Process(
+def _declare_worker(name: str, module: str, image: Literal["api", "train"], *environment: str) -> ProcessSpec:
+    return ProcessSpec(
         name=name,
         command=("celery", "--app", module, "worker", "--queues", name, *WORKER_FLAGS),
         image=image,
@@ -56,16 +56,16 @@ def _worker(name: str, module: str, image: Literal["api", "train"], *environment
     )
 
 
-PROCESSES: tuple[Process, ...] = (
-    _http("api", "services.api.app:create_app()", "api", *STORE, *KEYS),
-    _http("runtime", "services.runtime.app:create_app()", "train", *STORE, *FILES, *KEYS),
-    _http("events", "services.events.app:create_app()", "api", *STORE, *KEYS),
-    _worker("status", "services.status.app", "api"),
-    _worker("importing", "workers.importing.app", "api"),
-    _worker("training", "workers.training.app", "train"),
-    _worker("tuning", "workers.tuning.app", "api"),
-    _worker("inference", "workers.inference.app", "train"),
-    Process(
+PROCESSES: tuple[ProcessSpec, ...] = (
+    _declare_http_process("api", "services.api.app:create_app()", "api", *STORE, *KEYS),
+    _declare_http_process("runtime", "services.runtime.app:create_app()", "train", *STORE, *FILES, *KEYS),
+    _declare_http_process("events", "services.events.app:create_app()", "api", *STORE, *KEYS),
+    _declare_worker("status", "services.status.app", "api"),
+    _declare_worker("importing", "workers.importing.app", "api"),
+    _declare_worker("training", "workers.training.app", "train"),
+    _declare_worker("tuning", "workers.tuning.app", "api"),
+    _declare_worker("inference", "workers.inference.app", "train"),
+    ProcessSpec(
         name="gateway",
         command=(*GUNICORN, "--worker-class", "services.gateway.worker.Worker", "services.gateway.app:create_app()"),
         image="api",
@@ -74,4 +74,4 @@ PROCESSES: tuple[Process, ...] = (
     ),
 )
 
-BY_NAME: Mapping[str, Process] = {process.name: process for process in PROCESSES}
+BY_NAME: Mapping[str, ProcessSpec] = {process.name: process for process in PROCESSES}

@@ -41,7 +41,7 @@ class Damage:
         return f"Redis can't read its data: {self.file} {self.what}. {self.advice}"
 
 
-def missing(redis: Path) -> Damage | None:
+def find_missing_files(redis: Path) -> Damage | None:
     """What a look at the names tells, in a server's folder. A server that finds no manifest begins with nothing."""
     folder = redis / FOLDER
     manifest = folder / MANIFEST
@@ -54,7 +54,7 @@ def missing(redis: Path) -> Damage | None:
             what=f"is missing, and {', '.join(others)} are there: Redis would begin with nothing",
             advice=f"{BACKUP} Without one, everything would be lost that foretaste has acknowledged.",
         )
-    named = _named(manifest)
+    named = _list_manifest_files(manifest)
     if not named:
         return Damage(
             file=manifest,
@@ -72,20 +72,20 @@ def missing(redis: Path) -> Damage | None:
     return None
 
 
-def damage(redis: Path, binary: Path) -> Damage | None:
+def find_damage(redis: Path, binary: Path) -> Damage | None:
     """What keeps a server from reading the files in its folder; None: nothing that is known of."""
-    found = missing(redis)
+    found = find_missing_files(redis)
     manifest = redis / FOLDER / MANIFEST
     if found is not None or not manifest.exists():
         return found
-    for file in _named(manifest):
-        found = _of_base(file, binary) if file.suffix == ".rdb" else _of_log(file, binary, redis)
+    for file in _list_manifest_files(manifest):
+        found = _check_base_file(file, binary) if file.suffix == ".rdb" else _check_log_file(file, binary, redis)
         if found is not None:
             return found
     return None
 
 
-def _named(manifest: Path) -> list[Path]:
+def _list_manifest_files(manifest: Path) -> list[Path]:
     """The files that a server reads, in their order; [] where the manifest is not to be understood."""
     lines = manifest.read_text(errors="replace").splitlines()
     found = [re.fullmatch(r"file ([^/\s]+) seq \d+ type ([bih])(?: .*)?", line.strip()) for line in lines]
@@ -94,8 +94,8 @@ def _named(manifest: Path) -> list[Path]:
     return [manifest.parent / each[1] for each in found if each and each[2] != "h"]
 
 
-def _of_base(file: Path, binary: Path) -> Damage | None:
-    said = _checked("valkey-check-rdb", file, binary)
+def _check_base_file(file: Path, binary: Path) -> Damage | None:
+    said = _run_checker("valkey-check-rdb", file, binary)
     if said is None:
         return None
     reason = next((line for line in said.splitlines() if line.startswith("[offset")), "")
@@ -108,8 +108,8 @@ def _of_base(file: Path, binary: Path) -> Damage | None:
     )
 
 
-def _of_log(file: Path, binary: Path, redis: Path) -> Damage | None:
-    said = _checked("valkey-check-aof", file, binary)
+def _check_log_file(file: Path, binary: Path, redis: Path) -> Damage | None:
+    said = _run_checker("valkey-check-aof", file, binary)
     found = re.search(r"size=(\d+), ok_up_to=(\d+),", said or "")
     if found is None:
         return None
@@ -118,7 +118,7 @@ def _of_log(file: Path, binary: Path, redis: Path) -> Damage | None:
         reading.seek(good)
         if is_cut_short(reading):
             return None
-        since = _written_at(reading, good)
+        since = _find_write_time(reading, good)
     return Damage(
         file=file,
         what=f"is damaged at byte {good:,} of {size:,}",
@@ -127,7 +127,7 @@ def _of_log(file: Path, binary: Path, redis: Path) -> Damage | None:
     )
 
 
-def _checked(checker: str, file: Path, binary: Path) -> str | None:
+def _run_checker(checker: str, file: Path, binary: Path) -> str | None:
     """What a checker has against a file; None: nothing, or it had no time to find it."""
     try:
         done = subprocess.run(
@@ -175,7 +175,7 @@ def _read_argument(reading: BinaryIO) -> bool | None:
     return value.endswith(b"\r\n")
 
 
-def _written_at(reading: BinaryIO, place: int) -> str:
+def _find_write_time(reading: BinaryIO, place: int) -> str:
     """When what stands at ``place`` was written, by the newest time that the server has noted before."""
     end = place
     while end > 0:

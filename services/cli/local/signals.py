@@ -16,18 +16,18 @@ class Interrupted(BaseException):
 
 
 @contextmanager
-def noted(stopping: threading.Event) -> Iterator[None]:
+def note_signals(stopping: threading.Event) -> Iterator[None]:
     """While the block runs, a signal sets ``stopping`` and does nothing else."""
 
     def note(_number: int, _frame: FrameType | None) -> None:
         stopping.set()
 
-    with _handled_by(note):
+    with _install_handler(note):
         yield
 
 
 @contextmanager
-def raised(stopping: threading.Event) -> Iterator[None]:
+def raise_on_signal(stopping: threading.Event) -> Iterator[None]:
     """While the block runs, the first signal sets ``stopping`` and ends the block with Interrupted."""
 
     def raise_once(_number: int, _frame: FrameType | None) -> None:
@@ -35,14 +35,14 @@ def raised(stopping: threading.Event) -> Iterator[None]:
             stopping.set()
             raise Interrupted
 
-    with _handled_by(raise_once):
+    with _install_handler(raise_once):
         if stopping.is_set():
             raise Interrupted
         yield
 
 
 @contextmanager
-def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+def _install_handler(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     # What is started with nohup has SIGHUP ignored, and means it.
     heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, handler) for number in heard}

@@ -20,10 +20,10 @@ from urllib.parse import urlsplit
 import redis
 
 from services.cli.errors import CannotStart
-from services.cli.health import has_heartbeat, answers_ping
+from services.cli.health import answers_ping, has_heartbeat
 from services.cli.local import disk_guard, embedded_redis, redis_files
 from services.cli.local.data_dir import DataDir
-from services.cli.local.processes import PROCESSES, Process
+from services.cli.local.processes import PROCESSES, ProcessSpec
 from services.cli.local.supervisor import Child, Supervisor
 from shared import settings
 from shared.settings import Settings
@@ -105,7 +105,7 @@ def local_system(wishes: Wishes, *, say: Callable[[str], None], stopping: thread
         ]
         children = _each_with_its_metrics(children, chosen.metrics_bind)
         if foundation:
-            stack.enter_context(embedded_redis.synced(data_dir.redis, say=say))
+            stack.enter_context(embedded_redis.sync_in_background(data_dir.redis, say=say))
             watching = RedisStore(redis_url, PROMPT)
             stack.enter_context(disk_guard.watch_disk(data_dir.redis, watching, chosen.min_free_mb, say=say))
         supervisor = stack.enter_context(Supervisor(children, logs=data_dir.logs, say=say, foundation=foundation))
@@ -132,7 +132,7 @@ def _refuse_newer(say: Callable[[str], None], *folders: Path) -> None:
         raise CannotStart(str(error)) from error
 
 
-def _names(process: Process, wishes: Wishes) -> list[str]:
+def _names(process: ProcessSpec, wishes: Wishes) -> list[str]:
     """Of the processes of this kind: "training", "training-2", ..."""
     count = wishes.training_workers if process.name == "training" else 1
     return [process.name if number == 1 else f"{process.name}-{number}" for number in range(1, count + 1)]
@@ -202,7 +202,7 @@ def _redis(data_dir: DataDir, wishes: Wishes, max_memory_mb: int, lock: int) -> 
     own = os.environ.get("FORETASTE_REDIS_URL") or os.environ.get("FORETASTE_REDIS_URL_FILE")
     if own:
         redis_url = settings.load().redis_url
-        if reason := embedded_redis.refusal(redis_url):
+        if reason := embedded_redis.find_refusal(redis_url):
             at = urlsplit(redis_url)
             raise CannotStart(f"no Redis answers at FORETASTE_REDIS_URL ({at.hostname}:{at.port}): {reason}")
         try:
@@ -211,16 +211,16 @@ def _redis(data_dir: DataDir, wishes: Wishes, max_memory_mb: int, lock: int) -> 
             raise CannotStart(str(error)) from error
         return None, redis_url
     # A server would not complain of some of that, and begin anew.
-    if (found := redis_files.missing(data_dir.redis)) is not None:
+    if (found := redis_files.find_missing_files(data_dir.redis)) is not None:
         raise CannotStart(str(found))
     try:
-        port = embedded_redis.free_port()
+        port = embedded_redis.find_free_port()
         foundation = embedded_redis.build_child(
             data_dir, port=port, appendfsync=wishes.appendfsync, max_memory_mb=max_memory_mb, lock=lock
         )
     except OSError as error:
         raise CannotStart(str(error)) from error
-    return foundation, embedded_redis.url(port, data_dir.load_or_create_redis_password())
+    return foundation, embedded_redis.build_url(port, data_dir.load_or_create_redis_password())
 
 
 def _mounts(buckets: Mapping[str, Path]) -> str:
@@ -230,7 +230,7 @@ def _mounts(buckets: Mapping[str, Path]) -> str:
     return ",".join(f"{name}={path.absolute()}" for name, path in buckets.items())
 
 
-def _child(process: Process, listener: socket.socket | None, values: Mapping[str, str], store: RedisStore) -> Child:
+def _child(process: ProcessSpec, listener: socket.socket | None, values: Mapping[str, str], store: RedisStore) -> Child:
     told = {name: values[name] for name in process.environment if name in values}
     # Whatever else the operator has set reaches every process; keys and addresses only those that need them.
     passed = {name: value for name, value in settings.make_paths_absolute(os.environ).items() if name not in values}

@@ -40,7 +40,7 @@ def select_fields(schema: DatasetSchema, excluded: Collection[str], present: Col
     ]
 
 
-class FeatureBags(NamedTuple):
+class ColumnBags(NamedTuple):
     """The features of one column, those of bag b at ``offsets[b]:offsets[b + 1]``; 0 is the column's first."""
 
     offsets: npt.NDArray[np.int64]
@@ -58,7 +58,7 @@ class EncodedColumn:
     """A column and its bags. Which of them a row has is its table's to say."""
 
     column: FeatureColumn
-    bags: FeatureBags
+    bags: ColumnBags
 
     def find_bags(self, cells: npt.NDArray[Any]) -> npt.NDArray[np.integer[Any]]:
         """The bag of each cell, -1 for none: a number's is its bucket, other cells are the number of their bag."""
@@ -94,7 +94,7 @@ def encode_categories(database: DuckDBSession, field: Field, rows: str, bags: in
     weights = np.repeat(1 / np.maximum(counts, 1), counts)
     return EncodedColumn(
         column=FeatureColumn(name=field.name, kind="categorical", first=0, vocabulary=vocabulary),
-        bags=FeatureBags.from_counts(counts, found["number"], weights),
+        bags=ColumnBags.from_counts(counts, found["number"], weights),
     )
 
 
@@ -114,7 +114,7 @@ def encode_numbers(database: DuckDBSession, field: Field, rows: str) -> EncodedC
     singles = np.ones(len(edges) + 1, np.int64)
     return EncodedColumn(
         column=FeatureColumn(name=field.name, kind="numeric", first=0, edges=edges.tolist()),
-        bags=FeatureBags.from_counts(singles, np.arange(len(singles)), singles),
+        bags=ColumnBags.from_counts(singles, np.arange(len(singles)), singles),
     )
 
 
@@ -167,7 +167,7 @@ def encode_texts(database: DuckDBSession, field: Field, rows: str, bags: int) ->
             weights.append(weighed / np.sqrt(np.bincount(of_bag, weighed**2))[of_bag])
     return EncodedColumn(
         column=FeatureColumn(name=field.name, kind="textual", first=0, idf=idf.tolist()),
-        bags=FeatureBags(offsets, found_values, npy_files.map_npy(folder / "weights.npy")),
+        bags=ColumnBags(offsets, found_values, npy_files.map_npy(folder / "weights.npy")),
     )
 
 

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from services.cli.commands.doctor import doctor
-from services.cli.local.embedded_redis import refusal
+from services.cli.local.embedded_redis import find_refusal
 from shared import settings
 from shared.jobs import celery_app
 from shared.settings import SettingsError
@@ -140,7 +140,7 @@ def test_what_is_said_of_a_stranger_names_the_certificate(
     behind_tls: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("FORETASTE_REDIS_URL", behind_tls)
-    assert "CERTIFICATE_VERIFY_FAILED" in (refusal(settings.load().redis_url) or "")
+    assert "CERTIFICATE_VERIFY_FAILED" in (find_refusal(settings.load().redis_url) or "")
     said = CliRunner().invoke(doctor, ["--data-dir", str(tmp_path)]).output
     assert "CERTIFICATE_VERIFY_FAILED" in said
 

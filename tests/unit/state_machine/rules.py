@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 
 GONE = "gone"
 
@@ -100,11 +101,12 @@ def heard(status: str | None, fact: str) -> str | None:
     return {"started": under_way, "progressed": under_way, "finished": well, "failed": badly}.get(fact)
 
 
-def moves(kind: str) -> set[tuple[str | None, str | None]]:
+@cache
+def moves(kind: str) -> frozenset[tuple[str | None, str | None]]:
     """Every move that a resource of this kind may ever make. Nothing but GONE leads out of a deletion."""
     if FIRST.get(kind, "") is None:
-        return {(None, GONE)}
-    found = set(_work(FIRST.get(kind, "CREATE PENDING") or ""))
+        return frozenset({(None, GONE)})
+    found: set[tuple[str | None, str | None]] = set(_work(FIRST.get(kind, "CREATE PENDING") or ""))
     if kind in ("solution_version", "trial"):
         found |= {
             ("CREATE PENDING", "CREATE STOPPED"),
@@ -117,12 +119,12 @@ def moves(kind: str) -> set[tuple[str | None, str | None]]:
         found |= {("ACTIVE", "STOP PENDING"), ("INACTIVE", "START PENDING"), ("INACTIVE", "DELETE PENDING")}
         found |= {*_work("STOP PENDING"), *_work("START PENDING")}
     if kind in VANISHES_WITH:
-        return found | {(status, GONE) for move in found for status in move}
+        return frozenset(found | {(status, GONE) for move in found for status in move})
     if UPDATES.get(kind) == "CREATE PENDING" and found:
         found |= {("CREATE FAILED", "ACTIVE")}  # an update that worked
     for status in {"ACTIVE", *(after for _, after in found if after == "CREATE FAILED")}:
         found |= {(status, "DELETE PENDING")}
-    return found | {*_work("DELETE PENDING")}
+    return frozenset(found | {*_work("DELETE PENDING")})
 
 
 def _work(pending: str) -> Iterator[tuple[str, str]]:
@@ -136,12 +138,13 @@ def _work(pending: str) -> Iterator[tuple[str, str]]:
             yield under_way, end
 
 
-def update_moves(kind: str) -> set[tuple[str | None, str | None]]:
+@cache
+def update_moves(kind: str) -> frozenset[tuple[str | None, str | None]]:
     """The same of the status of the latest update."""
     if kind not in UPDATES:
-        return set()
+        return frozenset()
     pending = UPDATES[kind]
-    return {*_work(pending), (None, pending), ("ACTIVE", pending), ("CREATE FAILED", pending)}
+    return frozenset({*_work(pending), (None, pending), ("ACTIVE", pending), ("CREATE FAILED", pending)})
 
 
 @dataclass

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from services.cli.local.embedded_redis import answers, find_binary
-from services.cli.local.processes import BY_NAME, PROCESSES, Process
+from services.cli.local.embedded_redis import find_binary, is_answering
+from services.cli.local.processes import BY_NAME, PROCESSES, ProcessSpec
 from shared.settings import SECRETS, Settings
 from tests.conftest import ROOT, free_port, until
 
@@ -24,7 +24,7 @@ SETTINGS = {f"FORETASTE_{field.name.upper()}" for field in dataclasses.fields(Se
 IN_FILES = {f"FORETASTE_{name.upper()}" for name in SECRETS}
 
 
-def told(process: Process) -> dict[str, str]:
+def told(process: ProcessSpec) -> dict[str, str]:
     """Variable -> its value, or the path of the file that holds it."""
     return {name.removesuffix("_FILE"): value for name, value in SERVICES[process.name]["environment"].items()}
 
@@ -35,39 +35,39 @@ def test_every_process_has_its_block_and_no_other_has() -> None:
 
 @pytest.mark.parametrize("process", PROCESSES, ids=lambda process: process.name)
 class TestProcess:
-    def test_it_starts_with_the_supervisors_command(self, process: Process) -> None:
+    def test_it_starts_with_the_supervisors_command(self, process: ProcessSpec) -> None:
         assert tuple(SERVICES[process.name]["command"]) == process.command
 
-    def test_it_is_told_what_it_needs_and_nothing_unknown(self, process: Process) -> None:
+    def test_it_is_told_what_it_needs_and_nothing_unknown(self, process: ProcessSpec) -> None:
         assert set(process.environment) <= set(told(process)) <= SETTINGS
 
-    def test_it_gets_no_keys_it_does_not_need_and_those_as_files(self, process: Process) -> None:
+    def test_it_gets_no_keys_it_does_not_need_and_those_as_files(self, process: ProcessSpec) -> None:
         secrets = {name: value for name, value in told(process).items() if name in IN_FILES}
         assert set(secrets) == set(process.environment) & IN_FILES
         mounted = SERVICES[process.name].get("secrets", [])
         assert sorted(secrets.values()) == sorted(f"/run/secrets/{name}" for name in mounted)
 
-    def test_who_is_published_does_not_share_a_network_with_redis(self, process: Process) -> None:
+    def test_who_is_published_does_not_share_a_network_with_redis(self, process: ProcessSpec) -> None:
         networks = set(SERVICES[process.name]["networks"])
         assert SERVICES["redis"]["networks"] == ["back"]
         assert ("back" in networks) == ("FORETASTE_REDIS_URL" in process.environment)
         assert ("front" in networks) == process.http
 
-    def test_it_runs_the_image_it_needs(self, process: Process) -> None:
+    def test_it_runs_the_image_it_needs(self, process: ProcessSpec) -> None:
         service = SERVICES[process.name]
         assert service["build"]["target"] == process.image
         assert service["image"].startswith(f"foretaste-{process.image}:")
 
-    def test_its_health_is_looked_at(self, process: Process) -> None:
+    def test_its_health_is_looked_at(self, process: ProcessSpec) -> None:
         what = "http://127.0.0.1:8000" if process.http else process.name
         assert SERVICES[process.name]["healthcheck"]["test"] == ["CMD", "python", "-m", "services.cli.health", what]
 
-    def test_prometheus_finds_it_and_nobody_outside_does(self, process: Process) -> None:
+    def test_prometheus_finds_it_and_nobody_outside_does(self, process: ProcessSpec) -> None:
         service = SERVICES[process.name]
         assert service["environment"]["FORETASTE_METRICS_BIND"] == "0.0.0.0:9100"
         assert not any("9100" in port for port in service.get("ports", ()))
 
-    def test_an_http_process_listens_where_its_neighbours_look(self, process: Process) -> None:
+    def test_an_http_process_listens_where_its_neighbours_look(self, process: ProcessSpec) -> None:
         bind = SERVICES[process.name]["environment"].get("FORETASTE_BIND")
         assert bind == ("0.0.0.0:8000" if process.http else None)
 
@@ -145,8 +145,8 @@ def test_redis_gets_its_password_where_no_list_of_processes_shows_it(tmp_path: P
         [*command, "--port", str(port)], env=environment, stdout=subprocess.DEVNULL, start_new_session=True
     ) as server:
         try:
-            until(lambda: answers(f"redis://:pass-of-the-test@127.0.0.1:{port}/0"), 20)
-            assert not answers(f"redis://127.0.0.1:{port}/0")
+            until(lambda: is_answering(f"redis://:pass-of-the-test@127.0.0.1:{port}/0"), 20)
+            assert not is_answering(f"redis://127.0.0.1:{port}/0")
             shown = subprocess.run(["ps", "-e", "-o", "args"], capture_output=True, text=True, check=True).stdout
             assert f"--port {port}" in shown or f":{port}" in shown
             assert "pass-of-the-test" not in shown

@@ -27,14 +27,14 @@ def running(folder: Path, appendfsync: str = "everysec") -> Iterator[tuple[Super
     data_dir = DataDir(folder)
     with ExitStack() as stack:
         lock = stack.enter_context(data_dir.lock())
-        port = embedded_redis.free_port()
+        port = embedded_redis.find_free_port()
         server = embedded_redis.build_child(data_dir, port=port, appendfsync=appendfsync, max_memory_mb=64, lock=lock)
-        stack.enter_context(embedded_redis.synced(data_dir.redis, say=pytest.fail))
+        stack.enter_context(embedded_redis.sync_in_background(data_dir.redis, say=pytest.fail))
         supervisor = stack.enter_context(
             Supervisor([], logs=data_dir.logs, say=lambda _sentence: None, foundation=server)
         )
         assert supervisor.wait_until_ready(20, stopping=threading.Event())
-        yield supervisor, embedded_redis.url(port, data_dir.load_or_create_redis_password())
+        yield supervisor, embedded_redis.build_url(port, data_dir.load_or_create_redis_password())
 
 
 def connect(url: str) -> redis.Redis:
@@ -61,8 +61,8 @@ def test_nobody_gets_in_without_the_password(tmp_path: Path) -> None:
         bare = re.sub(r":[^@/]+@", "", url)
         with connect(bare) as client, pytest.raises(redis.AuthenticationError):
             client.ping()
-        assert not embedded_redis.answers(bare)
-        assert embedded_redis.answers(url)
+        assert not embedded_redis.is_answering(bare)
+        assert embedded_redis.is_answering(url)
     assert stat.S_IMODE((tmp_path / "redis" / "redis.conf").stat().st_mode) == 0o600
 
 
@@ -75,7 +75,7 @@ def test_a_killed_server_is_back_on_its_port_with_all_it_had_acknowledged(tmp_pa
             killed = supervisor.pids["redis"]
             os.kill(killed, signal.SIGKILL)
             until(lambda killed=killed: supervisor.pids.get("redis", killed) != killed)
-            until(lambda: embedded_redis.answers(url))
+            until(lambda: embedded_redis.is_answering(url))
         with connect(url) as client:
             assert client.dbsize() == 600
 
@@ -102,7 +102,7 @@ def test_what_is_acknowledged_during_a_slow_sync_outlives_a_kill(
                 client.set(f"{number}", number)
         os.kill(killed := supervisor.pids["redis"], signal.SIGKILL)
         until(lambda: supervisor.pids.get("redis", killed) != killed)
-        until(lambda: embedded_redis.answers(url))
+        until(lambda: embedded_redis.is_answering(url))
         with connect(url) as client:
             assert client.dbsize() == 200
         on_disk.set()
@@ -142,7 +142,7 @@ def test_a_disk_that_can_not_be_written_to_is_told_of_once(tmp_path: Path, monke
     (tmp_path / "appendonlydir" / "a.incr.aof").touch()
     monkeypatch.setattr(embedded_redis, "SYNC_SECONDS", 0.01)
     monkeypatch.setattr(os, "fdatasync", fails)
-    with embedded_redis.synced(tmp_path, say=said.append):
+    with embedded_redis.sync_in_background(tmp_path, say=said.append):
         until(lambda: len(tried) > 2, 10)
     assert [sentence.partition("(")[2].partition(")")[0] for sentence in said] == ["[Errno 5] Input/output error"]
 
@@ -172,4 +172,4 @@ def test_a_server_that_outlives_its_supervisor_keeps_the_folder(
 
 def test_its_port_is_none_that_an_outgoing_connection_may_get(tmp_path: Path) -> None:
     first, _ = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
-    assert embedded_redis.free_port() < first
+    assert embedded_redis.find_free_port() < first

@@ -123,12 +123,12 @@ def test_a_system_on_damaged_files_does_not_start_and_says_which_and_what_to_do(
 
 def test_what_it_says_to_do_helps_and_costs_what_it_says(folder: Path) -> None:
     DAMAGES["middle"][0](folder)
-    found = redis_files.damage(folder / "redis", embedded_redis.find_binary())
+    found = redis_files.find_damage(folder / "redis", embedded_redis.find_binary())
     assert found is not None
     for command in re.findall(r"cp -a \S+ [^\s)]+|truncate .*", found.advice):
         subprocess.run(["bash", "-c", command], check=True)
     assert (folder / "redis.damaged" / redis_files.FOLDER).is_dir()
-    assert redis_files.damage(folder / "redis", embedded_redis.find_binary()) is None
+    assert redis_files.find_damage(folder / "redis", embedded_redis.find_binary()) is None
     with running(folder) as (_, url), connect(url) as client:
         assert client.get("before 99")
         assert client.get("after 1")
@@ -139,15 +139,15 @@ def test_what_it_says_to_do_helps_and_costs_what_it_says(folder: Path) -> None:
 def test_a_file_that_a_crash_has_cut_short_is_none_of_that(folder: Path, left: int) -> None:
     log = file(folder, "*.incr.aof")
     log.write_bytes(log.read_bytes()[:-left])
-    assert redis_files.damage(folder / "redis", embedded_redis.find_binary()) is None
+    assert redis_files.find_damage(folder / "redis", embedded_redis.find_binary()) is None
     with running(folder) as (_, url), connect(url) as client:
         assert client.get("before 99")
 
 
 def test_files_that_are_whole_or_not_there_yet_are_well(folder: Path, tmp_path: Path) -> None:
     binary = embedded_redis.find_binary()
-    assert redis_files.damage(folder / "redis", binary) is None
-    assert redis_files.damage(tmp_path / "none", binary) is None
+    assert redis_files.find_damage(folder / "redis", binary) is None
+    assert redis_files.find_damage(tmp_path / "none", binary) is None
     (finding,) = [finding for finding in examine_machine(DataDir(folder), 0) if finding.what == "Redis files"]
     assert finding.verdict == "ok"
 

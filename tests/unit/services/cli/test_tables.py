@@ -177,7 +177,9 @@ def test_a_type_that_an_import_would_not_read_is_not_given(tmp_path: Path) -> No
 
 def test_few_empty_event_types_are_left_to_the_import_which_tells_of_them(tmp_path: Path) -> None:
     rows = [f"u,i,{n},{'' if n == 7 else 'click'}\n" for n in range(100)]
-    (table,) = tables.read_tables(write(tmp_path, interactions="USER_ID,ITEM_ID,TIMESTAMP,EVENT_TYPE\n" + "".join(rows)))
+    (table,) = tables.read_tables(
+        write(tmp_path, interactions="USER_ID,ITEM_ID,TIMESTAMP,EVENT_TYPE\n" + "".join(rows))
+    )
     assert fields(table)["EVENT_TYPE"]["type"] == "string"
 
 

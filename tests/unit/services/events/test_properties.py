@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from services.events.properties import columns, parsed, value
+from services.events.properties import convert_properties, parse_properties, convert_value
 from shared.aws.errors import InvalidInput
 from shared.data.schemas import Field
 
@@ -17,18 +17,18 @@ def field(kind: str = "string", name: str = "NUM_RATINGS", **more: Any) -> Field
 
 @pytest.mark.parametrize("key", ["numRatings", "NUM_RATINGS", "num_ratings", "NumRatings"])
 def test_a_key_is_its_column_however_it_is_written(key: str) -> None:
-    assert columns({key: "x", "unknown": [1], "": {}}, [field()], "here") == {"NUM_RATINGS": "x"}
+    assert convert_properties({key: "x", "unknown": [1], "": {}}, [field()], "here") == {"NUM_RATINGS": "x"}
 
 
 @pytest.mark.parametrize("text", [None, "", "  ", "{}"])
 def test_no_properties_are_none(text: str | None) -> None:
-    assert parsed(text, "here") == {}
+    assert parse_properties(text, "here") == {}
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "3", '"x"', '{"a": NaN}', '{"a": "\\ud800"}', "{'a': 1}"])
 def test_what_is_no_object_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput, match=r"Error parsing properties json: here\.properties"):
-        parsed(text, "here")
+        parse_properties(text, "here")
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_what_is_no_object_is_refused(text: str) -> None:
     ],
 )
 def test_what_fits_is_kept(kind: str, sent: Any, kept: Any) -> None:
-    found = value(sent, field(kind), "here")
+    found = convert_value(sent, field(kind), "here")
     assert (found, type(found)) == (kept, type(kept))
 
 
@@ -64,28 +64,28 @@ def test_what_fits_is_kept(kind: str, sent: Any, kept: Any) -> None:
 )  # fmt: skip
 def test_what_does_not_fit_is_refused_with_its_place(kind: str, sent: Any) -> None:
     with pytest.raises(InvalidInput, match="here"):
-        value(sent, field(kind), "here")
+        convert_value(sent, field(kind), "here")
 
 
 @pytest.mark.parametrize("sent", [None, ""])
 @pytest.mark.parametrize("kind", ["string", "int", "float", "boolean"])
 def test_what_is_empty_is_null(kind: str, sent: Any) -> None:
-    assert value(sent, field(kind, nullable=True), "here") is None
+    assert convert_value(sent, field(kind, nullable=True), "here") is None
     with pytest.raises(InvalidInput, match="here is empty, but the schema does not allow null"):
-        value(sent, field(kind), "here")
+        convert_value(sent, field(kind), "here")
 
 
 def test_a_text_is_as_long_as_it_likes() -> None:
-    assert value("x" * 30_000, field(textual=True), "here") == "x" * 30_000
+    assert convert_value("x" * 30_000, field(textual=True), "here") == "x" * 30_000
 
 
 @pytest.mark.parametrize("sent", [0, 11, "11"])
 def test_the_value_of_an_action_is_1_to_10(sent: Any) -> None:
     with pytest.raises(InvalidInput, match="here must be 1 to 10"):
-        value(sent, field("long", "VALUE", limits=(1, 10)), "here")
+        convert_value(sent, field("long", "VALUE", limits=(1, 10)), "here")
 
 
 def test_a_time_in_milliseconds_is_pointed_out() -> None:
     with pytest.raises(InvalidInput, match="It looks like milliseconds; divide by 1000"):
-        value(1_700_000_000_000, field("long", "CREATION_TIMESTAMP"), "here")
-    assert value(1_700_000_000_000, field("long", "PRICE"), "here") == 1_700_000_000_000
+        convert_value(1_700_000_000_000, field("long", "CREATION_TIMESTAMP"), "here")
+    assert convert_value(1_700_000_000_000, field("long", "PRICE"), "here") == 1_700_000_000_000

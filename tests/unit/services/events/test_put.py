@@ -33,7 +33,7 @@ def group() -> Group:
 
 def call(group: Group, operation: str, invocation: str | None = None, **request: Any) -> None:
     number = invocation or str(next(_NUMBERS))
-    handler = app.handlers(Settings(), group.store)[operation]
+    handler = app.build_handlers(Settings(), group.store)[operation]
     handler(Call(operation=operation, request=request, request_id=number, invocation=number))
 
 
