@@ -19,8 +19,8 @@ from typing import Any
 
 from benchmarks.peer import peer
 from services.cli.client import connect
-from services.cli.local.system import LocalSystem, Wishes, local_system
-from services.cli.resource_life import Life
+from services.cli.local.system import LocalSystem, SystemOptions, run_local_system
+from services.cli.resource_life import ResourceLife
 from shared.aws import request_schemas
 from shared.aws.service_model import load_operations
 from shared.resources import RESOURCES, Reading
@@ -36,14 +36,14 @@ TARGET = 5.0  # milliseconds above the constant
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     with tempfile.TemporaryDirectory() as scratch:
-        wishes = Wishes(data_dir=Path(scratch) / "system", buckets={})
+        wishes = SystemOptions(data_dir=Path(scratch) / "system", buckets={})
         with (
-            local_system(wishes, say=print, stopping=threading.Event()) as system,
+            run_local_system(wishes, say=print, stopping=threading.Event()) as system,
             peer("benchmarks.control_plane.constant:create_app()", ["personalize"], system.client) as constant,
         ):
             ours = connect(system.client).control
             theirs = connect({**system.client, "AWS_ENDPOINT_URL_PERSONALIZE": constant}).control
-            group = Life(connect(system.client), "benchmark").dataset_group()
+            group = ResourceLife(connect(system.client), "benchmark").create_dataset_group()
             arns = fill(system, group, count)
             _report(ours, theirs, group, arns)
             _walk(ours, group, set(arns))

@@ -29,7 +29,7 @@ from shared.data.training.training_data import DatasetFiles, TrainingData, Train
 from shared.recipes.declaration import Recipe
 from shared.recipes.evaluation import count_interactions, split_validation
 from shared.recipes.hrnn import sequence_packing
-from shared.recipes.hrnn.batch_ranking import Foretold, best_items
+from shared.recipes.hrnn.batch_ranking import NextItemMetrics, find_best_items
 from shared.recipes.hrnn.lightning_module import AtEachBatch, Epoch
 from shared.recipes.hrnn.network import LAYER_TYPES
 from shared.recipes.hrnn.prediction_targets import compute_target_weights, gather_batch
@@ -286,20 +286,25 @@ class _Learner(Learner):
                 repeats=self.streams.repeats,
             )
             places = histories.offsets[1:] - 1
-            for ranking in best_items(network, read, places, len(histories.item_ids), leaning=self.leaning):
+            for ranking in find_best_items(network, read, places, len(histories.item_ids), leaning=self.leaning):
                 scores_I = np.empty(len(ranking))
                 scores_I[ranking] = -np.arange(len(ranking))
                 yield scores_I
 
     def each_batch(
-        self, phase: Phase, before: int, checkpoint: Path, validate: Callable[[], Foretold] | None = None
+        self, phase: Phase, before: int, checkpoint: Path, validate: Callable[[], NextItemMetrics] | None = None
     ) -> AtEachBatch:
         return _Counting(self, phase, before, checkpoint, validate)
 
 
 class _Counting(AtEachBatch):
     def __init__(
-        self, learner: _Learner, phase: Phase, before: int, checkpoint: Path, validate: Callable[[], Foretold] | None
+        self,
+        learner: _Learner,
+        phase: Phase,
+        before: int,
+        checkpoint: Path,
+        validate: Callable[[], NextItemMetrics] | None,
     ) -> None:
         super().__init__(
             learner.reporter, phase, before, checkpoint, learner.context.options.checkpoint_seconds, validate

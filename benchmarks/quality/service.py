@@ -10,8 +10,8 @@ from benchmarks.quality import data, ours, protocols
 from benchmarks.quality.runs import Wish
 from services.cli.client import connect
 from services.cli.data import tables
-from services.cli.local.system import Wishes, local_system
-from services.cli.resource_life import Life
+from services.cli.local.system import SystemOptions, run_local_system
+from services.cli.resource_life import ResourceLife
 
 AGREED = 0.005
 KEYS = {
@@ -38,15 +38,15 @@ def show(names: list[str], wish: Wish) -> None:
 def through_the_service(folder: Path, recipe: str) -> dict[str, float]:
     """A system of its own, boto3, a solution version, its metrics."""
     with tempfile.TemporaryDirectory() as scratch:
-        wishes = Wishes(data_dir=Path(scratch) / "system", buckets={"data": folder})
-        with local_system(wishes, say=print, stopping=threading.Event()) as system:
-            life = Life(connect(system.client), "quality")
-            group = life.dataset_group()
+        wishes = SystemOptions(data_dir=Path(scratch) / "system", buckets={"data": folder})
+        with run_local_system(wishes, say=print, stopping=threading.Event()) as system:
+            life = ResourceLife(connect(system.client), "quality")
+            group = life.create_dataset_group()
             for table in tables.read_tables(folder):
-                dataset = life.dataset(group, table.dataset_type, table.schema)
-                life.dataset_import(dataset, table.dataset_type.lower(), f"s3://data/{table.path.name}")
-            version = life.solution_version(life.solution(group, recipe))
-            return dict(life.metrics(version).model)
+                dataset = life.create_dataset(group, table.dataset_type, table.schema)
+                life.import_dataset(dataset, table.dataset_type.lower(), f"s3://data/{table.path.name}")
+            version = life.create_solution_version(life.create_solution(group, recipe))
+            return dict(life.get_metrics(version).model)
 
 
 def offline(folder: Path, setting: ours.Setting) -> dict[str, float]:

@@ -29,7 +29,7 @@ from redis import Redis
 
 from services.cli.local.embedded_redis import find_binary
 from services.runtime import app
-from services.runtime.endpoint import Serving
+from services.runtime.endpoint import RuntimeContext
 from shared.data.arrays.histories import save_names
 from shared.data.arrays.id_index import IdIndex
 from shared.http.app import Call
@@ -39,7 +39,7 @@ from shared.recipes.hrnn.scoring import Scorer
 from shared.recipes.hrnn.serving.numpy_network import Weights, shapes
 from shared.resources.dataset.requests import TYPES
 from shared.resources.dataset_import_job import ROWS
-from shared.serving.model_cache import Model
+from shared.serving.model_cache import LoadedModel
 from shared.settings import Settings
 from shared.state.lifecycle import ACTIVE
 from shared.storage.artifacts import Artifacts
@@ -120,12 +120,12 @@ def redis_at(folder: Path) -> Iterator[Store]:
 
 def _report(folder: Path, store: Store, items: int) -> tuple[float, float, int]:
     # As in a runtime: what has not changed is not asked again.
-    serving = app.serving(Settings(), cast(Store, CachedStore(store, patient=store)), Artifacts(folder))
+    serving = app.create_context(Settings(), cast(Store, CachedStore(store, patient=store)), Artifacts(folder))
     _import(store, Artifacts(folder), items)
     campaign = f"{PREFIX}:campaign/c"
     _put(store, campaign, "campaign", solutionVersionArn=f"{PREFIX}:solution/s/1")
     model = _model(folder, items)
-    serving.deployed._models[f"{PREFIX}:solution/s/1"] = model
+    serving.models._models[f"{PREFIX}:solution/s/1"] = model
     dataset = model.datasets["INTERACTIONS"]
     for start in range(0, EVENTS, 10):
         store.append_interactions(dataset, [_event(start + n, items) for n in range(10)], invocation=str(start))
@@ -159,10 +159,10 @@ def _report(folder: Path, store: Store, items: int) -> tuple[float, float, int]:
     return read, compiled, snapshot.stat().st_size >> 20
 
 
-def _asked(serving: Serving, campaign: str, request: dict[str, Any]) -> list[Any]:
+def _asked(serving: RuntimeContext, campaign: str, request: dict[str, Any]) -> list[Any]:
     whole = {"campaignArn": campaign, "userId": "u20", **request}
     call = Call(operation="GetRecommendations", request=whole, request_id="1", invocation="1")
-    found: Any = app.handlers(serving)["GetRecommendations"](call)
+    found: Any = app.create_handlers(serving)["GetRecommendations"](call)
     listed: list[Any] = found["itemList"]
     return listed
 
@@ -185,7 +185,7 @@ def _import(store: Store, artifacts: Artifacts, items: int) -> None:
             duckdb.sql(DATA[name].format(items=items)).write_parquet(str(folder / ROWS))
 
 
-def _model(folder: Path, items: int) -> Model:
+def _model(folder: Path, items: int) -> LoadedModel:
     ids = folder / "ids"
     ids.mkdir()
     save_names(ids, user_ids=[], item_ids=[f"i{number:07}" for number in range(items)], event_type_names=[])
@@ -201,7 +201,7 @@ def _model(folder: Path, items: int) -> Model:
     weights = {name: 0.1 * rng.standard_normal(shape, np.float32) for name, shape in shapes(form).items()}
     scorer = Scorer(Weights(form, weights), artifact)
     datasets = {dataset_type: f"{PREFIX}:dataset/g/{dataset_type}" for dataset_type in TYPES}
-    return Model(scorer, RECIPE, GROUP, datasets)
+    return LoadedModel(scorer, RECIPE, GROUP, datasets)
 
 
 def _event(number: int, items: int) -> Interaction:

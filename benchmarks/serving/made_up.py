@@ -89,12 +89,7 @@ def _write(folder: Path, items: int) -> None:
         event_type_names=[],
         in_training=np.ones(USERS, np.bool_),
     )
-    artifact.write_artifact(
-        folder,
-        TrainingData(histories=histories),
-        recipe=RECIPE.name,
-        parameters={},
-        form=asdict(form),
-        popularity=np.full(items, 1 / items),
-        report={},
+    described = artifact.ModelDescription(
+        recipe=RECIPE.name, parameters={}, popularity=np.full(items, 1 / items), form=asdict(form)
     )
+    artifact.write_artifact(folder, TrainingData(histories=histories), described)

@@ -39,12 +39,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 from benchmarks.serving import further
 from services.cli.client import connect
 from services.cli.data import demo_catalogue, tables
-from services.cli.local.system import LocalSystem, Wishes, local_system
-from services.cli.resource_life import Life
+from services.cli.local.system import LocalSystem, SystemOptions, run_local_system
+from services.cli.resource_life import ResourceLife
 from shared.http.staleness import STALENESS_HEADER
 from shared.recipes.hrnn.scoring import Scorer as Hrnn
 from shared.recipes.scoring_api import Query, Scorer
-from shared.serving.user_history import merged
+from shared.serving.user_history import merge_history
 from shared.storage.artifacts import Artifacts
 from shared.store import RECENT_LIMIT, Interaction
 from shared.store.redis import RedisStore
@@ -101,7 +101,7 @@ class Asked:
 class Soak:
     """What all threads share."""
 
-    def __init__(self, system: LocalSystem, life: Life, data: Path) -> None:
+    def __init__(self, system: LocalSystem, life: ResourceLife, data: Path) -> None:
         self.system = system
         self.aws = life.aws
         self.ledger = Ledger()
@@ -114,29 +114,29 @@ class Soak:
             rows = list(csv.DictReader(file))
         self.users = sorted({row["USER_ID"] for row in rows})
         self.items = sorted({row["ITEM_ID"] for row in rows})
-        group = life.dataset_group()
+        group = life.create_dataset_group()
         [interactions] = tables.read_tables(data)
-        self.dataset = life.dataset(group, interactions.dataset_type, interactions.schema)
-        life.dataset_import(self.dataset, "soak", "s3://data/interactions.csv")
+        self.dataset = life.create_dataset(group, interactions.dataset_type, interactions.schema)
+        life.import_dataset(self.dataset, "soak", "s3://data/interactions.csv")
         self.versions = [self._trained(life, group, width) for width in WIDTHS]
-        self.campaign = life.campaign(self.versions[0])
+        self.campaign = life.deploy_campaign(self.versions[0])
         self.answering = frozenset(self.versions[:1])
-        self.tracking_id = life.event_tracker(group)
+        self.tracking_id = life.create_event_tracker(group)
         artifacts = Artifacts(system.data_dir.path / "artifacts")
         self.scorers: dict[str, Scorer] = {arn: Hrnn.load(artifacts.open_artifact(arn)) for arn in self.versions}
         self.beside = [further.start("runtime", system.data_dir.path, system.client) for _ in range(2)]
         for one in self.beside:
             further.wait_for(one)
 
-    def _trained(self, life: Life, group: str, width: str) -> str:
+    def _trained(self, life: ResourceLife, group: str, width: str) -> str:
         solution = self.aws.control.create_solution(
             name=f"soak-{width}",
             datasetGroupArn=group,
             recipeArn=HRNN,
             solutionConfig={"algorithmHyperParameters": {"hidden_dimension": width}},
         )["solutionArn"]
-        life.wait("solution", solution)
-        return life.solution_version(solution)
+        life.wait_until_usable("solution", solution)
+        return life.create_solution_version(solution)
 
     @property
     def urls(self) -> list[str]:
@@ -191,7 +191,7 @@ class Soak:
     def _scores(self, version: str, asked: Asked, now: float) -> Iterator[npt.NDArray[np.float32]]:
         scorer = self.scorers[version]
         for count in asked.events:
-            history = merged(scorer.history(asked.user), self.ledger.begun[asked.user][:count][-RECENT_LIMIT:])
+            history = merge_history(scorer.history(asked.user), self.ledger.begun[asked.user][:count][-RECENT_LIMIT:])
             # A user of its own for each question: it is the whole history that is scored here.
             yield scorer.scores(Query(now=now, user_id=str(uuid.uuid4()), history=history))
 
@@ -362,9 +362,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
         data = Path(scratch) / "films"
         shortened(data)
-        wishes = Wishes(data_dir=Path(scratch) / "system", buckets={"data": data})
-        system = stack.enter_context(local_system(wishes, say=print, stopping=threading.Event()))
-        soak = Soak(system, Life(connect(system.client), "soak"), data)
+        wishes = SystemOptions(data_dir=Path(scratch) / "system", buckets={"data": data})
+        system = stack.enter_context(run_local_system(wishes, say=print, stopping=threading.Event()))
+        soak = Soak(system, ResourceLife(connect(system.client), "soak"), data)
         stack.callback(lambda: [one.kill() for one in soak.beside])
         well = run(soak, minutes * 60)
     sys.exit(0 if well else 1)

@@ -23,8 +23,8 @@ from typing import Any
 from benchmarks.tuning.sleeping import SLEEPING
 from services.cli.client import connect
 from services.cli.data import demo_catalogue, tables
-from services.cli.local.system import LocalSystem, Wishes, local_system
-from services.cli.resource_life import Life
+from services.cli.local.system import LocalSystem, SystemOptions, run_local_system
+from services.cli.resource_life import ResourceLife
 from shared.recipes import RECIPES
 from shared.store import Record
 from shared.store.redis import RedisStore
@@ -50,11 +50,11 @@ class Bench:
     def __init__(self, system: LocalSystem, data: Path) -> None:
         self.system = system
         self.aws = connect(system.client).control
-        self._life = Life(connect(system.client), "benchmark")
-        self._group = self._life.dataset_group()
+        self._life = ResourceLife(connect(system.client), "benchmark")
+        self._group = self._life.create_dataset_group()
         for table in tables.read_tables(data):
-            dataset = self._life.dataset(self._group, table.dataset_type, table.schema)
-            self._life.dataset_import(
+            dataset = self._life.create_dataset(self._group, table.dataset_type, table.schema)
+            self._life.import_dataset(
                 dataset, f"benchmark-{table.dataset_type.lower()}", f"s3://data/{table.path.name}"
             )
         self.store = RedisStore(redis_url(system))
@@ -67,7 +67,7 @@ class Bench:
 
     def ended(self, version: str) -> tuple[Mapping[str, Any], float]:
         """What DescribeSolutionVersion tells of it in the end, and the seconds that it took."""
-        self._life.wait("solution_version", version)
+        self._life.wait_until_usable("solution_version", version)
         told = self.aws.describe_solution_version(solutionVersionArn=version)["solutionVersion"]
         return told, (told["lastUpdatedDateTime"] - told["creationDateTime"]).total_seconds()
 
@@ -87,8 +87,8 @@ def redis_url(system: LocalSystem) -> str:
 @contextmanager
 def bench(data: Path, folder: Path, workers: int, **settings: str) -> Iterator[Bench]:
     os.environ.update({f"FORETASTE_{name.upper()}": value for name, value in settings.items()})
-    wishes = Wishes(data_dir=folder, buckets={"data": data}, training_workers=workers)
-    with local_system(wishes, say=print, stopping=threading.Event()) as system:
+    wishes = SystemOptions(data_dir=folder, buckets={"data": data}, training_workers=workers)
+    with run_local_system(wishes, say=print, stopping=threading.Event()) as system:
         yield Bench(system, data)
 
 

@@ -1,1 +1,1 @@
-"""The API service: the Personalize control plane."""
+"""The API service: the control plane of Amazon Personalize."""

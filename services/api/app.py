@@ -11,6 +11,7 @@ from functools import partial
 
 from flask import Flask
 
+from services.api.context import ApiContext
 from services.api.custom import (
     get_solution_metrics,
     list_metric_attribution_metrics,
@@ -24,7 +25,7 @@ from services.api.custom import (
     update_metric_attribution,
     update_solution,
 )
-from services.api.operations import ApiContext, create_resource, delete_resource, describe_resource, list_resources
+from services.api.operations import create_resource, delete_resource, describe_resource, list_resources
 from services.api.store_metrics import StoreMetrics
 from shared import settings
 from shared.aws import service_model
@@ -38,7 +39,7 @@ from shared.store.data_format import check_data_format
 from shared.store.redis import RedisStore
 from shared.store.redis_probe import RedisProbe
 
-#: The operations that are no plain verb of one resource, a file each.
+#: The operations that are not create, describe, list or delete; each family has a file in `custom/`.
 CUSTOM_OPERATIONS: Mapping[str, Callable[[ApiContext, app.Call], Mapping[str, object] | app.Answer | None]] = {
     "DescribeAlgorithm": recipes.describe_algorithm,
     "DescribeFeatureTransformation": recipes.describe_feature_transformation,
@@ -59,7 +60,7 @@ CUSTOM_OPERATIONS: Mapping[str, Callable[[ApiContext, app.Call], Mapping[str, ob
     "UpdateSolution": update_solution.update_solution,
 }
 
-#: The operations that every type has of which AWS's model has one by this name: it can't delete jobs, for example.
+#: The operations of every resource type, by the form of their names. AWS's model lacks some: it can't delete jobs.
 RESOURCE_OPERATIONS: Mapping[
     str, Callable[[ApiContext, Resource, app.Call], Mapping[str, object] | app.Answer | None]
 ] = {
@@ -69,43 +70,43 @@ RESOURCE_OPERATIONS: Mapping[
     "Delete{}": delete_resource,
 }
 
-#: The operations that AWS does not have.
+#: The operations of foretaste's own service.
 OWN_OPERATIONS: Mapping[str, Callable[[ApiContext, app.Call], Mapping[str, object]]] = {
     "ListTrials": list_trials.list_trials,
 }
 
 
-def build_handlers(desk: ApiContext) -> dict[str, app.OperationHandler]:
-    """Every operation of the control plane that is offered, by its name."""
+def build_handlers(context: ApiContext) -> dict[str, app.OperationHandler]:
+    """Build the handlers of all control-plane operations that are offered, by operation name."""
     offered: dict[str, app.OperationHandler] = {
-        name: partial(oddity, desk) for name, oddity in CUSTOM_OPERATIONS.items()
+        name: partial(oddity, context) for name, oddity in CUSTOM_OPERATIONS.items()
     }
     for resource, (verb, operation) in itertools.product(RESOURCES.values(), RESOURCE_OPERATIONS.items()):
         if (name := verb.format(resource.name)) in service_model.load_operations("personalize"):
-            offered[name] = partial(operation, desk, resource)
+            offered[name] = partial(operation, context, resource)
     return offered
 
 
-def build_own_handlers(desk: ApiContext) -> dict[str, app.OperationHandler]:
-    """The same of foretaste's own service."""
-    return {name: partial(operation, desk) for name, operation in OWN_OPERATIONS.items()}
+def build_own_handlers(context: ApiContext) -> dict[str, app.OperationHandler]:
+    """Build the handlers of foretaste's own service, by operation name."""
+    return {name: partial(operation, context) for name, operation in OWN_OPERATIONS.items()}
 
 
 def create_app() -> Flask:
-    """For gunicorn: the application of this process, from the environment."""
+    """Create the application of this process from the environment; gunicorn calls this."""
     configured = settings.load()
     logging.configure_logging(configured, "api")
     check_data_format(configured.redis_url)
     store = RedisStore(configured.redis_url, for_clients=True)
-    desk = ApiContext(
+    context = ApiContext(
         store, celery_app.MessageQueue(celery_app.create_celery_app(configured)), Reading(store, configured)
     )
     probe = RedisProbe(configured.redis_url)
-    state = StoreMetrics(store, desk.queue.count_waiting, probe)
-    # What only reads goes on: a disk or a memory without room is told, and no reason to ask another.
+    state = StoreMetrics(store, context.queue.count_waiting, probe)
+    # Reads go on without room on disk or in memory, so /readyz names that lack and stays at 200.
     vitals = HealthEndpoints(
         "api", ready={"redis": probe.is_answering}, informative=probe.write_checks, collector=state
     )
     vitals.start_server(configured.metrics_bind)
-    offered = {"personalize": build_handlers(desk), service_model.OWN_SERVICE: build_own_handlers(desk)}
+    offered = {"personalize": build_handlers(context), service_model.OWN_SERVICE: build_own_handlers(context)}
     return app.create_app(offered, keys=configured.keys, health=vitals, throttle=create_throttle(configured))

@@ -1,4 +1,4 @@
-"""Page tokens: opaque, and good only for the list and the filters that they were given out for."""
+"""Page tokens: opaque, and valid only for the list operation and the filters that they were made for."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from shared.http.app import Call
 
 T = TypeVar("T")
 
-#: Where a request does not say how many.
+#: Items of a page where the request has no maxResults.
 DEFAULT_PAGE_SIZE = 100
-UNKNOWN_TOKEN = "The nextToken is not one that this service gave out."
+UNKNOWN_TOKEN_MESSAGE = "The nextToken is not one that this service gave out."
 
 
 def encode_token(after: str, operation: str, filters: Mapping[str, Any]) -> str:
@@ -25,7 +25,7 @@ def encode_token(after: str, operation: str, filters: Mapping[str, Any]) -> str:
 
 
 def decode_token(token: str | None, operation: str, filters: Mapping[str, Any]) -> str | None:
-    """The position that a token stands for. Raises InvalidNextToken."""
+    """Return the position that a token stands for. Raises InvalidNextToken."""
     if token is None:
         return None
     try:
@@ -33,25 +33,25 @@ def decode_token(token: str | None, operation: str, filters: Mapping[str, Any]) 
         at, _, _ = after.partition("|")
         float(at)
     except (binascii.Error, ValueError, TypeError, AttributeError, UnicodeEncodeError) as error:
-        raise InvalidNextToken(UNKNOWN_TOKEN) from error
+        raise InvalidNextToken(UNKNOWN_TOKEN_MESSAGE) from error
     if digest != _compute_digest(operation, filters):
         raise InvalidNextToken(f"The nextToken was given out for another list than this {operation}.")
     return str(after)
 
 
 def slice_page(rows: Sequence[T], call: Call) -> tuple[Sequence[T], str | None]:
-    """Of a list that is all at hand: what the request asks for, and the token of what follows."""
+    """Return the page of ``rows`` that a request asks for, and the token of the next page (None: it was the last)."""
     filters = get_filters(call)
     after = decode_token(call.request.get("nextToken"), call.operation, filters) or "0"
     if not after.isdecimal():
-        raise InvalidNextToken(UNKNOWN_TOKEN)
+        raise InvalidNextToken(UNKNOWN_TOKEN_MESSAGE)
     start = int(after)
     end = start + call.request.get("maxResults", DEFAULT_PAGE_SIZE)
     return rows[start:end], encode_token(str(end), call.operation, filters) if end < len(rows) else None
 
 
 def get_filters(call: Call) -> dict[str, Any]:
-    """What a List request asks for, whichever page of it."""
+    """Return the members of a List request without those that choose the page."""
     return {member: value for member, value in call.request.items() if member not in ("maxResults", "nextToken")}
 
 
@@ -60,5 +60,5 @@ def dump_json(value: Any) -> str:
 
 
 def _compute_digest(operation: str, filters: Mapping[str, Any]) -> str:
-    asked = orjson.dumps([operation, filters], option=orjson.OPT_SORT_KEYS)
-    return hashlib.sha256(asked).hexdigest()[:16]
+    described = orjson.dumps([operation, filters], option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(described).hexdigest()[:16]

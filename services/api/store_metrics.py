@@ -1,6 +1,6 @@
-"""What stands in Redis, for Prometheus: read when it asks, from the process that is asked.
+"""Prometheus metrics of the state in Redis, read at each scrape.
 
-Every api process tells the same: take one of them, or the largest value.
+All api processes report the same values: scrape one of them, or take the maximum.
 """
 
 from __future__ import annotations
@@ -20,12 +20,15 @@ from shared.store.quarantine import Quarantine
 from shared.store.redis_probe import RedisProbe
 
 QUEUES = sorted({message.get_queue_name() for message in messages.BY_WIRE.values()})
-#: What answers with a model.
+#: Resource types that answer with a model.
 _SERVING = ("campaign", "recommender")
 
 
 class StoreMetrics(Collector):
-    """``waiting`` counts the messages of a queue. While Redis does not answer, it is all that is told."""
+    """Collects the gauges of the store. ``count_waiting`` counts the messages of a queue.
+
+    While Redis does not answer, ``foretaste_redis_up`` is the only metric.
+    """
 
     def __init__(self, records: Store, count_waiting: Callable[[str], int], probe: RedisProbe) -> None:
         self._records = records
@@ -72,7 +75,7 @@ class StoreMetrics(Collector):
         yield from (state, limit, file, taken, outbox, depth, moving, age)
 
     def _count_in_progress(self) -> dict[str, int]:
-        # A kind of which nothing moves is told of as 0: to Prometheus a gap is no zero.
+        # A type with nothing in progress is reported as 0: to Prometheus a gap is not a zero.
         found = {noun: 0 for noun, resource in RESOURCES.items() if resource.lifecycle is not None}
         for arn in self._records.list_in_progress():
             kind = arns.parse_noun(arn) or "unknown"
@@ -93,6 +96,6 @@ class StoreMetrics(Collector):
                     break
 
     def _get_version_time(self, record: Record) -> float | None:
-        """When the version was made that it answers with; None: it does not answer."""
+        """Return when the solution version that a record serves was created; None if the record is not active."""
         version = self._records.get(record.body["solutionVersionArn"]) if record.status == ACTIVE else None
         return None if version is None else version.created

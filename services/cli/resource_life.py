@@ -37,7 +37,7 @@ def watch_nothing(_status: str, _progress: Mapping[str, Any]) -> None:
 
 
 @dataclass(frozen=True)
-class Metrics:
+class VersionMetrics:
     """Of a solution version, and the same of recommending what is popular; None when that is not known."""
 
     model: Mapping[str, float]
@@ -46,7 +46,7 @@ class Metrics:
     """``shared.recipes.training_api.Trained.report``."""
 
 
-class Life:
+class ResourceLife:
     """The resources of one recommender, all named after it."""
 
     def __init__(self, aws: Personalize, name: str) -> None:
@@ -55,19 +55,19 @@ class Life:
         #: The ARN that is waited for now.
         self.awaited: str | None = None
 
-    def dataset_group(self, watch: Watch = watch_nothing) -> str:
-        arn = self._create("dataset_group", "list_dataset_groups", name=self.name)
-        self.wait("dataset_group", arn, watch)
+    def create_dataset_group(self, watch: Watch = watch_nothing) -> str:
+        arn = self._create_or_find("dataset_group", "list_dataset_groups", name=self.name)
+        self.wait_until_usable("dataset_group", arn, watch)
         return arn
 
-    def dataset(self, group: str, dataset_type: str, schema: str, watch: Watch = watch_nothing) -> str:
+    def create_dataset(self, group: str, dataset_type: str, schema: str, watch: Watch = watch_nothing) -> str:
         """The dataset of that type; where there is none it is made with this schema, which is Avro JSON."""
         name = f"{self.name}-{dataset_type.lower()}"
-        if (standing := self._datasets(group).get(dataset_type.upper())) is not None:
-            self.wait("dataset", standing, watch)
+        if (standing := self._list_datasets(group).get(dataset_type.upper())) is not None:
+            self.wait_until_usable("dataset", standing, watch)
             return standing
-        schema_arn = self._schema(name, schema)
-        arn = self._create(
+        schema_arn = self._create_schema(name, schema)
+        arn = self._create_or_find(
             "dataset",
             "list_datasets",
             within={"datasetGroupArn": group},
@@ -76,41 +76,43 @@ class Life:
             datasetType=dataset_type,
             schemaArn=schema_arn,
         )
-        self.wait("dataset", arn, watch)
+        self.wait_until_usable("dataset", arn, watch)
         return arn
 
-    def standing_schemas(self) -> Mapping[str, DatasetSchema]:
+    def get_existing_schemas(self) -> Mapping[str, DatasetSchema]:
         """Dataset type, in capitals -> schema, of the datasets that the group has already."""
-        groups = listed(self.aws, "list_dataset_groups")
+        groups = iter_summaries(self.aws, "list_dataset_groups")
         group = next((each["datasetGroupArn"] for each in groups if each["name"] == self.name), None)
-        return {kind: self._schema_of(dataset) for kind, dataset in self._datasets(group).items()} if group else {}
+        return (
+            {kind: self._get_schema(dataset) for kind, dataset in self._list_datasets(group).items()} if group else {}
+        )
 
-    def _datasets(self, group: str) -> Mapping[str, str]:
+    def _list_datasets(self, group: str) -> Mapping[str, str]:
         """Dataset type, in capitals -> ARN."""
-        datasets = listed(self.aws, "list_datasets", datasetGroupArn=group)
+        datasets = iter_summaries(self.aws, "list_datasets", datasetGroupArn=group)
         return {each["datasetType"].upper(): each["datasetArn"] for each in datasets}
 
-    def _schema_of(self, dataset: str) -> DatasetSchema:
+    def _get_schema(self, dataset: str) -> DatasetSchema:
         arn = self.aws.control.describe_dataset(datasetArn=dataset)["dataset"]["schemaArn"]
         found = self.aws.control.describe_schema(schemaArn=arn)["schema"]
         return schemas.parse_schema(found["schema"], domain=found.get("domain"))
 
-    def _schema(self, name: str, text: str) -> str:
+    def _create_schema(self, name: str, text: str) -> str:
         """The ARN of a schema with this text; one of that name which an earlier try has left may have another."""
         try:
             return str(self.aws.control.create_schema(name=name, schema=text)["schemaArn"])
         except self.aws.control.exceptions.ResourceAlreadyExistsException:
-            for standing in listed(self.aws, "list_schemas"):
+            for standing in iter_summaries(self.aws, "list_schemas"):
                 if standing["name"] == name:
                     found = self.aws.control.describe_schema(schemaArn=standing["schemaArn"])["schema"]
                     if schemas.parse_schema(found["schema"], domain=found.get("domain")) == schemas.parse_schema(text):
                         return str(standing["schemaArn"])
         other = f"{name[:50]}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
-        return self._create("schema", "list_schemas", name=other, schema=text)
+        return self._create_or_find("schema", "list_schemas", name=other, schema=text)
 
-    def dataset_import(self, dataset: str, job: str, location: str, watch: Watch = watch_nothing) -> str:
+    def import_dataset(self, dataset: str, job: str, location: str, watch: Watch = watch_nothing) -> str:
         """``location`` is s3://bucket/key."""
-        arn = self._create(
+        arn = self._create_or_find(
             "dataset_import_job",
             "list_dataset_import_jobs",
             within={"datasetArn": dataset},
@@ -119,12 +121,12 @@ class Life:
             dataSource={"dataLocation": location},
             roleArn=ROLE,
         )
-        self.wait("dataset_import_job", arn, watch)
+        self.wait_until_usable("dataset_import_job", arn, watch)
         return arn
 
-    def solution(self, group: str, recipe: str, watch: Watch = watch_nothing) -> str:
+    def create_solution(self, group: str, recipe: str, watch: Watch = watch_nothing) -> str:
         """One for each recipe; that of the default recipe has the recommender's own name."""
-        arn = self._create(
+        arn = self._create_or_find(
             "solution",
             "list_solutions",
             within={"datasetGroupArn": group},
@@ -133,80 +135,80 @@ class Life:
             recipeArn=f"arn:aws:personalize:::recipe/{recipe}",
             performAutoTraining=False,
         )
-        self.wait("solution", arn, watch)
+        self.wait_until_usable("solution", arn, watch)
         return arn
 
-    def solution_version(self, solution: str, watch: Watch = watch_nothing, *, again: bool = True) -> str:
+    def create_solution_version(self, solution: str, watch: Watch = watch_nothing, *, again: bool = True) -> str:
         """A new version; with ``again`` false one that is trained or in training already, if there is one."""
-        standing = None if again else self._usable_version(solution)
+        standing = None if again else self._find_usable_version(solution)
         arn = (
             standing
             or self.aws.control.create_solution_version(solutionArn=solution, trainingMode="FULL")["solutionVersionArn"]
         )
-        self.wait("solution_version", arn, watch)
+        self.wait_until_usable("solution_version", arn, watch)
         return str(arn)
 
-    def metrics(self, version: str) -> Metrics:
+    def get_metrics(self, version: str) -> VersionMetrics:
         answer = self.aws.control.get_solution_metrics(solutionVersionArn=version)
-        return Metrics(
+        return VersionMetrics(
             model=answer["metrics"],
             popularity=read_json_header(answer, BASELINE) or None,
             report=read_json_header(answer, REPORT),
         )
 
-    def campaign(self, version: str, watch: Watch = watch_nothing) -> str:
+    def deploy_campaign(self, version: str, watch: Watch = watch_nothing) -> str:
         """The campaign, serving this version when the step ends; before, it may have served one of another solution."""
-        arn = self._create(
+        arn = self._create_or_find(
             "campaign",
             "list_campaigns",
             name=self.name,
             solutionVersionArn=version,
             minProvisionedTPS=1,
         )
-        self.wait("campaign", arn, watch)
+        self.wait_until_usable("campaign", arn, watch)
         serving = self.aws.control.describe_campaign(campaignArn=arn)["campaign"]
         if serving["solutionVersionArn"] != version:
             self.aws.control.update_campaign(campaignArn=arn, solutionVersionArn=version)
             self._wait_for_update(arn, watch)
         return arn
 
-    def event_tracker(self, group: str, watch: Watch = watch_nothing) -> str:
+    def create_event_tracker(self, group: str, watch: Watch = watch_nothing) -> str:
         """The tracking id under which PutEvents takes events for the group."""
-        arn = self._create(
+        arn = self._create_or_find(
             "event_tracker",
             "list_event_trackers",
             within={"datasetGroupArn": group},
             name=self.name,
             datasetGroupArn=group,
         )
-        self.wait("event_tracker", arn, watch)
+        self.wait_until_usable("event_tracker", arn, watch)
         return str(self.aws.control.describe_event_tracker(eventTrackerArn=arn)["eventTracker"]["trackingId"])
 
-    def _usable_version(self, solution: str) -> str | None:
-        for version in listed(self.aws, "list_solution_versions", solutionArn=solution):
+    def _find_usable_version(self, solution: str) -> str | None:
+        for version in iter_summaries(self.aws, "list_solution_versions", solutionArn=solution):
             if version["status"] not in (CREATE_FAILED, CREATE_STOPPED):
                 return str(version["solutionVersionArn"])
         return None
 
-    def _create(
+    def _create_or_find(
         self, what: str, list_operation: str, *, within: Mapping[str, Any] | None = None, **request: Any
     ) -> str:
         """The ARN of what is made now, or of what stands under this name."""
-        member = arn_member(what)
+        member = get_arn_member(what)
         try:
             return str(getattr(self.aws.control, f"create_{what}")(**request)[member])
         except self.aws.control.exceptions.ResourceAlreadyExistsException:
             name = "jobName" if "jobName" in request else "name"
-            for standing in listed(self.aws, list_operation, **(within or {})):
+            for standing in iter_summaries(self.aws, list_operation, **(within or {})):
                 if standing[name] == request[name]:
                     return str(standing[member])
             raise
 
-    def wait(self, what: str, arn: str, watch: Watch = watch_nothing) -> None:
+    def wait_until_usable(self, what: str, arn: str, watch: Watch = watch_nothing) -> None:
         """Return when the resource is usable. Raises CreationFailed."""
         self.awaited = arn
         while True:
-            resource, progress = described(self.aws, what, arn)
+            resource, progress = describe_resource(self.aws, what, arn)
             status = resource["status"]
             watch(status, progress)
             if status in TERMINAL:
@@ -234,7 +236,7 @@ class Life:
 
 
 @contextmanager
-def may_be_left(life: Life, then: str) -> Iterator[None]:
+def stop_on_interrupt(life: ResourceLife, then: str) -> Iterator[None]:
     """While the block runs, Ctrl-C (or SIGTERM) ends the command in a sentence about what the server goes on with.
 
     ``then`` is said as well: what will not be done, since this command would have done it.
@@ -252,18 +254,18 @@ def may_be_left(life: Life, then: str) -> Iterator[None]:
         raise SystemExit(INTERRUPTED) from None
 
 
-def described(aws: Personalize, what: str, arn: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+def describe_resource(aws: Personalize, what: str, arn: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     """A ``solution_version`` (or whatever it is), and how far its making is."""
-    answer = getattr(aws.control, f"describe_{what}")(**{arn_member(what): arn})
-    return answer[_camel(what)], read_json_header(answer, PROGRESS)
+    answer = getattr(aws.control, f"describe_{what}")(**{get_arn_member(what): arn})
+    return answer[_convert_to_camel_case(what)], read_json_header(answer, PROGRESS)
 
 
-def remarks(aws: Personalize, job: str) -> Mapping[str, Any]:
+def read_import_remarks(aws: Personalize, job: str) -> Mapping[str, Any]:
     """What the dataset import job of this ARN tells of the data that it took."""
     return read_json_header(aws.control.describe_dataset_import_job(datasetImportJobArn=job), REMARKS)
 
 
-def listed(aws: Personalize, operation: str, **request: Any) -> Iterator[Mapping[str, Any]]:
+def iter_summaries(aws: Personalize, operation: str, **request: Any) -> Iterator[Mapping[str, Any]]:
     """All summaries of a List operation, page by page. (botocore has no paginator for some of them.)"""
     more: dict[str, str] | None = {}
     while more is not None:
@@ -272,11 +274,11 @@ def listed(aws: Personalize, operation: str, **request: Any) -> Iterator[Mapping
         more = {"nextToken": page["nextToken"]} if page.get("nextToken") else None
 
 
-def arn_member(what: str) -> str:
+def get_arn_member(what: str) -> str:
     """AWS's member that holds the ARN of a ``solution_version``: solutionVersionArn."""
-    return f"{_camel(what)}Arn"
+    return f"{_convert_to_camel_case(what)}Arn"
 
 
-def _camel(what: str) -> str:
+def _convert_to_camel_case(what: str) -> str:
     first, *rest = what.split("_")
     return first + "".join(word.capitalize() for word in rest)

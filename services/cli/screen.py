@@ -30,7 +30,7 @@ METRICS = {
 VIEWS = {"raw": "raw: what {:,} users took", "unseen": "unseen: what was new to {:,} of them"}
 
 
-def console() -> Console:
+def create_console() -> Console:
     """The screen; what is piped elsewhere is not cut to a terminal's width."""
     shown = Console(highlight=False, soft_wrap=True)
     return shown if shown.is_terminal else Console(highlight=False, soft_wrap=True, width=160)
@@ -49,7 +49,7 @@ class Step:
         #: How many rows there are to import, where that is known.
         self.rows: int | None = None
 
-    def show(self, note: str, *, done: float | None = None, total: float | None = None) -> None:
+    def show_note(self, note: str, *, done: float | None = None, total: float | None = None) -> None:
         """Without ``total`` the bar only says that something happens."""
         if self._bars is not None and self._task is not None:
             self._bars.update(self._task, completed=done, total=total, note=note)
@@ -65,9 +65,9 @@ class Step:
     def watch(self, _status: str, progress: Mapping[str, Any]) -> None:
         """Show what a resource reports of itself while it is made."""
         if "epochs" in progress:
-            self.show(describe(progress), done=progress.get("epoch"), total=progress["epochs"])
+            self.show_note(describe_progress(progress), done=progress.get("epoch"), total=progress["epochs"])
         elif "rows" in progress:
-            self.show(f"{progress['rows']:,} rows", done=progress["rows"], total=self.rows)
+            self.show_note(f"{progress['rows']:,} rows", done=progress["rows"], total=self.rows)
 
     def finish(self, note: str, seconds: float) -> None:
         if self._bars is not None and self._task is not None:
@@ -77,7 +77,7 @@ class Step:
 
 
 @contextmanager
-def step(console: Console, title: str) -> Iterator[Step]:
+def show_step(console: Console, title: str) -> Iterator[Step]:
     """Shows a step while the block runs; what was noted last stays on the screen."""
     started = time.monotonic()
     if not console.is_terminal:
@@ -97,7 +97,7 @@ def step(console: Console, title: str) -> Iterator[Step]:
         drawn.finish(drawn.note, time.monotonic() - started)
 
 
-def describe(progress: Mapping[str, Any]) -> str:
+def describe_progress(progress: Mapping[str, Any]) -> str:
     """A training's progress in a few words: phase, epoch, loss, and how long it still takes."""
     words = [str(progress.get("phase", "training"))]
     if "epoch" in progress and "epochs" in progress:
@@ -120,7 +120,7 @@ def describe_remarks(remarks: Mapping[str, Any]) -> str:
     return "; ".join(words)
 
 
-def metrics_table(
+def build_metrics_table(
     recipe: str,
     model: Mapping[str, float],
     popularity: Mapping[str, float] | None,
@@ -142,18 +142,18 @@ def metrics_table(
     for name in in_views:
         for view, told in views.items():
             beside = [told[other][name] for other in ("popularity", "personal_frequency")]
-            grid.add_row(f"{METRICS.get(name, name)} {view}", *_compared(told["model"][name], beside))
+            grid.add_row(f"{METRICS.get(name, name)} {view}", *_compare_values(told["model"][name], beside))
     for name in names:
         if name not in in_views:
             known = [(popularity or {}).get(name), *[None for _ in others[1:]]]
-            grid.add_row(METRICS.get(name, name), *_compared(model[name], known))
+            grid.add_row(METRICS.get(name, name), *_compare_values(model[name], known))
     if views:
         meant = [VIEWS[view].format(told["users"]) for view, told in views.items()]
         grid.caption = "; ".join([*meant, "ratio: to the better of what stands beside"])
     return grid
 
 
-def _compared(value: float, others: Sequence[float | None]) -> list[str]:
+def _compare_values(value: float, others: Sequence[float | None]) -> list[str]:
     """Cells: the value, the others, and how many times the greatest of these it is."""
     most = max((other for other in others if other is not None), default=0.0)
     return [

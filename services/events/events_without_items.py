@@ -18,39 +18,41 @@ from shared.observability import metrics
 
 log = structlog.get_logger()
 
-SILENT_SECONDS = 3600.0
+LOG_INTERVAL_SECONDS = 3600.0
 
 #: Clients make them up: so many are told of, and so much of each.
-MOST_KEYS = 20
-KEY_CHARACTERS = 64
+MAX_KEYS = 20
+MAX_KEY_CHARACTERS = 64
 
 _lock = threading.Lock()
 
 #: When a line was last written of each tracker, by its ARN; seconds of a clock that only goes forward.
-_said: dict[str, float] = {}
+_logged_at: dict[str, float] = {}
 
 
-def tell(tracker: str, events: Sequence[Mapping[str, Any]]) -> None:
+def report_events(tracker: str, events: Sequence[Mapping[str, Any]]) -> None:
     """Count these events of one tracker, as they were sent, and log them where that was not done within the hour."""
     if not events:
         return
     metrics.EVENTS_WITHOUT_ITEM.inc(len(events))
-    if _is_news(tracker):
-        log.warning("events without an item", arn=tracker, events=len(events), keys=_keys(events))
+    if _is_log_due(tracker):
+        log.warning("events without an item", arn=tracker, events=len(events), keys=_list_keys(events))
 
 
-def _is_news(tracker: str) -> bool:
+def _is_log_due(tracker: str) -> bool:
     now = time.monotonic()
     with _lock:
-        for known in [known for known, at in _said.items() if now - at >= SILENT_SECONDS]:
-            del _said[known]
-        is_news = tracker not in _said
-        _said.setdefault(tracker, now)
+        for known in [known for known, at in _logged_at.items() if now - at >= LOG_INTERVAL_SECONDS]:
+            del _logged_at[known]
+        is_news = tracker not in _logged_at
+        _logged_at.setdefault(tracker, now)
         return is_news
 
 
-def _keys(events: Iterable[Mapping[str, Any]]) -> list[str]:
+def _list_keys(events: Iterable[Mapping[str, Any]]) -> list[str]:
     """``properties.ITEM_ID``, sorted."""
     found = {key for event in events for key in event}
-    found |= {f"properties.{key}" for event in events for key in parse_properties(event.get("properties"), "properties")}
-    return [key[:KEY_CHARACTERS] for key in sorted(found)][:MOST_KEYS]
+    found |= {
+        f"properties.{key}" for event in events for key in parse_properties(event.get("properties"), "properties")
+    }
+    return [key[:MAX_KEY_CHARACTERS] for key in sorted(found)][:MAX_KEYS]

@@ -61,9 +61,9 @@ def convert_value(sent: Any, field: Field, where: str) -> str | int | float | bo
             if isinstance(known, bool):
                 return known
         case "int" | "long":
-            return _whole(sent, field, where)
+            return _convert_integer(sent, field, where)
         case _:
-            number = _number(sent)
+            number = _parse_number(sent)
             if number is not None and math.isfinite(number):
                 if field.type == "double" or abs(number) <= _LARGEST_FLOAT:
                     return number
@@ -82,7 +82,7 @@ def _check_string(sent: Any, field: Field, where: str) -> str:
     return sent
 
 
-def _whole(sent: Any, field: Field, where: str) -> int:
+def _convert_integer(sent: Any, field: Field, where: str) -> int:
     if isinstance(sent, str) and len(sent) <= 40 and re.fullmatch(r"\s*[+-]?[0-9]+\s*", sent, re.ASCII):
         sent = int(sent)
     if not isinstance(sent, int) or isinstance(sent, bool):
@@ -97,7 +97,7 @@ def _whole(sent: Any, field: Field, where: str) -> int:
     return sent
 
 
-def _number(sent: Any) -> float | None:
+def _parse_number(sent: Any) -> float | None:
     try:
         # float() reads 1_000 as a thousand.
         return None if isinstance(sent, bool) or "_" in str(sent) else float(sent)

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from services.events import events_without_items, targets
-from services.events.properties import convert_properties, parse_properties, convert_value
+from services.events.properties import convert_properties, convert_value, parse_properties
 from shared.aws.errors import InvalidInput
 from shared.data.csv.csv_rules import LATEST_TIMESTAMP, MAX_ID_CHARACTERS
 from shared.data.schemas import DatasetSchema, Field, normalize_name
@@ -45,7 +45,7 @@ def put_events(store: Store, reading: Reading, call: Call) -> None:
     shown = _with_impressions(interactions, store, target.arn)
     store.append_interactions(target.arn, shown, invocation=f"PutEvents/{call.invocation}")
     sent = zip(interactions, request["eventList"], strict=True)
-    events_without_items.tell(target.tracker, [event for kept, event in sent if kept.item_id is None])
+    events_without_items.report_events(target.tracker, [event for kept, event in sent if kept.item_id is None])
 
 
 def put_action_interactions(store: Store, reading: Reading, call: Call) -> None:
@@ -57,13 +57,17 @@ def put_action_interactions(store: Store, reading: Reading, call: Call) -> None:
     store.append_interactions(target.arn, interactions, invocation=f"PutActionInteractions/{call.invocation}")
 
 
-def _build_interaction(request: Mapping[str, Any], event: Mapping[str, Any], schema: DatasetSchema, where: str) -> Interaction:
+def _build_interaction(
+    request: Mapping[str, Any], event: Mapping[str, Any], schema: DatasetSchema, where: str
+) -> Interaction:
     properties = _parse_event_properties(event, where)
     # AWS lets clients send these two among the properties as well.
     item_id = event.get("itemId", properties.pop("itemId", None))
     if item_id is not None and not _is_id(item_id):
         raise InvalidInput(f"{where}: itemId must be a string of 1 to {MAX_ID_CHARACTERS} characters without NUL.")
-    event_value = convert_value(event.get("eventValue", properties.pop("eventValue", None)), _VALUE, f"{where}: eventValue")
+    event_value = convert_value(
+        event.get("eventValue", properties.pop("eventValue", None)), _VALUE, f"{where}: eventValue"
+    )
     return _check_size(
         Interaction(
             # Until a user is known, the session stands for them.
@@ -74,7 +78,8 @@ def _build_interaction(request: Mapping[str, Any], event: Mapping[str, Any], sch
             event_value=None if event_value is None else float(event_value),
             sent_at=_parse_time(event["sentAt"], f"{where}.sentAt"),
             event_id=event.get("eventId"),
-            properties=convert_properties(properties, _list_property_fields(schema), where) | _build_context_columns(event),
+            properties=convert_properties(properties, _list_property_fields(schema), where)
+            | _build_context_columns(event),
         ),
         where,
     )
@@ -97,7 +102,8 @@ def _build_action_interaction(sent: Mapping[str, Any], schema: DatasetSchema, wh
             event_value=None,
             sent_at=_parse_time(sent["timestamp"], f"{where}.timestamp"),
             event_id=sent.get("eventId"),
-            properties=convert_properties(_parse_event_properties(sent, where), _list_property_fields(schema), where) | _build_context_columns(sent),
+            properties=convert_properties(_parse_event_properties(sent, where), _list_property_fields(schema), where)
+            | _build_context_columns(sent),
         ),
         where,
     )

@@ -10,12 +10,12 @@ from typing import cast
 from flask import Flask
 
 from services.runtime import deployer, refresher
-from services.runtime.endpoint import Serving
-from services.runtime.loader import Loading
+from services.runtime.endpoint import RuntimeContext
+from services.runtime.loader import ModelLoader
 from services.runtime.rank import get_personalized_ranking
 from services.runtime.recommend import get_recommendations
 from services.runtime.recommend_actions import get_action_recommendations
-from services.runtime.warm_up import Preparing
+from services.runtime.warm_up import WarmUp
 from shared import settings
 from shared.http import app
 from shared.http.rate_limits import create_throttle
@@ -27,8 +27,8 @@ from shared.observability import logging
 from shared.observability.health import HealthEndpoints
 from shared.resources import Reading
 from shared.serving.filters import FilterCache
-from shared.serving.model_cache import Deployed
-from shared.serving.snapshots import Snapshots
+from shared.serving.model_cache import ModelCache
+from shared.serving.snapshots import SnapshotCache
 from shared.settings import Settings
 from shared.storage.artifacts import Artifacts
 from shared.store import Store
@@ -43,7 +43,7 @@ from shared.system.disk_space import has_free_space
 WARM_SECONDS = 20.0
 
 
-def handlers(serving: Serving) -> dict[str, app.OperationHandler]:
+def create_handlers(serving: RuntimeContext) -> dict[str, app.OperationHandler]:
     """Every operation that is offered, by its name."""
     return {
         "GetActionRecommendations": partial(get_action_recommendations, serving),
@@ -52,24 +52,24 @@ def handlers(serving: Serving) -> dict[str, app.OperationHandler]:
     }
 
 
-def serving(
+def create_context(
     configured: Settings,
     store: Store,
     artifacts: Artifacts,
     patient: Store | None = None,
     on_step: Callable[[], None] = lambda: None,
-) -> Serving:
+) -> RuntimeContext:
     """With no model in memory yet. ``patient`` is read while models are loaded, which no request waits for, and
     ``on_step`` called while filters' data are read.
     """
     reading = Reading(store, configured)
-    deployed = Deployed(Reading(patient or store, configured), artifacts)
-    return Serving(
+    deployed = ModelCache(Reading(patient or store, configured), artifacts)
+    return RuntimeContext(
         reading=reading,
         store=store,
-        deployed=deployed,
-        loading=Loading(deployed),
-        filters=FilterCache(reading, store, Snapshots(reading, store, artifacts, on_step)),
+        models=deployed,
+        loader=ModelLoader(deployed),
+        filters=FilterCache(reading, store, SnapshotCache(reading, store, artifacts, on_step)),
     )
 
 
@@ -89,12 +89,12 @@ def create_app() -> Flask:
     )
     store = CachedStore(RedisStore(configured.redis_url, PROMPT), patient=process.store)
     store.start_listening(process.threads, process.ending)
-    here = serving(
+    here = create_context(
         configured, cast(Store, store), process.artifacts, patient=process.store, on_step=signs.record_activity
     )
-    preparing = Preparing(here.deployed, here.filters, Quarantine("refresher"), signs)
-    warm = deployer.start(process, here.deployed, here.loading, preparing)
-    ready = refresher.start(process, here, preparing, warm)
+    preparing = WarmUp(here.models, here.filters, Quarantine("refresher"), signs)
+    warm = deployer.start_deployer(process, here.models, here.loader, preparing)
+    ready = refresher.start_refresher(process, here, preparing, warm)
     send_heartbeats(process)
     # Not that Redis answers: without it a runtime still has answers, and all of them lose it together.
     probe = RedisProbe(configured.redis_url)
@@ -103,7 +103,7 @@ def create_app() -> Flask:
     vitals.start_server(configured.metrics_bind)
     # Who asks meanwhile waits to be let in, or goes to another runtime: no first request is slow.
     ready.wait(WARM_SECONDS)
-    offered = {name: with_staleness_header(store, handler) for name, handler in handlers(here).items()}
+    offered = {name: with_staleness_header(store, handler) for name, handler in create_handlers(here).items()}
     return app.create_app(
         {"personalize-runtime": offered},
         keys=configured.keys,

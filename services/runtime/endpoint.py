@@ -7,40 +7,40 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from services.runtime.loader import Loading, NotYet
+from services.runtime.loader import ModelLoader, StillLoading
 from shared.aws.errors import InvalidInput, ServiceUnavailable
 from shared.recipes import Recipe
 from shared.recipes.scoring_api import Query
 from shared.resources import Reading
 from shared.serving import pipeline
 from shared.serving.filters import FilterCache
-from shared.serving.model_cache import Deployed, Model, NotDeployable
+from shared.serving.model_cache import LoadedModel, ModelCache, NotDeployable
 from shared.serving.user_history import read_history
 from shared.state.lifecycle import ACTIVE
 from shared.store import Record, Store
 
 #: What a runtime answers for.
-SERVED = ("campaign", "recommender")
+ENDPOINT_KINDS = ("campaign", "recommender")
 #: The member of a request that names it -> the member of its body that configures it.
 CONFIGS = {"campaignArn": "campaignConfig", "recommenderArn": "recommenderConfig"}
 
 
 @dataclass(frozen=True)
-class Serving:
+class RuntimeContext:
     """What the operations of a runtime work with."""
 
     reading: Reading
     store: Store
-    deployed: Deployed
-    loading: Loading
+    models: ModelCache
+    loader: ModelLoader
     filters: FilterCache
 
 
 @dataclass(frozen=True)
-class Served:
+class Endpoint:
     record: Record
     """A campaign or a recommender, ACTIVE."""
-    model: Model
+    model: LoadedModel
     config: Mapping[str, Any]
     """Its CampaignConfig or RecommenderConfig."""
 
@@ -49,7 +49,7 @@ class Served:
         return self.model.recipe
 
 
-def served(serving: Serving, request: Mapping[str, Any], *types: str) -> Served:
+def resolve_endpoint(serving: RuntimeContext, request: Mapping[str, Any], *types: str) -> Endpoint:
     """What the request names, which must be of one of these recipe types.
 
     Raises ResourceNotFound, InvalidInput where it can't be asked now or not so, and ServiceUnavailable where its model
@@ -63,20 +63,20 @@ def served(serving: Serving, request: Mapping[str, Any], *types: str) -> Served:
     if record.status != ACTIVE:
         raise InvalidInput(f"The {noun} {record.arn} is in status {record.status}; it must be {ACTIVE}.")
     try:
-        model = serving.loading.model(record.body["solutionVersionArn"])
+        model = serving.loader.wait_for_model(record.body["solutionVersionArn"])
     except NotDeployable as error:
         raise ServiceUnavailable(f"The {noun} {record.arn} can't answer: {error}") from error
-    except NotYet as error:
+    except StillLoading as error:
         raise ServiceUnavailable(f"The {noun} {record.arn} can't answer yet: {error} Please try again.") from error
     if model.recipe.recipe_type not in types:
         raise InvalidInput(
             f"The {noun} {record.arn} is of {model.recipe.name}, a recipe of type {model.recipe.recipe_type}; "
             f"this operation needs one of type {' or '.join(types)}."
         )
-    return Served(record, model, record.body.get(CONFIGS[named[0]]) or {})
+    return Endpoint(record, model, record.body.get(CONFIGS[named[0]]) or {})
 
 
-def query(of: Served, request: Mapping[str, Any], store: Store) -> Query:
+def build_query(of: Endpoint, request: Mapping[str, Any], store: Store) -> Query:
     """Build the query for the endpoint's model. Raises InvalidInput where the request lacks what the recipe needs."""
     pipeline.check_members(of.recipe, request)
     return pipeline.build_query(
@@ -90,6 +90,6 @@ def query(of: Served, request: Mapping[str, Any], store: Store) -> Query:
     )
 
 
-def recommendation_id() -> str:
+def create_recommendation_id() -> str:
     """At most 40 characters, as AWS's."""
     return f"RID-{uuid.uuid4()}"

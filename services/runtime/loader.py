@@ -17,7 +17,7 @@ import structlog
 
 from shared.http.leader_followers import step_aside
 from shared.recipes.scoring_api import Past, Query
-from shared.serving.model_cache import LOG_SAYS_MORE, Deployed, Model, NotDeployable
+from shared.serving.model_cache import LOG_SAYS_MORE, LoadedModel, ModelCache, NotDeployable
 
 log = structlog.get_logger()
 
@@ -27,35 +27,35 @@ PATIENCE = 1.0
 BROKEN_FOR = 5.0
 
 
-class NotYet(Exception):
+class StillLoading(Exception):
     """The model is being loaded."""
 
 
-class Loading:
+class ModelLoader:
     """Safe to share between threads."""
 
-    def __init__(self, deployed: Deployed) -> None:
+    def __init__(self, deployed: ModelCache) -> None:
         self._deployed = deployed
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="loading")
         self._lock = threading.Lock()
-        self._begun: dict[str, Future[Model]] = {}
-        self._broken: dict[str, tuple[float, Future[Model]]] = {}
+        self._begun: dict[str, Future[LoadedModel]] = {}
+        self._broken: dict[str, tuple[float, Future[LoadedModel]]] = {}
 
-    def model(self, version_arn: str) -> Model:
+    def wait_for_model(self, version_arn: str) -> LoadedModel:
         """The model, for a request. Raises NotDeployable, NotYet, and what the store raises."""
-        held = self._deployed.held(version_arn)
+        held = self._deployed.get_model(version_arn)
         if held is not None:
             return held
-        begun = self.begin(version_arn)
+        begun = self.begin_loading(version_arn)
         try:
             with step_aside():
                 return begun.result(PATIENCE)
         except TimeoutError:
             if begun.done():
                 raise
-            raise NotYet("its model is being loaded.") from None
+            raise StillLoading("its model is being loaded.") from None
 
-    def begin(self, version_arn: str) -> Future[Model]:
+    def begin_loading(self, version_arn: str) -> Future[LoadedModel]:
         """The model of a solution version or recommender version as soon as it is loaded, or why it can't be."""
         with self._lock:
             until, broken = self._broken.get(version_arn, (0.0, None))
@@ -63,13 +63,13 @@ class Loading:
                 return broken
             begun = self._begun.get(version_arn)
             if begun is None:
-                begun = self._begun[version_arn] = self._pool.submit(self._load, version_arn)
+                begun = self._begun[version_arn] = self._pool.submit(self._load_model, version_arn)
             return begun
 
-    def _load(self, version_arn: str) -> Model:
+    def _load_model(self, version_arn: str) -> LoadedModel:
         try:
-            model = self._deployed.model(version_arn)
-            canary(model)
+            model = self._deployed.load_model(version_arn)
+            run_canary_queries(model)
         except NotDeployable as error:
             log.warning("not loaded", version=version_arn, reason=str(error))
             with self._lock:
@@ -82,7 +82,7 @@ class Loading:
                 del self._begun[version_arn]
 
 
-def canary(model: Model) -> None:
+def run_canary_queries(model: LoadedModel) -> None:
     """Ask the model for nobody and for somebody: its answers must be distributions over its items.
 
     Raises NotDeployable.
@@ -92,15 +92,15 @@ def canary(model: Model) -> None:
     now, item_id = time.time(), model.item_ids[0]
     for query in (Query(now=now), Query(now=now, history=[Past(item_id, now)], item_id=item_id)):
         try:
-            scores = model.scores(query)
+            scores = model.score_items(query)
         except Exception as error:
             # Whatever it is: other campaigns wait for this thread.
             log.exception("the canary broke")
             raise NotDeployable(f"The model can't answer ({type(error).__name__}). {LOG_SAYS_MORE}") from error
-        _check(scores, len(model.item_ids))
+        _check_distribution(scores, len(model.item_ids))
 
 
-def _check(scores: npt.NDArray[np.float32], items: int) -> None:
+def _check_distribution(scores: npt.NDArray[np.float32], items: int) -> None:
     shown = scores[scores >= 0]
     if scores.shape != (items,) or not np.isfinite(scores).all() or (len(shown) and abs(shown.sum() - 1.0) > 1e-3):
         raise NotDeployable("The model's answer is no distribution over its items. Train the solution again.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from services.runtime.endpoint import Served, Serving
+from services.runtime.endpoint import Endpoint, RuntimeContext
 from shared.aws.errors import InvalidInput
 from shared.recipes import Recipe
 from shared.serving.dataset_snapshot import Snapshot
@@ -16,12 +16,12 @@ MOST_COLUMNS = 10
 MOST_ITEMS = 50
 
 
-def is_answered(recipe: Recipe, config: Mapping[str, Any]) -> bool:
+def is_metadata_enabled(recipe: Recipe, config: Mapping[str, Any]) -> bool:
     """Does a campaign or recommender of this configuration tell metadata?"""
     return recipe.serving.always_shows_metadata or bool(config.get("enableMetadataWithRecommendations"))
 
 
-class Metadata:
+class ItemMetadata:
     """The columns that a request asks for; of no column at all where it asks for none."""
 
     def __init__(self, snapshot: Snapshot | None, columns: Sequence[str]) -> None:
@@ -31,7 +31,7 @@ class Metadata:
     def __bool__(self) -> bool:
         return bool(self._columns)
 
-    def of(self, item_id: str) -> dict[str, str]:
+    def read_columns(self, item_id: str) -> dict[str, str]:
         """By the columns' names in lower case, as AWS answers them; what is null is left out."""
         row = self._snapshot.find_row(item_id) if self._snapshot is not None and self._columns else None
         if self._snapshot is None or row is None:
@@ -39,19 +39,19 @@ class Metadata:
         found = ((column.lower(), self._snapshot.format_cell(row, column)) for column in self._columns)
         return {column: text for column, text in found if text is not None}
 
-    def told(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def with_metadata(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The rows of an answer, each with its metadata."""
         if not self:
             return rows
-        return [{**row, "metadata": about} if (about := self.of(row["itemId"])) else row for row in rows]
+        return [{**row, "metadata": about} if (about := self.read_columns(row["itemId"])) else row for row in rows]
 
 
-def metadata(serving: Serving, asked: Served, request: Mapping[str, Any]) -> Metadata:
+def resolve_metadata(serving: RuntimeContext, asked: Endpoint, request: Mapping[str, Any]) -> ItemMetadata:
     """Raises InvalidInput and ServiceUnavailable."""
     wanted: Mapping[str, list[str]] = request.get("metadataColumns") or {}
     if not any(wanted.values()):
-        return Metadata(None, ())
-    if not is_answered(asked.recipe, asked.config):
+        return ItemMetadata(None, ())
+    if not is_metadata_enabled(asked.recipe, asked.config):
         raise InvalidInput(
             f"{asked.record.arn} does not answer metadata: set enableMetadataWithRecommendations to true in its "
             "configuration."
@@ -66,4 +66,4 @@ def metadata(serving: Serving, asked: Served, request: Mapping[str, Any]) -> Met
     if unknown := [name for name in asked_for if name not in known]:
         there = ", ".join(known.values()) or "none"
         raise InvalidInput(f"metadataColumns names {', '.join(unknown)}; the columns of {ITEMS} are {there}.")
-    return Metadata(snapshot, [known[name] for name in asked_for])
+    return ItemMetadata(snapshot, [known[name] for name in asked_for])

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from services.runtime import metadata
-from services.runtime.endpoint import Serving, query, recommendation_id, served
+from services.runtime.endpoint import RuntimeContext, build_query, create_recommendation_id, resolve_endpoint
 from shared.aws.errors import InvalidInput
 from shared.http.app import Call
 from shared.serving.candidate_mask import CandidateSelection
@@ -19,21 +19,21 @@ MOST_RESULTS = 500
 MOST_SHOWN = 25
 
 
-def get_recommendations(serving: Serving, call: Call) -> Mapping[str, Any]:
+def get_recommendations(serving: RuntimeContext, call: Call) -> Mapping[str, Any]:
     request = call.request
-    asked = served(serving, request, *TYPES)
-    about = metadata.metadata(serving, asked, request)
-    wanted = results(request, metadata.MOST_ITEMS if about else MOST_RESULTS)
-    asking = query(asked, request, serving.store)
+    asked = resolve_endpoint(serving, request, *TYPES)
+    about = metadata.resolve_metadata(serving, asked, request)
+    wanted = parse_num_results(request, metadata.MOST_ITEMS if about else MOST_RESULTS)
+    asking = build_query(asked, request, serving.store)
     items = recommend_items(asked.model, asking, CandidateSelection(serving.filters, asked.model, request), wanted)
-    answer_id = recommendation_id()
+    answer_id = create_recommendation_id()
     if asked.recipe.training.uses_impressions and items:
         listed = "|".join(row["itemId"] for row in items[:MOST_SHOWN])
         serving.store.save_impression(asked.model.interactions, answer_id, listed)
-    return {"itemList": about.told(items), "recommendationId": answer_id}
+    return {"itemList": about.with_metadata(items), "recommendationId": answer_id}
 
 
-def results(request: Mapping[str, Any], most: int) -> int:
+def parse_num_results(request: Mapping[str, Any], most: int) -> int:
     """Return how many items are wanted. Raises InvalidInput."""
     wanted: int = request.get("numResults", DEFAULT_RESULTS)
     if wanted > most:

@@ -7,8 +7,8 @@ from functools import partial
 
 import structlog
 
-from services.runtime.endpoint import SERVED, Serving
-from services.runtime.warm_up import Preparing
+from services.runtime.endpoint import ENDPOINT_KINDS, RuntimeContext
+from services.runtime.warm_up import WarmUp
 from shared.jobs.worker_process import WorkerProcess
 from shared.state.lifecycle import ACTIVE
 from shared.store import Record, redis_errors
@@ -19,21 +19,23 @@ log = structlog.get_logger()
 EVERY = 2.0
 
 
-def start(process: WorkerProcess, serving: Serving, preparing: Preparing, warm: threading.Event) -> threading.Event:
+def start_refresher(
+    process: WorkerProcess, serving: RuntimeContext, preparing: WarmUp, warm: threading.Event
+) -> threading.Event:
     """In a thread of its own, once ``warm`` is set. Returns what is set when all was made ready a first time."""
     ready = threading.Event()
-    walk = partial(_run, process, serving, preparing, warm, ready)
+    walk = partial(_run_refresher, process, serving, preparing, warm, ready)
     process.threads.start_thread("refresher", walk, process.ending)
     return ready
 
 
-def _run(
-    process: WorkerProcess, serving: Serving, preparing: Preparing, warm: threading.Event, ready: threading.Event
+def _run_refresher(
+    process: WorkerProcess, serving: RuntimeContext, preparing: WarmUp, warm: threading.Event, ready: threading.Event
 ) -> None:
     warm.wait()
     while not process.ending.is_set():
         try:
-            refresh(serving, preparing)
+            refresh_filters(serving, preparing)
             ready.set()
         except Exception as error:
             # The state of Redis passes; anything else ends the thread, which is said, and started again.
@@ -43,14 +45,16 @@ def _run(
         process.ending.wait(EVERY)
 
 
-def refresh(serving: Serving, preparing: Preparing) -> None:
-    serving.filters.refresh_snapshots(preparing.aside)
-    for noun in SERVED:
+def refresh_filters(serving: RuntimeContext, preparing: WarmUp) -> None:
+    serving.filters.refresh_snapshots(preparing.quarantine)
+    for noun in ENDPOINT_KINDS:
         for record in serving.reading.children(noun, whole=False):
-            preparing.aside.run_unless_quarantined(record.arn, partial(_make_ready, serving, preparing, record))
+            preparing.quarantine.run_unless_quarantined(
+                record.arn, partial(_prepare_endpoint, serving, preparing, record)
+            )
 
 
-def _make_ready(serving: Serving, preparing: Preparing, record: Record) -> None:
-    model = serving.deployed.held(record.body["solutionVersionArn"])
+def _prepare_endpoint(serving: RuntimeContext, preparing: WarmUp, record: Record) -> None:
+    model = serving.models.get_model(record.body["solutionVersionArn"])
     if record.status == ACTIVE and model is not None:
-        preparing.served(record, record.body, model)
+        preparing.prepare_endpoint(record, record.body, model)

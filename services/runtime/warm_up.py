@@ -9,11 +9,11 @@ from typing import Any
 import structlog
 
 from services.runtime.endpoint import CONFIGS
-from services.runtime.metadata import is_answered
+from services.runtime.metadata import is_metadata_enabled
 from shared.aws.errors import PersonalizeError
 from shared.jobs.runner import ActivityTracker
 from shared.serving.filters import FilterCache
-from shared.serving.model_cache import Deployed, Model
+from shared.serving.model_cache import LoadedModel, ModelCache
 from shared.store import Record
 from shared.store.quarantine import Quarantine
 
@@ -21,27 +21,27 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
-class Preparing:
-    deployed: Deployed
+class WarmUp:
+    models: ModelCache
     filters: FilterCache
-    aside: Quarantine
+    quarantine: Quarantine
     signs: ActivityTracker = field(default_factory=ActivityTracker)
     """That loading and reading get on, for the lease under which they are done."""
 
-    def served(self, record: Record, body: Mapping[str, Any], model: Model) -> None:
+    def prepare_endpoint(self, record: Record, body: Mapping[str, Any], model: LoadedModel) -> None:
         """For a campaign or recommender that ``model`` answers for, or will, with these members."""
         try:
-            self.filters.prepare_model(model, self.aside)
-            if is_answered(model.recipe, body.get(CONFIGS[f"{record.kind}Arn"]) or {}):
+            self.filters.prepare_model(model, self.quarantine)
+            if is_metadata_enabled(model.recipe, body.get(CONFIGS[f"{record.kind}Arn"]) or {}):
                 self.filters.read_item_rows(model)
         except PersonalizeError as error:
             log.warning("not made ready", arn=record.arn, reason=str(error))
 
-    def filter(self, record: Record) -> None:
+    def prepare_filter(self, record: Record) -> None:
         """For a filter that is about to be usable, with all models that may be asked with it."""
-        for model in self.deployed.of_group(record.body["datasetGroupArn"]):
+        for model in self.models.list_group_models(record.body["datasetGroupArn"]):
             self.signs.record_activity()
             try:
-                self.filters.prepare_model(model, self.aside)
+                self.filters.prepare_model(model, self.quarantine)
             except PersonalizeError as error:
                 log.warning("not made ready", arn=record.arn, reason=str(error))

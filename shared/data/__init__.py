@@ -1,5 +1,5 @@
-"""What a dataset holds: its Avro schema, the rows of its CSV files, and what models are trained on, made from these.
+"""Datasets: Avro schemas, imports of CSV files, and the arrays that models are trained on.
 
-Nothing is imported here: ``schemas`` is cheap and read by every service, the other modules need DuckDB or
-numpy.
+This package imports nothing itself: every service reads the cheap module ``schemas``, while the other modules need
+DuckDB or numpy.
 """

@@ -1,6 +1,6 @@
-"""Work of seconds or hours in one call, above all a query: its caller can end it, and is told while it does something.
+"""Run long calls, above all DuckDB queries, in a thread: the caller hears of progress and can end them.
 
-Needs DuckDB alone.
+The module needs no library but DuckDB.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ import duckdb
 
 T = TypeVar("T")
 
-#: Threads that merely wait for each other wake now and then: below this share of a core nothing is done.
+#: Threads that only wait for each other wake now and then: a smaller share of a core than this is no work.
 MIN_CPU_SHARE = 0.02
-#: What is read from or written to disks, in blocks of 512 bytes: less is a page that was fetched back to memory.
+#: Disk reads and writes in blocks of 512 bytes: fewer are a page that was fetched back into memory.
 MIN_DISK_BLOCKS = 128
 
 
 def run_cancellable_query(
     connection: duckdb.DuckDBPyConnection, work: Callable[[], T], on_step: Callable[[], None], seconds: float
 ) -> T:
-    """``work()``, which queries ``connection``, in a thread of its own; what ``on_step`` raises ends it.
+    """Return ``work()``, which queries ``connection``; an exception of ``on_step`` interrupts the query.
 
-    ``on_step`` is called as by ``attended``.
+    ``on_step`` is called as in ``run_with_steps``.
     """
     return run_with_steps(work, on_step, seconds, connection.interrupt)
 
@@ -34,21 +34,22 @@ def run_cancellable_query(
 def run_with_steps(
     work: Callable[[], T], on_step: Callable[[], None], seconds: float, interrupt: Callable[[], None] = lambda: None
 ) -> T:
-    """``work()`` in a thread of its own. ``on_step`` is called in the caller's thread, each time that another
-    ``seconds`` have passed in which the process did something: one that is blocked, on a disk that does not answer,
-    is not told of.
+    """Return ``work()``, run in a thread of its own.
 
-    What ``on_step`` raises comes out when the work has ended, which is ``interrupt``ed again and again.
+    ``on_step`` is called in the caller's thread after every ``seconds`` in which the process did something. It is not
+    called while the process is blocked, as by a disk that does not answer.
+
+    When ``on_step`` raises, ``interrupt`` is called until the work has ended; then the exception is raised.
     """
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         running = pool.submit(work)
-        doings = _ActivityMonitor()
+        activity = _ActivityMonitor()
         try:
             while not concurrent.futures.wait([running], seconds).done:
-                if doings.has_progressed():
+                if activity.has_progressed():
                     on_step()
         except BaseException:
-            # The thread may not have begun its query, and an interrupt before that is forgotten.
+            # DuckDB forgets an interrupt that comes before the thread has begun its query.
             while not concurrent.futures.wait([running], 0.05).done:
                 interrupt()
             raise
@@ -56,18 +57,18 @@ def run_with_steps(
 
 
 class _ActivityMonitor:
-    """What the other threads of this process do, as the system counts it."""
+    """CPU time and disk transfers of this process's other threads, as the system counts them."""
 
     def __init__(self) -> None:
-        self._looked = time.monotonic()
+        self._read_at = time.monotonic()
         self._seconds, self._blocks = self._read_counters()
 
     def has_progressed(self) -> bool:
-        """Have they computed, or read or written a disk, since this was asked last?"""
-        before, seconds_before, blocks_before = self._looked, self._seconds, self._blocks
-        self._looked = time.monotonic()
+        """Return whether the threads computed, or read or wrote a disk, since the last call."""
+        before, seconds_before, blocks_before = self._read_at, self._seconds, self._blocks
+        self._read_at = time.monotonic()
         self._seconds, self._blocks = self._read_counters()
-        computed = self._seconds - seconds_before >= MIN_CPU_SHARE * (self._looked - before)
+        computed = self._seconds - seconds_before >= MIN_CPU_SHARE * (self._read_at - before)
         return computed or self._blocks - blocks_before >= MIN_DISK_BLOCKS
 
     def _read_counters(self) -> tuple[float, int]:

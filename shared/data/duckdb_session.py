@@ -1,7 +1,4 @@
-"""DuckDB for as long as data is read: within a memory limit, spilling to a folder, and ended when its caller asks.
-
-Not a store: nothing outlives it.
-"""
+"""A temporary DuckDB database for reading data: within a memory limit, spilling to a folder, and cancellable."""
 
 # ruff: noqa: S608 -- names and files are quoted
 
@@ -29,30 +26,30 @@ T = TypeVar("T")
 
 
 def read_parquet_sql(files: Sequence[Path]) -> str:
-    """SQL: the rows of all files; what a file does not have is NULL there."""
+    """Return SQL for the rows of all files; a column that a file lacks is NULL in its rows."""
     # DuckDB expands patterns even in the name of a file that exists.
     paths = ", ".join(quote_literal(glob.escape(str(file))) for file in files)
     return f"read_parquet([{paths}], union_by_name = true)"
 
 
 ROW_POSITION_SQL = "(file_index::BIGINT << 40) + file_row_number"
-"""SQL: where a row of ``read_parquet`` stands: ascending within a file, and from file to file."""
+"""SQL for the position of a row of ``read_parquet``: ascending within a file, and from file to file."""
 
 
 def cast_to_finite_sql(column: str) -> str:
-    """SQL: the column as DOUBLE, NULL where it is no number, NaN or infinite."""
+    """Return SQL that casts the column to DOUBLE, with NULL for NaN, infinity and text that is no number."""
     number = f"TRY_CAST({quote_identifier(column)} AS DOUBLE)"
     return f"CASE WHEN isfinite({number}) THEN {number} END"
 
 
 class DuckDBSession:
-    """Tables of one reading. Every query calls ``on_step`` at least every 0.5 s, and ends when that raises.
+    """A DuckDB connection whose queries call ``on_step`` at least every 0.5 s, and end when ``on_step`` raises.
 
-    As a context it turns what DuckDB says is wrong with the data into DataRefused.
+    As a context manager it raises DataRefused for DuckDB's errors about the data.
     """
 
     def __init__(self, *, memory_mb: int, scratch: Path, on_step: Callable[[], None]) -> None:
-        """``scratch`` is a folder for whatever need not be kept."""
+        """Open a database in memory. ``scratch`` is a folder for temporary files."""
         self.on_step = on_step
         self.scratch = scratch
         self._memory_mb = max(memory_mb, _MIN_MEMORY_MB)
@@ -60,7 +57,7 @@ class DuckDBSession:
             config={
                 "memory_limit": f"{self._memory_mb}MiB",
                 "temp_directory": str(scratch / "spilled"),
-                # Each thread holds buffers of its own.
+                # Each thread needs memory for buffers of its own.
                 "threads": max(1, min(available_cpus(), self._memory_mb // 256)),
                 "preserve_insertion_order": False,
                 "autoload_known_extensions": False,
@@ -82,13 +79,13 @@ class DuckDBSession:
                     "files. Raise FORETASTE_IMPORT_MEMORY_MB or free disk space, and create a new solution version."
                 ) from error
             case duckdb.IOException():
-                said = str(error).partition("\n")[0]
+                message = str(error).partition("\n")[0]
                 raise DataRefused(
-                    f"The imported data cannot be read, or there is no room on the disk: {said}"
+                    f"The imported data cannot be read, or there is no room on the disk: {message}"
                 ) from error
             case duckdb.Error():
-                said = str(error).partition("\n")[0]
-                raise DataRefused(f"The imported data cannot be read: {said} Import it again.") from error
+                message = str(error).partition("\n")[0]
+                raise DataRefused(f"The imported data cannot be read: {message} Import it again.") from error
 
     def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
         self.fetch_rows(sql, parameters)
@@ -97,18 +94,18 @@ class DuckDBSession:
         return self._run_query(lambda: self._connection.execute(sql, parameters).fetchall())
 
     def fetch_arrays(self, sql: str, parameters: Mapping[str, Any] | None = None) -> dict[str, npt.NDArray[Any]]:
-        """The columns of the result, which must hold no NULL; text as Python strings."""
+        """Return the columns of the result, which must hold no NULL; text becomes Python strings."""
         found = self._run_query(lambda: self._connection.execute(sql, parameters).fetchnumpy())
         return {name: np.asarray(column) for name, column in found.items()}
 
     def iter_batches(self, sql: str, size: int) -> Iterator[list[tuple[Any, ...]]]:
-        """The rows of a large result, in its order and ``size`` at a time. No other query may run meanwhile."""
+        """Yield the rows of a large result in order, ``size`` at a time. No other query may run in between."""
         self._run_query(lambda: self._connection.execute(sql))
         while batch := self._run_query(lambda: self._connection.fetchmany(size)):
             yield batch
 
     def list_columns(self, files: Sequence[Path]) -> set[str]:
-        """The names of the columns that any of these Parquet files has."""
+        """Return the names of all columns of these Parquet files."""
         return {row[0] for row in self.fetch_rows(f"DESCRIBE SELECT * FROM {read_parquet_sql(files)}")}
 
     def _run_query(self, work: Callable[[], T]) -> T:

@@ -1,8 +1,8 @@
-"""Avro schemas of datasets: what CreateSchema and CreateDataset accept, and what an import casts to.
+"""Parse and check the Avro schemas of datasets, for CreateSchema, CreateDataset, events and imports.
 
-Not an Avro library: Amazon Personalize takes flat records of primitive types alone, and adds rules about
-names that Avro does not know. Source: "Schema formatting requirements" and "Datasets and schemas" in
-AWS's developer guide. Cheap to import: the API, events and importing processes all read schemas.
+Amazon Personalize takes only flat records of primitive types, and adds rules about names that Avro does not have, so
+this is no general Avro library. Source: "Schema formatting requirements" and "Datasets and schemas" in AWS's
+developer guide. The module is cheap to import: the API, events and importing processes all read schemas.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import Any
 NUMBERS = ("long", "int", "float", "double")
 TYPES = ("string", *NUMBERS, "boolean")
 MAX_CHARACTERS = 20_000  # of the schema's text
-#: Letters are ASCII ones: names become columns of CSV headers and of filter expressions.
+#: ASCII letters only: names become columns of CSV headers and of filter expressions.
 FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
-# The `name` of a schema is its dataset type; a dataset's type on the wire is the same word in capitals.
+# The `name` of a schema is its dataset type; a dataset's type on the wire is the same name in capitals.
 DATASET_TYPES = {
     "Interactions": "INTERACTIONS",
     "Items": "ITEMS",
@@ -45,7 +45,7 @@ class Field:
     textual: bool = False
     item_name: bool = False
     limits: tuple[int, int] | None = None
-    """The least and the greatest value, where AWS gives the column both."""
+    """The smallest and the largest value, where AWS limits the column."""
 
     @property
     def numeric(self) -> bool:
@@ -54,7 +54,7 @@ class Field:
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetSchema:
-    """A checked schema. `fields` stand in the order of the text, names as written there."""
+    """A checked schema. `fields` have the order and the names of the schema's text."""
 
     name: str
     fields: tuple[Field, ...]
@@ -66,12 +66,12 @@ class DatasetSchema:
 
     @property
     def key(self) -> str | None:
-        """The column whose value names a row (a later row replaces it); None where rows are events."""
+        """The column with the id of a row (a later row of an id replaces it); None where rows are events."""
         return {"ITEMS": "ITEM_ID", "USERS": "USER_ID", "ACTIONS": "ACTION_ID"}.get(self.dataset_type)
 
     @property
     def metadata(self) -> tuple[Field, ...]:
-        """The fields to which AWS gives no meaning beyond their values: what describes a row."""
+        """The fields that only describe a row: those that AWS neither requires nor reserves."""
         kept = {field.name for field in (*_REQUIRED[self.dataset_type], *_RESERVED[self.dataset_type])}
         return tuple(field for field in self.fields if field.name not in kept)
 
@@ -80,14 +80,14 @@ class DatasetSchema:
         return {field.name: field for field in self.fields}
 
     def find_column(self, name: str) -> Field | None:
-        """The field of exactly this name, or None."""
+        """Return the field of exactly this name, or None."""
         return self.columns.get(name)
 
 
 def parse_schema(text: str, dataset_type: str | None = None, domain: str | None = None) -> DatasetSchema:
-    """Read and check the Avro JSON of CreateSchema.
+    """Parse and check the Avro JSON of CreateSchema.
 
-    `dataset_type` is that of CreateDataset in any case ("Interactions", "ACTION_INTERACTIONS"); without it
+    `dataset_type` is that of CreateDataset, upper or lower case ("Interactions", "ACTION_INTERACTIONS"); without it
     the schema's own `name` decides. `domain` is ECOMMERCE, VIDEO_ON_DEMAND or None. Raises SchemaError.
     """
     record = _parse_record(text)
@@ -111,7 +111,7 @@ def _parse_record(text: str) -> Mapping[str, Any]:
     if len(text) > MAX_CHARACTERS:
         raise SchemaError(f"The schema has {len(text)} characters; at most {MAX_CHARACTERS} are allowed.")
     try:
-        # Text that an editor on Windows has saved begins with a byte order mark.
+        # Editors on Windows save a byte order mark at the beginning of the text.
         record = json.loads(text.removeprefix("\ufeff"))
     except (json.JSONDecodeError, RecursionError) as error:
         raise SchemaError(f"The schema is not valid JSON: {error}.") from error
@@ -217,8 +217,8 @@ def _check_one_of_each_attribute(schema: DatasetSchema) -> None:
             )
 
 
-# The tables of the guide's dataset pages. In them `nullable` means that the field may be a union with "null",
-# and `categorical` and `textual` that it must be.
+# The tables of the guide's dataset pages. Here `nullable` means that the field may be a union with "null", while
+# `categorical` and `textual` mean that the field must have this attribute.
 _USER_ID = Field(name="USER_ID", type="string")
 _ITEM_ID = Field(name="ITEM_ID", type="string")
 _ACTION_ID = Field(name="ACTION_ID", type="string")
@@ -226,7 +226,7 @@ _TIMESTAMP = Field(name="TIMESTAMP", type="long")
 _EVENT_TYPE = Field(name="EVENT_TYPE", type="string")
 _IMPRESSION = Field(name="IMPRESSION", type="string", nullable=True)
 _RECOMMENDATION_ID = Field(name="RECOMMENDATION_ID", type="string", nullable=True)
-# "Missing for an item" is inferred from its interactions, so an empty cell has a meaning.
+# An empty cell has a meaning: training then infers an item's creation from its interactions.
 _CREATION_TIMESTAMP = Field(name="CREATION_TIMESTAMP", type="long", nullable=True)
 
 
@@ -259,7 +259,7 @@ _RESERVED: Mapping[str, tuple[Field, ...]] = {
         _CREATION_TIMESTAMP,
         _make_number("VALUE", "long", (1, 10)),
         Field(name="TYPE", type="string", nullable=True),
-        # The guide's table and its text have different names for it.
+        # The guide's table and its text have different names for this column.
         _make_number("EXPIRATION_TIMESTAMP", "long"),
         _make_number("ACTION_EXPIRATION_TIMESTAMP", "long"),
         _make_number("REPEAT_FREQUENCY", "long", (0, 30)),  # days
@@ -299,12 +299,12 @@ _DOMAIN_RESERVED: Mapping[tuple[str, str], tuple[Field, ...]] = {
         _make_label("GENDER"),
     ),
 }
-# Fields that are neither required nor reserved; the current quotas.
+# AWS's current quotas of fields that are neither required nor reserved.
 MAX_OWN_FIELDS = {"INTERACTIONS": 5, "ITEMS": 100, "USERS": 25, "ACTIONS": 10, "ACTION_INTERACTIONS": 5}
 
 
 def get_declared_columns(dataset_type: str, domain: str | None = None) -> tuple[dict[str, Field], dict[str, Field]]:
-    """The required and the reserved columns of a dataset type, by name; a name is in one of the two."""
+    """Return the required and the reserved columns of a dataset type, by name; no name is in both."""
     of_domain = (domain or "", dataset_type)
     required = {f.name: f for f in (*_REQUIRED[dataset_type], *_DOMAIN_REQUIRED.get(of_domain, ()))}
     reserved = {f.name: f for f in (*_RESERVED[dataset_type], *_DOMAIN_RESERVED.get(of_domain, ()))}
@@ -312,7 +312,7 @@ def get_declared_columns(dataset_type: str, domain: str | None = None) -> tuple[
 
 
 def get_required_columns(dataset_type: str, domain: str | None = None) -> frozenset[str]:
-    """The columns that every schema of this type must have."""
+    """Return the names of the columns that every schema of this type must have."""
     return frozenset(get_declared_columns(dataset_type, domain)[0])
 
 
@@ -360,7 +360,7 @@ def _check_own_fields(schema: DatasetSchema, domain: str | None) -> None:
 
 
 def normalize_name(name: str) -> str:
-    """What tells column names apart: neither case nor underscores do."""
+    """Return a column's name without underscores and case, which do not distinguish names."""
     return name.replace("_", "").casefold()
 
 

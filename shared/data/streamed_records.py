@@ -1,4 +1,4 @@
-"""What clients have sent one by one, as Parquet files with the columns of imported ones: both are read alike."""
+"""Write the events and records that clients sent as Parquet files with the columns of imported ones."""
 
 # ruff: noqa: S608 -- names come from a checked schema, and files are quoted
 
@@ -18,7 +18,7 @@ from shared.data.csv.csv_sql import quote_identifier, quote_literal
 from shared.data.schemas import DatasetSchema, Field
 from shared.store import Interaction, PutRecord
 
-#: Columns that are members of an event itself, also where the schema has none.
+#: Columns that are members of an event itself, even where the schema lacks them.
 EVENT_MEMBERS: Sequence[Field] = (
     Field(name="USER_ID", type="string"),
     Field(name="TIMESTAMP", type="long"),
@@ -29,7 +29,7 @@ EVENT_MEMBERS: Sequence[Field] = (
 
 
 def ignore_step() -> None:
-    """Of steps that nobody stops."""
+    """Do nothing: the ``on_step`` of work that cannot be cancelled."""
 
 
 def write_events(
@@ -38,12 +38,12 @@ def write_events(
     target: Path,
     on_step: Callable[[], None] = ignore_step,
 ) -> Path | None:
-    """The events that name an item (or action), as they were when this was first called for ``target``.
+    """Write the events that name an item (or action) to ``target`` and return it; return None when there are none.
 
-    What came without a user is its session's user's: of whoever was last named with that session, in an event of any
-    kind. Where nobody was, the session stands for a user. None: there were no events. ``schema`` is the dataset's: what
-    an event's properties hold of its columns goes along. An attempt that goes on from an earlier one's checkpoint must
-    train on the same events. ``on_step`` is called at each event; what it raises ends the writing.
+    An existing ``target`` stays as it is: an attempt that resumes from an earlier one's checkpoint must train on the
+    same events. An event without a user belongs to the user that any event of its session named last; where no event
+    named one, the session's id serves as the user's. ``schema`` is the dataset's: the file gets its columns from the
+    properties of an event. ``on_step`` is called at each event; an exception of it ends the writing.
     """
     if not target.exists():
         id_ = "ACTION_ID" if schema.dataset_type == "ACTION_INTERACTIONS" else "ITEM_ID"
@@ -51,7 +51,7 @@ def write_events(
         draft, lines = target.with_suffix(".draft"), target.with_suffix(".jsonl")
         written = _write_lines(_iter_event_rows(interactions, id_, columns), lines, on_step)
         if not (written and _write_event_parquet(lines, columns.values(), id_, draft)):
-            # Parquet without a row would be one too, and need a reader to tell.
+            # An empty file tells that there are no events; Parquet without rows would have to be read to tell.
             draft.write_bytes(b"")
         lines.unlink()
         draft.rename(target)
@@ -66,7 +66,7 @@ def _iter_event_rows(
             **{column: found for column, found in one.properties.items() if column in columns},
             _PLACE.strip('"'): number,
             _SESSION.strip('"'): one.session_id,
-            # The session stands in the place of the user who was not named.
+            # An event that named no user carries its session's id as the user's.
             "USER_ID": None if one.user_id == one.session_id else one.user_id,
             id_: one.item_id,
             "TIMESTAMP": int(one.sent_at),
@@ -76,7 +76,7 @@ def _iter_event_rows(
 
 
 def _write_event_parquet(lines: Path, fields: Collection[Field], id_: str, target: Path) -> bool:
-    """Whether there was one that names an item."""
+    """Write the events that name an item to ``target``; return whether there are any."""
     source = _read_lines_sql(lines, fields)
     user = quote_identifier("USER_ID")
     with duckdb.connect(config={"temp_directory": str(target.with_suffix(".spilt"))}) as database:
@@ -104,11 +104,12 @@ def write_records(
     imported: Sequence[float] = (),
     on_step: Callable[[], None] = ignore_step,
 ) -> list[Path | None]:
-    """The records between the imports, as they were when this was first called for ``folder``.
+    """Write the records that were sent between imports to files in ``folder``; an existing folder stays as it is.
 
-    ``imported`` is when each import was asked for (epoch seconds), in the order in which their rows count. The n-th
-    file holds what was sent before the n-th import, the last one what was sent after all; None where nothing was.
-    Read in this order, each before its import, the newest row of an id is its last. ``on_step`` as of ``events``.
+    ``imported`` holds the time of each import's request (epoch seconds), in the order in which their rows count. The
+    n-th file holds the records sent before the n-th import, the last file those sent after all imports; None stands
+    for a file without records. Read in this order, each file before its import, the newest row of an id comes last.
+    ``on_step`` is called as in ``write_events``.
     """
     if not folder.exists():
         draft = folder.with_suffix(".draft")
@@ -124,7 +125,7 @@ def write_records(
     return [file if file.exists() else None for file in files]
 
 
-#: No column can have these names: they have a space.
+#: No column of a dataset can have these names, as they contain a space.
 _PLACE, _SESSION = '"its place"', '"its session"'
 
 
@@ -141,7 +142,7 @@ def _list_import_numbers(lines: Path) -> list[int]:
 
 
 def _write_lines(rows: Iterable[Mapping[str, Any]], lines: Path, on_step: Callable[[], None]) -> bool:
-    """One JSON object a line; whether there was any."""
+    """Write one JSON object a line; return whether there are any."""
     with lines.open("wb") as file:
         for row in rows:
             on_step()
@@ -159,7 +160,7 @@ def _write_parquet(lines: Path, fields: Iterable[Field], target: Path, condition
 
 
 def _select_values_sql(fields: Iterable[Field], instead: Mapping[str, str] | None = None) -> str:
-    """SQL: the fields' columns; ``instead`` holds expressions by name."""
+    """Return SQL for the fields' columns; ``instead`` holds the expressions of some columns by name."""
     expressions = {
         field.name: csv_rules.trim_text_sql(field) if field.textual else quote_identifier(field.name)
         for field in fields

@@ -10,20 +10,20 @@ README.md says what AWS leaves open and what was chosen.
 
 from __future__ import annotations
 
-from shared.filters.checking import MOST_FIELDS, TooManyFields, check
+from shared.filters.checking import MAX_FIELDS, TooManyFields, check_filter
 from shared.filters.expressions import Condition, Expression, Filter, FilterError, ValueKind
-from shared.filters.parsing import parse
+from shared.filters.parsing import parse_filter
 from shared.filters.values import FilterValueError
 
 __all__ = [
-    "MOST_FIELDS",
+    "MAX_FIELDS",
     "Condition",
     "Expression",
     "Filter",
     "FilterError",
     "FilterValueError",
-    "ValueKind",
     "TooManyFields",
-    "check",
-    "parse",
+    "ValueKind",
+    "check_filter",
+    "parse_filter",
 ]

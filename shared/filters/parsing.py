@@ -52,22 +52,22 @@ _WORDS = {
 }
 
 
-def parse(text: str) -> Filter:
+def parse_filter(text: str) -> Filter:
     """Raises FilterError."""
     try:
-        tree = _parser().parse(text)
+        tree = _get_parser().parse(text)
     except UnexpectedInput as error:
-        raise FilterError(_problem(error)) from None
-    return Filter(tuple(_expression(child) for child in _trees(tree)))
+        raise FilterError(_describe_problem(error)) from None
+    return Filter(tuple(_parse_expression(child) for child in _get_trees(tree)))
 
 
 @cache
-def _parser() -> Lark:
+def _get_parser() -> Lark:
     grammar = Path(__file__).with_name("grammar.lark").read_text()
     return Lark(grammar, parser="lalr", start="filter")
 
 
-def _problem(error: UnexpectedInput) -> str:
+def _describe_problem(error: UnexpectedInput) -> str:
     """What stands there is not repeated: it may be a value."""
     parser: Any = error.interactive_parser
     accepted = parser.accepts()
@@ -80,91 +80,91 @@ def _problem(error: UnexpectedInput) -> str:
     return f"Invalid Expression: at {place} there should be {expected}."
 
 
-def _expression(tree: Tree[Token]) -> Expression:
-    action, target, *_ = _tokens(tree)
-    where, *behind_if = _trees(tree)
+def _parse_expression(tree: Tree[Token]) -> Expression:
+    action, target, *_ = _get_tokens(tree)
+    where, *behind_if = _get_trees(tree)
     return Expression(
         include=action.upper() == "INCLUDE",
         target=str(target),
-        groups=_groups(where),
-        user=_groups(behind_if[0])[0] if behind_if else (),
-        place=_place(target),
+        groups=_parse_groups(where),
+        user=_parse_groups(behind_if[0])[0] if behind_if else (),
+        place=_get_position(target),
     )
 
 
-def _groups(tree: Tree[Token]) -> tuple[tuple[Condition, ...], ...]:
+def _parse_groups(tree: Tree[Token]) -> tuple[tuple[Condition, ...], ...]:
     """The conditions between one OR and the next."""
     groups: list[list[Condition]] = [[]]
     for child in tree.children:
         if isinstance(child, Tree):
-            groups[-1].append(_condition(child))
+            groups[-1].append(_parse_condition(child))
         elif child.type == "OR":
             groups.append([])
     return tuple(map(tuple, groups))
 
 
-def _condition(tree: Tree[Token]) -> Condition:
-    attribute, *operands = _trees(tree)
-    dataset, column = _tokens(attribute)
-    operator = " ".join(token.upper() for token in _tokens(tree))
+def _parse_condition(tree: Tree[Token]) -> Condition:
+    attribute, *operands = _get_trees(tree)
+    dataset, column = _get_tokens(attribute)
+    operator = " ".join(token.upper() for token in _get_tokens(tree))
     return Condition(
         dataset=str(dataset),
         column=str(column),
         operator=Operator(operator),
-        operands=tuple(map(_operand, operands)),
-        place=_place(dataset),
+        operands=tuple(map(_parse_operand, operands)),
+        place=_get_position(dataset),
     )
 
 
-def _operand(tree: Tree[Token]) -> Operand:
-    token, *column = _tokens(tree)
+def _parse_operand(tree: Tree[Token]) -> Operand:
+    token, *column = _get_tokens(tree)
     match str(tree.data):
         case "placeholder":
-            return _placeholder(token)
+            return _parse_placeholder(token)
         case "string":
             return str(token[1:-1])
         case "number":
-            return _number(token)
+            return _parse_number(token)
         case "any":
             return ANY
         case "reference" if token.upper() == "CURRENTITEM":
             return CurrentItem(str(column[0]))
         case "reference":
             raise FilterError(
-                f"Invalid Expression: at {_place(token)}, a field is compared with another one. Compare it with a "
+                f"Invalid Expression: at {_get_position(token)}, a field is compared with another one. Compare it with a "
                 "number, a string in quotes, a placeholder as $NAME, or a field of CurrentItem."
             )
         case _:
             raise FilterError(
-                f"Invalid Expression: at {_place(token)} stands a word without quotes. Strings stand in quotes, and "
+                f"Invalid Expression: at {_get_position(token)} stands a word without quotes. Strings stand in quotes, and "
                 "fields of type boolean can't be filtered on."
             )
 
 
-def _placeholder(token: Token) -> Placeholder:
+def _parse_placeholder(token: Token) -> Placeholder:
     name = token[1:]
     if len(name) > MAX_PLACEHOLDER_CHARACTERS:
         raise FilterError(
-            f"Invalid Expression: the placeholder at {_place(token)} has {len(name)} characters; at most "
+            f"Invalid Expression: the placeholder at {_get_position(token)} has {len(name)} characters; at most "
             f"{MAX_PLACEHOLDER_CHARACTERS} are allowed."
         )
     return Placeholder(str(name))
 
 
-def _number(token: Token) -> float:
+def _parse_number(token: Token) -> float:
     number = float(token)
     if not math.isfinite(number):
-        raise FilterError(f"Invalid Expression: the number at {_place(token)} is too large.")
+        raise FilterError(f"Invalid Expression: the number at {_get_position(token)} is too large.")
     return number
 
 
-def _trees(tree: Tree[Token]) -> list[Tree[Token]]:
+def _get_trees(tree: Tree[Token]) -> list[Tree[Token]]:
     return [child for child in tree.children if isinstance(child, Tree)]
 
 
-def _tokens(tree: Tree[Token]) -> list[Token]:
+def _get_tokens(tree: Tree[Token]) -> list[Token]:
     return [child for child in tree.children if isinstance(child, Token)]
 
 
-def _place(token: Token) -> TextPosition:
+def _get_position(token: Token) -> TextPosition:
     return TextPosition(token.line or 1, token.column or 1)

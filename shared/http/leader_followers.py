@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 #: A request that has been worked on for so long (seconds) waits for something, whether it said so or not.
 LONG_REQUEST_SECONDS = 0.1
 
-_here = threading.local()
+_this_thread = threading.local()
 
 
 def step_aside(*, computing: bool = False) -> AbstractContextManager[None]:
@@ -26,8 +26,8 @@ def step_aside(*, computing: bool = False) -> AbstractContextManager[None]:
     Or around what it ``computes`` without the interpreter: if others wait by then, they are. While as many that compute
     so are at work as there are cores, no other is begun.
     """
-    turns: LeaderFollowers | None = getattr(_here, "turns", None)
-    return nullcontext() if turns is None else turns.give_up_lead(computes=computing)
+    group: LeaderFollowers | None = getattr(_this_thread, "group", None)
+    return nullcontext() if group is None else group.give_up_lead(computing=computing)
 
 
 class LeaderFollowers:
@@ -52,14 +52,14 @@ class LeaderFollowers:
         self._busy_since: float | None = None
         self._closed = False
 
-    def run_as_leader(self, round_: Callable[[], None], seconds: float) -> None:
-        """Has one of the threads do ``round_``, and returns when that is over, or goes on without the turn.
+    def run_as_leader(self, serve: Callable[[], None], seconds: float) -> None:
+        """Has one of the threads do ``serve``, and returns when that is over, or goes on without the turn.
 
         Or when nobody could begin it for so many seconds, because all are still at work. Raises what it raised.
         """
         until = time.monotonic() + seconds
         with self._lock:
-            self._pending = round_
+            self._pending = serve
             if len(self._computing) < self._cores:
                 self._promote_follower()
             while self._pending is not None or self._leader is not None:
@@ -129,7 +129,7 @@ class LeaderFollowers:
             threading.Thread(target=self._run_thread, name=f"request-{self._threads}", daemon=True).start()
 
     def _run_thread(self) -> None:
-        _here.turns = self
+        _this_thread.group = self
         called = threading.Condition(self._lock)
         while True:
             with self._lock:
@@ -139,10 +139,10 @@ class LeaderFollowers:
                         return
                     self._followers.append(called)
                     called.wait()
-                round_, self._pending = self._pending, None
+                serve, self._pending = self._pending, None
                 self._leader = threading.get_ident()
             try:
-                round_()
+                serve()
             except BaseException as error:
                 self._error = error
             self._resign()

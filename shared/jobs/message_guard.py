@@ -133,4 +133,4 @@ _NOTHING: tuple[Any, ...] = (None, 0, [], {}, [None, None])
 def install_transport() -> None:
     """Have kombu read Redis this way, in this process."""
     for scheme in ("redis", "rediss"):
-        TRANSPORT_ALIASES[scheme] = f"{__name__}:Transport"
+        TRANSPORT_ALIASES[scheme] = f"{__name__}:GuardedTransport"

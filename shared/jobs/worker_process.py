@@ -1,6 +1,6 @@
 """What every Celery process of foretaste is made of, and the sign of life that it and the runtime give.
 
-``celery --app workers.training.app`` finds ``app`` there; it comes from ``celery_process``.
+``celery --app workers.training.app`` finds ``app`` there; it comes from ``create_worker_app``.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _current: list[WorkerProcess] = []
 
 
 def get_current_process() -> WorkerProcess:
-    """This process. Raises IndexError when it was not started by ``celery_process``."""
+    """This process. Raises IndexError when it was not started by ``create_worker_app``."""
     return _current[0]
 
 

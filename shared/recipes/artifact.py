@@ -1,19 +1,19 @@
-"""The folder a trained recipe leaves: what every recipe's has in common. Not where artifacts are stored, no torch.
+"""The folder that a training writes and a scorer opens: the files common to all recipes. Needs no torch.
 
     model.json            recipe, parameters, form of the network, metrics, counts, and the size of every other file
     popularity.npy        float32[I]: share of each item in all interactions
-    histories/            the histories trained on, as ``shared.data.arrays.histories`` writes them; mapped and not read
-    users/                what is known of users, as ``shared.data.arrays.features`` writes it; absent where nothing is
-    counters/             what was counted beside the HRNN's network, as ``shared.recipes.hrnn.counters`` writes it
-    contexts/             how a request's context becomes features; no rows; absent where there are none
+    histories/            the histories trained on, as ``shared.data.arrays.histories`` writes them; memory-mapped
+    users/                features of the users, as ``shared.data.arrays.features`` writes them; absent without any
+    counters/             the counts that the HRNN blends in, as ``shared.recipes.hrnn.counters`` writes them
+    contexts/             the columns that turn a request's context into features; no rows; absent without any
 
-Weights lie beside these in ``model.safetensors``, in the recipe's own terms. model.json is written last.
+The weights are in ``model.safetensors`` in the same folder; each recipe names its own. model.json is written last.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,10 +23,12 @@ import orjson
 from safetensors import SafetensorError, safe_open
 
 from shared.data.arrays.features import Features
+from shared.data.arrays.histories import Histories
 from shared.data.arrays.id_index import IdIndex
 from shared.data.arrays.npy_files import map_npy
 from shared.data.training.training_data import TrainingData
 from shared.recipes.scoring_api import ArtifactError, Past
+from shared.recipes.training_api import Trained
 
 FORMAT = 3
 WEIGHTS = "model.safetensors"
@@ -34,38 +36,54 @@ WEIGHTS = "model.safetensors"
 _ARRAYS = ("offsets", "items", "timestamps", "event_types")
 
 
-def write_artifact(
-    folder: Path,
-    data: TrainingData,
-    *,
-    recipe: str,
-    parameters: Mapping[str, str],
-    form: Mapping[str, Any],
-    popularity: npt.NDArray[np.floating[Any]],
-    report: Mapping[str, Any],
-) -> None:
-    """Completes a folder that holds the weights. ``report`` (metrics, counts) is kept for people, as it is."""
+@dataclass(frozen=True, kw_only=True)
+class ModelDescription:
+    """The content of ``model.json``, and the popularity of the items."""
+
+    recipe: str
+    """The recipe's name: ``Artifact.open`` refuses a model of another recipe."""
+    parameters: Mapping[str, str]
+    popularity: npt.NDArray[np.floating[Any]]
+    """[I] Each item's share of all interactions."""
+    form: Mapping[str, Any] = field(default_factory=dict)
+    """The sizes of the network; {} where there is none."""
+    report: Mapping[str, Any] = field(default_factory=dict)
+    """Metrics and counts for people to read; they stand in model.json beside its other members."""
+
+
+def summarize_training(trained: Trained, histories: Histories, test_users: int) -> dict[str, Any]:
+    """Return the ``ModelDescription.report`` of a training."""
+    return {
+        **asdict(trained),
+        "users": len(histories.user_ids),
+        "test_users": test_users,
+        "interactions": len(histories.items),
+    }
+
+
+def write_artifact(folder: Path, data: TrainingData, model: ModelDescription) -> None:
+    """Complete a folder that holds the weights: write the histories, features, popularity and ``model.json``."""
     data.histories.save(folder / "histories")
     if data.users is not None:
         data.users.save(folder / "users")
     if data.contexts is not None:
         nothing = {name: getattr(data.contexts, name)[:0] for name in ("values", "weights")}
         replace(data.contexts, offsets=np.zeros(1, np.int64), **nothing).save(folder / "contexts")
-    np.save(folder / "popularity.npy", popularity.astype(np.float32))
+    np.save(folder / "popularity.npy", model.popularity.astype(np.float32))
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    model = {
+    content = {
         "format": FORMAT,
-        "recipe": recipe,
-        "parameters": dict(parameters),
-        "form": dict(form),
-        **report,
+        "recipe": model.recipe,
+        "parameters": dict(model.parameters),
+        "form": dict(model.form),
+        **model.report,
         "files": {path.relative_to(folder).as_posix(): path.stat().st_size for path in files},
     }
-    (folder / "model.json").write_bytes(orjson.dumps(model))
+    (folder / "model.json").write_bytes(orjson.dumps(content))
 
 
 class Artifact:
-    """A folder opened for serving: checked in a few reads, histories mapped. Safe to share between threads."""
+    """A folder opened for serving: checked with a few reads, its arrays memory-mapped. Threads may share it."""
 
     def __init__(self, folder: Path, model: Mapping[str, Any]) -> None:
         self.folder = folder
@@ -85,7 +103,11 @@ class Artifact:
 
     @classmethod
     def open(cls, folder: Path, recipes: tuple[str, ...]) -> Self:
-        """Raises ArtifactError where a file is missing, cut short, of another format or of another recipe."""
+        """Check and open a folder.
+
+        Raises ArtifactError where a file is missing, cut short or of another format, or holds a model of a recipe that
+        is not among ``recipes``.
+        """
         try:
             model = orjson.loads((folder / "model.json").read_bytes())
         except (OSError, orjson.JSONDecodeError) as error:
@@ -109,8 +131,9 @@ class Artifact:
             raise ArtifactError(f"{folder} is damaged: {error}") from error
 
     def load_weights(self, *names: str) -> dict[str, npt.NDArray[Any]]:
-        """The arrays of ``model.safetensors``, which must be those of these names: mapped, so that the processes of a
-        machine have them in memory once. Raises ArtifactError.
+        """Map the arrays of ``model.safetensors``, so that the processes of a machine share one copy in memory.
+
+        Raises ArtifactError unless the file has exactly these names.
         """
         path = self.folder / WEIGHTS
         try:
@@ -122,7 +145,7 @@ class Artifact:
         return found
 
     def get_history(self, user_id: str) -> list[Past]:
-        """The user's events, oldest first; [] for an unknown user."""
+        """Return the user's events, oldest first; [] for an unknown user."""
         user = self._user_ids.find(user_id)
         if user is None:
             return []
@@ -134,7 +157,7 @@ class Artifact:
         ]
 
     def get_user_features(self, user_id: str) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
-        """Features of the user and their weights; empty where nothing is known."""
+        """Return the numbers of the user's features and their weights; empty for a user without any."""
         user = None if self.users is None else self._user_ids.find(user_id)
         if self.users is None or user is None:
             return np.zeros(0, np.int32), np.zeros(0, np.float32)
@@ -142,13 +165,13 @@ class Artifact:
         return self.users.values[begin:end], self.users.weights[begin:end]
 
 
-#: As safetensors spells them: those that recipes write.
+#: The types that recipes write, by their names in safetensors.
 _TYPES = {"F32": np.float32, "F64": np.float64, "I32": np.int32, "I64": np.int64, "BOOL": np.bool_}
 
 
 def _map_safetensors(path: Path) -> dict[str, npt.NDArray[Any]]:
     with safe_open(path, "numpy"):
-        pass  # it has verified the header, which tells where each array lies
+        pass  # opening the file has verified its header, which holds the offsets of the arrays
     bytes_ = np.asarray(np.memmap(path, mode="r", dtype=np.uint8))
     length = int.from_bytes(bytes_[:8].tobytes(), "little")
     header = orjson.loads(bytes_[8 : 8 + length].tobytes())

@@ -1,4 +1,4 @@
-"""What each user took, each item once: what recipes that count look at. No torch."""
+"""The items of each user, each item once: the input of recipes that count. Needs no torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EVENTS_AT_ONCE = 2**20
 
 @dataclass(frozen=True, eq=False)
 class Baskets:
-    """User u took ``items[offsets[u]:offsets[u + 1]]``, in ascending order; P pairs of a user and an item in all."""
+    """User u took ``items[offsets[u]:offsets[u + 1]]``, in ascending order; P pairs of user and item in all."""
 
     offsets: npt.NDArray[np.int64]
     """[U + 1]"""
@@ -32,7 +32,10 @@ class Baskets:
         on_block: Callable[[], None] = lambda: None,
         newest: int | None = None,
     ) -> Self:
-        """The baskets of these users; those of others are empty. ``newest``: of a longer history these events alone."""
+        """Collect the baskets of these users; all other baskets are empty.
+
+        ``newest`` limits each history to its newest events. ``on_block`` is called about every million events.
+        """
         item_count = len(histories.item_ids)
         wanted_U = np.zeros(len(histories.user_ids), np.bool_)
         wanted_U[users] = True
@@ -52,12 +55,12 @@ class Baskets:
 
     @property
     def takers(self) -> npt.NDArray[np.int64]:
-        """int64[I]: how many users took each item."""
+        """int64[I]: the number of users that took each item."""
         return np.bincount(self.items, minlength=self.item_count)
 
 
 def _iter_user_blocks(offsets: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Ranges of users with about a million events each; a history is not divided."""
+    """Yield ranges of users with about a million events each; a history is never divided."""
     first = 0
     while first < len(offsets) - 1:
         last = max(int(np.searchsorted(offsets, offsets[first] + EVENTS_AT_ONCE, side="right")) - 1, first + 1)

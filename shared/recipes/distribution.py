@@ -1,4 +1,7 @@
-"""What a scorer answers where it ranks some items only: see ``contract.Scorer.scores``. No torch."""
+"""Scores as ``scoring_api.Scorer.scores`` returns them: ranking them, hiding items, ordering items without a score.
+
+Needs no torch. Shapes: I items, K of them.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +14,16 @@ import numpy.typing as npt
 from shared.recipes.scoring_api import ApproximateScores
 
 COLUMNS = 2048
-"""Into which a large catalogue is laid out to find its best items: one pass, and no copy."""
+"""Columns into which a large catalogue is reshaped to find its best items in one pass without a copy."""
 
 NEVER = -1.0
-"""In place of a score: the item is not shown."""
+"""The score of an item that is never shown."""
 
 
 def rank_weighted_first(
     weights_I: npt.NDArray[np.floating[Any]], popularity_I: npt.NDArray[np.floating[Any]]
 ) -> npt.NDArray[np.float32]:
-    """float32[I], a distribution: the items with a weight by it, and behind all of them the others by popularity."""
+    """float32[I], a distribution: the items with a weight in its order, then all other items by popularity."""
     weighed_I = weights_I > 0
     if not weighed_I.any():
         return popularity_I.astype(np.float32)
@@ -34,8 +37,9 @@ def rank_weighted_first(
 
 
 def hide_items(scores_I: npt.NDArray[np.float32], hidden: int | npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
-    """The same, changed in place, with one item, or those of a bool[I], never shown and the others' scores summing to 1
-    again. Where the hidden had all of the score the others have it in equal parts.
+    """Hide one item, or the items of a bool[I], in place, and scale the remaining scores to a sum of 1.
+
+    If the hidden items had all of the score, the remaining items get equal parts of it.
     """
     scores_I[hidden] = 0.0
     left = float(scores_I.sum(dtype=np.float64))
@@ -54,13 +58,14 @@ def find_best_items(
     least: float = -math.inf,
     approximate: ApproximateScores | None = None,
 ) -> npt.NDArray[np.int64]:
-    """int64[K]: the items with the highest scores, of equal ones the first, and none below ``least``; K is ``count``,
-    or fewer items. By the exact scores where ``rough`` tells how far these are off.
+    """int64[K]: up to ``count`` items with the highest scores, none below ``least``; of equal scores the first items.
+
+    With ``approximate``, which says how far the scores may be off, the items are ranked by their exact scores.
     """
     count = min(count, len(scores_I))
     if count == 0:
         return np.zeros(0, np.int64)
-    # Of those that share the last score some would be left out by chance.
+    # A partition would drop some of the items that share the last score, in no defined order.
     enough = max(find_score_threshold(scores_I, count), least)
     if approximate is None:
         (found,) = (scores_I >= enough).nonzero()
@@ -77,10 +82,10 @@ def find_best_items(
 def compute_exact_scores(
     scores_I: npt.NDArray[np.float32], places_K: npt.NDArray[np.int64], approximate: ApproximateScores | None
 ) -> npt.NDArray[np.float32]:
-    """float32[K]: the scores of a few items."""
+    """float32[K]: the exact scores of a few items."""
     scores_K = scores_I[places_K]
     if approximate is not None:
-        # What is 0 stays 0, and may be most of a catalogue.
+        # A score of 0 stays 0, and most items of a catalogue may have it.
         (positive,) = (scores_K > 0).nonzero()
         scores_K[positive] *= np.exp(approximate.compute_corrections(places_K[positive]))
     return scores_K
@@ -89,7 +94,7 @@ def compute_exact_scores(
 def find_contenders(
     logits_K: npt.NDArray[np.float64], bounds_K: npt.NDArray[np.float64], count: int
 ) -> npt.NDArray[np.bool_]:
-    """bool[K]: those that may be among the best ``count`` if each is off by its bound at most."""
+    """bool[K]: the items that may be among the best ``count`` if each logit is off by its bound at most."""
     if len(logits_K) <= count:
         return np.ones(len(logits_K), np.bool_)
     least_K = logits_K - bounds_K
@@ -99,12 +104,12 @@ def find_contenders(
 
 
 def find_score_threshold(scores_I: npt.NDArray[np.float32], count: int) -> float:
-    """A score that ``count`` items reach, and few more."""
+    """Return a score that at least ``count`` items reach, and few more."""
     count = min(count, len(scores_I))
     if count > COLUMNS // 8 or len(scores_I) < 2 * COLUMNS:
         several = scores_I.copy()
     else:
-        # Each of the columns with the ``count`` greatest maxima holds such an item.
+        # Each of the ``count`` columns with the greatest maxima holds an item that reaches it.
         several = scores_I[: len(scores_I) // COLUMNS * COLUMNS].reshape(-1, COLUMNS).max(0)
     several.partition(-count)
     return float(several[-count])
@@ -113,7 +118,7 @@ def find_score_threshold(scores_I: npt.NDArray[np.float32], count: int) -> float
 def _find_contenders_by_score(
     scores_K: npt.NDArray[np.float32], bounds_K: npt.NDArray[np.float64], count: int
 ) -> npt.NDArray[np.bool_]:
-    """``contenders`` by scores."""
+    """``find_contenders`` by scores instead of logits."""
     with np.errstate(divide="ignore"):
         logits_K = np.log(np.maximum(scores_K, 0, dtype=np.float64))
     return find_contenders(logits_K, bounds_K, count)

@@ -1,9 +1,11 @@
-"""AWS's evaluation protocol, the same for every recipe that answers a user: who tests, on what, against what.
+"""AWS's evaluation protocol for every recipe that answers a user: the split of the users, the metrics, the baselines.
 
-A tenth of the users is not trained on. Of each of these the oldest 90 % of the interactions are the input and the
+A tenth of the users is held out from training. The oldest 90 % of such a user's interactions are the input and the
 newest 10 % are to be found; items of the input may be recommended again, as in serving. Source: the developer
 guide, Evaluating a solution version. AWS does not publish roundings and seeds: here the held-out part is rounded
 up, and at least one interaction is held out and at least one is input.
+
+Shapes: U users, E events of all users, I items, Q queries, K places of a list.
 """
 
 from __future__ import annotations
@@ -24,21 +26,22 @@ TEST_SHARE = 0.1
 VALIDATION_SHARE = 0.1
 MOST_VALIDATION_USERS = 2000
 LEAST_VALIDATION_USERS = 5
-"""Of the users that are not tested: they tell when to stop. With fewer there is no telling, and all are trained on."""
+"""The validation users are drawn from the users that are not tested, and decide when a fit stops. If fewer than
+LEAST_VALIDATION_USERS would be drawn, there are none, and all these users are trained on."""
 
 REPORTED = ("mean_reciprocal_rank_at_25", "normalized_discounted_cumulative_gain_at_25", "precision_at_25")
-"""AWS's metrics that ``report`` tells."""
+"""AWS's metrics in ``compute_report``."""
 
 CELLS_AT_ONCE = 2**22
-"""Of the lists from which ``report`` leaves out what their users have had."""
+"""Cells of the recommendation lists that ``compute_report`` holds in memory while it removes items that users had."""
 
 Recommend = Callable[[npt.NDArray[np.int64], int], npt.NDArray[np.int64]]
-"""(events_Q, count) -> items_QK: what the user of each event is shown, best first, in the moment of that event."""
+"""(events_Q, count) -> items_QK: the items shown to the user of each event, best first, at the moment of that event."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """Numbers of the users to train on, to validate with and to test on. Those outside the percentiles are in none."""
+    """The users to train on, to validate with and to test on, by number. Users outside the percentiles are in none."""
 
     train: npt.NDArray[np.int64]
     validation: npt.NDArray[np.int64]
@@ -46,7 +49,7 @@ class Split:
 
     @classmethod
     def draw(cls, histories: Histories, seed: int) -> Self:
-        """Raises TooLittleData where there is nobody to test on, or nobody left to learn from."""
+        """Draw the users of each part. Raises TooLittleData unless two users have at least 2 interactions."""
         users = np.flatnonzero(histories.in_training)
         eligible = users[histories.lengths[users] >= 2]
         if len(eligible) < 2:
@@ -61,7 +64,7 @@ class Split:
 def split_validation(
     users: npt.NDArray[np.int64], rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Some of the users, drawn, as validation users: (the others, these)."""
+    """Draw validation users from these users; return (the users that remain, the validation users)."""
     size = min(round(VALIDATION_SHARE * len(users)), MOST_VALIDATION_USERS)
     if size < LEAST_VALIDATION_USERS:
         return users, users[:0]
@@ -69,15 +72,15 @@ def split_validation(
     return np.setdiff1d(users, validation), validation
 
 
-MOST_FORETOLD = 20_000
-"""Events that validation foretells at most: their mean gain is then known to about a hundredth of itself."""
+MOST_COMPARED = 20_000
+"""Events by which trials are compared, at most: enough to know their mean NDCG to about 1 %."""
 
 
 def split_for_trials(split: Split, histories: Histories) -> tuple[Split, npt.NDArray[np.int64]]:
-    """The split that trials learn by, and the users that they are compared by: drawn, with about MOST_FORETOLD events.
+    """Return the split by which trials learn, and users to compare them by, with about MOST_COMPARED events in all.
 
-    The split is another only where no validation user has an event to foretell: others are then not trained on.
-    Raises TooLittleData.
+    These users are drawn from the validation users. Only where none of these has 2 interactions, a tenth of the
+    training users becomes the validation users of a new split. Raises TooLittleData.
     """
     able = split.validation[histories.lengths[split.validation] >= 2]
     if not len(able):
@@ -89,16 +92,16 @@ def split_for_trials(split: Split, histories: Histories) -> tuple[Split, npt.NDA
         able = np.sort(drawn)
         split = replace(split, train=np.setdiff1d(learning, able), validation=able)
     shuffled = np.random.default_rng(0).permutation(able)
-    many = np.searchsorted(np.cumsum(histories.lengths[shuffled]), MOST_FORETOLD)
+    many = np.searchsorted(np.cumsum(histories.lengths[shuffled]), MOST_COMPARED)
     return split, np.sort(shuffled[: int(many) + 1])
 
 
 def measure_next_item(
     recommend: Recommend, histories: Histories, users: npt.NDArray[np.int64]
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """(metrics, their standard errors): how well each event of these users is foretold from those before it.
+    """Measure how well each event of these users is predicted from the earlier ones; (metrics, their standard errors).
 
-    AWS's keys, but of every event and not of the newest tenth alone, so that a few users tell much.
+    The keys are AWS's, but every event counts and not only the newest tenth, so that a few users suffice.
     """
     first_U = histories.offsets[users]
     events_Q = np.concatenate(
@@ -106,7 +109,7 @@ def measure_next_item(
     )
     recommended_QK = recommend(events_Q, ranking_metrics.LONGEST)
     hits_QK = recommended_QK == histories.items[events_Q][:, None]
-    # The lists may be empty: nothing is related to an item that is the only one.
+    # The lists are empty where the catalogue has one item, which is related to no other.
     ranks_K = np.arange(1, hits_QK.shape[1] + 1)
     rank_Q = np.where(hits_QK, ranks_K, ranking_metrics.LONGEST + 1).min(axis=1, initial=ranking_metrics.LONGEST + 1)
     user_Q = np.repeat(np.arange(len(users)), histories.offsets[users + 1] - first_U - 1)
@@ -116,7 +119,7 @@ def measure_next_item(
 
 
 def count_interactions(histories: Histories, users: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """int64[I]: interactions of these users with each item."""
+    """int64[I]: count the interactions of these users with each item."""
     of_users = np.zeros(len(histories.user_ids), np.bool_)
     of_users[users] = True
     items = histories.items[np.repeat(of_users, histories.lengths)]
@@ -126,9 +129,9 @@ def count_interactions(histories: Histories, users: npt.NDArray[np.int64]) -> np
 def recommend_related(
     scores: Callable[[int], npt.NDArray[np.float32]], histories: Histories, events_Q: npt.NDArray[np.int64], count: int
 ) -> npt.NDArray[np.int64]:
-    """``Recommend`` by recipes of related items: the item that the user of each event took before it is asked about.
+    """``Recommend`` for recipes of related items: the request is for the item of the user's event before each event.
 
-    ``scores`` is float32[I] of such an item, which is not shown itself.
+    ``scores(item)`` is float32[I], in which that item itself is hidden.
     """
     items, asked_Q = np.unique(histories.items[events_Q - 1], return_inverse=True)
     count = min(count, len(histories.item_ids) - 1)
@@ -144,10 +147,10 @@ def evaluate_recommender(
     weights_E: npt.NDArray[np.float32] | None = None,
     newest_U: npt.NDArray[np.int64] | None = None,
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """AWS's eight metrics of ``recommend``, and of plain popularity among the users not tested.
+    """Return AWS's eight metrics of ``recommend``, and of plain popularity among the users that are not tested.
 
-    The moment of each request is that of the first interaction held out. With rewards, of an optimization objective,
-    there is average_rewards_at_k as well, and with weights of events, of an eventsConfig, the gain that counts them.
+    The moment of each request is that of the first interaction held out. The rewards of an optimization objective
+    add ``average_rewards_at_k``, and the event weights of an eventsConfig add the NDCG that counts them.
     ``newest_U`` limits how many interactions of each user are held out, where only the newest are new to the model.
     """
     found, popular = (
@@ -164,9 +167,9 @@ def compute_report(
     measured: tuple[dict[str, float], dict[str, float]],
     newest_U: npt.NDArray[np.int64] | None = None,
 ) -> dict[str, Any]:
-    """``contract.Trained.report``: of ``recommend``, of popularity and of personal frequency, in the two views.
+    """Return ``training_api.Trained.report``: ``recommend``, popularity and personal frequency, in two views.
 
-    ``measured`` is what ``evaluate`` answers to the same: the raw view of the first two.
+    ``measured`` is the result of ``evaluate_recommender`` for the same arguments: the raw view of the first two.
     """
     popular_I = _rank_by_popularity(histories, split)
     frequent = _measure_recommendations(
@@ -183,7 +186,7 @@ def compute_report(
 
 
 def _rank_by_popularity(histories: Histories, split: Split) -> npt.NDArray[np.int64]:
-    """int64[I]: all items, those first that the users not tested took most."""
+    """int64[I]: all items, in falling order of the interactions of the users that are not tested."""
     counts_I = count_interactions(histories, np.union1d(split.train, split.validation))
     return np.argsort(-counts_I, kind="stable")
 
@@ -196,7 +199,7 @@ def _recommend_popular(popular_I: npt.NDArray[np.int64]) -> Recommend:
 
 
 def _recommend_frequent(popular_I: npt.NDArray[np.int64], histories: Histories) -> Recommend:
-    """Each user's own items, by how often they were taken before; of equal ones, and after them, what is popular."""
+    """Recommend each user's own items by how often the user took them, ties by popularity; then the popular items."""
     rank_I = np.argsort(popular_I)
     begins_U = histories.offsets[:-1]
 
@@ -217,13 +220,13 @@ def _recommend_frequent(popular_I: npt.NDArray[np.int64], histories: Histories) 
 
 
 class UnseenQuery(NamedTuple):
-    """A user who takes something new from an event on."""
+    """A request at an event from which on a user takes items that are new to that user."""
 
     event: int
     had: npt.NDArray[np.int32]
     """The items taken before, each once."""
     wanted: npt.NDArray[np.int32]
-    """Those held out that are not among them, each once."""
+    """The items held out that are not among these, each once."""
 
 
 def _report_unseen(
@@ -233,7 +236,7 @@ def _report_unseen(
     users: npt.NDArray[np.int64],
     newest_U: npt.NDArray[np.int64] | None,
 ) -> dict[str, Any] | None:
-    """That view of the report."""
+    """Return the ``unseen`` view of the report; None where no user takes a new item."""
     queries = _collect_unseen_queries(histories, users, newest_U)
     if not queries:
         return None
@@ -242,7 +245,7 @@ def _report_unseen(
         _compute_reported(_find_unseen_hits(by, queries, len(histories.item_ids)), relevant_Q)
         for by in (recommend, recommend_popular)
     )
-    # Without what is a user's own nothing is left of personal frequency but popularity.
+    # Without the user's own items personal frequency is popularity.
     return {"users": len(queries), "model": model, "popularity": popular, "personal_frequency": popular}
 
 
@@ -261,7 +264,7 @@ def _collect_unseen_queries(
 
 
 def _find_unseen_hits(recommend: Recommend, queries: Sequence[UnseenQuery], items: int) -> npt.NDArray[np.bool_]:
-    """bool[Q,LONGEST]. More is asked for by as much as is left out."""
+    """bool[Q,LONGEST]: hits among the new items. Longer lists are requested, by the items that are removed."""
     events_Q = np.array([query.event for query in queries])
     sizes_Q = np.array([ranking_metrics.LONGEST + len(query.had) for query in queries])
     hits_QK = np.zeros((len(queries), ranking_metrics.LONGEST), np.bool_)
@@ -278,7 +281,7 @@ def _find_unseen_hits(recommend: Recommend, queries: Sequence[UnseenQuery], item
 
 
 def _iter_parts(sizes_Q: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
-    """Places in Q, all of them, as many at once as are good to hold where each is as large as the largest."""
+    """Yield all places in Q in parts whose lists, each as long as the longest, have about CELLS_AT_ONCE cells."""
     order_Q = np.argsort(-sizes_Q, kind="stable")
     while len(order_Q):
         count = max(1, CELLS_AT_ONCE // int(sizes_Q[order_Q[0]]))
@@ -298,7 +301,7 @@ def _compute_reported(hits_QK: npt.NDArray[np.bool_], relevant_Q: npt.NDArray[np
 def _count_held_out(
     histories: Histories, users: npt.NDArray[np.int64], newest_U: npt.NDArray[np.int64] | None
 ) -> npt.NDArray[np.int64]:
-    """How many of each of these users' interactions are to be found."""
+    """int64[U]: count the interactions of each of these users that are held out."""
     lengths = histories.lengths[users]
     held_out: npt.NDArray[np.int64] = np.minimum(np.ceil(TEST_SHARE * lengths).astype(np.int64), lengths - 1)
     if newest_U is not None:
@@ -345,14 +348,14 @@ def _measure_recommendations(
 def _find_greatest_weights(
     items_T: npt.NDArray[np.int32], weights_T: npt.NDArray[np.float32], items: npt.NDArray[np.int32]
 ) -> npt.NDArray[np.float64]:
-    """Of each of ``items``, which rise, the greatest weight that an event with it has."""
+    """Return for each of ``items``, sorted, the greatest weight of its events."""
     worth = np.zeros(len(items))
     np.maximum.at(worth, np.searchsorted(items, items_T), weights_T)
     return worth
 
 
 def _sort_greatest(gains: Sequence[npt.NDArray[np.floating[Any]]]) -> npt.NDArray[np.float64]:
-    """float64[Q,LONGEST]: the greatest of each, falling, filled up with 0."""
+    """float64[Q,LONGEST]: the greatest gains of each query in falling order, padded with 0."""
     greatest_QK = np.zeros((len(gains), ranking_metrics.LONGEST))
     for row_K, of_query in zip(greatest_QK, gains, strict=True):
         falling = -np.sort(-of_query)[: ranking_metrics.LONGEST]

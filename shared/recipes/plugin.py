@@ -35,7 +35,7 @@ from shared.recipes.training_api import (
 if TYPE_CHECKING:
     from shared.data.arrays.histories import Histories, TooLittleData
     from shared.data.training.training_data import TrainingData
-    from shared.recipes.artifact import WEIGHTS, Artifact, write_artifact
+    from shared.recipes.artifact import WEIGHTS, Artifact, ModelDescription, summarize_training, write_artifact
     from shared.recipes.evaluation import Split, evaluate_recommender, measure_next_item
     from shared.recipes.single_pass_training import OnBlock, SinglePassModel, create_train_and_validate
 
@@ -48,6 +48,7 @@ __all__ = [
     "Exploration",
     "Histories",
     "HyperParameter",
+    "ModelDescription",
     "OnBlock",
     "Past",
     "ProgressReporter",
@@ -71,6 +72,7 @@ __all__ = [
     "create_train_and_validate",
     "evaluate_recommender",
     "measure_next_item",
+    "summarize_training",
     "write_artifact",
 ]
 
@@ -79,7 +81,9 @@ _LOADED_AT_FIRST_USE = {
     "TooLittleData": "shared.data.arrays.histories",
     "TrainingData": "shared.data.training.training_data",
     "Artifact": "shared.recipes.artifact",
+    "ModelDescription": "shared.recipes.artifact",
     "WEIGHTS": "shared.recipes.artifact",
+    "summarize_training": "shared.recipes.artifact",
     "write_artifact": "shared.recipes.artifact",
     "Split": "shared.recipes.evaluation",
     "evaluate_recommender": "shared.recipes.evaluation",

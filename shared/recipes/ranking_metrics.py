@@ -1,7 +1,7 @@
 """precision@k, NDCG@k, mean reciprocal rank and coverage by AWS's definitions: functions of arrays.
 
-Q queries (one per test user), K positions of the longest list. ``hits_QK`` is bool: was the item at this position one
-of those held out? Positions count from 1.
+Q queries (one per test user), K positions of the longest list. ``hits_QK`` is true where the item at this position is
+one of the items held out. Positions count from 1.
 Source: the developer guide's page on evaluating a solution version.
 """
 
@@ -17,23 +17,23 @@ Counts = npt.NDArray[np.integer[Any]]
 Gains = npt.NDArray[np.floating[Any]]
 
 LONGEST = 25
-"""Positions that the longest of AWS's metrics looks at."""
+"""Positions that AWS's metrics count, at most."""
 
 
 def compute_precision(hits_QK: Hits, k: int) -> float:
-    """Relevant items in the top k over k, never over the length of the list; the mean over queries."""
+    """Return the relevant items in the top k divided by k, even where the list is shorter; the mean over queries."""
     return float(hits_QK[:, :k].sum() / (len(hits_QK) * k))
 
 
 def compute_mean_reciprocal_rank(hits_QK: Hits, k: int = LONGEST) -> float:
-    """The mean over queries of 1 / position of the first hit in the top k; 0 where there is none."""
+    """Return the mean over queries of 1 / position of the first hit in the top k; 0 where there is none."""
     top_QK = hits_QK[:, :k]
-    # The lists may be empty: nothing is related to an item that is the only one.
+    # The lists are empty where the catalogue has one item, which is related to no other.
     return float((top_QK / np.arange(1, top_QK.shape[1] + 1)).max(axis=1, initial=0.0).mean())
 
 
 def compute_ndcg(hits_QK: Hits, relevant_Q: Counts, k: int) -> float:
-    """DCG / ideal DCG, DCG = sum over hits of 1 / log2(1 + position); the mean over queries.
+    """Return the mean over queries of DCG / ideal DCG, with DCG = sum over hits of 1 / log2(1 + position).
 
     ``relevant_Q`` counts all held-out items of a query, found or not: the ideal has min(relevant, k) hits.
     """
@@ -45,22 +45,22 @@ def compute_ndcg(hits_QK: Hits, relevant_Q: Counts, k: int) -> float:
 
 
 def compute_single_target_ndcg(rank_Q: Counts, k: int = LONGEST) -> npt.NDArray[np.float64]:
-    """[Q] ``normalized_discounted_cumulative_gain`` where a query wants one item, which has this rank."""
+    """float64[Q]: the NDCG of queries with one relevant item, which has this rank."""
     return np.where(rank_Q <= k, 1.0 / np.log2(1.0 + rank_Q), 0.0)
 
 
 def compute_coverage(recommended: npt.NDArray[np.integer[Any]], items: int) -> float:
-    """Distinct items over all lists, over the number of items there are."""
+    """Return the distinct items of all lists divided by the number of items."""
     return float(len(np.unique(recommended)) / items)
 
 
 def compute_precision_and_recall_by_item(
     hits_QK: Hits, recommended_QK: npt.NDArray[np.integer[Any]], wanted_I: Counts, k: int
 ) -> tuple[float, float]:
-    """Precision and recall of each item, as the mean over the items that were shown, and over those wanted; 0 of none.
+    """Return the mean precision of the items that were shown, and the mean recall of the items held out; 0 of none.
 
-    An item that the top k of 100 queries showed and that was a hit in 60 of them has a precision of 0.6. ``wanted_I``
-    is in how many queries each item was held out.
+    An item in the top k of 100 queries that was a hit in 60 of them has a precision of 0.6. ``wanted_I`` counts the
+    queries in which each item was held out.
     """
     top_QK, hits_QK = recommended_QK[:, :k], hits_QK[:, :k]
     shown_I = np.bincount(top_QK.ravel(), minlength=len(wanted_I))
@@ -74,11 +74,11 @@ def compute_precision_and_recall_by_item(
 def compute_segment_metrics(
     users_IN: npt.NDArray[np.integer[Any]], taken: npt.NDArray[np.integer[Any]], users: int
 ) -> dict[str, float]:
-    """AWS's metrics of user segments: ``users_IN`` are the N users, of so many, to whom each item is foretold.
+    """Return AWS's metrics of user segments. ``users_IN`` holds the N users predicted for each item, out of ``users``.
 
-    ``taken`` are the pairs (item, user) held out, each once: int64[P,2]. Hits are the users of a segment that took its
-    item, and recall is these over all that took it; both are means over the items that somebody took. AWS does not
-    say what coverage is of: here it is the share of the users that are in a segment.
+    ``taken`` is int64[P,2], the pairs (item, user) held out, each once. Hits are the users of a segment that took its
+    item; recall divides them by all users that took it; both are means over the items with a taker. AWS does not
+    define coverage here: we return the share of the users that are in a segment.
     """
     codes_IN = np.arange(len(users_IN))[:, None] * users + users_IN
     hits_I = np.isin(codes_IN, taken[:, 0] * users + taken[:, 1]).sum(axis=1)
@@ -93,25 +93,25 @@ def compute_segment_metrics(
 
 
 def compute_average_rewards(gains_QK: Gains, possible_QK: Gains) -> float:
-    """What the items of the lists that were taken bring in, over what those held out could; the mean over queries.
+    """Return the rewards of the hits divided by the greatest rewards that a list could have; the mean over queries.
 
-    ``gains_QK`` is the reward of the item at each position, 0 where it is no hit; ``possible_QK`` are the greatest
-    rewards of all held-out items of a query, falling, and filled up with 0. AWS divides by the rewards of the
-    interactions with recommendations, without telling how many these are; here by the most that a list could bring.
+    ``gains_QK`` is the reward of the item at each position, 0 where it is no hit; ``possible_QK`` holds the greatest
+    rewards of all held-out items of a query, in falling order and padded with 0. AWS divides by the rewards of the
+    interactions with recommendations, and does not say how many these are.
     """
     return _compute_share_of_ideal(gains_QK, possible_QK, np.ones(possible_QK.shape[1]))
 
 
 def compute_weighted_ndcg(gains_QK: Gains, possible_QK: Gains) -> float:
-    """``normalized_discounted_cumulative_gain`` where a hit counts what its event is worth, as in ``average_rewards``.
+    """``compute_ndcg`` in which a hit counts as much as its event weighs; arguments as of ``compute_average_rewards``.
 
-    Only the ratio of the gains acts.
+    Only the ratios of the weights matter.
     """
     return _compute_share_of_ideal(gains_QK, possible_QK, 1.0 / np.log2(np.arange(2, possible_QK.shape[1] + 2)))
 
 
 def _compute_share_of_ideal(gains_QK: Gains, possible_QK: Gains, discounts_K: Gains) -> float:
-    """The mean over the queries where there is something to gain; 0 where there are none."""
+    """Return the mean over the queries with anything to gain; 0 where there are none."""
     ideals_Q = possible_QK @ discounts_K
     gained_Q = gains_QK @ discounts_K[: gains_QK.shape[1]]
     counted = ideals_Q > 0
@@ -121,10 +121,10 @@ def _compute_share_of_ideal(gains_QK: Gains, possible_QK: Gains, discounts_K: Ga
 def compute_metrics(
     hits_QK: Hits, relevant_Q: Counts, recommended_QK: npt.NDArray[np.integer[Any]], items: int
 ) -> dict[str, float]:
-    """AWS's eight metrics under AWS's keys, rounded to 4 decimals as GetSolutionMetrics answers them.
+    """Return AWS's eight metrics under AWS's keys, rounded to 4 decimals as GetSolutionMetrics answers them.
 
-    ``recommended_QK`` are the item numbers of the top 25 (fewer only where the catalogue has fewer),
-    ``relevant_Q`` how many items were held out (at least 1), ``items`` the size of the catalogue.
+    ``recommended_QK`` holds the item numbers of the top 25 (fewer only where the catalogue has fewer), ``relevant_Q``
+    counts the items held out (at least 1), ``items`` is the size of the catalogue.
     """
     metrics = {
         "coverage": compute_coverage(recommended_QK, items),
@@ -139,11 +139,11 @@ def compute_metrics(
 def compute_next_item_metrics(
     rank_Q: Counts, user_Q: Counts, *, shown: int, items: int
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """AWS's eight metrics where each query wants one item, and their standard errors.
+    """Return AWS's eight metrics of queries with one relevant item each, and their standard errors.
 
-    ``rank_Q`` is the place of that item, anything above 25 where it is not in the list; ``user_Q`` whose query it is:
-    the queries of one user are not independent, so the errors are those of means over users. ``shown`` are the
-    distinct items of all lists. Coverage has no error to tell: 0.
+    ``rank_Q`` is the position of that item, any number above 25 where it is not in the list. ``user_Q`` is the user of
+    each query: the queries of one user are not independent, so the errors are those of means over users. ``shown``
+    counts the distinct items of all lists. The error of coverage is given as 0.
     """
     values = {
         "mean_reciprocal_rank_at_25": np.where(rank_Q <= LONGEST, 1.0 / rank_Q, 0.0),

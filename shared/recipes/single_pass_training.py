@@ -6,7 +6,6 @@ from checkpoints.
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.data.training.training_data import TrainingData
-from shared.recipes import artifact as artifacts
+from shared.recipes.artifact import ModelDescription, summarize_training, write_artifact
 from shared.recipes.declaration import Recipe
 from shared.recipes.evaluation import Split, compute_report, evaluate_recommender, measure_next_item, split_for_trials
 from shared.recipes.progress import Phase, ProgressReporter
@@ -107,20 +106,13 @@ class SinglePassTraining:
             report=views,
         )
         model.save(context.artifact)
-        artifacts.write_artifact(
-            context.artifact,
-            data,
+        described = ModelDescription(
             recipe=recipe.name,
             parameters=parameters,
-            form={},
             popularity=model.popularity,
-            report={
-                **dataclasses.asdict(trained),
-                "users": len(histories.user_ids),
-                "test_users": len(split.test),
-                "interactions": len(histories.items),
-            },
+            report=summarize_training(trained, histories, len(split.test)),
         )
+        write_artifact(context.artifact, data, described)
         return trained
 
     def validate(

@@ -14,8 +14,8 @@ from shared.recipes.scoring_api import Past
 from shared.serving.dataset_snapshot import CellValue, Snapshot
 from shared.serving.filters import FilterCache
 from shared.serving.item_columns import PlacesByType, build_table
-from shared.serving.model_cache import Model
-from shared.serving.user_event_index import Doings
+from shared.serving.model_cache import LoadedModel
+from shared.serving.user_event_index import EventsByType
 
 NEWEST = 10
 """Items that a user had last, by which it is told whether what was had is hidden."""
@@ -31,7 +31,7 @@ def intersect_masks(one: Mask | None, other: Mask | None) -> Mask | None:
 class CandidateSelection:
     """What may be in the answer to one request."""
 
-    def __init__(self, filters: FilterCache, model: Model, request: Mapping[str, Any]) -> None:
+    def __init__(self, filters: FilterCache, model: LoadedModel, request: Mapping[str, Any]) -> None:
         self._filters = filters
         self._model = model
         self.request = request
@@ -41,7 +41,7 @@ class CandidateSelection:
         return self.request.get("userId") or ""
 
     @cached_property
-    def _events_by_type(self) -> Doings:
+    def _events_by_type(self) -> EventsByType:
         return self._filters.find_events(self._model, self._user_id) if self._user_id else {}
 
     def mask_use_case(self) -> Mask | None:
@@ -51,7 +51,7 @@ class CandidateSelection:
         hides = self._model.recipe.serving.hidden_event_type
         if hides is None:
             return None
-        places = PlacesByType(self._events_by_type, self._model.place)
+        places = PlacesByType(self._events_by_type, self._model.find_place)
         hidden = [places[each] for each in places if normalize_event_type(each) == normalize_event_type(hides)]
         return ~mask_rows(len(self._model.item_ids), hidden)
 
@@ -68,7 +68,7 @@ class CandidateSelection:
             return False
         places: dict[int, None] = {}
         for past in reversed(history):
-            place = self._model.place(past.item_id)
+            place = self._model.find_place(past.item_id)
             if place is not None:
                 places[place] = None
             if len(places) == NEWEST:
@@ -90,7 +90,7 @@ class CandidateSelection:
         Raises ResourceNotFound, InvalidInput, ServiceUnavailable.
         """
         ready = self._filters.get_compiled(self._model, filter_arn)
-        return self._apply_compiled(ready.apply, ready.filter, filter_arn, values, self._model.place)
+        return self._apply_compiled(ready.apply, ready.filter, filter_arn, values, self._model.find_place)
 
     def filter_items(self, item_ids: Sequence[str]) -> list[str]:
         """Which of these distinct items the request's own filter lets through, known to the model or not.

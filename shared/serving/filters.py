@@ -16,17 +16,17 @@ from functools import partial
 from typing import Any, TypeVar
 
 from shared.aws.errors import InvalidInput, ServiceUnavailable
-from shared.filters import Filter, FilterError, check, parse
+from shared.filters import Filter, FilterError, check_filter, parse_filter
 from shared.filters.evaluation import FilterContext, Mask, compile_filter
 from shared.http.leader_followers import step_aside
 from shared.resources import Reading
 from shared.resources.filter.requests import schemas_of
 from shared.serving.dataset_snapshot import Snapshot
 from shared.serving.item_columns import ItemColumns
-from shared.serving.model_cache import Model
-from shared.serving.snapshots import MOST_SEEN, NotMade, Snapshots, Unreadable
-from shared.serving.user_event_index import Doings, Seen
-from shared.serving.user_history import newest
+from shared.serving.model_cache import LoadedModel
+from shared.serving.snapshots import MOST_EVENTS, SnapshotCache, SnapshotMissing, SnapshotUnreadable
+from shared.serving.user_event_index import EventsByType, UserEventIndex
+from shared.serving.user_history import merge_newest
 from shared.state.lifecycle import ACTIVE, CREATE_IN_PROGRESS, CREATE_PENDING
 from shared.store import SEEN_SECONDS, Record, Store
 from shared.store.cached_store import UNREACHABLE
@@ -70,11 +70,11 @@ class _ModelFilters:
 class FilterCache:
     """All that this process has compiled. Threads may share it. One request's use of it is a ``Selection``."""
 
-    def __init__(self, reading: Reading, store: Store, snapshots: Snapshots) -> None:
+    def __init__(self, reading: Reading, store: Store, snapshots: SnapshotCache) -> None:
         self._reading = reading
         self._store = store
         self._snapshots = snapshots
-        self._made: weakref.WeakKeyDictionary[Model, _ModelFilters] = weakref.WeakKeyDictionary()
+        self._made: weakref.WeakKeyDictionary[LoadedModel, _ModelFilters] = weakref.WeakKeyDictionary()
         self._making = threading.Lock()
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="filters")
         self._begun: dict[Hashable, Future[Any]] = {}
@@ -82,9 +82,9 @@ class FilterCache:
         self.patience = PATIENCE
 
     def refresh_snapshots(self, aside: Quarantine) -> None:
-        self._snapshots.refresh(aside)
+        self._snapshots.refresh_all(aside)
 
-    def prepare_model(self, model: Model, aside: Quarantine) -> None:
+    def prepare_model(self, model: LoadedModel, aside: Quarantine) -> None:
         """Make what a request with any of the group's filters needs, of the data as they are now. Not for a request.
 
         Until then requests go on with what was made of older data: none of them waits for a new catalogue.
@@ -104,7 +104,7 @@ class FilterCache:
             if filter_arn not in records:
                 made.ready.pop(filter_arn, None)
 
-    def _prepare_filter(self, model: Model, made: _ModelFilters, record: Record) -> None:
+    def _prepare_filter(self, model: LoadedModel, made: _ModelFilters, record: Record) -> None:
         expression = record.body["filterExpression"]
         if made.refused.get(record.arn) == expression:
             return
@@ -116,17 +116,17 @@ class FilterCache:
             made.refused[record.arn] = expression
             return
         if found.filter.user_columns:
-            self._read_or_refuse(lambda: self._snapshots.rows(model.datasets["USERS"]))
+            self._read_or_refuse(lambda: self._snapshots.open_rows(model.datasets["USERS"]))
         if found.filter.tests_events:
             self._read_event_index(model)
 
-    def _add_compiled(self, record: Record, model: Model, made: _ModelFilters) -> CompiledFilter:
+    def _add_compiled(self, record: Record, model: LoadedModel, made: _ModelFilters) -> CompiledFilter:
         compiled_ = self._compile_filter(record, model, made.catalogue)
         made.catalogue.prepare_filter(compiled_.filter)
         made.ready[record.arn] = compiled_
         return compiled_
 
-    def _get_current(self, model: Model) -> _ModelFilters:
+    def _get_current(self, model: LoadedModel) -> _ModelFilters:
         """With the catalogue of the newest rows."""
         snapshot = self.read_item_rows(model)
         with self._making:
@@ -136,39 +136,41 @@ class FilterCache:
                 made = self._made[model] = _ModelFilters(catalogue, made.ready if made else {})
             return made
 
-    def read_item_rows(self, model: Model) -> Snapshot | None:
+    def read_item_rows(self, model: LoadedModel) -> Snapshot | None:
         """``described``, made where it is not there. Not for a request."""
-        return self._read_or_refuse(lambda: self._snapshots.rows(model.datasets[model.recipe.catalogue]))
+        return self._read_or_refuse(lambda: self._snapshots.open_rows(model.datasets[model.recipe.catalogue]))
 
-    def _read_event_index(self, model: Model) -> Seen | None:
-        return self._read_or_refuse(lambda: self._snapshots.seen(model.interactions))
+    def _read_event_index(self, model: LoadedModel) -> UserEventIndex | None:
+        return self._read_or_refuse(lambda: self._snapshots.open_event_index(model.interactions))
 
     def _read_or_refuse(self, opened: Callable[[], T]) -> T:
         try:
             return opened()
-        except Unreadable as error:
+        except SnapshotUnreadable as error:
             raise ServiceUnavailable(str(error)) from error
 
     # For requests
 
-    def get_item_rows(self, model: Model) -> Snapshot | None:
+    def get_item_rows(self, model: LoadedModel) -> Snapshot | None:
         """The rows of the model's items, or actions. Raises ServiceUnavailable."""
         return self._get_rows(model.datasets[model.recipe.catalogue])
 
-    def get_user_rows(self, model: Model) -> Snapshot | None:
+    def get_user_rows(self, model: LoadedModel) -> Snapshot | None:
         """Raises ServiceUnavailable."""
         return self._get_rows(model.datasets["USERS"])
 
     def _get_rows(self, dataset_arn: str) -> Snapshot | None:
         try:
-            return self._snapshots.rows(dataset_arn, make=False)
-        except NotMade:
-            return self._wait_for(dataset_arn, lambda: self._read_or_refuse(lambda: self._snapshots.rows(dataset_arn)))
+            return self._snapshots.open_rows(dataset_arn, make=False)
+        except SnapshotMissing:
+            return self._wait_for(
+                dataset_arn, lambda: self._read_or_refuse(lambda: self._snapshots.open_rows(dataset_arn))
+            )
 
-    def _get_event_index(self, model: Model) -> Seen | None:
+    def _get_event_index(self, model: LoadedModel) -> UserEventIndex | None:
         try:
-            return self._snapshots.seen(model.interactions, make=False)
-        except NotMade:
+            return self._snapshots.open_event_index(model.interactions, make=False)
+        except SnapshotMissing:
             return self._wait_for(model.interactions, lambda: self._read_event_index(model))
 
     def _wait_for(self, what: Hashable, make: Callable[[], T]) -> T:
@@ -187,20 +189,20 @@ class FilterCache:
                 raise
             raise ServiceUnavailable("What the filter reads is being made ready. Please try again.") from None
 
-    def find_events(self, model: Model, user_id: str) -> Doings:
+    def find_events(self, model: LoadedModel, user_id: str) -> EventsByType:
         """What the user did with items, imported and live, as far as AWS's filters know it."""
         imported = self._get_event_index(model)
         try:
             live = self._store.get_seen_items(model.interactions, user_id)
         except UNREACHABLE:
-            if imported is None or not imported.of(user_id):
+            if imported is None or not imported.find_events(user_id):
                 raise
             live = {}
         forgotten = imported is None or (not live and imported.imported < self._store.now() - SEEN_SECONDS)
-        bulk = {} if imported is None or forgotten else imported.of(user_id)
-        return newest(bulk, live, MOST_SEEN[model.recipe.interactions])
+        bulk = {} if imported is None or forgotten else imported.find_events(user_id)
+        return merge_newest(bulk, live, MOST_EVENTS[model.recipe.interactions])
 
-    def get_compiled(self, model: Model, filter_arn: str) -> CompiledFilter:
+    def get_compiled(self, model: LoadedModel, filter_arn: str) -> CompiledFilter:
         """Raises ResourceNotFound, InvalidInput, ServiceUnavailable."""
         record = self._reading.find(filter_arn, "filter")
         if record.body["datasetGroupArn"] != model.group:
@@ -214,10 +216,10 @@ class FilterCache:
             return self._wait_for(key, lambda: self._add_compiled(record, model, self._get_current(model)))
         return found
 
-    def _compile_filter(self, record: Record, model: Model, catalogue: ItemColumns) -> CompiledFilter:
+    def _compile_filter(self, record: Record, model: LoadedModel, catalogue: ItemColumns) -> CompiledFilter:
         expression = record.body["filterExpression"]
         try:
-            filter_ = check(parse(expression), schemas_of(model.group, self._reading))
+            filter_ = check_filter(parse_filter(expression), schemas_of(model.group, self._reading))
         except FilterError as error:
             raise InvalidInput(
                 f"The filter {record.arn} does not fit the datasets as they are now. {error} Create another filter."

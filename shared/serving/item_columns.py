@@ -47,11 +47,11 @@ class ItemColumns:
         many = max(len(self._rows), len(self._places)) // FREQUENT
         for condition in filter_.tested:
             if condition.kind is ValueKind.NUMBER:
-                self.numbers(condition.column)
+                self.get_numbers(condition.column)
             elif condition.kind is ValueKind.TEXT and not condition.fixed and self.snapshot is not None:
-                self.having(condition.column, self.snapshot.list_frequent_values(condition.column, many))
+                self.find_matches(condition.column, self.snapshot.list_frequent_values(condition.column, many))
 
-    def numbers(self, column: str) -> npt.NDArray[np.floating[Any]]:
+    def get_numbers(self, column: str) -> npt.NDArray[np.floating[Any]]:
         if column not in self._numbers:
             found = np.full(len(self._rows), np.nan)
             if self.snapshot is not None:
@@ -61,7 +61,7 @@ class ItemColumns:
             self._numbers[column] = found
         return self._numbers[column]
 
-    def having(self, column: str, values: Iterable[str]) -> npt.NDArray[np.bool_]:
+    def find_matches(self, column: str, values: Iterable[str]) -> npt.NDArray[np.bool_]:
         frequent, others = [], []
         for value in values:
             bits = self._bits.get((column, value))

@@ -42,7 +42,7 @@ class NotDeployable(Exception):
     """The model of a version can't be loaded; the message says why and what to do."""
 
 
-class Model:
+class LoadedModel:
     """One loaded model, of a dataset group whose datasets have these ARNs by their type, if they exist."""
 
     def __init__(self, scorer: Scorer, recipe: Recipe, group: str, datasets: Mapping[str, str]) -> None:
@@ -53,17 +53,17 @@ class Model:
         self.interactions = datasets[recipe.interactions]
         self.item_ids = item_ids = scorer.item_ids
         #: The id of the item at a place in ``item_ids``.
-        self.named = item_ids.get_id if isinstance(item_ids, IdIndex) else item_ids.__getitem__
+        self.get_item_id = item_ids.get_id if isinstance(item_ids, IdIndex) else item_ids.__getitem__
         #: The user's events as trained on, which nobody may change. The same objects at each request, so that a scorer
         #: sees at a glance what it has read.
-        self.history = lru_cache(MOST_HISTORIES)(scorer.history)
+        self.get_history = lru_cache(MOST_HISTORIES)(scorer.history)
         self._scorer = scorer
 
-    def place(self, item_id: str) -> int | None:
+    def find_place(self, item_id: str) -> int | None:
         """Where an item stands in ``item_ids``; None: it is unknown."""
-        return place_of(self.item_ids, item_id)
+        return find_place(self.item_ids, item_id)
 
-    def scores(self, query: Query) -> npt.NDArray[np.float32]:
+    def score_items(self, query: Query) -> npt.NDArray[np.float32]:
         """float32[I]: the scorer's. Requests take turns, and so does their scoring. Where a catalogue is so large that
         it waits for the memory, requests step aside and are scored side by side: where others wait and as many as there
         are cores, or as many as come, several of which share a pass over the weights
@@ -77,17 +77,17 @@ class Model:
             200,000    122   80     214   47     249   55
             300,000     88   94     154   60     192   70
         """
-        with self._turn():
+        with self._take_turn():
             return self._scorer.scores(query)
 
-    def explained(self, query: Query) -> ExplainedScores:
+    def explain_scores(self, query: Query) -> ExplainedScores:
         """The same, and how far they may be off, with the reasons of the recipes that tell them; of the others nothing
         is there to be told.
         """
         if not hasattr(self._scorer, "explained"):
-            scores = self.scores(query)
+            scores = self.score_items(query)
             return ExplainedScores(scores, scores, popular=False)
-        with self._turn():
+        with self._take_turn():
             found = cast(ExplainingScorer, self._scorer).explained(query)
         return (
             found
@@ -95,12 +95,12 @@ class Model:
             else ExplainedScores(found.scores, found.scores, popular=False, approximate=found.approximate)
         )
 
-    def _turn(self) -> AbstractContextManager[object]:
+    def _take_turn(self) -> AbstractContextManager[object]:
         items = len(self.item_ids)
         return nullcontext() if items < SIDE_BY_SIDE else step_aside(computing=items < TOGETHER)
 
 
-def place_of(item_ids: Sequence[str], item_id: str) -> int | None:
+def find_place(item_ids: Sequence[str], item_id: str) -> int | None:
     """The place of an item among the sorted ids; None: it is unknown."""
     if isinstance(item_ids, IdIndex):
         return item_ids.find(item_id)
@@ -108,18 +108,18 @@ def place_of(item_ids: Sequence[str], item_id: str) -> int | None:
     return place if place < len(item_ids) and item_ids[place] == item_id else None
 
 
-class Deployed:
+class ModelCache:
     """Loads a model when it is first asked for, once, and keeps it until nothing that is served needs it."""
 
     def __init__(self, reading: Reading, artifacts: Artifacts) -> None:
         self._reading = reading
         self._artifacts = artifacts
-        self._models: dict[str, Model] = {}
+        self._models: dict[str, LoadedModel] = {}
         self._loading = threading.Lock()
 
-    def model(self, version_arn: str) -> Model:
+    def load_model(self, version_arn: str) -> LoadedModel:
         """The model of a solution version or recommender version. Raises NotDeployable."""
-        held = self.held(version_arn)
+        held = self.get_model(version_arn)
         if held is not None:
             return held
         with self._loading:
@@ -127,7 +127,7 @@ class Deployed:
                 self._models[version_arn] = self._load(version_arn)
             return self._models[version_arn]
 
-    def _load(self, version_arn: str) -> Model:
+    def _load(self, version_arn: str) -> LoadedModel:
         version = self._reading.records.get(version_arn)
         recipe = recipes.find_recipe(version.body["recipeArn"]) if version else None
         if version is None or recipe is None:
@@ -145,17 +145,17 @@ class Deployed:
             ) from error
         group = version.body["datasetGroupArn"]
         datasets = {dataset_type: arn_of(group, dataset_type, self._reading) for dataset_type in TYPES}
-        return Model(scorer, recipe, group, datasets)
+        return LoadedModel(scorer, recipe, group, datasets)
 
-    def held(self, version_arn: str) -> Model | None:
+    def get_model(self, version_arn: str) -> LoadedModel | None:
         """The model, if it is in memory."""
         return self._models.get(version_arn)
 
-    def of_group(self, group: str) -> list[Model]:
+    def list_group_models(self, group: str) -> list[LoadedModel]:
         """The models in memory that were trained on a dataset group."""
         return [model for model in list(self._models.values()) if model.group == group]
 
-    def keep(self, needed: set[str]) -> None:
+    def keep_only(self, needed: set[str]) -> None:
         """Let go of the models that nothing served needs any more."""
         for version_arn in self._models.keys() - needed:
             self._models.pop(version_arn, None)

@@ -23,9 +23,9 @@ from shared.recipes.distribution import NEVER, compute_exact_scores, find_best_i
 from shared.recipes.scoring_api import ApproximateScores, ExplainedScores, Past, Query
 from shared.resources.exploration import exploration_of
 from shared.serving.candidate_mask import CandidateSelection, intersect_masks
-from shared.serving.model_cache import Model, place_of
-from shared.serving.promotions import Promotion, mixed, promotion_of
-from shared.serving.reasons import reasoned
+from shared.serving.model_cache import LoadedModel, find_place
+from shared.serving.promotions import Promotion, interleave_promotions, read_promotion
+from shared.serving.reasons import with_reasons
 
 #: Most filters let enough of the best 256 items through, so that the scores of the rest need no look.
 FIRST = 256
@@ -73,17 +73,19 @@ def build_query(
 # Lists of items
 
 
-def recommend_items(model: Model, query: Query, selection: CandidateSelection, wanted: int) -> list[dict[str, Any]]:
+def recommend_items(
+    model: LoadedModel, query: Query, selection: CandidateSelection, wanted: int
+) -> list[dict[str, Any]]:
     """Score one query and list its items. Raises ResourceNotFound, InvalidInput, ServiceUnavailable."""
     masks = mask_items(selection)
-    found = model.explained(exclude_known_items(query, selection, masks))
+    found = model.explain_scores(exclude_known_items(query, selection, masks))
     return list_items(model, found, masks, wanted)
 
 
 def mask_items(selection: CandidateSelection) -> ItemMasks:
     """Evaluate the filters of a request. Raises ResourceNotFound, InvalidInput, ServiceUnavailable."""
     shown = selection.mask_use_case()
-    return ItemMasks(shown, intersect_masks(shown, selection.mask_filtered()), promotion_of(selection))
+    return ItemMasks(shown, intersect_masks(shown, selection.mask_filtered()), read_promotion(selection))
 
 
 def exclude_known_items(query: Query, selection: CandidateSelection, masks: ItemMasks) -> Query:
@@ -91,33 +93,33 @@ def exclude_known_items(query: Query, selection: CandidateSelection, masks: Item
     return replace(query, unseen_only=True) if selection.should_exclude_known(masks.allowed, query.history) else query
 
 
-def list_items(model: Model, found: ExplainedScores, masks: ItemMasks, wanted: int) -> list[dict[str, Any]]:
+def list_items(model: LoadedModel, found: ExplainedScores, masks: ItemMasks, wanted: int) -> list[dict[str, Any]]:
     """List at most ``wanted`` items by the scores of one query, with the promoted ones and the reasons."""
     promotion = masks.promotion
     if promotion is None:
         return _list_best(model, found, masks.allowed, wanted)
     allowed = intersect_masks(masks.shown, promotion.allowed)
-    promoted = find_best_allowed(found.scores, promotion.places(wanted), allowed, found.approximate)
-    rows = promotion.named(_build_rows(model, found, promoted), reasons=model.recipe.serving.gives_reasons)
+    promoted = find_best_allowed(found.scores, promotion.count_places(wanted), allowed, found.approximate)
+    rows = promotion.mark_rows(_build_rows(model, found, promoted), reasons=model.recipe.serving.gives_reasons)
     rest = intersect_masks(masks.allowed, ~mask_rows(len(found.scores), [promoted]))
-    return mixed(rows, _list_best(model, found, rest, wanted - len(promoted)), RNG)
+    return interleave_promotions(rows, _list_best(model, found, rest, wanted - len(promoted)), RNG)
 
 
-def _list_best(model: Model, found: ExplainedScores, allowed: Mask | None, wanted: int) -> list[dict[str, Any]]:
+def _list_best(model: LoadedModel, found: ExplainedScores, allowed: Mask | None, wanted: int) -> list[dict[str, Any]]:
     """List the best items, with reasons where the recipe has explored or nothing is known of the user."""
     listed = find_best_allowed(found.scores, wanted, allowed, found.approximate)
     rows = _build_rows(model, found, listed)
     if found.unexplored is found.scores and not found.popular:
         return rows
-    return reasoned(
+    return with_reasons(
         rows, listed, found, partial(find_best_allowed, wanted=wanted, allowed=allowed, approximate=found.approximate)
     )
 
 
-def _build_rows(model: Model, found: ExplainedScores, listed: npt.NDArray[np.int64]) -> list[dict[str, Any]]:
+def _build_rows(model: LoadedModel, found: ExplainedScores, listed: npt.NDArray[np.int64]) -> list[dict[str, Any]]:
     # Of popular items AWS says that they have no score: it would tell how relevant they are to the user.
     shows_scores = model.recipe.serving.shows_scores and not found.popular
-    return build_rows(model.named, found.scores, listed, shows_scores=shows_scores, approximate=found.approximate)
+    return build_rows(model.get_item_id, found.scores, listed, shows_scores=shows_scores, approximate=found.approximate)
 
 
 def find_best_allowed(
@@ -162,14 +164,16 @@ def build_rows(
 # Rankings of given items
 
 
-def rank_items(model: Model, query: Query, selection: CandidateSelection, given: Sequence[str]) -> list[dict[str, Any]]:
+def rank_items(
+    model: LoadedModel, query: Query, selection: CandidateSelection, given: Sequence[str]
+) -> list[dict[str, Any]]:
     """Score one query and rank the given distinct items. Raises as ``mask_items``."""
     kept = set(selection.filter_items(given))
-    return list_ranking(model, model.explained(query), given, kept)
+    return list_ranking(model, model.explain_scores(query), given, kept)
 
 
 def list_ranking(
-    model: Model, found: ExplainedScores, given: Sequence[str], kept: Collection[str]
+    model: LoadedModel, found: ExplainedScores, given: Sequence[str], kept: Collection[str]
 ) -> list[dict[str, Any]]:
     """Rank the given items by the scores of one query; only those ``kept`` by the filter are in the list.
 
@@ -190,7 +194,7 @@ def rank_given_items(
     Items that the model does not know come last, in the order given and without a score. ``item_ids`` are sorted.
     """
     distinct = dict.fromkeys(given)
-    numbers = {item_id: place for item_id in distinct if (place := place_of(item_ids, item_id)) is not None}
+    numbers = {item_id: place for item_id in distinct if (place := find_place(item_ids, item_id)) is not None}
     # The softmax over some items is the softmax over all, divided by the sum of their shares of it.
     exactly = compute_exact_scores(scores, np.array(list(numbers.values()), np.int64), approximate)
     shares = {item_id: max(score, 0.0) for item_id, score in zip(numbers, exactly.tolist(), strict=True)}
@@ -203,16 +207,18 @@ def rank_given_items(
 # Lists of actions
 
 
-def recommend_actions(model: Model, query: Query, selection: CandidateSelection, wanted: int) -> list[dict[str, Any]]:
+def recommend_actions(
+    model: LoadedModel, query: Query, selection: CandidateSelection, wanted: int
+) -> list[dict[str, Any]]:
     """Score one query and list its actions. Raises as ``mask_items``."""
     allowed = selection.mask_filtered()
-    return list_actions(model, model.scores(query), allowed, wanted)
+    return list_actions(model, model.score_items(query), allowed, wanted)
 
 
 def list_actions(
-    model: Model, scores: npt.NDArray[np.float32], allowed: Mask | None, wanted: int
+    model: LoadedModel, scores: npt.NDArray[np.float32], allowed: Mask | None, wanted: int
 ) -> list[dict[str, Any]]:
     """List at most ``wanted`` actions by the scores of one query."""
     listed = find_best_allowed(scores, wanted, allowed)
-    rows = build_rows(model.named, scores, listed, shows_scores=model.recipe.serving.shows_scores)
+    rows = build_rows(model.get_item_id, scores, listed, shows_scores=model.recipe.serving.shows_scores)
     return [{"actionId": row.pop("itemId"), **row} for row in rows]

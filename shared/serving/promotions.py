@@ -21,16 +21,16 @@ class Promotion:
     allowed: Mask
     """bool[I]: what may be promoted."""
 
-    def places(self, wanted: int) -> int:
+    def count_places(self, wanted: int) -> int:
         """How many of so many places it may have."""
         return (self.percent * wanted + 50) // 100
 
-    def named(self, rows: Sequence[dict[str, Any]], *, reasons: bool) -> list[dict[str, Any]]:
+    def mark_rows(self, rows: Sequence[dict[str, Any]], *, reasons: bool) -> list[dict[str, Any]]:
         about: dict[str, Any] = {"promotionName": self.name} if self.name else {}
         return [{**row, **about, **({"reason": [PROMOTED]} if reasons else {})} for row in rows]
 
 
-def promotion_of(selection: CandidateSelection) -> Promotion | None:
+def read_promotion(selection: CandidateSelection) -> Promotion | None:
     """The service model lets a request have one. Raises ResourceNotFound, InvalidInput, ServiceUnavailable."""
     for promotion in selection.request.get("promotions") or ():
         for member in ("percentPromotedItems", "filterArn"):
@@ -44,7 +44,7 @@ def promotion_of(selection: CandidateSelection) -> Promotion | None:
     return None
 
 
-def mixed(
+def interleave_promotions(
     promoted: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]], rng: np.random.Generator
 ) -> list[dict[str, Any]]:
     """One list in which the promoted stand at places of chance; in themselves both stay in order."""

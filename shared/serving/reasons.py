@@ -15,21 +15,21 @@ import numpy.typing as npt
 
 from shared.recipes.scoring_api import ExplainedScores
 
-Items = npt.NDArray[np.int64]
+ItemPlaces = npt.NDArray[np.int64]
 
 PROMOTED = "Promoted item"
 EXPLORED = "Exploration"
 POPULAR = "Popular item"
 
 
-def reasoned(
+def with_reasons(
     rows: list[dict[str, Any]],
-    listed: Items,
+    listed: ItemPlaces,
     found: ExplainedScores,
-    best: Callable[[npt.NDArray[np.float32]], Items],
+    best: Callable[[npt.NDArray[np.float32]], ItemPlaces],
 ) -> list[dict[str, Any]]:
     """The rows of the items that are listed, with their reasons. ``best``: what would be listed by other scores."""
-    explored = _explored(listed, found, best)
+    explored = _find_explored(listed, found, best)
     if not explored and not found.popular:
         return rows
     others = {"reason": [POPULAR]} if found.popular else {}
@@ -39,8 +39,8 @@ def reasoned(
     ]
 
 
-def _explored(
-    listed: Items, found: ExplainedScores, best: Callable[[npt.NDArray[np.float32]], Items]
+def _find_explored(
+    listed: ItemPlaces, found: ExplainedScores, best: Callable[[npt.NDArray[np.float32]], ItemPlaces]
 ) -> frozenset[int]:
     if found.unexplored is found.scores:
         return frozenset()

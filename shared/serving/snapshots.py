@@ -28,7 +28,7 @@ from shared.resources import Reading
 from shared.resources.dataset_import_job import ROWS, current
 from shared.serving import dataset_snapshot, user_event_index
 from shared.serving.dataset_snapshot import Snapshot
-from shared.serving.user_event_index import Seen
+from shared.serving.user_event_index import UserEventIndex
 from shared.storage.artifacts import ArtifactDamaged, Artifacts, sync_to_disk
 from shared.store import Record, Store
 from shared.store.quarantine import Quarantine
@@ -36,26 +36,26 @@ from shared.store.quarantine import Quarantine
 log = structlog.get_logger()
 
 #: AWS's: how many interactions of a user and event type a filter considers, by the dataset's type.
-MOST_SEEN: Mapping[str, int] = {"INTERACTIONS": 100, "ACTION_INTERACTIONS": 300}
+MOST_EVENTS: Mapping[str, int] = {"INTERACTIONS": 100, "ACTION_INTERACTIONS": 300}
 
 #: A new state is read at the earliest after so many times what the last one took: reading must not be all that is done.
 PACE = 10.0
 #: How the names of the files under ``work/<dataset>`` begin.
-_FILE_PREFIXES: Mapping[type[Snapshot] | type[Seen], str] = {Snapshot: "snapshot-", Seen: "seen-"}
+_FILE_PREFIXES: Mapping[type[Snapshot] | type[UserEventIndex], str] = {Snapshot: "snapshot-", UserEventIndex: "seen-"}
 _DRAFTS = "draft-"
 _STALE_SECONDS = 3600.0
 
 
-class Unreadable(Exception):
+class SnapshotUnreadable(Exception):
     """The data of a dataset can't be read now; the message says why."""
 
 
-class NotMade(Exception):
+class SnapshotMissing(Exception):
     """What is asked for would have to be made, which takes long."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class State:
+class DatasetState:
     """What a dataset holds at one moment."""
 
     dataset: Record
@@ -74,17 +74,17 @@ class State:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Held:
+class _OpenSnapshot:
     """What was opened of a dataset."""
 
-    opened: Snapshot | Seen
+    opened: Snapshot | UserEventIndex
     name: str
     began: float
     seconds: float
     """How long it took to make."""
 
 
-class Snapshots:
+class SnapshotCache:
     """Opens what is first asked for, and keeps it as it is until ``refresh`` finds that the dataset has changed.
 
     Who must not wait until it has been made, since that may take minutes, asks with ``make=False``.
@@ -102,58 +102,60 @@ class Snapshots:
         self._store = store
         self._artifacts = artifacts
         self._on_step = on_step
-        self._held: dict[tuple[type[Snapshot] | type[Seen], str], _Held] = {}
+        self._held: dict[tuple[type[Snapshot] | type[UserEventIndex], str], _OpenSnapshot] = {}
         # One at a time: each takes as much memory as it may.
         self._making = threading.Lock()
 
-    def rows(self, dataset_arn: str, *, make: bool = True) -> Snapshot | None:
+    def open_rows(self, dataset_arn: str, *, make: bool = True) -> Snapshot | None:
         """Of an Items, Users or Actions dataset; None where there is none. Raises Unreadable, NotMade."""
-        found = self._now(Snapshot, dataset_arn, make=make)
+        found = self._get_open(Snapshot, dataset_arn, make=make)
         return found if isinstance(found, Snapshot) else None
 
-    def seen(self, dataset_arn: str, *, make: bool = True) -> Seen | None:
+    def open_event_index(self, dataset_arn: str, *, make: bool = True) -> UserEventIndex | None:
         """Of an Interactions or Action_Interactions dataset: what its imports have. Raises Unreadable, NotMade."""
-        found = self._now(Seen, dataset_arn, make=make)
-        return found if isinstance(found, Seen) else None
+        found = self._get_open(UserEventIndex, dataset_arn, make=make)
+        return found if isinstance(found, UserEventIndex) else None
 
-    def _now(self, kind: type[Snapshot] | type[Seen], dataset_arn: str, *, make: bool) -> Snapshot | Seen | None:
+    def _get_open(
+        self, kind: type[Snapshot] | type[UserEventIndex], dataset_arn: str, *, make: bool
+    ) -> Snapshot | UserEventIndex | None:
         held = self._held.get((kind, dataset_arn))
         if held is not None:
             return held.opened
         if not make:
-            if self._state(kind, dataset_arn) is None:
+            if self._find_state(kind, dataset_arn) is None:
                 return None
-            raise NotMade(dataset_arn)
+            raise SnapshotMissing(dataset_arn)
         with self._making:
             held = self._held.get((kind, dataset_arn))
             if held is None:
-                state = self._state(kind, dataset_arn)
+                state = self._find_state(kind, dataset_arn)
                 if state is None:
                     return None
-                held = self._held[kind, dataset_arn] = self._made(kind, state)
+                held = self._held[kind, dataset_arn] = self._make_open(kind, state)
             return held.opened
 
-    def refresh(self, aside: Quarantine) -> None:
+    def refresh_all(self, aside: Quarantine) -> None:
         """Look whether what is held is still what there is. What can't be read stays as it was."""
         for (kind, dataset_arn), held in list(self._held.items()):
             if time.monotonic() >= held.began + PACE * held.seconds:
                 aside.run_unless_quarantined(dataset_arn, partial(self._refresh_one, kind, dataset_arn, held))
 
-    def _refresh_one(self, kind: type[Snapshot] | type[Seen], dataset_arn: str, held: _Held) -> None:
-        state = self._state(kind, dataset_arn)
+    def _refresh_one(self, kind: type[Snapshot] | type[UserEventIndex], dataset_arn: str, held: _OpenSnapshot) -> None:
+        state = self._find_state(kind, dataset_arn)
         if state is None:
             del self._held[kind, dataset_arn]
         elif state.name != held.name:
             began = time.monotonic()
             try:
                 with self._making:
-                    self._held[kind, dataset_arn] = self._made(kind, state)
-            except Unreadable as error:
+                    self._held[kind, dataset_arn] = self._make_open(kind, state)
+            except SnapshotUnreadable as error:
                 took = time.monotonic() - began
                 self._held[kind, dataset_arn] = replace(held, began=began, seconds=took)
                 log.warning("filters go on with older data", dataset=dataset_arn, reason=str(error))
 
-    def _state(self, kind: type[Snapshot] | type[Seen], dataset_arn: str) -> State | None:
+    def _find_state(self, kind: type[Snapshot] | type[UserEventIndex], dataset_arn: str) -> DatasetState | None:
         dataset = self._store.get(dataset_arn)
         if dataset is None:
             return None
@@ -161,34 +163,38 @@ class Snapshots:
             schema = self._reading.find(dataset.body["schemaArn"], "schema").body
         except ResourceNotFound:  # both are being deleted
             return None
-        return State(
+        return DatasetState(
             dataset=dataset,
             schema={**schema, "schemaArn": dataset.body["schemaArn"]},
             jobs=list(reversed(list(current(dataset_arn, self._reading)))),
             put=self._store.get_last_put(dataset_arn) if kind is Snapshot else 0.0,
         )
 
-    def _made(self, kind: type[Snapshot] | type[Seen], state: State) -> _Held:
+    def _make_open(self, kind: type[Snapshot] | type[UserEventIndex], state: DatasetState) -> _OpenSnapshot:
         began = time.monotonic()
         try:
-            opened = self._opened(kind, state)
+            opened = self._open_or_make(kind, state)
         except (ArtifactDamaged, DataRefused, OSError, ValueError) as error:
-            raise Unreadable(f"{state.dataset.arn} can't be read: {error}") from error
-        return _Held(opened=opened, name=state.name, began=began, seconds=time.monotonic() - began)
+            raise SnapshotUnreadable(f"{state.dataset.arn} can't be read: {error}") from error
+        return _OpenSnapshot(opened=opened, name=state.name, began=began, seconds=time.monotonic() - began)
 
-    def _opened(self, kind: type[Snapshot] | type[Seen], state: State) -> Snapshot | Seen:
+    def _open_or_make(
+        self, kind: type[Snapshot] | type[UserEventIndex], state: DatasetState
+    ) -> Snapshot | UserEventIndex:
         """As ``Snapshot.open``, and made where there is none yet, or not a whole one."""
         family = _FILE_PREFIXES[kind]
         target = self._artifacts.create_workspace(state.dataset.arn) / f"{family}{state.name}"
         with contextlib.suppress(OSError, ValueError):
             return kind.open(target)
-        self._make(target, self._write_rows if kind is Snapshot else self._write_seen, state)
+        self._make_file(target, self._write_rows if kind is Snapshot else self._write_event_index, state)
         for older in target.parent.glob(f"{family}*"):
             if older != target:
                 older.unlink(missing_ok=True)  # who has it open goes on reading it
         return kind.open(target)
 
-    def _make(self, target: Path, write: Callable[[Path, State, DuckDBSession], None], state: State) -> None:
+    def _make_file(
+        self, target: Path, write: Callable[[Path, DatasetState, DuckDBSession], None], state: DatasetState
+    ) -> None:
         for draft in target.parent.glob(f"{_DRAFTS}*"):
             if draft.stat().st_mtime < time.time() - _STALE_SECONDS:
                 shutil.rmtree(draft, ignore_errors=True)
@@ -201,7 +207,7 @@ class Snapshots:
             (scratch / "made").rename(target)
         log.info("read for filters", dataset=state.dataset.arn, mib=target.stat().st_size >> 20)
 
-    def _write_rows(self, target: Path, state: State, database: DuckDBSession) -> None:
+    def _write_rows(self, target: Path, state: DatasetState, database: DuckDBSession) -> None:
         """Of rows with one id the newest counts, imported or put by itself."""
         text, domain = state.schema["schema"], state.schema.get("domain")
         between = streamed_records.write_records(
@@ -210,15 +216,17 @@ class Snapshots:
             database.scratch / "put",
             [job.created for job in state.jobs],
         )
-        imported = [*self._files(state), None]
+        imported = [*self._list_files(state), None]
         files = [file for pair in zip(between, imported, strict=True) for file in pair if file is not None]
         dataset_snapshot.write_snapshot(target, text, domain, files, database)
 
-    def _write_seen(self, target: Path, state: State, database: DuckDBSession) -> None:
+    def _write_event_index(self, target: Path, state: DatasetState, database: DuckDBSession) -> None:
         dataset_type = state.dataset.body["datasetType"]
         item = "ACTION_ID" if dataset_type == "ACTION_INTERACTIONS" else "ITEM_ID"
         imported = max((job.updated for job in state.jobs), default=0.0)
-        user_event_index.write(target, self._files(state), item, MOST_SEEN[dataset_type], imported, database)
+        user_event_index.write_index(
+            target, self._list_files(state), item, MOST_EVENTS[dataset_type], imported, database
+        )
 
-    def _files(self, state: State) -> list[Path]:
+    def _list_files(self, state: DatasetState) -> list[Path]:
         return [self._artifacts.open_artifact(job.arn) / ROWS for job in state.jobs]

@@ -27,18 +27,20 @@ _EVENTS_AT_ONCE = 2**20
 _NAMES_AT_ONCE = 2**14
 _COLUMNS = {"items": np.int32, "types": np.int32, "times": np.int64}
 
-Doings = Mapping[str, Mapping[str, float]]
+EventsByType = Mapping[str, Mapping[str, float]]
 """Event type -> item -> when the user last did that with it (epoch seconds)."""
 
 
-def write(target: Path, files: Sequence[Path], item: str, most: int, imported: float, database: DuckDBSession) -> None:
+def write_index(
+    target: Path, files: Sequence[Path], item: str, most: int, imported: float, database: DuckDBSession
+) -> None:
     """``files`` are Parquet with the columns of Interactions, ``item`` the one that names what was interacted with.
 
     Of each user and event type the ``most`` newest items are kept. ``imported`` is when the newest file came.
     """
     with ArrayFileWriter(target) as packing:
         packing.about = {"imported": imported}
-        _number(database, files, item, most)
+        _number_names(database, files, item, most)
         for table in ("users", "items", "types"):
             batches = database.iter_batches(f"SELECT name FROM {table} ORDER BY number", _NAMES_AT_ONCE)
             packing.add_strings(table, ([text for (text,) in batch] for batch in batches))
@@ -46,10 +48,10 @@ def write(target: Path, files: Sequence[Path], item: str, most: int, imported: f
         offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
         packing.add_array("offsets", offsets)
         for column, dtype in _COLUMNS.items():
-            packing.add_pieces(f"event_{column}", dtype, _pieces(database, offsets, column))
+            packing.add_pieces(f"event_{column}", dtype, _iter_column(database, offsets, column))
 
 
-def _number(database: DuckDBSession, files: Sequence[Path], item: str, most: int) -> None:
+def _number_names(database: DuckDBSession, files: Sequence[Path], item: str, most: int) -> None:
     """Tables users, items and types (name, number), and seen (user, items, types, times) in these numbers."""
     there = database.list_columns(files) if files else set()
     type_ = "lower(coalesce(EVENT_TYPE::VARCHAR, ''))" if "EVENT_TYPE" in there else "''"
@@ -79,7 +81,7 @@ def _number(database: DuckDBSession, files: Sequence[Path], item: str, most: int
     )
 
 
-def _pieces(database: DuckDBSession, offsets: npt.NDArray[np.int64], column: str) -> Iterator[npt.NDArray[Any]]:
+def _iter_column(database: DuckDBSession, offsets: npt.NDArray[np.int64], column: str) -> Iterator[npt.NDArray[Any]]:
     """A column of ``seen``, some users at a time."""
     user = 0
     while user < len(offsets) - 1:
@@ -91,7 +93,7 @@ def _pieces(database: DuckDBSession, offsets: npt.NDArray[np.int64], column: str
         user = last
 
 
-class Seen:
+class UserEventIndex:
     """Threads may share it: nothing changes."""
 
     def __init__(self, packed: ArrayFile) -> None:
@@ -109,7 +111,7 @@ class Seen:
         """Raises OSError and ValueError."""
         return cls(ArrayFile.open(path))
 
-    def of(self, user_id: str) -> Doings:
+    def find_events(self, user_id: str) -> EventsByType:
         """{} for an unknown user."""
         user = self._users.find(user_id)
         if user is None:
@@ -119,16 +121,16 @@ class Seen:
         look_up, first = {}, 0
         while first < len(types):
             last = bisect_right(types, types[first])
-            look_up[self._types[types[first]]] = partial(self._times_by_item, begin + first, begin + last)
+            look_up[self._types[types[first]]] = partial(self._read_times, begin + first, begin + last)
             first = last
-        return OnDemand(look_up)
+        return LazyEvents(look_up)
 
-    def _times_by_item(self, begin: int, end: int) -> Mapping[str, float]:
+    def _read_times(self, begin: int, end: int) -> Mapping[str, float]:
         items = (self._items[item] for item in self._event_items[begin:end].tolist())
         return dict(zip(items, self._event_times[begin:end].tolist(), strict=True))
 
 
-class OnDemand(Mapping[str, Mapping[str, float]]):
+class LazyEvents(Mapping[str, Mapping[str, float]]):
     """Doings of one user, those of an event type looked up when they are first asked for: nobody asks for all."""
 
     def __init__(self, look_up: Mapping[str, Callable[[], Mapping[str, float]]]) -> None:

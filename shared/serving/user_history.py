@@ -8,30 +8,30 @@ from functools import partial
 from operator import attrgetter, itemgetter
 
 from shared.recipes.scoring_api import Past
-from shared.serving.model_cache import Model
-from shared.serving.user_event_index import Doings, OnDemand
+from shared.serving.model_cache import LoadedModel
+from shared.serving.user_event_index import EventsByType, LazyEvents
 from shared.store import Interaction, Store
 from shared.store.cached_store import UNREACHABLE
 
 _TIME = attrgetter("timestamp")
 
 
-def read_history(model: Model, user_id: str, store: Store) -> Sequence[Past]:
+def read_history(model: LoadedModel, user_id: str, store: Store) -> Sequence[Past]:
     """Return the user's events, oldest first: those trained on, and the live ones.
 
     While the store is away and was never asked for this user, those trained on alone. Raises the store's error for a
     user with none: there may be any number of live events.
     """
-    trained = model.history(user_id)
+    trained = model.get_history(user_id)
     try:
-        return merged(trained, store.get_recent_interactions(model.interactions, user_id))
+        return merge_history(trained, store.get_recent_interactions(model.interactions, user_id))
     except UNREACHABLE:
         if not trained:
             raise
         return trained
 
 
-def merged(bulk: list[Past], live: list[Interaction]) -> list[Past]:
+def merge_history(bulk: list[Past], live: list[Interaction]) -> list[Past]:
     """One history, oldest first: what the model was trained on and what came since; an event in both counts once.
 
     Nobody may change it: it is ``bulk`` itself where nothing came.
@@ -59,12 +59,12 @@ def merged(bulk: list[Past], live: list[Interaction]) -> list[Past]:
     return sorted(bulk + news, key=_TIME)
 
 
-def newest(bulk: Doings, live: Doings, most: int) -> Doings:
+def merge_newest(bulk: EventsByType, live: EventsByType, most: int) -> EventsByType:
     """Of both, the newest items of each event type, at most so many, with the time of the newest event of each."""
-    return OnDemand({event_type: partial(_newest, bulk, live, event_type, most) for event_type in {*bulk, *live}})
+    return LazyEvents({event_type: partial(_merge_type, bulk, live, event_type, most) for event_type in {*bulk, *live}})
 
 
-def _newest(bulk: Doings, live: Doings, event_type: str, most: int) -> Mapping[str, float]:
+def _merge_type(bulk: EventsByType, live: EventsByType, event_type: str, most: int) -> Mapping[str, float]:
     old, new = bulk.get(event_type, {}), live.get(event_type, {})
     items = {**old, **new, **{item_id: max(old[item_id], new[item_id]) for item_id in old.keys() & new.keys()}}
     if len(items) > most:

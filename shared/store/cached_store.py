@@ -1,13 +1,13 @@
-"""The store as the requests of a runtime read it: prompt, and remembered until it changes or for when it is away.
+"""The store as the requests of a runtime read it: behind a cache and a circuit breaker.
 
-    nothing was written since    what it said last is answered, and it is not asked
-    it answers                   what it says is answered, and remembered
-    it does not                  what it said last is answered; where it was never asked, the request is refused (503)
-    it did not just now          as above, at once: one request in PAUSE seconds finds out whether it is back
+    the cached answer is fresh      it is returned; the store is not asked
+    the store answers               its answer is returned and cached
+    the store does not answer       the last answer is returned, stale; a request for an uncached key is refused (503)
+    the circuit is open             the same, without asking; one request every RETRY_EVERY seconds tries the store
 
-The store tells what is written (``Changes``), in the order in which it is written, and is listened to before anything
-is answered from memory. So no request waits for the store more than once, most do not wait at all, and nobody has to
-tell this process that the store is back. An answer of a store that is away says so: the header ``x-foretaste-stale``.
+The store sends the keys that are written (``Invalidations``) in the order of the writes, and the cache reads them
+before it answers. So a request waits for the store at most once, most requests do not wait at all, and the process
+notices by itself that the store is back. A stale answer carries the header ``x-foretaste-stale``.
 """
 
 from __future__ import annotations
@@ -30,32 +30,32 @@ log = structlog.get_logger()
 
 V = TypeVar("V")
 
-#: What a store raises that can't be reached.
+#: The errors of a store that can't be reached.
 UNREACHABLE = (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError)
-#: How long a store that did not answer is left alone (seconds).
+#: How long the circuit stays open before one request tries the store again (seconds).
 RETRY_EVERY = 0.5
-#: How often what is told is heard where nobody asks (seconds).
+#: How often invalidations are read while no request comes (seconds).
 LISTEN_EVERY = 1.0
-#: The store is asked for the time after so long (seconds): two clocks part by some milliseconds meanwhile.
+#: How long the store's time is extrapolated (seconds): two clocks drift apart by some milliseconds in it.
 TIME_MAX_AGE = 60.0
-#: What is remembered at most, those forgotten first that were not asked for the longest: records, and live events of
-#: users (about 1 KB each). A user counts as one more.
+#: The size of the caches, least recently used entries evicted first: records, and live events of users (about 1 KB
+#: each). A user counts as one more event.
 MAX_RECORDS = 20_000
 MAX_EVENTS = 100_000
 
-#: Of what a store tells that it has changed: records, further names, and the live events of users.
+#: The key families whose invalidations are followed: records, claimed names, and the live events of users.
 FAMILIES = ("record", "claim", "recent")
 
 
 class StoreUnavailable(redis.exceptions.ConnectionError):
-    """The store did not answer a moment ago and was not asked again."""
+    """The store did not answer a moment ago, so that it was not asked again: the circuit is open."""
 
 
 class CachedStore:
-    """A ``shared.store.Store``; what is no part of a request goes to ``store`` as it is.
+    """A ``shared.store.Store`` with a cache and a circuit breaker; all other methods go to ``store`` unchanged.
 
-    ``patient`` is asked for what takes long: all put records of a dataset. Where it is the store itself, what was never
-    asked is waited for, as long as it takes the store to give up.
+    ``patient`` is a store with longer timeouts, for the long reads: all put records of a dataset. Where it is ``store``
+    itself, a read of an uncached key waits until the store answers or gives up.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class CachedStore:
         self._lock = threading.Lock()
         self._unavailable_since: float | None = None
         self._retry_at = 0.0
-        #: When it was asked by this process's clock, which no hand sets, and what it said.
+        #: The monotonic time of the last question for the store's time, and the answer.
         self._time_asked: tuple[float, float] | None = None
         self._request = RequestReads()
 
@@ -88,7 +88,7 @@ class CachedStore:
         return getattr(self._store, name)
 
     def now(self) -> float:
-        """By the store's clock, as it was last asked: no request waits for the time."""
+        """Extrapolate the store's time from its last answer, so that no request waits for the time."""
         time_asked = self._time_asked
         if time_asked is None or self._clock() >= time_asked[0] + TIME_MAX_AGE:
             with suppress(*UNREACHABLE):
@@ -99,7 +99,7 @@ class CachedStore:
         return then + self._clock() - at
 
     def get(self, arn: str) -> Record | None:
-        # That there was none is remembered too: many a dataset group has no Items.
+        # None is cached too: many dataset groups have no Items.
         return self._read_through(self._records, f"record:{arn}", lambda: self._store.get(arn))
 
     def find_claim_holder(self, claim: str) -> str | None:
@@ -130,7 +130,7 @@ class CachedStore:
         return rows, more
 
     def save_impression(self, dataset: str, recommendation_id: str, impression: str) -> None:
-        # No request fails by what it leaves for later.
+        # A request must not fail because its impression is lost.
         with suppress(*UNREACHABLE):
             self._call_store(lambda: self._store.save_impression(dataset, recommendation_id, impression))
 
@@ -142,7 +142,7 @@ class CachedStore:
         return self._patient.iter_put_records(dataset)
 
     def start_listening(self, threads: BackgroundThreads, ending: threading.Event) -> None:
-        """Hears what is told also where nobody asks: the store keeps for this process what it has not heard."""
+        """Read invalidations in the background too: the store buffers for this process what it has not read."""
         threads.start_thread("listening", partial(self._listen_until_end, ending), ending)
 
     def _listen_until_end(self, ending: threading.Event) -> None:
@@ -153,42 +153,42 @@ class CachedStore:
 
     @contextmanager
     def track_request(self) -> Iterator[RequestReads]:
-        """Mark what this thread reads from here on as one request's: within it, invalidations are read once."""
+        """Treat the reads of this thread within the block as one request's: it reads invalidations once."""
         self._request.begin()
         try:
             yield self._request
         finally:
             self._request.end()
 
-    def _read_through(self, memory: _LruCache[V], key: str, ask: Callable[[], V]) -> V:
+    def _read_through(self, cache: _LruCache[V], key: str, read: Callable[[], V]) -> V:
         try:
             self._apply_invalidations()
-            found, known = memory.get_fresh(key)
-            if known:
+            found, is_fresh = cache.get_fresh(key)
+            if is_fresh:
                 return cast(V, found)
-            asking = memory.begin_read(key) if key.partition(":")[0] in self._families else None
-            found = self._call_store(ask)
-            memory.save_read(key, found, asking)
+            token = cache.begin_read(key) if key.partition(":")[0] in self._families else None
+            found = self._call_store(read)
+            cache.save_read(key, found, token)
         except UNREACHABLE:
-            return self._get_stale(memory, key, ask)
+            return self._get_stale(cache, key, read)
         return found
 
     def _apply_invalidations(self) -> None:
-        """Lets go of what has changed, once a request. Raises what the store raises, and Away."""
+        """Invalidate the keys that have changed, once a request. Raises the store's errors, and StoreUnavailable."""
         if self._request.invalidations_read:
             return
-        # Whoever answers from memory has heard all that was told before: they wait for who is listening.
+        # An answer from the cache must follow all earlier invalidations: requests wait for the thread that reads them.
         with self._invalidation_lock:
             changed = self._call_store(self._invalidations.read_changed_keys)
-            for memory in (self._records, self._holders, self._recent, self._seen):
-                memory.invalidate(changed)
+            for cache in (self._records, self._holders, self._recent, self._seen):
+                cache.invalidate(changed)
         self._request.invalidations_read = self._request.begun
 
-    def _call_store(self, ask: Callable[[], V]) -> V:
-        """Raises what the store raises, and Away."""
+    def _call_store(self, call: Callable[[], V]) -> V:
+        """Call the store unless the circuit is open. Raises the store's errors, and StoreUnavailable."""
         self._check_circuit()
         try:
-            found = ask()
+            found = call()
         except UNREACHABLE as error:
             self._open_circuit(error)
             raise
@@ -212,32 +212,32 @@ class CachedStore:
             self._retry_at = now + RETRY_EVERY
             if self._unavailable_since is None:
                 self._unavailable_since = now
-                log.warning("the store does not answer: requests go on with what is remembered", reason=str(error))
+                log.warning("store unavailable: requests use cached answers", reason=str(error))
             self._request.stale = now - self._unavailable_since
 
     def _close_circuit(self) -> None:
         with self._lock:
             if self._unavailable_since is not None:
-                log.info("the store answers again", seconds=round(self._clock() - self._unavailable_since, 1))
+                log.info("store available again", seconds=round(self._clock() - self._unavailable_since, 1))
             self._unavailable_since = None
 
-    def _get_stale(self, memory: _LruCache[V], key: str, ask: Callable[[], V]) -> V:
-        """Raises Away, and what a patient store raises."""
+    def _get_stale(self, cache: _LruCache[V], key: str, read: Callable[[], V]) -> V:
+        """Return the last answer. Raises StoreUnavailable where there is none, and the errors of a patient store."""
         try:
-            return memory[key]
+            return cache[key]
         except KeyError:
             if self._patient is self._store:
-                return ask()
-            raise StoreUnavailable("the store does not answer, and was not asked this before") from None
+                return read()
+            raise StoreUnavailable(f"the store does not answer, and {key} is not cached") from None
 
 
 class RequestReads(threading.local):
-    """What is known of the request that this thread is at; outside of one it is nothing."""
+    """The reads of the request that this thread serves; outside of a request all members are False or None."""
 
     begun = False
     invalidations_read = False
     stale: float | None = None
-    """How long the store had been away (seconds) when this request read from memory; None: it read nothing stale."""
+    """How long the store had been unavailable (seconds) at this request's stale read; None: it read nothing stale."""
 
     def begin(self) -> None:
         self.begun, self.invalidations_read, self.stale = True, False, None
@@ -247,24 +247,24 @@ class RequestReads(threading.local):
 
 
 class _LruCache(Generic[V]):
-    """What was last known, up to ``most`` by the size of each. Safe to share between threads."""
+    """The last answers, up to a total size of ``capacity``. Safe to share between threads."""
 
-    def __init__(self, most: int, size: Callable[[V], int]) -> None:
-        self._most = most
+    def __init__(self, capacity: int, size: Callable[[V], int]) -> None:
+        self._capacity = capacity
         self._size = size
         self._values: OrderedDict[str, V] = OrderedDict()
-        self._all = 0
+        self._total = 0
         self._lock = threading.Lock()
-        #: Of what is kept: nothing was written since it was read.
+        #: The cached keys that were not written since they were read.
         self._fresh: set[str] = set()
-        #: Who has asked last for what is not unchanged. What is written before the answer comes takes them out.
+        #: Key -> token of its last read under way. An invalidation that overtakes the answer removes the token.
         self._reads: dict[str, object] = {}
 
     def __getitem__(self, key: str) -> V:
         return self._values[key]
 
     def get_fresh(self, key: str) -> tuple[V | None, bool]:
-        """What is kept, and whether that is what the store would say."""
+        """Return (value, True) where the store would give the same answer, else (None, False)."""
         with self._lock:
             if key not in self._fresh:
                 return None, False
@@ -272,7 +272,7 @@ class _LruCache(Generic[V]):
             return self._values[key], True
 
     def invalidate(self, keys: Sequence[str] | None) -> None:
-        """None: all."""
+        """Mark keys as stale; None marks all."""
         if keys is not None and not keys:
             return
         with self._lock:
@@ -285,32 +285,33 @@ class _LruCache(Generic[V]):
                 self._reads.pop(key, None)
 
     def begin_read(self, key: str) -> object:
-        """To be called before the store is asked; what it returns goes to ``keep``."""
+        """Return a token for ``save_read``; to be called before the store is asked."""
         with self._lock:
-            asking = self._reads[key] = object()
-        return asking
+            token = self._reads[key] = object()
+        return token
 
-    def save_read(self, key: str, value: V, asking: object | None) -> None:
+    def save_read(self, key: str, value: V, token: object | None) -> None:
+        """Cache the answer of a read: fresh where its token is the last one of its key, else stale."""
         with self._lock:
-            if asking is not None and self._reads.get(key) is asking:
+            if token is not None and self._reads.get(key) is token:
                 del self._reads[key]
                 self._fresh.add(key)
             elif key in self._fresh:
-                return  # somebody asked later, and has heard already
+                return  # a later read has its answer already
             self._put_value(key, value)
 
     def add_stale(self, key: str, value: V) -> None:
-        """What was said to another question, and may have changed since."""
+        """Cache a value that another query returned, and that may have changed since."""
         with self._lock:
             if key not in self._fresh:
                 self._put_value(key, value)
 
     def _put_value(self, key: str, value: V) -> None:
         if key in self._values:
-            self._all -= self._size(self._values.pop(key))
+            self._total -= self._size(self._values.pop(key))
         self._values[key] = value
-        self._all += self._size(value)
-        while self._all > self._most:
-            oldest, gone = self._values.popitem(last=False)
+        self._total += self._size(value)
+        while self._total > self._capacity:
+            oldest, evicted = self._values.popitem(last=False)
             self._fresh.discard(oldest)
-            self._all -= self._size(gone)
+            self._total -= self._size(evicted)

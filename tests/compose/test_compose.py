@@ -21,7 +21,7 @@ import pytest
 from services.cli.client import Personalize, connect
 from services.cli.data import demo_catalogue, tables
 from services.cli.local.processes import PROCESSES
-from services.cli.resource_life import Life, described
+from services.cli.resource_life import ResourceLife, describe_resource
 from tests.conftest import ROOT, until
 
 pytestmark = pytest.mark.compose
@@ -116,19 +116,19 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="module")
-def life(stack: Stack) -> Life:
-    return Life(stack.aws, NAME)
+def life(stack: Stack) -> ResourceLife:
+    return ResourceLife(stack.aws, NAME)
 
 
 @pytest.fixture(scope="module")
-def solution(stack: Stack, life: Life) -> str:
+def solution(stack: Stack, life: ResourceLife) -> str:
     """A solution over imported films."""
     demo_catalogue.write_demo_data(stack.buckets / NAME)
-    group = life.dataset_group()
+    group = life.create_dataset_group()
     for table in tables.read_tables(stack.buckets / NAME):
-        dataset = life.dataset(group, table.dataset_type, table.schema)
-        life.dataset_import(dataset, f"{NAME}-{table.dataset_type}", f"s3://{NAME}/{table.path.name}")
-    return life.solution(group, "aws-hrnn")
+        dataset = life.create_dataset(group, table.dataset_type, table.schema)
+        life.import_dataset(dataset, f"{NAME}-{table.dataset_type}", f"s3://{NAME}/{table.path.name}")
+    return life.create_solution(group, "aws-hrnn")
 
 
 def recommended(stack: Stack, campaign: str, user: str = "7") -> list[str]:
@@ -141,20 +141,20 @@ def the_campaign(stack: Stack) -> str:
     return str(campaign["campaignArn"])
 
 
-def test_a_life(stack: Stack, life: Life, solution: str) -> None:
-    version = life.solution_version(solution)
-    metrics = life.metrics(version)
+def test_a_life(stack: Stack, life: ResourceLife, solution: str) -> None:
+    version = life.create_solution_version(solution)
+    metrics = life.get_metrics(version)
     assert metrics.popularity is not None
     name = "normalized_discounted_cumulative_gain_at_25"
     assert metrics.model[name] > 1.8 * metrics.popularity[name]
 
-    campaign = life.campaign(version)
+    campaign = life.deploy_campaign(version)
     before = recommended(stack, campaign)
     assert len(before) == 10
 
     group = stack.aws.control.list_dataset_groups()["datasetGroups"][0]["datasetGroupArn"]
     stack.aws.events.put_events(
-        trackingId=life.event_tracker(group),
+        trackingId=life.create_event_tracker(group),
         userId="7",
         sessionId="a",
         eventList=[{"eventType": "watch", "itemId": item, "sentAt": datetime.now(UTC)} for item in ("3", "4", "5")],
@@ -162,7 +162,9 @@ def test_a_life(stack: Stack, life: Life, solution: str) -> None:
     assert recommended(stack, campaign) != before
 
 
-def test_a_killed_container_of_a_scaled_pool_is_replaced_by_another(stack: Stack, life: Life, solution: str) -> None:
+def test_a_killed_container_of_a_scaled_pool_is_replaced_by_another(
+    stack: Stack, life: ResourceLife, solution: str
+) -> None:
     stack.compose("up", "--detach", "--wait", "--no-recreate", "--scale", "training=3")
     assert len(stack.containers("training")) == 3
     made = stack.aws.control.create_solution_version(solutionArn=solution)["solutionVersionArn"]
@@ -172,11 +174,11 @@ def test_a_killed_container_of_a_scaled_pool_is_replaced_by_another(stack: Stack
         return fields.partition("@")[2].partition(":")[0]
 
     container = until(holder, 60, "a worker to take the training up")
-    until(lambda: "epoch" in described(stack.aws, "solution_version", made)[1], 120, "the first epoch")
+    until(lambda: "epoch" in describe_resource(stack.aws, "solution_version", made)[1], 120, "the first epoch")
     stack.docker("kill", container)
     taken = until(lambda: (now := holder()) and now != container and now, 60, "another worker to take it up")
     assert taken in {one["ID"] for one in stack.containers("training")}
-    life.wait("solution_version", made)
+    life.wait_until_usable("solution_version", made)
 
 
 def test_all_is_found_again_after_down_and_up(stack: Stack) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from shared import recipes
 from shared.data import schemas
-from shared.filters import FilterError, check, parse
+from shared.filters import FilterError, check_filter, parse_filter
 from shared.filters.checking import Schemas
 from tests.conftest import ROOT
 from tests.docs.pages import PAGES, read_anchors, read_blocks, read_links
@@ -81,13 +81,13 @@ REFUSED = re.findall(r"^\| `((?:INCLUDE|EXCLUDE) .*)` \| (.*) \|$", FILTERS.read
 
 @pytest.mark.parametrize("expression", ACCEPTED)
 def test_every_filter_example_is_accepted(expression: str) -> None:
-    check(parse(expression), read_schemas())
+    check_filter(parse_filter(expression), read_schemas())
 
 
 @pytest.mark.parametrize(("expression", "answer"), REFUSED)
 def test_every_refused_filter_is_refused_with_these_words(expression: str, answer: str) -> None:
     with pytest.raises(FilterError, match=re.escape(answer.replace("\\|", "|"))):
-        check(parse(expression.replace("\\|", "|")), read_schemas())
+        check_filter(parse_filter(expression.replace("\\|", "|")), read_schemas())
 
 
 def test_there_is_an_example_for_each_operator_and_each_dataset() -> None:

@@ -14,7 +14,7 @@ from shared.data.arrays.histories import Histories
 from shared.data.training.training_data import TrainingData
 from shared.recipes import RECIPES
 from shared.recipes.declaration import Recipe
-from shared.recipes.hrnn.plan import Plan
+from shared.recipes.hrnn.plan import TrainingPlan
 from shared.recipes.training_api import Trained, TrainingContext, TrainingOptions, TrainingProgress
 from tests.recipes.synthetic import training_data
 
@@ -84,9 +84,9 @@ def train(
 
 def planned(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
     """Where the course of a run matters more than its quality, as with few epochs."""
-    of = Plan.of
+    of = TrainingPlan.from_data
 
-    def changed(parameters: dict[str, str], events: int, items: int) -> Plan:
+    def changed(parameters: dict[str, str], events: int, items: int) -> TrainingPlan:
         return dataclasses.replace(of(parameters, events, items), **changes)
 
-    monkeypatch.setattr(Plan, "of", changed)
+    monkeypatch.setattr(TrainingPlan, "of", changed)

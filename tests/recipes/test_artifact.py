@@ -40,16 +40,15 @@ def described() -> TrainingData:
 
 def written(folder: Path, data: TrainingData) -> Path:
     (folder / artifact.WEIGHTS).write_bytes(b"weights")
-    Counters.of(data.histories, np.arange(len(data.histories.user_ids))).save(folder / COUNTERS)
-    artifact.write_artifact(
-        folder,
-        data,
+    Counters.count_events(data.histories, np.arange(len(data.histories.user_ids))).save(folder / COUNTERS)
+    described = artifact.ModelDescription(
         recipe="aws-hrnn",
         parameters={"bptt": "32"},
-        form={"items": 3, "hidden": 32},
         popularity=np.array([0.5, 0.3, 0.2]),
+        form={"items": 3, "hidden": 32},
         report={"metrics": {"coverage": 0.5}},
     )
+    artifact.write_artifact(folder, data, described)
     return folder
 
 

@@ -30,7 +30,7 @@ from shared.recipes.hrnn import trainer as learning
 from shared.recipes.hrnn.distributed import launcher, state_transfer
 from shared.recipes.hrnn.lightning_module import Epoch, Fitting, draw_from, window_loss
 from shared.recipes.hrnn.network import HrnnNetwork
-from shared.recipes.hrnn.plan import Plan
+from shared.recipes.hrnn.plan import TrainingPlan
 from shared.recipes.hrnn.rank import Rank
 from shared.recipes.hrnn.scoring import Scorer
 from shared.recipes.hrnn.trainer import Learner
@@ -315,7 +315,7 @@ def test_what_is_handed_over_is_the_same_but_for_the_weights(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("size", [2, 3, 5])
 def test_each_rank_has_as_many_streams_and_all_of_them_every_event(size: int) -> None:
-    plan = Plan.of({"bptt": "8", "hidden_dimension": "32"}, len(DATA.items), 50)
+    plan = TrainingPlan.from_data({"bptt": "8", "hidden_dimension": "32"}, len(DATA.items), 50)
     fitting = fitting_of(learner())
     fitting.join(Rank(0, size))
     assert fitting.plan == replace(plan, streams=-(-16 // size) * size)

@@ -14,10 +14,10 @@ from shared.data.arrays.features import Features
 from shared.data.arrays.histories import Histories
 from shared.data.training.training_data import TrainingData
 from shared.recipes.hrnn import batch_ranking
-from shared.recipes.hrnn.batch_ranking import best_items, blended, foretell, ranks_of
+from shared.recipes.hrnn.batch_ranking import compute_ranks, find_best_items, fit_blend, predict_next_item
 from shared.recipes.hrnn.config import EVENTS_READ, HrnnConfig
-from shared.recipes.hrnn.counter_blend import Leaning
-from shared.recipes.hrnn.counters import Blend, Counters
+from shared.recipes.hrnn.counter_blend import CounterBlend
+from shared.recipes.hrnn.counters import BlendWeights, Counters
 from shared.recipes.hrnn.network import HrnnNetwork
 from shared.recipes.hrnn.sequence_packing import Streams, load_bags
 from shared.recipes.hrnn.types import FeatureBags, Targets
@@ -84,7 +84,7 @@ def of_row(features: Features | None, row: int) -> FeatureBags | None:
     return bag(features.values[begin:end].tolist(), features.weights[begin:end].tolist())
 
 
-def alone(network: HrnnNetwork, data: TrainingData, event: int, leaning: Leaning | None = None) -> Tensor:
+def alone(network: HrnnNetwork, data: TrainingData, event: int, leaning: CounterBlend | None = None) -> Tensor:
     """log p_I for the user who is about to do this event, as a request computes it."""
     histories = data.histories
     user = int(np.searchsorted(histories.offsets, event, side="right")) - 1
@@ -102,7 +102,7 @@ def alone(network: HrnnNetwork, data: TrainingData, event: int, leaning: Leaning
 
 
 def assert_each_is_as_alone(network: HrnnNetwork, streams: Streams, data: TrainingData, events: list[int]) -> None:
-    best = best_items(network, streams, np.array(events), 25)
+    best = find_best_items(network, streams, np.array(events), 25)
     assert best.shape == (len(events), 25)
     for event, found in zip(events, best, strict=True):
         shares = alone(network, data, event)
@@ -162,7 +162,7 @@ def test_the_whole_of_a_long_history_is_known_to_have_been_taken() -> None:
         assert network.again is not None
         network.again.bias.weight[rare] = 1000.0
     event = len(histories.items) - 1
-    assert best_items(network, streams, np.array([event]), 8)[0, 0] == rare
+    assert find_best_items(network, streams, np.array([event]), 8)[0, 0] == rare
     assert alone(network, data, event).argmax() == rare
     network.config = replace(network.config, repeats=False)
     network.again = None
@@ -174,13 +174,13 @@ def test_what_is_leant_on_is_the_same_in_any_company(unseen: bool) -> None:
     """Items and moments told by hand; fashion is looked at where it was counted, and no part of a request."""
     data = described(shoppers([1, 2, 3, 7, 30, 128, 129, 20]))
     network, streams = made(data)
-    blend = Blend(last=0.8, near=0.5, lately=-0.3, like=2.0, again_last=0.4, again_near=-0.6, again_lately=0.2)
-    leaning = Leaning(Counters.of(data.histories, np.arange(8)), blend)
+    blend = BlendWeights(last=0.8, near=0.5, lately=-0.3, like=2.0, again_last=0.4, again_near=-0.6, again_lately=0.2)
+    leaning = CounterBlend(Counters.count_events(data.histories, np.arange(8)), blend)
     events = [
         event for event in last_events(data.histories) if event in data.histories.offsets[:-1] or alone_at(data, event)
     ]
-    best = best_items(network, streams, np.array(events), 25, unseen=unseen, leaning=leaning)
-    plain = best_items(network, streams, np.array(events), 25, unseen=unseen)
+    best = find_best_items(network, streams, np.array(events), 25, unseen=unseen, leaning=leaning)
+    plain = find_best_items(network, streams, np.array(events), 25, unseen=unseen)
     assert (best != plain).any()
     for event, found in zip(events, best, strict=True):
         shares = alone(network, data, event, leaning).clone()
@@ -202,14 +202,14 @@ def test_fashion_is_what_was_known_a_while_before_a_query() -> None:
     """As a model knows it that is asked some time after its data end."""
     data = training_data(shoppers([30, 40, 50]))
     _, streams = made(data, item_features=0)
-    counters = Counters.of(data.histories, np.arange(3))
-    leaning = Leaning(counters, Blend(fashion=(0.0, 1.5, 0.0)))
+    counters = Counters.count_events(data.histories, np.arange(3))
+    leaning = CounterBlend(counters, BlendWeights(fashion=(0.0, 1.5, 0.0)))
     places = torch.tensor([0, 20, 119])
     pairs = streams.build_queries(places).pairs
-    new, again = leaning.more(streams, places, pairs)
-    stale = counters.stale(places.numpy())
+    new, again = leaning.compute_extra_logits(streams, places, pairs)
+    stale = counters.compute_staleness(places.numpy())
     for row, (_, _, at) in enumerate(streams.iter_newest(places, 1)):
-        np.testing.assert_allclose(new[row], 1.5 * counters.fashion(at - stale[row])[1], rtol=1e-5)
+        np.testing.assert_allclose(new[row], 1.5 * counters.get_fashion(at - stale[row])[1], rtol=1e-5)
     assert not again.any()
 
 
@@ -218,7 +218,7 @@ def test_unseen_leaves_out_what_the_user_has_had() -> None:
     data = training_data(histories)
     network, streams = made(data, item_features=0)
     events = np.array(last_events(histories))
-    for event, found in zip(events, best_items(network, streams, events, 20, unseen=True), strict=True):
+    for event, found in zip(events, find_best_items(network, streams, events, 20, unseen=True), strict=True):
         user = np.searchsorted(histories.offsets, event, side="right") - 1
         had = histories.items[histories.offsets[user] : event]
         assert not np.isin(found, had).any()
@@ -230,38 +230,38 @@ def test_unseen_leaves_out_what_the_user_has_had() -> None:
 def test_where_there_are_fewer_items_all_are_recommended() -> None:
     data = training_data(shoppers([3, 9], items=7))
     network, streams = made(data, item_features=0)
-    best = best_items(network, streams, np.array([2, 5]), 25)
+    best = find_best_items(network, streams, np.array([2, 5]), 25)
     assert [sorted(found) for found in best.tolist()] == [list(range(7))] * 2
 
 
 def test_nobody_is_recommended_nothing() -> None:
     network, streams = made(training_data(shoppers([3, 9])), item_features=0)
-    assert best_items(network, streams, np.zeros(0, np.int64), 25).shape == (0, 25)
+    assert find_best_items(network, streams, np.zeros(0, np.int64), 25).shape == (0, 25)
 
 
 def test_the_same_in_any_blocks_and_each_block_may_stop_it(monkeypatch: pytest.MonkeyPatch) -> None:
     data = training_data(shoppers([5] * 20))
     network, streams = made(data, item_features=0)
     events = np.random.default_rng(0).permutation(100)
-    whole = best_items(network, streams, events, 5)
+    whole = find_best_items(network, streams, events, 5)
     monkeypatch.setattr(batch_ranking, "LOGITS_AT_ONCE", 7 * ITEMS)
     blocks: list[None] = []
-    np.testing.assert_array_equal(best_items(network, streams, events, 5, lambda: blocks.append(None)), whole)
+    np.testing.assert_array_equal(find_best_items(network, streams, events, 5, lambda: blocks.append(None)), whole)
     assert len(blocks) >= 100 // 7
 
     def stop() -> None:
         raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        best_items(network, streams, events, 5, stop)
+        find_best_items(network, streams, events, 5, stop)
 
 
 def test_a_catalogue_too_large_for_many_at_once_is_ranked_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     data = training_data(shoppers([5, 6]))
     network, streams = made(data, item_features=0)
-    whole = best_items(network, streams, np.array([3, 8]), 5)
+    whole = find_best_items(network, streams, np.array([3, 8]), 5)
     monkeypatch.setattr(batch_ranking, "LOGITS_AT_ONCE", ITEMS // 2)
-    np.testing.assert_array_equal(best_items(network, streams, np.array([3, 8]), 5), whole)
+    np.testing.assert_array_equal(find_best_items(network, streams, np.array([3, 8]), 5), whole)
 
 
 def test_bags_of_rows_are_what_training_reads() -> None:
@@ -309,15 +309,15 @@ def test_each_event_is_foretold_from_before_its_moment_as_a_request_would_be(mon
     histories.timestamps[90:93] = histories.timestamps[90]
     data = described(histories)
     network, streams = made(data)
-    found = foretell(network, streams, np.arange(5), lambda: None, lists=True)
+    found = predict_next_item(network, streams, np.arange(5), lambda: None, lists=True)
     means = []
     for unseen in (False, True):
         expected = by_hand(network, streams, data, unseen)
         ranks = np.array([rank for of_place, _ in expected.values() for rank in of_place])
         weights = np.array([count for _, counts in expected.values() for count in counts])
         means.append((weights / np.log2(1 + ranks)).sum() / weights.sum())
-    assert [found.gains["raw"], found.gains["unseen"]] == pytest.approx(means, rel=1e-3)
-    assert found.gain == pytest.approx(sum(means) / 2, rel=1e-3)
+    assert [found.ndcg_by_scope["raw"], found.ndcg_by_scope["unseen"]] == pytest.approx(means, rel=1e-3)
+    assert found.ndcg == pytest.approx(sum(means) / 2, rel=1e-3)
     expected = by_hand(network, streams, data, False)
     of_events: dict[int, list[int]] = {}
     for event, rank in zip(found.events.tolist(), found.ranks.tolist(), strict=True):
@@ -332,19 +332,19 @@ def test_each_event_is_foretold_from_before_its_moment_as_a_request_would_be(mon
 def test_foretelling_is_the_same_in_any_blocks_and_at_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
     data = training_data(shoppers([5, 30, 80] * 5))
     network, streams = made(data, item_features=0)
-    whole = foretell(network, streams, np.arange(15), lambda: None)
+    whole = predict_next_item(network, streams, np.arange(15), lambda: None)
     monkeypatch.setattr(batch_ranking, "LOGITS_AT_ONCE", 7 * ITEMS)
-    parts = foretell(network, streams, np.arange(15), lambda: None)
+    parts = predict_next_item(network, streams, np.arange(15), lambda: None)
     np.testing.assert_array_equal(parts.events, whole.events)
     np.testing.assert_array_equal(parts.ranks, whole.ranks)
-    assert parts.gain == pytest.approx(whole.gain, rel=1e-6)
+    assert parts.ndcg == pytest.approx(whole.ndcg, rel=1e-6)
     assert whole.shown == 0
 
 
 def test_a_rank_is_the_place_in_its_row() -> None:
     shares = torch.tensor([[0.1, 0.5, 0.2, -torch.inf], [3.0, 2.0, 1.0, 0.0]])
     targets = Targets(torch.tensor([0, 0, 0, 1]), torch.tensor([1, 0, 3, 3]), torch.ones(4))
-    assert ranks_of(shares, targets).tolist() == [1, 3, 4, 4]
+    assert compute_ranks(shares, targets).tolist() == [1, 3, 4, 4]
 
 
 # Leaning
@@ -360,25 +360,25 @@ def test_a_network_that_knows_nothing_leans_on_what_was_counted_and_foretells_be
     data = training_data(histories_of(ring))
     network, streams = made(data, item_features=0)
     users, validation = np.arange(60), np.arange(60, 80)
-    counters = Counters.of(data.histories, users)
-    blend = blended(network, streams, validation, counters)
+    counters = Counters.count_events(data.histories, users)
+    blend = fit_blend(network, streams, validation, counters)
     assert blend.last > 0.5
-    leaning = Leaning(counters, blend)
+    leaning = CounterBlend(counters, blend)
     alone_, leant = (
-        foretell(each, streams, validation, lambda: None, leaning=leaning_)
+        predict_next_item(each, streams, validation, lambda: None, leaning=leaning_)
         for each, leaning_ in ((network, None), (network.apply_blend(blend), leaning))
     )
-    assert leant.gain > 2 * alone_.gain
-    assert leant.gain > 0.8
+    assert leant.ndcg > 2 * alone_.ndcg
+    assert leant.ndcg > 0.8
 
 
 def test_the_weights_are_told_by_a_part_of_the_moments_where_there_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     data = training_data(shoppers([30] * 10))
     network, streams = made(data, item_features=0)
-    counters = Counters.of(data.histories, np.arange(5))
-    whole = blended(network, streams, np.arange(5, 10), counters)
+    counters = Counters.count_events(data.histories, np.arange(5))
+    whole = fit_blend(network, streams, np.arange(5, 10), counters)
     monkeypatch.setattr(batch_ranking, "MOST_NUMBERS", 100 * ITEMS)
-    part = blended(network, streams, np.arange(5, 10), counters)
+    part = fit_blend(network, streams, np.arange(5, 10), counters)
     assert part != whole
-    assert part == blended(network, streams, np.arange(5, 10), counters)
-    assert np.isfinite(part.weights).all()
+    assert part == fit_blend(network, streams, np.arange(5, 10), counters)
+    assert np.isfinite(part.values).all()

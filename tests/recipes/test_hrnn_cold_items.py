@@ -8,7 +8,7 @@ import pytest
 from shared.data.arrays.histories import DataRefused
 from shared.data.training.training_data import TrainingData
 from shared.recipes import RECIPES
-from shared.recipes.hrnn.cold_items import cold_items
+from shared.recipes.hrnn.cold_items import find_cold_items
 from tests.recipes.networks import took
 from tests.recipes.synthetic import training_data
 
@@ -39,37 +39,37 @@ def data(created: dict[int, int] | None = None) -> TrainingData:
 
 
 def test_an_item_is_cold_that_is_young_and_has_few_interactions() -> None:
-    cold = cold_items(data(), SETTINGS, now=0)
+    cold = find_cold_items(data(), SETTINGS, now=0)
     assert np.flatnonzero(cold[:6]).tolist() == [1, 5]
     assert cold.dtype == np.bool_
 
 
 def test_an_item_of_which_nothing_is_known_is_as_young_as_can_be() -> None:
-    assert cold_items(data(), SETTINGS, now=0)[6:].all()
-    assert cold_items(data(), FROM_NOW, now=TODAY + 10**9)[6:].all()
+    assert find_cold_items(data(), SETTINGS, now=0)[6:].all()
+    assert find_cold_items(data(), FROM_NOW, now=TODAY + 10**9)[6:].all()
 
 
 def test_the_age_goes_to_the_newest_interaction_or_to_now() -> None:
-    assert np.flatnonzero(cold_items(data(), FROM_NOW, now=TODAY)[:6]).tolist() == [1, 5]
-    assert np.flatnonzero(cold_items(data(), FROM_NOW, now=TODAY + 2)[:6]).tolist() == [1]
-    assert np.flatnonzero(cold_items(data(), FROM_NOW, now=TODAY + 6 * DAY)[:6]).tolist() == []
+    assert np.flatnonzero(find_cold_items(data(), FROM_NOW, now=TODAY)[:6]).tolist() == [1, 5]
+    assert np.flatnonzero(find_cold_items(data(), FROM_NOW, now=TODAY + 2)[:6]).tolist() == [1]
+    assert np.flatnonzero(find_cold_items(data(), FROM_NOW, now=TODAY + 6 * DAY)[:6]).tolist() == []
 
 
 def test_an_item_without_interactions_is_as_old_as_its_creation() -> None:
     created = {10: TODAY - 100 * DAY, 11: TODAY - DAY, 12: 0}
-    cold = cold_items(data(created), SETTINGS, now=0)
+    cold = find_cold_items(data(created), SETTINGS, now=0)
     assert cold[[10, 11, 12, 13]].tolist() == [False, True, False, True]
 
 
 def test_an_item_with_interactions_is_as_old_as_the_first_of_them() -> None:
-    cold = cold_items(data({1: TODAY - 100 * DAY, 2: TODAY}), SETTINGS, now=0)
+    cold = find_cold_items(data({1: TODAY - 100 * DAY, 2: TODAY}), SETTINGS, now=0)
     assert cold[[1, 2]].tolist() == [True, False]
 
 
 def test_parts_of_a_day_count() -> None:
-    cold = cold_items(data(), SETTINGS | {"cold_start_max_duration": "0.0002"}, now=0)  # 17 seconds
+    cold = find_cold_items(data(), SETTINGS | {"cold_start_max_duration": "0.0002"}, now=0)  # 17 seconds
     assert np.flatnonzero(cold[:6]).tolist() == []
-    cold = cold_items(data(), SETTINGS | {"cold_start_max_duration": "0.0003"}, now=0)  # 26 seconds
+    cold = find_cold_items(data(), SETTINGS | {"cold_start_max_duration": "0.0003"}, now=0)  # 26 seconds
     assert np.flatnonzero(cold[:6]).tolist() == [1]
 
 
@@ -78,10 +78,10 @@ def test_too_few_and_too_many_are_refused_with_their_number(items: int, cold: in
     sequences = [[(item, TODAY - 100 * DAY) for item in range(3)], [(0, TODAY)]]
     refused = training_data(took(sequences, 3 + items))
     with pytest.raises(DataRefused, match=f"Dataset has {cold} cold items: aws-hrnn-coldstart needs 100 to 80,000"):
-        cold_items(refused, SETTINGS, now=0)
+        find_cold_items(refused, SETTINGS, now=0)
 
 
 @pytest.mark.parametrize("items", [100, 80_000])
 def test_the_bounds_themselves_are_not_refused(items: int) -> None:
     sequences = [[(item, TODAY - 100 * DAY) for item in range(3)], [(0, TODAY)]]
-    assert cold_items(training_data(took(sequences, 3 + items)), SETTINGS, now=0).sum() == items
+    assert find_cold_items(training_data(took(sequences, 3 + items)), SETTINGS, now=0).sum() == items

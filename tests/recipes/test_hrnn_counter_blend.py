@@ -8,22 +8,22 @@ import torch
 from torch import Tensor
 
 from shared.recipes.hrnn import counter_blend
-from shared.recipes.hrnn.counter_blend import OfAgain, OfNew, likeliest
+from shared.recipes.hrnn.counter_blend import NewItemChoice, RepeatChoice, fit_weights
 
 N, I = 3000, 12  # noqa: E741
 
-NEW, AGAIN = len(OfNew.own), len(OfAgain.own)
+NEW, AGAIN = len(NewItemChoice.network_weights), len(RepeatChoice.network_weights)
 
 
-def of_new(theta: Tensor, queries: int = N) -> OfNew:
+def of_new(theta: Tensor, queries: int = N) -> NewItemChoice:
     """One choice of each query by these weights, among the items that were not had."""
     torch.manual_seed(0)
     x, had = torch.randn(queries, NEW, I), torch.rand(queries, I) < 0.3
     p = torch.einsum("nfi,f->ni", x, theta).masked_fill(had, -torch.inf).softmax(1)
-    return OfNew(x, had, torch.arange(queries), torch.multinomial(p, 1)[:, 0], torch.ones(queries))
+    return NewItemChoice(x, had, torch.arange(queries), torch.multinomial(p, 1)[:, 0], torch.ones(queries))
 
 
-def of_again(theta: Tensor, queries: int = N) -> OfAgain:
+def of_again(theta: Tensor, queries: int = N) -> RepeatChoice:
     """One choice of each query by these weights, among two to six items."""
     torch.manual_seed(1)
     lengths = torch.randint(2, 7, (queries,))
@@ -35,7 +35,7 @@ def of_again(theta: Tensor, queries: int = N) -> OfAgain:
         int(end - length + torch.multinomial(a[end - length : end].softmax(0), 1)[0])
         for end, length in zip(ends.tolist(), lengths.tolist(), strict=True)
     ]
-    return OfAgain(x, rows, torch.tensor(taken), torch.ones(queries))
+    return RepeatChoice(x, rows, torch.tensor(taken), torch.ones(queries))
 
 
 CHOICES = {"new": (of_new, NEW), "again": (of_again, AGAIN)}
@@ -50,7 +50,7 @@ def known(size: int) -> Tensor:
 @each_choice
 def test_known_weights_are_found_again(of: str) -> None:
     made, size = CHOICES[of]
-    np.testing.assert_allclose(likeliest(made(known(size))), known(size), atol=0.12)
+    np.testing.assert_allclose(fit_weights(made(known(size))), known(size), atol=0.12)
 
 
 @each_choice
@@ -61,7 +61,7 @@ def test_what_was_taken_is_never_less_likely_than_by_the_networks_own(of: str, q
         torch.manual_seed(seed)
         choice = made(3 * torch.randn(size), queries)
         found, own = (
-            choice.at(torch.tensor(theta, dtype=torch.double))[0] for theta in (likeliest(choice), choice.own)
+            choice.at(torch.tensor(theta, dtype=torch.double))[0] for theta in (fit_weights(choice), choice.own)
         )
         assert found <= own
 
@@ -74,8 +74,8 @@ def test_parts_that_are_far_too_large_do_no_harm(of: str) -> None:
     for x in ("_x_NFI", "_x_SF"):
         if hasattr(choice, x):
             getattr(choice, x).mul_(200.0)
-    found, own = (choice.at(torch.tensor(theta, dtype=torch.double))[0] for theta in (likeliest(choice), choice.own))
-    assert np.isfinite(likeliest(choice)).all()
+    found, own = (choice.at(torch.tensor(theta, dtype=torch.double))[0] for theta in (fit_weights(choice), choice.own))
+    assert np.isfinite(fit_weights(choice)).all()
     assert found <= own
 
 
@@ -84,11 +84,13 @@ def test_where_nothing_was_taken_the_networks_own_weights_stay(of: str) -> None:
     made, size = CHOICES[of]
     choice = made(known(size), 1)
     nothing = torch.zeros(0, dtype=torch.long)
-    if isinstance(choice, OfNew):
-        choice = OfNew(torch.randn(3, NEW, I), torch.zeros(3, I, dtype=torch.bool), nothing, nothing, torch.zeros(0))
+    if isinstance(choice, NewItemChoice):
+        choice = NewItemChoice(
+            torch.randn(3, NEW, I), torch.zeros(3, I, dtype=torch.bool), nothing, nothing, torch.zeros(0)
+        )
     else:
-        choice = OfAgain(torch.randn(3, AGAIN), torch.tensor([0, 0, 1]), nothing, torch.zeros(0))
-    assert likeliest(choice) == list(choice.own)
+        choice = RepeatChoice(torch.randn(3, AGAIN), torch.tensor([0, 0, 1]), nothing, torch.zeros(0))
+    assert fit_weights(choice) == list(choice.network_weights)
 
 
 @each_choice
@@ -98,7 +100,7 @@ def test_few_choices_are_drawn_to_the_networks_own(monkeypatch: pytest.MonkeyPat
     away = []
     for pull in (0.1, 10.0, 1e6):
         monkeypatch.setattr(counter_blend, "PULL", pull)
-        away.append(float(np.linalg.norm(np.subtract(likeliest(choice), choice.own))))
+        away.append(float(np.linalg.norm(np.subtract(fit_weights(choice), choice.own))))
     assert away[0] > away[1] > away[2]
     assert away[2] == pytest.approx(0.0, abs=1e-3)
 
@@ -122,11 +124,11 @@ def test_a_choice_that_counts_twice_is_two(of: str) -> None:
     if of == "new":
         x, had = torch.randn(4, NEW, I), torch.zeros(4, I, dtype=torch.bool)
         rows, items = torch.tensor([0, 1, 1, 3]), torch.tensor([2, 5, 7, 1])
-        twice = OfNew(x, had, rows, items, torch.tensor([2.0, 1.0, 1.0, 1.0]))
-        two = OfNew(x, had, rows[[0, 0, 1, 2, 3]], items[[0, 0, 1, 2, 3]], torch.ones(5))
-        assert likeliest(twice) == pytest.approx(likeliest(two), abs=1e-4)
+        twice = NewItemChoice(x, had, rows, items, torch.tensor([2.0, 1.0, 1.0, 1.0]))
+        two = NewItemChoice(x, had, rows[[0, 0, 1, 2, 3]], items[[0, 0, 1, 2, 3]], torch.ones(5))
+        assert fit_weights(twice) == pytest.approx(fit_weights(two), abs=1e-4)
     else:
         x, rows, taken = torch.randn(6, AGAIN), torch.tensor([0, 0, 0, 2, 2, 2]), torch.tensor([1, 4])
-        of_twice = OfAgain(x, rows, taken, torch.tensor([2.0, 1.0]))
-        of_two = OfAgain(x, rows, taken[[0, 0, 1]], torch.ones(3))
-        assert likeliest(of_twice) == pytest.approx(likeliest(of_two), abs=1e-4)
+        of_twice = RepeatChoice(x, rows, taken, torch.tensor([2.0, 1.0]))
+        of_two = RepeatChoice(x, rows, taken[[0, 0, 1]], torch.ones(3))
+        assert fit_weights(of_twice) == pytest.approx(fit_weights(of_two), abs=1e-4)

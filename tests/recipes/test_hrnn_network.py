@@ -13,11 +13,11 @@ from torch.nn import functional
 
 from shared.recipes.hrnn import network
 from shared.recipes.hrnn.config import HrnnConfig
-from shared.recipes.hrnn.counters import Blend
+from shared.recipes.hrnn.counters import BlendWeights
 from shared.recipes.hrnn.network import GAP_BUCKETS, LAYERS, HrnnNetwork, LinearRecurrence
 from shared.recipes.hrnn.ops.numba import bf16_softmax_loss as swift
 from shared.recipes.hrnn.ops.pytorch import softmax_loss as softmax
-from shared.recipes.hrnn.ops.pytorch.linear_recurrence import GatedScan, scan, scan_back
+from shared.recipes.hrnn.ops.pytorch.linear_recurrence import GatedScan, compute_scan, compute_scan_backward
 from shared.recipes.hrnn.ops.row_logsumexp import sum_exp_rows
 from shared.recipes.hrnn.ops.softmax_loss import compute_softmax_loss
 from shared.recipes.hrnn.repeat_features import COUNT, FEATURES
@@ -254,7 +254,7 @@ def by_hand(a: Tensor, b: Tensor, h: Tensor) -> Tensor:
 def test_doubling_computes_the_recurrence(steps: int) -> None:
     torch.manual_seed(0)
     a, b, h = torch.rand(steps, 3, 4), torch.randn(steps, 3, 4), torch.randn(3, 4)
-    torch.testing.assert_close(scan(a, b, h), by_hand(a, b, h))
+    torch.testing.assert_close(compute_scan(a, b, h), by_hand(a, b, h))
 
 
 @pytest.mark.parametrize("steps", [1, 2, 9])
@@ -263,7 +263,7 @@ def test_doubling_backwards_is_the_adjoint(steps: int) -> None:
     a, g = torch.rand(steps, 3, 4), torch.randn(steps, 3, 4)
     b = torch.randn(steps, 3, 4, requires_grad=True)
     (expected,) = torch.autograd.grad(by_hand(a, b, torch.randn(3, 4)), b, g)
-    torch.testing.assert_close(scan_back(a, g.clone()), expected)
+    torch.testing.assert_close(compute_scan_backward(a, g.clone()), expected)
 
 
 def scanned_by_hand(into: Tensor, time: Tensor, keep: Tensor, h: Tensor) -> Tensor:
@@ -417,10 +417,10 @@ def test_who_has_had_all_items_takes_one_of_them_again() -> None:
 
 def test_leant_its_own_parts_have_the_weights_of_the_blend() -> None:
     net = as_trained(shaken(replace(RICH, item_features=0)))
-    blend = Blend(dot=0.6, bias=1.3, near=5.0, again_dot=-0.4, again_known=0.7, again_count=1.1)
+    blend = BlendWeights(dot=0.6, bias=1.3, near=5.0, again_dot=-0.4, again_known=0.7, again_count=1.1)
     leant = net.apply_blend(blend)
-    assert leant.config == replace(net.config, leaning=blend.weights)
-    assert Blend.told(leant.config.leaning) == blend
+    assert leant.config == replace(net.config, leaning=blend.values)
+    assert BlendWeights.from_values(leant.config.leaning) == blend
     x, after, contexts = torch.randn(QUERIES, H), torch.zeros(QUERIES), some_bags(QUERIES, RICH.context_features)
     pairs, known = some_pairs(RICH, QUERIES), some_known(QUERIES)
     q, q_leant = (each.compute_query(x, after, contexts) for each in (net, leant))
@@ -442,7 +442,7 @@ def test_leant_its_own_parts_have_the_weights_of_the_blend() -> None:
 def test_leaning_on_itself_alone_changes_nothing_and_on_nothing_of_itself_is_finite() -> None:
     net = shaken(replace(RICH, item_features=0))
     q, pairs, known = queried(RICH)
-    itself, nothing = net.apply_blend(Blend()), net.apply_blend(Blend(dot=0.0, again_dot=0.0))
+    itself, nothing = net.apply_blend(BlendWeights()), net.apply_blend(BlendWeights(dot=0.0, again_dot=0.0))
     assert torch.equal(itself.compute_log_shares(q, pairs, known), net.compute_log_shares(q, pairs, known))
     x = torch.randn(QUERIES, H)
     assert nothing.compute_log_shares(nothing.compute_query(x, torch.zeros(QUERIES)), pairs, known).isfinite().all()
@@ -562,7 +562,7 @@ def test_the_loss_in_half_precision_is_near(monkeypatch: pytest.MonkeyPatch, for
 
 @pytest.mark.parametrize("form", [PLAIN, RICH], ids=named)
 def test_the_fast_loss_and_its_gradient_are_near(monkeypatch: pytest.MonkeyPatch, form: HrnnConfig) -> None:
-    monkeypatch.setattr(swift, "PIECE", 3 * I)
+    monkeypatch.setattr(swift, "LOGITS_A_THREAD", 3 * I)
     net = shaken(form)
     q, pairs, known, targets = asked(form)
     found = []
@@ -655,7 +655,7 @@ def test_either_softmax_is_torchs_with_masks_several_targets_shares_and_empty_ro
     monkeypatch: pytest.MonkeyPatch, at_once: int, shared: bool, fast: bool, near: float
 ) -> None:
     monkeypatch.setattr(softmax, "CACHE", at_once)
-    monkeypatch.setattr(swift, "PIECE", at_once)
+    monkeypatch.setattr(swift, "LOGITS_A_THREAD", at_once)
     torch.manual_seed(7)
     queries = 70
     q, v = torch.randn(queries, H, requires_grad=True), (0.3 * torch.randn(I, H + 1)).requires_grad_()
@@ -680,7 +680,7 @@ def test_spans_say_to_the_loss_what_pairs_do(
     monkeypatch: pytest.MonkeyPatch, at_once: int, of_candidates: bool
 ) -> None:
     monkeypatch.setattr(softmax, "CACHE", at_once)
-    monkeypatch.setattr(swift, "PIECE", at_once)
+    monkeypatch.setattr(swift, "LOGITS_A_THREAD", at_once)
     net = shaken()
     streams, steps = 40, 6
     spans, pairs = some_spans(streams, steps)

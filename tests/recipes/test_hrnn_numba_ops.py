@@ -14,9 +14,9 @@ from torch.nn import functional
 
 from shared.recipes.hrnn.config import GAP_BUCKETS
 from shared.recipes.hrnn.network import LinearRecurrence
-from shared.recipes.hrnn.ops.numba.compiled import compiled, exp, rounded, sigmoid, widened
-from shared.recipes.hrnn.ops.numba.recurrent_layer import Norm
-from shared.recipes.hrnn.ops.numba.table_rows import Dots, Drop, LookUp, ScaleAndShift
+from shared.recipes.hrnn.ops.numba.compiled import compile_kernel, exp, round_to_bfloat16, sigmoid, widen_bfloat16
+from shared.recipes.hrnn.ops.numba.recurrent_layer import RmsNorm
+from shared.recipes.hrnn.ops.numba.table_rows import PairDots, Dropout, EmbeddingSum, ScaleAndShift
 from shared.recipes.hrnn.ops.pytorch.linear_recurrence import GatedScan
 
 
@@ -48,7 +48,7 @@ def leaf(*shape: int) -> Tensor:
 def test_the_norm_is_torchs(threads: int, shape: tuple[int, int]) -> None:
     torch.manual_seed(0)
     x, weight = leaf(5, *shape), leaf(shape[1])
-    ours: Tensor = Norm.apply(x, weight)  # type: ignore[no-untyped-call]
+    ours: Tensor = RmsNorm.apply(x, weight)  # type: ignore[no-untyped-call]
     same(ours, functional.rms_norm(x, (shape[1],), weight), (x, weight))
 
 
@@ -58,7 +58,7 @@ def test_two_tables_are_looked_up_at_once(threads: int, shape: tuple[int, int]) 
     rows, hidden = shape
     one, other = leaf(9, hidden), leaf(4, hidden)
     ones, others = torch.randint(0, 9, (rows, 2)), torch.randint(0, 4, (2, rows)).T
-    ours: Tensor = LookUp.apply(one, ones, other, others)  # type: ignore[no-untyped-call]
+    ours: Tensor = EmbeddingSum.apply(one, ones, other, others)  # type: ignore[no-untyped-call]
     same(ours, one[ones] + other[others], (one, other))
 
 
@@ -79,7 +79,7 @@ def test_rows_of_two_tables_are_multiplied_pair_by_pair(threads: int, shape: tup
     rows, hidden = shape
     q, v = leaf(rows, hidden), leaf(6, hidden)
     of_q, of_v = torch.randint(0, rows, (pairs,)).sort().values, torch.randint(0, 5, (pairs,))
-    ours: Tensor = Dots.apply(q, of_q, v, of_v)  # type: ignore[no-untyped-call]
+    ours: Tensor = PairDots.apply(q, of_q, v, of_v)  # type: ignore[no-untyped-call]
     same(ours, (q[of_q] * v[of_v]).sum(1), (q, v))
 
 
@@ -88,7 +88,7 @@ def test_rows_of_two_tables_are_multiplied_pair_by_pair(threads: int, shape: tup
 def test_what_is_dropped_is_0_and_what_stays_stands_for_it(threads: int, shape: tuple[int, int], dropped: int) -> None:
     torch.manual_seed(0)
     x, byte = leaf(*shape), torch.randint(0, 256, (shape[0] * shape[1],), dtype=torch.uint8)
-    ours: Tensor = Drop.apply(x, byte, dropped)  # type: ignore[no-untyped-call]
+    ours: Tensor = Dropout.apply(x, byte, dropped)  # type: ignore[no-untyped-call]
     same(ours, x * (byte.view(shape) >= dropped) * (256 / (256 - dropped)), (x,))
 
 
@@ -142,8 +142,8 @@ def test_numbers_are_rounded_to_bfloat16_as_torch_does() -> None:
     torch.manual_seed(0)
     x = torch.cat([torch.randn(2000) * 10.0 ** torch.randint(-30, 30, (2000,)), torch.tensor([0.0, -0.0, torch.inf])])
     bits = x.to(torch.bfloat16).view(torch.int16).numpy()
-    assert [rounded(each) for each in x.numpy()] == bits.tolist()
-    assert [widened(each) for each in bits] == x.to(torch.bfloat16).float().tolist()
+    assert [round_to_bfloat16(each) for each in x.numpy()] == bits.tolist()
+    assert [widen_bfloat16(each) for each in bits] == x.to(torch.bfloat16).float().tolist()
 
 
 def empty(kept: Path) -> None:
@@ -170,7 +170,7 @@ def test_what_was_compiled_and_is_damaged_is_compiled_again(
     of: str, damage: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
-    first, second, third = compiled(doubled), compiled(doubled), compiled(doubled)
+    first, second, third = compile_kernel(doubled), compile_kernel(doubled), compile_kernel(doubled)
     assert first(1.5) == 3.0
     [kept] = tmp_path.rglob(of)
     damage(kept)

@@ -18,10 +18,10 @@ from shared.data.arrays.histories import Histories
 from shared.data.training.training_data import TrainingData
 from shared.recipes import RECIPES, artifact
 from shared.recipes.artifact import WEIGHTS
-from shared.recipes.hrnn.batch_ranking import log_shares_of
+from shared.recipes.hrnn.batch_ranking import iter_log_shares
 from shared.recipes.hrnn.config import HrnnConfig
-from shared.recipes.hrnn.counter_blend import Choices, Leaning
-from shared.recipes.hrnn.counters import COUNTERS, FASHION, Blend, Counters
+from shared.recipes.hrnn.counter_blend import BlendFitter, CounterBlend
+from shared.recipes.hrnn.counters import COUNTERS, FASHION, BlendWeights, Counters
 from shared.recipes.hrnn.network import HrnnNetwork
 from shared.recipes.hrnn.repeat_features import FEATURES
 from shared.recipes.hrnn.scoring import Scorer
@@ -37,10 +37,10 @@ HOUR = 3600
 NOW = 1_700_000_000.0
 POPULARITY = np.linspace(1, 2, 9) / np.linspace(1, 2, 9).sum()
 USERS = {"ann": {"club": "red"}, "bob": {"club": "blue"}, "cleo": {}}
-LEANING = Blend(last=0.4, near=-0.3, lately=0.2, like=0.7, again_last=0.5, again_near=0.3, again_lately=-0.2)
+LEANING = BlendWeights(last=0.4, near=-0.3, lately=0.2, like=0.7, again_last=0.5, again_near=0.3, again_lately=-0.2)
 """What a network is served with: its own weights have what else there is in a blend."""
 
-OF_ALL = Blend.of(
+OF_ALL = BlendWeights.from_parts(
     new=(0.8, 1.2, 0.4, -0.3, 0.2, 0.7, 0.3, -0.4, 0.5),
     again=(0.9, 1.1, 0.6, 0.5, 0.3, -0.2),
     share=(0.7, 0.4, -0.5),
@@ -66,7 +66,7 @@ def data(*, repeats: bool = True) -> TrainingData:
 
 
 def written(
-    folder: Path, data: TrainingData, cell: str = "linear", *, leaning: Blend | None = LEANING, **more: float
+    folder: Path, data: TrainingData, cell: str = "linear", *, leaning: BlendWeights | None = LEANING, **more: float
 ) -> Path:
     """A model whose every weight acts, and that nobody trained. ``more`` is what else its form says."""
     streams = Streams(data, np.ones(len(data.histories.items), np.float32))
@@ -76,7 +76,7 @@ def written(
         cell=cell,  # type: ignore[arg-type]
         event_types=streams.event_types,
         repeats=streams.repeats,
-        leaning=() if leaning is None else leaning.weights,
+        leaning=() if leaning is None else leaning.values,
         user_features=data.users.size if data.users else 0,
         context_features=data.contexts.size if data.contexts else 0,
         **more,  # type: ignore[arg-type]
@@ -84,16 +84,11 @@ def written(
     folder.mkdir(exist_ok=True)
     save_file(acting(form).state_dict(), folder / WEIGHTS)
     if leaning is not None:
-        Counters.of(data.histories, np.arange(len(USERS))).save(folder / COUNTERS)
-    artifact.write_artifact(
-        folder,
-        data,
-        recipe="aws-hrnn-metadata",
-        parameters={},
-        form=dataclasses.asdict(form),
-        popularity=POPULARITY,
-        report={},
+        Counters.count_events(data.histories, np.arange(len(USERS))).save(folder / COUNTERS)
+    described = artifact.ModelDescription(
+        recipe="aws-hrnn-metadata", parameters={}, popularity=POPULARITY, form=dataclasses.asdict(form)
     )
+    artifact.write_artifact(folder, data, described)
     return folder
 
 
@@ -138,7 +133,9 @@ def test_it_works(tmp_path: Path, cell: str) -> None:
 
 @pytest.mark.parametrize("leaning", [LEANING, None], ids=["leaning", "alone"])
 @pytest.mark.parametrize("repeats", [True, False], ids=["again and again", "once"])
-def test_the_scores_are_the_shares_that_the_network_tells(tmp_path: Path, repeats: bool, leaning: Blend | None) -> None:
+def test_the_scores_are_the_shares_that_the_network_tells(
+    tmp_path: Path, repeats: bool, leaning: BlendWeights | None
+) -> None:
     of = data(repeats=repeats)
     scorer = Scorer.load(written(tmp_path / "model", of, leaning=leaning))
     history = [Past("i4", NOW - 9 * HOUR, "buy"), Past("i2", NOW - 50, None), Past("i4", NOW - 5, "click")]
@@ -178,7 +175,7 @@ def test_a_trained_model_answers_as_the_network_that_was_trained(
     """In torch, from the streams of the training, with what was counted beside it; but what is in fashion, which is
     that of the end of the data."""
     planned(monkeypatch, epochs=2, hidden=32, streams=16, bptt=8)
-    monkeypatch.setattr(Choices, "blend", lambda *_: OF_ALL)
+    monkeypatch.setattr(BlendFitter, "blend", lambda *_: OF_ALL)
     rows = [[((start + step) % 400, 1_000_000 + 900 * step) for step in range(16)] for start in range(0, 480, 3)]
     of = described(walks(users=160, events=16, items=12) if again else took(rows, 400))
     learners: list[Learner] = []
@@ -193,12 +190,12 @@ def test_a_trained_model_answers_as_the_network_that_was_trained(
     [learner] = learners
     assert learner.streams.repeats == again
     assert learner.leaning is not None
-    assert learner.leaning.blend == OF_ALL
-    assert all(weight != own for weight, own in zip(OF_ALL.weights, Blend().weights, strict=True))
-    without_fashion = Leaning(learner.leaning.counters, replace(OF_ALL, fashion=(0.0,) * len(FASHION)))
+    assert learner.leaning.weights == OF_ALL
+    assert all(weight != own for weight, own in zip(OF_ALL.values, BlendWeights().values, strict=True))
+    without_fashion = CounterBlend(learner.leaning.counters, replace(OF_ALL, fashion=(0.0,) * len(FASHION)))
     histories, contexts = of.histories, ["tv", "phone", "pad"]
     events_Q = np.concatenate([histories.offsets[:8], histories.offsets[1:9] - 1, histories.offsets[:8] + 5])
-    for chosen, log_shares_BI in log_shares_of(learner.left(), learner.streams, events_Q, leaning=without_fashion):
+    for chosen, log_shares_BI in iter_log_shares(learner.left(), learner.streams, events_Q, leaning=without_fashion):
         for event, expected_I in zip(events_Q[chosen].tolist(), log_shares_BI.exp().numpy(), strict=True):
             user = int(np.searchsorted(histories.offsets, event, side="right")) - 1
             user_id = histories.user_ids[user]
@@ -215,8 +212,8 @@ def test_what_is_in_fashion_at_the_end_of_the_data_is_served(tmp_path: Path, mon
     """As a part of the biases."""
     planned(monkeypatch, epochs=1, hidden=32, streams=16, bptt=8)
     learner = Learner(training_data(walks(users=90, events=16)), HRNN, settings(), make_context(), 1000)
-    counters = Counters.of(walks(users=90, events=16), np.arange(90))
-    learner.leaning = Leaning(counters, Blend(bias=0.5, fashion=(1.0, 0.0, -2.0)))
+    counters = Counters.count_events(walks(users=90, events=16), np.arange(90))
+    learner.leaning = CounterBlend(counters, BlendWeights(bias=0.5, fashion=(1.0, 0.0, -2.0)))
     added_I = learner.left().bias[:-1] - 0.5 * learner.network.fold_features().bias[:-1]
     in_fashion_FI = counters.fashion_MFI[-1]
     np.testing.assert_allclose(added_I.detach(), in_fashion_FI[0] - 2 * in_fashion_FI[2], atol=1e-5)

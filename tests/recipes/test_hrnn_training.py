@@ -27,8 +27,8 @@ from shared.recipes.artifact import WEIGHTS
 from shared.recipes.evaluation import Split
 from shared.recipes.hrnn import candidates, training
 from shared.recipes.hrnn import trainer as learning
-from shared.recipes.hrnn.batch_ranking import foretell
-from shared.recipes.hrnn.counters import COUNTERS, NAMES, Blend, Counters
+from shared.recipes.hrnn.batch_ranking import predict_next_item
+from shared.recipes.hrnn.counters import COUNTERS, NAMES, BlendWeights, Counters
 from shared.recipes.hrnn.lightning_module import Fitting
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS
 from shared.recipes.hrnn.scoring import Scorer
@@ -290,7 +290,7 @@ def test_a_run_cut_off_after_the_last_step_of_an_epoch_too(
     def fails(*args: Any, **more: Any) -> Any:
         if next(validations):
             raise TrainingStopped
-        return foretell(*args, **more)
+        return predict_next_item(*args, **more)
 
     with monkeypatch.context() as patched:
         patched.setattr(learning, "foretell", fails)
@@ -437,13 +437,13 @@ def test_what_was_counted_is_left_beside_the_network_with_how_far_it_leans_on_it
     found = Counters.open(artifact / COUNTERS)
     split = Split.draw(data, 0)
     users = np.arange(120) if retrain_on_all_users else split.train
-    expected = Counters.of(data, users)
+    expected = Counters.count_events(data, users)
     np.testing.assert_array_equal(found.prior_I, expected.prior_I)
     for name in NAMES:
         for one, other in zip(getattr(found, name), getattr(expected, name), strict=True):
             np.testing.assert_array_equal(one, other)
-    assert len(form(artifact)["leaning"]) == len(Blend().weights)
-    assert form(artifact)["leaning"] != list(Blend().weights)
+    assert len(form(artifact)["leaning"]) == len(BlendWeights().values)
+    assert form(artifact)["leaning"] != list(BlendWeights().values)
     _, alone = train(tmp_path / "few", walks(users=40, events=8))
     assert form(alone)["leaning"] == []
     assert not (alone / COUNTERS).exists()
@@ -502,10 +502,12 @@ def test_it_takes_the_weights_of_the_best_epoch_and_stops(tmp_path: Path, monkey
     assert epochs < len(gains) < 40
     losses = [float(row["training_loss"]) for row in rows]
     assert losses[-1] < losses[0]
-    gain = foretell(learner.network.fold_features(), learner.streams, validation, lambda: None).gain
+    gain = predict_next_item(learner.network.fold_features(), learner.streams, validation, lambda: None).ndcg
     assert gain == pytest.approx(gains[epochs - 1], abs=1e-6)
     assert gain > gains[-1]
-    leaning = foretell(learner.served(), learner.streams, validation, lambda: None, leaning=learner.leaning).gain
+    leaning = predict_next_item(
+        learner.served(), learner.streams, validation, lambda: None, leaning=learner.leaning
+    ).ndcg
     assert leaning > gain
 
 

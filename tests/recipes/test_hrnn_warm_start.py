@@ -18,7 +18,7 @@ from shared.data.training.training_data import TrainingData
 from shared.recipes import RECIPES
 from shared.recipes.artifact import WEIGHTS
 from shared.recipes.hrnn import warm_start as bases
-from shared.recipes.hrnn.counters import COUNTERS, Blend, Counters
+from shared.recipes.hrnn.counters import COUNTERS, BlendWeights, Counters
 from shared.recipes.hrnn.lightning_module import Fitting
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS
 from shared.recipes.hrnn.trainer import Learner
@@ -146,9 +146,9 @@ def test_before_it_has_learnt_anything_it_answers_as_the_version_it_goes_on_from
     torch.testing.assert_close(served.item.weight[now], before_it["item.weight"][:-1], atol=1e-5, rtol=0)
     # What is in fashion, of which the biases that are left tell too, is that of the events that there are now.
     assert going_on.leaning is not None
-    assert list(going_on.leaning.blend.weights) == form(artifact)["leaning"]
-    counted = Counters.of(histories_of(before()), np.arange(80)).fashion(np.inf)
-    fashion_I = torch.from_numpy(np.array(going_on.leaning.blend.fashion, np.float32) @ counted)
+    assert list(going_on.leaning.weights.values) == form(artifact)["leaning"]
+    counted = Counters.count_events(histories_of(before()), np.arange(80)).get_fashion(np.inf)
+    fashion_I = torch.from_numpy(np.array(going_on.leaning.weights.fashion, np.float32) @ counted)
     torch.testing.assert_close(served.bias[now], before_it["bias"][:-1] - fashion_I, atol=1e-5, rtol=0)
     torch.testing.assert_close(served.item.weight[-1], before_it["item.weight"][-1])
     clubs = [served.of_user.weight[data.users.columns[0].vocabulary.index(club)] for club in "xyz"]  # type: ignore[union-attr]
@@ -316,7 +316,7 @@ def test_what_is_known_of_taking_again_is_handed_on(of_favourites: Path) -> None
 def test_without_new_events_it_leans_on_what_was_counted_as_before(tmp_path: Path, of_favourites: Path) -> None:
     _, artifact = train(tmp_path, fond(), RECIPE, base=of_favourites)
     assert form(artifact) == form(of_favourites)
-    assert form(artifact)["leaning"] != list(Blend().weights)
+    assert form(artifact)["leaning"] != list(BlendWeights().values)
     one, other = (
         {path.name: path.read_bytes() for path in (each / COUNTERS).iterdir()} for each in (artifact, of_favourites)
     )
@@ -336,7 +336,7 @@ def test_what_is_new_is_counted_too_and_the_weights_stay(tmp_path: Path, of_favo
     assert updated.epochs == 2 * RETRAINING_EPOCHS
     for name in ("leaning", "longest", "instead", "repeats"):
         assert form(artifact)[name] == form(of_favourites)[name], name
-    expected = Counters.of(data.histories, np.arange(len(data.histories.user_ids)))
+    expected = Counters.count_events(data.histories, np.arange(len(data.histories.user_ids)))
     found = Counters.open(artifact / COUNTERS)
     np.testing.assert_array_equal(found.last.weights, expected.last.weights)
     np.testing.assert_array_equal(found.prior_I, expected.prior_I)

@@ -21,6 +21,7 @@ from shared.recipes.sims import cointeractions as module
 from shared.recipes.sims.cointeractions import (
     LEAST_DOUBT,
     MOST_DOUBT,
+    discount_popularity,
     estimate_doubt,
     find_neighbors,
     iter_cointeractions,
@@ -182,7 +183,7 @@ def test_cointeractions_are_those_of_all_pairs(monkeypatch: pytest.MonkeyPatch, 
 def test_only_the_nearest_are_kept() -> None:
     baskets = Baskets.collect(took(u1="abcd", u2="abcd", u3="abc", u4="ab"), np.arange(4))
     shares = baskets.takers / baskets.takers.sum()
-    near = find_neighbors(baskets, shares, np.ones(13, np.bool_), discount=0.0, fewest=1, most=2)
+    near = find_neighbors(baskets, discount_popularity(shares, 0.0), np.ones(13, np.bool_), fewest=1, most=2)
     assert [near.get_neighbors(item)[0].tolist() for item in range(4)] == [[1, 2], [0, 2], [0, 1], [0, 1]]
     # All 9 that others took with a is what everybody took beside it.
     np.testing.assert_allclose(near.get_neighbors(0)[1], shares[[1, 2]], rtol=1e-6)

@@ -11,8 +11,8 @@ import torch
 
 from shared.data.arrays.histories import TooLittleData
 from shared.recipes import RECIPES, ranking_metrics
-from shared.recipes.hrnn.counter_blend import Leaning
-from shared.recipes.hrnn.counters import Blend, Counters
+from shared.recipes.hrnn.counter_blend import CounterBlend
+from shared.recipes.hrnn.counters import BlendWeights, Counters
 from shared.recipes.hrnn.trainer import Learner
 from shared.recipes.scoring_api import Past, Query
 from shared.recipes.user_segmentation import training
@@ -74,8 +74,8 @@ def test_a_segment_has_the_users_whose_own_answers_give_the_item_most(leans: boo
     learner = Learner(data, recipe, {"hidden_dimension": "32"}, make_context(), 160)
     histories = data.histories
     if leans:
-        counters = Counters.of(histories, np.arange(20))
-        learner.leaning = Leaning(counters, Blend(last=1.0, like=0.5, again_last=0.7))
+        counters = Counters.count_events(histories, np.arange(20))
+        learner.leaning = CounterBlend(counters, BlendWeights(last=1.0, like=0.5, again_last=0.7))
     events_Q = histories.offsets[1:] - 2
     best = find_segments(learner, events_Q, 3)
     network = learner.served().eval()

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from shared.recipes.artifact import WEIGHTS
 from shared.recipes.hrnn.config import HrnnConfig, count_skipped_events
-from shared.recipes.hrnn.counter_blend import Leaning
-from shared.recipes.hrnn.counters import COUNTERS, FADING, NEWEST, PRIOR, Blend, Counters
+from shared.recipes.hrnn.counter_blend import CounterBlend
+from shared.recipes.hrnn.counters import COUNTERS, FADING, NEWEST, PRIOR, BlendWeights, Counters
 from shared.recipes.hrnn.network import HrnnNetwork
 from shared.recipes.hrnn.repeat_features import HALF_LIVES, LastTakings, compute_repeat_features, compute_user_activity
 from shared.recipes.hrnn.types import Events, FeatureBags, Pairs
@@ -34,7 +34,7 @@ def history_log_shares(
     now: float,
     user: FeatureBags | None = None,
     context: FeatureBags | None = None,
-    leaning: Leaning | None = None,
+    leaning: CounterBlend | None = None,
 ) -> Tensor:
     """log p_I for a user with these events, oldest first, who asks at ``now``: START, and the events.
 
@@ -107,9 +107,9 @@ def history_pairs(form: HrnnConfig, items_T: Tensor, timestamps_T: Tensor, types
     )
 
 
-def counted(leaning: Leaning, items: list[int], at: list[float], pairs: Pairs) -> tuple[Tensor, Tensor]:
+def counted(leaning: CounterBlend, items: list[int], at: list[float], pairs: Pairs) -> tuple[Tensor, Tensor]:
     """What was counted adds to the logits, by its weights: [1,I] of items that are new, [S] of those of the pairs."""
-    counters, blend = leaning.counters, leaning.blend
+    counters, blend = leaning.counters, leaning.weights
     moments = np.cumsum(np.diff(at, prepend=at[:1]) != 0)
     newest = [(items[t], int(moments[-1] - moments[t])) for t in range(max(0, len(items) - NEWEST), len(items))]
     new_I, again_I = (np.zeros(len(counters.prior_I)) for _ in range(2))
@@ -144,7 +144,11 @@ def network_of(artifact: Path) -> HrnnNetwork:
     return network.eval()
 
 
-def leaning_of(artifact: Path) -> Leaning | None:
+def leaning_of(artifact: Path) -> CounterBlend | None:
     """What it leans on; None where nothing was counted."""
     form = network_of(artifact).config
-    return Leaning(Counters.open(artifact / COUNTERS), Blend.told(form.leaning)) if form.leaning else None
+    return (
+        CounterBlend(Counters.open(artifact / COUNTERS), BlendWeights.from_values(form.leaning))
+        if form.leaning
+        else None
+    )

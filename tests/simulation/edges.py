@@ -178,14 +178,14 @@ class Broker:
         self.under_way = 0
         """Messages that are late."""
 
-    # As ``shared.jobs.celery_app.Queue``
+    # As ``shared.jobs.celery_app.MessageQueue``
 
     def send(self, message: Message) -> None:
         self._world.step("send", message.wire, message.arn, getattr(message, "attempt", ""))
         self._refuse_when_away()
         self._post(message.get_queue_name(), orjson.dumps({"wire": message.wire, "fields": message.to_fields()}))
 
-    def waiting(self, queue: str) -> int:
+    def count_waiting(self, queue: str) -> int:
         self._world.step("waiting", queue)
         self._refuse_when_away()
         return len(self.queues[queue])
@@ -255,7 +255,7 @@ class Disk:
 
 @dataclass(eq=False)
 class Child:
-    """``shared.jobs.subprocess_pool.Child``: a job's process, which outlives a stopped worker, and not a killed one."""
+    """``shared.jobs.subprocess_pool.JobProcess``: a job's process, which outlives a stopped worker, and not a killed one."""
 
     world: World
     faults: Faults
@@ -270,7 +270,7 @@ class Child:
     told: Task | None = None
     lost_since: float | None = None
 
-    def order(self, job: str, arn: str, attempt: int) -> None:
+    def submit(self, job: str, arn: str, attempt: int) -> None:
         """Draw how the job will go."""
         chance = self.world.chance
         self.world.step("order", job, arn, attempt)
@@ -310,7 +310,7 @@ class Child:
         if self.alive and self.at_work and (self.arn, self.attempt) == (arn, attempt):
             self.disk.kept[arn] = attempt
 
-    def heard(self, seconds: float) -> Mapping[str, Any] | None:
+    def receive(self, seconds: float) -> Mapping[str, Any] | None:
         self.world.step("hear", self.arn)
         if not self.alive:
             return None
@@ -328,7 +328,7 @@ class Child:
         self.world.tell("hears", self.arn, said)
         return said
 
-    def ask_to_stop(self) -> None:
+    def cancel(self) -> None:
         """It may be about to end, or not listen."""
         self.world.step("ask to stop", self.arn)
         chance = self.world.chance
@@ -342,7 +342,7 @@ class Child:
         self.world.step("kill child", self.arn)
         self.alive = self.at_work = False
 
-    def end(self, patience: float = 0.0) -> int:
+    def wait_or_kill(self, patience: float = 0.0) -> int:
         self.world.step("end child", self.arn)
         killed = self.alive
         self.alive = self.at_work = False
@@ -362,13 +362,13 @@ class Child:
 
 
 class Children:
-    """``shared.jobs.subprocess_pool.Children`` of all workers."""
+    """``shared.jobs.subprocess_pool.JobProcessPool`` of all workers."""
 
     def __init__(self, world: World, faults: Faults, disk: Disk, server: Server) -> None:
         self._world, self._faults, self._disk, self._server = world, faults, disk, server
         self.all: list[Child] = []
 
-    def take(self, _module: str) -> Child:
+    def acquire(self, _module: str) -> Child:
         self._world.step("take child")
         assert self._world.task is not None
         worker = self._world.task.process
@@ -381,7 +381,7 @@ class Children:
         worker.at_death.append(leashed)
         return child
 
-    def give_back(self, child: Child, _seconds: float) -> None:
+    def release(self, child: Child, _seconds: float) -> None:
         child.alive = child.at_work = False
 
     def workers(self) -> list[SimProcess]:
@@ -394,25 +394,25 @@ class Children:
             child.check()
 
 
-class Loading:
-    """``services.runtime.loader.Loading`` and ``deployed.Deployed`` of one runtime."""
+class ModelLoader:
+    """``services.runtime.loader.ModelLoader`` and ``shared.serving.model_cache.ModelCache`` of one runtime."""
 
     def __init__(self, world: World, disk: Disk) -> None:
         self._world, self._disk = world, disk
         self._held: dict[str, object] = {}
 
-    def held(self, version_arn: str) -> object | None:
+    def get_model(self, version_arn: str) -> object | None:
         return self._held.get(version_arn)
 
-    def keep(self, needed: set[str]) -> None:
+    def keep_only(self, needed: set[str]) -> None:
         self._held = {arn: model for arn, model in self._held.items() if arn in needed}
 
-    def begin(self, version_arn: str) -> Future[Any]:
+    def begin_loading(self, version_arn: str) -> Future[Any]:
         return _Loaded(self._world, self, version_arn, self._disk)
 
 
 class _Loaded(Future[Any]):
-    def __init__(self, world: World, loading: Loading, version_arn: str, disk: Disk) -> None:
+    def __init__(self, world: World, loading: ModelLoader, version_arn: str, disk: Disk) -> None:
         super().__init__()
         self._world, self._loading, self._arn, self._disk = world, loading, version_arn, disk
         self.set_result(None)
@@ -426,17 +426,17 @@ class _Loaded(Future[Any]):
         return None
 
 
-class Preparing:
-    """``services.runtime.warm_up.Preparing`` of one runtime: what filters read is at hand after a while."""
+class WarmUp:
+    """``services.runtime.warm_up.WarmUp`` of one runtime: what filters read is at hand after a while."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self.signs = ActivityTracker()
 
-    def served(self, record: Record, _body: Mapping[str, Any], _model: Any) -> None:
+    def prepare_endpoint(self, record: Record, _body: Mapping[str, Any], _model: Any) -> None:
         self._world.step("prepare", record.arn)
 
-    def filter(self, record: Record) -> None:
+    def prepare_filter(self, record: Record) -> None:
         self._world.step("prepare", record.arn)
         self._world.pause(self._world.chance.choice((0.02, 0.5, 3.0)))
 

@@ -35,7 +35,7 @@ def no_fence(patch: pytest.MonkeyPatch) -> None:
     def heard(record: Record, fact: Fact, now: float) -> Record | None:
         return real(record, replace(fact, attempt=record.attempt), now)
 
-    patch.setattr(transitions, "after_fact", heard)
+    patch.setattr(transitions, "compute_next_record", heard)
 
 
 def no_guards(patch: pytest.MonkeyPatch) -> None:
@@ -63,8 +63,8 @@ def no_note_of_a_report(patch: pytest.MonkeyPatch) -> None:
     def said(_records: Any, sending: celery_app.MessageQueue, fact: Fact) -> None:
         sending.send(fact)
 
-    patch.setattr(runner, "report", said)
-    patch.setattr(deployer, "report", said)
+    patch.setattr(runner, "report_fact", said)
+    patch.setattr(deployer, "report_fact", said)
 
 
 def a_note_gone_before_it_is_applied(patch: pytest.MonkeyPatch) -> None:
@@ -74,7 +74,7 @@ def a_note_gone_before_it_is_applied(patch: pytest.MonkeyPatch) -> None:
         store.remove_from_outbox(celery_app.build_outbox_entry(fact).id)
         real(store, fact)
 
-    patch.setattr(transitions, "apply", applied)
+    patch.setattr(transitions, "write_transition", applied)
 
 
 def nobody_walks_the_outbox(patch: pytest.MonkeyPatch) -> None:
@@ -84,7 +84,7 @@ def nobody_walks_the_outbox(patch: pytest.MonkeyPatch) -> None:
         settings = replace(process.settings, resend_after_seconds=1e9)
         real(replace(process, settings=settings), since, aside)
 
-    patch.setattr(reconcile, "walk", walk)
+    patch.setattr(reconcile, "reconcile", walk)
 
 
 def nobody_looks_for_dead_workers(patch: pytest.MonkeyPatch) -> None:
@@ -94,17 +94,17 @@ def nobody_looks_for_dead_workers(patch: pytest.MonkeyPatch) -> None:
         if process.store.get_lease(record.arn) is None:
             real(process, record, since)
 
-    patch.setattr(reconcile, "_tend", tend)
+    patch.setattr(reconcile, "reconcile_record", tend)
 
 
 def a_call_that_is_not_remembered(patch: pytest.MonkeyPatch) -> None:
     """The second try of a Create makes another."""
     numbers, real = itertools.count(), operations.create_resource
 
-    def create(desk: Any, resource: Any, call: Any) -> Any:
-        return real(desk, resource, replace(call, invocation=f"{call.invocation}-{next(numbers)}"))
+    def create(context: Any, resource: Any, call: Any) -> Any:
+        return real(context, resource, replace(call, invocation=f"{call.invocation}-{next(numbers)}"))
 
-    patch.setattr(operations, "create", create)
+    patch.setattr(operations, "create_resource", create)
     patch.setitem(api_verbs(), "Create{}", create)
 
 
@@ -133,11 +133,11 @@ def a_worker_that_works_on_without_its_lease(patch: pytest.MonkeyPatch) -> None:
         real(self)
         return True
 
-    patch.setattr(runner.JobMonitor, "_look_after_lease", looked)
+    patch.setattr(runner.JobMonitor, "_renew_lease", looked)
 
 
 def a_job_that_hangs_and_is_waited_for(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(runner._SilenceTimer, "is_too_long", lambda _silence: False)
+    patch.setattr(runner._SilenceTimer, "is_exceeded", lambda _silence: False)
 
 
 def an_owner_that_goes_before_what_it_owns(patch: pytest.MonkeyPatch) -> None:
@@ -153,7 +153,7 @@ def an_owner_that_goes_before_what_it_owns(patch: pytest.MonkeyPatch) -> None:
                 store.clear_dataset(each.arn)
             store.remove(each)
 
-    patch.setattr(transitions, "remove", remove)
+    patch.setattr(transitions, "remove_resource", remove)
 
 
 def a_deletion_that_is_taken_at_its_word(patch: pytest.MonkeyPatch) -> None:
@@ -166,7 +166,7 @@ def a_deletion_that_is_taken_at_its_word(patch: pytest.MonkeyPatch) -> None:
         if record is not None and record.kind == "filter":
             store.remove(record)
 
-    patch.setattr(transitions, "remove", remove)
+    patch.setattr(transitions, "remove_resource", remove)
 
 
 def a_stop_that_is_forgotten(patch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ import structlog
 from kombu.exceptions import OperationalError
 
 from services.api import app as api
-from services.api.operations import ApiContext
+from services.api.context import ApiContext
 from services.events import app as events
 from services.runtime import deployer
 from services.status import deletions, memory_guard
@@ -36,11 +36,11 @@ from shared.resources.dataset import requests as of_datasets
 from shared.resources.event_tracker import requests as of_trackers
 from shared.resources.filter import requests as of_filters
 from shared.settings import Settings
-from tests.simulation.edges import Broker, Children, Disk, Faults, Loading, Preparing, Server, Store
+from tests.simulation.edges import Broker, Children, Disk, Faults, ModelLoader, Server, Store, WarmUp
 from tests.simulation.world import Broken, Event, Killed, SimProcess, Threads, Time, World
 from tests.unit.state_machine.control_plane import Refused
 
-with patch("shared.jobs.worker_process.celery_process"):  # the handlers alone: there is no Celery here
+with patch("shared.jobs.worker_process.create_worker_app"):  # the handlers alone: there is no Celery here
     from services.status import app as status
     from workers.importing import tasks as importing
     from workers.training import tasks as training
@@ -128,9 +128,9 @@ class System:
             case "api" | "events":
                 return
             case "runtime":
-                loading: Any = Loading(self.world, self.disk)
-                preparing: Any = Preparing(self.world)
-                deployer.start(one.handle, loading, loading, preparing)
+                loading: Any = ModelLoader(self.world, self.disk)
+                preparing: Any = WarmUp(self.world)
+                deployer.start_deployer(one.handle, loading, loading, preparing)
                 worker_process.send_heartbeats(one.handle)
                 return
             case "status":
@@ -233,7 +233,7 @@ def _timed() -> list[Any]:
 _TIMED = _timed()
 #: Clients send few texts, and what is parsed from them is immutable.
 _parse_schema = lru_cache(data_schemas.parse_schema)
-_parse_filter = lru_cache(of_filters.parse)
+_parse_filter = lru_cache(of_filters.parse_filter)
 
 
 @contextlib.contextmanager
@@ -247,11 +247,11 @@ def simulated(world: World, children: Children) -> Iterator[None]:
         *((module, "threading", threads) for module in (runner, background, deployer)),
         *((module, "uuid", uuids) for module in (of_datasets, of_trackers)),
         (arns, "secrets", ids),
-        (runner, "_children", children),
+        (runner, "_pool", children),
         (runner, "end_process", lambda code: world.die(f"with exit status {code}")),
         (data_schemas, "parse_schema", _parse_schema),
         (of_filters, "parse", _parse_filter),
-        (memory_guard, "start", lambda _process: None),  # it looks at a real Redis
+        (memory_guard, "start_memory_guard", lambda _process: None),  # it looks at a real Redis
         (worker_process, "_current", _Current(world)),
         # Each round costs steps, and a fault between two of these is seldom.
         (deployer, "EVERY", 1.0),

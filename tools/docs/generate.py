@@ -13,7 +13,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from services.api import app as api
-from services.api.operations import ApiContext
+from services.api.context import ApiContext
 from services.events import app as events
 from services.runtime import app as runtime
 from shared import recipes
@@ -112,15 +112,15 @@ def _operation_table(service: str, offered: Mapping[str, app.OperationHandler]) 
 
 def _offered() -> Mapping[str, Mapping[str, app.OperationHandler]]:
     configured, store = Settings(), MemoryStore()
-    desk = ApiContext(
+    context = ApiContext(
         store, celery_app.MessageQueue(celery_app.create_celery_app(configured)), Reading(store, configured)
     )
-    serving = runtime.serving(configured, store, Artifacts(configured.artifacts))
+    serving = runtime.create_context(configured, store, Artifacts(configured.artifacts))
     return {
-        "personalize": api.build_handlers(desk),
-        "personalize-runtime": runtime.handlers(serving),
+        "personalize": api.build_handlers(context),
+        "personalize-runtime": runtime.create_handlers(serving),
         "personalize-events": events.build_handlers(configured, store),
-        service_model.OWN_SERVICE: api.build_own_handlers(desk),
+        service_model.OWN_SERVICE: api.build_own_handlers(context),
     }
 
 

@@ -1,10 +1,9 @@
-"""A recipe whose trials only sleep: what is left is what dispatch, loading and reporting take.
+"""A recipe whose trials only sleep, so that a benchmark measures dispatch, loading and reporting alone.
 
 For ``FORETASTE_RECIPES=benchmarks.tuning.sleeping``.
 """
 
-from shared.recipes.declaration import Recipe
-from shared.recipes.hyperparameters import HyperParameter
+from shared.recipes.plugin import HyperParameter, Recipe
 
 SLEEPING = Recipe(
     name="sleeping",

@@ -1,4 +1,4 @@
-"""Popularity-Count's."""
+"""The scorer of Popularity-Count."""
 
 from shared.recipes.popularity.scoring import Scorer
 

@@ -1,21 +1,19 @@
-"""``validate`` sleeps for so many milliseconds; ``train`` is Popularity-Count's."""
+"""``validate`` sleeps for ``milliseconds``; ``train`` is Popularity-Count's."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
 
-from shared.data.training.training_data import TrainingData
-from shared.recipes.declaration import Recipe
+from shared.recipes.plugin import Recipe, TrainingContext, TrainingData, TrainingStopped, Validated
 from shared.recipes.popularity.training import train
-from shared.recipes.training_api import TrainingContext, TrainingStopped, Validated
 from shared.resources.solution.tuning import METRICS
 
 __all__ = ["train", "validate"]
 
 
 def validate(data: TrainingData, recipe: Recipe, parameters: Mapping[str, str], context: TrainingContext) -> Validated:
-    """``shared.recipes.training_api.Validate``. All metrics are what ``worth`` says."""
+    """``shared.recipes.training_api.Validate``: every metric has the value of the hyperparameter ``worth``."""
     del data, recipe
     began = time.monotonic()
     while (left := int(parameters["milliseconds"]) / 1000 - (time.monotonic() - began)) > 0:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from services.api import page_tokens
-from services.api.operations import ApiContext
+from services.api.context import ApiContext
 from shared.http.app import Answer, Call
 
 
-def get_solution_metrics(desk: ApiContext, call: Call) -> Answer:
-    version = desk.reading.active(call.request["solutionVersionArn"], "solution_version")
+def get_solution_metrics(context: ApiContext, call: Call) -> Answer:
+    version = context.reading.active(call.request["solutionVersionArn"], "solution_version")
     headers = {"x-foretaste-baseline": page_tokens.dump_json(version.state["baseline"])}
     # Segments and actions have none, nor has what was trained by an older release.
     if version.state.get("report"):

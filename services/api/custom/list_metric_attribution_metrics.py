@@ -6,19 +6,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from services.api import page_tokens
-from services.api.operations import ApiContext
+from services.api.context import ApiContext
 from shared.aws import arns
 from shared.aws.errors import InvalidInput
 from shared.http.app import Call
 
 
-def list_metric_attribution_metrics(desk: ApiContext, call: Call) -> Mapping[str, Any]:
+def list_metric_attribution_metrics(context: ApiContext, call: Call) -> Mapping[str, Any]:
     arn = call.request.get("metricAttributionArn")
     if arn is None:
         raise InvalidInput("metricAttributionArn is required.")
     if arns.parse_noun(arn) != "metric_attribution":
         raise InvalidInput(f"metricAttributionArn must be the ARN of a metric attribution; it is {arn}.")
-    record = desk.reading.records.get(arn)
+    record = context.reading.records.get(arn)
     metrics = record.body["metrics"] if record else []  # as any list of what an unknown parent has
     listed, following = page_tokens.slice_page(metrics, call)
     return {"metrics": listed, "nextToken": following}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from services.api.operations import ApiContext
+from services.api.context import ApiContext
 from shared.http.app import Call
 from shared.resources.solution_version.requests import tuned
 from shared.resources.trial import requests as trials
@@ -16,12 +16,13 @@ from shared.state.lifecycle import FAILED_STATUSES
 from shared.store import Record
 
 
-def list_trials(desk: ApiContext, call: Call) -> Mapping[str, Any]:
-    version = desk.reading.find(call.request["solutionVersionArn"], "solution_version")
+def list_trials(context: ApiContext, call: Call) -> Mapping[str, Any]:
+    version = context.reading.find(call.request["solutionVersionArn"], "solution_version")
     won = (tuned(version) or {}).get("trial")
     return {
         "trials": [
-            {**_describe_trial(trial), "won": trial.body["number"] == won} for trial in trials.of(version, desk.reading)
+            {**_describe_trial(trial), "won": trial.body["number"] == won}
+            for trial in trials.of(version, context.reading)
         ]
     }
 

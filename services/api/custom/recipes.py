@@ -6,25 +6,25 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from services.api import page_tokens
-from services.api.operations import ApiContext
+from services.api.context import ApiContext
 from shared import recipes
 from shared.aws.errors import ResourceNotFound
 from shared.http.app import Call
 from shared.state.lifecycle import ACTIVE
 
 
-def list_recipes(_desk: ApiContext, call: Call) -> Mapping[str, Any]:
+def list_recipes(_context: ApiContext, call: Call) -> Mapping[str, Any]:
     domain = call.request.get("domain")
     offered = [recipe for recipe in recipes.RECIPES.values() if domain in (None, recipe.domain)]
     listed, following = page_tokens.slice_page(offered, call)
     return {"recipes": [_describe_recipe(recipe) for recipe in listed], "nextToken": following}
 
 
-def describe_recipe(_desk: ApiContext, call: Call) -> Mapping[str, Any]:
+def describe_recipe(_context: ApiContext, call: Call) -> Mapping[str, Any]:
     return {"recipe": _describe_recipe(_find_recipe(recipes.find_recipe, call.request["recipeArn"], "recipe"))}
 
 
-def describe_algorithm(_desk: ApiContext, call: Call) -> Mapping[str, Any]:
+def describe_algorithm(_context: ApiContext, call: Call) -> Mapping[str, Any]:
     recipe = _find_recipe(recipes.find_recipe_by_algorithm, call.request["algorithmArn"], "algorithm")
     return {
         "algorithm": {
@@ -37,7 +37,7 @@ def describe_algorithm(_desk: ApiContext, call: Call) -> Mapping[str, Any]:
     }
 
 
-def describe_feature_transformation(_desk: ApiContext, call: Call) -> Mapping[str, Any]:
+def describe_feature_transformation(_context: ApiContext, call: Call) -> Mapping[str, Any]:
     recipe = _find_recipe(
         recipes.find_recipe_by_feature_transformation,
         call.request["featureTransformationArn"],

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from services.api.operations import ApiContext, request_transition, request_update, run_once
+from services.api.context import ApiContext, run_once
+from services.api.operations import request_transition, request_update
 from shared import recipes
 from shared.aws.errors import InvalidInput, ResourceNotFound
 from shared.http.app import Call
@@ -17,24 +18,24 @@ from shared.state.lifecycle import ACTIVE, TransitionRequest
 RECOMMENDER = RESOURCES["recommender"]
 
 
-def update_recommender(desk: ApiContext, call: Call) -> Mapping[str, Any]:
+def update_recommender(context: ApiContext, call: Call) -> Mapping[str, Any]:
     """The recommender goes on with its old model and settings until the new ones can answer."""
-    run_once(desk, call, lambda asked: _request_update(asked, call.request))
+    run_once(context, call, lambda bound: _request_update(bound, call.request))
     return {"recommenderArn": call.request["recommenderArn"]}
 
 
-def _request_update(desk: ApiContext, request: Mapping[str, Any]) -> None:
-    recommender = desk.reading.find(request["recommenderArn"], "recommender")
+def _request_update(context: ApiContext, request: Mapping[str, Any]) -> None:
+    recommender = context.reading.find(request["recommenderArn"], "recommender")
     if settled(recommender) and recommender.status != ACTIVE:
         raise InvalidInput(f"{recommender.arn} is in status {recommender.status}; it must be {ACTIVE} to be updated.")
     recipe = recipes.find_recipe(recommender.body["recipeArn"])
     if recipe is None:
         raise ResourceNotFound(f"The recipe {recommender.body['recipeArn']} is not offered any more.")
-    group = desk.reading.active(recommender.body["datasetGroupArn"], "dataset_group")
+    group = context.reading.active(recommender.body["datasetGroupArn"], "dataset_group")
     standing = recommender.body["recommenderConfig"]
     wanted = {
         "minRecommendationRequestsPerSecond": standing["minRecommendationRequestsPerSecond"],
-        **checked(request["recommenderConfig"], recipe, group, desk.reading),
+        **checked(request["recommenderConfig"], recipe, group, context.reading),
     }
     if wanted == standing:
         raise InvalidInput(f"The recommenderConfig is the one that {recommender.arn} has already.")
@@ -42,7 +43,7 @@ def _request_update(desk: ApiContext, request: Mapping[str, Any]) -> None:
     retrained = wanted.get("trainingDataConfig") != standing.get("trainingDataConfig")
     version = fresh_version(recommender.arn) if retrained else recommender.body["solutionVersionArn"]
     request_update(
-        desk,
+        context,
         RECOMMENDER,
         recommender,
         {"recommenderConfig": wanted, "solutionVersionArn": version},
@@ -50,17 +51,19 @@ def _request_update(desk: ApiContext, request: Mapping[str, Any]) -> None:
     )
 
 
-def stop_recommender(desk: ApiContext, call: Call) -> Mapping[str, Any]:
-    return _run_transition(desk, call, TransitionRequest.STOP)
+def stop_recommender(context: ApiContext, call: Call) -> Mapping[str, Any]:
+    return _run_transition(context, call, TransitionRequest.STOP)
 
 
-def start_recommender(desk: ApiContext, call: Call) -> Mapping[str, Any]:
-    return _run_transition(desk, call, TransitionRequest.START)
+def start_recommender(context: ApiContext, call: Call) -> Mapping[str, Any]:
+    return _run_transition(context, call, TransitionRequest.START)
 
 
-def _run_transition(desk: ApiContext, call: Call, wanted: TransitionRequest) -> Mapping[str, Any]:
+def _run_transition(context: ApiContext, call: Call, wanted: TransitionRequest) -> Mapping[str, Any]:
     arn = call.request["recommenderArn"]
     run_once(
-        desk, call, lambda asked: request_transition(asked, RECOMMENDER, asked.reading.find(arn, "recommender"), wanted)
+        context,
+        call,
+        lambda bound: request_transition(bound, RECOMMENDER, bound.reading.find(arn, "recommender"), wanted),
     )
     return {"recommenderArn": arn}

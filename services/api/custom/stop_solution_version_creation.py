@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from services.api.operations import ApiContext, run_once
+from services.api.context import ApiContext, run_once
 from shared.aws.errors import InvalidInput, ResourceInUse
 from shared.http.app import Call
 from shared.jobs import celery_app
@@ -12,12 +12,12 @@ from shared.resources import RESOURCES
 from shared.state.lifecycle import CREATE_STOPPING, TRAINED, TransitionRequest
 
 
-def stop_solution_version_creation(desk: ApiContext, call: Call) -> None:
-    run_once(desk, call, lambda asked: _stop_version(asked, call.request["solutionVersionArn"]))
+def stop_solution_version_creation(context: ApiContext, call: Call) -> None:
+    run_once(context, call, lambda bound: _stop_version(bound, call.request["solutionVersionArn"]))
 
 
-def _stop_version(desk: ApiContext, arn: str) -> None:
-    version = desk.reading.find(arn, "solution_version")
+def _stop_version(context: ApiContext, arn: str) -> None:
+    version = context.reading.find(arn, "solution_version")
     status = version.status or ""
     if status == CREATE_STOPPING:
         raise ResourceInUse(f"{arn} is being stopped already.")
@@ -27,9 +27,9 @@ def _stop_version(desk: ApiContext, arn: str) -> None:
     command = RESOURCES["solution_version"].command_for(version)
     # Others are told by the lease that they work under; who begins work for others has none.
     bell = command(arn=arn) if command and command.winds_down else None
-    stopped = replace(version, status=after, updated=desk.store.now())
-    desk.store.replace(
-        stopped, invocation=desk.invocation, outbox=[celery_app.build_outbox_entry(bell)] if bell else []
+    stopped = replace(version, status=after, updated=context.store.now())
+    context.store.replace(
+        stopped, invocation=context.invocation, outbox=[celery_app.build_outbox_entry(bell)] if bell else []
     )
     if bell:
-        desk.dispatch(bell)
+        context.dispatch(bell)

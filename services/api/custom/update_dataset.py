@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from services.api.operations import ApiContext, request_update, run_once
+from services.api.context import ApiContext, run_once
+from services.api.operations import request_update
 from shared.http.app import Call
 from shared.resources import RESOURCES
 from shared.resources.dataset.requests import ADDED, added_by, check_updatable
@@ -18,27 +19,27 @@ from shared.store import Record
 DATASET = RESOURCES["dataset"]
 
 
-def update_dataset(desk: ApiContext, call: Call) -> Mapping[str, Any]:
-    run_once(desk, call, lambda asked: _request_update(asked, call.request))
+def update_dataset(context: ApiContext, call: Call) -> Mapping[str, Any]:
+    run_once(context, call, lambda bound: _request_update(bound, call.request))
     return {"datasetArn": call.request["datasetArn"]}
 
 
-def _request_update(desk: ApiContext, request: Mapping[str, Any]) -> None:
-    dataset = desk.reading.find(request["datasetArn"], "dataset")
+def _request_update(context: ApiContext, request: Mapping[str, Any]) -> None:
+    dataset = context.reading.find(request["datasetArn"], "dataset")
     check_updatable(dataset)
-    schema = desk.reading.find(request["schemaArn"], "schema")
+    schema = context.reading.find(request["schemaArn"], "schema")
     if dataset.status == ACTIVE and schema.arn == _get_wanted_schema(dataset):
         return  # it has that schema, or is being given it
-    desk.reading.active(dataset.arn, "dataset")
-    refuse_while_importing(dataset.arn, desk.reading)
-    added = dict.fromkeys(added_by(schema, dataset, desk.reading), desk.store.now())
+    context.reading.active(dataset.arn, "dataset")
+    refuse_while_importing(dataset.arn, context.reading)
+    added = dict.fromkeys(added_by(schema, dataset, context.reading), context.store.now())
     begun = replace(
         dataset,
         # Under the new schema from now on, so that nobody can delete it meanwhile.
         parents=(*dataset.parents, schema.arn),
         state={**dataset.state, ADDED: {**dataset.state.get(ADDED, {}), **added}},
     )
-    request_update(desk, DATASET, begun, {"schemaArn": schema.arn}, guards=[schema])
+    request_update(context, DATASET, begun, {"schemaArn": schema.arn}, guards=[schema])
 
 
 def _get_wanted_schema(dataset: Record) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from services.api.operations import ApiContext, request_update, run_once
+from services.api.context import ApiContext, run_once
+from services.api.operations import request_update
 from shared.aws.errors import InvalidInput, ResourceAlreadyExists, ResourceNotFound
 from shared.http.app import Call
 from shared.resources import RESOURCES
@@ -13,22 +14,22 @@ from shared.resources.metric_attribution.requests import check_metrics, check_ou
 from shared.store import Record
 
 
-def update_metric_attribution(desk: ApiContext, call: Call) -> Mapping[str, Any]:
+def update_metric_attribution(context: ApiContext, call: Call) -> Mapping[str, Any]:
     arn = call.request.get("metricAttributionArn")
     if arn is None:
         raise InvalidInput("metricAttributionArn is required.")
-    run_once(desk, call, lambda asked: _request_update(asked, arn, call.request))
+    run_once(context, call, lambda bound: _request_update(bound, arn, call.request))
     return {"metricAttributionArn": arn}
 
 
-def _request_update(desk: ApiContext, arn: str, request: Mapping[str, Any]) -> None:
-    attribution = desk.reading.find(arn, "metric_attribution")
+def _request_update(context: ApiContext, arn: str, request: Mapping[str, Any]) -> None:
+    attribution = context.reading.find(arn, "metric_attribution")
     metrics = _merge_metrics(attribution, request)
-    check_metrics(metrics, attribution.body["datasetGroupArn"], desk.reading)
+    check_metrics(metrics, attribution.body["datasetGroupArn"], context.reading)
     output = request.get("metricsOutputConfig", attribution.body["metricsOutputConfig"])
     check_output(output)
     request_update(
-        desk, RESOURCES["metric_attribution"], attribution, {"metrics": metrics, "metricsOutputConfig": output}
+        context, RESOURCES["metric_attribution"], attribution, {"metrics": metrics, "metricsOutputConfig": output}
     )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from services.api.operations import ApiContext, request_update, run_once
+from services.api.context import ApiContext, run_once
+from services.api.operations import request_update
 from shared import recipes
 from shared.aws.errors import InvalidInput
 from shared.http.app import Call
@@ -20,21 +21,21 @@ from shared.store import Record
 MEMBERS = ("performAutoTraining", "performIncrementalUpdate", "solutionUpdateConfig")
 
 
-def update_solution(desk: ApiContext, call: Call) -> Mapping[str, Any]:
-    run_once(desk, call, lambda asked: _request_update(asked, call.request))
+def update_solution(context: ApiContext, call: Call) -> Mapping[str, Any]:
+    run_once(context, call, lambda bound: _request_update(bound, call.request))
     return {"solutionArn": call.request["solutionArn"]}
 
 
-def _request_update(desk: ApiContext, request: Mapping[str, Any]) -> None:
-    solution = desk.reading.find(request["solutionArn"], "solution")
+def _request_update(context: ApiContext, request: Mapping[str, Any]) -> None:
+    solution = context.reading.find(request["solutionArn"], "solution")
     body = {member: request[member] for member in MEMBERS if member in request}
     if not body:
         raise InvalidInput(f"There is nothing to update: give one of {', '.join(MEMBERS)}.")
-    _check_update(desk, solution, body)
-    request_update(desk, RESOURCES["solution"], solution, body)
+    _check_update(context, solution, body)
+    request_update(context, RESOURCES["solution"], solution, body)
 
 
-def _check_update(desk: ApiContext, solution: Record, body: Mapping[str, Any]) -> None:
+def _check_update(context: ApiContext, solution: Record, body: Mapping[str, Any]) -> None:
     arn = solution.body.get("recipeArn")
     recipe = recipes.find_recipe(arn) if arn else None
     check_incremental(recipe, wanted=body.get("performIncrementalUpdate", False))
@@ -45,11 +46,11 @@ def _check_update(desk: ApiContext, solution: Record, body: Mapping[str, Any]) -
     if recipe is None:
         raise InvalidInput("eventsConfig belongs to a recipe, and this solution leaves the choice of it to AutoML.")
     standing = solution.body.get("solutionConfig") or {}
-    group = desk.reading.find(solution.body["datasetGroupArn"], "dataset_group")
+    group = context.reading.find(solution.body["datasetGroupArn"], "dataset_group")
     check_events(
         recipe,
         {**standing, **config},
         solution.body.get("eventType"),
-        columns_of(group.arn, "INTERACTIONS", desk.reading),
-        left_out(standing, group, desk.reading).get("INTERACTIONS", frozenset()),
+        columns_of(group.arn, "INTERACTIONS", context.reading),
+        left_out(standing, group, context.reading).get("INTERACTIONS", frozenset()),
     )

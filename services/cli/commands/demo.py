@@ -25,13 +25,13 @@ from rich.table import Table as Grid
 from services.cli import screen
 from services.cli.local import signals
 from services.cli.options import DEFAULT_RECIPE, appendfsync
-from services.cli.screen import metrics_table, step
+from services.cli.screen import build_metrics_table, show_step
 
 if TYPE_CHECKING:
     from services.cli.data.tables import Table
     from services.cli.data.titles import Viewer
     from services.cli.local.system import LocalSystem
-    from services.cli.resource_life import Life, Metrics
+    from services.cli.resource_life import ResourceLife, VersionMetrics
 
 VIEWERS = 3
 NEWEST = 5
@@ -56,23 +56,23 @@ EVENTS = 3
 @appendfsync
 def demo(data: Path | None, data_dir: Path | None, port: int, exit_when_done: bool, appendfsync: str) -> None:
     """Watch a recommender being born: import, train, evaluate, deploy, ask, and change by live events."""
-    from services.cli.local.system import Wishes, local_system
+    from services.cli.local.system import SystemOptions, run_local_system
 
-    console = screen.console()
+    console = screen.create_console()
     stopping = threading.Event()
     with ExitStack() as stack:
         stack.enter_context(signals.note_signals(stopping))
         home = data_dir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="foretaste-")))
         folder = (data or _write_demo_data(home / "catalogue", console)).absolute()
         bucket = _make_bucket_name(folder)
-        wishes = Wishes(data_dir=home, port=port, buckets={bucket: folder}, appendfsync=appendfsync)
+        wishes = SystemOptions(data_dir=home, port=port, buckets={bucket: folder}, appendfsync=appendfsync)
 
         def say(sentence: str) -> None:
             console.print(sentence, style="yellow", markup=False)
 
-        with step(console, "system") as shown:
-            shown.show("starting Redis, 4 HTTP services, 5 workers")
-            system = stack.enter_context(local_system(wishes, say=say, stopping=stopping))
+        with show_step(console, "system") as shown:
+            shown.show_note("starting Redis, 4 HTTP services, 5 workers")
+            system = stack.enter_context(run_local_system(wishes, say=say, stopping=stopping))
             shown.conclude(f"Redis, 4 HTTP services, 5 workers; {system.url}")
         try:
             with signals.raise_on_signal(stopping):
@@ -88,7 +88,7 @@ def demo(data: Path | None, data_dir: Path | None, port: int, exit_when_done: bo
 def _write_demo_data(folder: Path, console: Console) -> Path:
     from services.cli.data import demo_catalogue
 
-    with step(console, "catalogue") as shown:
+    with show_step(console, "catalogue") as shown:
         demo_catalogue.write_demo_data(folder)
         shown.conclude(
             f"{demo_catalogue.USERS} viewers, {demo_catalogue.ITEMS:,} films, "
@@ -109,20 +109,20 @@ class _Deployed:
 
     campaign: str
     tracking_id: str
-    metrics: Metrics
+    metrics: VersionMetrics
 
 
 class _Demo:
     def __init__(self, console: Console, system: LocalSystem, folder: Path, bucket: str) -> None:
         from services.cli.client import connect
         from services.cli.data.titles import Viewing, read_titles
-        from services.cli.resource_life import Life
+        from services.cli.resource_life import ResourceLife
 
         self._console = console
         self._system = system
         self._folder = folder
         self._bucket = bucket
-        self._life: Life = Life(connect(system.client), bucket)
+        self._life: ResourceLife = ResourceLife(connect(system.client), bucket)
         self._viewing = Viewing(folder)
         self._titles = read_titles(folder / "items.csv")
 
@@ -133,7 +133,7 @@ class _Demo:
         first = self._get_recommendations(made.campaign, viewers[0].user_id)
         self._console.print(f"First recommendation {time.monotonic() - began:.0f} s after the system was up.\n")
         found = made.metrics
-        self._console.print(metrics_table(DEFAULT_RECIPE, found.model, found.popularity, found.report))
+        self._console.print(build_metrics_table(DEFAULT_RECIPE, found.model, found.popularity, found.report))
         lists = [first, *(self._get_recommendations(made.campaign, viewer.user_id) for viewer in viewers[1:])]
         for viewer, items in zip(viewers, lists, strict=True):
             self._console.print(self._show_viewer(viewer, items))
@@ -147,35 +147,35 @@ class _Demo:
         from services.cli.data import tables
 
         life, console = self._life, self._console
-        with step(console, "dataset group") as shown:
+        with show_step(console, "dataset group") as shown:
             found = tables.read_tables(self._folder)
-            group = life.dataset_group(shown.watch)
+            group = life.create_dataset_group(shown.watch)
             shown.conclude(self._bucket)
         for table in found:
             self._import_table(group, table)
-        with step(console, "solution") as shown:
-            solution = life.solution(group, DEFAULT_RECIPE, shown.watch)
+        with show_step(console, "solution") as shown:
+            solution = life.create_solution(group, DEFAULT_RECIPE, shown.watch)
             shown.conclude(DEFAULT_RECIPE)
-        with step(console, "solution version: training") as shown:
-            version = life.solution_version(solution, shown.watch, again=False)
-            metrics = life.metrics(version)
+        with show_step(console, "solution version: training") as shown:
+            version = life.create_solution_version(solution, shown.watch, again=False)
+            metrics = life.get_metrics(version)
             shown.conclude(f"NDCG@25 {metrics.model['normalized_discounted_cumulative_gain_at_25']:.4f}")
-        with step(console, "campaign") as shown:
-            campaign = life.campaign(version, shown.watch)
+        with show_step(console, "campaign") as shown:
+            campaign = life.deploy_campaign(version, shown.watch)
             shown.conclude("loaded, and a canary scored")
-        with step(console, "event tracker") as shown:
-            tracking_id = life.event_tracker(group, shown.watch)
+        with show_step(console, "event tracker") as shown:
+            tracking_id = life.create_event_tracker(group, shown.watch)
             shown.conclude(tracking_id)
         return _Deployed(campaign, tracking_id, metrics)
 
     def _import_table(self, group: str, table: Table) -> None:
         kind = table.dataset_type.lower()
-        with step(self._console, f"{kind}: schema, dataset") as shown:
-            dataset = self._life.dataset(group, table.dataset_type, table.schema, shown.watch)
-        with step(self._console, f"{kind}: import") as shown:
+        with show_step(self._console, f"{kind}: schema, dataset") as shown:
+            dataset = self._life.create_dataset(group, table.dataset_type, table.schema, shown.watch)
+        with show_step(self._console, f"{kind}: import") as shown:
             location = f"s3://{self._bucket}/{table.path.name}"
             shown.rows = table.rows
-            self._life.dataset_import(dataset, f"{self._bucket}-{kind}", location, shown.watch)
+            self._life.import_dataset(dataset, f"{self._bucket}-{kind}", location, shown.watch)
             shown.conclude(f"{table.rows:,} rows of {location}")
 
     def _get_recommendations(self, campaign: str, user_id: str) -> list[str]:

@@ -66,7 +66,7 @@ class Finding:
 def doctor(data_dir: Path, port: int) -> None:
     """Check Python, torch, Redis, its files, port, disk, keys, clock, endpoint; say what to do. Exits with 1 if bad."""
     findings = list(examine_machine(DataDir(data_dir), port))
-    console = screen.console()
+    console = screen.create_console()
     for finding in findings:
         console.print(f"{SHOWN[finding.verdict]} {finding.what:<18} {finding.found}")
         if finding.advice:

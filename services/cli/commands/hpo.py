@@ -63,7 +63,7 @@ def hpo(arn: str, watch: bool, data_dir: Path | None) -> None:
     from services.cli.client import connect, find_client_variables
 
     aws = connect(find_client_variables(data_dir, DEFAULT_DATA_DIR))
-    console = screen.console()
+    console = screen.create_console()
     shown, settled = _render_trials(aws, arn)
     if not watch:
         console.print(shown)
@@ -77,13 +77,13 @@ def hpo(arn: str, watch: bool, data_dir: Path | None) -> None:
 
 def _render_trials(aws: Personalize, arn: str) -> tuple[Group, bool]:
     """What is to be seen of a version, and whether it will stay so. Raises NoTrials."""
-    from services.cli.resource_life import described
+    from services.cli.resource_life import describe_resource
 
-    version, progress = described(aws, "solution_version", arn)
+    version, progress = describe_resource(aws, "solution_version", arn)
     if not (version.get("performHPO") or version.get("performAutoML")):
         raise NoTrials(f"{arn} has no trials: its solution asks for neither performHPO nor performAutoML.")
     trials = aws.foretaste.list_trials(solutionVersionArn=arn)["trials"]
-    words = [version["status"], *([screen.describe(progress)] if progress else []), _count_trials(trials)]
+    words = [version["status"], *([screen.describe_progress(progress)] if progress else []), _count_trials(trials)]
     return Group(Text(", ".join(words)), build_trial_table(trials), *draw_best_so_far(trials)), version[
         "status"
     ] in TERMINAL

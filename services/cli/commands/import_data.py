@@ -11,7 +11,7 @@ import click
 
 from services.cli import screen
 from services.cli.options import DEFAULT_DATA_DIR, client_data_dir, name_option
-from services.cli.screen import step
+from services.cli.screen import show_step
 
 
 @click.command("import")
@@ -32,29 +32,29 @@ def import_data(folder: Path, name: str, bucket: str | None, data_dir: Path | No
     """
     from services.cli.client import connect, find_client_variables, find_server_dir
     from services.cli.data import tables
-    from services.cli.resource_life import Life, may_be_left, remarks
+    from services.cli.resource_life import ResourceLife, read_import_remarks, stop_on_interrupt
 
-    life = Life(connect(find_client_variables(data_dir, DEFAULT_DATA_DIR)), name)
-    click.get_current_context().with_resource(may_be_left(life, "Files that were not imported yet are left out."))
-    console = screen.console()
+    life = ResourceLife(connect(find_client_variables(data_dir, DEFAULT_DATA_DIR)), name)
+    click.get_current_context().with_resource(stop_on_interrupt(life, "Files that were not imported yet are left out."))
+    console = screen.create_console()
 
     def say(sentence: str) -> None:
         console.print(sentence, style="yellow", markup=False)
 
-    found = tables.read_tables(folder, say, life.standing_schemas())
+    found = tables.read_tables(folder, say, life.get_existing_schemas())
     copies = None if bucket else _create_bucket(find_server_dir(data_dir, DEFAULT_DATA_DIR), name)
     job = f"{name[:40]}-{time.strftime('%Y%m%d%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
-    with step(console, "dataset group") as shown:
-        group = life.dataset_group(shown.watch)
+    with show_step(console, "dataset group") as shown:
+        group = life.create_dataset_group(shown.watch)
     for table in found:
-        with step(console, table.dataset_type.lower()) as shown:
+        with show_step(console, table.dataset_type.lower()) as shown:
             if copies is not None:
                 _copy_to_bucket(table.path, copies)
-            dataset = life.dataset(group, table.dataset_type, table.schema, shown.watch)
+            dataset = life.create_dataset(group, table.dataset_type, table.schema, shown.watch)
             shown.rows = table.rows
             location = f"s3://{bucket or name}/{table.path.name}"
-            arn = life.dataset_import(dataset, f"{job}-{table.dataset_type.lower()}", location, shown.watch)
-            told = remarks(life.aws, arn)
+            arn = life.import_dataset(dataset, f"{job}-{table.dataset_type.lower()}", location, shown.watch)
+            told = read_import_remarks(life.aws, arn)
             words = screen.describe_remarks(told)
             shown.conclude(f"{table.rows:,} rows of {location}{words and f'; {words}'}")
         for sentence in told.get("first", ()):

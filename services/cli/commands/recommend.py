@@ -21,10 +21,10 @@ def recommend(user: str, name: str | None, results: int, data_dir: Path | None) 
     from services.cli.client import connect, find_client_variables, find_server_dir
     from services.cli.data.titles import read_titles
     from services.cli.local.data_dir import DataDir
-    from services.cli.resource_life import listed
+    from services.cli.resource_life import iter_summaries
 
     aws = connect(find_client_variables(data_dir, DEFAULT_DATA_DIR))
-    campaigns = {one["name"]: one["campaignArn"] for one in listed(aws, "list_campaigns")}
+    campaigns = {one["name"]: one["campaignArn"] for one in iter_summaries(aws, "list_campaigns")}
     if name is None and len(campaigns) != 1:
         raise click.UsageError(f"--name is needed; campaigns: {', '.join(sorted(campaigns)) or 'none'}")
     chosen = name or next(iter(campaigns))
@@ -41,4 +41,4 @@ def recommend(user: str, name: str | None, results: int, data_dir: Path | None) 
         title = [known.get(item["itemId"], "")] if known else []
         score = f"{item['score']:.7f}" if "score" in item else ""
         grid.add_row(item["itemId"], *title, score)
-    screen.console().print(grid)
+    screen.create_console().print(grid)

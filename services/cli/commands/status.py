@@ -16,7 +16,7 @@ from rich.table import Table as Grid
 from services.cli import screen
 from services.cli.local import signals
 from services.cli.options import DEFAULT_DATA_DIR, client_data_dir
-from services.cli.screen import describe, describe_remarks
+from services.cli.screen import describe_progress, describe_remarks
 
 if TYPE_CHECKING:
     from services.cli.client import Personalize
@@ -51,7 +51,7 @@ def status(watch: bool, data_dir: Path | None) -> None:
     from services.cli.client import connect, find_client_variables
 
     aws = connect(find_client_variables(data_dir, DEFAULT_DATA_DIR))
-    console = screen.console()
+    console = screen.create_console()
     told: dict[str, str] = {}
     if not watch:
         console.print(_build_table(list(list_rows(aws, told))))
@@ -64,35 +64,35 @@ def status(watch: bool, data_dir: Path | None) -> None:
 
 def list_rows(aws: Personalize, told: dict[str, str]) -> Iterator[Row]:
     """Every resource, each below what it belongs to. ``told`` keeps the remarks of imports, which do not change."""
-    from services.cli.resource_life import listed
+    from services.cli.resource_life import iter_summaries
 
     batch_jobs: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
     for kind in ("batch inference job", "batch segment job"):
-        for job in listed(aws, f"list_{kind.replace(' ', '_')}s"):
+        for job in iter_summaries(aws, f"list_{kind.replace(' ', '_')}s"):
             batch_jobs.setdefault(job["solutionVersionArn"], []).append((kind, job))
-    for group in listed(aws, "list_dataset_groups"):
+    for group in iter_summaries(aws, "list_dataset_groups"):
         yield _build_row(0, "dataset group", group)
         arn = group["datasetGroupArn"]
-        for dataset in listed(aws, "list_datasets", datasetGroupArn=arn):
+        for dataset in iter_summaries(aws, "list_datasets", datasetGroupArn=arn):
             yield _build_row(1, "dataset", dataset)
-            for job in listed(aws, "list_dataset_import_jobs", datasetArn=dataset["datasetArn"]):
+            for job in iter_summaries(aws, "list_dataset_import_jobs", datasetArn=dataset["datasetArn"]):
                 yield _build_row(2, "dataset import job", job, _describe_import(aws, job, told))
-            for job in listed(aws, "list_dataset_export_jobs", datasetArn=dataset["datasetArn"]):
+            for job in iter_summaries(aws, "list_dataset_export_jobs", datasetArn=dataset["datasetArn"]):
                 yield _build_row(2, "dataset export job", job)
-        for solution in listed(aws, "list_solutions", datasetGroupArn=arn):
+        for solution in iter_summaries(aws, "list_solutions", datasetGroupArn=arn):
             yield _build_row(1, "solution", solution)
-            for version in listed(aws, "list_solution_versions", solutionArn=solution["solutionArn"]):
+            for version in iter_summaries(aws, "list_solution_versions", solutionArn=solution["solutionArn"]):
                 yield _build_row(2, "solution version", version, _describe_progress(aws, "solution_version", version))
                 for kind, job in batch_jobs.get(version["solutionVersionArn"], ()):
                     yield _build_row(3, kind, job)
-            for campaign in listed(aws, "list_campaigns", solutionArn=solution["solutionArn"]):
+            for campaign in iter_summaries(aws, "list_campaigns", solutionArn=solution["solutionArn"]):
                 yield _build_row(2, "campaign", campaign)
-        for recommender in listed(aws, "list_recommenders", datasetGroupArn=arn):
+        for recommender in iter_summaries(aws, "list_recommenders", datasetGroupArn=arn):
             yield _build_row(1, "recommender", recommender, _describe_progress(aws, "recommender", recommender))
         for kind, operation in _OF_A_GROUP.items():
-            for found in listed(aws, operation, datasetGroupArn=arn):
+            for found in iter_summaries(aws, operation, datasetGroupArn=arn):
                 yield _build_row(1, kind, found)
-    for schema in listed(aws, "list_schemas"):
+    for schema in iter_summaries(aws, "list_schemas"):
         yield _build_row(0, "schema", schema)
 
 
@@ -103,7 +103,7 @@ def _build_row(depth: int, kind: str, summary: Mapping[str, Any], note: str = ""
 
 
 def _describe_import(aws: Personalize, job: Mapping[str, Any], told: dict[str, str]) -> str:
-    from services.cli.resource_life import remarks
+    from services.cli.resource_life import read_import_remarks
     from shared.state.lifecycle import ACTIVE
 
     arn = job["datasetImportJobArn"]
@@ -111,25 +111,25 @@ def _describe_import(aws: Personalize, job: Mapping[str, Any], told: dict[str, s
         return _describe_progress(aws, "dataset_import_job", job)
     if arn not in told:
         try:
-            told[arn] = describe_remarks(remarks(aws, arn))
+            told[arn] = describe_remarks(read_import_remarks(aws, arn))
         except aws.control.exceptions.ResourceNotFoundException:  # deleted since it was listed
             return ""
     return told[arn]
 
 
 def _describe_progress(aws: Personalize, what: str, summary: Mapping[str, Any]) -> str:
-    from services.cli.resource_life import arn_member, described
+    from services.cli.resource_life import describe_resource, get_arn_member
     from shared.state.lifecycle import TERMINAL
 
     if summary["status"] in TERMINAL:
         return ""
     try:
-        _, progress = described(aws, what, summary[arn_member(what)])
+        _, progress = describe_resource(aws, what, summary[get_arn_member(what)])
     except aws.control.exceptions.ResourceNotFoundException:  # deleted since it was listed
         return ""
     if "rows" in progress:
         return f"{progress['rows']:,} rows"
-    return describe(progress) if progress else ""
+    return describe_progress(progress) if progress else ""
 
 
 def _build_table(found: list[Row]) -> Grid:

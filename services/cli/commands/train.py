@@ -8,7 +8,7 @@ import click
 
 from services.cli import screen
 from services.cli.options import DEFAULT_DATA_DIR, DEFAULT_RECIPE, client_data_dir, name_option
-from services.cli.screen import metrics_table, step
+from services.cli.screen import build_metrics_table, show_step
 
 
 @click.command()
@@ -22,21 +22,21 @@ def train(name: str, recipe: str, deploy: bool, data_dir: Path | None) -> None:
     Ctrl-C ends this command alone: the server goes on with the training.
     """
     from services.cli.client import connect, find_client_variables
-    from services.cli.resource_life import Life, may_be_left
+    from services.cli.resource_life import ResourceLife, stop_on_interrupt
 
-    life = Life(connect(find_client_variables(data_dir, DEFAULT_DATA_DIR)), name)
+    life = ResourceLife(connect(find_client_variables(data_dir, DEFAULT_DATA_DIR)), name)
     then = "The campaign is not changed." if deploy else ""
-    click.get_current_context().with_resource(may_be_left(life, then))
-    console = screen.console()
-    with step(console, "solution") as shown:
-        group = life.dataset_group(shown.watch)
-        solution = life.solution(group, recipe, shown.watch)
+    click.get_current_context().with_resource(stop_on_interrupt(life, then))
+    console = screen.create_console()
+    with show_step(console, "solution") as shown:
+        group = life.create_dataset_group(shown.watch)
+        solution = life.create_solution(group, recipe, shown.watch)
         shown.conclude(solution)
-    with step(console, "solution version") as shown:
-        version = life.solution_version(solution, shown.watch)
+    with show_step(console, "solution version") as shown:
+        version = life.create_solution_version(solution, shown.watch)
         shown.conclude(version)
-    metrics = life.metrics(version)
-    console.print(metrics_table(recipe, metrics.model, metrics.popularity, metrics.report))
+    metrics = life.get_metrics(version)
+    console.print(build_metrics_table(recipe, metrics.model, metrics.popularity, metrics.report))
     if deploy:
-        with step(console, "campaign") as shown:
-            shown.conclude(life.campaign(version, shown.watch))
+        with show_step(console, "campaign") as shown:
+            shown.conclude(life.deploy_campaign(version, shown.watch))

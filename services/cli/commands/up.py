@@ -46,9 +46,9 @@ def up(
     Prints one line when it is ready. A client needs the variables in DATA_DIR/client.env. Everything is found
     again at the next start on the same folder.
     """
-    from services.cli.local.system import Wishes, local_system
+    from services.cli.local.system import SystemOptions, run_local_system
 
-    wishes = Wishes(
+    wishes = SystemOptions(
         data_dir=data_dir,
         host=host,
         port=port,
@@ -57,7 +57,7 @@ def up(
         training_workers=training_workers,
     )
     stopping = threading.Event()
-    with signals.note_signals(stopping), local_system(wishes, say=_print_line, stopping=stopping) as system:
+    with signals.note_signals(stopping), run_local_system(wishes, say=_print_line, stopping=stopping) as system:
         if not stopping.is_set():
             click.echo(f"foretaste is ready at {system.url}; for clients: source {system.data_dir.client_env}")
         system.supervisor.watch(stopping)

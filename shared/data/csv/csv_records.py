@@ -1,9 +1,9 @@
-"""How many records a CSV file has, and where one is too long for the reader: found at nearly the speed of memory.
+"""Count the records of a CSV file at nearly the speed of memory, and find those that are too long for the reader.
 
-Not a reader: DuckDB takes records apart, and drops without a word what does not fit into its buffer. What it has read
-is compared with what was counted here. Quotes are counted, not followed: a line feed ends a record where an even number
-of quotes stands before it. That holds while every quote that opens stands at the beginning of its cell; `Tally.sure`
-says whether it did, and where it did not the file has to be walked.
+DuckDB parses the records, and silently drops those that do not fit into its buffer; an import therefore compares
+DuckDB's number of rows with this count. Quotes are only counted: a line feed ends a record when the number of quotes
+before it is even. That is exact while every opening quote stands at the beginning of its cell, which
+`RecordCounts.is_exact` tells; otherwise the file must be read record by record.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 _FEED, _RETURN, _QUOTE = b"\n"[0], b"\r"[0], b'"'[0]
-# What may stand before a quote that opens a cell, or is the second of a doubled one.
+# The bytes that may stand before a quote that opens a cell, or before the second of two doubled quotes.
 _BEFORE_QUOTE = np.frombuffer(b',\n"', dtype=np.uint8)
 
 _PIECE_BYTES = 1 << 20
@@ -24,18 +24,18 @@ _Numbers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class RecordCounts:
-    """Of a whole file; lines count from 1. `records` are those that are not blank, the header among them."""
+    """Counts of a whole file. `records` includes the header and no blank lines; lines are numbered from 1."""
 
     records: int
     is_exact: bool
     too_long: int | None
-    """The line that the first record of more bytes than allowed begins on."""
+    """The first line of the first record that has more bytes than allowed."""
     too_blank: int | None
-    """The line that the first run of more blank lines than allowed begins on."""
+    """The first line of the first run of blank lines that is longer than allowed."""
 
 
 class RecordCounter:
-    """Takes a file block by block. `max_record` is in bytes, `max_blank` in blank lines that follow each other."""
+    """A counter that takes a file block by block. `max_record` is in bytes, `max_blank` in consecutive blank lines."""
 
     def __init__(self, *, max_record: int, max_blank: int) -> None:
         self._max_record = max_record
@@ -48,17 +48,17 @@ class RecordCounter:
         self._lines = 0  # line feeds before this block
         self._quotes = 0
         self._last = b",,"  # the two bytes before this block; a file begins as a cell does
-        self._ended = -1  # the place of the line feed that ended the last record or blank line
-        self._ended_line = 0  # the line which that was
+        self._ended = -1  # the position of the line feed that ended the last record or blank line
+        self._ended_line = 0  # the line of that line feed
         self._filled_line = 0  # the line that ended the last record
 
     def add_block(self, block: bytes) -> None:
-        # A place takes eight bytes, and every letter may be a line feed.
+        # A position takes eight bytes, and every byte may be a line feed.
         for begin in range(0, len(block), _PIECE_BYTES):
             self._add_piece(block[begin : begin + _PIECE_BYTES])
 
     def _add_piece(self, block: bytes) -> None:
-        # The block begins at 2: what stands before a letter of it is always there.
+        # The block begins at index 2, so that each of its bytes has a byte before it.
         letters = np.frombuffer(self._last + block, dtype=np.uint8)
         feeds = np.flatnonzero(letters[2:] == _FEED)
         ending = self._find_record_ends(letters, feeds) if self._quotes or b'"' in block else np.arange(len(feeds))
@@ -71,7 +71,7 @@ class RecordCounter:
             self._too_long = self._ended_line + 1
 
     def _find_record_ends(self, letters: npt.NDArray[np.uint8], feeds: _Numbers) -> _Numbers:
-        """Which of the line feeds end a record or a blank line."""
+        """Return the indices of the line feeds that end a record or a blank line."""
         is_quote = letters[2:] == _QUOTE
         quotes = np.flatnonzero(is_quote)
         opening = quotes[self._quotes % 2 :: 2]
@@ -81,7 +81,10 @@ class RecordCounter:
         return np.flatnonzero(before % 2 == 0)
 
     def _count_records(self, letters: npt.NDArray[np.uint8], ends: _Numbers, lines: _Numbers) -> None:
-        """`ends`: places in the block of the line feeds that end something; `lines`: the lines that these end."""
+        """Count the records that end in the block.
+
+        `ends` are the positions in the block of the line feeds that end a record or a blank line, `lines` their lines.
+        """
         lengths = np.diff(self._read + ends, prepend=self._ended)  # with the line feed
         filled = ~((lengths == 1) | ((lengths == 2) & (letters[ends + 1] == _RETURN)))
         lines_before = np.concatenate(([self._ended_line], lines[:-1]))
@@ -97,7 +100,7 @@ class RecordCounter:
 
     def get_counts(self) -> RecordCounts:
         rest = self._read - self._ended - 1
-        # A lone carriage return at the end of a file is a blank line.
+        # A lone carriage return at the end of a file counts as a blank line.
         unended = rest > 1 or (rest == 1 and not self._last.endswith(b"\r"))
         return RecordCounts(
             records=self._records + unended,

@@ -1,7 +1,7 @@
-"""What a CSV cell must be for its field: each rule once, as SQL over the raw text and as words.
+"""Rules for the cells of CSV files, each as SQL over the raw text and as words for an error message.
 
-Source: "Formatting your data" and the quotas of AWS's developer guide. Where AWS does not say, what would lose or
-change the value is refused: 1.5 or 1e3 for a whole number, NaN and infinity, a timestamp in milliseconds.
+Source: "Formatting your data" and the quotas of AWS's developer guide. Where AWS leaves a case open, a cell is refused
+if its value would be lost or changed: 1.5 or 1e3 for a whole number, NaN and infinity, a timestamp in milliseconds.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from shared.data.schemas import Field
 
 MAX_ID_CHARACTERS = 256
 MAX_STRING_CHARACTERS = 1000  # categorical values, impressions and plain strings
-MAX_TEXT_CHARACTERS = 20_000  # of a textual field; the rest is cut off
-MAX_CHINESE_OR_JAPANESE_CHARACTERS = 7_000  # of a text that is written in these
+MAX_TEXT_CHARACTERS = 20_000  # of a textual field; longer texts are cut
+MAX_CHINESE_OR_JAPANESE_CHARACTERS = 7_000  # of a text in Chinese or Japanese
 LATEST_TIMESTAMP = 100_000_000_000  # seconds: the year 5138; today in milliseconds is 17 times as much
 
-# AWS does not say when a text is written in Chinese or Japanese: here, when half of its characters are.
+# AWS does not say when a text counts as Chinese or Japanese: here, when half of its characters are.
 _CHINESE_OR_JAPANESE = r"\p{Han}\p{Hiragana}\p{Katakana}"
 _IDS = frozenset({"USER_ID", "ITEM_ID", "ACTION_ID"})
 _NEVER_NULL = _IDS | {"TIMESTAMP"}
@@ -34,9 +34,10 @@ PARQUET_TYPES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """`broken` is SQL, true for a cell that breaks the rule; `problem` ends the sentence about its value.
+    """One rule. `broken` is SQL, true for a cell that breaks the rule; `problem` ends the sentence about its value.
 
-    `forgivable`: such a cell says nothing, and may be kept as null, where it does not tell whose row it is, or when.
+    `may_be_null`: a cell that breaks the rule holds no information and may be imported as null. Ids and TIMESTAMP
+    never are.
     """
 
     broken: str
@@ -45,7 +46,7 @@ class Rule:
 
 
 def list_rules(field: Field, *, has_nul: bool) -> list[Rule]:
-    """The rules of a field, the most telling first. An empty cell reads as NULL, quoted or not."""
+    """Return the rules of a field, the most specific first. An empty cell reads as NULL, quoted or not."""
     raw = quote_identifier(field.name)
     found = [
         replace(rule, broken=f"{raw} IS NOT NULL AND ({rule.broken})") for rule in _list_type_rules(field, has_nul)
@@ -53,7 +54,7 @@ def list_rules(field: Field, *, has_nul: bool) -> list[Rule]:
     if not field.nullable:
         empty = Rule(broken=f"{raw} IS NULL", problem="is empty, but the schema does not allow null", may_be_null=True)
         found = [empty, *found]
-    return [replace(rule, forgivable=rule.may_be_null and field.name not in _NEVER_NULL) for rule in found]
+    return [replace(rule, may_be_null=rule.may_be_null and field.name not in _NEVER_NULL) for rule in found]
 
 
 def _list_type_rules(field: Field, has_nul: bool) -> list[Rule]:
@@ -74,7 +75,7 @@ def _list_type_rules(field: Field, has_nul: bool) -> list[Rule]:
                 ),
             ]
         case _:
-            # The cast alone would round 1.5 and take 1e3; the pattern alone costs more for the usual digits.
+            # The cast alone would round 1.5 and accept 1e3; the pattern alone is slower for ordinary digits.
             unlike = f"{cast} IS NULL OR CAST({cast} AS VARCHAR) <> {raw}"
             whole = _make_unreadable_rule(
                 f"({unlike}) AND NOT regexp_full_match(trim({raw}), '[+-]?[0-9]+')", "is not a whole number"
@@ -94,7 +95,7 @@ def _list_string_rules(field: Field, has_nul: bool) -> list[Rule]:
         rules.append(Rule(broken=f"contains({raw}, chr(0))", problem="holds a NUL character"))
     if not field.textual:
         limit = MAX_ID_CHARACTERS if field.name in _IDS else MAX_STRING_CHARACTERS
-        # A string has at least as many bytes as characters, and counting bytes costs nothing.
+        # A string has at least as many bytes as characters, and counting bytes is cheap.
         rules.append(
             Rule(
                 broken=f"strlen({raw}) > {limit} AND length({raw}) > {limit}",
@@ -127,29 +128,29 @@ def _cast_cell_sql(field: Field) -> str:
 
 
 def is_broken_sql(field: Field, *, has_nul: bool) -> str:
-    """SQL: true for a cell that breaks any rule."""
+    """Return SQL that is true for a cell that breaks any rule."""
     return " OR ".join(f"({rule.broken})" for rule in list_rules(field, has_nul=has_nul)) or "false"
 
 
 def describe_problem_sql(field: Field, *, has_nul: bool) -> str:
-    """SQL: the words for the first rule that a cell breaks, or NULL."""
+    """Return SQL for the problem of the first rule that a cell breaks, or NULL."""
     return _select_first_broken_sql(field, has_nul, lambda rule: quote_literal(rule.problem))
 
 
 def may_be_null_sql(field: Field, *, has_nul: bool) -> str:
-    """SQL: true for a cell that may be kept as null, false for any other that breaks a rule, or NULL."""
+    """Return SQL: true for a broken cell that may be null, false for any other broken cell, NULL for a good one."""
     return _select_first_broken_sql(field, has_nul, lambda rule: "true" if rule.may_be_null else "false")
 
 
-def _select_first_broken_sql(field: Field, has_nul: bool, what: Callable[[Rule], str]) -> str:
-    cases = [f"WHEN {rule.broken} THEN {what(rule)}" for rule in list_rules(field, has_nul=has_nul)]
+def _select_first_broken_sql(field: Field, has_nul: bool, result: Callable[[Rule], str]) -> str:
+    cases = [f"WHEN {rule.broken} THEN {result(rule)}" for rule in list_rules(field, has_nul=has_nul)]
     return f"CASE {' '.join(cases)} END" if cases else "NULL"
 
 
 def check_and_cast_sql(field: Field, *, has_nul: bool, unreadable_as_null: bool = False) -> str:
-    """SQL: the typed value of a cell; the query ends with an error at one that breaks a rule.
+    """Return SQL for the typed value of a cell; the query fails at a cell that breaks a rule.
 
-    `forgiving`: what may be kept as null is null.
+    `unreadable_as_null` turns the broken cells that may be null into NULL.
     """
     raw = quote_identifier(field.name)
     typed = _cast_cell_sql(field)
@@ -164,9 +165,9 @@ def check_and_cast_sql(field: Field, *, has_nul: bool, unreadable_as_null: bool 
 
 
 def trim_text_sql(field: Field) -> str:
-    """SQL: as much of a text as is kept."""
+    """Return SQL that cuts a text to AWS's longest length."""
     raw = quote_identifier(field.name)
-    # A text of few bytes has few characters, and is not looked at.
+    # A text with few bytes has few characters and needs no check.
     return f"""CASE WHEN strlen({raw}) <= {MAX_CHINESE_OR_JAPANESE_CHARACTERS} THEN {raw}
         WHEN 2 * length(regexp_replace({raw}, '[^{_CHINESE_OR_JAPANESE}]+', '', 'g')) >= length({raw})
         THEN left({raw}, {MAX_CHINESE_OR_JAPANESE_CHARACTERS}) ELSE left({raw}, {MAX_TEXT_CHARACTERS}) END"""

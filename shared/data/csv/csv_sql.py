@@ -1,4 +1,4 @@
-"""SQL that gives the cells of CSV files as text, under the names of the schema. Checks and casts nothing."""
+"""SQL that reads the cells of CSV files as text, under the names of the schema, without checks and casts."""
 
 # ruff: noqa: S608 -- names come from a checked schema, and all that goes into SQL is quoted
 
@@ -15,35 +15,38 @@ from shared.data.csv import csv_file
 from shared.data.csv.csv_file import CsvFile
 from shared.data.schemas import FIELD_NAME, DatasetSchema
 
-# DuckDB's own 32 MB, several per thread, would be most of a small memory limit.
+# DuckDB's default of 32 MB, several times per thread, would take most of a small memory limit.
 _BUFFER_BYTES = 4 * csv_file.MAX_RECORD_BYTES
 
 
 def quote_identifier(column: str) -> str:
-    """A column's name as SQL."""
+    """Return a column's name as SQL."""
     return '"' + column.replace('"', '""') + '"'
 
 
 def quote_literal(text: str) -> str:
-    """A string as SQL."""
+    """Return a string as SQL."""
     return "'" + text.replace("'", "''") + "'"
 
 
 def select_cells_sql(files: Sequence[CsvFile], schema: DatasetSchema, options: str = "") -> str:
-    """A SELECT of the schema's columns as VARCHAR, files and rows in order; an empty cell is NULL.
+    """Return a SELECT of the schema's columns as VARCHAR, files and rows in order; an empty cell is NULL.
 
-    The headers must hold every column of the schema; case does not matter, and other columns are left out.
-    `options` go to ``read_csv`` as they are.
+    The headers must hold every column of the schema in any case; other columns are left out. `options` are passed
+    to ``read_csv`` unchanged.
     """
-    alike = itertools.groupby(files, key=lambda file: file.header)
+    files_by_header = itertools.groupby(files, key=lambda file: file.header)
     return " UNION ALL ".join(
         f"SELECT {_list_columns_sql(header, schema)} FROM {_read_csv_sql([file.path for file in group], header, options)}"
-        for header, group in alike
+        for header, group in files_by_header
     )
 
 
 def select_all_cells_sql(file: CsvFile) -> str:
-    """A SELECT of the columns that a schema could name as VARCHAR, in capitals; of columns with one name the first."""
+    """Return a SELECT, as VARCHAR, of the columns that a schema could name; names become upper case.
+
+    The first of several columns with one name counts.
+    """
     named = [(place, column) for place, column in enumerate(file.header) if FIELD_NAME.fullmatch(column)]
     places = {column.upper(): place for place, column in reversed(named)}
     columns = ", ".join(f"c{place} AS {quote_identifier(column)}" for column, place in places.items())
@@ -51,9 +54,9 @@ def select_all_cells_sql(file: CsvFile) -> str:
 
 
 def find_unread_row(connection: duckdb.DuckDBPyConnection, file: CsvFile) -> tuple[int, int | None]:
-    """How many rows of a file DuckDB reads, and the line that the first record begins on which is not among them.
+    """Return the number of rows that DuckDB reads from a file, and the line of the first record that it misses.
 
-    The line is None where all are. Slow: each record is taken apart here too.
+    The line is None when DuckDB misses none. The search is slow, because Python parses each record too.
     """
     columns = ", ".join(f"coalesce(c{place}, '')" for place in range(len(file.header)))
     found = connection.execute(f"SELECT [{columns}] FROM {_read_csv_sql([file.path], file.header, '')}")
@@ -72,10 +75,10 @@ def _list_columns_sql(header: Sequence[str], schema: DatasetSchema) -> str:
 
 
 def _read_csv_sql(paths: Sequence[Path], header: Sequence[str], options: str) -> str:
-    # DuckDB expands patterns even in the name of a file that exists.
+    # DuckDB would expand patterns even in the name of an existing file.
     files = ", ".join(quote_literal(glob.escape(str(path.absolute()))) for path in paths)
     columns = ", ".join(f"c{place}: 'VARCHAR'" for place in range(len(header)))
-    # Nothing is guessed: a guess is made from the first rows alone.
+    # auto_detect is off: DuckDB would guess from the first rows alone.
     dialect = """delim = ',', quote = '"', escape = '"', nullstr = '', compression = 'none', encoding = 'utf-8'"""
     return (
         f"read_csv([{files}], auto_detect = false, header = true, columns = {{{columns}}}, {dialect}, "

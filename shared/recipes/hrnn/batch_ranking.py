@@ -14,8 +14,8 @@ from torch import Tensor
 from shared.recipes import ranking_metrics
 from shared.recipes.evaluation import MOST_FORETOLD
 from shared.recipes.hrnn.config import count_skipped_events
-from shared.recipes.hrnn.counter_blend import MOST_NUMBERS, Choices, Leaning
-from shared.recipes.hrnn.counters import Blend, Counters
+from shared.recipes.hrnn.counter_blend import MOST_NUMBERS, BlendFitter, CounterBlend
+from shared.recipes.hrnn.counters import BlendWeights, Counters
 from shared.recipes.hrnn.network import HrnnNetwork
 from shared.recipes.hrnn.prediction_targets import PredictionBatch, gather_moments
 from shared.recipes.hrnn.sequence_packing import REMEMBERED, Streams
@@ -26,13 +26,13 @@ STEPS = 128
 
 LOGITS_AT_ONCE = 2**23
 
-LATE = 1 / 8
+RECENCY_HALF_LIFE = 1 / 8
 """Of the time that the data span: so much earlier an event counts half, where it is told how to foretell what is after
 all of them."""
 
 
 @torch.inference_mode()
-def best_items(
+def find_best_items(
     network: HrnnNetwork,
     streams: Streams,
     events_Q: npt.NDArray[np.int64],
@@ -40,27 +40,27 @@ def best_items(
     on_block: Callable[[], None] = lambda: None,
     *,
     unseen: bool = False,
-    leaning: Leaning | None = None,
+    leaning: CounterBlend | None = None,
 ) -> npt.NDArray[np.int64]:
     """int64[Q,K]: what is recommended, best first, to the user of each event at its moment, before it.
 
     K is ``count``, or all items where there are fewer. ``unseen`` leaves out the items of the user's history.
     """
     best_QK = np.zeros((len(events_Q), min(count, network.config.items)), np.int64)
-    for chosen, shares_BI in log_shares_of(network, streams, events_Q, on_block, unseen=unseen, leaning=leaning):
+    for chosen, shares_BI in iter_log_shares(network, streams, events_Q, on_block, unseen=unseen, leaning=leaning):
         best_QK[chosen] = shares_BI.topk(best_QK.shape[1]).indices.cpu().numpy()
     return best_QK
 
 
 @torch.inference_mode()
-def log_shares_of(
+def iter_log_shares(
     network: HrnnNetwork,
     streams: Streams,
     events_Q: npt.NDArray[np.int64],
     on_block: Callable[[], None] = lambda: None,
     *,
     unseen: bool = False,
-    leaning: Leaning | None = None,
+    leaning: CounterBlend | None = None,
 ) -> Iterator[tuple[npt.NDArray[np.int64], Tensor]]:
     """(int64[B] of Q, log p_BI) for all of Q, as many at once as are good to hold. What is asked: ``best_items``."""
     network = network.eval()
@@ -73,14 +73,14 @@ def log_shares_of(
         chosen = order_Q[begin : begin + at_once]
         events_B = torch.from_numpy(events_Q[chosen]).to(streams.device)
         lengths_B = torch.from_numpy((positions_Q - count_skipped_events(positions_Q))[chosen]).to(streams.device)
-        x_BH = read_before(network, streams, events_B, lengths_B, on_block)
-        shares_BI, pairs = shares_of(network, streams, x_BH, events_B, leaning)
+        x_BH = read_preceding_events(network, streams, events_B, lengths_B, on_block)
+        shares_BI, pairs = compute_log_shares(network, streams, x_BH, events_B, leaning)
         if unseen:
             shares_BI[pairs.rows, pairs.items] = -torch.inf
         yield chosen, shares_BI
 
 
-def read_before(
+def read_preceding_events(
     network: HrnnNetwork, streams: Streams, events_B: Tensor, lengths_B: Tensor, on_block: Callable[[], None]
 ) -> Tensor:
     """x_BH: so many events before each of these have been read, and the one before those, or START."""
@@ -98,25 +98,25 @@ def read_before(
     return x_BH
 
 
-def shares_of(
+def compute_log_shares(
     network: HrnnNetwork,
     streams: Streams,
     x_NH: Tensor,
     places_N: Tensor,
-    leaning: Leaning | None,
+    leaning: CounterBlend | None,
     remembered: int | None = None,
 ) -> tuple[Tensor, Pairs]:
     """log p_NI before these places, where the network knows ``x_NH``, and what is in the histories there."""
     asked = streams.build_queries(places_N, remembered, network.config)
     q_NH = network.compute_query(x_NH, asked.after, asked.contexts)
-    more = None if leaning is None else leaning.more(streams, places_N, asked.pairs)
+    more = None if leaning is None else leaning.compute_extra_logits(streams, places_N, asked.pairs)
     return network.compute_log_shares(q_NH, asked.pairs, asked.known, more), asked.pairs
 
 
-class Foretold(NamedTuple):
+class NextItemMetrics(NamedTuple):
     """How well events are foretold by those before them."""
 
-    gain: float
+    ndcg: float
     """The mean of 1 / log2(1 + rank of the item taken), each event with its weight: half of it among all items, half,
     of what was new to its user, among those that were new."""
     events: npt.NDArray[np.int64]
@@ -125,32 +125,32 @@ class Foretold(NamedTuple):
     """[Q] Of the item taken at each of these."""
     shown: int
     """Distinct items in the lists of 25; 0 unless they were asked for."""
-    gains: dict[str, float]
+    ndcg_by_scope: dict[str, float]
     """The two halves of ``gain``."""
 
 
 @torch.inference_mode()
-def foretell(
+def predict_next_item(
     network: HrnnNetwork,
     streams: Streams,
     users: npt.NDArray[np.int64],
     on_block: Callable[[], None],
     *,
     lists: bool = False,
-    leaning: Leaning | None = None,
-) -> Foretold:
+    leaning: CounterBlend | None = None,
+) -> NextItemMetrics:
     """Foretells every event of these users, and not the newest tenth alone, so that a few users tell much.
 
     The same users, read in the same order at each call. ``lists`` asks what is shown as well.
     """
     rows_at_once = max(1, LOGITS_AT_ONCE // network.config.items)
-    gains = {"raw": Gain(), "unseen": Gain()}
+    gains = {"raw": MeanNdcg(), "unseen": MeanNdcg()}
     ranks, events, shown = [], [], torch.zeros(network.config.items, dtype=torch.bool, device=streams.device)
-    for x_NH, batch in followed(network, streams, users, on_block):
+    for x_NH, batch in iter_moment_states(network, streams, users, on_block):
         for first in range(0, len(x_NH), rows_at_once):
             on_block()
             places_N = batch.places[first : first + rows_at_once]
-            shares_NI, pairs = shares_of(
+            shares_NI, pairs = compute_log_shares(
                 network, streams, x_NH[first : first + rows_at_once], places_N, leaning, REMEMBERED
             )
             targets = batch.targets.select((batch.targets.rows >= first) & (batch.targets.rows < first + len(places_N)))
@@ -167,63 +167,63 @@ def foretell(
     if not later_Q.any():  # as where nobody came back
         later_Q[:] = True
     means = {name: gain.mean for name, gain in gains.items()}
-    return Foretold(sum(means.values()) / 2, events_Q[later_Q], rank_Q[later_Q], int(shown.sum()), means)
+    return NextItemMetrics(sum(means.values()) / 2, events_Q[later_Q], rank_Q[later_Q], int(shown.sum()), means)
 
 
 @torch.inference_mode()
-def followed(
+def iter_moment_states(
     network: HrnnNetwork, streams: Streams, users: npt.NDArray[np.int64], on_block: Callable[[], None]
 ) -> Iterator[tuple[Tensor, PredictionBatch]]:
     """Reads the histories of these users: x_NH at each moment that is asked about."""
     network = network.eval()
-    state_LBW = network.create_state(columns(users))
-    for batch in asked_of(streams, users):
+    state_LBW = network.create_state(count_streams(users))
+    for batch in iter_batches(streams, users):
         on_block()
         x_TBH, state_LBW = network(batch.read, state_LBW)
         yield x_TBH.flatten(0, 1)[batch.rows], batch
 
 
-def asked_of(streams: Streams, users: npt.NDArray[np.int64]) -> Iterator[PredictionBatch]:
+def iter_batches(streams: Streams, users: npt.NDArray[np.int64]) -> Iterator[PredictionBatch]:
     """What is asked of these users, about MOST_FORETOLD events, in the same order at each call."""
-    of_window = columns(users) * STEPS
-    windows = streams.iter_windows(users, streams=columns(users), steps=STEPS, rng=np.random.default_rng(0))
+    of_window = count_streams(users) * STEPS
+    windows = streams.iter_windows(users, streams=count_streams(users), steps=STEPS, rng=np.random.default_rng(0))
     for window in itertools.islice(windows, -(-MOST_FORETOLD // of_window)):
         yield gather_moments(streams, window)
 
 
-def columns(users: npt.NDArray[np.int64]) -> int:
+def count_streams(users: npt.NDArray[np.int64]) -> int:
     """Streams in which these users are read."""
     return max(1, min(256, len(users)))
 
 
 @torch.inference_mode()
-def blended(
+def fit_blend(
     network: HrnnNetwork,
     streams: Streams,
     users: npt.NDArray[np.int64],
     counters: Counters,
     on_block: Callable[[], None] = lambda: None,
     fixed: int = 0,
-) -> Blend:
+) -> BlendWeights:
     """How far the network should lean on what was counted, told by what these users took. ``fixed``: ``OfNew``."""
-    asked = sum(len(batch.places) for batch in asked_of(streams, users))
+    asked = sum(len(batch.places) for batch in iter_batches(streams, users))
     kept = np.random.default_rng(0).permutation(asked) < max(1, MOST_NUMBERS // network.config.items)
-    choices, done = Choices(network, streams, counters, fixed), 0
-    for x_NH, batch in followed(network, streams, users, on_block):
+    choices, done = BlendFitter(network, streams, counters, fixed), 0
+    for x_NH, batch in iter_moment_states(network, streams, users, on_block):
         kept_N = torch.from_numpy(kept[done : done + len(x_NH)]).to(x_NH.device)
         done += len(x_NH)
-        lateness_K = streams.compute_recency(batch.places[batch.targets.rows], LATE)
+        lateness_K = streams.compute_recency(batch.places[batch.targets.rows], RECENCY_HALF_LIFE)
         targets = batch.targets._replace(weights=batch.targets.weights * lateness_K)
         choices.add(x_NH[kept_N], batch.places[kept_N], targets.select_queries(kept_N))
-    return choices.blend(on_block)
+    return choices.fit_blend(on_block)
 
 
-def ranks_of(shares_NI: Tensor, targets: Targets) -> Tensor:
+def compute_ranks(shares_NI: Tensor, targets: Targets) -> Tensor:
     """[K] The place of each of these items in its row, from 1."""
     return (shares_NI[targets.rows] > shares_NI[targets.rows, targets.items, None]).sum(1) + 1
 
 
-class Gain:
+class MeanNdcg:
     """The weighted mean of 1 / log2(1 + rank)."""
 
     def __init__(self) -> None:
@@ -231,7 +231,7 @@ class Gain:
 
     def add(self, shares_NI: Tensor, targets: Targets) -> Tensor:
         """The ranks, [K]."""
-        rank_K = ranks_of(shares_NI, targets)
+        rank_K = compute_ranks(shares_NI, targets)
         self._sum += float((targets.weights / torch.log2(1.0 + rank_K)).sum())
         self._weight += float(targets.weights.sum())
         return rank_K

@@ -14,7 +14,7 @@ FEWEST, MOST = 100, 80_000
 DAY_SECONDS = 86_400
 
 
-def cold_items(data: TrainingData, parameters: Mapping[str, str], now: float) -> npt.NDArray[np.bool_]:
+def find_cold_items(data: TrainingData, parameters: Mapping[str, str], now: float) -> npt.NDArray[np.bool_]:
     """bool[I]: fewer than cold_start_max_interactions, and younger than cold_start_max_duration days.
 
     An item's age goes from its first interaction, without any from its CREATION_TIMESTAMP, to ``now`` (seconds) or to

@@ -31,8 +31,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from shared.recipes.hrnn.blend_search import gaining_most
-from shared.recipes.hrnn.counters import FASHION, NAMES, NEWEST, Blend, Counters, faded_by_moment
+from shared.recipes.hrnn.blend_search import find_best_weights
+from shared.recipes.hrnn.counters import FASHION, NAMES, NEWEST, BlendWeights, Counters, compute_recency_weights
 from shared.recipes.hrnn.network import HrnnNetwork, RepeatHead
 from shared.recipes.hrnn.ops.row_logsumexp import sum_exp_rows
 from shared.recipes.hrnn.repeat_features import COUNT
@@ -46,7 +46,7 @@ PULL = 1.0
 STAYS = 1e9
 """The pull on weights that stay as they are."""
 
-OF_PAIRS = 3
+PAIR_PARTS = 3
 """The first of NAMES, of which the logits of what was had know: what was had is like what was had."""
 
 STEPS, HALVINGS, ENOUGH = 12, 6, 1e-3
@@ -57,50 +57,52 @@ MOST_NUMBERS = 2**22
 
 
 @dataclass(frozen=True)
-class Leaning:
+class CounterBlend:
     """What a network leans on, and how far."""
 
     counters: Counters
-    blend: Blend
+    weights: BlendWeights
 
-    def more(self, streams: Streams, places_N: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
+    def compute_extra_logits(self, streams: Streams, places_N: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
         """What is added to its logits before these places: [N,I] of items that are new, [S] of those of the pairs."""
-        found_NFI = counted(self.counters, streams, places_N, pairs)
-        blend = self.blend
+        found_NFI = compute_counter_features(self.counters, streams, places_N, pairs)
+        blend = self.weights
         weights = np.array([blend.last, blend.near, blend.lately, blend.like, *blend.fashion], np.float32)
         new_NI = torch.from_numpy(np.einsum("nfi,f->ni", found_NFI, weights))
         of_again = np.array([blend.again_last, blend.again_near, blend.again_lately], np.float32)
-        again_S = torch.from_numpy(of_pairs(found_NFI, pairs) @ of_again)
+        again_S = torch.from_numpy(select_pair_features(found_NFI, pairs) @ of_again)
         return new_NI.to(streams.device), again_S.to(streams.device)
 
 
-def counted(counters: Counters, streams: Streams, places_N: Tensor, pairs: Pairs) -> npt.NDArray[np.float32]:
+def compute_counter_features(
+    counters: Counters, streams: Streams, places_N: Tensor, pairs: Pairs
+) -> npt.NDArray[np.float32]:
     """float32[N,len(NAMES) + len(FASHION),I] what was counted says before these places."""
     rows = pairs.rows.cpu().numpy()
     ends = np.searchsorted(rows, np.arange(len(places_N) + 1))
     items_S = pairs.items.cpu().numpy()
     found = np.zeros((len(places_N), len(NAMES) + len(FASHION), len(counters.prior_I)), np.float32)
-    stale_N = counters.stale(places_N.cpu().numpy())
+    stale_N = counters.compute_staleness(places_N.cpu().numpy())
     for row, (items, moments, at) in enumerate(streams.iter_newest(places_N, NEWEST)):
-        faded, is_last = faded_by_moment(moments)
+        faded, is_last = compute_recency_weights(moments)
         had = items_S[ends[row] : ends[row + 1]]
-        for part_I, (ids, values) in zip(found[row], counters.parts(items, faded, is_last, had), strict=False):
+        for part_I, (ids, values) in zip(found[row], counters.iter_parts(items, faded, is_last, had), strict=False):
             part_I[ids] = values
-        found[row, len(NAMES) :] = counters.fashion(at - stale_N[row])
+        found[row, len(NAMES) :] = counters.get_fashion(at - stale_N[row])
     return found
 
 
-def of_pairs(found_NFI: npt.NDArray[np.float32], pairs: Pairs) -> npt.NDArray[np.float32]:
+def select_pair_features(found_NFI: npt.NDArray[np.float32], pairs: Pairs) -> npt.NDArray[np.float32]:
     """float32[S,OF_PAIRS] of what was ``counted``."""
-    found_SF: npt.NDArray[np.float32] = found_NFI[pairs.rows.cpu().numpy(), :OF_PAIRS, pairs.items.cpu().numpy()]
+    found_SF: npt.NDArray[np.float32] = found_NFI[pairs.rows.cpu().numpy(), :PAIR_PARTS, pairs.items.cpu().numpy()]
     return found_SF
 
 
-class OfNew:
+class NewItemChoice:
     """The choices among what is new: of the parts of logits ``x_NFI``, ``had`` bool[N,I] are no candidates, and
     what was taken how often is told as in ``Targets``."""
 
-    own = (1.0, 1.0) + (0.0,) * (len(NAMES) + len(FASHION))
+    network_weights = (1.0, 1.0) + (0.0,) * (len(NAMES) + len(FASHION))
 
     def __init__(
         self, x_NFI: Tensor, had_NI: Tensor, rows_K: Tensor, items_K: Tensor, weights_K: Tensor, fixed: int = 0
@@ -113,36 +115,36 @@ class OfNew:
         self._taken_F = torch.einsum("kf,k->f", x_NFI[rows_K, :, items_K], weights_K)
 
     @property
-    def simple(self) -> list[tuple[float, ...]]:
+    def single_counters(self) -> list[tuple[float, ...]]:
         """Popularity, and beside it, as a prior, each counter."""
-        bias = (0.0, 1.0) + (0.0,) * (len(self.own) - 2)
+        bias = (0.0, 1.0) + (0.0,) * (len(self.network_weights) - 2)
         return [bias, *((*bias[:place], 1.0, *bias[place + 1 :]) for place in range(2, len(bias)))]
 
-    def gains(self, theta_F: Tensor) -> tuple[Tensor, Tensor]:
+    def compute_ndcg(self, theta_F: Tensor) -> tuple[Tensor, Tensor]:
         """([K] what each target gains by its place among what is new, its weight)."""
         rows_K, items_K, weights_K = self._taken
-        z_NI = self._logits(theta_F)
+        z_NI = self._compute_logits(theta_F)
         best_NT = z_NI.topk(min(LONGEST + 1, z_NI.shape[1])).values
         # Of equal ones the last: what tells nothing gains nothing.
-        return gain_of((best_NT[rows_K] >= z_NI[rows_K, items_K, None]).sum(1)), weights_K
+        return compute_ndcg((best_NT[rows_K] >= z_NI[rows_K, items_K, None]).sum(1)), weights_K
 
-    def at(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+    def compute_loss(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         """(minus the log of the likelihood, p_NI) with these weights_F."""
         rows_K, items_K, weights_K = self._taken
-        log_p_NI = self._logits(theta).log_softmax(-1)
+        log_p_NI = self._compute_logits(theta).log_softmax(-1)
         # To whom nothing is new, nothing new is asked about, and not even 0 times NaN.
         return -(log_p_NI[rows_K, items_K] * weights_K).double().sum(), log_p_NI.exp_().nan_to_num_(0.0)
 
-    def _logits(self, theta_F: Tensor) -> Tensor:
+    def _compute_logits(self, theta_F: Tensor) -> Tensor:
         return (theta_F.float() @ self._x_NFI).masked_fill_(self._had_NI, -torch.inf)
 
-    def evidence(self, theta_F: Tensor) -> Tensor:
+    def compute_evidence(self, theta_F: Tensor) -> Tensor:
         """[N] how much better what was had fits than what is new; infinite where there is only one of them."""
         z_NI = theta_F.float() @ self._x_NFI
         had_N, new_N = (z_NI.masked_fill(out_NI, -torch.inf).logsumexp(-1) for out_NI in (~self._had_NI, self._had_NI))
         return had_N - new_N
 
-    def slopes(self, p_NI: Tensor) -> tuple[Tensor, Tensor]:
+    def compute_derivatives(self, p_NI: Tensor) -> tuple[Tensor, Tensor]:
         """Its first derivative, [F], and its second, [F,F]."""
         likely_NFI = self._x_NFI * p_NI[:, None]
         mean_NF = likely_NFI.sum(2)
@@ -151,10 +153,10 @@ class OfNew:
         return self._weights_N @ mean_NF - self._taken_F, curved
 
 
-class OfAgain:
+class RepeatChoice:
     """The choices among what was had: ``x_SF`` of the pairs, the rows of these, and which pairs were taken."""
 
-    own = (1.0, 1.0) + (0.0,) * (1 + OF_PAIRS)
+    network_weights = (1.0, 1.0) + (0.0,) * (1 + PAIR_PARTS)
     fixed = 0
 
     def __init__(self, x_SF: Tensor, rows_S: Tensor, taken_K: Tensor, weights_K: Tensor) -> None:
@@ -164,12 +166,12 @@ class OfAgain:
         self._weights_N = torch.zeros(self._many).index_add_(0, rows_S[taken_K], weights_K)
         self._taken_F = weights_K @ x_SF[taken_K]
 
-    def at(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+    def compute_loss(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         a_S = self._x_SF @ theta.float()
         log_p_S = a_S - sum_exp_rows(a_S, self._rows_S, self._many)[self._rows_S]
         return -(log_p_S[self._taken_K] * self._weights_K).double().sum(), log_p_S.exp()
 
-    def slopes(self, p_S: Tensor) -> tuple[Tensor, Tensor]:
+    def compute_derivatives(self, p_S: Tensor) -> tuple[Tensor, Tensor]:
         weighted_SF = self._x_SF * p_S[:, None]
         mean_NF = torch.zeros(self._many, self._x_SF.shape[1]).index_add_(0, self._rows_S, weighted_SF)
         curved = self._x_SF.T @ (weighted_SF * self._weights_N[self._rows_S, None])
@@ -177,22 +179,24 @@ class OfAgain:
         return self._weights_N @ mean_NF - self._taken_F, curved
 
 
-def likeliest(choice: OfNew | OfAgain | OfShare, on_block: Callable[[], None] = lambda: None) -> list[float]:
+def fit_weights(
+    choice: NewItemChoice | RepeatChoice | RepeatShareChoice, on_block: Callable[[], None] = lambda: None
+) -> list[float]:
     """The weights under which what was taken is the most likely."""
-    own = torch.tensor(choice.own, dtype=torch.double)
+    own = torch.tensor(choice.network_weights, dtype=torch.double)
     pull_F = torch.full_like(own, PULL)
     pull_F[: choice.fixed] = STAYS
 
     def loss_of(theta: Tensor) -> tuple[Tensor, Tensor]:
         on_block()
-        loss, p = choice.at(theta)
+        loss, p = choice.compute_loss(theta)
         return loss + (pull_F / 2 * (theta - own) ** 2).sum(), p
 
     theta = own.clone()
     loss, p = loss_of(theta)
     for _ in range(STEPS):
         on_block()
-        slope, curved = choice.slopes(p)
+        slope, curved = choice.compute_derivatives(p)
         step = torch.linalg.solve(curved.double() + torch.diag(pull_F), slope.double() + pull_F * (theta - own))
         for _ in range(HALVINGS):
             better, p = loss_of(theta - step)
@@ -205,38 +209,38 @@ def likeliest(choice: OfNew | OfAgain | OfShare, on_block: Callable[[], None] = 
         if gained < ENOUGH:
             break
     found: list[float] = theta.tolist()
-    return [*choice.own[: choice.fixed], *found[choice.fixed :]]
+    return [*choice.network_weights[: choice.fixed], *found[choice.fixed :]]
 
 
-def gain_of(rank_K: Tensor) -> Tensor:
+def compute_ndcg(rank_K: Tensor) -> Tensor:
     """[K] what an item at each place adds to the discounted gain of a list of 25."""
     return torch.where(rank_K <= LONGEST, 1 / torch.log2(1.0 + rank_K), 0.0)
 
 
-class OfShare:
+class RepeatShareChoice:
     """Whether what was taken had been had: ``x_NF`` of each query with a choice, by what weight it was, and was not.
 
     The features are the network's logit of p(again), how much better what was had fits than what is new, and 1.
     """
 
-    own = (1.0, 0.0, 0.0)
+    network_weights = (1.0, 0.0, 0.0)
     fixed = 0
 
     def __init__(self, x_NF: Tensor, again_N: Tensor, new_N: Tensor) -> None:
         self._x_NF, self._again_N, self._new_N = x_NF, again_N, new_N
 
-    def at(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+    def compute_loss(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         logit_N = self._x_NF @ theta.float()
         loss = self._again_N * functional.softplus(-logit_N) + self._new_N * functional.softplus(logit_N)
         return loss.double().sum(), logit_N.sigmoid()
 
-    def slopes(self, p_N: Tensor) -> tuple[Tensor, Tensor]:
+    def compute_derivatives(self, p_N: Tensor) -> tuple[Tensor, Tensor]:
         weights_N = self._again_N + self._new_N
         curved = self._x_NF.T @ (self._x_NF * (weights_N * p_N * (1 - p_N))[:, None])
         return self._x_NF.T @ (weights_N * p_N - self._again_N), curved
 
 
-class Choices:
+class BlendFitter:
     """What users chose, and out of what: as it comes in, and then the weights that tell it best."""
 
     def __init__(self, network: HrnnNetwork, streams: Streams, counters: Counters, fixed: int = 0) -> None:
@@ -251,19 +255,21 @@ class Choices:
         """What was taken before these places, where the network knew ``x_NH``."""
         asked = self._streams.build_queries(places_N, REMEMBERED, self._network.config)
         q_NH = self._network.compute_query(x_NH, asked.after, asked.contexts)
-        found_NFI = counted(self._counters, self._streams, places_N, asked.pairs)
+        found_NFI = compute_counter_features(self._counters, self._streams, places_N, asked.pairs)
         pair_K = targets.find_pairs(asked.pairs, self._network.config.items)
-        self._add_new(q_NH, found_NFI, asked, targets.select(pair_K < 0))
+        self._add_new_items(q_NH, found_NFI, asked, targets.select(pair_K < 0))
         if self._network.again is not None:
             had_K = pair_K >= 0
-            self._add_again(self._network.again, q_NH, found_NFI, asked.pairs, targets.select(had_K), pair_K[had_K])
+            self._add_repeats(self._network.again, q_NH, found_NFI, asked.pairs, targets.select(had_K), pair_K[had_K])
             share_N = self._network.again.compute_share_logit(q_NH, asked.known, asked.pairs)
             weights_N2 = targets.weights.new_zeros(len(q_NH), 2)
             weights_N2.index_put_((targets.rows, had_K.long()), targets.weights, accumulate=True)
             self._of_share.append((share_N.cpu(), weights_N2.cpu()))
         self._rows += len(places_N)
 
-    def _add_new(self, q_NH: Tensor, found_NFI: npt.NDArray[np.float32], asked: Queries, targets: Targets) -> None:
+    def _add_new_items(
+        self, q_NH: Tensor, found_NFI: npt.NDArray[np.float32], asked: Queries, targets: Targets
+    ) -> None:
         v_IH1 = self._network.get_item_embeddings()
         own_NFI = torch.stack([q_NH @ v_IH1[:, :-1].T, v_IH1[:, -1].expand(len(q_NH), -1)], 1)
         had_NI = torch.zeros(len(q_NH), len(v_IH1), dtype=torch.bool)
@@ -272,7 +278,7 @@ class Choices:
         x_NFI = torch.cat([own_NFI.cpu(), torch.from_numpy(found_NFI)], 1)
         self._of_new.append((x_NFI, had_NI, rows_K + self._rows, items_K, weights_K))
 
-    def _add_again(
+    def _add_repeats(
         self,
         again: RepeatHead,
         q_NH: Tensor,
@@ -290,25 +296,25 @@ class Choices:
             ],
             1,
         )
-        x_SF = torch.cat([own_SF.cpu(), torch.from_numpy(of_pairs(found_NFI, pairs))], 1)
+        x_SF = torch.cat([own_SF.cpu(), torch.from_numpy(select_pair_features(found_NFI, pairs))], 1)
         self._of_again.append((x_SF, pairs.rows.cpu() + self._rows, pair_K.cpu() + self._pairs, targets.weights.cpu()))
         self._pairs += len(pairs.rows)
 
-    def blend(self, on_block: Callable[[], None] = lambda: None) -> Blend:
+    def fit_blend(self, on_block: Callable[[], None] = lambda: None) -> BlendWeights:
         x_NFI, had_NI, rows_K, items_K, weights_K = (torch.cat(each) for each in zip(*self._of_new, strict=True))
-        of_new = OfNew(x_NFI, had_NI, rows_K, items_K, weights_K, self._fixed)
-        new = likeliest(of_new, on_block)
+        of_new = NewItemChoice(x_NFI, had_NI, rows_K, items_K, weights_K, self._fixed)
+        new = fit_weights(of_new, on_block)
         if not self._fixed:  # else what no counter knows would fall behind, as the others' logits drift apart
-            new = gaining_most(of_new, new, on_block)
+            new = find_best_weights(of_new, new, on_block)
         if not self._pairs:
-            return Blend.of(new, OfAgain.own, OfShare.own)
-        of_again = OfAgain(*(torch.cat(each) for each in zip(*self._of_again, strict=True)))
+            return BlendWeights.from_parts(new, RepeatChoice.network_weights, RepeatShareChoice.network_weights)
+        of_again = RepeatChoice(*(torch.cat(each) for each in zip(*self._of_again, strict=True)))
         share_N, weights_N2 = (torch.cat(each) for each in zip(*self._of_share, strict=True))
-        evidence_N = of_new.evidence(torch.tensor(new))
+        evidence_N = of_new.compute_evidence(torch.tensor(new))
         open_N = torch.isfinite(evidence_N)
         x_NF = torch.stack([share_N, evidence_N, torch.ones_like(share_N)], 1)[open_N]
-        share = likeliest(OfShare(x_NF, weights_N2[open_N, 1], weights_N2[open_N, 0]), on_block)
+        share = fit_weights(RepeatShareChoice(x_NF, weights_N2[open_N, 1], weights_N2[open_N, 0]), on_block)
         if share[1] < 0:  # what fits better is never taken less for that
             x_NF[:, 1] = 0
-            share = likeliest(OfShare(x_NF, weights_N2[open_N, 1], weights_N2[open_N, 0]), on_block)
-        return Blend.of(new, likeliest(of_again, on_block), share)
+            share = fit_weights(RepeatShareChoice(x_NF, weights_N2[open_N, 1], weights_N2[open_N, 0]), on_block)
+        return BlendWeights.from_parts(new, fit_weights(of_again, on_block), share)

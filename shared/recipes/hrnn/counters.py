@@ -92,25 +92,27 @@ DENSE = 2**17
 Floats = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.int64]
 
-Part = tuple[Numbers, npt.NDArray[np.float64]]
+ItemValues = tuple[Numbers, npt.NDArray[np.float64]]
 """Items, each once, and what is said of them."""
 
 
-class Neighbours(NamedTuple):
+class ItemNeighbours(NamedTuple):
     """What goes with each item: with item i ``items[offsets[i]:offsets[i + 1]]``, so much as the ``weights`` say."""
 
     offsets: Numbers  # [I + 1]
     items: npt.NDArray[np.int32]
     weights: Floats
 
-    def summed(self, items_T: Numbers, weights_T: npt.NDArray[Any]) -> Part:
+    def sum_neighbours(self, items_T: Numbers, weights_T: npt.NDArray[Any]) -> ItemValues:
         """The neighbours of these items, each once, and the sum of their weights."""
         lengths_T = self.offsets[items_T + 1] - self.offsets[items_T]
         places = expand_ranges(self.offsets[items_T], lengths_T)
-        return summed(self.items[places], self.weights[places] * np.repeat(weights_T, lengths_T), len(self.offsets) - 1)
+        return sum_by_item(
+            self.items[places], self.weights[places] * np.repeat(weights_T, lengths_T), len(self.offsets) - 1
+        )
 
     @classmethod
-    def of(cls, keys: Numbers, weights: npt.NDArray[Any], items: int, most: int = NEIGHBOURS) -> Self:
+    def from_pairs(cls, keys: Numbers, weights: npt.NDArray[Any], items: int, most: int = NEIGHBOURS) -> Self:
         """The ``most`` greatest of each item; ``keys`` are item * items + neighbour, and may stand more than once."""
         keys, places = np.unique(keys, return_inverse=True)
         sums = np.bincount(places, weights, minlength=len(keys))
@@ -123,7 +125,7 @@ class Neighbours(NamedTuple):
         return cls(offsets.astype(np.int64), (keys[kept] % items).astype(np.int32), sums[kept].astype(np.float32))
 
 
-class Tally:
+class PairCounts:
     """Items that go with items, as they are counted."""
 
     def __init__(self, items: int) -> None:
@@ -136,12 +138,12 @@ class Tally:
         self._weights.append(weights)
 
     @property
-    def neighbours(self) -> Neighbours:
-        return Neighbours.of(np.concatenate(self._keys), np.concatenate(self._weights), self._items)
+    def neighbours(self) -> ItemNeighbours:
+        return ItemNeighbours.from_pairs(np.concatenate(self._keys), np.concatenate(self._weights), self._items)
 
 
 @dataclass(frozen=True)
-class Blend:
+class BlendWeights:
     """By what each part of the logits is multiplied: see ``blend``. The network's own are the defaults."""
 
     dot: float = 1.0
@@ -162,19 +164,19 @@ class Blend:
     offset: float = 0.0
 
     @classmethod
-    def of(cls, new: Sequence[float], again: Sequence[float], share: Sequence[float]) -> Self:
+    def from_parts(cls, new: Sequence[float], again: Sequence[float], share: Sequence[float]) -> Self:
         """Of the weights of a ``blend.OfNew``, a ``blend.OfAgain`` and a ``blend.OfShare``, in their orders."""
         dot, bias, last, near, lately, like, *fashion = new
         return cls(dot, bias, last, near, lately, like, tuple(fashion), *again, *share)
 
     @classmethod
-    def told(cls, weights: Sequence[float]) -> Self:
+    def from_values(cls, weights: Sequence[float]) -> Self:
         """The one that had these ``weights``."""
         of_new = 2 + len(NAMES) + len(FASHION)
-        return cls.of(weights[:of_new], weights[of_new:-3], weights[-3:])
+        return cls.from_parts(weights[:of_new], weights[of_new:-3], weights[-3:])
 
     @property
-    def weights(self) -> tuple[float, ...]:
+    def values(self) -> tuple[float, ...]:
         return tuple(np.hstack(astuple(self)).tolist())
 
 
@@ -184,37 +186,43 @@ class Counters:
 
     prior_I: Floats
     """Share of each item among what somebody took for the first time."""
-    last: Neighbours
-    near: Neighbours
-    lately: Neighbours
-    like: Neighbours
+    last: ItemNeighbours
+    near: ItemNeighbours
+    lately: ItemNeighbours
+    like: ItemNeighbours
     times_M: Numbers
     fashion_MFI: Floats
     """At the moments ``times``, which rise; the last is the end of the data."""
 
     @classmethod
-    def of(cls, histories: Histories, users: Numbers, on_block: Callable[[], None] = lambda: None) -> Self:
+    def count_events(cls, histories: Histories, users: Numbers, on_block: Callable[[], None] = lambda: None) -> Self:
         """Counts the events of these users."""
         items = len(histories.item_ids)
-        drawn = some(histories, users)
+        drawn = sample_users(histories, users)
         places = expand_ranges(histories.offsets[drawn], histories.lengths[drawn])
-        last, near, lately = _following(histories, places, drawn, on_block)
+        last, near, lately = _count_neighbours(histories, places, drawn, on_block)
         users_E = np.repeat(np.arange(len(drawn)), histories.lengths[drawn])
         pairs = np.unique(users_E * items + histories.items[places])
         counts_I = np.bincount(pairs % items, minlength=items) + 1.0
-        like = _alike(pairs // items, pairs % items, items, on_block)
+        like = _fit_ease(pairs // items, pairs % items, items, on_block)
         everybody = expand_ranges(histories.offsets[users], histories.lengths[users])
-        times_M, fashion_MFI = _fashion(histories.items[everybody], histories.timestamps[everybody], items, on_block)
+        times_M, fashion_MFI = _compute_fashion(
+            histories.items[everybody], histories.timestamps[everybody], items, on_block
+        )
         return cls((counts_I / counts_I.sum()).astype(np.float32), last, near, lately, like, times_M, fashion_MFI)
 
-    def parts(
+    def iter_parts(
         self, newest: Numbers, faded: npt.NDArray[Any], is_last: npt.NDArray[np.bool_], had: Numbers
-    ) -> Iterator[Part]:
+    ) -> Iterator[ItemValues]:
         """What each of NAMES says after a history of the items ``had``, whose NEWEST are ``newest``."""
-        of_last = self.last.summed(newest[is_last], np.ones(int(is_last.sum())))
-        for found, sums in (of_last, self.near.summed(newest, faded), self.lately.summed(newest, faded)):
+        of_last = self.last.sum_neighbours(newest[is_last], np.ones(int(is_last.sum())))
+        for found, sums in (
+            of_last,
+            self.near.sum_neighbours(newest, faded),
+            self.lately.sum_neighbours(newest, faded),
+        ):
             yield found, np.log1p(sums / (PRIOR * self.prior_I[found]))
-        found, sums = self.like.summed(had, np.ones(len(had)))
+        found, sums = self.like.sum_neighbours(had, np.ones(len(had)))
         yield found, np.log1p(np.maximum(sums, 0) / self.prior_I[found])
 
     def save(self, folder: Path) -> None:
@@ -229,24 +237,25 @@ class Counters:
     def open(cls, folder: Path) -> Self:
         """Maps what ``save`` wrote. Raises OSError and ValueError."""
         last, near, lately, like = (
-            Neighbours(*(map_npy(folder / f"{name}_{part}.npy") for part in Neighbours._fields)) for name in NAMES
+            ItemNeighbours(*(map_npy(folder / f"{name}_{part}.npy") for part in ItemNeighbours._fields))
+            for name in NAMES
         )
         nothing = np.zeros((1, len(FASHION), 0), np.float32)
         return cls(map_npy(folder / "prior.npy"), last, near, lately, like, np.zeros(1, np.int64), nothing)
 
-    def stale(self, places: Numbers) -> npt.NDArray[np.float64]:
+    def compute_staleness(self, places: Numbers) -> npt.NDArray[np.float64]:
         """Seconds that what is known of fashion is old at each of these places: spread evenly, from none on."""
         longest = min(STALE * float(self.times_M[-1] - self.times_M[0]), MOST_STALE)
         return np.asarray(longest * (GOLDEN * places % 1), np.float64)
 
-    def fashion(self, at: float) -> Floats:
+    def get_fashion(self, at: float) -> Floats:
         """float32[F,I] as it was known at this moment."""
         before = max(int(np.searchsorted(self.times_M, at, side="right")) - 1, 0)
         fashion_FI: Floats = self.fashion_MFI[before]
         return fashion_FI
 
 
-def summed(ids: npt.NDArray[np.integer[Any]], values: npt.NDArray[Any], items: int) -> Part:
+def sum_by_item(ids: npt.NDArray[np.integer[Any]], values: npt.NDArray[Any], items: int) -> ItemValues:
     """Each id once, rising, and the sum of its values; one whose sum is 0 may be left out."""
     if items <= DENSE:
         sums_I = np.asarray(np.bincount(ids, values, minlength=items), np.float64)
@@ -256,28 +265,28 @@ def summed(ids: npt.NDArray[np.integer[Any]], values: npt.NDArray[Any], items: i
     return found, np.asarray(np.bincount(places, values, minlength=len(found)), np.float64)
 
 
-def some(histories: Histories, users: Numbers) -> Numbers:
+def sample_users(histories: Histories, users: Numbers) -> Numbers:
     """Of these users at most MOST_USERS, with about MOST_EVENTS events, drawn by chance."""
     shuffled = np.random.default_rng(0).permutation(users)[:MOST_USERS]
     many = int(np.searchsorted(np.cumsum(histories.lengths[shuffled]), MOST_EVENTS)) + 1
     return np.sort(shuffled[:many])
 
 
-def faded_by_moment(moment_T: Numbers) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+def compute_recency_weights(moment_T: Numbers) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
     """Weights of the newest events of a history, by the numbers of their moments: (faded, is in the last moment)."""
     back_T = moment_T[-1] - moment_T if len(moment_T) else moment_T
     return FADING**back_T, back_T == 0
 
 
-def _following(
+def _count_neighbours(
     histories: Histories, places: Numbers, users: Numbers, on_block: Callable[[], None]
-) -> tuple[Neighbours, Neighbours, Neighbours]:
+) -> tuple[ItemNeighbours, ItemNeighbours, ItemNeighbours]:
     """last, near and lately; ``places`` are those of all events of the users."""
     items_E, times_E = histories.items[places].astype(np.int64), histories.timestamps[places]
     users_E = np.repeat(np.arange(len(users)), histories.lengths[users])
     moment_E: Numbers = np.cumsum((np.diff(users_E, prepend=-1) > 0) | (np.diff(times_E, prepend=0) > 0))
     recent_E = 0.5 ** ((times_E.max(initial=0) - times_E) / DAY_SECONDS / LATELY)
-    last, near, lately = (Tally(len(histories.item_ids)) for _ in range(3))
+    last, near, lately = (PairCounts(len(histories.item_ids)) for _ in range(3))
     for distance in range(1, NEAR + 1):
         on_block()
         same = np.flatnonzero(users_E[distance:] == users_E[:-distance])
@@ -295,29 +304,29 @@ def _following(
     return last.neighbours, near.neighbours, lately.neighbours
 
 
-def _alike(users_P: Numbers, items_P: Numbers, items: int, on_block: Callable[[], None]) -> Neighbours:
+def _fit_ease(users_P: Numbers, items_P: Numbers, items: int, on_block: Callable[[], None]) -> ItemNeighbours:
     """EASE's weights; ``users_P`` and ``items_P`` tell who took what, each pair once, users rising."""
     takers_I = np.bincount(items_P, minlength=items)
     popular = np.sort(np.argsort(-takers_I, kind="stable")[:MOST_ALIKE])
     popular = popular[takers_I[popular] > 1]
     many = min(ALIKE, len(popular))
     if not many:
-        return Neighbours(np.zeros(items + 1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32))
+        return ItemNeighbours(np.zeros(items + 1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32))
     number_I = np.full(items, -1)
     number_I[popular] = np.arange(len(popular))
     known = number_I[items_P] >= 0
-    gram = _gram(users_P[known], number_I[items_P[known]], len(popular), on_block)
+    gram = _compute_gram(users_P[known], number_I[items_P[known]], len(popular), on_block)
     gram[np.diag_indices_from(gram)] += RIDGE
-    weights = inverted(gram, on_block)
+    weights = invert_matrix(gram, on_block)
     weights /= -np.diag(weights)
     np.fill_diagonal(weights, 0)
     on_block()
     best = np.argpartition(-np.abs(weights), many - 1, axis=1)[:, :many]
     keys = np.repeat(popular, many) * items + popular[best.ravel()]
-    return Neighbours.of(keys, np.take_along_axis(weights, best, 1).ravel(), items, ALIKE)
+    return ItemNeighbours.from_pairs(keys, np.take_along_axis(weights, best, 1).ravel(), items, ALIKE)
 
 
-def inverted(matrix: Floats, on_block: Callable[[], None]) -> Floats:
+def invert_matrix(matrix: Floats, on_block: Callable[[], None]) -> Floats:
     """The inverse of a symmetric positive definite matrix, in its place, by Gauss and Jordan's elimination in blocks:
     numpy's own takes seconds in which nobody is asked whether to stop.
     """
@@ -333,7 +342,7 @@ def inverted(matrix: Floats, on_block: Callable[[], None]) -> Floats:
     return matrix
 
 
-def _gram(users_P: Numbers, items_P: Numbers, items: int, on_block: Callable[[], None]) -> Floats:
+def _compute_gram(users_P: Numbers, items_P: Numbers, items: int, on_block: Callable[[], None]) -> Floats:
     """float32[I,I] how many users took both; users rise."""
     gram = np.zeros((items, items), np.float32)
     for first in range(0, int(users_P.max(initial=-1)) + 1, AT_ONCE):
@@ -345,7 +354,7 @@ def _gram(users_P: Numbers, items_P: Numbers, items: int, on_block: Callable[[],
     return gram
 
 
-def _fashion(
+def _compute_fashion(
     items_E: npt.NDArray[np.int32], times_E: npt.NDArray[np.int64], items: int, on_block: Callable[[], None]
 ) -> tuple[Numbers, Floats]:
     """(times_M, fashion_MFI) of these events: an M-th of them lies between one of the times and the next."""

@@ -19,10 +19,10 @@ import pytorch_lightning as lightning
 import torch
 from torch import Tensor
 
-from shared.recipes.hrnn.batch_ranking import Foretold
+from shared.recipes.hrnn.batch_ranking import NextItemMetrics
 from shared.recipes.hrnn.candidates import CandidateSampler
 from shared.recipes.hrnn.network import HrnnNetwork
-from shared.recipes.hrnn.plan import Plan
+from shared.recipes.hrnn.plan import TrainingPlan
 from shared.recipes.hrnn.prediction_targets import compute_target_weights, gather_batch
 from shared.recipes.hrnn.rank import ALONE, Rank
 from shared.recipes.hrnn.sequence_packing import Streams
@@ -44,7 +44,7 @@ class Epoch:
     """One pass over some users' events, drawn from its own seed: a resumed run reads what the first would have."""
 
     def __init__(
-        self, streams: Streams, users: npt.NDArray[np.int64], plan: Plan, seed: tuple[int, int], first: int = 0
+        self, streams: Streams, users: npt.NDArray[np.int64], plan: TrainingPlan, seed: tuple[int, int], first: int = 0
     ) -> None:
         self._streams, self._users, self._plan, self._seed, self._first = streams, users, plan, seed, first
 
@@ -78,7 +78,7 @@ class Fitting(lightning.LightningModule):
         network: HrnnNetwork,
         streams: Streams,
         users: npt.NDArray[np.int64],
-        plan: Plan,
+        plan: TrainingPlan,
         choose: CandidateSampler,
         counts_I: Tensor,
         *,
@@ -223,7 +223,7 @@ class AtEachBatch(lightning.Callback):
         epochs_before: int,
         checkpoint: Path,
         every_seconds: float,
-        validate: Callable[[], Foretold] | None = None,
+        validate: Callable[[], NextItemMetrics] | None = None,
     ) -> None:
         """``validate`` tells how well the validation users are foretold; None: there are none, and nothing stops."""
         self.reporter = reporter
@@ -276,7 +276,7 @@ class AtEachBatch(lightning.Callback):
         epoch = trainer.current_epoch + 1
         if self._validate is not None:
             foretold = self._validate()
-            gain = foretold.gain
+            gain = foretold.ndcg
             self.reporter.ndcg = float(compute_single_target_ndcg(foretold.ranks).mean())
             if gain > pl_module.best.gain:
                 weights = {name: tensor.clone() for name, tensor in pl_module.network.state_dict().items()}

@@ -59,7 +59,7 @@ from shared.recipes.hrnn.types import IMPOSSIBLE, Candidates, Events, FeatureBag
 from shared.recipes.request_time import is_new_visit
 
 if TYPE_CHECKING:
-    from shared.recipes.hrnn.counters import Blend
+    from shared.recipes.hrnn.counters import BlendWeights
 
 
 class HrnnNetwork(nn.Module):
@@ -132,10 +132,10 @@ class HrnnNetwork(nn.Module):
                         of.weight.copy_(of.weight[find_nearest_known(counts_G)])
         return network
 
-    def apply_blend(self, blend: Blend) -> HrnnNetwork:
+    def apply_blend(self, blend: BlendWeights) -> HrnnNetwork:
         """The same whose own parts of the logits have the weights of the blend: all but what is counted of items."""
         network = copy.deepcopy(self)
-        network.config = replace(network.config, leaning=blend.weights)
+        network.config = replace(network.config, leaning=blend.values)
         # Of a query that is nothing p(again) would know nothing.
         dot = blend.dot if abs(blend.dot) > LEAST_DOT else LEAST_DOT
         with torch.no_grad():
@@ -356,7 +356,7 @@ class RepeatHead(nn.Module):
             self.least.copy_(some_SF.quantile(0.005, 0))
             self.most.copy_(some_SF.quantile(0.995, 0))
 
-    def apply_blend(self, blend: Blend, dot: float) -> None:
+    def apply_blend(self, blend: BlendWeights, dot: float) -> None:
         """Gives the parts of a_i the weights of the blend, where q is multiplied by ``dot``."""
         self.of_user.weight[:, : len(self.fit)].div_(dot)
         self.fit.mul_(blend.again_dot / dot)

@@ -29,7 +29,7 @@ NEGATIVES = 4096
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     hidden: int
     bptt: int
     streams: int
@@ -38,7 +38,7 @@ class Plan:
     items: int
 
     @classmethod
-    def of(cls, parameters: Mapping[str, str], events: int, items: int) -> Self:
+    def from_data(cls, parameters: Mapping[str, str], events: int, items: int) -> Self:
         """Measured on ml-100k: 512 events a step, 16 epochs; on ml-1m: 2,048 and 13. Validation may end it sooner.
 
         A shorter bptt means more streams, not smaller steps.
@@ -54,12 +54,12 @@ class Plan:
             items=items,
         )
 
-    def with_rows(self, rows: float) -> Self:
+    def with_target_share(self, rows: float) -> Self:
         """For streams where only one event in so many is a target: steps with as many targets."""
         most = max(MOST_EVENTS_A_STEP // self.bptt, 1)
         return replace(self, streams=min(round(self.streams * rows), max(most, self.streams)))
 
-    def threads(self, granted: int) -> int:
+    def count_threads(self, granted: int) -> int:
         """How many of the threads granted (0: as many as the cgroup grants) a step of this size employs."""
         logits = min(self.items, FULL_SOFTMAX_ITEMS)
         step = self.streams * self.bptt * self.hidden * logits

@@ -12,7 +12,15 @@ import numpy.typing as npt
 from shared.recipes import RECIPES
 from shared.recipes.artifact import WEIGHTS, Artifact
 from shared.recipes.hrnn.config import HrnnConfig
-from shared.recipes.hrnn.counters import COUNTERS, NAMES, Blend, Counters, Part, faded_by_moment, summed
+from shared.recipes.hrnn.counters import (
+    COUNTERS,
+    NAMES,
+    BlendWeights,
+    Counters,
+    ItemValues,
+    compute_recency_weights,
+    sum_by_item,
+)
 from shared.recipes.hrnn.serving.numpy_network import Asked, More, Numbers, OfAgain, Relevance, Sparse, Weights, shapes
 from shared.recipes.hrnn.serving.shared_pass import Floats
 from shared.recipes.hrnn.serving.state_cache import Memories, Memory, Reader
@@ -22,7 +30,9 @@ from shared.recipes.scoring_api import ArtifactError, ExplainedScores, Past, Que
 class Scorer:
     """A model in memory. Threads may share it: what changes after ``load`` is what it remembers of histories."""
 
-    def __init__(self, weights: Weights, artifact: Artifact, counted: tuple[Counters, Blend] | None = None) -> None:
+    def __init__(
+        self, weights: Weights, artifact: Artifact, counted: tuple[Counters, BlendWeights] | None = None
+    ) -> None:
         self._weights = weights
         self._leaning = counted
         self._artifact = artifact
@@ -99,7 +109,7 @@ class Scorer:
         if self._leaning is None:
             return More.nothing(len(had))
         (counters, blend), many = self._leaning, len(self.item_ids)
-        parts = list(counters.parts(newest, *faded_by_moment(moments), had))
+        parts = list(counters.iter_parts(newest, *compute_recency_weights(moments), had))
         new = weighed(parts, (blend.last, blend.near, blend.lately, blend.like), many)
         again, values = weighed(parts, (blend.again_last, blend.again_near, blend.again_lately, 0.0), many)
         return More(Sparse.of(*new, many), of(again, values, had))
@@ -118,11 +128,11 @@ class Scorer:
         return self._weights.features("context", values, weights) if len(values) else None
 
 
-def counted(folder: Path, form: HrnnConfig) -> tuple[Counters, Blend]:
+def counted(folder: Path, form: HrnnConfig) -> tuple[Counters, BlendWeights]:
     """What a network of this form leans on. Raises ArtifactError."""
     try:
-        counters, blend = Counters.open(folder), Blend.told(form.leaning)
-        fit = len(form.leaning) == len(Blend().weights) and all(
+        counters, blend = Counters.open(folder), BlendWeights.from_values(form.leaning)
+        fit = len(form.leaning) == len(BlendWeights().values) and all(
             len(neighbours.offsets) - 1 == len(counters.prior_I) == form.items
             and len(neighbours.items) == len(neighbours.weights) == neighbours.offsets[-1]
             for neighbours in (getattr(counters, name) for name in NAMES)
@@ -134,13 +144,13 @@ def counted(folder: Path, form: HrnnConfig) -> tuple[Counters, Blend]:
     return counters, blend
 
 
-def weighed(parts: Sequence[Part], weights: Sequence[float], items: int) -> Part:
+def weighed(parts: Sequence[ItemValues], weights: Sequence[float], items: int) -> ItemValues:
     """What these say of ``items`` items by these weights: those that they say something of, rising."""
     told = [(ids, weight * values) for (ids, values), weight in zip(parts, weights, strict=True) if weight]
     if not told:
         return np.zeros(0, np.int64), np.zeros(0)
     ids, values = (np.concatenate(each) for each in zip(*told, strict=True))
-    return summed(ids, values, items)
+    return sum_by_item(ids, values, items)
 
 
 def of(items: Numbers, values: npt.NDArray[np.float64], some: Numbers) -> Floats:

@@ -20,16 +20,16 @@ from shared.data.training.training_data import TrainingData
 from shared.recipes.declaration import Recipe
 from shared.recipes.evaluation import count_interactions
 from shared.recipes.hrnn import BPTT, COLD_START_MAX_INTERACTIONS, candidates
-from shared.recipes.hrnn.batch_ranking import Foretold, best_items, blended, foretell
+from shared.recipes.hrnn.batch_ranking import NextItemMetrics, find_best_items, fit_blend, predict_next_item
 from shared.recipes.hrnn.candidates import CandidateSampler
-from shared.recipes.hrnn.cold_items import cold_items
+from shared.recipes.hrnn.cold_items import find_cold_items
 from shared.recipes.hrnn.config import HrnnConfig
-from shared.recipes.hrnn.counter_blend import Leaning
-from shared.recipes.hrnn.counters import Blend, Counters
+from shared.recipes.hrnn.counter_blend import CounterBlend
+from shared.recipes.hrnn.counters import BlendWeights, Counters
 from shared.recipes.hrnn.fit import fit
 from shared.recipes.hrnn.lightning_module import AtEachBatch, Fitting
 from shared.recipes.hrnn.network import HrnnNetwork
-from shared.recipes.hrnn.plan import RETRAINING_EPOCHS, RETRAINING_RATE, Plan
+from shared.recipes.hrnn.plan import RETRAINING_EPOCHS, RETRAINING_RATE, TrainingPlan
 from shared.recipes.hrnn.sequence_packing import Streams, load_bags
 from shared.recipes.hrnn.warm_start import Base
 from shared.recipes.progress import Phase, ProgressReporter
@@ -64,11 +64,11 @@ class Learner:
         histories = data.histories
         parameters = completed(parameters)
         self.data = data
-        self.plan = Plan.of(parameters, events, len(histories.item_ids))
+        self.plan = TrainingPlan.from_data(parameters, events, len(histories.item_ids))
         self.context = context
         self.reporter = reporter or ProgressReporter.create_silent(self.plan.epochs)
         self._cold_items = recipe.training.cold_items
-        torch.set_num_threads(self.plan.threads(context.options.threads))
+        torch.set_num_threads(self.plan.count_threads(context.options.threads))
         torch.manual_seed(context.seed)
         self.device = torch.device(context.torch_device if torch.cuda.is_available() else "cpu")
         self.weights_E = event_weights(
@@ -97,13 +97,14 @@ class Learner:
             context_features=data.contexts.size if data.contexts else 0,
         )
         limited = COLD_START_MAX_INTERACTIONS.name in parameters
-        self.cold_I = cold_items(data, parameters, time.time()) if limited else None
+        self.cold_I = find_cold_items(data, parameters, time.time()) if limited else None
         self.network = HrnnNetwork(form).to(self.device)
-        self.leaning: Leaning | None = None
+        self.leaning: CounterBlend | None = None
         if base is not None and base.form.leaning:
             knowing = np.flatnonzero(histories.in_training)
-            self.leaning = Leaning(
-                Counters.of(histories, knowing, self.reporter.stop_if_asked), Blend.told(base.form.leaning)
+            self.leaning = CounterBlend(
+                Counters.count_events(histories, knowing, self.reporter.stop_if_asked),
+                BlendWeights.from_values(base.form.leaning),
             )
         if base is not None:
             base.hand_on(self.network, data, items, self._bags)
@@ -121,7 +122,7 @@ class Learner:
         self.streams.prepare_network(self.network, users, self.context.seed)
         fitting = self._fitting(users, counts_I, self.plan.epochs, self.plan.learning_rate, self.context.seed)
 
-        def validate() -> Foretold:
+        def validate() -> NextItemMetrics:
             return self._foretell(self.network.fold_features(), validation)
 
         telling = self._count(validation)
@@ -133,11 +134,11 @@ class Learner:
 
     def _lean(self, users: npt.NDArray[np.int64], validation: npt.NDArray[np.int64]) -> None:
         on_block = self.reporter.stop_if_asked
-        counters = Counters.of(self.data.histories, users, on_block)
+        counters = Counters.count_events(self.data.histories, users, on_block)
         # Nobody took what only its features tell of, and no counter knows it: there the network's logits stay its own.
         fixed = 2 if self._cold_items and self._bags is not None else 0
         network = self.network.fold_features().to(self.device)
-        self.leaning = Leaning(counters, blended(network, self.streams, validation, counters, on_block, fixed))
+        self.leaning = CounterBlend(counters, fit_blend(network, self.streams, validation, counters, on_block, fixed))
 
     def foretold(self, users: npt.NDArray[np.int64]) -> tuple[dict[str, float], dict[str, float]]:
         """``shared.recipes.evaluation.foretold``, reading each history once."""
@@ -146,9 +147,11 @@ class Learner:
         user_Q = np.searchsorted(histories.offsets, found.events, side="right") - 1
         return compute_next_item_metrics(found.ranks, user_Q, shown=found.shown, items=len(histories.item_ids))
 
-    def _foretell(self, network: HrnnNetwork, users: npt.NDArray[np.int64], *, lists: bool = False) -> Foretold:
+    def _foretell(self, network: HrnnNetwork, users: npt.NDArray[np.int64], *, lists: bool = False) -> NextItemMetrics:
         on_block = self.reporter.stop_if_asked
-        return foretell(network.to(self.device), self.streams, users, on_block, lists=lists, leaning=self.leaning)
+        return predict_next_item(
+            network.to(self.device), self.streams, users, on_block, lists=lists, leaning=self.leaning
+        )
 
     def _count(self, users: npt.NDArray[np.int64]) -> bool:
         """Has any of their events a weight? Where none has, they can't tell which epoch was the best."""
@@ -178,13 +181,13 @@ class Learner:
         epochs = fit(fitting, self.each_batch(phase, epochs_before, checkpoint), checkpoint, self.context)
         if self.leaning is not None:
             counted = knowing if tested is None else np.setdiff1d(knowing, tested)
-            counters = Counters.of(self.data.histories, counted, self.reporter.stop_if_asked)
-            self.leaning = Leaning(counters, self.leaning.blend)
+            counters = Counters.count_events(self.data.histories, counted, self.reporter.stop_if_asked)
+            self.leaning = CounterBlend(counters, self.leaning.weights)
         return epochs
 
     def recommend(self, events_Q: npt.NDArray[np.int64], count: int, *, unseen: bool = False) -> npt.NDArray[np.int64]:
         """``shared.recipes.evaluation.Recommend``; ``unseen`` leaves out what a user has had."""
-        return best_items(
+        return find_best_items(
             self.served().to(self.device),
             self.streams,
             events_Q,
@@ -198,7 +201,7 @@ class Learner:
         """The network as it answers: items' features in their vectors, and the objective, if any, in their biases."""
         network = self.network.fold_features()
         if self.leaning is not None:
-            network = network.apply_blend(self.leaning.blend)
+            network = network.apply_blend(self.leaning.weights)
         if self.data.rewards is not None:
             factors_I = torch.from_numpy(self.data.rewards.compute_log_factors()).to(network.bias)
             with torch.no_grad():
@@ -211,7 +214,9 @@ class Learner:
         """The same as it is left to the runtime: what is in fashion at the end of the data is part of its biases."""
         network = self.served()
         if self.leaning is not None:
-            in_fashion_I = np.array(self.leaning.blend.fashion, np.float32) @ self.leaning.counters.fashion(np.inf)
+            in_fashion_I = np.array(self.leaning.weights.fashion, np.float32) @ self.leaning.counters.get_fashion(
+                np.inf
+            )
             with torch.no_grad():
                 network.bias[:-1] += torch.from_numpy(in_fashion_I).to(network.bias)
         return network
@@ -251,7 +256,7 @@ class Learner:
         )
 
     def each_batch(
-        self, phase: Phase, before: int, checkpoint: Path, validate: Callable[[], Foretold] | None = None
+        self, phase: Phase, before: int, checkpoint: Path, validate: Callable[[], NextItemMetrics] | None = None
     ) -> AtEachBatch:
         """What looks on while ``phase`` goes; benchmarks put their own here."""
         return AtEachBatch(self.reporter, phase, before, checkpoint, self.context.options.checkpoint_seconds, validate)

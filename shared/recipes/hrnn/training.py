@@ -19,7 +19,7 @@ from shared.recipes import artifact as artifacts
 from shared.recipes.declaration import Recipe
 from shared.recipes.evaluation import Split, compute_report, count_interactions, evaluate_recommender, split_for_trials
 from shared.recipes.hrnn.counters import COUNTERS
-from shared.recipes.hrnn.plan import RETRAINING_EPOCHS, Plan
+from shared.recipes.hrnn.plan import RETRAINING_EPOCHS, TrainingPlan
 from shared.recipes.hrnn.trainer import Learner, completed
 from shared.recipes.hrnn.warm_start import Base, leave
 from shared.recipes.progress import ProgressReporter
@@ -104,20 +104,14 @@ def train(
         leave(learner.network, learner.items, artifact)
     counts_I = np.bincount(histories.items, learner.weights_E, minlength=len(histories.item_ids)).astype(np.float64)
     shares_I = counts_I / counts_I.sum()
-    artifacts.write_artifact(
-        artifact,
-        data,
+    described = artifacts.ModelDescription(
         recipe=recipe.name,
         parameters=parameters,
-        form=dataclasses.asdict(network.config),
         popularity=shares_I if data.rewards is None else data.rewards.scale_probabilities(shares_I),
-        report={
-            **dataclasses.asdict(trained),
-            "users": len(histories.user_ids),
-            "test_users": run.test_users,
-            "interactions": len(histories.items),
-        },
+        form=dataclasses.asdict(network.config),
+        report=artifacts.summarize_training(trained, histories, run.test_users),
     )
+    artifacts.write_artifact(artifact, data, described)
     return trained
 
 
@@ -140,7 +134,9 @@ def fitted(task: TrainingTask, split: Split, logs: Path | None = None, more: int
     """A learner that has learnt of the training users, as long as the validation users gained; its epochs."""
     histories = task.data.histories
     events = int(histories.lengths[split.train].sum())
-    task.reporter.expect_epochs(Plan.of(completed(task.parameters), events, len(histories.item_ids)).epochs + more)
+    task.reporter.expect_epochs(
+        TrainingPlan.from_data(completed(task.parameters), events, len(histories.item_ids)).epochs + more
+    )
     task.reporter.report("training", 0)
     learner = Learner(task.data, task.recipe, task.parameters, task.context, events, task.reporter)
     return learner, learner.fit(split.train, split.validation, task.checkpoints / "training.ckpt", logs)
@@ -189,7 +185,7 @@ def updated(task: TrainingTask, base: Base) -> Run:
         learner.chooser(count_interactions(histories, knowing))
         return Run(learner, base.metrics, base.baseline, 0, 0)
     split = Split.draw(dataclasses.replace(histories, in_training=testable_U), task.context.seed)
-    learner.plan = learner.plan.with_rows(int(histories.lengths[with_news].sum()) / events)
+    learner.plan = learner.plan.with_target_share(int(histories.lengths[with_news].sum()) / events)
     users = np.setdiff1d(with_news, split.test)
     epochs = learner.go_on(
         users, 0, task.checkpoints / "training.ckpt", phase="training", knowing=knowing, tested=split.test

@@ -11,7 +11,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from shared.data.training.training_data import TrainingData
-from shared.recipes import artifact as artifacts
+from shared.recipes.artifact import WEIGHTS, ModelDescription, summarize_training, write_artifact
 from shared.recipes.baskets import Baskets
 from shared.recipes.declaration import Recipe
 from shared.recipes.evaluation import Split, compute_report, evaluate_recommender, measure_next_item, split_for_trials
@@ -58,21 +58,15 @@ def train(
         report=views,
     )
     takers_I = Baskets.collect(histories, everybody, reporter.stop_if_asked).takers
-    save_file({"vectors": learner.get_vectors().numpy()}, context.artifact / artifacts.WEIGHTS)
-    artifacts.write_artifact(
-        context.artifact,
-        data,
+    save_file({"vectors": learner.get_vectors().numpy()}, context.artifact / WEIGHTS)
+    described = ModelDescription(
         recipe=recipe.name,
         parameters=parameters,
-        form=dataclasses.asdict(learner.form),
         popularity=takers_I / takers_I.sum(),
-        report={
-            **dataclasses.asdict(trained),
-            "users": len(histories.user_ids),
-            "test_users": len(split.test),
-            "interactions": len(histories.items),
-        },
+        form=dataclasses.asdict(learner.form),
+        report=summarize_training(trained, histories, len(split.test)),
     )
+    write_artifact(context.artifact, data, described)
     return trained
 
 

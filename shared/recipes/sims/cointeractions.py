@@ -79,12 +79,19 @@ def compute_related_scores(
     return hide_items(near.score_all(item, popularity_I), item)
 
 
+def discount_popularity(popularity_I: npt.NDArray[np.floating[Any]], discount: float) -> npt.NDArray[np.float64]:
+    """float64[I]: popularity ** (1 - discount), the weight of an item of which no neighbor tells anything."""
+    prior_I: npt.NDArray[np.float64] = np.where(popularity_I > 0, popularity_I, 0.0) ** (
+        1 - min(discount, MOST_DISCOUNT)
+    )
+    return prior_I
+
+
 def find_neighbors(
     baskets: Baskets,
-    popularity_I: npt.NDArray[np.floating[Any]],
+    prior_I: npt.NDArray[np.float64],
     seeds_P: npt.NDArray[np.bool_],
     *,
-    discount: float,
     fewest: int,
     most: int,
     on_block: Callable[[], None] = lambda: None,
@@ -101,7 +108,6 @@ def find_neighbors(
     k = estimate_doubt(baskets, seeds_P, on_block)
     takers_I = baskets.takers
     total = int(takers_I.sum())
-    prior_I = np.where(popularity_I > 0, popularity_I, 0.0) ** (1 - min(discount, MOST_DISCOUNT))
     rows_I = np.zeros(baskets.item_count)
     sizes, items, weights = [0], [np.zeros(0, np.int32)], [np.zeros(0, np.float32)]
     for item, near, counts in iter_cointeractions(baskets, on_block, seeds_P):

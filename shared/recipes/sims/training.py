@@ -18,6 +18,7 @@ from shared.recipes.evaluation import count_interactions, recommend_related
 from shared.recipes.sims.cointeractions import (
     ItemNeighbors,
     compute_related_scores,
+    discount_popularity,
     find_neighbors,
     select_newest_takers,
 )
@@ -63,9 +64,8 @@ def learn_neighbors(
     baskets = remove_rare_items(baskets, least)
     near = find_neighbors(
         baskets,
-        popularity_I / popularity_I.sum(),
+        discount_popularity(popularity_I / popularity_I.sum(), float(parameters["popularity_discount_factor"])),
         select_newest_takers(baskets, histories.timestamps[histories.offsets[1:] - 1], most),
-        discount=float(parameters["popularity_discount_factor"]),
         fewest=int(parameters["min_cointeraction_count"]),
         most=MOST_NEIGHBOURS,
         on_block=on_block,

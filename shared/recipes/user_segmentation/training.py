@@ -21,8 +21,8 @@ from shared.recipes import ranking_metrics
 from shared.recipes.declaration import Recipe
 from shared.recipes.evaluation import split_validation
 from shared.recipes.hrnn import training
-from shared.recipes.hrnn.batch_ranking import log_shares_of
-from shared.recipes.hrnn.plan import RETRAINING_EPOCHS, Plan
+from shared.recipes.hrnn.batch_ranking import iter_log_shares
+from shared.recipes.hrnn.plan import RETRAINING_EPOCHS, TrainingPlan
 from shared.recipes.hrnn.trainer import Learner, completed
 from shared.recipes.hrnn.training import Run, TrainingTask
 from shared.recipes.training_api import Trained, TrainingContext
@@ -51,7 +51,9 @@ def learn_affinity(task: TrainingTask) -> Run:
     train_users, validation = split_validation(users, rng)
     more = RETRAINING_EPOCHS if options.retrain_on_all_users else 0
     events = int(histories.lengths[train_users].sum())
-    reporter.expect_epochs(Plan.of(completed(task.parameters), events, len(histories.item_ids)).epochs + more)
+    reporter.expect_epochs(
+        TrainingPlan.from_data(completed(task.parameters), events, len(histories.item_ids)).epochs + more
+    )
     reporter.report("training", 0)
     learner = Learner(task.data, task.recipe, task.parameters, task.context, events, reporter, new_E=held_out.older)
     epochs = learner.fit(train_users, validation, task.checkpoints / "training.ckpt", task.context.artifact / "logs")
@@ -117,7 +119,7 @@ def find_segments(learner: Learner, events_Q: npt.NDArray[np.int64], count: int)
     best_NI = torch.zeros(0, network.config.items, device=learner.device)
     users_NI = torch.zeros(0, network.config.items, dtype=torch.long, device=learner.device)
     on_block = learner.reporter.stop_if_asked
-    for chosen, shares_BI in log_shares_of(network, learner.streams, events_Q, on_block, leaning=learner.leaning):
+    for chosen, shares_BI in iter_log_shares(network, learner.streams, events_Q, on_block, leaning=learner.leaning):
         chosen_B = torch.from_numpy(chosen).to(learner.device)
         all_I = torch.cat([best_NI, shares_BI.exp()])
         users_I = torch.cat([users_NI, chosen_B[:, None].expand_as(shares_BI)])

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from shared.aws.errors import InvalidInput, LimitExceeded, ResourceInUse
-from shared.filters import Filter, FilterError, TooManyFields, check, parse
+from shared.filters import Filter, FilterError, TooManyFields, check_filter, parse_filter
 from shared.filters.checking import Schemas
 from shared.resources.dataset.requests import TYPES, columns_of
 from shared.resources.resource_type import Draft, Reading
@@ -44,7 +44,7 @@ def _group(arn: str, reading: Reading) -> Record:
 def _checked(expression: str, schemas: Schemas) -> Filter:
     """Raises InvalidInput and LimitExceeded."""
     try:
-        return check(parse(expression), schemas)
+        return check_filter(parse_filter(expression), schemas)
     except TooManyFields as error:
         raise LimitExceeded(f"Could not create filter. {error}") from error
     except FilterError as error:

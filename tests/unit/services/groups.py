@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from services.api import app
-from services.api.operations import ApiContext
+from services.api.context import ApiContext
 from services.status import transitions
 from shared.http.app import Answer, Call
 from shared.resources import Reading
@@ -58,7 +58,7 @@ class Group:
     def __init__(self, domain: str | None = None) -> None:
         self.store = MemoryStore()
         self.queue: Any = Queue()
-        self.desk = ApiContext(self.store, self.queue, Reading(self.store, Settings()))
+        self.context = ApiContext(self.store, self.queue, Reading(self.store, Settings()))
         self._numbers = itertools.count()
         self._domain = {"domain": domain} if domain else {}
         self.arn = str(self.call("CreateDatasetGroup", name="g", **self._domain)["datasetGroupArn"])
@@ -67,7 +67,7 @@ class Group:
     def call(self, operation: str, **request: Any) -> Mapping[str, Any]:
         number = f"{operation}{next(self._numbers)}"
         call = Call(operation=operation, request=request, request_id=number, invocation=number)
-        answer = app.build_handlers(self.desk)[operation](call)
+        answer = app.build_handlers(self.context)[operation](call)
         return answer.members if isinstance(answer, Answer) else answer or {}
 
     def settle(self) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.runtime import app, refresher
-from services.runtime.warm_up import Preparing
+from services.runtime.warm_up import WarmUp
 from shared.data.schemas import DATASET_TYPES
 from shared.http.app import Call
 from shared.recipes import Recipe
@@ -20,7 +20,7 @@ from shared.recipes.distribution import NEVER
 from shared.recipes.scoring_api import ExplainedScores, Past, Query
 from shared.resources.dataset.requests import TYPES
 from shared.resources.dataset_import_job import ROWS
-from shared.serving.model_cache import Model
+from shared.serving.model_cache import LoadedModel
 from shared.settings import Settings
 from shared.state.lifecycle import ACTIVE
 from shared.storage.artifacts import Artifacts
@@ -69,12 +69,12 @@ class Runtime:
     def __init__(self, folder: Path) -> None:
         self.store = MemoryStore()
         self.artifacts = Artifacts(folder / "artifacts")
-        self.serving_ = app.serving(Settings(import_memory_mb=256), self.store, self.artifacts)
-        self.deployed = self.serving_.deployed
+        self.serving_ = app.create_context(Settings(import_memory_mb=256), self.store, self.artifacts)
+        self.deployed = self.serving_.models
         self.filters = self.serving_.filters
         # A machine that has much else to do takes longer than a request would wait.
         self.filters.patience = 60.0
-        self.preparing = Preparing(self.deployed, self.filters, STRICT)
+        self.preparing = WarmUp(self.deployed, self.filters, STRICT)
         self.scorer = Echo()
         self._folder = folder
         self._numbers = itertools.count(1)
@@ -95,11 +95,11 @@ class Runtime:
 
     def refresh(self) -> None:
         """What the refresher does every two seconds."""
-        refresher.refresh(self.serving_, self.preparing)
+        refresher.refresh_filters(self.serving_, self.preparing)
 
-    def model(self, recipe: Recipe, scorer: Echo | None = None) -> Model:
+    def model(self, recipe: Recipe, scorer: Echo | None = None) -> LoadedModel:
         datasets = {dataset_type: dataset(dataset_type) for dataset_type in TYPES}
-        return Model(scorer or self.scorer, recipe, GROUP, datasets)  # type: ignore[arg-type]
+        return LoadedModel(scorer or self.scorer, recipe, GROUP, datasets)  # type: ignore[arg-type]
 
     def dataset(self, table: str, *fields: str) -> str:
         """A dataset of the group; ``table`` is the name of its schema, ``fields`` are as in ``parquet_files``."""
@@ -133,7 +133,7 @@ class Runtime:
 
     def asked(self, operation: str, **request: Any) -> Any:
         call = Call(operation=operation, request=request, request_id="1", invocation="1")
-        return app.handlers(self.serving_)[operation](call)
+        return app.create_handlers(self.serving_)[operation](call)
 
     def answered(self, arn: str, **request: Any) -> list[Any]:
         """The rows of GetRecommendations."""

@@ -16,8 +16,8 @@ from typing import Any
 from kombu.exceptions import OperationalError
 
 from services.api import app
-from services.api.operations import ApiContext
-from services.runtime.deployer import awaited
+from services.api.context import ApiContext
+from services.runtime.deployer import get_awaited_version
 from services.status import recommenders, transitions
 from services.status import reconcile as reconciler
 from shared.aws import request_schemas, serialization, service_model
@@ -89,7 +89,7 @@ class Bag:
             raise OperationalError("the broker is away")
         self.messages.append(message)
 
-    def waiting(self, queue: str) -> int:
+    def count_waiting(self, queue: str) -> int:
         return sum(message.get_queue_name() == queue for message in self.messages)
 
 
@@ -178,7 +178,7 @@ class ControlPlane:
             record.arn
             for record in self.store.everything().values()
             if record.in_progress in WORKED_ON
-            and (awaited(record, self.store) or (has_a_worker(record.kind) and record.kind != "campaign"))
+            and (get_awaited_version(record, self.store) or (has_a_worker(record.kind) and record.kind != "campaign"))
         ]
 
     def take_up(self, arn: str) -> Lease | None:

@@ -18,7 +18,7 @@ from shared.recipes.hrnn.config import HrnnConfig
 from shared.recipes.hrnn.lightning_module import Fitting
 from shared.recipes.hrnn.lightning_trainer import Terms
 from shared.recipes.hrnn.network import HrnnNetwork
-from shared.recipes.hrnn.plan import Plan
+from shared.recipes.hrnn.plan import TrainingPlan
 from shared.recipes.hrnn.sequence_packing import Streams
 from shared.recipes.hrnn.types import FeatureBags
 
@@ -67,7 +67,7 @@ def read(path: Path, device: torch.device) -> tuple[Fitting, Terms]:
         network,
         Streams.from_tensors(part("streams"), device=device, **facts["streams"]),
         tensors["users"].numpy(),
-        Plan(**facts["plan"]),
+        TrainingPlan(**facts["plan"]),
         candidates.create_candidate_sampler(counts_I, only_taken=bool(known)),
         counts_I,
         **facts["fitting"],

@@ -16,7 +16,7 @@ def apply_dropout(x: Tensor, chance: float) -> Tensor:
     bytes_ = torch.empty(-(-x.numel() // 8), dtype=torch.long, device=x.device).random_(-(2**63), None)
     byte, dropped = bytes_.view(torch.uint8)[: x.numel()], round(chance * 256)
     if has_cpu_kernels(x):
-        from shared.recipes.hrnn.ops.numba.table_rows import Drop
+        from shared.recipes.hrnn.ops.numba.table_rows import Dropout
 
-        return Drop.apply(x, byte, dropped)  # type: ignore[no-any-return, no-untyped-call]
+        return Dropout.apply(x, byte, dropped)  # type: ignore[no-any-return, no-untyped-call]
     return x * (byte.view(x.shape) >= dropped) * (256 / (256 - dropped))

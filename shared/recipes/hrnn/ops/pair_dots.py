@@ -10,7 +10,7 @@ from shared.recipes.hrnn.ops.device import has_cpu_kernels
 def multiply_pairs(q_NH: Tensor, rows_S: Tensor, v_RH: Tensor, places_S: Tensor) -> Tensor:
     """[S] Return the dot product of row ``rows`` of q and row ``places`` of v."""
     if has_cpu_kernels(q_NH):
-        from shared.recipes.hrnn.ops.numba.table_rows import Dots
+        from shared.recipes.hrnn.ops.numba.table_rows import PairDots
 
-        return Dots.apply(q_NH, rows_S, v_RH, places_S)  # type: ignore[no-any-return, no-untyped-call]
+        return PairDots.apply(q_NH, rows_S, v_RH, places_S)  # type: ignore[no-any-return, no-untyped-call]
     return (q_NH[rows_S] * v_RH[places_S]).sum(-1)

@@ -26,9 +26,9 @@ def apply_recurrent_layer(
     ``fast`` multiplies matrices in bfloat16 on a CPU. On a GPU autocast decides.
     """
     if has_cpu_kernels(x_TBH):
-        from shared.recipes.hrnn.ops.numba.recurrent_layer import Layer
+        from shared.recipes.hrnn.ops.numba.recurrent_layer import RecurrentLayer
 
-        return Layer.apply(x_TBH, norm_H, into_VH, time_PW, out_HW, gap_TB, keep_TB2, h_BW, fast)  # type: ignore[no-any-return, no-untyped-call]
+        return RecurrentLayer.apply(x_TBH, norm_H, into_VH, time_PW, out_HW, gap_TB, keep_TB2, h_BW, fast)  # type: ignore[no-any-return, no-untyped-call]
     into_TB3W = functional.linear(functional.rms_norm(x_TBH, norm_H.shape, norm_H), into_VH).float()
     y_TBW, h_BW = GatedScan.apply(into_TB3W, functional.embedding(gap_TB, time_PW), keep_TB2, h_BW)  # type: ignore[no-untyped-call]
     return x_TBH + functional.linear(y_TBW, out_HW), h_BW

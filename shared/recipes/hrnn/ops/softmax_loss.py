@@ -27,10 +27,10 @@ def compute_softmax_loss(
     a CPU it takes the approximation of ``Bf16SoftmaxLoss`` if the logits lie within its range.
     """
     if fast and has_cpu_kernels(q_NH) and len(q_NH):
-        from shared.recipes.hrnn.ops.numba.bf16_softmax_loss import SwiftSoftmaxLoss, within_reach
+        from shared.recipes.hrnn.ops.numba.bf16_softmax_loss import Bf16SoftmaxLoss, is_within_reach
 
-        if within_reach(q_NH, v_CH1):
-            return SwiftSoftmaxLoss.apply(q_NH, v_CH1, pairs[:2], spans, *targets, shares_K)  # type: ignore[no-any-return, no-untyped-call]
+        if is_within_reach(q_NH, v_CH1):
+            return Bf16SoftmaxLoss.apply(q_NH, v_CH1, pairs[:2], spans, *targets, shares_K)  # type: ignore[no-any-return, no-untyped-call]
     rows_S, items_S = pairs[:2]
     if spans is not None:
         more_S, items_of_more_S = spans.expand()

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from services.api.app import build_handlers, build_own_handlers
-from services.api.operations import ApiContext
+from services.api.context import ApiContext
 from services.status import transitions as status
 from shared.aws import request_schemas, serialization, service_model
 from shared.http.app import Answer, Call
@@ -59,8 +59,8 @@ class MemoryApi:
         self.store = MemoryStore()
         sent: Any = Sent()
         self.sent: Sent = sent
-        self.desk = ApiContext(self.store, sent, Reading(self.store, Settings(**settings)))
-        self.offered = {**build_handlers(self.desk), **build_own_handlers(self.desk)}
+        self.context = ApiContext(self.store, sent, Reading(self.store, Settings(**settings)))
+        self.offered = {**build_handlers(self.context), **build_own_handlers(self.context)}
         self.put(GROUP, "dataset_group", {"name": "g"})
 
     def __call__(self, operation: str, **request: Any) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def request(api: MemoryApi, operation: str) -> dict[str, Any]:
 
 
 def operations() -> list[str]:
-    return sorted(name for name in build_handlers(MemoryApi().desk) if name.startswith(CHANGING))
+    return sorted(name for name in build_handlers(MemoryApi().context) if name.startswith(CHANGING))
 
 
 @pytest.mark.parametrize("operation", operations())

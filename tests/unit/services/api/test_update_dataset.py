@@ -160,7 +160,7 @@ def test_columns_are_new_to_whom_they_came_later(group: Group) -> None:
     fields = [*FIELDS["Users"], size]
     group.call("UpdateDataset", datasetArn=users, schemaArn=group.schema("Users", fields))
     group.settle()
-    reading = group.desk.reading
+    reading = group.context.reading
     assert added_since(group.arn, begin, reading) == {"ITEMS": {"COLOUR", "SIZE"}, "USERS": {"SIZE"}}
     assert added_since(group.arn, between, reading) == {"ITEMS": {"SIZE"}, "USERS": {"SIZE"}}
     assert added_since(group.arn, time.time(), reading) == {}

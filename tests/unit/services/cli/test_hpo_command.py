@@ -30,7 +30,7 @@ def api() -> MemoryApi:
 
 @pytest.fixture
 def invoke(api: MemoryApi, monkeypatch: pytest.MonkeyPatch) -> Iterator[Invoke]:
-    offered = {"personalize": build_handlers(api.desk), service_model.OWN_SERVICE: build_own_handlers(api.desk)}
+    offered = {"personalize": build_handlers(api.context), service_model.OWN_SERVICE: build_own_handlers(api.context)}
 
     class Quiet(WSGIRequestHandler):
         protocol_version = "HTTP/1.1"

@@ -18,7 +18,7 @@ from services.cli.commands.doctor import examine_machine
 from services.cli.errors import CannotStart
 from services.cli.local import embedded_redis, redis_files
 from services.cli.local.data_dir import DataDir
-from services.cli.local.system import Wishes, local_system
+from services.cli.local.system import SystemOptions, run_local_system
 from tests.unit.services.cli.test_embedded_redis import connect, running
 
 
@@ -104,10 +104,10 @@ def test_a_system_on_damaged_files_does_not_start_and_says_which_and_what_to_do(
     do_damage(folder)
     before = {path.name: path.read_bytes() for path in (folder / "redis" / redis_files.FOLDER).iterdir()}
     began = time.monotonic()
-    wishes = Wishes(data_dir=folder, buckets={})
+    wishes = SystemOptions(data_dir=folder, buckets={})
     with (
         pytest.raises(CannotStart) as refused,
-        local_system(wishes, say=lambda _sentence: None, stopping=threading.Event()),
+        run_local_system(wishes, say=lambda _sentence: None, stopping=threading.Event()),
     ):
         pytest.fail("it has started")
     assert time.monotonic() - began < 10, "a promise to who waits for it"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.cli.screen import metrics_table
+from services.cli.screen import build_metrics_table
 
 
 def test_metrics_that_only_some_recipes_have_are_printed_under_their_keys() -> None:
-    table = metrics_table("aws-item-affinity", {"hits_at_1_percent": 1.8333, "coverage": 0.2}, {"coverage": 0.1})
+    table = build_metrics_table("aws-item-affinity", {"hits_at_1_percent": 1.8333, "coverage": 0.2}, {"coverage": 0.1})
     assert list(table.columns[0].cells) == ["coverage", "hits_at_1_percent"]
     assert list(table.columns[1].cells) == ["0.2000", "1.8333"]
     assert list(table.columns[3].cells) == ["2.00x", ""]
@@ -24,7 +24,7 @@ def view(users: int, *values: float) -> dict[str, Any]:
 
 def test_both_views_of_a_report_stand_in_one_table_beside_the_better_of_two() -> None:
     report = {"raw": view(1200, 0.3, 0.1, 0.4), "unseen": view(90, 0.2, 0.08, 0.08)}
-    table = metrics_table("aws-hrnn", {NDCG: 0.3, COVERAGE: 0.6}, {NDCG: 0.1, COVERAGE: 0.5}, report)
+    table = build_metrics_table("aws-hrnn", {NDCG: 0.3, COVERAGE: 0.6}, {NDCG: 0.1, COVERAGE: 0.5}, report)
     assert [column.header for column in table.columns][1:] == ["aws-hrnn", "popularity", "personal frequency", "ratio"]
     assert list(zip(*(column.cells for column in table.columns), strict=True)) == [
         ("NDCG@25 raw", "0.3000", "0.1000", "0.4000", "0.75x"),
@@ -36,6 +36,6 @@ def test_both_views_of_a_report_stand_in_one_table_beside_the_better_of_two() ->
 
 def test_a_view_of_nobody_is_not_shown() -> None:
     report = {"raw": view(3, 0.3, 0.1, 0.4), "unseen": None}
-    table = metrics_table("aws-hrnn", {NDCG: 0.3}, None, report)
+    table = build_metrics_table("aws-hrnn", {NDCG: 0.3}, None, report)
     assert list(table.columns[0].cells) == ["NDCG@25 raw"]
     assert "unseen" not in str(table.caption)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from services.cli.errors import NotReady
-from services.cli.local.supervisor import FOUNDATION_SECONDS, TERM_SECONDS, Child, Supervisor
+from services.cli.local.supervisor import FOUNDATION_SECONDS, TERM_SECONDS, ChildSpec, Supervisor
 from tests.conftest import until
 
 ROOT = Path(__file__).parents[4]
@@ -23,9 +23,9 @@ SLEEPER = "import time; time.sleep(3600)"
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(3600)"
 
 
-def child(name: str, program: str, **more: object) -> Child:
+def child(name: str, program: str, **more: object) -> ChildSpec:
     given = {"environment": dict(os.environ), "ready": lambda _pid: True, **more}
-    return Child(name=name, command=(sys.executable, "-c", program), **given)  # type: ignore[arg-type]
+    return ChildSpec(name=name, command=(sys.executable, "-c", program), **given)  # type: ignore[arg-type]
 
 
 def alive(pid: int) -> bool:
@@ -48,7 +48,7 @@ def said() -> list[str]:
 def start(tmp_path: Path, said: list[str]) -> Iterator[Start]:
     started: list[Supervisor] = []
 
-    def start(*children: Child, foundation: Child | None = None) -> Supervisor:
+    def start(*children: ChildSpec, foundation: ChildSpec | None = None) -> Supervisor:
         supervisor = Supervisor(children, logs=tmp_path / "logs", say=said.append, foundation=foundation)
         supervisor.__enter__()
         started.append(supervisor)
@@ -99,7 +99,7 @@ def test_what_keeps_ending_is_started_more_and_more_slowly(start: Start, said: l
 
 
 def test_a_command_that_does_not_exist_is_said_too(tmp_path: Path, said: list[str]) -> None:
-    missing = Child(name="none", command=("/no/such/command",), environment={}, ready=lambda _pid: False)
+    missing = ChildSpec(name="none", command=("/no/such/command",), environment={}, ready=lambda _pid: False)
     with Supervisor([missing], logs=tmp_path, say=said.append) as supervisor:
         until(lambda: len(said) >= 2)
         with pytest.raises(NotReady, match="none"):
@@ -116,7 +116,7 @@ def test_what_ignores_sigterm_is_killed_when_its_time_is_over(
     monkeypatch.setattr("services.cli.local.supervisor.TERM_SECONDS", 0.5)
     monkeypatch.setattr("services.cli.local.supervisor.FOUNDATION_SECONDS", 0.3)
 
-    def deaf(name: str) -> Child:
+    def deaf(name: str) -> ChildSpec:
         log = tmp_path / "logs" / f"{name}.log"
         return child(name, STUBBORN, ready=lambda _pid: log.exists() and bool(log.read_text()))
 
@@ -172,7 +172,7 @@ def test_a_held_socket_refuses_nobody_while_its_process_is_replaced(start: Start
         listener.listen()
         server = child("server", program, descriptors=(listener.fileno(),))
         supervisor = start(
-            Child(**{**vars(server), "command": (*server.command, str(listener.fileno()))})  # type: ignore[arg-type]
+            ChildSpec(**{**vars(server), "command": (*server.command, str(listener.fileno()))})  # type: ignore[arg-type]
         )
         for _ in range(3):
             killed = until(lambda: supervisor.pids.get("server"))

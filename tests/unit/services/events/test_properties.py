@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from services.events.properties import convert_properties, parse_properties, convert_value
+from services.events.properties import convert_properties, convert_value, parse_properties
 from shared.aws.errors import InvalidInput
 from shared.data.schemas import Field
 

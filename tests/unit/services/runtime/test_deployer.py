@@ -12,8 +12,8 @@ import pytest
 import redis.exceptions
 
 from services.runtime import deployer, loader
-from services.runtime.loader import Loading, NotYet
-from services.runtime.warm_up import Preparing
+from services.runtime.loader import ModelLoader, StillLoading
+from services.runtime.warm_up import WarmUp
 from shared.jobs.celery_app import MessageQueue
 from shared.jobs.worker_process import WorkerProcess
 from shared.recipes import RECIPES
@@ -22,8 +22,8 @@ from shared.recipes.popularity import scoring
 from shared.recipes.scoring_api import Query
 from shared.resources import Reading
 from shared.serving.filters import FilterCache
-from shared.serving.model_cache import Deployed, Model, NotDeployable
-from shared.serving.snapshots import Snapshots
+from shared.serving.model_cache import LoadedModel, ModelCache, NotDeployable
+from shared.serving.snapshots import SnapshotCache
 from shared.settings import Settings
 from shared.state.lifecycle import ACTIVE, CREATE_PENDING
 from shared.state.messages import Fact, Failed, Finished, Started
@@ -55,14 +55,14 @@ class Answering:
         return np.array(self._answer, np.float32)
 
 
-def model(scorer: Answering) -> Model:
+def model(scorer: Answering) -> LoadedModel:
     datasets = {"INTERACTIONS": f"{PREFIX}:dataset/g/INTERACTIONS"}
-    return Model(scorer, POPULAR, GROUP, datasets)  # type: ignore[arg-type]
+    return LoadedModel(scorer, POPULAR, GROUP, datasets)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("answer", [[0.5, 0.5], [NEVER, 1.0], [NEVER], [NEVER, NEVER]])
 def test_a_distribution_over_what_may_be_shown_can_be_deployed(answer: list[float]) -> None:
-    loader.canary(model(Answering(answer)))
+    loader.run_canary_queries(model(Answering(answer)))
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_a_distribution_over_what_may_be_shown_can_be_deployed(answer: list[floa
 )
 def test_whatever_else_a_model_does_makes_it_undeployable(scorer: Answering, message: str) -> None:
     with pytest.raises(NotDeployable, match=message):
-        loader.canary(model(scorer))
+        loader.run_canary_queries(model(scorer))
 
 
 class Shaky(MemoryStore):
@@ -106,7 +106,7 @@ class Applied:
 
 
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[WorkerProcess, Deployed, Shaky, Applied]:
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[WorkerProcess, ModelCache, Shaky, Applied]:
     monkeypatch.setattr(deployer, "EVERY", 0.001)
     store, ending = Shaky(), threading.Event()
     applied = Applied(store, ending)
@@ -120,13 +120,13 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[WorkerProces
         artifacts=artifacts,
         ending=ending,
     )
-    return process, Deployed(Reading(store, settings), artifacts), store, applied
+    return process, ModelCache(Reading(store, settings), artifacts), store, applied
 
 
-def nothing_to_prepare(deployed: Deployed, store: Store) -> Preparing:
+def nothing_to_prepare(deployed: ModelCache, store: Store) -> WarmUp:
     reading = Reading(store, Settings())
-    return Preparing(
-        deployed, FilterCache(reading, store, Snapshots(reading, store, Artifacts(Path("/nowhere")))), STRICT
+    return WarmUp(
+        deployed, FilterCache(reading, store, SnapshotCache(reading, store, Artifacts(Path("/nowhere")))), STRICT
     )
 
 
@@ -137,7 +137,7 @@ def put(store: MemoryStore, arn: str, kind: str, status: str, **body: Any) -> Re
 
 
 def test_a_model_that_breaks_while_it_is_loaded_fails_its_campaign_alone(
-    world: tuple[WorkerProcess, Deployed, Shaky, Applied], monkeypatch: pytest.MonkeyPatch
+    world: tuple[WorkerProcess, ModelCache, Shaky, Applied], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     process, deployed, store, applied = world
     put(store, VERSION, "solution_version", ACTIVE, recipeArn=POPULAR.arn, datasetGroupArn=GROUP)
@@ -150,21 +150,21 @@ def test_a_model_that_breaks_while_it_is_loaded_fails_its_campaign_alone(
     monkeypatch.setattr(deployer, "_wait_until_applied", lambda *_: None)
     arn = f"{PREFIX}:campaign/c"
     record = put(store, arn, "campaign", CREATE_PENDING, solutionVersionArn=VERSION)
-    deployer.deploy(process, Loading(deployed), nothing_to_prepare(deployed, store), record, VERSION)
+    deployer.deploy_model(process, ModelLoader(deployed), nothing_to_prepare(deployed, store), record, VERSION)
     assert [type(fact) for fact in applied.facts] == [Started, Failed]
     assert f"The model of {VERSION} can't be loaded (KeyError)" in cast(Failed, applied.facts[1]).reason
 
 
-def started(process: WorkerProcess, deployed: Deployed, warm: threading.Event | None = None) -> threading.Thread:
+def started(process: WorkerProcess, deployed: ModelCache, warm: threading.Event | None = None) -> threading.Thread:
     preparing = nothing_to_prepare(deployed, process.store)
-    arguments = (process, deployed, Loading(deployed), preparing, warm or threading.Event())
-    running = threading.Thread(target=deployer._run, args=arguments, daemon=True)
+    arguments = (process, deployed, ModelLoader(deployed), preparing, warm or threading.Event())
+    running = threading.Thread(target=deployer._run_deployer, args=arguments, daemon=True)
     running.start()
     return running
 
 
 def test_a_runtime_that_starts_before_redis_deploys_when_redis_is_there(
-    world: tuple[WorkerProcess, Deployed, Shaky, Applied], monkeypatch: pytest.MonkeyPatch
+    world: tuple[WorkerProcess, ModelCache, Shaky, Applied], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     process, deployed, store, applied = world
     monkeypatch.setattr(deployer, "_wait_until_applied", lambda *_: None)
@@ -184,7 +184,7 @@ def test_a_runtime_that_starts_before_redis_deploys_when_redis_is_there(
 # What is loaded, and when
 
 
-class Shelf(Deployed):
+class Shelf(ModelCache):
     """Versions to load, each with its answer; loading waits until it may go on. ``loaded`` says what was, in order."""
 
     def __init__(self, **answers: list[float]) -> None:
@@ -194,7 +194,7 @@ class Shelf(Deployed):
         self.may.set()
         self._answers = answers
 
-    def _load(self, version_arn: str) -> Model:
+    def _load(self, version_arn: str) -> LoadedModel:
         assert self.may.wait(10)
         self.loaded.append(version_arn)
         if version_arn not in self._answers:
@@ -206,34 +206,34 @@ def test_a_request_waits_a_moment_for_a_model_and_finds_it_later(monkeypatch: py
     monkeypatch.setattr(loader, "PATIENCE", 0.01)
     shelf = Shelf(v=[0.5, 0.5])
     shelf.may.clear()
-    asked = Loading(shelf)
+    asked = ModelLoader(shelf)
     for _ in range(3):
-        with pytest.raises(NotYet):
-            asked.model("v")
-    begun = asked.begin("v")
+        with pytest.raises(StillLoading):
+            asked.wait_for_model("v")
+    begun = asked.begin_loading("v")
     shelf.may.set()
-    assert begun.result(10) is asked.model("v")
+    assert begun.result(10) is asked.wait_for_model("v")
     assert shelf.loaded == ["v"]
 
 
 def test_a_model_that_cannot_be_loaded_is_tried_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     shelf = Shelf(odd=[0.5, 0.4])
-    asked = Loading(shelf)
+    asked = ModelLoader(shelf)
     for version, why in (("none", "There is no none"), ("odd", "no distribution")):
         with pytest.raises(NotDeployable, match=why):
-            asked.begin(version).result(10)
+            asked.begin_loading(version).result(10)
     for _ in range(3):
         with pytest.raises(NotDeployable, match="There is no none"):
-            asked.model("none")
+            asked.wait_for_model("none")
     assert shelf.loaded == ["none", "odd"]
     monkeypatch.setattr(loader.time, "monotonic", lambda now=loader.time.monotonic: now() + loader.BROKEN_FOR)
     with pytest.raises(NotDeployable):
-        asked.model("none")
+        asked.wait_for_model("none")
     assert shelf.loaded == ["none", "odd", "none"]
 
 
 def test_every_runtime_loads_what_answers_and_what_is_going_to(
-    world: tuple[WorkerProcess, Deployed, Shaky, Applied], monkeypatch: pytest.MonkeyPatch
+    world: tuple[WorkerProcess, ModelCache, Shaky, Applied], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another runtime holds the lease of the campaign in motion: this one has nothing to report."""
     process, _, store, applied = world
@@ -245,9 +245,9 @@ def test_every_runtime_loads_what_answers_and_what_is_going_to(
     assert store.claim_lease(f"{campaign}b", "another", frozenset({CREATE_PENDING}), 60)
     running = started(process, shelf, warm)
     assert warm.wait(10)
-    assert shelf.held("old")
+    assert shelf.get_model("old")
     put(store, f"{campaign}c", "campaign", ACTIVE, solutionVersionArn="later")
-    until(lambda: shelf.held("later") and shelf.held("new"), 10)
+    until(lambda: shelf.get_model("later") and shelf.get_model("new"), 10)
     process.ending.set()
     running.join(10)
     assert sorted(shelf.loaded) == ["later", "new", "old"]
@@ -255,7 +255,7 @@ def test_every_runtime_loads_what_answers_and_what_is_going_to(
 
 
 def test_a_campaign_of_another_release_does_not_keep_the_others_from_being_deployed(
-    world: tuple[WorkerProcess, Deployed, Shaky, Applied], monkeypatch: pytest.MonkeyPatch
+    world: tuple[WorkerProcess, ModelCache, Shaky, Applied], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     process, deployed, store, applied = world
     monkeypatch.setattr(deployer, "_wait_until_applied", lambda *_: None)
@@ -264,7 +264,7 @@ def test_a_campaign_of_another_release_does_not_keep_the_others_from_being_deplo
     put(store, f"{PREFIX}:campaign/a", "campaign", CREATE_PENDING, endpointArn="elsewhere")
     put(store, f"{PREFIX}:campaign/b", "campaign", ACTIVE)
     put(store, f"{PREFIX}:campaign/c", "campaign", CREATE_PENDING, solutionVersionArn=VERSION)
-    deployer.start(process, deployed, Loading(deployed), nothing_to_prepare(deployed, store))
+    deployer.start_deployer(process, deployed, ModelLoader(deployed), nothing_to_prepare(deployed, store))
     until(lambda: len(applied.facts) == 2, 10, "the one that can be deployed")
     assert process.threads.run_checks() == {"deployer": True}
     assert {fact.arn for fact in applied.facts} == {f"{PREFIX}:campaign/c"}

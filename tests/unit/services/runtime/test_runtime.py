@@ -16,7 +16,7 @@ from shared.recipes import RECIPES, Recipe
 from shared.recipes.distribution import NEVER
 from shared.recipes.scoring_api import Exploration, Past
 from shared.serving.pipeline import build_rows, find_best_allowed, rank_given_items
-from shared.serving.user_history import merged, newest
+from shared.serving.user_history import merge_history, merge_newest
 from shared.store import Interaction
 from tests.unit.services.runtime_world import PREFIX, Runtime, event
 
@@ -26,33 +26,33 @@ def past(item: str, at: float) -> Past:
 
 
 def test_live_events_go_where_their_time_puts_them() -> None:
-    history = merged([past("a", 10), past("c", 30)], [event("d", 40.5), event("b", 20.0)])
+    history = merge_history([past("a", 10), past("c", 30)], [event("d", 40.5), event("b", 20.0)])
     assert history == [past("a", 10), past("b", 20.0), past("c", 30), past("d", 40.5)]
 
 
 def test_an_event_that_was_trained_on_counts_once() -> None:
     """Training keeps whole seconds of what was sent with fractions, and event types in lower case."""
     live = [event("a", 10.7), event("a", 11.2)]
-    assert merged([past("a", 10)], live) == [past("a", 10), past("a", 11.2)]
+    assert merge_history([past("a", 10)], live) == [past("a", 10), past("a", 11.2)]
     untyped = Past("a", 10)
-    assert merged([untyped], live) == [untyped, past("a", 11.2)]
+    assert merge_history([untyped], live) == [untyped, past("a", 11.2)]
 
 
 def test_events_of_two_types_are_two() -> None:
-    history = merged([past("a", 10)], [event("a", 10.0, "Buy")])
+    history = merge_history([past("a", 10)], [event("a", 10.0, "Buy")])
     assert history == [past("a", 10), Past("a", 10.0, "buy")]
 
 
 def test_of_two_sources_the_newest_items_of_each_type_are_known() -> None:
     bulk = {"watch": {"a": 5.0, "b": 1.0}, "buy": {"c": 9.0}}
     live = {"watch": {"b": 7.0, "d": 6.0}}
-    assert newest(bulk, live, 3) == {"watch": {"a": 5.0, "b": 7.0, "d": 6.0}, "buy": {"c": 9.0}}
-    assert newest(bulk, live, 2) == {"watch": {"b": 7.0, "d": 6.0}, "buy": {"c": 9.0}}
-    assert newest({}, {}, 2) == {}
+    assert merge_newest(bulk, live, 3) == {"watch": {"a": 5.0, "b": 7.0, "d": 6.0}, "buy": {"c": 9.0}}
+    assert merge_newest(bulk, live, 2) == {"watch": {"b": 7.0, "d": 6.0}, "buy": {"c": 9.0}}
+    assert merge_newest({}, {}, 2) == {}
 
 
 def test_events_without_an_item_are_passed_over_and_ties_stay_in_order() -> None:
-    history = merged([past("b", 10)], [event(None, 5.0), event("a", 10.0), event("c", 10.0)])
+    history = merge_history([past("b", 10)], [event(None, 5.0), event("a", 10.0), event("c", 10.0)])
     assert history == [past("b", 10), past("a", 10.0), past("c", 10.0)]
 
 
@@ -204,7 +204,7 @@ def test_one_of_campaign_and_recommender_is_asked_and_it_must_be_active(runtime:
 
 def test_a_model_that_is_lost_is_no_fault_of_the_request(runtime: Runtime) -> None:
     arn = runtime.serving(POPULAR)
-    runtime.deployed.keep(set())
+    runtime.deployed.keep_only(set())
     with pytest.raises(ServiceUnavailable, match=r"can't answer: The version .* does not exist any more"):
         runtime.answered(arn)
 
@@ -297,4 +297,4 @@ def test_histories_are_joined_as_if_all_of_both_were_looked_at(
     plain = [
         Past(item, at, type_.lower()) for item, at, type_ in live if Past(item, int(at), type_.lower()) not in trained
     ]
-    assert merged(trained, sent) == sorted([*trained, *plain], key=lambda one: one.timestamp)
+    assert merge_history(trained, sent) == sorted([*trained, *plain], key=lambda one: one.timestamp)

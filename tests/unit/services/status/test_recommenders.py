@@ -11,9 +11,10 @@ from typing import Any, cast
 
 import pytest
 
+from services.api.context import ApiContext
 from services.api.custom import recommenders as api
-from services.api.operations import ApiContext, create_resource, delete_resource, describe_resource
-from services.runtime.deployer import awaited
+from services.api.operations import create_resource, delete_resource, describe_resource
+from services.runtime.deployer import get_awaited_version
 from services.status import recommenders, schedule, transitions
 from shared.aws.errors import InvalidInput, ResourceInUse, ResourceNotFound
 from shared.http.app import Answer, Call
@@ -66,7 +67,7 @@ class House:
             ending=threading.Event(),
         )
         self.reading = Reading(self.store, settings)
-        self.desk = ApiContext(self.store, self.process.queue, self.reading)
+        self.context = ApiContext(self.store, self.process.queue, self.reading)
         self._calls = 0
         self.put(GROUP, "dataset_group", {"name": "films", "domain": "VIDEO_ON_DEMAND"})
         self.put(f"{PREFIX}:schema/s", "schema", {"schema": SCHEMA, "domain": "VIDEO_ON_DEMAND"}, status=None)
@@ -86,7 +87,7 @@ class House:
         request = {"name": "popular", "datasetGroupArn": GROUP, "recipeArn": RECIPE}
         if config:
             request["recommenderConfig"] = config
-        made = create_resource(self.desk, RESOURCES["recommender"], self.call("CreateRecommender", **request))
+        made = create_resource(self.context, RESOURCES["recommender"], self.call("CreateRecommender", **request))
         return str(made["recommenderArn"])
 
     def record(self, arn: str = ARN) -> Record:
@@ -101,7 +102,7 @@ class House:
 
     def answered(self) -> Answer:
         return describe_resource(
-            self.desk, RESOURCES["recommender"], self.call("DescribeRecommender", recommenderArn=ARN)
+            self.context, RESOURCES["recommender"], self.call("DescribeRecommender", recommenderArn=ARN)
         )
 
     def described(self) -> Mapping[str, Any]:
@@ -121,7 +122,7 @@ class House:
         self.hear(Finished(arn=version.arn, attempt=version.attempt, outcome={"metrics": METRICS, "seconds": 1.0}))
 
     def deploy(self) -> None:
-        assert awaited(self.record(), self.store) == self.version().arn
+        assert get_awaited_version(self.record(), self.store) == self.version().arn
         self.hear(Started(arn=ARN, attempt=self.record().attempt))
         self.hear(Finished(arn=ARN, attempt=self.record().attempt))
 
@@ -145,7 +146,7 @@ def test_it_is_trained_then_loaded_then_active(house: House) -> None:
     version = house.version()
     assert house.sent.messages[1:] == [TrainSolutionVersion(arn=version.arn)]
     assert (version.status, house.record().status) == (CREATE_PENDING, CREATE_IN_PROGRESS)
-    assert awaited(house.record(), house.store) is None  # a runtime has nothing to load yet
+    assert get_awaited_version(house.record(), house.store) is None  # a runtime has nothing to load yet
     house.train()
     assert "modelMetrics" not in house.described()
     house.deploy()
@@ -187,14 +188,16 @@ def test_stop_and_start_go_through_all_six_states_without_training(house: House)
     trained = len(house.sent.messages)
     seen = []
     for operation, switch in (("StopRecommender", api.stop_recommender), ("StartRecommender", api.start_recommender)):
-        switch(house.desk, house.call(operation, recommenderArn=ARN))
+        switch(house.context, house.call(operation, recommenderArn=ARN))
         seen.append(house.record().status)
         with pytest.raises(ResourceInUse):
-            switch(house.desk, house.call(operation, recommenderArn=ARN))
+            switch(house.context, house.call(operation, recommenderArn=ARN))
         with pytest.raises(ResourceInUse):
-            delete_resource(house.desk, RESOURCES["recommender"], house.call("DeleteRecommender", recommenderArn=ARN))
+            delete_resource(
+                house.context, RESOURCES["recommender"], house.call("DeleteRecommender", recommenderArn=ARN)
+            )
         if operation == "StopRecommender":
-            assert awaited(house.record(), house.store) is None
+            assert get_awaited_version(house.record(), house.store) is None
             house.advance()
         else:
             house.advance()
@@ -202,16 +205,16 @@ def test_stop_and_start_go_through_all_six_states_without_training(house: House)
             house.deploy()
         seen.append(house.record().status)
         with pytest.raises(InvalidInput, match="nothing to"):
-            switch(house.desk, house.call(operation, recommenderArn=ARN))
+            switch(house.context, house.call(operation, recommenderArn=ARN))
     assert seen == ["STOP PENDING", "INACTIVE", "START PENDING", "ACTIVE"]
     assert not [m for m in house.sent.messages[trained:] if isinstance(m, TrainSolutionVersion)]
 
 
 def test_a_model_that_cannot_be_loaded_stays_stopped_and_says_why(house: House) -> None:
     house.active()
-    api.stop_recommender(house.desk, house.call("StopRecommender", recommenderArn=ARN))
+    api.stop_recommender(house.context, house.call("StopRecommender", recommenderArn=ARN))
     house.advance()
-    api.start_recommender(house.desk, house.call("StartRecommender", recommenderArn=ARN))
+    api.start_recommender(house.context, house.call("StartRecommender", recommenderArn=ARN))
     house.hear(Failed(arn=ARN, attempt=house.record().attempt, reason="The model is damaged."))
     assert house.described()["status"] == "INACTIVE"
     assert "failureReason" not in house.described()  # AWS has it of failed statuses alone
@@ -222,7 +225,7 @@ def test_an_update_of_the_columns_retrains_while_the_old_model_serves(house: Hou
     house.active()
     old = house.record().body["solutionVersionArn"]
     update = {"recommenderArn": ARN, "recommenderConfig": COLUMNS}
-    api.update_recommender(house.desk, house.call("UpdateRecommender", **update))
+    api.update_recommender(house.context, house.call("UpdateRecommender", **update))
     house.advance()
     described = house.described()
     assert described["status"] == ACTIVE
@@ -245,7 +248,7 @@ def test_an_update_that_fails_leaves_it_as_it_was(house: House) -> None:
     house.active()
     before = house.record()
     update = {"recommenderArn": ARN, "recommenderConfig": COLUMNS}
-    api.update_recommender(house.desk, house.call("UpdateRecommender", **update))
+    api.update_recommender(house.context, house.call("UpdateRecommender", **update))
     house.advance()
     version = house.version()
     house.hear(Failed(arn=version.arn, attempt=version.attempt, reason="No."))
@@ -267,14 +270,14 @@ def test_a_superseded_model_that_something_moves_is_removed_the_next_time(
 
     monkeypatch.setattr(house.store, "remove", moved)
     update = {"recommenderArn": ARN, "recommenderConfig": COLUMNS}
-    api.update_recommender(house.desk, house.call("UpdateRecommender", **update))
+    api.update_recommender(house.context, house.call("UpdateRecommender", **update))
     house.advance()
     house.train()
     house.deploy()
     assert (house.record().in_progress, house.record(old).kind) == (None, "recommender_version")
     monkeypatch.undo()
     update["recommenderConfig"] = {"minRecommendationRequestsPerSecond": 2, **COLUMNS}
-    api.update_recommender(house.desk, house.call("UpdateRecommender", **update))
+    api.update_recommender(house.context, house.call("UpdateRecommender", **update))
     house.deploy()
     assert house.store.get(old) is None
 
@@ -283,7 +286,7 @@ def test_an_update_of_the_rest_does_not_retrain(house: House) -> None:
     house.active()
     update = {"recommenderArn": ARN, "recommenderConfig": {"minRecommendationRequestsPerSecond": 7}}
     trained = house.record().body["solutionVersionArn"]
-    api.update_recommender(house.desk, house.call("UpdateRecommender", **update))
+    api.update_recommender(house.context, house.call("UpdateRecommender", **update))
     house.advance()
     house.deploy()
     assert house.described()["recommenderConfig"] == {"minRecommendationRequestsPerSecond": 7}
@@ -294,7 +297,7 @@ def test_an_update_that_changes_nothing_is_refused(house: House) -> None:
     house.active()
     update = {"recommenderArn": ARN, "recommenderConfig": {"minRecommendationRequestsPerSecond": 1}}
     with pytest.raises(InvalidInput, match="already"):
-        api.update_recommender(house.desk, house.call("UpdateRecommender", **update))
+        api.update_recommender(house.context, house.call("UpdateRecommender", **update))
 
 
 @pytest.mark.parametrize(
@@ -324,7 +327,7 @@ def test_an_update_that_changes_nothing_is_refused(house: House) -> None:
 def test_what_create_refuses(house: House, change: dict[str, Any], error: type[Exception], text: str) -> None:
     request = {"name": "r", "datasetGroupArn": GROUP, "recipeArn": RECIPE, **change}
     with pytest.raises(error, match=text):
-        create_resource(house.desk, RESOURCES["recommender"], house.call("CreateRecommender", **request))
+        create_resource(house.context, RESOURCES["recommender"], house.call("CreateRecommender", **request))
     assert house.store.list_page("recommender")[0] == []
 
 
@@ -341,7 +344,7 @@ def test_it_waits_for_its_data(house: House) -> None:
 def test_deleted_it_takes_its_model_along(house: House) -> None:
     house.active()
     model = house.version().arn
-    delete_resource(house.desk, RESOURCES["recommender"], house.call("DeleteRecommender", recommenderArn=ARN))
+    delete_resource(house.context, RESOURCES["recommender"], house.call("DeleteRecommender", recommenderArn=ARN))
     command = house.sent.messages[-1]
     transitions.remove_resource(house.store, house.process.artifacts, cast(Any, command))
     assert house.store.get(ARN) is None
@@ -387,7 +390,7 @@ def test_a_weekly_training_that_fails_waits_for_the_next_week(house: House) -> N
 
 def test_a_stopped_one_is_not_trained_anew(house: House) -> None:
     house.active()
-    api.stop_recommender(house.desk, house.call("StopRecommender", recommenderArn=ARN))
+    api.stop_recommender(house.context, house.call("StopRecommender", recommenderArn=ARN))
     house.advance()
     event = Interaction(user_id="u", session_id="s", item_id="i", event_type="Watch", event_value=None, sent_at=1.0)
     house.store.append_interactions(house.dataset, [event], invocation="1")

@@ -42,7 +42,7 @@ class Sent:
     def send(self, message: Message) -> None:
         self.messages.append(message)
 
-    def waiting(self, queue: str) -> int:
+    def count_waiting(self, queue: str) -> int:
         return sum(message.get_queue_name() == queue for message in self.messages)
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.filters import FilterValueError, check, parse
+from shared.filters import FilterValueError, check_filter, parse_filter
 from shared.filters.evaluation import FilterContext, compile_filter
 from tests.unit.shared.filters.examples import SCHEMAS
 from tests.unit.shared.filters.row_by_row import COMPARISONS, Check, Given, Part, Seed, World, let_through, written
@@ -89,7 +89,7 @@ def test_a_filter_lets_the_same_rows_through(parts: tuple[Part, ...], world: Wor
 
 
 def assert_same(parts: Sequence[Part], world: World) -> None:
-    applied = compile_filter(check(parse(written(parts)), SCHEMAS), table(world.rows))
+    applied = compile_filter(check_filter(parse_filter(written(parts)), SCHEMAS), table(world.rows))
     expected = let_through(parts, world)
     if expected is None:
         with pytest.raises(FilterValueError):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from shared.filters import FilterValueError, check, parse
+from shared.filters import FilterValueError, check_filter, parse_filter
 from shared.filters.evaluation import FilterContext, compile_filter
 from tests.unit.shared.filters.examples import SCHEMAS
 from tests.unit.shared.filters.tables import Row, table
@@ -27,7 +27,7 @@ NOTHING = FilterContext()
 
 def through(text: str, moment: FilterContext = NOTHING) -> str:
     """The names of the rows that are let through."""
-    mask = compile_filter(check(parse(text), SCHEMAS), table(list(ITEMS.values())))(moment)
+    mask = compile_filter(check_filter(parse_filter(text), SCHEMAS), table(list(ITEMS.values())))(moment)
     return "".join(name for name, one in zip(ITEMS, mask.tolist(), strict=True) if one)
 
 
@@ -149,7 +149,7 @@ def test_the_current_item_is_compared_with(condition: str, item: Row, kept: str)
 def test_an_answer_is_the_callers_own() -> None:
     """What is the same for every request is computed once, and must not be changed by who was given it."""
     for text in ("INCLUDE ItemID WHERE Items.YEAR = 1999", "EXCLUDE ItemID WHERE Items.YEAR = $Y"):
-        applied = compile_filter(check(parse(text), SCHEMAS), table(list(ITEMS.values())))
+        applied = compile_filter(check_filter(parse_filter(text), SCHEMAS), table(list(ITEMS.values())))
         first = applied(FilterContext())
         expected = first.copy()
         first[:] = ~first

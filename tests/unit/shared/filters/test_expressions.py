@@ -11,13 +11,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.filters import Condition, Expression, Filter, FilterError, TooManyFields, ValueKind, check, parse
+from shared.filters import (
+    Condition,
+    Expression,
+    Filter,
+    FilterError,
+    TooManyFields,
+    ValueKind,
+    check_filter,
+    parse_filter,
+)
 from shared.filters.expressions import CurrentItem, Operator, Placeholder
 from tests.unit.shared.filters.examples import ACCEPTED, REFUSED, SCHEMAS
 
 
 def checked(text: str) -> Filter:
-    return check(parse(text), SCHEMAS)
+    return check_filter(parse_filter(text), SCHEMAS)
 
 
 @pytest.mark.parametrize("text", ACCEPTED.values(), ids=list(ACCEPTED))
@@ -116,7 +125,7 @@ def test_whether_it_needs_a_user_or_an_item_is_known(text: str, user: bool, item
 
 def test_a_dataset_that_the_group_lacks_is_named() -> None:
     with pytest.raises(FilterError, match=r"Items.PRICE at line 1, column 22 names a dataset .* Create the dataset"):
-        check(parse("INCLUDE ItemID WHERE Items.PRICE > 1"), {})
+        check_filter(parse_filter("INCLUDE ItemID WHERE Items.PRICE > 1"), {})
 
 
 @pytest.mark.parametrize(

@@ -8,17 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.filters import Filter, FilterValueError, check, parse
+from shared.filters import Filter, FilterValueError, check_filter, parse_filter
 from shared.filters.values import drop_missing_values, parse_strings
 from tests.unit.shared.filters.examples import SCHEMAS
 
 
 def after(text: str, values: Mapping[str, str]) -> Filter:
-    return drop_missing_values(check(parse(text), SCHEMAS), values)
+    return drop_missing_values(check_filter(parse_filter(text), SCHEMAS), values)
 
 
 def same(text: str) -> Filter:
-    return check(parse(text), SCHEMAS)
+    return check_filter(parse_filter(text), SCHEMAS)
 
 
 @pytest.mark.parametrize(

@@ -107,8 +107,8 @@ class Worker:
 @pytest.fixture
 def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
     idle = JobProcessPool()
-    monkeypatch.setattr(runner, "_children", idle)
-    monkeypatch.setattr(runner, "WATCH_EVERY", 0.05)
+    monkeypatch.setattr(runner, "_pool", idle)
+    monkeypatch.setattr(runner, "RENEW_EVERY", 0.05)
     yield Worker(tmp_path)
     idle.acquire(MODULE).wait_or_kill()
 

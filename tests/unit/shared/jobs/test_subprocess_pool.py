@@ -142,7 +142,7 @@ def test_an_idle_child_is_dismissed() -> None:
 
 
 def test_a_child_is_replaced_after_so_many_jobs(monkeypatch: pytest.MonkeyPatch, child: JobProcess) -> None:
-    monkeypatch.setattr(children, "MOST_JOBS", 2)
+    monkeypatch.setattr(children, "MAX_JOBS", 2)
     idle = JobProcessPool()
     answers(child, "done")
     idle.release(child, PATIENCE)

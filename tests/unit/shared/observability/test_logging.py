@@ -14,7 +14,7 @@ gunicorns.addHandler(logging.StreamHandler())
 gunicorns.propagate = False
 from shared.observability import logging as logs
 from shared.settings import Settings
-logs.configure(Settings(log_level="info"), "events")
+logs.configure_logging(Settings(log_level="info"), "events")
 log = structlog.get_logger()
 with structlog.contextvars.bound_contextvars(arn="arn:a", attempt=2):
     log.info("at work", epoch=3)
@@ -70,7 +70,7 @@ import logging
 import structlog
 from shared.observability import logging as logs, metrics
 from shared.settings import Settings
-logs.configure(Settings(log_level="info"), "events")
+logs.configure_logging(Settings(log_level="info"), "events")
 for number in range(3):
     structlog.get_logger().info("at work", number=number, text="x" * 10_000)
     logging.getLogger("a.library").warning("x" * 10_000)

@@ -42,7 +42,7 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
 @pytest.fixture
 def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
     idle = JobProcessPool()
-    monkeypatch.setattr(runner, "_children", idle)
+    monkeypatch.setattr(runner, "_pool", idle)
     yield Worker(tmp_path)
     idle.acquire(MODULE).wait_or_kill()
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from services.api.app import build_handlers
-from services.api.operations import ApiContext
+from services.api.context import ApiContext
 from services.status import transitions as status
 from shared.aws import request_schemas, serialization, service_model
 from shared.aws.errors import PersonalizeError
@@ -82,7 +82,7 @@ class Rung:
     def send(self, message: Command) -> None:
         self.messages.append(message)
 
-    def waiting(self, queue: str) -> int:
+    def count_waiting(self, queue: str) -> int:
         return sum(message.get_queue_name() == queue for message in self.messages)
 
 
@@ -93,7 +93,7 @@ class Standing:
         self.store = MemoryStore()
         self.reading = Reading(self.store, Settings())
         self.queue: Any = Rung()
-        self.desk = ApiContext(self.store, self.queue, self.reading)
+        self.context = ApiContext(self.store, self.queue, self.reading)
         self.process = WorkerProcess(
             name="status@test:1",
             settings=Settings(auto_training=True),
@@ -135,7 +135,7 @@ class Standing:
         declared = service_model.load_operations("personalize")[operation]
         loaded = request_schemas.load_request(declared, request)
         call = Call(operation=operation, request=loaded, request_id="1", invocation=str(uuid.uuid4()))
-        answer = build_handlers(self.desk)[operation](call)
+        answer = build_handlers(self.context)[operation](call)
         members = answer.members if isinstance(answer, Answer) else answer
         answered: dict[str, Any] = json.loads(serialization.serialize_answer(declared, members or {}) or "{}")
         return answered

@@ -210,7 +210,7 @@ def test_a_report_travels_in_a_header_where_there_is_one(standing: Standing, rep
     version = standing.version(standing.solution())
     standing.change(version, state={"metrics": {"coverage": 0.5}, "baseline": {"coverage": 0.2}, **report})
     call = Call(operation="GetSolutionMetrics", request={"solutionVersionArn": version}, request_id="", invocation="1")
-    headers = dict(get_solution_metrics(standing.desk, call).headers)
+    headers = dict(get_solution_metrics(standing.context, call).headers)
     assert headers.pop("x-foretaste-baseline") == '{"coverage":0.2}'
     told = {"x-foretaste-report": '{"raw":{"users":3},"unseen":null}'} if report.get("report") else {}
     assert headers == told

@@ -20,7 +20,7 @@ from shared.recipes import RECIPES, Recipe
 from shared.serving import filters, snapshots
 from shared.serving.dataset_snapshot import Snapshot
 from shared.serving.item_columns import ItemColumns
-from shared.serving.promotions import Promotion, mixed
+from shared.serving.promotions import Promotion, interleave_promotions
 from shared.settings import Settings
 from shared.state.lifecycle import ACTIVE, CREATE_IN_PROGRESS, CREATE_PENDING
 from shared.state.messages import Provision
@@ -373,15 +373,15 @@ def test_a_promotion_without_what_it_needs_is_refused(runtime: Runtime, promoted
     ("percent", "wanted", "places"), [(60, 5, 3), (50, 25, 13), (1, 25, 0), (100, 7, 7), (2, 25, 1)]
 )
 def test_a_share_is_rounded(percent: int, wanted: int, places: int) -> None:
-    assert Promotion("p", percent, np.ones(1, np.bool_)).places(wanted) == places
+    assert Promotion("p", percent, np.ones(1, np.bool_)).count_places(wanted) == places
 
 
 def test_places_are_of_chance() -> None:
     rows = [{"itemId": item} for item in "abcdef"]
     rng = np.random.default_rng(7)
-    seen = {"".join(row["itemId"] for row in mixed(rows[:2], rows[2:4], rng)) for _ in range(200)}
+    seen = {"".join(row["itemId"] for row in interleave_promotions(rows[:2], rows[2:4], rng)) for _ in range(200)}
     assert seen == {"abcd", "acbd", "acdb", "cabd", "cadb", "cdab"}
-    assert mixed([], rows, rng) == mixed(rows, [], rng) == rows
+    assert interleave_promotions([], rows, rng) == interleave_promotions(rows, [], rng) == rows
 
 
 # Metadata
@@ -467,7 +467,7 @@ def making(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         return tell
 
-    monkeypatch.setattr(snapshots.Snapshots, "_made", told(snapshots.Snapshots._made))
+    monkeypatch.setattr(snapshots.SnapshotCache, "_make_open", told(snapshots.SnapshotCache._make_open))
     monkeypatch.setattr(ItemColumns, "__init__", told(ItemColumns.__init__))
     monkeypatch.setattr(filters, "compiled", told(filters.compile_filter))
     monkeypatch.setattr("shared.serving.dataset_snapshot.Snapshot.read_numbers", told(Snapshot.read_numbers))
@@ -498,8 +498,8 @@ def deployed(runtime: Runtime, recipe: Recipe, **config: Any) -> str:
     arn = runtime.serving(recipe, CREATE_PENDING, **config)
     record = runtime.store.get(arn)
     assert record is not None
-    deployer.deploy(
-        process_of(runtime), runtime.serving_.loading, runtime.preparing, record, record.body["solutionVersionArn"]
+    deployer.deploy_model(
+        process_of(runtime), runtime.serving_.loader, runtime.preparing, record, record.body["solutionVersionArn"]
     )
     return arn
 
@@ -536,7 +536,7 @@ def test_a_new_filter_is_active_when_what_it_reads_is_there(fresh: Runtime, maki
     record = fresh.store.get(filter_arn)
     assert record is not None
     assert record.status == CREATE_IN_PROGRESS, "a runtime is there, which has not read anything yet"
-    deployer.make_usable(process_of(fresh), fresh.preparing, record)
+    deployer.make_filter_usable(process_of(fresh), fresh.preparing, record)
     record = fresh.store.get(filter_arn)
     assert record is not None
     assert record.status == ACTIVE
@@ -580,8 +580,8 @@ def test_who_comes_before_it_is_made_waits_a_moment_and_is_asked_to_try_again(
 ) -> None:
     """As at a runtime that has not heard yet of the campaign that another one has made ready."""
     arn, filter_arn = fresh.serving(UP), fresh.filter(ALL_OF_IT)
-    let, make = threading.Event(), snapshots.Snapshots._make
-    monkeypatch.setattr(snapshots.Snapshots, "_make", lambda *args: (let.wait(30), make(*args)))
+    let, make = threading.Event(), snapshots.SnapshotCache._make_file
+    monkeypatch.setattr(snapshots.SnapshotCache, "_make_file", lambda *args: (let.wait(30), make(*args)))
     fresh.filters.patience = 0.05
     for _ in range(3):
         with pytest.raises(ServiceUnavailable, match="is being made ready"):

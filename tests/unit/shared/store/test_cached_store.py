@@ -80,12 +80,12 @@ class World(Runtime):
         self.now = 0.0
         self.remembering = CachedStore(self.leaving, self.leaving, clock=lambda: self.now)
         settings = Settings(import_memory_mb=256)
-        self.serving_ = app.serving(settings, cast(Store, self.remembering), self.artifacts)
-        self.deployed, self.filters = self.serving_.deployed, self.serving_.filters
+        self.serving_ = app.create_context(settings, cast(Store, self.remembering), self.artifacts)
+        self.deployed, self.filters = self.serving_.models, self.serving_.filters
 
     def told(self, arn: str, **request: Any) -> Any:
         """What the handler of GetRecommendations returns."""
-        handler = with_staleness_header(self.remembering, app.handlers(self.serving_)["GetRecommendations"])
+        handler = with_staleness_header(self.remembering, app.create_handlers(self.serving_)["GetRecommendations"])
         call = Call(operation="", request={"campaignArn": arn, **request}, request_id="1", invocation="1")
         return handler(call)
 
@@ -206,7 +206,7 @@ def test_an_answer_from_memory_says_for_how_long_the_store_was_away(world: World
 def test_memory_is_bounded_by_events_and_those_asked_for_last_stay(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cached_store, "MOST_EVENTS", 6)
+    monkeypatch.setattr(cached_store, "MAX_EVENTS", 6)
     held = CachedStore(world.leaving, world.leaving)
     for user in "abc":
         world.sent(*(event("a", at, user=user) for at in (1.0, 2.0)))

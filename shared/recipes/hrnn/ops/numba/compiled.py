@@ -1,8 +1,8 @@
-"""How kernels are compiled by numba, read and write bfloat16, and run on torch's threads. No kernels.
+"""Tools for the kernels: compiling them by numba, reading and writing bfloat16, running them on torch's threads.
 
-A kernel is a pass over memory that torch would make many of. It is given numpy's view of tensors: float32, or bfloat16
-as its bits, int16. What it sums up is float32. Loops that are to be vectorised count from 0, over rows cut out before:
-then numba need not ask whether a place is counted from the end.
+A kernel makes one pass over memory where torch's operations make several. Its arguments are numpy's views of tensors:
+float32, or bfloat16 as its bits, int16. Its sums are float32. A loop that is to be vectorised counts from 0 over a row
+that was sliced before it: numba then knows that no index is negative, and adds no branch for an index from the end.
 """
 
 from __future__ import annotations
@@ -27,35 +27,42 @@ from torch import Tensor
 
 log = structlog.get_logger()
 
-HOW: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz", "arcp"}}
+NUMBA_OPTIONS: dict[str, Any] = {
+    "nogil": True,
+    "error_model": "numpy",
+    "fastmath": {"contract", "reassoc", "nsz", "arcp"},
+}
 
 
-def _keep_by_source() -> None:
-    """numba compiles anew when a function's own file changes, and not when another does whose functions it calls: so
-    what is compiled is kept in a folder by the digest of all files here."""
+def _set_cache_folder() -> None:
+    """Keep compiled kernels in a folder that is named by the digest of all files here.
+
+    numba compiles a function again after a change of its own file, but not after a change of a file that it calls.
+    """
     config: Any = numba.config
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
-    with suppress(RuntimeError):  # nobody has a home
+    with suppress(RuntimeError):  # the user has no home folder
         folder = config.CACHE_DIR or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         config.CACHE_DIR = str(Path(folder) / "foretaste" / digest.hexdigest()[:16])
 
 
-_keep_by_source()
+_set_cache_folder()
 
 
 _FunctionCache: Any = FunctionCache  # numba has no types
 
 
-class _Cache(_FunctionCache):  # type: ignore[misc]
-    """numba's, where what can't be read, after a power failure say, is compiled again; what can't be kept is not."""
+class _KernelCache(_FunctionCache):  # type: ignore[misc]
+    """numba's cache on disk, tolerant of damage: an unreadable entry, as after a power failure, is compiled again, and
+    an entry that cannot be written is left out."""
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
             return super().load_overload(sig, target_context)
-        except Exception as error:  # pickle meets a torn file with almost any
-            log.warning("compiled again: what was kept can't be read", folder=self.cache_path, reason=repr(error))
+        except Exception as error:  # pickle raises almost any error for a truncated file
+            log.warning("cached kernel unreadable, compiled again", folder=self.cache_path, reason=repr(error))
         try:
             self.flush()
         except OSError:
@@ -66,14 +73,14 @@ class _Cache(_FunctionCache):  # type: ignore[misc]
         try:
             super().save_overload(sig, data)
         except OSError as error:
-            log.warning("compiled, and can't be kept", folder=self.cache_path, reason=str(error))
+            log.warning("compiled kernel not cached", folder=self.cache_path, reason=str(error))
 
 
-def compiled(function: Any) -> Any:
-    """Compiled at the first call with arguments of these types, and kept on disk where a place for it can be had."""
-    kernel = numba.njit(**HOW)(function)
-    with suppress(RuntimeError):  # neither this folder nor the user's can be written
-        kernel._cache = _Cache(function)
+def compile_kernel(function: Any) -> Any:
+    """Compile the function at its first call with arguments of these types, and keep the result on disk if possible."""
+    kernel = numba.njit(**NUMBA_OPTIONS)(function)
+    with suppress(RuntimeError):  # neither this folder nor the user's cache is writable
+        kernel._cache = _KernelCache(function)
     return kernel
 
 
@@ -87,39 +94,42 @@ C0, C1, C2, C3, C4, C5 = (
 LAST, SIXTEEN, BELOW_HALF = np.int32(1), np.int32(16), np.int32(0x7FFF)
 
 
-@compiled
-def widened(x: Any) -> Any:
+@compile_kernel
+def widen_bfloat16(x: Any) -> Any:
+    """Return the float32 of bfloat16 bits: they are its upper half."""
     return np.int32(np.int32(x) << SIXTEEN).view(np.float32)
 
 
-@compiled
-def rounded(x: Any) -> Any:
+@compile_kernel
+def round_to_bfloat16(x: Any) -> Any:
+    """Return the bits of the nearest bfloat16, of two equally near the even one."""
     bits = np.float32(x).view(np.int32)
     return np.int16(np.int32(bits + BELOW_HALF + np.int32(np.int32(bits >> SIXTEEN) & LAST)) >> SIXTEEN)
 
 
-def number(x: Any) -> Any:
-    """float32 of what lies in an array."""
+def read_float(x: Any) -> Any:
+    """Return an array's element as float32."""
 
 
-def as_in(place: Any, x: Any) -> Any:
-    """What to write there: ``x``, rounded to the nearest even where the array holds bfloat16."""
+def convert_to(place: Any, x: Any) -> Any:
+    """Return ``x`` in the type of ``place``, an array's element: rounded if the array holds bfloat16."""
 
 
-@overload(number, inline="always", strict=False)
-def _number(x: Any) -> Any:
-    return (lambda x: widened(x)) if isinstance(x, types.Integer) else (lambda x: x)
+@overload(read_float, inline="always", strict=False)
+def _read_float(x: Any) -> Any:
+    return (lambda x: widen_bfloat16(x)) if isinstance(x, types.Integer) else (lambda x: x)
 
 
-@overload(as_in, inline="always", strict=False)
-def _as_in(place: Any, x: Any) -> Any:  # noqa: ARG001
+@overload(convert_to, inline="always", strict=False)
+def _convert_to(place: Any, x: Any) -> Any:  # noqa: ARG001
     if isinstance(place, types.Integer):
-        return lambda place, x: rounded(x)  # noqa: ARG005
+        return lambda place, x: round_to_bfloat16(x)  # noqa: ARG005
     return lambda place, x: x  # noqa: ARG005
 
 
-@compiled
+@compile_kernel
 def exp(x: Any) -> Any:
+    """Return e^x to a relative 5e-6, and to 3e-7 near 0: 2^whole by the exponent's bits, 2^f by a polynomial."""
     t = min(max(x * LOG2_E, LEAST), MOST)
     whole = np.floor(t)
     f = t - whole
@@ -127,49 +137,56 @@ def exp(x: Any) -> Any:
     return of_f * np.int32((np.int32(whole) + np.int32(127)) << np.int32(23)).view(np.float32)
 
 
-@compiled
+@compile_kernel
 def sigmoid(x: Any) -> Any:
+    """Return 1 / (1 + e^-x)."""
     return ONE / (ONE + exp(-x))
 
 
-GRAIN = 2**17
-"""Elements that are worth a thread: it takes longer over them than to be called, on a busy machine too."""
+ELEMENTS_A_THREAD = 2**17
+"""The least elements for a thread of their own: computing them takes longer than starting it, on a busy machine too."""
 
 
-def in_parts(kernel: Callable[..., None], count: int, *arguments: Tensor | int | None) -> None:
-    """kernel(part, begin, end, *arguments) for all of ``count``, at once on as many of torch's threads as pay."""
+def run_in_parts(kernel: Callable[..., None], count: int, *arguments: Tensor | int | None) -> None:
+    """Call kernel(part, begin, end, *arguments) for the parts of 0 to ``count``, at once on as many threads as pay off.
+
+    There are at most torch's number of threads. Kernels release the GIL.
+    """
     elements = max(each.numel() for each in arguments if isinstance(each, Tensor))
-    seen, parts = arrays(*arguments), max(1, min(parts_of(count), elements // GRAIN))
+    seen, parts = view_arrays(*arguments), max(1, min(count_parts(count), elements // ELEMENTS_A_THREAD))
     if parts == 1:
         kernel(0, 0, count, *seen)
         return
     edges = [count * part // parts for part in range(parts + 1)]
-    running = [_threads(parts).submit(kernel, part, edges[part], edges[part + 1], *seen) for part in range(1, parts)]
+    running = [
+        _get_threads(parts).submit(kernel, part, edges[part], edges[part + 1], *seen) for part in range(1, parts)
+    ]
     kernel(0, 0, edges[1], *seen)
     for each in running:
         each.result()
 
 
-def parts_of(count: int) -> int:
+def count_parts(count: int) -> int:
+    """Return the most parts that ``in_parts`` may make."""
     return max(1, min(torch.get_num_threads(), count))
 
 
-def sums_of(count: int, *shape: int) -> Tensor:
-    """Zeros for each part to sum up what it has."""
-    return torch.zeros(parts_of(count), *shape)
+def create_partial_sums(count: int, *shape: int) -> Tensor:
+    """Return zeros, [parts, *shape]: one partial sum for each part."""
+    return torch.zeros(count_parts(count), *shape)
 
 
 @lru_cache(maxsize=1)
-def _threads(count: int) -> ThreadPoolExecutor:
+def _get_threads(count: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(count - 1)
 
 
-def arrays(*arguments: Tensor | int | None) -> list[Any]:
-    """The same memory as numba sees it: bfloat16 as its bits."""
-    return [_array(each) if isinstance(each, Tensor) else each for each in arguments]
+def view_arrays(*arguments: Tensor | int | None) -> list[Any]:
+    """Return numpy's views of the tensors, bfloat16 as its bits."""
+    return [_view_array(each) if isinstance(each, Tensor) else each for each in arguments]
 
 
-def _array(tensor: Tensor) -> Any:
+def _view_array(tensor: Tensor) -> Any:
     if tensor.requires_grad:
         tensor = tensor.detach()
     return (tensor.view(torch.int16) if tensor.dtype == torch.bfloat16 else tensor).numpy()

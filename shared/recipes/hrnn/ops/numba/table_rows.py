@@ -1,4 +1,4 @@
-"""Rows of tables looked up, rows scaled and shifted, and dropout, with their gradients. No weights.
+"""Sums of embeddings, rows scaled and shifted, dropout, and dot products of pairs, with their gradients. No weights.
 
 Shapes as in network.py: N rows, H hidden, I items, P buckets of time.
 """
@@ -11,17 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shared.recipes.hrnn.ops.numba.compiled import ZERO, arrays, compiled, in_parts, sums_of
+from shared.recipes.hrnn.ops.numba.compiled import ZERO, compile_kernel, create_partial_sums, run_in_parts, view_arrays
 
 
-class LookUp(torch.autograd.Function):
-    """The sum of a row of either table."""
+class EmbeddingSum(torch.autograd.Function):
+    """Row ``ones`` of the first table plus row ``others`` of the second."""
 
     @staticmethod
     def forward(ctx: Any, one_IH: Tensor, ones_TB: Tensor, other_PH: Tensor, others_TB: Tensor) -> Tensor:
         ones_N, others_N = ones_TB.reshape(-1).contiguous(), others_TB.reshape(-1).contiguous()
         x_NH = one_IH.new_empty(len(ones_N), one_IH.shape[1])
-        in_parts(look_up, len(x_NH), one_IH, ones_N, other_PH, others_N, x_NH)
+        run_in_parts(embedding_sum_kernel, len(x_NH), one_IH, ones_N, other_PH, others_N, x_NH)
         ctx.save_for_backward(ones_N, others_N)
         ctx.rows = len(one_IH), len(other_PH)
         return x_NH.view(*ones_TB.shape, -1)
@@ -31,7 +31,7 @@ class LookUp(torch.autograd.Function):
         (ones_N, others_N), H = ctx.saved_tensors, dx_TBH.shape[-1]
         dx_NH = dx_TBH.reshape(-1, H).contiguous()
         done_IH, dother_PH = (dx_NH.new_zeros(rows, H) for rows in ctx.rows)
-        look_up_back(*arrays(dx_NH, done_IH, ones_N, dother_PH, others_N))
+        embedding_sum_backward_kernel(*view_arrays(dx_NH, done_IH, ones_N, dother_PH, others_N))
         return done_IH, None, dother_PH, None
 
 
@@ -42,7 +42,7 @@ class ScaleAndShift(torch.autograd.Function):
     def forward(ctx: Any, x_NH: Tensor, scale_PH: Tensor, shift_PH: Tensor, gap_N: Tensor) -> Tensor:
         x_NH, gap_N = x_NH.contiguous(), gap_N.contiguous()
         y_NH = torch.empty_like(x_NH)
-        in_parts(scale_and_shift, len(x_NH), x_NH, scale_PH, shift_PH, gap_N, y_NH)
+        run_in_parts(scale_and_shift_kernel, len(x_NH), x_NH, scale_PH, shift_PH, gap_N, y_NH)
         ctx.save_for_backward(x_NH, scale_PH, gap_N)
         return y_NH
 
@@ -50,35 +50,35 @@ class ScaleAndShift(torch.autograd.Function):
     def backward(ctx: Any, dy_NH: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         x_NH, scale_PH, gap_N = ctx.saved_tensors
         dx_NH = torch.empty_like(x_NH)
-        dscale_PH, dshift_PH = (sums_of(len(x_NH), *scale_PH.shape) for _ in range(2))
-        in_parts(scale_and_shift_back, len(x_NH), dy_NH.contiguous(), x_NH, scale_PH, gap_N,
+        dscale_PH, dshift_PH = (create_partial_sums(len(x_NH), *scale_PH.shape) for _ in range(2))
+        run_in_parts(scale_and_shift_backward_kernel, len(x_NH), dy_NH.contiguous(), x_NH, scale_PH, gap_N,
                  dx_NH, dscale_PH, dshift_PH)  # fmt: skip
         return dx_NH, dscale_PH.sum(0), dshift_PH.sum(0), None
 
 
-class Drop(torch.autograd.Function):
-    """0 where the byte is below ``dropped``; what stays stands for that, too."""
+class Dropout(torch.autograd.Function):
+    """0 where the byte is below ``dropped``; the rest is scaled by 256 / (256 - dropped)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, bytes_: Tensor, dropped: int) -> Tensor:
         ctx.save_for_backward(bytes_)
         ctx.dropped = dropped
-        return _dropped(x, bytes_, dropped)
+        return _apply_dropout(x, bytes_, dropped)
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None]:
         (bytes_,) = ctx.saved_tensors
-        return _dropped(dy, bytes_, ctx.dropped), None, None
+        return _apply_dropout(dy, bytes_, ctx.dropped), None, None
 
 
-class Dots(torch.autograd.Function):
-    """q . v of pairs of a row of either."""
+class PairDots(torch.autograd.Function):
+    """The dot product of row ``rows`` of q and row ``places`` of v, for each pair."""
 
     @staticmethod
     def forward(ctx: Any, q_NH: Tensor, rows_S: Tensor, v_RH: Tensor, places_S: Tensor) -> Tensor:
         q_NH, v_RH = q_NH.contiguous(), v_RH.contiguous()
         dots_S = q_NH.new_empty(len(rows_S))
-        in_parts(dots, len(rows_S), q_NH, rows_S, v_RH, places_S, dots_S)
+        run_in_parts(pair_dots_kernel, len(rows_S), q_NH, rows_S, v_RH, places_S, dots_S)
         ctx.save_for_backward(q_NH, rows_S, v_RH, places_S)
         return dots_S
 
@@ -86,28 +86,30 @@ class Dots(torch.autograd.Function):
     def backward(ctx: Any, ddots_S: Tensor) -> tuple[Tensor, None, Tensor, None]:
         q_NH, rows_S, v_RH, places_S = ctx.saved_tensors
         dq_NH, dv_RH = torch.zeros_like(q_NH), torch.zeros_like(v_RH)
-        dots_back(*arrays(ddots_S.contiguous(), q_NH, rows_S, v_RH, places_S, dq_NH, dv_RH))
+        pair_dots_backward_kernel(*view_arrays(ddots_S.contiguous(), q_NH, rows_S, v_RH, places_S, dq_NH, dv_RH))
         return dq_NH, None, dv_RH, None
 
 
-def _dropped(x: Tensor, bytes_: Tensor, dropped: int) -> Tensor:
+def _apply_dropout(x: Tensor, bytes_: Tensor, dropped: int) -> Tensor:
     x = x.contiguous()
     y = torch.empty_like(x)
-    in_parts(drop, x.numel(), x.view(-1), bytes_, dropped, y.view(-1))
+    run_in_parts(dropout_kernel, x.numel(), x.view(-1), bytes_, dropped, y.view(-1))
     return y
 
 
-@compiled
-def look_up(_: int, begin: int, end: int, one_IH: Any, ones_N: Any, other_PH: Any, others_N: Any, x_NH: Any) -> None:
-    """The sum of a row of either."""
+@compile_kernel
+def embedding_sum_kernel(
+    _: int, begin: int, end: int, one_IH: Any, ones_N: Any, other_PH: Any, others_N: Any, x_NH: Any
+) -> None:
     for n in range(begin, end):
         x, one, other = x_NH[n], one_IH[ones_N[n]], other_PH[others_N[n]]
         for h in range(len(x)):
             x[h] = one[h] + other[h]
 
 
-@compiled
-def look_up_back(dx_NH: Any, done_IH: Any, ones_N: Any, dother_PH: Any, others_N: Any) -> None:
+@compile_kernel
+def embedding_sum_backward_kernel(dx_NH: Any, done_IH: Any, ones_N: Any, dother_PH: Any, others_N: Any) -> None:
+    """Add each row's gradient to its rows of both tables. On one thread: rows may repeat."""
     for n in range(len(dx_NH)):
         dx, done, dother = dx_NH[n], done_IH[ones_N[n]], dother_PH[others_N[n]]
         for h in range(len(dx)):
@@ -115,8 +117,8 @@ def look_up_back(dx_NH: Any, done_IH: Any, ones_N: Any, dother_PH: Any, others_N
             dother[h] += dx[h]
 
 
-@compiled
-def scale_and_shift(
+@compile_kernel
+def scale_and_shift_kernel(
     _: int, begin: int, end: int, x_NH: Any, scale_PH: Any, shift_PH: Any, gap_N: Any, y_NH: Any
 ) -> None:
     for n in range(begin, end):
@@ -125,8 +127,8 @@ def scale_and_shift(
             y[h] = x[h] * scale[h] + shift[h]
 
 
-@compiled
-def scale_and_shift_back(
+@compile_kernel
+def scale_and_shift_backward_kernel(
     part: int,
     begin: int,
     end: int,
@@ -138,6 +140,7 @@ def scale_and_shift_back(
     dscale_PH: Any,
     dshift_PH: Any,
 ) -> None:
+    """Write dx, and add dscale and dshift to the sums of this part."""
     for n in range(begin, end):
         dy, x, dx, scale = dy_NH[n], x_NH[n], dx_NH[n], scale_PH[gap_N[n]]
         dscale, dshift = dscale_PH[part, gap_N[n]], dshift_PH[part, gap_N[n]]
@@ -147,8 +150,10 @@ def scale_and_shift_back(
             dshift[h] += dy[h]
 
 
-@compiled
-def dots(_: int, begin: int, end: int, q_NH: Any, rows_S: Any, v_RH: Any, places_S: Any, dots_S: Any) -> None:
+@compile_kernel
+def pair_dots_kernel(
+    _: int, begin: int, end: int, q_NH: Any, rows_S: Any, v_RH: Any, places_S: Any, dots_S: Any
+) -> None:
     for s in range(begin, end):
         q, v, total = q_NH[rows_S[s]], v_RH[places_S[s]], ZERO
         for h in range(len(q)):
@@ -156,8 +161,11 @@ def dots(_: int, begin: int, end: int, q_NH: Any, rows_S: Any, v_RH: Any, places
         dots_S[s] = total
 
 
-@compiled
-def dots_back(ddots_S: Any, q_NH: Any, rows_S: Any, v_RH: Any, places_S: Any, dq_NH: Any, dv_RH: Any) -> None:
+@compile_kernel
+def pair_dots_backward_kernel(
+    ddots_S: Any, q_NH: Any, rows_S: Any, v_RH: Any, places_S: Any, dq_NH: Any, dv_RH: Any
+) -> None:
+    """Add each pair's gradient to its rows of q and v. On one thread: rows may repeat."""
     for s in range(len(ddots_S)):
         d, q, v, dq, dv = ddots_S[s], q_NH[rows_S[s]], v_RH[places_S[s]], dq_NH[rows_S[s]], dv_RH[places_S[s]]
         for h in range(len(q)):
@@ -165,10 +173,10 @@ def dots_back(ddots_S: Any, q_NH: Any, rows_S: Any, v_RH: Any, places_S: Any, dq
             dv[h] += d * q[h]
 
 
-@compiled
-def drop(_: int, begin: int, end: int, x_N: Any, bytes_N: Any, dropped: int, y_N: Any) -> None:
-    """0 where the byte is below ``dropped``; what stays stands for that, too."""
+@compile_kernel
+def dropout_kernel(_: int, begin: int, end: int, x_N: Any, bytes_N: Any, dropped: int, y_N: Any) -> None:
+    """Write x * 256 / (256 - dropped), and 0 where the byte is below ``dropped``."""
     kept = np.float32(256 / (256 - dropped))
     x, byte, y = x_N[begin:end], bytes_N[begin:end], y_N[begin:end]
-    for n in range(len(x)):  # from 0: numba sees that it is no place counted from the end, and LLVM has no branch
+    for n in range(len(x)):  # from 0: numba knows that the index is not negative, and LLVM gets no branch
         y[n] = x[n] * kept if byte[n] >= dropped else ZERO

@@ -27,7 +27,7 @@ class GatedScan(torch.autograd.Function):
         gate, v, g = into_TB3W.chunk(3, -1)
         a = torch.add(gate, time_TBW).sigmoid_()
         b = torch.addcmul(v, a, v, value=-1)
-        h = scan(kept(a, keep_TB2), b, h_BW)
+        h = compute_scan(mask_gates(a, keep_TB2), b, h_BW)
         ctx.save_for_backward(into_TB3W, a, keep_TB2, h, h_BW)
         last_BW = h[-1].clone()
         ctx.mark_non_differentiable(last_BW)
@@ -40,7 +40,7 @@ class GatedScan(torch.autograd.Function):
         dinto = torch.empty_like(into_TB3W)
         dgate, dv, dg = dinto.chunk(3, -1)
         dg.copy_(torch.ops.aten.silu_backward(dy * h, g))
-        db = scan_back(kept(a, keep_TB2), functional.silu(g).mul_(dy))
+        db = compute_scan_backward(mask_gates(a, keep_TB2), functional.silu(g).mul_(dy))
         torch.addcmul(db, a, db, value=-1, out=dv)
         da = torch.cat([h_BW[None], h[:-1]])
         da.view(*keep_TB2.shape, -1).mul_(keep_TB2[..., None])
@@ -50,12 +50,12 @@ class GatedScan(torch.autograd.Function):
         return dinto, dtime, None, None
 
 
-def kept(a_TBW: Tensor, keep_TB2: Tensor) -> Tensor:
+def mask_gates(a_TBW: Tensor, keep_TB2: Tensor) -> Tensor:
     """a where the session (first half) or the user (second half) goes on, 0 where one begins."""
     return (a_TBW.view(*keep_TB2.shape, -1) * keep_TB2[..., None]).view_as(a_TBW)
 
 
-def scan(a_TBW: Tensor, b_TBW: Tensor, h_BW: Tensor) -> Tensor:
+def compute_scan(a_TBW: Tensor, b_TBW: Tensor, h_BW: Tensor) -> Tensor:
     """h_t = a_t * h_(t-1) + b_t for all t: h_TBW.
 
     In log2(T) operations over everything (Hillis & Steele, Data Parallel Algorithms, 1986): after the pass with stride
@@ -70,7 +70,7 @@ def scan(a_TBW: Tensor, b_TBW: Tensor, h_BW: Tensor) -> Tensor:
     return b_TBW
 
 
-def scan_back(a_TBW: Tensor, g_TBW: Tensor) -> Tensor:
+def compute_scan_backward(a_TBW: Tensor, g_TBW: Tensor) -> Tensor:
     """The adjoint of ``scan``: g_t + a_(t+1) * adjoint_(t+1) for all t."""
     following = torch.cat([torch.zeros_like(a_TBW[:1]), a_TBW.flip(0)[:-1]])
-    return scan(following, g_TBW.flip(0), torch.zeros_like(g_TBW[0])).flip(0)
+    return compute_scan(following, g_TBW.flip(0), torch.zeros_like(g_TBW[0])).flip(0)
