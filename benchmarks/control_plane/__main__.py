@@ -23,8 +23,8 @@ from services.cli.local.system import LocalSystem, SystemOptions, run_local_syst
 from services.cli.resource_life import ResourceLife
 from shared.aws import request_schemas
 from shared.aws.service_model import load_operations
-from shared.resources import RESOURCES, Reading
-from shared.resources.resource_type import first_record
+from shared.resources import RESOURCES, ResourceReader
+from shared.resources.resource_type import create_record
 from shared.settings import Settings
 from shared.store.redis import RedisStore
 
@@ -52,13 +52,15 @@ def main() -> None:
 def fill(system: LocalSystem, group: str, count: int) -> list[str]:
     """So many solutions, checked and written as CreateSolution does, without the way over the wire."""
     store = RedisStore(_redis_url(system))
-    reading, solution = Reading(store, Settings()), RESOURCES["solution"]
+    reading, solution = ResourceReader(store, Settings()), RESOURCES["solution"]
     shape = load_operations("personalize")["CreateSolution"]
     arns = []
     for number in range(count):
         request = {"name": f"standing-{number:05}", "datasetGroupArn": group, "recipeArn": RECIPE}
         draft = solution.draft(request_schemas.load_request(shape, {**request, "performAutoTraining": False}), reading)
-        arns.append(store.create(first_record(solution, draft, store.now()), invocation=draft.arn, guards=draft.guards))
+        arns.append(
+            store.create(create_record(solution, draft, store.now()), invocation=draft.arn, guards=draft.guards)
+        )
     return arns
 
 

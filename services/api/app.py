@@ -1,6 +1,7 @@
-"""The API service: X-Amz-Target -> operation -> answer; nothing else.
+"""The API service: the handler of each X-Amz-Target.
 
-It answers two services: the control plane of Amazon Personalize, and foretaste's own (`shared.aws.service_model.OWN`).
+It answers two services: the control plane of Amazon Personalize and foretaste's own
+(`shared.aws.service_model.OWN_SERVICE`).
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from shared.http.rate_limits import create_throttle
 from shared.jobs import celery_app
 from shared.observability import logging
 from shared.observability.health import HealthEndpoints
-from shared.resources import RESOURCES, Reading, Resource
+from shared.resources import RESOURCES, Resource, ResourceReader
 from shared.store.data_format import check_data_format
 from shared.store.redis import RedisStore
 from shared.store.redis_probe import RedisProbe
@@ -99,7 +100,7 @@ def create_app() -> Flask:
     check_data_format(configured.redis_url)
     store = RedisStore(configured.redis_url, for_clients=True)
     context = ApiContext(
-        store, celery_app.MessageQueue(celery_app.create_celery_app(configured)), Reading(store, configured)
+        store, celery_app.MessageQueue(celery_app.create_celery_app(configured)), ResourceReader(store, configured)
     )
     probe = RedisProbe(configured.redis_url)
     state = StoreMetrics(store, context.queue.count_waiting, probe)

@@ -16,7 +16,7 @@ from shared.aws.errors import (
 )
 from shared.http.app import Call
 from shared.jobs import celery_app as queue
-from shared.resources import Reading
+from shared.resources import ResourceReader
 from shared.state.messages import Command
 from shared.store import Conflict, Store
 
@@ -34,7 +34,7 @@ class ApiContext:
 
     store: Store
     queue: queue.MessageQueue
-    reading: Reading
+    reading: ResourceReader
     invocation: str | None = None
     """The key under which the store remembers that this call has changed something; None for calls that only read."""
 

@@ -22,8 +22,8 @@ from shared.aws.errors import (
 )
 from shared.http.app import Answer, Call
 from shared.jobs import celery_app as queue
-from shared.resources import RESOURCES, Reading, Resource, described, summarised
-from shared.resources.resource_type import first_record, settled, with_update
+from shared.resources import RESOURCES, Resource, ResourceReader, describe_record, summarize_record
+from shared.resources.resource_type import create_record, is_terminal, with_update
 from shared.settings import Settings
 from shared.state.lifecycle import FAILED_STATUSES, TERMINAL, TransitionRequest
 from shared.state.messages import Command, Remove
@@ -45,14 +45,14 @@ def _create_record(context: ApiContext, resource: Resource, call: Call) -> tuple
         return made, _load_body(context, made)
     check_tags(call.request.get("tags") or [])
     draft = resource.draft(call.request, context.reading)
-    record = first_record(resource, draft, context.store.now(), call.request.get("tags") or ())
+    record = create_record(resource, draft, context.store.now(), call.request.get("tags") or ())
     command = None if is_terminal_at_once(resource) else _build_command(resource, record)
     try:
         arn = context.store.create(
             record,
             invocation=get_invocation_key(call),
             guards=draft.guards,
-            limit=resource.limit(draft, context.reading.settings),
+            limit=resource.get_limit(draft, context.reading.settings),
             outbox=[queue.build_outbox_entry(command)] if command else [],
         )
     except NameTaken as taken:
@@ -98,9 +98,9 @@ def is_terminal_at_once(resource: Resource) -> bool:
 
 
 def describe_resource(context: ApiContext, resource: Resource, call: Call) -> Answer:
-    record = context.reading.find(call.request[resource.arn_member], resource.noun)
+    record = context.reading.find_record(call.request[resource.arn_member], resource.noun)
     return Answer(
-        members={resource.camel: described(resource, record, context.reading)}, headers=_build_headers(record)
+        members={resource.camel: describe_record(resource, record, context.reading)}, headers=_build_headers(record)
     )
 
 
@@ -111,7 +111,7 @@ def _build_headers(record: Record) -> dict[str, str]:
     stopped or started (AWS gives reasons for failed statuses only).
     """
     headers = {}
-    if (progress := record.state.get("progress")) and not settled(record):
+    if (progress := record.state.get("progress")) and not is_terminal(record):
         headers["x-foretaste-progress"] = page_tokens.dump_json(progress)
     if remarks := record.state.get("remarks"):
         # JSON escapes letters of cells and file names that a header cannot hold.
@@ -125,7 +125,7 @@ def list_resources(context: ApiContext, resource: Resource, call: Call) -> Mappi
     filters = page_tokens.get_filters(call)
     member, parent = next(((m, value) for m, value in sorted(filters.items()) if m.endswith("Arn")), ("", None))
     if parent is not None and resource.needed_to_list:
-        context.reading.find(parent, resource.needed_to_list)
+        context.reading.find_record(parent, resource.needed_to_list)
     if parent is not None and arns.parse_noun(parent) != (noun := _find_noun(member)):
         raise InvalidInput(f"{member} must be the ARN of a {noun.replace('_', ' ')}; it is {parent}.")
     records, after = context.store.list_page(
@@ -135,7 +135,7 @@ def list_resources(context: ApiContext, resource: Resource, call: Call) -> Mappi
         limit=call.request.get("maxResults", page_tokens.DEFAULT_PAGE_SIZE),
     )
     return {
-        _find_list_member(call.operation): [summarised(resource, record) for record in records],
+        _find_list_member(call.operation): [summarize_record(resource, record) for record in records],
         "nextToken": page_tokens.encode_token(after, call.operation, filters) if after else None,
     }
 
@@ -162,7 +162,7 @@ def request_transition(context: ApiContext, resource: Resource, record: Record, 
 
     Raises ResourceInUse while the resource is in progress, InvalidInput if its status has no such transition, Conflict.
     """
-    if not settled(record):
+    if not is_terminal(record):
         raise ResourceInUse(f"{record.arn} is in status {record.in_progress}; wait until that has ended.")
     after = resource.lifecycle.get_next_status(record.status or "", wanted) if resource.lifecycle else None
     if after is None:
@@ -174,7 +174,7 @@ def request_transition(context: ApiContext, resource: Resource, record: Record, 
 
 
 def _build_command(resource: Resource, record: Record) -> Command | None:
-    command = resource.command_for(record)
+    command = resource.get_command(record)
     return command(arn=record.arn) if command else None
 
 
@@ -191,13 +191,13 @@ def delete_resource(context: ApiContext, resource: Resource, call: Call) -> None
 
 
 def _delete_record(context: ApiContext, resource: Resource, arn: str) -> None:
-    record = context.reading.find(arn, resource.noun)
+    record = context.reading.find_record(arn, resource.noun)
     _refuse_while_needed(context.reading, resource, record)
     if resource.lifecycle is None:
         context.store.remove(record, invocation=context.invocation)
         return
     after = resource.lifecycle.get_next_status(record.status or "", TransitionRequest.DELETE)
-    if after is None or not settled(record):
+    if after is None or not is_terminal(record):
         raise ResourceInUse(f"{arn} is in status {record.in_progress or record.status}; it can't be deleted now.")
     command = Remove(arn=arn)
     context.store.replace(
@@ -209,13 +209,13 @@ def _delete_record(context: ApiContext, resource: Resource, arn: str) -> None:
     context.dispatch(command)
 
 
-def _refuse_while_needed(reading: Reading, resource: Resource, record: Record) -> None:
+def _refuse_while_needed(reading: ResourceReader, resource: Resource, record: Record) -> None:
     for noun in resource.blocked_by:
-        for child in reading.children(noun, record.arn):
+        for child in reading.iter_children(noun, record.arn):
             raise ResourceInUse(f"{record.arn} is still used by {child.arn}; delete that first.")
     for noun in resource.busy_with:
-        for child in reading.children(noun, record.arn):
-            if not settled(child):
+        for child in reading.iter_children(noun, record.arn):
+            if not is_terminal(child):
                 raise ResourceInUse(
                     f"{record.arn} is used by {child.arn}, which is in status {child.status}; wait until it has ended."
                 )

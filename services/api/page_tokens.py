@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 #: Items of a page where the request has no maxResults.
 DEFAULT_PAGE_SIZE = 100
-UNKNOWN_TOKEN_MESSAGE = "The nextToken is not one that this service gave out."
+UNKNOWN_POSITION = "The nextToken is not one that this service gave out."
 
 
 def encode_token(after: str, operation: str, filters: Mapping[str, Any]) -> str:
@@ -33,7 +33,7 @@ def decode_token(token: str | None, operation: str, filters: Mapping[str, Any]) 
         at, _, _ = after.partition("|")
         float(at)
     except (binascii.Error, ValueError, TypeError, AttributeError, UnicodeEncodeError) as error:
-        raise InvalidNextToken(UNKNOWN_TOKEN_MESSAGE) from error
+        raise InvalidNextToken(UNKNOWN_POSITION) from error
     if digest != _compute_digest(operation, filters):
         raise InvalidNextToken(f"The nextToken was given out for another list than this {operation}.")
     return str(after)
@@ -44,7 +44,7 @@ def slice_page(rows: Sequence[T], call: Call) -> tuple[Sequence[T], str | None]:
     filters = get_filters(call)
     after = decode_token(call.request.get("nextToken"), call.operation, filters) or "0"
     if not after.isdecimal():
-        raise InvalidNextToken(UNKNOWN_TOKEN_MESSAGE)
+        raise InvalidNextToken(UNKNOWN_POSITION)
     start = int(after)
     end = start + call.request.get("maxResults", DEFAULT_PAGE_SIZE)
     return rows[start:end], encode_token(str(end), call.operation, filters) if end < len(rows) else None

@@ -37,19 +37,20 @@ class StoreMetrics(Collector):
         self._quarantine = Quarantine("metrics", longest_pause=0.0)
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
-        yield GaugeMetricFamily("foretaste_redis_up", "1: Redis answers; 0: it does not, and nothing below is told")
+        yield GaugeMetricFamily("foretaste_redis_up", "1: Redis answers; 0: it does not, and the rest is missing")
         yield GaugeMetricFamily("foretaste_state_bytes", "Memory that Redis takes for its data")
         yield GaugeMetricFamily(
-            "foretaste_state_limit_bytes", "What it may take: maxmemory, or the memory of its machine where none is set"
+            "foretaste_state_limit_bytes",
+            "Memory that it may take: maxmemory, or its machine's memory where none is set",
         )
         yield GaugeMetricFamily("foretaste_state_file_bytes", "Size of the append-only file of Redis")
-        yield GaugeMetricFamily("foretaste_writes_taken", "0: writes are refused for want of disk or memory; else 1")
+        yield GaugeMetricFamily("foretaste_writes_taken", "0: writes are refused for lack of disk or memory; else 1")
         yield GaugeMetricFamily("foretaste_outbox_notes", "Messages that are not known to have been sent or applied")
         yield GaugeMetricFamily("foretaste_queue_depth", "Messages that no worker has taken", labels=["queue"])
         yield GaugeMetricFamily("foretaste_moving_resources", "Resources whose status will change", labels=["kind"])
         yield GaugeMetricFamily(
             "foretaste_model_age_seconds",
-            "Since when the version was made that a campaign or recommender answers with",
+            "Seconds since the version was created that a campaign or recommender answers with",
             labels=["arn"],
         )
 

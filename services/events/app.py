@@ -18,7 +18,7 @@ from shared.http.staleness import with_staleness_header
 from shared.observability import logging
 from shared.observability.health import HealthEndpoints
 from shared.observability.threads import BackgroundThreads
-from shared.resources import Reading
+from shared.resources import ResourceReader
 from shared.settings import Settings
 from shared.store import Store
 from shared.store.cached_store import CachedStore
@@ -26,7 +26,7 @@ from shared.store.data_format import check_data_format
 from shared.store.redis import RedisStore
 from shared.store.redis_probe import RedisProbe
 
-OPERATIONS: Mapping[str, Callable[[Store, Reading, app.Call], None]] = {
+OPERATIONS: Mapping[str, Callable[[Store, ResourceReader, app.Call], None]] = {
     "PutActionInteractions": put_action_interactions,
     "PutEvents": put_events,
     **dict.fromkeys(PUT_OPERATIONS, put_records),
@@ -35,7 +35,7 @@ OPERATIONS: Mapping[str, Callable[[Store, Reading, app.Call], None]] = {
 
 def build_handlers(configured: Settings, store: Store) -> dict[str, app.OperationHandler]:
     """Every operation that is offered, by its name."""
-    reading = Reading(store, configured)
+    reading = ResourceReader(store, configured)
     return {name: partial(operation, store, reading) for name, operation in OPERATIONS.items()}
 
 

@@ -15,7 +15,7 @@ from shared.aws.errors import InvalidInput
 from shared.data.csv.csv_rules import LATEST_TIMESTAMP, MAX_ID_CHARACTERS
 from shared.data.schemas import DatasetSchema, Field, normalize_name
 from shared.http.app import Call
-from shared.resources import Reading
+from shared.resources import ResourceReader
 from shared.store import Interaction, Store
 
 #: Members of the event itself: they may not come in its properties as well.
@@ -35,7 +35,7 @@ ACTION_EVENTS = ("Viewed", "Taken", "Not Taken")
 _VALUE = Field(name="EVENT_VALUE", type="float", nullable=True)
 
 
-def put_events(store: Store, reading: Reading, call: Call) -> None:
+def put_events(store: Store, reading: ResourceReader, call: Call) -> None:
     request = call.request
     target = targets.find_interactions_target(store, reading, request["trackingId"])
     interactions = [
@@ -48,7 +48,7 @@ def put_events(store: Store, reading: Reading, call: Call) -> None:
     events_without_items.report_events(target.tracker, [event for kept, event in sent if kept.item_id is None])
 
 
-def put_action_interactions(store: Store, reading: Reading, call: Call) -> None:
+def put_action_interactions(store: Store, reading: ResourceReader, call: Call) -> None:
     target = targets.find_action_interactions_target(store, reading, call.request["trackingId"])
     interactions = [
         _build_action_interaction(sent, target.schema, f"actionInteractions.{place}")

@@ -11,7 +11,7 @@ from services.events.properties import convert_properties, parse_properties
 from shared.aws.errors import InvalidInput
 from shared.data.schemas import DatasetSchema
 from shared.http.app import Call
-from shared.resources import Reading
+from shared.resources import ResourceReader
 from shared.store import PutRecord, Store
 
 
@@ -32,7 +32,7 @@ PUT_OPERATIONS: Mapping[str, PutOperation] = {
 }
 
 
-def put_records(store: Store, reading: Reading, call: Call) -> None:
+def put_records(store: Store, reading: ResourceReader, call: Call) -> None:
     kind = PUT_OPERATIONS[call.operation]
     target = targets.find_dataset_target(kind.dataset_type, call.request["datasetArn"], reading)
     now = store.now()

@@ -9,7 +9,7 @@ from typing import TypeGuard
 from shared.aws.errors import InvalidInput, ResourceNotFound
 from shared.data import schemas
 from shared.data.schemas import DatasetSchema
-from shared.resources import Reading
+from shared.resources import ResourceReader
 from shared.resources.dataset.requests import arn_of
 from shared.resources.event_tracker import tracking_claim
 from shared.state.lifecycle import ACTIVE
@@ -25,7 +25,7 @@ class DatasetTarget:
     tracker: str = ""
 
 
-def find_interactions_target(store: Store, reading: Reading, tracking_id: str) -> DatasetTarget:
+def find_interactions_target(store: Store, reading: ResourceReader, tracking_id: str) -> DatasetTarget:
     """The Interactions dataset of an event tracker's group. Raises ResourceNotFound, InvalidInput."""
     tracker = _find_tracked(store, tracking_id, "event_tracker")
     if not _is_usable(tracker):
@@ -41,19 +41,19 @@ def _is_usable(record: Record | None) -> TypeGuard[Record]:
     return record is not None and record.status == ACTIVE
 
 
-def find_action_interactions_target(store: Store, reading: Reading, tracking_id: str) -> DatasetTarget:
+def find_action_interactions_target(store: Store, reading: ResourceReader, tracking_id: str) -> DatasetTarget:
     """The Action_Interactions dataset that has this tracking id. Raises ResourceNotFound, ResourceInUse."""
     dataset = _find_tracked(store, tracking_id, "dataset")
     if dataset is None:
         raise ResourceNotFound(
             f"No Action_Interactions dataset has the tracking id {tracking_id}; DescribeDataset shows it."
         )
-    return _build_target(reading.active(dataset.arn, "dataset"), reading)
+    return _build_target(reading.find_active(dataset.arn, "dataset"), reading)
 
 
-def find_dataset_target(dataset_type: str, arn: str, reading: Reading) -> DatasetTarget:
+def find_dataset_target(dataset_type: str, arn: str, reading: ResourceReader) -> DatasetTarget:
     """The dataset, which must be of this type. Raises ResourceNotFound, ResourceInUse, InvalidInput."""
-    dataset = reading.active(arn, "dataset")
+    dataset = reading.find_active(arn, "dataset")
     if dataset.body["datasetType"] != dataset_type:
         raise InvalidInput(f"{arn} is a dataset of type {dataset.body['datasetType']}; it must be {dataset_type}.")
     return _build_target(dataset, reading)
@@ -65,8 +65,8 @@ def _find_tracked(store: Store, tracking_id: str, noun: str) -> Record | None:
     return record if record is not None and record.kind == noun else None
 
 
-def _build_target(dataset: Record, reading: Reading) -> DatasetTarget:
-    schema = reading.find(dataset.body["schemaArn"], "schema")
+def _build_target(dataset: Record, reading: ResourceReader) -> DatasetTarget:
+    schema = reading.find_record(dataset.body["schemaArn"], "schema")
     return DatasetTarget(dataset.arn, _parse_schema(schema.body["schema"], schema.body.get("domain")))
 
 

@@ -25,7 +25,7 @@ from shared.jobs.runner import ActivityTracker
 from shared.jobs.worker_process import WorkerProcess, build_process_name, send_heartbeats
 from shared.observability import logging
 from shared.observability.health import HealthEndpoints
-from shared.resources import Reading
+from shared.resources import ResourceReader
 from shared.serving.filters import FilterCache
 from shared.serving.model_cache import ModelCache
 from shared.serving.snapshots import SnapshotCache
@@ -62,10 +62,10 @@ def create_context(
     """With no model in memory yet. ``patient`` is read while models are loaded, which no request waits for, and
     ``on_step`` called while filters' data are read.
     """
-    reading = Reading(store, configured)
-    deployed = ModelCache(Reading(patient or store, configured), artifacts)
+    reading = ResourceReader(store, configured)
+    deployed = ModelCache(ResourceReader(patient or store, configured), artifacts)
     return RuntimeContext(
-        reading=reading,
+        reader=reading,
         store=store,
         models=deployed,
         loader=ModelLoader(deployed),

@@ -22,7 +22,7 @@ from services.runtime.warm_up import WarmUp
 from shared.jobs.celery_app import report_fact
 from shared.jobs.runner import keep_lease
 from shared.jobs.worker_process import WorkerProcess
-from shared.resources import Reading
+from shared.resources import ResourceReader
 from shared.serving.model_cache import ModelCache, NotDeployable
 from shared.state.lifecycle import ACTIVE, CLAIMABLE, STOP_IN_PROGRESS, STOP_PENDING
 from shared.state.messages import Failed, Finished, Started
@@ -115,10 +115,10 @@ def _collect_versions(
     process: WorkerProcess, aside: Quarantine, bodies: Callable[[Record], list[Mapping[str, Any]]]
 ) -> set[str]:
     """The versions that are named by what ``bodies`` finds in each campaign and recommender."""
-    reading = Reading(process.store, process.settings)
+    reading = ResourceReader(process.store, process.settings)
     found: set[str] = set()
     for noun in ENDPOINT_KINDS:
-        for record in reading.children(noun, whole=False):
+        for record in reading.iter_children(noun, whole=False):
             of_one = partial(_read_version_arns, record, bodies)
             found.update(aside.run_unless_quarantined(f"versions of {record.arn}", of_one) or ())
     return found

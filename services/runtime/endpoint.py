@@ -11,7 +11,7 @@ from services.runtime.loader import ModelLoader, StillLoading
 from shared.aws.errors import InvalidInput, ServiceUnavailable
 from shared.recipes import Recipe
 from shared.recipes.scoring_api import Query
-from shared.resources import Reading
+from shared.resources import ResourceReader
 from shared.serving import pipeline
 from shared.serving.filters import FilterCache
 from shared.serving.model_cache import LoadedModel, ModelCache, NotDeployable
@@ -29,7 +29,7 @@ CONFIGS = {"campaignArn": "campaignConfig", "recommenderArn": "recommenderConfig
 class RuntimeContext:
     """What the operations of a runtime work with."""
 
-    reading: Reading
+    reader: ResourceReader
     store: Store
     models: ModelCache
     loader: ModelLoader
@@ -59,7 +59,7 @@ def resolve_endpoint(serving: RuntimeContext, request: Mapping[str, Any], *types
     if len(named) != 1:
         raise InvalidInput("Give either a campaignArn or a recommenderArn, and not both.")
     noun = named[0].removesuffix("Arn")
-    record = serving.reading.find(request[named[0]], noun)
+    record = serving.reader.find_record(request[named[0]], noun)
     if record.status != ACTIVE:
         raise InvalidInput(f"The {noun} {record.arn} is in status {record.status}; it must be {ACTIVE}.")
     try:

@@ -48,7 +48,7 @@ def _run_refresher(
 def refresh_filters(serving: RuntimeContext, preparing: WarmUp) -> None:
     serving.filters.refresh_snapshots(preparing.quarantine)
     for noun in ENDPOINT_KINDS:
-        for record in serving.reading.children(noun, whole=False):
+        for record in serving.reader.iter_children(noun, whole=False):
             preparing.quarantine.run_unless_quarantined(
                 record.arn, partial(_prepare_endpoint, serving, preparing, record)
             )

@@ -8,8 +8,8 @@ from services.status import transitions
 from shared.aws.errors import PersonalizeError
 from shared.jobs import celery_app
 from shared.jobs.worker_process import WorkerProcess
-from shared.resources import RESOURCES, Reading
-from shared.resources.resource_type import first_record, settled
+from shared.resources import RESOURCES, ResourceReader
+from shared.resources.resource_type import create_record, is_terminal
 from shared.state.lifecycle import ACTIVE, CLAIMABLE, STOP_IN_PROGRESS, STOP_PENDING, TERMINAL
 from shared.state.messages import Fact, Failed, Finished, Progressed, Started, TrainSolutionVersion
 from shared.store import Conflict, NameTaken, Record
@@ -22,9 +22,9 @@ def advance_after_fact(process: WorkerProcess, fact: Fact) -> None:
     record = None if isinstance(fact, Progressed) else process.store.get(fact.arn)
     if record is None:
         return
-    if record.kind == "recommender_version" and settled(record):
+    if record.kind == "recommender_version" and is_terminal(record):
         advance_recommender(process, record.parents[0])
-    elif record.kind == "recommender" and settled(record):
+    elif record.kind == "recommender" and is_terminal(record):
         _remove_superseded(process, record)
 
 
@@ -56,14 +56,14 @@ def _get_requested_version(recommender: Record) -> str:
 
 
 def _start_training(process: WorkerProcess, recommender: Record) -> None:
-    reading = Reading(process.store, process.settings)
+    reading = ResourceReader(process.store, process.settings)
     try:
         draft = VERSION.draft({"recommenderArn": recommender.arn}, reading)
     except PersonalizeError as error:
         _report_failure(process, recommender, error.message)
         return
     command = TrainSolutionVersion(arn=draft.arn)
-    version = first_record(VERSION, draft, process.store.now())
+    version = create_record(VERSION, draft, process.store.now())
     try:
         process.store.create(
             version, invocation=draft.arn, guards=draft.guards, outbox=[celery_app.build_outbox_entry(command)]

@@ -81,7 +81,7 @@ def reconcile_record(process: WorkerProcess, record: Record, since: dict[str, fl
 
 
 def _is_stopped_by_handler(record: Record) -> bool:
-    command = RESOURCES[record.kind].command_for(record)
+    command = RESOURCES[record.kind].get_command(record)
     return command is not None and command.winds_down
 
 
@@ -89,7 +89,7 @@ def _resend_command(process: WorkerProcess, record: Record, since: dict[str, flo
     """Ring again for work that nobody has, unless the bell still hangs in the queue."""
     since[record.arn] = time.monotonic()
     working = record.in_progress in CLAIMABLE or record.in_progress == CREATE_STOPPING
-    command = RESOURCES[record.kind].command_for(record) if working else Remove
+    command = RESOURCES[record.kind].get_command(record) if working else Remove
     if command is None:
         _report_undeployed(process, record)
     elif process.queue.count_waiting(command.get_queue_name()) == 0:

@@ -21,11 +21,11 @@ from shared import recipes
 from shared.aws.errors import PersonalizeError
 from shared.jobs import celery_app
 from shared.jobs.worker_process import WorkerProcess
-from shared.resources import RESOURCES, Reading
+from shared.resources import RESOURCES, ResourceReader
 from shared.resources.dataset.requests import arn_of
 from shared.resources.dataset_import_job import current
 from shared.resources.recommender.requests import fresh_version
-from shared.resources.resource_type import first_record, settled, with_update
+from shared.resources.resource_type import create_record, is_terminal, with_update
 from shared.resources.solution import schedule
 from shared.resources.solution_version.requests import AUTOMATIC, draft, imports, newest_full
 from shared.state.lifecycle import ACTIVE
@@ -67,18 +67,18 @@ def run_schedules(process: WorkerProcess, aside: Quarantine) -> None:
 
 def check_schedules(process: WorkerProcess, now: float, aside: Quarantine) -> None:
     """One look at every solution and recommender. ``now`` is by the store's clock, as all that it is compared with."""
-    reading = Reading(process.store, process.settings)
-    for solution in reading.children("solution", whole=False):
+    reading = ResourceReader(process.store, process.settings)
+    for solution in reading.iter_children("solution", whole=False):
         if solution.status == ACTIVE:
             aside.run_unless_quarantined(solution.arn, partial(_check_solution, process, reading, solution, now))
-    for recommender in reading.children("recommender", whole=False):
-        if recommender.status == ACTIVE and settled(recommender):
+    for recommender in reading.iter_children("recommender", whole=False):
+        if recommender.status == ACTIVE and is_terminal(recommender):
             aside.run_unless_quarantined(
                 recommender.arn, partial(_retrain_recommender, process, reading, recommender, now)
             )
 
 
-def _check_solution(process: WorkerProcess, reading: Reading, solution: Record, now: float) -> None:
+def _check_solution(process: WorkerProcess, reading: ResourceReader, solution: Record, now: float) -> None:
     try:
         _save_next_training(process, solution, _compute_next_training(process, reading, solution, now))
     except Conflict:
@@ -87,7 +87,7 @@ def _check_solution(process: WorkerProcess, reading: Reading, solution: Record, 
         log.info("automatic training waits", arn=solution.arn, reason=refusal.message)
 
 
-def _retrain_recommender(process: WorkerProcess, reading: Reading, recommender: Record, now: float) -> None:
+def _retrain_recommender(process: WorkerProcess, reading: ResourceReader, recommender: Record, now: float) -> None:
     """Train a recommender anew when its model is of last week and there is news. It goes on with the old one."""
     model = process.store.get(recommender.body["solutionVersionArn"])
     if model is None or now < max(model.created, _get_last_failure_time(recommender)) + RECOMMENDER_DAYS * DAY:
@@ -120,7 +120,7 @@ def _get_last_failure_time(recommender: Record) -> float:
 
 
 def _compute_next_training(
-    process: WorkerProcess, reading: Reading, solution: Record, now: float
+    process: WorkerProcess, reading: ResourceReader, solution: Record, now: float
 ) -> NextTraining | None:
     """The solution's plan after this tick, which may have begun a training."""
     if not solution.body.get("performAutoTraining"):
@@ -131,10 +131,10 @@ def _compute_next_training(
         # The solution, or its schedule, is as new as the last tick or the one before it.
         since = now - 2 * EVERY
         return NextTraining(days=days, due=since + HOUR, since=since)
-    versions = list(reading.children("solution_version", solution.arn))
+    versions = list(reading.iter_children("solution_version", solution.arn))
     if plan.since is not None and versions and versions[0].created >= plan.since:
         return plan.plan_following(versions[0].created)
-    if now < plan.due or not all(map(settled, versions)):
+    if now < plan.due or not all(map(is_terminal, versions)):
         return plan
     last = newest_full(solution.arn, reading)
     if _has_new_interactions(process, reading, solution, last):
@@ -165,7 +165,9 @@ def _save_next_training(process: WorkerProcess, solution: Record, plan: NextTrai
         process.store.replace(replace(standing, state=state))
 
 
-def _has_new_interactions(process: WorkerProcess, reading: Reading, solution: Record, last: Record | None) -> bool:
+def _has_new_interactions(
+    process: WorkerProcess, reading: ResourceReader, solution: Record, last: Record | None
+) -> bool:
     """Have interactions come, in bulk or live, since the last training?"""
     recipe = recipes.find_recipe(solution.body.get("recipeArn") or "")
     interactions = recipe.interactions if recipe else "INTERACTIONS"
@@ -177,13 +179,13 @@ def _has_new_interactions(process: WorkerProcess, reading: Reading, solution: Re
     )
 
 
-def _start_training(process: WorkerProcess, reading: Reading, solution: Record, due: float) -> None:
+def _start_training(process: WorkerProcess, reading: ResourceReader, solution: Record, due: float) -> None:
     """Create a version, once per due time. Raises what CreateSolutionVersion would be refused with."""
     resource = RESOURCES["solution_version"]
     once = f"automatic-training:{solution.arn}:{due!r}"
     drafted = draft({"solutionArn": solution.arn}, reading, training_type=AUTOMATIC)
-    record = first_record(resource, replace(drafted, claims=(*drafted.claims, once)), process.store.now())
-    command = resource.command_for(record)
+    record = create_record(resource, replace(drafted, claims=(*drafted.claims, once)), process.store.now())
+    command = resource.get_command(record)
     notes = [celery_app.build_outbox_entry(command(arn=record.arn))] if command else []
     try:
         made = process.store.create(record, invocation=once, guards=drafted.guards, outbox=notes)

@@ -12,9 +12,9 @@ import structlog
 
 from services.status import periodic
 from shared.jobs.worker_process import WorkerProcess
-from shared.resources import RESOURCES, Reading
+from shared.resources import RESOURCES, ResourceReader
 from shared.resources.campaign.requests import DEFAULTS, successor
-from shared.resources.resource_type import settled, with_update
+from shared.resources.resource_type import is_terminal, with_update
 from shared.state.lifecycle import ACTIVE
 from shared.store import Conflict, Record
 from shared.store.quarantine import Quarantine
@@ -30,13 +30,13 @@ def start_sync() -> None:
 
 
 def sync_campaigns(process: WorkerProcess, aside: Quarantine) -> None:
-    reading = Reading(process.store, process.settings)
-    for campaign in reading.children("campaign", whole=False):
-        if campaign.status == ACTIVE and settled(campaign):
+    reading = ResourceReader(process.store, process.settings)
+    for campaign in reading.iter_children("campaign", whole=False):
+        if campaign.status == ACTIVE and is_terminal(campaign):
             aside.run_unless_quarantined(campaign.arn, partial(_sync_campaign, process, reading, campaign))
 
 
-def _sync_campaign(process: WorkerProcess, reading: Reading, campaign: Record) -> None:
+def _sync_campaign(process: WorkerProcess, reading: ResourceReader, campaign: Record) -> None:
     version = successor(campaign, reading)
     if version is not None:
         _start_update(process, campaign, version)

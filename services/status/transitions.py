@@ -68,7 +68,7 @@ def compute_next_record(record: Record, fact: Fact, now: float) -> Record | None
         case Finished() if status in SUCCESSFUL:
             return replace(
                 after,
-                body=RESOURCES[record.kind].finished(record, fact.outcome),
+                body=RESOURCES[record.kind].apply_outcome(record, fact.outcome),
                 state={**record.state, **fact.outcome},
             )
         # Who asked for the end is not told that it failed meanwhile.
@@ -85,20 +85,20 @@ def _compute_next_update(record: Record, fact: Fact, now: float) -> Record | Non
     moved = replace(update, status=status, updated=now)
     match fact:
         case Finished():
-            body = RESOURCES[record.kind].updated(record, update.body)
+            body = RESOURCES[record.kind].apply_update(record, update.body)
             # A campaign whose creation failed stands once an update of it has worked.
             return replace(
                 record,
                 status=ACTIVE,
                 reason=None,
                 body=body,
-                parents=RESOURCES[record.kind].listed_under(record, body),
+                parents=RESOURCES[record.kind].get_parents(record, body),
                 update=moved,
                 updated=now,
             )
         case Failed():
             moved = replace(moved, reason=fact.reason[:REASON_LIMIT])
-            parents = RESOURCES[record.kind].listed_under(record, record.body)
+            parents = RESOURCES[record.kind].get_parents(record, record.body)
             return replace(record, update=moved, parents=parents)
     return replace(record, update=moved)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from shared.aws import arns
 from shared.jobs.worker_process import WorkerProcess
-from shared.resources.resource_type import settled
+from shared.resources.resource_type import is_terminal
 from shared.state.messages import Fact, Progressed, TuneSolutionVersion
 
 
@@ -17,5 +17,5 @@ def wake_tuner(process: WorkerProcess, fact: Fact) -> None:
         return
     epoch_ended = isinstance(fact, Progressed) and fact.progress.get("gain") is not None
     trial = process.store.get(fact.arn)
-    if trial is not None and (epoch_ended or settled(trial)):
+    if trial is not None and (epoch_ended or is_terminal(trial)):
         process.queue.send(TuneSolutionVersion(arn=trial.parents[0]))

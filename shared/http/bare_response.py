@@ -1,4 +1,4 @@
-"""A refusal as the bytes that go over the wire, for where there is a connection and no application."""
+"""Error responses as bytes, for a connection that no application answers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from shared.aws.errors import PersonalizeError
 
 
 def build_bare_response(error: PersonalizeError) -> bytes:
-    """A whole HTTP answer, after which the connection closes. Its status is the error's."""
+    """Build a whole HTTP response with the status of the error, after which the connection closes."""
     status, body = HTTPStatus(error.status), error.encode_body()
     head = (
         f"HTTP/1.1 {status.value} {status.phrase}\r\n"
@@ -23,6 +23,6 @@ def build_bare_response(error: PersonalizeError) -> bytes:
 
 
 def with_status(error: PersonalizeError, status: int) -> PersonalizeError:
-    """The same error, answered with another status than its class says."""
+    """Set the status of an error to another one than its class has, and return it."""
     error.status = status
     return error

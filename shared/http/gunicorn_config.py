@@ -1,8 +1,8 @@
-"""Gunicorn's configuration, the same for every HTTP process: ``gunicorn --config python:shared.http.gunicorn_config``.
+"""Gunicorn's configuration for all HTTP processes: ``gunicorn --config python:shared.http.gunicorn_config``.
 
-One worker process with threads (the gateway's has an event loop): what scales out is the process. The address comes
-from FORETASTE_BIND; ``fd://N`` is a listening socket that a supervisor holds, so that clients wait while this process
-is replaced.
+There is one worker process with threads (the gateway's has an event loop); to scale out, run more processes. The
+address is FORETASTE_BIND; ``fd://N`` is a listening socket that a supervisor holds, so that clients wait while this
+process is replaced.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ limit_request_fields = 64
 
 
 def _choose_parser(least: tuple[int, ...] = (0, 6, 14)) -> str:
-    """``fast`` where gunicorn[fast] is installed. gunicorn by itself would take an older one too, which reads a
-    request line with two spaces in it otherwise than gunicorn does.
+    """Return ``fast`` if gunicorn[fast] is installed in version ``least`` or later, else ``python``.
+
+    gunicorn would accept older versions, which parse a request line with two spaces differently from gunicorn.
     """
     try:
         found = tuple(int(part) for part in version("gunicorn_h1c").split("."))

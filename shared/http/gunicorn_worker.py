@@ -1,12 +1,12 @@
 """gunicorn's threaded worker, with three differences.
 
-What is not HTTP is refused in AWS's form: gunicorn's own refusal is in HTML, and the JavaScript SDK stumbles over it.
-What is HTTP never comes here; the applications answer it themselves.
+It answers invalid HTTP with an error in AWS's form: gunicorn's own is HTML, which the JavaScript SDK cannot parse.
+Errors of valid HTTP are answered by the applications.
 
-No thread waits for what a new connection will say.
+No thread waits for the first bytes of a new connection.
 
-And who asks how the process is (/ping, /healthz, /readyz, /metrics) while all threads are at work is answered by a
-thread that no call can have: a process that has much to do is not taken for one that is dead.
+While all threads are busy, one extra thread, which calls never get, answers /ping, /healthz, /readyz and /metrics: a
+busy process is not taken for a dead one.
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ from shared.observability.health import HEALTH_PATHS
 from shared.system.cpu_quota import available_cpus
 from shared.system.malloc import limit_arenas
 
-#: How long a client has to close a connection that is no longer used (seconds).
+#: Seconds that a client has to close a connection that will not be used again.
 LINGER_SECONDS = 2.0
 
-#: While all threads are at work, it is looked so often (seconds) for who asks about the process.
+#: While all threads are busy, the worker looks this often (seconds) for health requests.
 HEALTH_POLL_SECONDS = 0.2
 
-#: How a request begins that asks about the process.
+#: The first bytes of a health request.
 HEALTH_REQUEST_STARTS = tuple(f"GET {path}".encode() for path in ("/ping", *HEALTH_PATHS))
 
 
 class ThreadedWorker(ThreadWorker):  # type: ignore[misc]
-    """For `worker_class` in gunicorn's configuration. An application may want its requests answered in turns."""
+    """The `worker_class` of gunicorn's configuration. An application may ask for ``LeaderFollowers``."""
 
     leader_followers: LeaderFollowers | None = None
 
     def init_process(self) -> None:
-        self._spare = ThreadPoolExecutor(1, thread_name_prefix="about-us")
-        self._at_work = 0  # requests that the pool has and has not answered
+        self._spare = ThreadPoolExecutor(1, thread_name_prefix="health")
+        self._busy = 0  # requests that the pool has not answered yet
         super().init_process()
 
     def load_wsgi(self) -> None:
@@ -60,12 +60,12 @@ class ThreadedWorker(ThreadWorker):  # type: ignore[misc]
         if getattr(self.wsgi, "leader_followers", False):
             self.leader_followers = LeaderFollowers(self.cfg.threads, available_cpus(), self._has_ready_request)
             self._ready: deque[TConn] = deque()
-        # What is there now stays: to look through all of it for garbage, again and again, takes some 40 ms each time.
+        # All objects so far live as long as the process: scanning them for garbage would take some 40 ms each time.
         gc.collect()
         gc.freeze()
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
-        """In turns what belongs to the poller is touched by who has the turn alone, or by this thread if nobody has."""
+        """Dispatch events. With LeaderFollowers only the leader touches the poller, or this thread if none leads."""
         if self.leader_followers is None:
             super().wait_for_and_dispatch_events(timeout)
         else:
@@ -75,7 +75,7 @@ class ThreadedWorker(ThreadWorker):  # type: ignore[misc]
                 self._answer_health_requests()
 
     def _answer_health_requests(self) -> None:
-        """While nobody has the turn, and nobody is there to take it."""
+        """Answer health requests on the extra thread, while no thread leads and none is free to."""
         super().wait_for_and_dispatch_events(0.0)
         for _ in range(len(self._ready)):
             conn = self._ready.popleft()
@@ -85,7 +85,7 @@ class ThreadedWorker(ThreadWorker):  # type: ignore[misc]
                 self._ready.append(conn)
 
     def _serve_as_leader(self, until: float) -> None:
-        """Waits for requests and answers them, while this thread has the turn and the main thread has nothing to do."""
+        """Wait for requests and answer them until ``until`` (monotonic seconds), or until this thread no longer leads."""
         while True:
             for _ in range(len(self._ready)):
                 if not self._answer_request(self._ready.popleft()):
@@ -104,7 +104,7 @@ class ThreadedWorker(ThreadWorker):  # type: ignore[misc]
         return bool(self._ready)
 
     def _answer_request(self, conn: TConn) -> bool:
-        """Has this thread still the turn?"""
+        """Answer one request. Returns whether this thread still leads."""
         assert self.leader_followers is not None  # noqa: S101
         self.leader_followers.begin_request()
         done: Future[Any] = Future()
@@ -119,10 +119,10 @@ class ThreadedWorker(ThreadWorker):  # type: ignore[misc]
         return False
 
     def handle_request(self, req: Any, conn: TConn) -> bool:
-        whole = copy(conn)
-        whole.sock = JoinedSocket(conn.sock)
-        kept: bool = super().handle_request(req, whole)
-        whole.sock.flush()
+        joined = copy(conn)
+        joined.sock = JoinedSocket(conn.sock)
+        kept: bool = super().handle_request(req, joined)
+        joined.sock.flush()
         return kept
 
     def enqueue_req(self, conn: TConn) -> None:
@@ -133,16 +133,16 @@ class ThreadedWorker(ThreadWorker):  # type: ignore[misc]
             self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
         elif self.leader_followers is not None:
             self._ready.append(conn)
-        elif self._at_work >= self.cfg.threads and _is_health_request(conn):
+        elif self._busy >= self.cfg.threads and _is_health_request(conn):
             self._submit_request(self._spare, conn)
         else:
-            self._at_work += 1
+            self._busy += 1
             self._submit_request(self.tpool, conn)
 
     def _submit_request(self, pool: Executor, conn: TConn) -> None:
         def finish(done: Future[Any]) -> None:
             if pool is self.tpool:
-                self._at_work -= 1
+                self._busy -= 1
             self.finish_request(conn, done)
 
         pool.submit(self.handle, conn).add_done_callback(lambda done: self.method_queue.defer(finish, done))
@@ -161,10 +161,10 @@ class ThreadedWorker(ThreadWorker):  # type: ignore[misc]
             conn.sock.setblocking(False)
             self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._drain_client, conn))
         except (OSError, ValueError):
-            self._close_now(conn)  # it was already
+            self._close_now(conn)  # the client closed it first
         else:
             conn.timeout = time.monotonic() + LINGER_SECONDS
-            # Before all that have longer: `murder_pending` looks no further than the first that has time.
+            # First in the queue, because `murder_pending` stops at the first connection that has time left.
             self.pending_conns.appendleft(conn)
 
     def _drain_client(self, conn: TConn, client: socket.socket) -> None:
@@ -189,11 +189,11 @@ class ThreadedWorker(ThreadWorker):  # type: ignore[misc]
         try:
             util.write_nonblock(client, build_bare_response(error))
         except OSError as gone:
-            self.log.debug("The refusal was not heard: %s", gone)
+            self.log.debug("Client closed before the error response: %s", gone)
 
 
 def _is_health_request(conn: TConn) -> bool:
-    """By the bytes that lie ready, which stay there: a whole head. Looked at only while there is no thread for it."""
+    """Tell whether the received bytes, which are left in place, are the whole head of a health request."""
     try:
         ready: bytes = conn.sock.recv(4096, socket.MSG_PEEK | socket.MSG_DONTWAIT)
     except OSError:
@@ -202,9 +202,10 @@ def _is_health_request(conn: TConn) -> bool:
 
 
 class JoinedSocket:
-    """A socket whose first ``sendall`` waits for the second, or for ``flush``: gunicorn sends a head, and then a body.
+    """A socket that joins the first two ``sendall`` calls into one: gunicorn sends the head, then the body.
 
-    boto3 takes a head alone, of a process that was killed in between, for an empty answer with status 200.
+    If a process is killed in between, boto3 takes the head alone for an empty answer with status 200. ``flush`` sends a
+    head that no body followed.
     """
 
     def __init__(self, sock: socket.socket) -> None:

@@ -1,10 +1,11 @@
-"""The threads of an HTTP process, of which one at a time has the turn: it waits for requests, and answers them.
+"""The Leader/Followers pattern for the threads of an HTTP process: one thread, the leader, waits for requests and
+answers them; the others, its followers, sleep.
 
-Threads share one interpreter. Where one waits for requests and hands them to others, each request is two calls from
-thread to thread; and at every system call of who answers, who waits is woken for an interpreter that is taken again
-before it has come: a queue of three requests then takes twice as long, and grows. Whoever has the turn does all of
-that alone, and passes the turn on only when its request has to wait for something, or computes for longer. No more
-compute at once than there are cores: they would take them from each other, and the interpreter.
+The threads share one interpreter. If one thread waited for requests and handed them to a pool, each request would cost
+two switches between threads. At each system call of the answering thread, the waiting one would also wake for an
+interpreter that is taken again before it gets there: a queue of three requests then takes twice as long, and grows.
+So the leader does both, and promotes a follower only when its request waits for something or computes for longer.
+At most as many threads compute at once as there are cores; more would compete for the cores and the interpreter.
 """
 
 from __future__ import annotations
@@ -14,27 +15,27 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
-#: A request that has been worked on for so long (seconds) waits for something, whether it said so or not.
+#: A request that has taken so long (seconds) counts as waiting, even if it has not called ``step_aside``.
 LONG_REQUEST_SECONDS = 0.1
 
 _this_thread = threading.local()
 
 
 def step_aside(*, computing: bool = False) -> AbstractContextManager[None]:
-    """Around what a request waits for: others are answered meanwhile.
+    """Let another thread lead while this one waits, or computes without the interpreter lock; use as a context manager.
 
-    Or around what it ``computes`` without the interpreter: if others wait by then, they are. While as many that compute
-    so are at work as there are cores, no other is begun.
+    With ``computing`` the lead passes on only if a request is waiting. While as many threads compute as there are cores,
+    no further request is started.
     """
     group: LeaderFollowers | None = getattr(_this_thread, "group", None)
     return nullcontext() if group is None else group.give_up_lead(computing=computing)
 
 
 class LeaderFollowers:
-    """Up to ``most`` threads. All but who has the turn are idle, or have passed it on and are still at work."""
+    """Up to ``max_threads`` threads: one leads, the others sleep or work on requests for which they gave up the lead."""
 
     def __init__(self, max_threads: int, cores: int, has_waiting: Callable[[], bool]) -> None:
-        """``waiting`` looks whether there is a request that nobody has begun; who has the turn asks."""
+        """``has_waiting`` tells whether a request waits that no thread has started; only the leader calls it."""
         self._max_threads = max_threads
         self._cores = cores
         self._has_waiting = has_waiting
@@ -43,19 +44,19 @@ class LeaderFollowers:
         self._pending: Callable[[], None] | None = None
         self._error: BaseException | None = None
         self._threads = 0
-        #: Those that sleep and have not been called; who fell asleep last is called first.
+        #: The sleeping threads. The one that fell asleep last is woken first.
         self._followers: list[threading.Condition] = []
-        #: Those that have passed the turn on, and compute.
+        #: The threads that gave up the lead to compute, by identifier.
         self._computing: set[int] = set()
         self._leader: int | None = None
-        #: Since when who has the turn has worked (monotonic seconds); None while it waits for requests.
+        #: Since when the leader has worked on a request (monotonic seconds); None while it waits for one.
         self._busy_since: float | None = None
         self._closed = False
 
     def run_as_leader(self, serve: Callable[[], None], seconds: float) -> None:
-        """Has one of the threads do ``serve``, and returns when that is over, or goes on without the turn.
+        """Have one thread lead and run ``serve``. Return when ``serve`` ends or its thread gives up the lead.
 
-        Or when nobody could begin it for so many seconds, because all are still at work. Raises what it raised.
+        Also return when all threads have been busy for ``seconds``, so that none could start. Raises what ``serve`` raised.
         """
         until = time.monotonic() + seconds
         with self._lock:
@@ -78,16 +79,16 @@ class LeaderFollowers:
             raise error
 
     def is_exhausted(self) -> bool:
-        """Whether nobody is left who could take the turn; for who gives it."""
+        """Tell whether no thread leads and none is free to; for the caller of ``run_as_leader``."""
         with self._lock:
             return self._leader is None and not self._followers and self._threads >= self._max_threads
 
     def begin_request(self) -> None:
-        """Who has the turn begins to work on a request."""
+        """Note that the leader, which calls this, starts a request."""
         self._busy_since = time.monotonic()
 
     def end_request(self) -> bool:
-        """It has ended; has this thread still the turn?"""
+        """Note that the calling thread has ended its request. Returns whether it still leads."""
         with self._lock:
             if self._leader != threading.get_ident():
                 return False
@@ -96,7 +97,7 @@ class LeaderFollowers:
 
     @contextmanager
     def give_up_lead(self, *, computing: bool) -> Iterator[None]:
-        # It does not come back: what is left to do afterwards is short.
+        """Hand the lead on before the block. The thread does not get it back: the rest of its request is short."""
         if not computing:
             self._resign()
         elif self._has_waiting_request():
@@ -106,22 +107,22 @@ class LeaderFollowers:
         yield
 
     def _has_waiting_request(self) -> bool:
-        # Passed on in vain, it makes lone requests a fourth slower: the next one finds another core, which slept.
+        # Passing on in vain makes single requests a fourth slower: the next one starts on another core, which slept.
         with self._lock:
             if self._leader != threading.get_ident():
                 return True
-            self._busy_since = time.monotonic()  # the turn is not taken away while this thread looks
+            self._busy_since = time.monotonic()  # so that the lead is not taken away during the call below
         return self._has_waiting()
 
     def close(self) -> None:
-        """Its threads end when they have nothing left to do."""
+        """End the threads as soon as they have no work."""
         with self._lock:
             self._closed = True
             while self._followers:
                 self._followers.pop().notify()
 
     def _promote_follower(self) -> None:
-        """One who sleeps, if there is; else who is done first takes the turn."""
+        """Wake a sleeping thread or start one. If all are busy, the first to end its request leads."""
         if self._followers:
             self._followers.pop().notify()
         elif self._threads < self._max_threads:

@@ -1,8 +1,8 @@
 """Rate limits: how often an access key may call the operations of one group, over all processes of foretaste.
 
-Off unless a setting FORETASTE_RATE_LIMIT_* gives a rate. Counted in Redis, in a window that slides (keys
-`foretaste:limit:`, expiring). While Redis does not answer in time, requests pass: a limit protects the service, and
-must not be what takes it down.
+They are off unless a setting FORETASTE_RATE_LIMIT_* gives a rate. Redis counts calls in a sliding window (keys
+`foretaste:limit:`, which expire). While Redis does not answer in time, requests pass: a limit protects the service and
+must not take it down.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from shared.settings import Settings, SettingsError
 
 log = structlog.get_logger()
 
-#: A request waits no longer than this for its count (seconds).
+#: Seconds that a request waits for its count, at most.
 TIMEOUT_SECONDS = 0.2
-#: AWS counts these apart from events, at a hundredth of their rate.
+#: AWS counts these separately from events, at a hundredth of their rate.
 _RECORDS = frozenset({"PutItems", "PutUsers", "PutActions"})
 
 
-#: Counts a call of an access key. Raises Throttled when it is one too many.
+#: Counts a call of an access key. Raises Throttled when it exceeds the rate.
 Throttle = Callable[[str, service_model.Operation], None]
 
 
 def find_rate_group(operation: service_model.Operation) -> str:
-    """The group whose rate an operation counts to, as the settings name it."""
+    """Return the group whose rate an operation counts to, as the settings name it."""
     match operation.service:
         case "personalize-runtime":
             return "runtime"
@@ -41,7 +41,7 @@ def find_rate_group(operation: service_model.Operation) -> str:
 
 
 def create_throttle(configured: Settings) -> Throttle | None:
-    """What holds to the rates of the settings; None: there are none. Raises SettingsError for one that is no rate."""
+    """Create the throttle of the rates in the settings; None: there are none. Raises SettingsError for an invalid rate."""
     settings = {
         "control": configured.rate_limit_control,
         "runtime": configured.rate_limit_runtime,
@@ -53,7 +53,7 @@ def create_throttle(configured: Settings) -> Throttle | None:
 
 
 def _create_counting_throttle(redis_url: str, rates: Mapping[str, str]) -> Throttle:
-    # Only here: who limits nothing should not pay for these imports.
+    # Imported here: processes without rate limits should not pay for these imports.
     from limits import parse_many
     from limits.storage import RedisStorage
     from limits.strategies import SlidingWindowCounterRateLimiter
@@ -76,7 +76,7 @@ def _create_counting_throttle(redis_url: str, rates: Mapping[str, str]) -> Throt
         try:
             passes = all(windows.hit(limit, name, access_key) for limit in allowed.get(name, ()))
         except redis.RedisError as error:
-            log.warning("not counted", operation=operation.name, reason=str(error))
+            log.warning("rate limit not counted", operation=operation.name, reason=str(error))
             return
         if not passes:
             refusal = Throttled(f"Rate exceeded: this access key may call operations of {name} at {rates[name]}.")

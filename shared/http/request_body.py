@@ -1,6 +1,6 @@
-"""Reads a request's body within its limits of size and patience, and the JSON in it.
+"""Read the body of a request, within limits of size and time, and parse its JSON.
 
-The size is above any valid request of Personalize: ten items of 32,000 characters.
+The size limit is above any valid request of Personalize, which is ten items of 32,000 characters.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from werkzeug.wsgi import get_input_stream
 
 from shared.aws.errors import RequestTooLarge, Serialization
 
-MAX_BODY_BYTES = 1024 * 1024  # bytes
-STALL_SECONDS = 10.0  # seconds that a client may send nothing in the middle of its body
+MAX_BODY_BYTES = 1024 * 1024
+STALL_SECONDS = 10.0  # that a client may send nothing in the middle of its body
 
-# A client that is still sending does not read: cut off at once it would see a broken connection, which the
-# SDKs try again, in place of the answer. So much is read and thrown away to let it hear that it is refused.
+# A client that is still sending does not read. If the connection closed at once, it would see a broken connection,
+# which the SDKs retry, instead of the error. So up to this much is read and discarded before the error is sent.
 MAX_DISCARDED_BYTES = 16 * MAX_BODY_BYTES
 
 _CHUNK = 64 * 1024
 
 
 def read_body(environ: Mapping[str, Any]) -> bytes:
-    """The body of a WSGI request. Raises RequestTooLarge, or Serialization if it ends early."""
+    """Return the body of a WSGI request. Raises RequestTooLarge, or Serialization if it ends early."""
     body = bytearray()
     read_in_all = 0
     with _limit_stalls(environ):
@@ -53,10 +53,9 @@ def discard_body(environ: Mapping[str, Any]) -> None:
 
 
 def parse_json(body: bytes) -> Any:
-    """The JSON value of a body, {} for an empty one. Raises Serialization.
+    """Parse the JSON value of a body; an empty body is {}. Raises Serialization.
 
-    orjson refuses what must not come in: bad UTF-8, lone surrogates, NaN, nesting beyond 1024 levels.
-    Of a key that is there twice the last one counts.
+    orjson refuses bad UTF-8, lone surrogates, NaN and nesting beyond 1024 levels. Of a repeated key the last one counts.
     """
     if not body:
         return {}

@@ -10,16 +10,16 @@ import pkgutil
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from shared.resources.resource_type import Draft, Reading, Resource, described, summarised
+from shared.resources.resource_type import Draft, Resource, ResourceReader, describe_record, summarize_record
 
-__all__ = ["RESOURCES", "Draft", "Reading", "Resource", "described", "summarised"]
+__all__ = ["RESOURCES", "Draft", "ResourceReader", "Resource", "describe_record", "summarize_record"]
 
 
-def _discover() -> Mapping[str, Resource]:
+def _discover_resources() -> Mapping[str, Resource]:
     folders = [module.name for module in pkgutil.iter_modules(__path__) if module.ispkg]
     declared = [importlib.import_module(f"{__name__}.{folder}").resource for folder in folders]
     return MappingProxyType({resource.noun: resource for resource in declared})
 
 
 #: By noun: "solution_version" and so on; the noun is the folder's name and the record's ``kind``.
-RESOURCES: Mapping[str, Resource] = _discover()
+RESOURCES: Mapping[str, Resource] = _discover_resources()

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from shared import recipes
 from shared.aws.errors import InvalidInput
 from shared.resources.locations import INVALID_INPUT, INVALID_OUTPUT, check_apart, check_location
-from shared.resources.resource_type import Draft, Reading
+from shared.resources.resource_type import Draft, ResourceReader
 from shared.store import Record
 
 #: What a line gets where the request does not say: AWS's samples have 25.
@@ -16,7 +16,7 @@ DEFAULT_RESULTS = 25
 ECHOED = ("jobName", "filterArn", "jobInput", "jobOutput", "roleArn")
 
 
-class Asked(NamedTuple):
+class BatchSource(NamedTuple):
     """What a job runs on: a usable version of a solution, its recipe, and the filter where one is named."""
 
     solution: Record
@@ -25,26 +25,28 @@ class Asked(NamedTuple):
     filter: Record | None
 
 
-def asked(request: Mapping[str, Any], reading: Reading) -> Asked:
+def find_batch_source(request: Mapping[str, Any], reading: ResourceReader) -> BatchSource:
     """Raises ResourceNotFound, ResourceInUse, InvalidInput."""
-    version = reading.active(request["solutionVersionArn"], "solution_version")
+    version = reading.find_active(request["solutionVersionArn"], "solution_version")
     recipe = recipes.find_recipe(version.body["recipeArn"])
     if recipe is None:
         raise InvalidInput(f"The recipe {version.body['recipeArn']} is not offered.")
-    solution = reading.active(version.body["solutionArn"], "solution")
-    return Asked(solution, version, recipe, _filter(request.get("filterArn"), version, reading))
+    solution = reading.find_active(version.body["solutionArn"], "solution")
+    return BatchSource(solution, version, recipe, _find_filter(request.get("filterArn"), version, reading))
 
 
-def _filter(arn: str | None, version: Record, reading: Reading) -> Record | None:
+def _find_filter(arn: str | None, version: Record, reading: ResourceReader) -> Record | None:
     if arn is None:
         return None
-    found = reading.active(arn, "filter")
+    found = reading.find_active(arn, "filter")
     if found.body["datasetGroupArn"] != version.body["datasetGroupArn"]:
         raise InvalidInput(f"The filter {arn} and {version.arn} must be of the same dataset group.")
     return found
 
 
-def drafted(kind: str, request: Mapping[str, Any], job: Asked, reading: Reading, *, most: int, **more: Any) -> Draft:
+def draft_batch_job(
+    kind: str, request: Mapping[str, Any], job: BatchSource, reading: ResourceReader, *, most: int, **more: Any
+) -> Draft:
     """The job with the members ``more`` besides those that both types have. Raises InvalidInput."""
     _check_locations(request)
     wanted = request.get("numResults", DEFAULT_RESULTS)
@@ -52,7 +54,7 @@ def drafted(kind: str, request: Mapping[str, Any], job: Asked, reading: Reading,
         raise InvalidInput(f"numResults is {wanted}; it must lie between 1 and {most}.")
     stands_on = (job.version, job.solution, *([job.filter] if job.filter else []))
     return Draft(
-        arn=reading.arn(kind, request["jobName"]),
+        arn=reading.build_arn(kind, request["jobName"]),
         body={
             **{member: request.get(member) for member in ECHOED},
             "solutionVersionArn": job.version.arn,

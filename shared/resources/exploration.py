@@ -38,7 +38,7 @@ def check_exploration(config: Mapping[str, str], recipe: Recipe) -> None:
             raise InvalidInput(str(error)) from error
 
 
-def exploration_of(config: Mapping[str, str] | None) -> Exploration:
+def parse_exploration(config: Mapping[str, str] | None) -> Exploration:
     """A checked itemExplorationConfig as numbers; what it leaves out is as AWS has it."""
     wanted = config or {}
     weight, cut_off = (float(wanted.get(name, parameter.default)) for name, parameter in PARAMETERS.items())

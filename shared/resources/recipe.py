@@ -6,7 +6,7 @@ from shared import recipes
 from shared.aws.errors import ResourceNotFound
 
 
-def named(arn: str) -> recipes.Recipe:
+def find_recipe(arn: str) -> recipes.Recipe:
     """Raises ResourceNotFound."""
     recipe = recipes.find_recipe(arn)
     if recipe is None:

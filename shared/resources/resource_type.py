@@ -51,26 +51,26 @@ class Quota:
 
 
 @dataclass(frozen=True)
-class Reading:
+class ResourceReader:
     """What a resource's checks may look at."""
 
     records: Records
     settings: Settings
 
-    def arn(self, kind: str, name: str) -> str:
+    def build_arn(self, kind: str, name: str) -> str:
         """An ARN of this account and Region; ``kind`` is AWS's word for the type."""
         return str(arns.Arn(kind, name, self.settings.region, self.settings.account_id))
 
-    def find(self, arn: str, *nouns: str) -> Record:
+    def find_record(self, arn: str, *nouns: str) -> Record:
         """The record, of one of these types. Raises ResourceNotFound."""
         record = self.records.get(arn)
         if record is None or record.kind not in nouns:
             raise ResourceNotFound(
-                f"The given {nouns[0].replace('_', ' ')} does not exist: {arn}{self._why(arn, nouns)}"
+                f"The given {nouns[0].replace('_', ' ')} does not exist: {arn}{self._explain_missing(arn, nouns)}"
             )
         return record
 
-    def _why(self, arn: str, nouns: tuple[str, ...]) -> str:
+    def _explain_missing(self, arn: str, nouns: tuple[str, ...]) -> str:
         """Why there can't be a record of that type under an ARN, as a further sentence; "" where there could."""
         parsed, noun = arns.parse_arn(arn), arns.parse_noun(arn)
         if parsed is None or noun is None:
@@ -80,14 +80,14 @@ class Reading:
             return f". This service is in Region {here[0]}, account {here[1]}."
         return "" if noun in nouns else f". That is the ARN of a {noun.replace('_', ' ')}."
 
-    def active(self, arn: str, noun: str) -> Record:
+    def find_active(self, arn: str, noun: str) -> Record:
         """The record of that type, which must be usable. Raises ResourceNotFound or ResourceInUse."""
-        record = self.find(arn, noun)
-        if (status := shown_status(record)) != ACTIVE:
+        record = self.find_record(arn, noun)
+        if (status := get_shown_status(record)) != ACTIVE:
             raise ResourceInUse(f"The {noun.replace('_', ' ')} {arn} is in status {status}; it must be {ACTIVE}.")
         return record
 
-    def children(self, noun: str, parent: str | None = None, *, whole: bool = True) -> Iterator[Record]:
+    def iter_children(self, noun: str, parent: str | None = None, *, whole: bool = True) -> Iterator[Record]:
         """All records of a type, or those that are listed under ``parent``, newest first.
 
         Raises Unreadable where one can't be read: who decides by all of them must not decide by some. A walk that looks
@@ -101,26 +101,26 @@ class Reading:
                 return
 
 
-def shown_status(record: Record) -> str | None:
+def get_shown_status(record: Record) -> str | None:
     """The status that clients see: some updates are shown as the resource's own."""
     if record.update is not None and record.update.status in (UPDATE_PENDING, UPDATE_IN_PROGRESS):
         return record.update.status
     return record.status
 
 
-def no_more(_record: Record, _reading: Reading) -> dict[str, Any]:
+def get_no_members(_record: Record, _reading: ResourceReader) -> dict[str, Any]:
     return {}
 
 
-def as_it_was(record: Record, _outcome: Mapping[str, Any]) -> Mapping[str, Any]:
+def keep_body(record: Record, _outcome: Mapping[str, Any]) -> Mapping[str, Any]:
     return record.body
 
 
-def overlaid(record: Record, body: Mapping[str, Any]) -> Mapping[str, Any]:
+def merge_body(record: Record, body: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**record.body, **body}
 
 
-def same_parents(record: Record, _body: Mapping[str, Any]) -> tuple[str, ...]:
+def keep_parents(record: Record, _body: Mapping[str, Any]) -> tuple[str, ...]:
     return record.parents
 
 
@@ -133,12 +133,12 @@ class Resource:
 
     name: str
     """AWS's: "SolutionVersion", as in CreateSolutionVersion."""
-    draft: Callable[[Mapping[str, Any], Reading], Draft]
+    draft: Callable[[Mapping[str, Any], ResourceReader], Draft]
     lifecycle: Lifecycle | None
     """None for what is usable at once and has no status (schemas)."""
     command: type[Command] | None = None
     """Starts the work after Create and Update; None where another process watches for the record itself."""
-    chooses: Callable[[Record], type[Command]] | None = None
+    choose_command: Callable[[Record], type[Command]] | None = None
     """The command of this record, where it is not always the same."""
     update: Lifecycle = UPDATE
     blocked_by: tuple[str, ...] = ()
@@ -154,13 +154,13 @@ class Resource:
     """No client sees it: AWS's API has no such type."""
     holds_interactions: bool = False
     """Live events are kept under its ARN."""
-    view: Callable[[Record, Reading], dict[str, Any]] = no_more
+    view: Callable[[Record, ResourceReader], dict[str, Any]] = get_no_members
     """Further members of Describe, which are read from other records."""
-    finished: Callable[[Record, Mapping[str, Any]], Mapping[str, Any]] = as_it_was
+    apply_outcome: Callable[[Record, Mapping[str, Any]], Mapping[str, Any]] = keep_body
     """The body after the work has ended well with an outcome."""
-    updated: Callable[[Record, Mapping[str, Any]], Mapping[str, Any]] = overlaid
+    apply_update: Callable[[Record, Mapping[str, Any]], Mapping[str, Any]] = merge_body
     """The body after an update with these members has ended well."""
-    listed_under: Callable[[Record, Mapping[str, Any]], tuple[str, ...]] = same_parents
+    get_parents: Callable[[Record, Mapping[str, Any]], tuple[str, ...]] = keep_parents
     """The parents after an update has given the record another body."""
 
     @cached_property
@@ -177,7 +177,7 @@ class Resource:
     def arn_member(self) -> str:
         return f"{self.camel}Arn"
 
-    def limit(self, draft: Draft, settings: Settings) -> Limit | None:
+    def get_limit(self, draft: Draft, settings: Settings) -> Limit | None:
         """What the quota allows for one more, as the store counts it."""
         most = getattr(settings, self.quota_setting) if self.quota else None
         if self.quota is None or most is None:
@@ -192,16 +192,16 @@ class Resource:
         """The field of Settings: "quota_pending_dataset_import_jobs"."""
         return f"quota_{'pending_' if self.quota and self.quota.pending else ''}{self.noun}s"
 
-    def command_for(self, record: Record) -> type[Command] | None:
+    def get_command(self, record: Record) -> type[Command] | None:
         """What starts the work of this record."""
-        return self.chooses(record) if self.chooses else self.command
+        return self.choose_command(record) if self.choose_command else self.command
 
 
-def settled(record: Record) -> bool:
+def is_terminal(record: Record) -> bool:
     return record.in_progress is None or record.in_progress in TERMINAL
 
 
-def first_record(resource: Resource, draft: Draft, now: float, tags: Sequence[Mapping[str, str]] = ()) -> Record:
+def create_record(resource: Resource, draft: Draft, now: float, tags: Sequence[Mapping[str, str]] = ()) -> Record:
     """What a draft is written as. ``now`` is by the store's clock."""
     return Record(
         arn=draft.arn,
@@ -223,10 +223,10 @@ def with_update(resource: Resource, record: Record, body: Mapping[str, Any], now
 
     Raises ResourceInUse.
     """
-    if not settled(record):
+    if not is_terminal(record):
         raise ResourceInUse(f"{record.arn} is in status {record.in_progress}; it can't be updated now.")
     wanted = {member: value for member, value in body.items() if value is not None}
-    new_parents = resource.listed_under(record, resource.updated(record, wanted))
+    new_parents = resource.get_parents(record, resource.apply_update(record, wanted))
     return replace(
         record,
         update=Update(status=resource.update.first, body=wanted, created=now, updated=now),
@@ -238,26 +238,26 @@ def with_update(resource: Resource, record: Record, body: Mapping[str, Any], now
     )
 
 
-def _last_moved(resource: Resource, record: Record) -> float:
+def _get_last_updated(resource: Resource, record: Record) -> float:
     """An update that is shown as the resource's own status moves the resource's own time."""
     if record.update is None or resource.update is not UPDATE_IN_PLACE:
         return record.updated
     return max(record.updated, record.update.updated)
 
 
-def described(resource: Resource, record: Record, reading: Reading) -> dict[str, Any]:
+def describe_record(resource: Resource, record: Record, reading: ResourceReader) -> dict[str, Any]:
     """All members of the resource that AWS's Describe may show; the output model picks its own."""
-    return {**summarised(resource, record), **resource.view(record, reading)}
+    return {**summarize_record(resource, record), **resource.view(record, reading)}
 
 
-def summarised(resource: Resource, record: Record) -> dict[str, Any]:
+def summarize_record(resource: Resource, record: Record) -> dict[str, Any]:
     """All members that List may show: none that is read from other records, since a page has a hundred of it."""
     members: dict[str, Any] = {
         **record.body,
         resource.arn_member: record.arn,
-        "status": shown_status(record),
+        "status": get_shown_status(record),
         "creationDateTime": record.created,
-        "lastUpdatedDateTime": _last_moved(resource, record),
+        "lastUpdatedDateTime": _get_last_updated(resource, record),
         "failureReason": record.reason if record.status in FAILED_STATUSES else None,
     }
     if record.update is not None:

@@ -19,7 +19,7 @@ from shared.aws.errors import InvalidInput, ServiceUnavailable
 from shared.filters import Filter, FilterError, check_filter, parse_filter
 from shared.filters.evaluation import FilterContext, Mask, compile_filter
 from shared.http.leader_followers import step_aside
-from shared.resources import Reading
+from shared.resources import ResourceReader
 from shared.resources.filter.requests import schemas_of
 from shared.serving.dataset_snapshot import Snapshot
 from shared.serving.item_columns import ItemColumns
@@ -70,7 +70,7 @@ class _ModelFilters:
 class FilterCache:
     """All that this process has compiled. Threads may share it. One request's use of it is a ``Selection``."""
 
-    def __init__(self, reading: Reading, store: Store, snapshots: SnapshotCache) -> None:
+    def __init__(self, reading: ResourceReader, store: Store, snapshots: SnapshotCache) -> None:
         self._reading = reading
         self._store = store
         self._snapshots = snapshots
@@ -91,7 +91,7 @@ class FilterCache:
         """
         if model.recipe.serving.hidden_event_type is not None:
             self._read_event_index(model)
-        filters = self._reading.children("filter", model.group, whole=False)
+        filters = self._reading.iter_children("filter", model.group, whole=False)
         records = {record.arn: record for record in filters if record.status in _USABLE}
         if not records:  # then nobody need read what may be large
             return
@@ -204,7 +204,7 @@ class FilterCache:
 
     def get_compiled(self, model: LoadedModel, filter_arn: str) -> CompiledFilter:
         """Raises ResourceNotFound, InvalidInput, ServiceUnavailable."""
-        record = self._reading.find(filter_arn, "filter")
+        record = self._reading.find_record(filter_arn, "filter")
         if record.body["datasetGroupArn"] != model.group:
             raise InvalidInput(f"The filter {filter_arn} is of another dataset group than what is asked with it.")
         if record.status != ACTIVE:

@@ -19,7 +19,7 @@ from shared.data.arrays.id_index import IdIndex
 from shared.http.leader_followers import step_aside
 from shared.recipes import Recipe
 from shared.recipes.scoring_api import ArtifactError, ExplainedScores, ExplainingScorer, Query, Scorer
-from shared.resources import Reading
+from shared.resources import ResourceReader
 from shared.resources.dataset.requests import TYPES, arn_of
 from shared.storage.artifacts import ArtifactDamaged, Artifacts
 
@@ -111,7 +111,7 @@ def find_place(item_ids: Sequence[str], item_id: str) -> int | None:
 class ModelCache:
     """Loads a model when it is first asked for, once, and keeps it until nothing that is served needs it."""
 
-    def __init__(self, reading: Reading, artifacts: Artifacts) -> None:
+    def __init__(self, reading: ResourceReader, artifacts: Artifacts) -> None:
         self._reading = reading
         self._artifacts = artifacts
         self._models: dict[str, LoadedModel] = {}

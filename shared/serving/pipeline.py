@@ -21,7 +21,7 @@ from shared.filters.evaluation import Mask
 from shared.recipes import Recipe
 from shared.recipes.distribution import NEVER, compute_exact_scores, find_best_items
 from shared.recipes.scoring_api import ApproximateScores, ExplainedScores, Past, Query
-from shared.resources.exploration import exploration_of
+from shared.resources.exploration import parse_exploration
 from shared.serving.candidate_mask import CandidateSelection, intersect_masks
 from shared.serving.model_cache import LoadedModel, find_place
 from shared.serving.promotions import Promotion, interleave_promotions, read_promotion
@@ -66,7 +66,7 @@ def build_query(
         history=history,
         context=request.get("context") or {},
         item_id=request.get("itemId"),
-        exploration=exploration_of(config.get("itemExplorationConfig")) if recipe.serving.explores else None,
+        exploration=parse_exploration(config.get("itemExplorationConfig")) if recipe.serving.explores else None,
     )
 
 

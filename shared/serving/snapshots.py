@@ -24,7 +24,7 @@ from shared.aws.errors import ResourceNotFound
 from shared.data import schemas, streamed_records
 from shared.data.arrays.histories import DataRefused
 from shared.data.duckdb_session import DuckDBSession
-from shared.resources import Reading
+from shared.resources import ResourceReader
 from shared.resources.dataset_import_job import ROWS, current
 from shared.serving import dataset_snapshot, user_event_index
 from shared.serving.dataset_snapshot import Snapshot
@@ -92,7 +92,7 @@ class SnapshotCache:
 
     def __init__(
         self,
-        reading: Reading,
+        reading: ResourceReader,
         store: Store,
         artifacts: Artifacts,
         on_step: Callable[[], None] = streamed_records.ignore_step,
@@ -160,7 +160,7 @@ class SnapshotCache:
         if dataset is None:
             return None
         try:
-            schema = self._reading.find(dataset.body["schemaArn"], "schema").body
+            schema = self._reading.find_record(dataset.body["schemaArn"], "schema").body
         except ResourceNotFound:  # both are being deleted
             return None
         return DatasetState(

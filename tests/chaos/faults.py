@@ -146,7 +146,7 @@ def doubled(chaos: Chaos) -> None:
             record = chaos.store.get(arn)
             if record is None:
                 continue
-            for command in {RESOURCES[record.kind].command_for(record) or Remove, Remove}:
+            for command in {RESOURCES[record.kind].get_command(record) or Remove, Remove}:
                 _send(chaos, command(arn=arn))
             attempt = record.attempt - (record.in_progress is not None)
             for fact in (

@@ -267,7 +267,7 @@ def test_a_large_catalogue_is_learnt_over_a_sample(tmp_path: Path, monkeypatch: 
 
         return sample
 
-    monkeypatch.setattr(fit, "chooser", counted)
+    monkeypatch.setattr(fit, "create_candidate_sampler", counted)
     _, artifact = train(tmp_path, shelves(), SIMILAR)
     assert set(genres(Scorer.load(artifact), "00")) == {"0"}
     assert max(chosen) <= GENRES * (FILMS - COLD)

@@ -31,7 +31,7 @@ from shared.http.app import Answer, Call
 from shared.jobs import celery_app, runner, worker_process
 from shared.jobs.worker_process import WorkerProcess
 from shared.observability import threads as background
-from shared.resources import Reading
+from shared.resources import ResourceReader
 from shared.resources.dataset import requests as of_datasets
 from shared.resources.event_tracker import requests as of_trackers
 from shared.resources.filter import requests as of_filters
@@ -91,7 +91,7 @@ class System:
         self.children = Children(world, faults, self.disk, self.server)
         self.running: dict[SimProcess, str] = {}
         self._offered: Mapping[str, Mapping[str, Any]] = {
-            "api": api.build_handlers(ApiContext(self.store, self.broker, Reading(self.store, SETTINGS))),
+            "api": api.build_handlers(ApiContext(self.store, self.broker, ResourceReader(self.store, SETTINGS))),
             "events": events.build_handlers(SETTINGS, self.store),
         }
         self._born = 0

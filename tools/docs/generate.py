@@ -21,7 +21,7 @@ from shared.aws import service_model
 from shared.http import app
 from shared.jobs import celery_app
 from shared.recipes import Recipe
-from shared.resources import RESOURCES, Reading
+from shared.resources import RESOURCES, ResourceReader
 from shared.settings import Settings
 from shared.state import lifecycle, messages
 from shared.storage.artifacts import Artifacts
@@ -113,7 +113,7 @@ def _operation_table(service: str, offered: Mapping[str, app.OperationHandler]) 
 def _offered() -> Mapping[str, Mapping[str, app.OperationHandler]]:
     configured, store = Settings(), MemoryStore()
     context = ApiContext(
-        store, celery_app.MessageQueue(celery_app.create_celery_app(configured)), Reading(store, configured)
+        store, celery_app.MessageQueue(celery_app.create_celery_app(configured)), ResourceReader(store, configured)
     )
     serving = runtime.create_context(configured, store, Artifacts(configured.artifacts))
     return {

@@ -15,7 +15,7 @@ from shared.data.csv.csv_errors import trim_text
 from shared.data.csv.csv_import import ImportFailed, ImportResult, import_csv
 from shared.jobs.entrypoint import ReportProgress, WorkFailed, WorkStopped, run_jobs
 from shared.observability import logging
-from shared.resources import Reading
+from shared.resources import ResourceReader
 from shared.resources.dataset_import_job import ROWS
 from shared.state.messages import ImportDataset
 from shared.storage.artifacts import Artifacts
@@ -34,10 +34,10 @@ def import_dataset(
     arn: str, attempt: int, progress: ReportProgress, should_stop: Callable[[], bool]
 ) -> Mapping[str, Any]:
     configured = settings.load()
-    reading = Reading(RedisStore(configured.redis_url), configured)
-    job = reading.find(arn, "dataset_import_job")
-    dataset = reading.find(job.body["datasetArn"], "dataset")
-    declared = reading.find(dataset.body["schemaArn"], "schema").body
+    reading = ResourceReader(RedisStore(configured.redis_url), configured)
+    job = reading.find_record(arn, "dataset_import_job")
+    dataset = reading.find_record(job.body["datasetArn"], "dataset")
+    declared = reading.find_record(dataset.body["schemaArn"], "schema").body
     schema = schemas.parse_schema(
         declared["schema"], dataset_type=dataset.body["datasetType"], domain=declared.get("domain")
     )

@@ -22,7 +22,7 @@ from shared.observability import logging
 from shared.recipes import Recipe
 from shared.recipes.scoring_api import ArtifactError
 from shared.recipes.training_api import TrainingContext, TrainingOptions, TrainingProgress, TrainingStopped
-from shared.resources import Reading
+from shared.resources import ResourceReader
 from shared.resources.solution_version.requests import tuned
 from shared.resources.trial import requests as trials
 from shared.settings import Settings
@@ -94,7 +94,7 @@ class TrainingRun:
                 looked = time.monotonic()
                 keep_lock()
 
-        reading = Reading(self.store, self.configured)
+        reading = ResourceReader(self.store, self.configured)
         beside = folder.with_name(f"{folder.name}.sources")
         beside.mkdir(exist_ok=True)
         finding = SourceFinder(self.version, self.recipe, reading, self.store, self.artifacts, beside, on_step)
@@ -142,7 +142,7 @@ def train_solution_version(
 ) -> Mapping[str, Any]:
     configured = settings.load()
     store = RedisStore(configured.redis_url)
-    version = Reading(store, configured).find(arn, "solution_version", "recommender_version")
+    version = ResourceReader(store, configured).find_record(arn, "solution_version", "recommender_version")
     won = tuned(version)
     bench = TrainingRun.for_version(version, won["recipeArn"] if won else version.body["recipeArn"], store, should_stop)
     progress({"phase": "loading"})
@@ -166,11 +166,11 @@ def train_solution_version(
 def run_trial(arn: str, _attempt: int, progress: ReportProgress, should_stop: Callable[[], bool]) -> Mapping[str, Any]:
     configured = settings.load()
     store = RedisStore(configured.redis_url)
-    reading = Reading(store, configured)
-    trial = reading.find(arn, "trial")
+    reading = ResourceReader(store, configured)
+    trial = reading.find_record(arn, "trial")
     lease = store.get_lease(arn)
     bench = TrainingRun.for_version(
-        reading.find(trial.parents[0], "solution_version"), trial.body["recipeArn"], store, should_stop
+        reading.find_record(trial.parents[0], "solution_version"), trial.body["recipeArn"], store, should_stop
     )
     curve = {epoch: (gain, seconds) for epoch, gain, seconds in trials.curve(trial)}
     before = max((seconds for _, seconds in curve.values()), default=0.0)

@@ -14,7 +14,7 @@ from shared.data.training.rewards import Objective
 from shared.data.training.training_data import DatasetFiles, TrainingSources
 from shared.jobs.entrypoint import WorkFailed
 from shared.recipes import Recipe
-from shared.resources import Reading
+from shared.resources import ResourceReader
 from shared.resources.dataset.requests import added_since, arn_of, schema_of
 from shared.resources.dataset_import_job import ROWS
 from shared.resources.solution.columns import left_out
@@ -29,7 +29,7 @@ class SourceFinder:
 
     version: Record
     recipe: Recipe
-    reading: Reading
+    reading: ResourceReader
     store: Store
     artifacts: Artifacts
     workspace: Path
@@ -74,7 +74,7 @@ class SourceFinder:
 
     def _find_excluded(self, config: Mapping[str, Any]) -> dict[str, frozenset[str]]:
         """What the configuration leaves out, and the columns that it was made before."""
-        chosen = left_out(config, self.reading.find(self._group, "dataset_group"), self.reading)
+        chosen = left_out(config, self.reading.find_record(self._group, "dataset_group"), self.reading)
         for dataset_type, columns in added_since(self._group, self._find_configuration_time(), self.reading).items():
             chosen[dataset_type] = chosen.get(dataset_type, frozenset()) | columns
         return chosen
@@ -105,7 +105,7 @@ class SourceFinder:
         schema = self._find_schema(dataset_type)
         if schema is None:
             return None
-        jobs = [self.reading.find(arn, "dataset_import_job") for arn in imports(self.version, dataset_type)]
+        jobs = [self.reading.find_record(arn, "dataset_import_job") for arn in imports(self.version, dataset_type)]
         between = streamed_records.write_records(
             self.store.iter_put_records(arn_of(self._group, dataset_type, self.reading)),
             schema,

@@ -9,7 +9,7 @@ from typing import Any
 from optuna.trial import TrialState
 
 from shared import recipes
-from shared.resources.resource_type import settled
+from shared.resources.resource_type import is_terminal
 from shared.resources.solution import tuning
 from shared.resources.trial import requests as trials
 from shared.settings import Settings
@@ -93,7 +93,7 @@ class TrialSearch:
         begun = {arn: len(self.list_trials(space)) for arn, space in spaces.items()}
         yield from (space for arn, space in spaces.items() if not begun[arn])
         if len(spaces) > 1 and any(
-            not settled(trial) for space in spaces.values() for trial in self.list_trials(space)[:1]
+            not is_terminal(trial) for space in spaces.values() for trial in self.list_trials(space)[:1]
         ):
             return  # Which recipes are worth more trials is known when each has had one.
         tunable = {
@@ -117,7 +117,7 @@ class TrialSearch:
         state, value = TrialState.FAIL, None
         if trial.status == ACTIVE:
             state, value = TrialState.COMPLETE, self.get_value(trial)
-        elif not settled(trial):
+        elif not is_terminal(trial):
             state = TrialState.RUNNING
         elif trial.state.get("pruned") and gains:
             state, value = TrialState.PRUNED, max(gains)
@@ -130,7 +130,7 @@ class TrialSearch:
             mine = self.list_trials(space)
             for trial in mine[1:]:
                 others = [trials.curve(other) for other in mine if other is not trial]
-                if not settled(trial) and not halving.is_promising(trials.curve(trial), others):
+                if not is_terminal(trial) and not halving.is_promising(trials.curve(trial), others):
                     ended.append(trial)
         return ended
 

@@ -10,8 +10,8 @@ import structlog
 
 from shared.jobs import celery_app
 from shared.jobs.worker_process import WorkerProcess
-from shared.resources import RESOURCES, Reading
-from shared.resources.resource_type import first_record, settled
+from shared.resources import RESOURCES, ResourceReader
+from shared.resources.resource_type import create_record, is_terminal
 from shared.resources.trial import requests as trials
 from shared.state.lifecycle import CREATE_PENDING, CREATE_STOPPED, CREATE_STOPPING, TRAINED, TransitionRequest
 from shared.state.messages import Failed, RunTrial, Started, Stopped, TrainSolutionVersion, TuneSolutionVersion
@@ -35,13 +35,13 @@ def _take_step(process: WorkerProcess, arn: str) -> bool:
     version = process.store.get(arn)
     if version is None or version.kind != "solution_version" or not _is_tuning(version):
         return False
-    search = TrialSearch(version, trials.of(version, Reading(process.store, process.settings)), process.settings)
-    under_way = [trial for trial in search.trials if not settled(trial)]
+    search = TrialSearch(version, trials.of(version, ResourceReader(process.store, process.settings)), process.settings)
+    under_way = [trial for trial in search.trials if not is_terminal(trial)]
     try:
         # One that was stopped before its Started had been heard is CREATE STOPPED at once, and may have trials.
         if version.status in (CREATE_STOPPING, CREATE_STOPPED):
             return _stop_tuning(process, version, under_way)
-        return not settled(version) and _continue_search(process, search, under_way)
+        return not is_terminal(version) and _continue_search(process, search, under_way)
     except (Conflict, NameTaken):
         return True  # Something moved in between: look again.
     except LookupError as error:
@@ -51,7 +51,7 @@ def _take_step(process: WorkerProcess, arn: str) -> bool:
 
 def _is_tuning(version: Record) -> bool:
     """Is it ours to see to? Not before, and no longer once there is a winner."""
-    return RESOURCES[version.kind].command_for(version) is TuneSolutionVersion
+    return RESOURCES[version.kind].get_command(version) is TuneSolutionVersion
 
 
 def _continue_search(process: WorkerProcess, search: TrialSearch, under_way: Sequence[Record]) -> bool:
@@ -92,7 +92,9 @@ def _create_trial(process: WorkerProcess, search: TrialSearch, space: SearchSpac
         "number": len(search.trials),
         "parameters": dict(parameters),
     }
-    record = first_record(TRIAL, TRIAL.draft(request, Reading(process.store, process.settings)), process.store.now())
+    record = create_record(
+        TRIAL, TRIAL.draft(request, ResourceReader(process.store, process.settings)), process.store.now()
+    )
     command = RunTrial(arn=record.arn)
     # Whoever begins one raises the version's own number: two that have counted the same trials can't both.
     process.store.create(
@@ -124,7 +126,7 @@ def _stop_tuning(process: WorkerProcess, version: Record, under_way: Sequence[Re
     if under_way:
         return False
     process.artifacts.discard_workspace(version.arn)
-    if not settled(version):
+    if not is_terminal(version):
         _report_fact(process, Stopped(arn=version.arn, attempt=version.attempt))
     return False
 
@@ -134,7 +136,7 @@ def _remove_checkpoints(process: WorkerProcess, search: TrialSearch) -> None:
     of_version = process.artifacts.create_workspace(search.version.arn)
     best = {one.arn for space in search.spaces if (one := search.find_best(space)) is not None}
     for trial in search.trials:
-        if settled(trial) and trial.arn not in best:
+        if is_terminal(trial) and trial.arn not in best:
             shutil.rmtree(trials.workspace(of_version, trial.body["number"]), ignore_errors=True)
 
 

@@ -1,4 +1,4 @@
-"""GetSolutionMetrics: what the evaluation measured; the popularity baseline and our own report travel in headers."""
+"""GetSolutionMetrics: the metrics of the evaluation; headers carry the popularity baseline and our own report."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from shared.http.app import Answer, Call
 
 
 def get_solution_metrics(context: ApiContext, call: Call) -> Answer:
-    version = context.reading.active(call.request["solutionVersionArn"], "solution_version")
+    version = context.reading.find_active(call.request["solutionVersionArn"], "solution_version")
     headers = {"x-foretaste-baseline": page_tokens.dump_json(version.state["baseline"])}
-    # Segments and actions have none, nor has what was trained by an older release.
+    # Segments, actions, and versions that an older release trained have no report.
     if version.state.get("report"):
         headers["x-foretaste-report"] = page_tokens.dump_json(version.state["report"])
     return Answer(

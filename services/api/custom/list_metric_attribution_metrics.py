@@ -1,4 +1,4 @@
-"""ListMetricAttributionMetrics: pages of one record's metrics, in the order in which they were added."""
+"""ListMetricAttributionMetrics: the metrics of one attribution, by page, in the order in which they were added."""
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ def list_metric_attribution_metrics(context: ApiContext, call: Call) -> Mapping[
     if arns.parse_noun(arn) != "metric_attribution":
         raise InvalidInput(f"metricAttributionArn must be the ARN of a metric attribution; it is {arn}.")
     record = context.reading.records.get(arn)
-    metrics = record.body["metrics"] if record else []  # as any list of what an unknown parent has
+    metrics = record.body["metrics"] if record else []  # any list of an unknown parent is empty
     listed, following = page_tokens.slice_page(metrics, call)
     return {"metrics": listed, "nextToken": following}

@@ -1,6 +1,6 @@
-"""ListTrials, of foretaste's own service: every trial of a solution version, as far as it is.
+"""ListTrials, of foretaste's own service: every trial of a solution version, with its progress so far.
 
-A version has 40 at most, so there are no pages; one that nothing tunes has none.
+A version has at most 40 trials, so there are no pages. A version without HPO or AutoML has none.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from shared.store import Record
 
 
 def list_trials(context: ApiContext, call: Call) -> Mapping[str, Any]:
-    version = context.reading.find(call.request["solutionVersionArn"], "solution_version")
+    version = context.reading.find_record(call.request["solutionVersionArn"], "solution_version")
     won = (tuned(version) or {}).get("trial")
     return {
         "trials": [
@@ -36,7 +36,7 @@ def _describe_trial(trial: Record) -> Mapping[str, Any]:
         "status": trial.status,
         "pruned": bool(trial.state.get("pruned")),
         "worker": progress.get("worker"),
-        # A trial that was taken up again has at first only its curve.
+        # A trial that a worker resumed has only its curve at first.
         "epoch": progress.get("epoch", curve[-1]["epoch"] if curve else None),
         "epochs": progress.get("epochs"),
         "curve": curve,

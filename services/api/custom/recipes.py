@@ -1,4 +1,4 @@
-"""ListRecipes, DescribeRecipe, DescribeAlgorithm, DescribeFeatureTransformation: read from the recipes' folders."""
+"""ListRecipes, DescribeRecipe, DescribeAlgorithm, DescribeFeatureTransformation: from the recipes' declarations."""
 
 from __future__ import annotations
 

@@ -12,26 +12,26 @@ from shared.aws.errors import InvalidInput, ResourceNotFound
 from shared.http.app import Call
 from shared.resources import RESOURCES
 from shared.resources.recommender.requests import checked, fresh_version
-from shared.resources.resource_type import settled
+from shared.resources.resource_type import is_terminal
 from shared.state.lifecycle import ACTIVE, TransitionRequest
 
 RECOMMENDER = RESOURCES["recommender"]
 
 
 def update_recommender(context: ApiContext, call: Call) -> Mapping[str, Any]:
-    """The recommender goes on with its old model and settings until the new ones can answer."""
+    """Request an update. The old model and settings go on answering until the new ones can."""
     run_once(context, call, lambda bound: _request_update(bound, call.request))
     return {"recommenderArn": call.request["recommenderArn"]}
 
 
 def _request_update(context: ApiContext, request: Mapping[str, Any]) -> None:
-    recommender = context.reading.find(request["recommenderArn"], "recommender")
-    if settled(recommender) and recommender.status != ACTIVE:
+    recommender = context.reading.find_record(request["recommenderArn"], "recommender")
+    if is_terminal(recommender) and recommender.status != ACTIVE:
         raise InvalidInput(f"{recommender.arn} is in status {recommender.status}; it must be {ACTIVE} to be updated.")
     recipe = recipes.find_recipe(recommender.body["recipeArn"])
     if recipe is None:
         raise ResourceNotFound(f"The recipe {recommender.body['recipeArn']} is not offered any more.")
-    group = context.reading.active(recommender.body["datasetGroupArn"], "dataset_group")
+    group = context.reading.find_active(recommender.body["datasetGroupArn"], "dataset_group")
     standing = recommender.body["recommenderConfig"]
     wanted = {
         "minRecommendationRequestsPerSecond": standing["minRecommendationRequestsPerSecond"],
@@ -39,7 +39,7 @@ def _request_update(context: ApiContext, request: Mapping[str, Any]) -> None:
     }
     if wanted == standing:
         raise InvalidInput(f"The recommenderConfig is the one that {recommender.arn} has already.")
-    # Other columns need another model; all else is settled at the moment of a request.
+    # Other columns need another model; the other settings act at the time of a request.
     retrained = wanted.get("trainingDataConfig") != standing.get("trainingDataConfig")
     version = fresh_version(recommender.arn) if retrained else recommender.body["solutionVersionArn"]
     request_update(
@@ -64,6 +64,6 @@ def _run_transition(context: ApiContext, call: Call, wanted: TransitionRequest) 
     run_once(
         context,
         call,
-        lambda bound: request_transition(bound, RECOMMENDER, bound.reading.find(arn, "recommender"), wanted),
+        lambda bound: request_transition(bound, RECOMMENDER, bound.reading.find_record(arn, "recommender"), wanted),
     )
     return {"recommenderArn": arn}

@@ -1,4 +1,4 @@
-"""StopSolutionVersionCreation: what waits is stopped at once, what runs is told to stop by its worker."""
+"""StopSolutionVersionCreation: stop a waiting version at once, and a running one through its worker."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ def stop_solution_version_creation(context: ApiContext, call: Call) -> None:
 
 
 def _stop_version(context: ApiContext, arn: str) -> None:
-    version = context.reading.find(arn, "solution_version")
+    version = context.reading.find_record(arn, "solution_version")
     status = version.status or ""
     if status == CREATE_STOPPING:
         raise ResourceInUse(f"{arn} is being stopped already.")
     after = TRAINED.get_next_status(status, TransitionRequest.STOP)
     if after is None:
         raise InvalidInput(f"{arn} is in status {status}: only a version that is being created can be stopped.")
-    command = RESOURCES["solution_version"].command_for(version)
-    # Others are told by the lease that they work under; who begins work for others has none.
-    bell = command(arn=arn) if command and command.winds_down else None
+    declared = RESOURCES["solution_version"].get_command(version)
+    # A worker with a lease learns of it from the lease. A tuning version, which only starts trials, gets a message.
+    command = declared(arn=arn) if declared and declared.winds_down else None
     stopped = replace(version, status=after, updated=context.store.now())
     context.store.replace(
-        stopped, invocation=context.invocation, outbox=[celery_app.build_outbox_entry(bell)] if bell else []
+        stopped, invocation=context.invocation, outbox=[celery_app.build_outbox_entry(command)] if command else []
     )
-    if bell:
-        context.dispatch(bell)
+    if command:
+        context.dispatch(command)

@@ -1,7 +1,7 @@
 """TagResource, UntagResource, ListTagsForResource: the tags of any taggable resource, by its ARN.
 
-Tags are the client's own: they move neither the resource's status nor its lastUpdatedDateTime, nor the attempt of
-work that is under way.
+Tags belong to the client. They change neither the resource's status nor its lastUpdatedDateTime, nor the attempt
+number of work that is in progress.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def tag_resource(context: ApiContext, call: Call) -> None:
 
 
 def untag_resource(context: ApiContext, call: Call) -> None:
-    """A key that the resource does not have is passed over."""
+    """Remove tags by key. Keys that the resource does not have are ignored."""
     keys = call.request["tagKeys"]
     if len(keys) > MAX_TAGS:
         raise TooManyTagKeys(f"{len(keys)} tag keys are given; no resource has more than {MAX_TAGS}.")
@@ -54,7 +54,7 @@ def list_tags_for_resource(context: ApiContext, call: Call) -> Mapping[str, Any]
 
 
 def _change_tags(context: ApiContext, arn: str, change: Callable[[Tags], Tags]) -> None:
-    """Raises ResourceNotFound, InvalidInput, TooManyTags, Conflict."""
+    """Replace the tags of a resource. Raises ResourceNotFound, InvalidInput, TooManyTags, Conflict."""
     record = _find_taggable(context, arn)
     standing = {tag["tagKey"]: tag["tagValue"] for tag in record.state.get("tags", [])}
     after = [{"tagKey": key, "tagValue": value} for key, value in change(standing).items()]
@@ -67,7 +67,7 @@ def _find_taggable(context: ApiContext, arn: str) -> Record:
     record = context.store.get(arn)
     if record is None or RESOURCES[record.kind].hidden:
         raise ResourceNotFound(f"The given resource does not exist: {arn}")
-    # What AWS gives no tags to, its Create takes none for: schemas and metric attributions.
+    # AWS gives no tags to a type whose Create operation takes none: schemas and metric attributions.
     if "tags" not in service_model.load_operations("personalize")[f"Create{RESOURCES[record.kind].name}"].input.members:
         raise InvalidInput(f"{arn} can't have tags: AWS gives none to this type of resource.")
     return record

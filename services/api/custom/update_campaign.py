@@ -1,4 +1,4 @@
-"""UpdateCampaign: the campaign goes on with its old version until a runtime has loaded the new one."""
+"""UpdateCampaign: the campaign answers with its old version until a runtime has loaded the new one."""
 
 from __future__ import annotations
 
@@ -18,6 +18,6 @@ def update_campaign(context: ApiContext, call: Call) -> Mapping[str, Any]:
 
 
 def _request_update(context: ApiContext, request: Mapping[str, Any]) -> None:
-    campaign = context.reading.find(request["campaignArn"], "campaign")
+    campaign = context.reading.find_record(request["campaignArn"], "campaign")
     body, guards = update_of(campaign, request, context.reading)
     request_update(context, RESOURCES["campaign"], campaign, body, guards=guards)

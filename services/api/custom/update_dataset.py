@@ -1,4 +1,4 @@
-"""UpdateDataset: another schema for Items or Users, with all columns of the old one and perhaps more."""
+"""UpdateDataset: give Items or Users another schema, which has all columns of the old one and may add some."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shared.http.app import Call
 from shared.resources import RESOURCES
 from shared.resources.dataset.requests import ADDED, added_by, check_updatable
 from shared.resources.dataset_import_job import refuse_while_importing
-from shared.resources.resource_type import settled
+from shared.resources.resource_type import is_terminal
 from shared.state.lifecycle import ACTIVE
 from shared.store import Record
 
@@ -25,17 +25,17 @@ def update_dataset(context: ApiContext, call: Call) -> Mapping[str, Any]:
 
 
 def _request_update(context: ApiContext, request: Mapping[str, Any]) -> None:
-    dataset = context.reading.find(request["datasetArn"], "dataset")
+    dataset = context.reading.find_record(request["datasetArn"], "dataset")
     check_updatable(dataset)
-    schema = context.reading.find(request["schemaArn"], "schema")
+    schema = context.reading.find_record(request["schemaArn"], "schema")
     if dataset.status == ACTIVE and schema.arn == _get_wanted_schema(dataset):
-        return  # it has that schema, or is being given it
-    context.reading.active(dataset.arn, "dataset")
+        return  # the dataset has that schema, or is being moved to it
+    context.reading.find_active(dataset.arn, "dataset")
     refuse_while_importing(dataset.arn, context.reading)
     added = dict.fromkeys(added_by(schema, dataset, context.reading), context.store.now())
     begun = replace(
         dataset,
-        # Under the new schema from now on, so that nobody can delete it meanwhile.
+        # A child of the new schema from now on, so that the schema can't be deleted during the update.
         parents=(*dataset.parents, schema.arn),
         state={**dataset.state, ADDED: {**dataset.state.get(ADDED, {}), **added}},
     )
@@ -43,6 +43,6 @@ def _request_update(context: ApiContext, request: Mapping[str, Any]) -> None:
 
 
 def _get_wanted_schema(dataset: Record) -> str:
-    """The schema that the dataset has, or is being given."""
-    moving = dataset.update is not None and not settled(dataset)
+    """Return the ARN of the schema that the dataset has, or is being moved to."""
+    moving = dataset.update is not None and not is_terminal(dataset)
     return str(dataset.update.body["schemaArn"] if dataset.update and moving else dataset.body["schemaArn"])

@@ -1,4 +1,4 @@
-"""UpdateMetricAttribution: metrics are removed, then added, and take effect together."""
+"""UpdateMetricAttribution: remove metrics, then add metrics, in one change."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def update_metric_attribution(context: ApiContext, call: Call) -> Mapping[str, A
 
 
 def _request_update(context: ApiContext, arn: str, request: Mapping[str, Any]) -> None:
-    attribution = context.reading.find(arn, "metric_attribution")
+    attribution = context.reading.find_record(arn, "metric_attribution")
     metrics = _merge_metrics(attribution, request)
     check_metrics(metrics, attribution.body["datasetGroupArn"], context.reading)
     output = request.get("metricsOutputConfig", attribution.body["metricsOutputConfig"])
@@ -34,7 +34,7 @@ def _request_update(context: ApiContext, arn: str, request: Mapping[str, Any]) -
 
 
 def _merge_metrics(attribution: Record, request: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """What the attribution shall have. Raises ResourceNotFound, ResourceAlreadyExists."""
+    """Return the metrics after the update. Raises ResourceNotFound, ResourceAlreadyExists."""
     removed = set(request.get("removeMetrics") or ())
     standing = attribution.body["metrics"]
     if unknown := removed - {metric["metricName"] for metric in standing}:

@@ -1,4 +1,4 @@
-"""UpdateSolution: another schedule of automatic training, or other events to train on; versions go on meanwhile."""
+"""UpdateSolution: change the schedule of automatic training, or the events to train on. Versions are not affected."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def update_solution(context: ApiContext, call: Call) -> Mapping[str, Any]:
 
 
 def _request_update(context: ApiContext, request: Mapping[str, Any]) -> None:
-    solution = context.reading.find(request["solutionArn"], "solution")
+    solution = context.reading.find_record(request["solutionArn"], "solution")
     body = {member: request[member] for member in MEMBERS if member in request}
     if not body:
         raise InvalidInput(f"There is nothing to update: give one of {', '.join(MEMBERS)}.")
@@ -46,7 +46,7 @@ def _check_update(context: ApiContext, solution: Record, body: Mapping[str, Any]
     if recipe is None:
         raise InvalidInput("eventsConfig belongs to a recipe, and this solution leaves the choice of it to AutoML.")
     standing = solution.body.get("solutionConfig") or {}
-    group = context.reading.find(solution.body["datasetGroupArn"], "dataset_group")
+    group = context.reading.find_record(solution.body["datasetGroupArn"], "dataset_group")
     check_events(
         recipe,
         {**standing, **config},

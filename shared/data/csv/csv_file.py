@@ -1,9 +1,9 @@
-"""One CSV file on its way in: what it is, its header, and which line a row stands on. DuckDB reads the rows.
+"""Prepare a CSV file for DuckDB, read its header, and find the line of a row.
 
-DuckDB reads neither values that mix doubled quotes with backslash escapes nor files that mix line endings, numbers
-rows, not lines, and loses what does not fit into its buffer. So a file is looked over once at the speed of memory and
-its records are counted, it is written anew only when it holds one of these, and walked line by line only when the line
-of a bad row is asked for.
+DuckDB cannot read values that mix doubled quotes with backslash escapes, nor files that mix line endings; it numbers
+rows instead of lines, and drops records that do not fit into its buffer. Therefore a file is scanned once, at the
+speed of memory, and its records are counted. A file that DuckDB cannot read is rewritten, and a file is read line by
+line only to find the line of a bad row.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ _FOREIGN = {
 
 
 def _build_record_pattern(quoted: bytes) -> re.Pattern[bytes]:
-    """Blank lines and the record after them; `quoted` matches what may stand inside quotes.
+    """Return a pattern for blank lines and the record after them; `quoted` matches the inside of quotes.
 
-    A quoted value begins with its cell, perhaps after spaces; a quote further on is a letter like any other.
+    A quoted value begins with its cell, perhaps after spaces; a later quote is an ordinary character.
     """
     cell = rb'(?: *+"' + quoted + rb'"[^,\n]*+|(?! *+")[^,\n]*+)'
     return re.compile(rb"((?:\r?\n)*+)(" + cell + rb"(?:," + cell + rb")*+\n)", re.DOTALL)
@@ -47,12 +47,12 @@ _BACKSLASHED = rb'[^"\\]*+(?:(?:\\.|"")[^"\\]*+)*+'
 _RECORD_WITH_BACKSLASHES = _build_record_pattern(_BACKSLASHED)
 _QUOTED_CELL = re.compile(rb'((?:^|,) *")(' + _BACKSLASHED + rb')("|\Z)', re.DOTALL)
 _ESCAPED = re.compile(rb'\\(["\\])')
-# What may be held in memory while the end of a record is looked for.
+# The most bytes kept in memory in search of the end of a record.
 _MAX_OPEN_BYTES = 16_000_000
 
 
 class CsvError(ValueError):
-    """A file that is no CSV as a whole; the message names it and says what to do."""
+    """A file that cannot be read as CSV at all; the message names it and says what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,42 +64,41 @@ class CsvFile:
     header: tuple[str, ...]
     lines: int
     rows: int
-    """Records below the header: as many as a reader must read."""
+    """Records below the header: the number that a reader must return."""
     has_nul: bool
 
 
 def prepare_csv_file(path: Path, workspace: Path, on_step: Callable[[], None] = lambda: None) -> CsvFile:
-    """Look a file over; below `workspace` it is written anew where DuckDB could not read it as it is.
+    """Scan a file, and rewrite it below `workspace` if DuckDB could not read it.
 
-    `on_step` is called for every few megabytes; what it raises comes out of here.
-
-    Inside quotes a backslash makes a quote or a backslash a letter, as doubling makes a quote; before anything
-    else, and outside quotes, it is a letter itself. Raises CsvError, and OSError of the file system.
+    Inside quotes a backslash escapes a quote or a backslash; before another character, and outside quotes, it stands
+    for itself. `on_step` is called every few megabytes, and its exceptions pass through. Raises CsvError, and OSError
+    of the file system.
     """
-    marks = _scan_file(path, on_step)
-    if marks.has_quoting_with_backslash or marks.mixes_line_endings:
+    traits = _scan_file(path, on_step)
+    if traits.has_quoting_with_backslash or traits.mixes_line_endings:
         path = _write_readable_copy(path, workspace, on_step)
-        marks = replace(marks, tally=_scan_file(path, on_step).counts)
+        traits = replace(traits, counts=_scan_file(path, on_step).counts)
     return CsvFile(
         name=path.name,
         path=path,
         header=_read_header(path),
-        lines=marks.lines,
-        rows=_check_counts(marks, path, on_step).records - 1,
-        has_nul=marks.has_nul,
+        lines=traits.lines,
+        rows=_check_counts(traits, path, on_step).records - 1,
+        has_nul=traits.has_nul,
     )
 
 
 def _check_counts(traits: _FileTraits, path: Path, on_step: Callable[[], None]) -> RecordCounts:
-    """The tally of a file that the reader can read to its end. Raises CsvError."""
-    tally = traits.counts if traits.counts.is_exact else _count_by_walking(path, traits.lines, on_step)
-    if tally.too_long is not None:
-        raise CsvError(_describe_long_row(path.name, tally.too_long))
-    if tally.too_blank is not None:
+    """Return exact counts of a file. Raises CsvError for records or runs of blank lines that the reader can't take."""
+    counts = traits.counts if traits.counts.is_exact else _count_by_walking(path, traits.lines, on_step)
+    if counts.too_long is not None:
+        raise CsvError(_describe_long_row(path.name, counts.too_long))
+    if counts.too_blank is not None:
         raise CsvError(
-            f"{path.name} line {tally.too_blank}: more than {_MAX_BLANK_LINES:,} blank lines begin here. Remove them."
+            f"{path.name} line {counts.too_blank}: more than {_MAX_BLANK_LINES:,} blank lines begin here. Remove them."
         )
-    return tally
+    return counts
 
 
 def _describe_long_row(name: str, line: int) -> str:
@@ -110,7 +109,7 @@ def _describe_long_row(name: str, line: int) -> str:
 
 
 def _count_by_walking(path: Path, lines: int, on_step: Callable[[], None]) -> RecordCounts:
-    """The same, record by record: of a file in which quotes stand inside cells that have none around them."""
+    """Count record by record: for a file with quotes inside unquoted cells, where `RecordCounter` is not exact."""
     records = 0
     too_long = too_blank = None
     after = 1
@@ -140,12 +139,12 @@ def _scan_file(path: Path, on_step: Callable[[], None]) -> _FileTraits:
     feeds = returns = pairs = 0
     nul = backslash = quote = False
     last = b""
-    counting = RecordCounter(max_record=MAX_RECORD_BYTES, max_blank=_MAX_BLANK_LINES)
+    counter = RecordCounter(max_record=MAX_RECORD_BYTES, max_blank=_MAX_BLANK_LINES)
     with path.open("rb") as file:
         block = file.read(_BLOCK_BYTES)
         _check_beginning(path.name, block)
         while block:
-            counting.add_block(block if last else block.removeprefix(_BOM))
+            counter.add_block(block if last else block.removeprefix(_BOM))
             feeds += block.count(b"\n")
             if b"\r" in block:
                 returns += block.count(b"\r")
@@ -163,7 +162,7 @@ def _scan_file(path: Path, on_step: Callable[[], None]) -> _FileTraits:
         )
     return _FileTraits(
         lines=feeds + (not last.endswith(b"\n")),
-        counts=counting.get_counts(),
+        counts=counter.get_counts(),
         has_nul=nul,
         has_quoting_with_backslash=backslash and quote,
         mixes_line_endings=returns > 0 and not returns == pairs == feeds,
@@ -173,11 +172,11 @@ def _scan_file(path: Path, on_step: Callable[[], None]) -> _FileTraits:
 def _check_beginning(name: str, block: bytes) -> None:
     text = block.removeprefix(_BOM)
     if not text.strip() or text.startswith((b"\n", b"\r\n")):
-        what = "begins with a blank line" if text.strip() else "is empty"
-        raise CsvError(f"{name} {what}. Its first line must name the columns of the schema.")
-    for beginning, what in _FOREIGN.items():
+        problem = "begins with a blank line" if text.strip() else "is empty"
+        raise CsvError(f"{name} {problem}. Its first line must name the columns of the schema.")
+    for beginning, format_ in _FOREIGN.items():
         if block.startswith(beginning):
-            raise CsvError(f"{name} is {what}; only CSV files in UTF-8 are imported.")
+            raise CsvError(f"{name} is {format_}; only CSV files in UTF-8 are imported.")
 
 
 def _read_header(path: Path) -> tuple[str, ...]:
@@ -195,7 +194,7 @@ def _read_header(path: Path) -> tuple[str, ...]:
 
 
 def _write_readable_copy(path: Path, workspace: Path, on_step: Callable[[], None]) -> Path:
-    # A folder of its own: the copy keeps the name that messages give.
+    # In a folder of its own the copy keeps the file's name, which messages give.
     folder = Path(tempfile.mkdtemp(dir=workspace))
     with path.open("rb") as reading, (folder / path.name).open("wb") as writing:
         next_line = 1
@@ -208,7 +207,7 @@ def _write_readable_copy(path: Path, workspace: Path, on_step: Callable[[], None
                 )
             if b"\\" in row and b'"' in row:
                 row = _QUOTED_CELL.sub(_convert_to_doubled_quotes, row)
-            # Blank lines stay, so that lines keep their numbers.
+            # The copy keeps blank lines, so that lines keep their numbers.
             writing.write(b"\n" * (line - next_line) + row + b"\n")
             next_line = line + record.count(b"\n")
     return folder / path.name
@@ -222,10 +221,10 @@ def _convert_to_doubled_quotes(value: re.Match[bytes]) -> bytes:
 def _iter_records(
     file: BinaryIO, record: re.Pattern[bytes], name: str, on_step: Callable[[], None] = lambda: None
 ) -> Iterator[tuple[int, int, bytes]]:
-    """Line from 1, place of the blank lines before it in bytes from 0, and bytes of each record.
+    """Yield of each record its line from 1, the position of the blank lines before it (bytes from 0), and its bytes.
 
-    The bytes end with a line feed even where the file does not. A record whose quote stays open goes on to the
-    end of the file; CsvError if that is far.
+    The bytes end with a line feed, even at the end of a file without one. A record with an unclosed quote extends to
+    the end of the file; CsvError if that is too far away.
     """
     line, place, buffer, begin = 1, 0, b"", 0
     while True:
@@ -251,7 +250,7 @@ def _iter_records(
 
 
 def iter_rows(file: CsvFile) -> Iterator[tuple[int, list[str]]]:
-    """The line, from 1, and the cells of each record below the header."""
+    """Yield the line, from 1, and the cells of each record below the header."""
     with file.path.open("rb") as reading:
         for number, (line, _, record) in enumerate(_iter_records(reading, _RECORD, file.name)):
             if number:
@@ -262,12 +261,12 @@ def iter_rows(file: CsvFile) -> Iterator[tuple[int, list[str]]]:
 def _split_cells(record: str) -> list[str]:
     try:
         return next(csv.reader([record], skipinitialspace=True))
-    except csv.Error:  # a cell of more than 128 KiB, among others: it is like no cells at all
+    except csv.Error:  # such as a cell of more than 128 KiB: never equal to DuckDB's cells
         return []
 
 
 def find_line(file: CsvFile, place: int) -> int:
-    """The line, from 1, of the record that DuckDB saw at `place`, in bytes from 0; blank lines before it go."""
+    """Return the line, from 1, of the record that DuckDB found at `place` (bytes from 0), after its blank lines."""
     line = 1
     with file.path.open("rb") as reading:
         left = place
@@ -280,11 +279,11 @@ def find_line(file: CsvFile, place: int) -> int:
 
 
 def find_row_lines(file: CsvFile, rows: Collection[int], rejected: Sequence[int]) -> dict[int, int] | None:
-    """The line, from 1, that each of `rows` begins on.
+    """Return the first line, from 1, of each of `rows`.
 
-    Rows are numbered from 1 without the header, blank lines and the records at the places `rejected` (in bytes
-    from 0, ascending), which DuckDB left out. Line ends inside quotes count, as in an editor. None when the
-    places are not where records begin, so that rows cannot be counted as DuckDB counted them.
+    Rows are numbered from 1 without the header, blank lines and the records at the positions `rejected` (bytes from
+    0, ascending), which DuckDB left out. Line ends inside quotes count, as in an editor. Return None when a rejected
+    position is not the beginning of a record, since rows cannot then be counted as DuckDB counted them.
     """
     found: dict[int, int] = {}
     left = list(reversed(rejected))

@@ -1,9 +1,8 @@
-"""CSV files of one dataset, checked against its schema and written as one sorted Parquet file.
+"""Import CSV files of one dataset: check them against its schema and write them as one sorted Parquet file.
 
-One pass reads, checks, casts, sorts and writes within a memory limit, spilling beside the target. Only when it
-fails are the files read again to say which cells are wrong and where they stand; where these are few, and may be null,
-a third pass keeps them as null. What a cell must be stands in ``cells``, what a file must be in ``csv_file``; whether
-there is enough data to train is not asked here.
+One pass reads, checks, casts, sorts and writes within a memory limit, spilling to the target's folder. If it fails, a
+second pass finds the bad cells and their lines. If these are few and may be null, a third pass imports them as null.
+``csv_rules`` has the rules for cells and ``csv_file`` those for files; training checks the amount of data.
 """
 
 # ruff: noqa: S608 -- names come from a checked schema, and all that goes into SQL is quoted
@@ -30,13 +29,13 @@ from shared.data.schemas import DatasetSchema
 from shared.storage.artifacts import sync_to_disk
 from shared.system.cpu_quota import available_cpus
 
-_MEMORY_OUTSIDE_DUCKDB_MB = 160  # Python, the CSV and Parquet readers' own buffers: measured, see benchmarks/importing
+_MEMORY_OUTSIDE_DUCKDB_MB = 160  # Python, buffers of the CSV and Parquet readers: measured by benchmarks/importing
 _MIN_MEMORY_MB = 256
 _SECONDS_BETWEEN_REPORTS = 0.5
-_MAX_NAMED = 3  # cells that are null because they could not be read
+_MAX_NAMED = 3  # cells imported as null that the result describes
 _FEW_ROWS = 10
 ROWS_READ_SEQUENCE = "rows_read"
-"""A sequence: DuckDB's own way to count what has passed by, from several threads."""
+"""A DuckDB sequence, which counts the rows that several threads have read."""
 _UNREAD = "The files cannot be read as CSV"
 _NOT_WRITTEN = (
     "The files could not be read, or the imported data could not be written. Check that there is space left on "
@@ -53,9 +52,9 @@ class ImportFailed(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class ImportResult:
-    """What was written: `rows` without repeats, `bytes` of the Parquet file.
+    """An import's result: the number of `rows` without repeats, and the `bytes` of the Parquet file.
 
-    `nulls` counts the cells by column that were empty or could not be read and are null; `first` names the first few.
+    `nulls` counts the empty or unreadable cells that became null, by column; `first` describes the first few.
     """
 
     rows: int
@@ -76,18 +75,18 @@ def import_csv(
 ) -> ImportResult:
     """Import `files` into the new Parquet file `target`, with the columns of `schema`, named as declared there.
 
-    Events (interactions) are sorted by USER_ID, TIMESTAMP, then by their order in the files; those alike in all
-    columns count once, where the first of them stood. Users, items and actions are sorted by their id, by code
-    point; the last row of an id wins. Fewer than `min_rows` rows after that are refused.
+    Events (interactions) are sorted by USER_ID, TIMESTAMP, then by their order in the files; of events that are equal
+    in all columns the first counts. Users, items and actions are sorted by the code points of their ids; the last row
+    of an id wins. Fewer than `min_rows` remaining rows are refused.
 
-    A cell that is empty where the schema does not allow null, or cannot be read as its column's type, ends the import;
-    but in columns other than ids and TIMESTAMP it is null where no more than `unreadable_share` of the rows have one.
-    Of a few rows that would be none: up to ten may have one where these are no more than a tenth.
+    An empty cell where the schema does not allow null, or one that cannot be read as its column's type, ends the
+    import. In columns other than ids and TIMESTAMP it becomes null if at most `unreadable_share` of the rows have such
+    a cell. As that allows none in a small file, up to ten rows may have one if they are at most a tenth of the rows.
 
-    `memory_mb` bounds the resident memory of the process, in MiB, and is at least 256. `progress` is called in
-    the caller's thread about twice a second with the rows done so far, an estimate over reading, sorting and
-    writing, and while the files are looked over, but only when something was done since; what it raises ends the
-    import. `target` appears whole or not at all, and is on the disk when this returns. Raises ImportFailed.
+    `memory_mb` limits the resident memory of the process, in MiB; it is at least 256. `progress` is called in the
+    caller's thread about twice a second with the rows done so far (an estimate over reading, sorting and writing), and
+    during the scan of the files, but only after some work was done; an exception of it ends the import. `target`
+    appears whole or not at all, and is synced to the disk. Raises ImportFailed.
     """
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
         workspace = Path(folder)
@@ -102,36 +101,36 @@ def import_csv(
         for source in sources:
             check_header(source, schema)
         draft = workspace / "draft.parquet"
-        rows, forgiven = _write_parquet(sources, schema, draft, workspace, memory_mb, progress, unreadable_share)
+        rows, bad_cells = _write_parquet(sources, schema, draft, workspace, memory_mb, progress, unreadable_share)
         _check_row_count(rows, min_rows, sources)
         try:
             _replace_target(draft, target)
         except OSError as error:
             raise ImportFailed(_NOT_WRITTEN) from error
-    nulls = sum((Counter(each.null_candidates) for each in forgiven), Counter[str]())
-    first = tuple(str(cell) for each in forgiven for cell in each.first)[:_MAX_NAMED]
+    nulls = sum((Counter(each.null_candidates) for each in bad_cells), Counter[str]())
+    first = tuple(str(cell) for each in bad_cells for cell in each.first)[:_MAX_NAMED]
     return ImportResult(rows=rows, bytes=target.stat().st_size, nulls=nulls, first=first)
 
 
 def _limit_progress(progress: Callable[[int], None]) -> Callable[[], None]:
-    """Tells as often as ``progress`` is to be told that the import goes on, while it has no rows yet."""
-    told = time.monotonic()
+    """Return a function that reports 0 rows to ``progress``, but not more often than it is due."""
+    reported = time.monotonic()
 
-    def on_step() -> None:
-        nonlocal told
-        if time.monotonic() - told >= _SECONDS_BETWEEN_REPORTS:
-            told = time.monotonic()
+    def report_step() -> None:
+        nonlocal reported
+        if time.monotonic() - reported >= _SECONDS_BETWEEN_REPORTS:
+            reported = time.monotonic()
             progress(0)
 
-    return on_step
+    return report_step
 
 
 def check_csv(
     file: CsvFile, schema: DatasetSchema, workspace: Path, *, memory_mb: int, unreadable_share: float
 ) -> None:
-    """Raises ImportFailed where an import of the file alone would fail for what the file holds. Writes nothing.
+    """Raise ImportFailed if an import of the file alone would fail because of its content. Writes nothing.
 
-    ``workspace`` is a folder for what need not be kept; whether there are enough rows is not asked.
+    ``workspace`` is a folder for temporary files; the number of rows is not checked.
     """
     check_header(file, schema)
     try:
@@ -143,7 +142,7 @@ def check_csv(
 
 
 def check_header(source: CsvFile, schema: DatasetSchema) -> None:
-    """Are all columns of the schema there, once? Raises ImportFailed."""
+    """Raise ImportFailed unless the header names each column of the schema exactly once."""
     names = [column.upper() for column in source.header]
     if missing := [field.name for field in schema.fields if field.name.upper() not in names]:
         hint = f"Add them to the header of {source.name}, or use a schema without them."
@@ -175,10 +174,11 @@ def _write_parquet(
     progress: Callable[[int], None],
     unreadable_share: float,
 ) -> tuple[int, Sequence[BadCellSummary]]:
-    """Rows written, and the cells that were kept as null."""
+    """Write the rows; return their number, and the cells that became null."""
 
-    def copy(*, forgiving: bool = False) -> int:
-        query = f"COPY ({_select_rows_sql(sources, schema, forgiving)}) TO {quote_literal(str(draft))} ({_get_parquet_options(schema)})"
+    def copy_rows(*, unreadable_as_null: bool = False) -> int:
+        rows_sql = _select_rows_sql(sources, schema, unreadable_as_null)
+        query = f"COPY ({rows_sql}) TO {quote_literal(str(draft))} ({_get_parquet_options(schema)})"
         with _open_connection(workspace, memory_mb) as connection:
             rows = _run_copy(connection, query, sum(source.lines for source in sources), progress)
             _check_all_read(connection, sources)
@@ -186,12 +186,12 @@ def _write_parquet(
 
     try:
         try:
-            return copy(), ()
+            return copy_rows(), ()
         except duckdb.InvalidInputException as error:
             found = _find_bad_cells(sources, schema, workspace, memory_mb, progress)
             if not _can_be_null(found, sources, unreadable_share):
                 raise ImportFailed(_format_reason(found) or f"{_UNREAD}: {_get_first_line(error)}") from error
-            return copy(forgiving=True), found
+            return copy_rows(unreadable_as_null=True), found
     except duckdb.OutOfMemoryException as error:
         raise ImportFailed(
             f"The import needs more than {memory_mb} MiB of memory, or more room for temporary files. Raise "
@@ -200,7 +200,7 @@ def _write_parquet(
     except duckdb.IOException as error:
         raise ImportFailed(_NOT_WRITTEN) from error
     except duckdb.Error as error:
-        # Whatever else DuckDB cannot do with a file is a fault of the file to whoever sent it.
+        # The client can only mend the file, so every other error of DuckDB is reported as the file's.
         raise ImportFailed(f"{_UNREAD}: {_get_first_line(error)}") from error
 
 
@@ -209,7 +209,7 @@ def _get_first_line(error: duckdb.Error) -> str:
 
 
 def _check_all_read(connection: duckdb.DuckDBPyConnection, sources: Sequence[CsvFile]) -> None:
-    """Raises ImportFailed where DuckDB has read another number of rows than there are: it drops what it can't hold."""
+    """Raise ImportFailed if DuckDB missed rows: it silently drops those that do not fit into its buffer."""
     ((read,),) = connection.execute(
         f"SELECT last_value FROM duckdb_sequences() WHERE sequence_name = '{ROWS_READ_SEQUENCE}'"
     ).fetchall()
@@ -226,7 +226,7 @@ def _check_all_read(connection: duckdb.DuckDBPyConnection, sources: Sequence[Csv
 
 
 def _can_be_null(found: Sequence[BadCellSummary], sources: Sequence[CsvFile], share: float) -> bool:
-    """Are these so few, and in such columns, that the import goes on without them?"""
+    """Return whether the bad cells are so few, and in such columns, that they may become null."""
     if share <= 0 or not any(each.count for each in found) or not all(each.all_may_be_null for each in found):
         return False
     rows = sum(source.rows for source in sources)
@@ -239,20 +239,23 @@ def _open_connection(workspace: Path, memory_mb: int) -> duckdb.DuckDBPyConnecti
         config={
             "memory_limit": f"{memory_mb - _MEMORY_OUTSIDE_DUCKDB_MB}MiB",
             "temp_directory": str(workspace / "spilled"),
-            # Each thread holds buffers of its own.
+            # Each thread needs memory for buffers of its own.
             "threads": max(1, min(available_cpus(), memory_mb // 256)),
             "autoload_known_extensions": False,
             "autoinstall_known_extensions": False,
         }
     )
-    # Without these there is no query_progress(); they belong to a connection, not to the database.
+    # query_progress() needs these settings, which belong to a connection, not to the database.
     connection.execute("SET enable_progress_bar = true; SET enable_progress_bar_print = false")
     connection.execute(f"SET progress_bar_time = 0; CREATE TEMP SEQUENCE {ROWS_READ_SEQUENCE}")
     return connection
 
 
 def _run_copy(connection: duckdb.DuckDBPyConnection, query: str, lines: int, progress: Callable[[int], None]) -> int:
-    """Run a COPY while this thread reports, and end it when reporting raises. Rows written."""
+    """Run a COPY while this thread reports progress; return the number of rows written.
+
+    An exception of ``progress`` ends the query.
+    """
     [(rows,)] = run_cancellable_query(
         connection,
         lambda: connection.execute(query).fetchall(),
@@ -263,15 +266,18 @@ def _run_copy(connection: duckdb.DuckDBPyConnection, query: str, lines: int, pro
     return int(rows)
 
 
-def _select_rows_sql(sources: Sequence[CsvFile], schema: DatasetSchema, forgiving: bool) -> str:
-    """SQL: the checked, typed and sorted rows of all files without repeats; the rows read are counted by READ."""
+def _select_rows_sql(sources: Sequence[CsvFile], schema: DatasetSchema, unreadable_as_null: bool) -> str:
+    """Return SQL for the checked, typed and sorted rows of all files without repeats.
+
+    ROWS_READ_SEQUENCE counts the rows that are read.
+    """
     has_nul = any(source.has_nul for source in sources)
     values = ", ".join(
         csv_rules.check_and_cast_sql(field, has_nul=has_nul, unreadable_as_null=forgiving) for field in schema.fields
     )
     columns = ", ".join(quote_identifier(field.name) for field in schema.fields)
-    # row_number() OVER () streams: it numbers rows in the order of the files, whatever the number of threads.
-    # No field can be called "file order": names have no spaces.
+    # row_number() OVER () streams: it numbers rows in the order of the files for any number of threads.
+    # No field can be called "file order", as names have no spaces.
     counted = f"SELECT * FROM ({select_cells_sql(sources, schema)}) WHERE nextval('{ROWS_READ_SEQUENCE}') > 0"
     read = f'SELECT {values}, row_number() OVER () AS "file order" FROM ({counted})'
     if schema.key is None:
@@ -282,7 +288,7 @@ def _select_rows_sql(sources: Sequence[CsvFile], schema: DatasetSchema, forgivin
 
 
 def _get_parquet_options(schema: DatasetSchema) -> str:
-    # A row group is held in memory while it is written, and a text may have 20,000 characters.
+    # DuckDB keeps a row group in memory until it is written, and a text may have 20,000 characters.
     rows = 10_240 if any(field.textual for field in schema.fields) else 122_880
     return f"FORMAT parquet, ROW_GROUP_SIZE {rows}"
 
@@ -300,7 +306,7 @@ def _find_bad_cells(
     memory_mb: int,
     progress: Callable[[int], None],
 ) -> Sequence[BadCellSummary]:
-    """Of each file, with the number of its lines for progress."""
+    """Return the bad cells of each file; ``progress`` gets the number of the file's lines."""
     found = []
     for source in sources:
         with _open_connection(workspace, memory_mb) as connection:
@@ -312,5 +318,5 @@ def _find_bad_cells(
 
 
 def _format_reason(found: Sequence[BadCellSummary]) -> str | None:
-    """Words for the bad cells of all files; None when there are none, as when a file was changed meanwhile."""
+    """Return the failure reason for the bad cells of all files; None without any, as when a file has changed."""
     return csv_errors.format_reason(found) if any(each.count for each in found) else None

@@ -10,7 +10,7 @@ from shared.recipes import Recipe
 from shared.resources import batch
 from shared.resources.dataset.requests import columns_of
 from shared.resources.exploration import check_exploration
-from shared.resources.resource_type import Draft, Reading
+from shared.resources.resource_type import Draft, ResourceReader
 from shared.resources.solution.requests import SEMANTIC_SIMILARITY
 
 MOST_RESULTS = 500
@@ -22,8 +22,8 @@ THEMES = "THEME_GENERATION"
 WITH_THEMES = "aws-similar-items"
 
 
-def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
-    job = batch.asked(request, reading)
+def draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
+    job = batch.find_batch_source(request, reading)
     recipe = job.recipe
     if recipe.recipe_type not in RECIPE_TYPES or recipe.name == WITHOUT_BATCHES:
         raise InvalidInput(f"A version of {recipe.name} can't be used in a batch inference job.")
@@ -34,7 +34,7 @@ def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
         raise InvalidInput(f"{recipe.name} does not take batchInferenceJobConfig.rankingInfluence: leave it out.")
     mode = request.get("batchInferenceJobMode", RECOMMENDATIONS)
     _check_themes(mode, request.get("themeGenerationConfig"), recipe, job.version.body["datasetGroupArn"], reading)
-    return batch.drafted(
+    return batch.draft_batch_job(
         "batch-inference-job",
         request,
         job,
@@ -47,7 +47,7 @@ def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
 
 
 def _check_themes(
-    mode: str, config: Mapping[str, Any] | None, recipe: Recipe, group_arn: str, reading: Reading
+    mode: str, config: Mapping[str, Any] | None, recipe: Recipe, group_arn: str, reading: ResourceReader
 ) -> None:
     if mode != THEMES:
         if config:

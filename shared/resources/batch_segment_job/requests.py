@@ -7,14 +7,14 @@ from typing import Any
 
 from shared.aws.errors import InvalidInput
 from shared.resources import batch
-from shared.resources.resource_type import Draft, Reading
+from shared.resources.resource_type import Draft, ResourceReader
 
 MOST_RESULTS = 5_000_000  # users of one segment
 RECIPE_TYPE = "USER_SEGMENTATION"
 
 
-def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
-    job = batch.asked(request, reading)
+def draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
+    job = batch.find_batch_source(request, reading)
     if job.recipe.recipe_type != RECIPE_TYPE:
         raise InvalidInput(f"A batch segment job needs a recipe of type {RECIPE_TYPE}, which {job.recipe.name} is not.")
-    return batch.drafted("batch-segment-job", request, job, reading, most=MOST_RESULTS)
+    return batch.draft_batch_job("batch-segment-job", request, job, reading, most=MOST_RESULTS)

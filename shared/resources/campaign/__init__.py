@@ -9,5 +9,5 @@ from shared.resources.resource_type import Quota, Resource
 from shared.state.lifecycle import DEPLOYABLE
 
 resource = Resource(
-    name="Campaign", draft=draft, lifecycle=DEPLOYABLE, listed_under=listed_under, quota=Quota(within="dataset_group")
+    name="Campaign", draft=draft, lifecycle=DEPLOYABLE, get_parents=listed_under, quota=Quota(within="dataset_group")
 )

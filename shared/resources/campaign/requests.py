@@ -9,7 +9,7 @@ from shared import recipes
 from shared.aws import arns
 from shared.aws.errors import InvalidInput, ResourceInUse, ResourceNotFound
 from shared.resources.exploration import check_exploration
-from shared.resources.resource_type import Draft, Reading
+from shared.resources.resource_type import Draft, ResourceReader
 from shared.resources.solution.requests import SEMANTIC_SIMILARITY
 from shared.resources.solution_version.requests import newest_full
 from shared.state.lifecycle import ACTIVE
@@ -20,12 +20,12 @@ LATEST = "/$LATEST"
 DEFAULTS: Mapping[str, Any] = {"minProvisionedTPS": 1, "campaignConfig": None}
 
 
-def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
+def draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
     arn, config = request["solutionVersionArn"], request.get("campaignConfig") or {}
     check_sync(arn, config)
     solution, version = to_deploy(arn, config, reading)
     return Draft(
-        arn=reading.arn("campaign", request["name"]),
+        arn=reading.build_arn("campaign", request["name"]),
         body={
             "name": request["name"],
             "solutionVersionArn": version.arn,
@@ -37,7 +37,7 @@ def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
 
 
 def update_of(
-    campaign: Record, request: Mapping[str, Any], reading: Reading
+    campaign: Record, request: Mapping[str, Any], reading: ResourceReader
 ) -> tuple[Mapping[str, Any], tuple[Record, ...]]:
     """The members that UpdateCampaign asks for, and what they stand on; what it leaves out stays as it is.
 
@@ -72,12 +72,12 @@ def listed_under(campaign: Record, body: Mapping[str, Any]) -> tuple[str, ...]:
     return (*_parents(body["solutionVersionArn"]), *groups)
 
 
-def to_deploy(arn: str, config: Mapping[str, Any], reading: Reading) -> tuple[Record, Record]:
+def to_deploy(arn: str, config: Mapping[str, Any], reading: ResourceReader) -> tuple[Record, Record]:
     """The solution, and its usable version that ``arn`` means. Raises ResourceNotFound, ResourceInUse, InvalidInput."""
     if arn.endswith(LATEST):
-        version = _latest(reading.find(arn.removesuffix(LATEST), "solution"), reading)
+        version = _latest(reading.find_record(arn.removesuffix(LATEST), "solution"), reading)
     else:
-        version = reading.active(arn, "solution_version")
+        version = reading.find_active(arn, "solution_version")
     recipe = recipes.find_recipe(version.body["recipeArn"])
     if recipe is None or recipe.recipe_type == "USER_SEGMENTATION":
         raise InvalidInput(f"A version of {version.body['recipeArn']} can't be deployed in a campaign.")
@@ -85,11 +85,11 @@ def to_deploy(arn: str, config: Mapping[str, Any], reading: Reading) -> tuple[Re
         check_exploration(config["itemExplorationConfig"], recipe)
     if config.get("rankingInfluence") and recipe.name != SEMANTIC_SIMILARITY:
         raise InvalidInput(f"rankingInfluence is for {SEMANTIC_SIMILARITY} alone: leave it out.")
-    return reading.active(version.body["solutionArn"], "solution"), version
+    return reading.find_active(version.body["solutionArn"], "solution"), version
 
 
-def _latest(solution: Record, reading: Reading) -> Record:
-    versions = list(reading.children("solution_version", solution.arn))
+def _latest(solution: Record, reading: ResourceReader) -> Record:
+    versions = list(reading.iter_children("solution_version", solution.arn))
     if not versions:
         raise ResourceNotFound(f"The solution {solution.arn} has no version yet: create one.")
     for version in versions:
@@ -100,7 +100,7 @@ def _latest(solution: Record, reading: Reading) -> Record:
     )
 
 
-def successor(campaign: Record, reading: Reading) -> Record | None:
+def successor(campaign: Record, reading: ResourceReader) -> Record | None:
     """The version that a campaign which follows its solution has yet to move to.
 
     None also where it was tried already: a version that can't be deployed is not tried for ever.

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from shared.resources.locations import INVALID_DATA, check_location
-from shared.resources.resource_type import Draft, Reading
+from shared.resources.resource_type import Draft, ResourceReader
 
 
-def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
-    group = reading.active(request["datasetGroupArn"], "dataset_group")
+def draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
+    group = reading.find_active(request["datasetGroupArn"], "dataset_group")
     check_location(request["dataSource"].get("dataLocation"), INVALID_DATA)
     return Draft(
-        arn=reading.arn("data-deletion-job", request["jobName"]),
+        arn=reading.build_arn("data-deletion-job", request["jobName"]),
         body={
             **{member: request.get(member) for member in ("jobName", "dataSource", "roleArn")},
             "datasetGroupArn": group.arn,

@@ -10,7 +10,7 @@ from shared.aws import arns
 from shared.aws.errors import InvalidInput
 from shared.data import schemas
 from shared.resources.event_tracker.requests import tracking_claim
-from shared.resources.resource_type import Draft, Reading
+from shared.resources.resource_type import Draft, ResourceReader
 from shared.store import Record
 
 TYPES = tuple(schemas.DATASET_TYPES.values())
@@ -21,9 +21,9 @@ UPDATABLE_TYPES = ("ITEMS", "USERS")
 ADDED = "added"
 
 
-def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
-    group = reading.active(request["datasetGroupArn"], "dataset_group")
-    schema = reading.find(request["schemaArn"], "schema")
+def draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
+    group = reading.find_active(request["datasetGroupArn"], "dataset_group")
+    schema = reading.find_record(request["schemaArn"], "schema")
     domain = group.body.get("domain")
     dataset_type = request["datasetType"].upper()
     allowed = DOMAIN_TYPES if domain else TYPES
@@ -72,14 +72,16 @@ def check_updatable(dataset: Record) -> None:
         )
 
 
-def added_by(schema: Record, dataset: Record, reading: Reading) -> frozenset[str]:
+def added_by(schema: Record, dataset: Record, reading: ResourceReader) -> frozenset[str]:
     """The columns that the schema has beyond those of the dataset. Raises InvalidInput where it can't replace its own.
 
     Every field stays as it is, types and attributes, and new ones may be null: what is there already has none.
     """
-    group = reading.find(dataset.body["datasetGroupArn"], "dataset_group")
+    group = reading.find_record(dataset.body["datasetGroupArn"], "dataset_group")
     wanted = _suited(schema, dataset.body["datasetType"], group).columns
-    standing = _suited(reading.find(dataset.body["schemaArn"], "schema"), dataset.body["datasetType"], group).columns
+    standing = _suited(
+        reading.find_record(dataset.body["schemaArn"], "schema"), dataset.body["datasetType"], group
+    ).columns
     if missing := [name for name in standing if name not in wanted]:
         raise InvalidInput(f"The new schema must keep every field of the old one; it lacks {', '.join(missing)}.")
     if changed := [name for name, field in standing.items() if wanted[name] != field]:
@@ -95,31 +97,31 @@ def added_by(schema: Record, dataset: Record, reading: Reading) -> frozenset[str
     return frozenset(added)
 
 
-def added_since(group_arn: str, at: float, reading: Reading) -> dict[str, frozenset[str]]:
+def added_since(group_arn: str, at: float, reading: ResourceReader) -> dict[str, frozenset[str]]:
     """Dataset type -> the columns that it was given by updates after this time (epoch seconds); types with some only.
 
     A solution does not train on columns that it was not made for: AWS excludes them from those that exist already.
     """
     added = {
         dataset.body["datasetType"]: frozenset(name for name, when in dataset.state.get(ADDED, {}).items() if when > at)
-        for dataset in reading.children("dataset", group_arn)
+        for dataset in reading.iter_children("dataset", group_arn)
     }
     return {dataset_type: columns for dataset_type, columns in added.items() if columns}
 
 
-def arn_of(group_arn: str, dataset_type: str, reading: Reading) -> str:
+def arn_of(group_arn: str, dataset_type: str, reading: ResourceReader) -> str:
     """A group's dataset is named by its type, not by its name."""
     group = arns.parse_arn(group_arn)
-    return reading.arn("dataset", f"{group.name if group else ''}/{dataset_type}")
+    return reading.build_arn("dataset", f"{group.name if group else ''}/{dataset_type}")
 
 
-def schema_of(group_arn: str, dataset_type: str, reading: Reading) -> Mapping[str, Any] | None:
+def schema_of(group_arn: str, dataset_type: str, reading: ResourceReader) -> Mapping[str, Any] | None:
     """The schema of a group's dataset of that type, as CreateSchema took it; None where the group has none."""
     dataset = reading.records.get(arn_of(group_arn, dataset_type, reading))
-    return reading.find(dataset.body["schemaArn"], "schema").body if dataset else None
+    return reading.find_record(dataset.body["schemaArn"], "schema").body if dataset else None
 
 
-def columns_of(group_arn: str, dataset_type: str, reading: Reading) -> Mapping[str, schemas.Field] | None:
+def columns_of(group_arn: str, dataset_type: str, reading: ResourceReader) -> Mapping[str, schemas.Field] | None:
     """The columns of a group's dataset of that type, by name; None where the group has none."""
     schema = schema_of(group_arn, dataset_type, reading)
     return schemas.parse_schema(schema["schema"], domain=schema.get("domain")).columns if schema else None

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from shared.resources.locations import INVALID_OUTPUT, check_location
-from shared.resources.resource_type import Draft, Reading
+from shared.resources.resource_type import Draft, ResourceReader
 
 PUT = "PUT"
 
 
-def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
-    dataset = reading.active(request["datasetArn"], "dataset")
+def draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
+    dataset = reading.find_active(request["datasetArn"], "dataset")
     check_location(request["jobOutput"]["s3DataDestination"]["path"], INVALID_OUTPUT)
     return Draft(
-        arn=reading.arn("dataset-export-job", request["jobName"]),
+        arn=reading.build_arn("dataset-export-job", request["jobName"]),
         body={
             **{member: request.get(member) for member in ("jobName", "roleArn", "jobOutput")},
             "datasetArn": dataset.arn,

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from shared.aws.errors import InvalidInput
-from shared.resources.resource_type import Draft, Reading
+from shared.resources.resource_type import Draft, ResourceReader
 
 
-def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
+def draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
     if ("roleArn" in request) != ("kmsKeyArn" in request):
         raise InvalidInput("roleArn and kmsKeyArn belong together: give both, or neither.")
     return Draft(
-        arn=reading.arn("dataset-group", request["name"]),
+        arn=reading.build_arn("dataset-group", request["name"]),
         body={member: request.get(member) for member in ("name", "roleArn", "kmsKeyArn", "domain")},
     )

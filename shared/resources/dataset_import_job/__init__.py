@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from shared.aws.errors import ResourceInUse
 from shared.resources.dataset_import_job.requests import FULL, draft
-from shared.resources.resource_type import Quota, Reading, Resource, settled
+from shared.resources.resource_type import Quota, Resource, ResourceReader, is_terminal
 from shared.state.lifecycle import ACTIVE, JOB
 from shared.state.messages import ImportDataset
 from shared.store import Record
@@ -18,25 +18,25 @@ resource = Resource(
 ROWS = "rows.parquet"
 
 
-def refuse_while_importing(dataset_arn: str, reading: Reading) -> None:
+def refuse_while_importing(dataset_arn: str, reading: ResourceReader) -> None:
     """Raises ResourceInUse while an import into the dataset waits or is under way."""
-    for job in reading.children("dataset_import_job", dataset_arn):
-        if not settled(job):
+    for job in reading.iter_children("dataset_import_job", dataset_arn):
+        if not is_terminal(job):
             raise ResourceInUse(f"The import {job.arn} is in status {job.status}; wait until it has ended.")
 
 
-def current(dataset_arn: str, reading: Reading) -> Iterator[Record]:
+def current(dataset_arn: str, reading: ResourceReader) -> Iterator[Record]:
     """The jobs whose rows are the dataset's bulk data now: the last FULL one and what was added since, newest first.
 
     A job counts from when it ended, not from when it was asked for.
     """
-    ended = [job for job in reading.children("dataset_import_job", dataset_arn) if job.status == ACTIVE]
+    ended = [job for job in reading.iter_children("dataset_import_job", dataset_arn) if job.status == ACTIVE]
     for job in sorted(ended, key=lambda job: job.updated, reverse=True):
         yield job
         if job.body["importMode"] == FULL:
             return
 
 
-def current_of(datasets: Iterable[Record], reading: Reading) -> dict[str, list[str]]:
+def current_of(datasets: Iterable[Record], reading: ResourceReader) -> dict[str, list[str]]:
     """Dataset type -> the ARNs of its current jobs, newest first: what a training that begins now is given."""
     return {each.body["datasetType"]: [job.arn for job in current(each.arn, reading)] for each in datasets}

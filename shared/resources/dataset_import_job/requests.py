@@ -7,7 +7,7 @@ from typing import Any
 
 from shared.aws.errors import InvalidInput
 from shared.resources.locations import INVALID_DATA, check_location
-from shared.resources.resource_type import Draft, Reading
+from shared.resources.resource_type import Draft, ResourceReader
 from shared.state.lifecycle import ACTIVE
 
 FULL = "FULL"
@@ -15,22 +15,22 @@ INCREMENTAL = "INCREMENTAL"
 ECHOED = ("jobName", "datasetArn", "dataSource", "roleArn", "publishAttributionMetricsToS3")
 
 
-def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
-    dataset = reading.active(request["datasetArn"], "dataset")
+def draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
+    dataset = reading.find_active(request["datasetArn"], "dataset")
     check_location(request["dataSource"].get("dataLocation"), INVALID_DATA)
     mode = request.get("importMode", FULL)
     if mode == INCREMENTAL and not _has_full(dataset.arn, reading):
         raise InvalidInput("The dataset has no bulk data yet: you can only specify FULL for its first import.")
     return Draft(
-        arn=reading.arn("dataset-import-job", request["jobName"]),
+        arn=reading.build_arn("dataset-import-job", request["jobName"]),
         body={**{member: request.get(member) for member in ECHOED}, "importMode": mode},
         parents=(dataset.arn,),
         guards=(dataset,),
     )
 
 
-def _has_full(dataset_arn: str, reading: Reading) -> bool:
+def _has_full(dataset_arn: str, reading: ResourceReader) -> bool:
     return any(
         job.status == ACTIVE and job.body["importMode"] == FULL
-        for job in reading.children("dataset_import_job", dataset_arn)
+        for job in reading.iter_children("dataset_import_job", dataset_arn)
     )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from shared.aws import arns
-from shared.resources.resource_type import Draft, Reading
+from shared.resources.resource_type import Draft, ResourceReader
 
 
 def tracking_claim(tracking_id: str) -> str:
@@ -15,11 +15,11 @@ def tracking_claim(tracking_id: str) -> str:
     return f"tracking-id:{tracking_id}"
 
 
-def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
-    group = reading.active(request["datasetGroupArn"], "dataset_group")
+def draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
+    group = reading.find_active(request["datasetGroupArn"], "dataset_group")
     tracking_id = str(uuid.uuid4())
     return Draft(
-        arn=reading.arn("event-tracker", arns.create_id()),
+        arn=reading.build_arn("event-tracker", arns.create_id()),
         body={
             "name": request["name"],
             "accountId": reading.settings.account_id,

@@ -9,18 +9,18 @@ from shared.aws.errors import InvalidInput, LimitExceeded, ResourceInUse
 from shared.filters import Filter, FilterError, TooManyFields, check_filter, parse_filter
 from shared.filters.checking import Schemas
 from shared.resources.dataset.requests import TYPES, columns_of
-from shared.resources.resource_type import Draft, Reading
+from shared.resources.resource_type import Draft, ResourceReader
 from shared.store import Record
 
 MOST_FIELDS_OF_A_GROUP = 20  # distinct ones, of all filters of a dataset group
 
 
-def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
+def draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
     group = _group(request["datasetGroupArn"], reading)
     checked = _checked(request["filterExpression"], schemas_of(group.arn, reading))
     _check_fields_of_the_group(checked, group, reading)
     return Draft(
-        arn=reading.arn("filter", request["name"]),
+        arn=reading.build_arn("filter", request["name"]),
         body={member: request[member] for member in ("name", "datasetGroupArn", "filterExpression")},
         state={"fields": sorted(checked.columns)},
         parents=(group.arn,),
@@ -28,15 +28,15 @@ def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
     )
 
 
-def schemas_of(group_arn: str, reading: Reading) -> Schemas:
+def schemas_of(group_arn: str, reading: ResourceReader) -> Schemas:
     """What expressions of the group's filters are checked against."""
     found = {dataset_type: columns_of(group_arn, dataset_type, reading) for dataset_type in TYPES}
     return {dataset_type: columns for dataset_type, columns in found.items() if columns is not None}
 
 
-def _group(arn: str, reading: Reading) -> Record:
+def _group(arn: str, reading: ResourceReader) -> Record:
     try:
-        return reading.active(arn, "dataset_group")
+        return reading.find_active(arn, "dataset_group")
     except ResourceInUse as error:  # which CreateFilter does not answer
         raise InvalidInput(error.message) from error
 
@@ -51,10 +51,10 @@ def _checked(expression: str, schemas: Schemas) -> Filter:
         raise InvalidInput(f"Could not create filter. {error}") from error
 
 
-def _check_fields_of_the_group(checked: Filter, group: Record, reading: Reading) -> None:
+def _check_fields_of_the_group(checked: Filter, group: Record, reading: ResourceReader) -> None:
     """The group is guarded: two filters can't be created side by side."""
     fields = set(checked.columns)
-    for standing in reading.children("filter", group.arn):
+    for standing in reading.iter_children("filter", group.arn):
         fields.update(standing.state["fields"])
     if len(fields) > MOST_FIELDS_OF_A_GROUP:
         raise LimitExceeded(

@@ -9,19 +9,19 @@ from typing import Any
 from shared.aws.errors import InvalidInput
 from shared.resources.dataset.requests import columns_of
 from shared.resources.locations import INVALID_OUTPUT, check_location
-from shared.resources.resource_type import Draft, Reading
+from shared.resources.resource_type import Draft, ResourceReader
 
 MOST_METRICS = 10
 #: AWS's whole grammar. Its samples write the words, and the columns, in any case.
 EXPRESSION = re.compile(r"SAMPLECOUNT\(\)|SUM\((Items|Interactions)\.(\w+)\)", re.ASCII | re.IGNORECASE)
 
 
-def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
-    group = reading.active(request["datasetGroupArn"], "dataset_group")
+def draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
+    group = reading.find_active(request["datasetGroupArn"], "dataset_group")
     check_metrics(request["metrics"], group.arn, reading)
     check_output(request["metricsOutputConfig"])
     return Draft(
-        arn=reading.arn("metric-attribution", request["name"]),
+        arn=reading.build_arn("metric-attribution", request["name"]),
         body={
             "name": request["name"],
             "datasetGroupArn": group.arn,
@@ -35,7 +35,7 @@ def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
     )
 
 
-def check_metrics(metrics: Sequence[Mapping[str, Any]], group_arn: str, reading: Reading) -> None:
+def check_metrics(metrics: Sequence[Mapping[str, Any]], group_arn: str, reading: ResourceReader) -> None:
     """All the metrics that an attribution shall have. Raises InvalidInput."""
     if len(metrics) > MOST_METRICS:
         raise InvalidInput(f"A metric attribution can have {MOST_METRICS} metrics; these would be {len(metrics)}.")
@@ -48,7 +48,7 @@ def check_metrics(metrics: Sequence[Mapping[str, Any]], group_arn: str, reading:
         _check_expression(metric["expression"], group_arn, reading)
 
 
-def _check_expression(expression: str, group_arn: str, reading: Reading) -> None:
+def _check_expression(expression: str, group_arn: str, reading: ResourceReader) -> None:
     parsed = EXPRESSION.fullmatch(expression)
     if parsed is None:
         raise InvalidInput(

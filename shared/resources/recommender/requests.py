@@ -10,17 +10,17 @@ from shared.aws.errors import InvalidInput
 from shared.recipes import Recipe
 from shared.resources.dataset_import_job import refuse_while_importing
 from shared.resources.exploration import check_exploration
-from shared.resources.recipe import named
-from shared.resources.resource_type import Draft, Reading
+from shared.resources.recipe import find_recipe
+from shared.resources.resource_type import Draft, ResourceReader
 from shared.resources.solution.columns import left_out
 from shared.store import Record
 
 
-def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
-    group = reading.active(request["datasetGroupArn"], "dataset_group")
+def draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
+    group = reading.find_active(request["datasetGroupArn"], "dataset_group")
     recipe = _use_case(request["recipeArn"], group)
     config = checked(request.get("recommenderConfig") or {}, recipe, group, reading)
-    arn = reading.arn("recommender", request["name"])
+    arn = reading.build_arn("recommender", request["name"])
     return Draft(
         arn=arn,
         body={
@@ -41,7 +41,7 @@ def fresh_version(recommender_arn: str) -> str:
 
 
 def _use_case(arn: str, group: Record) -> Recipe:
-    recipe = named(arn)
+    recipe = find_recipe(arn)
     domain = group.body.get("domain")
     if domain is None:
         raise InvalidInput(
@@ -55,7 +55,7 @@ def _use_case(arn: str, group: Record) -> Recipe:
     return recipe
 
 
-def checked(config: Mapping[str, Any], recipe: Recipe, group: Record, reading: Reading) -> Mapping[str, Any]:
+def checked(config: Mapping[str, Any], recipe: Recipe, group: Record, reading: ResourceReader) -> Mapping[str, Any]:
     """``config``, a RecommenderConfig. Raises InvalidInput."""
     if "itemExplorationConfig" in config:
         check_exploration(config["itemExplorationConfig"], recipe)
@@ -63,12 +63,12 @@ def checked(config: Mapping[str, Any], recipe: Recipe, group: Record, reading: R
     return config
 
 
-def _trained_on(recipe: Recipe, group: Record, reading: Reading) -> tuple[Record, ...]:
+def _trained_on(recipe: Recipe, group: Record, reading: ResourceReader) -> tuple[Record, ...]:
     """The group's datasets, all usable and with no import under way. Whether they hold enough, the training finds out.
 
     Raises InvalidInput where the use case needs one that is not there, and ResourceInUse.
     """
-    datasets = tuple(reading.children("dataset", group.arn))
+    datasets = tuple(reading.iter_children("dataset", group.arn))
     there = {dataset.body["datasetType"] for dataset in datasets}
     if missing := [dataset_type for dataset_type in recipe.training.datasets if dataset_type not in there]:
         raise InvalidInput(
@@ -76,6 +76,6 @@ def _trained_on(recipe: Recipe, group: Record, reading: Reading) -> tuple[Record
             f"{group.arn} has no {' and no '.join(missing)}."
         )
     for dataset in datasets:
-        reading.active(dataset.arn, "dataset")
+        reading.find_active(dataset.arn, "dataset")
         refuse_while_importing(dataset.arn, reading)
     return datasets

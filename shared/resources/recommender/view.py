@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from shared.resources.resource_type import Reading
+from shared.resources.resource_type import ResourceReader
 from shared.state.lifecycle import CREATE_FAILED, CREATE_IN_PROGRESS, CREATE_PENDING, DELETE_IN_PROGRESS, DELETE_PENDING
 from shared.store import Record
 
@@ -12,7 +12,7 @@ from shared.store import Record
 WITHOUT_METRICS = frozenset({CREATE_PENDING, CREATE_IN_PROGRESS, CREATE_FAILED, DELETE_PENDING, DELETE_IN_PROGRESS})
 
 
-def view(record: Record, reading: Reading) -> dict[str, Any]:
+def view(record: Record, reading: ResourceReader) -> dict[str, Any]:
     if record.status in WITHOUT_METRICS:
         return {}
     version = reading.records.get(record.body["solutionVersionArn"])

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from shared.resources.dataset_import_job import current_of
-from shared.resources.resource_type import Draft, Reading
+from shared.resources.resource_type import Draft, ResourceReader
 from shared.resources.solution_version.requests import FULL
 
 
-def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
+def draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
     """``request`` has recommenderArn alone. Raises ResourceNotFound, and ResourceInUse for a dataset being deleted."""
-    recommender = reading.find(request["recommenderArn"], "recommender")
+    recommender = reading.find_record(request["recommenderArn"], "recommender")
     wanted = {**recommender.body, **(recommender.update.body if recommender.update else {})}
     group_arn = wanted["datasetGroupArn"]
-    datasets = tuple(reading.active(d.arn, "dataset") for d in reading.children("dataset", group_arn))
+    datasets = tuple(reading.find_active(d.arn, "dataset") for d in reading.iter_children("dataset", group_arn))
     columns = wanted["recommenderConfig"].get("trainingDataConfig")
     return Draft(
         arn=wanted["solutionVersionArn"],

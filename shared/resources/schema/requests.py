@@ -7,15 +7,15 @@ from typing import Any
 
 from shared.aws.errors import InvalidInput
 from shared.data import schemas
-from shared.resources.resource_type import Draft, Reading
+from shared.resources.resource_type import Draft, ResourceReader
 
 
-def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
+def draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
     try:
         schemas.parse_schema(request["schema"], domain=request.get("domain"))
     except schemas.SchemaError as error:
         raise InvalidInput(str(error)) from error
     return Draft(
-        arn=reading.arn("schema", request["name"]),
+        arn=reading.build_arn("schema", request["name"]),
         body={member: request.get(member) for member in ("name", "schema", "domain")},
     )

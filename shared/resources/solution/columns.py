@@ -11,14 +11,14 @@ from typing import Any
 from shared.aws.errors import InvalidInput
 from shared.data import schemas
 from shared.resources.dataset.requests import TYPES, columns_of
-from shared.resources.resource_type import Reading
+from shared.resources.resource_type import ResourceReader
 from shared.store import Record
 
 EXCLUDED = "excludedDatasetColumns"
 INCLUDED = "includedDatasetColumns"
 
 
-def left_out(config: Mapping[str, Any], group: Record, reading: Reading) -> dict[str, frozenset[str]]:
+def left_out(config: Mapping[str, Any], group: Record, reading: ResourceReader) -> dict[str, frozenset[str]]:
     """Dataset type, as in an ARN -> columns that are not trained on. Raises InvalidInput.
 
     ``includedDatasetColumns`` leaves out what it does not name, of the types that it names; the columns that a dataset

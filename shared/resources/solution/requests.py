@@ -11,8 +11,8 @@ from typing import Any
 from shared import recipes
 from shared.aws.errors import InvalidInput
 from shared.resources.dataset.requests import columns_of
-from shared.resources.recipe import named
-from shared.resources.resource_type import Draft, Reading
+from shared.resources.recipe import find_recipe
+from shared.resources.resource_type import Draft, ResourceReader
 from shared.resources.solution import schedule
 from shared.resources.solution.columns import left_out
 from shared.resources.solution.events import check_events
@@ -26,8 +26,8 @@ ECHOED = ("name", "performIncrementalUpdate", "recipeArn", "eventType")
 SEMANTIC_SIMILARITY = "aws-semantic-similarity"
 
 
-def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
-    group = reading.active(request["datasetGroupArn"], "dataset_group")
+def draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
+    group = reading.find_active(request["datasetGroupArn"], "dataset_group")
     config = request.get("solutionConfig")
     schedule.days(config or {})
     automl = request.get("performAutoML", False)
@@ -38,7 +38,7 @@ def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
     else:
         _check(recipe, request, group, reading)
     return Draft(
-        arn=reading.arn("solution", request["name"]),
+        arn=reading.build_arn("solution", request["name"]),
         body={
             **{member: request.get(member) for member in ECHOED},
             "datasetGroupArn": group.arn,
@@ -61,7 +61,7 @@ def _recipe(arn: str | None, *, automl: bool) -> recipes.Recipe | None:
         return None
     if arn is None:
         raise InvalidInput("recipeArn is required without performAutoML. ListRecipes shows the recipes there are.")
-    recipe = named(arn)
+    recipe = find_recipe(arn)
     if recipe.domain:
         raise InvalidInput(f"{recipe.name} is a recipe of a domain: use it with CreateRecommender.")
     return recipe
@@ -72,7 +72,7 @@ def check_incremental(recipe: recipes.Recipe | None, *, wanted: bool) -> None:
         raise InvalidInput(f"performIncrementalUpdate is for {SEMANTIC_SIMILARITY} alone: leave it out.")
 
 
-def _check(recipe: recipes.Recipe, request: Mapping[str, Any], group: Record, reading: Reading) -> None:
+def _check(recipe: recipes.Recipe, request: Mapping[str, Any], group: Record, reading: ResourceReader) -> None:
     config = request.get("solutionConfig") or {}
     try:
         recipe.resolve_parameters(config)

@@ -11,7 +11,7 @@ from typing import Any
 
 from shared import recipes
 from shared.aws.errors import InvalidInput
-from shared.resources.recipe import named
+from shared.resources.recipe import find_recipe
 
 MOST_JOBS, MOST_JOBS_AT_ONCE = 40, 10
 RANGES = "algorithmHyperParameterRanges"
@@ -94,7 +94,7 @@ def check_automl(config: Mapping[str, Any]) -> None:
     if metric is not None and metric not in METRICS:
         raise InvalidInput(f"metricName must be one of {', '.join(METRICS)}; it is {metric}.")
     for arn in wanted.get("recipeList") or ():
-        if not _competes(recipe := named(arn)):
+        if not _competes(recipe := find_recipe(arn)):
             offered = ", ".join(sorted(each.name for each in recipes.RECIPES.values() if _competes(each)))
             raise InvalidInput(f"AutoML chooses among {offered}; {recipe.name} is not one.")
 
@@ -105,7 +105,7 @@ def competing(config: Mapping[str, Any], *, described: bool) -> list[recipes.Rec
     ``described``: has the group a dataset of Items or Users? Without one, what learns from metadata is not tried.
     """
     told = (config.get("autoMLConfig") or {}).get("recipeList")
-    chosen = [named(arn) for arn in dict.fromkeys(told)] if told else list(recipes.RECIPES.values())
+    chosen = [find_recipe(arn) for arn in dict.fromkeys(told)] if told else list(recipes.RECIPES.values())
     fit = [
         recipe for recipe in chosen if _competes(recipe) and (told or described or not recipe.training.uses_metadata)
     ]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from shared.resources.resource_type import Reading
+from shared.resources.resource_type import ResourceReader
 from shared.state.lifecycle import ACTIVE
 from shared.store import Record
 
 
-def view(record: Record, reading: Reading) -> dict[str, Any]:
+def view(record: Record, reading: ResourceReader) -> dict[str, Any]:
     newest, _ = reading.records.list_page("solution_version", record.arn, limit=1)
     if not newest:
         return {}
@@ -28,9 +28,9 @@ def view(record: Record, reading: Reading) -> dict[str, Any]:
     }
 
 
-def _automl_result(record: Record, reading: Reading) -> dict[str, Any]:
+def _automl_result(record: Record, reading: ResourceReader) -> dict[str, Any]:
     if not record.body.get("performAutoML"):
         return {}
-    trained = (v for v in reading.children("solution_version", record.arn) if v.status == ACTIVE)
+    trained = (v for v in reading.iter_children("solution_version", record.arn) if v.status == ACTIVE)
     best = next(trained, None)
     return {"autoMLResult": {"bestRecipeArn": best.body["recipeArn"]}} if best else {}

@@ -10,8 +10,8 @@ resource = Resource(
     draft=draft,
     lifecycle=TRAINED,
     command=TrainSolutionVersion,
-    chooses=chooses,
-    finished=finished,
+    choose_command=chooses,
+    apply_outcome=finished,
     needed_to_list="solution",
     quota=Quota(pending=True),
 )

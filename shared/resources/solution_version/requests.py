@@ -10,7 +10,7 @@ from shared.aws import arns
 from shared.aws.errors import InvalidInput
 from shared.resources.dataset.requests import columns_of
 from shared.resources.dataset_import_job import current_of, refuse_while_importing
-from shared.resources.resource_type import Draft, Reading
+from shared.resources.resource_type import Draft, ResourceReader
 from shared.resources.solution import tuning
 from shared.state.lifecycle import ACTIVE
 from shared.state.messages import Command, TrainSolutionVersion, TuneSolutionVersion
@@ -29,11 +29,11 @@ REPEATED = (
 )
 
 
-def draft(request: Mapping[str, Any], reading: Reading, *, training_type: str = MANUAL) -> Draft:
+def draft(request: Mapping[str, Any], reading: ResourceReader, *, training_type: str = MANUAL) -> Draft:
     """``training_type``: who asks, a client or the solution's schedule."""
-    solution = reading.active(request["solutionArn"], "solution")
+    solution = reading.find_active(request["solutionArn"], "solution")
     group_arn = solution.body["datasetGroupArn"]
-    datasets = tuple(reading.children("dataset", group_arn))
+    datasets = tuple(reading.iter_children("dataset", group_arn))
     for dataset in datasets:
         refuse_while_importing(dataset.arn, reading)
     mode = request.get("trainingMode", FULL)
@@ -41,7 +41,7 @@ def draft(request: Mapping[str, Any], reading: Reading, *, training_type: str = 
     number = arns.create_id()
     name = f"{solution.body['name']}/{number}"
     return Draft(
-        arn=reading.arn("solution", name),
+        arn=reading.build_arn("solution", name),
         body={
             **{member: solution.body.get(member) for member in REPEATED},
             "name": request.get("name", name),
@@ -61,14 +61,14 @@ def draft(request: Mapping[str, Any], reading: Reading, *, training_type: str = 
     )
 
 
-def _candidates(solution: Record, reading: Reading) -> list[str]:
+def _candidates(solution: Record, reading: ResourceReader) -> list[str]:
     group_arn = solution.body["datasetGroupArn"]
     described = any(columns_of(group_arn, table, reading) is not None for table in ("ITEMS", "USERS"))
     competing = tuning.competing(solution.body.get("solutionConfig") or {}, described=described)
     return [recipe.arn for recipe in competing]
 
 
-def _base(solution: Record, mode: str, reading: Reading) -> Record | None:
+def _base(solution: Record, mode: str, reading: ResourceReader) -> Record | None:
     """The version that an UPDATE goes on from; None for a FULL training. Raises InvalidInput."""
     arn = solution.body.get("recipeArn")
     recipe = recipes.find_recipe(arn) if arn else None
@@ -84,9 +84,9 @@ def _base(solution: Record, mode: str, reading: Reading) -> Record | None:
     return base
 
 
-def newest_full(solution_arn: str, reading: Reading) -> Record | None:
+def newest_full(solution_arn: str, reading: ResourceReader) -> Record | None:
     """The newest version that was trained from all data and can be used."""
-    for version in reading.children("solution_version", solution_arn):
+    for version in reading.iter_children("solution_version", solution_arn):
         if version.status == ACTIVE and version.body["trainingMode"] == FULL:
             return version
     return None

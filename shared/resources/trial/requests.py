@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from shared.aws import arns
-from shared.resources.resource_type import Draft, Reading
+from shared.resources.resource_type import Draft, ResourceReader
 from shared.store import Record
 
 
-def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
+def draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
     """``request`` has solutionVersionArn, recipeArn, number and all hyperparameters. Raises ResourceNotFound."""
-    version = reading.find(request["solutionVersionArn"], "solution_version")
+    version = reading.find_record(request["solutionVersionArn"], "solution_version")
     parsed = arns.parse_arn(version.arn)
     assert parsed is not None  # noqa: S101 - it has just been found
     return Draft(
-        arn=reading.arn("trial", f"{parsed.name}/{request['number']:03}"),
+        arn=reading.build_arn("trial", f"{parsed.name}/{request['number']:03}"),
         body={member: request[member] for member in ("recipeArn", "number", "parameters")},
         parents=(version.arn, version.body["solutionArn"]),
         # A trial is begun only if the version, and so what is known of its trials, is as it was.
@@ -25,9 +25,9 @@ def draft(request: Mapping[str, Any], reading: Reading) -> Draft:
     )
 
 
-def of(version: Record, reading: Reading) -> list[Record]:
+def of(version: Record, reading: ResourceReader) -> list[Record]:
     """The trials of a solution version, by number."""
-    return sorted(reading.children("trial", version.arn), key=lambda trial: int(trial.body["number"]))
+    return sorted(reading.iter_children("trial", version.arn), key=lambda trial: int(trial.body["number"]))
 
 
 def curve(trial: Record) -> Sequence[tuple[int, float, float]]:

@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from shared.jobs.celery_app import build_outbox_entry
-from shared.resources import Reading
+from shared.resources import ResourceReader
 from shared.settings import Settings
 from shared.state.lifecycle import ACTIVE, CREATE_PENDING
 from shared.state.messages import Progressed, Provision
@@ -83,10 +83,10 @@ def test_a_record_that_can_not_be_read_is_left_out_of_lists_and_stays(
         with pytest.raises(UnreadableRecord):
             store.list_page("solution", parent, whole=True)
     # A walk looks at each by itself; who decides by all must not decide by some.
-    reading = Reading(store, Settings())
-    assert [record.arn for record in reading.children("solution", whole=False)] == [OTHER]
+    reading = ResourceReader(store, Settings())
+    assert [record.arn for record in reading.iter_children("solution", whole=False)] == [OTHER]
     with pytest.raises(UnreadableRecord):
-        list(reading.children("solution", "arn:g"))
+        list(reading.iter_children("solution", "arn:g"))
     assert missing not in written(server)
     rewrite(server, lambda document: document.update({"kind": "solution", "parents": [], "update": None}))
     assert [record.arn for record in store.list_page("solution")[0]] == [OTHER, ARN]  # at once

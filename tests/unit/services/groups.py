@@ -11,7 +11,7 @@ from services.api import app
 from services.api.context import ApiContext
 from services.status import transitions
 from shared.http.app import Answer, Call
-from shared.resources import Reading
+from shared.resources import ResourceReader
 from shared.settings import Settings
 from shared.state.messages import Message, Provision
 from shared.store import Record
@@ -58,7 +58,7 @@ class Group:
     def __init__(self, domain: str | None = None) -> None:
         self.store = MemoryStore()
         self.queue: Any = Queue()
-        self.context = ApiContext(self.store, self.queue, Reading(self.store, Settings()))
+        self.context = ApiContext(self.store, self.queue, ResourceReader(self.store, Settings()))
         self._numbers = itertools.count()
         self._domain = {"domain": domain} if domain else {}
         self.arn = str(self.call("CreateDatasetGroup", name="g", **self._domain)["datasetGroupArn"])

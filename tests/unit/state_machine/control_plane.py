@@ -25,7 +25,7 @@ from shared.aws.errors import PersonalizeError
 from shared.http.app import Answer, Call
 from shared.jobs.celery_app import build_outbox_entry
 from shared.jobs.worker_process import WorkerProcess
-from shared.resources import RESOURCES, Reading
+from shared.resources import RESOURCES, ResourceReader
 from shared.settings import Settings
 from shared.state.messages import AdvanceRecommender, Command, Decline, Fact, Message, Provision, Remove, Started
 from shared.storage.artifacts import Artifacts
@@ -115,7 +115,9 @@ class ControlPlane:
             artifacts=Artifacts(Path(self._scratch.name)),
             ending=threading.Event(),
         )
-        self._handlers = app.build_handlers(ApiContext(self.store, queue, Reading(self.store, self._process.settings)))
+        self._handlers = app.build_handlers(
+            ApiContext(self.store, queue, ResourceReader(self.store, self._process.settings))
+        )
         self._since: dict[str, float] = {}
         self._calls = 0
         self.leases: list[Lease] = []

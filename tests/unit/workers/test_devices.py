@@ -21,9 +21,9 @@ from workers.training.devices import UnsafeFolder, grant_devices, hold_devices
 HOLDER = """
 import sys, time
 from pathlib import Path
-from workers.training.devices import held
+from workers.training.devices import hold_devices
 count, per_device, wanted = map(int, sys.argv[2:])
-with held(count, per_device, lambda: None, wanted=wanted, folder=Path(sys.argv[1])) as devices:
+with hold_devices(count, per_device, lambda: None, wanted=wanted, folder=Path(sys.argv[1])) as devices:
     print(*devices, flush=True)
     time.sleep(60)
 """

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from services.status import transitions, tuning_wakeups
-from shared.resources.resource_type import settled
+from shared.resources.resource_type import is_terminal
 from shared.resources.solution.tuning import METRICS
 from shared.resources.trial import requests as trials
 from shared.settings import Settings
@@ -110,7 +110,7 @@ class Tuned(Standing):
 
     @property
     def under_way(self) -> list[Record]:
-        return [trial for trial in self.trials if not settled(trial)]
+        return [trial for trial in self.trials if not is_terminal(trial)]
 
     def trial(self, number: int) -> Record:
         return self.trials[number]

@@ -12,7 +12,7 @@ import duckdb
 
 from shared.data.schemas import DATASET_TYPES
 from shared.recipes import RECIPES
-from shared.resources import Reading
+from shared.resources import ResourceReader
 from shared.resources.dataset_import_job import ROWS
 from shared.resources.solution_version.requests import draft
 from shared.settings import Settings
@@ -52,7 +52,7 @@ class World:
 
     def __init__(self, folder: Path, store: Store | None = None) -> None:
         self.store = store or MemoryStore()
-        self.reading = Reading(self.store, Settings())
+        self.reading = ResourceReader(self.store, Settings())
         self.artifacts_root = folder / "artifacts"
         self.artifacts = Artifacts(self.artifacts_root)
         self.workspace = folder / "work"

@@ -14,7 +14,7 @@ from services.api.context import ApiContext
 from services.status import transitions as status
 from shared.aws import request_schemas, serialization, service_model
 from shared.http.app import Answer, Call
-from shared.resources import Reading
+from shared.resources import ResourceReader
 from shared.settings import Settings
 from shared.state.lifecycle import ACTIVE
 from shared.state.messages import Decline, Failed, Message, Provision
@@ -59,7 +59,7 @@ class MemoryApi:
         self.store = MemoryStore()
         sent: Any = Sent()
         self.sent: Sent = sent
-        self.context = ApiContext(self.store, sent, Reading(self.store, Settings(**settings)))
+        self.context = ApiContext(self.store, sent, ResourceReader(self.store, Settings(**settings)))
         self.offered = {**build_handlers(self.context), **build_own_handlers(self.context)}
         self.put(GROUP, "dataset_group", {"name": "g"})
 

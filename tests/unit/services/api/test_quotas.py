@@ -86,7 +86,7 @@ def test_a_campaign_counts_in_its_group_after_an_update_too() -> None:
     api = MemoryApi(quota_campaigns=1)
     a_campaign(api, "a", GROUP)
     arn = f"{PREFIX}:campaign/a"
-    after = RESOURCES["campaign"].listed_under(api.record(arn), {"solutionVersionArn": api.version(name="b")})
+    after = RESOURCES["campaign"].get_parents(api.record(arn), {"solutionVersionArn": api.version(name="b")})
     assert after == (f"{PREFIX}:solution/b", f"{PREFIX}:solution/b/0a1b2c3d", GROUP)
 
 

@@ -372,5 +372,5 @@ def test_a_way_that_was_found_before_is_looked_at_again(group: Group) -> None:
 
 
 def tracker_of(group: Group) -> str:
-    [tracker] = group.context.reading.children("event_tracker", group.arn)
+    [tracker] = group.context.reading.iter_children("event_tracker", group.arn)
     return tracker.arn

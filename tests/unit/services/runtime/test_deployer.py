@@ -20,7 +20,7 @@ from shared.recipes import RECIPES
 from shared.recipes.distribution import NEVER
 from shared.recipes.popularity import scoring
 from shared.recipes.scoring_api import Query
-from shared.resources import Reading
+from shared.resources import ResourceReader
 from shared.serving.filters import FilterCache
 from shared.serving.model_cache import LoadedModel, ModelCache, NotDeployable
 from shared.serving.snapshots import SnapshotCache
@@ -120,11 +120,11 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[WorkerProces
         artifacts=artifacts,
         ending=ending,
     )
-    return process, ModelCache(Reading(store, settings), artifacts), store, applied
+    return process, ModelCache(ResourceReader(store, settings), artifacts), store, applied
 
 
 def nothing_to_prepare(deployed: ModelCache, store: Store) -> WarmUp:
-    reading = Reading(store, Settings())
+    reading = ResourceReader(store, Settings())
     return WarmUp(
         deployed, FilterCache(reading, store, SnapshotCache(reading, store, Artifacts(Path("/nowhere")))), STRICT
     )

@@ -20,7 +20,7 @@ from shared.aws.errors import InvalidInput, ResourceInUse, ResourceNotFound
 from shared.http.app import Answer, Call
 from shared.jobs.celery_app import MessageQueue
 from shared.jobs.worker_process import WorkerProcess
-from shared.resources import RESOURCES, Reading
+from shared.resources import RESOURCES, ResourceReader
 from shared.settings import Settings
 from shared.state.lifecycle import ACTIVE, CREATE_FAILED, CREATE_IN_PROGRESS, CREATE_PENDING
 from shared.state.messages import AdvanceRecommender, Fact, Failed, Finished, Message, Started, TrainSolutionVersion
@@ -66,7 +66,7 @@ class House:
             artifacts=Artifacts(folder),
             ending=threading.Event(),
         )
-        self.reading = Reading(self.store, settings)
+        self.reading = ResourceReader(self.store, settings)
         self.context = ApiContext(self.store, self.process.queue, self.reading)
         self._calls = 0
         self.put(GROUP, "dataset_group", {"name": "films", "domain": "VIDEO_ON_DEMAND"})

@@ -45,7 +45,7 @@ class Scheduled(Standing):
         return begun
 
     def versions(self) -> list[Any]:
-        return list(self.reading.children("solution_version", SOLUTION))
+        return list(self.reading.iter_children("solution_version", SOLUTION))
 
     def end(self, arn: str, *, well: bool = True) -> None:
         version = self.store.get(arn)

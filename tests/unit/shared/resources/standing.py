@@ -25,7 +25,7 @@ from shared.aws.errors import PersonalizeError
 from shared.http.app import Answer, Call
 from shared.jobs.worker_process import WorkerProcess
 from shared.recipes import RECIPES, Recipe
-from shared.resources import Reading
+from shared.resources import ResourceReader
 from shared.settings import Settings
 from shared.state.lifecycle import ACTIVE
 from shared.state.messages import Command, Decline, Provision
@@ -91,7 +91,7 @@ class Standing:
 
     def __init__(self) -> None:
         self.store = MemoryStore()
-        self.reading = Reading(self.store, Settings())
+        self.reading = ResourceReader(self.store, Settings())
         self.queue: Any = Rung()
         self.context = ApiContext(self.store, self.queue, self.reading)
         self.process = WorkerProcess(

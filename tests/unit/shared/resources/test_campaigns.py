@@ -9,7 +9,7 @@ import pytest
 from services.status import transitions
 from shared.aws.errors import InvalidInput, ResourceInUse, ResourceNotFound, Validation
 from shared.recipes.scoring_api import Exploration
-from shared.resources.exploration import exploration_of
+from shared.resources.exploration import parse_exploration
 from shared.state.lifecycle import (
     ACTIVE,
     CREATE_FAILED,
@@ -111,11 +111,11 @@ def test_its_configuration_is_echoed(standing: Standing) -> None:
 @pytest.mark.parametrize("cut_off", ["1", "30.0", "365"])
 def test_exploration_is_read_from_strings(weight: str, cut_off: str) -> None:
     config = {"explorationWeight": weight, "explorationItemAgeCutOff": cut_off}
-    assert exploration_of(config) == Exploration(weight=float(weight), age_cut_off_days=float(cut_off))
+    assert parse_exploration(config) == Exploration(weight=float(weight), age_cut_off_days=float(cut_off))
 
 
 def test_exploration_has_aws_defaults() -> None:
-    assert exploration_of(None) == exploration_of({}) == Exploration(weight=0.3, age_cut_off_days=30.0)
+    assert parse_exploration(None) == parse_exploration({}) == Exploration(weight=0.3, age_cut_off_days=30.0)
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ def test_what_needs_no_user_is_answered_to_all_and_an_unknown_campaign_to_nobody
 def test_what_a_page_has_shown_is_known_too(world: World) -> None:
     """The refresher reads all campaigns every two seconds: a request may be the first and still be answered."""
     arn = world.serving(POPULAR)
-    list(world.serving_.reading.children("campaign"))
+    list(world.serving_.reader.iter_children("campaign"))
     world.leave()
     assert world.recommended(arn) == "bca"
 
