@@ -1,7 +1,7 @@
-"""Every setting of foretaste, read from the environment once, at the start of a process.
+"""All settings of foretaste. A process reads them from the environment once, at its start.
 
-A variable is named ``FORETASTE_`` and the field in capitals. Where a line says "also _FILE", the value may lie
-in a file whose path stands in ``FORETASTE_<NAME>_FILE``, as container platforms hand over secrets.
+The variable of a field is ``FORETASTE_`` and the field's name in capitals. Where a line says "also _FILE", the variable
+``FORETASTE_<NAME>_FILE`` may name a file with the value, as container platforms pass secrets.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from environs import Env
 
 
 def _create_setting(meaning: str, default: Any = None, *, least: float = 0) -> Any:
-    """``least`` is that of a number."""
+    """Create the field of a setting. ``least`` is the smallest value that a number may have."""
     return field(default=default, metadata={"meaning": meaning, "least": least})
 
 
 def _create_quota(counted: str, default: int | None = None, *, aws: int) -> Any:
-    return _create_setting(f"at most so many {counted}; empty: any number (AWS: {aws})", default)
+    return _create_setting(f"maximum number of {counted}; empty: no limit (AWS: {aws})", default)
 
 
 def _create_rate(called: str, *, aws: str) -> Any:
-    return _create_setting(f"how often an access key may call {called}, as 100/second; empty: at any rate (AWS: {aws})")
+    return _create_setting(f"how often an access key may call {called}, as 100/second; empty: no limit (AWS: {aws})")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What a process must know before it starts. ``docs/settings.md`` is generated from this table."""
+    """The settings of a process. ``docs/settings.md`` is generated from this table."""
 
-    data_dir: Path = _create_setting("folder for everything kept on disk", Path("foretaste-data"))
+    data_dir: Path = _create_setting("folder for all data on disk", Path("foretaste-data"))
     redis_url: str = _create_setting(
-        "where Redis or Valkey listens; rediss:// for TLS, whose certificate is verified; also _FILE",
+        "URL of Redis or Valkey; rediss:// for TLS, which verifies the certificate; also _FILE",
         "redis://127.0.0.1:6379/0",
     )
     redis_ca_file: Path | None = _create_setting(
-        "certificates (PEM) of who may have signed that of a rediss:// server (default: whom the system trusts)"
+        "CA certificates (PEM) that verify the certificate of a rediss:// server (default: those of the system)"
     )
     region: str = _create_setting("AWS Region in every ARN", "us-east-1")
     account_id: str = _create_setting("AWS account id in every ARN, 12 digits", "000000000000")
@@ -51,140 +51,148 @@ class Settings:
 
     bind: str = _create_setting("address of an HTTP process: host:port, or fd://N", "127.0.0.1:8000")
     threads: int = _create_setting("request threads of an HTTP process", 8)
-    api_url: str = _create_setting("where the gateway finds the API service", "http://127.0.0.1:8001")
-    runtime_url: str = _create_setting("where the gateway finds the runtime service", "http://127.0.0.1:8002")
-    events_url: str = _create_setting("where the gateway finds the events service", "http://127.0.0.1:8003")
+    api_url: str = _create_setting("URL at which the gateway reaches the API service", "http://127.0.0.1:8001")
+    runtime_url: str = _create_setting("URL at which the gateway reaches the runtime service", "http://127.0.0.1:8002")
+    events_url: str = _create_setting("URL at which the gateway reaches the events service", "http://127.0.0.1:8003")
 
-    gateway_head_seconds: float = _create_setting("the gateway waits so long for the whole head of a request", 10.0)
-    gateway_body_seconds: float = _create_setting("and so long for its whole body", 30.0)
+    gateway_head_seconds: float = _create_setting(
+        "seconds that the gateway waits for the whole head of a request", 10.0
+    )
+    gateway_body_seconds: float = _create_setting(
+        "seconds that the gateway waits for the whole body of a request", 30.0
+    )
     gateway_idle_seconds: float = _create_setting(
-        "a client's connection without a request is closed after so long", 75.0
+        "seconds after which the gateway closes a connection without a request", 75.0
     )
-    gateway_connections: int = _create_setting(
-        "clients' connections that the gateway keeps open, at most", 4096, least=1
-    )
+    gateway_connections: int = _create_setting("maximum number of clients' connections to the gateway", 4096, least=1)
     gateway_connections_per_peer: int = _create_setting(
-        "of these by one peer (an IPv4 address, an IPv6 /64), at most; where one comes beyond, the one that has waited"
-        " longest is closed",
+        "maximum number of connections from one peer (an IPv4 address, an IPv6 /64); for one more, the gateway closes"
+        " the one that has waited longest",
         3072,
         least=1,
     )
     gateway_bodies_mb: int = _create_setting(
-        "memory that all requests' bodies in the gateway may take, MiB", 256, least=1
+        "memory that the bodies of all requests in the gateway may take, MiB", 256, least=1
     )
     gateway_calls: int = _create_setting(
-        "calls that the gateway sends to each service at once; more wait for their turn", 32, least=1
+        "maximum number of calls that the gateway sends to each service at once; further calls wait", 32, least=1
     )
     gateway_waiting: int = _create_setting(
-        "so many wait for their turn at each service; more are refused with 503", 512
+        "maximum number of calls that wait for each service; further calls are refused with 503", 512
     )
 
-    storage: str = _create_setting("where s3:// locations are: 'folder' or 's3'", "folder")
-    s3_folder: Path | None = _create_setting("folder whose sub-folders are the buckets (default: <data_dir>/s3)")
+    storage: str = _create_setting("storage behind s3:// locations: 'folder' or 's3'", "folder")
+    s3_folder: Path | None = _create_setting("folder with a sub-folder for each bucket (default: <data_dir>/s3)")
     buckets: Mapping[str, Path] = field(
-        default_factory=dict, metadata={"meaning": "more buckets, mounted read-only: NAME=PATH,NAME=PATH"}
+        default_factory=dict, metadata={"meaning": "further buckets, mounted read-only: NAME=PATH,NAME=PATH"}
     )
     s3_endpoint_url: str | None = _create_setting("S3 endpoint for storage 's3' (default: AWS's own)")
     redis_max_memory_mb: int = _create_setting(
-        "maxmemory of the Redis that `foretaste up` or compose.yaml runs, MiB: beyond 95 % of it writes are refused;"
+        "maxmemory of the Redis that `foretaste up` or compose.yaml runs, MiB; above 95 % of it writes are refused;"
         " 0: no limit",
         0,
     )
     min_free_mb: int = _create_setting(
-        "while less is free on the disk of the Redis that `foretaste up` or compose.yaml runs, writes are refused, and"
-        " /readyz says so; on that of artifacts /readyz alone; MiB; 0: off",
+        "minimum free space, MiB: with less on the disk of the Redis that `foretaste up` or compose.yaml runs, writes"
+        " are refused, and /readyz reports it; with less on the disk of artifacts, only /readyz reports it; 0: off",
         256,
     )
     artifacts_dir: Path | None = _create_setting("folder for imported data and models (default: <data_dir>/artifacts)")
 
     recipes: str = _create_setting(
-        "further packages, by comma, that declare recipes as shared/recipes' folders do; installed, or on PYTHONPATH",
+        "further packages with recipes, separated by commas, declared as in shared/recipes; installed or on PYTHONPATH",
         "",
     )
     import_memory_mb: int = _create_setting(
-        "memory that one import may use, or reading the data of one training or for filters, MiB", 1024
+        "memory for one import, or for reading the data of one training or of filters, MiB", 1024
     )
     import_unreadable_share: float = _create_setting(
         "share of an import's rows that may have an empty or unreadable cell in a column other than an id or TIMESTAMP;"
-        " these are null, and told of, instead of failing the job (of few rows: a tenth, at most ten); 0: none, as AWS",
+        " such cells become null and are reported, and the job goes on (of few rows: a tenth, at most ten); 0: none, as"
+        " at AWS",
         0.01,
     )
-    training_threads: int = _create_setting("threads of one training; 0: as many as the cgroup grants", 0)
+    training_threads: int = _create_setting("threads of one training; 0: as many as the cgroup allows", 0)
     retrain_on_all_users: bool = _create_setting("after evaluation, train the deployed model on all users", True)
     training_cell: Literal["linear", "gru"] = _create_setting(
         "recurrent cell of the HRNN recipes: gated linear recurrence, or the classic GRU", "linear"
     )
     training_precision: Literal["auto", "32-true", "bf16-mixed"] = _create_setting(
-        "numbers of a training; auto: bf16-mixed on a GPU that has it, else 32-true but for the large products of a"
-        " training, which are in bfloat16 where the CPU has instructions for it",
+        "number format of a training; auto: bf16-mixed on a GPU that supports it, else 32-true, except for large"
+        " products, which use bfloat16 on a CPU with instructions for it",
         "auto",
     )
     training_compile: bool = _create_setting("train with torch.compile, which needs a C++ compiler", False)
     training_logger: Literal["none", "csv", "tensorboard"] = _create_setting(
-        "what a training's losses are logged as, in the folder logs of the model; tensorboard is an extra", "none"
+        "format of the log of a training's losses, in the folder logs of the model; tensorboard is an extra", "none"
     )
     training_strategy: Literal["auto", "ddp"] = _create_setting(
-        "auto: a training runs on one device; ddp: on training_devices of each of training_num_nodes, a process each,"
-        " by Lightning's strategy of that name (the HRNN recipes)",
+        "auto: a training runs on one device; ddp: on training_devices of each of training_num_nodes, with a process"
+        " per device, by Lightning's strategy of that name (HRNN recipes only)",
         "auto",
     )
     training_devices: int = _create_setting(
-        "GPUs of each node that one training takes with ddp, or processes where there is no GPU; 0: all GPUs", 1
+        "GPUs per node of one training with ddp, or processes where there is no GPU; 0: all GPUs", 1
     )
     training_num_nodes: int = _create_setting(
-        "machines that train together with ddp, all with the same artifacts_dir, settings and number of devices", 1
+        "machines of one training with ddp; all need the same artifacts_dir, settings and number of devices", 1
     )
     training_node_rank: int = _create_setting(
-        "of a further node, from 1, on which `python -m workers.training.node` runs; training workers are on node 0", 0
+        "rank, from 1, of a further node, which runs `python -m workers.training.node`; training workers run on node 0",
+        0,
     )
     training_master: str | None = _create_setting(
-        "host:port of node 0 at which the processes of several nodes meet; for a network that nobody else reaches"
+        "host:port of node 0 where the processes of several nodes meet; use a private network"
     )
     training_jobs_per_device: int = _create_setting("trainings that may share one GPU", 1)
     checkpoint_seconds: float = _create_setting(
-        "a training keeps a checkpoint after so long, and after each epoch", 60.0
+        "seconds between checkpoints of a training; it also saves one after each epoch", 60.0
     )
 
-    automl_training_jobs: int = _create_setting("trainings that AutoML tries, over all its recipes", 12)
-    automl_parallel_jobs: int = _create_setting("as many of these at once", 10)
+    automl_training_jobs: int = _create_setting("trainings of one AutoML run, over all its recipes", 12)
+    automl_parallel_jobs: int = _create_setting("AutoML trainings that run at once", 10)
     hpo_objective: bool = _create_setting(
-        "hpoObjective's metricName and type act; at AWS they are accepted and not read", False
+        "use hpoObjective's metricName and type; AWS accepts them without effect", False
     )
 
     auto_training: bool = _create_setting(
-        "train solutions that ask for it (performAutoTraining, which is true unless told otherwise) by their schedules",
+        "train solutions with performAutoTraining (true by default) on their schedules",
         False,
     )
 
     child_idle_seconds: float = _create_setting(
-        "a worker keeps the process that has done a job for so long, for the next one", 60.0
+        "seconds that a worker keeps an idle job process for the next job", 60.0
     )
-    lease_seconds: float = _create_setting("a worker that was silent for so long has lost its work", 15.0)
+    lease_seconds: float = _create_setting("seconds without a heartbeat after which a worker loses its job", 15.0)
     import_silence_seconds: float = _create_setting(
-        "an import that has not got on for so long (read, sorted, written nothing) is hung: killed, and begun again",
+        "seconds without progress (nothing read, sorted or written) after which an import is killed and started again",
         600.0,
     )
     training_silence_seconds: float = _create_setting(
-        "a training that has not got on for so long (no batch, no block of data) is hung: killed, and continued", 900.0
+        "seconds without progress (no batch, no block of data) after which a training is killed and continued", 900.0
     )
-    trial_silence_seconds: float = _create_setting("the same of a trial of HPO or AutoML", 900.0)
+    trial_silence_seconds: float = _create_setting(
+        "seconds without progress after which a trial of HPO or AutoML is killed and continued", 900.0
+    )
     tuning_silence_seconds: float = _create_setting(
-        "a step of HPO or AutoML that has taken so long is hung: its worker ends, to be started anew", 300.0
+        "seconds after which a step of HPO or AutoML counts as hung and its worker is restarted", 300.0
     )
     deploy_silence_seconds: float = _create_setting(
-        "a model that a runtime has not got on with loading for so long is another runtime's to load", 600.0
+        "seconds without progress after which another runtime loads a model", 600.0
     )
-    ring_after_seconds: float = _create_setting("work that nobody took for so long is announced again", 10.0)
-    resend_after_seconds: float = _create_setting("a message not known as sent for so long is sent again", 2.0)
-    max_attempts: int = _create_setting("work whose process died, or hung, so often has failed", 3)
+    ring_after_seconds: float = _create_setting(
+        "seconds after which a job that no worker took is announced again", 10.0
+    )
+    resend_after_seconds: float = _create_setting(
+        "seconds after which a message that is not known to be sent is sent again", 2.0
+    )
+    max_attempts: int = _create_setting("attempts after which a job whose process dies or hangs fails", 3)
     deletion_seconds: float = _create_setting(
-        "what is deleted is shown as DELETE PENDING for so long before it is gone, as at AWS; 0: it goes at once", 2.0
+        "seconds that a deleted resource shows DELETE PENDING, as at AWS; 0: it is gone at once", 2.0
     )
-    deploy_deadline_seconds: float = _create_setting(
-        "a campaign that no runtime has taken for so long has failed", 600.0
-    )
+    deploy_deadline_seconds: float = _create_setting("seconds after which a campaign that no runtime took fails", 600.0)
 
-    # AWS's quotas. Those of work that waits for the same workers hold; those of what merely stands are off.
+    # AWS's quotas. Those of jobs, which share workers, are on; those of other resources are off.
     quota_schemas: int | None = _create_quota("schemas", aws=500)
     quota_dataset_groups: int | None = _create_quota("dataset groups", aws=5)
     quota_solutions: int | None = _create_quota("solutions of a dataset group", aws=10)
@@ -211,11 +219,11 @@ class Settings:
     )
 
     metrics_bind: str | None = _create_setting(
-        "address (host:port) where a process answers /metrics, /healthz and /readyz, unsigned; HTTP processes but the"
-        " gateway answer them at their own too"
+        "address (host:port) where a process answers /metrics, /healthz and /readyz, unsigned; api, runtime and events"
+        " answer them at their own address too"
     )
     tracing: bool = _create_setting(
-        "traces by OpenTelemetry, an extra, for a collector that its own variables (OTEL_*) name", False
+        "send traces by OpenTelemetry (an extra) to the collector that its own variables (OTEL_*) name", False
     )
     log_level: str = _create_setting("debug, info, warning or error", "info")
 
@@ -231,14 +239,14 @@ class Settings:
     def keys(self) -> Mapping[str, str] | None:
         """Access key id -> secret; None when unsigned requests are accepted.
 
-        Raises SettingsError when there are no keys and unsigned was not asked for, or was asked for on an address
-        that others can reach.
+        Raises SettingsError when there are no keys and unsigned is not set, or is set on an address that other
+        machines can reach.
         """
         if self.unsigned:
             if not _is_private(self.bind):
                 raise SettingsError(
                     f"FORETASTE_BIND={self.bind} can be reached from other machines, and FORETASTE_UNSIGNED=true would "
-                    "let anybody in: unset it and give keys, or bind to 127.0.0.1"
+                    "let all of them in: unset it and set keys, or bind to 127.0.0.1"
                 )
             return None
         if not (self.access_key_id and self.secret_access_key):
@@ -250,7 +258,7 @@ class Settings:
 
 
 def _is_private(bind: str) -> bool:
-    """Loopback, a Unix socket, or a socket that the supervisor holds (and has checked)."""
+    """Tell whether an address is loopback, a Unix socket, or a socket that the supervisor holds (and has checked)."""
     if bind.startswith(("fd://", "unix:")):
         return True
     host = bind.rpartition(":")[0].strip("[]")
@@ -266,7 +274,7 @@ class SettingsError(ValueError):
 
 SECRETS = frozenset({"redis_url", "access_key_id", "secret_access_key"})
 
-#: Variables of libraries that name a file or a folder.
+#: Variables of libraries that hold the path of a file or folder.
 LIBRARY_PATHS = (
     "AWS_CA_BUNDLE",
     "AWS_CONFIG_FILE",
@@ -290,41 +298,41 @@ def load() -> Settings:
 
 
 def _verify_tls_url(redis_url: str, ca_file: Path | None) -> str:
-    """The URL of a TLS server with what is asked of its certificate, in the words that redis-py and kombu both read.
+    """Return the URL of a TLS server with the verification of its certificate, in words that redis-py and kombu read.
 
-    kombu by itself asks nothing of it. Raises SettingsError where the URL says that it need not be valid.
+    By default kombu does not verify it. Raises SettingsError if the URL turns the verification off.
     """
     address = urlsplit(redis_url)
     if address.scheme != "rediss":
         return redis_url
-    said = dict(parse_qsl(address.query))
-    asked = {"ssl_cert_reqs": "required", "ssl_check_hostname": "true"}
-    for name, value in asked.items():
-        if said.get(name, value).lower() not in (value, "cert_required"):
+    given = dict(parse_qsl(address.query))
+    required = {"ssl_cert_reqs": "required", "ssl_check_hostname": "true"}
+    for name, value in required.items():
+        if given.get(name, value).lower() not in (value, "cert_required"):
             raise SettingsError(
-                f"FORETASTE_REDIS_URL says {name}={said[name]}, but a rediss:// server is always verified: leave it "
-                "out, and name who has signed the certificate, or the certificate itself, by FORETASTE_REDIS_CA_FILE"
+                f"FORETASTE_REDIS_URL says {name}={given[name]}, but a rediss:// server is always verified: leave it "
+                "out, and give the CA certificate, or the server's own, by FORETASTE_REDIS_CA_FILE"
             )
     if ca_file:
         if not ca_file.is_file():
             raise SettingsError(f"FORETASTE_REDIS_CA_FILE: {ca_file} is no file")
-        asked["ssl_ca_certs"] = str(ca_file.absolute())
-    return urlunsplit(address._replace(query=urlencode({**said, **asked}, safe="/")))
+        required["ssl_ca_certs"] = str(ca_file.absolute())
+    return urlunsplit(address._replace(query=urlencode({**given, **required}, safe="/")))
 
 
 def make_paths_absolute(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment for a process that runs in another folder: what it says of paths holds there as it does here."""
-    told = dict(environment)
+    """Return the environment with absolute paths, for a process that runs in another folder."""
+    absolute = dict(environment)
     kinds = get_type_hints(Settings)
     paths = [f"FORETASTE_{name.upper()}" for name, kind in kinds.items() if kind in (Path, Path | None)]
     for name in (*paths, *(f"FORETASTE_{name.upper()}_FILE" for name in SECRETS), *LIBRARY_PATHS):
-        if told.get(name):
-            told[name] = str(Path(told[name]).absolute())
-    if "PYTHONPATH" in told:
-        # An empty entry is the folder that a process runs in.
-        folders = (str(Path(entry).absolute()) for entry in told["PYTHONPATH"].split(os.pathsep) if entry)
-        told["PYTHONPATH"] = os.pathsep.join(folders)
-    return told
+        if absolute.get(name):
+            absolute[name] = str(Path(absolute[name]).absolute())
+    if "PYTHONPATH" in absolute:
+        # Without empty entries, which mean the current folder of a process.
+        folders = (str(Path(entry).absolute()) for entry in absolute["PYTHONPATH"].split(os.pathsep) if entry)
+        absolute["PYTHONPATH"] = os.pathsep.join(folders)
+    return absolute
 
 
 def _read_setting(env: Env, name: str, kind: Any, default: Any) -> Any:

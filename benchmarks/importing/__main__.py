@@ -18,7 +18,7 @@ from pathlib import Path
 import duckdb
 
 from shared.data import schemas
-from shared.data.csv.csv_import import import_csv
+from shared.data.csv.csv_import import ImportLimits, import_csv
 
 SCHEMA = {
     "type": "record",
@@ -100,7 +100,7 @@ def measure(variant: str, csv: Path, memory_mb: int) -> dict[str, float]:
     wall, cpu = time.perf_counter(), time.process_time()
     if variant == "foretaste":
         schema = schemas.parse_schema(json.dumps(SCHEMA))
-        import_csv([csv], schema, target, memory_mb=memory_mb, progress=lambda _: None)
+        import_csv([csv], schema, target, ImportLimits(memory_mb), lambda _: None)
     else:
         plain(csv, target, memory_mb if variant == "duckdb-limited" else None)
     return {

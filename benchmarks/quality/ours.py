@@ -30,11 +30,11 @@ from shared.recipes.declaration import Recipe
 from shared.recipes.evaluation import count_interactions, split_validation
 from shared.recipes.hrnn import sequence_packing
 from shared.recipes.hrnn.batch_ranking import NextItemMetrics, find_best_items
-from shared.recipes.hrnn.lightning_module import AtEachBatch, Epoch
+from shared.recipes.hrnn.lightning_module import EpochWindows, FitCallback
 from shared.recipes.hrnn.network import LAYER_TYPES
 from shared.recipes.hrnn.prediction_targets import compute_target_weights, gather_batch
-from shared.recipes.hrnn.trainer import Learner
-from shared.recipes.progress import Phase
+from shared.recipes.hrnn.trainer import Learner, TrainingTask
+from shared.recipes.progress import Phase, ProgressReporter
 from shared.recipes.training_api import TrainingContext, TrainingOptions, TrainingStopped
 
 AT_ONCE = 512
@@ -128,7 +128,7 @@ def load_steps(histories: Histories, setting: Setting) -> Iterator[int]:
     learner = _learner(histories, setting)
     users = np.flatnonzero(histories.lengths)
     for number in itertools.count():
-        for window in Epoch(learner.streams, users, learner.plan, (0, number)):
+        for window in EpochWindows(learner.streams, users, learner.plan, (0, number)):
             gather_batch(learner.network, learner.streams, window)
             yield targets_in(learner, window)
 
@@ -261,7 +261,8 @@ class _Learner(Learner):
             options=TrainingOptions(threads=setting.threads, cell=setting.cell, checkpoint_seconds=1e9),  # type: ignore[arg-type]
             seed=seed,
         )
-        super().__init__(given, setting.declared, setting.values, context, events)
+        silent = ProgressReporter.create_silent()
+        super().__init__(TrainingTask(given, setting.declared, setting.values, context, silent, NOWHERE), events)
         if setting.epochs is not None:
             self.plan = replace(self.plan, epochs=setting.epochs)
         losses.replace(self.network, setting.loss)
@@ -293,11 +294,11 @@ class _Learner(Learner):
 
     def each_batch(
         self, phase: Phase, before: int, checkpoint: Path, validate: Callable[[], NextItemMetrics] | None = None
-    ) -> AtEachBatch:
+    ) -> FitCallback:
         return _Counting(self, phase, before, checkpoint, validate)
 
 
-class _Counting(AtEachBatch):
+class _Counting(FitCallback):
     def __init__(
         self,
         learner: _Learner,

@@ -15,7 +15,7 @@ from shared.data.training.training_data import TrainingData
 from shared.recipes import RECIPES, artifact
 from shared.recipes.hrnn.config import HrnnConfig
 from shared.recipes.hrnn.serving.numpy_network import shapes
-from shared.resources.event_tracker.requests import tracking_claim
+from shared.resources.event_tracker.requests import build_tracking_claim
 from shared.state.lifecycle import ACTIVE
 from shared.storage.artifacts import Artifacts
 from shared.store import Record, Store
@@ -64,7 +64,7 @@ def campaign(store: Store, artifacts: Artifacts, items: int) -> Campaign:
     put(schema, "schema", schema=SCHEMA, domain=None)
     put(dataset, "dataset", group, schemaArn=schema, datasetType="INTERACTIONS", datasetGroupArn=group)
     tracker = f"{PREFIX}:event-tracker/{name}"
-    put(tracker, "event_tracker", group, claims=(tracking_claim(name),), datasetGroupArn=group, trackingId=name)
+    put(tracker, "event_tracker", group, claims=(build_tracking_claim(name),), datasetGroupArn=group, trackingId=name)
     with artifacts.fill_artifact(version, 1) as folder:
         _write(folder, items)
     put(version, "solution_version", recipeArn=RECIPE.arn, datasetGroupArn=group)

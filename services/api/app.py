@@ -105,9 +105,9 @@ def create_app() -> Flask:
     probe = RedisProbe(configured.redis_url)
     state = StoreMetrics(store, context.queue.count_waiting, probe)
     # Reads go on without room on disk or in memory, so /readyz names that lack and stays at 200.
-    vitals = HealthEndpoints(
+    health = HealthEndpoints(
         "api", ready={"redis": probe.is_answering}, informative=probe.write_checks, collector=state
     )
-    vitals.start_server(configured.metrics_bind)
+    health.start_server(configured.metrics_bind)
     offered = {"personalize": build_handlers(context), service_model.OWN_SERVICE: build_own_handlers(context)}
-    return app.create_app(offered, keys=configured.keys, health=vitals, throttle=create_throttle(configured))
+    return app.create_app(offered, keys=configured.keys, health=health, throttle=create_throttle(configured))

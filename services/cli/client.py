@@ -1,7 +1,7 @@
 """The boto3 clients of the command line, and where it finds the server: a client like any other.
 
-What foretaste says beyond AWS's shapes (a training's progress, the popularity baseline, its own report of an
-evaluation) it says in response headers.
+Response headers carry the facts that AWS's shapes have no member for: a training's progress, the popularity baseline,
+the report of an evaluation.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ BASELINE = "x-foretaste-baseline"
 REPORT = "x-foretaste-report"
 REMARKS = "x-foretaste-remarks"
 
-# A process that is being started again is back within seconds; the SDK's own retries bridge that. The
-# gateway is reached directly, whatever proxy the environment names for the rest of the world.
+# A process that restarts is back within seconds; the SDK's own retries bridge that. The gateway is reached
+# directly, also where the environment names a proxy.
 CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 10}, connect_timeout=5, read_timeout=70, proxies={})
 
 

@@ -1,13 +1,13 @@
-"""What a user of the command line can do something about: said in a sentence, without a traceback.
+"""Errors that a user of the command line can act on: printed as a sentence, without a traceback.
 
 CommandError
-    CannotStart       the system can't run like this: the message says why and what to do
-    CannotBackUp      a folder can't be copied: the message says why and what to do
-    InUse             another system runs on this folder: the message says which process
+    CannotStart       the system can't run like this: the message gives the reason and the remedy
+    CannotBackUp      a folder can't be copied: the message gives the reason and the remedy
+    InUse             another system runs on this folder: the message names its process
     NotReady          processes did not come up in time: the message names them and their logs
-    NoServer          nothing says where the server is: the message says what to set
-    UnusableFolder    a folder can't be imported: the message says what is missing in which file
-    NoTrials          a version is not tuned: the message says what its solution does not ask for
+    NoServer          no setting says where the server is: the message names the setting
+    UnusableFolder    a folder can't be imported: the message names the file and the problem
+    NoTrials          a version is not tuned: the message names the option that its solution lacks
     CreationFailed    a resource ended otherwise than ACTIVE: the message gives AWS's failureReason
 """
 

@@ -1,7 +1,7 @@
-"""Whether one process is well: ``python -m services.cli.health <what>``, for the health checks of containers.
+"""Checks one process, for the health checks of containers: ``python -m services.cli.health <process>``.
 
-``<what>`` is the URL of an HTTP process, or the name of a Celery process, which says in the store
-that it lives. Exits with 0 or 1, and says what is wrong.
+``<process>`` is the URL of an HTTP process, or the name of a Celery process, which keeps a heartbeat in the store.
+Exits with 0 or 1, and prints the problem.
 """
 
 from __future__ import annotations

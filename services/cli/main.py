@@ -1,4 +1,4 @@
-"""The ``foretaste`` command: one file per subcommand, and what all of them do about errors."""
+"""The ``foretaste`` command: one file per subcommand; this one handles their errors."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The steps of a recommender's life, as any boto3 client takes them: each creates, then waits until it is usable.
 
-A step may be repeated: what exists under its name is taken as it is. That is also what makes it safe
-against a server that dies between doing what was asked and saying so.
+A step may be repeated: a resource that exists under the name is reused. So a server may die after it created a resource
+and before it answered.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def watch_nothing(_status: str, _progress: Mapping[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class VersionMetrics:
-    """Of a solution version, and the same of recommending what is popular; None when that is not known."""
+    """The metrics of a solution version, and those of the popularity baseline; None where these are unknown."""
 
     model: Mapping[str, float]
     popularity: Mapping[str, float] | None
@@ -193,7 +193,7 @@ class ResourceLife:
     def _create_or_find(
         self, what: str, list_operation: str, *, within: Mapping[str, Any] | None = None, **request: Any
     ) -> str:
-        """The ARN of what is made now, or of what stands under this name."""
+        """Create a resource, or find the one of this name; return its ARN."""
         member = get_arn_member(what)
         try:
             return str(getattr(self.aws.control, f"create_{what}")(**request)[member])
@@ -237,9 +237,9 @@ class ResourceLife:
 
 @contextmanager
 def stop_on_interrupt(life: ResourceLife, then: str) -> Iterator[None]:
-    """While the block runs, Ctrl-C (or SIGTERM) ends the command in a sentence about what the server goes on with.
+    """Within the block, let Ctrl-C (or SIGTERM) end the command with a sentence on the work that the server continues.
 
-    ``then`` is said as well: what will not be done, since this command would have done it.
+    ``then`` is a second sentence: the steps that remain undone, because this command would have taken them.
     """
     try:
         with signals.raise_on_signal(threading.Event()):
@@ -255,13 +255,13 @@ def stop_on_interrupt(life: ResourceLife, then: str) -> Iterator[None]:
 
 
 def describe_resource(aws: Personalize, what: str, arn: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """A ``solution_version`` (or whatever it is), and how far its making is."""
+    """Describe a resource, such as a ``solution_version``, and its progress."""
     answer = getattr(aws.control, f"describe_{what}")(**{get_arn_member(what): arn})
     return answer[_convert_to_camel_case(what)], read_json_header(answer, PROGRESS)
 
 
 def read_import_remarks(aws: Personalize, job: str) -> Mapping[str, Any]:
-    """What the dataset import job of this ARN tells of the data that it took."""
+    """Read the remarks of the dataset import job of this ARN on its data."""
     return read_json_header(aws.control.describe_dataset_import_job(datasetImportJobArn=job), REMARKS)
 
 

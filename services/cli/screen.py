@@ -14,7 +14,7 @@ from rich.table import Table as Grid
 
 PLAIN_SECONDS = 5.0
 
-#: AWS's metrics, and what the field calls them.
+#: AWS's metrics -> their names in the literature.
 METRICS = {
     "normalized_discounted_cumulative_gain_at_25": "NDCG@25",
     "normalized_discounted_cumulative_gain_at_10": "NDCG@10",
@@ -26,18 +26,18 @@ METRICS = {
     "coverage": "coverage",
 }
 
-#: Of a report, and what they tell of so many users.
+#: The views of a report, and their titles, with the number of users.
 VIEWS = {"raw": "raw: what {:,} users took", "unseen": "unseen: what was new to {:,} of them"}
 
 
 def create_console() -> Console:
-    """The screen; what is piped elsewhere is not cut to a terminal's width."""
+    """Create the console; piped output is not cut to a terminal's width."""
     shown = Console(highlight=False, soft_wrap=True)
     return shown if shown.is_terminal else Console(highlight=False, soft_wrap=True, width=160)
 
 
 class Step:
-    """One line of the screen: what is done, how much of it, and a note."""
+    """One line of the screen: a title, a progress bar, and a note."""
 
     def __init__(self, console: Console, title: str, bars: Progress | None) -> None:
         self._console = console
@@ -59,11 +59,11 @@ class Step:
         self.note = note
 
     def conclude(self, note: str) -> None:
-        """What stays on the screen beside the step when it is over."""
+        """Set the note that stays on the screen when the step is over."""
         self.note = note
 
     def watch(self, _status: str, progress: Mapping[str, Any]) -> None:
-        """Show what a resource reports of itself while it is made."""
+        """Show the progress that a resource reports while it is created."""
         if "epochs" in progress:
             self.show_note(describe_progress(progress), done=progress.get("epoch"), total=progress["epochs"])
         elif "rows" in progress:
@@ -78,7 +78,7 @@ class Step:
 
 @contextmanager
 def show_step(console: Console, title: str) -> Iterator[Step]:
-    """Shows a step while the block runs; what was noted last stays on the screen."""
+    """Show a step while the block runs; its last note stays on the screen."""
     started = time.monotonic()
     if not console.is_terminal:
         plain = Step(console, title, None)
@@ -110,7 +110,7 @@ def describe_progress(progress: Mapping[str, Any]) -> str:
 
 
 def describe_remarks(remarks: Mapping[str, Any]) -> str:
-    """What is to be known of an import that is done, in a few words; "" where there is nothing."""
+    """Describe a finished import's remarks in a few words; "" where there are none."""
     words = []
     if nulls := remarks.get("nulls"):
         columns = ", ".join(f"{column} {count:,}" for column, count in nulls.items())
@@ -126,7 +126,7 @@ def build_metrics_table(
     popularity: Mapping[str, float] | None,
     report: Mapping[str, Any] | None = None,
 ) -> Grid:
-    """A version's metrics, beside those of recommending what is popular, or what a user has taken most.
+    """Build the table of a version's metrics with two baselines: popularity, and the user's most frequent items.
 
     Those in the report, ``shared.recipes.training_api.Trained.report``, come first, in each of its views.
     """
@@ -136,7 +136,7 @@ def build_metrics_table(
     grid.add_column("on held-out interactions")
     for name in (recipe, *others, "ratio"):
         grid.add_column(name, justify="right")
-    # Segments of users, and actions, have some metrics of their own, and lack others.
+    # User segments and actions have some metrics of their own, and lack some.
     names = (*(known for known in METRICS if known in model), *sorted(model.keys() - METRICS.keys()))
     in_views = [name for name in names if any(name in told["model"] for told in views.values())]
     for name in in_views:
@@ -154,7 +154,7 @@ def build_metrics_table(
 
 
 def _compare_values(value: float, others: Sequence[float | None]) -> list[str]:
-    """Cells: the value, the others, and how many times the greatest of these it is."""
+    """Build the cells: the value, the baselines, and its ratio to the highest baseline."""
     most = max((other for other in others if other is not None), default=0.0)
     return [
         f"{value:.4f}",

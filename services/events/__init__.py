@@ -1,1 +1,1 @@
-"""The events service: personalize-events. An answer leaves when Redis has what was sent."""
+"""The events service: personalize-events. It answers once Redis has stored the records."""

@@ -1,4 +1,4 @@
-"""The events service: the operations of personalize-events, behind AWS's wire."""
+"""The application of the events service: the operations of personalize-events."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ OPERATIONS: Mapping[str, Callable[[Store, ResourceReader, app.Call], None]] = {
 
 
 def build_handlers(configured: Settings, store: Store) -> dict[str, app.OperationHandler]:
-    """Every operation that is offered, by its name."""
+    """Build the handlers of all offered operations, by operation name."""
     reading = ResourceReader(store, configured)
     return {name: partial(operation, store, reading) for name, operation in OPERATIONS.items()}
 
 
 def create_app() -> Flask:
-    """For gunicorn: the application of this process, from the environment."""
+    """Create the application of this process from the environment; gunicorn calls this."""
     configured = settings.load()
     logging.configure_logging(configured, "events")
     check_data_format(configured.redis_url)
@@ -53,8 +53,8 @@ def create_app() -> Flask:
         for name, handler in build_handlers(configured, cast(Store, store)).items()
     }
     probe = RedisProbe(configured.redis_url)
-    vitals = HealthEndpoints("events", threads=threads, ready={"redis": probe.is_answering, **probe.write_checks})
-    vitals.start_server(configured.metrics_bind)
+    health = HealthEndpoints("events", threads=threads, ready={"redis": probe.is_answering, **probe.write_checks})
+    health.start_server(configured.metrics_bind)
     return app.create_app(
-        {"personalize-events": offered}, keys=configured.keys, health=vitals, throttle=create_throttle(configured)
+        {"personalize-events": offered}, keys=configured.keys, health=health, throttle=create_throttle(configured)
     )

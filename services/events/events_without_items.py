@@ -1,7 +1,7 @@
-"""Events that name no item. AWS takes them and so do we, but no training or filter can use one: the operator is told.
+"""Report events without an item to the operator. They are accepted, as at AWS, but trainings and filters ignore them.
 
-A counter has them all; the log has a line per event tracker and hour of each process, with the keys that were sent
-instead, so that whoever wrote the client sees what it calls the item.
+A metric counts all of them. Each process logs a line per event tracker and hour, with the keys that the client sent, so
+that the author of the client can see under which key it sends the item.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ log = structlog.get_logger()
 
 LOG_INTERVAL_SECONDS = 3600.0
 
-#: Clients make them up: so many are told of, and so much of each.
+#: Limits on the logged keys, because clients choose them.
 MAX_KEYS = 20
 MAX_KEY_CHARACTERS = 64
 
 _lock = threading.Lock()
 
-#: When a line was last written of each tracker, by its ARN; seconds of a clock that only goes forward.
+#: When a line was last logged for each tracker, by its ARN (monotonic seconds).
 _logged_at: dict[str, float] = {}
 
 
 def report_events(tracker: str, events: Sequence[Mapping[str, Any]]) -> None:
-    """Count these events of one tracker, as they were sent, and log them where that was not done within the hour."""
+    """Count events of one tracker, as they were sent, and log them unless that was done within the hour."""
     if not events:
         return
     metrics.EVENTS_WITHOUT_ITEM.inc(len(events))
@@ -50,7 +50,7 @@ def _is_log_due(tracker: str) -> bool:
 
 
 def _list_keys(events: Iterable[Mapping[str, Any]]) -> list[str]:
-    """``properties.ITEM_ID``, sorted."""
+    """Return the keys of the events, sorted; those within properties as ``properties.ITEM_ID``."""
     found = {key for event in events for key in event}
     found |= {
         f"properties.{key}" for event in events for key in parse_properties(event.get("properties"), "properties")

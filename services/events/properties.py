@@ -1,7 +1,7 @@
-"""The properties of an event, an item, a user or an action: JSON text in, values under their columns' names out.
+"""Convert the properties of an event, item, user or action from JSON text to values by column name.
 
-A value follows the rules for a cell of an imported file (``shared.data.csv.csv_rules``): trainings, filters and exports
-read streamed and imported records together.
+Values follow the rules for cells of an imported file (``shared.data.csv.csv_rules``), because trainings, filters and
+exports read streamed and imported records together.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LARGEST_FLOAT = (2 - 2**-23) * 2.0**127
 
 
 def parse_properties(text: str | None, where: str) -> dict[str, Any]:
-    """The object that the JSON text holds; {} where there is none. Raises InvalidInput."""
+    """Parse the JSON object in a text; {} for an empty text. Raises InvalidInput."""
     if text is None or not text.strip():
         return {}
     try:
@@ -34,7 +34,7 @@ def parse_properties(text: str | None, where: str) -> dict[str, Any]:
 
 
 def convert_properties(properties: Mapping[str, Any], fields: Iterable[Field], where: str) -> dict[str, Any]:
-    """The values that are not null, by column: NUM_RATINGS is sent as numRatings. Keys of no field are ignored.
+    """Return the values that are not null, by column; numRatings is the key of NUM_RATINGS. Unknown keys are ignored.
 
     Raises InvalidInput.
     """
@@ -47,8 +47,8 @@ def convert_properties(properties: Mapping[str, Any], fields: Iterable[Field], w
 
 
 def convert_value(sent: Any, field: Field, where: str) -> str | int | float | bool | None:
-    """What a column keeps of a JSON value. AWS's examples write numbers as text, too. Raises InvalidInput."""
-    # As in a file, what is empty is null.
+    """Convert a JSON value to that of a column. AWS's examples send numbers as text, too. Raises InvalidInput."""
+    # As in a file, an empty value is null.
     if sent is None or sent == "":
         if not field.nullable:
             raise InvalidInput(f"{where} is empty, but the schema does not allow null.")
@@ -76,7 +76,7 @@ def _check_string(sent: Any, field: Field, where: str) -> str:
         raise InvalidInput(f"{where} must be of type string, as the schema says.")
     if "\0" in sent:
         raise InvalidInput(f"{where} holds a NUL character.")
-    # A text is cut where it is read.
+    # Textual fields are cut when they are read.
     if len(sent) > MAX_STRING_CHARACTERS and not field.textual:
         raise InvalidInput(f"Length cannot be more than {MAX_STRING_CHARACTERS} characters for {field.name} ({where}).")
     return sent

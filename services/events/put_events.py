@@ -1,4 +1,5 @@
-"""PutEvents and PutActionInteractions: checked whole, then kept whole; the next request of that user sees them."""
+"""PutEvents and PutActionInteractions: check all events, then store all; the user's next request takes them into
+account."""
 
 from __future__ import annotations
 
@@ -18,18 +19,18 @@ from shared.http.app import Call
 from shared.resources import ResourceReader
 from shared.store import Interaction, Store
 
-#: Members of the event itself: they may not come in its properties as well.
+#: Members of the event itself, which its properties must not repeat.
 RESERVED = frozenset({"userid", "sessionid", "eventtype", "timestamp", "recommendationid", "impression"})
 
-#: Columns that are members of an ``Interaction``, or of the request.
+#: Columns that are stored as members of an ``Interaction``, not as properties.
 MEMBERS = frozenset(
     {"USER_ID", "ITEM_ID", "ACTION_ID", "TIMESTAMP", "EVENT_TYPE", "EVENT_VALUE", "RECOMMENDATION_ID", "IMPRESSION"}
 )
 
-#: One event may take so many bytes (AWS's quota).
+#: Maximum size of one event (AWS's quota).
 EVENT_BYTES = 10 * 1024
 
-#: What a user may do with an action that is recommended, in AWS's spelling.
+#: The event types of action interactions, in AWS's spelling.
 ACTION_EVENTS = ("Viewed", "Taken", "Not Taken")
 
 _VALUE = Field(name="EVENT_VALUE", type="float", nullable=True)
@@ -61,7 +62,7 @@ def _build_interaction(
     request: Mapping[str, Any], event: Mapping[str, Any], schema: DatasetSchema, where: str
 ) -> Interaction:
     properties = _parse_event_properties(event, where)
-    # AWS lets clients send these two among the properties as well.
+    # AWS accepts these two in the properties as well.
     item_id = event.get("itemId", properties.pop("itemId", None))
     if item_id is not None and not _is_id(item_id):
         raise InvalidInput(f"{where}: itemId must be a string of 1 to {MAX_ID_CHARACTERS} characters without NUL.")
@@ -70,7 +71,7 @@ def _build_interaction(
     )
     return _check_size(
         Interaction(
-            # Until a user is known, the session stands for them.
+            # Until the user is known, the session id stands for the user id.
             user_id=request.get("userId") or request["sessionId"],
             session_id=request["sessionId"],
             item_id=item_id,
@@ -110,7 +111,7 @@ def _build_action_interaction(sent: Mapping[str, Any], schema: DatasetSchema, wh
 
 
 def _normalize_event_type(event_type: str) -> str:
-    """AWS's own filters spell Not Taken as NOT_TAKEN."""
+    """Fold the spelling of an event type: AWS's own filters spell Not Taken as NOT_TAKEN."""
     return normalize_name(event_type.replace(" ", ""))
 
 
@@ -130,7 +131,7 @@ def _parse_event_properties(event: Mapping[str, Any], where: str) -> dict[str, A
 
 
 def _parse_time(seconds: float, where: str) -> float:
-    """Seconds since 1970, or milliseconds, where as seconds they would be beyond the year 5138."""
+    """Return a time in epoch seconds. Numbers that would be seconds after the year 5138 are milliseconds."""
     if not math.isfinite(seconds) or seconds < 0:
         raise InvalidInput(f"{where} must be a time in seconds since 1970.")
     if seconds > LATEST_TIMESTAMP:
@@ -141,7 +142,7 @@ def _parse_time(seconds: float, where: str) -> float:
 
 
 def _build_context_columns(event: Mapping[str, Any]) -> dict[str, str]:
-    """What was shown when it happened, and who takes the credit, as an imported file has it."""
+    """Return the recommendation, impression and attribution source of an event, as columns of an imported file."""
     attribution = event.get("metricAttribution") or {}
     given = {
         "RECOMMENDATION_ID": event.get("recommendationId"),
@@ -152,20 +153,23 @@ def _build_context_columns(event: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _with_impressions(interactions: Sequence[Interaction], store: Store, dataset: str) -> Sequence[Interaction]:
-    """Where an event names a recommendation and tells of no impression, what was recommended is the impression."""
-    silent = [one for one in interactions if "IMPRESSION" not in one.properties]
-    named = {one.properties["RECOMMENDATION_ID"] for one in silent if "RECOMMENDATION_ID" in one.properties}
+    """Add the recommended items as the impression of events that name a recommendation but no impression."""
+    without = [one for one in interactions if "IMPRESSION" not in one.properties]
+    named = {one.properties["RECOMMENDATION_ID"] for one in without if "RECOMMENDATION_ID" in one.properties}
     shown = store.get_impressions(dataset, sorted(named)) if named else {}
     if not shown:
         return interactions
-    told = {recommendation: {"IMPRESSION": impression} for recommendation, impression in shown.items()}
+    by_recommendation = {recommendation: {"IMPRESSION": impression} for recommendation, impression in shown.items()}
     return [
-        replace(one, properties={**told.get(one.properties.get("RECOMMENDATION_ID", ""), {}), **one.properties})
+        replace(
+            one, properties={**by_recommendation.get(one.properties.get("RECOMMENDATION_ID", ""), {}), **one.properties}
+        )
         for one in interactions
     ]
 
 
 def _check_size(interaction: Interaction, where: str) -> Interaction:
+    """Return the interaction. Raises InvalidInput if it takes more than EVENT_BYTES."""
     if len(orjson.dumps(interaction)) > EVENT_BYTES:
         raise InvalidInput(f"{where} takes more than {EVENT_BYTES} bytes.")
     return interaction

@@ -1,4 +1,4 @@
-"""PutItems, PutUsers and PutActions: the newest record of an id replaces the one before, whole."""
+"""PutItems, PutUsers and PutActions: a record replaces the whole previous record of its id."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from shared.store import PutRecord, Store
 
 @dataclass(frozen=True)
 class PutOperation:
-    """What one of the operations puts."""
+    """The dataset type of an operation, and the names of its members in the request."""
 
     dataset_type: str
     members: str
     id: str
 
 
-#: By the operation's name.
+#: By operation name.
 PUT_OPERATIONS: Mapping[str, PutOperation] = {
     "PutItems": PutOperation("ITEMS", "items", "itemId"),
     "PutUsers": PutOperation("USERS", "users", "userId"),

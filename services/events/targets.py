@@ -1,4 +1,4 @@
-"""Where a call's records go: the dataset behind a tracking id or an ARN, with its schema."""
+"""Find the dataset that a call writes to, by tracking id or ARN, with its schema."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from shared.aws.errors import InvalidInput, ResourceNotFound
 from shared.data import schemas
 from shared.data.schemas import DatasetSchema
 from shared.resources import ResourceReader
-from shared.resources.dataset.requests import arn_of
-from shared.resources.event_tracker import tracking_claim
+from shared.resources.dataset.requests import build_dataset_arn
+from shared.resources.event_tracker import build_tracking_claim
 from shared.state.lifecycle import ACTIVE
 from shared.store import Record, Store
 
 
 @dataclass(frozen=True)
 class DatasetTarget:
-    """``tracker`` is the ARN of what has the tracking id; empty where the dataset was named itself."""
+    """A dataset to write to. ``tracker`` is the ARN of the event tracker; empty if the call did not name one."""
 
     arn: str
     schema: DatasetSchema
@@ -26,12 +26,12 @@ class DatasetTarget:
 
 
 def find_interactions_target(store: Store, reading: ResourceReader, tracking_id: str) -> DatasetTarget:
-    """The Interactions dataset of an event tracker's group. Raises ResourceNotFound, InvalidInput."""
+    """Find the Interactions dataset of an event tracker's group. Raises ResourceNotFound, InvalidInput."""
     tracker = _find_tracked(store, tracking_id, "event_tracker")
     if not _is_usable(tracker):
         raise ResourceNotFound(f"No usable event tracker has the tracking id {tracking_id}.")
     group = tracker.body["datasetGroupArn"]
-    dataset = store.get(arn_of(group, "INTERACTIONS", reading))
+    dataset = store.get(build_dataset_arn(group, "INTERACTIONS", reading))
     if not _is_usable(dataset):
         raise InvalidInput(f"The dataset group {group} has no usable Interactions dataset: create one first.")
     return replace(_build_target(dataset, reading), tracker=tracker.arn)
@@ -42,7 +42,7 @@ def _is_usable(record: Record | None) -> TypeGuard[Record]:
 
 
 def find_action_interactions_target(store: Store, reading: ResourceReader, tracking_id: str) -> DatasetTarget:
-    """The Action_Interactions dataset that has this tracking id. Raises ResourceNotFound, ResourceInUse."""
+    """Find the Action_Interactions dataset with this tracking id. Raises ResourceNotFound, ResourceInUse."""
     dataset = _find_tracked(store, tracking_id, "dataset")
     if dataset is None:
         raise ResourceNotFound(
@@ -52,7 +52,7 @@ def find_action_interactions_target(store: Store, reading: ResourceReader, track
 
 
 def find_dataset_target(dataset_type: str, arn: str, reading: ResourceReader) -> DatasetTarget:
-    """The dataset, which must be of this type. Raises ResourceNotFound, ResourceInUse, InvalidInput."""
+    """Find a dataset, which must be of this type. Raises ResourceNotFound, ResourceInUse, InvalidInput."""
     dataset = reading.find_active(arn, "dataset")
     if dataset.body["datasetType"] != dataset_type:
         raise InvalidInput(f"{arn} is a dataset of type {dataset.body['datasetType']}; it must be {dataset_type}.")
@@ -60,7 +60,7 @@ def find_dataset_target(dataset_type: str, arn: str, reading: ResourceReader) ->
 
 
 def _find_tracked(store: Store, tracking_id: str, noun: str) -> Record | None:
-    arn = store.find_claim_holder(tracking_claim(tracking_id))
+    arn = store.find_claim_holder(build_tracking_claim(tracking_id))
     record = store.get(arn) if arn else None
     return record if record is not None and record.kind == noun else None
 

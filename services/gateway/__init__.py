@@ -1,5 +1,5 @@
-"""One port for the three services: an event-driven front that looks at the path and at nothing else.
+"""The gateway: an event-driven proxy that offers the three services at one port, and routes by path.
 
-`connections` are those of clients, with their limits; `upstreams` those to the services; `app` says what passes, and
-what is refused; `worker` is gunicorn's, in whose event loop all of it runs.
+`connections` has the connections of clients, with their limits; `upstreams` those to the services; `app` forwards or
+refuses requests; `worker` is the gunicorn worker whose event loop runs all of it.
 """

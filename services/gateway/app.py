@@ -1,15 +1,14 @@
-"""What passes through the gateway, and what is refused.
+"""The application of the gateway: it forwards requests to the services, or refuses them.
 
-The fixed paths of the runtime and events services go there and "/" to the API; any other path is refused here. Method,
-raw path, headers (Host among them: it is signed) and body pass as they came; only hop-by-hop headers stay behind, and a
-chunked body goes on with its length. A call goes on when all of it has come. Signatures are checked where the call is
-answered, not here.
+The fixed paths of the runtime and events services go to these services and "/" to the API; any other path is refused
+here. Method, raw path, headers (with Host, which is signed) and body are forwarded unchanged, except that hop-by-hop
+headers are dropped and a chunked body is sent with its length. A call is forwarded once it has arrived whole. The
+services check the signatures.
 
-The health pages of the services (shared.observability.health) never pass: the gateway answers its own /healthz and
-/readyz, and /metrics only where FORETASTE_METRICS_BIND says, which is no address that clients reach.
+The health endpoints of the services (shared.observability.health) are never forwarded: the gateway answers /healthz and
+/readyz for itself, and /metrics only at FORETASTE_METRICS_BIND, an address that clients don't reach.
 
-Refused means an answer in AWS's form. ServiceUnavailable (503) and RequestTimeoutException (408) are those that the
-SDKs try again by themselves.
+A refusal is an error in AWS's form. The SDKs retry ServiceUnavailable (503) and RequestTimeoutException (408).
 """
 
 from __future__ import annotations
@@ -49,10 +48,10 @@ from shared.system.open_files import raise_file_limit
 
 log = structlog.get_logger()
 
-SWEEP_SECONDS = 0.5  # seconds between two looks for who has taken too long
-LINGER_SECONDS = 1.0  # seconds that a gateway that stops still takes calls on open connections
+SWEEP_SECONDS = 0.5  # between two checks for expired connections
+LINGER_SECONDS = 1.0  # that a stopping gateway still takes calls on open connections
 BACKLOG = 1024
-#: Files of a process beside its connections: logs, the store of modules, what a library opens.
+#: Open files of a process apart from its connections: logs, sockets and files of libraries.
 OTHER_FILES = 128
 
 HOP_BY_HOP = frozenset(
@@ -68,15 +67,15 @@ HOP_BY_HOP = frozenset(
         "upgrade",
     }
 )
-# Expect has been answered here, and the length of the body is written anew.
+# The gateway has answered Expect, and computes the length of the body.
 NOT_FORWARDED = HOP_BY_HOP | {"expect", "content-length"}
-# The front adds its own Date and Server.
+# The gateway adds its own Date and Server.
 NOT_RETURNED = HOP_BY_HOP | {"date", "server"}
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 def create_app() -> Gateway:
-    """For gunicorn: the gateway of this process, from the environment."""
+    """Create the gateway of this process from the environment; gunicorn calls this."""
     configured = settings.load()
     logging.configure_logging(configured, "gateway")
     gateway = Gateway(configured)
@@ -85,7 +84,7 @@ def create_app() -> Gateway:
 
 
 class Gateway:
-    """Answers the calls that come in on the connections of clients."""
+    """Forwards the calls of clients to the services, and answers its own health endpoints."""
 
     def __init__(self, configured: Settings) -> None:
         urls = {
@@ -109,7 +108,7 @@ class Gateway:
         self.health = HealthEndpoints("gateway", alive={"loop": self._is_loop_alive}, ready=ready)
 
     async def __call__(self, sockets: Sequence[socket], stop: asyncio.Event, grace: float) -> None:
-        """Serve on these listening sockets until `stop` is set, and so many seconds longer what is being answered."""
+        """Serve on listening sockets until `stop` is set, then finish running calls within `grace` seconds."""
         self._loop = asyncio.get_running_loop()
         async with AsyncExitStack() as stack:
             for upstream in self._upstreams.values():
@@ -134,7 +133,7 @@ class Gateway:
             await asyncio.sleep(SWEEP_SECONDS)
 
     async def _finish_calls(self, grace: float) -> None:
-        """Who has sent a whole request is answered; who has not is given LINGER for it."""
+        """Wait for running calls, and LINGER_SECONDS for requests that have not arrived whole."""
         begun = time.monotonic()
         while (passed := time.monotonic() - begun) < grace:
             count = self.connections.count_by_state()
@@ -152,14 +151,16 @@ class Gateway:
             response = await self._forward_request(request, connection, path, upstream)
         except PersonalizeError as error:
             response = build_error_response(error, service)
-        except Exception:  # aiohttp's own answer to this would be HTML
-            log.exception("internal failure", path=path)
+        except Exception:  # aiohttp's own answer would be HTML
+            log.exception("request failed", path=path)
             response = build_error_response(InternalFailure("An internal error has occurred."), service)
         if path not in _HEALTH_PATHS:
             metrics.count_gateway_request(service, response.status, time.perf_counter() - started)
-        # Where the body has not come, or the parser may have left HTTP/1, nobody knows where the next request begins.
-        unsure = not request.content.at_eof() or request.content.exception() is not None or "Upgrade" in request.headers
-        if unsure or connection.ended or self._stopping:
+        # Without the whole body, or if the parser may have left HTTP/1, the start of the next request is unknown.
+        is_unsure = (
+            not request.content.at_eof() or request.content.exception() is not None or "Upgrade" in request.headers
+        )
+        if is_unsure or connection.ended or self._stopping:
             response.force_close()
         connection.become_idle()
         return response
@@ -171,7 +172,7 @@ class Gateway:
             await _discard_body(request)
             connection.enter_state(ConnectionState.ANSWERED)
             return await self._answer_locally(request, path)
-        # Before its body is read: what is refused by its head alone needs none.
+        # Checked before the body is read: a request with invalid headers is refused without it.
         headers = _filter_headers(request)
         body = await _read_body(request, connection)
         connection.enter_state(ConnectionState.ANSWERED)
@@ -181,7 +182,7 @@ class Gateway:
         return build_response(returned.status, kept, returned.body)
 
     async def _answer_locally(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
-        """The gateway's own answers: /ping, /healthz, /readyz, and that there is nothing else."""
+        """Answer /ping, /healthz and /readyz. Raises UnknownOperation for any other path."""
         if path == "/ping":
             reached = await self._check_upstreams()
             status = HTTPStatus.OK if all(reached.values()) else HTTPStatus.SERVICE_UNAVAILABLE
@@ -189,17 +190,17 @@ class Gateway:
                 status, "application/json", orjson.dumps({"service": "gateway", "upstreams": reached})
             )
         if path in _HEALTH_PATHS and path != "/metrics":
-            # In a thread: its checks ask this loop. No call waits for such a thread.
-            said = await asyncio.to_thread(self.health.respond, path)
-            if said is not None:
-                return build_own_response(said.status, said.content_type, said.body)
+            # In a thread, because its checks wait for this event loop. Calls need no threads.
+            answer = await asyncio.to_thread(self.health.respond, path)
+            if answer is not None:
+                return build_own_response(answer.status, answer.content_type, answer.body)
         if not path.startswith("/"):
             raise UnknownOperation("The request target must be a path.")
         refusal = UnknownOperation(f"There is no operation at {request.method} {_format_path(path)}.")
         raise with_status(refusal, HTTPStatus.NOT_FOUND)
 
     async def _check_upstreams(self) -> Mapping[str, bool]:
-        """Which services answer. Whoever asks at the same time gets the same answer: it costs the services one ping."""
+        """Return for each service whether it answers. Concurrent callers share one ping per service."""
         if self._checking is None or self._checking.done():
             self._checking = asyncio.create_task(self._ping_upstreams())
         return await asyncio.shield(self._checking)
@@ -209,13 +210,13 @@ class Gateway:
         return dict(zip(self._upstreams, answers, strict=True))
 
     def _is_upstream_reached(self, service: str) -> bool:
-        """For another thread than the event loop's."""
+        """Tell whether a service answers; call it from another thread than the event loop's."""
         if self._loop is None:
             return False
         return asyncio.run_coroutine_threadsafe(self._check_upstreams(), self._loop).result()[service]
 
     def _is_loop_alive(self) -> bool:
-        """Whether the event loop goes round; for another thread than its own."""
+        """Tell whether the event loop runs; call it from another thread than its own."""
         if self._loop is None:
             return False
         try:
@@ -229,11 +230,11 @@ _HEALTH_PATHS = frozenset({"/ping", *HEALTH_PATHS})
 
 
 def _compute_limits(configured: Settings) -> ConnectionLimits:
-    """As they are set, or as many connections as the system allows files."""
-    others = OTHER_FILES + 2 * len(service_model.SERVICES) * configured.gateway_calls
-    in_all = min(configured.gateway_connections, raise_file_limit(configured.gateway_connections + others) - others)
-    if in_all < configured.gateway_connections:
-        log.warning("fewer connections than FORETASTE_GATEWAY_CONNECTIONS: the limit of open files", connections=in_all)
+    """Compute the limits from the settings, with no more connections than the system allows open files."""
+    reserved = OTHER_FILES + 2 * len(service_model.SERVICES) * configured.gateway_calls
+    total = min(configured.gateway_connections, raise_file_limit(configured.gateway_connections + reserved) - reserved)
+    if total < configured.gateway_connections:
+        log.warning("open file limit below FORETASTE_GATEWAY_CONNECTIONS", connections=total)
     return ConnectionLimits(
         seconds={
             ConnectionState.IDLE: configured.gateway_idle_seconds,
@@ -241,13 +242,13 @@ def _compute_limits(configured: Settings) -> ConnectionLimits:
             ConnectionState.BODY: configured.gateway_body_seconds,
         },
         per_peer=configured.gateway_connections_per_peer,
-        in_all=max(in_all, 1),
+        in_all=max(total, 1),
         body_bytes=configured.gateway_bodies_mb * 1024 * 1024,
     )
 
 
 def _filter_headers(request: web.BaseRequest) -> CIMultiDict[str]:
-    """The headers that go on. Raises Serialization for those that could not go on as they came."""
+    """Return the headers to forward. Raises Serialization for headers that can't be forwarded unchanged."""
     if request.headers.get(hdrs.TRANSFER_ENCODING, "chunked").lower() != "chunked":
         raise Serialization("The only transfer encoding is chunked.")
     named = {name.strip().lower() for name in ",".join(request.headers.getall(hdrs.CONNECTION, ())).split(",")}
@@ -260,7 +261,7 @@ def _filter_headers(request: web.BaseRequest) -> CIMultiDict[str]:
 
 
 def _is_text(value: str) -> bool:
-    """Not on several lines, and in UTF-8 (what is not, is surrogates here)."""
+    """Tell whether a value is one line of UTF-8 (invalid bytes are surrogates here)."""
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -269,7 +270,7 @@ def _is_text(value: str) -> bool:
 
 
 async def _read_body(request: web.BaseRequest, connection: Connection) -> bytes:
-    """The whole body. Raises RequestTooLarge, Serialization, or ServiceUnavailable where there is no memory for it."""
+    """Read the whole body. Raises RequestTooLarge, Serialization, or ServiceUnavailable if memory is short."""
     too_large = RequestTooLarge(f"Request size exceeded {request_body.MAX_BODY_BYTES} bytes.")
     if _expects_continue(request):
         if (request.content_length or 0) > request_body.MAX_BODY_BYTES:
@@ -291,14 +292,14 @@ async def _read_body(request: web.BaseRequest, connection: Connection) -> bytes:
 
 
 async def _discard_body(request: web.BaseRequest) -> None:
-    """Of a request that is refused by its head. One that waits to be told whether to send it is not told."""
+    """Discard the body of a request that is refused by its head, unless the client waits for 100 Continue."""
     if not _expects_continue(request):
         with suppress(web.RequestPayloadError, ConnectionError):
             await _discard_rest(request, 0)
 
 
 async def _discard_rest(request: web.BaseRequest, read: int) -> None:
-    """A client that is still sending does not read: cut off at once it would see a broken connection, and no answer."""
+    """Read and discard the rest of a body: a client that is still sending would see a reset and not the error."""
     async for chunk in _iter_chunks(request):
         read += len(chunk)
         if read > request_body.MAX_DISCARDED_BYTES:
@@ -306,7 +307,7 @@ async def _discard_rest(request: web.BaseRequest, read: int) -> None:
 
 
 async def _iter_chunks(request: web.BaseRequest) -> AsyncIterator[bytes]:
-    """What comes of the body. Raises ConnectionError where the connection ends before."""
+    """Yield the chunks of the body. Raises ConnectionError if the connection ends within it."""
     while not request.content.at_eof():
         if not request.protocol.connected:
             raise ConnectionResetError

@@ -1,18 +1,18 @@
-"""The connections of clients: how long each may take for a request, and how many there may be.
+"""The connections of clients, with limits of time, number and memory.
 
-A connection is in one of four states. It is *idle* until the first byte of a request comes. It sends its *head*, then
-its *body*; both end at a limit of time that further bytes do not prolong. While the whole request is *answered* its
-time is the upstream's. Nothing but some kilobytes is spent on a connection in the first three: no thread, and no
-connection to a service.
+A connection has one of four states. It is *idle* until the first byte of a request arrives. Then the client sends the
+*head* and the *body*, each within a limit of time that further bytes do not extend. While the whole request is being
+*answered*, the time limits are those of the upstream. In the first three states a connection costs a few kilobytes, but
+no thread and no connection to a service.
 
-Who takes too long hears so (408, which the SDKs try again) and is cut off; an idle connection is closed without a word.
-And somebody must make room, and hears 503 unless it was idle:
+A connection that exceeds its time is closed with 408, which the SDKs retry; an idle one is closed without a response.
+To make room, a connection is closed with 503, or without a response if it is idle:
 
-* Where one peer has as many connections as it may have, and another one comes: of its own, the one that has been
-  longest in its state without a whole request. Where all peers together have as many: the one of all of them. A client
-  that keeps connections open between its calls loses the oldest, and opens another.
-* Where all bodies together take more memory than they may: the oldest that is not whole.
-* Where nobody waits, because all are being answered, who comes last is refused.
+* If a peer opens more connections than it may have, its connection that has waited longest for a whole request is
+  closed; if all peers together have too many, the one of all that has waited longest. A client that keeps connections
+  open between its calls loses the oldest one, and opens another.
+* If all bodies together take more memory than they may, the oldest incomplete one is closed.
+* If every connection is being answered, the new one is refused.
 
 A peer is an IPv4 address, or the first 64 bits of an IPv6 address.
 """
@@ -47,7 +47,7 @@ LINE = 4094  # bytes of a request line
 FIELD = 8190  # bytes of one header
 FIELDS = 64  # headers
 HEAD = 64 * 1024  # bytes of all of them
-AHEAD = 64 * 1024  # bytes that may come before the call before them is answered
+AHEAD = 64 * 1024  # bytes that a client may send before its running call is answered
 
 
 class ConnectionState(Enum):
@@ -66,7 +66,7 @@ _TOO_LATE: Mapping[ConnectionState, str | None] = {
 
 @dataclass(frozen=True, kw_only=True)
 class ConnectionLimits:
-    """Seconds for each state but the last, connections of one peer and of all, and bytes of all bodies together."""
+    """Seconds in each state but ANSWERED, connections of one peer and of all, and bytes of all bodies together."""
 
     seconds: Mapping[ConnectionState, float]
     per_peer: int
@@ -75,21 +75,21 @@ class ConnectionLimits:
 
 
 class ConnectionRegistry:
-    """All connections of one process, and the memory that their bodies take. For the thread of the event loop alone."""
+    """The connections of one process and the memory of their bodies; used only in the event loop's thread."""
 
     def __init__(self, limits: ConnectionLimits) -> None:
         self.limits = limits
-        #: Those that wait for their client, by state; who has been longest in it stands first.
+        #: The connections that wait for their client, by state, the longest in it first.
         self._waiting: Mapping[ConnectionState, dict[Connection, None]] = {state: {} for state in limits.seconds}
         self._connections: set[Connection] = set()
         self._of_peer: Counter[str] = Counter()
         self._body_bytes = 0
 
     def add_connection(self, connection: Connection) -> None:
-        """A new connection. Raises ServiceUnavailable where nobody makes room for it."""
+        """Add a new connection. Raises ServiceUnavailable if no other one can be closed for it."""
         peer = connection.peer
         if self._of_peer[peer] >= self.limits.per_peer:
-            self._close_oldest(other for other in self._iter_by_age() if other.peer == peer)
+            self._close_oldest(one for one in self._iter_by_age() if one.peer == peer)
         if len(self._connections) >= self.limits.in_all:
             self._close_oldest(self._iter_by_age())
         self._of_peer[peer] += 1
@@ -116,7 +116,7 @@ class ConnectionRegistry:
             self._waiting[state][connection] = None
 
     def reserve_bytes(self, connection: Connection, count: int) -> None:
-        """So many bytes more of its body are kept. Raises ServiceUnavailable where nobody makes room for them."""
+        """Reserve memory for ``count`` more bytes of a body. Raises ServiceUnavailable if there is no room."""
         while self._body_bytes + count > self.limits.body_bytes:
             self._close_oldest(
                 other for other in self._waiting[ConnectionState.BODY] if other.body_bytes and other is not connection
@@ -125,26 +125,26 @@ class ConnectionRegistry:
         self._body_bytes += count
 
     def release_bytes(self, connection: Connection) -> None:
-        """Its body is no longer needed."""
+        """Release the memory of a body."""
         self._body_bytes -= connection.body_bytes
         connection.body_bytes = 0
 
     def close_expired(self) -> None:
-        """Ends those who have taken too long."""
+        """Close the connections that have exceeded their time."""
         for state, seconds in self.limits.seconds.items():
             before = time.monotonic() - seconds
             for connection in list(self._waiting[state]):
                 if connection.since > before:
                     break
-                said = _TOO_LATE[state]
-                connection.close_with_error(None if said is None else RequestTimeout(said), why=state.value)
+                message = _TOO_LATE[state]
+                connection.close_with_error(None if message is None else RequestTimeout(message), why=state.value)
 
     def count_by_state(self) -> Mapping[ConnectionState, int]:
         waiting = {state: len(connections) for state, connections in self._waiting.items()}
         return {**waiting, ConnectionState.ANSWERED: len(self._connections) - sum(waiting.values())}
 
     def close_all(self) -> None:
-        """Ends all connections."""
+        """Close all connections."""
         for connection in list(self._connections):
             connection.close_with_error(None, why="stopped")
 
@@ -160,14 +160,14 @@ class ConnectionRegistry:
 
 
 class Connection(web.RequestHandler):
-    """One connection: aiohttp's, which parses requests and writes answers, with the limits of the room."""
+    """A connection of a client. aiohttp parses requests and writes responses; the registry enforces the limits."""
 
     __slots__ = ("_ahead", "_registry", "body_bytes", "ended", "payload", "peer", "since", "state")
 
     def __init__(self, server: web.Server, registry: ConnectionRegistry, **options: Any) -> None:
         super().__init__(server, **options)
         self._registry = registry
-        self._ahead = 0  # bytes since the connection came into its state
+        self._ahead = 0  # bytes received in the current state
         self.peer = ""
         self.state = ConnectionState.IDLE
         self.since = 0.0
@@ -198,7 +198,7 @@ class Connection(web.RequestHandler):
         super().data_received(data)
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Stays open for the answer where the whole request has come."""
+        """Stay open for the answer if the whole request has arrived."""
         self.ended = True
         if self.state is ConnectionState.BODY and self.payload is not None and not self.payload.is_eof():
             self.close_with_error(Serialization("The body ended before all of it had arrived."), why="ended")
@@ -209,7 +209,7 @@ class Connection(web.RequestHandler):
         self._registry.set_state(self, state)
 
     def begin_body(self, payload: StreamReader) -> None:
-        """A whole head has come, and perhaps the body with it."""
+        """Note that the head has arrived, and possibly the body with it."""
         self.payload = payload
         self.enter_state(ConnectionState.ANSWERED if payload.is_eof() else ConnectionState.BODY)
 
@@ -217,18 +217,18 @@ class Connection(web.RequestHandler):
         self._registry.reserve_bytes(self, count)
 
     def become_idle(self) -> None:
-        """The answer has been given to the transport."""
+        """Wait for the next request, after the response has gone to the transport."""
         self.payload = None
         self._registry.release_bytes(self)
         self.enter_state(ConnectionState.IDLE)
 
     def close_with_error(self, refusal: PersonalizeError | None, *, why: str) -> None:
-        """End it, with an answer where there is one and the client takes it."""
+        """Close the connection, after an error response if there is one and the client reads it."""
         transport = self.transport
         if transport is not None:
             if refusal is not None and self.state is not ConnectionState.ANSWERED:
                 transport.write(build_bare_response(refusal))
-            if transport.get_write_buffer_size():  # of a client that does not read: close() would wait for it
+            if transport.get_write_buffer_size():  # the client does not read, and close() would wait for it
                 transport.abort()
         metrics.count_gateway_cut(why)
         self._registry.remove_connection(self)
@@ -241,25 +241,25 @@ class Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,  # noqa: ARG002
     ) -> web.StreamResponse:
-        """The answer to what is not HTTP, in AWS's form. (The application answers its own failures.)"""
+        """Answer invalid HTTP with an error in AWS's form. (The application answers its own errors.)"""
         metrics.count_gateway_cut("invalid")
         return build_error_response(_convert_error(exc), close=True)
 
 
 def create_connection_factory(registry: ConnectionRegistry, handler: RequestCallback) -> Callable[[], Connection]:
-    """What makes a connection of each that a client opens, for asyncio's `create_server`."""
-    of_aiohttp = web.Server(handler, request_factory=_create_request)
+    """Create the protocol factory for asyncio's `create_server`."""
+    aiohttp_server = web.Server(handler, request_factory=_create_request)
     options: dict[str, Any] = {
         "max_line_size": LINE,
         "max_field_size": FIELD,
         "max_headers": FIELDS,
         "auto_decompress": False,
         "access_log": None,
-        # The room's own limit comes first.
+        # The registry's own limit comes first.
         "keepalive_timeout": 2 * registry.limits.seconds[ConnectionState.IDLE],
         "lingering_time": 0,
     }
-    return lambda: Connection(of_aiohttp, registry, loop=asyncio.get_running_loop(), **options)
+    return lambda: Connection(aiohttp_server, registry, loop=asyncio.get_running_loop(), **options)
 
 
 def _create_request(
@@ -288,7 +288,7 @@ def _create_headers_error() -> PersonalizeError:
 
 
 def get_peer(address: Any) -> str:
-    """Whose connection it is, by the address of the socket's other end; a Unix socket's are all of one peer."""
+    """Return the peer of a remote address. All connections of a Unix socket have the same peer."""
     if not isinstance(address, tuple):
         return ""
     host: str = address[0]

@@ -1,4 +1,4 @@
-"""Answers as aiohttp sends them: those of the services, and the gateway's own."""
+"""Build aiohttp responses: those of the services, and the gateway's own."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from multidict import CIMultiDict
 from shared.aws import service_model
 from shared.aws.errors import PersonalizeError
 
-#: In place of aiohttp's own, which names its version.
+#: Replaces aiohttp's header, which has its version.
 SERVER = ("Server", "foretaste")
 
 
 def build_response(
     status: int, headers: Iterable[tuple[str, str]], body: bytes, *, close: bool = False
 ) -> web.Response:
-    """An answer with these headers, beside which it gets Date, Connection where HTTP wants it, and Server."""
+    """Build a response with these headers and Server; aiohttp adds Date, and Connection if HTTP needs it."""
     response = web.Response(status=status, headers=CIMultiDict((*headers, SERVER)), body=body)
     if close:
         response.force_close()
@@ -32,7 +32,7 @@ def build_own_response(status: int, content_type: str, body: bytes) -> web.Respo
 def build_error_response(
     error: PersonalizeError, service: str = "personalize-runtime", *, close: bool = False
 ) -> web.Response:
-    """A refusal in the form that the service gives it."""
+    """Build an error response in the form of a service."""
     headers = (
         ("Content-Type", service_model.get_content_type(service)),
         ("x-amzn-RequestId", str(uuid4())),

@@ -1,14 +1,14 @@
-"""The way of a call to a service, and what happens when the service fails, so that a client may not notice:
+"""Send calls to a service, and hide its failures from clients where that is safe:
 
-* It refuses the connection (it is being restarted): nothing was sent, so the call waits for it, up to PATIENCE.
-* It closes the connection before it answers: this is how a kept-alive connection ends that the service gave up in
-  the moment we used it. The call is sent once more, on a new connection, if it carries an amz-sdk-invocation-id: the
-  SDKs themselves would send such a call again under the same id, and the services answer it once. A call without the
-  id might be done twice, so it is refused.
-* It goes silent, or breaks off in its answer: refused.
+* If the service refuses the connection (it is being restarted), no byte was sent: the call waits up to WAIT_SECONDS.
+* If it closes the connection before it answers (the usual end of a kept-alive connection that it closed at the moment
+  of our call), the call is sent once more, on a new connection, provided that it has an amz-sdk-invocation-id: the SDKs
+  would resend such a call under the same id too, and the services carry it out once. A call without the id might run
+  twice, so it is refused.
+* If it stops responding, or breaks off in its answer, the call is refused.
 
-So many calls are sent to each service at once; as many as `waiting` wait for their turn, up to PATIENCE, and more are
-refused at once. Each service has its own turns: one that is down does not take the others with it.
+Up to `calls` calls are sent to each service at once, up to `waiting` more wait for a slot for WAIT_SECONDS, and further
+ones are refused at once. Each service has its own slots, so that one that is down does not affect the rest.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from shared.aws.errors import ServiceUnavailable
 
 log = structlog.get_logger()
 
-WAIT_SECONDS = 20.0  # seconds that a call waits for a service that refuses connections, or for its turn
-POLL_SECONDS = 0.05  # seconds between two tries
+WAIT_SECONDS = 20.0  # that a call waits for a service that refuses connections, or for a slot
+POLL_SECONDS = 0.05  # between two tries to connect
 TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=2.0, sock_read=65.0)  # the SDKs give up after 60
 PING_TIMEOUT = aiohttp.ClientTimeout(total=3.0)
-#: A name may stand for several processes, or for another than before.
+#: How long a resolved name is cached: it may have several addresses, or a new one.
 DNS_SECONDS = 2
 
-#: What aiohttp would add to a request.
+#: Headers that aiohttp would add to a request.
 _OWN = (hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE, hdrs.USER_AGENT)
 _NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 _CLOSED = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, aiohttp.ClientConnectionResetError)
@@ -44,7 +44,7 @@ _CLOSED = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, aiohttp.Clien
 
 @dataclass(frozen=True, kw_only=True)
 class ForwardedCall:
-    """A call as it goes on: `target` is its raw path and query."""
+    """A call to forward. `target` is its raw path and query."""
 
     method: str
     target: str
@@ -64,7 +64,7 @@ class UpstreamResponse:
 
 
 class Upstream:
-    """One service. To be used in the event loop in which it was opened."""
+    """A service. Use it in the event loop in which its sessions were opened."""
 
     def __init__(self, service: str, url: str, *, calls: int, waiting: int) -> None:
         self.service = service
@@ -89,7 +89,7 @@ class Upstream:
                 self._polling.cancel()
 
     async def send_call(self, call: ForwardedCall) -> UpstreamResponse:
-        """The service's answer. Raises ServiceUnavailable."""
+        """Send a call and return the answer of the service. Raises ServiceUnavailable."""
         await self._acquire_slot()
         try:
             try:
@@ -105,7 +105,7 @@ class Upstream:
             self._slots.release()
 
     async def ping_service(self) -> bool:
-        """Whether the service answers /ping, on a connection that no call uses."""
+        """Tell whether the service answers /ping, on a connection that calls don't use."""
         try:
             async with self._pings.get(self._ping, timeout=PING_TIMEOUT) as response:
                 return response.status == HTTPStatus.OK
@@ -139,7 +139,7 @@ class Upstream:
                 continue
 
     async def _wait_until_listening(self) -> None:
-        """All who wait for the service do so together: it is knocked at once for all."""
+        """Wait until the service accepts connections. All waiting calls share one poll."""
         if self._polling is None or self._polling.done():
             self._polling = asyncio.create_task(self._poll_until_listening())
         await asyncio.shield(self._polling)
@@ -152,13 +152,13 @@ class Upstream:
             try:
                 async with asyncio.timeout(TIMEOUT.sock_connect):
                     _, writer = await asyncio.open_connection(at.host, at.port)
-            except OSError:  # TimeoutError among them
+            except OSError:  # includes TimeoutError
                 continue
             writer.close()
             return
 
     async def _send_with_retry(self, call: ForwardedCall) -> UpstreamResponse:
-        """Raises what is in _NOT_SENT where nothing was sent."""
+        """Send a call, and once more if the service closed the connection. Raises _NOT_SENT if no byte was sent."""
         try:
             return await self._send_once(self._kept, call)
         except _NOT_SENT:
@@ -181,7 +181,7 @@ class Upstream:
 
 
 def _create_session(*, keep: bool) -> aiohttp.ClientSession:
-    # The turns limit how many there are. One that is kept has no limit of ours: the service closes it.
+    # The slots limit the number of connections. The service closes those that are kept alive.
     connector = aiohttp.TCPConnector(limit=0, force_close=not keep, ttl_dns_cache=DNS_SECONDS)
     return aiohttp.ClientSession(
         connector=connector,

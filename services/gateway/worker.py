@@ -1,5 +1,5 @@
-"""gunicorn's worker that runs an event loop: gunicorn holds the listening sockets, starts a worker that died again, and
-kills one that no longer turns. The application is called with the sockets, what stops it, and the seconds it has then.
+"""A gunicorn worker with an event loop. gunicorn holds the listening sockets, restarts a worker that died, and kills
+one that hangs. The application is called with the sockets, the event that stops it, and the seconds it then has.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import signal
 
 from gunicorn.workers import base
 
-#: Before gunicorn kills a worker that was told to end (seconds).
-MARGIN = 1.0
-BEAT = 1.0
+#: Seconds that a stopping worker keeps in reserve before gunicorn kills it.
+MARGIN_SECONDS = 1.0
+HEARTBEAT_SECONDS = 1.0
 
 
 class Worker(base.Worker):  # type: ignore[misc]
-    """For `--worker-class`."""
+    """The worker class for `--worker-class`."""
 
     def load_wsgi(self) -> None:
         super().load_wsgi()
-        # What is there now stays: to look through all of it for garbage, again and again, holds up every call.
+        # All objects so far live as long as the process: scanning them for garbage would hold up every call.
         gc.collect()
         gc.freeze()
 
@@ -36,7 +36,9 @@ class Worker(base.Worker):  # type: ignore[misc]
         loop, stop = asyncio.get_running_loop(), asyncio.Event()
         loop.add_signal_handler(signal.SIGTERM, stop.set)
         beating = asyncio.create_task(self._send_heartbeats(stop))
-        await self.wsgi([each.sock for each in self.sockets], stop, max(0.0, self.cfg.graceful_timeout - MARGIN))
+        await self.wsgi(
+            [each.sock for each in self.sockets], stop, max(0.0, self.cfg.graceful_timeout - MARGIN_SECONDS)
+        )
         beating.cancel()
 
     async def _send_heartbeats(self, stop: asyncio.Event) -> None:
@@ -44,4 +46,4 @@ class Worker(base.Worker):  # type: ignore[misc]
             self.notify()
             if os.getppid() != self.ppid:  # gunicorn was killed
                 stop.set()
-            await asyncio.sleep(BEAT)
+            await asyncio.sleep(HEARTBEAT_SECONDS)

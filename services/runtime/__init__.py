@@ -1,7 +1,7 @@
-"""The runtime service: personalize-runtime, which answers with the models that it holds in memory."""
+"""The runtime service: personalize-runtime, answered with the models in memory."""
 
 import os
 
-# Before numpy is loaded. Requests are what runs side by side: the threads of one small product, waiting for each other
-# on cores that are busy, would make each of them slower.
+# Before numpy is loaded. Requests run in parallel: threads within one small product would wait for each other on busy
+# cores and make each request slower.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -1,4 +1,4 @@
-"""The runtime service: the operations of personalize-runtime, and beside them who loads models and data."""
+"""The runtime service: the operations of personalize-runtime, and the threads that load models and data."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ from shared.system.disk_space import has_free_space
 WARM_SECONDS = 20.0
 
 
-def create_handlers(serving: RuntimeContext) -> dict[str, app.OperationHandler]:
-    """Every operation that is offered, by its name."""
+def create_handlers(context: RuntimeContext) -> dict[str, app.OperationHandler]:
+    """Return the handler of every operation, by its name."""
     return {
-        "GetActionRecommendations": partial(get_action_recommendations, serving),
-        "GetPersonalizedRanking": partial(get_personalized_ranking, serving),
-        "GetRecommendations": partial(get_recommendations, serving),
+        "GetActionRecommendations": partial(get_action_recommendations, context),
+        "GetPersonalizedRanking": partial(get_personalized_ranking, context),
+        "GetRecommendations": partial(get_recommendations, context),
     }
 
 
@@ -59,55 +59,59 @@ def create_context(
     patient: Store | None = None,
     on_step: Callable[[], None] = lambda: None,
 ) -> RuntimeContext:
-    """With no model in memory yet. ``patient`` is read while models are loaded, which no request waits for, and
-    ``on_step`` called while filters' data are read.
+    """Return the context of a runtime with no model in memory yet.
+
+    Models are loaded through ``patient``, a store with longer timeouts: no request waits for it. ``on_step`` is called
+    while data for filters are read.
     """
-    reading = ResourceReader(store, configured)
-    deployed = ModelCache(ResourceReader(patient or store, configured), artifacts)
+    reader = ResourceReader(store, configured)
+    models = ModelCache(ResourceReader(patient or store, configured), artifacts)
     return RuntimeContext(
-        reader=reading,
+        reader=reader,
         store=store,
-        models=deployed,
-        loader=ModelLoader(deployed),
-        filters=FilterCache(reading, store, SnapshotCache(reading, store, artifacts, on_step)),
+        models=models,
+        loader=ModelLoader(models),
+        filters=FilterCache(reader, store, SnapshotCache(reader, store, artifacts, on_step)),
     )
 
 
 def create_app() -> Flask:
-    """For gunicorn: the application of this process, from the environment."""
+    """Return the application of this gunicorn process, configured from the environment."""
     configured = settings.load()
     logging.configure_logging(configured, "runtime")
     check_data_format(configured.redis_url, configured.artifacts)
-    signs = ActivityTracker()
+    activity = ActivityTracker()
     process = WorkerProcess(
         name=build_process_name("runtime"),
         settings=configured,
         store=RedisStore(configured.redis_url),
         queue=celery_app.MessageQueue(celery_app.create_celery_app(configured)),
-        artifacts=Artifacts(configured.artifacts, on_block=signs.record_activity),
+        artifacts=Artifacts(configured.artifacts, on_block=activity.record_activity),
         ending=threading.Event(),
     )
     store = CachedStore(RedisStore(configured.redis_url, PROMPT), patient=process.store)
     store.start_listening(process.threads, process.ending)
-    here = create_context(
-        configured, cast(Store, store), process.artifacts, patient=process.store, on_step=signs.record_activity
+    context = create_context(
+        configured, cast(Store, store), process.artifacts, patient=process.store, on_step=activity.record_activity
     )
-    preparing = WarmUp(here.models, here.filters, Quarantine("refresher"), signs)
-    warm = deployer.start_deployer(process, here.models, here.loader, preparing)
-    ready = refresher.start_refresher(process, here, preparing, warm)
+    warm_up = WarmUp(context.models, context.filters, Quarantine("refresher"), activity)
+    warm = deployer.start_deployer(process, context.models, context.loader, warm_up)
+    ready = refresher.start_refresher(process, context, warm_up, warm)
     send_heartbeats(process)
-    # Not that Redis answers: without it a runtime still has answers, and all of them lose it together.
+    # Readiness does not ask whether Redis answers: without it a runtime still answers, and all of them lose it at once.
     probe = RedisProbe(configured.redis_url)
-    told = {"disk": lambda: has_free_space(configured.artifacts, configured.min_free_mb) and probe.has_disk_space()}
-    vitals = HealthEndpoints("runtime", threads=process.threads, ready={"models": warm.is_set}, informative=told)
-    vitals.start_server(configured.metrics_bind)
-    # Who asks meanwhile waits to be let in, or goes to another runtime: no first request is slow.
+    informative = {
+        "disk": lambda: has_free_space(configured.artifacts, configured.min_free_mb) and probe.has_disk_space()
+    }
+    health = HealthEndpoints("runtime", threads=process.threads, ready={"models": warm.is_set}, informative=informative)
+    health.start_server(configured.metrics_bind)
+    # Until then clients wait for the port, or another runtime serves them: no first request is slow.
     ready.wait(WARM_SECONDS)
-    offered = {name: with_staleness_header(store, handler) for name, handler in create_handlers(here).items()}
+    offered = {name: with_staleness_header(store, handler) for name, handler in create_handlers(context).items()}
     return app.create_app(
         {"personalize-runtime": offered},
         keys=configured.keys,
-        health=vitals,
+        health=health,
         throttle=create_throttle(configured),
         leader_followers=True,
     )

@@ -1,4 +1,4 @@
-"""What answers a request: the campaign or recommender that it names, and its model."""
+"""Resolve the campaign or recommender that a request names, and its model."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from shared.serving.user_history import read_history
 from shared.state.lifecycle import ACTIVE
 from shared.store import Record, Store
 
-#: What a runtime answers for.
+#: The kinds of records that a runtime answers for.
 ENDPOINT_KINDS = ("campaign", "recommender")
-#: The member of a request that names it -> the member of its body that configures it.
+#: The member of a request that names an endpoint -> the member of its record's body that configures it.
 CONFIGS = {"campaignArn": "campaignConfig", "recommenderArn": "recommenderConfig"}
 
 
 @dataclass(frozen=True)
 class RuntimeContext:
-    """What the operations of a runtime work with."""
+    """The parts that every operation of a runtime needs."""
 
     reader: ResourceReader
     store: Store
@@ -38,8 +38,9 @@ class RuntimeContext:
 
 @dataclass(frozen=True)
 class Endpoint:
+    """An ACTIVE campaign or recommender, with the model that answers for it."""
+
     record: Record
-    """A campaign or a recommender, ACTIVE."""
     model: LoadedModel
     config: Mapping[str, Any]
     """Its CampaignConfig or RecommenderConfig."""
@@ -49,21 +50,21 @@ class Endpoint:
         return self.model.recipe
 
 
-def resolve_endpoint(serving: RuntimeContext, request: Mapping[str, Any], *types: str) -> Endpoint:
-    """What the request names, which must be of one of these recipe types.
+def resolve_endpoint(context: RuntimeContext, request: Mapping[str, Any], *types: str) -> Endpoint:
+    """Return the endpoint that the request names; its recipe must be of one of ``types``.
 
-    Raises ResourceNotFound, InvalidInput where it can't be asked now or not so, and ServiceUnavailable where its model
-    can't be loaded, or is not yet.
+    Raises ResourceNotFound; InvalidInput where the endpoint is not ACTIVE or its recipe is of another type; and
+    ServiceUnavailable where its model can't be loaded or is still being loaded.
     """
     named = [member for member in CONFIGS if request.get(member)]
     if len(named) != 1:
         raise InvalidInput("Give either a campaignArn or a recommenderArn, and not both.")
     noun = named[0].removesuffix("Arn")
-    record = serving.reader.find_record(request[named[0]], noun)
+    record = context.reader.find_record(request[named[0]], noun)
     if record.status != ACTIVE:
         raise InvalidInput(f"The {noun} {record.arn} is in status {record.status}; it must be {ACTIVE}.")
     try:
-        model = serving.loader.wait_for_model(record.body["solutionVersionArn"])
+        model = context.loader.wait_for_model(record.body["solutionVersionArn"])
     except NotDeployable as error:
         raise ServiceUnavailable(f"The {noun} {record.arn} can't answer: {error}") from error
     except StillLoading as error:
@@ -76,20 +77,19 @@ def resolve_endpoint(serving: RuntimeContext, request: Mapping[str, Any], *types
     return Endpoint(record, model, record.body.get(CONFIGS[named[0]]) or {})
 
 
-def build_query(of: Endpoint, request: Mapping[str, Any], store: Store) -> Query:
+def build_query(endpoint: Endpoint, request: Mapping[str, Any], store: Store) -> Query:
     """Build the query for the endpoint's model. Raises InvalidInput where the request lacks what the recipe needs."""
-    pipeline.check_members(of.recipe, request)
+    pipeline.check_members(endpoint.recipe, request)
+    reads_live_events = endpoint.recipe.serving.reads_live_events
     return pipeline.build_query(
-        of.recipe,
+        endpoint.recipe,
         request,
-        of.config,
+        endpoint.config,
         now=store.now(),
-        history=read_history(of.model, request.get("userId") or "", store)
-        if of.recipe.serving.reads_live_events
-        else (),
+        history=read_history(endpoint.model, request.get("userId") or "", store) if reads_live_events else (),
     )
 
 
 def create_recommendation_id() -> str:
-    """At most 40 characters, as AWS's."""
+    """Return a new id of 40 characters, as long as AWS's may be."""
     return f"RID-{uuid.uuid4()}"

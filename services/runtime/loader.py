@@ -1,8 +1,8 @@
-"""Models are loaded in the background, one after the other, and asked a question before anybody else asks one.
+"""Load models in the background, one after the other, and check each with canary queries before requests reach it.
 
-A request never loads a model. Where it finds none it waits for a moment, and is then refused with 503: ACTIVE says that
-one runtime can answer, and a client that tries again reaches it, or finds the model loaded here. A request that waited
-for as long as it takes would keep a thread from those whose models are there.
+A request never loads a model. Without one it waits for a moment and is then refused with 503: ACTIVE means that at
+least one runtime can answer, and a client that tries again reaches that runtime or finds the model loaded here. A
+request that waited until the end of the loading would hold a thread that requests to loaded models need.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from shared.serving.model_cache import LOG_SAYS_MORE, LoadedModel, ModelCache, N
 
 log = structlog.get_logger()
 
-#: How long a request waits for a model (seconds): most are there by then.
+#: How long a request waits for a model (seconds): most are loaded by then.
 PATIENCE = 1.0
-#: A model that can't be loaded is not tried again for so long (seconds).
+#: How long a model that can't be loaded is not tried again (seconds).
 BROKEN_FOR = 5.0
 
 
@@ -32,18 +32,18 @@ class StillLoading(Exception):
 
 
 class ModelLoader:
-    """Safe to share between threads."""
+    """Loads the models of a ``ModelCache``. Safe to share between threads."""
 
-    def __init__(self, deployed: ModelCache) -> None:
-        self._deployed = deployed
+    def __init__(self, models: ModelCache) -> None:
+        self._models = models
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="loading")
         self._lock = threading.Lock()
         self._begun: dict[str, Future[LoadedModel]] = {}
         self._broken: dict[str, tuple[float, Future[LoadedModel]]] = {}
 
     def wait_for_model(self, version_arn: str) -> LoadedModel:
-        """The model, for a request. Raises NotDeployable, NotYet, and what the store raises."""
-        held = self._deployed.get_model(version_arn)
+        """Return the model for a request. Raises NotDeployable, StillLoading and the store's errors."""
+        held = self._models.get_model(version_arn)
         if held is not None:
             return held
         begun = self.begin_loading(version_arn)
@@ -56,7 +56,7 @@ class ModelLoader:
             raise StillLoading("its model is being loaded.") from None
 
     def begin_loading(self, version_arn: str) -> Future[LoadedModel]:
-        """The model of a solution version or recommender version as soon as it is loaded, or why it can't be."""
+        """Return the future model of a solution or recommender version, or the reason why it can't be loaded."""
         with self._lock:
             until, broken = self._broken.get(version_arn, (0.0, None))
             if broken is not None and time.monotonic() < until:
@@ -68,10 +68,10 @@ class ModelLoader:
 
     def _load_model(self, version_arn: str) -> LoadedModel:
         try:
-            model = self._deployed.load_model(version_arn)
+            model = self._models.load_model(version_arn)
             run_canary_queries(model)
         except NotDeployable as error:
-            log.warning("not loaded", version=version_arn, reason=str(error))
+            log.warning("model not loaded", version=version_arn, reason=str(error))
             with self._lock:
                 self._broken[version_arn] = (time.monotonic() + BROKEN_FOR, self._begun[version_arn])
             raise
@@ -83,7 +83,7 @@ class ModelLoader:
 
 
 def run_canary_queries(model: LoadedModel) -> None:
-    """Ask the model for nobody and for somebody: its answers must be distributions over its items.
+    """Query the model without a user and with a history: its answers must be distributions over its items.
 
     Raises NotDeployable.
     """
@@ -94,8 +94,8 @@ def run_canary_queries(model: LoadedModel) -> None:
         try:
             scores = model.score_items(query)
         except Exception as error:
-            # Whatever it is: other campaigns wait for this thread.
-            log.exception("the canary broke")
+            # Any error: other campaigns wait for this thread.
+            log.exception("canary query failed")
             raise NotDeployable(f"The model can't answer ({type(error).__name__}). {LOG_SAYS_MORE}") from error
         _check_distribution(scores, len(model.item_ids))
 

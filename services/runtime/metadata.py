@@ -1,4 +1,4 @@
-"""metadataColumns: what the Items dataset has of the items in an answer."""
+"""metadataColumns: columns of the Items dataset for the items in an answer."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from shared.serving.dataset_snapshot import Snapshot
 
 ITEMS = "ITEMS"
 MOST_COLUMNS = 10
-#: In one answer that tells metadata.
-MOST_ITEMS = 50
+#: In one answer with metadata.
+MOST_ITEMS_WITH_METADATA = 50
 
 
 def is_metadata_enabled(recipe: Recipe, config: Mapping[str, Any]) -> bool:
-    """Does a campaign or recommender of this configuration tell metadata?"""
+    """Return whether a campaign or recommender of this configuration answers metadata."""
     return recipe.serving.always_shows_metadata or bool(config.get("enableMetadataWithRecommendations"))
 
 
 class ItemMetadata:
-    """The columns that a request asks for; of no column at all where it asks for none."""
+    """Reads the columns that a request asks for; false where it asks for none."""
 
     def __init__(self, snapshot: Snapshot | None, columns: Sequence[str]) -> None:
         self._snapshot = snapshot
@@ -32,7 +32,7 @@ class ItemMetadata:
         return bool(self._columns)
 
     def read_columns(self, item_id: str) -> dict[str, str]:
-        """By the columns' names in lower case, as AWS answers them; what is null is left out."""
+        """Return an item's columns by their names in lower case, as AWS answers them, without those that are null."""
         row = self._snapshot.find_row(item_id) if self._snapshot is not None and self._columns else None
         if self._snapshot is None or row is None:
             return {}
@@ -40,28 +40,28 @@ class ItemMetadata:
         return {column: text for column, text in found if text is not None}
 
     def with_metadata(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The rows of an answer, each with its metadata."""
+        """Return the rows of an answer, each with its metadata."""
         if not self:
             return rows
         return [{**row, "metadata": about} if (about := self.read_columns(row["itemId"])) else row for row in rows]
 
 
-def resolve_metadata(serving: RuntimeContext, asked: Endpoint, request: Mapping[str, Any]) -> ItemMetadata:
-    """Raises InvalidInput and ServiceUnavailable."""
+def resolve_metadata(context: RuntimeContext, endpoint: Endpoint, request: Mapping[str, Any]) -> ItemMetadata:
+    """Check the columns that a request asks for. Raises InvalidInput and ServiceUnavailable."""
     wanted: Mapping[str, list[str]] = request.get("metadataColumns") or {}
     if not any(wanted.values()):
         return ItemMetadata(None, ())
-    if not is_metadata_enabled(asked.recipe, asked.config):
+    if not is_metadata_enabled(endpoint.recipe, endpoint.config):
         raise InvalidInput(
-            f"{asked.record.arn} does not answer metadata: set enableMetadataWithRecommendations to true in its "
+            f"{endpoint.record.arn} does not answer metadata: set enableMetadataWithRecommendations to true in its "
             "configuration."
         )
-    if others := [dataset_type for dataset_type in wanted if dataset_type.upper() != ITEMS]:
-        raise InvalidInput(f"metadataColumns names {', '.join(others)}; only columns of {ITEMS} are answered.")
+    if unanswered := [dataset_type for dataset_type in wanted if dataset_type.upper() != ITEMS]:
+        raise InvalidInput(f"metadataColumns names {', '.join(unanswered)}; only columns of {ITEMS} are answered.")
     asked_for = list(dict.fromkeys(name.upper() for names in wanted.values() for name in names))
     if len(asked_for) > MOST_COLUMNS:
         raise InvalidInput(f"metadataColumns names {len(asked_for)} columns; at most {MOST_COLUMNS} are answered.")
-    snapshot = serving.filters.get_item_rows(asked.model)
+    snapshot = context.filters.get_item_rows(endpoint.model)
     known = {name.upper(): name for name in snapshot.schema.columns} if snapshot is not None else {}
     if unknown := [name for name in asked_for if name not in known]:
         there = ", ".join(known.values()) or "none"

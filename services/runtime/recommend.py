@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from services.runtime import metadata
 from services.runtime.endpoint import RuntimeContext, build_query, create_recommendation_id, resolve_endpoint
+from services.runtime.metadata import MOST_ITEMS_WITH_METADATA, resolve_metadata
 from shared.aws.errors import InvalidInput
 from shared.http.app import Call
 from shared.serving.candidate_mask import CandidateSelection
@@ -19,18 +19,18 @@ MOST_RESULTS = 500
 MOST_SHOWN = 25
 
 
-def get_recommendations(serving: RuntimeContext, call: Call) -> Mapping[str, Any]:
+def get_recommendations(context: RuntimeContext, call: Call) -> Mapping[str, Any]:
     request = call.request
-    asked = resolve_endpoint(serving, request, *TYPES)
-    about = metadata.resolve_metadata(serving, asked, request)
-    wanted = parse_num_results(request, metadata.MOST_ITEMS if about else MOST_RESULTS)
-    asking = build_query(asked, request, serving.store)
-    items = recommend_items(asked.model, asking, CandidateSelection(serving.filters, asked.model, request), wanted)
+    endpoint = resolve_endpoint(context, request, *TYPES)
+    metadata = resolve_metadata(context, endpoint, request)
+    wanted = parse_num_results(request, MOST_ITEMS_WITH_METADATA if metadata else MOST_RESULTS)
+    query = build_query(endpoint, request, context.store)
+    items = recommend_items(endpoint.model, query, CandidateSelection(context.filters, endpoint.model, request), wanted)
     answer_id = create_recommendation_id()
-    if asked.recipe.training.uses_impressions and items:
+    if endpoint.recipe.training.uses_impressions and items:
         listed = "|".join(row["itemId"] for row in items[:MOST_SHOWN])
-        serving.store.save_impression(asked.model.interactions, answer_id, listed)
-    return {"itemList": about.with_metadata(items), "recommendationId": answer_id}
+        context.store.save_impression(endpoint.model.interactions, answer_id, listed)
+    return {"itemList": metadata.with_metadata(items), "recommendationId": answer_id}
 
 
 def parse_num_results(request: Mapping[str, Any], most: int) -> int:

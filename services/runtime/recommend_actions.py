@@ -15,12 +15,14 @@ DEFAULT_RESULTS = 5
 MOST_RESULTS = 100
 
 
-def get_action_recommendations(serving: RuntimeContext, call: Call) -> Mapping[str, Any]:
+def get_action_recommendations(context: RuntimeContext, call: Call) -> Mapping[str, Any]:
     request = call.request
     wanted = request.get("numResults", DEFAULT_RESULTS)
     if wanted > MOST_RESULTS:
         raise InvalidInput(f"numResults is {wanted}; at most {MOST_RESULTS} actions are answered.")
-    asked = resolve_endpoint(serving, request, "PERSONALIZED_ACTIONS")
-    asking = build_query(asked, request, serving.store)
-    actions = recommend_actions(asked.model, asking, CandidateSelection(serving.filters, asked.model, request), wanted)
+    endpoint = resolve_endpoint(context, request, "PERSONALIZED_ACTIONS")
+    query = build_query(endpoint, request, context.store)
+    actions = recommend_actions(
+        endpoint.model, query, CandidateSelection(context.filters, endpoint.model, request), wanted
+    )
     return {"actionList": actions, "recommendationId": create_recommendation_id()}

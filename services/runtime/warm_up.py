@@ -1,4 +1,4 @@
-"""Makes ready what requests with filters, and answers with metadata, will need: beside the requests, never in one."""
+"""Prepare the data that filters and metadata read, in background threads: never within a request."""
 
 from __future__ import annotations
 
@@ -22,26 +22,28 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class WarmUp:
+    """Prepares data for filters and metadata."""
+
     models: ModelCache
     filters: FilterCache
     quarantine: Quarantine
-    signs: ActivityTracker = field(default_factory=ActivityTracker)
-    """That loading and reading get on, for the lease under which they are done."""
+    activity: ActivityTracker = field(default_factory=ActivityTracker)
+    """Records that loading and reading make progress: the lease that covers them is renewed only then."""
 
     def prepare_endpoint(self, record: Record, body: Mapping[str, Any], model: LoadedModel) -> None:
-        """For a campaign or recommender that ``model`` answers for, or will, with these members."""
+        """Prepare ``model`` for a campaign or recommender with these members."""
         try:
             self.filters.prepare_model(model, self.quarantine)
             if is_metadata_enabled(model.recipe, body.get(CONFIGS[f"{record.kind}Arn"]) or {}):
                 self.filters.read_item_rows(model)
         except PersonalizeError as error:
-            log.warning("not made ready", arn=record.arn, reason=str(error))
+            log.warning("filters not prepared", arn=record.arn, reason=str(error))
 
     def prepare_filter(self, record: Record) -> None:
-        """For a filter that is about to be usable, with all models that may be asked with it."""
+        """Prepare a new filter for every loaded model of its dataset group."""
         for model in self.models.list_group_models(record.body["datasetGroupArn"]):
-            self.signs.record_activity()
+            self.activity.record_activity()
             try:
                 self.filters.prepare_model(model, self.quarantine)
             except PersonalizeError as error:
-                log.warning("not made ready", arn=record.arn, reason=str(error))
+                log.warning("filters not prepared", arn=record.arn, reason=str(error))

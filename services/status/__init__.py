@@ -1,1 +1,1 @@
-"""The status service: every status after the first is written here and nowhere else."""
+"""The status service, the only writer of every status after a resource's first."""

@@ -1,4 +1,4 @@
-"""The Celery process of the status service: facts and its own commands in, its rounds beside them."""
+"""The Celery process of the status service: it handles facts and its own commands, and runs the periodic tasks."""
 
 from __future__ import annotations
 
@@ -40,9 +40,11 @@ def remove_resource(command: messages.Remove) -> None:
 
 
 def _start_periodic_tasks() -> None:
-    for rounds in (reconcile, deletions, schedule, sync):
-        rounds.start()
+    reconcile.start_reconciler()
+    deletions.start_deletions()
+    schedule.start_scheduler()
+    sync.start_sync()
     memory_guard.start_memory_guard(get_current_process())
 
 
-app = create_worker_app("status", long_work=False, started=_start_periodic_tasks)
+app = create_worker_app("status", long_work=False, on_ready=_start_periodic_tasks)

@@ -1,7 +1,7 @@
-"""Shows what is to be deleted as DELETE PENDING for a while, as AWS does, and has it removed then.
+"""Shows resources in DELETE PENDING for a while, as AWS does, and then starts their removal.
 
 Clients wait for that status: AWS's own clean-up notebooks leave their loop when they have seen it, and otherwise after
-half an hour. How long it is seen is counted here, from the first look at the record, by no other machine's clock.
+half an hour. The time counts from this process's first look at the record, so that no other clock matters.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ FirstSeen = dict[tuple[str, int], float]
 
 def start_deletions() -> None:
     seen: FirstSeen = {}
-    aside = Quarantine("deletions")
-    periodic.run_periodically("deletions", EVERY, lambda process: start_due_removals(process, seen, aside))
+    quarantine = Quarantine("deletions")
+    periodic.run_periodically("deletions", EVERY, lambda process: start_due_removals(process, seen, quarantine))
 
 
-def start_due_removals(process: WorkerProcess, seen: FirstSeen, aside: Quarantine) -> None:
-    """One round."""
-    moving = process.store.list_in_progress()
-    for gone in {key for key in seen if key[0] not in moving}:
+def start_due_removals(process: WorkerProcess, seen: FirstSeen, quarantine: Quarantine) -> None:
+    """Run one round: start the removals whose time has come."""
+    in_progress = process.store.list_in_progress()
+    for gone in {key for key in seen if key[0] not in in_progress}:
         del seen[gone]
-    for arn in moving:
-        aside.run_unless_quarantined(arn, partial(_start_removal_if_due, process, arn, seen))
+    for arn in in_progress:
+        quarantine.run_unless_quarantined(arn, partial(_start_removal_if_due, process, arn, seen))
 
 
 def _start_removal_if_due(process: WorkerProcess, arn: str, seen: FirstSeen) -> None:
@@ -43,11 +43,11 @@ def _start_removal_if_due(process: WorkerProcess, arn: str, seen: FirstSeen) -> 
         return
     since = seen.setdefault((arn, record.attempt), time.monotonic())
     if time.monotonic() - since >= process.settings.deletion_seconds:
-        # Should the message be lost, the reconciler finds a removal that nobody does.
+        # If the message gets lost, the reconciler finds the removal without a worker.
         facts.apply_fact(process, Started(arn=arn, attempt=record.attempt))
         process.queue.send(Remove(arn=arn))
 
 
 def is_waiting(process: WorkerProcess, record: Record) -> bool:
-    """Is it shown to be deleted, and not to be removed yet?"""
+    """Whether the record must still show DELETE PENDING before its removal."""
     return process.settings.deletion_seconds > 0 and record.in_progress == DELETE_PENDING

@@ -1,4 +1,4 @@
-"""What is done when a fact is heard, from whomever: it is written, and what follows from it is set going."""
+"""Apply a fact: write the status that follows, and start the next steps of the resource."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from shared.state.messages import Fact
 
 
 def apply_fact(process: WorkerProcess, fact: Fact) -> None:
-    """A repeated, late or misplaced fact changes nothing."""
+    """Apply a fact; a repeated, late or misplaced one changes nothing."""
     transitions.write_transition(process.store, fact)
     recommenders.advance_after_fact(process, fact)
     tuning_wakeups.wake_tuner(process, fact)

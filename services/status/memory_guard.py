@@ -1,7 +1,7 @@
-"""Has writes of clients refused before the memory of Redis is full.
+"""Refuses writes of clients before the memory of Redis is full.
 
-A Redis at its maxmemory refuses leases and statuses as well: what is left is for these. Whatever Redis it is: of its
-disk, whoever runs it tells.
+A Redis at its maxmemory refuses leases and statuses as well: the rest of the memory is reserved for these. This guards
+the memory of any Redis; its disk is guarded by the process or container that runs it.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from shared.store.redis_probe import RedisProbe
 log = structlog.get_logger()
 
 EVERY = 1.0
-#: Of maxmemory, for writes of clients.
+#: The share of maxmemory up to which clients may write.
 SHARE = 0.95
 
 
 def start_memory_guard(process: WorkerProcess) -> None:
-    watch = MemoryGuard(RedisStore(process.settings.redis_url), RedisProbe(process.settings.redis_url))
-    periodic.run_periodically("space", EVERY, lambda _: watch.check_memory())
+    guard = MemoryGuard(RedisStore(process.settings.redis_url), RedisProbe(process.settings.redis_url))
+    periodic.run_periodically("space", EVERY, lambda _: guard.check_memory())
 
 
 class MemoryGuard:
-    """Remembers what it found last, to say what has changed."""
+    """Refuses and accepts writes by the memory of Redis, and logs each change."""
 
     def __init__(self, store: RedisStore, probe: RedisProbe) -> None:
         self._store = store
@@ -34,7 +34,7 @@ class MemoryGuard:
         self._full = False
 
     def check_memory(self) -> None:
-        """Raises RedisError."""
+        """Check the memory once. Raises RedisError."""
         memory = self._probe.get_memory()
         full = memory.is_limited and memory.used > SHARE * memory.limit
         if full:
@@ -43,5 +43,9 @@ class MemoryGuard:
         elif self._full:
             self._store.accept_writes("memory")
         if full != self._full:
-            log.warning("writes are refused" if full else "writes are taken again", used=memory.used, most=memory.limit)
+            log.warning(
+                "writes refused: Redis memory nearly full" if full else "writes accepted again",
+                used=memory.used,
+                most=memory.limit,
+            )
         self._full = full

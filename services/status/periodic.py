@@ -1,6 +1,6 @@
-"""A walk of the status service: made every so often, by one process at a time, until the process ends.
+"""Periodic tasks of the status service, each run by one process at a time.
 
-What walks is idempotent and may run anywhere, any number of times: the lock only spares the others the work.
+A task is idempotent and may run in several processes at once: the lock only saves the other processes the work.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from shared.store import redis_errors
 
 log = structlog.get_logger()
 
-#: The lock passes on when its owner has been silent for so long after a round was due (seconds).
+#: How long after a missed round another process takes over the lock (seconds).
 SILENCE = 4.0
 
 
-def run_periodically(name: str, every: float, walk: Callable[[WorkerProcess], None]) -> None:
-    """Walk every so many seconds, in a thread of its own."""
+def run_periodically(name: str, every: float, task: Callable[[WorkerProcess], None]) -> None:
+    """Run a task every so many seconds in a background thread. ``name`` names the thread and the lock."""
     process = get_current_process()
-    process.threads.start_thread(name, partial(_run_until_end, process, name, every, walk), process.ending)
+    process.threads.start_thread(name, partial(_run_until_end, process, name, every, task), process.ending)
 
 
-def _run_until_end(process: WorkerProcess, name: str, every: float, walk: Callable[[WorkerProcess], None]) -> None:
+def _run_until_end(process: WorkerProcess, name: str, every: float, task: Callable[[WorkerProcess], None]) -> None:
     while not process.ending.wait(every):
         try:
             if process.store.acquire_lock(name, process.name, every + SILENCE):
-                walk(process)
+                task(process)
         except Exception as error:
-            # The state of Redis passes; anything else ends the thread, which is said, and started again.
+            # The state of Redis passes; any other error ends the thread, which logs it and restarts.
             if not redis_errors.is_redis_unavailable(error):
                 raise
-            log.warning("a round waits for Redis", round=name, reason=str(error))
+            log.warning("periodic task waits for Redis", round=name, reason=str(error))

@@ -1,4 +1,4 @@
-"""What a recommender in motion needs next: a model in training, or an end. Safe to do again at any time."""
+"""The next step of a recommender with work in progress: train its model, or complete it. Each is safe to repeat."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VERSION = RESOURCES["recommender_version"]
 
 
 def advance_after_fact(process: WorkerProcess, fact: Fact) -> None:
-    """After a fact about a recommender or its model has been written."""
+    """Take the next step of a recommender; to be called after a fact about it or its model has been written."""
     record = None if isinstance(fact, Progressed) else process.store.get(fact.arn)
     if record is None:
         return
@@ -29,11 +29,12 @@ def advance_after_fact(process: WorkerProcess, fact: Fact) -> None:
 
 
 def advance_recommender(process: WorkerProcess, arn: str) -> None:
+    """Complete a stop, start the training of a missing model, or report a failure."""
     recommender = process.store.get(arn)
     if recommender is None or recommender.kind != "recommender" or recommender.in_progress not in CLAIMABLE:
         return
     if recommender.in_progress in (STOP_PENDING, STOP_IN_PROGRESS):
-        # The runtimes refuse its requests from STOP PENDING on, and let go of the model by themselves.
+        # The runtimes refuse its requests from STOP PENDING on, and unload the model by themselves.
         transitions.write_transition(process.store, Started(arn=arn, attempt=recommender.attempt))
         transitions.write_transition(process.store, Finished(arn=arn, attempt=recommender.attempt))
         return
@@ -69,13 +70,13 @@ def _start_training(process: WorkerProcess, recommender: Record) -> None:
             version, invocation=draft.arn, guards=draft.guards, outbox=[celery_app.build_outbox_entry(command)]
         )
     except (Conflict, NameTaken):
-        return  # somebody else sees to it, or the next round does
+        return  # another process has created it, or the next round does
     celery_app.send_command(process.store, process.queue, command)
     transitions.write_transition(process.store, Started(arn=recommender.arn, attempt=recommender.attempt))
 
 
 def _compute_waited_seconds(process: WorkerProcess, recommender: Record, version: Record) -> float:
-    """Seconds since a runtime could have loaded the model."""
+    """Return the seconds since a runtime could have loaded the model."""
     asked = recommender.update.created if recommender.update is not None else recommender.updated
     return process.store.now() - max(asked, recommender.updated, version.updated)
 
@@ -87,7 +88,7 @@ def _report_failure(process: WorkerProcess, recommender: Record, reason: str) ->
 
 
 def _remove_superseded(process: WorkerProcess, recommender: Record) -> None:
-    """Remove the models that an update has left behind; one that something moves meanwhile, the next time."""
+    """Remove the models that an update has replaced; a model whose record changes just now is removed the next time."""
     after: str | None = None
     while True:
         versions, after = process.store.list_page(VERSION.noun, recommender.arn, after=after, whole=True)

@@ -1,4 +1,4 @@
-"""Re-sends what was lost, fails what can't be done, finds workers that died."""
+"""The reconciler: it sends lost messages again, finds dead workers, and fails work that can't be done."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ EVERY = 1.0
 
 def start_reconciler() -> None:
     since: dict[str, float] = {}
-    aside = Quarantine("reconciler")
-    periodic.run_periodically("reconciler", EVERY, lambda process: reconcile(process, since, aside))
+    quarantine = Quarantine("reconciler")
+    periodic.run_periodically("reconciler", EVERY, lambda process: reconcile(process, since, quarantine))
 
 
-def reconcile(process: WorkerProcess, since: dict[str, float], aside: Quarantine) -> None:
-    """One round. ``since`` remembers, by ARN, when work was first seen without a worker or last announced."""
-    for note in process.store.list_outbox(older_than=process.settings.resend_after_seconds):
-        aside.run_unless_quarantined(note.id, partial(_resend_entry, process, note))
-    moving = process.store.list_in_progress()
-    for arn in since.keys() - set(moving):
+def reconcile(process: WorkerProcess, since: dict[str, float], quarantine: Quarantine) -> None:
+    """Run one round. ``since``: ARN -> when its work was first seen without a worker, or its command last sent."""
+    for entry in process.store.list_outbox(older_than=process.settings.resend_after_seconds):
+        quarantine.run_unless_quarantined(entry.id, partial(_resend_entry, process, entry))
+    in_progress = process.store.list_in_progress()
+    for arn in since.keys() - set(in_progress):
         del since[arn]
-    for arn in moving:
-        aside.run_unless_quarantined(arn, partial(_load_and_reconcile, process, arn, since))
+    for arn in in_progress:
+        quarantine.run_unless_quarantined(arn, partial(_load_and_reconcile, process, arn, since))
 
 
-def _resend_entry(process: WorkerProcess, note: OutboxEntry) -> None:
-    if isinstance(note.message, Fact):
-        facts.apply_fact(process, note.message)
-    elif isinstance(note.message, Command):
-        celery_app.send_command(process.store, process.queue, note.message)
+def _resend_entry(process: WorkerProcess, entry: OutboxEntry) -> None:
+    if isinstance(entry.message, Fact):
+        facts.apply_fact(process, entry.message)
+    elif isinstance(entry.message, Command):
+        celery_app.send_command(process.store, process.queue, entry.message)
 
 
 def _load_and_reconcile(process: WorkerProcess, arn: str, since: dict[str, float]) -> None:
@@ -52,6 +52,7 @@ def _load_and_reconcile(process: WorkerProcess, arn: str, since: dict[str, float
 
 
 def reconcile_record(process: WorkerProcess, record: Record, since: dict[str, float]) -> None:
+    """Resend, stop or fail the work on a record when no live lease holds it."""
     lease = process.store.get_lease(record.arn)
     if lease is not None and lease.seconds_left > 0:
         since.pop(record.arn, None)
@@ -67,12 +68,12 @@ def reconcile_record(process: WorkerProcess, record: Record, since: dict[str, fl
     waited = lease is not None or time.monotonic() - seen >= process.settings.ring_after_seconds
     if record.failures >= process.settings.max_attempts and record.in_progress in CLAIMABLE:
         if not waited:
-            return  # who gave it back is about to say how the last attempt died
+            return  # the worker that released the lease is about to report how the last attempt ended
         reason = f"The work was given up: its process died {record.failures} times. See the worker's log."
         facts.apply_fact(process, Failed(arn=record.arn, attempt=record.attempt, reason=reason))
         return
     if record.in_progress == CREATE_STOPPING and not _is_stopped_by_handler(record):
-        # Nobody is at it: what was kept for whoever would go on is not needed any more.
+        # No worker runs it, and no later attempt will need its workspace.
         process.artifacts.discard_workspace(record.arn)
         facts.apply_fact(process, Stopped(arn=record.arn, attempt=record.attempt))
         return
@@ -82,18 +83,18 @@ def reconcile_record(process: WorkerProcess, record: Record, since: dict[str, fl
 
 def _is_stopped_by_handler(record: Record) -> bool:
     command = RESOURCES[record.kind].get_command(record)
-    return command is not None and command.winds_down
+    return command is not None and command.ends_stopped_work
 
 
 def _resend_command(process: WorkerProcess, record: Record, since: dict[str, float]) -> None:
-    """Ring again for work that nobody has, unless the bell still hangs in the queue."""
+    """Send the command of work without a worker again, unless a message still waits on the queue."""
     since[record.arn] = time.monotonic()
     working = record.in_progress in CLAIMABLE or record.in_progress == CREATE_STOPPING
     command = RESOURCES[record.kind].get_command(record) if working else Remove
     if command is None:
         _report_undeployed(process, record)
     elif process.queue.count_waiting(command.get_queue_name()) == 0:
-        log.info("announced again", arn=record.arn, wire=command.wire)
+        log.info("command sent again", arn=record.arn, wire=command.wire)
         process.queue.send(command(arn=record.arn))
 
 

@@ -1,12 +1,12 @@
-"""Trains solutions by their own schedule (performAutoTraining), where the setting ``auto_training`` allows it.
+"""Trains solutions by their schedule (performAutoTraining), where the setting ``auto_training`` allows it.
 
-AWS's rules: the first training begins within the hour after the solution has become ACTIVE, or was given another
-schedule, unless somebody trained it by hand meanwhile; the next ones follow at the schedule's rate, counted from where
-a training began; one is passed over when no interactions have come since the last. Each is a FULL one.
+AWS's rules: the first training starts within the hour after the solution has become ACTIVE, or got another schedule,
+unless a client trained it by hand in that hour; the next ones follow at the schedule's rate, counted from the start of
+the last training; a training without new interactions is skipped. Each has training mode FULL.
 
-What the schedule of a solution has come to stands in its record: ``state["schedule"]``.
+The next training of a solution is saved in its record: ``state["schedule"]``.
 
-Recommenders that are ACTIVE are trained anew every 7 days, likewise; that is an update of theirs like any other.
+ACTIVE recommenders are retrained every 7 days in the same way; that is an ordinary update of theirs.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from shared.aws.errors import PersonalizeError
 from shared.jobs import celery_app
 from shared.jobs.worker_process import WorkerProcess
 from shared.resources import RESOURCES, ResourceReader
-from shared.resources.dataset.requests import arn_of
-from shared.resources.dataset_import_job import current
-from shared.resources.recommender.requests import fresh_version
+from shared.resources.dataset.requests import build_dataset_arn
+from shared.resources.dataset_import_job import iter_current_jobs
+from shared.resources.recommender.requests import create_version_arn
 from shared.resources.resource_type import create_record, is_terminal, with_update
 from shared.resources.solution import schedule
-from shared.resources.solution_version.requests import AUTOMATIC, draft, imports, newest_full
+from shared.resources.solution_version.requests import AUTOMATIC, build_draft, find_newest_full, list_imports
 from shared.state.lifecycle import ACTIVE
 from shared.state.messages import AdvanceRecommender
 from shared.store import Conflict, NameTaken, Record
@@ -43,34 +43,35 @@ RECOMMENDER_DAYS = 7
 
 @dataclass(frozen=True, kw_only=True)
 class NextTraining:
-    """When a solution is to be trained next. Times are epoch seconds."""
+    """The time of a solution's next training. Times are epoch seconds; ``days`` is the schedule's rate."""
 
     days: int
     due: float
     since: float | None = None
-    """Of the first training: who trains by hand after this has spared it. None of the later ones."""
+    """A training by hand after this time replaces the first training; None for the later trainings."""
 
     def plan_following(self, begun: float) -> NextTraining:
-        """The plan after a training that began then."""
+        """Return the training that follows one that began at ``begun``."""
         return NextTraining(days=self.days, due=begun + self.days * DAY)
 
 
 def start_scheduler() -> None:
-    aside = Quarantine("scheduling", longest_pause=EVERY)
-    periodic.run_periodically("scheduling", EVERY, lambda process: run_schedules(process, aside))
+    quarantine = Quarantine("scheduling", longest_pause=EVERY)
+    periodic.run_periodically("scheduling", EVERY, lambda process: run_schedules(process, quarantine))
 
 
-def run_schedules(process: WorkerProcess, aside: Quarantine) -> None:
+def run_schedules(process: WorkerProcess, quarantine: Quarantine) -> None:
+    """Check all schedules, where the setting allows it."""
     if process.settings.auto_training:
-        check_schedules(process, process.store.now(), aside)
+        check_schedules(process, process.store.now(), quarantine)
 
 
-def check_schedules(process: WorkerProcess, now: float, aside: Quarantine) -> None:
-    """One look at every solution and recommender. ``now`` is by the store's clock, as all that it is compared with."""
+def check_schedules(process: WorkerProcess, now: float, quarantine: Quarantine) -> None:
+    """Check every solution and recommender once. ``now`` and all times in records are by the store's clock."""
     reading = ResourceReader(process.store, process.settings)
     for solution in reading.iter_children("solution", whole=False):
         if solution.status == ACTIVE:
-            aside.run_unless_quarantined(solution.arn, partial(_check_solution, process, reading, solution, now))
+            quarantine.run_unless_quarantined(solution.arn, partial(_check_solution, process, reading, solution, now))
     for recommender in reading.iter_children("recommender", whole=False):
         if recommender.status == ACTIVE and is_terminal(recommender):
             aside.run_unless_quarantined(
@@ -82,13 +83,13 @@ def _check_solution(process: WorkerProcess, reading: ResourceReader, solution: R
     try:
         _save_next_training(process, solution, _compute_next_training(process, reading, solution, now))
     except Conflict:
-        return  # Something moved in between: the next tick looks again.
+        return  # A record has changed since it was read: the next check tries again.
     except PersonalizeError as refusal:
         log.info("automatic training waits", arn=solution.arn, reason=refusal.message)
 
 
 def _retrain_recommender(process: WorkerProcess, reading: ResourceReader, recommender: Record, now: float) -> None:
-    """Train a recommender anew when its model is of last week and there is news. It goes on with the old one."""
+    """Retrain a recommender when its model is a week old and new data has come. It serves the old model until then."""
     model = process.store.get(recommender.body["solutionVersionArn"])
     if model is None or now < max(model.created, _get_last_failure_time(recommender)) + RECOMMENDER_DAYS * DAY:
         return
@@ -97,7 +98,7 @@ def _retrain_recommender(process: WorkerProcess, reading: ResourceReader, recomm
     resource = RESOURCES["recommender"]
     body = {
         "recommenderConfig": recommender.body["recommenderConfig"],
-        "solutionVersionArn": fresh_version(recommender.arn),
+        "solutionVersionArn": create_version_arn(recommender.arn),
     }
     command = AdvanceRecommender(arn=recommender.arn)
     try:
@@ -106,13 +107,13 @@ def _retrain_recommender(process: WorkerProcess, reading: ResourceReader, recomm
             outbox=[celery_app.build_outbox_entry(command)],
         )
     except Conflict:
-        return  # Somebody asks something of it: the next tick looks again.
+        return  # A client has changed the recommender: the next check tries again.
     log.info("automatic training", arn=recommender.arn)
     celery_app.send_command(process.store, process.queue, command)
 
 
 def _get_last_failure_time(recommender: Record) -> float:
-    """When a model was asked for that never took the place of the old one; 0.0: never."""
+    """Return when an update was requested that never replaced the model; 0.0 where there is none."""
     update = recommender.update
     if update is None or update.body["solutionVersionArn"] == recommender.body["solutionVersionArn"]:
         return 0.0
@@ -122,13 +123,13 @@ def _get_last_failure_time(recommender: Record) -> float:
 def _compute_next_training(
     process: WorkerProcess, reading: ResourceReader, solution: Record, now: float
 ) -> NextTraining | None:
-    """The solution's plan after this tick, which may have begun a training."""
+    """Return the solution's next training after this check, which may have started one."""
     if not solution.body.get("performAutoTraining"):
         return None
     plan = _read_next_training(solution)
-    days = schedule.days(solution.body.get("solutionConfig") or {})
+    days = schedule.parse_days(solution.body.get("solutionConfig") or {})
     if plan is None or plan.days != days:
-        # The solution, or its schedule, is as new as the last tick or the one before it.
+        # The solution, or its schedule, is newer than the check before the last one.
         since = now - 2 * EVERY
         return NextTraining(days=days, due=since + HOUR, since=since)
     versions = list(reading.iter_children("solution_version", solution.arn))
@@ -136,11 +137,11 @@ def _compute_next_training(
         return plan.plan_following(versions[0].created)
     if now < plan.due or not all(map(is_terminal, versions)):
         return plan
-    last = newest_full(solution.arn, reading)
+    last = find_newest_full(solution.arn, reading)
     if _has_new_interactions(process, reading, solution, last):
         _start_training(process, reading, solution, plan.due)
         return plan.plan_following(now)
-    # Nothing was ever there to train on: the first data is waited for.
+    # Without any data so far, the training stays due until the first data comes.
     return plan if last is None else plan.plan_following(now)
 
 
@@ -156,10 +157,10 @@ def _read_next_training(solution: Record) -> NextTraining | None:
 def _save_next_training(process: WorkerProcess, solution: Record, plan: NextTraining | None) -> None:
     if plan == _read_next_training(solution):
         return
-    # A training that was begun has touched the solution since it was read; nobody else writes its schedule.
+    # The start of a training has raised the solution's version since it was read; only this task writes its schedule.
     standing = process.store.get(solution.arn)
     if standing is not None:
-        # What another release has written beside it stays.
+        # Members that another release has written are kept.
         kept = {**(standing.state.get("schedule") or {}), **asdict(plan)} if plan else None
         state = {**standing.state, "schedule": kept}
         process.store.replace(replace(standing, state=state))
@@ -168,22 +169,22 @@ def _save_next_training(process: WorkerProcess, solution: Record, plan: NextTrai
 def _has_new_interactions(
     process: WorkerProcess, reading: ResourceReader, solution: Record, last: Record | None
 ) -> bool:
-    """Have interactions come, in bulk or live, since the last training?"""
+    """Whether interactions have come, in bulk or live, since the last training."""
     recipe = recipes.find_recipe(solution.body.get("recipeArn") or "")
     interactions = recipe.interactions if recipe else "INTERACTIONS"
-    dataset = arn_of(solution.body["datasetGroupArn"], interactions, reading)
-    trained = imports(last, interactions) if last else ()
-    imported = {job.arn for job in current(dataset, reading)}
+    dataset = build_dataset_arn(solution.body["datasetGroupArn"], interactions, reading)
+    trained = list_imports(last, interactions) if last else ()
+    imported = {job.arn for job in iter_current_jobs(dataset, reading)}
     return bool(imported.difference(trained)) or process.store.get_last_arrival(dataset) > (
         last.created if last else 0.0
     )
 
 
 def _start_training(process: WorkerProcess, reading: ResourceReader, solution: Record, due: float) -> None:
-    """Create a version, once per due time. Raises what CreateSolutionVersion would be refused with."""
+    """Create a version, once per due time. Raises the errors that refuse CreateSolutionVersion."""
     resource = RESOURCES["solution_version"]
     once = f"automatic-training:{solution.arn}:{due!r}"
-    drafted = draft({"solutionArn": solution.arn}, reading, training_type=AUTOMATIC)
+    drafted = build_draft({"solutionArn": solution.arn}, reading, training_type=AUTOMATIC)
     record = create_record(resource, replace(drafted, claims=(*drafted.claims, once)), process.store.now())
     command = resource.get_command(record)
     notes = [celery_app.build_outbox_entry(command(arn=record.arn))] if command else []
@@ -192,7 +193,7 @@ def _start_training(process: WorkerProcess, reading: ResourceReader, solution: R
     except NameTaken as taken:
         made = taken.arn
     if made != record.arn:
-        return  # Begun already, by a process that died before it could keep the plan.
+        return  # Started already, by a process that died before it could save the next training.
     log.info("automatic training", arn=solution.arn, version=record.arn)
     if command:
         celery_app.send_command(process.store, process.queue, command(arn=record.arn))

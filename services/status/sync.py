@@ -1,7 +1,7 @@
-"""Moves campaigns that follow their solution (syncWithLatestSolutionVersion) to its newest version.
+"""Updates campaigns with syncWithLatestSolutionVersion to the newest version of their solution.
 
-Only a version trained FULL is followed. The update is one like any other: latestCampaignUpdate shows it, and the
-campaign goes on with its old version until a runtime has loaded the new one.
+Only versions with training mode FULL count. The update is an ordinary one: latestCampaignUpdate shows it, and the
+campaign serves its old version until a runtime has loaded the new one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import structlog
 from services.status import periodic
 from shared.jobs.worker_process import WorkerProcess
 from shared.resources import RESOURCES, ResourceReader
-from shared.resources.campaign.requests import DEFAULTS, successor
+from shared.resources.campaign.requests import DEFAULTS, find_successor
 from shared.resources.resource_type import is_terminal, with_update
 from shared.state.lifecycle import ACTIVE
 from shared.store import Conflict, Record
@@ -25,19 +25,20 @@ EVERY = 2.0
 
 
 def start_sync() -> None:
-    aside = Quarantine("syncing")
-    periodic.run_periodically("syncing", EVERY, lambda process: sync_campaigns(process, aside))
+    quarantine = Quarantine("syncing")
+    periodic.run_periodically("syncing", EVERY, lambda process: sync_campaigns(process, quarantine))
 
 
-def sync_campaigns(process: WorkerProcess, aside: Quarantine) -> None:
+def sync_campaigns(process: WorkerProcess, quarantine: Quarantine) -> None:
+    """Run one round over all campaigns that are ACTIVE and have no work in progress."""
     reading = ResourceReader(process.store, process.settings)
     for campaign in reading.iter_children("campaign", whole=False):
         if campaign.status == ACTIVE and is_terminal(campaign):
-            aside.run_unless_quarantined(campaign.arn, partial(_sync_campaign, process, reading, campaign))
+            quarantine.run_unless_quarantined(campaign.arn, partial(_sync_campaign, process, reading, campaign))
 
 
 def _sync_campaign(process: WorkerProcess, reading: ResourceReader, campaign: Record) -> None:
-    version = successor(campaign, reading)
+    version = find_successor(campaign, reading)
     if version is not None:
         _start_update(process, campaign, version)
 
@@ -52,5 +53,5 @@ def _start_update(process: WorkerProcess, campaign: Record, version: Record) -> 
             with_update(RESOURCES["campaign"], campaign, body, process.store.now()), guards=[solution, version]
         )
     except Conflict:
-        return  # Something moved in between: the next round looks again.
-    log.info("campaign follows its solution", arn=campaign.arn, version=version.arn)
+        return  # A record has changed since it was read: the next round tries again.
+    log.info("campaign update started", arn=campaign.arn, version=version.arn)

@@ -1,4 +1,4 @@
-"""(status, fact) -> status, atomically, fenced by attempt; and the work that needs no worker: provision, remove."""
+"""Write the status that follows a fact, atomically and fenced by attempt; do the work that needs no worker."""
 
 from __future__ import annotations
 
@@ -28,37 +28,37 @@ log = structlog.get_logger()
 
 REASON_LIMIT = 1000
 
-#: Statuses of work that has ended well: the record keeps its outcome.
+#: Statuses after work that succeeded: the record keeps its outcome.
 SUCCESSFUL = frozenset({ACTIVE, COMPLETED})
 
 
 def write_transition(store: Store, fact: Fact) -> None:
-    """Write what follows from a fact, once; a repeated, late or misplaced one changes nothing."""
-    written = celery_app.build_outbox_entry(fact).id
+    """Write the record that follows from a fact, once; a repeated, late or misplaced one changes nothing."""
+    entry_id = celery_app.build_outbox_entry(fact).id
     while True:
         record = store.get(fact.arn)
         after = compute_next_record(record, fact, store.now()) if record else None
         if after is None:
-            store.remove_from_outbox(written)
+            store.remove_from_outbox(entry_id)
             return
         try:
-            store.replace(after, completed_entry=written)
+            store.replace(after, completed_entry=entry_id)
         except Conflict:
             continue
         if not isinstance(fact, Progressed):
-            log.info("moved", arn=fact.arn, attempt=fact.attempt, fact=fact.wire, status=after.status)
+            log.info("status changed", arn=fact.arn, attempt=fact.attempt, fact=fact.wire, status=after.status)
         return
 
 
 def compute_next_record(record: Record, fact: Fact, now: float) -> Record | None:
-    """The record after a fact; None when the fact changes nothing."""
+    """Return the record after a fact; None when the fact changes nothing."""
     if fact.attempt != record.attempt:
         return None
     if record.update is not None and record.in_progress == record.update.status:
         return _compute_next_update(record, fact, now)
     lifecycle = RESOURCES[record.kind].lifecycle
     status = lifecycle.get_next_status(record.status or "", fact.happened) if lifecycle else None
-    if status is None or status == GONE:  # it is gone when its record is removed, not when somebody says so
+    if status is None or status == GONE:  # only the removal of its record completes a deletion, not a fact
         return None
     moved = now if status != record.status else record.updated
     after = replace(record, status=status, updated=moved)
@@ -71,7 +71,7 @@ def compute_next_record(record: Record, fact: Fact, now: float) -> Record | None
                 body=RESOURCES[record.kind].apply_outcome(record, fact.outcome),
                 state={**record.state, **fact.outcome},
             )
-        # Who asked for the end is not told that it failed meanwhile.
+        # A client that stopped the work sees CREATE STOPPED without a failure reason.
         case Failed() if status not in (record.status, CREATE_STOPPED):
             return replace(after, reason=fact.reason[:REASON_LIMIT])
     return after
@@ -86,7 +86,7 @@ def _compute_next_update(record: Record, fact: Fact, now: float) -> Record | Non
     match fact:
         case Finished():
             body = RESOURCES[record.kind].apply_update(record, update.body)
-            # A campaign whose creation failed stands once an update of it has worked.
+            # A campaign whose creation failed becomes ACTIVE after its first successful update.
             return replace(
                 record,
                 status=ACTIVE,
@@ -104,13 +104,13 @@ def _compute_next_update(record: Record, fact: Fact, now: float) -> Record | Non
 
 
 def provision_resource(store: Store, command: Provision) -> None:
-    """Nothing has to be made for it but the record: say that it has started and finished."""
+    """Complete a resource that consists of its record alone: apply Started and Finished."""
     record = store.get(command.arn)
     if record is None or record.in_progress not in CLAIMABLE:
         return
     write_transition(store, Started(arn=record.arn, attempt=record.attempt))
     if record.in_progress == CREATE_PENDING and record.kind == "filter" and _has_runtime(store):
-        # A runtime reads first what the filter tests. If none does, the reconciler rings again: then it is usable so.
+        # A runtime first reads the data of the filter, then reports. Without a runtime the reconciler sends this again.
         return
     write_transition(store, Finished(arn=record.arn, attempt=record.attempt))
 
@@ -120,6 +120,7 @@ def _has_runtime(store: Store) -> bool:
 
 
 def decline_work(store: Store, command: Decline) -> None:
+    """Fail a job of a kind that this release does not implement."""
     record = store.get(command.arn)
     if record is None or record.in_progress not in CLAIMABLE:
         return
@@ -129,7 +130,7 @@ def decline_work(store: Store, command: Decline) -> None:
 
 
 def remove_resource(store: Store, artifacts: Artifacts, command: Remove) -> None:
-    """Remove the files, then the records of what is owned, then its own: a crash leaves it to be done again."""
+    """Remove the resource's files, then the records that it owns, then its own. After a crash it is repeated."""
     while (record := store.get(command.arn)) is not None and record.status in _DELETING:
         if record.status == DELETE_PENDING:
             write_transition(store, Started(arn=record.arn, attempt=record.attempt))

@@ -1,6 +1,6 @@
-"""Wakes the tuner of a solution version when one of its trials has something to say.
+"""Wakes the tuner of a solution version after each epoch and at the end of each of its trials.
 
-A bell that is lost does no harm: the reconciler rings for work that moves and that nobody has.
+A lost message does no harm: the reconciler sends the command again while the tuning has no worker.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from shared.state.messages import Fact, Progressed, TuneSolutionVersion
 
 
 def wake_tuner(process: WorkerProcess, fact: Fact) -> None:
-    """After a fact about a trial has been written."""
+    """Send the tuner its command; to be called after a fact has been written. Only facts of trials wake it."""
     if arns.parse_noun(fact.arn) != "trial":
         return
     epoch_ended = isinstance(fact, Progressed) and fact.progress.get("gain") is not None

@@ -1,4 +1,4 @@
-"""The wire: what Amazon Personalize's clients send and expect, read from botocore's own service models.
+"""The wire format of Amazon Personalize: requests, answers, errors and signatures, from botocore's service models.
 
-Nothing here knows what a resource is; it only knows how requests, answers, errors and signatures look.
+Nothing here knows resources or HTTP servers.
 """

@@ -1,4 +1,4 @@
-"""Build and take apart ARNs: ``arn:<partition>:personalize:<region>:<account>:<type>/<name>``."""
+"""Build and parse ARNs: ``arn:<partition>:personalize:<region>:<account>:<type>/<name>``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Arn:
-    """An ARN in parts. ``kind`` is AWS's word for the type ("dataset-import-job"), ``name`` all behind the slash."""
+    """An ARN in parts. ``kind`` is the type, as AWS spells it ("dataset-import-job"); ``name`` follows the slash."""
 
     kind: str
     name: str
@@ -21,7 +21,7 @@ class Arn:
 
 
 def parse_arn(text: str) -> Arn | None:
-    """The parts of a Personalize ARN, or None when it is none."""
+    """Parse a Personalize ARN; None for any other text."""
     match text.split(":", 5):
         case ["arn", partition, "personalize", region, account, resource] if "/" in resource:
             kind, _, name = resource.partition("/")
@@ -30,15 +30,15 @@ def parse_arn(text: str) -> Arn | None:
 
 
 def parse_noun(text: str) -> str | None:
-    """The type that an ARN says its resource is of: "dataset_group"; None when it is no Personalize ARN."""
+    """Return the resource type in an ARN as a noun ("dataset_group"); None if it is not a Personalize ARN."""
     arn = parse_arn(text)
     if arn is None:
         return None
-    # Versions go by the type of what they are versions of, with an id behind its name.
+    # The ARN of a version has the type of the versioned resource, and an id after its name.
     versioned = arn.kind in ("solution", "recommender") and "/" in arn.name
     return f"{arn.kind}_version" if versioned else arn.kind.replace("-", "_")
 
 
 def create_id() -> str:
-    """Eight lower-case hex digits, as AWS ends the ARNs of solution versions and event trackers."""
+    """Create eight random lower-case hex digits, as in AWS's ARNs of solution versions and event trackers."""
     return secrets.token_hex(4)

@@ -1,7 +1,7 @@
-"""The constraints of the service model, and AWS's words for a value that breaks one.
+"""The constraints of the service model, and AWS's messages for values that break them.
 
-A constraint is a marshmallow validator. What it raises carries a `Breach`, not a text: only the whole request
-knows how many there are and where they stand (`shared.aws.request_schemas` words them).
+A constraint is a marshmallow validator. Its error carries a `Breach` instead of a text, because the message depends on
+the number and the paths of all breaches in the request (`shared.aws.request_schemas` writes it).
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any
 import regex  # type: ignore[import-untyped]
 from marshmallow import ValidationError
 
-MAX_SHOWN_CHARACTERS = 128  # characters of a refused value that are repeated to the caller
+MAX_SHOWN_CHARACTERS = 128  # characters of a refused value that a message repeats
 
 
 @dataclass(frozen=True)
 class Breach:
-    """A value that breaks a constraint. `value` is how it may be shown, quoted; empty where it may not."""
+    """A value that breaks a constraint. `value` is the quoted text to show; empty if it must not be shown."""
 
     value: str
     rule: str
@@ -30,7 +30,7 @@ class Breach:
 
 @dataclass(frozen=True)
 class TypeMismatch:
-    """JSON of another type than the model's: the request cannot be read at all."""
+    """JSON of another type than the model's, so that the request cannot be read at all."""
 
     text: str
 
@@ -43,7 +43,7 @@ NOT_NULL = Breach("null", "Member must not be null")
 
 @dataclass(frozen=True)
 class Constraint:
-    """`shown`: whether a refused value may be repeated; never for sensitive ones, lists and maps."""
+    """A rule for a value. `shown`: messages may repeat a refused value; never for sensitive ones, lists and maps."""
 
     rule: str
     holds: Callable[[Any], bool]
@@ -71,7 +71,7 @@ def iter_string_constraints(metadata: dict[str, Any], *, shown: bool) -> Iterato
 
 
 def iter_length_constraints(metadata: dict[str, Any], *, shown: bool) -> Iterator[Constraint]:
-    """For strings (in code points), lists and maps."""
+    """Yield the constraints on the length of a string (in code points), list or map."""
     if least := metadata.get("min"):
         yield Constraint(f"Member must have length greater than or equal to {least}", lambda v: len(v) >= least, shown)
     if (most := metadata.get("max")) is not None:
@@ -86,16 +86,16 @@ def iter_number_constraints(metadata: dict[str, Any], *, shown: bool) -> Iterato
 
 
 def find_breaches(constraints: Sequence[Constraint], value: Any) -> list[Any]:
-    """The breaches of a value, for the places where marshmallow does not run the validators itself."""
+    """Return the breaches of a value; for places where marshmallow does not run the validators itself."""
     return [Breach(format_value(value) if c.shown else "", c.rule) for c in constraints if not c.holds(value)]
 
 
 def _build_pattern_constraint(pattern: str, longest: int | None, shown: bool) -> Constraint:
-    # Java's \d is ASCII; \p{L} must not be, and regex's flag would narrow both.
+    # Java's \d is ASCII but its \p{L} is not, and regex's flag would narrow both.
     compiled = regex.compile(pattern, flags=0 if r"\p{" in pattern else regex.ASCII)
 
     def holds(text: str) -> bool:
-        # Some of AWS's patterns take cubic time: over-long text is refused by its length alone.
+        # Some of AWS's patterns take cubic time. The length constraint refuses over-long text.
         if longest is not None and len(text) > longest:
             return True
         return compiled.fullmatch(text) is not None

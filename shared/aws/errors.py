@@ -1,31 +1,31 @@
-"""Every error that leaves on the wire, under the name that AWS's clients know it by.
+"""All errors that clients can get, with the names that AWS's clients know.
 
     PersonalizeError
     ├── InvalidInput             a value that the service model allows and the service does not
-    ├── InvalidNextToken         a page token that was not given out by this list
+    ├── InvalidNextToken         a page token that this list did not give out
     ├── LimitExceeded            a quota
     ├── ResourceAlreadyExists    the name is taken
-    ├── ResourceInUse            the resource, or one it stands on, is in a state that forbids this
+    ├── ResourceInUse            the status of the resource, or of one it depends on, forbids this
     ├── ResourceNotFound         no such resource
     ├── TooManyTagKeys           more tag keys than one call may remove
     ├── TooManyTags              more tags than a resource may carry
     ├── Validation               a constraint of the service model is broken
     ├── Serialization            not JSON, or JSON of the wrong type
     ├── UnknownOperation         no such operation, path or method
-    ├── NotOffered               an operation of AWS's that foretaste does not offer yet
+    ├── OperationNotOffered      an operation of AWS's that foretaste does not offer yet
     ├── RequestTimeout           the request did not come in time; the SDKs try again
     ├── RequestTooLarge          the body is larger than any valid request
     ├── Throttled                more calls than the rate limit allows; the SDKs try again after a while
-    ├── AuthenticationError      who is asking could not be established
+    ├── AuthenticationError      the caller could not be authenticated
     │   ├── MissingAuthenticationToken   no signature
     │   ├── IncompleteSignature          a signature with a part missing or garbled
     │   ├── InvalidSignature             a signature that does not match, or not at this time
-    │   └── UnrecognizedClient           an access key that is not known here
-    ├── InternalFailure          a fault of foretaste's own
-    └── ServiceUnavailable       something foretaste stands on does not answer; the SDKs try again
+    │   └── UnrecognizedClient           an unknown access key
+    ├── InternalFailure          an error in foretaste
+    └── ServiceUnavailable       a dependency does not answer; the SDKs try again
 
-The class says the HTTP status unless the service's own model says another: the runtime and events models
-answer 404 and 409 where the control plane answers 400 (see `shared.aws.service_model.error_statuses`).
+The class sets the HTTP status unless the service's own model has another: the runtime and events models
+answer 404 and 409 where the control plane answers 400 (see `shared.aws.service_model.load_error_statuses`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ import orjson
 
 
 class PersonalizeError(Exception):
-    """An answer that says no. The message is read by the caller: it says what to do, and holds no secret."""
+    """An error response. Its message is for the caller: it says how to go on, and holds no secret."""
 
     code = "InternalFailure"
     status = 500
@@ -58,7 +58,7 @@ class InvalidNextToken(PersonalizeError):
 
 
 class LimitExceeded(PersonalizeError):
-    """The SDKs send a refused call twice more, so a refusal must be cheap and change nothing."""
+    """A quota is reached. The SDKs retry the call twice, so it must be refused cheaply and without effect."""
 
     code = "LimitExceededException"
     status = 400
@@ -100,7 +100,7 @@ class Serialization(PersonalizeError):
 
 
 class UnknownOperation(PersonalizeError):
-    """Answered as 404 for a path and 405 for a method that do not exist: `status` is set on the instance."""
+    """There is no such operation. `status` is set on the instance: 404 for an unknown path, 405 for a method."""
 
     code = "UnknownOperationException"
     status = 400
@@ -113,7 +113,7 @@ class OperationNotOffered(PersonalizeError):
     def __init__(self, operation: str) -> None:
         super().__init__(
             f"{operation} is an operation of Amazon Personalize that foretaste does not offer yet; "
-            "docs/operations.md lists what it offers."
+            "docs/operations.md lists the offered ones."
         )
 
 
@@ -128,7 +128,7 @@ class RequestTooLarge(PersonalizeError):
 
 
 class Throttled(PersonalizeError):
-    """Answered as 429 where `status` is set so on the instance: the SDKs know it by its code, proxies by the status."""
+    """The rate limit is exceeded. `status` may be set to 429 for proxies; the SDKs go by the code."""
 
     code = "ThrottlingException"
     status = 400

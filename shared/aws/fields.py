@@ -1,6 +1,6 @@
-"""marshmallow fields that take JSON as AWS does: no type is turned into another.
+"""marshmallow fields that, like AWS, convert no JSON type into another.
 
-marshmallow's own fields coerce ("5" -> 5, "true" -> True), which AWS refuses as a SerializationException.
+marshmallow's own fields coerce ("5" -> 5, "true" -> True); AWS refuses such values with a SerializationException.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from marshmallow import ValidationError, fields
 
 from shared.aws.constraints import MAX_SHOWN_CHARACTERS, NOT_NULL, Breach, Constraint, TypeMismatch, find_breaches
 
-# Seconds of the years 1 to 9999: what a datetime can hold.
+# Epoch seconds of the years 1 to 9999, the range of a datetime.
 EARLIEST, LATEST = -62_135_596_800, 253_402_300_799
 
 _TOKENS: dict[type, str] = {
@@ -33,7 +33,7 @@ def create_type_error(value: Any, wanted: str) -> ValidationError:
 
 
 class StrictField(fields.Field[Any]):
-    """A field that takes values of exactly the JSON types in `accepts`. None does not get here."""
+    """A field for values of exactly the JSON types in `accepts`. None is dropped before."""
 
     accepts: ClassVar[tuple[type, ...]] = ()
     noun: ClassVar[str] = ""
@@ -80,9 +80,9 @@ class Double(StrictField):
 
 
 class Timestamp(StrictField):
-    """Epoch seconds, as sent: boto3 sends whole ones, the JavaScript SDK fractions.
+    """Epoch seconds, as sent: boto3 sends integers, the JavaScript SDK fractions.
 
-    Milliseconds pass as well: the two operations that take times know them from seconds.
+    Milliseconds are accepted as well: the two operations that take times tell them from seconds.
     """
 
     accepts = (int, float)
@@ -100,7 +100,7 @@ class Structure(fields.Nested):
 
 
 class List(StrictField):
-    """A list; a member that is refused is reported at `<n>.member`, counted from 1 as AWS does."""
+    """A list. A refused member is reported at `<n>.member`, counted from 1, as by AWS."""
 
     accepts = (list,)
     noun = "a List"
@@ -112,7 +112,7 @@ class List(StrictField):
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> list[Any]:
         items = super()._deserialize(value, attr, data, **kwargs)
-        # Before the members: an over-long list is not walked.
+        # Checked before the members, so that an over-long list is not read.
         if breaches := find_breaches(self.constraints, items):
             raise ValidationError(breaches)
         loaded, errors = [], {}
@@ -127,7 +127,7 @@ class List(StrictField):
 
 
 class Map(StrictField):
-    """A map with string keys; a value that is refused is reported at `<key>.member`."""
+    """A map with string keys. A refused value is reported at `<key>.member`."""
 
     accepts = (dict,)
     noun = "a Map"

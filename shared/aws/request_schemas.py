@@ -1,8 +1,8 @@
-"""A marshmallow schema for every operation's request, compiled from the service model's input shapes.
+"""Check requests with marshmallow schemas that are compiled from the input shapes of the service model.
 
-`load` is the whole of it: JSON already parsed in, a dict of known members out, or AWS's error in AWS's words.
-Unknown members are ignored and null is absence, as AWS's own servers do. Schemas are compiled when an
-operation is first called. What AWS only writes in its documentation (numResults <= 500) is not checked here.
+`load_request` turns parsed JSON into a dict of known members, or raises AWS's error with AWS's message. As at AWS,
+unknown members are ignored and null means absent. A schema is compiled at the first call of its operation. Limits that
+only AWS's documentation has (numResults <= 500) are not checked here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from shared.aws.constraints import Breach, TypeMismatch
 from shared.aws.errors import Serialization, Validation
 from shared.aws.fields import Boolean, Double, Integer, List, Map, String, Structure, Timestamp, create_type_error
 
-MAX_NAMED_BREACHES = 10  # broken constraints that are named in one message; the rest is counted
+MAX_NAMED_BREACHES = 10  # that one message names; the rest is only counted
 
 _SCALARS: dict[str, type[fields.Field[Any]]] = {
     "boolean": Boolean,
@@ -31,7 +31,7 @@ _SCALARS: dict[str, type[fields.Field[Any]]] = {
 
 
 class RequestSchema(Schema):
-    """What every compiled schema is."""
+    """The base of all compiled schemas."""
 
     class Meta:
         unknown = EXCLUDE
@@ -44,7 +44,7 @@ class RequestSchema(Schema):
 
 
 def load_request(operation: service_model.Operation, body: Any) -> dict[str, Any]:
-    """The members of a request. Timestamps are epoch seconds (int or float), as sent.
+    """Return the checked members of a request. Timestamps are epoch seconds (int or float), as sent.
 
     Raises Serialization for a wrong JSON type, Validation for broken constraints.
     """
@@ -71,7 +71,7 @@ def _build_schema(shape: Any, *, shown: bool) -> type[Schema]:
 
 
 def _build_field(shape: Any, *, shown: bool, required: bool = False) -> fields.Field[Any]:
-    """`shown` turns False at a sensitive shape: nothing from there downwards is repeated to the caller."""
+    """Build the field of a shape. Below a sensitive shape `shown` is False, so that messages repeat no value of it."""
     metadata = shape.metadata
     shown = shown and not metadata.get("sensitive")
     match shape.type_name:

@@ -1,7 +1,7 @@
-"""Shapes what a handler returns into what the output model promises.
+"""Serialize the members that a handler returns, in the shape of the operation's output model.
 
-Members that are None or not in the model are left out, never null. Values are not checked: AWS's own answers
-break their model's patterns (a dataset import job's roleArn is typed as a Personalize ARN).
+Members that are None or not in the model are left out, never null. Values are not checked: AWS's own answers break the
+patterns of their model (a dataset import job's roleArn is typed as a Personalize ARN).
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _Shaper = Callable[[Any], Any]
 
 
 def serialize_answer(operation: service_model.Operation, members: Mapping[str, Any]) -> bytes:
-    """The JSON body of an answer; empty for an operation without output.
+    """Return the JSON body of an answer; empty for an operation without output.
 
-    Timestamps may be aware datetimes or epoch seconds; they leave as epoch seconds with milliseconds.
+    Timestamps may be aware datetimes or epoch seconds; they are sent as epoch seconds with milliseconds.
     """
     if operation.output is None:
         return b""
@@ -35,7 +35,7 @@ def _load_shaper(service: str, operation: str) -> _Shaper:
 
 
 def _build_shaper(shape: Any) -> _Shaper:
-    """A function that shapes one value. Composed once per operation: an answer may hold 500 items."""
+    """Build a function that shapes one value. Built once per operation, because an answer may hold 500 items."""
     match shape.type_name:
         case "structure":
             members = [(name, _build_shaper(member)) for name, member in shape.members.items()]
@@ -60,7 +60,7 @@ def _convert_timestamp(value: datetime | float) -> float:
 
 
 def _convert_number(value: float) -> float | str:
-    """A float, also of a NumPy scalar; what JSON has no number for, AWS writes as a string."""
+    """Convert a number, also a NumPy scalar; AWS writes NaN and infinities, which JSON lacks, as strings."""
     number = float(value)
     if math.isfinite(number):
         return number

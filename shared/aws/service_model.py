@@ -1,7 +1,7 @@
-"""The 79 operations of the three services, as botocore's service models declare them, and those of foretaste's own.
+"""The 79 operations of AWS's three services, from botocore's service models, and those of foretaste's own service.
 
-Read from the files that ship with botocore and from `models/` alone: no session, no client, nothing from the user's
-~/.aws. A service is read when it is first asked for, without its documentation strings (nine tenths of its size).
+Only files that ship with botocore and those in `models/` are read: no session, no client, nothing of the user's ~/.aws.
+A model is loaded at its first use, without its documentation strings (nine tenths of its size).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from botocore.loaders import Loader
 from botocore.model import ServiceModel
 
 SERVICES = ("personalize", "personalize-runtime", "personalize-events")
-#: What foretaste tells that AWS has no operation for, in AWS's own language: so it is checked, signed and shaped like
-#: the rest, and any client of botocore can call it whose loader searches MODELS.
+#: Operations that AWS does not have, declared in AWS's own language: they are checked, signed and shaped like the rest,
+#: and a botocore client can call them if its loader searches MODELS.
 OWN_SERVICE = "foretaste"
 MODELS = Path(__file__).parent / "models"
 SIGNING_NAME = "personalize"  # all four services
@@ -25,7 +25,7 @@ SIGNING_NAME = "personalize"  # all four services
 
 @dataclass(frozen=True, kw_only=True)
 class Operation:
-    """One operation. `input` and `output` are botocore structure shapes; None: the body is empty."""
+    """An operation. `input` and `output` are botocore structure shapes; None: the body is empty."""
 
     service: str
     name: str
@@ -36,14 +36,14 @@ class Operation:
 
 @cache
 def load_operations(service: str) -> Mapping[str, Operation]:
-    """The operations of a service by name. Raises KeyError for one that is neither in SERVICES nor OWN."""
+    """Load the operations of a service, by name. Raises KeyError for a service not in SERVICES or OWN_SERVICE."""
     model = _load_model(service)
     return {name: _build_operation(service, model.operation_model(name)) for name in model.operation_names}
 
 
 @cache
 def load_paths(service: str) -> Mapping[str, str]:
-    """Path -> operation for a service with fixed POST paths; empty for those that go by X-Amz-Target."""
+    """Load path -> operation of a service with fixed POST paths; empty for services with X-Amz-Target."""
     if is_json_rpc(service):
         return {}
     return {operation.path: operation.name for operation in load_operations(service).values()}
@@ -51,14 +51,14 @@ def load_paths(service: str) -> Mapping[str, str]:
 
 @cache
 def load_targets(service: str) -> Mapping[str, str]:
-    """X-Amz-Target -> operation; empty for a service with paths."""
+    """Load X-Amz-Target -> operation; empty for a service with paths."""
     prefix = get_target_prefix(service)
     return {f"{prefix}.{name}": name for name in load_operations(service)} if prefix else {}
 
 
 @cache
 def get_target_prefix(service: str) -> str | None:
-    """What stands before the dot of its X-Amz-Target; None for a service with paths."""
+    """Return the part of X-Amz-Target before the dot; None for a service with paths."""
     prefix: str | None = _load_model(service).metadata.get("targetPrefix")
     return prefix
 
@@ -74,7 +74,7 @@ def get_content_type(service: str) -> str:
 
 @cache
 def load_error_statuses(service: str) -> Mapping[str, int]:
-    """HTTP status by error code where the service's model gives one: runtime and events do."""
+    """Load the HTTP status of each error code that the service's model gives; runtime and events have some."""
     model = _load_model(service)
     shapes = (model.shape_for(name) for name in model.shape_names)
     return {
@@ -89,7 +89,7 @@ def _load_model(service: str) -> Any:
     if service not in (*SERVICES, OWN_SERVICE):
         raise KeyError(service)
     folder = MODELS if service == OWN_SERVICE else Loader.BUILTIN_DATA_PATH
-    # The default search paths would let ~/.aws/models replace what the server validates by.
+    # With the default search paths, ~/.aws/models could replace the models that the server validates by.
     loader = Loader(extra_search_paths=[str(folder)], include_default_search_paths=False)
     return ServiceModel(_remove_documentation(loader.load_service_model(service, "service-2")), service)
 

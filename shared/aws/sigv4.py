@@ -1,9 +1,9 @@
-"""Verifies Signature Version 4 with botocore's own signer: what its clients sign is what is computed here.
+"""Verify Signature Version 4 with botocore's own signer, so that both sides compute the same signature.
 
-It differs from the signer in what a server must not trust: the headers are those that the client names as
-signed, host and every x-amz-* header must be among them (else a captured call could be aimed at another
-operation), the body is hashed here whatever hash the client states, and presigned queries are not accepted.
-Sessions do not exist: an X-Amz-Security-Token must be signed like any x-amz-* header, and means nothing.
+Unlike the signer, a server must not trust the client. The signed headers are those that the client names, and must
+include host and every x-amz-* header (otherwise a captured call could be sent to another operation). The body is hashed
+here, independently of the hash that the client states, and presigned queries are not accepted.
+There are no sessions: an X-Amz-Security-Token must be signed like any x-amz-* header, and has no other effect.
 """
 
 from __future__ import annotations
@@ -37,14 +37,12 @@ _SCOPE = re.compile(
     re.ASCII,
 )
 _SIGNATURE = re.compile(r"[0-9a-f]{64}")
-_UNKNOWN_KEY_SECRET = (
-    "a secret for access keys that do not exist, so that refusing one takes as long as refusing a signature"
-)
+_PLACEHOLDER = "a secret for access keys that do not exist, so that refusing one takes as long as refusing a signature"
 
 
 @dataclass(frozen=True, kw_only=True)
 class SignedRequest:
-    """A request as it came in. Header names are in lower case; `target` is the raw path with its query."""
+    """A request as received. Header names are in lower case; `target` is the raw path with its query."""
 
     method: str
     target: str
@@ -53,18 +51,18 @@ class SignedRequest:
 
 
 def verify_signature(request: SignedRequest, keys: Mapping[str, str], now: datetime | None = None) -> str:
-    """The access key that signed the request. Raises an AuthenticationError; `now` must be aware."""
-    claim = _parse_authorization(request.headers)
-    stamp = _parse_timestamp(request.headers, claim)
-    _check_signed_headers(request.headers, claim.signed_headers)
+    """Return the access key that signed the request. `now` must be aware. Raises an AuthenticationError."""
+    authorization = _parse_authorization(request.headers)
+    timestamp = _parse_timestamp(request.headers, authorization)
+    _check_signed_headers(request.headers, authorization.signed_headers)
     digest = sha256(request.body).hexdigest()
     if not hmac.compare_digest(request.headers.get("x-amz-content-sha256", digest).encode(), digest.encode()):
         raise InvalidSignature(
             "X-Amz-Content-SHA256 must be the SHA-256 of the body; unsigned payloads are not accepted."
         )
-    secret = keys.get(claim.access_key)
-    signature = _compute_signature(request, claim, stamp, secret or _UNKNOWN_KEY_SECRET)
-    matches = hmac.compare_digest(signature.encode(), claim.signature.encode())
+    secret = keys.get(authorization.access_key)
+    signature = _compute_signature(request, authorization, timestamp, secret or _PLACEHOLDER)
+    matches = hmac.compare_digest(signature.encode(), authorization.signature.encode())
     if secret is None:
         raise UnrecognizedClient("The security token included in the request is invalid.")
     if not matches:
@@ -73,8 +71,8 @@ def verify_signature(request: SignedRequest, keys: Mapping[str, str], now: datet
             "Check your AWS Secret Access Key and signing method. "
             "Consult the service documentation for details."
         )
-    _check_timestamp(stamp, now or datetime.now(UTC))
-    return claim.access_key
+    _check_timestamp(timestamp, now or datetime.now(UTC))
+    return authorization.access_key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,10 +85,10 @@ class _Authorization:
 
 
 def _parse_authorization(headers: Mapping[str, str]) -> _Authorization:
-    authorization = headers.get("authorization", "").strip()
-    if not authorization:
+    header = headers.get("authorization", "").strip()
+    if not header:
         raise MissingAuthenticationToken("Missing Authentication Token")
-    algorithm, _, rest = authorization.partition(" ")
+    algorithm, _, rest = header.partition(" ")
     if algorithm != ALGORITHM:
         raise IncompleteSignature(f"The Authorization header must use {ALGORITHM}.")
     parts = dict(part.strip().partition("=")[::2] for part in rest.split(","))
@@ -115,16 +113,16 @@ def _parse_authorization(headers: Mapping[str, str]) -> _Authorization:
     )
 
 
-def _parse_timestamp(headers: Mapping[str, str], claim: _Authorization) -> datetime:
+def _parse_timestamp(headers: Mapping[str, str], authorization: _Authorization) -> datetime:
     try:
-        stamp = datetime.strptime(headers.get("x-amz-date", ""), SIGV4_TIMESTAMP).replace(tzinfo=UTC)
+        timestamp = datetime.strptime(headers.get("x-amz-date", ""), SIGV4_TIMESTAMP).replace(tzinfo=UTC)
     except ValueError:
         raise IncompleteSignature("The request must carry an X-Amz-Date of the form YYYYMMDDTHHMMSSZ.") from None
-    if f"{stamp:%Y%m%d}" != claim.date:
+    if f"{timestamp:%Y%m%d}" != authorization.date:
         raise InvalidSignature(
             "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP."
         )
-    return stamp
+    return timestamp
 
 
 def _check_signed_headers(headers: Mapping[str, str], signed: tuple[str, ...]) -> None:
@@ -135,20 +133,20 @@ def _check_signed_headers(headers: Mapping[str, str], signed: tuple[str, ...]) -
         raise InvalidSignature(f"{len(absent)} of the SignedHeaders are not in the request.")
 
 
-def _check_timestamp(stamp: datetime, now: datetime) -> None:
-    """The words hold the server's time: the JavaScript SDK and people correct their clocks by it."""
-    sent, clock = f"{stamp:{SIGV4_TIMESTAMP}}", f"{now:{SIGV4_TIMESTAMP}}"
-    if stamp < now - MAX_CLOCK_SKEW:
+def _check_timestamp(timestamp: datetime, now: datetime) -> None:
+    """Check the clock. The message has the server's time, by which the JavaScript SDK corrects its clock."""
+    sent, clock = f"{timestamp:{SIGV4_TIMESTAMP}}", f"{now:{SIGV4_TIMESTAMP}}"
+    if timestamp < now - MAX_CLOCK_SKEW:
         limit = f"{now - MAX_CLOCK_SKEW:{SIGV4_TIMESTAMP}}"
         raise InvalidSignature(f"Signature expired: {sent} is now earlier than {limit} ({clock} - 5 min.)")
-    if stamp > now + MAX_CLOCK_SKEW:
+    if timestamp > now + MAX_CLOCK_SKEW:
         limit = f"{now + MAX_CLOCK_SKEW:{SIGV4_TIMESTAMP}}"
         raise InvalidSignature(f"Signature not yet current: {sent} is still later than {limit} ({clock} + 5 min.)")
 
 
 @dataclass
 class _RequestToSign:
-    """The part of botocore's AWSRequest that its signer reads."""
+    """The attributes of botocore's AWSRequest that its signer reads."""
 
     method: str
     url: str
@@ -158,22 +156,22 @@ class _RequestToSign:
     params: dict[str, str] = field(default_factory=dict)
 
 
-class _Signer(SigV4Auth):  # type: ignore[misc]
+class _ServerSigner(SigV4Auth):  # type: ignore[misc]
     def headers_to_sign(self, request: _RequestToSign) -> Any:
-        return request.headers  # those the client named: botocore would drop the ones it never signs itself
+        return request.headers  # the client's choice: botocore would drop headers that it never signs itself
 
 
-def _compute_signature(request: SignedRequest, claim: _Authorization, stamp: datetime, secret: str) -> str:
+def _compute_signature(request: SignedRequest, authorization: _Authorization, timestamp: datetime, secret: str) -> str:
     headers = HTTPHeaders()
-    for name in dict.fromkeys(claim.signed_headers):
+    for name in dict.fromkeys(authorization.signed_headers):
         headers[name] = request.headers[name]
     to_sign = _RequestToSign(
         method=request.method,
-        url=f"http://localhost{request.target}",  # the host that counts is the signed header
+        url=f"http://localhost{request.target}",  # any host: the signature uses the Host header
         headers=headers,
         body=request.body,
-        context={"timestamp": f"{stamp:{SIGV4_TIMESTAMP}}"},
+        context={"timestamp": f"{timestamp:{SIGV4_TIMESTAMP}}"},
     )
-    signer = _Signer(Credentials(claim.access_key, secret), SIGNING_NAME, claim.region)
+    signer = _ServerSigner(Credentials(authorization.access_key, secret), SIGNING_NAME, authorization.region)
     string_to_sign = signer.string_to_sign(to_sign, signer.canonical_request(to_sign))
     return str(signer.signature(string_to_sign, to_sign))

@@ -33,7 +33,7 @@ def read_parquet_sql(files: Sequence[Path]) -> str:
 
 
 ROW_POSITION_SQL = "(file_index::BIGINT << 40) + file_row_number"
-"""SQL for the position of a row of ``read_parquet``: ascending within a file, and from file to file."""
+"""SQL for the position of a row of ``read_parquet_sql``: ascending within a file, and from file to file."""
 
 
 def cast_to_finite_sql(column: str) -> str:

@@ -213,7 +213,7 @@ def _check_one_of_each_attribute(schema: DatasetSchema) -> None:
         if len(marked) > 1:
             raise SchemaError(
                 f'The fields {", ".join(marked)} are "{attribute}"; a schema can have only one. '
-                f'Remove "{attribute}" from the others.'
+                f'Remove "{attribute}" from all but one.'
             )
 
 
@@ -339,10 +339,10 @@ def _check_declared_column(field: Field, expected: Field) -> None:
         raise SchemaError(f'The field {field.name} cannot be null. Remove "null" from its type.')
     if field.categorical != expected.categorical:
         change = 'Add "categorical": true to' if expected.categorical else 'Remove "categorical" from'
-        raise SchemaError(f"{change} the field {field.name}: AWS fixes what it is.")
+        raise SchemaError(f"{change} the field {field.name}: AWS defines this field.")
     if field.textual != expected.textual:
         change = 'Add "textual": true to' if expected.textual else 'Remove "textual" from'
-        raise SchemaError(f"{change} the field {field.name}: AWS fixes what it is.")
+        raise SchemaError(f"{change} the field {field.name}: AWS defines this field.")
 
 
 def _check_own_fields(schema: DatasetSchema, domain: str | None) -> None:

@@ -64,7 +64,7 @@ def _iter_event_rows(
     for number, one in enumerate(interactions):
         yield {
             **{column: found for column, found in one.properties.items() if column in columns},
-            _PLACE.strip('"'): number,
+            _POSITION.strip('"'): number,
             _SESSION.strip('"'): one.session_id,
             # An event that named no user carries its session's id as the user's.
             "USER_ID": None if one.user_id == one.session_id else one.user_id,
@@ -82,12 +82,12 @@ def _write_event_parquet(lines: Path, fields: Collection[Field], id_: str, targe
     with duckdb.connect(config={"temp_directory": str(target.with_suffix(".spilt"))}) as database:
         database.execute(
             f"""CREATE TABLE tied AS
-                SELECT {_SESSION} AS session, arg_max({user}, {_PLACE}) AS named FROM {source}
+                SELECT {_SESSION} AS session, arg_max({user}, {_POSITION}) AS named FROM {source}
                 GROUP BY ALL HAVING count({user}) BETWEEN 1 AND count(*) - 1"""
         )
         tied = bool(database.execute("SELECT 1 FROM tied LIMIT 1").fetchall())
         named, join, order = (
-            ("named, ", f"LEFT JOIN tied ON {_SESSION} = session", f"ORDER BY {_PLACE}") if tied else ("", "", "")
+            ("named, ", f"LEFT JOIN tied ON {_SESSION} = session", f"ORDER BY {_POSITION}") if tied else ("", "", "")
         )
         values = _select_values_sql(fields, {"USER_ID": f"coalesce({user}, {named}{_SESSION})"})
         copied = database.execute(
@@ -118,7 +118,7 @@ def write_records(
         lines = draft / "lines"
         if _write_lines(_iter_record_rows(sent, str(schema.key), imported), lines, on_step):
             for place in _list_import_numbers(lines):
-                _write_parquet(lines, schema.fields, draft / f"{place}.parquet", f"WHERE {_PLACE} = {place}")
+                _write_parquet(lines, schema.fields, draft / f"{place}.parquet", f"WHERE {_POSITION} = {place}")
         lines.unlink()
         draft.rename(folder)
     files = [folder / f"{place}.parquet" for place in range(len(imported) + 1)]
@@ -126,18 +126,18 @@ def write_records(
 
 
 #: No column of a dataset can have these names, as they contain a space.
-_PLACE, _SESSION = '"its place"', '"its session"'
+_POSITION, _SESSION = '"its position"', '"its session"'
 
 
 def _iter_record_rows(sent: Iterable[PutRecord], key: str, imported: Sequence[float]) -> Iterator[dict[str, Any]]:
     for one in sent:
         later = (place for place, at in enumerate(imported) if at > one.at)
-        yield {**one.properties, key: one.id, _PLACE.strip('"'): next(later, len(imported))}
+        yield {**one.properties, key: one.id, _POSITION.strip('"'): next(later, len(imported))}
 
 
 def _list_import_numbers(lines: Path) -> list[int]:
     with duckdb.connect() as database:
-        found = database.execute(f"SELECT DISTINCT {_PLACE} FROM {_read_lines_sql(lines, ())}").fetchall()
+        found = database.execute(f"SELECT DISTINCT {_POSITION} FROM {_read_lines_sql(lines, ())}").fetchall()
     return [place for (place,) in found]
 
 
@@ -172,6 +172,6 @@ def _select_values_sql(fields: Iterable[Field], instead: Mapping[str, str] | Non
 
 def _read_lines_sql(lines: Path, fields: Iterable[Field]) -> str:
     types = {field.name: csv_rules.PARQUET_TYPES[field.type] for field in fields}
-    types |= {_PLACE.strip('"'): "BIGINT", _SESSION.strip('"'): "VARCHAR"}
+    types |= {_POSITION.strip('"'): "BIGINT", _SESSION.strip('"'): "VARCHAR"}
     columns = ", ".join(f"{quote_literal(column)}: {quote_literal(type_)}" for column, type_ in types.items())
     return f"read_json({quote_literal(glob.escape(str(lines)))}, format = 'newline_delimited', columns = {{{columns}}})"

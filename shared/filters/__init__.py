@@ -1,11 +1,11 @@
-"""Filter expressions: what CreateFilter accepts, and which items, users or actions a filter lets through.
+"""Filter expressions: parse and check those of CreateFilter, and evaluate them on items, users or actions.
 
-    parse(text)             -> Filter, as written          the grammar (lark)
-    check(filter, schemas)  -> Filter, in the schemas' names and types
-    evaluation.compiled(filter, columns) -> function of one request -> bool[R]
+    parse_filter(text)             -> Filter, as written          the grammar (lark)
+    check_filter(filter, schemas)  -> Filter, in the schemas' names and types
+    evaluation.compile_filter(filter, columns) -> function of one request -> bool[R]
 
-``evaluation`` and ``columns`` need numpy and are imported by whoever serves; the rest is cheap, for the API process.
-README.md says what AWS leaves open and what was chosen.
+``evaluation`` and ``columns`` need numpy, and only serving processes import them; the other modules are cheap, for the
+API process. README.md lists the questions that AWS leaves open, and the answers chosen here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Does a filter fit a dataset group? Names become the schemas' own, and each condition learns what it compares.
+"""Check a filter against the schemas of a dataset group: set the schemas' names and the kinds of compared values.
 
 Source: "Guidelines and requirements" of filter expressions in AWS's developer guide.
 """
@@ -23,7 +23,7 @@ from shared.filters.expressions import (
 )
 
 Schemas = Mapping[str, Mapping[str, Field]]
-"""Dataset type, as in an ARN -> its columns by name; a type that the group has no dataset of is left out."""
+"""Dataset type, as in an ARN -> its columns by name; types without a dataset in the group are absent."""
 
 MAX_FIELDS = 10  # distinct ones of a filter
 
@@ -49,7 +49,7 @@ _SHOWN = {
     "ACTIONS": "Actions",
     "ACTION_INTERACTIONS": "Action_Interactions",
 }
-# By them AWS itself leaves actions out.
+# AWS itself leaves out actions by these columns.
 _RESERVED = ("EXPIRATION_TIMESTAMP", "ACTION_EXPIRATION_TIMESTAMP", "REPEAT_FREQUENCY")
 
 
@@ -58,7 +58,7 @@ class TooManyFields(FilterError):
 
 
 def check_filter(filter_: Filter, schemas: Schemas) -> Filter:
-    """The filter in the schemas' names and types. Raises FilterError, of which TooManyFields is one."""
+    """Return the filter with the schemas' names and types. Raises FilterError, also as TooManyFields."""
     checked = Filter(tuple(_check_expression(expression, schemas) for expression in filter_.expressions))
     for expression in checked.expressions:
         if expression.target != checked.target:
@@ -79,7 +79,7 @@ def _check_expression(expression: Expression, schemas: Schemas) -> Expression:
         raise _make_error(f"the target at {expression.place} must be ItemID, UserID or ActionID.")
     if expression.user and target == "USERS":
         raise _make_error(
-            f"IF tests the user who is recommended to (before {expression.user[0].place}), and a segment has none. "
+            f"IF tests the user of a recommendation (before {expression.user[0].place}), and a segment has none. "
             "Test Users in the condition itself."
         )
     _check_datasets(expression, target)
@@ -137,7 +137,7 @@ def _resolve_types(condition: Condition, dataset: str, schemas: Schemas) -> Cond
 
 
 def _find_field(name: str, dataset: str, schemas: Schemas, condition: Condition) -> Field:
-    """The field of that name, which can be filtered on."""
+    """Return the field of that name. Raises FilterError where none exists or filters may not use it."""
     shown, place = f"{_SHOWN[dataset]}.{name}", condition.place
     if dataset in _OF_EVENTS and name.upper() != "EVENT_TYPE":
         raise _make_error(f"{shown} at {place} can't be filtered on; of {_SHOWN[dataset]} only EVENT_TYPE can.")

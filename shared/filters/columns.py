@@ -1,4 +1,4 @@
-"""What a filter reads of the rows that it tests (items, users or actions), and a table in memory that has it."""
+"""The columns of the rows that a filter tests (items, users or actions): a protocol, and columns in memory."""
 
 from __future__ import annotations
 
@@ -17,29 +17,33 @@ RowNumbers = npt.NDArray[np.integer[Any]]
 
 
 class FilterColumns(Protocol):
-    """R rows, one for each place of the answer: items stand in the order of a scorer's ``item_ids``.
+    """The columns of R rows: items have the order of a scorer's ``item_ids``.
 
-    Columns bear the schema's names. No array may change.
+    Columns have the schema's names. The arrays must not change.
     """
 
     @property
     def present(self) -> npt.NDArray[np.bool_]:
-        """bool[R]: false where the dataset has no row, as for items that only interactions know."""
+        """bool[R]: false where the dataset has no row, as for items that occur only in interactions."""
         ...
 
     def get_numbers(self, column: str) -> npt.NDArray[np.floating[Any]]:
-        """float[R], NaN for null and where there is no row; as precise as the column is."""
+        """Return float[R] in the precision of the column, NaN for null and for absent rows."""
         ...
 
     def find_matches(self, column: str, values: Iterable[str]) -> npt.NDArray[np.bool_]:
-        """bool[R], the caller's own: the rows that are present and have exactly one of these values, or it among others
-        where the column is categorical.
+        """Return bool[R], owned by the caller: true for present rows with one of these values.
+
+        A cell of a categorical column may hold further values; other cells must equal a value exactly.
         """
         ...
 
 
 def split_values(value: str | None, *, categorical: bool) -> list[str]:
-    """The values of one cell: those between the bars of a categorical one, trimmed as at training. None: none."""
+    """Return the values of one cell, none for None.
+
+    A categorical cell is split at bars, and its values are trimmed as in training.
+    """
     if not value:
         return []
     if not categorical:
@@ -49,12 +53,12 @@ def split_values(value: str | None, *, categorical: bool) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class InMemoryColumns:
-    """``Columns`` in memory."""
+    """``FilterColumns`` in memory."""
 
     present: npt.NDArray[np.bool_]
     numeric: Mapping[str, npt.NDArray[np.floating[Any]]]
     textual: Mapping[str, Mapping[str, RowNumbers]]
-    """Column -> value -> rows; ``index`` makes one."""
+    """Column -> value -> rows, as from ``index_values``."""
 
     def get_numbers(self, column: str) -> npt.NDArray[np.floating[Any]]:
         return self.numeric[column]
@@ -65,7 +69,7 @@ class InMemoryColumns:
 
 
 def index_values(cells: Sequence[str | None], *, categorical: bool) -> Mapping[str, RowNumbers]:
-    """Value -> the rows that have it, of a column of strings."""
+    """Return value -> rows of a column of strings."""
     rows: defaultdict[str, list[int]] = defaultdict(list)
     for row, cell in enumerate(cells):
         for part in split_values(cell, categorical=categorical):
@@ -74,7 +78,7 @@ def index_values(cells: Sequence[str | None], *, categorical: bool) -> Mapping[s
 
 
 def mask_rows(length: int, rows: Iterable[RowNumbers]) -> npt.NDArray[np.bool_]:
-    """bool[length]: true at the rows of any of the arrays."""
+    """Return bool[length]: true at the rows of any of the arrays."""
     mask = np.zeros(length, np.bool_)
     for numbers in rows:
         mask[numbers] = True

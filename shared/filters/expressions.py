@@ -1,4 +1,4 @@
-"""A filter as a tree: expressions, their conditions, and what conditions compare with. No lark, no numpy."""
+"""A filter as a tree of expressions, conditions and operands. Needs neither lark nor numpy."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 
-#: In the place of an event type: any. In quotes or not.
+#: Matches any event type, in quotes or not.
 ANY = "*"
 
 
 class FilterError(ValueError):
-    """An expression that can't be a filter. The message names the place and says what to change.
+    """An invalid filter expression. The message gives the position and says what to change.
 
-    AWS marks expressions as sensitive: it repeats names of columns and placeholders, and no value.
+    AWS marks expressions as sensitive, so the message repeats names of columns and placeholders, and no value.
     """
 
 
 class ValueKind(StrEnum):
-    """What a condition compares."""
+    """The kind of value that a condition compares."""
 
     TEXT = "text"
     NUMBER = "number"
@@ -43,7 +43,7 @@ class Operator(StrEnum):
 
 @dataclass(frozen=True)
 class TextPosition:
-    """Where in the text, both counted from 1."""
+    """A position in the text; both numbers count from 1."""
 
     line: int
     column: int
@@ -61,7 +61,7 @@ class Placeholder:
 
 @dataclass(frozen=True)
 class CurrentItem:
-    """A column of the item to which others are sought. As checked, ``categorical`` is its field's."""
+    """A column of the request's item. In a checked filter ``categorical`` is that of its field."""
 
     column: str
     categorical: bool = False
@@ -74,8 +74,8 @@ Operand = str | float | Placeholder | CurrentItem
 class Condition:
     """``<dataset>.<column> <operator> <operands>``; one operand where numbers are compared.
 
-    As parsed, names stand as they were written. As checked, ``dataset`` and ``column`` are the schema's, ``kind``,
-    ``categorical`` and ``single`` follow from its field.
+    A parsed filter has the names as written. A checked filter has the schema's ``dataset`` and ``column``, and the
+    ``kind``, ``categorical`` and ``single`` of the schema's field.
     """
 
     dataset: str
@@ -84,9 +84,9 @@ class Condition:
     operands: tuple[Operand, ...]
     kind: ValueKind = ValueKind.TEXT
     categorical: bool = False
-    """A value of the column may be several, separated by bars."""
+    """A cell of the column may hold several values, separated by bars."""
     single: bool = False
-    """The column is kept as float32: 9.99 is compared as what the nearest of these is."""
+    """The column is stored as float32: 9.99 is compared as the nearest float32."""
     place: TextPosition = field(default=TextPosition(1, 1), compare=False)
 
     @cached_property
@@ -99,7 +99,7 @@ class Condition:
 
     @cached_property
     def fixed(self) -> bool:
-        """As checked: holds for the same rows whatever is asked for and by whom."""
+        """Checked filters: true if the condition holds for the same rows at every request."""
         return self.kind is not ValueKind.EVENT_TYPE and not self.placeholders and not self.current_item_columns
 
 
@@ -107,14 +107,14 @@ class Condition:
 class Expression:
     """INCLUDE or EXCLUDE the rows of ``target`` for which all conditions of any of ``groups`` hold.
 
-    Where ``user`` does not hold, the expression is as if it were not written.
+    Where ``user`` does not hold, the filter acts as if it lacked the expression.
     """
 
     include: bool
     target: str
     groups: tuple[tuple[Condition, ...], ...]
     user: tuple[Condition, ...] = ()
-    """What stands behind IF."""
+    """The conditions after IF."""
     place: TextPosition = field(default=TextPosition(1, 1), compare=False)
 
     @property
@@ -125,7 +125,7 @@ class Expression:
 
     @cached_property
     def lists_events(self) -> bool:
-        """As checked: it is of all rows that the user has one of some events with."""
+        """Checked filters: true if the conditions only ask for rows that the user has certain events with."""
         return all(
             len(group) == 1
             and group[0].kind is ValueKind.EVENT_TYPE
@@ -136,7 +136,7 @@ class Expression:
 
 @dataclass(frozen=True)
 class Filter:
-    """(the union of what is included, or everything) less (the union of what is excluded)."""
+    """A filter: the union of the included rows (or all rows) without the union of the excluded rows."""
 
     expressions: tuple[Expression, ...]
 
@@ -147,26 +147,26 @@ class Filter:
 
     @property
     def tested(self) -> Iterator[Condition]:
-        """Those of the rows that are filtered: without what stands behind IF."""
+        """The conditions on the filtered rows: all but those after IF."""
         for expression in self.expressions:
             for group in expression.groups:
                 yield from group
 
     @property
     def target(self) -> str:
-        """As checked: the dataset type whose rows are let through or not: ITEMS, USERS or ACTIONS."""
+        """Checked filters: the dataset type of the filtered rows: ITEMS, USERS or ACTIONS."""
         return self.expressions[0].target
 
     @cached_property
     def columns(self) -> frozenset[str]:
-        """As checked: the distinct columns, which AWS counts: "ITEMS.PRICE"."""
+        """Checked filters: the distinct columns, which AWS counts, such as "ITEMS.PRICE"."""
         of_conditions = {f"{each.dataset}.{each.column}" for each in self.conditions}
         of_seeds = {f"ITEMS.{column}" for each in self.conditions for column in each.current_item_columns}
         return frozenset(of_conditions | of_seeds)
 
     @cached_property
     def placeholders(self) -> Mapping[str, frozenset[ValueKind]]:
-        """As checked: the names without $, each with the kinds of value that it stands for."""
+        """Checked filters: the names without $, each with the kinds of value that it stands for."""
         found: dict[str, frozenset[ValueKind]] = {}
         for condition in self.conditions:
             for name in condition.placeholders:
@@ -175,12 +175,12 @@ class Filter:
 
     @cached_property
     def tests_events(self) -> bool:
-        """As checked."""
+        """Checked filters: true if a condition compares event types."""
         return any(condition.kind is ValueKind.EVENT_TYPE for condition in self.conditions)
 
     @cached_property
     def excludes_events(self) -> bool:
-        """As checked: hides what the user has some events with, and asks for nothing by events."""
+        """Checked filters: true if event types serve only to exclude rows."""
         by_events = [
             each.include
             for each in self.expressions
@@ -190,18 +190,18 @@ class Filter:
 
     @cached_property
     def needs_user(self) -> bool:
-        """As checked: says nothing without a user id. (A segment's users are the rows themselves.)"""
+        """Checked filters: true if a request needs a user id. (A segment's users are the rows themselves.)"""
         asks_for_events = self.target != "USERS" and self.tests_events
         return asks_for_events or bool(self.user_columns)
 
     @cached_property
     def current_item_columns(self) -> frozenset[str]:
-        """Of the item to which others are sought."""
+        """The columns of the request's item."""
         return frozenset(column for condition in self.conditions for column in condition.current_item_columns)
 
     @cached_property
     def user_columns(self) -> frozenset[str]:
-        """Of the user who is asked for."""
+        """The columns of the request's user."""
         return frozenset(condition.column for expression in self.expressions for condition in expression.user)
 
     @property

@@ -1,4 +1,4 @@
-"""Text -> ``Filter``: the grammar of grammar.lark, with errors that say where and what was expected."""
+"""Parse text into a ``Filter`` by the grammar of grammar.lark; errors give the position and the expected words."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from shared.filters.expressions import (
 
 MAX_PLACEHOLDER_CHARACTERS = 50  # of a name, as filterValues can give it
 
-# What may be expected, in the order of telling.
+# Words for the terminals, in the order in which an error lists them.
 _WORDS = {
     "ACTION": "INCLUDE or EXCLUDE",
     "TARGET": "ItemID, UserID or ActionID",
@@ -53,7 +53,7 @@ _WORDS = {
 
 
 def parse_filter(text: str) -> Filter:
-    """Raises FilterError."""
+    """Parse the text of a filter expression. Raises FilterError."""
     try:
         tree = _get_parser().parse(text)
     except UnexpectedInput as error:
@@ -68,7 +68,7 @@ def _get_parser() -> Lark:
 
 
 def _describe_problem(error: UnexpectedInput) -> str:
-    """What stands there is not repeated: it may be a value."""
+    """Return an error message. It does not repeat the unexpected text, which may be a value."""
     parser: Any = error.interactive_parser
     accepted = parser.accepts()
     expected = ", or ".join(words for terminal, words in _WORDS.items() if terminal in accepted)
@@ -93,7 +93,7 @@ def _parse_expression(tree: Tree[Token]) -> Expression:
 
 
 def _parse_groups(tree: Tree[Token]) -> tuple[tuple[Condition, ...], ...]:
-    """The conditions between one OR and the next."""
+    """Return the groups of conditions that OR separates."""
     groups: list[list[Condition]] = [[]]
     for child in tree.children:
         if isinstance(child, Tree):
@@ -131,13 +131,13 @@ def _parse_operand(tree: Tree[Token]) -> Operand:
             return CurrentItem(str(column[0]))
         case "reference":
             raise FilterError(
-                f"Invalid Expression: at {_get_position(token)}, a field is compared with another one. Compare it with a "
-                "number, a string in quotes, a placeholder as $NAME, or a field of CurrentItem."
+                f"Invalid Expression: at {_get_position(token)}, a field is compared with another one. Compare it with "
+                "a number, a string in quotes, a placeholder as $NAME, or a field of CurrentItem."
             )
         case _:
             raise FilterError(
-                f"Invalid Expression: at {_get_position(token)} stands a word without quotes. Strings stand in quotes, and "
-                "fields of type boolean can't be filtered on."
+                f"Invalid Expression: at {_get_position(token)} stands a word without quotes. Strings stand in quotes, "
+                "and fields of type boolean can't be filtered on."
             )
 
 

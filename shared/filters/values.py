@@ -1,7 +1,7 @@
-"""``filterValues`` of a request: what of a filter can be used with them, and what a placeholder stands for.
+"""Read the ``filterValues`` of a request, and drop the parts of a filter that lack values.
 
 Source: "Applying a filter" in AWS's developer guide: a value is a list of quoted strings, a number may be quoted too;
-INCLUDE needs every value, and what EXCLUDE lacks a value for is not used. README.md says what else was chosen.
+INCLUDE needs every value, and EXCLUDE drops conditions without a value. README.md lists further choices.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 class FilterValueError(ValueError):
-    """filterValues that the filter can't be used with. The message repeats no value."""
+    """Invalid or missing filterValues. The message repeats no value."""
 
 
 def drop_missing_values(filter_: Filter, values: Mapping[str, str]) -> Filter:
-    """The checked filter without what EXCLUDE lacks a value for; each condition has a value for some operand at least.
+    """Return the checked filter without the parts of EXCLUDE that lack a value.
 
-    It may have no expression left: such a filter lets everything through. Values that the filter does not name are
-    passed over; an empty one is none. Raises FilterValueError.
+    Each remaining condition has a value for at least one operand. A filter without expressions lets all rows pass.
+    Values that the filter does not name are ignored; an empty value is a missing one. Raises FilterValueError.
     """
     given = [name for name in filter_.placeholders if not _EMPTY.fullmatch(values.get(name, ""))]
     for name in given:
@@ -51,7 +51,7 @@ def _drop_missing(expression: Expression, given: Collection[str]) -> Expression 
             f"filterValues has no value for {missing[0]}. A filter with INCLUDE needs a value for each of its "
             "placeholders; the names are case-sensitive."
         )
-    # Without its value an IF is not known to hold.
+    # An IF that lacks a value does not hold.
     if any(name in missing for condition in expression.user for name in condition.placeholders):
         return None
     groups = (tuple(each for each in group if _has_value(each, given)) for group in expression.groups)
@@ -64,7 +64,7 @@ def _has_value(condition: Condition, given: Collection[str]) -> bool:
 
 
 def parse_strings(value: str) -> list[str]:
-    """The strings of a list, in quotes or without; what is in quotes may hold commas.
+    """Return the strings of a list, with or without quotes; quoted strings may hold commas.
 
     >>> strings('"comedy","drama, black"')
     ['comedy', 'drama, black']
@@ -88,7 +88,7 @@ def _is_quoted(piece: str) -> bool:
 
 
 def parse_number(name: str, value: str) -> float:
-    """The number of the placeholder of this name. Raises FilterValueError.
+    """Return the number for the placeholder ``name``. Raises FilterValueError.
 
     >>> number("PRICE", '"9.5"')
     9.5

@@ -1,9 +1,9 @@
-"""One Flask application per process: a request in, AWS's answer out. What an operation does is its handler's.
+"""The Flask application of an HTTP process: it turns requests into calls of handlers, and answers in AWS's form.
 
-The order of things: body read within its limit, signature verified, operation found, call counted against its
-rate limit, JSON parsed, members checked by the service model, handler called, answer shaped by the output model.
-Whatever goes wrong on the way, the client gets AWS's form of an error: JSON with `__type` and `message`, the headers
-x-amzn-ErrorType and x-amzn-RequestId; never HTML.
+The steps are: read the body within its limit, verify the signature, find the operation, count the call against its
+rate limit, parse the JSON, check the members by the service model, call the handler, shape the answer by the output
+model. Every error is answered in AWS's form, never in HTML: JSON with `__type` and `message`, and the headers
+x-amzn-ErrorType and x-amzn-RequestId.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-UNSIGNED = "unsigned"  # the access key of callers when signatures are not asked for
+UNSIGNED = "unsigned"  # the access key of all callers when unsigned requests are accepted
 
 _INVOCATION = re.compile(r"[\w-]{1,64}", re.ASCII)
 _ATTEMPT = re.compile(r"attempt=(\d{1,4})\b", re.ASCII)
-#: Paths of which nothing is logged or counted: whoever asks them does so every few seconds.
+#: Paths that are neither logged nor counted: monitors request them every few seconds.
 _UNLOGGED_PATHS = frozenset({"/ping", *HEALTH_PATHS})
-#: Members that say with what a call is done, not what it is about.
+#: ARN members that name a means of the call, not the resource it is about.
 _AUXILIARY_ARN_MEMBERS = frozenset({"roleArn", "kmsKeyArn"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """What a handler gets. `request` holds the members that were sent, checked; timestamps are epoch seconds.
+    """The argument of a handler. `request` holds the members that were sent, checked; timestamps are epoch seconds.
 
-    `invocation` is the same on every retry that an SDK makes of one call: a handler that must not do its work
-    twice remembers its answer under it.
+    `invocation` is the same for every retry that an SDK makes of one call: a handler that must not repeat its work
+    stores its answer under it.
     """
 
     operation: str
@@ -61,7 +61,7 @@ class Call:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """An answer with headers of its own; a handler without any returns the members alone, or None."""
+    """An answer with extra headers; a handler without extra headers returns only the members, or None."""
 
     members: Mapping[str, Any]
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -78,13 +78,13 @@ def create_app(
     throttle: Throttle | None = None,
     leader_followers: bool = False,
 ) -> Flask:
-    """The application of one service with paths, or of any number that go by X-Amz-Target: service -> its handlers.
+    """Create the application of one service with paths, or of any number of services addressed by X-Amz-Target.
 
-    It bears the name of the first, which also answers what is for none of them. `keys` maps access key ids to
-    secrets; None accepts unsigned requests. An operation without a handler answers NotOffered. `vitals` answer beside
-    /ping. `throttle` refuses what is too much. `in_turns`: its requests are short, wait for little, and
-    are answered one after the other (`turns`). Raises KeyError for a handler of an operation that its service does
-    not have.
+    `offered` maps each service to its handlers, by operation. The first service names the application and answers
+    requests that name no service. `keys` maps access key ids to secrets; None accepts unsigned requests. An operation
+    without a handler answers OperationNotOffered. `health` adds /healthz, /readyz and /metrics; /ping is always there.
+    `throttle` refuses calls above the rate limits. `leader_followers` suits short requests that rarely wait
+    (`shared.http.leader_followers`). Raises KeyError for a handler of an operation that its service does not have.
     """
     for service, handlers in offered.items():
         if unknown := set(handlers).difference(service_model.load_operations(service)):
@@ -92,22 +92,18 @@ def create_app(
     first = next(iter(offered))
     app = _Application(first, static_folder=None)
     app.leader_followers = leader_followers
-    app.url_map.merge_slashes = False  # it would answer "//" with a redirect, in HTML
-    door = Dispatcher(
+    app.url_map.merge_slashes = False  # Flask would answer "//" with a redirect, in HTML
+    dispatcher = Dispatcher(
         offered=offered, first=first, keys=keys, health=health or HealthEndpoints(first), throttle=throttle
     )
-    for path in service_model.load_paths(first) or ("/",):
-        app.add_url_rule(
-            path, view_func=door.handle_request, endpoint=path, methods=["POST"], provide_automatic_options=False
-        )
-    app.add_url_rule("/ping", view_func=door.respond_ping, methods=["GET"], provide_automatic_options=False)
-    for path in HEALTH_PATHS:
-        app.add_url_rule(
-            path, view_func=door.respond_health, endpoint=path, methods=["GET"], provide_automatic_options=False
-        )
-    app.before_request(door.begin_request)
+    views = dict.fromkeys(service_model.load_paths(first) or ("/",), ("POST", dispatcher.handle_request))
+    views |= {"/ping": ("GET", dispatcher.respond_ping)}
+    views |= dict.fromkeys(HEALTH_PATHS, ("GET", dispatcher.respond_health))
+    for path, (method, view) in views.items():
+        app.add_url_rule(path, view_func=view, endpoint=path, methods=[method], provide_automatic_options=False)
+    app.before_request(dispatcher.begin_request)
     app.after_request(_end_request)
-    app.register_error_handler(Exception, door.handle_error)
+    app.register_error_handler(Exception, dispatcher.handle_error)
     return app
 
 
@@ -117,7 +113,7 @@ class _Application(Flask):
 
 @dataclass(slots=True, kw_only=True)
 class RequestContext:
-    """What is known of one request by now, and counted and logged of it in the end."""
+    """The facts about one request that are logged and counted when it ends; None: not known yet."""
 
     started: float
     request_id: str
@@ -132,6 +128,8 @@ class RequestContext:
 
 @dataclass(frozen=True, kw_only=True)
 class Dispatcher:
+    """Answers the requests of one application: finds the handler, calls it, and builds the response."""
+
     offered: Mapping[str, Mapping[str, OperationHandler]]
     first: str
     keys: Mapping[str, str] | None
@@ -139,26 +137,26 @@ class Dispatcher:
     throttle: Throttle | None
 
     def begin_request(self) -> None:
-        g.visit = visit = RequestContext(
+        g.context = context = RequestContext(
             started=time.perf_counter(),
             request_id=str(uuid4()),
             service=self._resolve_service(),
             span=None if request.path in _UNLOGGED_PATHS else tracing.start_request_span(request.headers),
         )
-        # What a handler logs bears it too.
-        structlog.contextvars.bind_contextvars(request_id=visit.request_id)
+        # So the log lines of a handler carry it too.
+        structlog.contextvars.bind_contextvars(request_id=context.request_id)
 
     def handle_request(self) -> Response:
-        visit: RequestContext = g.visit
-        visit.body_read = True  # even what is too large is, or thrown away
+        context: RequestContext = g.context
+        context.body_read = True  # a body that is too large is read as well, and discarded
         body = request_body.read_body(request.environ)
-        visit.access_key = self._authenticate(body)
-        operation = _resolve_operation(visit.service)
-        visit.operation = operation.name
+        context.access_key = self._authenticate(body)
+        operation = _resolve_operation(context.service)
+        context.operation = operation.name
         if self.throttle is not None:
-            self.throttle(visit.access_key, operation)
+            self.throttle(context.access_key, operation)
         members = request_schemas.load_request(operation, request_body.parse_json(body))
-        visit.arn = _find_arn(operation.input, members)
+        context.arn = _find_arn(operation.input, members)
         handler = self.offered[operation.service].get(operation.name)
         if handler is None:
             raise errors.OperationNotOffered(operation.name)
@@ -166,30 +164,30 @@ class Dispatcher:
             Call(
                 operation=operation.name,
                 request=members,
-                request_id=visit.request_id,
-                invocation=f"{visit.access_key}/{_get_invocation_id()}",
+                request_id=context.request_id,
+                invocation=f"{context.access_key}/{_get_invocation_id()}",
             )
         )
         answer = result if isinstance(result, Answer) else Answer(members=result or {})
-        visit.arn = _find_arn(operation.output, answer.members) or visit.arn
-        return _build_response(visit, serialization.serialize_answer(operation, answer.members), 200, answer.headers)
+        context.arn = _find_arn(operation.output, answer.members) or context.arn
+        return _build_response(context, serialization.serialize_answer(operation, answer.members), 200, answer.headers)
 
     def respond_ping(self) -> Response:
-        return _build_response(g.visit, orjson.dumps({"service": self.first}), 200, {})
+        return _build_response(g.context, orjson.dumps({"service": self.first}), 200, {})
 
     def respond_health(self) -> Response:
-        # By the very target that the gateway looks at: another spelling of it would pass there.
+        # By the raw target, as in the gateway: another spelling of these paths would pass the gateway.
         said = self.health.respond(_get_raw_target().partition("?")[0])
         if said is None:
             raise NotFound
         return Response(said.body, said.status, content_type=said.content_type)
 
     def handle_error(self, error: Exception) -> Response:
-        visit: RequestContext = g.visit
-        refusal, headers = _convert_error(error, visit.request_id)
-        status = service_model.load_error_statuses(visit.service).get(refusal.code, refusal.status)
-        visit.error = refusal.code
-        return _build_response(visit, refusal.encode_body(), status, {**headers, "x-amzn-ErrorType": refusal.code})
+        context: RequestContext = g.context
+        refusal, headers = _convert_error(error, context.request_id)
+        status = service_model.load_error_statuses(context.service).get(refusal.code, refusal.status)
+        context.error = refusal.code
+        return _build_response(context, refusal.encode_body(), status, {**headers, "x-amzn-ErrorType": refusal.code})
 
     def _authenticate(self, body: bytes) -> str:
         if self.keys is None:
@@ -210,7 +208,7 @@ class Dispatcher:
 
 
 def _get_raw_target() -> str:
-    """The path and query as they came over the wire: WSGI's own are already unquoted."""
+    """Return the path and query as they came over the wire; WSGI's own are already unquoted."""
     target: str = request.environ.get("RAW_URI") or request.environ["REQUEST_URI"]
     return target
 
@@ -232,25 +230,25 @@ def _get_invocation_id() -> str:
     return sent if _INVOCATION.fullmatch(sent) else str(uuid4())
 
 
-def _build_response(visit: RequestContext, body: bytes, status: int, headers: Mapping[str, str]) -> Response:
-    return Response(body, status, headers, content_type=service_model.get_content_type(visit.service))
+def _build_response(context: RequestContext, body: bytes, status: int, headers: Mapping[str, str]) -> Response:
+    return Response(body, status, headers, content_type=service_model.get_content_type(context.service))
 
 
 def _convert_error(error: Exception, request_id: str) -> tuple[errors.PersonalizeError, Mapping[str, str]]:
-    """The error as the client may see it, with headers that belong to it."""
+    """Return the error that the client may see, and its extra headers."""
     match error:
         case errors.PersonalizeError():
             return error, {}
         case HTTPException() if error.code and error.code < HTTPStatus.INTERNAL_SERVER_ERROR:
             return _convert_http_exception(error)
         case _ if said := redis_errors.describe_error(error):
-            log.warning("the store does not answer, or refuses", reason=str(error))
+            log.warning("store unavailable", reason=str(error))
             return errors.ServiceUnavailable(said), {}
         case OSError(errno=errno.ENOSPC | errno.EDQUOT):
-            log.warning("no space", reason=str(error))
+            log.warning("no space left on disk", reason=str(error))
             return errors.ServiceUnavailable("There is no space left on a disk that this needs. Reads go on."), {}
         case _:
-            log.error("internal failure", exc_info=error)
+            log.error("request failed", exc_info=error)
             return errors.InternalFailure(f"An internal error has occurred (request {request_id})."), {}
 
 
@@ -262,53 +260,53 @@ def _convert_http_exception(error: HTTPException) -> tuple[errors.PersonalizeErr
 
 
 def _find_arn(shape: Any, members: Mapping[str, Any]) -> str | None:
-    """The ARN that a call is about, by the members of its request or answer."""
+    """Return the ARN that a call is about, from the members of its request or answer."""
     return next((members[name] for name in _list_arn_members(shape) if name in members), None)
 
 
 @cache
 def _list_arn_members(shape: Any) -> tuple[str, ...]:
     names = (name for name in (shape.members if shape is not None else ()) if name.endswith("Arn"))
-    # A filter is what a request is about only where it names nothing else.
+    # A request is about a filter only if it names no other resource.
     return tuple(
         sorted((name for name in names if name not in _AUXILIARY_ARN_MEMBERS), key=lambda name: name == "filterArn")
     )
 
 
 def _end_request(response: Response) -> Response:
-    visit: RequestContext = g.visit
-    if not visit.body_read:
-        # What is refused by its path or method has a body that nobody wants, and a connection that others use.
+    context: RequestContext = g.context
+    if not context.body_read:
+        # A request that is refused by its path or method has an unread body, and its connection is used again.
         request_body.discard_body(request.environ)
-    response.headers["x-amzn-RequestId"] = visit.request_id
+    response.headers["x-amzn-RequestId"] = context.request_id
     if request.path in _UNLOGGED_PATHS:
         return response
-    seconds = time.perf_counter() - visit.started
-    metrics.count_request(visit.service, visit.operation, response.status_code, visit.error, seconds)
+    seconds = time.perf_counter() - context.started
+    metrics.count_request(context.service, context.operation, response.status_code, context.error, seconds)
     attempt = _ATTEMPT.search(request.headers.get("amz-sdk-request", ""))
     log.info(
         "request",
-        access_key=visit.access_key,
-        operation=visit.operation,
-        arn=visit.arn,
+        access_key=context.access_key,
+        operation=context.operation,
+        arn=context.arn,
         attempt=int(attempt[1]) if attempt else None,
         status=response.status_code,
-        error=visit.error,
+        error=context.error,
         milliseconds=round(seconds * 1000, 1),
     )
-    if visit.span is not None:
-        _end_span(visit.span, visit, response.status_code)
+    if context.span is not None:
+        _end_span(context.span, context, response.status_code)
     return response
 
 
-def _end_span(span: Span, visit: RequestContext, status: int) -> None:
-    span.set_name(visit.operation or metrics.UNKNOWN)
+def _end_span(span: Span, context: RequestContext, status: int) -> None:
+    span.set_name(context.operation or metrics.UNKNOWN)
     span.end(
-        # What the client did wrong is no failure of the request's.
-        visit.error if status >= HTTPStatus.INTERNAL_SERVER_ERROR else None,
-        service=visit.service,
-        request_id=visit.request_id,
-        arn=visit.arn,
+        # An error of the client is not a failure of the span.
+        context.error if status >= HTTPStatus.INTERNAL_SERVER_ERROR else None,
+        service=context.service,
+        request_id=context.request_id,
+        arn=context.arn,
         status=status,
-        error=visit.error,
+        error=context.error,
     )

@@ -85,7 +85,7 @@ class ThreadedWorker(ThreadWorker):  # type: ignore[misc]
                 self._ready.append(conn)
 
     def _serve_as_leader(self, until: float) -> None:
-        """Wait for requests and answer them until ``until`` (monotonic seconds), or until this thread no longer leads."""
+        """Wait for requests and answer them until ``until`` (monotonic seconds), or until another thread leads."""
         while True:
             for _ in range(len(self._ready)):
                 if not self._answer_request(self._ready.popleft()):
@@ -154,8 +154,10 @@ class ThreadedWorker(ThreadWorker):  # type: ignore[misc]
             super().finish_request(conn, done)
 
     def _close_gracefully(self, conn: TConn) -> None:
-        """Closes it when the client has, so that the answer is not cut short; gunicorn would wait for that here, for
-        LINGER and with everybody else."""
+        """Close the connection after the client has, so that the answer is not cut short.
+
+        gunicorn would wait for the client here, up to LINGER_SECONDS, and all other requests with it.
+        """
         try:
             conn.sock.shutdown(socket.SHUT_WR)
             conn.sock.setblocking(False)

@@ -1,5 +1,5 @@
 """The Leader/Followers pattern for the threads of an HTTP process: one thread, the leader, waits for requests and
-answers them; the others, its followers, sleep.
+answers them, while its followers sleep.
 
 The threads share one interpreter. If one thread waited for requests and handed them to a pool, each request would cost
 two switches between threads. At each system call of the answering thread, the waiting one would also wake for an
@@ -24,15 +24,15 @@ _this_thread = threading.local()
 def step_aside(*, computing: bool = False) -> AbstractContextManager[None]:
     """Let another thread lead while this one waits, or computes without the interpreter lock; use as a context manager.
 
-    With ``computing`` the lead passes on only if a request is waiting. While as many threads compute as there are cores,
-    no further request is started.
+    With ``computing`` the lead passes on only if a request is waiting. While as many threads compute as there are
+    cores, no further request is started.
     """
     group: LeaderFollowers | None = getattr(_this_thread, "group", None)
     return nullcontext() if group is None else group.give_up_lead(computing=computing)
 
 
 class LeaderFollowers:
-    """Up to ``max_threads`` threads: one leads, the others sleep or work on requests for which they gave up the lead."""
+    """Up to ``max_threads`` threads: one leads; the rest sleep, or work on requests for which they gave up the lead."""
 
     def __init__(self, max_threads: int, cores: int, has_waiting: Callable[[], bool]) -> None:
         """``has_waiting`` tells whether a request waits that no thread has started; only the leader calls it."""
@@ -56,7 +56,8 @@ class LeaderFollowers:
     def run_as_leader(self, serve: Callable[[], None], seconds: float) -> None:
         """Have one thread lead and run ``serve``. Return when ``serve`` ends or its thread gives up the lead.
 
-        Also return when all threads have been busy for ``seconds``, so that none could start. Raises what ``serve`` raised.
+        Also return when all threads have been busy for ``seconds``, so that none could start. Raises the error that
+        ``serve`` raised.
         """
         until = time.monotonic() + seconds
         with self._lock:

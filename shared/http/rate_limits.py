@@ -41,7 +41,7 @@ def find_rate_group(operation: service_model.Operation) -> str:
 
 
 def create_throttle(configured: Settings) -> Throttle | None:
-    """Create the throttle of the rates in the settings; None: there are none. Raises SettingsError for an invalid rate."""
+    """Create the throttle for the rates in the settings; None: no rate is set. Raises SettingsError for a bad rate."""
     settings = {
         "control": configured.rate_limit_control,
         "runtime": configured.rate_limit_runtime,

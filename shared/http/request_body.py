@@ -43,9 +43,9 @@ def read_body(environ: Mapping[str, Any]) -> bytes:
 
 
 def discard_body(environ: Mapping[str, Any]) -> None:
-    """Read what nobody has read of the body, so that the next request on the connection begins behind it.
+    """Read and discard the unread body, so that the next request on the connection starts after it.
 
-    gunicorn closes the connection where that is more than PATIENCE, or does not come.
+    gunicorn closes the connection if the body exceeds MAX_DISCARDED_BYTES or does not arrive.
     """
     if environ.get("CONTENT_LENGTH") or environ.get("HTTP_TRANSFER_ENCODING"):
         with suppress(RequestTooLarge, Serialization):
@@ -55,7 +55,7 @@ def discard_body(environ: Mapping[str, Any]) -> None:
 def parse_json(body: bytes) -> Any:
     """Parse the JSON value of a body; an empty body is {}. Raises Serialization.
 
-    orjson refuses bad UTF-8, lone surrogates, NaN and nesting beyond 1024 levels. Of a repeated key the last one counts.
+    orjson refuses bad UTF-8, lone surrogates, NaN and nesting beyond 1024 levels. The last one of repeated keys counts.
     """
     if not body:
         return {}

@@ -1,4 +1,4 @@
-"""Tells clients that an answer was made from memory while the store was away: the header ``x-foretaste-stale``."""
+"""The header ``x-foretaste-stale``: it marks answers that were made from memory while the store did not answer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ STALENESS_HEADER = "x-foretaste-stale"
 
 
 def with_staleness_header(store: CachedStore, handler: OperationHandler) -> OperationHandler:
-    """Wrap a handler that reads from ``store``: a stale answer says for how long (seconds) the store had been away."""
+    """Wrap a handler that reads from ``store``: mark stale answers with how long (seconds) the store has been away."""
 
     def handle_call(call: Call) -> Mapping[str, Any] | Answer | None:
         with store.track_request() as reads:

@@ -1,7 +1,7 @@
-"""The Celery application; ``send``, ``report`` and ``handles`` are the only ways to touch the queue.
+"""The Celery application, and the functions that send and handle messages; no other module touches the queue.
 
 JSON only, one Celery queue per worker folder, no result backend: facts carry results. Messages are acknowledged
-when they are taken: the lease on the record protects the work, not the broker.
+when they are received: the lease on the record protects the work, not the broker.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from shared.store import OutboxEntry, Records
 
 log = structlog.get_logger()
 
-#: How every Celery process of foretaste is started, behind ``celery --app <module> worker --queues <queue>``.
-#: Threads, so that the consumer goes on listening (and hears SIGTERM) while a handler watches its child process.
+#: The options of every Celery process of foretaste, after ``celery --app <module> worker --queues <queue>``.
+#: Threads, so that the consumer still receives messages and SIGTERM while a handler monitors its job process.
 WORKER_FLAGS: tuple[str, ...] = (
     "--pool=threads",
     "--concurrency=1",
@@ -41,17 +41,17 @@ MessageHandler = Callable[[Any], None]
 
 _handlers: dict[str, MessageHandler] = {}
 
-#: Of this process.
+#: The watchdog of this process.
 consumer_watchdog = ConsumerWatchdog()
 
-#: Before the name of a queue, in Redis.
+#: The prefix of a queue's key in Redis.
 PREFIX = "foretaste:queue:"
-#: How often a worker that has a piece of work looks whether it is free for another (seconds).
+#: How often a busy worker checks whether it can take another message (seconds).
 POLL_EVERY = 0.1
 
 
 class PollWhileBusy(StartStopStep):  # type: ignore[misc]  # celery has no types
-    """Celery's event loop would sleep for up to a second before it sees that a worker is free again."""
+    """Polls while a task runs: Celery's event loop would notice a free worker up to a second late."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
@@ -60,7 +60,7 @@ class PollWhileBusy(StartStopStep):  # type: ignore[misc]  # celery has no types
         task_prerun.connect(lambda **_: self.start(parent), weak=False)
 
     def start(self, parent: Any) -> None:
-        """At each connection, since what waits in the loop goes with the one before, and at each piece of work."""
+        """Start polling, at each task and at each new connection: a lost connection clears the event loop."""
         parent.hub.call_soon(self._poll_again, parent)
 
     def _poll_again(self, parent: Any) -> None:
@@ -69,22 +69,22 @@ class PollWhileBusy(StartStopStep):  # type: ignore[misc]  # celery has no types
 
 
 def register_handler(message: type[M]) -> Callable[[Callable[[M], None]], Callable[[M], None]]:
-    """Declare a function as the one handler of a message. The process's ``application`` takes it up."""
+    """Register a function as the one handler of a message; ``create_celery_app`` makes it a task."""
 
-    def declare(handler: Callable[[M], None]) -> Callable[[M], None]:
+    def register(handler: Callable[[M], None]) -> Callable[[M], None]:
         if message.wire in _handlers:
             raise ValueError(f"{message.wire} has a handler already")
         _handlers[message.wire] = handler
         return handler
 
-    return declare
+    return register
 
 
 def create_celery_app(settings: Settings, *, long_work: bool = True) -> Celery:
-    """The Celery application, with the handlers declared so far as its tasks. Connects to nothing yet.
+    """Create the Celery application, with the handlers registered so far as its tasks. Connects to nothing yet.
 
-    With ``long_work`` a message stays in Redis until this worker is free, so that a busy one does not sit on what
-    another could do.
+    With ``long_work`` a message stays in Redis until this worker is free, so that a busy worker does not hold back
+    messages that another could handle.
     """
     message_guard.install_transport()
     app = Celery("foretaste", broker=settings.redis_url, set_as_current=False)
@@ -119,19 +119,19 @@ def create_celery_app(settings: Settings, *, long_work: bool = True) -> Celery:
 def _create_task(message: type[Message], handler: MessageHandler) -> Callable[..., None]:
     def task(bound: Any, /, **fields: Any) -> None:
         try:
-            unpacked = message.from_fields(fields)
+            received = message.from_fields(fields)
         except TypeError as error:
-            # A poisoned message (another release's, say) is said and dropped: the reconciler rings for real work.
+            # A message of another release, say, is logged and dropped. The reconciler sends lost commands again.
             log.warning("message not understood", wire=message.wire, fields=sorted(fields), reason=str(error))
             return
         with consumer_watchdog, tracing.extract_context(bound.request.headers):
-            handler(unpacked)
+            handler(received)
 
     return task
 
 
 class MessageQueue:
-    """Sends messages; one per process."""
+    """A client that sends messages; one per process."""
 
     def __init__(self, app: Celery) -> None:
         self._app = app
@@ -152,28 +152,27 @@ class MessageQueue:
         return redis.Redis.from_url(self._app.conf.broker_url, socket_timeout=5.0, socket_connect_timeout=2.0)
 
     def count_waiting(self, queue: str) -> int:
-        """How many messages wait on a queue. Raises RedisError."""
-        # Not by kombu, whose every connection begins with PING: a Redis that can't write refuses that as well.
+        """Return how many messages wait on a queue. Raises RedisError."""
+        # Without kombu, whose every connection begins with PING: a Redis that can't write refuses that as well.
         return int(self._redis.llen(f"{PREFIX}{queue}"))
 
 
 def build_outbox_entry(message: Message) -> OutboxEntry:
-    """The message as an outbox note, to be written with the change that causes it.
+    """Build the outbox entry of a message, to be written with the change that causes it.
 
-    A message that says the same has the same id: its handler can take the note out without having been told of it.
+    Equal messages have equal ids, so that a handler can compute the id of the entry and remove it.
     """
     attempt = f":{message.attempt}" if isinstance(message, Fact) else ""
     return OutboxEntry(id=f"{message.wire}:{message.arn}{attempt}", message=message)
 
 
 def send_command(records: Records, queue: MessageQueue, command: Command) -> None:
-    """Send a command, and take its note (written with its record) out of the outbox."""
+    """Send a command, and remove its entry (written with its record) from the outbox."""
     queue.send(command)
     records.remove_from_outbox(build_outbox_entry(command).id)
 
 
 def report_fact(records: Records, queue: MessageQueue, fact: Fact) -> None:
-    """Say that something happened, so that it can't be lost: the note stays until the fact has been applied."""
-    written = build_outbox_entry(fact)
-    records.add_to_outbox(written)
+    """Send a fact that can't get lost: its outbox entry stays until the fact has been applied."""
+    records.add_to_outbox(build_outbox_entry(fact))
     queue.send(fact)

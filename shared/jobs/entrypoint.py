@@ -1,9 +1,9 @@
-"""The child's side of a worker's jobs, which ``child.py`` starts and ``work.py`` watches.
+"""The entry point of a job process, which ``subprocess_pool.py`` starts and ``runner.py`` monitors.
 
-They talk in lines of JSON. The child is told ``{"job", "arn", "attempt"}``, the next thing to do, or ``{"stop"}``,
-which ends that; it answers ``{"progress"}``, ``{"alive"}`` while it gets on but has nothing to tell, and, once a job,
-``{"finished"}``, ``{"failed"}`` or ``{"stopped"}``. The end of its standard input (its worker died) ends it at once.
-Imports nothing of the queue: a job starts quickly.
+The two processes exchange lines of JSON. The worker sends ``{"job", "arn", "attempt"}``, the next job, or ``{"stop"}``,
+which stops it. The job process answers ``{"progress"}``, ``{"alive"}`` while the job gets on without news, and once per
+job ``{"finished"}``, ``{"failed"}`` or ``{"stopped"}``. When its standard input ends (its worker died), it exits at
+once. It imports nothing of the queue, so that a job starts quickly.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ log = structlog.get_logger()
 
 
 class WorkFailed(Exception):
-    """The work can't be done; the message becomes the resource's failureReason."""
+    """The work has failed; the message becomes the resource's failureReason."""
 
 
 class WorkStopped(Exception):
-    """The job ended because it was asked to."""
+    """The job ended because ``should_stop`` returned True."""
 
 
-#: A job says that it gets on so often at most (seconds).
+#: The shortest time between two signs of life of a job (seconds).
 ALIVE_EVERY = 1.0
 
 ReportProgress = Callable[[Mapping[str, Any]], None]
@@ -48,90 +48,89 @@ class _JobRequest:
 
 
 def run_jobs(jobs: Mapping[str, Job]) -> None:
-    """The main function of a child process: do what is ordered, until the worker is gone.
+    """Run the jobs that the worker submits, one after the other, until the worker is gone: a main function.
 
-    ``jobs`` are by the wire names of the commands that they do. A job is called with
-    ``(arn, attempt, progress, should_stop)``; it returns its outcome, or raises WorkFailed or WorkStopped. Any other
-    exception is a fault of ours, and is said as such.
+    ``jobs`` maps the wire names of commands to their jobs. A job is called with ``(arn, attempt, progress,
+    should_stop)``; it returns its outcome, or raises WorkFailed or WorkStopped. Any other exception is a bug of
+    foretaste, and is reported as an internal error.
 
-    A job asks ``should_stop`` wherever it has got on (a batch, a block, some rows): each time its worker hears that it
-    lives, and one that has not asked, or told progress, for long is taken for hung. So it is asked by what does the
-    work, never beside it.
+    A job calls ``should_stop`` after each piece of its work (a batch, a block, some rows): each call is a sign of life
+    for the worker, which kills a job without calls or progress as hung. So the thread that does the work must call it,
+    never a separate timer.
     """
     answers = _take_over_output()
-    orders: queue.Queue[_JobRequest] = queue.Queue()
-    threading.Thread(target=_read_requests, args=(orders,), daemon=True).start()
+    requests: queue.Queue[_JobRequest] = queue.Queue()
+    threading.Thread(target=_read_requests, args=(requests,), daemon=True).start()
 
-    one_at_a_time = threading.Lock()
+    write_lock = threading.Lock()
 
-    def say(**what: Any) -> None:
-        with one_at_a_time:
-            answers.write(orjson.dumps(what).decode() + "\n")
+    def send_answer(**members: Any) -> None:
+        with write_lock:
+            answers.write(orjson.dumps(members).decode() + "\n")
             answers.flush()
 
     while True:
-        order = orders.get()
-        with structlog.contextvars.bound_contextvars(arn=order.arn, attempt=order.attempt):
-            _run_job(jobs[order.job], order, say)
+        request = requests.get()
+        with structlog.contextvars.bound_contextvars(arn=request.arn, attempt=request.attempt):
+            _run_job(jobs[request.job], request, send_answer)
 
 
-def _run_job(job: Job, order: _JobRequest, say: Callable[..., None]) -> None:
+def _run_job(job: Job, request: _JobRequest, send_answer: Callable[..., None]) -> None:
+    should_stop = _create_should_stop(request, send_answer)
     try:
-        outcome = job(
-            order.arn, order.attempt, lambda progress: say(progress=progress), _create_should_stop(order, say)
-        )
+        outcome = job(request.arn, request.attempt, lambda progress: send_answer(progress=progress), should_stop)
     except WorkFailed as error:
-        say(failed=str(error))
+        send_answer(failed=str(error))
     except WorkStopped:
-        say(stopped=True)
+        send_answer(stopped=True)
     except redis.exceptions.RedisError as error:
-        # Not the work's fault: end without an answer, and somebody takes the work up again.
+        # The work itself has not failed: exit without an answer, and a worker claims it again.
         log.warning("job lost Redis", reason=str(error))
         sys.exit(os.EX_TEMPFAIL)
     except OSError as error:
-        log.exception("job met the system")
-        say(failed=f"The worker's system refused what the work needs: {error.strerror or error}.")
+        log.exception("job failed with a system error")
+        send_answer(failed=f"The worker's system refused what the work needs: {error.strerror or error}.")
     except MemoryError:
-        say(failed="The work needs more memory than the worker has.")
+        send_answer(failed="The work needs more memory than the worker has.")
     except Exception as error:
-        log.exception("job broke")
-        say(failed=f"An internal error ended the work ({type(error).__name__}). The worker's log says more.")
+        log.exception("job failed with an internal error")
+        send_answer(failed=f"An internal error ended the work ({type(error).__name__}). The worker's log says more.")
     else:
-        say(finished=outcome)
+        send_answer(finished=outcome)
 
 
-def _create_should_stop(order: _JobRequest, say: Callable[..., None]) -> Callable[[], bool]:
-    """``should_stop``, which says that the job gets on."""
-    said = time.monotonic()
+def _create_should_stop(request: _JobRequest, send_answer: Callable[..., None]) -> Callable[[], bool]:
+    """Build ``should_stop``, which also sends the worker a sign of life."""
+    sent_at = time.monotonic()
 
     def should_stop() -> bool:
-        nonlocal said
-        if time.monotonic() - said >= ALIVE_EVERY:
-            said = time.monotonic()
-            say(alive=True)
-        return order.stop.is_set()
+        nonlocal sent_at
+        if time.monotonic() - sent_at >= ALIVE_EVERY:
+            sent_at = time.monotonic()
+            send_answer(alive=True)
+        return request.stop.is_set()
 
     return should_stop
 
 
 def _take_over_output() -> TextIO:
-    """Keep standard output for answers: what a library prints goes to standard error instead."""
+    """Reserve standard output for answers: the output of libraries goes to standard error instead."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     return answers
 
 
-def _read_requests(orders: queue.Queue[_JobRequest]) -> None:
+def _read_requests(requests: queue.Queue[_JobRequest]) -> None:
     # Read without sys.stdin's buffer, whose lock a daemon thread may not hold when the interpreter ends.
     last: _JobRequest | None = None
     unread = b""
     while read := os.read(0, 65536):
         *lines, unread = (unread + read).split(b"\n")
         for line in lines:
-            told = orjson.loads(line)
-            if "job" in told:
-                last = _JobRequest(told["job"], told["arn"], told["attempt"])
-                orders.put(last)
+            members = orjson.loads(line)
+            if "job" in members:
+                last = _JobRequest(members["job"], members["arn"], members["attempt"])
+                requests.put(last)
             elif last is not None:
                 last.stop.set()
-    os._exit(1)  # the worker is gone: whoever takes the work up next must not find us at it
+    os._exit(1)  # the worker is gone: the next worker on this job must not run next to this process

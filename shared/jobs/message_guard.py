@@ -1,7 +1,7 @@
-"""Messages that are none of foretaste's are set aside: nothing that lies on a queue ends the worker that takes it.
+"""A guard against malformed messages: they are set aside, so that no message on a queue ends the worker that reads it.
 
-Celery and kombu raise, in the consumer's own loop, whatever the reading of a message raises; the worker ends, the
-message goes back to its queue, and the next worker takes it. A message only rings: that one is missing does no harm.
+Without it Celery and kombu raise the errors of reading a message in the consumer's loop: the worker ends, the message
+goes back to its queue, and ends the next worker. A message only prompts work, so that a missing one does no harm.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from shared.observability import metrics
 from shared.store import redis_errors
 
 log = structlog.get_logger()
-logger = logging.getLogger(__name__)  # as kombu wants one
+logger = logging.getLogger(__name__)  # kombu's acknowledgement takes a standard logger
 
-#: What is set aside of a queue, for a person to look at: the first so many, of so many characters.
+#: The list of a queue's malformed messages, for a person to look at: the first KEPT, each cut to CHARACTERS.
 KEY = "set-aside:{queue}"
 KEPT = 100
 CHARACTERS = 10_000
-#: A Redis that refuses is asked again after so long (seconds).
+#: The pause after a refusal of Redis (seconds).
 PAUSE = 0.5
 
 
 class MalformedMessage(Exception):
-    """What was taken from a queue is no message; its text may tell why."""
+    """An entry of a queue that is not a message of foretaste's; the text is the entry, or the reason."""
 
 
-class Channel(redis.Channel):
-    """What is not even an envelope is set aside as soon as it is read."""
+class GuardedChannel(redis.Channel):
+    """A kombu channel that sets an entry aside when it is no message envelope."""
 
     def _brpop_read(self, **options: Any) -> Any:
         try:
             return super()._brpop_read(**options)  # type: ignore[no-untyped-call]
         except ResponseError as error:
-            # A full disk, say: to end would help nobody, and to start again needs a write.
+            # A full disk, say: ending the worker would not help, and a restart needs a write.
             if not redis_errors.is_redis_unavailable(error):
                 raise
             log.warning("the queue waits for Redis", reason=str(error))
@@ -50,27 +50,27 @@ class Channel(redis.Channel):
         except MalformedMessage as error:
             self.set_aside(str(error))
         except (ValueError, RecursionError) as error:
-            # No JSON, or no text: json tells of what it read.
+            # No JSON, or no text: JSONDecodeError has the text in ``doc``.
             self.set_aside(str(getattr(error, "doc", error)))
         return True
 
     def set_aside(self, text: str) -> None:
-        """Keep what can't be read, which is on its queue no more, or acknowledged after this."""
+        """Save the text of a malformed message, which has left its queue or is acknowledged after this."""
         queue = next(iter(self.active_queues), "")
-        log.error("a message that can't be read was set aside", queue=queue, message=text[:200])
+        log.error("malformed message set aside", queue=queue, message=text[:200])
         metrics.count_set_aside(f"queue {queue}")
         key = KEY.format(queue=queue)
-        # It has been said: that Redis has no room for it must not end the worker either.
+        # The message is in the log. A Redis without room for it must not end the worker.
         with suppress(RedisError), self.conn_or_acquire() as client:
             if client.llen(key) < KEPT:
                 client.lpush(key, text[:CHARACTERS])
 
 
 class GuardedTransport(redis.Transport):
-    """kombu's, which would raise KeyError, TypeError and others of an envelope that is none."""
+    """A kombu transport that checks envelopes; kombu's own raises KeyError, TypeError and more of a malformed one."""
 
-    Channel = Channel
-    # A Redis that refuses is one that is away: the consumer connects again, and does not end.
+    Channel = GuardedChannel
+    # A refusal counts as a lost connection: the consumer connects again, and does not end.
     connection_errors = (*redis.Transport.connection_errors, ResponseError)
 
     def _deliver(self, message: Any, queue: str) -> None:
@@ -92,28 +92,28 @@ def _is_envelope(message: Any) -> bool:
 
 
 class GuardedConsumer(Consumer):  # type: ignore[misc]  # celery has no types
-    """Celery's consumer, which hands on what can be read, and sets aside what can't be or breaks it."""
+    """A Celery consumer that sets aside the messages that it can't read, or whose reading raises."""
 
     def create_task_handler(self, *args: Any, **more: Any) -> Callable[[Any], None]:
-        take = super().create_task_handler(*args, **more)
+        handle_message = super().create_task_handler(*args, **more)
 
-        def taken(message: Any) -> None:
+        def handle_checked(message: Any) -> None:
             try:
                 _check_message(message)
-                take(message)
+                handle_message(message)
             except self.connection_errors:
                 raise
             except Exception as error:
-                # Whatever it is: it would be so for the next worker, and for the one after that.
-                log.warning("a message was not taken", reason=f"{type(error).__name__}: {error}")
+                # The next worker would get the same error, and the one after that.
+                log.warning("message refused", reason=f"{type(error).__name__}: {error}")
                 message.channel.set_aside(f"{message.headers!r} {message.body!r}")
                 message.ack_log_error(logger, self.connection_errors)
 
-        return taken
+        return handle_checked
 
 
 def _check_message(message: Any) -> None:
-    """Raises what shows that it is none of ours. Which task it is for, and with what, is looked at later."""
+    """Raise MalformedMessage unless a client of foretaste sent it. Its task and arguments are checked later."""
     headers = message.headers
     if not (isinstance(headers.get("task"), str) and isinstance(headers.get("id"), str)):
         raise MalformedMessage("no task, or no id")
@@ -125,12 +125,12 @@ def _check_message(message: Any) -> None:
     raise MalformedMessage("no arguments")
 
 
-#: Headers of Celery's that no message of foretaste's bears, and by which one would wait, expire or be cut short.
+#: Celery headers that no message of foretaste's sets, and that would delay, expire or limit a task.
 _UNUSED = ("eta", "expires", "timelimit", "group", "stamps", "stamped_headers", "retries")
 _NOTHING: tuple[Any, ...] = (None, 0, [], {}, [None, None])
 
 
 def install_transport() -> None:
-    """Have kombu read Redis this way, in this process."""
+    """Make kombu use GuardedTransport for Redis in this process."""
     for scheme in ("redis", "rediss"):
         TRANSPORT_ALIASES[scheme] = f"{__name__}:GuardedTransport"

@@ -1,13 +1,13 @@
-"""How a worker does one piece of work: under a lease, in a child process of its own, watched until it ends.
+"""Run one piece of work: under a lease, in a job process, which the worker monitors until the job ends.
 
-The worker process stays small and responsive; the child (``child.py``) imports what is heavy and may die of it.
+The worker stays small and responsive; the job process (``subprocess_pool.py``) has the heavy imports, and may crash.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import queue as threads
+import queue
 import signal
 import threading
 import time
@@ -29,11 +29,11 @@ from shared.store import Lease
 
 log = structlog.get_logger()
 
-#: How often the lease is looked after (seconds): well within its length, and within the 5 s that a stop may take.
+#: How often the lease is renewed (seconds): well within its length, and within the 5 s that a stop may take.
 RENEW_EVERY = 1.0
-#: A child that was asked to end is killed after so long (seconds): a checkpoint's time.
+#: How long a cancelled job may take to stop before its process is killed (seconds): time for a checkpoint.
 STOP_SECONDS = 4.0
-#: How long a report is tried while Redis can't be reached (seconds).
+#: How long an action is retried while Redis can't be reached (seconds).
 RETRY_SECONDS = 120.0
 
 T = TypeVar("T")
@@ -42,10 +42,10 @@ _pool = JobProcessPool()
 
 
 def run_leased(command: Command, process: WorkerProcess, module: str) -> None:
-    """Claim the resource, have a child that runs ``module`` do the job named as the command, and report how it went."""
+    """Claim the resource, run the command's job in a process of ``module``, and report the outcome."""
     lease = process.store.claim_lease(command.arn, process.name, CLAIMABLE, process.settings.lease_seconds)
     if lease is None:
-        log.info("nothing to take up", arn=command.arn, wire=command.wire)
+        log.info("no work to claim", arn=command.arn, wire=command.wire)
         return
     with structlog.contextvars.bound_contextvars(arn=lease.arn, attempt=lease.attempt):
         retry_until_redis_answers(
@@ -53,7 +53,7 @@ def run_leased(command: Command, process: WorkerProcess, module: str) -> None:
         )
         begun, span = time.monotonic(), tracing.start_job_span(command.wire)
         ended = JobMonitor(process, lease, module, type(command)).run()
-        outcome = "Lost" if ended is None else type(ended).__name__
+        outcome = _get_outcome_label(ended)
         metrics.count_job(command.get_queue_name(), outcome, time.monotonic() - begun)
         if span is not None:
             span.end(_describe_failure(ended), arn=lease.arn, attempt=lease.attempt, outcome=outcome)
@@ -61,13 +61,25 @@ def run_leased(command: Command, process: WorkerProcess, module: str) -> None:
             case Fact() as last:
                 retry_until_redis_answers(lambda: report_fact(process.store, process.queue, last))
                 if _keep_until_applied(process, lease):
-                    # However it ended, nobody goes on from here: a failure must not keep the disk it filled.
+                    # No attempt needs the workspace any more: a failure must free the disk that it filled.
                     process.artifacts.discard_workspace(lease.arn)
             case Requeued():
                 retry_until_redis_answers(lambda: process.store.release_lease(lease, failed=False))
                 retry_until_redis_answers(lambda: process.queue.send(command))
-            case Crashed() | Hung() as death:
-                _retry_after_crash(command, process, lease, death)
+            case Crashed() | Hung() as crash:
+                _retry_after_crash(command, process, lease, crash)
+
+
+def _get_outcome_label(ended: Fact | Requeued | Crashed | Hung | None) -> str:
+    """Return the outcome's label in metrics and spans, which dashboards query."""
+    match ended:
+        case None:
+            return "Lost"
+        case Requeued():
+            return "HandedBack"
+        case Crashed():
+            return "Died"
+    return type(ended).__name__
 
 
 def _describe_failure(ended: Fact | Requeued | Crashed | Hung | None) -> str | None:
@@ -81,8 +93,8 @@ def _describe_failure(ended: Fact | Requeued | Crashed | Hung | None) -> str | N
     return None
 
 
-def _retry_after_crash(command: Command, process: WorkerProcess, lease: Lease, death: Crashed | Hung) -> None:
-    """Whoever is free takes the work up again, from its last checkpoint, unless it has died too often."""
+def _retry_after_crash(command: Command, process: WorkerProcess, lease: Lease, crash: Crashed | Hung) -> None:
+    """Send the command again, for a free worker to resume from the last checkpoint, or fail after too many crashes."""
     retry_until_redis_answers(lambda: process.store.release_lease(lease, failed=True))
     record = retry_until_redis_answers(lambda: process.store.get(lease.arn))
     if record is None or record.attempt != lease.attempt:
@@ -90,16 +102,16 @@ def _retry_after_crash(command: Command, process: WorkerProcess, lease: Lease, d
     if record.failures < process.settings.max_attempts:
         retry_until_redis_answers(lambda: process.queue.send(command))
         return
-    reason = f"The work was given up after its process died {record.failures} times, the last time {death}."
+    reason = f"The work was given up after its process died {record.failures} times, the last time {crash}."
     retry_until_redis_answers(
         lambda: report_fact(process.store, process.queue, Failed(arn=lease.arn, attempt=lease.attempt, reason=reason))
     )
 
 
 def _keep_until_applied(process: WorkerProcess, lease: Lease) -> bool:
-    """Hold the lease until the status service has written what was reported: nobody must start it anew meanwhile.
+    """Keep the lease until the status service has written the report: until then no worker may start the work again.
 
-    False when this worker has to end first, or the work went to another.
+    False when this worker has to end first, or another worker has claimed the work.
     """
     while retry_until_redis_answers(lambda: process.store.renew_lease(lease, process.settings.lease_seconds)):
         if process.ending.wait(0.1):
@@ -109,7 +121,7 @@ def _keep_until_applied(process: WorkerProcess, lease: Lease) -> bool:
 
 
 class ActivityTracker:
-    """Of work that gets on in threads of this process: any of them gives one, now and then."""
+    """Records when work in threads of this process last got on. Safe to share between threads."""
 
     def __init__(self) -> None:
         self._last = time.monotonic()
@@ -122,30 +134,30 @@ class ActivityTracker:
 
 
 @contextlib.contextmanager
-def keep_lease(process: WorkerProcess, lease: Lease, signs: ActivityTracker) -> Iterator[None]:
-    """Renew a lease in the background while the block gives signs of getting on, then give it back.
+def keep_lease(process: WorkerProcess, lease: Lease, activity: ActivityTracker) -> Iterator[None]:
+    """Renew a lease in the background while the block records activity, then release it.
 
-    One that gives none for the setting's time goes on, but has lost its lease: somebody else may do the work.
+    A block that records none for ``deploy_silence_seconds`` goes on, but loses its lease: another process may claim it.
     """
     over = threading.Event()
-    signs.record_activity()
+    activity.record_activity()
 
     def renew() -> None:
         while not over.wait(RENEW_EVERY):
-            silent = signs.get_silent_seconds()
+            silent = activity.get_silent_seconds()
             if silent >= process.settings.deploy_silence_seconds:
-                log.error("work hung: its lease is not renewed", arn=lease.arn, silent_seconds=round(silent))
+                log.error("work hung: lease not renewed", arn=lease.arn, silent_seconds=round(silent))
                 metrics.count_job(process.name.partition("@")[0], "Hung", silent)
                 return
             retry_until_redis_answers(lambda: process.store.renew_lease(lease, process.settings.lease_seconds))
 
-    renewing = threading.Thread(target=renew, name="lease", daemon=True)
-    renewing.start()
+    renewer = threading.Thread(target=renew, name="lease", daemon=True)
+    renewer.start()
     try:
         yield
     finally:
         over.set()
-        renewing.join()
+        renewer.join()
         process.store.release_lease(lease, failed=False)
 
 
@@ -153,11 +165,11 @@ def keep_lease(process: WorkerProcess, lease: Lease, signs: ActivityTracker) -> 
 def end_process_if_hung(command: Command, seconds: float) -> Iterator[None]:
     """End this process when the block takes longer than so many seconds: nothing else ends a thread that hangs.
 
-    For short work without a lease. Whoever runs the process starts it anew, and the reconciler rings for the work.
+    For short work without a lease. The supervisor restarts the process, and the reconciler sends the command again.
     """
 
     def end() -> None:
-        log.error("work hung: the process ends", arn=command.arn, wire=command.wire, seconds=seconds)
+        log.error("work hung: this process exits", arn=command.arn, wire=command.wire, seconds=seconds)
         metrics.count_job(command.get_queue_name(), "Hung", seconds)
         end_process(os.EX_TEMPFAIL)
 
@@ -170,12 +182,12 @@ def end_process_if_hung(command: Command, seconds: float) -> Iterator[None]:
         timer.cancel()
 
 
-#: At once, whatever its threads wait for.
+#: Exits at once, even while threads wait.
 end_process = os._exit
 
 
 def retry_until_redis_answers(action: Callable[[], T]) -> T:
-    """Do it again while Redis can't be reached. Each action is safe to repeat. Raises in the end what it last met."""
+    """Repeat an action, which must be safe to repeat, while Redis can't be reached; raise the last error at the end."""
     deadline = time.monotonic() + RETRY_SECONDS
     while True:
         try:
@@ -188,12 +200,12 @@ def retry_until_redis_answers(action: Callable[[], T]) -> T:
 
 
 class Requeued:
-    """The worker was told to end: the work is another's now."""
+    """The worker was told to end: another worker will do the work."""
 
 
 @dataclass(frozen=True)
 class Crashed:
-    """The child ended without a word."""
+    """The job process ended without an answer."""
 
     code: int
 
@@ -205,21 +217,21 @@ class Crashed:
 
 @dataclass(frozen=True)
 class Hung:
-    """The child showed no sign of getting on for as long as the setting says, and was killed."""
+    """The job process showed no sign of life for as long as the setting allows, and was killed."""
 
     seconds: float
     setting: str
 
     def __str__(self) -> str:
         return (
-            f"killed because it had not got on for {self.seconds:g} seconds, as if it waited for something that never "
-            f"comes (FORETASTE_{self.setting.upper()} says for how long it may)"
+            f"killed because it had made no progress for {self.seconds:g} seconds "
+            f"(FORETASTE_{self.setting.upper()} is the limit)"
         )
 
 
 class _SilenceTimer:
-    """For how long a child has not shown that it gets on. What is waited in vain counts, not the clock: a worker that
-    was itself stopped for an hour has not listened.
+    """How long a job has shown no sign of life. Only the time in which the worker waited for an answer counts: a worker
+    that was itself stopped for an hour could not receive one.
     """
 
     def __init__(self, limit: float, setting: str) -> None:
@@ -232,7 +244,7 @@ class _SilenceTimer:
         self._waited, self._since = 0.0, time.monotonic()
 
     def add_waited_time(self) -> None:
-        """Nothing was heard again."""
+        """Count the time since the last call, in which no answer came."""
         now = time.monotonic()
         self._waited += min(now - self._since, RENEW_EVERY)
         self._since = now
@@ -242,96 +254,96 @@ class _SilenceTimer:
 
 
 class JobMonitor:
-    """One job of a child, and the lease that it is done under."""
+    """Monitors one job of a job process, and renews its lease."""
 
     def __init__(self, process: WorkerProcess, lease: Lease, module: str, command: type[Command]) -> None:
         self._process = process
         self._lease = lease
         self._silence = _SilenceTimer(getattr(process.settings, command.silence), command.silence)
-        self._child = _pool.acquire(module)
-        self._child.submit(command.wire, lease.arn, lease.attempt)
+        self._job_process = _pool.acquire(module)
+        self._job_process.submit(command.wire, lease.arn, lease.attempt)
         self._stopping_since: float | None = None
-        self._handing_back = False
+        self._requeueing = False
 
     def run(self) -> Fact | Requeued | Crashed | Hung | None:
-        """The fact to report, or why there is none; None when the lease went to somebody else."""
-        looked = 0.0
+        """Wait for the end of the job; return the fact to report, or why there is none; None when the lease is lost."""
+        renewed_at = 0.0
         while not self._silence.is_exceeded():
-            if time.monotonic() - looked >= RENEW_EVERY:
-                looked = time.monotonic()
+            if time.monotonic() - renewed_at >= RENEW_EVERY:
+                renewed_at = time.monotonic()
                 if not self._renew_lease():
                     log.warning("lease lost")
-                    self._child.wait_or_kill()
+                    self._job_process.wait_or_kill()
                     return None
             try:
-                said = self._child.receive(0.1)
-            except threads.Empty:
+                answer = self._job_process.receive(0.1)
+            except queue.Empty:
                 self._silence.add_waited_time()
                 continue
             self._silence.reset()
-            if said is None:
+            if answer is None:
                 return self._finish_job(None)
-            if "alive" in said:
+            if "alive" in answer:
                 continue
-            fact = self._parse_answer(said)
+            fact = self._parse_answer(answer)
             if not isinstance(fact, Progressed):
                 return self._finish_job(fact)
             self._send_progress(fact)
         hung = Hung(self._silence.limit, self._silence.setting)
-        log.error("child hung: it is killed", silent_seconds=hung.seconds, limit=hung.setting)
-        self._child.wait_or_kill()
+        log.error("job hung: its process is killed", silent_seconds=hung.seconds, limit=hung.setting)
+        self._job_process.wait_or_kill()
         return hung if self._stopping_since is None else self._get_stop_outcome()
 
     def _send_progress(self, fact: Progressed) -> None:
         try:
             self._process.queue.send(fact)
         except OperationalError as error:
-            log.warning("progress not said", reason=str(error))
+            log.warning("progress not sent", reason=str(error))
 
     def _renew_lease(self) -> bool:
         try:
-            moving = self._process.store.renew_lease(self._lease, self._process.settings.lease_seconds)
+            status = self._process.store.renew_lease(self._lease, self._process.settings.lease_seconds)
         except redis.exceptions.RedisError as error:
-            # The child works on: when Redis is back the lease is ours still, or it is not, and then we end it.
+            # The job goes on: once Redis is back the lease is still held, or is lost, and then the process is killed.
             log.warning("lease not renewed", reason=str(error))
             return True
-        if moving is None:
+        if status is None:
             return False
         if self._process.ending.is_set():
-            self._handing_back = True
-        if moving == CREATE_STOPPING or self._handing_back:
+            self._requeueing = True
+        if status == CREATE_STOPPING or self._requeueing:
             self._request_stop()
         return True
 
     def _request_stop(self) -> None:
         if self._stopping_since is None:
             self._stopping_since = time.monotonic()
-            self._child.cancel()
+            self._job_process.cancel()
         elif time.monotonic() - self._stopping_since > STOP_SECONDS:
-            self._child.kill()
+            self._job_process.kill()
 
     def _finish_job(self, last: Fact | None) -> Fact | Requeued | Crashed:
-        """``last`` is what the child said of how it went; None: it ended without a word."""
+        """Release or end the job process and return the outcome. ``last`` is its last answer; None: it has ended."""
         if isinstance(last, Finished | Stopped) and not self._process.ending.is_set():
-            _pool.release(self._child, self._process.settings.child_idle_seconds)
+            _pool.release(self._job_process, self._process.settings.child_idle_seconds)
         else:
-            # A job that failed may have left anything behind.
-            code = self._child.wait_or_kill(STOP_SECONDS if last is None else 0.0)
+            # A failed job may have left its process in any state.
+            code = self._job_process.wait_or_kill(STOP_SECONDS if last is None else 0.0)
         if isinstance(last, Finished | Failed):
             return last
         if self._stopping_since is not None:
             return self._get_stop_outcome()
         if last is not None:
             return last
-        log.warning("child died", code=code)
+        log.warning("job process crashed", code=code)
         return Crashed(code)
 
     def _get_stop_outcome(self) -> Fact | Requeued:
-        return Requeued() if self._handing_back else Stopped(arn=self._lease.arn, attempt=self._lease.attempt)
+        return Requeued() if self._requeueing else Stopped(arn=self._lease.arn, attempt=self._lease.attempt)
 
-    def _parse_answer(self, said: Mapping[str, Any]) -> Fact:
+    def _parse_answer(self, answer: Mapping[str, Any]) -> Fact:
         named: dict[str, Any] = {"arn": self._lease.arn, "attempt": self._lease.attempt}
-        match said:
+        match answer:
             case {"progress": progress}:
                 return Progressed(**named, progress=progress)
             case {"finished": outcome}:

@@ -1,7 +1,7 @@
-"""Ends a Celery process that hears nothing any more, so that whoever started it starts it again.
+"""A watchdog that ends a Celery process whose consumer has stalled, so that its supervisor restarts it.
 
-A consumer that went deaf (after several quick restarts of Redis, say) lives and gives signs of life, and its messages
-wait for good. The reconciler rings again, but into the same deaf ear.
+A stalled consumer (after several quick restarts of Redis, say) keeps running and sends heartbeats, but receives no
+messages any more. The commands that the reconciler sends again wait on the same queue.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from shared.observability.threads import BackgroundThreads
 
 log = structlog.get_logger()
 
-#: A process with nothing to do that leaves messages lying for so long (seconds) is deaf.
+#: An idle process that leaves messages waiting for so long (seconds) has stalled.
 STALL_SECONDS = 20.0
 CHECK_EVERY = 2.0
 
 
 class ConsumerWatchdog:
-    """When this process last took a message up, and how many it is at."""
+    """Counts the messages that this process handles, as a context manager around each handler."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -44,7 +44,7 @@ class ConsumerWatchdog:
             self._quiet_since = None
 
     def is_stalled(self, waiting: int) -> bool:
-        """Have messages waited, at every look of late, while nothing was done?"""
+        """Whether messages have waited at every check for STALL_SECONDS while the process was idle."""
         with self._lock:
             if not waiting or self._busy:
                 self._quiet_since = None
@@ -55,18 +55,18 @@ class ConsumerWatchdog:
 
 
 def watch_consumer(
-    hearing: ConsumerWatchdog, waiting: Callable[[], int], threads: BackgroundThreads, ending: threading.Event
+    watchdog: ConsumerWatchdog, count_waiting: Callable[[], int], threads: BackgroundThreads, ending: threading.Event
 ) -> None:
-    """Look from time to time, in the background; a deaf process is ended at once."""
+    """Check the consumer every CHECK_EVERY seconds in the background; end the process at once when it has stalled."""
 
-    def look() -> None:
+    def check_until_end() -> None:
         while not ending.wait(CHECK_EVERY):
             try:
-                deaf = hearing.is_stalled(waiting())
+                is_stalled = watchdog.is_stalled(count_waiting())
             except (redis.exceptions.RedisError, OperationalError, OSError):
-                continue  # Nobody hears anything now.
-            if deaf:
-                log.error("messages wait and none is taken: this process ends, to be started anew")
+                continue  # Redis is away: no consumer receives anything.
+            if is_stalled:
+                log.error("consumer stalled: this process exits to be restarted")
                 os._exit(1)
 
-    threads.start_thread("hearing", look, ending)
+    threads.start_thread("hearing", check_until_end, ending)

@@ -1,14 +1,14 @@
-"""A worker's child process, which does its jobs one after the other: the worker's side. The child's is ``job.py``.
+"""A worker's job processes, which run jobs one after the other. ``entrypoint.py`` is the code of their side.
 
-What is heavy to import (torch: seconds) is imported once, and not for each of forty trials. A child that failed, or
-was killed, is not used again; one that has nothing to do for a while is ended and gives its memory back.
+Reusing a process saves heavy imports (torch: seconds) for each of forty trials. A process whose job failed, or that was
+killed, is not used again; one that is idle for a while is ended, which frees its memory.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import queue as threads
+import queue
 import signal
 import subprocess
 import threading
@@ -23,29 +23,29 @@ from shared.system.parent_death import module_with_parent_death_signal, with_our
 
 log = structlog.get_logger()
 
-#: A child that was killed is gone by then (seconds), unless the system can't end it: it waits for a dead disk.
+#: A killed process is gone after so long (seconds), unless the system can't end it: it waits for a dead disk.
 GONE_SECONDS = 10.0
 
-#: A child is replaced after so many jobs: whatever a library has leaked by then goes with it.
+#: A process is replaced after so many jobs, which frees the leaks of libraries.
 MAX_JOBS = 50
 
-#: Its thread lives as long as this process, and children on its leash with it.
+#: A job process gets a signal when the thread that started it ends: this thread lives as long as the worker.
 _starter = ThreadPoolExecutor(1, "starter")
 
 
 class JobProcess:
-    """A process that runs ``module`` and takes jobs."""
+    """A process that runs ``module`` and executes the jobs submitted to it."""
 
     def __init__(self, module: str) -> None:
         self.module = module
         self.jobs = 0
-        self._answers: threads.Queue[bytes | None] = threads.Queue()
+        self._answers: queue.Queue[bytes | None] = queue.Queue()
         self._process = _starter.submit(
             subprocess.Popen,
             module_with_parent_death_signal(module),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            # Threads that wait by spinning are slower by far as soon as anything else wants the cores.
+            # Threads that spin while they wait are far slower as soon as another process needs the cores.
             env={"OMP_WAIT_POLICY": "passive", **with_our_packages(os.environ)},
             start_new_session=True,
         ).result()
@@ -62,36 +62,36 @@ class JobProcess:
         self._answers.put(None)
 
     def submit(self, job: str, arn: str, attempt: int) -> None:
-        """Have it do one more job. What it answers is ``heard``."""
+        """Submit the next job; ``receive`` returns its answers."""
         self.jobs += 1
         self._send_line({"job": job, "arn": arn, "attempt": attempt})
 
     def cancel(self) -> None:
-        """The job, not the child."""
+        """Ask the current job to stop; the process stays for the next job."""
         self._send_line({"stop": True})
 
-    def _send_line(self, what: Mapping[str, Any]) -> None:
+    def _send_line(self, members: Mapping[str, Any]) -> None:
         assert self._process.stdin is not None  # noqa: S101 - it is a pipe
-        with contextlib.suppress(BrokenPipeError):  # it has ended: that is heard
-            self._process.stdin.write(orjson.dumps(what) + b"\n")
+        with contextlib.suppress(BrokenPipeError):  # it has ended: ``receive`` returns that
+            self._process.stdin.write(orjson.dumps(members) + b"\n")
             self._process.stdin.flush()
 
     def receive(self, seconds: float) -> Mapping[str, Any] | None:
-        """What it said next; None when it has ended. Raises queue.Empty after so many seconds."""
+        """Return the next answer; None when the process has ended. Raises queue.Empty after so many seconds."""
         line = self._answers.get(timeout=seconds)
         if line is None:
             self._answers.put(None)
             return None
-        said: Mapping[str, Any] = orjson.loads(line)
-        return said
+        answer: Mapping[str, Any] = orjson.loads(line)
+        return answer
 
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            # With whatever it has started: it leads its own group.
+            # The whole process group, with the processes that it has started.
             os.killpg(self._process.pid, signal.SIGKILL)
 
     def wait_or_kill(self, patience: float = 0.0) -> int:
-        """See it end, by force if need be; returns its exit status, or minus the signal that ended it."""
+        """Wait for its end, then kill it; return its exit status, or minus the signal that ended it."""
         try:
             return self._process.wait(timeout=patience)
         except subprocess.TimeoutExpired:
@@ -99,42 +99,43 @@ class JobProcess:
         try:
             return self._process.wait(timeout=GONE_SECONDS)
         except subprocess.TimeoutExpired:
-            log.exception("a child can't be ended: it waits for the system", pid=self._process.pid)
+            log.exception("job process can't be killed: it waits for the system", pid=self._process.pid)
             return -signal.SIGKILL
 
 
 class JobProcessPool:
-    """The children of a worker that wait for their next job, at most one of each module."""
+    """The idle job processes of a worker, at most one of each module."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._idle: dict[str, tuple[JobProcess, threading.Timer]] = {}
 
     def acquire(self, module: str) -> JobProcess:
+        """Return the idle process of a module, or start one."""
         with self._lock:
-            child, timer = self._idle.pop(module, (None, None))
+            idle, timer = self._idle.pop(module, (None, None))
         if timer is not None:
             timer.cancel()
-        return child if child is not None and child.alive else JobProcess(module)
+        return idle if idle is not None and idle.alive else JobProcess(module)
 
-    def release(self, child: JobProcess, seconds: float) -> None:
-        """Keep a child that has done its job well for so long."""
-        if child.jobs >= MAX_JOBS or seconds <= 0:
-            child.wait_or_kill()
+    def release(self, process: JobProcess, seconds: float) -> None:
+        """Keep a process whose job succeeded for so many seconds, for the next job."""
+        if process.jobs >= MAX_JOBS or seconds <= 0:
+            process.wait_or_kill()
             return
-        timer = threading.Timer(seconds, self._end_idle, args=(child,))
+        timer = threading.Timer(seconds, self._end_idle, args=(process,))
         timer.daemon = True
         with self._lock:
-            before = self._idle.pop(child.module, None)
-            self._idle[child.module] = (child, timer)
+            before = self._idle.pop(process.module, None)
+            self._idle[process.module] = (process, timer)
         timer.start()
         if before is not None:
             before[1].cancel()
             before[0].wait_or_kill()
 
-    def _end_idle(self, child: JobProcess) -> None:
+    def _end_idle(self, process: JobProcess) -> None:
         with self._lock:
-            if self._idle.get(child.module, (None,))[0] is not child:
-                return  # taken, or replaced
-            del self._idle[child.module]
-        child.wait_or_kill()
+            if self._idle.get(process.module, (None,))[0] is not process:
+                return  # acquired, or replaced
+            del self._idle[process.module]
+        process.wait_or_kill()

@@ -1,4 +1,4 @@
-"""What every Celery process of foretaste is made of, and the sign of life that it and the runtime give.
+"""The parts of every Celery process of foretaste, and the heartbeats that it and the runtime send.
 
 ``celery --app workers.training.app`` finds ``app`` there; it comes from ``create_worker_app``.
 """
@@ -36,16 +36,16 @@ BEAT_LASTS = 5.0
 
 @dataclass(frozen=True)
 class WorkerProcess:
-    """What a handler works with: one per process, made by the first ``current()``."""
+    """The settings and clients that handlers use: one per process, created by ``create_worker_app``."""
 
     name: str
     settings: Settings
     store: Store
     queue: queue.MessageQueue
     artifacts: Artifacts
-    #: Set when the process was told to end: long work hands its lease back.
+    #: Set when the process must end: long work is requeued.
     ending: threading.Event
-    #: What it can't do without.
+    #: The background threads that the process needs.
     threads: BackgroundThreads = field(default_factory=BackgroundThreads)
 
 
@@ -53,12 +53,15 @@ _current: list[WorkerProcess] = []
 
 
 def get_current_process() -> WorkerProcess:
-    """This process. Raises IndexError when it was not started by ``create_worker_app``."""
+    """Return this process's WorkerProcess. Raises IndexError before ``create_worker_app``."""
     return _current[0]
 
 
-def create_worker_app(queue_name: str, *, long_work: bool = True, started: Callable[[], None] | None = None) -> Celery:
-    """The Celery application of one process, its handlers already declared; ``started`` runs when it consumes."""
+def create_worker_app(queue_name: str, *, long_work: bool = True, on_ready: Callable[[], None] | None = None) -> Celery:
+    """Create the Celery application of this process with the handlers registered so far.
+
+    ``on_ready`` runs when the process consumes messages; for ``long_work`` see ``create_celery_app``.
+    """
     configured = settings.load()
     logging.configure_logging(configured, queue_name)
     app = queue.create_celery_app(configured, long_work=long_work)
@@ -73,7 +76,7 @@ def create_worker_app(queue_name: str, *, long_work: bool = True, started: Calla
     _current.append(process)
     consumes = threading.Event()
     probe = RedisProbe(configured.redis_url)
-    vitals = HealthEndpoints(
+    endpoints = HealthEndpoints(
         queue_name,
         threads=process.threads,
         ready={
@@ -84,47 +87,47 @@ def create_worker_app(queue_name: str, *, long_work: bool = True, started: Calla
         },
     )
 
-    def begin(**_: object) -> None:
+    def on_worker_init(**_: object) -> None:
         try:
             data_format.check_data_format(configured.redis_url, configured.artifacts)
         except (data_format.NewerFormat, data_format.UnreadableStamp) as error:
             log.error("refused", reason=str(error))  # noqa: TRY400 - no fault of the code
-            # Of all that a signal's receiver may raise, this alone ends Celery.
+            # SystemExit is the only exception of a signal's receiver that ends Celery.
             raise SystemExit(str(error)) from error
-        vitals.start_server(configured.metrics_bind)
+        endpoints.start_server(configured.metrics_bind)
 
-    def ready(**_: object) -> None:
+    def on_worker_ready(**_: object) -> None:
         stall_watchdog.watch_consumer(
             queue.consumer_watchdog, lambda: process.queue.count_waiting(queue_name), process.threads, process.ending
         )
         send_heartbeats(process)
         consumes.set()
-        if started is not None:
-            started()
+        if on_ready is not None:
+            on_ready()
 
-    def ending(**_: object) -> None:
+    def on_worker_shutting_down(**_: object) -> None:
         process.ending.set()
 
-    signals.worker_init.connect(begin, weak=False)
-    signals.worker_ready.connect(ready, weak=False)
-    signals.worker_shutting_down.connect(ending, weak=False)
+    signals.worker_init.connect(on_worker_init, weak=False)
+    signals.worker_ready.connect(on_worker_ready, weak=False)
+    signals.worker_shutting_down.connect(on_worker_shutting_down, weak=False)
     return app
 
 
 def build_process_name(queue_name: str) -> str:
-    """Unique among all processes: "training@host:pid"."""
+    """Return a name that is unique among all processes: "training@host:pid"."""
     return f"{queue_name}@{socket.gethostname()}:{os.getpid()}"
 
 
 def send_heartbeats(process: WorkerProcess) -> None:
-    """Say every second that this process is alive, until it ends."""
+    """Send a heartbeat every BEAT_EVERY seconds in the background, until the process ends."""
 
-    def beat() -> None:
+    def send_until_end() -> None:
         while not process.ending.is_set():
             try:
                 process.store.send_heartbeat(process.name, BEAT_LASTS)
             except redis.exceptions.RedisError as error:
-                log.warning("no sign of life could be given", reason=str(error))
+                log.warning("heartbeat not sent", reason=str(error))
             process.ending.wait(BEAT_EVERY)
 
-    process.threads.start_thread("beat", beat, process.ending)
+    process.threads.start_thread("beat", send_until_end, process.ending)

@@ -1,8 +1,8 @@
-"""What a process says of itself to whoever runs it: GET /healthz, /readyz and /metrics, without a signature.
+"""The health endpoints of a process: GET /healthz, /readyz and /metrics, without a signature.
 
-/healthz says whether the process lives, /readyz whether it can do its work: 200, or 503 with the checks that fail.
-/metrics is Prometheus's text. An HTTP process answers them beside /ping; where FORETASTE_METRICS_BIND is set, any
-process answers them at that address too. The gateway passes none of them on.
+/healthz tells whether the process is alive, /readyz whether it can do its work: 200, or 503 if a check fails; the body
+has all checks. /metrics is Prometheus's text. An HTTP process answers them next to /ping; where FORETASTE_METRICS_BIND
+is set, any process answers them at that address too. The gateway forwards none of them.
 """
 
 from __future__ import annotations
@@ -27,20 +27,24 @@ log = structlog.get_logger()
 
 HEALTH_PATHS = ("/healthz", "/readyz", "/metrics")
 
-#: Answers within about a second, whatever is broken, and raises nothing.
+#: Returns within about a second, even during an outage, and raises nothing.
 HealthCheck = Callable[[], bool]
 
 
 @dataclass(frozen=True)
 class HealthResponse:
+    """The response to one of HEALTH_PATHS."""
+
     status: HTTPStatus
     content_type: str
     body: bytes
 
 
 class HealthEndpoints:
-    """What one process can say. Without its ``threads`` it does not live; what is ``told`` is named by /readyz and
-    leaves it as it is; ``state`` collects, at each look, what is counted elsewhere.
+    """The health checks and the metrics of one process.
+
+    /healthz runs ``alive`` and the checks of ``threads``. /readyz runs these, ``ready``, and ``informative``, which it
+    reports without letting them decide the status. ``collector`` adds metrics that are read at each scrape.
     """
 
     def __init__(
@@ -63,7 +67,7 @@ class HealthEndpoints:
             self._registry.register(collector)
 
     def respond(self, path: str) -> HealthResponse | None:
-        """The answer to one of PATHS; None for any other."""
+        """Return the response to one of HEALTH_PATHS; None for any other path."""
         match path:
             case "/healthz":
                 return self._run_checks(self._alive)
@@ -83,9 +87,9 @@ class HealthEndpoints:
         return HealthResponse(status, "application/json", orjson.dumps({"service": self._service, "checks": found}))
 
     def start_server(self, bind: str | None) -> ThreadingTCPServer | None:
-        """Answer at ``bind`` (host:port), in threads of its own; nowhere when it is empty.
+        """Answer at ``bind`` (host:port) too, in threads of its own; None when ``bind`` is empty.
 
-        Raises SettingsError when that is no address to listen at.
+        Raises SettingsError for an address that cannot be listened at.
         """
         if not bind:
             return None
@@ -94,7 +98,7 @@ class HealthEndpoints:
             server = _Server((host.strip("[]"), int(port)), _create_handler_class(self))
         except (OSError, ValueError, OverflowError) as error:
             raise SettingsError(f"FORETASTE_METRICS_BIND={bind}: can't listen there: {error}") from error
-        threading.Thread(target=server.serve_forever, name="vitals", daemon=True).start()
+        threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
         return server
 
 
@@ -103,25 +107,25 @@ class _Server(ThreadingTCPServer):
     daemon_threads = True
 
     def handle_error(self, *_: object) -> None:
-        log.exception("a look at the vitals failed")
+        log.exception("health request failed")
 
 
-def _create_handler_class(vitals: HealthEndpoints) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        timeout = 5.0  # a client that says nothing
+def _create_handler_class(endpoints: HealthEndpoints) -> type[BaseHTTPRequestHandler]:
+    class HealthRequestHandler(BaseHTTPRequestHandler):
+        timeout = 5.0  # seconds that a client may send nothing
 
         def do_GET(self) -> None:
-            said = vitals.respond(self.path.partition("?")[0])
-            if said is None:
+            response = endpoints.respond(self.path.partition("?")[0])
+            if response is None:
                 self.send_error(HTTPStatus.NOT_FOUND)
                 return
-            self.send_response(said.status)
-            self.send_header("Content-Type", said.content_type)
-            self.send_header("Content-Length", str(len(said.body)))
+            self.send_response(response.status)
+            self.send_header("Content-Type", response.content_type)
+            self.send_header("Content-Length", str(len(response.body)))
             self.end_headers()
-            self.wfile.write(said.body)
+            self.wfile.write(response.body)
 
         def log_message(self, *_: object) -> None:
-            """A look every few seconds is no news."""
+            """Log nothing: monitors ask every few seconds."""
 
-    return Handler
+    return HealthRequestHandler

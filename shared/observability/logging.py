@@ -1,5 +1,5 @@
-"""Logs: one JSON object a line on stderr, bound to the process and, where there is one, to a request or to an ARN and
-an attempt, and to a trace. What libraries log comes in the same form.
+"""Logs: one JSON object per line on stderr, with the process and, if there is one, the request, the ARN and attempt of
+a job, and the trace. The logs of libraries take the same form.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from shared.settings import Settings
 
 
 def configure_logging(settings: Settings, process: str) -> None:
-    """Set up structlog, and tracing, for this process; called once, at its start. Raises SettingsError."""
+    """Set up structlog and tracing for this process, once, at its start. Raises SettingsError."""
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
-    told: list[Processor] = [
-        # Not bound as a variable of the context: threads begin with an empty one.
+    processors: list[Processor] = [
+        # Not a context variable, because each thread starts with an empty context.
         lambda _logger, _method, event: {"process": process, **event},
         structlog.contextvars.merge_contextvars,
         tracing.add_trace_id,
@@ -29,17 +29,17 @@ def configure_logging(settings: Settings, process: str) -> None:
         structlog.processors.format_exc_info,
     ]
     structlog.configure(
-        processors=[*told, structlog.processors.JSONRenderer()],
+        processors=[*processors, structlog.processors.JSONRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(cast(TextIO, BestEffortStream(sys.stderr))),
         cache_logger_on_first_use=True,
     )
-    _configure_library_logs(told)
+    _configure_library_logs(processors)
     tracing.configure_tracing(settings, process)
 
 
 class BestEffortStream:
-    """A stream for logs. That a line can't be written, as on a full disk, is no failure of whoever logs it."""
+    """A stream for logs that counts and drops lines it can't write, as on a full disk, so that the caller goes on."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -50,7 +50,7 @@ class BestEffortStream:
     def write(self, text: str) -> int:
         try:
             return self._stream.write(text)
-        except (OSError, ValueError):  # ValueError: it is closed
+        except (OSError, ValueError):  # ValueError: the stream is closed
             metrics.LOG_LINES_LOST.inc()
             return len(text)
 
@@ -59,20 +59,20 @@ class BestEffortStream:
             self._stream.flush()
 
 
-def _configure_library_logs(told: list[Processor]) -> None:
+def _configure_library_logs(processors: list[Processor]) -> None:
     handler = logging.StreamHandler(cast(TextIO, BestEffortStream(sys.stderr)))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.add_logger_name, *told],
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *processors],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.JSONRenderer(),
             ],
         )
     )
-    # Celery and a test runner leave alone, or keep, what is there; gunicorn has been first with a logger of its own.
+    # Celery and pytest respect handlers that exist already. gunicorn has installed its own, which is replaced.
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.captureWarnings(capture=True)
-    of_gunicorn = logging.getLogger("gunicorn.error")
-    if of_gunicorn.handlers:
-        of_gunicorn.handlers, of_gunicorn.propagate = [], True
+    gunicorn_log = logging.getLogger("gunicorn.error")
+    if gunicorn_log.handlers:
+        gunicorn_log.handlers, gunicorn_log.propagate = [], True

@@ -1,7 +1,7 @@
-"""The Prometheus metrics of the work that a process does. `services/api/store_metrics.py` has those of Redis.
+"""The Prometheus metrics of the work of a process. Those of Redis are in `services/api/store_metrics.py`.
 
-A label takes few values (operations, codes of errors, queues), never what a client has made up. The children of a
-metric are kept: finding one is a look into a dictionary, and a request costs a few microseconds.
+A label has few values (operations, error codes, queues), never text from a client. The children of a metric are cached:
+finding one is a dictionary lookup, and counting a request takes a few microseconds.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from functools import cache
 
 from prometheus_client import Counter, Gauge, Histogram
 
-#: The operation of a request that was refused before it was known.
+#: The operation of a request that was refused before its operation was known.
 UNKNOWN = "unknown"
 
 _OF_REQUESTS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -24,7 +24,7 @@ REQUESTS = Counter(
 )
 REQUEST_SECONDS = Histogram(
     "foretaste_request_seconds",
-    "From the first look at a request to its answer",
+    "Seconds from the start of a request to its answer",
     ("service", "operation"),
     buckets=_OF_REQUESTS,
 )
@@ -35,13 +35,13 @@ GATEWAY_REQUESTS = Counter(
 )
 GATEWAY_SECONDS = Histogram(
     "foretaste_gateway_seconds",
-    "The same, with the time that the service took",
+    "Seconds from the start of a request to its answer, with the time of the service",
     ("service",),
     buckets=_OF_REQUESTS,
 )
 GATEWAY_CONNECTIONS = Gauge(
     "foretaste_gateway_connections",
-    "Connections of clients, by what they do: idle, sending a head or a body, or being answered",
+    "Connections of clients: idle, sending a head or a body, or being answered",
     ("state",),
 )
 GATEWAY_CUT = Counter(
@@ -52,22 +52,22 @@ GATEWAY_CUT = Counter(
 )
 JOBS = Counter(
     "foretaste_jobs",
-    "Attempts at long work that ended: Finished, Failed, Stopped, HandedBack, Died, Hung (killed) or Lost (its lease)",
+    "Attempts at jobs that ended: Finished, Failed, Stopped, HandedBack, Died, Hung (killed) or Lost (its lease)",
     ("queue", "outcome"),
 )
-JOB_SECONDS = Histogram("foretaste_job_seconds", "How long these attempts took", ("queue",), buckets=_OF_JOBS)
+JOB_SECONDS = Histogram("foretaste_job_seconds", "Seconds that these attempts took", ("queue",), buckets=_OF_JOBS)
 EVENTS_WITHOUT_ITEM = Counter(
     "foretaste_events_without_item",
-    "Events that were kept and can't be used, since they name no item",
+    "Events that were kept but can't be used, because they name no item",
 )
 
 SET_ASIDE = Counter(
     "foretaste_set_aside",
-    "Turns of entries of a walk that failed: the entry is left alone for a while, and the walk goes on",
+    "Entries of a walk that failed: each is left out for a while, and the walk goes on",
     ("walk",),
 )
 THREAD_ENDS = Counter(
-    "foretaste_thread_ends", "Background threads that ended and were started again; they should never", ("thread",)
+    "foretaste_thread_ends", "Background threads that ended, which they should not, and were restarted", ("thread",)
 )
 
 LOG_LINES_LOST = Counter("foretaste_log_lines_lost", "Lines of the log that could not be written, as on a full disk")
@@ -89,42 +89,42 @@ METRICS = (
 
 
 def count_request(service: str, operation: str | None, status: int, error: str | None, seconds: float) -> None:
-    """A service has answered."""
+    """Count a request that a service has answered in ``seconds``."""
     operation = operation or UNKNOWN
     _get_request_counter(service, operation, status, error or "").inc()
     _get_request_histogram(service, operation).observe(seconds)
 
 
 def count_gateway_request(service: str, status: int, seconds: float) -> None:
-    """The gateway has answered."""
+    """Count a request that the gateway has answered in ``seconds``."""
     _get_gateway_counter(service, status).inc()
     _get_gateway_histogram(service).observe(seconds)
 
 
 def set_gateway_connections(counts: Mapping[str, int]) -> None:
-    """So many connections are in each state now."""
+    """Set the current number of connections in each state."""
     for state, count in counts.items():
         GATEWAY_CONNECTIONS.labels(state).set(count)
 
 
 def count_gateway_cut(why: str) -> None:
-    """The gateway has ended a connection."""
+    """Count a connection that the gateway has ended."""
     GATEWAY_CUT.labels(why).inc()
 
 
 def count_job(queue: str, outcome: str, seconds: float) -> None:
-    """An attempt at long work has ended."""
+    """Count an attempt at a job that has ended after ``seconds``."""
     JOBS.labels(queue, outcome).inc()
     JOB_SECONDS.labels(queue).observe(seconds)
 
 
 def count_set_aside(walk: str) -> None:
-    """An entry of a walk has failed."""
+    """Count an entry of a walk that has failed."""
     SET_ASIDE.labels(walk).inc()
 
 
 def count_thread_end(name: str) -> None:
-    """A thread that should never end has."""
+    """Count the end of a background thread."""
     THREAD_ENDS.labels(name).inc()
 
 

@@ -1,7 +1,7 @@
-"""Spans by OpenTelemetry, for shared/observability/tracing.py alone, which imports this where they are asked for.
+"""Spans by OpenTelemetry. Only shared/observability/tracing.py imports this module, and only where tracing is on.
 
-Traces go on as W3C's Trace Context says. Where they are sent, how many, and in what portions, is for OpenTelemetry's
-own variables to say: https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables
+Traces propagate by W3C's Trace Context. OpenTelemetry's own variables set the exporter, the sampling and the batches:
+https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables
 """
 
 from __future__ import annotations
@@ -18,34 +18,34 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-#: How long a process that ends waits for the collector to take its last spans (seconds); the rest is lost.
+#: Seconds that a process waits at its end for the collector to take its last spans; the rest is lost.
 SHUTDOWN_SECONDS = 2.0
 
 _W3C = TraceContextTextMapPropagator()
 
 
 def create_exporting_tracer(process: str) -> ProcessTracer:
-    """Spans that a thread sends to the collector. Raises ModuleNotFoundError where the exporter is not installed."""
+    """Create a tracer whose spans a thread exports. Raises ModuleNotFoundError if the exporter is not installed."""
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
     return ProcessTracer(process, BoundedShutdownProcessor(OTLPSpanExporter()))
 
 
 class Headers(Protocol):
-    """Of a request or a message."""
+    """The headers of a request or a message."""
 
     def get(self, name: str, /) -> str | None: ...
 
 
 class BoundedShutdownProcessor(BatchSpanProcessor):
-    """OpenTelemetry's own would hold up a process that ends for half a minute while the collector can't be reached."""
+    """Gives up after SHUTDOWN_SECONDS; OpenTelemetry's own waits half a minute for a collector that is away."""
 
     def shutdown(self) -> None:
         self._batch_processor.shutdown(timeout_millis=int(SHUTDOWN_SECONDS * 1000))
 
 
 class Span:
-    """What one request, or one attempt at work, came to; until its end, what the thread does belongs to it."""
+    """The span of one request or one attempt at a job; the current span of its thread until it ends."""
 
     def __init__(self, span: trace.Span, under: Context) -> None:
         self._span = span
@@ -55,7 +55,7 @@ class Span:
         self._span.update_name(name)
 
     def end(self, failure: str | None, **attributes: str | int | None) -> None:
-        """``failure`` is what went wrong on our side; None: nothing."""
+        """End the span. ``failure`` describes an error on our side; None: there was none."""
         self._span.set_attributes({name: value for name, value in attributes.items() if value is not None})
         if failure is not None:
             self._span.set_status(StatusCode.ERROR, failure)
@@ -64,7 +64,7 @@ class Span:
 
 
 class ProcessTracer:
-    """Of one process."""
+    """Starts the spans of one process."""
 
     def __init__(self, process: str, processor: SpanProcessor) -> None:
         provider = TracerProvider(resource=Resource.create({"service.name": f"foretaste-{process}"}))
@@ -72,7 +72,7 @@ class ProcessTracer:
         self._tracer = provider.get_tracer("foretaste")
 
     def start_request_span(self, headers: Headers) -> Span:
-        # Nothing that the thread has done before is the client's.
+        # From an empty context: earlier work of the thread is not part of the client's trace.
         under = _W3C.extract(headers, Context())
         return Span(self._tracer.start_span("request", under, SpanKind.SERVER), under)
 
@@ -94,6 +94,6 @@ class ProcessTracer:
             context.detach(token)
 
     def get_trace_id(self) -> str | None:
-        """Of what this thread does; 32 hexadecimal digits."""
+        """Return the trace id of the current span, 32 hexadecimal digits; None outside of a span."""
         at = trace.get_current_span().get_span_context()
         return trace.format_trace_id(at.trace_id) if at.is_valid else None

@@ -1,8 +1,6 @@
-"""The recipes foretaste offers: every folder here that declares some, and the packages that the operator names.
+"""The recipes that foretaste offers: those of the folders here, and of the packages in FORETASTE_RECIPES.
 
-Cheap to import, never torch.
-
-Heavy modules are loaded by name where they are needed:
+Importing this package loads neither torch nor NumPy. Callers load the heavy modules of a recipe by name:
 ``importlib.import_module(f"{recipe.module}.training")``.
 """
 
@@ -32,9 +30,8 @@ _ARN = re.compile(r"arn:aws[a-z-]*:personalize:::(recipe|algorithm|feature-trans
 
 def _discover_recipes() -> Mapping[str, Recipe]:
     folders = [f"{__name__}.{module.name}" for module in pkgutil.iter_modules(__path__) if module.ispkg]
-    # Of the operator's own models.
-    others = [package.strip() for package in settings.load().recipes.split(",") if package.strip()]
-    declared = [recipe for package in (*folders, *others) for recipe in importlib.import_module(package).RECIPES]
+    plugins = [package.strip() for package in settings.load().recipes.split(",") if package.strip()]
+    declared = [recipe for package in (*folders, *plugins) for recipe in importlib.import_module(package).RECIPES]
     return MappingProxyType({recipe.name: recipe for recipe in sorted(declared, key=lambda r: r.name)})
 
 
@@ -43,24 +40,28 @@ RECIPES: Mapping[str, Recipe] = _discover_recipes()
 
 
 def find_recipe(arn: str) -> Recipe | None:
-    """The recipe of a recipe ARN of any partition; None for one that is not offered."""
+    """Return the recipe of a recipe ARN of any partition; None for one that is not offered."""
     return RECIPES.get(_parse_name(arn, "recipe") or "")
 
 
 def find_recipe_by_algorithm(arn: str) -> Recipe | None:
-    """The recipe that lets this algorithm's hyperparameters be set; None where there is none."""
+    """Return the recipe that lets this algorithm's hyperparameters be set; None where there is none."""
     name = _parse_name(arn, "algorithm")
     return _select_richest(recipe for recipe in RECIPES.values() if recipe.algorithm == name)
 
 
 def find_recipe_by_feature_transformation(arn: str) -> Recipe | None:
-    """A recipe that prepares its data so; of those that share a transformation, one that lets it be set."""
+    """Return a recipe with this feature transformation; of several, one that lets its parameters be set."""
     name = _parse_name(arn, "feature-transformation")
     return _select_richest(recipe for recipe in RECIPES.values() if name and recipe.feature_transformation == name)
 
 
 def _select_richest(found: Iterable[Recipe]) -> Recipe | None:
-    """Use cases run the algorithms of other recipes, and Popularity-Count prepares as SIMS does but sets nothing."""
+    """Return the recipe with the most hyperparameters, use cases last.
+
+    Use cases run the algorithms of other recipes, and Popularity-Count shares the transformation of SIMS without
+    parameters.
+    """
     return max(found, key=lambda recipe: (recipe.domain is None, len(recipe.hyperparameters)), default=None)
 
 

@@ -1,4 +1,4 @@
-"""Declares a recipe: its name and traits at AWS, its hyperparameters, and the folder that trains and serves it.
+"""The declaration of a recipe: its names and traits at AWS, its hyperparameters, and the folder that implements it.
 
 Imports neither torch nor NumPy: the API reads declarations to answer DescribeRecipe and to check CreateSolution.
 """
@@ -46,7 +46,7 @@ class ServingTraits:
     always_shows_metadata: bool = False
     """Answers show metadata even where enableMetadataWithRecommendations is not true."""
     gives_reasons: bool = False
-    """Answers say why an item is in them. The recipe's scorer is then ``Explaining``."""
+    """Answers say why an item is in them. The recipe's scorer is then an ``ExplainingScorer``."""
     reads_live_events: bool = False
     """Answers depend on the user's events since the training. Filters always know these events."""
     explores: bool = False
@@ -65,12 +65,12 @@ class Recipe:
     algorithm: str
     feature_transformation: str | None
     module: str
-    """Package with ``training`` and ``scoring``; these import torch, the package itself does not."""
+    """Package with ``training`` and ``scoring``; these may import torch, the package itself must not."""
     hyperparameters: tuple[HyperParameter, ...] = ()
     inert: tuple[HyperParameter, ...] = ()
-    """What AWS takes and prints beyond the recipe's own table: checked and echoed, and without effect."""
+    """Hyperparameters that AWS accepts beyond the recipe's documented table: checked and echoed, without effect."""
     interactions: str = "INTERACTIONS"
-    """The dataset whose events the recipe learns from, in bulk and live."""
+    """The dataset of the events that the recipe learns from, in bulk and live."""
     catalogue: str = "ITEMS"
     """The dataset that describes what the recipe recommends: items, or actions, which all later code calls items."""
     training: TrainingTraits = TrainingTraits()
@@ -78,7 +78,7 @@ class Recipe:
     domain: str | None = None
     """VIDEO_ON_DEMAND or ECOMMERCE: a use case, for CreateRecommender alone. Its hyperparameters cannot be set."""
     created: datetime = field(default=datetime(2019, 6, 10, tzinfo=UTC))
-    """The day Personalize became generally available: recipes are as old as the service."""
+    """The day on which Personalize became generally available: recipes are as old as the service."""
 
     @property
     def arn(self) -> str:
@@ -124,12 +124,11 @@ class Recipe:
         return ranges
 
     def resolve_parameters(self, solution_config: Mapping[str, Any] | None) -> dict[str, str]:
-        """The value of every hyperparameter: the defaults overlaid by what a SolutionConfig sets.
+        """Return the value of every hyperparameter: the defaults, overridden by a SolutionConfig.
 
-        Either map may hold either kind, since AWS's own guide puts the percentiles in both. Ranges in
-        hpoConfig are checked with the same table. Raises ValueError with a sentence for the user: an unknown
-        name, two names of one hyperparameter, a value of the wrong type or out of range, a range that is empty, not
-        tunable or misplaced.
+        Either map may hold either kind, since AWS's own guide puts the percentiles in both. The ranges in hpoConfig are
+        checked too. Raises ValueError with a sentence for the user: an unknown name, two names of one hyperparameter, a
+        value of the wrong type or out of range, a range that is empty, not tunable or misplaced.
         """
         config = solution_config or {}
         values = {p.name: p.default for p in self.hyperparameters} | self._parse_config(config)
@@ -140,7 +139,7 @@ class Recipe:
         ranges = (config.get("hpoConfig") or {}).get("algorithmHyperParameterRanges") or {}
         for type_, list_name in RANGE_LISTS.items():
             for wanted in ranges.get(list_name) or ():
-                # DescribeSolution prints ranges with a prefix, and clients send back what they have read.
+                # DescribeSolution prints ranges with a prefix, and clients send the printed names back.
                 parameter = self._find_parameter(wanted.get("name", "").rpartition(".")[2])
                 if parameter.tunable and parameter.type != type_:
                     raise ValueError(f"{parameter.name} belongs in {RANGE_LISTS[parameter.type]}.")
@@ -148,7 +147,7 @@ class Recipe:
         return values
 
     def _parse_config(self, config: Mapping[str, Any]) -> dict[str, str]:
-        """What the two maps set, by the names of this recipe's table. Raises ValueError."""
+        """Return the values that the two maps set, by the names in this recipe's table. Raises ValueError."""
         values: dict[str, str] = {}
         names: dict[str, str] = {}
         for map_name in ("algorithmHyperParameters", "featureTransformationParameters"):
@@ -158,14 +157,14 @@ class Recipe:
                     raise ValueError(f"{name} is set by HPO alone: give its range in hpoConfig.")
                 if (other := names.setdefault(parameter.name, name)) != name:
                     raise ValueError(f"{other} and {name} are two names of one hyperparameter: give one of them.")
-                checked = replace(parameter, name=name).check_value(value)  # a refusal says the name that was sent
+                checked = replace(parameter, name=name).check_value(value)  # an error has the name that was sent
                 if parameter not in self.inert:
                     values[parameter.name] = checked
         return values
 
     def _find_parameter(self, name: str) -> HyperParameter:
         for parameter in (*self.hyperparameters, *self.inert):
-            if name in (parameter.name, *parameter.also):
+            if name in (parameter.name, *parameter.aliases):
                 return parameter
         offered = ", ".join(sorted(p.name for p in self.hyperparameters)) or "none"
         raise ValueError(f"{name} is not a hyperparameter of {self.name}, which has: {offered}.")

@@ -72,7 +72,7 @@ def find_best_items(
         scores_K = scores_I[found]
     else:
         if enough > 0:
-            enough = max(enough * math.exp(-2 * approximate.most), least)
+            enough = max(enough * math.exp(-2 * approximate.greatest_bound), least)
         (found,) = (scores_I >= enough).nonzero()
         found = found[_find_contenders_by_score(scores_I[found], approximate.get_bounds(found), count)]
         scores_K = compute_exact_scores(scores_I, found, approximate)

@@ -10,28 +10,28 @@ from typing import Any, Literal
 
 @dataclass(frozen=True, kw_only=True)
 class HyperParameter:
-    """One value that CreateSolution may set. All values are strings on the wire, ``"true"`` in lower case."""
+    """A value that CreateSolution may set. All values are strings on the wire, ``"true"`` in lower case."""
 
     name: str
     kind: Literal["algorithm", "featurization"]
     type: Literal["integer", "float", "categorical", "string"]
-    """A categorical is compared ignoring case and kept in lower case; a string as AWS spells it."""
+    """A categorical is compared without regard to case and kept in lower case; a string is kept as AWS spells it."""
     default: str
     minimum: float | None = None
     maximum: float | None = None
     positive: bool = False
-    """Any number above 0: AWS gives no other bound."""
+    """Takes any number above 0: AWS gives no other bound."""
     accepted_maximum: float | None = None
-    """AWS's own samples pass values above its documented maximum; up to here they are accepted."""
+    """The maximum accepted where AWS's own samples pass values above its documented maximum."""
     choices: tuple[str, ...] = ()
     tunable: bool = False
     only_tuned: bool = False
-    """HPO alone sets it, within a range that names both bounds; without HPO it has its default."""
-    also: tuple[str, ...] = ()
-    """Other names under which AWS takes it, and prints it."""
+    """Set by HPO alone, within a range with both bounds; without HPO it has its default."""
+    aliases: tuple[str, ...] = ()
+    """Further names under which AWS accepts and prints it."""
 
     def check_value(self, value: str) -> str:
-        """Returns the value as it is kept; raises ValueError with a sentence that says what is allowed."""
+        """Return the value as it is kept. Raises ValueError with a sentence that names the allowed values."""
         if self.type in ("categorical", "string"):
             spelt = value.lower() if self.type == "categorical" else value
             if spelt not in self.choices:
@@ -57,7 +57,7 @@ class HyperParameter:
         return "be above 0" if self.minimum is None else f"be a number of at least {least:g}"
 
     def check_range(self, wanted: Mapping[str, Any]) -> None:
-        """``wanted`` is one entry of hpoConfig.algorithmHyperParameterRanges; raises ValueError."""
+        """Check one entry of hpoConfig.algorithmHyperParameterRanges. Raises ValueError."""
         if not self.tunable:
             raise ValueError(f"{self.name} is not tunable.")
         if self.type == "categorical":
@@ -77,4 +77,4 @@ RANGE_LISTS: Mapping[str, str] = {
     "float": "continuousHyperParameterRanges",
     "categorical": "categoricalHyperParameterRanges",
 }
-"""Type of a hyperparameter -> the list that holds its range, in HPOConfig and in DescribeAlgorithm alike."""
+"""Type of a hyperparameter -> the list that holds its range, in HPOConfig and in DescribeAlgorithm."""

@@ -1,4 +1,4 @@
-"""Says how far a training is, and ends it when asked to. Not what trains."""
+"""Reports the progress of a training to its worker, and ends the training when the worker asks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Phase = Literal["training", "evaluating", "retraining", "writing"]
 
 
 class ProgressReporter:
-    """Says how far the training is, and ends it when asked to."""
+    """Reports progress with an estimate of the time left, and raises TrainingStopped when the worker asks."""
 
     def __init__(
         self, report: Callable[[TrainingProgress], object], should_stop: Callable[[], bool], epochs: int = 0
@@ -38,30 +38,30 @@ class ProgressReporter:
         return cls(lambda _: None, lambda: False, epochs)
 
     def stop_if_asked(self) -> None:
-        """Raises Stopped."""
+        """Raise TrainingStopped if the worker asks for it."""
         if self._should_stop():
             raise TrainingStopped
 
     def report_if_due(self, phase: Phase, done: float) -> None:
-        """``stop_if_asked``, and ``report`` where a second has passed since the last."""
+        """Call ``stop_if_asked``, then ``report`` if it is due."""
         self.stop_if_asked()
         if self.is_due():
             self.report(phase, done)
 
     def is_due(self) -> bool:
-        """Has nothing been said for a second?"""
+        """Return whether the last report is at least a second old."""
         return time.monotonic() - self._said_at >= 1.0
 
     def start_clock(self, done: float) -> None:
-        """From here on, time and epochs done tell the speed: what an earlier attempt did does not count."""
+        """Start to measure the speed at ``done`` epochs: the epochs of an earlier attempt do not count."""
         self._began = self._began or (time.monotonic(), done)
 
     def expect_epochs(self, epochs: int) -> None:
-        """There are fewer epochs to come than was thought."""
+        """Set how many epochs there will be in all."""
         self._epochs = epochs
 
     def report(self, phase: Phase, done: float) -> None:
-        """``done`` are the epochs finished, with the part of the one under way."""
+        """Report a phase; ``done`` counts the finished epochs and the finished part of the current one."""
         self._said_at = time.monotonic()
         eta_seconds = None
         if self._began is not None and done > self._began[1]:

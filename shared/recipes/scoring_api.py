@@ -1,4 +1,4 @@
-"""The scoring side of a recipe: a query in, a score for every item out. Imports neither torch nor NumPy."""
+"""The scoring side of a recipe: a scorer answers a query with a score for every item. No torch, no NumPy."""
 
 from __future__ import annotations
 
@@ -27,60 +27,60 @@ class Past(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Exploration:
-    """How far a request leaves the beaten path: the itemExplorationConfig of what is asked, as numbers."""
+    """The itemExplorationConfig of a campaign, recommender or batch job, as numbers."""
 
     weight: float
-    """From 0, none, to 1."""
+    """From 0 (no exploration) to 1."""
     age_cut_off_days: float
-    """Items are new up to this age, counted back from the newest interaction trained on."""
+    """Items up to this age are new; ages count back from the newest interaction trained on."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Query:
-    """What a scorer is asked. Each recipe reads its own part; all but ``now`` may be missing."""
+    """A request to a scorer. Each recipe reads its own part; every field except ``now`` has a default."""
 
     now: float
     """Seconds since the epoch."""
     user_id: str = ""
     history: Sequence[Past] = ()
-    """What the user did, oldest first; it may hold items that the model does not know."""
+    """The user's events, oldest first, perhaps with items that the model does not know."""
     context: Mapping[str, str] = field(default_factory=dict)
-    """Values of contextual columns at the moment of the request; unknown columns are passed over."""
+    """Values of contextual columns at the moment of the request; unknown columns are ignored."""
     item_id: str | None = None
-    """The item to which others are related; it may be unknown to the model."""
+    """The item for which related items are requested; the model may not know it."""
     exploration: Exploration | None = None
-    """None: none."""
+    """None: no exploration."""
     unseen_only: bool = False
-    """Is only what is new to the user wanted? Where a filter hides what was had: it knows the newest of that alone."""
+    """True where a filter hides the items that the user had: filters know only the newest of these."""
 
 
 class ExplainedScores(NamedTuple):
-    """Scores, and what tells why an item stands high in them."""
+    """Scores, and the facts from which reasons are derived."""
 
     scores: npt.NDArray[np.float32]
-    """As ``Scorer.scores`` answers them."""
+    """As ``Scorer.scores`` returns them."""
     unexplored: npt.NDArray[np.float32]
-    """float32[I]: what they would be without exploration; the very same object where there is none."""
+    """float32[I]: the scores without exploration; the same object as ``scores`` where nothing is explored."""
     popular: bool
-    """Is nothing known of who asks, so that they are shares of what is popular and no relevance?"""
+    """True where the model knows nothing of the user, so that the scores are popularity and not relevance."""
     approximate: ApproximateScores | None = None
-    """What tells how far both scores may be off, of a large catalogue; None: they are exact."""
+    """The error bounds of both scores, for a large catalogue; None: the scores are exact."""
 
 
 class ApproximateScores(Protocol):
-    """Scores that are estimates: an exact one is one of these times exp(correction), whatever else made it of logits.
+    """Error bounds of estimated scores: an exact score is the estimate times exp(correction).
 
     Bounds and corrections are 0 where a score is exact.
     """
 
-    most: float
-    """No bound is above it."""
+    greatest_bound: float
+    """The greatest of all bounds."""
 
     def get_bounds(self, places_K: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        """float64[K]: what the corrections of these items lie within, to both sides."""
+        """float64[K]: the greatest absolute corrections that these items may have."""
 
     def compute_corrections(self, places_K: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        """float64[K], which takes a while for each item."""
+        """float64[K]: the corrections of these items; each takes a while to compute."""
 
 
 class Scorer(Protocol):
@@ -93,26 +93,26 @@ class Scorer(Protocol):
 
     @classmethod
     def load(cls, artifact: Path) -> Self:
-        """Raises ArtifactError."""
+        """Open and check the folder that ``training.train`` wrote. Raises ArtifactError."""
         ...
 
     def history(self, user_id: str) -> list[Past]:
-        """What the user did, as trained on, oldest first; [] for an unknown user."""
+        """Return the user's events as trained on, oldest first; [] for an unknown user."""
         ...
 
     def scores(self, query: Query) -> npt.NDArray[np.float32]:
-        """float32[I]: a distribution over the whole catalogue, for the caller to keep.
+        """float32[I]: a distribution over the whole catalogue, in an array that the caller may change.
 
-        A negative entry means that the item is never shown, as an item that is asked for its like; the others sum
-        to 1. Who asks with nothing that the model knows is answered what is popular: an unknown user, or one of whom
-        nothing is known but perhaps metadata; an unknown item.
+        A negative entry means that the item is never shown, like the item for which related items are requested; all
+        other entries sum to 1. A query in which the model knows nothing (an unknown user, a user without events, an
+        unknown item) is answered with the popularity of the items.
         """
         ...
 
 
 class ExplainingScorer(Scorer, Protocol):
-    """``scoring.Scorer`` of the recipes that tell reasons."""
+    """``scoring.Scorer`` of the recipes with ``ServingTraits.gives_reasons``."""
 
     def explained(self, query: Query) -> ExplainedScores:
-        """The answer of ``scores`` to this query, with its reasons."""
+        """Return the result of ``scores`` for this query, and the facts behind it."""
         ...

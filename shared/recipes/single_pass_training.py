@@ -1,6 +1,6 @@
-"""The course of a training that is over in one pass: learn of nine tenths, be evaluated, learn of everybody, write.
+"""Training in one pass, for recipes that count: learn from 90 % of the users, evaluate, learn from all, write.
 
-And that of a trial, which learns of fewer and keeps nothing. Not for networks, whose fits go by epochs and continue
+A trial learns from fewer users and writes nothing. Networks train elsewhere: their fits run for epochs and continue
 from checkpoints.
 """
 
@@ -24,18 +24,18 @@ from shared.recipes.progress import Phase, ProgressReporter
 from shared.recipes.training_api import Train, Trained, TrainingContext, Validate, Validated
 
 OnBlock = Callable[[], None]
-"""Called at least each second; what it raises ends the work."""
+"""Called at least once a second; an exception that it raises ends the work."""
 
 NDCG = "normalized_discounted_cumulative_gain_at_25"
 """The metric that ``TrainingProgress.ndcg`` holds."""
 
 
 class SinglePassModel(Protocol):
-    """What is learnt of some users."""
+    """A model learnt from some users."""
 
     @property
     def popularity(self) -> npt.NDArray[np.floating[Any]]:
-        """[I] The distribution that is answered to who asks with nothing that the model knows."""
+        """[I] The distribution that answers a query in which the model knows nothing."""
         ...
 
     def recommend(self, events_Q: npt.NDArray[np.int64], count: int, on_block: OnBlock) -> npt.NDArray[np.int64]:
@@ -43,33 +43,33 @@ class SinglePassModel(Protocol):
         ...
 
     def save(self, artifact: Path) -> None:
-        """Writes what is its own."""
+        """Write the files of this recipe alone."""
         ...
 
 
 class LearnUsers(Protocol):
-    """How a recipe learns."""
+    """The learning of one recipe."""
 
     def __call__(
         self, data: TrainingData, parameters: Mapping[str, str], users: npt.NDArray[np.int64], on_block: OnBlock
     ) -> SinglePassModel:
-        """What is learnt of these users, given by their numbers. Raises TooLittleData."""
+        """Learn from these users, given by number. Raises TooLittleData."""
         ...
 
 
 MoreMetrics = Callable[[TrainingData, Mapping[str, str], OnBlock], Mapping[str, float]]
-"""(data, parameters, on_block) -> what stands among the metrics of a training beside those of every recipe."""
+"""(data, parameters, on_block) -> further metrics of a training, by name."""
 
 
 def create_train_and_validate(learn: LearnUsers, more_metrics: MoreMetrics = lambda *_: {}) -> tuple[Train, Validate]:
-    """``train`` and ``validate`` of a recipe that learns so."""
-    course = SinglePassTraining(learn, more_metrics)
-    return course.train, course.validate
+    """Return ``train`` and ``validate`` of a recipe that learns by ``learn``."""
+    training = SinglePassTraining(learn, more_metrics)
+    return training.train, training.validate
 
 
 @dataclass(frozen=True)
 class SinglePassTraining:
-    """Both courses of one recipe. Their epochs are the calls of ``learn``."""
+    """Training and trials of one recipe. Each call of ``learn`` counts as an epoch."""
 
     learn: LearnUsers
     more_metrics: MoreMetrics
@@ -87,16 +87,16 @@ class SinglePassTraining:
         split = Split.draw(histories, context.seed)
         epochs = 2 if context.options.retrain_on_all_users else 1
         reporter = ProgressReporter.for_training(context, epochs)
-        knowing = np.union1d(split.train, split.validation)
-        model = self.learn(data, parameters, knowing, start_phase(reporter, "training", 0))
+        users = np.union1d(split.train, split.validation)
+        model = self.learn(data, parameters, users, start_phase(reporter, "training", 0))
         on_block = start_phase(reporter, "evaluating", 1)
         recommend = partial(model.recommend, on_block=on_block)
         metrics, baseline = measured = evaluate_recommender(recommend, histories, split)
         views = compute_report(recommend, histories, split, measured)
         metrics |= self.more_metrics(data, parameters, on_block)
         if context.options.retrain_on_all_users:
-            everybody = np.flatnonzero(histories.in_training)
-            model = self.learn(data, parameters, everybody, start_phase(reporter, "retraining", 1))
+            users = np.flatnonzero(histories.in_training)
+            model = self.learn(data, parameters, users, start_phase(reporter, "retraining", 1))
         start_phase(reporter, "writing", epochs)()
         trained = Trained(
             metrics=metrics,
@@ -118,7 +118,7 @@ class SinglePassTraining:
     def validate(
         self,
         data: TrainingData,
-        recipe: Recipe,  # noqa: ARG002 - the parameters say all
+        recipe: Recipe,  # noqa: ARG002 - all recipes learn by their parameters alone
         parameters: Mapping[str, str],
         context: TrainingContext,
     ) -> Validated:
@@ -136,7 +136,7 @@ class SinglePassTraining:
 
 
 def start_phase(reporter: ProgressReporter, phase: Phase, done: int) -> OnBlock:
-    """Says that a phase begins; what to call while it lasts. Raises Stopped."""
+    """Report the start of a phase; return the function to call during it, which may raise TrainingStopped."""
     reporter.report(phase, done)
     reporter.start_clock(done)
     return lambda: reporter.report_if_due(phase, done)

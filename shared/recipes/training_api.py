@@ -1,4 +1,4 @@
-"""The training side of a recipe: how a training worker calls it, and what it reports and returns. Imports no torch."""
+"""The training side of a recipe: the calls of a training worker, the reports and the results. Imports no torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingProgress:
-    """How far a training is. ``loss`` is None until there is one; ``eta_seconds`` is for all of it."""
+    """The progress of a training. ``loss`` is None until there is one; ``eta_seconds`` is for the whole training."""
 
     epoch: int
     epochs: int
@@ -35,36 +35,37 @@ class TrainingProgress:
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """``metrics`` has AWS's keys for the recipe, rounded to 4 decimals; ``baseline`` what plain popularity reaches."""
+    """The result of a training. ``metrics`` has AWS's keys, rounded to 4 decimals; ``baseline`` is popularity's."""
 
     metrics: dict[str, float]
     baseline: dict[str, float]
     epochs: int
     seconds: float
     report: dict[str, Any] = field(default_factory=dict)
-    """``evaluation.report`` of the same users and moments; {} of recipes that AWS measures in another way.
+    """``evaluation.compute_report`` for the same users and requests; {} for recipes that AWS measures differently.
 
-    It has two views. ``raw`` is AWS's: anything may be answered, and is wanted. In ``unseen``, None where nobody took
-    anything new, what a user has had before is neither. Each tells how many ``users`` count, and three of AWS's metrics
-    of the ``model``, of plain ``popularity``, and of ``personal_frequency``: first the user's own items, by how often
-    they were taken, then what is popular.
+    It has two views. ``raw`` is AWS's: every item may be recommended, and counts. In ``unseen``, which is None where no
+    user took a new item, the items that the user had before are removed from the lists and from the items to find.
+    Each view has the number of ``users`` that count, and three of AWS's metrics of the ``model``, of plain
+    ``popularity``, and of ``personal_frequency``: the user's own items by how often the user took them, then the
+    popular items.
     """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Validated:
-    """What one choice of hyperparameters comes to among the validation users. No model is kept."""
+    """The result of a trial: the metrics of one choice of hyperparameters among the validation users."""
 
     metrics: dict[str, float]
-    """AWS's keys, to be compared with one another and not with those of ``Trained``: ``evaluation.foretold``."""
+    """AWS's keys, from ``evaluation.measure_next_item``: comparable between trials, not with ``Trained``."""
     errors: dict[str, float]
-    """The standard error of each; 0 where there is none to tell."""
+    """The standard error of each metric; 0 where it is not known."""
     epochs: int
     seconds: float
 
 
 class TrainingStopped(Exception):
-    """Training ended because it was asked to; its checkpoints remain."""
+    """The training ended because its worker asked it to; its checkpoints remain."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What may be in the answer to one request: what its filters let through, and what a use case hides by itself."""
+"""Which items may be in the answer to one request: its filters decide, and its use case, which hides some by itself."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from shared.serving.model_cache import LoadedModel
 from shared.serving.user_event_index import EventsByType
 
 NEWEST = 10
-"""Items that a user had last, by which it is told whether what was had is hidden."""
+"""The newest items of a history by which ``should_exclude_known`` decides whether known items are hidden."""
 
 
 def intersect_masks(one: Mask | None, other: Mask | None) -> Mask | None:
-    """What both let through; None lets all through."""
+    """Return the items that both masks let through; None lets all through."""
     if one is None or other is None:
         return one if other is None else other
     return one & other
 
 
 class CandidateSelection:
-    """What may be in the answer to one request."""
+    """Evaluates the filters of one request, or of one line of a batch job, against the items of a model."""
 
     def __init__(self, filters: FilterCache, model: LoadedModel, request: Mapping[str, Any]) -> None:
         self._filters = filters
@@ -45,8 +45,9 @@ class CandidateSelection:
         return self._filters.find_events(self._model, self._user_id) if self._user_id else {}
 
     def mask_use_case(self) -> Mask | None:
-        """bool[I]: false for what a use case hides by itself, what the user has watched or bought. None: it hides
-        nothing. Raises ServiceUnavailable.
+        """bool[I]: false for the items that a use case hides by itself, those that the user has watched or bought.
+
+        None where it hides nothing. Raises ServiceUnavailable.
         """
         hides = self._model.recipe.serving.hidden_event_type
         if hides is None:
@@ -56,13 +57,15 @@ class CandidateSelection:
         return ~mask_rows(len(self._model.item_ids), hidden)
 
     def mask_filtered(self) -> Mask | None:
-        """bool[I]: what the request's own filter lets through; None: it names none. Raises as ``allowed``."""
+        """bool[I]: the items that the request's own filter lets through; None without one. Raises as ``apply_filter``."""
         named = self.request.get("filterArn")
         return self.apply_filter(named, self.request.get("filterValues")) if named else None
 
     def should_exclude_known(self, allowed: Mask | None, history: Sequence[Past]) -> bool:
-        """Do filter and use case hide what the user has had? They know the newest of it alone, so that older items must
-        be taken out by the model: they do where they exclude by interactions, and let none of the NEWEST last through.
+        """Return whether filter and use case hide the items that the user knows, so that the model must exclude them.
+
+        Masks know the newest items of a history alone. Known items are hidden where a filter or use case excludes by
+        interactions and lets none of the NEWEST last items through; the model then leaves out the older ones too.
         """
         if allowed is None or not self._has_event_exclusion():
             return False
@@ -85,7 +88,7 @@ class CandidateSelection:
         )
 
     def apply_filter(self, filter_arn: str, values: Mapping[str, str] | None) -> Mask:
-        """bool[I]: which of the model's items a filter lets through.
+        """bool[I]: the items of the model that a filter lets through.
 
         Raises ResourceNotFound, InvalidInput, ServiceUnavailable.
         """
@@ -93,15 +96,15 @@ class CandidateSelection:
         return self._apply_compiled(ready.apply, ready.filter, filter_arn, values, self._model.find_place)
 
     def filter_items(self, item_ids: Sequence[str]) -> list[str]:
-        """Which of these distinct items the request's own filter lets through, known to the model or not.
+        """Return those of the given distinct items that the request's own filter lets through.
 
-        Raises as ``allowed``.
+        Items that the model does not know are tested too. Raises as ``apply_filter``.
         """
         filter_arn = self.request.get("filterArn")
         if not filter_arn:
             return list(item_ids)
         ready = self._filters.get_compiled(self._model, filter_arn)
-        snapshot = ready.catalogue.snapshot
+        snapshot = ready.columns.snapshot
         rows = [None if snapshot is None else snapshot.find_row(item_id) for item_id in item_ids]
         apply = compile_filter(ready.filter, build_table(ready.filter, snapshot, rows))
         places = {item_id: place for place, item_id in enumerate(item_ids)}
@@ -144,7 +147,7 @@ class CandidateSelection:
 
 
 def read_attributes(snapshot: Snapshot | None, id_: str, columns: Iterable[str]) -> Attributes:
-    """These columns of one row; {} where there is none."""
+    """Return these columns of one row; {} where there is no such row."""
     row = None if snapshot is None else snapshot.find_row(id_)
     if snapshot is None or row is None:
         return {}

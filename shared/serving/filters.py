@@ -1,8 +1,8 @@
-"""The filters of a dataset group, found, checked, and compiled once for each model; and the data that they read.
+"""The filters of a dataset group, checked and compiled once for each model, and the data that they read.
 
-Nothing of that is made in a request: most is there before it comes (``preparing.py``). Where it is not, because another
-runtime has said that a campaign or a filter can be used, a thread beside makes it. The request waits for that for a
-moment and is then refused with 503, as where its model is still being loaded: the SDKs try again.
+No request compiles a filter or reads data for it. The runtime's ``warm_up.py`` does both before requests need them.
+Where another runtime has reported a campaign or a filter and this one is behind, a background thread does the work; the
+request waits for a moment and is then refused with 503, as when its model is still being loaded: the SDKs try again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from shared.filters import Filter, FilterError, check_filter, parse_filter
 from shared.filters.evaluation import FilterContext, Mask, compile_filter
 from shared.http.leader_followers import step_aside
 from shared.resources import ResourceReader
-from shared.resources.filter.requests import schemas_of
+from shared.resources.filter.requests import find_schemas
 from shared.serving.dataset_snapshot import Snapshot
 from shared.serving.item_columns import ItemColumns
 from shared.serving.model_cache import LoadedModel
@@ -34,41 +34,44 @@ from shared.store.quarantine import Quarantine
 
 T = TypeVar("T")
 
-#: How long a request waits for what is being made for it (seconds).
+#: How long a request waits for a filter or its data to be ready (seconds).
 PATIENCE = 1.0
 RELATED = "RELATED_ITEMS"
-#: Statuses of filters that are used, or will be in a moment.
+#: Statuses of filters that requests may name now or soon.
 _USABLE = frozenset({ACTIVE, CREATE_PENDING, CREATE_IN_PROGRESS})
 _TARGETS = {"ITEMS": "ItemID", "ACTIONS": "ActionID"}
 
 
 @dataclass(frozen=True, eq=False)
 class CompiledFilter:
-    """A filter as checked, and compiled for the items of a model as they stood at one moment."""
+    """A checked filter, compiled for the items of a model as they were at one moment."""
 
     expression: str
     filter: Filter
-    catalogue: ItemColumns
+    columns: ItemColumns
     apply: Callable[[FilterContext], Mask]
 
     def has_expression_of(self, record: Record) -> bool:
-        """Has the filter, which may have been made anew, still this expression?"""
+        """Return whether the record has this expression: the filter may have been deleted and created again."""
         return bool(self.expression == record.body["filterExpression"])
 
 
 @dataclass(eq=False)
 class _ModelFilters:
-    """What was made for one model."""
+    """The compiled filters of one model."""
 
-    catalogue: ItemColumns
-    ready: dict[str, CompiledFilter]
-    """By the filter's ARN; some may be of an older catalogue."""
+    columns: ItemColumns
+    compiled: dict[str, CompiledFilter]
+    """By the filter's ARN; some may read older columns."""
     refused: dict[str, str] = field(default_factory=dict)
-    """The expressions of those that can't be used with the model."""
+    """By ARN, the expressions of the filters that can't be used with the model."""
 
 
 class FilterCache:
-    """All that this process has compiled. Threads may share it. One request's use of it is a ``Selection``."""
+    """All filters that this process has compiled, and their data. Threads may share it.
+
+    A ``CandidateSelection`` evaluates them for one request.
+    """
 
     def __init__(self, reading: ResourceReader, store: Store, snapshots: SnapshotCache) -> None:
         self._reading = reading
@@ -81,36 +84,36 @@ class FilterCache:
         self._beginning = threading.Lock()
         self.patience = PATIENCE
 
-    def refresh_snapshots(self, aside: Quarantine) -> None:
-        self._snapshots.refresh_all(aside)
+    def refresh_snapshots(self, quarantine: Quarantine) -> None:
+        self._snapshots.refresh_all(quarantine)
 
-    def prepare_model(self, model: LoadedModel, aside: Quarantine) -> None:
-        """Make what a request with any of the group's filters needs, of the data as they are now. Not for a request.
+    def prepare_model(self, model: LoadedModel, quarantine: Quarantine) -> None:
+        """Compile the filters of the model's group, and read their data as they are now. Not to be called in a request.
 
-        Until then requests go on with what was made of older data: none of them waits for a new catalogue.
+        Until it ends, requests use filters compiled for older data: none waits for new columns.
         """
         if model.recipe.serving.hidden_event_type is not None:
             self._read_event_index(model)
         filters = self._reading.iter_children("filter", model.group, whole=False)
         records = {record.arn: record for record in filters if record.status in _USABLE}
-        if not records:  # then nobody need read what may be large
+        if not records:  # the columns may be large: read them only where a filter needs them
             return
         made = self._get_current(model)
         for filter_arn, record in records.items():
-            aside.run_unless_quarantined(
+            quarantine.run_unless_quarantined(
                 f"{filter_arn} for {model.recipe.name}", partial(self._prepare_filter, model, made, record)
             )
-        for filter_arn in list(made.ready):
+        for filter_arn in list(made.compiled):
             if filter_arn not in records:
-                made.ready.pop(filter_arn, None)
+                made.compiled.pop(filter_arn, None)
 
     def _prepare_filter(self, model: LoadedModel, made: _ModelFilters, record: Record) -> None:
         expression = record.body["filterExpression"]
         if made.refused.get(record.arn) == expression:
             return
-        found = made.ready.get(record.arn)
+        found = made.compiled.get(record.arn)
         try:
-            if found is None or not found.has_expression_of(record) or found.catalogue is not made.catalogue:
+            if found is None or not found.has_expression_of(record) or found.columns is not made.columns:
                 found = self._add_compiled(record, model, made)
         except InvalidInput:
             made.refused[record.arn] = expression
@@ -121,23 +124,23 @@ class FilterCache:
             self._read_event_index(model)
 
     def _add_compiled(self, record: Record, model: LoadedModel, made: _ModelFilters) -> CompiledFilter:
-        compiled_ = self._compile_filter(record, model, made.catalogue)
-        made.catalogue.prepare_filter(compiled_.filter)
-        made.ready[record.arn] = compiled_
+        compiled_ = self._compile_filter(record, model, made.columns)
+        made.columns.prepare_filter(compiled_.filter)
+        made.compiled[record.arn] = compiled_
         return compiled_
 
     def _get_current(self, model: LoadedModel) -> _ModelFilters:
-        """With the catalogue of the newest rows."""
+        """Return the filters of a model, with columns of the newest rows."""
         snapshot = self.read_item_rows(model)
         with self._making:
             made = self._made.get(model)
-            if made is None or made.catalogue.snapshot is not snapshot:
+            if made is None or made.columns.snapshot is not snapshot:
                 catalogue = ItemColumns(model.item_ids, snapshot)
-                made = self._made[model] = _ModelFilters(catalogue, made.ready if made else {})
+                made = self._made[model] = _ModelFilters(catalogue, made.compiled if made else {})
             return made
 
     def read_item_rows(self, model: LoadedModel) -> Snapshot | None:
-        """``described``, made where it is not there. Not for a request."""
+        """Return ``get_item_rows``, made where it is missing. Not to be called in a request."""
         return self._read_or_refuse(lambda: self._snapshots.open_rows(model.datasets[model.recipe.catalogue]))
 
     def _read_event_index(self, model: LoadedModel) -> UserEventIndex | None:
@@ -149,14 +152,14 @@ class FilterCache:
         except SnapshotUnreadable as error:
             raise ServiceUnavailable(str(error)) from error
 
-    # For requests
+    # Called by requests
 
     def get_item_rows(self, model: LoadedModel) -> Snapshot | None:
-        """The rows of the model's items, or actions. Raises ServiceUnavailable."""
+        """Return the rows of the model's items, or actions; None without a dataset. Raises ServiceUnavailable."""
         return self._get_rows(model.datasets[model.recipe.catalogue])
 
     def get_user_rows(self, model: LoadedModel) -> Snapshot | None:
-        """Raises ServiceUnavailable."""
+        """Return the rows of users; None without a dataset. Raises ServiceUnavailable."""
         return self._get_rows(model.datasets["USERS"])
 
     def _get_rows(self, dataset_arn: str) -> Snapshot | None:
@@ -173,13 +176,16 @@ class FilterCache:
         except SnapshotMissing:
             return self._wait_for(model.interactions, lambda: self._read_event_index(model))
 
-    def _wait_for(self, what: Hashable, make: Callable[[], T]) -> T:
-        """What ``make`` makes beside, once for all who ask. Raises ServiceUnavailable where that takes longer."""
+    def _wait_for(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Call ``make`` in the background, once for all requests with this key, and wait for its result.
+
+        Raises ServiceUnavailable after ``patience`` seconds.
+        """
         with self._beginning:
-            begun = self._begun.get(what)
+            begun = self._begun.get(key)
             if begun is None:
-                begun = self._begun[what] = self._pool.submit(make)
-                begun.add_done_callback(lambda _: self._begun.pop(what, None))
+                begun = self._begun[key] = self._pool.submit(make)
+                begun.add_done_callback(lambda _: self._begun.pop(key, None))
         try:
             with step_aside():
                 made: T = begun.result(self.patience)
@@ -187,10 +193,10 @@ class FilterCache:
         except TimeoutError:
             if begun.done():
                 raise
-            raise ServiceUnavailable("What the filter reads is being made ready. Please try again.") from None
+            raise ServiceUnavailable("The data of the filter is being made ready. Please try again.") from None
 
     def find_events(self, model: LoadedModel, user_id: str) -> EventsByType:
-        """What the user did with items, imported and live, as far as AWS's filters know it."""
+        """Return the user's events with items, imported and live, as far as AWS's filters know them."""
         imported = self._get_event_index(model)
         try:
             live = self._store.get_seen_items(model.interactions, user_id)
@@ -203,14 +209,14 @@ class FilterCache:
         return merge_newest(bulk, live, MOST_EVENTS[model.recipe.interactions])
 
     def get_compiled(self, model: LoadedModel, filter_arn: str) -> CompiledFilter:
-        """Raises ResourceNotFound, InvalidInput, ServiceUnavailable."""
+        """Return a filter compiled for the model. Raises ResourceNotFound, InvalidInput, ServiceUnavailable."""
         record = self._reading.find_record(filter_arn, "filter")
         if record.body["datasetGroupArn"] != model.group:
-            raise InvalidInput(f"The filter {filter_arn} is of another dataset group than what is asked with it.")
+            raise InvalidInput(f"The filter {filter_arn} is of another dataset group than the campaign or recommender.")
         if record.status != ACTIVE:
             raise InvalidInput(f"The filter {filter_arn} is in status {record.status}; it must be {ACTIVE}.")
         made = self._made.get(model)
-        found = made.ready.get(filter_arn) if made else None
+        found = made.compiled.get(filter_arn) if made else None
         if found is None or not found.has_expression_of(record):
             key = (filter_arn, record.body["filterExpression"], model)
             return self._wait_for(key, lambda: self._add_compiled(record, model, self._get_current(model)))
@@ -219,7 +225,7 @@ class FilterCache:
     def _compile_filter(self, record: Record, model: LoadedModel, catalogue: ItemColumns) -> CompiledFilter:
         expression = record.body["filterExpression"]
         try:
-            filter_ = check_filter(parse_filter(expression), schemas_of(model.group, self._reading))
+            filter_ = check_filter(parse_filter(expression), find_schemas(model.group, self._reading))
         except FilterError as error:
             raise InvalidInput(
                 f"The filter {record.arn} does not fit the datasets as they are now. {error} Create another filter."

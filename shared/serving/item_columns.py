@@ -1,4 +1,4 @@
-"""What filters read of a model's items (or actions): the rows of a snapshot, in the order of the model."""
+"""The columns of a model's items (or actions) that filters read: the rows of a snapshot, in the order of the model."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from shared.filters.columns import InMemoryColumns, RowNumbers, index_values, ma
 from shared.serving.dataset_snapshot import Snapshot
 
 FREQUENT = 32
-"""A value that one in so many items has, or more, is kept as bits: they are quicker to mark than
-places. With all such values they are no larger than all places, which are of 32 bits, would be."""
+"""A value that at least one in so many items has is kept as bits, which are quicker to mark than places. The bits of all
+such values take no more memory than all places would, at 32 bits each."""
 
 
 class ItemColumns:
     """``shared.filters.columns.Columns`` of I items. Threads may share it.
 
-    Columns of numbers are put into the items' order, and values that many items have are marked, when first asked for,
-    or by ``prepare``.
+    Columns of numbers are put into the items' order, and values that many items have are marked, when a filter first
+    reads them, or by ``prepare_filter``.
 
     ``snapshot`` is None where the dataset group has no dataset that describes them.
     """
@@ -42,8 +42,8 @@ class ItemColumns:
         self._bits: dict[tuple[str, str], npt.NDArray[np.uint8]] = {}
 
     def prepare_filter(self, filter_: Filter) -> None:
-        """Make what a request with this filter would be the first to ask for, whatever its values."""
-        # What fewer have, as of a large dataset of which a model knows little, is marked as quickly without.
+        """Prepare the columns that the filter reads, for all values that a request may send."""
+        # Rarer values are marked as quickly without bits, as in a large dataset of which the model knows few items.
         many = max(len(self._rows), len(self._places)) // FREQUENT
         for condition in filter_.tested:
             if condition.kind is ValueKind.NUMBER:
@@ -87,7 +87,7 @@ class ItemColumns:
 
 
 def _iter_common(left: Iterable[str], right: Iterable[str]) -> Iterator[tuple[int, int]]:
-    """Where the same string stands in both; both are sorted by code point."""
+    """Yield the place and the row of each string that stands in both; both are sorted by code point."""
     others = iter(right)
     row, other = 0, next(others, None)
     for place, one in enumerate(left):
@@ -98,7 +98,7 @@ def _iter_common(left: Iterable[str], right: Iterable[str]) -> Iterator[tuple[in
 
 
 def build_table(filter_: Filter, snapshot: Snapshot | None, rows: Sequence[int | None]) -> InMemoryColumns:
-    """The columns that a filter tests, of a few rows; None: there is no row."""
+    """Build a table of the columns that a filter tests, for a few rows; None stands for a missing row."""
     tested = {condition.column: condition for condition in filter_.tested}
 
     def cells(column: str) -> list[Any]:
@@ -123,7 +123,7 @@ def build_table(filter_: Filter, snapshot: Snapshot | None, rows: Sequence[int |
 
 
 class PlacesByType(Mapping[str, RowNumbers]):
-    """Event type -> the places of the items that a user has such events with, looked up when they are asked for."""
+    """Event type -> the places of the items that a user has such events with, looked up when a filter reads them."""
 
     def __init__(self, items_by_type: Mapping[str, Iterable[str]], place: Callable[[str], int | None]) -> None:
         self._items = items_by_type

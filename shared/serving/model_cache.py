@@ -20,7 +20,7 @@ from shared.http.leader_followers import step_aside
 from shared.recipes import Recipe
 from shared.recipes.scoring_api import ArtifactError, ExplainedScores, ExplainingScorer, Query, Scorer
 from shared.resources import ResourceReader
-from shared.resources.dataset.requests import TYPES, arn_of
+from shared.resources.dataset.requests import TYPES, build_dataset_arn
 from shared.storage.artifacts import ArtifactDamaged, Artifacts
 
 log = structlog.get_logger()
@@ -144,7 +144,7 @@ class ModelCache:
                 f"The model of {version_arn} can't be loaded ({type(error).__name__}). {LOG_SAYS_MORE}"
             ) from error
         group = version.body["datasetGroupArn"]
-        datasets = {dataset_type: arn_of(group, dataset_type, self._reading) for dataset_type in TYPES}
+        datasets = {dataset_type: build_dataset_arn(group, dataset_type, self._reading) for dataset_type in TYPES}
         return LoadedModel(scorer, recipe, group, datasets)
 
     def get_model(self, version_arn: str) -> LoadedModel | None:

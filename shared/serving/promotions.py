@@ -1,4 +1,4 @@
-"""promotions: a share of a recommendation's places goes to the best items that a filter of their own lets through."""
+"""promotions: a share of a list's places goes to the best items that the promotion's own filter lets through."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Promotion:
     name: str | None
     percent: int
     allowed: Mask
-    """bool[I]: what may be promoted."""
+    """bool[I]: the items that may be promoted."""
 
     def count_places(self, wanted: int) -> int:
-        """How many of so many places it may have."""
+        """Return how many of ``wanted`` places the promotion may have."""
         return (self.percent * wanted + 50) // 100
 
     def mark_rows(self, rows: Sequence[dict[str, Any]], *, reasons: bool) -> list[dict[str, Any]]:
@@ -31,7 +31,10 @@ class Promotion:
 
 
 def read_promotion(selection: CandidateSelection) -> Promotion | None:
-    """The service model lets a request have one. Raises ResourceNotFound, InvalidInput, ServiceUnavailable."""
+    """Return the promotion of a request; the service model allows one. None: it has none.
+
+    Raises ResourceNotFound, InvalidInput, ServiceUnavailable.
+    """
     for promotion in selection.request.get("promotions") or ():
         for member in ("percentPromotedItems", "filterArn"):
             if not promotion.get(member):
@@ -47,7 +50,7 @@ def read_promotion(selection: CandidateSelection) -> Promotion | None:
 def interleave_promotions(
     promoted: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]], rng: np.random.Generator
 ) -> list[dict[str, Any]]:
-    """One list in which the promoted stand at places of chance; in themselves both stay in order."""
+    """Return one list with the promoted rows at random places; the rows of each list stay in order."""
     places = set(rng.choice(len(promoted) + len(others), size=len(promoted), replace=False).tolist())
     first, second = iter(promoted), iter(others)
     return [next(first if place in places else second) for place in range(len(promoted) + len(others))]

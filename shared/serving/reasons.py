@@ -1,8 +1,8 @@
-"""reason: why an item is in a list of recommendations, in AWS's words, where a recipe tells it.
+"""reason: why an item is in a list of recommendations, in AWS's words, for the recipes that give reasons.
 
-A promoted item is there as such, whatever else could be said of it. An item is explored if it would not stand in a list
-of that length without exploration. To a user of whom nothing is known all others are popular items: AWS calls so what
-fills a list and has no relevance to the user.
+A promoted item has this reason alone. An item is explored if a list of the same length without exploration would not
+hold it. For a user without history all other items are popular items: AWS's name for items that fill a list and have no
+relevance to the user.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def with_reasons(
     found: ExplainedScores,
     best: Callable[[npt.NDArray[np.float32]], ItemPlaces],
 ) -> list[dict[str, Any]]:
-    """The rows of the items that are listed, with their reasons. ``best``: what would be listed by other scores."""
+    """Return the rows of the listed items with their reasons. ``best`` lists the items by other scores."""
     explored = _find_explored(listed, found, best)
     if not explored and not found.popular:
         return rows
@@ -44,7 +44,7 @@ def _find_explored(
 ) -> frozenset[int]:
     if found.unexplored is found.scores:
         return frozenset()
-    # Most lists hold no item that has gained, and need no second one to compare.
+    # Most lists hold no item that exploration has raised: they need no second list to compare with.
     if not (found.scores[listed] > found.unexplored[listed]).any():
         return frozenset()
     return frozenset(listed.tolist()) - frozenset(best(found.unexplored).tolist())

@@ -25,7 +25,7 @@ from shared.data import schemas, streamed_records
 from shared.data.arrays.histories import DataRefused
 from shared.data.duckdb_session import DuckDBSession
 from shared.resources import ResourceReader
-from shared.resources.dataset_import_job import ROWS, current
+from shared.resources.dataset_import_job import ROWS, iter_current_jobs
 from shared.serving import dataset_snapshot, user_event_index
 from shared.serving.dataset_snapshot import Snapshot
 from shared.serving.user_event_index import UserEventIndex
@@ -135,11 +135,11 @@ class SnapshotCache:
                 held = self._held[kind, dataset_arn] = self._make_open(kind, state)
             return held.opened
 
-    def refresh_all(self, aside: Quarantine) -> None:
+    def refresh_all(self, quarantine: Quarantine) -> None:
         """Look whether what is held is still what there is. What can't be read stays as it was."""
         for (kind, dataset_arn), held in list(self._held.items()):
             if time.monotonic() >= held.began + PACE * held.seconds:
-                aside.run_unless_quarantined(dataset_arn, partial(self._refresh_one, kind, dataset_arn, held))
+                quarantine.run_unless_quarantined(dataset_arn, partial(self._refresh_one, kind, dataset_arn, held))
 
     def _refresh_one(self, kind: type[Snapshot] | type[UserEventIndex], dataset_arn: str, held: _OpenSnapshot) -> None:
         state = self._find_state(kind, dataset_arn)
@@ -166,7 +166,7 @@ class SnapshotCache:
         return DatasetState(
             dataset=dataset,
             schema={**schema, "schemaArn": dataset.body["schemaArn"]},
-            jobs=list(reversed(list(current(dataset_arn, self._reading)))),
+            jobs=list(reversed(list(iter_current_jobs(dataset_arn, self._reading)))),
             put=self._store.get_last_put(dataset_arn) if kind is Snapshot else 0.0,
         )
 

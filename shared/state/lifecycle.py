@@ -1,7 +1,7 @@
-"""(status, what happened) -> status, for every resource; the words of AWS's statuses stand here and nowhere else.
+"""The state machine of every resource: (status, request or fact) -> next status. Only this file spells AWS's statuses.
 
-A pair that is in no table is a repeated or misplaced report and changes nothing. Sources: the Personalize API
-reference and, where it contradicts itself, what the service was seen to answer.
+A pair without an entry is a repeated or misplaced report and changes nothing. Sources: the Personalize API reference
+and, where it contradicts itself, observed answers of the service.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ START_IN_PROGRESS = "START IN_PROGRESS"
 DELETE_PENDING = "DELETE PENDING"
 DELETE_IN_PROGRESS = "DELETE IN_PROGRESS"
 
-# Of data deletion jobs, which alone have these.
+# Only data deletion jobs have these.
 PENDING = "PENDING"
 IN_PROGRESS = "IN_PROGRESS"
 COMPLETED = "COMPLETED"
@@ -37,7 +37,7 @@ GONE = ""
 
 
 class TransitionRequest(StrEnum):
-    """What a client asks of a resource that stands. The API writes the status that follows, at once."""
+    """A client's request for a change of an existing resource. The API writes the next status at once."""
 
     STOP = "stop"
     START = "start"
@@ -45,7 +45,7 @@ class TransitionRequest(StrEnum):
 
 
 class Happened(StrEnum):
-    """What the facts in ``shared/state/messages.py`` say. The status service alone writes the status that follows."""
+    """The events that facts (``shared/state/messages.py``) report. Only the status service writes the next status."""
 
     STARTED = "started"
     PROGRESSED = "progressed"
@@ -60,7 +60,7 @@ TransitionTable = Mapping[tuple[str, TransitionRequest | Happened], str]
 def _build_work_transitions(
     pending: str, under_way: str, done: str, failed: str
 ) -> dict[tuple[str, TransitionRequest | Happened], str]:
-    """The moves of work that waits, is done, and ends well or not.
+    """Build the transitions of work that waits, runs, and succeeds or fails.
 
     A Finished may overtake its own Started on the queue: the later fact implies the earlier one.
     """
@@ -86,7 +86,7 @@ STOPPING: TransitionTable = {
     (CREATE_STOPPING, Happened.FAILED): CREATE_STOPPED,
 }
 
-# What can't be stopped goes on, what can't be started stays stopped: AWS has no status for either.
+# A stop that fails leaves the resource ACTIVE, a start that fails leaves it INACTIVE: AWS has no status for either.
 SWITCHING: TransitionTable = {
     (ACTIVE, TransitionRequest.STOP): STOP_PENDING,
     **_build_work_transitions(STOP_PENDING, STOP_IN_PROGRESS, INACTIVE, ACTIVE),
@@ -102,13 +102,13 @@ DELETION: TransitionTable = {
     (DELETE_IN_PROGRESS, Happened.FINISHED): GONE,
 }
 
-#: Statuses in which nothing more will happen by itself.
+#: Statuses in which no work is in progress.
 TERMINAL = frozenset({ACTIVE, INACTIVE, CREATE_FAILED, CREATE_STOPPED, COMPLETED, FAILED})
 
 #: Statuses that have a failureReason.
 FAILED_STATUSES = frozenset({CREATE_FAILED, FAILED})
 
-#: Statuses in which somebody may take the work up.
+#: Statuses in which a worker may claim the work.
 CLAIMABLE = frozenset(
     {
         CREATE_PENDING,
@@ -127,14 +127,14 @@ CLAIMABLE = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Lifecycle:
-    """The moves of one type of resource, and the status that Create gives it."""
+    """The transitions of one type of resource, and the status that Create gives it."""
 
     transitions: TransitionTable
     first: str = CREATE_PENDING
 
-    def get_next_status(self, status: str, what: TransitionRequest | Happened) -> str | None:
-        """The status that follows, or None when nothing changes."""
-        return self.transitions.get((status, what))
+    def get_next_status(self, status: str, event: TransitionRequest | Happened) -> str | None:
+        """Return the next status, None when nothing changes."""
+        return self.transitions.get((status, event))
 
 
 JOB = Lifecycle(transitions=CREATION)
@@ -143,14 +143,14 @@ TRAINED = Lifecycle(transitions={**CREATION, **STOPPING})
 SWITCHABLE = Lifecycle(
     transitions={**CREATION, **SWITCHING, **DELETION, (INACTIVE, TransitionRequest.DELETE): DELETE_PENDING}
 )
-#: A solution is usable as soon as it is described: seen so at AWS, although its reference lists the creation.
+#: A solution is usable as soon as it exists: observed at AWS, although its reference lists the creation's statuses.
 IMMEDIATE = Lifecycle(transitions={**CREATION, **DELETION}, first=ACTIVE)
-#: Data deletion jobs, by AWS's reference.
+#: The lifecycle of data deletion jobs, from AWS's reference.
 DATA_DELETION = Lifecycle(transitions=_build_work_transitions(PENDING, IN_PROGRESS, COMPLETED, FAILED), first=PENDING)
 
-#: An update beside the resource runs the creation's list in its own status, while the resource's stays.
+#: An update with its own status runs through the creation's statuses, while the resource keeps its status.
 UPDATE = Lifecycle(transitions=CREATION)
-#: An update that is shown as the resource's own status, as datasets and metric attributions have it.
+#: An update that shows as the resource's status, of datasets and metric attributions.
 UPDATE_IN_PLACE = Lifecycle(
     transitions=_build_work_transitions(UPDATE_PENDING, UPDATE_IN_PROGRESS, ACTIVE, CREATE_FAILED), first=UPDATE_PENDING
 )

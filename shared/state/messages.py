@@ -1,8 +1,8 @@
-"""Every message that crosses the queue: the catalogue of traffic.
+"""Every message that crosses the queue.
 
-A command asks for work and has one handler; a fact says what happened and is read by the status service. Fields
-are ids, numbers and short strings; wire names are written out, so that a moved module orphans no queued message.
-The record is the truth and a message only rings: losing one, or getting it twice or late, changes nothing.
+A command asks for work and has one handler; a fact reports an event to the status service. Fields are ids, numbers
+and short strings; wire names are spelled out, so that a moved module orphans no queued message. The record holds the
+state, and a message only prompts a look at it: a message that is lost, repeated or late changes nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from shared.state.lifecycle import Happened
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """What travels: ``wire`` is its name on the queue, whose first half is the queue's own name."""
+    """A message about the resource ``arn``. ``wire`` is its name; the part before the dot names the queue."""
 
     wire: ClassVar[str]
 
@@ -32,7 +32,7 @@ class Message:
 
     @classmethod
     def from_fields(cls, members: Mapping[str, Any]) -> Self:
-        """Of these fields; what only another release knows is passed over. Raises TypeError where one is missing."""
+        """Build a message; ignore fields that this release does not know. Raises TypeError where one is missing."""
         known = {field.name for field in fields_of(cls)}
         return cls(**{name: value for name, value in members.items() if name in known})
 
@@ -41,9 +41,9 @@ class Command(Message):
     """Asks for work on the resource ``arn``."""
 
     silence: ClassVar[str] = ""
-    """The setting that says for how long its work may show no sign of getting on, where a worker's child does it."""
-    winds_down: ClassVar[bool] = False
-    """Its handler sees to the end of work that a client stops. All other work is over when nobody is at it."""
+    """The setting for the longest time without a sign of progress, for work that a worker's child process does."""
+    ends_stopped_work: ClassVar[bool] = False
+    """Whether its handler ends work that a client stops. All other work has ended when no worker holds its lease."""
 
 
 class ImportDataset(Command):
@@ -54,7 +54,7 @@ class ImportDataset(Command):
 
 
 class TrainSolutionVersion(Command):
-    """Train, evaluate and keep the model of a solution version."""
+    """Train, evaluate and save the model of a solution version."""
 
     wire = "training.train_solution_version"
     silence = "training_silence_seconds"
@@ -64,43 +64,43 @@ class TuneSolutionVersion(Command):
     """Take the next step of HPO or AutoML: begin trials, end some early, or choose the winner."""
 
     wire = "tuning.tune_solution_version"
-    winds_down = True
+    ends_stopped_work = True
 
 
 class RunTrial(Command):
-    """Train with the hyperparameters of a trial and tell what they come to."""
+    """Train with the hyperparameters of a trial and report their metrics."""
 
     wire = "training.run_trial"
     silence = "trial_silence_seconds"
 
 
 class Provision(Command):
-    """See to a resource that needs no worker of its own: the status service does what it needs."""
+    """Provision a resource that needs no worker: the status service completes it."""
 
     wire = "status.provision"
 
 
 class AdvanceRecommender(Command):
-    """Take the next step of a recommender in motion: have its model trained, or end what was asked."""
+    """Take the next step of a recommender with work in progress: train its model, or complete the request."""
 
     wire = "status.advance_recommender"
 
 
 class Decline(Command):
-    """Say of a job that this release does not do such work yet."""
+    """Fail a job of a kind that this release does not implement yet."""
 
     wire = "status.decline"
 
 
 class Remove(Command):
-    """Remove a resource whose deletion was asked for, with all that vanishes with it."""
+    """Remove a resource after a Delete request, with all records that it owns."""
 
     wire = "status.remove"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fact(Message):
-    """Says what happened in the ``attempt`` that ``arn``'s record counts; older attempts are not heard."""
+    """Reports an event of the ``attempt`` that ``arn``'s record counts; facts of older attempts are ignored."""
 
     happened: ClassVar[Happened]
 
@@ -108,7 +108,7 @@ class Fact(Message):
 
 
 class Started(Fact):
-    """Somebody has taken the work up."""
+    """A worker has claimed the work."""
 
     wire = "status.started"
     happened = Happened.STARTED
@@ -116,7 +116,7 @@ class Started(Fact):
 
 @dataclass(frozen=True, kw_only=True)
 class Progressed(Fact):
-    """How far the work is: phase, epoch, epochs, loss, eta_seconds, rows; those that apply."""
+    """Reports progress: those of phase, epoch, epochs, loss, eta_seconds and rows that apply."""
 
     wire = "status.progressed"
     happened = Happened.PROGRESSED
@@ -126,7 +126,7 @@ class Progressed(Fact):
 
 @dataclass(frozen=True, kw_only=True)
 class Finished(Fact):
-    """The work is done; ``outcome`` holds the numbers and names that the record keeps of it."""
+    """The work has succeeded; the record keeps ``outcome``, its numbers and names."""
 
     wire = "status.finished"
     happened = Happened.FINISHED
@@ -136,7 +136,7 @@ class Finished(Fact):
 
 @dataclass(frozen=True, kw_only=True)
 class Failed(Fact):
-    """The work can't be done; ``reason`` becomes the resource's failureReason."""
+    """The work has failed; ``reason`` becomes the resource's failureReason."""
 
     wire = "status.failed"
     happened = Happened.FAILED
@@ -145,7 +145,7 @@ class Failed(Fact):
 
 
 class Stopped(Fact):
-    """The work was ended because a client asked for it."""
+    """The work has ended because a client stopped it."""
 
     wire = "status.stopped"
     happened = Happened.STOPPED

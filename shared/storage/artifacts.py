@@ -1,7 +1,7 @@
-"""Model and data files, a folder per ARN under one root that importing, training and runtime processes share.
+"""Model and data files: one folder per ARN under a root that importing, training and runtime processes share.
 
-A folder appears whole or not at all: it is filled under another name, checked off in a manifest with sizes and
-checksums, synced, and renamed. Not a cache and not S3: what a client's own S3 holds is ``buckets.py``'s.
+A folder appears whole or not at all: it is filled under a draft name, listed in a manifest with sizes and checksums,
+synced, and renamed. ``buckets.py`` reads and writes the clients' own S3 data.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ _BLOCK_BYTES = 1 << 20
 
 
 class ArtifactDamaged(Exception):
-    """A file of an artifact is missing or differs from what was written; the message names it."""
+    """A file of an artifact is missing or differs from the manifest; the message names the file."""
 
 
 class Artifacts:
-    """The artifacts under ``root``. ``on_block`` is called at each block of a file that is compared or checked off."""
+    """The artifacts under ``root``. ``on_block`` is called for each block of a file whose checksum is computed."""
 
     def __init__(self, root: Path, on_block: Callable[[], object] = lambda: None) -> None:
         self._root = root
         self._on_block = on_block
 
     def get_folder(self, arn: str) -> Path:
-        """Where the artifact of ``arn`` lies, or will lie."""
+        """Return the folder of the artifact of ``arn``, which may not exist yet."""
         return self._root / "kept" / _encode_arn(arn)
 
     def create_workspace(self, arn: str) -> Path:
-        """A folder for work in progress on ``arn`` that outlives a failed attempt (checkpoints)."""
+        """Create the folder for work in progress on ``arn``, such as checkpoints; it outlives a failed attempt."""
         folder = self._root / "work" / _encode_arn(arn)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     @contextlib.contextmanager
     def fill_artifact(self, arn: str, attempt: int) -> Iterator[Path]:
-        """An empty folder to fill; when the block ends well it becomes the artifact of ``arn``, else it goes."""
-        # What an attempt that was killed left behind goes as well.
+        """Yield an empty folder, which becomes the artifact of ``arn`` at the end; an exception removes it."""
+        # Drafts of killed attempts are removed too.
         self._discard_drafts(arn)
         draft = self._root / "drafts" / f"{_encode_arn(arn)}.{attempt}"
         draft.mkdir(parents=True)
@@ -53,7 +53,7 @@ class Artifacts:
             self._write_manifest(draft)
             target = self.get_folder(arn)
             target.parent.mkdir(parents=True, exist_ok=True)
-            # An earlier attempt may have got as far as here before it could report.
+            # An earlier attempt may have renamed its folder and died before it could report.
             shutil.rmtree(target, ignore_errors=True)
             draft.rename(target)
             sync_to_disk(target.parent)
@@ -61,7 +61,7 @@ class Artifacts:
             shutil.rmtree(draft, ignore_errors=True)
 
     def open_artifact(self, arn: str) -> Path:
-        """The artifact's folder, its files compared with the manifest. Raises ArtifactDamaged."""
+        """Compare the artifact's files with the manifest and return its folder. Raises ArtifactDamaged."""
         folder = self.get_folder(arn)
         try:
             manifest = orjson.loads((folder / MANIFEST).read_bytes())
@@ -72,11 +72,11 @@ class Artifacts:
             if not path.is_file() or path.stat().st_size != written["bytes"]:
                 raise ArtifactDamaged(f"The file {name} of the artifact of {arn} is missing or cut short.")
             if self._compute_checksum(path) != written["sha256"]:
-                raise ArtifactDamaged(f"The file {name} of the artifact of {arn} differs from what was written.")
+                raise ArtifactDamaged(f"The file {name} of the artifact of {arn} differs from its manifest.")
         return folder
 
     def discard_artifact(self, arn: str) -> None:
-        """Remove all that is kept for ``arn``; nothing happens when there is nothing."""
+        """Remove the artifact, workspace and drafts of ``arn``, if there are any."""
         shutil.rmtree(self.get_folder(arn), ignore_errors=True)
         self.discard_workspace(arn)
         self._discard_drafts(arn)
@@ -115,7 +115,7 @@ def _encode_arn(arn: str) -> str:
 
 
 def sync_to_disk(path: Path) -> None:
-    """Have the disk keep a file, or the names in a folder, before anything relies on it."""
+    """Sync a file, or the names in a folder, to the disk (fsync)."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,10 +1,9 @@
-"""Where ``s3://`` locations are: folders on this machine, or S3 itself. Reads for imports, writes for exports.
+"""Resolve ``s3://`` locations to folders on this machine or to S3: imports read from them, exports write to them.
 
-In folder storage a bucket is a sub-folder of the bucket root, or a folder mounted by name and never written.
-Nothing outside the folder of a bucket is reached: keys are split into names and never decoded, a path that leads out
-through a symbolic link is refused, and a file is opened once, from its bucket downwards and through no link: what was
-checked is what is read, whatever takes its place meanwhile. Models and imported data are not kept here, see
-``artifacts``.
+In folder storage a bucket is a sub-folder of the bucket root, or a folder that is mounted by name and read-only.
+Requests reach nothing outside the folder of a bucket: keys are split into names and never decoded, and a path that
+leads out through a symbolic link is refused. A file is opened once, from its bucket downwards and through no link, so
+that a file swapped after the check is not read. Models and imported data are stored by ``artifacts``.
 """
 
 from __future__ import annotations
@@ -26,20 +25,20 @@ from shared.settings import Settings, SettingsError
 
 _BLOCK_BYTES = 1 << 20
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-#: Linux: to open what is here is to open the file anew, whatever has become of its name.
+#: Linux: opening an entry opens the same file again, even if its name has changed.
 _DESCRIPTORS = Path("/proc/self/fd")
 
-# AWS's texts; what to do about it follows them.
+# AWS's texts; messages continue with a remedy.
 _INVALID = "Invalid Data location."
 _FORBIDDEN = "Insufficient privileges for accessing data in Amazon S3."
 
 
 class BucketError(Exception):
-    """A location that cannot be read or written. The message is a failure reason: AWS's text and what to do."""
+    """A location that cannot be read or written. The message is a failure reason: AWS's text and a remedy."""
 
 
 class Buckets(Protocol):
-    """The two storages under one contract."""
+    """The protocol of folder storage and S3."""
 
     def fetch_files(
         self,
@@ -48,24 +47,23 @@ class Buckets(Protocol):
         on_block: Callable[[], object] = ...,
         skipped: Callable[[str], None] = ...,
     ) -> AbstractContextManager[list[Path]]:
-        """Local paths of the files at ``s3://bucket/key``, sorted by name; at least one. They are there for as
-        long as the context is.
+        """Yield local paths of the files at ``s3://bucket/key``, sorted by name; at least one.
 
-        The key names a file or a folder, of which the files of the first level count, without those whose name
-        begins with ``_`` or ``.`` (the marks that Spark and others leave), and without those that go by their name
-        beside data and hold none, as README.md: `skipped` is called with the names of these. The paths are below
-        `into`, a folder of the caller's own, and bear the files' names. `on_block` is called at each block that is
-        copied, by whatever thread. Raises BucketError.
+        The key names a file, or a folder whose first level is read, without names that begin with ``_`` or ``.``
+        (marks of Spark and similar tools), and without files that by their name hold no data, such as README.md;
+        `skipped` is called with the names of the latter. The paths are below `into`, a folder of the caller's own,
+        have the files' names, and last as long as the context. `on_block` is called for each block that is copied, in
+        any thread. Raises BucketError.
         """
         ...
 
     def write_file(self, location: str, path: Path) -> None:
-        """Store the file `path` at ``s3://bucket/key``, replacing what is there. Raises BucketError."""
+        """Store the file `path` at ``s3://bucket/key``, replacing an existing file. Raises BucketError."""
         ...
 
 
 def open_buckets(settings: Settings) -> Buckets:
-    """The storage that the settings name. Raises SettingsError; connects to nothing."""
+    """Return the storage that the settings name, without a connection. Raises SettingsError."""
     match settings.storage:
         case "folder":
             return FolderBuckets(settings.bucket_root, settings.buckets)
@@ -84,14 +82,15 @@ class _Location:
 
 def _parse_location(location: str) -> _Location:
     found = re.fullmatch(r"s3://([A-Za-z0-9][A-Za-z0-9._-]{0,62})(?:/(.*))?", location, flags=re.DOTALL)
-    # JSON can carry half of a surrogate pair, which no file name and no S3 key can hold.
+    # JSON can hold half of a surrogate pair, which is impossible in file names and S3 keys.
     if found is None or location != location.encode(errors="replace").decode():
         raise BucketError(f"{_INVALID} Give {_format_text(location)} in the form s3://bucket/key.")
     return _Location(text=location, bucket=found[1], key=found[2] or "")
 
 
-#: What stands beside data and holds none. Other tables (.parquet, .gz) are not passed over: they would be missed.
-_BESIDE_DATA = re.compile(
+#: Names of files that accompany data and hold none. Tables of other formats (.parquet, .gz) are not skipped, so that an
+#: import refuses them instead of missing their rows.
+_NO_DATA = re.compile(
     r"(readme|licen[cs]e|notice|changelog)(\..*)?|manifest(\.json)?|thumbs\.db|desktop\.ini"
     r"|.*\.(metadata|manifest|md|rst|html?|pdf|docx?|jsonl?|ya?ml|toml|xml|avsc|sql|py|ipynb|sh|log|crc|md5|sha\d+|png|jpe?g)",
     re.IGNORECASE | re.DOTALL,
@@ -99,11 +98,11 @@ _BESIDE_DATA = re.compile(
 
 
 def _filter_names(names: Iterable[str], skipped: Callable[[str], None]) -> Iterator[str]:
-    """Those of a folder's names that are of data."""
+    """Yield the names of a folder's data files; call `skipped` for names such as README.md."""
     for name in names:
         if name.startswith(("_", ".")):
             continue
-        if _BESIDE_DATA.fullmatch(name):
+        if _NO_DATA.fullmatch(name):
             skipped(name)
         else:
             yield name
@@ -131,7 +130,7 @@ def _convert_os_errors(location: _Location) -> Iterator[None]:
 
 
 class FolderBuckets:
-    """Folders as buckets: the sub-folders of `root`, and `mounted` ones, which win over a sub-folder's name."""
+    """Folders as buckets: the sub-folders of `root`, and `mounted` ones, which hide sub-folders of the same name."""
 
     def __init__(self, root: Path, mounted: Mapping[str, Path]) -> None:
         self._root = root
@@ -145,7 +144,7 @@ class FolderBuckets:
         on_block: Callable[[], object] = lambda: None,
         skipped: Callable[[str], None] = lambda _: None,
     ) -> Iterator[list[Path]]:
-        """See Buckets.fetch."""
+        """See Buckets.fetch_files."""
         with contextlib.ExitStack() as opened:
             yield self._open_files(location, into, on_block, skipped, opened)
 
@@ -175,7 +174,7 @@ class FolderBuckets:
         return fetched
 
     def write_file(self, location: str, path: Path) -> None:
-        """See Buckets.write. A mounted bucket is never written."""
+        """See Buckets.write_file. Mounted buckets are read-only."""
         place = _parse_location(location)
         if place.bucket in self._mounted:
             raise BucketError(f"{_FORBIDDEN} The bucket {place.bucket} is mounted read-only; name another bucket.")
@@ -186,7 +185,7 @@ class FolderBuckets:
                 raise BucketError(f"{_INVALID} {_format_text(location)} names no file. Add a file's name to it.")
             folder = bucket
             for name in names[:-1]:
-                # One level at a time: a link that leads out is found before anything is made behind it.
+                # Check each level, so that no folder is made behind a link that leads out of the bucket.
                 folder = folder / name
                 folder.mkdir(exist_ok=True)
                 folder = _resolve_inside(bucket, folder, place)
@@ -210,7 +209,7 @@ class FolderBuckets:
 
 
 def _split_key(place: _Location) -> list[str]:
-    """The key as file names. A key is data, not a path: what a file system would interpret is refused."""
+    """Split the key into file names. Parts that a file system would interpret, such as .., are refused."""
     names = place.key.split("/")
     if names[-1] == "":
         names.pop()
@@ -223,12 +222,12 @@ def _split_key(place: _Location) -> list[str]:
 
 
 def _resolve_inside(folder: Path, path: Path, place: _Location) -> Path:
-    """The real path of `path`, which must exist below the real path `folder`."""
+    """Return the real path of `path`, which must exist below the real path `folder`."""
     real = path.resolve(strict=True)
     if not real.is_relative_to(folder):
         raise BucketError(
-            f"{_INVALID} {_format_text(place.text)} leads out of its bucket through a symbolic link. Copy the file into "
-            "the bucket, or mount its folder as a bucket."
+            f"{_INVALID} {_format_text(place.text)} leads out of its bucket through a symbolic link. Copy the file "
+            "into the bucket, or mount its folder as a bucket."
         )
     return real
 
@@ -244,13 +243,13 @@ def _list_folder_files(bucket: Path, folder: Path, place: _Location, skipped: Ca
 def _describe_empty_folder(place: _Location) -> str:
     return (
         f"{_INVALID} The folder {_format_text(place.text)} holds no files. Put CSV files into its first level; "
-        "sub-folders, names that begin with _ or ., and what stands beside data (README.md) are not read."
+        "sub-folders, names that begin with _ or ., and files that hold no data (README.md) are not read."
     )
 
 
 @contextlib.contextmanager
 def _open_folder(bucket: Path, folder: Path, place: _Location) -> Iterator[int]:
-    """A descriptor of the folder at a real path below the bucket's, which is one of it still. Raises OSError."""
+    """Yield a descriptor of a folder below the bucket, opened level by level through no link. Raises OSError."""
     descriptor = os.open(bucket, _FOLDER)
     try:
         for name in folder.relative_to(bucket).parts:
@@ -263,9 +262,9 @@ def _open_folder(bucket: Path, folder: Path, place: _Location) -> Iterator[int]:
 
 
 def _open_file(bucket: Path, file: Path, place: _Location) -> int:
-    """A descriptor of the file at a real path below the bucket's. Raises OSError."""
+    """Return a descriptor of a file below the bucket, opened through no link. Raises OSError."""
     with _open_folder(bucket, file.parent, place) as folder:
-        # Not blocking: a named pipe without a writer would hold the job for ever.
+        # O_NONBLOCK: a named pipe without a writer would block the job for ever.
         descriptor = _open_below(folder, file.name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, place)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -279,22 +278,22 @@ def _open_below(folder: int, name: str, flags: int, place: _Location) -> int:
     try:
         return os.open(name, flags | os.O_NOFOLLOW, dir_fd=folder)
     except OSError as error:
-        # What O_DIRECTORY says of a link is that it is no folder.
+        # With O_DIRECTORY the error for a link is ENOTDIR instead of ELOOP.
         if error.errno == errno.ELOOP or stat.S_ISLNK(os.lstat(name, dir_fd=folder).st_mode):
             raise BucketError(
-                f"{_INVALID} {_format_text(name)} in {_format_text(place.text)} became a symbolic link while it was opened. Leave "
-                "the files as they are until the job has ended."
+                f"{_INVALID} {_format_text(name)} in {_format_text(place.text)} became a symbolic link while it was "
+                "opened. Leave the files as they are until the job has ended."
             ) from error
         raise
 
 
 def _provide_path(descriptor: int, path: Path, on_block: Callable[[], object]) -> Path:
-    """`path`, made to be what is open: each time that it is opened it is the same file, and begins at its beginning."""
+    """Create `path` for the open file and return it: opening it reads that file from its beginning, each time."""
     path.parent.mkdir(parents=True)
     if _DESCRIPTORS.is_dir():
         path.symlink_to(_DESCRIPTORS / str(descriptor))
         return path
-    # Elsewhere a path of a descriptor shares its place with all who have opened it.
+    # On other systems all readers of a descriptor's path share one position, so the file is copied.
     with os.fdopen(os.dup(descriptor), "rb") as reading, path.open("wb") as writing:
         while block := reading.read(_BLOCK_BYTES):
             writing.write(block)
@@ -303,7 +302,7 @@ def _provide_path(descriptor: int, path: Path, on_block: Callable[[], object]) -
 
 
 def _copy_atomically(source: Path, name: str, folder: int) -> None:
-    """Copy so that the file is never seen half written, and is on the disk when this returns."""
+    """Copy a file so that it appears whole or not at all, and is synced to the disk."""
     draft = f".{secrets.token_hex(8)}.draft"
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
     try:
@@ -332,7 +331,7 @@ class S3Buckets:
         on_block: Callable[[], object] = lambda: None,
         skipped: Callable[[str], None] = lambda _: None,
     ) -> Iterator[list[Path]]:
-        """See Buckets.fetch. A key that is no object is taken for a folder, with or without ``/`` at its end."""
+        """See Buckets.fetch_files. A key that is no object is read as a folder, with or without ``/`` at its end."""
         place = _parse_location(location)
         client = self._create_client()
         with _convert_s3_errors(place):
@@ -342,7 +341,7 @@ class S3Buckets:
         yield files
 
     def write_file(self, location: str, path: Path) -> None:
-        """See Buckets.write."""
+        """See Buckets.write_file."""
         place = _parse_location(location)
         if not place.key or place.key.endswith("/"):
             raise BucketError(f"{_INVALID} {_format_text(location)} names no file. Add a file's name to it.")
@@ -350,11 +349,11 @@ class S3Buckets:
             self._create_client().upload_file(str(path), place.bucket, place.key)
 
     def _create_client(self) -> Any:
-        # Folder storage must not pay for boto3.
+        # Imported here because folder storage needs no boto3.
         import boto3
         from botocore.config import Config
 
-        # boto3's default session would keep the credentials of the process's first look.
+        # boto3's default session would keep the credentials that the process found first.
         return boto3.session.Session().client(
             "s3",
             endpoint_url=self._endpoint_url,
@@ -375,7 +374,7 @@ def _convert_s3_errors(place: _Location) -> Iterator[None]:
             "AWS_SECRET_ACCESS_KEY."
         ) from error
     except (ClientError, S3UploadFailedError) as error:
-        # boto3 words a failed upload as an error of its own, made from the ClientError that it keeps as context.
+        # For a failed upload boto3 raises an error of its own, with the ClientError as its context.
         cause = error if isinstance(error, ClientError) else error.__context__
         raise BucketError(_describe_s3_error(place, cause)) from error
     except BotoCoreError as error:
@@ -414,7 +413,7 @@ def _list_folder_keys(client: Any, place: _Location, skipped: Callable[[str], No
     prefix = f"{place.key.removesuffix('/')}/" if place.key else ""
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=place.bucket, Prefix=prefix, Delimiter="/")
     found = [each["Key"] for page in pages for each in page.get("Contents", [])]
-    # The key that is the prefix itself is the mark of a folder made in AWS's console.
+    # AWS's console marks a folder by a key that is the prefix itself.
     names = sorted(key.removeprefix(prefix) for key in found if key != prefix)
     keys = [f"{prefix}{name}" for name in _filter_names(names, skipped)]
     if not keys:
@@ -427,7 +426,7 @@ def _list_folder_keys(client: Any, place: _Location, skipped: Callable[[str], No
 
 
 def _download_object(client: Any, bucket: str, key: str, folder: Path, on_block: Callable[[], object]) -> Path:
-    # An object's name is for messages alone: whatever could lead elsewhere, or is too long for a file, goes.
+    # The name serves messages only, so characters of paths are replaced and long names cut.
     name = re.sub(r"[\x00-\x1f/\\]", "_", key.rpartition("/")[2])[-60:].lstrip(".") or "object"
     folder.mkdir(parents=True)
     client.download_file(bucket, key, str(folder / name), Callback=lambda _bytes: on_block())

@@ -1,7 +1,8 @@
-"""The format of all that is kept, on disk and in Redis: stamped, looked at before anything is read, migrated if older.
+"""The format of all data, on disk and in Redis: stamped, checked before anything is read, migrated where it is older.
 
-It is raised when a release writes what the one before would misread; further members are no reason (they are kept and
-passed over). A newer stamp is refused: this release can't know what it would destroy. docs/decisions/017 says more.
+Its number is raised when a release writes data that the release before would misread; new members are no reason
+(older releases keep and ignore them). A newer stamp is refused: this release might destroy newer data.
+docs/decisions/017 says more.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ log = structlog.get_logger()
 FILE = "format.json"
 KEY = "foretaste:format"
 LOCK = "foretaste:migrating"
-#: One step of a migration is given so long (seconds) before another process may take it up.
+#: How long one step of a migration may take (seconds) before another process repeats it.
 LOCK_SECONDS = 60.0
 
 
@@ -35,23 +36,23 @@ def _change_nothing(_: Any) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Migration:
-    """From the format before to ``to``. It may end anywhere, and is then begun anew: each step is safe to repeat."""
+    """The step from the previous format to ``to``. A step that was interrupted is repeated: each is safe to repeat."""
 
     to: int
     change: str
-    """What it changes, for the log."""
+    """A description of the change, for the log."""
     in_redis: Callable[[Any], None] = _change_nothing
-    """Of a ``redis.Redis``, whose answers are text."""
+    """Migrate Redis: called with a ``redis.Redis`` that decodes its answers to text."""
     in_folder: Callable[[Path], None] = _change_nothing
-    """Of the data folder, and of the folder of the artifacts: what is not there is not its business."""
+    """Migrate a folder: called with the data folder, and with the artifacts folder; files may be missing in either."""
 
 
-#: In their order, without a gap; none is ever changed once it was released.
+#: Ordered, without a gap. A released migration never changes.
 MIGRATIONS: tuple[Migration, ...] = (Migration(to=1, change="the first stamp; all else stays as it was"),)
 
 
 class NewerFormat(Exception):
-    """What is kept was written by a newer release; the message says where, and what to do."""
+    """A newer release has written the data; the message says where, and how to go on."""
 
     def __init__(self, where: str, number: int, release: str, known: int) -> None:
         super().__init__(
@@ -62,11 +63,11 @@ class NewerFormat(Exception):
 
 
 class UnreadableStamp(Exception):
-    """What stands where the stamp stands is none; the message says what to do."""
+    """The stamp's file can't be read; the message says how to go on."""
 
 
 class NewerRedis(NewerFormat, redis.RedisError):
-    """The same of a Redis: raised by whatever is asked of it."""
+    """A newer release has written the data in Redis: every command of this release raises it."""
 
 
 def _log_step(sentence: str) -> None:
@@ -76,9 +77,9 @@ def _log_step(sentence: str) -> None:
 def migrate_folder(
     folder: Path, migrations: Sequence[Migration] = MIGRATIONS, report: Callable[[str], None] = _log_step
 ) -> None:
-    """Look at the folder's stamp, migrate what is older, and stamp it. Raises NewerFormat, Unstamped.
+    """Check the folder's stamp, migrate older data, and stamp it. Raises NewerFormat, UnreadableStamp.
 
-    A disk that takes no stamp is told of and left as it is: what lies there can still be read.
+    A disk that refuses the stamp is reported and left as it is: its data can still be read.
     """
     try:
         number, release = _read_stamp(folder)
@@ -90,23 +91,23 @@ def migrate_folder(
                 migration.in_folder(folder)
                 _write_stamp(folder, migration.to)
     except OSError as error:
-        report(f"{folder} could not be stamped with the format of what it holds: {error}")
+        report(f"{folder} could not be stamped with the format of its data: {error}")
 
 
-def _report_migration(tell: Callable[[str], None], where: str, migration: Migration) -> None:
+def _report_migration(report: Callable[[str], None], where: str, migration: Migration) -> None:
     if migration.in_folder is not _change_nothing or migration.in_redis is not _change_nothing:
-        tell(f"{where} is brought to format {migration.to}: {migration.change}")
+        report(f"{where} is migrated to format {migration.to}: {migration.change}")
 
 
 def _read_stamp(folder: Path) -> tuple[int, str]:
-    """The number and who wrote it; 0 where there is no stamp."""
+    """Return the format's number, 0 where there is no stamp, and the release that wrote it."""
     try:
         stamp = orjson.loads((folder / FILE).read_bytes())
         return int(stamp["format"]), str(stamp.get("release", ""))
     except FileNotFoundError:
         return 0, ""
     except (ValueError, TypeError, LookupError, AttributeError):
-        # Stamps appear whole or not at all: what is there was written by somebody else. It is theirs to mend.
+        # A stamp is written whole or not at all: foretaste did not write this file, so that it can't mend it.
         raise UnreadableStamp(
             f"{folder / FILE} can't be read: restore it, or the whole folder, from a back-up."
         ) from None
@@ -126,7 +127,7 @@ def _write_stamp(folder: Path, number: int) -> None:
 
 
 def migrate_redis(url: str, migrations: Sequence[Migration] = MIGRATIONS, **options: Any) -> None:
-    """The same of a Redis, in which one process migrates while the others wait. Raises NewerRedis, RedisError."""
+    """Migrate Redis; of several processes one migrates and the rest wait. Raises NewerRedis, RedisError."""
     with contextlib.closing(redis.Redis.from_url(url, **{**options, "decode_responses": True})) as server:
         owner = uuid4().hex
         while (number := _read_redis_stamp(server, migrations[-1].to)) < migrations[-1].to:
@@ -150,24 +151,24 @@ def _read_redis_stamp(server: Any, known: int) -> int:
 
 
 def create_connect_hook(url: str, **options: Any) -> Callable[[Any], None]:
-    """What redis-py calls for each new connection (``redis_connect_func``): another Redis may stand at the same place.
+    """Build redis-py's ``redis_connect_func``: each new connection may reach another Redis, so that each is checked.
 
-    ``options`` are those of the client, for the one that migrates.
+    ``options`` are those of the client; the connection that migrates has the same.
     """
 
-    def connected(connection: Any) -> None:
+    def check_connection(connection: Any) -> None:
         connection.on_connect()
         connection.send_command("HGET", KEY, "format")
         if int(connection.read_response() or 0) != MIGRATIONS[-1].to:
             migrate_redis(url, **options)
 
-    return connected
+    return check_connection
 
 
 def check_data_format(redis_url: str, *folders: Path) -> None:
-    """At the start of a process, before it reads anything. Raises NewerFormat, Unstamped.
+    """Check and migrate all data, before the process reads any. Raises NewerFormat, UnreadableStamp.
 
-    Without Redis a process starts all the same: each of its connections is looked at.
+    A process also starts while Redis is away: each of its connections is checked later.
     """
     for folder in folders:
         migrate_folder(folder)

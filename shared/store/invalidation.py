@@ -1,6 +1,6 @@
-"""What changes in Redis, told by Redis: its client-side caching in broadcasting mode, on a connection of its own.
+"""Invalidations from Redis: its client-side caching (CLIENT TRACKING) in broadcasting mode, on a separate connection.
 
-A server that can't tell (a proxy before it, a version before 6) is asked anew each time, as if all had changed.
+With a server that has no tracking (a proxy in front of it, a version before 6) everything counts as changed each time.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import structlog
 
 log = structlog.get_logger()
 
-#: A server that has said nothing for so long (seconds) is asked whether it is there.
+#: A server that has sent nothing for so long (seconds) is asked whether it still answers.
 SILENCE = 0.5
 
 _PUSHED = object()
 
 
 class RedisInvalidations:
-    """``shared.store.Changes``, of the families of keys after a prefix. The connections of ``pool`` speak RESP3."""
+    """``shared.store.Invalidations`` of key families after a prefix. The connections of ``pool`` speak RESP3."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class RedisInvalidations:
             try:
                 return self._read_pushes()
             except redis.ConnectionError:
-                # A server that was started again has closed its connections: it is there, and remembers nobody.
+                # A restarted server has closed its connections: it answers, and has forgotten its clients.
                 self._close_connection()
             except redis.TimeoutError:
                 self._close_connection()
@@ -58,16 +58,16 @@ class RedisInvalidations:
 
     def _read_pushes(self) -> Sequence[str] | None:
         self._keys, self._all_changed = [], False
-        # Nothing tells a server that has nothing to say from one that can't be reached any more.
+        # Silence is the same from a server without news and from one that can't be reached: ask.
         asked = self._clock() - self._answered_at > SILENCE
         if asked:
-            # Not PING: a server that can't write to its disk refuses that, and tells of changes all the same.
+            # Not PING: a server that can't write to its disk refuses it, and still sends invalidations.
             self._connection.send_command("EXISTS", f"{self._prefix}format")
             while self._connection.read_response(push_request=True) is _PUSHED:
                 pass
             self._answered_at = self._clock()
-        # Nearly always there is nothing: to ask the socket alone takes a tenth of what the connection does. But what
-        # came with that answer is in the connection already, and no more in the socket.
+        # Usually no push has come: polling the socket alone takes a tenth of the time of the connection's own check.
+        # But pushes that came with the answer above are in the connection's buffer, and no longer in the socket.
         if asked or self._readable.poll(0):
             while self._connection.can_read(timeout=0):
                 self._connection.read_response(push_request=True)
@@ -84,14 +84,14 @@ class RedisInvalidations:
         except redis.ResponseError as error:
             connection.disconnect()
             self._can_track = False
-            log.warning("the store does not tell what changes: it is asked each time", reason=str(error))
+            log.warning("client tracking refused: answers of the store are not cached", reason=str(error))
             return
         self._connection, self._answered_at = connection, self._clock()
         self._readable = select.poll()
         self._readable.register(connection._sock, select.POLLIN)
 
     def _collect_keys(self, message: Sequence[Any]) -> object:
-        """Of one push, which names keys, or none where all of them are gone."""
+        """Collect the keys of one push; a push without keys means that all have changed."""
         if message[1] is None:
             self._all_changed = True
         else:

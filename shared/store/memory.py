@@ -1,4 +1,4 @@
-"""The store's twin in a process's own memory: what tests and one-process tools use instead of Redis."""
+"""The store in memory: tests and one-process tools use it instead of Redis."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from shared.store.record_codec import get_status_in_progress
 
 
 class MemoryInvalidations:
-    """``shared.store.Changes``."""
+    """``shared.store.Invalidations`` of a MemoryStore."""
 
     def __init__(self, families: Collection[str]) -> None:
         self._families = families
@@ -48,14 +48,14 @@ class MemoryInvalidations:
 
 
 class MemoryStore:
-    """Keeps the contract under one lock. ``clock`` stands in for Redis's own clock."""
+    """A ``shared.store.Store`` behind one lock. ``clock`` stands in for Redis's clock (epoch seconds)."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._lock = threading.RLock()
         self._records: dict[str, Record] = {}
         self._claims: dict[str, str] = {}
-        #: By id, with the time since when.
+        #: Id -> time of writing, entry.
         self._outbox: dict[str, tuple[float, OutboxEntry]] = {}
         self._leases: dict[str, tuple[Lease, float]] = {}
         self._locks: dict[str, tuple[str, float]] = {}
@@ -63,7 +63,7 @@ class MemoryStore:
         self._invocations: dict[str, tuple[str, float]] = {}
         self._streams: dict[str, list[Interaction]] = defaultdict(list)
         self._recent: dict[tuple[str, str], list[Interaction]] = defaultdict(list)
-        #: dataset, user -> when of their newest arrival, event type -> item -> when it was sent
+        #: Dataset, user -> time of the newest arrival, event type -> item -> time of the event.
         self._seen: dict[tuple[str, str], tuple[float, Mapping[str, Mapping[str, float]]]] = {}
         self._event_ids: dict[tuple[str, str], float] = {}
         self._shown: dict[tuple[str, str], tuple[str, float]] = {}
@@ -84,8 +84,8 @@ class MemoryStore:
             return self._subscribers[-1]
 
     def _notify_subscribers(self, *keys: str) -> None:
-        for changes in self._subscribers:
-            changes.add_keys(keys)
+        for subscriber in self._subscribers:
+            subscriber.add_keys(keys)
 
     # Records
 
@@ -105,8 +105,8 @@ class MemoryStore:
         outbox: Sequence[OutboxEntry] = (),
     ) -> str:
         with self._lock:
-            if (earlier := self.find_by_invocation(invocation)) is not None:
-                return earlier
+            if (earlier_arn := self.find_by_invocation(invocation)) is not None:
+                return earlier_arn
             self._compare_versions(guards)
             if record.arn in self._records:
                 raise NameTaken(record.arn)
@@ -174,7 +174,7 @@ class MemoryStore:
             for record in self._records.values()
         )
 
-    def _write_record(self, record: Record, guards: Sequence[Record], notes: Sequence[OutboxEntry]) -> None:
+    def _write_record(self, record: Record, guards: Sequence[Record], outbox: Sequence[OutboxEntry]) -> None:
         self._compare_claims(record)
         self._claims.update(dict.fromkeys(record.claims, record.arn))
         for guard in guards:
@@ -184,7 +184,7 @@ class MemoryStore:
         self._notify_subscribers(f"record:{record.arn}", *(f"claim:{claim}" for claim in record.claims))
         if in_progress is None:
             self._leases.pop(record.arn, None)
-        self._outbox.update({note.id: (self._clock(), note) for note in notes})
+        self._outbox.update({entry.id: (self._clock(), entry) for entry in outbox})
 
     def _raise_version(self, arn: str, *, attempts: int = 0, failures: int = 0) -> Record:
         record = self._records[arn]
@@ -204,7 +204,7 @@ class MemoryStore:
         *,
         after: str | None = None,
         limit: int = 100,
-        whole: bool = False,  # noqa: ARG002 - all of it can be read
+        whole: bool = False,  # noqa: ARG002 - every record can be read
     ) -> tuple[list[Record], str | None]:
         with self._lock:
             listed = [
@@ -226,8 +226,8 @@ class MemoryStore:
 
     def list_outbox(self, older_than: float = 0.0) -> list[OutboxEntry]:
         with self._lock:
-            waiting = [(at, note) for at, note in self._outbox.values() if at <= self._clock() - older_than]
-        return [note for _, note in sorted(waiting, key=lambda one: one[0])]
+            waiting = [(at, entry) for at, entry in self._outbox.values() if at <= self._clock() - older_than]
+        return [entry for _, entry in sorted(waiting, key=lambda one: one[0])]
 
     def add_to_outbox(self, entry: OutboxEntry) -> None:
         with self._lock:

@@ -1,4 +1,4 @@
-"""Records, notes, interactions and put records as JSON and back: how the Redis store writes them down."""
+"""Records, outbox entries, interactions and put records as JSON and back, for the Redis store."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from shared.state.lifecycle import TERMINAL
 from shared.state.messages import BY_WIRE
 from shared.store import Interaction, OutboxEntry, PutRecord, Record, UnreadableRecord, Update
 
-#: Fields of a record that are hash fields of their own, because scripts change them without reading the rest.
+#: Fields of a record that are separate hash fields, because scripts change them without reading the document.
+#: ``in_progress`` is named ``moving`` in Redis.
 COUNTERS = ("version", "attempt", "failures", "in_progress")
 
 
 def get_status_in_progress(record: Record) -> str:
-    """The status in motion, or "" when the record has settled."""
+    """Return the status in progress, "" in a terminal status."""
     for status in (record.update.status if record.update else None, record.status):
         if status is not None and status not in TERMINAL:
             return status
@@ -35,7 +36,7 @@ def write_record(record: Record) -> str:
 
 
 def read_record(arn: str, fields: Mapping[str, str]) -> Record:
-    """Raises Unreadable. Members that this release does not know are kept for ``write_record``."""
+    """Read a record; members that this release does not know are kept for ``write_record``. Raises UnreadableRecord."""
     try:
         document = orjson.loads(fields["document"])
         update = document.pop("update")
@@ -58,7 +59,7 @@ def _merge_unknown_members(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _split_unknown_members(kind: type[Any], document: Mapping[str, Any]) -> dict[str, Any]:
-    """The members that ``kind`` has; those that it does not have are in ``other``."""
+    """Return the members of ``kind``, and under ``other`` those that it does not have."""
     known = _select_known_members(kind, document)
     return {**known, "other": {name: value for name, value in document.items() if name not in known}}
 
@@ -73,15 +74,15 @@ _NAMES: Mapping[type[Any], frozenset[str]] = {
 }
 
 
-def write_outbox_entry(note: OutboxEntry) -> str:
-    return orjson.dumps({"wire": note.message.wire, "fields": note.message.to_fields()}).decode()
+def write_outbox_entry(entry: OutboxEntry) -> str:
+    return orjson.dumps({"wire": entry.message.wire, "fields": entry.message.to_fields()}).decode()
 
 
-def read_outbox_entry(note_id: str, text: str) -> OutboxEntry:
-    """Raises KeyError, TypeError or ValueError for a message that this release does not know."""
+def read_outbox_entry(entry_id: str, text: str) -> OutboxEntry:
+    """Read an entry. Raises KeyError, TypeError or ValueError for a message that this release does not know."""
     document: dict[str, Any] = orjson.loads(text)
     return OutboxEntry(
-        id=note_id,
+        id=entry_id,
         message=BY_WIRE[document["wire"]].from_fields(document["fields"]),
     )
 

@@ -1,27 +1,27 @@
 """The store in Redis (or Valkey). Keys, all under the prefix ``foretaste:``:
 
-    full:<disk or memory>     string: why writes for clients are refused at the moment, expiring
+    full:<disk or memory>     string: the reason why writes for clients are refused, expiring
     format                    hash: the format's number, and the release that stamped it
     record:<arn>              hash: document (JSON), version, attempt, failures, moving
     index:<kind>              sorted set of ARNs by creation time, for lists
-    index:<kind>:<parent>     the same, of one parent
-    claim:<name>              string: the ARN that holds a further name
-    moving                    sorted set of ARNs whose status is not settled, by the time since when
-    notes, outbox             hash of messages by id; sorted set of their ids by the time they were written
-                              (as all times that ages are counted by, of Redis's clock)
-    lease:<arn>               hash: worker, attempt, ends (ms by Redis's clock; kept when over, until seen)
+    index:<kind>:<parent>     the same for one parent
+    claim:<name>              string: the ARN of the record that holds a claimed name
+    moving                    sorted set of ARNs with work in progress, by the time since when
+    notes, outbox             the outbox: hash of messages by id; sorted set of their ids by the time of writing
+                              (by Redis's clock, as all times that ages are counted by)
+    lease:<arn>               hash: worker, attempt, ends (ms by Redis's clock; stays when expired, until released)
     lock:<name>               string: its owner, expiring
     beat:<process>            string, expiring
     invocation:<id>           string: the ARN made (or the dataset written) by that SDK call, expiring
     stream:<dataset>          stream of live events
     recent:<dataset>:<user>   list of the user's newest events
-    seen:<dataset>:<user>     set of the event types that the user has live events of, in lower case, expiring
+    seen:<dataset>:<user>     set of the types of the user's live events, in lower case, expiring
     seen:<dataset>:<length of user>:<user>:<type>
-                              sorted set of the items that they name, by the time of the newest, expiring
-    put:<dataset>             hash of records that were sent by themselves, by id
+                              sorted set of the items of those events, by the time of the newest, expiring
+    put:<dataset>             hash of put records by id
     put_at:<dataset>          string: when the newest of them was put (epoch seconds)
-    event:<dataset>:<id>      string: a client's own event id that was seen, expiring
-    shown:<dataset>:<id>      string: what that recommendation listed, ids with bars between them, expiring
+    event:<dataset>:<id>      string: marks a client's own event id that has arrived, expiring
+    shown:<dataset>:<id>      string: the items of that recommendation, ids with bars between them, expiring
 
 Changes of several keys are scripts (``lua/``). Each compares before it writes, so that a command which redis-py
 sends again after a lost reply changes nothing twice.
@@ -66,20 +66,20 @@ from shared.store.quarantine import Quarantine
 
 PREFIX = "foretaste:"
 LUA = Path(__file__).parent / "lua"
-#: Who watches the disk says so often enough that it is full (seconds): should they die, writes are taken again.
+#: How long writes stay refused (seconds). The guards of disk and memory repeat it; if they die, writes go on.
 FULL_SECONDS = 10
 
 S = TypeVar("S")
 FullResource = Literal["disk", "memory"]
 T = TypeVar("T")
 
-#: Of this process: what is read by anybody may be repaired at any time, and is tried again each time.
+#: Counts unreadable entries of this process. They may be repaired at any time, so that each is tried at every read.
 _unreadable = Quarantine("store", longest_pause=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RetryPolicy:
-    """How long a command is waited for, in seconds, and how often it is sent again."""
+    """Timeouts of a command, and how often it is sent again after which errors."""
 
     answer_seconds: float
     connect_seconds: float
@@ -87,38 +87,38 @@ class RetryPolicy:
     retry_on: tuple[type[redis.RedisError], ...]
 
 
-#: The embedded server is back in well under a second after a crash; commands ride it out.
+#: For background work. The embedded server is back in well under a second after a crash: commands outlast that.
 PATIENT = RetryPolicy(
     answer_seconds=5.0, connect_seconds=2.0, retries=6, retry_on=(redis.ConnectionError, redis.TimeoutError)
 )
-#: For who has something to go on with. A server that is new has closed the old connections: one more try finds it.
+#: For callers with a cached answer. A restarted server has closed the old connections: one retry reaches it.
 PROMPT = RetryPolicy(answer_seconds=0.4, connect_seconds=0.4, retries=1, retry_on=(redis.ConnectionError,))
 
 
 class RedisStore:
-    """One connection pool; safe to share between threads, not across a fork.
+    """A ``shared.store.Store`` with one connection pool; safe to share between threads, not across a fork.
 
-    Whatever is asked raises NewerRedis where a newer release has written what it holds.
+    Every method raises NewerRedis where a newer release has written the data.
     """
 
-    def __init__(self, url: str, patience: RetryPolicy = PATIENT, *, for_clients: bool = False) -> None:
-        """``for_clients``: its writes are what clients ask for, and are acknowledged to them. These are refused while
-        the disk of Redis has little room left, and not acknowledged when Redis could not write them: NoSpace.
+    def __init__(self, url: str, policy: RetryPolicy = PATIENT, *, for_clients: bool = False) -> None:
+        """With ``for_clients`` its writes are requests of clients, which get an acknowledgement. Such writes raise
+        NoSpace while the disk or memory of Redis is nearly full, and when Redis could not write them to its disk.
         """
-        self._url, self._patience, self._for_clients = url, patience, for_clients
-        waits = {"socket_timeout": patience.answer_seconds, "socket_connect_timeout": patience.connect_seconds}
+        self._url, self._policy, self._for_clients = url, policy, for_clients
+        waits = {"socket_timeout": policy.answer_seconds, "socket_connect_timeout": policy.connect_seconds}
         self._redis: Any = redis.Redis.from_url(
             url,
             decode_responses=True,
             **waits,
             redis_connect_func=data_format.create_connect_hook(url, **waits),
-            retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), patience.retries, patience.retry_on),
+            retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), policy.retries, policy.retry_on),
         )
         self._scripts = {path.stem: self._redis.register_script(path.read_text()) for path in LUA.glob("*.lua")}
 
     def ping(self) -> None:
-        # Not PING, which a Redis that can't write refuses as if it was a write. So there are no health checks either: a
-        # connection that was closed is found by the command, which is sent again.
+        # Not PING: a Redis that can't write refuses it like a write. For the same reason the client has no health
+        # checks: a command on a closed connection fails, and is sent again.
         self._redis.exists(data_format.KEY)
 
     def now(self) -> float:
@@ -130,20 +130,20 @@ class RedisStore:
             self._url,
             protocol=3,
             decode_responses=True,
-            socket_timeout=self._patience.answer_seconds,
-            socket_connect_timeout=self._patience.connect_seconds,
+            socket_timeout=self._policy.answer_seconds,
+            socket_connect_timeout=self._policy.connect_seconds,
         )
         return RedisInvalidations(pool, PREFIX, families)
 
-    def refuse_writes(self, what: FullResource, why: str) -> None:
-        """Have writes for clients refused for FULL_SECONDS from now."""
-        self._redis.set(f"{PREFIX}full:{what}", why, ex=FULL_SECONDS)
+    def refuse_writes(self, resource: FullResource, reason: str) -> None:
+        """Refuse writes for clients for FULL_SECONDS from now."""
+        self._redis.set(f"{PREFIX}full:{resource}", reason, ex=FULL_SECONDS)
 
-    def accept_writes(self, what: FullResource) -> None:
-        self._redis.delete(f"{PREFIX}full:{what}")
+    def accept_writes(self, resource: FullResource) -> None:
+        self._redis.delete(f"{PREFIX}full:{resource}")
 
     def _run_script(self, script: str, arguments: Mapping[str, Any]) -> Any:
-        """One of the scripts that write for clients. Raises NoSpace."""
+        """Run one of the scripts that may write for clients. Raises NoSpace."""
         given = {**arguments, "for_clients": True} if self._for_clients else arguments
         answer = self._scripts[script](args=[orjson.dumps(given)])
         if not self._for_clients:
@@ -154,13 +154,13 @@ class RedisStore:
         return answer
 
     def _check_persistence(self) -> None:
-        """A Redis that can't write answers one write as if it had, and refuses the next."""
+        """Raise NoSpace after a lost write: a Redis that can't write acknowledges one more, and refuses the next."""
         try:
             persistence = self._redis.info("persistence")
-        except redis.exceptions.NoPermissionError:  # who hides this sees to it
+        except redis.exceptions.NoPermissionError:  # managed servers hide this, and guard their disk themselves
             return
         if persistence.get("aof_last_write_status", "ok") != "ok":
-            raise NoSpace("its disk took not all of the last write")
+            raise NoSpace("its disk did not take all of the last write")
 
     # Records
 
@@ -185,7 +185,7 @@ class RedisStore:
             record,
             expect="",
             guards=guards,
-            notes=outbox,
+            outbox=outbox,
             invocation=invocation,
             limit=limit
             and {
@@ -215,7 +215,7 @@ class RedisStore:
             record,
             expect=str(record.version),
             guards=guards,
-            notes=outbox,
+            outbox=outbox,
             done=completed_entry,
             invocation=invocation,
             unlist=[index for index in _list_indexes(standing) if index not in _list_indexes(record)],
@@ -237,7 +237,7 @@ class RedisStore:
         *,
         expect: str,
         guards: Sequence[Record] = (),
-        notes: Sequence[OutboxEntry] = (),
+        outbox: Sequence[OutboxEntry] = (),
         **more: Any,
     ) -> str:
         arguments = {
@@ -254,11 +254,11 @@ class RedisStore:
             "unclaim": [],
             "list": [] if more.get("remove") else _list_indexes(record),
             "unlist": [],
-            "notes": [{"id": note.id, "text": record_codec.write_outbox_entry(note)} for note in notes],
+            "notes": [{"id": entry.id, "text": record_codec.write_outbox_entry(entry)} for entry in outbox],
             "invocation_seconds": INVOCATION_SECONDS,
-            # What is deleted makes room.
+            # A deletion makes room: it is never refused for want of space.
             "frees": record_codec.get_status_in_progress(record) == DELETE_PENDING or bool(more.get("remove")),
-            # cjson reads null as a value that is true: what does not apply is left out.
+            # cjson reads null as a true value: arguments that do not apply are left out.
             **{name: value for name, value in more.items() if value is not None},
         }
         verdict, arn = self._run_script("write", arguments)
@@ -281,12 +281,12 @@ class RedisStore:
     ) -> tuple[list[Record], str | None]:
         key = f"{PREFIX}index:{_get_index(kind, parent)}"
         score, _, last = after.partition("|") if after else ("+inf", "", "")
-        # In one step: what is made or deleted between two looks at a list would move the rest of it.
-        with self._redis.pipeline() as look:
-            look.zrange(key, score, score, desc=True, byscore=True, withscores=True)
-            look.zrange(key, f"({score}", "-inf", desc=True, byscore=True, offset=0, num=limit + 1, withscores=True)
-            same_time, older = look.execute()
-        # Members of one score come in reverse order of their text: those up to `last` were on the page before.
+        # In one transaction: a record that is created or deleted between the two reads would shift the list.
+        with self._redis.pipeline() as pipeline:
+            pipeline.zrange(key, score, score, desc=True, byscore=True, withscores=True)
+            pipeline.zrange(key, f"({score}", "-inf", desc=True, byscore=True, offset=0, num=limit + 1, withscores=True)
+            same_time, older = pipeline.execute()
+        # Members of one score come in reverse order of their text: those up to `last` were on the previous page.
         found: list[tuple[str, float]] = [one for one in same_time if one[0] < last] + older
         rows = found[:limit]
         more = f"{rows[-1][1]!r}|{rows[-1][0]}" if len(found) > limit else None
@@ -305,7 +305,8 @@ class RedisStore:
         ids = self._redis.zrange(f"{PREFIX}outbox", "-inf", self.now() - older_than, byscore=True)
         texts = self._redis.hmget(f"{PREFIX}notes", ids) if ids else []
         return _read_all(
-            [(note_id, text) for note_id, text in zip(ids, texts, strict=True) if text], record_codec.read_outbox_entry
+            [(entry_id, text) for entry_id, text in zip(ids, texts, strict=True) if text],
+            record_codec.read_outbox_entry,
         )
 
     def add_to_outbox(self, entry: OutboxEntry) -> None:
@@ -331,11 +332,11 @@ class RedisStore:
         return Lease(arn=arn, worker=worker, attempt=int(attempt), seconds_left=seconds)
 
     def renew_lease(self, lease: Lease, seconds: float) -> str | None:
-        moving = self._scripts["renew"](
+        in_progress = self._scripts["renew"](
             keys=[f"{PREFIX}record:{lease.arn}", f"{PREFIX}lease:{lease.arn}"],
             args=[lease.worker, lease.attempt, round(seconds * 1000)],
         )
-        return None if moving is None else str(moving)
+        return None if in_progress is None else str(in_progress)
 
     def release_lease(self, lease: Lease, *, failed: bool) -> None:
         self._scripts["release"](
@@ -399,7 +400,7 @@ class RedisStore:
 
     def get_last_arrival(self, dataset: str) -> float:
         newest = self._redis.xrevrange(f"{PREFIX}stream:{dataset}", count=1)
-        # The id that Redis gives an entry begins with its own time, in milliseconds.
+        # The id of a stream entry begins with Redis' time in milliseconds.
         return int(newest[0][0].partition("-")[0]) / 1000 if newest else 0.0
 
     def save_impression(self, dataset: str, recommendation_id: str, impression: str) -> None:
@@ -417,7 +418,7 @@ class RedisStore:
     def clear_dataset(self, dataset: str) -> None:
         self._redis.delete(*(f"{PREFIX}{family}:{dataset}" for family in ("stream", "put", "put_at")))
         for family in ("recent", "event", "seen", "shown"):
-            # ARNs hold no character that a pattern would read as its own.
+            # ARNs contain no character with a meaning in patterns.
             for key in self._redis.scan_iter(match=f"{PREFIX}{family}:{dataset}:*", count=1000):
                 self._redis.delete(key)
 
@@ -445,19 +446,19 @@ class RedisStore:
 
 
 def _read_all(entries: Sequence[tuple[str, S]], read: Callable[[str, S], T]) -> list[T]:
-    """Those that can be read; the others are said and counted."""
+    """Read the entries; the unreadable ones are left out, logged and counted."""
     found = (_unreadable.run_unless_quarantined(name, partial(read, name, entry)) for name, entry in entries)
     return [one for one in found if one is not None]
 
 
 @lru_cache(maxsize=4096)
 def _read_interaction(text: str) -> Interaction:
-    """The user's next request reads most of the same events again."""
+    """Read an interaction, cached: the user's next request reads most of the same events again."""
     return record_codec.read_interaction(text)
 
 
 def _build_seen_entry(interaction: Interaction) -> dict[str, Any]:
-    """What filters know of an event; {} where it names no item."""
+    """Build what filters see of an event; {} where it names no item."""
     if interaction.item_id is None:
         return {}
     return {"item": interaction.item_id, "type": interaction.event_type.lower(), "at": interaction.sent_at}

@@ -1,4 +1,4 @@
-"""A quick look at Redis, for those who ask whether it is there: it gives up where the store would go on trying."""
+"""Quick health checks of Redis: they give up where the store would retry."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-#: One look takes no longer (seconds), but for the making of a connection, which may take as long again.
+#: The timeout of a check (seconds); connecting first may take as long again.
 SECONDS = 0.5
-#: Any key that may be read.
+#: A key that every client may read.
 FORMAT = "foretaste:format"
-#: What redis.py has them say who refuses writes.
+#: The keys by which redis.py refuses writes, before "disk" or "memory".
 FULL = "foretaste:full:"
 
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryUsage:
-    """Bytes that Redis takes for its data, and may: by maxmemory where it is ``bound``, else all of the machine's."""
+    """Bytes of Redis' data, and their limit: maxmemory where it ``is_limited``, else the machine's memory."""
 
     used: int
     limit: int
@@ -28,7 +28,7 @@ class MemoryUsage:
 
 
 class RedisProbe:
-    """Safe to share between threads. Connects to nothing yet."""
+    """A client for health checks; connects at the first check. Safe to share between threads."""
 
     def __init__(self, url: str) -> None:
         self._redis: Any = redis.Redis.from_url(
@@ -36,7 +36,7 @@ class RedisProbe:
         )
 
     def is_answering(self) -> bool:
-        """Whether Redis can be worked with now; not while it loads its data."""
+        """Whether Redis answers commands now; False while it loads its data."""
         try:
             self._redis.exists(FORMAT)  # not PING: a Redis that can't write refuses that
         except redis.RedisError:
@@ -44,7 +44,7 @@ class RedisProbe:
         return True
 
     def has_disk_space(self) -> bool:
-        """Whether Redis takes writes, as far as its disk goes; one that does not answer is not asked for more."""
+        """Whether Redis' disk takes writes; also True where Redis does not answer, which ``is_answering`` reports."""
         try:
             persistence = self._redis.info("persistence")
             return persistence.get("aof_last_write_status", "ok") == "ok" and not self._redis.exists(f"{FULL}disk")
@@ -52,7 +52,7 @@ class RedisProbe:
             return True
 
     def has_memory(self) -> bool:
-        """Whether Redis takes writes, as far as its memory goes; one that does not answer is not asked for more."""
+        """Whether Redis' memory takes writes; also True where Redis does not answer, which ``is_answering`` reports."""
         try:
             return not self._redis.exists(f"{FULL}memory")
         except redis.RedisError:
@@ -60,16 +60,16 @@ class RedisProbe:
 
     @property
     def write_checks(self) -> Mapping[str, Callable[[], bool]]:
-        """The checks of /readyz that tell why writes are refused."""
+        """The checks of /readyz that show why writes are refused."""
         return {"disk": self.has_disk_space, "memory": self.has_memory}
 
     def get_memory(self) -> MemoryUsage:
-        """Raises RedisError."""
-        told = self._redis.info("memory")
-        most = int(told.get("maxmemory", 0))
-        used, machine = int(told["used_memory"]), int(told.get("total_system_memory", 0))
-        return MemoryUsage(used=used, limit=most or machine, is_limited=most > 0)
+        """Return the memory usage. Raises RedisError."""
+        info = self._redis.info("memory")
+        maximum = int(info.get("maxmemory", 0))
+        used, machine = int(info["used_memory"]), int(info.get("total_system_memory", 0))
+        return MemoryUsage(used=used, limit=maximum or machine, is_limited=maximum > 0)
 
     def get_aof_bytes(self) -> int:
-        """The size of its append-only file; 0 where it has none. Raises RedisError."""
+        """Return the size of the append-only file in bytes, 0 where there is none. Raises RedisError."""
         return int(self._redis.info("persistence").get("aof_current_size", 0))

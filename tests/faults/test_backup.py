@@ -98,7 +98,7 @@ def test_a_copy_is_begun_anew_when_redis_rewrites_its_files_meanwhile(
             return int(copy(path, target))
 
         copy = backup._copy_file
-        monkeypatch.setattr(backup, "_file", copied)
+        monkeypatch.setattr(backup, "_copy_file", copied)
         copy_data_dir(DataDir(source), tmp_path / "copy")
     with running(tmp_path / "copy") as (_, url), connect(url) as client:
         assert client.get("a") == "1"
@@ -114,7 +114,7 @@ def test_nothing_is_overwritten_and_nothing_half_done_is_left(tmp_path: Path, mo
     def full(_source: Path, _target: Path) -> int:
         raise OSError(28, "No space left on device", "/copy/file")
 
-    monkeypatch.setattr("services.cli.commands.backup._file", full)
+    monkeypatch.setattr("services.cli.commands.backup._copy_file", full)
     with pytest.raises(CannotBackUp, match="/copy/file: No space left on device"):
         copy_data_dir(DataDir(tmp_path / "data"), tmp_path / "copy")
     assert [path.name for path in tmp_path.iterdir()] == ["data"]

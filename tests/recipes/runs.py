@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from shared.data.training.training_data import TrainingData
 from shared.recipes import RECIPES
 from shared.recipes.declaration import Recipe
 from shared.recipes.hrnn.plan import TrainingPlan
+from shared.recipes.hrnn.trainer import TrainingTask
+from shared.recipes.progress import ProgressReporter
 from shared.recipes.training_api import Trained, TrainingContext, TrainingOptions, TrainingProgress
 from tests.recipes.synthetic import training_data
 
@@ -54,6 +56,14 @@ def make_context(
     )
 
 
+def make_task(
+    data: TrainingData, recipe: Recipe, parameters: Mapping[str, str], context: TrainingContext | None = None
+) -> TrainingTask:
+    """A task of the HRNN that reports to no worker and has no checkpoints."""
+    silent = ProgressReporter.create_silent()
+    return TrainingTask(data, recipe, parameters, context or make_context(), silent, NOWHERE)
+
+
 def settings(recipe: Recipe = HRNN, **parameters: str) -> dict[str, str]:
     known = {one.name for one in recipe.hyperparameters}
     small = {name: value for name, value in SMALL.items() if name in known}
@@ -89,4 +99,4 @@ def planned(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
     def changed(parameters: dict[str, str], events: int, items: int) -> TrainingPlan:
         return dataclasses.replace(of(parameters, events, items), **changes)
 
-    monkeypatch.setattr(TrainingPlan, "of", changed)
+    monkeypatch.setattr(TrainingPlan, "from_data", changed)

@@ -28,7 +28,7 @@ from shared.recipes import RECIPES
 from shared.recipes.artifact import WEIGHTS
 from shared.recipes.hrnn import trainer as learning
 from shared.recipes.hrnn.distributed import launcher, state_transfer
-from shared.recipes.hrnn.lightning_module import Epoch, Fitting, draw_from, window_loss
+from shared.recipes.hrnn.lightning_module import EpochWindows, HrnnModule, compute_window_loss, seed_torch
 from shared.recipes.hrnn.network import HrnnNetwork
 from shared.recipes.hrnn.plan import TrainingPlan
 from shared.recipes.hrnn.rank import Rank
@@ -36,7 +36,7 @@ from shared.recipes.hrnn.scoring import Scorer
 from shared.recipes.hrnn.trainer import Learner
 from shared.recipes.scoring_api import Past, Query
 from shared.recipes.training_api import Trained, TrainingProgress, TrainingStopped
-from tests.recipes.runs import NDCG, make_context, planned, settings, train
+from tests.recipes.runs import NDCG, make_context, make_task, planned, settings, train
 from tests.recipes.synthetic import training_data, walks
 
 DATA = walks(users=160, events=16)
@@ -140,7 +140,7 @@ def test_the_model_is_written_once_and_serves(runs: dict[int, Run]) -> None:
 # Ends
 
 
-class Seen(launcher.Started):
+class Seen(launcher.RankProcesses):
     """Ranks that a test may kill."""
 
     last: Seen | None = None
@@ -157,7 +157,7 @@ def processes() -> list[subprocess.Popen[bytes]]:
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launcher, "Started", Seen)
+    monkeypatch.setattr(launcher, "RankProcesses", Seen)
     monkeypatch.setattr(Seen, "last", None)
 
 
@@ -260,7 +260,7 @@ def test_without_the_further_node_it_fails_with_advice(
 @pytest.mark.parametrize("master", ["", "node0", ":1", "node0:http"])
 def test_where_nodes_meet_is_host_and_port(master: str) -> None:
     with pytest.raises(WorkFailed, match="must be host:port"):
-        launcher.address_of(master)
+        launcher.parse_address(master)
 
 
 # Without other processes
@@ -274,26 +274,26 @@ def learner() -> Learner:
         contexts=[{"DEVICE": "xyz"[event % 3]} for event in range(len(DATA.items))],
     )
     recipe = RECIPES["aws-user-personalization"]
-    return Learner(data, recipe, settings(recipe), make_context(precision="32-true"), len(DATA.items))
+    return Learner(make_task(data, recipe, settings(recipe), make_context(precision="32-true")), len(DATA.items))
 
 
-def fitting_of(learner: Learner) -> Fitting:
+def fitting_of(learner: Learner) -> HrnnModule:
     counts_I = np.bincount(DATA.items, minlength=50)
     return learner._fitting(np.arange(160), counts_I, 3, 0.01, 0)
 
 
-def losses(fitting: Fitting) -> Iterator[float]:
+def losses(fitting: HrnnModule) -> Iterator[float]:
     state = fitting.network.create_state(fitting.plan.streams)
-    for number, window in enumerate(fitting.epoch_of(0)):
-        draw_from(number)
-        loss, state = window_loss(fitting.network, fitting.streams, fitting.choose, window, state)
+    for number, window in enumerate(fitting.create_epoch(0)):
+        seed_torch(number)
+        loss, state = compute_window_loss(fitting.network, fitting.streams, fitting.choose, window, state)
         yield loss.item()
 
 
 def test_what_is_handed_over_is_the_same_but_for_the_weights(tmp_path: Path) -> None:
     given = fitting_of(learner())
     given.streams.prepare_network(given.network, given.users, 0)
-    terms = state_transfer.Terms(
+    terms = state_transfer.FitSettings(
         checkpoint=str(tmp_path / "training.ckpt"),
         resumed=True,
         every_seconds=7.5,
@@ -303,8 +303,8 @@ def test_what_is_handed_over_is_the_same_but_for_the_weights(tmp_path: Path) -> 
         nodes=4,
         cuda=False,
     )
-    state_transfer.write(given, terms, tmp_path / "training.ranks")
-    taken, read = state_transfer.read(tmp_path / "training.ranks", torch.device("cpu"))
+    state_transfer.save_fit(given, terms, tmp_path / "training.ranks")
+    taken, read = state_transfer.load_fit(tmp_path / "training.ranks", torch.device("cpu"))
     assert read == terms
     assert (taken.plan, taken.epochs, taken.seed, taken.learning_rate) == (given.plan, 3, 0, 0.01)
     for name, buffer in taken.network.named_buffers():
@@ -317,10 +317,10 @@ def test_what_is_handed_over_is_the_same_but_for_the_weights(tmp_path: Path) -> 
 def test_each_rank_has_as_many_streams_and_all_of_them_every_event(size: int) -> None:
     plan = TrainingPlan.from_data({"bptt": "8", "hidden_dimension": "32"}, len(DATA.items), 50)
     fitting = fitting_of(learner())
-    fitting.join(Rank(0, size))
+    fitting.join_ranks(Rank(0, size))
     assert fitting.plan == replace(plan, streams=-(-16 // size) * size)
-    for window in Epoch(fitting.streams, fitting.users, fitting.plan, (0, 0)):
-        parts = [Rank(number, size).of(window) for number in range(size)]
+    for window in EpochWindows(fitting.streams, fitting.users, fitting.plan, (0, 0)):
+        parts = [Rank(number, size).select_streams(window) for number in range(size)]
         assert {part.events.shape for part in parts} == {(len(window.events), fitting.plan.streams // size)}
         for name, whole in window._asdict().items():
             found = torch.cat([getattr(part, name) for part in parts], 1)
@@ -342,9 +342,9 @@ def test_the_mean_of_what_the_ranks_learn_from_is_what_one_learns_from(repeats: 
         fitting = fitting_of(given)
         fitting.network.id_dropout = fitting.network.dropout = 0.0
         fitting._trainer = None
-        fitting.join(rank)
+        fitting.join_ranks(rank)
         fitting._state = fitting.network.create_state(fitting.plan.streams // rank.size)
-        *_, window = fitting.epoch_of(0)
+        *_, window = fitting.create_epoch(0)
         return fitting.training_step(window, 0)
 
     of_ranks = [loss(Rank(number, 2)).item() for number in range(2)]

@@ -302,7 +302,7 @@ def by_hand(
 
 def test_each_event_is_foretold_from_before_its_moment_as_a_request_would_be(monkeypatch: pytest.MonkeyPatch) -> None:
     """Among all items, and what is new among what is new. In one stream: several are cut within histories."""
-    monkeypatch.setattr(batch_ranking, "columns", lambda _: 1)
+    monkeypatch.setattr(batch_ranking, "count_streams", lambda _: 1)
     monkeypatch.setattr(batch_ranking, "STEPS", 1000)
     histories = shoppers([1, 2, 30, 60, 90])
     # The last three events of a user are one moment.

@@ -46,14 +46,14 @@ class Made:
 
     gain: Callable[[Tensor], Tensor]
     loss: Callable[[Tensor], Tensor] = lambda theta: theta.square().sum()
-    own: tuple[float, ...] = (1.0, 0.0)
-    simple: Sequence[tuple[float, ...]] = ()
+    network_weights: tuple[float, ...] = (1.0, 0.0)
+    single_counters: Sequence[tuple[float, ...]] = ()
 
-    def gains(self, theta_F: Tensor) -> tuple[Tensor, Tensor]:
+    def compute_ndcg(self, theta_F: Tensor) -> tuple[Tensor, Tensor]:
         gains_K = self.gain(theta_F)
         return gains_K, torch.ones_like(gains_K)
 
-    def at(self, theta_F: Tensor) -> tuple[Tensor, Tensor]:
+    def compute_loss(self, theta_F: Tensor) -> tuple[Tensor, Tensor]:
         return self.loss(theta_F), theta_F
 
 
@@ -91,7 +91,7 @@ def test_nothing_gains_less_than_where_the_search_sets_out(seed: int) -> None:
 
 def test_a_counter_alone_is_believed_where_it_gains_the_most() -> None:
     """Whatever is likelier."""
-    made = Made(lambda theta: (theta[0] == 0) * (theta[1] > 0) * torch.ones(9), simple=[(0.0, 1.0)])
+    made = Made(lambda theta: (theta[0] == 0) * (theta[1] > 0) * torch.ones(9), single_counters=[(0.0, 1.0)])
     first, second = find_best_weights(made, [1.0, -1.0])
     assert first == 0
     assert second > 0
@@ -111,7 +111,9 @@ def test_what_gains_by_chance_is_left() -> None:
     assert is_significant(torch.tensor([1.0, -1.0] * 50 + [1.0] * 50))
     likely = torch.tensor([1.0, 0.5])
     made = Made(
-        lambda theta: by_chance * (theta[0] == 0), lambda theta: (theta - likely).square().sum(), own=(1.0, 0.5)
+        lambda theta: by_chance * (theta[0] == 0),
+        lambda theta: (theta - likely).square().sum(),
+        network_weights=(1.0, 0.5),
     )
     assert find_best_weights(made, [1.0, 0.5]) == [1.0, 0.5]
 

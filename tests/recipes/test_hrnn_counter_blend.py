@@ -61,7 +61,8 @@ def test_what_was_taken_is_never_less_likely_than_by_the_networks_own(of: str, q
         torch.manual_seed(seed)
         choice = made(3 * torch.randn(size), queries)
         found, own = (
-            choice.at(torch.tensor(theta, dtype=torch.double))[0] for theta in (fit_weights(choice), choice.own)
+            choice.compute_loss(torch.tensor(theta, dtype=torch.double))[0]
+            for theta in (fit_weights(choice), choice.network_weights)
         )
         assert found <= own
 
@@ -74,7 +75,10 @@ def test_parts_that_are_far_too_large_do_no_harm(of: str) -> None:
     for x in ("_x_NFI", "_x_SF"):
         if hasattr(choice, x):
             getattr(choice, x).mul_(200.0)
-    found, own = (choice.at(torch.tensor(theta, dtype=torch.double))[0] for theta in (fit_weights(choice), choice.own))
+    found, own = (
+        choice.compute_loss(torch.tensor(theta, dtype=torch.double))[0]
+        for theta in (fit_weights(choice), choice.network_weights)
+    )
     assert np.isfinite(fit_weights(choice)).all()
     assert found <= own
 
@@ -100,7 +104,7 @@ def test_few_choices_are_drawn_to_the_networks_own(monkeypatch: pytest.MonkeyPat
     away = []
     for pull in (0.1, 10.0, 1e6):
         monkeypatch.setattr(counter_blend, "PULL", pull)
-        away.append(float(np.linalg.norm(np.subtract(fit_weights(choice), choice.own))))
+        away.append(float(np.linalg.norm(np.subtract(fit_weights(choice), choice.network_weights))))
     assert away[0] > away[1] > away[2]
     assert away[2] == pytest.approx(0.0, abs=1e-3)
 
@@ -109,12 +113,17 @@ def test_few_choices_are_drawn_to_the_networks_own(monkeypatch: pytest.MonkeyPat
 def test_the_slopes_are_those_of_the_likelihood(of: str) -> None:
     made, size = CHOICES[of]
     choice, theta = made(known(size), 30), torch.randn(size, dtype=torch.double) * 0.3
-    slope, curved = choice.slopes(choice.at(theta)[1])
+    slope, curved = choice.compute_derivatives(choice.compute_loss(theta)[1])
     small = 1e-2 * torch.eye(size, dtype=torch.double)
-    by_difference = [(choice.at(theta + d)[0] - choice.at(theta - d)[0]) / 0.02 for d in small]
+    by_difference = [(choice.compute_loss(theta + d)[0] - choice.compute_loss(theta - d)[0]) / 0.02 for d in small]
     np.testing.assert_allclose(slope, by_difference, rtol=0.01, atol=0.02)
     of_slopes = [
-        (choice.slopes(choice.at(theta + d)[1])[0] - choice.slopes(choice.at(theta - d)[1])[0]) / 0.02 for d in small
+        (
+            choice.compute_derivatives(choice.compute_loss(theta + d)[1])[0]
+            - choice.compute_derivatives(choice.compute_loss(theta - d)[1])[0]
+        )
+        / 0.02
+        for d in small
     ]
     np.testing.assert_allclose(curved, torch.stack(of_slopes), rtol=0.02, atol=0.05)
 

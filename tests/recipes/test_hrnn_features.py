@@ -19,7 +19,7 @@ from shared.recipes.hrnn.trainer import ESTRANGED, Learner
 from shared.recipes.hrnn.types import FeatureBags
 from shared.recipes.scoring_api import Past, Query
 from tests.recipes.networks import CELLS, RICH, learnt, shaken, some_bags, some_events, some_known, some_pairs, took
-from tests.recipes.runs import make_context, train
+from tests.recipes.runs import make_task, train
 from tests.recipes.synthetic import training_data, walks
 
 H = 32
@@ -89,7 +89,7 @@ def test_a_recipe_that_knows_all_its_items_has_no_strangers(
 ) -> None:
     """Items are described by their features and by themselves, also those that only users who test took."""
     data = training_data(walks(users=4, events=6, items=5), items=[{"GENRE": "ab"[item % 2]} for item in range(5)])
-    learner = Learner(data, RECIPES[recipe], {}, make_context(), 24)
+    learner = Learner(make_task(data, RECIPES[recipe], {}), 24)
     candidates = learner.chooser(np.array([0, 3, 1, 0, 2]))(torch.tensor([1]))
     assert torch.nonzero(cast(Tensor, learner.network.strangers)).view(-1).tolist() == strangers
     assert learner.network.id_dropout == estranged

@@ -113,7 +113,7 @@ def test_no_estimate_is_further_off_than_its_bound(kind: Callable[[], Floats], l
     off_I = brute(vectors_IH, bias_I, q_H) - logits_I
     bounds_I = rough.get_bounds(places_I)
     assert (np.abs(off_I) <= bounds_I + 3e-7 * np.abs(logits_I)).all()
-    assert bounds_I.max() <= rough.most
+    assert bounds_I.max() <= rough.greatest_bound
     np.testing.assert_allclose(rough.compute_corrections(places_I), off_I, atol=1e-5 + 1e-6 * np.abs(logits_I).max())
 
 

@@ -16,7 +16,7 @@ from shared.recipes.hrnn.config import GAP_BUCKETS
 from shared.recipes.hrnn.network import LinearRecurrence
 from shared.recipes.hrnn.ops.numba.compiled import compile_kernel, exp, round_to_bfloat16, sigmoid, widen_bfloat16
 from shared.recipes.hrnn.ops.numba.recurrent_layer import RmsNorm
-from shared.recipes.hrnn.ops.numba.table_rows import PairDots, Dropout, EmbeddingSum, ScaleAndShift
+from shared.recipes.hrnn.ops.numba.table_rows import Dropout, EmbeddingSum, PairDots, ScaleAndShift
 from shared.recipes.hrnn.ops.pytorch.linear_recurrence import GatedScan
 
 

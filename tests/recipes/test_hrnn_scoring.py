@@ -29,7 +29,7 @@ from shared.recipes.hrnn.sequence_packing import Streams
 from shared.recipes.hrnn.trainer import Learner
 from shared.recipes.scoring_api import ArtifactError, Past, Query
 from tests.recipes.networks import CELLS, took
-from tests.recipes.runs import HRNN, make_context, planned, settings, train
+from tests.recipes.runs import HRNN, make_task, planned, settings, train
 from tests.recipes.synthetic import histories_of, training_data, walks
 from tests.recipes.whole import bag, history_log_shares, history_pairs, leaning_of, network_of
 
@@ -175,7 +175,7 @@ def test_a_trained_model_answers_as_the_network_that_was_trained(
     """In torch, from the streams of the training, with what was counted beside it; but what is in fashion, which is
     that of the end of the data."""
     planned(monkeypatch, epochs=2, hidden=32, streams=16, bptt=8)
-    monkeypatch.setattr(BlendFitter, "blend", lambda *_: OF_ALL)
+    monkeypatch.setattr(BlendFitter, "fit_blend", lambda *_: OF_ALL)
     rows = [[((start + step) % 400, 1_000_000 + 900 * step) for step in range(16)] for start in range(0, 480, 3)]
     of = described(walks(users=160, events=16, items=12) if again else took(rows, 400))
     learners: list[Learner] = []
@@ -211,7 +211,7 @@ def test_a_trained_model_answers_as_the_network_that_was_trained(
 def test_what_is_in_fashion_at_the_end_of_the_data_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a part of the biases."""
     planned(monkeypatch, epochs=1, hidden=32, streams=16, bptt=8)
-    learner = Learner(training_data(walks(users=90, events=16)), HRNN, settings(), make_context(), 1000)
+    learner = Learner(make_task(training_data(walks(users=90, events=16)), HRNN, settings()), 1000)
     counters = Counters.count_events(walks(users=90, events=16), np.arange(90))
     learner.leaning = CounterBlend(counters, BlendWeights(bias=0.5, fashion=(1.0, 0.0, -2.0)))
     added_I = learner.left().bias[:-1] - 0.5 * learner.network.fold_features().bias[:-1]

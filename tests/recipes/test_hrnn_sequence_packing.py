@@ -20,7 +20,7 @@ from shared.data.arrays.histories import Histories
 from shared.data.training.training_data import TrainingData
 from shared.recipes.hrnn import sequence_packing
 from shared.recipes.hrnn.config import GAP_BUCKETS, HrnnConfig
-from shared.recipes.hrnn.lightning_module import window_loss
+from shared.recipes.hrnn.lightning_module import compute_window_loss
 from shared.recipes.hrnn.prediction_targets import gather_batch, gather_moments, merge_targets
 from shared.recipes.hrnn.repeat_features import HALF_LIVES, LastTakings, compute_repeat_features
 from shared.recipes.hrnn.sequence_packing import REMEMBERED, Streams
@@ -558,7 +558,7 @@ def test_a_window_of_which_nothing_counts_is_learnt_nothing_from() -> None:
         network = fresh(data, streams_, hidden=8)
         for network.fast in (False, True):
             window, *_ = streams_.iter_windows(np.arange(12), streams=4, steps=8, rng=np.random.default_rng(0))
-            loss, _ = window_loss(network, streams_, lambda _: None, window, network.create_state(4))
+            loss, _ = compute_window_loss(network, streams_, lambda _: None, window, network.create_state(4))
             assert loss.item() == 0.0
             loss.backward()
 

@@ -111,9 +111,9 @@ def test_a_history_may_outgrow_what_is_read_of_it(pair: Pair, longer: int) -> No
 
 def test_only_new_events_are_read(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     read = []
-    plain = numpy_network.Weights.read
+    plain = numpy_network.Weights.read_events
 
-    def counting(self: numpy_network.Weights, items_T: numpy_network.Numbers, *more: object) -> numpy_network.Read:
+    def counting(self: numpy_network.Weights, items_T: numpy_network.Numbers, *more: object) -> numpy_network.ReadState:
         read.append(len(items_T))
         return plain(self, items_T, *more)  # type: ignore[arg-type]
 

@@ -29,7 +29,7 @@ from shared.recipes.hrnn import candidates, training
 from shared.recipes.hrnn import trainer as learning
 from shared.recipes.hrnn.batch_ranking import predict_next_item
 from shared.recipes.hrnn.counters import COUNTERS, NAMES, BlendWeights, Counters
-from shared.recipes.hrnn.lightning_module import Fitting
+from shared.recipes.hrnn.lightning_module import HrnnModule
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS
 from shared.recipes.hrnn.scoring import Scorer
 from shared.recipes.hrnn.trainer import Learner, event_weights
@@ -37,7 +37,7 @@ from shared.recipes.hrnn.training import Measured, evaluated, fingerprint
 from shared.recipes.scoring_api import Past, Query
 from shared.recipes.training_api import Trained, TrainingProgress, TrainingStopped
 from tests.recipes.networks import CELLS, took
-from tests.recipes.runs import HRNN, MRR, NDCG, make_context, planned, settings, train
+from tests.recipes.runs import HRNN, MRR, NDCG, make_context, make_task, planned, settings, train
 from tests.recipes.synthetic import histories_of, training_data, walks
 
 DAY = 86_400
@@ -134,7 +134,7 @@ def test_the_classic_cell_learns_it_too(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_sample_of_the_items_is_enough_to_learn_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sampled = functools.partial(candidates.create_candidate_sampler, negatives=10, full=0)
-    monkeypatch.setattr(candidates, "chooser", sampled)
+    monkeypatch.setattr(candidates, "create_candidate_sampler", sampled)
     planned(monkeypatch, epochs=10, streams=2)
     result, _ = train(tmp_path, walks(users=240))
     assert result.metrics[MRR] > 4.0 * result.baseline[MRR]
@@ -230,13 +230,13 @@ class Counted:
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
     count = Counted()
-    training_step = Fitting.training_step
+    training_step = HrnnModule.training_step
 
-    def step(fitting: Fitting, *args: Any) -> Any:
+    def step(fitting: HrnnModule, *args: Any) -> Any:
         count.steps += 1
         return training_step(fitting, *args)
 
-    monkeypatch.setattr(Fitting, "training_step", step)
+    monkeypatch.setattr(HrnnModule, "training_step", step)
     return count
 
 
@@ -293,7 +293,7 @@ def test_a_run_cut_off_after_the_last_step_of_an_epoch_too(
         return predict_next_item(*args, **more)
 
     with monkeypatch.context() as patched:
-        patched.setattr(learning, "foretell", fails)
+        patched.setattr(learning, "predict_next_item", fails)
         with pytest.raises(TrainingStopped):
             train(tmp_path / "cut", data, **options)
     assert counted.steps == steps * 2 / 3
@@ -403,7 +403,7 @@ def test_it_stops_at_once_when_asked_to(tmp_path: Path, phase: str) -> None:
     assert not (tmp_path / "artifact0" / "model.json").exists()
 
 
-@pytest.mark.parametrize(("module", "name"), [(Counters, "of"), (learning, "blended")])
+@pytest.mark.parametrize(("module", "name"), [(Counters, "count_events"), (learning, "fit_blend")])
 def test_it_stops_at_once_while_it_counts_and_looks_how_far_to_lean_on_that(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: Any, name: str
 ) -> None:
@@ -477,7 +477,7 @@ def test_every_second_somebody_asks_whether_to_stop(tmp_path: Path, monkeypatch:
 def learner_of(histories: Histories, **options: Any) -> tuple[Learner, Split]:
     split = Split.draw(histories, 0)
     events = int(histories.lengths[split.train].sum())
-    return Learner(training_data(histories), HRNN, settings(), make_context(**options), events), split
+    return Learner(make_task(training_data(histories), HRNN, settings(), make_context(**options)), events), split
 
 
 @pytest.mark.parametrize(("precision", "fast"), [("auto", True), ("32-true", False), ("bf16-mixed", True)])
@@ -515,13 +515,13 @@ def test_validation_leaves_the_training_as_it_was(tmp_path: Path, monkeypatch: p
     """Dropout goes on after it."""
     planned(monkeypatch, epochs=2, streams=16, bptt=8)
     modes: list[bool] = []
-    training_step = Fitting.training_step
+    training_step = HrnnModule.training_step
 
-    def step(fitting: Fitting, *args: Any) -> Any:
+    def step(fitting: HrnnModule, *args: Any) -> Any:
         modes.append(fitting.network.training)
         return training_step(fitting, *args)
 
-    monkeypatch.setattr(Fitting, "training_step", step)
+    monkeypatch.setattr(HrnnModule, "training_step", step)
     learner, split = learner_of(walks(users=120, events=8))
     learner.fit(split.train, split.validation, tmp_path / "training.ckpt")
     assert len(modes) > 2
@@ -578,9 +578,9 @@ def test_the_network_is_compiled_where_it_is_wanted(tmp_path: Path, monkeypatch:
 def test_a_checkpoint_is_taken_up_whether_compiled_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As when the operator changes the setting between two attempts."""
     kept: list[set[str]] = []
-    saved = Fitting.on_save_checkpoint
+    saved = HrnnModule.on_save_checkpoint
 
-    def save(fitting: Fitting, checkpoint: dict[str, Any]) -> None:
+    def save(fitting: HrnnModule, checkpoint: dict[str, Any]) -> None:
         kept.append(set(checkpoint["state_dict"]))
         saved(fitting, checkpoint)
 
@@ -597,7 +597,7 @@ def test_a_checkpoint_is_taken_up_whether_compiled_or_not(tmp_path: Path, monkey
         def forward(self, *args: Any) -> Any:
             return self._orig_mod(*args)
 
-    monkeypatch.setattr(Fitting, "on_save_checkpoint", save)
+    monkeypatch.setattr(HrnnModule, "on_save_checkpoint", save)
     monkeypatch.setattr(torch, "compile", lambda module, **_: Wrapped(module))
     for compiled in (False, True):
         train(tmp_path / str(compiled), walks(users=30, events=8), compile=compiled)
@@ -814,5 +814,5 @@ def test_validation_users_whose_events_do_not_count_end_nothing(
     counts = np.ones(len(histories.items), np.float32)
     counts[: histories.offsets[5]] = 0.0
     data = replace(training_data(histories), event_weights=counts)
-    learner = Learner(data, HRNN, settings(), make_context(), len(counts))
+    learner = Learner(make_task(data, HRNN, settings()), len(counts))
     assert learner.fit(np.arange(5, 20), np.arange(5), tmp_path / "training.ckpt") == 5

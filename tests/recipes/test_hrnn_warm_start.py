@@ -19,7 +19,7 @@ from shared.recipes import RECIPES
 from shared.recipes.artifact import WEIGHTS
 from shared.recipes.hrnn import warm_start as bases
 from shared.recipes.hrnn.counters import COUNTERS, BlendWeights, Counters
-from shared.recipes.hrnn.lightning_module import Fitting
+from shared.recipes.hrnn.lightning_module import HrnnModule
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS
 from shared.recipes.hrnn.trainer import Learner
 from shared.recipes.hrnn.training import trailing
@@ -28,7 +28,7 @@ from shared.recipes.scoring_api import ArtifactError, Exploration, Past, Query
 from shared.recipes.training_api import TrainingStopped
 from shared.recipes.user_personalization.scoring import Scorer
 from tests.recipes.networks import CELLS
-from tests.recipes.runs import NDCG, make_context, planned, settings, train
+from tests.recipes.runs import NDCG, make_task, planned, settings, train
 from tests.recipes.synthetic import histories_of, training_data
 
 RECIPE = RECIPES["aws-user-personalization"]
@@ -116,19 +116,19 @@ def test_it_learns_what_is_new_and_forgets_nothing(tmp_path: Path, based: tuple[
 
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     steps: list[int] = []
-    training_step = Fitting.training_step
+    training_step = HrnnModule.training_step
 
-    def step(fitting: Fitting, window: Any, batch: int) -> Any:
+    def step(fitting: HrnnModule, window: Any, batch: int) -> Any:
         steps.append(batch)
         return training_step(fitting, window, batch)
 
-    monkeypatch.setattr(Fitting, "training_step", step)
+    monkeypatch.setattr(HrnnModule, "training_step", step)
     return steps
 
 
 def learner(data: TrainingData, base: Base) -> Learner:
     new_E = base.news(data.histories)
-    return Learner(data, RECIPE, settings(RECIPE), make_context(), int(new_E.sum()) or 1, base=base, new_E=new_E)
+    return Learner(make_task(data, RECIPE, settings(RECIPE)), int(new_E.sum()) or 1, base, new_E)
 
 
 @pytest.mark.usefixtures("updates")

@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 import pytorch_lightning as lightning
 
-from shared.recipes.hrnn.lightning_module import AtEachBatch, Fitting
+from shared.recipes.hrnn.lightning_module import FitCallback, HrnnModule
 from shared.recipes.progress import ProgressReporter
 from shared.recipes.training_api import TrainingProgress
 
@@ -18,13 +18,13 @@ COMPILING, BATCH = 12.0, 0.5
 """Seconds."""
 
 
-class Training(Fitting):
+class Training(HrnnModule):
     """One that learns nothing."""
 
     def __init__(self) -> None:
         lightning.LightningModule.__init__(self)
 
-    def mean_loss(self) -> float:
+    def compute_mean_loss(self) -> float:
         return 1.0
 
 
@@ -36,7 +36,7 @@ def test_what_the_first_batch_compiles_is_not_taken_for_its_speed(
     told: list[tuple[float, TrainingProgress]] = []
     reporter = ProgressReporter(lambda progress: told.append((now, progress)), lambda: False, EPOCHS)
     reporter.report("training", 0)
-    callback = AtEachBatch(reporter, "training", 0, tmp_path / "checkpoint", every_seconds=1e9)
+    callback = FitCallback(reporter, "training", 0, tmp_path / "checkpoint", every_seconds=1e9)
     training = Training()
     for epoch in range(EPOCHS):
         trainer = cast(lightning.Trainer, SimpleNamespace(current_epoch=epoch, num_training_batches=BATCHES))

@@ -18,7 +18,7 @@ from shared.recipes.scoring_api import Past, Query
 from shared.recipes.user_segmentation import training
 from shared.recipes.user_segmentation.scoring import Scorer
 from shared.recipes.user_segmentation.training import HeldOutEvents, find_segments
-from tests.recipes.runs import make_context, planned, train
+from tests.recipes.runs import make_task, planned, train
 from tests.recipes.synthetic import histories_of, training_data, walks
 from tests.recipes.whole import history_log_shares
 
@@ -50,7 +50,7 @@ def test_the_newest_fifth_of_everybody_is_held_out() -> None:
     assert held_out.older.tolist() == [True] * 4 + [False] * 2 + [True] + [True, False]
     assert held_out.firsts.tolist() == [4, 8]
     assert held_out.taken.tolist() == [[1, 0], [2, 0], [2, 1]]
-    with pytest.raises(TooLittleData, match="nobody to test on"):
+    with pytest.raises(TooLittleData, match="there is no user to test on"):
         HeldOutEvents.split_histories(data, np.array([1]), np.random.default_rng(0))
 
 
@@ -71,7 +71,7 @@ def test_metrics_of_segments_are_by_item() -> None:
 def test_a_segment_has_the_users_whose_own_answers_give_the_item_most(leans: bool) -> None:
     data = training_data(walks(users=20, events=8, items=10))
     recipe = RECIPES["aws-item-affinity"]
-    learner = Learner(data, recipe, {"hidden_dimension": "32"}, make_context(), 160)
+    learner = Learner(make_task(data, recipe, {"hidden_dimension": "32"}), 160)
     histories = data.histories
     if leans:
         counters = Counters.count_events(histories, np.arange(20))

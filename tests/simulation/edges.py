@@ -431,7 +431,7 @@ class WarmUp:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self.signs = ActivityTracker()
+        self.activity = ActivityTracker()
 
     def prepare_endpoint(self, record: Record, _body: Mapping[str, Any], _model: Any) -> None:
         self._world.step("prepare", record.arn)

@@ -69,7 +69,7 @@ SETTINGS = Settings(
 PATIENCE = 10.0
 AWAY = "ServiceUnavailable"
 #: What is logged when our own code fails where that ends nothing else.
-FAULTS_OF_OURS = {"set aside", "a background thread has died", "a background thread has ended"}
+FAULTS_OF_OURS = {"set aside", "background thread failed", "background thread ended"}
 #: Any operation may answer these, whatever its model declares.
 COMMON = {"ValidationException", "ResourceNotFoundException", AWAY}
 
@@ -250,7 +250,7 @@ def simulated(world: World, children: Children) -> Iterator[None]:
         (runner, "_pool", children),
         (runner, "end_process", lambda code: world.die(f"with exit status {code}")),
         (data_schemas, "parse_schema", _parse_schema),
-        (of_filters, "parse", _parse_filter),
+        (of_filters, "parse_filter", _parse_filter),
         (memory_guard, "start_memory_guard", lambda _process: None),  # it looks at a real Redis
         (worker_process, "_current", _Current(world)),
         # Each round costs steps, and a fault between two of these is seldom.

@@ -143,8 +143,8 @@ def _recipe_table(recipe: Recipe) -> Iterable[str]:
     if recipe.inert:
         yield f"* taken as AWS prints it, without effect: {', '.join(p.name for p in recipe.inert)}"
     for p in recipe.hyperparameters:
-        if p.also:
-            yield f"* {p.name} is also taken as {', '.join(p.also)}"
+        if p.aliases:
+            yield f"* {p.name} is also taken as {', '.join(p.aliases)}"
     yield f"* code and numbers: `{recipe.module.replace('.', '/')}/`"
     if not recipe.hyperparameters:
         return

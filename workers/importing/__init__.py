@@ -1,1 +1,1 @@
-"""Dataset import jobs; export and deletion jobs will join them."""
+"""Dataset import jobs."""

@@ -1,4 +1,4 @@
-"""The child process of one dataset import job: CSV from the buckets, checked against the schema, to Parquet."""
+"""The child process of a dataset import job: checks CSV files against the schema, and writes them as Parquet."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import structlog
 from shared import settings
 from shared.data import schemas
 from shared.data.csv.csv_errors import trim_text
-from shared.data.csv.csv_import import ImportFailed, ImportResult, import_csv
+from shared.data.csv.csv_import import ImportFailed, ImportLimits, ImportResult, import_csv
 from shared.jobs.entrypoint import ReportProgress, WorkFailed, WorkStopped, run_jobs
 from shared.observability import logging
 from shared.resources import ResourceReader
@@ -24,24 +24,30 @@ from shared.store.redis import RedisStore
 
 log = structlog.get_logger()
 
-#: Names of skipped files that are told.
+#: Skipped files that the remarks name, at most.
 MOST_NAMED = 10
-#: A FULL import of interactions must bring at least so many rows (AWS's rule for bulk data).
+#: The least number of rows of a FULL import of interactions (AWS's rule for bulk data).
 MIN_INTERACTIONS = 1000
 
 
 def import_dataset(
     arn: str, attempt: int, progress: ReportProgress, should_stop: Callable[[], bool]
 ) -> Mapping[str, Any]:
+    """``shared.jobs.entrypoint.Job``: import the files of a job, and return the number of rows and the remarks."""
     configured = settings.load()
-    reading = ResourceReader(RedisStore(configured.redis_url), configured)
-    job = reading.find_record(arn, "dataset_import_job")
-    dataset = reading.find_record(job.body["datasetArn"], "dataset")
-    declared = reading.find_record(dataset.body["schemaArn"], "schema").body
+    reader = ResourceReader(RedisStore(configured.redis_url), configured)
+    job = reader.find_record(arn, "dataset_import_job")
+    dataset = reader.find_record(job.body["datasetArn"], "dataset")
+    declared = reader.find_record(dataset.body["schemaArn"], "schema").body
     schema = schemas.parse_schema(
         declared["schema"], dataset_type=dataset.body["datasetType"], domain=declared.get("domain")
     )
     artifacts = Artifacts(configured.artifacts, on_block=should_stop)
+    limits = ImportLimits(
+        configured.import_memory_mb,
+        min_rows=MIN_INTERACTIONS if dataset.body["datasetType"] == "INTERACTIONS" else 0,
+        unreadable_share=configured.import_unreadable_share,
+    )
     skipped: list[str] = []
 
     def on_rows(rows: int) -> None:
@@ -57,22 +63,14 @@ def import_dataset(
                 job.body["dataSource"]["dataLocation"], Path(downloads), should_stop, skipped.append
             ) as files,
         ):
-            imported = import_csv(
-                files,
-                schema,
-                folder / ROWS,
-                memory_mb=configured.import_memory_mb,
-                min_rows=MIN_INTERACTIONS if dataset.body["datasetType"] == "INTERACTIONS" else 0,
-                progress=on_rows,
-                unreadable_share=configured.import_unreadable_share,
-            )
+            imported = import_csv(files, schema, folder / ROWS, limits, on_rows)
     except (BucketError, ImportFailed) as error:
         raise WorkFailed(str(error)) from error
     return {"rows": imported.rows, "remarks": _collect_remarks(imported, skipped)}
 
 
 def _collect_remarks(imported: ImportResult, skipped: Sequence[str]) -> Mapping[str, Any]:
-    """What whoever asked for the import should know of it, also in the log."""
+    """Log and return the remarks for the client: unreadable cells imported as null, and skipped files."""
     remarks: dict[str, Any] = {}
     if imported.nulls:
         remarks["nulls"], remarks["first"] = dict(imported.nulls), list(imported.first)

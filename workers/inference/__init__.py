@@ -1,1 +1,1 @@
-"""Batch inference and batch segment jobs: a process and a queue, which no command is sent to yet."""
+"""Batch inference and batch segment jobs: a worker process for a queue to which no command is sent yet."""

@@ -1,1 +1,1 @@
-"""One training run at a time, on one device."""
+"""Training jobs: one training at a time in each worker."""

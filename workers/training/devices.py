@@ -1,7 +1,7 @@
-"""Which CUDA devices a training gets, where several workers share those of a machine.
+"""Grants CUDA devices to trainings, where several workers share the devices of a machine.
 
-Each device has as many slots as trainings may share it; a slot is a file in a folder of the machine, and is taken by a
-lock on it. The kernel gives the lock back when the process that holds it dies, however it dies.
+Each device has as many slots as trainings may share it. A slot is a file in a folder of the machine, and a process
+takes it by a lock on that file, which the kernel releases when the process ends in any way.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ RETRY_SECONDS = 0.2
 
 
 class UnsafeFolder(OSError):
-    """The folder of the slots is not this user's alone; the message says what to do."""
+    """Other users may open the folder of the slots; the message names the remedy."""
 
 
 @contextlib.contextmanager
 def grant_devices(configured: Settings, on_wait: Callable[[], None]) -> Iterator[tuple[int, ...]]:
-    """The devices that are one training's by the settings, as ``held``; () on a machine without. Raises WorkFailed."""
-    # Whoever trains on one has imported torch by now; for the others it would take seconds.
+    """Hold the devices that the settings give to one training; () on a machine without GPUs. Raises WorkFailed."""
+    # A recipe that trains on a GPU has imported torch by now; to import it for all recipes would take seconds.
     torch = sys.modules.get("torch")
     count = torch.cuda.device_count() if torch else 0
     wanted = (configured.training_devices or count) if configured.training_strategy == "ddp" else 1
@@ -49,11 +49,10 @@ def hold_devices(
     wanted: int = 1,
     folder: Path | None = None,
 ) -> Iterator[tuple[int, ...]]:
-    """The numbers of the ``wanted`` devices, of ``count``, that are this process's for as long as the block takes.
+    """Hold ``wanted`` of ``count`` devices within the block, and yield their numbers; () where ``count`` is 0.
 
-    () where there are none, and nothing is locked. Whoever finds too few free slots waits, holding none; ``on_wait``
-    is called meanwhile, and what it raises comes out. Raises ValueError where more are wanted than there are, and
-    Unsafe.
+    While too few slots are free, this process holds none and waits; it calls ``on_wait``, and passes on an exception
+    raised there. Raises ValueError where more devices are wanted than there are, and UnsafeFolder.
     """
     if not count:
         yield ()
@@ -61,7 +60,7 @@ def hold_devices(
     if not 0 < wanted <= count:
         raise ValueError(f"{wanted} devices are wanted, and the machine has {count}.")
     slots = _prepare_folder(folder)
-    # A process may be shown some of the machine's devices alone, under numbers of its own.
+    # CUDA_VISIBLE_DEVICES may show a process only some of the machine's devices, under other numbers.
     shown = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
     names = [re.sub(r"[^\w-]", "_", shown[number]) if shown else str(number) for number in range(count)]
     with contextlib.ExitStack() as locks:
@@ -75,7 +74,7 @@ def hold_devices(
 def _take_free_slots(
     folder: Path, names: list[str], per_device: int, wanted: int, locks: contextlib.ExitStack
 ) -> tuple[int, ...]:
-    """The emptiest devices first."""
+    """Lock a slot of each of ``wanted`` devices, those with the most free slots first; return their numbers."""
     taken: list[int] = []
     for slot in range(per_device):
         for number, name in enumerate(names):
@@ -85,6 +84,7 @@ def _take_free_slots(
 
 
 def _lock_slot(slot: Path, locks: contextlib.ExitStack) -> bool:
+    """Lock a slot until ``locks`` closes; return whether it was free."""
     file = os.open(slot, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""The child process of a training worker: a recipe's trainer between the data and the artifact, or a trial's result."""
+"""The child process of a training worker: prepares the data, runs the recipe's trainer, writes the artifact."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from shared.recipes import Recipe
 from shared.recipes.scoring_api import ArtifactError
 from shared.recipes.training_api import TrainingContext, TrainingOptions, TrainingProgress, TrainingStopped
 from shared.resources import ResourceReader
-from shared.resources.solution_version.requests import tuned
+from shared.resources.solution_version.requests import get_tuning_result
 from shared.resources.trial import requests as trials
 from shared.settings import Settings
 from shared.state.messages import RunTrial, TrainSolutionVersion
@@ -36,13 +36,13 @@ from workers.training.sources import SourceFinder
 
 UPDATE = "UPDATE"
 
-#: Who prepares data for others looks after it at least so often (seconds).
+#: The lock on the preparation of data expires after this time; its holder renews it about each second.
 PREPARING_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """What a training of a solution version, or a trial of it, has before it. Raises WorkFailed."""
+    """The inputs of a training of a solution version, or of one of its trials."""
 
     version: Record
     recipe: Recipe
@@ -52,6 +52,7 @@ class TrainingRun:
 
     @classmethod
     def for_version(cls, version: Record, recipe_arn: str, store: RedisStore, should_stop: Callable[[], bool]) -> Self:
+        """Find the recipe. Raises WorkFailed where it is not offered."""
         recipe = recipes.find_recipe(recipe_arn)
         if recipe is None:
             raise WorkFailed(f"The recipe {recipe_arn} is not offered by this release.")
@@ -73,7 +74,7 @@ class TrainingRun:
         return self.recipe.resolve_parameters(self.version.body.get("solutionConfig"))
 
     def load_data(self) -> TrainingData:
-        """Prepared once for all trials of the recipe and the training that follows them. Raises DataRefused."""
+        """Open the data, prepared once for all trials of the recipe and the training after them. Raises DataRefused."""
         folder = self.workspace / f"data-{self.recipe.name}"
         name = f"data:{folder.parent.name}:{folder.name}"
         owner = f"{os.uname().nodename}:{os.getpid()}:{time.monotonic_ns()}"
@@ -85,27 +86,28 @@ class TrainingRun:
         return TrainingData.open(folder)
 
     def _prepare_data(self, folder: Path, keep_lock: Callable[[], object]) -> TrainingData:
-        looked = time.monotonic()
+        renewed = time.monotonic()
 
         def on_step() -> None:
-            nonlocal looked
+            nonlocal renewed
             self.stop_if_asked()
-            if time.monotonic() - looked > 1.0:
-                looked = time.monotonic()
+            if time.monotonic() - renewed > 1.0:
+                renewed = time.monotonic()
                 keep_lock()
 
-        reading = ResourceReader(self.store, self.configured)
-        beside = folder.with_name(f"{folder.name}.sources")
-        beside.mkdir(exist_ok=True)
-        finding = SourceFinder(self.version, self.recipe, reading, self.store, self.artifacts, beside, on_step)
+        reader = ResourceReader(self.store, self.configured)
+        drafts = folder.with_name(f"{folder.name}.sources")
+        drafts.mkdir(exist_ok=True)
+        finder = SourceFinder(self.version, self.recipe, reader, self.store, self.artifacts, drafts, on_step)
         return training_data.prepare_training_data(
             folder,
-            finding.find_sources(self.parameters),
+            finder.find_sources(self.parameters),
             memory_mb=self.configured.import_memory_mb,
             on_step=on_step,
         )
 
     def stop_if_asked(self) -> None:
+        """Raise TrainingStopped if the worker asks for it."""
         if self.should_stop():
             raise TrainingStopped
 
@@ -134,26 +136,28 @@ class TrainingRun:
 
     @property
     def trainer(self) -> Any:
+        """The recipe's module with ``train``, and ``validate`` where it may be tuned."""
         return importlib.import_module(f"{self.recipe.module}.training")
 
 
 def train_solution_version(
     arn: str, attempt: int, progress: ReportProgress, should_stop: Callable[[], bool]
 ) -> Mapping[str, Any]:
+    """``shared.jobs.entrypoint.Job``: train, and return the metrics."""
     configured = settings.load()
     store = RedisStore(configured.redis_url)
     version = ResourceReader(store, configured).find_record(arn, "solution_version", "recommender_version")
-    won = tuned(version)
-    bench = TrainingRun.for_version(version, won["recipeArn"] if won else version.body["recipeArn"], store, should_stop)
+    won = get_tuning_result(version)
+    run = TrainingRun.for_version(version, won["recipeArn"] if won else version.body["recipeArn"], store, should_stop)
     progress({"phase": "loading"})
-    with _translate_errors(), bench.artifacts.fill_artifact(arn, attempt) as folder:
-        data, trainer = bench.load_data(), bench.trainer
-        parameters = won["parameters"] if won else bench.parameters
+    with _translate_errors(), run.artifacts.fill_artifact(arn, attempt) as folder:
+        data, trainer = run.load_data(), run.trainer
+        parameters = won["parameters"] if won else run.parameters
         # The winning trial has learnt already: training continues from its checkpoints.
-        workspace = trials.workspace(bench.workspace, won["trial"]) if won else bench.workspace
-        base = find_base(version, bench.artifacts)
-        with bench.open_context(workspace, folder, lambda made: progress(made.as_message()), base) as context:
-            trained = trainer.train(data, bench.recipe, parameters, context)
+        workspace = trials.get_workspace(run.workspace, won["trial"]) if won else run.workspace
+        base = find_base(version, run.artifacts)
+        with run.open_context(workspace, folder, lambda made: progress(made.as_message()), base) as context:
+            trained = trainer.train(data, run.recipe, parameters, context)
     return {
         "metrics": trained.metrics,
         "baseline": trained.baseline,
@@ -164,50 +168,51 @@ def train_solution_version(
 
 
 def run_trial(arn: str, _attempt: int, progress: ReportProgress, should_stop: Callable[[], bool]) -> Mapping[str, Any]:
+    """``shared.jobs.entrypoint.Job``: run one trial of HPO or AutoML, and return its metrics."""
     configured = settings.load()
     store = RedisStore(configured.redis_url)
-    reading = ResourceReader(store, configured)
-    trial = reading.find_record(arn, "trial")
+    reader = ResourceReader(store, configured)
+    trial = reader.find_record(arn, "trial")
     lease = store.get_lease(arn)
-    bench = TrainingRun.for_version(
-        reading.find_record(trial.parents[0], "solution_version"), trial.body["recipeArn"], store, should_stop
+    run = TrainingRun.for_version(
+        reader.find_record(trial.parents[0], "solution_version"), trial.body["recipeArn"], store, should_stop
     )
-    curve = {epoch: (gain, seconds) for epoch, gain, seconds in trials.curve(trial)}
+    curve = {epoch: (gain, seconds) for epoch, gain, seconds in trials.read_curve(trial)}
     before = max((seconds for _, seconds in curve.values()), default=0.0)
     began = time.monotonic()
 
-    def say(made: Mapping[str, Any]) -> Mapping[str, Any]:
-        """All that was said before with it, in case that was lost on the way."""
+    def report(made: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Report the progress with the whole curve, since earlier reports may have been lost."""
         seconds = round(before + time.monotonic() - began, 3)
         if made.get("gain") is not None:
             curve[made["epoch"]] = (round(made["gain"], 6), seconds)
-        told = {
+        message = {
             **made,
             "curve": [[epoch, *point] for epoch, point in sorted(curve.items())],
             "worker": lease.worker if lease else None,
             "seconds": seconds,
         }
-        progress(told)
-        return told
+        progress(message)
+        return message
 
-    say({"phase": "loading"})
-    workspace = trials.workspace(bench.workspace, trial.body["number"])
+    report({"phase": "loading"})
+    workspace = trials.get_workspace(run.workspace, trial.body["number"])
     workspace.mkdir(parents=True, exist_ok=True)
     with _translate_errors():
-        data, trainer = bench.load_data(), bench.trainer
-        with bench.open_context(workspace, workspace / "artifact", lambda made: say(made.as_message())) as context:
-            tried = trainer.validate(data, bench.recipe, trial.body["parameters"], context)
+        data, trainer = run.load_data(), run.trainer
+        with run.open_context(workspace, workspace / "artifact", lambda made: report(made.as_message())) as context:
+            tried = trainer.validate(data, run.recipe, trial.body["parameters"], context)
     return {
         "metrics": tried.metrics,
         "errors": tried.errors,
         "epochs": tried.epochs,
-        "progress": say({"phase": "finished", "epoch": tried.epochs, "epochs": tried.epochs}),
+        "progress": report({"phase": "finished", "epoch": tried.epochs, "epochs": tried.epochs}),
     }
 
 
 @contextlib.contextmanager
 def _translate_errors() -> Iterator[None]:
-    """What trainers raise, in the words of a job."""
+    """Translate the exceptions of trainers into those of a job."""
     try:
         yield
     except (DataRefused, PersonalizeError) as error:
@@ -227,12 +232,12 @@ def find_base(version: Record, artifacts: Artifacts) -> Path | None:
         return None
     base = version.state.get("base")
     if not base:
-        raise WorkFailed("The solution has no active version that was trained in mode FULL, to go on from.")
+        raise WorkFailed("The solution has no active version trained in mode FULL to continue from.")
     return artifacts.open_artifact(base)
 
 
 def count_workers_here(store: RedisStore) -> int:
-    """How many training workers of this machine, or container, share its cores: at least 1."""
+    """Count the training workers that share the cores of this machine, or container: at least 1."""
     here = f"training@{os.uname().nodename}:"
     return max(sum(name.startswith(here) for name in store.list_live_processes()), 1)
 
@@ -250,7 +255,7 @@ def choose_options(configured: Settings, workers: int = 1) -> TrainingOptions:
     options = TrainingOptions.from_settings(configured)
     if options.strategy == "ddp" and options.num_nodes > 1 and not options.master:
         raise WorkFailed("FORETASTE_TRAINING_NUM_NODES is above 1: FORETASTE_TRAINING_MASTER must say where they meet.")
-    # One worker may use as many threads as the cgroup grants; several share these.
+    # 0 lets a single worker use all cores that the cgroup grants; several workers share them.
     threads = options.threads or (max(available_cpus() // workers, 1) if workers > 1 else 0)
     return replace(options, threads=threads)
 

@@ -1,7 +1,7 @@
 """A further node of distributed training: ``python -m workers.training.node``, once on each machine but the first.
 
-It takes no jobs from the queue. It waits until a training worker of node 0 begins a distributed one, runs its machine's
-share, and waits again. The settings are those of node 0, but for FORETASTE_TRAINING_NODE_RANK.
+It takes no jobs from the queue. It waits until a training worker of node 0 starts a distributed training, runs the
+ranks of its own machine, and waits again. Its settings are those of node 0, except for FORETASTE_TRAINING_NODE_RANK.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from torch.distributed.distributed_c10d import Store
 from shared import settings
 from shared.jobs.entrypoint import WorkFailed
 from shared.observability import logging
-from shared.recipes.hrnn.distributed.launcher import Started, address_of
-from shared.recipes.hrnn.distributed.process_group import Address, Order, ordered, reached
+from shared.recipes.hrnn.distributed.launcher import RankProcesses, parse_address
+from shared.recipes.hrnn.distributed.process_group import Address, RankAssignment, connect_store, read_assignment
 from shared.settings import Settings
 from workers.training import devices
 
@@ -30,21 +30,21 @@ POLL_SECONDS = 0.5
 
 
 def serve_trainings(configured: Settings) -> None:
-    """Never returns. Raises WorkFailed where the settings are not those of a further node."""
+    """Run the ranks of one training after another, forever. Raises WorkFailed if the settings name no further node."""
     if not configured.training_master or not 0 < configured.training_node_rank < configured.training_num_nodes:
         raise WorkFailed(
             "A further node needs FORETASTE_TRAINING_MASTER, and a FORETASTE_TRAINING_NODE_RANK from 1 to below "
             "FORETASTE_TRAINING_NUM_NODES."
         )
-    address = address_of(configured.training_master)
+    address = parse_address(configured.training_master)
     log.info("waiting for trainings", node=configured.training_node_rank, master=configured.training_master)
     done = ""
     while True:
-        # That rank zero is no more, or about to come, is how it is most of the time.
+        # Most of the time there is no rank zero to connect to.
         with contextlib.suppress(distributed.DistError, OSError):
             socket.create_connection(address, timeout=5).close()
-            store = reached(address)
-            order = ordered(store)
+            store = connect_store(address)
+            order = read_assignment(store)
             if order.name != done and not store.check(["over"]):
                 done = order.name
                 with devices.grant_devices(configured, lambda: None) as numbers:
@@ -52,24 +52,26 @@ def serve_trainings(configured: Settings) -> None:
         time.sleep(POLL_SECONDS)
 
 
-def run_ranks(store: Store, order: Order, address: Address, node: int, numbers: tuple[int, ...]) -> None:
-    """Runs this node's ranks until rank zero has ended or one of them has died, which rank zero is told."""
-    log.info("taking part", path=order.path)
-    with _end_afterwards(Started(range(order.processes), order, address, numbers, node * order.processes)) as started:
+def run_ranks(store: Store, order: RankAssignment, address: Address, node: int, numbers: tuple[int, ...]) -> None:
+    """Run this node's ranks until rank zero has ended, or until one of them dies; report a death to rank zero."""
+    log.info("distributed training joined", path=order.path)
+    with _end_afterwards(
+        RankProcesses(range(order.processes), order, address, numbers, node * order.processes)
+    ) as started:
         while not store.check(["over"]):
-            if reason := started.lost():
-                log.error("lost", reason=reason)
+            if reason := started.find_lost_rank():
+                log.error("rank lost", reason=reason)
                 store.set("lost", f"{reason} It was on node {node}.")
                 return
             time.sleep(POLL_SECONDS)
 
 
 @contextlib.contextmanager
-def _end_afterwards(started: Started) -> Iterator[Started]:
+def _end_afterwards(started: RankProcesses) -> Iterator[RankProcesses]:
     try:
         yield started
     finally:
-        started.end()
+        started.kill_all()
 
 
 if __name__ == "__main__":
@@ -78,5 +80,5 @@ if __name__ == "__main__":
     try:
         serve_trainings(configured)
     except WorkFailed as error:
-        log.error("not a further node", reason=str(error))  # noqa: TRY400 - the reason says it all
+        log.error("settings are not those of a further node", reason=str(error))  # noqa: TRY400 - the reason is enough
         sys.exit(2)

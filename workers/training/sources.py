@@ -1,4 +1,4 @@
-"""What a solution version trains on: the bulk data as it was when it was made, and what was sent one by one."""
+"""Finds the data of a solution version: the imports that it was created with, and the records sent one by one."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from shared.data.training.training_data import DatasetFiles, TrainingSources
 from shared.jobs.entrypoint import WorkFailed
 from shared.recipes import Recipe
 from shared.resources import ResourceReader
-from shared.resources.dataset.requests import added_since, arn_of, schema_of
+from shared.resources.dataset.requests import build_dataset_arn, find_columns_added_since, find_schema
 from shared.resources.dataset_import_job import ROWS
-from shared.resources.solution.columns import left_out
-from shared.resources.solution_version.requests import imports
+from shared.resources.solution.columns import find_excluded_columns
+from shared.resources.solution_version.requests import list_imports
 from shared.storage.artifacts import ArtifactDamaged, Artifacts
 from shared.store import Record, Store
 
 
 @dataclass(frozen=True)
 class SourceFinder:
-    """``on_step`` is called at each file, event and record; what it raises comes out of ``sources``."""
+    """Finds a version's data. ``on_step`` is called for each file, event and record; it may raise to end the work."""
 
     version: Record
     recipe: Recipe
@@ -36,22 +36,23 @@ class SourceFinder:
     on_step: Callable[[], None]
 
     def find_sources(self, parameters: Mapping[str, str]) -> TrainingSources:
-        """Raises WorkFailed with what to do, and InvalidInput where a dataset was made anew with other columns."""
+        """Return the sources of the training.
+
+        Raises WorkFailed with advice, and InvalidInput where a dataset was recreated with other columns.
+        """
         config = self.version.body.get("solutionConfig") or {}
         threshold = config.get("eventValueThreshold")
         interactions = self._collect_interactions()
         if interactions is None:
-            what = self.recipe.interactions.lower().replace("_", " ")
-            raise WorkFailed(f"The dataset group has no {what}: import some, or send events.")
+            events = self.recipe.interactions.lower().replace("_", " ")
+            raise WorkFailed(f"The dataset group has no {events}: import some, or send events.")
         described = (self.recipe.catalogue, "USERS")
         bulk = {
             table: self._collect_described(table) if self.recipe.training.uses_metadata else None for table in described
         }
         for table in bulk.keys() & set(self.recipe.training.datasets):
             if bulk[table] is None:
-                raise WorkFailed(
-                    f"{self.recipe.name} needs the {table} dataset, and there is nothing in it: import or put some."
-                )
+                raise WorkFailed(f"{self.recipe.name} needs the {table} dataset, which is empty: import or put some.")
         return TrainingSources(
             interactions=interactions,
             items=bulk[self.recipe.catalogue],
@@ -73,18 +74,20 @@ class SourceFinder:
         return str(self.version.body["datasetGroupArn"])
 
     def _find_excluded(self, config: Mapping[str, Any]) -> dict[str, frozenset[str]]:
-        """What the configuration leaves out, and the columns that it was made before."""
-        chosen = left_out(config, self.reading.find_record(self._group, "dataset_group"), self.reading)
-        for dataset_type, columns in added_since(self._group, self._find_configuration_time(), self.reading).items():
+        """Return by dataset type the columns that the configuration excludes, and those added after it was made."""
+        chosen = find_excluded_columns(config, self.reading.find_record(self._group, "dataset_group"), self.reading)
+        for dataset_type, columns in find_columns_added_since(
+            self._group, self._find_configuration_time(), self.reading
+        ).items():
             chosen[dataset_type] = chosen.get(dataset_type, frozenset()) | columns
         return chosen
 
     def _find_configuration_time(self) -> float:
-        """When the solution, or the configuration of the recommender, was made: epoch seconds."""
+        """Return when the solution, or the recommender's configuration, was created, in seconds since the epoch."""
         owner = self.reading.records.get(self.version.parents[0])
         if owner is None:
             return self.version.created
-        # UpdateRecommender chooses columns anew, UpdateSolution does not.
+        # UpdateRecommender chooses the columns again, UpdateSolution does not.
         if owner.kind == "recommender" and owner.update is not None:
             return owner.update.created
         return owner.created
@@ -92,7 +95,7 @@ class SourceFinder:
     def _collect_interactions(self) -> DatasetFiles | None:
         dataset_type = self.recipe.interactions
         schema = self._find_schema(dataset_type)
-        stream = self.store.iter_interactions(arn_of(self._group, dataset_type, self.reading))
+        stream = self.store.iter_interactions(build_dataset_arn(self._group, dataset_type, self.reading))
         live = (
             streamed_records.write_events(stream, schema, self.workspace / "live.parquet", self.on_step)
             if schema
@@ -101,13 +104,13 @@ class SourceFinder:
         return self._build_table(dataset_type, [*self._list_files(dataset_type), live])
 
     def _collect_described(self, dataset_type: str) -> DatasetFiles | None:
-        """Items or users: of rows with one id the newest counts, imported or sent by itself."""
+        """Return the files of items or users, oldest first: of rows with one id the newest counts."""
         schema = self._find_schema(dataset_type)
         if schema is None:
             return None
-        jobs = [self.reading.find_record(arn, "dataset_import_job") for arn in imports(self.version, dataset_type)]
+        jobs = [self.reading.find_record(arn, "dataset_import_job") for arn in list_imports(self.version, dataset_type)]
         between = streamed_records.write_records(
-            self.store.iter_put_records(arn_of(self._group, dataset_type, self.reading)),
+            self.store.iter_put_records(build_dataset_arn(self._group, dataset_type, self.reading)),
             schema,
             self.workspace / f"put_{dataset_type.lower()}",
             [job.created for job in jobs],
@@ -117,12 +120,12 @@ class SourceFinder:
         return self._build_table(dataset_type, [file for pair in zip(between, imported, strict=True) for file in pair])
 
     def _find_schema(self, dataset_type: str) -> DatasetSchema | None:
-        declared = schema_of(self._group, dataset_type, self.reading)
+        declared = find_schema(self._group, dataset_type, self.reading)
         return schemas.parse_schema(declared["schema"], domain=declared.get("domain")) if declared else None
 
     def _build_table(self, dataset_type: str, files: Sequence[Path | None]) -> DatasetFiles | None:
-        """None where the group has no such dataset, or nothing in it."""
-        schema = schema_of(self._group, dataset_type, self.reading)
+        """Return the files that exist, with their schema; None where the group has no such dataset, or an empty one."""
+        schema = find_schema(self._group, dataset_type, self.reading)
         there = [file for file in files if file is not None]
         return (
             DatasetFiles(files=there, schema=schema["schema"], domain=schema.get("domain"))
@@ -131,10 +134,10 @@ class SourceFinder:
         )
 
     def _list_files(self, dataset_type: str) -> list[Path]:
-        """The older ones first."""
+        """Return the imported files of a dataset, oldest first. Raises WorkFailed where one is damaged."""
         files = []
         try:
-            for job_arn in imports(self.version, dataset_type):
+            for job_arn in list_imports(self.version, dataset_type):
                 self.on_step()
                 files.append(self.artifacts.open_artifact(job_arn) / ROWS)
         except ArtifactDamaged as error:
@@ -143,7 +146,7 @@ class SourceFinder:
 
 
 def parse_event_parameters(config: Mapping[str, Any]) -> list[EventParameters]:
-    """The eventParametersList of a solutionConfig's eventsConfig."""
+    """Return the eventParametersList of a solutionConfig's eventsConfig."""
     wanted = (config.get("eventsConfig") or {}).get("eventParametersList") or ()
     return [
         EventParameters(
@@ -156,7 +159,7 @@ def parse_event_parameters(config: Mapping[str, Any]) -> list[EventParameters]:
 
 
 def parse_objective(config: Mapping[str, Any]) -> Objective | None:
-    """The optimizationObjective of a solutionConfig."""
+    """Return the optimizationObjective of a solutionConfig; None without one."""
     wanted = config.get("optimizationObjective")
     if not wanted or not wanted.get("itemAttribute"):
         return None

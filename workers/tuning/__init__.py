@@ -1,1 +1,1 @@
-"""HPO and AutoML: proposes trials, ends those that promise little, chooses the winner. Never trains, never waits."""
+"""HPO and AutoML: proposes trials, ends unpromising ones, chooses the winner. It never trains and never waits."""

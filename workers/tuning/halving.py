@@ -1,4 +1,4 @@
-"""Which trials go on, and which recipes get more of them: successive halving, of epochs and of trials."""
+"""Successive halving: decides which trials continue, and which recipes get further trials."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 REDUCTION = 2
-"""At each rung one of so many goes on."""
+"""At each rung one of REDUCTION trials continues."""
 
 FIRST_RUNG = 2
 """Epochs before the first comparison."""
 
 Curve = Sequence[tuple[int, float, float]]
-"""(epoch, gain, seconds), by epoch."""
+"""(epoch, NDCG, seconds) after each epoch."""
 
 
 def is_promising(curve: Curve, others: Sequence[Curve]) -> bool:
-    """Does a trial go on? At its last rung it must be among the best half of those that have come as far.
+    """Return whether a trial continues: at its last rung it must be in the better half of the trials that reached it.
 
-    Rungs are at 2, 4, 8, ... epochs. Nobody waits for the others: who comes first goes on, as in asynchronous
-    successive halving (Li et al., A System for Massively Parallel Hyperparameter Tuning, MLSys 2020).
+    Rungs are at 2, 4, 8, ... epochs. No trial waits for the rest: the first trial at a rung continues, as in
+    asynchronous successive halving (Li et al., A System for Massively Parallel Hyperparameter Tuning, MLSys 2020).
     """
     reached = curve[-1][0] if curve else 0
     if reached < FIRST_RUNG:
@@ -35,16 +35,16 @@ def is_promising(curve: Curve, others: Sequence[Curve]) -> bool:
 
 
 def _get_value_at(curve: Curve, rung: int) -> float | None:
-    """The best gain up to this epoch; None of one that has not come so far."""
+    """Return the best NDCG up to this epoch; None for a trial that has not reached it."""
     if not curve or curve[-1][0] < rung:
         return None
-    return max(gain for epoch, gain, _ in curve if epoch <= rung)
+    return max(ndcg for epoch, ndcg, _ in curve if epoch <= rung)
 
 
 def select_survivors(best: Mapping[str, float], begun: Mapping[str, int], jobs: int) -> list[str]:
-    """The recipes of which more trials are worth it, best first: half of them in each round of trials.
+    """Return the recipes that get further trials, best first: each round of trials keeps half of them.
 
-    ``best`` is what each recipe has come to so far, ``begun`` its trials. The rounds share the jobs alike.
+    ``best`` is the best value of each recipe so far, ``begun`` its number of trials. The rounds share the jobs equally.
     """
     rounds = max(math.ceil(math.log2(max(len(best), 1))), 1)
     beyond_first = sum(begun.values()) - len(begun)
@@ -55,9 +55,9 @@ def select_survivors(best: Mapping[str, float], begun: Mapping[str, int], jobs: 
 
 
 def find_simplest(results: Sequence[tuple[Any, float, float]]) -> Any:
-    """Of (what, value, its standard error), simplest first: the first that is within an error of the best.
+    """Return the simplest of these (result, value, standard error), simplest first, within one error of the best.
 
-    The rule of one standard error (Breiman et al., 1984): what is no better for certain must not be less simple.
+    This is the rule of one standard error (Breiman et al., 1984): among equally good results the simplest wins.
     """
     _, best, error = max(results, key=lambda result: result[1])
-    return next(what for what, value, _ in results if value >= best - error)
+    return next(result for result, value, _ in results if value >= best - error)

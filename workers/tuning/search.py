@@ -1,4 +1,4 @@
-"""A version that is being tuned, with its trials: what is known, and what follows from it. Writes nothing."""
+"""The state of the tuning of a version, from its trials, and the next trial that follows. Writes nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from workers.tuning.study import Parameters, SearchSpace, TriedParameters
 
 @dataclass(frozen=True)
 class TrialSearch:
-    """``trials`` are all there are, by number."""
+    """A version that is being tuned. ``trials`` holds all its trials, by number."""
 
     version: Record
     trials: Sequence[Record]
@@ -37,47 +37,49 @@ class TrialSearch:
 
     @property
     def jobs(self) -> int:
-        """How many trainings may be tried."""
-        return max(self.settings.automl_training_jobs, 1) if self.automl else tuning.training_jobs(self.config)[0]
+        """The number of trials, at most."""
+        return max(self.settings.automl_training_jobs, 1) if self.automl else tuning.parse_job_limits(self.config)[0]
 
     @property
     def at_once(self) -> int:
-        parallel = self.settings.automl_parallel_jobs if self.automl else tuning.training_jobs(self.config)[1]
+        """The number of trials under way at the same time, at most."""
+        parallel = self.settings.automl_parallel_jobs if self.automl else tuning.parse_job_limits(self.config)[1]
         return min(max(parallel, 1), self.jobs)
 
     @property
     def spaces(self) -> list[SearchSpace]:
-        """Of the recipes that are tried, the simplest first."""
+        """The search spaces of the recipes that are tried, the simplest recipe first."""
         if not self.automl:
             return [SearchSpace.from_config(_find_recipe(self.version.body["recipeArn"]), self.config)]
         return [SearchSpace.from_config(_find_recipe(arn), {}) for arn in self.version.state["candidates"]]
 
     def list_trials(self, space: SearchSpace) -> list[Record]:
+        """Return the trials of a recipe, by number."""
         return [trial for trial in self.trials if trial.body["recipeArn"] == space.recipe.arn]
 
     @property
     def objective(self) -> tuple[str, bool]:
-        """(what trials are compared by, is it to be made great?). Raises LookupError."""
+        """(the metric by which trials are compared, whether it is maximized). Raises LookupError."""
         follow = self.settings.hpo_objective
-        metric, great = tuning.objective(self.config, automl=self.automl, follow_hpo_objective=follow)
-        if metric not in tuning.METRICS:  # it was not read when the solution was made
+        metric, great = tuning.resolve_objective(self.config, automl=self.automl, follow_hpo_objective=follow)
+        if metric not in tuning.METRICS:  # CreateSolution does not check it
             raise LookupError(f"hpoObjective's metricName must be one of {', '.join(tuning.METRICS)}; it is {metric}.")
         return metric, great
 
     def get_value(self, trial: Record) -> float:
-        """The value of a trial that is done, to be made great."""
+        """Return the value of a finished trial; greater is better."""
         metric, great = self.objective
         value = float(trial.state["metrics"][metric])
         return value if great else -value
 
     @property
     def ends_early(self) -> bool:
-        """May trials be ended early? Their epochs tell how accurate they are: nothing of what is sought otherwise."""
+        """Whether trials may end early: their epochs report the NDCG, which says little about other objectives."""
         metric, great = self.objective
         return great and metric != "coverage"
 
     def propose_trial(self) -> tuple[SearchSpace, Parameters] | None:
-        """The trial to begin now; None where there is none, for now or for good."""
+        """Return the trial to start now; None where there is none, for now or for good."""
         if len(self.trials) >= self.jobs:
             return None
         for space in self._iter_spaces():
@@ -88,54 +90,54 @@ class TrialSearch:
         return None
 
     def _iter_spaces(self) -> Iterator[SearchSpace]:
-        """The spaces to look in, in this order."""
+        """Yield the spaces from which the next trial may come, in order of preference."""
         spaces = {space.recipe.arn: space for space in self.spaces}
         begun = {arn: len(self.list_trials(space)) for arn, space in spaces.items()}
         yield from (space for arn, space in spaces.items() if not begun[arn])
         if len(spaces) > 1 and any(
             not is_terminal(trial) for space in spaces.values() for trial in self.list_trials(space)[:1]
         ):
-            return  # Which recipes are worth more trials is known when each has had one.
+            return  # Recipes can be compared only after the first trial of each.
         tunable = {
             arn: self.get_value(best)
             for arn, space in spaces.items()
             if space.distributions and (best := self.find_best(space)) is not None
         }
-        # Of the recipes that go on, the one that was tried least.
-        going_on = halving.select_survivors(tunable, begun, self.jobs)
-        yield from (spaces[arn] for arn in sorted(going_on, key=lambda arn: begun[arn]))
+        # Of the recipes that remain, the one with the fewest trials first.
+        remaining = halving.select_survivors(tunable, begun, self.jobs)
+        yield from (spaces[arn] for arn in sorted(remaining, key=lambda arn: begun[arn]))
         if len(spaces) == 1:
             yield from spaces.values()
 
     def find_best(self, space: SearchSpace) -> Record | None:
-        """The best trial of a recipe that was not ended early."""
+        """Return the best finished trial of a recipe; trials that ended early do not count."""
         done = [trial for trial in self.list_trials(space) if trial.status == ACTIVE]
         return max(done, key=self.get_value, default=None)
 
     def _list_tried(self, trial: Record) -> TriedParameters:
-        gains = [gain for _, gain, _ in trials.curve(trial)]
+        ndcgs = [ndcg for _, ndcg, _ in trials.read_curve(trial)]
         state, value = TrialState.FAIL, None
         if trial.status == ACTIVE:
             state, value = TrialState.COMPLETE, self.get_value(trial)
         elif not is_terminal(trial):
             state = TrialState.RUNNING
-        elif trial.state.get("pruned") and gains:
-            state, value = TrialState.PRUNED, max(gains)
+        elif trial.state.get("pruned") and ndcgs:
+            state, value = TrialState.PRUNED, max(ndcgs)
         return TriedParameters(parameters=trial.body["parameters"], state=state, value=value)
 
     def find_unpromising(self) -> list[Record]:
-        """Trials under way that are not worth going on with. The first of a recipe, its defaults, always is."""
+        """Return the trials under way that should end early; never the first of a recipe, which has its defaults."""
         ended = []
         for space in self.spaces if self.ends_early else ():
             mine = self.list_trials(space)
             for trial in mine[1:]:
-                others = [trials.curve(other) for other in mine if other is not trial]
-                if not is_terminal(trial) and not halving.is_promising(trials.curve(trial), others):
+                rivals = [trials.read_curve(other) for other in mine if other is not trial]
+                if not is_terminal(trial) and not halving.is_promising(trials.read_curve(trial), rivals):
                     ended.append(trial)
         return ended
 
     def find_winner(self) -> Record | None:
-        """The best trial; of several recipes, that of the simplest that is not worse for certain."""
+        """Return the best trial; with AutoML that of the simplest recipe within a standard error of the best."""
         best = [one for space in self.spaces if (one := self.find_best(space)) is not None]
         if not self.automl or not best:
             return max(best, key=self.get_value, default=None)
@@ -146,7 +148,7 @@ class TrialSearch:
         return chosen
 
     def find_failure(self) -> str | None:
-        """Why nothing will come of it: no recipe can be trained with its own hyperparameters."""
+        """Return why the tuning must fail: no recipe can be trained with its default hyperparameters; else None."""
         reasons = []
         for space in self.spaces:
             first = self.list_trials(space)[:1]
@@ -163,7 +165,7 @@ class TrialSearch:
 
     @property
     def seconds(self) -> float:
-        """Of all trials, one after the other."""
+        """The training time of all trials, in sum."""
         return sum(float(trial.state.get("progress", {}).get("seconds", 0.0)) for trial in self.trials)
 
 

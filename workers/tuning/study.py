@@ -1,4 +1,4 @@
-"""An Optuna study made from the records of trials: what to try next. It keeps nothing; the records are the study."""
+"""Proposes the hyperparameters of the next trial by an Optuna study, rebuilt from the records of trials each time."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from shared.resources.solution import tuning
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
-#: Trials drawn at random before the sampler has enough to go by, as a share of all, and at least.
+#: Trials drawn at random before the sampler starts: their share of all trials, and their least number.
 STARTUP_SHARE, LEAST_STARTUP = 0.25, 3
-#: A range whose bounds differ by so much is searched by ratio, not by difference.
+#: A range with an upper bound of at least WIDE times the lower one is searched on a logarithmic scale.
 WIDE = 8.0
-#: So many proposals that were tried before, and the sampler is not asked again.
+#: After this number of proposals that were tried before, the sampler is no longer asked.
 PROPOSALS = 30
 
 Parameters = Mapping[str, str]
@@ -29,17 +29,17 @@ Parameters = Mapping[str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class TriedParameters:
-    """A trial, as the sampler sees it. Values are to be made great."""
+    """A trial, as the sampler reads it. Greater values are better."""
 
     parameters: Parameters
     state: TrialState
     value: float | None = None
-    """None of one that is under way or failed."""
+    """None for a trial that is under way or failed."""
 
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """What is searched of a recipe's hyperparameters. ``first`` has all of them: the recipe's own or the customer's."""
+    """The ranges searched for a recipe. ``first`` has all its hyperparameters: the defaults or the customer's."""
 
     recipe: Recipe
     first: Parameters
@@ -47,18 +47,18 @@ class SearchSpace:
 
     @classmethod
     def from_config(cls, recipe: Recipe, config: Mapping[str, Any]) -> SearchSpace:
-        """The ranges of ``config.hpoConfig``; without any, those of everything tunable, as the recipe has them."""
+        """Take the ranges of ``config.hpoConfig``; without any, the recipe's ranges of all tunable hyperparameters."""
         tunable = {p.name: p for p in recipe.hyperparameters if p.tunable}
-        wanted = tuning.ranges(config) or {name: {} for name in tunable}
+        wanted = tuning.get_ranges(config) or {name: {} for name in tunable}
         distributions = {name: _create_distribution(tunable[name], range_) for name, range_ in wanted.items()}
         first = recipe.resolve_parameters(config)
         first |= {name: _format_value(_clip_to_range(first[name], within)) for name, within in distributions.items()}
         return cls(recipe, first, distributions)
 
     def propose_parameters(self, tried: Sequence[TriedParameters], *, jobs: int, seed: str) -> Parameters | None:
-        """All hyperparameters of the trial to begin now; None where there is nothing that was not tried.
+        """Return all hyperparameters of the next trial; None where every combination was tried.
 
-        The same trials, and the same seed, give the same proposal.
+        The same trials and seed give the same proposal.
         """
         if not tried:
             return self.first
@@ -70,15 +70,15 @@ class SearchSpace:
 
     @property
     def size(self) -> float:
-        """How many different trials there could be."""
+        """The number of different trials; inf where a range is continuous."""
         return math.prod(_count_values(within) for within in self.distributions.values())
 
     def _iter_proposals(self, tried: Sequence[TriedParameters], *, jobs: int, seed: int) -> Iterator[Parameters]:
-        """The sampler's, and when it sees nothing but what was tried, any."""
+        """Yield the sampler's proposals, then random ones, in case the sampler repeats itself."""
         sampler = optuna.samplers.TPESampler(
             seed=seed,
             multivariate=True,
-            # What is under way counts as if it went badly: two that ask at once look in different places.
+            # Trials under way count as bad, so that proposals made at the same time differ.
             constant_liar=True,
             n_startup_trials=max(round(STARTUP_SHARE * jobs), LEAST_STARTUP),
         )
@@ -101,7 +101,7 @@ class SearchSpace:
             value=tried.value if tried.state == TrialState.COMPLETE else None,
             params={name: _parse_value(tried.parameters[name], within) for name, within in self.distributions.items()},
             distributions=dict(self.distributions),
-            # A trial that was ended early stands behind all that were not, in the order of what it had come to.
+            # Trials that ended early rank behind all finished ones, in the order of their last values.
             intermediate_values={} if tried.value is None else {0: tried.value},
         )
 

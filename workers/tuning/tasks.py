@@ -11,6 +11,6 @@ from workers.tuning import tuner
 
 @register_handler(TuneSolutionVersion)
 def tune_solution_version(command: TuneSolutionVersion) -> None:
-    # Every step is safe to repeat: it reads what stands and writes with a comparison.
+    # Every step is safe to repeat: it reads the records and writes with a comparison.
     with end_process_if_hung(command, get_current_process().settings.tuning_silence_seconds):
         retry_until_redis_answers(lambda: tuner.advance_tuning(get_current_process(), command.arn))

@@ -1,4 +1,4 @@
-"""The next step of HPO or AutoML, from what stands in the records. Safe to take again, by anybody, at any time."""
+"""Takes the next steps of HPO or AutoML, as the records imply. Any worker may repeat a step at any time."""
 
 from __future__ import annotations
 
@@ -25,36 +25,39 @@ TRIAL = RESOURCES["trial"]
 
 
 def advance_tuning(process: WorkerProcess, arn: str) -> None:
-    """Take steps until there is none to take before something happens."""
+    """Take steps until none is left before a trial reports."""
     while _take_step(process, arn):
         continue
 
 
 def _take_step(process: WorkerProcess, arn: str) -> bool:
-    """One change at most, and whether there may be another."""
+    """Make at most one change; return whether there may be another."""
     version = process.store.get(arn)
     if version is None or version.kind != "solution_version" or not _is_tuning(version):
         return False
-    search = TrialSearch(version, trials.of(version, ResourceReader(process.store, process.settings)), process.settings)
+    search = TrialSearch(
+        version, trials.list_trials(version, ResourceReader(process.store, process.settings)), process.settings
+    )
     under_way = [trial for trial in search.trials if not is_terminal(trial)]
     try:
-        # One that was stopped before its Started had been heard is CREATE STOPPED at once, and may have trials.
+        # A version stopped before its Started arrived is CREATE STOPPED at once, and may have trials.
         if version.status in (CREATE_STOPPING, CREATE_STOPPED):
             return _stop_tuning(process, version, under_way)
         return not is_terminal(version) and _continue_search(process, search, under_way)
     except (Conflict, NameTaken):
-        return True  # Something moved in between: look again.
+        return True  # A record changed in between: read again.
     except LookupError as error:
         _report_fact(process, Failed(arn=arn, attempt=version.attempt, reason=str(error)))
         return False
 
 
 def _is_tuning(version: Record) -> bool:
-    """Is it ours to see to? Not before, and no longer once there is a winner."""
+    """Return whether this version waits for tuning: not before its turn, and not once there is a winner."""
     return RESOURCES[version.kind].get_command(version) is TuneSolutionVersion
 
 
 def _continue_search(process: WorkerProcess, search: TrialSearch, under_way: Sequence[Record]) -> bool:
+    """Take the next step of a tuning that was not stopped; return whether there may be another."""
     version = search.version
     if version.status == CREATE_PENDING and not search.trials:
         _report_fact(process, Started(arn=version.arn, attempt=version.attempt))
@@ -65,7 +68,7 @@ def _continue_search(process: WorkerProcess, search: TrialSearch, under_way: Seq
     _remove_checkpoints(process, search)
     if (reason := search.find_failure()) is not None:
         if under_way:
-            return False  # they may do what the defaults can't; more are not begun on that hope
+            return False  # these may still succeed where the defaults failed, but no more are started
         process.artifacts.discard_workspace(version.arn)
         _report_fact(process, Failed(arn=version.arn, attempt=version.attempt, reason=reason))
         return False
@@ -80,11 +83,12 @@ def _continue_search(process: WorkerProcess, search: TrialSearch, under_way: Seq
 
 
 def _count_workers(process: WorkerProcess) -> int:
-    """Training workers that live. A trial that nobody could take yet would be one proposed too early."""
+    """Count the live training workers. A trial that no worker can take yet would be proposed too early."""
     return max(sum(name.startswith("training@") for name in process.store.list_live_processes()), 1)
 
 
 def _create_trial(process: WorkerProcess, search: TrialSearch, space: SearchSpace, parameters: Parameters) -> bool:
+    """Write the record of a trial and send its command; return True."""
     version = search.version
     request = {
         "solutionVersionArn": version.arn,
@@ -96,20 +100,20 @@ def _create_trial(process: WorkerProcess, search: TrialSearch, space: SearchSpac
         TRIAL, TRIAL.draft(request, ResourceReader(process.store, process.settings)), process.store.now()
     )
     command = RunTrial(arn=record.arn)
-    # Whoever begins one raises the version's own number: two that have counted the same trials can't both.
+    # The guard raises the version's revision, so that of two workers with the same count of trials one succeeds.
     process.store.create(
         record, invocation=record.arn, guards=(version,), outbox=[celery_app.build_outbox_entry(command)]
     )
-    log.info("trial begun", arn=record.arn, parameters=parameters)
+    log.info("trial created", arn=record.arn, parameters=parameters)
     celery_app.send_command(process.store, process.queue, command)
     return True
 
 
 def _stop_trial(process: WorkerProcess, trial: Record, *, pruned: bool) -> None:
-    """Whoever works on it sees that by the lease; who does not will never begin."""
+    """Stop a trial: its worker notices by the lease, and a trial without a worker never starts."""
     status = TRAINED.get_next_status(trial.status or "", TransitionRequest.STOP)
     if status == CREATE_STOPPED and process.store.get_lease(trial.arn) is not None:
-        # Somebody has just begun: what they work in is not removed before they have ended.
+        # A worker has just started: its workspace must remain until it has ended.
         status = CREATE_STOPPING
     if status is None:
         return
@@ -119,6 +123,7 @@ def _stop_trial(process: WorkerProcess, trial: Record, *, pruned: bool) -> None:
 
 
 def _stop_tuning(process: WorkerProcess, version: Record, under_way: Sequence[Record]) -> bool:
+    """Stop the trials one by one, then the version; return whether there may be another step."""
     for trial in under_way:
         if trial.status != CREATE_STOPPING:
             _stop_trial(process, trial, pruned=False)
@@ -132,15 +137,16 @@ def _stop_tuning(process: WorkerProcess, version: Record, under_way: Sequence[Re
 
 
 def _remove_checkpoints(process: WorkerProcess, search: TrialSearch) -> None:
-    """Remove the checkpoints of trials that will not be gone on with: those of a large catalogue are large."""
+    """Remove the checkpoints of ended trials except the best: those of a large catalogue are large."""
     of_version = process.artifacts.create_workspace(search.version.arn)
     best = {one.arn for space in search.spaces if (one := search.find_best(space)) is not None}
     for trial in search.trials:
         if is_terminal(trial) and trial.arn not in best:
-            shutil.rmtree(trials.workspace(of_version, trial.body["number"]), ignore_errors=True)
+            shutil.rmtree(trials.get_workspace(of_version, trial.body["number"]), ignore_errors=True)
 
 
 def _announce_winner(process: WorkerProcess, search: TrialSearch) -> bool:
+    """Record the winning trial and send the command to train with it, or fail the version; return False."""
     version, winner = search.version, search.find_winner()
     if winner is None:
         reasons = [trial.reason for trial in search.trials if trial.reason] or ["No trial was finished."]
@@ -160,7 +166,7 @@ def _announce_winner(process: WorkerProcess, search: TrialSearch) -> bool:
         replace(version, state={**version.state, "tuned": won}),
         outbox=[celery_app.build_outbox_entry(command)],
     )
-    log.info("tuned", arn=version.arn, trial=winner.arn, parameters=winner.body["parameters"])
+    log.info("tuning finished", arn=version.arn, trial=winner.arn, parameters=winner.body["parameters"])
     celery_app.send_command(process.store, process.queue, command)
     return False
 

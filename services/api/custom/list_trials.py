@@ -10,7 +10,7 @@ from typing import Any
 
 from services.api.context import ApiContext
 from shared.http.app import Call
-from shared.resources.solution_version.requests import tuned
+from shared.resources.solution_version.requests import get_tuning_result
 from shared.resources.trial import requests as trials
 from shared.state.lifecycle import FAILED_STATUSES
 from shared.store import Record
@@ -18,18 +18,18 @@ from shared.store import Record
 
 def list_trials(context: ApiContext, call: Call) -> Mapping[str, Any]:
     version = context.reading.find_record(call.request["solutionVersionArn"], "solution_version")
-    won = (tuned(version) or {}).get("trial")
+    won = (get_tuning_result(version) or {}).get("trial")
     return {
         "trials": [
             {**_describe_trial(trial), "won": trial.body["number"] == won}
-            for trial in trials.of(version, context.reading)
+            for trial in trials.list_trials(version, context.reading)
         ]
     }
 
 
 def _describe_trial(trial: Record) -> Mapping[str, Any]:
     progress = trial.state.get("progress") or {}
-    curve = [{"epoch": epoch, "gain": gain, "seconds": seconds} for epoch, gain, seconds in trials.curve(trial)]
+    curve = [{"epoch": epoch, "gain": gain, "seconds": seconds} for epoch, gain, seconds in trials.read_curve(trial)]
     return {
         **trial.body,
         "trialArn": trial.arn,

@@ -11,7 +11,7 @@ from shared import recipes
 from shared.aws.errors import InvalidInput, ResourceNotFound
 from shared.http.app import Call
 from shared.resources import RESOURCES
-from shared.resources.recommender.requests import checked, fresh_version
+from shared.resources.recommender.requests import check_config, create_version_arn
 from shared.resources.resource_type import is_terminal
 from shared.state.lifecycle import ACTIVE, TransitionRequest
 
@@ -35,13 +35,13 @@ def _request_update(context: ApiContext, request: Mapping[str, Any]) -> None:
     standing = recommender.body["recommenderConfig"]
     wanted = {
         "minRecommendationRequestsPerSecond": standing["minRecommendationRequestsPerSecond"],
-        **checked(request["recommenderConfig"], recipe, group, context.reading),
+        **check_config(request["recommenderConfig"], recipe, group, context.reading),
     }
     if wanted == standing:
         raise InvalidInput(f"The recommenderConfig is the one that {recommender.arn} has already.")
     # Other columns need another model; the other settings act at the time of a request.
     retrained = wanted.get("trainingDataConfig") != standing.get("trainingDataConfig")
-    version = fresh_version(recommender.arn) if retrained else recommender.body["solutionVersionArn"]
+    version = create_version_arn(recommender.arn) if retrained else recommender.body["solutionVersionArn"]
     request_update(
         context,
         RECOMMENDER,

@@ -26,7 +26,7 @@ def _stop_version(context: ApiContext, arn: str) -> None:
         raise InvalidInput(f"{arn} is in status {status}: only a version that is being created can be stopped.")
     declared = RESOURCES["solution_version"].get_command(version)
     # A worker with a lease learns of it from the lease. A tuning version, which only starts trials, gets a message.
-    command = declared(arn=arn) if declared and declared.winds_down else None
+    command = declared(arn=arn) if declared and declared.ends_stopped_work else None
     stopped = replace(version, status=after, updated=context.store.now())
     context.store.replace(
         stopped, invocation=context.invocation, outbox=[celery_app.build_outbox_entry(command)] if command else []

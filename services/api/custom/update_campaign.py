@@ -9,7 +9,7 @@ from services.api.context import ApiContext, run_once
 from services.api.operations import request_update
 from shared.http.app import Call
 from shared.resources import RESOURCES
-from shared.resources.campaign.requests import update_of
+from shared.resources.campaign.requests import build_update
 
 
 def update_campaign(context: ApiContext, call: Call) -> Mapping[str, Any]:
@@ -19,5 +19,5 @@ def update_campaign(context: ApiContext, call: Call) -> Mapping[str, Any]:
 
 def _request_update(context: ApiContext, request: Mapping[str, Any]) -> None:
     campaign = context.reading.find_record(request["campaignArn"], "campaign")
-    body, guards = update_of(campaign, request, context.reading)
+    body, guards = build_update(campaign, request, context.reading)
     request_update(context, RESOURCES["campaign"], campaign, body, guards=guards)

@@ -10,7 +10,7 @@ from services.api.context import ApiContext, run_once
 from services.api.operations import request_update
 from shared.http.app import Call
 from shared.resources import RESOURCES
-from shared.resources.dataset.requests import ADDED, added_by, check_updatable
+from shared.resources.dataset.requests import ADDED, check_updatable, find_added_columns
 from shared.resources.dataset_import_job import refuse_while_importing
 from shared.resources.resource_type import is_terminal
 from shared.state.lifecycle import ACTIVE
@@ -32,7 +32,7 @@ def _request_update(context: ApiContext, request: Mapping[str, Any]) -> None:
         return  # the dataset has that schema, or is being moved to it
     context.reading.find_active(dataset.arn, "dataset")
     refuse_while_importing(dataset.arn, context.reading)
-    added = dict.fromkeys(added_by(schema, dataset, context.reading), context.store.now())
+    added = dict.fromkeys(find_added_columns(schema, dataset, context.reading), context.store.now())
     begun = replace(
         dataset,
         # A child of the new schema from now on, so that the schema can't be deleted during the update.

@@ -11,9 +11,9 @@ from shared import recipes
 from shared.aws.errors import InvalidInput
 from shared.http.app import Call
 from shared.resources import RESOURCES
-from shared.resources.dataset.requests import columns_of
+from shared.resources.dataset.requests import find_columns
 from shared.resources.solution import schedule
-from shared.resources.solution.columns import left_out
+from shared.resources.solution.columns import find_excluded_columns
 from shared.resources.solution.events import check_events
 from shared.resources.solution.requests import check_incremental
 from shared.store import Record
@@ -40,7 +40,7 @@ def _check_update(context: ApiContext, solution: Record, body: Mapping[str, Any]
     recipe = recipes.find_recipe(arn) if arn else None
     check_incremental(recipe, wanted=body.get("performIncrementalUpdate", False))
     config = body.get("solutionUpdateConfig") or {}
-    schedule.days(config)
+    schedule.parse_days(config)
     if not config.get("eventsConfig"):
         return
     if recipe is None:
@@ -51,6 +51,6 @@ def _check_update(context: ApiContext, solution: Record, body: Mapping[str, Any]
         recipe,
         {**standing, **config},
         solution.body.get("eventType"),
-        columns_of(group.arn, "INTERACTIONS", context.reading),
-        left_out(standing, group, context.reading).get("INTERACTIONS", frozenset()),
+        find_columns(group.arn, "INTERACTIONS", context.reading),
+        find_excluded_columns(standing, group, context.reading).get("INTERACTIONS", frozenset()),
     )

@@ -16,9 +16,9 @@ from services.cli.local.data_dir import DataDir
 from services.cli.options import DEFAULT_DATA_DIR
 from shared.storage.artifacts import sync_to_disk
 
-#: Redis rewrites its files now and then, within seconds: so often the copy is begun anew.
+#: Attempts to copy Redis' files, which Redis rewrites now and then, within seconds.
 TRIES = 20
-#: What lies elsewhere if it is set, and must be backed up there.
+#: Settings that put data outside the data folder, where it needs a backup of its own.
 ELSEWHERE = ("FORETASTE_REDIS_URL", "FORETASTE_REDIS_URL_FILE", "FORETASTE_ARTIFACTS_DIR", "FORETASTE_S3_FOLDER")
 
 
@@ -35,7 +35,7 @@ ELSEWHERE = ("FORETASTE_REDIS_URL", "FORETASTE_REDIS_URL_FILE", "FORETASTE_ARTIF
 def backup(data_dir: Path, target: Path) -> None:
     """Copy resources, events, models, buckets and keys to the new folder TARGET, while `up` runs or not.
 
-    Whatever was acknowledged before is in the copy. To restore it, start on it, or on a copy of it:
+    The copy has every write that was acknowledged before it began. To restore it, start on it, or on a copy of it:
     `foretaste up --data-dir TARGET`.
     """
     copied = copy_data_dir(DataDir(data_dir), target)
@@ -89,7 +89,7 @@ def _read_manifest(files: Path) -> bytes | None:
 
 
 def _copy_tree(source: Path, target: Path, *, vanishing: bool = True) -> int:
-    """The files below a folder, if there is one; those that go meanwhile need not be there where they may vanish."""
+    """Copy the files below a folder, if it exists. Where files may vanish during the copy, skip those that do."""
     if not source.is_dir():
         return 0
     target.mkdir(mode=0o700, parents=True)
@@ -108,7 +108,7 @@ def _copy_tree(source: Path, target: Path, *, vanishing: bool = True) -> int:
 
 
 def _iter_below(folder: Path) -> Iterator[Path]:
-    """A folder before what is in it; no link is followed."""
+    """Yield each folder before its contents; follow no link."""
     for path in sorted(folder.iterdir()):
         yield path
         if path.is_dir() and not path.is_symlink():

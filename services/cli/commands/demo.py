@@ -105,7 +105,7 @@ def _make_bucket_name(folder: Path) -> str:
 
 @dataclass(frozen=True)
 class _Deployed:
-    """What the first half of the demo has made."""
+    """The resources that the first half of the demo created."""
 
     campaign: str
     tracking_id: str
@@ -197,9 +197,9 @@ class _Demo:
         return grid
 
     def _show_live_event(self, made: _Deployed, viewers: Sequence[Viewer], lists: Sequence[Sequence[str]]) -> None:
-        """Let the first user take to what another one is recommended, and show what that does to the list."""
+        """Send events of the first user for items recommended to another user, and show how the first list changes."""
         user, before = viewers[0].user_id, lists[0]
-        # The user of other tastes: whose list has least in common with the first one's.
+        # The other user is the user with the list that has least in common with the first user's.
         others = min(lists[1:] or [before], key=lambda items: len({*items[:SHOWN]} & {*before[:SHOWN]}))
         picked = [item for item in others if item not in before][:EVENTS] or list(others[:EVENTS])
         aws, kind = self._life.aws, self._viewing.find_event_type()

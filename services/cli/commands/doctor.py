@@ -1,4 +1,4 @@
-"""``foretaste doctor``: what is missing on this machine, and what to do about it."""
+"""``foretaste doctor``: find problems of this machine, and say how to solve each."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from services.cli.options import DEFAULT_DATA_DIR
 DISK_BYTES = 2 * 1024**3
 SKEW_SECONDS = 300  # a signature older or newer than that is refused
 
-#: How a Redis is set that loses nothing it has acknowledged when it is killed, and what to know of one that is not.
+#: The settings with which a killed Redis loses no acknowledged write, and the consequence of any other value.
 KEEPS = {
     "appendonly": ({"yes"}, "when it ends, what came since its last snapshot is lost: set it to yes"),
     "maxmemory-policy": (
@@ -45,7 +45,7 @@ SHOWN = {"ok": "[green]ok  [/green]", "note": "[yellow]note[/yellow]", "bad": "[
 
 @dataclass(frozen=True)
 class Finding:
-    """``advice`` says what to do when the verdict is not "ok"."""
+    """One result. ``advice`` is the remedy where the verdict is not "ok"."""
 
     what: str
     verdict: Verdict
@@ -64,7 +64,7 @@ class Finding:
 )
 @click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True, help="Port to look at.")
 def doctor(data_dir: Path, port: int) -> None:
-    """Check Python, torch, Redis, its files, port, disk, keys, clock, endpoint; say what to do. Exits with 1 if bad."""
+    """Check Python, torch, Redis, its files, port, disk, keys, clock, endpoint; name a remedy. Exits with 1 if bad."""
     findings = list(examine_machine(DataDir(data_dir), port))
     console = screen.create_console()
     for finding in findings:

@@ -46,7 +46,7 @@ STATES: Mapping[str, str] = {
 
 NUMBERS = ("trial", "epochs", METRICS[METRIC], "seconds")
 
-#: Of the drawing: lines, and what a column is filled with, by eighths of a line.
+#: The drawing's height in lines, and the characters that fill a column, in eighths of a line.
 LINES = 6
 BLOCKS = " ▁▂▃▄▅▆▇█"
 
@@ -76,7 +76,7 @@ def hpo(arn: str, watch: bool, data_dir: Path | None) -> None:
 
 
 def _render_trials(aws: Personalize, arn: str) -> tuple[Group, bool]:
-    """What is to be seen of a version, and whether it will stay so. Raises NoTrials."""
+    """Return the view of a version, and whether it is final. Raises NoTrials."""
     from services.cli.resource_life import describe_resource
 
     version, progress = describe_resource(aws, "solution_version", arn)
@@ -120,7 +120,7 @@ def draw_best_so_far(trials: Sequence[Trial]) -> Iterator[Text]:
     if not heights:
         return
     low, high = heights[0], heights[-1]
-    # The first is worth a line; all that was gained since then is drawn in the others.
+    # The first trial takes one line; the remaining lines show the gain since then.
     eighths = [8 + round((height - low) / (high - low) * 8 * (LINES - 1)) if high > low else 8 for height in heights]
     top = LINES if high > low else 1
     wide = 2 if len(heights) <= 36 else 1
@@ -151,7 +151,7 @@ def find_best_trial(trials: Sequence[Trial]) -> Trial | None:
 
 
 def get_trial_ndcg(trial: Trial) -> float | None:
-    """NDCG@25 among the validation users: what the trial came to, or its best epoch until it is done."""
+    """Return NDCG@25 among the validation users: the trial's result, or its best epoch while it runs."""
     came_to: float | None = trial.get("metrics", {}).get(METRIC)
     return max((point["gain"] for point in trial["curve"]), default=None) if came_to is None else came_to
 

@@ -27,8 +27,8 @@ from services.cli.screen import show_step
 def import_data(folder: Path, name: str, bucket: str | None, data_dir: Path | None) -> None:
     """Import FOLDER's interactions.csv, items.csv and users.csv.
 
-    Schemas follow from the files' headers and values. Dataset group, datasets and schemas are made if they
-    are not there, and nothing is made before all files are understood; the data replace what was imported before.
+    Schemas follow from the files' headers and values. Dataset group, datasets and schemas are created if they
+    do not exist, and only after all files were understood. The data replace earlier imports.
     """
     from services.cli.client import connect, find_client_variables, find_server_dir
     from services.cli.data import tables

@@ -1,4 +1,4 @@
-"""``foretaste recommend``: what a campaign recommends to a user."""
+"""``foretaste recommend``: print the recommendations of a campaign for a user."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from services.cli.options import DEFAULT_DATA_DIR, client_data_dir
 @click.option("--results", type=click.IntRange(1, 500), default=10, show_default=True, help="How many items.")
 @client_data_dir
 def recommend(user: str, name: str | None, results: int, data_dir: Path | None) -> None:
-    """Print what a campaign recommends to USER, by title where the imported items.csv is at hand."""
+    """Print the items that a campaign recommends to USER, by title where the imported items.csv is at hand."""
     from services.cli.client import connect, find_client_variables, find_server_dir
     from services.cli.data.titles import read_titles
     from services.cli.local.data_dir import DataDir

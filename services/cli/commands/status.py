@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 REFRESH_SECONDS = 1.0
 
-#: What else a dataset group has, and how it is listed.
+#: Further kinds of resource in a dataset group, and the operation that lists each.
 _OF_A_GROUP = {
     "event tracker": "list_event_trackers",
     "filter": "list_filters",
@@ -34,7 +34,7 @@ _OF_A_GROUP = {
 
 @dataclass(frozen=True)
 class Row:
-    """A resource as it is shown; ``depth`` says how far it is indented below what it belongs to."""
+    """One line: a resource, indented by ``depth`` below its parent."""
 
     depth: int
     kind: str
@@ -63,7 +63,7 @@ def status(watch: bool, data_dir: Path | None) -> None:
 
 
 def list_rows(aws: Personalize, told: dict[str, str]) -> Iterator[Row]:
-    """Every resource, each below what it belongs to. ``told`` keeps the remarks of imports, which do not change."""
+    """Return every resource below its parent. ``told`` caches the remarks of imports, which do not change."""
     from services.cli.resource_life import iter_summaries
 
     batch_jobs: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}

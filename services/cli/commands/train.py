@@ -17,7 +17,7 @@ from services.cli.screen import build_metrics_table, show_step
 @click.option("--deploy/--no-deploy", default=True, show_default=True, help="Let the campaign NAME serve it.")
 @client_data_dir
 def train(name: str, recipe: str, deploy: bool, data_dir: Path | None) -> None:
-    """Train a recommender on what was imported as NAME, and print its metrics.
+    """Train a recommender on the data imported as NAME, and print its metrics.
 
     Ctrl-C ends this command alone: the server goes on with the training.
     """

@@ -1,4 +1,4 @@
-"""Which columns of a CSV file its schema has, and as what: all that Personalize takes, and a reason for each other."""
+"""Chooses the columns of a CSV file's schema and their types, and gives a reason for each column left out."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Chosen:
 
 @dataclass(frozen=True, kw_only=True)
 class _Measured:
-    """Of the cells of a column: how many there are that say something, and what these could be."""
+    """A column's counts: cells that have a value, and how many of these fit each type."""
 
     rows: int
     filled: int
@@ -44,7 +44,7 @@ class _Measured:
 
 
 def choose_columns(file: CsvFile, dataset_type: str) -> Chosen:
-    """``dataset_type`` is the name of the schema. Columns stand as in the header, those that AWS knows before others.
+    """Choose the columns of the schema ``dataset_type``. AWS's columns come first, then the rest, in header order.
 
     Raises duckdb.Error where the file is no table.
     """
@@ -76,7 +76,7 @@ def choose_columns(file: CsvFile, dataset_type: str) -> Chosen:
 
 
 def _find_usable_columns(header: Sequence[str], known: Mapping[str, Field], left_out: dict[str, str]) -> Iterator[str]:
-    """The columns whose names a schema may have; AWS's own may be in any case."""
+    """Return the columns with names that a schema may have; AWS's own may be in any case."""
     times = Counter(column.upper() for column in header)
     taken = {schemas.normalize_name(name): name for name in known}
     for place, column in enumerate(header, start=1):
@@ -103,7 +103,7 @@ def _declare_field(expected: Field) -> dict[str, Any]:
 def _declare_own_column(
     column: str, measured: _Measured, dataset_type: str, others: Iterable[Mapping[str, Any]]
 ) -> dict[str, Any] | None:
-    """The field of a column that AWS does not know; None where no schema can hold it beside the others."""
+    """Return the field of a column that AWS does not know; None where the schema has no room for it."""
     if measured.integers == measured.filled:
         return {"name": column, "type": _choose_number_type("long", measured)}
     if measured.numbers == measured.filled:
@@ -141,6 +141,6 @@ def _measure_columns(file: CsvFile, columns: Sequence[str]) -> Iterator[tuple[st
 
 
 def _count_of(cell: str, column: str, pattern: str, kind: str) -> str:
-    """SQL: how many cells are like the pattern, and what an import takes for that type."""
+    """Return SQL that counts the cells that match the pattern and that an import takes for the type."""
     broken = csv_rules.is_broken_sql(Field(name=column.upper(), type=kind, nullable=True), has_nul=False)
     return f"count_if(regexp_full_match({cell}, '{pattern}') AND NOT ({broken}))"

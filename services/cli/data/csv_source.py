@@ -18,7 +18,7 @@ from shared.data.csv.csv_sql import select_all_cells_sql
 
 @contextmanager
 def open_csv(path: Path) -> Iterator[tuple[CsvFile, Path]]:
-    """The file, looked over, and a folder for what need not be kept. Raises UnusableFolder."""
+    """Yield the checked file and a temporary folder. Raises UnusableFolder."""
     with tempfile.TemporaryDirectory() as folder:
         try:
             yield csv_file.prepare_csv_file(path, Path(folder)), Path(folder)

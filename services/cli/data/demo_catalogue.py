@@ -1,7 +1,7 @@
 """A made-up film catalogue and its audience: the demo's data when it is given none.
 
-It is the same on every run and has ml-100k's size. What a model can learn is planted: viewers have favourite
-genres, watch a genre per session, go from a genre to the one that follows it, and from a film to its sequel.
+It is the same on every run and has ml-100k's size. Its patterns are planted: viewers have favourite genres, watch a
+genre per session, go from a genre to the one that follows it, and from a film to its sequel.
 Popularity alone therefore does badly, and the order of a history says more than its contents.
 """
 
@@ -28,7 +28,7 @@ ADJECTIVES = (
     "Thirteenth Unwritten Velvet White"
 )
 
-#: Genre -> what its titles are about. Its follower, in the viewers' habits, is the next in this order.
+#: Genre -> the subjects of its titles. Viewers go on to the next genre in this order.
 SUBJECTS = {
     "Western": "Canyon Saddle Prairie Marshal Stagecoach Coyote Homestead Ranch Outlaw Badlands",
     "Science Fiction": "Orbit Nebula Airlock Android Colony Starfall Reactor Comet Signal Terraformer",

@@ -1,8 +1,8 @@
-"""The CSV files of a folder as Personalize datasets: which there are, how long, and the schema each needs.
+"""Reads the CSV files of a folder as Personalize datasets: their types, lengths and schemas.
 
-Not an import: files are only looked at, by the importer's own reader and rules, so that nothing is begun with a file
-that an import would refuse. The schema says of a column what its values allow, so that a folder of CSV files needs no
-further word to be imported; a column that can't be in it is named, with the reason.
+The files are checked by the importer's own reader and rules, so that no step begins with a file that an import would
+refuse. A column's type follows from its values, so that a folder of CSV files needs no further description; a column
+that no schema can hold is named with the reason.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FILES = {
     "users.csv": "Users",
 }
 
-#: Told in a sentence what is not imported, and why.
+#: Receives a sentence for each column that is not imported, with the reason.
 Say = Callable[[str], None]
 
 
@@ -74,7 +74,7 @@ def _read_table(path: Path, dataset_type: str, say: Say, standing: DatasetSchema
         try:
             chosen = columns.choose_columns(file, dataset_type)
         except duckdb.Error as error:
-            # It is no table. The importer says where, of the columns that AWS knows as of any others.
+            # It is no table. The importer names the place, whether AWS knows the column or not.
             _check_import(file, _list_known_columns(file, dataset_type), workspace)
             raise UnusableFolder(f"{path} can't be read as CSV") from error
         left_out = dict(chosen.left_out)
@@ -121,7 +121,7 @@ def _list_known_columns(file: CsvFile, dataset_type: str) -> DatasetSchema:
 
 @contextmanager
 def _reword_import_errors() -> Iterator[None]:
-    """What an import would fail with, as this command's error."""
+    """Raise an import's error as this command's error."""
     try:
         yield
     except ImportFailed as error:

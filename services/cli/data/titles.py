@@ -1,7 +1,4 @@
-"""What a folder's data says of its people and items, for showing: titles, histories, and who is worth a look.
-
-Not a model and not an import: four questions to DuckDB.
-"""
+"""Reads titles, histories and users to show from a folder's CSV files, by four DuckDB queries."""
 
 from __future__ import annotations
 

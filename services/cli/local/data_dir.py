@@ -1,6 +1,6 @@
-"""The folder in which a local foretaste keeps everything: who uses it now, its keys, its passwords.
+"""The folder in which a local foretaste keeps everything: its lock, keys and passwords.
 
-Not what the services themselves keep in it: that is Redis's, the importers' and the trainers' business.
+Redis, the importers and the trainers each write their own files in it.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ SERVER_DIR = "FORETASTE_SERVER_DIR"
 #: A system that has just been killed is given so long to let go of its folder.
 LOCK_SECONDS = 3.0
 
-#: What may be in a data dir that no system has started on: buckets, what `make compose-env` writes, the demo's films.
+#: Names allowed in a data dir before its first start: buckets, the files of `make compose-env`, the demo's films.
 BEFORE_THE_FIRST_START = frozenset({"catalogue", "compose.env", "s3", "secrets"})
 
 
 class DataDir:
-    """``path`` is made on first use, readable by its owner alone; one that is there already is closed to others."""
+    """A data folder. ``path`` is created on first use; only its owner can read it, also where it existed before."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
@@ -39,7 +39,7 @@ class DataDir:
 
     @contextmanager
     def lock(self) -> Iterator[int]:
-        """Keep others out. Gives the descriptor of the lock: who inherits it keeps it too.
+        """Lock the folder against a second system. Yield the descriptor: a process that inherits it holds the lock too.
 
         Raises InUse, CannotStart.
         """
@@ -53,14 +53,14 @@ class DataDir:
             yield lock.fileno()
 
     def _restrict_permissions(self) -> None:
-        """See that nobody but its owner looks into the folder. Raises CannotStart."""
+        """Let only its owner read the folder. Raises CannotStart."""
         mode = stat.S_IMODE(self.path.stat().st_mode)
         if not mode & 0o077:
             return
         begin = f"{self.path} is open to other users of this machine (mode {mode:03o})"
         strangers = sorted(path.name for path in self.path.iterdir() if path.name not in BEFORE_THE_FIRST_START)
         if strangers and not self.client_env.exists():
-            # Somebody's home, or /tmp: not ours to close.
+            # A home folder, or /tmp: not ours to close.
             raise CannotStart(
                 f"{begin} and holds what is not foretaste's ({strangers[0]}): choose a folder of its own for "
                 f"--data-dir, or close this one: chmod 700 {shlex.quote(str(self.path))}"
@@ -89,7 +89,7 @@ class DataDir:
         return f"FT{secrets.token_hex(9).upper()}", secrets.token_hex(20)
 
     def write_client_env(self, *, keys: tuple[str, str], region: str, url: str) -> dict[str, str]:
-        """Write what a client needs into ``client.env``, as ``export`` lines; returns the variables."""
+        """Write a client's variables into ``client.env``, as ``export`` lines; return the variables."""
         values = {
             "AWS_ACCESS_KEY_ID": keys[0],
             "AWS_SECRET_ACCESS_KEY": keys[1],

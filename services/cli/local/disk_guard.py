@@ -1,7 +1,7 @@
-"""Watches the disk of a local Redis, and has writes of clients refused before it is full.
+"""Watches the disk of a local Redis, and has writes of clients refused before the disk is full.
 
-Redis itself refuses when it could not write, and then has acknowledged one write that it would lose if it was killed.
-What it needs for its own, statuses and leases, goes on in the room that is left.
+Redis itself refuses only after a failed write, and by then it has acknowledged one write that it would lose if it was
+killed. Statuses and leases go on in the space that is left.
 """
 
 from __future__ import annotations

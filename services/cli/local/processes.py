@@ -1,6 +1,6 @@
-"""The processes foretaste consists of: what each is started with, and what it needs.
+"""The processes of foretaste: the command line of each, and the settings it needs.
 
-The one source of the local supervisor (``system.py``) and of ``compose.yaml``, which a test holds against it.
+The local supervisor (``system.py``) starts these; a test compares ``compose.yaml`` with them.
 """
 
 from __future__ import annotations
@@ -24,9 +24,8 @@ class ProcessSpec:
     """One process.
 
     ``command`` is its command line, without the path of the interpreter. ``image`` is the target of the
-    Dockerfile that can run it: "api" has no torch. ``environment`` names the settings it must be told,
-    beside those that have a default. An ``http`` process answers GET /ping on its bind address; the others
-    are Celery workers and say that they live by a beat in the store.
+    Dockerfile that can run it: "api" has no torch. ``environment`` names the settings that it needs and that have no
+    default. An ``http`` process answers GET /ping on its bind address; a Celery worker keeps a heartbeat in the store.
     """
 
     name: str

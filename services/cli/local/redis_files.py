@@ -1,12 +1,12 @@
-"""The append-only files of the embedded Redis: can a server read them, and if not, which, what to do, what is lost?
+"""Checks the append-only files of the embedded Redis: names a damaged file, the remedy, and the data at stake.
 
-``appendonly.aof.manifest`` names one base and what was appended since:
+``appendonly.aof.manifest`` names one base file and the files appended since:
 
     file appendonly.aof.2.base.rdb seq 2 type b
     file appendonly.aof.2.incr.aof seq 2 type i
 
-The server's own checkers read the files (its binary is each of them, by the name that it is called by). A file that is
-cut short in the middle of a command, as a crash leaves it, is well: the server leaves that out.
+The server's own checkers read the files (its binary is each checker, by the name under which it is called). A file that
+is cut short in the middle of a command, as a crash leaves it, is sound: the server drops the incomplete command.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import BinaryIO
 
 FOLDER = "appendonlydir"
 MANIFEST = "appendonly.aof.manifest"
-#: For the checkers (seconds): who waits for an answer gets one without them then.
+#: Time limit for the checkers (seconds); after it the answer goes out without them.
 CHECK_SECONDS = 8.0
 #: A command that is longer than this (bytes) is none of ours.
 MOST_BYTES = 512 * 1024 * 1024
@@ -31,7 +31,7 @@ BACKUP = "Restore a backup (docs/user/operate.md says how)."
 
 @dataclass(frozen=True, kw_only=True)
 class Damage:
-    """``what`` is wrong with ``file``, and what to do, with what would be lost by it."""
+    """A damaged ``file``, the problem, the remedy, and the data that the remedy loses."""
 
     file: Path
     what: str
@@ -42,7 +42,7 @@ class Damage:
 
 
 def find_missing_files(redis: Path) -> Damage | None:
-    """What a look at the names tells, in a server's folder. A server that finds no manifest begins with nothing."""
+    """Find damage by the file names alone, in a server's folder. A server without a manifest starts empty."""
     folder = redis / FOLDER
     manifest = folder / MANIFEST
     if not manifest.exists():
@@ -73,7 +73,7 @@ def find_missing_files(redis: Path) -> Damage | None:
 
 
 def find_damage(redis: Path, binary: Path) -> Damage | None:
-    """What keeps a server from reading the files in its folder; None: nothing that is known of."""
+    """Find the damage that keeps a server from reading the files in its folder; None where none was found."""
     found = find_missing_files(redis)
     manifest = redis / FOLDER / MANIFEST
     if found is not None or not manifest.exists():
@@ -128,7 +128,7 @@ def _check_log_file(file: Path, binary: Path, redis: Path) -> Damage | None:
 
 
 def _run_checker(checker: str, file: Path, binary: Path) -> str | None:
-    """What a checker has against a file; None: nothing, or it had no time to find it."""
+    """Return a checker's complaint about a file; None: none, or the time limit was reached."""
     try:
         done = subprocess.run(
             [checker, str(file)],
@@ -145,7 +145,7 @@ def _run_checker(checker: str, file: Path, binary: Path) -> str | None:
 
 
 def is_cut_short(reading: BinaryIO) -> bool:
-    """From here on, are there whole commands and then the beginning of one, up to the end of the file?"""
+    """Tell whether the rest of the file is whole commands followed by the beginning of one."""
     while line := reading.readline(_BLOCK_BYTES):
         if not line.endswith(b"\r\n"):
             return re.fullmatch(rb"(?:\*\d*|#[^\r\n]*)\r?", line) is not None
@@ -176,7 +176,7 @@ def _read_argument(reading: BinaryIO) -> bool | None:
 
 
 def _find_write_time(reading: BinaryIO, place: int) -> str:
-    """When what stands at ``place`` was written, by the newest time that the server has noted before."""
+    """Return when the bytes at ``place`` were written, by the newest timestamp before them."""
     end = place
     while end > 0:
         begin = max(end - _BLOCK_BYTES, 0)

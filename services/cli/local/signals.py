@@ -43,7 +43,7 @@ def raise_on_signal(stopping: threading.Event) -> Iterator[None]:
 
 @contextmanager
 def _install_handler(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    # What is started with nohup has SIGHUP ignored, and means it.
+    # A process started with nohup ignores SIGHUP, and should go on doing so.
     heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, handler) for number in heard}
     try:

@@ -1,6 +1,6 @@
-"""Keeps processes running: starts them, starts again whatever dies, stops all of them within ten seconds.
+"""Keeps processes running: starts them, restarts any that dies, stops all of them within ten seconds.
 
-It knows nothing of foretaste: what runs is told to it as children (``system.py`` names ours).
+The supervisor knows nothing of foretaste: ``system.py`` names our processes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FOUNDATION_SECONDS = 1.5
 #: A child that lived for so long did not fail at its start: it is started again at once.
 STEADY_SECONDS = 10.0
 LONGEST_DELAY_SECONDS = 10.0
-#: What ended so often at its start, and was never ready, will not be.
+#: A child that ended so often at its start, and was never ready, counts as unable to start.
 HOPELESS_ENDS = 4
 LOG_BYTES = 10 * 1024 * 1024
 
@@ -52,8 +52,8 @@ class ChildSpec:
 class Supervisor:
     """Runs ``children`` while it is entered, each in a session of its own, its output in ``logs``.
 
-    The ``foundation`` must be ready before any other child is started, and is stopped last. A child's death
-    and what is done about it is told to ``say``, a sentence each. Children are started by one thread that
+    The ``foundation`` must be ready before any other child is started, and is stopped last. ``say`` receives a sentence
+    for each death and each restart. Children are started by one thread that
     lives as long as they do: Linux ends them when that thread dies, and so when this process does
     (``shared.system.parent_death``).
     """
@@ -95,7 +95,7 @@ class Supervisor:
         return {kept.child.name: kept.process.pid for kept in self._list_children() if kept.process}
 
     def wait_until_ready(self, seconds: float, *, stopping: threading.Event) -> bool:
-        """True when every child is ready, False when ``stopping`` was set meanwhile. Raises NotReady."""
+        """Wait: True when every child is ready, False when ``stopping`` was set first. Raises NotReady."""
         deadline = time.monotonic() + seconds
         while not stopping.wait(0.05):
             if all(kept.is_ready() for kept in self._list_children()):
@@ -107,7 +107,7 @@ class Supervisor:
         return False
 
     def watch(self, stopping: threading.Event) -> None:
-        """Return when ``stopping`` is set. Raises what has ended the supervision itself, should that happen."""
+        """Return when ``stopping`` is set. Raise the error that ended the supervision itself, if any."""
         while not stopping.wait(1.0):
             self._raise_failure()
 
@@ -199,7 +199,7 @@ class _SupervisedChild:
             )
 
     def record_end(self, status: int) -> str:
-        """Take note of the end, with all that the process has left behind; returns what to say."""
+        """Record the end of the process and stop its leftovers; return the sentence to print."""
         assert self.process  # noqa: S101 - only a process that ran can have ended
         self.signal_group(signal.SIGKILL)
         self.process = None
@@ -209,7 +209,7 @@ class _SupervisedChild:
     def describe_failure(self, how: str) -> str:
         early = time.monotonic() - self._started < STEADY_SECONDS
         self._early_ends = self._early_ends + 1 if early else 0
-        # One early end is an accident: only what goes on ending is kept waiting.
+        # One early end is an accident: only a child that keeps ending waits before its restart.
         delay = min(0.25 * 2 ** (self._early_ends - 1), LONGEST_DELAY_SECONDS) if self._early_ends > 1 else 0.0
         self._due = time.monotonic() + delay
         if not delay:
@@ -237,12 +237,12 @@ class _SupervisedChild:
             self.process.terminate()
 
     def signal_group(self, number: signal.Signals) -> None:
-        """To the process and whatever it has started; it leads its own group."""
+        """Signal the process and its descendants; it leads its own group."""
         assert self.process  # noqa: S101 - as above
         try:
             os.killpg(self.process.pid, number)
         except (ProcessLookupError, PermissionError):
-            # Nobody is left. (macOS answers EPERM for a group of nothing but zombies.)
+            # The group is empty. (macOS answers EPERM for a group of nothing but zombies.)
             return
 
 

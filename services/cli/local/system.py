@@ -40,7 +40,7 @@ HOME = Path(settings.__file__).absolute().parent.parent
 
 @dataclass(frozen=True, kw_only=True)
 class SystemOptions:
-    """What the operator has asked for. ``port`` 0 takes a free one; ``buckets`` are mounted read-only."""
+    """The operator's choices. ``port`` 0 takes a free one; ``buckets`` are mounted read-only."""
 
     data_dir: Path
     host: str = "127.0.0.1"
@@ -116,7 +116,7 @@ def run_local_system(
 
 
 def _ignore_output_errors(say: Callable[[str], None]) -> Callable[[str], None]:
-    """What is said goes to a file or a pipe, perhaps, that is full or gone: no reason to end the system."""
+    """Wrap ``say`` so that a full disk or a closed pipe does not end the system."""
 
     def told(sentence: str) -> None:
         with suppress(OSError):
@@ -214,7 +214,7 @@ def _prepare_redis(
         except NewerFormat as error:
             raise CannotStart(str(error)) from error
         return None, redis_url
-    # A server would not complain of some of that, and begin anew.
+    # A server would accept some of that silently, and start empty.
     if (found := redis_files.find_missing_files(data_dir.redis)) is not None:
         raise CannotStart(str(found))
     try:
@@ -238,7 +238,7 @@ def _build_child(
     process: ProcessSpec, listener: socket.socket | None, values: Mapping[str, str], store: RedisStore
 ) -> ChildSpec:
     told = {name: values[name] for name in process.environment if name in values}
-    # Whatever else the operator has set reaches every process; keys and addresses only those that need them.
+    # The operator's further settings reach every process; keys and addresses reach only those that need them.
     passed = {name: value for name, value in settings.make_paths_absolute(os.environ).items() if name not in values}
     passed["FORETASTE_BUCKETS"] = values["FORETASTE_BUCKETS"]
     # gunicorn and celery look for modules in the folder they run in, which therefore is that of our own packages, and

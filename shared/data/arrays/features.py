@@ -1,7 +1,7 @@
-"""Rows (items, users or events) described by bags of features: one form for categories, numbers and texts.
+"""Rows (items, users or events) as bags of features: one form for categories, numbers and texts.
 
-A feature is a number below ``Features.size``; each column has a range of them. How a value becomes features stands
-here alone, so that a row at serving is read as those at training were; ``featurizing`` reads whole tables. No DuckDB.
+A feature is a number below ``Features.size``, and each column has a range of features. This module encodes single
+values at serving in the same way as ``featurize`` encodes whole tables for training. It needs no DuckDB.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from shared.data.schemas import normalize_name
 TEXT_BUCKETS = 16_384
 SEPARATOR = "|"
 SPACES = " \t\n\r\v\f\u00a0\u3000"
-"""What is trimmed from a category; named, since DuckDB and Python trim different ones by themselves."""
+"""Characters trimmed from a category; listed, because the defaults of DuckDB and Python differ."""
 
 _WORD = re.compile(r"\w+")
 _ARRAYS = ("offsets", "values", "weights")
@@ -36,7 +36,7 @@ FeatureKind = Literal["categorical", "numeric", "textual"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FeatureColumn:
-    """A column that is trained on, and its features: ``first`` and the ``size - 1`` after it."""
+    """A column that models train on. Its features are ``first`` and the ``size - 1`` numbers after it."""
 
     name: str
     kind: FeatureKind
@@ -44,9 +44,9 @@ class FeatureColumn:
     vocabulary: Sequence[str] = ()
     """Categorical: the category of each feature, the most frequent first."""
     edges: Sequence[float] = ()
-    """Numeric: rising; bucket b holds ``edges[b - 1] <= value < edges[b]``, the outer ones are open."""
+    """Numeric: ascending; bucket b holds ``edges[b - 1] <= value < edges[b]``, the outer buckets are open."""
     idf: Sequence[float] = ()
-    """Textual: [TEXT_BUCKETS] what a word in each bucket weighs; 0 where training had none."""
+    """Textual: [TEXT_BUCKETS] the weight of a word in each bucket; 0 where the training data had no word."""
 
     @property
     def size(self) -> int:
@@ -59,7 +59,7 @@ class FeatureColumn:
                 return TEXT_BUCKETS
 
     def encode(self, value: Any) -> dict[int, float]:
-        """Feature -> weight of one value; {} for none, and for one that says nothing that is known.
+        """Return feature -> weight of one value; {} for None and for a value with nothing known from training.
 
         Categories weigh 1 / their number, a number's bucket 1, and the words of a text tf-idf, of length 1 together.
         A number may come as text.
@@ -106,13 +106,13 @@ class FeatureColumn:
 
 
 def iter_word_buckets(text: str) -> Iterable[int]:
-    """The bucket of each word; words are runs of letters and digits of any script, in lower case."""
+    """Yield the bucket of each word; words are runs of letters and digits of any script, in lower case."""
     return (zlib.crc32(word.encode(errors="replace")) % TEXT_BUCKETS for word in _WORD.findall(text.lower()))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Features:
-    """The features of R rows, F in all. Row r's are ``offsets[r]:offsets[r + 1]`` of ``values`` and ``weights``.
+    """The features of R rows, F in all. Row r has ``offsets[r]:offsets[r + 1]`` of ``values`` and ``weights``.
 
     Within a row they stand in the order of the columns. A row, or a column of it, without a value has none.
     """
@@ -122,16 +122,16 @@ class Features:
     values: npt.NDArray[np.int32]
     """[F] ``0 <= value < size``"""
     weights: npt.NDArray[np.float32]
-    """[F] as ``Column.encode`` says."""
+    """[F] as ``FeatureColumn.encode`` defines them."""
     columns: tuple[FeatureColumn, ...]
 
     @property
     def size(self) -> int:
-        """How many features there are to tell apart."""
+        """The number of distinct features."""
         return sum(column.size for column in self.columns)
 
     def save(self, folder: Path) -> None:
-        """Writes a new folder."""
+        """Write the arrays and columns to a new folder."""
         folder.mkdir()
         for name in _ARRAYS:
             np.save(folder / f"{name}.npy", getattr(self, name))
@@ -139,7 +139,7 @@ class Features:
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """Maps what ``save`` wrote. Raises OSError and ValueError where it is missing or damaged."""
+        """Map a folder that ``save`` wrote. Raises OSError and ValueError where it is missing or damaged."""
         columns = json.loads((folder / "columns.json").read_bytes())
         return cls(
             columns=tuple(FeatureColumn(**column) for column in columns),
@@ -147,10 +147,10 @@ class Features:
         )
 
     def encode(self, row: Mapping[str, Any]) -> tuple[list[int], list[float]]:
-        """Features and weights of a new row: the context of a request, a new item.
+        """Return the features and weights of a new row, such as the context of a request or a new item.
 
-        Columns are found as schemas tell them apart: DEVICE_TYPE may be called deviceType. What is unknown, a column,
-        a category or a word, is left out.
+        Column names match as in schemas: DEVICE_TYPE may be called deviceType. Unknown columns, categories and words
+        are left out.
         """
         given = {normalize_name(name): value for name, value in row.items()}
         found: dict[int, float] = {}
@@ -160,7 +160,7 @@ class Features:
 
 
 def save_columns(folder: Path, columns: Sequence[FeatureColumn]) -> None:
-    """The part of ``Features.save`` that is no array."""
+    """Write ``columns.json``, the part of ``Features.save`` that is no array."""
     kept = [
         {
             "name": column.name,

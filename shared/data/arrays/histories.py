@@ -1,6 +1,6 @@
-"""Interactions as arrays: every user's history, oldest first, in numbers. Knows no model.
+"""Interactions as arrays: the history of every user, oldest event first, with items as numbers.
 
-No Python object is made per event. In memory or mapped from a folder, the same arrays:
+No Python object is made per event. The arrays are the same in memory and mapped from a folder:
 
     histories/
       user_ids.bin          the ids in UTF-8, sorted by their bytes, end to end
@@ -33,18 +33,18 @@ from shared.data.arrays import npy_files
 MIN_INTERACTIONS = 1000
 MIN_USERS = 25
 MIN_SHARE_OF_USERS = 0.01
-"""AWS's minimum data: interactions, users with at least 2 of them, and these as a share of all users."""
+"""AWS's minimum data: interactions, users with at least 2 interactions, and the share of such users."""
 
 _OF_EVENTS = ("items", "timestamps", "event_types")
 _OF_USERS = ("offsets", "in_training")
 
 
 class DataRefused(ValueError):
-    """The data cannot be trained on. The message is the failure reason, in AWS's words where known."""
+    """Data that no model can be trained on. The message is the failure reason, in AWS's words where known."""
 
 
 class TooLittleData(DataRefused):
-    """The data does not reach AWS's minimum."""
+    """Data below AWS's minimum."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,26 +58,26 @@ class Histories:
     user_ids: list[str]
     """Sorted by code point."""
     item_ids: list[str]
-    """Sorted by code point; an item's number is its place here. May hold items that nobody interacted with."""
+    """Sorted by code point; an item's number is its index here. May hold items without interactions."""
     offsets: npt.NDArray[np.int64]
     items: npt.NDArray[np.int32]
     timestamps: npt.NDArray[np.int64]
     """Seconds since the epoch."""
     event_types: npt.NDArray[np.int16]
-    """Place in ``event_type_names``; -1 for an event without a type."""
+    """Index in ``event_type_names``; -1 for an event without a type."""
     event_type_names: list[str]
-    """In lower case: event types are the same whatever their case."""
+    """In lower case: the case of event types does not count."""
     in_training: npt.NDArray[np.bool_]
-    """bool[U]: False where a history is too short or too long for the percentiles. Such users are not trained on,
-    but keep their history and are served."""
+    """bool[U]: False where a history is too short or too long for the percentiles. Models do not train on such users,
+    but serve them with their histories."""
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """int64[U]: events of each user."""
+        """int64[U]: the number of events of each user."""
         return np.diff(self.offsets)
 
     def save(self, folder: Path) -> None:
-        """Writes a new folder."""
+        """Write the ids and arrays to a new folder."""
         folder.mkdir()
         save_names(folder, user_ids=self.user_ids, item_ids=self.item_ids, event_type_names=self.event_type_names)
         for name in (*_OF_USERS, *_OF_EVENTS):
@@ -85,7 +85,7 @@ class Histories:
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """Reads the ids that ``save`` wrote and maps the rest. Raises OSError and ValueError where it is damaged."""
+        """Read the ids that ``save`` wrote and map the arrays. Raises OSError and ValueError for a damaged folder."""
         return cls(
             user_ids=read_ids(folder, "user"),
             item_ids=read_ids(folder, "item"),
@@ -97,7 +97,7 @@ class Histories:
 def save_names(
     folder: Path, *, user_ids: Sequence[str], item_ids: Sequence[str], event_type_names: Sequence[str]
 ) -> None:
-    """The part of ``Histories.save`` that is no array."""
+    """Write ids and names of event types, the part of ``Histories.save`` that is no array."""
     _write_ids(folder, "user", user_ids)
     _write_ids(folder, "item", item_ids)
     (folder / "event_types.json").write_bytes(orjson.dumps(event_type_names))
@@ -111,7 +111,7 @@ def _write_ids(folder: Path, kind: str, ids: Iterable[str]) -> None:
 
 
 def read_ids(folder: Path, kind: str) -> list[str]:
-    """The ids of kind "user" or "item", sorted."""
+    """Return the sorted ids of kind "user" or "item"."""
     text = (folder / f"{kind}_ids.bin").read_bytes()
     ends: list[Any] = np.load(folder / f"{kind}_id_ends.npy").tolist()
     return [text[begin:end].decode() for begin, end in itertools.pairwise([0, *ends])]
@@ -125,10 +125,10 @@ def select_trained_users(
     event_type: str | None,
     skip_minimum: bool = False,
 ) -> npt.NDArray[np.bool_]:
-    """bool[U]: whose history is neither too short nor too long for the percentiles of ``lengths``.
+    """Return bool[U]: the users whose history lies between the percentiles of ``lengths``.
 
-    Raises TooLittleData below AWS's minimum, unless any number is ``enough``, and where nobody is left whose next
-    interaction could be learnt.
+    Raises TooLittleData below AWS's minimum, which ``skip_minimum`` leaves unchecked, and where no user with at least
+    2 interactions is left.
     """
     if not skip_minimum:
         _check_minimum(lengths, event_type)

@@ -1,4 +1,4 @@
-"""Ids as ``histories`` writes them, read where they lie: the processes of a machine have them in memory once."""
+"""Ids as ``histories`` writes them, mapped: the processes of a machine share one copy in memory."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from shared.data.arrays.npy_files import map_npy
 DECODED_BYTES = 2**20
 
 CACHED_LOOKUPS = 2**15
-"""Ids and places that were asked for lately and need not be sought again."""
+"""The size of the caches of recent lookups, one by id and one by number."""
 
 
 class IdIndex(Sequence[str]):
-    """Sorted by code point, each once; an id's number is its place."""
+    """Distinct ids, sorted by code point; an id's number is its index."""
 
     def __init__(self, folder: Path, kind: str) -> None:
-        """Those of kind "user" or "item". Raises OSError and ValueError."""
+        """Map the ids of kind "user" or "item". Raises OSError, and ValueError for files that do not match."""
         path = folder / f"{kind}_ids.bin"
         with path.open("rb") as file:
-            # Nothing can be mapped of an empty file.
+            # An empty file cannot be mapped.
             self._text = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if path.stat().st_size else b""
         ends = map_npy(folder / f"{kind}_id_ends.npy")
         if ends.dtype != np.int64 or (np.diff(ends, prepend=0) < 0).any() or ends[-1:].sum() != len(self._text):
-            raise ValueError(f"{path} does not hold the ids that it should")
+            raise ValueError(f"{path} does not hold the ids that its ends describe")
         self._ends = ends.data
         decoder = getincrementaldecoder("utf-8")()
         for begin in range(0, len(self._text), DECODED_BYTES):
             decoder.decode(self._text[begin : begin + DECODED_BYTES], begin + DECODED_BYTES >= len(self._text))
         self.find = lru_cache(CACHED_LOOKUPS)(self._find_number)
-        #: The id of a number; less than nothing is none.
+        #: Returns the id of a number, which must not be negative.
         self.get_id = lru_cache(CACHED_LOOKUPS)(self._read_id)
 
     def __len__(self) -> int:
@@ -71,9 +71,9 @@ class IdIndex(Sequence[str]):
         return self._text[self._ends[place - 1] if place else 0 : self._ends[place]]
 
     def _find_number(self, id_: str) -> int | None:
-        """The number of an id; None: there is no such."""
+        """Return the number of an id, or None if it is unknown."""
         wanted, low, high = id_.encode(), 0, len(self._ends)
-        # Sorted by code point is sorted by the bytes of UTF-8.
+        # The order of code points is the order of UTF-8 bytes.
         while low < high:
             middle = (low + high) // 2
             if self._read_bytes(middle) < wanted:

@@ -1,6 +1,7 @@
-"""Arrays in one file, mapped: what has the file open goes on reading it when a newer one has taken its place.
+"""Arrays in one mapped file: a process with the file open keeps reading it after a newer file has replaced it.
 
-The arrays stand end to end, each at a multiple of 64 bytes; behind them JSON says where, the last 8 bytes its length.
+The arrays stand end to end, each at a multiple of 64 bytes. JSON with their offsets follows them, and the last 8 bytes
+are the length of the JSON.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ _LENGTH_BYTES = 8
 
 
 class ArrayFileWriter:
-    """A file that is being written. No more of an array need be in memory than one piece of it."""
+    """Write a file of arrays, piece by piece: only one piece of an array needs to be in memory."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("wb")
         self._arrays: dict[str, tuple[str, int, int]] = {}
-        #: Whatever else is to be known, as JSON can hold it.
+        #: Further data about the arrays, written as JSON.
         self.about: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
@@ -43,7 +44,7 @@ class ArrayFileWriter:
         self.add_pieces(name, array.dtype, [array])
 
     def add_pieces(self, name: str, dtype: npt.DTypeLike, pieces: Iterable[npt.NDArray[Any]]) -> None:
-        """An array of one dimension, piece by piece."""
+        """Write an array of one dimension, piece by piece."""
         kept = np.dtype(dtype)
         self._file.write(b"\0" * (-self._file.tell() % _ALIGNMENT))
         begin, length = self._file.tell(), 0
@@ -53,16 +54,16 @@ class ArrayFileWriter:
         self._arrays[name] = (kept.str, begin, length)
 
     def add_strings(self, name: str, batches: Iterable[list[str]]) -> int:
-        """Strings, as ``Texts`` reads them; returns their number."""
+        """Write strings for ``MappedStrings`` and return their number."""
         lengths: list[npt.NDArray[np.int64]] = []
 
-        def encoded() -> Iterator[npt.NDArray[np.uint8]]:
+        def encode_batches() -> Iterator[npt.NDArray[np.uint8]]:
             for batch in batches:
                 pieces = [text.encode() for text in batch]
                 lengths.append(np.fromiter(map(len, pieces), np.int64, len(pieces)))
                 yield np.frombuffer(b"".join(pieces), np.uint8)
 
-        self.add_pieces(f"{name}.bytes", np.uint8, encoded())
+        self.add_pieces(f"{name}.bytes", np.uint8, encode_batches())
         ends = np.cumsum(np.concatenate([np.zeros(0, np.int64), *lengths]))
         self.add_array(f"{name}.ends", ends)
         return len(ends)
@@ -70,7 +71,7 @@ class ArrayFileWriter:
 
 @dataclass(frozen=True, eq=False)
 class ArrayFile:
-    """A file that ``Packing`` wrote. Its arrays can't be changed."""
+    """A file that ``ArrayFileWriter`` wrote. Its arrays are read-only."""
 
     about: Mapping[str, Any]
     _arrays: Mapping[str, tuple[str, int, int]]
@@ -78,7 +79,7 @@ class ArrayFile:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Raises OSError, and ValueError where the file is none of these."""
+        """Map a file. Raises OSError, and ValueError if it is no such file."""
         with path.open("rb") as file:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         length = int.from_bytes(mapped[-_LENGTH_BYTES:], "little")
@@ -99,7 +100,7 @@ class ArrayFile:
 
 @dataclass(frozen=True, eq=False)
 class MappedStrings:
-    """Strings by their numbers. Where they are sorted by code point, which is how UTF-8 sorts, a number is found."""
+    """Strings by their numbers. ``find`` needs strings sorted by code point, which is the order of UTF-8."""
 
     _bytes: memoryview
     _ends: npt.NDArray[np.int64]
@@ -112,14 +113,14 @@ class MappedStrings:
 
     def __iter__(self) -> Iterator[str]:
         begin = 0
-        # A piece at a time: there may be millions.
+        # tolist() converts one piece at a time, as there may be millions of strings.
         for start in range(0, len(self._ends), 2**14):
             for end in self._ends[start : start + 2**14].tolist():
                 yield str(self._bytes[begin:end], "utf-8")
                 begin = end
 
     def find(self, text: str) -> int | None:
-        """The number of a sorted string; None: it is not among them."""
+        """Return the number of a string among sorted ones, or None if it is missing."""
         try:
             wanted = text.encode()
         except UnicodeEncodeError:  # half a surrogate pair, as JSON can spell it

@@ -1,4 +1,4 @@
-"""Arrays in .npy files, mapped or written piece by piece, and what numpy lacks for arrays of ranges."""
+"""Map .npy files, write them piece by piece, and expand arrays of ranges."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from numpy.lib import format as npy
 
 
 def map_npy(path: Path) -> npt.NDArray[Any]:
-    """The array of a .npy file, read from there where it is touched; read-only. Raises OSError and ValueError."""
+    """Map the array of a .npy file, read-only. Raises OSError and ValueError."""
     return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
 
 
 def expand_ranges(starts: npt.NDArray[np.integer[Any]], lengths: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int64]:
-    """start, start + 1 ... of each range, end to end."""
+    """Return start, start + 1 ... of each range, end to end."""
     ends = np.cumsum(lengths, dtype=np.int64)
     length = ends[-1] if len(ends) else 0
     found: npt.NDArray[np.int64] = np.arange(length) + np.repeat(starts - (ends - lengths), lengths)
@@ -29,9 +29,9 @@ _BYTES_PER_SYNC = 2**25
 
 
 class NpyWriter:
-    """A .npy file of one dimension that grows: no more than a piece of it is in memory, or on its way to the disk.
+    """Write a .npy file of one dimension: only a piece of it is in memory, or waits to be synced, at a time.
 
-    When it is closed the disk has it.
+    ``close`` syncs the file to the disk.
     """
 
     def __init__(self, path: Path, dtype: npt.DTypeLike) -> None:
@@ -53,12 +53,12 @@ class NpyWriter:
         self._file.write(np.ascontiguousarray(piece, self._dtype).data)
         self._length += len(piece)
         self._bytes_to_sync += len(piece) * self._dtype.itemsize
-        # One sync at the end would take long, and nobody could stop it.
+        # A single sync at the end would take long, and could not be cancelled.
         if self._bytes_to_sync > _BYTES_PER_SYNC:
             self._sync()
 
     def close(self) -> None:
-        # numpy leaves room in the header for the longest length: the second is as long as the first.
+        # numpy pads the header for the longest possible length, so the second header fits over the first.
         self._file.seek(0)
         self._write_header()
         self._sync()

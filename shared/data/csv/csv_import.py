@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import duckdb
 
@@ -63,30 +64,38 @@ class ImportResult:
     first: Sequence[str] = ()
 
 
+class ImportLimits(NamedTuple):
+    """The operator's limits of an import."""
+
+    memory_mb: int
+    """Resident memory of the process, in MiB; the import takes at least 256."""
+    min_rows: int = 0
+    """Rows without repeats that the files must hold."""
+    unreadable_share: float = 0.0
+    """The share of the rows that may have an empty or unreadable cell in a column other than an id or TIMESTAMP."""
+
+
 def import_csv(
     files: Sequence[Path],
     schema: DatasetSchema,
     target: Path,
-    *,
-    memory_mb: int,
+    limits: ImportLimits,
     progress: Callable[[int], None],
-    min_rows: int = 0,
-    unreadable_share: float = 0.0,
 ) -> ImportResult:
     """Import `files` into the new Parquet file `target`, with the columns of `schema`, named as declared there.
 
     Events (interactions) are sorted by USER_ID, TIMESTAMP, then by their order in the files; of events that are equal
     in all columns the first counts. Users, items and actions are sorted by the code points of their ids; the last row
-    of an id wins. Fewer than `min_rows` remaining rows are refused.
+    of an id wins. Fewer than `limits.min_rows` remaining rows are refused.
 
     An empty cell where the schema does not allow null, or one that cannot be read as its column's type, ends the
-    import. In columns other than ids and TIMESTAMP it becomes null if at most `unreadable_share` of the rows have such
-    a cell. As that allows none in a small file, up to ten rows may have one if they are at most a tenth of the rows.
+    import. In columns other than ids and TIMESTAMP it becomes null if at most `limits.unreadable_share` of the rows
+    have such a cell. As that allows none in a small file, up to ten rows may have one if they are at most a tenth of
+    the rows.
 
-    `memory_mb` limits the resident memory of the process, in MiB; it is at least 256. `progress` is called in the
-    caller's thread about twice a second with the rows done so far (an estimate over reading, sorting and writing), and
-    during the scan of the files, but only after some work was done; an exception of it ends the import. `target`
-    appears whole or not at all, and is synced to the disk. Raises ImportFailed.
+    `progress` is called in the caller's thread about twice a second with the rows done so far (an estimate over
+    reading, sorting and writing), and during the scan of the files, but only after some work was done; an exception of
+    it ends the import. `target` appears whole or not at all, and is synced to the disk. Raises ImportFailed.
     """
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
         workspace = Path(folder)
@@ -101,8 +110,8 @@ def import_csv(
         for source in sources:
             check_header(source, schema)
         draft = workspace / "draft.parquet"
-        rows, bad_cells = _write_parquet(sources, schema, draft, workspace, memory_mb, progress, unreadable_share)
-        _check_row_count(rows, min_rows, sources)
+        rows, bad_cells = _write_parquet(sources, schema, draft, limits, progress)
+        _check_row_count(rows, limits.min_rows, sources)
         try:
             _replace_target(draft, target)
         except OSError as error:
@@ -169,12 +178,11 @@ def _write_parquet(
     sources: Sequence[CsvFile],
     schema: DatasetSchema,
     draft: Path,
-    workspace: Path,
-    memory_mb: int,
+    limits: ImportLimits,
     progress: Callable[[int], None],
-    unreadable_share: float,
 ) -> tuple[int, Sequence[BadCellSummary]]:
-    """Write the rows; return their number, and the cells that became null."""
+    """Write the rows; return their number, and the cells that became null. Temporary files go to the draft's folder."""
+    workspace, memory_mb = draft.parent, limits.memory_mb
 
     def copy_rows(*, unreadable_as_null: bool = False) -> int:
         rows_sql = _select_rows_sql(sources, schema, unreadable_as_null)
@@ -189,7 +197,7 @@ def _write_parquet(
             return copy_rows(), ()
         except duckdb.InvalidInputException as error:
             found = _find_bad_cells(sources, schema, workspace, memory_mb, progress)
-            if not _can_be_null(found, sources, unreadable_share):
+            if not _can_be_null(found, sources, limits.unreadable_share):
                 raise ImportFailed(_format_reason(found) or f"{_UNREAD}: {_get_first_line(error)}") from error
             return copy_rows(unreadable_as_null=True), found
     except duckdb.OutOfMemoryException as error:
@@ -220,7 +228,7 @@ def _check_all_read(connection: duckdb.DuckDBPyConnection, sources: Sequence[Csv
         if line is not None:
             raise ImportFailed(
                 f"{source.name} line {line}: the row could not be read; {read:,} of the file's {source.rows:,} rows "
-                "were. Look for a quote that is not closed, or for a row that is longer than others."
+                "were. Look for a quote that is not closed, or for an unusually long row."
             )
     raise ImportFailed(f"{_UNREAD}: they have changed while they were read.")
 
@@ -273,7 +281,8 @@ def _select_rows_sql(sources: Sequence[CsvFile], schema: DatasetSchema, unreadab
     """
     has_nul = any(source.has_nul for source in sources)
     values = ", ".join(
-        csv_rules.check_and_cast_sql(field, has_nul=has_nul, unreadable_as_null=forgiving) for field in schema.fields
+        csv_rules.check_and_cast_sql(field, has_nul=has_nul, unreadable_as_null=unreadable_as_null)
+        for field in schema.fields
     )
     columns = ", ".join(quote_identifier(field.name) for field in schema.fields)
     # row_number() OVER () streams: it numbers rows in the order of the files for any number of threads.

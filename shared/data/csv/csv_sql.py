@@ -37,8 +37,8 @@ def select_cells_sql(files: Sequence[CsvFile], schema: DatasetSchema, options: s
     """
     files_by_header = itertools.groupby(files, key=lambda file: file.header)
     return " UNION ALL ".join(
-        f"SELECT {_list_columns_sql(header, schema)} FROM {_read_csv_sql([file.path for file in group], header, options)}"
-        for header, group in files_by_header
+        f"SELECT {_list_columns_sql(header, schema)} FROM {_read_csv_sql([f.path for f in same], header, options)}"
+        for header, same in files_by_header
     )
 
 

@@ -1,8 +1,8 @@
-"""Interactions from Parquet as numbered, sorted tables of a database. What becomes of them stands elsewhere.
+"""Read interactions from Parquet into numbered, sorted tables of a DuckDB database.
 
 Tables: ``users``, ``items`` and ``types`` (id, number), numbered in the order of the ids; ``context_0`` ... of each
-categorical column (id, number), where an id is all that a cell holds; ``events`` (user, item, time, type, weight,
-place, c0 ...), sorted by user, time and place: the place of the event in the files.
+categorical column (id, number), where the id is the whole text of a cell; ``events`` (user, item, time, type, weight,
+place, c0 ...), sorted by user, time and place, which is the position of the event in the files.
 """
 
 # ruff: noqa: S608 -- names come from a checked schema, and all else is quoted or a parameter
@@ -26,14 +26,14 @@ from shared.data.training.featurize import EncodedColumn
 
 MAX_KINDS = 10
 EVENTS_PER_BLOCK = 2**18
-#: Columns that the tables have by themselves, and what was shown: an imported event often does not say what the same
-#: event said as it was sent, and remains the same.
-_APART = frozenset({"USER_ID", "ITEM_ID", "TIMESTAMP", "EVENT_TYPE", "EVENT_VALUE", "IMPRESSION"})
+#: Columns that the tables hold on their own, and the impression: an imported event often lacks the impression that the
+#: same event had when a client sent it, and is nevertheless the same event.
+_NOT_HASHED = frozenset({"USER_ID", "ITEM_ID", "TIMESTAMP", "EVENT_TYPE", "EVENT_VALUE", "IMPRESSION"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class EventParameters:
-    """Events that count, and how much: an entry of solutionConfig.eventsConfig, and what eventType asks for."""
+    """The events of a type that count, and their weight: an entry of solutionConfig.eventsConfig, or the eventType."""
 
     event_type: str | None = None
     """None: any."""
@@ -44,14 +44,14 @@ class EventParameters:
 
 @dataclass(frozen=True, kw_only=True)
 class EventSelection:
-    """Which interactions count, and what is read of them."""
+    """The interactions to read: their files, columns, and the parameters by which they count."""
 
     files: Sequence[Path]
-    """With the columns USER_ID, ITEM_ID and TIMESTAMP, perhaps EVENT_TYPE, EVENT_VALUE and others."""
+    """With the columns USER_ID, ITEM_ID and TIMESTAMP; EVENT_TYPE, EVENT_VALUE and further columns are optional."""
     item: str = "ITEM_ID"
-    """The column in the place of ITEM_ID, here and in the catalogue: ACTION_ID of interactions with actions."""
+    """The column of item ids, here and in the catalogue: ACTION_ID for interactions with actions."""
     parameters: Sequence[EventParameters] = (EventParameters(),)
-    """An event counts that meets any of them, and as much as the greatest weight of these."""
+    """An event counts if it meets any of them, with the greatest weight of those that it meets."""
     contexts: Sequence[Field] = ()
     """Columns to read as c0 ...: categorical ones as numbers in ``context_...``, others as DOUBLE."""
 
@@ -59,12 +59,11 @@ class EventSelection:
 def create_event_tables(
     database: DuckDBSession, selection: EventSelection, *, catalogue: Sequence[Path], metadata_columns: int
 ) -> None:
-    """Makes the tables.
+    """Create the tables.
 
-    An event that stands several times, alike in all columns but IMPRESSION, counts once: the first of them.
-    Events without a user, an item or a time are left out. Types are the same whatever their case; a threshold keeps
-    the values at or above it, and no event without a finite value. ``items`` holds the ids of the files ``catalogue``
-    as well.
+    Of events that are equal in all columns but IMPRESSION the first counts. Events without a user, an item or a time
+    are left out. The case of event types does not count. A threshold keeps events with a finite value at or above it.
+    ``items`` also holds the ids of the files ``catalogue``.
 
     Raises DataRefused where types and ``metadata_columns`` are more than AWS allows.
     """
@@ -119,17 +118,17 @@ def _create_id_tables(database: DuckDBSession, selection: EventSelection, catalo
 
 
 def _select_events_sql(database: DuckDBSession, selection: EventSelection) -> str:
-    """SQL: the interactions that count, with repeats."""
+    """Return SQL for the interactions that count, with repeats."""
     present = database.list_columns(selection.files)
     type_ = "nullif(lower(EVENT_TYPE), '')" if "EVENT_TYPE" in present else "NULL::VARCHAR"
     value = "TRY_CAST(EVENT_VALUE AS DOUBLE)" if "EVENT_VALUE" in present else "NULL::DOUBLE"
-    # What else tells two events apart; a number is enough, and smaller.
-    more = [quote_identifier(column) for column in sorted(present - _APART)]
+    # Events that differ in further columns are distinct; a hash of these columns is enough, and smaller.
+    more = [quote_identifier(column) for column in sorted(present - _NOT_HASHED)]
     others = f"hash({', '.join(more)})" if more else "0"
     contexts = "".join(f", {_read_cell_sql(field)} AS c{place}" for place, field in enumerate(selection.contexts))
     heaviest_first = sorted(selection.parameters, key=lambda each: -each.weight)
     weights = " ".join(f"WHEN {_match_parameters_sql(each)} THEN {each.weight!r}::FLOAT" for each in heaviest_first)
-    # The conditions stand outside: in there a name is the dataset's column first, whatever it is called.
+    # The conditions stand outside the inner SELECT, where a name would mean the dataset's column first.
     return f"""SELECT *, CASE {weights} END AS weight FROM (
                    SELECT USER_ID::VARCHAR AS user_id, {selection.item}::VARCHAR AS item_id,
                           TRY_CAST("TIMESTAMP" AS BIGINT) AS time, {type_} AS type_id, {value} AS value,
@@ -143,7 +142,7 @@ def _match_parameters_sql(counting: EventParameters) -> str:
     if counting.event_type is not None:
         conditions.append(f"type_id = lower({quote_literal(counting.event_type)})")
     if counting.value_threshold is not None:
-        # To DuckDB NaN is above every number.
+        # DuckDB sorts NaN above every number.
         conditions.append(f"isfinite(value) AND value >= {quote_literal(repr(counting.value_threshold))}::DOUBLE")
     return " AND ".join(conditions)
 
@@ -157,21 +156,22 @@ def _read_cell_sql(field: Field) -> str:
 
 
 def list_ids(database: DuckDBSession, table: str) -> list[str]:
-    """The ids of a table, by number."""
+    """Return the ids of a table, by number."""
     ids: list[str] = database.fetch_arrays(f"SELECT id FROM {table} ORDER BY number")["id"].tolist()
     return ids
 
 
 def count_events(database: DuckDBSession) -> npt.NDArray[np.int64]:
-    """int64[U]: events of each user."""
+    """Return int64[U]: the number of events of each user."""
     counted = database.fetch_arrays("SELECT count(*) AS events FROM events GROUP BY user ORDER BY user")
     return counted["events"].astype(np.int64, copy=False)
 
 
 def count_impressions(database: DuckDBSession, files: Sequence[Path]) -> npt.NDArray[np.int64]:
-    """int64[I]: in how many events of ``events``, which are these files', an item was shown and another one taken.
+    """Return int64[I]: the number of events in which an item was shown and another item chosen.
 
-    IMPRESSION holds ids with bars between them; those that are not in ``items`` are passed over.
+    ``files`` are those of the table ``events``. IMPRESSION holds ids separated by bars; ids that are not in ``items``
+    are ignored.
     """
     ((count,),) = database.fetch_rows("SELECT count(*) FROM items")
     shown = f"""SELECT unnest(list_distinct(string_split(shown, '|'))) AS id, item
@@ -187,7 +187,10 @@ def count_impressions(database: DuckDBSession, files: Sequence[Path]) -> npt.NDA
 
 
 def iter_blocks(database: DuckDBSession, lengths: npt.NDArray[np.int64], columns: str) -> Iterator[dict[str, Any]]:
-    """The events in their order, by about a quarter of a million: ``columns`` as arrays. Histories are not divided."""
+    """Yield ``columns`` of the events as arrays, in order, in blocks of about a quarter of a million events.
+
+    A block holds whole histories.
+    """
     ends = np.cumsum(lengths)
     user = 0
     while user < len(ends):
@@ -201,7 +204,7 @@ def iter_blocks(database: DuckDBSession, lengths: npt.NDArray[np.int64], columns
 
 
 def encode_contexts(database: DuckDBSession, fields: Sequence[Field]) -> dict[str, EncodedColumn]:
-    """The columns c0 ... of ``events``, by that name, as far as they hold something."""
+    """Return the columns c0 ... of ``events`` by name, without columns that have no value."""
     found: dict[str, EncodedColumn | None] = {}
     for place, field in enumerate(fields):
         column = f"c{place}"

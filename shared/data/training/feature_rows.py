@@ -1,6 +1,6 @@
-"""The rows of an Items or Users dataset as features, in the order of the ids that histories have.
+"""Encode the rows of an Items or Users dataset as features, in the order of the ids of the histories.
 
-Of rows with one id the last counts. Columns are read one at a time: a dataset may have a hundred, and long texts.
+The last row of an id counts. Columns are read one at a time: a dataset may have a hundred, and long texts.
 """
 
 # ruff: noqa: S608 -- names come from a checked schema, and files are quoted
@@ -23,22 +23,23 @@ from shared.data.training import featurize
 from shared.data.training.featurize import EncodedColumn
 
 MIN_SHARE_OF_TEXTS = 0.85
-"""AWS's: a textual column with fewer of the dataset's rows filled is not trained on."""
+"""AWS's limit: models do not train on a textual column that fewer of the dataset's rows fill."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DatasetRows:
-    """A dataset in a database that numbers its ids (id, number). Reads no row of another id."""
+    """The rows of a dataset whose ids a database table numbers (id, number). Rows of other ids are not read."""
 
     database: DuckDBSession
     files: Sequence[Path]
     count: int
-    """R: the ids, of which some may have no row."""
+    """R: the number of ids, of which some may have no row."""
     table: str
-    """Where the rows that count stand: (number, place). The number of one without histories is NULL."""
+    """The table of the rows that count: (number, place). The number of a row without histories is NULL."""
 
     @classmethod
     def create_table(cls, database: DuckDBSession, schema: DatasetSchema, files: Sequence[Path], ids: str) -> Self:
+        """Create the table of the rows that count; ``ids`` names the table of ids (id, number)."""
         table = f"rows_of_{ids}"
         database.execute(
             f"""CREATE TABLE {table} AS
@@ -50,16 +51,15 @@ class DatasetRows:
         return cls(database=database, files=files, count=count, table=table)
 
     def read_times(self, column: str) -> npt.NDArray[np.int64]:
-        """[R] seconds since the epoch, -1 where there are none."""
-        found = self.database.fetch_arrays(
-            f"SELECT number, value FROM ({self.select_cells_sql(f'TRY_CAST({quote_identifier(column)} AS BIGINT)')}) WHERE value >= 0"
-        )
+        """Return [R] seconds since the epoch, -1 where unknown."""
+        cells = self.select_cells_sql(f"TRY_CAST({quote_identifier(column)} AS BIGINT)")
+        found = self.database.fetch_arrays(f"SELECT number, value FROM ({cells}) WHERE value >= 0")
         times = np.full(self.count, -1, np.int64)
         times[found["number"]] = found["value"]
         return times
 
     def read_numbers(self, column: str) -> npt.NDArray[np.float64]:
-        """[R] NaN where there are none."""
+        """Return float64[R], NaN where unknown."""
         cells = self.select_cells_sql(cast_to_finite_sql(column))
         found = self.database.fetch_arrays(f"SELECT number, value FROM ({cells}) WHERE value IS NOT NULL")
         numbers = np.full(self.count, np.nan)
@@ -67,7 +67,7 @@ class DatasetRows:
         return numbers
 
     def write_features(self, fields: Sequence[Field], folder: Path) -> None:
-        """Writes ``Features`` of the columns that hold something, and no folder where none does."""
+        """Write ``Features`` of the columns that have values; no folder appears if none has."""
         described = [each for field in fields if (each := self._encode_column(field)) is not None]
         if described:
             featurize.write_features(folder, described, self._iter_blocks(described))
@@ -77,7 +77,8 @@ class DatasetRows:
             rows = f"SELECT number AS bag, value, 1 AS n FROM ({self.select_cells_sql(quote_identifier(field.name))})"
             return featurize.encode_categories(self.database, field, rows, self.count)
         if field.textual:
-            rows = f"SELECT number AS bag, value FROM ({self.select_cells_sql(quote_identifier(field.name))}) WHERE value IS NOT NULL"
+            cells = self.select_cells_sql(quote_identifier(field.name))
+            rows = f"SELECT number AS bag, value FROM ({cells}) WHERE value IS NOT NULL"
             return featurize.encode_texts(self.database, field, rows, self.count) if self._is_filled(field) else None
         return featurize.encode_numbers(self.database, field, self.select_cells_sql(cast_to_finite_sql(field.name)))
 
@@ -89,16 +90,16 @@ class DatasetRows:
         return bool(filled >= MIN_SHARE_OF_TEXTS * rows)
 
     def select_cells_sql(self, cell: str) -> str:
-        """SQL: number, place and value of the rows whose id histories have."""
+        """Return SQL for number, place and value of the rows whose ids the histories have."""
         return f"SELECT * FROM ({self._select_all_cells_sql(cell)}) WHERE number IS NOT NULL"
 
     def _select_all_cells_sql(self, cell: str) -> str:
-        # The dataset's own columns may have any name: none stands beside ours.
+        # A dataset's columns may have any name, so they are never selected together with our own columns.
         read = f"SELECT {cell} AS value, {ROW_POSITION_SQL} AS place FROM {read_parquet_sql(self.files)}"
         return f"SELECT number, place, value FROM ({read}) JOIN {self.table} USING (place)"
 
     def _find_bags(self, described: EncodedColumn) -> npt.NDArray[np.integer[Any]]:
-        """int[R]: the bag of each row."""
+        """Return int[R]: the bag of each row."""
         if described.column.kind != "numeric":
             return np.arange(self.count)
         return described.find_bags(self.read_numbers(described.column.name))

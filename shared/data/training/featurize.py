@@ -1,7 +1,7 @@
-"""Features of whole tables: columns that DuckDB reads, split, counted and numbered, as bags; rows are numpy's.
+"""Encode whole tables as features: DuckDB splits, counts and numbers the values of a column, numpy puts rows together.
 
-A column at a time, it does what ``Column.encode`` does to one value; the two must agree. Only the words of texts are
-told apart in Python.
+A column is encoded as ``FeatureColumn.encode`` encodes a single value, and the two must agree. Python code runs only
+for the words of texts.
 """
 
 # ruff: noqa: S608 -- names come from a checked schema, and all else is a number or quoted
@@ -30,7 +30,7 @@ _SAMPLED_ROWS = 2**20
 
 
 def select_fields(schema: DatasetSchema, excluded: Collection[str], present: Collection[str]) -> list[Field]:
-    """The fields to train on, as AWS has it: categories, numbers and texts; no boolean, no plain string."""
+    """Return the fields to train on, the same as AWS: categories, numbers and texts, no booleans and plain strings."""
     return [
         field
         for field in schema.metadata
@@ -41,7 +41,7 @@ def select_fields(schema: DatasetSchema, excluded: Collection[str], present: Col
 
 
 class ColumnBags(NamedTuple):
-    """The features of one column, those of bag b at ``offsets[b]:offsets[b + 1]``; 0 is the column's first."""
+    """The features of one column; bag b has ``offsets[b]:offsets[b + 1]``, and 0 is the column's first feature."""
 
     offsets: npt.NDArray[np.int64]
     values: npt.NDArray[np.int32]
@@ -55,13 +55,13 @@ class ColumnBags(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EncodedColumn:
-    """A column and its bags. Which of them a row has is its table's to say."""
+    """A column and its bags. A table assigns the bags to its rows."""
 
     column: FeatureColumn
     bags: ColumnBags
 
     def find_bags(self, cells: npt.NDArray[Any]) -> npt.NDArray[np.integer[Any]]:
-        """The bag of each cell, -1 for none: a number's is its bucket, other cells are the number of their bag."""
+        """Return the bag of each cell, -1 for none: the bucket of a number; other cells hold the bag's number."""
         if self.column.kind != "numeric":
             return cells
         buckets = np.searchsorted(np.asarray(self.column.edges), cells, side="right")
@@ -69,7 +69,9 @@ class EncodedColumn:
 
 
 def encode_categories(database: DuckDBSession, field: Field, rows: str, bags: int) -> EncodedColumn | None:
-    """``rows`` is SQL with the columns bag (below ``bags``), value (text) and n, the rows that have it.
+    """Encode a categorical column.
+
+    ``rows`` is SQL with the columns bag (below ``bags``), value (text) and n, the number of rows with the value.
 
     None where there is no category.
     """
@@ -99,15 +101,15 @@ def encode_categories(database: DuckDBSession, field: Field, rows: str, bags: in
 
 
 def encode_numbers(database: DuckDBSession, field: Field, rows: str) -> EncodedColumn | None:
-    """``rows`` is SQL with the columns place and value, a DOUBLE. Bag b is bucket b.
+    """Encode a numeric column. ``rows`` is SQL with the columns place and value, a DOUBLE. Bag b is bucket b.
 
-    None where there is no number.
+    Return None where there is no number.
     """
     known = f"FROM ({rows}) WHERE isfinite(value)"
     ((count,),) = database.fetch_rows(f"SELECT count(*) {known}")
     if not count:
         return None
-    # A million rows tell the quantiles as well, and fit into memory.
+    # A million rows give the same quantiles, and fit into memory.
     every = -(-count // _SAMPLED_ROWS)
     values = database.fetch_arrays(f"SELECT value {known} AND hash(place) % {every} = 0")["value"]
     edges = _compute_edges(values)
@@ -119,9 +121,9 @@ def encode_numbers(database: DuckDBSession, field: Field, rows: str) -> EncodedC
 
 
 def _compute_edges(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Quantiles, with a number that occurs in every bucket.
+    """Return quantiles as edges, such that every bucket holds one of the values.
 
-    They lie midway between numbers: a FLOAT 0.1 is not quite the 0.1 that a request says.
+    The edges lie midway between numbers, because a FLOAT 0.1 differs slightly from the 0.1 of a request.
     """
     shares = np.arange(1, MAX_BUCKETS) / MAX_BUCKETS
     distinct = np.unique(values)
@@ -132,10 +134,10 @@ def _compute_edges(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def encode_texts(database: DuckDBSession, field: Field, rows: str, bags: int) -> EncodedColumn | None:
-    """``rows`` is SQL with the columns bag (below ``bags``, each at most once) and value (text).
+    """Encode a textual column. ``rows`` is SQL with the columns bag (below ``bags``, each once at most) and value.
 
-    None where there is no word. Bags are left in the database's scratch folder and mapped from there; a schema has one
-    textual column at most.
+    Return None where there is no word. The bags are mapped from files in the database's scratch folder, whose names
+    may be fixed since a schema has one textual column at most.
     """
     counts = np.zeros(bags, np.int64)
     texts_with = np.zeros(TEXT_BUCKETS, np.int64)
@@ -172,7 +174,10 @@ def encode_texts(database: DuckDBSession, field: Field, rows: str, bags: int) ->
 
 
 def compute_idf(texts_with: npt.NDArray[np.int64], texts: int) -> npt.NDArray[np.float64]:
-    """As scikit-learn has it, what every text has weighs 1; what none has weighs 0: nothing is learnt of it."""
+    """Return the inverse document frequency as scikit-learn defines it: 1 for a word of every text.
+
+    A word of no text gets 0, since models learn nothing about it.
+    """
     weights: npt.NDArray[np.float64] = np.log((1 + texts) / (1 + texts_with)) + 1
     return np.where(texts_with > 0, weights, 0.0)
 
@@ -180,7 +185,7 @@ def compute_idf(texts_with: npt.NDArray[np.int64], texts: int) -> npt.NDArray[np
 def write_features(
     folder: Path, described: Sequence[EncodedColumn], blocks: Iterable[Sequence[npt.NDArray[np.integer[Any]]]]
 ) -> None:
-    """Writes what ``Features.open`` maps. ``blocks`` holds rows in order: of each column the bags, -1 for none."""
+    """Write a folder for ``Features.open``. ``blocks`` holds the rows in order: bags of each column, -1 for none."""
     folder.mkdir()
     columns, bag_sizes = [], []
     first = 0

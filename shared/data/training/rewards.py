@@ -1,7 +1,7 @@
-"""What items bring in beside being wanted: the column of Items that an optimization objective names, as rewards.
+"""Rewards of items: the column of Items that an optimization objective names, and its effect on scores.
 
 AWS publishes no formula. Here a score is p_i * r_i ** emphasis, so that MEDIUM, which AWS calls equal emphasis on both,
-is the reward that may be expected. Shapes: I items.
+is the expected reward. Shapes: I items.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ SENSITIVITIES: tuple[Sensitivity, ...] = get_args(Sensitivity)
 EMPHASIS: Mapping[Sensitivity, float] = {"OFF": 0.0, "LOW": 0.5, "MEDIUM": 1.0, "HIGH": 2.0}
 
 MIN_SHARE = 0.01
-"""The share of the greatest reward that counts for the least: nothing is ruled out by the objective alone."""
+"""The smallest reward counts as this share of the largest, so that the objective alone excludes no item."""
 
 MAX_VALUE = 1e30
-"""Values beyond it, to either side, count as it."""
+"""Values of larger size are clipped to it, with their sign."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,35 +45,38 @@ class Rewards:
 
     @classmethod
     def from_numbers(cls, numbers: npt.NDArray[np.float64], sensitivity: Sensitivity) -> Self:
-        """``numbers`` is NaN where an item has none. Where some are negative, all are raised until the least is 0."""
+        """Build rewards of ``numbers``, NaN where an item has none.
+
+        If some are negative, all are raised until the smallest is 0.
+        """
         known = np.isfinite(numbers)
         if not known.any():
             return cls(values=np.ones(len(numbers), np.float32), sensitivity=sensitivity)
-        # A DOUBLE may be beyond what a float32 can say.
+        # A DOUBLE may exceed the range of float32.
         numbers = np.clip(numbers, -MAX_VALUE, MAX_VALUE)
         filled = np.where(known, numbers, numbers[known].mean())
         return cls(values=(filled - min(filled.min(), 0.0)).astype(np.float32), sensitivity=sensitivity)
 
     def compute_log_factors(self) -> npt.NDArray[np.float32]:
-        """float32[I]: the log of what each item's share is multiplied by. Rewards go from LEAST to 1 in it."""
+        """Return float32[I]: the log of each item's factor. The factors use rewards scaled to MIN_SHARE ... 1."""
         least, most = float(self.values.min()), float(self.values.max())
         shares = (self.values - least) / max(most - least, 1e-30)
         factors: npt.NDArray[np.float32] = EMPHASIS[self.sensitivity] * np.log(MIN_SHARE + (1 - MIN_SHARE) * shares)
         return factors
 
     def scale_probabilities(self, p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """A distribution over the items that takes the rewards into account; with OFF the same."""
+        """Return the distribution ``p`` over the items, weighted by the rewards; with OFF it stays the same."""
         weighed = p * np.exp(self.compute_log_factors())
         return weighed / max(float(weighed.sum()), 1e-30)
 
     def save(self, folder: Path) -> None:
-        """Writes a new folder."""
+        """Write the rewards to a new folder."""
         folder.mkdir()
         np.save(folder / "values.npy", self.values)
         (folder / "sensitivity.json").write_text(json.dumps(self.sensitivity))
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """Maps what ``save`` wrote. Raises OSError and ValueError where it is missing or damaged."""
+        """Map a folder that ``save`` wrote. Raises OSError and ValueError where it is missing or damaged."""
         sensitivity = json.loads((folder / "sensitivity.json").read_bytes())
         return cls(values=npy_files.map_npy(folder / "values.npy"), sensitivity=sensitivity)

@@ -1,12 +1,12 @@
-"""All that one solution version trains on: prepared once from Parquet into a folder, then mapped by whoever trains.
+"""Prepare the training data of a solution version: read Parquet once into a folder, which training processes map.
 
     data/
       histories/          see ``histories``
       items/, users/, contexts/   see ``features``; absent where there are none
       item_created.npy    int64[I]; absent where Items has no CREATION_TIMESTAMP
       item_expires.npy, item_repeats.npy   int64[I], float64[I]; absent where Actions has no such column
-      item_impressions.npy   int64[I]; absent where nothing tells what was shown
-      event_weights.npy   float32[E]; absent where all events count alike
+      item_impressions.npy   int64[I]; absent without a column IMPRESSION
+      event_weights.npy   float32[E]; absent where all events have the same weight
       rewards/            see ``rewards``; absent without an optimization objective
 
 The folder appears whole or not at all, so a second attempt, or another trial of the same version, only opens it.
@@ -42,12 +42,12 @@ ACTION_INTERACTIONS = "ACTION_INTERACTIONS"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrainingData:
-    """Histories of U users over I items, E events in all, and what is known of users, items and events."""
+    """Histories of U users over I items, E events in all, and features of users, items and events."""
 
     histories: Histories
     items: Features | None = None
-    """R = I, in the order of ``histories.item_ids``. None, here and below: no dataset, no column that can be
-    trained on, or a recipe that trains on none."""
+    """R = I, in the order of ``histories.item_ids``. None, here and below: there is no dataset or no usable column,
+    or the recipe uses no features."""
     users: Features | None = None
     """R = U, in the order of ``histories.user_ids``."""
     contexts: Features | None = None
@@ -59,16 +59,16 @@ class TrainingData:
     item_repeats: npt.NDArray[np.float64] | None = None
     """[I] REPEAT_FREQUENCY of actions in days, NaN where unknown; None without such a column."""
     item_impressions: npt.NDArray[np.int64] | None = None
-    """[I] In how many events with another item each was shown: IMPRESSION. None without such a column, or for a recipe
-    that does not learn from it."""
+    """[I] The number of events in which the item was shown and another one chosen: IMPRESSION. None without such a
+    column, or for a recipe that does not use it."""
     event_weights: npt.NDArray[np.float32] | None = None
-    """[E] What each event counts by its type, of an eventsConfig; None without one: all alike."""
+    """[E] The weight of each event by its type, from an eventsConfig; None without one: all weights are the same."""
     rewards: Rewards | None = None
     """In the order of ``histories.item_ids``; None without an optimization objective."""
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """Maps what ``prepare`` wrote; ids are read. Raises OSError and ValueError where it is missing or damaged."""
+        """Map a folder of ``prepare_training_data``. Raises OSError and ValueError where it is missing or damaged."""
         created, expires, repeats, impressions, weights = (
             npy_files.map_npy(path) if (path := folder / f"{name}.npy").exists() else None
             for name in ("item_created", "item_expires", "item_repeats", "item_impressions", "event_weights")
@@ -93,47 +93,47 @@ class TrainingData:
 class DatasetFiles:
     """A dataset: Parquet files with the columns of its schema, the older ones first.
 
-    Files may differ in columns, and lack some of the schema's.
+    Files may have different columns, and may lack some of the schema's.
     """
 
     files: Sequence[Path]
     schema: str
-    """Avro JSON, as CreateSchema took it."""
+    """Avro JSON, as given to CreateSchema."""
     domain: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSources:
-    """What a solution version is to be trained on."""
+    """The datasets and settings from which a solution version's training data is prepared."""
 
     interactions: DatasetFiles
     items: DatasetFiles | None = None
     users: DatasetFiles | None = None
     excluded: Mapping[str, Collection[str]] = field(default_factory=dict)
-    """Dataset type, as in an ARN -> columns not to train on: trainingDataConfig.excludedDatasetColumns."""
+    """Dataset type, as in an ARN -> excluded columns: trainingDataConfig.excludedDatasetColumns."""
     event_type: str | None = None
     event_value_threshold: float | None = None
     events: Sequence[EventParameters] = ()
-    """solutionConfig.eventsConfig: events that meet none of these are not trained on. Instead of a type and a
-    threshold for all."""
+    """solutionConfig.eventsConfig: events that meet none of these are left out. They replace ``event_type`` and
+    ``event_value_threshold``."""
     min_percentile: float = 0.0
     max_percentile: float = 1.0
     metadata: bool = False
-    """Does the recipe train on columns beyond who, what and when?"""
+    """True for a recipe that trains on columns besides user, item and time."""
     impressions: bool = False
-    """Does the recipe learn from what was shown?"""
+    """True for a recipe that learns from impressions."""
     all_items: bool = False
-    """Is the catalogue every row of Items, or only the items that somebody interacted with?"""
+    """True where the catalogue is every row of Items, not only the items with interactions."""
     objective: Objective | None = None
 
 
 def prepare_training_data(
     folder: Path, sources: TrainingSources, *, memory_mb: int, on_step: Callable[[], None] = lambda: None
 ) -> TrainingData:
-    """Reads the sources into ``folder``, or opens it where an earlier call has; it appears whole or not at all.
+    """Read the sources into ``folder``, or open the folder of an earlier call; it appears whole or not at all.
 
-    ``memory_mb`` bounds what DuckDB takes. ``on_step`` is called at least every 0.5 s; what it raises ends the
-    reading within 2 s and comes out of here. Raises DataRefused.
+    ``memory_mb`` limits DuckDB's memory. ``on_step`` is called at least every 0.5 s; an exception of it ends the
+    reading within 2 s and is raised. Raises DataRefused.
     """
     if not folder.exists():
         draft = folder.with_name(f"{folder.name}.draft")
@@ -243,7 +243,7 @@ def _write_contexts(
 
 
 def _write_rows(folder: Path, ids: str, table: DatasetFiles, sources: TrainingSources, database: DuckDBSession) -> None:
-    """Features of the rows of Items or Users, and the creation of items, by the numbers of the table ``ids``."""
+    """Write features of the rows of Items or Users, and item times and rewards, in the order of the table ``ids``."""
     schema = _parse_schema_of(table)
     excluded = sources.excluded.get(schema.dataset_type, ())
     present = database.list_columns(table.files)
@@ -262,7 +262,7 @@ def _write_rows(folder: Path, ids: str, table: DatasetFiles, sources: TrainingSo
 
 
 def _write_action_rules(folder: Path, rows: DatasetRows, present: Collection[str]) -> None:
-    """When actions may be shown: not what is learnt of them, so that no column is excluded."""
+    """Write the columns that tell when actions may be shown. Models do not train on them, so none can be excluded."""
     for column in ("EXPIRATION_TIMESTAMP", "ACTION_EXPIRATION_TIMESTAMP"):
         if column in present:
             np.save(folder / "item_expires.npy", rows.read_times(column))

@@ -64,7 +64,7 @@ MIN_USER_HISTORY_LENGTH_PERCENTILE = HyperParameter(
     minimum=0.0,
     maximum=1.0,
     # What AWS's console writes into a configuration; AWS's guide uses both names in one sentence.
-    also=("min_hist_length_percentile",),
+    aliases=("min_hist_length_percentile",),
 )
 MAX_USER_HISTORY_LENGTH_PERCENTILE = HyperParameter(
     name="max_user_history_length_percentile",
@@ -73,7 +73,7 @@ MAX_USER_HISTORY_LENGTH_PERCENTILE = HyperParameter(
     default="0.99",
     minimum=0.0,
     maximum=1.0,
-    also=("max_hist_length_percentile",),
+    aliases=("max_hist_length_percentile",),
 )
 COLD_START = (COLD_START_MAX_INTERACTIONS, COLD_START_MAX_DURATION, COLD_START_RELATIVE_FROM)
 
@@ -112,7 +112,7 @@ COLDSTART = dataclasses.replace(
     name="aws-hrnn-coldstart",
     description=(
         "aws-hrnn-metadata for catalogues to which new items are often added: recommends an item from its metadata "
-        "before anybody has interacted with it."
+        "before any user has interacted with it."
     ),
     algorithm="aws-hrnn-coldstart",
     feature_transformation="featurize_coldstart",

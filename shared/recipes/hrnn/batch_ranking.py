@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from shared.recipes import ranking_metrics
-from shared.recipes.evaluation import MOST_FORETOLD
+from shared.recipes.evaluation import MOST_COMPARED
 from shared.recipes.hrnn.config import count_skipped_events
 from shared.recipes.hrnn.counter_blend import MOST_NUMBERS, BlendFitter, CounterBlend
 from shared.recipes.hrnn.counters import BlendWeights, Counters
@@ -184,10 +184,10 @@ def iter_moment_states(
 
 
 def iter_batches(streams: Streams, users: npt.NDArray[np.int64]) -> Iterator[PredictionBatch]:
-    """What is asked of these users, about MOST_FORETOLD events, in the same order at each call."""
+    """What is asked of these users, about MOST_COMPARED events, in the same order at each call."""
     of_window = count_streams(users) * STEPS
     windows = streams.iter_windows(users, streams=count_streams(users), steps=STEPS, rng=np.random.default_rng(0))
-    for window in itertools.islice(windows, -(-MOST_FORETOLD // of_window)):
+    for window in itertools.islice(windows, -(-MOST_COMPARED // of_window)):
         yield gather_moments(streams, window)
 
 

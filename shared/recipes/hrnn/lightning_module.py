@@ -40,7 +40,7 @@ AGREED_EVERY = 8
 """Steps after which several ranks ask rank zero whether a checkpoint is due."""
 
 
-class Epoch:
+class EpochWindows:
     """One pass over some users' events, drawn from its own seed: a resumed run reads what the first would have."""
 
     def __init__(
@@ -64,15 +64,15 @@ class Epoch:
 
 
 @dataclass
-class Best:
+class BestEpoch:
     """The epoch that foretold the validation users best. Its weights are kept where there are such users."""
 
-    gain: float = -math.inf
+    ndcg: float = -math.inf
     epoch: int = 0
     weights: dict[str, Tensor] = field(default_factory=dict)
 
 
-class Fitting(lightning.LightningModule):
+class HrnnModule(lightning.LightningModule):
     def __init__(
         self,
         network: HrnnNetwork,
@@ -105,20 +105,20 @@ class Fitting(lightning.LightningModule):
         self._state = torch.empty(0)
         self._batch = 0
         self.losses: list[Tensor] = []
-        self.best = Best()
+        self.best = BestEpoch()
         self.over = False
         """Has validation ended it?"""
 
-    def join(self, rank: Rank) -> None:
+    def join_ranks(self, rank: Rank) -> None:
         """From now on it learns from its share of the streams: as many as each other rank has."""
         self.rank = rank
         self.plan = replace(self.plan, streams=-(-self.plan.streams // rank.size) * rank.size)
 
-    def train_dataloader(self) -> Epoch:
-        return self.epoch_of(self.current_epoch, self._batch)
+    def train_dataloader(self) -> EpochWindows:
+        return self.create_epoch(self.current_epoch, self._batch)
 
-    def epoch_of(self, number: int, first: int = 0) -> Epoch:
-        return Epoch(self.streams, self.users, self.plan, (self.seed, number), first)
+    def create_epoch(self, number: int, first: int = 0) -> EpochWindows:
+        return EpochWindows(self.streams, self.users, self.plan, (self.seed, number), first)
 
     def on_train_epoch_start(self) -> None:
         if not self._batch:
@@ -127,17 +127,17 @@ class Fitting(lightning.LightningModule):
 
     def training_step(self, window: Window, _: int) -> Tensor:
         # Each step draws from a seed of its own, so that a run may be taken up at any of them.
-        draw_from((self.seed * 1_000_003 + self.current_epoch) * 1_000_003 + self._batch + 500_009 * self.rank.number)
-        mine = self.rank.of(window)
-        loss, self._state = window_loss(self._read, self.streams, self.choose, mine, self._state)
+        seed_torch((self.seed * 1_000_003 + self.current_epoch) * 1_000_003 + self._batch + 500_009 * self.rank.number)
+        mine = self.rank.select_streams(window)
+        loss, self._state = compute_window_loss(self._read, self.streams, self.choose, mine, self._state)
         if self.rank.size > 1:
             # The mean over ranks, which is what is learnt from, is then the mean over all targets of the window.
-            loss = loss * (self._weight(mine) / self._weight(window).clamp(min=1e-9) * self.rank.size)
+            loss = loss * (self._sum_weights(mine) / self._sum_weights(window).clamp(min=1e-9) * self.rank.size)
         self._batch += 1
         self.losses.append(loss.detach())
         return loss
 
-    def _weight(self, window: Window) -> Tensor:
+    def _sum_weights(self, window: Window) -> Tensor:
         return compute_target_weights(self.streams, window.to(self.streams.device)).sum()
 
     def end_epoch(self) -> None:
@@ -151,7 +151,7 @@ class Fitting(lightning.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["fitting"] = {
             "batch": self._batch,
-            "state": self.rank.whole(self._state),
+            "state": self.rank.gather_state(self._state),
             "losses": torch.stack(self.losses) if self.losses else torch.empty(0),
             "best": vars(self.best),
             "over": self.over,
@@ -160,8 +160,8 @@ class Fitting(lightning.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         kept = checkpoint["fitting"]
         self._batch = kept["batch"]
-        self._state = self.rank.of_state(kept["state"]).to(self.streams.device)
-        self.best = Best(**kept["best"])
+        self._state = self.rank.select_state(kept["state"]).to(self.streams.device)
+        self.best = BestEpoch(**kept["best"])
         self.losses = list(kept["losses"].to(self.streams.device))
 
     def configure_optimizers(self) -> Any:
@@ -173,7 +173,7 @@ class Fitting(lightning.LightningModule):
             betas=(0.9, 0.98),
             fused=True,
         )
-        steps = self.epochs * len(self.epoch_of(0))
+        steps = self.epochs * len(self.create_epoch(0))
         warm_up = max(1, round(WARM_UP * steps))
 
         def rate(step: int) -> float:
@@ -182,19 +182,19 @@ class Fitting(lightning.LightningModule):
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def take_best(self) -> int:
+    def load_best_weights(self) -> int:
         """Gives the network the weights of its best epoch; returns how many epochs they have behind them."""
         if not self.best.weights:
             return self.epochs
         self.network.load_state_dict(self.best.weights)
         return self.best.epoch
 
-    def mean_loss(self) -> float | None:
+    def compute_mean_loss(self) -> float | None:
         """Over the epoch so far; None before its first step."""
         return float(torch.stack(self.losses).mean()) if self.losses else None
 
 
-def draw_from(seed: int) -> None:
+def seed_torch(seed: int) -> None:
     """torch.manual_seed, which takes three stack traces for devices that are not there: 4 % of a small step."""
     if torch.cuda.is_available():
         torch.manual_seed(seed)
@@ -202,7 +202,7 @@ def draw_from(seed: int) -> None:
         torch.default_generator.manual_seed(seed)
 
 
-def window_loss(
+def compute_window_loss(
     network: Any, streams: Streams, choose: CandidateSampler, window: Window, state_LBW: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The loss over a window, and the state after it, detached. ``network`` may be a compiled one."""
@@ -213,7 +213,7 @@ def window_loss(
     return loss, state_LBW.detach()
 
 
-class AtEachBatch(lightning.Callback):
+class FitCallback(lightning.Callback):
     """Report at each batch, validates each epoch, and keeps a checkpoint."""
 
     def __init__(
@@ -249,8 +249,8 @@ class AtEachBatch(lightning.Callback):
         # The first batch is no measure of speed: what it needs is compiled, or read from the disk.
         self._warm = True
         if self.reporter.is_due():
-            assert isinstance(pl_module, Fitting)  # noqa: S101
-            self.reporter.loss = pl_module.mean_loss() or self.reporter.loss
+            assert isinstance(pl_module, HrnnModule)  # noqa: S101
+            self.reporter.loss = pl_module.compute_mean_loss() or self.reporter.loss
             self.reporter.report(self._phase, done)
 
     def on_train_batch_end(
@@ -261,41 +261,41 @@ class AtEachBatch(lightning.Callback):
         batch: Any,  # noqa: ARG002
         batch_idx: int,
     ) -> None:
-        assert isinstance(pl_module, Fitting)  # noqa: S101
+        assert isinstance(pl_module, HrnnModule)  # noqa: S101
         rank = pl_module.rank
         # After its last batch an epoch is validated before it is kept.
         if batch_idx + 1 == trainer.num_training_batches or (rank.size > 1 and batch_idx % AGREED_EVERY):
             return
-        if rank.agreed(time.monotonic() - self._kept_at >= self.every_seconds):
-            self._keep(trainer)
+        if rank.agree_on(time.monotonic() - self._kept_at >= self.every_seconds):
+            self._save_checkpoint(trainer)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        assert isinstance(pl_module, Fitting)  # noqa: S101
-        self.reporter.loss = pl_module.mean_loss()
+        assert isinstance(pl_module, HrnnModule)  # noqa: S101
+        self.reporter.loss = pl_module.compute_mean_loss()
         pl_module.end_epoch()
         epoch = trainer.current_epoch + 1
         if self._validate is not None:
             foretold = self._validate()
             gain = foretold.ndcg
             self.reporter.ndcg = float(compute_single_target_ndcg(foretold.ranks).mean())
-            if gain > pl_module.best.gain:
+            if gain > pl_module.best.ndcg:
                 weights = {name: tensor.clone() for name, tensor in pl_module.network.state_dict().items()}
-                pl_module.best = Best(gain, epoch, weights)
+                pl_module.best = BestEpoch(gain, epoch, weights)
             pl_module.over = epoch - pl_module.best.epoch >= max(3, round(PATIENCE * pl_module.epochs))
-            self._log(trainer, epoch, validation_gain=gain)
+            self._log_metrics(trainer, epoch, validation_gain=gain)
         else:
-            self._log(trainer, epoch)
+            self._log_metrics(trainer, epoch)
         self.reporter.report(self._phase, self._epochs_before + epoch)
         self.reporter.ndcg = None
-        pl_module.over = trainer.should_stop = pl_module.rank.agreed(pl_module.over)
-        self._keep(trainer)
+        pl_module.over = trainer.should_stop = pl_module.rank.agree_on(pl_module.over)
+        self._save_checkpoint(trainer)
 
-    def _log(self, trainer: lightning.Trainer, epoch: int, **values: float) -> None:
+    def _log_metrics(self, trainer: lightning.Trainer, epoch: int, **values: float) -> None:
         for logger in trainer.loggers:
             logger.log_metrics({f"{self._phase}_loss": self.reporter.loss or math.nan, **values}, step=epoch)
             logger.save()
 
-    def _keep(self, trainer: lightning.Trainer) -> None:
+    def _save_checkpoint(self, trainer: lightning.Trainer) -> None:
         written = self._checkpoint.with_suffix(".new")
         trainer.save_checkpoint(written)  # by all ranks, of which zero writes
         self._kept_at = time.monotonic()

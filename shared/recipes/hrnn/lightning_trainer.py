@@ -15,7 +15,7 @@ import torch
 from lightning_fabric.plugins import ClusterEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 
-from shared.recipes.hrnn.lightning_module import AtEachBatch, Fitting
+from shared.recipes.hrnn.lightning_module import FitCallback, HrnnModule
 from shared.recipes.hrnn.rank import COLLECTIVE_SECONDS, Rank
 from shared.recipes.training_api import TrainingOptions
 
@@ -23,7 +23,7 @@ Precision = Literal["32-true", "bf16-mixed"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Terms:
+class FitSettings:
     """How a fitting is run, by every rank alike."""
 
     checkpoint: str
@@ -39,14 +39,16 @@ class Terms:
     cuda: bool
 
 
-def run(fitting: Fitting, each_batch: AtEachBatch, terms: Terms, devices: Sequence[int], log: Any = False) -> None:
+def run_trainer(
+    fitting: HrnnModule, each_batch: FitCallback, terms: FitSettings, devices: Sequence[int], log: Any = False
+) -> None:
     """One rank's part; ``devices`` are the numbers of its machine's GPUs that take part, () the first."""
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     trainer = lightning.Trainer(
         accelerator="cuda" if terms.cuda else "cpu",
         devices=(list(devices) or list(range(terms.processes)))[: terms.processes] if terms.cuda else terms.processes,
         num_nodes=terms.nodes,
-        strategy="auto" if fitting.rank.size == 1 else _ddp(fitting.rank, terms),
+        strategy="auto" if fitting.rank.size == 1 else _create_ddp_strategy(fitting.rank, terms),
         precision=terms.precision,
         max_epochs=fitting.epochs,
         log_every_n_steps=1,
@@ -67,9 +69,9 @@ def run(fitting: Fitting, each_batch: AtEachBatch, terms: Terms, devices: Sequen
         trainer.fit(fitting, ckpt_path=terms.checkpoint if terms.resumed else None, weights_only=True)
 
 
-def _ddp(rank: Rank, terms: Terms) -> DDPStrategy:
+def _create_ddp_strategy(rank: Rank, terms: FitSettings) -> DDPStrategy:
     return DDPStrategy(
-        cluster_environment=_Ranks(rank, terms.processes),
+        cluster_environment=_RankEnvironment(rank, terms.processes),
         process_group_backend="nccl" if terms.cuda else "gloo",
         timeout=timedelta(seconds=COLLECTIVE_SECONDS),
         # The buffers are what is known of the items, the same for all.
@@ -77,7 +79,7 @@ def _ddp(rank: Rank, terms: Terms) -> DDPStrategy:
     )
 
 
-class _Ranks(ClusterEnvironment):
+class _RankEnvironment(ClusterEnvironment):
     """Tells Lightning who this process is; those that train together have met already."""
 
     creates_processes_externally = True
@@ -111,13 +113,13 @@ class _Ranks(ClusterEnvironment):
         assert rank == self._rank.number  # noqa: S101
 
 
-def precision(options: TrainingOptions) -> Precision:
+def choose_precision(options: TrainingOptions) -> Precision:
     if options.precision != "auto":
         return options.precision
     return "bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true"
 
 
-def logger(options: TrainingOptions, logs: Path | None) -> Any:
+def create_logger(options: TrainingOptions, logs: Path | None) -> Any:
     """Lightning's logger into this folder; False for none."""
     if options.logger == "none" or logs is None:
         return False

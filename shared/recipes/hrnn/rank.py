@@ -24,16 +24,16 @@ class Rank:
     talking: distributed.ProcessGroup | None = None
     """Where what is agreed is said, if not among all that train; it does not wait for a GPU."""
 
-    def of(self, window: Window) -> Window:
+    def select_streams(self, window: Window) -> Window:
         """Its streams: every ``size``-th."""
         if self.size == 1:
             return window
         return Window(*(each[:, self.number :: self.size] for each in window))
 
-    def of_state(self, state_LBW: Tensor) -> Tensor:
+    def select_state(self, state_LBW: Tensor) -> Tensor:
         return state_LBW[:, self.number :: self.size].contiguous()
 
-    def whole(self, state_LBW: Tensor) -> Tensor:
+    def gather_state(self, state_LBW: Tensor) -> Tensor:
         """The state of all streams, of each rank's. All ranks must ask."""
         if self.size == 1:
             return state_LBW
@@ -41,7 +41,7 @@ class Rank:
         distributed.all_gather(parts, state_LBW.contiguous())
         return torch.stack(parts, 2).flatten(1, 2)
 
-    def agreed(self, decision: bool) -> bool:
+    def agree_on(self, decision: bool) -> bool:
         """What rank zero has decided. All ranks must ask."""
         if self.size == 1:
             return decision

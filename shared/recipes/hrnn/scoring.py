@@ -119,13 +119,13 @@ class Scorer:
         if not self._weights.form.user_features:
             return None
         values, weights = self._artifact.get_user_features(user_id)
-        return self._weights.features("user", values, weights) if len(values) else None
+        return self._weights.sum_feature_vectors("user", values, weights) if len(values) else None
 
     def _context(self, query: Query) -> Floats | None:
         if self._artifact.contexts is None or not self._weights.form.context_features:
             return None
         values, weights = self._artifact.contexts.encode(query.context)
-        return self._weights.features("context", values, weights) if len(values) else None
+        return self._weights.sum_feature_vectors("context", values, weights) if len(values) else None
 
 
 def counted(folder: Path, form: HrnnConfig) -> tuple[Counters, BlendWeights]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,8 +27,8 @@ from shared.recipes.hrnn.cold_items import find_cold_items
 from shared.recipes.hrnn.config import HrnnConfig
 from shared.recipes.hrnn.counter_blend import CounterBlend
 from shared.recipes.hrnn.counters import BlendWeights, Counters
-from shared.recipes.hrnn.fit import fit
-from shared.recipes.hrnn.lightning_module import AtEachBatch, Fitting
+from shared.recipes.hrnn.fit import run_fit
+from shared.recipes.hrnn.lightning_module import FitCallback, HrnnModule
 from shared.recipes.hrnn.network import HrnnNetwork
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS, RETRAINING_RATE, TrainingPlan
 from shared.recipes.hrnn.sequence_packing import Streams, load_bags
@@ -43,31 +44,40 @@ ESTRANGED = 0.1
 """Share of items that a training step takes for strangers, where items have features."""
 
 
+class TrainingTask(NamedTuple):
+    """All that a training, or a trial, of an HRNN recipe works with."""
+
+    data: TrainingData
+    recipe: Recipe
+    parameters: Mapping[str, str]
+    context: TrainingContext
+    reporter: ProgressReporter
+    checkpoints: Path
+    """The folder of this run's checkpoints: those of other data, parameters or seeds lie elsewhere."""
+
+
 class Learner:
     """A network and the streams it learns from. Not where results are kept."""
 
     def __init__(
         self,
-        data: TrainingData,
-        recipe: Recipe,
-        parameters: Mapping[str, str],
-        context: TrainingContext,
+        task: TrainingTask,
         events: int,
-        reporter: ProgressReporter | None = None,
         base: Base | None = None,
         new_E: npt.NDArray[np.bool_] | None = None,
     ) -> None:
-        """``events`` is how many there are to train on, of those in ``data``. Sets torch's threads and seed.
+        """``events`` is how many there are to train on, of those in the data. Sets torch's threads and seed.
 
         With ``base`` the network sets out from there, and learns of the events that are new alone.
         """
+        data, context = task.data, task.context
         histories = data.histories
-        parameters = completed(parameters)
+        parameters = completed(task.parameters)
         self.data = data
         self.plan = TrainingPlan.from_data(parameters, events, len(histories.item_ids))
         self.context = context
-        self.reporter = reporter or ProgressReporter.create_silent(self.plan.epochs)
-        self._cold_items = recipe.training.cold_items
+        self.reporter = task.reporter
+        self._cold_items = task.recipe.training.cold_items
         torch.set_num_threads(self.plan.count_threads(context.options.threads))
         torch.manual_seed(context.seed)
         self.device = torch.device(context.torch_device if torch.cuda.is_available() else "cpu")
@@ -82,7 +92,7 @@ class Learner:
             # What a base has not learnt of what is taken again, a few epochs with what is new would not teach.
             repeats=None if base is None else base.form.repeats,
         )
-        self.items = items = known_of_items(data) if recipe.training.cold_items else data.items
+        self.items = items = known_of_items(data) if self._cold_items else data.items
         self._bags = load_bags(items, self.device)
         form = HrnnConfig(
             items=len(histories.item_ids),
@@ -127,7 +137,7 @@ class Learner:
 
         telling = self._count(validation)
         watching = self.each_batch("training", 0, checkpoint, validate if telling else None)
-        epochs = fit(fitting, watching, checkpoint, self.context, logs)
+        epochs = run_fit(fitting, watching, checkpoint, self.context, logs)
         if telling:
             self._lean(users, validation)
         return epochs
@@ -178,7 +188,7 @@ class Learner:
         counts_I = count_interactions(self.data.histories, knowing)
         rate = RETRAINING_RATE * self.plan.learning_rate
         fitting = self._fitting(users, counts_I, RETRAINING_EPOCHS, rate, self.context.seed + 1)
-        epochs = fit(fitting, self.each_batch(phase, epochs_before, checkpoint), checkpoint, self.context)
+        epochs = run_fit(fitting, self.each_batch(phase, epochs_before, checkpoint), checkpoint, self.context)
         if self.leaning is not None:
             counted = knowing if tested is None else np.setdiff1d(knowing, tested)
             counters = Counters.count_events(self.data.histories, counted, self.reporter.stop_if_asked)
@@ -241,8 +251,8 @@ class Learner:
         epochs: int,
         learning_rate: float,
         seed: int,
-    ) -> Fitting:
-        return Fitting(
+    ) -> HrnnModule:
+        return HrnnModule(
             self.network,
             self.streams,
             users,
@@ -257,9 +267,9 @@ class Learner:
 
     def each_batch(
         self, phase: Phase, before: int, checkpoint: Path, validate: Callable[[], NextItemMetrics] | None = None
-    ) -> AtEachBatch:
+    ) -> FitCallback:
         """What looks on while ``phase`` goes; benchmarks put their own here."""
-        return AtEachBatch(self.reporter, phase, before, checkpoint, self.context.options.checkpoint_seconds, validate)
+        return FitCallback(self.reporter, phase, before, checkpoint, self.context.options.checkpoint_seconds, validate)
 
 
 def completed(parameters: Mapping[str, str]) -> dict[str, str]:

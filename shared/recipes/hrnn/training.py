@@ -20,7 +20,7 @@ from shared.recipes.declaration import Recipe
 from shared.recipes.evaluation import Split, compute_report, count_interactions, evaluate_recommender, split_for_trials
 from shared.recipes.hrnn.counters import COUNTERS
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS, TrainingPlan
-from shared.recipes.hrnn.trainer import Learner, completed
+from shared.recipes.hrnn.trainer import Learner, TrainingTask, completed
 from shared.recipes.hrnn.warm_start import Base, leave
 from shared.recipes.progress import ProgressReporter
 from shared.recipes.training_api import Trained, TrainingContext, Validated
@@ -46,18 +46,6 @@ class Measured(NamedTuple):
 
 
 Measure = Callable[[Learner, Split], Measured]
-
-
-class TrainingTask(NamedTuple):
-    """All that a training, or a trial, of an HRNN recipe works with."""
-
-    data: TrainingData
-    recipe: Recipe
-    parameters: Mapping[str, str]
-    context: TrainingContext
-    reporter: ProgressReporter
-    checkpoints: Path
-    """The folder of this run's checkpoints: those of other data, parameters or seeds lie elsewhere."""
 
 
 Learn = Callable[[TrainingTask], Run]
@@ -138,7 +126,7 @@ def fitted(task: TrainingTask, split: Split, logs: Path | None = None, more: int
         TrainingPlan.from_data(completed(task.parameters), events, len(histories.item_ids)).epochs + more
     )
     task.reporter.report("training", 0)
-    learner = Learner(task.data, task.recipe, task.parameters, task.context, events, task.reporter)
+    learner = Learner(task, events)
     return learner, learner.fit(split.train, split.validation, task.checkpoints / "training.ckpt", logs)
 
 
@@ -176,7 +164,7 @@ def updated(task: TrainingTask, base: Base) -> Run:
     new_E = base.news(histories)
     new_U = np.add.reduceat(new_E, histories.offsets[:-1], dtype=np.int64)
     events = int(new_E.sum())
-    learner = Learner(task.data, task.recipe, base.parameters, task.context, events, reporter, base, new_E)
+    learner = Learner(task, events, base, new_E)
     knowing = np.flatnonzero(histories.in_training)
     with_news = np.flatnonzero(histories.in_training & (new_U > 0))
     newest_U = trailing(new_E, histories.offsets)

@@ -21,8 +21,8 @@ RECIPES = (
     Recipe(
         name="aws-next-best-action",
         description=(
-            "Predicts the actions that a user will take within the next days, from what the user has taken, viewed "
-            "and declined."
+            "Predicts the actions that a user will take within the next days, from the actions that the user has "
+            "taken, viewed and declined."
         ),
         recipe_type="PERSONALIZED_ACTIONS",
         algorithm="aws-next-best-action",

@@ -1,8 +1,8 @@
-"""How Next-Best-Action is evaluated: by the actions that test users took within the period. No torch.
+"""The evaluation of Next-Best-Action, by the actions that test users took within the period. Needs no torch.
 
-The split is that of ``shared.recipes.evaluation``: a tenth of the users is not trained on. Of the actions that each of
-them took the newest tenth is to be found, as far as they were taken within the period from the first of these; all
-that the user did before is the input. Source: the developer guide, Evaluating a solution version, which gives
+The split is that of ``shared.recipes.evaluation``: a tenth of the users is not trained on. The newest tenth of such a
+user's actions taken is to be found, as far as they lie within the period from the first of these; all earlier events of
+the user are the input. Source: the developer guide, Evaluating a solution version, which gives
 precision by action and no reciprocal rank. Q queries, I actions, K places.
 """
 
@@ -19,9 +19,9 @@ from shared.recipes.evaluation import TEST_SHARE, Recommend, Split
 def evaluate_actions(
     recommend: Recommend, histories: Histories, split: Split, targets_E: npt.NDArray[np.bool_], period: int
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """The metrics of ``recommend``, and of what is taken most among the users not tested; all 0 without a query.
+    """Return the metrics of ``recommend``, and of the actions taken most by users not tested; all 0 without a query.
 
-    ``targets_E`` are the actions taken that count; ``period`` is in seconds.
+    ``targets_E`` marks the actions taken that count; ``period`` is in seconds.
     """
     events_Q, wanted = find_queries(histories, split.test, targets_E, period)
     known_U = np.ones(len(histories.user_ids), np.bool_)
@@ -38,11 +38,11 @@ def evaluate_actions(
 def find_queries(
     histories: Histories, users: npt.NDArray[np.int64], targets_E: npt.NDArray[np.bool_], period: int
 ) -> tuple[npt.NDArray[np.int64], list[npt.NDArray[np.int32]]]:
-    """int64[Q], the event at whose moment a user is asked about, and the actions to be found; some have no query."""
+    """int64[Q], the event at which each user is asked about, and the actions to be found; some users have no query."""
     events, wanted = [], []
     for user in users.tolist():
         begin, end = histories.offsets[user : user + 2].tolist()
-        # The first event of all has nothing before it that could be read.
+        # The first event of a user has no earlier event as its input.
         own = np.flatnonzero(targets_E[begin + 1 : end]) + begin + 1
         if not len(own):
             continue

@@ -1,4 +1,4 @@
-"""When an action may be shown: until it expires, and not again too soon after it was taken. I actions."""
+"""Rules for showing an action: until it expires, and not again too soon after it was taken. I actions."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class ActionRules:
     """EXPIRATION_TIMESTAMP and REPEAT_FREQUENCY of the Actions dataset, in seconds."""
 
     expires: npt.NDArray[np.float64]
-    """float64[I]: since the epoch; inf for never."""
+    """float64[I]: seconds since the epoch; inf for an action that never expires."""
     repeats: npt.NDArray[np.float64]
-    """float64[I]: from when it was taken; 0 where it may be shown at once."""
+    """float64[I]: seconds from the time at which it was taken; 0 where it may be shown again at once."""
 
     @classmethod
     def from_data(cls, data: TrainingData) -> Self:
@@ -44,7 +44,7 @@ class ActionRules:
         return cls(np.load(folder / "expires.npy"), np.load(folder / "repeats.npy"))
 
     def find_hidden(self, now: float, taken: Iterable[tuple[int, float]]) -> npt.NDArray[np.bool_]:
-        """bool[I]: not to be shown ``now`` to who has ``taken`` these actions, at these times (epoch seconds)."""
+        """bool[I]: actions hidden at ``now`` from a user that has ``taken`` these, at these times (epoch seconds)."""
         hidden_I: npt.NDArray[np.bool_] = self.expires <= now
         for action, at in taken:
             hidden_I[action] |= now - at < self.repeats[action]

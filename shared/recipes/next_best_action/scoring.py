@@ -1,4 +1,4 @@
-"""Next-Best-Action, serving: the HRNN's distribution over the actions that may be shown."""
+"""The scorer of Next-Best-Action: the HRNN's distribution over the actions that may be shown."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ class Scorer(scoring.Scorer):
 
     @classmethod
     def load(cls, artifact: Path) -> Self:
-        """Verifies what it reads; raises ArtifactError."""
+        """Open and check the artifact. Raises ArtifactError."""
         scorer = super().load(artifact)
         try:
             scorer.rules = ActionRules.open(artifact)
         except (OSError, ValueError) as error:
-            raise ArtifactError(f"What {artifact} tells of the actions cannot be read: {error}") from error
+            raise ArtifactError(f"The rules of the actions in {artifact} cannot be read: {error}") from error
         return scorer
 
     def scores(self, query: Query) -> npt.NDArray[np.float32]:
-        """``shared.recipes.scoring_api.Scorer.scores``: an action's is the likelihood that it is the next one taken."""
+        """``shared.recipes.scoring_api.Scorer.scores``: the probability of each action to be the next one taken."""
         taken = [
             (number, one.timestamp)
             for one in query.history

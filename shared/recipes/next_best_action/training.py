@@ -1,4 +1,4 @@
-"""Training of Next-Best-Action: the HRNN's, with the actions taken as targets and all interactions as inputs.
+"""Training of Next-Best-Action: the HRNN's training, with taken actions as targets and all interactions as inputs.
 
 E events, I actions.
 """
@@ -39,10 +39,10 @@ def train(data: TrainingData, recipe: Recipe, parameters: Mapping[str, str], con
 
 
 def find_targets(histories: Histories, period: int) -> npt.NDArray[np.bool_]:
-    """bool[E]: actions taken within so many seconds of what the user did before, or as the first that is known.
+    """bool[E]: actions taken within ``period`` seconds of the user's previous event, or as the user's first event.
 
-    An event is foretold from those before it: one that came later than the period is none of the actions that the
-    user would take within it. Raises TooLittleData where no event is left.
+    An event is predicted from the events before it: an action taken after the period is not one that the user takes
+    within it. Raises TooLittleData where no event is left.
     """
     names = histories.event_type_names
     if TAKEN not in names:
@@ -52,7 +52,7 @@ def find_targets(histories: Histories, period: int) -> npt.NDArray[np.bool_]:
     targets_E: npt.NDArray[np.bool_] = (histories.event_types == names.index(TAKEN)) & (since_E <= period)
     if not targets_E.any():
         raise TooLittleData(
-            f"No action was taken within {period // DAY_SECONDS} days of what the user did before: "
+            f"No action was taken within {period // DAY_SECONDS} days of the user's previous event: "
             f"raise {ACTION_OPTIMIZATION_PERIOD.name}, or import more action interactions."
         )
     return targets_E

@@ -1,4 +1,4 @@
-"""Personalized-Ranking as AWS documents it: the HRNN, asked for the order of given items. All else is ``hrnn``'s."""
+"""Personalized-Ranking as AWS documents it: the HRNN ranks given items. Training and scoring are in ``hrnn``."""
 
 from __future__ import annotations
 

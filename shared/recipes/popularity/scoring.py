@@ -1,4 +1,4 @@
-"""One list, serving: everybody is answered the artifact's own distribution."""
+"""The scorer of recipes with one list: every query is answered with the popularity in the artifact."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Scorer:
 
     @classmethod
     def load(cls, artifact: Path) -> Self:
-        """Raises ArtifactError."""
+        """Open the artifact. Raises ArtifactError."""
         return cls(Artifact.open(artifact, tuple(recipe.name for recipe in cls.recipes)))
 
     def history(self, user_id: str) -> list[Past]:
-        """The user's events as trained on, oldest first; [] for an unknown user."""
+        """Return the user's events as trained on, oldest first; [] for an unknown user."""
         return self._artifact.get_history(user_id)
 
-    def scores(self, query: Query) -> npt.NDArray[np.float32]:  # noqa: ARG002 - whatever is asked
+    def scores(self, query: Query) -> npt.NDArray[np.float32]:  # noqa: ARG002 - the answer is the same for all queries
         """``shared.recipes.scoring_api.Scorer.scores``."""
         return self._artifact.popularity.copy()

@@ -1,4 +1,4 @@
-"""Counts who took what. Nothing to tune."""
+"""Training of Popularity-Count: counts the users of each item. It has no hyperparameters."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from shared.recipes.single_pass_training import OnBlock, create_train_and_valida
 
 
 class PopularityList:
-    """The same answer to everybody: a distribution over the items."""
+    """One list for all users: a distribution over the items."""
 
     def __init__(self, popularity: npt.NDArray[np.floating[Any]]) -> None:
         self.popularity = popularity
@@ -28,7 +28,7 @@ class PopularityList:
         return np.broadcast_to(best_K, (len(events_Q), len(best_K)))
 
     def save(self, artifact: Path) -> None:
-        """It has nothing that every artifact does not have."""
+        """Write nothing: every artifact holds the popularity."""
 
 
 def count_takers(
@@ -37,7 +37,7 @@ def count_takers(
     users: npt.NDArray[np.int64],
     on_block: OnBlock,
 ) -> PopularityList:
-    """``shared.recipes.single_pass_training.Learn``."""
+    """``shared.recipes.single_pass_training.LearnUsers``."""
     takers_I = Baskets.collect(data.histories, users, on_block).takers
     return PopularityList(takers_I / takers_I.sum())
 

@@ -22,7 +22,7 @@ ITEM_METADATA_HIDDEN_DIM = dataclasses.replace(ITEM_ID_HIDDEN_DIM, name="item_me
 
 SIMILAR_ITEMS = Recipe(
     name="aws-similar-items",
-    description="Recommends items like a given item: taken near it by the same users, and of like metadata.",
+    description="Recommends items similar to a given item: taken near it by the same users, or with similar metadata.",
     recipe_type="RELATED_ITEMS",
     algorithm="aws-similar-items",
     feature_transformation=None,
@@ -38,7 +38,7 @@ SIMILAR_ITEMS = Recipe(
 MORE_LIKE_X = dataclasses.replace(
     SIMILAR_ITEMS,
     name="aws-vod-more-like-x",
-    description="More like X: videos like a given video, without what the user has watched.",
+    description="More like X: videos similar to a given video, without the videos that the user has watched.",
     domain="VIDEO_ON_DEMAND",
     training=TrainingTraits(datasets=("INTERACTIONS", "ITEMS"), uses_metadata=True, cold_items=True),
     serving=ServingTraits(required_members=("itemId",), hidden_event_type="Watch"),

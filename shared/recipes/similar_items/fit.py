@@ -24,10 +24,10 @@ from shared.recipes.similar_items.network import SimilarItemsNetwork, compute_lo
 
 SEEDS_A_STEP = 256
 TARGETS = 64
-"""Drawn near each seed in a step over all items; over a sample of them, a quarter: each target is a candidate too."""
+"""Targets drawn near each seed in a step over all items; a quarter where the candidates are sampled."""
 LEARNING_RATE = 1e-2
 EPOCHS = 40
-"""An epoch makes each item a seed once."""
+"""In an epoch each item is a seed once."""
 WITHOUT_VALIDATION = 15
 PATIENCE = 6
 RETRAINING_EPOCHS = 3
@@ -35,12 +35,12 @@ RETRAINING_RATE = 1 / 3
 COLD = 5
 """AWS calls an item with fewer interactions cold."""
 ESTRANGED = 0.1
-"""Share of items that a step takes for strangers, where items have features."""
+"""The share of items that a step treats as cold, where items have features."""
 VALIDATION_SEEDS = 2000
 
 
 class VectorFit:
-    """A network, and the events near one another that it learns from."""
+    """One fit of a network to the pairs of items with nearby events."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class VectorFit:
         self._sampled = len(self._seeds) > FULL_SOFTMAX_ITEMS
 
     def start_training(self) -> None:
-        """How popular items are is known from the start, and left to the rest of the vectors to explain better."""
+        """Set the biases to the popularity of the items, so that training starts from there."""
         counts_I = self._near.counts
         log_share_I = np.log((counts_I + 1) / (counts_I + 1).sum())
         with torch.no_grad():
@@ -73,7 +73,10 @@ class VectorFit:
     def run_epoch(
         self, number: int, optimisers: list[torch.optim.Optimizer], on_step: Callable[[float], None]
     ) -> float:
-        """Every item that was taken is a seed once; the mean loss. ``on_step`` is told the share done."""
+        """Train on every item with an event as a seed, once; return the mean loss.
+
+        ``on_step`` is called with the share of the epoch that is done.
+        """
         rng = np.random.default_rng((self._seed, number))
         torch.manual_seed(int(rng.integers(2**62)))
         order = rng.permutation(self._seeds)
@@ -87,7 +90,7 @@ class VectorFit:
             if self._bags is not None:
                 known_I *= torch.rand(len(known_I), device=self._device) >= ESTRANGED
             losses_R, counted_R = self._compute_losses(seeds_R, drawn, known_I)
-            # What is taken often tells more, but not so much more that the rare items go unlearnt.
+            # Frequent items weigh more, but by the square root, so that rare items are learnt too.
             weights_R = torch.from_numpy(self._near.counts[seeds_R] ** 0.5).float().to(self._device) * counted_R
             loss = (losses_R * weights_R).sum() / weights_R.sum().clamp(min=1e-9)
             for optimiser in optimisers:
@@ -101,7 +104,7 @@ class VectorFit:
 
     @torch.no_grad()
     def compute_validation_loss(self, near: NeighborSampler, on_step: Callable[[], None]) -> float:
-        """How badly these users' histories are foretold, over all items taken; the same draws at each call."""
+        """Return the mean loss on these users' histories over all trained items; each call draws the same pairs."""
         rng = np.random.default_rng(self._seed)
         seeds = rng.permutation(np.flatnonzero(near.counts * self._near.counts))[:VALIDATION_SEEDS]
         total = weight = 0.0
@@ -124,7 +127,7 @@ class VectorFit:
         known_I: Tensor,
         among: Candidates | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """(loss_R, counted_R), the latter 1 where a target counts. Over these candidates, or the step's own."""
+        """Return (loss_R, counted_R) over ``among`` or sampled candidates; counted_R is 1 where a target counts."""
         seeds = torch.from_numpy(seeds_R).to(self._device)
         targets_RT = torch.from_numpy(drawn.items).to(self._device)
         counts_RT = torch.from_numpy(drawn.counts).to(self._device)
@@ -143,13 +146,13 @@ class VectorFit:
         return vectors
 
     def _get_all_vectors(self, items: npt.NDArray[np.int64]) -> Candidates:
-        """All of them, none drawn."""
+        """Return these items as candidates, none of them sampled."""
         ids = torch.from_numpy(items).to(self._device)
         return Candidates(ids, torch.zeros(len(ids), device=self._device))
 
     @torch.no_grad()
     def fold_vectors(self, on_step: Callable[[], None]) -> Tensor:
-        """x_ID of all items, with b_I as the last column."""
+        """Return x_ID of all items, with b_I as the last column. ``on_step`` is called before each block."""
         known_I = self.known_I.float()
         blocks = []
         for ids_C in torch.split(self._all.ids, FULL_SOFTMAX_ITEMS):
@@ -159,7 +162,7 @@ class VectorFit:
 
 
 class EpochSchedule:
-    """Some epochs of a fit, from the last checkpoint where there is one; the best weights where validation tells."""
+    """The epochs of a fit: continues from the checkpoint, stops by the validation loss, keeps the best weights."""
 
     def __init__(
         self, fit: VectorFit, epochs: int, learning_rate: float, checkpoint: Path, every_seconds: float
@@ -182,8 +185,10 @@ class EpochSchedule:
         on_step: Callable[[float, float | None], None],
         on_epoch: Callable[[int], None] = lambda _: None,
     ) -> int:
-        """The epochs that the weights have behind them. ``on_step`` is told the epochs done, in part, and the loss;
-        ``on_epoch`` how many are done, with the network as it then is.
+        """Run the epochs that the checkpoint lacks; return how many epochs the final weights were trained for.
+
+        ``on_step`` is called with the epochs done, as a fraction, and the loss; ``on_epoch`` with the number done,
+        while the network has the weights of that epoch.
         """
         network = self._fit.network
         if self._checkpoint.exists():
@@ -192,10 +197,10 @@ class EpochSchedule:
         while self._done < self._epochs and self._done - self._best_epoch < PATIENCE:
             done = self._done
 
-            def told(share: float, done: int = done) -> None:
+            def report_share(share: float, done: int = done) -> None:
                 on_step(done + share, self.loss)
 
-            self.loss = self._fit.run_epoch(done, self._optimisers, told)
+            self.loss = self._fit.run_epoch(done, self._optimisers, report_share)
             self._done += 1
             if validation is None:
                 self._best_epoch = self._done
@@ -218,13 +223,13 @@ class EpochSchedule:
         tensors |= {f"best.{name}": tensor for name, tensor in self._best.items()}
         steps: dict[str, float] = {}
         for number, optimiser in enumerate(self._optimisers):
-            for parameter, state in optimiser.state_dict()["state"].items():
-                for name, value in state.items():
+            for parameter, values in optimiser.state_dict()["state"].items():
+                for name, value in values.items():
                     if name == "step":
                         steps[f"{number}.{parameter}"] = float(value)
                     else:
                         tensors[f"optimiser.{number}.{parameter}.{name}"] = value
-        told = {
+        state = {
             "least": self._least,
             "best_epoch": self._best_epoch,
             "done": self._done,
@@ -232,27 +237,27 @@ class EpochSchedule:
             "steps": steps,
         }
         draft = self._checkpoint.with_suffix(".draft")
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, draft, {"told": json.dumps(told)})
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, draft, {"told": json.dumps(state)})
         draft.rename(self._checkpoint)
 
     def _load_checkpoint(self) -> None:
         with safe_open(self._checkpoint, framework="pt") as file:
-            told = json.loads(file.metadata()["told"])
+            saved = json.loads(file.metadata()["told"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
 
-        def under(prefix: str) -> dict[str, Tensor]:
+        def select_under(prefix: str) -> dict[str, Tensor]:
             return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
-        self._fit.network.load_state_dict(under("network."))
-        self._best = under("best.")
-        self._least, self._best_epoch, self._done = told["least"], told["best_epoch"], told["done"]
-        self.loss = told["loss"]
+        self._fit.network.load_state_dict(select_under("network."))
+        self._best = select_under("best.")
+        self._least, self._best_epoch, self._done = saved["least"], saved["best_epoch"], saved["done"]
+        self.loss = saved["loss"]
         for number, optimiser in enumerate(self._optimisers):
             state: dict[int, dict[str, Tensor | int]] = {}
-            for name, tensor in under(f"optimiser.{number}.").items():
+            for name, tensor in select_under(f"optimiser.{number}.").items():
                 parameter, _, moment = name.partition(".")
                 state.setdefault(int(parameter), {})[moment] = tensor
             for place, moments in state.items():
-                step = told["steps"][f"{number}.{place}"]
+                step = saved["steps"][f"{number}.{place}"]
                 moments["step"] = torch.tensor(step) if isinstance(optimiser, torch.optim.Adam) else int(step)
             optimiser.load_state_dict({**optimiser.state_dict(), "state": state})

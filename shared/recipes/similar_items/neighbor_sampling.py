@@ -1,4 +1,4 @@
-"""Which items stand near which in the histories, drawn as they are needed: no table of pairs comes into being."""
+"""Samples pairs of items with nearby events in a history, without a table of all pairs. Shapes: R seeds, T targets."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import numpy.typing as npt
 from shared.data.arrays.histories import Histories
 
 WINDOW = 5
-"""Events before and after an item that are near it."""
+"""The greatest distance, in events of one history, between an item and an item near it."""
 
 
 class SampledPairs(NamedTuple):
-    """For each of R seeds T items near it; a draw beyond a history, or of the seed itself, does not count."""
+    """[R,T] For each seed the items drawn near it. A draw beyond the history, or of the seed itself, does not count."""
 
     items: npt.NDArray[np.int64]
     counts: npt.NDArray[np.bool_]
 
 
 class NeighborSampler:
-    """The events of some users, by item."""
+    """The events of some users, sorted by item."""
 
     def __init__(self, histories: Histories, users: npt.NDArray[np.int64]) -> None:
         self._items_E = histories.items
@@ -35,7 +35,7 @@ class NeighborSampler:
         self._begins = np.concatenate([[0], np.cumsum(self.counts)[:-1]])
 
     def draw_pairs(self, seeds_R: npt.NDArray[np.int64], targets: int, rng: np.random.Generator) -> SampledPairs:
-        """``seeds_R`` must have events."""
+        """Draw ``targets`` items near each seed; every seed must have an event."""
         chance_RT = rng.random((len(seeds_R), targets))
         places_RT = self._begins[seeds_R][:, None] + (chance_RT * self.counts[seeds_R][:, None]).astype(np.int64)
         events_RT = self._events[places_RT]

@@ -1,4 +1,4 @@
-"""Item vectors, serving: an item in, a score for every item out."""
+"""The scorer of Similar-Items: scores every item by its vector's similarity to the requested item."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ class Scorer:
 
     @classmethod
     def load(cls, artifact: Path) -> Self:
-        """Raises ArtifactError."""
+        """Open the artifact. Raises ArtifactError."""
         opened = Artifact.open(artifact, tuple(recipe.name for recipe in RECIPES))
         vectors = opened.load_weights("vectors")["vectors"]
         return cls(ItemVectors(vectors, float(opened.parameters["popularity_discount_factor"])), opened)
 
     def history(self, user_id: str) -> list[Past]:
-        """The user's events as trained on, oldest first; [] for an unknown user."""
+        """Return the user's events as trained on, oldest first; [] for an unknown user."""
         return self._artifact.get_history(user_id)
 
     def scores(self, query: Query) -> npt.NDArray[np.float32]:
-        """``shared.recipes.scoring_api.Scorer.scores``: who asks does not matter, only about which item."""
+        """``shared.recipes.scoring_api.Scorer.scores``: only the query's item matters, not its user."""
         item = self.item_ids.find(query.item_id or "")
         return self._artifact.popularity.copy() if item is None else self._vectors.compute_scores(item)

@@ -1,6 +1,6 @@
-"""Item vectors and what they learn from: one fit of them, the epochs after that, and what they would recommend.
+"""Trains item vectors: the fit with validation, the epochs after it, and the recommendations for the evaluation.
 
-Not who learns of whom: that is training.py's.
+The choice of users for each of these is in training.py.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from shared.system.cpu_quota import available_cpus
 
 
 class VectorLearner:
-    """A network and the histories it learns from. Not where results are kept."""
+    """A network and the histories that it learns from. It writes checkpoints, but no artifact."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class VectorLearner:
         reporter: ProgressReporter,
         checkpoints: Path,
     ) -> None:
-        """Sets torch's threads and seed."""
+        """Create the network, and set torch's threads and seed."""
         self._histories = data.histories
         self._context, self._reporter, self._checkpoints = context, reporter, checkpoints
         self._discount = float(parameters["popularity_discount_factor"])
@@ -66,10 +66,10 @@ class VectorLearner:
         self._network = SimilarItemsNetwork(self.form).to(self._device)
 
     def fit(self, split: Split, more: int = 0, on_epoch: Callable[[int], None] = lambda _: None) -> int:
-        """Learns of the training users, as long as their loss among the validation users falls.
+        """Learn from the training users for as long as the loss of the validation users falls.
 
-        The epochs that the weights have behind them. ``more`` are to come after these; ``on_epoch`` is told how many
-        are done.
+        Return how many epochs the weights were trained for. ``more`` is the number of epochs that will follow, for the
+        progress; ``on_epoch`` is called with the number of epochs done.
         """
         several = has_several_takes(self._histories, split.validation)
         planned = EPOCHS if several else WITHOUT_VALIDATION
@@ -81,7 +81,7 @@ class VectorLearner:
         return self._run_epochs("training", 0, planned, LEARNING_RATE, validation, on_epoch)
 
     def continue_fit(self, users: npt.NDArray[np.int64], epochs: int) -> int:
-        """More epochs after so many, of all these users; how many more."""
+        """Learn from all these users for some epochs after the first ``epochs``; return how many."""
         self._fit = VectorFit(self._network, self._features, self._histories, users, self._context.seed + 1)
         return self._run_epochs("retraining", epochs, RETRAINING_EPOCHS, RETRAINING_RATE * LEARNING_RATE)
 
@@ -108,9 +108,9 @@ class VectorLearner:
     def find_similar(
         self, events_Q: npt.NDArray[np.int64], count: int, on_block: Callable[[], None]
     ) -> npt.NDArray[np.int64]:
-        """``shared.recipes.evaluation.Recommend``: what is like the item taken last, which is not shown itself.
+        """``shared.recipes.evaluation.Recommend``: the items similar to the item taken last, which is hidden.
 
-        Ranked as ``Vectors.scores`` of that item, but many items at once, and on the device.
+        The ranking is that of ``ItemVectors.compute_scores``, but for many items at once and on the device.
         """
         vectors = self.get_vectors().to(self._device)
         x_ID, b_I = vectors[:, :-1].contiguous(), (1 - self._discount) * vectors[:, -1]
@@ -126,16 +126,16 @@ class VectorLearner:
         return best_NK[place_Q]
 
     def get_vectors(self) -> Tensor:
-        """[I, D + 1] x_I and b_I, as ``Vectors`` takes them, in memory."""
+        """[I, D + 1] Return x_I and b_I as ``ItemVectors`` takes them, in main memory."""
         return self._fit.fold_vectors(self._reporter.stop_if_asked)
 
 
 def has_several_takes(histories: Histories, users: npt.NDArray[np.int64]) -> bool:
-    """Did any of these users take two items? Where none did, they can't tell which epoch was the best."""
+    """Return whether any of these users took two items; otherwise they cannot show which epoch is the best."""
     return bool((np.diff(Baskets.collect(histories, users).offsets) > 1).any())
 
 
 def choose_threads(form: SimilarItemsConfig, options: TrainingOptions) -> int:
-    """How many of the threads granted a step of this size employs, as of the HRNN."""
+    """Return how many of the granted threads a step of this size keeps busy, by the rule of the HRNN."""
     step = SEEDS_A_STEP * (form.id_hidden + form.metadata_hidden) * min(form.items, FULL_SOFTMAX_ITEMS)
     return max(1, min(options.threads or available_cpus(), step // MULTIPLY_ADDS_A_THREAD))

@@ -1,4 +1,4 @@
-"""Training of Similar-Items: fit, evaluate, go on with everybody, write; and its trials."""
+"""Training of Similar-Items, and its trials: fit, evaluate, continue with all users, write."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def train(
     recommend = partial(learner.find_similar, on_block=lambda: reporter.report_if_due("evaluating", epochs))
     metrics, baseline = measured = evaluate_recommender(recommend, histories, split)
     views = compute_report(recommend, histories, split, measured)
-    everybody = np.union1d(split.train, split.validation)
+    learnt_users = np.union1d(split.train, split.validation)
     if context.options.retrain_on_all_users:
-        everybody = np.flatnonzero(histories.in_training)
-        epochs += learner.continue_fit(everybody, epochs)
+        learnt_users = np.flatnonzero(histories.in_training)
+        epochs += learner.continue_fit(learnt_users, epochs)
     reporter.report("writing", epochs)
     trained = Trained(
         metrics=metrics,
@@ -57,7 +57,7 @@ def train(
         seconds=round(time.monotonic() - started, 3),
         report=views,
     )
-    takers_I = Baskets.collect(histories, everybody, reporter.stop_if_asked).takers
+    takers_I = Baskets.collect(histories, learnt_users, reporter.stop_if_asked).takers
     save_file({"vectors": learner.get_vectors().numpy()}, context.artifact / WEIGHTS)
     described = ModelDescription(
         recipe=recipe.name,
@@ -78,8 +78,8 @@ def validate(
 ) -> Validated:
     """``shared.recipes.training_api.Validate``.
 
-    The validation users' loss ends the fit, as in training; the gain reported after each epoch is of the events by
-    which all trials are compared.
+    The loss of the validation users ends the fit, as in training; the NDCG reported after each epoch counts the events
+    by which all trials are compared.
     """
     started = time.monotonic()
     data = without_users(data)
@@ -88,17 +88,17 @@ def validate(
     split, users = split_for_trials(of_training, histories)
     reporter = ProgressReporter.for_training(context)
     name = fingerprint(data, recipe, parameters, context)
-    # What has learnt of fewer users is not the training's.
+    # The checkpoints of a trial on fewer users must not be taken up by the training.
     checkpoints = context.workspace / (name if split is of_training else f"{name}.trial")
     checkpoints.mkdir(parents=True, exist_ok=True)
     learner = VectorLearner(data, parameters, context, reporter, checkpoints)
 
-    def told(phase: Phase, epochs: int) -> tuple[dict[str, float], dict[str, float]]:
+    def measure(phase: Phase, epochs: int) -> tuple[dict[str, float], dict[str, float]]:
         recommend = partial(learner.find_similar, on_block=lambda: reporter.report_if_due(phase, epochs))
         return measure_next_item(recommend, histories, users)
 
     def on_epoch(done: int) -> None:
-        metrics, _ = told("training", done)
+        metrics, _ = measure("training", done)
         reporter.ndcg = metrics[NDCG]
         reporter.report("training", done)
         reporter.ndcg = None
@@ -106,10 +106,10 @@ def validate(
     epochs = learner.fit(split, on_epoch=on_epoch)
     reporter.expect_epochs(epochs)
     reporter.report("evaluating", epochs)
-    metrics, errors = told("evaluating", epochs)
+    metrics, errors = measure("evaluating", epochs)
     return Validated(metrics=metrics, errors=errors, epochs=epochs, seconds=round(time.monotonic() - started, 3))
 
 
 def without_users(data: TrainingData) -> TrainingData:
-    """Only items matter: who asks, and in what context, changes nothing."""
+    """Remove user and context features: this recipe's answers depend on items alone."""
     return dataclasses.replace(data, users=None, contexts=None)

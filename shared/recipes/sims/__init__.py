@@ -42,7 +42,7 @@ MAX_ITEM_INTERACTION_COUNT_PERCENTILE = dataclasses.replace(
 
 SIMS = Recipe(
     name="aws-sims",
-    description="Recommends the items that users of a given item took as well: item-to-item collaborative filtering.",
+    description="Recommends the items that users of a given item also took: item-to-item collaborative filtering.",
     recipe_type="RELATED_ITEMS",
     algorithm="aws-sims",
     feature_transformation="sims",
@@ -61,13 +61,13 @@ SIMS = Recipe(
 BECAUSE_YOU_WATCHED_X = dataclasses.replace(
     SIMS,
     name="aws-vod-because-you-watched-x",
-    description="Because you watched X: what those watched who watched a given video.",
+    description="Because you watched X: the videos that viewers of a given video also watched.",
     hyperparameters=(
         POPULARITY_DISCOUNT_FACTOR,
         MIN_COINTERACTION_COUNT,
         dataclasses.replace(MIN_USER_HISTORY_LENGTH_PERCENTILE, default="0.005"),
         dataclasses.replace(MAX_USER_HISTORY_LENGTH_PERCENTILE, default="0.995"),
-        # A use case is for all of the catalogue, and for all of what was taken.
+        # A use case covers the whole catalogue, and all interactions.
         dataclasses.replace(MIN_ITEM_INTERACTION_COUNT_PERCENTILE, default="0.0"),
         dataclasses.replace(MAX_ITEM_INTERACTION_COUNT_PERCENTILE, default="1.0"),
     ),
@@ -78,7 +78,7 @@ BECAUSE_YOU_WATCHED_X = dataclasses.replace(
 ALSO_VIEWED = dataclasses.replace(
     BECAUSE_YOU_WATCHED_X,
     name="aws-ecomm-customers-who-viewed-x-also-viewed",
-    description="Customers who viewed X also viewed: what those viewed who viewed a given item.",
+    description="Customers who viewed X also viewed: the items that viewers of a given item also viewed.",
     domain="ECOMMERCE",
     training=TrainingTraits(event_type="View"),
     serving=ServingTraits(required_members=("userId", "itemId"), hidden_event_type="Purchase"),
@@ -86,7 +86,7 @@ ALSO_VIEWED = dataclasses.replace(
 BOUGHT_TOGETHER = dataclasses.replace(
     ALSO_VIEWED,
     name="aws-ecomm-frequently-bought-together",
-    description="Frequently bought together: what those bought who bought a given item.",
+    description="Frequently bought together: the items that buyers of a given item also bought.",
     training=TrainingTraits(event_type="Purchase"),
     serving=ServingTraits(required_members=("itemId",)),
 )

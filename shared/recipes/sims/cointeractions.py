@@ -1,7 +1,9 @@
-"""How many users took both of two items: for each item the others, the most similar first. No torch.
+"""Counts the users of both of two items, and ranks for each item the items taken with it. Needs no torch.
 
-An item's users are looked up, then these users' items are counted. That costs the sum of the squares of what each user
-took, and never more memory than some blocks of it: the whole matrix does not come into being.
+The items of each item's users are counted, block by block. The time is the sum of the squares of the users' numbers of
+items, and the memory that of a few blocks: the whole matrix is never built.
+
+Shapes: U users, P pairs of a user and an item, I items, N neighbors in all.
 """
 
 from __future__ import annotations
@@ -21,23 +23,23 @@ from shared.recipes.distribution import hide_items, rank_weighted_first
 PAIRS_AT_ONCE = 2**21
 
 DENSE = 4
-"""Up to so many cells a pair, counting into an array of all cells is faster than sorting the pairs."""
+"""With up to this many cells a pair, counting into an array of all cells is faster than sorting the pairs."""
 
 SAMPLED = 400
-"""Items by which ``doubt`` looks how much the others hang on what was taken."""
+"""Items from which ``estimate_doubt`` estimates how much co-interactions vary."""
 
 LEAST_DOUBT, MOST_DOUBT = 3.0, 50.0
-"""In users. Below, a few who took two rare items beat what everybody takes; above, there is hardly but popularity."""
+"""In users. With less, a few users of two rare items outweigh popular items; with more, popularity decides alone."""
 
 MOST_DISCOUNT = 0.99
-"""Of popularity, so that it decides between items that are alike in all else."""
+"""The greatest discount of popularity, so that popularity still breaks ties."""
 
 
 @dataclass(frozen=True, eq=False)
 class ItemNeighbors:
-    """Item i's neighbours are ``items[offsets[i]:offsets[i + 1]]``, by falling weight; behind is what the rest weigh.
+    """Item i's neighbors ``items[offsets[i]:offsets[i + 1]]`` by falling weight, and the weights of all other items.
 
-    Older models hold the first three alone: their neighbours stand ahead of all else.
+    Older models hold the first three arrays alone: their neighbors rank before all other items.
     """
 
     offsets: npt.NDArray[np.int64]
@@ -47,19 +49,19 @@ class ItemNeighbors:
     weights: npt.NDArray[np.float32]
     """[N] above 0"""
     prior: npt.NDArray[np.float32] | None = None
-    """[I] What an item weighs beside one that tells nothing of it."""
+    """[I] The weight of an item for an item that says nothing about it: its discounted popularity."""
     rows: npt.NDArray[np.float32] | None = None
     """[I]"""
     columns: npt.NDArray[np.float32] | None = None
-    """[I] rows[i] * columns[j]: how many users are expected to take j with i, in units of the doubt."""
+    """[I] rows[i] * columns[j] is the expected number of users of both i and j, in units of the doubt."""
 
     def get_neighbors(self, item: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
-        """Its neighbours and their weights."""
+        """Return the neighbors of an item and their weights."""
         begin, end = self.offsets[item : item + 2].tolist()
         return self.items[begin:end], self.weights[begin:end]
 
     def score_all(self, item: int, popularity_I: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:
-        """float32[I] of which the order counts."""
+        """float32[I]: weights of all items for this item; only their order matters."""
         items, weights = self.get_neighbors(item)
         if self.prior is None or self.rows is None or self.columns is None:
             weights_I = np.zeros(len(popularity_I))
@@ -73,7 +75,7 @@ class ItemNeighbors:
 def compute_related_scores(
     near: ItemNeighbors, popularity_I: npt.NDArray[np.floating[Any]], item: int | None
 ) -> npt.NDArray[np.float32]:
-    """float32[I]: a distribution, of what is taken with the item; None, an unknown item: of what is popular."""
+    """float32[I]: the distribution of the items taken with ``item``; popularity for None, an unknown item."""
     if item is None:
         return popularity_I.astype(np.float32)
     return hide_items(near.score_all(item, popularity_I), item)
@@ -96,14 +98,14 @@ def find_neighbors(
     most: int,
     on_block: Callable[[], None] = lambda: None,
 ) -> ItemNeighbors:
-    """Up to ``most`` neighbours of each item, of those that at least ``fewest`` (and one) users took with it.
+    """Find up to ``most`` neighbors of each item, which at least ``fewest`` (and one) users took with it.
 
-    The weight of j to i is p_j^(1 - discount) * (n_ij + k) / (e_ij + k): the popularity p_j; the users n_ij of both,
-    among the takers ``seeds_P`` of i; their number e_ij if what these took beside i were what everybody takes; and the
-    doubt k. The fraction is how much likelier j is than by popularity: the mean of a gamma distribution around 1, given
-    a Poisson count (DuMouchel, Bayesian Data Mining in Large Frequency Tables, The American Statistician 53, 1999). At
-    a discount of 0 the weight is the probability of j where i was taken, at 1 what i's users took and others did not.
-    Where fewer than ``fewest`` took both, n_ij is 0.
+    The weight of j for i is prior_j * (n_ij + k) / (e_ij + k), where prior_j is p_j^(1 - discount) of the popularity
+    p_j; n_ij counts the users of both among the takers ``seeds_P`` of i; e_ij is that count if these users took all
+    other items by popularity; and k is the doubt. The fraction says how much likelier j is than by popularity: it is
+    the mean of a gamma distribution around 1, given a Poisson count (DuMouchel, Bayesian Data Mining in Large Frequency
+    Tables, The American Statistician 53, 1999). With a discount of 0 the weight is the probability of j given i, with 1
+    the lift of j among i's users. Where fewer than ``fewest`` users took both, n_ij counts as 0.
     """
     k = estimate_doubt(baskets, seeds_P, on_block)
     takers_I = baskets.takers
@@ -134,10 +136,10 @@ def find_neighbors(
 def estimate_doubt(
     baskets: Baskets, seeds_P: npt.NDArray[np.bool_], on_block: Callable[[], None] = lambda: None
 ) -> float:
-    """How many users' worth of doubt there is that two items have to do with each other.
+    """Estimate the doubt k of ``find_neighbors``, in users: how strongly the prior pulls the counts n towards e.
 
-    By how much n varies beyond chance: with a variance of e + e^2 / k, looked at in SAMPLED items, and each pair by the
-    weight 1 / (1 + e). A quarter of this k does best. Where n varies by chance alone it is MOST_DOUBT.
+    The estimate assumes that n has a variance of e + e^2 / k, in SAMPLED items, each pair with the weight 1 / (1 + e).
+    A quarter of that k ranks best. If n varies by chance alone, the doubt is MOST_DOUBT.
     """
     takers_I = baskets.takers
     of_sample_I = np.zeros(baskets.item_count, np.bool_)
@@ -158,7 +160,7 @@ def estimate_doubt(
 
 
 def select_newest_takers(baskets: Baskets, came_U: npt.NDArray[np.integer[Any]], most: int) -> npt.NDArray[np.bool_]:
-    """bool[P]: up to ``most`` takers of each item, those of its users who came last."""
+    """bool[P]: select up to ``most`` takers of each item, those with the newest events."""
     takers_I = baskets.takers
     if takers_I.max(initial=0) <= most:
         return np.ones(len(baskets.items), np.bool_)
@@ -173,9 +175,9 @@ def select_newest_takers(baskets: Baskets, came_U: npt.NDArray[np.integer[Any]],
 def iter_cointeractions(
     baskets: Baskets, on_block: Callable[[], None] = lambda: None, seeds_P: npt.NDArray[np.bool_] | None = None
 ) -> Iterator[tuple[int, npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    """Of each item in turn: (i, the items that users of i took, i among them; how many of these users took each).
+    """Yield for each item i: (i, the items that users of i took, i among them, the number of these users of each).
 
-    ``seeds_P``: the users of an item are only those of these pairs.
+    With ``seeds_P`` only the users of these pairs count as users of an item.
     """
     item_count = baskets.item_count
     lengths_U = np.diff(baskets.offsets)
@@ -206,7 +208,7 @@ def iter_cointeractions(
 def _count_cells(
     more: npt.NDArray[np.int64], size: int, cells: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """The cells below ``size`` that are met, ascending, and how often: ``more``, and those counted before."""
+    """Add the cells ``more``, all below ``size``, to the counts; return the cells, ascending, and their counts."""
     if size <= DENSE * len(more):
         counts_C = np.bincount(more, minlength=size)
         counts_C[cells] += counts
@@ -218,7 +220,7 @@ def _count_cells(
 
 
 def _iter_slices(lengths: npt.NDArray[np.int64]) -> Iterator[slice]:
-    """Slices of about PAIRS_AT_ONCE in sum: one item may have millions of users."""
+    """Yield slices of about PAIRS_AT_ONCE pairs, since one item may have millions of users."""
     sums = np.cumsum(lengths)
     first = 0
     while first < len(lengths):

@@ -1,4 +1,4 @@
-"""Neighbours, serving: an item in, a score for every item out."""
+"""The scorer of SIMS: scores every item by the neighbors of the requested item."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Scorer:
 
     @classmethod
     def load(cls, artifact: Path) -> Self:
-        """Raises ArtifactError."""
+        """Open the artifact. Raises ArtifactError."""
         opened = Artifact.open(artifact, tuple(recipe.name for recipe in RECIPES))
         try:
             weights = opened.load_weights(*(field.name for field in dataclasses.fields(ItemNeighbors)))
@@ -34,9 +34,9 @@ class Scorer:
         return cls(ItemNeighbors(**weights), opened)
 
     def history(self, user_id: str) -> list[Past]:
-        """The user's events as trained on, oldest first; [] for an unknown user."""
+        """Return the user's events as trained on, oldest first; [] for an unknown user."""
         return self._artifact.get_history(user_id)
 
     def scores(self, query: Query) -> npt.NDArray[np.float32]:
-        """``shared.recipes.scoring_api.Scorer.scores``: who asks does not matter, only about which item."""
+        """``shared.recipes.scoring_api.Scorer.scores``: only the query's item matters, not its user."""
         return compute_related_scores(self._near, self._artifact.popularity, self.item_ids.find(query.item_id or ""))

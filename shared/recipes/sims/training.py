@@ -1,4 +1,4 @@
-"""Reads what the percentiles say, and keeps for each item those that its users took as well."""
+"""Training of SIMS: applies the percentiles, and finds the neighbors of each item by co-interactions."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from shared.recipes.sims.cointeractions import (
 from shared.recipes.single_pass_training import OnBlock, create_train_and_validate
 
 MOST_NEIGHBOURS = 500
-"""As many as a request may ask for."""
+"""As many neighbors as a request may ask for."""
 
 EVENTS_READ = 1000
-"""The newest of a user's events: the pairs of a user grow with the square."""
+"""Newest events that are read of each user: the pairs of a user grow with the square."""
 
 
 class SimsModel:
-    """What is learnt: neighbours, and how to recommend by them."""
+    """A learnt model: the neighbors of each item, and recommendations by them."""
 
     def __init__(self, near: ItemNeighbors, popularity: npt.NDArray[np.float64], histories: Histories) -> None:
         self.near = near
@@ -40,7 +40,7 @@ class SimsModel:
         self._histories = histories
 
     def recommend(self, events_Q: npt.NDArray[np.int64], count: int, on_block: OnBlock) -> npt.NDArray[np.int64]:
-        """``shared.recipes.evaluation.Recommend``: what is related to the item taken last."""
+        """``shared.recipes.evaluation.Recommend``: the items related to the item taken last."""
 
         def scores(item: int) -> npt.NDArray[np.float32]:
             on_block()
@@ -49,14 +49,14 @@ class SimsModel:
         return recommend_related(scores, self._histories, events_Q, count)
 
     def save(self, artifact: Path) -> None:
-        """What ``scoring`` reads."""
+        """Write the weights that ``scoring`` reads."""
         save_file(vars(self.near), artifact / WEIGHTS)
 
 
 def learn_neighbors(
     data: TrainingData, parameters: Mapping[str, str], users: npt.NDArray[np.int64], on_block: OnBlock
 ) -> SimsModel:
-    """``shared.recipes.single_pass_training.Learn``."""
+    """``shared.recipes.single_pass_training.LearnUsers``."""
     histories = data.histories
     popularity_I = count_interactions(histories, users)
     baskets = Baskets.collect(histories, users, on_block, newest=EVENTS_READ)
@@ -77,10 +77,10 @@ train, validate = create_train_and_validate(learn_neighbors)
 
 
 def find_taker_bounds(takers_I: npt.NDArray[np.int64], parameters: Mapping[str, str]) -> tuple[int, int]:
-    """(least, most) takers of an item, between which the interactions are that lie between the percentiles.
+    """Return the least and the greatest number of takers of an item within the percentiles.
 
-    Interactions stand by how many takers their items have: at a percentile of 0.9, nine tenths of all lie with items
-    that have as many takers, or fewer.
+    The percentiles order interactions by the number of takers of their items: at a percentile of 0.9, nine tenths of
+    all interactions are with items of as many takers, or fewer.
     """
     low, high = (float(parameters[f"{bound}_item_interaction_count_percentile"]) for bound in ("min", "max"))
     rising = np.sort(takers_I[takers_I > 0])
@@ -90,7 +90,7 @@ def find_taker_bounds(takers_I: npt.NDArray[np.int64], parameters: Mapping[str, 
 
 
 def remove_rare_items(baskets: Baskets, least: int) -> Baskets:
-    """Without the items that fewer than so many users took."""
+    """Remove the items that fewer than ``least`` users took."""
     kept_P = (baskets.takers >= least)[baskets.items]
     ends = np.concatenate([[0], np.cumsum(kept_P)])
     return dataclasses.replace(baskets, offsets=ends[baskets.offsets], items=baskets.items[kept_P])

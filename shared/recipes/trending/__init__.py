@@ -17,7 +17,7 @@ TREND_DISCOVERY_FREQUENCY = HyperParameter(
 
 TRENDING_NOW = Recipe(
     name="aws-trending-now",
-    description="Recommends the items whose popularity rises fastest, the same to everybody.",
+    description="Recommends the items whose popularity rises fastest, the same for every user.",
     recipe_type="POPULAR_ITEMS",
     algorithm="aws-trending-now-custom",
     feature_transformation=None,
@@ -28,7 +28,7 @@ TRENDING_NOW = Recipe(
 VOD_TRENDING_NOW = dataclasses.replace(
     TRENDING_NOW,
     name="aws-vod-trending-now",
-    description="Trending now: what becomes popular fastest.",
+    description="Trending now: the videos whose popularity rises fastest.",
     domain="VIDEO_ON_DEMAND",
 )
 RECIPES = (TRENDING_NOW, VOD_TRENDING_NOW)

@@ -1,4 +1,4 @@
-"""One list, serving, as of Popularity-Count."""
+"""The scorer of Trending-Now: one list for all users, as for Popularity-Count."""
 
 from __future__ import annotations
 

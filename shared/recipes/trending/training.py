@@ -1,4 +1,4 @@
-"""Counts the interactions of the newest intervals and says whose grow."""
+"""Training of Trending-Now: finds the items whose interactions grow over the newest intervals."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shared.recipes.popularity.training import PopularityList
 from shared.recipes.single_pass_training import OnBlock, create_train_and_validate
 
 INTERVALS = 5
-"""The newest so many are compared, each with the one before it; a rise counts half of the one after it."""
+"""Newest intervals that are compared, each with the one before; a rise counts half as much as the next one."""
 
 TOP = 25
 """Items in AWS's trend prediction accuracy."""
@@ -26,7 +26,7 @@ _MINUTES = {"30 minutes": 30, "1 hour": 60, "2 hours": 120, "3 hours": 180, "1 d
 def measure_trend(
     data: TrainingData, parameters: Mapping[str, str], users: npt.NDArray[np.int64], on_block: OnBlock
 ) -> PopularityList:
-    """``shared.recipes.single_pass_training.Learn``."""
+    """``shared.recipes.single_pass_training.LearnUsers``."""
     on_block()
     return PopularityList(
         compute_trend(data.histories, users, find_newest_time(data.histories), get_interval_seconds(parameters))
@@ -48,16 +48,16 @@ def get_interval_seconds(parameters: Mapping[str, str]) -> int:
 
 
 def find_newest_time(histories: Histories) -> int:
-    """Now, by the data: what was imported today may be of last year. Seconds since the epoch."""
+    """Return the time of the newest event in seconds since the epoch: data imported today may be a year old."""
     return int(histories.timestamps.max())
 
 
 def compute_trend(
     histories: Histories, users: npt.NDArray[np.int64], newest: int, interval: int
 ) -> npt.NDArray[np.float32]:
-    """float32[I]: a distribution, first what rose by the moment ``newest``, then the rest as popular as it is.
+    """float32[I]: a distribution, first the items that rose until the time ``newest``, then all others by popularity.
 
-    The rise is the growth of interactions from one interval (seconds) to the next, weighed over the newest of them.
+    The rise is the growth of interactions from one interval (seconds) to the next, weighted over the newest intervals.
     """
     counts_NI = count_by_interval(histories, users, newest, interval)
     rises_I = np.zeros(counts_NI.shape[1])
@@ -70,8 +70,10 @@ def compute_trend(
 def count_by_interval(
     histories: Histories, users: npt.NDArray[np.int64], newest: int, interval: int
 ) -> npt.NDArray[np.int64]:
-    """int64[INTERVALS, I]: these users' interactions with each item in each interval that ends at ``newest``, which is
-    the last second of the first row; older ones below."""
+    """int64[INTERVALS, I]: count these users' interactions with each item in each interval, the newest first.
+
+    The first interval ends with the second ``newest``.
+    """
     ages_E = newest - histories.timestamps
     rows = [(ages_E >= row * interval) & (ages_E < (row + 1) * interval) for row in range(INTERVALS)]
     return np.stack([_count_taken(histories, users, among_E) for among_E in rows])
@@ -80,7 +82,7 @@ def count_by_interval(
 def _count_taken(
     histories: Histories, users: npt.NDArray[np.int64], among_E: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.int64]:
-    """int64[I]: interactions of these users with each item, among these events."""
+    """int64[I]: count the interactions of these users with each item among these events."""
     events_N = np.flatnonzero(among_E)
     user_N = np.searchsorted(histories.offsets, events_N, side="right") - 1
     of_users_U = np.zeros(len(histories.user_ids), np.bool_)
@@ -89,9 +91,9 @@ def _count_taken(
 
 
 def compute_trend_accuracy(histories: Histories, newest: int, interval: int) -> float:
-    """How much what was foretold to rise rose, over how much the 25 items rose that did most; 0 where none did.
+    """Return the rise of the 25 items predicted to rise most over the greatest rise of 25 items; 0 without a rise.
 
-    The newest interval is foretold from those before it. Source: the developer guide's page on training metrics.
+    The newest interval is predicted from those before it. Source: the developer guide's page on training metrics.
     """
     users = np.flatnonzero(histories.in_training)
     now_I, before_I = count_by_interval(histories, users, newest, interval)[:2]

@@ -22,7 +22,7 @@ NETWORK = (
     MIN_USER_HISTORY_LENGTH_PERCENTILE,
     MAX_USER_HISTORY_LENGTH_PERCENTILE,
 )
-"""What the first version lets be set, here and of Personalized-Ranking."""
+"""The hyperparameters of the first version, here and of Personalized-Ranking."""
 
 APPLY_RECENCY_BIAS = HyperParameter(
     name="apply_recency_bias",
@@ -36,7 +36,7 @@ USER_PERSONALIZATION = Recipe(
     name="aws-user-personalization",
     description=(
         "Predicts the items that a user will interact with, from interactions, metadata and context, and explores: "
-        "new items are shown, so that something can be learnt of them."
+        "it shows new items, to learn about them."
     ),
     recipe_type="USER_PERSONALIZATION",
     algorithm="aws-user-personalization",
@@ -66,7 +66,7 @@ SECOND = dataclasses.replace(
 TOP_PICKS = dataclasses.replace(
     USER_PERSONALIZATION,
     name="aws-vod-top-picks",
-    description="Top picks for you: what a user is likely to watch next, without what the user has watched.",
+    description="Top picks for you: the videos that a user is likely to watch next, without those already watched.",
     hyperparameters=(),
     inert=(),
     domain="VIDEO_ON_DEMAND",
@@ -76,7 +76,7 @@ TOP_PICKS = dataclasses.replace(
 RECOMMENDED_FOR_YOU = dataclasses.replace(
     TOP_PICKS,
     name="aws-ecomm-recommended-for-you",
-    description="Recommended for you: what a user is likely to want next.",
+    description="Recommended for you: the items that a user is likely to buy next, without those already bought.",
     domain="ECOMMERCE",
     serving=dataclasses.replace(TOP_PICKS.serving, hidden_event_type="Purchase"),
 )

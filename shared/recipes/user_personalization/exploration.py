@@ -1,13 +1,13 @@
-"""Exploration: new items are shown more than the model alone would show them, the less is known of them the more.
+"""Exploration shows new items more than the model alone would, and the more the fewer events an item has.
 
-AWS publishes no formula, but that the bonus falls with an item's interactions and impressions, that a little chance is
-in it, and that an age, counted back from the newest interaction of all, ends it. Here the bonus of an upper confidence
+AWS publishes no formula. It says that the bonus falls with an item's interactions and impressions, that it has a random
+part, and that it ends at an age, counted back from the newest interaction of all. Here the bonus of an upper confidence
 bound (Auer et al., Finite-time Analysis of the Multiarmed Bandit Problem, 2002) is added to the logits of new items:
 
     p'_i ~ p_i * exp(weight * (MOST / sqrt(1 + n_i) + NOISE * e))      e: a standard normal
 
-so that what is shown stays what the user may like. n_i are the events in which the item was taken, or shown while
-another one was taken: an arm that is pulled in vain has been pulled too. Shapes: I items.
+so that the items shown remain items that the user may like. n_i counts the events in which the item was taken, or was
+shown while another item was taken: both are pulls of the bandit's arm. Shapes: I items.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from shared.data.training.training_data import TrainingData
 from shared.recipes.scoring_api import Exploration
 
 MOST = math.log(100)
-"""At weight 1 an item that nobody has taken counts so many times as much."""
+"""The bonus, at weight 1, of an item without events: its probability is multiplied by 100."""
 
 NOISE = 0.3
 DAY_SECONDS = 86_400
@@ -32,16 +32,16 @@ DAY_SECONDS = 86_400
 
 @dataclass(frozen=True, eq=False)
 class ItemNovelty:
-    """How old items are, and how little is known of them."""
+    """The ages of the items, and their numbers of events."""
 
     days: npt.NDArray[np.float32]
-    """float32[I]: the age, counted back from the newest interaction of all; 0 for what was created later."""
+    """float32[I]: the age, counted back from the newest interaction of all; 0 for items created after that."""
     counts: npt.NDArray[np.int32]
     """int32[I]: the events trained on in which an item was taken or shown."""
 
     @classmethod
     def from_data(cls, data: TrainingData) -> Self:
-        """An item's age is that of its CREATION_TIMESTAMP, else of its first interaction, else none."""
+        """Measure the age of an item from its CREATION_TIMESTAMP, else its first interaction; else the age is 0."""
         histories = data.histories
         newest = int(histories.timestamps.max())
         born_I = np.full(len(histories.item_ids), newest)
@@ -66,13 +66,13 @@ class ItemNovelty:
     def explore_scores(
         self, p_I: npt.NDArray[np.float32], exploration: Exploration, rng: np.random.Generator
     ) -> npt.NDArray[np.float32]:
-        """The distribution with the bonus of new items; with weight 0 the very same."""
+        """Return the distribution with the bonus of new items; the same array at weight 0."""
         new = np.flatnonzero(self.days <= exploration.age_cut_off_days)
         if exploration.weight == 0 or not len(new):
             return p_I
         bonus = MOST / np.sqrt(1 + self.counts[new]) + NOISE * rng.standard_normal(len(new))
         explored_I = p_I.astype(np.float64)
-        # Among what is popular, which strangers are shown, the new have no share at all.
+        # In the popularity, the answer to unknown users, new items have a share of 0.
         explored_I[new] = np.maximum(p_I[new], p_I[p_I > 0].min()) * np.exp(exploration.weight * bonus)
         explored_I /= explored_I.sum()
         return explored_I.astype(np.float32)

@@ -1,4 +1,4 @@
-"""User-Personalization, serving: the HRNN's distribution, and exploration."""
+"""The scorer of User-Personalization: the HRNN's distribution, with exploration."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shared.recipes.user_personalization import SECOND
 from shared.recipes.user_personalization.exploration import ItemNovelty
 
 AUTOMATIC = Exploration(weight=0.1, age_cut_off_days=30.0)
-"""What the second version does unasked. AWS tells that about a thousandth of what it shows is 30 days old at most."""
+"""The exploration of the second version. AWS says that about 0.1 % of the items it shows are at most 30 days old."""
 
 
 class Scorer(scoring.Scorer):
@@ -22,25 +22,25 @@ class Scorer(scoring.Scorer):
 
     novelty: ItemNovelty
     rng: np.random.Generator
-    """Tests put their own here."""
+    """Tests replace it."""
 
     @classmethod
     def load(cls, artifact: Path) -> Self:
-        """Verifies what it reads; raises ArtifactError."""
+        """Open and check the artifact. Raises ArtifactError."""
         scorer = super().load(artifact)
         try:
             scorer.novelty = ItemNovelty.open(artifact)
         except (OSError, ValueError) as error:
-            raise ArtifactError(f"What {artifact} tells of new items cannot be read: {error}") from error
+            raise ArtifactError(f"The ages of the items in {artifact} cannot be read: {error}") from error
         scorer.rng = np.random.default_rng()
         return scorer
 
     def scores(self, query: Query) -> npt.NDArray[np.float32]:
-        """``shared.recipes.scoring_api.Scorer.scores``. Two answers to one query differ a little where it explores."""
+        """``shared.recipes.scoring_api.Scorer.scores``. Exploration makes two answers to one query differ a little."""
         return self.explained(query).scores
 
     def explained(self, query: Query) -> ExplainedScores:
-        """``shared.recipes.scoring_api.Explaining.explained``."""
+        """``shared.recipes.scoring_api.ExplainingScorer.explained``."""
         exploration = AUTOMATIC if self.recipe == SECOND.name else query.exploration
         relevance_I, rough = self.relevance(query)
         own_I = self._artifact.popularity.copy() if relevance_I is None else relevance_I

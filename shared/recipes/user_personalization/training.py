@@ -1,4 +1,4 @@
-"""Training of User-Personalization: the HRNN's, and what exploration must know of the items."""
+"""Training of User-Personalization: the HRNN's training, and the ages of the items for exploration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A trained affinity of users to items, serving batch segment jobs: the HRNN's distribution for one user."""
+"""The scorer for batch segment jobs: the HRNN's distribution over items for one user."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Training of the affinity of users to items: the HRNN's, tested by the newest interactions of everybody.
+"""Training of the affinity of users to items: the HRNN's training, tested by the newest interactions of all users.
 
-AWS: of each user four fifths of the interactions are trained on, and the newest fifth tests. An item's segment are the
-users to whom the network foretells it with the highest probability, before what is held out; a hundredth of all users.
+AWS: four fifths of each user's interactions are trained on, and the newest fifth tests. An item's segment is the 1 % of
+all users for whom the network predicts it with the highest probability, before the interactions held out.
 Shapes: U users, of whom Q are tested, E events, I items, N users of a segment, B users at once.
 """
 
@@ -23,18 +23,18 @@ from shared.recipes.evaluation import split_validation
 from shared.recipes.hrnn import training
 from shared.recipes.hrnn.batch_ranking import iter_log_shares
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS, TrainingPlan
-from shared.recipes.hrnn.trainer import Learner, completed
-from shared.recipes.hrnn.training import Run, TrainingTask
+from shared.recipes.hrnn.trainer import Learner, TrainingTask, completed
+from shared.recipes.hrnn.training import Run
 from shared.recipes.training_api import Trained, TrainingContext
 
 TEST_SHARE = 0.2
 SEGMENT_SHARE = 0.01
 
 MOST_TESTED = 20_000
-"""Users that segments are drawn from in evaluation."""
+"""Users from which the evaluation forms segments, at most."""
 
 MOST_PLACES = 2**26
-"""The best users of each item are held in memory while others are looked at: so many in all, of 12 bytes each."""
+"""Places in the segments of all items together, held in memory at 12 bytes each."""
 
 
 def train(data: TrainingData, recipe: Recipe, parameters: Mapping[str, str], context: TrainingContext) -> Trained:
@@ -43,7 +43,7 @@ def train(data: TrainingData, recipe: Recipe, parameters: Mapping[str, str], con
 
 
 def learn_affinity(task: TrainingTask) -> Run:
-    """``shared.recipes.hrnn.training.Learn``: of the older interactions of all, then of the newest as well."""
+    """``shared.recipes.hrnn.training.Learn``: learn from the older interactions of all users, then from all of them."""
     histories, options, reporter = task.data.histories, task.context.options, task.reporter
     users = np.flatnonzero(histories.in_training)
     rng = np.random.default_rng(task.context.seed)
@@ -55,7 +55,7 @@ def learn_affinity(task: TrainingTask) -> Run:
         TrainingPlan.from_data(completed(task.parameters), events, len(histories.item_ids)).epochs + more
     )
     reporter.report("training", 0)
-    learner = Learner(task.data, task.recipe, task.parameters, task.context, events, reporter, new_E=held_out.older)
+    learner = Learner(task, events, new_E=held_out.older)
     epochs = learner.fit(train_users, validation, task.checkpoints / "training.ckpt", task.context.artifact / "logs")
     reporter.expect_epochs(epochs + more)
     reporter.report("evaluating", epochs)
@@ -67,25 +67,25 @@ def learn_affinity(task: TrainingTask) -> Run:
 
 
 class HeldOutEvents(NamedTuple):
-    """The newest fifth of each user's interactions, rounded up; at least one interaction is input."""
+    """The newest fifth of each user's interactions, rounded up; at least one interaction remains as input."""
 
     older: npt.NDArray[np.bool_]
-    """[E] Which events are trained on. Users with one interaction are not tested."""
+    """[E] True for the events that are trained on. Users with one interaction are not tested."""
     firsts: npt.NDArray[np.int64]
-    """[Q] The first event held out of each user that is tested."""
+    """[Q] The first event held out of each tested user."""
     taken: npt.NDArray[np.int64]
     """[P,2] The pairs of an item and a tested user (its place in Q) that were held out, each once."""
 
     @classmethod
     def split_histories(cls, histories: Histories, users: npt.NDArray[np.int64], rng: np.random.Generator) -> Self:
-        """Raises TooLittleData where nobody has two interactions."""
+        """Hold out the newest events. Raises TooLittleData where no user has two interactions."""
         lengths, ends = histories.lengths, histories.offsets[1:]
         count_U = np.minimum(np.ceil(TEST_SHARE * lengths).astype(np.int64), lengths - 1)
         first_U = ends - count_U
         older_E: npt.NDArray[np.bool_] = np.arange(len(histories.items)) < np.repeat(first_U, lengths)
         tested = users[count_U[users] > 0]
         if not len(tested):
-            raise TooLittleData("No user has 2 interactions: there is nobody to test on.")
+            raise TooLittleData("No user has 2 interactions: there is no user to test on.")
         of_an_item = max(MOST_PLACES // len(histories.item_ids), 1)
         most = min(MOST_TESTED, int(of_an_item / SEGMENT_SHARE))
         if len(tested) > most:
@@ -100,7 +100,7 @@ class HeldOutEvents(NamedTuple):
 
 
 def evaluate_segments(learner: Learner, held_out: HeldOutEvents) -> tuple[dict[str, float], dict[str, float]]:
-    """The metrics of the learner's segments, and of those with the most active users for every item."""
+    """Return the metrics of the learner's segments, and of segments with the most active users for every item."""
     users = len(held_out.firsts)
     segments_IN = find_segments(learner, held_out.firsts, math.ceil(SEGMENT_SHARE * users))
     read_Q = learner.streams.get_positions(held_out.firsts)
@@ -114,7 +114,7 @@ def evaluate_segments(learner: Learner, held_out: HeldOutEvents) -> tuple[dict[s
 
 @torch.inference_mode()
 def find_segments(learner: Learner, events_Q: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
-    """int64[I,N]: places in Q of the users to whom each item is most likely, in the moment of these events."""
+    """int64[I,N]: places in Q of the users for whom each item is most likely, at the moments of these events."""
     network = learner.served().to(learner.device)
     best_NI = torch.zeros(0, network.config.items, device=learner.device)
     users_NI = torch.zeros(0, network.config.items, dtype=torch.long, device=learner.device)

@@ -1,8 +1,10 @@
 """A batch inference job: recommendations for every line of a file, from a solution version, into a folder."""
 
-from shared.resources.batch_inference_job.requests import draft
+from shared.resources.batch_inference_job.requests import build_draft
 from shared.resources.resource_type import Quota, Resource
 from shared.state.lifecycle import JOB
 from shared.state.messages import Decline
 
-resource = Resource(name="BatchInferenceJob", draft=draft, lifecycle=JOB, command=Decline, quota=Quota(pending=True))
+resource = Resource(
+    name="BatchInferenceJob", draft=build_draft, lifecycle=JOB, command=Decline, quota=Quota(pending=True)
+)

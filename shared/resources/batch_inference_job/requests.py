@@ -8,7 +8,7 @@ from typing import Any
 from shared.aws.errors import InvalidInput
 from shared.recipes import Recipe
 from shared.resources import batch
-from shared.resources.dataset.requests import columns_of
+from shared.resources.dataset.requests import find_columns
 from shared.resources.exploration import check_exploration
 from shared.resources.resource_type import Draft, ResourceReader
 from shared.resources.solution.requests import SEMANTIC_SIMILARITY
@@ -22,7 +22,7 @@ THEMES = "THEME_GENERATION"
 WITH_THEMES = "aws-similar-items"
 
 
-def draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
+def build_draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
     job = batch.find_batch_source(request, reading)
     recipe = job.recipe
     if recipe.recipe_type not in RECIPE_TYPES or recipe.name == WITHOUT_BATCHES:
@@ -58,6 +58,6 @@ def _check_themes(
     if not config:
         raise InvalidInput(f"batchInferenceJobMode {THEMES} needs themeGenerationConfig: the column of item names.")
     name = config["fieldsForThemeGeneration"]["itemName"]
-    column = (columns_of(group_arn, "ITEMS", reading) or {}).get(name)
+    column = (find_columns(group_arn, "ITEMS", reading) or {}).get(name)
     if column is None or column.type != "string":
         raise InvalidInput(f"fieldsForThemeGeneration.itemName is {name}, no string column of the Items dataset.")

@@ -1,8 +1,10 @@
 """A batch segment job: the users that will take to an item, for every line of a file, into a folder."""
 
-from shared.resources.batch_segment_job.requests import draft
+from shared.resources.batch_segment_job.requests import build_draft
 from shared.resources.resource_type import Quota, Resource
 from shared.state.lifecycle import JOB
 from shared.state.messages import Decline
 
-resource = Resource(name="BatchSegmentJob", draft=draft, lifecycle=JOB, command=Decline, quota=Quota(pending=True))
+resource = Resource(
+    name="BatchSegmentJob", draft=build_draft, lifecycle=JOB, command=Decline, quota=Quota(pending=True)
+)

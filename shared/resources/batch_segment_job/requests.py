@@ -13,7 +13,7 @@ MOST_RESULTS = 5_000_000  # users of one segment
 RECIPE_TYPE = "USER_SEGMENTATION"
 
 
-def draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
+def build_draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
     job = batch.find_batch_source(request, reading)
     if job.recipe.recipe_type != RECIPE_TYPE:
         raise InvalidInput(f"A batch segment job needs a recipe of type {RECIPE_TYPE}, which {job.recipe.name} is not.")

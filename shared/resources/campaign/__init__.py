@@ -4,10 +4,14 @@ No command starts it: the runtimes watch for campaigns in motion, and one that h
 canary with it reports so.
 """
 
-from shared.resources.campaign.requests import draft, listed_under
+from shared.resources.campaign.requests import build_draft, get_parents
 from shared.resources.resource_type import Quota, Resource
 from shared.state.lifecycle import DEPLOYABLE
 
 resource = Resource(
-    name="Campaign", draft=draft, lifecycle=DEPLOYABLE, get_parents=listed_under, quota=Quota(within="dataset_group")
+    name="Campaign",
+    draft=build_draft,
+    lifecycle=DEPLOYABLE,
+    get_parents=get_parents,
+    quota=Quota(within="dataset_group"),
 )

@@ -11,7 +11,7 @@ from shared.aws.errors import InvalidInput, ResourceInUse, ResourceNotFound
 from shared.resources.exploration import check_exploration
 from shared.resources.resource_type import Draft, ResourceReader
 from shared.resources.solution.requests import SEMANTIC_SIMILARITY
-from shared.resources.solution_version.requests import newest_full
+from shared.resources.solution_version.requests import find_newest_full
 from shared.state.lifecycle import ACTIVE
 from shared.store import Record
 
@@ -20,10 +20,10 @@ LATEST = "/$LATEST"
 DEFAULTS: Mapping[str, Any] = {"minProvisionedTPS": 1, "campaignConfig": None}
 
 
-def draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
+def build_draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
     arn, config = request["solutionVersionArn"], request.get("campaignConfig") or {}
     check_sync(arn, config)
-    solution, version = to_deploy(arn, config, reading)
+    solution, version = find_deployable(arn, config, reading)
     return Draft(
         arn=reading.build_arn("campaign", request["name"]),
         body={
@@ -31,12 +31,12 @@ def draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
             "solutionVersionArn": version.arn,
             **{member: request.get(member, default) for member, default in DEFAULTS.items()},
         },
-        parents=(*_parents(version.arn), solution.body["datasetGroupArn"]),
+        parents=(*_get_version_parents(version.arn), solution.body["datasetGroupArn"]),
         guards=(solution, version),
     )
 
 
-def update_of(
+def build_update(
     campaign: Record, request: Mapping[str, Any], reading: ResourceReader
 ) -> tuple[Mapping[str, Any], tuple[Record, ...]]:
     """The members that UpdateCampaign asks for, and what they stand on; what it leaves out stays as it is.
@@ -47,7 +47,7 @@ def update_of(
     config = wanted["campaignConfig"] or {}
     if "solutionVersionArn" in request or "campaignConfig" in request:
         check_sync(request.get("solutionVersionArn", ""), config)
-    solution, version = to_deploy(
+    solution, version = find_deployable(
         request.get("solutionVersionArn", campaign.body["solutionVersionArn"]), config, reading
     )
     return {**wanted, "solutionVersionArn": version.arn}, (solution, version)
@@ -62,20 +62,20 @@ def check_sync(arn: str, config: Mapping[str, Any]) -> None:
         )
 
 
-def _parents(version_arn: str) -> tuple[str, ...]:
+def _get_version_parents(version_arn: str) -> tuple[str, ...]:
     """ListCampaigns asks by solution, although a campaign names only a version."""
     return (version_arn.rpartition("/")[0], version_arn)
 
 
-def listed_under(campaign: Record, body: Mapping[str, Any]) -> tuple[str, ...]:
+def get_parents(campaign: Record, body: Mapping[str, Any]) -> tuple[str, ...]:
     groups = (parent for parent in campaign.parents if arns.parse_noun(parent) == "dataset_group")
-    return (*_parents(body["solutionVersionArn"]), *groups)
+    return (*_get_version_parents(body["solutionVersionArn"]), *groups)
 
 
-def to_deploy(arn: str, config: Mapping[str, Any], reading: ResourceReader) -> tuple[Record, Record]:
+def find_deployable(arn: str, config: Mapping[str, Any], reading: ResourceReader) -> tuple[Record, Record]:
     """The solution, and its usable version that ``arn`` means. Raises ResourceNotFound, ResourceInUse, InvalidInput."""
     if arn.endswith(LATEST):
-        version = _latest(reading.find_record(arn.removesuffix(LATEST), "solution"), reading)
+        version = _find_latest(reading.find_record(arn.removesuffix(LATEST), "solution"), reading)
     else:
         version = reading.find_active(arn, "solution_version")
     recipe = recipes.find_recipe(version.body["recipeArn"])
@@ -88,7 +88,7 @@ def to_deploy(arn: str, config: Mapping[str, Any], reading: ResourceReader) -> t
     return reading.find_active(version.body["solutionArn"], "solution"), version
 
 
-def _latest(solution: Record, reading: ResourceReader) -> Record:
+def _find_latest(solution: Record, reading: ResourceReader) -> Record:
     versions = list(reading.iter_children("solution_version", solution.arn))
     if not versions:
         raise ResourceNotFound(f"The solution {solution.arn} has no version yet: create one.")
@@ -100,7 +100,7 @@ def _latest(solution: Record, reading: ResourceReader) -> Record:
     )
 
 
-def successor(campaign: Record, reading: ResourceReader) -> Record | None:
+def find_successor(campaign: Record, reading: ResourceReader) -> Record | None:
     """The version that a campaign which follows its solution has yet to move to.
 
     None also where it was tried already: a version that can't be deployed is not tried for ever.
@@ -108,7 +108,7 @@ def successor(campaign: Record, reading: ResourceReader) -> Record | None:
     if not (campaign.body.get("campaignConfig") or {}).get("syncWithLatestSolutionVersion"):
         return None
     current = reading.records.get(campaign.body["solutionVersionArn"])
-    newest = newest_full(_parents(campaign.body["solutionVersionArn"])[0], reading)
+    newest = find_newest_full(_get_version_parents(campaign.body["solutionVersionArn"])[0], reading)
     if current is None or newest is None or newest.created <= current.created:
         return None
     tried = campaign.update is not None and campaign.update.body["solutionVersionArn"] == newest.arn

@@ -1,13 +1,13 @@
 """A data deletion job: everything that a dataset group holds of the users named in a file, taken out of it."""
 
-from shared.resources.data_deletion_job.requests import draft
+from shared.resources.data_deletion_job.requests import build_draft
 from shared.resources.resource_type import Quota, Resource
 from shared.state.lifecycle import DATA_DELETION
 from shared.state.messages import Decline
 
 resource = Resource(
     name="DataDeletionJob",
-    draft=draft,
+    draft=build_draft,
     lifecycle=DATA_DELETION,
     command=Decline,
     quota=Quota(within="dataset_group", pending=True),

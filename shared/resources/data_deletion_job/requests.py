@@ -9,7 +9,7 @@ from shared.resources.locations import INVALID_DATA, check_location
 from shared.resources.resource_type import Draft, ResourceReader
 
 
-def draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
+def build_draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
     group = reading.find_active(request["datasetGroupArn"], "dataset_group")
     check_location(request["dataSource"].get("dataLocation"), INVALID_DATA)
     return Draft(

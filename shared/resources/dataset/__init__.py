@@ -2,18 +2,18 @@
 sent one by one.
 """
 
-from shared.resources.dataset.requests import draft, listed_under
+from shared.resources.dataset.requests import build_draft, get_parents
 from shared.resources.resource_type import Resource
 from shared.state.lifecycle import DEPLOYABLE, UPDATE_IN_PLACE
 from shared.state.messages import Provision
 
 resource = Resource(
     name="Dataset",
-    draft=draft,
+    draft=build_draft,
     lifecycle=DEPLOYABLE,
     command=Provision,
     update=UPDATE_IN_PLACE,
-    get_parents=listed_under,
+    get_parents=get_parents,
     busy_with=("dataset_import_job", "solution_version", "recommender_version"),
     owns=("dataset_import_job", "dataset_export_job"),
     holds_interactions=True,

@@ -9,7 +9,7 @@ from typing import Any
 from shared.aws import arns
 from shared.aws.errors import InvalidInput
 from shared.data import schemas
-from shared.resources.event_tracker.requests import tracking_claim
+from shared.resources.event_tracker.requests import build_tracking_claim
 from shared.resources.resource_type import Draft, ResourceReader
 from shared.store import Record
 
@@ -21,7 +21,7 @@ UPDATABLE_TYPES = ("ITEMS", "USERS")
 ADDED = "added"
 
 
-def draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
+def build_draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
     group = reading.find_active(request["datasetGroupArn"], "dataset_group")
     schema = reading.find_record(request["schemaArn"], "schema")
     domain = group.body.get("domain")
@@ -29,10 +29,10 @@ def draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
     allowed = DOMAIN_TYPES if domain else TYPES
     if dataset_type not in allowed:
         raise InvalidInput(f"The dataset type {request['datasetType']} is none of {', '.join(allowed)}.")
-    _suited(schema, dataset_type, group)
+    _parse_suited(schema, dataset_type, group)
     tracking_id = str(uuid.uuid4()) if dataset_type == "ACTION_INTERACTIONS" else None
     return Draft(
-        arn=arn_of(group.arn, dataset_type, reading),
+        arn=build_dataset_arn(group.arn, dataset_type, reading),
         body={
             "name": request["name"],
             "datasetGroupArn": group.arn,
@@ -41,16 +41,16 @@ def draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
             "trackingId": tracking_id,
         },
         parents=(group.arn, schema.arn),
-        claims=(tracking_claim(tracking_id),) if tracking_id else (),
+        claims=(build_tracking_claim(tracking_id),) if tracking_id else (),
         guards=(group, schema),
     )
 
 
-def listed_under(_dataset: Record, body: Mapping[str, Any]) -> tuple[str, ...]:
+def get_parents(_dataset: Record, body: Mapping[str, Any]) -> tuple[str, ...]:
     return (body["datasetGroupArn"], body["schemaArn"])
 
 
-def _suited(schema: Record, dataset_type: str, group: Record) -> schemas.DatasetSchema:
+def _parse_suited(schema: Record, dataset_type: str, group: Record) -> schemas.DatasetSchema:
     """The schema, read, if a dataset of this type in this group can have it. Raises InvalidInput."""
     domain = group.body.get("domain")
     if schema.body.get("domain") != domain:
@@ -72,14 +72,14 @@ def check_updatable(dataset: Record) -> None:
         )
 
 
-def added_by(schema: Record, dataset: Record, reading: ResourceReader) -> frozenset[str]:
+def find_added_columns(schema: Record, dataset: Record, reading: ResourceReader) -> frozenset[str]:
     """The columns that the schema has beyond those of the dataset. Raises InvalidInput where it can't replace its own.
 
     Every field stays as it is, types and attributes, and new ones may be null: what is there already has none.
     """
     group = reading.find_record(dataset.body["datasetGroupArn"], "dataset_group")
-    wanted = _suited(schema, dataset.body["datasetType"], group).columns
-    standing = _suited(
+    wanted = _parse_suited(schema, dataset.body["datasetType"], group).columns
+    standing = _parse_suited(
         reading.find_record(dataset.body["schemaArn"], "schema"), dataset.body["datasetType"], group
     ).columns
     if missing := [name for name in standing if name not in wanted]:
@@ -97,7 +97,7 @@ def added_by(schema: Record, dataset: Record, reading: ResourceReader) -> frozen
     return frozenset(added)
 
 
-def added_since(group_arn: str, at: float, reading: ResourceReader) -> dict[str, frozenset[str]]:
+def find_columns_added_since(group_arn: str, at: float, reading: ResourceReader) -> dict[str, frozenset[str]]:
     """Dataset type -> the columns that it was given by updates after this time (epoch seconds); types with some only.
 
     A solution does not train on columns that it was not made for: AWS excludes them from those that exist already.
@@ -109,19 +109,19 @@ def added_since(group_arn: str, at: float, reading: ResourceReader) -> dict[str,
     return {dataset_type: columns for dataset_type, columns in added.items() if columns}
 
 
-def arn_of(group_arn: str, dataset_type: str, reading: ResourceReader) -> str:
+def build_dataset_arn(group_arn: str, dataset_type: str, reading: ResourceReader) -> str:
     """A group's dataset is named by its type, not by its name."""
     group = arns.parse_arn(group_arn)
     return reading.build_arn("dataset", f"{group.name if group else ''}/{dataset_type}")
 
 
-def schema_of(group_arn: str, dataset_type: str, reading: ResourceReader) -> Mapping[str, Any] | None:
+def find_schema(group_arn: str, dataset_type: str, reading: ResourceReader) -> Mapping[str, Any] | None:
     """The schema of a group's dataset of that type, as CreateSchema took it; None where the group has none."""
-    dataset = reading.records.get(arn_of(group_arn, dataset_type, reading))
+    dataset = reading.records.get(build_dataset_arn(group_arn, dataset_type, reading))
     return reading.find_record(dataset.body["schemaArn"], "schema").body if dataset else None
 
 
-def columns_of(group_arn: str, dataset_type: str, reading: ResourceReader) -> Mapping[str, schemas.Field] | None:
+def find_columns(group_arn: str, dataset_type: str, reading: ResourceReader) -> Mapping[str, schemas.Field] | None:
     """The columns of a group's dataset of that type, by name; None where the group has none."""
-    schema = schema_of(group_arn, dataset_type, reading)
+    schema = find_schema(group_arn, dataset_type, reading)
     return schemas.parse_schema(schema["schema"], domain=schema.get("domain")).columns if schema else None

@@ -1,8 +1,8 @@
 """A dataset export job: what a dataset holds, imported in bulk or sent one by one, as CSV into a folder."""
 
-from shared.resources.dataset_export_job.requests import draft
+from shared.resources.dataset_export_job.requests import build_draft
 from shared.resources.resource_type import Resource
 from shared.state.lifecycle import JOB
 from shared.state.messages import Decline
 
-resource = Resource(name="DatasetExportJob", draft=draft, lifecycle=JOB, command=Decline)
+resource = Resource(name="DatasetExportJob", draft=build_draft, lifecycle=JOB, command=Decline)

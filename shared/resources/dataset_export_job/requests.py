@@ -11,7 +11,7 @@ from shared.resources.resource_type import Draft, ResourceReader
 PUT = "PUT"
 
 
-def draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
+def build_draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
     dataset = reading.find_active(request["datasetArn"], "dataset")
     check_location(request["jobOutput"]["s3DataDestination"]["path"], INVALID_OUTPUT)
     return Draft(

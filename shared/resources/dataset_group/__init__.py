@@ -1,13 +1,13 @@
 """A dataset group: what holds the datasets, solutions and trackers of one application."""
 
-from shared.resources.dataset_group.requests import draft
+from shared.resources.dataset_group.requests import build_draft
 from shared.resources.resource_type import Quota, Resource
 from shared.state.lifecycle import DEPLOYABLE
 from shared.state.messages import Provision
 
 resource = Resource(
     name="DatasetGroup",
-    draft=draft,
+    draft=build_draft,
     lifecycle=DEPLOYABLE,
     command=Provision,
     # In the order in which AWS lets them go: who is refused is told what comes next.

@@ -9,7 +9,7 @@ from shared.aws.errors import InvalidInput
 from shared.resources.resource_type import Draft, ResourceReader
 
 
-def draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
+def build_draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
     if ("roleArn" in request) != ("kmsKeyArn" in request):
         raise InvalidInput("roleArn and kmsKeyArn belong together: give both, or neither.")
     return Draft(

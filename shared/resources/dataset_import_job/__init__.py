@@ -3,14 +3,14 @@
 from collections.abc import Iterable, Iterator
 
 from shared.aws.errors import ResourceInUse
-from shared.resources.dataset_import_job.requests import FULL, draft
+from shared.resources.dataset_import_job.requests import FULL, build_draft
 from shared.resources.resource_type import Quota, Resource, ResourceReader, is_terminal
 from shared.state.lifecycle import ACTIVE, JOB
 from shared.state.messages import ImportDataset
 from shared.store import Record
 
 resource = Resource(
-    name="DatasetImportJob", draft=draft, lifecycle=JOB, command=ImportDataset, quota=Quota(pending=True)
+    name="DatasetImportJob", draft=build_draft, lifecycle=JOB, command=ImportDataset, quota=Quota(pending=True)
 )
 
 
@@ -25,7 +25,7 @@ def refuse_while_importing(dataset_arn: str, reading: ResourceReader) -> None:
             raise ResourceInUse(f"The import {job.arn} is in status {job.status}; wait until it has ended.")
 
 
-def current(dataset_arn: str, reading: ResourceReader) -> Iterator[Record]:
+def iter_current_jobs(dataset_arn: str, reading: ResourceReader) -> Iterator[Record]:
     """The jobs whose rows are the dataset's bulk data now: the last FULL one and what was added since, newest first.
 
     A job counts from when it ended, not from when it was asked for.
@@ -37,6 +37,6 @@ def current(dataset_arn: str, reading: ResourceReader) -> Iterator[Record]:
             return
 
 
-def current_of(datasets: Iterable[Record], reading: ResourceReader) -> dict[str, list[str]]:
+def list_current_jobs(datasets: Iterable[Record], reading: ResourceReader) -> dict[str, list[str]]:
     """Dataset type -> the ARNs of its current jobs, newest first: what a training that begins now is given."""
-    return {each.body["datasetType"]: [job.arn for job in current(each.arn, reading)] for each in datasets}
+    return {each.body["datasetType"]: [job.arn for job in iter_current_jobs(each.arn, reading)] for each in datasets}

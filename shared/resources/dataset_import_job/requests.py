@@ -15,7 +15,7 @@ INCREMENTAL = "INCREMENTAL"
 ECHOED = ("jobName", "datasetArn", "dataSource", "roleArn", "publishAttributionMetricsToS3")
 
 
-def draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
+def build_draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
     dataset = reading.find_active(request["datasetArn"], "dataset")
     check_location(request["dataSource"].get("dataLocation"), INVALID_DATA)
     mode = request.get("importMode", FULL)

@@ -10,12 +10,12 @@ from shared.aws import arns
 from shared.resources.resource_type import Draft, ResourceReader
 
 
-def tracking_claim(tracking_id: str) -> str:
+def build_tracking_claim(tracking_id: str) -> str:
     """The further name by which PutEvents finds the tracker."""
     return f"tracking-id:{tracking_id}"
 
 
-def draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
+def build_draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
     group = reading.find_active(request["datasetGroupArn"], "dataset_group")
     tracking_id = str(uuid.uuid4())
     return Draft(
@@ -28,7 +28,7 @@ def draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
         },
         parents=(group.arn,),
         claims=(
-            tracking_claim(tracking_id),
+            build_tracking_claim(tracking_id),
             f"event-tracker-of:{group.arn}",
             f"event-tracker-name:{request['name']}",
         ),

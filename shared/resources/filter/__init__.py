@@ -1,13 +1,13 @@
 """A filter: a named rule of a dataset group that says which items, users or actions a request may be answered with."""
 
-from shared.resources.filter.requests import draft
+from shared.resources.filter.requests import build_draft
 from shared.resources.resource_type import Quota, Resource
 from shared.state.lifecycle import DEPLOYABLE
 from shared.state.messages import Provision
 
 resource = Resource(
     name="Filter",
-    draft=draft,
+    draft=build_draft,
     lifecycle=DEPLOYABLE,
     command=Provision,
     busy_with=("batch_inference_job", "batch_segment_job"),

@@ -8,16 +8,16 @@ from typing import Any
 from shared.aws.errors import InvalidInput, LimitExceeded, ResourceInUse
 from shared.filters import Filter, FilterError, TooManyFields, check_filter, parse_filter
 from shared.filters.checking import Schemas
-from shared.resources.dataset.requests import TYPES, columns_of
+from shared.resources.dataset.requests import TYPES, find_columns
 from shared.resources.resource_type import Draft, ResourceReader
 from shared.store import Record
 
 MOST_FIELDS_OF_A_GROUP = 20  # distinct ones, of all filters of a dataset group
 
 
-def draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
-    group = _group(request["datasetGroupArn"], reading)
-    checked = _checked(request["filterExpression"], schemas_of(group.arn, reading))
+def build_draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
+    group = _find_group(request["datasetGroupArn"], reading)
+    checked = _parse_expression(request["filterExpression"], find_schemas(group.arn, reading))
     _check_fields_of_the_group(checked, group, reading)
     return Draft(
         arn=reading.build_arn("filter", request["name"]),
@@ -28,20 +28,20 @@ def draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
     )
 
 
-def schemas_of(group_arn: str, reading: ResourceReader) -> Schemas:
+def find_schemas(group_arn: str, reading: ResourceReader) -> Schemas:
     """What expressions of the group's filters are checked against."""
-    found = {dataset_type: columns_of(group_arn, dataset_type, reading) for dataset_type in TYPES}
+    found = {dataset_type: find_columns(group_arn, dataset_type, reading) for dataset_type in TYPES}
     return {dataset_type: columns for dataset_type, columns in found.items() if columns is not None}
 
 
-def _group(arn: str, reading: ResourceReader) -> Record:
+def _find_group(arn: str, reading: ResourceReader) -> Record:
     try:
         return reading.find_active(arn, "dataset_group")
     except ResourceInUse as error:  # which CreateFilter does not answer
         raise InvalidInput(error.message) from error
 
 
-def _checked(expression: str, schemas: Schemas) -> Filter:
+def _parse_expression(expression: str, schemas: Schemas) -> Filter:
     """Raises InvalidInput and LimitExceeded."""
     try:
         return check_filter(parse_filter(expression), schemas)

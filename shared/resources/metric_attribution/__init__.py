@@ -1,13 +1,13 @@
 """A metric attribution: which sums over events a dataset group reports, by what caused the events."""
 
-from shared.resources.metric_attribution.requests import draft
+from shared.resources.metric_attribution.requests import build_draft
 from shared.resources.resource_type import Resource
 from shared.state.lifecycle import DEPLOYABLE, UPDATE_IN_PLACE
 from shared.state.messages import Provision
 
 resource = Resource(
     name="MetricAttribution",
-    draft=draft,
+    draft=build_draft,
     lifecycle=DEPLOYABLE,
     command=Provision,
     update=UPDATE_IN_PLACE,

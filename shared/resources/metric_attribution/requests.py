@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from shared.aws.errors import InvalidInput
-from shared.resources.dataset.requests import columns_of
+from shared.resources.dataset.requests import find_columns
 from shared.resources.locations import INVALID_OUTPUT, check_location
 from shared.resources.resource_type import Draft, ResourceReader
 
@@ -16,7 +16,7 @@ MOST_METRICS = 10
 EXPRESSION = re.compile(r"SAMPLECOUNT\(\)|SUM\((Items|Interactions)\.(\w+)\)", re.ASCII | re.IGNORECASE)
 
 
-def draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
+def build_draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
     group = reading.find_active(request["datasetGroupArn"], "dataset_group")
     check_metrics(request["metrics"], group.arn, reading)
     check_output(request["metricsOutputConfig"])
@@ -42,7 +42,7 @@ def check_metrics(metrics: Sequence[Mapping[str, Any]], group_arn: str, reading:
     names = [metric["metricName"] for metric in metrics]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InvalidInput(f"Metric names must be unique; given more than once: {', '.join(twice)}.")
-    if "EVENT_TYPE" not in (columns_of(group_arn, "INTERACTIONS", reading) or {}):
+    if "EVENT_TYPE" not in (find_columns(group_arn, "INTERACTIONS", reading) or {}):
         raise InvalidInput("Metrics are of event types: the group needs an Interactions dataset with EVENT_TYPE.")
     for metric in metrics:
         _check_expression(metric["expression"], group_arn, reading)
@@ -58,7 +58,7 @@ def _check_expression(expression: str, group_arn: str, reading: ResourceReader) 
     if table is None:
         return
     # Names that differ in case alone cannot stand in one schema.
-    columns = columns_of(group_arn, table.upper(), reading) or {}
+    columns = find_columns(group_arn, table.upper(), reading) or {}
     column = next((column for column in columns.values() if column.name.upper() == name.upper()), None)
     if column is None or not column.numeric:
         raise InvalidInput(f"The expression {expression} needs a numeric column {name} in the {table.title()} dataset.")

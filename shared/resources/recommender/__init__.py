@@ -4,18 +4,18 @@ The model that it answers with is a ``recommender_version`` of its own, which is
 campaign; its ARN stands in the body as ``solutionVersionArn``, a member that AWS's answers do not have.
 """
 
-from shared.resources.recommender.requests import draft
-from shared.resources.recommender.view import view
+from shared.resources.recommender.requests import build_draft
+from shared.resources.recommender.view import view_recommender
 from shared.resources.resource_type import Quota, Resource
 from shared.state.lifecycle import SWITCHABLE
 from shared.state.messages import AdvanceRecommender
 
 resource = Resource(
     name="Recommender",
-    draft=draft,
+    draft=build_draft,
     lifecycle=SWITCHABLE,
     command=AdvanceRecommender,
     owns=("recommender_version",),
-    view=view,
+    view=view_recommender,
     quota=Quota(within="dataset_group"),
 )

@@ -12,14 +12,14 @@ from shared.resources.dataset_import_job import refuse_while_importing
 from shared.resources.exploration import check_exploration
 from shared.resources.recipe import find_recipe
 from shared.resources.resource_type import Draft, ResourceReader
-from shared.resources.solution.columns import left_out
+from shared.resources.solution.columns import find_excluded_columns
 from shared.store import Record
 
 
-def draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
+def build_draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
     group = reading.find_active(request["datasetGroupArn"], "dataset_group")
-    recipe = _use_case(request["recipeArn"], group)
-    config = checked(request.get("recommenderConfig") or {}, recipe, group, reading)
+    recipe = _find_use_case(request["recipeArn"], group)
+    config = check_config(request.get("recommenderConfig") or {}, recipe, group, reading)
     arn = reading.build_arn("recommender", request["name"])
     return Draft(
         arn=arn,
@@ -28,19 +28,19 @@ def draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
             "datasetGroupArn": group.arn,
             "recipeArn": recipe.arn,
             "recommenderConfig": {"minRecommendationRequestsPerSecond": 1, **config},
-            "solutionVersionArn": fresh_version(arn),
+            "solutionVersionArn": create_version_arn(arn),
         },
         parents=(group.arn,),
-        guards=(group, *_trained_on(recipe, group, reading)),
+        guards=(group, *_find_datasets(recipe, group, reading)),
     )
 
 
-def fresh_version(recommender_arn: str) -> str:
+def create_version_arn(recommender_arn: str) -> str:
     """The ARN of a model to come."""
     return f"{recommender_arn}/{arns.create_id()}"
 
 
-def _use_case(arn: str, group: Record) -> Recipe:
+def _find_use_case(arn: str, group: Record) -> Recipe:
     recipe = find_recipe(arn)
     domain = group.body.get("domain")
     if domain is None:
@@ -55,15 +55,17 @@ def _use_case(arn: str, group: Record) -> Recipe:
     return recipe
 
 
-def checked(config: Mapping[str, Any], recipe: Recipe, group: Record, reading: ResourceReader) -> Mapping[str, Any]:
+def check_config(
+    config: Mapping[str, Any], recipe: Recipe, group: Record, reading: ResourceReader
+) -> Mapping[str, Any]:
     """``config``, a RecommenderConfig. Raises InvalidInput."""
     if "itemExplorationConfig" in config:
         check_exploration(config["itemExplorationConfig"], recipe)
-    left_out(config, group, reading)
+    find_excluded_columns(config, group, reading)
     return config
 
 
-def _trained_on(recipe: Recipe, group: Record, reading: ResourceReader) -> tuple[Record, ...]:
+def _find_datasets(recipe: Recipe, group: Record, reading: ResourceReader) -> tuple[Record, ...]:
     """The group's datasets, all usable and with no import under way. Whether they hold enough, the training finds out.
 
     Raises InvalidInput where the use case needs one that is not there, and ResourceInUse.

@@ -12,7 +12,7 @@ from shared.store import Record
 WITHOUT_METRICS = frozenset({CREATE_PENDING, CREATE_IN_PROGRESS, CREATE_FAILED, DELETE_PENDING, DELETE_IN_PROGRESS})
 
 
-def view(record: Record, reading: ResourceReader) -> dict[str, Any]:
+def view_recommender(record: Record, reading: ResourceReader) -> dict[str, Any]:
     if record.status in WITHOUT_METRICS:
         return {}
     version = reading.records.get(record.body["solutionVersionArn"])

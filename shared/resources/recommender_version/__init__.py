@@ -2,9 +2,11 @@
 campaign, so that training, metrics and deployment are the same for both.
 """
 
-from shared.resources.recommender_version.requests import draft
+from shared.resources.recommender_version.requests import build_draft
 from shared.resources.resource_type import Resource
 from shared.state.lifecycle import JOB
 from shared.state.messages import TrainSolutionVersion
 
-resource = Resource(name="RecommenderVersion", draft=draft, lifecycle=JOB, command=TrainSolutionVersion, hidden=True)
+resource = Resource(
+    name="RecommenderVersion", draft=build_draft, lifecycle=JOB, command=TrainSolutionVersion, hidden=True
+)

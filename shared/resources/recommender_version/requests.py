@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from shared.resources.dataset_import_job import current_of
+from shared.resources.dataset_import_job import list_current_jobs
 from shared.resources.resource_type import Draft, ResourceReader
 from shared.resources.solution_version.requests import FULL
 
 
-def draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
+def build_draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
     """``request`` has recommenderArn alone. Raises ResourceNotFound, and ResourceInUse for a dataset being deleted."""
     recommender = reading.find_record(request["recommenderArn"], "recommender")
     wanted = {**recommender.body, **(recommender.update.body if recommender.update else {})}
@@ -25,7 +25,7 @@ def draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
             "solutionConfig": {"trainingDataConfig": columns} if columns else {},
             "trainingMode": FULL,
         },
-        state={"imports": current_of(datasets, reading)},
+        state={"imports": list_current_jobs(datasets, reading)},
         parents=(recommender.arn, group_arn, *(dataset.arn for dataset in datasets)),
         guards=(recommender, *datasets),
     )

@@ -1,6 +1,6 @@
 """A schema: the Avro text that a dataset's CSV is read by. Immutable, usable at once, without a status."""
 
 from shared.resources.resource_type import Quota, Resource
-from shared.resources.schema.requests import draft
+from shared.resources.schema.requests import build_draft
 
-resource = Resource(name="Schema", draft=draft, lifecycle=None, blocked_by=("dataset",), quota=Quota())
+resource = Resource(name="Schema", draft=build_draft, lifecycle=None, blocked_by=("dataset",), quota=Quota())

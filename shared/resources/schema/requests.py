@@ -10,7 +10,7 @@ from shared.data import schemas
 from shared.resources.resource_type import Draft, ResourceReader
 
 
-def draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
+def build_draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
     try:
         schemas.parse_schema(request["schema"], domain=request.get("domain"))
     except schemas.SchemaError as error:

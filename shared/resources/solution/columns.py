@@ -10,7 +10,7 @@ from typing import Any
 
 from shared.aws.errors import InvalidInput
 from shared.data import schemas
-from shared.resources.dataset.requests import TYPES, columns_of
+from shared.resources.dataset.requests import TYPES, find_columns
 from shared.resources.resource_type import ResourceReader
 from shared.store import Record
 
@@ -18,31 +18,35 @@ EXCLUDED = "excludedDatasetColumns"
 INCLUDED = "includedDatasetColumns"
 
 
-def left_out(config: Mapping[str, Any], group: Record, reading: ResourceReader) -> dict[str, frozenset[str]]:
+def find_excluded_columns(
+    config: Mapping[str, Any], group: Record, reading: ResourceReader
+) -> dict[str, frozenset[str]]:
     """Dataset type, as in an ARN -> columns that are not trained on. Raises InvalidInput.
 
     ``includedDatasetColumns`` leaves out what it does not name, of the types that it names; the columns that a dataset
     must have, and EVENT_TYPE, are always trained on.
     """
     wanted = config.get("trainingDataConfig") or {}
-    excluded, included = (_named(wanted.get(member) or {}, member) for member in (EXCLUDED, INCLUDED))
+    excluded, included = (_parse_columns(wanted.get(member) or {}, member) for member in (EXCLUDED, INCLUDED))
     if excluded and included:
         raise InvalidInput(f"trainingDataConfig has {EXCLUDED} and {INCLUDED}: give one of them.")
     result = {}
     for dataset_type, columns in (excluded or included).items():
-        known = columns_of(group.arn, dataset_type, reading)
+        known = find_columns(group.arn, dataset_type, reading)
         if known is None:
             raise InvalidInput(f"trainingDataConfig names {dataset_type}: the dataset group has no such dataset.")
         if unknown := columns - known.keys():
-            raise InvalidInput(f"trainingDataConfig names {_listed(unknown)}, no column of the {dataset_type} dataset.")
+            raise InvalidInput(
+                f"trainingDataConfig names {_join_names(unknown)}, no column of the {dataset_type} dataset."
+            )
         needed = schemas.get_required_columns(dataset_type, group.body.get("domain")) | {"EVENT_TYPE"}
         if excluded and (kept := columns & needed):
-            raise InvalidInput(f"{_listed(kept)} can't be excluded from training: every training needs it.")
+            raise InvalidInput(f"{_join_names(kept)} can't be excluded from training: every training needs it.")
         result[dataset_type] = columns if excluded else frozenset(known.keys() - columns - needed)
     return result
 
 
-def _named(columns: Mapping[str, list[str]], member: str) -> dict[str, frozenset[str]]:
+def _parse_columns(columns: Mapping[str, list[str]], member: str) -> dict[str, frozenset[str]]:
     """By dataset type in capitals; clients write it as they like."""
     result = {}
     for dataset_type, names in columns.items():
@@ -54,5 +58,5 @@ def _named(columns: Mapping[str, list[str]], member: str) -> dict[str, frozenset
     return result
 
 
-def _listed(columns: frozenset[str]) -> str:
+def _join_names(columns: frozenset[str]) -> str:
     return ", ".join(sorted(columns))

@@ -10,14 +10,14 @@ from typing import Any
 
 from shared import recipes
 from shared.aws.errors import InvalidInput
-from shared.resources.dataset.requests import columns_of
+from shared.resources.dataset.requests import find_columns
 from shared.resources.recipe import find_recipe
 from shared.resources.resource_type import Draft, ResourceReader
 from shared.resources.solution import schedule
-from shared.resources.solution.columns import left_out
+from shared.resources.solution.columns import find_excluded_columns
 from shared.resources.solution.events import check_events
 from shared.resources.solution.objective import check_objective
-from shared.resources.solution.tuning import check_automl, check_hpo, check_hpo_objective, printed
+from shared.resources.solution.tuning import check_automl, check_hpo, check_hpo_objective, format_config
 from shared.store import Record
 
 ECHOED = ("name", "performIncrementalUpdate", "recipeArn", "eventType")
@@ -26,23 +26,23 @@ ECHOED = ("name", "performIncrementalUpdate", "recipeArn", "eventType")
 SEMANTIC_SIMILARITY = "aws-semantic-similarity"
 
 
-def draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
+def build_draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
     group = reading.find_active(request["datasetGroupArn"], "dataset_group")
     config = request.get("solutionConfig")
-    schedule.days(config or {})
+    schedule.parse_days(config or {})
     automl = request.get("performAutoML", False)
-    recipe = _recipe(request.get("recipeArn"), automl=automl)
+    recipe = _find_recipe(request.get("recipeArn"), automl=automl)
     check_incremental(recipe, wanted=request.get("performIncrementalUpdate", False))
     if recipe is None:
         check_automl(config or {})
     else:
-        _check(recipe, request, group, reading)
+        _check_config(recipe, request, group, reading)
     return Draft(
         arn=reading.build_arn("solution", request["name"]),
         body={
             **{member: request.get(member) for member in ECHOED},
             "datasetGroupArn": group.arn,
-            "solutionConfig": None if config is None else printed(config),
+            "solutionConfig": None if config is None else format_config(config),
             "performAutoML": automl,
             # AutoML always tunes, whatever is asked.
             "performHPO": automl or request.get("performHPO", False),
@@ -53,7 +53,7 @@ def draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
     )
 
 
-def _recipe(arn: str | None, *, automl: bool) -> recipes.Recipe | None:
+def _find_recipe(arn: str | None, *, automl: bool) -> recipes.Recipe | None:
     """None where AutoML is to choose it. Raises InvalidInput, ResourceNotFound."""
     if automl:
         if arn is not None:
@@ -72,7 +72,7 @@ def check_incremental(recipe: recipes.Recipe | None, *, wanted: bool) -> None:
         raise InvalidInput(f"performIncrementalUpdate is for {SEMANTIC_SIMILARITY} alone: leave it out.")
 
 
-def _check(recipe: recipes.Recipe, request: Mapping[str, Any], group: Record, reading: ResourceReader) -> None:
+def _check_config(recipe: recipes.Recipe, request: Mapping[str, Any], group: Record, reading: ResourceReader) -> None:
     config = request.get("solutionConfig") or {}
     try:
         recipe.resolve_parameters(config)
@@ -82,18 +82,18 @@ def _check(recipe: recipes.Recipe, request: Mapping[str, Any], group: Record, re
         check_hpo(recipe, config)
         if reading.settings.hpo_objective:
             check_hpo_objective(config)
-    excluded = left_out(config, group, reading)
+    excluded = find_excluded_columns(config, group, reading)
     check_events(
         recipe,
         config,
         request.get("eventType"),
-        columns_of(group.arn, "INTERACTIONS", reading),
+        find_columns(group.arn, "INTERACTIONS", reading),
         excluded.get("INTERACTIONS", frozenset()),
     )
-    check_objective(recipe, config, columns_of(group.arn, "ITEMS", reading), excluded.get("ITEMS", frozenset()))
+    check_objective(recipe, config, find_columns(group.arn, "ITEMS", reading), excluded.get("ITEMS", frozenset()))
 
 
-def updated(solution: Record, body: Mapping[str, Any]) -> Mapping[str, Any]:
+def apply_update(solution: Record, body: Mapping[str, Any]) -> Mapping[str, Any]:
     """The body after UpdateSolution: what ``solutionUpdateConfig`` names replaces that part of the configuration."""
     members = {member: value for member, value in body.items() if member != "solutionUpdateConfig"}
     config = {**(solution.body.get("solutionConfig") or {}), **(body.get("solutionUpdateConfig") or {})}

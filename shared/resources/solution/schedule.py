@@ -15,7 +15,7 @@ LEAST_DAYS, MOST_DAYS = 1, 30
 _RATE = re.compile(r"rate\((\d+) days?\)")
 
 
-def days(config: Mapping[str, Any]) -> int:
+def parse_days(config: Mapping[str, Any]) -> int:
     """The days between two trainings that ``autoTrainingConfig`` asks for. Raises InvalidInput."""
     expression = (config.get("autoTrainingConfig") or {}).get("schedulingExpression")
     if expression is None:

@@ -46,44 +46,44 @@ def check_hpo(recipe: recipes.Recipe, config: Mapping[str, Any]) -> None:
     """The ranges themselves are checked with the recipe's other settings. Raises InvalidInput."""
     if not any(parameter.tunable for parameter in recipe.hyperparameters):
         raise InvalidInput(f"{recipe.name} has no hyperparameter that HPO could tune: leave performHPO out.")
-    training_jobs(config)
-    counted = Counter(_bare(wanted) for _, ranges in _lists(config) for wanted in ranges)
+    parse_job_limits(config)
+    counted = Counter(_strip_prefix(wanted) for _, ranges in _iter_range_lists(config) for wanted in ranges)
     for name, count in counted.items():
         if count > 1:
             raise InvalidInput(f"hpoConfig has {count} ranges for {name}: give one.")
 
 
-def training_jobs(config: Mapping[str, Any]) -> tuple[int, int]:
+def parse_job_limits(config: Mapping[str, Any]) -> tuple[int, int]:
     """How many trainings HPO may try, and how many of them at once. Raises InvalidInput."""
     wanted = (config.get("hpoConfig") or {}).get("hpoResourceConfig") or {}
-    jobs = _number(wanted, "maxNumberOfTrainingJobs", MOST_JOBS)
-    return jobs, min(jobs, _number(wanted, "maxParallelTrainingJobs", MOST_JOBS_AT_ONCE))
+    jobs = _parse_count(wanted, "maxNumberOfTrainingJobs", MOST_JOBS)
+    return jobs, min(jobs, _parse_count(wanted, "maxParallelTrainingJobs", MOST_JOBS_AT_ONCE))
 
 
-def _number(wanted: Mapping[str, str], member: str, most: int) -> int:
+def _parse_count(wanted: Mapping[str, str], member: str, most: int) -> int:
     text = wanted.get(member, str(most))
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= most):
         raise InvalidInput(f"{member} must be a whole number from 1 to {most}, written as a string; it is {text!r}.")
     return int(text)
 
 
-def printed(config: Mapping[str, Any]) -> Mapping[str, Any]:
+def format_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """The SolutionConfig as DescribeSolution answers it: with prefixed names of ranges, however they were sent."""
     hpo = config.get("hpoConfig") or {}
     if not hpo.get(RANGES):
         return config
     ranges = {
-        list_name: [{**wanted, "name": f"{PREFIXES[list_name]}{_bare(wanted)}"} for wanted in ranges]
-        for list_name, ranges in _lists(config)
+        list_name: [{**wanted, "name": f"{PREFIXES[list_name]}{_strip_prefix(wanted)}"} for wanted in ranges]
+        for list_name, ranges in _iter_range_lists(config)
     }
     return {**config, "hpoConfig": {**hpo, RANGES: ranges}}
 
 
-def _lists(config: Mapping[str, Any]) -> Iterator[tuple[str, list[Mapping[str, Any]]]]:
+def _iter_range_lists(config: Mapping[str, Any]) -> Iterator[tuple[str, list[Mapping[str, Any]]]]:
     yield from ((config.get("hpoConfig") or {}).get(RANGES) or {}).items()
 
 
-def _bare(wanted: Mapping[str, Any]) -> str:
+def _strip_prefix(wanted: Mapping[str, Any]) -> str:
     return str(wanted.get("name", "")).rpartition(".")[2]
 
 
@@ -94,12 +94,12 @@ def check_automl(config: Mapping[str, Any]) -> None:
     if metric is not None and metric not in METRICS:
         raise InvalidInput(f"metricName must be one of {', '.join(METRICS)}; it is {metric}.")
     for arn in wanted.get("recipeList") or ():
-        if not _competes(recipe := find_recipe(arn)):
-            offered = ", ".join(sorted(each.name for each in recipes.RECIPES.values() if _competes(each)))
+        if not _is_candidate(recipe := find_recipe(arn)):
+            offered = ", ".join(sorted(each.name for each in recipes.RECIPES.values() if _is_candidate(each)))
             raise InvalidInput(f"AutoML chooses among {offered}; {recipe.name} is not one.")
 
 
-def competing(config: Mapping[str, Any], *, described: bool) -> list[recipes.Recipe]:
+def list_candidates(config: Mapping[str, Any], *, described: bool) -> list[recipes.Recipe]:
     """The recipes that AutoML tries, the simplest first: those it was told, else all that have something to learn from.
 
     ``described``: has the group a dataset of Items or Users? Without one, what learns from metadata is not tried.
@@ -107,7 +107,9 @@ def competing(config: Mapping[str, Any], *, described: bool) -> list[recipes.Rec
     told = (config.get("autoMLConfig") or {}).get("recipeList")
     chosen = [find_recipe(arn) for arn in dict.fromkeys(told)] if told else list(recipes.RECIPES.values())
     fit = [
-        recipe for recipe in chosen if _competes(recipe) and (told or described or not recipe.training.uses_metadata)
+        recipe
+        for recipe in chosen
+        if _is_candidate(recipe) and (told or described or not recipe.training.uses_metadata)
     ]
     return sorted(
         fit,
@@ -120,12 +122,12 @@ def competing(config: Mapping[str, Any], *, described: bool) -> list[recipes.Rec
     )
 
 
-def _competes(recipe: recipes.Recipe) -> bool:
+def _is_candidate(recipe: recipes.Recipe) -> bool:
     """AWS's rule, and popularity: without it AutoML could not tell that there is nothing else to learn."""
     return recipe.domain is None and (recipe.recipe_type == CANDIDATES or recipe.name == POPULARITY)
 
 
-def objective(config: Mapping[str, Any], *, automl: bool, follow_hpo_objective: bool) -> tuple[str, bool]:
+def resolve_objective(config: Mapping[str, Any], *, automl: bool, follow_hpo_objective: bool) -> tuple[str, bool]:
     """(what trials are compared by, is it to be made great?): NDCG at 25, unless AutoML was told another metric.
 
     AWS lets nobody choose HPO's; the setting ``hpo_objective`` does.
@@ -148,6 +150,6 @@ def check_hpo_objective(config: Mapping[str, Any]) -> None:
         raise InvalidInput(f"hpoObjective's type must be {MAXIMIZE} or {MINIMIZE}; it is {type_}.")
 
 
-def ranges(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+def get_ranges(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """The ranges of hpoConfig by the names of their hyperparameters."""
-    return {_bare(wanted): wanted for _, listed in _lists(config) for wanted in listed}
+    return {_strip_prefix(wanted): wanted for _, listed in _iter_range_lists(config) for wanted in listed}

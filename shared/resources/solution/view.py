@@ -9,7 +9,7 @@ from shared.state.lifecycle import ACTIVE
 from shared.store import Record
 
 
-def view(record: Record, reading: ResourceReader) -> dict[str, Any]:
+def view_solution(record: Record, reading: ResourceReader) -> dict[str, Any]:
     newest, _ = reading.records.list_page("solution_version", record.arn, limit=1)
     if not newest:
         return {}
@@ -24,11 +24,11 @@ def view(record: Record, reading: ResourceReader) -> dict[str, Any]:
             "lastUpdatedDateTime": version.updated,
             "failureReason": version.reason,
         },
-        **_automl_result(record, reading),
+        **_get_automl_result(record, reading),
     }
 
 
-def _automl_result(record: Record, reading: ResourceReader) -> dict[str, Any]:
+def _get_automl_result(record: Record, reading: ResourceReader) -> dict[str, Any]:
     if not record.body.get("performAutoML"):
         return {}
     trained = (v for v in reading.iter_children("solution_version", record.arn) if v.status == ACTIVE)

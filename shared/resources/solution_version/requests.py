@@ -8,8 +8,8 @@ from typing import Any
 from shared import recipes
 from shared.aws import arns
 from shared.aws.errors import InvalidInput
-from shared.resources.dataset.requests import columns_of
-from shared.resources.dataset_import_job import current_of, refuse_while_importing
+from shared.resources.dataset.requests import find_columns
+from shared.resources.dataset_import_job import list_current_jobs, refuse_while_importing
 from shared.resources.resource_type import Draft, ResourceReader
 from shared.resources.solution import tuning
 from shared.state.lifecycle import ACTIVE
@@ -29,7 +29,7 @@ REPEATED = (
 )
 
 
-def draft(request: Mapping[str, Any], reading: ResourceReader, *, training_type: str = MANUAL) -> Draft:
+def build_draft(request: Mapping[str, Any], reading: ResourceReader, *, training_type: str = MANUAL) -> Draft:
     """``training_type``: who asks, a client or the solution's schedule."""
     solution = reading.find_active(request["solutionArn"], "solution")
     group_arn = solution.body["datasetGroupArn"]
@@ -37,7 +37,7 @@ def draft(request: Mapping[str, Any], reading: ResourceReader, *, training_type:
     for dataset in datasets:
         refuse_while_importing(dataset.arn, reading)
     mode = request.get("trainingMode", FULL)
-    base = _base(solution, mode, reading)
+    base = _find_base(solution, mode, reading)
     number = arns.create_id()
     name = f"{solution.body['name']}/{number}"
     return Draft(
@@ -51,9 +51,9 @@ def draft(request: Mapping[str, Any], reading: ResourceReader, *, training_type:
         },
         # What it trains on is settled now: a later attempt, or a longer wait, must not train on something else.
         state={
-            "imports": current_of(datasets, reading),
+            "imports": list_current_jobs(datasets, reading),
             **({"base": base.arn} if base else {}),
-            **({"candidates": _candidates(solution, reading)} if solution.body.get("performAutoML") else {}),
+            **({"candidates": _list_candidates(solution, reading)} if solution.body.get("performAutoML") else {}),
         },
         parents=(solution.arn, group_arn, *(dataset.arn for dataset in datasets)),
         claims=(f"solution-version:{solution.arn}:{request['name']}",) if "name" in request else (),
@@ -61,14 +61,14 @@ def draft(request: Mapping[str, Any], reading: ResourceReader, *, training_type:
     )
 
 
-def _candidates(solution: Record, reading: ResourceReader) -> list[str]:
+def _list_candidates(solution: Record, reading: ResourceReader) -> list[str]:
     group_arn = solution.body["datasetGroupArn"]
-    described = any(columns_of(group_arn, table, reading) is not None for table in ("ITEMS", "USERS"))
-    competing = tuning.competing(solution.body.get("solutionConfig") or {}, described=described)
+    described = any(find_columns(group_arn, table, reading) is not None for table in ("ITEMS", "USERS"))
+    competing = tuning.list_candidates(solution.body.get("solutionConfig") or {}, described=described)
     return [recipe.arn for recipe in competing]
 
 
-def _base(solution: Record, mode: str, reading: ResourceReader) -> Record | None:
+def _find_base(solution: Record, mode: str, reading: ResourceReader) -> Record | None:
     """The version that an UPDATE goes on from; None for a FULL training. Raises InvalidInput."""
     arn = solution.body.get("recipeArn")
     recipe = recipes.find_recipe(arn) if arn else None
@@ -78,13 +78,13 @@ def _base(solution: Record, mode: str, reading: ResourceReader) -> Record | None
         return None
     if mode == AUTOTRAIN or recipe is None or mode not in recipe.training.modes:
         raise InvalidInput(f"The recipe {arn or 'that AutoML chooses'} can't be trained in mode {mode}; use {FULL}.")
-    base = newest_full(solution.arn, reading)
+    base = find_newest_full(solution.arn, reading)
     if base is None:
         raise InvalidInput(f"{solution.arn} has no {ACTIVE} version that was trained {FULL}: train one first.")
     return base
 
 
-def newest_full(solution_arn: str, reading: ResourceReader) -> Record | None:
+def find_newest_full(solution_arn: str, reading: ResourceReader) -> Record | None:
     """The newest version that was trained from all data and can be used."""
     for version in reading.iter_children("solution_version", solution_arn):
         if version.status == ACTIVE and version.body["trainingMode"] == FULL:
@@ -92,15 +92,15 @@ def newest_full(solution_arn: str, reading: ResourceReader) -> Record | None:
     return None
 
 
-def chooses(version: Record) -> type[Command]:
+def choose_command(version: Record) -> type[Command]:
     """HPO and AutoML come before the training. One that goes on from a model has that model's hyperparameters."""
     asked = version.body.get("performHPO") or version.body.get("performAutoML")
-    if asked and version.body["trainingMode"] != UPDATE and tuned(version) is None:
+    if asked and version.body["trainingMode"] != UPDATE and get_tuning_result(version) is None:
         return TuneSolutionVersion
     return TrainSolutionVersion
 
 
-def tuned(version: Record) -> Mapping[str, Any] | None:
+def get_tuning_result(version: Record) -> Mapping[str, Any] | None:
     """What HPO or AutoML has come to: recipeArn, parameters (all of them), searched (names of those that were),
     trial (the winner's number) and seconds (of all trials). None before that, or without them.
     """
@@ -108,7 +108,7 @@ def tuned(version: Record) -> Mapping[str, Any] | None:
     return kept
 
 
-def imports(version: Record, dataset_type: str) -> list[str]:
+def list_imports(version: Record, dataset_type: str) -> list[str]:
     """The ARNs of the import jobs that the version trains on, oldest first."""
     frozen = version.state["imports"]
     if isinstance(frozen, list):  # of a version that was made when training read the interactions alone
@@ -116,18 +116,18 @@ def imports(version: Record, dataset_type: str) -> list[str]:
     return list(reversed(frozen.get(dataset_type, [])))
 
 
-def finished(record: Record, outcome: Mapping[str, Any]) -> Mapping[str, Any]:
-    won = tuned(record)
+def apply_outcome(record: Record, outcome: Mapping[str, Any]) -> Mapping[str, Any]:
+    won = get_tuning_result(record)
     if won is None:
-        return {**record.body, "trainingHours": _hours(outcome["seconds"])}
+        return {**record.body, "trainingHours": _to_hours(outcome["seconds"])}
     searched = {name: won["parameters"][name] for name in won["searched"]}
     return {
         **record.body,
         "recipeArn": won["recipeArn"],
-        "trainingHours": _hours(outcome["seconds"] + won["seconds"]),
+        "trainingHours": _to_hours(outcome["seconds"] + won["seconds"]),
         **({"tunedHPOParams": {"algorithmHyperParameters": searched}} if searched else {}),
     }
 
 
-def _hours(seconds: float) -> float:
+def _to_hours(seconds: float) -> float:
     return round(float(seconds) / 3600, 3)

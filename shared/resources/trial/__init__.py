@@ -4,8 +4,8 @@ It is worked on, killed, taken up again and stopped like any other work; its sol
 """
 
 from shared.resources.resource_type import Resource
-from shared.resources.trial.requests import draft
+from shared.resources.trial.requests import build_draft
 from shared.state.lifecycle import TRAINED
 from shared.state.messages import RunTrial
 
-resource = Resource(name="Trial", draft=draft, lifecycle=TRAINED, command=RunTrial, hidden=True)
+resource = Resource(name="Trial", draft=build_draft, lifecycle=TRAINED, command=RunTrial, hidden=True)

@@ -11,7 +11,7 @@ from shared.resources.resource_type import Draft, ResourceReader
 from shared.store import Record
 
 
-def draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
+def build_draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
     """``request`` has solutionVersionArn, recipeArn, number and all hyperparameters. Raises ResourceNotFound."""
     version = reading.find_record(request["solutionVersionArn"], "solution_version")
     parsed = arns.parse_arn(version.arn)
@@ -25,17 +25,17 @@ def draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
     )
 
 
-def of(version: Record, reading: ResourceReader) -> list[Record]:
+def list_trials(version: Record, reading: ResourceReader) -> list[Record]:
     """The trials of a solution version, by number."""
     return sorted(reading.iter_children("trial", version.arn), key=lambda trial: int(trial.body["number"]))
 
 
-def curve(trial: Record) -> Sequence[tuple[int, float, float]]:
+def read_curve(trial: Record) -> Sequence[tuple[int, float, float]]:
     """(epoch, gain of the validation users, seconds since the trial began), by epoch."""
     told = trial.state.get("progress", {}).get("curve", ())
     return [(int(epoch), float(gain), float(seconds)) for epoch, gain, seconds in told]
 
 
-def workspace(of_version: Path, number: int) -> Path:
+def get_workspace(of_version: Path, number: int) -> Path:
     """Where the trial's checkpoints lie, for as long as the version is not trained."""
     return of_version / "trials" / f"{number:03}"

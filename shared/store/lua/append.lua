@@ -1,4 +1,4 @@
--- Keep live events, each once. ARGV[1]: JSON {prefix, dataset, invocation, invocation_seconds, id_seconds, recent,
+-- Save live events, each once. ARGV[1]: JSON {prefix, dataset, invocation, invocation_seconds, id_seconds, recent,
 -- seen, seen_seconds, events: [{user, id (only a client's own), text, and where it names an item: item, type, at}]}.
 -- Returns how many were new.
 local a = cjson.decode(ARGV[1])
@@ -22,7 +22,7 @@ for _, event in ipairs(a.events) do
     redis.call('RPUSH', recent, event.text)
     redis.call('LTRIM', recent, -a.recent, -1)
     if event.item then
-      -- The length tells "a" who did "b:c" from "a:b" who did "c".
+      -- The length distinguishes user "a" with type "b:c" from user "a:b" with type "c".
       local types = p .. 'seen:' .. a.dataset .. ':' .. event.user
       local items = p .. 'seen:' .. a.dataset .. ':' .. #event.user .. ':' .. event.user .. ':' .. event.type
       redis.call('SADD', types, event.type)

@@ -1,5 +1,5 @@
--- Take work up. KEYS: record, lease. ARGV: worker, milliseconds, statuses in which it may be taken.
--- Returns the attempt, or false.
+-- Claim the work on a record. KEYS: record, lease. ARGV: worker, milliseconds, statuses in which it may be claimed.
+-- Returns the attempt, or false. An expired lease counts as a failure of its attempt.
 local moving = redis.call('HGET', KEYS[1], 'moving')
 local wanted = false
 for i = 3, #ARGV do wanted = wanted or moving == ARGV[i] end

@@ -1,5 +1,5 @@
--- Keep records that replace what stands under their id. ARGV[1]: JSON {prefix, dataset, invocation, invocation_seconds,
--- records: [{id, text}]}, the later ones of one id winning.
+-- Save put records; each replaces the earlier one of its id. ARGV[1]: JSON {prefix, dataset, invocation,
+-- invocation_seconds, records: [{id, text}]}. Of several with one id the last one stays.
 local a = cjson.decode(ARGV[1])
 local p = a.prefix
 local seen = p .. 'invocation:' .. a.invocation

@@ -1,4 +1,5 @@
--- Give work back. KEYS: record, lease. ARGV: worker, attempt, '1' when the attempt died.
+-- End a lease. KEYS: record, lease. ARGV: worker, attempt, '1' when the attempt ended without a report.
+-- Returns 1, or false when the lease belongs to another worker or attempt.
 local lease = redis.call('HMGET', KEYS[2], 'worker', 'attempt')
 if lease[1] ~= ARGV[1] or lease[2] ~= ARGV[2] then return false end
 redis.call('DEL', KEYS[2])

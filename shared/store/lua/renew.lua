@@ -1,5 +1,5 @@
--- Keep work. KEYS: record, lease. ARGV: worker, attempt, milliseconds.
--- Returns the moving status, or false when the lease is another's or the record is gone.
+-- Extend a lease. KEYS: record, lease. ARGV: worker, attempt, milliseconds.
+-- Returns the status in progress, or false when the lease belongs to another worker or the record is gone.
 local lease = redis.call('HMGET', KEYS[2], 'worker', 'attempt')
 if lease[1] ~= ARGV[1] or lease[2] ~= ARGV[2] then return false end
 local moving = redis.call('HGET', KEYS[1], 'moving')

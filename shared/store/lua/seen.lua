@@ -1,4 +1,4 @@
--- What a user did with which items. ARGV: the prefix of the keys, user, length of the user in bytes.
+-- Read the items of a user's live events. ARGV: the prefix of the keys, user, length of the user in bytes.
 -- Returns {type, {item, time, item, time ...}} of each event type.
 local found = {}
 for _, kind in ipairs(redis.call('SMEMBERS', ARGV[1] .. ':' .. ARGV[2])) do

@@ -1,5 +1,6 @@
--- Create, replace or remove one record with its indexes, claims and outbox notes, or change nothing.
--- ARGV[1]: JSON of what redis.py's _write builds. Versions travel as strings; "" as `expect` means: must not exist.
+-- Create, replace or remove one record with its indexes, claims and outbox entries, or change nothing.
+-- ARGV[1]: the JSON that _write_record in redis.py builds. Versions are strings; `expect` is "" for a new record.
+-- Returns {verdict, ARN}: "written", "repeated", "taken", "full", "conflict" or "no space".
 local a = cjson.decode(ARGV[1])
 local p = a.prefix
 local record = p .. 'record:' .. a.arn
@@ -27,7 +28,7 @@ for _, claim in ipairs(a.claim) do
 end
 if a.limit then
   local index = p .. 'index:' .. a.limit.index
-  -- Those in motion are few, whatever the index holds: the intersection walks the smaller set.
+  -- Few records have work in progress, however large the index: the intersection walks the smaller set.
   local standing = a.limit.moving and redis.call('ZINTERCARD', 2, index, p .. 'moving') or redis.call('ZCARD', index)
   if standing >= a.limit.most then return {'full', a.arn} end
 end
@@ -48,7 +49,7 @@ else
   redis.call('HINCRBY', record, 'version', 1)
   if a.moving == '' then
     redis.call('ZREM', p .. 'moving', a.arn)
-    -- Who begins other work for what has ended here must find nobody at this.
+    -- The next work on this record must not find the lease of the work that has ended.
     redis.call('DEL', p .. 'lease:' .. a.arn)
   else
     redis.call('ZADD', p .. 'moving', 'NX', now, a.arn)

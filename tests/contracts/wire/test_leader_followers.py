@@ -216,7 +216,7 @@ def test_how_a_process_is_can_be_asked_while_all_its_threads_are_at_work(request
     time.sleep(0.3)
     for path in ("/ping", "/readyz"):
         answer = urllib3.request("GET", f"http://127.0.0.1:{server.port}{path}", timeout=SOON, retries=False)
-        assert answer.data.startswith(b"about-us")
+        assert answer.data.startswith(b"health")
     assert all(one.result(SOON).endswith("x") for one in slow)
 
 

@@ -74,7 +74,7 @@ class WatchedStore(MemoryStore):
         return self._records
 
     def outbox(self) -> list[OutboxEntry]:
-        return [note for _, note in self._outbox.values()]
+        return [entry for _, entry in self._outbox.values()]
 
 
 class Bag:

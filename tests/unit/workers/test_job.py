@@ -171,7 +171,7 @@ def test_an_update_of_nothing_fails_with_advice(world: World) -> None:
     world.imported(world.dataset("Interactions"), rows=ROWS)
     world.solution("aws-user-personalization")
     alone = world.version("UPDATE")
-    with pytest.raises(WorkFailed, match="no active version that was trained in mode FULL"):
+    with pytest.raises(WorkFailed, match="no active version trained in mode FULL to continue from"):
         job.train_solution_version(alone.arn, 1, lambda _: None, lambda: False)
     gone = world.version("UPDATE", base=f"{alone.arn}x")
     with pytest.raises(WorkFailed, match=r"missing or has no .* trainingMode FULL"):

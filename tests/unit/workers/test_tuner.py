@@ -155,7 +155,7 @@ def test_a_trial_that_promises_little_is_ended_and_counts(tmp_path: Path) -> Non
     assert len(world.trials) == 2  # its worker is at it still
     world.stop(1)
     assert (world.trial(1).status, world.trial(1).state["pruned"]) == (CREATE_STOPPED, True)
-    assert trials.curve(world.trial(1)) == [(1, 0.05, SECONDS), (2, 0.06, 2 * SECONDS)]
+    assert trials.read_curve(world.trial(1)) == [(1, 0.05, SECONDS), (2, 0.06, 2 * SECONDS)]
     assert len(world.trials) == 3
     world.finish_all()
     assert world.counted() == {ACTIVE: 2, CREATE_STOPPED: 1}
@@ -254,6 +254,6 @@ def test_checkpoints_of_what_lost_are_removed_and_the_best_kept(tmp_path: Path) 
     world.begin()
     of_version = world.process.artifacts.create_workspace(world.arn)
     for number, value in enumerate((0.2, 0.4, 0.3, 0.1)):
-        trials.workspace(of_version, number).mkdir(parents=True)
+        trials.get_workspace(of_version, number).mkdir(parents=True)
         world.finish(number, value)
     assert [folder.name for folder in (of_version / "trials").iterdir()] == ["001"]

@@ -106,7 +106,7 @@ class Tuned(Standing):
 
     @property
     def trials(self) -> list[Record]:
-        return trials.of(self.tuning, self.reading)
+        return trials.list_trials(self.tuning, self.reading)
 
     @property
     def under_way(self) -> list[Record]:
@@ -131,7 +131,7 @@ class Tuned(Standing):
     def epoch(self, number: int, gain: float) -> None:
         self.start(number)
         trial = self.trial(number)
-        told = [list(point) for point in trials.curve(trial)]
+        told = [list(point) for point in trials.read_curve(trial)]
         told.append([len(told) + 1, gain, SECONDS * (len(told) + 1)])
         progress = {"epoch": len(told), "gain": gain, "curve": told, "seconds": SECONDS * len(told)}
         self.say(Progressed(arn=trial.arn, attempt=trial.attempt, progress=progress))

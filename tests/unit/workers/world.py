@@ -14,7 +14,7 @@ from shared.data.schemas import DATASET_TYPES
 from shared.recipes import RECIPES
 from shared.resources import ResourceReader
 from shared.resources.dataset_import_job import ROWS
-from shared.resources.solution_version.requests import draft
+from shared.resources.solution_version.requests import build_draft
 from shared.settings import Settings
 from shared.state.lifecycle import ACTIVE, CREATE_IN_PROGRESS
 from shared.storage.artifacts import Artifacts
@@ -95,7 +95,7 @@ class World:
 
     def version(self, mode: str = "FULL", **state: Any) -> Record:
         """A new version of the solution, in training."""
-        drafted = draft({"solutionArn": SOLUTION}, self.reading)
+        drafted = build_draft({"solutionArn": SOLUTION}, self.reading)
         return self.put(
             drafted.arn,
             "solution_version",

@@ -27,7 +27,7 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from torch.distributed.distributed_c10d import Store
 
 from shared.jobs.entrypoint import WorkFailed
-from shared.recipes.hrnn.distributed.process_group import Address, Order, meet, reached
+from shared.recipes.hrnn.distributed.process_group import Address, RankAssignment, connect_store, join_group
 from shared.recipes.hrnn.rank import Rank
 from shared.recipes.training_api import TrainingContext
 from shared.system.parent_death import module_with_parent_death_signal, with_our_packages
@@ -37,41 +37,41 @@ log = structlog.get_logger()
 JOIN_SECONDS = 300.0
 """Within which all ranks must have come."""
 
-LOOK_SECONDS = 0.2
+POLL_SECONDS = 0.2
 
-NOTICED_SECONDS = 2.0
+NOTICE_SECONDS = 2.0
 """A process that died is known to have done so within this time of the error that it caused elsewhere."""
 
 LOOPBACK = "lo" if sys.platform == "linux" else "lo0"
 
 
 @contextlib.contextmanager
-def leading(path: Path, context: TrainingContext, on_wait: Callable[[], None], *, cuda: bool) -> Iterator[Rank]:
+def launch_ranks(path: Path, context: TrainingContext, on_wait: Callable[[], None], *, cuda: bool) -> Iterator[Rank]:
     """Makes this process rank zero of those that ``context`` asks for, which take over what is written at ``path``.
 
     ``on_wait`` is called while the others are waited for; what it raises comes out. Raises WorkFailed where a rank dies
     or does not come. Afterwards there are no other ranks, however it ended.
     """
     size = context.processes * context.nodes
-    order = Order(path=str(path), processes=context.processes, size=size, name=uuid.uuid4().hex)
+    order = RankAssignment(path=str(path), processes=context.processes, size=size, name=uuid.uuid4().hex)
     with contextlib.ExitStack() as leaving:
         if context.nodes == 1:
-            leaving.enter_context(_on_this_machine())
-        store = _store(context, on_wait)
+            leaving.enter_context(_use_loopback())
+        store = _create_store(context, on_wait)
         leaving.callback(store.set, "over", "1")
         store.set("order", json.dumps(asdict(order)))
         here = ("127.0.0.1", store.port)
-        started = Started(range(1, order.processes), order, here, context.gpus)
-        leaving.callback(started.end)
-        watching = _Watching(started, reached(here), size)
-        leaving.callback(watching.end)
+        started = RankProcesses(range(1, order.processes), order, here, context.gpus)
+        leaving.callback(started.kill_all)
+        watching = _RankMonitor(started, connect_store(here), size)
+        leaving.callback(watching.stop_watching)
         try:
-            watching.until_all_have_come(on_wait)
-            yield meet(store, Rank(0, size), cuda=cuda)
+            watching.wait_for_ranks(on_wait)
+            yield join_group(store, Rank(0, size), cuda=cuda)
         except BaseException as error:
-            reason = watching.reason(error)
+            reason = watching.find_reason(error)
             # Nobody is to be waited for.
-            watching.abort()
+            watching.abort_group()
             if reason:
                 log.warning("rank lost", reason=reason, error=str(error))
                 raise WorkFailed(reason) from error
@@ -81,7 +81,7 @@ def leading(path: Path, context: TrainingContext, on_wait: Callable[[], None], *
                 distributed.destroy_process_group()
 
 
-def address_of(master: str) -> Address:
+def parse_address(master: str) -> Address:
     """Raises WorkFailed."""
     host, _, port = master.rpartition(":")
     if not host or not port.isdecimal():
@@ -89,11 +89,11 @@ def address_of(master: str) -> Address:
     return host.strip("[]"), int(port)
 
 
-class Started:
+class RankProcesses:
     """Ranks that this process has started on its machine: they end with it."""
 
     def __init__(
-        self, places: Sequence[int], order: Order, address: Address, devices: Sequence[int], first: int = 0
+        self, places: Sequence[int], order: RankAssignment, address: Address, devices: Sequence[int], first: int = 0
     ) -> None:
         """``places`` among the processes of the machine, whose first is rank ``first``."""
         self._size = order.size
@@ -108,10 +108,10 @@ class Started:
                     env={"OMP_WAIT_POLICY": "passive", "TORCH_CPP_LOG_LEVEL": "ERROR", **with_our_packages(os.environ)},
                 )
         except BaseException:
-            self.end()
+            self.kill_all()
             raise
 
-    def lost(self) -> str | None:
+    def find_lost_rank(self) -> str | None:
         """Why one is no more; None while all are well, or have done their part."""
         dead = [(code, number) for number, process in self._processes.items() if (code := process.poll())]
         if not dead:
@@ -124,7 +124,7 @@ class Started:
     def have_ended(self) -> bool:
         return all(process.poll() is not None for process in self._processes.values())
 
-    def end(self) -> None:
+    def kill_all(self) -> None:
         for process in self._processes.values():
             process.kill()
         for process in self._processes.values():
@@ -133,34 +133,34 @@ class Started:
             process.stdin.close()
 
 
-class _Watching:
+class _RankMonitor:
     """Notices that a rank is no more, and lets nobody wait for it."""
 
-    def __init__(self, started: Started, store: Store, size: int) -> None:
+    def __init__(self, started: RankProcesses, store: Store, size: int) -> None:
         self._started = started
         self._store = store
         self._size = size
         self._over = threading.Event()
         self._lost: str | None = None
-        self._thread = threading.Thread(target=self._watch, name="ranks", daemon=True)
+        self._thread = threading.Thread(target=self._watch_ranks, name="ranks", daemon=True)
         self._thread.start()
 
-    def _watch(self) -> None:
-        while not self._over.wait(LOOK_SECONDS):
+    def _watch_ranks(self) -> None:
+        while not self._over.wait(POLL_SECONDS):
             said = self._store.get("lost").decode() if self._store.check(["lost"]) else None
-            self._lost = self._started.lost() or said
+            self._lost = self._started.find_lost_rank() or said
             if self._lost:
-                self._started.end()
-                self.abort()
+                self._started.kill_all()
+                self.abort_group()
                 return
 
-    def abort(self) -> None:
+    def abort_group(self) -> None:
         """What this process waits for from others ends with an error."""
         with contextlib.suppress(RuntimeError):
             if (group := distributed.group.WORLD) is not None:
                 group.abort()
 
-    def until_all_have_come(self, on_wait: Callable[[], None]) -> None:
+    def wait_for_ranks(self, on_wait: Callable[[], None]) -> None:
         deadline = time.monotonic() + JOIN_SECONDS
         while (come := 1 + self._store.add("arrived", 0)) < self._size:
             on_wait()
@@ -171,28 +171,28 @@ class _Watching:
                     f"Of {self._size} processes that were to train together {come} came within {JOIN_SECONDS:g} "
                     "seconds. On each further node `python -m workers.training.node` must run."
                 )
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
 
-    def reason(self, error: BaseException) -> str | None:
+    def find_reason(self, error: BaseException) -> str | None:
         """Of this error, where it comes of the loss of a rank."""
         if not isinstance(error, RuntimeError):
             return None
-        deadline = time.monotonic() + NOTICED_SECONDS
+        deadline = time.monotonic() + NOTICE_SECONDS
         while not self._lost and time.monotonic() < deadline:
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
         if self._lost:
             return self._lost
         if isinstance(error, distributed.DistError) or "gloo" in str(error):
             return "The processes that trained together lost each other. The worker's log says more."
         return None
 
-    def end(self) -> None:
+    def stop_watching(self) -> None:
         self._over.set()
         self._thread.join()
 
 
 @contextlib.contextmanager
-def _on_this_machine() -> Iterator[None]:
+def _use_loopback() -> Iterator[None]:
     """What the ranks say to each other, nobody else can hear."""
     names = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
     before = {name: os.environ.get(name) for name in names}
@@ -207,9 +207,9 @@ def _on_this_machine() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _store(context: TrainingContext, on_wait: Callable[[], None]) -> TCPStore:
+def _create_store(context: TrainingContext, on_wait: Callable[[], None]) -> TCPStore:
     """For this machine alone, or where the nodes meet as soon as no other training is there."""
-    place = ("127.0.0.1", 0) if context.nodes == 1 else ("", address_of(context.options.master or "")[1])
+    place = ("127.0.0.1", 0) if context.nodes == 1 else ("", parse_address(context.options.master or "")[1])
     listening = socket.socket()
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     while True:
@@ -221,7 +221,7 @@ def _store(context: TrainingContext, on_wait: Callable[[], None]) -> TCPStore:
             if error.errno != errno.EADDRINUSE:
                 raise
             on_wait()
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
     port = listening.getsockname()[1]
     return TCPStore(
         "127.0.0.1",

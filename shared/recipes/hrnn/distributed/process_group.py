@@ -27,7 +27,7 @@ Address = tuple[str, int]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
+class RankAssignment:
     """What rank zero asks of the others."""
 
     path: str
@@ -40,7 +40,7 @@ class Order:
     """No two are alike."""
 
 
-def meet(store: Store, rank: Rank, *, cuda: bool) -> Rank:
+def join_group(store: Store, rank: Rank, *, cuda: bool) -> Rank:
     """Joins the group of all ranks: NCCL's among GPUs, else gloo's."""
     patience = timedelta(seconds=COLLECTIVE_SECONDS)
     distributed.init_process_group(
@@ -53,10 +53,10 @@ def meet(store: Store, rank: Rank, *, cuda: bool) -> Rank:
     return replace(rank, talking=distributed.new_group(backend="gloo", timeout=patience) if cuda else None)
 
 
-def reached(address: Address) -> TCPStore:
+def connect_store(address: Address) -> TCPStore:
     """Rank zero's store. Raises ``torch.distributed.DistError`` where it is not there any more."""
     return TCPStore(*address, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=30))
 
 
-def ordered(store: Store) -> Order:
-    return Order(**json.loads(store.get("order")))
+def read_assignment(store: Store) -> RankAssignment:
+    return RankAssignment(**json.loads(store.get("order")))

@@ -15,15 +15,15 @@ from safetensors.torch import save_file
 
 from shared.recipes.hrnn import candidates
 from shared.recipes.hrnn.config import HrnnConfig
-from shared.recipes.hrnn.lightning_module import Fitting
-from shared.recipes.hrnn.lightning_trainer import Terms
+from shared.recipes.hrnn.lightning_module import HrnnModule
+from shared.recipes.hrnn.lightning_trainer import FitSettings
 from shared.recipes.hrnn.network import HrnnNetwork
 from shared.recipes.hrnn.plan import TrainingPlan
 from shared.recipes.hrnn.sequence_packing import Streams
 from shared.recipes.hrnn.types import FeatureBags
 
 
-def write(fitting: Fitting, terms: Terms, path: Path) -> None:
+def save_fit(fitting: HrnnModule, terms: FitSettings, path: Path) -> None:
     network, streams = fitting.network, fitting.streams
     tensors = {f"streams.{name}": tensor for name, tensor in streams.get_tensors().items()}
     tensors |= {f"network.{name}": tensor for name, tensor in network.named_buffers()}
@@ -45,7 +45,7 @@ def write(fitting: Fitting, terms: Terms, path: Path) -> None:
     save_file(whole, path, metadata={"facts": json.dumps(facts)})
 
 
-def read(path: Path, device: torch.device) -> tuple[Fitting, Terms]:
+def load_fit(path: Path, device: torch.device) -> tuple[HrnnModule, FitSettings]:
     with safe_open(path, "pt") as file:
         facts = json.loads(file.metadata()["facts"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
@@ -63,7 +63,7 @@ def read(path: Path, device: torch.device) -> tuple[Fitting, Terms]:
         bags = FeatureBags(*(known[f"bag_{name}"] for name in FeatureBags._fields))
         network.set_item_features(bags, known["strangers"], facts["network"]["id_dropout"])
     counts_I = tensors["counts"].to(device)
-    fitting = Fitting(
+    fitting = HrnnModule(
         network,
         Streams.from_tensors(part("streams"), device=device, **facts["streams"]),
         tensors["users"].numpy(),
@@ -72,4 +72,4 @@ def read(path: Path, device: torch.device) -> tuple[Fitting, Terms]:
         counts_I,
         **facts["fitting"],
     )
-    return fitting, Terms(**facts["terms"])
+    return fitting, FitSettings(**facts["terms"])

@@ -102,7 +102,7 @@ class Rough:
         near_H = asked.steps_H * np.float64(asked.scale)
         near, off = np.linalg.norm(near_H), np.linalg.norm(self._q_H - near_H)
         self._bound = float(near * scan._left + off * scan._whole)
-        self.most = scan._widest * self._bound + scan._slack
+        self.greatest_bound = scan._widest * self._bound + scan._slack
         self._exact = np.unique(exact)
 
     def get_bounds(self, places_K: Places) -> npt.NDArray[np.float64]:
@@ -127,7 +127,7 @@ class Rough:
         the best. What is -inf is none of them.
         """
         least = max(find_score_threshold(logits_I, count), float(np.finfo(np.float32).min))
-        (places,) = (logits_I >= least - 2 * self.most).nonzero()
+        (places,) = (logits_I >= least - 2 * self.greatest_bound).nonzero()
         places = places[find_contenders(logits_I[places].astype(np.float64), self.get_bounds(places), count)]
         logits_I[places] += self.compute_corrections(places)
         self._exact = np.union1d(self._exact, places)

@@ -31,14 +31,14 @@ EPS = np.finfo(np.float32).eps
 """Of torch's RMSNorm for float32."""
 
 
-class Read(NamedTuple):
+class ReadState(NamedTuple):
     """What is known after some events."""
 
     state: Floats  # [L,W]
     x: Floats  # [H] after the last of them
 
 
-class Taken(NamedTuple):
+class TakenItems(NamedTuple):
     """The items of a history, each once, as it was last taken."""
 
     items: Numbers  # [S]
@@ -50,7 +50,7 @@ class Taken(NamedTuple):
     faded: Seconds  # [S,D] the takings, each fading by HALF_LIVES until the last
     types: Numbers  # [S] the type of the last time; 0: none
 
-    def at_request(self, asked: Asked) -> LastTakings:
+    def as_of_request(self, asked: Asked) -> LastTakings:
         return LastTakings(
             distance=asked.events + 1.0 - self.lasts,
             visits=(asked.visit - self.visits).astype(np.float64),
@@ -73,18 +73,18 @@ class Weights:
         self._passes = Passes(weights["item.weight"][:-1], weights["bias"][:-1], available_cpus())
         self._again = Again(form, weights) if form.repeats else None
 
-    def features(self, name: str, values: npt.ArrayLike, weights: npt.ArrayLike) -> Floats:
+    def sum_feature_vectors(self, name: str, values: npt.ArrayLike, weights: npt.ArrayLike) -> Floats:
         """What F features of the "user" or "context" say: their vectors' weighted sum, [H]."""
         summed_H: Floats = np.asarray(weights, np.float32) @ self._of[f"of_{name}.weight"][np.asarray(values)]
         return summed_H
 
-    def start(self) -> Floats:
+    def create_state(self) -> Floats:
         """The state_LW of users of whom nothing is known."""
         return np.zeros((LAYERS, self._layers[0].width), np.float32)
 
-    def read(
+    def read_events(
         self, items_T: Numbers, before_T: Seconds, types_T: Numbers, user_H: Floats | None, state_LW: Floats | None
-    ) -> Read:
+    ) -> ReadState:
         """Reads T events more, at least one; ``state_LW`` None: a user begins with the first.
 
         START is the number after the last item. ``before_T`` tells the seconds since the event before each, ``types_T``
@@ -94,7 +94,7 @@ class Weights:
         keep_T2 = np.ones((len(items_T), 2), np.bool_)
         keep_T2[:, 0] = np.logical_not(is_new_visit(before_T))
         if state_LW is None:
-            state_LW = self.start()
+            state_LW = self.create_state()
             keep_T2[0] = False
         x_TH = self._items[items_T] + self._of["gap.weight"][gap_T]
         if self.form.event_types:
@@ -105,7 +105,7 @@ class Weights:
         for layer, h_W in zip(self._layers, state_LW, strict=True):
             x_TH, h_W = layer.read(x_TH, gap_T, keep_T2, h_W)
             states.append(h_W)
-        return Read(np.stack(states), _normed(x_TH[-1:], self._of["norm.weight"])[0])
+        return ReadState(np.stack(states), _normed(x_TH[-1:], self._of["norm.weight"])[0])
 
     def query(self, x_H: Floats, after: float, context_H: Floats | None) -> Floats:
         """q_H: x seen ``after`` seconds later, when somebody asks."""
@@ -116,7 +116,7 @@ class Weights:
             q_H += context_H
         return q_H
 
-    def again(self, q_H: Floats, taken: Taken, asked: Asked, more_S: Floats) -> OfAgain | None:
+    def again(self, q_H: Floats, taken: TakenItems, asked: Asked, more_S: Floats) -> OfAgain | None:
         """What is said of these items, which somebody has had; None where they are never answered, or there are none.
 
         ``more_S`` is added to their logits.
@@ -240,9 +240,9 @@ class Again:
         """Of the share of what the user has taken before, in all that is taken now."""
         return float(self._share_H @ q_H + self._share_3 @ asked.known_3) + self._share
 
-    def shares(self, q_H: Floats, v_SH: Floats, taken: Taken, asked: Asked, more_S: Floats) -> Floats:
+    def shares(self, q_H: Floats, v_SH: Floats, taken: TakenItems, asked: Asked, more_S: Floats) -> Floats:
         """float32[S]: the softmax over what was taken before."""
-        x_SF = compute_repeat_features(taken.at_request(asked)).astype(np.float32)
+        x_SF = compute_repeat_features(taken.as_of_request(asked)).astype(np.float32)
         a_S: Floats = self._count * x_SF[:, COUNT] + more_S
         a_S += self._bias_I[taken.items]
         a_S += v_SH @ (q_H * self._fit_H)

@@ -20,7 +20,7 @@ import numpy as np
 from shared.recipes.hrnn.config import count_skipped_events
 from shared.recipes.hrnn.counters import NEWEST
 from shared.recipes.hrnn.repeat_features import HALF_LIVES, compute_user_activity
-from shared.recipes.hrnn.serving.numpy_network import More, Numbers, OfAgain, Read, Seconds, Taken, Weights
+from shared.recipes.hrnn.serving.numpy_network import More, Numbers, OfAgain, ReadState, Seconds, TakenItems, Weights
 from shared.recipes.hrnn.serving.shared_pass import Floats
 from shared.recipes.request_time import is_new_visit
 from shared.recipes.scoring_api import Past
@@ -45,13 +45,13 @@ class Memory(NamedTuple):
     """When the last of these was; 0.0: there is none."""
     visit: int
     """The number of its visit."""
-    taken: Taken
+    taken: TakenItems
     known_3: Floats
     """How much is known of the user."""
     newest: tuple[Numbers, Seconds]
     """The items of the newest events, as many as what was counted looks at, and when they were taken."""
     more: More
-    read: Read
+    read: ReadState
     latest: Latest
 
 
@@ -84,9 +84,9 @@ class Reader:
     def nothing(self, user_H: Floats | None) -> Memory:
         """The memory of no event: of START alone."""
         start = np.array([self.weights.form.items])
-        read = self.weights.read(start, np.zeros(1), np.zeros(1, np.int64), user_H, None)
+        read = self.weights.read_events(start, np.zeros(1), np.zeros(1, np.int64), user_H, None)
         never = np.zeros(0)
-        taken = Taken(_NONE, _NONE, never, _NONE, never, _NONE, np.zeros((0, len(HALF_LIVES))), _NONE)
+        taken = TakenItems(_NONE, _NONE, never, _NONE, never, _NONE, np.zeros((0, len(HALF_LIVES))), _NONE)
         return Memory([], 0, 0.0, 0, taken, _known_of(0, 0), (_NONE, never), More.nothing(0), read, Latest())
 
     def gone_on(self, memory: Memory, history: list[Past], user_H: Floats | None) -> Memory:
@@ -97,7 +97,7 @@ class Reader:
         events = memory.events + len(items)
         before = np.diff(at, prepend=memory.last if memory.events else at[0])
         if count_skipped_events(events) == count_skipped_events(memory.events):
-            read = self.weights.read(items, before, types, user_H, memory.read.state)
+            read = self.weights.read_events(items, before, types, user_H, memory.read.state)
         else:
             read = self._window(history, count_skipped_events(events), user_H)
         visits = memory.visit + np.cumsum(is_new_visit(before))
@@ -112,10 +112,10 @@ class Reader:
             history.copy(), events, float(at[-1]), int(visits[-1]), taken, known_3, newest, more, read, Latest()
         )
 
-    def _window(self, history: list[Past], begin: int, user_H: Floats | None) -> Read:
+    def _window(self, history: list[Past], begin: int, user_H: Floats | None) -> ReadState:
         items, at, types = self._known(history)
         of = slice(begin - 1, None)  # START is the first that is passed over
-        return self.weights.read(items[of], np.diff(at, prepend=at[0])[of], types[of], user_H, None)
+        return self.weights.read_events(items[of], np.diff(at, prepend=at[0])[of], types[of], user_H, None)
 
     def _known(self, events: Sequence[Past]) -> tuple[Numbers, Seconds, Numbers]:
         """Number, time and type of the events whose items the model knows."""
@@ -200,7 +200,7 @@ def _known_of(events: int, distinct: int) -> Floats:
     return known_3
 
 
-def _with(memory: Memory, items: Numbers, at: Seconds, visits: Numbers, types: Numbers) -> Taken:
+def _with(memory: Memory, items: Numbers, at: Seconds, visits: Numbers, types: Numbers) -> TakenItems:
     """What was taken, these events included."""
     before = memory.taken
     distinct, newest, place_T = np.unique(items[::-1], return_index=True, return_inverse=True)
@@ -216,9 +216,9 @@ def _with(memory: Memory, items: Numbers, at: Seconds, visits: Numbers, types: N
         counts[at_again] += before.counts[again]
         firsts[at_again] = np.minimum(firsts[at_again], before.firsts[again])
         faded[at_again] += before.faded[again] * _fading(visits[last][at_again] - before.visits[again])
-        before = Taken(*(each[~again] for each in before))
-    new = Taken(distinct, memory.events + 1 + last, at[last], visits[last], firsts, counts, faded, types[last])
-    return Taken(*(np.concatenate(pair) for pair in zip(before, new, strict=True)))
+        before = TakenItems(*(each[~again] for each in before))
+    new = TakenItems(distinct, memory.events + 1 + last, at[last], visits[last], firsts, counts, faded, types[last])
+    return TakenItems(*(np.concatenate(pair) for pair in zip(before, new, strict=True)))
 
 
 def _fading(visits_S: Numbers) -> Seconds:

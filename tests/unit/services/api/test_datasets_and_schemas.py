@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from shared.aws.errors import InvalidInput, ResourceAlreadyExists, ResourceInUse, ResourceNotFound
-from shared.resources.event_tracker import tracking_claim
+from shared.resources.event_tracker import build_tracking_claim
 from shared.state.lifecycle import ACTIVE, CREATE_FAILED, CREATE_IN_PROGRESS, CREATE_PENDING
 from shared.store import Record
 from tests.unit.services.groups import FIELDS, Group
@@ -71,7 +71,7 @@ def test_only_action_interactions_have_a_tracking_id_and_are_found_by_it() -> No
         tracking_id = group.described(dataset).get("trackingId")
         assert (tracking_id is not None) == (name == "ActionInteractions")
         if tracking_id is not None:
-            assert group.store.find_claim_holder(tracking_claim(tracking_id)) == dataset
+            assert group.store.find_claim_holder(build_tracking_claim(tracking_id)) == dataset
 
 
 def test_a_group_that_is_not_active_has_no_datasets_yet() -> None:

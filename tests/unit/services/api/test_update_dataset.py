@@ -9,7 +9,7 @@ import pytest
 
 from services.status import transitions
 from shared.aws.errors import InvalidInput, ResourceInUse, ResourceNotFound
-from shared.resources.dataset.requests import added_since
+from shared.resources.dataset.requests import find_columns_added_since
 from shared.state.lifecycle import ACTIVE, UPDATE_IN_PROGRESS, UPDATE_PENDING
 from shared.state.messages import Provision, Started
 from tests.unit.services.groups import FIELDS, Group
@@ -161,6 +161,6 @@ def test_columns_are_new_to_whom_they_came_later(group: Group) -> None:
     group.call("UpdateDataset", datasetArn=users, schemaArn=group.schema("Users", fields))
     group.settle()
     reading = group.context.reading
-    assert added_since(group.arn, begin, reading) == {"ITEMS": {"COLOUR", "SIZE"}, "USERS": {"SIZE"}}
-    assert added_since(group.arn, between, reading) == {"ITEMS": {"SIZE"}, "USERS": {"SIZE"}}
-    assert added_since(group.arn, time.time(), reading) == {}
+    assert find_columns_added_since(group.arn, begin, reading) == {"ITEMS": {"COLOUR", "SIZE"}, "USERS": {"SIZE"}}
+    assert find_columns_added_since(group.arn, between, reading) == {"ITEMS": {"SIZE"}, "USERS": {"SIZE"}}
+    assert find_columns_added_since(group.arn, time.time(), reading) == {}

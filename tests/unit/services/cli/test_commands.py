@@ -201,8 +201,8 @@ def test_status_shows_every_type_of_resource(monkeypatch: pytest.MonkeyPatch) ->
         }
         return [{"xArn": "arn/x", "name": operation, "status": "ACTIVE", **arns, **named}]
 
-    monkeypatch.setattr("services.cli.resource_life.listed", listed)
-    monkeypatch.setattr("services.cli.resource_life.remarks", lambda *_: {})
+    monkeypatch.setattr("services.cli.resource_life.iter_summaries", listed)
+    monkeypatch.setattr("services.cli.resource_life.read_import_remarks", lambda *_: {})
     shown = {row.name for row in status.list_rows(cast(Personalize, None), {})}
     lists = {
         re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()

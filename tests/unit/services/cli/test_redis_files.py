@@ -177,6 +177,6 @@ def test_a_server_that_cannot_start_for_another_reason_is_given_up_with_its_last
 ) -> None:
     with ExitStack() as stack:
         # As where a port is taken, or the folder is another user's.
-        monkeypatch.setattr(embedded_redis, "_quoted", lambda _path: '"/nowhere at all"')
+        monkeypatch.setattr(embedded_redis, "_quote_path", lambda _path: '"/nowhere at all"')
         with pytest.raises(CannotStart, match=r"redis can't start\. The last words .*(nowhere at all|No such file)"):
             stack.enter_context(running(tmp_path))

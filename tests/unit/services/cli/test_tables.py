@@ -12,7 +12,7 @@ from services.cli.data import demo_catalogue, tables
 from services.cli.data.titles import Viewing
 from services.cli.errors import UnusableFolder
 from shared.data import schemas
-from shared.data.csv.csv_import import import_csv
+from shared.data.csv.csv_import import ImportLimits, import_csv
 from tests.conftest import REAL_DATA
 
 INTERACTIONS = "USER_ID,ITEM_ID,TIMESTAMP\nu,i,1700000000\n"
@@ -144,7 +144,7 @@ def test_what_an_import_takes_is_taken(tmp_path: Path, text: str) -> None:
     assert (table.rows, list(fields(table))[:1] != []) == (2, True)
     schema = schemas.parse_schema(table.schema)
     target = tmp_path / "rows.parquet"
-    imported = import_csv([table.path], schema, target, memory_mb=256, progress=lambda rows: None)
+    imported = import_csv([table.path], schema, target, ImportLimits(256), lambda rows: None)
     assert imported.rows == table.rows
     assert [viewer.interactions for viewer in Viewing(tmp_path).choose_viewers(2, 1)] == [1, 1]
 

@@ -1,4 +1,4 @@
-"""A gateway in a thread of its own, on a port of this machine."""
+"""A gateway in a thread of its own, on a local port."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shared.settings import Settings
 
 
 class Running:
-    """Around a block, which gets the port."""
+    """A context manager that runs a gateway and returns its port."""
 
     def __init__(self, settings: Settings) -> None:
         self.gateway = Gateway(settings)

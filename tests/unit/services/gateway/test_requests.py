@@ -12,7 +12,7 @@ from services.gateway.connections import get_peer
 from shared.settings import Settings
 from tests.conftest import until
 from tests.unit.services.gateway.running import Running
-from tests.unit.services.gateway.test_forwarding import Upstream
+from tests.unit.services.gateway.scripted_upstream import ScriptedUpstream
 
 HEAD = b"POST / HTTP/1.1\r\nHost: a\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -20,8 +20,8 @@ NEXT = b"GET /next HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    upstream = Upstream()
+def upstream() -> Iterator[ScriptedUpstream]:
+    upstream = ScriptedUpstream()
     yield upstream
     upstream.close()
 

@@ -1,4 +1,4 @@
-"""The runtime without a network: one history of two sources, rankings, and who may ask whom for what."""
+"""The runtime without a network: which recipe each operation asks, with which query, and what it answers."""
 
 from __future__ import annotations
 
@@ -6,108 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from shared.aws.errors import InvalidInput, ResourceNotFound, ServiceUnavailable
 from shared.recipes import RECIPES, Recipe
-from shared.recipes.distribution import NEVER
 from shared.recipes.scoring_api import Exploration, Past
-from shared.serving.pipeline import build_rows, find_best_allowed, rank_given_items
-from shared.serving.user_history import merge_history, merge_newest
 from shared.store import Interaction
 from tests.unit.services.runtime_world import PREFIX, Runtime, event
-
-
-def past(item: str, at: float) -> Past:
-    return Past(item, at, "watch")
-
-
-def test_live_events_go_where_their_time_puts_them() -> None:
-    history = merge_history([past("a", 10), past("c", 30)], [event("d", 40.5), event("b", 20.0)])
-    assert history == [past("a", 10), past("b", 20.0), past("c", 30), past("d", 40.5)]
-
-
-def test_an_event_that_was_trained_on_counts_once() -> None:
-    """Training keeps whole seconds of what was sent with fractions, and event types in lower case."""
-    live = [event("a", 10.7), event("a", 11.2)]
-    assert merge_history([past("a", 10)], live) == [past("a", 10), past("a", 11.2)]
-    untyped = Past("a", 10)
-    assert merge_history([untyped], live) == [untyped, past("a", 11.2)]
-
-
-def test_events_of_two_types_are_two() -> None:
-    history = merge_history([past("a", 10)], [event("a", 10.0, "Buy")])
-    assert history == [past("a", 10), Past("a", 10.0, "buy")]
-
-
-def test_of_two_sources_the_newest_items_of_each_type_are_known() -> None:
-    bulk = {"watch": {"a": 5.0, "b": 1.0}, "buy": {"c": 9.0}}
-    live = {"watch": {"b": 7.0, "d": 6.0}}
-    assert merge_newest(bulk, live, 3) == {"watch": {"a": 5.0, "b": 7.0, "d": 6.0}, "buy": {"c": 9.0}}
-    assert merge_newest(bulk, live, 2) == {"watch": {"b": 7.0, "d": 6.0}, "buy": {"c": 9.0}}
-    assert merge_newest({}, {}, 2) == {}
-
-
-def test_events_without_an_item_are_passed_over_and_ties_stay_in_order() -> None:
-    history = merge_history([past("b", 10)], [event(None, 5.0), event("a", 10.0), event("c", 10.0)])
-    assert history == [past("b", 10), past("a", 10.0), past("c", 10.0)]
-
-
-@given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=30), st.integers(0, 40))
-def test_the_best_items_come_first_and_ties_by_id(scores: list[float], wanted: int) -> None:
-    ids = [f"i{number:02}" for number in range(len(scores))]
-    array = np.array(scores, np.float32)
-    listed = build_rows(ids.__getitem__, array, find_best_allowed(array, wanted, None), shows_scores=True)
-    assert len(listed) == min(wanted, len(scores))
-    order = sorted(zip((-score for score in scores), ids, strict=True))
-    assert [row["itemId"] for row in listed] == [item for _, item in order[:wanted]]
-    assert [row["score"] for row in listed] == pytest.approx([-score for score, _ in order[:wanted]], abs=1e-7)
-    hidden = build_rows(ids.__getitem__, array, find_best_allowed(array, wanted, None), shows_scores=False)
-    assert hidden == [{"itemId": row["itemId"]} for row in listed]
-
-
-def test_what_is_never_shown_leaves_room_for_nothing() -> None:
-    scores = np.array([0.5, NEVER, 0.5, 0.0], np.float32)
-    assert find_best_allowed(scores, 3, None).tolist() == find_best_allowed(scores, 9, None).tolist() == [0, 2, 3]
-
-
-def test_what_is_not_allowed_is_not_shown_and_ties_stay_by_id() -> None:
-    scores = np.array([0.2, 0.5, NEVER, 0.2, 0.1], np.float32)
-    assert find_best_allowed(scores, 2, np.array([True, False, True, True, True])).tolist() == [0, 3]
-    assert find_best_allowed(scores, 9, np.array([True, False, True, True, True])).tolist() == [0, 3, 4]
-    assert find_best_allowed(scores, 9, np.array([False, False, True, False, False])).tolist() == []
-    assert find_best_allowed(scores, 0, np.ones(5, np.bool_)).tolist() == []
-
-
-@pytest.mark.parametrize("share", [0.9, 0.2, 0.01, 0.0])
-def test_of_many_items_the_best_that_are_allowed_are_found(share: float) -> None:
-    rng = np.random.default_rng(5)
-    scores = rng.integers(0, 5_000, 10_000).astype(np.float32)  # many are equal
-    scores[rng.random(10_000) < 0.1] = NEVER
-    allowed = rng.random(10_000) < share
-    order = [item for item in np.argsort(-scores, kind="stable").tolist() if allowed[item] and scores[item] >= 0]
-    for wanted in (0, 1, 25, 500):
-        assert find_best_allowed(scores, wanted, allowed).tolist() == order[:wanted]
-
-
-def test_a_ranking_is_a_softmax_over_the_given_items_with_the_unknown_behind() -> None:
-    scores = np.array([0.2, 0.5, 0.1, 0.2], np.float32)
-    assert rank_given_items("abcd", scores, ["?", "c", "d", "c", "a", "0", "?"]) == [
-        {"itemId": "a", "score": 0.4},
-        {"itemId": "d", "score": 0.4},
-        {"itemId": "c", "score": 0.2},
-        {"itemId": "?"},
-        {"itemId": "0"},
-    ]
-    assert rank_given_items("abcd", scores, ["e"]) == [{"itemId": "e"}]
-    assert rank_given_items("abcd", scores, []) == []
-    assert [row["score"] for row in rank_given_items("ab", np.zeros(2, np.float32), ["b", "a"])] == [0.5, 0.5]
-
-
-# Who may ask whom for what
 
 UP, HRNN, SIMS, POPULAR, RANKING, ALSO_VIEWED, TOP_PICKS, ACTIONS = (
     RECIPES[f"aws-{name}"]
@@ -281,20 +186,3 @@ def test_five_actions_unless_more_are_asked_for_up_to_a_hundred(runtime: Runtime
     for message, request in refusals.items():
         with pytest.raises(InvalidInput, match=message):
             runtime.asked("GetActionRecommendations", campaignArn=arn, **request)
-
-
-EVENTS = st.tuples(
-    st.sampled_from("ab"), st.sampled_from([8.0, 9.5, 10.0, 10.4, 11.0]), st.sampled_from(["Watch", "Buy"])
-)
-
-
-@given(st.lists(EVENTS, max_size=6), st.lists(EVENTS, max_size=6))
-def test_histories_are_joined_as_if_all_of_both_were_looked_at(
-    bulk: list[tuple[str, float, str]], live: list[tuple[str, float, str]]
-) -> None:
-    trained = sorted((Past(item, int(at), type_.lower()) for item, at, type_ in bulk), key=lambda one: one.timestamp)
-    sent = [event(item, at, type_) for item, at, type_ in live]
-    plain = [
-        Past(item, at, type_.lower()) for item, at, type_ in live if Past(item, int(at), type_.lower()) not in trained
-    ]
-    assert merge_history(trained, sent) == sorted([*trained, *plain], key=lambda one: one.timestamp)

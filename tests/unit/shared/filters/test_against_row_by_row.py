@@ -93,12 +93,12 @@ def assert_same(parts: Sequence[Part], world: World) -> None:
     expected = let_through(parts, world)
     if expected is None:
         with pytest.raises(FilterValueError):
-            applied(moment(world))
+            applied(context(world))
     else:
-        assert applied(moment(world)).tolist() == expected
+        assert applied(context(world)).tolist() == expected
 
 
-def moment(world: World) -> FilterContext:
+def context(world: World) -> FilterContext:
     return FilterContext(
         values={
             name: ",".join(f'"{each}"' for each in value) if isinstance(value, list) else str(value)

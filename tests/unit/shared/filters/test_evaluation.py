@@ -25,9 +25,9 @@ ITEMS: Mapping[str, Row | None] = {
 NOTHING = FilterContext()
 
 
-def through(text: str, moment: FilterContext = NOTHING) -> str:
+def through(text: str, context: FilterContext = NOTHING) -> str:
     """The names of the rows that are let through."""
-    mask = compile_filter(check_filter(parse_filter(text), SCHEMAS), table(list(ITEMS.values())))(moment)
+    mask = compile_filter(check_filter(parse_filter(text), SCHEMAS), table(list(ITEMS.values())))(context)
     return "".join(name for name, one in zip(ITEMS, mask.tolist(), strict=True) if one)
 
 
@@ -120,12 +120,12 @@ def test_expressions_are_joined_whatever_their_order() -> None:
     ],
 )
 def test_an_expression_whose_if_fails_is_as_if_it_were_not_written(condition: str, user: Row, holds: bool) -> None:
-    moment = FilterContext(user=user, values={"AGE": "19"})
+    context = FilterContext(user=user, values={"AGE": "19"})
     end = f"WHERE Items.YEAR = 1999 IF CurrentUser.{condition}"
-    assert through(f"INCLUDE ItemID {end}", moment) == ("a" if holds else "abcde")
-    assert through(f"EXCLUDE ItemID {end}", moment) == ("bcde" if holds else "abcde")
+    assert through(f"INCLUDE ItemID {end}", context) == ("a" if holds else "abcde")
+    assert through(f"EXCLUDE ItemID {end}", context) == ("bcde" if holds else "abcde")
     other = "INCLUDE ItemID WHERE Items.YEAR = 2001"
-    assert through(f"INCLUDE ItemID {end} | {other}", moment) == ("ab" if holds else "b")
+    assert through(f"INCLUDE ItemID {end} | {other}", context) == ("ab" if holds else "b")
 
 
 @pytest.mark.parametrize(
@@ -169,8 +169,8 @@ def test_an_answer_is_the_callers_own() -> None:
 )
 def test_values_of_the_request_stand_for_placeholders(conditions: str, kept: str) -> None:
     values = {"G": '"Drama","Comedy"', "P": '"9.99"', "T": "x", "A": " 18 "}
-    moment = FilterContext(values=values, user={"AGE": 18, "GENDER": "Comedy"})
-    assert through(f"INCLUDE ItemID WHERE {conditions}", moment) == kept
+    context = FilterContext(values=values, user={"AGE": 18, "GENDER": "Comedy"})
+    assert through(f"INCLUDE ItemID WHERE {conditions}", context) == kept
 
 
 def test_an_exclusion_does_without_values_that_are_missing() -> None:

@@ -217,7 +217,7 @@ def test_a_job_that_hangs_each_time_fails_and_says_by_which_setting(worker: Work
     worker.put("fifo")
     failed = worker.work(ImportDataset(arn="fifo"))
     assert failed.status == CREATE_FAILED
-    assert "had not got on for 0.2 seconds" in (failed.reason or "")
+    assert "had made no progress for 0.2 seconds" in (failed.reason or "")
     assert "FORETASTE_IMPORT_SILENCE_SECONDS" in (failed.reason or "")
 
 

@@ -101,7 +101,7 @@ class Swapping(FolderBuckets):
         super().__init__(root, {})
         self._swap: Callable[[], None] | None = lambda: (place.rename(root / "aside"), instead(place))[1]
 
-    def _fetched(self, *args: Any) -> list[Path]:
+    def _open_files(self, *args: Any) -> list[Path]:
         resolve, swap = Path.resolve, self._swap
         looked: list[Path] = []
 

@@ -51,5 +51,5 @@ def test_files_that_do_not_belong_together_are_refused(folder: Path, name: str) 
         path.write_bytes(path.read_bytes()[:-1])
     else:
         np.save(path, np.load(path)[:-1])
-    with pytest.raises(ValueError, match="does not hold the ids"):
+    with pytest.raises(ValueError, match="does not hold the ids that its ends describe"):
         IdIndex(folder, "item")

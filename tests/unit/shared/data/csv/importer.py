@@ -11,7 +11,7 @@ import duckdb
 import pytest
 
 from shared.data import schemas
-from shared.data.csv.csv_import import ImportFailed, ImportResult, import_csv
+from shared.data.csv.csv_import import ImportFailed, ImportLimits, ImportResult, import_csv
 from shared.data.schemas import DatasetSchema
 
 
@@ -72,10 +72,8 @@ class Importer:
             files,
             schema,
             self.target,
-            memory_mb=memory_mb,
-            progress=self.progress.append,
-            min_rows=min_rows,
-            unreadable_share=unreadable_share,
+            ImportLimits(memory_mb, min_rows, unreadable_share),
+            self.progress.append,
         )
 
     def rows(self, *contents: str | bytes | Path, **options: Any) -> list[tuple[Any, ...]]:

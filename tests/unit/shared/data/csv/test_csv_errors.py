@@ -46,7 +46,7 @@ def test_a_row_that_the_reader_drops_is_missed_and_its_line_is_said(
     content = HEADER + '\n"a\nb",1,2,x,\n' * 10 + f"a,1,2,{'x' * 9_000_000},\n"
     assert importer.failure(content) == (
         "data.csv line 32: the row could not be read; 10 of the file's 11 rows were. Look for a quote that is not "
-        "closed, or for a row that is longer than others."
+        "closed, or for an unusually long row."
     )
 
 

@@ -15,7 +15,7 @@ import duckdb
 import pytest
 
 from shared.data.csv import csv_file, csv_import
-from shared.data.csv.csv_import import import_csv
+from shared.data.csv.csv_import import ImportLimits, import_csv
 from tests.unit.shared.data.csv.importer import HEADER, INTERACTIONS, USERS, Importer, query
 
 REAL_DATA = Path(os.environ.get("FORETASTE_TEST_DATA", Path(__file__).parents[6] / "shared" / "data"))
@@ -49,7 +49,7 @@ def test_what_progress_raises_ends_the_import_and_leaves_nothing(
 
     monkeypatch.setattr(csv_import, "_SECONDS_BETWEEN_REPORTS", 0.01)
     with pytest.raises(Stopped):
-        import_csv([importer.file(many(200_000))], INTERACTIONS, importer.target, memory_mb=256, progress=stop)
+        import_csv([importer.file(many(200_000))], INTERACTIONS, importer.target, ImportLimits(256), stop)
     assert os.listdir(importer.target.parent) == []
 
 
@@ -88,11 +88,11 @@ def test_memory_is_bounded_and_rows_are_the_same_when_spilled(importer: Importer
 import json, re
 from pathlib import Path
 from shared.data import schemas
-from shared.data.csv.csv_import import import_csv
+from shared.data.csv.csv_import import ImportLimits, import_csv
 schema = schemas.parse_schema({json.dumps(json.dumps({"type": "record", "name": "Interactions", "fields": [
     {"name": "USER_ID", "type": "string"}, {"name": "ITEM_ID", "type": "string"}, {"name": "TIMESTAMP", "type": "long"},
     {"name": "EVENT_TYPE", "type": "string"}, {"name": "EVENT_VALUE", "type": "float"}]}))})
-import_csv([Path({str(file)!r})], schema, Path({str(importer.target)!r}), memory_mb=256, progress=lambda rows: None)
+import_csv([Path({str(file)!r})], schema, Path({str(importer.target)!r}), ImportLimits(256), lambda rows: None)
 # Not ru_maxrss, which remembers the process that started this one.
 print(int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) // 1024)
 """  # fmt: skip
