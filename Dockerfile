@@ -1,4 +1,4 @@
-# Two images: `api` for every process that needs no torch, `train` for the rest. Built by compose.yaml.
+# Two images: `train`, with torch, for training; `api` for every other process. Built by compose.yaml.
 # wheels/ may hold wheels to be preferred to those of the package index (`make wheels`: torch for the CPU alone).
 
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm

@@ -74,7 +74,7 @@ def check_schedules(process: WorkerProcess, now: float, quarantine: Quarantine) 
             quarantine.run_unless_quarantined(solution.arn, partial(_check_solution, process, reading, solution, now))
     for recommender in reading.iter_children("recommender", whole=False):
         if recommender.status == ACTIVE and is_terminal(recommender):
-            aside.run_unless_quarantined(
+            quarantine.run_unless_quarantined(
                 recommender.arn, partial(_retrain_recommender, process, reading, recommender, now)
             )
 

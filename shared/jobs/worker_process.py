@@ -75,17 +75,7 @@ def create_worker_app(queue_name: str, *, long_work: bool = True, on_ready: Call
     )
     _current.append(process)
     consumes = threading.Event()
-    probe = RedisProbe(configured.redis_url)
-    endpoints = HealthEndpoints(
-        queue_name,
-        threads=process.threads,
-        ready={
-            "consumes": lambda: consumes.is_set() and not process.ending.is_set(),
-            "redis": probe.is_answering,
-            "memory": probe.has_memory,
-            "disk": lambda: probe.has_disk_space() and has_free_space(configured.artifacts, configured.min_free_mb),
-        },
-    )
+    endpoints = _create_health_endpoints(process, queue_name, consumes)
 
     def on_worker_init(**_: object) -> None:
         try:
@@ -112,6 +102,21 @@ def create_worker_app(queue_name: str, *, long_work: bool = True, on_ready: Call
     signals.worker_ready.connect(on_worker_ready, weak=False)
     signals.worker_shutting_down.connect(on_worker_shutting_down, weak=False)
     return app
+
+
+def _create_health_endpoints(process: WorkerProcess, queue_name: str, consumes: threading.Event) -> HealthEndpoints:
+    configured = process.settings
+    probe = RedisProbe(configured.redis_url)
+    return HealthEndpoints(
+        queue_name,
+        threads=process.threads,
+        ready={
+            "consumes": lambda: consumes.is_set() and not process.ending.is_set(),
+            "redis": probe.is_answering,
+            "memory": probe.has_memory,
+            "disk": lambda: probe.has_disk_space() and has_free_space(configured.artifacts, configured.min_free_mb),
+        },
+    )
 
 
 def build_process_name(queue_name: str) -> str:

@@ -57,7 +57,7 @@ class CandidateSelection:
         return ~mask_rows(len(self._model.item_ids), hidden)
 
     def mask_filtered(self) -> Mask | None:
-        """bool[I]: the items that the request's own filter lets through; None without one. Raises as ``apply_filter``."""
+        """bool[I]: the items that the request's own filter lets through; None without. Raises as ``apply_filter``."""
         named = self.request.get("filterArn")
         return self.apply_filter(named, self.request.get("filterValues")) if named else None
 

@@ -1,12 +1,12 @@
-"""The newest row of every id of an Items, Users or Actions dataset, as filters and answers read it: one mapped file.
+"""The newest row of every id of an Items, Users or Actions dataset, for filters and metadata: one memory-mapped file.
 
     ids                       the ids, sorted; a row's number is that of its id
-    <column>.values, .filled  D numbers or booleans, and bool[D]: is there one?
+    <column>.values, .filled  D numbers or booleans, and bool[D]: false for null
     <column>.cells, .texts    int32[D], the number of a string's text or -1, and the texts
     <column>.parts            the sorted values of a categorical column; of other strings the texts are sorted
     <column>.rows, .starts    int32[N], int64[V + 1]: the rows that have each value, end to end
 
-A textual column has no ``rows``: AWS lets nobody filter by it. Columns in which no file has anything are left out.
+A textual column has no ``rows``: AWS does not filter by it. Columns that are empty in every file are left out.
 """
 
 # ruff: noqa: S608 -- names come from a checked schema, and files are quoted
@@ -46,7 +46,7 @@ CellValue = str | int | float | bool | None
 def write_snapshot(
     target: Path, schema: str, domain: str | None, files: Sequence[Path], database: DuckDBSession
 ) -> None:
-    """``schema`` is Avro JSON, ``files`` are Parquet, the older ones first: of rows with one id the last counts."""
+    """Write the snapshot of Parquet files, the older ones first: the last row of an id counts. ``schema`` is Avro JSON."""
     parsed = schemas.parse_schema(schema, domain=domain)
     with ArrayFileWriter(target) as packing:
         packing.about = {"schema": schema, "domain": domain}
@@ -72,7 +72,7 @@ def _iter_strings(database: DuckDBSession, sql: str, size: int = _STRINGS_AT_ONC
 
 
 class _SnapshotWriter:
-    """Writes a column at a time: of strings no more than a batch is in memory, of all else some numbers a row."""
+    """Writes one column at a time. A batch of strings is in memory at once, and a few numbers a row."""
 
     def __init__(self, packing: ArrayFileWriter, rows: DatasetRows) -> None:
         self._packing = packing
@@ -98,7 +98,7 @@ class _SnapshotWriter:
         self._packing.add_array(f"{field.name}.filled", filled)
 
     def _write_long_texts(self, field: Field) -> None:
-        """Each its own: to look for equal ones would cost more than they take."""
+        """Write every text, equal ones too: looking for equal ones would cost more than they take."""
         filled = f"FROM ({self._rows.select_cells_sql(quote_identifier(field.name))}) WHERE value <> '' ORDER BY number"
         rows = self._database.fetch_arrays(f"SELECT number {filled}")["number"]
         self._packing.add_strings(
@@ -107,26 +107,27 @@ class _SnapshotWriter:
         self._write_cells(field, rows, np.arange(len(rows)))
 
     def _write_strings(self, field: Field) -> None:
+        cells = self._rows.select_cells_sql(f"{quote_identifier(field.name)}::VARCHAR")
         self._database.execute(
-            f"""CREATE OR REPLACE TABLE cells AS
-                SELECT number, value FROM ({self._rows.select_cells_sql(f"{quote_identifier(field.name)}::VARCHAR")}) WHERE value <> ''"""
+            f"CREATE OR REPLACE TABLE cells AS SELECT number, value FROM ({cells}) WHERE value <> ''"
         )
         rows, texts = self._write_vocabulary(f"{field.name}.texts", "cells")
         self._write_cells(field, rows, texts)
         if not field.categorical:
             self._write_rows(field, rows, texts)
             return
+        parts = f"string_split(value, {quote_literal(SEPARATOR)})"
         self._database.execute(
             f"""CREATE OR REPLACE TABLE parts AS SELECT number, value FROM (
                     SELECT number, unnest(list_distinct(
-                        [trim(part, {quote_literal(SPACES)}) FOR part IN string_split(value, {quote_literal(SEPARATOR)})]
+                        [trim(part, {quote_literal(SPACES)}) FOR part IN {parts}]
                     )) AS value FROM cells
                 ) WHERE value <> ''"""
         )
         self._write_rows(field, *self._write_vocabulary(f"{field.name}.parts", "parts"))
 
     def _write_vocabulary(self, target: str, table: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        """Writes the sorted values of a table (number, value); returns row and value, by value and then by row."""
+        """Write the sorted values of a table (number, value). Return rows and values, by value and then by row."""
         self._database.execute(
             f"""CREATE OR REPLACE TABLE vocabulary AS
                 SELECT value, (row_number() OVER (ORDER BY value) - 1)::INTEGER AS code
@@ -150,7 +151,7 @@ class _SnapshotWriter:
 
 
 class Snapshot:
-    """D rows. Threads may share it: nothing changes."""
+    """D rows of a dataset, read-only: threads may share it."""
 
     def __init__(self, packed: ArrayFile) -> None:
         self._packed = packed
@@ -167,7 +168,7 @@ class Snapshot:
         return len(self.ids)
 
     def find_row(self, id_: str) -> int | None:
-        """The row of an id; None: it has none."""
+        """Return the row of an id; None where it has none."""
         return self.ids.find(id_)
 
     def read_numbers(self, column: str) -> npt.NDArray[np.floating[Any]]:
@@ -180,7 +181,7 @@ class Snapshot:
         return numbers
 
     def find_rows(self, column: str, value: str) -> npt.NDArray[np.integer[Any]]:
-        """The rows that have exactly this value, or it among others where the column is categorical."""
+        """Return the rows with this value; in a categorical column, the rows with it among their values."""
         if column == self.schema.key:
             number = self.ids.find(value)
             return np.array([] if number is None else [number], np.int32)
@@ -194,7 +195,7 @@ class Snapshot:
         return self._packed.get_array(f"{column}.rows")[begin:end]
 
     def list_frequent_values(self, column: str, least: int) -> list[str]:
-        """The values that at least so many rows have; of the key there are none."""
+        """Return the values that at least ``least`` rows have; none for the key."""
         if f"{column}.starts" not in self._packed:
             return []
         values = f"{column}.parts" if self.schema.columns[column].categorical else f"{column}.texts"
@@ -202,7 +203,7 @@ class Snapshot:
         return [self._texts(values)[number] for number in np.flatnonzero(counts >= max(least, 1)).tolist()]
 
     def read_cell(self, row: int, column: str) -> CellValue:
-        """What one row has in a column; None: null."""
+        """Return the value of a cell; None for null."""
         if column == self.schema.key:
             return self.ids[row]
         if f"{column}.values" in self._packed:
@@ -214,7 +215,7 @@ class Snapshot:
         return None
 
     def format_cell(self, row: int, column: str) -> str | None:
-        """The same as answers show it: numbers by the fewest digits that tell them apart, true and false."""
+        """Return a cell as answers show it: numbers with the fewest digits that tell them apart, true and false."""
         found = self.read_cell(row, column)
         if isinstance(found, bool):
             return str(found).lower()

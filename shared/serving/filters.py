@@ -135,8 +135,8 @@ class FilterCache:
         with self._making:
             made = self._made.get(model)
             if made is None or made.columns.snapshot is not snapshot:
-                catalogue = ItemColumns(model.item_ids, snapshot)
-                made = self._made[model] = _ModelFilters(catalogue, made.compiled if made else {})
+                columns = ItemColumns(model.item_ids, snapshot)
+                made = self._made[model] = _ModelFilters(columns, made.compiled if made else {})
             return made
 
     def read_item_rows(self, model: LoadedModel) -> Snapshot | None:
@@ -188,8 +188,8 @@ class FilterCache:
                 begun.add_done_callback(lambda _: self._begun.pop(key, None))
         try:
             with step_aside():
-                made: T = begun.result(self.patience)
-                return made
+                result: T = begun.result(self.patience)
+                return result
         except TimeoutError:
             if begun.done():
                 raise
@@ -222,7 +222,7 @@ class FilterCache:
             return self._wait_for(key, lambda: self._add_compiled(record, model, self._get_current(model)))
         return found
 
-    def _compile_filter(self, record: Record, model: LoadedModel, catalogue: ItemColumns) -> CompiledFilter:
+    def _compile_filter(self, record: Record, model: LoadedModel, columns: ItemColumns) -> CompiledFilter:
         expression = record.body["filterExpression"]
         try:
             filter_ = check_filter(parse_filter(expression), find_schemas(model.group, self._reading))
@@ -240,4 +240,4 @@ class FilterCache:
                 f"The filter {record.arn} tests CurrentItem, which only recipes of type {RELATED} have; "
                 f"{model.recipe.name} is of type {model.recipe.recipe_type}."
             )
-        return CompiledFilter(expression, filter_, catalogue, compile_filter(filter_, catalogue))
+        return CompiledFilter(expression, filter_, columns, compile_filter(filter_, columns))

@@ -15,8 +15,8 @@ from shared.filters.columns import InMemoryColumns, RowNumbers, index_values, ma
 from shared.serving.dataset_snapshot import Snapshot
 
 FREQUENT = 32
-"""A value that at least one in so many items has is kept as bits, which are quicker to mark than places. The bits of all
-such values take no more memory than all places would, at 32 bits each."""
+"""A value that at least one in so many items has is kept as bits, which are quicker to mark than places. The bits of
+all such values take no more memory than all places would, at 32 bits each."""
 
 
 class ItemColumns:
@@ -62,20 +62,20 @@ class ItemColumns:
         return self._numbers[column]
 
     def find_matches(self, column: str, values: Iterable[str]) -> npt.NDArray[np.bool_]:
-        frequent, others = [], []
+        frequent, rare = [], []
         for value in values:
             bits = self._bits.get((column, value))
             if bits is None:
                 places = self._find_places(column, value)
                 if len(places) < len(self._rows) / FREQUENT:
-                    others.append(places)
+                    rare.append(places)
                     continue
                 bits = self._bits[column, value] = np.packbits(mask_rows(len(self._rows), [places]))
             frequent.append(bits)
         if not frequent:
-            return mask_rows(len(self._rows), others)
+            return mask_rows(len(self._rows), rare)
         found = np.unpackbits(reduce(or_, frequent), count=len(self._rows)).view(np.bool_)
-        for places in others:
+        for places in rare:
             found[places] = True
         return found
 
@@ -88,11 +88,11 @@ class ItemColumns:
 
 def _iter_common(left: Iterable[str], right: Iterable[str]) -> Iterator[tuple[int, int]]:
     """Yield the place and the row of each string that stands in both; both are sorted by code point."""
-    others = iter(right)
-    row, other = 0, next(others, None)
+    rows = iter(right)
+    row, other = 0, next(rows, None)
     for place, one in enumerate(left):
         while other is not None and other < one:
-            row, other = row + 1, next(others, None)
+            row, other = row + 1, next(rows, None)
         if other == one:
             yield place, row
 

@@ -1,4 +1,4 @@
-"""The models held in memory, by version; the record of a campaign or recommender says which of them answers for it."""
+"""The models in memory, by version. The record of a campaign or recommender names the version that answers for it."""
 
 from __future__ import annotations
 
@@ -29,49 +29,50 @@ LOG_SAYS_MORE = "The runtime's log says more; train again, or give the runtime m
 
 
 SIDE_BY_SIDE = 50_000
-"""Items from which requests are scored side by side: see ``Model.scores``."""
+"""Catalogues of at least so many items are scored for several requests in parallel: see ``LoadedModel.score_items``."""
 
 TOGETHER = 200_000
-"""Items from which it is better that requests wait for one pass over the weights together than not to be begun."""
+"""From so many items on, all waiting requests are scored at once and share passes over the weights."""
 
 MOST_HISTORIES = 4096
-"""Kept of a model for the next request of the same user, at about 150 bytes an event."""
+"""Histories kept of a model for the next request of the same user, at about 150 bytes an event."""
 
 
 class NotDeployable(Exception):
-    """The model of a version can't be loaded; the message says why and what to do."""
+    """The model of a version can't be loaded; the message gives the reason and a remedy."""
 
 
 class LoadedModel:
-    """One loaded model, of a dataset group whose datasets have these ARNs by their type, if they exist."""
+    """One loaded model and its dataset group. ``datasets`` maps each dataset type to the ARN it has if it exists."""
 
     def __init__(self, scorer: Scorer, recipe: Recipe, group: str, datasets: Mapping[str, str]) -> None:
         self.recipe = recipe
         self.group = group
         self.datasets = datasets
-        #: The dataset whose live events go on where the model's histories end.
+        #: The dataset whose live events continue the model's histories.
         self.interactions = datasets[recipe.interactions]
         self.item_ids = item_ids = scorer.item_ids
-        #: The id of the item at a place in ``item_ids``.
+        #: Returns the id of the item at a place in ``item_ids``.
         self.get_item_id = item_ids.get_id if isinstance(item_ids, IdIndex) else item_ids.__getitem__
-        #: The user's events as trained on, which nobody may change. The same objects at each request, so that a scorer
-        #: sees at a glance what it has read.
+        #: Returns the user's events as trained on, not to be changed: the same list at each request, so that a scorer
+        #: recognises a history that it has read before.
         self.get_history = lru_cache(MOST_HISTORIES)(scorer.history)
         self._scorer = scorer
 
     def find_place(self, item_id: str) -> int | None:
-        """Where an item stands in ``item_ids``; None: it is unknown."""
+        """Return the place of an item in ``item_ids``; None for an unknown item."""
         return find_place(self.item_ids, item_id)
 
     def score_items(self, query: Query) -> npt.NDArray[np.float32]:
-        """float32[I]: the scorer's. Requests take turns, and so does their scoring. Where a catalogue is so large that
-        it waits for the memory, requests step aside and are scored side by side: where others wait and as many as there
-        are cores, or as many as come, several of which share a pass over the weights
-        (``shared.recipes.hrnn.serving.shared_pass``).
+        """float32[I]: score a query. Requests of a process run one at a time, and so does their scoring.
+
+        The scoring of a large catalogue waits for memory, and requests then run in parallel: from SIDE_BY_SIDE items as
+        many as there are cores, from TOGETHER items all that have arrived, several of which share a pass over the
+        weights (``shared.recipes.hrnn.serving.shared_pass``).
 
         Requests/s, and 99th percentile in ms, of aws-hrnn (hidden 128) over 8 connections on 2 cores:
 
-            items      in a row   by cores   all that come
+            items      one by one by cores   all
             50,000     489   19     675   17     552   25
             100,000    266   44     537   23     345   44
             200,000    122   80     214   47     249   55
@@ -81,9 +82,7 @@ class LoadedModel:
             return self._scorer.scores(query)
 
     def explain_scores(self, query: Query) -> ExplainedScores:
-        """The same, and how far they may be off, with the reasons of the recipes that tell them; of the others nothing
-        is there to be told.
-        """
+        """Score a query, with the bounds of approximate scores, and with reasons where the recipe gives them."""
         if not hasattr(self._scorer, "explained"):
             scores = self.score_items(query)
             return ExplainedScores(scores, scores, popular=False)
@@ -101,7 +100,7 @@ class LoadedModel:
 
 
 def find_place(item_ids: Sequence[str], item_id: str) -> int | None:
-    """The place of an item among the sorted ids; None: it is unknown."""
+    """Return the place of an item among the sorted ids; None for an unknown item."""
     if isinstance(item_ids, IdIndex):
         return item_ids.find(item_id)
     place = bisect_left(item_ids, item_id)
@@ -109,7 +108,7 @@ def find_place(item_ids: Sequence[str], item_id: str) -> int | None:
 
 
 class ModelCache:
-    """Loads a model when it is first asked for, once, and keeps it until nothing that is served needs it."""
+    """Loads each model once, and keeps it until no endpoint needs it."""
 
     def __init__(self, reading: ResourceReader, artifacts: Artifacts) -> None:
         self._reading = reading
@@ -118,7 +117,7 @@ class ModelCache:
         self._loading = threading.Lock()
 
     def load_model(self, version_arn: str) -> LoadedModel:
-        """The model of a solution version or recommender version. Raises NotDeployable."""
+        """Return the model of a solution version or recommender version. Raises NotDeployable."""
         held = self.get_model(version_arn)
         if held is not None:
             return held
@@ -138,8 +137,8 @@ class ModelCache:
         except (ArtifactDamaged, ArtifactError) as error:
             raise NotDeployable(f"{error} Train again.") from error
         except Exception as error:
-            # A file that says something unheard of, too little memory: a campaign fails by it, never the deployer.
-            log.exception("a model broke while it was loaded", version=version_arn)
+            # Unexpected contents, or too little memory: they fail one campaign and must not end the deployer.
+            log.exception("loading a model failed", version=version_arn)
             raise NotDeployable(
                 f"The model of {version_arn} can't be loaded ({type(error).__name__}). {LOG_SAYS_MORE}"
             ) from error
@@ -148,14 +147,14 @@ class ModelCache:
         return LoadedModel(scorer, recipe, group, datasets)
 
     def get_model(self, version_arn: str) -> LoadedModel | None:
-        """The model, if it is in memory."""
+        """Return the model if it is in memory."""
         return self._models.get(version_arn)
 
     def list_group_models(self, group: str) -> list[LoadedModel]:
-        """The models in memory that were trained on a dataset group."""
+        """Return the models in memory that were trained on a dataset group."""
         return [model for model in list(self._models.values()) if model.group == group]
 
     def keep_only(self, needed: set[str]) -> None:
-        """Let go of the models that nothing served needs any more."""
+        """Drop the models of all versions that are not ``needed``."""
         for version_arn in self._models.keys() - needed:
             self._models.pop(version_arn, None)

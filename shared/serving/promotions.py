@@ -48,9 +48,9 @@ def read_promotion(selection: CandidateSelection) -> Promotion | None:
 
 
 def interleave_promotions(
-    promoted: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]], rng: np.random.Generator
+    promoted: Sequence[dict[str, Any]], rest: Sequence[dict[str, Any]], rng: np.random.Generator
 ) -> list[dict[str, Any]]:
     """Return one list with the promoted rows at random places; the rows of each list stay in order."""
-    places = set(rng.choice(len(promoted) + len(others), size=len(promoted), replace=False).tolist())
-    first, second = iter(promoted), iter(others)
-    return [next(first if place in places else second) for place in range(len(promoted) + len(others))]
+    places = set(rng.choice(len(promoted) + len(rest), size=len(promoted), replace=False).tolist())
+    first, second = iter(promoted), iter(rest)
+    return [next(first if place in places else second) for place in range(len(promoted) + len(rest))]

@@ -1,7 +1,7 @@
-"""The datasets of a group as they stand now: for filters and for metadata, which know more than a model was trained on.
+"""Snapshots of the datasets of a group as they are now: filters and metadata read newer data than a model was trained on.
 
-Made from the current imports and from what was put since, once for each state, under ``work/<dataset>`` among the
-artifacts, where all processes of a machine find it. docs/decisions/010 says why.
+A snapshot is made from the current imports and the records put since, once for each state of a dataset, under
+``work/<dataset>`` among the artifacts, where all processes of a machine find it. docs/decisions/010 says why.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from shared.store.quarantine import Quarantine
 
 log = structlog.get_logger()
 
-#: AWS's: how many interactions of a user and event type a filter considers, by the dataset's type.
+#: The number of interactions of a user and event type that AWS's filters consider, by the dataset's type.
 MOST_EVENTS: Mapping[str, int] = {"INTERACTIONS": 100, "ACTION_INTERACTIONS": 300}
 
-#: A new state is read at the earliest after so many times what the last one took: reading must not be all that is done.
+#: A new state is read after at least so many times the duration of the last reading, which limits the load of reading.
 PACE = 10.0
 #: How the names of the files under ``work/<dataset>`` begin.
 _FILE_PREFIXES: Mapping[type[Snapshot] | type[UserEventIndex], str] = {Snapshot: "snapshot-", UserEventIndex: "seen-"}
@@ -51,12 +51,12 @@ class SnapshotUnreadable(Exception):
 
 
 class SnapshotMissing(Exception):
-    """What is asked for would have to be made, which takes long."""
+    """The snapshot is not made yet, which takes long."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetState:
-    """What a dataset holds at one moment."""
+    """The imports and put records of a dataset at one moment."""
 
     dataset: Record
     schema: Mapping[str, str]
@@ -64,30 +64,30 @@ class DatasetState:
     jobs: Sequence[Record]
     """Its current imports, the older ones first."""
     put: float
-    """When the newest of its put records came; 0.0 for none."""
+    """When its newest put record arrived (epoch seconds); 0.0 for none."""
 
     @property
     def name(self) -> str:
-        """The same for the same state."""
+        """32 hexadecimal digits, the same for the same state."""
         made_of = [self.schema["schemaArn"], self.put, *((job.arn, job.updated) for job in self.jobs)]
         return hashlib.sha256(orjson.dumps(made_of)).hexdigest()[:32]
 
 
 @dataclass(frozen=True, kw_only=True)
 class _OpenSnapshot:
-    """What was opened of a dataset."""
+    """An open snapshot or event index of a dataset."""
 
     opened: Snapshot | UserEventIndex
     name: str
     began: float
     seconds: float
-    """How long it took to make."""
+    """How long it took to open or make."""
 
 
 class SnapshotCache:
-    """Opens what is first asked for, and keeps it as it is until ``refresh`` finds that the dataset has changed.
+    """Opens a snapshot at its first use, and keeps it until ``refresh_all`` finds that the dataset has changed.
 
-    Who must not wait until it has been made, since that may take minutes, asks with ``make=False``.
+    Making a snapshot may take minutes: callers that must not wait pass ``make=False``.
     """
 
     def __init__(
@@ -97,22 +97,25 @@ class SnapshotCache:
         artifacts: Artifacts,
         on_step: Callable[[], None] = streamed_records.ignore_step,
     ) -> None:
-        """``on_step`` is called while something is made, as long as that gets on."""
+        """``on_step`` is called at every step of the work while a snapshot is made."""
         self._reading = reading
         self._store = store
         self._artifacts = artifacts
         self._on_step = on_step
         self._held: dict[tuple[type[Snapshot] | type[UserEventIndex], str], _OpenSnapshot] = {}
-        # One at a time: each takes as much memory as it may.
+        # One snapshot at a time: each may use all the memory of its setting.
         self._making = threading.Lock()
 
     def open_rows(self, dataset_arn: str, *, make: bool = True) -> Snapshot | None:
-        """Of an Items, Users or Actions dataset; None where there is none. Raises Unreadable, NotMade."""
+        """Return the rows of an Items, Users or Actions dataset; None where there is none.
+
+        Raises SnapshotUnreadable, and SnapshotMissing where ``make`` is False.
+        """
         found = self._get_open(Snapshot, dataset_arn, make=make)
         return found if isinstance(found, Snapshot) else None
 
     def open_event_index(self, dataset_arn: str, *, make: bool = True) -> UserEventIndex | None:
-        """Of an Interactions or Action_Interactions dataset: what its imports have. Raises Unreadable, NotMade."""
+        """Return the imported events of an Interactions or Action_Interactions dataset. Raises as ``open_rows``."""
         found = self._get_open(UserEventIndex, dataset_arn, make=make)
         return found if isinstance(found, UserEventIndex) else None
 
@@ -136,7 +139,7 @@ class SnapshotCache:
             return held.opened
 
     def refresh_all(self, quarantine: Quarantine) -> None:
-        """Look whether what is held is still what there is. What can't be read stays as it was."""
+        """Replace the snapshots whose datasets have changed. One that can't be read stays as it was."""
         for (kind, dataset_arn), held in list(self._held.items()):
             if time.monotonic() >= held.began + PACE * held.seconds:
                 quarantine.run_unless_quarantined(dataset_arn, partial(self._refresh_one, kind, dataset_arn, held))
@@ -153,7 +156,7 @@ class SnapshotCache:
             except SnapshotUnreadable as error:
                 took = time.monotonic() - began
                 self._held[kind, dataset_arn] = replace(held, began=began, seconds=took)
-                log.warning("filters go on with older data", dataset=dataset_arn, reason=str(error))
+                log.warning("snapshot not refreshed, older data in use", dataset=dataset_arn, reason=str(error))
 
     def _find_state(self, kind: type[Snapshot] | type[UserEventIndex], dataset_arn: str) -> DatasetState | None:
         dataset = self._store.get(dataset_arn)
@@ -181,7 +184,7 @@ class SnapshotCache:
     def _open_or_make(
         self, kind: type[Snapshot] | type[UserEventIndex], state: DatasetState
     ) -> Snapshot | UserEventIndex:
-        """As ``Snapshot.open``, and made where there is none yet, or not a whole one."""
+        """Open the file of this state; make it where it is missing or incomplete."""
         family = _FILE_PREFIXES[kind]
         target = self._artifacts.create_workspace(state.dataset.arn) / f"{family}{state.name}"
         with contextlib.suppress(OSError, ValueError):
@@ -189,7 +192,7 @@ class SnapshotCache:
         self._make_file(target, self._write_rows if kind is Snapshot else self._write_event_index, state)
         for older in target.parent.glob(f"{family}*"):
             if older != target:
-                older.unlink(missing_ok=True)  # who has it open goes on reading it
+                older.unlink(missing_ok=True)  # processes that have mapped it still read it
         return kind.open(target)
 
     def _make_file(
@@ -205,10 +208,10 @@ class SnapshotCache:
                 write(scratch / "made", state, database)
             sync_to_disk(scratch / "made")
             (scratch / "made").rename(target)
-        log.info("read for filters", dataset=state.dataset.arn, mib=target.stat().st_size >> 20)
+        log.info("snapshot made", dataset=state.dataset.arn, mib=target.stat().st_size >> 20)
 
     def _write_rows(self, target: Path, state: DatasetState, database: DuckDBSession) -> None:
-        """Of rows with one id the newest counts, imported or put by itself."""
+        """Write the newest row of each id, imported or put."""
         text, domain = state.schema["schema"], state.schema.get("domain")
         between = streamed_records.write_records(
             self._store.iter_put_records(state.dataset.arn),

@@ -1,8 +1,8 @@
-"""What every user did with which items (or actions), by event type, as filters read it: one mapped file.
+"""The imported events of every user with items (or actions), by event type, for filters: one memory-mapped file.
 
 users, items, types         sorted ids, and event types in lower case; "" where an event has none
 offsets                     int64[U + 1]: the events of each user
-event_items, event_types,   int32[N], int32[N], int64[N]: the newest of each user and event type, one an item
+event_items, event_types,   int32[N], int32[N], int64[N]: the newest events of each user and type, one for each item
 event_times
 """
 
@@ -34,9 +34,9 @@ EventsByType = Mapping[str, Mapping[str, float]]
 def write_index(
     target: Path, files: Sequence[Path], item: str, most: int, imported: float, database: DuckDBSession
 ) -> None:
-    """``files`` are Parquet with the columns of Interactions, ``item`` the one that names what was interacted with.
+    """Write the index of Parquet files with the columns of Interactions; ``item`` names the column of item ids.
 
-    Of each user and event type the ``most`` newest items are kept. ``imported`` is when the newest file came.
+    Of each user and event type the ``most`` newest items are kept. ``imported`` is when the newest file was imported.
     """
     with ArrayFileWriter(target) as packing:
         packing.about = {"imported": imported}
@@ -52,7 +52,7 @@ def write_index(
 
 
 def _number_names(database: DuckDBSession, files: Sequence[Path], item: str, most: int) -> None:
-    """Tables users, items and types (name, number), and seen (user, items, types, times) in these numbers."""
+    """Create the tables users, items and types (name, number), and seen (user, items, types, times) in these numbers."""
     there = database.list_columns(files) if files else set()
     type_ = "lower(coalesce(EVENT_TYPE::VARCHAR, ''))" if "EVENT_TYPE" in there else "''"
     events = (
@@ -82,7 +82,7 @@ def _number_names(database: DuckDBSession, files: Sequence[Path], item: str, mos
 
 
 def _iter_column(database: DuckDBSession, offsets: npt.NDArray[np.int64], column: str) -> Iterator[npt.NDArray[Any]]:
-    """A column of ``seen``, some users at a time."""
+    """Yield a column of the table ``seen``, some users at a time."""
     user = 0
     while user < len(offsets) - 1:
         last = max(int(np.searchsorted(offsets, offsets[user] + _EVENTS_AT_ONCE, side="right")) - 1, user + 1)
@@ -94,10 +94,10 @@ def _iter_column(database: DuckDBSession, offsets: npt.NDArray[np.int64], column
 
 
 class UserEventIndex:
-    """Threads may share it: nothing changes."""
+    """The imported events of users, read-only: threads may share it."""
 
     def __init__(self, packed: ArrayFile) -> None:
-        #: When the newest of it was imported: epoch seconds.
+        #: When the newest file was imported (epoch seconds).
         self.imported: float = packed.about["imported"]
         self._users, self._items = packed.get_strings("users"), packed.get_strings("items")
         self._types = list(packed.get_strings("types"))
@@ -112,7 +112,7 @@ class UserEventIndex:
         return cls(ArrayFile.open(path))
 
     def find_events(self, user_id: str) -> EventsByType:
-        """{} for an unknown user."""
+        """Return the events of a user, by type and item; {} for an unknown user."""
         user = self._users.find(user_id)
         if user is None:
             return {}
@@ -131,7 +131,7 @@ class UserEventIndex:
 
 
 class LazyEvents(Mapping[str, Mapping[str, float]]):
-    """Doings of one user, those of an event type looked up when they are first asked for: nobody asks for all."""
+    """The events of one user, those of an event type looked up at their first use: few readers need all types."""
 
     def __init__(self, look_up: Mapping[str, Callable[[], Mapping[str, float]]]) -> None:
         self._look_up = look_up

@@ -1,4 +1,4 @@
-"""What a user did: what is known in bulk, and what came since."""
+"""Merge a user's events: those trained on or imported, and the live ones."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def read_history(model: LoadedModel, user_id: str, store: Store) -> Sequence[Pas
 
 
 def merge_history(bulk: list[Past], live: list[Interaction]) -> list[Past]:
-    """One history, oldest first: what the model was trained on and what came since; an event in both counts once.
+    """Return one history, oldest first: the events trained on and the live ones; an event in both counts once.
 
-    Nobody may change it: it is ``bulk`` itself where nothing came.
-    Training keeps whole seconds, event types in lower case, and none where the bulk data has no such column.
+    Not to be changed: it is ``bulk`` itself where no live event is new.
+    Training keeps whole seconds, event types in lower case, and no type where the bulk data have no such column.
     """
     if not live:
         return bulk
-    # Most of what came since is newer than all that was trained on: only what is not can be in it, or go before it.
+    # Most live events are newer than all events trained on: only the older ones can be duplicates or need sorting.
     newest_in_bulk = bulk[-1].timestamp if bulk else -math.inf
     known: set[Past] | None = None
     news = []
@@ -60,7 +60,7 @@ def merge_history(bulk: list[Past], live: list[Interaction]) -> list[Past]:
 
 
 def merge_newest(bulk: EventsByType, live: EventsByType, most: int) -> EventsByType:
-    """Of both, the newest items of each event type, at most so many, with the time of the newest event of each."""
+    """Return at most ``most`` newest items of each event type in both, with the time of the newest event of each."""
     return LazyEvents({event_type: partial(_merge_type, bulk, live, event_type, most) for event_type in {*bulk, *live}})
 
 

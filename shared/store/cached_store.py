@@ -142,7 +142,7 @@ class CachedStore:
         return self._patient.iter_put_records(dataset)
 
     def start_listening(self, threads: BackgroundThreads, ending: threading.Event) -> None:
-        """Read invalidations in the background too: the store buffers for this process what it has not read."""
+        """Read invalidations in the background too: the store buffers the unread ones of this process."""
         threads.start_thread("listening", partial(self._listen_until_end, ending), ending)
 
     def _listen_until_end(self, ending: threading.Event) -> None:

@@ -458,7 +458,7 @@ def _read_interaction(text: str) -> Interaction:
 
 
 def _build_seen_entry(interaction: Interaction) -> dict[str, Any]:
-    """Build what filters see of an event; {} where it names no item."""
+    """Build the part of an event that filters read; {} where it names no item."""
     if interaction.item_id is None:
         return {}
     return {"item": interaction.item_id, "type": interaction.event_type.lower(), "at": interaction.sent_at}

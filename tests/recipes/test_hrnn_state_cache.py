@@ -111,13 +111,15 @@ def test_a_history_may_outgrow_what_is_read_of_it(pair: Pair, longer: int) -> No
 
 def test_only_new_events_are_read(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     read = []
-    plain = numpy_network.Weights.read_events
+    plain = numpy_network.NumpyNetwork.read_events
 
-    def counting(self: numpy_network.Weights, items_T: numpy_network.Numbers, *more: object) -> numpy_network.ReadState:
+    def counting(
+        self: numpy_network.NumpyNetwork, items_T: numpy_network.Numbers, *more: object
+    ) -> numpy_network.ReadState:
         read.append(len(items_T))
         return plain(self, items_T, *more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(numpy_network.Weights, "read", counting)
+    monkeypatch.setattr(numpy_network.NumpyNetwork, "read", counting)
     trained, live = pair.scorer.history("ann"), [Past(f"i{n % 9}", NOW + n, "click") for n in range(30)]
 
     def events_read(history: Sequence[Past]) -> int:

@@ -57,13 +57,13 @@ def _declare_worker(name: str, module: str, image: Literal["api", "train"], *env
 
 PROCESSES: tuple[ProcessSpec, ...] = (
     _declare_http_process("api", "services.api.app:create_app()", "api", *STORE, *KEYS),
-    _declare_http_process("runtime", "services.runtime.app:create_app()", "train", *STORE, *FILES, *KEYS),
+    _declare_http_process("runtime", "services.runtime.app:create_app()", "api", *STORE, *FILES, *KEYS),
     _declare_http_process("events", "services.events.app:create_app()", "api", *STORE, *KEYS),
     _declare_worker("status", "services.status.app", "api"),
     _declare_worker("importing", "workers.importing.app", "api"),
     _declare_worker("training", "workers.training.app", "train"),
     _declare_worker("tuning", "workers.tuning.app", "api"),
-    _declare_worker("inference", "workers.inference.app", "train"),
+    _declare_worker("inference", "workers.inference.app", "api"),
     ProcessSpec(
         name="gateway",
         command=(*GUNICORN, "--worker-class", "services.gateway.worker.Worker", "services.gateway.app:create_app()"),

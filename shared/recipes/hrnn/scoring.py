@@ -21,7 +21,16 @@ from shared.recipes.hrnn.counters import (
     compute_recency_weights,
     sum_by_item,
 )
-from shared.recipes.hrnn.serving.numpy_network import Asked, More, Numbers, OfAgain, Relevance, Sparse, Weights, shapes
+from shared.recipes.hrnn.serving.numpy_network import (
+    CounterLogits,
+    Numbers,
+    NumpyNetwork,
+    Relevance,
+    RepeatScores,
+    RequestMoment,
+    SparseValues,
+    shapes,
+)
 from shared.recipes.hrnn.serving.shared_pass import Floats
 from shared.recipes.hrnn.serving.state_cache import Memories, Memory, Reader
 from shared.recipes.scoring_api import ArtifactError, ExplainedScores, Past, Query
@@ -31,7 +40,7 @@ class Scorer:
     """A model in memory. Threads may share it: what changes after ``load`` is what it remembers of histories."""
 
     def __init__(
-        self, weights: Weights, artifact: Artifact, counted: tuple[Counters, BlendWeights] | None = None
+        self, weights: NumpyNetwork, artifact: Artifact, counted: tuple[Counters, BlendWeights] | None = None
     ) -> None:
         self._weights = weights
         self._leaning = counted
@@ -59,7 +68,7 @@ class Scorer:
                     f"{artifact / WEIGHTS} cannot be read: {name} is {found.dtype}{list(found.shape)}, "
                     f"not float32{list(shape)}"
                 )
-        return cls(Weights(form, weights), opened, counted(artifact / COUNTERS, form) if form.leaning else None)
+        return cls(NumpyNetwork(form, weights), opened, counted(artifact / COUNTERS, form) if form.leaning else None)
 
     def history(self, user_id: str) -> list[Past]:
         """The user's events as trained on, oldest first; [] for an unknown user."""
@@ -85,44 +94,44 @@ class Scorer:
         context_H = self._context(query)
         if not memory.events and context_H is None and self._user(query.user_id) is None:
             return Relevance(None)
-        after = self._weights.form.compute_request_gap(query.now - memory.last) if memory.events else 0.0
-        q_H = self._weights.query(memory.read.x, after, context_H)
+        after = self._weights.config.compute_request_gap(query.now - memory.last) if memory.events else 0.0
+        q_H = self._weights.compute_query(memory.read.x, after, context_H)
         if query.unseen_only:
             again = None
         else:
             again = self._again(memory, q_H, after) if context_H is None else self._said_again(memory, q_H, after)
-        return self._weights.scores(q_H, memory.taken.items, memory.more.new, again)
+        return self._weights.score_items(q_H, memory.taken.items, memory.more.new, again)
 
-    def _again(self, memory: Memory, q_H: Floats, after: float) -> OfAgain | None:
+    def _again(self, memory: Memory, q_H: Floats, after: float) -> RepeatScores | None:
         """The same, without a context, as long as nothing has changed."""
         said = memory.latest.said
         if said is None or said[0] != after:
             memory.latest.said = said = after, self._said_again(memory, q_H, after)
         return said[1]
 
-    def _said_again(self, memory: Memory, q_H: Floats, after: float) -> OfAgain | None:
-        asked = Asked(memory.last + after, memory.visit + (after > 0), memory.events, memory.known_3)
-        return self._weights.again(q_H, memory.taken, asked, memory.more.again)
+    def _said_again(self, memory: Memory, q_H: Floats, after: float) -> RepeatScores | None:
+        asked = RequestMoment(memory.last + after, memory.visit + (after > 0), memory.events, memory.known_3)
+        return self._weights.score_repeats(q_H, memory.taken, asked, memory.more.again)
 
-    def _counted(self, newest: Numbers, moments: Numbers, had: Numbers) -> More:
+    def _counted(self, newest: Numbers, moments: Numbers, had: Numbers) -> CounterLogits:
         """What was counted adds to the logits after a history, each by its weight."""
         if self._leaning is None:
-            return More.nothing(len(had))
+            return CounterLogits.create_empty(len(had))
         (counters, blend), many = self._leaning, len(self.item_ids)
         parts = list(counters.iter_parts(newest, *compute_recency_weights(moments), had))
         new = weighed(parts, (blend.last, blend.near, blend.lately, blend.like), many)
         again, values = weighed(parts, (blend.again_last, blend.again_near, blend.again_lately, 0.0), many)
-        return More(Sparse.of(*new, many), of(again, values, had))
+        return CounterLogits(SparseValues.from_items(*new, many), of(again, values, had))
 
     def _user(self, user_id: str) -> Floats | None:
         """What the features of the user say; None where nothing is known."""
-        if not self._weights.form.user_features:
+        if not self._weights.config.user_features:
             return None
         values, weights = self._artifact.get_user_features(user_id)
         return self._weights.sum_feature_vectors("user", values, weights) if len(values) else None
 
     def _context(self, query: Query) -> Floats | None:
-        if self._artifact.contexts is None or not self._weights.form.context_features:
+        if self._artifact.contexts is None or not self._weights.config.context_features:
             return None
         values, weights = self._artifact.contexts.encode(query.context)
         return self._weights.sum_feature_vectors("context", values, weights) if len(values) else None

@@ -13,7 +13,7 @@ import redis
 from shared.jobs.entrypoint import WorkFailed, WorkStopped
 from shared.recipes.hrnn import warm_start
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS
-from shared.recipes.training_api import TrainingContext, TrainingOptions, get_setting_name
+from shared.recipes.training_api import TrainingContext, TrainingOptions, TrainingProgress, get_setting_name
 from shared.settings import Settings
 from shared.store.redis import RedisStore
 from tests.recipes.runs import planned
@@ -90,6 +90,13 @@ def test_every_option_is_a_setting() -> None:
     defaults = dataclasses.asdict(TrainingOptions())
     assert dataclasses.asdict(job.choose_options(Settings())) == defaults
     assert all(value != defaults[name] for name, value in dataclasses.asdict(chosen).items())
+
+
+def test_the_ndcg_of_an_epoch_is_sent_as_gain() -> None:
+    made = TrainingProgress(epoch=2, epochs=5, loss=0.25, eta_seconds=9.0, phase="training", ndcg=0.5)
+    assert made.as_message() == {
+        "epoch": 2, "epochs": 5, "loss": 0.25, "eta_seconds": 9.0, "phase": "training", "gain": 0.5
+    }  # fmt: skip
 
 
 def test_without_ddp_a_training_is_one_process() -> None:

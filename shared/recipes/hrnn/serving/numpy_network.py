@@ -50,7 +50,7 @@ class TakenItems(NamedTuple):
     faded: Seconds  # [S,D] the takings, each fading by HALF_LIVES until the last
     types: Numbers  # [S] the type of the last time; 0: none
 
-    def as_of_request(self, asked: Asked) -> LastTakings:
+    def as_of_request(self, asked: RequestMoment) -> LastTakings:
         return LastTakings(
             distance=asked.events + 1.0 - self.lasts,
             visits=(asked.visit - self.visits).astype(np.float64),
@@ -62,11 +62,11 @@ class TakenItems(NamedTuple):
         )
 
 
-class Weights:
+class NumpyNetwork:
     """Those of a network of a form, by torch's names for them, in the shapes that ``shapes`` tells."""
 
     def __init__(self, form: HrnnConfig, weights: Mapping[str, Floats]) -> None:
-        self.form = form
+        self.config = form
         self._of = weights
         self._layers = [CELLS[form.cell](_of_layer(weights, layer)) for layer in range(LAYERS)]
         self._items = rows(weights["item.weight"])
@@ -97,7 +97,7 @@ class Weights:
             state_LW = self.create_state()
             keep_T2[0] = False
         x_TH = self._items[items_T] + self._of["gap.weight"][gap_T]
-        if self.form.event_types:
+        if self.config.event_types:
             x_TH += self._of["of_type.weight"][types_T]
         if user_H is not None:
             x_TH += user_H
@@ -107,7 +107,7 @@ class Weights:
             states.append(h_W)
         return ReadState(np.stack(states), _normed(x_TH[-1:], self._of["norm.weight"])[0])
 
-    def query(self, x_H: Floats, after: float, context_H: Floats | None) -> Floats:
+    def compute_query(self, x_H: Floats, after: float, context_H: Floats | None) -> Floats:
         """q_H: x seen ``after`` seconds later, when somebody asks."""
         gap = gap_bucket(after)
         q_H: Floats = x_H * self._of["scale.weight"][gap]
@@ -116,7 +116,9 @@ class Weights:
             q_H += context_H
         return q_H
 
-    def again(self, q_H: Floats, taken: TakenItems, asked: Asked, more_S: Floats) -> OfAgain | None:
+    def score_repeats(
+        self, q_H: Floats, taken: TakenItems, asked: RequestMoment, more_S: Floats
+    ) -> RepeatScores | None:
         """What is said of these items, which somebody has had; None where they are never answered, or there are none.
 
         ``more_S`` is added to their logits.
@@ -125,9 +127,9 @@ class Weights:
             return None
         v_SH = self._items[taken.items]
         shares_S = self._again.shares(q_H, v_SH, taken, asked, more_S)
-        return OfAgain(self._again.logit(q_H, asked), self._again.evidence, shares_S)
+        return RepeatScores(self._again.logit(q_H, asked), self._again.evidence, shares_S)
 
-    def scores(self, q_H: Floats, had_S: Numbers, new: Sparse, again: OfAgain | None) -> Relevance:
+    def score_items(self, q_H: Floats, had_S: Numbers, new: SparseValues, again: RepeatScores | None) -> Relevance:
         """The share of each item, of whom has had some; None where nothing is left to be answered.
 
         ``new`` is added to the logits of items that are new to the user.
@@ -170,7 +172,7 @@ class Relevance(NamedTuple):
     """How far these are off; None: they are not."""
 
 
-class Asked(NamedTuple):
+class RequestMoment(NamedTuple):
     """The moment of a request, as it is taken, and who asks."""
 
     at: float
@@ -183,7 +185,7 @@ class Asked(NamedTuple):
     """``again.known_of`` the user."""
 
 
-class OfAgain(NamedTuple):
+class RepeatScores(NamedTuple):
     """What is said of what a user has had."""
 
     logit: float
@@ -194,14 +196,14 @@ class OfAgain(NamedTuple):
     """[S] p(i | again)."""
 
 
-class Sparse(NamedTuple):
+class SparseValues(NamedTuple):
     """Numbers of some items, each item once; or of all of them, one after the other."""
 
     items: Numbers | slice
     values: Floats
 
     @classmethod
-    def of(cls, items: Numbers, values: npt.NDArray[Any], many: int) -> Self:
+    def from_items(cls, items: Numbers, values: npt.NDArray[Any], many: int) -> Self:
         """Those of these items, which rise, in as few bytes as hold them."""
         if 3 * len(items) < many:
             return cls(items, values.astype(np.float32))
@@ -210,17 +212,17 @@ class Sparse(NamedTuple):
         return cls(slice(None), values_I)
 
 
-class More(NamedTuple):
+class CounterLogits(NamedTuple):
     """What was counted adds to the logits after a history."""
 
-    new: Sparse
+    new: SparseValues
     """Of items that are new."""
     again: Floats
     """[S] Of those that it holds."""
 
     @classmethod
-    def nothing(cls, had: int) -> Self:
-        return cls(Sparse(np.zeros(0, np.int64), np.zeros(0, np.float32)), np.zeros(had, np.float32))
+    def create_empty(cls, had: int) -> Self:
+        return cls(SparseValues(np.zeros(0, np.int64), np.zeros(0, np.float32)), np.zeros(had, np.float32))
 
 
 class Again:
@@ -236,11 +238,11 @@ class Again:
         self._share, self._count = float(of["of_user.bias"][0]), float(of["count"])
         self.evidence = float(of["evidence"])
 
-    def logit(self, q_H: Floats, asked: Asked) -> float:
+    def logit(self, q_H: Floats, asked: RequestMoment) -> float:
         """Of the share of what the user has taken before, in all that is taken now."""
         return float(self._share_H @ q_H + self._share_3 @ asked.known_3) + self._share
 
-    def shares(self, q_H: Floats, v_SH: Floats, taken: TakenItems, asked: Asked, more_S: Floats) -> Floats:
+    def shares(self, q_H: Floats, v_SH: Floats, taken: TakenItems, asked: RequestMoment, more_S: Floats) -> Floats:
         """float32[S]: the softmax over what was taken before."""
         x_SF = compute_repeat_features(taken.as_of_request(asked)).astype(np.float32)
         a_S: Floats = self._count * x_SF[:, COUNT] + more_S

@@ -20,7 +20,15 @@ import numpy as np
 from shared.recipes.hrnn.config import count_skipped_events
 from shared.recipes.hrnn.counters import NEWEST
 from shared.recipes.hrnn.repeat_features import HALF_LIVES, compute_user_activity
-from shared.recipes.hrnn.serving.numpy_network import More, Numbers, OfAgain, ReadState, Seconds, TakenItems, Weights
+from shared.recipes.hrnn.serving.numpy_network import (
+    CounterLogits,
+    Numbers,
+    NumpyNetwork,
+    ReadState,
+    RepeatScores,
+    Seconds,
+    TakenItems,
+)
 from shared.recipes.hrnn.serving.shared_pass import Floats
 from shared.recipes.request_time import is_new_visit
 from shared.recipes.scoring_api import Past
@@ -50,7 +58,7 @@ class Memory(NamedTuple):
     """How much is known of the user."""
     newest: tuple[Numbers, Seconds]
     """The items of the newest events, as many as what was counted looks at, and when they were taken."""
-    more: More
+    more: CounterLogits
     read: ReadState
     latest: Latest
 
@@ -59,7 +67,7 @@ class Latest:
     """What was said last of what the user may take again: within a visit, and long after one, it is said once more."""
 
     def __init__(self) -> None:
-        self.said: tuple[float, OfAgain | None] | None = None
+        self.said: tuple[float, RepeatScores | None] | None = None
         """To a request without a context, so long after the last event. Whole whenever it is read, by any thread."""
 
 
@@ -68,10 +76,12 @@ class Reader:
 
     def __init__(
         self,
-        weights: Weights,
+        weights: NumpyNetwork,
         number: Callable[[str], int | None],
         types: Mapping[str, int],
-        counted: Callable[[Numbers, Numbers, Numbers], More] = lambda _newest, _moments, had: More.nothing(len(had)),
+        counted: Callable[[Numbers, Numbers, Numbers], CounterLogits] = lambda _newest, _moments, had: (
+            CounterLogits.create_empty(len(had))
+        ),
     ) -> None:
         """``counted`` says what was counted of the newest events of a history, of the numbers of their moments, and of
         all its items.
@@ -83,11 +93,13 @@ class Reader:
 
     def nothing(self, user_H: Floats | None) -> Memory:
         """The memory of no event: of START alone."""
-        start = np.array([self.weights.form.items])
+        start = np.array([self.weights.config.items])
         read = self.weights.read_events(start, np.zeros(1), np.zeros(1, np.int64), user_H, None)
         never = np.zeros(0)
         taken = TakenItems(_NONE, _NONE, never, _NONE, never, _NONE, np.zeros((0, len(HALF_LIVES))), _NONE)
-        return Memory([], 0, 0.0, 0, taken, _known_of(0, 0), (_NONE, never), More.nothing(0), read, Latest())
+        return Memory(
+            [], 0, 0.0, 0, taken, _known_of(0, 0), (_NONE, never), CounterLogits.create_empty(0), read, Latest()
+        )
 
     def gone_on(self, memory: Memory, history: list[Past], user_H: Floats | None) -> Memory:
         """What is known after a history that goes on where the memory ends."""
