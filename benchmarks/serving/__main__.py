@@ -26,7 +26,7 @@ from benchmarks.serving.world import KEYS, Server, World, world
 from shared.recipes.artifact import Artifact
 from shared.recipes.distribution import find_best_items
 from shared.recipes.hrnn.config import HrnnConfig
-from shared.recipes.hrnn.serving.numpy_network import shapes
+from shared.recipes.hrnn.serving.numpy_network import get_weight_shapes
 from shared.recipes.hrnn.serving.shared_pass import SCANNED
 from shared.storage.artifacts import Artifacts
 from shared.store.redis import RedisStore
@@ -253,7 +253,7 @@ class _Bare:
 
     def __init__(self, made: Campaign) -> None:
         opened = Artifact.open(made.model, (RECIPE.name,))
-        self._mapped_IH = opened.load_weights(*shapes(HrnnConfig(**opened.form)))["item.weight"][:-1]
+        self._mapped_IH = opened.load_weights(*get_weight_shapes(HrnnConfig(**opened.form)))["item.weight"][:-1]
         self._own_IH = self._mapped_IH.copy()
         self._q_H = self._own_IH[0].copy()
         self.products: list[float] = []

@@ -36,7 +36,7 @@ from shared.http.app import Call
 from shared.recipes import RECIPES
 from shared.recipes.hrnn.config import HrnnConfig
 from shared.recipes.hrnn.scoring import Scorer
-from shared.recipes.hrnn.serving.numpy_network import NumpyNetwork, shapes
+from shared.recipes.hrnn.serving.numpy_network import NumpyNetwork, get_weight_shapes
 from shared.resources.dataset.requests import TYPES
 from shared.resources.dataset_import_job import ROWS
 from shared.serving.model_cache import LoadedModel
@@ -198,7 +198,7 @@ def _model(folder: Path, items: int) -> LoadedModel:
         history=lambda _: [],
     )
     form, rng = HrnnConfig(items=items, hidden=HIDDEN), np.random.default_rng(0)
-    weights = {name: 0.1 * rng.standard_normal(shape, np.float32) for name, shape in shapes(form).items()}
+    weights = {name: 0.1 * rng.standard_normal(shape, np.float32) for name, shape in get_weight_shapes(form).items()}
     scorer = Scorer(NumpyNetwork(form, weights), artifact)
     datasets = {dataset_type: f"{PREFIX}:dataset/g/{dataset_type}" for dataset_type in TYPES}
     return LoadedModel(scorer, RECIPE, GROUP, datasets)

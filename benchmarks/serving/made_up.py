@@ -14,7 +14,7 @@ from shared.data.arrays.histories import Histories
 from shared.data.training.training_data import TrainingData
 from shared.recipes import RECIPES, artifact
 from shared.recipes.hrnn.config import HrnnConfig
-from shared.recipes.hrnn.serving.numpy_network import shapes
+from shared.recipes.hrnn.serving.numpy_network import get_weight_shapes
 from shared.resources.event_tracker.requests import build_tracking_claim
 from shared.state.lifecycle import ACTIVE
 from shared.storage.artifacts import Artifacts
@@ -76,7 +76,10 @@ def campaign(store: Store, artifacts: Artifacts, items: int) -> Campaign:
 def _write(folder: Path, items: int) -> None:
     rng = np.random.default_rng(0)
     form = HrnnConfig(items=items, hidden=HIDDEN)
-    weights = {name: rng.standard_normal(shape, np.float32) * np.float32(0.05) for name, shape in shapes(form).items()}
+    weights = {
+        name: rng.standard_normal(shape, np.float32) * np.float32(0.05)
+        for name, shape in get_weight_shapes(form).items()
+    }
     save_file(weights, folder / artifact.WEIGHTS)
     gaps = rng.integers(1, 100_000, (USERS, EVENTS))
     histories = Histories(

@@ -78,7 +78,7 @@ def _run_deployer(
 
 
 def _advance_record(process: WorkerProcess, models: ModelCache, loader: ModelLoader, warm_up: WarmUp, arn: str) -> None:
-    """Prepare what a record in progress waits for, a model or a filter's data, and report it."""
+    """Prepare the model or the filter data that a record in progress waits for, and report it."""
     record = process.store.get(arn)
     if record is None:
         return

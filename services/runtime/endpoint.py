@@ -78,7 +78,7 @@ def resolve_endpoint(context: RuntimeContext, request: Mapping[str, Any], *types
 
 
 def build_query(endpoint: Endpoint, request: Mapping[str, Any], store: Store) -> Query:
-    """Build the query for the endpoint's model. Raises InvalidInput where the request lacks what the recipe needs."""
+    """Build the query for the endpoint's model. Raises InvalidInput where a member is missing."""
     pipeline.check_members(endpoint.recipe, request)
     reads_live_events = endpoint.recipe.serving.reads_live_events
     return pipeline.build_query(

@@ -15,7 +15,7 @@ def with_staleness_header(store: CachedStore, handler: OperationHandler) -> Oper
     """Wrap a handler that reads from ``store``: mark stale answers with how long (seconds) the store has been away."""
 
     def handle_call(call: Call) -> Mapping[str, Any] | Answer | None:
-        with store.track_request() as reads:
+        with store.begin_request() as reads:
             answer = handler(call)
             stale = reads.stale
         if stale is None or isinstance(answer, Answer):

@@ -282,12 +282,12 @@ class JobMonitor:
                 continue
             self._silence.reset()
             if answer is None:
-                return self._finish_job(None)
+                return self._end_job(None)
             if "alive" in answer:
                 continue
             fact = self._parse_answer(answer)
             if not isinstance(fact, Progressed):
-                return self._finish_job(fact)
+                return self._end_job(fact)
             self._send_progress(fact)
         hung = Hung(self._silence.limit, self._silence.setting)
         log.error("job hung: its process is killed", silent_seconds=hung.seconds, limit=hung.setting)
@@ -322,7 +322,7 @@ class JobMonitor:
         elif time.monotonic() - self._stopping_since > STOP_SECONDS:
             self._job_process.kill()
 
-    def _finish_job(self, last: Fact | None) -> Fact | Requeued | Crashed:
+    def _end_job(self, last: Fact | None) -> Fact | Requeued | Crashed:
         """Release or end the job process and return the outcome. ``last`` is its last answer; None: it has ended."""
         if isinstance(last, Finished | Stopped) and not self._process.ending.is_set():
             _pool.release(self._job_process, self._process.settings.child_idle_seconds)

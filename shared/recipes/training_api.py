@@ -30,7 +30,8 @@ class TrainingProgress:
     def as_message(self) -> dict[str, Any]:
         """Return the members of a ``Progressed`` message, in which the NDCG is called ``gain``."""
         members = asdict(self)
-        return {**members, "gain": members.pop("ndcg")}
+        members["gain"] = members.pop("ndcg")
+        return members
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
-"""What a resource is: a folder per type, each declaring one ``Resource``. What is done with it lives with the services.
+"""The types of resources: a folder per type, each declaring one ``Resource``. Services and workers act on them.
 
-Adding a type is adding a folder whose ``__init__`` holds ``resource = Resource(...)``; README.md says how.
+A new type is a folder whose ``__init__`` holds ``resource = Resource(...)``; README.md says how.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from shared.resources.resource_type import Draft, Resource, ResourceReader, describe_record, summarize_record
 
-__all__ = ["RESOURCES", "Draft", "ResourceReader", "Resource", "describe_record", "summarize_record"]
+__all__ = ["RESOURCES", "Draft", "Resource", "ResourceReader", "describe_record", "summarize_record"]
 
 
 def _discover_resources() -> Mapping[str, Resource]:

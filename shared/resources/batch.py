@@ -1,4 +1,4 @@
-"""What batch inference jobs and batch segment jobs are checked for alike: version, filter, locations, results."""
+"""The checks that batch inference jobs and batch segment jobs share: version, filter, locations, numResults."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from shared.resources.locations import INVALID_INPUT, INVALID_OUTPUT, check_apar
 from shared.resources.resource_type import Draft, ResourceReader
 from shared.store import Record
 
-#: What a line gets where the request does not say: AWS's samples have 25.
+#: The results per line where the request has no numResults: AWS's samples have 25.
 DEFAULT_RESULTS = 25
 ECHOED = ("jobName", "filterArn", "jobInput", "jobOutput", "roleArn")
 
 
 class BatchSource(NamedTuple):
-    """What a job runs on: a usable version of a solution, its recipe, and the filter where one is named."""
+    """The records of a job: a usable solution version, its solution and recipe, and the filter where one is named."""
 
     solution: Record
     version: Record
@@ -25,36 +25,36 @@ class BatchSource(NamedTuple):
     filter: Record | None
 
 
-def find_batch_source(request: Mapping[str, Any], reading: ResourceReader) -> BatchSource:
-    """Raises ResourceNotFound, ResourceInUse, InvalidInput."""
-    version = reading.find_active(request["solutionVersionArn"], "solution_version")
+def find_batch_source(request: Mapping[str, Any], reader: ResourceReader) -> BatchSource:
+    """Find the records that a request names. Raises ResourceNotFound, ResourceInUse, InvalidInput."""
+    version = reader.find_active(request["solutionVersionArn"], "solution_version")
     recipe = recipes.find_recipe(version.body["recipeArn"])
     if recipe is None:
         raise InvalidInput(f"The recipe {version.body['recipeArn']} is not offered.")
-    solution = reading.find_active(version.body["solutionArn"], "solution")
-    return BatchSource(solution, version, recipe, _find_filter(request.get("filterArn"), version, reading))
+    solution = reader.find_active(version.body["solutionArn"], "solution")
+    return BatchSource(solution, version, recipe, _find_filter(request.get("filterArn"), version, reader))
 
 
-def _find_filter(arn: str | None, version: Record, reading: ResourceReader) -> Record | None:
+def _find_filter(arn: str | None, version: Record, reader: ResourceReader) -> Record | None:
     if arn is None:
         return None
-    found = reading.find_active(arn, "filter")
+    found = reader.find_active(arn, "filter")
     if found.body["datasetGroupArn"] != version.body["datasetGroupArn"]:
         raise InvalidInput(f"The filter {arn} and {version.arn} must be of the same dataset group.")
     return found
 
 
 def draft_batch_job(
-    kind: str, request: Mapping[str, Any], job: BatchSource, reading: ResourceReader, *, most: int, **more: Any
+    kind: str, request: Mapping[str, Any], job: BatchSource, reader: ResourceReader, *, most: int, **more: Any
 ) -> Draft:
-    """The job with the members ``more`` besides those that both types have. Raises InvalidInput."""
+    """Return the draft of a job with ``more`` members than both types share. Raises InvalidInput."""
     _check_locations(request)
     wanted = request.get("numResults", DEFAULT_RESULTS)
     if not 1 <= wanted <= most:
         raise InvalidInput(f"numResults is {wanted}; it must lie between 1 and {most}.")
     stands_on = (job.version, job.solution, *([job.filter] if job.filter else []))
     return Draft(
-        arn=reading.build_arn(kind, request["jobName"]),
+        arn=reader.build_arn(kind, request["jobName"]),
         body={
             **{member: request.get(member) for member in ECHOED},
             "solutionVersionArn": job.version.arn,

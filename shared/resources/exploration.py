@@ -26,7 +26,7 @@ PARAMETERS = {
 
 
 def check_exploration(config: Mapping[str, str], recipe: Recipe) -> None:
-    """Raises InvalidInput where the recipe does not explore, or a name or value is none of AWS's."""
+    """Raise InvalidInput where the recipe does not explore, or AWS has no such name or value."""
     if not recipe.serving.explores:
         raise InvalidInput(f"{recipe.name} does not explore: leave itemExplorationConfig out.")
     for name, value in config.items():
@@ -39,7 +39,7 @@ def check_exploration(config: Mapping[str, str], recipe: Recipe) -> None:
 
 
 def parse_exploration(config: Mapping[str, str] | None) -> Exploration:
-    """A checked itemExplorationConfig as numbers; what it leaves out is as AWS has it."""
+    """Return a checked itemExplorationConfig as numbers, with AWS's defaults for missing members."""
     wanted = config or {}
     weight, cut_off = (float(wanted.get(name, parameter.default)) for name, parameter in PARAMETERS.items())
     return Exploration(weight=weight, age_cut_off_days=cut_off)

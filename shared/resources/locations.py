@@ -1,4 +1,4 @@
-"""The ``s3://`` locations that requests name. What lies there is found out by the work itself."""
+"""The ``s3://`` locations that requests name. The jobs themselves check the contents."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ INVALID_OUTPUT = "Invalid S3 output path"
 
 
 def check_location(location: str | None, text: str) -> None:
-    """AWS's model lets http:// pass, and DataSource.dataLocation be left out. Raises InvalidInput with that text."""
+    """Raise InvalidInput with ``text`` for a location that is missing or no s3:// URL: AWS's model accepts both."""
     if not re.fullmatch(r"s3://[^/]+(/.*)?", location or "", flags=re.DOTALL):
         raise InvalidInput(f"{text}. Give it as s3://bucket/key.")
 
 
 def check_apart(output: str, input_: str) -> None:
-    """Results must not be written where the input is read. Raises InvalidInput."""
+    """Raise InvalidInput where results would be written into the folder of the input."""
     if output.rstrip("/") == input_.rstrip("/"):
         raise InvalidInput(f"{INVALID_OUTPUT}. It is the input path too: give another folder.")

@@ -1,4 +1,4 @@
-"""What a type of resource must say of itself, and the view of the store that its checks may use."""
+"""The declaration of a type of resource, and the view of the store that its checks may use."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from shared.store import Limit, Record, Records, Update
 
 @dataclass(frozen=True, kw_only=True)
 class Draft:
-    """What Create decided to write: the record's content, and what must not change until it is written."""
+    """The content of a record to create. ``guards`` are the records that must not change until it is written."""
 
     arn: str
     body: Mapping[str, Any]
@@ -41,28 +41,28 @@ class Draft:
 class Quota:
     """AWS limits how many of a type there may be: in the account and Region, or under each parent of a type.
 
-    The number is the setting ``FORETASTE_QUOTA_...`` that bears the type's name.
+    The number is the setting ``FORETASTE_QUOTA_...`` with the type's name.
     """
 
     within: str | None = None
     """The parent's noun."""
     pending: bool = False
-    """Count only those whose work waits or is under way."""
+    """Count only those whose work waits or is in progress."""
 
 
 @dataclass(frozen=True)
 class ResourceReader:
-    """What a resource's checks may look at."""
+    """Reads records for the checks of resources."""
 
     records: Records
     settings: Settings
 
     def build_arn(self, kind: str, name: str) -> str:
-        """An ARN of this account and Region; ``kind`` is AWS's word for the type."""
+        """Return an ARN of this account and Region; ``kind`` is AWS's word for the type."""
         return str(arns.Arn(kind, name, self.settings.region, self.settings.account_id))
 
     def find_record(self, arn: str, *nouns: str) -> Record:
-        """The record, of one of these types. Raises ResourceNotFound."""
+        """Return the record, which must be of one of these types. Raises ResourceNotFound."""
         record = self.records.get(arn)
         if record is None or record.kind not in nouns:
             raise ResourceNotFound(
@@ -71,7 +71,7 @@ class ResourceReader:
         return record
 
     def _explain_missing(self, arn: str, nouns: tuple[str, ...]) -> str:
-        """Why there can't be a record of that type under an ARN, as a further sentence; "" where there could."""
+        """Return a sentence for an ARN under which no record of these types can be; "" where one could."""
         parsed, noun = arns.parse_arn(arn), arns.parse_noun(arn)
         if parsed is None or noun is None:
             return ""
@@ -81,17 +81,17 @@ class ResourceReader:
         return "" if noun in nouns else f". That is the ARN of a {noun.replace('_', ' ')}."
 
     def find_active(self, arn: str, noun: str) -> Record:
-        """The record of that type, which must be usable. Raises ResourceNotFound or ResourceInUse."""
+        """Return the record of that type, which must be ACTIVE. Raises ResourceNotFound or ResourceInUse."""
         record = self.find_record(arn, noun)
         if (status := get_shown_status(record)) != ACTIVE:
             raise ResourceInUse(f"The {noun.replace('_', ' ')} {arn} is in status {status}; it must be {ACTIVE}.")
         return record
 
     def iter_children(self, noun: str, parent: str | None = None, *, whole: bool = True) -> Iterator[Record]:
-        """All records of a type, or those that are listed under ``parent``, newest first.
+        """Yield all records of a type, or those listed under ``parent``, newest first.
 
-        Raises Unreadable where one can't be read: who decides by all of them must not decide by some. A walk that looks
-        at each by itself takes what can be read (``whole`` is False).
+        Raises Unreadable where one can't be read: a decision about all records must not rest on some. With ``whole``
+        False, unreadable records are left out, for loops that treat each record by itself.
         """
         after: str | None = None
         while True:
@@ -102,7 +102,7 @@ class ResourceReader:
 
 
 def get_shown_status(record: Record) -> str | None:
-    """The status that clients see: some updates are shown as the resource's own."""
+    """Return the status that clients see: some updates are shown as the resource's own status."""
     if record.update is not None and record.update.status in (UPDATE_PENDING, UPDATE_IN_PROGRESS):
         return record.update.status
     return record.status
@@ -126,42 +126,42 @@ def keep_parents(record: Record, _body: Mapping[str, Any]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Resource:
-    """One type of resource, as every process knows it.
+    """The declaration of one type of resource.
 
-    ``draft`` checks a Create request beyond AWS's service model and says what to write; it raises AWS's errors.
+    ``draft`` checks a Create request beyond AWS's service model and returns the record to write. Raises AWS's errors.
     """
 
     name: str
-    """AWS's: "SolutionVersion", as in CreateSolutionVersion."""
+    """AWS's name: "SolutionVersion", as in CreateSolutionVersion."""
     draft: Callable[[Mapping[str, Any], ResourceReader], Draft]
     lifecycle: Lifecycle | None
-    """None for what is usable at once and has no status (schemas)."""
+    """None for resources that are usable at once and have no status (schemas)."""
     command: type[Command] | None = None
-    """Starts the work after Create and Update; None where another process watches for the record itself."""
+    """Starts the work after Create and Update; None where a process watches for the records itself."""
     choose_command: Callable[[Record], type[Command]] | None = None
-    """The command of this record, where it is not always the same."""
+    """Returns the command of a record, where the type has several."""
     update: Lifecycle = UPDATE
     blocked_by: tuple[str, ...] = ()
-    """Nouns whose existence under this resource refuses its deletion."""
+    """Nouns: while any of these exist under the resource, it can't be deleted."""
     busy_with: tuple[str, ...] = ()
-    """Nouns that refuse the deletion of what they stand under only while they are moving."""
+    """Nouns: while any of these are in progress under the resource, it can't be deleted."""
     owns: tuple[str, ...] = ()
-    """Nouns that vanish with it."""
+    """Nouns that are deleted with it."""
     quota: Quota | None = None
     needed_to_list: str | None = None
-    """The noun of the parent that List must be able to find; others may ask for what an unknown parent has: nothing."""
+    """The noun of the parent that List must find. Other types answer an empty list for an unknown parent."""
     hidden: bool = False
-    """No client sees it: AWS's API has no such type."""
+    """Clients do not see it: AWS's API has no such type."""
     holds_interactions: bool = False
     """Live events are kept under its ARN."""
     view: Callable[[Record, ResourceReader], dict[str, Any]] = get_no_members
-    """Further members of Describe, which are read from other records."""
+    """Returns further members of Describe, read from other records."""
     apply_outcome: Callable[[Record, Mapping[str, Any]], Mapping[str, Any]] = keep_body
-    """The body after the work has ended well with an outcome."""
+    """Returns the body after the work has succeeded with an outcome."""
     apply_update: Callable[[Record, Mapping[str, Any]], Mapping[str, Any]] = merge_body
-    """The body after an update with these members has ended well."""
+    """Returns the body after an update with these members has succeeded."""
     get_parents: Callable[[Record, Mapping[str, Any]], tuple[str, ...]] = keep_parents
-    """The parents after an update has given the record another body."""
+    """Returns the parents after an update has changed the body."""
 
     @cached_property
     def noun(self) -> str:
@@ -178,7 +178,7 @@ class Resource:
         return f"{self.camel}Arn"
 
     def get_limit(self, draft: Draft, settings: Settings) -> Limit | None:
-        """What the quota allows for one more, as the store counts it."""
+        """Return the quota for one more record, in the store's terms; None where there is none."""
         most = getattr(settings, self.quota_setting) if self.quota else None
         if self.quota is None or most is None:
             return None
@@ -193,7 +193,7 @@ class Resource:
         return f"quota_{'pending_' if self.quota and self.quota.pending else ''}{self.noun}s"
 
     def get_command(self, record: Record) -> type[Command] | None:
-        """What starts the work of this record."""
+        """Return the command that starts the work of this record; None where a process watches for it."""
         return self.choose_command(record) if self.choose_command else self.command
 
 
@@ -202,7 +202,7 @@ def is_terminal(record: Record) -> bool:
 
 
 def create_record(resource: Resource, draft: Draft, now: float, tags: Sequence[Mapping[str, str]] = ()) -> Record:
-    """What a draft is written as. ``now`` is by the store's clock."""
+    """Return the record of a draft. ``now`` is by the store's clock (epoch seconds)."""
     return Record(
         arn=draft.arn,
         kind=resource.noun,
@@ -211,7 +211,7 @@ def create_record(resource: Resource, draft: Draft, now: float, tags: Sequence[M
         state={**draft.state, "tags": list(tags)},
         parents=draft.parents,
         claims=draft.claims,
-        # No earlier resource of this ARN got so far (microseconds): what its workers still report is not heard.
+        # Microseconds, above the attempts of earlier resources of this ARN: late reports of their workers are ignored.
         attempt=round(now * 1e6),
         created=now,
         updated=now,
@@ -219,7 +219,7 @@ def create_record(resource: Resource, draft: Draft, now: float, tags: Sequence[M
 
 
 def with_update(resource: Resource, record: Record, body: Mapping[str, Any], now: float) -> Record:
-    """The record with the beginning of an update to the members ``body``. ``now`` is by the store's clock.
+    """Return the record with the beginning of an update to the members ``body``. ``now`` is by the store's clock.
 
     Raises ResourceInUse.
     """
@@ -230,28 +230,28 @@ def with_update(resource: Resource, record: Record, body: Mapping[str, Any], now
     return replace(
         record,
         update=Update(status=resource.update.first, body=wanted, created=now, updated=now),
-        # It stands on both while it moves: neither may be deleted.
+        # It depends on old and new parents while it updates: none of them may be deleted.
         parents=tuple(dict.fromkeys((*record.parents, *new_parents))),
-        # A new attempt: whatever earlier workers still report is of the past.
+        # A new attempt: late reports of earlier workers are ignored.
         attempt=record.attempt + 1,
         failures=0,
     )
 
 
 def _get_last_updated(resource: Resource, record: Record) -> float:
-    """An update that is shown as the resource's own status moves the resource's own time."""
+    """Return lastUpdatedDateTime: an update that is shown as the resource's own status counts."""
     if record.update is None or resource.update is not UPDATE_IN_PLACE:
         return record.updated
     return max(record.updated, record.update.updated)
 
 
-def describe_record(resource: Resource, record: Record, reading: ResourceReader) -> dict[str, Any]:
-    """All members of the resource that AWS's Describe may show; the output model picks its own."""
-    return {**summarize_record(resource, record), **resource.view(record, reading)}
+def describe_record(resource: Resource, record: Record, reader: ResourceReader) -> dict[str, Any]:
+    """Return all members that AWS's Describe may show; the output model selects from them."""
+    return {**summarize_record(resource, record), **resource.view(record, reader)}
 
 
 def summarize_record(resource: Resource, record: Record) -> dict[str, Any]:
-    """All members that List may show: none that is read from other records, since a page has a hundred of it."""
+    """Return all members that List may show, none from other records: a page has a hundred resources."""
     members: dict[str, Any] = {
         **record.body,
         resource.arn_member: record.arn,

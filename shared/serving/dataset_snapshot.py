@@ -46,7 +46,7 @@ CellValue = str | int | float | bool | None
 def write_snapshot(
     target: Path, schema: str, domain: str | None, files: Sequence[Path], database: DuckDBSession
 ) -> None:
-    """Write the snapshot of Parquet files, the older ones first: the last row of an id counts. ``schema`` is Avro JSON."""
+    """Write the snapshot of Parquet files, older ones first: the last row of an id counts. ``schema`` is Avro JSON."""
     parsed = schemas.parse_schema(schema, domain=domain)
     with ArrayFileWriter(target) as packing:
         packing.about = {"schema": schema, "domain": domain}

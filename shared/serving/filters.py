@@ -73,8 +73,8 @@ class FilterCache:
     A ``CandidateSelection`` evaluates them for one request.
     """
 
-    def __init__(self, reading: ResourceReader, store: Store, snapshots: SnapshotCache) -> None:
-        self._reading = reading
+    def __init__(self, reader: ResourceReader, store: Store, snapshots: SnapshotCache) -> None:
+        self._reader = reader
         self._store = store
         self._snapshots = snapshots
         self._made: weakref.WeakKeyDictionary[LoadedModel, _ModelFilters] = weakref.WeakKeyDictionary()
@@ -94,7 +94,7 @@ class FilterCache:
         """
         if model.recipe.serving.hidden_event_type is not None:
             self._read_event_index(model)
-        filters = self._reading.iter_children("filter", model.group, whole=False)
+        filters = self._reader.iter_children("filter", model.group, whole=False)
         records = {record.arn: record for record in filters if record.status in _USABLE}
         if not records:  # the columns may be large: read them only where a filter needs them
             return
@@ -210,7 +210,7 @@ class FilterCache:
 
     def get_compiled(self, model: LoadedModel, filter_arn: str) -> CompiledFilter:
         """Return a filter compiled for the model. Raises ResourceNotFound, InvalidInput, ServiceUnavailable."""
-        record = self._reading.find_record(filter_arn, "filter")
+        record = self._reader.find_record(filter_arn, "filter")
         if record.body["datasetGroupArn"] != model.group:
             raise InvalidInput(f"The filter {filter_arn} is of another dataset group than the campaign or recommender.")
         if record.status != ACTIVE:
@@ -225,7 +225,7 @@ class FilterCache:
     def _compile_filter(self, record: Record, model: LoadedModel, columns: ItemColumns) -> CompiledFilter:
         expression = record.body["filterExpression"]
         try:
-            filter_ = check_filter(parse_filter(expression), find_schemas(model.group, self._reading))
+            filter_ = check_filter(parse_filter(expression), find_schemas(model.group, self._reader))
         except FilterError as error:
             raise InvalidInput(
                 f"The filter {record.arn} does not fit the datasets as they are now. {error} Create another filter."

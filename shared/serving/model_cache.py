@@ -110,8 +110,8 @@ def find_place(item_ids: Sequence[str], item_id: str) -> int | None:
 class ModelCache:
     """Loads each model once, and keeps it until no endpoint needs it."""
 
-    def __init__(self, reading: ResourceReader, artifacts: Artifacts) -> None:
-        self._reading = reading
+    def __init__(self, reader: ResourceReader, artifacts: Artifacts) -> None:
+        self._reader = reader
         self._artifacts = artifacts
         self._models: dict[str, LoadedModel] = {}
         self._loading = threading.Lock()
@@ -127,7 +127,7 @@ class ModelCache:
             return self._models[version_arn]
 
     def _load(self, version_arn: str) -> LoadedModel:
-        version = self._reading.records.get(version_arn)
+        version = self._reader.records.get(version_arn)
         recipe = recipes.find_recipe(version.body["recipeArn"]) if version else None
         if version is None or recipe is None:
             raise NotDeployable(f"The version {version_arn} does not exist any more, or its recipe does not.")
@@ -143,7 +143,7 @@ class ModelCache:
                 f"The model of {version_arn} can't be loaded ({type(error).__name__}). {LOG_SAYS_MORE}"
             ) from error
         group = version.body["datasetGroupArn"]
-        datasets = {dataset_type: build_dataset_arn(group, dataset_type, self._reading) for dataset_type in TYPES}
+        datasets = {dataset_type: build_dataset_arn(group, dataset_type, self._reader) for dataset_type in TYPES}
         return LoadedModel(scorer, recipe, group, datasets)
 
     def get_model(self, version_arn: str) -> LoadedModel | None:

@@ -38,7 +38,7 @@ class ItemMasks(NamedTuple):
     shown: Mask | None
     """Without the items that the use case hides by itself."""
     allowed: Mask | None
-    """``shown``, and what the request's own filter lets through."""
+    """``shown`` without the items that the request's own filter rejects."""
     promotion: Promotion | None
 
 
@@ -89,7 +89,7 @@ def mask_items(selection: CandidateSelection) -> ItemMasks:
 
 
 def exclude_known_items(query: Query, selection: CandidateSelection, masks: ItemMasks) -> Query:
-    """Return a query for items that are new to the user where the masks hide what the user had; else the same query."""
+    """Return a query for unseen items where the masks hide the items that the user knows; else the same query."""
     return replace(query, unseen_only=True) if selection.should_exclude_known(masks.allowed, query.history) else query
 
 
@@ -152,7 +152,7 @@ def build_rows(
 ) -> list[dict[str, Any]]:
     """Return a row for each listed item; shown scores have 7 decimals, as AWS's answers have.
 
-    ``named`` returns the id of the item at a place.
+    ``get_item_id`` returns the id of the item at a place.
     """
     item_ids = map(get_item_id, listed.tolist())
     if not shows_scores:

@@ -32,9 +32,9 @@ def with_reasons(
     explored = _find_explored(listed, found, best)
     if not explored and not found.popular:
         return rows
-    others = {"reason": [POPULAR]} if found.popular else {}
+    unexplored = {"reason": [POPULAR]} if found.popular else {}
     return [
-        {**row, **({"reason": [EXPLORED]} if item in explored else others)}
+        {**row, **({"reason": [EXPLORED]} if item in explored else unexplored)}
         for row, item in zip(rows, listed.tolist(), strict=True)
     ]
 

@@ -1,4 +1,4 @@
-"""Snapshots of the datasets of a group as they are now: filters and metadata read newer data than a model was trained on.
+"""Snapshots of the datasets of a group as they are now. Filters and metadata read newer data than models train on.
 
 A snapshot is made from the current imports and the records put since, once for each state of a dataset, under
 ``work/<dataset>`` among the artifacts, where all processes of a machine find it. docs/decisions/010 says why.
@@ -38,7 +38,7 @@ log = structlog.get_logger()
 #: The number of interactions of a user and event type that AWS's filters consider, by the dataset's type.
 MOST_EVENTS: Mapping[str, int] = {"INTERACTIONS": 100, "ACTION_INTERACTIONS": 300}
 
-#: A new state is read after at least so many times the duration of the last reading, which limits the load of reading.
+#: A new state is read after at least so many times the duration of the last reader, which limits the load of reader.
 PACE = 10.0
 #: How the names of the files under ``work/<dataset>`` begin.
 _FILE_PREFIXES: Mapping[type[Snapshot] | type[UserEventIndex], str] = {Snapshot: "snapshot-", UserEventIndex: "seen-"}
@@ -92,13 +92,13 @@ class SnapshotCache:
 
     def __init__(
         self,
-        reading: ResourceReader,
+        reader: ResourceReader,
         store: Store,
         artifacts: Artifacts,
         on_step: Callable[[], None] = streamed_records.ignore_step,
     ) -> None:
         """``on_step`` is called at every step of the work while a snapshot is made."""
-        self._reading = reading
+        self._reader = reader
         self._store = store
         self._artifacts = artifacts
         self._on_step = on_step
@@ -163,13 +163,13 @@ class SnapshotCache:
         if dataset is None:
             return None
         try:
-            schema = self._reading.find_record(dataset.body["schemaArn"], "schema").body
+            schema = self._reader.find_record(dataset.body["schemaArn"], "schema").body
         except ResourceNotFound:  # both are being deleted
             return None
         return DatasetState(
             dataset=dataset,
             schema={**schema, "schemaArn": dataset.body["schemaArn"]},
-            jobs=list(reversed(list(iter_current_jobs(dataset_arn, self._reading)))),
+            jobs=list(reversed(list(iter_current_jobs(dataset_arn, self._reader)))),
             put=self._store.get_last_put(dataset_arn) if kind is Snapshot else 0.0,
         )
 
@@ -203,7 +203,7 @@ class SnapshotCache:
                 shutil.rmtree(draft, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix=_DRAFTS, dir=target.parent) as draft_folder:
             scratch = Path(draft_folder)
-            memory_mb = self._reading.settings.import_memory_mb
+            memory_mb = self._reader.settings.import_memory_mb
             with DuckDBSession(memory_mb=memory_mb, scratch=scratch, on_step=self._on_step) as database:
                 write(scratch / "made", state, database)
             sync_to_disk(scratch / "made")

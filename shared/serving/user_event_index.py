@@ -52,7 +52,7 @@ def write_index(
 
 
 def _number_names(database: DuckDBSession, files: Sequence[Path], item: str, most: int) -> None:
-    """Create the tables users, items and types (name, number), and seen (user, items, types, times) in these numbers."""
+    """Create the tables users, items and types (name, number), and seen (user, items, types, times) in numbers."""
     there = database.list_columns(files) if files else set()
     type_ = "lower(coalesce(EVENT_TYPE::VARCHAR, ''))" if "EVENT_TYPE" in there else "''"
     events = (

@@ -152,7 +152,7 @@ class CachedStore:
             ending.wait(LISTEN_EVERY)
 
     @contextmanager
-    def track_request(self) -> Iterator[RequestReads]:
+    def begin_request(self) -> Iterator[RequestReads]:
         """Treat the reads of this thread within the block as one request's: it reads invalidations once."""
         self._request.begin()
         try:

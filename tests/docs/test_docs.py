@@ -11,7 +11,7 @@ import pytest
 from shared import recipes, settings
 from shared.aws import service_model
 from shared.state import messages
-from tools.docs import generate, traced
+from tools.docs import generate, remarks, traced
 
 ROOT = Path(__file__).parents[2]
 SERVICES = (*service_model.SERVICES, service_model.OWN_SERVICE)
@@ -19,7 +19,7 @@ WORDS = (ROOT / "docs" / "dev" / "glossary.md").read_text()
 
 
 def test_the_generated_pages_are_current() -> None:
-    assert generate.outdated() == []
+    assert generate.find_outdated_pages() == []
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -44,12 +44,18 @@ def test_every_operation_leads_to_its_function_its_test_and_its_rules(name: str)
 
 
 def test_every_rule_that_an_operation_could_keep_is_kept_by_one() -> None:
-    assert {number for name in OPERATIONS for number in traced.rules(name)} == traced.SUBJECTS.keys()
+    assert {number for name in OPERATIONS for number in traced.find_rules(name)} == traced.SUBJECTS.keys()
 
 
 def test_every_remark_is_about_an_operation() -> None:
     known = {name for service in SERVICES for name in service_model.load_operations(service)}
-    assert set(generate.NOTES) <= known
+    assert set(remarks.REMARKS) <= known
+
+
+@pytest.mark.parametrize("remark", [remark for each in remarks.REMARKS.values() for remark in each])
+def test_every_remark_is_confirmed_by_a_test(remark: remarks.Remark) -> None:
+    path, _, name = remark.confirmed_by.partition("::")
+    assert re.search(rf"^def {name}\(", (ROOT / path).read_text(), re.MULTILINE), f"{remark.confirmed_by} is no test"
 
 
 def test_every_recipe_and_hyperparameter_is_listed() -> None:

@@ -29,14 +29,14 @@ time.time_ns = lambda: _time_ns() + {skew} * 1_000_000_000
 WORKER = """
 import sys
 from shared.state.messages import Finished
-from shared.jobs.celery_app import report
+from shared.jobs.celery_app import report_fact
 from shared.state.lifecycle import CLAIMABLE
 from shared.store.redis import RedisStore
 class Lost:
     def send(self, message): pass
 store = RedisStore(sys.argv[1])
 lease = store.claim_lease(sys.argv[2], "worker", CLAIMABLE, 30.0)
-report(store, Lost(), Finished(arn=sys.argv[2], attempt=lease.attempt))
+report_fact(store, Lost(), Finished(arn=sys.argv[2], attempt=lease.attempt))
 """
 
 

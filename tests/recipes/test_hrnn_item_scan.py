@@ -12,9 +12,9 @@ import pytest
 
 from shared.recipes.distribution import compute_exact_scores, find_best_items
 from shared.recipes.hrnn.serving import int8_products, item_scan, shared_pass
-from shared.recipes.hrnn.serving.file_rows import Rows
-from shared.recipes.hrnn.serving.item_scan import Scan
-from shared.recipes.hrnn.serving.shared_pass import Floats, Passes
+from shared.recipes.hrnn.serving.file_rows import FileRows
+from shared.recipes.hrnn.serving.item_scan import QuantizedScan
+from shared.recipes.hrnn.serving.shared_pass import Floats, SharedPasses
 from shared.recipes.scoring_api import ApproximateScores
 from shared.serving.pipeline import find_best_allowed
 
@@ -71,11 +71,11 @@ KINDS: list[Callable[[], Floats]] = [lambda: normal(ITEMS, HIDDEN), clustered, t
 
 def of(vectors_IH: Floats, bias_I: Floats, q_H: Floats) -> tuple[Floats, ApproximateScores, Floats]:
     """The scores and what tells of them, and the logits to the last bit."""
-    over = Passes(vectors_IH, bias_I, 1)
-    logits_I = over.logits(q_H)
-    rough = over.rough(q_H, NONE)
+    over = SharedPasses(vectors_IH, bias_I, 1)
+    logits_I = over.compute_logits(q_H)
+    rough = over.create_estimate(q_H, NONE)
     assert rough is not None
-    rough.settle(logits_I, 25)
+    rough.settle_best(logits_I, 25)
     return softmax(logits_I), rough, brute(vectors_IH, bias_I, q_H)
 
 
@@ -106,10 +106,10 @@ def same(found: npt.NDArray[np.int64], wanted: npt.NDArray[np.int64], logits_I: 
 @pytest.mark.parametrize("length", [0.02, 0.3, 1.0])
 def test_no_estimate_is_further_off_than_its_bound(kind: Callable[[], Floats], length: float) -> None:
     vectors_IH, bias_I, q_H = kind(), normal(ITEMS), length * normal(HIDDEN)
-    over = Scan(vectors_IH, bias_I)
+    over = QuantizedScan(vectors_IH, bias_I)
     [logits_I] = logits = [np.empty(ITEMS, np.float32)]
-    over.logits([q_H], logits)
-    rough, places_I = over.rough(q_H, NONE), np.arange(ITEMS)
+    over.estimate_logits([q_H], logits)
+    rough, places_I = over.create_estimate(q_H, NONE), np.arange(ITEMS)
     off_I = brute(vectors_IH, bias_I, q_H) - logits_I
     bounds_I = rough.get_bounds(places_I)
     assert (np.abs(off_I) <= bounds_I + 3e-7 * np.abs(logits_I)).all()
@@ -158,15 +158,15 @@ def test_scores_are_near(kind: Callable[[], Floats], near: float) -> None:
 
 def test_what_is_added_and_what_is_taken_out_stays() -> None:
     vectors_IH, bias_I, q_H = normal(ITEMS, HIDDEN), normal(ITEMS), 0.2 * normal(HIDDEN)
-    over = Passes(vectors_IH, bias_I, 1)
+    over = SharedPasses(vectors_IH, bias_I, 1)
     had, near = np.array([5, 3, 8000]), RNG.permutation(ITEMS)[:1000]
     wanted_I = brute(vectors_IH, bias_I, q_H)
-    logits_I, rough = over.logits(q_H), over.rough(q_H, had)
+    logits_I, rough = over.compute_logits(q_H), over.create_estimate(q_H, had)
     assert rough is not None
     for each_I in (logits_I, wanted_I):
         each_I[near] += np.float32(1.5)
         each_I[had] = -np.inf
-    rough.settle(logits_I, 25)
+    rough.settle_best(logits_I, 25)
     same(find_best_items(logits_I, 25), ranked(wanted_I, 25, wanted_I > -np.inf), wanted_I)
     scores_I = softmax(logits_I)
     scores_I[had] = [4, 3, 2]
@@ -177,7 +177,7 @@ def test_what_is_added_and_what_is_taken_out_stays() -> None:
 
 def test_processors_that_add_in_16_bits_are_asked_by_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
     """An estimate is off by more then, and no answer is another one."""
-    monkeypatch.setattr(item_scan, "reach", lambda: 63)
+    monkeypatch.setattr(item_scan, "find_query_range", lambda: 63)
     vectors_IH, bias_I = normal(ITEMS, HIDDEN), normal(ITEMS)
     for q_H in 0.2 * normal(5, HIDDEN):
         scores_I, rough, logits_I = of(vectors_IH, bias_I, q_H)
@@ -192,26 +192,26 @@ def test_products_are_those_of_whole_numbers(items: int, hidden: int, zero: int)
     codes_CH = RNG.integers(-127, 128, (items, hidden)).astype(np.int8)
     steps_BH = RNG.integers(1 - zero, zero, (5, hidden))
     room = np.empty(5 * items + 3, np.int32)
-    found = int8_products.Products(codes_CH, zero).of((steps_BH + zero).astype(np.uint8), room)
+    found = int8_products.Int8Products(codes_CH, zero).multiply_queries((steps_BH + zero).astype(np.uint8), room)
     np.testing.assert_array_equal(found, steps_BH @ codes_CH.T.astype(np.int64))
 
 
 def test_threads_share_it() -> None:
-    over = Passes(normal(ITEMS, HIDDEN), normal(ITEMS), 2)
+    over = SharedPasses(normal(ITEMS, HIDDEN), normal(ITEMS), 2)
     asked = list(0.2 * normal(16, HIDDEN))
-    alone = [over.alone(q_H) for q_H in asked]
+    alone = [over.compute_alone(q_H) for q_H in asked]
     with ThreadPoolExecutor(8) as pool:
         for _ in range(5):
-            for logits_I, alone_I in zip(pool.map(over.logits, asked), alone, strict=True):
+            for logits_I, alone_I in zip(pool.map(over.compute_logits, asked), alone, strict=True):
                 np.testing.assert_array_equal(logits_I, alone_I)
 
 
 def test_small_catalogues_are_not_scanned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shared_pass, "SCANNED", ITEMS + 1)
     vectors_IH, bias_I, q_H = normal(ITEMS, HIDDEN), normal(ITEMS), normal(HIDDEN)
-    over = Passes(vectors_IH, bias_I, 1)
-    assert over.rough(q_H, NONE) is None
-    np.testing.assert_array_equal(over.logits(q_H), vectors_IH @ q_H + bias_I)
+    over = SharedPasses(vectors_IH, bias_I, 1)
+    assert over.create_estimate(q_H, NONE) is None
+    np.testing.assert_array_equal(over.compute_logits(q_H), vectors_IH @ q_H + bias_I)
 
 
 @pytest.mark.parametrize("offset", [0, 8])
@@ -219,16 +219,16 @@ def test_rows_are_those_of_the_file(tmp_path: Path, offset: int) -> None:
     array_IH = normal(1000, 24)
     (tmp_path / "rows").write_bytes(b"x" * (offset + 40) + array_IH.tobytes())
     mapped = np.memmap(tmp_path / "rows", mode="r", offset=offset)
-    rows = Rows(np.asarray(mapped)[40:].view(np.float32).reshape(1000, 24)[3:-1])
+    rows = FileRows(np.asarray(mapped)[40:].view(np.float32).reshape(1000, 24)[3:-1])
     for places in (np.array([0]), np.array([995, 3, 3, 500], np.int32), NONE):
         np.testing.assert_array_equal(rows[places], array_IH[3:][places])
-    rows.let_go()
+    rows.release_pages()
     (tmp_path / "rows").unlink()
     np.testing.assert_array_equal(rows[np.array([7])], array_IH[[10]])
 
 
 def test_rows_may_be_in_memory() -> None:
     array_IH = normal(10, 4)
-    rows = Rows(array_IH)
-    rows.let_go()
+    rows = FileRows(array_IH)
+    rows.release_pages()
     np.testing.assert_array_equal(rows[np.array([4, 4])], array_IH[[4, 4]])

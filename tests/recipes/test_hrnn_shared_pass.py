@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from shared.recipes.distribution import find_best_items
-from shared.recipes.hrnn.serving.shared_pass import BLOCK, CHUNK, MOST, Floats, Passes
+from shared.recipes.hrnn.serving.shared_pass import BLOCK, CHUNK, MOST, Floats, SharedPasses
 
 HIDDEN = 24
 RNG = np.random.default_rng(0)
 
 
-class Watched(Passes):
+class Watched(SharedPasses):
     """It notes how many went together."""
 
     def __init__(self, items: int, cores: int) -> None:
@@ -27,11 +27,11 @@ class Watched(Passes):
 
     def alone(self, q_H: Floats) -> Floats:
         self.went.append(1)
-        return super().alone(q_H)
+        return super().compute_alone(q_H)
 
     def together(self, queries: Sequence[Floats], logits: Sequence[Floats]) -> None:
         self.went.append(len(queries))
-        super().together(queries, logits)
+        super().compute_together(queries, logits)
 
 
 def queries(count: int) -> list[Floats]:
@@ -51,11 +51,11 @@ def until(holds: Callable[[], bool]) -> None:
         time.sleep(0.001)
 
 
-def waiting(passes: Passes, pool: ThreadPoolExecutor, asked: Sequence[Floats]) -> list[Future[Floats]]:
+def waiting(passes: SharedPasses, pool: ThreadPoolExecutor, asked: Sequence[Floats]) -> list[Future[Floats]]:
     """They wait, in this order: all cores are taken."""
     answers = []
     for place, q_H in enumerate(asked):
-        answers.append(pool.submit(passes.logits, q_H))
+        answers.append(pool.submit(passes.compute_logits, q_H))
         until(lambda place=place: len(passes._waiting) == place + 1)  # type: ignore[misc]
     return answers
 
@@ -75,7 +75,7 @@ def test_an_answer_is_that_of_a_request_alone(items: int, count: int) -> None:
 def test_who_comes_first_goes_alone() -> None:
     passes, [q_H] = Watched(50, 1), queries(1)
     for _ in range(3):
-        np.testing.assert_array_equal(passes.logits(q_H), passes._vectors_IH @ q_H + passes._bias_I)
+        np.testing.assert_array_equal(passes.compute_logits(q_H), passes._vectors_IH @ q_H + passes._bias_I)
     assert passes.went == [1, 1, 1]
 
 
@@ -86,7 +86,7 @@ def test_those_who_wait_go_together(count: int, went: list[int]) -> None:
     passes, asked = Watched(700, cores=0), queries(count)
     with ThreadPoolExecutor(count) as pool:
         answers = waiting(passes, pool, asked)
-        passes._ended()
+        passes._end_pass()
         together = [softmax(answer.result(10)) for answer in answers]
     assert passes.went == went
     np.testing.assert_allclose(together, [softmax(passes.alone(q_H)) for q_H in asked], rtol=5e-6)
@@ -98,7 +98,7 @@ def test_what_breaks_breaks_for_one_alone() -> None:
     asked[1] = np.zeros(HIDDEN + 1, np.float32)
     with ThreadPoolExecutor(3) as pool:
         answers = waiting(passes, pool, asked)
-        passes._ended()
+        passes._end_pass()
         for place in (0, 2):
             np.testing.assert_array_equal(answers[place].result(10), passes.alone(asked[place]))
         with pytest.raises(ValueError, match="mismatch"):
@@ -112,10 +112,10 @@ def test_a_pass_that_finds_no_memory_is_made_one_by_one(monkeypatch: pytest.Monk
     def broken(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(passes, "together", broken)
+    monkeypatch.setattr(passes, "compute_together", broken)
     with ThreadPoolExecutor(3) as pool:
         answers = waiting(passes, pool, asked)
-        passes._ended()
+        passes._end_pass()
         for q_H, answer in zip(asked, answers, strict=True):
             np.testing.assert_array_equal(answer.result(10), passes.alone(q_H))
     until(lambda: passes._free == 1)
@@ -129,7 +129,7 @@ def test_many_threads_are_each_answered_their_own(cores: int) -> None:
     def ask(first: int) -> None:
         together.wait(10)
         for number in range(first, first + 100):
-            scores_I = softmax(passes.logits(asked[number % 40]))
+            scores_I = softmax(passes.compute_logits(asked[number % 40]))
             np.testing.assert_allclose(scores_I, alone[number % 40], rtol=5e-6)
 
     with ThreadPoolExecutor(8) as pool:

@@ -63,7 +63,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def forget(scorer: Scorer) -> None:
-    scorer._memories = state_cache.Memories(scorer._memories._reader)
+    scorer._memories = state_cache.StateCache(scorer._memories._reader)
 
 
 LIVE = st.tuples(
@@ -119,7 +119,7 @@ def test_only_new_events_are_read(pair: Pair, monkeypatch: pytest.MonkeyPatch) -
         read.append(len(items_T))
         return plain(self, items_T, *more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(numpy_network.NumpyNetwork, "read", counting)
+    monkeypatch.setattr(numpy_network.NumpyNetwork, "read_events", counting)
     trained, live = pair.scorer.history("ann"), [Past(f"i{n % 9}", NOW + n, "click") for n in range(30)]
 
     def events_read(history: Sequence[Past]) -> int:
@@ -139,7 +139,7 @@ def test_only_new_events_are_read(pair: Pair, monkeypatch: pytest.MonkeyPatch) -
 
 def test_what_is_remembered_has_bounds(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     forget(pair.scorer)
-    monkeypatch.setattr(state_cache, "MOST_EVENTS", 10 * (state_cache.OF_A_USER + 1))
+    monkeypatch.setattr(state_cache, "MOST_EVENTS", 10 * (state_cache.EVENTS_A_USER + 1))
     for number in range(50):
         pair.scorer.scores(Query(user_id=f"user {number}", history=[Past("i1", NOW)], now=NOW))
         assert pair.scorer._memories._size <= state_cache.MOST_EVENTS
@@ -193,7 +193,11 @@ def test_a_history_out_of_order_is_the_same_in_pieces(pair: Pair) -> None:
 
 def test_gaps_are_told_apart_as_in_training() -> None:
     seconds = np.unique([step + 2.0**power for power in range(32) for step in (-2, -1, -0.5, 0, 0.5, 1)])
-    np.testing.assert_array_equal(numpy_network.gap_buckets(seconds), bucket_gaps(torch.from_numpy(seconds)).numpy())
-    assert numpy_network.gap_buckets(np.array([-5.0, 0.0, 4e12])).tolist() == [0, 0, 31]
+    np.testing.assert_array_equal(
+        numpy_network.find_gap_buckets(seconds), bucket_gaps(torch.from_numpy(seconds)).numpy()
+    )
+    assert numpy_network.find_gap_buckets(np.array([-5.0, 0.0, 4e12])).tolist() == [0, 0, 31]
     odd_S = np.array([*seconds.tolist(), -5.0, 4e12])
-    assert [numpy_network.gap_bucket(one) for one in odd_S.tolist()] == numpy_network.gap_buckets(odd_S).tolist()
+    assert [numpy_network.find_gap_bucket(one) for one in odd_S.tolist()] == numpy_network.find_gap_buckets(
+        odd_S
+    ).tolist()

@@ -47,7 +47,7 @@ class SimProcess:
     """Those that have not ended, in the order in which they began."""
     at_death: list[Callable[[], None]] = field(default_factory=list)
     handle: Any = None
-    """What its code knows it by: a ``shared.jobs.worker_process.Process``."""
+    """What its code knows it by: a ``shared.jobs.worker_process.WorkerProcess``."""
 
 
 @dataclass(eq=False, slots=True)

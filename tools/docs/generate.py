@@ -1,4 +1,4 @@
-"""Writes the pages of docs/ that repeat what the code declares.
+"""Writes the pages of docs/ that repeat declarations of the code.
 
     python -m tools.docs.generate [--check]
 
@@ -26,69 +26,30 @@ from shared.settings import Settings
 from shared.state import lifecycle, messages
 from shared.storage.artifacts import Artifacts
 from shared.store.memory import MemoryStore
-from tools.docs import traced
+from tools.docs import remarks, traced
 
 FOLDER = Path(__file__).parent.parent.parent / "docs"
 HEAD = "<!-- Written by `python -m tools.docs.generate` from the code. Change the code, not this page. -->\n\n"
 
-_DECLINED = (
-    "the request is checked, kept and answered as at AWS, but the work comes in a later release: for now the job ends "
-    "failed, with a failureReason that says so"
-)
 
-#: What an operation or a member does otherwise than at AWS, or not yet; said here so that nobody has to find out.
-NOTES: Mapping[str, str] = {
-    "CreateSolution": "`performHPO` and `performAutoML` train trials before each version (`foretaste hpo` shows them); "
-    "`performAutoTraining` is true by default, as at AWS, and acts only "
-    "where the setting `FORETASTE_AUTO_TRAINING` allows it; `hpoObjective` is kept and not read, as at AWS, unless "
-    "`FORETASTE_HPO_OBJECTIVE` has it act",
-    "UpdateSolution": "another rate begins the schedule anew, as at AWS; see CreateSolution",
-    "CreateSolutionVersion": "`trainingMode` AUTOTRAIN is refused",
-    "CreateCampaign": "`minProvisionedTPS` is kept and answered; a campaign that follows its solution "
-    "(`syncWithLatestSolutionVersion`) shows the version that it has, and moves to each new one that was trained FULL",
-    "UpdateCampaign": "as CreateCampaign; an update that changes nothing is accepted",
-    "CreateDatasetImportJob": "`roleArn` is kept and answered: access is that of the importing process; a few "
-    "cells that cannot be read are null: docs/user/imports.md",
-    "DescribeDatasetImportJob": "the header `x-foretaste-remarks` tells what was not taken: cells that are null, files "
-    "that were skipped",
-    "CreateBatchInferenceJob": _DECLINED,
-    "CreateBatchSegmentJob": _DECLINED,
-    "CreateDatasetExportJob": _DECLINED,
-    "CreateDataDeletionJob": f"{_DECLINED}. Nothing is deleted",
-    "UpdateDataset": "solutions that were made before it leave the new columns out of their training; refused while an "
-    "import into the dataset is under way",
-    "PutEvents": "`sentAt` may be in milliseconds; an event without `itemId`, which nothing can use, is kept, counted "
-    "and logged ([how](observability.md#logs)); of the lists of recipes that explore, `recommendationId` stands for "
-    "the impression during an hour; `metricAttribution` is kept with the event and not used yet",
-    "PutActionInteractions": "`Viewed`, `Taken` and `Not Taken` in any case; `trackingId` is that of DescribeDataset; "
-    "`timestamp` may be in milliseconds",
-    "GetRecommendations": "filters see a new import or put record within seconds, an event at once; who is unknown to "
-    "`aws-user-personalization-v2` is answered without scores what is a `Popular item`, as AWS's placeholders are",
-    "GetPersonalizedRanking": "what a filter takes away is not answered, and changes no score of the rest",
-    "CreateMetricAttribution": "kept and checked as at AWS; nothing is measured or reported yet",
-    "UpdateMetricAttribution": "as CreateMetricAttribution",
-    "ListTrials": "`foretaste hpo` prints it",
-}
-
-
-def operations() -> str:
-    offered = _offered()
+def build_operation_page() -> str:
+    offered = _collect_handlers()
+    total = sum(len(service_model.load_operations(service)) for service in service_model.SERVICES)
     lines = [
         "# Operations\n",
-        "All 79 operations of the three services are known: each request is checked by AWS's service model. One that",
-        "is not offered yet answers `UnsupportedOperationException`, whatever the request.\n",
-        f"Offered: {sum(len(offered[service]) for service in service_model.SERVICES)} of "
-        f"{sum(len(service_model.load_operations(service)) for service in service_model.SERVICES)}.\n",
-        "`tests/conformance` asks all of them for what is right and what is wrong. Rules are those of Amazon",
-        "Personalize, by the numbers at the end of this page.\n",
+        f"The three services have {total} operations. Each request is checked by AWS's service model. An operation",
+        "that is not offered answers every valid request with `UnsupportedOperationException`.\n",
+        f"Offered: {sum(len(offered[service]) for service in service_model.SERVICES)} of {total}.\n",
+        "`tests/conformance` sends valid and invalid requests to all of them. Rules are those of Amazon Personalize,",
+        "by the numbers at the end of this page.\n",
     ]
     for service in service_model.SERVICES:
-        lines += [f"## {service}\n", *_operation_table(service, offered[service]), ""]
+        lines += [f"## {service}\n", *_build_operation_rows(service, offered[service]), ""]
     lines += [
         f"## {service_model.OWN_SERVICE}\n",
-        "What AWS has no operation for, at the address of `personalize`, signed alike. It is described in AWS's own",
-        "language: any client of botocore can call it whose loader searches `shared/aws/models/`.\n",
-        *_operation_table(service_model.OWN_SERVICE, offered[service_model.OWN_SERVICE]),
+        "Operations that AWS does not have, at the address of `personalize`, with the same signatures. Their service",
+        "model has AWS's format: a botocore client can call them if its loader searches `shared/aws/models/`.\n",
+        *_build_operation_rows(service_model.OWN_SERVICE, offered[service_model.OWN_SERVICE]),
         "",
     ]
     lines += ["## Rules\n", "| number | subject |", "|---|---|"]
@@ -96,21 +57,21 @@ def operations() -> str:
     return "\n".join([*lines, ""])
 
 
-def _operation_table(service: str, offered: Mapping[str, app.OperationHandler]) -> Iterable[str]:
+def _build_operation_rows(service: str, offered: Mapping[str, app.OperationHandler]) -> Iterable[str]:
     yield "| operation | answered by | tested in | rules | remarks |"
     yield "|---|---|---|---|---|"
     for name in sorted(service_model.load_operations(service)):
         handler = offered.get(name)
         cells = (
-            traced.function(handler) if handler else "not yet",
-            ", ".join(f"`{path}`" for path in traced.tests(name)),
-            ", ".join(traced.rules(name)),
-            NOTES.get(name, ""),
+            traced.describe_handler(handler) if handler else "not yet",
+            ", ".join(f"`{path}`" for path in traced.find_tests(name)),
+            ", ".join(traced.find_rules(name)),
+            remarks.join_remarks(name),
         )
         yield f"| {name} | {' | '.join(cells)} |"
 
 
-def _offered() -> Mapping[str, Mapping[str, app.OperationHandler]]:
+def _collect_handlers() -> Mapping[str, Mapping[str, app.OperationHandler]]:
     configured, store = Settings(), MemoryStore()
     context = ApiContext(
         store, celery_app.MessageQueue(celery_app.create_celery_app(configured)), ResourceReader(store, configured)
@@ -124,27 +85,28 @@ def _offered() -> Mapping[str, Mapping[str, app.OperationHandler]]:
     }
 
 
-def recipe_pages() -> str:
-    lines = ["# Recipes\n", "Values are strings on the wire. T: tunable by HPO at AWS.\n"]
+def build_recipe_page() -> str:
+    lines = ["# Recipes\n", "Hyperparameters are strings in requests. T: tunable by HPO at AWS.\n"]
     for recipe in recipes.RECIPES.values():
-        lines += [f"## {recipe.name}\n", f"{recipe.description}\n", *_recipe_table(recipe), ""]
+        lines += [f"## {recipe.name}\n", f"{recipe.description}\n", *_build_recipe_lines(recipe), ""]
     return "\n".join(lines)
 
 
-def _recipe_table(recipe: Recipe) -> Iterable[str]:
+def _build_recipe_lines(recipe: Recipe) -> Iterable[str]:
     yield f"* recipe: `{recipe.arn}`, type {recipe.recipe_type}, training modes {', '.join(recipe.training.modes)}"
     if recipe.domain:
         yield f"* a use case of {recipe.domain}, for CreateRecommender"
     yield f"* algorithm: `{recipe.algorithm_arn}`"
     if recipe.feature_transformation:
         yield f"* feature transformation: `{recipe.feature_transformation_arn}`"
-    yield f"* trains on: {_trained_on(recipe)}"
-    yield f"* a request needs: {' and '.join(recipe.serving.required_members) or 'nothing'}; {_answered(recipe)}"
+    yield f"* trains on: {_describe_training_data(recipe)}"
+    required = " and ".join(recipe.serving.required_members) or "nothing"
+    yield f"* a request needs: {required}; {_describe_answers(recipe)}"
     if recipe.inert:
-        yield f"* taken as AWS prints it, without effect: {', '.join(p.name for p in recipe.inert)}"
+        yield f"* accepted, because AWS prints it, and without effect: {', '.join(p.name for p in recipe.inert)}"
     for p in recipe.hyperparameters:
         if p.aliases:
-            yield f"* {p.name} is also taken as {', '.join(p.aliases)}"
+            yield f"* {p.name} is also accepted as {', '.join(p.aliases)}"
     yield f"* code and numbers: `{recipe.module.replace('.', '/')}/`"
     if not recipe.hyperparameters:
         return
@@ -152,11 +114,11 @@ def _recipe_table(recipe: Recipe) -> Iterable[str]:
     yield "|---|---|---|---|---|---|"
     for p in recipe.hyperparameters:
         range_ = "above 0" if p.positive else ", ".join(p.choices) or f"[{p.minimum:g}, {p.maximum:g}]"
-        tunable = "only so" if p.only_tuned else "yes" if p.tunable else ""
+        tunable = "only by HPO" if p.only_tuned else "yes" if p.tunable else ""
         yield f"| {p.name} | {p.kind} | {p.type} | {p.default} | {range_} | {tunable} |"
 
 
-def _trained_on(recipe: Recipe) -> str:
+def _describe_training_data(recipe: Recipe) -> str:
     of_type = f" of type {recipe.training.event_type}" if recipe.training.event_type else ""
     interactions, described = recipe.interactions.title(), recipe.catalogue.title()
     if not recipe.training.uses_metadata:
@@ -167,7 +129,7 @@ def _trained_on(recipe: Recipe) -> str:
     return f"{interactions}{of_type} with contextual metadata, {described}, Users{catalogue}"
 
 
-def _answered(recipe: Recipe) -> str:
+def _describe_answers(recipe: Recipe) -> str:
     scores = "answers show scores" if recipe.serving.shows_scores else "answers show no scores"
     live = (
         "live events change them"
@@ -175,18 +137,18 @@ def _answered(recipe: Recipe) -> str:
         else "live events change them with the next training"
     )
     hidden = (
-        f"; never shows what the user has events of type {recipe.serving.hidden_event_type} with"
+        f"; never shows items with which the user has an event of type {recipe.serving.hidden_event_type}"
         if recipe.serving.hidden_event_type
         else ""
     )
     return f"{scores}; {live}{hidden}"
 
 
-def setting_page() -> str:
+def build_setting_page() -> str:
     lines = [
         "# Settings\n",
-        "Every process reads its settings from the environment, once, when it starts. *also _FILE*: the value may",
-        "lie in a file whose path stands in the variable with `_FILE` at its end.\n",
+        "Every process reads its settings from the environment, once, when it starts. *also _FILE*: the variable with",
+        "`_FILE` at its end may name a file that contains the value.\n",
         "| variable | default | meaning |",
         "|---|---|---|",
     ]
@@ -198,11 +160,11 @@ def setting_page() -> str:
     return "\n".join([*lines, ""])
 
 
-def lifecycle_page() -> str:
+def build_lifecycle_page() -> str:
     lines = [
         "# Lifecycles\n",
-        "Drawn from `shared/state/lifecycle.py`. Arrows in capitals are what a client asks; the others are facts that",
-        "workers and runtimes report. A pair that is not drawn changes nothing.\n",
+        "Drawn from `shared/state/lifecycle.py`. An arrow in capitals is a client's request; any other arrow is a fact",
+        "that a worker or runtime reports. A pair of status and fact without an arrow changes nothing.\n",
     ]
     by_table: dict[int, list[str]] = {}
     for resource in RESOURCES.values():
@@ -212,33 +174,33 @@ def lifecycle_page() -> str:
         if names is None:
             continue
         if resource.lifecycle is None:
-            lines.append(f"## {', '.join(names)}\n\nNo status: usable at once.\n")
+            lines.append(f"## {', '.join(names)}\n\nWithout a status: usable at once.\n")
             continue
-        lines += [f"## {', '.join(names)}\n", *_drawing(resource.lifecycle), ""]
-    lines += ["## An update of a campaign (`latestCampaignUpdate`)\n", *_drawing(lifecycle.UPDATE), ""]
-    lines += ["## An update of a dataset (its own `status`)\n", *_drawing(lifecycle.UPDATE_IN_PLACE), ""]
+        lines += [f"## {', '.join(names)}\n", *_draw_lifecycle(resource.lifecycle), ""]
+    lines += ["## An update of a campaign (`latestCampaignUpdate`)\n", *_draw_lifecycle(lifecycle.UPDATE), ""]
+    lines += ["## An update of a dataset (its own `status`)\n", *_draw_lifecycle(lifecycle.UPDATE_IN_PLACE), ""]
     return "\n".join(lines)
 
 
-def _drawing(table: lifecycle.Lifecycle) -> Iterable[str]:
+def _draw_lifecycle(table: lifecycle.Lifecycle) -> Iterable[str]:
     yield "```mermaid\nstateDiagram-v2"
-    yield f"    [*] --> {_box(table.first)}"
+    yield f"    [*] --> {_format_state(table.first)}"
     for (status, what), after in table.transitions.items():
         if after == status:
             continue
         word = what.upper() if isinstance(what, lifecycle.TransitionRequest) else what
-        yield f"    {_box(status)} --> {_box(after)}: {word}"
+        yield f"    {_format_state(status)} --> {_format_state(after)}: {word}"
     yield "```"
 
 
-def _box(status: str) -> str:
+def _format_state(status: str) -> str:
     return status.replace(" ", "_") if status != lifecycle.GONE else "[*]"
 
 
-def message_page() -> str:
+def build_message_page() -> str:
     lines = [
         "# Messages\n",
-        "What crosses the queue, from `shared/state/messages.py`. The first half of a wire name is the queue.\n",
+        "All messages on the queues, from `shared/state/messages.py`. The first half of a wire name is the queue.\n",
         "| message | wire name | fields | meaning |",
         "|---|---|---|---|",
     ]
@@ -250,16 +212,16 @@ def message_page() -> str:
 
 
 PAGES: Mapping[str, Callable[[], str]] = {
-    "lifecycles.md": lifecycle_page,
-    "messages.md": message_page,
-    "operations.md": operations,
-    "recipes.md": recipe_pages,
-    "settings.md": setting_page,
+    "lifecycles.md": build_lifecycle_page,
+    "messages.md": build_message_page,
+    "operations.md": build_operation_page,
+    "recipes.md": build_recipe_page,
+    "settings.md": build_setting_page,
 }
 
 
-def outdated() -> list[str]:
-    """The pages that do not say what the code says."""
+def find_outdated_pages() -> list[str]:
+    """Return the names of the pages that differ from the code."""
     return [
         name
         for name, page in PAGES.items()
@@ -269,7 +231,7 @@ def outdated() -> list[str]:
 
 def main() -> None:
     if "--check" in sys.argv:
-        if stale := outdated():
+        if stale := find_outdated_pages():
             sys.exit(f"out of date: {', '.join(stale)}. Run `python -m tools.docs.generate` and commit what it writes.")
         return
     for name, page in PAGES.items():

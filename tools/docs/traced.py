@@ -1,4 +1,4 @@
-"""From an operation to the function that answers it, its file, the tests that ask it, and the rules that it keeps."""
+"""Finds the function that answers an operation, its file, the tests that call it, and the rules that it keeps."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from botocore import xform_name
 
+from services.api.operations import create_resource
 from shared.resources import Resource
 
 ROOT = Path(__file__).parent.parent.parent
@@ -38,7 +39,7 @@ SUBJECTS: Mapping[str, str] = {
     "8": "filter expressions",
     "9.1": "batch inference",
     "9.2": "batch segments",
-    "10": "events, and items, users and actions sent by themselves",
+    "10": "events, and single items, users and actions",
     "10.20": "metric attribution",
     "11.1": "tags",
     "11.2": "pages",
@@ -94,38 +95,38 @@ OF_OTHERS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def rules(operation: str) -> tuple[str, ...]:
-    """Raises KeyError for an operation of which nobody has said what it must keep."""
+def find_rules(operation: str) -> tuple[str, ...]:
+    """Return the numbers of the rules that an operation keeps. Raises KeyError for an operation without any."""
     if operation in OF_OTHERS:
         return OF_OTHERS[operation]
-    verb, noun = _words(operation)
+    verb, noun = _split_operation(operation)
     kept = {*OF_VERBS[verb], *OF_NOUNS[noun]}
     return tuple(number for number in SUBJECTS if number in kept)
 
 
-def _words(operation: str) -> tuple[str, str]:
-    """The verb, and what it is about in the singular."""
+def _split_operation(operation: str) -> tuple[str, str]:
+    """Split "ListCampaigns" into the verb and the noun in the singular."""
     verb, noun = re.findall(r"^([A-Z][a-z]+)(.+)$", operation)[0]
     return verb, noun.removesuffix("s") if verb == "List" else noun
 
 
-def function(handler: Any) -> str:
-    """Where it is, as ``services/api/operations.py`` create; a verb's also says of which resource."""
-    about = ""
+def describe_handler(handler: Any) -> str:
+    """Return the name of an operation's function and its file; for Create, also the file of the type's checks."""
+    checks = ""
     while isinstance(handler, partial):
-        about = next((f", `{_file(one.draft)}`" for one in handler.args if isinstance(one, Resource)), about)
+        checks = next((f", `{_get_path(one.draft)}`" for one in handler.args if isinstance(one, Resource)), checks)
         handler = handler.func
-    return f"{handler.__name__} in `{_file(handler)}`{about if handler.__name__ == 'create' else ''}"
+    return f"{handler.__name__} in `{_get_path(handler)}`{checks if handler is create_resource else ''}"
 
 
-def _file(thing: Any) -> str:
+def _get_path(thing: Any) -> str:
     return str(Path(inspect.getfile(thing)).relative_to(ROOT))
 
 
-def tests(operation: str) -> list[str]:
-    """The files that call it, two at most, those named after it or its resource first.
+def find_tests(operation: str) -> list[str]:
+    """Return the test files that call an operation: two at most, those with its or its resource's name first.
 
-    A call is boto3's method, the operation's own name, or what makes a resource and waits for it.
+    A call is boto3's method, the operation's own name, or a helper that creates a resource and waits for it.
     """
     method = xform_name(operation)
     noun = method.partition("_")[2].removesuffix("s")
@@ -133,16 +134,16 @@ def tests(operation: str) -> list[str]:
     if method.startswith("describe_"):
         asked += rf'|settled\("{noun}"'
     named = {f"test_{method}.py", f"test_{noun}s.py"}
-    found = [path for path, text in _sources() if re.search(asked, text)]
+    found = [path for path, text in _load_sources() if re.search(asked, text)]
     return sorted(found, key=lambda path: Path(path).name not in named)[:2]
 
 
 @cache
-def _sources() -> tuple[tuple[str, str], ...]:
-    return tuple(_read())
+def _load_sources() -> tuple[tuple[str, str], ...]:
+    return tuple(_read_sources())
 
 
-def _read() -> Iterator[tuple[str, str]]:
+def _read_sources() -> Iterator[tuple[str, str]]:
     for folder in TESTS:
         for path in sorted((ROOT / folder).rglob("test_*.py")):
             yield str(path.relative_to(ROOT)), path.read_text()

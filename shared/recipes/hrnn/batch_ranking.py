@@ -1,4 +1,4 @@
-"""Many queries at once: the best items of each, on the device. Evaluation and batch jobs; a request is scoring.py's."""
+"""Ranking for many queries at once, on the device, for evaluation and batch jobs. Single requests are scoring.py's."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ STEPS = 128
 """Events read in one window."""
 
 LOGITS_AT_ONCE = 2**23
+"""Logits of queries x items that are held at once."""
 
 RECENCY_HALF_LIFE = 1 / 8
-"""Of the time that the data span: so much earlier an event counts half, where it is told how to foretell what is after
-all of them."""
+"""As a share of the time that the data span: the blend, which must predict events after all of these, is fitted with
+weights that halve with so much age."""
 
 
 @torch.inference_mode()
@@ -42,9 +43,9 @@ def find_best_items(
     unseen: bool = False,
     leaning: CounterBlend | None = None,
 ) -> npt.NDArray[np.int64]:
-    """int64[Q,K]: what is recommended, best first, to the user of each event at its moment, before it.
+    """int64[Q,K]: return the recommendations, best first, for the user of each event at its moment, before it.
 
-    K is ``count``, or all items where there are fewer. ``unseen`` leaves out the items of the user's history.
+    K is ``count``, or the number of items if that is less. ``unseen`` leaves out the items of the user's history.
     """
     best_QK = np.zeros((len(events_Q), min(count, network.config.items)), np.int64)
     for chosen, shares_BI in iter_log_shares(network, streams, events_Q, on_block, unseen=unseen, leaning=leaning):
@@ -62,10 +63,10 @@ def iter_log_shares(
     unseen: bool = False,
     leaning: CounterBlend | None = None,
 ) -> Iterator[tuple[npt.NDArray[np.int64], Tensor]]:
-    """(int64[B] of Q, log p_BI) for all of Q, as many at once as are good to hold. What is asked: ``best_items``."""
+    """Yield (int64[B] of Q, log p_BI) until all of Q are answered. The queries are those of ``find_best_items``."""
     network = network.eval()
     positions_Q = streams.get_positions(events_Q)
-    # Users of similar length together: little is read twice.
+    # Users with histories of similar length are read together, so that little is filled up.
     order_Q = np.argsort(positions_Q, kind="stable")
     at_once = max(1, min(256, LOGITS_AT_ONCE // network.config.items))
     for begin in range(0, len(order_Q), at_once):
@@ -83,9 +84,9 @@ def iter_log_shares(
 def read_preceding_events(
     network: HrnnNetwork, streams: Streams, events_B: Tensor, lengths_B: Tensor, on_block: Callable[[], None]
 ) -> Tensor:
-    """x_BH: so many events before each of these have been read, and the one before those, or START."""
+    """Return x_BH after the ``lengths`` events before each of these, and the event before those, or START."""
     state_LBW = network.create_state(len(events_B))
-    # Shorter histories are filled up in front with events at which the state starts anew.
+    # Shorter histories are filled up in front with events that reset the state.
     back_T = torch.arange(int(lengths_B.max()), -1, -1, device=streams.device)
     x_BH = network.bias.new_zeros(0)
     for window in torch.split(back_T, STEPS):
@@ -106,7 +107,7 @@ def compute_log_shares(
     leaning: CounterBlend | None,
     remembered: int | None = None,
 ) -> tuple[Tensor, Pairs]:
-    """log p_NI before these places, where the network knows ``x_NH``, and what is in the histories there."""
+    """Return log p_NI before these places, where the network's output is ``x_NH``, and the pairs of the histories."""
     asked = streams.build_queries(places_N, remembered, network.config)
     q_NH = network.compute_query(x_NH, asked.after, asked.contexts)
     more = None if leaning is None else leaning.compute_extra_logits(streams, places_N, asked.pairs)
@@ -114,19 +115,19 @@ def compute_log_shares(
 
 
 class NextItemMetrics(NamedTuple):
-    """How well events are foretold by those before them."""
+    """How well the network predicts each event from those before it."""
 
     ndcg: float
-    """The mean of 1 / log2(1 + rank of the item taken), each event with its weight: half of it among all items, half,
-    of what was new to its user, among those that were new."""
+    """The weighted mean over events of 1 / log2(1 + rank of the item taken): half of it is the mean of all events among
+    all items, half that of events new to their user among the items new to that user."""
     events: npt.NDArray[np.int64]
-    """[Q] Those that are not of their user's first moment, as they were read; all, where there are no others."""
+    """[Q] The events in the order read, without each user's first moment; with it if no user has a second."""
     ranks: npt.NDArray[np.int64]
-    """[Q] Of the item taken at each of these."""
+    """[Q] The rank of the item taken at each of these, from 1."""
     shown: int
-    """Distinct items in the lists of 25; 0 unless they were asked for."""
+    """Distinct items in the lists of 25; 0 unless ``lists`` were asked for."""
     ndcg_by_scope: dict[str, float]
-    """The two halves of ``gain``."""
+    """The two halves of ``ndcg``: "raw" among all items, "unseen" among new ones."""
 
 
 @torch.inference_mode()
@@ -139,9 +140,9 @@ def predict_next_item(
     lists: bool = False,
     leaning: CounterBlend | None = None,
 ) -> NextItemMetrics:
-    """Foretells every event of these users, and not the newest tenth alone, so that a few users tell much.
+    """Predict every event of these users, not only the newest tenth, so that a few users suffice.
 
-    The same users, read in the same order at each call. ``lists`` asks what is shown as well.
+    Each call reads the users in the same order. ``lists`` also counts the items shown.
     """
     rows_at_once = max(1, LOGITS_AT_ONCE // network.config.items)
     gains = {"raw": MeanNdcg(), "unseen": MeanNdcg()}
@@ -164,7 +165,7 @@ def predict_next_item(
             gains["unseen"].add(shares_NI, targets.select(shares_NI[targets.rows, targets.items] > -torch.inf))
     events_Q, rank_Q = np.concatenate(events), np.concatenate(ranks)
     later_Q = streams.get_positions(events_Q) > 0
-    if not later_Q.any():  # as where nobody came back
+    if not later_Q.any():  # no user came back
         later_Q[:] = True
     means = {name: gain.mean for name, gain in gains.items()}
     return NextItemMetrics(sum(means.values()) / 2, events_Q[later_Q], rank_Q[later_Q], int(shown.sum()), means)
@@ -174,7 +175,7 @@ def predict_next_item(
 def iter_moment_states(
     network: HrnnNetwork, streams: Streams, users: npt.NDArray[np.int64], on_block: Callable[[], None]
 ) -> Iterator[tuple[Tensor, PredictionBatch]]:
-    """Reads the histories of these users: x_NH at each moment that is asked about."""
+    """Read the histories of these users, and yield (x_NH before each of a window's moments, the window's batch)."""
     network = network.eval()
     state_LBW = network.create_state(count_streams(users))
     for batch in iter_batches(streams, users):
@@ -184,7 +185,7 @@ def iter_moment_states(
 
 
 def iter_batches(streams: Streams, users: npt.NDArray[np.int64]) -> Iterator[PredictionBatch]:
-    """What is asked of these users, about MOST_COMPARED events, in the same order at each call."""
+    """Yield windows with about MOST_COMPARED events of these users, in the same order at each call."""
     of_window = count_streams(users) * STEPS
     windows = streams.iter_windows(users, streams=count_streams(users), steps=STEPS, rng=np.random.default_rng(0))
     for window in itertools.islice(windows, -(-MOST_COMPARED // of_window)):
@@ -192,7 +193,7 @@ def iter_batches(streams: Streams, users: npt.NDArray[np.int64]) -> Iterator[Pre
 
 
 def count_streams(users: npt.NDArray[np.int64]) -> int:
-    """Streams in which these users are read."""
+    """Return the number of streams in which these users are read."""
     return max(1, min(256, len(users)))
 
 
@@ -205,21 +206,24 @@ def fit_blend(
     on_block: Callable[[], None] = lambda: None,
     fixed: int = 0,
 ) -> BlendWeights:
-    """How far the network should lean on what was counted, told by what these users took. ``fixed``: ``OfNew``."""
-    asked = sum(len(batch.places) for batch in iter_batches(streams, users))
-    kept = np.random.default_rng(0).permutation(asked) < max(1, MOST_NUMBERS // network.config.items)
-    choices, done = BlendFitter(network, streams, counters, fixed), 0
+    """Fit the blend of the network with the counters on the items that these users took.
+
+    The first ``fixed`` weights of new items stay the network's own.
+    """
+    queries = sum(len(batch.places) for batch in iter_batches(streams, users))
+    kept = np.random.default_rng(0).permutation(queries) < max(1, MOST_NUMBERS // network.config.items)
+    fitter, done = BlendFitter(network, streams, counters, fixed), 0
     for x_NH, batch in iter_moment_states(network, streams, users, on_block):
         kept_N = torch.from_numpy(kept[done : done + len(x_NH)]).to(x_NH.device)
         done += len(x_NH)
-        lateness_K = streams.compute_recency(batch.places[batch.targets.rows], RECENCY_HALF_LIFE)
-        targets = batch.targets._replace(weights=batch.targets.weights * lateness_K)
-        choices.add(x_NH[kept_N], batch.places[kept_N], targets.select_queries(kept_N))
-    return choices.fit_blend(on_block)
+        recency_K = streams.compute_recency(batch.places[batch.targets.rows], RECENCY_HALF_LIFE)
+        targets = batch.targets._replace(weights=batch.targets.weights * recency_K)
+        fitter.add(x_NH[kept_N], batch.places[kept_N], targets.select_queries(kept_N))
+    return fitter.fit_blend(on_block)
 
 
 def compute_ranks(shares_NI: Tensor, targets: Targets) -> Tensor:
-    """[K] The place of each of these items in its row, from 1."""
+    """[K] Return the rank of each target's item in its row, from 1."""
     return (shares_NI[targets.rows] > shares_NI[targets.rows, targets.items, None]).sum(1) + 1
 
 
@@ -230,7 +234,7 @@ class MeanNdcg:
         self._sum = self._weight = 0.0
 
     def add(self, shares_NI: Tensor, targets: Targets) -> Tensor:
-        """The ranks, [K]."""
+        """Add the targets, and return their ranks, [K]."""
         rank_K = compute_ranks(shares_NI, targets)
         self._sum += float((targets.weights / torch.log2(1.0 + rank_K)).sum())
         self._weight += float(targets.weights.sum())

@@ -1,4 +1,4 @@
-"""Which items are cold, by the hyperparameters of aws-hrnn-coldstart."""
+"""The cold items, by the hyperparameters of aws-hrnn-coldstart."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ DAY_SECONDS = 86_400
 
 
 def find_cold_items(data: TrainingData, parameters: Mapping[str, str], now: float) -> npt.NDArray[np.bool_]:
-    """bool[I]: fewer than cold_start_max_interactions, and younger than cold_start_max_duration days.
+    """bool[I]: find items with fewer than cold_start_max_interactions, younger than cold_start_max_duration days.
 
-    An item's age goes from its first interaction, without any from its CREATION_TIMESTAMP, to ``now`` (seconds) or to
-    the newest interaction of all (cold_start_relative_from); where neither is known it is as young as can be.
-    Raises DataRefused where there are not 100 to 80,000 of them, as AWS does.
+    An item's age counts from its first interaction, or without any from its CREATION_TIMESTAMP, to ``now`` (seconds)
+    or to the newest interaction of all (cold_start_relative_from). An item with neither has age 0. Raises DataRefused
+    if there are not 100 to 80,000 of them, as AWS does.
     """
     histories = data.histories
     items = len(histories.item_ids)

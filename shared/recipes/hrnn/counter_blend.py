@@ -1,20 +1,20 @@
-"""How far the network leans on what was counted: weights that the validation users tell, and its logits with them.
+"""The blend of the network's logits with the counters, and the fit of its weights on the validation users.
 
-What is new to a user is a softmax over
+Items that are new to a user have a softmax over
 
     z'_i = dot v_i q + bias b_i + last last_i + near near_i + lately lately_i + like like_i + fashion_f fashion_fi
 
-and what the user has had one over
+and items of the user's history one over
 
     a'_i = again_dot (r * v_i) q + again_known (c_i + m_i) + again_count log(times taken)
            + again_last last_i + again_near near_i + again_lately lately_i
 
-and whether it is one that the user has had has the logit
+and the probability of a repeat has the logit
 
-    share w [q, known of the user] + evidence (log sum of exp z'_i of what was had - the same of what is new) + offset
+    share w [q, activity of the user] + evidence (log sum exp z'_i over the history - the same over new items) + offset
 
-the network's own having the first two weights 1, and the others 0. The weights are those under which what the
-validation users took is the most likely (Newton's method), drawn towards the network's own by PULL.
+In the network's own logits the first two weights are 1 and the others 0. The weights maximize the likelihood of the
+items that the validation users took (Newton's method), with a quadratic penalty PULL towards the network's own.
 
 Shapes: N queries, I items, S pairs, F weights, K targets.
 """
@@ -41,30 +41,30 @@ from shared.recipes.hrnn.types import Pairs, Queries, Targets
 from shared.recipes.ranking_metrics import LONGEST
 
 PULL = 1.0
-"""As much as one choice of which the weight in question says all."""
+"""The penalty on weights, in units of the curvature of a single choice."""
 
 STAYS = 1e9
-"""The pull on weights that stay as they are."""
+"""The penalty on fixed weights."""
 
 PAIR_PARTS = 3
-"""The first of NAMES, of which the logits of what was had know: what was had is like what was had."""
+"""The logits of repeats use the first so many of NAMES, without ``like``: items of one history are all alike."""
 
 STEPS, HALVINGS, ENOUGH = 12, 6, 1e-3
-"""Of Newton's method: at most, of a step that went too far, and the gain of a step after which there is none."""
+"""Newton's method: the most steps, the most halvings of a step that went too far, and the gain after which it ends."""
 
 MOST_NUMBERS = 2**22
-"""Logits at once, of all queries that the weights are worked out from."""
+"""Logits, of all queries together, that the weights are fitted on."""
 
 
 @dataclass(frozen=True)
 class CounterBlend:
-    """What a network leans on, and how far."""
+    """The counters beside a network, and the weights of both."""
 
     counters: Counters
     weights: BlendWeights
 
     def compute_extra_logits(self, streams: Streams, places_N: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """What is added to its logits before these places: [N,I] of items that are new, [S] of those of the pairs."""
+        """Return the terms to add to the logits before these places: of new items, [N,I], and of pairs, [S]."""
         found_NFI = compute_counter_features(self.counters, streams, places_N, pairs)
         blend = self.weights
         weights = np.array([blend.last, blend.near, blend.lately, blend.like, *blend.fashion], np.float32)
@@ -77,7 +77,7 @@ class CounterBlend:
 def compute_counter_features(
     counters: Counters, streams: Streams, places_N: Tensor, pairs: Pairs
 ) -> npt.NDArray[np.float32]:
-    """float32[N,len(NAMES) + len(FASHION),I] what was counted says before these places."""
+    """float32[N,len(NAMES) + len(FASHION),I] Compute the counters' values before these places."""
     rows = pairs.rows.cpu().numpy()
     ends = np.searchsorted(rows, np.arange(len(places_N) + 1))
     items_S = pairs.items.cpu().numpy()
@@ -93,21 +93,21 @@ def compute_counter_features(
 
 
 def select_pair_features(found_NFI: npt.NDArray[np.float32], pairs: Pairs) -> npt.NDArray[np.float32]:
-    """float32[S,OF_PAIRS] of what was ``counted``."""
+    """float32[S,PAIR_PARTS] Select the counter features of pairs."""
     found_SF: npt.NDArray[np.float32] = found_NFI[pairs.rows.cpu().numpy(), :PAIR_PARTS, pairs.items.cpu().numpy()]
     return found_SF
 
 
 class NewItemChoice:
-    """The choices among what is new: of the parts of logits ``x_NFI``, ``had`` bool[N,I] are no candidates, and
-    what was taken how often is told as in ``Targets``."""
+    """The choices among new items: the parts of their logits ``x_NFI``, the histories' items ``had``, bool[N,I], which
+    are no candidates, and the items taken, as in ``Targets``."""
 
     network_weights = (1.0, 1.0) + (0.0,) * (len(NAMES) + len(FASHION))
 
     def __init__(
         self, x_NFI: Tensor, had_NI: Tensor, rows_K: Tensor, items_K: Tensor, weights_K: Tensor, fixed: int = 0
     ) -> None:
-        """So many of the first weights stay the network's own."""
+        """The first ``fixed`` weights stay the network's own."""
         self.fixed = fixed
         self._x_NFI, self._had_NI = x_NFI, had_NI
         self._taken = rows_K, items_K, weights_K
@@ -116,36 +116,36 @@ class NewItemChoice:
 
     @property
     def single_counters(self) -> list[tuple[float, ...]]:
-        """Popularity, and beside it, as a prior, each counter."""
+        """Popularity alone, and each counter with popularity as a prior."""
         bias = (0.0, 1.0) + (0.0,) * (len(self.network_weights) - 2)
         return [bias, *((*bias[:place], 1.0, *bias[place + 1 :]) for place in range(2, len(bias)))]
 
     def compute_ndcg(self, theta_F: Tensor) -> tuple[Tensor, Tensor]:
-        """([K] what each target gains by its place among what is new, its weight)."""
+        """Return (NDCG of each target among new items, [K], their weights)."""
         rows_K, items_K, weights_K = self._taken
         z_NI = self._compute_logits(theta_F)
         best_NT = z_NI.topk(min(LONGEST + 1, z_NI.shape[1])).values
-        # Of equal ones the last: what tells nothing gains nothing.
+        # Of items with equal logits the target ranks last: constant logits gain nothing.
         return compute_ndcg((best_NT[rows_K] >= z_NI[rows_K, items_K, None]).sum(1)), weights_K
 
     def compute_loss(self, theta: Tensor) -> tuple[Tensor, Tensor]:
-        """(minus the log of the likelihood, p_NI) with these weights_F."""
+        """Return (minus the log-likelihood, p_NI)."""
         rows_K, items_K, weights_K = self._taken
         log_p_NI = self._compute_logits(theta).log_softmax(-1)
-        # To whom nothing is new, nothing new is asked about, and not even 0 times NaN.
+        # A user with all items in the history has no targets here; NaN would spoil the sums even with weight 0.
         return -(log_p_NI[rows_K, items_K] * weights_K).double().sum(), log_p_NI.exp_().nan_to_num_(0.0)
 
     def _compute_logits(self, theta_F: Tensor) -> Tensor:
         return (theta_F.float() @ self._x_NFI).masked_fill_(self._had_NI, -torch.inf)
 
     def compute_evidence(self, theta_F: Tensor) -> Tensor:
-        """[N] how much better what was had fits than what is new; infinite where there is only one of them."""
+        """[N] Return how much better the history's items fit than new ones; infinite if there are none of either."""
         z_NI = theta_F.float() @ self._x_NFI
         had_N, new_N = (z_NI.masked_fill(out_NI, -torch.inf).logsumexp(-1) for out_NI in (~self._had_NI, self._had_NI))
         return had_N - new_N
 
     def compute_derivatives(self, p_NI: Tensor) -> tuple[Tensor, Tensor]:
-        """Its first derivative, [F], and its second, [F,F]."""
+        """Return the loss's first derivative, [F], and second, [F,F]."""
         likely_NFI = self._x_NFI * p_NI[:, None]
         mean_NF = likely_NFI.sum(2)
         curved = torch.einsum("nfg,n->fg", likely_NFI @ self._x_NFI.mT, self._weights_N)
@@ -154,7 +154,7 @@ class NewItemChoice:
 
 
 class RepeatChoice:
-    """The choices among what was had: ``x_SF`` of the pairs, the rows of these, and which pairs were taken."""
+    """The choices among items of histories: ``x_SF`` of the pairs, their rows, and the pairs that were taken."""
 
     network_weights = (1.0, 1.0) + (0.0,) * (1 + PAIR_PARTS)
     fixed = 0
@@ -182,24 +182,24 @@ class RepeatChoice:
 def fit_weights(
     choice: NewItemChoice | RepeatChoice | RepeatShareChoice, on_block: Callable[[], None] = lambda: None
 ) -> list[float]:
-    """The weights under which what was taken is the most likely."""
+    """Return the weights that maximize the penalized likelihood of the items taken, by damped Newton steps."""
     own = torch.tensor(choice.network_weights, dtype=torch.double)
     pull_F = torch.full_like(own, PULL)
     pull_F[: choice.fixed] = STAYS
 
-    def loss_of(theta: Tensor) -> tuple[Tensor, Tensor]:
+    def compute_penalized(theta: Tensor) -> tuple[Tensor, Tensor]:
         on_block()
         loss, p = choice.compute_loss(theta)
         return loss + (pull_F / 2 * (theta - own) ** 2).sum(), p
 
     theta = own.clone()
-    loss, p = loss_of(theta)
+    loss, p = compute_penalized(theta)
     for _ in range(STEPS):
         on_block()
         slope, curved = choice.compute_derivatives(p)
         step = torch.linalg.solve(curved.double() + torch.diag(pull_F), slope.double() + pull_F * (theta - own))
         for _ in range(HALVINGS):
-            better, p = loss_of(theta - step)
+            better, p = compute_penalized(theta - step)
             if better < loss:
                 break
             step /= 2
@@ -213,14 +213,14 @@ def fit_weights(
 
 
 def compute_ndcg(rank_K: Tensor) -> Tensor:
-    """[K] what an item at each place adds to the discounted gain of a list of 25."""
+    """[K] Return the NDCG@25 of a single relevant item at each rank."""
     return torch.where(rank_K <= LONGEST, 1 / torch.log2(1.0 + rank_K), 0.0)
 
 
 class RepeatShareChoice:
-    """Whether what was taken had been had: ``x_NF`` of each query with a choice, by what weight it was, and was not.
+    """The choices between a repeat and a new item: ``x_NF`` of each query, and its weights of repeats and of new items.
 
-    The features are the network's logit of p(again), how much better what was had fits than what is new, and 1.
+    The features are the network's logit of p(again), how much better the history's items fit than new ones, and 1.
     """
 
     network_weights = (1.0, 0.0, 0.0)
@@ -241,10 +241,10 @@ class RepeatShareChoice:
 
 
 class BlendFitter:
-    """What users chose, and out of what: as it comes in, and then the weights that tell it best."""
+    """Collects users' choices batch by batch, then fits the blend's weights to them."""
 
     def __init__(self, network: HrnnNetwork, streams: Streams, counters: Counters, fixed: int = 0) -> None:
-        """So many of the network's own weights of what is new stay as they are."""
+        """The first ``fixed`` weights of new items stay the network's own."""
         self._network, self._streams, self._counters, self._fixed = network, streams, counters, fixed
         self._of_new: list[tuple[Tensor, ...]] = []
         self._of_again: list[tuple[Tensor, ...]] = []
@@ -252,7 +252,7 @@ class BlendFitter:
         self._rows = self._pairs = 0
 
     def add(self, x_NH: Tensor, places_N: Tensor, targets: Targets) -> None:
-        """What was taken before these places, where the network knew ``x_NH``."""
+        """Add the choices before these places, where the network's output was ``x_NH``."""
         asked = self._streams.build_queries(places_N, REMEMBERED, self._network.config)
         q_NH = self._network.compute_query(x_NH, asked.after, asked.contexts)
         found_NFI = compute_counter_features(self._counters, self._streams, places_N, asked.pairs)
@@ -301,10 +301,12 @@ class BlendFitter:
         self._pairs += len(pairs.rows)
 
     def fit_blend(self, on_block: Callable[[], None] = lambda: None) -> BlendWeights:
+        """Return the weights. ``on_block`` is called often, and may raise to stop."""
         x_NFI, had_NI, rows_K, items_K, weights_K = (torch.cat(each) for each in zip(*self._of_new, strict=True))
         of_new = NewItemChoice(x_NFI, had_NI, rows_K, items_K, weights_K, self._fixed)
         new = fit_weights(of_new, on_block)
-        if not self._fixed:  # else what no counter knows would fall behind, as the others' logits drift apart
+        # With fixed weights, items that no counter knows would fall behind as the logits of the rest grow.
+        if not self._fixed:
             new = find_best_weights(of_new, new, on_block)
         if not self._pairs:
             return BlendWeights.from_parts(new, RepeatChoice.network_weights, RepeatShareChoice.network_weights)
@@ -314,7 +316,7 @@ class BlendFitter:
         open_N = torch.isfinite(evidence_N)
         x_NF = torch.stack([share_N, evidence_N, torch.ones_like(share_N)], 1)[open_N]
         share = fit_weights(RepeatShareChoice(x_NF, weights_N2[open_N, 1], weights_N2[open_N, 0]), on_block)
-        if share[1] < 0:  # what fits better is never taken less for that
+        if share[1] < 0:  # a better fit must not make a repeat less likely
             x_NF[:, 1] = 0
             share = fit_weights(RepeatShareChoice(x_NF, weights_N2[open_N, 1], weights_N2[open_N, 0]), on_block)
         return BlendWeights.from_parts(new, fit_weights(of_again, on_block), share)

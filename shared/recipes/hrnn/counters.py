@@ -1,16 +1,17 @@
-"""What can be counted, for the network to lean on: what follows what, who takes this takes that, what is in fashion.
+"""Counters beside the network: which item follows which, which items the same users take, and what is popular now.
 
-A network learns these too, and mostly better; where it does not, on few data or on data that are nothing else, what was
-counted enters its logits by weights that the validation users tell (``blend``). So it is never behind a counter.
+The network learns these too, and mostly better. Where it does not, on few data or on data with no other pattern, the
+counters enter its logits with weights that are fitted on the validation users (``counter_blend``), so that the model is
+never worse than a counter.
 
-    last_i     log(1 + n_i / (PRIOR p_i))  n_i: how often item i came in the moment after the items of the last one
-    near_i     the same, by what came within NEAR events before or after the newest, the older the less
-    lately_i   the same as near, of pairs in one visit, each fading with LATELY days until the end of the data
+    last_i     log(1 + n_i / (PRIOR p_i))  n_i: how often item i came in the moment after the items of the last moment
+    near_i     the same, with items within NEAR events before or after the newest, fading with distance
+    lately_i   the same as near, with pairs of one visit, each fading with LATELY days until the end of the data
     like_i     log(1 + s_i / p_i)  s_i: sum over the history's items j of B_ji, B being EASE's (Steck, Embarrassingly
-               Shallow Autoencoders, 2019), and 0 where that is less
+               Shallow Autoencoders, 2019); 0 if s_i is negative
     fashion_i  log of the share of item i, each event fading with FASHION days, over p_i, its share of all
 
-Shapes: I items, E events, M moments of which fashion is known, N queries, L newest events, K neighbours of an item.
+Shapes: I items, E events, M moments at which fashion is known, N queries, L newest events, K neighbours of an item.
 """
 
 from __future__ import annotations
@@ -29,82 +30,82 @@ from shared.data.arrays.npy_files import expand_ranges, map_npy
 from shared.recipes.request_time import is_new_visit
 
 NEAR = 10
-"""Events before and after."""
+"""Events before and after an event that ``near`` and ``lately`` pair with it."""
 
 FADING = 0.8
-"""Of what is near, for each moment between."""
+"""The weight of a pair for each moment between its events."""
 
 NEWEST = 20
-"""Events of a history that ``last`` and ``near`` look at."""
+"""Newest events of a history that ``last``, ``near`` and ``lately`` read."""
 
 NEIGHBOURS, ALIKE = 100, 300
-"""Of an item, at most: of those that are near, and of EASE's."""
+"""The most neighbours of an item: in ``last``, ``near`` and ``lately``, and in ``like``."""
 
 PRIOR = 10.0
-"""So many events weigh as much as what an item's share of all says."""
+"""Events that weigh as much as the prior, an item's share of all."""
 
 RIDGE = 300.0
 """EASE's lambda."""
 
 MOST_ALIKE = 4000
-"""Items, the most taken, that EASE is worked out for: its matrix is inverted as a whole."""
+"""Items that EASE covers, the most popular: its matrix is inverted as a whole."""
 
 MOST_USERS = 20_000
 MOST_EVENTS = 2**21
-"""Counted, of users drawn by chance where there are more."""
+"""The most users and events counted. If there are more, users are sampled."""
 
 FASHION = (7.0, 30.0, math.inf)
-"""Half-lives in days. The last one tells what an item's share was until then: in what is learnt of all the time, the
-network's biases too, there is what came later, of which the answer to a request knows nothing."""
+"""Half-lives in days. The infinite one gives an item's share until a moment. The network's biases, learnt from all of
+the data, also contain later events, which a request at that moment cannot know."""
 
 LATELY = 20.0
 """A half-life in days."""
 
 DOUBT = 0.2
-"""Of what was taken of late so much is as it always was: what nobody took of late is not gone."""
+"""The share of the all-time popularity in recent popularity: an item without recent events is not gone."""
 
 DAY_SECONDS = 86_400
 
 STALE, MOST_STALE = 1 / 40, 30 * DAY_SECONDS
-"""Fashion is known as of so long before a request, at most: a model answers for a while after the end of its data. As a
-share of the time that the data cover, and in seconds."""
+"""The greatest age of the fashion that a query is fitted with, as a share of the time that the data cover, and in
+seconds: a model answers for a while after the end of its data."""
 
 GOLDEN = (5**0.5 - 1) / 2
-"""Its multiples are spread evenly over 0 to 1, however many there are: Weyl's sequence."""
+"""Its multiples modulo 1 are spread evenly over 0 to 1, for any number of them: Weyl's sequence."""
 
 MOST_MOMENTS, MOST_FASHIONS = 1024, 2**22
-"""At which fashion is known, and numbers that are kept of it."""
+"""The most moments at which fashion is known, and the most numbers kept of it."""
 
 AT_ONCE = 512
-"""Users whose items are multiplied at once."""
+"""Users in one block of the Gram matrix's product."""
 
 INVERTED = 256
-"""Rows of a matrix that are eliminated at once."""
+"""Rows of a matrix that are eliminated in one block."""
 
 COUNTERS = "counters"
-"""The folder in an artifact."""
+"""The folder of the counters in an artifact."""
 
 NAMES = ("last", "near", "lately", "like")
 
 DENSE = 2**17
-"""Items up to which sums are laid out for all of them."""
+"""Up to so many items, sums are computed in an array with a place for each."""
 
 Floats = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.int64]
 
 ItemValues = tuple[Numbers, npt.NDArray[np.float64]]
-"""Items, each once, and what is said of them."""
+"""(items, each once; their values)."""
 
 
 class ItemNeighbours(NamedTuple):
-    """What goes with each item: with item i ``items[offsets[i]:offsets[i + 1]]``, so much as the ``weights`` say."""
+    """The neighbours of each item: of item i they are ``items[offsets[i]:offsets[i + 1]]``, with their ``weights``."""
 
     offsets: Numbers  # [I + 1]
     items: npt.NDArray[np.int32]
     weights: Floats
 
     def sum_neighbours(self, items_T: Numbers, weights_T: npt.NDArray[Any]) -> ItemValues:
-        """The neighbours of these items, each once, and the sum of their weights."""
+        """Return the neighbours of these items, each once, and the sums of their weights times the items' weights."""
         lengths_T = self.offsets[items_T + 1] - self.offsets[items_T]
         places = expand_ranges(self.offsets[items_T], lengths_T)
         return sum_by_item(
@@ -113,7 +114,10 @@ class ItemNeighbours(NamedTuple):
 
     @classmethod
     def from_pairs(cls, keys: Numbers, weights: npt.NDArray[Any], items: int, most: int = NEIGHBOURS) -> Self:
-        """The ``most`` greatest of each item; ``keys`` are item * items + neighbour, and may stand more than once."""
+        """Keep each item's ``most`` neighbours with the greatest sums of weights.
+
+        ``keys`` are item * items + neighbour. A key may occur several times.
+        """
         keys, places = np.unique(keys, return_inverse=True)
         sums = np.bincount(places, weights, minlength=len(keys))
         rows = keys // items
@@ -126,7 +130,7 @@ class ItemNeighbours(NamedTuple):
 
 
 class PairCounts:
-    """Items that go with items, as they are counted."""
+    """Weighted pairs of an item and a neighbour, as they are counted."""
 
     def __init__(self, items: int) -> None:
         self._items = items
@@ -144,7 +148,7 @@ class PairCounts:
 
 @dataclass(frozen=True)
 class BlendWeights:
-    """By what each part of the logits is multiplied: see ``blend``. The network's own are the defaults."""
+    """The factors of the parts of the logits: see ``counter_blend``. The defaults leave the network's own logits."""
 
     dot: float = 1.0
     bias: float = 1.0
@@ -165,13 +169,13 @@ class BlendWeights:
 
     @classmethod
     def from_parts(cls, new: Sequence[float], again: Sequence[float], share: Sequence[float]) -> Self:
-        """Of the weights of a ``blend.OfNew``, a ``blend.OfAgain`` and a ``blend.OfShare``, in their orders."""
+        """Build from the weights of ``NewItemChoice``, ``RepeatChoice`` and ``RepeatShareChoice``, in their orders."""
         dot, bias, last, near, lately, like, *fashion = new
         return cls(dot, bias, last, near, lately, like, tuple(fashion), *again, *share)
 
     @classmethod
     def from_values(cls, weights: Sequence[float]) -> Self:
-        """The one that had these ``weights``."""
+        """Build from the ``values`` of another."""
         of_new = 2 + len(NAMES) + len(FASHION)
         return cls.from_parts(weights[:of_new], weights[of_new:-3], weights[-3:])
 
@@ -182,21 +186,21 @@ class BlendWeights:
 
 @dataclass(frozen=True, eq=False)
 class Counters:
-    """What was counted of the users that a network learns from."""
+    """The counters of the users that a network is trained on."""
 
     prior_I: Floats
-    """Share of each item among what somebody took for the first time."""
+    """Each item's share of all first interactions of a user with an item."""
     last: ItemNeighbours
     near: ItemNeighbours
     lately: ItemNeighbours
     like: ItemNeighbours
     times_M: Numbers
     fashion_MFI: Floats
-    """At the moments ``times``, which rise; the last is the end of the data."""
+    """At the moments ``times``, ascending; the last is the end of the data."""
 
     @classmethod
     def count_events(cls, histories: Histories, users: Numbers, on_block: Callable[[], None] = lambda: None) -> Self:
-        """Counts the events of these users."""
+        """Count the events of these users. ``on_block`` is called often, and may raise to stop."""
         items = len(histories.item_ids)
         drawn = sample_users(histories, users)
         places = expand_ranges(histories.offsets[drawn], histories.lengths[drawn])
@@ -205,16 +209,17 @@ class Counters:
         pairs = np.unique(users_E * items + histories.items[places])
         counts_I = np.bincount(pairs % items, minlength=items) + 1.0
         like = _fit_ease(pairs // items, pairs % items, items, on_block)
-        everybody = expand_ranges(histories.offsets[users], histories.lengths[users])
-        times_M, fashion_MFI = _compute_fashion(
-            histories.items[everybody], histories.timestamps[everybody], items, on_block
-        )
+        events = expand_ranges(histories.offsets[users], histories.lengths[users])
+        times_M, fashion_MFI = _compute_fashion(histories.items[events], histories.timestamps[events], items, on_block)
         return cls((counts_I / counts_I.sum()).astype(np.float32), last, near, lately, like, times_M, fashion_MFI)
 
     def iter_parts(
         self, newest: Numbers, faded: npt.NDArray[Any], is_last: npt.NDArray[np.bool_], had: Numbers
     ) -> Iterator[ItemValues]:
-        """What each of NAMES says after a history of the items ``had``, whose NEWEST are ``newest``."""
+        """Yield the values of each of NAMES after a history with items ``had`` and newest items ``newest``.
+
+        ``faded`` and ``is_last`` are the ``compute_recency_weights`` of the newest.
+        """
         of_last = self.last.sum_neighbours(newest[is_last], np.ones(int(is_last.sum())))
         for found, sums in (
             of_last,
@@ -226,7 +231,7 @@ class Counters:
         yield found, np.log1p(np.maximum(sums, 0) / self.prior_I[found])
 
     def save(self, folder: Path) -> None:
-        """Writes a new folder; not fashion, which is part of a served model's biases."""
+        """Write a new folder, without the fashion: it is part of a served model's biases."""
         folder.mkdir()
         np.save(folder / "prior.npy", self.prior_I)
         for name in NAMES:
@@ -235,7 +240,7 @@ class Counters:
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """Maps what ``save`` wrote. Raises OSError and ValueError."""
+        """Map the files that ``save`` wrote. Raises OSError and ValueError."""
         last, near, lately, like = (
             ItemNeighbours(*(map_npy(folder / f"{name}_{part}.npy") for part in ItemNeighbours._fields))
             for name in NAMES
@@ -244,19 +249,19 @@ class Counters:
         return cls(map_npy(folder / "prior.npy"), last, near, lately, like, np.zeros(1, np.int64), nothing)
 
     def compute_staleness(self, places: Numbers) -> npt.NDArray[np.float64]:
-        """Seconds that what is known of fashion is old at each of these places: spread evenly, from none on."""
+        """Return the age in seconds of the fashion to use at each of these places: spread evenly from 0."""
         longest = min(STALE * float(self.times_M[-1] - self.times_M[0]), MOST_STALE)
         return np.asarray(longest * (GOLDEN * places % 1), np.float64)
 
     def get_fashion(self, at: float) -> Floats:
-        """float32[F,I] as it was known at this moment."""
+        """float32[F,I] Return the fashion that was known at this moment."""
         before = max(int(np.searchsorted(self.times_M, at, side="right")) - 1, 0)
         fashion_FI: Floats = self.fashion_MFI[before]
         return fashion_FI
 
 
 def sum_by_item(ids: npt.NDArray[np.integer[Any]], values: npt.NDArray[Any], items: int) -> ItemValues:
-    """Each id once, rising, and the sum of its values; one whose sum is 0 may be left out."""
+    """Return each id once, ascending, and the sum of its values. An id whose sum is 0 may be left out."""
     if items <= DENSE:
         sums_I = np.asarray(np.bincount(ids, values, minlength=items), np.float64)
         found = np.flatnonzero(sums_I).astype(np.int64)
@@ -266,14 +271,14 @@ def sum_by_item(ids: npt.NDArray[np.integer[Any]], values: npt.NDArray[Any], ite
 
 
 def sample_users(histories: Histories, users: Numbers) -> Numbers:
-    """Of these users at most MOST_USERS, with about MOST_EVENTS events, drawn by chance."""
+    """Draw at most MOST_USERS of these users, with about MOST_EVENTS events."""
     shuffled = np.random.default_rng(0).permutation(users)[:MOST_USERS]
     many = int(np.searchsorted(np.cumsum(histories.lengths[shuffled]), MOST_EVENTS)) + 1
     return np.sort(shuffled[:many])
 
 
 def compute_recency_weights(moment_T: Numbers) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-    """Weights of the newest events of a history, by the numbers of their moments: (faded, is in the last moment)."""
+    """Return (faded weights, True for the last moment) of the newest events of a history, by their moments' numbers."""
     back_T = moment_T[-1] - moment_T if len(moment_T) else moment_T
     return FADING**back_T, back_T == 0
 
@@ -281,7 +286,7 @@ def compute_recency_weights(moment_T: Numbers) -> tuple[npt.NDArray[Any], npt.ND
 def _count_neighbours(
     histories: Histories, places: Numbers, users: Numbers, on_block: Callable[[], None]
 ) -> tuple[ItemNeighbours, ItemNeighbours, ItemNeighbours]:
-    """last, near and lately; ``places`` are those of all events of the users."""
+    """Count last, near and lately; ``places`` are those of all events of the users."""
     items_E, times_E = histories.items[places].astype(np.int64), histories.timestamps[places]
     users_E = np.repeat(np.arange(len(users)), histories.lengths[users])
     moment_E: Numbers = np.cumsum((np.diff(users_E, prepend=-1) > 0) | (np.diff(times_E, prepend=0) > 0))
@@ -305,7 +310,7 @@ def _count_neighbours(
 
 
 def _fit_ease(users_P: Numbers, items_P: Numbers, items: int, on_block: Callable[[], None]) -> ItemNeighbours:
-    """EASE's weights; ``users_P`` and ``items_P`` tell who took what, each pair once, users rising."""
+    """Compute EASE's weights from pairs of a user and an item of that user, each once, users ascending."""
     takers_I = np.bincount(items_P, minlength=items)
     popular = np.sort(np.argsort(-takers_I, kind="stable")[:MOST_ALIKE])
     popular = popular[takers_I[popular] > 1]
@@ -327,8 +332,9 @@ def _fit_ease(users_P: Numbers, items_P: Numbers, items: int, on_block: Callable
 
 
 def invert_matrix(matrix: Floats, on_block: Callable[[], None]) -> Floats:
-    """The inverse of a symmetric positive definite matrix, in its place, by Gauss and Jordan's elimination in blocks:
-    numpy's own takes seconds in which nobody is asked whether to stop.
+    """Invert a symmetric positive definite matrix in place, by Gauss-Jordan elimination in blocks.
+
+    numpy's inverse takes seconds, during which ``on_block`` could not stop it.
     """
     for first in range(0, len(matrix), INVERTED):
         on_block()
@@ -343,7 +349,7 @@ def invert_matrix(matrix: Floats, on_block: Callable[[], None]) -> Floats:
 
 
 def _compute_gram(users_P: Numbers, items_P: Numbers, items: int, on_block: Callable[[], None]) -> Floats:
-    """float32[I,I] how many users took both; users rise."""
+    """float32[I,I] Count the users that took both items; users ascend."""
     gram = np.zeros((items, items), np.float32)
     for first in range(0, int(users_P.max(initial=-1)) + 1, AT_ONCE):
         on_block()
@@ -357,7 +363,7 @@ def _compute_gram(users_P: Numbers, items_P: Numbers, items: int, on_block: Call
 def _compute_fashion(
     items_E: npt.NDArray[np.int32], times_E: npt.NDArray[np.int64], items: int, on_block: Callable[[], None]
 ) -> tuple[Numbers, Floats]:
-    """(times_M, fashion_MFI) of these events: an M-th of them lies between one of the times and the next."""
+    """Return (times_M, fashion_MFI) of these events. Between two consecutive times lies an M-th of the events."""
     counts_I = np.bincount(items_E, minlength=items) + 1.0
     prior_I = counts_I / counts_I.sum()
     moments = max(1, min(MOST_MOMENTS, MOST_FASHIONS // items))

@@ -1,4 +1,4 @@
-"""How much is learnt at a time, how fast and on how many threads: from the size of the data, never a user's guess."""
+"""Step size, epochs, learning rate and threads of a training, from the size of the data and not from a user's guess."""
 
 from __future__ import annotations
 
@@ -10,26 +10,28 @@ from typing import Self
 from shared.system.cpu_quota import available_cpus
 
 LEARNING_RATE = 7e-3
-"""At a hidden_dimension of 43, and in inverse proportion to it: a wide network with this rate learns by heart."""
+"""At a hidden_dimension of 43, and in inverse proportion to it: a wide network overfits at this rate."""
 
 RETRAINING_EPOCHS = 2
 RETRAINING_RATE = 1 / 3
 """Of the learning rate."""
 
 MULTIPLY_ADDS_A_THREAD = 2**26
-"""A step with fewer is done sooner by one thread than by two that wait for each other."""
+"""A step with fewer is faster on one thread than on two that wait for each other."""
 
 MOST_EVENTS_A_STEP = 8192
 
 FULL_SOFTMAX_ITEMS = 10_000
-"""Catalogues up to this size are learnt over all items in each step, larger ones over a sample."""
+"""Up to this catalogue size the softmax of each step is over all items, above it over a sample."""
 
 NEGATIVES = 4096
-"""Items drawn for each step of a sampled softmax, beside its targets."""
+"""Items drawn for each step of a sampled softmax, in addition to its targets."""
 
 
 @dataclass(frozen=True)
 class TrainingPlan:
+    """Sizes of a training: a step reads ``bptt`` events of each of ``streams`` streams."""
+
     hidden: int
     bptt: int
     streams: int
@@ -39,7 +41,8 @@ class TrainingPlan:
 
     @classmethod
     def from_data(cls, parameters: Mapping[str, str], events: int, items: int) -> Self:
-        """Measured on ml-100k: 512 events a step, 16 epochs; on ml-1m: 2,048 and 13. Validation may end it sooner.
+        """Plan a training on so many events, by a formula that was fitted on ml-100k (512 events a step, 16 epochs) and
+        ml-1m (2,048 and 13). Validation may end it sooner.
 
         A shorter bptt means more streams, not smaller steps.
         """
@@ -55,12 +58,12 @@ class TrainingPlan:
         )
 
     def with_target_share(self, rows: float) -> Self:
-        """For streams where only one event in so many is a target: steps with as many targets."""
+        """Return a plan for data where one event in ``rows`` is a target: larger steps with as many targets as here."""
         most = max(MOST_EVENTS_A_STEP // self.bptt, 1)
         return replace(self, streams=min(round(self.streams * rows), max(most, self.streams)))
 
     def count_threads(self, granted: int) -> int:
-        """How many of the threads granted (0: as many as the cgroup grants) a step of this size employs."""
+        """Return how many of the ``granted`` threads (0: as many as the cgroup grants) a step of this size can use."""
         logits = min(self.items, FULL_SOFTMAX_ITEMS)
         step = self.streams * self.bptt * self.hidden * logits
         return max(1, min(granted or available_cpus(), step // MULTIPLY_ADDS_A_THREAD))

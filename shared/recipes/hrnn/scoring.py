@@ -29,10 +29,10 @@ from shared.recipes.hrnn.serving.numpy_network import (
     RepeatScores,
     RequestMoment,
     SparseValues,
-    shapes,
+    get_weight_shapes,
 )
 from shared.recipes.hrnn.serving.shared_pass import Floats
-from shared.recipes.hrnn.serving.state_cache import Memories, Memory, Reader
+from shared.recipes.hrnn.serving.state_cache import HistoryReader, StateCache, UserState
 from shared.recipes.scoring_api import ArtifactError, ExplainedScores, Past, Query
 
 
@@ -48,7 +48,7 @@ class Scorer:
         self.recipe = artifact.recipe
         self.item_ids = artifact.item_ids
         types = {name: number + 1 for number, name in enumerate(artifact.event_type_names)}
-        self._memories = Memories(Reader(weights, self.item_ids.find, types, self._counted))
+        self._memories = StateCache(HistoryReader(weights, self.item_ids.find, types, self._compute_counter_logits))
 
     @classmethod
     def load(cls, artifact: Path) -> Self:
@@ -57,7 +57,7 @@ class Scorer:
         opened = Artifact.open(artifact, tuple(served))
         try:
             form = HrnnConfig(**opened.form)
-            expected = shapes(form)
+            expected = get_weight_shapes(form)
         except (TypeError, ValueError) as error:
             raise ArtifactError(f"{artifact / WEIGHTS} cannot be read: {error}") from error
         weights = opened.load_weights(*expected)
@@ -80,40 +80,40 @@ class Scorer:
 
     def explained(self, query: Query) -> ExplainedScores:
         """``shared.recipes.scoring_api.Explaining.explained``."""
-        shares_I, rough = self.relevance(query)
+        shares_I, rough = self.compute_relevance(query)
         scores_I = self._artifact.popularity.copy() if shares_I is None else shares_I
         return ExplainedScores(scores_I, scores_I, popular=shares_I is None, approximate=rough)
 
-    def relevance(self, query: Query) -> Relevance:
+    def compute_relevance(self, query: Query) -> Relevance:
         """By the network. Items that the model does not know are passed over.
 
         None where none are left, and neither the user's metadata nor the context say anything, and where nothing is
         left to be answered.
         """
-        memory = self._memories.of(query.user_id, query.history, lambda: self._user(query.user_id))
-        context_H = self._context(query)
-        if not memory.events and context_H is None and self._user(query.user_id) is None:
+        memory = self._memories.get_state(query.user_id, query.history, lambda: self._get_user_vector(query.user_id))
+        context_H = self._get_context_vector(query)
+        if not memory.events and context_H is None and self._get_user_vector(query.user_id) is None:
             return Relevance(None)
         after = self._weights.config.compute_request_gap(query.now - memory.last) if memory.events else 0.0
         q_H = self._weights.compute_query(memory.read.x, after, context_H)
         if query.unseen_only:
             again = None
         else:
-            again = self._again(memory, q_H, after) if context_H is None else self._said_again(memory, q_H, after)
+            again = self._get_repeat_scores(memory, q_H, after) if context_H is None else self._score_repeats(memory, q_H, after)
         return self._weights.score_items(q_H, memory.taken.items, memory.more.new, again)
 
-    def _again(self, memory: Memory, q_H: Floats, after: float) -> RepeatScores | None:
+    def _get_repeat_scores(self, memory: UserState, q_H: Floats, after: float) -> RepeatScores | None:
         """The same, without a context, as long as nothing has changed."""
-        said = memory.latest.said
+        said = memory.latest.scores
         if said is None or said[0] != after:
-            memory.latest.said = said = after, self._said_again(memory, q_H, after)
+            memory.latest.scores = said = after, self._score_repeats(memory, q_H, after)
         return said[1]
 
-    def _said_again(self, memory: Memory, q_H: Floats, after: float) -> RepeatScores | None:
+    def _score_repeats(self, memory: UserState, q_H: Floats, after: float) -> RepeatScores | None:
         asked = RequestMoment(memory.last + after, memory.visit + (after > 0), memory.events, memory.known_3)
         return self._weights.score_repeats(q_H, memory.taken, asked, memory.more.again)
 
-    def _counted(self, newest: Numbers, moments: Numbers, had: Numbers) -> CounterLogits:
+    def _compute_counter_logits(self, newest: Numbers, moments: Numbers, had: Numbers) -> CounterLogits:
         """What was counted adds to the logits after a history, each by its weight."""
         if self._leaning is None:
             return CounterLogits.create_empty(len(had))
@@ -123,14 +123,14 @@ class Scorer:
         again, values = weighed(parts, (blend.again_last, blend.again_near, blend.again_lately, 0.0), many)
         return CounterLogits(SparseValues.from_items(*new, many), of(again, values, had))
 
-    def _user(self, user_id: str) -> Floats | None:
+    def _get_user_vector(self, user_id: str) -> Floats | None:
         """What the features of the user say; None where nothing is known."""
         if not self._weights.config.user_features:
             return None
         values, weights = self._artifact.get_user_features(user_id)
         return self._weights.sum_feature_vectors("user", values, weights) if len(values) else None
 
-    def _context(self, query: Query) -> Floats | None:
+    def _get_context_vector(self, query: Query) -> Floats | None:
         if self._artifact.contexts is None or not self._weights.config.context_features:
             return None
         values, weights = self._artifact.contexts.encode(query.context)

@@ -21,12 +21,12 @@ def bucket_gaps(seconds: Tensor) -> Tensor:
 
 
 def find_known_buckets(counts_G: Tensor) -> Tensor:
-    """Return the buckets that were met LEAST_TOLD times, ascending. If there are none, return the most frequent."""
+    """Return the buckets that were met LEAST_MET times, ascending. If there are none, return the most frequent."""
     return torch.nonzero(counts_G >= min(LEAST_MET, int(counts_G.max()))).view(-1)
 
 
 def find_nearest_known(counts_G: Tensor) -> Tensor:
-    """[G] Return for each bucket the nearest of ``told_lengths``; of two equally near, the shorter."""
+    """[G] Return for each bucket the nearest of ``find_known_buckets``; of two equally near, the shorter."""
     told = find_known_buckets(counts_G)
     away = (torch.arange(len(counts_G), device=told.device)[:, None] - told).abs()
     return told[away.argmin(1)]

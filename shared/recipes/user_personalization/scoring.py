@@ -42,7 +42,7 @@ class Scorer(scoring.Scorer):
     def explained(self, query: Query) -> ExplainedScores:
         """``shared.recipes.scoring_api.ExplainingScorer.explained``."""
         exploration = AUTOMATIC if self.recipe == SECOND.name else query.exploration
-        relevance_I, rough = self.relevance(query)
+        relevance_I, rough = self.compute_relevance(query)
         own_I = self._artifact.popularity.copy() if relevance_I is None else relevance_I
         scores_I = own_I if exploration is None else self.novelty.explore_scores(own_I, exploration, self.rng)
         return ExplainedScores(scores_I, own_I, popular=relevance_I is None, approximate=rough)

@@ -1,4 +1,4 @@
-"""A batch inference job: recommendations for every line of a file, from a solution version, into a folder."""
+"""A batch inference job: recommendations for every line of a file, by a solution version, written into a folder."""
 
 from shared.resources.batch_inference_job.requests import build_draft
 from shared.resources.resource_type import Quota, Resource

@@ -1,4 +1,4 @@
-"""What CreateBatchInferenceJob checks beyond the service model. What the lines hold is found out by the job itself."""
+"""The checks of CreateBatchInferenceJob beyond the service model. The job itself checks the lines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shared.resources.resource_type import Draft, ResourceReader
 from shared.resources.solution.requests import SEMANTIC_SIMILARITY
 
 MOST_RESULTS = 500
-#: The types of recipe for which AWS has a format of input lines, and the one of their recipes that it leaves out.
+#: The recipe types for which AWS has a format of input lines, and the one of their recipes that it excludes.
 RECIPE_TYPES = ("USER_PERSONALIZATION", "PERSONALIZED_RANKING", "RELATED_ITEMS", "POPULAR_ITEMS")
 WITHOUT_BATCHES = "aws-trending-now"
 RECOMMENDATIONS = "BATCH_INFERENCE"
@@ -22,8 +22,8 @@ THEMES = "THEME_GENERATION"
 WITH_THEMES = "aws-similar-items"
 
 
-def build_draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
-    job = batch.find_batch_source(request, reading)
+def build_draft(request: Mapping[str, Any], reader: ResourceReader) -> Draft:
+    job = batch.find_batch_source(request, reader)
     recipe = job.recipe
     if recipe.recipe_type not in RECIPE_TYPES or recipe.name == WITHOUT_BATCHES:
         raise InvalidInput(f"A version of {recipe.name} can't be used in a batch inference job.")
@@ -33,12 +33,12 @@ def build_draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
     if config.get("rankingInfluence") and recipe.name != SEMANTIC_SIMILARITY:
         raise InvalidInput(f"{recipe.name} does not take batchInferenceJobConfig.rankingInfluence: leave it out.")
     mode = request.get("batchInferenceJobMode", RECOMMENDATIONS)
-    _check_themes(mode, request.get("themeGenerationConfig"), recipe, job.version.body["datasetGroupArn"], reading)
+    _check_themes(mode, request.get("themeGenerationConfig"), recipe, job.version.body["datasetGroupArn"], reader)
     return batch.draft_batch_job(
         "batch-inference-job",
         request,
         job,
-        reading,
+        reader,
         most=MOST_RESULTS,
         batchInferenceJobConfig=request.get("batchInferenceJobConfig"),
         batchInferenceJobMode=mode,
@@ -47,7 +47,7 @@ def build_draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
 
 
 def _check_themes(
-    mode: str, config: Mapping[str, Any] | None, recipe: Recipe, group_arn: str, reading: ResourceReader
+    mode: str, config: Mapping[str, Any] | None, recipe: Recipe, group_arn: str, reader: ResourceReader
 ) -> None:
     if mode != THEMES:
         if config:
@@ -58,6 +58,6 @@ def _check_themes(
     if not config:
         raise InvalidInput(f"batchInferenceJobMode {THEMES} needs themeGenerationConfig: the column of item names.")
     name = config["fieldsForThemeGeneration"]["itemName"]
-    column = (find_columns(group_arn, "ITEMS", reading) or {}).get(name)
+    column = (find_columns(group_arn, "ITEMS", reader) or {}).get(name)
     if column is None or column.type != "string":
         raise InvalidInput(f"fieldsForThemeGeneration.itemName is {name}, no string column of the Items dataset.")

@@ -1,4 +1,4 @@
-"""A batch segment job: the users that will take to an item, for every line of a file, into a folder."""
+"""A batch segment job: the users that will like an item, for every line of a file, written into a folder."""
 
 from shared.resources.batch_segment_job.requests import build_draft
 from shared.resources.resource_type import Quota, Resource

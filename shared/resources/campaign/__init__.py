@@ -1,7 +1,7 @@
 """A campaign: a solution version that a runtime has loaded and answers for.
 
-No command starts it: the runtimes watch for campaigns in motion, and one that has loaded the model and scored a
-canary with it reports so.
+No command starts its work: the runtimes watch for campaigns in progress, and one that has loaded the model and run
+canary queries on it reports so.
 """
 
 from shared.resources.campaign.requests import build_draft, get_parents

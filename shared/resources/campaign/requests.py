@@ -1,4 +1,4 @@
-"""What CreateCampaign and UpdateCampaign check beyond the service model: what there is to deploy, and how."""
+"""The checks of CreateCampaign and UpdateCampaign beyond the service model: the version to deploy and its settings."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from shared.state.lifecycle import ACTIVE
 from shared.store import Record
 
 LATEST = "/$LATEST"
-#: What UpdateCampaign may change, with what Create takes when it is left out.
+#: The members that UpdateCampaign may change, with the defaults of CreateCampaign.
 DEFAULTS: Mapping[str, Any] = {"minProvisionedTPS": 1, "campaignConfig": None}
 
 
-def build_draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
+def build_draft(request: Mapping[str, Any], reader: ResourceReader) -> Draft:
     arn, config = request["solutionVersionArn"], request.get("campaignConfig") or {}
     check_sync(arn, config)
-    solution, version = find_deployable(arn, config, reading)
+    solution, version = find_deployable(arn, config, reader)
     return Draft(
-        arn=reading.build_arn("campaign", request["name"]),
+        arn=reader.build_arn("campaign", request["name"]),
         body={
             "name": request["name"],
             "solutionVersionArn": version.arn,
@@ -37,9 +37,9 @@ def build_draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
 
 
 def build_update(
-    campaign: Record, request: Mapping[str, Any], reading: ResourceReader
+    campaign: Record, request: Mapping[str, Any], reader: ResourceReader
 ) -> tuple[Mapping[str, Any], tuple[Record, ...]]:
-    """The members that UpdateCampaign asks for, and what they stand on; what it leaves out stays as it is.
+    """Return the members of the update, and the records that it depends on; omitted members stay as they are.
 
     Raises ResourceNotFound, ResourceInUse, InvalidInput.
     """
@@ -48,13 +48,13 @@ def build_update(
     if "solutionVersionArn" in request or "campaignConfig" in request:
         check_sync(request.get("solutionVersionArn", ""), config)
     solution, version = find_deployable(
-        request.get("solutionVersionArn", campaign.body["solutionVersionArn"]), config, reading
+        request.get("solutionVersionArn", campaign.body["solutionVersionArn"]), config, reader
     )
     return {**wanted, "solutionVersionArn": version.arn}, (solution, version)
 
 
 def check_sync(arn: str, config: Mapping[str, Any]) -> None:
-    """A campaign that follows its solution is given the solution, not one version. Raises InvalidInput."""
+    """Raise InvalidInput where a campaign that follows its solution names one version instead of the solution."""
     if config.get("syncWithLatestSolutionVersion") and not arn.endswith(LATEST):
         raise InvalidInput(
             f"syncWithLatestSolutionVersion needs a solutionVersionArn of the form <solutionArn>{LATEST}; "
@@ -63,7 +63,7 @@ def check_sync(arn: str, config: Mapping[str, Any]) -> None:
 
 
 def _get_version_parents(version_arn: str) -> tuple[str, ...]:
-    """ListCampaigns asks by solution, although a campaign names only a version."""
+    """Return the solution and the version: ListCampaigns lists by solution, but a campaign names only a version."""
     return (version_arn.rpartition("/")[0], version_arn)
 
 
@@ -72,12 +72,15 @@ def get_parents(campaign: Record, body: Mapping[str, Any]) -> tuple[str, ...]:
     return (*_get_version_parents(body["solutionVersionArn"]), *groups)
 
 
-def find_deployable(arn: str, config: Mapping[str, Any], reading: ResourceReader) -> tuple[Record, Record]:
-    """The solution, and its usable version that ``arn`` means. Raises ResourceNotFound, ResourceInUse, InvalidInput."""
+def find_deployable(arn: str, config: Mapping[str, Any], reader: ResourceReader) -> tuple[Record, Record]:
+    """Return the solution and its usable version that ``arn`` names, or means by $LATEST.
+
+    Raises ResourceNotFound, ResourceInUse, InvalidInput.
+    """
     if arn.endswith(LATEST):
-        version = _find_latest(reading.find_record(arn.removesuffix(LATEST), "solution"), reading)
+        version = _find_latest(reader.find_record(arn.removesuffix(LATEST), "solution"), reader)
     else:
-        version = reading.find_active(arn, "solution_version")
+        version = reader.find_active(arn, "solution_version")
     recipe = recipes.find_recipe(version.body["recipeArn"])
     if recipe is None or recipe.recipe_type == "USER_SEGMENTATION":
         raise InvalidInput(f"A version of {version.body['recipeArn']} can't be deployed in a campaign.")
@@ -85,11 +88,11 @@ def find_deployable(arn: str, config: Mapping[str, Any], reading: ResourceReader
         check_exploration(config["itemExplorationConfig"], recipe)
     if config.get("rankingInfluence") and recipe.name != SEMANTIC_SIMILARITY:
         raise InvalidInput(f"rankingInfluence is for {SEMANTIC_SIMILARITY} alone: leave it out.")
-    return reading.find_active(version.body["solutionArn"], "solution"), version
+    return reader.find_active(version.body["solutionArn"], "solution"), version
 
 
-def _find_latest(solution: Record, reading: ResourceReader) -> Record:
-    versions = list(reading.iter_children("solution_version", solution.arn))
+def _find_latest(solution: Record, reader: ResourceReader) -> Record:
+    versions = list(reader.iter_children("solution_version", solution.arn))
     if not versions:
         raise ResourceNotFound(f"The solution {solution.arn} has no version yet: create one.")
     for version in versions:
@@ -100,15 +103,15 @@ def _find_latest(solution: Record, reading: ResourceReader) -> Record:
     )
 
 
-def find_successor(campaign: Record, reading: ResourceReader) -> Record | None:
-    """The version that a campaign which follows its solution has yet to move to.
+def find_successor(campaign: Record, reader: ResourceReader) -> Record | None:
+    """Return the version that a campaign which follows its solution must move to; None: it is up to date.
 
-    None also where it was tried already: a version that can't be deployed is not tried for ever.
+    None also after one attempt: a version that can't be deployed is not tried for ever.
     """
     if not (campaign.body.get("campaignConfig") or {}).get("syncWithLatestSolutionVersion"):
         return None
-    current = reading.records.get(campaign.body["solutionVersionArn"])
-    newest = find_newest_full(_get_version_parents(campaign.body["solutionVersionArn"])[0], reading)
+    current = reader.records.get(campaign.body["solutionVersionArn"])
+    newest = find_newest_full(_get_version_parents(campaign.body["solutionVersionArn"])[0], reader)
     if current is None or newest is None or newest.created <= current.created:
         return None
     tried = campaign.update is not None and campaign.update.body["solutionVersionArn"] == newest.arn

@@ -1,4 +1,4 @@
-"""A data deletion job: everything that a dataset group holds of the users named in a file, taken out of it."""
+"""A data deletion job: deletes all data of the users named in a file from a dataset group."""
 
 from shared.resources.data_deletion_job.requests import build_draft
 from shared.resources.resource_type import Quota, Resource

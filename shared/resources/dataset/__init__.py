@@ -1,5 +1,6 @@
-"""A dataset: the interactions, items, users, actions or action interactions of a dataset group, imported in bulk and
-sent one by one.
+"""A dataset: the interactions, items, users, actions or action interactions of a dataset group.
+
+Its records are imported in bulk or put one by one.
 """
 
 from shared.resources.dataset.requests import build_draft, get_parents

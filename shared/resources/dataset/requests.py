@@ -1,4 +1,4 @@
-"""What CreateDataset and UpdateDataset check beyond the service model: the type, and that the schema suits it."""
+"""The checks of CreateDataset and UpdateDataset beyond the service model: the type, and a schema that suits it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ TYPES = tuple(schemas.DATASET_TYPES.values())
 DOMAIN_TYPES = ("INTERACTIONS", "ITEMS", "USERS")
 UPDATABLE_TYPES = ("ITEMS", "USERS")
 
-#: The member of a dataset's state with the columns that updates have added: name -> when, in epoch seconds.
+#: The member of a dataset's state with the columns that updates have added: name -> time in epoch seconds.
 ADDED = "added"
 
 
-def build_draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
-    group = reading.find_active(request["datasetGroupArn"], "dataset_group")
-    schema = reading.find_record(request["schemaArn"], "schema")
+def build_draft(request: Mapping[str, Any], reader: ResourceReader) -> Draft:
+    group = reader.find_active(request["datasetGroupArn"], "dataset_group")
+    schema = reader.find_record(request["schemaArn"], "schema")
     domain = group.body.get("domain")
     dataset_type = request["datasetType"].upper()
     allowed = DOMAIN_TYPES if domain else TYPES
@@ -32,7 +32,7 @@ def build_draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
     _parse_suited(schema, dataset_type, group)
     tracking_id = str(uuid.uuid4()) if dataset_type == "ACTION_INTERACTIONS" else None
     return Draft(
-        arn=build_dataset_arn(group.arn, dataset_type, reading),
+        arn=build_dataset_arn(group.arn, dataset_type, reader),
         body={
             "name": request["name"],
             "datasetGroupArn": group.arn,
@@ -51,7 +51,7 @@ def get_parents(_dataset: Record, body: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _parse_suited(schema: Record, dataset_type: str, group: Record) -> schemas.DatasetSchema:
-    """The schema, read, if a dataset of this type in this group can have it. Raises InvalidInput."""
+    """Parse the schema; a dataset of this type in this group must be able to have it. Raises InvalidInput."""
     domain = group.body.get("domain")
     if schema.body.get("domain") != domain:
         raise InvalidInput(
@@ -72,15 +72,15 @@ def check_updatable(dataset: Record) -> None:
         )
 
 
-def find_added_columns(schema: Record, dataset: Record, reading: ResourceReader) -> frozenset[str]:
-    """The columns that the schema has beyond those of the dataset. Raises InvalidInput where it can't replace its own.
+def find_added_columns(schema: Record, dataset: Record, reader: ResourceReader) -> frozenset[str]:
+    """Return the columns that the schema adds to those of the dataset. Raises InvalidInput where it can't replace it.
 
-    Every field stays as it is, types and attributes, and new ones may be null: what is there already has none.
+    Every field keeps its type and attributes; new fields must be nullable, since existing rows lack them.
     """
-    group = reading.find_record(dataset.body["datasetGroupArn"], "dataset_group")
+    group = reader.find_record(dataset.body["datasetGroupArn"], "dataset_group")
     wanted = _parse_suited(schema, dataset.body["datasetType"], group).columns
     standing = _parse_suited(
-        reading.find_record(dataset.body["schemaArn"], "schema"), dataset.body["datasetType"], group
+        reader.find_record(dataset.body["schemaArn"], "schema"), dataset.body["datasetType"], group
     ).columns
     if missing := [name for name in standing if name not in wanted]:
         raise InvalidInput(f"The new schema must keep every field of the old one; it lacks {', '.join(missing)}.")
@@ -97,31 +97,31 @@ def find_added_columns(schema: Record, dataset: Record, reading: ResourceReader)
     return frozenset(added)
 
 
-def find_columns_added_since(group_arn: str, at: float, reading: ResourceReader) -> dict[str, frozenset[str]]:
-    """Dataset type -> the columns that it was given by updates after this time (epoch seconds); types with some only.
+def find_columns_added_since(group_arn: str, at: float, reader: ResourceReader) -> dict[str, frozenset[str]]:
+    """Return dataset type -> the columns that updates added after ``at`` (epoch seconds), for types with any.
 
-    A solution does not train on columns that it was not made for: AWS excludes them from those that exist already.
+    Existing solutions do not train on added columns: AWS excludes them.
     """
     added = {
         dataset.body["datasetType"]: frozenset(name for name, when in dataset.state.get(ADDED, {}).items() if when > at)
-        for dataset in reading.iter_children("dataset", group_arn)
+        for dataset in reader.iter_children("dataset", group_arn)
     }
     return {dataset_type: columns for dataset_type, columns in added.items() if columns}
 
 
-def build_dataset_arn(group_arn: str, dataset_type: str, reading: ResourceReader) -> str:
-    """A group's dataset is named by its type, not by its name."""
+def build_dataset_arn(group_arn: str, dataset_type: str, reader: ResourceReader) -> str:
+    """Return the ARN of a group's dataset, which AWS builds from the dataset's type, not its name."""
     group = arns.parse_arn(group_arn)
-    return reading.build_arn("dataset", f"{group.name if group else ''}/{dataset_type}")
+    return reader.build_arn("dataset", f"{group.name if group else ''}/{dataset_type}")
 
 
-def find_schema(group_arn: str, dataset_type: str, reading: ResourceReader) -> Mapping[str, Any] | None:
-    """The schema of a group's dataset of that type, as CreateSchema took it; None where the group has none."""
-    dataset = reading.records.get(build_dataset_arn(group_arn, dataset_type, reading))
-    return reading.find_record(dataset.body["schemaArn"], "schema").body if dataset else None
+def find_schema(group_arn: str, dataset_type: str, reader: ResourceReader) -> Mapping[str, Any] | None:
+    """Return the schema of a group's dataset of that type, as sent to CreateSchema; None where the group has none."""
+    dataset = reader.records.get(build_dataset_arn(group_arn, dataset_type, reader))
+    return reader.find_record(dataset.body["schemaArn"], "schema").body if dataset else None
 
 
-def find_columns(group_arn: str, dataset_type: str, reading: ResourceReader) -> Mapping[str, schemas.Field] | None:
-    """The columns of a group's dataset of that type, by name; None where the group has none."""
-    schema = find_schema(group_arn, dataset_type, reading)
+def find_columns(group_arn: str, dataset_type: str, reader: ResourceReader) -> Mapping[str, schemas.Field] | None:
+    """Return the columns of a group's dataset of that type, by name; None where the group has none."""
+    schema = find_schema(group_arn, dataset_type, reader)
     return schemas.parse_schema(schema["schema"], domain=schema.get("domain")).columns if schema else None

@@ -1,4 +1,4 @@
-"""A dataset export job: what a dataset holds, imported in bulk or sent one by one, as CSV into a folder."""
+"""A dataset export job: the records of a dataset, imported in bulk or put one by one, as CSV in a folder."""
 
 from shared.resources.dataset_export_job.requests import build_draft
 from shared.resources.resource_type import Resource

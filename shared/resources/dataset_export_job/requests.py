@@ -1,4 +1,4 @@
-"""What CreateDatasetExportJob checks beyond the service model."""
+"""The checks of CreateDatasetExportJob beyond the service model."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from shared.resources.resource_type import Draft, ResourceReader
 PUT = "PUT"
 
 
-def build_draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
-    dataset = reading.find_active(request["datasetArn"], "dataset")
+def build_draft(request: Mapping[str, Any], reader: ResourceReader) -> Draft:
+    dataset = reader.find_active(request["datasetArn"], "dataset")
     check_location(request["jobOutput"]["s3DataDestination"]["path"], INVALID_OUTPUT)
     return Draft(
-        arn=reading.build_arn("dataset-export-job", request["jobName"]),
+        arn=reader.build_arn("dataset-export-job", request["jobName"]),
         body={
             **{member: request.get(member) for member in ("jobName", "roleArn", "jobOutput")},
             "datasetArn": dataset.arn,

@@ -1,4 +1,4 @@
-"""A dataset group: what holds the datasets, solutions and trackers of one application."""
+"""A dataset group: the container of the datasets, solutions and trackers of one application."""
 
 from shared.resources.dataset_group.requests import build_draft
 from shared.resources.resource_type import Quota, Resource
@@ -10,7 +10,7 @@ resource = Resource(
     draft=build_draft,
     lifecycle=DEPLOYABLE,
     command=Provision,
-    # In the order in which AWS lets them go: who is refused is told what comes next.
+    # In the order in which AWS deletes them: a refusal names the next one to delete.
     blocked_by=("recommender", "solution", "filter", "event_tracker", "metric_attribution", "dataset"),
     busy_with=("data_deletion_job",),
     owns=("data_deletion_job",),

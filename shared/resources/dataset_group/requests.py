@@ -1,4 +1,4 @@
-"""What CreateDatasetGroup checks beyond the service model."""
+"""The checks of CreateDatasetGroup beyond the service model."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from shared.aws.errors import InvalidInput
 from shared.resources.resource_type import Draft, ResourceReader
 
 
-def build_draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
+def build_draft(request: Mapping[str, Any], reader: ResourceReader) -> Draft:
     if ("roleArn" in request) != ("kmsKeyArn" in request):
         raise InvalidInput("roleArn and kmsKeyArn belong together: give both, or neither.")
     return Draft(
-        arn=reading.build_arn("dataset-group", request["name"]),
+        arn=reader.build_arn("dataset-group", request["name"]),
         body={member: request.get(member) for member in ("name", "roleArn", "kmsKeyArn", "domain")},
     )

@@ -1,4 +1,4 @@
-"""A dataset import job: CSV from S3 into a dataset, whole (FULL) or added to what is there (INCREMENTAL)."""
+"""A dataset import job: CSV from S3 into a dataset, in place of its bulk data (FULL) or added to it (INCREMENTAL)."""
 
 from collections.abc import Iterable, Iterator
 
@@ -18,25 +18,25 @@ resource = Resource(
 ROWS = "rows.parquet"
 
 
-def refuse_while_importing(dataset_arn: str, reading: ResourceReader) -> None:
-    """Raises ResourceInUse while an import into the dataset waits or is under way."""
-    for job in reading.iter_children("dataset_import_job", dataset_arn):
+def refuse_while_importing(dataset_arn: str, reader: ResourceReader) -> None:
+    """Raise ResourceInUse while an import into the dataset waits or is in progress."""
+    for job in reader.iter_children("dataset_import_job", dataset_arn):
         if not is_terminal(job):
             raise ResourceInUse(f"The import {job.arn} is in status {job.status}; wait until it has ended.")
 
 
-def iter_current_jobs(dataset_arn: str, reading: ResourceReader) -> Iterator[Record]:
-    """The jobs whose rows are the dataset's bulk data now: the last FULL one and what was added since, newest first.
+def iter_current_jobs(dataset_arn: str, reader: ResourceReader) -> Iterator[Record]:
+    """Yield the jobs whose rows are the dataset's bulk data now, newest first: the last FULL one and those added since.
 
-    A job counts from when it ended, not from when it was asked for.
+    The jobs are ordered by when they ended, not by when they were created.
     """
-    ended = [job for job in reading.iter_children("dataset_import_job", dataset_arn) if job.status == ACTIVE]
+    ended = [job for job in reader.iter_children("dataset_import_job", dataset_arn) if job.status == ACTIVE]
     for job in sorted(ended, key=lambda job: job.updated, reverse=True):
         yield job
         if job.body["importMode"] == FULL:
             return
 
 
-def list_current_jobs(datasets: Iterable[Record], reading: ResourceReader) -> dict[str, list[str]]:
-    """Dataset type -> the ARNs of its current jobs, newest first: what a training that begins now is given."""
-    return {each.body["datasetType"]: [job.arn for job in iter_current_jobs(each.arn, reading)] for each in datasets}
+def list_current_jobs(datasets: Iterable[Record], reader: ResourceReader) -> dict[str, list[str]]:
+    """Return dataset type -> the ARNs of its current jobs, newest first: the data of a training that begins now."""
+    return {each.body["datasetType"]: [job.arn for job in iter_current_jobs(each.arn, reader)] for each in datasets}

@@ -1,4 +1,4 @@
-"""What CreateDatasetImportJob checks beyond the service model. What the files hold is found out by the job itself."""
+"""The checks of CreateDatasetImportJob beyond the service model. The job itself checks the files."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ INCREMENTAL = "INCREMENTAL"
 ECHOED = ("jobName", "datasetArn", "dataSource", "roleArn", "publishAttributionMetricsToS3")
 
 
-def build_draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
-    dataset = reading.find_active(request["datasetArn"], "dataset")
+def build_draft(request: Mapping[str, Any], reader: ResourceReader) -> Draft:
+    dataset = reader.find_active(request["datasetArn"], "dataset")
     check_location(request["dataSource"].get("dataLocation"), INVALID_DATA)
     mode = request.get("importMode", FULL)
-    if mode == INCREMENTAL and not _has_full(dataset.arn, reading):
+    if mode == INCREMENTAL and not _has_full(dataset.arn, reader):
         raise InvalidInput("The dataset has no bulk data yet: you can only specify FULL for its first import.")
     return Draft(
-        arn=reading.build_arn("dataset-import-job", request["jobName"]),
+        arn=reader.build_arn("dataset-import-job", request["jobName"]),
         body={**{member: request.get(member) for member in ECHOED}, "importMode": mode},
         parents=(dataset.arn,),
         guards=(dataset,),
     )
 
 
-def _has_full(dataset_arn: str, reading: ResourceReader) -> bool:
+def _has_full(dataset_arn: str, reader: ResourceReader) -> bool:
     return any(
         job.status == ACTIVE and job.body["importMode"] == FULL
-        for job in reading.iter_children("dataset_import_job", dataset_arn)
+        for job in reader.iter_children("dataset_import_job", dataset_arn)
     )

@@ -5,6 +5,6 @@ from shared.resources.resource_type import Resource
 from shared.state.lifecycle import DEPLOYABLE
 from shared.state.messages import Provision
 
-__all__ = ["resource", "build_tracking_claim"]
+__all__ = ["build_tracking_claim", "resource"]
 
 resource = Resource(name="EventTracker", draft=build_draft, lifecycle=DEPLOYABLE, command=Provision)

@@ -1,4 +1,4 @@
-"""What CreateEventTracker checks beyond the service model: one tracker per dataset group."""
+"""The checks of CreateEventTracker beyond the service model: one tracker per dataset group."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from shared.resources.resource_type import Draft, ResourceReader
 
 
 def build_tracking_claim(tracking_id: str) -> str:
-    """The further name by which PutEvents finds the tracker."""
+    """Return the claim by which PutEvents finds the tracker."""
     return f"tracking-id:{tracking_id}"
 
 
-def build_draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
-    group = reading.find_active(request["datasetGroupArn"], "dataset_group")
+def build_draft(request: Mapping[str, Any], reader: ResourceReader) -> Draft:
+    group = reader.find_active(request["datasetGroupArn"], "dataset_group")
     tracking_id = str(uuid.uuid4())
     return Draft(
-        arn=reading.build_arn("event-tracker", arns.create_id()),
+        arn=reader.build_arn("event-tracker", arns.create_id()),
         body={
             "name": request["name"],
-            "accountId": reading.settings.account_id,
+            "accountId": reader.settings.account_id,
             "trackingId": tracking_id,
             "datasetGroupArn": group.arn,
         },

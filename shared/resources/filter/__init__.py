@@ -1,4 +1,4 @@
-"""A filter: a named rule of a dataset group that says which items, users or actions a request may be answered with."""
+"""A filter: a named rule of a dataset group that selects the items, users or actions of an answer."""
 
 from shared.resources.filter.requests import build_draft
 from shared.resources.resource_type import Quota, Resource

@@ -1,4 +1,4 @@
-"""What CreateFilter checks beyond the service model: the expression, against the schemas of the dataset group."""
+"""The checks of CreateFilter beyond the service model: the expression, against the schemas of the dataset group."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from shared.store import Record
 MOST_FIELDS_OF_A_GROUP = 20  # distinct ones, of all filters of a dataset group
 
 
-def build_draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
-    group = _find_group(request["datasetGroupArn"], reading)
-    checked = _parse_expression(request["filterExpression"], find_schemas(group.arn, reading))
-    _check_fields_of_the_group(checked, group, reading)
+def build_draft(request: Mapping[str, Any], reader: ResourceReader) -> Draft:
+    group = _find_group(request["datasetGroupArn"], reader)
+    checked = _parse_expression(request["filterExpression"], find_schemas(group.arn, reader))
+    _check_fields_of_the_group(checked, group, reader)
     return Draft(
-        arn=reading.build_arn("filter", request["name"]),
+        arn=reader.build_arn("filter", request["name"]),
         body={member: request[member] for member in ("name", "datasetGroupArn", "filterExpression")},
         state={"fields": sorted(checked.columns)},
         parents=(group.arn,),
@@ -28,21 +28,21 @@ def build_draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
     )
 
 
-def find_schemas(group_arn: str, reading: ResourceReader) -> Schemas:
-    """What expressions of the group's filters are checked against."""
-    found = {dataset_type: find_columns(group_arn, dataset_type, reading) for dataset_type in TYPES}
+def find_schemas(group_arn: str, reader: ResourceReader) -> Schemas:
+    """Return the columns by dataset type, against which the group's filters are checked."""
+    found = {dataset_type: find_columns(group_arn, dataset_type, reader) for dataset_type in TYPES}
     return {dataset_type: columns for dataset_type, columns in found.items() if columns is not None}
 
 
-def _find_group(arn: str, reading: ResourceReader) -> Record:
+def _find_group(arn: str, reader: ResourceReader) -> Record:
     try:
-        return reading.find_active(arn, "dataset_group")
-    except ResourceInUse as error:  # which CreateFilter does not answer
+        return reader.find_active(arn, "dataset_group")
+    except ResourceInUse as error:  # CreateFilter has no such error
         raise InvalidInput(error.message) from error
 
 
 def _parse_expression(expression: str, schemas: Schemas) -> Filter:
-    """Raises InvalidInput and LimitExceeded."""
+    """Parse and check an expression. Raises InvalidInput and LimitExceeded."""
     try:
         return check_filter(parse_filter(expression), schemas)
     except TooManyFields as error:
@@ -51,10 +51,10 @@ def _parse_expression(expression: str, schemas: Schemas) -> Filter:
         raise InvalidInput(f"Could not create filter. {error}") from error
 
 
-def _check_fields_of_the_group(checked: Filter, group: Record, reading: ResourceReader) -> None:
-    """The group is guarded: two filters can't be created side by side."""
+def _check_fields_of_the_group(checked: Filter, group: Record, reader: ResourceReader) -> None:
+    """Raise LimitExceeded for too many fields. The group is guarded: two filters can't be created at once."""
     fields = set(checked.columns)
-    for standing in reading.iter_children("filter", group.arn):
+    for standing in reader.iter_children("filter", group.arn):
         fields.update(standing.state["fields"])
     if len(fields) > MOST_FIELDS_OF_A_GROUP:
         raise LimitExceeded(

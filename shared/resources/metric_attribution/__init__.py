@@ -1,4 +1,4 @@
-"""A metric attribution: which sums over events a dataset group reports, by what caused the events."""
+"""A metric attribution: the sums over events that a dataset group reports, by the sources of the events."""
 
 from shared.resources.metric_attribution.requests import build_draft
 from shared.resources.resource_type import Resource

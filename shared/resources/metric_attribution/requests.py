@@ -1,4 +1,4 @@
-"""What CreateMetricAttribution and UpdateMetricAttribution check beyond the service model: names and expressions."""
+"""The checks of CreateMetricAttribution and UpdateMetricAttribution beyond the service model: names, expressions."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from shared.resources.locations import INVALID_OUTPUT, check_location
 from shared.resources.resource_type import Draft, ResourceReader
 
 MOST_METRICS = 10
-#: AWS's whole grammar. Its samples write the words, and the columns, in any case.
+#: AWS's whole grammar. Its samples write the words and the columns in any case.
 EXPRESSION = re.compile(r"SAMPLECOUNT\(\)|SUM\((Items|Interactions)\.(\w+)\)", re.ASCII | re.IGNORECASE)
 
 
-def build_draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
-    group = reading.find_active(request["datasetGroupArn"], "dataset_group")
-    check_metrics(request["metrics"], group.arn, reading)
+def build_draft(request: Mapping[str, Any], reader: ResourceReader) -> Draft:
+    group = reader.find_active(request["datasetGroupArn"], "dataset_group")
+    check_metrics(request["metrics"], group.arn, reader)
     check_output(request["metricsOutputConfig"])
     return Draft(
-        arn=reading.build_arn("metric-attribution", request["name"]),
+        arn=reader.build_arn("metric-attribution", request["name"]),
         body={
             "name": request["name"],
             "datasetGroupArn": group.arn,
@@ -35,20 +35,20 @@ def build_draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
     )
 
 
-def check_metrics(metrics: Sequence[Mapping[str, Any]], group_arn: str, reading: ResourceReader) -> None:
-    """All the metrics that an attribution shall have. Raises InvalidInput."""
+def check_metrics(metrics: Sequence[Mapping[str, Any]], group_arn: str, reader: ResourceReader) -> None:
+    """Check all metrics of an attribution together. Raises InvalidInput."""
     if len(metrics) > MOST_METRICS:
         raise InvalidInput(f"A metric attribution can have {MOST_METRICS} metrics; these would be {len(metrics)}.")
     names = [metric["metricName"] for metric in metrics]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InvalidInput(f"Metric names must be unique; given more than once: {', '.join(twice)}.")
-    if "EVENT_TYPE" not in (find_columns(group_arn, "INTERACTIONS", reading) or {}):
+    if "EVENT_TYPE" not in (find_columns(group_arn, "INTERACTIONS", reader) or {}):
         raise InvalidInput("Metrics are of event types: the group needs an Interactions dataset with EVENT_TYPE.")
     for metric in metrics:
-        _check_expression(metric["expression"], group_arn, reading)
+        _check_expression(metric["expression"], group_arn, reader)
 
 
-def _check_expression(expression: str, group_arn: str, reading: ResourceReader) -> None:
+def _check_expression(expression: str, group_arn: str, reader: ResourceReader) -> None:
     parsed = EXPRESSION.fullmatch(expression)
     if parsed is None:
         raise InvalidInput(
@@ -58,7 +58,7 @@ def _check_expression(expression: str, group_arn: str, reading: ResourceReader) 
     if table is None:
         return
     # Names that differ in case alone cannot stand in one schema.
-    columns = find_columns(group_arn, table.upper(), reading) or {}
+    columns = find_columns(group_arn, table.upper(), reader) or {}
     column = next((column for column in columns.values() if column.name.upper() == name.upper()), None)
     if column is None or not column.numeric:
         raise InvalidInput(f"The expression {expression} needs a numeric column {name} in the {table.title()} dataset.")

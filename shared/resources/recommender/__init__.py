@@ -1,7 +1,7 @@
-"""A recommender: a use case of a domain, trained, retrained and answered for as one; it can be stopped and started.
+"""A recommender: a use case of a domain, trained, retrained and deployed as one; it can be stopped and started.
 
-The model that it answers with is a ``recommender_version`` of its own, which is to it what a solution version is to a
-campaign; its ARN stands in the body as ``solutionVersionArn``, a member that AWS's answers do not have.
+Its model is a ``recommender_version``, the counterpart of a campaign's solution version. The version's ARN stands in
+the body as ``solutionVersionArn``, a member that AWS's answers do not have.
 """
 
 from shared.resources.recommender.requests import build_draft

@@ -1,4 +1,4 @@
-"""What CreateRecommender and UpdateRecommender check beyond the service model: the use case, its data, its settings."""
+"""The checks of CreateRecommender and UpdateRecommender beyond the service model: use case, data, settings."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from shared.resources.solution.columns import find_excluded_columns
 from shared.store import Record
 
 
-def build_draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
-    group = reading.find_active(request["datasetGroupArn"], "dataset_group")
+def build_draft(request: Mapping[str, Any], reader: ResourceReader) -> Draft:
+    group = reader.find_active(request["datasetGroupArn"], "dataset_group")
     recipe = _find_use_case(request["recipeArn"], group)
-    config = check_config(request.get("recommenderConfig") or {}, recipe, group, reading)
-    arn = reading.build_arn("recommender", request["name"])
+    config = check_config(request.get("recommenderConfig") or {}, recipe, group, reader)
+    arn = reader.build_arn("recommender", request["name"])
     return Draft(
         arn=arn,
         body={
@@ -31,12 +31,12 @@ def build_draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
             "solutionVersionArn": create_version_arn(arn),
         },
         parents=(group.arn,),
-        guards=(group, *_find_datasets(recipe, group, reading)),
+        guards=(group, *_find_datasets(recipe, group, reader)),
     )
 
 
 def create_version_arn(recommender_arn: str) -> str:
-    """The ARN of a model to come."""
+    """Return the ARN for a new recommender version."""
     return f"{recommender_arn}/{arns.create_id()}"
 
 
@@ -55,22 +55,20 @@ def _find_use_case(arn: str, group: Record) -> Recipe:
     return recipe
 
 
-def check_config(
-    config: Mapping[str, Any], recipe: Recipe, group: Record, reading: ResourceReader
-) -> Mapping[str, Any]:
-    """``config``, a RecommenderConfig. Raises InvalidInput."""
+def check_config(config: Mapping[str, Any], recipe: Recipe, group: Record, reader: ResourceReader) -> Mapping[str, Any]:
+    """Check a RecommenderConfig and return it. Raises InvalidInput."""
     if "itemExplorationConfig" in config:
         check_exploration(config["itemExplorationConfig"], recipe)
-    find_excluded_columns(config, group, reading)
+    find_excluded_columns(config, group, reader)
     return config
 
 
-def _find_datasets(recipe: Recipe, group: Record, reading: ResourceReader) -> tuple[Record, ...]:
-    """The group's datasets, all usable and with no import under way. Whether they hold enough, the training finds out.
+def _find_datasets(recipe: Recipe, group: Record, reader: ResourceReader) -> tuple[Record, ...]:
+    """Return the group's datasets, all usable and with no import in progress. The training checks their contents.
 
-    Raises InvalidInput where the use case needs one that is not there, and ResourceInUse.
+    Raises InvalidInput where a dataset that the use case needs is missing, and ResourceInUse.
     """
-    datasets = tuple(reading.iter_children("dataset", group.arn))
+    datasets = tuple(reader.iter_children("dataset", group.arn))
     there = {dataset.body["datasetType"] for dataset in datasets}
     if missing := [dataset_type for dataset_type in recipe.training.datasets if dataset_type not in there]:
         raise InvalidInput(
@@ -78,6 +76,6 @@ def _find_datasets(recipe: Recipe, group: Record, reading: ResourceReader) -> tu
             f"{group.arn} has no {' and no '.join(missing)}."
         )
     for dataset in datasets:
-        reading.find_active(dataset.arn, "dataset")
-        refuse_while_importing(dataset.arn, reading)
+        reader.find_active(dataset.arn, "dataset")
+        refuse_while_importing(dataset.arn, reader)
     return datasets

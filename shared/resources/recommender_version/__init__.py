@@ -1,5 +1,6 @@
-"""A recommender's trained model. AWS's API does not show it: it is to a recommender what a solution version is to a
-campaign, so that training, metrics and deployment are the same for both.
+"""A recommender's trained model, which AWS's API does not show.
+
+It is the counterpart of a campaign's solution version: training, metrics and deployment are the same for both.
 """
 
 from shared.resources.recommender_version.requests import build_draft

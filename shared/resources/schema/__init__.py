@@ -1,4 +1,4 @@
-"""A schema: the Avro text that a dataset's CSV is read by. Immutable, usable at once, without a status."""
+"""A schema: the Avro text by which a dataset's CSV is read. Immutable, usable at once, without a status."""
 
 from shared.resources.resource_type import Quota, Resource
 from shared.resources.schema.requests import build_draft

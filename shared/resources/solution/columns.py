@@ -1,6 +1,6 @@
-"""Which columns a solution does not train on: solutionConfig.trainingDataConfig, checked and put in one form.
+"""The columns that a solution does not train on: solutionConfig.trainingDataConfig, checked and put in one form.
 
-What is left out of training stays in the dataset, for filters and as metadata of answers.
+Excluded columns stay in the dataset, for filters and metadata.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ INCLUDED = "includedDatasetColumns"
 
 
 def find_excluded_columns(
-    config: Mapping[str, Any], group: Record, reading: ResourceReader
+    config: Mapping[str, Any], group: Record, reader: ResourceReader
 ) -> dict[str, frozenset[str]]:
-    """Dataset type, as in an ARN -> columns that are not trained on. Raises InvalidInput.
+    """Return dataset type, as in an ARN -> columns that are not trained on. Raises InvalidInput.
 
-    ``includedDatasetColumns`` leaves out what it does not name, of the types that it names; the columns that a dataset
-    must have, and EVENT_TYPE, are always trained on.
+    ``includedDatasetColumns`` excludes the other columns of the dataset types that it names. The required columns of a
+    dataset, and EVENT_TYPE, are always trained on.
     """
     wanted = config.get("trainingDataConfig") or {}
     excluded, included = (_parse_columns(wanted.get(member) or {}, member) for member in (EXCLUDED, INCLUDED))
@@ -32,7 +32,7 @@ def find_excluded_columns(
         raise InvalidInput(f"trainingDataConfig has {EXCLUDED} and {INCLUDED}: give one of them.")
     result = {}
     for dataset_type, columns in (excluded or included).items():
-        known = find_columns(group.arn, dataset_type, reading)
+        known = find_columns(group.arn, dataset_type, reader)
         if known is None:
             raise InvalidInput(f"trainingDataConfig names {dataset_type}: the dataset group has no such dataset.")
         if unknown := columns - known.keys():
@@ -47,7 +47,7 @@ def find_excluded_columns(
 
 
 def _parse_columns(columns: Mapping[str, list[str]], member: str) -> dict[str, frozenset[str]]:
-    """By dataset type in capitals; clients write it as they like."""
+    """Return the columns by dataset type in capitals; clients may write it in any case."""
     result = {}
     for dataset_type, names in columns.items():
         if dataset_type.upper() not in TYPES:

@@ -1,6 +1,6 @@
-"""Which events a solution trains on, and what they count: eventType, eventValueThreshold and eventsConfig.
+"""The events that a solution trains on, and their weights: eventType, eventValueThreshold and eventsConfig.
 
-Whether there are such events is found out by the training: the data may come later.
+The training itself checks whether there are such events: they may be imported later.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def check_events(
     columns: Columns,
     excluded: frozenset[str] = frozenset(),
 ) -> None:
-    """Raises InvalidInput. ``excluded``: the columns that are left out of training."""
+    """Raise InvalidInput for invalid events. ``excluded``: the columns that are not trained on."""
     threshold = config.get("eventValueThreshold")
     if threshold is not None:
         _check_number(threshold)

@@ -1,4 +1,4 @@
-"""What a solution weighs beside relevance: solutionConfig.optimizationObjective."""
+"""The item attribute that a solution optimizes in addition to relevance: solutionConfig.optimizationObjective."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OFF = "OFF"
 def check_objective(
     recipe: Recipe, config: Mapping[str, Any], items: Mapping[str, Field] | None, excluded: frozenset[str]
 ) -> None:
-    """``items``: the columns of the Items dataset, None where there is none. Raises InvalidInput."""
+    """Raise InvalidInput for an invalid objective. ``items``: the columns of the Items dataset, None without one."""
     objective = config.get("optimizationObjective")
     if not objective:
         return

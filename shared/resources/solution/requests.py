@@ -1,6 +1,6 @@
-"""What CreateSolution checks beyond the service model: that the recipe exists and what it is told makes sense to it.
+"""The checks of CreateSolution beyond the service model: the recipe exists and accepts the configuration.
 
-Whether there is enough data, and of what event types, is found out by the training.
+The training itself checks whether there is enough data, and of the right event types.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from shared.store import Record
 
 ECHOED = ("name", "performIncrementalUpdate", "recipeArn", "eventType")
 
-#: The one recipe that AWS updates between trainings, and lets campaigns influence.
+#: The one recipe that AWS updates between trainings, and whose campaigns accept rankingInfluence.
 SEMANTIC_SIMILARITY = "aws-semantic-similarity"
 
 
-def build_draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
-    group = reading.find_active(request["datasetGroupArn"], "dataset_group")
+def build_draft(request: Mapping[str, Any], reader: ResourceReader) -> Draft:
+    group = reader.find_active(request["datasetGroupArn"], "dataset_group")
     config = request.get("solutionConfig")
     schedule.parse_days(config or {})
     automl = request.get("performAutoML", False)
@@ -36,15 +36,15 @@ def build_draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
     if recipe is None:
         check_automl(config or {})
     else:
-        _check_config(recipe, request, group, reading)
+        _check_config(recipe, request, group, reader)
     return Draft(
-        arn=reading.build_arn("solution", request["name"]),
+        arn=reader.build_arn("solution", request["name"]),
         body={
             **{member: request.get(member) for member in ECHOED},
             "datasetGroupArn": group.arn,
             "solutionConfig": None if config is None else format_config(config),
             "performAutoML": automl,
-            # AutoML always tunes, whatever is asked.
+            # AutoML always tunes.
             "performHPO": automl or request.get("performHPO", False),
             "performAutoTraining": request.get("performAutoTraining", True),
         },
@@ -54,7 +54,7 @@ def build_draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
 
 
 def _find_recipe(arn: str | None, *, automl: bool) -> recipes.Recipe | None:
-    """None where AutoML is to choose it. Raises InvalidInput, ResourceNotFound."""
+    """Return the recipe; None where AutoML chooses it. Raises InvalidInput, ResourceNotFound."""
     if automl:
         if arn is not None:
             raise InvalidInput("performAutoML chooses the recipe: leave recipeArn out, or performAutoML.")
@@ -72,7 +72,7 @@ def check_incremental(recipe: recipes.Recipe | None, *, wanted: bool) -> None:
         raise InvalidInput(f"performIncrementalUpdate is for {SEMANTIC_SIMILARITY} alone: leave it out.")
 
 
-def _check_config(recipe: recipes.Recipe, request: Mapping[str, Any], group: Record, reading: ResourceReader) -> None:
+def _check_config(recipe: recipes.Recipe, request: Mapping[str, Any], group: Record, reader: ResourceReader) -> None:
     config = request.get("solutionConfig") or {}
     try:
         recipe.resolve_parameters(config)
@@ -80,21 +80,21 @@ def _check_config(recipe: recipes.Recipe, request: Mapping[str, Any], group: Rec
         raise InvalidInput(str(error)) from error
     if request.get("performHPO"):
         check_hpo(recipe, config)
-        if reading.settings.hpo_objective:
+        if reader.settings.hpo_objective:
             check_hpo_objective(config)
-    excluded = find_excluded_columns(config, group, reading)
+    excluded = find_excluded_columns(config, group, reader)
     check_events(
         recipe,
         config,
         request.get("eventType"),
-        find_columns(group.arn, "INTERACTIONS", reading),
+        find_columns(group.arn, "INTERACTIONS", reader),
         excluded.get("INTERACTIONS", frozenset()),
     )
-    check_objective(recipe, config, find_columns(group.arn, "ITEMS", reading), excluded.get("ITEMS", frozenset()))
+    check_objective(recipe, config, find_columns(group.arn, "ITEMS", reader), excluded.get("ITEMS", frozenset()))
 
 
 def apply_update(solution: Record, body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The body after UpdateSolution: what ``solutionUpdateConfig`` names replaces that part of the configuration."""
+    """Return the body after UpdateSolution: ``solutionUpdateConfig`` replaces the parts of the configuration in it."""
     members = {member: value for member, value in body.items() if member != "solutionUpdateConfig"}
     config = {**(solution.body.get("solutionConfig") or {}), **(body.get("solutionUpdateConfig") or {})}
     return {**solution.body, **members, **({"solutionConfig": config} if config else {})}

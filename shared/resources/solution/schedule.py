@@ -1,4 +1,4 @@
-"""How often a solution is trained by itself: solutionConfig.autoTrainingConfig."""
+"""The schedule of a solution's automatic trainings: solutionConfig.autoTrainingConfig."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from shared.aws.errors import InvalidInput
 
-#: What AWS trains by where no rate is given.
+#: AWS's rate where none is given.
 DEFAULT_DAYS = 7
 LEAST_DAYS, MOST_DAYS = 1, 30
 
@@ -16,7 +16,7 @@ _RATE = re.compile(r"rate\((\d+) days?\)")
 
 
 def parse_days(config: Mapping[str, Any]) -> int:
-    """The days between two trainings that ``autoTrainingConfig`` asks for. Raises InvalidInput."""
+    """Return the days between two trainings by ``autoTrainingConfig``. Raises InvalidInput."""
     expression = (config.get("autoTrainingConfig") or {}).get("schedulingExpression")
     if expression is None:
         return DEFAULT_DAYS

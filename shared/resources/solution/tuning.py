@@ -1,6 +1,6 @@
-"""What HPO and AutoML are told: solutionConfig.hpoConfig and autoMLConfig, checked and put in AWS's form.
+"""The configuration of HPO and AutoML: solutionConfig.hpoConfig and autoMLConfig, checked and put in AWS's form.
 
-``hpoObjective`` is accepted and not read, as at AWS, unless the setting ``hpo_objective`` has it act.
+``hpoObjective`` is accepted and not read, as at AWS, unless the setting ``hpo_objective`` enables it.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from shared.resources.recipe import find_recipe
 MOST_JOBS, MOST_JOBS_AT_ONCE = 40, 10
 RANGES = "algorithmHyperParameterRanges"
 
-#: DescribeSolution prints the names of ranges with where AWS's trainer looks for them, by the list they stand in.
+#: DescribeSolution prefixes the names of ranges as AWS's trainer does, by the list that holds them.
 PREFIXES: Mapping[str, str] = {
     "integerHyperParameterRanges": "training.",
     "continuousHyperParameterRanges": "training.",
     "categoricalHyperParameterRanges": "data.",
 }
 
-#: What AutoML may choose by: the metrics of every recipe that it tries.
+#: The metrics by which AutoML may choose: those of every recipe that it tries.
 METRICS = (
     "coverage",
     "mean_reciprocal_rank_at_25",
@@ -37,13 +37,13 @@ METRICS = (
 DEFAULT_METRIC = "normalized_discounted_cumulative_gain_at_25"
 MAXIMIZE, MINIMIZE = "Maximize", "Minimize"
 
-#: The type of recipe that AutoML tries.
+#: The recipe type that AutoML tries.
 CANDIDATES = "USER_PERSONALIZATION"
 POPULARITY = "aws-popularity-count"
 
 
 def check_hpo(recipe: recipes.Recipe, config: Mapping[str, Any]) -> None:
-    """The ranges themselves are checked with the recipe's other settings. Raises InvalidInput."""
+    """Raise InvalidInput where HPO can't run. The ranges are checked with the recipe's other settings."""
     if not any(parameter.tunable for parameter in recipe.hyperparameters):
         raise InvalidInput(f"{recipe.name} has no hyperparameter that HPO could tune: leave performHPO out.")
     parse_job_limits(config)
@@ -54,7 +54,7 @@ def check_hpo(recipe: recipes.Recipe, config: Mapping[str, Any]) -> None:
 
 
 def parse_job_limits(config: Mapping[str, Any]) -> tuple[int, int]:
-    """How many trainings HPO may try, and how many of them at once. Raises InvalidInput."""
+    """Return how many trainings HPO may run, and how many of them at once. Raises InvalidInput."""
     wanted = (config.get("hpoConfig") or {}).get("hpoResourceConfig") or {}
     jobs = _parse_count(wanted, "maxNumberOfTrainingJobs", MOST_JOBS)
     return jobs, min(jobs, _parse_count(wanted, "maxParallelTrainingJobs", MOST_JOBS_AT_ONCE))
@@ -68,7 +68,7 @@ def _parse_count(wanted: Mapping[str, str], member: str, most: int) -> int:
 
 
 def format_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The SolutionConfig as DescribeSolution answers it: with prefixed names of ranges, however they were sent."""
+    """Return the SolutionConfig as DescribeSolution answers it: with prefixed names of ranges."""
     hpo = config.get("hpoConfig") or {}
     if not hpo.get(RANGES):
         return config
@@ -88,7 +88,7 @@ def _strip_prefix(wanted: Mapping[str, Any]) -> str:
 
 
 def check_automl(config: Mapping[str, Any]) -> None:
-    """AutoML reads ``autoMLConfig`` and nothing else. Raises InvalidInput, ResourceNotFound."""
+    """Check ``autoMLConfig``, the only part that AutoML reads. Raises InvalidInput, ResourceNotFound."""
     wanted = config.get("autoMLConfig") or {}
     metric = wanted.get("metricName")
     if metric is not None and metric not in METRICS:
@@ -100,9 +100,9 @@ def check_automl(config: Mapping[str, Any]) -> None:
 
 
 def list_candidates(config: Mapping[str, Any], *, described: bool) -> list[recipes.Recipe]:
-    """The recipes that AutoML tries, the simplest first: those it was told, else all that have something to learn from.
+    """Return the recipes that AutoML tries, the simplest first: those of its recipeList, else all that suit the data.
 
-    ``described``: has the group a dataset of Items or Users? Without one, what learns from metadata is not tried.
+    ``described``: the group has a dataset of Items or Users. Without one, recipes that learn from metadata do not suit.
     """
     told = (config.get("autoMLConfig") or {}).get("recipeList")
     chosen = [find_recipe(arn) for arn in dict.fromkeys(told)] if told else list(recipes.RECIPES.values())
@@ -123,14 +123,14 @@ def list_candidates(config: Mapping[str, Any], *, described: bool) -> list[recip
 
 
 def _is_candidate(recipe: recipes.Recipe) -> bool:
-    """AWS's rule, and popularity: without it AutoML could not tell that there is nothing else to learn."""
+    """Return whether AutoML may try a recipe: by AWS's rule, and popularity, the baseline that the rest must beat."""
     return recipe.domain is None and (recipe.recipe_type == CANDIDATES or recipe.name == POPULARITY)
 
 
 def resolve_objective(config: Mapping[str, Any], *, automl: bool, follow_hpo_objective: bool) -> tuple[str, bool]:
-    """(what trials are compared by, is it to be made great?): NDCG at 25, unless AutoML was told another metric.
+    """Return the metric by which trials are compared, and whether it is maximized.
 
-    AWS lets nobody choose HPO's; the setting ``hpo_objective`` does.
+    NDCG at 25, unless AutoML has another metricName. HPO's is fixed, as at AWS, unless ``follow_hpo_objective`` is set.
     """
     if automl:
         return (config.get("autoMLConfig") or {}).get("metricName") or DEFAULT_METRIC, True
@@ -141,7 +141,7 @@ def resolve_objective(config: Mapping[str, Any], *, automl: bool, follow_hpo_obj
 
 
 def check_hpo_objective(config: Mapping[str, Any]) -> None:
-    """Of hpoConfig, where the setting ``hpo_objective`` has it act. Raises InvalidInput."""
+    """Check hpoObjective, where the setting ``hpo_objective`` enables it. Raises InvalidInput."""
     wanted = (config.get("hpoConfig") or {}).get("hpoObjective") or {}
     metric, type_ = wanted.get("metricName"), wanted.get("type")
     if metric is not None and metric not in METRICS:
@@ -151,5 +151,5 @@ def check_hpo_objective(config: Mapping[str, Any]) -> None:
 
 
 def get_ranges(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """The ranges of hpoConfig by the names of their hyperparameters."""
+    """Return the ranges of hpoConfig by the names of their hyperparameters."""
     return {_strip_prefix(wanted): wanted for _, listed in _iter_range_lists(config) for wanted in listed}

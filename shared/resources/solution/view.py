@@ -1,4 +1,4 @@
-"""What DescribeSolution reads from other records: the version that was created last, and what AutoML has come to."""
+"""The members of DescribeSolution from other records: the version created last, and the result of AutoML."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from shared.state.lifecycle import ACTIVE
 from shared.store import Record
 
 
-def view_solution(record: Record, reading: ResourceReader) -> dict[str, Any]:
-    newest, _ = reading.records.list_page("solution_version", record.arn, limit=1)
+def view_solution(record: Record, reader: ResourceReader) -> dict[str, Any]:
+    newest, _ = reader.records.list_page("solution_version", record.arn, limit=1)
     if not newest:
         return {}
     version = newest[0]
@@ -24,13 +24,13 @@ def view_solution(record: Record, reading: ResourceReader) -> dict[str, Any]:
             "lastUpdatedDateTime": version.updated,
             "failureReason": version.reason,
         },
-        **_get_automl_result(record, reading),
+        **_get_automl_result(record, reader),
     }
 
 
-def _get_automl_result(record: Record, reading: ResourceReader) -> dict[str, Any]:
+def _get_automl_result(record: Record, reader: ResourceReader) -> dict[str, Any]:
     if not record.body.get("performAutoML"):
         return {}
-    trained = (v for v in reading.iter_children("solution_version", record.arn) if v.status == ACTIVE)
+    trained = (v for v in reader.iter_children("solution_version", record.arn) if v.status == ACTIVE)
     best = next(trained, None)
     return {"autoMLResult": {"bestRecipeArn": best.body["recipeArn"]}} if best else {}

@@ -1,4 +1,4 @@
-"""A solution version: one trained model, with the metrics that it was evaluated by."""
+"""A solution version: one trained model, with the metrics of its evaluation."""
 
 from shared.resources.resource_type import Quota, Resource
 from shared.resources.solution_version.requests import apply_outcome, build_draft, choose_command

@@ -1,4 +1,4 @@
-"""What CreateSolutionVersion checks beyond the service model, and what a finished training adds to the record."""
+"""The checks of CreateSolutionVersion beyond the service model, and the members that a finished training adds."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ REPEATED = (
 )
 
 
-def build_draft(request: Mapping[str, Any], reading: ResourceReader, *, training_type: str = MANUAL) -> Draft:
-    """``training_type``: who asks, a client or the solution's schedule."""
-    solution = reading.find_active(request["solutionArn"], "solution")
+def build_draft(request: Mapping[str, Any], reader: ResourceReader, *, training_type: str = MANUAL) -> Draft:
+    """Build the draft. ``training_type``: MANUAL for a client, AUTOMATIC for the solution's schedule."""
+    solution = reader.find_active(request["solutionArn"], "solution")
     group_arn = solution.body["datasetGroupArn"]
-    datasets = tuple(reading.iter_children("dataset", group_arn))
+    datasets = tuple(reader.iter_children("dataset", group_arn))
     for dataset in datasets:
-        refuse_while_importing(dataset.arn, reading)
+        refuse_while_importing(dataset.arn, reader)
     mode = request.get("trainingMode", FULL)
-    base = _find_base(solution, mode, reading)
+    base = _find_base(solution, mode, reader)
     number = arns.create_id()
     name = f"{solution.body['name']}/{number}"
     return Draft(
-        arn=reading.build_arn("solution", name),
+        arn=reader.build_arn("solution", name),
         body={
             **{member: solution.body.get(member) for member in REPEATED},
             "name": request.get("name", name),
@@ -49,11 +49,11 @@ def build_draft(request: Mapping[str, Any], reading: ResourceReader, *, training
             "trainingMode": mode,
             "trainingType": training_type,
         },
-        # What it trains on is settled now: a later attempt, or a longer wait, must not train on something else.
+        # The imports to train on are fixed now: a later attempt must train on the same data.
         state={
-            "imports": list_current_jobs(datasets, reading),
+            "imports": list_current_jobs(datasets, reader),
             **({"base": base.arn} if base else {}),
-            **({"candidates": _list_candidates(solution, reading)} if solution.body.get("performAutoML") else {}),
+            **({"candidates": _list_candidates(solution, reader)} if solution.body.get("performAutoML") else {}),
         },
         parents=(solution.arn, group_arn, *(dataset.arn for dataset in datasets)),
         claims=(f"solution-version:{solution.arn}:{request['name']}",) if "name" in request else (),
@@ -61,15 +61,15 @@ def build_draft(request: Mapping[str, Any], reading: ResourceReader, *, training
     )
 
 
-def _list_candidates(solution: Record, reading: ResourceReader) -> list[str]:
+def _list_candidates(solution: Record, reader: ResourceReader) -> list[str]:
     group_arn = solution.body["datasetGroupArn"]
-    described = any(find_columns(group_arn, table, reading) is not None for table in ("ITEMS", "USERS"))
+    described = any(find_columns(group_arn, table, reader) is not None for table in ("ITEMS", "USERS"))
     competing = tuning.list_candidates(solution.body.get("solutionConfig") or {}, described=described)
     return [recipe.arn for recipe in competing]
 
 
-def _find_base(solution: Record, mode: str, reading: ResourceReader) -> Record | None:
-    """The version that an UPDATE goes on from; None for a FULL training. Raises InvalidInput."""
+def _find_base(solution: Record, mode: str, reader: ResourceReader) -> Record | None:
+    """Return the version that an UPDATE continues from; None for a FULL training. Raises InvalidInput."""
     arn = solution.body.get("recipeArn")
     recipe = recipes.find_recipe(arn) if arn else None
     if arn and recipe is None:
@@ -78,22 +78,25 @@ def _find_base(solution: Record, mode: str, reading: ResourceReader) -> Record |
         return None
     if mode == AUTOTRAIN or recipe is None or mode not in recipe.training.modes:
         raise InvalidInput(f"The recipe {arn or 'that AutoML chooses'} can't be trained in mode {mode}; use {FULL}.")
-    base = find_newest_full(solution.arn, reading)
+    base = find_newest_full(solution.arn, reader)
     if base is None:
         raise InvalidInput(f"{solution.arn} has no {ACTIVE} version that was trained {FULL}: train one first.")
     return base
 
 
-def find_newest_full(solution_arn: str, reading: ResourceReader) -> Record | None:
-    """The newest version that was trained from all data and can be used."""
-    for version in reading.iter_children("solution_version", solution_arn):
+def find_newest_full(solution_arn: str, reader: ResourceReader) -> Record | None:
+    """Return the newest usable version that was trained from all data."""
+    for version in reader.iter_children("solution_version", solution_arn):
         if version.status == ACTIVE and version.body["trainingMode"] == FULL:
             return version
     return None
 
 
 def choose_command(version: Record) -> type[Command]:
-    """HPO and AutoML come before the training. One that goes on from a model has that model's hyperparameters."""
+    """Return the command of a version: HPO and AutoML come before the training.
+
+    An UPDATE has the hyperparameters of its base and is not tuned.
+    """
     asked = version.body.get("performHPO") or version.body.get("performAutoML")
     if asked and version.body["trainingMode"] != UPDATE and get_tuning_result(version) is None:
         return TuneSolutionVersion
@@ -101,17 +104,19 @@ def choose_command(version: Record) -> type[Command]:
 
 
 def get_tuning_result(version: Record) -> Mapping[str, Any] | None:
-    """What HPO or AutoML has come to: recipeArn, parameters (all of them), searched (names of those that were),
-    trial (the winner's number) and seconds (of all trials). None before that, or without them.
+    """Return the result of HPO or AutoML; None before its end, or without them.
+
+    Its members: recipeArn, parameters (all), searched (the names of those that were searched), trial (the winner's
+    number) and seconds (of all trials).
     """
     kept: Mapping[str, Any] | None = version.state.get("tuned")
     return kept
 
 
 def list_imports(version: Record, dataset_type: str) -> list[str]:
-    """The ARNs of the import jobs that the version trains on, oldest first."""
+    """Return the ARNs of the import jobs that the version trains on, oldest first."""
     frozen = version.state["imports"]
-    if isinstance(frozen, list):  # of a version that was made when training read the interactions alone
+    if isinstance(frozen, list):  # of a version created when training read the interactions alone
         frozen = {"INTERACTIONS": frozen}
     return list(reversed(frozen.get(dataset_type, [])))
 

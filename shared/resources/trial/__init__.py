@@ -1,6 +1,6 @@
-"""A trial: one training of HPO or AutoML, which tells what its hyperparameters come to. AWS's API does not show it.
+"""A trial: one training of HPO or AutoML, which measures its hyperparameters. AWS's API does not show it.
 
-It is worked on, killed, taken up again and stopped like any other work; its solution version is trained in the end.
+It runs, restarts after a crash and stops as every job does; its solution version is trained after all trials.
 """
 
 from shared.resources.resource_type import Resource

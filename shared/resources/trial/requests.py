@@ -1,4 +1,4 @@
-"""What the tuner writes of a trial, and what can be read of it."""
+"""The records of trials: the tuner writes them, and the API reads their progress."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from shared.resources.resource_type import Draft, ResourceReader
 from shared.store import Record
 
 
-def build_draft(request: Mapping[str, Any], reading: ResourceReader) -> Draft:
+def build_draft(request: Mapping[str, Any], reader: ResourceReader) -> Draft:
     """``request`` has solutionVersionArn, recipeArn, number and all hyperparameters. Raises ResourceNotFound."""
-    version = reading.find_record(request["solutionVersionArn"], "solution_version")
+    version = reader.find_record(request["solutionVersionArn"], "solution_version")
     parsed = arns.parse_arn(version.arn)
-    assert parsed is not None  # noqa: S101 - it has just been found
+    assert parsed is not None  # noqa: S101 - the version was found by it
     return Draft(
-        arn=reading.build_arn("trial", f"{parsed.name}/{request['number']:03}"),
+        arn=reader.build_arn("trial", f"{parsed.name}/{request['number']:03}"),
         body={member: request[member] for member in ("recipeArn", "number", "parameters")},
         parents=(version.arn, version.body["solutionArn"]),
-        # A trial is begun only if the version, and so what is known of its trials, is as it was.
+        # A trial begins only if the version, and with it the tuner's view of its trials, has not changed.
         guards=(version,),
     )
 
 
-def list_trials(version: Record, reading: ResourceReader) -> list[Record]:
-    """The trials of a solution version, by number."""
-    return sorted(reading.iter_children("trial", version.arn), key=lambda trial: int(trial.body["number"]))
+def list_trials(version: Record, reader: ResourceReader) -> list[Record]:
+    """Return the trials of a solution version, by number."""
+    return sorted(reader.iter_children("trial", version.arn), key=lambda trial: int(trial.body["number"]))
 
 
 def read_curve(trial: Record) -> Sequence[tuple[int, float, float]]:
@@ -37,5 +37,5 @@ def read_curve(trial: Record) -> Sequence[tuple[int, float, float]]:
 
 
 def get_workspace(of_version: Path, number: int) -> Path:
-    """Where the trial's checkpoints lie, for as long as the version is not trained."""
+    """Return the folder of the trial's checkpoints, which lasts until the version is trained."""
     return of_version / "trials" / f"{number:03}"

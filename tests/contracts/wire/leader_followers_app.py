@@ -1,4 +1,4 @@
-"""A WSGI application whose requests are answered in turns: what gunicorn's worker is tested with."""
+"""A WSGI application with Leader/Followers threads, for tests of gunicorn's worker."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from shared.http.leader_followers import step_aside
 from tests.heaps import heaps
 
 
-class TakingTurns:
-    """/ at once, /long after so many seconds, /aside and /computes so many without its turn; each says its thread.
-
-    /heaps says how many of them all threads have.
+class LeaderFollowersApp:
+    """Answers with the name of its thread: / at once, /long after some seconds, /aside and /computes after giving up
+    the lead for some seconds. /heaps answers with the number of heaps of all threads.
     """
 
     def __init__(self, *, leader_followers: bool = True) -> None:
@@ -37,4 +36,4 @@ class TakingTurns:
 
 
 def create_app(*, leader_followers: bool = True) -> Any:
-    return TakingTurns(leader_followers=leader_followers)
+    return LeaderFollowersApp(leader_followers=leader_followers)

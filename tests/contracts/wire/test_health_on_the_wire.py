@@ -34,8 +34,8 @@ def well() -> dict[str, bool]:
 @pytest.fixture
 def client(well: dict[str, bool]) -> FlaskClient:
     offered = {"personalize": dict.fromkeys(service_model.load_operations("personalize"), answering)}
-    vitals = HealthEndpoints("api", ready={"redis": lambda: well["redis"]})
-    return app.create_app(offered, keys=None, health=vitals).test_client()
+    health = HealthEndpoints("api", ready={"redis": lambda: well["redis"]})
+    return app.create_app(offered, keys=None, health=health).test_client()
 
 
 @pytest.fixture

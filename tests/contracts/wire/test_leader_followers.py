@@ -1,4 +1,5 @@
-"""gunicorn's worker where requests take turns, in a process of its own: what waits or breaks off stops nobody else."""
+"""gunicorn's worker with Leader/Followers threads, in a process of its own: a request that waits or breaks off does not
+hold up the rest."""
 
 from __future__ import annotations
 
@@ -62,7 +63,7 @@ def serving(folder: Path, *, leader_followers: bool = True) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("turns")) as server:
+    with serving(tmp_path_factory.mktemp("leader-followers")) as server:
         yield server
 
 

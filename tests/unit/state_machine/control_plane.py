@@ -46,7 +46,7 @@ class WatchedStore(MemoryStore):
         self.reached: set[tuple[str, str | None]] = set()
         self.lost: list[str] = []
 
-    def _write(self, record: Record, guards: Any, notes: Any) -> None:
+    def _write_record(self, record: Record, guards: Any, notes: Any) -> None:
         before = self._records.get(record.arn)
         kind, status = record.kind, record.status
         if before is None:

@@ -173,7 +173,7 @@ def test_actions_are_read_in_the_place_of_items_bulk_and_live_and_few_will_do(wo
     with pytest.raises(WorkFailed, match="has no action interactions: import some"):
         world.finding(world.version()).find_sources({})
     world.imported(interactions, rows="SELECT 'u' AS USER_ID, 'a' AS ACTION_ID, 'VIEWED' AS EVENT_TYPE, 1 AS TIMESTAMP")
-    with pytest.raises(WorkFailed, match="aws-next-best-action needs the ACTIONS dataset, which is empty: import or put some"):
+    with pytest.raises(WorkFailed, match="aws-next-best-action needs the ACTIONS dataset, which is empty: import"):
         world.finding(world.version()).find_sources({})
     world.imported(actions, rows="SELECT 'b' AS ACTION_ID, 2.5::FLOAT AS PRICE, 7 AS REPEAT_FREQUENCY")
     sent = Interaction(user_id="u", session_id="s", item_id="a", event_type="Taken", event_value=None, sent_at=5.5)

@@ -1,8 +1,8 @@
-"""Rows of a large array that is mapped from its file, read from the file and not through the mapping.
+"""Rows of a large array that is mapped from its file, read from the file instead of through the mapping.
 
-What a process has read of a mapping counts as its memory, and to each page the kernel adds the fifteen beside it that
-it has anyway: after some thousand requests for a few rows each all of the array would be there. The file's own pages
-are the kernel's, which takes them back when it needs them.
+Pages that a process reads through a mapping count as its memory, and the kernel maps the fifteen next to each as well
+if it has them: after some thousand requests for a few rows each, all of the array would count. The file's own pages
+belong to the kernel, which takes them back when it needs them.
 
 Shapes: K places, H hidden.
 """
@@ -22,21 +22,21 @@ Floats = npt.NDArray[np.float32]
 Places = npt.NDArray[np.integer[Any]]
 
 
-class Rows:
-    """Those of an array, which may be in memory as well. Threads may share it."""
+class FileRows:
+    """The rows of an array that is mapped or in memory. Threads may share it."""
 
     def __init__(self, array_IH: Floats) -> None:
         self._array_IH = array_IH
         self._file: int | None = None
-        mapped = _mapping(array_IH)
+        mapped = _find_mapping(array_IH)
         if mapped is not None:
-            with suppress(FileNotFoundError):  # it may be gone, and is mapped all the same
+            with suppress(FileNotFoundError):  # a deleted file stays mapped
                 self._file = os.open(str(mapped.filename), os.O_RDONLY)
                 self._begin = mapped.offset + array_IH.ctypes.data - mapped.ctypes.data
                 weakref.finalize(self, os.close, self._file)
 
     def __getitem__(self, places_K: Places) -> Floats:
-        """float32[K,H], the caller's."""
+        """float32[K,H] Return a copy of the rows. Raises OSError if the file was truncated."""
         if self._file is None or not len(places_K):
             return self._array_IH[places_K]
         rows_KH = np.empty((len(places_K), self._array_IH.shape[1]), np.float32)
@@ -47,15 +47,15 @@ class Rows:
                 raise OSError("a file of weights has become shorter")
         return rows_KH
 
-    def let_go(self) -> None:
-        """What was read through the mapping so far is not this process's memory any more."""
-        mapped = _mapping(self._array_IH)
+    def release_pages(self) -> None:
+        """Drop the pages that were read through the mapping from this process's memory."""
+        mapped = _find_mapping(self._array_IH)
         if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
             mapped.base.madvise(mmap.MADV_DONTNEED)  # type: ignore[union-attr]
 
 
-def _mapping(array: npt.NDArray[Any]) -> np.memmap[Any, Any] | None:
-    """What the array is a part of, where that is a file mapped to be read; the array lies there row by row."""
+def _find_mapping(array: npt.NDArray[Any]) -> np.memmap[Any, Any] | None:
+    """Return the read-only mapping that the array is a part of, row by row; None if there is none."""
     base: Any = array
     while isinstance(base, np.ndarray) and not isinstance(base, np.memmap):
         base = base.base

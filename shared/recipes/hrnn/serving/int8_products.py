@@ -1,9 +1,8 @@
-"""Products of 8-bit numbers, by onnxruntime: numpy multiplies them one by one, in int64.
+"""Products of 8-bit matrices by onnxruntime. numpy would multiply the numbers one by one, in int64.
 
-A core reads a fourth of what it would read of float32, and multiplies 64 pairs at a time where it has VNNI or AMX. One
-operation of ONNX is all that is used of it, MatMulInteger; the model of that one operation is written here, by the few
-fields of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto that it takes, since the package onnx would come for
-nothing else.
+A core reads a fourth of the memory of float32, and multiplies 64 pairs at a time if it has VNNI or AMX. The only
+operation of ONNX in use is MatMulInteger. The model of this one operation is written here, with the few fields of
+https://github.com/onnx/onnx/blob/main/onnx/onnx.proto that it needs, to do without the package onnx.
 
 Shapes: B queries, H hidden, C items.
 """
@@ -21,32 +20,33 @@ Codes = npt.NDArray[np.int8]
 Sums = npt.NDArray[np.int32]
 
 MOST = 127
-"""A code of a vector lies in [-127, 127]."""
+"""The greatest code of a vector: codes lie in [-127, 127]."""
 
 _IR_VERSION, _OPSET = 8, 13
 _UINT8, _INT8, _INT32 = 2, 3, 6
 
 
-class Products:
-    """Codes of C vectors, kept in a layout of the library's own. Threads may share it; each computes in its own."""
+class Int8Products:
+    """The codes of C vectors, in a layout of onnxruntime's own. Threads may share it; a call runs in its own thread."""
 
     def __init__(self, codes_CH: Codes, zero: int) -> None:
-        import onnxruntime  # 30 MB of memory: only for who has a large catalogue
+        import onnxruntime  # takes 30 MB of memory: only for large catalogues
 
         options = onnxruntime.SessionOptions()
-        # A thread for each request, as everywhere here; and no heap of its own beside the process's.
+        # One thread for each request, and the process's heap instead of an arena of its own.
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.enable_cpu_mem_arena = options.enable_mem_pattern = False
         options.log_severity_level = 3
         self._items = len(codes_CH)
-        model = _model(codes_CH, zero)
+        model = _build_model(codes_CH, zero)
         self._session: Any = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        # It would keep what it was made of, to begin anew with other providers: there are none.
+        # The session keeps its model to restart with other providers, of which there are none.
         vars(self._session).pop("_model_bytes", None)
 
-    def of(self, bytes_BH: Bytes, room: Sums) -> Sums:
-        """int32[B,C]: of queries from each number of which ``zero`` is to be taken first. A part of ``room``, which is
-        int32[B*C] or more: what the library takes of the heap it gives back in pieces that nothing else fits into.
+    def multiply_queries(self, bytes_BH: Bytes, room: Sums) -> Sums:
+        """int32[B,C]: multiply queries, after subtracting ``zero`` from their bytes.
+
+        The result is a part of ``room``, int32[B*C] or more: memory that onnxruntime allocates fragments the heap.
         """
         shape = len(bytes_BH), self._items
         sums_BC = room[: shape[0] * shape[1]].reshape(shape)
@@ -58,57 +58,69 @@ class Products:
 
 
 @cache
-def reach() -> int:
-    """How far the bytes of a query may be from their zero: 127, or 63 on processors from before VNNI, which add two
-    products in 16 bits and would cut off what is larger.
+def find_query_range() -> int:
+    """Return how far the bytes of a query may be from their zero: 127, or 63 on processors without VNNI.
+
+    Those add two products in 16 bits with saturation. A product of greatest codes tells which processor it is.
     """
     codes_CH = np.full((64, 128), MOST, np.int8)
     codes_CH[::2] = -MOST
     bytes_BH = np.full((1, 128), 255, np.uint8)
     whole_C = codes_CH.sum(1, dtype=np.int32) * MOST
-    found_C = Products(codes_CH, 128).of(bytes_BH, np.empty(64, np.int32))[0]
+    found_C = Int8Products(codes_CH, 128).multiply_queries(bytes_BH, np.empty(64, np.int32))[0]
     return MOST if np.array_equal(found_C, whole_C) else MOST // 2
 
 
-def _model(codes_CH: Codes, zero: int) -> bytes:
+def _build_model(codes_CH: Codes, zero: int) -> bytes:
+    """Encode the ONNX model of sums = (queries - zero) @ codes.T in protobuf."""
     items, hidden = codes_CH.shape
-    node = _text(1, "queries") + _text(1, "codes") + _text(1, "zero") + _text(2, "sums") + _text(4, "MatMulInteger")
-    graph = (
-        _message(1, node)
-        + _text(2, "products")
-        + _message(5, _tensor("codes", _INT8, codes_CH.T))
-        + _message(5, _tensor("zero", _UINT8, np.array(zero, np.uint8)))
-        + _message(11, _value("queries", _UINT8, hidden))
-        + _message(12, _value("sums", _INT32, items))
+    node = (
+        _encode_text(1, "queries")
+        + _encode_text(1, "codes")
+        + _encode_text(1, "zero")
+        + _encode_text(2, "sums")
+        + _encode_text(4, "MatMulInteger")
     )
-    return _number(1, _IR_VERSION) + _message(7, graph) + _message(8, _text(1, "") + _number(2, _OPSET))
+    graph = (
+        _encode_message(1, node)
+        + _encode_text(2, "products")
+        + _encode_message(5, _encode_tensor("codes", _INT8, codes_CH.T))
+        + _encode_message(5, _encode_tensor("zero", _UINT8, np.array(zero, np.uint8)))
+        + _encode_message(11, _encode_value_info("queries", _UINT8, hidden))
+        + _encode_message(12, _encode_value_info("sums", _INT32, items))
+    )
+    return (
+        _encode_number(1, _IR_VERSION)
+        + _encode_message(7, graph)
+        + _encode_message(8, _encode_text(1, "") + _encode_number(2, _OPSET))
+    )
 
 
-def _tensor(name: str, type_: int, array: npt.NDArray[Any]) -> bytes:
-    dims = b"".join(_number(1, size) for size in array.shape)
-    return dims + _number(2, type_) + _text(8, name) + _message(9, array.tobytes())
+def _encode_tensor(name: str, type_: int, array: npt.NDArray[Any]) -> bytes:
+    dims = b"".join(_encode_number(1, size) for size in array.shape)
+    return dims + _encode_number(2, type_) + _encode_text(8, name) + _encode_message(9, array.tobytes())
 
 
-def _value(name: str, type_: int, width: int) -> bytes:
-    """An input or output of the type [B, width]."""
-    shape = _message(1, _text(2, "B")) + _message(1, _number(1, width))
-    tensor = _number(1, type_) + _message(2, shape)
-    return _text(1, name) + _message(2, _message(1, tensor))
+def _encode_value_info(name: str, type_: int, width: int) -> bytes:
+    """Encode an input or output of shape [B, width]."""
+    shape = _encode_message(1, _encode_text(2, "B")) + _encode_message(1, _encode_number(1, width))
+    tensor = _encode_number(1, type_) + _encode_message(2, shape)
+    return _encode_text(1, name) + _encode_message(2, _encode_message(1, tensor))
 
 
-def _number(field: int, number: int) -> bytes:
-    return _varint(field << 3) + _varint(number)
+def _encode_number(field: int, number: int) -> bytes:
+    return _encode_varint(field << 3) + _encode_varint(number)
 
 
-def _text(field: int, text: str) -> bytes:
-    return _message(field, text.encode())
+def _encode_text(field: int, text: str) -> bytes:
+    return _encode_message(field, text.encode())
 
 
-def _message(field: int, content: bytes) -> bytes:
-    return _varint(field << 3 | 2) + _varint(len(content)) + content
+def _encode_message(field: int, content: bytes) -> bytes:
+    return _encode_varint(field << 3 | 2) + _encode_varint(len(content)) + content
 
 
-def _varint(number: int) -> bytes:
+def _encode_varint(number: int) -> bytes:
     sevens = bytearray()
     while number > 127:
         sevens.append(number & 127 | 128)

@@ -1,15 +1,15 @@
-"""All items of a large catalogue by vectors of 8 bits, and those that may be among the best by the vectors themselves.
+"""A scan over all items of a large catalogue in 8-bit vectors, and exact logits of those that may be among the best.
 
-What a request waits for there is memory, and of 8 bits it waits for a fourth. Each vector is a scale s_i and codes c_i
-in [-127, 127]; what they leave of it is e_i. A query is a scale and 16 bits, in two halves that are multiplied as two
-queries would be, which takes no longer: q~, and q = q~ + d. Then
+Such a request waits for memory, and 8-bit vectors are a fourth of it. Each vector is a scale s_i and codes c_i in
+[-127, 127], with a rest e_i. A query is a scale and 16 bits, in two halves that are multiplied as two queries, which
+takes no longer: q~, and q = q~ + d. Then
 
-    q . v_i = q~ . (s_i c_i) + q~ . e_i + d . v_i        estimated: the first, to the last bit
+    q . v_i = q~ . (s_i c_i) + q~ . e_i + d . v_i        estimated: the first term, to the last bit
 
 so that an estimate is at most |q~| |e_i| + |d| |v_i| from the logit (Cauchy-Schwarz). With A the greatest |e_i| / s_i
-and B the greatest |v_i| / s_i that is at most s_i (|q~| A + |d| B), and a request need look at the vectors of those
-items alone whose estimate is no further below the best ones than the bounds of both. No other can be among them: the
-best that are found so are the best, not most of the time but always.
+and B the greatest |v_i| / s_i this is at most s_i (|q~| A + |d| B). A request needs the float32 vectors of those items
+alone whose estimate is no further below the best ones than the bounds of both allow. No other item can be among the
+best, so the best items found are always the best, not only most of the time.
 
 Shapes: B queries, H hidden, I items, C items of a chunk, K some items.
 """
@@ -25,49 +25,49 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.recipes.distribution import find_contenders, find_score_threshold
-from shared.recipes.hrnn.serving.file_rows import Rows
-from shared.recipes.hrnn.serving.int8_products import MOST, Products, reach
+from shared.recipes.hrnn.serving.file_rows import FileRows
+from shared.recipes.hrnn.serving.int8_products import MOST, Int8Products, find_query_range
 
 Floats = npt.NDArray[np.float32]
 Places = npt.NDArray[np.int64]
 
 CHUNK = 131072
-"""Items of one product. What is called for each costs less with larger ones, and their sums still lie in a cache."""
+"""Items of one product. Larger chunks need fewer calls; the sums of this many still fit a cache."""
 
 SLACK = 2e-5
-"""Of a logit, for what float32 rounds away between the products and a score."""
+"""The part of a logit that float32 may round away between the products and a score."""
 
 
-class Scan:
-    """``vectors_IH`` and ``bias_I`` may be mapped. Threads may share it."""
+class QuantizedScan:
+    """The 8-bit vectors of all items. ``vectors_IH`` and ``bias_I`` may be mapped. Threads may share it."""
 
     def __init__(self, vectors_IH: Floats, bias_I: Floats) -> None:
-        self._rows = Rows(vectors_IH)
+        self._rows = FileRows(vectors_IH)
         self._bias_I = bias_I
-        self._reach = reach()
+        self._reach = find_query_range()
         self._scale_I = np.empty(len(bias_I), np.float32)
-        self._products: list[Products] = []
-        #: Where sums are written to, one for each pass that has been under way beside others.
+        self._products: list[Int8Products] = []
+        #: Buffers for sums: as many as there have been passes at once.
         self._rooms: list[npt.NDArray[np.int32]] = []
         self._left = self._whole = 0.0
         for begin in range(0, len(bias_I), CHUNK):
             vectors_CH = vectors_IH[begin : begin + CHUNK]
             scale_C = self._scale_I[begin : begin + CHUNK]
             scale_C[:] = np.maximum(np.abs(vectors_CH).max(1) / MOST, np.finfo(np.float32).tiny)
-            coded_CH = _coded(vectors_CH, scale_C)
+            coded_CH = _quantize_vectors(vectors_CH, scale_C)
             units_CH = vectors_CH / scale_C[:, None]
-            self._whole = max(self._whole, _longest(units_CH))
+            self._whole = max(self._whole, _find_greatest_length(units_CH))
             units_CH -= coded_CH
-            self._left = max(self._left, _longest(units_CH))
-            self._products.append(Products(coded_CH.astype(np.int8), self._reach + 1))
+            self._left = max(self._left, _find_greatest_length(units_CH))
+            self._products.append(Int8Products(coded_CH.astype(np.int8), self._reach + 1))
         self._widest = float(self._scale_I.max(initial=0.0))
         self._slack = SLACK * (1 + float(np.abs(bias_I).max(initial=0.0)))
-        self._rows.let_go()
-        _trim()
+        self._rows.release_pages()
+        _trim_heap()
 
-    def logits(self, queries: Sequence[Floats], logits: Sequence[Floats]) -> None:
-        """Estimates of each query's logits, its bias with them, each into its own float32[I]."""
-        asked = [_Asked(q_H, self._reach) for q_H in queries]
+    def estimate_logits(self, queries: Sequence[Floats], logits: Sequence[Floats]) -> None:
+        """Write estimates of each query's logits with their biases, each into its own float32[I]."""
+        asked = [_QuantizedQuery(q_H, self._reach) for q_H in queries]
         halves_BH = np.concatenate([each.halves_2H for each in asked])
         needed = len(halves_BH) * min(CHUNK, len(self._bias_I))
         room = self._rooms.pop() if self._rooms else np.empty(needed, np.int32)
@@ -76,7 +76,7 @@ class Scan:
         for number, products in enumerate(self._products):
             chunk = slice(number * CHUNK, (number + 1) * CHUNK)
             scale_C, bias_C = self._scale_I[chunk], self._bias_I[chunk]
-            sums_BC = products.of(halves_BH, room)
+            sums_BC = products.multiply_queries(halves_BH, room)
             for each, sums_C, rest_C, logits_I in zip(asked, sums_BC[::2], sums_BC[1::2], logits, strict=True):
                 logits_C = logits_I[chunk]
                 sums_C *= self._reach + 1
@@ -87,18 +87,18 @@ class Scan:
                 logits_C += bias_C
         self._rooms.append(room)
 
-    def rough(self, q_H: Floats, exact: npt.NDArray[np.integer[Any]]) -> Rough:
-        """What tells of the estimates of a query. ``exact``: the places whose scores are not made of them."""
-        return Rough(self, q_H, exact)
+    def create_estimate(self, q_H: Floats, exact: npt.NDArray[np.integer[Any]]) -> ScanEstimate:
+        """Return the error bounds of a query's estimates. ``exact``: places with scores from another source."""
+        return ScanEstimate(self, q_H, exact)
 
 
-class Rough:
-    """``shared.recipes.scoring_api.Rough``, of one query."""
+class ScanEstimate:
+    """The error bounds of one query's estimates, and their corrections."""
 
-    def __init__(self, scan: Scan, q_H: Floats, exact: npt.NDArray[np.integer[Any]]) -> None:
+    def __init__(self, scan: QuantizedScan, q_H: Floats, exact: npt.NDArray[np.integer[Any]]) -> None:
         self._scan = scan
         self._q_H = q_H.astype(np.float64)
-        self._asked = asked = _Asked(q_H, scan._reach)
+        self._asked = asked = _QuantizedQuery(q_H, scan._reach)
         near_H = asked.steps_H * np.float64(asked.scale)
         near, off = np.linalg.norm(near_H), np.linalg.norm(self._q_H - near_H)
         self._bound = float(near * scan._left + off * scan._whole)
@@ -116,15 +116,17 @@ class Rough:
         places = places_K[rough]
         scale_K = self._scan._scale_I[places]
         vectors_KH = self._scan._rows[places]
-        # Not by a product of matrices: whose rows are alike have the same sum then, wherever they stand.
+        # Not by a matrix product: equal rows must have equal sums, in any position.
         exact_K = np.einsum("kh,h->k", vectors_KH, self._q_H)
-        estimated_K = np.einsum("kh,h->k", _coded(vectors_KH, scale_K), self._asked.steps_H, dtype=np.float64)
+        estimated_K = np.einsum(
+            "kh,h->k", _quantize_vectors(vectors_KH, scale_K), self._asked.steps_H, dtype=np.float64
+        )
         corrections_K[rough] = exact_K - estimated_K * scale_K * self._asked.scale
         return corrections_K
 
-    def settle(self, logits_I: Floats, count: int) -> None:
-        """Changes the estimates, to which something may have been added, so that the best ``count`` are exact, and are
-        the best. What is -inf is none of them.
+    def settle_best(self, logits_I: Floats, count: int) -> None:
+        """Correct the estimates, to which terms may have been added, so that the best ``count`` are exact and are the
+        best. Items at -inf are excluded.
         """
         least = max(find_score_threshold(logits_I, count), float(np.finfo(np.float32).min))
         (places,) = (logits_I >= least - 2 * self.greatest_bound).nonzero()
@@ -141,8 +143,8 @@ class Rough:
         return found_K
 
 
-class _Asked:
-    """A query as a scale and whole steps, and these as bytes: so many times the first half, and the second."""
+class _QuantizedQuery:
+    """A query as a scale and whole steps, and each step as two bytes: first * (reach + 1) + second."""
 
     def __init__(self, q_H: Floats, reach: int) -> None:
         base = reach + 1
@@ -153,17 +155,18 @@ class _Asked:
         self.halves_2H = (np.stack([first_H, self.steps_H - base * first_H]) + base).astype(np.uint8)
 
 
-def _coded(vectors_CH: Floats, scale_C: Floats) -> Floats:
-    """The codes, as floats; of the same vector the same, for its whole life."""
+def _quantize_vectors(vectors_CH: Floats, scale_C: Floats) -> Floats:
+    """Return the codes as floats. Equal vectors always have equal codes."""
     coded_CH: Floats = np.rint(vectors_CH / scale_C[:, None])
     return np.clip(coded_CH, -MOST, MOST, out=coded_CH)
 
 
-def _longest(vectors_CH: Floats) -> float:
+def _find_greatest_length(vectors_CH: Floats) -> float:
+    """Return an upper bound of the vectors' lengths, above float32's rounding."""
     return float(np.sqrt(np.einsum("ch,ch->c", vectors_CH, vectors_CH).max(initial=0.0))) * (1 + 1e-5)
 
 
-def _trim() -> None:
-    """What the heap has kept of what is freed goes back; without glibc, nothing is done."""
+def _trim_heap() -> None:
+    """Return freed memory of the heap to the kernel; do nothing without glibc."""
     with suppress(AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

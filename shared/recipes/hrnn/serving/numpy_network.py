@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from shared.recipes.hrnn.config import AGAIN_WIDTH, GAP_BUCKETS, LAYERS, HrnnConfig
 from shared.recipes.hrnn.repeat_features import COUNT, FEATURES, LastTakings, compute_repeat_features
-from shared.recipes.hrnn.serving.shared_pass import SETTLED, Floats, Passes, rows
+from shared.recipes.hrnn.serving.shared_pass import SETTLED, Floats, SharedPasses, open_rows
 from shared.recipes.request_time import is_new_visit
 from shared.recipes.scoring_api import ApproximateScores
 from shared.system.cpu_quota import available_cpus
@@ -68,10 +68,10 @@ class NumpyNetwork:
     def __init__(self, form: HrnnConfig, weights: Mapping[str, Floats]) -> None:
         self.config = form
         self._of = weights
-        self._layers = [CELLS[form.cell](_of_layer(weights, layer)) for layer in range(LAYERS)]
-        self._items = rows(weights["item.weight"])
-        self._passes = Passes(weights["item.weight"][:-1], weights["bias"][:-1], available_cpus())
-        self._again = Again(form, weights) if form.repeats else None
+        self._layers = [LAYER_TYPES[form.cell](_select_layer(weights, layer)) for layer in range(LAYERS)]
+        self._items = open_rows(weights["item.weight"])
+        self._passes = SharedPasses(weights["item.weight"][:-1], weights["bias"][:-1], available_cpus())
+        self._again = NumpyRepeatHead(form, weights) if form.repeats else None
 
     def sum_feature_vectors(self, name: str, values: npt.ArrayLike, weights: npt.ArrayLike) -> Floats:
         """What F features of the "user" or "context" say: their vectors' weighted sum, [H]."""
@@ -90,7 +90,7 @@ class NumpyNetwork:
         START is the number after the last item. ``before_T`` tells the seconds since the event before each, ``types_T``
         their types, 0: none.
         """
-        gap_T = gap_buckets(before_T)
+        gap_T = find_gap_buckets(before_T)
         keep_T2 = np.ones((len(items_T), 2), np.bool_)
         keep_T2[:, 0] = np.logical_not(is_new_visit(before_T))
         if state_LW is None:
@@ -103,13 +103,13 @@ class NumpyNetwork:
             x_TH += user_H
         states = []
         for layer, h_W in zip(self._layers, state_LW, strict=True):
-            x_TH, h_W = layer.read(x_TH, gap_T, keep_T2, h_W)
+            x_TH, h_W = layer.read_events(x_TH, gap_T, keep_T2, h_W)
             states.append(h_W)
-        return ReadState(np.stack(states), _normed(x_TH[-1:], self._of["norm.weight"])[0])
+        return ReadState(np.stack(states), _apply_rms_norm(x_TH[-1:], self._of["norm.weight"])[0])
 
     def compute_query(self, x_H: Floats, after: float, context_H: Floats | None) -> Floats:
         """q_H: x seen ``after`` seconds later, when somebody asks."""
-        gap = gap_bucket(after)
+        gap = find_gap_bucket(after)
         q_H: Floats = x_H * self._of["scale.weight"][gap]
         q_H += self._of["shift.weight"][gap]
         if context_H is not None:
@@ -126,21 +126,21 @@ class NumpyNetwork:
         if self._again is None or not len(taken.items):
             return None
         v_SH = self._items[taken.items]
-        shares_S = self._again.shares(q_H, v_SH, taken, asked, more_S)
-        return RepeatScores(self._again.logit(q_H, asked), self._again.evidence, shares_S)
+        shares_S = self._again.compute_shares(q_H, v_SH, taken, asked, more_S)
+        return RepeatScores(self._again.compute_share_logit(q_H, asked), self._again.evidence, shares_S)
 
     def score_items(self, q_H: Floats, had_S: Numbers, new: SparseValues, again: RepeatScores | None) -> Relevance:
         """The share of each item, of whom has had some; None where nothing is left to be answered.
 
         ``new`` is added to the logits of items that are new to the user.
         """
-        scores_I = self._passes.logits(q_H)
+        scores_I = self._passes.compute_logits(q_H)
         scores_I[new.items] += new.values
         fits_S = scores_I[had_S]
         scores_I[had_S] = -np.inf
-        rough = self._passes.rough(q_H, had_S)
+        rough = self._passes.create_estimate(q_H, had_S)
         if rough is not None:
-            rough.settle(scores_I, SETTLED)
+            rough.settle_best(scores_I, SETTLED)
         most = np.maximum.reduce(scores_I)
         if most == -np.inf:  # there is nothing new
             if again is None:
@@ -156,7 +156,7 @@ class NumpyNetwork:
             return Relevance(scores_I, rough)
         logit = again.logit
         if again.evidence:
-            logit += again.evidence * (_log_sum(fits_S) - float(most) - math.log(total))
+            logit += again.evidence * (_sum_exp(fits_S) - float(most) - math.log(total))
         share = 0.5 + 0.5 * math.tanh(0.5 * logit)
         scores_I *= (1 - share) / total
         scores_I[had_S] = share * again.shares
@@ -225,7 +225,7 @@ class CounterLogits(NamedTuple):
         return cls(SparseValues(np.zeros(0, np.int64), np.zeros(0, np.float32)), np.zeros(had, np.float32))
 
 
-class Again:
+class NumpyRepeatHead:
     """``network.Again``."""
 
     def __init__(self, form: HrnnConfig, weights: Mapping[str, Floats]) -> None:
@@ -238,11 +238,13 @@ class Again:
         self._share, self._count = float(of["of_user.bias"][0]), float(of["count"])
         self.evidence = float(of["evidence"])
 
-    def logit(self, q_H: Floats, asked: RequestMoment) -> float:
+    def compute_share_logit(self, q_H: Floats, asked: RequestMoment) -> float:
         """Of the share of what the user has taken before, in all that is taken now."""
         return float(self._share_H @ q_H + self._share_3 @ asked.known_3) + self._share
 
-    def shares(self, q_H: Floats, v_SH: Floats, taken: TakenItems, asked: RequestMoment, more_S: Floats) -> Floats:
+    def compute_shares(
+        self, q_H: Floats, v_SH: Floats, taken: TakenItems, asked: RequestMoment, more_S: Floats
+    ) -> Floats:
         """float32[S]: the softmax over what was taken before."""
         x_SF = compute_repeat_features(taken.as_of_request(asked)).astype(np.float32)
         a_S: Floats = self._count * x_SF[:, COUNT] + more_S
@@ -256,7 +258,7 @@ class Again:
         x_SW += self._known_W
         if self._type_VW is not None:
             x_SW += self._type_VW[taken.types]
-        x_SW *= _sigmoid(x_SW)
+        x_SW *= _apply_sigmoid(x_SW)
         a_S += x_SW @ self._worth_W
         a_S -= np.maximum.reduce(a_S)
         np.exp(a_S, out=a_S)
@@ -264,7 +266,7 @@ class Again:
         return a_S
 
     @staticmethod
-    def shapes(form: HrnnConfig) -> dict[str, tuple[int, ...]]:
+    def get_shapes(form: HrnnConfig) -> dict[str, tuple[int, ...]]:
         found: dict[str, tuple[int, ...]] = {
             "fit": (form.hidden,),
             "bias.weight": (form.items, 1),
@@ -281,9 +283,9 @@ class Again:
         return {f"again.{name}": shape for name, shape in found.items()}
 
 
-def shapes(form: HrnnConfig) -> dict[str, tuple[int, ...]]:
+def get_weight_shapes(form: HrnnConfig) -> dict[str, tuple[int, ...]]:
     """The shape of every weight of a network of this form. Raises ValueError for a form that is never served."""
-    if form.item_features or form.cell not in CELLS:
+    if form.item_features or form.cell not in LAYER_TYPES:
         raise ValueError(f"no network of the form {form} is served")
     hidden = form.hidden
     found: dict[str, tuple[int, ...]] = {
@@ -295,15 +297,15 @@ def shapes(form: HrnnConfig) -> dict[str, tuple[int, ...]]:
         "shift.weight": (GAP_BUCKETS, hidden),
     }
     for layer in range(LAYERS):
-        found |= {f"layers.{layer}.{name}": shape for name, shape in CELLS[form.cell].shapes(hidden).items()}
+        found |= {f"layers.{layer}.{name}": shape for name, shape in LAYER_TYPES[form.cell].get_shapes(hidden).items()}
     if form.repeats:
-        found |= Again.shapes(form)
+        found |= NumpyRepeatHead.get_shapes(form)
     embedded = {"type": form.event_types and form.event_types + 1, "user": form.user_features}
     embedded["context"] = form.context_features
     return found | {f"of_{name}.weight": (size, hidden) for name, size in embedded.items() if size}
 
 
-class Cell(Protocol):
+class NumpyLayer(Protocol):
     """A layer of the network, in the words of its class in network.py."""
 
     width: int
@@ -312,14 +314,14 @@ class Cell(Protocol):
     def __init__(self, weights: Mapping[str, Floats]) -> None: ...
 
     @staticmethod
-    def shapes(hidden: int) -> dict[str, tuple[int, ...]]: ...
+    def get_shapes(hidden: int) -> dict[str, tuple[int, ...]]: ...
 
-    def read(
+    def read_events(
         self, x_TH: Floats, gap_T: Numbers, keep_T2: npt.NDArray[np.bool_], h_W: Floats
     ) -> tuple[Floats, Floats]: ...
 
 
-class Linear:
+class NumpyLinearRecurrence:
     """``network.LinearRecurrence``."""
 
     def __init__(self, weights: Mapping[str, Floats]) -> None:
@@ -328,7 +330,7 @@ class Linear:
         self.width = len(self._out_WH)
 
     @staticmethod
-    def shapes(hidden: int) -> dict[str, tuple[int, ...]]:
+    def get_shapes(hidden: int) -> dict[str, tuple[int, ...]]:
         width = 2 * hidden
         return {
             "norm.weight": (hidden,),
@@ -337,18 +339,20 @@ class Linear:
             "out.weight": (hidden, width),
         }
 
-    def read(self, x_TH: Floats, gap_T: Numbers, keep_T2: npt.NDArray[np.bool_], h_W: Floats) -> tuple[Floats, Floats]:
-        gate, v, g = np.split(_normed(x_TH, self._norm_H) @ self._into_HV, 3, axis=1)
-        a = _sigmoid(gate + self._time_PW[gap_T])
+    def read_events(
+        self, x_TH: Floats, gap_T: Numbers, keep_T2: npt.NDArray[np.bool_], h_W: Floats
+    ) -> tuple[Floats, Floats]:
+        gate, v, g = np.split(_apply_rms_norm(x_TH, self._norm_H) @ self._into_HV, 3, axis=1)
+        a = _apply_sigmoid(gate + self._time_PW[gap_T])
         h_TW = v - a * v
         a *= np.repeat(keep_T2, self.width // 2, axis=1)
         for a_W, b_W in zip(a, h_TW, strict=True):
             b_W += a_W * h_W
             h_W = b_W
-        return x_TH + (h_TW * g * _sigmoid(g)) @ self._out_WH, h_W
+        return x_TH + (h_TW * g * _apply_sigmoid(g)) @ self._out_WH, h_W
 
 
-class Gated:
+class NumpyGatedUnit:
     """``network.GatedUnit``."""
 
     def __init__(self, weights: Mapping[str, Floats]) -> None:
@@ -358,7 +362,7 @@ class Gated:
         self.width = len(self._out_HH)
 
     @staticmethod
-    def shapes(hidden: int) -> dict[str, tuple[int, ...]]:
+    def get_shapes(hidden: int) -> dict[str, tuple[int, ...]]:
         return {
             "norm.weight": (hidden,),
             "into.weight": (3 * hidden, hidden),
@@ -368,34 +372,36 @@ class Gated:
             "out.weight": (hidden, hidden),
         }
 
-    def read(self, x_TH: Floats, gap_T: Numbers, keep_T2: npt.NDArray[np.bool_], h_W: Floats) -> tuple[Floats, Floats]:
-        into_TV = _normed(x_TH, self._norm_H) @ self._into_HV + self._bias_V + self._time_PV[gap_T]
+    def read_events(
+        self, x_TH: Floats, gap_T: Numbers, keep_T2: npt.NDArray[np.bool_], h_W: Floats
+    ) -> tuple[Floats, Floats]:
+        into_TV = _apply_rms_norm(x_TH, self._norm_H) @ self._into_HV + self._bias_V + self._time_PV[gap_T]
         width, of_session = self.width, self.width // 2
         keep_TW = np.repeat(keep_T2, (of_session, width - of_session), axis=1)
         h_TW = np.empty_like(x_TH)
         for t, (into_V, keep_W) in enumerate(zip(into_TV, keep_TW, strict=True)):
             h_W = h_W * keep_W
             of_state_V = h_W @ self._recur_HV
-            reset, update = _sigmoid(into_V[: 2 * width] + of_state_V[: 2 * width]).reshape(2, width)
+            reset, update = _apply_sigmoid(into_V[: 2 * width] + of_state_V[: 2 * width]).reshape(2, width)
             new = np.tanh(into_V[2 * width :] + reset * of_state_V[2 * width :])
             h_W = h_TW[t] = new + update * (h_W - new)
         return x_TH + h_TW @ self._out_HH, h_W
 
 
-CELLS: Mapping[str, type[Cell]] = {"linear": Linear, "gru": Gated}
+LAYER_TYPES: Mapping[str, type[NumpyLayer]] = {"linear": NumpyLinearRecurrence, "gru": NumpyGatedUnit}
 
 
-def gap_bucket(seconds: float) -> int:
+def find_gap_bucket(seconds: float) -> int:
     """``gap_buckets`` of one number."""
     return bisect_right(_EDGES, seconds)
 
 
-def gap_buckets(seconds: Seconds) -> Numbers:
+def find_gap_buckets(seconds: Seconds) -> Numbers:
     """``network.gap_buckets``."""
     return _EDGES_G.searchsorted(seconds, "right")
 
 
-def _edges() -> list[float]:
+def _compute_bucket_edges() -> list[float]:
     """The least seconds of each bucket from 1 on. float32 has the end of a bucket in the next."""
     found = []
     for bucket in range(1, GAP_BUCKETS):
@@ -407,27 +413,27 @@ def _edges() -> list[float]:
     return found
 
 
-_EDGES = _edges()
+_EDGES = _compute_bucket_edges()
 _EDGES_G = np.array(_EDGES)
 
 
-def _of_layer(weights: Mapping[str, Floats], layer: int) -> dict[str, Floats]:
+def _select_layer(weights: Mapping[str, Floats], layer: int) -> dict[str, Floats]:
     prefix = f"layers.{layer}."
     return {name.removeprefix(prefix): weight for name, weight in weights.items() if name.startswith(prefix)}
 
 
-def _log_sum(x: Floats) -> float:
+def _sum_exp(x: Floats) -> float:
     most = float(np.maximum.reduce(x))
     return most + math.log(float(np.add.reduce(np.exp(x - most))))
 
 
-def _normed(x_TH: Floats, weight_H: Floats) -> Floats:
+def _apply_rms_norm(x_TH: Floats, weight_H: Floats) -> Floats:
     square_T1 = np.einsum("th,th->t", x_TH, x_TH)[:, None]
     normed_TH: Floats = x_TH * (1 / np.sqrt(square_T1 / x_TH.shape[1] + EPS)) * weight_H
     return normed_TH
 
 
-def _sigmoid(x: Floats) -> Floats:
+def _apply_sigmoid(x: Floats) -> Floats:
     """By tanh, which overflows nowhere."""
     y: Floats = np.tanh(0.5 * x)
     y *= 0.5

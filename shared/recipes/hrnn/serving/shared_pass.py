@@ -1,16 +1,16 @@
-"""Requests that wait at one moment for the vectors of all items are answered by one pass over them.
+"""Requests that wait for the vectors of all items at the same time share one pass over them.
 
-What a request waits for in a large catalogue is the memory that the vectors come from, at each request all of it. A
-product with four queries takes a third longer than one with one: they share what was read.
+Each request in a large catalogue waits for memory: for all vectors. A product with four queries takes a third longer
+than with one, because they share the vectors read.
 
-    fewer passes than cores are under way    a request goes at once, alone
-    else                                     it waits; when one has ended, those who wait go together, the first MOST
-                                             of them, led by the first
+    fewer passes than cores are running    a request starts at once, alone
+    else                                   it waits; when a pass ends, the first MOST waiting requests start together,
+                                           led by the first
 
-So nobody waits for company, nor, with as many threads as are usual, for more than the pass that is under way. What
-can fail by what a request says comes before and after, in its own thread.
+So no request waits for company, nor, with the usual number of threads, for more than the pass that is running. Code
+that can fail on a request's content runs before and after the pass, in the request's own thread.
 
-From SCANNED items on a pass goes over vectors of 8 bits, and what it finds are estimates (scan.py): four queries take a
+From SCANNED items on, a pass reads 8-bit vectors and its results are estimates (item_scan.py). Four queries take a
 third longer than one there too.
 
 Shapes: B queries, H hidden, I items, C items of a chunk.
@@ -26,116 +26,121 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shared.recipes.hrnn.serving.file_rows import Rows
-from shared.recipes.hrnn.serving.item_scan import Rough, Scan
+from shared.recipes.hrnn.serving.file_rows import FileRows
+from shared.recipes.hrnn.serving.item_scan import QuantizedScan, ScanEstimate
 
 Floats = npt.NDArray[np.float32]
 
 SCANNED = 100_000
-"""Items from which their vectors are scanned in 8 bits."""
+"""The least items whose vectors are scanned in 8 bits."""
 
 SETTLED = 64
-"""The best so many are made exact before there is a sum of all, of which they may be most."""
+"""So many of the best logits are made exact before all are summed: they may be most of the sum."""
 
 MOST = 4
-"""Queries in one pass: eight take almost twice as long as four, three as long as four. Each has its own float32[I]."""
+"""The most queries in one pass: eight take almost twice as long as four, three as long as four. Each has its own
+float32[I]."""
 
 CHUNK = 16384
-"""Items whose logits go from [C,B] into the requests' own [I] while a core's cache holds them."""
+"""Items whose logits are copied from [C,B] into the requests' own [I] while they are in a core's cache."""
 
 BLOCK = 256
-"""Items of one product. OpenBLAS multiplies small matrices as they lie, and lays larger ones out anew first, which
-takes longer than the product."""
+"""Items of one product. OpenBLAS multiplies small matrices in place, but first copies larger ones into another layout,
+which takes longer than the product."""
 
 
-def rows(vectors_IH: Floats) -> Rows | Floats:
-    """Of which a few at a time are asked for by their places."""
-    return Rows(vectors_IH) if len(vectors_IH) > SCANNED else vectors_IH
+def open_rows(vectors_IH: Floats) -> FileRows | Floats:
+    """Return the rows for lookups of a few places at a time."""
+    return FileRows(vectors_IH) if len(vectors_IH) > SCANNED else vectors_IH
 
 
-class Passes:
-    """``vectors_IH`` and ``bias_I`` may be mapped; passes at once are as many as ``cores``, or half, of scans."""
+class SharedPasses:
+    """Computes logits of all items, at most as many passes at once as ``cores``, or half as many scans.
+
+    ``vectors_IH`` and ``bias_I`` may be mapped.
+    """
 
     def __init__(self, vectors_IH: Floats, bias_I: Floats, cores: int) -> None:
         self._vectors_IH = vectors_IH
         self._bias_I = bias_I
-        self._scan = Scan(vectors_IH, bias_I) if len(bias_I) >= SCANNED else None
-        # Two cores that scan at once leave each other little of the memory, and whom they begin alone nobody joins: 75
+        self._scan = QuantizedScan(vectors_IH, bias_I) if len(bias_I) >= SCANNED else None
+        # Two scans at once share the memory's bandwidth, and a request that started alone is joined by none: 75
         # requests/s over 8 connections with a million items on 2 cores, and 89 with one pass at a time.
         self._free = cores if self._scan is None else max(1, cores // 2)
-        self._waiting: list[_Waiting] = []
+        self._waiting: list[_WaitingRequest] = []
         self._lock = threading.Lock()
 
-    def logits(self, q_H: Floats) -> Floats:
-        """float32[I], for the caller to keep: how near q_H each item is, and its bias. Safe from several threads.
+    def compute_logits(self, q_H: Floats) -> Floats:
+        """float32[I]: return the products of all items with q_H plus their biases, in an array of the caller's own.
 
-        Estimates where ``rough`` answers something.
+        They are estimates if ``create_estimate`` returns an object. Several threads may call.
         """
         with self._lock:
-            waiting = None if self._free > 0 else _Waiting(q_H, np.empty(len(self._bias_I), np.float32))
+            waiting = None if self._free > 0 else _WaitingRequest(q_H, np.empty(len(self._bias_I), np.float32))
             if waiting is None:
                 self._free -= 1
             else:
                 self._waiting.append(waiting)
         if waiting is None:
             try:
-                return self.alone(q_H)
+                return self.compute_alone(q_H)
             finally:
-                self._ended()
+                self._end_pass()
         waiting.called.wait()
         if waiting.others is not None:
             try:
-                self._lead([waiting, *waiting.others])
+                self._lead_pass([waiting, *waiting.others])
             finally:
-                self._ended()
-        return waiting.logits_I if waiting.answered else self.alone(q_H)
+                self._end_pass()
+        return waiting.logits_I if waiting.answered else self.compute_alone(q_H)
 
-    def rough(self, q_H: Floats, exact: npt.NDArray[np.integer[Any]] | None = None) -> Rough | None:
-        """What tells how far the logits of a query are off; None: they are not. ``exact``: the places of items whose
-        scores are not made of them.
+    def create_estimate(self, q_H: Floats, exact: npt.NDArray[np.integer[Any]] | None = None) -> ScanEstimate | None:
+        """Return the error bounds of a query's logits; None: they are exact.
+
+        ``exact``: places of items with scores from another source.
         """
         if self._scan is None:
             return None
-        return self._scan.rough(q_H, np.zeros(0, np.int64) if exact is None else exact)
+        return self._scan.create_estimate(q_H, np.zeros(0, np.int64) if exact is None else exact)
 
-    def alone(self, q_H: Floats) -> Floats:
-        """One query's logits, in a pass of its own."""
+    def compute_alone(self, q_H: Floats) -> Floats:
+        """Return one query's logits, by a pass of its own."""
         if self._scan is not None:
             estimates_I = np.empty(len(self._bias_I), np.float32)
-            self._scan.logits([q_H], [estimates_I])
+            self._scan.estimate_logits([q_H], [estimates_I])
             return estimates_I
         logits_I: Floats = self._vectors_IH @ q_H
         logits_I += self._bias_I
         return logits_I
 
-    def together(self, queries: Sequence[Floats], logits: Sequence[Floats]) -> None:
-        """The same for MOST or fewer, to float rounding, each into its own float32[I]."""
+    def compute_together(self, queries: Sequence[Floats], logits: Sequence[Floats]) -> None:
+        """Write the logits of at most MOST queries, to float rounding, each into its own float32[I]."""
         if self._scan is not None:
-            self._scan.logits(queries, logits)
+            self._scan.estimate_logits(queries, logits)
             return
         q_HB = np.zeros((self._vectors_IH.shape[1], MOST), np.float32)
         for place, q_H in enumerate(queries):
             q_HB[:, place] = q_H
         for begin in range(0, len(self._bias_I), CHUNK):
             chunk = slice(begin, begin + CHUNK)
-            logits_CB, bias_C = _product(self._vectors_IH[chunk], q_HB), self._bias_I[chunk]
+            logits_CB, bias_C = _multiply_blocks(self._vectors_IH[chunk], q_HB), self._bias_I[chunk]
             for logits_C, logits_I in zip(logits_CB.T, logits, strict=False):
                 np.add(logits_C, bias_C, out=logits_I[chunk])
 
-    def _lead(self, led: Sequence[_Waiting]) -> None:
-        """A pass that breaks answers nobody: each goes alone then, and fails alone."""
+    def _lead_pass(self, led: Sequence[_WaitingRequest]) -> None:
+        """Run a pass for these. If it fails, each request computes alone afterwards, and may fail alone."""
         try:
             if len(led) > 1:
                 with suppress(Exception):
-                    self.together([each.q_H for each in led], [each.logits_I for each in led])
+                    self.compute_together([each.q_H for each in led], [each.logits_I for each in led])
                     for each in led:
                         each.answered = True
         finally:
             for each in led[1:]:
                 each.called.set()
 
-    def _ended(self) -> None:
-        """Of those who wait the first may begin."""
+    def _end_pass(self) -> None:
+        """Let the first waiting requests start."""
         with self._lock:
             self._free += 1
             if self._waiting:
@@ -145,20 +150,22 @@ class Passes:
                 led[0].called.set()
 
 
-class _Waiting:
-    """A request until its turn."""
+class _WaitingRequest:
+    """A request that waits for its turn."""
 
     def __init__(self, q_H: Floats, logits_I: Floats) -> None:
         self.q_H = q_H
         self.logits_I = logits_I
         self.answered = False
         self.called = threading.Event()
-        """Its turn has come: to lead, or to go on with its logits."""
-        self.others: Sequence[_Waiting] | None = None
-        """Whom it leads; None: it does not. Itself among them would be a cycle, and memory that is kept for a while."""
+        """Set when its turn has come: to lead a pass, or to continue with its logits."""
+        self.others: Sequence[_WaitingRequest] | None = None
+        """The requests that it leads; None: it does not lead. Without itself, since a reference cycle would delay the
+        release of memory."""
 
 
-def _product(vectors_CH: Floats, q_HB: Floats) -> Floats:
+def _multiply_blocks(vectors_CH: Floats, q_HB: Floats) -> Floats:
+    """Multiply in blocks of BLOCK items where the number of items allows it."""
     if len(vectors_CH) % BLOCK:
         return vectors_CH @ q_HB
     items, hidden = vectors_CH.shape

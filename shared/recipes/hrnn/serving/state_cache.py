@@ -36,14 +36,14 @@ from shared.recipes.scoring_api import Past
 MOST_EVENTS = 2**19
 """Remembered of all users, for one model, at some 150 bytes each."""
 
-OF_A_USER = 64
+EVENTS_A_USER = 64
 """Beside the events a user counts as so many."""
 
 _NONE = np.zeros(0, np.int64)
 _HALF_LIVES = np.array(HALF_LIVES)
 
 
-class Memory(NamedTuple):
+class UserState(NamedTuple):
     """What was read of one history."""
 
     history: list[Past]
@@ -60,18 +60,18 @@ class Memory(NamedTuple):
     """The items of the newest events, as many as what was counted looks at, and when they were taken."""
     more: CounterLogits
     read: ReadState
-    latest: Latest
+    latest: LatestRepeatScores
 
 
-class Latest:
+class LatestRepeatScores:
     """What was said last of what the user may take again: within a visit, and long after one, it is said once more."""
 
     def __init__(self) -> None:
-        self.said: tuple[float, RepeatScores | None] | None = None
+        self.scores: tuple[float, RepeatScores | None] | None = None
         """To a request without a context, so long after the last event. Whole whenever it is read, by any thread."""
 
 
-class Reader:
+class HistoryReader:
     """How histories are read: the weights, and the numbers of items and of event types (from 1)."""
 
     def __init__(
@@ -91,19 +91,28 @@ class Reader:
         self._number = number
         self._types = types
 
-    def nothing(self, user_H: Floats | None) -> Memory:
+    def create_start_state(self, user_H: Floats | None) -> UserState:
         """The memory of no event: of START alone."""
         start = np.array([self.weights.config.items])
         read = self.weights.read_events(start, np.zeros(1), np.zeros(1, np.int64), user_H, None)
         never = np.zeros(0)
         taken = TakenItems(_NONE, _NONE, never, _NONE, never, _NONE, np.zeros((0, len(HALF_LIVES))), _NONE)
-        return Memory(
-            [], 0, 0.0, 0, taken, _known_of(0, 0), (_NONE, never), CounterLogits.create_empty(0), read, Latest()
+        return UserState(
+            [],
+            0,
+            0.0,
+            0,
+            taken,
+            _compute_activity(0, 0),
+            (_NONE, never),
+            CounterLogits.create_empty(0),
+            read,
+            LatestRepeatScores(),
         )
 
-    def gone_on(self, memory: Memory, history: list[Past], user_H: Floats | None) -> Memory:
+    def extend_state(self, memory: UserState, history: list[Past], user_H: Floats | None) -> UserState:
         """What is known after a history that goes on where the memory ends."""
-        items, at, types = self._known(history[len(memory.history) :])
+        items, at, types = self._select_known_events(history[len(memory.history) :])
         if not len(items):
             return memory._replace(history=history.copy())
         events = memory.events + len(items)
@@ -111,25 +120,34 @@ class Reader:
         if count_skipped_events(events) == count_skipped_events(memory.events):
             read = self.weights.read_events(items, before, types, user_H, memory.read.state)
         else:
-            read = self._window(history, count_skipped_events(events), user_H)
+            read = self._read_window(history, count_skipped_events(events), user_H)
         visits = memory.visit + np.cumsum(is_new_visit(before))
-        taken = _with(memory, items, at, visits, types)
+        taken = _merge_takings(memory, items, at, visits, types)
         newest_T, at_T = newest = (
             np.concatenate([memory.newest[0], items])[-NEWEST:],
             np.concatenate([memory.newest[1], at])[-NEWEST:],
         )
         more = self._counted(newest_T, np.cumsum(np.diff(at_T, prepend=at_T[0]) != 0), taken.items)
-        known_3 = _known_of(events, len(taken.items))
-        return Memory(
-            history.copy(), events, float(at[-1]), int(visits[-1]), taken, known_3, newest, more, read, Latest()
+        known_3 = _compute_activity(events, len(taken.items))
+        return UserState(
+            history.copy(),
+            events,
+            float(at[-1]),
+            int(visits[-1]),
+            taken,
+            known_3,
+            newest,
+            more,
+            read,
+            LatestRepeatScores(),
         )
 
-    def _window(self, history: list[Past], begin: int, user_H: Floats | None) -> ReadState:
-        items, at, types = self._known(history)
+    def _read_window(self, history: list[Past], begin: int, user_H: Floats | None) -> ReadState:
+        items, at, types = self._select_known_events(history)
         of = slice(begin - 1, None)  # START is the first that is passed over
         return self.weights.read_events(items[of], np.diff(at, prepend=at[0])[of], types[of], user_H, None)
 
-    def _known(self, events: Sequence[Past]) -> tuple[Numbers, Seconds, Numbers]:
+    def _select_known_events(self, events: Sequence[Past]) -> tuple[Numbers, Seconds, Numbers]:
         """Number, time and type of the events whose items the model knows."""
         rows = [
             (number, at, self._types.get(type_.lower(), 0) if type_ else 0)
@@ -140,37 +158,39 @@ class Reader:
         return np.array(items, np.int64), np.array(at, np.float64), np.array(types, np.int64)
 
 
-class Memories:
+class StateCache:
     """The memories of the users who asked last. Safe to share between threads: nothing that is remembered changes."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: HistoryReader) -> None:
         self._reader = reader
-        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._kept: OrderedDict[str, _CacheEntry] = OrderedDict()
         self._size = 0
         self._keeping = threading.Lock()
 
-    def of(self, user_id: str, history: Sequence[Past], features: Callable[[], Floats | None]) -> Memory:
+    def get_state(self, user_id: str, history: Sequence[Past], features: Callable[[], Floats | None]) -> UserState:
         """What is known after this history of a user whose ``features`` say that."""
         events = history if isinstance(history, list) else list(history)
         kept = self._kept.get(user_id)
         if kept is None:
             user_H = features()
-            kept = _Kept(user_H, self._reader.gone_on(self._reader.nothing(user_H), events, user_H), None)
+            kept = _CacheEntry(
+                user_H, self._reader.extend_state(self._reader.create_start_state(user_H), events, user_H), None
+            )
         elif kept.memory.history != events:
-            kept = self._read(kept, events)
-        self._keep(user_id, kept)
+            kept = self._update_entry(kept, events)
+        self._store_entry(user_id, kept)
         return kept.memory
 
-    def _read(self, kept: _Kept, events: list[Past]) -> _Kept:
+    def _update_entry(self, kept: _CacheEntry, events: list[Past]) -> _CacheEntry:
         user_H, memory, parting = kept
-        if not _goes_on(memory, events):
-            if parting is None or not _goes_on(parting, events):
-                place = _parting(memory.history, events)
-                parting = self._reader.gone_on(self._reader.nothing(user_H), events[:place], user_H)
+        if not _is_prefix(memory, events):
+            if parting is None or not _is_prefix(parting, events):
+                place = _find_parting(memory.history, events)
+                parting = self._reader.extend_state(self._reader.create_start_state(user_H), events[:place], user_H)
             memory = parting
-        return _Kept(user_H, self._reader.gone_on(memory, events, user_H), parting)
+        return _CacheEntry(user_H, self._reader.extend_state(memory, events, user_H), parting)
 
-    def _keep(self, user_id: str, kept: _Kept) -> None:
+    def _store_entry(self, user_id: str, kept: _CacheEntry) -> None:
         with self._keeping:
             before = self._kept.get(user_id)
             if before is kept:
@@ -183,36 +203,36 @@ class Memories:
                 self._size -= self._kept.popitem(last=False)[1].size
 
 
-class _Kept(NamedTuple):
+class _CacheEntry(NamedTuple):
     """Of one user."""
 
     user: Floats | None  # [H]
-    memory: Memory
-    parting: Memory | None
+    memory: UserState
+    parting: UserState | None
     """Where the history parted from what had been read."""
 
     @property
     def size(self) -> int:
-        return OF_A_USER + len(self.memory.history) + len(self.memory.more.new.values) // 16
+        return EVENTS_A_USER + len(self.memory.history) + len(self.memory.more.new.values) // 16
 
 
-def _goes_on(memory: Memory, events: list[Past]) -> bool:
+def _is_prefix(memory: UserState, events: list[Past]) -> bool:
     # Lists look no further into events that are the same objects, as those of the bulk data mostly are.
     return events[: len(memory.history)] == memory.history
 
 
-def _parting(one: list[Past], other: list[Past]) -> int:
+def _find_parting(one: list[Past], other: list[Past]) -> int:
     """How many events both begin with."""
     differ = (place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
     return next(differ, min(len(one), len(other)))
 
 
-def _known_of(events: int, distinct: int) -> Floats:
+def _compute_activity(events: int, distinct: int) -> Floats:
     known_3: Floats = compute_user_activity(np.array([events], np.float32), np.array([distinct], np.float32))[0]
     return known_3
 
 
-def _with(memory: Memory, items: Numbers, at: Seconds, visits: Numbers, types: Numbers) -> TakenItems:
+def _merge_takings(memory: UserState, items: Numbers, at: Seconds, visits: Numbers, types: Numbers) -> TakenItems:
     """What was taken, these events included."""
     before = memory.taken
     distinct, newest, place_T = np.unique(items[::-1], return_index=True, return_inverse=True)
@@ -220,20 +240,20 @@ def _with(memory: Memory, items: Numbers, at: Seconds, visits: Numbers, types: N
     counts, faded = np.bincount(place_T), np.zeros((len(distinct), len(HALF_LIVES)))
     firsts = np.full(len(distinct), np.inf)
     np.minimum.at(firsts, place_T, at)
-    np.add.at(faded, place_T, _fading(visits[last][place_T] - visits))
+    np.add.at(faded, place_T, _compute_fading(visits[last][place_T] - visits))
     if len(before.items):
         places = np.minimum(np.searchsorted(distinct, before.items), len(distinct) - 1)
         again = distinct[places] == before.items
         at_again = places[again]
         counts[at_again] += before.counts[again]
         firsts[at_again] = np.minimum(firsts[at_again], before.firsts[again])
-        faded[at_again] += before.faded[again] * _fading(visits[last][at_again] - before.visits[again])
+        faded[at_again] += before.faded[again] * _compute_fading(visits[last][at_again] - before.visits[again])
         before = TakenItems(*(each[~again] for each in before))
     new = TakenItems(distinct, memory.events + 1 + last, at[last], visits[last], firsts, counts, faded, types[last])
     return TakenItems(*(np.concatenate(pair) for pair in zip(before, new, strict=True)))
 
 
-def _fading(visits_S: Numbers) -> Seconds:
+def _compute_fading(visits_S: Numbers) -> Seconds:
     """[S,D] what is left of a taking after so many visits."""
     left_SD: Seconds = 0.5 ** (visits_S[:, None] / _HALF_LIVES)
     return left_SD

@@ -9,7 +9,7 @@ import pytest
 
 from shared.settings import Settings
 from tests.unit.services.gateway.running import Running
-from tests.unit.services.gateway.scripted_upstream import Answered, ScriptedUpstream
+from tests.unit.services.gateway.scripted_upstream import GatewayAnswer, ScriptedUpstream
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def settings(upstreams) -> Settings:
 
 
 @pytest.fixture
-def call(settings) -> Iterator[Callable[..., Answered]]:
+def call(settings) -> Iterator[Callable[..., GatewayAnswer]]:
     with Running(settings) as port:
 
         def send(
@@ -35,7 +35,7 @@ def call(settings) -> Iterator[Callable[..., Answered]]:
             target: str = "/",
             headers: Mapping[str, str] | None = None,
             data: bytes | Iterator[bytes] | None = None,
-        ) -> Answered:
+        ) -> GatewayAnswer:
             connection = HTTPConnection("127.0.0.1", port, timeout=20)
             given = dict(headers or {})
             connection.putrequest(method, target, skip_accept_encoding=True, skip_host="Host" in given)
@@ -45,7 +45,7 @@ def call(settings) -> Iterator[Callable[..., Answered]]:
                 connection.putheader(name, value)
             connection.endheaders(data, encode_chunked=chunked)
             answer = connection.getresponse()
-            answered = Answered(answer.status, answer.read(), answer.headers)
+            answered = GatewayAnswer(answer.status, answer.read(), answer.headers)
             connection.close()
             return answered
 

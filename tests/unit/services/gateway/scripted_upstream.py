@@ -14,7 +14,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\
 
 
 @dataclass(frozen=True)
-class Answered:
+class GatewayAnswer:
     """The response that a client of the gateway got."""
 
     status_code: int
@@ -85,7 +85,7 @@ def _receive_request(connection: socket.socket) -> bytes | None:
     return head + b"\r\n\r\n" + body
 
 
-def assert_refused(answer: Answered, code: str, status: int) -> dict[str, str]:
+def assert_refused(answer: GatewayAnswer, code: str, status: int) -> dict[str, str]:
     assert (answer.status_code, answer.headers["x-amzn-ErrorType"]) == (status, code)
     assert len(answer.headers["x-amzn-RequestId"]) == 36
     content = json.loads(answer.data)

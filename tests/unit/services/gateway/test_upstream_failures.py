@@ -75,7 +75,7 @@ def test_a_call_does_not_wait_for_ever(call, upstreams, monkeypatch) -> None:
 
 
 def test_so_many_wait_and_no_more(call, upstreams, monkeypatch) -> None:
-    """Two calls wait for the runtime and a third for its turn, the fourth is refused, and the API is still reached."""
+    """Two calls wait for the runtime and a third for a slot, the fourth is refused, and the API is still reached."""
     monkeypatch.setattr(to_services, "WAIT_SECONDS", 3.0)
     upstreams["runtime"].close()
     wait_until_refused(upstreams["runtime"].port)

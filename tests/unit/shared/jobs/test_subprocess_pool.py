@@ -81,17 +81,17 @@ def test_one_that_was_killed_is_heard_to_have_ended_however_often_one_asks(child
 
 @pytest.mark.parametrize(
     "job",
-    ["done", "stopped", pytest.param("numb", marks=pytest.mark.skipif(sys.platform != "linux", reason="leash.py"))],
+    ["done", "stopped", pytest.param("numb", marks=pytest.mark.skipif(sys.platform != "linux", reason="parent_death.py"))],
 )
 def test_it_ends_when_its_worker_has_died(job: str) -> None:
     """Busy or idle, or unable to listen: whoever takes the work up next must not find it there."""
     worker = f"""
 import time
-from shared.jobs.subprocess_pool import Child
-child = Child({MODULE!r})
-child.order({job!r}, "deaf", 1)
-child.heard({PATIENCE})
-print(child._process.pid, flush=True)
+from shared.jobs.subprocess_pool import JobProcess
+process = JobProcess({MODULE!r})
+process.submit({job!r}, "deaf", 1)
+process.receive({PATIENCE})
+print(process._process.pid, flush=True)
 time.sleep({PATIENCE})
 """
     with subprocess.Popen([sys.executable, "-c", worker], stdout=subprocess.PIPE, cwd=ROOT) as process:

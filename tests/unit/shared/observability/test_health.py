@@ -21,7 +21,7 @@ Asked = Callable[..., Callable[[str], Answered]]
 
 @pytest.fixture
 def asked() -> Iterator[Asked]:
-    """Vitals that listen, until the test is over."""
+    """Health endpoints that listen until the test is over."""
     servers = []
 
     def listening(

@@ -1,4 +1,4 @@
-"""A background thread that dies is said by /healthz, counted, and started again."""
+"""A background thread that dies is response by /healthz, counted, and started again."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ class Walking:
                 raise death
 
 
-def healthz(vitals: HealthEndpoints) -> int:
-    said = vitals.respond("/healthz")
-    assert said is not None
-    assert said.status == (200 if all(json.loads(said.body)["checks"].values()) else 503)
-    return int(said.status)
+def healthz(health: HealthEndpoints) -> int:
+    response = health.respond("/healthz")
+    assert response is not None
+    assert response.status == (200 if all(json.loads(response.body)["checks"].values()) else 503)
+    return int(response.status)
 
 
 def ends() -> float:
@@ -56,14 +56,14 @@ def ends() -> float:
 @pytest.mark.parametrize("death", [KeyError("kind"), SystemExit(1), MemoryError()])
 def test_one_that_dies_is_said_and_started_again(ending: threading.Event, death: BaseException) -> None:
     threads, walking, before = BackgroundThreads(), Walking(ending), ends()
-    vitals = HealthEndpoints("status", threads=threads)
+    health = HealthEndpoints("status", threads=threads)
     threads.start_thread("walking", walking, ending)
-    assert healthz(vitals) == 200
+    assert healthz(health) == 200
     walking.death = death
-    until(lambda: healthz(vitals) == 503, 5, "the death to be said")
+    until(lambda: healthz(health) == 503, 5, "the death to be response")
     until(lambda: walking.begun == 2, 5, "another start")
-    assert healthz(vitals) == 503  # until it has shown that it lives
-    until(lambda: healthz(vitals) == 200, 5, "it to be well")
+    assert healthz(health) == 503  # until it has shown that it lives
+    until(lambda: healthz(health) == 200, 5, "it to be well")
     assert ends() == before + 1
 
 

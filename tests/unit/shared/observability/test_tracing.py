@@ -132,7 +132,7 @@ def test_no_request_is_taken_for_a_part_of_the_one_before(ended: InMemorySpanExp
     assert trace_of(second) != CLIENT[0]
 
 
-def test_a_look_at_the_vitals_is_no_span(ended: InMemorySpanExporter) -> None:
+def test_a_health_request_has_no_span(ended: InMemorySpanExporter) -> None:
     client = serve(lambda _: None)
     assert client.get("/ping").status_code == 200
     assert client.get("/healthz", environ_overrides={"REQUEST_URI": "/healthz"}).status_code == 200
