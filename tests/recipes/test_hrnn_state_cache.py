@@ -63,7 +63,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def forget(scorer: Scorer) -> None:
-    scorer._memories = state_cache.StateCache(scorer._memories._reader)
+    scorer._states = state_cache.StateCache(scorer._states._reader)
 
 
 LIVE = st.tuples(
@@ -142,10 +142,10 @@ def test_what_is_remembered_has_bounds(pair: Pair, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(state_cache, "MOST_EVENTS", 10 * (state_cache.EVENTS_A_USER + 1))
     for number in range(50):
         pair.scorer.scores(Query(user_id=f"user {number}", history=[Past("i1", NOW)], now=NOW))
-        assert pair.scorer._memories._size <= state_cache.MOST_EVENTS
-    kept = pair.scorer._memories._kept
+        assert pair.scorer._states._size <= state_cache.MOST_EVENTS
+    kept = pair.scorer._states._kept
     assert list(kept) == [f"user {number}" for number in range(40, 50)]
-    assert pair.scorer._memories._size == sum(one.size for one in kept.values())
+    assert pair.scorer._states._size == sum(one.size for one in kept.values())
 
 
 def test_an_answer_is_remembered_for_the_moment_and_the_history_that_it_was_given_to(pair: Pair) -> None:
@@ -159,10 +159,10 @@ def test_an_answer_is_remembered_for_the_moment_and_the_history_that_it_was_give
                 found = pair.scorer.scores(query)
                 again = pair.scorer.scores(query)
                 np.testing.assert_array_equal(found, again)
-                remembered = pair.scorer._memories
+                remembered = pair.scorer._states
                 forget(pair.scorer)
                 np.testing.assert_allclose(found, pair.scorer.scores(query), atol=1e-5)
-                pair.scorer._memories = remembered
+                pair.scorer._states = remembered
 
 
 def test_what_was_counted_looks_at_the_newest_events_that_are_known(pair: Pair) -> None:
@@ -183,12 +183,12 @@ def test_a_history_out_of_order_is_the_same_in_pieces(pair: Pair) -> None:
     for count in range(1, 31):
         query = Query(user_id="late", history=events[:count], now=float(at.max()) + 4000)
         scores = pair.scorer.scores(query)
-        remembered = pair.scorer._memories
+        remembered = pair.scorer._states
         forget(pair.scorer)
         np.testing.assert_allclose(scores, pair.scorer.scores(query), atol=1e-5)
         np.testing.assert_allclose(scores, pair.whole(events[:count], "late", query.now), atol=1e-5)
         assert scores.sum() == pytest.approx(1.0, abs=1e-5)
-        pair.scorer._memories = remembered
+        pair.scorer._states = remembered
 
 
 def test_gaps_are_told_apart_as_in_training() -> None:

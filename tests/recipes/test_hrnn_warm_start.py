@@ -23,7 +23,7 @@ from shared.recipes.hrnn.lightning_module import HrnnModule
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS
 from shared.recipes.hrnn.trainer import Learner
 from shared.recipes.hrnn.training import trailing
-from shared.recipes.hrnn.warm_start import NEW, Base, features
+from shared.recipes.hrnn.warm_start import NEW, WarmStart, features
 from shared.recipes.scoring_api import ArtifactError, Exploration, Past, Query
 from shared.recipes.training_api import TrainingStopped
 from shared.recipes.user_personalization.scoring import Scorer
@@ -126,8 +126,8 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return steps
 
 
-def learner(data: TrainingData, base: Base) -> Learner:
-    new_E = base.news(data.histories)
+def learner(data: TrainingData, base: WarmStart) -> Learner:
+    new_E = base.find_new_events(data.histories)
     return Learner(make_task(data, RECIPE, settings(RECIPE)), int(new_E.sum()) or 1, base, new_E)
 
 
@@ -137,11 +137,11 @@ def test_before_it_has_learnt_anything_it_answers_as_the_version_it_goes_on_from
     with_items, artifact = based
     histories = histories_of({"t00": [("i000", 5), ("i05", 6)], **after()})
     data = described_anew(histories, with_items)
-    going_on = learner(data, Base.open(artifact))
+    going_on = learner(data, WarmStart.open(artifact))
     going_on.chooser(np.bincount(histories.items, minlength=len(histories.item_ids)))
     served = going_on.served()
     before_it = load_file(artifact / WEIGHTS)
-    ids = Base.open(artifact).histories.item_ids
+    ids = WarmStart.open(artifact).histories.item_ids
     now = [histories.item_ids.index(item_id) for item_id in ids]
     torch.testing.assert_close(served.item.weight[now], before_it["item.weight"][:-1], atol=1e-5, rtol=0)
     # What is in fashion, of which the biases that are left tell too, is that of the events that there are now.
@@ -152,7 +152,7 @@ def test_before_it_has_learnt_anything_it_answers_as_the_version_it_goes_on_from
     torch.testing.assert_close(served.bias[now], before_it["bias"][:-1] - fashion_I, atol=1e-5, rtol=0)
     torch.testing.assert_close(served.item.weight[-1], before_it["item.weight"][-1])
     clubs = [served.of_user.weight[data.users.columns[0].vocabulary.index(club)] for club in "xyz"]  # type: ignore[union-attr]
-    columns = Base.open(artifact).columns["users"]
+    columns = WarmStart.open(artifact).columns["users"]
     torch.testing.assert_close(
         torch.stack(clubs), before_it["of_user.weight"][[columns[0].vocabulary.index(club) for club in "xyz"]]
     )
@@ -171,15 +171,15 @@ def described_anew(histories: Histories, with_items: bool) -> TrainingData:
 
 
 def test_news_are_the_events_that_were_not_there(based: tuple[bool, Path]) -> None:
-    base = Base.open(based[1])
+    base = WarmStart.open(based[1])
     histories = histories_of(after())
-    new = base.news(histories)
+    new = base.find_new_events(histories)
     assert (new == (histories.timestamps >= NOW)).all()
     typed = replace(histories, event_types=np.zeros(len(new), np.int16), event_type_names=["click"])
-    assert base.news(typed).all()
-    assert not base.news(histories_of(before())).any()
+    assert base.find_new_events(typed).all()
+    assert not base.find_new_events(histories_of(before())).any()
     late = {**before(), "u000": [("i00", 5), *before()["u000"]]}
-    assert np.flatnonzero(base.news(histories_of(late))).tolist() == [0]
+    assert np.flatnonzero(base.find_new_events(histories_of(late))).tolist() == [0]
 
 
 def test_the_newest_that_are_new_may_be_held_out() -> None:
@@ -289,7 +289,7 @@ def test_what_is_known_of_taking_again_is_handed_on(of_favourites: Path) -> None
     """With the range that it was learnt of, and all times that were learnt; items have other numbers."""
     histories = fond(more=True).histories
     assert form(of_favourites)["repeats"]
-    base = Base.open(of_favourites)
+    base = WarmStart.open(of_favourites)
     going_on = learner(training_data(replace(histories, event_type_names=["buy", "click", "look"])), base)
     served, before_it = going_on.served().state_dict(), load_file(of_favourites / WEIGHTS)
     ids = base.histories.item_ids
@@ -388,14 +388,14 @@ def test_the_cell_and_the_parameters_are_those_of_the_base(
 
 def test_what_has_nothing_to_go_on_from_is_refused(tmp_path: Path, based: tuple[bool, Path]) -> None:
     with pytest.raises(ArtifactError, match="holds nothing to go on from"):
-        Base.open(tmp_path)
+        WarmStart.open(tmp_path)
     for path in based[1].rglob("*"):
         if path.is_file() and path.name != bases.WEIGHTS:
             target = tmp_path / path.relative_to(based[1])
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(path.read_bytes())
     with pytest.raises(ArtifactError, match=r"base\.safetensors"):
-        Base.open(tmp_path)
+        WarmStart.open(tmp_path)
 
 
 def test_features_are_known_again_by_what_they_mean() -> None:

@@ -172,7 +172,7 @@ def a_deletion_that_is_taken_at_its_word(patch: pytest.MonkeyPatch) -> None:
 def a_stop_that_is_forgotten(patch: pytest.MonkeyPatch) -> None:
     """What ends well while it is being stopped is ACTIVE."""
     moves = {**lifecycle.TRAINED.transitions, (CREATE_STOPPING, Happened.FINISHED): ACTIVE}
-    trained = replace(lifecycle.TRAINED, moves=moves)
+    trained = replace(lifecycle.TRAINED, transitions=moves)
     resources: Any = dict(RESOURCES)
     resources["solution_version"] = replace(resources["solution_version"], lifecycle=trained)
     patch.setattr(transitions, "RESOURCES", resources)

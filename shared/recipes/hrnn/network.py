@@ -1,31 +1,31 @@
 """The hierarchical recurrent network of the HRNN recipes, whole, in plain torch. No training loop, no data, no ids.
 
-On a CPU cpu/ computes in few passes what is written out here.
+``ops`` has its operations, for CPUs and GPUs.
 
-It reads the events of many users end to end and says, before each of them, what the user will take next:
+The network reads the concatenated events of many users, and predicts before each event the user's next item:
 
     v_i = E_i + sum of F_f over the features f of item i            the item                     (F: HRNN-Metadata)
-    x_t = v_(i_t) + gap[g_t] + type_t + user                        the event, and how long since the one before
-    a_t = sigmoid(W_a x_t + time[g_t])                              what is kept of the state          (each layer)
-    h_t = a_t * h_(t-1) + (1 - a_t) * W_v x_t                       gated linear recurrence            (each layer)
-    x_t = x_t + W_o (h_t * silu(W_g x_t))                           output gate and residual           (each layer)
+    x_t = v_(i_t) + gap[g_t] + type_t + user                        the event, and the time since the previous one
+    a_t = sigmoid(W_a x_t + time[g_t])                              the part of the state that is kept  (each layer)
+    h_t = a_t * h_(t-1) + (1 - a_t) * W_v x_t                       gated linear recurrence             (each layer)
+    x_t = x_t + W_o (h_t * silu(W_g x_t))                           output gate and residual            (each layer)
     q_t = norm(x_t) * scale[g'_t] + shift[g'_t] + context_t         g': from the event to the moment of the request
-    z_ti = v_i q_t + b_i                                            how well the item fits now
-    p(i | new)   = softmax of z_ti over the items that the user has not had
-    p(i | again) = softmax of (r * v_i) q_t + c_i + m(what is known of i's last time) over those that the user has had
-    p(again)     = sigmoid(w [q_t, how much is known of the user])
+    z_ti = v_i q_t + b_i                                            the logit of item i
+    p(i | new)   = softmax of z_ti over the items that are new to the user
+    p(i | again) = softmax of (r * v_i) q_t + c_i + m(features of i's last event) over the items of the history
+    p(again)     = sigmoid(w [q_t, activity of the user])
     p_ti = p(again) p(i | again) + p(new) p(i | new)
 
-A user begins with the event START: what follows it is learnt like everything else.
+A user begins with the event START: the first item is predicted like every other.
 
-The hierarchy: half of each state is the session's and starts anew after 30 minutes of silence, the other half is
-the user's and goes on. Sessions and time enter the inputs and gates of one recurrence, as in Amazon's HRNN (Ma,
+The hierarchy: half of each state is the session's and is reset after 30 minutes of silence, the other half is the
+user's and continues. Sessions and time enter the inputs and gates of one recurrence, as in Amazon's HRNN (Ma,
 Narayanaswamy, Lin, Ding, Temporal-Contextual Recommendations in Real-Time, KDD 2020), unlike the nested networks
 of Quadrana et al. (Personalizing Session-based Recommendations with Hierarchical Recurrent Neural Networks,
 RecSys 2017). The recurrence is that of De et al. (Griffin, 2024) and Feng et al. (Were RNNs All We Needed?, 2024):
-its gates look at the input alone, so a whole window is one scan, and one event is one multiply-add. The gated
+its gates read the input alone, so that a whole window is one scan, and one event is one multiply-add. The gated
 recurrent unit of Cho et al. (2014), as in Hidasi et al. (Session-based Recommendations with Recurrent Neural
-Networks, ICLR 2016), is the other cell.
+Networks, ICLR 2016), is the other layer.
 
 Shapes: T steps, B streams, L layers, H hidden, W state width, I items, C candidates (all items, or a sample),
 N queries, K targets of these, S pairs of a query and an item of its history, R rows or spans, F features of a pair,
@@ -63,6 +63,8 @@ if TYPE_CHECKING:
 
 
 class HrnnNetwork(nn.Module):
+    """The network of a configuration. The names of its parameters are those of the weights in an artifact."""
+
     def __init__(self, form: HrnnConfig, dropout: float = 0.2) -> None:
         super().__init__()
         hidden = form.hidden
@@ -79,27 +81,27 @@ class HrnnNetwork(nn.Module):
         self.of_type = nn.Embedding(form.event_types + 1, hidden) if form.event_types else None
         self.of_user = nn.Embedding(form.user_features, hidden) if form.user_features else None
         self.of_context = nn.Embedding(form.context_features, hidden) if form.context_features else None
-        # What a feature says of an item's vector, and of its bias. The last row is every item's that is a stranger.
+        # Vector and bias of each item feature. The last row is shared by all cold items.
         self.of_item = nn.Embedding(form.item_features + 1, hidden + 1) if form.item_features else None
         self.id_dropout = 0.0
         self.request_gaps_G: Tensor | None = None
         self.event_gaps_G: Tensor | None = None
-        """How often each length of time was met in training: before requests, and before events that are read."""
+        """The counts of each time bucket in training: of requests, and of the events that are read."""
         self.fast = False
-        """Train in bfloat16 what is not under autocast: on a CPU all large products, on a GPU those of the loss."""
+        """Train in bfloat16 outside of autocast: on a CPU all large products, on a GPU those of the loss."""
         nn.init.normal_(self.item.weight, std=hidden**-0.5)
         nn.init.ones_(self.scale.weight)
         optional = (self.of_type, self.of_user, self.of_context, self.of_item)
-        for start_at_nothing in (self.gap, self.shift, *optional):
-            if start_at_nothing is not None:
-                nn.init.zeros_(start_at_nothing.weight)
+        for start_at_zero in (self.gap, self.shift, *optional):
+            if start_at_zero is not None:
+                nn.init.zeros_(start_at_zero.weight)
 
     def set_item_features(self, bags: FeatureBags, strangers_I: Tensor, estrange: float) -> None:
-        """Gives the network the features of its items, where the form has some, before each fit.
+        """Set the features of the items before each fit, if the network has item features.
 
-        A stranger is an item with too few interactions for a vector of its own: its features are all of it. In
-        training a share ``estrange`` of the others is treated so as well (as by Volkovs et al., DropoutNet, 2017).
-        One that was a stranger in the last fit and is none any more sets out from what strangers have in common.
+        ``cold_I`` marks items with too few interactions for a vector of their own: they have their features' and one
+        that all cold items share. In training, a share ``id_dropout`` of the other items is treated the same (Volkovs
+        et al., DropoutNet, 2017). An item that was cold in the last fit and no longer is starts from the shared vector.
         """
         if self.of_item is not None and hasattr(self, "strangers"):
             met = torch.nonzero(cast(Tensor, self.strangers) & ~strangers_I).view(-1)
@@ -111,10 +113,9 @@ class HrnnNetwork(nn.Module):
         self.id_dropout = estrange
 
     def fold_features(self) -> HrnnNetwork:
-        """The same network for serving.
+        """Return the same network for serving, with the features' vectors added to the items' own.
 
-        What features say of items has become part of the items' own vectors. What was met too rarely to be learnt, a
-        length of time, is taken for the nearest that was not.
+        Time buckets that were too rare in training get the weights of the nearest that were not.
         """
         network = HrnnNetwork(replace(self.config, item_features=0), self.dropout).eval()
         network.request_gaps_G, network.event_gaps_G = self.request_gaps_G, self.event_gaps_G
@@ -133,10 +134,10 @@ class HrnnNetwork(nn.Module):
         return network
 
     def apply_blend(self, blend: BlendWeights) -> HrnnNetwork:
-        """The same whose own parts of the logits have the weights of the blend: all but what is counted of items."""
+        """Return the same network with the blend's weights on its own parts of the logits, without the counters."""
         network = copy.deepcopy(self)
         network.config = replace(network.config, leaning=blend.values)
-        # Of a query that is nothing p(again) would know nothing.
+        # p(again) reads the query, and would lose it if it were multiplied by 0.
         dot = blend.dot if abs(blend.dot) > LEAST_DOT else LEAST_DOT
         with torch.no_grad():
             network.bias.mul_(blend.bias)
@@ -148,7 +149,7 @@ class HrnnNetwork(nn.Module):
         return network
 
     def get_item_embeddings(self, ids_R: Tensor | None = None, *, estrange: bool = True) -> Tensor:
-        """Vector and bias of these items (None: of all but START): v_RH1. ``estrange``: in training, some strangely."""
+        """Return vector and bias, v_RH1, of these items (None: of all but START). ``estrange``: apply id dropout."""
         if ids_R is None and self.of_item is None:
             return torch.cat([self.item.weight, self.bias[:, None]], -1)[:-1]
         if ids_R is None:
@@ -156,7 +157,7 @@ class HrnnNetwork(nn.Module):
         v_RH1 = torch.cat([self.item(ids_R), self.bias[ids_R, None]], -1)
         if self.of_item is None:
             return v_RH1
-        item_R = ids_R.clamp(max=self.config.items - 1)  # START has no features, and is no stranger
+        item_R = ids_R.clamp(max=self.config.items - 1)  # START has no features and is not cold
         strange_R = cast(Tensor, self.strangers)[item_R]
         if self.training and estrange:
             strange_R = strange_R | (torch.rand(len(ids_R), device=ids_R.device) < self.id_dropout)
@@ -168,13 +169,13 @@ class HrnnNetwork(nn.Module):
         return v_RH1 + known_R1 * bags.sum_embeddings(self.of_item)
 
     def create_state(self, streams: int) -> Tensor:
-        """The state_LBW of users of whom nothing is known."""
+        """Return the state_LBW of new users."""
         return self.bias.new_zeros(LAYERS, streams, cast(int, self.layers[0].width))
 
     def forward(self, events: Events, state_LBW: Tensor) -> tuple[Tensor, Tensor]:
-        """Reads T more events of B streams; returns what is known after each, x_TBH, and the state after the last.
+        """Read T more events of B streams; return the output after each, x_TBH, and the state after the last.
 
-        Windows that hand on their state give the same as one long window.
+        Consecutive windows that pass on the state give the same as one long window.
         """
         gap_TB = bucket_gaps(events.before)
         new_session_TB = events.begins | is_new_visit(events.before)
@@ -196,7 +197,7 @@ class HrnnNetwork(nn.Module):
         return apply_rms_norm(x_TBH, self.norm.weight), torch.stack(states)
 
     def compute_query(self, x_NH: Tensor, after_N: Tensor, contexts: FeatureBags | None = None) -> Tensor:
-        """q_NH: x seen ``after`` seconds later, when somebody asks, in these contexts."""
+        """Return q_NH: the queries ``after`` seconds after the events of x, in these contexts."""
         gap_N = bucket_gaps(after_N)
         q_NH = scale_and_shift(x_NH, self.scale.weight, self.shift.weight, gap_N)
         if self.of_context is not None and contexts is not None:
@@ -207,20 +208,20 @@ class HrnnNetwork(nn.Module):
         return apply_dropout(x, self.dropout) if self.training and self.dropout else x
 
     def compute_logits(self, q_NH: Tensor) -> Tensor:
-        """z_NI of all items."""
+        """Return z_NI of all items."""
         v_IH1 = self.get_item_embeddings()
         return torch.addmm(v_IH1[:, -1], q_NH, v_IH1[:, :-1].T)
 
     def get_item_vectors(self, ids_R: Tensor) -> Tensor:
-        """v_RH of these items."""
+        """Return v_RH of these items."""
         return self.get_item_embeddings(ids_R)[:, :-1].float()
 
     def compute_log_shares(
         self, q_NH: Tensor, pairs: Pairs, known_N3: Tensor, more: tuple[Tensor, Tensor] | None = None
     ) -> Tensor:
-        """log p_NI of all items; -inf for what the user has had, where nobody takes items again.
+        """Return log p_NI of all items; -inf for items of the history if repeats are not modelled.
 
-        ``more`` is added to the logits of items that are new to the user, [N,I], and of those of the pairs, [S].
+        ``more`` is added to the logits of new items, [N,I], and of pairs, [S].
         """
         z_NI = self.compute_logits(q_NH).float()
         if more is not None:
@@ -234,7 +235,7 @@ class HrnnNetwork(nn.Module):
         fits_N = sum_exp_rows(z_S, pairs.rows, len(q_NH))
         fits_better_N = torch.where(fits_N > IMPOSSIBLE / 2, fits_N - log_sum_N1.view(-1), 0)
         again_N = self.again.compute_share_logit(q_NH, known_N3, pairs) + self.again.evidence * fits_better_N
-        # Who has had everything can but take it again.
+        # A user with all items in the history can only repeat.
         again_N = torch.where(z_NI.amax(-1) == -torch.inf, -IMPOSSIBLE, again_N)
         a_S = self.again.compute_logits(q_NH, pairs, self.get_item_vectors)
         if more is not None:
@@ -253,10 +254,10 @@ class HrnnNetwork(nn.Module):
         choose: Callable[[Tensor], Candidates | None] = lambda _: None,
         spans: HistorySpans | None = None,
     ) -> Tensor:
-        """The weighted mean over targets of -log p.
+        """Return the weighted mean over targets of -log p.
 
-        What is in the histories is said by ``pairs`` and ``spans`` together, nothing by both. ``choose`` says over
-        which candidates the items that are new to a user are learnt.
+        ``pairs`` and ``spans`` together are the histories, and do not overlap. ``choose`` returns the candidates of the
+        softmax over new items.
         """
         targets = targets._replace(weights=targets.weights / targets.weights.sum().clamp(min=1e-9))
         if self.again is None:
@@ -265,17 +266,17 @@ class HrnnNetwork(nn.Module):
         had_K = pair_K >= 0
         again_N = self.again.compute_share_logit(q_NH, known_N3, pairs)[targets.rows]
         loss = (functional.softplus(torch.where(had_K, -again_N, again_N)) * targets.weights).sum()
-        # Also of no targets at all: of several ranks each must make use of all weights.
+        # Even without targets: in ddp each rank must use all weights.
         loss = loss + self._compute_repeat_loss(q_NH, pairs, targets.select(had_K), pair_K[had_K])
         new = targets.select(~had_K)
-        # Both questions are learnt alike: what is new is not drowned by what is taken again.
+        # New items keep a share of the loss, however many of the targets are repeats.
         share = new.weights.sum()
         new = new._replace(weights=new.weights * (LEAST_NEW_WEIGHT / share.clamp(min=1e-9)).clamp(min=1))
         asked_N, new = new.renumber_queries(len(q_NH))
         return loss + self.compute_new_loss(q_NH[asked_N], pairs.select_queries(asked_N), new, choose)
 
     def _compute_repeat_loss(self, q_NH: Tensor, pairs: Pairs, targets: Targets, pair_K: Tensor) -> Tensor:
-        """The weighted sum over targets, which stand among the pairs at these places, of -log p(target | again)."""
+        """Return the weighted sum over targets of -log p(target | again); ``pair_K`` are their places among the pairs."""
         assert self.again is not None  # noqa: S101
         asked_N, targets = targets.renumber_queries(len(q_NH))
         number_S = asked_N[pairs.rows].cumsum(0) - 1
@@ -292,10 +293,11 @@ class HrnnNetwork(nn.Module):
         choose: Callable[[Tensor], Candidates | None],
         spans: HistorySpans | None = None,
     ) -> Tensor:
-        """The weighted sum over targets of -log p(target | new), over the candidates or over all items.
+        """Return the weighted sum over targets of -log p(target | new), over the candidates or over all items.
 
-        Over candidates each exp(logit) is divided by the probability of being one, so that their sum estimates the
-        sum over all items without bias (logQ correction; Bengio & Senecal, 2008). The target is there for certain.
+        Over candidates each exp(logit) is divided by the probability of being drawn, so that their sum is an unbiased
+        estimate of the sum over all items (logQ correction; Bengio & Senecal, 2008). A target is always a candidate, so
+        its own logit is not corrected.
         """
         candidates = choose(targets.items)
         if candidates is None:
@@ -310,17 +312,18 @@ class HrnnNetwork(nn.Module):
 
 
 LEAST_DOT = 1e-3
+"""The least factor of a query in ``apply_blend``."""
 
 LEAST_NEW_WEIGHT = 0.5
-"""What is learnt of items new to users has at least this weight, beside 1 for all events."""
+"""The least weight of new items in the loss, in which all events together have 1."""
 
 
 class RepeatHead(nn.Module):
-    """Whether something is taken that the user has had, and which of it.
+    """The probability that the user repeats an item, and the logits of the history's items.
 
-    Its buffers tell the mean, the scale and the range of ``again.features`` as they were trained (``prepare``), and
-    how much there count beside what is learnt the times that an item was taken, and, for p(again), how much better what
-    was had fits than what is new (``lean``).
+    The buffers ``mean``, ``scale``, ``least`` and ``most`` describe the repeat features of the training data
+    (``set_feature_range``). ``count`` and ``evidence`` are weights of the blend (``apply_blend``): of the number of an
+    item's events, and in p(again) of how much better the history's items fit than new ones.
     """
 
     mean: Tensor
@@ -345,7 +348,7 @@ class RepeatHead(nn.Module):
         self.register_buffer("evidence", torch.zeros(()))
 
     def set_feature_range(self, pairs: Pairs) -> None:
-        """Sets out from the features of these pairs."""
+        """Set mean, scale and range from the features of these pairs."""
         x_SF = cast(Tensor, pairs.features)
         if len(x_SF) < 2:
             return
@@ -357,7 +360,7 @@ class RepeatHead(nn.Module):
             self.most.copy_(some_SF.quantile(0.995, 0))
 
     def apply_blend(self, blend: BlendWeights, dot: float) -> None:
-        """Gives the parts of a_i the weights of the blend, where q is multiplied by ``dot``."""
+        """Multiply the parts of the logits by the blend's weights, given that q is multiplied by ``dot``."""
         self.of_user.weight[:, : len(self.fit)].div_(dot)
         self.fit.mul_(blend.again_dot / dot)
         self.worth.weight.mul_(blend.again_known)
@@ -368,23 +371,23 @@ class RepeatHead(nn.Module):
         self.evidence.fill_(blend.evidence)
 
     def compute_share_logit(self, q_NH: Tensor, known_N3: Tensor, pairs: Pairs) -> Tensor:
-        """[N] the logit of p(again); of who has had nothing the least there is."""
+        """[N] Return the logit of p(again); IMPOSSIBLE for an empty history."""
         again_N = self.of_user(torch.cat([q_NH.float(), known_N3], -1)).view(-1)
         has_N = torch.zeros_like(again_N, dtype=torch.bool).index_fill_(0, pairs.rows, True)
         return torch.where(has_N, again_N, IMPOSSIBLE)
 
     def compute_logits(self, q_NH: Tensor, pairs: Pairs, vectors: Callable[[Tensor], Tensor]) -> Tensor:
-        """a_S of the pairs. ``vectors`` tells v_RH of items."""
+        """Return a_S of the pairs. ``vectors`` returns v_RH of items."""
         return self.compute_dots(q_NH, pairs, vectors) + self.compute_feature_logits(pairs)
 
     def compute_dots(self, q_NH: Tensor, pairs: Pairs, vectors: Callable[[Tensor], Tensor]) -> Tensor:
-        """[S] (r * v_i) q."""
+        """[S] Return (r * v_i) q."""
         ids_R, places_S = torch.unique(pairs.items, return_inverse=True)
         q_NH, v_RH = q_NH.float(), vectors(ids_R) * self.fit
         return multiply_pairs(q_NH, pairs.rows, v_RH, places_S)
 
     def compute_feature_logits(self, pairs: Pairs) -> Tensor:
-        """[S] c_i and what is known of the last time."""
+        """[S] Return c_i + m(features of the last event)."""
         x_SF = cast(Tensor, pairs.features)
         x_SW = self.known((torch.minimum(torch.maximum(x_SF, self.least), self.most) - self.mean) * self.scale)
         if self.of_type is not None:
@@ -394,7 +397,7 @@ class RepeatHead(nn.Module):
 
 
 class LinearRecurrence(nn.Module):
-    """One layer: norm, gated linear recurrence, output gate, residual."""
+    """A layer: norm, gated linear recurrence, output gate, residual."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
@@ -417,7 +420,7 @@ class LinearRecurrence(nn.Module):
 
 
 class GatedUnit(nn.Module):
-    """One layer: norm, gated recurrent unit, residual. Its gates look at the state, so it goes step by step."""
+    """A layer: norm, gated recurrent unit, residual. Its gates read the state, so that it runs step by step."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
@@ -436,7 +439,7 @@ class GatedUnit(nn.Module):
         keep_TB2: Tensor,
         h_BH: Tensor,
         *,
-        fast: bool = False,  # noqa: ARG002 -- what it waits for are its calls
+        fast: bool = False,  # noqa: ARG002 -- its time goes into calls, not products
     ) -> tuple[Tensor, Tensor]:
         into_TB3H = self.into(self.norm(x_TBH)) + self.time(gap_TB)
         of_session = self.width // 2

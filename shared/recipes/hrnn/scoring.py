@@ -42,13 +42,13 @@ class Scorer:
     def __init__(
         self, weights: NumpyNetwork, artifact: Artifact, counted: tuple[Counters, BlendWeights] | None = None
     ) -> None:
-        self._weights = weights
-        self._leaning = counted
+        self._network = weights
+        self._blend = counted
         self._artifact = artifact
         self.recipe = artifact.recipe
         self.item_ids = artifact.item_ids
         types = {name: number + 1 for number, name in enumerate(artifact.event_type_names)}
-        self._memories = StateCache(HistoryReader(weights, self.item_ids.find, types, self._compute_counter_logits))
+        self._states = StateCache(HistoryReader(weights, self.item_ids.find, types, self._compute_counter_logits))
 
     @classmethod
     def load(cls, artifact: Path) -> Self:
@@ -68,7 +68,9 @@ class Scorer:
                     f"{artifact / WEIGHTS} cannot be read: {name} is {found.dtype}{list(found.shape)}, "
                     f"not float32{list(shape)}"
                 )
-        return cls(NumpyNetwork(form, weights), opened, counted(artifact / COUNTERS, form) if form.leaning else None)
+        return cls(
+            NumpyNetwork(form, weights), opened, open_counters(artifact / COUNTERS, form) if form.leaning else None
+        )
 
     def history(self, user_id: str) -> list[Past]:
         """The user's events as trained on, oldest first; [] for an unknown user."""
@@ -90,17 +92,21 @@ class Scorer:
         None where none are left, and neither the user's metadata nor the context say anything, and where nothing is
         left to be answered.
         """
-        memory = self._memories.get_state(query.user_id, query.history, lambda: self._get_user_vector(query.user_id))
+        memory = self._states.get_state(query.user_id, query.history, lambda: self._get_user_vector(query.user_id))
         context_H = self._get_context_vector(query)
         if not memory.events and context_H is None and self._get_user_vector(query.user_id) is None:
             return Relevance(None)
-        after = self._weights.config.compute_request_gap(query.now - memory.last) if memory.events else 0.0
-        q_H = self._weights.compute_query(memory.read.x, after, context_H)
+        after = self._network.config.compute_request_gap(query.now - memory.last) if memory.events else 0.0
+        q_H = self._network.compute_query(memory.read.x, after, context_H)
         if query.unseen_only:
             again = None
         else:
-            again = self._get_repeat_scores(memory, q_H, after) if context_H is None else self._score_repeats(memory, q_H, after)
-        return self._weights.score_items(q_H, memory.taken.items, memory.more.new, again)
+            again = (
+                self._get_repeat_scores(memory, q_H, after)
+                if context_H is None
+                else self._score_repeats(memory, q_H, after)
+            )
+        return self._network.score_items(q_H, memory.taken.items, memory.more.new, again)
 
     def _get_repeat_scores(self, memory: UserState, q_H: Floats, after: float) -> RepeatScores | None:
         """The same, without a context, as long as nothing has changed."""
@@ -111,33 +117,33 @@ class Scorer:
 
     def _score_repeats(self, memory: UserState, q_H: Floats, after: float) -> RepeatScores | None:
         asked = RequestMoment(memory.last + after, memory.visit + (after > 0), memory.events, memory.known_3)
-        return self._weights.score_repeats(q_H, memory.taken, asked, memory.more.again)
+        return self._network.score_repeats(q_H, memory.taken, asked, memory.more.again)
 
     def _compute_counter_logits(self, newest: Numbers, moments: Numbers, had: Numbers) -> CounterLogits:
         """What was counted adds to the logits after a history, each by its weight."""
-        if self._leaning is None:
+        if self._blend is None:
             return CounterLogits.create_empty(len(had))
-        (counters, blend), many = self._leaning, len(self.item_ids)
+        (counters, blend), many = self._blend, len(self.item_ids)
         parts = list(counters.iter_parts(newest, *compute_recency_weights(moments), had))
-        new = weighed(parts, (blend.last, blend.near, blend.lately, blend.like), many)
-        again, values = weighed(parts, (blend.again_last, blend.again_near, blend.again_lately, 0.0), many)
-        return CounterLogits(SparseValues.from_items(*new, many), of(again, values, had))
+        new = sum_weighted_parts(parts, (blend.last, blend.near, blend.lately, blend.like), many)
+        again, values = sum_weighted_parts(parts, (blend.again_last, blend.again_near, blend.again_lately, 0.0), many)
+        return CounterLogits(SparseValues.from_items(*new, many), select_values(again, values, had))
 
     def _get_user_vector(self, user_id: str) -> Floats | None:
         """What the features of the user say; None where nothing is known."""
-        if not self._weights.config.user_features:
+        if not self._network.config.user_features:
             return None
         values, weights = self._artifact.get_user_features(user_id)
-        return self._weights.sum_feature_vectors("user", values, weights) if len(values) else None
+        return self._network.sum_feature_vectors("user", values, weights) if len(values) else None
 
     def _get_context_vector(self, query: Query) -> Floats | None:
-        if self._artifact.contexts is None or not self._weights.config.context_features:
+        if self._artifact.contexts is None or not self._network.config.context_features:
             return None
         values, weights = self._artifact.contexts.encode(query.context)
-        return self._weights.sum_feature_vectors("context", values, weights) if len(values) else None
+        return self._network.sum_feature_vectors("context", values, weights) if len(values) else None
 
 
-def counted(folder: Path, form: HrnnConfig) -> tuple[Counters, BlendWeights]:
+def open_counters(folder: Path, form: HrnnConfig) -> tuple[Counters, BlendWeights]:
     """What a network of this form leans on. Raises ArtifactError."""
     try:
         counters, blend = Counters.open(folder), BlendWeights.from_values(form.leaning)
@@ -153,7 +159,7 @@ def counted(folder: Path, form: HrnnConfig) -> tuple[Counters, BlendWeights]:
     return counters, blend
 
 
-def weighed(parts: Sequence[ItemValues], weights: Sequence[float], items: int) -> ItemValues:
+def sum_weighted_parts(parts: Sequence[ItemValues], weights: Sequence[float], items: int) -> ItemValues:
     """What these say of ``items`` items by these weights: those that they say something of, rising."""
     told = [(ids, weight * values) for (ids, values), weight in zip(parts, weights, strict=True) if weight]
     if not told:
@@ -162,7 +168,7 @@ def weighed(parts: Sequence[ItemValues], weights: Sequence[float], items: int) -
     return sum_by_item(ids, values, items)
 
 
-def of(items: Numbers, values: npt.NDArray[np.float64], some: Numbers) -> Floats:
+def select_values(items: Numbers, values: npt.NDArray[np.float64], some: Numbers) -> Floats:
     """float32[S]: the values of some of the items, which rise; 0 where there is none."""
     if not len(items):
         return np.zeros(len(some), np.float32)

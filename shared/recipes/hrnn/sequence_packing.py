@@ -1,10 +1,10 @@
-"""Histories packed into streams: what the network reads in an epoch. Arrays only; nothing is padded or copied twice.
+"""Histories packed into streams: the windows that the network reads in an epoch. Nothing is padded or copied twice.
 
-All histories of an epoch lie end to end in an order drawn anew, cut into B streams of equal length, and those into
-windows of T steps. A window names events that are to be foretold; what the network may know before each of them is
-gathered on the device, where the arrays lie: on a CPU these are the mapped files themselves.
+All histories of an epoch are concatenated in a random order, cut into B streams of equal length, and these into windows
+of T steps. A window names the events to predict. The inputs before each of them are gathered on the device, where the
+arrays are: on a CPU these are the mapped files themselves.
 
-Shapes: E events of all users, U users, T steps, B streams, N = T x B, S pairs of a query and an item seen before.
+Shapes: E events of all users, U users, T steps, B streams, N = T x B, S pairs of a query and an item of its history.
 """
 
 from __future__ import annotations
@@ -36,19 +36,20 @@ from shared.recipes.request_time import is_new_visit
 EVENTS_AT_ONCE = 2**20
 
 REMEMBERED = 1024
-"""Events back to which training looks for items of the history. Serving looks at all."""
+"""Events of a history that training searches for items. Serving searches all."""
 
 REPEATS = 0.01
-"""Share of events with an item that the user had before, from which people take items again."""
+"""Repeats are modelled if at least this share of the events are of items that the user had before."""
 
 NO_EVENT = np.iinfo(np.int32).max
+"""The number of a next event that does not exist."""
 
 SAMPLED_QUERIES = 2000
-"""Queries that tell the range of what is known of items that are taken again."""
+"""Queries from which the range of the repeat features is computed."""
 
 
 class RepeatColumns(NamedTuple):
-    """What is kept of each event where people take items again: see ``TakenBefore``."""
+    """Columns of each event if repeats are modelled: see ``EventStatistics``."""
 
     times: Tensor  # [E] seconds since the epoch
     visits: Tensor
@@ -67,11 +68,11 @@ TUPLE_FIELDS: dict[str, type[FeatureBags] | type[RepeatColumns]] = {
     "_contexts": FeatureBags,
     "_repeats": RepeatColumns,
 }
-"""The attributes of ``Streams`` that are tensors, and those that are made of tensors."""
+"""The attributes of ``Streams`` that are tensors, and those that are tuples of tensors."""
 
 
 class Streams:
-    """What every event says beside its item: gaps, beginnings, and where the items seen before it stand."""
+    """The events of all users on the device: items, times, moments, features, and the places of earlier items."""
 
     def __init__(
         self,
@@ -81,8 +82,8 @@ class Streams:
         device: torch.device | str = "cpu",
         repeats: bool | None = None,
     ) -> None:
-        """``weights_E`` is what each event counts as a target. ``on_block`` is called every million events.
-        ``repeats``: do people take items again? None: as the data has it.
+        """``weights_E`` are the events' weights as targets. ``on_block`` is called every million events.
+        ``repeats``: whether repeats are modelled; None: decided by the data (REPEATS).
         """
         histories = data.histories
         offsets, lengths = histories.offsets, histories.lengths
@@ -96,7 +97,7 @@ class Streams:
         repeated = int((takings.next != NO_EVENT).sum())
         types = len(histories.event_type_names)
         self.event_types = types if types > 1 else 0
-        # A robot that the percentiles leave out may have most of the events.
+        # A robot outside the percentiles may have most of the events.
         told_E = np.repeat(histories.in_training, lengths)
         again = int((takings.next[told_E] != NO_EVENT).sum())
         self.repeats = again >= REPEATS * int(told_E.sum()) if repeats is None else repeats
@@ -123,7 +124,7 @@ class Streams:
         self._contexts = load_bags(data.contexts, device)
 
     def get_tensors(self) -> dict[str, Tensor]:
-        """All that it is made of but ``event_types``, ``repeats``, ``items`` and what only rank zero asks for."""
+        """Return all tensors, for ``from_tensors``, without those that only rank zero needs."""
         arrays = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
         for name in TUPLE_FIELDS:
             if (of := getattr(self, name)) is not None:
@@ -134,7 +135,7 @@ class Streams:
     def from_tensors(
         cls, tensors: Mapping[str, Tensor], *, items: int, event_types: int, repeats: bool, device: torch.device
     ) -> Self:
-        """Those of ``tensors()``, on the device."""
+        """Build from ``get_tensors()``, on the device."""
         streams = cls.__new__(cls)
         streams.device, streams.items, streams.event_types, streams.repeats = device, items, event_types, repeats
         streams._offsets, streams._stamps_E = tensors["_offsets"].numpy(), np.zeros(0, np.int64)
@@ -149,11 +150,11 @@ class Streams:
     def iter_windows(
         self, users: npt.NDArray[np.int64], *, streams: int, steps: int, rng: np.random.Generator
     ) -> Iterator[Window]:
-        """One epoch over ``users``: every event is a target once. ``window_count`` says how many there are."""
+        """Yield the ``count_windows`` windows of an epoch over ``users``, in which every event is a target once."""
         users = rng.permutation(users)
         lengths = self._offsets[users + 1] - self._offsets[users]
         total = int(lengths.sum())
-        # The last stream is filled up with events of the first users, which are no targets a second time.
+        # The last stream is filled up with events of the first users, which do not count as targets again.
         length = math.ceil(total / streams)
         places_E = expand_ranges(self._offsets[users], lengths)
         events_E = self._shuffle_ties(places_E, rng)
@@ -166,7 +167,7 @@ class Streams:
             yield Window(events_TB, torch.from_numpy(number_TB < total), places_TB, before_TB)
 
     def _shuffle_ties(self, places_E: npt.NDArray[np.int64], rng: np.random.Generator) -> npt.NDArray[np.int64]:
-        """The same, those of one moment in another order."""
+        """Return the events with those of each moment in a random order."""
         start_E = self._start_E.cpu().numpy()[places_E]
         tied = np.flatnonzero(self._end_E.cpu().numpy()[places_E] - start_E > 1)
         if not len(tied):
@@ -181,11 +182,11 @@ class Streams:
         return math.ceil(math.ceil(total / streams) / steps)
 
     def get_positions(self, events_Q: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """How many events the user of each event had before it."""
+        """Return how many events the user of each event had before it."""
         return self._position_E[torch.from_numpy(events_Q).to(self.device)].cpu().numpy().astype(np.int64)
 
     def read_events(self, places_TB: Tensor, before_TB: Tensor) -> Events:
-        """What the network reads at these places: the user's event before, or START."""
+        """Return the network's inputs at these places: the user's previous event, or START."""
         begins_TB = self._position_E[places_TB] == 0
         return Events(
             items=torch.where(begins_TB, self.items, self.items_E[before_TB].long()),
@@ -196,7 +197,7 @@ class Streams:
         )
 
     def prepare_network(self, network: HrnnNetwork, users: npt.NDArray[np.int64], seed: int) -> None:
-        """Sets a network out from what can be counted of these users, before it learns from them."""
+        """Initialize a network from statistics of these users, before it is trained on them."""
         places = torch.from_numpy(expand_ranges(self._offsets[users], self._offsets[users + 1] - self._offsets[users]))
         places = places.to(self.device)
         taken_I = torch.bincount(self.items_E[places[self.new_E[places]]], minlength=self.items).float() + 1
@@ -216,8 +217,8 @@ class Streams:
     def iter_newest(
         self, places_N: Tensor, count: int
     ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], float]]:
-        """Before each place: the items of the user's ``count`` newest events, numbers of their moments, and when it is
-        asked, in seconds since the epoch."""
+        """Yield for each place (items of the user's ``count`` newest events before it, numbers of their moments, time of
+        the query in seconds since the epoch)."""
         start_E, items_E = self._start_E.cpu().numpy(), self.items_E.cpu().numpy()
         position_E = self._position_E.cpu().numpy()
         after_N = self._compute_request_gaps(places_N).cpu().numpy()
@@ -228,18 +229,21 @@ class Streams:
             yield items_E[events].astype(np.int64), moments, at
 
     def compute_recency(self, places: Tensor, half_life: float) -> Tensor:
-        """1 for events at the end of the data, half for those a share ``half_life`` of the time between all before."""
+        """Return weights of events: 1 at the end of the data, halved for each share ``half_life`` of the data's time span
+        before it."""
         times = self._stamps_E[places.cpu().numpy()]
         first, last = int(self._stamps_E.min()), int(self._stamps_E.max())
         return torch.from_numpy(0.5 ** ((last - times) / max(last - first, 1) / half_life)).to(places.device).float()
 
     def find_moment_starts(self, places: Tensor) -> Tensor:
-        """The first place of the moment of each: before it they all are foretold."""
+        """Return the first place of each place's moment, before which its events are predicted."""
         return self._start_E[places].long()
 
     def build_queries(self, places_N: Tensor, remembered: int | None = None, form: HrnnConfig | None = None) -> Queries:
-        """What is asked before these places. ``remembered`` limits the events back that the history reaches, and
-        ``form`` how long after the event before it may be asked."""
+        """Return the queries before these places.
+
+        ``remembered`` limits the events of the histories; ``form`` replaces gaps longer than training has met.
+        """
         contexts = None if self._contexts is None else self._contexts.select_rows(places_N)
         after_N = self._compute_request_gaps(places_N)
         if form is not None:
@@ -249,9 +253,9 @@ class Streams:
         )
 
     def build_stream_queries(self, places_BT: Tensor, remembered: int) -> Queries:
-        """The same before the events of a window, stream by stream, with what it says of histories in spans.
+        """Return the queries before the events of a window, stream by stream, with the histories mostly as spans.
 
-        On a CPU, and not where people take items again.
+        Only on a CPU and without repeats.
         """
         places_N = places_BT.flatten()
         contexts = None if self._contexts is None else self._contexts.select_rows(places_N)
@@ -272,7 +276,7 @@ class Streams:
         return known_N3
 
     def _find_pairs(self, places_N: Tensor, after_N: Tensor, remembered: int | None) -> Pairs:
-        """The items of each user's events before, each where it stands last."""
+        """Return the histories: the items of each user's earlier events, each at its last place."""
         counts_N = self._position_E[places_N].long()
         if remembered is not None:
             counts_N = counts_N.clamp(max=remembered)
@@ -294,9 +298,9 @@ class Streams:
         )
 
     def _gather_takings(self, places_N: Tensor, after_N: Tensor, rows_S: Tensor, seen_S: Tensor) -> LastTakings:
-        """What these events say of their items to those who ask, each before its place."""
+        """Return the statistics of these events as seen by the queries ``rows``."""
         of = cast(RepeatColumns, self._repeats)
-        # Whoever asks within a visit asks at the moment of the event before.
+        # A query within a visit is asked at the time of the previous event.
         before_N = (places_N - 1).clamp(min=0)
         at_N = of.times[before_N] + after_N
         visit_N = of.visits[before_N] + (after_N > 0)
@@ -319,7 +323,7 @@ class Streams:
 def find_moments(
     position_E: npt.NDArray[np.int32], gaps_E: npt.NDArray[np.int32]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """For each event the first event of its user's at the same moment, and the first after that moment."""
+    """Return for each event the user's first event at the same time, and the first after it."""
     begins_E = (position_E == 0) | (gaps_E > 0)
     begins = np.flatnonzero(begins_E)
     number_E = np.cumsum(begins_E) - 1
@@ -327,7 +331,7 @@ def find_moments(
 
 
 def load_bags(features: Features | None, device: torch.device | str = "cpu") -> FeatureBags | None:
-    """The same on the device; None where there is nothing to learn from."""
+    """Return the features on the device; None if there are none."""
     if features is None or features.size == 0:
         return None
     return FeatureBags(
@@ -339,21 +343,21 @@ def load_bags(features: Features | None, device: torch.device | str = "cpu") -> 
 
 def _wrap_array(array: npt.NDArray[Any]) -> Tensor:
     with warnings.catch_warnings():
-        # Mapped files are read-only, and nothing here writes.
+        # Mapped files are read-only, and the tensors are never written.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(array)
 
 
 class EventStatistics(NamedTuple):
-    """Of each event, what it says of its item once it is over."""
+    """Statistics of each event, of its item and its user."""
 
-    next: npt.NDArray[np.int32]  # [E] the user's next event with the item; NEVER: none
-    counts: npt.NDArray[np.int16]  # [E] how many there were up to it
+    next: npt.NDArray[np.int32]  # [E] the user's next event with the item; NO_EVENT: none
+    counts: npt.NDArray[np.int16]  # [E] the user's events with the item up to it
     interval: npt.NDArray[np.float32]  # [E] mean seconds between these
-    faded: npt.NDArray[np.float32]  # [E,D] log of these, fading by HALF_LIVES
+    faded: npt.NDArray[np.float32]  # [E,D] log of the sum of these, each faded by HALF_LIVES
     visits: npt.NDArray[np.int32]  # [E] number of the user's visit, from 0
-    distinct: npt.NDArray[np.int32]  # [E] items of the user before the event
-    new: npt.NDArray[np.bool_]  # [E] had the user not had the item before this moment?
+    distinct: npt.NDArray[np.int32]  # [E] distinct items of the user before the event
+    new: npt.NDArray[np.bool_]  # [E] True if the user had not had the item before this moment
 
 
 def compute_event_statistics(
@@ -399,7 +403,7 @@ def compute_event_statistics(
 
 
 def _compute_faded_counts(rank_S: npt.NDArray[np.int64], visit_S: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
-    """float32[S,D] of takings sorted by user and item, and counted from 0 within these."""
+    """float32[S,D] Compute ``faded`` of events that are sorted by user and item, and numbered from 0 within these."""
     sums_SD = np.ones((len(rank_S), len(HALF_LIVES)))
     by_rank = np.argsort(rank_S, kind="stable")
     ends = np.cumsum(np.bincount(rank_S))

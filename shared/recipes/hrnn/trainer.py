@@ -32,7 +32,7 @@ from shared.recipes.hrnn.lightning_module import FitCallback, HrnnModule
 from shared.recipes.hrnn.network import HrnnNetwork
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS, RETRAINING_RATE, TrainingPlan
 from shared.recipes.hrnn.sequence_packing import Streams, load_bags
-from shared.recipes.hrnn.warm_start import Base
+from shared.recipes.hrnn.warm_start import WarmStart
 from shared.recipes.progress import Phase, ProgressReporter
 from shared.recipes.ranking_metrics import compute_next_item_metrics
 from shared.recipes.training_api import TrainingContext
@@ -63,7 +63,7 @@ class Learner:
         self,
         task: TrainingTask,
         events: int,
-        base: Base | None = None,
+        base: WarmStart | None = None,
         new_E: npt.NDArray[np.bool_] | None = None,
     ) -> None:
         """``events`` is how many there are to train on, of those in the data. Sets torch's threads and seed.
@@ -90,16 +90,16 @@ class Learner:
             self.reporter.stop_if_asked,
             self.device,
             # What a base has not learnt of what is taken again, a few epochs with what is new would not teach.
-            repeats=None if base is None else base.form.repeats,
+            repeats=None if base is None else base.config.repeats,
         )
         self.items = items = known_of_items(data) if self._cold_items else data.items
         self._bags = load_bags(items, self.device)
         form = HrnnConfig(
             items=len(histories.item_ids),
             hidden=self.plan.hidden,
-            cell=context.options.cell if base is None else base.form.cell,
-            longest=HrnnConfig.longest if base is None else base.form.longest,
-            instead=HrnnConfig.instead if base is None else base.form.instead,
+            cell=context.options.cell if base is None else base.config.cell,
+            longest=HrnnConfig.longest if base is None else base.config.longest,
+            instead=HrnnConfig.instead if base is None else base.config.instead,
             event_types=self.streams.event_types,
             repeats=self.streams.repeats,
             item_features=items.size if items else 0,
@@ -110,14 +110,14 @@ class Learner:
         self.cold_I = find_cold_items(data, parameters, time.time()) if limited else None
         self.network = HrnnNetwork(form).to(self.device)
         self.leaning: CounterBlend | None = None
-        if base is not None and base.form.leaning:
+        if base is not None and base.config.leaning:
             knowing = np.flatnonzero(histories.in_training)
             self.leaning = CounterBlend(
                 Counters.count_events(histories, knowing, self.reporter.stop_if_asked),
-                BlendWeights.from_values(base.form.leaning),
+                BlendWeights.from_values(base.config.leaning),
             )
         if base is not None:
-            base.hand_on(self.network, data, items, self._bags)
+            base.transfer_weights(self.network, data, items, self._bags)
         self.network.fast = context.options.precision != "32-true" and multiplies_bfloat16(self.device)
 
     def fit(

@@ -21,7 +21,7 @@ from shared.recipes.evaluation import Split, compute_report, count_interactions,
 from shared.recipes.hrnn.counters import COUNTERS
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS, TrainingPlan
 from shared.recipes.hrnn.trainer import Learner, TrainingTask, completed
-from shared.recipes.hrnn.warm_start import Base, leave
+from shared.recipes.hrnn.warm_start import WarmStart, save_warm_start
 from shared.recipes.progress import ProgressReporter
 from shared.recipes.training_api import Trained, TrainingContext, Validated
 
@@ -70,7 +70,7 @@ def train(
     if context.base is None:
         run = (learn or in_full)(TrainingTask(data, recipe, parameters, context, reporter, checkpoints))
     else:
-        before = Base.open(context.base)
+        before = WarmStart.open(context.base)
         parameters = before.parameters
         run = updated(TrainingTask(data, recipe, parameters, context, reporter, checkpoints), before)
     learner, histories, artifact = run.learner, data.histories, context.artifact
@@ -89,7 +89,7 @@ def train(
         {name: tensor.contiguous() for name, tensor in network.state_dict().items()}, artifact / artifacts.WEIGHTS
     )
     if context.base is None and "UPDATE" in recipe.training.modes:
-        leave(learner.network, learner.items, artifact)
+        save_warm_start(learner.network, learner.items, artifact)
     counts_I = np.bincount(histories.items, learner.weights_E, minlength=len(histories.item_ids)).astype(np.float64)
     shares_I = counts_I / counts_I.sum()
     described = artifacts.ModelDescription(
@@ -151,7 +151,7 @@ def validate(
     return Validated(metrics=metrics, errors=errors, epochs=epochs, seconds=round(time.monotonic() - started, 3))
 
 
-def updated(task: TrainingTask, base: Base) -> Run:
+def updated(task: TrainingTask, base: WarmStart) -> Run:
     """Goes on from ``base`` with the events that are new, tested by the newest of these: the others it knows.
 
     Where they are of fewer than two users who can be tested, nothing is learnt and the metrics are those of the base;
@@ -161,7 +161,7 @@ def updated(task: TrainingTask, base: Base) -> Run:
     more = RETRAINING_EPOCHS if options.retrain_on_all_users else 0
     reporter.expect_epochs(RETRAINING_EPOCHS + more)
     reporter.report("training", 0)
-    new_E = base.news(histories)
+    new_E = base.find_new_events(histories)
     new_U = np.add.reduceat(new_E, histories.offsets[:-1], dtype=np.int64)
     events = int(new_E.sum())
     learner = Learner(task, events, base, new_E)

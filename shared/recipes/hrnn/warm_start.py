@@ -37,7 +37,7 @@ WEIGHTS = "base.safetensors"
 NEW = -1
 
 
-def leave(network: HrnnNetwork, items: Features | None, artifact: Path) -> None:
+def save_warm_start(network: HrnnNetwork, items: Features | None, artifact: Path) -> None:
     """Writes what a later training goes on from into an artifact that is being filled."""
     tensors = {**network.state_dict(), **network.fold_features().state_dict()}
     strangers = getattr(network, "strangers", None)
@@ -50,10 +50,10 @@ def leave(network: HrnnNetwork, items: Features | None, artifact: Path) -> None:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Base:
+class WarmStart:
     """An artifact to go on from."""
 
-    form: HrnnConfig
+    config: HrnnConfig
     parameters: dict[str, str]
     metrics: dict[str, float]
     baseline: dict[str, float]
@@ -82,11 +82,11 @@ class Base:
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise ArtifactError(f"{artifact} holds nothing to go on from: {error}") from error
 
-    def news(self, histories: Histories) -> npt.NDArray[np.bool_]:
+    def find_new_events(self, histories: Histories) -> npt.NDArray[np.bool_]:
         """bool[E]: the events that were not trained on. Events are compared by a mix of 64 bits of all they are."""
         before = self.histories
-        of_users, of_items = places(before.user_ids, histories.user_ids), places(before.item_ids, histories.item_ids)
-        of_types = places(before.event_type_names, histories.event_type_names)
+        of_users, of_items = find_places(before.user_ids, histories.user_ids), find_places(before.item_ids, histories.item_ids)
+        of_types = find_places(before.event_type_names, histories.event_type_names)
         kept = np.repeat(of_users, before.lengths) != NEW
         known = _mixed(
             np.repeat(of_users, before.lengths)[kept],
@@ -99,7 +99,7 @@ class Base:
         now = _mixed(users_E, histories.items, histories.timestamps, histories.event_types)
         return np.isin(now, known, invert=True)
 
-    def hand_on(
+    def transfer_weights(
         self, network: HrnnNetwork, data: TrainingData, items: Features | None, bags: FeatureBags | None
     ) -> None:
         """Gives a new network what the old one learnt. ``items`` and ``bags`` are the features of its items.
@@ -108,14 +108,14 @@ class Base:
         strangers have in common, or, where the network knows no strangers, from around the mean of all items and its
         own popularity; a feature of users or contexts that is new, and a type of events, set out from nothing.
         """
-        rows = self._rows(network, data, items)
+        rows = self._map_rows(network, data, items)
         new_I = rows["item.weight"][:-1] == NEW
         with torch.no_grad():
             for name, parameter in network.state_dict(keep_vars=True).items():
                 if name in self.tensors:
-                    _copy(self.tensors[name], parameter, rows.get(name))
-            self._set_out(network, data, torch.from_numpy(np.flatnonzero(new_I)).to(network.bias.device))
-            self._type_again(network, rows["again.of_type.weight"])
+                    _copy_rows(self.tensors[name], parameter, rows.get(name))
+            self._init_new_items(network, data, torch.from_numpy(np.flatnonzero(new_I)).to(network.bias.device))
+            self._reset_new_types(network, rows["again.of_type.weight"])
             if network.of_item is not None and bags is not None:
                 of_features_IH1 = bags.sum_embeddings(network.of_item)
                 network.item.weight[:-1] -= of_features_IH1[:, :-1]
@@ -126,21 +126,21 @@ class Base:
                 strangers_I = new_I | self.tensors["strangers"].numpy()[rows["item.weight"][:-1]]
             network.set_item_features(bags, torch.from_numpy(strangers_I).to(network.bias.device), 0.0)
 
-    def _rows(
+    def _map_rows(
         self, network: HrnnNetwork, data: TrainingData, items: Features | None
     ) -> dict[str, npt.NDArray[np.int64]]:
         """Of the weights that have a row for something with a name: for each row now the one of before, or NEW."""
         histories, before = data.histories, self.histories
-        of_items = np.append(places(histories.item_ids, before.item_ids), len(before.item_ids))  # and START
+        of_items = np.append(find_places(histories.item_ids, before.item_ids), len(before.item_ids))  # and START
         # Where there is one type only, types are not looked at.
         types_before, types = (
             of.event_type_names if form.event_types else []
-            for of, form in ((before, self.form), (histories, network.config))
+            for of, form in ((before, self.config), (histories, network.config))
         )
-        of_types = places(types, types_before)
+        of_types = find_places(types, types_before)
         of_types = np.append(0, np.where(of_types == NEW, NEW, of_types + 1))  # 0: none
         # The last row is every stranger's.
-        of_features = np.append(features(self.columns["items"], columns(items)), self.form.item_features)
+        of_features = np.append(features(self.columns["items"], get_columns(items)), self.config.item_features)
         return {
             "item.weight": of_items,
             "bias": of_items,
@@ -148,11 +148,11 @@ class Base:
             "again.of_type.weight": of_types,
             "again.bias.weight": of_items[:-1],
             "of_item.weight": of_features,
-            "of_user.weight": features(self.columns["users"], columns(data.users)),
-            "of_context.weight": features(self.columns["contexts"], columns(data.contexts)),
+            "of_user.weight": features(self.columns["users"], get_columns(data.users)),
+            "of_context.weight": features(self.columns["contexts"], get_columns(data.contexts)),
         }
 
-    def _set_out(self, network: HrnnNetwork, data: TrainingData, new: Tensor) -> None:
+    def _init_new_items(self, network: HrnnNetwork, data: TrainingData, new: Tensor) -> None:
         """New items begin around the mean of all and with their own popularity, strangers as rare as the rarest."""
         items = len(data.histories.item_ids)
         counts_I = torch.from_numpy(np.bincount(data.histories.items, minlength=items) + 1.0).to(network.bias)
@@ -163,7 +163,7 @@ class Base:
         if network.of_item is not None and "of_item.weight" not in self.tensors:
             network.of_item.weight[-1] = torch.cat([mean_H, self.tensors["bias"][:-1].min().to(mean_H)[None]])
 
-    def _type_again(self, network: HrnnNetwork, of_types: npt.NDArray[np.int64]) -> None:
+    def _reset_new_types(self, network: HrnnNetwork, of_types: npt.NDArray[np.int64]) -> None:
         """Types that are new say nothing of what is taken again, which they else would at random."""
         if network.again is not None and network.again.of_type is not None:
             known = "again.of_type.weight" in self.tensors
@@ -171,7 +171,7 @@ class Base:
             network.again.of_type.weight[torch.from_numpy(new).to(network.bias.device)] = 0
 
 
-def _copy(before: Tensor, parameter: Tensor, rows: npt.NDArray[np.int64] | None) -> None:
+def _copy_rows(before: Tensor, parameter: Tensor, rows: npt.NDArray[np.int64] | None) -> None:
     """All of it, or the rows that were there."""
     before = before.to(parameter)
     if rows is None:
@@ -181,13 +181,13 @@ def _copy(before: Tensor, parameter: Tensor, rows: npt.NDArray[np.int64] | None)
         parameter[known] = before[torch.from_numpy(rows[rows != NEW]).to(parameter.device)]
 
 
-def places(names: Sequence[str], among: Iterable[str]) -> npt.NDArray[np.int64]:
+def find_places(names: Sequence[str], among: Iterable[str]) -> npt.NDArray[np.int64]:
     """Where each name stands among others; NEW where it doesn't."""
     numbers = {name: number for number, name in enumerate(among)}
     return np.fromiter((numbers.get(name, NEW) for name in names), np.int64, len(names))
 
 
-def columns(of: Features | None) -> tuple[FeatureColumn, ...]:
+def get_columns(of: Features | None) -> tuple[FeatureColumn, ...]:
     return of.columns if of is not None else ()
 
 
@@ -206,7 +206,7 @@ def _same(before: FeatureColumn | None, now: FeatureColumn) -> npt.NDArray[np.in
         return np.full(now.size, NEW)
     match now.kind:
         case "categorical":
-            own = places(now.vocabulary, before.vocabulary)
+            own = find_places(now.vocabulary, before.vocabulary)
         case "numeric":
             edges = np.asarray(now.edges, np.float64)
             middles = (edges[:-1] + edges[1:]) / 2

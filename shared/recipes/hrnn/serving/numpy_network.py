@@ -1,8 +1,8 @@
-"""The network of network.py for one user at a time, in numpy: what it has read of a history goes on with new events.
+"""The network of network.py for one user at a time, in numpy. Its state can be extended by new events.
 
-A request waits for calls, not for arithmetic: an event is some forty short calls of numpy, and twice as many longer
-ones of torch. The equations stand in network.py, and tests hold this to them to 1e-5. The weights may be mapped from
-their file: they are only read, and all processes of a machine share them.
+A request spends its time in calls, not in arithmetic: an event takes some forty short calls of numpy, and would take
+twice as many longer ones of torch. The equations are in network.py, and tests compare the results to 1e-5. The weights
+may be mapped from their file: they are only read, so that all processes of a machine share them.
 
 Shapes: T events, L layers, H hidden, W state width, I items, S distinct items of a history, F features.
 """
@@ -28,27 +28,27 @@ Numbers = npt.NDArray[np.int64]
 Seconds = npt.NDArray[np.float64]
 
 EPS = np.finfo(np.float32).eps
-"""Of torch's RMSNorm for float32."""
+"""The epsilon of torch's RMSNorm for float32."""
 
 
 class ReadState(NamedTuple):
-    """What is known after some events."""
+    """The network's state and output after some events."""
 
     state: Floats  # [L,W]
     x: Floats  # [H] after the last of them
 
 
 class TakenItems(NamedTuple):
-    """The items of a history, each once, as it was last taken."""
+    """The items of a history, each once, with its last event."""
 
     items: Numbers  # [S]
-    lasts: Numbers  # [S] the number of the event that took it, from 1
-    at: Seconds  # [S] when that was, since the epoch
-    visits: Numbers  # [S] the number of the visit
-    firsts: Seconds  # [S] when it was taken first
-    counts: Numbers  # [S] how often it was taken
-    faded: Seconds  # [S,D] the takings, each fading by HALF_LIVES until the last
-    types: Numbers  # [S] the type of the last time; 0: none
+    lasts: Numbers  # [S] the number of its last event, from 1
+    at: Seconds  # [S] the time of that event, since the epoch
+    visits: Numbers  # [S] the number of its visit
+    firsts: Seconds  # [S] the time of the item's first event
+    counts: Numbers  # [S] the number of its events
+    faded: Seconds  # [S,D] the sum of its events, each faded by HALF_LIVES until the last
+    types: Numbers  # [S] the type of the last event; 0: none
 
     def as_of_request(self, asked: RequestMoment) -> LastTakings:
         return LastTakings(
@@ -63,7 +63,7 @@ class TakenItems(NamedTuple):
 
 
 class NumpyNetwork:
-    """Those of a network of a form, by torch's names for them, in the shapes that ``shapes`` tells."""
+    """The network with its weights, which have torch's names and the shapes of ``get_weight_shapes``."""
 
     def __init__(self, form: HrnnConfig, weights: Mapping[str, Floats]) -> None:
         self.config = form
@@ -74,21 +74,21 @@ class NumpyNetwork:
         self._again = NumpyRepeatHead(form, weights) if form.repeats else None
 
     def sum_feature_vectors(self, name: str, values: npt.ArrayLike, weights: npt.ArrayLike) -> Floats:
-        """What F features of the "user" or "context" say: their vectors' weighted sum, [H]."""
+        """[H] Return the weighted sum of the vectors of F features of a "user" or "context"."""
         summed_H: Floats = np.asarray(weights, np.float32) @ self._of[f"of_{name}.weight"][np.asarray(values)]
         return summed_H
 
     def create_state(self) -> Floats:
-        """The state_LW of users of whom nothing is known."""
+        """Return the state_LW of new users."""
         return np.zeros((LAYERS, self._layers[0].width), np.float32)
 
     def read_events(
         self, items_T: Numbers, before_T: Seconds, types_T: Numbers, user_H: Floats | None, state_LW: Floats | None
     ) -> ReadState:
-        """Reads T events more, at least one; ``state_LW`` None: a user begins with the first.
+        """Read T more events, at least one; with ``state_LW`` None a user begins with the first.
 
-        START is the number after the last item. ``before_T`` tells the seconds since the event before each, ``types_T``
-        their types, 0: none.
+        START is the number after the last item. ``before_T`` has the seconds since the previous event, ``types_T`` the
+        types, 0: none.
         """
         gap_T = find_gap_buckets(before_T)
         keep_T2 = np.ones((len(items_T), 2), np.bool_)
@@ -108,7 +108,7 @@ class NumpyNetwork:
         return ReadState(np.stack(states), _apply_rms_norm(x_TH[-1:], self._of["norm.weight"])[0])
 
     def compute_query(self, x_H: Floats, after: float, context_H: Floats | None) -> Floats:
-        """q_H: x seen ``after`` seconds later, when somebody asks."""
+        """Return q_H: the query ``after`` seconds later, in this context."""
         gap = find_gap_bucket(after)
         q_H: Floats = x_H * self._of["scale.weight"][gap]
         q_H += self._of["shift.weight"][gap]
@@ -119,7 +119,7 @@ class NumpyNetwork:
     def score_repeats(
         self, q_H: Floats, taken: TakenItems, asked: RequestMoment, more_S: Floats
     ) -> RepeatScores | None:
-        """What is said of these items, which somebody has had; None where they are never answered, or there are none.
+        """Score the items of a history; None if the network never recommends these, or there are none.
 
         ``more_S`` is added to their logits.
         """
@@ -130,7 +130,7 @@ class NumpyNetwork:
         return RepeatScores(self._again.compute_share_logit(q_H, asked), self._again.evidence, shares_S)
 
     def score_items(self, q_H: Floats, had_S: Numbers, new: SparseValues, again: RepeatScores | None) -> Relevance:
-        """The share of each item, of whom has had some; None where nothing is left to be answered.
+        """Return the probability of each item for a user with items ``had``; None if no item can be recommended.
 
         ``new`` is added to the logits of items that are new to the user.
         """
@@ -142,7 +142,7 @@ class NumpyNetwork:
         if rough is not None:
             rough.settle_best(scores_I, SETTLED)
         most = np.maximum.reduce(scores_I)
-        if most == -np.inf:  # there is nothing new
+        if most == -np.inf:  # no item is new
             if again is None:
                 return Relevance(None)
             scores_I[:] = 0
@@ -164,47 +164,47 @@ class NumpyNetwork:
 
 
 class Relevance(NamedTuple):
-    """What a history says of all items."""
+    """The probabilities of all items after a history."""
 
     shares: Floats | None
-    """float32[I]; None where it says nothing."""
+    """float32[I]; None if the history tells nothing."""
     rough: ApproximateScores | None = None
-    """How far these are off; None: they are not."""
+    """Their error bounds; None: they are exact."""
 
 
 class RequestMoment(NamedTuple):
-    """The moment of a request, as it is taken, and who asks."""
+    """The moment at which a request counts as asked, and the user's activity."""
 
     at: float
     """Seconds since the epoch."""
     visit: int
-    """The number of the visit in which it is."""
+    """The number of its visit."""
     events: int
-    """Of the user, before."""
+    """The number of the user's events before it."""
     known_3: Floats
-    """``again.known_of`` the user."""
+    """``compute_user_activity``."""
 
 
 class RepeatScores(NamedTuple):
-    """What is said of what a user has had."""
+    """The scores of a history's items."""
 
     logit: float
-    """Of p(again)."""
+    """The logit of p(again)."""
     evidence: float
-    """How much it adds to that how much better what was had fits than what is new."""
+    """The factor of how much better the history's items fit than new ones, which is added to the logit."""
     shares: Floats
     """[S] p(i | again)."""
 
 
 class SparseValues(NamedTuple):
-    """Numbers of some items, each item once; or of all of them, one after the other."""
+    """Values of some items, each item once, or of all items in order."""
 
     items: Numbers | slice
     values: Floats
 
     @classmethod
     def from_items(cls, items: Numbers, values: npt.NDArray[Any], many: int) -> Self:
-        """Those of these items, which rise, in as few bytes as hold them."""
+        """Store the values of ``items``, ascending, out of ``many``, in the form with fewer bytes."""
         if 3 * len(items) < many:
             return cls(items, values.astype(np.float32))
         values_I = np.zeros(many, np.float32)
@@ -213,12 +213,12 @@ class SparseValues(NamedTuple):
 
 
 class CounterLogits(NamedTuple):
-    """What was counted adds to the logits after a history."""
+    """The counters' terms of the logits after a history."""
 
     new: SparseValues
-    """Of items that are new."""
+    """Of new items."""
     again: Floats
-    """[S] Of those that it holds."""
+    """[S] Of the history's items."""
 
     @classmethod
     def create_empty(cls, had: int) -> Self:
@@ -226,7 +226,7 @@ class CounterLogits(NamedTuple):
 
 
 class NumpyRepeatHead:
-    """``network.Again``."""
+    """``network.RepeatHead``."""
 
     def __init__(self, form: HrnnConfig, weights: Mapping[str, Floats]) -> None:
         of = {name.removeprefix("again."): weight for name, weight in weights.items() if name.startswith("again.")}
@@ -239,13 +239,13 @@ class NumpyRepeatHead:
         self.evidence = float(of["evidence"])
 
     def compute_share_logit(self, q_H: Floats, asked: RequestMoment) -> float:
-        """Of the share of what the user has taken before, in all that is taken now."""
+        """Return the logit of the probability that the user repeats an item."""
         return float(self._share_H @ q_H + self._share_3 @ asked.known_3) + self._share
 
     def compute_shares(
         self, q_H: Floats, v_SH: Floats, taken: TakenItems, asked: RequestMoment, more_S: Floats
     ) -> Floats:
-        """float32[S]: the softmax over what was taken before."""
+        """float32[S]: return the softmax over the history's items."""
         x_SF = compute_repeat_features(taken.as_of_request(asked)).astype(np.float32)
         a_S: Floats = self._count * x_SF[:, COUNT] + more_S
         a_S += self._bias_I[taken.items]
@@ -284,9 +284,9 @@ class NumpyRepeatHead:
 
 
 def get_weight_shapes(form: HrnnConfig) -> dict[str, tuple[int, ...]]:
-    """The shape of every weight of a network of this form. Raises ValueError for a form that is never served."""
+    """Return the shape of every weight of this network. Raises ValueError for a network that is never served."""
     if form.item_features or form.cell not in LAYER_TYPES:
-        raise ValueError(f"no network of the form {form} is served")
+        raise ValueError(f"a network of the form {form} is not served")
     hidden = form.hidden
     found: dict[str, tuple[int, ...]] = {
         "item.weight": (form.items + 1, hidden),
@@ -306,10 +306,10 @@ def get_weight_shapes(form: HrnnConfig) -> dict[str, tuple[int, ...]]:
 
 
 class NumpyLayer(Protocol):
-    """A layer of the network, in the words of its class in network.py."""
+    """A layer of the network, with the names of its class in network.py."""
 
     width: int
-    """Of its state."""
+    """The width of its state."""
 
     def __init__(self, weights: Mapping[str, Floats]) -> None: ...
 
@@ -392,17 +392,20 @@ LAYER_TYPES: Mapping[str, type[NumpyLayer]] = {"linear": NumpyLinearRecurrence, 
 
 
 def find_gap_bucket(seconds: float) -> int:
-    """``gap_buckets`` of one number."""
+    """``find_gap_buckets`` of one number."""
     return bisect_right(_EDGES, seconds)
 
 
 def find_gap_buckets(seconds: Seconds) -> Numbers:
-    """``network.gap_buckets``."""
+    """Return the buckets that ``time_buckets.bucket_gaps`` returns."""
     return _EDGES_G.searchsorted(seconds, "right")
 
 
 def _compute_bucket_edges() -> list[float]:
-    """The least seconds of each bucket from 1 on. float32 has the end of a bucket in the next."""
+    """Return the least seconds of each bucket from 1 on, to the bit.
+
+    The logarithm of float32 puts the last seconds of a bucket into the next.
+    """
     found = []
     for bucket in range(1, GAP_BUCKETS):
         below, edge = 2.0 ** (bucket - 1) - 1, 2.0**bucket
@@ -434,7 +437,7 @@ def _apply_rms_norm(x_TH: Floats, weight_H: Floats) -> Floats:
 
 
 def _apply_sigmoid(x: Floats) -> Floats:
-    """By tanh, which overflows nowhere."""
+    """Compute the sigmoid by tanh, which never overflows."""
     y: Floats = np.tanh(0.5 * x)
     y *= 0.5
     y += 0.5

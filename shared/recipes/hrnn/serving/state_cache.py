@@ -1,11 +1,11 @@
-"""What a process remembers of the histories that it has read, so that a user's next request reads new events alone.
+"""A cache of the states after the users' histories, so that a user's next request reads new events alone.
 
-A cache and no more: whatever is in it can be read again from the history that a request brings, and the answer is the
-same, to 1e-5, with and without.
+The cache can always be rebuilt from the history that a request brings, and the answer is the same without it, to 1e-5.
 
-A history goes on where it begins with what was read. Else it has parted from that: an event came late, or the oldest
-of the live events left the window of the newest. It is then read from where it parted the last time, which is mostly
-where the bulk data ends and the live events begin; else from its first event.
+A state is extended if the request's history begins with the events that were read. Otherwise the history has diverged:
+a late event arrived, or the oldest live event left the window of the newest. It is then read from the point of the last
+divergence, which is mostly where the bulk data ends and the live events begin; if it does not begin with those events
+either, from its first event.
 """
 
 from __future__ import annotations
@@ -34,45 +34,45 @@ from shared.recipes.request_time import is_new_visit
 from shared.recipes.scoring_api import Past
 
 MOST_EVENTS = 2**19
-"""Remembered of all users, for one model, at some 150 bytes each."""
+"""The most events in a model's cache, at some 150 bytes each."""
 
 EVENTS_A_USER = 64
-"""Beside the events a user counts as so many."""
+"""A cached user counts as so many events, in addition to the history's."""
 
 _NONE = np.zeros(0, np.int64)
 _HALF_LIVES = np.array(HALF_LIVES)
 
 
 class UserState(NamedTuple):
-    """What was read of one history."""
+    """The state after one history."""
 
     history: list[Past]
     events: int
-    """Those whose items the model knows."""
+    """The number of events with an item that the model knows."""
     last: float
-    """When the last of these was; 0.0: there is none."""
+    """The time of the last of these; 0.0: there are none."""
     visit: int
-    """The number of its visit."""
+    """The number of that event's visit."""
     taken: TakenItems
     known_3: Floats
-    """How much is known of the user."""
+    """``compute_user_activity``."""
     newest: tuple[Numbers, Seconds]
-    """The items of the newest events, as many as what was counted looks at, and when they were taken."""
+    """Items and times of the newest events, as many as the counters read."""
     more: CounterLogits
     read: ReadState
     latest: LatestRepeatScores
 
 
 class LatestRepeatScores:
-    """What was said last of what the user may take again: within a visit, and long after one, it is said once more."""
+    """The scores of the history's items at the last request. Within a visit, and long after one, they stay the same."""
 
     def __init__(self) -> None:
         self.scores: tuple[float, RepeatScores | None] | None = None
-        """To a request without a context, so long after the last event. Whole whenever it is read, by any thread."""
+        """(seconds after the last event, scores) of a request without a context. Threads replace it as a whole."""
 
 
 class HistoryReader:
-    """How histories are read: the weights, and the numbers of items and of event types (from 1)."""
+    """Reads histories with the network, and the numbers of items and of event types (from 1)."""
 
     def __init__(
         self,
@@ -83,8 +83,8 @@ class HistoryReader:
             CounterLogits.create_empty(len(had))
         ),
     ) -> None:
-        """``counted`` says what was counted of the newest events of a history, of the numbers of their moments, and of
-        all its items.
+        """``counted`` returns the counters' terms, given a history's newest items, the numbers of their moments, and all
+        its items.
         """
         self.weights = weights
         self._counted = counted
@@ -92,7 +92,7 @@ class HistoryReader:
         self._types = types
 
     def create_start_state(self, user_H: Floats | None) -> UserState:
-        """The memory of no event: of START alone."""
+        """Return the state after START alone."""
         start = np.array([self.weights.config.items])
         read = self.weights.read_events(start, np.zeros(1), np.zeros(1, np.int64), user_H, None)
         never = np.zeros(0)
@@ -111,7 +111,7 @@ class HistoryReader:
         )
 
     def extend_state(self, memory: UserState, history: list[Past], user_H: Floats | None) -> UserState:
-        """What is known after a history that goes on where the memory ends."""
+        """Return the state after a history that begins with the events of ``memory``."""
         items, at, types = self._select_known_events(history[len(memory.history) :])
         if not len(items):
             return memory._replace(history=history.copy())
@@ -144,11 +144,11 @@ class HistoryReader:
 
     def _read_window(self, history: list[Past], begin: int, user_H: Floats | None) -> ReadState:
         items, at, types = self._select_known_events(history)
-        of = slice(begin - 1, None)  # START is the first that is passed over
+        of = slice(begin - 1, None)  # START is the first input that is skipped
         return self.weights.read_events(items[of], np.diff(at, prepend=at[0])[of], types[of], user_H, None)
 
     def _select_known_events(self, events: Sequence[Past]) -> tuple[Numbers, Seconds, Numbers]:
-        """Number, time and type of the events whose items the model knows."""
+        """Return number, time and type of the events with an item that the model knows."""
         rows = [
             (number, at, self._types.get(type_.lower(), 0) if type_ else 0)
             for item_id, at, type_ in events
@@ -159,7 +159,7 @@ class HistoryReader:
 
 
 class StateCache:
-    """The memories of the users who asked last. Safe to share between threads: nothing that is remembered changes."""
+    """The states of the most recent users. Threads may share it: states never change."""
 
     def __init__(self, reader: HistoryReader) -> None:
         self._reader = reader
@@ -168,7 +168,7 @@ class StateCache:
         self._keeping = threading.Lock()
 
     def get_state(self, user_id: str, history: Sequence[Past], features: Callable[[], Floats | None]) -> UserState:
-        """What is known after this history of a user whose ``features`` say that."""
+        """Return the state after this history. ``features`` is called for the user's vector of a new entry."""
         events = history if isinstance(history, list) else list(history)
         kept = self._kept.get(user_id)
         if kept is None:
@@ -204,12 +204,12 @@ class StateCache:
 
 
 class _CacheEntry(NamedTuple):
-    """Of one user."""
+    """The cached states of one user."""
 
     user: Floats | None  # [H]
     memory: UserState
     parting: UserState | None
-    """Where the history parted from what had been read."""
+    """The state at the last divergence of the history from the events that had been read."""
 
     @property
     def size(self) -> int:
@@ -217,12 +217,12 @@ class _CacheEntry(NamedTuple):
 
 
 def _is_prefix(memory: UserState, events: list[Past]) -> bool:
-    # Lists look no further into events that are the same objects, as those of the bulk data mostly are.
+    # Lists compare identical objects without looking into them, and events of the bulk data mostly are identical.
     return events[: len(memory.history)] == memory.history
 
 
 def _find_parting(one: list[Past], other: list[Past]) -> int:
-    """How many events both begin with."""
+    """Return the number of equal events at the start of both."""
     differ = (place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
     return next(differ, min(len(one), len(other)))
 
@@ -233,7 +233,7 @@ def _compute_activity(events: int, distinct: int) -> Floats:
 
 
 def _merge_takings(memory: UserState, items: Numbers, at: Seconds, visits: Numbers, types: Numbers) -> TakenItems:
-    """What was taken, these events included."""
+    """Return the items of the history extended by these events."""
     before = memory.taken
     distinct, newest, place_T = np.unique(items[::-1], return_index=True, return_inverse=True)
     last, place_T = len(items) - 1 - newest, place_T[::-1]
@@ -254,6 +254,6 @@ def _merge_takings(memory: UserState, items: Numbers, at: Seconds, visits: Numbe
 
 
 def _compute_fading(visits_S: Numbers) -> Seconds:
-    """[S,D] what is left of a taking after so many visits."""
+    """[S,D] Return the weight of an event after so many visits."""
     left_SD: Seconds = 0.5 ** (visits_S[:, None] / _HALF_LIVES)
     return left_SD
