@@ -388,6 +388,10 @@ class Children:
         """Those whose children are at work."""
         return [child.worker for child in self.all if child.alive and child.at_work]
 
+    def is_work_going_on(self) -> bool:
+        """Whether a job is at work that does not hang."""
+        return any(child.alive and child.at_work and child.says for child in self.all)
+
     def check(self) -> None:
         self.all = [child for child in self.all if child.alive]
         for child in self.all:
