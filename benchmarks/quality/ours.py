@@ -109,7 +109,7 @@ def train(
         learner.on_epoch = each_epoch
         epochs = learner.fit(users, stopping, Path(scratch) / "training.ckpt")
         if task.stopping is None and len(stopping):
-            epochs += learner.go_on(everybody, epochs, Path(scratch) / "retraining.ckpt")
+            epochs += learner.continue_training(everybody, epochs, Path(scratch) / "retraining.ckpt")
     return Model(answers=learner.answers, seconds=spent.wall, cpu_seconds=spent.cpu, epochs=epochs)
 
 
@@ -162,7 +162,7 @@ def work(learner: Learner) -> Work:
     )
     events = learner.plan.streams * learner.plan.bptt
     histories = learner.data.histories
-    choose = learner.chooser(count_interactions(histories, np.arange(len(histories.user_ids))))
+    choose = learner.create_sampler(count_interactions(histories, np.arange(len(histories.user_ids))))
     chosen = choose(learner.streams.items_E[:events].long())
     candidates = len(histories.item_ids) if chosen is None else len(chosen.ids)
     return Work(
@@ -269,7 +269,7 @@ class _Learner(Learner):
 
     def answers(self, queries: Sequence[Query]) -> Iterator[npt.NDArray[Any]]:
         """Scores of all items, a query after the other: minus the place in the ranking."""
-        network = self.served().to(self.device)
+        network = self.build_served_network().to(self.device)
         for begin in range(0, len(queries), AT_ONCE):
             asked = queries[begin : begin + AT_ONCE]
             # Each query is a user whose next event, of any item, stands at the moment of the request.

@@ -57,7 +57,7 @@ def prepared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(learning, "HrnnNetwork", functools.partial(HrnnNetwork, dropout=0.0))
 
 
-LEFT, LEARNT = Learner.left, "learnt.pt"
+LEFT, LEARNT = Learner.build_final_network, "learnt.pt"
 
 
 def left_also(learner: Learner, path: Path) -> HrnnNetwork:

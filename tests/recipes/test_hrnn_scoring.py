@@ -179,7 +179,7 @@ def test_a_trained_model_answers_as_the_network_that_was_trained(
     rows = [[((start + step) % 400, 1_000_000 + 900 * step) for step in range(16)] for start in range(0, 480, 3)]
     of = described(walks(users=160, events=16, items=12) if again else took(rows, 400))
     learners: list[Learner] = []
-    left = Learner.left
+    left = Learner.build_final_network
 
     def kept(learner: Learner) -> HrnnNetwork:
         learners.append(learner)
@@ -195,7 +195,9 @@ def test_a_trained_model_answers_as_the_network_that_was_trained(
     without_fashion = CounterBlend(learner.leaning.counters, replace(OF_ALL, fashion=(0.0,) * len(FASHION)))
     histories, contexts = of.histories, ["tv", "phone", "pad"]
     events_Q = np.concatenate([histories.offsets[:8], histories.offsets[1:9] - 1, histories.offsets[:8] + 5])
-    for chosen, log_shares_BI in iter_log_shares(learner.left(), learner.streams, events_Q, leaning=without_fashion):
+    for chosen, log_shares_BI in iter_log_shares(
+        learner.build_final_network(), learner.streams, events_Q, leaning=without_fashion
+    ):
         for event, expected_I in zip(events_Q[chosen].tolist(), log_shares_BI.exp().numpy(), strict=True):
             user = int(np.searchsorted(histories.offsets, event, side="right")) - 1
             user_id = histories.user_ids[user]
@@ -214,7 +216,7 @@ def test_what_is_in_fashion_at_the_end_of_the_data_is_served(tmp_path: Path, mon
     learner = Learner(make_task(training_data(walks(users=90, events=16)), HRNN, settings()), 1000)
     counters = Counters.count_events(walks(users=90, events=16), np.arange(90))
     learner.leaning = CounterBlend(counters, BlendWeights(bias=0.5, fashion=(1.0, 0.0, -2.0)))
-    added_I = learner.left().bias[:-1] - 0.5 * learner.network.fold_features().bias[:-1]
+    added_I = learner.build_final_network().bias[:-1] - 0.5 * learner.network.fold_features().bias[:-1]
     in_fashion_FI = counters.fashion_MFI[-1]
     np.testing.assert_allclose(added_I.detach(), in_fashion_FI[0] - 2 * in_fashion_FI[2], atol=1e-5)
 

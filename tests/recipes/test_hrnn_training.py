@@ -33,7 +33,7 @@ from shared.recipes.hrnn.lightning_module import HrnnModule
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS
 from shared.recipes.hrnn.scoring import Scorer
 from shared.recipes.hrnn.trainer import Learner, event_weights
-from shared.recipes.hrnn.training import Measured, evaluated, fingerprint
+from shared.recipes.hrnn.training import Measurement, compute_fingerprint, evaluate_trainer
 from shared.recipes.scoring_api import Past, Query
 from shared.recipes.training_api import Trained, TrainingProgress, TrainingStopped
 from tests.recipes.networks import CELLS, took
@@ -113,9 +113,9 @@ def test_the_report_leaves_out_what_the_network_does(tmp_path: Path, monkeypatch
     histories, answers = walks(users=40), []
     events_Q = histories.offsets[1:11] - 3
 
-    def looked_at(learner: Learner, split: Split) -> Measured:
+    def looked_at(learner: Learner, split: Split) -> Measurement:
         answers.extend((learner.recommend(events_Q, 50), learner.recommend(events_Q, 10, unseen=True)))
-        return evaluated(learner, split)
+        return evaluate_trainer(learner, split)
 
     monkeypatch.setattr(training, "evaluated", looked_at)
     train(tmp_path, histories)
@@ -365,7 +365,7 @@ def test_a_checkpoint_of_another_run_is_not_taken_up(tmp_path: Path) -> None:
 def test_a_run_is_named_by_all_that_makes_it_what_it_is() -> None:
     def named(histories: Histories | None = None, **changes: Any) -> str:
         asked: dict[str, Any] = {"recipe": HRNN, "parameters": settings(), "context": make_context()} | changes
-        return fingerprint(training_data(histories or walks()), **asked)
+        return compute_fingerprint(training_data(histories or walks()), **asked)
 
     names = {
         "itself": named(),
@@ -506,7 +506,7 @@ def test_it_takes_the_weights_of_the_best_epoch_and_stops(tmp_path: Path, monkey
     assert gain == pytest.approx(gains[epochs - 1], abs=1e-6)
     assert gain > gains[-1]
     leaning = predict_next_item(
-        learner.served(), learner.streams, validation, lambda: None, leaning=learner.leaning
+        learner.build_served_network(), learner.streams, validation, lambda: None, leaning=learner.leaning
     ).ndcg
     assert leaning > gain
 

@@ -22,8 +22,8 @@ from shared.recipes.hrnn.counters import COUNTERS, BlendWeights, Counters
 from shared.recipes.hrnn.lightning_module import HrnnModule
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS
 from shared.recipes.hrnn.trainer import Learner
-from shared.recipes.hrnn.training import trailing
-from shared.recipes.hrnn.warm_start import NEW, WarmStart, features
+from shared.recipes.hrnn.training import count_trailing_new
+from shared.recipes.hrnn.warm_start import NEW, WarmStart, map_features
 from shared.recipes.scoring_api import ArtifactError, Exploration, Past, Query
 from shared.recipes.training_api import TrainingStopped
 from shared.recipes.user_personalization.scoring import Scorer
@@ -138,8 +138,8 @@ def test_before_it_has_learnt_anything_it_answers_as_the_version_it_goes_on_from
     histories = histories_of({"t00": [("i000", 5), ("i05", 6)], **after()})
     data = described_anew(histories, with_items)
     going_on = learner(data, WarmStart.open(artifact))
-    going_on.chooser(np.bincount(histories.items, minlength=len(histories.item_ids)))
-    served = going_on.served()
+    going_on.create_sampler(np.bincount(histories.items, minlength=len(histories.item_ids)))
+    served = going_on.build_served_network()
     before_it = load_file(artifact / WEIGHTS)
     ids = WarmStart.open(artifact).histories.item_ids
     now = [histories.item_ids.index(item_id) for item_id in ids]
@@ -184,7 +184,7 @@ def test_news_are_the_events_that_were_not_there(based: tuple[bool, Path]) -> No
 
 def test_the_newest_that_are_new_may_be_held_out() -> None:
     new = np.array([0, 1, 1, 1, 0, 1, 1, 0, 0], np.bool_)
-    assert trailing(new, np.array([0, 3, 5, 7, 9])).tolist() == [2, 0, 2, 0]
+    assert count_trailing_new(new, np.array([0, 3, 5, 7, 9])).tolist() == [2, 0, 2, 0]
 
 
 @pytest.mark.usefixtures("updates")
@@ -291,7 +291,7 @@ def test_what_is_known_of_taking_again_is_handed_on(of_favourites: Path) -> None
     assert form(of_favourites)["repeats"]
     base = WarmStart.open(of_favourites)
     going_on = learner(training_data(replace(histories, event_type_names=["buy", "click", "look"])), base)
-    served, before_it = going_on.served().state_dict(), load_file(of_favourites / WEIGHTS)
+    served, before_it = going_on.build_served_network().state_dict(), load_file(of_favourites / WEIGHTS)
     ids = base.histories.item_ids
     now = [histories.item_ids.index(item_id) for item_id in ids]
     new = np.setdiff1d(np.arange(len(histories.item_ids)), now)
@@ -409,8 +409,8 @@ def test_features_are_known_again_by_what_they_mean() -> None:
         FeatureColumn(name="genre", kind="categorical", first=4, vocabulary=("love", "space", "war")),
         FeatureColumn(name="age", kind="numeric", first=7, edges=()),
     ]
-    assert features(before, now).tolist() == [2, 3, 4, 4, 1, NEW, 0, NEW]
+    assert map_features(before, now).tolist() == [2, 3, 4, 4, 1, NEW, 0, NEW]
     text = FeatureColumn(name="about", kind="textual", first=3, idf=[1.0] * 16_384)
-    found = features([text], [replace(text, first=0)])
+    found = map_features([text], [replace(text, first=0)])
     assert (found[0], len(found)) == (3, 16_384)
-    assert features([], []).tolist() == []
+    assert map_features([], []).tolist() == []

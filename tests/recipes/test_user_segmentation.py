@@ -78,7 +78,7 @@ def test_a_segment_has_the_users_whose_own_answers_give_the_item_most(leans: boo
         learner.leaning = CounterBlend(counters, BlendWeights(last=1.0, like=0.5, again_last=0.7))
     events_Q = histories.offsets[1:] - 2
     best = find_segments(learner, events_Q, 3)
-    network = learner.served().eval()
+    network = learner.build_served_network().eval()
     alone_QI = np.stack(
         [
             history_log_shares(

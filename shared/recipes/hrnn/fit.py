@@ -15,42 +15,42 @@ from shared.recipes.training_api import TrainingContext
 
 
 def run_fit(
-    fitting: HrnnModule, each_batch: FitCallback, checkpoint: Path, context: TrainingContext, logs: Path | None = None
+    module: HrnnModule, callback: FitCallback, checkpoint: Path, context: TrainingContext, logs: Path | None = None
 ) -> int:
-    """Runs the epochs that the checkpoint does not have yet; returns how many the weights have behind them.
+    """Run the epochs that the checkpoint lacks; return the epochs that the final weights were trained for.
 
-    Afterwards the network has the weights of its best epoch, or of its last where nobody validated. Raises Stopped, and
-    WorkFailed where one of several ranks is lost.
+    Afterwards the network has the weights of its best epoch, or of its last without validation. Raises TrainingStopped,
+    and WorkFailed if one of several ranks is lost.
     """
     kept = torch.load(checkpoint, weights_only=True, map_location="cpu")["fitting"] if checkpoint.exists() else None
     if kept and kept["over"]:
-        fitting.best = BestEpoch(**kept["best"])
-        return fitting.load_best_weights()
-    fitting.join_ranks(Rank(0, context.processes * context.nodes))
-    terms = FitSettings(
+        module.best = BestEpoch.from_checkpoint(kept["best"])
+        return module.load_best_weights()
+    module.join_ranks(Rank(0, context.processes * context.nodes))
+    fit_settings = FitSettings(
         checkpoint=str(checkpoint),
-        # Who was cut off within an epoch goes on only with as many streams: a setting may have changed since.
-        resumed=bool(kept and (not kept["batch"] or kept["state"].shape[1] == fitting.plan.streams)),
-        every_seconds=each_batch.every_seconds,
+        # An epoch is resumed only with the same number of streams: a setting may have changed since.
+        resumed=bool(kept and (not kept["batch"] or kept["state"].shape[1] == module.plan.streams)),
+        every_seconds=callback.every_seconds,
         precision=choose_precision(context.options),
         threads=max(1, torch.get_num_threads() // context.processes),
         processes=context.processes,
         nodes=context.nodes,
-        cuda=fitting.streams.device.type == "cuda",
+        cuda=module.streams.device.type == "cuda",
     )
-    log = create_logger(context.options, logs)
-    if fitting.rank.size == 1:
-        run_trainer(fitting, each_batch, terms, context.gpus, log)
-        return fitting.load_best_weights()
+    logger = create_logger(context.options, logs)
+    if module.rank.size == 1:
+        run_trainer(module, callback, fit_settings, context.gpus, logger)
+        return module.load_best_weights()
     path = checkpoint.with_suffix(".ranks")
     threads = torch.get_num_threads()
-    torch.set_num_threads(terms.threads)
+    torch.set_num_threads(fit_settings.threads)
     try:
-        state_transfer.save_fit(fitting, terms, path)
-        with launch_ranks(path, context, each_batch.reporter.stop_if_asked, cuda=terms.cuda) as rank:
-            fitting.join_ranks(rank)
-            run_trainer(fitting, each_batch, terms, context.gpus, log)
+        state_transfer.save_fit(module, fit_settings, path)
+        with launch_ranks(path, context, callback.reporter.stop_if_asked, cuda=fit_settings.cuda) as rank:
+            module.join_ranks(rank)
+            run_trainer(module, callback, fit_settings, context.gpus, logger)
     finally:
         torch.set_num_threads(threads)
         path.unlink(missing_ok=True)
-    return fitting.load_best_weights()
+    return module.load_best_weights()

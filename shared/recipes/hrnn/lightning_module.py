@@ -1,6 +1,6 @@
-"""One fit of a network to some users, as Lightning wants it: batches, step, optimiser, checkpoints, when to stop.
+"""One fit of a network to some users as Lightning's module and callback: batches, step, optimizer, checkpoints.
 
-Not what runs it: that is engine.py's.
+lightning_trainer.py runs it.
 """
 
 from __future__ import annotations
@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -31,17 +31,17 @@ from shared.recipes.progress import Phase, ProgressReporter
 from shared.recipes.ranking_metrics import compute_single_target_ndcg
 
 WARM_UP = 0.1
-"""Share of the steps; after them the rate falls to 0 along a cosine."""
+"""Share of the steps in which the learning rate rises; it then falls to 0 along a cosine."""
 
 PATIENCE = 1 / 3
-"""Share of the epochs planned that may pass in a row, at least 3, without foretelling the validation users better."""
+"""Training stops after this share of the planned epochs in a row, at least 3, without a better validation NDCG."""
 
 AGREED_EVERY = 8
-"""Steps after which several ranks ask rank zero whether a checkpoint is due."""
+"""Steps after which several ranks ask rank zero if a checkpoint is due."""
 
 
 class EpochWindows:
-    """One pass over some users' events, drawn from its own seed: a resumed run reads what the first would have."""
+    """The windows of one epoch, drawn from a seed of its own, so that a resumed run reads the same windows."""
 
     def __init__(
         self, streams: Streams, users: npt.NDArray[np.int64], plan: TrainingPlan, seed: tuple[int, int], first: int = 0
@@ -65,14 +65,25 @@ class EpochWindows:
 
 @dataclass
 class BestEpoch:
-    """The epoch that foretold the validation users best. Its weights are kept where there are such users."""
+    """The epoch with the best validation NDCG, with its weights if there are validation users."""
 
     ndcg: float = -math.inf
     epoch: int = 0
     weights: dict[str, Tensor] = field(default_factory=dict)
 
+    def as_checkpoint(self) -> dict[str, Any]:
+        """Return the entries of a checkpoint, in which the NDCG is called ``gain``."""
+        return {"gain": self.ndcg, "epoch": self.epoch, "weights": self.weights}
+
+    @classmethod
+    def from_checkpoint(cls, kept: Mapping[str, Any]) -> Self:
+        """Read the entries that ``as_checkpoint`` returned."""
+        return cls(kept["gain"], kept["epoch"], kept["weights"])
+
 
 class HrnnModule(lightning.LightningModule):
+    """A fit of the network to some users, for a number of epochs."""
+
     def __init__(
         self,
         network: HrnnNetwork,
@@ -87,7 +98,7 @@ class HrnnModule(lightning.LightningModule):
         seed: int,
         compiled: bool = False,
     ) -> None:
-        """``counts_I`` are the interactions by which ``choose`` draws."""
+        """``counts_I`` are the interactions from which ``choose`` draws candidates."""
         super().__init__()
         self.network = network
         self.epochs = epochs
@@ -100,17 +111,17 @@ class HrnnModule(lightning.LightningModule):
         self.seed = seed
         self.compiled = compiled
         self.rank = ALONE
-        # Not as a module of this one: the weights stand in checkpoints once, whether compiled or not.
+        # Not registered as a submodule: checkpoints contain the weights once, compiled or not.
         object.__setattr__(self, "_read", torch.compile(network, dynamic=True) if compiled else network)
         self._state = torch.empty(0)
         self._batch = 0
         self.losses: list[Tensor] = []
         self.best = BestEpoch()
         self.over = False
-        """Has validation ended it?"""
+        """True: validation has ended the training."""
 
     def join_ranks(self, rank: Rank) -> None:
-        """From now on it learns from its share of the streams: as many as each other rank has."""
+        """Train on this rank's share of the streams from now on; all ranks have equally many."""
         self.rank = rank
         self.plan = replace(self.plan, streams=-(-self.plan.streams // rank.size) * rank.size)
 
@@ -126,12 +137,12 @@ class HrnnModule(lightning.LightningModule):
             self.losses = []
 
     def training_step(self, window: Window, _: int) -> Tensor:
-        # Each step draws from a seed of its own, so that a run may be taken up at any of them.
+        # Each step has a seed of its own, so that a run can be resumed at any of them.
         seed_torch((self.seed * 1_000_003 + self.current_epoch) * 1_000_003 + self._batch + 500_009 * self.rank.number)
         mine = self.rank.select_streams(window)
         loss, self._state = compute_window_loss(self._read, self.streams, self.choose, mine, self._state)
         if self.rank.size > 1:
-            # The mean over ranks, which is what is learnt from, is then the mean over all targets of the window.
+            # The mean over ranks is then the mean over all targets of the window.
             loss = loss * (self._sum_weights(mine) / self._sum_weights(window).clamp(min=1e-9) * self.rank.size)
         self._batch += 1
         self.losses.append(loss.detach())
@@ -141,11 +152,11 @@ class HrnnModule(lightning.LightningModule):
         return compute_target_weights(self.streams, window.to(self.streams.device)).sum()
 
     def end_epoch(self) -> None:
-        """To be called before a checkpoint at the end of an epoch, which goes on with the next."""
+        """Prepare for a checkpoint at the end of an epoch, from which the next one starts."""
         self._batch = 0
 
     def configure_gradient_clipping(self, *_: Any, **__: Any) -> None:
-        # Lightning refuses to clip for a fused optimiser under bf16, where nothing is scaled.
+        # Lightning refuses to clip for a fused optimizer under bf16, although nothing is scaled there.
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -153,7 +164,7 @@ class HrnnModule(lightning.LightningModule):
             "batch": self._batch,
             "state": self.rank.gather_state(self._state),
             "losses": torch.stack(self.losses) if self.losses else torch.empty(0),
-            "best": vars(self.best),
+            "best": self.best.as_checkpoint(),
             "over": self.over,
         }
 
@@ -161,7 +172,7 @@ class HrnnModule(lightning.LightningModule):
         kept = checkpoint["fitting"]
         self._batch = kept["batch"]
         self._state = self.rank.select_state(kept["state"]).to(self.streams.device)
-        self.best = BestEpoch(**kept["best"])
+        self.best = BestEpoch.from_checkpoint(kept["best"])
         self.losses = list(kept["losses"].to(self.streams.device))
 
     def configure_optimizers(self) -> Any:
@@ -183,19 +194,19 @@ class HrnnModule(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def load_best_weights(self) -> int:
-        """Gives the network the weights of its best epoch; returns how many epochs they have behind them."""
+        """Load the weights of the best epoch into the network; return the epochs that they were trained for."""
         if not self.best.weights:
             return self.epochs
         self.network.load_state_dict(self.best.weights)
         return self.best.epoch
 
     def compute_mean_loss(self) -> float | None:
-        """Over the epoch so far; None before its first step."""
+        """Return the mean loss of the epoch so far; None before its first step."""
         return float(torch.stack(self.losses).mean()) if self.losses else None
 
 
 def seed_torch(seed: int) -> None:
-    """torch.manual_seed, which takes three stack traces for devices that are not there: 4 % of a small step."""
+    """Seed torch. torch.manual_seed takes three stack traces for absent devices, 4 % of a small step."""
     if torch.cuda.is_available():
         torch.manual_seed(seed)
     else:
@@ -205,7 +216,7 @@ def seed_torch(seed: int) -> None:
 def compute_window_loss(
     network: Any, streams: Streams, choose: CandidateSampler, window: Window, state_LBW: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The loss over a window, and the state after it, detached. ``network`` may be a compiled one."""
+    """Return the loss over a window, and the detached state after it. ``network`` may be a compiled one."""
     batch, asked = gather_batch(network, streams, window)
     x_TBH, state_LBW = network(batch.read, state_LBW)
     q_NH = network.compute_query(x_TBH.flatten(0, 1)[batch.rows], asked.after, asked.contexts)
@@ -214,7 +225,7 @@ def compute_window_loss(
 
 
 class FitCallback(lightning.Callback):
-    """Report at each batch, validates each epoch, and keeps a checkpoint."""
+    """Reports progress and stops if asked before each batch, validates after each epoch, and saves checkpoints."""
 
     def __init__(
         self,
@@ -225,7 +236,7 @@ class FitCallback(lightning.Callback):
         every_seconds: float,
         validate: Callable[[], NextItemMetrics] | None = None,
     ) -> None:
-        """``validate`` tells how well the validation users are foretold; None: there are none, and nothing stops."""
+        """``validate`` measures the network on the validation users; None: there are none, and no early stopping."""
         self.reporter = reporter
         self.every_seconds = every_seconds
         self._phase = phase
@@ -246,7 +257,7 @@ class FitCallback(lightning.Callback):
         done = self._epochs_before + trainer.current_epoch + batch_idx / trainer.num_training_batches
         if self._warm:
             self.reporter.start_clock(done)
-        # The first batch is no measure of speed: what it needs is compiled, or read from the disk.
+        # The first batch tells nothing of the speed: it compiles kernels, or reads them from the disk.
         self._warm = True
         if self.reporter.is_due():
             assert isinstance(pl_module, HrnnModule)  # noqa: S101
@@ -263,7 +274,7 @@ class FitCallback(lightning.Callback):
     ) -> None:
         assert isinstance(pl_module, HrnnModule)  # noqa: S101
         rank = pl_module.rank
-        # After its last batch an epoch is validated before it is kept.
+        # After an epoch's last batch, on_train_epoch_end validates first and then saves.
         if batch_idx + 1 == trainer.num_training_batches or (rank.size > 1 and batch_idx % AGREED_EVERY):
             return
         if rank.agree_on(time.monotonic() - self._kept_at >= self.every_seconds):
@@ -275,14 +286,13 @@ class FitCallback(lightning.Callback):
         pl_module.end_epoch()
         epoch = trainer.current_epoch + 1
         if self._validate is not None:
-            foretold = self._validate()
-            gain = foretold.ndcg
-            self.reporter.ndcg = float(compute_single_target_ndcg(foretold.ranks).mean())
-            if gain > pl_module.best.ndcg:
+            metrics = self._validate()
+            self.reporter.ndcg = float(compute_single_target_ndcg(metrics.ranks).mean())
+            if metrics.ndcg > pl_module.best.ndcg:
                 weights = {name: tensor.clone() for name, tensor in pl_module.network.state_dict().items()}
-                pl_module.best = BestEpoch(gain, epoch, weights)
+                pl_module.best = BestEpoch(metrics.ndcg, epoch, weights)
             pl_module.over = epoch - pl_module.best.epoch >= max(3, round(PATIENCE * pl_module.epochs))
-            self._log_metrics(trainer, epoch, validation_gain=gain)
+            self._log_metrics(trainer, epoch, validation_gain=metrics.ndcg)
         else:
             self._log_metrics(trainer, epoch)
         self.reporter.report(self._phase, self._epochs_before + epoch)

@@ -24,63 +24,65 @@ Precision = Literal["32-true", "bf16-mixed"]
 
 @dataclass(frozen=True, kw_only=True)
 class FitSettings:
-    """How a fitting is run, by every rank alike."""
+    """The settings of a fit, the same for every rank."""
 
     checkpoint: str
     resumed: bool
-    """Does it go on from the checkpoint?"""
+    """True: continue from the checkpoint."""
     every_seconds: float
     precision: Precision
     threads: int
-    """Of each rank."""
+    """The threads of each rank."""
     processes: int
-    """Of each node."""
+    """The processes of each node."""
     nodes: int
     cuda: bool
 
 
 def run_trainer(
-    fitting: HrnnModule, each_batch: FitCallback, terms: FitSettings, devices: Sequence[int], log: Any = False
+    module: HrnnModule, callback: FitCallback, fit_settings: FitSettings, devices: Sequence[int], logger: Any = False
 ) -> None:
-    """One rank's part; ``devices`` are the numbers of its machine's GPUs that take part, () the first."""
+    """Train one rank's share. ``devices`` are the numbers of its machine's GPUs that take part; (): the first."""
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     trainer = lightning.Trainer(
-        accelerator="cuda" if terms.cuda else "cpu",
-        devices=(list(devices) or list(range(terms.processes)))[: terms.processes] if terms.cuda else terms.processes,
-        num_nodes=terms.nodes,
-        strategy="auto" if fitting.rank.size == 1 else _create_ddp_strategy(fitting.rank, terms),
-        precision=terms.precision,
-        max_epochs=fitting.epochs,
+        accelerator="cuda" if fit_settings.cuda else "cpu",
+        devices=(list(devices) or list(range(fit_settings.processes)))[: fit_settings.processes]
+        if fit_settings.cuda
+        else fit_settings.processes,
+        num_nodes=fit_settings.nodes,
+        strategy="auto" if module.rank.size == 1 else _create_ddp_strategy(module.rank, fit_settings),
+        precision=fit_settings.precision,
+        max_epochs=module.epochs,
         log_every_n_steps=1,
         reload_dataloaders_every_n_epochs=1,
-        callbacks=[each_batch],
-        default_root_dir=Path(terms.checkpoint).parent,
-        logger=log,
+        callbacks=[callback],
+        default_root_dir=Path(fit_settings.checkpoint).parent,
+        logger=logger,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    fitting.train()
+    module.train()
     with warnings.catch_warnings():
-        # Lightning asks torch for a class by its old name at every batch.
+        # Lightning uses a deprecated name of torch's at every batch.
         warnings.filterwarnings("ignore", module=r"pytorch_lightning\.utilities\._pytree")
-        # Epoch goes on at the batch that comes next; Lightning can't know.
+        # EpochWindows continues at the next batch, which Lightning does not know.
         warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch ended")
-        trainer.fit(fitting, ckpt_path=terms.checkpoint if terms.resumed else None, weights_only=True)
+        trainer.fit(module, ckpt_path=fit_settings.checkpoint if fit_settings.resumed else None, weights_only=True)
 
 
-def _create_ddp_strategy(rank: Rank, terms: FitSettings) -> DDPStrategy:
+def _create_ddp_strategy(rank: Rank, fit_settings: FitSettings) -> DDPStrategy:
     return DDPStrategy(
-        cluster_environment=_RankEnvironment(rank, terms.processes),
-        process_group_backend="nccl" if terms.cuda else "gloo",
+        cluster_environment=_RankEnvironment(rank, fit_settings.processes),
+        process_group_backend="nccl" if fit_settings.cuda else "gloo",
         timeout=timedelta(seconds=COLLECTIVE_SECONDS),
-        # The buffers are what is known of the items, the same for all.
+        # The buffers are features of the items, the same on all ranks.
         forward_sync_buffers=False,
     )
 
 
 class _RankEnvironment(ClusterEnvironment):
-    """Tells Lightning who this process is; those that train together have met already."""
+    """Tells Lightning this process's rank. The process group exists already."""
 
     creates_processes_externally = True
     main_address, main_port = "", 0
@@ -114,13 +116,14 @@ class _RankEnvironment(ClusterEnvironment):
 
 
 def choose_precision(options: TrainingOptions) -> Precision:
+    """Return the operator's choice, or for "auto" bfloat16 on GPUs that support it."""
     if options.precision != "auto":
         return options.precision
     return "bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true"
 
 
 def create_logger(options: TrainingOptions, logs: Path | None) -> Any:
-    """Lightning's logger into this folder; False for none."""
+    """Create Lightning's logger into this folder; False: no logger."""
     if options.logger == "none" or logs is None:
         return False
     loggers = {"csv": lightning.loggers.CSVLogger, "tensorboard": lightning.loggers.TensorBoardLogger}

@@ -276,7 +276,7 @@ class HrnnNetwork(nn.Module):
         return loss + self.compute_new_loss(q_NH[asked_N], pairs.select_queries(asked_N), new, choose)
 
     def _compute_repeat_loss(self, q_NH: Tensor, pairs: Pairs, targets: Targets, pair_K: Tensor) -> Tensor:
-        """Return the weighted sum over targets of -log p(target | again); ``pair_K`` are their places among the pairs."""
+        """Return the weighted sum of -log p(target | again) over targets, which are the pairs ``pair_K``."""
         assert self.again is not None  # noqa: S101
         asked_N, targets = targets.renumber_queries(len(q_NH))
         number_S = asked_N[pairs.rows].cumsum(0) - 1

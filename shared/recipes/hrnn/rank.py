@@ -10,7 +10,7 @@ from torch import Tensor, distributed
 from shared.recipes.hrnn.types import Window
 
 COLLECTIVE_SECONDS = 300.0
-"""A rank that others wait for longer, while rank zero validates or writes a checkpoint, is lost."""
+"""A rank that the other ranks wait for longer, even while rank zero validates or writes a checkpoint, is lost."""
 
 
 @dataclass(frozen=True)
@@ -20,21 +20,22 @@ class Rank:
     number: int = 0
     size: int = 1
     local: int = 0
-    """Place among the processes of its machine."""
+    """Its index among the processes of its machine."""
     talking: distributed.ProcessGroup | None = None
-    """Where what is agreed is said, if not among all that train; it does not wait for a GPU."""
+    """The group for decisions, which does not wait for GPUs; None: the default group."""
 
     def select_streams(self, window: Window) -> Window:
-        """Its streams: every ``size``-th."""
+        """Return this rank's streams of the window: every ``size``-th."""
         if self.size == 1:
             return window
         return Window(*(each[:, self.number :: self.size] for each in window))
 
     def select_state(self, state_LBW: Tensor) -> Tensor:
+        """Return the state of this rank's streams."""
         return state_LBW[:, self.number :: self.size].contiguous()
 
     def gather_state(self, state_LBW: Tensor) -> Tensor:
-        """The state of all streams, of each rank's. All ranks must ask."""
+        """Return the state of all streams, from each rank's share. All ranks must call."""
         if self.size == 1:
             return state_LBW
         parts = [torch.empty_like(state_LBW) for _ in range(self.size)]
@@ -42,7 +43,7 @@ class Rank:
         return torch.stack(parts, 2).flatten(1, 2)
 
     def agree_on(self, decision: bool) -> bool:
-        """What rank zero has decided. All ranks must ask."""
+        """Return rank zero's decision. All ranks must call."""
         if self.size == 1:
             return decision
         said = torch.tensor([decision], dtype=torch.uint8)

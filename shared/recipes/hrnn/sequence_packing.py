@@ -217,8 +217,8 @@ class Streams:
     def iter_newest(
         self, places_N: Tensor, count: int
     ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], float]]:
-        """Yield for each place (items of the user's ``count`` newest events before it, numbers of their moments, time of
-        the query in seconds since the epoch)."""
+        """Yield for each place (items of the user's ``count`` newest events before it, numbers of their moments, the
+        query's time in seconds since the epoch)."""
         start_E, items_E = self._start_E.cpu().numpy(), self.items_E.cpu().numpy()
         position_E = self._position_E.cpu().numpy()
         after_N = self._compute_request_gaps(places_N).cpu().numpy()
@@ -229,8 +229,8 @@ class Streams:
             yield items_E[events].astype(np.int64), moments, at
 
     def compute_recency(self, places: Tensor, half_life: float) -> Tensor:
-        """Return weights of events: 1 at the end of the data, halved for each share ``half_life`` of the data's time span
-        before it."""
+        """Return weights of events: 1 at the end of the data, halved for each share ``half_life`` of the data's time
+        span before it."""
         times = self._stamps_E[places.cpu().numpy()]
         first, last = int(self._stamps_E.min()), int(self._stamps_E.max())
         return torch.from_numpy(0.5 ** ((last - times) / max(last - first, 1) / half_life)).to(places.device).float()

@@ -133,16 +133,16 @@ class Learner:
         fitting = self._fitting(users, counts_I, self.plan.epochs, self.plan.learning_rate, self.context.seed)
 
         def validate() -> NextItemMetrics:
-            return self._foretell(self.network.fold_features(), validation)
+            return self._predict_next_item(self.network.fold_features(), validation)
 
-        telling = self._count(validation)
+        telling = self._has_weighted_events(validation)
         watching = self.each_batch("training", 0, checkpoint, validate if telling else None)
         epochs = run_fit(fitting, watching, checkpoint, self.context, logs)
         if telling:
-            self._lean(users, validation)
+            self._fit_blend(users, validation)
         return epochs
 
-    def _lean(self, users: npt.NDArray[np.int64], validation: npt.NDArray[np.int64]) -> None:
+    def _fit_blend(self, users: npt.NDArray[np.int64], validation: npt.NDArray[np.int64]) -> None:
         on_block = self.reporter.stop_if_asked
         counters = Counters.count_events(self.data.histories, users, on_block)
         # Nobody took what only its features tell of, and no counter knows it: there the network's logits stay its own.
@@ -150,26 +150,28 @@ class Learner:
         network = self.network.fold_features().to(self.device)
         self.leaning = CounterBlend(counters, fit_blend(network, self.streams, validation, counters, on_block, fixed))
 
-    def foretold(self, users: npt.NDArray[np.int64]) -> tuple[dict[str, float], dict[str, float]]:
+    def measure_next_items(self, users: npt.NDArray[np.int64]) -> tuple[dict[str, float], dict[str, float]]:
         """``shared.recipes.evaluation.foretold``, reading each history once."""
         histories = self.data.histories
-        found = self._foretell(self.served(), users, lists=True)
+        found = self._predict_next_item(self.build_served_network(), users, lists=True)
         user_Q = np.searchsorted(histories.offsets, found.events, side="right") - 1
         return compute_next_item_metrics(found.ranks, user_Q, shown=found.shown, items=len(histories.item_ids))
 
-    def _foretell(self, network: HrnnNetwork, users: npt.NDArray[np.int64], *, lists: bool = False) -> NextItemMetrics:
+    def _predict_next_item(
+        self, network: HrnnNetwork, users: npt.NDArray[np.int64], *, lists: bool = False
+    ) -> NextItemMetrics:
         on_block = self.reporter.stop_if_asked
         return predict_next_item(
             network.to(self.device), self.streams, users, on_block, lists=lists, leaning=self.leaning
         )
 
-    def _count(self, users: npt.NDArray[np.int64]) -> bool:
+    def _has_weighted_events(self, users: npt.NDArray[np.int64]) -> bool:
         """Has any of their events a weight? Where none has, they can't tell which epoch was the best."""
         histories = self.data.histories
         events = expand_ranges(histories.offsets[users], histories.lengths[users])
         return bool(self.streams.weights_E[torch.from_numpy(events).to(self.device)].any())
 
-    def go_on(
+    def continue_training(
         self,
         users: npt.NDArray[np.int64],
         epochs_before: int,
@@ -198,7 +200,7 @@ class Learner:
     def recommend(self, events_Q: npt.NDArray[np.int64], count: int, *, unseen: bool = False) -> npt.NDArray[np.int64]:
         """``shared.recipes.evaluation.Recommend``; ``unseen`` leaves out what a user has had."""
         return find_best_items(
-            self.served().to(self.device),
+            self.build_served_network().to(self.device),
             self.streams,
             events_Q,
             count,
@@ -207,7 +209,7 @@ class Learner:
             leaning=self.leaning,
         )
 
-    def served(self) -> HrnnNetwork:
+    def build_served_network(self) -> HrnnNetwork:
         """The network as it answers: items' features in their vectors, and the objective, if any, in their biases."""
         network = self.network.fold_features()
         if self.leaning is not None:
@@ -220,9 +222,9 @@ class Learner:
                     network.again.bias.weight += factors_I[:, None]
         return network
 
-    def left(self) -> HrnnNetwork:
+    def build_final_network(self) -> HrnnNetwork:
         """The same as it is left to the runtime: what is in fashion at the end of the data is part of its biases."""
-        network = self.served()
+        network = self.build_served_network()
         if self.leaning is not None:
             in_fashion_I = np.array(self.leaning.weights.fashion, np.float32) @ self.leaning.counters.get_fashion(
                 np.inf
@@ -231,7 +233,7 @@ class Learner:
                 network.bias[:-1] += torch.from_numpy(in_fashion_I).to(network.bias)
         return network
 
-    def chooser(self, counts_I: npt.NDArray[np.int64]) -> CandidateSampler:
+    def create_sampler(self, counts_I: npt.NDArray[np.int64]) -> CandidateSampler:
         """Of candidates, for training on so many interactions with each item; tells the network who is a stranger.
 
         There are none to a recipe that knows all its items: to estrange others would cost it, and gain nothing.
@@ -257,7 +259,7 @@ class Learner:
             self.streams,
             users,
             self.plan,
-            self.chooser(counts_I),
+            self.create_sampler(counts_I),
             torch.from_numpy(counts_I),
             epochs=epochs,
             learning_rate=learning_rate,

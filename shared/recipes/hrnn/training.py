@@ -26,7 +26,7 @@ from shared.recipes.progress import ProgressReporter
 from shared.recipes.training_api import Trained, TrainingContext, Validated
 
 
-class Run(NamedTuple):
+class TrainingRun(NamedTuple):
     """A training, but for the writing."""
 
     learner: Learner
@@ -37,7 +37,7 @@ class Run(NamedTuple):
     report: Mapping[str, Any] = MappingProxyType({})
 
 
-class Measured(NamedTuple):
+class Measurement(NamedTuple):
     """What ``Trained`` tells of a learner, by the users that are tested."""
 
     metrics: dict[str, float]
@@ -45,10 +45,10 @@ class Measured(NamedTuple):
     report: Mapping[str, Any] = MappingProxyType({})
 
 
-Measure = Callable[[Learner, Split], Measured]
+Measure = Callable[[Learner, Split], Measurement]
 
 
-Learn = Callable[[TrainingTask], Run]
+Learn = Callable[[TrainingTask], TrainingRun]
 """How a recipe learns from nothing, and is measured: ``in_full``, or what stands in its place."""
 
 
@@ -65,14 +65,14 @@ def train(
     """
     started = time.monotonic()
     reporter = ProgressReporter.for_training(context)
-    checkpoints = context.workspace / fingerprint(data, recipe, parameters, context)
+    checkpoints = context.workspace / compute_fingerprint(data, recipe, parameters, context)
     checkpoints.mkdir(parents=True, exist_ok=True)
     if context.base is None:
-        run = (learn or in_full)(TrainingTask(data, recipe, parameters, context, reporter, checkpoints))
+        run = (learn or train_in_full)(TrainingTask(data, recipe, parameters, context, reporter, checkpoints))
     else:
         before = WarmStart.open(context.base)
         parameters = before.parameters
-        run = updated(TrainingTask(data, recipe, parameters, context, reporter, checkpoints), before)
+        run = train_update(TrainingTask(data, recipe, parameters, context, reporter, checkpoints), before)
     learner, histories, artifact = run.learner, data.histories, context.artifact
     reporter.report("writing", run.epochs)
     trained = Trained(
@@ -82,7 +82,7 @@ def train(
         seconds=round(time.monotonic() - started, 3),
         report=dict(run.report),
     )
-    network = learner.left()
+    network = learner.build_final_network()
     if learner.leaning is not None:
         learner.leaning.counters.save(artifact / COUNTERS)
     save_file(
@@ -103,22 +103,22 @@ def train(
     return trained
 
 
-def in_full(task: TrainingTask, measure: Measure | None = None) -> Run:
+def train_in_full(task: TrainingTask, measure: Measure | None = None) -> TrainingRun:
     """Learns from nothing: fit, evaluate, go on with everybody."""
     options, reporter = task.context.options, task.reporter
     more = RETRAINING_EPOCHS if options.retrain_on_all_users else 0
     split = Split.draw(task.data.histories, task.context.seed)
-    learner, epochs = fitted(task, split, task.context.artifact / "logs", more)
+    learner, epochs = fit_network(task, split, task.context.artifact / "logs", more)
     reporter.expect_epochs(epochs + more)
     reporter.report("evaluating", epochs)
-    found = (measure or evaluated)(learner, split)
+    found = (measure or evaluate_trainer)(learner, split)
     if options.retrain_on_all_users:
         everybody = np.concatenate([split.train, split.validation, split.test])
-        epochs += learner.go_on(np.sort(everybody), epochs, task.checkpoints / "retraining.ckpt")
-    return Run(learner, found.metrics, found.baseline, epochs, len(split.test), found.report)
+        epochs += learner.continue_training(np.sort(everybody), epochs, task.checkpoints / "retraining.ckpt")
+    return TrainingRun(learner, found.metrics, found.baseline, epochs, len(split.test), found.report)
 
 
-def fitted(task: TrainingTask, split: Split, logs: Path | None = None, more: int = 0) -> tuple[Learner, int]:
+def fit_network(task: TrainingTask, split: Split, logs: Path | None = None, more: int = 0) -> tuple[Learner, int]:
     """A learner that has learnt of the training users, as long as the validation users gained; its epochs."""
     histories = task.data.histories
     events = int(histories.lengths[split.train].sum())
@@ -141,17 +141,17 @@ def validate(
     of_training = Split.draw(data.histories, context.seed)
     split, users = split_for_trials(of_training, data.histories)
     reporter = ProgressReporter.for_training(context)
-    name = fingerprint(data, recipe, parameters, context)
+    name = compute_fingerprint(data, recipe, parameters, context)
     # What has learnt of fewer users is not the training's.
     checkpoints = context.workspace / (name if split is of_training else f"{name}.trial")
     checkpoints.mkdir(parents=True, exist_ok=True)
-    learner, epochs = fitted(TrainingTask(data, recipe, parameters, context, reporter, checkpoints), split)
+    learner, epochs = fit_network(TrainingTask(data, recipe, parameters, context, reporter, checkpoints), split)
     reporter.report("evaluating", epochs)
-    metrics, errors = learner.foretold(users)
+    metrics, errors = learner.measure_next_items(users)
     return Validated(metrics=metrics, errors=errors, epochs=epochs, seconds=round(time.monotonic() - started, 3))
 
 
-def updated(task: TrainingTask, base: WarmStart) -> Run:
+def train_update(task: TrainingTask, base: WarmStart) -> TrainingRun:
     """Goes on from ``base`` with the events that are new, tested by the newest of these: the others it knows.
 
     Where they are of fewer than two users who can be tested, nothing is learnt and the metrics are those of the base;
@@ -167,25 +167,25 @@ def updated(task: TrainingTask, base: WarmStart) -> Run:
     learner = Learner(task, events, base, new_E)
     knowing = np.flatnonzero(histories.in_training)
     with_news = np.flatnonzero(histories.in_training & (new_U > 0))
-    newest_U = trailing(new_E, histories.offsets)
+    newest_U = count_trailing_new(new_E, histories.offsets)
     testable_U = histories.in_training & (newest_U > 0)
     if (testable_U & (histories.lengths >= 2)).sum() < 2:
-        learner.chooser(count_interactions(histories, knowing))
-        return Run(learner, base.metrics, base.baseline, 0, 0)
+        learner.create_sampler(count_interactions(histories, knowing))
+        return TrainingRun(learner, base.metrics, base.baseline, 0, 0)
     split = Split.draw(dataclasses.replace(histories, in_training=testable_U), task.context.seed)
     learner.plan = learner.plan.with_target_share(int(histories.lengths[with_news].sum()) / events)
     users = np.setdiff1d(with_news, split.test)
-    epochs = learner.go_on(
+    epochs = learner.continue_training(
         users, 0, task.checkpoints / "training.ckpt", phase="training", knowing=knowing, tested=split.test
     )
     reporter.report("evaluating", epochs)
-    found = evaluated(learner, split, newest_U)
+    found = evaluate_trainer(learner, split, newest_U)
     if options.retrain_on_all_users:
-        epochs += learner.go_on(with_news, epochs, task.checkpoints / "retraining.ckpt", knowing=knowing)
-    return Run(learner, found.metrics, found.baseline, epochs, len(split.test), found.report)
+        epochs += learner.continue_training(with_news, epochs, task.checkpoints / "retraining.ckpt", knowing=knowing)
+    return TrainingRun(learner, found.metrics, found.baseline, epochs, len(split.test), found.report)
 
 
-def trailing(new_E: npt.NDArray[np.bool_], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def count_trailing_new(new_E: npt.NDArray[np.bool_], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """int64[U]: how many of each user's newest events are new, without one between them that is not."""
     old_E = np.where(new_E, -1, np.arange(len(new_E)))
     last_old_U = np.maximum.reduceat(old_E, offsets[:-1])
@@ -193,7 +193,7 @@ def trailing(new_E: npt.NDArray[np.bool_], offsets: npt.NDArray[np.int64]) -> np
     return newest_U
 
 
-def evaluated(learner: Learner, split: Split, newest_U: npt.NDArray[np.int64] | None = None) -> Measured:
+def evaluate_trainer(learner: Learner, split: Split, newest_U: npt.NDArray[np.int64] | None = None) -> Measurement:
     """By ``shared.recipes.evaluation``, and what it counts."""
     data = learner.data
     found = evaluate_recommender(
@@ -204,10 +204,10 @@ def evaluated(learner: Learner, split: Split, newest_U: npt.NDArray[np.int64] | 
         weights_E=data.event_weights,
         newest_U=newest_U,
     )
-    return Measured(*found, compute_report(learner.recommend, data.histories, split, found, newest_U))
+    return Measurement(*found, compute_report(learner.recommend, data.histories, split, found, newest_U))
 
 
-def fingerprint(
+def compute_fingerprint(
     data: TrainingData,
     recipe: Recipe,
     parameters: Mapping[str, str],

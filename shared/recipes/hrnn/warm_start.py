@@ -85,10 +85,13 @@ class WarmStart:
     def find_new_events(self, histories: Histories) -> npt.NDArray[np.bool_]:
         """bool[E]: the events that were not trained on. Events are compared by a mix of 64 bits of all they are."""
         before = self.histories
-        of_users, of_items = find_places(before.user_ids, histories.user_ids), find_places(before.item_ids, histories.item_ids)
+        of_users, of_items = (
+            find_places(before.user_ids, histories.user_ids),
+            find_places(before.item_ids, histories.item_ids),
+        )
         of_types = find_places(before.event_type_names, histories.event_type_names)
         kept = np.repeat(of_users, before.lengths) != NEW
-        known = _mixed(
+        known = _hash_rows(
             np.repeat(of_users, before.lengths)[kept],
             of_items[before.items[kept]],
             before.timestamps[kept],
@@ -96,7 +99,7 @@ class WarmStart:
             np.append(of_types, NEW)[before.event_types[kept]],
         )
         users_E = np.repeat(np.arange(len(histories.user_ids)), histories.lengths)
-        now = _mixed(users_E, histories.items, histories.timestamps, histories.event_types)
+        now = _hash_rows(users_E, histories.items, histories.timestamps, histories.event_types)
         return np.isin(now, known, invert=True)
 
     def transfer_weights(
@@ -140,7 +143,7 @@ class WarmStart:
         of_types = find_places(types, types_before)
         of_types = np.append(0, np.where(of_types == NEW, NEW, of_types + 1))  # 0: none
         # The last row is every stranger's.
-        of_features = np.append(features(self.columns["items"], get_columns(items)), self.config.item_features)
+        of_features = np.append(map_features(self.columns["items"], get_columns(items)), self.config.item_features)
         return {
             "item.weight": of_items,
             "bias": of_items,
@@ -148,8 +151,8 @@ class WarmStart:
             "again.of_type.weight": of_types,
             "again.bias.weight": of_items[:-1],
             "of_item.weight": of_features,
-            "of_user.weight": features(self.columns["users"], get_columns(data.users)),
-            "of_context.weight": features(self.columns["contexts"], get_columns(data.contexts)),
+            "of_user.weight": map_features(self.columns["users"], get_columns(data.users)),
+            "of_context.weight": map_features(self.columns["contexts"], get_columns(data.contexts)),
         }
 
     def _init_new_items(self, network: HrnnNetwork, data: TrainingData, new: Tensor) -> None:
@@ -191,17 +194,17 @@ def get_columns(of: Features | None) -> tuple[FeatureColumn, ...]:
     return of.columns if of is not None else ()
 
 
-def features(before: Sequence[FeatureColumn], now: Sequence[FeatureColumn]) -> npt.NDArray[np.int64]:
+def map_features(before: Sequence[FeatureColumn], now: Sequence[FeatureColumn]) -> npt.NDArray[np.int64]:
     """For each feature of columns now the one that meant the same before; NEW where none did.
 
     A category is known by its name, a word by its bucket, and a number by the bucket into which it fell.
     """
     known = {(column.name, column.kind): column for column in before}
-    found = [_same(known.get((column.name, column.kind)), column) for column in now]
+    found = [_map_column(known.get((column.name, column.kind)), column) for column in now]
     return np.concatenate([*found, np.zeros(0, np.int64)])
 
 
-def _same(before: FeatureColumn | None, now: FeatureColumn) -> npt.NDArray[np.int64]:
+def _map_column(before: FeatureColumn | None, now: FeatureColumn) -> npt.NDArray[np.int64]:
     if before is None or (now.kind == "numeric" and not before.edges):
         return np.full(now.size, NEW)
     match now.kind:
@@ -217,7 +220,7 @@ def _same(before: FeatureColumn | None, now: FeatureColumn) -> npt.NDArray[np.in
     return np.where(own == NEW, NEW, own + before.first)
 
 
-def _mixed(*parts: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.uint64]:
+def _hash_rows(*parts: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.uint64]:
     """A number for each row of equally long arrays, another one for another row (splitmix64, Steele et al., 2014)."""
     mixed = np.zeros(len(parts[0]), np.uint64)
     for part in parts:

@@ -29,10 +29,10 @@ def train(data: TrainingData, recipe: Recipe, parameters: Mapping[str, str], con
     period = int(parameters[ACTION_OPTIMIZATION_PERIOD.name]) * DAY_SECONDS
     targets_E = find_targets(data.histories, period)
 
-    def measure(learner: Learner, split: Split) -> training.Measured:
-        return training.Measured(*evaluate_actions(learner.recommend, data.histories, split, targets_E, period))
+    def measure(learner: Learner, split: Split) -> training.Measurement:
+        return training.Measurement(*evaluate_actions(learner.recommend, data.histories, split, targets_E, period))
 
-    learn = partial(training.in_full, measure=measure)
+    learn = partial(training.train_in_full, measure=measure)
     ActionRules.from_data(data).save(context.artifact)
     weighed = dataclasses.replace(data, event_weights=targets_E.astype(np.float32))
     return training.train(weighed, recipe, parameters, context, learn)

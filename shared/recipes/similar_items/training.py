@@ -15,7 +15,7 @@ from shared.recipes.artifact import WEIGHTS, ModelDescription, summarize_trainin
 from shared.recipes.baskets import Baskets
 from shared.recipes.declaration import Recipe
 from shared.recipes.evaluation import Split, compute_report, evaluate_recommender, measure_next_item, split_for_trials
-from shared.recipes.hrnn.training import fingerprint
+from shared.recipes.hrnn.training import compute_fingerprint
 from shared.recipes.progress import Phase, ProgressReporter
 from shared.recipes.similar_items.fit import RETRAINING_EPOCHS
 from shared.recipes.similar_items.trainer import VectorLearner
@@ -36,7 +36,7 @@ def train(
     split = Split.draw(histories, context.seed)
     more = RETRAINING_EPOCHS if context.options.retrain_on_all_users else 0
     reporter = ProgressReporter.for_training(context)
-    checkpoints = context.workspace / fingerprint(data, recipe, parameters, context)
+    checkpoints = context.workspace / compute_fingerprint(data, recipe, parameters, context)
     checkpoints.mkdir(parents=True, exist_ok=True)
     learner = VectorLearner(data, parameters, context, reporter, checkpoints)
     epochs = learner.fit(split, more)
@@ -87,7 +87,7 @@ def validate(
     of_training = Split.draw(histories, context.seed)
     split, users = split_for_trials(of_training, histories)
     reporter = ProgressReporter.for_training(context)
-    name = fingerprint(data, recipe, parameters, context)
+    name = compute_fingerprint(data, recipe, parameters, context)
     # The checkpoints of a trial on fewer users must not be taken up by the training.
     checkpoints = context.workspace / (name if split is of_training else f"{name}.trial")
     checkpoints.mkdir(parents=True, exist_ok=True)

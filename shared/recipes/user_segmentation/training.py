@@ -24,7 +24,7 @@ from shared.recipes.hrnn import training
 from shared.recipes.hrnn.batch_ranking import iter_log_shares
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS, TrainingPlan
 from shared.recipes.hrnn.trainer import Learner, TrainingTask, completed
-from shared.recipes.hrnn.training import Run
+from shared.recipes.hrnn.training import TrainingRun
 from shared.recipes.training_api import Trained, TrainingContext
 
 TEST_SHARE = 0.2
@@ -42,7 +42,7 @@ def train(data: TrainingData, recipe: Recipe, parameters: Mapping[str, str], con
     return training.train(data, recipe, parameters, context, learn_affinity)
 
 
-def learn_affinity(task: TrainingTask) -> Run:
+def learn_affinity(task: TrainingTask) -> TrainingRun:
     """``shared.recipes.hrnn.training.Learn``: learn from the older interactions of all users, then from all of them."""
     histories, options, reporter = task.data.histories, task.context.options, task.reporter
     users = np.flatnonzero(histories.in_training)
@@ -62,8 +62,8 @@ def learn_affinity(task: TrainingTask) -> Run:
     found, active = evaluate_segments(learner, held_out)
     if options.retrain_on_all_users:
         learner.streams.weights_E = torch.from_numpy(learner.weights_E).to(learner.device)
-        epochs += learner.go_on(users, epochs, task.checkpoints / "retraining.ckpt")
-    return Run(learner, found, active, epochs, len(held_out.firsts))
+        epochs += learner.continue_training(users, epochs, task.checkpoints / "retraining.ckpt")
+    return TrainingRun(learner, found, active, epochs, len(held_out.firsts))
 
 
 class HeldOutEvents(NamedTuple):
@@ -115,7 +115,7 @@ def evaluate_segments(learner: Learner, held_out: HeldOutEvents) -> tuple[dict[s
 @torch.inference_mode()
 def find_segments(learner: Learner, events_Q: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
     """int64[I,N]: places in Q of the users for whom each item is most likely, at the moments of these events."""
-    network = learner.served().to(learner.device)
+    network = learner.build_served_network().to(learner.device)
     best_NI = torch.zeros(0, network.config.items, device=learner.device)
     users_NI = torch.zeros(0, network.config.items, dtype=torch.long, device=learner.device)
     on_block = learner.reporter.stop_if_asked

@@ -1,6 +1,7 @@
-"""Rank zero's side of a training in several processes: none of the others outlives it, or is waited for in vain.
+"""Rank zero's side of a training in several processes: it starts the other ranks, watches them, and ends them.
 
-It starts those of its machine. Those of further nodes are started by ``workers/training/node.py``.
+No rank outlives rank zero, and rank zero never waits for a dead rank. It starts the ranks of its own machine;
+``workers/training/node.py`` starts those of further nodes.
 """
 
 from __future__ import annotations
@@ -35,43 +36,43 @@ from shared.system.parent_death import module_with_parent_death_signal, with_our
 log = structlog.get_logger()
 
 JOIN_SECONDS = 300.0
-"""Within which all ranks must have come."""
+"""The time in which all ranks must arrive."""
 
 POLL_SECONDS = 0.2
 
 NOTICE_SECONDS = 2.0
-"""A process that died is known to have done so within this time of the error that it caused elsewhere."""
+"""A process's death is noticed within this time of the error that it causes in other ranks."""
 
 LOOPBACK = "lo" if sys.platform == "linux" else "lo0"
 
 
 @contextlib.contextmanager
 def launch_ranks(path: Path, context: TrainingContext, on_wait: Callable[[], None], *, cuda: bool) -> Iterator[Rank]:
-    """Makes this process rank zero of those that ``context`` asks for, which take over what is written at ``path``.
+    """Make this process rank zero of the processes that ``context`` asks for; the other ranks load the fit at ``path``.
 
-    ``on_wait`` is called while the others are waited for; what it raises comes out. Raises WorkFailed where a rank dies
-    or does not come. Afterwards there are no other ranks, however it ended.
+    ``on_wait`` is called while it waits for them, and may raise. Raises WorkFailed if a rank dies or does not arrive.
+    Afterwards no other rank runs, even after an error.
     """
     size = context.processes * context.nodes
-    order = RankAssignment(path=str(path), processes=context.processes, size=size, name=uuid.uuid4().hex)
+    assignment = RankAssignment(path=str(path), processes=context.processes, size=size, name=uuid.uuid4().hex)
     with contextlib.ExitStack() as leaving:
         if context.nodes == 1:
             leaving.enter_context(_use_loopback())
         store = _create_store(context, on_wait)
         leaving.callback(store.set, "over", "1")
-        store.set("order", json.dumps(asdict(order)))
+        store.set("order", json.dumps(asdict(assignment)))
         here = ("127.0.0.1", store.port)
-        started = RankProcesses(range(1, order.processes), order, here, context.gpus)
-        leaving.callback(started.kill_all)
-        watching = _RankMonitor(started, connect_store(here), size)
-        leaving.callback(watching.stop_watching)
+        processes = RankProcesses(range(1, assignment.processes), assignment, here, context.gpus)
+        leaving.callback(processes.kill_all)
+        monitor = _RankMonitor(processes, connect_store(here), size)
+        leaving.callback(monitor.stop_watching)
         try:
-            watching.wait_for_ranks(on_wait)
+            monitor.wait_for_ranks(on_wait)
             yield join_group(store, Rank(0, size), cuda=cuda)
         except BaseException as error:
-            reason = watching.find_reason(error)
-            # Nobody is to be waited for.
-            watching.abort_group()
+            reason = monitor.find_reason(error)
+            # No collective may wait for the other ranks any more.
+            monitor.abort_group()
             if reason:
                 log.warning("rank lost", reason=reason, error=str(error))
                 raise WorkFailed(reason) from error
@@ -82,7 +83,7 @@ def launch_ranks(path: Path, context: TrainingContext, on_wait: Callable[[], Non
 
 
 def parse_address(master: str) -> Address:
-    """Raises WorkFailed."""
+    """Parse "host:port". Raises WorkFailed."""
     host, _, port = master.rpartition(":")
     if not host or not port.isdecimal():
         raise WorkFailed(f"FORETASTE_TRAINING_MASTER must be host:port; it is {master!r}.")
@@ -90,21 +91,26 @@ def parse_address(master: str) -> Address:
 
 
 class RankProcesses:
-    """Ranks that this process has started on its machine: they end with it."""
+    """The ranks that this process has started on its machine. They end with it."""
 
     def __init__(
-        self, places: Sequence[int], order: RankAssignment, address: Address, devices: Sequence[int], first: int = 0
+        self,
+        places: Sequence[int],
+        assignment: RankAssignment,
+        address: Address,
+        devices: Sequence[int],
+        first: int = 0,
     ) -> None:
-        """``places`` among the processes of the machine, whose first is rank ``first``."""
-        self._size = order.size
+        """``places`` are indices among the machine's processes, of which index 0 is rank ``first``."""
+        self._size = assignment.size
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         try:
             for place in places:
-                who = (*address, first + place, place, ",".join(map(str, devices)))
+                arguments = (*address, first + place, place, ",".join(map(str, devices)))
                 self._processes[first + place] = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                    module_with_parent_death_signal("shared.recipes.hrnn.distributed.worker", *map(str, who)),
+                    module_with_parent_death_signal("shared.recipes.hrnn.distributed.worker", *map(str, arguments)),
                     stdin=subprocess.PIPE,
-                    stdout=2,  # a job's own is for its answers
+                    stdout=2,  # the job's stdout carries its results
                     env={"OMP_WAIT_POLICY": "passive", "TORCH_CPP_LOG_LEVEL": "ERROR", **with_our_packages(os.environ)},
                 )
         except BaseException:
@@ -112,19 +118,21 @@ class RankProcesses:
             raise
 
     def find_lost_rank(self) -> str | None:
-        """Why one is no more; None while all are well, or have done their part."""
+        """Return why a rank died; None if all are running or have ended well."""
         dead = [(code, number) for number, process in self._processes.items() if (code := process.poll())]
         if not dead:
             return None
-        # One that is killed takes others with it, which end by an error of their own.
+        # A killed rank (negative code) makes further ranks fail, which then exit with an error of their own.
         code, number = min(dead)
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
         return f"Process {number} of the {self._size} that trained together died: {how}. The worker's log says more."
 
     def have_ended(self) -> bool:
+        """Return True once all these ranks have ended."""
         return all(process.poll() is not None for process in self._processes.values())
 
     def kill_all(self) -> None:
+        """Kill the ranks that still run, and wait for their end."""
         for process in self._processes.values():
             process.kill()
         for process in self._processes.values():
@@ -134,10 +142,10 @@ class RankProcesses:
 
 
 class _RankMonitor:
-    """Notices that a rank is no more, and lets nobody wait for it."""
+    """Notices the death of a rank, and aborts all waiting for it."""
 
-    def __init__(self, started: RankProcesses, store: Store, size: int) -> None:
-        self._started = started
+    def __init__(self, processes: RankProcesses, store: Store, size: int) -> None:
+        self._started = processes
         self._store = store
         self._size = size
         self._over = threading.Event()
@@ -155,7 +163,7 @@ class _RankMonitor:
                 return
 
     def abort_group(self) -> None:
-        """What this process waits for from others ends with an error."""
+        """Abort this process's collectives: calls that wait for other ranks raise."""
         with contextlib.suppress(RuntimeError):
             if (group := distributed.group.WORLD) is not None:
                 group.abort()
@@ -174,7 +182,7 @@ class _RankMonitor:
             time.sleep(POLL_SECONDS)
 
     def find_reason(self, error: BaseException) -> str | None:
-        """Of this error, where it comes of the loss of a rank."""
+        """Return the reason for this error if the loss of a rank caused it, else None."""
         if not isinstance(error, RuntimeError):
             return None
         deadline = time.monotonic() + NOTICE_SECONDS
@@ -193,7 +201,7 @@ class _RankMonitor:
 
 @contextlib.contextmanager
 def _use_loopback() -> Iterator[None]:
-    """What the ranks say to each other, nobody else can hear."""
+    """Bind the ranks' connections to the loopback interface, where no other machine can read them."""
     names = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(dict.fromkeys(names, LOOPBACK))
@@ -208,7 +216,7 @@ def _use_loopback() -> Iterator[None]:
 
 
 def _create_store(context: TrainingContext, on_wait: Callable[[], None]) -> TCPStore:
-    """For this machine alone, or where the nodes meet as soon as no other training is there."""
+    """Open the store, for this machine alone or at the nodes' meeting point, once no other training uses that."""
     place = ("127.0.0.1", 0) if context.nodes == 1 else ("", parse_address(context.options.master or "")[1])
     listening = socket.socket()
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

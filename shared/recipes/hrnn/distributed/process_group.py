@@ -1,11 +1,11 @@
-"""Processes that train one network together: who each is, what they agree on, and where they meet.
+"""The group of processes that train one network together: their assignment, and their meeting point.
 
-Rank zero is the process of the job: it starts the others (``leading.py``), says how far the training is, validates, and
-writes. Each of the others is ``rank.py``. They meet at a store of rank zero's:
+Rank zero is the process of the job: it starts the other ranks (``launcher.py``), reports progress, validates, and
+writes the artifact. Each other rank runs ``worker.py``. They meet at a store of rank zero's:
 
-    order       JSON, ``Order``: what there is to do
-    arrived     how many of the others have read it and are ready
-    lost        why a rank of a further node is no more
+    order       JSON, ``RankAssignment``: the work to do
+    arrived     how many of the other ranks have read it and are ready
+    lost        the reason for which a rank of another node died
     over        rank zero has ended
     group/...   torch.distributed's own
 """
@@ -28,20 +28,20 @@ Address = tuple[str, int]
 
 @dataclass(frozen=True, kw_only=True)
 class RankAssignment:
-    """What rank zero asks of the others."""
+    """The work that rank zero gives to the other ranks."""
 
     path: str
-    """``handover.py``'s file, which all nodes find at the same place."""
+    """The file of ``state_transfer.py``, at the same path on all nodes."""
     processes: int
-    """Of each node."""
+    """The processes of each node."""
     size: int
-    """Ranks in all."""
+    """The number of ranks."""
     name: str
-    """No two are alike."""
+    """A unique name."""
 
 
 def join_group(store: Store, rank: Rank, *, cuda: bool) -> Rank:
-    """Joins the group of all ranks: NCCL's among GPUs, else gloo's."""
+    """Join the group of all ranks: by NCCL among GPUs, else by gloo."""
     patience = timedelta(seconds=COLLECTIVE_SECONDS)
     distributed.init_process_group(
         "nccl" if cuda else "gloo",
@@ -54,9 +54,10 @@ def join_group(store: Store, rank: Rank, *, cuda: bool) -> Rank:
 
 
 def connect_store(address: Address) -> TCPStore:
-    """Rank zero's store. Raises ``torch.distributed.DistError`` where it is not there any more."""
+    """Connect to rank zero's store. Raises ``torch.distributed.DistError`` if it is gone."""
     return TCPStore(*address, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=30))
 
 
 def read_assignment(store: Store) -> RankAssignment:
+    """Return the assignment, once rank zero has written it."""
     return RankAssignment(**json.loads(store.get("order")))

@@ -1,6 +1,7 @@
-"""A fitting in a file, for the other ranks to take over: all but the weights, which ddp takes from rank zero.
+"""A fit in a file, for the other ranks to load: all but the weights, which ddp copies from rank zero.
 
-It is one file of safetensors, which is mapped and runs nothing; what is no tensor is JSON in its header.
+The file is one of safetensors, which is memory-mapped and runs no code. Values that are no tensors are JSON in its
+header.
 """
 
 from __future__ import annotations
@@ -23,22 +24,22 @@ from shared.recipes.hrnn.sequence_packing import Streams
 from shared.recipes.hrnn.types import FeatureBags
 
 
-def save_fit(fitting: HrnnModule, terms: FitSettings, path: Path) -> None:
-    network, streams = fitting.network, fitting.streams
+def save_fit(module: HrnnModule, fit_settings: FitSettings, path: Path) -> None:
+    network, streams = module.network, module.streams
     tensors = {f"streams.{name}": tensor for name, tensor in streams.get_tensors().items()}
     tensors |= {f"network.{name}": tensor for name, tensor in network.named_buffers()}
-    tensors |= {"users": torch.from_numpy(fitting.users), "counts": fitting.counts_I}
+    tensors |= {"users": torch.from_numpy(module.users), "counts": module.counts_I}
     facts = {
-        "terms": dataclasses.asdict(terms),
+        "terms": dataclasses.asdict(fit_settings),
         "form": dataclasses.asdict(network.config),
-        "plan": dataclasses.asdict(fitting.plan),
+        "plan": dataclasses.asdict(module.plan),
         "streams": {"items": network.config.items, "event_types": streams.event_types, "repeats": streams.repeats},
         "network": {"dropout": network.dropout, "fast": network.fast, "id_dropout": network.id_dropout},
         "fitting": {
-            "epochs": fitting.epochs,
-            "learning_rate": fitting.learning_rate,
-            "seed": fitting.seed,
-            "compiled": fitting.compiled,
+            "epochs": module.epochs,
+            "learning_rate": module.learning_rate,
+            "seed": module.seed,
+            "compiled": module.compiled,
         },
     }
     whole = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
@@ -48,7 +49,7 @@ def save_fit(fitting: HrnnModule, terms: FitSettings, path: Path) -> None:
 def load_fit(path: Path, device: torch.device) -> tuple[HrnnModule, FitSettings]:
     with safe_open(path, "pt") as file:
         facts = json.loads(file.metadata()["facts"])
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - file is no mapping
 
     def part(name: str) -> dict[str, torch.Tensor]:
         prefix = f"{name}."
@@ -63,7 +64,7 @@ def load_fit(path: Path, device: torch.device) -> tuple[HrnnModule, FitSettings]
         bags = FeatureBags(*(known[f"bag_{name}"] for name in FeatureBags._fields))
         network.set_item_features(bags, known["strangers"], facts["network"]["id_dropout"])
     counts_I = tensors["counts"].to(device)
-    fitting = HrnnModule(
+    module = HrnnModule(
         network,
         Streams.from_tensors(part("streams"), device=device, **facts["streams"]),
         tensors["users"].numpy(),
@@ -72,4 +73,4 @@ def load_fit(path: Path, device: torch.device) -> tuple[HrnnModule, FitSettings]
         counts_I,
         **facts["fitting"],
     )
-    return fitting, FitSettings(**facts["terms"])
+    return module, FitSettings(**facts["terms"])

@@ -2,8 +2,8 @@
 
     python -m shared.recipes.hrnn.distributed.worker HOST PORT NUMBER PLACE DEVICES
 
-HOST and PORT are where rank zero's store is, NUMBER that of the rank, PLACE that among the processes of its machine,
-DEVICES the numbers of the machine's GPUs, with commas. It says and writes nothing, and ends with who started it.
+HOST and PORT are those of rank zero's store, NUMBER is the rank's, PLACE its index among the processes of its machine,
+DEVICES the numbers of the machine's GPUs, with commas. It reports and writes nothing, and ends with its parent.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from pathlib import Path
 
 
 def run_rank(host: str, port: int, number: int, place: int, devices: list[int]) -> None:
-    # Here, and not before it is looked whether who started it is still there: this takes seconds.
+    """Join the group and train this rank's share of the fit."""
+    # These imports take seconds, so that the thread that watches the parent starts before them.
     import torch
     from torch import distributed
 
@@ -27,21 +28,24 @@ def run_rank(host: str, port: int, number: int, place: int, devices: list[int]) 
     from shared.recipes.progress import ProgressReporter
 
     store = connect_store((host, port))
-    order = read_assignment(store)
+    assignment = read_assignment(store)
     device = torch.device("cpu")
     if torch.cuda.is_available():
         device = torch.device("cuda", devices[place] if devices else place)
-    fitting, terms = state_transfer.load_fit(Path(order.path), device)
-    torch.set_num_threads(terms.threads)
+    module, fit_settings = state_transfer.load_fit(Path(assignment.path), device)
+    torch.set_num_threads(fit_settings.threads)
     store.add("arrived", 1)
-    fitting.join_ranks(join_group(store, Rank(number, order.size, place), cuda=terms.cuda))
-    silent = ProgressReporter.create_silent(fitting.epochs)
-    checkpoint = Path(terms.checkpoint)
-    run_trainer(fitting, FitCallback(silent, "training", 0, checkpoint, terms.every_seconds), terms, devices)
+    module.join_ranks(join_group(store, Rank(number, assignment.size, place), cuda=fit_settings.cuda))
+    silent = ProgressReporter.create_silent(module.epochs)
+    checkpoint = Path(fit_settings.checkpoint)
+    run_trainer(
+        module, FitCallback(silent, "training", 0, checkpoint, fit_settings.every_seconds), fit_settings, devices
+    )
     distributed.destroy_process_group()
 
 
 def _exit_with_parent() -> None:
+    """End this process when stdin closes, as it does when the parent ends."""
     while os.read(0, 64):
         pass
     os._exit(1)

@@ -83,9 +83,8 @@ class HistoryReader:
             CounterLogits.create_empty(len(had))
         ),
     ) -> None:
-        """``counted`` returns the counters' terms, given a history's newest items, the numbers of their moments, and all
-        its items.
-        """
+        """``counted`` takes a history's newest items, their moments' numbers and all its items. It returns the
+        counters' terms of the logits."""
         self.weights = weights
         self._counted = counted
         self._number = number
