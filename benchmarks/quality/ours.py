@@ -33,7 +33,7 @@ from shared.recipes.hrnn.batch_ranking import NextItemMetrics, find_best_items
 from shared.recipes.hrnn.lightning_module import EpochWindows, FitCallback
 from shared.recipes.hrnn.network import LAYER_TYPES
 from shared.recipes.hrnn.prediction_targets import compute_target_weights, gather_batch
-from shared.recipes.hrnn.trainer import Learner, TrainingTask
+from shared.recipes.hrnn.trainer import HrnnTrainer, TrainingTask
 from shared.recipes.progress import Phase, ProgressReporter
 from shared.recipes.training_api import TrainingContext, TrainingOptions, TrainingStopped
 
@@ -113,7 +113,7 @@ def train(
     return Model(answers=learner.answers, seconds=spent.wall, cpu_seconds=spent.cpu, epochs=epochs)
 
 
-def run_steps(histories: Histories, setting: Setting, on_step: Callable[[int], bool]) -> Learner:
+def run_steps(histories: Histories, setting: Setting, on_step: Callable[[int], bool]) -> HrnnTrainer:
     """Trains on everybody as ``train`` does, until ``on_step``, which gets the targets of each step, says False."""
     # More epochs than anybody will wait for.
     learner = _learner(histories, replace(setting, epochs=10_000))
@@ -133,7 +133,7 @@ def load_steps(histories: Histories, setting: Setting) -> Iterator[int]:
             yield targets_in(learner, window)
 
 
-def targets_in(learner: Learner, window: sequence_packing.Window) -> int:
+def targets_in(learner: HrnnTrainer, window: sequence_packing.Window) -> int:
     """How many events of a window count in training."""
     return int(compute_target_weights(learner.streams, window.to(learner.streams.device)).count_nonzero())
 
@@ -152,7 +152,7 @@ class Work:
     """Of a step: gradients written and read, weights and both moments of AdamW read and written, in float32."""
 
 
-def work(learner: Learner) -> Work:
+def work(learner: HrnnTrainer) -> Work:
     network, hidden = learner.network, learner.plan.hidden
     cell = sum(
         parameter.numel()
@@ -244,7 +244,7 @@ def _learner(histories: Histories, setting: Setting) -> _Learner:
     return _Learner(TrainingData(histories=histories), setting, len(histories.items), 0)
 
 
-class _Learner(Learner):
+class _Learner(HrnnTrainer):
     """Told of each step and each epoch; either ends the training by saying False."""
 
     on_step: Callable[[int], bool] = staticmethod(lambda _: True)
@@ -287,7 +287,7 @@ class _Learner(Learner):
                 repeats=self.streams.repeats,
             )
             places = histories.offsets[1:] - 1
-            for ranking in find_best_items(network, read, places, len(histories.item_ids), leaning=self.leaning):
+            for ranking in find_best_items(network, read, places, len(histories.item_ids), leaning=self.blend):
                 scores_I = np.empty(len(ranking))
                 scores_I[ranking] = -np.arange(len(ranking))
                 yield scores_I

@@ -33,7 +33,7 @@ from shared.recipes.hrnn.network import HrnnNetwork
 from shared.recipes.hrnn.plan import TrainingPlan
 from shared.recipes.hrnn.rank import Rank
 from shared.recipes.hrnn.scoring import Scorer
-from shared.recipes.hrnn.trainer import Learner
+from shared.recipes.hrnn.trainer import HrnnTrainer
 from shared.recipes.scoring_api import Past, Query
 from shared.recipes.training_api import Trained, TrainingProgress, TrainingStopped
 from tests.recipes.runs import NDCG, make_context, make_task, planned, settings, train
@@ -57,10 +57,10 @@ def prepared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(learning, "HrnnNetwork", functools.partial(HrnnNetwork, dropout=0.0))
 
 
-LEFT, LEARNT = Learner.build_final_network, "learnt.pt"
+LEFT, LEARNT = HrnnTrainer.build_final_network, "learnt.pt"
 
 
-def left_also(learner: Learner, path: Path) -> HrnnNetwork:
+def left_also(learner: HrnnTrainer, path: Path) -> HrnnNetwork:
     """Leaves behind what was learnt, too."""
     torch.save(learner.network.state_dict(), path)
     return LEFT(learner)
@@ -75,7 +75,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Run]:
         for processes in (1, 2):
             told: list[TrainingProgress] = []
             folder = tmp_path_factory.mktemp(f"in{processes}")
-            patched.setattr(Learner, "left", functools.partialmethod(left_also, folder / LEARNT))
+            patched.setattr(HrnnTrainer, "build_final_network", functools.partialmethod(left_also, folder / LEARNT))
             found[processes] = (
                 *train(folder, DATA, progress=told.append, strategy="ddp", devices=processes, **EXACT),
                 told,
@@ -266,7 +266,7 @@ def test_where_nodes_meet_is_host_and_port(master: str) -> None:
 # Without other processes
 
 
-def learner() -> Learner:
+def learner() -> HrnnTrainer:
     data = training_data(
         DATA,
         items=[{"GENRE": "abcde"[item % 5]} for item in range(50)],
@@ -274,12 +274,12 @@ def learner() -> Learner:
         contexts=[{"DEVICE": "xyz"[event % 3]} for event in range(len(DATA.items))],
     )
     recipe = RECIPES["aws-user-personalization"]
-    return Learner(make_task(data, recipe, settings(recipe), make_context(precision="32-true")), len(DATA.items))
+    return HrnnTrainer(make_task(data, recipe, settings(recipe), make_context(precision="32-true")), len(DATA.items))
 
 
-def fitting_of(learner: Learner) -> HrnnModule:
+def fitting_of(learner: HrnnTrainer) -> HrnnModule:
     counts_I = np.bincount(DATA.items, minlength=50)
-    return learner._fitting(np.arange(160), counts_I, 3, 0.01, 0)
+    return learner._create_module(np.arange(160), counts_I, 3, 0.01, 0)
 
 
 def losses(fitting: HrnnModule) -> Iterator[float]:

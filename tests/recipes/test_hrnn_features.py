@@ -15,7 +15,7 @@ from shared.recipes import RECIPES
 from shared.recipes.hrnn.config import HrnnConfig
 from shared.recipes.hrnn.network import HrnnNetwork
 from shared.recipes.hrnn.scoring import Scorer
-from shared.recipes.hrnn.trainer import ESTRANGED, Learner
+from shared.recipes.hrnn.trainer import ID_DROPOUT, HrnnTrainer
 from shared.recipes.hrnn.types import FeatureBags
 from shared.recipes.scoring_api import Past, Query
 from tests.recipes.networks import CELLS, RICH, learnt, shaken, some_bags, some_events, some_known, some_pairs, took
@@ -82,14 +82,14 @@ def test_in_training_some_items_are_treated_as_strangers() -> None:
 
 @pytest.mark.parametrize(
     ("recipe", "strangers", "estranged", "taken_alone"),
-    [("aws-hrnn-metadata", [], 0.0, False), ("aws-user-personalization", [0, 3], ESTRANGED, True)],
+    [("aws-hrnn-metadata", [], 0.0, False), ("aws-user-personalization", [0, 3], ID_DROPOUT, True)],
 )
 def test_a_recipe_that_knows_all_its_items_has_no_strangers(
     recipe: str, strangers: list[int], estranged: float, *, taken_alone: bool
 ) -> None:
     """Items are described by their features and by themselves, also those that only users who test took."""
     data = training_data(walks(users=4, events=6, items=5), items=[{"GENRE": "ab"[item % 2]} for item in range(5)])
-    learner = Learner(make_task(data, RECIPES[recipe], {}), 24)
+    learner = HrnnTrainer(make_task(data, RECIPES[recipe], {}), 24)
     candidates = learner.create_sampler(np.array([0, 3, 1, 0, 2]))(torch.tensor([1]))
     assert torch.nonzero(cast(Tensor, learner.network.strangers)).view(-1).tolist() == strangers
     assert learner.network.id_dropout == estranged

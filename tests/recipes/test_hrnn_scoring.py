@@ -26,7 +26,7 @@ from shared.recipes.hrnn.network import HrnnNetwork
 from shared.recipes.hrnn.repeat_features import FEATURES
 from shared.recipes.hrnn.scoring import Scorer
 from shared.recipes.hrnn.sequence_packing import Streams
-from shared.recipes.hrnn.trainer import Learner
+from shared.recipes.hrnn.trainer import HrnnTrainer
 from shared.recipes.scoring_api import ArtifactError, Past, Query
 from tests.recipes.networks import CELLS, took
 from tests.recipes.runs import HRNN, make_task, planned, settings, train
@@ -178,21 +178,21 @@ def test_a_trained_model_answers_as_the_network_that_was_trained(
     monkeypatch.setattr(BlendFitter, "fit_blend", lambda *_: OF_ALL)
     rows = [[((start + step) % 400, 1_000_000 + 900 * step) for step in range(16)] for start in range(0, 480, 3)]
     of = described(walks(users=160, events=16, items=12) if again else took(rows, 400))
-    learners: list[Learner] = []
-    left = Learner.build_final_network
+    learners: list[HrnnTrainer] = []
+    left = HrnnTrainer.build_final_network
 
-    def kept(learner: Learner) -> HrnnNetwork:
+    def kept(learner: HrnnTrainer) -> HrnnNetwork:
         learners.append(learner)
         return left(learner)
 
-    monkeypatch.setattr(Learner, "left", kept)
+    monkeypatch.setattr(HrnnTrainer, "build_final_network", kept)
     scorer = Scorer.load(train(tmp_path, of, RECIPES["aws-hrnn-metadata"], cell=cell)[1])
     [learner] = learners
     assert learner.streams.repeats == again
-    assert learner.leaning is not None
-    assert learner.leaning.weights == OF_ALL
+    assert learner.blend is not None
+    assert learner.blend.weights == OF_ALL
     assert all(weight != own for weight, own in zip(OF_ALL.values, BlendWeights().values, strict=True))
-    without_fashion = CounterBlend(learner.leaning.counters, replace(OF_ALL, fashion=(0.0,) * len(FASHION)))
+    without_fashion = CounterBlend(learner.blend.counters, replace(OF_ALL, fashion=(0.0,) * len(FASHION)))
     histories, contexts = of.histories, ["tv", "phone", "pad"]
     events_Q = np.concatenate([histories.offsets[:8], histories.offsets[1:9] - 1, histories.offsets[:8] + 5])
     for chosen, log_shares_BI in iter_log_shares(
@@ -213,9 +213,9 @@ def test_a_trained_model_answers_as_the_network_that_was_trained(
 def test_what_is_in_fashion_at_the_end_of_the_data_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a part of the biases."""
     planned(monkeypatch, epochs=1, hidden=32, streams=16, bptt=8)
-    learner = Learner(make_task(training_data(walks(users=90, events=16)), HRNN, settings()), 1000)
+    learner = HrnnTrainer(make_task(training_data(walks(users=90, events=16)), HRNN, settings()), 1000)
     counters = Counters.count_events(walks(users=90, events=16), np.arange(90))
-    learner.leaning = CounterBlend(counters, BlendWeights(bias=0.5, fashion=(1.0, 0.0, -2.0)))
+    learner.blend = CounterBlend(counters, BlendWeights(bias=0.5, fashion=(1.0, 0.0, -2.0)))
     added_I = learner.build_final_network().bias[:-1] - 0.5 * learner.network.fold_features().bias[:-1]
     in_fashion_FI = counters.fashion_MFI[-1]
     np.testing.assert_allclose(added_I.detach(), in_fashion_FI[0] - 2 * in_fashion_FI[2], atol=1e-5)

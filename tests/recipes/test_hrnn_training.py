@@ -32,7 +32,7 @@ from shared.recipes.hrnn.counters import COUNTERS, NAMES, BlendWeights, Counters
 from shared.recipes.hrnn.lightning_module import HrnnModule
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS
 from shared.recipes.hrnn.scoring import Scorer
-from shared.recipes.hrnn.trainer import Learner, event_weights
+from shared.recipes.hrnn.trainer import HrnnTrainer, compute_event_weights
 from shared.recipes.hrnn.training import Measurement, compute_fingerprint, evaluate_trainer
 from shared.recipes.scoring_api import Past, Query
 from shared.recipes.training_api import Trained, TrainingProgress, TrainingStopped
@@ -113,11 +113,11 @@ def test_the_report_leaves_out_what_the_network_does(tmp_path: Path, monkeypatch
     histories, answers = walks(users=40), []
     events_Q = histories.offsets[1:11] - 3
 
-    def looked_at(learner: Learner, split: Split) -> Measurement:
+    def looked_at(learner: HrnnTrainer, split: Split) -> Measurement:
         answers.extend((learner.recommend(events_Q, 50), learner.recommend(events_Q, 10, unseen=True)))
         return evaluate_trainer(learner, split)
 
-    monkeypatch.setattr(training, "evaluated", looked_at)
+    monkeypatch.setattr(training, "evaluate_trainer", looked_at)
     train(tmp_path, histories)
     for begin, event, all_K, unseen_K in zip(histories.offsets, events_Q, *answers, strict=False):
         had = histories.items[begin:event]
@@ -185,7 +185,7 @@ def test_what_is_written_says_what_was_done(trained: tuple[Trained, Path, list[T
     assert model["metrics"] == result.metrics
     assert (model["users"], model["test_users"], model["interactions"]) == (160, 16, 4800)
     popular = Scorer.load(artifact).scores(Query(user_id="nobody", now=0.0))
-    of = event_weights(walks(users=160), recency_mask=True)
+    of = compute_event_weights(walks(users=160), recency_mask=True)
     np.testing.assert_allclose(popular, np.bincount(walks(users=160).items, of) / of.sum(), rtol=1e-4)
 
 
@@ -474,10 +474,10 @@ def test_every_second_somebody_asks_whether_to_stop(tmp_path: Path, monkeypatch:
 # When it ends
 
 
-def learner_of(histories: Histories, **options: Any) -> tuple[Learner, Split]:
+def learner_of(histories: Histories, **options: Any) -> tuple[HrnnTrainer, Split]:
     split = Split.draw(histories, 0)
     events = int(histories.lengths[split.train].sum())
-    return Learner(make_task(training_data(histories), HRNN, settings(), make_context(**options)), events), split
+    return HrnnTrainer(make_task(training_data(histories), HRNN, settings(), make_context(**options)), events), split
 
 
 @pytest.mark.parametrize(("precision", "fast"), [("auto", True), ("32-true", False), ("bf16-mixed", True)])
@@ -506,7 +506,7 @@ def test_it_takes_the_weights_of_the_best_epoch_and_stops(tmp_path: Path, monkey
     assert gain == pytest.approx(gains[epochs - 1], abs=1e-6)
     assert gain > gains[-1]
     leaning = predict_next_item(
-        learner.build_served_network(), learner.streams, validation, lambda: None, leaning=learner.leaning
+        learner.build_served_network(), learner.streams, validation, lambda: None, leaning=learner.blend
     ).ndcg
     assert leaning > gain
 
@@ -625,12 +625,12 @@ def test_any_bptt_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bptt: 
 
 def test_with_recency_mask_newer_events_count_more() -> None:
     data = walks()
-    of = event_weights(data, recency_mask=True)
+    of = compute_event_weights(data, recency_mask=True)
     order = np.argsort(data.timestamps, kind="stable")
     assert (np.diff(of[order]) >= 0).all()
     assert of[order][-1] > 1.5 * of[order][0]
     assert of.mean() == pytest.approx(1.0, abs=1e-5)
-    assert (event_weights(data, recency_mask=False) == 1.0).all()
+    assert (compute_event_weights(data, recency_mask=False) == 1.0).all()
 
 
 def test_a_long_pause_in_the_data_changes_no_weight() -> None:
@@ -638,14 +638,14 @@ def test_a_long_pause_in_the_data_changes_no_weight() -> None:
     middle = np.median(data.timestamps)
     later = replace(data, timestamps=data.timestamps + 900 * DAY * (data.timestamps > middle))
     np.testing.assert_allclose(
-        event_weights(later, recency_mask=True), event_weights(data, recency_mask=True), atol=0.02
+        compute_event_weights(later, recency_mask=True), compute_event_weights(data, recency_mask=True), atol=0.02
     )
 
 
 def test_users_outside_the_percentiles_do_not_count() -> None:
     data = replace(walks(), in_training=np.arange(60) % 4 > 0)
     for recency_mask in (True, False):
-        of = event_weights(data, recency_mask=recency_mask).reshape(60, -1)
+        of = compute_event_weights(data, recency_mask=recency_mask).reshape(60, -1)
         assert (of[::4] == 0).all()
         assert (of[1] > 0).all()
         assert of[of > 0].mean() == pytest.approx(1.0, abs=1e-5)
@@ -653,7 +653,7 @@ def test_users_outside_the_percentiles_do_not_count() -> None:
 
 def test_one_moment_for_all_events_is_no_reason_to_fail() -> None:
     data = histories_of({"a": [("x", 5), ("y", 5)], "b": [("x", 5)]})
-    assert event_weights(data, recency_mask=True).tolist() == [1.0, 1.0, 1.0]
+    assert compute_event_weights(data, recency_mask=True).tolist() == [1.0, 1.0, 1.0]
 
 
 def test_where_tastes_drift_recency_mask_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -662,7 +662,7 @@ def test_where_tastes_drift_recency_mask_wins(tmp_path: Path, monkeypatch: pytes
     To the network alone: what was counted lately tells some of it without any mask.
     """
     planned(monkeypatch, epochs=8, streams=16, bptt=8)
-    monkeypatch.setattr(Learner, "_lean", lambda *_: None)
+    monkeypatch.setattr(HrnnTrainer, "_fit_blend", lambda *_: None)
     rng = np.random.default_rng(0)
     items, before, after = 20, rng.permutation(20), rng.permutation(20)
     sequences = []
@@ -814,5 +814,5 @@ def test_validation_users_whose_events_do_not_count_end_nothing(
     counts = np.ones(len(histories.items), np.float32)
     counts[: histories.offsets[5]] = 0.0
     data = replace(training_data(histories), event_weights=counts)
-    learner = Learner(make_task(data, HRNN, settings()), len(counts))
+    learner = HrnnTrainer(make_task(data, HRNN, settings()), len(counts))
     assert learner.fit(np.arange(5, 20), np.arange(5), tmp_path / "training.ckpt") == 5

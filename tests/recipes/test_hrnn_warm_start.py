@@ -21,7 +21,7 @@ from shared.recipes.hrnn import warm_start as bases
 from shared.recipes.hrnn.counters import COUNTERS, BlendWeights, Counters
 from shared.recipes.hrnn.lightning_module import HrnnModule
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS
-from shared.recipes.hrnn.trainer import Learner
+from shared.recipes.hrnn.trainer import HrnnTrainer
 from shared.recipes.hrnn.training import count_trailing_new
 from shared.recipes.hrnn.warm_start import NEW, WarmStart, map_features
 from shared.recipes.scoring_api import ArtifactError, Exploration, Past, Query
@@ -126,9 +126,9 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return steps
 
 
-def learner(data: TrainingData, base: WarmStart) -> Learner:
+def learner(data: TrainingData, base: WarmStart) -> HrnnTrainer:
     new_E = base.find_new_events(data.histories)
-    return Learner(make_task(data, RECIPE, settings(RECIPE)), int(new_E.sum()) or 1, base, new_E)
+    return HrnnTrainer(make_task(data, RECIPE, settings(RECIPE)), int(new_E.sum()) or 1, base, new_E)
 
 
 @pytest.mark.usefixtures("updates")
@@ -145,10 +145,10 @@ def test_before_it_has_learnt_anything_it_answers_as_the_version_it_goes_on_from
     now = [histories.item_ids.index(item_id) for item_id in ids]
     torch.testing.assert_close(served.item.weight[now], before_it["item.weight"][:-1], atol=1e-5, rtol=0)
     # What is in fashion, of which the biases that are left tell too, is that of the events that there are now.
-    assert going_on.leaning is not None
-    assert list(going_on.leaning.weights.values) == form(artifact)["leaning"]
+    assert going_on.blend is not None
+    assert list(going_on.blend.weights.values) == form(artifact)["leaning"]
     counted = Counters.count_events(histories_of(before()), np.arange(80)).get_fashion(np.inf)
-    fashion_I = torch.from_numpy(np.array(going_on.leaning.weights.fashion, np.float32) @ counted)
+    fashion_I = torch.from_numpy(np.array(going_on.blend.weights.fashion, np.float32) @ counted)
     torch.testing.assert_close(served.bias[now], before_it["bias"][:-1] - fashion_I, atol=1e-5, rtol=0)
     torch.testing.assert_close(served.item.weight[-1], before_it["item.weight"][-1])
     clubs = [served.of_user.weight[data.users.columns[0].vocabulary.index(club)] for club in "xyz"]  # type: ignore[union-attr]
@@ -192,13 +192,13 @@ def test_it_is_tested_by_what_is_new_alone(
     tmp_path: Path, based: tuple[bool, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[np.ndarray, TrainingData]] = []
-    recommend = Learner.recommend
+    recommend = HrnnTrainer.recommend
 
-    def looked_at(self: Learner, events_Q: Any, count: int) -> Any:
+    def looked_at(self: HrnnTrainer, events_Q: Any, count: int) -> Any:
         asked.append((events_Q, self.data))
         return recommend(self, events_Q, count)
 
-    monkeypatch.setattr(Learner, "recommend", looked_at)
+    monkeypatch.setattr(HrnnTrainer, "recommend", looked_at)
     sequences = {user: events[: len(before().get(user, [])) + 1] for user, events in after().items()}
     histories = histories_of({user: events for user, events in sequences.items() if len(events) > 1})
     train(tmp_path, described(histories, items=based[0]), RECIPE, base=based[1])

@@ -70,7 +70,7 @@ def test_a_trial_tells_what_its_best_epoch_comes_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: Recipe, users: int
 ) -> None:
     """Of a network that leans on nothing: what was counted comes to it after its last epoch."""
-    monkeypatch.setattr(hrnn.Learner, "_lean", lambda *_: None)
+    monkeypatch.setattr(hrnn.HrnnTrainer, "_fit_blend", lambda *_: None)
     said: list[TrainingProgress] = []
     tried = trial(tmp_path, recipe, followed(users), progress=said.append)
     gains = [each.ndcg for each in said if each.ndcg is not None]

@@ -13,7 +13,7 @@ from shared.data.arrays.histories import TooLittleData
 from shared.recipes import RECIPES, ranking_metrics
 from shared.recipes.hrnn.counter_blend import CounterBlend
 from shared.recipes.hrnn.counters import BlendWeights, Counters
-from shared.recipes.hrnn.trainer import Learner
+from shared.recipes.hrnn.trainer import HrnnTrainer
 from shared.recipes.scoring_api import Past, Query
 from shared.recipes.user_segmentation import training
 from shared.recipes.user_segmentation.scoring import Scorer
@@ -71,11 +71,11 @@ def test_metrics_of_segments_are_by_item() -> None:
 def test_a_segment_has_the_users_whose_own_answers_give_the_item_most(leans: bool) -> None:
     data = training_data(walks(users=20, events=8, items=10))
     recipe = RECIPES["aws-item-affinity"]
-    learner = Learner(make_task(data, recipe, {"hidden_dimension": "32"}), 160)
+    learner = HrnnTrainer(make_task(data, recipe, {"hidden_dimension": "32"}), 160)
     histories = data.histories
     if leans:
         counters = Counters.count_events(histories, np.arange(20))
-        learner.leaning = CounterBlend(counters, BlendWeights(last=1.0, like=0.5, again_last=0.7))
+        learner.blend = CounterBlend(counters, BlendWeights(last=1.0, like=0.5, again_last=0.7))
     events_Q = histories.offsets[1:] - 2
     best = find_segments(learner, events_Q, 3)
     network = learner.build_served_network().eval()
@@ -87,7 +87,7 @@ def test_a_segment_has_the_users_whose_own_answers_give_the_item_most(leans: boo
                 torch.tensor(histories.timestamps[begin:event], dtype=torch.double),
                 torch.zeros(event - begin, dtype=torch.long),
                 float(histories.timestamps[event]),
-                leaning=learner.leaning,
+                leaning=learner.blend,
             )
             .exp()
             .numpy()

@@ -96,7 +96,7 @@ class HrnnNetwork(nn.Module):
             if start_at_zero is not None:
                 nn.init.zeros_(start_at_zero.weight)
 
-    def set_item_features(self, bags: FeatureBags, strangers_I: Tensor, estrange: float) -> None:
+    def set_item_features(self, bags: FeatureBags, cold_I: Tensor, id_dropout: float) -> None:
         """Set the features of the items before each fit, if the network has item features.
 
         ``cold_I`` marks items with too few interactions for a vector of their own: they have their features' and one
@@ -104,13 +104,13 @@ class HrnnNetwork(nn.Module):
         et al., DropoutNet, 2017). An item that was cold in the last fit and no longer is starts from the shared vector.
         """
         if self.of_item is not None and hasattr(self, "strangers"):
-            met = torch.nonzero(cast(Tensor, self.strangers) & ~strangers_I).view(-1)
+            met = torch.nonzero(cast(Tensor, self.strangers) & ~cold_I).view(-1)
             with torch.no_grad():
                 self.item.weight[met], self.bias[met] = self.of_item.weight[-1, :-1], self.of_item.weight[-1, -1]
         for name, tensor in zip(FeatureBags._fields, bags, strict=True):
             self.register_buffer(f"bag_{name}", tensor, persistent=False)
-        self.register_buffer("strangers", strangers_I, persistent=False)
-        self.id_dropout = estrange
+        self.register_buffer("strangers", cold_I, persistent=False)
+        self.id_dropout = id_dropout
 
     def fold_features(self) -> HrnnNetwork:
         """Return the same network for serving, with the features' vectors added to the items' own.

@@ -40,7 +40,7 @@ from shared.recipes.training_api import TrainingContext
 RECENT = 2.0
 """With recency_mask the newest interaction counts so many times as much as the oldest."""
 
-ESTRANGED = 0.1
+ID_DROPOUT = 0.1
 """Share of items that a training step takes for strangers, where items have features."""
 
 
@@ -56,7 +56,7 @@ class TrainingTask(NamedTuple):
     """The folder of this run's checkpoints: those of other data, parameters or seeds lie elsewhere."""
 
 
-class Learner:
+class HrnnTrainer:
     """A network and the streams it learns from. Not where results are kept."""
 
     def __init__(
@@ -72,7 +72,7 @@ class Learner:
         """
         data, context = task.data, task.context
         histories = data.histories
-        parameters = completed(task.parameters)
+        parameters = complete_parameters(task.parameters)
         self.data = data
         self.plan = TrainingPlan.from_data(parameters, events, len(histories.item_ids))
         self.context = context
@@ -81,7 +81,7 @@ class Learner:
         torch.set_num_threads(self.plan.count_threads(context.options.threads))
         torch.manual_seed(context.seed)
         self.device = torch.device(context.torch_device if torch.cuda.is_available() else "cpu")
-        self.weights_E = event_weights(
+        self.weights_E = compute_event_weights(
             histories, recency_mask=parameters["recency_mask"] == "true", by_type_E=data.event_weights
         )
         self.streams = Streams(
@@ -92,7 +92,7 @@ class Learner:
             # What a base has not learnt of what is taken again, a few epochs with what is new would not teach.
             repeats=None if base is None else base.config.repeats,
         )
-        self.items = items = known_of_items(data) if self._cold_items else data.items
+        self.items = items = get_item_features(data) if self._cold_items else data.items
         self._bags = load_bags(items, self.device)
         form = HrnnConfig(
             items=len(histories.item_ids),
@@ -109,16 +109,16 @@ class Learner:
         limited = COLD_START_MAX_INTERACTIONS.name in parameters
         self.cold_I = find_cold_items(data, parameters, time.time()) if limited else None
         self.network = HrnnNetwork(form).to(self.device)
-        self.leaning: CounterBlend | None = None
+        self.blend: CounterBlend | None = None
         if base is not None and base.config.leaning:
             knowing = np.flatnonzero(histories.in_training)
-            self.leaning = CounterBlend(
+            self.blend = CounterBlend(
                 Counters.count_events(histories, knowing, self.reporter.stop_if_asked),
                 BlendWeights.from_values(base.config.leaning),
             )
         if base is not None:
             base.transfer_weights(self.network, data, items, self._bags)
-        self.network.fast = context.options.precision != "32-true" and multiplies_bfloat16(self.device)
+        self.network.fast = context.options.precision != "32-true" and has_bfloat16_units(self.device)
 
     def fit(
         self,
@@ -130,13 +130,13 @@ class Learner:
         """Trains from the start; returns the epochs that the weights have behind them. Raises Stopped."""
         counts_I = count_interactions(self.data.histories, users)
         self.streams.prepare_network(self.network, users, self.context.seed)
-        fitting = self._fitting(users, counts_I, self.plan.epochs, self.plan.learning_rate, self.context.seed)
+        fitting = self._create_module(users, counts_I, self.plan.epochs, self.plan.learning_rate, self.context.seed)
 
         def validate() -> NextItemMetrics:
             return self._predict_next_item(self.network.fold_features(), validation)
 
         telling = self._has_weighted_events(validation)
-        watching = self.each_batch("training", 0, checkpoint, validate if telling else None)
+        watching = self.create_callback("training", 0, checkpoint, validate if telling else None)
         epochs = run_fit(fitting, watching, checkpoint, self.context, logs)
         if telling:
             self._fit_blend(users, validation)
@@ -148,7 +148,7 @@ class Learner:
         # Nobody took what only its features tell of, and no counter knows it: there the network's logits stay its own.
         fixed = 2 if self._cold_items and self._bags is not None else 0
         network = self.network.fold_features().to(self.device)
-        self.leaning = CounterBlend(counters, fit_blend(network, self.streams, validation, counters, on_block, fixed))
+        self.blend = CounterBlend(counters, fit_blend(network, self.streams, validation, counters, on_block, fixed))
 
     def measure_next_items(self, users: npt.NDArray[np.int64]) -> tuple[dict[str, float], dict[str, float]]:
         """``shared.recipes.evaluation.foretold``, reading each history once."""
@@ -162,7 +162,7 @@ class Learner:
     ) -> NextItemMetrics:
         on_block = self.reporter.stop_if_asked
         return predict_next_item(
-            network.to(self.device), self.streams, users, on_block, lists=lists, leaning=self.leaning
+            network.to(self.device), self.streams, users, on_block, lists=lists, leaning=self.blend
         )
 
     def _has_weighted_events(self, users: npt.NDArray[np.int64]) -> bool:
@@ -189,12 +189,12 @@ class Learner:
         knowing = users if knowing is None else knowing
         counts_I = count_interactions(self.data.histories, knowing)
         rate = RETRAINING_RATE * self.plan.learning_rate
-        fitting = self._fitting(users, counts_I, RETRAINING_EPOCHS, rate, self.context.seed + 1)
-        epochs = run_fit(fitting, self.each_batch(phase, epochs_before, checkpoint), checkpoint, self.context)
-        if self.leaning is not None:
+        fitting = self._create_module(users, counts_I, RETRAINING_EPOCHS, rate, self.context.seed + 1)
+        epochs = run_fit(fitting, self.create_callback(phase, epochs_before, checkpoint), checkpoint, self.context)
+        if self.blend is not None:
             counted = knowing if tested is None else np.setdiff1d(knowing, tested)
             counters = Counters.count_events(self.data.histories, counted, self.reporter.stop_if_asked)
-            self.leaning = CounterBlend(counters, self.leaning.weights)
+            self.blend = CounterBlend(counters, self.blend.weights)
         return epochs
 
     def recommend(self, events_Q: npt.NDArray[np.int64], count: int, *, unseen: bool = False) -> npt.NDArray[np.int64]:
@@ -206,14 +206,14 @@ class Learner:
             count,
             self.reporter.stop_if_asked,
             unseen=unseen,
-            leaning=self.leaning,
+            leaning=self.blend,
         )
 
     def build_served_network(self) -> HrnnNetwork:
         """The network as it answers: items' features in their vectors, and the objective, if any, in their biases."""
         network = self.network.fold_features()
-        if self.leaning is not None:
-            network = network.apply_blend(self.leaning.weights)
+        if self.blend is not None:
+            network = network.apply_blend(self.blend.weights)
         if self.data.rewards is not None:
             factors_I = torch.from_numpy(self.data.rewards.compute_log_factors()).to(network.bias)
             with torch.no_grad():
@@ -225,10 +225,8 @@ class Learner:
     def build_final_network(self) -> HrnnNetwork:
         """The same as it is left to the runtime: what is in fashion at the end of the data is part of its biases."""
         network = self.build_served_network()
-        if self.leaning is not None:
-            in_fashion_I = np.array(self.leaning.weights.fashion, np.float32) @ self.leaning.counters.get_fashion(
-                np.inf
-            )
+        if self.blend is not None:
+            in_fashion_I = np.array(self.blend.weights.fashion, np.float32) @ self.blend.counters.get_fashion(np.inf)
             with torch.no_grad():
                 network.bias[:-1] += torch.from_numpy(in_fashion_I).to(network.bias)
         return network
@@ -243,10 +241,10 @@ class Learner:
             strangers_I = counts == 0 if self._cold_items else torch.zeros_like(counts, dtype=torch.bool)
             if self.cold_I is not None:
                 strangers_I |= torch.from_numpy(self.cold_I).to(self.device)
-            self.network.set_item_features(self._bags, strangers_I, ESTRANGED if self._cold_items else 0.0)
+            self.network.set_item_features(self._bags, strangers_I, ID_DROPOUT if self._cold_items else 0.0)
         return candidates.create_candidate_sampler(counts, only_taken=self._bags is not None and self._cold_items)
 
-    def _fitting(
+    def _create_module(
         self,
         users: npt.NDArray[np.int64],
         counts_I: npt.NDArray[np.int64],
@@ -267,20 +265,20 @@ class Learner:
             compiled=self.context.options.compile,
         )
 
-    def each_batch(
+    def create_callback(
         self, phase: Phase, before: int, checkpoint: Path, validate: Callable[[], NextItemMetrics] | None = None
     ) -> FitCallback:
         """What looks on while ``phase`` goes; benchmarks put their own here."""
         return FitCallback(self.reporter, phase, before, checkpoint, self.context.options.checkpoint_seconds, validate)
 
 
-def completed(parameters: Mapping[str, str]) -> dict[str, str]:
+def complete_parameters(parameters: Mapping[str, str]) -> dict[str, str]:
     """Those of the network, of whatever recipe: what a recipe does not let be set is User-Personalization's default."""
     recency = parameters.get("apply_recency_bias", "true")
     return {"hidden_dimension": "149", "bptt": BPTT.default, "recency_mask": recency, **parameters}
 
 
-def known_of_items(data: TrainingData) -> Features | None:
+def get_item_features(data: TrainingData) -> Features | None:
     """Features of the items. Where none are known, but some items were never taken, these still must be strangers to
     the network, and not be learnt to be unwanted: then it is one feature, which no item has."""
     items = len(data.histories.item_ids)
@@ -294,14 +292,14 @@ def known_of_items(data: TrainingData) -> Features | None:
     )
 
 
-def multiplies_bfloat16(device: torch.device) -> bool:
+def has_bfloat16_units(device: torch.device) -> bool:
     """Has the device instructions for it? Without them it would be slower than float32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def event_weights(
+def compute_event_weights(
     histories: Histories, *, recency_mask: bool, by_type_E: npt.NDArray[np.float32] | None = None
 ) -> npt.NDArray[np.float32]:
     """float32[E], 1 on average: what each event counts as a target and in the popularity shown to strangers.

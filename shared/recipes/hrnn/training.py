@@ -20,7 +20,7 @@ from shared.recipes.declaration import Recipe
 from shared.recipes.evaluation import Split, compute_report, count_interactions, evaluate_recommender, split_for_trials
 from shared.recipes.hrnn.counters import COUNTERS
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS, TrainingPlan
-from shared.recipes.hrnn.trainer import Learner, TrainingTask, completed
+from shared.recipes.hrnn.trainer import HrnnTrainer, TrainingTask, complete_parameters
 from shared.recipes.hrnn.warm_start import WarmStart, save_warm_start
 from shared.recipes.progress import ProgressReporter
 from shared.recipes.training_api import Trained, TrainingContext, Validated
@@ -29,7 +29,7 @@ from shared.recipes.training_api import Trained, TrainingContext, Validated
 class TrainingRun(NamedTuple):
     """A training, but for the writing."""
 
-    learner: Learner
+    learner: HrnnTrainer
     metrics: dict[str, float]
     baseline: dict[str, float]
     epochs: int
@@ -45,7 +45,7 @@ class Measurement(NamedTuple):
     report: Mapping[str, Any] = MappingProxyType({})
 
 
-Measure = Callable[[Learner, Split], Measurement]
+Measure = Callable[[HrnnTrainer, Split], Measurement]
 
 
 Learn = Callable[[TrainingTask], TrainingRun]
@@ -83,8 +83,8 @@ def train(
         report=dict(run.report),
     )
     network = learner.build_final_network()
-    if learner.leaning is not None:
-        learner.leaning.counters.save(artifact / COUNTERS)
+    if learner.blend is not None:
+        learner.blend.counters.save(artifact / COUNTERS)
     save_file(
         {name: tensor.contiguous() for name, tensor in network.state_dict().items()}, artifact / artifacts.WEIGHTS
     )
@@ -118,15 +118,15 @@ def train_in_full(task: TrainingTask, measure: Measure | None = None) -> Trainin
     return TrainingRun(learner, found.metrics, found.baseline, epochs, len(split.test), found.report)
 
 
-def fit_network(task: TrainingTask, split: Split, logs: Path | None = None, more: int = 0) -> tuple[Learner, int]:
+def fit_network(task: TrainingTask, split: Split, logs: Path | None = None, more: int = 0) -> tuple[HrnnTrainer, int]:
     """A learner that has learnt of the training users, as long as the validation users gained; its epochs."""
     histories = task.data.histories
     events = int(histories.lengths[split.train].sum())
     task.reporter.expect_epochs(
-        TrainingPlan.from_data(completed(task.parameters), events, len(histories.item_ids)).epochs + more
+        TrainingPlan.from_data(complete_parameters(task.parameters), events, len(histories.item_ids)).epochs + more
     )
     task.reporter.report("training", 0)
-    learner = Learner(task, events)
+    learner = HrnnTrainer(task, events)
     return learner, learner.fit(split.train, split.validation, task.checkpoints / "training.ckpt", logs)
 
 
@@ -164,7 +164,7 @@ def train_update(task: TrainingTask, base: WarmStart) -> TrainingRun:
     new_E = base.find_new_events(histories)
     new_U = np.add.reduceat(new_E, histories.offsets[:-1], dtype=np.int64)
     events = int(new_E.sum())
-    learner = Learner(task, events, base, new_E)
+    learner = HrnnTrainer(task, events, base, new_E)
     knowing = np.flatnonzero(histories.in_training)
     with_news = np.flatnonzero(histories.in_training & (new_U > 0))
     newest_U = count_trailing_new(new_E, histories.offsets)
@@ -193,7 +193,7 @@ def count_trailing_new(new_E: npt.NDArray[np.bool_], offsets: npt.NDArray[np.int
     return newest_U
 
 
-def evaluate_trainer(learner: Learner, split: Split, newest_U: npt.NDArray[np.int64] | None = None) -> Measurement:
+def evaluate_trainer(learner: HrnnTrainer, split: Split, newest_U: npt.NDArray[np.int64] | None = None) -> Measurement:
     """By ``shared.recipes.evaluation``, and what it counts."""
     data = learner.data
     found = evaluate_recommender(

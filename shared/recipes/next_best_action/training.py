@@ -17,7 +17,7 @@ from shared.data.training.training_data import TrainingData
 from shared.recipes.declaration import Recipe
 from shared.recipes.evaluation import Split
 from shared.recipes.hrnn import training
-from shared.recipes.hrnn.trainer import Learner
+from shared.recipes.hrnn.trainer import HrnnTrainer
 from shared.recipes.next_best_action import ACTION_OPTIMIZATION_PERIOD, TAKEN
 from shared.recipes.next_best_action.evaluation import evaluate_actions
 from shared.recipes.next_best_action.rules import DAY_SECONDS, ActionRules
@@ -29,7 +29,7 @@ def train(data: TrainingData, recipe: Recipe, parameters: Mapping[str, str], con
     period = int(parameters[ACTION_OPTIMIZATION_PERIOD.name]) * DAY_SECONDS
     targets_E = find_targets(data.histories, period)
 
-    def measure(learner: Learner, split: Split) -> training.Measurement:
+    def measure(learner: HrnnTrainer, split: Split) -> training.Measurement:
         return training.Measurement(*evaluate_actions(learner.recommend, data.histories, split, targets_E, period))
 
     learn = partial(training.train_in_full, measure=measure)

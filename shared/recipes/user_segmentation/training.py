@@ -23,7 +23,7 @@ from shared.recipes.evaluation import split_validation
 from shared.recipes.hrnn import training
 from shared.recipes.hrnn.batch_ranking import iter_log_shares
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS, TrainingPlan
-from shared.recipes.hrnn.trainer import Learner, TrainingTask, completed
+from shared.recipes.hrnn.trainer import HrnnTrainer, TrainingTask, complete_parameters
 from shared.recipes.hrnn.training import TrainingRun
 from shared.recipes.training_api import Trained, TrainingContext
 
@@ -52,10 +52,10 @@ def learn_affinity(task: TrainingTask) -> TrainingRun:
     more = RETRAINING_EPOCHS if options.retrain_on_all_users else 0
     events = int(histories.lengths[train_users].sum())
     reporter.expect_epochs(
-        TrainingPlan.from_data(completed(task.parameters), events, len(histories.item_ids)).epochs + more
+        TrainingPlan.from_data(complete_parameters(task.parameters), events, len(histories.item_ids)).epochs + more
     )
     reporter.report("training", 0)
-    learner = Learner(task, events, new_E=held_out.older)
+    learner = HrnnTrainer(task, events, new_E=held_out.older)
     epochs = learner.fit(train_users, validation, task.checkpoints / "training.ckpt", task.context.artifact / "logs")
     reporter.expect_epochs(epochs + more)
     reporter.report("evaluating", epochs)
@@ -99,7 +99,7 @@ class HeldOutEvents(NamedTuple):
         return cls(older_E, first_U[tested], np.unique(pairs, axis=0).astype(np.int64))
 
 
-def evaluate_segments(learner: Learner, held_out: HeldOutEvents) -> tuple[dict[str, float], dict[str, float]]:
+def evaluate_segments(learner: HrnnTrainer, held_out: HeldOutEvents) -> tuple[dict[str, float], dict[str, float]]:
     """Return the metrics of the learner's segments, and of segments with the most active users for every item."""
     users = len(held_out.firsts)
     segments_IN = find_segments(learner, held_out.firsts, math.ceil(SEGMENT_SHARE * users))
@@ -113,13 +113,13 @@ def evaluate_segments(learner: Learner, held_out: HeldOutEvents) -> tuple[dict[s
 
 
 @torch.inference_mode()
-def find_segments(learner: Learner, events_Q: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
+def find_segments(learner: HrnnTrainer, events_Q: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
     """int64[I,N]: places in Q of the users for whom each item is most likely, at the moments of these events."""
     network = learner.build_served_network().to(learner.device)
     best_NI = torch.zeros(0, network.config.items, device=learner.device)
     users_NI = torch.zeros(0, network.config.items, dtype=torch.long, device=learner.device)
     on_block = learner.reporter.stop_if_asked
-    for chosen, shares_BI in iter_log_shares(network, learner.streams, events_Q, on_block, leaning=learner.leaning):
+    for chosen, shares_BI in iter_log_shares(network, learner.streams, events_Q, on_block, leaning=learner.blend):
         chosen_B = torch.from_numpy(chosen).to(learner.device)
         all_I = torch.cat([best_NI, shares_BI.exp()])
         users_I = torch.cat([users_NI, chosen_B[:, None].expand_as(shares_BI)])
