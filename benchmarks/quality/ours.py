@@ -287,7 +287,7 @@ class _Learner(HrnnTrainer):
                 repeats=self.streams.repeats,
             )
             places = histories.offsets[1:] - 1
-            for ranking in find_best_items(network, read, places, len(histories.item_ids), leaning=self.blend):
+            for ranking in find_best_items(network, read, places, len(histories.item_ids), blend=self.blend):
                 scores_I = np.empty(len(ranking))
                 scores_I[ranking] = -np.arange(len(ranking))
                 yield scores_I

@@ -198,7 +198,7 @@ def learnt(data: TrainingData, cell: str = "linear", *, steps: int = 60, first: 
     others_TB = events_UT[-16:].T
     with torch.no_grad():
         q_NH, asked = queried(network, streams, others_TB)
-        log_p_NI = network.compute_log_shares(q_NH, asked.pairs, asked.known)
+        log_p_NI = network.compute_log_probs(q_NH, asked.pairs, asked.known)
         loss_N = -log_p_NI.gather(1, streams.items_E[others_TB.flatten(), None].long())
         again_N, logit_S = torch.zeros(len(q_NH)), torch.zeros(0)
         if network.again is not None:

@@ -134,7 +134,7 @@ def test_where_what_was_had_is_hidden_only_what_is_new_is_answered(tmp_path: Pat
     asked = scoring_api.Query(now=2e9, user_id=user_id, history=scorer.history(user_id))
     had = np.unique(histories.items[: histories.offsets[1]])
     new = np.setdiff1d(np.arange(len(histories.item_ids)), had)
-    raw, anew = scorer.scores(asked), scorer.scores(replace(asked, anew=True))
+    raw, anew = scorer.scores(asked), scorer.scores(replace(asked, unseen_only=True))
     assert raw[had].sum() > 0.1
     assert anew[had].sum() == 0
     assert anew.sum() == pytest.approx(1, abs=1e-5)

@@ -179,7 +179,7 @@ def test_what_is_leant_on_is_the_same_in_any_company(unseen: bool) -> None:
     events = [
         event for event in last_events(data.histories) if event in data.histories.offsets[:-1] or alone_at(data, event)
     ]
-    best = find_best_items(network, streams, np.array(events), 25, unseen=unseen, leaning=leaning)
+    best = find_best_items(network, streams, np.array(events), 25, unseen=unseen, blend=leaning)
     plain = find_best_items(network, streams, np.array(events), 25, unseen=unseen)
     assert (best != plain).any()
     for event, found in zip(events, best, strict=True):
@@ -365,7 +365,7 @@ def test_a_network_that_knows_nothing_leans_on_what_was_counted_and_foretells_be
     assert blend.last > 0.5
     leaning = CounterBlend(counters, blend)
     alone_, leant = (
-        predict_next_item(each, streams, validation, lambda: None, leaning=leaning_)
+        predict_next_item(each, streams, validation, lambda: None, blend=leaning_)
         for each, leaning_ in ((network, None), (network.apply_blend(blend), leaning))
     )
     assert leant.ndcg > 2 * alone_.ndcg

@@ -127,8 +127,8 @@ def test_folded_it_is_the_same_network(cell: str) -> None:
     contexts = some_bags(rows, form.context_features)
     pairs, known = some_pairs(form, rows), some_known(rows)
     torch.testing.assert_close(
-        folded.compute_log_shares(folded.compute_query(x, torch.zeros(rows), contexts), pairs, known),
-        net.compute_log_shares(net.compute_query(x, torch.zeros(rows), contexts), pairs, known),
+        folded.compute_log_probs(folded.compute_query(x, torch.zeros(rows), contexts), pairs, known),
+        net.compute_log_probs(net.compute_query(x, torch.zeros(rows), contexts), pairs, known),
         rtol=0,
         atol=1e-4,
     )

@@ -109,7 +109,7 @@ def test_no_estimate_is_further_off_than_its_bound(kind: Callable[[], Floats], l
     over = QuantizedScan(vectors_IH, bias_I)
     [logits_I] = logits = [np.empty(ITEMS, np.float32)]
     over.estimate_logits([q_H], logits)
-    rough, places_I = over.create_estimate(q_H, NONE), np.arange(ITEMS)
+    rough, places_I = over.create_error_bounds(q_H, NONE), np.arange(ITEMS)
     off_I = brute(vectors_IH, bias_I, q_H) - logits_I
     bounds_I = rough.get_bounds(places_I)
     assert (np.abs(off_I) <= bounds_I + 3e-7 * np.abs(logits_I)).all()

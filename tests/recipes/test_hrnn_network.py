@@ -66,7 +66,7 @@ def test_shapes(form: HrnnConfig) -> None:
     q = net.compute_query(x.flatten(0, 1), torch.zeros(T * B), contexts)
     assert q.shape == (T * B, H)
     assert net.compute_logits(q).shape == (T * B, I)
-    assert net.compute_log_shares(q, some_pairs(form, T * B), some_known(T * B)).shape == (T * B, I)
+    assert net.compute_log_probs(q, some_pairs(form, T * B), some_known(T * B)).shape == (T * B, I)
     assert net.get_item_embeddings().shape == (I, H + 1)
     assert net.get_item_embeddings(torch.tensor([3, I])).shape == (2, H + 1)
 
@@ -386,7 +386,7 @@ def as_trained(net: HrnnNetwork) -> HrnnNetwork:
 def test_what_is_answered_are_shares_of_all_items_and_those_of_the_equations(form: HrnnConfig) -> None:
     net = as_trained(shaken(form))
     q, pairs, known = queried(form)
-    shares = net.compute_log_shares(q, pairs, known).exp()
+    shares = net.compute_log_probs(q, pairs, known).exp()
     torch.testing.assert_close(shares.sum(1), torch.ones(QUERIES))
     torch.testing.assert_close(shares, torch.stack(shares_by_hand(net, q, pairs, known)))
     assert (shares[pairs.rows, pairs.items] > 0).all() == form.repeats
@@ -396,7 +396,7 @@ def test_what_is_counted_is_added_to_the_logits() -> None:
     net = as_trained(shaken(RICH))
     q, pairs, known = queried(RICH)
     new, again = torch.randn(QUERIES, I), torch.randn(len(pairs.rows))
-    plain, more = net.compute_log_shares(q, pairs, known), net.compute_log_shares(q, pairs, known, (new, again))
+    plain, more = net.compute_log_probs(q, pairs, known), net.compute_log_probs(q, pairs, known, (new, again))
     had = torch.zeros(QUERIES, I, dtype=torch.bool).index_put((pairs.rows, pairs.items), torch.tensor(True))
     for row in range(QUERIES):
         at = pairs.rows == row
@@ -412,7 +412,7 @@ def test_who_has_had_all_items_takes_one_of_them_again() -> None:
     assert net.again is not None
     q = torch.randn(1, H)
     expected = net.again.compute_logits(q, pairs, net.get_item_vectors).softmax(0)
-    torch.testing.assert_close(net.compute_log_shares(q, pairs, some_known(1))[0].exp(), expected)
+    torch.testing.assert_close(net.compute_log_probs(q, pairs, some_known(1))[0].exp(), expected)
 
 
 def test_leant_its_own_parts_have_the_weights_of_the_blend() -> None:
@@ -443,9 +443,9 @@ def test_leaning_on_itself_alone_changes_nothing_and_on_nothing_of_itself_is_fin
     net = shaken(replace(RICH, item_features=0))
     q, pairs, known = queried(RICH)
     itself, nothing = net.apply_blend(BlendWeights()), net.apply_blend(BlendWeights(dot=0.0, again_dot=0.0))
-    assert torch.equal(itself.compute_log_shares(q, pairs, known), net.compute_log_shares(q, pairs, known))
+    assert torch.equal(itself.compute_log_probs(q, pairs, known), net.compute_log_probs(q, pairs, known))
     x = torch.randn(QUERIES, H)
-    assert nothing.compute_log_shares(nothing.compute_query(x, torch.zeros(QUERIES)), pairs, known).isfinite().all()
+    assert nothing.compute_log_probs(nothing.compute_query(x, torch.zeros(QUERIES)), pairs, known).isfinite().all()
 
 
 def test_sums_of_rows_are_logsumexp_and_of_an_empty_row_the_least() -> None:
@@ -966,7 +966,7 @@ def test_what_is_known_of_an_item_acts_on_those_of_the_history_alone() -> None:
     known = some_known(1)
     one = torch.randn(2, FEATURES)
     other = one + torch.tensor([[1.0], [0.0]])
-    before, after = (net.compute_log_shares(q, Pairs(rows, items, x), known)[0] for x in (one, other))
+    before, after = (net.compute_log_probs(q, Pairs(rows, items, x), known)[0] for x in (one, other))
     assert (after - before)[[4, 9]].abs().min() > 1e-3
     assert after[[4, 9]].exp().sum().item() == pytest.approx(before[[4, 9]].exp().sum().item(), abs=1e-6)
     others = [item for item in range(I) if item not in (4, 9)]

@@ -18,7 +18,7 @@ from shared.data.arrays.histories import Histories
 from shared.data.training.training_data import TrainingData
 from shared.recipes import RECIPES, artifact
 from shared.recipes.artifact import WEIGHTS
-from shared.recipes.hrnn.batch_ranking import iter_log_shares
+from shared.recipes.hrnn.batch_ranking import iter_log_probs
 from shared.recipes.hrnn.config import HrnnConfig
 from shared.recipes.hrnn.counter_blend import BlendFitter, CounterBlend
 from shared.recipes.hrnn.counters import COUNTERS, FASHION, BlendWeights, Counters
@@ -195,8 +195,8 @@ def test_a_trained_model_answers_as_the_network_that_was_trained(
     without_fashion = CounterBlend(learner.blend.counters, replace(OF_ALL, fashion=(0.0,) * len(FASHION)))
     histories, contexts = of.histories, ["tv", "phone", "pad"]
     events_Q = np.concatenate([histories.offsets[:8], histories.offsets[1:9] - 1, histories.offsets[:8] + 5])
-    for chosen, log_shares_BI in iter_log_shares(
-        learner.build_final_network(), learner.streams, events_Q, leaning=without_fashion
+    for chosen, log_shares_BI in iter_log_probs(
+        learner.build_final_network(), learner.streams, events_Q, blend=without_fashion
     ):
         for event, expected_I in zip(events_Q[chosen].tolist(), log_shares_BI.exp().numpy(), strict=True):
             user = int(np.searchsorted(histories.offsets, event, side="right")) - 1

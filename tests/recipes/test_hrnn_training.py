@@ -484,7 +484,7 @@ def learner_of(histories: Histories, **options: Any) -> tuple[HrnnTrainer, Split
 def test_whoever_asks_for_float32_gets_nothing_else(
     monkeypatch: pytest.MonkeyPatch, precision: str, fast: bool
 ) -> None:
-    monkeypatch.setattr(learning, "multiplies_bfloat16", lambda _: True)
+    monkeypatch.setattr(learning, "has_bfloat16_units", lambda _: True)
     learner, _ = learner_of(walks(), precision=precision)
     assert learner.network.fast == fast
 
@@ -506,7 +506,7 @@ def test_it_takes_the_weights_of_the_best_epoch_and_stops(tmp_path: Path, monkey
     assert gain == pytest.approx(gains[epochs - 1], abs=1e-6)
     assert gain > gains[-1]
     leaning = predict_next_item(
-        learner.build_served_network(), learner.streams, validation, lambda: None, leaning=learner.blend
+        learner.build_served_network(), learner.streams, validation, lambda: None, blend=learner.blend
     ).ndcg
     assert leaning > gain
 

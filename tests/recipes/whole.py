@@ -66,7 +66,7 @@ def history_log_shares(
         torch.tensor([float(len(items_T))]), torch.tensor([float(len(pairs.items))]), torch
     )
     more = None if leaning is None else counted(leaning, items_T.tolist(), timestamps_T.tolist(), pairs)
-    return network.compute_log_shares(q_1H, pairs, known_13, more)[0]
+    return network.compute_log_probs(q_1H, pairs, known_13, more)[0]
 
 
 def asked_after(form: HrnnConfig, timestamps_T: Tensor, now: float) -> float:

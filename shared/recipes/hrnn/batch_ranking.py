@@ -41,27 +41,27 @@ def find_best_items(
     on_block: Callable[[], None] = lambda: None,
     *,
     unseen: bool = False,
-    leaning: CounterBlend | None = None,
+    blend: CounterBlend | None = None,
 ) -> npt.NDArray[np.int64]:
     """int64[Q,K]: return the recommendations, best first, for the user of each event at its moment, before it.
 
     K is ``count``, or the number of items if that is less. ``unseen`` leaves out the items of the user's history.
     """
     best_QK = np.zeros((len(events_Q), min(count, network.config.items)), np.int64)
-    for chosen, shares_BI in iter_log_shares(network, streams, events_Q, on_block, unseen=unseen, leaning=leaning):
+    for chosen, shares_BI in iter_log_probs(network, streams, events_Q, on_block, unseen=unseen, blend=blend):
         best_QK[chosen] = shares_BI.topk(best_QK.shape[1]).indices.cpu().numpy()
     return best_QK
 
 
 @torch.inference_mode()
-def iter_log_shares(
+def iter_log_probs(
     network: HrnnNetwork,
     streams: Streams,
     events_Q: npt.NDArray[np.int64],
     on_block: Callable[[], None] = lambda: None,
     *,
     unseen: bool = False,
-    leaning: CounterBlend | None = None,
+    blend: CounterBlend | None = None,
 ) -> Iterator[tuple[npt.NDArray[np.int64], Tensor]]:
     """Yield (int64[B] of Q, log p_BI) until all of Q are answered. The queries are those of ``find_best_items``."""
     network = network.eval()
@@ -75,7 +75,7 @@ def iter_log_shares(
         events_B = torch.from_numpy(events_Q[chosen]).to(streams.device)
         lengths_B = torch.from_numpy((positions_Q - count_skipped_events(positions_Q))[chosen]).to(streams.device)
         x_BH = read_preceding_events(network, streams, events_B, lengths_B, on_block)
-        shares_BI, pairs = compute_log_shares(network, streams, x_BH, events_B, leaning)
+        shares_BI, pairs = compute_log_probs(network, streams, x_BH, events_B, blend)
         if unseen:
             shares_BI[pairs.rows, pairs.items] = -torch.inf
         yield chosen, shares_BI
@@ -99,19 +99,19 @@ def read_preceding_events(
     return x_BH
 
 
-def compute_log_shares(
+def compute_log_probs(
     network: HrnnNetwork,
     streams: Streams,
     x_NH: Tensor,
     places_N: Tensor,
-    leaning: CounterBlend | None,
+    blend: CounterBlend | None,
     remembered: int | None = None,
 ) -> tuple[Tensor, Pairs]:
     """Return log p_NI before these places, where the network's output is ``x_NH``, and the pairs of the histories."""
     asked = streams.build_queries(places_N, remembered, network.config)
     q_NH = network.compute_query(x_NH, asked.after, asked.contexts)
-    more = None if leaning is None else leaning.compute_extra_logits(streams, places_N, asked.pairs)
-    return network.compute_log_shares(q_NH, asked.pairs, asked.known, more), asked.pairs
+    more = None if blend is None else blend.compute_extra_logits(streams, places_N, asked.pairs)
+    return network.compute_log_probs(q_NH, asked.pairs, asked.known, more), asked.pairs
 
 
 class NextItemMetrics(NamedTuple):
@@ -138,7 +138,7 @@ def predict_next_item(
     on_block: Callable[[], None],
     *,
     lists: bool = False,
-    leaning: CounterBlend | None = None,
+    blend: CounterBlend | None = None,
 ) -> NextItemMetrics:
     """Predict every event of these users, not only the newest tenth, so that a few users suffice.
 
@@ -151,8 +151,8 @@ def predict_next_item(
         for first in range(0, len(x_NH), rows_at_once):
             on_block()
             places_N = batch.places[first : first + rows_at_once]
-            shares_NI, pairs = compute_log_shares(
-                network, streams, x_NH[first : first + rows_at_once], places_N, leaning, REMEMBERED
+            shares_NI, pairs = compute_log_probs(
+                network, streams, x_NH[first : first + rows_at_once], places_N, blend, REMEMBERED
             )
             targets = batch.targets.select((batch.targets.rows >= first) & (batch.targets.rows < first + len(places_N)))
             targets = targets._replace(rows=targets.rows - first)

@@ -65,24 +65,24 @@ if TYPE_CHECKING:
 class HrnnNetwork(nn.Module):
     """The network of a configuration. The names of its parameters are those of the weights in an artifact."""
 
-    def __init__(self, form: HrnnConfig, dropout: float = 0.2) -> None:
+    def __init__(self, config: HrnnConfig, dropout: float = 0.2) -> None:
         super().__init__()
-        hidden = form.hidden
-        self.config = form
+        hidden = config.hidden
+        self.config = config
         self.dropout = dropout
-        self.item = nn.Embedding(form.items + 1, hidden)  # and START
-        self.bias = nn.Parameter(torch.zeros(form.items + 1))
+        self.item = nn.Embedding(config.items + 1, hidden)  # and START
+        self.bias = nn.Parameter(torch.zeros(config.items + 1))
         self.gap = nn.Embedding(GAP_BUCKETS, hidden)
-        self.layers = nn.ModuleList(LAYER_TYPES[form.cell](hidden) for _ in range(LAYERS))
+        self.layers = nn.ModuleList(LAYER_TYPES[config.cell](hidden) for _ in range(LAYERS))
         self.norm = nn.RMSNorm(hidden)
         self.scale = nn.Embedding(GAP_BUCKETS, hidden)
         self.shift = nn.Embedding(GAP_BUCKETS, hidden)
-        self.again = RepeatHead(form) if form.repeats else None
-        self.of_type = nn.Embedding(form.event_types + 1, hidden) if form.event_types else None
-        self.of_user = nn.Embedding(form.user_features, hidden) if form.user_features else None
-        self.of_context = nn.Embedding(form.context_features, hidden) if form.context_features else None
+        self.again = RepeatHead(config) if config.repeats else None
+        self.of_type = nn.Embedding(config.event_types + 1, hidden) if config.event_types else None
+        self.of_user = nn.Embedding(config.user_features, hidden) if config.user_features else None
+        self.of_context = nn.Embedding(config.context_features, hidden) if config.context_features else None
         # Vector and bias of each item feature. The last row is shared by all cold items.
-        self.of_item = nn.Embedding(form.item_features + 1, hidden + 1) if form.item_features else None
+        self.of_item = nn.Embedding(config.item_features + 1, hidden + 1) if config.item_features else None
         self.id_dropout = 0.0
         self.request_gaps_G: Tensor | None = None
         self.event_gaps_G: Tensor | None = None
@@ -122,7 +122,7 @@ class HrnnNetwork(nn.Module):
         state = {name: tensor for name, tensor in self.state_dict().items() if not name.startswith("of_item")}
         network.load_state_dict(state)
         with torch.no_grad():
-            v_IH1 = self.get_item_embeddings(estrange=False)
+            v_IH1 = self.get_item_embeddings(drop_ids=False)
             network.item.weight[:-1], network.bias[:-1] = v_IH1[:, :-1], v_IH1[:, -1]
             for counts_G, of_time in (
                 (self.request_gaps_G, [network.scale, network.shift]),
@@ -148,7 +148,7 @@ class HrnnNetwork(nn.Module):
                 network.again.apply_blend(blend, dot)
         return network
 
-    def get_item_embeddings(self, ids_R: Tensor | None = None, *, estrange: bool = True) -> Tensor:
+    def get_item_embeddings(self, ids_R: Tensor | None = None, *, drop_ids: bool = True) -> Tensor:
         """Return vector and bias, v_RH1, of these items (None: of all but START). ``estrange``: apply id dropout."""
         if ids_R is None and self.of_item is None:
             return torch.cat([self.item.weight, self.bias[:, None]], -1)[:-1]
@@ -159,7 +159,7 @@ class HrnnNetwork(nn.Module):
             return v_RH1
         item_R = ids_R.clamp(max=self.config.items - 1)  # START has no features and is not cold
         strange_R = cast(Tensor, self.strangers)[item_R]
-        if self.training and estrange:
+        if self.training and drop_ids:
             strange_R = strange_R | (torch.rand(len(ids_R), device=ids_R.device) < self.id_dropout)
         bags = FeatureBags(*(cast(Tensor, getattr(self, f"bag_{name}")) for name in FeatureBags._fields)).select_rows(
             item_R
@@ -216,7 +216,7 @@ class HrnnNetwork(nn.Module):
         """Return v_RH of these items."""
         return self.get_item_embeddings(ids_R)[:, :-1].float()
 
-    def compute_log_shares(
+    def compute_log_probs(
         self, q_NH: Tensor, pairs: Pairs, known_N3: Tensor, more: tuple[Tensor, Tensor] | None = None
     ) -> Tensor:
         """Return log p_NI of all items; -inf for items of the history if repeats are not modelled.
@@ -333,14 +333,14 @@ class RepeatHead(nn.Module):
     count: Tensor
     evidence: Tensor
 
-    def __init__(self, form: HrnnConfig) -> None:
+    def __init__(self, config: HrnnConfig) -> None:
         super().__init__()
-        self.fit = nn.Parameter(torch.ones(form.hidden))
-        self.bias = nn.Embedding(form.items, 1)
+        self.fit = nn.Parameter(torch.ones(config.hidden))
+        self.bias = nn.Embedding(config.items, 1)
         self.known = nn.Linear(FEATURES, AGAIN_WIDTH)
-        self.of_type = nn.Embedding(form.event_types + 1, AGAIN_WIDTH) if form.event_types else None
+        self.of_type = nn.Embedding(config.event_types + 1, AGAIN_WIDTH) if config.event_types else None
         self.worth = nn.Linear(AGAIN_WIDTH, 1, bias=False)
-        self.of_user = nn.Linear(form.hidden + 3, 1)
+        self.of_user = nn.Linear(config.hidden + 3, 1)
         nn.init.zeros_(self.bias.weight)
         for name, value in (("mean", 0.0), ("scale", 1.0), ("least", IMPOSSIBLE), ("most", -IMPOSSIBLE)):
             self.register_buffer(name, torch.full((FEATURES,), value))

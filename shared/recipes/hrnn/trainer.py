@@ -161,9 +161,7 @@ class HrnnTrainer:
         self, network: HrnnNetwork, users: npt.NDArray[np.int64], *, lists: bool = False
     ) -> NextItemMetrics:
         on_block = self.reporter.stop_if_asked
-        return predict_next_item(
-            network.to(self.device), self.streams, users, on_block, lists=lists, leaning=self.blend
-        )
+        return predict_next_item(network.to(self.device), self.streams, users, on_block, lists=lists, blend=self.blend)
 
     def _has_weighted_events(self, users: npt.NDArray[np.int64]) -> bool:
         """Has any of their events a weight? Where none has, they can't tell which epoch was the best."""
@@ -206,7 +204,7 @@ class HrnnTrainer:
             count,
             self.reporter.stop_if_asked,
             unseen=unseen,
-            leaning=self.blend,
+            blend=self.blend,
         )
 
     def build_served_network(self) -> HrnnNetwork:

@@ -21,7 +21,7 @@ from shared.recipes import ranking_metrics
 from shared.recipes.declaration import Recipe
 from shared.recipes.evaluation import split_validation
 from shared.recipes.hrnn import training
-from shared.recipes.hrnn.batch_ranking import iter_log_shares
+from shared.recipes.hrnn.batch_ranking import iter_log_probs
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS, TrainingPlan
 from shared.recipes.hrnn.trainer import HrnnTrainer, TrainingTask, complete_parameters
 from shared.recipes.hrnn.training import TrainingRun
@@ -119,7 +119,7 @@ def find_segments(learner: HrnnTrainer, events_Q: npt.NDArray[np.int64], count: 
     best_NI = torch.zeros(0, network.config.items, device=learner.device)
     users_NI = torch.zeros(0, network.config.items, dtype=torch.long, device=learner.device)
     on_block = learner.reporter.stop_if_asked
-    for chosen, shares_BI in iter_log_shares(network, learner.streams, events_Q, on_block, leaning=learner.blend):
+    for chosen, shares_BI in iter_log_probs(network, learner.streams, events_Q, on_block, blend=learner.blend):
         chosen_B = torch.from_numpy(chosen).to(learner.device)
         all_I = torch.cat([best_NI, shares_BI.exp()])
         users_I = torch.cat([users_NI, chosen_B[:, None].expand_as(shares_BI)])

@@ -59,7 +59,7 @@ def test_speed_prints_training_the_loader_and_the_roofline(tmp_path: Path, capsy
 
 def test_the_loader_gathers_what_training_gathers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the network multiplies in bfloat16 and nobody takes a thing twice: spans, and no pairs of each event."""
-    monkeypatch.setattr(trainer, "multiplies_bfloat16", lambda _: True)
+    monkeypatch.setattr(trainer, "has_bfloat16_units", lambda _: True)
     monkeypatch.setattr(Streams, "build_queries", None)
     histories = histories_of({f"u{n}": [(f"i{k}", k) for k in range(8)] for n in range(9)})
     steps = ours.load_steps(histories, ours.Setting(parameters={"hidden_dimension": "32"}))

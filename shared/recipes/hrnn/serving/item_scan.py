@@ -87,12 +87,12 @@ class QuantizedScan:
                 logits_C += bias_C
         self._rooms.append(room)
 
-    def create_estimate(self, q_H: Floats, exact: npt.NDArray[np.integer[Any]]) -> ScanEstimate:
+    def create_error_bounds(self, q_H: Floats, exact: npt.NDArray[np.integer[Any]]) -> ScanErrorBounds:
         """Return the error bounds of a query's estimates. ``exact``: places with scores from another source."""
-        return ScanEstimate(self, q_H, exact)
+        return ScanErrorBounds(self, q_H, exact)
 
 
-class ScanEstimate:
+class ScanErrorBounds:
     """The error bounds of one query's estimates, and their corrections."""
 
     def __init__(self, scan: QuantizedScan, q_H: Floats, exact: npt.NDArray[np.integer[Any]]) -> None:

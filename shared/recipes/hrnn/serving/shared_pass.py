@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.recipes.hrnn.serving.file_rows import FileRows
-from shared.recipes.hrnn.serving.item_scan import QuantizedScan, ScanEstimate
+from shared.recipes.hrnn.serving.item_scan import QuantizedScan, ScanErrorBounds
 
 Floats = npt.NDArray[np.float32]
 
@@ -94,14 +94,14 @@ class SharedPasses:
                 self._end_pass()
         return waiting.logits_I if waiting.answered else self.compute_alone(q_H)
 
-    def create_estimate(self, q_H: Floats, exact: npt.NDArray[np.integer[Any]] | None = None) -> ScanEstimate | None:
+    def create_estimate(self, q_H: Floats, exact: npt.NDArray[np.integer[Any]] | None = None) -> ScanErrorBounds | None:
         """Return the error bounds of a query's logits; None: they are exact.
 
         ``exact``: places of items with scores from another source.
         """
         if self._scan is None:
             return None
-        return self._scan.create_estimate(q_H, np.zeros(0, np.int64) if exact is None else exact)
+        return self._scan.create_error_bounds(q_H, np.zeros(0, np.int64) if exact is None else exact)
 
     def compute_alone(self, q_H: Floats) -> Floats:
         """Return one query's logits, by a pass of its own."""
