@@ -115,8 +115,10 @@ def redis_at(folder: Path) -> Iterator[Store]:
                 Redis.from_url(url).ping()
                 break
             time.sleep(0.05)
-        yield RedisStore(url)
-        server.terminate()
+        try:
+            yield RedisStore(url)
+        finally:
+            server.terminate()
 
 
 def _report(folder: Path, store: Store, items: int) -> tuple[float, float, int]:
@@ -196,7 +198,7 @@ def _model(folder: Path, items: int) -> LoadedModel:
         event_type_names=["watch", "click"],
         popularity=np.full(items, 1 / items, np.float32),
         contexts=None,
-        history=lambda _: [],
+        get_history=lambda _: [],
     )
     form, rng = HrnnConfig(items=items, hidden=HIDDEN), np.random.default_rng(0)
     weights = {name: 0.1 * rng.standard_normal(shape, np.float32) for name, shape in get_weight_shapes(form).items()}

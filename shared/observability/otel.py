@@ -25,7 +25,7 @@ _W3C = TraceContextTextMapPropagator()
 
 
 def create_exporting_tracer(process: str) -> ProcessTracer:
-    """Create a tracer whose spans a thread exports. Raises ModuleNotFoundError if the exporter is not installed."""
+    """Create a tracer that exports its spans in a thread. Raises ModuleNotFoundError without the exporter."""
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
     return ProcessTracer(process, BoundedShutdownProcessor(OTLPSpanExporter()))

@@ -1,7 +1,7 @@
 """Background threads that a process needs for as long as it lives.
 
-A thread that ends is restarted, and its check in /healthz fails until it has run for a while: a process whose thread
-keeps ending does not do its work, however well it answers requests.
+A thread that ends is restarted, and its check in /healthz fails until it has run for a while: a process that keeps
+losing a thread does not do its work, however well it answers requests.
 """
 
 from __future__ import annotations

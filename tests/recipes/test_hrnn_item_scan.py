@@ -73,7 +73,7 @@ def of(vectors_IH: Floats, bias_I: Floats, q_H: Floats) -> tuple[Floats, Approxi
     """The scores and what tells of them, and the logits to the last bit."""
     over = SharedPasses(vectors_IH, bias_I, 1)
     logits_I = over.compute_logits(q_H)
-    rough = over.create_estimate(q_H, NONE)
+    rough = over.create_error_bounds(q_H, NONE)
     assert rough is not None
     rough.settle_best(logits_I, 25)
     return softmax(logits_I), rough, brute(vectors_IH, bias_I, q_H)
@@ -161,7 +161,7 @@ def test_what_is_added_and_what_is_taken_out_stays() -> None:
     over = SharedPasses(vectors_IH, bias_I, 1)
     had, near = np.array([5, 3, 8000]), RNG.permutation(ITEMS)[:1000]
     wanted_I = brute(vectors_IH, bias_I, q_H)
-    logits_I, rough = over.compute_logits(q_H), over.create_estimate(q_H, had)
+    logits_I, rough = over.compute_logits(q_H), over.create_error_bounds(q_H, had)
     assert rough is not None
     for each_I in (logits_I, wanted_I):
         each_I[near] += np.float32(1.5)
@@ -210,7 +210,7 @@ def test_small_catalogues_are_not_scanned(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(shared_pass, "SCANNED", ITEMS + 1)
     vectors_IH, bias_I, q_H = normal(ITEMS, HIDDEN), normal(ITEMS), normal(HIDDEN)
     over = SharedPasses(vectors_IH, bias_I, 1)
-    assert over.create_estimate(q_H, NONE) is None
+    assert over.create_error_bounds(q_H, NONE) is None
     np.testing.assert_array_equal(over.compute_logits(q_H), vectors_IH @ q_H + bias_I)
 
 

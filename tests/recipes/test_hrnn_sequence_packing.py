@@ -22,7 +22,7 @@ from shared.recipes.hrnn import sequence_packing
 from shared.recipes.hrnn.config import GAP_BUCKETS, HrnnConfig
 from shared.recipes.hrnn.lightning_module import compute_window_loss
 from shared.recipes.hrnn.prediction_targets import gather_batch, gather_moments, merge_targets
-from shared.recipes.hrnn.repeat_features import HALF_LIVES, LastTakings, compute_repeat_features
+from shared.recipes.hrnn.repeat_features import HALF_LIVES, LastInteractions, compute_repeat_features
 from shared.recipes.hrnn.sequence_packing import REMEMBERED, Streams
 from shared.recipes.hrnn.time_buckets import LEAST_MET
 from shared.recipes.hrnn.types import Events, FeatureBags, Pairs, Queries, Targets, Window
@@ -262,7 +262,7 @@ def test_features_without_any_value_are_none() -> None:
 class Seen(NamedTuple):
     """An item of a history, as it is known before an event."""
 
-    takings: LastTakings
+    takings: LastInteractions
     type: int
     """0: none."""
 
@@ -279,7 +279,7 @@ def by_hand(histories: Histories, event: int, remembered: int | None = None) -> 
         taken = [place for place in range(past) if items[place] == item]
         last = taken[-1]
         faded = [sum(0.5 ** ((visits[last] - visits[t]) / half_life) for t in taken) for half_life in HALF_LIVES]
-        takings = LastTakings(
+        takings = LastInteractions(
             distance=past - last,
             visits=visits[past] - visits[last],
             seconds=at - times[last],
@@ -312,7 +312,9 @@ def test_what_was_seen_is_the_users_own_past_each_item_once_as_it_stands_last(
     expected = [by_hand(histories, event, remembered) for event in events.tolist()]
     assert of_rows(pairs.rows, pairs.items, len(events)) == [sorted(found) for found in expected]
     seen = [expected[row][item] for row, item in zip(pairs.rows.tolist(), pairs.items.tolist(), strict=True)]
-    takings = LastTakings(*(np.array(each, np.float64) for each in zip(*(one.takings for one in seen), strict=True)))
+    takings = LastInteractions(
+        *(np.array(each, np.float64) for each in zip(*(one.takings for one in seen), strict=True))
+    )
     assert pairs.features is not None
     np.testing.assert_allclose(pairs.features, compute_repeat_features(takings), rtol=1e-4, atol=1e-4)
     if types:

@@ -20,7 +20,12 @@ from shared.recipes.hrnn.config import HrnnConfig, count_skipped_events
 from shared.recipes.hrnn.counter_blend import CounterBlend
 from shared.recipes.hrnn.counters import COUNTERS, FADING, NEWEST, PRIOR, BlendWeights, Counters
 from shared.recipes.hrnn.network import HrnnNetwork
-from shared.recipes.hrnn.repeat_features import HALF_LIVES, LastTakings, compute_repeat_features, compute_user_activity
+from shared.recipes.hrnn.repeat_features import (
+    HALF_LIVES,
+    LastInteractions,
+    compute_repeat_features,
+    compute_user_activity,
+)
 from shared.recipes.hrnn.types import Events, FeatureBags, Pairs
 from shared.recipes.request_time import is_new_visit
 
@@ -101,7 +106,7 @@ def history_pairs(form: HrnnConfig, items_T: Tensor, timestamps_T: Tensor, types
         types_S[place] = types_T[last]
     columns = torch.tensor(found, dtype=torch.double).reshape(len(distinct), 6 + len(HALF_LIVES)).T
     distance, visits_S, seconds_S, counts_S, interval_S = columns[:5]
-    takings = LastTakings(distance, visits_S, seconds_S, counts_S, interval_S, columns[5:-1].T, columns[-1])
+    takings = LastInteractions(distance, visits_S, seconds_S, counts_S, interval_S, columns[5:-1].T, columns[-1])
     return Pairs(
         rows_S, items_S, compute_repeat_features(takings, torch).float(), types_S if form.event_types else None
     )

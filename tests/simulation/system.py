@@ -174,7 +174,7 @@ class System:
 
 @lru_cache(maxsize=20_000)
 def _load_members(service: str, operation: str, body: bytes) -> bytes:
-    """Load a request, which most clients repeat, and return its members by ``marshal``. Raises as ``request_schemas.load_request``."""
+    """Load a request, which most clients repeat, and return its members by ``marshal``. Raises as ``load_request``."""
     return marshal.dumps(
         request_schemas.load_request(service_model.load_operations(service)[operation], orjson.loads(body))
     )

@@ -15,7 +15,7 @@ from shared.recipes.request_time import is_new_visit
 
 LAYERS = 2
 GAP_BUCKETS = 32
-AGAIN_WIDTH = 16
+REPEAT_WIDTH = 16
 """Width of the layer that reads an item's repeat features."""
 
 EVENTS_READ = 1024

@@ -43,7 +43,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from shared.recipes.hrnn.config import AGAIN_WIDTH, GAP_BUCKETS, LAYERS
+from shared.recipes.hrnn.config import GAP_BUCKETS, LAYERS, REPEAT_WIDTH
 from shared.recipes.hrnn.config import HrnnConfig as HrnnConfig
 from shared.recipes.hrnn.ops.dropout import apply_dropout
 from shared.recipes.hrnn.ops.embedding_sum import add_embeddings
@@ -337,9 +337,9 @@ class RepeatHead(nn.Module):
         super().__init__()
         self.fit = nn.Parameter(torch.ones(config.hidden))
         self.bias = nn.Embedding(config.items, 1)
-        self.known = nn.Linear(FEATURES, AGAIN_WIDTH)
-        self.of_type = nn.Embedding(config.event_types + 1, AGAIN_WIDTH) if config.event_types else None
-        self.worth = nn.Linear(AGAIN_WIDTH, 1, bias=False)
+        self.known = nn.Linear(FEATURES, REPEAT_WIDTH)
+        self.of_type = nn.Embedding(config.event_types + 1, REPEAT_WIDTH) if config.event_types else None
+        self.worth = nn.Linear(REPEAT_WIDTH, 1, bias=False)
         self.of_user = nn.Linear(config.hidden + 3, 1)
         nn.init.zeros_(self.bias.weight)
         for name, value in (("mean", 0.0), ("scale", 1.0), ("least", IMPOSSIBLE), ("most", -IMPOSSIBLE)):

@@ -25,7 +25,7 @@ Array = Any
 """An array of numpy, or in training a tensor."""
 
 
-class LastTakings(NamedTuple):
+class LastInteractions(NamedTuple):
     """The last interaction with each item before a request."""
 
     distance: Array  # [S] events since, including that one: from 1
@@ -37,7 +37,7 @@ class LastTakings(NamedTuple):
     events: Array  # [S] of the user before the request
 
 
-def compute_repeat_features(of: LastTakings, xp: Any = np) -> Array:
+def compute_repeat_features(of: LastInteractions, xp: Any = np) -> Array:
     """[S,F] Compute the features from arrays of floats; ``xp`` is their module, numpy or torch."""
     faded = of.faded - of.visits[:, None] * xp.asarray(_RATES, dtype=of.faded.dtype)
     several = of.interval > 0

@@ -28,7 +28,12 @@ from shared.data.training.training_data import TrainingData
 from shared.recipes.hrnn.config import GAP_BUCKETS, HrnnConfig
 from shared.recipes.hrnn.network import HrnnNetwork
 from shared.recipes.hrnn.ops.history_walk import find_pairs_and_spans
-from shared.recipes.hrnn.repeat_features import HALF_LIVES, LastTakings, compute_repeat_features, compute_user_activity
+from shared.recipes.hrnn.repeat_features import (
+    HALF_LIVES,
+    LastInteractions,
+    compute_repeat_features,
+    compute_user_activity,
+)
 from shared.recipes.hrnn.time_buckets import bucket_gaps, find_known_buckets
 from shared.recipes.hrnn.types import Events, FeatureBags, HistorySpans, Pairs, Queries, Window
 from shared.recipes.request_time import is_new_visit
@@ -297,14 +302,14 @@ class Streams:
             types_S,
         )
 
-    def _gather_takings(self, places_N: Tensor, after_N: Tensor, rows_S: Tensor, seen_S: Tensor) -> LastTakings:
+    def _gather_takings(self, places_N: Tensor, after_N: Tensor, rows_S: Tensor, seen_S: Tensor) -> LastInteractions:
         """Return the statistics of these events as seen by the queries ``rows``."""
         of = cast(RepeatColumns, self._repeats)
         # A query within a visit is asked at the time of the previous event.
         before_N = (places_N - 1).clamp(min=0)
         at_N = of.times[before_N] + after_N
         visit_N = of.visits[before_N] + (after_N > 0)
-        return LastTakings(
+        return LastInteractions(
             distance=(places_N[rows_S] - seen_S).float(),
             visits=(visit_N[rows_S] - of.visits[seen_S]).float(),
             seconds=(at_N[rows_S] - of.times[seen_S]).clamp(min=0).float(),

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from shared.recipes.hrnn.config import AGAIN_WIDTH, GAP_BUCKETS, LAYERS, HrnnConfig
-from shared.recipes.hrnn.repeat_features import COUNT, FEATURES, LastTakings, compute_repeat_features
+from shared.recipes.hrnn.config import GAP_BUCKETS, LAYERS, REPEAT_WIDTH, HrnnConfig
+from shared.recipes.hrnn.repeat_features import COUNT, FEATURES, LastInteractions, compute_repeat_features
 from shared.recipes.hrnn.serving.shared_pass import SETTLED, Floats, SharedPasses, open_rows
 from shared.recipes.request_time import is_new_visit
 from shared.recipes.scoring_api import ApproximateScores
@@ -50,8 +50,8 @@ class TakenItems(NamedTuple):
     faded: Seconds  # [S,D] the sum of its events, each faded by HALF_LIVES until the last
     types: Numbers  # [S] the type of the last event; 0: none
 
-    def as_of_request(self, asked: RequestMoment) -> LastTakings:
-        return LastTakings(
+    def as_of_request(self, asked: RequestMoment) -> LastInteractions:
+        return LastInteractions(
             distance=asked.events + 1.0 - self.lasts,
             visits=(asked.visit - self.visits).astype(np.float64),
             seconds=np.maximum(asked.at - self.at, 0),
@@ -65,13 +65,13 @@ class TakenItems(NamedTuple):
 class NumpyNetwork:
     """The network with its weights, which have torch's names and the shapes of ``get_weight_shapes``."""
 
-    def __init__(self, form: HrnnConfig, weights: Mapping[str, Floats]) -> None:
-        self.config = form
+    def __init__(self, config: HrnnConfig, weights: Mapping[str, Floats]) -> None:
+        self.config = config
         self._of = weights
-        self._layers = [LAYER_TYPES[form.cell](_select_layer(weights, layer)) for layer in range(LAYERS)]
+        self._layers = [LAYER_TYPES[config.cell](_select_layer(weights, layer)) for layer in range(LAYERS)]
         self._items = open_rows(weights["item.weight"])
         self._passes = SharedPasses(weights["item.weight"][:-1], weights["bias"][:-1], available_cpus())
-        self._again = NumpyRepeatHead(form, weights) if form.repeats else None
+        self._again = NumpyRepeatHead(config, weights) if config.repeats else None
 
     def sum_feature_vectors(self, name: str, values: npt.ArrayLike, weights: npt.ArrayLike) -> Floats:
         """[H] Return the weighted sum of the vectors of F features of a "user" or "context"."""
@@ -138,7 +138,7 @@ class NumpyNetwork:
         scores_I[new.items] += new.values
         fits_S = scores_I[had_S]
         scores_I[had_S] = -np.inf
-        rough = self._passes.create_estimate(q_H, had_S)
+        rough = self._passes.create_error_bounds(q_H, had_S)
         if rough is not None:
             rough.settle_best(scores_I, SETTLED)
         most = np.maximum.reduce(scores_I)
@@ -228,13 +228,13 @@ class CounterLogits(NamedTuple):
 class NumpyRepeatHead:
     """``network.RepeatHead``."""
 
-    def __init__(self, form: HrnnConfig, weights: Mapping[str, Floats]) -> None:
+    def __init__(self, config: HrnnConfig, weights: Mapping[str, Floats]) -> None:
         of = {name.removeprefix("again."): weight for name, weight in weights.items() if name.startswith("again.")}
         self._fit_H, self._bias_I, self._worth_W = of["fit"], of["bias.weight"][:, 0], of["worth.weight"][0]
         self._known_FW, self._known_W = of["known.weight"].T, of["known.bias"]
         self._range = of["least"], of["most"], of["mean"], of["scale"]
         self._type_VW = of.get("of_type.weight")
-        self._share_H, self._share_3 = np.split(of["of_user.weight"][0], [form.hidden])
+        self._share_H, self._share_3 = np.split(of["of_user.weight"][0], [config.hidden])
         self._share, self._count = float(of["of_user.bias"][0]), float(of["count"])
         self.evidence = float(of["evidence"])
 
@@ -266,42 +266,44 @@ class NumpyRepeatHead:
         return a_S
 
     @staticmethod
-    def get_shapes(form: HrnnConfig) -> dict[str, tuple[int, ...]]:
+    def get_shapes(config: HrnnConfig) -> dict[str, tuple[int, ...]]:
         found: dict[str, tuple[int, ...]] = {
-            "fit": (form.hidden,),
-            "bias.weight": (form.items, 1),
-            "known.weight": (AGAIN_WIDTH, FEATURES),
-            "known.bias": (AGAIN_WIDTH,),
-            "worth.weight": (1, AGAIN_WIDTH),
-            "of_user.weight": (1, form.hidden + 3),
+            "fit": (config.hidden,),
+            "bias.weight": (config.items, 1),
+            "known.weight": (REPEAT_WIDTH, FEATURES),
+            "known.bias": (REPEAT_WIDTH,),
+            "worth.weight": (1, REPEAT_WIDTH),
+            "of_user.weight": (1, config.hidden + 3),
             "of_user.bias": (1,),
             **dict.fromkeys(("count", "evidence"), ()),
             **dict.fromkeys(("least", "most", "mean", "scale"), (FEATURES,)),
         }
-        if form.event_types:
-            found["of_type.weight"] = (form.event_types + 1, AGAIN_WIDTH)
+        if config.event_types:
+            found["of_type.weight"] = (config.event_types + 1, REPEAT_WIDTH)
         return {f"again.{name}": shape for name, shape in found.items()}
 
 
-def get_weight_shapes(form: HrnnConfig) -> dict[str, tuple[int, ...]]:
+def get_weight_shapes(config: HrnnConfig) -> dict[str, tuple[int, ...]]:
     """Return the shape of every weight of this network. Raises ValueError for a network that is never served."""
-    if form.item_features or form.cell not in LAYER_TYPES:
-        raise ValueError(f"a network of the form {form} is not served")
-    hidden = form.hidden
+    if config.item_features or config.cell not in LAYER_TYPES:
+        raise ValueError(f"a network of the form {config} is not served")
+    hidden = config.hidden
     found: dict[str, tuple[int, ...]] = {
-        "item.weight": (form.items + 1, hidden),
-        "bias": (form.items + 1,),
+        "item.weight": (config.items + 1, hidden),
+        "bias": (config.items + 1,),
         "gap.weight": (GAP_BUCKETS, hidden),
         "norm.weight": (hidden,),
         "scale.weight": (GAP_BUCKETS, hidden),
         "shift.weight": (GAP_BUCKETS, hidden),
     }
     for layer in range(LAYERS):
-        found |= {f"layers.{layer}.{name}": shape for name, shape in LAYER_TYPES[form.cell].get_shapes(hidden).items()}
-    if form.repeats:
-        found |= NumpyRepeatHead.get_shapes(form)
-    embedded = {"type": form.event_types and form.event_types + 1, "user": form.user_features}
-    embedded["context"] = form.context_features
+        found |= {
+            f"layers.{layer}.{name}": shape for name, shape in LAYER_TYPES[config.cell].get_shapes(hidden).items()
+        }
+    if config.repeats:
+        found |= NumpyRepeatHead.get_shapes(config)
+    embedded = {"type": config.event_types and config.event_types + 1, "user": config.user_features}
+    embedded["context"] = config.context_features
     return found | {f"of_{name}.weight": (size, hidden) for name, size in embedded.items() if size}
 
 

@@ -94,7 +94,9 @@ class SharedPasses:
                 self._end_pass()
         return waiting.logits_I if waiting.answered else self.compute_alone(q_H)
 
-    def create_estimate(self, q_H: Floats, exact: npt.NDArray[np.integer[Any]] | None = None) -> ScanErrorBounds | None:
+    def create_error_bounds(
+        self, q_H: Floats, exact: npt.NDArray[np.integer[Any]] | None = None
+    ) -> ScanErrorBounds | None:
         """Return the error bounds of a query's logits; None: they are exact.
 
         ``exact``: places of items with scores from another source.

@@ -81,7 +81,7 @@ def test_one_that_was_killed_is_heard_to_have_ended_however_often_one_asks(child
 
 @pytest.mark.parametrize(
     "job",
-    ["done", "stopped", pytest.param("numb", marks=pytest.mark.skipif(sys.platform != "linux", reason="parent_death.py"))],
+    ["done", "stopped", pytest.param("numb", marks=pytest.mark.skipif(sys.platform != "linux", reason="of Linux"))],
 )
 def test_it_ends_when_its_worker_has_died(job: str) -> None:
     """Busy or idle, or unable to listen: whoever takes the work up next must not find it there."""

@@ -17,7 +17,8 @@ PROGRAM = f"""
 import os, subprocess, sys
 sys.path.insert(0, {str(ROOT)!r})
 from shared.system.parent_death import with_our_packages, module_with_parent_death_signal
-subprocess.run(module_with_parent_death_signal("inspect", "--details", "shared"), env=with_our_packages(os.environ), check=True)
+command = module_with_parent_death_signal("inspect", "--details", "shared")
+subprocess.run(command, env=with_our_packages(os.environ), check=True)
 """
 
 
