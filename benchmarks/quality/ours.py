@@ -292,7 +292,7 @@ class _Learner(HrnnTrainer):
                 scores_I[ranking] = -np.arange(len(ranking))
                 yield scores_I
 
-    def each_batch(
+    def create_callback(
         self, phase: Phase, before: int, checkpoint: Path, validate: Callable[[], NextItemMetrics] | None = None
     ) -> FitCallback:
         return _Counting(self, phase, before, checkpoint, validate)

@@ -91,7 +91,7 @@ def test_a_recipe_that_knows_all_its_items_has_no_strangers(
     data = training_data(walks(users=4, events=6, items=5), items=[{"GENRE": "ab"[item % 2]} for item in range(5)])
     learner = HrnnTrainer(make_task(data, RECIPES[recipe], {}), 24)
     candidates = learner.create_sampler(np.array([0, 3, 1, 0, 2]))(torch.tensor([1]))
-    assert torch.nonzero(cast(Tensor, learner.network.strangers)).view(-1).tolist() == strangers
+    assert torch.nonzero(cast(Tensor, learner.network.cold_items)).view(-1).tolist() == strangers
     assert learner.network.id_dropout == estranged
     assert (candidates is not None) == taken_alone
 

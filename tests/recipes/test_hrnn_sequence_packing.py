@@ -171,10 +171,10 @@ def test_within_a_visit_it_is_asked_at_the_event_before_and_at_a_new_one_when_th
 def test_a_request_later_than_any_that_was_learnt_is_asked_after_the_time_that_stands_for_it() -> None:
     histories = histories_of({"a": [("x", 0), ("y", 2 * HOUR), ("z", 1000 * HOUR), ("w", 1000 * HOUR + 60)]})
     form = HrnnConfig(items=4, hidden=8, longest=999.0 * HOUR, instead=50.0 * HOUR)
-    asked = streams_of(histories).build_queries(torch.arange(4), form=form)
+    asked = streams_of(histories).build_queries(torch.arange(4), config=form)
     # 998 hours lie within
     assert asked.after.tolist() == [0, 2 * HOUR, 998 * HOUR, 0]
-    asked = streams_of(histories).build_queries(torch.arange(4), form=replace(form, longest=998.0 * HOUR))
+    asked = streams_of(histories).build_queries(torch.arange(4), config=replace(form, longest=998.0 * HOUR))
     assert asked.after.tolist() == [0, 2 * HOUR, 50 * HOUR, 0]
 
 

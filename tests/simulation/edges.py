@@ -255,7 +255,7 @@ class Disk:
 
 @dataclass(eq=False)
 class Child:
-    """``shared.jobs.subprocess_pool.JobProcess``: a job's process. It outlives a stopped worker, and not a killed one."""
+    """``shared.jobs.subprocess_pool.JobProcess``: a job's process, which outlives a stopped worker only."""
 
     world: World
     faults: Faults

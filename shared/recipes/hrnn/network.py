@@ -103,13 +103,13 @@ class HrnnNetwork(nn.Module):
         that all cold items share. In training, a share ``id_dropout`` of the other items is treated the same (Volkovs
         et al., DropoutNet, 2017). An item that was cold in the last fit and no longer is starts from the shared vector.
         """
-        if self.of_item is not None and hasattr(self, "strangers"):
-            met = torch.nonzero(cast(Tensor, self.strangers) & ~cold_I).view(-1)
+        if self.of_item is not None and hasattr(self, "cold_items"):
+            met = torch.nonzero(cast(Tensor, self.cold_items) & ~cold_I).view(-1)
             with torch.no_grad():
                 self.item.weight[met], self.bias[met] = self.of_item.weight[-1, :-1], self.of_item.weight[-1, -1]
         for name, tensor in zip(FeatureBags._fields, bags, strict=True):
             self.register_buffer(f"bag_{name}", tensor, persistent=False)
-        self.register_buffer("strangers", cold_I, persistent=False)
+        self.register_buffer("cold_items", cold_I, persistent=False)
         self.id_dropout = id_dropout
 
     def fold_features(self) -> HrnnNetwork:
@@ -149,7 +149,10 @@ class HrnnNetwork(nn.Module):
         return network
 
     def get_item_embeddings(self, ids_R: Tensor | None = None, *, drop_ids: bool = True) -> Tensor:
-        """Return vector and bias, v_RH1, of these items (None: of all but START). ``estrange``: apply id dropout."""
+        """Return vector and bias, v_RH1, of these items (None: of all but START).
+
+        ``drop_ids`` applies id dropout in training.
+        """
         if ids_R is None and self.of_item is None:
             return torch.cat([self.item.weight, self.bias[:, None]], -1)[:-1]
         if ids_R is None:
@@ -158,14 +161,14 @@ class HrnnNetwork(nn.Module):
         if self.of_item is None:
             return v_RH1
         item_R = ids_R.clamp(max=self.config.items - 1)  # START has no features and is not cold
-        strange_R = cast(Tensor, self.strangers)[item_R]
+        cold_R = cast(Tensor, self.cold_items)[item_R]
         if self.training and drop_ids:
-            strange_R = strange_R | (torch.rand(len(ids_R), device=ids_R.device) < self.id_dropout)
+            cold_R = cold_R | (torch.rand(len(ids_R), device=ids_R.device) < self.id_dropout)
         bags = FeatureBags(*(cast(Tensor, getattr(self, f"bag_{name}")) for name in FeatureBags._fields)).select_rows(
             item_R
         )
         known_R1 = (ids_R < self.config.items)[:, None]
-        v_RH1 = torch.where(strange_R[:, None] & known_R1, self.of_item.weight[-1], v_RH1)
+        v_RH1 = torch.where(cold_R[:, None] & known_R1, self.of_item.weight[-1], v_RH1)
         return v_RH1 + known_R1 * bags.sum_embeddings(self.of_item)
 
     def create_state(self, streams: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""A trained HRNN, serving: one user's history in, a score for every item out. No ids of campaigns, no torch."""
+"""The scorer of a trained HRNN: a user's history in, a score for every item out. No ids of campaigns, no torch."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from shared.recipes.scoring_api import ArtifactError, ExplainedScores, Past, Que
 
 
 class Scorer:
-    """A model in memory. Threads may share it: what changes after ``load`` is what it remembers of histories."""
+    """A loaded model. Threads may share it: after ``load`` only its cache of histories changes."""
 
     def __init__(
         self, weights: NumpyNetwork, artifact: Artifact, counted: tuple[Counters, BlendWeights] | None = None
@@ -52,7 +52,7 @@ class Scorer:
 
     @classmethod
     def load(cls, artifact: Path) -> Self:
-        """Verifies what it reads; raises ArtifactError."""
+        """Open and check an artifact. Raises ArtifactError."""
         served = [recipe.name for recipe in RECIPES.values() if f"{recipe.module}.scoring" == cls.__module__]
         opened = Artifact.open(artifact, tuple(served))
         try:
@@ -73,24 +73,24 @@ class Scorer:
         )
 
     def history(self, user_id: str) -> list[Past]:
-        """The user's events as trained on, oldest first; [] for an unknown user."""
+        """Return the user's events as trained on, oldest first; [] for an unknown user."""
         return self._artifact.get_history(user_id)
 
     def scores(self, query: Query) -> npt.NDArray[np.float32]:
-        """``shared.recipes.scoring_api.Scorer.scores``; for an unknown user, the share of each item in all events."""
+        """Return ``shared.recipes.scoring_api.Scorer.scores``; for an unknown user, the items' shares of all events."""
         return self.explained(query).scores
 
     def explained(self, query: Query) -> ExplainedScores:
-        """``shared.recipes.scoring_api.Explaining.explained``."""
+        """Return ``shared.recipes.scoring_api.ExplainingScorer.explained``."""
         shares_I, rough = self.compute_relevance(query)
         scores_I = self._artifact.popularity.copy() if shares_I is None else shares_I
         return ExplainedScores(scores_I, scores_I, popular=shares_I is None, approximate=rough)
 
     def compute_relevance(self, query: Query) -> Relevance:
-        """By the network. Items that the model does not know are passed over.
+        """Score the items by the network, ignoring events with items that the model does not know.
 
-        None where none are left, and neither the user's metadata nor the context say anything, and where nothing is
-        left to be answered.
+        None if no events are left and there are neither features of the user nor a context, and if no item can be
+        recommended.
         """
         memory = self._states.get_state(query.user_id, query.history, lambda: self._get_user_vector(query.user_id))
         context_H = self._get_context_vector(query)
@@ -109,7 +109,7 @@ class Scorer:
         return self._network.score_items(q_H, memory.taken.items, memory.more.new, again)
 
     def _get_repeat_scores(self, memory: UserState, q_H: Floats, after: float) -> RepeatScores | None:
-        """The same, without a context, as long as nothing has changed."""
+        """Return ``_score_repeats`` of a request without a context, from the cache if the user's gap is the same."""
         said = memory.latest.scores
         if said is None or said[0] != after:
             memory.latest.scores = said = after, self._score_repeats(memory, q_H, after)
@@ -120,7 +120,7 @@ class Scorer:
         return self._network.score_repeats(q_H, memory.taken, asked, memory.more.again)
 
     def _compute_counter_logits(self, newest: Numbers, moments: Numbers, had: Numbers) -> CounterLogits:
-        """What was counted adds to the logits after a history, each by its weight."""
+        """Return the counters' weighted terms of the logits after a history."""
         if self._blend is None:
             return CounterLogits.create_empty(len(had))
         (counters, blend), many = self._blend, len(self.item_ids)
@@ -130,7 +130,7 @@ class Scorer:
         return CounterLogits(SparseValues.from_items(*new, many), select_values(again, values, had))
 
     def _get_user_vector(self, user_id: str) -> Floats | None:
-        """What the features of the user say; None where nothing is known."""
+        """Return the vector of the user's features; None if there are none."""
         if not self._network.config.user_features:
             return None
         values, weights = self._artifact.get_user_features(user_id)
@@ -144,7 +144,7 @@ class Scorer:
 
 
 def open_counters(folder: Path, form: HrnnConfig) -> tuple[Counters, BlendWeights]:
-    """What a network of this form leans on. Raises ArtifactError."""
+    """Open the counters and the weights of the blend. Raises ArtifactError."""
     try:
         counters, blend = Counters.open(folder), BlendWeights.from_values(form.leaning)
         fit = len(form.leaning) == len(BlendWeights().values) and all(
@@ -160,7 +160,7 @@ def open_counters(folder: Path, form: HrnnConfig) -> tuple[Counters, BlendWeight
 
 
 def sum_weighted_parts(parts: Sequence[ItemValues], weights: Sequence[float], items: int) -> ItemValues:
-    """What these say of ``items`` items by these weights: those that they say something of, rising."""
+    """Return the weighted sum of parts over ``items`` items: those with a value, ascending."""
     told = [(ids, weight * values) for (ids, values), weight in zip(parts, weights, strict=True) if weight]
     if not told:
         return np.zeros(0, np.int64), np.zeros(0)
@@ -169,7 +169,7 @@ def sum_weighted_parts(parts: Sequence[ItemValues], weights: Sequence[float], it
 
 
 def select_values(items: Numbers, values: npt.NDArray[np.float64], some: Numbers) -> Floats:
-    """float32[S]: the values of some of the items, which rise; 0 where there is none."""
+    """float32[S]: return the values of some of the items, which ascend; 0 for items without one."""
     if not len(items):
         return np.zeros(len(some), np.float32)
     places = np.minimum(items.searchsorted(some), len(items) - 1)

@@ -244,15 +244,17 @@ class Streams:
         """Return the first place of each place's moment, before which its events are predicted."""
         return self._start_E[places].long()
 
-    def build_queries(self, places_N: Tensor, remembered: int | None = None, form: HrnnConfig | None = None) -> Queries:
+    def build_queries(
+        self, places_N: Tensor, remembered: int | None = None, config: HrnnConfig | None = None
+    ) -> Queries:
         """Return the queries before these places.
 
         ``remembered`` limits the events of the histories; ``form`` replaces gaps longer than training has met.
         """
         contexts = None if self._contexts is None else self._contexts.select_rows(places_N)
         after_N = self._compute_request_gaps(places_N)
-        if form is not None:
-            after_N = torch.where(after_N >= form.longest, int(form.instead), after_N)
+        if config is not None:
+            after_N = torch.where(after_N >= config.longest, int(config.instead), after_N)
         return Queries(
             after_N, self._find_pairs(places_N, after_N, remembered), contexts, self._compute_user_activity(places_N)
         )
@@ -298,11 +300,13 @@ class Streams:
         return Pairs(
             rows_S,
             items_S,
-            compute_repeat_features(self._gather_takings(places_N, after_N, rows_S, seen_S), torch),
+            compute_repeat_features(self._gather_last_interactions(places_N, after_N, rows_S, seen_S), torch),
             types_S,
         )
 
-    def _gather_takings(self, places_N: Tensor, after_N: Tensor, rows_S: Tensor, seen_S: Tensor) -> LastInteractions:
+    def _gather_last_interactions(
+        self, places_N: Tensor, after_N: Tensor, rows_S: Tensor, seen_S: Tensor
+    ) -> LastInteractions:
         """Return the statistics of these events as seen by the queries ``rows``."""
         of = cast(RepeatColumns, self._repeats)
         # A query within a visit is asked at the time of the previous event.

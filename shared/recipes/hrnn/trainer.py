@@ -1,6 +1,6 @@
-"""A network and what it learns from: one fit of it, the epochs after that, and what it would recommend.
+"""The trainer of a network: the fit, further epochs on other users, and the recommendations that evaluation asks for.
 
-Not who learns of whom: that is training.py's.
+training.py decides on which users it trains.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ from shared.recipes.ranking_metrics import compute_next_item_metrics
 from shared.recipes.training_api import TrainingContext
 
 RECENT = 2.0
-"""With recency_mask the newest interaction counts so many times as much as the oldest."""
+"""With recency_mask the newest interaction has so many times the weight of the oldest."""
 
 ID_DROPOUT = 0.1
-"""Share of items that a training step takes for strangers, where items have features."""
+"""The share of items that a training step treats as cold, if items have features."""
 
 
 class TrainingTask(NamedTuple):
-    """All that a training, or a trial, of an HRNN recipe works with."""
+    """The inputs of a training, or a trial, of an HRNN recipe."""
 
     data: TrainingData
     recipe: Recipe
@@ -53,11 +53,11 @@ class TrainingTask(NamedTuple):
     context: TrainingContext
     reporter: ProgressReporter
     checkpoints: Path
-    """The folder of this run's checkpoints: those of other data, parameters or seeds lie elsewhere."""
+    """The folder of this run's checkpoints. Runs on other data, parameters or seeds have other folders."""
 
 
 class HrnnTrainer:
-    """A network and the streams it learns from. Not where results are kept."""
+    """A network, its data as streams, and the training of the one on the other. It writes checkpoints, no results."""
 
     def __init__(
         self,
@@ -66,9 +66,9 @@ class HrnnTrainer:
         base: WarmStart | None = None,
         new_E: npt.NDArray[np.bool_] | None = None,
     ) -> None:
-        """``events`` is how many there are to train on, of those in the data. Sets torch's threads and seed.
+        """``events`` is the number of the data's events to train on. Sets torch's threads and seed.
 
-        With ``base`` the network sets out from there, and learns of the events that are new alone.
+        With ``base`` the network starts from its weights, and only the new events are targets.
         """
         data, context = task.data, task.context
         histories = data.histories
@@ -89,12 +89,12 @@ class HrnnTrainer:
             self.weights_E if new_E is None else self.weights_E * new_E,
             self.reporter.stop_if_asked,
             self.device,
-            # What a base has not learnt of what is taken again, a few epochs with what is new would not teach.
+            # A few epochs on new events would not train the repeat head of a base that has none.
             repeats=None if base is None else base.config.repeats,
         )
         self.items = items = get_item_features(data) if self._cold_items else data.items
         self._bags = load_bags(items, self.device)
-        form = HrnnConfig(
+        config = HrnnConfig(
             items=len(histories.item_ids),
             hidden=self.plan.hidden,
             cell=context.options.cell if base is None else base.config.cell,
@@ -108,7 +108,7 @@ class HrnnTrainer:
         )
         limited = COLD_START_MAX_INTERACTIONS.name in parameters
         self.cold_I = find_cold_items(data, parameters, time.time()) if limited else None
-        self.network = HrnnNetwork(form).to(self.device)
+        self.network = HrnnNetwork(config).to(self.device)
         self.blend: CounterBlend | None = None
         if base is not None and base.config.leaning:
             knowing = np.flatnonzero(histories.in_training)
@@ -127,31 +127,31 @@ class HrnnTrainer:
         checkpoint: Path,
         logs: Path | None = None,
     ) -> int:
-        """Trains from the start; returns the epochs that the weights have behind them. Raises Stopped."""
+        """Train from the start; return the epochs that the weights were trained for. Raises TrainingStopped."""
         counts_I = count_interactions(self.data.histories, users)
         self.streams.prepare_network(self.network, users, self.context.seed)
-        fitting = self._create_module(users, counts_I, self.plan.epochs, self.plan.learning_rate, self.context.seed)
+        module = self._create_module(users, counts_I, self.plan.epochs, self.plan.learning_rate, self.context.seed)
 
         def validate() -> NextItemMetrics:
             return self._predict_next_item(self.network.fold_features(), validation)
 
-        telling = self._has_weighted_events(validation)
-        watching = self.create_callback("training", 0, checkpoint, validate if telling else None)
-        epochs = run_fit(fitting, watching, checkpoint, self.context, logs)
-        if telling:
+        has_validation = self._has_weighted_events(validation)
+        callback = self.create_callback("training", 0, checkpoint, validate if has_validation else None)
+        epochs = run_fit(module, callback, checkpoint, self.context, logs)
+        if has_validation:
             self._fit_blend(users, validation)
         return epochs
 
     def _fit_blend(self, users: npt.NDArray[np.int64], validation: npt.NDArray[np.int64]) -> None:
         on_block = self.reporter.stop_if_asked
         counters = Counters.count_events(self.data.histories, users, on_block)
-        # Nobody took what only its features tell of, and no counter knows it: there the network's logits stay its own.
+        # Cold items have no counts: a blend would favour the other items, so their logits stay the network's own.
         fixed = 2 if self._cold_items and self._bags is not None else 0
         network = self.network.fold_features().to(self.device)
         self.blend = CounterBlend(counters, fit_blend(network, self.streams, validation, counters, on_block, fixed))
 
     def measure_next_items(self, users: npt.NDArray[np.int64]) -> tuple[dict[str, float], dict[str, float]]:
-        """``shared.recipes.evaluation.foretold``, reading each history once."""
+        """Return ``shared.recipes.evaluation``'s metrics of next items and their errors, reading each history once."""
         histories = self.data.histories
         found = self._predict_next_item(self.build_served_network(), users, lists=True)
         user_Q = np.searchsorted(histories.offsets, found.events, side="right") - 1
@@ -164,7 +164,7 @@ class HrnnTrainer:
         return predict_next_item(network.to(self.device), self.streams, users, on_block, lists=lists, blend=self.blend)
 
     def _has_weighted_events(self, users: npt.NDArray[np.int64]) -> bool:
-        """Has any of their events a weight? Where none has, they can't tell which epoch was the best."""
+        """Say if any event of these users has a weight. Without one they cannot tell the best epoch."""
         histories = self.data.histories
         events = expand_ranges(histories.offsets[users], histories.lengths[users])
         return bool(self.streams.weights_E[torch.from_numpy(events).to(self.device)].any())
@@ -179,16 +179,16 @@ class HrnnTrainer:
         knowing: npt.NDArray[np.int64] | None = None,
         tested: npt.NDArray[np.int64] | None = None,
     ) -> int:
-        """Some more epochs with these users; returns how many. Raises Stopped.
+        """Train RETRAINING_EPOCHS more epochs on these users; return their number. Raises TrainingStopped.
 
-        ``knowing`` are the users whose items are no strangers, where these are not all. Of those who are ``tested``
-        after it nothing is counted.
+        ``knowing`` are the users whose items are not cold, if they are more than these. The counters leave out the
+        users ``tested``, who are evaluated afterwards.
         """
         knowing = users if knowing is None else knowing
         counts_I = count_interactions(self.data.histories, knowing)
         rate = RETRAINING_RATE * self.plan.learning_rate
-        fitting = self._create_module(users, counts_I, RETRAINING_EPOCHS, rate, self.context.seed + 1)
-        epochs = run_fit(fitting, self.create_callback(phase, epochs_before, checkpoint), checkpoint, self.context)
+        module = self._create_module(users, counts_I, RETRAINING_EPOCHS, rate, self.context.seed + 1)
+        epochs = run_fit(module, self.create_callback(phase, epochs_before, checkpoint), checkpoint, self.context)
         if self.blend is not None:
             counted = knowing if tested is None else np.setdiff1d(knowing, tested)
             counters = Counters.count_events(self.data.histories, counted, self.reporter.stop_if_asked)
@@ -196,7 +196,7 @@ class HrnnTrainer:
         return epochs
 
     def recommend(self, events_Q: npt.NDArray[np.int64], count: int, *, unseen: bool = False) -> npt.NDArray[np.int64]:
-        """``shared.recipes.evaluation.Recommend``; ``unseen`` leaves out what a user has had."""
+        """Return recommendations, as an evaluation asks for them; ``unseen`` leaves out the items of histories."""
         return find_best_items(
             self.build_served_network().to(self.device),
             self.streams,
@@ -208,7 +208,7 @@ class HrnnTrainer:
         )
 
     def build_served_network(self) -> HrnnNetwork:
-        """The network as it answers: items' features in their vectors, and the objective, if any, in their biases."""
+        """Return the network to serve: item features folded in, the blend applied, the objective in the biases."""
         network = self.network.fold_features()
         if self.blend is not None:
             network = network.apply_blend(self.blend.weights)
@@ -221,7 +221,7 @@ class HrnnTrainer:
         return network
 
     def build_final_network(self) -> HrnnNetwork:
-        """The same as it is left to the runtime: what is in fashion at the end of the data is part of its biases."""
+        """Return the network to write for the runtime: with the fashion at the end of the data in its biases."""
         network = self.build_served_network()
         if self.blend is not None:
             in_fashion_I = np.array(self.blend.weights.fashion, np.float32) @ self.blend.counters.get_fashion(np.inf)
@@ -230,16 +230,17 @@ class HrnnTrainer:
         return network
 
     def create_sampler(self, counts_I: npt.NDArray[np.int64]) -> CandidateSampler:
-        """Of candidates, for training on so many interactions with each item; tells the network who is a stranger.
+        """Create the sampler for training on so many interactions with each item, and set the network's cold items.
 
-        There are none to a recipe that knows all its items: to estrange others would cost it, and gain nothing.
+        A recipe whose catalogue has only items with interactions has no cold items, and so no id dropout: it would cost
+        quality and gain nothing.
         """
         counts = torch.from_numpy(counts_I).to(self.device)
         if self._bags is not None:
-            strangers_I = counts == 0 if self._cold_items else torch.zeros_like(counts, dtype=torch.bool)
+            cold_I = counts == 0 if self._cold_items else torch.zeros_like(counts, dtype=torch.bool)
             if self.cold_I is not None:
-                strangers_I |= torch.from_numpy(self.cold_I).to(self.device)
-            self.network.set_item_features(self._bags, strangers_I, ID_DROPOUT if self._cold_items else 0.0)
+                cold_I |= torch.from_numpy(self.cold_I).to(self.device)
+            self.network.set_item_features(self._bags, cold_I, ID_DROPOUT if self._cold_items else 0.0)
         return candidates.create_candidate_sampler(counts, only_taken=self._bags is not None and self._cold_items)
 
     def _create_module(
@@ -266,19 +267,22 @@ class HrnnTrainer:
     def create_callback(
         self, phase: Phase, before: int, checkpoint: Path, validate: Callable[[], NextItemMetrics] | None = None
     ) -> FitCallback:
-        """What looks on while ``phase`` goes; benchmarks put their own here."""
+        """Create the callback of a phase. Benchmarks override this."""
         return FitCallback(self.reporter, phase, before, checkpoint, self.context.options.checkpoint_seconds, validate)
 
 
 def complete_parameters(parameters: Mapping[str, str]) -> dict[str, str]:
-    """Those of the network, of whatever recipe: what a recipe does not let be set is User-Personalization's default."""
+    """Add the network's hyperparameters that a recipe does not have, with User-Personalization's defaults."""
     recency = parameters.get("apply_recency_bias", "true")
     return {"hidden_dimension": "149", "bptt": BPTT.default, "recency_mask": recency, **parameters}
 
 
 def get_item_features(data: TrainingData) -> Features | None:
-    """Features of the items. Where none are known, but some items were never taken, these still must be strangers to
-    the network, and not be learnt to be unwanted: then it is one feature, which no item has."""
+    """Return the features of the items.
+
+    Without any, but with items that have no interactions, these must be cold items and not be learnt as unwanted. The
+    result is then a single feature that no item has.
+    """
     items = len(data.histories.item_ids)
     if data.items is not None or np.bincount(data.histories.items, minlength=items).all():
         return data.items
@@ -291,7 +295,7 @@ def get_item_features(data: TrainingData) -> Features | None:
 
 
 def has_bfloat16_units(device: torch.device) -> bool:
-    """Has the device instructions for it? Without them it would be slower than float32."""
+    """Say if the device has instructions for bfloat16, which is slower than float32 without."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
@@ -300,17 +304,17 @@ def has_bfloat16_units(device: torch.device) -> bool:
 def compute_event_weights(
     histories: Histories, *, recency_mask: bool, by_type_E: npt.NDArray[np.float32] | None = None
 ) -> npt.NDArray[np.float32]:
-    """float32[E], 1 on average: what each event counts as a target and in the popularity shown to strangers.
+    """float32[E], 1 on average: return each event's weight as a target and in the popularity shown to unknown users.
 
-    0 for users outside the percentiles; ``by_type_E`` is what else an event counts. With recency_mask the weight grows
-    from the oldest event to the newest, to RECENT times the oldest's, by the event's place among all events in time
-    and not by its age, so that a gap or a burst in the data changes nothing.
+    It is 0 for users outside the percentiles. ``by_type_E`` are factors. With recency_mask the weight grows from the
+    oldest event to the newest, to RECENT times the oldest's, by the event's rank in time and not by its age, so that a
+    gap or a burst in the data changes nothing.
     """
     weights_E = np.repeat(histories.in_training, histories.lengths).astype(np.float32)
     if by_type_E is not None:
         weights_E *= by_type_E
     if recency_mask:
-        # A thousand quantiles of a sample place 25 million events without sorting them.
+        # A thousand quantiles of a sample rank 25 million events without sorting them.
         sample = histories.timestamps[:: max(1, len(histories.timestamps) // 1_000_000)]
         quantiles = np.unique(np.quantile(sample, np.linspace(0, 1, 1001)))
         weights_E *= RECENT ** np.interp(histories.timestamps, quantiles, np.linspace(0, 1, len(quantiles)))

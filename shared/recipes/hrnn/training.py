@@ -1,4 +1,4 @@
-"""Training of the HRNN recipes, in full and in mode UPDATE: fit, evaluate, go on with everybody, write."""
+"""Training of the HRNN recipes, in modes FULL and UPDATE: fit, evaluate, retrain on all users, write."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from shared.recipes.training_api import Trained, TrainingContext, Validated
 
 
 class TrainingRun(NamedTuple):
-    """A training, but for the writing."""
+    """The results of a training, before they are written."""
 
-    learner: HrnnTrainer
+    trainer: HrnnTrainer
     metrics: dict[str, float]
     baseline: dict[str, float]
     epochs: int
@@ -38,7 +38,7 @@ class TrainingRun(NamedTuple):
 
 
 class Measurement(NamedTuple):
-    """What ``Trained`` tells of a learner, by the users that are tested."""
+    """The metrics of a trainer on the test users, for ``Trained``."""
 
     metrics: dict[str, float]
     baseline: dict[str, float]
@@ -47,9 +47,8 @@ class Measurement(NamedTuple):
 
 Measure = Callable[[HrnnTrainer, Split], Measurement]
 
-
 Learn = Callable[[TrainingTask], TrainingRun]
-"""How a recipe learns from nothing, and is measured: ``in_full``, or what stands in its place."""
+"""The training and evaluation of a recipe in mode FULL: ``train_in_full``, or a replacement."""
 
 
 def train(
@@ -59,9 +58,10 @@ def train(
     context: TrainingContext,
     learn: Learn | None = None,
 ) -> Trained:
-    """``shared.recipes.training_api.Train``, in mode UPDATE too. Raises ArtifactError where the base cannot be read.
+    """Train, evaluate and write a model: ``shared.recipes.training_api.Train``, in mode UPDATE too.
 
-    ``learn`` is ``in_full`` unless AWS evaluates the recipe in another way.
+    Raises ArtifactError if the base cannot be read. ``learn`` replaces ``train_in_full`` for recipes that AWS evaluates
+    in another way.
     """
     started = time.monotonic()
     reporter = ProgressReporter.for_training(context)
@@ -73,7 +73,7 @@ def train(
         before = WarmStart.open(context.base)
         parameters = before.parameters
         run = train_update(TrainingTask(data, recipe, parameters, context, reporter, checkpoints), before)
-    learner, histories, artifact = run.learner, data.histories, context.artifact
+    learner, histories, artifact = run.trainer, data.histories, context.artifact
     reporter.report("writing", run.epochs)
     trained = Trained(
         metrics=run.metrics,
@@ -104,7 +104,7 @@ def train(
 
 
 def train_in_full(task: TrainingTask, measure: Measure | None = None) -> TrainingRun:
-    """Learns from nothing: fit, evaluate, go on with everybody."""
+    """Fit on the training users, evaluate on the test users, then retrain on all users."""
     options, reporter = task.context.options, task.reporter
     more = RETRAINING_EPOCHS if options.retrain_on_all_users else 0
     split = Split.draw(task.data.histories, task.context.seed)
@@ -113,13 +113,13 @@ def train_in_full(task: TrainingTask, measure: Measure | None = None) -> Trainin
     reporter.report("evaluating", epochs)
     found = (measure or evaluate_trainer)(learner, split)
     if options.retrain_on_all_users:
-        everybody = np.concatenate([split.train, split.validation, split.test])
-        epochs += learner.continue_training(np.sort(everybody), epochs, task.checkpoints / "retraining.ckpt")
+        all_users = np.concatenate([split.train, split.validation, split.test])
+        epochs += learner.continue_training(np.sort(all_users), epochs, task.checkpoints / "retraining.ckpt")
     return TrainingRun(learner, found.metrics, found.baseline, epochs, len(split.test), found.report)
 
 
 def fit_network(task: TrainingTask, split: Split, logs: Path | None = None, more: int = 0) -> tuple[HrnnTrainer, int]:
-    """A learner that has learnt of the training users, as long as the validation users gained; its epochs."""
+    """Fit a trainer to the training users, with early stopping on the validation users; return it and its epochs."""
     histories = task.data.histories
     events = int(histories.lengths[split.train].sum())
     task.reporter.expect_epochs(
@@ -136,13 +136,13 @@ def validate(
     parameters: Mapping[str, str],
     context: TrainingContext,
 ) -> Validated:
-    """``shared.recipes.training_api.Validate``."""
+    """Run a trial: ``shared.recipes.training_api.Validate``."""
     started = time.monotonic()
     of_training = Split.draw(data.histories, context.seed)
     split, users = split_for_trials(of_training, data.histories)
     reporter = ProgressReporter.for_training(context)
     name = compute_fingerprint(data, recipe, parameters, context)
-    # What has learnt of fewer users is not the training's.
+    # Checkpoints of a trial on fewer users are not the training's.
     checkpoints = context.workspace / (name if split is of_training else f"{name}.trial")
     checkpoints.mkdir(parents=True, exist_ok=True)
     learner, epochs = fit_network(TrainingTask(data, recipe, parameters, context, reporter, checkpoints), split)
@@ -152,10 +152,10 @@ def validate(
 
 
 def train_update(task: TrainingTask, base: WarmStart) -> TrainingRun:
-    """Goes on from ``base`` with the events that are new, tested by the newest of these: the others it knows.
+    """Continue from ``base`` on the new events, and evaluate on the newest of these: the base has seen the rest.
 
-    Where they are of fewer than two users who can be tested, nothing is learnt and the metrics are those of the base;
-    but new items and users have their place.
+    If fewer than two users with new events can be tested, the weights and the metrics stay those of the base, but new
+    items and users are added.
     """
     histories, options, reporter = task.data.histories, task.context.options, task.reporter
     more = RETRAINING_EPOCHS if options.retrain_on_all_users else 0
@@ -186,7 +186,7 @@ def train_update(task: TrainingTask, base: WarmStart) -> TrainingRun:
 
 
 def count_trailing_new(new_E: npt.NDArray[np.bool_], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """int64[U]: how many of each user's newest events are new, without one between them that is not."""
+    """int64[U]: count each user's new events after the last one that is not new."""
     old_E = np.where(new_E, -1, np.arange(len(new_E)))
     last_old_U = np.maximum.reduceat(old_E, offsets[:-1])
     newest_U: npt.NDArray[np.int64] = offsets[1:] - np.maximum(last_old_U + 1, offsets[:-1])
@@ -194,7 +194,7 @@ def count_trailing_new(new_E: npt.NDArray[np.bool_], offsets: npt.NDArray[np.int
 
 
 def evaluate_trainer(learner: HrnnTrainer, split: Split, newest_U: npt.NDArray[np.int64] | None = None) -> Measurement:
-    """By ``shared.recipes.evaluation``, and what it counts."""
+    """Evaluate on the test users by ``shared.recipes.evaluation``, with its report."""
     data = learner.data
     found = evaluate_recommender(
         learner.recommend,
@@ -213,7 +213,7 @@ def compute_fingerprint(
     parameters: Mapping[str, str],
     context: TrainingContext,
 ) -> str:
-    """Names a run by its input: a checkpoint of other data or other parameters is never taken up."""
+    """Return a name for the run's inputs, so that a checkpoint of other data or parameters is never resumed."""
     histories = data.histories
     base = context.base and context.base.name
     said = (recipe.name, sorted(parameters.items()), context.options.cell, context.seed, artifacts.FORMAT, base)

@@ -1,13 +1,13 @@
-"""What a version trained in mode FULL leaves for trainings in mode UPDATE, which go on from it with what is new since.
+"""Warm start: a training in mode UPDATE continues from the version trained in mode FULL, on the events new since then.
 
-Beside the files of every artifact:
+A full training adds to the files of every artifact:
 
-    base.safetensors     the network's weights, of items with their features and apart from an objective; those of
-                         the features too; and who were strangers
-    items/               the columns of Items, as ``shared.data.arrays.features`` writes them; no rows; absent where
-                         none act
+    base.safetensors     the network's weights, of items without their features and without an objective, those of the
+                         features, and which items were cold ("strangers")
+    items/               the columns of Items, as ``shared.data.arrays.features`` writes them, without rows; absent
+                         without columns in use
 
-Users, items, event types and features are known again by their names. Shapes: as in ``network``; E events now.
+Users, items, event types and features are matched by their names. Shapes: as in ``network``; E events of the new data.
 """
 
 from __future__ import annotations
@@ -34,15 +34,19 @@ from shared.recipes.hrnn.types import FeatureBags
 from shared.recipes.scoring_api import ArtifactError
 
 WEIGHTS = "base.safetensors"
+COLD_ITEMS = "strangers"
+"""The name in that file of bool[I], the cold items."""
+
 NEW = -1
+"""The place of a name that the base does not have."""
 
 
 def save_warm_start(network: HrnnNetwork, items: Features | None, artifact: Path) -> None:
-    """Writes what a later training goes on from into an artifact that is being filled."""
+    """Write the files for later updates into an artifact that is being filled."""
     tensors = {**network.state_dict(), **network.fold_features().state_dict()}
-    strangers = getattr(network, "strangers", None)
-    if strangers is not None:
-        tensors["strangers"] = strangers
+    cold_items = getattr(network, "cold_items", None)
+    if cold_items is not None:
+        tensors[COLD_ITEMS] = cold_items
     save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, artifact / WEIGHTS)
     if items is not None:
         nothing = {name: getattr(items, name)[:0] for name in ("values", "weights")}
@@ -51,7 +55,7 @@ def save_warm_start(network: HrnnNetwork, items: Features | None, artifact: Path
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class WarmStart:
-    """An artifact to go on from."""
+    """An artifact to continue from."""
 
     config: HrnnConfig
     parameters: dict[str, str]
@@ -59,18 +63,20 @@ class WarmStart:
     baseline: dict[str, float]
     histories: Histories
     columns: dict[str, tuple[FeatureColumn, ...]]
-    """Of items, users and contexts; none where there were none."""
+    """The columns of items, users and contexts; () for tables without any."""
     tensors: dict[str, Tensor]
 
     @classmethod
     def open(cls, artifact: Path) -> Self:
-        """Raises ArtifactError."""
+        """Read an artifact. Raises ArtifactError."""
         try:
             model = orjson.loads((artifact / "model.json").read_bytes())
             tensors = load_file(artifact / WEIGHTS)
             return cls(
-                # What is served has no features of items apart.
-                form=replace(HrnnConfig(**model["form"]), item_features=len(tensors.get("of_item.weight", [None])) - 1),
+                # The served network has its item features folded in.
+                config=replace(
+                    HrnnConfig(**model["form"]), item_features=len(tensors.get("of_item.weight", [None])) - 1
+                ),
                 **{name: model[name] for name in ("parameters", "metrics", "baseline")},
                 histories=Histories.open(artifact / "histories"),
                 columns={
@@ -80,10 +86,10 @@ class WarmStart:
                 tensors=tensors,
             )
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-            raise ArtifactError(f"{artifact} holds nothing to go on from: {error}") from error
+            raise ArtifactError(f"{artifact} cannot be continued from: {error}") from error
 
     def find_new_events(self, histories: Histories) -> npt.NDArray[np.bool_]:
-        """bool[E]: the events that were not trained on. Events are compared by a mix of 64 bits of all they are."""
+        """bool[E]: find the events that were not trained on, by 64-bit hashes of all their fields."""
         before = self.histories
         of_users, of_items = (
             find_places(before.user_ids, histories.user_ids),
@@ -95,7 +101,7 @@ class WarmStart:
             np.repeat(of_users, before.lengths)[kept],
             of_items[before.items[kept]],
             before.timestamps[kept],
-            # One more for events without a type, whose number is -1.
+            # The last entry is for events without a type, whose number is -1.
             np.append(of_types, NEW)[before.event_types[kept]],
         )
         users_E = np.repeat(np.arange(len(histories.user_ids)), histories.lengths)
@@ -105,11 +111,11 @@ class WarmStart:
     def transfer_weights(
         self, network: HrnnNetwork, data: TrainingData, items: Features | None, bags: FeatureBags | None
     ) -> None:
-        """Gives a new network what the old one learnt. ``items`` and ``bags`` are the features of its items.
+        """Copy the weights of the base into a new network. ``items`` and ``bags`` are the features of its items.
 
-        An item that was there is what it was, even if its features are others now. One that is new sets out from what
-        strangers have in common, or, where the network knows no strangers, from around the mean of all items and its
-        own popularity; a feature of users or contexts that is new, and a type of events, set out from nothing.
+        An item of the base keeps its vector, even if its features have changed. A new item starts from the vector that
+        cold items share, or without item features from around the mean of all items and its own popularity. New
+        features of users or contexts, and new types of events, start from 0.
         """
         rows = self._map_rows(network, data, items)
         new_I = rows["item.weight"][:-1] == NEW
@@ -124,25 +130,25 @@ class WarmStart:
                 network.item.weight[:-1] -= of_features_IH1[:, :-1]
                 network.bias[:-1] -= of_features_IH1[:, -1]
         if bags is not None:
-            strangers_I = new_I
-            if "strangers" in self.tensors:
-                strangers_I = new_I | self.tensors["strangers"].numpy()[rows["item.weight"][:-1]]
-            network.set_item_features(bags, torch.from_numpy(strangers_I).to(network.bias.device), 0.0)
+            cold_I = new_I
+            if COLD_ITEMS in self.tensors:
+                cold_I = new_I | self.tensors[COLD_ITEMS].numpy()[rows["item.weight"][:-1]]
+            network.set_item_features(bags, torch.from_numpy(cold_I).to(network.bias.device), 0.0)
 
     def _map_rows(
         self, network: HrnnNetwork, data: TrainingData, items: Features | None
     ) -> dict[str, npt.NDArray[np.int64]]:
-        """Of the weights that have a row for something with a name: for each row now the one of before, or NEW."""
+        """Return, for the weights with named rows, the row of the base for each new row, or NEW."""
         histories, before = data.histories, self.histories
         of_items = np.append(find_places(histories.item_ids, before.item_ids), len(before.item_ids))  # and START
-        # Where there is one type only, types are not looked at.
+        # A network of data with a single type does not read types.
         types_before, types = (
             of.event_type_names if form.event_types else []
             for of, form in ((before, self.config), (histories, network.config))
         )
         of_types = find_places(types, types_before)
         of_types = np.append(0, np.where(of_types == NEW, NEW, of_types + 1))  # 0: none
-        # The last row is every stranger's.
+        # The last row is shared by all cold items.
         of_features = np.append(map_features(self.columns["items"], get_columns(items)), self.config.item_features)
         return {
             "item.weight": of_items,
@@ -156,18 +162,18 @@ class WarmStart:
         }
 
     def _init_new_items(self, network: HrnnNetwork, data: TrainingData, new: Tensor) -> None:
-        """New items begin around the mean of all and with their own popularity, strangers as rare as the rarest."""
+        """Start new items around the mean of all with their own popularity, and cold items as the rarest item."""
         items = len(data.histories.item_ids)
         counts_I = torch.from_numpy(np.bincount(data.histories.items, minlength=items) + 1.0).to(network.bias)
         mean_H = self.tensors["item.weight"][:-1].mean(0).to(network.bias)
-        # Not in one place: what is alike is learnt to be told apart much more slowly than what is not.
+        # Added to the random vectors: equal vectors would be told apart much more slowly.
         network.item.weight[new] += mean_H
         network.bias[new] = torch.log(counts_I / counts_I.sum())[new]
         if network.of_item is not None and "of_item.weight" not in self.tensors:
             network.of_item.weight[-1] = torch.cat([mean_H, self.tensors["bias"][:-1].min().to(mean_H)[None]])
 
     def _reset_new_types(self, network: HrnnNetwork, of_types: npt.NDArray[np.int64]) -> None:
-        """Types that are new say nothing of what is taken again, which they else would at random."""
+        """Set new types to 0 in the repeat head, instead of their random initial values."""
         if network.again is not None and network.again.of_type is not None:
             known = "again.of_type.weight" in self.tensors
             new = of_types == NEW if known else np.ones(len(of_types), np.bool_)
@@ -175,7 +181,7 @@ class WarmStart:
 
 
 def _copy_rows(before: Tensor, parameter: Tensor, rows: npt.NDArray[np.int64] | None) -> None:
-    """All of it, or the rows that were there."""
+    """Copy all of the parameter, or the rows that the base has."""
     before = before.to(parameter)
     if rows is None:
         parameter.copy_(before)
@@ -185,7 +191,7 @@ def _copy_rows(before: Tensor, parameter: Tensor, rows: npt.NDArray[np.int64] | 
 
 
 def find_places(names: Sequence[str], among: Iterable[str]) -> npt.NDArray[np.int64]:
-    """Where each name stands among others; NEW where it doesn't."""
+    """Return the index of each name in ``among``, or NEW."""
     numbers = {name: number for number, name in enumerate(among)}
     return np.fromiter((numbers.get(name, NEW) for name in names), np.int64, len(names))
 
@@ -195,9 +201,9 @@ def get_columns(of: Features | None) -> tuple[FeatureColumn, ...]:
 
 
 def map_features(before: Sequence[FeatureColumn], now: Sequence[FeatureColumn]) -> npt.NDArray[np.int64]:
-    """For each feature of columns now the one that meant the same before; NEW where none did.
+    """Return for each feature of the columns ``now`` the base's feature with the same meaning, or NEW.
 
-    A category is known by its name, a word by its bucket, and a number by the bucket into which it fell.
+    A category is matched by its name, a word by its hash bucket, and a bucket of numbers by its middle.
     """
     known = {(column.name, column.kind): column for column in before}
     found = [_map_column(known.get((column.name, column.kind)), column) for column in now]
@@ -221,7 +227,7 @@ def _map_column(before: FeatureColumn | None, now: FeatureColumn) -> npt.NDArray
 
 
 def _hash_rows(*parts: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.uint64]:
-    """A number for each row of equally long arrays, another one for another row (splitmix64, Steele et al., 2014)."""
+    """Hash each row of equally long arrays to 64 bits (splitmix64, Steele et al., 2014)."""
     mixed = np.zeros(len(parts[0]), np.uint64)
     for part in parts:
         mixed += part.astype(np.int64).view(np.uint64) + np.uint64(0x9E3779B97F4A7C15)

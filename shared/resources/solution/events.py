@@ -14,14 +14,14 @@ from shared.data.schemas import Field
 from shared.recipes import Recipe
 
 #: Columns of the Interactions dataset by name; None while the group has none.
-Columns = Mapping[str, Field] | None
+DatasetColumns = Mapping[str, Field] | None
 
 
 def check_events(
     recipe: Recipe,
     config: Mapping[str, Any],
     event_type: str | None,
-    columns: Columns,
+    columns: DatasetColumns,
     excluded: frozenset[str] = frozenset(),
 ) -> None:
     """Raise InvalidInput for invalid events. ``excluded``: the columns that are not trained on."""
@@ -46,7 +46,7 @@ def _check_number(text: str) -> None:
         raise InvalidInput(f"eventValueThreshold must be a number, written as a string; it is {text!r}.")
 
 
-def _check_parameters(events: Sequence[Mapping[str, Any]], columns: Columns, excluded: frozenset[str]) -> None:
+def _check_parameters(events: Sequence[Mapping[str, Any]], columns: DatasetColumns, excluded: frozenset[str]) -> None:
     types = [event.get("eventType", "") for event in events]
     if not types or not all(types):
         raise InvalidInput("eventsConfig needs at least one event, and each event its eventType.")
@@ -58,7 +58,7 @@ def _check_parameters(events: Sequence[Mapping[str, Any]], columns: Columns, exc
     _check_columns("eventsConfig", needed, columns, excluded)
 
 
-def _check_columns(member: str, needed: tuple[str, ...], columns: Columns, excluded: frozenset[str]) -> None:
+def _check_columns(member: str, needed: tuple[str, ...], columns: DatasetColumns, excluded: frozenset[str]) -> None:
     for name in needed:
         if columns is not None and name not in columns:
             raise InvalidInput(f"{member} needs a column {name}; the Interactions schema has none.")

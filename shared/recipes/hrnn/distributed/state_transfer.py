@@ -62,7 +62,7 @@ def load_fit(path: Path, device: torch.device) -> tuple[HrnnModule, FitSettings]
         buffer.copy_(known.pop(name))
     if known:
         bags = FeatureBags(*(known[f"bag_{name}"] for name in FeatureBags._fields))
-        network.set_item_features(bags, known["strangers"], facts["network"]["id_dropout"])
+        network.set_item_features(bags, known["cold_items"], facts["network"]["id_dropout"])
     counts_I = tensors["counts"].to(device)
     module = HrnnModule(
         network,

@@ -121,7 +121,7 @@ class HistoryReader:
         else:
             read = self._read_window(history, count_skipped_events(events), user_H)
         visits = memory.visit + np.cumsum(is_new_visit(before))
-        taken = _merge_takings(memory, items, at, visits, types)
+        taken = _merge_items(memory, items, at, visits, types)
         newest_T, at_T = newest = (
             np.concatenate([memory.newest[0], items])[-NEWEST:],
             np.concatenate([memory.newest[1], at])[-NEWEST:],
@@ -175,10 +175,10 @@ class StateCache:
             kept = _CacheEntry(
                 user_H, self._reader.extend_state(self._reader.create_start_state(user_H), events, user_H), None
             )
-        elif kept.memory.history != events:
+        elif kept.state.history != events:
             kept = self._update_entry(kept, events)
         self._store_entry(user_id, kept)
-        return kept.memory
+        return kept.state
 
     def _update_entry(self, kept: _CacheEntry, events: list[Past]) -> _CacheEntry:
         user_H, memory, parting = kept
@@ -206,13 +206,13 @@ class _CacheEntry(NamedTuple):
     """The cached states of one user."""
 
     user: Floats | None  # [H]
-    memory: UserState
-    parting: UserState | None
+    state: UserState
+    diverged: UserState | None
     """The state at the last divergence of the history from the events that had been read."""
 
     @property
     def size(self) -> int:
-        return EVENTS_A_USER + len(self.memory.history) + len(self.memory.more.new.values) // 16
+        return EVENTS_A_USER + len(self.state.history) + len(self.state.more.new.values) // 16
 
 
 def _is_prefix(memory: UserState, events: list[Past]) -> bool:
@@ -231,7 +231,7 @@ def _compute_activity(events: int, distinct: int) -> Floats:
     return known_3
 
 
-def _merge_takings(memory: UserState, items: Numbers, at: Seconds, visits: Numbers, types: Numbers) -> TakenItems:
+def _merge_items(memory: UserState, items: Numbers, at: Seconds, visits: Numbers, types: Numbers) -> TakenItems:
     """Return the items of the history extended by these events."""
     before = memory.taken
     distinct, newest, place_T = np.unique(items[::-1], return_index=True, return_inverse=True)
