@@ -38,8 +38,9 @@ from shared.recipes.progress import Phase, ProgressReporter
 from shared.recipes.training_api import TrainingContext, TrainingOptions, TrainingStopped
 
 AT_ONCE = 512
-NOWHERE = Path("/dev/null")
 """Queries whose rankings of all items are held at once."""
+
+NOWHERE = Path("/dev/null")
 
 
 class NotOffered(Exception):

@@ -25,11 +25,11 @@ class Watched(SharedPasses):
         super().__init__(vectors_IH, 0.1 * RNG.standard_normal(items, np.float32), cores)
         self.went: list[int] = []
 
-    def alone(self, q_H: Floats) -> Floats:
+    def compute_alone(self, q_H: Floats) -> Floats:
         self.went.append(1)
         return super().compute_alone(q_H)
 
-    def together(self, queries: Sequence[Floats], logits: Sequence[Floats]) -> None:
+    def compute_together(self, queries: Sequence[Floats], logits: Sequence[Floats]) -> None:
         self.went.append(len(queries))
         super().compute_together(queries, logits)
 
@@ -65,9 +65,9 @@ def waiting(passes: SharedPasses, pool: ThreadPoolExecutor, asked: Sequence[Floa
 def test_an_answer_is_that_of_a_request_alone(items: int, count: int) -> None:
     passes, asked = Watched(items, 1), queries(count)
     together = [np.empty(items, np.float32) for _ in asked]
-    passes.together(asked, together)
+    passes.compute_together(asked, together)
     for q_H, logits_I in zip(asked, together, strict=True):
-        scores_I, alone_I = softmax(logits_I), softmax(passes.alone(q_H))
+        scores_I, alone_I = softmax(logits_I), softmax(passes.compute_alone(q_H))
         np.testing.assert_allclose(scores_I, alone_I, rtol=5e-6)
         assert find_best_items(scores_I, 25).tolist() == find_best_items(alone_I, 25).tolist()
 
@@ -89,7 +89,7 @@ def test_those_who_wait_go_together(count: int, went: list[int]) -> None:
         passes._end_pass()
         together = [softmax(answer.result(10)) for answer in answers]
     assert passes.went == went
-    np.testing.assert_allclose(together, [softmax(passes.alone(q_H)) for q_H in asked], rtol=5e-6)
+    np.testing.assert_allclose(together, [softmax(passes.compute_alone(q_H)) for q_H in asked], rtol=5e-6)
     until(lambda: passes._free == 1)
 
 
@@ -100,7 +100,7 @@ def test_what_breaks_breaks_for_one_alone() -> None:
         answers = waiting(passes, pool, asked)
         passes._end_pass()
         for place in (0, 2):
-            np.testing.assert_array_equal(answers[place].result(10), passes.alone(asked[place]))
+            np.testing.assert_array_equal(answers[place].result(10), passes.compute_alone(asked[place]))
         with pytest.raises(ValueError, match="mismatch"):
             answers[1].result(10)
     until(lambda: passes._free == 1)
@@ -117,14 +117,14 @@ def test_a_pass_that_finds_no_memory_is_made_one_by_one(monkeypatch: pytest.Monk
         answers = waiting(passes, pool, asked)
         passes._end_pass()
         for q_H, answer in zip(asked, answers, strict=True):
-            np.testing.assert_array_equal(answer.result(10), passes.alone(q_H))
+            np.testing.assert_array_equal(answer.result(10), passes.compute_alone(q_H))
     until(lambda: passes._free == 1)
 
 
 @pytest.mark.parametrize("cores", [1, 2])
 def test_many_threads_are_each_answered_their_own(cores: int) -> None:
     passes, asked, together = Watched(5000, cores), queries(40), threading.Barrier(8)
-    alone = [softmax(passes.alone(q_H)) for q_H in asked]
+    alone = [softmax(passes.compute_alone(q_H)) for q_H in asked]
 
     def ask(first: int) -> None:
         together.wait(10)

@@ -63,7 +63,7 @@ MIN_USER_HISTORY_LENGTH_PERCENTILE = HyperParameter(
     default="0.0",
     minimum=0.0,
     maximum=1.0,
-    # What AWS's console writes into a configuration; AWS's guide uses both names in one sentence.
+    # AWS's console writes this name into a configuration; AWS's guide uses both names in one sentence.
     aliases=("min_hist_length_percentile",),
 )
 MAX_USER_HISTORY_LENGTH_PERCENTILE = HyperParameter(

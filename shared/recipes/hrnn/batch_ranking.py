@@ -108,10 +108,10 @@ def compute_log_probs(
     remembered: int | None = None,
 ) -> tuple[Tensor, Pairs]:
     """Return log p_NI before these places, where the network's output is ``x_NH``, and the pairs of the histories."""
-    asked = streams.build_queries(places_N, remembered, network.config)
-    q_NH = network.compute_query(x_NH, asked.after, asked.contexts)
-    more = None if blend is None else blend.compute_extra_logits(streams, places_N, asked.pairs)
-    return network.compute_log_probs(q_NH, asked.pairs, asked.known, more), asked.pairs
+    queries = streams.build_queries(places_N, remembered, network.config)
+    q_NH = network.compute_query(x_NH, queries.after, queries.contexts)
+    more = None if blend is None else blend.compute_extra_logits(streams, places_N, queries.pairs)
+    return network.compute_log_probs(q_NH, queries.pairs, queries.known, more), queries.pairs
 
 
 class NextItemMetrics(NamedTuple):

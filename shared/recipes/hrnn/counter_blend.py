@@ -13,7 +13,7 @@ and the probability of a repeat has the logit
 
     share w [q, activity of the user] + evidence (log sum exp z'_i over the history - the same over new items) + offset
 
-In the network's own logits the first two weights are 1 and the others 0. The weights maximize the likelihood of the
+In the network's own logits the first two weights are 1 and the rest 0. The weights maximize the likelihood of the
 items that the validation users took (Newton's method), with a quadratic penalty PULL towards the network's own.
 
 Shapes: N queries, I items, S pairs, F weights, K targets.
@@ -47,7 +47,7 @@ STAYS = 1e9
 """The penalty on fixed weights."""
 
 PAIR_PARTS = 3
-"""The logits of repeats use the first so many of NAMES, without ``like``: items of one history are all alike."""
+"""The logits of repeats use the first so many of NAMES, without ``like``: items of one history are similar anyway."""
 
 STEPS, HALVINGS, ENOUGH = 12, 6, 1e-3
 """Newton's method: the most steps, the most halvings of a step that went too far, and the gain after which it ends."""
@@ -58,7 +58,7 @@ MOST_NUMBERS = 2**22
 
 @dataclass(frozen=True)
 class CounterBlend:
-    """The counters beside a network, and the weights of both."""
+    """The counters of a network, and the weights of both in the logits."""
 
     counters: Counters
     weights: BlendWeights
@@ -253,27 +253,27 @@ class BlendFitter:
 
     def add(self, x_NH: Tensor, places_N: Tensor, targets: Targets) -> None:
         """Add the choices before these places, where the network's output was ``x_NH``."""
-        asked = self._streams.build_queries(places_N, REMEMBERED, self._network.config)
-        q_NH = self._network.compute_query(x_NH, asked.after, asked.contexts)
-        found_NFI = compute_counter_features(self._counters, self._streams, places_N, asked.pairs)
-        pair_K = targets.find_pairs(asked.pairs, self._network.config.items)
-        self._add_new_items(q_NH, found_NFI, asked, targets.select(pair_K < 0))
+        queries = self._streams.build_queries(places_N, REMEMBERED, self._network.config)
+        q_NH = self._network.compute_query(x_NH, queries.after, queries.contexts)
+        found_NFI = compute_counter_features(self._counters, self._streams, places_N, queries.pairs)
+        pair_K = targets.find_pairs(queries.pairs, self._network.config.items)
+        self._add_new_items(q_NH, found_NFI, queries, targets.select(pair_K < 0))
         if self._network.again is not None:
             had_K = pair_K >= 0
-            self._add_repeats(self._network.again, q_NH, found_NFI, asked.pairs, targets.select(had_K), pair_K[had_K])
-            share_N = self._network.again.compute_share_logit(q_NH, asked.known, asked.pairs)
+            self._add_repeats(self._network.again, q_NH, found_NFI, queries.pairs, targets.select(had_K), pair_K[had_K])
+            share_N = self._network.again.compute_share_logit(q_NH, queries.known, queries.pairs)
             weights_N2 = targets.weights.new_zeros(len(q_NH), 2)
             weights_N2.index_put_((targets.rows, had_K.long()), targets.weights, accumulate=True)
             self._of_share.append((share_N.cpu(), weights_N2.cpu()))
         self._rows += len(places_N)
 
     def _add_new_items(
-        self, q_NH: Tensor, found_NFI: npt.NDArray[np.float32], asked: Queries, targets: Targets
+        self, q_NH: Tensor, found_NFI: npt.NDArray[np.float32], queries: Queries, targets: Targets
     ) -> None:
         v_IH1 = self._network.get_item_embeddings()
         own_NFI = torch.stack([q_NH @ v_IH1[:, :-1].T, v_IH1[:, -1].expand(len(q_NH), -1)], 1)
         had_NI = torch.zeros(len(q_NH), len(v_IH1), dtype=torch.bool)
-        had_NI[asked.pairs.rows.cpu(), asked.pairs.items.cpu()] = True
+        had_NI[queries.pairs.rows.cpu(), queries.pairs.items.cpu()] = True
         rows_K, items_K, weights_K = (each.cpu() for each in targets)
         x_NFI = torch.cat([own_NFI.cpu(), torch.from_numpy(found_NFI)], 1)
         self._of_new.append((x_NFI, had_NI, rows_K + self._rows, items_K, weights_K))

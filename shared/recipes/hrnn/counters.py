@@ -1,4 +1,4 @@
-"""Counters beside the network: which item follows which, which items the same users take, and what is popular now.
+"""Counters next to the network: items that follow each other, items of the same users, and recent popularity.
 
 The network learns these too, and mostly better. Where it does not, on few data or on data with no other pattern, the
 counters enter its logits with weights that are fitted on the validation users (``counter_blend``), so that the model is

@@ -217,10 +217,10 @@ def compute_window_loss(
     network: Any, streams: Streams, choose: CandidateSampler, window: Window, state_LBW: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return the loss over a window, and the detached state after it. ``network`` may be a compiled one."""
-    batch, asked = gather_batch(network, streams, window)
+    batch, queries = gather_batch(network, streams, window)
     x_TBH, state_LBW = network(batch.read, state_LBW)
-    q_NH = network.compute_query(x_TBH.flatten(0, 1)[batch.rows], asked.after, asked.contexts)
-    loss = network.compute_loss(q_NH, asked.pairs, asked.known, batch.targets, choose, asked.spans)
+    q_NH = network.compute_query(x_TBH.flatten(0, 1)[batch.rows], queries.after, queries.contexts)
+    loss = network.compute_loss(q_NH, queries.pairs, queries.known, batch.targets, choose, queries.spans)
     return loss, state_LBW.detach()
 
 

@@ -63,8 +63,8 @@ def _gather_each_step(streams: Streams, window: Window, weights_TB: Tensor) -> t
     """Make every step a query, most of them without targets, with the histories as spans."""
     places_N = _get_query_places(streams, window)
     read, targets = streams.read_events(window.places, window.before), _find_targets(streams, window, weights_TB)
-    asked = streams.build_stream_queries(places_N.view(window.places.T.shape), REMEMBERED)
-    return PredictionBatch(read, _number_steps(window), places_N, targets), asked
+    queries = streams.build_stream_queries(places_N.view(window.places.T.shape), REMEMBERED)
+    return PredictionBatch(read, _number_steps(window), places_N, targets), queries
 
 
 def _find_targets(streams: Streams, window: Window, weights_TB: Tensor) -> Targets:

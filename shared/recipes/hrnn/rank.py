@@ -21,7 +21,7 @@ class Rank:
     size: int = 1
     local: int = 0
     """Its index among the processes of its machine."""
-    talking: distributed.ProcessGroup | None = None
+    decision_group: distributed.ProcessGroup | None = None
     """The group for decisions, which does not wait for GPUs; None: the default group."""
 
     def select_streams(self, window: Window) -> Window:
@@ -46,9 +46,9 @@ class Rank:
         """Return rank zero's decision. All ranks must call."""
         if self.size == 1:
             return decision
-        said = torch.tensor([decision], dtype=torch.uint8)
-        distributed.broadcast(said, 0, group=self.talking)
-        return bool(said)
+        message = torch.tensor([decision], dtype=torch.uint8)
+        distributed.broadcast(message, 0, group=self.decision_group)
+        return bool(message)
 
 
 ALONE = Rank()

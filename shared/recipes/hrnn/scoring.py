@@ -56,8 +56,8 @@ class Scorer:
         served = [recipe.name for recipe in RECIPES.values() if f"{recipe.module}.scoring" == cls.__module__]
         opened = Artifact.open(artifact, tuple(served))
         try:
-            form = HrnnConfig(**opened.form)
-            expected = get_weight_shapes(form)
+            config = HrnnConfig(**opened.form)
+            expected = get_weight_shapes(config)
         except (TypeError, ValueError) as error:
             raise ArtifactError(f"{artifact / WEIGHTS} cannot be read: {error}") from error
         weights = opened.load_weights(*expected)
@@ -69,7 +69,9 @@ class Scorer:
                     f"not float32{list(shape)}"
                 )
         return cls(
-            NumpyNetwork(form, weights), opened, open_counters(artifact / COUNTERS, form) if form.leaning else None
+            NumpyNetwork(config, weights),
+            opened,
+            open_counters(artifact / COUNTERS, config) if config.leaning else None,
         )
 
     def history(self, user_id: str) -> list[Past]:
@@ -92,32 +94,32 @@ class Scorer:
         None if no events are left and there are neither features of the user nor a context, and if no item can be
         recommended.
         """
-        memory = self._states.get_state(query.user_id, query.history, lambda: self._get_user_vector(query.user_id))
+        state = self._states.get_state(query.user_id, query.history, lambda: self._get_user_vector(query.user_id))
         context_H = self._get_context_vector(query)
-        if not memory.events and context_H is None and self._get_user_vector(query.user_id) is None:
+        if not state.events and context_H is None and self._get_user_vector(query.user_id) is None:
             return Relevance(None)
-        after = self._network.config.compute_request_gap(query.now - memory.last) if memory.events else 0.0
-        q_H = self._network.compute_query(memory.read.x, after, context_H)
+        after = self._network.config.compute_request_gap(query.now - state.last) if state.events else 0.0
+        q_H = self._network.compute_query(state.read.x, after, context_H)
         if query.unseen_only:
             again = None
         else:
             again = (
-                self._get_repeat_scores(memory, q_H, after)
+                self._get_repeat_scores(state, q_H, after)
                 if context_H is None
-                else self._score_repeats(memory, q_H, after)
+                else self._score_repeats(state, q_H, after)
             )
-        return self._network.score_items(q_H, memory.taken.items, memory.more.new, again)
+        return self._network.score_items(q_H, state.taken.items, state.more.new, again)
 
-    def _get_repeat_scores(self, memory: UserState, q_H: Floats, after: float) -> RepeatScores | None:
+    def _get_repeat_scores(self, state: UserState, q_H: Floats, after: float) -> RepeatScores | None:
         """Return ``_score_repeats`` of a request without a context, from the cache if the user's gap is the same."""
-        said = memory.latest.scores
-        if said is None or said[0] != after:
-            memory.latest.scores = said = after, self._score_repeats(memory, q_H, after)
-        return said[1]
+        kept = state.latest.scores
+        if kept is None or kept[0] != after:
+            state.latest.scores = kept = after, self._score_repeats(state, q_H, after)
+        return kept[1]
 
-    def _score_repeats(self, memory: UserState, q_H: Floats, after: float) -> RepeatScores | None:
-        asked = RequestMoment(memory.last + after, memory.visit + (after > 0), memory.events, memory.known_3)
-        return self._network.score_repeats(q_H, memory.taken, asked, memory.more.again)
+    def _score_repeats(self, state: UserState, q_H: Floats, after: float) -> RepeatScores | None:
+        moment = RequestMoment(state.last + after, state.visit + (after > 0), state.events, state.known_3)
+        return self._network.score_repeats(q_H, state.taken, moment, state.more.again)
 
     def _compute_counter_logits(self, newest: Numbers, moments: Numbers, had: Numbers) -> CounterLogits:
         """Return the counters' weighted terms of the logits after a history."""
@@ -143,28 +145,28 @@ class Scorer:
         return self._network.sum_feature_vectors("context", values, weights) if len(values) else None
 
 
-def open_counters(folder: Path, form: HrnnConfig) -> tuple[Counters, BlendWeights]:
+def open_counters(folder: Path, config: HrnnConfig) -> tuple[Counters, BlendWeights]:
     """Open the counters and the weights of the blend. Raises ArtifactError."""
     try:
-        counters, blend = Counters.open(folder), BlendWeights.from_values(form.leaning)
-        fit = len(form.leaning) == len(BlendWeights().values) and all(
-            len(neighbours.offsets) - 1 == len(counters.prior_I) == form.items
+        counters, blend = Counters.open(folder), BlendWeights.from_values(config.leaning)
+        fit = len(config.leaning) == len(BlendWeights().values) and all(
+            len(neighbours.offsets) - 1 == len(counters.prior_I) == config.items
             and len(neighbours.items) == len(neighbours.weights) == neighbours.offsets[-1]
             for neighbours in (getattr(counters, name) for name in NAMES)
         )
     except (OSError, ValueError, TypeError) as error:
         raise ArtifactError(f"{folder} cannot be read: {error}") from error
     if not fit:
-        raise ArtifactError(f"{folder} cannot be read: it does not belong to {form}")
+        raise ArtifactError(f"{folder} cannot be read: it does not belong to {config}")
     return counters, blend
 
 
 def sum_weighted_parts(parts: Sequence[ItemValues], weights: Sequence[float], items: int) -> ItemValues:
     """Return the weighted sum of parts over ``items`` items: those with a value, ascending."""
-    told = [(ids, weight * values) for (ids, values), weight in zip(parts, weights, strict=True) if weight]
-    if not told:
+    weighted = [(ids, weight * values) for (ids, values), weight in zip(parts, weights, strict=True) if weight]
+    if not weighted:
         return np.zeros(0, np.int64), np.zeros(0)
-    ids, values = (np.concatenate(each) for each in zip(*told, strict=True))
+    ids, values = (np.concatenate(each) for each in zip(*weighted, strict=True))
     return sum_by_item(ids, values, items)
 
 

@@ -27,6 +27,6 @@ def find_known_buckets(counts_G: Tensor) -> Tensor:
 
 def find_nearest_known(counts_G: Tensor) -> Tensor:
     """[G] Return for each bucket the nearest of ``find_known_buckets``; of two equally near, the shorter."""
-    told = find_known_buckets(counts_G)
-    away = (torch.arange(len(counts_G), device=told.device)[:, None] - told).abs()
-    return told[away.argmin(1)]
+    known = find_known_buckets(counts_G)
+    distance_GK = (torch.arange(len(counts_G), device=known.device)[:, None] - known).abs()
+    return known[distance_GK.argmin(1)]

@@ -232,7 +232,7 @@ class HrnnTrainer:
     def create_sampler(self, counts_I: npt.NDArray[np.int64]) -> CandidateSampler:
         """Create the sampler for training on so many interactions with each item, and set the network's cold items.
 
-        A recipe whose catalogue has only items with interactions has no cold items, and so no id dropout: it would cost
+        A recipe that recommends only items with interactions has no cold items, and no id dropout: it would cost
         quality and gain nothing.
         """
         counts = torch.from_numpy(counts_I).to(self.device)

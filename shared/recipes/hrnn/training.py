@@ -73,7 +73,7 @@ def train(
         before = WarmStart.open(context.base)
         parameters = before.parameters
         run = train_update(TrainingTask(data, recipe, parameters, context, reporter, checkpoints), before)
-    learner, histories, artifact = run.trainer, data.histories, context.artifact
+    trainer, histories, artifact = run.trainer, data.histories, context.artifact
     reporter.report("writing", run.epochs)
     trained = Trained(
         metrics=run.metrics,
@@ -82,15 +82,15 @@ def train(
         seconds=round(time.monotonic() - started, 3),
         report=dict(run.report),
     )
-    network = learner.build_final_network()
-    if learner.blend is not None:
-        learner.blend.counters.save(artifact / COUNTERS)
+    network = trainer.build_final_network()
+    if trainer.blend is not None:
+        trainer.blend.counters.save(artifact / COUNTERS)
     save_file(
         {name: tensor.contiguous() for name, tensor in network.state_dict().items()}, artifact / artifacts.WEIGHTS
     )
     if context.base is None and "UPDATE" in recipe.training.modes:
-        save_warm_start(learner.network, learner.items, artifact)
-    counts_I = np.bincount(histories.items, learner.weights_E, minlength=len(histories.item_ids)).astype(np.float64)
+        save_warm_start(trainer.network, trainer.items, artifact)
+    counts_I = np.bincount(histories.items, trainer.weights_E, minlength=len(histories.item_ids)).astype(np.float64)
     shares_I = counts_I / counts_I.sum()
     described = artifacts.ModelDescription(
         recipe=recipe.name,
@@ -108,14 +108,14 @@ def train_in_full(task: TrainingTask, measure: Measure | None = None) -> Trainin
     options, reporter = task.context.options, task.reporter
     more = RETRAINING_EPOCHS if options.retrain_on_all_users else 0
     split = Split.draw(task.data.histories, task.context.seed)
-    learner, epochs = fit_network(task, split, task.context.artifact / "logs", more)
+    trainer, epochs = fit_network(task, split, task.context.artifact / "logs", more)
     reporter.expect_epochs(epochs + more)
     reporter.report("evaluating", epochs)
-    found = (measure or evaluate_trainer)(learner, split)
+    found = (measure or evaluate_trainer)(trainer, split)
     if options.retrain_on_all_users:
         all_users = np.concatenate([split.train, split.validation, split.test])
-        epochs += learner.continue_training(np.sort(all_users), epochs, task.checkpoints / "retraining.ckpt")
-    return TrainingRun(learner, found.metrics, found.baseline, epochs, len(split.test), found.report)
+        epochs += trainer.continue_training(np.sort(all_users), epochs, task.checkpoints / "retraining.ckpt")
+    return TrainingRun(trainer, found.metrics, found.baseline, epochs, len(split.test), found.report)
 
 
 def fit_network(task: TrainingTask, split: Split, logs: Path | None = None, more: int = 0) -> tuple[HrnnTrainer, int]:
@@ -126,8 +126,8 @@ def fit_network(task: TrainingTask, split: Split, logs: Path | None = None, more
         TrainingPlan.from_data(complete_parameters(task.parameters), events, len(histories.item_ids)).epochs + more
     )
     task.reporter.report("training", 0)
-    learner = HrnnTrainer(task, events)
-    return learner, learner.fit(split.train, split.validation, task.checkpoints / "training.ckpt", logs)
+    trainer = HrnnTrainer(task, events)
+    return trainer, trainer.fit(split.train, split.validation, task.checkpoints / "training.ckpt", logs)
 
 
 def validate(
@@ -145,9 +145,9 @@ def validate(
     # Checkpoints of a trial on fewer users are not the training's.
     checkpoints = context.workspace / (name if split is of_training else f"{name}.trial")
     checkpoints.mkdir(parents=True, exist_ok=True)
-    learner, epochs = fit_network(TrainingTask(data, recipe, parameters, context, reporter, checkpoints), split)
+    trainer, epochs = fit_network(TrainingTask(data, recipe, parameters, context, reporter, checkpoints), split)
     reporter.report("evaluating", epochs)
-    metrics, errors = learner.measure_next_items(users)
+    metrics, errors = trainer.measure_next_items(users)
     return Validated(metrics=metrics, errors=errors, epochs=epochs, seconds=round(time.monotonic() - started, 3))
 
 
@@ -164,25 +164,25 @@ def train_update(task: TrainingTask, base: WarmStart) -> TrainingRun:
     new_E = base.find_new_events(histories)
     new_U = np.add.reduceat(new_E, histories.offsets[:-1], dtype=np.int64)
     events = int(new_E.sum())
-    learner = HrnnTrainer(task, events, base, new_E)
+    trainer = HrnnTrainer(task, events, base, new_E)
     knowing = np.flatnonzero(histories.in_training)
     with_news = np.flatnonzero(histories.in_training & (new_U > 0))
     newest_U = count_trailing_new(new_E, histories.offsets)
     testable_U = histories.in_training & (newest_U > 0)
     if (testable_U & (histories.lengths >= 2)).sum() < 2:
-        learner.create_sampler(count_interactions(histories, knowing))
-        return TrainingRun(learner, base.metrics, base.baseline, 0, 0)
+        trainer.create_sampler(count_interactions(histories, knowing))
+        return TrainingRun(trainer, base.metrics, base.baseline, 0, 0)
     split = Split.draw(dataclasses.replace(histories, in_training=testable_U), task.context.seed)
-    learner.plan = learner.plan.with_target_share(int(histories.lengths[with_news].sum()) / events)
+    trainer.plan = trainer.plan.with_target_share(int(histories.lengths[with_news].sum()) / events)
     users = np.setdiff1d(with_news, split.test)
-    epochs = learner.continue_training(
+    epochs = trainer.continue_training(
         users, 0, task.checkpoints / "training.ckpt", phase="training", knowing=knowing, tested=split.test
     )
     reporter.report("evaluating", epochs)
-    found = evaluate_trainer(learner, split, newest_U)
+    found = evaluate_trainer(trainer, split, newest_U)
     if options.retrain_on_all_users:
-        epochs += learner.continue_training(with_news, epochs, task.checkpoints / "retraining.ckpt", knowing=knowing)
-    return TrainingRun(learner, found.metrics, found.baseline, epochs, len(split.test), found.report)
+        epochs += trainer.continue_training(with_news, epochs, task.checkpoints / "retraining.ckpt", knowing=knowing)
+    return TrainingRun(trainer, found.metrics, found.baseline, epochs, len(split.test), found.report)
 
 
 def count_trailing_new(new_E: npt.NDArray[np.bool_], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -193,18 +193,18 @@ def count_trailing_new(new_E: npt.NDArray[np.bool_], offsets: npt.NDArray[np.int
     return newest_U
 
 
-def evaluate_trainer(learner: HrnnTrainer, split: Split, newest_U: npt.NDArray[np.int64] | None = None) -> Measurement:
+def evaluate_trainer(trainer: HrnnTrainer, split: Split, newest_U: npt.NDArray[np.int64] | None = None) -> Measurement:
     """Evaluate on the test users by ``shared.recipes.evaluation``, with its report."""
-    data = learner.data
+    data = trainer.data
     found = evaluate_recommender(
-        learner.recommend,
+        trainer.recommend,
         data.histories,
         split,
         rewards_I=None if data.rewards is None else data.rewards.values,
         weights_E=data.event_weights,
         newest_U=newest_U,
     )
-    return Measurement(*found, compute_report(learner.recommend, data.histories, split, found, newest_U))
+    return Measurement(*found, compute_report(trainer.recommend, data.histories, split, found, newest_U))
 
 
 def compute_fingerprint(
@@ -216,8 +216,8 @@ def compute_fingerprint(
     """Return a name for the run's inputs, so that a checkpoint of other data or parameters is never resumed."""
     histories = data.histories
     base = context.base and context.base.name
-    said = (recipe.name, sorted(parameters.items()), context.options.cell, context.seed, artifacts.FORMAT, base)
-    digest = hashlib.sha256(repr(said).encode())
+    inputs = (recipe.name, sorted(parameters.items()), context.options.cell, context.seed, artifacts.FORMAT, base)
+    digest = hashlib.sha256(repr(inputs).encode())
     digest.update("\0".join(histories.item_ids).encode())
     arrays = [getattr(histories, name) for name in ("offsets", "items", "timestamps", "event_types", "in_training")]
     for features in (data.items, data.users, data.contexts):

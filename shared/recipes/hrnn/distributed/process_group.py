@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from torch import distributed
-from torch.distributed import TCPStore
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from torch.distributed.distributed_c10d import PrefixStore, Store
 
 from shared.recipes.hrnn.rank import COLLECTIVE_SECONDS, Rank
@@ -50,7 +50,7 @@ def join_group(store: Store, rank: Rank, *, cuda: bool) -> Rank:
         world_size=rank.size,
         timeout=patience,
     )
-    return replace(rank, talking=distributed.new_group(backend="gloo", timeout=patience) if cuda else None)
+    return replace(rank, decision_group=distributed.new_group(backend="gloo", timeout=patience) if cuda else None)
 
 
 def connect_store(address: Address) -> TCPStore:

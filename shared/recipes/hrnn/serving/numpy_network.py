@@ -50,15 +50,15 @@ class TakenItems(NamedTuple):
     faded: Seconds  # [S,D] the sum of its events, each faded by HALF_LIVES until the last
     types: Numbers  # [S] the type of the last event; 0: none
 
-    def as_of_request(self, asked: RequestMoment) -> LastInteractions:
+    def as_of_request(self, moment: RequestMoment) -> LastInteractions:
         return LastInteractions(
-            distance=asked.events + 1.0 - self.lasts,
-            visits=(asked.visit - self.visits).astype(np.float64),
-            seconds=np.maximum(asked.at - self.at, 0),
+            distance=moment.events + 1.0 - self.lasts,
+            visits=(moment.visit - self.visits).astype(np.float64),
+            seconds=np.maximum(moment.at - self.at, 0),
             counts=self.counts.astype(np.float64),
             interval=(self.at - self.firsts) / np.maximum(self.counts - 1, 1),
             faded=np.log(self.faded),
-            events=np.full(len(self.items), float(asked.events)),
+            events=np.full(len(self.items), float(moment.events)),
         )
 
 
@@ -117,7 +117,7 @@ class NumpyNetwork:
         return q_H
 
     def score_repeats(
-        self, q_H: Floats, taken: TakenItems, asked: RequestMoment, more_S: Floats
+        self, q_H: Floats, taken: TakenItems, moment: RequestMoment, more_S: Floats
     ) -> RepeatScores | None:
         """Score the items of a history; None if the network never recommends these, or there are none.
 
@@ -126,8 +126,8 @@ class NumpyNetwork:
         if self._again is None or not len(taken.items):
             return None
         v_SH = self._items[taken.items]
-        shares_S = self._again.compute_shares(q_H, v_SH, taken, asked, more_S)
-        return RepeatScores(self._again.compute_share_logit(q_H, asked), self._again.evidence, shares_S)
+        shares_S = self._again.compute_shares(q_H, v_SH, taken, moment, more_S)
+        return RepeatScores(self._again.compute_share_logit(q_H, moment), self._again.evidence, shares_S)
 
     def score_items(self, q_H: Floats, had_S: Numbers, new: SparseValues, again: RepeatScores | None) -> Relevance:
         """Return the probability of each item for a user with items ``had``; None if no item can be recommended.
@@ -238,15 +238,15 @@ class NumpyRepeatHead:
         self._share, self._count = float(of["of_user.bias"][0]), float(of["count"])
         self.evidence = float(of["evidence"])
 
-    def compute_share_logit(self, q_H: Floats, asked: RequestMoment) -> float:
+    def compute_share_logit(self, q_H: Floats, moment: RequestMoment) -> float:
         """Return the logit of the probability that the user repeats an item."""
-        return float(self._share_H @ q_H + self._share_3 @ asked.known_3) + self._share
+        return float(self._share_H @ q_H + self._share_3 @ moment.known_3) + self._share
 
     def compute_shares(
-        self, q_H: Floats, v_SH: Floats, taken: TakenItems, asked: RequestMoment, more_S: Floats
+        self, q_H: Floats, v_SH: Floats, taken: TakenItems, moment: RequestMoment, more_S: Floats
     ) -> Floats:
         """float32[S]: return the softmax over the history's items."""
-        x_SF = compute_repeat_features(taken.as_of_request(asked)).astype(np.float32)
+        x_SF = compute_repeat_features(taken.as_of_request(moment)).astype(np.float32)
         a_S: Floats = self._count * x_SF[:, COUNT] + more_S
         a_S += self._bias_I[taken.items]
         a_S += v_SH @ (q_H * self._fit_H)

@@ -87,9 +87,9 @@ class SharedPasses:
             finally:
                 self._end_pass()
         waiting.called.wait()
-        if waiting.others is not None:
+        if waiting.followers is not None:
             try:
-                self._lead_pass([waiting, *waiting.others])
+                self._lead_pass([waiting, *waiting.followers])
             finally:
                 self._end_pass()
         return waiting.logits_I if waiting.answered else self.compute_alone(q_H)
@@ -148,7 +148,7 @@ class SharedPasses:
             if self._waiting:
                 led, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
                 self._free -= 1
-                led[0].others = led[1:]
+                led[0].followers = led[1:]
                 led[0].called.set()
 
 
@@ -161,7 +161,7 @@ class _WaitingRequest:
         self.answered = False
         self.called = threading.Event()
         """Set when its turn has come: to lead a pass, or to continue with its logits."""
-        self.others: Sequence[_WaitingRequest] | None = None
+        self.followers: Sequence[_WaitingRequest] | None = None
         """The requests that it leads; None: it does not lead. Without itself, since a reference cycle would delay the
         release of memory."""
 

@@ -109,22 +109,22 @@ class HistoryReader:
             LatestRepeatScores(),
         )
 
-    def extend_state(self, memory: UserState, history: list[Past], user_H: Floats | None) -> UserState:
-        """Return the state after a history that begins with the events of ``memory``."""
-        items, at, types = self._select_known_events(history[len(memory.history) :])
+    def extend_state(self, state: UserState, history: list[Past], user_H: Floats | None) -> UserState:
+        """Return the state after a history that begins with the events of ``state``."""
+        items, at, types = self._select_known_events(history[len(state.history) :])
         if not len(items):
-            return memory._replace(history=history.copy())
-        events = memory.events + len(items)
-        before = np.diff(at, prepend=memory.last if memory.events else at[0])
-        if count_skipped_events(events) == count_skipped_events(memory.events):
-            read = self.weights.read_events(items, before, types, user_H, memory.read.state)
+            return state._replace(history=history.copy())
+        events = state.events + len(items)
+        before = np.diff(at, prepend=state.last if state.events else at[0])
+        if count_skipped_events(events) == count_skipped_events(state.events):
+            read = self.weights.read_events(items, before, types, user_H, state.read.state)
         else:
             read = self._read_window(history, count_skipped_events(events), user_H)
-        visits = memory.visit + np.cumsum(is_new_visit(before))
-        taken = _merge_items(memory, items, at, visits, types)
+        visits = state.visit + np.cumsum(is_new_visit(before))
+        taken = _merge_items(state, items, at, visits, types)
         newest_T, at_T = newest = (
-            np.concatenate([memory.newest[0], items])[-NEWEST:],
-            np.concatenate([memory.newest[1], at])[-NEWEST:],
+            np.concatenate([state.newest[0], items])[-NEWEST:],
+            np.concatenate([state.newest[1], at])[-NEWEST:],
         )
         more = self._counted(newest_T, np.cumsum(np.diff(at_T, prepend=at_T[0]) != 0), taken.items)
         known_3 = _compute_activity(events, len(taken.items))
@@ -169,35 +169,35 @@ class StateCache:
     def get_state(self, user_id: str, history: Sequence[Past], features: Callable[[], Floats | None]) -> UserState:
         """Return the state after this history. ``features`` is called for the user's vector of a new entry."""
         events = history if isinstance(history, list) else list(history)
-        kept = self._kept.get(user_id)
-        if kept is None:
+        entry = self._kept.get(user_id)
+        if entry is None:
             user_H = features()
-            kept = _CacheEntry(
+            entry = _CacheEntry(
                 user_H, self._reader.extend_state(self._reader.create_start_state(user_H), events, user_H), None
             )
-        elif kept.state.history != events:
-            kept = self._update_entry(kept, events)
-        self._store_entry(user_id, kept)
-        return kept.state
+        elif entry.state.history != events:
+            entry = self._update_entry(entry, events)
+        self._store_entry(user_id, entry)
+        return entry.state
 
-    def _update_entry(self, kept: _CacheEntry, events: list[Past]) -> _CacheEntry:
-        user_H, memory, parting = kept
-        if not _is_prefix(memory, events):
-            if parting is None or not _is_prefix(parting, events):
-                place = _find_parting(memory.history, events)
-                parting = self._reader.extend_state(self._reader.create_start_state(user_H), events[:place], user_H)
-            memory = parting
-        return _CacheEntry(user_H, self._reader.extend_state(memory, events, user_H), parting)
+    def _update_entry(self, entry: _CacheEntry, events: list[Past]) -> _CacheEntry:
+        user_H, state, diverged = entry
+        if not _is_prefix(state, events):
+            if diverged is None or not _is_prefix(diverged, events):
+                place = _find_divergence(state.history, events)
+                diverged = self._reader.extend_state(self._reader.create_start_state(user_H), events[:place], user_H)
+            state = diverged
+        return _CacheEntry(user_H, self._reader.extend_state(state, events, user_H), diverged)
 
-    def _store_entry(self, user_id: str, kept: _CacheEntry) -> None:
+    def _store_entry(self, user_id: str, entry: _CacheEntry) -> None:
         with self._keeping:
             before = self._kept.get(user_id)
-            if before is kept:
+            if before is entry:
                 self._kept.move_to_end(user_id)
                 return
             self._kept.pop(user_id, None)
-            self._size += kept.size - (0 if before is None else before.size)
-            self._kept[user_id] = kept
+            self._size += entry.size - (0 if before is None else before.size)
+            self._kept[user_id] = entry
             while self._size > MOST_EVENTS and len(self._kept) > 1:
                 self._size -= self._kept.popitem(last=False)[1].size
 
@@ -215,12 +215,12 @@ class _CacheEntry(NamedTuple):
         return EVENTS_A_USER + len(self.state.history) + len(self.state.more.new.values) // 16
 
 
-def _is_prefix(memory: UserState, events: list[Past]) -> bool:
+def _is_prefix(state: UserState, events: list[Past]) -> bool:
     # Lists compare identical objects without looking into them, and events of the bulk data mostly are identical.
-    return events[: len(memory.history)] == memory.history
+    return events[: len(state.history)] == state.history
 
 
-def _find_parting(one: list[Past], other: list[Past]) -> int:
+def _find_divergence(one: list[Past], other: list[Past]) -> int:
     """Return the number of equal events at the start of both."""
     differ = (place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
     return next(differ, min(len(one), len(other)))
@@ -231,9 +231,9 @@ def _compute_activity(events: int, distinct: int) -> Floats:
     return known_3
 
 
-def _merge_items(memory: UserState, items: Numbers, at: Seconds, visits: Numbers, types: Numbers) -> TakenItems:
+def _merge_items(state: UserState, items: Numbers, at: Seconds, visits: Numbers, types: Numbers) -> TakenItems:
     """Return the items of the history extended by these events."""
-    before = memory.taken
+    before = state.taken
     distinct, newest, place_T = np.unique(items[::-1], return_index=True, return_inverse=True)
     last, place_T = len(items) - 1 - newest, place_T[::-1]
     counts, faded = np.bincount(place_T), np.zeros((len(distinct), len(HALF_LIVES)))
@@ -248,7 +248,7 @@ def _merge_items(memory: UserState, items: Numbers, at: Seconds, visits: Numbers
         firsts[at_again] = np.minimum(firsts[at_again], before.firsts[again])
         faded[at_again] += before.faded[again] * _compute_fading(visits[last][at_again] - before.visits[again])
         before = TakenItems(*(each[~again] for each in before))
-    new = TakenItems(distinct, memory.events + 1 + last, at[last], visits[last], firsts, counts, faded, types[last])
+    new = TakenItems(distinct, state.events + 1 + last, at[last], visits[last], firsts, counts, faded, types[last])
     return TakenItems(*(np.concatenate(pair) for pair in zip(before, new, strict=True)))
 
 

@@ -1,6 +1,4 @@
-"""The gated linear recurrence of the network, with its gradient, as a GPU is quick at it. No weights.
-
-On a CPU cpu/layer.py takes its place.
+"""The gated linear recurrence of the network, with its gradient, in few large operations for GPUs. No weights.
 
 Shapes as in network.py: T steps, B streams, W state width.
 """
@@ -17,9 +15,8 @@ from torch.nn import functional
 class GatedScan(torch.autograd.Function):
     """The recurrence with its gates: a = sigmoid(gate + time), h_t = a h_(t-1) + (1 - a) v, y = h silu(g).
 
-    Forward and backward are written out because each pass over [T,B,W] that is saved is time saved. The adjoint of
-    the scan is the scan backwards. The state that came in is a constant: that is the truncation of back-propagation
-    through time.
+    Forward and backward are written out to save passes over [T,B,W]. The adjoint of the scan is the scan backwards. The
+    incoming state is a constant: that is the truncation of back-propagation through time.
     """
 
     @staticmethod
@@ -51,15 +48,15 @@ class GatedScan(torch.autograd.Function):
 
 
 def mask_gates(a_TBW: Tensor, keep_TB2: Tensor) -> Tensor:
-    """a where the session (first half) or the user (second half) goes on, 0 where one begins."""
+    """Return a where the session (first half) or the user (second half) continues, 0 where one begins."""
     return (a_TBW.view(*keep_TB2.shape, -1) * keep_TB2[..., None]).view_as(a_TBW)
 
 
 def compute_scan(a_TBW: Tensor, b_TBW: Tensor, h_BW: Tensor) -> Tensor:
-    """h_t = a_t * h_(t-1) + b_t for all t: h_TBW.
+    """Return h_TBW with h_t = a_t * h_(t-1) + b_t.
 
-    In log2(T) operations over everything (Hillis & Steele, Data Parallel Algorithms, 1986): after the pass with stride
-    s, (a_t, b_t) carry the state over the 2 s steps up to t.
+    It takes log2(T) operations over all elements (Hillis & Steele, Data Parallel Algorithms, 1986): after the pass with
+    stride s, (a_t, b_t) map the state before the 2 s steps up to t to the state after them.
     """
     b_TBW = torch.cat([torch.addcmul(b_TBW[:1], a_TBW[:1], h_BW), b_TBW[1:]])
     stride = 1
@@ -71,6 +68,6 @@ def compute_scan(a_TBW: Tensor, b_TBW: Tensor, h_BW: Tensor) -> Tensor:
 
 
 def compute_scan_backward(a_TBW: Tensor, g_TBW: Tensor) -> Tensor:
-    """The adjoint of ``scan``: g_t + a_(t+1) * adjoint_(t+1) for all t."""
+    """Return the adjoint of ``compute_scan``: adjoint_t = g_t + a_(t+1) * adjoint_(t+1)."""
     following = torch.cat([torch.zeros_like(a_TBW[:1]), a_TBW.flip(0)[:-1]])
     return compute_scan(following, g_TBW.flip(0), torch.zeros_like(g_TBW[0])).flip(0)

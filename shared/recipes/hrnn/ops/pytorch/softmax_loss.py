@@ -1,6 +1,6 @@
-"""The loss of the network: softmax cross-entropy with its gradient, in pieces that stay in the cache. No weights.
+"""The softmax cross-entropy of the network, with its gradient, in pieces that stay in the cache. No weights.
 
-Shapes as in network.py: N queries, H hidden, C candidates, S pairs, R spans, P pair codes, T steps of each stream.
+Shapes as in network.py: N queries, H hidden, C candidates, S pairs, K targets.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from shared.recipes.hrnn.types import IMPOSSIBLE
 
 CACHE = 2**20
 """Logits held at once for each thread of a CPU, 4 MiB: few enough for its caches, enough rows for its matrix units.
-Elsewhere 256 times as many."""
+On other devices 256 times as many."""
 
 
 class SoftmaxLoss(torch.autograd.Function):
     """Softmax cross-entropy over the candidates, with its gradient, in pieces that stay in the cache.
 
-    The logits never exist as a whole: of each piece's softmax p the gradient (p - onehot) goes into dq and dv at
-    once (as in Wijmans et al., Cut Your Losses in Large-Vocabulary Language Models, 2024). That halves the
-    time of torch's cross_entropy here. The last column of q is 1 and that of v the bias. ``fast`` multiplies the
-    gradient, two thirds of the work, in bfloat16, on a GPU the logits too, and sums in float32: what is rounded off is
-    far below the noise of a step.
+    The logits never exist as a whole: the gradient of each piece's softmax p, (p - onehot), goes into dq and dv at
+    once (as in Wijmans et al., Cut Your Losses in Large-Vocabulary Language Models, 2024). That halves the time of
+    torch's cross_entropy here. The last column of q is 1 and that of v the bias. ``fast`` multiplies the gradient, two
+    thirds of the work, in bfloat16, on a GPU the logits too, and sums in float32: the rounding is far below the noise
+    of a step.
     """
 
     @staticmethod
