@@ -170,7 +170,7 @@ def test_the_whole_of_a_long_history_is_known_to_have_been_taken() -> None:
 
 
 @pytest.mark.parametrize("unseen", [False, True])
-def test_what_is_leant_on_is_the_same_in_any_company(unseen: bool) -> None:
+def test_the_counters_are_the_same_in_any_company(unseen: bool) -> None:
     """Items and moments told by hand; fashion is looked at where it was counted, and no part of a request."""
     data = described(shoppers([1, 2, 3, 7, 30, 128, 129, 20]))
     network, streams = made(data)
@@ -300,7 +300,7 @@ def by_hand(
     return found
 
 
-def test_each_event_is_foretold_from_before_its_moment_as_a_request_would_be(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_event_is_predicted_from_before_its_moment_as_a_request_would_be(monkeypatch: pytest.MonkeyPatch) -> None:
     """Among all items, and what is new among what is new. In one stream: several are cut within histories."""
     monkeypatch.setattr(batch_ranking, "count_streams", lambda _: 1)
     monkeypatch.setattr(batch_ranking, "STEPS", 1000)
@@ -329,7 +329,7 @@ def test_each_event_is_foretold_from_before_its_moment_as_a_request_would_be(mon
     assert 25 <= found.shown <= ITEMS
 
 
-def test_foretelling_is_the_same_in_any_blocks_and_at_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_predicting_is_the_same_in_any_blocks_and_at_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
     data = training_data(shoppers([5, 30, 80] * 5))
     network, streams = made(data, item_features=0)
     whole = predict_next_item(network, streams, np.arange(15), lambda: None)
@@ -350,7 +350,7 @@ def test_a_rank_is_the_place_in_its_row() -> None:
 # Leaning
 
 
-def test_a_network_that_knows_nothing_leans_on_what_was_counted_and_foretells_better() -> None:
+def test_a_network_that_knows_nothing_predicts_better_with_the_counters() -> None:
     """Everyone goes round in a ring, of which the network has learnt nothing."""
     rng = np.random.default_rng(0)
     ring = {}

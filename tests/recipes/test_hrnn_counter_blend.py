@@ -1,4 +1,4 @@
-"""The weights of what is leant on: found again where they are known, and never worse than the network's own."""
+"""The weights of the blend: found again where they are known, and never worse than the network's own."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ H = 32
 
 
 def of_items(form: HrnnConfig = RICH) -> tuple[HrnnNetwork, FeatureBags]:
-    """A network with features of items, in the mode of evaluation; every seventh item is a stranger."""
+    """A network with features of items, in the mode of evaluation; every seventh item is cold."""
     return shaken(form).eval(), some_bags(form.items, form.item_features)
 
 
@@ -42,7 +42,7 @@ def test_an_item_is_its_vector_and_its_features() -> None:
     torch.testing.assert_close(net.get_item_embeddings(torch.tensor([8, 3, 8])), v[[8, 3, 8]])
 
 
-def test_a_stranger_is_its_features_and_what_strangers_have_in_common() -> None:
+def test_a_cold_item_is_its_features_and_a_vector_that_cold_items_share() -> None:
     net, _ = of_items()
     before = net.get_item_embeddings().detach()
     with torch.no_grad():
@@ -67,7 +67,7 @@ def test_start_is_no_item_and_has_no_features() -> None:
     torch.testing.assert_close(net.get_item_embeddings(torch.tensor([40, 3]))[0], start)
 
 
-def test_in_training_some_items_are_treated_as_strangers() -> None:
+def test_in_training_some_items_are_treated_as_cold() -> None:
     net, _ = of_items()
     known = net.get_item_embeddings()
     net.id_dropout = 0.25
@@ -81,22 +81,22 @@ def test_in_training_some_items_are_treated_as_strangers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("recipe", "strangers", "estranged", "taken_alone"),
+    ("recipe", "cold", "id_dropout", "taken_alone"),
     [("aws-hrnn-metadata", [], 0.0, False), ("aws-user-personalization", [0, 3], ID_DROPOUT, True)],
 )
-def test_a_recipe_that_knows_all_its_items_has_no_strangers(
-    recipe: str, strangers: list[int], estranged: float, *, taken_alone: bool
+def test_a_recipe_that_knows_all_its_items_has_no_cold_items(
+    recipe: str, cold: list[int], id_dropout: float, *, taken_alone: bool
 ) -> None:
     """Items are described by their features and by themselves, also those that only users who test took."""
     data = training_data(walks(users=4, events=6, items=5), items=[{"GENRE": "ab"[item % 2]} for item in range(5)])
     learner = HrnnTrainer(make_task(data, RECIPES[recipe], {}), 24)
     candidates = learner.create_sampler(np.array([0, 3, 1, 0, 2]))(torch.tensor([1]))
-    assert torch.nonzero(cast(Tensor, learner.network.cold_items)).view(-1).tolist() == strangers
-    assert learner.network.id_dropout == estranged
+    assert torch.nonzero(cast(Tensor, learner.network.cold_items)).view(-1).tolist() == cold
+    assert learner.network.id_dropout == id_dropout
     assert (candidates is not None) == taken_alone
 
 
-def test_who_is_a_stranger_no_more_sets_out_from_what_strangers_have_in_common() -> None:
+def test_an_item_that_is_not_cold_any_more_starts_from_the_vector_that_cold_items_share() -> None:
     net, bags = of_items()
     before = net.get_item_embeddings().detach()
     net.set_item_features(bags, torch.zeros(40, dtype=torch.bool), 0.0)

@@ -415,7 +415,7 @@ def test_who_has_had_all_items_takes_one_of_them_again() -> None:
     torch.testing.assert_close(net.compute_log_probs(q, pairs, some_known(1))[0].exp(), expected)
 
 
-def test_leant_its_own_parts_have_the_weights_of_the_blend() -> None:
+def test_blended_its_own_parts_have_the_weights_of_the_blend() -> None:
     net = as_trained(shaken(replace(RICH, item_features=0)))
     blend = BlendWeights(dot=0.6, bias=1.3, near=5.0, again_dot=-0.4, again_known=0.7, again_count=1.1)
     leant = net.apply_blend(blend)
@@ -439,7 +439,7 @@ def test_leant_its_own_parts_have_the_weights_of_the_blend() -> None:
     torch.testing.assert_close(leant.again.compute_logits(q_leant, pairs, leant.get_item_vectors), expected)
 
 
-def test_leaning_on_itself_alone_changes_nothing_and_on_nothing_of_itself_is_finite() -> None:
+def test_a_blend_of_itself_alone_changes_nothing_and_of_nothing_of_itself_is_finite() -> None:
     net = shaken(replace(RICH, item_features=0))
     q, pairs, known = queried(RICH)
     itself, nothing = net.apply_blend(BlendWeights()), net.apply_blend(BlendWeights(dot=0.0, again_dot=0.0))

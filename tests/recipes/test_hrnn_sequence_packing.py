@@ -141,7 +141,7 @@ def test_what_is_read_before_an_event_is_the_users_event_before() -> None:
     start = 3
     assert found.items.tolist() == [[start, start], [0, 2], [1, start]]
     assert found.begins.tolist() == [[True, True], [False, False], [False, True]]
-    # seconds before the event that is read, not before the one to be foretold
+    # seconds before the event that is read, not before the one to be predicted
     assert found.before.tolist() == [[0, 0], [0, 0], [60, 0]]
     assert found.types is not None
     assert found.types.tolist() == [[0, 0], [2, 1], [0, 0]]
@@ -188,7 +188,7 @@ def same_queries(one: Queries, other: Queries) -> bool:
 
 
 def test_when_within_its_visit_an_event_comes_changes_no_query_about_it() -> None:
-    """The moment that a query knows of is never that of the event to be foretold, but where a visit begins with it."""
+    """The moment that a query knows of is never that of the event to be predicted, but where a visit begins with it."""
     histories = shoppers(types=2, seed=3)
     streams_, moved = streams_of(histories), 0
     before = np.diff(histories.timestamps, prepend=0)
@@ -455,7 +455,7 @@ def wanted(histories: Histories, weights: npt.NDArray[np.float32]) -> dict[int, 
     return found
 
 
-def test_all_events_of_a_moment_are_foretold_from_before_it() -> None:
+def test_all_events_of_a_moment_are_predicted_from_before_it() -> None:
     """Where a window holds all of it."""
     histories = shoppers()
     weights = np.random.default_rng(0).random(len(histories.items)).astype(np.float32) + 0.1
@@ -509,7 +509,7 @@ def test_in_any_order_in_the_file_a_moments_events_are_the_same_queries_and_targ
 
 
 @pytest.mark.parametrize("steps", [1, 4, 7])
-def test_a_moment_that_a_window_cuts_is_foretold_from_as_far_back_as_that_reaches(steps: int) -> None:
+def test_a_moment_that_a_window_cuts_is_predicted_from_as_far_back_as_that_reaches(steps: int) -> None:
     histories = shoppers()
     streams_ = streams_of(histories)
     items: Counter[tuple[int, int]] = Counter()

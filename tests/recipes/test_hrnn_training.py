@@ -63,7 +63,7 @@ def form(artifact: Path) -> dict[str, Any]:
 
 
 def assert_equal(one: Path, other: Path) -> None:
-    """Bit by bit: the weights, what was counted, and how far the network leans on it."""
+    """Bit by bit: the weights, what was counted, and the weights of the blend."""
     expected = weights(other)
     assert weights(one).keys() == expected.keys()
     for name, tensor in weights(one).items():
@@ -328,7 +328,7 @@ def test_a_training_that_was_over_is_not_taken_up_again(
 @pytest.mark.usefixtures("short")
 @pytest.mark.parametrize("name", ["aws-hrnn-metadata", "aws-user-personalization"])
 def test_a_run_with_metadata_too(name: str, tmp_path: Path, counted: Counted) -> None:
-    """Items that were strangers in the first fit, and are none in the retraining, are the same after a cut."""
+    """Items that were cold in the first fit, and are none in the retraining, are the same after a cut."""
     recipe, histories = RECIPES[name], walks(users=120, events=8, items=20)
     data = training_data(
         histories,
@@ -431,7 +431,7 @@ def test_it_stops_at_once_while_it_counts_and_looks_how_far_to_lean_on_that(
 def test_what_was_counted_is_left_beside_the_network_with_how_far_it_leans_on_it(
     tmp_path: Path, retrain_on_all_users: bool
 ) -> None:
-    """Counted of whom the network has learnt of; where nobody validates, it leans on nothing."""
+    """Counted of whom the network has learnt of; where nobody validates, there is no blend."""
     data = walks(users=120, events=8, items=20)
     _, artifact = train(tmp_path, data, retrain_on_all_users=retrain_on_all_users)
     found = Counters.open(artifact / COUNTERS)
@@ -490,7 +490,7 @@ def test_whoever_asks_for_float32_gets_nothing_else(
 
 
 def test_it_takes_the_weights_of_the_best_epoch_and_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is nothing to learn but the training users by heart: the validation users are foretold worse and worse."""
+    """There is nothing to learn but the training users by heart: the validation users are predicted worse and worse."""
     planned(monkeypatch, epochs=40, streams=16, bptt=8, learning_rate=0.02)
     learner, _ = learner_of(noise(), logger="csv")
     users, validation = np.arange(60), np.arange(60, 160)

@@ -85,8 +85,8 @@ def updates(monkeypatch: pytest.MonkeyPatch) -> None:
     planned(monkeypatch, hidden=32, streams=8, bptt=8)
 
 
-def foretold(artifact: Path, items: range) -> float:
-    """How many items, of some, are foretold in the place after each other."""
+def predicted(artifact: Path, items: range) -> float:
+    """How many items, of some, are predicted in the place after each other."""
     scorer = Scorer.load(artifact)
     hits = 0
     for item in items:
@@ -105,10 +105,10 @@ def test_it_learns_what_is_new_and_forgets_nothing(tmp_path: Path, based: tuple[
     assert updated.epochs == 2 * RETRAINING_EPOCHS
     assert updated.metrics.keys() == updated.baseline.keys()
     assert updated.report["raw"]["model"][NDCG] == updated.metrics[NDCG]
-    assert foretold(base, range(34, 40)) == 0
-    assert foretold(artifact, range(34, 40)) > 0.2
+    assert predicted(base, range(34, 40)) == 0
+    assert predicted(artifact, range(34, 40)) > 0.2
     assert updated.metrics[NDCG] > 1.5 * updated.baseline[NDCG]
-    assert foretold(artifact, range(8, 26)) > foretold(base, range(8, 26)) - 0.2 > 0.5
+    assert predicted(artifact, range(8, 26)) > predicted(base, range(8, 26)) - 0.2 > 0.5
     model = orjson.loads((artifact / "model.json").read_bytes())
     assert bases.WEIGHTS not in model["files"]  # only what was trained in full is gone on from
     assert model["test_users"] == 4

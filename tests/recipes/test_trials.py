@@ -20,7 +20,7 @@ from shared.recipes.hrnn import trainer as hrnn
 from shared.recipes.progress import ProgressReporter
 from shared.recipes.ranking_metrics import compute_next_item_metrics
 from shared.recipes.similar_items.fit import VectorFit
-from shared.recipes.similar_items.trainer import VectorLearner
+from shared.recipes.similar_items.trainer import VectorTrainer
 from shared.recipes.similar_items.vector_search import ItemVectors
 from shared.recipes.training_api import TrainingProgress, TrainingStopped, Validated
 from tests.recipes.runs import make_context, settings, train
@@ -135,7 +135,7 @@ def test_many_items_at_once_are_ranked_as_one_by_one(tmp_path: Path, discount: s
     histories = followed()
     parameters: dict[str, Any] = settings(SIMILAR, popularity_discount_factor=discount)
     reporter = ProgressReporter.create_silent()
-    learner = VectorLearner(TrainingData(histories=histories), parameters, make_context(tmp_path), reporter, tmp_path)
+    learner = VectorTrainer(TrainingData(histories=histories), parameters, make_context(tmp_path), reporter, tmp_path)
     learner.fit(Split.draw(histories, 0))
     vectors = ItemVectors(learner.get_vectors().numpy(), float(discount))
     events_Q = histories.offsets[1:] - 1

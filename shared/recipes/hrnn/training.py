@@ -26,7 +26,7 @@ from shared.recipes.progress import ProgressReporter
 from shared.recipes.training_api import Trained, TrainingContext, Validated
 
 
-class TrainingRun(NamedTuple):
+class TrainingResult(NamedTuple):
     """The results of a training, before they are written."""
 
     trainer: HrnnTrainer
@@ -47,7 +47,7 @@ class Measurement(NamedTuple):
 
 Measure = Callable[[HrnnTrainer, Split], Measurement]
 
-Learn = Callable[[TrainingTask], TrainingRun]
+Learn = Callable[[TrainingTask], TrainingResult]
 """The training and evaluation of a recipe in mode FULL: ``train_in_full``, or a replacement."""
 
 
@@ -103,7 +103,7 @@ def train(
     return trained
 
 
-def train_in_full(task: TrainingTask, measure: Measure | None = None) -> TrainingRun:
+def train_in_full(task: TrainingTask, measure: Measure | None = None) -> TrainingResult:
     """Fit on the training users, evaluate on the test users, then retrain on all users."""
     options, reporter = task.context.options, task.reporter
     more = RETRAINING_EPOCHS if options.retrain_on_all_users else 0
@@ -115,7 +115,7 @@ def train_in_full(task: TrainingTask, measure: Measure | None = None) -> Trainin
     if options.retrain_on_all_users:
         all_users = np.concatenate([split.train, split.validation, split.test])
         epochs += trainer.continue_training(np.sort(all_users), epochs, task.checkpoints / "retraining.ckpt")
-    return TrainingRun(trainer, found.metrics, found.baseline, epochs, len(split.test), found.report)
+    return TrainingResult(trainer, found.metrics, found.baseline, epochs, len(split.test), found.report)
 
 
 def fit_network(task: TrainingTask, split: Split, logs: Path | None = None, more: int = 0) -> tuple[HrnnTrainer, int]:
@@ -151,7 +151,7 @@ def validate(
     return Validated(metrics=metrics, errors=errors, epochs=epochs, seconds=round(time.monotonic() - started, 3))
 
 
-def train_update(task: TrainingTask, base: WarmStart) -> TrainingRun:
+def train_update(task: TrainingTask, base: WarmStart) -> TrainingResult:
     """Continue from ``base`` on the new events, and evaluate on the newest of these: the base has seen the rest.
 
     If fewer than two users with new events can be tested, the weights and the metrics stay those of the base, but new
@@ -171,7 +171,7 @@ def train_update(task: TrainingTask, base: WarmStart) -> TrainingRun:
     testable_U = histories.in_training & (newest_U > 0)
     if (testable_U & (histories.lengths >= 2)).sum() < 2:
         trainer.create_sampler(count_interactions(histories, knowing))
-        return TrainingRun(trainer, base.metrics, base.baseline, 0, 0)
+        return TrainingResult(trainer, base.metrics, base.baseline, 0, 0)
     split = Split.draw(dataclasses.replace(histories, in_training=testable_U), task.context.seed)
     trainer.plan = trainer.plan.with_target_share(int(histories.lengths[with_news].sum()) / events)
     users = np.setdiff1d(with_news, split.test)
@@ -182,7 +182,7 @@ def train_update(task: TrainingTask, base: WarmStart) -> TrainingRun:
     found = evaluate_trainer(trainer, split, newest_U)
     if options.retrain_on_all_users:
         epochs += trainer.continue_training(with_news, epochs, task.checkpoints / "retraining.ckpt", knowing=knowing)
-    return TrainingRun(trainer, found.metrics, found.baseline, epochs, len(split.test), found.report)
+    return TrainingResult(trainer, found.metrics, found.baseline, epochs, len(split.test), found.report)
 
 
 def count_trailing_new(new_E: npt.NDArray[np.bool_], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

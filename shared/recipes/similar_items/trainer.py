@@ -38,7 +38,7 @@ from shared.recipes.training_api import TrainingContext, TrainingOptions
 from shared.system.cpu_quota import available_cpus
 
 
-class VectorLearner:
+class VectorTrainer:
     """A network and the histories that it learns from. It writes checkpoints, but no artifact."""
 
     def __init__(

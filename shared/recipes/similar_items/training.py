@@ -18,7 +18,7 @@ from shared.recipes.evaluation import Split, compute_report, evaluate_recommende
 from shared.recipes.hrnn.training import compute_fingerprint
 from shared.recipes.progress import Phase, ProgressReporter
 from shared.recipes.similar_items.fit import RETRAINING_EPOCHS
-from shared.recipes.similar_items.trainer import VectorLearner
+from shared.recipes.similar_items.trainer import VectorTrainer
 from shared.recipes.single_pass_training import NDCG
 from shared.recipes.training_api import Trained, TrainingContext, Validated
 
@@ -38,17 +38,17 @@ def train(
     reporter = ProgressReporter.for_training(context)
     checkpoints = context.workspace / compute_fingerprint(data, recipe, parameters, context)
     checkpoints.mkdir(parents=True, exist_ok=True)
-    learner = VectorLearner(data, parameters, context, reporter, checkpoints)
-    epochs = learner.fit(split, more)
+    trainer = VectorTrainer(data, parameters, context, reporter, checkpoints)
+    epochs = trainer.fit(split, more)
     reporter.expect_epochs(epochs + more)
     reporter.report("evaluating", epochs)
-    recommend = partial(learner.find_similar, on_block=lambda: reporter.report_if_due("evaluating", epochs))
+    recommend = partial(trainer.find_similar, on_block=lambda: reporter.report_if_due("evaluating", epochs))
     metrics, baseline = measured = evaluate_recommender(recommend, histories, split)
     views = compute_report(recommend, histories, split, measured)
     learnt_users = np.union1d(split.train, split.validation)
     if context.options.retrain_on_all_users:
         learnt_users = np.flatnonzero(histories.in_training)
-        epochs += learner.continue_fit(learnt_users, epochs)
+        epochs += trainer.continue_fit(learnt_users, epochs)
     reporter.report("writing", epochs)
     trained = Trained(
         metrics=metrics,
@@ -58,12 +58,12 @@ def train(
         report=views,
     )
     takers_I = Baskets.collect(histories, learnt_users, reporter.stop_if_asked).takers
-    save_file({"vectors": learner.get_vectors().numpy()}, context.artifact / WEIGHTS)
+    save_file({"vectors": trainer.get_vectors().numpy()}, context.artifact / WEIGHTS)
     described = ModelDescription(
         recipe=recipe.name,
         parameters=parameters,
         popularity=takers_I / takers_I.sum(),
-        form=dataclasses.asdict(learner.form),
+        form=dataclasses.asdict(trainer.form),
         report=summarize_training(trained, histories, len(split.test)),
     )
     write_artifact(context.artifact, data, described)
@@ -91,10 +91,10 @@ def validate(
     # The checkpoints of a trial on fewer users must not be taken up by the training.
     checkpoints = context.workspace / (name if split is of_training else f"{name}.trial")
     checkpoints.mkdir(parents=True, exist_ok=True)
-    learner = VectorLearner(data, parameters, context, reporter, checkpoints)
+    trainer = VectorTrainer(data, parameters, context, reporter, checkpoints)
 
     def measure(phase: Phase, epochs: int) -> tuple[dict[str, float], dict[str, float]]:
-        recommend = partial(learner.find_similar, on_block=lambda: reporter.report_if_due(phase, epochs))
+        recommend = partial(trainer.find_similar, on_block=lambda: reporter.report_if_due(phase, epochs))
         return measure_next_item(recommend, histories, users)
 
     def on_epoch(done: int) -> None:
@@ -103,7 +103,7 @@ def validate(
         reporter.report("training", done)
         reporter.ndcg = None
 
-    epochs = learner.fit(split, on_epoch=on_epoch)
+    epochs = trainer.fit(split, on_epoch=on_epoch)
     reporter.expect_epochs(epochs)
     reporter.report("evaluating", epochs)
     metrics, errors = measure("evaluating", epochs)

@@ -24,7 +24,7 @@ from shared.recipes.hrnn import training
 from shared.recipes.hrnn.batch_ranking import iter_log_probs
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS, TrainingPlan
 from shared.recipes.hrnn.trainer import HrnnTrainer, TrainingTask, complete_parameters
-from shared.recipes.hrnn.training import TrainingRun
+from shared.recipes.hrnn.training import TrainingResult
 from shared.recipes.training_api import Trained, TrainingContext
 
 TEST_SHARE = 0.2
@@ -42,7 +42,7 @@ def train(data: TrainingData, recipe: Recipe, parameters: Mapping[str, str], con
     return training.train(data, recipe, parameters, context, learn_affinity)
 
 
-def learn_affinity(task: TrainingTask) -> TrainingRun:
+def learn_affinity(task: TrainingTask) -> TrainingResult:
     """``shared.recipes.hrnn.training.Learn``: learn from the older interactions of all users, then from all of them."""
     histories, options, reporter = task.data.histories, task.context.options, task.reporter
     users = np.flatnonzero(histories.in_training)
@@ -55,15 +55,15 @@ def learn_affinity(task: TrainingTask) -> TrainingRun:
         TrainingPlan.from_data(complete_parameters(task.parameters), events, len(histories.item_ids)).epochs + more
     )
     reporter.report("training", 0)
-    learner = HrnnTrainer(task, events, new_E=held_out.older)
-    epochs = learner.fit(train_users, validation, task.checkpoints / "training.ckpt", task.context.artifact / "logs")
+    trainer = HrnnTrainer(task, events, new_E=held_out.older)
+    epochs = trainer.fit(train_users, validation, task.checkpoints / "training.ckpt", task.context.artifact / "logs")
     reporter.expect_epochs(epochs + more)
     reporter.report("evaluating", epochs)
-    found, active = evaluate_segments(learner, held_out)
+    found, active = evaluate_segments(trainer, held_out)
     if options.retrain_on_all_users:
-        learner.streams.weights_E = torch.from_numpy(learner.weights_E).to(learner.device)
-        epochs += learner.continue_training(users, epochs, task.checkpoints / "retraining.ckpt")
-    return TrainingRun(learner, found, active, epochs, len(held_out.firsts))
+        trainer.streams.weights_E = torch.from_numpy(trainer.weights_E).to(trainer.device)
+        epochs += trainer.continue_training(users, epochs, task.checkpoints / "retraining.ckpt")
+    return TrainingResult(trainer, found, active, epochs, len(held_out.firsts))
 
 
 class HeldOutEvents(NamedTuple):
@@ -99,11 +99,11 @@ class HeldOutEvents(NamedTuple):
         return cls(older_E, first_U[tested], np.unique(pairs, axis=0).astype(np.int64))
 
 
-def evaluate_segments(learner: HrnnTrainer, held_out: HeldOutEvents) -> tuple[dict[str, float], dict[str, float]]:
-    """Return the metrics of the learner's segments, and of segments with the most active users for every item."""
+def evaluate_segments(trainer: HrnnTrainer, held_out: HeldOutEvents) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the metrics of the trainer's segments, and of segments with the most active users for every item."""
     users = len(held_out.firsts)
-    segments_IN = find_segments(learner, held_out.firsts, math.ceil(SEGMENT_SHARE * users))
-    read_Q = learner.streams.get_positions(held_out.firsts)
+    segments_IN = find_segments(trainer, held_out.firsts, math.ceil(SEGMENT_SHARE * users))
+    read_Q = trainer.streams.get_positions(held_out.firsts)
     active_N = np.argsort(-read_Q, kind="stable")[: segments_IN.shape[1]]
     found, active = (
         ranking_metrics.compute_segment_metrics(users_IN, held_out.taken, users)
@@ -113,14 +113,14 @@ def evaluate_segments(learner: HrnnTrainer, held_out: HeldOutEvents) -> tuple[di
 
 
 @torch.inference_mode()
-def find_segments(learner: HrnnTrainer, events_Q: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
+def find_segments(trainer: HrnnTrainer, events_Q: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
     """int64[I,N]: places in Q of the users for whom each item is most likely, at the moments of these events."""
-    network = learner.build_served_network().to(learner.device)
-    best_NI = torch.zeros(0, network.config.items, device=learner.device)
-    users_NI = torch.zeros(0, network.config.items, dtype=torch.long, device=learner.device)
-    on_block = learner.reporter.stop_if_asked
-    for chosen, shares_BI in iter_log_probs(network, learner.streams, events_Q, on_block, blend=learner.blend):
-        chosen_B = torch.from_numpy(chosen).to(learner.device)
+    network = trainer.build_served_network().to(trainer.device)
+    best_NI = torch.zeros(0, network.config.items, device=trainer.device)
+    users_NI = torch.zeros(0, network.config.items, dtype=torch.long, device=trainer.device)
+    on_block = trainer.reporter.stop_if_asked
+    for chosen, shares_BI in iter_log_probs(network, trainer.streams, events_Q, on_block, blend=trainer.blend):
+        chosen_B = torch.from_numpy(chosen).to(trainer.device)
         all_I = torch.cat([best_NI, shares_BI.exp()])
         users_I = torch.cat([users_NI, chosen_B[:, None].expand_as(shares_BI)])
         best_NI, places_NI = all_I.topk(min(count, len(all_I)), dim=0)
