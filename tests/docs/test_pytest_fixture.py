@@ -8,12 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import ROOT
 from tests.docs.pages import read_blocks
 
 PAGE = ROOT / "docs" / "user" / "test-against-foretaste.md"
 
 
+@pytest.mark.nightly
 def test_the_fixture_and_the_test_of_the_page_pass_together(tmp_path: Path) -> None:
     for block in read_blocks(PAGE):
         if named := re.match(r"# (\w+\.py)\n", block.source):

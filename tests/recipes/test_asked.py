@@ -34,7 +34,7 @@ YEARS = 6 * 365 * 24 * 3600
     [
         pytest.param("habits", "raw", "personal", marks=pytest.mark.nightly),
         pytest.param("chain", "raw", "markov", marks=pytest.mark.nightly),
-        ("fashion", "raw", "recent"),
+        pytest.param("fashion", "raw", "recent", marks=pytest.mark.nightly),
         pytest.param("sessions", "raw", "stan", marks=pytest.mark.nightly),
         pytest.param("baskets", "raw", "tifu-knn", marks=pytest.mark.nightly),
         ("tastes", "unseen", "ease"),

@@ -29,8 +29,8 @@ def train(data: TrainingData, recipe: Recipe, parameters: Mapping[str, str], con
     period = int(parameters[ACTION_OPTIMIZATION_PERIOD.name]) * DAY_SECONDS
     targets_E = find_targets(data.histories, period)
 
-    def measure(learner: HrnnTrainer, split: Split) -> training.Measurement:
-        return training.Measurement(*evaluate_actions(learner.recommend, data.histories, split, targets_E, period))
+    def measure(trainer: HrnnTrainer, split: Split) -> training.Measurement:
+        return training.Measurement(*evaluate_actions(trainer.recommend, data.histories, split, targets_E, period))
 
     learn = partial(training.train_in_full, measure=measure)
     ActionRules.from_data(data).save(context.artifact)

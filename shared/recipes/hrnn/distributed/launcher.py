@@ -24,7 +24,7 @@ from pathlib import Path
 
 import structlog
 from torch import distributed
-from torch.distributed import TCPStore  # type: ignore[attr-defined]
+from torch.distributed import TCPStore  # type: ignore[attr-defined, unused-ignore]
 from torch.distributed.distributed_c10d import Store
 
 from shared.jobs.entrypoint import WorkFailed

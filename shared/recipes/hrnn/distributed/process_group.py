@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from torch import distributed
-from torch.distributed import TCPStore  # type: ignore[attr-defined]
+from torch.distributed import TCPStore  # type: ignore[attr-defined, unused-ignore]
 from torch.distributed.distributed_c10d import PrefixStore, Store
 
 from shared.recipes.hrnn.rank import COLLECTIVE_SECONDS, Rank
