@@ -13,7 +13,6 @@ import errno
 import os
 import re
 import secrets
-import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -37,6 +36,35 @@ class BucketError(Exception):
     """A location that cannot be read or written. The message is a failure reason: AWS's text and a remedy."""
 
 
+#: Names of files that accompany data of any kind and hold none.
+_DOCUMENTS = (
+    r"(readme|licen[cs]e|notice|changelog)(\..*)?|thumbs\.db|desktop\.ini"
+    r"|.*\.(metadata|manifest|md|rst|html?|pdf|docx?|ya?ml|toml|xml|avsc|sql|py|ipynb|sh|log|crc|md5|sha\d+|png|jpe?g)"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileSelection:
+    """Which files of a folder a job reads. A location that names a file is read whatever its name is."""
+
+    noun: str
+    """The files in messages, such as "CSV files"."""
+    no_data: re.Pattern[str]
+    """The names of files that hold no data, such as README.md. Tables of other formats (.parquet, .gz) are not among
+    them, so that a job refuses such a table instead of missing its rows."""
+    recursive: bool = False
+    """Whether the files of sub-folders are read too."""
+
+
+def _compile_names(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.IGNORECASE | re.DOTALL)
+
+
+CSV_FILES = FileSelection(noun="CSV files", no_data=_compile_names(rf"{_DOCUMENTS}|manifest(\.json)?|.*\.jsonl?"))
+CSV_TREE = FileSelection(noun="CSV files", no_data=CSV_FILES.no_data, recursive=True)
+JSON_LINES_FILES = FileSelection(noun="files of JSON lines", no_data=_compile_names(_DOCUMENTS))
+
+
 class Buckets(Protocol):
     """The protocol of folder storage and S3."""
 
@@ -46,19 +74,23 @@ class Buckets(Protocol):
         into: Path,
         on_block: Callable[[], object] = ...,
         skipped: Callable[[str], None] = ...,
+        selection: FileSelection = ...,
     ) -> AbstractContextManager[list[Path]]:
         """Yield local paths of the files at ``s3://bucket/key``, sorted by name; at least one.
 
-        The key names a file, or a folder whose first level is read, without names that begin with ``_`` or ``.``
-        (marks of Spark and similar tools), and without files that by their name hold no data, such as README.md;
-        `skipped` is called with the names of the latter. The paths are below `into`, a folder of the caller's own,
-        have the files' names, and last as long as the context. `on_block` is called for each block that is copied, in
-        any thread. Raises BucketError.
+        The key names a file, or a folder whose files are read as `selection` says, without names that begin with ``_``
+        or ``.`` (marks of Spark and similar tools), and without files that by their name hold no data, such as
+        README.md; `skipped` is called with the names of the latter. The paths are below `into`, a folder of the
+        caller's own, have the files' names, and last as long as the context. `on_block` is called for each block that
+        is copied, in any thread. Raises BucketError.
         """
         ...
 
-    def write_file(self, location: str, path: Path) -> None:
-        """Store the file `path` at ``s3://bucket/key``, replacing an existing file. Raises BucketError."""
+    def write_file(self, location: str, path: Path, on_block: Callable[[], object] = ...) -> None:
+        """Store the file `path` at ``s3://bucket/key``, whole or not at all, replacing an existing file.
+
+        `on_block` is called for each block that is copied, in any thread. Raises BucketError.
+        """
         ...
 
 
@@ -88,21 +120,16 @@ def _parse_location(location: str) -> _Location:
     return _Location(text=location, bucket=found[1], key=found[2] or "")
 
 
-#: Names of files that accompany data and hold none. Tables of other formats (.parquet, .gz) are not skipped, so that an
-#: import refuses them instead of missing their rows.
-_NO_DATA = re.compile(
-    r"(readme|licen[cs]e|notice|changelog)(\..*)?|manifest(\.json)?|thumbs\.db|desktop\.ini"
-    r"|.*\.(metadata|manifest|md|rst|html?|pdf|docx?|jsonl?|ya?ml|toml|xml|avsc|sql|py|ipynb|sh|log|crc|md5|sha\d+|png|jpe?g)",
-    re.IGNORECASE | re.DOTALL,
-)
+def _filter_names(names: Iterable[str], selection: FileSelection, skipped: Callable[[str], None]) -> Iterator[str]:
+    """Yield the names of a folder's data files; call `skipped` for names such as README.md.
 
-
-def _filter_names(names: Iterable[str], skipped: Callable[[str], None]) -> Iterator[str]:
-    """Yield the names of a folder's data files; call `skipped` for names such as README.md."""
+    Names of files in sub-folders contain their path.
+    """
     for name in names:
-        if name.startswith(("_", ".")):
+        parts = name.split("/")
+        if any(part.startswith(("_", ".")) for part in parts):
             continue
-        if _NO_DATA.fullmatch(name):
+        if selection.no_data.fullmatch(parts[-1]):
             skipped(name)
         else:
             yield name
@@ -114,7 +141,7 @@ def _convert_os_errors(location: _Location) -> Iterator[None]:
         yield
     except PermissionError as error:
         raise BucketError(
-            f"{_FORBIDDEN} Let the user that the importing worker runs as access {_format_text(location.text)}."
+            f"{_FORBIDDEN} Let the user that the worker runs as access {_format_text(location.text)}."
         ) from error
     except FileNotFoundError as error:
         raise BucketError(
@@ -143,10 +170,11 @@ class FolderBuckets:
         into: Path,
         on_block: Callable[[], object] = lambda: None,
         skipped: Callable[[str], None] = lambda _: None,
+        selection: FileSelection = CSV_FILES,
     ) -> Iterator[list[Path]]:
         """See Buckets.fetch_files."""
         with contextlib.ExitStack() as opened:
-            yield self._open_files(location, into, on_block, skipped, opened)
+            yield self._open_files(location, into, on_block, skipped, selection, opened)
 
     def _open_files(
         self,
@@ -154,6 +182,7 @@ class FolderBuckets:
         into: Path,
         on_block: Callable[[], object],
         skipped: Callable[[str], None],
+        selection: FileSelection,
         opened: contextlib.ExitStack,
     ) -> list[Path]:
         place = _parse_location(location)
@@ -161,7 +190,7 @@ class FolderBuckets:
             bucket = self._find_bucket(place)
             path = _resolve_inside(bucket, bucket.joinpath(*_split_key(place)), place)
             if path.is_dir():
-                files = _list_folder_files(bucket, path, place, skipped)
+                files = _list_folder_files(bucket, path, place, selection, skipped)
             elif place.key.endswith("/"):
                 raise BucketError(f"{_INVALID} {_format_text(location)} is a file. Leave out the / at its end.")
             else:
@@ -173,7 +202,7 @@ class FolderBuckets:
                 fetched.append(_provide_path(descriptor, into / str(number) / file.name, on_block))
         return fetched
 
-    def write_file(self, location: str, path: Path) -> None:
+    def write_file(self, location: str, path: Path, on_block: Callable[[], object] = lambda: None) -> None:
         """See Buckets.write_file. Mounted buckets are read-only."""
         place = _parse_location(location)
         if place.bucket in self._mounted:
@@ -190,7 +219,7 @@ class FolderBuckets:
                 folder.mkdir(exist_ok=True)
                 folder = _resolve_inside(bucket, folder, place)
             with _open_folder(bucket, folder, place) as descriptor:
-                _copy_atomically(path, names[-1], descriptor)
+                _copy_atomically(path, names[-1], descriptor, on_block)
 
     def _find_bucket(self, place: _Location) -> Path:
         try:
@@ -232,18 +261,32 @@ def _resolve_inside(folder: Path, path: Path, place: _Location) -> Path:
     return real
 
 
-def _list_folder_files(bucket: Path, folder: Path, place: _Location, skipped: Callable[[str], None]) -> list[Path]:
+def _list_folder_files(
+    bucket: Path, folder: Path, place: _Location, selection: FileSelection, skipped: Callable[[str], None]
+) -> list[Path]:
+    names = sorted(_iter_file_names(folder, "", selection))
+    kept = list(_filter_names(names, selection, skipped))
+    if not kept:
+        raise BucketError(_describe_empty_folder(place, selection))
+    return [_resolve_inside(bucket, folder / name, place) for name in kept]
+
+
+def _iter_file_names(folder: Path, prefix: str, selection: FileSelection) -> Iterator[str]:
+    """Yield the paths of the files below `folder`; links to folders are not followed."""
     with os.scandir(folder) as entries:
-        names = list(_filter_names(sorted(entry.name for entry in entries if not entry.is_dir()), skipped))
-    if not names:
-        raise BucketError(_describe_empty_folder(place))
-    return [_resolve_inside(bucket, folder / name, place) for name in names]
+        for entry in entries:
+            if not entry.is_dir():
+                yield f"{prefix}{entry.name}"
+            elif selection.recursive and not entry.is_symlink():
+                yield from _iter_file_names(folder / entry.name, f"{prefix}{entry.name}/", selection)
 
 
-def _describe_empty_folder(place: _Location) -> str:
+def _describe_empty_folder(place: _Location, selection: FileSelection) -> str:
+    where = "it" if selection.recursive else "its first level"
+    not_read = "names" if selection.recursive else "sub-folders, names"
     return (
-        f"{_INVALID} The folder {_format_text(place.text)} holds no files. Put CSV files into its first level; "
-        "sub-folders, names that begin with _ or ., and files that hold no data (README.md) are not read."
+        f"{_INVALID} The folder {_format_text(place.text)} holds no files. Put {selection.noun} into {where}; "
+        f"{not_read} that begin with _ or ., and files that hold no data (README.md) are not read."
     )
 
 
@@ -301,13 +344,15 @@ def _provide_path(descriptor: int, path: Path, on_block: Callable[[], object]) -
     return path
 
 
-def _copy_atomically(source: Path, name: str, folder: int) -> None:
+def _copy_atomically(source: Path, name: str, folder: int, on_block: Callable[[], object]) -> None:
     """Copy a file so that it appears whole or not at all, and is synced to the disk."""
     draft = f".{secrets.token_hex(8)}.draft"
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
     try:
         with source.open("rb") as reading, os.fdopen(descriptor, "wb") as writing:
-            shutil.copyfileobj(reading, writing, _BLOCK_BYTES)
+            while block := reading.read(_BLOCK_BYTES):
+                writing.write(block)
+                on_block()
             writing.flush()
             os.fsync(writing.fileno())
         os.replace(draft, name, src_dir_fd=folder, dst_dir_fd=folder)
@@ -330,23 +375,24 @@ class S3Buckets:
         into: Path,
         on_block: Callable[[], object] = lambda: None,
         skipped: Callable[[str], None] = lambda _: None,
+        selection: FileSelection = CSV_FILES,
     ) -> Iterator[list[Path]]:
         """See Buckets.fetch_files. A key that is no object is read as a folder, with or without ``/`` at its end."""
         place = _parse_location(location)
         client = self._create_client()
         with _convert_s3_errors(place):
             is_object = bool(place.key) and not place.key.endswith("/") and _has_object(client, place)
-            keys = [place.key] if is_object else _list_folder_keys(client, place, skipped)
+            keys = [place.key] if is_object else _list_folder_keys(client, place, selection, skipped)
             files = [_download_object(client, place.bucket, key, into / str(n), on_block) for n, key in enumerate(keys)]
         yield files
 
-    def write_file(self, location: str, path: Path) -> None:
+    def write_file(self, location: str, path: Path, on_block: Callable[[], object] = lambda: None) -> None:
         """See Buckets.write_file."""
         place = _parse_location(location)
         if not place.key or place.key.endswith("/"):
             raise BucketError(f"{_INVALID} {_format_text(location)} names no file. Add a file's name to it.")
         with _convert_s3_errors(place):
-            self._create_client().upload_file(str(path), place.bucket, place.key)
+            self._create_client().upload_file(str(path), place.bucket, place.key, Callback=lambda _bytes: on_block())
 
     def _create_client(self) -> Any:
         # Imported here because folder storage needs no boto3.
@@ -370,7 +416,7 @@ def _convert_s3_errors(place: _Location) -> Iterator[None]:
         yield
     except NoCredentialsError as error:
         raise BucketError(
-            f"{_FORBIDDEN} Give the importing worker credentials, for example AWS_ACCESS_KEY_ID and "
+            f"{_FORBIDDEN} Give the worker credentials, for example AWS_ACCESS_KEY_ID and "
             "AWS_SECRET_ACCESS_KEY."
         ) from error
     except (ClientError, S3UploadFailedError) as error:
@@ -409,16 +455,19 @@ def _has_object(client: Any, place: _Location) -> bool:
     return True
 
 
-def _list_folder_keys(client: Any, place: _Location, skipped: Callable[[str], None]) -> list[str]:
+def _list_folder_keys(
+    client: Any, place: _Location, selection: FileSelection, skipped: Callable[[str], None]
+) -> list[str]:
     prefix = f"{place.key.removesuffix('/')}/" if place.key else ""
-    pages = client.get_paginator("list_objects_v2").paginate(Bucket=place.bucket, Prefix=prefix, Delimiter="/")
+    levels = {} if selection.recursive else {"Delimiter": "/"}
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=place.bucket, Prefix=prefix, **levels)
     found = [each["Key"] for page in pages for each in page.get("Contents", [])]
     # AWS's console marks a folder by a key that is the prefix itself.
-    names = sorted(key.removeprefix(prefix) for key in found if key != prefix)
-    keys = [f"{prefix}{name}" for name in _filter_names(names, skipped)]
+    names = sorted(key.removeprefix(prefix) for key in found if not key.endswith("/"))
+    keys = [f"{prefix}{name}" for name in _filter_names(names, selection, skipped)]
     if not keys:
         if place.key.endswith("/") or not place.key or found:
-            raise BucketError(_describe_empty_folder(place))
+            raise BucketError(_describe_empty_folder(place, selection))
         raise BucketError(
             f"{_INVALID} There is nothing at {_format_text(place.text)}. Check the key; it is case-sensitive."
         )

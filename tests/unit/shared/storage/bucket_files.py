@@ -8,19 +8,23 @@ from pathlib import Path
 
 import pytest
 
-from shared.storage.buckets import BucketError, Buckets
+from shared.storage.buckets import CSV_FILES, BucketError, Buckets, FileSelection
 
 INVALID = "Invalid Data location."
 FORBIDDEN = "Insufficient privileges for accessing data in Amazon S3."
 
 
 def fetched(
-    buckets: Buckets, location: str, into: Path, skipped: Callable[[str], None] = lambda _: None
+    buckets: Buckets,
+    location: str,
+    into: Path,
+    skipped: Callable[[str], None] = lambda _: None,
+    selection: FileSelection = CSV_FILES,
 ) -> list[tuple[str, str]]:
     """Name and content of each file."""
     with (
         tempfile.TemporaryDirectory(dir=into) as folder,
-        buckets.fetch_files(location, Path(folder), skipped=skipped) as files,
+        buckets.fetch_files(location, Path(folder), skipped=skipped, selection=selection) as files,
     ):
         assert all(file.is_relative_to(folder) for file in files)
         return [(file.name, file.read_text()) for file in files]

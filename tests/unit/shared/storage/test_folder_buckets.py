@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from shared.settings import Settings, SettingsError
-from shared.storage.buckets import BucketError, FolderBuckets, S3Buckets, open_buckets
+from shared.storage.buckets import CSV_TREE, JSON_LINES_FILES, BucketError, FolderBuckets, S3Buckets, open_buckets
 from tests.unit.shared.storage.bucket_files import FORBIDDEN, INVALID, fetched, refusal
 
 
@@ -114,7 +114,26 @@ def test_a_file_that_the_worker_may_not_read_is_a_matter_of_privileges(
     monkeypatch.setattr(os, call, refuse)
     message = refusal(buckets, location)
     monkeypatch.undo()
-    assert message == f"{FORBIDDEN} Let the user that the importing worker runs as access {location}."
+    assert message == f"{FORBIDDEN} Let the user that the worker runs as access {location}."
+
+
+def test_a_tree_is_read_with_its_sub_folders_and_json_lines_beside_documents(
+    buckets: FolderBuckets, root: Path, tmp_path: Path
+) -> None:
+    tree = root / "films" / "tree"
+    for name in ("b/c/2.csv", "b/_temporary/3.csv", "b/README.md", "1.csv", "lines.jsonl", "lines.json", "notes.md"):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_text(name)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "4.csv").write_text("4")
+    (tree / "link").symlink_to(elsewhere)
+    skipped: list[str] = []
+    found = fetched(buckets, "s3://films/tree", root, skipped.append, CSV_TREE)
+    assert found == [("1.csv", "1.csv"), ("2.csv", "b/c/2.csv")]
+    assert sorted(skipped) == ["b/README.md", "lines.json", "lines.jsonl", "notes.md"]
+    found = fetched(buckets, "s3://films/tree", root, selection=JSON_LINES_FILES)
+    assert [name for name, _ in found] == ["1.csv", "lines.json", "lines.jsonl"]
 
 
 def test_writing_replaces_a_file_whole_and_makes_its_folders(buckets: FolderBuckets, root: Path) -> None:

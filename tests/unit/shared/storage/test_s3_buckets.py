@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
 
-from shared.storage.buckets import BucketError, S3Buckets
+from shared.storage.buckets import CSV_TREE, BucketError, S3Buckets
 from tests.unit.shared.storage.bucket_files import FORBIDDEN, INVALID, fetched, refusal
 
 
@@ -92,6 +92,17 @@ def test_objects_are_written(s3: S3Buckets, tmp_path: Path) -> None:
     boto3.client("s3", endpoint_url=s3._endpoint_url).delete_object(Bucket="empty", Key="exports/out.csv")
 
 
+def test_a_tree_of_objects_is_read(s3: S3Buckets, tmp_path: Path) -> None:
+    client = boto3.client("s3", endpoint_url=s3._endpoint_url)
+    keys = ["tree/1.csv", "tree/b/", "tree/b/2.csv", "tree/b/_mark/3.csv", "tree/b/README.md"]
+    for key in keys:
+        client.put_object(Bucket="empty", Key=key, Body=key.encode())
+    found = fetched(s3, "s3://empty/tree/", tmp_path, selection=CSV_TREE)
+    assert found == [("1.csv", "tree/1.csv"), ("2.csv", "tree/b/2.csv")]
+    for key in keys:
+        client.delete_object(Bucket="empty", Key=key)
+
+
 def test_no_access_to_an_object_is_a_matter_of_privileges(
     s3: S3Buckets, endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,7 +130,7 @@ def test_no_credentials_is_a_matter_of_privileges(
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     message = refusal(S3Buckets(endpoint), "s3://films/interactions.csv", tmp_path)
-    assert message.startswith(f"{FORBIDDEN} Give the importing worker credentials")
+    assert message.startswith(f"{FORBIDDEN} Give the worker credentials")
 
 
 def test_an_endpoint_that_does_not_answer_is_named_as_the_cause(
