@@ -160,6 +160,12 @@ class Settings:
         False,
     )
 
+    batch_shard_lines: int = _create_setting(
+        "lines of a batch job's input that one inference worker answers at a time; other workers answer other lines",
+        2000,
+        least=1,
+    )
+
     child_idle_seconds: float = _create_setting(
         "seconds that a worker keeps an idle job process for the next job", 60.0
     )
@@ -173,6 +179,10 @@ class Settings:
     )
     trial_silence_seconds: float = _create_setting(
         "seconds without progress after which a trial of HPO or AutoML is killed and continued", 900.0
+    )
+    batch_silence_seconds: float = _create_setting(
+        "seconds without progress (no line read, answered or written) after which a batch job is killed and continued",
+        600.0,
     )
     tuning_silence_seconds: float = _create_setting(
         "seconds after which a step of HPO or AutoML counts as hung and its worker is restarted", 300.0
@@ -208,6 +218,10 @@ class Settings:
     quota_pending_data_deletion_jobs: int | None = _create_quota(
         "data deletion jobs of a dataset group that have not ended", 5, aws=5
     )
+
+    quota_batch_input_files: int | None = _create_quota("input files of a batch job", aws=1000)
+    quota_batch_input_mb: int | None = _create_quota("MiB of a batch job's input files", aws=1024)
+    quota_batch_input_records: int | None = _create_quota("lines of a batch job's input files", aws=50_000_000)
 
     rate_limit_control: str | None = _create_rate("the control plane", aws="not published")
     rate_limit_runtime: str | None = _create_rate("the runtime", aws="2500/second, 500/second of a campaign")

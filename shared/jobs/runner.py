@@ -53,7 +53,7 @@ def run_leased(command: Command, process: WorkerProcess, module: str) -> None:
         )
         begun, span = time.monotonic(), tracing.start_job_span(command.wire)
         ended = JobMonitor(process, lease, module, type(command)).run()
-        outcome = _get_outcome_label(ended)
+        outcome = get_outcome_label(ended)
         metrics.count_job(command.get_queue_name(), outcome, time.monotonic() - begun)
         if span is not None:
             span.end(_describe_failure(ended), arn=lease.arn, attempt=lease.attempt, outcome=outcome)
@@ -70,7 +70,7 @@ def run_leased(command: Command, process: WorkerProcess, module: str) -> None:
                 _retry_after_crash(command, process, lease, crash)
 
 
-def _get_outcome_label(ended: Fact | Requeued | Crashed | Hung | None) -> str:
+def get_outcome_label(ended: Fact | Requeued | Crashed | Hung | None) -> str:
     """Return the outcome's label in metrics and spans, which dashboards query."""
     match ended:
         case None:

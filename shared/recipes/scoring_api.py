@@ -50,6 +50,8 @@ class Query:
     """The item for which related items are requested; the model may not know it."""
     exploration: Exploration | None = None
     """None: no exploration."""
+    seed: int | None = None
+    """Seeds the random part of exploration, so that equal queries get equal answers; None: it differs each time."""
     unseen_only: bool = False
     """True where a filter hides the items that the user had: filters know only the newest of these."""
 

@@ -54,11 +54,18 @@ def check_members(recipe: Recipe, request: Mapping[str, Any]) -> None:
 
 
 def build_query(
-    recipe: Recipe, request: Mapping[str, Any], config: Mapping[str, Any], *, now: float, history: Sequence[Past]
+    recipe: Recipe,
+    request: Mapping[str, Any],
+    config: Mapping[str, Any],
+    *,
+    now: float,
+    history: Sequence[Past],
+    seed: int | None = None,
 ) -> Query:
     """Build the query for a model of ``recipe`` from the members of a request or of a batch job's line.
 
-    ``config`` may hold itemExplorationConfig, ``now`` is in epoch seconds, ``history`` is oldest first.
+    ``config`` may hold itemExplorationConfig, ``now`` is in epoch seconds, ``history`` is oldest first. A ``seed``
+    makes exploration repeatable.
     """
     return Query(
         now=now,
@@ -67,6 +74,7 @@ def build_query(
         context=request.get("context") or {},
         item_id=request.get("itemId"),
         exploration=parse_exploration(config.get("itemExplorationConfig")) if recipe.serving.explores else None,
+        seed=seed,
     )
 
 

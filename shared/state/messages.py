@@ -74,6 +74,20 @@ class RunTrial(Command):
     silence = "trial_silence_seconds"
 
 
+class RunBatchInference(Command):
+    """Answer the lines of a batch inference job's input, and write the results."""
+
+    wire = "inference.run_batch_inference"
+    silence = "batch_silence_seconds"
+
+
+class HelpBatchJob(Command):
+    """Answer lines of a batch job that another worker has claimed: a lost one costs time alone."""
+
+    wire = "inference.help_batch_job"
+    silence = "batch_silence_seconds"
+
+
 class Provision(Command):
     """Provision a resource that needs no worker: the status service completes it."""
 
@@ -156,6 +170,8 @@ COMMANDS: tuple[type[Command], ...] = (
     TrainSolutionVersion,
     TuneSolutionVersion,
     RunTrial,
+    RunBatchInference,
+    HelpBatchJob,
     Provision,
     AdvanceRecommender,
     Decline,

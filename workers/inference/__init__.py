@@ -1,1 +1,1 @@
-"""Batch inference and batch segment jobs: a worker process for a queue to which no command is sent yet."""
+"""Batch jobs: a query per line of the input, answered in shards by any number of workers."""

@@ -36,7 +36,9 @@ class Scorer(scoring.Scorer):
         return scorer
 
     def scores(self, query: Query) -> npt.NDArray[np.float32]:
-        """``shared.recipes.scoring_api.Scorer.scores``. Exploration makes two answers to one query differ a little."""
+        """``shared.recipes.scoring_api.Scorer.scores``. Exploration makes two answers to one query differ a little,
+        unless it has a seed.
+        """
         return self.explained(query).scores
 
     def explained(self, query: Query) -> ExplainedScores:
@@ -44,5 +46,6 @@ class Scorer(scoring.Scorer):
         exploration = AUTOMATIC if self.recipe == SECOND.name else query.exploration
         relevance_I, rough = self.compute_relevance(query)
         own_I = self._artifact.popularity.copy() if relevance_I is None else relevance_I
-        scores_I = own_I if exploration is None else self.novelty.explore_scores(own_I, exploration, self.rng)
+        rng = self.rng if query.seed is None else np.random.default_rng(query.seed)
+        scores_I = own_I if exploration is None else self.novelty.explore_scores(own_I, exploration, rng)
         return ExplainedScores(scores_I, own_I, popular=relevance_I is None, approximate=rough)

@@ -3,8 +3,8 @@
 from shared.resources.batch_inference_job.requests import build_draft
 from shared.resources.resource_type import Quota, Resource
 from shared.state.lifecycle import JOB
-from shared.state.messages import Decline
+from shared.state.messages import RunBatchInference
 
 resource = Resource(
-    name="BatchInferenceJob", draft=build_draft, lifecycle=JOB, command=Decline, quota=Quota(pending=True)
+    name="BatchInferenceJob", draft=build_draft, lifecycle=JOB, command=RunBatchInference, quota=Quota(pending=True)
 )
