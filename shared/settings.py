@@ -221,6 +221,12 @@ class Settings:
 
     quota_batch_input_files: int | None = _create_quota("input files of a batch job", aws=1000)
     quota_batch_input_mb: int | None = _create_quota("MiB of a batch job's input files", aws=1024)
+    quota_segment_item_lines: int | None = _create_quota(
+        "lines of a batch segment job's input that name an item", 500, aws=500
+    )
+    quota_segment_attribute_lines: int | None = _create_quota(
+        "lines of a batch segment job's input that name attributes", 10, aws=10
+    )
     quota_batch_input_records: int | None = _create_quota("lines of a batch job's input files", aws=50_000_000)
 
     rate_limit_control: str | None = _create_rate("the control plane", aws="not published")

@@ -7,7 +7,7 @@ An answer to a request is filtered by ``candidate_mask``, whose rows are the ite
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,7 @@ class SegmentFilter:
     ) -> None:
         """``user_ids`` are sorted; ``rows`` are those of the Users dataset. ``active`` is needed by a filter that tests
         events."""
+        self.placeholders: Set[str] = filter_.placeholders.keys()
         self._apply = compile_filter(filter_, ItemColumns(user_ids, rows))
         self._events = active.map_rows(user_ids) if active is not None and filter_.tests_events else {}
 
