@@ -141,15 +141,14 @@ class SegmentSources:
         target = self._folder / name
         if target.exists():
             return target
-        memory_mb = self._job.settings.import_memory_mb
-        try:
-            with tempfile.TemporaryDirectory(dir=self._folder) as scratch:
-                with DuckDBSession(
-                    memory_mb=memory_mb, scratch=Path(scratch), on_step=self._job.check_stop
-                ) as database:
-                    write(Path(scratch) / name, database)
-                sync_to_disk(Path(scratch) / name)
-                (Path(scratch) / name).rename(target)
-        except DataRefused as error:
-            raise WorkFailed(str(error)) from error
+        memory_mb, on_step = self._job.settings.import_memory_mb, self._job.check_stop
+        with tempfile.TemporaryDirectory(dir=self._folder) as folder:
+            scratch = Path(folder)
+            try:
+                with DuckDBSession(memory_mb=memory_mb, scratch=scratch, on_step=on_step) as database:
+                    write(scratch / name, database)
+            except DataRefused as error:
+                raise WorkFailed(str(error)) from error
+            sync_to_disk(scratch / name)
+            (scratch / name).rename(target)
         return target
