@@ -27,6 +27,7 @@ from workers.inference.batch_run import BatchJob
 from workers.inference.json_lines import Answer, Line, LineError
 from workers.inference.pinned_records import PinnedRecords
 from workers.inference.queries import ACTIONS, RANKING, build_output, check_query
+from workers.inference.themes import build_theme_writer
 
 NOUN = "batch_inference_job"
 #: How long a helper works on one job before its worker looks for other messages (seconds).
@@ -53,9 +54,11 @@ class InferenceAnswerer:
     block_lines = BLOCK_LINES
 
     def __init__(self, job: BatchJob, model: LoadedModel, filters: FilterCache) -> None:
+        """Raises WorkFailed where the themes of the job can't be generated."""
         self._job = job
         self._model = model
         self._filters = filters
+        self._themes = build_theme_writer(job, model.group)
         self._config: Mapping[str, Any] = job.body.get("batchInferenceJobConfig") or {}
 
     def answer_lines(self, lines: Sequence[Line]) -> list[Answer]:
@@ -63,7 +66,7 @@ class InferenceAnswerer:
         built = [self._build_query(line) for line in lines]
         queries = [each for each in built if isinstance(each, LineQuery)]
         rows = iter(self._answer_queries(queries))
-        return [self._build_answer(next(rows)) if isinstance(each, LineQuery) else each for each in built]
+        return [self._build_answer(each, next(rows)) if isinstance(each, LineQuery) else each for each in built]
 
     def _build_query(self, line: Line) -> LineQuery | LineError:
         recipe, members = self._model.recipe, line.input
@@ -102,8 +105,14 @@ class InferenceAnswerer:
         except PersonalizeError as error:
             raise WorkFailed(f"The filter can't be applied: {error}") from error
 
-    def _build_answer(self, rows: Rows | LineError) -> Answer:
-        return rows if isinstance(rows, LineError) else build_output(rows, self._model.recipe)
+    def _build_answer(self, line: LineQuery, rows: Rows | LineError) -> Answer:
+        if isinstance(rows, LineError):
+            return rows
+        output = build_output(rows, self._model.recipe)
+        try:
+            return output if self._themes is None else self._themes.add_theme(output, line.members["itemId"])
+        except LineError as error:
+            return error
 
 
 def build_answerer(job: BatchJob) -> InferenceAnswerer:
