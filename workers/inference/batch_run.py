@@ -150,6 +150,8 @@ def _read_input(
             reported_at = time.monotonic()
             progress({"phase": "reading", "rows": lines})
 
+    with _convert_bucket_errors(INVALID_OUTPUT):
+        open_buckets(job.settings).check_writable(job.body["jobOutput"]["s3DataDestination"]["path"])
     splitter = InputSplitter(folder, shard_lines, on_lines, most_records=job.settings.quota_batch_input_records)
     # Downloads of an attempt that was killed are removed with the workspace.
     with _convert_bucket_errors(INVALID_INPUT), tempfile.TemporaryDirectory(dir=folder.root) as downloads:
