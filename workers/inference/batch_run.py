@@ -116,6 +116,7 @@ def help_batch_job(job: BatchJob, build_answerer: BuildAnswerer, *, seconds: flo
         if plan is not None and len(folder.list_parts()) < len(plan.shards):
             worker = _create_worker(job, folder, plan, build_answerer(job))
             worker.work_on_free_shards(until=deadline)
+            log.info("shards answered for another worker", shards=worker.answered_shards)
     except FileNotFoundError:
         log.info("the job that was helped has ended")
     return {}
