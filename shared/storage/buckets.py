@@ -23,6 +23,8 @@ from typing import Any, Protocol
 from shared.settings import Settings, SettingsError
 
 _BLOCK_BYTES = 1 << 20
+#: The bytes of an object's name that its copy keeps: file systems take 255.
+_MOST_NAME_BYTES = 200
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 #: Linux: opening an entry opens the same file again, even if its name has changed.
 _DESCRIPTORS = Path("/proc/self/fd")
@@ -90,6 +92,13 @@ class Buckets(Protocol):
         """Store the file `path` at ``s3://bucket/key``, whole or not at all, replacing an existing file.
 
         `on_block` is called for each block that is copied, in any thread. Raises BucketError.
+        """
+        ...
+
+    def check_writable(self, location: str) -> None:
+        """Raise BucketError where no file can be written into the folder ``s3://bucket/key``, which may not exist yet.
+
+        Nothing is written: a job finds out before it works for hours.
         """
         ...
 
@@ -205,8 +214,7 @@ class FolderBuckets:
     def write_file(self, location: str, path: Path, on_block: Callable[[], object] = lambda: None) -> None:
         """See Buckets.write_file. Mounted buckets are read-only."""
         place = _parse_location(location)
-        if place.bucket in self._mounted:
-            raise BucketError(f"{_FORBIDDEN} The bucket {place.bucket} is mounted read-only; name another bucket.")
+        self._refuse_mounted(place)
         with _convert_os_errors(place):
             bucket = self._find_bucket(place)
             names = _split_key(place)
@@ -220,6 +228,25 @@ class FolderBuckets:
                 folder = _resolve_inside(bucket, folder, place)
             with _open_folder(bucket, folder, place) as descriptor:
                 _copy_atomically(path, names[-1], descriptor, on_block)
+
+    def check_writable(self, location: str) -> None:
+        """See Buckets.check_writable."""
+        place = _parse_location(location)
+        self._refuse_mounted(place)
+        with _convert_os_errors(place):
+            bucket = folder = self._find_bucket(place)
+            for name in _split_key(place):
+                if not os.path.lexists(folder / name):
+                    break
+                folder = _resolve_inside(bucket, folder / name, place)
+            if not folder.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    def _refuse_mounted(self, place: _Location) -> None:
+        if place.bucket in self._mounted:
+            raise BucketError(f"{_FORBIDDEN} The bucket {place.bucket} is mounted read-only; name another bucket.")
 
     def _find_bucket(self, place: _Location) -> Path:
         try:
@@ -394,6 +421,16 @@ class S3Buckets:
         with _convert_s3_errors(place):
             self._create_client().upload_file(str(path), place.bucket, place.key, Callback=lambda _bytes: on_block())
 
+    def check_writable(self, location: str) -> None:
+        """See Buckets.check_writable. An upload is begun and aborted, which asks for the right to write alone."""
+        place = _parse_location(location)
+        folder = f"{place.key.rstrip('/')}/" if place.key else ""
+        target = {"Bucket": place.bucket, "Key": f"{folder}.foretaste-check"}
+        with _convert_s3_errors(place):
+            client = self._create_client()
+            upload = client.create_multipart_upload(**target)["UploadId"]
+            client.abort_multipart_upload(**target, UploadId=upload)
+
     def _create_client(self) -> Any:
         # Imported here because folder storage needs no boto3.
         import boto3
@@ -474,8 +511,9 @@ def _list_folder_keys(
 
 
 def _download_object(client: Any, bucket: str, key: str, folder: Path, on_block: Callable[[], object]) -> Path:
-    # The name serves messages only, so characters of paths are replaced and long names cut.
-    name = re.sub(r"[\x00-\x1f/\\]", "_", key.rpartition("/")[2])[-60:].lstrip(".") or "object"
+    # The name serves messages and the names of results: characters of paths are replaced, and long names cut.
+    safe = re.sub(r"[\x00-\x1f/\\]", "_", key.rpartition("/")[2]).encode(errors="replace")
+    name = safe[-_MOST_NAME_BYTES:].decode(errors="ignore").lstrip(".") or "object"
     folder.mkdir(parents=True)
     client.download_file(bucket, key, str(folder / name), Callback=lambda _bytes: on_block())
     return folder / name

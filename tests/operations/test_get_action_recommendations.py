@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
 from tests.conftest import System, until
 from tests.operations.conftest import Life, Maker, column, refused
+from tests.operations.test_batch_inference_jobs import run_job
 
 NEXT_BEST_ACTION = "arn:aws:personalize:::recipe/aws-next-best-action"
 
@@ -25,6 +28,11 @@ def test_it_works(system: System, make: Maker) -> None:
     answer = system.runtime.get_action_recommendations(campaignArn=campaign, userId="u1")
     assert len(answer["actionList"]) == 5
     assert all(one["score"] > 0 for one in answer["actionList"])
+
+    version = make.client.describe_campaign(campaignArn=campaign)["campaign"]["solutionVersionArn"]
+    [batch] = run_job(make, version, [{"userId": "u1"}], numResults=5)
+    assert batch["recommendedActions"] == [one["actionId"] for one in answer["actionList"]]
+    assert batch["scores"] == pytest.approx([one["score"] for one in answer["actionList"]], abs=1e-6)
 
     expression = 'INCLUDE ActionID WHERE Actions.KIND IN ("mail")'
     kind = make.client.create_filter(name=make.name(), datasetGroupArn=group, filterExpression=expression)["filterArn"]

@@ -43,10 +43,11 @@ from tests.unit.state_machine.control_plane import Refused
 with patch("shared.jobs.worker_process.create_worker_app"):  # the handlers alone: there is no Celery here
     from services.status import app as status
     from workers.importing import tasks as importing
+    from workers.inference import tasks as inference
     from workers.training import tasks as training
     from workers.tuning import tasks as tuning
 
-HANDLED_BY = (status, importing, training, tuning)
+HANDLED_BY = (status, importing, training, tuning, inference)
 
 #: How many of each there are.
 ROLES: Mapping[str, int] = {
@@ -56,12 +57,15 @@ ROLES: Mapping[str, int] = {
     "importing": 1,
     "training": 2,
     "tuning": 2,
+    "inference": 2,
     "runtime": 2,
 }
 SETTINGS = Settings(
     deletion_seconds=1.0,
     deploy_deadline_seconds=60.0,
-    **dict.fromkeys(("import_silence_seconds", "training_silence_seconds", "trial_silence_seconds"), 20.0),
+    **dict.fromkeys(
+        ("import_silence_seconds", "training_silence_seconds", "trial_silence_seconds", "batch_silence_seconds"), 20.0
+    ),
     auto_training=True,
     quota_pending_solution_versions=3,
 )

@@ -23,6 +23,8 @@ _CAMPAIGNS = "tests/unit/shared/resources/test_campaigns.py"
 _SCHEDULE = "tests/unit/services/status/test_schedule.py"
 _ATTRIBUTIONS = "tests/unit/services/api/test_metric_attributions.py"
 
+_BATCH = "tests/unit/workers/inference/test_batch_inference_job.py"
+
 _NOT_DONE = (
     "the request is checked and kept as at AWS, but this release does not do the job: it ends failed, with a "
     "failureReason that says so"
@@ -92,7 +94,21 @@ REMARKS: Mapping[str, tuple[Remark, ...]] = {
         ),
     ),
     "CreateBatchInferenceJob": (
-        Remark(_NOT_DONE, f"{_OPERATIONS}/test_batch_inference_jobs.py::test_it_is_kept_and_declined"),
+        Remark(
+            "`aws-next-best-action` is accepted too, with the output `recommendedActions` "
+            "([batch inference](user/batch-inference.md))",
+            f"{_BATCH}::test_actions_are_recommended",
+        ),
+        Remark(
+            "`roleArn` is kept and returned; the inference process reads and writes with its own access rights",
+            f"{_OPERATIONS}/test_batch_inference_jobs.py::test_it_works",
+        ),
+    ),
+    "DescribeBatchInferenceJob": (
+        Remark(
+            "the header `x-foretaste-remarks` has the numbers of lines and of those that failed",
+            f"{_OPERATIONS}/test_batch_inference_jobs.py::test_it_works",
+        ),
     ),
     "CreateBatchSegmentJob": (
         Remark(_NOT_DONE, "tests/unit/services/api/test_batch_jobs.py::test_a_job_says_that_its_work_is_not_done_yet"),

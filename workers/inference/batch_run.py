@@ -116,6 +116,7 @@ def help_batch_job(job: BatchJob, build_answerer: BuildAnswerer, *, seconds: flo
         if plan is not None and len(folder.list_parts()) < len(plan.shards):
             worker = _create_worker(job, folder, plan, build_answerer(job))
             worker.work_on_free_shards(until=deadline)
+            log.info("shards answered for another worker", shards=worker.answered_shards)
     except FileNotFoundError:
         log.info("the job that was helped has ended")
     return {}
@@ -150,6 +151,8 @@ def _read_input(
             reported_at = time.monotonic()
             progress({"phase": "reading", "rows": lines})
 
+    with _convert_bucket_errors(INVALID_OUTPUT):
+        open_buckets(job.settings).check_writable(job.body["jobOutput"]["s3DataDestination"]["path"])
     splitter = InputSplitter(folder, shard_lines, on_lines, most_records=job.settings.quota_batch_input_records)
     # Downloads of an attempt that was killed are removed with the workspace.
     with _convert_bucket_errors(INVALID_INPUT), tempfile.TemporaryDirectory(dir=folder.root) as downloads:

@@ -71,6 +71,8 @@ class ShardWorker:
         self._owner = uuid.uuid4().hex
         self._renewed_at = 0.0
         self._done: set[int] = set()
+        #: The shards that this worker has answered.
+        self.answered_shards = 0
 
     def work_on_free_shards(
         self, on_answered: Callable[[int], object] = lambda _: None, until: float = math.inf
@@ -112,6 +114,7 @@ class ShardWorker:
                 answered += len(block)
                 on_answered(answered)
         self._done.add(shard.number)
+        self.answered_shards += 1
 
     def _iter_blocks(self, shard: Shard) -> Iterator[list[Line]]:
         name, block, begin = self._plan.files[shard.file], list[Line](), shard.begin

@@ -194,6 +194,8 @@ class InputSplitter:
     def add_file(self, path: Path) -> None:
         """Copy and split a file. Raises InputUnusable where it can't be read, holds no text or too many lines."""
         line = 1
+        if path.name in self._files:  # long names of objects are cut
+            raise InputUnusable(f"Two files are named {path.name}. Give them shorter names.")
         with path.open("rb") as reading, self._folder.get_input(len(self._files)).open("wb") as writing:
             _check_format(reading, path.name)
             try:

@@ -32,6 +32,13 @@ from services.cli.options import DEFAULT_DATA_DIR, Mount, appendfsync
     show_default=True,
     help="Trainings at a time, and so trials of HPO and AutoML. They share the machine's cores.",
 )
+@click.option(
+    "--inference-workers",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Workers of batch jobs, which share the lines of a job.",
+)
 @appendfsync
 def up(
     data_dir: Path,
@@ -39,6 +46,7 @@ def up(
     port: int,
     buckets: tuple[tuple[str, Path], ...],
     training_workers: int,
+    inference_workers: int,
     appendfsync: str,
 ) -> None:
     """Start the whole service on this machine and keep it running until Ctrl-C or SIGTERM.
@@ -55,6 +63,7 @@ def up(
         buckets=dict(buckets),
         appendfsync=appendfsync,
         training_workers=training_workers,
+        inference_workers=inference_workers,
     )
     stopping = threading.Event()
     with signals.note_signals(stopping), run_local_system(wishes, say=_print_line, stopping=stopping) as system:

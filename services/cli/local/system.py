@@ -48,6 +48,7 @@ class SystemOptions:
     buckets: Mapping[str, Path]
     appendfsync: str = "everysec"
     training_workers: int = 1
+    inference_workers: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +137,8 @@ def _refuse_newer(say: Callable[[str], None], *folders: Path) -> None:
 
 def _name_processes(process: ProcessSpec, wishes: SystemOptions) -> list[str]:
     """Of the processes of this kind: "training", "training-2", ..."""
-    count = wishes.training_workers if process.name == "training" else 1
+    counts = {"training": wishes.training_workers, "inference": wishes.inference_workers}
+    count = counts.get(process.name, 1)
     return [process.name if number == 1 else f"{process.name}-{number}" for number in range(1, count + 1)]
 
 

@@ -14,8 +14,15 @@ from shared.resources.resource_type import Draft, ResourceReader
 from shared.resources.solution.requests import SEMANTIC_SIMILARITY
 
 MOST_RESULTS = 500
-#: The recipe types for which AWS has a format of input lines, and the one of their recipes that it excludes.
-RECIPE_TYPES = ("USER_PERSONALIZATION", "PERSONALIZED_RANKING", "RELATED_ITEMS", "POPULAR_ITEMS")
+#: The recipe types for which AWS has a format of input lines, next best action, for which it has none, and the one of
+#: their recipes that it excludes.
+RECIPE_TYPES = (
+    "USER_PERSONALIZATION",
+    "PERSONALIZED_RANKING",
+    "RELATED_ITEMS",
+    "POPULAR_ITEMS",
+    "PERSONALIZED_ACTIONS",
+)
 WITHOUT_BATCHES = "aws-trending-now"
 RECOMMENDATIONS = "BATCH_INFERENCE"
 THEMES = "THEME_GENERATION"

@@ -22,6 +22,8 @@ NAMES = {
     "training.train_solution_version": {"arn"},
     "training.run_trial": {"arn"},
     "tuning.tune_solution_version": {"arn"},
+    "inference.run_batch_inference": {"arn"},
+    "inference.help_batch_job": {"arn"},
     "status.provision": {"arn"},
     "status.advance_recommender": {"arn"},
     "status.decline": {"arn"},

@@ -69,7 +69,7 @@ def test_a_segment_job_needs_a_recipe_of_segments(api: MemoryApi) -> None:
         segment(api, version, jobName="k", numResults=5_000_001)
 
 
-@pytest.mark.parametrize("recipe", ["aws-item-affinity", "aws-trending-now", "aws-next-best-action"])
+@pytest.mark.parametrize("recipe", ["aws-item-affinity", "aws-trending-now"])
 def test_recipes_without_lines_to_infer_are_refused(api: MemoryApi, recipe: str) -> None:
     with pytest.raises(InvalidInput, match=recipe):
         inference(api, api.version(recipe))
@@ -163,10 +163,9 @@ def test_exploration_is_for_the_recipe_that_explores(api: MemoryApi) -> None:
 
 
 def test_a_job_says_that_its_work_is_not_done_yet(api: MemoryApi) -> None:
-    version = api.version()
-    arn = inference(api, version)
+    arn = segment(api, api.version("aws-item-affinity"))
     api.settle()
-    job = api("DescribeBatchInferenceJob", batchInferenceJobArn=arn)["batchInferenceJob"]
+    job = api("DescribeBatchSegmentJob", batchSegmentJobArn=arn)["batchSegmentJob"]
     assert job["status"] == CREATE_FAILED
     assert "docs/operations.md" in job["failureReason"]
 
@@ -190,7 +189,7 @@ def test_a_filter_is_kept_while_a_job_that_names_it_runs(api: MemoryApi) -> None
     api("DeleteFilter", filterArn=free)
     with pytest.raises(ResourceInUse, match=arn):
         api("DeleteFilter", filterArn=named)
-    api.settle()
+    api.end(arn)
     api("DeleteFilter", filterArn=named)
     assert api.record(named).status == DELETE_PENDING
 
@@ -200,7 +199,7 @@ def test_jobs_vanish_with_their_solution_and_hold_it_while_they_run(api: MemoryA
     arn, solution = inference(api, version), version.rpartition("/")[0]
     with pytest.raises(ResourceInUse, match=arn):
         api("DeleteSolution", solutionArn=solution)
-    api.settle()
+    api.end(arn)
     api("DeleteSolution", solutionArn=solution)
     status.remove_resource(api.store, Artifacts(tmp_path), Remove(arn=solution))
     assert api("ListBatchInferenceJobs")["batchInferenceJobs"] == []

@@ -159,6 +159,29 @@ def test_a_mounted_bucket_is_never_written(root: Path, tmp_path: Path) -> None:
     assert list(mounted.iterdir()) == []
 
 
+def test_a_folder_that_cannot_be_written_is_known_before(buckets: FolderBuckets, root: Path, tmp_path: Path) -> None:
+    before = sorted(root.rglob("*"))
+    for location in ("s3://films", "s3://films/empty/", "s3://films/new/deep"):
+        buckets.check_writable(location)
+    assert sorted(root.rglob("*")) == before
+    for location, message in {
+        "s3://books/out": "There is no bucket books",
+        "s3://films/interactions.csv/": "as if it were a folder",
+        "s3://films/../x": "an empty part",
+        "http://films": "in the form s3://bucket/key",
+    }.items():
+        with pytest.raises(BucketError, match=message):
+            buckets.check_writable(location)
+    with pytest.raises(BucketError, match="is mounted read-only"):
+        FolderBuckets(root, {"films": tmp_path}).check_writable("s3://films/out")
+
+
+def test_a_folder_of_another_user_is_refused(buckets: FolderBuckets, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)  # the tests may run as root, which may write anywhere
+    with pytest.raises(BucketError, match="Insufficient privileges"):
+        buckets.check_writable("s3://films/empty/out")
+
+
 def test_a_write_that_fails_leaves_nothing(buckets: FolderBuckets, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")

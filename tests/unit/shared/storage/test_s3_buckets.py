@@ -92,6 +92,15 @@ def test_objects_are_written(s3: S3Buckets, tmp_path: Path) -> None:
     boto3.client("s3", endpoint_url=s3._endpoint_url).delete_object(Bucket="empty", Key="exports/out.csv")
 
 
+def test_a_bucket_that_can_be_written_is_known_before_and_nothing_is_left(s3: S3Buckets) -> None:
+    for location in ("s3://empty", "s3://empty/out/"):
+        s3.check_writable(location)
+    client = boto3.client("s3", endpoint_url=s3._endpoint_url)
+    assert "Uploads" not in client.list_multipart_uploads(Bucket="empty")
+    with pytest.raises(BucketError, match="There is no bucket books"):
+        s3.check_writable("s3://books/out")
+
+
 def test_a_tree_of_objects_is_read(s3: S3Buckets, tmp_path: Path) -> None:
     client = boto3.client("s3", endpoint_url=s3._endpoint_url)
     keys = ["tree/1.csv", "tree/b/", "tree/b/2.csv", "tree/b/_mark/3.csv", "tree/b/README.md"]
