@@ -26,7 +26,7 @@ from shared.storage.artifacts import sync_to_disk
 MOST_SCORES = 2**23
 """Scores of users x segments that are held at once."""
 
-MOST_USERS = 2**14
+MOST_USERS = 2**12
 """Users of a shard: after a crash at most so many are scored again."""
 
 USERS_AT_ONCE = 128
