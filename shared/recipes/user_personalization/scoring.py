@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.recipes.hrnn import scoring
+from shared.recipes.hrnn.serving.numpy_network import Relevance
 from shared.recipes.scoring_api import ArtifactError, ExplainedScores, Exploration, Query
 from shared.recipes.user_personalization import SECOND
 from shared.recipes.user_personalization.exploration import ItemNovelty
@@ -39,10 +40,9 @@ class Scorer(scoring.Scorer):
         """``shared.recipes.scoring_api.Scorer.scores``. Exploration makes two answers to one query differ a little."""
         return self.explained(query).scores
 
-    def explained(self, query: Query) -> ExplainedScores:
-        """``shared.recipes.scoring_api.ExplainingScorer.explained``."""
+    def _explain_relevance(self, query: Query, relevance: Relevance) -> ExplainedScores:
         exploration = AUTOMATIC if self.recipe == SECOND.name else query.exploration
-        relevance_I, rough = self.compute_relevance(query)
+        relevance_I, rough = relevance
         own_I = self._artifact.popularity.copy() if relevance_I is None else relevance_I
         scores_I = own_I if exploration is None else self.novelty.explore_scores(own_I, exploration, self.rng)
         return ExplainedScores(scores_I, own_I, popular=relevance_I is None, approximate=rough)
