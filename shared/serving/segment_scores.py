@@ -29,9 +29,6 @@ MOST_SCORES = 2**23
 MOST_USERS = 2**12
 """Users of a shard: after a crash at most so many are scored again."""
 
-USERS_AT_ONCE = 128
-"""Users that are scored in one call."""
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Segment:
@@ -55,6 +52,8 @@ class SegmentScores:
     """The most users of a segment."""
     now: float
     """The moment for which probabilities are computed (epoch seconds)."""
+    block_users: int
+    """Users that are scored in one call, which decides about the memory that it takes."""
 
     def count_shards(self) -> int:
         return -(-len(self.users) // self._shard_users) if self.segments else 0
@@ -86,8 +85,8 @@ class SegmentScores:
 
     def _score_users(self, begin: int, end: int, on_users: Callable[[int], object]) -> npt.NDArray[np.float32]:
         scores = np.empty((end - begin, len(self.segments)), np.float32)
-        for first in range(begin, end, USERS_AT_ONCE):
-            last = min(first + USERS_AT_ONCE, end)
+        for first in range(begin, end, self.block_users):
+            last = min(first + self.block_users, end)
             queries = [self._build_query(place) for place in range(first, last)]
             scores[first - begin : last - begin] = self.scorer.score_users(queries, self._groups)
             on_users(last)

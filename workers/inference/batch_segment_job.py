@@ -19,6 +19,7 @@ from shared import settings
 from shared.jobs.entrypoint import ReportProgress, WorkFailed, run_jobs
 from shared.observability import logging
 from shared.resources.locations import INVALID_INPUT
+from shared.serving.block_pipeline import choose_block_size
 from shared.serving.model_cache import LoadedModel, ModelCache, NotDeployable
 from shared.serving.segment_scores import SegmentScores
 from shared.serving.segment_users import SegmentUsers
@@ -129,6 +130,7 @@ def _score_users(
         segments=plan.segments,
         wanted=job.body["numResults"],
         now=job.record.created,
+        block_users=choose_block_size(model, job.settings.batch_memory_mb),
     )
     reported_at = 0.0
 

@@ -10,13 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from shared.recipes.distribution import compute_exact_scores
 from shared.recipes.hrnn import scoring
 from shared.recipes.scoring_api import ItemGroups, Query
-
-MOST_EXACT = 2**10
-"""With more items than this in all groups, the estimated scores of a large catalogue are not made exact: each takes a
-while, and the errors of a group's many items cancel out."""
 
 
 class Scorer(scoring.Scorer):
@@ -30,9 +25,8 @@ class Scorer(scoring.Scorer):
     def score_users(self, queries: Sequence[Query], groups: ItemGroups) -> npt.NDArray[np.float32]:
         """``shared.recipes.scoring_api.SegmentScorer.score_users``."""
         sums_BL = np.empty((len(queries), len(groups.starts)), np.float32)
-        for row, query in enumerate(queries):
-            found = self.explained(query)
-            rough = found.approximate if len(groups.places) <= MOST_EXACT else None
-            shares_K = compute_exact_scores(found.scores, groups.places, rough)
-            sums_BL[row] = np.add.reduceat(np.maximum(shares_K, 0.0, dtype=np.float64), groups.starts)
+        for row, found in enumerate(self.explain_block(queries)):
+            # Items that are never shown have a negative score.
+            shares_K = np.maximum(found.scores[groups.places], 0.0, dtype=np.float64)
+            sums_BL[row] = np.add.reduceat(shares_K, groups.starts)
         return sums_BL

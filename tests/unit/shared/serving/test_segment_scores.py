@@ -23,7 +23,6 @@ NAMES = [f"u{number:03}" for number in range(100)]
 def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., SegmentScores]:
     """100 users, of whom user n has taken item n modulo 4 last; shards of 16 users."""
     monkeypatch.setattr(segment_scores, "MOST_USERS", 16)
-    monkeypatch.setattr(segment_scores, "USERS_AT_ONCE", 5)
     events = write_events(tmp_path, [])
     (tmp_path / "scores").mkdir()
 
@@ -38,6 +37,7 @@ def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Segm
                 "segments": segments,
                 "wanted": wanted,
                 "now": 5.0,
+                "block_users": 5,
                 **changes,
             }
         )

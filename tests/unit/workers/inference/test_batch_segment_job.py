@@ -218,7 +218,6 @@ def test_attempts_that_were_stopped_anywhere_leave_the_results_of_an_undisturbed
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(segment_scores, "MOST_USERS", 8)
-    monkeypatch.setattr(segment_scores, "USERS_AT_ONCE", 4)
     world = create_world(tmp_path)
     world.runtime.sent(*(event("wxyz"[n % 4], 10 + n, user=f"u{n:03}") for n in range(40)))
     filter_arn = world.runtime.filter(
