@@ -16,6 +16,7 @@ from shared.aws.errors import InvalidInput, PersonalizeError, ResourceNotFound
 from shared.jobs.entrypoint import ReportProgress, WorkFailed, run_jobs
 from shared.observability import logging
 from shared.recipes.scoring_api import Query
+from shared.resources.batch_inference_job.requests import THEMES
 from shared.serving import pipeline
 from shared.serving.candidate_mask import CandidateSelection
 from shared.serving.filters import FilterCache
@@ -37,6 +38,8 @@ PATIENCE = 86_400.0
 BLOCK_LINES = 256
 
 Rows = list[dict[str, Any]]
+AddTheme = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
+"""Returns the output of the line of an item with the theme of its list. Raises LineError."""
 
 
 class LineQuery(NamedTuple):
@@ -52,10 +55,13 @@ class InferenceAnswerer:
 
     block_lines = BLOCK_LINES
 
-    def __init__(self, job: BatchJob, model: LoadedModel, filters: FilterCache) -> None:
+    def __init__(
+        self, job: BatchJob, model: LoadedModel, filters: FilterCache, add_theme: AddTheme | None = None
+    ) -> None:
         self._job = job
         self._model = model
         self._filters = filters
+        self._add_theme = add_theme
         self._config: Mapping[str, Any] = job.body.get("batchInferenceJobConfig") or {}
 
     def answer_lines(self, lines: Sequence[Line]) -> list[Answer]:
@@ -63,7 +69,7 @@ class InferenceAnswerer:
         built = [self._build_query(line) for line in lines]
         queries = [each for each in built if isinstance(each, LineQuery)]
         rows = iter(self._answer_queries(queries))
-        return [self._build_answer(next(rows)) if isinstance(each, LineQuery) else each for each in built]
+        return [self._build_answer(each, next(rows)) if isinstance(each, LineQuery) else each for each in built]
 
     def _build_query(self, line: Line) -> LineQuery | LineError:
         recipe, members = self._model.recipe, line.input
@@ -102,8 +108,16 @@ class InferenceAnswerer:
         except PersonalizeError as error:
             raise WorkFailed(f"The filter can't be applied: {error}") from error
 
-    def _build_answer(self, rows: Rows | LineError) -> Answer:
-        return rows if isinstance(rows, LineError) else build_output(rows, self._model.recipe)
+    def _build_answer(self, line: LineQuery, rows: Rows | LineError) -> Answer:
+        if isinstance(rows, LineError):
+            return rows
+        output = build_output(rows, self._model.recipe)
+        if self._add_theme is None:
+            return output
+        try:
+            return self._add_theme(line.members["itemId"], output)
+        except LineError as error:
+            return error
 
 
 def build_answerer(job: BatchJob) -> InferenceAnswerer:
@@ -121,7 +135,14 @@ def build_answerer(job: BatchJob) -> InferenceAnswerer:
             filters.get_compiled(model, filter_arn)
         except PersonalizeError as error:
             raise WorkFailed(str(error)) from error
-    return InferenceAnswerer(job, model, filters)
+    return InferenceAnswerer(job, model, filters, open_themes(job))
+
+
+def open_themes(job: BatchJob) -> AddTheme | None:
+    """Return the function that adds themes to the lists of a job; None for a job without themes. Raises WorkFailed."""
+    if job.body.get("batchInferenceJobMode") != THEMES:
+        return None
+    raise WorkFailed(f"batchInferenceJobMode {THEMES} is not done yet: leave it out.")
 
 
 def run_batch_inference(
