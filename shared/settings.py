@@ -106,6 +106,9 @@ class Settings:
     import_memory_mb: int = _create_setting(
         "memory for one import, or for reading the data of one training or of filters, MiB", 1024
     )
+    batch_memory_mb: int = _create_setting(
+        "memory for the users that a batch job scores at once, MiB, beside the model", 512, least=1
+    )
     import_unreadable_share: float = _create_setting(
         "share of an import's rows that may have an empty or unreadable cell in a column other than an id or TIMESTAMP;"
         " such cells become null and are reported, and the job goes on (of few rows: a tenth, at most ten); 0: none, as"

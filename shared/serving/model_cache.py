@@ -18,7 +18,7 @@ from shared import recipes
 from shared.data.arrays.id_index import IdIndex
 from shared.http.leader_followers import step_aside
 from shared.recipes import Recipe
-from shared.recipes.scoring_api import ArtifactError, ExplainedScores, ExplainingScorer, Query, Scorer
+from shared.recipes.scoring_api import ArtifactError, BlockScorer, ExplainedScores, ExplainingScorer, Query, Scorer
 from shared.resources import ResourceReader
 from shared.resources.dataset.requests import TYPES, build_dataset_arn
 from shared.storage.artifacts import ArtifactDamaged, Artifacts
@@ -88,6 +88,20 @@ class LoadedModel:
             return ExplainedScores(scores, scores, popular=False)
         with self._take_turn():
             found = cast(ExplainingScorer, self._scorer).explained(query)
+        return self._drop_unused_reasons(found)
+
+    @property
+    def scores_blocks(self) -> bool:
+        """Whether ``explain_block`` scores several queries faster than ``explain_scores`` one after the other."""
+        return hasattr(self._scorer, "explain_block")
+
+    def explain_block(self, queries: Sequence[Query]) -> list[ExplainedScores]:
+        """Return ``explain_scores`` of each query, for a batch job: nothing else may use the process meanwhile."""
+        if not self.scores_blocks:
+            return [self.explain_scores(query) for query in queries]
+        return [self._drop_unused_reasons(found) for found in cast(BlockScorer, self._scorer).explain_block(queries)]
+
+    def _drop_unused_reasons(self, found: ExplainedScores) -> ExplainedScores:
         return (
             found
             if self.recipe.serving.gives_reasons

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,15 @@ from shared.recipes.hrnn.serving.state_cache import HistoryReader, StateCache, U
 from shared.recipes.scoring_api import ArtifactError, ExplainedScores, Past, Query
 
 
+class _Request(NamedTuple):
+    """The arguments of ``NumpyNetwork.score_items``."""
+
+    q_H: Floats
+    had: Numbers
+    new: SparseValues
+    again: RepeatScores | None
+
+
 class Scorer:
     """A loaded model. Threads may share it: after ``load`` only its cache of histories changes."""
 
@@ -48,7 +57,8 @@ class Scorer:
         self.recipe = artifact.recipe
         self.item_ids = artifact.item_ids
         types = {name: number + 1 for number, name in enumerate(artifact.event_type_names)}
-        self._states = StateCache(HistoryReader(weights, self.item_ids.find, types, self._compute_counter_logits))
+        self._reader = HistoryReader(weights, self.item_ids.find, types, self._compute_counter_logits)
+        self._states = StateCache(self._reader)
 
     @classmethod
     def load(cls, artifact: Path) -> Self:
@@ -84,9 +94,37 @@ class Scorer:
 
     def explained(self, query: Query) -> ExplainedScores:
         """Return ``shared.recipes.scoring_api.ExplainingScorer.explained``."""
-        shares_I, rough = self.compute_relevance(query)
+        return self._explain_relevance(query, self.compute_relevance(query))
+
+    def explain_block(self, queries: Sequence[Query]) -> list[ExplainedScores]:
+        """Return ``shared.recipes.scoring_api.BlockScorer.explain_block``."""
+        return [
+            self._explain_relevance(query, relevance)
+            for query, relevance in zip(queries, self._compute_block_relevance(queries), strict=True)
+        ]
+
+    def _explain_relevance(self, query: Query, relevance: Relevance) -> ExplainedScores:  # noqa: ARG002 - for subclasses
+        shares_I, rough = relevance
         scores_I = self._artifact.popularity.copy() if shares_I is None else shares_I
         return ExplainedScores(scores_I, scores_I, popular=shares_I is None, approximate=rough)
+
+    def _compute_block_relevance(self, queries: Sequence[Query]) -> list[Relevance]:
+        if not queries:
+            return []
+        vectors = [self._get_user_vector(query.user_id) for query in queries]
+        states = self._reader.build_states([query.history for query in queries], vectors)
+        asked = [
+            self._build_request(query, state, has_features=vector is not None)
+            for query, state, vector in zip(queries, states, vectors, strict=True)
+        ]
+        known = [request.q_H for request in asked if request is not None]
+        logits = iter(self._network.compute_block_logits(np.stack(known)) if known else ())
+        return [
+            Relevance(None)
+            if request is None
+            else self._network.share_out(next(logits), request.had, request.new, request.again)
+            for request in asked
+        ]
 
     def compute_relevance(self, query: Query) -> Relevance:
         """Score the items by the network, ignoring events with items that the model does not know.
@@ -95,9 +133,15 @@ class Scorer:
         recommended.
         """
         state = self._states.get_state(query.user_id, query.history, lambda: self._get_user_vector(query.user_id))
+        has_features = not state.events and self._get_user_vector(query.user_id) is not None
+        request = self._build_request(query, state, has_features=has_features)
+        return Relevance(None) if request is None else self._network.score_items(*request)
+
+    def _build_request(self, query: Query, state: UserState, *, has_features: bool) -> _Request | None:
+        """Return what the items are scored by; None where nothing is known of the user."""
         context_H = self._get_context_vector(query)
-        if not state.events and context_H is None and self._get_user_vector(query.user_id) is None:
-            return Relevance(None)
+        if not state.events and context_H is None and not has_features:
+            return None
         after = self._network.config.compute_request_gap(query.now - state.last) if state.events else 0.0
         q_H = self._network.compute_query(state.read.x, after, context_H)
         if query.unseen_only:
@@ -108,7 +152,7 @@ class Scorer:
                 if context_H is None
                 else self._score_repeats(state, q_H, after)
             )
-        return self._network.score_items(q_H, state.taken.items, state.more.new, again)
+        return _Request(q_H, state.taken.items, state.more.new, again)
 
     def _get_repeat_scores(self, state: UserState, q_H: Floats, after: float) -> RepeatScores | None:
         """Return ``_score_repeats`` of a request without a context, from the cache if the user's gap is the same."""

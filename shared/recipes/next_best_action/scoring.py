@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -12,7 +13,7 @@ from shared.recipes.distribution import hide_items
 from shared.recipes.hrnn import scoring
 from shared.recipes.next_best_action import TAKEN
 from shared.recipes.next_best_action.rules import ActionRules
-from shared.recipes.scoring_api import ArtifactError, Query
+from shared.recipes.scoring_api import ArtifactError, ExplainedScores, Query
 
 
 class Scorer(scoring.Scorer):
@@ -32,9 +33,20 @@ class Scorer(scoring.Scorer):
 
     def scores(self, query: Query) -> npt.NDArray[np.float32]:
         """``shared.recipes.scoring_api.Scorer.scores``: the probability of each action to be the next one taken."""
+        return self._hide_actions(query, super().scores(query))
+
+    def explain_block(self, queries: Sequence[Query]) -> list[ExplainedScores]:
+        """``shared.recipes.scoring_api.BlockScorer.explain_block``."""
+        found = [
+            self._hide_actions(query, explained.scores)
+            for query, explained in zip(queries, super().explain_block(queries), strict=True)
+        ]
+        return [ExplainedScores(scores, scores, popular=False) for scores in found]
+
+    def _hide_actions(self, query: Query, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         taken = [
             (number, one.timestamp)
             for one in query.history
             if one.event_type == TAKEN and (number := self.item_ids.find(one.item_id)) is not None
         ]
-        return hide_items(super().scores(query), self.rules.find_hidden(query.now, taken))
+        return hide_items(scores, self.rules.find_hidden(query.now, taken))

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.recipes.hrnn import scoring
+from shared.recipes.hrnn.serving.numpy_network import Relevance
 from shared.recipes.scoring_api import ArtifactError, ExplainedScores, Exploration, Query
 from shared.recipes.user_personalization import SECOND
 from shared.recipes.user_personalization.exploration import ItemNovelty
@@ -41,10 +42,9 @@ class Scorer(scoring.Scorer):
         """
         return self.explained(query).scores
 
-    def explained(self, query: Query) -> ExplainedScores:
-        """``shared.recipes.scoring_api.ExplainingScorer.explained``."""
+    def _explain_relevance(self, query: Query, relevance: Relevance) -> ExplainedScores:
         exploration = AUTOMATIC if self.recipe == SECOND.name else query.exploration
-        relevance_I, rough = self.compute_relevance(query)
+        relevance_I, rough = relevance
         own_I = self._artifact.popularity.copy() if relevance_I is None else relevance_I
         rng = self.rng if query.seed is None else np.random.default_rng(query.seed)
         scores_I = own_I if exploration is None else self.novelty.explore_scores(own_I, exploration, rng)

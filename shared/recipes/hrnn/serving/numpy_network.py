@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from shared.recipes.hrnn.config import GAP_BUCKETS, LAYERS, REPEAT_WIDTH, HrnnConfig
 from shared.recipes.hrnn.repeat_features import COUNT, FEATURES, LastInteractions, compute_repeat_features
+from shared.recipes.hrnn.serving.item_scan import ScanErrorBounds
+from shared.recipes.hrnn.serving.numpy_layers import LAYER_TYPES, BlockSteps, apply_rms_norm, apply_sigmoid
 from shared.recipes.hrnn.serving.shared_pass import SETTLED, Floats, SharedPasses, open_rows
 from shared.recipes.request_time import is_new_visit
 from shared.recipes.scoring_api import ApproximateScores
@@ -26,9 +28,6 @@ from shared.system.cpu_quota import available_cpus
 
 Numbers = npt.NDArray[np.int64]
 Seconds = npt.NDArray[np.float64]
-
-EPS = np.finfo(np.float32).eps
-"""The epsilon of torch's RMSNorm for float32."""
 
 
 class ReadState(NamedTuple):
@@ -96,16 +95,31 @@ class NumpyNetwork:
         if state_LW is None:
             state_LW = self.create_state()
             keep_T2[0] = False
-        x_TH = self._items[items_T] + self._of["gap.weight"][gap_T]
-        if self.config.event_types:
-            x_TH += self._of["of_type.weight"][types_T]
+        x_TH = self.embed_events(items_T, gap_T, types_T)
         if user_H is not None:
             x_TH += user_H
         states = []
         for layer, h_W in zip(self._layers, state_LW, strict=True):
             x_TH, h_W = layer.read_events(x_TH, gap_T, keep_T2, h_W)
             states.append(h_W)
-        return ReadState(np.stack(states), _apply_rms_norm(x_TH[-1:], self._of["norm.weight"])[0])
+        return ReadState(np.stack(states), apply_rms_norm(x_TH[-1:], self._of["norm.weight"])[0])
+
+    def embed_events(self, items_T: Numbers, gap_T: Numbers, types_T: Numbers) -> Floats:
+        """[T,H] Return the sums of the vectors of items, buckets of time and types."""
+        x_TH = self._items[items_T] + self._of["gap.weight"][gap_T]
+        if self.config.event_types:
+            x_TH += self._of["of_type.weight"][types_T]
+        return x_TH
+
+    def create_block_states(self, users: int) -> list[Floats]:
+        """Return the state [Q,W] of each layer for new users."""
+        return [np.zeros((users, layer.width), np.float32) for layer in self._layers]
+
+    def read_block(self, x_NH: Floats, steps: BlockSteps, states: Sequence[Floats], kept: Numbers) -> Floats:
+        """Read events of several users, and return the output after the rows ``kept``; ``states`` change in place."""
+        for layer, h_QW in zip(self._layers, states, strict=True):
+            x_NH = layer.read_block(x_NH, steps, h_QW, kept if layer is self._layers[-1] else None)
+        return apply_rms_norm(x_NH, self._of["norm.weight"])
 
     def compute_query(self, x_H: Floats, after: float, context_H: Floats | None) -> Floats:
         """Return q_H: the query ``after`` seconds later, in this context."""
@@ -135,10 +149,26 @@ class NumpyNetwork:
         ``new`` is added to the logits of items that are new to the user.
         """
         scores_I = self._passes.compute_logits(q_H)
+        return self.share_out(scores_I, had_S, new, again, self._passes.create_error_bounds(q_H, had_S))
+
+    def compute_block_logits(self, q_QH: Floats) -> Floats:
+        """float32[Q,I]: return the logits of all items for several queries."""
+        logits_QI: Floats = q_QH @ self._of["item.weight"][:-1].T
+        logits_QI += self._of["bias"][:-1]
+        return logits_QI
+
+    @staticmethod
+    def share_out(
+        scores_I: Floats,
+        had_S: Numbers,
+        new: SparseValues,
+        again: RepeatScores | None,
+        rough: ScanErrorBounds | None = None,
+    ) -> Relevance:
+        """Turn the logits of all items into ``score_items``, in place. ``rough`` has their error bounds."""
         scores_I[new.items] += new.values
         fits_S = scores_I[had_S]
         scores_I[had_S] = -np.inf
-        rough = self._passes.create_error_bounds(q_H, had_S)
         if rough is not None:
             rough.settle_best(scores_I, SETTLED)
         most = np.maximum.reduce(scores_I)
@@ -258,7 +288,7 @@ class NumpyRepeatHead:
         x_SW += self._known_W
         if self._type_VW is not None:
             x_SW += self._type_VW[taken.types]
-        x_SW *= _apply_sigmoid(x_SW)
+        x_SW *= apply_sigmoid(x_SW)
         a_S += x_SW @ self._worth_W
         a_S -= np.maximum.reduce(a_S)
         np.exp(a_S, out=a_S)
@@ -307,92 +337,6 @@ def get_weight_shapes(config: HrnnConfig) -> dict[str, tuple[int, ...]]:
     return found | {f"of_{name}.weight": (size, hidden) for name, size in embedded.items() if size}
 
 
-class NumpyLayer(Protocol):
-    """A layer of the network, with the names of its class in network.py."""
-
-    width: int
-    """The width of its state."""
-
-    def __init__(self, weights: Mapping[str, Floats]) -> None: ...
-
-    @staticmethod
-    def get_shapes(hidden: int) -> dict[str, tuple[int, ...]]: ...
-
-    def read_events(
-        self, x_TH: Floats, gap_T: Numbers, keep_T2: npt.NDArray[np.bool_], h_W: Floats
-    ) -> tuple[Floats, Floats]: ...
-
-
-class NumpyLinearRecurrence:
-    """``network.LinearRecurrence``."""
-
-    def __init__(self, weights: Mapping[str, Floats]) -> None:
-        self._norm_H, self._time_PW = weights["norm.weight"], weights["time.weight"]
-        self._into_HV, self._out_WH = weights["into.weight"].T, weights["out.weight"].T
-        self.width = len(self._out_WH)
-
-    @staticmethod
-    def get_shapes(hidden: int) -> dict[str, tuple[int, ...]]:
-        width = 2 * hidden
-        return {
-            "norm.weight": (hidden,),
-            "into.weight": (3 * width, hidden),
-            "time.weight": (GAP_BUCKETS, width),
-            "out.weight": (hidden, width),
-        }
-
-    def read_events(
-        self, x_TH: Floats, gap_T: Numbers, keep_T2: npt.NDArray[np.bool_], h_W: Floats
-    ) -> tuple[Floats, Floats]:
-        gate, v, g = np.split(_apply_rms_norm(x_TH, self._norm_H) @ self._into_HV, 3, axis=1)
-        a = _apply_sigmoid(gate + self._time_PW[gap_T])
-        h_TW = v - a * v
-        a *= np.repeat(keep_T2, self.width // 2, axis=1)
-        for a_W, b_W in zip(a, h_TW, strict=True):
-            b_W += a_W * h_W
-            h_W = b_W
-        return x_TH + (h_TW * g * _apply_sigmoid(g)) @ self._out_WH, h_W
-
-
-class NumpyGatedUnit:
-    """``network.GatedUnit``."""
-
-    def __init__(self, weights: Mapping[str, Floats]) -> None:
-        self._norm_H, self._time_PV, self._bias_V = weights["norm.weight"], weights["time.weight"], weights["into.bias"]
-        self._into_HV, self._recur_HV = weights["into.weight"].T, weights["recur.weight"].T
-        self._out_HH = weights["out.weight"].T
-        self.width = len(self._out_HH)
-
-    @staticmethod
-    def get_shapes(hidden: int) -> dict[str, tuple[int, ...]]:
-        return {
-            "norm.weight": (hidden,),
-            "into.weight": (3 * hidden, hidden),
-            "into.bias": (3 * hidden,),
-            "time.weight": (GAP_BUCKETS, 3 * hidden),
-            "recur.weight": (3 * hidden, hidden),
-            "out.weight": (hidden, hidden),
-        }
-
-    def read_events(
-        self, x_TH: Floats, gap_T: Numbers, keep_T2: npt.NDArray[np.bool_], h_W: Floats
-    ) -> tuple[Floats, Floats]:
-        into_TV = _apply_rms_norm(x_TH, self._norm_H) @ self._into_HV + self._bias_V + self._time_PV[gap_T]
-        width, of_session = self.width, self.width // 2
-        keep_TW = np.repeat(keep_T2, (of_session, width - of_session), axis=1)
-        h_TW = np.empty_like(x_TH)
-        for t, (into_V, keep_W) in enumerate(zip(into_TV, keep_TW, strict=True)):
-            h_W = h_W * keep_W
-            of_state_V = h_W @ self._recur_HV
-            reset, update = _apply_sigmoid(into_V[: 2 * width] + of_state_V[: 2 * width]).reshape(2, width)
-            new = np.tanh(into_V[2 * width :] + reset * of_state_V[2 * width :])
-            h_W = h_TW[t] = new + update * (h_W - new)
-        return x_TH + h_TW @ self._out_HH, h_W
-
-
-LAYER_TYPES: Mapping[str, type[NumpyLayer]] = {"linear": NumpyLinearRecurrence, "gru": NumpyGatedUnit}
-
-
 def find_gap_bucket(seconds: float) -> int:
     """``find_gap_buckets`` of one number."""
     return bisect_right(_EDGES, seconds)
@@ -430,17 +374,3 @@ def _select_layer(weights: Mapping[str, Floats], layer: int) -> dict[str, Floats
 def _sum_exp(x: Floats) -> float:
     most = float(np.maximum.reduce(x))
     return most + math.log(float(np.add.reduce(np.exp(x - most))))
-
-
-def _apply_rms_norm(x_TH: Floats, weight_H: Floats) -> Floats:
-    square_T1 = np.einsum("th,th->t", x_TH, x_TH)[:, None]
-    normed_TH: Floats = x_TH * (1 / np.sqrt(square_T1 / x_TH.shape[1] + EPS)) * weight_H
-    return normed_TH
-
-
-def _apply_sigmoid(x: Floats) -> Floats:
-    """Compute the sigmoid by tanh, which never overflows."""
-    y: Floats = np.tanh(0.5 * x)
-    y *= 0.5
-    y += 0.5
-    return y

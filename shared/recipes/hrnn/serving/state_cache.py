@@ -20,6 +20,7 @@ import numpy as np
 from shared.recipes.hrnn.config import count_skipped_events
 from shared.recipes.hrnn.counters import NEWEST
 from shared.recipes.hrnn.repeat_features import HALF_LIVES, compute_user_activity
+from shared.recipes.hrnn.serving.block_reading import EventInputs, read_histories
 from shared.recipes.hrnn.serving.numpy_network import (
     CounterLogits,
     Numbers,
@@ -94,24 +95,11 @@ class HistoryReader:
         """Return the state after START alone."""
         start = np.array([self.weights.config.items])
         read = self.weights.read_events(start, np.zeros(1), np.zeros(1, np.int64), user_H, None)
-        never = np.zeros(0)
-        taken = TakenItems(_NONE, _NONE, never, _NONE, never, _NONE, np.zeros((0, len(HALF_LIVES))), _NONE)
-        return UserState(
-            [],
-            0,
-            0.0,
-            0,
-            taken,
-            _compute_activity(0, 0),
-            (_NONE, never),
-            CounterLogits.create_empty(0),
-            read,
-            LatestRepeatScores(),
-        )
+        return _create_empty_state(read)
 
     def extend_state(self, state: UserState, history: list[Past], user_H: Floats | None) -> UserState:
         """Return the state after a history that begins with the events of ``state``."""
-        items, at, types = self._select_known_events(history[len(state.history) :])
+        found = items, at, types = self._select_known_events(history[len(state.history) :])
         if not len(items):
             return state._replace(history=history.copy())
         events = state.events + len(items)
@@ -120,6 +108,43 @@ class HistoryReader:
             read = self.weights.read_events(items, before, types, user_H, state.read.state)
         else:
             read = self._read_window(history, count_skipped_events(events), user_H)
+        return self._add_events(state, history, found, before, read)
+
+    def build_states(self, histories: Sequence[Sequence[Past]], vectors: Sequence[Floats | None]) -> list[UserState]:
+        """Return the states of several users, read together, with their vectors. They cannot be extended."""
+        states: list[UserState] = []
+        inputs: list[EventInputs] = []
+        for history, user_H in zip(histories, vectors, strict=True):
+            found = items, at, types = self._select_known_events(history)
+            before = np.diff(at, prepend=at[:1])
+            state = _create_empty_state()
+            states.append(self._add_events(state, [], found, before, _UNREAD) if len(items) else state)
+            if skipped := count_skipped_events(len(items)):
+                of = slice(skipped - 1, None)  # START is the first input that is skipped
+                inputs.append(EventInputs(items[of], before[of], types[of], user_H))
+            else:
+                inputs.append(
+                    EventInputs(
+                        np.concatenate([[self.weights.config.items], items]),
+                        np.concatenate([[0.0], before]),
+                        np.concatenate([[0], types]),
+                        user_H,
+                    )
+                )
+        x_QH = read_histories(self.weights, inputs)
+        return [state._replace(read=ReadState(state.read.state, x_H)) for state, x_H in zip(states, x_QH, strict=True)]
+
+    def _add_events(
+        self,
+        state: UserState,
+        history: list[Past],
+        found: tuple[Numbers, Seconds, Numbers],
+        before: Seconds,
+        read: ReadState,
+    ) -> UserState:
+        """Return the state after a history with these events at its end, which the network has read."""
+        items, at, types = found
+        events = state.events + len(items)
         visits = state.visit + np.cumsum(is_new_visit(before))
         taken = _merge_items(state, items, at, visits, types)
         newest_T, at_T = newest = (
@@ -213,6 +238,27 @@ class _CacheEntry(NamedTuple):
     @property
     def size(self) -> int:
         return EVENTS_A_USER + len(self.state.history) + len(self.state.more.new.values) // 16
+
+
+_UNREAD = ReadState(np.zeros(0, np.float32), np.zeros(0, np.float32))
+
+
+def _create_empty_state(read: ReadState = _UNREAD) -> UserState:
+    """Return the state without events, after the network has read START."""
+    never = np.zeros(0)
+    taken = TakenItems(_NONE, _NONE, never, _NONE, never, _NONE, np.zeros((0, len(HALF_LIVES))), _NONE)
+    return UserState(
+        [],
+        0,
+        0.0,
+        0,
+        taken,
+        _compute_activity(0, 0),
+        (_NONE, never),
+        CounterLogits.create_empty(0),
+        read,
+        LatestRepeatScores(),
+    )
 
 
 def _is_prefix(state: UserState, events: list[Past]) -> bool:
