@@ -27,7 +27,7 @@ from workers.inference.batch_run import BatchJob
 from workers.inference.json_lines import Answer, Line, LineError
 from workers.inference.pinned_records import PinnedRecords
 from workers.inference.queries import ACTIONS, RANKING, build_output, check_query
-from workers.inference.themes import build_theme_writer
+from workers.inference.themes import AddTheme, open_themes
 
 NOUN = "batch_inference_job"
 #: How long a helper works on one job before its worker looks for other messages (seconds).
@@ -53,12 +53,13 @@ class InferenceAnswerer:
 
     block_lines = BLOCK_LINES
 
-    def __init__(self, job: BatchJob, model: LoadedModel, filters: FilterCache) -> None:
-        """Raises WorkFailed where the themes of the job can't be generated."""
+    def __init__(
+        self, job: BatchJob, model: LoadedModel, filters: FilterCache, add_theme: AddTheme | None = None
+    ) -> None:
         self._job = job
         self._model = model
         self._filters = filters
-        self._themes = build_theme_writer(job, model.group)
+        self._add_theme = add_theme
         self._config: Mapping[str, Any] = job.body.get("batchInferenceJobConfig") or {}
 
     def answer_lines(self, lines: Sequence[Line]) -> list[Answer]:
@@ -109,8 +110,10 @@ class InferenceAnswerer:
         if isinstance(rows, LineError):
             return rows
         output = build_output(rows, self._model.recipe)
+        if self._add_theme is None:
+            return output
         try:
-            return output if self._themes is None else self._themes.add_theme(output, line.members["itemId"])
+            return self._add_theme(line.members["itemId"], output)
         except LineError as error:
             return error
 
@@ -130,7 +133,7 @@ def build_answerer(job: BatchJob) -> InferenceAnswerer:
             filters.get_compiled(model, filter_arn)
         except PersonalizeError as error:
             raise WorkFailed(str(error)) from error
-    return InferenceAnswerer(job, model, filters)
+    return InferenceAnswerer(job, model, filters, open_themes(job))
 
 
 def run_batch_inference(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from shared.jobs.entrypoint import WorkFailed
@@ -21,6 +21,9 @@ from shared.serving.themes import (
 from workers.inference.batch_run import BatchJob
 from workers.inference.json_lines import LineError
 
+AddTheme = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
+"""Returns the output of the line of an item with the theme of its list. Raises LineError."""
+
 
 class ThemeWriter:
     """Adds the theme of a list to the output of its line."""
@@ -29,8 +32,8 @@ class ThemeWriter:
         self._catalogue = catalogue
         self._generator = generator
 
-    def add_theme(self, output: Mapping[str, Any], item_id: str) -> dict[str, Any]:
-        """Return the output of the line of ``item_id`` with the theme of its list. Raises LineError."""
+    def add_theme(self, item_id: str, output: Mapping[str, Any]) -> dict[str, Any]:
+        """``AddTheme``."""
         listed = [self._catalogue.find_item(each) for each in output["recommendedItems"]]
         try:
             theme = generate_checked(self._generator, self._catalogue.find_item(item_id), listed)
@@ -39,11 +42,12 @@ class ThemeWriter:
         return {"theme": theme.text, **output, "itemsThemeRelevanceScores": list(theme.relevance)}
 
 
-def build_theme_writer(job: BatchJob, group_arn: str) -> ThemeWriter | None:
-    """Return the writer of a job in mode THEME_GENERATION; None in other modes. Raises WorkFailed."""
+def open_themes(job: BatchJob) -> AddTheme | None:
+    """Return the function that adds themes to the lists of a job; None for a job without themes. Raises WorkFailed."""
     if job.body.get("batchInferenceJobMode") != THEMES:
         return None
     _check_count(job)
+    group_arn = job.reader.find_record(job.body["solutionVersionArn"], "solution_version").body["datasetGroupArn"]
     snapshots = SnapshotCache(job.reader, job.store, job.artifacts, job.check_stop)
     try:
         rows = snapshots.open_rows(build_dataset_arn(group_arn, "ITEMS", job.reader))
@@ -54,7 +58,7 @@ def build_theme_writer(job: BatchJob, group_arn: str) -> ThemeWriter | None:
         raise WorkFailed("The dataset group has no Items dataset any more, from which themes are made.")
     name_column = job.body["themeGenerationConfig"]["fieldsForThemeGeneration"]["itemName"]
     catalogue = SnapshotCatalogue(rows, name_column, job.check_stop)
-    return ThemeWriter(catalogue, create(catalogue))
+    return ThemeWriter(catalogue, create(catalogue)).add_theme
 
 
 def _check_count(job: BatchJob) -> None:

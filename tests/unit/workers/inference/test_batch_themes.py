@@ -13,7 +13,8 @@ import pytest
 from shared.jobs.entrypoint import WorkFailed
 from shared.recipes import RECIPES
 from shared.serving.themes import Theme, ThemeItem
-from tests.unit.services.runtime_world import PREFIX, Echo, Runtime
+from shared.state.lifecycle import ACTIVE
+from tests.unit.services.runtime_world import GROUP, PREFIX, Echo, Runtime
 from tests.unit.workers.inference.batch_world import BatchWorld, create_world
 
 SIMILAR = RECIPES["aws-similar-items"]
@@ -36,6 +37,7 @@ def runtime(tmp_path: Path) -> Runtime:
     made = Runtime(tmp_path)
     made.scorer = Echo(("a", "b", "c", "d0"), (0.4, 0.3, 0.2, 0.1))
     made.filled("Items", ITEMS, ROWS)
+    made.put(f"{PREFIX}:solution/s/1", "solution_version", ACTIVE, GROUP, datasetGroupArn=GROUP)
     return made
 
 
