@@ -94,6 +94,7 @@ def test_an_item_gets_its_users_with_events_after_the_training_and_a_filter(
     assert set(filtered["output"]["usersList"][1:]) == {f"u{user}" for user in range(1, 40, 2)}
 
 
+@pytest.mark.nightly
 def test_attributes_get_the_users_of_all_their_items(make: Maker, group: str) -> None:
     version = train(make, group, BY_ATTRIBUTES)
     lines = [
