@@ -12,8 +12,6 @@ from shared.store import (
     EVENT_ID_SECONDS,
     INVOCATION_SECONDS,
     RECENT_LIMIT,
-    SEEN_LIMIT,
-    SEEN_SECONDS,
     SHOWN_SECONDS,
     Conflict,
     Interaction,
@@ -26,7 +24,6 @@ from shared.store import (
     Record,
     SeenItems,
 )
-from shared.store.live_files import ByGeneration
 from shared.store.memory_live_files import MemoryLiveFiles
 from shared.store.record_codec import get_status_in_progress
 
@@ -324,31 +321,6 @@ class MemoryStore(MemoryLiveFiles):
         if not known:
             self._event_ids[dataset, one.event_id] = self._clock() + EVENT_ID_SECONDS
         return not known
-
-    def get_recent_interactions(self, dataset: str, user_id: str) -> ByGeneration[list[Interaction]]:
-        with self._lock:
-            moved, generations = self._list_generations(dataset)
-            parts = [(number, list(self._recent.get((number, dataset, user_id), ()))) for number in generations]
-            return ByGeneration(moved=moved, parts=parts)
-
-    def _add_seen_item(self, key: tuple[int, str, str], one: Interaction) -> None:
-        if one.item_id is None:
-            return
-        types = dict(self._find_seen_items(key))
-        items = {**types.get(one.event_type.lower(), {})}
-        items[one.item_id] = max(one.sent_at, items.get(one.item_id, 0.0))
-        newest = sorted(items.items(), key=lambda seen: (seen[1], seen[0]))[-SEEN_LIMIT:]
-        self._seen[key] = (self._clock(), {**types, one.event_type.lower(): dict(newest)})
-
-    def _find_seen_items(self, key: tuple[int, str, str]) -> SeenItems:
-        at, types = self._seen.get(key, (0.0, {}))
-        return types if self._clock() < at + SEEN_SECONDS else {}
-
-    def get_seen_items(self, dataset: str, user_id: str) -> ByGeneration[SeenItems]:
-        with self._lock:
-            moved, generations = self._list_generations(dataset)
-            parts = [(number, self._find_seen_items((number, dataset, user_id))) for number in generations]
-            return ByGeneration(moved=moved, parts=parts)
 
     def iter_interactions(self, dataset: str) -> Iterator[Interaction]:
         with self._lock:

@@ -1,4 +1,4 @@
-"""The part of the store in memory that moves live events to files: ``shared.store.live_files.LiveFiles``."""
+"""The part of the store in memory that reads recent events, and moves live events to files."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from shared.store import Interaction, SeenItems, record_codec
-from shared.store.live_files import START, LiveFile, LivePage, StreamCut, StreamSize
+from shared.store import SEEN_LIMIT, SEEN_SECONDS, Interaction, SeenItems, record_codec
+from shared.store.live_files import START, ByGeneration, LiveFile, LivePage, StreamCut, StreamSize
 from shared.store.positions import get_arrival, parse_position
 
 
@@ -29,7 +29,7 @@ class _LiveState:
 
 
 class MemoryLiveFiles:
-    """Implements ``shared.store.live_files.LiveFiles`` for a class with these members."""
+    """Implements ``shared.store.live_files.LiveFiles`` and reads recent events, for a class with these members."""
 
     _lock: threading.RLock
     _clock: Callable[[], float]
@@ -66,6 +66,31 @@ class MemoryLiveFiles:
         now = int(self._clock() * 1000)
         self._last_position = (now, 0) if now > last else (last, number + 1)
         return "{}-{}".format(*self._last_position)
+
+    def get_recent_interactions(self, dataset: str, user_id: str) -> ByGeneration[list[Interaction]]:
+        with self._lock:
+            moved, generations = self._list_generations(dataset)
+            parts = [(number, list(self._recent.get((number, dataset, user_id), ()))) for number in generations]
+            return ByGeneration(moved=moved, parts=parts)
+
+    def _add_seen_item(self, key: tuple[int, str, str], one: Interaction) -> None:
+        if one.item_id is None:
+            return
+        types = dict(self._find_seen_items(key))
+        items = {**types.get(one.event_type.lower(), {})}
+        items[one.item_id] = max(one.sent_at, items.get(one.item_id, 0.0))
+        newest = sorted(items.items(), key=lambda seen: (seen[1], seen[0]))[-SEEN_LIMIT:]
+        self._seen[key] = (self._clock(), {**types, one.event_type.lower(): dict(newest)})
+
+    def _find_seen_items(self, key: tuple[int, str, str]) -> SeenItems:
+        at, types = self._seen.get(key, (0.0, {}))
+        return types if self._clock() < at + SEEN_SECONDS else {}
+
+    def get_seen_items(self, dataset: str, user_id: str) -> ByGeneration[SeenItems]:
+        with self._lock:
+            moved, generations = self._list_generations(dataset)
+            parts = [(number, self._find_seen_items((number, dataset, user_id))) for number in generations]
+            return ByGeneration(moved=moved, parts=parts)
 
     def measure_stream(self, dataset: str) -> StreamSize | None:
         with self._lock:

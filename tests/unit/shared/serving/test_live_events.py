@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 import redis
 
-import shared.store
+import shared.store.redis
 from shared.aws.errors import ServiceUnavailable
 from shared.data import live_files, live_index
 from shared.data.live_events import iter_live_events
@@ -19,7 +19,7 @@ from shared.data.live_files import LiveFileWriter
 from shared.serving import live_events
 from shared.serving.live_events import LiveEventReader
 from shared.storage.artifacts import Artifacts
-from shared.store import SEEN_SECONDS, Interaction, Store
+from shared.store import SEEN_SECONDS, Interaction, Store, memory, memory_live_files
 from shared.store.cached_store import CachedStore
 from shared.store.memory import MemoryStore
 from shared.store.redis import RedisStore
@@ -37,9 +37,9 @@ STEPS = ("begin_live_writing", "cut_stream", "commit_live_file", "replace_live_f
 
 @pytest.fixture(autouse=True)
 def _small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (shared.store, shared.store.memory, shared.store.redis, live_index, live_events):
-        monkeypatch.setattr(module, "RECENT_LIMIT", RECENT)
-        monkeypatch.setattr(module, "SEEN_LIMIT", SEEN)
+    for module in (memory, memory_live_files, shared.store.redis, live_index, live_events):
+        monkeypatch.setattr(module, "RECENT_LIMIT", RECENT, raising=False)
+        monkeypatch.setattr(module, "SEEN_LIMIT", SEEN, raising=False)
 
 
 class Stepping:
