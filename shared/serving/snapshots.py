@@ -28,6 +28,7 @@ from shared.resources import ResourceReader
 from shared.resources.dataset_import_job import ROWS, iter_current_jobs
 from shared.serving import dataset_snapshot, user_event_index
 from shared.serving.dataset_snapshot import Snapshot
+from shared.serving.live_events import LiveEventReader
 from shared.serving.user_event_index import UserEventIndex
 from shared.storage.artifacts import ArtifactDamaged, Artifacts, sync_to_disk
 from shared.store import Record, Store
@@ -98,6 +99,7 @@ class SnapshotCache:
         on_step: Callable[[], None] = streamed_records.ignore_step,
     ) -> None:
         """``on_step`` is called at every step of the work while a snapshot is made."""
+        self.live_events = LiveEventReader(store, artifacts)
         self._reader = reader
         self._store = store
         self._artifacts = artifacts
@@ -140,6 +142,7 @@ class SnapshotCache:
 
     def refresh_all(self, quarantine: Quarantine) -> None:
         """Replace the snapshots whose datasets have changed. One that can't be read stays as it was."""
+        self.live_events.refresh_all(quarantine)
         for (kind, dataset_arn), held in list(self._held.items()):
             if time.monotonic() >= held.began + PACE * held.seconds:
                 quarantine.run_unless_quarantined(dataset_arn, partial(self._refresh_one, kind, dataset_arn, held))

@@ -53,6 +53,13 @@ class ImportDataset(Command):
     silence = "import_silence_seconds"
 
 
+class CompactEvents(Command):
+    """Move the live events of a dataset from the store to files."""
+
+    wire = "importing.compact_events"
+    silence = "import_silence_seconds"
+
+
 class TrainSolutionVersion(Command):
     """Train, evaluate and save the model of a solution version."""
 
@@ -174,6 +181,7 @@ class Stopped(Fact):
 
 COMMANDS: tuple[type[Command], ...] = (
     ImportDataset,
+    CompactEvents,
     TrainSolutionVersion,
     TuneSolutionVersion,
     RunTrial,

@@ -13,6 +13,10 @@ from typing import Any, Protocol
 
 from shared.aws.errors import ServiceUnavailable
 from shared.state.messages import Message
+from shared.store.live_files import ByGeneration, LiveFiles
+
+SeenItems = Mapping[str, Mapping[str, float]]
+"""Event type, in lower case -> item -> time (epoch seconds)."""
 
 
 class NameTaken(Exception):
@@ -263,19 +267,26 @@ class Interactions(Protocol):
         """Save the events; return how many were new (a repeated invocation or event id is saved once)."""
         ...
 
-    def get_recent_interactions(self, dataset: str, user_id: str) -> list[Interaction]:
-        """Return the user's newest events in the order of arrival; at most RECENT_LIMIT of them."""
+    def get_recent_interactions(self, dataset: str, user_id: str) -> ByGeneration[list[Interaction]]:
+        """Return the user's newest events that are in no file, in the order of arrival.
+
+        At most RECENT_LIMIT of each generation. ``shared.serving.live_events`` adds those of the files.
+        """
         ...
 
-    def get_seen_items(self, dataset: str, user_id: str) -> Mapping[str, Mapping[str, float]]:
+    def get_seen_items(self, dataset: str, user_id: str) -> ByGeneration[SeenItems]:
         """Return event type, in lower case -> item -> time of the user's last live event with it (epoch seconds).
 
-        Of each type the SEEN_LIMIT newest items are known; a user without an event for SEEN_SECONDS has none.
+        Of the events that are in no file, and of each generation and type the SEEN_LIMIT newest items. A user without
+        an event for SEEN_SECONDS has none.
         """
         ...
 
     def iter_interactions(self, dataset: str) -> Iterator[Interaction]:
-        """Yield all saved events in the order of their arrival."""
+        """Yield the events that no compaction has moved to a file yet, in the order of their arrival.
+
+        ``shared.data.live_events.iter_live_events`` yields those of the files too.
+        """
         ...
 
     def get_last_arrival(self, dataset: str) -> float:
@@ -353,7 +364,7 @@ class Invalidations(Protocol):
         ...
 
 
-class Store(Records, Leases, Interactions, PutRecords, Protocol):
+class Store(Records, Leases, Interactions, LiveFiles, PutRecords, Protocol):
     """The whole store."""
 
     def now(self) -> float:

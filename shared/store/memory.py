@@ -12,8 +12,6 @@ from shared.store import (
     EVENT_ID_SECONDS,
     INVOCATION_SECONDS,
     RECENT_LIMIT,
-    SEEN_LIMIT,
-    SEEN_SECONDS,
     SHOWN_SECONDS,
     Conflict,
     Interaction,
@@ -24,7 +22,9 @@ from shared.store import (
     OutboxEntry,
     PutRecord,
     Record,
+    SeenItems,
 )
+from shared.store.memory_live_files import MemoryLiveFiles
 from shared.store.record_codec import get_status_in_progress
 
 
@@ -47,10 +47,11 @@ class MemoryInvalidations:
                 self._keys.update(key for key in keys if key.partition(":")[0] in self._families)
 
 
-class MemoryStore:
+class MemoryStore(MemoryLiveFiles):
     """A ``shared.store.Store`` behind one lock. ``clock`` stands in for Redis's clock (epoch seconds)."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        super().__init__()
         self._clock = clock
         self._lock = threading.RLock()
         self._records: dict[str, Record] = {}
@@ -61,10 +62,12 @@ class MemoryStore:
         self._locks: dict[str, tuple[str, float]] = {}
         self._heartbeats: dict[str, float] = {}
         self._invocations: dict[str, tuple[str, float]] = {}
-        self._streams: dict[str, list[Interaction]] = defaultdict(list)
-        self._recent: dict[tuple[str, str], list[Interaction]] = defaultdict(list)
-        #: Dataset, user -> time of the newest arrival, event type -> item -> time of the event.
-        self._seen: dict[tuple[str, str], tuple[float, Mapping[str, Mapping[str, float]]]] = {}
+        #: Position and event.
+        self._streams: dict[str, list[tuple[str, Interaction]]] = defaultdict(list)
+        #: Generation, dataset, user -> events.
+        self._recent: dict[tuple[int, str, str], list[Interaction]] = defaultdict(list)
+        #: Generation, dataset, user -> time of the newest arrival, items.
+        self._seen: dict[tuple[int, str, str], tuple[float, SeenItems]] = {}
         self._event_ids: dict[tuple[str, str], float] = {}
         self._shown: dict[tuple[str, str], tuple[str, float]] = {}
         self._put_records: dict[str, dict[str, PutRecord]] = defaultdict(dict)
@@ -298,14 +301,15 @@ class MemoryStore:
             if self._invocations.get(invocation, ("", 0.0))[1] > self._clock():
                 return 0
             new = [one for one in interactions if self._is_new(dataset, one)]
-            self._streams[dataset] += new
+            self._streams[dataset] += [(self._create_position(), one) for one in new]
             if new:
                 self._arrivals[dataset] = self._clock()
             for one in new:
-                recent = self._recent[dataset, one.user_id]
+                generation = self._get_generation(dataset)
+                recent = self._recent[generation, dataset, one.user_id]
                 recent.append(one)
                 del recent[:-RECENT_LIMIT]
-                self._add_seen_item(dataset, one)
+                self._add_seen_item((generation, dataset, one.user_id), one)
                 self._notify_subscribers(f"recent:{dataset}:{one.user_id}")
             self._invocations[invocation] = (dataset, self._clock() + INVOCATION_SECONDS)
             return len(new)
@@ -318,29 +322,10 @@ class MemoryStore:
             self._event_ids[dataset, one.event_id] = self._clock() + EVENT_ID_SECONDS
         return not known
 
-    def get_recent_interactions(self, dataset: str, user_id: str) -> list[Interaction]:
-        with self._lock:
-            return list(self._recent.get((dataset, user_id), ()))
-
-    def _add_seen_item(self, dataset: str, one: Interaction) -> None:
-        if one.item_id is None:
-            return
-        types = dict(self.get_seen_items(dataset, one.user_id))
-        items = {**types.get(one.event_type.lower(), {})}
-        items[one.item_id] = max(one.sent_at, items.get(one.item_id, 0.0))
-        newest = sorted(items.items(), key=lambda seen: (seen[1], seen[0]))[-SEEN_LIMIT:]
-        kept = {**types, one.event_type.lower(): dict(newest)}
-        self._seen[dataset, one.user_id] = (self._clock(), kept)
-
-    def get_seen_items(self, dataset: str, user_id: str) -> Mapping[str, Mapping[str, float]]:
-        with self._lock:
-            at, types = self._seen.get((dataset, user_id), (0.0, {}))
-            return types if self._clock() < at + SEEN_SECONDS else {}
-
     def iter_interactions(self, dataset: str) -> Iterator[Interaction]:
         with self._lock:
             kept = list(self._streams.get(dataset, ()))
-        yield from kept
+        yield from (one for _, one in kept)
 
     def get_last_arrival(self, dataset: str) -> float:
         with self._lock:
@@ -357,12 +342,13 @@ class MemoryStore:
 
     def clear_dataset(self, dataset: str) -> None:
         with self._lock:
-            self._notify_subscribers(*(f"recent:{of}:{user_id}" for of, user_id in self._recent if of == dataset))
+            self._notify_subscribers(*(f"recent:{of}:{user_id}" for _, of, user_id in self._recent if of == dataset))
             self._arrivals.pop(dataset, None)
             self._streams.pop(dataset, None)
-            self._recent = defaultdict(list, {k: v for k, v in self._recent.items() if k[0] != dataset})
+            self._live.pop(dataset, None)
+            self._recent = defaultdict(list, {k: v for k, v in self._recent.items() if k[1] != dataset})
             self._event_ids = {k: v for k, v in self._event_ids.items() if k[0] != dataset}
-            self._seen = {k: v for k, v in self._seen.items() if k[0] != dataset}
+            self._seen = {k: v for k, v in self._seen.items() if k[1] != dataset}
             self._shown = {k: v for k, v in self._shown.items() if k[0] != dataset}
             self._put_records.pop(dataset, None)
             self._puts.pop(dataset, None)

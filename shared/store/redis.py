@@ -13,10 +13,18 @@
     lock:<name>               string: its owner, expiring
     beat:<process>            string, expiring
     invocation:<id>           string: the ARN made (or the dataset written) by that SDK call, expiring
-    stream:<dataset>          stream of live events
-    recent:<dataset>:<user>   list of the user's newest events
-    seen:<dataset>:<user>     set of the types of the user's live events, in lower case, expiring
-    seen:<dataset>:<length of user>:<user>:<type>
+    stream:<dataset>          stream of live events that are in no file yet
+    live_files:<dataset>      list of the files (JSON) with the earlier live events, in the order of arrival
+    live_old:<dataset>        sorted set of the names of files that were replaced, by the time since when
+    live:<dataset>            hash: writer (who may change the list of files), generation (of the recent events that
+                              come now), oldest (the oldest generation whose events are in no file), cut (the position
+                              of the last event of the generation before, while a compaction is under way)
+    live_unswept:<dataset>    set of the generations that are in files and have recent events left
+    generations               counter: the newest generation of all datasets
+    recent:<owner>:<user>     list of the user's newest events. The owner is <generation, ten digits>:<dataset>, and for
+                              generation 0, of releases without generations, <dataset>
+    seen:<owner>:<user>       set of the types of the user's live events, in lower case, expiring
+    seen:<owner>:<length of user>:<user>:<type>
                               sorted set of the items of those events, by the time of the newest, expiring
     put:<dataset>             hash of put records by id
     put_at:<dataset>          string: when the newest of them was put (epoch seconds)
@@ -31,7 +39,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -62,12 +70,17 @@ from shared.store import (
     record_codec,
 )
 from shared.store.invalidation import RedisInvalidations
+from shared.store.positions import get_arrival
 from shared.store.quarantine import Quarantine
+from shared.store.redis_live_files import ANY_GENERATION, RedisLiveFiles
 
 PREFIX = "foretaste:"
 LUA = Path(__file__).parent / "lua"
 #: How long writes stay refused (seconds). The guards of disk and memory repeat it; if they die, writes go on.
 FULL_SECONDS = 10
+
+#: The families with one key for each dataset.
+_WHOLE_FAMILIES = ("stream", "live", "live_files", "live_old", "live_unswept", "put", "put_at")
 
 S = TypeVar("S")
 FullResource = Literal["disk", "memory"]
@@ -95,11 +108,13 @@ PATIENT = RetryPolicy(
 PROMPT = RetryPolicy(answer_seconds=0.4, connect_seconds=0.4, retries=1, retry_on=(redis.ConnectionError,))
 
 
-class RedisStore:
+class RedisStore(RedisLiveFiles):
     """A ``shared.store.Store`` with one connection pool; safe to share between threads, not across a fork.
 
     Every method raises NewerRedis where a newer release has written the data.
     """
+
+    _prefix = PREFIX
 
     def __init__(self, url: str, policy: RetryPolicy = PATIENT, *, for_clients: bool = False) -> None:
         """With ``for_clients`` its writes are requests of clients, which get an acknowledgement. Such writes raise
@@ -383,15 +398,6 @@ class RedisStore:
         }
         return int(self._run_script("append", arguments))
 
-    def get_recent_interactions(self, dataset: str, user_id: str) -> list[Interaction]:
-        return [_read_interaction(text) for text in self._redis.lrange(f"{PREFIX}recent:{dataset}:{user_id}", 0, -1)]
-
-    def get_seen_items(self, dataset: str, user_id: str) -> Mapping[str, Mapping[str, float]]:
-        types = self._scripts["seen"](args=[f"{PREFIX}seen:{dataset}", user_id, len(user_id.encode())])
-        return {
-            type_: {item: float(at) for item, at in zip(items[::2], items[1::2], strict=True)} for type_, items in types
-        }
-
     def iter_interactions(self, dataset: str) -> Iterator[Interaction]:
         start = "-"
         while page := self._redis.xrange(f"{PREFIX}stream:{dataset}", min=start, count=10_000):
@@ -399,9 +405,13 @@ class RedisStore:
             start = f"({page[-1][0]}"
 
     def get_last_arrival(self, dataset: str) -> float:
-        newest = self._redis.xrevrange(f"{PREFIX}stream:{dataset}", count=1)
-        # The id of a stream entry begins with Redis' time in milliseconds.
-        return int(newest[0][0].partition("-")[0]) / 1000 if newest else 0.0
+        with self._redis.pipeline() as pipeline:
+            pipeline.xrevrange(f"{PREFIX}stream:{dataset}", count=1)
+            pipeline.lindex(f"{PREFIX}live_files:{dataset}", -1)
+            newest, file = pipeline.execute()
+        if newest:
+            return get_arrival(newest[0][0])
+        return get_arrival(record_codec.read_live_file(file).last) if file else 0.0
 
     def save_impression(self, dataset: str, recommendation_id: str, impression: str) -> None:
         keep = ("SET", f"{PREFIX}shown:{dataset}:{recommendation_id}", impression, "EX", SHOWN_SECONDS)
@@ -416,11 +426,10 @@ class RedisStore:
         return {each: text for each, text in zip(recommendation_ids, found, strict=True) if text is not None}
 
     def clear_dataset(self, dataset: str) -> None:
-        self._redis.delete(*(f"{PREFIX}{family}:{dataset}" for family in ("stream", "put", "put_at")))
-        for family in ("recent", "event", "seen", "shown"):
-            # ARNs contain no character with a meaning in patterns.
-            for key in self._redis.scan_iter(match=f"{PREFIX}{family}:{dataset}:*", count=1000):
-                self._redis.delete(key)
+        self._redis.delete(*(f"{PREFIX}{family}:{dataset}" for family in _WHOLE_FAMILIES))
+        for owner in (dataset, f"{ANY_GENERATION}:{dataset}"):
+            for family in ("recent", "seen") if owner != dataset else ("recent", "event", "seen", "shown"):
+                self._delete_matching(f"{family}:{owner}:*")
 
     # Put records
 
@@ -449,12 +458,6 @@ def _read_all(entries: Sequence[tuple[str, S]], read: Callable[[str, S], T]) -> 
     """Read the entries; the unreadable ones are left out, logged and counted."""
     found = (_unreadable.run_unless_quarantined(name, partial(read, name, entry)) for name, entry in entries)
     return [one for one in found if one is not None]
-
-
-@lru_cache(maxsize=4096)
-def _read_interaction(text: str) -> Interaction:
-    """Read an interaction, cached: the user's next request reads most of the same events again."""
-    return record_codec.read_interaction(text)
 
 
 def _build_seen_entry(interaction: Interaction) -> dict[str, Any]:

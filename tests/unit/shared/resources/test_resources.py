@@ -8,7 +8,15 @@ import pytest
 
 from shared.aws import service_model
 from shared.resources import RESOURCES, Resource
-from shared.state.messages import COMMANDS, Decline, HelpBatchJob, Provision, Remove, TuneSolutionVersion
+from shared.state.messages import (
+    COMMANDS,
+    CompactEvents,
+    Decline,
+    HelpBatchJob,
+    Provision,
+    Remove,
+    TuneSolutionVersion,
+)
 
 OPERATIONS = service_model.load_operations("personalize")
 SHOWN = {noun: resource for noun, resource in RESOURCES.items() if not resource.hidden}
@@ -36,6 +44,7 @@ def test_what_it_names_exists(resource: Resource) -> None:
 
 def test_every_command_starts_the_work_of_some_resource() -> None:
     started = {resource.command for resource in RESOURCES.values()}
-    # TuneSolutionVersion is chosen by what a solution version asks for, and HelpBatchJob is sent by a job in progress.
-    assert set(COMMANDS) - {Decline, HelpBatchJob, Remove, TuneSolutionVersion} <= started
+    # TuneSolutionVersion is chosen by what a solution version asks for, HelpBatchJob is sent by a job in progress, and
+    # CompactEvents by the status service.
+    assert set(COMMANDS) - {CompactEvents, Decline, HelpBatchJob, Remove, TuneSolutionVersion} <= started
     assert Provision in started
