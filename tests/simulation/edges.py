@@ -31,7 +31,7 @@ CALLS = (
     *("clear_dataset", "save_put_records", "get_last_put"),
 )
 #: Those of which more must hold than the twin checks by itself.
-WATCHED = frozenset({"create", "replace", "claim"})
+WATCHED = frozenset({"create", "replace", "claim_lease"})
 #: Of a call that is not answered (seconds).
 PATIENCE = 0.5
 
