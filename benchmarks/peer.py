@@ -7,11 +7,9 @@ import os
 import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 
+from benchmarks.waiting import wait_until_answering
 from services.cli.local.processes import BY_NAME, GUNICORN
 
 
@@ -41,21 +39,8 @@ def peer(application: str, services: Sequence[str], client: Mapping[str, str]) -
             command = [sys.executable, "-m", *arguments]
             process = stack.enter_context(subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL))
             stack.callback(process.terminate)
-        _wait(f"{front}/ping")
+        wait_until_answering(front)
         yield front
-
-
-def _wait(url: str, seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            urllib.request.urlopen(url)
-        except urllib.error.URLError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
-        else:
-            return
 
 
 def _free_port() -> int:

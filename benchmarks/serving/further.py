@@ -8,12 +8,11 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.waiting import answers_ping, wait_until
 from services.cli.local.processes import BY_NAME
 
 
@@ -67,18 +66,11 @@ def start(name: str, folder: Path, client: Mapping[str, str]) -> Further:
     return Further(f"http://{address}", process)
 
 
-def wait_for(further: Further, seconds: float = 60.0) -> None:
-    """Until it answers. Raises TimeoutError."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            urllib.request.urlopen(f"{further.url}/ping", timeout=2.0)
-        except OSError:
-            if time.monotonic() > deadline or further.process.poll() is not None:
-                raise TimeoutError(f"{further.process.args!r} does not answer") from None
-            time.sleep(0.05)
-        else:
-            return
+def wait_for_process(further: Further, seconds: float = 60.0) -> None:
+    """Return when it answers. Raises TimeoutError if it ended, or after so many seconds."""
+    wait_until(lambda: further.process.poll() is not None or answers_ping(further.url), further.url, seconds)
+    if further.process.returncode is not None:
+        raise TimeoutError(f"{further.process.args!r} has ended with {further.process.returncode}")
 
 
 @contextlib.contextmanager
@@ -88,7 +80,7 @@ def beside(folder: Path, client: Mapping[str, str], *names: str) -> Iterator[lis
     try:
         started += [start(name, folder, client) for name in names]
         for one in started:
-            wait_for(one)
+            wait_for_process(one)
         yield started
     finally:
         for one in started:

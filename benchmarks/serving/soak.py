@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -37,6 +38,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from benchmarks.serving import further
+from benchmarks.waiting import wait_until
 from services.cli.client import connect
 from services.cli.data import demo_catalogue, tables
 from services.cli.local.system import LocalSystem, SystemOptions, run_local_system
@@ -126,7 +128,7 @@ class Soak:
         self.scorers: dict[str, Scorer] = {arn: Hrnn.load(artifacts.open_artifact(arn)) for arn in self.versions}
         self.beside = [further.start("runtime", system.data_dir.path, system.client) for _ in range(2)]
         for one in self.beside:
-            further.wait_for(one)
+            further.wait_for_process(one)
 
     def _trained(self, life: ResourceLife, group: str, width: str) -> str:
         solution = self.aws.control.create_solution(
@@ -233,10 +235,13 @@ class Soak:
                 return
             self.answering = self.answering | {version}
             control.update_campaign(campaignArn=self.campaign, solutionVersionArn=version)
-            while control.describe_campaign(campaignArn=self.campaign)["campaign"]["solutionVersionArn"] != version:
-                time.sleep(0.1)
+            wait_until(partial(self.is_served, version), f"the campaign's update to {version}", 600.0)
             self.answering = frozenset({version})
             self.count("swaps")
+
+    def is_served(self, version: str) -> bool:
+        campaign = self.aws.control.describe_campaign(campaignArn=self.campaign)["campaign"]
+        return bool(campaign["solutionVersionArn"] == version)
 
     def kill(self) -> None:
         wait = FIRST_KILL
@@ -250,7 +255,7 @@ class Soak:
                 self.beside[0].kill()
                 started = further.start("runtime", self.system.data_dir.path, self.system.client)
                 # Until it answers, readers find the place empty and ask another.
-                further.wait_for(started)
+                further.wait_for_process(started)
                 self.beside[0] = started
             self.count("kills")
 

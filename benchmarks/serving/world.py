@@ -6,18 +6,15 @@ import contextlib
 import os
 import subprocess
 import sys
-import time
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
+from benchmarks.waiting import wait_until, wait_until_answering
 from services.cli.local.embedded_redis import find_binary, find_free_port, is_answering, sync_in_background
 from services.cli.local.processes import GUNICORN
 
 KEYS = {"AWS_ACCESS_KEY_ID": "FTBENCHMARK", "AWS_SECRET_ACCESS_KEY": "benchmark", "AWS_REGION": "us-east-1"}
-SECONDS_TO_START = 120.0
 
 
 @dataclass(frozen=True)
@@ -31,7 +28,7 @@ class World:
         with contextlib.ExitStack() as stack:
             servers = [self._start(stack, application, environment) for _ in range(count)]
             for server in servers:
-                _wait_for(partial(_pings, server.url), server.url)
+                wait_until_answering(server.url)
             yield servers
 
     @contextlib.contextmanager
@@ -45,7 +42,7 @@ class World:
         )
         with contextlib.ExitStack() as stack:
             server = self._run(stack, asked.stdout.decode().split("\n")[:-1], environment, tree)
-            _wait_for(partial(_pings, server.url), server.url)
+            wait_until_answering(server.url)
             yield server
 
     def _start(self, stack: contextlib.ExitStack, application: str, environment: Mapping[str, str]) -> Server:
@@ -105,23 +102,7 @@ def world(folder: Path) -> Iterator[World]:
     command += ["--appendonly", "yes", "--appendfsync", "no"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server, sync_in_background(folder, say=print):
         try:
-            _wait_for(lambda: is_answering(url), url)
+            wait_until(lambda: is_answering(url), url)
             yield World(url, folder / "data")
         finally:
             server.terminate()
-
-
-def _pings(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{url}/ping", timeout=2.0):
-            return True
-    except OSError:
-        return False
-
-
-def _wait_for(answered: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + SECONDS_TO_START
-    while not answered():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{what} does not answer")
-        time.sleep(0.05)

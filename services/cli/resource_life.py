@@ -30,6 +30,8 @@ ROLE = "arn:aws:iam::000000000000:role/foretaste"  # must be well-formed; local 
 
 #: Told how far a resource is: its status, and the progress header when there is one.
 Watch = Callable[[str, Mapping[str, Any]], None]
+#: A resource as Describe returns it, and its progress.
+Described = tuple[Mapping[str, Any], Mapping[str, Any]]
 
 
 def watch_nothing(_status: str, _progress: Mapping[str, Any]) -> None:
@@ -206,33 +208,30 @@ class ResourceLife:
 
     def wait_until_usable(self, what: str, arn: str, watch: Watch = watch_nothing) -> None:
         """Return when the resource is usable. Raises CreationFailed."""
+        self._wait_until_active(arn, arn, lambda: describe_resource(self.aws, what, arn), watch)
+
+    def _wait_for_update(self, campaign: str, watch: Watch) -> None:
+        """Raises CreationFailed."""
+
+        def describe_update() -> Described:
+            found = self.aws.control.describe_campaign(campaignArn=campaign)["campaign"]
+            return found.get("latestCampaignUpdate", found), {}
+
+        self._wait_until_active(campaign, f"the update of {campaign}", describe_update, watch)
+
+    def _wait_until_active(self, arn: str, subject: str, describe: Callable[[], Described], watch: Watch) -> None:
+        """Return when ``describe`` shows ACTIVE; ``subject`` is for the message. Raises CreationFailed."""
         self.awaited = arn
         while True:
-            resource, progress = describe_resource(self.aws, what, arn)
-            status = resource["status"]
+            found, progress = describe()
+            status = found["status"]
             watch(status, progress)
             if status in TERMINAL:
                 break
             time.sleep(POLL_SECONDS)
         self.awaited = None
         if status != ACTIVE:
-            raise CreationFailed(f"{arn} is {status}: {resource.get('failureReason', 'no reason was given')}")
-
-    def _wait_for_update(self, campaign: str, watch: Watch) -> None:
-        """Raises CreationFailed."""
-        self.awaited = campaign
-        while True:
-            resource = self.aws.control.describe_campaign(campaignArn=campaign)["campaign"]
-            update = resource.get("latestCampaignUpdate", {"status": resource["status"]})
-            watch(update["status"], {})
-            if update["status"] in TERMINAL:
-                break
-            time.sleep(POLL_SECONDS)
-        self.awaited = None
-        if update["status"] != ACTIVE:
-            raise CreationFailed(
-                f"the update of {campaign} is {update['status']}: {update.get('failureReason', 'no reason was given')}"
-            )
+            raise CreationFailed(f"{subject} is {status}: {found.get('failureReason', 'no reason was given')}")
 
 
 @contextmanager
@@ -254,7 +253,7 @@ def stop_on_interrupt(life: ResourceLife, then: str) -> Iterator[None]:
         raise SystemExit(INTERRUPTED) from None
 
 
-def describe_resource(aws: Personalize, what: str, arn: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+def describe_resource(aws: Personalize, what: str, arn: str) -> Described:
     """Describe a resource, such as a ``solution_version``, and its progress."""
     answer = getattr(aws.control, f"describe_{what}")(**{get_arn_member(what): arn})
     return answer[_convert_to_camel_case(what)], read_json_header(answer, PROGRESS)

@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import orjson
+
 NUMBERS = ("long", "int", "float", "double")
 TYPES = ("string", *NUMBERS, "boolean")
 MAX_CHARACTERS = 20_000  # of the schema's text
@@ -112,8 +114,9 @@ def _parse_record(text: str) -> Mapping[str, Any]:
         raise SchemaError(f"The schema has {len(text)} characters; at most {MAX_CHARACTERS} are allowed.")
     try:
         # Editors on Windows save a byte order mark at the beginning of the text.
-        record = json.loads(text.removeprefix("\ufeff"))
-    except (json.JSONDecodeError, RecursionError) as error:
+        # Stricter than the standard library: half a surrogate pair could be neither stored nor repeated in a message.
+        record = orjson.loads(text.removeprefix("\ufeff"))
+    except orjson.JSONDecodeError as error:
         raise SchemaError(f"The schema is not valid JSON: {error}.") from error
     if not isinstance(record, dict) or record.get("type") != "record":
         raise SchemaError('The schema must be an Avro record: a JSON object with "type": "record".')

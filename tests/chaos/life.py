@@ -347,16 +347,8 @@ class Making(Maker):
     def settled(self, operation: str, member: str, arn: str, seconds: float = LONG) -> dict[str, Any]:
         return super().settled(operation, member, arn, max(seconds, LONG))
 
-    def gone(self, operation: str, member: str, arn: str) -> None:
-        deadline = time.monotonic() + LONG
-        describe = getattr(self.client, f"describe_{operation}")
-        while time.monotonic() < deadline:
-            try:
-                describe(**{f"{member}Arn": arn})
-            except self.client.exceptions.ResourceNotFoundException:
-                return
-            time.sleep(0.1)
-        raise AssertionError(f"{arn} was deleted, and is still there {LONG:.0f} s later")
+    def gone(self, operation: str, member: str, arn: str, seconds: float = LONG) -> None:
+        super().gone(operation, member, arn, max(seconds, LONG))
 
 
 class _Insisting:

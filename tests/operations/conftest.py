@@ -71,7 +71,7 @@ class Maker:
 
         return until(look, seconds, arn)
 
-    def gone(self, operation: str, member: str, arn: str) -> None:
+    def gone(self, operation: str, member: str, arn: str, seconds: float = 20.0) -> None:
         describe = getattr(self.client, f"describe_{operation}")
 
         def look() -> bool:
@@ -81,7 +81,7 @@ class Maker:
                 return True
             return False
 
-        until(look, 20, f"the end of {arn}")
+        until(look, seconds, f"the end of {arn}")
 
     def schema(self, document: dict[str, Any] | None = None, **more: str) -> str:
         text = json.dumps(document or INTERACTIONS)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
@@ -213,3 +214,16 @@ def queried(network: HrnnNetwork, streams: Streams, events_TB: Tensor) -> tuple[
     x_TBH, _ = network(streams.read_events(events_TB, events_TB - 1), network.create_state(events_TB.shape[1]))
     asked = streams.build_queries(events_TB.flatten(), REMEMBERED)
     return network.compute_query(x_TBH.flatten(0, 1), asked.after, asked.contexts), asked
+
+
+T, B, H, I = 24, 5, 32, 40  # noqa: E741
+FORMS = [replace(form, cell=cell) for cell in CELLS for form in (PLAIN, RICH)]  # type: ignore[arg-type]
+
+
+def name_form(form: HrnnConfig) -> str:
+    return f"{form.cell}-{'rich' if form.repeats else 'plain'}"
+
+
+each_form = pytest.mark.parametrize("form", FORMS, ids=name_form)
+each_cell = pytest.mark.parametrize("cell", CELLS)
+one_stream_or_several = pytest.mark.parametrize("streams", [1, B])

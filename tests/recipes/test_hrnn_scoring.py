@@ -1,44 +1,44 @@
-"""A model in memory: a history in, a score for every item out."""
+"""A model in memory: a history in, a score for every item out, equal to the network's."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import orjson
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from shared.data.arrays.histories import Histories
 from shared.data.training.training_data import TrainingData
-from shared.recipes import RECIPES, artifact
+from shared.recipes import RECIPES
 from shared.recipes.artifact import WEIGHTS
 from shared.recipes.hrnn.batch_ranking import iter_log_probs
 from shared.recipes.hrnn.config import HrnnConfig
 from shared.recipes.hrnn.counter_blend import BlendFitter, CounterBlend
-from shared.recipes.hrnn.counters import COUNTERS, FASHION, BlendWeights, Counters
+from shared.recipes.hrnn.counters import FASHION, BlendWeights, Counters
 from shared.recipes.hrnn.network import HrnnNetwork
-from shared.recipes.hrnn.repeat_features import FEATURES
 from shared.recipes.hrnn.scoring import Scorer
 from shared.recipes.hrnn.sequence_packing import Streams
 from shared.recipes.hrnn.trainer import HrnnTrainer
-from shared.recipes.scoring_api import ArtifactError, Past, Query
+from shared.recipes.scoring_api import Past, Query
 from tests.recipes.networks import CELLS, took
 from tests.recipes.runs import HRNN, make_task, planned, settings, train
+from tests.recipes.scorers import (
+    HOUR,
+    LEANING,
+    NOW,
+    POPULARITY,
+    USERS,
+    make_clicks,
+    make_data,
+    make_network,
+    write_model,
+)
 from tests.recipes.synthetic import histories_of, training_data, walks
 from tests.recipes.whole import bag, history_log_shares, history_pairs, leaning_of, network_of
-
-HOUR = 3600
-NOW = 1_700_000_000.0
-POPULARITY = np.linspace(1, 2, 9) / np.linspace(1, 2, 9).sum()
-USERS = {"ann": {"club": "red"}, "bob": {"club": "blue"}, "cleo": {}}
-LEANING = BlendWeights(last=0.4, near=-0.3, lately=0.2, like=0.7, again_last=0.5, again_near=0.3, again_lately=-0.2)
-"""What a network is served with: its own weights have what else there is in a blend."""
 
 OF_ALL = BlendWeights.from_parts(
     new=(0.8, 1.2, 0.4, -0.3, 0.2, 0.7, 0.3, -0.4, 0.5),
@@ -48,86 +48,17 @@ OF_ALL = BlendWeights.from_parts(
 """No weight of which is 0 or the network's own."""
 
 
-def data(*, repeats: bool = True) -> TrainingData:
-    """Three users take nine items again and again, or each at most once."""
-    rng = np.random.default_rng(0)
-    sequences = {
-        user: [
-            (f"i{item}", 1_600_000_000 + 700 * step)
-            for step, item in enumerate(rng.integers(0, 9, 12) if repeats else rng.permutation(9)[:6])
-        ]
-        for user in USERS
-    }
-    histories = histories_of(sequences, unseen=tuple(f"i{item}" for item in range(9)))
-    types = rng.integers(-1, 2, len(histories.items)).astype(np.int16)
-    histories = replace(histories, event_types=types, event_type_names=["click", "buy"])
-    contexts = [{"device": ("tv", "phone")[event % 2]} for event in range(len(types))]
-    return training_data(histories, users=list(USERS.values()), contexts=contexts)
-
-
-def written(
-    folder: Path, data: TrainingData, cell: str = "linear", *, leaning: BlendWeights | None = LEANING, **more: float
-) -> Path:
-    """A model whose every weight acts, and that nobody trained. ``more`` is what else its form says."""
-    streams = Streams(data, np.ones(len(data.histories.items), np.float32))
-    form = HrnnConfig(
-        items=9,
-        hidden=32,
-        cell=cell,  # type: ignore[arg-type]
-        event_types=streams.event_types,
-        repeats=streams.repeats,
-        leaning=() if leaning is None else leaning.values,
-        user_features=data.users.size if data.users else 0,
-        context_features=data.contexts.size if data.contexts else 0,
-        **more,  # type: ignore[arg-type]
-    )
-    folder.mkdir(exist_ok=True)
-    save_file(acting(form).state_dict(), folder / WEIGHTS)
-    if leaning is not None:
-        Counters.count_events(data.histories, np.arange(len(USERS))).save(folder / COUNTERS)
-    described = artifact.ModelDescription(
-        recipe="aws-hrnn-metadata", parameters={}, popularity=POPULARITY, form=dataclasses.asdict(form)
-    )
-    artifact.write_artifact(folder, data, described)
-    return folder
-
-
-def acting(form: HrnnConfig) -> HrnnNetwork:
-    torch.manual_seed(0)
-    network = HrnnNetwork(form)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.add_(0.2 * torch.randn_like(parameter))
-        if network.again is not None:
-            network.again.mean.copy_(torch.randn(FEATURES))
-            network.again.scale.copy_(torch.rand(FEATURES) + 0.2)
-            network.again.least.fill_(0.1)
-            network.again.most.fill_(9.0)
-            network.again.count.fill_(0.6)
-            network.again.evidence.fill_(0.4)
-    return network
-
-
-@pytest.fixture
-def scorer(tmp_path: Path) -> Scorer:
-    return Scorer.load(written(tmp_path / "model", data()))
-
-
-def clicks(*items: str) -> list[Past]:
-    return [Past(item, NOW - 60.0 * (len(items) - place), "click") for place, item in enumerate(items)]
-
-
 @pytest.mark.parametrize("cell", CELLS)
 def test_it_works(tmp_path: Path, cell: str) -> None:
-    scorer = Scorer.load(written(tmp_path / "model", data(), cell))
+    scorer = Scorer.load(write_model(tmp_path / "model", make_data(), cell))
     assert list(scorer.item_ids) == [f"i{item}" for item in range(9)]
-    scores = scorer.scores(Query(user_id="ann", history=clicks("i1", "i2"), now=NOW, context={"device": "tv"}))
+    scores = scorer.scores(Query(user_id="ann", history=make_clicks("i1", "i2"), now=NOW, context={"device": "tv"}))
     assert scores.shape == (9,)
     assert scores.dtype == np.float32
     assert (scores > 0).all()
     assert scores.sum() == pytest.approx(1.0, abs=1e-5)
     assert not np.allclose(
-        scorer.scores(Query(user_id="ann", history=clicks("i1", "i3"), now=NOW, context={"device": "tv"})), scores
+        scorer.scores(Query(user_id="ann", history=make_clicks("i1", "i3"), now=NOW, context={"device": "tv"})), scores
     )
 
 
@@ -136,8 +67,8 @@ def test_it_works(tmp_path: Path, cell: str) -> None:
 def test_the_scores_are_the_shares_that_the_network_tells(
     tmp_path: Path, repeats: bool, leaning: BlendWeights | None
 ) -> None:
-    of = data(repeats=repeats)
-    scorer = Scorer.load(written(tmp_path / "model", of, leaning=leaning))
+    of = make_data(repeats=repeats)
+    scorer = Scorer.load(write_model(tmp_path / "model", of, leaning=leaning))
     history = [Past("i4", NOW - 9 * HOUR, "buy"), Past("i2", NOW - 50, None), Past("i4", NOW - 5, "click")]
     assert of.users is not None
     assert of.contexts is not None
@@ -223,8 +154,8 @@ def test_what_is_in_fashion_at_the_end_of_the_data_is_served(tmp_path: Path, mon
 
 @pytest.mark.parametrize("repeats", [True, False], ids=["again and again", "once"])
 def test_within_a_visit_the_answer_is_that_of_the_moment_of_the_last_event(tmp_path: Path, repeats: bool) -> None:
-    scorer = Scorer.load(written(tmp_path / "model", data(repeats=repeats)))
-    history = clicks("i1", "i2")
+    scorer = Scorer.load(write_model(tmp_path / "model", make_data(repeats=repeats)))
+    history = make_clicks("i1", "i2")
     last = history[-1].timestamp
     usual = scorer.scores(Query(user_id="ann", history=history, now=last))
     for later in (-HOUR, 0.5, 60, 1799, 1799.99):  # a clock may run ahead
@@ -238,8 +169,8 @@ def test_later_than_anybody_asked_in_training_the_answer_is_that_of_a_moment_tha
     tmp_path: Path, repeats: bool
 ) -> None:
     form = {"longest": 90_000.0, "instead": 7000.0}
-    scorer = Scorer.load(written(tmp_path / "model", data(repeats=repeats), **form))
-    history = clicks("i1", "i2")
+    scorer = Scorer.load(write_model(tmp_path / "model", make_data(repeats=repeats), **form))
+    history = make_clicks("i1", "i2")
     last = history[-1].timestamp
     usual = scorer.scores(Query(user_id="ann", history=history, now=last + 7000))
     for years in (1, 7, 100):
@@ -251,8 +182,8 @@ def test_later_than_anybody_asked_in_training_the_answer_is_that_of_a_moment_tha
 
 
 def test_what_nobody_takes_again_is_not_answered_to_whom_has_had_it(tmp_path: Path) -> None:
-    scorer = Scorer.load(written(tmp_path / "model", data(repeats=False)))
-    scores = scorer.scores(Query(user_id="ann", history=clicks("i1", "i2", "i1"), now=NOW))
+    scorer = Scorer.load(write_model(tmp_path / "model", make_data(repeats=False)))
+    scores = scorer.scores(Query(user_id="ann", history=make_clicks("i1", "i2", "i1"), now=NOW))
     assert scores[[1, 2]].tolist() == [0.0, 0.0]
     assert (np.delete(scores, [1, 2]) > 0).all()
     assert scores.sum() == pytest.approx(1.0, abs=1e-5)
@@ -261,8 +192,8 @@ def test_what_nobody_takes_again_is_not_answered_to_whom_has_had_it(tmp_path: Pa
 @pytest.mark.parametrize("repeats", [True, False], ids=["again and again", "once"])
 def test_whom_nothing_is_new_to_is_answered_too(tmp_path: Path, repeats: bool) -> None:
     """By all that was had, or, where that is not answered, by what is popular."""
-    scorer = Scorer.load(written(tmp_path / "model", data(repeats=repeats)))
-    history = clicks(*(f"i{item}" for item in range(9)))
+    scorer = Scorer.load(write_model(tmp_path / "model", make_data(repeats=repeats)))
+    history = make_clicks(*(f"i{item}" for item in range(9)))
     scores = scorer.scores(Query(user_id="ann", history=history, now=NOW, context={"device": "tv"}))
     assert scores.sum() == pytest.approx(1.0, abs=1e-5)
     assert (scores > 0).all()
@@ -270,122 +201,15 @@ def test_whom_nothing_is_new_to_is_answered_too(tmp_path: Path, repeats: bool) -
 
 
 def test_a_network_that_is_certain_is_no_reason_to_fail(tmp_path: Path) -> None:
-    folder = written(tmp_path / "model", data())
+    folder = write_model(tmp_path / "model", make_data())
     network = network_of(folder)
     for certain, repeated in ((5000.0, 1.0), (-5000.0, 0.0)):
         with torch.no_grad():
             network.again.of_user.bias.fill_(certain)  # type: ignore[union-attr]
         save_file(network.state_dict(), folder / WEIGHTS)
-        scores = Scorer.load(folder).scores(Query(user_id="ann", history=clicks("i1", "i2"), now=NOW))
+        scores = Scorer.load(folder).scores(Query(user_id="ann", history=make_clicks("i1", "i2"), now=NOW))
         assert scores[[1, 2]].sum() == pytest.approx(repeated, abs=1e-5)
         assert scores.sum() == pytest.approx(1.0, abs=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("user_id", "history", "now", "context"),
-    [
-        pytest.param("bob", clicks("i1", "i2"), NOW, {"device": "tv"}, id="another user"),
-        pytest.param("ann", clicks("i1", "i2"), NOW, {"device": "phone"}, id="another context"),
-        pytest.param("ann", clicks("i1", "i2"), NOW + HOUR, {"device": "tv"}, id="later"),
-        pytest.param("ann", clicks("i2", "i1"), NOW, {"device": "tv"}, id="another order"),
-        pytest.param("ann", clicks("i1", "i1", "i2"), NOW, {"device": "tv"}, id="taken twice"),
-        pytest.param(
-            "ann", [one._replace(event_type="buy") for one in clicks("i1", "i2")], NOW, {"device": "tv"}, id="bought"
-        ),
-        pytest.param(
-            "ann",
-            [one._replace(timestamp=one.timestamp - 5 * HOUR * (2 - n)) for n, one in enumerate(clicks("i1", "i2"))],
-            NOW,
-            {"device": "tv"},
-            id="long ago",
-        ),
-    ],
-)
-def test_everything_said_acts(
-    scorer: Scorer, user_id: str, history: Sequence[Past], now: float, context: dict[str, str]
-) -> None:
-    usual = scorer.scores(Query(user_id="ann", history=clicks("i1", "i2"), now=NOW, context={"device": "tv"}))
-    assert np.abs(scorer.scores(Query(user_id=user_id, history=history, now=now, context=context)) - usual).max() > 1e-4
-
-
-def test_the_history_of_a_user_is_as_trained_on(scorer: Scorer) -> None:
-    histories = data().histories
-    expected = [
-        Past(histories.item_ids[item], int(at), [None, "click", "buy"][type_ + 1])
-        for item, at, type_ in zip(
-            histories.items[12:24], histories.timestamps[12:24], histories.event_types[12:24], strict=True
-        )
-    ]
-    assert scorer.history("bob") == expected
-    assert scorer.history("nobody") == []
-
-
-def test_a_stranger_is_shown_what_is_popular(scorer: Scorer) -> None:
-    popular = scorer.scores(Query(user_id="nobody", now=NOW))
-    np.testing.assert_allclose(popular, POPULARITY, rtol=1e-6)
-    popular[:] = 0  # what is handed out is a copy
-    for user_id, history, context in (
-        ("nobody", [], {"weather": "wet", "device": "fridge"}),
-        ("nobody", [Past("never heard of", 5.0)], {}),
-        ("cleo", [], {}),
-    ):
-        np.testing.assert_allclose(
-            scorer.scores(Query(user_id=user_id, history=history, now=NOW, context=context)), POPULARITY, rtol=1e-6
-        )
-
-
-def test_someone_of_whom_only_metadata_are_known_is_shown_what_such_users_begin_with(scorer: Scorer) -> None:
-    ann, bob, on_tv = (
-        scorer.scores(Query(user_id=user_id, now=NOW, context=context))
-        for user_id, context in (("ann", {}), ("bob", {}), ("nobody", {"device": "tv"}))
-    )
-    for one, other in ((ann, bob), (ann, on_tv), (ann, POPULARITY), (on_tv, POPULARITY)):
-        assert np.abs(one - other).max() > 1e-3
-    assert ann.sum() == pytest.approx(1.0, abs=1e-5)
-
-
-def test_unknown_items_columns_and_types_are_passed_over(scorer: Scorer) -> None:
-    usual = scorer.scores(Query(user_id="ann", history=clicks("i1", "i2"), now=NOW, context={"device": "tv"}))
-    first, second = clicks("i1", "i2")
-    with_unknown = [first, Past("?", first.timestamp + 1, "click"), second]
-    np.testing.assert_allclose(
-        scorer.scores(Query(user_id="ann", history=with_unknown, now=NOW, context={"DEVICE": "tv", "sun": "out"})),
-        usual,
-        atol=1e-6,
-    )
-    named = [one._replace(event_type="CLICK") for one in (first, second)]
-    np.testing.assert_allclose(
-        scorer.scores(Query(user_id="ann", history=named, now=NOW, context={"device": "tv"})), usual, atol=1e-6
-    )
-    untyped, unheard = (
-        scorer.scores(
-            Query(
-                user_id="ann",
-                history=[one._replace(event_type=type_) for one in (first, second)],
-                now=NOW,
-                context={"device": "tv"},
-            )
-        )
-        for type_ in (None, "wink")
-    )
-    np.testing.assert_allclose(untyped, unheard, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    "history",
-    [
-        pytest.param([Past("i1", NOW + HOUR), Past("i2", NOW + 9 * HOUR)], id="in the future"),
-        pytest.param([Past("i1", NOW), Past("i2", NOW - HOUR)], id="out of order"),
-        pytest.param([Past("i1", 0.0), Past("i2", 4e12)], id="in milliseconds"),
-        pytest.param([Past("i1", -1e12)], id="long before the epoch"),
-        pytest.param([Past("i1", NOW + 0.25), Past("i2", NOW + 0.5)], id="parts of a second"),
-        pytest.param([Past("i1", NOW)] * 100_000, id="very long"),
-    ],
-)
-def test_odd_histories_are_scored(scorer: Scorer, history: list[Past]) -> None:
-    scores = scorer.scores(Query(user_id="ann", history=history, now=NOW))
-    assert np.isfinite(scores).all()
-    assert scores.sum() == pytest.approx(1.0, abs=1e-5)
 
 
 def test_each_item_of_a_history_is_one_pair_as_it_stands_last() -> None:
@@ -414,7 +238,7 @@ def test_each_item_of_a_history_is_one_pair_as_it_stands_last() -> None:
 
 
 def test_nobody_has_taken_anything_yet() -> None:
-    network = acting(HrnnConfig(items=9, hidden=32, repeats=True)).eval()
+    network = make_network(HrnnConfig(items=9, hidden=32, repeats=True)).eval()
     nothing = torch.zeros(0, dtype=torch.long)
     log_shares = history_log_shares(network, nothing, nothing.double(), nothing, NOW)
     assert log_shares.exp().sum() == pytest.approx(1.0, abs=1e-5)
@@ -426,7 +250,7 @@ def test_nobody_has_taken_anything_yet() -> None:
 
 
 def test_threads_may_share_it(scorer: Scorer) -> None:
-    histories = [clicks(f"i{n % 9}", f"i{(3 * n + 1) % 9}", f"i{(5 * n) % 9}") for n in range(40)]
+    histories = [make_clicks(f"i{n % 9}", f"i{(3 * n + 1) % 9}", f"i{(5 * n) % 9}") for n in range(40)]
 
     def score(history: list[Past]) -> np.ndarray:
         return scorer.scores(Query(user_id="ann", history=history, now=NOW))
@@ -434,54 +258,3 @@ def test_threads_may_share_it(scorer: Scorer) -> None:
     alone = [score(history) for history in histories]
     with ThreadPoolExecutor(4) as pool:
         np.testing.assert_allclose(list(pool.map(score, histories)), alone, rtol=1e-5)
-
-
-def test_weights_that_are_damaged_or_of_another_form_are_refused(tmp_path: Path) -> None:
-    folder = written(tmp_path / "model", data())
-    size = (folder / WEIGHTS).stat().st_size
-    good = (folder / WEIGHTS).read_bytes()
-    (folder / WEIGHTS).write_bytes(bytes(size))
-    with pytest.raises(ArtifactError, match=r"model\.safetensors cannot be read"):
-        Scorer.load(folder)
-    (folder / WEIGHTS).write_bytes(good[: size // 2])
-    with pytest.raises(ArtifactError, match="the model is incomplete"):
-        Scorer.load(folder)
-    (folder / WEIGHTS).write_bytes(good)
-    description = (folder / "model.json").read_text()
-    for said, other in (('"hidden":32', '"hidden":48'), ('"hidden":32', '"depth":32')):
-        (folder / "model.json").write_text(description.replace(said, other))
-        with pytest.raises(ArtifactError, match=r"model\.safetensors cannot be read"):
-            Scorer.load(folder)
-    (folder / "model.json").write_text(description)
-    assert Scorer.load(folder).item_ids
-
-
-def test_what_was_counted_must_be_whole(tmp_path: Path) -> None:
-    folder = written(tmp_path / "model", data())
-    for path in sorted((folder / COUNTERS).iterdir()):
-        whole = path.read_bytes()
-        path.write_bytes(whole[:-1])
-        with pytest.raises(ArtifactError, match=rf"{path.name} has .* bytes instead of .* the model is incomplete"):
-            Scorer.load(folder)
-        path.write_bytes(bytes(len(whole)))
-        with pytest.raises(ArtifactError, match="counters cannot be read"):
-            Scorer.load(folder)
-        path.unlink()
-        with pytest.raises(ArtifactError, match=rf"{path.name} is missing"):
-            Scorer.load(folder)
-        path.write_bytes(whole)
-    assert Scorer.load(folder).item_ids
-    other = written(tmp_path / "other", data(repeats=False))
-    (folder / COUNTERS / "like_offsets.npy").write_bytes((other / COUNTERS / "last_offsets.npy").read_bytes())
-    with pytest.raises(ArtifactError, match="counters cannot be read"):
-        Scorer.load(folder)
-
-
-@pytest.mark.parametrize("weights", [(1.0,), (1.0,) * 40, (1.0,) * 8])
-def test_a_blend_of_another_number_of_weights_is_refused(tmp_path: Path, weights: tuple[float, ...]) -> None:
-    folder = written(tmp_path / "model", data())
-    model = orjson.loads((folder / "model.json").read_bytes())
-    model["form"]["leaning"] = weights
-    (folder / "model.json").write_bytes(orjson.dumps(model))
-    with pytest.raises(ArtifactError, match="cannot be read"):
-        Scorer.load(folder)

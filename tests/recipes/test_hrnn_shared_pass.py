@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -12,6 +11,7 @@ import pytest
 
 from shared.recipes.distribution import find_best_items
 from shared.recipes.hrnn.serving.shared_pass import BLOCK, CHUNK, MOST, Floats, SharedPasses
+from tests.conftest import until
 
 HIDDEN = 24
 RNG = np.random.default_rng(0)
@@ -42,13 +42,6 @@ def softmax(logits_I: Floats) -> Floats:
     raised_I = np.exp(logits_I - logits_I.max())
     scores_I: Floats = raised_I / raised_I.sum()
     return scores_I
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 def waiting(passes: SharedPasses, pool: ThreadPoolExecutor, asked: Sequence[Floats]) -> list[Future[Floats]]:

@@ -17,7 +17,7 @@ from shared.recipes.hrnn.scoring import Scorer
 from shared.recipes.hrnn.serving import numpy_network, state_cache
 from shared.recipes.hrnn.time_buckets import bucket_gaps
 from shared.recipes.scoring_api import Past, Query
-from tests.recipes.test_hrnn_scoring import NOW, POPULARITY, data, written
+from tests.recipes.test_hrnn_scoring import NOW, POPULARITY, make_data, write_model
 from tests.recipes.whole import bag, history_log_shares, leaning_of, network_of
 
 WINDOW = 5
@@ -29,7 +29,7 @@ class Pair:
 
     def __init__(self, folder: Path, cell: str, *, repeats: bool) -> None:
         self.repeats = repeats
-        self.scorer = Scorer.load(written(folder / cell, data(repeats=repeats), cell))
+        self.scorer = Scorer.load(write_model(folder / cell, make_data(repeats=repeats), cell))
         self.network = network_of(folder / cell)
         self.leaning = leaning_of(folder / cell)
 

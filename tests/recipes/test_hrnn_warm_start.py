@@ -15,10 +15,9 @@ from safetensors.torch import load_file
 from shared.data.arrays.features import FeatureColumn
 from shared.data.arrays.histories import Histories
 from shared.data.training.training_data import TrainingData
-from shared.recipes import RECIPES
 from shared.recipes.artifact import WEIGHTS
 from shared.recipes.hrnn import warm_start as bases
-from shared.recipes.hrnn.counters import COUNTERS, BlendWeights, Counters
+from shared.recipes.hrnn.counters import COUNTERS, Counters
 from shared.recipes.hrnn.lightning_module import HrnnModule
 from shared.recipes.hrnn.plan import RETRAINING_EPOCHS
 from shared.recipes.hrnn.trainer import HrnnTrainer
@@ -28,35 +27,18 @@ from shared.recipes.scoring_api import ArtifactError, Exploration, Past, Query
 from shared.recipes.training_api import TrainingStopped
 from shared.recipes.user_personalization.scoring import Scorer
 from tests.recipes.networks import CELLS
-from tests.recipes.runs import NDCG, make_task, planned, settings, train
+from tests.recipes.runs import NDCG, planned, read_form, train
 from tests.recipes.synthetic import histories_of, training_data
-
-RECIPE = RECIPES["aws-user-personalization"]
-OLD_ITEMS, ITEMS = 30, 40
-THEN, NOW = 1_000_000, 2_000_000
-
-Sequences = dict[str, list[tuple[str, int]]]
-
-
-def walk(rng: np.random.Generator, first: int, items: int, at: int, length: int = 10) -> list[tuple[str, int]]:
-    """From one item to the next, of so many in a circle."""
-    return [(f"i{(first + step) % items:02}", at + 60 * step + int(rng.integers(60))) for step in range(length)]
-
-
-def before() -> Sequences:
-    """80 users go from one of 30 items to the next."""
-    rng = np.random.default_rng(0)
-    return {f"u{user:03}": walk(rng, int(rng.integers(OLD_ITEMS)), OLD_ITEMS, THEN) for user in range(80)}
-
-
-def after() -> Sequences:
-    """Then 30 of these, and 10 who are new, do the same with ten more items."""
-    rng = np.random.default_rng(1)
-    sequences = before()
-    for user in [*range(30), *range(80, 90)]:
-        first = int(rng.integers(OLD_ITEMS - 8, OLD_ITEMS + 2))
-        sequences.setdefault(f"u{user:03}", []).extend(walk(rng, first, ITEMS, NOW))
-    return sequences
+from tests.recipes.updates import (
+    ITEMS,
+    NOW,
+    OLD_ITEMS,
+    RECIPE,
+    THEN,
+    make_new_sequences,
+    make_old_sequences,
+    make_update_trainer,
+)
 
 
 def described(histories: Histories, *, items: bool) -> TrainingData:
@@ -75,14 +57,9 @@ def based(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """A version trained in full on what was before."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         planned(monkeypatch, epochs=8, hidden=32, streams=8, bptt=8)
-        data = described(histories_of(before()), items=request.param)
+        data = described(histories_of(make_old_sequences()), items=request.param)
         folder = tmp_path_factory.mktemp("base")
         return request.param, train(folder, data, RECIPE, retrain_on_all_users=True)[1]
-
-
-@pytest.fixture
-def updates(monkeypatch: pytest.MonkeyPatch) -> None:
-    planned(monkeypatch, hidden=32, streams=8, bptt=8)
 
 
 def predicted(artifact: Path, items: range) -> float:
@@ -100,7 +77,7 @@ def predicted(artifact: Path, items: range) -> float:
 @pytest.mark.usefixtures("updates")
 def test_it_learns_what_is_new_and_forgets_nothing(tmp_path: Path, based: tuple[bool, Path]) -> None:
     with_items, base = based
-    data = described(histories_of(after()), items=with_items)
+    data = described(histories_of(make_new_sequences()), items=with_items)
     updated, artifact = train(tmp_path, data, RECIPE, base=base, retrain_on_all_users=True)
     assert updated.epochs == 2 * RETRAINING_EPOCHS
     assert updated.metrics.keys() == updated.baseline.keys()
@@ -126,18 +103,13 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return steps
 
 
-def learner(data: TrainingData, base: WarmStart) -> HrnnTrainer:
-    new_E = base.find_new_events(data.histories)
-    return HrnnTrainer(make_task(data, RECIPE, settings(RECIPE)), int(new_E.sum()) or 1, base, new_E)
-
-
 @pytest.mark.usefixtures("updates")
 def test_before_it_has_learnt_anything_it_answers_as_the_version_it_goes_on_from(based: tuple[bool, Path]) -> None:
     """Though there are more items, users, categories and types, and all of these have other numbers."""
     with_items, artifact = based
-    histories = histories_of({"t00": [("i000", 5), ("i05", 6)], **after()})
+    histories = histories_of({"t00": [("i000", 5), ("i05", 6)], **make_new_sequences()})
     data = described_anew(histories, with_items)
-    going_on = learner(data, WarmStart.open(artifact))
+    going_on = make_update_trainer(data, WarmStart.open(artifact))
     going_on.create_sampler(np.bincount(histories.items, minlength=len(histories.item_ids)))
     served = going_on.build_served_network()
     before_it = load_file(artifact / WEIGHTS)
@@ -146,8 +118,8 @@ def test_before_it_has_learnt_anything_it_answers_as_the_version_it_goes_on_from
     torch.testing.assert_close(served.item.weight[now], before_it["item.weight"][:-1], atol=1e-5, rtol=0)
     # What is in fashion, of which the biases that are left tell too, is that of the events that there are now.
     assert going_on.blend is not None
-    assert list(going_on.blend.weights.values) == form(artifact)["leaning"]
-    counted = Counters.count_events(histories_of(before()), np.arange(80)).get_fashion(np.inf)
+    assert list(going_on.blend.weights.values) == read_form(artifact)["leaning"]
+    counted = Counters.count_events(histories_of(make_old_sequences()), np.arange(80)).get_fashion(np.inf)
     fashion_I = torch.from_numpy(np.array(going_on.blend.weights.fashion, np.float32) @ counted)
     torch.testing.assert_close(served.bias[now], before_it["bias"][:-1] - fashion_I, atol=1e-5, rtol=0)
     torch.testing.assert_close(served.item.weight[-1], before_it["item.weight"][-1])
@@ -172,13 +144,13 @@ def described_anew(histories: Histories, with_items: bool) -> TrainingData:
 
 def test_news_are_the_events_that_were_not_there(based: tuple[bool, Path]) -> None:
     base = WarmStart.open(based[1])
-    histories = histories_of(after())
+    histories = histories_of(make_new_sequences())
     new = base.find_new_events(histories)
     assert (new == (histories.timestamps >= NOW)).all()
     typed = replace(histories, event_types=np.zeros(len(new), np.int16), event_type_names=["click"])
     assert base.find_new_events(typed).all()
-    assert not base.find_new_events(histories_of(before())).any()
-    late = {**before(), "u000": [("i00", 5), *before()["u000"]]}
+    assert not base.find_new_events(histories_of(make_old_sequences())).any()
+    late = {**make_old_sequences(), "u000": [("i00", 5), *make_old_sequences()["u000"]]}
     assert np.flatnonzero(base.find_new_events(histories_of(late))).tolist() == [0]
 
 
@@ -199,7 +171,9 @@ def test_it_is_tested_by_what_is_new_alone(
         return recommend(self, events_Q, count)
 
     monkeypatch.setattr(HrnnTrainer, "recommend", looked_at)
-    sequences = {user: events[: len(before().get(user, [])) + 1] for user, events in after().items()}
+    sequences = {
+        user: events[: len(make_old_sequences().get(user, [])) + 1] for user, events in make_new_sequences().items()
+    }
     histories = histories_of({user: events for user, events in sequences.items() if len(events) > 1})
     train(tmp_path, described(histories, items=based[0]), RECIPE, base=based[1])
     (events_Q, _), *of_report = asked
@@ -214,7 +188,7 @@ def test_it_is_tested_by_what_is_new_alone(
 def test_without_new_events_nothing_is_learnt(tmp_path: Path, based: tuple[bool, Path], news: str) -> None:
     """But a new item has its place, and is explored."""
     with_items, base = based
-    histories = histories_of(before(), unseen=("i99",) if news == "an item" else ())
+    histories = histories_of(make_old_sequences(), unseen=("i99",) if news == "an item" else ())
     updated, artifact = train(tmp_path, described(histories, items=with_items), RECIPE, base=base)
     model = orjson.loads((base / "model.json").read_bytes())
     assert (updated.metrics, updated.baseline, updated.epochs) == (model["metrics"], model["baseline"], 0)
@@ -238,7 +212,7 @@ def test_an_update_that_was_cut_off_is_taken_up_again(
     tmp_path: Path, based: tuple[bool, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_items, base = based
-    data = described(histories_of(after()), items=with_items)
+    data = described(histories_of(make_new_sequences()), items=with_items)
     options: dict[str, Any] = {"base": base, "retrain_on_all_users": True, "checkpoint_seconds": 0}
     whole, expected = train(tmp_path / "whole", data, RECIPE, **options)
     told = iter(range(10**6))
@@ -251,125 +225,6 @@ def test_an_update_that_was_cut_off_is_taken_up_again(
     assert steps
 
 
-# What is taken again, and what is counted
-
-
-def favourites(rng: np.random.Generator, first: int, items: int, at: int, length: int = 12) -> list[tuple[str, int]]:
-    """Four items, again and again, and days apart."""
-    taken = rng.integers(0, 4, length)
-    return [(f"i{(first + int(item)) % items:02}", at + 90_000 * step) for step, item in enumerate(taken)]
-
-
-def fond(items: int = OLD_ITEMS, *, more: bool = False) -> TrainingData:
-    """140 users have favourites; then 20 of them have others, and so have 5 new users."""
-    rng = np.random.default_rng(0)
-    sequences = {f"u{n:03}": favourites(rng, int(rng.integers(items)), items, THEN) for n in range(140)}
-    for user in [*range(20), *range(140, 145)] if more else []:
-        rows = favourites(rng, int(rng.integers(items - 4, items + 4)), items + 10, 3 * NOW)
-        sequences.setdefault(f"u{user:03}", []).extend(rows)
-    histories = histories_of(sequences)
-    types = np.array([int(item) % 2 for item in histories.items], np.int16)
-    return training_data(replace(histories, event_types=types, event_type_names=["click", "buy"]))
-
-
-@pytest.fixture(scope="module")
-def of_favourites(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        planned(monkeypatch, epochs=4, hidden=32, streams=8, bptt=8)
-        return train(tmp_path_factory.mktemp("favourites"), fond(), RECIPE, retrain_on_all_users=True)[1]
-
-
-def form(artifact: Path) -> dict[str, Any]:
-    described: dict[str, Any] = orjson.loads((artifact / "model.json").read_bytes())["form"]
-    return described
-
-
-@pytest.mark.usefixtures("updates")
-def test_what_is_known_of_taking_again_is_handed_on(of_favourites: Path) -> None:
-    """With the range that it was learnt of, and all times that were learnt; items have other numbers."""
-    histories = fond(more=True).histories
-    assert form(of_favourites)["repeats"]
-    base = WarmStart.open(of_favourites)
-    going_on = learner(training_data(replace(histories, event_type_names=["buy", "click", "look"])), base)
-    served, before_it = going_on.build_served_network().state_dict(), load_file(of_favourites / WEIGHTS)
-    ids = base.histories.item_ids
-    now = [histories.item_ids.index(item_id) for item_id in ids]
-    new = np.setdiff1d(np.arange(len(histories.item_ids)), now)
-    assert len(new)
-    names = {name for name in before_it if name.startswith("again.")}
-    assert names == {name for name in served if name.startswith("again.")}
-    for name in names - {"again.bias.weight", "again.of_type.weight"}:
-        torch.testing.assert_close(served[name], before_it[name], msg=name)
-    assert (served["again.least"] > -1e6).all()
-    assert (served["again.most"] < 1e6).all()
-    torch.testing.assert_close(served["again.bias.weight"][now], before_it["again.bias.weight"])
-    assert (served["again.bias.weight"][new] == 0).all()
-    torch.testing.assert_close(served["again.of_type.weight"][[0, 2, 1]], before_it["again.of_type.weight"])
-    assert (served["again.of_type.weight"][3] == 0).all()
-    for name in ("scale.weight", "shift.weight", "gap.weight"):
-        torch.testing.assert_close(served[name], before_it[name])
-    assert going_on.network.config.longest == form(of_favourites)["longest"] < 1e9
-    assert going_on.network.config.instead == form(of_favourites)["instead"] > 0
-
-
-@pytest.mark.usefixtures("updates")
-def test_without_new_events_it_leans_on_what_was_counted_as_before(tmp_path: Path, of_favourites: Path) -> None:
-    _, artifact = train(tmp_path, fond(), RECIPE, base=of_favourites)
-    assert form(artifact) == form(of_favourites)
-    assert form(artifact)["leaning"] != list(BlendWeights().values)
-    one, other = (
-        {path.name: path.read_bytes() for path in (each / COUNTERS).iterdir()} for each in (artifact, of_favourites)
-    )
-    assert one == other
-    now, before_it = Scorer.load(artifact), Scorer.load(of_favourites)
-    for user in ("u000", "u077"):
-        history = before_it.history(user)
-        for later in (60, 7000, 10**9):
-            query = Query(now=history[-1].timestamp + later, user_id=user, history=history)
-            np.testing.assert_allclose(now.scores(query), before_it.scores(query), atol=1e-5)
-
-
-@pytest.mark.usefixtures("updates")
-def test_what_is_new_is_counted_too_and_the_weights_stay(tmp_path: Path, of_favourites: Path) -> None:
-    data = fond(more=True)
-    updated, artifact = train(tmp_path, data, RECIPE, base=of_favourites, retrain_on_all_users=True)
-    assert updated.epochs == 2 * RETRAINING_EPOCHS
-    for name in ("leaning", "longest", "instead", "repeats"):
-        assert form(artifact)[name] == form(of_favourites)[name], name
-    expected = Counters.count_events(data.histories, np.arange(len(data.histories.user_ids)))
-    found = Counters.open(artifact / COUNTERS)
-    np.testing.assert_array_equal(found.last.weights, expected.last.weights)
-    np.testing.assert_array_equal(found.prior_I, expected.prior_I)
-    scorer = Scorer.load(artifact)
-    history = [Past(f"i{n}", 4e6 + 60 * n, "click") for n in (34, 35, 34)]
-    scores = scorer.scores(Query(now=4e6 + 9000.0, history=history))
-    assert scores.sum() == pytest.approx(1.0, abs=1e-5)
-    assert (scores > 0).all()
-    assert scores[scorer.item_ids.index("i34")] > 3 / len(scores)
-
-
-@pytest.mark.usefixtures("updates")
-def test_what_nobody_took_again_is_not_answered_after_an_update_either(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Until a version is trained in full: who takes what again was never learnt, and the news tell too little of it."""
-    planned(monkeypatch, epochs=1, hidden=32, streams=8, bptt=8)
-    base = train(tmp_path / "base", training_data(histories_of(before())), RECIPE)[1]
-    assert not form(base)["repeats"]
-    rng = np.random.default_rng(1)
-    again = {
-        user: events + favourites(rng, user_at % 30, 30, NOW) for user_at, (user, events) in enumerate(before().items())
-    }
-    _, artifact = train(tmp_path, training_data(histories_of(again)), RECIPE, base=base)
-    assert not form(artifact)["repeats"]
-    scorer = Scorer.load(artifact)
-    scores = scorer.scores(Query(now=4e6, history=[Past("i03", 3e6), Past("i07", 3e6 + 60)]))
-    assert scores[[3, 7]].tolist() == [0.0, 0.0]
-    assert scores.sum() == pytest.approx(1.0, abs=1e-5)
-    in_full = train(tmp_path / "full", training_data(histories_of(again)), RECIPE)[1]
-    assert form(in_full)["repeats"]
-
-
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.usefixtures("updates")
 def test_the_cell_and_the_parameters_are_those_of_the_base(
@@ -377,10 +232,10 @@ def test_the_cell_and_the_parameters_are_those_of_the_base(
 ) -> None:
     """Whatever the operator has chosen since then."""
     planned(monkeypatch, epochs=1)
-    data = training_data(histories_of(before()))
+    data = training_data(histories_of(make_old_sequences()))
     _, base = train(tmp_path / "base", data, RECIPE, cell=cell, parameters={"recency_mask": "false"})
     other = next(each for each in CELLS if each != cell)
-    _, artifact = train(tmp_path, training_data(histories_of(after())), RECIPE, base=base, cell=other)
+    _, artifact = train(tmp_path, training_data(histories_of(make_new_sequences())), RECIPE, base=base, cell=other)
     model = orjson.loads((artifact / "model.json").read_bytes())
     assert model["form"]["cell"] == cell
     assert model["parameters"]["recency_mask"] == "false"

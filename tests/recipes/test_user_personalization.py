@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 import pytest
 
-from shared.data.training.rewards import EMPHASIS, SENSITIVITIES, Rewards
+from shared.data.training.rewards import EMPHASIS, Rewards
 from shared.recipes import RECIPES
 from shared.recipes.artifact import WEIGHTS
 from shared.recipes.declaration import Recipe
@@ -249,7 +249,7 @@ def test_the_sensitivity_moves_what_is_recommended_brings_in(
     had_of = [np.arange(50) == 3, np.zeros(50, np.bool_)]
     earned: list[list[float]] = []
     expected: list[list[float]] = []
-    for sensitivity in SENSITIVITIES:
+    for sensitivity in EMPHASIS:
         data = replace(training_data(histories), rewards=Rewards.from_numbers(prices, sensitivity))
         trained, artifact = train(tmp_path / sensitivity, data, recipe)
         assert 0 <= trained.metrics[AVERAGE_REWARDS] <= 1

@@ -1,15 +1,13 @@
-"""What stands where a simulated process meets the world: the store's server, the broker, the disk, child processes.
+"""What stands where a simulated process meets the world: the store's server, the broker, the disk.
 
 Each is real in what it promises (the store is the in-memory twin) and unreliable as the run's ``Faults`` say.
 """
 
 from __future__ import annotations
 
-import queue as threads
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +16,10 @@ import redis.exceptions
 from kombu.exceptions import OperationalError
 
 from shared.aws import arns
-from shared.jobs.runner import ActivityTracker
-from shared.resources.solution.tuning import METRICS
-from shared.serving.model_cache import NotDeployable
-from shared.state.messages import BY_WIRE, Message, RunTrial
+from shared.state.messages import BY_WIRE, Message
 from shared.store import Record
-from tests.simulation.world import Event, SimProcess, Task, World
+from tests.simulation.threads import Event
+from tests.simulation.world import Task, World
 from tests.unit.state_machine.control_plane import WatchedStore
 
 #: The methods of a store, each one step.
@@ -35,11 +31,7 @@ CALLS = (
     *("clear_dataset", "save_put_records", "get_last_put"),
 )
 #: Those of which more must hold than the twin checks by itself.
-WATCHED = frozenset({"create", "replace", "claim"})
-#: A worker knows that its work is another's after so long (seconds): it looks each second, and may not be answered.
-NOTICED = 3.5
-#: How often a job that goes well shows that it gets on (seconds).
-SIGN_EVERY = 8.0
+WATCHED = frozenset({"create", "replace", "claim_lease"})
 #: Of a call that is not answered (seconds).
 PATIENCE = 0.5
 
@@ -251,198 +243,6 @@ class Disk:
 
     def create_workspace(self, arn: str) -> Path:
         return Path("/nowhere")
-
-
-@dataclass(eq=False)
-class Child:
-    """``shared.jobs.subprocess_pool.JobProcess``: a job's process, which outlives a stopped worker only."""
-
-    world: World
-    faults: Faults
-    disk: Disk
-    server: Server
-    worker: SimProcess
-    says: list[tuple[float, Mapping[str, Any] | None]] = field(default_factory=list)
-    arn: str = ""
-    attempt: int = 0
-    alive: bool = True
-    at_work: bool = False
-    told: Task | None = None
-    lost_since: float | None = None
-
-    def submit(self, job: str, arn: str, attempt: int) -> None:
-        """Draw how the job will go."""
-        chance = self.world.chance
-        self.world.step("order", job, arn, attempt)
-        self.arn, self.attempt, self.at_work, self.lost_since = arn, attempt, True, None
-        at = self.world.now + chance.choice((0.05, 0.3, 1.5))
-        curve: list[tuple[int, float, float]] = []
-        for epoch in range(1, chance.randrange(4)):
-            curve.append((epoch, chance.random(), float(epoch)))
-            progress = {"phase": "working", "epoch": epoch}
-            if job == RunTrial.wire:
-                progress |= {"gain": curve[-1][1], "curve": list(curve), "seconds": float(epoch)}
-            self.says.append((at, {"progress": progress}))
-            until = at + chance.choices((0.2, 1.0, 4.0, 12.0, 40.0), (8, 8, 8, 6, 2))[0]
-            while until - at > SIGN_EVERY:
-                at += SIGN_EVERY
-                self.says.append((at, {"alive": True}))
-            at = until
-        if chance.random() < self.faults.hung:
-            self.world.tell("WILL HANG", arn)
-        elif chance.random() < self.faults.child:
-            self.says.append((at, None))
-        elif chance.random() < 0.12:
-            self.says.append((at, {"failed": f"It can't be done: {arn} of attempt {attempt}"}))
-        else:
-            self.says.append((at, {"finished": self._outcome(job)}))
-            self.world.at(at, lambda: self._keep(arn, attempt))
-
-    def _outcome(self, job: str) -> Mapping[str, Any]:
-        outcome = {"metrics": {}, "baseline": {}, "seconds": 2.0, "epochs": 3, "rows": 7, "by attempt": self.attempt}
-        if job != RunTrial.wire:
-            return outcome
-        found = dict.fromkeys(METRICS, self.world.chance.random())
-        return {**outcome, "metrics": found, "errors": dict.fromkeys(METRICS, 0.01)}
-
-    def _keep(self, arn: str, attempt: int) -> None:
-        """The folder is renamed into its place, and that is said."""
-        if self.alive and self.at_work and (self.arn, self.attempt) == (arn, attempt):
-            self.disk.kept[arn] = attempt
-
-    def receive(self, seconds: float) -> Mapping[str, Any] | None:
-        self.world.step("hear", self.arn)
-        if not self.alive:
-            return None
-        if not self.says or self.says[0][0] > self.world.now:
-            # A worker asks ten times a second. Nobody can tell it from one that asks once, and hears as soon.
-            ahead = self.says[0][0] - self.world.now if self.says else 1.0
-            self.world.pause(min(max(seconds, 0.9), ahead))
-        if not self.says or self.says[0][0] > self.world.now:
-            raise threads.Empty
-        _, said = self.says.pop(0)
-        if said is None:
-            self.alive = False
-        elif not {"progress", "alive"} & said.keys():
-            self.at_work = False
-        self.world.tell("hears", self.arn, said)
-        return said
-
-    def cancel(self) -> None:
-        """It may be about to end, or not listen."""
-        self.world.step("ask to stop", self.arn)
-        chance = self.world.chance
-        if self.says and chance.random() < 0.8:
-            del self.says[:]
-            self.says.append((self.world.now + chance.choice((0.1, 1.0)), {"stopped": True}))
-        elif chance.random() < 0.5:
-            del self.says[:]
-
-    def kill(self) -> None:
-        self.world.step("kill child", self.arn)
-        self.alive = self.at_work = False
-
-    def wait_or_kill(self, patience: float = 0.0) -> int:
-        self.world.step("end child", self.arn)
-        killed = self.alive
-        self.alive = self.at_work = False
-        return -9 if killed else 1
-
-    def check(self) -> None:
-        """Nobody goes on with what is not theirs any more, but for as long as it takes to notice."""
-        held = self.server.twin.get_lease(self.arn)
-        mine = held is not None and held.attempt == self.attempt
-        unaware = max(self.worker.stopped_until, self.faults.redis_back) > self.world.now - 1
-        if mine or unaware or not (self.alive and self.at_work):
-            self.lost_since = None
-        elif self.lost_since is None:
-            self.lost_since = self.world.now
-        elif self.world.now - self.lost_since > NOTICED:
-            self.world.breaks(f"attempt {self.attempt} is still at {self.arn}, which is its worker's no more")
-
-
-class Children:
-    """``shared.jobs.subprocess_pool.JobProcessPool`` of all workers."""
-
-    def __init__(self, world: World, faults: Faults, disk: Disk, server: Server) -> None:
-        self._world, self._faults, self._disk, self._server = world, faults, disk, server
-        self.all: list[Child] = []
-
-    def acquire(self, _module: str) -> Child:
-        self._world.step("take child")
-        assert self._world.task is not None
-        worker = self._world.task.process
-        child = Child(self._world, self._faults, self._disk, self._server, worker)
-        self.all.append(child)
-
-        def leashed() -> None:
-            child.alive = child.at_work = False
-
-        worker.at_death.append(leashed)
-        return child
-
-    def release(self, child: Child, _seconds: float) -> None:
-        child.alive = child.at_work = False
-
-    def workers(self) -> list[SimProcess]:
-        """Those whose children are at work."""
-        return [child.worker for child in self.all if child.alive and child.at_work]
-
-    def is_work_going_on(self) -> bool:
-        """Whether a job is at work that does not hang."""
-        return any(child.alive and child.at_work and child.says for child in self.all)
-
-    def check(self) -> None:
-        self.all = [child for child in self.all if child.alive]
-        for child in self.all:
-            child.check()
-
-
-class ModelLoader:
-    """``services.runtime.loader.ModelLoader`` and ``shared.serving.model_cache.ModelCache`` of one runtime."""
-
-    def __init__(self, world: World, disk: Disk) -> None:
-        self._world, self._disk = world, disk
-        self._held: dict[str, object] = {}
-
-    def get_model(self, version_arn: str) -> object | None:
-        return self._held.get(version_arn)
-
-    def keep_only(self, needed: set[str]) -> None:
-        self._held = {arn: model for arn, model in self._held.items() if arn in needed}
-
-    def begin_loading(self, version_arn: str) -> Future[Any]:
-        return _Loaded(self._world, self, version_arn, self._disk)
-
-
-class _Loaded(Future[Any]):
-    def __init__(self, world: World, loading: ModelLoader, version_arn: str, disk: Disk) -> None:
-        super().__init__()
-        self._world, self._loading, self._arn, self._disk = world, loading, version_arn, disk
-        self.set_result(None)
-
-    def result(self, timeout: float | None = None) -> Any:
-        self._world.step("load", self._arn)
-        self._world.pause(self._world.chance.choice((0.02, 0.5, 3.0)))
-        if self._arn not in self._disk.kept:
-            raise NotDeployable(f"The artifact of {self._arn} is missing.")
-        self._loading._held[self._arn] = object()
-        return None
-
-
-class WarmUp:
-    """``services.runtime.warm_up.WarmUp`` of one runtime: what filters read is at hand after a while."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self.activity = ActivityTracker()
-
-    def prepare_endpoint(self, record: Record, _body: Mapping[str, Any], _model: Any) -> None:
-        self._world.step("prepare", record.arn)
-
-    def prepare_filter(self, record: Record) -> None:
-        self._world.step("prepare", record.arn)
-        self._world.pause(self._world.chance.choice((0.02, 0.5, 3.0)))
 
 
 class Reply:

@@ -126,6 +126,17 @@ def events_that_are_not_remembered(patch: pytest.MonkeyPatch) -> None:
     patch.setitem(known, "PutEvents", put)
 
 
+def a_lease_that_keeps_no_other_worker_out(patch: pytest.MonkeyPatch) -> None:
+    """A message that comes twice has two workers at one job."""
+    real = MemoryStore.claim_lease
+
+    def claim(self: MemoryStore, arn: str, *args: Any) -> Any:
+        self._leases.pop(arn, None)
+        return real(self, arn, *args)
+
+    patch.setattr(MemoryStore, "claim_lease", claim)
+
+
 def a_worker_that_works_on_without_its_lease(patch: pytest.MonkeyPatch) -> None:
     real = runner.JobMonitor._renew_lease
 
@@ -190,6 +201,7 @@ PLANTED: Mapping[str, Plant] = {
         nobody_looks_for_dead_workers,
         a_call_that_is_not_remembered,
         events_that_are_not_remembered,
+        a_lease_that_keeps_no_other_worker_out,
         a_worker_that_works_on_without_its_lease,
         a_job_that_hangs_and_is_waited_for,
         an_owner_that_goes_before_what_it_owns,

@@ -36,8 +36,11 @@ from shared.resources.dataset import requests as of_datasets
 from shared.resources.event_tracker import requests as of_trackers
 from shared.resources.filter import requests as of_filters
 from shared.settings import Settings
-from tests.simulation.edges import Broker, Children, Disk, Faults, ModelLoader, Server, Store, WarmUp
-from tests.simulation.world import Broken, Event, Killed, SimProcess, Threads, Time, World
+from tests.simulation.child_processes import Children
+from tests.simulation.edges import Broker, Disk, Faults, Server, Store
+from tests.simulation.models import ModelLoader, WarmUp
+from tests.simulation.threads import Event, Threads, Time
+from tests.simulation.world import Broken, Killed, SimProcess, World
 from tests.unit.state_machine.control_plane import Refused
 
 with patch("shared.jobs.worker_process.create_worker_app"):  # the handlers alone: there is no Celery here

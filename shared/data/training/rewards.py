@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self, get_args
+from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,6 @@ import numpy.typing as npt
 from shared.data.arrays import npy_files
 
 Sensitivity = Literal["OFF", "LOW", "MEDIUM", "HIGH"]
-SENSITIVITIES: tuple[Sensitivity, ...] = get_args(Sensitivity)
 EMPHASIS: Mapping[Sensitivity, float] = {"OFF": 0.0, "LOW": 0.5, "MEDIUM": 1.0, "HIGH": 2.0}
 
 MIN_SHARE = 0.01

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 import urllib3
 
+from tests.conftest import until
 from tests.heaps import GLIBC
 
 ROOT = Path(__file__).parents[3]
@@ -43,18 +44,19 @@ class Server:
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=SOON)
 
+    def is_listening(self) -> bool:
+        try:
+            self.connect().close()
+        except OSError:
+            return False
+        return True
+
 
 @contextmanager
 def serving(folder: Path, *, leader_followers: bool = True) -> Iterator[Server]:
     server = Server(folder, leader_followers=leader_followers)
     try:
-        until = time.monotonic() + 30
-        while time.monotonic() < until:
-            try:
-                server.connect().close()
-                break
-            except OSError:
-                time.sleep(0.05)
+        until(server.is_listening, 30, "gunicorn")
         yield server
     finally:
         server.process.send_signal(signal.SIGQUIT)
@@ -152,9 +154,9 @@ def test_who_asks_to_close_and_does_not_stops_nobody(server: Server) -> None:
         assert said(server, "/", b"other").endswith("other")
     assert time.monotonic() - began < 1.5
     # What it still says is read, and it is gone when its time is over.
-    until = time.monotonic() + SOON
+    end = time.monotonic() + SOON
     with pytest.raises((BrokenPipeError, ConnectionResetError)):  # noqa: PT012 -- at which of these is not told
-        while time.monotonic() < until:
+        while time.monotonic() < end:
             staying[0].sendall(b"more")
             time.sleep(0.05)
 

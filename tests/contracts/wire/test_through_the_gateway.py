@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from http.client import HTTPResponse
 from pathlib import Path
@@ -23,6 +22,7 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from services.cli.local.processes import BY_NAME, GUNICORN
+from tests.conftest import until
 from tests.contracts.wire.served import KEYS
 
 ROOT = Path(__file__).parents[3]
@@ -69,14 +69,13 @@ class Processes:
         return f"http://127.0.0.1:{self.ports['gateway']}"
 
     def wait(self) -> None:
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
+        def answers() -> bool:
             try:
-                if urllib3.request("GET", f"{self.url}/ping", retries=False).status == 200:
-                    return
+                return urllib3.request("GET", f"{self.url}/ping", retries=False).status == 200
             except urllib3.exceptions.HTTPError:
-                time.sleep(0.05)
-        raise AssertionError("the gateway did not come up")
+                return False
+
+        until(answers, 30, "the gateway")
 
 
 def _free_port() -> int:
@@ -239,20 +238,13 @@ def test_a_service_that_is_killed_and_started_again_is_not_felt(processes, clien
     callers = [threading.Thread(target=keep_calling) for _ in range(3)]
     for caller in callers:
         caller.start()
-    _until(lambda: len(statuses) > 10)
+    until(lambda: len(statuses) > 10)
     processes.kill(service)
     processes.start_service(service)
     before = len(statuses)
-    _until(lambda: len(statuses) > before + 10)
+    until(lambda: len(statuses) > before + 10)
     over.set()
     for caller in callers:
         caller.join(20)
         assert not caller.is_alive()
     assert set(statuses) == {200}
-
-
-def _until(condition) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, "waited for 30 s"
-        time.sleep(0.01)

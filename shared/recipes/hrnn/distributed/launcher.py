@@ -127,10 +127,6 @@ class RankProcesses:
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
         return f"Process {number} of the {self._size} that trained together died: {how}. The worker's log says more."
 
-    def have_ended(self) -> bool:
-        """Return True once all these ranks have ended."""
-        return all(process.poll() is not None for process in self._processes.values())
-
     def kill_all(self) -> None:
         """Kill the ranks that still run, and wait for their end."""
         for process in self._processes.values():

@@ -6,9 +6,10 @@ import contextlib
 import json
 import socket
 import threading
-import time
 from dataclasses import dataclass
 from http.client import HTTPMessage
+
+from tests.conftest import until
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 
@@ -94,10 +95,11 @@ def assert_refused(answer: GatewayAnswer, code: str, status: int) -> dict[str, s
 
 
 def wait_until_refused(port: int) -> None:
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
+    def is_refused() -> bool:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
         except ConnectionRefusedError:
-            return
-    raise AssertionError(f"port {port} is still open")
+            return True
+        return False
+
+    until(is_refused, 5, f"port {port} to close")

@@ -117,6 +117,10 @@ def test_other_types_are_refused(type_: Any) -> None:
     [
         ("{", "The schema is not valid JSON: "),
         ("[" * 19_000, "The schema is not valid JSON: "),
+        ("1" * 5_000, "The schema is not valid JSON: "),
+        ('{"type": "record", "name": "\\ud800", "fields": []}', "The schema is not valid JSON: "),
+        ('{"type": "record", "name": "Items", "doc": "\\udc00"}', "The schema is not valid JSON: "),
+        ('{"type": "record", "name": "Items", "version": NaN}', "The schema is not valid JSON: "),
         ("[]", "must be an Avro record"),
         ('"record"', "must be an Avro record"),
         ('{"type": "enum", "name": "Items"}', "must be an Avro record"),

@@ -11,6 +11,7 @@ from prometheus_client import REGISTRY
 
 from shared.store import quarantine, redis_errors
 from shared.store.quarantine import Quarantine
+from tests.strict import STRICT
 
 
 class Clock:
@@ -100,3 +101,13 @@ def test_a_key_of_another_type_is_an_entry_of_its_own_fault(clock: Clock) -> Non
     walk.broken = redis.exceptions.ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value")
     assert redis_errors.get_refusal_code(walk.broken) is None
     assert walk() == ["a", "c"]
+
+
+def test_a_walk_of_the_tests_ends_with_the_error_of_its_entry() -> None:
+    """Without this, the tests that walk with it would pass although an entry was set aside."""
+
+    def fail() -> None:
+        raise KeyError("kind")
+
+    with pytest.raises(KeyError):
+        STRICT.run_unless_quarantined("one", fail)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.data.training.rewards import MIN_SHARE, SENSITIVITIES, Rewards
+from shared.data.training.rewards import EMPHASIS, MIN_SHARE, Rewards
 
 NAN = float("nan")
 
@@ -27,7 +27,7 @@ def test_negative_numbers_are_raised_to_0_and_unknown_ones_are_the_mean() -> Non
 def test_the_expected_reward_rises_with_the_sensitivity(numbers: list[float], seed: int) -> None:
     p = np.random.default_rng(seed).dirichlet(np.ones(len(numbers)))
     expected = []
-    for sensitivity in SENSITIVITIES:
+    for sensitivity in EMPHASIS:
         rewards = Rewards.from_numbers(np.array(numbers), sensitivity)
         weighed = rewards.scale_probabilities(p)
         assert weighed.sum() == pytest.approx(1.0)
