@@ -169,6 +169,12 @@ class Settings:
         least=1,
     )
 
+    theme_generator: str = _create_setting(
+        "function that creates the generator of themes for batch inference jobs, as module:function; see"
+        " docs/user/batch-segments.md",
+        "shared.serving.keyword_themes:KeywordThemes",
+    )
+
     child_idle_seconds: float = _create_setting(
         "seconds that a worker keeps an idle job process for the next job", 60.0
     )
@@ -224,6 +230,15 @@ class Settings:
 
     quota_batch_input_files: int | None = _create_quota("input files of a batch job", aws=1000)
     quota_batch_input_mb: int | None = _create_quota("MiB of a batch job's input files", aws=1024)
+    quota_theme_lines: int | None = _create_quota(
+        "lines of an input file of a batch inference job with themes", 100, aws=100
+    )
+    quota_segment_item_lines: int | None = _create_quota(
+        "lines of a batch segment job's input that name an item", 500, aws=500
+    )
+    quota_segment_attribute_lines: int | None = _create_quota(
+        "lines of a batch segment job's input that name attributes", 10, aws=10
+    )
     quota_batch_input_records: int | None = _create_quota("lines of a batch job's input files", aws=50_000_000)
 
     rate_limit_control: str | None = _create_rate("the control plane", aws="not published")

@@ -179,6 +179,11 @@ class Filter:
         return any(condition.kind is ValueKind.EVENT_TYPE for condition in self.conditions)
 
     @cached_property
+    def tests_columns(self) -> bool:
+        """Checked filters: true if a condition compares columns of the filtered rows."""
+        return any(condition.kind is not ValueKind.EVENT_TYPE for condition in self.tested)
+
+    @cached_property
     def excludes_events(self) -> bool:
         """Checked filters: true if event types serve only to exclude rows."""
         by_events = [

@@ -54,17 +54,25 @@ _WORDS = {
 
 def parse_filter(text: str) -> Filter:
     """Parse the text of a filter expression. Raises FilterError."""
+    return Filter(tuple(_parse_expression(child) for child in _get_trees(_parse_tree(text, "filter"))))
+
+
+def parse_conditions(text: str) -> tuple[tuple[Condition, ...], ...]:
+    """Parse conditions joined by AND and OR into the groups that OR separates. Raises FilterError."""
+    return _parse_groups(_parse_tree(text, "conditions"))
+
+
+def _parse_tree(text: str, start: str) -> Tree[Token]:
     try:
-        tree = _get_parser().parse(text)
+        return _get_parser().parse(text, start=start)
     except UnexpectedInput as error:
         raise FilterError(_describe_problem(error)) from None
-    return Filter(tuple(_parse_expression(child) for child in _get_trees(tree)))
 
 
 @cache
 def _get_parser() -> Lark:
     grammar = Path(__file__).with_name("grammar.lark").read_text()
-    return Lark(grammar, parser="lalr", start="filter")
+    return Lark(grammar, parser="lalr", start=["filter", "conditions"])
 
 
 def _describe_problem(error: UnexpectedInput) -> str:

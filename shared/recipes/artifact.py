@@ -93,7 +93,7 @@ class Artifact:
         self.popularity: npt.NDArray[np.float32] = map_npy(folder / "popularity.npy")
         histories = folder / "histories"
         self.item_ids = IdIndex(histories, "item")
-        self._user_ids = IdIndex(histories, "user")
+        self.user_ids = IdIndex(histories, "user")
         self.event_type_names: list[str] = orjson.loads((histories / "event_types.json").read_bytes())
         self.users = Features.open(folder / "users") if (folder / "users").exists() else None
         self.contexts = Features.open(folder / "contexts") if (folder / "contexts").exists() else None
@@ -146,7 +146,7 @@ class Artifact:
 
     def get_history(self, user_id: str) -> list[Past]:
         """Return the user's events, oldest first; [] for an unknown user."""
-        user = self._user_ids.find(user_id)
+        user = self.user_ids.find(user_id)
         if user is None:
             return []
         begin, end = self._offsets[user : user + 2].tolist()
@@ -158,7 +158,7 @@ class Artifact:
 
     def get_user_features(self, user_id: str) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
         """Return the numbers of the user's features and their weights; empty for a user without any."""
-        user = None if self.users is None else self._user_ids.find(user_id)
+        user = None if self.users is None else self.user_ids.find(user_id)
         if self.users is None or user is None:
             return np.zeros(0, np.int32), np.zeros(0, np.float32)
         begin, end = self.users.offsets[user : user + 2].tolist()

@@ -39,8 +39,8 @@ class TrainingTraits:
 class ServingTraits:
     """How a runtime or a batch job asks a trained model, and which parts of its answers it shows."""
 
-    required_members: tuple[Literal["userId", "itemId"], ...] = ("userId",)
-    """The members that a runtime request must have."""
+    required_members: tuple[Literal["userId", "itemId", "itemAttributes"], ...] = ("userId",)
+    """The members that a runtime request, or a line of a batch job, must have."""
     shows_scores: bool = False
     """Answers show scores. AWS shows those of User-Personalization, Personalized-Ranking and HRNN."""
     always_shows_metadata: bool = False

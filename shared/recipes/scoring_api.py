@@ -130,3 +130,28 @@ class BlockScorer(Scorer, Protocol):
         take 4 bytes of memory for each query and item.
         """
         ...
+
+
+class ItemGroups(NamedTuple):
+    """L groups of items, whose segments are wanted, with at least one item each."""
+
+    places: npt.NDArray[np.int64]
+    """The places of the groups' items in ``Scorer.item_ids``, end to end."""
+    starts: npt.NDArray[np.int64]
+    """[L] Where each group begins in ``places``."""
+
+
+class SegmentScorer(Scorer, Protocol):
+    """``scoring.Scorer`` of the recipes of type USER_SEGMENTATION."""
+
+    @property
+    def user_ids(self) -> Sequence[str]:
+        """The users of the histories trained on, sorted by code point."""
+        ...
+
+    def score_users(self, queries: Sequence[Query], groups: ItemGroups) -> npt.NDArray[np.float32]:
+        """float32[B,L]: the probability that the next item of each query's user is one of each group's.
+
+        The queries take memory as in ``BlockScorer.explain_block``.
+        """
+        ...

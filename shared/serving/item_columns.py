@@ -1,4 +1,4 @@
-"""The columns of a model's items (or actions) that filters read: the rows of a snapshot, in the order of the model."""
+"""The columns of items, actions or users that filters read: the rows of a snapshot, in the order of a model's ids."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ all such values take no more memory than all places would, at 32 bits each."""
 
 
 class ItemColumns:
-    """``shared.filters.columns.Columns`` of I items. Threads may share it.
+    """``shared.filters.columns.FilterColumns`` of I items, or of users. Threads may share it.
 
     Columns of numbers are put into the items' order, and values that many items have are marked, when a filter first
     reads them, or by ``prepare_filter``.
@@ -33,7 +33,7 @@ class ItemColumns:
         self._rows = np.full(len(item_ids), -1, np.int32)
         self._places = np.full(0 if snapshot is None else len(snapshot), -1, np.int32)
         if snapshot is not None:
-            for place, row in _iter_common(item_ids, snapshot.ids):
+            for place, row in iter_common(item_ids, snapshot.ids):
                 self._rows[place] = row
                 self._places[row] = place
         self.present = self._rows >= 0
@@ -86,7 +86,7 @@ class ItemColumns:
         return places[places >= 0]
 
 
-def _iter_common(left: Iterable[str], right: Iterable[str]) -> Iterator[tuple[int, int]]:
+def iter_common(left: Iterable[str], right: Iterable[str]) -> Iterator[tuple[int, int]]:
     """Yield the place and the row of each string that stands in both; both are sorted by code point."""
     rows = iter(right)
     row, other = 0, next(rows, None)

@@ -18,7 +18,15 @@ from shared import recipes
 from shared.data.arrays.id_index import IdIndex
 from shared.http.leader_followers import step_aside
 from shared.recipes import Recipe
-from shared.recipes.scoring_api import ArtifactError, BlockScorer, ExplainedScores, ExplainingScorer, Query, Scorer
+from shared.recipes.scoring_api import (
+    ArtifactError,
+    BlockScorer,
+    ExplainedScores,
+    ExplainingScorer,
+    Query,
+    Scorer,
+    SegmentScorer,
+)
 from shared.resources import ResourceReader
 from shared.resources.dataset.requests import TYPES, build_dataset_arn
 from shared.storage.artifacts import ArtifactDamaged, Artifacts
@@ -58,6 +66,11 @@ class LoadedModel:
         #: recognises a history that it has read before.
         self.get_history = lru_cache(MOST_HISTORIES)(scorer.history)
         self._scorer = scorer
+
+    @property
+    def segment_scorer(self) -> SegmentScorer:
+        """The scorer of a recipe of type USER_SEGMENTATION."""
+        return cast(SegmentScorer, self._scorer)
 
     def find_place(self, item_id: str) -> int | None:
         """Return the place of an item in ``item_ids``; None for an unknown item."""

@@ -14,7 +14,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -130,20 +130,27 @@ class UserEventIndex:
         return dict(zip(items, self._event_times[begin:end].tolist(), strict=True))
 
 
-class LazyEvents(Mapping[str, Mapping[str, float]]):
-    """The events of one user, those of an event type looked up at their first use: few readers need all types."""
+T = TypeVar("T")
 
-    def __init__(self, look_up: Mapping[str, Callable[[], Mapping[str, float]]]) -> None:
+
+class LazyMapping(Mapping[str, T]):
+    """Values that are looked up at their first use: few readers need all of them."""
+
+    def __init__(self, look_up: Mapping[str, Callable[[], T]]) -> None:
         self._look_up = look_up
-        self._found: dict[str, Mapping[str, float]] = {}
+        self._found: dict[str, T] = {}
 
-    def __getitem__(self, event_type: str) -> Mapping[str, float]:
-        if event_type not in self._found:
-            self._found[event_type] = self._look_up[event_type]()
-        return self._found[event_type]
+    def __getitem__(self, key: str) -> T:
+        if key not in self._found:
+            self._found[key] = self._look_up[key]()
+        return self._found[key]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._look_up)
 
     def __len__(self) -> int:
         return len(self._look_up)
+
+
+class LazyEvents(LazyMapping[Mapping[str, float]]):
+    """The events of one user by type."""

@@ -35,23 +35,28 @@ def merge_history(bulk: list[Past], live: list[Interaction]) -> list[Past]:
     """Return one history, oldest first: the events trained on and the live ones; an event in both counts once.
 
     Not to be changed: it is ``bulk`` itself where no live event is new.
+    """
+    named = [Past(one.item_id, one.sent_at, one.event_type.lower()) for one in live if one.item_id is not None]
+    return merge_events(bulk, named)
+
+
+def merge_events(bulk: list[Past], later: list[Past]) -> list[Past]:
+    """Return ``merge_history`` of events with types in lower case, in the order of their arrival.
+
     Training keeps whole seconds, event types in lower case, and no type where the bulk data have no such column.
     """
-    if not live:
+    if not later:
         return bulk
-    # Most live events are newer than all events trained on: only the older ones can be duplicates or need sorting.
+    # Most of them are newer than all events trained on: only the older ones can be duplicates or need sorting.
     newest_in_bulk = bulk[-1].timestamp if bulk else -math.inf
     known: set[Past] | None = None
     news = []
-    for one in live:
-        if one.item_id is None:
-            continue
-        event_type = one.event_type.lower()
-        if (second := int(one.sent_at)) <= newest_in_bulk:
+    for one in later:
+        if (second := int(one.timestamp)) <= newest_in_bulk:
             known = set(bulk) if known is None else known
-            if Past(one.item_id, second, event_type) in known or Past(one.item_id, second, None) in known:
+            if Past(one.item_id, second, one.event_type) in known or Past(one.item_id, second, None) in known:
                 continue
-        news.append(Past(one.item_id, one.sent_at, event_type))
+        news.append(one)
     # Sorted by time alone, and stably: events of one second stay in the order of their arrival.
     news.sort(key=_TIME)
     if not news or news[0].timestamp >= newest_in_bulk:

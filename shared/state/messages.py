@@ -81,6 +81,13 @@ class RunBatchInference(Command):
     silence = "batch_silence_seconds"
 
 
+class RunBatchSegment(Command):
+    """List the users of the segments of a batch segment job's input, and write the results."""
+
+    wire = "inference.run_batch_segment"
+    silence = "batch_silence_seconds"
+
+
 class HelpBatchJob(Command):
     """Answer lines of a batch job that another worker has claimed: a lost one costs time alone."""
 
@@ -171,6 +178,7 @@ COMMANDS: tuple[type[Command], ...] = (
     TuneSolutionVersion,
     RunTrial,
     RunBatchInference,
+    RunBatchSegment,
     HelpBatchJob,
     Provision,
     AdvanceRecommender,

@@ -7,7 +7,8 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from tests.operations.conftest import ROLE, SMALL, Maker
 
 #: Either the process of a job, or a worker, whose job process dies with it.
 VICTIMS = ("workers.inference.batch_inference_job", "workers.inference.app")
+SEGMENT_VICTIMS = ("workers.inference.batch_segment_job", "workers.inference.app")
+SEGMENTS = "arn:aws:personalize:::recipe/aws-item-affinity"
 
 
 @pytest.fixture(scope="module")
@@ -79,19 +82,29 @@ def read_results(make: Maker, bucket: str, output: str) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (make.folder / "s3" / bucket / output).iterdir()}
 
 
+def describe_job(make: Maker, arn: str) -> dict[str, Any]:
+    found: dict[str, Any] = make.client.describe_batch_inference_job(batchInferenceJobArn=arn)["batchInferenceJob"]
+    return found
+
+
 def wait_for_end(make: Maker, arn: str) -> dict[str, Any]:
     return make.settled("batch_inference_job", "batchInferenceJob", arn, 300)
 
 
-def kill_some(system: System, make: Maker, arn: str, chance: random.Random, most: int) -> list[str]:
+def kill_some(
+    system: System,
+    describe: Callable[[], dict[str, Any]],
+    chance: random.Random,
+    most: int,
+    victims: Sequence[str] = VICTIMS,
+) -> list[str]:
     """Kill processes at random moments of a job, at most so many; return their names."""
     killed: list[str] = []
     while len(killed) < most:
-        job = make.client.describe_batch_inference_job(batchInferenceJobArn=arn)["batchInferenceJob"]
-        if job["status"] not in ("CREATE PENDING", "CREATE IN_PROGRESS"):
+        if describe()["status"] not in ("CREATE PENDING", "CREATE IN_PROGRESS"):
             break
         time.sleep(chance.uniform(0.05, 0.8))  # the moment of the fault
-        victim = chance.choice(VICTIMS)
+        victim = chance.choice(victims)
         for pid in chance.sample(found := processes(system, victim), min(1, len(found))):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -106,7 +119,7 @@ def check_killed_job(system: System, make: Maker, version: str, lines: int, kill
     expected = read_results(make, bucket, "undisturbed")
     assert sum(content.count(b"\n") for content in expected.values()) == lines
     arn = start_job(make, version, bucket, "killed")
-    killed = kill_some(system, make, arn, random.Random(seed), kills)
+    killed = kill_some(system, partial(describe_job, make, arn), random.Random(seed), kills)
     job = wait_for_end(make, arn)
     assert job["status"] == "ACTIVE", (job, seed)
     assert len(killed) == kills, (killed, seed)
@@ -139,3 +152,66 @@ def test_both_workers_take_part(system: System, make: Maker, version: str) -> No
     logs = "".join(system.log(name) for name in ("inference", "inference-2"))
     answered = [line for line in logs.splitlines() if "shards answered for another worker" in line]
     assert any(job["batchInferenceJobArn"] in line and "shards=0" not in line for line in answered), answered
+
+
+# Batch segment jobs
+
+
+@pytest.fixture(scope="module")
+def segment_version(make: Maker) -> str:
+    """A version whose interactions were replaced after its training by those of 20,000 users."""
+    group = make.group()
+    dataset = make.dataset(group)
+    assert make.imported(dataset, make.csv(rows=3000, users=150, items=40))["status"] == "ACTIVE"
+    trained = make.trained(make.solution(group, SEGMENTS, solutionConfig=SMALL))
+    assert trained["status"] == "ACTIVE", trained
+    assert make.imported(dataset, make.csv(rows=60_000, users=20_000, items=40))["status"] == "ACTIVE"
+    return str(trained["solutionVersionArn"])
+
+
+def start_segment_job(make: Maker, version: str, bucket: str, output: str) -> str:
+    created = make.client.create_batch_segment_job(
+        jobName=make.name(),
+        solutionVersionArn=version,
+        roleArn=ROLE,
+        numResults=15_000,
+        jobInput={"s3DataSource": {"path": f"s3://{bucket}/in/"}},
+        jobOutput={"s3DataDestination": {"path": f"s3://{bucket}/{output}/"}},
+    )
+    return str(created["batchSegmentJobArn"])
+
+
+def wait_for_segments(make: Maker, arn: str) -> dict[str, Any]:
+    return make.settled("batch_segment_job", "batchSegmentJob", arn, 300)
+
+
+def describe_segments(make: Maker, arn: str) -> dict[str, Any]:
+    found: dict[str, Any] = make.client.describe_batch_segment_job(batchSegmentJobArn=arn)["batchSegmentJob"]
+    return found
+
+
+def check_killed_segments(system: System, make: Maker, version: str, kills: int, seed: int) -> None:
+    bucket = make.bucket()
+    folder = make.folder / "s3" / bucket / "in"
+    folder.mkdir()
+    for name, items in (("one.json", range(20)), ("two.json", range(20, 60))):  # the model knows 40 items
+        (folder / name).write_text("".join(f'{{"itemId": "i{item}"}}\n' for item in items))
+    undisturbed = wait_for_segments(make, start_segment_job(make, version, bucket, "undisturbed"))
+    assert undisturbed["status"] == "ACTIVE", undisturbed
+    expected = read_results(make, bucket, "undisturbed")
+    assert sum(content.count(b"\n") for content in expected.values()) == 60
+    arn = start_segment_job(make, version, bucket, "killed")
+    killed = kill_some(system, partial(describe_segments, make, arn), random.Random(seed), kills, SEGMENT_VICTIMS)
+    job = wait_for_segments(make, arn)
+    assert job["status"] == "ACTIVE", (job, seed)
+    assert len(killed) == kills, (killed, seed)
+    assert read_results(make, bucket, "killed") == expected, seed
+    assert_nothing_is_left(make.folder, arn)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(("kills", "seed"), [(3, 1), (20, 2), (20, 3)])
+def test_killed_processes_change_no_segment(
+    system: System, make: Maker, segment_version: str, kills: int, seed: int
+) -> None:
+    check_killed_segments(system, make, segment_version, kills, seed)

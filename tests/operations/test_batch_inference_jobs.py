@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from tests.conftest import System
-from tests.operations.conftest import POPULARITY, ROLE, SMALL, Life, Maker, refused
+from tests.operations.conftest import POPULARITY, ROLE, SMALL, Life, Maker, column, refused
 
 SIMS = "arn:aws:personalize:::recipe/aws-sims"
+SIMILAR = "arn:aws:personalize:::recipe/aws-similar-items"
 RANKING = "arn:aws:personalize:::recipe/aws-personalized-ranking"
 USERS = ("u1", "u7", "nobody")
 
@@ -105,6 +106,36 @@ def test_a_filter_takes_the_values_of_each_line(make: Maker, life: Life) -> None
     seen, none = run_job(make, life.version, lines, filterArn=named)
     assert seen["recommendedItems"]
     assert none == {"recommendedItems": [], "scores": []}
+
+
+@pytest.mark.nightly
+def test_lists_get_themes_and_a_filter_of_the_current_item(make: Maker) -> None:
+    group = make.group()
+    assert make.imported(make.dataset(group), make.csv())["status"] == "ACTIVE"
+    fields = (column("ITEM_ID"), column("NAME"), column("CATEGORY", categorical=True))
+    rows = [(f"i{n}", f"Green tea {n}" if n < 10 else f"Mug {n}", "Tea" if n < 10 else "Cups") for n in range(20)]
+    make.filled(group, "Items", fields, rows)
+    version = make.trained(make.solution(group, SIMILAR))
+    assert version["status"] == "ACTIVE", version
+    filter_arn = make.client.create_filter(
+        name=make.name(),
+        datasetGroupArn=group,
+        filterExpression="INCLUDE ItemID WHERE Items.CATEGORY IN CurrentItem.CATEGORY",
+    )["filterArn"]
+    make.settled("filter", "filter", filter_arn)
+    tea, cups = run_job(
+        make,
+        version["solutionVersionArn"],
+        [{"itemId": "i3"}, {"itemId": "i13"}],
+        numResults=5,
+        filterArn=filter_arn,
+        batchInferenceJobMode="THEME_GENERATION",
+        themeGenerationConfig={"fieldsForThemeGeneration": {"itemName": "NAME"}},
+    )
+    assert set(tea) == {"theme", "recommendedItems", "itemsThemeRelevanceScores"}
+    assert set(tea["recommendedItems"]) < {f"i{n}" for n in range(10)} - {"i3"}
+    assert (tea["theme"], tea["itemsThemeRelevanceScores"]) == ("Tea", [1.0] * 5)
+    assert (cups["theme"], cups["itemsThemeRelevanceScores"]) == ("Cups", [1.0] * 5)
 
 
 def test_an_input_that_is_not_there_is_a_failure_with_awss_text(make: Maker, life: Life) -> None:

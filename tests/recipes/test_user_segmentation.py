@@ -9,18 +9,21 @@ import orjson
 import pytest
 import torch
 
-from shared.data.arrays.histories import TooLittleData
+from shared.data.arrays.histories import Histories, TooLittleData
 from shared.recipes import RECIPES, ranking_metrics
 from shared.recipes.hrnn.counter_blend import CounterBlend
 from shared.recipes.hrnn.counters import BlendWeights, Counters
 from shared.recipes.hrnn.trainer import HrnnTrainer
-from shared.recipes.scoring_api import Past, Query
+from shared.recipes.scoring_api import ItemGroups, Past, Query
 from shared.recipes.user_segmentation import training
 from shared.recipes.user_segmentation.scoring import Scorer
 from shared.recipes.user_segmentation.training import HeldOutEvents, find_segments
+from shared.serving.segment_scores import Segment, SegmentScores
+from shared.serving.segment_users import SegmentUsers
 from tests.recipes.runs import make_task, planned, train
 from tests.recipes.synthetic import histories_of, training_data, walks
 from tests.recipes.whole import history_log_shares
+from tests.unit.shared.serving.segment_world import write_events
 
 NAMES = ("aws-item-affinity", "aws-item-attribute-affinity")
 METRICS = {"coverage", "hits_at_1_percent", "recall_at_1_percent"}
@@ -138,3 +141,58 @@ def test_what_is_known_of_items_is_learnt_from_and_the_newest_fifth_by_retrainin
     assert trained.epochs > held_back.epochs
     query = Query(now=2e6, history=[Past("i01", 1e6)])
     assert not np.allclose(*(Scorer.load(artifact).scores(query) for artifact in (first, second)))
+
+
+TASTES = {"tea": range(10), "coffee": range(10, 20)}
+
+
+def tastes() -> Histories:
+    """60 users, of whom each third drinks tea; coffee drinkers have many more events."""
+    rng = np.random.default_rng(0)
+    sequences = {}
+    for user in range(60):
+        items, events = (TASTES["tea"], 12) if user % 3 == 0 else (TASTES["coffee"], 30)
+        taken = rng.choice(np.array(items), events).tolist()
+        sequences[f"u{user:02}"] = [(f"i{item:02}", 1_000_000 + 3600 * step) for step, item in enumerate(taken)]
+    return histories_of(sequences)
+
+
+def test_segments_have_the_users_of_a_taste_and_activity_and_chance_do_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned(monkeypatch, epochs=4)
+    histories = tastes()
+    _, artifact = train(tmp_path, histories, RECIPES["aws-item-affinity"])
+    drink_tea = np.arange(60) % 3 == 0
+    segments = [*([item] for item in TASTES["tea"]), list(TASTES["tea"])]  # of each item, and of all of them
+    scorer, folder = Scorer.load(artifact), tmp_path / "scores"
+    folder.mkdir()
+    scores = SegmentScores(
+        folder=folder,
+        scorer=scorer,
+        users=SegmentUsers(scorer, write_events(tmp_path, []), replaced=False),
+        segments=[Segment(places=np.array(items)) for items in segments],
+        wanted=20,
+        now=1_200_000.0,
+        block_users=16,
+    )
+    scores.compute_scores(lambda _users: None)
+    found = [drink_tea[scores.find_users(segment)].mean() for segment in range(len(segments))]
+    active = drink_tea[np.argsort(-histories.lengths, kind="stable")[:20]].mean()
+    assert min(found) >= 0.9
+    assert active == 0.0
+    assert drink_tea.mean() == pytest.approx(1 / 3)  # of users drawn by chance
+
+
+def test_users_of_a_group_of_items_have_the_sum_of_their_probabilities(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned(monkeypatch, epochs=1)
+    _, artifact = train(tmp_path, walks(users=30, events=10, items=12), RECIPES["aws-item-affinity"])
+    scorer = Scorer.load(artifact)
+    queries = [Query(now=2e6, user_id=user, history=scorer.history(user)) for user in (*scorer.user_ids[:5], "unknown")]
+    groups = ItemGroups(places=np.array([3, 0, 7, 11, 3]), starts=np.array([0, 1, 4]))
+    alone = np.stack([scorer.scores(query) for query in queries])
+    expected = np.stack([alone[:, 3], alone[:, [0, 7, 11]].sum(1), alone[:, 3]], axis=1)
+    assert scorer.score_users(queries, groups) == pytest.approx(expected, abs=1e-6)
+    assert len(scorer.user_ids) == 30

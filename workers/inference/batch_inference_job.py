@@ -16,7 +16,6 @@ from shared.aws.errors import InvalidInput, PersonalizeError, ResourceNotFound
 from shared.jobs.entrypoint import ReportProgress, WorkFailed, run_jobs
 from shared.observability import logging
 from shared.recipes.scoring_api import Query
-from shared.resources.batch_inference_job.requests import THEMES
 from shared.serving import block_pipeline, pipeline
 from shared.serving.candidate_mask import CandidateSelection
 from shared.serving.filters import FilterCache
@@ -28,6 +27,7 @@ from workers.inference.batch_run import BatchJob
 from workers.inference.json_lines import Answer, Line, LineError
 from workers.inference.pinned_records import PinnedRecords
 from workers.inference.queries import build_output, check_query
+from workers.inference.themes import AddTheme, open_themes
 
 NOUN = "batch_inference_job"
 #: How long a helper works on one job before its worker looks for other messages (seconds).
@@ -36,8 +36,6 @@ HELP_SECONDS = 120.0
 PATIENCE = 86_400.0
 
 Rows = list[dict[str, Any]]
-AddTheme = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
-"""Returns the output of the line of an item with the theme of its list. Raises LineError."""
 
 
 class LineQuery(NamedTuple):
@@ -135,13 +133,6 @@ def build_answerer(job: BatchJob) -> InferenceAnswerer:
         except PersonalizeError as error:
             raise WorkFailed(str(error)) from error
     return InferenceAnswerer(job, model, filters, open_themes(job))
-
-
-def open_themes(job: BatchJob) -> AddTheme | None:
-    """Return the function that adds themes to the lists of a job; None for a job without themes. Raises WorkFailed."""
-    if job.body.get("batchInferenceJobMode") != THEMES:
-        return None
-    raise WorkFailed(f"batchInferenceJobMode {THEMES} is not done yet: leave it out.")
 
 
 def run_batch_inference(

@@ -7,7 +7,7 @@ from shared.jobs.celery_app import register_handler
 from shared.jobs.helper import run_helper
 from shared.jobs.runner import run_leased
 from shared.jobs.worker_process import get_current_process
-from shared.state.messages import HelpBatchJob, RunBatchInference
+from shared.state.messages import HelpBatchJob, RunBatchInference, RunBatchSegment
 
 #: The type of a job -> the module of its job processes.
 MODULES = {"batch_inference_job": "workers.inference.batch_inference_job"}
@@ -16,6 +16,11 @@ MODULES = {"batch_inference_job": "workers.inference.batch_inference_job"}
 @register_handler(RunBatchInference)
 def run_batch_inference(command: RunBatchInference) -> None:
     run_leased(command, get_current_process(), MODULES["batch_inference_job"])
+
+
+@register_handler(RunBatchSegment)
+def run_batch_segment(command: RunBatchSegment) -> None:
+    run_leased(command, get_current_process(), "workers.inference.batch_segment_job")
 
 
 @register_handler(HelpBatchJob)

@@ -57,7 +57,7 @@ class EventSelection:
 
 
 def create_event_tables(
-    database: DuckDBSession, selection: EventSelection, *, catalogue: Sequence[Path], metadata_columns: int
+    database: DuckDBSession, selection: EventSelection, *, catalogue: Sequence[Path], metadata_columns: int | None
 ) -> None:
     """Create the tables.
 
@@ -65,16 +65,11 @@ def create_event_tables(
     are left out. The case of event types does not count. A threshold keeps events with a finite value at or above it.
     ``items`` also holds the ids of the files ``catalogue``.
 
-    Raises DataRefused where types and ``metadata_columns`` are more than AWS allows.
+    Raises DataRefused where types and ``metadata_columns`` are more than AWS allows for a training; None: no training.
     """
     _create_id_tables(database, selection, catalogue)
-    ((types,),) = database.fetch_rows("SELECT count(*) FROM types")
-    if types + metadata_columns > MAX_KINDS:
-        raise DataRefused(
-            f"Create failed. The number of distinct event types ({types}) and of optional metadata columns "
-            f"({metadata_columns}) in the Interactions dataset is more than {MAX_KINDS}. Choose an event type to "
-            "train on, or exclude columns."
-        )
+    if metadata_columns is not None:
+        _check_kinds(database, metadata_columns)
     columns, joins = "", ""
     for place, field in enumerate(selection.contexts):
         if field.categorical:
@@ -93,6 +88,16 @@ def create_event_tables(
                   LEFT JOIN types ON types.id = type_id {joins})
             GROUP BY user, item, time, type, value, others ORDER BY user, time, place"""
     )
+
+
+def _check_kinds(database: DuckDBSession, metadata_columns: int) -> None:
+    ((types,),) = database.fetch_rows("SELECT count(*) FROM types")
+    if types + metadata_columns > MAX_KINDS:
+        raise DataRefused(
+            f"Create failed. The number of distinct event types ({types}) and of optional metadata columns "
+            f"({metadata_columns}) in the Interactions dataset is more than {MAX_KINDS}. Choose an event type to "
+            "train on, or exclude columns."
+        )
 
 
 def _create_id_tables(database: DuckDBSession, selection: EventSelection, catalogue: Sequence[Path]) -> None:

@@ -16,7 +16,7 @@ ITEM_AFFINITY = Recipe(
     module=__name__,
     hyperparameters=(dataclasses.replace(HIDDEN_DIMENSION, default="149", tunable=False),),
     training=TrainingTraits(uses_metadata=True, cold_items=True),
-    serving=ServingTraits(required_members=()),
+    serving=ServingTraits(required_members=("itemId",), reads_live_events=True),
 )
 ITEM_ATTRIBUTE_AFFINITY = dataclasses.replace(
     ITEM_AFFINITY,
@@ -28,5 +28,6 @@ ITEM_ATTRIBUTE_AFFINITY = dataclasses.replace(
     algorithm="aws-item-attribute-affinity",
     feature_transformation="item-attribute-affinity",
     training=TrainingTraits(datasets=("INTERACTIONS", "ITEMS"), uses_metadata=True, cold_items=True),
+    serving=ServingTraits(required_members=("itemAttributes",), reads_live_events=True),
 )
 RECIPES = (ITEM_AFFINITY, ITEM_ATTRIBUTE_AFFINITY)

@@ -1,9 +1,32 @@
-"""The scorer for batch segment jobs: the HRNN's distribution over items for one user."""
+"""The scorer for batch segment jobs: how likely users are to take an item, or one of several items, next.
+
+Shapes: B users, I items, L groups of items, K items of all groups.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
 from shared.recipes.hrnn import scoring
+from shared.recipes.scoring_api import ItemGroups, Query
 
 
 class Scorer(scoring.Scorer):
     """A model in memory. Threads may share it."""
+
+    @property
+    def user_ids(self) -> Sequence[str]:
+        """The users of the histories trained on, sorted by code point."""
+        return self._artifact.user_ids
+
+    def score_users(self, queries: Sequence[Query], groups: ItemGroups) -> npt.NDArray[np.float32]:
+        """``shared.recipes.scoring_api.SegmentScorer.score_users``."""
+        sums_BL = np.empty((len(queries), len(groups.starts)), np.float32)
+        for row, found in enumerate(self.explain_block(queries)):
+            # Items that are never shown have a negative score.
+            shares_K = np.maximum(found.scores[groups.places], 0.0, dtype=np.float64)
+            sums_BL[row] = np.add.reduceat(shares_K, groups.starts)
+        return sums_BL

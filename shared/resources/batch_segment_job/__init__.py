@@ -3,8 +3,8 @@
 from shared.resources.batch_segment_job.requests import build_draft
 from shared.resources.resource_type import Quota, Resource
 from shared.state.lifecycle import JOB
-from shared.state.messages import Decline
+from shared.state.messages import RunBatchSegment
 
 resource = Resource(
-    name="BatchSegmentJob", draft=build_draft, lifecycle=JOB, command=Decline, quota=Quota(pending=True)
+    name="BatchSegmentJob", draft=build_draft, lifecycle=JOB, command=RunBatchSegment, quota=Quota(pending=True)
 )

@@ -23,6 +23,7 @@ NAMES = {
     "training.run_trial": {"arn"},
     "tuning.tune_solution_version": {"arn"},
     "inference.run_batch_inference": {"arn"},
+    "inference.run_batch_segment": {"arn"},
     "inference.help_batch_job": {"arn"},
     "status.provision": {"arn"},
     "status.advance_recommender": {"arn"},

@@ -39,6 +39,7 @@ SCHEMAS: Mapping[str, Mapping[str, Any]] = {
         "DEVICE": ["null", "string"],
     },
     "Items": {"ITEM_ID": "string", "PRICE": "float", "TITLE": ["null", "string"]},
+    "Users": {"USER_ID": "string", "AGE": "int"},
 }
 
 
@@ -123,6 +124,6 @@ class MemoryApi:
             parents=(solution, group),
         )
 
-    def filter(self, name: str = "f", group: str = "g", status: str = ACTIVE) -> str:
-        group_arn = f"{PREFIX}:dataset-group/{group}"
-        return self.put(f"{PREFIX}:filter/{name}", "filter", {"datasetGroupArn": group_arn}, status)
+    def filter(self, name: str = "f", group: str = "g", status: str = ACTIVE, expression: str = "") -> str:
+        body = {"datasetGroupArn": f"{PREFIX}:dataset-group/{group}", "filterExpression": expression}
+        return self.put(f"{PREFIX}:filter/{name}", "filter", body, status)

@@ -9,7 +9,7 @@ import pytest
 
 from services.status import transitions as status
 from shared.aws.errors import InvalidInput, PersonalizeError, ResourceAlreadyExists, ResourceInUse, ResourceNotFound
-from shared.state.lifecycle import CREATE_FAILED, CREATE_IN_PROGRESS, CREATE_PENDING, DELETE_PENDING
+from shared.state.lifecycle import CREATE_IN_PROGRESS, CREATE_PENDING, DELETE_PENDING
 from shared.state.messages import Remove
 from shared.storage.artifacts import Artifacts
 from shared.store import Conflict
@@ -162,12 +162,25 @@ def test_exploration_is_for_the_recipe_that_explores(api: MemoryApi) -> None:
         inference(api, f"{PREFIX}:solution/s/0a1b2c3d", jobName="k", batchInferenceJobConfig=config)
 
 
-def test_a_job_says_that_its_work_is_not_done_yet(api: MemoryApi) -> None:
-    arn = segment(api, api.version("aws-item-affinity"))
-    api.settle()
-    job = api("DescribeBatchSegmentJob", batchSegmentJobArn=arn)["batchSegmentJob"]
-    assert job["status"] == CREATE_FAILED
-    assert "docs/operations.md" in job["failureReason"]
+def test_a_filter_of_a_segment_must_be_of_users(api: MemoryApi) -> None:
+    api.dataset("Items")
+    api.dataset("Users")
+    version = api.version("aws-item-affinity")
+    of_items = api.filter("items", expression="INCLUDE ItemID WHERE Items.PRICE > 5")
+    with pytest.raises(InvalidInput, match=r"filter/items does not filter users; a segment needs one of UserID\."):
+        segment(api, version, filterArn=of_items)
+    stale = api.filter("stale", expression="INCLUDE UserID WHERE Users.TEAM = 5")
+    with pytest.raises(InvalidInput, match="filter/stale does not fit the datasets as they are now"):
+        segment(api, version, filterArn=stale)
+    segment(api, version, filterArn=api.filter("users", expression="INCLUDE UserID WHERE Users.AGE > 5"))
+
+
+def test_segments_of_attributes_can_not_be_filtered_by_interactions(api: MemoryApi) -> None:
+    api.dataset()
+    by_events = api.filter(expression='INCLUDE UserID WHERE Interactions.EVENT_TYPE IN ("buy")')
+    with pytest.raises(InvalidInput, match="tests interactions, which segments of aws-item-attribute-affinity can't"):
+        segment(api, api.version("aws-item-attribute-affinity"), filterArn=by_events)
+    segment(api, api.version("aws-item-affinity", "other"), filterArn=by_events)
 
 
 def test_a_solution_that_is_being_deleted_takes_no_job_and_a_job_beside_its_deletion_undoes_it(api: MemoryApi) -> None:
