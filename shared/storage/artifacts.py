@@ -35,9 +35,13 @@ class Artifacts:
         """Return the folder of the artifact of ``arn``, which may not exist yet."""
         return self._root / "kept" / _encode_arn(arn)
 
+    def get_workspace(self, arn: str) -> Path:
+        """Return the folder for work in progress on ``arn``, which may not exist."""
+        return self._root / "work" / _encode_arn(arn)
+
     def create_workspace(self, arn: str) -> Path:
         """Create the folder for work in progress on ``arn``, such as checkpoints; it outlives a failed attempt."""
-        folder = self._root / "work" / _encode_arn(arn)
+        folder = self.get_workspace(arn)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -86,7 +90,7 @@ class Artifacts:
             shutil.rmtree(draft, ignore_errors=True)
 
     def discard_workspace(self, arn: str) -> None:
-        shutil.rmtree(self._root / "work" / _encode_arn(arn), ignore_errors=True)
+        shutil.rmtree(self.get_workspace(arn), ignore_errors=True)
 
     def _write_manifest(self, folder: Path) -> None:
         files = [path for path in sorted(folder.rglob("*")) if path.is_file()]

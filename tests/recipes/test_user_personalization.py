@@ -179,6 +179,17 @@ def test_two_answers_of_one_scorer_differ_while_it_explores(with_new_items: dict
     np.testing.assert_array_equal(scorer.scores(asked(None)), scorer.scores(asked(None)))
 
 
+@pytest.mark.parametrize("name", [FIRST[0], SECOND[0]])
+def test_a_seed_decides_what_is_explored(with_new_items: dict[str, Path], name: str) -> None:
+    first, second = (loaded(RECIPES[name], with_new_items[name]) for _ in range(2))
+    query = replace(asked(Exploration(weight=0.5, age_cut_off_days=30)), seed=5)
+    scores = first.scores(query)
+    first.scores(replace(query, seed=None))
+    for scorer in (first, second):
+        np.testing.assert_array_equal(scorer.scores(query), scores)
+    assert not np.array_equal(first.scores(replace(query, seed=6)), scores)
+
+
 def test_the_second_version_explores_a_little_by_itself(with_new_items: dict[str, Path]) -> None:
     first, second = (loaded(RECIPES[name], with_new_items[name]) for name in (FIRST[0], SECOND[0]))
     told = second.explained(asked(None))

@@ -8,7 +8,7 @@ worker and attempt gives a line the same answer.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from shared import settings
@@ -16,17 +16,17 @@ from shared.aws.errors import InvalidInput, PersonalizeError, ResourceNotFound
 from shared.jobs.entrypoint import ReportProgress, WorkFailed, run_jobs
 from shared.observability import logging
 from shared.recipes.scoring_api import Query
-from shared.serving import pipeline
+from shared.serving import block_pipeline, pipeline
 from shared.serving.candidate_mask import CandidateSelection
 from shared.serving.filters import FilterCache
 from shared.serving.model_cache import LoadedModel, ModelCache, NotDeployable
 from shared.serving.snapshots import SnapshotCache
 from shared.state.messages import HelpBatchJob, RunBatchInference
-from workers.inference import batch_run
+from workers.inference import batch_run, queries
 from workers.inference.batch_run import BatchJob
 from workers.inference.json_lines import Answer, Line, LineError
 from workers.inference.pinned_records import PinnedRecords
-from workers.inference.queries import ACTIONS, RANKING, build_output, check_query
+from workers.inference.queries import build_output, check_query
 from workers.inference.themes import AddTheme, open_themes
 
 NOUN = "batch_inference_job"
@@ -34,8 +34,6 @@ NOUN = "batch_inference_job"
 HELP_SECONDS = 120.0
 #: How long a line waits for the data of a filter (seconds): a job can wait, as no request can.
 PATIENCE = 86_400.0
-#: Lines that are answered at once.
-BLOCK_LINES = 256
 
 Rows = list[dict[str, Any]]
 
@@ -51,11 +49,11 @@ class LineQuery(NamedTuple):
 class InferenceAnswerer:
     """``workers.inference.shard_worker.LineAnswerer`` of a solution version."""
 
-    block_lines = BLOCK_LINES
-
     def __init__(
         self, job: BatchJob, model: LoadedModel, filters: FilterCache, add_theme: AddTheme | None = None
     ) -> None:
+        #: As many as fit into the memory of FORETASTE_BATCH_MEMORY_MB.
+        self.block_lines = block_pipeline.choose_block_size(model, job.settings.batch_memory_mb)
         self._job = job
         self._model = model
         self._filters = filters
@@ -65,8 +63,7 @@ class InferenceAnswerer:
     def answer_lines(self, lines: Sequence[Line]) -> list[Answer]:
         """Return the output or error of each line. Raises WorkFailed where the data of the filter can't be read."""
         built = [self._build_query(line) for line in lines]
-        queries = [each for each in built if isinstance(each, LineQuery)]
-        rows = iter(self._answer_queries(queries))
+        rows = iter(self._answer_queries([each for each in built if isinstance(each, LineQuery)]))
         return [self._build_answer(each, next(rows)) if isinstance(each, LineQuery) else each for each in built]
 
     def _build_query(self, line: Line) -> LineQuery | LineError:
@@ -87,24 +84,19 @@ class InferenceAnswerer:
         named = f"{job.arn} {job.created} {line.file} {line.number}".encode()
         return int.from_bytes(hashlib.blake2b(named, digest_size=8).digest(), "big")
 
-    def _answer_queries(self, queries: Sequence[LineQuery]) -> Iterator[Rows | LineError]:
-        for each in queries:
-            yield self._answer_query(each)
-            self._job.check_stop()
-
-    def _answer_query(self, line: LineQuery) -> Rows | LineError:
+    def _answer_queries(self, lines: Sequence[LineQuery]) -> list[Rows | LineError]:
+        """Score the queries of all lines together. Raises WorkFailed where the data of the filter can't be read."""
         model, wanted = self._model, self._job.body["numResults"]
-        try:
-            if model.recipe.recipe_type == RANKING:
-                given = list(dict.fromkeys(line.members["itemList"]))
-                return pipeline.rank_items(model, line.query, line.selection, given)
-            if model.recipe.recipe_type == ACTIONS:
-                return pipeline.recommend_actions(model, line.query, line.selection, wanted)
-            return pipeline.recommend_items(model, line.query, line.selection, wanted)
-        except (InvalidInput, ResourceNotFound) as error:
-            return LineError(str(error))
-        except PersonalizeError as error:
-            raise WorkFailed(f"The filter can't be applied: {error}") from error
+        asked, selections = [line.query for line in lines], [line.selection for line in lines]
+        match model.recipe.recipe_type:
+            case queries.RANKING:
+                given = [list(dict.fromkeys(line.members["itemList"])) for line in lines]
+                answers = block_pipeline.rank_block(model, asked, selections, given)
+            case queries.ACTIONS:
+                answers = block_pipeline.recommend_actions_block(model, asked, selections, wanted)
+            case _:
+                answers = block_pipeline.recommend_block(model, asked, selections, wanted)
+        return [_convert_error(each) if isinstance(each, PersonalizeError) else each for each in answers]
 
     def _build_answer(self, line: LineQuery, rows: Rows | LineError) -> Answer:
         if isinstance(rows, LineError):
@@ -116,6 +108,13 @@ class InferenceAnswerer:
             return self._add_theme(line.members["itemId"], output)
         except LineError as error:
             return error
+
+
+def _convert_error(error: PersonalizeError) -> LineError:
+    """Return the error of one line. Raises WorkFailed for one that all lines would have."""
+    if isinstance(error, InvalidInput | ResourceNotFound):
+        return LineError(str(error))
+    raise WorkFailed(f"The filter can't be applied: {error}") from error
 
 
 def build_answerer(job: BatchJob) -> InferenceAnswerer:
