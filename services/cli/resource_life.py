@@ -259,9 +259,9 @@ def describe_resource(aws: Personalize, what: str, arn: str) -> Described:
     return answer[_convert_to_camel_case(what)], read_json_header(answer, PROGRESS)
 
 
-def read_import_remarks(aws: Personalize, job: str) -> Mapping[str, Any]:
-    """Read the remarks of the dataset import job of this ARN on its data."""
-    return read_json_header(aws.control.describe_dataset_import_job(datasetImportJobArn=job), REMARKS)
+def read_remarks(aws: Personalize, what: str, arn: str) -> Mapping[str, Any]:
+    """Read the remarks of a job that has ended, such as a ``dataset_import_job``, on its data."""
+    return read_json_header(getattr(aws.control, f"describe_{what}")(**{get_arn_member(what): arn}), REMARKS)
 
 
 def iter_summaries(aws: Personalize, operation: str, **request: Any) -> Iterator[Mapping[str, Any]]:

@@ -110,8 +110,10 @@ def describe_progress(progress: Mapping[str, Any]) -> str:
 
 
 def describe_remarks(remarks: Mapping[str, Any]) -> str:
-    """Describe a finished import's remarks in a few words; "" where there are none."""
+    """Describe the remarks of a job that has ended in a few words; "" where there are none."""
     words = []
+    if failed := remarks.get("failed"):
+        words.append(f"{failed:,} of {remarks['lines']:,} lines have an error")
     if nulls := remarks.get("nulls"):
         columns = ", ".join(f"{column} {count:,}" for column, count in nulls.items())
         words.append(f"empty or unreadable cells are null: {columns}")

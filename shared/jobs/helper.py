@@ -31,8 +31,18 @@ def run_helper(command: Command, process: WorkerProcess, module: str) -> None:
         begun = time.monotonic()
         ended = HelperMonitor(process, work, module, type(command)).run()
         metrics.count_job(command.get_queue_name(), get_outcome_label(ended), time.monotonic() - begun)
+        if ended is None:
+            _discard_leftovers(process, work.arn)
         if not isinstance(ended, Finished):
             log.warning("help ended early", outcome=type(ended).__name__, reason=getattr(ended, "reason", ""))
+
+
+def _discard_leftovers(process: WorkerProcess, arn: str) -> None:
+    """Discard what a helper has written after the end of the work, when its workspace was discarded already."""
+    record = process.store.get(arn)
+    # The workspace may belong to new work of this ARN, unless the record shows that the work has ended.
+    if record is not None and record.in_progress is None:
+        process.artifacts.discard_workspace(arn)
 
 
 class HelperMonitor(JobMonitor):

@@ -37,9 +37,13 @@ class Artifacts:
         """Return the folder of the artifact of ``arn``, which may not exist yet."""
         return self._root / "kept" / _encode_arn(arn)
 
+    def get_workspace(self, arn: str) -> Path:
+        """Return the folder for work in progress on ``arn``, which may not exist."""
+        return self._root / "work" / _encode_arn(arn)
+
     def create_workspace(self, arn: str) -> Path:
         """Create the folder for work in progress on ``arn``, such as checkpoints; it outlives a failed attempt."""
-        folder = self._root / "work" / _encode_arn(arn)
+        folder = self.get_workspace(arn)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -97,7 +101,7 @@ class Artifacts:
             shutil.rmtree(draft, ignore_errors=True)
 
     def discard_workspace(self, arn: str) -> None:
-        shutil.rmtree(self._root / "work" / _encode_arn(arn), ignore_errors=True)
+        shutil.rmtree(self.get_workspace(arn), ignore_errors=True)
 
     def compute_checksum(self, path: Path) -> str:
         """Return the SHA-256 of a file in hexadecimal digits."""

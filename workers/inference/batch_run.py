@@ -60,7 +60,7 @@ class BatchJob:
 
     def get_shard_folder(self) -> ShardFolder:
         """Return the folder of this job's shards, which may not exist yet. A later job of its ARN has another one."""
-        workspace = self.artifacts.create_workspace(self.record.arn)
+        workspace = self.artifacts.get_workspace(self.record.arn)
         return ShardFolder(workspace / f"{self.record.created * 1e6:.0f}")
 
 
@@ -90,7 +90,6 @@ def run_batch_job(
     ``shard_lines`` replaces the setting for jobs whose lines take long. Raises WorkFailed and WorkStopped.
     """
     folder = job.get_shard_folder()
-    folder.root.mkdir(exist_ok=True)
     folder.create_folders()
     skipped: list[str] = []
     plan = folder.read_plan() or _read_input(

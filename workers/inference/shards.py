@@ -64,7 +64,7 @@ class Plan:
 
 
 class ShardFolder:
-    """The files of one job under ``root``, which exists."""
+    """The files of one job under ``root``."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -72,7 +72,7 @@ class ShardFolder:
         self._parts = root / "parts"
 
     def create_folders(self) -> None:
-        self._parts.mkdir(exist_ok=True)
+        self._parts.mkdir(parents=True, exist_ok=True)
         (self.root / "input").mkdir(exist_ok=True)
 
     def get_input(self, file: int) -> Path:

@@ -32,7 +32,7 @@ def import_data(folder: Path, name: str, bucket: str | None, data_dir: Path | No
     """
     from services.cli.client import connect, find_client_variables, find_server_dir
     from services.cli.data import tables
-    from services.cli.resource_life import ResourceLife, read_import_remarks, stop_on_interrupt
+    from services.cli.resource_life import ResourceLife, read_remarks, stop_on_interrupt
 
     life = ResourceLife(connect(find_client_variables(data_dir, DEFAULT_DATA_DIR)), name)
     click.get_current_context().with_resource(stop_on_interrupt(life, "Files that were not imported yet are left out."))
@@ -54,7 +54,7 @@ def import_data(folder: Path, name: str, bucket: str | None, data_dir: Path | No
             shown.rows = table.rows
             location = f"s3://{bucket or name}/{table.path.name}"
             arn = life.import_dataset(dataset, f"{job}-{table.dataset_type.lower()}", location, shown.watch)
-            told = read_import_remarks(life.aws, arn)
+            told = read_remarks(life.aws, "dataset_import_job", arn)
             words = screen.describe_remarks(told)
             shown.conclude(f"{table.rows:,} rows of {location}{words and f'; {words}'}")
         for sentence in told.get("first", ()):

@@ -63,7 +63,7 @@ def status(watch: bool, data_dir: Path | None) -> None:
 
 
 def list_rows(aws: Personalize, told: dict[str, str]) -> Iterator[Row]:
-    """Return every resource below its parent. ``told`` caches the remarks of imports, which do not change."""
+    """Return every resource below its parent. ``told`` caches the remarks of ended jobs, which do not change."""
     from services.cli.resource_life import iter_summaries
 
     batch_jobs: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
@@ -76,7 +76,7 @@ def list_rows(aws: Personalize, told: dict[str, str]) -> Iterator[Row]:
         for dataset in iter_summaries(aws, "list_datasets", datasetGroupArn=arn):
             yield _build_row(1, "dataset", dataset)
             for job in iter_summaries(aws, "list_dataset_import_jobs", datasetArn=dataset["datasetArn"]):
-                yield _build_row(2, "dataset import job", job, _describe_import(aws, job, told))
+                yield _build_row(2, "dataset import job", job, _describe_job(aws, "dataset_import_job", job, told))
             for job in iter_summaries(aws, "list_dataset_export_jobs", datasetArn=dataset["datasetArn"]):
                 yield _build_row(2, "dataset export job", job)
         for solution in iter_summaries(aws, "list_solutions", datasetGroupArn=arn):
@@ -84,7 +84,7 @@ def list_rows(aws: Personalize, told: dict[str, str]) -> Iterator[Row]:
             for version in iter_summaries(aws, "list_solution_versions", solutionArn=solution["solutionArn"]):
                 yield _build_row(2, "solution version", version, _describe_progress(aws, "solution_version", version))
                 for kind, job in batch_jobs.get(version["solutionVersionArn"], ()):
-                    yield _build_row(3, kind, job)
+                    yield _build_row(3, kind, job, _describe_job(aws, kind.replace(" ", "_"), job, told))
             for campaign in iter_summaries(aws, "list_campaigns", solutionArn=solution["solutionArn"]):
                 yield _build_row(2, "campaign", campaign)
         for recommender in iter_summaries(aws, "list_recommenders", datasetGroupArn=arn):
@@ -102,16 +102,16 @@ def _build_row(depth: int, kind: str, summary: Mapping[str, Any], note: str = ""
     return Row(depth, kind, str(name), summary.get("status", ""), note or summary.get("failureReason", ""))
 
 
-def _describe_import(aws: Personalize, job: Mapping[str, Any], told: dict[str, str]) -> str:
-    from services.cli.resource_life import read_import_remarks
+def _describe_job(aws: Personalize, what: str, job: Mapping[str, Any], told: dict[str, str]) -> str:
+    from services.cli.resource_life import get_arn_member, read_remarks
     from shared.state.lifecycle import ACTIVE
 
-    arn = job["datasetImportJobArn"]
+    arn = job[get_arn_member(what)]
     if job["status"] != ACTIVE:
-        return _describe_progress(aws, "dataset_import_job", job)
+        return _describe_progress(aws, what, job)
     if arn not in told:
         try:
-            told[arn] = describe_remarks(read_import_remarks(aws, arn))
+            told[arn] = describe_remarks(read_remarks(aws, what, arn))
         except aws.control.exceptions.ResourceNotFoundException:  # deleted since it was listed
             return ""
     return told[arn]

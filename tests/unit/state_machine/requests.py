@@ -29,6 +29,8 @@ TABLES: Mapping[str, list[dict[str, Any]]] = {
     ],
 }
 RECIPE = "arn:aws:personalize:::recipe/aws-hrnn"
+#: The recipe of solutions of this name, whose versions serve batch segment jobs alone.
+SEGMENTS, SEGMENT_RECIPE = "c", "arn:aws:personalize:::recipe/aws-item-affinity"
 USE_CASE = "arn:aws:personalize:::recipe/aws-vod-most-popular"
 S3_OUTPUT = {"s3DataDestination": {"path": "s3://bucket/out/"}}
 
@@ -102,7 +104,8 @@ def data_deletion_job(standing: Model, pick: Pick) -> Wish:
 
 def solution(standing: Model, pick: Pick) -> Wish:
     group, name = some("dataset_group", standing, pick), pick(NAMES)
-    request = {"name": name, "datasetGroupArn": group, "recipeArn": RECIPE, "performAutoTraining": False}
+    recipe = SEGMENT_RECIPE if name == SEGMENTS else RECIPE
+    request = {"name": name, "datasetGroupArn": group, "recipeArn": recipe, "performAutoTraining": False}
     return Wish("solution", request, (group,), name)
 
 
@@ -120,13 +123,22 @@ def campaign(standing: Model, pick: Pick) -> Wish:
     return Wish("campaign", request, (version.rpartition("/")[0], version), name)
 
 
-def _version(standing: Model, pick: Pick) -> str:
-    alive = [one.arn for one in standing.of("solution_version")]
+def _version(standing: Model, pick: Pick, *, segments: bool = False) -> str:
+    versions = [one.arn for one in standing.of("solution_version")]
+    alive = [arn for arn in versions if (f"/{SEGMENTS}/" in arn) == segments]
     return pick([*alive * 5, f"{PREFIX}:solution/never/00000000"])
 
 
 def batch_inference_job(standing: Model, pick: Pick) -> Wish:
-    version, name = _version(standing, pick), pick(NAMES)
+    return _batch_job("batch_inference_job", _version(standing, pick), pick)
+
+
+def batch_segment_job(standing: Model, pick: Pick) -> Wish:
+    return _batch_job("batch_segment_job", _version(standing, pick, segments=True), pick)
+
+
+def _batch_job(kind: str, version: str, pick: Pick) -> Wish:
+    name = pick(NAMES)
     request = {
         "jobName": name,
         "solutionVersionArn": version,
@@ -134,12 +146,7 @@ def batch_inference_job(standing: Model, pick: Pick) -> Wish:
         "jobInput": {"s3DataSource": {"path": "s3://bucket/in.json"}},
         "jobOutput": S3_OUTPUT,
     }
-    return Wish("batch_inference_job", request, (version, version.rpartition("/")[0]), name)
-
-
-def batch_segment_job(standing: Model, pick: Pick) -> Wish:
-    wish = batch_inference_job(standing, pick)
-    return Wish("batch_segment_job", wish.request, wish.uses, wish.name)
+    return Wish(kind, request, (version, version.rpartition("/")[0]), name)
 
 
 def recommender(standing: Model, pick: Pick) -> Wish:

@@ -27,7 +27,7 @@ from shared.store import Lease
 from tests.unit.state_machine import rules
 from tests.unit.state_machine.account import HIDDEN, Account, fact_of
 from tests.unit.state_machine.control_plane import has_a_worker
-from tests.unit.state_machine.requests import CREATIONS, UPDATES, VIDEO, Pick, some
+from tests.unit.state_machine.requests import CREATIONS, SEGMENTS, UPDATES, VIDEO, Pick, some
 
 SETTINGS = settings(
     max_examples=120,
@@ -48,7 +48,6 @@ FIRST = (
     "filter",
     "metric_attribution",
     "batch_inference_job",
-    "batch_segment_job",
     "dataset_export_job",
     "data_deletion_job",
 )
@@ -73,6 +72,8 @@ class Lives(RuleBasedStateMachine):
         """One of each type, so that a run does not spend itself on getting so far."""
         for kind in ("dataset_group", "schema", "dataset", *FIRST):
             self._begin_with(kind, "a")
+        for kind in ("solution", "solution_version", "batch_segment_job"):
+            self._begin_with(kind, SEGMENTS)
         for kind in ("dataset_group", "schema", "dataset", "recommender"):
             self._begin_with(kind, VIDEO)
         self._begin_with("dataset_import_job", "b", end="failed")

@@ -34,6 +34,10 @@ def test_what_stands_is_unlimited_and_what_waits_is_limited_as_at_aws() -> None:
         "batch_inference_jobs": 5,
         "batch_segment_jobs": 5,
         "data_deletion_jobs": 5,
+        # The lines of one job.
+        "quota_theme_lines": 100,
+        "quota_segment_item_lines": 500,
+        "quota_segment_attribute_lines": 10,
     }
 
 

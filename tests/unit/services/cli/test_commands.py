@@ -196,13 +196,16 @@ def test_status_shows_every_type_of_resource(monkeypatch: pytest.MonkeyPatch) ->
         arns = {"solutionVersionArn": "version"} if "batch" in operation or "versions" in operation else {}
         named = {
             f"{word}Arn": word
-            for word in ("datasetGroup", "dataset", "datasetImportJob", "solution", "recommender", "campaign")
+            for word in (
+                *("datasetGroup", "dataset", "datasetImportJob", "solution", "recommender", "campaign"),
+                *("batchInferenceJob", "batchSegmentJob"),
+            )
             if operation == f"list_{re.sub('(?=[A-Z])', '_', word).lower()}s"
         }
         return [{"xArn": "arn/x", "name": operation, "status": "ACTIVE", **arns, **named}]
 
     monkeypatch.setattr("services.cli.resource_life.iter_summaries", listed)
-    monkeypatch.setattr("services.cli.resource_life.read_import_remarks", lambda *_: {})
+    monkeypatch.setattr("services.cli.resource_life.read_remarks", lambda *_: {})
     shown = {row.name for row in status.list_rows(cast(Personalize, None), {})}
     lists = {
         re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.cli.screen import build_metrics_table
+from services.cli.screen import build_metrics_table, describe_remarks
 
 
 def test_metrics_that_only_some_recipes_have_are_printed_under_their_keys() -> None:
@@ -39,3 +39,10 @@ def test_a_view_of_nobody_is_not_shown() -> None:
     table = build_metrics_table("aws-hrnn", {NDCG: 0.3}, None, report)
     assert list(table.columns[0].cells) == ["NDCG@25 raw"]
     assert "unseen" not in str(table.caption)
+
+
+def test_the_remarks_of_a_batch_job_count_the_lines_that_failed() -> None:
+    assert describe_remarks({"lines": 12_000, "failed": 3}) == "3 of 12,000 lines have an error"
+    assert describe_remarks({"lines": 12_000, "failed": 0}) == ""
+    told = describe_remarks({"lines": 2, "failed": 1, "skipped": ["README.md"]})
+    assert told == "1 of 2 lines have an error; skipped README.md"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from shared.state.messages import Command, RunTrial, TrainSolutionVersion
 from shared.storage.artifacts import Artifacts
 from shared.store import Record
 from shared.store.memory import MemoryStore
+from tests.conftest import until
 from tests.unit.shared.jobs.sample_jobs import MODULE
 
 
@@ -78,6 +80,22 @@ def test_its_failure_is_logged_and_leaves_the_work_as_it_is(process: WorkerProce
     assert process.store.get(arn) == before
 
 
+def start_helper(process: WorkerProcess, arn: str) -> threading.Thread:
+    """Start a helper, which is at work when this returns."""
+    looks: list[str] = []
+    get = process.store.get
+
+    def look(arn: str) -> Record | None:
+        looks.append(arn)
+        return get(arn)
+
+    process.store.get = look  # type: ignore[method-assign]
+    helper = threading.Thread(target=run_helper, args=(RunTrial(arn=arn), process, MODULE))
+    helper.start()
+    until(lambda: len(looks) > 1, 20, "the helper to be monitored")
+    return helper
+
+
 def test_work_that_has_ended_needs_no_help(process: WorkerProcess) -> None:
     put(process, "slow", ACTIVE)
     assert run(process, RunTrial(arn="slow")) == ["no work to help with"]
@@ -86,11 +104,20 @@ def test_work_that_has_ended_needs_no_help(process: WorkerProcess) -> None:
 
 def test_it_ends_with_the_work_that_it_helps_with(process: WorkerProcess) -> None:
     record = put(process, "endless")
-    helper = threading.Thread(target=run_helper, args=(RunTrial(arn="endless"), process, MODULE))
-    helper.start()
+    helper = start_helper(process, "endless")
     process.store.remove(record)
     helper.join(20)
     assert not helper.is_alive()
+
+
+def test_what_it_has_written_after_the_end_of_the_work_is_discarded(process: WorkerProcess) -> None:
+    record = put(process, "endless")
+    helper = start_helper(process, "endless")
+    (process.artifacts.create_workspace("endless") / "part").touch()
+    process.store.replace(replace(record, status=ACTIVE))
+    helper.join(20)
+    assert not helper.is_alive()
+    assert not process.artifacts.get_workspace("endless").exists()
 
 
 def test_it_ends_when_its_worker_is_told_to_end(process: WorkerProcess) -> None:

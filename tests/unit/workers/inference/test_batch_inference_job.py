@@ -333,3 +333,4 @@ def test_help_for_a_job_that_has_not_begun_or_has_ended_does_nothing(world: Batc
     job.artifacts.discard_workspace(JOB)
     assert batch_run.help_batch_job(job, batch_inference_job.build_answerer, seconds=60) == {}
     assert len(runtime.scorer.asked) == 1
+    assert not job.artifacts.get_workspace(JOB).exists()

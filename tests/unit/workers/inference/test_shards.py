@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import tracemalloc
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -225,3 +226,24 @@ def test_a_helper_finds_that_the_job_has_ended(tmp_path: Path) -> None:
         part.rmdir()
     with pytest.raises(FileNotFoundError):
         worker(shards, plan, Doubler()).work_on_free_shards()
+
+
+@pytest.mark.nightly
+def test_a_million_malformed_lines_take_bounded_memory(tmp_path: Path) -> None:
+    (tmp_path / "given.json").write_bytes(b"".join(b"malformed %d\n" % n for n in range(1_000_000)))
+    shards = ShardFolder(tmp_path)
+    shards.create_folders()
+    tracemalloc.start()
+    try:
+        splitter = InputSplitter(shards, 2000, lambda _: None)
+        splitter.add_file(tmp_path / "given.json")
+        plan = splitter.build_plan()
+        worker(shards, plan, Doubler(512)).finish_all_shards(lambda _: None)
+        merged, failed = shards.merge_parts(plan.shards, lambda: None)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert failed == 1_000_000
+    assert peak < 32 << 20
+    with merged.open("rb") as reading:
+        assert sum(1 for _ in reading) == 1_000_000
