@@ -40,7 +40,7 @@ from shared import settings
 from shared.aws import service_model
 from shared.aws.errors import InternalFailure, PersonalizeError, RequestTooLarge, Serialization, UnknownOperation
 from shared.http import request_body
-from shared.http.bare_response import with_status
+from shared.http.bare_response import set_status
 from shared.observability import logging, metrics
 from shared.observability.health import HEALTH_PATHS, HealthEndpoints
 from shared.settings import Settings
@@ -113,7 +113,7 @@ class Gateway:
         async with AsyncExitStack() as stack:
             for upstream in self._upstreams.values():
                 await stack.enter_async_context(upstream.open_sessions())
-            factory = create_connection_factory(self.connections, self._handle_request)
+            factory = create_connection_factory(self.connections, self._answer_request)
             servers = [await self._loop.create_server(factory, sock=sock, backlog=BACKLOG) for sock in sockets]
             sweeping = asyncio.create_task(self._close_expired_connections())
             await stop.wait()
@@ -141,7 +141,7 @@ class Gateway:
                 break
             await asyncio.sleep(0.02)
 
-    async def _handle_request(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _answer_request(self, request: web.BaseRequest) -> web.StreamResponse:
         connection = cast(Connection, request.protocol)
         path = request.raw_path.partition("?")[0]  # as it was sent
         upstream = self._by_path.get(path)
@@ -197,7 +197,7 @@ class Gateway:
         if not path.startswith("/"):
             raise UnknownOperation("The request target must be a path.")
         refusal = UnknownOperation(f"There is no operation at {request.method} {_format_path(path)}.")
-        raise with_status(refusal, HTTPStatus.NOT_FOUND)
+        raise set_status(refusal, HTTPStatus.NOT_FOUND)
 
     async def _check_upstreams(self) -> Mapping[str, bool]:
         """Return for each service whether it answers. Concurrent callers share one ping per service."""

@@ -38,7 +38,7 @@ from aiohttp.streams import StreamReader
 
 from services.gateway.responses import build_error_response
 from shared.aws.errors import PersonalizeError, RequestTimeout, Serialization, ServiceUnavailable
-from shared.http.bare_response import build_bare_response, with_status
+from shared.http.bare_response import build_bare_response, set_status
 from shared.observability import metrics
 
 RequestCallback = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -276,7 +276,7 @@ def _create_request(
 def _convert_error(exc: BaseException | None) -> PersonalizeError:
     match exc:
         case LineTooLong(args=(_, limit, _)) if limit == LINE:
-            return with_status(Serialization("The request line is too long."), HTTPStatus.REQUEST_URI_TOO_LONG)
+            return set_status(Serialization("The request line is too long."), HTTPStatus.REQUEST_URI_TOO_LONG)
         case LineTooLong():
             return _create_headers_error()
     return Serialization("The request is not valid HTTP.")
@@ -284,7 +284,7 @@ def _convert_error(exc: BaseException | None) -> PersonalizeError:
 
 def _create_headers_error() -> PersonalizeError:
     refusal = Serialization("The headers are too large.")
-    return with_status(refusal, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+    return set_status(refusal, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
 
 def get_peer(address: Any) -> str:

@@ -71,15 +71,17 @@ def check_schedules(process: WorkerProcess, now: float, quarantine: Quarantine) 
     reading = ResourceReader(process.store, process.settings)
     for solution in reading.iter_children("solution", whole=False):
         if solution.status == ACTIVE:
-            quarantine.run_unless_quarantined(solution.arn, partial(_check_solution, process, reading, solution, now))
+            quarantine.run_unless_quarantined(
+                solution.arn, partial(_train_solution_if_due, process, reading, solution, now)
+            )
     for recommender in reading.iter_children("recommender", whole=False):
         if recommender.status == ACTIVE and is_terminal(recommender):
             quarantine.run_unless_quarantined(
-                recommender.arn, partial(_retrain_recommender, process, reading, recommender, now)
+                recommender.arn, partial(_retrain_recommender_if_due, process, reading, recommender, now)
             )
 
 
-def _check_solution(process: WorkerProcess, reading: ResourceReader, solution: Record, now: float) -> None:
+def _train_solution_if_due(process: WorkerProcess, reading: ResourceReader, solution: Record, now: float) -> None:
     try:
         _save_next_training(process, solution, _compute_next_training(process, reading, solution, now))
     except Conflict:
@@ -88,7 +90,9 @@ def _check_solution(process: WorkerProcess, reading: ResourceReader, solution: R
         log.info("automatic training waits", arn=solution.arn, reason=refusal.message)
 
 
-def _retrain_recommender(process: WorkerProcess, reading: ResourceReader, recommender: Record, now: float) -> None:
+def _retrain_recommender_if_due(
+    process: WorkerProcess, reading: ResourceReader, recommender: Record, now: float
+) -> None:
     """Retrain a recommender when its model is a week old and new data has come. It serves the old model until then."""
     model = process.store.get(recommender.body["solutionVersionArn"])
     if model is None or now < max(model.created, _get_last_failure_time(recommender)) + RECOMMENDER_DAYS * DAY:

@@ -96,14 +96,14 @@ def create_app(
     dispatcher = Dispatcher(
         offered=offered, first=first, keys=keys, health=health or HealthEndpoints(first), throttle=throttle
     )
-    views = dict.fromkeys(service_model.load_paths(first) or ("/",), ("POST", dispatcher.handle_request))
+    views = dict.fromkeys(service_model.load_paths(first) or ("/",), ("POST", dispatcher.answer_request))
     views |= {"/ping": ("GET", dispatcher.respond_ping)}
     views |= dict.fromkeys(HEALTH_PATHS, ("GET", dispatcher.respond_health))
     for path, (method, view) in views.items():
         app.add_url_rule(path, view_func=view, endpoint=path, methods=[method], provide_automatic_options=False)
     app.before_request(dispatcher.begin_request)
     app.after_request(_end_request)
-    app.register_error_handler(Exception, dispatcher.handle_error)
+    app.register_error_handler(Exception, dispatcher.answer_error)
     return app
 
 
@@ -146,7 +146,7 @@ class Dispatcher:
         # So the log lines of a handler carry it too.
         structlog.contextvars.bind_contextvars(request_id=context.request_id)
 
-    def handle_request(self) -> Response:
+    def answer_request(self) -> Response:
         context: RequestContext = g.context
         context.body_read = True  # a body that is too large is read as well, and discarded
         body = request_body.read_body(request.environ)
@@ -182,7 +182,7 @@ class Dispatcher:
             raise NotFound
         return Response(said.body, said.status, content_type=said.content_type)
 
-    def handle_error(self, error: Exception) -> Response:
+    def answer_error(self, error: Exception) -> Response:
         context: RequestContext = g.context
         refusal, headers = _convert_error(error, context.request_id)
         status = service_model.load_error_statuses(context.service).get(refusal.code, refusal.status)

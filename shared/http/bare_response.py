@@ -22,7 +22,7 @@ def build_bare_response(error: PersonalizeError) -> bytes:
     return head.encode() + body
 
 
-def with_status(error: PersonalizeError, status: int) -> PersonalizeError:
+def set_status(error: PersonalizeError, status: int) -> PersonalizeError:
     """Set the status of an error to another one than its class has, and return it."""
     error.status = status
     return error

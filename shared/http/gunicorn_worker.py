@@ -28,7 +28,7 @@ from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine, ParseExc
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from shared.aws.errors import InternalFailure, PersonalizeError, Serialization
-from shared.http.bare_response import build_bare_response, with_status
+from shared.http.bare_response import build_bare_response, set_status
 from shared.http.leader_followers import LeaderFollowers
 from shared.observability.health import HEALTH_PATHS
 from shared.system.cpu_quota import available_cpus
@@ -233,10 +233,10 @@ class JoinedSocket:
 def _convert_error(exc: Exception) -> PersonalizeError:
     match exc:
         case LimitRequestLine():
-            return with_status(Serialization("The request line is too long."), HTTPStatus.REQUEST_URI_TOO_LONG)
+            return set_status(Serialization("The request line is too long."), HTTPStatus.REQUEST_URI_TOO_LONG)
         case LimitRequestHeaders():
             refusal = Serialization("The headers are too large.")
-            return with_status(refusal, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+            return set_status(refusal, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         case ParseException():
             return Serialization("The request is not valid HTTP.")
     return InternalFailure("An internal error has occurred.")

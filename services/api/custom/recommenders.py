@@ -52,14 +52,14 @@ def _request_update(context: ApiContext, request: Mapping[str, Any]) -> None:
 
 
 def stop_recommender(context: ApiContext, call: Call) -> Mapping[str, Any]:
-    return _run_transition(context, call, TransitionRequest.STOP)
+    return _request_transition_once(context, call, TransitionRequest.STOP)
 
 
 def start_recommender(context: ApiContext, call: Call) -> Mapping[str, Any]:
-    return _run_transition(context, call, TransitionRequest.START)
+    return _request_transition_once(context, call, TransitionRequest.START)
 
 
-def _run_transition(context: ApiContext, call: Call, wanted: TransitionRequest) -> Mapping[str, Any]:
+def _request_transition_once(context: ApiContext, call: Call, wanted: TransitionRequest) -> Mapping[str, Any]:
     arn = call.request["recommenderArn"]
     run_once(
         context,

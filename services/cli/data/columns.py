@@ -124,7 +124,8 @@ def _choose_number_type(kind: str, measured: _Measured) -> str | list[str]:
 
 def _measure_columns(file: CsvFile, columns: Sequence[str]) -> Iterator[tuple[str, _Measured]]:
     measures = ", ".join(
-        f"count({cell}), {_count_of(cell, column, _INTEGER, 'long')}, {_count_of(cell, column, _NUMBER, 'double')}, "
+        f"count({cell}), {_count_matches_sql(cell, column, _INTEGER, 'long')}, "
+        f"{_count_matches_sql(cell, column, _NUMBER, 'double')}, "
         f"approx_count_distinct({cell}), coalesce(max(length({cell})), 0)"
         for column in columns
         for cell in [quoted(column.upper())]
@@ -140,7 +141,7 @@ def _measure_columns(file: CsvFile, columns: Sequence[str]) -> Iterator[tuple[st
         )
 
 
-def _count_of(cell: str, column: str, pattern: str, kind: str) -> str:
+def _count_matches_sql(cell: str, column: str, pattern: str, kind: str) -> str:
     """Return SQL that counts the cells that match the pattern and that an import takes for the type."""
     broken = csv_rules.is_broken_sql(Field(name=column.upper(), type=kind, nullable=True), has_nul=False)
     return f"count_if(regexp_full_match({cell}, '{pattern}') AND NOT ({broken}))"

@@ -1,4 +1,4 @@
-"""Keeps processes running: starts them, restarts any that dies, stops all of them within ten seconds.
+"""Keeps processes running: starts them, restarts any that dies or hangs, stops all of them within ten seconds.
 
 The supervisor knows nothing of foretaste: ``system.py`` names our processes.
 """
@@ -29,6 +29,10 @@ LONGEST_DELAY_SECONDS = 10.0
 #: A child that ended so often at its start, and was never ready, counts as unable to start.
 HOPELESS_ENDS = 4
 LOG_BYTES = 10 * 1024 * 1024
+#: A child without a sign of life for so long is killed, and so restarted. By a clock that stands still in a suspended
+#: machine: there, no child can give a sign.
+SILENCE_SECONDS = 60.0
+LOOK_SECONDS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +49,9 @@ class ChildSpec:
     ready: Callable[[int], bool]
     explain: Callable[[], str | None] | None = None
     """Asked when it ended soon after its start: why, and what to do; None: nobody knows."""
+    is_alive: Callable[[int], bool | None] | None = None
+    """Asked with the process id, once it was ready: whether it has given a sign of life; None: that cannot be known. It
+    must not raise."""
     descriptors: tuple[int, ...] = ()
     folder: Path | None = None
 
@@ -73,10 +80,12 @@ class Supervisor:
         self._stopping = threading.Event()
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._supervise, name="supervisor", daemon=True)
+        self._silence_thread = threading.Thread(target=self._kill_silent_children, name="silence", daemon=True)
 
     def __enter__(self) -> Self:
         self._logs.mkdir(parents=True, exist_ok=True)
         self._thread.start()
+        self._silence_thread.start()
         return self
 
     def __exit__(
@@ -136,6 +145,14 @@ class Supervisor:
                 if kept.is_due() and (kept is self._foundation or self._is_foundation_ready()):
                     self._start_child(kept)
 
+    def _kill_silent_children(self) -> None:
+        # In a thread of its own: a store that hangs may hold up the answer.
+        while not self._stopping.wait(LOOK_SECONDS):
+            for kept in self._others:
+                if kept.is_silent():
+                    self._say(f"{kept.child.name} has given no sign of life for {SILENCE_SECONDS:.0f} s")
+                    kept.kill()
+
     def _raise_if_blocked(self, kept: _SupervisedChild) -> None:
         """Raises CannotStart where all wait for one that can't start: trying again won't help."""
         why = kept.explain_end()
@@ -166,6 +183,8 @@ class _SupervisedChild:
         self._started = 0.0
         self._due = 0.0
         self._early_ends = 0
+        self._silent_pid: int | None = None
+        self._silent_since = 0.0
         self.was_ready = False
         """At any start."""
 
@@ -180,6 +199,22 @@ class _SupervisedChild:
             self._ready_pid = process.pid
             self.was_ready = True
         return self._ready_pid == process.pid
+
+    def is_silent(self) -> bool:
+        """Ask for a sign of life; return whether there was none for SILENCE_SECONDS."""
+        process = self.process
+        if process is None or self.child.is_alive is None or self._ready_pid != process.pid:
+            return False
+        if self.child.is_alive(process.pid) is not False:
+            self._silent_pid = None
+        elif self._silent_pid != process.pid:
+            self._silent_pid, self._silent_since = process.pid, time.monotonic()
+        return self._silent_pid is not None and time.monotonic() - self._silent_since >= SILENCE_SECONDS
+
+    def kill(self) -> None:
+        process, self._silent_pid = self.process, None
+        if process is not None:
+            process.kill()
 
     def start(self) -> None:
         """Raises OSError."""

@@ -261,12 +261,15 @@ def _build_child(
         command=(sys.executable, "-m", *process.command),
         environment=environment,
         folder=HOME,
-        ready=lambda pid: _has_heartbeat(store, process.name, pid),
+        ready=lambda pid: _find_heartbeat(store, process.name, pid) is True,
+        # gunicorn replaces a server that hangs by itself.
+        is_alive=lambda pid: _find_heartbeat(store, process.name, pid),
     )
 
 
-def _has_heartbeat(store: RedisStore, name: str, pid: int) -> bool:
+def _find_heartbeat(store: RedisStore, name: str, pid: int) -> bool | None:
+    """Return None if Redis does not answer."""
     try:
         return has_heartbeat(store, name, pid=pid)
     except redis.RedisError:
-        return False
+        return None

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from services.cli.errors import NotReady
+from services.cli.local import supervisor as supervising
 from services.cli.local.supervisor import FOUNDATION_SECONDS, TERM_SECONDS, ChildSpec, Supervisor
 from tests.conftest import until
 
@@ -74,6 +75,43 @@ def test_what_is_killed_is_started_again_and_said(start: Start, said: list[str])
     os.kill(killed, signal.SIGKILL)
     until(lambda: supervisor.pids.get("one", killed) != killed)
     assert said == ["one was ended by SIGKILL; starting it again"]
+
+
+def test_what_hangs_is_killed_and_started_again_and_said(
+    start: Start, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stopped process has not ended: only its missing sign of life tells."""
+    monkeypatch.setattr(supervising, "SILENCE_SECONDS", 0.5)
+    monkeypatch.setattr(supervising, "LOOK_SECONDS", 0.05)
+    hung: list[int] = []
+    supervised = start(
+        child("one", SLEEPER, is_alive=lambda pid: pid not in hung),
+        child("two", SLEEPER, is_alive=lambda pid: None if hung else True),
+        child("three", SLEEPER),
+    )
+    before = supervised.pids
+    os.kill(before["one"], signal.SIGSTOP)
+    hung.append(before["one"])
+    until(lambda: supervised.pids.get("one", before["one"]) != before["one"])
+    assert said == ["one has given no sign of life for 0 s", "one was ended by SIGKILL; starting it again"]
+    assert {name: supervised.pids[name] for name in ("two", "three")} == {
+        name: before[name] for name in ("two", "three")
+    }
+
+
+def test_a_short_silence_ends_nothing(start: Start, said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervising, "SILENCE_SECONDS", 30.0)
+    monkeypatch.setattr(supervising, "LOOK_SECONDS", 0.01)
+    asked: list[int] = []
+
+    def is_alive(pid: int) -> bool:
+        asked.append(pid)
+        return len(asked) % 3 == 0
+
+    supervised = start(child("one", SLEEPER, is_alive=is_alive))
+    before = supervised.pids
+    until(lambda: len(asked) > 20)
+    assert (supervised.pids, said) == (before, [])
 
 
 def test_what_a_killed_process_has_started_goes_with_it(start: Start, tmp_path: Path) -> None:
