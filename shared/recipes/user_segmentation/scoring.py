@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.recipes.hrnn import scoring
-from shared.recipes.scoring_api import ItemGroups, Query
+from shared.recipes.scoring_api import ItemGroups, Query, SoughtItems
 
 
 class Scorer(scoring.Scorer):
@@ -25,8 +25,10 @@ class Scorer(scoring.Scorer):
     def score_users(self, queries: Sequence[Query], groups: ItemGroups) -> npt.NDArray[np.float32]:
         """``shared.recipes.scoring_api.SegmentScorer.score_users``."""
         sums_BL = np.empty((len(queries), len(groups.starts)), np.float32)
-        for row, found in enumerate(self.explain_block(queries)):
+        sought = SoughtItems(places=np.unique(groups.places))
+        for row, (places, found) in enumerate(self.find_candidates(queries, [sought] * len(queries), 1)):
+            places_K = groups.places if places is None else np.searchsorted(places, groups.places)
             # Items that are never shown have a negative score.
-            shares_K = np.maximum(found.scores[groups.places], 0.0, dtype=np.float64)
+            shares_K = np.maximum(found.scores[places_K], 0.0, dtype=np.float64)
             sums_BL[row] = np.add.reduceat(shares_K, groups.starts)
         return sums_BL
