@@ -112,6 +112,12 @@ class Settings:
         " at AWS",
         0.01,
     )
+    export_file_mb: int = _create_setting("size of the files that an export writes, MiB", 500, least=1)
+    data_deletion_mb: int = _create_setting(
+        "maximum size of the files that name the users of a data deletion job, all together, MiB (AWS: 100)",
+        100,
+        least=1,
+    )
     training_threads: int = _create_setting("threads of one training; 0: as many as the cgroup allows", 0)
     retrain_on_all_users: bool = _create_setting("after evaluation, train the deployed model on all users", True)
     training_cell: Literal["linear", "gru"] = _create_setting(
@@ -166,6 +172,14 @@ class Settings:
     lease_seconds: float = _create_setting("seconds without a heartbeat after which a worker loses its job", 15.0)
     import_silence_seconds: float = _create_setting(
         "seconds without progress (nothing read, sorted or written) after which an import is killed and started again",
+        600.0,
+    )
+    export_silence_seconds: float = _create_setting(
+        "seconds without progress (nothing read, sorted or written) after which an export is killed and started again",
+        600.0,
+    )
+    data_deletion_silence_seconds: float = _create_setting(
+        "seconds without progress (nothing read or rewritten) after which the deletion of users is killed and continued",
         600.0,
     )
     training_silence_seconds: float = _create_setting(

@@ -53,6 +53,20 @@ class ImportDataset(Command):
     silence = "import_silence_seconds"
 
 
+class ExportDataset(Command):
+    """Write the records of a dataset as CSV files into a bucket."""
+
+    wire = "importing.export_dataset"
+    silence = "export_silence_seconds"
+
+
+class DeleteUsers(Command):
+    """Delete all data of the users that a data deletion job names."""
+
+    wire = "importing.delete_users"
+    silence = "data_deletion_silence_seconds"
+
+
 class TrainSolutionVersion(Command):
     """Train, evaluate and save the model of a solution version."""
 
@@ -153,6 +167,8 @@ class Stopped(Fact):
 
 COMMANDS: tuple[type[Command], ...] = (
     ImportDataset,
+    ExportDataset,
+    DeleteUsers,
     TrainSolutionVersion,
     TuneSolutionVersion,
     RunTrial,

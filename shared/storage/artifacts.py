@@ -114,6 +114,15 @@ def _encode_arn(arn: str) -> str:
     return quote(arn, safe="")
 
 
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file so that it has its earlier content or all of the new one, even after a power failure."""
+    draft = path.with_name(f".{path.name}.draft")
+    draft.write_bytes(content)
+    sync_to_disk(draft)
+    draft.replace(path)
+    sync_to_disk(path.parent)
+
+
 def sync_to_disk(path: Path) -> None:
     """Sync a file, or the names in a folder, to the disk (fsync)."""
     descriptor = os.open(path, os.O_RDONLY)
