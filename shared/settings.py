@@ -179,7 +179,7 @@ class Settings:
         600.0,
     )
     data_deletion_silence_seconds: float = _create_setting(
-        "seconds without progress (nothing read or rewritten) after which the deletion of users is killed and continued",
+        "seconds without progress (nothing read or written) after which a deletion of users is killed and continued",
         600.0,
     )
     training_silence_seconds: float = _create_setting(

@@ -18,7 +18,7 @@ import orjson
 from shared import settings
 from shared.data import schemas, streamed_records
 from shared.data.arrays.histories import DataRefused
-from shared.data.csv.csv_export import ExportedRows, write_csv_files
+from shared.data.csv_export import ExportedRows, write_csv_files
 from shared.data.duckdb_session import DuckDBSession
 from shared.data.schemas import DatasetSchema
 from shared.jobs.entrypoint import ReportProgress, WorkFailed, WorkStopped, run_jobs

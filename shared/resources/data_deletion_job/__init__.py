@@ -12,7 +12,7 @@ from shared.store import Record
 
 def apply_outcome(record: Record, outcome: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the body with the number of deleted records."""
-    return {**record.body, "numDeleted": outcome["numDeleted"]}
+    return {**record.body, "numDeleted": outcome.get("numDeleted", 0)}
 
 
 resource = Resource(

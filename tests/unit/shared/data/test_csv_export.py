@@ -12,8 +12,8 @@ from typing import Any
 import duckdb
 import pytest
 
-from shared.data.csv.csv_export import ExportedRows, write_csv_files
 from shared.data.csv.csv_import import ImportLimits, import_csv
+from shared.data.csv_export import ExportedRows, write_csv_files
 from shared.data.duckdb_session import DuckDBSession
 from shared.data.schemas import DatasetSchema, parse_schema
 
