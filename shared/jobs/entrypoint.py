@@ -2,8 +2,8 @@
 
 The two processes exchange lines of JSON. The worker sends ``{"job", "arn", "attempt"}``, the next job, or ``{"stop"}``,
 which stops it. The job process answers ``{"progress"}``, ``{"alive"}`` while the job gets on without news, and once per
-job ``{"finished"}``, ``{"failed"}``, ``{"postponed"}`` or ``{"stopped"}``. When its standard input ends (its worker died), it exits at
-once. It imports nothing of the queue, so that a job starts quickly.
+job ``{"finished"}``, ``{"failed"}``, ``{"postponed"}`` or ``{"stopped"}``. When its standard input ends (its worker
+died), it exits at once. It imports nothing of the queue, so that a job starts quickly.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ def run_jobs(jobs: Mapping[str, Job]) -> None:
     """Run the jobs that the worker submits, one after the other, until the worker is gone: a main function.
 
     ``jobs`` maps the wire names of commands to their jobs. A job is called with ``(arn, attempt, progress,
-    should_stop)``; it returns its outcome, or raises WorkFailed, WorkPostponed or WorkStopped. Any other exception is a bug of
-    foretaste, and is reported as an internal error.
+    should_stop)``; it returns its outcome, or raises WorkFailed, WorkPostponed or WorkStopped. Any other exception is
+    a bug of foretaste, and is reported as an internal error.
 
     A job calls ``should_stop`` after each piece of its work (a batch, a block, some rows): each call is a sign of life
     for the worker, which kills a job without calls or progress as hung. So the thread that does the work must call it,
