@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from shared.aws.errors import ServiceUnavailable
 from shared.state.messages import Message
+from shared.store.user_removal import UserRemoval
 
 
 class NameTaken(Exception):
@@ -353,7 +354,7 @@ class Invalidations(Protocol):
         ...
 
 
-class Store(Records, Leases, Interactions, PutRecords, Protocol):
+class Store(Records, Leases, Interactions, PutRecords, UserRemoval, Protocol):
     """The whole store."""
 
     def now(self) -> float:

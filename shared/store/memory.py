@@ -25,6 +25,7 @@ from shared.store import (
     PutRecord,
     Record,
 )
+from shared.store.memory_user_removal import MemoryUserRemoval
 from shared.store.record_codec import get_status_in_progress
 
 
@@ -47,10 +48,11 @@ class MemoryInvalidations:
                 self._keys.update(key for key in keys if key.partition(":")[0] in self._families)
 
 
-class MemoryStore:
+class MemoryStore(MemoryUserRemoval):
     """A ``shared.store.Store`` behind one lock. ``clock`` stands in for Redis's clock (epoch seconds)."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        super().__init__()
         self._clock = clock
         self._lock = threading.RLock()
         self._records: dict[str, Record] = {}

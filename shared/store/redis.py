@@ -21,6 +21,7 @@
     put:<dataset>             hash of put records by id
     put_at:<dataset>          string: when the newest of them was put (epoch seconds)
     event:<dataset>:<id>      string: marks a client's own event id that has arrived, expiring
+    purges:<process>          string: the deletions of users that the process has followed (JSON), expiring
     shown:<dataset>:<id>      string: the items of that recommendation, ids with bars between them, expiring
 
 Changes of several keys are scripts (``lua/``). Each compares before it writes, so that a command which redis-py
@@ -63,6 +64,7 @@ from shared.store import (
 )
 from shared.store.invalidation import RedisInvalidations
 from shared.store.quarantine import Quarantine
+from shared.store.redis_user_removal import RedisUserRemoval
 
 PREFIX = "foretaste:"
 LUA = Path(__file__).parent / "lua"
@@ -95,11 +97,13 @@ PATIENT = RetryPolicy(
 PROMPT = RetryPolicy(answer_seconds=0.4, connect_seconds=0.4, retries=1, retry_on=(redis.ConnectionError,))
 
 
-class RedisStore:
+class RedisStore(RedisUserRemoval):
     """A ``shared.store.Store`` with one connection pool; safe to share between threads, not across a fork.
 
     Every method raises NewerRedis where a newer release has written the data.
     """
+
+    _prefix = PREFIX
 
     def __init__(self, url: str, policy: RetryPolicy = PATIENT, *, for_clients: bool = False) -> None:
         """With ``for_clients`` its writes are requests of clients, which get an acknowledgement. Such writes raise
