@@ -12,13 +12,15 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import orjson
 
 from shared.system.exchange_paths import exchange_paths
 
 MANIFEST = "manifest.json"
+#: The folder of the folders of live events.
+LIVE = "live"
 _BLOCK_BYTES = 1 << 20
 
 
@@ -42,6 +44,14 @@ class Artifacts:
         folder = self._root / "work" / _encode_arn(arn)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    def get_live_folder(self, arn: str) -> Path:
+        """Return the folder of the live events of a dataset, which may not exist yet; the store lists its files."""
+        return self._root / LIVE / _encode_arn(arn)
+
+    def list_live_folders(self) -> list[str]:
+        """Return the ARNs of the datasets with a folder of live events."""
+        return [unquote(folder.name) for folder in (self._root / LIVE).glob("*")]
 
     @contextlib.contextmanager
     def fill_artifact(self, arn: str, attempt: int) -> Iterator[Path]:
@@ -134,13 +144,14 @@ class Artifacts:
             path = folder / name
             if not path.is_file() or path.stat().st_size != written["bytes"]:
                 raise ArtifactDamaged(f"The file {name} of the artifact of {arn} is missing or cut short.")
-            if self._compute_checksum(path) != written["sha256"]:
+            if self.compute_checksum(path) != written["sha256"]:
                 raise ArtifactDamaged(f"The file {name} of the artifact of {arn} differs from its manifest.")
         return folder
 
     def discard_artifact(self, arn: str) -> None:
-        """Remove the artifact, workspace and drafts of ``arn``, if there are any."""
+        """Remove the artifact, live events, workspace and drafts of ``arn``, if there are any."""
         shutil.rmtree(self.get_folder(arn), ignore_errors=True)
+        shutil.rmtree(self.get_live_folder(arn), ignore_errors=True)
         self.discard_workspace(arn)
         self._discard_drafts(arn)
 
@@ -151,26 +162,27 @@ class Artifacts:
     def discard_workspace(self, arn: str) -> None:
         shutil.rmtree(self._root / "work" / _encode_arn(arn), ignore_errors=True)
 
-    def _write_manifest(self, folder: Path) -> None:
-        files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-        for path in files:
-            sync_to_disk(path)
-            self._on_block()
-        written = {
-            str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": self._compute_checksum(path)}
-            for path in files
-        }
-        (folder / MANIFEST).write_bytes(orjson.dumps(written, option=orjson.OPT_INDENT_2))
-        sync_to_disk(folder / MANIFEST)
-        sync_to_disk(folder)
-
-    def _compute_checksum(self, path: Path) -> str:
+    def compute_checksum(self, path: Path) -> str:
+        """Return the SHA-256 of a file in hexadecimal digits."""
         digest = hashlib.sha256()
         with path.open("rb") as file:
             while block := file.read(_BLOCK_BYTES):
                 digest.update(block)
                 self._on_block()
         return digest.hexdigest()
+
+    def _write_manifest(self, folder: Path) -> None:
+        files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+        for path in files:
+            sync_to_disk(path)
+            self._on_block()
+        written = {
+            str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": self.compute_checksum(path)}
+            for path in files
+        }
+        (folder / MANIFEST).write_bytes(orjson.dumps(written, option=orjson.OPT_INDENT_2))
+        sync_to_disk(folder / MANIFEST)
+        sync_to_disk(folder)
 
 
 def _encode_arn(arn: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from shared.aws.errors import ServiceUnavailable
 from shared.state.messages import Message
+from shared.store.live_files import LiveFiles
 from shared.store.user_removal import UserRemoval
 
 
@@ -276,7 +277,10 @@ class Interactions(Protocol):
         ...
 
     def iter_interactions(self, dataset: str) -> Iterator[Interaction]:
-        """Yield all saved events in the order of their arrival."""
+        """Yield the events that no compaction has moved to a file yet, in the order of their arrival.
+
+        ``shared.data.live_events.iter_live_events`` yields those of the files too.
+        """
         ...
 
     def get_last_arrival(self, dataset: str) -> float:
@@ -354,7 +358,7 @@ class Invalidations(Protocol):
         ...
 
 
-class Store(Records, Leases, Interactions, PutRecords, UserRemoval, Protocol):
+class Store(Records, Leases, Interactions, LiveFiles, PutRecords, UserRemoval, Protocol):
     """The whole store."""
 
     def now(self) -> float:

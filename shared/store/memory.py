@@ -25,6 +25,7 @@ from shared.store import (
     PutRecord,
     Record,
 )
+from shared.store.memory_live_files import MemoryLiveFiles
 from shared.store.memory_user_removal import MemoryUserRemoval
 from shared.store.record_codec import get_status_in_progress
 
@@ -48,7 +49,7 @@ class MemoryInvalidations:
                 self._keys.update(key for key in keys if key.partition(":")[0] in self._families)
 
 
-class MemoryStore(MemoryUserRemoval):
+class MemoryStore(MemoryLiveFiles, MemoryUserRemoval):
     """A ``shared.store.Store`` behind one lock. ``clock`` stands in for Redis's clock (epoch seconds)."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
@@ -63,7 +64,8 @@ class MemoryStore(MemoryUserRemoval):
         self._locks: dict[str, tuple[str, float]] = {}
         self._heartbeats: dict[str, float] = {}
         self._invocations: dict[str, tuple[str, float]] = {}
-        self._streams: dict[str, list[Interaction]] = defaultdict(list)
+        #: Position and event.
+        self._streams: dict[str, list[tuple[str, Interaction]]] = defaultdict(list)
         self._recent: dict[tuple[str, str], list[Interaction]] = defaultdict(list)
         #: Dataset, user -> time of the newest arrival, event type -> item -> time of the event.
         self._seen: dict[tuple[str, str], tuple[float, Mapping[str, Mapping[str, float]]]] = {}
@@ -300,7 +302,7 @@ class MemoryStore(MemoryUserRemoval):
             if self._invocations.get(invocation, ("", 0.0))[1] > self._clock():
                 return 0
             new = [one for one in interactions if self._is_new(dataset, one)]
-            self._streams[dataset] += new
+            self._streams[dataset] += [(self._create_position(), one) for one in new]
             if new:
                 self._arrivals[dataset] = self._clock()
             for one in new:
@@ -342,7 +344,7 @@ class MemoryStore(MemoryUserRemoval):
     def iter_interactions(self, dataset: str) -> Iterator[Interaction]:
         with self._lock:
             kept = list(self._streams.get(dataset, ()))
-        yield from kept
+        yield from (one for _, one in kept)
 
     def get_last_arrival(self, dataset: str) -> float:
         with self._lock:
@@ -362,6 +364,7 @@ class MemoryStore(MemoryUserRemoval):
             self._notify_subscribers(*(f"recent:{of}:{user_id}" for of, user_id in self._recent if of == dataset))
             self._arrivals.pop(dataset, None)
             self._streams.pop(dataset, None)
+            self._live.pop(dataset, None)
             self._recent = defaultdict(list, {k: v for k, v in self._recent.items() if k[0] != dataset})
             self._event_ids = {k: v for k, v in self._event_ids.items() if k[0] != dataset}
             self._seen = {k: v for k, v in self._seen.items() if k[0] != dataset}

@@ -36,7 +36,7 @@ class MemoryUserRemoval:
     def remove_put_records(self, dataset: str, ids: Sequence[str]) -> None:
         with self._lock:
             kept = self._put_records.get(dataset, {})
-            if any([kept.pop(id_, None) is not None for id_ in ids]):
+            if {id_ for id_ in ids if kept.pop(id_, None)}:
                 self._puts[dataset] = self._clock()
 
     def report_purges(self, process: str, purges: Mapping[str, int], seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Records, outbox entries, interactions and put records as JSON and back, for the Redis store."""
+"""Records, outbox entries, interactions, live files and put records as JSON and back, for the Redis store."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import orjson
 from shared.state.lifecycle import TERMINAL
 from shared.state.messages import BY_WIRE
 from shared.store import Interaction, OutboxEntry, PutRecord, Record, UnreadableRecord, Update
+from shared.store.live_files import LiveFile
 
 #: Fields of a record that are separate hash fields, because scripts change them without reading the document.
 #: ``in_progress`` is named ``moving`` in Redis.
@@ -70,7 +71,7 @@ def _select_known_members(kind: type[Any], document: Mapping[str, Any]) -> dict[
 
 _NAMES: Mapping[type[Any], frozenset[str]] = {
     kind: frozenset(field.name for field in fields_of(kind)) - {"other", *COUNTERS}
-    for kind in (Record, Update, Interaction, PutRecord)
+    for kind in (Record, Update, Interaction, LiveFile, PutRecord)
 }
 
 
@@ -93,6 +94,14 @@ def write_interaction(interaction: Interaction) -> str:
 
 def read_interaction(text: str | bytes) -> Interaction:
     return Interaction(**_select_known_members(Interaction, orjson.loads(text)))
+
+
+def write_live_file(file: LiveFile) -> str:
+    return orjson.dumps(file).decode()
+
+
+def read_live_file(text: str | bytes) -> LiveFile:
+    return LiveFile(**_select_known_members(LiveFile, orjson.loads(text)))
 
 
 def write_put_record(record: PutRecord) -> str:

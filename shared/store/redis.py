@@ -13,7 +13,12 @@
     lock:<name>               string: its owner, expiring
     beat:<process>            string, expiring
     invocation:<id>           string: the ARN made (or the dataset written) by that SDK call, expiring
-    stream:<dataset>          stream of live events
+    stream:<dataset>          stream of live events that are in no file yet
+    live_files:<dataset>      list of the files (JSON) with the earlier live events, in the order of arrival
+    live_old:<dataset>        sorted set of the names of files that were replaced, by the time since when
+    live:<dataset>            hash: writer (who may change the list of files), generation (of the recent events that
+                              come now), oldest (the oldest generation whose events are in no file), cut (the position
+                              of the last event of the generation before, while a compaction is under way)
     recent:<dataset>:<user>   list of the user's newest events
     seen:<dataset>:<user>     set of the types of the user's live events, in lower case, expiring
     seen:<dataset>:<length of user>:<user>:<type>
@@ -63,13 +68,18 @@ from shared.store import (
     record_codec,
 )
 from shared.store.invalidation import RedisInvalidations
+from shared.store.positions import get_arrival
 from shared.store.quarantine import Quarantine
+from shared.store.redis_live_files import RedisLiveFiles
 from shared.store.redis_user_removal import RedisUserRemoval
 
 PREFIX = "foretaste:"
 LUA = Path(__file__).parent / "lua"
 #: How long writes stay refused (seconds). The guards of disk and memory repeat it; if they die, writes go on.
 FULL_SECONDS = 10
+
+#: The families with one key for each dataset.
+_WHOLE_FAMILIES = ("stream", "live", "live_files", "live_old", "put", "put_at")
 
 S = TypeVar("S")
 FullResource = Literal["disk", "memory"]
@@ -97,7 +107,7 @@ PATIENT = RetryPolicy(
 PROMPT = RetryPolicy(answer_seconds=0.4, connect_seconds=0.4, retries=1, retry_on=(redis.ConnectionError,))
 
 
-class RedisStore(RedisUserRemoval):
+class RedisStore(RedisLiveFiles, RedisUserRemoval):
     """A ``shared.store.Store`` with one connection pool; safe to share between threads, not across a fork.
 
     Every method raises NewerRedis where a newer release has written the data.
@@ -403,9 +413,13 @@ class RedisStore(RedisUserRemoval):
             start = f"({page[-1][0]}"
 
     def get_last_arrival(self, dataset: str) -> float:
-        newest = self._redis.xrevrange(f"{PREFIX}stream:{dataset}", count=1)
-        # The id of a stream entry begins with Redis' time in milliseconds.
-        return int(newest[0][0].partition("-")[0]) / 1000 if newest else 0.0
+        with self._redis.pipeline() as pipeline:
+            pipeline.xrevrange(f"{PREFIX}stream:{dataset}", count=1)
+            pipeline.lindex(f"{PREFIX}live_files:{dataset}", -1)
+            newest, file = pipeline.execute()
+        if newest:
+            return get_arrival(newest[0][0])
+        return get_arrival(record_codec.read_live_file(file).last) if file else 0.0
 
     def save_impression(self, dataset: str, recommendation_id: str, impression: str) -> None:
         keep = ("SET", f"{PREFIX}shown:{dataset}:{recommendation_id}", impression, "EX", SHOWN_SECONDS)
@@ -420,7 +434,7 @@ class RedisStore(RedisUserRemoval):
         return {each: text for each, text in zip(recommendation_ids, found, strict=True) if text is not None}
 
     def clear_dataset(self, dataset: str) -> None:
-        self._redis.delete(*(f"{PREFIX}{family}:{dataset}" for family in ("stream", "put", "put_at")))
+        self._redis.delete(*(f"{PREFIX}{family}:{dataset}" for family in _WHOLE_FAMILIES))
         for family in ("recent", "event", "seen", "shown"):
             # ARNs contain no character with a meaning in patterns.
             for key in self._redis.scan_iter(match=f"{PREFIX}{family}:{dataset}:*", count=1000):

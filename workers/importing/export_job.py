@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from shared import settings
-from shared.data import schemas, streamed_records
+from shared.data import live_events, schemas, streamed_records
 from shared.data.arrays.histories import DataRefused
 from shared.data.csv_export import ExportedRows, write_csv_files
 from shared.data.duckdb_session import DuckDBSession
@@ -121,7 +121,7 @@ class DatasetExport:
         if schema.key is not None:
             put = self.store.iter_put_records(dataset.arn)
             return streamed_records.write_records(put, schema, self.workspace / "put", requested, self.on_step)
-        live = self.store.iter_interactions(dataset.arn)
+        live = live_events.iter_live_events(self.store, self.artifacts, dataset.arn, self.on_step)
         written = streamed_records.write_events(live, schema, self.workspace / "live.parquet", self.on_step)
         return [*[None] * len(requested), written]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shared.data import schemas, streamed_records
+from shared.data import live_events, schemas, streamed_records
 from shared.data.schemas import DatasetSchema
 from shared.data.training.event_tables import EventParameters
 from shared.data.training.rewards import Objective
@@ -95,13 +95,16 @@ class SourceFinder:
     def _collect_interactions(self) -> DatasetFiles | None:
         dataset_type = self.recipe.interactions
         schema = self._find_schema(dataset_type)
-        stream = self.store.iter_interactions(build_dataset_arn(self._group, dataset_type, self.reading))
-        live = (
-            streamed_records.write_events(stream, schema, self.workspace / "live.parquet", self.on_step)
-            if schema
-            else None
-        )
+        live = self._write_live_events(dataset_type, schema) if schema else None
         return self._build_table(dataset_type, [*self._list_files(dataset_type), live])
+
+    def _write_live_events(self, dataset_type: str, schema: DatasetSchema) -> Path | None:
+        dataset = build_dataset_arn(self._group, dataset_type, self.reading)
+        events = live_events.iter_live_events(self.store, self.artifacts, dataset, self.on_step)
+        try:
+            return streamed_records.write_events(events, schema, self.workspace / "live.parquet", self.on_step)
+        except ArtifactDamaged as error:
+            raise WorkFailed(str(error)) from error
 
     def _collect_described(self, dataset_type: str) -> DatasetFiles | None:
         """Return the files of items or users, oldest first: of rows with one id the newest counts."""

@@ -1,0 +1,78 @@
+"""The part of the store in Redis that moves live events to files: ``shared.store.live_files.LiveFiles``.
+
+``redis.py`` describes the keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from shared.store import record_codec
+from shared.store.live_files import LiveFile, LivePage, StreamCut, StreamSize
+from shared.store.positions import get_arrival, get_next_position, parse_position
+
+
+class RedisLiveFiles:
+    """Implements ``shared.store.live_files.LiveFiles`` for a class with these members."""
+
+    _redis: Any
+    _scripts: Mapping[str, Any]
+    _prefix: str
+
+    def measure_stream(self, dataset: str) -> StreamSize | None:
+        key = f"{self._prefix}stream:{dataset}"
+        with self._redis.pipeline() as pipeline:
+            pipeline.xlen(key)
+            pipeline.xrange(key, count=1)
+            events, oldest = pipeline.execute()
+        return StreamSize(events=events, oldest=get_arrival(oldest[0][0])) if oldest else None
+
+    def read_live_page(self, dataset: str, after: str, limit: int) -> LivePage:
+        with self._redis.pipeline() as pipeline:
+            pipeline.lrange(f"{self._prefix}live_files:{dataset}", 0, -1)
+            pipeline.xrange(f"{self._prefix}stream:{dataset}", min=f"({after}", count=limit)
+            files, events = pipeline.execute()
+        place = parse_position(after)
+        found = map(record_codec.read_live_file, files)
+        return LivePage(
+            files=[file for file in found if parse_position(file.last) > place],
+            events=[(position, fields["event"]) for position, fields in events],
+        )
+
+    def list_live_files(self, dataset: str) -> Sequence[LiveFile]:
+        entries = self._redis.lrange(f"{self._prefix}live_files:{dataset}", 0, -1)
+        return [record_codec.read_live_file(entry) for entry in entries]
+
+    def begin_live_writing(self, dataset: str, writer: str) -> None:
+        self._redis.hset(f"{self._prefix}live:{dataset}", "writer", writer)
+
+    def cut_stream(self, dataset: str, writer: str) -> StreamCut | None:
+        found = self._scripts["cut"](args=[self._prefix, dataset, writer])
+        return found and StreamCut(dataset=dataset, writer=writer, last=found[0], generation=int(found[1]))
+
+    def commit_live_file(self, cut: StreamCut, file: LiveFile) -> bool:
+        following, entry = get_next_position(cut.last), record_codec.write_live_file(file)
+        arguments = [self._prefix, cut.dataset, cut.writer, cut.generation, cut.last, following, entry]
+        return bool(self._scripts["compact"](args=arguments))
+
+    def replace_live_files(self, dataset: str, writer: str, old: Sequence[LiveFile], new: LiveFile | None) -> bool:
+        arguments = {
+            "prefix": self._prefix,
+            "dataset": dataset,
+            "writer": writer,
+            "old": [file.name for file in old],
+            **({"new": new.name, "entry": record_codec.write_live_file(new)} if new else {}),
+        }
+        return bool(self._scripts["replace_files"](args=[orjson.dumps(arguments)]))
+
+    def list_superseded_files(self, dataset: str, newer_than: float = 0.0) -> Sequence[str]:
+        key = f"{self._prefix}live_old:{dataset}"
+        least = int(self._redis.time()[0] - newer_than) if newer_than else "-inf"
+        return list(self._redis.zrange(key, least, "+inf", byscore=True))
+
+    def forget_superseded_files(self, dataset: str, names: Sequence[str]) -> None:
+        if names:
+            self._redis.zrem(f"{self._prefix}live_old:{dataset}", *names)
