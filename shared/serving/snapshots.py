@@ -47,6 +47,18 @@ _DRAFTS = "draft-"
 _STALE_SECONDS = 3600.0
 
 
+def remove_older_files(folder: Path, before: float) -> None:
+    """Remove the snapshots and drafts in ``work/<dataset>`` that were written before a time (epoch seconds).
+
+    Processes that have mapped a snapshot still read it.
+    """
+    for family in (*_FILE_PREFIXES.values(), _DRAFTS):
+        for path in folder.glob(f"{family}*"):
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime < before:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
 class SnapshotUnreadable(Exception):
     """The data of a dataset can't be read now; the message says why."""
 

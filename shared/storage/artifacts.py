@@ -53,11 +53,14 @@ class Artifacts:
         """Return the ARNs of the datasets with a folder of live events."""
         return [unquote(folder.name) for folder in (self._root / LIVE).glob("*")]
 
+    def has_workspace(self, arn: str) -> bool:
+        return (self._root / "work" / _encode_arn(arn)).exists()
+
     @contextlib.contextmanager
     def fill_artifact(self, arn: str, attempt: int) -> Iterator[Path]:
         """Yield an empty folder, which becomes the artifact of ``arn`` at the end; an exception removes it."""
         # Drafts of killed attempts are removed too.
-        self._discard_drafts(arn)
+        self.discard_drafts(arn)
         draft = self._root / "drafts" / f"{_encode_arn(arn)}.{attempt}"
         draft.mkdir(parents=True)
         try:
@@ -153,9 +156,10 @@ class Artifacts:
         shutil.rmtree(self.get_folder(arn), ignore_errors=True)
         shutil.rmtree(self.get_live_folder(arn), ignore_errors=True)
         self.discard_workspace(arn)
-        self._discard_drafts(arn)
+        self.discard_drafts(arn)
 
-    def _discard_drafts(self, arn: str) -> None:
+    def discard_drafts(self, arn: str) -> None:
+        """Remove what unfinished artifacts of ``arn`` have left."""
         for draft in (self._root / "drafts").glob(f"{_encode_arn(arn)}.*"):
             shutil.rmtree(draft, ignore_errors=True)
 

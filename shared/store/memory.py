@@ -53,7 +53,8 @@ class MemoryStore(MemoryLiveFiles, MemoryUserRemoval):
     """A ``shared.store.Store`` behind one lock. ``clock`` stands in for Redis's clock (epoch seconds)."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        super().__init__()
+        MemoryLiveFiles.__init__(self)
+        MemoryUserRemoval.__init__(self)
         self._clock = clock
         self._lock = threading.RLock()
         self._records: dict[str, Record] = {}
