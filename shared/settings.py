@@ -118,6 +118,12 @@ class Settings:
         100,
         least=1,
     )
+    live_events_most: int = _create_setting(
+        "live events of a dataset in Redis from which a worker moves them to files", 100_000, least=1
+    )
+    live_events_age: float = _create_setting(
+        "seconds after which live events are moved from Redis to files, however few they are", 86_400.0, least=1
+    )
     training_threads: int = _create_setting("threads of one training; 0: as many as the cgroup allows", 0)
     retrain_on_all_users: bool = _create_setting("after evaluation, train the deployed model on all users", True)
     training_cell: Literal["linear", "gru"] = _create_setting(
@@ -171,7 +177,8 @@ class Settings:
     )
     lease_seconds: float = _create_setting("seconds without a heartbeat after which a worker loses its job", 15.0)
     import_silence_seconds: float = _create_setting(
-        "seconds without progress (nothing read, sorted or written) after which an import is killed and started again",
+        "seconds without progress (nothing read, sorted or written) after which an import, or a compaction of live"
+        " events, is killed and started again",
         600.0,
     )
     export_silence_seconds: float = _create_setting(

@@ -73,6 +73,28 @@ def run_leased(command: Command, process: WorkerProcess, module: str) -> None:
                 _retry_after_crash(command, process, lease, crash)
 
 
+def run_locked(command: Command, process: WorkerProcess, module: str) -> None:
+    """Run the command's job in a process of ``module``, for upkeep of a resource: no record has a status for it.
+
+    A lock keeps other workers from the same work. The outcome is logged and counted alone: the sender of the command
+    looks for itself whether there is work left, and sends it again.
+    """
+    lock = f"{command.wire}:{command.arn}"
+    if not process.store.acquire_lock(lock, process.name, process.settings.lease_seconds):
+        log.info("no work to claim", arn=command.arn, wire=command.wire)
+        return
+    lease = Lease(arn=command.arn, worker=process.name, attempt=0, seconds_left=process.settings.lease_seconds)
+    with structlog.contextvars.bound_contextvars(arn=command.arn):
+        begun, span = time.monotonic(), tracing.start_job_span(command.wire)
+        ended = _LockedJobMonitor(process, lease, module, type(command), lock).run()
+        outcome, failure = _get_outcome_label(ended), _describe_failure(ended)
+        metrics.count_job(command.get_queue_name(), outcome, time.monotonic() - begun)
+        if span is not None:
+            span.end(failure, arn=command.arn, attempt=0, outcome=outcome)
+        if failure is not None:
+            log.warning("upkeep failed", wire=command.wire, reason=failure)
+
+
 def _get_outcome_label(ended: _Ending) -> str:
     """Return the outcome's label in metrics and spans, which dashboards query."""
     match ended:
@@ -313,9 +335,13 @@ class JobMonitor:
         except OperationalError as error:
             log.warning("progress not sent", reason=str(error))
 
+    def _renew_hold(self) -> str | None:
+        """Renew the worker's hold on the work; return the record's status in progress, None when the hold is lost."""
+        return self._process.store.renew_lease(self._lease, self._process.settings.lease_seconds)
+
     def _renew_lease(self) -> bool:
         try:
-            status = self._process.store.renew_lease(self._lease, self._process.settings.lease_seconds)
+            status = self._renew_hold()
         except redis.exceptions.RedisError as error:
             # The job goes on: once Redis is back the lease is still held, or is lost, and then the process is killed.
             log.warning("lease not renewed", reason=str(error))
@@ -371,3 +397,15 @@ class JobMonitor:
             case {"failed": reason}:
                 return Failed(**named, reason=reason)
         return Stopped(**named)
+
+
+class _LockedJobMonitor(JobMonitor):
+    """Monitors a job that a lock protects, instead of a lease."""
+
+    def __init__(self, process: WorkerProcess, lease: Lease, module: str, command: type[Command], lock: str) -> None:
+        super().__init__(process, lease, module, command)
+        self._lock = lock
+
+    def _renew_hold(self) -> str | None:
+        held = self._process.store.acquire_lock(self._lock, self._process.name, self._process.settings.lease_seconds)
+        return "" if held else None

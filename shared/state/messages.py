@@ -67,6 +67,13 @@ class DeleteUsers(Command):
     silence = "data_deletion_silence_seconds"
 
 
+class CompactEvents(Command):
+    """Move the live events of a dataset from the store to files."""
+
+    wire = "importing.compact_events"
+    silence = "import_silence_seconds"
+
+
 class TrainSolutionVersion(Command):
     """Train, evaluate and save the model of a solution version."""
 
@@ -169,6 +176,7 @@ COMMANDS: tuple[type[Command], ...] = (
     ImportDataset,
     ExportDataset,
     DeleteUsers,
+    CompactEvents,
     TrainSolutionVersion,
     TuneSolutionVersion,
     RunTrial,

@@ -35,6 +35,10 @@ class StreamSize:
     events: int
     oldest: float
 
+    def is_compaction_due(self, most: int, age: float, now: float) -> bool:
+        """Whether there are at least ``most`` events, or the oldest of them is ``age`` seconds old."""
+        return self.events >= most or self.oldest <= now - age
+
 
 @dataclass(frozen=True, kw_only=True)
 class StreamCut:

@@ -21,6 +21,7 @@ NAMES = {
     "importing.import_dataset": {"arn"},
     "importing.export_dataset": {"arn"},
     "importing.delete_users": {"arn"},
+    "importing.compact_events": {"arn"},
     "training.train_solution_version": {"arn"},
     "training.run_trial": {"arn"},
     "tuning.tune_solution_version": {"arn"},

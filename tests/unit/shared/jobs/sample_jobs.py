@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from shared.jobs.entrypoint import Job, ReportProgress, WorkFailed, WorkPostponed, WorkStopped, run_jobs
-from shared.state.messages import ImportDataset, RunTrial, TrainSolutionVersion
+from shared.state.messages import CompactEvents, ImportDataset, RunTrial, TrainSolutionVersion
 
 MODULE = "tests.unit.shared.jobs.sample_jobs"
 PATIENCE = 30.0
@@ -98,6 +98,7 @@ JOBS = {
     TrainSolutionVersion.wire: lambda arn, *rest: (done if len(arn) == 1 else of_kind)(arn, *rest),
     RunTrial.wire: of_kind,
     ImportDataset.wire: of_kind,
+    CompactEvents.wire: of_kind,
 }
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from shared.state.lifecycle import (
 )
 from shared.state.messages import (
     Command,
+    CompactEvents,
     Fact,
     ImportDataset,
     Message,
@@ -180,7 +181,7 @@ def test_work_that_was_lost_to_another_is_ended(worker: Worker) -> None:
     assert worker.get("a").status == CREATE_IN_PROGRESS
 
 
-COMMANDS = (ImportDataset, TrainSolutionVersion, RunTrial)
+COMMANDS = (ImportDataset, CompactEvents, TrainSolutionVersion, RunTrial)
 
 
 def impatient(worker: Worker, seconds: float, **more: Any) -> int:
@@ -308,3 +309,54 @@ def test_work_that_waits_for_other_work_stays_in_progress_and_holds_no_worker(wo
     assert worker.store.get_lease("waiting") is None
     assert worker.queue.commands == []
     assert worker.work(RunTrial(arn="waiting")).attempt == record.attempt + 1
+
+
+def run_upkeep(worker: Worker, arn: str) -> None:
+    runner.run_locked(CompactEvents(arn=arn), worker.process, MODULE)
+
+
+def count_importing(outcome: str) -> float:
+    return REGISTRY.get_sample_value("foretaste_jobs_total", {"queue": "importing", "outcome": outcome}) or 0.0
+
+
+@pytest.mark.parametrize(
+    ("arn", "outcome"), [("slow", "Finished"), ("the box", "Failed"), ("b", "Died"), ("fifo", "Hung")]
+)
+def test_upkeep_is_counted_by_how_it_ended_and_reported_to_no_record(worker: Worker, arn: str, outcome: str) -> None:
+    worker.done("a")
+    limit = 0.2 if outcome == "Hung" else LIMIT
+    worker.process = replace(
+        worker.process, settings=replace(worker.process.settings, **{CompactEvents.silence: limit})
+    )
+    before = count_importing(outcome)
+    run_upkeep(worker, arn)
+    assert count_importing(outcome) == before + 1
+    assert worker.queue.commands == []
+    assert worker.store.list_outbox() == []
+
+
+def test_upkeep_is_one_workers_at_a_time(worker: Worker) -> None:
+    worker.store.acquire_lock(f"{CompactEvents.wire}:slow", "another", 60.0)
+    before = count_importing("Finished")
+    run_upkeep(worker, "slow")
+    assert count_importing("Finished") == before
+
+
+def test_upkeep_whose_lock_is_lost_is_ended_and_upkeep_of_a_worker_that_ends_is_stopped(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for end, outcome in (
+        (lambda: monkeypatch.setattr(worker.store, "acquire_lock", lambda *_: False), "Lost"),
+        (worker.process.ending.set, "HandedBack"),
+    ):
+        before = count_importing(outcome)
+        thread = threading.Thread(target=run_upkeep, args=(worker, "long"), daemon=True)
+        thread.start()
+        until(lambda: worker.queue.progress)
+        worker.queue.progress.clear()
+        end()
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+        assert count_importing(outcome) == before + 1
+        monkeypatch.undo()
+        monkeypatch.setattr(runner, "RENEW_EVERY", 0.05)

@@ -8,7 +8,7 @@ import pytest
 
 from shared.aws import service_model
 from shared.resources import RESOURCES, Resource
-from shared.state.messages import COMMANDS, Decline, Provision, Remove, TuneSolutionVersion
+from shared.state.messages import COMMANDS, CompactEvents, Decline, Provision, Remove, TuneSolutionVersion
 
 OPERATIONS = service_model.load_operations("personalize")
 SHOWN = {noun: resource for noun, resource in RESOURCES.items() if not resource.hidden}
@@ -37,5 +37,5 @@ def test_what_it_names_exists(resource: Resource) -> None:
 def test_every_command_starts_the_work_of_some_resource() -> None:
     started = {resource.command for resource in RESOURCES.values()}
     # TuneSolutionVersion is chosen by what a solution version asks for.
-    assert set(COMMANDS) - {Decline, Remove, TuneSolutionVersion} <= started
+    assert set(COMMANDS) - {CompactEvents, Decline, Remove, TuneSolutionVersion} <= started
     assert Provision in started
