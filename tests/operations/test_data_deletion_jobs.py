@@ -31,15 +31,18 @@ def deleted(make: Maker, group: str, location: str) -> dict[str, Any]:
 def find_traces(system: System) -> Iterator[str]:
     """The files of the data folder and the keys of Redis that hold the id; the clients' own buckets aside."""
     words = (b"7f3a91", USER.encode())
-    for path in system.data.rglob("*"):
-        if path.is_file() and "s3" not in path.relative_to(system.data).parts:
+    for path in system.folder.rglob("*"):
+        if path.is_file() and path.relative_to(system.folder).parts[0] != "s3":
             try:
                 content = path.read_bytes()
             except FileNotFoundError:
                 continue
             if any(word in content for word in words):
                 yield str(path)
-    client = redis.Redis.from_url(system.redis_url)
+    conf = dict(
+        line.split(" ", 1) for line in (system.folder / "redis" / "redis.conf").read_text().splitlines() if " " in line
+    )
+    client = redis.Redis(port=int(conf["port"]), password=conf["requirepass"])
     for key in client.scan_iter(count=1000):
         content = client.dump(key) or b""
         if any(word in key or word in content for word in words):
