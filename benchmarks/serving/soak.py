@@ -41,6 +41,7 @@ from services.cli.client import connect
 from services.cli.data import demo_catalogue, tables
 from services.cli.local.system import LocalSystem, SystemOptions, run_local_system
 from services.cli.resource_life import ResourceLife
+from shared.data.live_events import iter_live_events
 from shared.http.staleness import STALENESS_HEADER
 from shared.recipes.hrnn.scoring import Scorer as Hrnn
 from shared.recipes.scoring_api import Query, Scorer
@@ -307,7 +308,8 @@ def resident(pids: Sequence[int]) -> int:
 def lost(soak: Soak) -> list[str]:
     """Event ids that were acknowledged and are not there once, or are there and were never sent."""
     store = RedisStore(further.redis_url(soak.system.data_dir.path))
-    kept = Counter(str(event.event_id) for event in store.iter_interactions(soak.dataset))
+    events = iter_live_events(store, Artifacts(soak.system.data_dir.path / "artifacts"), soak.dataset)
+    kept = Counter(str(event.event_id) for event in events)
     begun = {str(event.event_id) for events in soak.ledger.begun.values() for event in events}
     safe = {
         str(event.event_id)

@@ -77,16 +77,17 @@ def resolve_endpoint(context: RuntimeContext, request: Mapping[str, Any], *types
     return Endpoint(record, model, record.body.get(CONFIGS[named[0]]) or {})
 
 
-def build_query(endpoint: Endpoint, request: Mapping[str, Any], store: Store) -> Query:
+def build_query(endpoint: Endpoint, request: Mapping[str, Any], context: RuntimeContext) -> Query:
     """Build the query for the endpoint's model. Raises InvalidInput where a member is missing."""
     pipeline.check_members(endpoint.recipe, request)
+    user_id = request.get("userId") or ""
     reads_live_events = endpoint.recipe.serving.reads_live_events
     return pipeline.build_query(
         endpoint.recipe,
         request,
         endpoint.config,
-        now=store.now(),
-        history=read_history(endpoint.model, request.get("userId") or "", store) if reads_live_events else (),
+        now=context.store.now(),
+        history=read_history(endpoint.model, user_id, context.filters.live_events) if reads_live_events else (),
     )
 
 

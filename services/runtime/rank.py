@@ -25,6 +25,6 @@ def get_personalized_ranking(context: RuntimeContext, call: Call) -> Mapping[str
     if metadata and len(request["inputList"]) > MOST_ITEMS_WITH_METADATA:
         count, most = len(request["inputList"]), MOST_ITEMS_WITH_METADATA
         raise InvalidInput(f"inputList has {count} items; at most {most} are ranked with metadata.")
-    query = build_query(endpoint, request, context.store)
+    query = build_query(endpoint, request, context)
     ranking = rank_items(endpoint.model, query, CandidateSelection(context.filters, endpoint.model, request), given)
     return {"personalizedRanking": metadata.with_metadata(ranking), "recommendationId": create_recommendation_id()}

@@ -24,7 +24,7 @@ def get_recommendations(context: RuntimeContext, call: Call) -> Mapping[str, Any
     endpoint = resolve_endpoint(context, request, *TYPES)
     metadata = resolve_metadata(context, endpoint, request)
     wanted = parse_num_results(request, MOST_ITEMS_WITH_METADATA if metadata else MOST_RESULTS)
-    query = build_query(endpoint, request, context.store)
+    query = build_query(endpoint, request, context)
     items = recommend_items(endpoint.model, query, CandidateSelection(context.filters, endpoint.model, request), wanted)
     answer_id = create_recommendation_id()
     if endpoint.recipe.training.uses_impressions and items:

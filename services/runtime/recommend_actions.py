@@ -21,7 +21,7 @@ def get_action_recommendations(context: RuntimeContext, call: Call) -> Mapping[s
     if wanted > MOST_RESULTS:
         raise InvalidInput(f"numResults is {wanted}; at most {MOST_RESULTS} actions are answered.")
     endpoint = resolve_endpoint(context, request, "PERSONALIZED_ACTIONS")
-    query = build_query(endpoint, request, context.store)
+    query = build_query(endpoint, request, context)
     actions = recommend_actions(
         endpoint.model, query, CandidateSelection(context.filters, endpoint.model, request), wanted
     )

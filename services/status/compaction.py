@@ -1,6 +1,7 @@
 """Has live events moved from Redis to files, where there are many of them or they are old (FORETASTE_LIVE_EVENTS_...).
 
-An importing worker does the work. Its message may be lost or wait, so that it is sent again while there is work.
+An importing worker does the work. Its message may be lost, so that it is sent again while there is work and no message
+waits.
 """
 
 from __future__ import annotations
@@ -19,8 +20,6 @@ from shared.store.quarantine import Quarantine
 log = structlog.get_logger()
 
 EVERY = 2.0
-#: After so many seconds the message for a dataset whose events still wait is sent again.
-RESEND_SECONDS = 60.0
 
 SentAt = dict[str, float]
 """ARN of a dataset -> when its message was sent last."""
@@ -49,7 +48,12 @@ def _start_compaction_if_due(process: WorkerProcess, arn: str, sent: SentAt) -> 
         settings.live_events_most, settings.live_events_age, process.store.now()
     ):
         sent.pop(arn, None)
-    elif time.monotonic() - sent.get(arn, -RESEND_SECONDS) >= RESEND_SECONDS:
+    elif arn not in sent or _is_message_lost(process, sent[arn]):
         sent[arn] = time.monotonic()
         log.info("live events are to be moved to files", arn=arn, events=size.events)
         process.queue.send(CompactEvents(arn=arn))
+
+
+def _is_message_lost(process: WorkerProcess, sent_at: float) -> bool:
+    waited = time.monotonic() - sent_at >= process.settings.ring_after_seconds
+    return waited and process.queue.count_waiting(CompactEvents.get_queue_name()) == 0

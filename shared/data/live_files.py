@@ -22,6 +22,7 @@ import structlog
 from shared.data.csv.csv_sql import quote_literal
 from shared.data.duckdb_session import DuckDBSession, read_parquet_sql
 from shared.data.live_events import PAGE, check_live_file
+from shared.data.live_index import LiveIndex, get_index_path, iter_indexed_users, write_live_index
 from shared.storage.artifacts import Artifacts, sync_to_disk
 from shared.store import Store
 from shared.store.live_files import START, LiveFile, StreamCut
@@ -44,6 +45,7 @@ _COLUMNS = {
     "session_id": "VARCHAR",
     "item_id": "VARCHAR",
     "event_type": "VARCHAR",
+    "type": "VARCHAR",
     "sent_at": "DOUBLE",
     "event": "VARCHAR",
 }
@@ -91,7 +93,7 @@ class LiveFileWriter:
         file = self._write_file(f"SELECT * FROM {source}", first, cut.last, events, cut.generation)
         lines.unlink()
         if not self._store.commit_live_file(cut, file):
-            self._get_path(file).unlink(missing_ok=True)
+            self._discard_file(file)
             raise WriterReplaced(self._dataset)
         log.info("live events compacted", dataset=self._dataset, events=file.events, bytes=file.bytes)
         return file
@@ -149,7 +151,7 @@ class LiveFileWriter:
 
     def _swap_files(self, old: Sequence[LiveFile], new: LiveFile) -> None:
         if not self._store.replace_live_files(self._dataset, self._name, old, new):
-            self._get_path(new).unlink(missing_ok=True)
+            self._discard_file(new)
             raise WriterReplaced(self._dataset)
         log.info("live events rewritten", dataset=self._dataset, files=len(old), events=new.events, bytes=new.bytes)
 
@@ -161,9 +163,11 @@ class LiveFileWriter:
             database.execute("SET preserve_insertion_order = true")
             options = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP}"
             copied = database.fetch_rows(f"COPY ({rows}) TO {quote_literal(str(draft))} ({options})")
+            write_live_index(get_index_path(draft), draft, database)
         written = int(copied[0][0])
         if events is not None and written != events:
             raise RuntimeError(f"{written} of {events} events were written")
+        sync_to_disk(get_index_path(draft))
         sync_to_disk(draft)
         file = LiveFile(
             name=name,
@@ -176,12 +180,45 @@ class LiveFileWriter:
         )
         folder = self._artifacts.get_live_folder(self._dataset)
         folder.mkdir(parents=True, exist_ok=True)
+        get_index_path(draft).rename(get_index_path(self._get_path(file)))
         draft.rename(self._get_path(file))
         sync_to_disk(folder)
         return file
 
     def _get_path(self, file: LiveFile) -> Path:
         return self._artifacts.get_live_folder(self._dataset) / file.name
+
+    def _discard_file(self, file: LiveFile) -> None:
+        self._get_path(file).unlink(missing_ok=True)
+        get_index_path(self._get_path(file)).unlink(missing_ok=True)
+
+    def sweep_moved_generations(self) -> None:
+        """Remove from the store the recent events that are in files now: requests find them by the files' indexes."""
+        generations = self._store.list_unswept_generations(self._dataset)
+        users: dict[int, Path] = {file.generation: self._get_path(file) for file in self.list_files()}
+        for generation in generations:
+            # A writer that died here has left more than one, and the file may have been merged since.
+            file = users.get(generation) if len(generations) == 1 else None
+            self._store.sweep_generation(self._dataset, generation, self._iter_users(file) if file else None)
+
+    def _iter_users(self, file: Path) -> Iterator[str]:
+        for user_id in iter_indexed_users(get_index_path(file)):
+            self._on_step()
+            yield user_id
+
+    def restore_indexes(self) -> None:
+        """Write the indexes again that are missing or damaged. Raises ArtifactDamaged."""
+        for file in self.list_files():
+            path = get_index_path(self._get_path(file))
+            try:
+                LiveIndex.open(path)
+            except (OSError, ValueError):
+                draft = self._scratch / path.name
+                with DuckDBSession(memory_mb=self._memory_mb, scratch=self._scratch, on_step=self._on_step) as database:
+                    write_live_index(draft, self.get_path(file), database)
+                sync_to_disk(draft)
+                draft.rename(path)
+                log.warning("index of live events restored", dataset=self._dataset, file=file.name)
 
     def remove_garbage(self, keep_seconds: float = KEEP_SECONDS) -> None:
         """Remove the files that don't count: those of writers that died, and those replaced for ``keep_seconds``.
@@ -195,7 +232,7 @@ class LiveFileWriter:
         }
         folder = self._artifacts.get_live_folder(self._dataset)
         for path in folder.glob("*"):
-            if path.name not in kept:
+            if path.with_suffix(".parquet").name not in kept:
                 path.unlink(missing_ok=True)
         self._store.forget_superseded_files(self._dataset, [name for name in superseded if name not in kept])
         for scratch in self._scratch.parent.glob(f"{_DRAFTS}*"):
@@ -207,7 +244,8 @@ def _build_row(position: str, text: str) -> dict[str, Any]:
     event = orjson.loads(text)
     milliseconds, number = parse_position(position)
     named = {name: event.get(name) for name in ("user_id", "session_id", "item_id", "event_type", "sent_at")}
-    return {"ms": milliseconds, "seq": number, **named, "event": text}
+    # Python's lower case, as everywhere: DuckDB's differs in some letters.
+    return {"ms": milliseconds, "seq": number, **named, "type": named["event_type"].lower(), "event": text}
 
 
 def remove_orphans(store: Store, artifacts: Artifacts, *, memory_mb: int, on_step: Callable[[], None]) -> None:

@@ -23,10 +23,11 @@ from shared.resources import ResourceReader
 from shared.resources.filter.requests import find_schemas
 from shared.serving.dataset_snapshot import Snapshot
 from shared.serving.item_columns import ItemColumns
+from shared.serving.live_events import LiveEventReader
 from shared.serving.model_cache import LoadedModel
+from shared.serving.newest_events import merge_newest
 from shared.serving.snapshots import MOST_EVENTS, SnapshotCache, SnapshotMissing, SnapshotUnreadable
 from shared.serving.user_event_index import EventsByType, UserEventIndex
-from shared.serving.user_history import merge_newest
 from shared.state.lifecycle import ACTIVE, CREATE_IN_PROGRESS, CREATE_PENDING
 from shared.store import SEEN_SECONDS, Record, Store
 from shared.store.cached_store import UNREACHABLE
@@ -83,6 +84,10 @@ class FilterCache:
         self._begun: dict[Hashable, Future[Any]] = {}
         self._beginning = threading.Lock()
         self.patience = PATIENCE
+
+    @property
+    def live_events(self) -> LiveEventReader:
+        return self._snapshots.live_events
 
     def refresh_snapshots(self, quarantine: Quarantine, purges: Mapping[str, int]) -> set[str]:
         """Refresh the snapshots; return the datasets with one from before the deletions that ``purges`` counts."""
@@ -201,7 +206,7 @@ class FilterCache:
         """Return the user's events with items, imported and live, as far as AWS's filters know them."""
         imported = self._get_event_index(model)
         try:
-            live = self._store.get_seen_items(model.interactions, user_id)
+            live = self._snapshots.live_events.find_seen(model.interactions, user_id)
         except UNREACHABLE:
             if imported is None or not imported.find_events(user_id):
                 raise

@@ -29,6 +29,7 @@ from shared.resources.dataset_group.purges import count_purges
 from shared.resources.dataset_import_job import ROWS, iter_current_jobs
 from shared.serving import dataset_snapshot, user_event_index
 from shared.serving.dataset_snapshot import Snapshot
+from shared.serving.live_events import LiveEventReader
 from shared.serving.user_event_index import UserEventIndex
 from shared.storage.artifacts import ArtifactDamaged, Artifacts, sync_to_disk
 from shared.store import Record, Store
@@ -116,6 +117,7 @@ class SnapshotCache:
         on_step: Callable[[], None] = streamed_records.ignore_step,
     ) -> None:
         """``on_step`` is called at every step of the work while a snapshot is made."""
+        self.live_events = LiveEventReader(store, artifacts)
         self._reader = reader
         self._store = store
         self._artifacts = artifacts
@@ -161,6 +163,7 @@ class SnapshotCache:
 
         ``purges`` holds the counts of the groups from which users were deleted: their data are read again at once.
         """
+        self.live_events.refresh_all(quarantine)
         for (kind, dataset_arn), held in list(self._held.items()):
             purged = self._is_outdated(dataset_arn, held, purges)
             if purged or time.monotonic() >= held.began + PACE * held.seconds:
@@ -168,7 +171,8 @@ class SnapshotCache:
 
     def list_outdated(self, purges: Mapping[str, int]) -> set[str]:
         """Return the datasets of which a snapshot in memory is older than the deletion of users from their group."""
-        return {arn for (_, arn), held in list(self._held.items()) if self._is_outdated(arn, held, purges)}
+        outdated = {arn for (_, arn), held in list(self._held.items()) if self._is_outdated(arn, held, purges)}
+        return outdated | (self.live_events.list_outdated() if purges else set())
 
     def _is_outdated(self, dataset_arn: str, held: _OpenSnapshot, purges: Mapping[str, int]) -> bool:
         dataset = self._store.get(dataset_arn) if purges else None

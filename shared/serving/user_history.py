@@ -3,35 +3,36 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from functools import partial
-from operator import attrgetter, itemgetter
+from collections.abc import Sequence
+from operator import attrgetter
 
+from shared.data.live_index import LiveEvent
 from shared.recipes.scoring_api import Past
+from shared.serving.live_events import LiveEventReader
 from shared.serving.model_cache import LoadedModel
-from shared.serving.user_event_index import EventsByType, LazyEvents
-from shared.store import Interaction, Store
+from shared.store import Interaction
 from shared.store.cached_store import UNREACHABLE
 
 _TIME = attrgetter("timestamp")
 
 
-def read_history(model: LoadedModel, user_id: str, store: Store) -> Sequence[Past]:
+def read_history(model: LoadedModel, user_id: str, live_events: LiveEventReader) -> Sequence[Past]:
     """Return the user's events, oldest first: those trained on, and the live ones.
 
-    While the store is away and was never asked for this user, those trained on alone. Raises the store's error for a
-    user with none: there may be any number of live events.
+    While the store is away and was never asked for this user, those trained on and the live ones that are in files.
+    Raises the store's error for a user with none: there may be any number of live events.
     """
     trained = model.get_history(user_id)
     try:
-        return merge_history(trained, store.get_recent_interactions(model.interactions, user_id))
+        return merge_history(trained, live_events.read_recent(model.interactions, user_id))
     except UNREACHABLE:
-        if not trained:
+        moved = live_events.read_moved(model.interactions, user_id)
+        if not trained and not moved:
             raise
-        return trained
+        return merge_history(trained, moved)
 
 
-def merge_history(bulk: list[Past], live: list[Interaction]) -> list[Past]:
+def merge_history(bulk: list[Past], live: Sequence[Interaction | LiveEvent]) -> list[Past]:
     """Return one history, oldest first: the events trained on and the live ones; an event in both counts once.
 
     Not to be changed: it is ``bulk`` itself where no live event is new.
@@ -57,16 +58,3 @@ def merge_history(bulk: list[Past], live: list[Interaction]) -> list[Past]:
     if not news or news[0].timestamp >= newest_in_bulk:
         return bulk + news
     return sorted(bulk + news, key=_TIME)
-
-
-def merge_newest(bulk: EventsByType, live: EventsByType, most: int) -> EventsByType:
-    """Return at most ``most`` newest items of each event type in both, with the time of the newest event of each."""
-    return LazyEvents({event_type: partial(_merge_type, bulk, live, event_type, most) for event_type in {*bulk, *live}})
-
-
-def _merge_type(bulk: EventsByType, live: EventsByType, event_type: str, most: int) -> Mapping[str, float]:
-    old, new = bulk.get(event_type, {}), live.get(event_type, {})
-    items = {**old, **new, **{item_id: max(old[item_id], new[item_id]) for item_id in old.keys() & new.keys()}}
-    if len(items) > most:
-        items = dict(sorted(items.items(), key=itemgetter(1), reverse=True)[:most])
-    return items

@@ -13,8 +13,11 @@ from typing import Any, Protocol
 
 from shared.aws.errors import ServiceUnavailable
 from shared.state.messages import Message
-from shared.store.live_files import LiveFiles
+from shared.store.live_files import ByGeneration, LiveFiles
 from shared.store.user_removal import UserRemoval
+
+SeenItems = Mapping[str, Mapping[str, float]]
+"""Event type, in lower case -> item -> time (epoch seconds)."""
 
 
 class NameTaken(Exception):
@@ -265,14 +268,18 @@ class Interactions(Protocol):
         """Save the events; return how many were new (a repeated invocation or event id is saved once)."""
         ...
 
-    def get_recent_interactions(self, dataset: str, user_id: str) -> list[Interaction]:
-        """Return the user's newest events in the order of arrival; at most RECENT_LIMIT of them."""
+    def get_recent_interactions(self, dataset: str, user_id: str) -> ByGeneration[list[Interaction]]:
+        """Return the user's newest events that are in no file, in the order of arrival.
+
+        At most RECENT_LIMIT of each generation. ``shared.serving.live_events`` adds those of the files.
+        """
         ...
 
-    def get_seen_items(self, dataset: str, user_id: str) -> Mapping[str, Mapping[str, float]]:
+    def get_seen_items(self, dataset: str, user_id: str) -> ByGeneration[SeenItems]:
         """Return event type, in lower case -> item -> time of the user's last live event with it (epoch seconds).
 
-        Of each type the SEEN_LIMIT newest items are known; a user without an event for SEEN_SECONDS has none.
+        Of the events that are in no file, and of each generation and type the SEEN_LIMIT newest items. A user without
+        an event for SEEN_SECONDS has none.
         """
         ...
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, Generic, TypeVar, cast
@@ -24,7 +24,8 @@ import redis.exceptions
 import structlog
 
 from shared.observability.threads import BackgroundThreads
-from shared.store import Interaction, PutRecord, Record, Store
+from shared.store import Interaction, PutRecord, Record, SeenItems, Store
+from shared.store.live_files import ByGeneration, LiveFile
 
 log = structlog.get_logger()
 
@@ -72,9 +73,11 @@ class CachedStore:
         self._invalidations = store.subscribe_invalidations(families)
         self._records: _LruCache[Record | None] = _LruCache(MAX_RECORDS, lambda _: 1)
         self._holders: _LruCache[str | None] = _LruCache(MAX_RECORDS, lambda _: 1)
-        self._recent: _LruCache[list[Interaction]] = _LruCache(MAX_EVENTS, lambda live: 1 + len(live))
-        self._seen: _LruCache[Mapping[str, Mapping[str, float]]] = _LruCache(
-            MAX_EVENTS, lambda types: 1 + sum(map(len, types.values()))
+        self._recent: _LruCache[ByGeneration[list[Interaction]]] = _LruCache(
+            MAX_EVENTS, lambda live: 1 + sum(len(part) for _, part in live.parts)
+        )
+        self._seen: _LruCache[ByGeneration[SeenItems]] = _LruCache(
+            MAX_EVENTS, lambda live: 1 + sum(len(items) for _, types in live.parts for items in types.values())
         )
         self._invalidation_lock = threading.Lock()
         self._lock = threading.Lock()
@@ -105,11 +108,11 @@ class CachedStore:
     def find_claim_holder(self, claim: str) -> str | None:
         return self._read_through(self._holders, f"claim:{claim}", lambda: self._store.find_claim_holder(claim))
 
-    def get_recent_interactions(self, dataset: str, user_id: str) -> list[Interaction]:
+    def get_recent_interactions(self, dataset: str, user_id: str) -> ByGeneration[list[Interaction]]:
         key = f"recent:{dataset}:{user_id}"
         return self._read_through(self._recent, key, lambda: self._store.get_recent_interactions(dataset, user_id))
 
-    def get_seen_items(self, dataset: str, user_id: str) -> Mapping[str, Mapping[str, float]]:
+    def get_seen_items(self, dataset: str, user_id: str) -> ByGeneration[SeenItems]:
         key = f"recent:{dataset}:{user_id}"
         return self._read_through(self._seen, key, lambda: self._store.get_seen_items(dataset, user_id))
 
@@ -133,6 +136,9 @@ class CachedStore:
         # A request must not fail because its impression is lost.
         with suppress(*UNREACHABLE):
             self._call_store(lambda: self._store.save_impression(dataset, recommendation_id, impression))
+
+    def list_live_files(self, dataset: str) -> Sequence[LiveFile]:
+        return self._call_store(lambda: self._store.list_live_files(dataset))
 
     def get_last_put(self, dataset: str) -> float:
         return self._call_store(lambda: self._store.get_last_put(dataset))

@@ -48,7 +48,11 @@ class Migration:
 
 
 #: Ordered, without a gap. A released migration never changes.
-MIGRATIONS: tuple[Migration, ...] = (Migration(to=1, change="the first stamp; all else stays as it was"),)
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration(to=1, change="the first stamp; all else stays as it was"),
+    # Older releases would not find the events in files, nor recent events under a generation.
+    Migration(to=2, change="live events may be in files; those in Redis stay until they are compacted"),
+)
 
 
 class NewerFormat(Exception):

@@ -95,9 +95,16 @@ class RedisInvalidations:
         if message[1] is None:
             self._all_changed = True
         else:
-            self._keys += [key.removeprefix(self._prefix) for key in message[1]]
+            self._keys += [_remove_generation(key.removeprefix(self._prefix)) for key in message[1]]
         return _PUSHED
 
     def _close_connection(self) -> None:
         self._connection.disconnect()
         self._connection = None
+
+
+def _remove_generation(key: str) -> str:
+    """Return "recent:<dataset>:<user>" for the key of any generation of these events."""
+    family, _, rest = key.partition(":")
+    generation, _, owner = rest.partition(":")
+    return f"{family}:{owner}" if family == "recent" and generation.isdecimal() else key

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
+
+T = TypeVar("T")
 
 #: The position before the first event of a dataset.
 START = "0-0"
@@ -64,6 +66,20 @@ class LivePage:
     """The first events of the stream after the position: position, and JSON (``record_codec.read_interaction``)."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ByGeneration(Generic[T]):
+    """The recent events of a user that are in no file, in parts: one, or two while a compaction is under way."""
+
+    moved: int
+    """The generation of the dataset's newest file at that moment; -1 where it had none."""
+    parts: Sequence[tuple[int, T]]
+    """Generation and its part, the older one first."""
+
+    def list_newer_than(self, generation: int) -> list[T]:
+        """Return the parts of later generations than the newest one whose files the caller reads."""
+        return [part for number, part in self.parts if number > generation]
+
+
 class LiveFiles(Protocol):
     """The files to which compactions have moved the live events of a dataset.
 
@@ -111,6 +127,17 @@ class LiveFiles(Protocol):
 
     def list_superseded_files(self, dataset: str, newer_than: float = 0.0) -> Sequence[str]:
         """Return the names of files that were replaced; with ``newer_than`` those of the last so many seconds only."""
+        ...
+
+    def list_unswept_generations(self, dataset: str) -> Sequence[int]:
+        """Return the generations that are in files, and whose recent events have not all been removed."""
+        ...
+
+    def sweep_generation(self, dataset: str, generation: int, users: Iterable[str] | None = None) -> None:
+        """Remove the recent events of a generation that is in a file.
+
+        ``users`` are those who have such events; without them all keys of the store are searched.
+        """
         ...
 
     def forget_superseded_files(self, dataset: str, names: Sequence[str]) -> None:

@@ -12,8 +12,6 @@ from shared.store import (
     EVENT_ID_SECONDS,
     INVOCATION_SECONDS,
     RECENT_LIMIT,
-    SEEN_LIMIT,
-    SEEN_SECONDS,
     SHOWN_SECONDS,
     Conflict,
     Interaction,
@@ -24,6 +22,7 @@ from shared.store import (
     OutboxEntry,
     PutRecord,
     Record,
+    SeenItems,
 )
 from shared.store.memory_live_files import MemoryLiveFiles
 from shared.store.memory_user_removal import MemoryUserRemoval
@@ -67,9 +66,10 @@ class MemoryStore(MemoryLiveFiles, MemoryUserRemoval):
         self._invocations: dict[str, tuple[str, float]] = {}
         #: Position and event.
         self._streams: dict[str, list[tuple[str, Interaction]]] = defaultdict(list)
-        self._recent: dict[tuple[str, str], list[Interaction]] = defaultdict(list)
-        #: Dataset, user -> time of the newest arrival, event type -> item -> time of the event.
-        self._seen: dict[tuple[str, str], tuple[float, Mapping[str, Mapping[str, float]]]] = {}
+        #: Generation, dataset, user -> events.
+        self._recent: dict[tuple[int, str, str], list[Interaction]] = defaultdict(list)
+        #: Generation, dataset, user -> time of the newest arrival, items.
+        self._seen: dict[tuple[int, str, str], tuple[float, SeenItems]] = {}
         self._event_ids: dict[tuple[str, str], float] = {}
         self._shown: dict[tuple[str, str], tuple[str, float]] = {}
         self._put_records: dict[str, dict[str, PutRecord]] = defaultdict(dict)
@@ -307,10 +307,11 @@ class MemoryStore(MemoryLiveFiles, MemoryUserRemoval):
             if new:
                 self._arrivals[dataset] = self._clock()
             for one in new:
-                recent = self._recent[dataset, one.user_id]
+                generation = self._get_generation(dataset)
+                recent = self._recent[generation, dataset, one.user_id]
                 recent.append(one)
                 del recent[:-RECENT_LIMIT]
-                self._add_seen_item(dataset, one)
+                self._add_seen_item((generation, dataset, one.user_id), one)
                 self._notify_subscribers(f"recent:{dataset}:{one.user_id}")
             self._invocations[invocation] = (dataset, self._clock() + INVOCATION_SECONDS)
             return len(new)
@@ -322,25 +323,6 @@ class MemoryStore(MemoryLiveFiles, MemoryUserRemoval):
         if not known:
             self._event_ids[dataset, one.event_id] = self._clock() + EVENT_ID_SECONDS
         return not known
-
-    def get_recent_interactions(self, dataset: str, user_id: str) -> list[Interaction]:
-        with self._lock:
-            return list(self._recent.get((dataset, user_id), ()))
-
-    def _add_seen_item(self, dataset: str, one: Interaction) -> None:
-        if one.item_id is None:
-            return
-        types = dict(self.get_seen_items(dataset, one.user_id))
-        items = {**types.get(one.event_type.lower(), {})}
-        items[one.item_id] = max(one.sent_at, items.get(one.item_id, 0.0))
-        newest = sorted(items.items(), key=lambda seen: (seen[1], seen[0]))[-SEEN_LIMIT:]
-        kept = {**types, one.event_type.lower(): dict(newest)}
-        self._seen[dataset, one.user_id] = (self._clock(), kept)
-
-    def get_seen_items(self, dataset: str, user_id: str) -> Mapping[str, Mapping[str, float]]:
-        with self._lock:
-            at, types = self._seen.get((dataset, user_id), (0.0, {}))
-            return types if self._clock() < at + SEEN_SECONDS else {}
 
     def iter_interactions(self, dataset: str) -> Iterator[Interaction]:
         with self._lock:
@@ -362,13 +344,13 @@ class MemoryStore(MemoryLiveFiles, MemoryUserRemoval):
 
     def clear_dataset(self, dataset: str) -> None:
         with self._lock:
-            self._notify_subscribers(*(f"recent:{of}:{user_id}" for of, user_id in self._recent if of == dataset))
+            self._notify_subscribers(*(f"recent:{of}:{user_id}" for _, of, user_id in self._recent if of == dataset))
             self._arrivals.pop(dataset, None)
             self._streams.pop(dataset, None)
             self._live.pop(dataset, None)
-            self._recent = defaultdict(list, {k: v for k, v in self._recent.items() if k[0] != dataset})
+            self._recent = defaultdict(list, {k: v for k, v in self._recent.items() if k[1] != dataset})
             self._event_ids = {k: v for k, v in self._event_ids.items() if k[0] != dataset}
-            self._seen = {k: v for k, v in self._seen.items() if k[0] != dataset}
+            self._seen = {k: v for k, v in self._seen.items() if k[1] != dataset}
             self._shown = {k: v for k, v in self._shown.items() if k[0] != dataset}
             self._put_records.pop(dataset, None)
             self._puts.pop(dataset, None)

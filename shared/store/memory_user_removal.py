@@ -11,22 +11,12 @@ class MemoryUserRemoval:
 
     _clock: Callable[[], float]
     _lock: Any
-    _recent: dict[tuple[str, str], Any]
-    _seen: dict[tuple[str, str], Any]
     _event_ids: dict[tuple[str, str], float]
     _put_records: dict[str, Any]
     _puts: dict[str, float]
-    _notify_subscribers: Callable[..., None]
 
     def __init__(self) -> None:
         self._reported_purges: dict[str, tuple[float, Mapping[str, int]]] = {}
-
-    def forget_users(self, dataset: str, user_ids: Sequence[str]) -> None:
-        with self._lock:
-            for user_id in user_ids:
-                if self._recent.pop((dataset, user_id), None):
-                    self._notify_subscribers(f"recent:{dataset}:{user_id}")
-                self._seen.pop((dataset, user_id), None)
 
     def forget_event_ids(self, dataset: str, event_ids: Sequence[str]) -> None:
         with self._lock:

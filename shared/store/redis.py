@@ -19,9 +19,12 @@
     live:<dataset>            hash: writer (who may change the list of files), generation (of the recent events that
                               come now), oldest (the oldest generation whose events are in no file), cut (the position
                               of the last event of the generation before, while a compaction is under way)
-    recent:<dataset>:<user>   list of the user's newest events
-    seen:<dataset>:<user>     set of the types of the user's live events, in lower case, expiring
-    seen:<dataset>:<length of user>:<user>:<type>
+    live_unswept:<dataset>    set of the generations that are in files and have recent events left
+    generations               counter: the newest generation of all datasets
+    recent:<owner>:<user>     list of the user's newest events. The owner is <generation, ten digits>:<dataset>, and for
+                              generation 0, of releases without generations, <dataset>
+    seen:<owner>:<user>       set of the types of the user's live events, in lower case, expiring
+    seen:<owner>:<length of user>:<user>:<type>
                               sorted set of the items of those events, by the time of the newest, expiring
     put:<dataset>             hash of put records by id
     put_at:<dataset>          string: when the newest of them was put (epoch seconds)
@@ -37,7 +40,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -70,7 +73,7 @@ from shared.store import (
 from shared.store.invalidation import RedisInvalidations
 from shared.store.positions import get_arrival
 from shared.store.quarantine import Quarantine
-from shared.store.redis_live_files import RedisLiveFiles
+from shared.store.redis_live_files import ANY_GENERATION, RedisLiveFiles
 from shared.store.redis_user_removal import RedisUserRemoval
 
 PREFIX = "foretaste:"
@@ -79,7 +82,7 @@ LUA = Path(__file__).parent / "lua"
 FULL_SECONDS = 10
 
 #: The families with one key for each dataset.
-_WHOLE_FAMILIES = ("stream", "live", "live_files", "live_old", "put", "put_at")
+_WHOLE_FAMILIES = ("stream", "live", "live_files", "live_old", "live_unswept", "put", "put_at")
 
 S = TypeVar("S")
 FullResource = Literal["disk", "memory"]
@@ -397,15 +400,6 @@ class RedisStore(RedisLiveFiles, RedisUserRemoval):
         }
         return int(self._run_script("append", arguments))
 
-    def get_recent_interactions(self, dataset: str, user_id: str) -> list[Interaction]:
-        return [_read_interaction(text) for text in self._redis.lrange(f"{PREFIX}recent:{dataset}:{user_id}", 0, -1)]
-
-    def get_seen_items(self, dataset: str, user_id: str) -> Mapping[str, Mapping[str, float]]:
-        types = self._scripts["seen"](args=[f"{PREFIX}seen:{dataset}", user_id, len(user_id.encode())])
-        return {
-            type_: {item: float(at) for item, at in zip(items[::2], items[1::2], strict=True)} for type_, items in types
-        }
-
     def iter_interactions(self, dataset: str) -> Iterator[Interaction]:
         start = "-"
         while page := self._redis.xrange(f"{PREFIX}stream:{dataset}", min=start, count=10_000):
@@ -435,10 +429,9 @@ class RedisStore(RedisLiveFiles, RedisUserRemoval):
 
     def clear_dataset(self, dataset: str) -> None:
         self._redis.delete(*(f"{PREFIX}{family}:{dataset}" for family in _WHOLE_FAMILIES))
-        for family in ("recent", "event", "seen", "shown"):
-            # ARNs contain no character with a meaning in patterns.
-            for key in self._redis.scan_iter(match=f"{PREFIX}{family}:{dataset}:*", count=1000):
-                self._redis.delete(key)
+        for owner in (dataset, f"{ANY_GENERATION}:{dataset}"):
+            for family in ("recent", "seen") if owner != dataset else ("recent", "event", "seen", "shown"):
+                self._delete_matching(f"{family}:{owner}:*")
 
     # Put records
 
@@ -467,12 +460,6 @@ def _read_all(entries: Sequence[tuple[str, S]], read: Callable[[str, S], T]) -> 
     """Read the entries; the unreadable ones are left out, logged and counted."""
     found = (_unreadable.run_unless_quarantined(name, partial(read, name, entry)) for name, entry in entries)
     return [one for one in found if one is not None]
-
-
-@lru_cache(maxsize=4096)
-def _read_interaction(text: str) -> Interaction:
-    """Read an interaction, cached: the user's next request reads most of the same events again."""
-    return record_codec.read_interaction(text)
 
 
 def _build_seen_entry(interaction: Interaction) -> dict[str, Any]:

@@ -5,18 +5,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 import orjson
 
-from shared.store import record_codec
-from shared.store.live_files import LiveFile, LivePage, StreamCut, StreamSize
+from shared.store import Interaction, SeenItems, record_codec
+from shared.store.live_files import ByGeneration, LiveFile, LivePage, StreamCut, StreamSize
 from shared.store.positions import get_arrival, get_next_position, parse_position
+
+#: Users whose recent events one script removes: Redis does nothing else for so long.
+SWEEP_USERS = 200
+#: The pattern of a generation's number in a key.
+ANY_GENERATION = "[0-9]" * 10
 
 
 class RedisLiveFiles:
-    """Implements ``shared.store.live_files.LiveFiles`` for a class with these members."""
+    """Implements ``shared.store.live_files.LiveFiles`` and reads recent events, for a class with these members."""
 
     _redis: Any
     _scripts: Mapping[str, Any]
@@ -73,6 +80,48 @@ class RedisLiveFiles:
         least = int(self._redis.time()[0] - newer_than) if newer_than else "-inf"
         return list(self._redis.zrange(key, least, "+inf", byscore=True))
 
+    def list_unswept_generations(self, dataset: str) -> Sequence[int]:
+        return sorted(map(int, self._redis.smembers(f"{self._prefix}live_unswept:{dataset}")))
+
+    def sweep_generation(self, dataset: str, generation: int, users: Iterable[str] | None = None) -> None:
+        owner = f"{generation:010d}:{dataset}" if generation else dataset
+        if users is None:
+            for family in ("recent", "seen"):
+                self._delete_matching(f"{family}:{owner}:*")
+        else:
+            remaining = iter(users)
+            while some := list(islice(remaining, SWEEP_USERS)):
+                named = [part for user in some for part in (user, len(user.encode()))]
+                self._scripts["sweep"](args=[self._prefix, f"{owner}:", *named])
+        self._redis.srem(f"{self._prefix}live_unswept:{dataset}", generation)
+
+    def _delete_matching(self, pattern: str) -> None:
+        # ARNs contain no character with a meaning in patterns.
+        for key in self._redis.scan_iter(match=f"{self._prefix}{pattern}", count=1000):
+            self._redis.unlink(key)
+
+    def get_recent_interactions(self, dataset: str, user_id: str) -> ByGeneration[list[Interaction]]:
+        moved, *parts = self._scripts["recent"](args=[self._prefix, dataset, user_id])
+        return ByGeneration(
+            moved=moved, parts=[(generation, list(map(_read_interaction, texts))) for generation, texts in parts]
+        )
+
+    def get_seen_items(self, dataset: str, user_id: str) -> ByGeneration[SeenItems]:
+        moved, *parts = self._scripts["seen"](args=[self._prefix, dataset, user_id, len(user_id.encode())])
+        return ByGeneration(moved=moved, parts=[(generation, _read_seen(types)) for generation, types in parts])
+
     def forget_superseded_files(self, dataset: str, names: Sequence[str]) -> None:
         if names:
             self._redis.zrem(f"{self._prefix}live_old:{dataset}", *names)
+
+
+@lru_cache(maxsize=4096)
+def _read_interaction(text: str) -> Interaction:
+    """Read an interaction, cached: the user's next request reads most of the same events again."""
+    return record_codec.read_interaction(text)
+
+
+def _read_seen(types: Sequence[tuple[str, Sequence[str]]]) -> SeenItems:
+    return {
+        type_: {item: float(at) for item, at in zip(items[::2], items[1::2], strict=True)} for type_, items in types
+    }

@@ -26,10 +26,6 @@ class RedisUserRemoval:
     _redis: Any
     _scripts: Mapping[str, Any]
 
-    def forget_users(self, dataset: str, user_ids: Sequence[str]) -> None:
-        for ids in _iter_parts(user_ids):
-            self._scripts["forget_users"](args=[self._prefix, dataset, *ids])
-
     def forget_event_ids(self, dataset: str, event_ids: Sequence[str]) -> None:
         for ids in _iter_parts(event_ids):
             self._redis.delete(*(f"{self._prefix}event:{dataset}:{each}" for each in ids))

@@ -11,11 +11,7 @@ class LogNotRewritten(Exception):
 
 
 class UserRemoval(Protocol):
-    """Removes what is stored by user, apart from the stream of live events. Every method is safe to repeat."""
-
-    def forget_users(self, dataset: str, user_ids: Sequence[str]) -> None:
-        """Remove the newest live events of users and the items seen in them; the dataset is one of events."""
-        ...
+    """Removes what is stored by user, apart from live events (``LiveFiles``). Every method is safe to repeat."""
 
     def forget_event_ids(self, dataset: str, event_ids: Sequence[str]) -> None:
         """Forget clients' own ids of events: an event that arrives again is saved again."""

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from shared.aws import arns
+from shared.data.live_events import iter_live_events
 from shared.state.lifecycle import TERMINAL
+from shared.storage.artifacts import Artifacts
 from tests.chaos.faults import CLOCK, FAULTS, SKEWS, UNNOTICED, Chaos, clock_path
 from tests.chaos.ledger import Ledger, Row
 from tests.chaos.life import Life
@@ -30,6 +32,7 @@ HASTE: Mapping[str, str] = {
     # Of a small disk; what fills it takes these too.
     "FORETASTE_MIN_FREE_MB": "16",
     **{f"FORETASTE_{work}_SILENCE_SECONDS": "8" for work in ("IMPORT", "TRAINING", "TRIAL", "TUNING", "DEPLOY")},
+    "FORETASTE_LIVE_EVENTS_MOST": "200",
     "FORETASTE_RETRAIN_ON_ALL_USERS": "false",
     "FORETASTE_RECIPES": "benchmarks.tuning.sleeping",
 }
@@ -94,7 +97,8 @@ def run(
         life.ledger.strikes("none")
         life.end(FINISHING)
         _settle(life)
-        kept = Counter(str(event.event_id) for event in chaos.store.iter_interactions(life.dataset))
+        events = iter_live_events(chaos.store, Artifacts(system.folder / "artifacts"), life.dataset)
+        kept = Counter(str(event.event_id) for event in events)
         rows = life.ledger.rows(kept)
         _check(life, kept)
         for kind, most in UNNOTICED.items():

@@ -13,6 +13,11 @@ from services.cli.commands import backup
 from services.cli.commands.backup import copy_data_dir
 from services.cli.errors import CannotBackUp
 from services.cli.local.data_dir import DataDir
+from shared.data.live_events import iter_live_events
+from shared.data.live_files import LiveFileWriter
+from shared.storage.artifacts import Artifacts
+from shared.store import Interaction
+from shared.store.redis import RedisStore
 from tests.conftest import System, processes, start_system, stop_system, until
 from tests.operations.conftest import Maker
 from tests.unit.services.cli.test_embedded_redis import connect, running
@@ -103,6 +108,47 @@ def test_a_copy_is_begun_anew_when_redis_rewrites_its_files_meanwhile(
     with running(tmp_path / "copy") as (_, url), connect(url) as client:
         assert client.get("a") == "1"
         assert client.get("b") == "2"
+
+
+def test_a_copy_has_each_live_event_once_while_events_move_to_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before each of the first files is copied, more events come, move to files, and the files are merged."""
+    source, dataset = DataDir(tmp_path / "data"), "arn:aws:personalize:us-east-1:000000000000:dataset/g/INTERACTIONS"
+    sent: list[Interaction] = []
+    with running(source.path) as (_, url):
+        store, artifacts = RedisStore(url), Artifacts(source.path / "artifacts")
+
+        def go_on() -> None:
+            number = len(sent)
+            event = Interaction(
+                user_id="u", session_id="s", item_id=f"{number}", event_type="e", event_value=None, sent_at=1.0
+            )
+            store.append_interactions(dataset, [event], invocation=f"{number}")
+            sent.append(event)
+            with LiveFileWriter(store, artifacts, dataset, memory_mb=256, on_step=lambda: None) as writer:
+                writer.remove_garbage()
+                writer.compact_stream()
+                writer.sweep_moved_generations()
+                writer.merge_small_files()
+
+        def copied(path: Path, target: Path) -> int:
+            if len(sent) < acknowledged + 6:
+                go_on()
+            return int(copy(path, target))
+
+        for _ in range(2):
+            go_on()
+        acknowledged = len(sent)
+        copy = backup._copy_file
+        monkeypatch.setattr(backup, "_copy_file", copied)
+        target = tmp_path / "copy"
+        copy_data_dir(source, target)
+    with running(target) as (_, url):
+        kept = list(iter_live_events(RedisStore(url), Artifacts(target / "artifacts"), dataset))
+        assert kept == sent[: len(kept)]
+        assert len(kept) >= acknowledged
+        assert len(sent) > acknowledged
 
 
 def test_nothing_is_overwritten_and_nothing_half_done_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,13 +11,16 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
+from shared.data.live_events import iter_live_events
 from shared.jobs import celery_app
 from shared.settings import Settings
 from shared.state.messages import Failed, Finished, TrainSolutionVersion
+from shared.storage.artifacts import Artifacts
 from shared.store.redis import RedisStore
 from tests.conftest import System, gone, processes, start_system, stop_system, until
 from tests.operations.conftest import SMALL, Maker
@@ -53,6 +56,7 @@ def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         "FORETASTE_LEASE_SECONDS": "3",
         "FORETASTE_RING_AFTER_SECONDS": "2",
         "FORETASTE_IMPORT_SILENCE_SECONDS": "8",
+        "FORETASTE_LIVE_EVENTS_MOST": "30",
         # As it is unless told otherwise.
         "FORETASTE_DELETION_SECONDS": "2",
         # A child imports torch meanwhile.
@@ -174,6 +178,45 @@ def test_jobs_that_hang_are_noticed_killed_and_done_by_another_child(hasty: Syst
     assert all(map(gone, stuck))
     records = [inside(hasty)[2].get(arn) for arn in (job, version)]
     assert [record.failures for record in records if record] == [1, 1]
+
+
+def test_each_live_event_is_kept_once_however_often_compactions_are_killed(hasty: System) -> None:
+    make, random = maker(hasty), Random(20)
+    group = make.group()
+    dataset = make.dataset(group)
+    _, tracking_id = make.tracker(group)
+    sent: list[str] = []
+    _, _, store = inside(hasty)
+    artifacts = Artifacts(hasty.folder / "artifacts")
+
+    def send(number: int) -> None:
+        for _ in range(number):
+            events = [
+                {"eventId": f"{len(sent) + n}", "eventType": "watch", "itemId": "i", "sentAt": 1e9} for n in range(10)
+            ]
+            hasty.events.put_events(trackingId=tracking_id, userId=f"u{len(sent) % 3}", sessionId="s", eventList=events)
+            sent.extend(event["eventId"] for event in events)
+
+    def is_compacting() -> bool:
+        """A compaction has decided which events it moves, and a kill now meets it somewhere."""
+        return bool(store._redis.hget(f"foretaste:live:{dataset}", "cut")) and bool(
+            processes(hasty, "workers.importing.compaction_job")
+        )
+
+    for killed in range(2):
+        send(4)
+        until(lambda: is_compacting() or not store.measure_stream(dataset), 60, "a compaction")
+        time.sleep(random.random() * 0.5)
+        for pid in processes(hasty, ("workers.importing.compaction_job", "workers.importing.app")[killed % 2]):
+            os.kill(pid, signal.SIGKILL)
+        assert [one.event_id for one in iter_live_events(store, artifacts, dataset)] == sent
+    until(
+        lambda: (store.measure_stream(dataset) is None) and not store.list_unswept_generations(dataset), 90, "the end"
+    )
+    assert [one.event_id for one in iter_live_events(store, artifacts, dataset)] == sent
+    assert store.list_live_files(dataset)
+    make.client.delete_dataset(datasetArn=dataset)
+    until(lambda: not artifacts.get_live_folder(dataset).exists(), 30, "the files are removed")
 
 
 def test_a_deletion_is_seen_for_two_seconds_before_it_is_done(hasty: System) -> None:

@@ -33,6 +33,8 @@ def compact_events(
         with LiveFileWriter(store, artifacts, arn, memory_mb=memory_mb, on_step=stop_if_asked) as writer:
             writer.remove_garbage()
             file = writer.compact_stream()
+            writer.restore_indexes()
+            writer.sweep_moved_generations()
             writer.merge_small_files()
     except WriterReplaced:
         return {"events": 0}

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import itertools
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -139,6 +138,7 @@ class UserData:
         """Move the stream to files, count the users' events, and write down their sessions and event ids."""
         with self._open_writer() as writer:
             writer.compact_stream()
+            writer.sweep_moved_generations()
             paths = [writer.get_path(file) for file in writer.list_files()]
         events = read_parquet_sql(paths) if paths else "(SELECT NULL::VARCHAR AS user_id LIMIT 0)"
         named = "arg_max(user_id, ms::HUGEINT * 1_000_000_000 + seq) FILTER (user_id <> session_id)"
@@ -161,6 +161,8 @@ class UserData:
 
     def _delete_live_events(self) -> None:
         with self._open_writer() as writer:
+            # An attempt that died may have left the users' newest events in the store.
+            writer.sweep_moved_generations()
             for file in writer.list_files():
                 with self._open_database() as database:
                     events = read_parquet_sql([writer.get_path(file)])
@@ -169,9 +171,6 @@ class UserData:
                     writer.rewrite_file(file, f"NOT {self._is_users_event}")
         for ids in self._iter_ids(self._event_ids):
             self.store.forget_event_ids(self.dataset.arn, ids)
-        for ids in itertools.chain(self._iter_ids(self._sessions), self.users.iter_batches()):
-            self.on_step()
-            self.store.forget_users(self.dataset.arn, ids)
 
     def _iter_ids(self, table: Path) -> Iterator[list[str]]:
         with self._open_database() as database:

@@ -14,7 +14,7 @@ from services.cli.errors import CannotBackUp
 from services.cli.local import redis_files
 from services.cli.local.data_dir import DataDir
 from services.cli.options import DEFAULT_DATA_DIR
-from shared.storage.artifacts import sync_to_disk
+from shared.storage.artifacts import LIVE, sync_to_disk
 
 #: Attempts to copy Redis' files, which Redis rewrites now and then, within seconds.
 TRIES = 20
@@ -52,8 +52,12 @@ def copy_data_dir(source: DataDir, target: Path) -> int:
     draft = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         draft.mkdir(mode=0o700, parents=True)
-        # Redis first: a model or an import is kept before its record says that it is there.
-        copied = _copy_redis_files(source, DataDir(draft))
+        # Redis first: a model or an import is kept before its record says that it is there. The files of live events
+        # are copied before and after it: those in the list of that moment stood there before, or have come since, and
+        # a file that is replaced stays for an hour (shared/data/live_files.py).
+        copied = _copy_live_events(source, draft)
+        copied += _copy_redis_files(source, DataDir(draft))
+        copied += _copy_live_events(source, draft)
         for folder in ("artifacts/kept", "s3"):
             copied += _copy_tree(source.path / folder, draft / folder)
         if source.client_env.exists():
@@ -64,6 +68,19 @@ def copy_data_dir(source: DataDir, target: Path) -> int:
         raise CannotBackUp(f"{error.filename or target}: {error.strerror}; nothing was left at {target}") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+    return copied
+
+
+def _copy_live_events(source: DataDir, draft: Path) -> int:
+    """Copy the files of live events that the copy has not yet; a file never changes."""
+    live = Path("artifacts") / LIVE
+    copied = 0
+    for path in sorted((source.path / live).glob("*/*")):
+        target = draft / path.relative_to(source.path)
+        if not target.exists():
+            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # replaced long ago, or of a dataset that was deleted
+                copied += _copy_file(path, target)
     return copied
 
 

@@ -9,6 +9,15 @@ if a.for_clients then
   local full = redis.call('MGET', p .. 'full:disk', p .. 'full:memory')
   if full[1] or full[2] then return {'no space', full[1] or full[2]} end
 end
+local state, stream = p .. 'live:' .. a.dataset, p .. 'stream:' .. a.dataset
+local generation = redis.call('HGET', state, 'generation')
+-- Events that a release without generations has saved are of generation 0, whose keys do not name it.
+if not generation and redis.call('EXISTS', stream) == 0 then
+  generation = redis.call('INCR', p .. 'generations')
+  redis.call('HSET', state, 'generation', generation, 'oldest', generation)
+end
+generation = tonumber(generation or 0)
+local owner = (generation > 0 and string.format('%010d:', generation) or '') .. a.dataset .. ':'
 local new = 0
 for _, event in ipairs(a.events) do
   local known = false
@@ -17,14 +26,14 @@ for _, event in ipairs(a.events) do
   end
   if not known then
     new = new + 1
-    redis.call('XADD', p .. 'stream:' .. a.dataset, '*', 'event', event.text)
-    local recent = p .. 'recent:' .. a.dataset .. ':' .. event.user
+    redis.call('XADD', stream, '*', 'event', event.text)
+    local recent = p .. 'recent:' .. owner .. event.user
     redis.call('RPUSH', recent, event.text)
     redis.call('LTRIM', recent, -a.recent, -1)
     if event.item then
       -- The length distinguishes user "a" with type "b:c" from user "a:b" with type "c".
-      local types = p .. 'seen:' .. a.dataset .. ':' .. event.user
-      local items = p .. 'seen:' .. a.dataset .. ':' .. #event.user .. ':' .. event.user .. ':' .. event.type
+      local types = p .. 'seen:' .. owner .. event.user
+      local items = p .. 'seen:' .. owner .. #event.user .. ':' .. event.user .. ':' .. event.type
       redis.call('SADD', types, event.type)
       redis.call('ZADD', items, 'GT', event.at, event.item)
       redis.call('ZREMRANGEBYRANK', items, 0, -a.seen - 1)

@@ -6,8 +6,9 @@ local kept = redis.call('HMGET', state, 'writer', 'generation', 'oldest', 'cut')
 if kept[1] ~= ARGV[3] then return 0 end
 if redis.call('LINDEX', files, -1) == ARGV[7] then return 1 end
 local generation, oldest = tonumber(kept[2] or 0), tonumber(kept[3] or 0)
-if oldest ~= tonumber(ARGV[4]) or generation ~= oldest + 1 or kept[4] ~= ARGV[5] then return 0 end
+if oldest ~= tonumber(ARGV[4]) or generation <= oldest or kept[4] ~= ARGV[5] then return 0 end
 redis.call('RPUSH', files, ARGV[7])
 redis.call('XTRIM', p .. 'stream:' .. dataset, 'MINID', '=', ARGV[6])
-redis.call('HSET', state, 'oldest', generation)
+redis.call('HSET', state, 'oldest', generation, 'moved', oldest)
+redis.call('SADD', p .. 'live_unswept:' .. dataset, oldest)
 return 1

@@ -7,5 +7,6 @@ local generation, oldest = tonumber(kept[2] or 0), tonumber(kept[3] or 0)
 if generation > oldest then return {kept[4], oldest} end
 local newest = redis.call('XREVRANGE', ARGV[1] .. 'stream:' .. ARGV[2], '+', '-', 'COUNT', 1)
 if not newest[1] then return false end
-redis.call('HSET', state, 'generation', generation + 1, 'oldest', oldest, 'cut', newest[1][1])
+local following = redis.call('INCR', ARGV[1] .. 'generations')
+redis.call('HSET', state, 'generation', following, 'oldest', oldest, 'cut', newest[1][1])
 return {newest[1][1], oldest}

@@ -13,6 +13,7 @@ import redis
 from shared.store import Interaction, Record, Store
 from shared.store.cached_store import FAMILIES, CachedStore
 from shared.store.redis import PROMPT, RedisStore
+from tests.live import list_recent
 
 ARN = "arn:aws:personalize:r:a:campaign/c"
 
@@ -163,9 +164,9 @@ class TestRedis:
             store = RedisStore(redis_server.replace("redis://", "redis://deaf:any@"))
             remembering = CachedStore(store, patient=store)
             try:
-                assert [len(remembering.get_recent_interactions("deaf", "u")) for _ in range(2)] == [0, 0]
+                assert [len(list_recent(remembering, "deaf", "u")) for _ in range(2)] == [0, 0]
                 store.append_interactions("deaf", [event("u")], invocation="deaf")
-                assert len(remembering.get_recent_interactions("deaf", "u")) == 1
+                assert len(list_recent(remembering, "deaf", "u")) == 1
             finally:
                 admin.acl_deluser("deaf")
 

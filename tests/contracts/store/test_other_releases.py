@@ -17,6 +17,7 @@ from shared.state.lifecycle import ACTIVE, CREATE_PENDING
 from shared.state.messages import Progressed, Provision
 from shared.store import Interaction, PutRecord, Record, UnreadableRecord, Update
 from shared.store.redis import PREFIX, RedisStore
+from tests.live import list_recent
 
 ARN = "arn:aws:personalize:r:a:solution/a"
 OTHER = "arn:aws:personalize:r:a:solution/b"
@@ -114,5 +115,5 @@ def test_live_events_and_put_records_with_more_members_are_read(store: RedisStor
     server.xadd(f"{PREFIX}stream:d", {"event": text})
     server.rpush(f"{PREFIX}recent:d:u", text)
     server.hset(f"{PREFIX}put:d", "i", '{"id":"i","properties":{},"at":1.0,"by":"x"}')
-    assert (list(store.iter_interactions("d")), store.get_recent_interactions("d", "u")) == ([event], [event])
+    assert (list(store.iter_interactions("d")), list_recent(store, "d", "u")) == ([event], [event])
     assert list(store.iter_put_records("d")) == [PutRecord(id="i", properties={}, at=1.0)]

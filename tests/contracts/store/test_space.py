@@ -15,6 +15,7 @@ from shared.store import Interaction, NoSpace, PutRecord, Record
 from shared.store.redis import RedisStore
 from shared.store.redis_probe import RedisProbe
 from tests.conftest import until
+from tests.live import list_recent
 
 RECORD = Record(arn="arn:a", kind="solution", status=CREATE_PENDING, created=1.0, updated=1.0)
 EVENT = Interaction(user_id="u", session_id="s", item_id="i", event_type="e", event_value=None, sent_at=1.0)
@@ -40,7 +41,7 @@ def test_what_a_client_asks_is_refused_while_there_is_no_room(url: str, name: st
     ours.refuse_writes("disk", "2 MiB are free")
     with pytest.raises(NoSpace, match=r"no space left .*2 MiB are free"):
         WRITES[name](clients)
-    assert (clients.get("arn:a"), clients.get("arn:b"), clients.get_recent_interactions("d", "u")) == (
+    assert (clients.get("arn:a"), clients.get("arn:b"), list_recent(clients, "d", "u")) == (
         ours.get("arn:a"),
         None,
         [],

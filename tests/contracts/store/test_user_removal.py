@@ -1,8 +1,7 @@
-"""Users that are deleted leave no key and no value; all other users keep theirs."""
+"""Users that are deleted: their event ids, put records, and which processes have followed the deletion."""
 
 from __future__ import annotations
 
-import pytest
 import redis
 
 from shared.store import Interaction, PutRecord, Store
@@ -19,33 +18,6 @@ def event(user: str, item: str | None = "i", kind: str = "View", event_id: str |
         sent_at=10.0,
         event_id=event_id,
     )
-
-
-def test_the_newest_events_and_seen_items_of_users_are_forgotten(store: Store) -> None:
-    users = ["a", "a:b", "é", "never seen"]
-    sent = [event(user, kind=kind) for user in [*users[:3], "kept", "a:bc"] for kind in ("View", "b:View")]
-    store.append_interactions("d", sent, invocation="1")
-    store.append_interactions("other", sent, invocation="2")
-    store.forget_users("d", users)
-    for user in users:
-        assert store.get_recent_interactions("d", user) == []
-        assert store.get_seen_items("d", user) == {}
-    for dataset, user in (("d", "kept"), ("d", "a:bc"), ("other", "a"), ("other", "é")):
-        assert len(store.get_recent_interactions(dataset, user)) == 2
-        assert set(store.get_seen_items(dataset, user)) == {"view", "b:view"}
-    store.forget_users("d", users)
-    store.forget_users("d", [])
-
-
-def test_caches_hear_of_it(store: Store) -> None:
-    store.append_interactions("d", [event("a")], invocation="1")
-    invalidations = store.subscribe_invalidations({"recent"})
-    invalidations.read_changed_keys()
-    store.forget_users("d", ["a", "b"])
-    changed: list[str] = []
-    while not changed:
-        changed = list(invalidations.read_changed_keys() or ())
-    assert changed == ["recent:d:a"]
 
 
 def test_a_forgotten_event_id_may_come_again(store: Store) -> None:
@@ -91,11 +63,3 @@ def test_the_log_is_rewritten_where_there_is_one(redis_server: str) -> None:
     enabled = client.info("persistence")["aof_enabled"]
     steps: list[int] = []
     assert store.rewrite_log(lambda: steps.append(1)) is bool(enabled)
-
-
-@pytest.mark.parametrize("count", [0, 1, 1201])
-def test_any_number_of_users_may_go(store: Store, count: int) -> None:
-    users = [f"u{n}" for n in range(count)]
-    store.append_interactions("d", [event(user) for user in users], invocation="1")
-    store.forget_users("d", users)
-    assert not any(store.get_recent_interactions("d", user) for user in users)

@@ -12,6 +12,7 @@ import duckdb
 import pytest
 import redis
 
+from shared.data.live_events import iter_live_events
 from shared.jobs.entrypoint import WorkFailed, WorkPostponed, WorkStopped
 from shared.recipes import RECIPES
 from shared.recipes.artifact import Artifact
@@ -141,7 +142,12 @@ def test_every_trace_of_the_users_is_deleted_and_all_else_stays(world: World) ->
     assert duckdb.sql(f"SELECT * FROM '{first}'").fetchall() == [("anna", "x", 1), ("zoë", "x", 4)]
     assert duckdb.sql(f"SELECT * FROM '{second}'").fetchall() == [("anna", "x", 9), ("zoë", "x", 4)]
     interactions = f"{PREFIX}:dataset/g/INTERACTIONS"
-    assert [one.item_id for one in world.store.get_recent_interactions(interactions, "anna")] == ["x", "x"]
+    left = iter_live_events(world.store, world.artifacts, interactions)
+    assert [(one.user_id, one.session_id) for one in left] == [
+        ("anna", "s-anna"),
+        ("session-2", "session-2"),
+        ("anna", "session-3"),
+    ]
     assert [one.id for one in world.store.iter_put_records(f"{PREFIX}:dataset/g/USERS")] == ["anna"]
     model = Artifact.open(world.artifacts.open_artifact(VERSION), ("aws-hrnn",))
     assert model.get_history(GONE) == []
@@ -204,9 +210,7 @@ def test_a_training_that_may_have_read_the_data_ends_first_and_loses_the_users(w
         with pytest.raises(WorkPostponed):
             run()
     # The records are gone by now: a training that begins later can't read them, and need not be waited for.
-    interactions = f"{PREFIX}:dataset/g/INTERACTIONS"
     assert not list(find_in_redis(world.store._redis, [GONE.encode()]))  # type: ignore[attr-defined]
-    assert world.store.get_recent_interactions(interactions, GONE) == []
     world.put(f"{SOLUTION}/dddddddd", "solution_version", body, CREATE_IN_PROGRESS, parents=(SOLUTION,))
     with world.artifacts.fill_artifact(training, 1) as folder:
         written(folder, described())

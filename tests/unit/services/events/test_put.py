@@ -19,6 +19,7 @@ from shared.observability import metrics
 from shared.settings import Settings
 from shared.state.lifecycle import ACTIVE, CREATE_PENDING, DELETE_PENDING
 from shared.store import Interaction, PutRecord
+from tests.live import list_recent
 from tests.unit.services.groups import FIELDS, Group
 
 PUTS = {"Items": ("PutItems", "items", "itemId"), "Users": ("PutUsers", "users", "userId"),
@@ -321,7 +322,7 @@ def test_an_action_interaction_is_kept_in_aws_spelling(group: Group, sent: str, 
         event_id="1",
         properties={"PLACE": "home", "IMPRESSION": "a|b"},
     )
-    assert list(group.store.iter_interactions(dataset)) == group.store.get_recent_interactions(dataset, "u") == [event]
+    assert list(group.store.iter_interactions(dataset)) == list_recent(group.store, dataset, "u") == [event]
 
 
 def test_another_type_of_action_event_refuses_the_whole_call(group: Group) -> None:

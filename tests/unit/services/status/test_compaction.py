@@ -65,12 +65,15 @@ def test_old_events_are_moved_however_few(watching: Watching, monkeypatch: pytes
     assert watching.look() == [CompactEvents(arn=INTERACTIONS)]
 
 
-def test_the_message_is_sent_again_after_a_while_only(watching: Watching) -> None:
+def test_the_message_is_sent_again_after_a_while_where_none_waits(watching: Watching) -> None:
     watching.send_events(3)
     assert len(watching.look()) == 1
     assert watching.look() == []
-    watching.sent[INTERACTIONS] -= compaction.RESEND_SECONDS
+    watching.sent[INTERACTIONS] -= Settings().ring_after_seconds
+    assert watching.look() == []
+    watching.queue.messages.clear()
     assert len(watching.look()) == 1
+    assert watching.look() == []
 
 
 def test_events_that_come_after_a_compaction_are_moved_at_once(watching: Watching) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from shared.data import live_events, live_files
 from shared.data.live_events import iter_live_events, iter_live_events_after
 from shared.data.live_files import LiveFileWriter, WriterReplaced, remove_orphans
+from shared.data.live_index import get_index_path
 from shared.storage.artifacts import ArtifactDamaged, Artifacts
 from shared.store import Interaction, Record
 from shared.store.live_files import START, LiveFile, StreamCut
@@ -49,7 +51,12 @@ class World:
         return sorted(path.name for path in self.artifacts.get_live_folder(D).glob("*"))
 
     def list_names(self) -> list[str]:
-        return sorted(file.name for file in self.store.list_live_files(D))
+        return [file.name for file in self.store.list_live_files(D)]
+
+    def list_wanted(self, *names: str) -> list[str]:
+        """Return the files that belong on the disk for the list of files, and for the files named."""
+        names = (*names, *self.list_names())
+        return sorted([*names, *(get_index_path(Path(name)).name for name in names)])
 
 
 @pytest.fixture
@@ -103,7 +110,7 @@ def test_a_reader_meets_each_event_once_while_they_move(world: World, monkeypatc
     """Between any two events that it reads, more arrive, move to files, are merged, and the old files vanish."""
     monkeypatch.setattr(live_events, "PAGE", 2)
     monkeypatch.setattr(live_files, "KEEP_SECONDS", -1e9)
-    for moment in range(12):
+    for moment in range(0, 12, 2):
         fresh = World(world.artifacts._root / str(moment))
         fresh.send("a", "b", "c")
         fresh.compact()
@@ -138,13 +145,13 @@ def test_files_of_many_row_groups_keep_the_order(world: World, monkeypatch: pyte
 
 
 def test_small_files_are_merged_so_that_few_are_left(world: World) -> None:
-    for _ in range(40):
+    for _ in range(17):
         world.send("u", "v")
         with world.write() as writer:
             writer.compact_stream()
             writer.merge_small_files()
             writer.remove_garbage()
-    assert len(world.list_names()) <= 6
+    assert len(world.list_names()) <= 5
     assert world.read() == world.sent
 
 
@@ -170,10 +177,10 @@ def test_replaced_files_stay_for_a_while_and_those_of_dead_writers_do_not(world:
     with world.write() as writer:
         writer.merge_small_files()
         writer.remove_garbage()
-        assert world.list_disk() == sorted([*old, *world.list_names()])
+        assert world.list_disk() == world.list_wanted(*old)
         world.now += live_files.KEEP_SECONDS + 1
         writer.remove_garbage()
-    assert world.list_disk() == world.list_names()
+    assert world.list_disk() == world.list_wanted()
     assert world.store.list_superseded_files(D) == []
     assert list(world.artifacts.create_workspace(D).iterdir()) == []
 
@@ -234,11 +241,12 @@ class Killed(BaseException):
 
 
 class Killer:
-    """Kills a writer at the n-th line that it runs of its module: from then on it runs no line more."""
+    """Kills a writer at one execution of a line of its module: from then on it runs no line more."""
 
-    def __init__(self, line: int) -> None:
-        self.left = line
-        self._file = live_files.__file__
+    def __init__(self, line: int = 0, execution: int = 0) -> None:
+        self._line, self._execution = line, execution
+        self._killed = False
+        self.executions: Counter[int] = Counter()
 
     def __enter__(self) -> Killer:
         sys.settrace(self._enter_function)
@@ -248,51 +256,52 @@ class Killer:
         sys.settrace(None)
 
     def _enter_function(self, frame: FrameType, event: str, argument: Any) -> Any:
-        return self._count_line if frame.f_code.co_filename == self._file else None
+        return self._count_line if frame.f_code.co_filename == live_files.__file__ else None
 
     def _count_line(self, frame: FrameType, event: str, argument: Any) -> Any:
         if event == "line":
-            self.left -= 1
-            if self.left <= 0:
+            self.executions[frame.f_lineno] += 1
+            self._killed |= frame.f_lineno == self._line and self.executions[self._line] == self._execution
+            if self._killed:
                 raise Killed
         return self._count_line
 
 
-def iter_kills(root: Path, stride: int) -> Iterator[tuple[World, Killer]]:
-    """Yield a world and a killer for every so many lines, until a writer ends alive."""
-    line = 1
-    while True:
-        killer = Killer(line)
-        yield World(root / str(line)), killer
-        if killer.left > 0:
-            return
-        line += stride
+def run_writer(world: World, killer: Killer) -> None:
+    world.send("u", "v")
+    world.compact()
+    world.send("w", "x")
+    with killer, world.write() as writer:
+        writer.remove_garbage()
+        writer.compact_stream()
+        writer.restore_indexes()
+        writer.sweep_moved_generations()
+        writer.merge_small_files()
+        writer.remove_garbage()
 
 
-@pytest.mark.parametrize("stride", [9, pytest.param(1, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("stride", [12, pytest.param(1, marks=pytest.mark.nightly)])
 def test_a_kill_at_any_line_loses_and_repeats_nothing(tmp_path: Path, stride: int) -> None:
-    kills = 0
-    for world, killer in iter_kills(tmp_path, stride):
-        world.send("u", "v")
-        world.compact()
-        world.send("w", "x")
-        try:
-            with killer, world.write() as writer:
-                writer.remove_garbage()
-                writer.compact_stream()
-                writer.merge_small_files()
-                writer.remove_garbage()
-        except Killed:
-            kills += 1
+    alive = Killer()
+    run_writer(World(tmp_path / "alive"), alive)
+    kills = sorted({(line, place) for line, times in alive.executions.items() for place in (1, times)})
+    assert len(kills) > 100
+    for line, execution in kills[::stride]:
+        world = World(tmp_path / f"{line} {execution}")
+        with pytest.raises(Killed):
+            run_writer(world, Killer(line, execution))
         assert world.read() == world.sent
         world.send("y")
         world.now += live_files.KEEP_SECONDS + 1
         with world.write() as writer:
+            writer.compact_stream()  # as far as the killed one had decided
             writer.compact_stream()
+            writer.sweep_moved_generations()
             writer.merge_small_files()
             world.now += live_files.KEEP_SECONDS + 1
             writer.remove_garbage()
         assert world.read() == world.sent
-        assert world.list_disk() == world.list_names()
+        assert world.store.list_unswept_generations(D) == []
+        assert [world.store.get_recent_interactions(D, user).parts[0][1] for user in "uvwxy"] == [[]] * 5
+        assert world.list_disk() == world.list_wanted()
         assert list(world.artifacts.create_workspace(D).iterdir()) == []
-    assert kills > 100 / stride

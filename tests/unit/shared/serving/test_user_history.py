@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.recipes.scoring_api import Past
-from shared.serving.user_history import merge_history, merge_newest
+from shared.serving.newest_events import merge_newest
+from shared.serving.user_history import merge_history
 from tests.unit.services.runtime_world import event
 
 

@@ -23,6 +23,7 @@ from shared.store import Interaction, Invalidations, Record, Store, cached_store
 from shared.store.cached_store import UNREACHABLE, CachedStore
 from shared.store.memory import MemoryStore
 from shared.store.redis import PROMPT, RedisStore
+from tests.live import list_recent
 from tests.unit.services.runtime_world import PREFIX, Runtime, dataset, event
 
 HRNN, POPULAR, TOP_PICKS = (RECIPES[f"aws-{name}"] for name in ("hrnn", "popularity-count", "vod-top-picks"))
@@ -212,11 +213,11 @@ def test_memory_is_bounded_by_events_and_those_asked_for_last_stay(
         world.sent(*(event("a", at, user=user) for at in (1.0, 2.0)))
     interactions = dataset("INTERACTIONS")
     for user in "abac":
-        assert len(held.get_recent_interactions(interactions, user)) == 2
+        assert len(list_recent(held, interactions, user)) == 2
     world.leave()
-    assert [len(held.get_recent_interactions(interactions, user)) for user in "ac"] == [2, 2]
+    assert [len(list_recent(held, interactions, user)) for user in "ac"] == [2, 2]
     with pytest.raises(UNREACHABLE):
-        held.get_recent_interactions(interactions, "b")
+        list_recent(held, interactions, "b")
 
 
 def test_what_was_shown_is_lost_where_the_store_is_away_and_no_request_waits_for_it_again(world: World) -> None:
@@ -279,8 +280,8 @@ def test_what_changes_while_it_is_read_is_read_again(world: World) -> None:
         return found
 
     world.leaving.get_recent_interactions = overtaken  # type: ignore[method-assign]
-    assert world.remembering.get_recent_interactions(interactions, "u") == []
-    assert [one.item_id for one in world.remembering.get_recent_interactions(interactions, "u")] == ["b"]
+    assert list_recent(world.remembering, interactions, "u") == []
+    assert [one.item_id for one in list_recent(world.remembering, interactions, "u")] == ["b"]
 
 
 def test_an_older_answer_does_not_replace_a_newer_one(world: World) -> None:
@@ -293,15 +294,13 @@ def test_an_older_answer_does_not_replace_a_newer_one(world: World) -> None:
         if not seen:
             seen.append(None)
             world.sent(event("b", 2.0))
-            seen[0] = world.remembering.get_recent_interactions(
-                interactions, "u"
-            )  # another thread asks, and is answered first
+            seen[0] = list_recent(world.remembering, interactions, "u")  # another thread asks, and is answered first
         return found
 
     world.leaving.get_recent_interactions = overtaken  # type: ignore[method-assign]
-    assert world.remembering.get_recent_interactions(interactions, "u") == []
+    assert list_recent(world.remembering, interactions, "u") == []
     assert [one.item_id for one in seen[0]] == ["b"]
-    assert world.remembering.get_recent_interactions(interactions, "u") == seen[0]
+    assert list_recent(world.remembering, interactions, "u") == seen[0]
 
 
 def test_a_patient_store_is_waited_for_by_who_asks_it_something_new(world: World) -> None:
@@ -320,9 +319,9 @@ def test_a_patient_store_is_waited_for_by_who_asks_it_something_new(world: World
 
 def test_of_what_it_is_not_told_it_asks_each_time(world: World) -> None:
     held = CachedStore(world.leaving, world.leaving, families=("record", "claim"))
-    assert held.get_recent_interactions(dataset("INTERACTIONS"), "u") == []
+    assert list_recent(held, dataset("INTERACTIONS"), "u") == []
     world.sent(event("b", 2.0))
-    assert [one.item_id for one in held.get_recent_interactions(dataset("INTERACTIONS"), "u")] == ["b"]
+    assert [one.item_id for one in list_recent(held, dataset("INTERACTIONS"), "u")] == ["b"]
 
 
 def test_what_is_told_is_heard_though_nobody_asks(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

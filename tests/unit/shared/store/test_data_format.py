@@ -48,25 +48,25 @@ def rewriting(to: int) -> Migration:
     )
 
 
-LATER = (*MIGRATIONS, rewriting(2), rewriting(3))
+LATER = (*MIGRATIONS, rewriting(3), rewriting(4))
 
 
-def test_the_first_migration_leaves_all_as_it_was_and_stamps_it(tmp_path: Path, server: Any, redis_server: str) -> None:
+def test_the_first_migrations_leave_all_as_it_was_and_stamps_it(tmp_path: Path, server: Any, redis_server: str) -> None:
     (tmp_path / "kept").write_text("as it was")
     server.set("foretaste:claim:c", "arn")
     for _ in range(2):
         migrate_folder(tmp_path)
         migrate_redis(redis_server)
-    assert json.loads((tmp_path / "format.json").read_text())["format"] == 1
+    assert json.loads((tmp_path / "format.json").read_text())["format"] == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["format.json", "kept"]
-    assert server.hget("foretaste:format", "format") == "1"
+    assert server.hget("foretaste:format", "format") == "2"
     assert (sorted(server.keys()), server.get("foretaste:claim:c")) == (
         ["foretaste:claim:c", "foretaste:format"],
         "arn",
     )
 
 
-@pytest.mark.parametrize(("stamped", "done"), [(0, ["2", "3"]), (1, ["2", "3"]), (2, ["3"]), (3, [])])
+@pytest.mark.parametrize(("stamped", "done"), [(0, ["3", "4"]), (2, ["3", "4"]), (3, ["4"]), (4, [])])
 def test_what_is_older_is_migrated_step_by_step(
     tmp_path: Path, server: Any, redis_server: str, stamped: int, done: list[str]
 ) -> None:
@@ -82,8 +82,8 @@ def test_what_is_older_is_migrated_step_by_step(
         server.hget("foretaste:format", "format"),
         json.loads((tmp_path / "format.json").read_text())["format"],
     ) == (
-        "3",
-        3,
+        "4",
+        4,
     )
 
 
@@ -93,7 +93,7 @@ def test_one_process_migrates_and_the_others_wait(server: Any, redis_server: str
         thread.start()
     for thread in threads:
         thread.join()
-    assert server.lrange("done", 0, -1) == ["2", "3"]
+    assert server.lrange("done", 0, -1) == ["3", "4"]
     assert not server.exists("foretaste:migrating")
 
 
@@ -102,11 +102,11 @@ def test_a_migration_that_was_cut_off_goes_on_where_it_was(server: Any, redis_se
         raise OSError("cut off")
 
     with pytest.raises(OSError, match="cut off"):
-        migrate_redis(redis_server, (*LATER[:2], Migration(to=3, change="breaks", in_redis=fails)))
-    assert server.hget("foretaste:format", "format") == "2"
+        migrate_redis(redis_server, (*LATER[:3], Migration(to=4, change="breaks", in_redis=fails)))
+    assert server.hget("foretaste:format", "format") == "3"
     server.delete("foretaste:migrating")  # its owner is gone: it runs out
     migrate_redis(redis_server, LATER)
-    assert server.lrange("done", 0, -1) == ["2", "3"]
+    assert server.lrange("done", 0, -1) == ["3", "4"]
 
 
 def test_what_is_newer_is_refused_by_name(tmp_path: Path, server: Any, redis_server: str) -> None:
@@ -119,7 +119,7 @@ def test_what_is_newer_is_refused_by_name(tmp_path: Path, server: Any, redis_ser
     ):
         store.get("arn")
     (tmp_path / "format.json").write_text('{"format": 7, "release": "9.9"}')
-    with pytest.raises(NewerFormat, match=rf"{tmp_path} holds data of format 7.*reads format 1 at most.*back-up"):
+    with pytest.raises(NewerFormat, match=rf"{tmp_path} holds data of format 7.*reads format 2 at most.*back-up"):
         migrate_folder(tmp_path)
 
 
@@ -159,4 +159,4 @@ def test_no_process_begins_on_what_is_newer(tmp_path: Path, server: Any, redis_s
     assert ended.returncode != 0
     assert "holds data of format 7, stamped by foretaste 9.9" in ended.stderr
     assert server.keys("foretaste:beat:*") == []
-    assert data_format.MIGRATIONS[-1].to == 1
+    assert data_format.MIGRATIONS[-1].to == 2
