@@ -115,6 +115,12 @@ class Settings:
         " at AWS",
         0.01,
     )
+    export_file_mb: int = _create_setting("size of the files that an export writes, MiB", 500, least=1)
+    data_deletion_mb: int = _create_setting(
+        "maximum size of the files that name the users of a data deletion job, all together, MiB (AWS: 100)",
+        100,
+        least=1,
+    )
     live_events_most: int = _create_setting(
         "live events of a dataset in Redis from which a worker moves them to files", 100_000, least=1
     )
@@ -188,6 +194,14 @@ class Settings:
     import_silence_seconds: float = _create_setting(
         "seconds without progress (nothing read, sorted or written) after which an import, or a compaction of live"
         " events, is killed and started again",
+        600.0,
+    )
+    export_silence_seconds: float = _create_setting(
+        "seconds without progress (nothing read, sorted or written) after which an export is killed and started again",
+        600.0,
+    )
+    data_deletion_silence_seconds: float = _create_setting(
+        "seconds without progress (nothing read or written) after which a deletion of users is killed and continued",
         600.0,
     )
     training_silence_seconds: float = _create_setting(

@@ -48,9 +48,20 @@ class DuckDBSession:
     As a context manager it raises DataRefused for DuckDB's errors about the data.
     """
 
-    def __init__(self, *, memory_mb: int, scratch: Path, on_step: Callable[[], None]) -> None:
-        """Open a database in memory. ``scratch`` is a folder for temporary files."""
+    def __init__(
+        self,
+        *,
+        memory_mb: int,
+        scratch: Path,
+        on_step: Callable[[], None],
+        again: str = "create a new solution version",
+    ) -> None:
+        """Open a database in memory. ``scratch`` is a folder for temporary files.
+
+        ``again`` is what to do after the memory or the disk has been made large enough, for the reasons of failures.
+        """
         self.on_step = on_step
+        self._again = again
         self.scratch = scratch
         self._memory_mb = max(memory_mb, _MIN_MEMORY_MB)
         self._connection = duckdb.connect(
@@ -76,7 +87,7 @@ class DuckDBSession:
             case duckdb.OutOfMemoryException():
                 raise DataRefused(
                     f"Reading the data needs more than {self._memory_mb} MiB of memory, or more room for temporary "
-                    "files. Raise FORETASTE_IMPORT_MEMORY_MB or free disk space, and create a new solution version."
+                    f"files. Raise FORETASTE_IMPORT_MEMORY_MB or free disk space, and {self._again}."
                 ) from error
             case duckdb.IOException():
                 message = str(error).partition("\n")[0]

@@ -220,15 +220,15 @@ class LiveFileWriter:
                 draft.rename(path)
                 log.warning("index of live events restored", dataset=self._dataset, file=file.name)
 
-    def remove_garbage(self) -> None:
-        """Remove the files that don't count: those of writers that died, and those replaced for KEEP_SECONDS.
+    def remove_garbage(self, keep_seconds: float = KEEP_SECONDS) -> None:
+        """Remove the files that don't count: those of writers that died, and those replaced for ``keep_seconds``.
 
         This writer has begun: no earlier one can put its files into the list any more.
         """
         superseded = self._store.list_superseded_files(self._dataset)
         kept = {
             *(file.name for file in self._store.list_live_files(self._dataset)),
-            *self._store.list_superseded_files(self._dataset, newer_than=KEEP_SECONDS),
+            *(self._store.list_superseded_files(self._dataset, newer_than=keep_seconds) if keep_seconds else ()),
         }
         folder = self._artifacts.get_live_folder(self._dataset)
         for path in folder.glob("*"):

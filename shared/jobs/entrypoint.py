@@ -2,8 +2,8 @@
 
 The two processes exchange lines of JSON. The worker sends ``{"job", "arn", "attempt"}``, the next job, or ``{"stop"}``,
 which stops it. The job process answers ``{"progress"}``, ``{"alive"}`` while the job gets on without news, and once per
-job ``{"finished"}``, ``{"failed"}`` or ``{"stopped"}``. When its standard input ends (its worker died), it exits at
-once. It imports nothing of the queue, so that a job starts quickly.
+job ``{"finished"}``, ``{"failed"}``, ``{"postponed"}`` or ``{"stopped"}``. When its standard input ends (its worker
+died), it exits at once. It imports nothing of the queue, so that a job starts quickly.
 """
 
 from __future__ import annotations
@@ -32,6 +32,10 @@ class WorkStopped(Exception):
     """The job ended because ``should_stop`` returned True."""
 
 
+class WorkPostponed(Exception):
+    """The job waits for other work: a worker starts it again after a while, and until then it holds none."""
+
+
 #: The shortest time between two signs of life of a job (seconds).
 ALIVE_EVERY = 1.0
 
@@ -51,8 +55,8 @@ def run_jobs(jobs: Mapping[str, Job]) -> None:
     """Run the jobs that the worker submits, one after the other, until the worker is gone: a main function.
 
     ``jobs`` maps the wire names of commands to their jobs. A job is called with ``(arn, attempt, progress,
-    should_stop)``; it returns its outcome, or raises WorkFailed or WorkStopped. Any other exception is a bug of
-    foretaste, and is reported as an internal error.
+    should_stop)``; it returns its outcome, or raises WorkFailed, WorkPostponed or WorkStopped. Any other exception is
+    a bug of foretaste, and is reported as an internal error.
 
     A job calls ``should_stop`` after each piece of its work (a batch, a block, some rows): each call is a sign of life
     for the worker, which kills a job without calls or progress as hung. So the thread that does the work must call it,
@@ -81,6 +85,8 @@ def _run_job(job: Job, request: _JobRequest, send_answer: Callable[..., None]) -
         outcome = job(request.arn, request.attempt, lambda progress: send_answer(progress=progress), should_stop)
     except WorkFailed as error:
         send_answer(failed=str(error))
+    except WorkPostponed:
+        send_answer(postponed=True)
     except WorkStopped:
         send_answer(stopped=True)
     except redis.exceptions.RedisError as error:

@@ -66,6 +66,9 @@ def run_leased(command: Command, process: WorkerProcess, module: str) -> None:
             case Requeued():
                 retry_until_redis_answers(lambda: process.store.release_lease(lease, failed=False))
                 retry_until_redis_answers(lambda: process.queue.send(command))
+            case Postponed():
+                # The reconciler sends the command again after ``ring_after_seconds``.
+                retry_until_redis_answers(lambda: process.store.release_lease(lease, failed=False))
             case Crashed() | Hung() as crash:
                 _retry_after_crash(command, process, lease, crash)
 
@@ -92,7 +95,7 @@ def run_locked(command: Command, process: WorkerProcess, module: str) -> None:
             log.warning("upkeep failed", wire=command.wire, reason=failure)
 
 
-def get_outcome_label(ended: Fact | Requeued | Crashed | Hung | None) -> str:
+def get_outcome_label(ended: _Ending) -> str:
     """Return the outcome's label in metrics and spans, which dashboards query."""
     match ended:
         case None:
@@ -104,7 +107,7 @@ def get_outcome_label(ended: Fact | Requeued | Crashed | Hung | None) -> str:
     return type(ended).__name__
 
 
-def _describe_failure(ended: Fact | Requeued | Crashed | Hung | None) -> str | None:
+def _describe_failure(ended: _Ending) -> str | None:
     match ended:
         case Failed():
             return ended.reason
@@ -225,6 +228,10 @@ class Requeued:
     """The worker was told to end: another worker will do the work."""
 
 
+class Postponed:
+    """The job waits for other work, and its worker is free."""
+
+
 @dataclass(frozen=True)
 class Crashed:
     """The job process ended without an answer."""
@@ -249,6 +256,10 @@ class Hung:
             f"killed because it had made no progress for {self.seconds:g} seconds "
             f"(FORETASTE_{self.setting.upper()} is the limit)"
         )
+
+
+_Ending = Fact | Requeued | Postponed | Crashed | Hung | None
+"""How a job has ended: with a fact to report, or why there is none; None when the lease is lost."""
 
 
 class _SilenceTimer:
@@ -287,7 +298,7 @@ class JobMonitor:
         self._stopping_since: float | None = None
         self._requeueing = False
 
-    def run(self) -> Fact | Requeued | Crashed | Hung | None:
+    def run(self) -> _Ending:
         """Wait for the end of the job; return the fact to report, or why there is none; None when the lease is lost."""
         renewed_at = 0.0
         while not self._silence.is_exceeded():
@@ -307,6 +318,8 @@ class JobMonitor:
                 return self._end_job(None)
             if "alive" in answer:
                 continue
+            if "postponed" in answer:
+                return self._end_postponed()
             fact = self._parse_answer(answer)
             if not isinstance(fact, Progressed):
                 return self._end_job(fact)
@@ -363,6 +376,13 @@ class JobMonitor:
             return last
         log.warning("job process crashed", code=code)
         return Crashed(code)
+
+    def _end_postponed(self) -> Postponed:
+        if self._process.ending.is_set():
+            self._job_process.wait_or_kill()
+        else:
+            _pool.release(self._job_process, self._process.settings.child_idle_seconds)
+        return Postponed()
 
     def _get_stop_outcome(self) -> Fact | Requeued:
         return Requeued() if self._requeueing else Stopped(arn=self._lease.arn, attempt=self._lease.attempt)

@@ -52,7 +52,7 @@ GATEWAY_CUT = Counter(
 )
 JOBS = Counter(
     "foretaste_jobs",
-    "Attempts at jobs that ended: Finished, Failed, Stopped, HandedBack, Died, Hung (killed) or Lost (its lease)",
+    "Attempts at jobs that ended: Finished, Failed, Stopped, HandedBack, Postponed, Died, Hung (killed) or Lost",
     ("queue", "outcome"),
 )
 JOB_SECONDS = Histogram("foretaste_job_seconds", "Seconds that these attempts took", ("queue",), buckets=_OF_JOBS)

@@ -32,6 +32,7 @@ from shared.recipes.training_api import Trained
 
 FORMAT = 3
 WEIGHTS = "model.safetensors"
+MODEL, HISTORIES, USERS = "model.json", "histories", "users"
 
 _ARRAYS = ("offsets", "items", "timestamps", "event_types")
 
@@ -63,9 +64,9 @@ def summarize_training(trained: Trained, histories: Histories, test_users: int) 
 
 def write_artifact(folder: Path, data: TrainingData, model: ModelDescription) -> None:
     """Complete a folder that holds the weights: write the histories, features, popularity and ``model.json``."""
-    data.histories.save(folder / "histories")
+    data.histories.save(folder / HISTORIES)
     if data.users is not None:
-        data.users.save(folder / "users")
+        data.users.save(folder / USERS)
     if data.contexts is not None:
         nothing = {name: getattr(data.contexts, name)[:0] for name in ("values", "weights")}
         replace(data.contexts, offsets=np.zeros(1, np.int64), **nothing).save(folder / "contexts")
@@ -79,7 +80,7 @@ def write_artifact(folder: Path, data: TrainingData, model: ModelDescription) ->
         **model.report,
         "files": {path.relative_to(folder).as_posix(): path.stat().st_size for path in files},
     }
-    (folder / "model.json").write_bytes(orjson.dumps(content))
+    (folder / MODEL).write_bytes(orjson.dumps(content))
 
 
 class Artifact:
@@ -91,11 +92,11 @@ class Artifact:
         self.parameters: Mapping[str, str] = model["parameters"]
         self.form: Mapping[str, Any] = model["form"]
         self.popularity: npt.NDArray[np.float32] = map_npy(folder / "popularity.npy")
-        histories = folder / "histories"
+        histories = folder / HISTORIES
         self.item_ids = IdIndex(histories, "item")
         self.user_ids = IdIndex(histories, "user")
         self.event_type_names: list[str] = orjson.loads((histories / "event_types.json").read_bytes())
-        self.users = Features.open(folder / "users") if (folder / "users").exists() else None
+        self.users = Features.open(folder / USERS) if (folder / USERS).exists() else None
         self.contexts = Features.open(folder / "contexts") if (folder / "contexts").exists() else None
         self._offsets, self._items, self._timestamps, self._event_types = (
             map_npy(histories / f"{name}.npy") for name in _ARRAYS
@@ -109,7 +110,7 @@ class Artifact:
         is not among ``recipes``.
         """
         try:
-            model = orjson.loads((folder / "model.json").read_bytes())
+            model = orjson.loads((folder / MODEL).read_bytes())
         except (OSError, orjson.JSONDecodeError) as error:
             raise ArtifactError(f"{folder / 'model.json'} cannot be read: {error}") from error
         found = model.get("format") if isinstance(model, dict) else None

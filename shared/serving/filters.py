@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -89,8 +89,10 @@ class FilterCache:
     def live_events(self) -> LiveEventReader:
         return self._snapshots.live_events
 
-    def refresh_snapshots(self, quarantine: Quarantine) -> None:
-        self._snapshots.refresh_all(quarantine)
+    def refresh_snapshots(self, quarantine: Quarantine, purges: Mapping[str, int]) -> set[str]:
+        """Refresh the snapshots; return the datasets with one from before the deletions that ``purges`` counts."""
+        self._snapshots.refresh_all(quarantine, purges)
+        return self._snapshots.list_outdated(purges)
 
     def prepare_model(self, model: LoadedModel, quarantine: Quarantine) -> None:
         """Compile the filters of the model's group, and read their data as they are now. Not to be called in a request.

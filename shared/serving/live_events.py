@@ -104,6 +104,14 @@ class LiveEventReader:
         for dataset in list(self._open):
             quarantine.run_unless_quarantined(f"live events of {dataset}", partial(self._refresh_files, dataset))
 
+    def list_outdated(self) -> set[str]:
+        """Return the datasets of which a file is open that has been replaced since."""
+        return {
+            dataset
+            for dataset, held in list(self._open.items())
+            if {file.name for file in held.files} - {file.name for file in self._store.list_live_files(dataset)}
+        }
+
     def _refresh_files(self, dataset: str) -> None:
         held = self._open[dataset]
         if [file.name for file in self._store.list_live_files(dataset)] != [file.name for file in held.files]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import threading
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Any, cast
@@ -32,6 +32,7 @@ from shared.recipes.scoring_api import (
 )
 from shared.resources import ResourceReader
 from shared.resources.dataset.requests import TYPES, build_dataset_arn
+from shared.resources.dataset_group.purges import count_purges
 from shared.storage.artifacts import ArtifactDamaged, Artifacts
 
 log = structlog.get_logger()
@@ -56,9 +57,13 @@ class NotDeployable(Exception):
 class LoadedModel:
     """One loaded model and its dataset group. ``datasets`` maps each dataset type to the ARN it has if it exists."""
 
-    def __init__(self, scorer: Scorer, recipe: Recipe, group: str, datasets: Mapping[str, str]) -> None:
+    def __init__(
+        self, scorer: Scorer, recipe: Recipe, group: str, datasets: Mapping[str, str], purges: int = 0
+    ) -> None:
         self.recipe = recipe
         self.group = group
+        #: The group's count of deletions of users when the model was loaded.
+        self.purges = purges
         self.datasets = datasets
         #: The dataset whose live events continue the model's histories.
         self.interactions = datasets[recipe.interactions]
@@ -175,6 +180,27 @@ class ModelCache:
         recipe = recipes.find_recipe(version.body["recipeArn"]) if version else None
         if version is None or recipe is None:
             raise NotDeployable(f"The version {version_arn} does not exist any more, or its recipe does not.")
+        group = version.body["datasetGroupArn"]
+        datasets = {dataset_type: build_dataset_arn(group, dataset_type, self._reader) for dataset_type in TYPES}
+        while True:
+            purges, digest = count_purges(group, self._reader.records), self._find_digest(version_arn)
+            try:
+                scorer = self._open_scorer(version_arn, recipe)
+            except NotDeployable:
+                if digest == self._find_digest(version_arn):
+                    raise
+                continue
+            # A deletion of users may have swapped the artifact while it was opened, some files before and some after.
+            if digest == self._find_digest(version_arn):
+                return LoadedModel(scorer, recipe, group, datasets, purges)
+
+    def _find_digest(self, version_arn: str) -> str | None:
+        try:
+            return self._artifacts.compute_digest(version_arn)
+        except OSError:
+            return None
+
+    def _open_scorer(self, version_arn: str, recipe: Recipe) -> Scorer:
         scoring: Any = importlib.import_module(f"{recipe.module}.scoring")
         try:
             scorer: Scorer = scoring.Scorer.load(self._artifacts.open_artifact(version_arn))
@@ -186,9 +212,21 @@ class ModelCache:
             raise NotDeployable(
                 f"The model of {version_arn} can't be loaded ({type(error).__name__}). {LOG_SAYS_MORE}"
             ) from error
-        group = version.body["datasetGroupArn"]
-        datasets = {dataset_type: build_dataset_arn(group, dataset_type, self._reader) for dataset_type in TYPES}
-        return LoadedModel(scorer, recipe, group, datasets)
+        return scorer
+
+    def reload_outdated(self, purges: Mapping[str, int], prepare: Callable[[LoadedModel], None]) -> None:
+        """Load again the models of groups from which users were deleted since; ``purges`` holds the groups' counts.
+
+        ``prepare`` is called with each model before requests get it. Raises NotDeployable; the model stays then.
+        """
+        for version_arn, held in list(self._models.items()):
+            if held.purges < purges.get(held.group, 0):
+                with self._loading:
+                    fresh = self._load(version_arn)
+                prepare(fresh)
+                # A model that no endpoint needs any more has been dropped in the meantime.
+                if version_arn in self._models:
+                    self._models[version_arn] = fresh
 
     def get_model(self, version_arn: str) -> LoadedModel | None:
         """Return the model if it is in memory."""

@@ -25,6 +25,7 @@ from shared.data import schemas, streamed_records
 from shared.data.arrays.histories import DataRefused
 from shared.data.duckdb_session import DuckDBSession
 from shared.resources import ResourceReader
+from shared.resources.dataset_group.purges import count_purges
 from shared.resources.dataset_import_job import ROWS, iter_current_jobs
 from shared.serving import dataset_snapshot, user_event_index
 from shared.serving.dataset_snapshot import Snapshot
@@ -47,6 +48,18 @@ _DRAFTS = "draft-"
 _STALE_SECONDS = 3600.0
 
 
+def remove_older_files(folder: Path, before: float) -> None:
+    """Remove the snapshots and drafts in ``work/<dataset>`` that were written before a time (epoch seconds).
+
+    Processes that have mapped a snapshot still read it.
+    """
+    for family in (*_FILE_PREFIXES.values(), _DRAFTS):
+        for path in folder.glob(f"{family}*"):
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime < before:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
 class SnapshotUnreadable(Exception):
     """The data of a dataset can't be read now; the message says why."""
 
@@ -66,11 +79,15 @@ class DatasetState:
     """Its current imports, the older ones first."""
     put: float
     """When its newest put record arrived (epoch seconds); 0.0 for none."""
+    purges: int
+    """How often users were deleted from its group."""
 
     @property
     def name(self) -> str:
         """32 hexadecimal digits, the same for the same state."""
         made_of = [self.schema["schemaArn"], self.put, *((job.arn, job.updated) for job in self.jobs)]
+        if self.purges:
+            made_of.append(self.purges)
         return hashlib.sha256(orjson.dumps(made_of)).hexdigest()[:32]
 
 
@@ -80,6 +97,7 @@ class _OpenSnapshot:
 
     opened: Snapshot | UserEventIndex
     name: str
+    purges: int
     began: float
     seconds: float
     """How long it took to open or make."""
@@ -140,12 +158,25 @@ class SnapshotCache:
                 held = self._held[kind, dataset_arn] = self._make_open(kind, state)
             return held.opened
 
-    def refresh_all(self, quarantine: Quarantine) -> None:
-        """Replace the snapshots whose datasets have changed. One that can't be read stays as it was."""
+    def refresh_all(self, quarantine: Quarantine, purges: Mapping[str, int]) -> None:
+        """Replace the snapshots whose datasets have changed. One that can't be read stays as it was.
+
+        ``purges`` holds the counts of the groups from which users were deleted: their data are read again at once.
+        """
         self.live_events.refresh_all(quarantine)
         for (kind, dataset_arn), held in list(self._held.items()):
-            if time.monotonic() >= held.began + PACE * held.seconds:
+            purged = self._is_outdated(dataset_arn, held, purges)
+            if purged or time.monotonic() >= held.began + PACE * held.seconds:
                 quarantine.run_unless_quarantined(dataset_arn, partial(self._refresh_one, kind, dataset_arn, held))
+
+    def list_outdated(self, purges: Mapping[str, int]) -> set[str]:
+        """Return the datasets of which a snapshot in memory is older than the deletion of users from their group."""
+        outdated = {arn for (_, arn), held in list(self._held.items()) if self._is_outdated(arn, held, purges)}
+        return outdated | (self.live_events.list_outdated() if purges else set())
+
+    def _is_outdated(self, dataset_arn: str, held: _OpenSnapshot, purges: Mapping[str, int]) -> bool:
+        dataset = self._store.get(dataset_arn) if purges else None
+        return dataset is not None and held.purges < purges.get(dataset.body.get("datasetGroupArn", ""), 0)
 
     def _refresh_one(self, kind: type[Snapshot] | type[UserEventIndex], dataset_arn: str, held: _OpenSnapshot) -> None:
         state = self._find_state(kind, dataset_arn)
@@ -174,25 +205,35 @@ class SnapshotCache:
             schema={**schema, "schemaArn": dataset.body["schemaArn"]},
             jobs=list(reversed(list(iter_current_jobs(dataset_arn, self._reader)))),
             put=self._store.get_last_put(dataset_arn) if kind is Snapshot else 0.0,
+            purges=count_purges(dataset.body.get("datasetGroupArn", ""), self._store),
         )
 
     def _make_open(self, kind: type[Snapshot] | type[UserEventIndex], state: DatasetState) -> _OpenSnapshot:
         began = time.monotonic()
         try:
-            opened = self._open_or_make(kind, state)
+            while (opened := self._open_or_make(kind, state)) is None:
+                found = self._find_state(kind, state.dataset.arn)
+                if found is None:
+                    raise SnapshotUnreadable(f"{state.dataset.arn} was deleted.")
+                state = found
         except (ArtifactDamaged, DataRefused, OSError, ValueError) as error:
             raise SnapshotUnreadable(f"{state.dataset.arn} can't be read: {error}") from error
-        return _OpenSnapshot(opened=opened, name=state.name, began=began, seconds=time.monotonic() - began)
+        seconds = time.monotonic() - began
+        return _OpenSnapshot(opened=opened, name=state.name, purges=state.purges, began=began, seconds=seconds)
 
     def _open_or_make(
         self, kind: type[Snapshot] | type[UserEventIndex], state: DatasetState
-    ) -> Snapshot | UserEventIndex:
-        """Open the file of this state; make it where it is missing or incomplete."""
+    ) -> Snapshot | UserEventIndex | None:
+        """Open the file of this state; make it where it is missing or incomplete.
+
+        None, and no file, where users were deleted from the group in the meantime.
+        """
         family = _FILE_PREFIXES[kind]
         target = self._artifacts.create_workspace(state.dataset.arn) / f"{family}{state.name}"
         with contextlib.suppress(OSError, ValueError):
             return kind.open(target)
-        self._make_file(target, self._write_rows if kind is Snapshot else self._write_event_index, state)
+        if not self._make_file(target, self._write_rows if kind is Snapshot else self._write_event_index, state):
+            return None
         for older in target.parent.glob(f"{family}*"):
             if older != target:
                 older.unlink(missing_ok=True)  # processes that have mapped it still read it
@@ -200,7 +241,8 @@ class SnapshotCache:
 
     def _make_file(
         self, target: Path, write: Callable[[Path, DatasetState, DuckDBSession], None], state: DatasetState
-    ) -> None:
+    ) -> bool:
+        """Make the file; return False, and leave none, where users were deleted from the group in the meantime."""
         for draft in target.parent.glob(f"{_DRAFTS}*"):
             if draft.stat().st_mtime < time.time() - _STALE_SECONDS:
                 shutil.rmtree(draft, ignore_errors=True)
@@ -210,8 +252,18 @@ class SnapshotCache:
             with DuckDBSession(memory_mb=memory_mb, scratch=scratch, on_step=self._on_step) as database:
                 write(scratch / "made", state, database)
             sync_to_disk(scratch / "made")
+            if self._was_purged(state):
+                return False
             (scratch / "made").rename(target)
+        # The deletion of users removes older files once; this one may have appeared after that.
+        if self._was_purged(state):
+            target.unlink(missing_ok=True)
+            return False
         log.info("snapshot made", dataset=state.dataset.arn, mib=target.stat().st_size >> 20)
+        return True
+
+    def _was_purged(self, state: DatasetState) -> bool:
+        return count_purges(state.dataset.body.get("datasetGroupArn", ""), self._store) != state.purges
 
     def _write_rows(self, target: Path, state: DatasetState, database: DuckDBSession) -> None:
         """Write the newest row of each id, imported or put."""

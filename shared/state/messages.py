@@ -53,6 +53,20 @@ class ImportDataset(Command):
     silence = "import_silence_seconds"
 
 
+class ExportDataset(Command):
+    """Write the records of a dataset as CSV files into a bucket."""
+
+    wire = "importing.export_dataset"
+    silence = "export_silence_seconds"
+
+
+class DeleteUsers(Command):
+    """Delete all data of the users that a data deletion job names."""
+
+    wire = "importing.delete_users"
+    silence = "data_deletion_silence_seconds"
+
+
 class CompactEvents(Command):
     """Move the live events of a dataset from the store to files."""
 
@@ -181,6 +195,8 @@ class Stopped(Fact):
 
 COMMANDS: tuple[type[Command], ...] = (
     ImportDataset,
+    ExportDataset,
+    DeleteUsers,
     CompactEvents,
     TrainSolutionVersion,
     TuneSolutionVersion,

@@ -16,6 +16,8 @@ from urllib.parse import quote, unquote
 
 import orjson
 
+from shared.system.exchange_paths import exchange_paths
+
 MANIFEST = "manifest.json"
 #: The folder of the folders of live events.
 LIVE = "live"
@@ -55,11 +57,14 @@ class Artifacts:
         """Return the ARNs of the datasets with a folder of live events."""
         return [unquote(folder.name) for folder in (self._root / LIVE).glob("*")]
 
+    def has_workspace(self, arn: str) -> bool:
+        return (self._root / "work" / _encode_arn(arn)).exists()
+
     @contextlib.contextmanager
     def fill_artifact(self, arn: str, attempt: int) -> Iterator[Path]:
         """Yield an empty folder, which becomes the artifact of ``arn`` at the end; an exception removes it."""
         # Drafts of killed attempts are removed too.
-        self._discard_drafts(arn)
+        self.discard_drafts(arn)
         draft = self._root / "drafts" / f"{_encode_arn(arn)}.{attempt}"
         draft.mkdir(parents=True)
         try:
@@ -74,8 +79,69 @@ class Artifacts:
         finally:
             shutil.rmtree(draft, ignore_errors=True)
 
+    @contextlib.contextmanager
+    def fill_replacement(self, arn: str) -> Iterator[Path]:
+        """Yield an empty folder, which ``swap_replacement`` puts in the place of the artifact; an exception removes it.
+
+        An earlier replacement that was interrupted is cleared away.
+        """
+        self.restore_artifact(arn)
+        draft = self._get_replacement(arn)
+        draft.mkdir(parents=True)
+        try:
+            yield draft
+            self._write_manifest(draft)
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+
+    def swap_replacement(self, arn: str) -> None:
+        """Put the folder that ``fill_replacement`` has filled in the place of the artifact, which is removed."""
+        target, draft = self.get_folder(arn), self._get_replacement(arn)
+        if not exchange_paths(target, draft):
+            target.rename(self._get_replacement(arn, ".away"))
+            draft.rename(target)
+        sync_to_disk(target.parent)
+        sync_to_disk(draft.parent)
+        self.restore_artifact(arn)
+
+    def restore_artifact(self, arn: str) -> None:
+        """Undo a replacement that was interrupted before it took the artifact's place, or complete it otherwise."""
+        away = self._get_replacement(arn, ".away")
+        if away.exists() and not self.get_folder(arn).exists():
+            away.rename(self.get_folder(arn))
+        for left in (self._get_replacement(arn), away):
+            shutil.rmtree(left, ignore_errors=True)
+
+    def _get_replacement(self, arn: str, suffix: str = "") -> Path:
+        return self._root / "drafts" / f"{_encode_arn(arn)}.replacement{suffix}"
+
+    def compute_digest(self, arn: str, *, of_replacement: bool = False) -> str:
+        """Return the SHA-256 of an artifact's manifest, or of its replacement's: the same for the same files.
+
+        Raises FileNotFoundError where there is no artifact.
+        """
+        folder = self._get_replacement(arn) if of_replacement else self.get_folder(arn)
+        return hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
+
     def open_artifact(self, arn: str) -> Path:
         """Compare the artifact's files with the manifest and return its folder. Raises ArtifactDamaged."""
+        while True:
+            digest = self._find_digest(arn)
+            try:
+                return self._check_artifact(arn)
+            except ArtifactDamaged:
+                # A replacement that was swapped in while the files were read looks like damage.
+                if self._find_digest(arn) == digest:
+                    raise
+
+    def _find_digest(self, arn: str) -> str | None:
+        try:
+            return self.compute_digest(arn)
+        except OSError:
+            return None
+
+    def _check_artifact(self, arn: str) -> Path:
         folder = self.get_folder(arn)
         try:
             manifest = orjson.loads((folder / MANIFEST).read_bytes())
@@ -94,9 +160,10 @@ class Artifacts:
         shutil.rmtree(self.get_folder(arn), ignore_errors=True)
         shutil.rmtree(self.get_live_folder(arn), ignore_errors=True)
         self.discard_workspace(arn)
-        self._discard_drafts(arn)
+        self.discard_drafts(arn)
 
-    def _discard_drafts(self, arn: str) -> None:
+    def discard_drafts(self, arn: str) -> None:
+        """Remove what unfinished artifacts of ``arn`` have left."""
         for draft in (self._root / "drafts").glob(f"{_encode_arn(arn)}.*"):
             shutil.rmtree(draft, ignore_errors=True)
 
@@ -128,6 +195,15 @@ class Artifacts:
 
 def _encode_arn(arn: str) -> str:
     return quote(arn, safe="")
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file so that it has its earlier content or all of the new one, even after a power failure."""
+    draft = path.with_name(f".{path.name}.draft")
+    draft.write_bytes(content)
+    sync_to_disk(draft)
+    draft.replace(path)
+    sync_to_disk(path.parent)
 
 
 def sync_to_disk(path: Path) -> None:

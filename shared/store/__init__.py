@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from shared.aws.errors import ServiceUnavailable
 from shared.state.messages import Message
 from shared.store.live_files import ByGeneration, LiveFiles
+from shared.store.user_removal import UserRemoval
 
 SeenItems = Mapping[str, Mapping[str, float]]
 """Event type, in lower case -> item -> time (epoch seconds)."""
@@ -364,7 +365,7 @@ class Invalidations(Protocol):
         ...
 
 
-class Store(Records, Leases, Interactions, LiveFiles, PutRecords, Protocol):
+class Store(Records, Leases, Interactions, LiveFiles, PutRecords, UserRemoval, Protocol):
     """The whole store."""
 
     def now(self) -> float:

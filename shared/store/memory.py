@@ -25,6 +25,7 @@ from shared.store import (
     SeenItems,
 )
 from shared.store.memory_live_files import MemoryLiveFiles
+from shared.store.memory_user_removal import MemoryUserRemoval
 from shared.store.record_codec import get_status_in_progress
 
 
@@ -47,11 +48,12 @@ class MemoryInvalidations:
                 self._keys.update(key for key in keys if key.partition(":")[0] in self._families)
 
 
-class MemoryStore(MemoryLiveFiles):
+class MemoryStore(MemoryLiveFiles, MemoryUserRemoval):
     """A ``shared.store.Store`` behind one lock. ``clock`` stands in for Redis's clock (epoch seconds)."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        super().__init__()
+        MemoryLiveFiles.__init__(self)
+        MemoryUserRemoval.__init__(self)
         self._clock = clock
         self._lock = threading.RLock()
         self._records: dict[str, Record] = {}

@@ -29,6 +29,7 @@
     put:<dataset>             hash of put records by id
     put_at:<dataset>          string: when the newest of them was put (epoch seconds)
     event:<dataset>:<id>      string: marks a client's own event id that has arrived, expiring
+    purges:<process>          string: the deletions of users that the process has followed (JSON), expiring
     shown:<dataset>:<id>      string: the items of that recommendation, ids with bars between them, expiring
 
 Changes of several keys are scripts (``lua/``). Each compares before it writes, so that a command which redis-py
@@ -73,6 +74,7 @@ from shared.store.invalidation import RedisInvalidations
 from shared.store.positions import get_arrival
 from shared.store.quarantine import Quarantine
 from shared.store.redis_live_files import ANY_GENERATION, RedisLiveFiles
+from shared.store.redis_user_removal import RedisUserRemoval
 
 PREFIX = "foretaste:"
 LUA = Path(__file__).parent / "lua"
@@ -108,7 +110,7 @@ PATIENT = RetryPolicy(
 PROMPT = RetryPolicy(answer_seconds=0.4, connect_seconds=0.4, retries=1, retry_on=(redis.ConnectionError,))
 
 
-class RedisStore(RedisLiveFiles):
+class RedisStore(RedisLiveFiles, RedisUserRemoval):
     """A ``shared.store.Store`` with one connection pool; safe to share between threads, not across a fork.
 
     Every method raises NewerRedis where a newer release has written the data.

@@ -124,12 +124,20 @@ REMARKS: Mapping[str, tuple[Remark, ...]] = {
         ),
     ),
     "CreateDatasetExportJob": (
-        Remark(_NOT_DONE, f"{_OPERATIONS}/test_dataset_export_jobs.py::test_it_is_kept_and_declined"),
+        Remark(
+            "a dataset without records is exported as a file with a header alone",
+            "tests/unit/workers/test_export_job.py::test_nothing_to_export_is_a_file_with_the_header_alone",
+        ),
     ),
     "CreateDataDeletionJob": (
         Remark(
-            f"{_NOT_DONE}. Nothing is deleted",
-            f"{_OPERATIONS}/test_data_deletion_jobs.py::test_it_is_kept_and_declined",
+            "waits for trainings that may have read the users ([deletion](user/export-and-deletion.md))",
+            "tests/unit/workers/test_deletion_job.py"
+            "::test_a_training_that_may_have_read_the_data_ends_first_and_loses_the_users",
+        ),
+        Remark(
+            "what models have learnt stays until the next training, as at AWS; the users are strangers to every model",
+            "tests/recipes/test_user_removal.py::test_the_users_are_unknown_and_all_others_as_they_were",
         ),
     ),
     "UpdateDataset": (

@@ -5,12 +5,22 @@ from __future__ import annotations
 from shared.jobs.celery_app import register_handler
 from shared.jobs.runner import run_leased, run_locked
 from shared.jobs.worker_process import get_current_process
-from shared.state.messages import CompactEvents, ImportDataset
+from shared.state.messages import CompactEvents, DeleteUsers, ExportDataset, ImportDataset
 
 
 @register_handler(ImportDataset)
 def import_dataset(command: ImportDataset) -> None:
     run_leased(command, get_current_process(), "workers.importing.import_job")
+
+
+@register_handler(ExportDataset)
+def export_dataset(command: ExportDataset) -> None:
+    run_leased(command, get_current_process(), "workers.importing.export_job")
+
+
+@register_handler(DeleteUsers)
+def delete_users(command: DeleteUsers) -> None:
+    run_leased(command, get_current_process(), "workers.importing.deletion_job")
 
 
 @register_handler(CompactEvents)

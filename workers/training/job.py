@@ -6,11 +6,14 @@ import contextlib
 import importlib
 import importlib.util
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
+
+import structlog
 
 from shared import recipes, settings
 from shared.aws.errors import PersonalizeError
@@ -32,7 +35,9 @@ from shared.store import Record
 from shared.store.redis import RedisStore
 from shared.system.cpu_quota import available_cpus
 from workers.training import devices
-from workers.training.sources import SourceFinder
+from workers.training.sources import SourceFinder, SourcesChanged
+
+log = structlog.get_logger()
 
 UPDATE = "UPDATE"
 
@@ -95,15 +100,31 @@ class TrainingRun:
                 renewed = time.monotonic()
                 keep_lock()
 
-        reader = ResourceReader(self.store, self.configured)
+        while True:
+            try:
+                return self._read_sources(folder, on_step)
+            except SourcesChanged:
+                log.info("users were deleted while the data were read: they are read again", folder=folder.name)
+
+    def _read_sources(self, folder: Path, on_step: Callable[[], None]) -> TrainingData:
+        """Write the data to ``folder``. Raises SourcesChanged, and then leaves nothing of what it has read."""
         drafts = folder.with_name(f"{folder.name}.sources")
         drafts.mkdir(exist_ok=True)
+        reader = ResourceReader(self.store, self.configured)
         finder = SourceFinder(self.version, self.recipe, reader, self.store, self.artifacts, drafts, on_step)
+        digests = finder.compute_digests()
+
+        def check_sources() -> None:
+            if finder.compute_digests() != digests:
+                shutil.rmtree(drafts)
+                raise SourcesChanged
+
         return training_data.prepare_training_data(
             folder,
             finder.find_sources(self.parameters),
             memory_mb=self.configured.import_memory_mb,
             on_step=on_step,
+            check_sources=check_sources,
         )
 
     def stop_if_asked(self) -> None:

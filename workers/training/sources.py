@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,16 @@ from shared.data.training.training_data import DatasetFiles, TrainingSources
 from shared.jobs.entrypoint import WorkFailed
 from shared.recipes import Recipe
 from shared.resources import ResourceReader
-from shared.resources.dataset.requests import build_dataset_arn, find_columns_added_since, find_schema
+from shared.resources.dataset.requests import TYPES, build_dataset_arn, find_columns_added_since, find_schema
 from shared.resources.dataset_import_job import ROWS
 from shared.resources.solution.columns import find_excluded_columns
 from shared.resources.solution_version.requests import list_imports
 from shared.storage.artifacts import ArtifactDamaged, Artifacts
 from shared.store import Record, Store
+
+
+class SourcesChanged(Exception):
+    """Users were deleted from an import while it was read: what was read is inconsistent."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,15 @@ class SourceFinder:
             all_items=self.recipe.training.cold_items,
             objective=parse_objective(config),
         )
+
+    def compute_digests(self) -> dict[str, str | None]:
+        """Return ARN -> digest of the version's imports, None for a missing one: others where users were deleted."""
+        found: dict[str, str | None] = {}
+        for arn in (arn for dataset_type in TYPES for arn in list_imports(self.version, dataset_type)):
+            found[arn] = None
+            with contextlib.suppress(OSError):
+                found[arn] = self.artifacts.compute_digest(arn)
+        return found
 
     @property
     def _group(self) -> str:

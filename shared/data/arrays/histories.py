@@ -98,12 +98,13 @@ def save_names(
     folder: Path, *, user_ids: Sequence[str], item_ids: Sequence[str], event_type_names: Sequence[str]
 ) -> None:
     """Write ids and names of event types, the part of ``Histories.save`` that is no array."""
-    _write_ids(folder, "user", user_ids)
-    _write_ids(folder, "item", item_ids)
+    write_ids(folder, "user", user_ids)
+    write_ids(folder, "item", item_ids)
     (folder / "event_types.json").write_bytes(orjson.dumps(event_type_names))
 
 
-def _write_ids(folder: Path, kind: str, ids: Iterable[str]) -> None:
+def write_ids(folder: Path, kind: str, ids: Iterable[str]) -> None:
+    """Write the sorted ids of kind "user" or "item"."""
     encoded = [id_.encode() for id_ in ids]
     (folder / f"{kind}_ids.bin").write_bytes(b"".join(encoded))
     ends = np.cumsum(np.fromiter(map(len, encoded), np.int64, len(encoded)))

@@ -128,12 +128,18 @@ class TrainingSources:
 
 
 def prepare_training_data(
-    folder: Path, sources: TrainingSources, *, memory_mb: int, on_step: Callable[[], None] = lambda: None
+    folder: Path,
+    sources: TrainingSources,
+    *,
+    memory_mb: int,
+    on_step: Callable[[], None] = lambda: None,
+    check_sources: Callable[[], None] = lambda: None,
 ) -> TrainingData:
     """Read the sources into ``folder``, or open the folder of an earlier call; it appears whole or not at all.
 
     ``memory_mb`` limits DuckDB's memory. ``on_step`` is called at least every 0.5 s; an exception of it ends the
-    reading within 2 s and is raised. Raises DataRefused.
+    reading within 2 s and is raised. ``check_sources`` is called when all has been read, and may raise so that the
+    folder does not appear. Raises DataRefused.
     """
     if not folder.exists():
         draft = folder.with_name(f"{folder.name}.draft")
@@ -147,6 +153,7 @@ def prepare_training_data(
             for path in draft.rglob("*"):
                 sync_to_disk(path)
                 on_step()
+            check_sources()
             draft.rename(folder)
             sync_to_disk(folder.parent)
         finally:

@@ -8,7 +8,9 @@ from typing import Any
 from shared.resources.locations import INVALID_OUTPUT, check_location
 from shared.resources.resource_type import Draft, ResourceReader
 
+BULK = "BULK"
 PUT = "PUT"
+ALL = "ALL"
 
 
 def build_draft(request: Mapping[str, Any], reader: ResourceReader) -> Draft:

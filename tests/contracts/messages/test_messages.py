@@ -19,6 +19,8 @@ from shared.store.record_codec import read_outbox_entry, write_outbox_entry
 #: Messages of the last release may still lie in a queue: a name may be added here, never changed.
 NAMES = {
     "importing.import_dataset": {"arn"},
+    "importing.export_dataset": {"arn"},
+    "importing.delete_users": {"arn"},
     "importing.compact_events": {"arn"},
     "training.train_solution_version": {"arn"},
     "training.run_trial": {"arn"},

@@ -95,7 +95,7 @@ class Runtime:
 
     def refresh(self) -> None:
         """What the refresher does every two seconds."""
-        refresher.refresh_filters(self.serving_, self.preparing)
+        refresher.refresh_data(self.serving_, self.preparing, self.store, "runtime@test:1")
 
     def model(self, recipe: Recipe, scorer: Echo | None = None) -> LoadedModel:
         datasets = {dataset_type: dataset(dataset_type) for dataset_type in TYPES}

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from shared.jobs.entrypoint import Job, ReportProgress, WorkFailed, WorkStopped, run_jobs
+from shared.jobs.entrypoint import Job, ReportProgress, WorkFailed, WorkPostponed, WorkStopped, run_jobs
 from shared.state.messages import CompactEvents, ImportDataset, RunTrial, TrainSolutionVersion
 
 MODULE = "tests.unit.shared.jobs.sample_jobs"
@@ -47,13 +47,25 @@ def slow(_arn: str, _attempt: int, _progress: ReportProgress, should_stop: Calla
 
 def of_kind(arn: str, *rest: Any) -> Mapping[str, Any]:
     """What a job of each kind of command does, by the first word of the resource's name."""
-    kinds: Mapping[str, Job] = {"stopped": blocked, "fifo": blocked, "slow": slow, "the": failed, "b": killed}
+    kinds: Mapping[str, Job] = {
+        "waiting": waiting,
+        "stopped": blocked,
+        "fifo": blocked,
+        "slow": slow,
+        "the": failed,
+        "b": killed,
+    }
     return kinds.get(arn.partition(" ")[0], stopped)(arn, *rest)
 
 
 def failed(arn: str, _attempt: int, _progress: ReportProgress, _should_stop: Callable[[], bool]) -> Mapping[str, Any]:
     faults = {"memory": MemoryError(), "disk": OSError(28, "No space left"), "fault": KeyError("x")}
     raise faults.get(arn, WorkFailed(f"There is nothing in {arn}."))
+
+
+def waiting(_arn: str, _attempt: int, progress: ReportProgress, _should_stop: Callable[[], bool]) -> Mapping[str, Any]:
+    progress({"phase": "waiting"})
+    raise WorkPostponed
 
 
 def killed(_arn: str, _attempt: int, _progress: ReportProgress, _should_stop: Callable[[], bool]) -> Mapping[str, Any]:

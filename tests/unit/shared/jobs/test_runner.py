@@ -301,6 +301,16 @@ def test_every_attempt_is_counted_by_how_it_ended(worker: Worker) -> None:
     assert (REGISTRY.get_sample_value("foretaste_job_seconds_count", {"queue": "importing"}) or 0) >= 1
 
 
+def test_work_that_waits_for_other_work_stays_in_progress_and_holds_no_worker(worker: Worker) -> None:
+    worker.put("waiting")
+    record = worker.work(RunTrial(arn="waiting"))
+    assert (record.status, record.failures, record.state["progress"]) == (CREATE_IN_PROGRESS, 0, {"phase": "waiting"})
+    # The reconciler sends the command again, as it does for all work without a lease.
+    assert worker.store.get_lease("waiting") is None
+    assert worker.queue.commands == []
+    assert worker.work(RunTrial(arn="waiting")).attempt == record.attempt + 1
+
+
 def run_upkeep(worker: Worker, arn: str) -> None:
     runner.run_locked(CompactEvents(arn=arn), worker.process, MODULE)
 

@@ -192,7 +192,7 @@ def test_requests_go_on_with_what_was_made_until_the_new_is_ready(
     item = PutRecord(id="b", properties={"PRICE": 16.0}, at=time.time())
     fresh.store.save_put_records(dataset("ITEMS"), [item], invocation="1")
     monkeypatch.setattr(snapshots, "PACE", 0.0)
-    fresh.filters.refresh_snapshots(STRICT)
+    fresh.filters.refresh_snapshots(STRICT, {})
     assert fresh.recommended(arn, userId="u", filterArn=dear) == "c"
     dearer = fresh.filter("INCLUDE ItemID WHERE Items.PRICE > 15.5")
     assert fresh.recommended(arn, userId="u", filterArn=dearer) == "bc"

@@ -81,3 +81,58 @@ def test_discarding_removes_everything_and_may_be_repeated(artifacts: Artifacts)
     assert not workspace.exists()
     with pytest.raises(ArtifactDamaged, match="missing"):
         artifacts.open_artifact(ARN)
+
+
+def fill_replacement(artifacts: Artifacts) -> None:
+    with artifacts.fill_replacement(ARN) as folder:
+        (folder / "model").write_bytes(b"other weights")
+
+
+@pytest.mark.parametrize("can_exchange", [True, False])
+def test_a_replacement_takes_the_place_of_the_artifact_in_one_step(
+    artifacts: Artifacts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, can_exchange: bool
+) -> None:
+    if not can_exchange:
+        monkeypatch.setattr("shared.storage.artifacts.exchange_paths", lambda *_: False)
+    before = artifacts.compute_digest(ARN)
+    fill_replacement(artifacts)
+    assert artifacts.compute_digest(ARN) == before
+    wanted = artifacts.compute_digest(ARN, of_replacement=True)
+    artifacts.swap_replacement(ARN)
+    assert artifacts.compute_digest(ARN) == wanted != before
+    folder = artifacts.open_artifact(ARN)
+    assert sorted(path.name for path in folder.iterdir()) == [MANIFEST, "model"]
+    assert (folder / "model").read_bytes() == b"other weights"
+    assert list((tmp_path / "drafts").iterdir()) == []
+
+
+def test_an_artifact_that_was_moved_away_by_a_swap_that_died_is_moved_back(
+    artifacts: Artifacts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.storage.artifacts.exchange_paths", lambda *_: False)
+    fill_replacement(artifacts)
+    folder = artifacts.get_folder(ARN)
+    folder.rename(next((tmp_path / "drafts").iterdir()).with_name(f"{folder.name}.replacement.away"))
+    with pytest.raises(ArtifactDamaged):
+        artifacts.open_artifact(ARN)
+    with artifacts.fill_replacement(ARN):
+        assert (artifacts.open_artifact(ARN) / "model").read_bytes() == b"weights"
+
+
+def test_a_replacement_that_is_swapped_in_while_the_files_are_checked_is_no_damage(tmp_path: Path) -> None:
+    swapping: list[Artifacts] = []
+
+    def swap() -> None:
+        while swapping:
+            swapping.pop().swap_replacement(ARN)
+
+    reader, writer = Artifacts(tmp_path, on_block=swap), Artifacts(tmp_path)
+    with writer.fill_artifact(ARN, 1) as folder:
+        (folder / "first").write_bytes(b"1")
+        (folder / "second").write_bytes(b"2")
+    with writer.fill_replacement(ARN) as folder:
+        (folder / "first").write_bytes(b"one")
+        (folder / "second").write_bytes(b"two")
+    swapping.append(writer)
+    assert (reader.open_artifact(ARN) / "second").read_bytes() == b"two"
+    assert not swapping
