@@ -23,6 +23,8 @@
     event:<dataset>:<id>      string: marks a client's own event id that has arrived, expiring
     shown:<dataset>:<id>      string: the items of that recommendation, ids with bars between them, expiring
 
+The keys of metric attributions are in ``redis_attributions.py``.
+
 Changes of several keys are scripts (``lua/``). Each compares before it writes, so that a command which redis-py
 sends again after a lost reply changes nothing twice.
 """
@@ -61,10 +63,11 @@ from shared.store import (
     data_format,
     record_codec,
 )
+from shared.store.attributions import AttributedEvents
 from shared.store.invalidation import RedisInvalidations
 from shared.store.quarantine import Quarantine
+from shared.store.redis_attributions import PREFIX, RedisAttributions, list_attributed_texts
 
-PREFIX = "foretaste:"
 LUA = Path(__file__).parent / "lua"
 #: How long writes stay refused (seconds). The guards of disk and memory repeat it; if they die, writes go on.
 FULL_SECONDS = 10
@@ -95,7 +98,7 @@ PATIENT = RetryPolicy(
 PROMPT = RetryPolicy(answer_seconds=0.4, connect_seconds=0.4, retries=1, retry_on=(redis.ConnectionError,))
 
 
-class RedisStore:
+class RedisStore(RedisAttributions):
     """A ``shared.store.Store`` with one connection pool; safe to share between threads, not across a fork.
 
     Every method raises NewerRedis where a newer release has written the data.
@@ -364,7 +367,14 @@ class RedisStore:
 
     # Interactions
 
-    def append_interactions(self, dataset: str, interactions: Sequence[Interaction], *, invocation: str) -> int:
+    def append_interactions(
+        self,
+        dataset: str,
+        interactions: Sequence[Interaction],
+        *,
+        invocation: str,
+        attributed: AttributedEvents | None = None,
+    ) -> int:
         arguments = {
             "prefix": PREFIX,
             "dataset": dataset,
@@ -378,8 +388,11 @@ class RedisStore:
                 {"user": one.user_id, "text": record_codec.write_interaction(one)}
                 | ({"id": one.event_id} if one.event_id else {})
                 | _build_seen_entry(one)
-                for one in interactions
+                | queued
+                for one, queued in zip(interactions, list_attributed_texts(attributed, len(interactions)), strict=True)
             ],
+            # cjson reads null as a true value: arguments that do not apply are left out.
+            **({"attribution": attributed.attribution} if attributed else {}),
         }
         return int(self._run_script("append", arguments))
 

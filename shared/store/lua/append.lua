@@ -1,5 +1,6 @@
 -- Save live events, each once. ARGV[1]: JSON {prefix, dataset, invocation, invocation_seconds, id_seconds, recent,
--- seen, seen_seconds, events: [{user, id (only a client's own), text, and where it names an item: item, type, at}]}.
+-- seen, seen_seconds, events: [{user, id (only a client's own), text, and where it names an item: item, type, at; where
+-- a metric reads it: attributed}], and attribution where one is}.
 -- Returns how many were new.
 local a = cjson.decode(ARGV[1])
 local p = a.prefix
@@ -8,6 +9,11 @@ if redis.call('EXISTS', seen) == 1 then return 0 end
 if a.for_clients then
   local full = redis.call('MGET', p .. 'full:disk', p .. 'full:memory')
   if full[1] or full[2] then return {'no space', full[1] or full[2]} end
+end
+local attribution = a.attribution
+if attribution then
+  local moving = redis.call('HGET', p .. 'record:' .. attribution, 'moving')
+  if not moving or string.sub(moving, 1, 6) == 'DELETE' then attribution = nil end
 end
 local new = 0
 for _, event in ipairs(a.events) do
@@ -18,6 +24,9 @@ for _, event in ipairs(a.events) do
   if not known then
     new = new + 1
     redis.call('XADD', p .. 'stream:' .. a.dataset, '*', 'event', event.text)
+    if attribution and event.attributed then
+      redis.call('XADD', p .. 'attributing:' .. attribution, '*', 'event', event.attributed)
+    end
     local recent = p .. 'recent:' .. a.dataset .. ':' .. event.user
     redis.call('RPUSH', recent, event.text)
     redis.call('LTRIM', recent, -a.recent, -1)
