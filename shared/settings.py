@@ -209,6 +209,12 @@ class Settings:
         "data deletion jobs of a dataset group that have not ended", 5, aws=5
     )
 
+    quota_metric_attribution_sources: int | None = _create_quota(
+        "sources that a metric attribution tells apart; events of further ones count as SOURCE_LIMIT_EXCEEDED",
+        100,
+        aws=100,
+    )
+
     rate_limit_control: str | None = _create_rate("the control plane", aws="not published")
     rate_limit_runtime: str | None = _create_rate("the runtime", aws="2500/second, 500/second of a campaign")
     rate_limit_events: str | None = _create_rate(

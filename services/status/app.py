@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from services.status import deletions, facts, memory_guard, recommenders, reconcile, schedule, sync, transitions
+from services.status import (
+    attribution,
+    deletions,
+    facts,
+    memory_guard,
+    recommenders,
+    reconcile,
+    schedule,
+    sync,
+    transitions,
+)
 from shared.jobs.celery_app import register_handler
 from shared.jobs.worker_process import create_worker_app, get_current_process
 from shared.state import messages
@@ -44,6 +54,7 @@ def _start_periodic_tasks() -> None:
     deletions.start_deletions()
     schedule.start_scheduler()
     sync.start_sync()
+    attribution.start_summing()
     memory_guard.start_memory_guard(get_current_process())
 
 

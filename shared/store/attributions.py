@@ -1,8 +1,8 @@
 """The store's protocol for metric attributions: events that wait to be summed, sums, and counts of recommendations.
 
-Sums are kept by quarter of an hour for SUMS_SECONDS, and as totals. One reader at a time turns waiting events into
-sums: it reads them with a version, and ``save_sums`` removes them from the queue and writes the sums in one step, unless
-another reader has done so in between. Nothing is written for an attribution that is gone or being deleted.
+Sums are kept by quarter of an hour for SUMS_SECONDS, and as totals. Waiting events are read with a
+version; ``save_sums`` removes them from the queue and writes the sums in one step, unless another reader has done so in
+between. Nothing is written for an attribution that is gone or being deleted.
 """
 
 from __future__ import annotations
