@@ -13,7 +13,7 @@ T = TypeVar("T")
 class Strict(Quarantine):
     """Sets nothing aside."""
 
-    def give_turn(self, entry: str, do: Callable[[], T]) -> T | None:
+    def run_unless_quarantined(self, entry: str, do: Callable[[], T]) -> T | None:
         return do()
 
 

@@ -30,7 +30,6 @@ from shared.resources.metric_attribution.metrics import (
 from shared.resources.resource_type import is_terminal
 from shared.serving.event_sources import EventSources
 from shared.state.lifecycle import ACTIVE
-from shared.storage.artifacts import ArtifactDamaged
 from shared.store import Record
 from shared.store.attributions import Sum, SumKey, WaitingData, WaitingEvent
 from shared.store.quarantine import Quarantine
@@ -115,8 +114,8 @@ class _Summing:
 
     def _read_import(self, job: str, first: int) -> tuple[dict[SumKey, Sum], int | None]:
         try:
-            return read_day(self.process.artifacts.open_artifact(job) / SUMS, first)
-        except (ArtifactDamaged, OSError) as error:
+            return read_day(self.process.artifacts.get_folder(job) / SUMS, first)
+        except (OSError, ValueError, TypeError) as error:
             log.warning("import not attributed", arn=job, reason=str(error))
             return {}, None
 

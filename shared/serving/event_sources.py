@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from shared.resources import ResourceReader
 from shared.resources.metric_attribution.metrics import UNDEFINED
 from shared.serving.recommendation_ids import digest_endpoint, read_endpoint_digest
@@ -9,7 +11,7 @@ from shared.store import Store
 
 
 class EventSources:
-    """The sources of the events of one attribution. Campaigns are read when an unknown digest comes."""
+    """The sources of the events of one attribution. Campaigns are read when the first digest comes."""
 
     def __init__(self, attribution: str, reader: ResourceReader, store: Store) -> None:
         self._attribution = attribution
@@ -22,10 +24,10 @@ class EventSources:
         if source:
             return source
         digest = read_endpoint_digest(recommendation_id) if recommendation_id else None
-        return self.find_endpoint(digest) if digest else UNDEFINED
+        return self.read_endpoints().get(digest, UNDEFINED) if digest else UNDEFINED
 
-    def find_endpoint(self, digest: str) -> str:
-        """Return the ARN of the campaign or recommender with this digest; UNDEFINED where none is known."""
+    def read_endpoints(self) -> Mapping[str, str]:
+        """Return digest -> ARN of all campaigns and recommenders; they are read once."""
         if self._by_digest is None:
             # Those that were deleted since are still known by the recommendations that they gave.
             arns = [
@@ -37,4 +39,4 @@ class EventSources:
                 ),
             ]
             self._by_digest = {digest_endpoint(arn): arn for arn in arns}
-        return self._by_digest.get(digest, UNDEFINED)
+        return self._by_digest

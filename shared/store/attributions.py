@@ -69,10 +69,10 @@ class SumKey(NamedTuple):
 
 
 class Sum(NamedTuple):
-    """``count`` is the number of events with a value."""
+    """``samples`` is the number of events with a value."""
 
     value: float
-    count: int
+    samples: int
 
 
 class Attributions(Protocol):

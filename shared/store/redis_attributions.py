@@ -83,7 +83,7 @@ class RedisAttributions:
             "entries": list(entries),
             "jobs": [[job, "" if day is None else str(day)] for job, day in (jobs or {}).items()],
             "days": _group_by_day(
-                (key.bucket, _write_key(key), orjson.dumps([sum_.value, sum_.count]).decode())
+                (key.bucket, _write_key(key), orjson.dumps([sum_.value, sum_.samples]).decode())
                 for key, sum_ in sums.items()
             ),
         }

@@ -21,6 +21,7 @@ from shared.state.messages import ImportDataset
 from shared.storage.artifacts import Artifacts
 from shared.storage.buckets import BucketError, open_buckets
 from shared.store.redis import RedisStore
+from workers.importing.attribution import ImportSummer, find_attribution
 
 log = structlog.get_logger()
 
@@ -35,7 +36,8 @@ def import_dataset(
 ) -> Mapping[str, Any]:
     """``shared.jobs.entrypoint.Job``: import the files of a job, and return the number of rows and the remarks."""
     configured = settings.load()
-    reader = ResourceReader(RedisStore(configured.redis_url), configured)
+    store = RedisStore(configured.redis_url)
+    reader = ResourceReader(store, configured)
     job = reader.find_record(arn, "dataset_import_job")
     dataset = reader.find_record(job.body["datasetArn"], "dataset")
     declared = reader.find_record(dataset.body["schemaArn"], "schema").body
@@ -48,11 +50,15 @@ def import_dataset(
         min_rows=MIN_INTERACTIONS if dataset.body["datasetType"] == "INTERACTIONS" else 0,
         unreadable_share=configured.import_unreadable_share,
     )
+    attribution = find_attribution(job, dataset, reader)
     skipped: list[str] = []
 
-    def on_rows(rows: int) -> None:
+    def on_step() -> None:
         if should_stop():
             raise WorkStopped
+
+    def on_rows(rows: int) -> None:
+        on_step()
         progress({"phase": "importing", "rows": rows})
 
     try:
@@ -64,6 +70,9 @@ def import_dataset(
             ) as files,
         ):
             imported = import_csv(files, schema, folder / ROWS, limits, on_rows)
+            if attribution is not None:
+                summer = ImportSummer(attribution, job, reader, store, artifacts, on_step)
+                summer.attribute_rows(folder, Path(downloads), open_buckets(configured))
     except (BucketError, ImportFailed) as error:
         raise WorkFailed(str(error)) from error
     return {"rows": imported.rows, "remarks": _collect_remarks(imported, skipped)}

@@ -137,7 +137,7 @@ def add_sum(sums: dict[SumKey, Sum], key: SumKey, more: Sum) -> None:
     value = standing.value + more.value
     if not math.isfinite(value):
         value = math.copysign(sys.float_info.max, value)
-    sums[key] = Sum(value, standing.count + more.count)
+    sums[key] = Sum(value, standing.samples + more.samples)
 
 
 def limit_sources(sums: Mapping[SumKey, Sum], known: Collection[str], most: int) -> dict[SumKey, Sum]:
