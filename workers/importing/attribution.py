@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from shared.data.arrays.histories import DataRefused
-from shared.data.csv.csv_sql import quote_literal
+from shared.data.csv.csv_sql import quote_identifier, quote_literal
 from shared.data.duckdb_session import DuckDBSession, cast_to_finite_sql, read_parquet_sql
 from shared.jobs.entrypoint import WorkFailed
 from shared.resources import ResourceReader
@@ -108,10 +108,10 @@ class ImportSummer:
                 f"""INSERT INTO sums
                     SELECT {number}, {_select_source_sql(columns)} AS source,
                         TIMESTAMP // {BUCKET_SECONDS} * {BUCKET_SECONDS} AS bucket, {published} AS published,
-                        fsum({value}), count(*)
+                        fsum({_clamp_sql(value)}), count(*)
                     FROM {read_parquet_sql([rows])}
-                    LEFT JOIN endpoints ON digest = {_select_digest_sql(columns)}
-                    {"LEFT JOIN items ON items.id = ITEM_ID" if metric.expression.table == "ITEMS" else ""}
+                    LEFT JOIN endpoints ON endpoints.digest = {_select_digest_sql(columns)}
+                    {_JOIN_ITEMS if metric.expression.table == "ITEMS" else ""}
                     WHERE lower(EVENT_TYPE) = {quote_literal(metric.event_type.lower())} AND {value} IS NOT NULL
                     GROUP BY ALL"""
             )
@@ -124,7 +124,7 @@ class ImportSummer:
             database.execute(f"INSERT INTO endpoints VALUES ({quote_literal(digest)}, {quote_literal(arn)})")
 
     def _create_items(self, database: DuckDBSession, rows: Path, metrics: Sequence[Metric]) -> None:
-        """Create ``items`` (id, and the summed columns in capitals) with the items of the import, as they are now."""
+        """Create ``items`` with the ids and the summed columns of the import's items, as they are now."""
         wanted = sorted({metric.expression.column for metric in metrics if metric.expression.table == "ITEMS"})
         if not wanted:
             return
@@ -133,10 +133,11 @@ class ImportSummer:
         with lines.open("wb") as file:
             for batch in database.iter_batches(ids, _ROWS_AT_ONCE):
                 file.writelines(orjson.dumps(line) + b"\n" for line in self._read_items(batch, wanted))
-        types = ", ".join(f"{quote_literal(column)}: 'DOUBLE'" for column in wanted)
+        key = quote_literal(_name_item_column("ITEM_ID"))
+        types = ", ".join(f"{quote_literal(_name_item_column(column))}: 'DOUBLE'" for column in wanted)
         database.execute(
             f"CREATE TABLE items AS SELECT * FROM read_json({quote_literal(str(lines))}, "
-            f"format = 'newline_delimited', columns = {{'id': 'VARCHAR', {types}}})"
+            f"format = 'newline_delimited', columns = {{{key}: 'VARCHAR', {types}}})"
         )
 
     def _read_items(self, ids: Iterable[tuple[str]], columns: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -145,7 +146,8 @@ class ImportSummer:
         for (id_,) in ids:
             row = items.find_row(id_) if items else None
             if items is not None and row is not None:
-                yield {"id": id_} | {column: items.read_cell(row, name) for column, name in names.items() if name}
+                cells = {column: items.read_cell(row, name) for column, name in names.items() if name}
+                yield {_name_item_column(column): cell for column, cell in {"ITEM_ID": id_, **cells}.items()}
 
     def _publish_report(self, report: Path, buckets: Buckets) -> None:
         """Store the report where the attribution says, if the job asks for it: under one name, whenever repeated."""
@@ -181,12 +183,22 @@ def _select_value_sql(metric: Metric, columns: Collection[str]) -> str:
     if not metric.expression.table:
         return "1.0::DOUBLE"
     if metric.expression.table == "ITEMS":
-        number = cast_to_finite_sql(metric.expression.column)
-    else:
-        name = find_column(columns, metric.expression.column)
-        number = cast_to_finite_sql(name) if name else "NULL::DOUBLE"
-    # Sums of numbers near the largest stay finite.
-    return f"least(greatest({number}, -1e300), 1e300)"
+        return cast_to_finite_sql(_name_item_column(metric.expression.column))
+    name = find_column(columns, metric.expression.column)
+    return cast_to_finite_sql(name) if name else "NULL::DOUBLE"
+
+
+def _clamp_sql(value: str) -> str:
+    """Return SQL for a value that is not NULL, within bounds: sums of numbers near the largest stay finite."""
+    return f"least(greatest({value}, -1e300), 1e300)"
+
+
+def _name_item_column(column: str) -> str:
+    """Return the name of a column of items in a join: no column of a dataset has a space in its name."""
+    return f"item {column}"
+
+
+_JOIN_ITEMS = f"LEFT JOIN items ON {quote_identifier(_name_item_column('ITEM_ID'))} = ITEM_ID"
 
 
 def _iter_sums(database: DuckDBSession, metrics: Sequence[Metric]) -> Iterator[tuple[SumKey, Sum]]:
