@@ -209,6 +209,11 @@ class Settings:
         "data deletion jobs of a dataset group that have not ended", 5, aws=5
     )
 
+    quota_full_import_gb: int | None = _create_quota("GiB of the files of an import in mode FULL", aws=100)
+    quota_incremental_import_gb: int | None = _create_quota("GiB of the files of an import in mode INCREMENTAL", aws=1)
+    import_min_interactions: int = _create_setting(
+        "minimum number of rows, without duplicates, of an import of interactions (AWS: 1000)", 1000
+    )
     quota_metric_attribution_sources: int | None = _create_quota(
         "sources that a metric attribution tells apart; events of further ones count as SOURCE_LIMIT_EXCEEDED",
         100,

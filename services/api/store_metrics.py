@@ -24,6 +24,22 @@ QUEUES = sorted({message.get_queue_name() for message in messages.BY_WIRE.values
 #: Resource types that answer with a model.
 _SERVING = ("campaign", "recommender")
 
+_AttributionFamilies = tuple[GaugeMetricFamily, CounterMetricFamily, CounterMetricFamily]
+
+
+def _describe_attributions() -> _AttributionFamilies:
+    """Return empty families for the values, events and recommendations of metric attributions."""
+    sums = ["arn", "metric", "event_type", "source"]
+    return (
+        GaugeMetricFamily("foretaste_attributed_value", "Sum of a metric attribution's metric", labels=sums),
+        CounterMetricFamily("foretaste_attributed_events", "Events with a value in that sum", labels=sums),
+        CounterMetricFamily(
+            "foretaste_attributed_recommendations",
+            "Recommendations of a campaign or recommender since its group has a metric attribution",
+            labels=["arn", "source"],
+        ),
+    )
+
 
 class StoreMetrics(Collector):
     """Collects the gauges of the store. ``count_waiting`` counts the messages of a queue.
@@ -54,17 +70,10 @@ class StoreMetrics(Collector):
             "Seconds since the version was created that a campaign or recommender answers with",
             labels=["arn"],
         )
-        sums = ["arn", "metric", "event_type", "source"]
-        yield GaugeMetricFamily("foretaste_attributed_value", "Sum of a metric attribution's metric", labels=sums)
-        yield CounterMetricFamily("foretaste_attributed_events", "Events with a value in that sum", labels=sums)
-        yield CounterMetricFamily(
-            "foretaste_attributed_recommendations",
-            "Recommendations of a campaign or recommender since its group has a metric attribution",
-            labels=["arn", "source"],
-        )
+        yield from _describe_attributions()
 
     def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
-        up, state, limit, file, taken, outbox, depth, moving, age, value, events, given = self.describe()
+        up, state, limit, file, taken, outbox, depth, moving, age, *_ = self.describe()
         answers = self._probe.is_answering()
         up.add_metric([], answers)
         yield up
@@ -82,11 +91,7 @@ class StoreMetrics(Collector):
             moving.add_metric([kind], number)
         for arn, seconds in self._iter_model_ages():
             age.add_metric([arn], seconds)
-        for attribution in self._iter_records("metric_attribution"):
-            self._quarantine.run_unless_quarantined(
-                attribution.arn, partial(self._add_totals, attribution, value, events, given)
-            )
-        yield from (state, limit, file, taken, outbox, depth, moving, age, value, events, given)
+        yield from (state, limit, file, taken, outbox, depth, moving, age, *self._collect_attributions())
 
     def _count_in_progress(self) -> dict[str, int]:
         # A type with nothing in progress is reported as 0: to Prometheus a gap is not a zero.
@@ -111,6 +116,12 @@ class StoreMetrics(Collector):
             yield from page
             if after is None:
                 return
+
+    def _collect_attributions(self) -> _AttributionFamilies:
+        families = _describe_attributions()
+        for attribution in self._iter_records("metric_attribution"):
+            self._quarantine.run_unless_quarantined(attribution.arn, partial(self._add_totals, attribution, *families))
+        return families
 
     def _add_totals(
         self,

@@ -34,6 +34,7 @@ def test_what_stands_is_unlimited_and_what_waits_is_limited_as_at_aws() -> None:
         "batch_inference_jobs": 5,
         "batch_segment_jobs": 5,
         "data_deletion_jobs": 5,
+        "quota_metric_attribution_sources": 100,
     }
 
 
