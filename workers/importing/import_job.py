@@ -89,8 +89,8 @@ def _check_size(files: Sequence[Path], job: Record, configured: Settings) -> Non
     size = sum(file.stat().st_size for file in files)
     if most is not None and size > most << 30:
         raise WorkFailed(
-            f"The files have {size / 2**30:.1f} GiB; an import in mode {mode} may have {most}. Import {advice}, or raise "
-            f"FORETASTE_QUOTA_{mode}_IMPORT_GB."
+            f"The files have {size / 2**30:.1f} GiB; an import in mode {mode} may have {most}. Import {advice}, or "
+            f"raise FORETASTE_QUOTA_{mode}_IMPORT_GB."
         )
 
 
