@@ -179,6 +179,11 @@ REMARKS: Mapping[str, tuple[Remark, ...]] = {
             f"{_SUMS}::test_an_update_ends_what_is_removed_and_begins_what_is_added",
         ),
     ),
+    "ListMetricAttributionValues": (
+        Remark(
+            "`foretaste attribution` prints them", "tests/unit/services/cli/test_attribution_command.py::test_it_works"
+        ),
+    ),
     "ListTrials": (Remark("`foretaste hpo` prints it", "tests/unit/services/cli/test_hpo_command.py::test_it_works"),),
 }
 

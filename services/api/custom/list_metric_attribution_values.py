@@ -62,7 +62,8 @@ def _read_window(request: Mapping[str, Any], now: float) -> Window:
     start = find_bucket(_parse_time(request.get("startTime", end - DEFAULT_SECONDS)))
     if start >= end:
         raise InvalidInput("startTime must be before endTime.")
-    if end - start > SUMS_SECONDS:
+    # A day more: the window is wider than asked for by up to two buckets.
+    if end - start > SUMS_SECONDS + DEFAULT_SECONDS:
         raise InvalidInput(f"startTime and endTime are further apart than {SUMS_SECONDS // (24 * 3600)} days.")
     if (end - start) / period > MOST_POINTS:
         raise InvalidInput(
